@@ -1,0 +1,72 @@
+# crossborder: `make demo` and `make test` need nothing done before them but Python >= 3.11, Java >= 17, Maven and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
+	--no-emit-trusted-host --no-emit-find-links --no-emit-options --resolver=backtracking
+
+.PHONY: help demo test check lock bench faults simulate up down secrets clean preflight jars
+.DEFAULT_GOAL := help
+
+help: ## what each target does
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+preflight:
+	@$(PYTHON) deploy/preflight.py
+
+$(INSTALLED): requirements-dev.txt pyproject.toml | preflight
+	@echo "Installing the locked requirements into $(VENV) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+jars: $(INSTALLED)
+	@$(BIN)/python -m deploy.embedded.jars
+
+demo: preflight jars ## the whole way of 300 orders of every kind, on real Kafka and PostgreSQL, in a minute
+	@$(BIN)/crossborder demo
+
+test: preflight jars ## the whole suite, against the same real Kafka and PostgreSQL
+	@$(BIN)/python -m pytest -q
+
+check: preflight $(INSTALLED) ## lint, format, types, imports, tidiness
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/unit/test_tidy.py
+
+lock: $(INSTALLED) ## resolve the requirements anew
+	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) -o requirements.txt pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --only-build-deps --build-deps-for wheel -c requirements-dev.txt \
+		-o requirements-build.txt pyproject.toml
+
+bench: preflight jars ## throughput, latency, memory, beside the raw limits of broker and database
+	@$(BIN)/crossborder bench
+
+faults: preflight jars ## N=25 kills and pauses of everything under load, then verify; SEED=n does the same harm again
+	@FAULTS=$(or $(N),25) FAULTS_SEED=$(SEED) $(BIN)/python -m pytest -q -s -m faults tests/faults
+
+simulate: preflight $(INSTALLED) ## the domains under a virtual clock: SEEDS=n of them, or SEED=n replayed
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),20000) --start $(or $(START),0))
+
+secrets: ## random passwords for the containers' database, in ./secrets, where they are missing
+	@$(PYTHON) deploy/secrets.py secrets
+
+up: secrets ## the stack in containers
+	@docker compose up --detach --wait
+	@echo "kafka       127.0.0.1:9092"
+	@echo "bank        http://127.0.0.1:8110/v1/statement"
+	@echo "prometheus  http://127.0.0.1:9090/alerts"
+	@echo "commands    docker compose run --rm cli --help"
+
+down: ## stop the containers; the data stays
+	@docker compose down
+
+clean: ## delete the environment and everything a run left behind, except the fetched Kafka jars
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find .crossborder -mindepth 1 -maxdepth 1 ! -name kafka-libs -exec rm -rf {} + 2>/dev/null || true
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

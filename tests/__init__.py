@@ -1,0 +1,1 @@
+"""What crossborder promises, shown."""
