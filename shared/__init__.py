@@ -1,0 +1,1 @@
+"""What the services must agree on, and plumbing none of them should own; it knows no service."""

@@ -1,0 +1,266 @@
+"""The one loop that reads Kafka for every service.
+
+The order path promises that nothing is lost and nothing happens twice, and it keeps both promises in PostgreSQL, not in
+Kafka. One poll's records, of all partitions this process has, are handled in one transaction; the same transaction moves
+the stored offsets from the first record to behind the last, by compare-and-swap. From that follows everything else:
+
+- Kafka's own committed offset is only a hint for lag displays. On assignment we seek to where the database stands.
+- A process that was paused and wakes after its partitions went to another finds the offsets moved: its transaction is
+  rolled back and it seeks again (`Fenced`). No lease, no generation, no clock takes part in that.
+- A connection that dies during commit leaves the outcome unknown. The same batch runs again: if the commit had gone
+  through, the offsets say so.
+- Our topics are not compacted and nobody writes to them in transactions, so offsets have no holes. A batch that starts
+  behind the stored offset means records are missing; they are read once more, and only if the log really no longer has
+  them is the hole stepped over, loudly.
+
+`getmany` is used, never iteration: aiokafka's iterator skips a record too big for the fetch buffer (aiokafka #1173).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from shared import inbox, metrics
+from shared.database import LOST, RETRYABLE
+from shared.envelope import Record
+from shared.errors import Unavailable
+from shared.failpoints import Failpoints
+from shared.handler import Handler
+from shared.hears import Hears
+from shared.topics import MESSAGE_BYTES_MAX, named
+
+log = structlog.get_logger(__name__)
+
+POLL_MS: Final = 250
+RETRY_BOUND_S: Final = 30.0
+HINT_EVERY_S: Final = 1.0
+SESSION_MS: Final = 10_000
+
+
+def make_consumer(bootstrap: str, group: str, member: str) -> AIOKafkaConsumer:
+    """The consumer; each of these settings is asserted by a test, since aiokafka's defaults lose or repeat records."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, group_id=group, group_instance_id=member, client_id=member,
+        enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed",
+        session_timeout_ms=SESSION_MS, heartbeat_interval_ms=2_000, max_poll_interval_ms=120_000,
+        max_partition_fetch_bytes=2 * MESSAGE_BYTES_MAX, fetch_max_bytes=32 * MESSAGE_BYTES_MAX, fetch_max_wait_ms=100,
+        request_timeout_ms=20_000, retry_backoff_ms=100, metadata_max_age_ms=60_000,
+    )  # fmt: skip
+
+
+class Consumer:
+    """Reads one service's topics and gives each poll's records to its handler."""
+
+    def __init__(
+        self, service: str, hears: Mapping[str, Hears], handler: Handler, pool: Any, bootstrap: str, *, prefix: str = "",
+        replica: int | str = 0, batch_records: int = 1000, pressed: Callable[[], bool] = lambda: False,
+        committed: Callable[[], None] = lambda: None, failpoints: Failpoints | None = None,
+    ) -> None:  # fmt: skip
+        self._service = service
+        self._hears = hears
+        self._handler = handler
+        self._pool = pool
+        self._prefix = prefix
+        self._batch_records = batch_records
+        self._pressed = pressed
+        self._committed = committed
+        self._fail = failpoints or Failpoints()
+        self._consumer = make_consumer(bootstrap, f"{prefix}{service}", f"{prefix}{service}-{replica}")
+        self._ends: dict[TopicPartition, int] = {}
+        self._gap: dict[inbox.Partition, int] = {}
+        self._hinted = 0.0
+        self.ready = asyncio.Event()
+        self.last_progress = time.monotonic()
+
+    async def run(self) -> None:
+        """Read until cancelled. Anything the handler cannot mend in time is raised, and the process starts anew."""
+        self._consumer.subscribe([named(t, self._prefix) for t in self._hears], listener=_Seek(self))
+        await self._start()
+        try:
+            while True:
+                await self.poll_once()
+        finally:
+            await asyncio.shield(self._stop())
+
+    async def _start(self) -> None:
+        try:
+            await self._consumer.start()
+        except KafkaError as error:
+            raise Unavailable(f"Kafka does not answer: {error}") from error
+
+    async def _stop(self) -> None:
+        try:
+            async with asyncio.timeout(5):
+                await self._hint(force=True)
+                await self._consumer.stop()
+        except (KafkaError, TimeoutError) as error:
+            log.warning("consumer did not stop cleanly", service=self._service, error=type(error).__name__)
+
+    async def poll_once(self) -> int:
+        """One poll and its transaction; returns how many records it handled."""
+        self._regulate()
+        polled = await self._most_advanced_first()
+        self._fail.hit("after_poll")
+        records = [self._record(r) for batch in polled.values() for r in batch]
+        if not records:
+            self.last_progress = time.monotonic()
+            await self._hint()
+            return 0
+        self._observe_delay(records)
+        await self._handle(records)
+        for tp, batch in polled.items():
+            self._ends[tp] = batch[-1].offset + 1
+        await self._hint()
+        return len(records)
+
+    async def _most_advanced_first(self) -> dict[TopicPartition, list[Any]]:
+        """One poll that takes what is nearest to an order's end first: topics in the reverse of their rows in HEARS.
+
+        A burst would otherwise be carried through breadth-first, every order begun before one is finished.
+        """
+        polled: dict[TopicPartition, list[Any]] = {}
+        room = self._batch_records
+        open_now = self._consumer.assignment() - self._consumer.paused()
+        for topic in reversed([named(t, self._prefix) for t in self._hears]):
+            mine = [tp for tp in open_now if tp.topic == topic]
+            if mine and room > 0:
+                found = await self._consumer.getmany(*mine, timeout_ms=0, max_records=room)
+                polled |= found
+                room -= sum(map(len, found.values()))
+        return polled or await self._consumer.getmany(timeout_ms=POLL_MS, max_records=self._batch_records)
+
+    def _record(self, r: Any) -> Record:
+        return Record(r.topic[len(self._prefix) :], r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+
+    def _observe_delay(self, records: list[Record]) -> None:
+        now_ms = time.time() * 1000
+        oldest: dict[str, int] = {}
+        for r in records:
+            oldest[r.topic] = min(oldest.get(r.topic, r.timestamp_ms), r.timestamp_ms)
+        for topic, at in oldest.items():
+            metrics.QUEUE_DELAY.labels(self._service, topic).observe(max(0.0, (now_ms - at) / 1000))
+
+    async def _handle(self, records: list[Record]) -> None:
+        """Try the batch until it is committed, somebody else has done it, or the bound is over."""
+        started = time.monotonic()
+        wait_s = 0.1
+        while True:
+            try:
+                await self._handler.handle(records)
+                self.last_progress = time.monotonic()
+                metrics.LAST_PROGRESS.labels(self._service).set_to_current_time()
+                self._committed()
+                return
+            except inbox.Fenced as fenced:
+                await self._seek_again(records, fenced)
+                return
+            except (Unavailable, *LOST, *RETRYABLE) as error:
+                if time.monotonic() - started > RETRY_BOUND_S:
+                    raise
+                log.warning(
+                    "batch waits and is tried again", service=self._service, error=type(error).__name__, detail=str(error)[:200]
+                )
+                await asyncio.sleep(wait_s)
+                wait_s = min(2.0, wait_s * 2)
+
+    async def _seek_again(self, records: list[Record], fenced: inbox.Fenced) -> None:
+        first: dict[inbox.Partition, int] = {}
+        for r in records:
+            first.setdefault((r.topic, r.partition), r.offset)
+        async with self._pool.acquire() as conn:
+            for partition, stored in fenced.partitions.items():
+                await self._judge(conn, partition, stored, first[partition])
+            there = await inbox.known_offsets(conn, first)
+        for (topic, part), stored in there.items():
+            self._seek(TopicPartition(named(topic, self._prefix), part), stored)
+
+    async def _judge(self, conn: Any, partition: inbox.Partition, stored: int, found: int) -> None:
+        """Behind us: another process was faster. Ahead of us: a gap; the second time it is met it is accepted."""
+        kind = "overtaken" if stored > found else "gap"
+        metrics.FENCED.labels(self._service, kind).inc()
+        if kind == "overtaken":
+            self._gap.pop(partition, None)
+        elif self._gap.get(partition) == found:
+            log.error("records are missing from the log for good", service=self._service, topic=partition[0],
+                      partition=partition[1], stored=stored, found=found)  # fmt: skip
+            await inbox.accept_gap(conn, partition, found)
+        else:
+            self._gap[partition] = found
+        log.warning("batch given up, reading again from the stored offset", service=self._service, kind=kind,
+                    topic=partition[0], partition=partition[1], stored=stored, found=found)  # fmt: skip
+
+    def _seek(self, tp: TopicPartition, offset: int) -> None:
+        if tp in self._consumer.assignment():
+            self._consumer.seek(tp, offset)
+
+    async def assigned(self, partitions: list[TopicPartition]) -> None:
+        """Read on where the database stands. Called by the rebalance listener, before the first poll."""
+        metrics.REBALANCES.labels(self._service).inc()
+        metrics.ASSIGNED.labels(self._service).set(len(partitions))
+        if partitions:
+            begin = await self._consumer.beginning_offsets(partitions)
+            plain = {(tp.topic[len(self._prefix) :], tp.partition): offset for tp, offset in begin.items()}
+            async with self._pool.acquire() as conn:
+                there = await inbox.known_offsets(conn, plain)
+            for (topic, part), offset in there.items():
+                self._seek(TopicPartition(named(topic, self._prefix), part), offset)
+        log.info("partitions assigned", service=self._service, count=len(partitions))
+        self.ready.set()
+
+    def _regulate(self) -> None:
+        """Pause the intake while too much of what it caused is unfinished; a paused partition, never a growing list."""
+        intake = {named(t, self._prefix) for t, row in self._hears.items() if row.intake}
+        mine = {tp for tp in self._consumer.assignment() if tp.topic in intake}
+        paused = set(self._consumer.paused()) & mine
+        if self._pressed():
+            self._consumer.pause(*(mine - paused))
+        elif paused:
+            self._consumer.resume(*paused)
+
+    async def _hint(self, *, force: bool = False) -> None:
+        """Tell Kafka how far we are, for lag displays only; errors do not matter."""
+        if not self._ends or not (force or time.monotonic() - self._hinted > HINT_EVERY_S):
+            return
+        self._hinted = time.monotonic()
+        ends = {tp: OffsetAndMetadata(end, "") for tp, end in self._ends.items() if tp in self._consumer.assignment()}
+        self._ends.clear()
+        try:
+            if ends:
+                await self._consumer.commit(ends)
+        except KafkaError as error:
+            log.debug("offset hint not taken", service=self._service, error=type(error).__name__)
+
+    async def lag(self) -> dict[TopicPartition, int]:
+        """Records behind the end of the log, per partition this process reads; what is not known is left out."""
+        found: dict[TopicPartition, int] = {}
+        for tp in self._consumer.assignment():
+            high = self._consumer.highwater(tp)
+            if high is not None:
+                found[tp] = max(0, high - await self._consumer.position(tp))
+        return found
+
+
+class _Seek(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        """Nothing to do: a batch in flight is either committed or fenced."""
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> Awaitable[None] | None:
+        while True:
+            try:
+                await self._consumer.assigned(list(assigned))
+                return None
+            except (*LOST, *RETRYABLE, KafkaError) as error:
+                # aiokafka would log this and read on from Kafka's hint; without the database nothing may be read.
+                log.warning("assignment waits for the stored offsets", error=type(error).__name__)
+                await asyncio.sleep(0.5)

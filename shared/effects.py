@@ -1,0 +1,219 @@
+"""Calls to outside parties: recorded before they are sent, sent outside any transaction, their answers facts.
+
+An answer that does not come is *unknown*, never *failed*: the same instruction is asked about or sent again under the
+same key until somebody tells. The row goes in the transaction that records the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from shared import metrics
+from shared.database import LOST, RETRYABLE, Connection
+from shared.errors import Unavailable
+from shared.failpoints import Failpoints
+from shared.hears import Instruction, Outcome
+from shared.sealing import Sealing
+
+log = structlog.get_logger(__name__)
+
+CLAIM_MAX: Final = 800
+LEASE_S: Final = 30
+"""A claimed effect is nobody else's for so long: its next time is put off by it, so a dead claimant's come up again."""
+POLL_S: Final = 0.05
+BACKOFF_MAX_S: Final = 60.0
+BOUND: Final = b"effect"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One claimed instruction. `attempts` counts claims and fences a claimant whose lease ran out."""
+
+    intent_id: UUID
+    order_id: UUID
+    kind: str
+    request: bytes
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The outside party's word on one effect, as the service's own answer type."""
+
+    effect: Effect
+    answer: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No word yet: ask again after `retry_s` seconds (None: by the number of attempts)."""
+
+    effect: Effect
+    retry_s: float | None = None
+
+
+Perform = Callable[[str, Sequence[Effect]], Awaitable[Sequence[Answered | Unknown]]]
+"""Sends effects of one kind in bulk; raises Unavailable if none was heard."""
+
+Settle = Callable[[Connection, Sequence[Answered], Any], Awaitable[Outcome]]
+"""Records answers as facts: a reaction."""
+
+
+async def instruct(conn: Connection, sealing: Sealing, instructions: Sequence[Instruction]) -> None:
+    """Record instructions in the caller's transaction; one that is there already is left alone."""
+    if not instructions:
+        return
+    await conn.execute(
+        "INSERT INTO effect (intent_id, order_id, kind, request, next_at) "
+        "SELECT i, o, k, r, CASE WHEN a THEN '-infinity' ELSE now() + make_interval(secs => d) END "
+        "FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::float8[], $6::bool[]) AS u(i, o, k, r, d, a) "
+        "ON CONFLICT DO NOTHING",
+        [i.intent_id for i in instructions], [i.order_id for i in instructions], [i.kind for i in instructions],
+        [sealing.rest(i.request, BOUND) for i in instructions], [i.delay_s for i in instructions],
+        [i.ahead for i in instructions],
+    )  # fmt: skip
+
+
+class EffectRunner:
+    """Claims due effects, performs them in bulk by kind, settles the answers."""
+
+    def __init__(
+        self, service: str, pool: Any, deps: Any, perform: Perform, settle: Settle,
+        finish: Callable[[Connection, Outcome], Awaitable[None]], after: Callable[[Outcome], None], *, sealing: Sealing,
+        failpoints: Failpoints | None = None,
+    ) -> None:  # fmt: skip
+        self._service = service
+        self._pool = pool
+        self._deps = deps
+        self._perform = perform
+        self._settle = settle
+        self._finish = finish
+        self._after = after
+        self._sealing = sealing
+        self._fail = failpoints or Failpoints()
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """New instructions were committed in this process."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                if not await self.once():
+                    await self._idle()
+            except (*LOST, *RETRYABLE) as error:
+                log.warning("effects wait for the database", service=self._service, error=type(error).__name__)
+                await asyncio.sleep(0.5)
+
+    async def _idle(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), POLL_S)
+        self._wake.clear()
+
+    async def once(self) -> int:
+        """Claim what is due, perform and settle it; returns how many were claimed."""
+        claimed = await self._claim()
+        self._fail.hit("effect_after_claim")
+        by_kind: dict[str, list[Effect]] = {}
+        for effect in claimed:
+            by_kind.setdefault(effect.kind, []).append(effect)
+        await asyncio.gather(*(self._one_kind(kind, effects) for kind, effects in by_kind.items()))
+        return len(claimed)
+
+    async def _claim(self) -> list[Effect]:
+        async with self._pool.acquire() as conn:
+            rows = await conn.fetch(
+                "WITH due AS MATERIALIZED (SELECT intent_id FROM effect WHERE next_at <= now() "
+                "ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED) "
+                "UPDATE effect AS e SET attempts = attempts + 1, next_at = now() + make_interval(secs => $2) FROM due "
+                "WHERE e.intent_id = due.intent_id RETURNING e.intent_id, e.order_id, e.kind, e.request, e.attempts",
+                CLAIM_MAX, float(LEASE_S),
+            )  # fmt: skip
+        return [
+            Effect(r["intent_id"], r["order_id"], r["kind"], self._sealing.unrest(r["request"], BOUND), r["attempts"])
+            for r in rows
+        ]
+
+    async def _one_kind(self, kind: str, claimed: Sequence[Effect]) -> None:
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(LEASE_S - 5):
+                heard = await self._perform(kind, claimed)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("outside party does not answer", service=self._service, kind=kind, error=str(error) or "timeout")
+            heard = [Unknown(effect) for effect in claimed]
+        metrics.EFFECT_SECONDS.labels(self._service, kind).observe(time.perf_counter() - started)
+        self._fail.hit("effect_after_call")
+        answered = [h for h in heard if isinstance(h, Answered)]
+        unknown = [h for h in heard if isinstance(h, Unknown)]
+        metrics.EFFECTS.labels(self._service, kind, "answered").inc(len(answered))
+        metrics.EFFECTS.labels(self._service, kind, "unknown").inc(len(unknown))
+        if unknown:
+            await self._later(unknown)
+        if answered:
+            await self._record_or_halve(answered)
+
+    async def _later(self, unknown: Sequence[Unknown]) -> None:
+        waits = [u.retry_s if u.retry_s is not None else backoff_s(u.effect.attempts) for u in unknown]
+        async with self._pool.acquire() as conn:
+            await conn.execute(
+                "UPDATE effect AS e SET next_at = now() + make_interval(secs => u.wait) "
+                "FROM unnest($1::uuid[], $2::int[], $3::float8[]) AS u(intent_id, attempts, wait) "
+                "WHERE e.intent_id = u.intent_id AND e.attempts = u.attempts",
+                [u.effect.intent_id for u in unknown], [u.effect.attempts for u in unknown], waits,
+            )  # fmt: skip
+
+    async def _record_or_halve(self, answered: Sequence[Answered]) -> None:
+        """Settle the answers; one that cannot be settled waits alone, loudly, and never stops the others."""
+        try:
+            await self._record(answered)
+        except (*LOST, *RETRYABLE):
+            # Ask again soon under the same keys: the outside party repeats its answers, so waiting out the lease gains nothing.
+            with contextlib.suppress(*LOST, *RETRYABLE):
+                await self._later([Unknown(a.effect, 0.2) for a in answered])
+            raise
+        except Exception:
+            if len(answered) > 1:
+                half = len(answered) // 2
+                await self._record_or_halve(answered[:half])
+                await self._record_or_halve(answered[half:])
+                return
+            effect = answered[0].effect
+            log.exception("an answer cannot be settled", service=self._service, kind=effect.kind, order_id=str(effect.order_id))
+            metrics.EFFECTS.labels(self._service, effect.kind, "unsettled").inc()
+            await self._later([Unknown(effect, BACKOFF_MAX_S)])
+
+    async def _record(self, answered: Sequence[Answered]) -> None:
+        async with self._pool.acquire() as conn, conn.transaction():
+            rows = await conn.fetch(
+                "DELETE FROM effect AS e USING unnest($1::uuid[], $2::int[]) AS u(intent_id, attempts) "
+                "WHERE e.intent_id = u.intent_id AND e.attempts = u.attempts RETURNING e.intent_id",
+                [a.effect.intent_id for a in answered], [a.effect.attempts for a in answered],
+            )  # fmt: skip
+            ours = {row["intent_id"] for row in rows}
+            outcome = await self._settle(conn, [a for a in answered if a.effect.intent_id in ours], self._deps)
+            await self._finish(conn, outcome)
+            self._fail.hit("effect_before_commit")
+        self._fail.hit("effect_after_commit")
+        self._after(outcome)
+
+
+def backoff_s(attempts: int) -> float:
+    """Seconds until the next try: 0.2 doubled each time, a minute at most."""
+    return float(min(BACKOFF_MAX_S, 0.1 * 2 ** min(attempts, 12)))
+
+
+async def measure(conn: Connection, service: str) -> int:
+    """Set the gauge of open instructions; returns their number."""
+    count = int(await conn.fetchval("SELECT count(*) FROM effect"))
+    metrics.EFFECTS_OPEN.labels(service).set(count)
+    return count

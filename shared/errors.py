@@ -1,0 +1,31 @@
+"""Errors told apart by what the caller does about them; a refusal is no error but an event."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+UnprocessableReason = Literal[
+    "malformed", "too_large", "unknown_shape", "invalid_value", "illegal_transition", "integrity", "signature", "unexpected"
+]
+UNPROCESSABLE_REASONS: Final[tuple[UnprocessableReason, ...]] = (
+    "malformed", "too_large", "unknown_shape", "invalid_value", "illegal_transition", "integrity", "signature", "unexpected",
+)  # fmt: skip
+
+
+class Unprocessable(Exception):
+    """This message can never be handled as it is: it goes to the dead letters.
+
+    `reason` is from a closed set, since it labels a metric; the text says what to mend and carries no personal data.
+    """
+
+    def __init__(self, reason: UnprocessableReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Unavailable(Exception):
+    """Something outside does not answer now: wait a little and try the same again, for a bounded time."""
+
+
+class Misconfigured(Exception):
+    """A setting is wrong or missing; the first line says which and what to do."""

@@ -1,0 +1,145 @@
+"""What customs says."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+from shared.events.base import Event, Fact, Fault
+
+
+class Side(Fact):
+    """One side of a mismatch: which document says what. Personal values are masked or digests."""
+
+    document: str
+    value: str
+
+
+class Mismatch(Fact):
+    """Two documents disagree; `code` is the authority's own inner code (1332 ...)."""
+
+    code: str
+    field: str
+    left: Side
+    right: Side
+
+
+class CustomsEvent(Event):
+    """A fact of the customs service."""
+
+
+class DocumentsMismatched(CustomsEvent):
+    """Order, payment and waybill disagree, so no list can be lodged."""
+
+    type: ClassVar[str] = "customs.documents-mismatched.v1"
+    mismatches: tuple[Mismatch, ...]
+
+
+class ListLodged(CustomsEvent):
+    """The declaration list left for the authority in a collective message."""
+
+    type: ClassVar[str] = "customs.list-lodged.v1"
+    cop_no: str
+    batch_id: UUID
+    message_guid: str
+    attempt: int
+
+
+class ReceiptEvent(CustomsEvent):
+    """A fact that a receipt told: `status` is its returnStatus, `info` its returnInfo without personal values."""
+
+    cop_no: str
+    status: str
+    info: str
+    invt_no: str | None = None
+
+
+class ListAccepted(ReceiptEvent):
+    """120: accepted into customs' store."""
+
+    type: ClassVar[str] = "customs.list-accepted.v1"
+
+
+class ListInReview(ReceiptEvent):
+    """300: an officer looks at the list."""
+
+    type: ClassVar[str] = "customs.list-in-review.v1"
+
+
+class ExaminationOrdered(ReceiptEvent):
+    """500: the goods are opened."""
+
+    type: ClassVar[str] = "customs.examination-ordered.v1"
+
+
+class GoodsHeld(ReceiptEvent):
+    """505, 600: suspended."""
+
+    type: ClassVar[str] = "customs.goods-held.v1"
+
+
+class ListReturned(ReceiptEvent):
+    """100 or a negative code: sent back to be corrected; the correction follows under the same number."""
+
+    type: ClassVar[str] = "customs.list-returned.v1"
+    attempt: int
+
+
+class ListRefused(ReceiptEvent):
+    """100 or a negative code that no correction can mend, or too many corrections: an end at the border."""
+
+    type: ClassVar[str] = "customs.list-refused.v1"
+    faults: tuple[Fault, ...]
+
+
+class GoodsReleased(ReceiptEvent):
+    """800 (or 899 where 800 never came): the goods may go."""
+
+    type: ClassVar[str] = "customs.goods-released.v1"
+
+
+class ListClosed(ReceiptEvent):
+    """899: the list is closed."""
+
+    type: ClassVar[str] = "customs.list-closed.v1"
+
+
+class GoodsDetained(ReceiptEvent):
+    """501, 502, 503, 599: seized; an end at the border."""
+
+    type: ClassVar[str] = "customs.goods-detained.v1"
+
+
+class ReturnShipmentOrdered(ReceiptEvent):
+    """700: customs sends the goods back; an end at the border."""
+
+    type: ClassVar[str] = "customs.return-shipment-ordered.v1"
+
+
+class ListWithdrawn(CustomsEvent):
+    """Nothing was lodged, or the authority granted the cancellation: the goods never enter."""
+
+    type: ClassVar[str] = "customs.list-withdrawn.v1"
+    cop_no: str | None = None
+
+
+class ReturnOpened(CustomsEvent):
+    """The list was cleared already, so the goods must come back: a return request is lodged."""
+
+    type: ClassVar[str] = "customs.return-opened.v1"
+    invt_no: str
+
+
+class GoodsReturned(CustomsEvent):
+    """The authority granted the return and the goods are back."""
+
+    type: ClassVar[str] = "customs.goods-returned.v1"
+    invt_no: str
+
+
+class ReturnRefused(CustomsEvent):
+    """The authority refused the return: the goods stay cleared and the sale stands."""
+
+    type: ClassVar[str] = "customs.return-refused.v1"
+    status: str
+    info: str

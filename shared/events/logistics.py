@@ -1,0 +1,35 @@
+"""What carriers say, as the services keep it: the wire form has personal particulars, these have digests only."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import ClassVar
+
+from shared.events.base import Event
+from shared.money import Money
+
+
+class WaybillIssued(Event):
+    """The carrier booked the parcel; the waybill document of the three-document match.
+
+    Weight in kilograms. Digests are as in `SealedConsignee`.
+    """
+
+    type: ClassVar[str] = "waybill.issued.v1"
+    logistics_code: str
+    logistics_name: str
+    logistics_no: str
+    freight: Money
+    insurance: Money
+    gross_weight_kg: Decimal
+    pack_count: int
+    consignee_name_digest: str
+    consignee_phone_digest: str
+    consignee_address_digest: str
+
+
+class WaybillDelivered(Event):
+    """The buyer signed for the parcel."""
+
+    type: ClassVar[str] = "waybill.delivered.v1"
+    logistics_no: str

@@ -1,0 +1,61 @@
+"""What payments says."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+from shared.events.base import Event
+from shared.money import Money
+
+
+class PaymentsEvent(Event):
+    """A fact of the payments service."""
+
+
+class PaymentCaptured(PaymentsEvent):
+    """The buyer's bank has paid; the payment document of the three-document match.
+
+    `payer_ref` and `payer_name_digest` are of the identity the bank itself holds, whoever the order named as payer.
+    """
+
+    type: ClassVar[str] = "payment.captured.v1"
+    amount: Money
+    payment_no: str
+    enterprise_code: str
+    payer_ref: UUID
+    payer_name_digest: str
+    paid_at: datetime
+
+
+class PaymentDeclined(PaymentsEvent):
+    """The bank refused; `code` is its own (ISO 20022 reason such as AM04), `amount` what was asked."""
+
+    type: ClassVar[str] = "payment.declined.v1"
+    code: str
+    reason: str
+    amount: Money | None = None
+
+
+class PaymentVoided(PaymentsEvent):
+    """Nothing was taken and nothing will be: never asked, declined, or the hold was given back."""
+
+    type: ClassVar[str] = "payment.voided.v1"
+
+
+class PaymentRefunded(PaymentsEvent):
+    """All that was captured went back to the payer."""
+
+    type: ClassVar[str] = "payment.refunded.v1"
+    amount: Money
+    refund_no: str
+
+
+class MerchantSettled(PaymentsEvent):
+    """The goods were released, so what was captured is now the merchant's and the tax office's."""
+
+    type: ClassVar[str] = "payment.settled.v1"
+    merchant_code: str
+    merchant_amount: Money
+    tax_amount: Money

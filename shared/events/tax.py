@@ -1,0 +1,70 @@
+"""What tax says."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+from shared.events.base import Event, Fact
+from shared.money import Money
+
+
+class TaxLine(Fact):
+    """What one order line owes."""
+
+    line_no: int
+    dutiable_value: Money
+    duty: Money
+    consumption_tax: Money
+    vat: Money
+
+
+class TaxEvent(Event):
+    """A fact of the tax service."""
+
+
+class TaxAssessed(TaxEvent):
+    """What the order owes under the regime in force, and by which rules; the buyer's yearly quota is reserved."""
+
+    type: ClassVar[str] = "tax.assessed.v1"
+    regime: str
+    dutiable_value: Money
+    duty: Money
+    consumption_tax: Money
+    vat: Money
+    parcel_tax: Money
+    total: Money
+    lines: tuple[TaxLine, ...]
+    rules: tuple[str, ...]
+    person_ref: UUID | None = None
+    year: int | None = None
+
+
+class TaxRefused(TaxEvent):
+    """The order may not go through this channel: `code` is customs' own (-621005, 1313 ...)."""
+
+    type: ClassVar[str] = "tax.refused.v1"
+    code: str
+    reason: str
+    limit: str
+    value: str
+
+
+class TaxVoided(TaxEvent):
+    """The assessment is void and the quota it reserved is free again; said too where there was none."""
+
+    type: ClassVar[str] = "tax.voided.v1"
+
+
+class TaxPosted(TaxEvent):
+    """The goods were released: the reserved quota is used and the tax is payable."""
+
+    type: ClassVar[str] = "tax.posted.v1"
+    total: Money
+
+
+class TaxRestored(TaxEvent):
+    """The goods came back in time: no tax is levied and the used quota is given back."""
+
+    type: ClassVar[str] = "tax.restored.v1"
+    total: Money

@@ -1,0 +1,292 @@
+"""One batch of records, one transaction; and what happens to the one record in it that cannot be handled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+import structlog
+
+from shared import effects, inbox, metrics, outbox
+from shared.database import DATA, LOST, RETRYABLE, SCHEMA, Connection
+from shared.envelope import Message, Outgoing, Record, rfc3339, uuid_or_none
+from shared.errors import Unavailable, Unprocessable
+from shared.failpoints import Failpoints
+from shared.hears import Hears, Observer, Outcome, decode_event, fact_record
+from shared.sealing import Sealing
+from shared.topics import dead_letters_of
+from shared.transitions import IllegalTransition
+
+log = structlog.get_logger(__name__)
+
+REPLAY_HEADER: Final = "dlq_replay"
+PARKED: Final = b"parked"
+Place = tuple[str, int, int]
+
+
+class Handler:
+    """Handles the records of one poll for one service.
+
+    A batch that fails is halved until the bad record stands alone; that one goes to the dead letters in the transaction
+    that steps over it, and its order is held, so nothing half-done moves on and nobody else waits.
+    """
+
+    def __init__(
+        self, service: str, topic: str, hears: Mapping[str, Hears], pool: Any, deps: Any, *, sealing: Sealing,
+        observe: Observer | None = None, failpoints: Failpoints | None = None,
+    ) -> None:  # fmt: skip
+        self.service = service
+        self.topic = topic
+        self.hears = hears
+        self.pool = pool
+        self.deps = deps
+        self._sealing = sealing
+        self._observe = observe
+        self._fail = failpoints or Failpoints()
+        self._wanted = {name: frozenset(kind.type for kind in row.types) for name, row in hears.items()}
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        """Handle the records, in order, each partition's without a hole.
+
+        Raises inbox.Fenced if the offsets stand elsewhere, and Unavailable or a database's connection error if the same
+        batch is worth trying again; whatever part was committed by then is found by the offsets. A statement that does not
+        fit the schema is raised too: with a migration that is missing, every record would be given up.
+        """
+        decoded: dict[Place, Sequence[Message] | Unprocessable] = {place(r): self.decode(r) for r in records}
+        await self._divide(records, decoded)
+
+    async def _divide(self, records: Sequence[Record], decoded: dict[Place, Sequence[Message] | Unprocessable]) -> None:
+        try:
+            await self._transact(records, decoded)
+        except (inbox.Fenced, Unavailable, *LOST, *RETRYABLE, *SCHEMA):
+            raise
+        except Exception as error:
+            if len(records) > 1:
+                half = len(records) // 2
+                await self._divide(records[:half], decoded)
+                await self._divide(records[half:], decoded)
+                return
+            if isinstance(decoded[place(records[0])], Unprocessable):
+                raise  # even the dead letter could not be written: this is ours, not the record's
+            decoded[place(records[0])] = as_unprocessable(error)
+            if not isinstance(error, Unprocessable | IllegalTransition):
+                log.exception("a record failed for a reason nobody foresaw", service=self.service, topic=records[0].topic)
+            await self._transact(records, decoded)
+
+    def holds(self, record: Record) -> set[UUID]:
+        """The order that is held if this record cannot be handled; none for a record from outside, which says nothing of one."""
+        order_id = uuid_or_none(record.key)
+        return set() if order_id is None or self.hears[record.topic].intake else {order_id}
+
+    def rest(self, record: Record) -> bytes:
+        """The record sealed, to wait in a table."""
+        return self._sealing.rest(pack_record(record), PARKED)
+
+    def unrest(self, packed: bytes) -> Record:
+        return unpack_record(self._sealing.unrest(packed, PARKED))
+
+    def decode(self, record: Record) -> Sequence[Message] | Unprocessable:
+        """What the service makes of a record: its messages, none if it is not for us, or why it cannot be read."""
+        row = self.hears[record.topic]
+        try:
+            if row.decode is not None:
+                return row.decode(record)
+            return decode_event(record, self._wanted[record.topic])
+        except Unprocessable as refused:
+            return refused
+
+    async def _transact(self, records: Sequence[Record], decoded: Mapping[Place, Sequence[Message] | Unprocessable]) -> None:
+        started = time.perf_counter()
+        batch = _Batch(self, records, decoded)
+        async with self.pool.acquire() as conn, conn.transaction():
+            await inbox.advance(conn, moves(records))
+            self._fail.hit("after_offsets")
+            outcome = await batch.run(conn)
+            self._fail.hit("after_reaction")
+            await write(conn, self.service, self.topic, outcome, self._sealing)
+            self._fail.hit("before_commit")
+        self._fail.hit("after_commit")
+        batch.count(time.perf_counter() - started)
+        if self._observe is not None:
+            self._observe(outcome.facts)
+        for count in outcome.counts:
+            count()
+
+
+class _Batch:
+    """The records of one transaction on their way through it."""
+
+    def __init__(
+        self, handler: Handler, records: Sequence[Record], decoded: Mapping[Place, Sequence[Message] | Unprocessable]
+    ) -> None:
+        self._h = handler
+        self._records = records
+        self._decoded = decoded
+        self._outcomes: list[tuple[str, str, str]] = []
+
+    async def run(self, conn: Connection) -> Outcome:
+        await inbox.lock_orders(conn, self._h.service, self._order_ids())
+        messages = await self._step_round_held(conn)
+        fresh = await self._drop_seen(conn, messages)
+        self._h._fail.hit("after_inbox")
+        outcome = Outcome()
+        for reaction, group in self._by_reaction(fresh).items():
+            outcome.extend(await reaction(conn, group, self._h.deps))
+        self._outcomes += [(m.topic, m.type, "ok") for m in fresh]
+        for record in self._records:
+            refused = self._decoded[place(record)]
+            if isinstance(refused, Unprocessable):
+                outcome.records.append(await self._dead_letter(conn, record, refused))
+        return outcome
+
+    def _order_ids(self) -> set[UUID]:
+        return {m.order_id for found in self._decoded_here() for m in found if m.order_id.int}
+
+    def _decoded_here(self) -> Iterator[Sequence[Message]]:
+        for record in self._records:
+            found = self._decoded[place(record)]
+            if not isinstance(found, Unprocessable):
+                yield found
+
+    async def _step_round_held(self, conn: Connection) -> list[Message]:
+        """The messages to handle now: those of held orders are parked, those a replay sets free come in their old order."""
+        internal: set[UUID] = set()
+        for record in self._records:
+            found = self._decoded[place(record)]
+            if not isinstance(found, Unprocessable):
+                if not found:
+                    self._outcomes.append((record.topic, "", "ignored"))
+                elif not self._h.hears[record.topic].intake:
+                    internal.update(m.order_id for m in found)
+        held = await inbox.held_among(conn, internal) if internal else set()
+        if not held and not any(self._h.holds(r) for r in self._records if isinstance(self._decoded[place(r)], Unprocessable)):
+            return [m for found in self._decoded_here() for m in found]
+        return await self._divert(conn, held)
+
+    async def _divert(self, conn: Connection, held: set[UUID]) -> list[Message]:
+        messages: list[Message] = []
+        park: list[tuple[UUID, bytes]] = []
+        for record in self._records:
+            found = self._decoded[place(record)]
+            if isinstance(found, Unprocessable):
+                # What comes behind a bad record of the same order waits for it, in this very batch already.
+                held |= self._h.holds(record)
+                continue
+            touched = {m.order_id for m in found} & held
+            if not touched or self._h.hears[record.topic].intake:
+                messages += found
+            elif any(name == REPLAY_HEADER for name, _ in record.headers):
+                held -= touched
+                messages += found
+                await inbox.unhold(conn, touched)
+                for packed in await inbox.unpark(conn, touched):
+                    messages += self._again(packed)
+                # Those parked earlier in this very batch are behind the replayed one too.
+                messages += [m for o, r in park if o in touched for m in self._again(r)]
+                park = [(o, r) for o, r in park if o not in touched]
+            else:
+                park.append((found[0].order_id, self._h.rest(record)))
+                self._outcomes.append((record.topic, found[0].type, "parked"))
+        if park:
+            await inbox.park(conn, park)
+        return messages
+
+    def _again(self, packed: bytes) -> Sequence[Message]:
+        found = self._h.decode(self._h.unrest(packed))
+        return () if isinstance(found, Unprocessable) else found
+
+    async def _drop_seen(self, conn: Connection, messages: Sequence[Message]) -> list[Message]:
+        unseen = await inbox.unseen(conn, [m.event_id for m in messages])
+        fresh: list[Message] = []
+        for m in messages:
+            if m.event_id in unseen:
+                unseen.discard(m.event_id)
+                fresh.append(m)
+            else:
+                self._outcomes.append((m.topic, m.type, "duplicate"))
+        return fresh
+
+    def _by_reaction(self, messages: Sequence[Message]) -> dict[Any, list[Message]]:
+        groups: dict[Any, list[Message]] = {}
+        for m in messages:
+            groups.setdefault(self._h.hears[m.topic].reaction, []).append(m)
+        return groups
+
+    async def _dead_letter(self, conn: Connection, record: Record, refused: Unprocessable) -> Outgoing:
+        self._outcomes.append((record.topic, "", "dead-letter"))
+        metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc()
+        log.error("record given up", service=self._h.service, topic=record.topic, partition=record.partition,
+                  offset=record.offset, reason=refused.reason, error=str(refused)[:300])  # fmt: skip
+        for order_id in self._h.holds(record):
+            await inbox.hold(conn, order_id, refused.reason)
+        return dead_letter(self._h.service, record, refused)
+
+    def count(self, seconds: float) -> None:
+        service = self._h.service
+        metrics.PROCESSING.labels(service).observe(seconds)
+        metrics.BATCH_RECORDS.labels(service).observe(len(self._records))
+        totals: dict[tuple[str, str, str], int] = {}
+        for key in self._outcomes:
+            totals[key] = totals.get(key, 0) + 1
+        for (topic, event_type, outcome), count in totals.items():
+            metrics.EVENTS.labels(service, topic, event_type, outcome).inc(count)
+
+
+async def write(conn: Connection, service: str, topic: str, outcome: Outcome, sealing: Sealing) -> None:
+    """Put what was decided into the outbox and the effects, in the caller's transaction."""
+    at = rfc3339(outbox.utc_now())
+    await outbox.append(conn, sealing, [*(fact_record(service, topic, fact, at) for fact in outcome.facts), *outcome.records])
+    await effects.instruct(conn, sealing, outcome.instructions)
+
+
+def place(record: Record) -> Place:
+    return record.topic, record.partition, record.offset
+
+
+def moves(records: Sequence[Record]) -> dict[inbox.Partition, tuple[int, int]]:
+    """Per partition: the first offset of the batch, and the one behind its last."""
+    found: dict[inbox.Partition, tuple[int, int]] = {}
+    for r in records:
+        first = found.get((r.topic, r.partition), (r.offset, 0))[0]
+        found[r.topic, r.partition] = (first, r.offset + 1)
+    return found
+
+
+def as_unprocessable(error: Exception) -> Unprocessable:
+    if isinstance(error, Unprocessable):
+        return error
+    if isinstance(error, IllegalTransition):
+        return Unprocessable("illegal_transition", str(error))
+    if isinstance(error, DATA):
+        # The server's message may quote the values; the constraint and column names say enough.
+        named = [getattr(error, name, None) for name in ("constraint_name", "table_name", "column_name")]
+        return Unprocessable(
+            "integrity", f"{type(error).__name__}: {' '.join(n for n in named if n) or 'refused by the database'}"
+        )
+    return Unprocessable("unexpected", type(error).__name__)
+
+
+def dead_letter(service: str, record: Record, refused: Unprocessable, attempts: int = 1) -> Outgoing:
+    """The dead letter of a record: its own bytes and headers, and where it came from and why."""
+    origin = (
+        ("dlq_reason", refused.reason.encode()), ("dlq_error", str(refused)[:500].encode()), ("dlq_service", service.encode()),
+        ("dlq_topic", record.topic.encode()), ("dlq_partition", str(record.partition).encode()),
+        ("dlq_offset", str(record.offset).encode()), ("dlq_attempts", str(attempts).encode()),
+        ("dlq_at", outbox.utc_now().isoformat(timespec="milliseconds").encode()),
+    )  # fmt: skip
+    kept = tuple((name, value) for name, value in record.headers if not name.startswith("dlq_"))
+    return Outgoing(dead_letters_of(record.topic), record.key or b"", record.value or b"", (*kept, *origin), sealed=True)
+
+
+def pack_record(record: Record) -> bytes:
+    head = [record.topic, record.partition, record.offset, record.timestamp_ms, (record.key or b"").decode("latin-1")]
+    return orjson.dumps([head, (record.value or b"").decode("latin-1"), outbox.pack_headers(record.headers).decode()])
+
+
+def unpack_record(packed: bytes) -> Record:
+    (topic, partition, offset, timestamp_ms, key), value, headers = orjson.loads(packed)
+    return Record(topic, partition, offset, timestamp_ms, key.encode("latin-1"), value.encode("latin-1"),
+                  tuple(outbox.unpack_headers(headers.encode())))  # fmt: skip

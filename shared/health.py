@@ -1,0 +1,48 @@
+"""What a process shows over HTTP: /metrics, /healthz, /readyz."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from shared.errors import Misconfigured
+
+Check = Callable[[], bool]
+
+
+async def serve(bind: str, port: int, ready: Mapping[str, Check], alive: Mapping[str, Check]) -> tuple[web.AppRunner, int]:
+    """Start the server; returns it and the port it has. Raises Misconfigured if the port is taken."""
+    app = web.Application()
+    app.add_routes([
+        web.get("/metrics", _metrics),
+        web.get("/healthz", _answering(alive)),
+        web.get("/readyz", _answering(ready)),
+    ])  # fmt: skip
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, bind, port)
+    try:
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        raise Misconfigured(f"free port {port} or set CROSSBORDER_METRICS_PORT to another: {error.strerror}") from None
+    return runner, runner.addresses[0][1]
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    if "application/openmetrics-text" in request.headers.get("Accept", ""):
+        body = openmetrics.generate_latest(REGISTRY)  # type: ignore[no-untyped-call]
+        return web.Response(body=body, headers={"Content-Type": openmetrics.CONTENT_TYPE_LATEST})
+    return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _answering(checks: Mapping[str, Check]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_request: web.Request) -> web.Response:
+        found = {name: bool(check()) for name, check in checks.items()}
+        ok = all(found.values())
+        return web.json_response({"ok": ok, "checks": found}, status=200 if ok else 503)
+
+    return answer

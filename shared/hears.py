@@ -1,0 +1,149 @@
+"""What a service hears: a table of topic to reaction, and the small types a reaction speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from shared.database import Connection
+from shared.envelope import Message, Outgoing, Record, first_headers, headers_of, uuid_or_none
+from shared.errors import Unprocessable
+from shared.events import EVENT_TYPES, Event
+from shared.identity import event_id_of, record_id_of
+
+_NIL: Final = UUID(int=0)
+
+
+class Announced(NamedTuple):
+    """A fact a reaction decided, to be published on the service's own topic.
+
+    `cause` is the id of the message it follows from; `version` the count of this service's facts about the order.
+    """
+
+    event: Event
+    cause: UUID
+    version: int
+    traceparent: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """Something to ask of an outside party; `intent_id` is the idempotency key and never changes.
+
+    `ahead`: it goes before all that was asked first, since it brings something begun to its end.
+    """
+
+    intent_id: UUID
+    order_id: UUID
+    kind: str
+    request: bytes
+    delay_s: float = 0.0
+    ahead: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What follows from a batch: facts, records for other topics, instructions; in the order they were decided.
+
+    `counts` are run once the transaction is committed: for metrics, which must not count what was rolled back.
+    """
+
+    facts: list[Announced] = field(default_factory=list)
+    records: list[Outgoing] = field(default_factory=list)
+    instructions: list[Instruction] = field(default_factory=list)
+    counts: list[Callable[[], None]] = field(default_factory=list)
+
+    def extend(self, other: Outcome) -> None:
+        self.facts += other.facts
+        self.records += other.records
+        self.instructions += other.instructions
+        self.counts += other.counts
+
+
+Reaction = Callable[[Connection, Sequence[Message], Any], Awaitable[Outcome]]
+"""Lock, fold, save, return what follows; the third argument is what the service's app wired up (its `Deps`)."""
+
+Observer = Callable[[Sequence[Announced]], None]
+"""Counts facts once they are committed."""
+
+Decoder = Callable[[Record], Sequence[Message]]
+"""Makes messages of one record, pure; raises Unprocessable. An empty answer means: not for us."""
+
+
+@dataclass(frozen=True)
+class Hears:
+    """One row of the table: which reaction answers a topic, which types of it matter, and how a record is read.
+
+    Rows stand in the order of an order's way; when there is much to read, later rows are read first.
+
+    `types` empty means all. `intake`: written by outsiders, so a bad record says nothing about an order (it is never
+    held for it), and reading may pause when the service is behind.
+    """
+
+    reaction: Reaction
+    types: tuple[type[Event], ...] = ()
+    decode: Decoder | None = None
+    intake: bool = False
+
+
+def decode_event(record: Record, wanted: frozenset[str]) -> Sequence[Message]:
+    """The message of a record on one of our own topics; types this service or release does not know are skipped."""
+    wire_type = next((value for name, value in record.headers if name == "ce_type"), b"").decode("ascii", "replace")
+    if not wire_type:
+        raise Unprocessable("unknown_shape", "the record has no ce_type header")
+    if wire_type not in wanted:
+        return ()
+    by_name = first_headers(record.headers)
+    event_id = uuid_or_none(by_name.get("ce_id"))
+    if event_id is None:
+        raise Unprocessable("unknown_shape", "the ce_id header is not a UUID")
+    try:
+        event = EVENT_TYPES[wire_type].model_validate_json(record.value or b"")
+    except ValueError as error:
+        raise Unprocessable("invalid_value", f"the value is not a {wire_type}: {brief(error)}") from None
+    return (message(record, event_id, wire_type, event.order_id, event, by_name.get("traceparent")),)
+
+
+def brief(error: ValueError) -> str:
+    """Which fields a validation error names, without the values it found (they may be personal)."""
+    details = getattr(error, "errors", None)
+    if details is None:
+        return type(error).__name__
+    found = [f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['type']}" for item in details(include_input=False)]
+    return "; ".join(found[:5])
+
+
+def message(
+    record: Record, event_id: UUID, wire_type: str, order_id: UUID, event: Any, traceparent: bytes | None = None
+) -> Message:
+    """A message at its place in the log, with the record's own time."""
+    at = datetime.fromtimestamp(record.timestamp_ms / 1000, tz=UTC)
+    return Message(
+        event_id, wire_type, order_id, event, at, record.topic, record.partition, record.offset, traceparent, record.value
+    )
+
+
+def intake_id(record: Record, by_name: Any, digest: str) -> UUID:
+    """The event id of a record from outside.
+
+    A `ce_id` counts together with its source and the value's digest: a shop that gives two orders one id must not lose
+    the second. Without one, the record's place in the log is its id and the order's own rules find repetitions.
+    """
+    ce_id = by_name.get("ce_id")
+    if not ce_id:
+        return record_id_of(record.topic, record.partition, record.offset)
+    source = by_name.get("ce_source", b"").decode("utf-8", "replace")
+    return event_id_of(record_id_of(record.topic, 0, 0), f"{source}|{ce_id.decode('utf-8', 'replace')}|{digest}", _NIL)
+
+
+def fact_record(service: str, topic: str, announced: Announced, at: datetime | bytes) -> Outgoing:
+    """The record of a fact, ready for the outbox."""
+    event = announced.event
+    headers = headers_of(
+        event_id=event_id_of(announced.cause, event.type, event.order_id), event_type=event.type, source=service, at=at,
+        version=announced.version, cause=announced.cause, traceparent=announced.traceparent,
+    )  # fmt: skip
+    return Outgoing(topic, str(event.order_id).encode(), event.to_json(), headers)

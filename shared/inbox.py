@@ -1,0 +1,115 @@
+"""The part of a batch's transaction that makes delivery exactly-once: offsets by compare-and-swap, ids seen before."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
+
+from shared.database import Connection
+
+Partition = tuple[str, int]
+
+
+class Fenced(Exception):
+    """The database holds another offset than this batch begins at: someone else was faster, or records are missing."""
+
+    def __init__(self, partitions: Mapping[Partition, int]) -> None:
+        super().__init__(f"{len(partitions)} partitions")
+        self.partitions = partitions
+
+
+async def known_offsets(conn: Connection, begin: Mapping[Partition, int]) -> dict[Partition, int]:
+    """Where to read on, per partition; one never seen before starts at its beginning in the log."""
+    topics, parts = [t for t, _ in begin], [p for _, p in begin]
+    await conn.execute(
+        "INSERT INTO consumer_offset (topic, part, next) SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[]) "
+        "ON CONFLICT DO NOTHING",
+        topics, parts, list(begin.values()),
+    )  # fmt: skip
+    rows = await conn.fetch(
+        "SELECT topic, part, next FROM consumer_offset JOIN unnest($1::text[], $2::int[]) AS w(topic, part) USING (topic, part)",
+        topics, parts,
+    )  # fmt: skip
+    return {(row["topic"], row["part"]): row["next"] for row in rows}
+
+
+async def advance(conn: Connection, moves: Mapping[Partition, tuple[int, int]]) -> None:
+    """Move each partition from its first offset to behind its last; raises Fenced if any stands elsewhere.
+
+    Rows are locked in one order, so that two processes that briefly read the same partitions wait and never deadlock.
+    """
+    ordered = sorted(moves)
+    rows = await conn.fetch(
+        "SELECT topic, part, next FROM consumer_offset JOIN unnest($1::text[], $2::int[]) AS w(topic, part) USING (topic, part) "
+        "ORDER BY topic, part FOR UPDATE OF consumer_offset",
+        [t for t, _ in ordered], [p for _, p in ordered],
+    )  # fmt: skip
+    there = {(row["topic"], row["part"]): row["next"] for row in rows}
+    if any(there.get(partition) != moves[partition][0] for partition in ordered):
+        raise Fenced({p: there.get(p, moves[p][0]) for p in ordered if there.get(p) != moves[p][0]})
+    await conn.execute(
+        "UPDATE consumer_offset AS o SET next = w.next FROM unnest($1::text[], $2::int[], $3::bigint[]) AS w(topic, part, next) "
+        "WHERE o.topic = w.topic AND o.part = w.part",
+        [t for t, _ in ordered], [p for _, p in ordered], [moves[p][1] for p in ordered],
+    )  # fmt: skip
+
+
+async def accept_gap(conn: Connection, partition: Partition, found: int) -> None:
+    """Records between the stored offset and `found` are gone from the log for good: read on behind the hole."""
+    await conn.execute("UPDATE consumer_offset SET next = $3 WHERE topic = $1 AND part = $2 AND next < $3", *partition, found)
+
+
+async def unseen(conn: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
+    """Mark the events as handled; returns those that had not been."""
+    if not event_ids:
+        return set()
+    rows = await conn.fetch(
+        "INSERT INTO inbox (event_id) SELECT DISTINCT unnest($1::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id", event_ids
+    )
+    return {row["event_id"] for row in rows}
+
+
+async def forget_before(conn: Connection, days: int) -> None:
+    """Delete inbox rows older than any record that could still be delivered (the topics keep less than this)."""
+    await conn.execute("DELETE FROM inbox WHERE seen_at < now() - make_interval(days => $1)", days)
+
+
+async def lock_orders(conn: Connection, service: str, order_ids: Collection[UUID]) -> None:
+    """Let nobody else decide on these orders in this service until the transaction ends.
+
+    A row lock cannot do it alone: an order's first two records may come by two topics to two replicas at once, when there
+    is no row to lock yet, and the later one would overwrite what it never saw. Locked in one order, so nobody deadlocks.
+    """
+    salt = zlib.crc32(service.encode()) << 31
+    keys = sorted(int.from_bytes(order_id.bytes[:8], "big", signed=True) ^ salt for order_id in order_ids)
+    await conn.execute(
+        "SELECT count(pg_advisory_xact_lock(k)) FROM (SELECT k FROM unnest($1::bigint[]) AS k ORDER BY k OFFSET 0) AS s", keys
+    )
+
+
+async def held_among(conn: Connection, order_ids: Collection[UUID]) -> set[UUID]:
+    rows = await conn.fetch("SELECT order_id FROM held_order WHERE order_id = ANY($1::uuid[])", list(order_ids))
+    return {row["order_id"] for row in rows}
+
+
+async def hold(conn: Connection, order_id: UUID, reason: str) -> None:
+    await conn.execute("INSERT INTO held_order (order_id, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING", order_id, reason)
+
+
+async def unhold(conn: Connection, order_ids: Collection[UUID]) -> None:
+    await conn.execute("DELETE FROM held_order WHERE order_id = ANY($1::uuid[])", list(order_ids))
+
+
+async def park(conn: Connection, rows: Sequence[tuple[UUID, bytes]]) -> None:
+    await conn.execute(
+        "INSERT INTO parked (order_id, record) SELECT * FROM unnest($1::uuid[], $2::bytea[])",
+        [o for o, _ in rows],
+        [r for _, r in rows],
+    )
+
+
+async def unpark(conn: Connection, order_ids: Collection[UUID]) -> list[bytes]:
+    """Take the parked records of these orders out, in the order they came."""
+    rows = await conn.fetch("DELETE FROM parked WHERE order_id = ANY($1::uuid[]) RETURNING id, record", list(order_ids))
+    return [row["record"] for row in sorted(rows, key=lambda row: row["id"])]

@@ -1,0 +1,179 @@
+"""Money as integer minor units of an ISO 4217 currency; never a float."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any, Final, Self
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import core_schema
+
+# ISO 4217 minor-unit exponents of the currencies this system settles in; a currency not listed is refused by name.
+EXPONENTS: Final[dict[str, int]] = {
+    "AED": 2, "AUD": 2, "BHD": 3, "BRL": 2, "BYN": 2, "CAD": 2, "CHF": 2, "CLP": 0, "CNY": 2, "CZK": 2, "DKK": 2,
+    "EUR": 2, "GBP": 2, "HKD": 2, "HUF": 2, "IDR": 2, "INR": 2, "ISK": 0, "JPY": 0, "KRW": 0, "KWD": 3, "KZT": 2,
+    "MOP": 2, "MXN": 2, "MYR": 2, "NOK": 2, "NZD": 2, "PHP": 2, "PLN": 2, "RUB": 2, "SAR": 2, "SEK": 2, "SGD": 2,
+    "THB": 2, "TND": 3, "TRY": 2, "TWD": 2, "UAH": 2, "USD": 2, "VND": 0, "ZAR": 2,
+}  # fmt: skip
+
+MINOR_MAX: Final = 10**15
+"""No single amount may exceed this many minor units: a limit on everything, far below PostgreSQL's bigint."""
+
+
+class MoneyError(ValueError):
+    """An amount is not money: not a finite decimal, too many decimals for its currency, or an unknown currency."""
+
+
+class CurrencyMismatch(ArithmeticError):
+    """Two amounts of different currencies were put together."""
+
+
+@dataclass(frozen=True, slots=True, order=False)
+class Money:
+    """An amount: `minor` integer minor units (fen, cents) of ISO 4217 `currency`.
+
+    On the wire it is `{"amount": "425.00", "currency": "CNY"}`, the amount a decimal string in major units.
+    """
+
+    minor: int
+    currency: str
+
+    def __post_init__(self) -> None:
+        if self.currency not in EXPONENTS:
+            raise MoneyError(f"currency {self.currency!r} is not one of the ISO 4217 currencies supported here")
+
+    @classmethod
+    def of(cls, amount: str | Decimal | int, currency: str) -> Self:
+        """Exact conversion from major units; raises MoneyError if the amount has more decimals than the currency."""
+        exponent = EXPONENTS.get(currency)
+        if exponent is None:
+            raise MoneyError(f"currency {currency!r} is not one of the ISO 4217 currencies supported here")
+        try:
+            scaled = Decimal(amount).scaleb(exponent)
+        except (InvalidOperation, ValueError) as error:
+            raise MoneyError(f"{amount!r} is not a decimal amount") from error
+        if not scaled.is_finite() or abs(scaled) > MINOR_MAX:
+            raise MoneyError(f"{amount!r} is not a finite amount within the limit")
+        minor = int(scaled)
+        if scaled != minor:
+            raise MoneyError(f"{amount!r} has more than {exponent} decimals, which {currency} does not have")
+        return cls(minor, currency)
+
+    @classmethod
+    def zero(cls, currency: str) -> Self:
+        return cls(0, currency)
+
+    @classmethod
+    def total(cls, amounts: Iterable[Money], currency: str) -> Self:
+        """Sum of amounts, all of `currency`; zero if there are none."""
+        minor = 0
+        for amount in amounts:
+            if amount.currency != currency:
+                raise CurrencyMismatch(f"{amount.currency} in a sum of {currency}")
+            minor += amount.minor
+        return cls(minor, currency)
+
+    @property
+    def major(self) -> Decimal:
+        return Decimal(self.minor).scaleb(-EXPONENTS[self.currency])
+
+    def __str__(self) -> str:
+        exponent = EXPONENTS[self.currency]
+        if not exponent:
+            return str(self.minor)
+        # By integers: every amount on the wire comes through here, and Decimal's formatting takes four times as long.
+        whole, part = divmod(abs(self.minor), 10**exponent)
+        return f"{'-' if self.minor < 0 else ''}{whole}.{part:0{exponent}d}"
+
+    def _same(self, other: Money) -> int:
+        if other.currency != self.currency:
+            raise CurrencyMismatch(f"{self.currency} and {other.currency}")
+        return other.minor
+
+    def __add__(self, other: Money) -> Money:
+        return Money(self.minor + self._same(other), self.currency)
+
+    def __sub__(self, other: Money) -> Money:
+        return Money(self.minor - self._same(other), self.currency)
+
+    def __neg__(self) -> Money:
+        return Money(-self.minor, self.currency)
+
+    def __lt__(self, other: Money) -> bool:
+        return self.minor < self._same(other)
+
+    def __le__(self, other: Money) -> bool:
+        return self.minor <= self._same(other)
+
+    def __gt__(self, other: Money) -> bool:
+        return self.minor > self._same(other)
+
+    def __ge__(self, other: Money) -> bool:
+        return self.minor >= self._same(other)
+
+    def times(self, factor: Decimal) -> Money:
+        """The amount times an exact factor, rounded half up to the minor unit (away from zero at the half)."""
+        return Money(round_half_up(Decimal(self.minor) * factor), self.currency)
+
+    def share(self, weights: Sequence[int]) -> list[Money]:
+        """Split by largest remainder so that the parts sum to the whole; ties go to the earlier part.
+
+        `weights` are non-negative integers; if all are zero the whole goes to the first part.
+        """
+        return [Money(part, self.currency) for part in share_by_largest_remainder(self.minor, weights)]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        wire = core_schema.typed_dict_schema(
+            {
+                "amount": core_schema.typed_dict_field(core_schema.str_schema(max_length=24)),
+                "currency": core_schema.typed_dict_field(core_schema.str_schema(min_length=3, max_length=3)),
+            },
+            extra_behavior="ignore",
+        )
+        from_wire = core_schema.no_info_after_validator_function(_from_wire, wire)
+        return core_schema.json_or_python_schema(
+            json_schema=from_wire,
+            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), from_wire]),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda money: {"amount": str(money), "currency": money.currency}, return_schema=wire
+            ),
+        )
+
+
+def _from_wire(doc: dict[str, str]) -> Money:
+    """The amount of a wire object; the usual form, with all its decimals, is read without Decimal."""
+    amount, currency = doc["amount"], doc["currency"]
+    exponent = EXPONENTS.get(currency, 0)
+    if exponent and amount[-exponent - 1 : -exponent] == ".":
+        digits = amount[: -exponent - 1] + amount[-exponent:]
+        if digits.isdecimal() and digits.isascii() and len(digits) <= 15:
+            return Money(int(digits), currency)
+    return Money.of(amount, currency)
+
+
+def round_half_up(value: Decimal) -> int:
+    """To the nearest integer, the half away from zero: the rounding customs uses for tax to the fen."""
+    return int(value.to_integral_value(rounding=ROUND_HALF_UP))
+
+
+def share_by_largest_remainder(whole: int, weights: Sequence[int]) -> list[int]:
+    """Integer parts proportional to `weights` that sum to `whole` exactly; ties go to the earlier part.
+
+    >>> share_by_largest_remainder(1000, [3333, 3333, 3333])
+    [334, 333, 333]
+    """
+    if not weights or any(weight < 0 for weight in weights):
+        raise ValueError("weights must be non-negative and not empty")
+    if whole < 0:
+        return [-part for part in share_by_largest_remainder(-whole, weights)]
+    total = sum(weights)
+    if total == 0:
+        return [whole, *([0] * (len(weights) - 1))]
+    parts = [whole * weight // total for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (-(whole * weights[i] % total), i))
+    for i in by_remainder[: whole - sum(parts)]:
+        parts[i] += 1
+    return parts

@@ -1,0 +1,177 @@
+"""The outbox and its relay: what a transaction decided to say is said, in order, at least once, crash or not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import asyncpg
+import orjson
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from shared import metrics
+from shared.database import LOST, Connection
+from shared.envelope import Outgoing
+from shared.failpoints import Failpoints
+from shared.sealing import Sealing
+from shared.topics import DEAD_LETTER_BYTES_MAX, named
+
+log = structlog.get_logger(__name__)
+
+READ_MAX: Final = 2000
+POLL_S: Final = 0.03
+ACK_BOUND_S: Final = 30.0
+LEADER_RETRY_S: Final = 1.0
+RELAY_LOCK: Final = 0x6F7574
+BOUND: Final = b"outbox"
+
+
+def make_producer(bootstrap: str, client_id: str) -> AIOKafkaProducer:
+    """An idempotent producer with `acks=all`; its settings are asserted by a test."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap, client_id=client_id, enable_idempotence=True, acks="all", linger_ms=0,
+        max_batch_size=256 * 1024, max_request_size=DEAD_LETTER_BYTES_MAX, request_timeout_ms=15_000,
+    )  # fmt: skip
+
+
+async def append(conn: Connection, sealing: Sealing | None, records: Sequence[Outgoing]) -> None:
+    """Write the records in the caller's transaction, in this order, in one query."""
+    if not records:
+        return
+    values = [r.value if not r.sealed else _sealing(sealing).rest(r.value, BOUND) for r in records]
+    await conn.execute(
+        "INSERT INTO outbox (topic, key, headers, value, sealed) "
+        "SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bool[])",
+        [r.topic for r in records], [r.key for r in records], [pack_headers(r.headers) for r in records], values,
+        [r.sealed for r in records],
+    )  # fmt: skip
+
+
+def _sealing(sealing: Sealing | None) -> Sealing:
+    if sealing is None:
+        raise TypeError("this service has no keys, so it may not publish personal particulars")
+    return sealing
+
+
+def pack_headers(headers: Sequence[tuple[str, bytes]]) -> bytes:
+    """Headers as JSON; values may be any bytes, so they are kept byte for character (latin-1)."""
+    return orjson.dumps([[name, (value or b"").decode("latin-1")] for name, value in headers])
+
+
+def unpack_headers(packed: bytes) -> list[tuple[str, bytes]]:
+    return [(name, value.encode("latin-1")) for name, value in orjson.loads(packed)]
+
+
+class Relay:
+    """Publishes one service's outbox. Of several replicas the one that holds the advisory lock does."""
+
+    def __init__(
+        self, service: str, pool: Any, bootstrap: str, *, prefix: str = "", sealing: Sealing | None = None,
+        failpoints: Failpoints | None = None, make: Callable[[str, str], AIOKafkaProducer] = make_producer,
+    ) -> None:  # fmt: skip
+        self._service = service
+        self._pool = pool
+        self._bootstrap = bootstrap
+        self._prefix = prefix
+        self._sealing = sealing
+        self._fail = failpoints or Failpoints()
+        self._make = make
+        self._wake = asyncio.Event()
+        self.leading = False
+        self.last_progress = time.monotonic()
+
+    def wake(self) -> None:
+        """A transaction that wrote to the outbox was committed in this process."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Lead when the lock can be had, follow otherwise; ends only by cancellation."""
+        while True:
+            try:
+                await self._try_to_lead()
+            except LOST as error:
+                log.warning("relay lost its database connection", service=self._service, error=type(error).__name__)
+            await asyncio.sleep(LEADER_RETRY_S)
+
+    async def _try_to_lead(self) -> None:
+        conn = await self._pool.acquire()
+        try:
+            if await conn.fetchval("SELECT pg_try_advisory_lock($1, hashtext(current_schema()))", RELAY_LOCK):
+                await self._lead(conn)
+            self.last_progress = time.monotonic()
+        finally:
+            self._set_leading(False)
+            # The lock lives as long as the session: a connection given back to the pool alive would keep it. One that
+            # broke is back in the pool already and cannot be ended again.
+            with contextlib.suppress(asyncpg.InterfaceError):
+                conn.terminate()
+            await self._pool.release(conn)
+
+    def _set_leading(self, leading: bool) -> None:
+        self.leading = leading
+        metrics.RELAY_LEADING.labels(self._service).set(int(leading))
+
+    async def _lead(self, conn: Connection) -> None:
+        self._set_leading(True)
+        log.info("relay leads", service=self._service)
+        while True:
+            producer = self._make(self._bootstrap, f"{self._service}-relay")
+            try:
+                await producer.start()
+                while True:
+                    await self._publish(conn, producer)
+            except (KafkaError, TimeoutError) as error:
+                # A producer that has failed once may have a hole in its sequence: a new one, and read again.
+                log.warning("relay starts a new producer", service=self._service, error=type(error).__name__)
+                await asyncio.sleep(0.2)
+            finally:
+                await asyncio.shield(_stop(producer))
+
+    async def _publish(self, conn: Connection, producer: AIOKafkaProducer) -> None:
+        self._wake.clear()
+        rows = await conn.fetch("SELECT id, topic, key, headers, value, sealed FROM outbox ORDER BY id LIMIT $1", READ_MAX)
+        self.last_progress = time.monotonic()
+        if not rows:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_S)
+            return
+        self._fail.hit("relay_after_read")
+        async with asyncio.timeout(ACK_BOUND_S):
+            # Un-awaited sends of one batch share requests; one partition's records keep their order all the same.
+            acks = [await producer.send(named(r["topic"], self._prefix), key=r["key"] or None, value=self._value(r),
+                                        headers=unpack_headers(r["headers"])) for r in rows]  # fmt: skip
+            await asyncio.gather(*acks)
+        self._fail.hit("relay_after_send")
+        await conn.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [r["id"] for r in rows])
+        metrics.PUBLISHED.labels(self._service).inc(len(rows))
+        self._fail.hit("relay_after_delete")
+
+    def _value(self, row: Any) -> bytes:
+        value: bytes = row["value"]
+        return _sealing(self._sealing).unrest(value, BOUND) if row["sealed"] else value
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await producer.stop()
+    except (KafkaError, TimeoutError) as error:
+        log.warning("producer did not stop cleanly", error=type(error).__name__)
+
+
+async def measure(conn: Connection, service: str) -> int:
+    """Set the outbox gauges; returns how many records wait."""
+    row = await conn.fetchrow("SELECT count(*) AS pending, min(at) AS oldest FROM outbox")
+    metrics.OUTBOX_PENDING.labels(service).set(row["pending"])
+    metrics.OUTBOX_OLDEST.labels(service).set(row["oldest"].timestamp() if row["oldest"] else 0)
+    return int(row["pending"])
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)

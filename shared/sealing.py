@@ -1,0 +1,140 @@
+"""Personal particulars under the person's own key: deleting the key makes log, tables and backups unreadable for them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from shared.errors import Misconfigured
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+CACHE_PERSONS_MAX: Final = 20_000
+MASTER_KEYS: Final = ("wrapping", "reference", "digest", "resting")
+
+
+class PersonErased(Exception):
+    """This person's key was deleted, so the particulars cannot be read by anyone any more."""
+
+
+class Sealing:
+    """Seals, opens and compares personal particulars.
+
+    Four master keys of 32 bytes, each in a file of its own: `wrapping` encrypts the persons' keys, `reference` makes
+    person references, `digest` makes digests for comparison, `resting` seals records that wait in a table.
+    """
+
+    def __init__(self, master: Mapping[str, bytes]) -> None:
+        missing = [name for name in MASTER_KEYS if len(master.get(name, b"")) != KEY_BYTES]
+        if missing:
+            raise Misconfigured(f"make the keys with `crossborder keys`: {', '.join(missing)} must be {KEY_BYTES} bytes long")
+        self._wrapping = AESGCM(master["wrapping"])
+        self._resting = AESGCM(master["resting"])
+        self._reference = master["reference"]
+        self._digest = master["digest"]
+        self._cache: OrderedDict[UUID, AESGCM] = OrderedDict()
+
+    @classmethod
+    def from_dir(cls, keys: Path) -> Self:
+        """The master keys in the folder `keys`; raises Misconfigured if one is missing."""
+        try:
+            return cls({name: (keys / f"{name}.key").read_bytes() for name in MASTER_KEYS})
+        except OSError as error:
+            raise Misconfigured(f"make the keys with `crossborder keys`: {error.filename} cannot be read") from None
+
+    def person_ref(self, id_type: str, id_number: str) -> UUID:
+        """A person's reference: a keyed hash of the identity document, the same for the same document for ever."""
+        text = f"{id_type}|{id_number.strip().upper()}".encode()
+        return UUID(bytes=hashlib.blake2b(text, key=self._reference, digest_size=16).digest())
+
+    def digest(self, text: str) -> str:
+        """A keyed hash (BLAKE2b, RFC 7693) of the normalised text, 32 hex characters, to compare without opening."""
+        normal = " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split()).casefold()
+        return hashlib.blake2b(normal.encode(), key=self._digest, digest_size=16).hexdigest()
+
+    async def keys_of(self, conn: Any, persons: Collection[UUID], *, make: bool = False) -> dict[UUID, AESGCM]:
+        """The keys of `persons`, read (and with `make` created) in bulk; an erased person is not in the answer."""
+        keys = {person: key for person in persons if (key := self._cache.get(person)) is not None}
+        wanted = sorted(set(persons) - keys.keys())
+        if not wanted:
+            return keys
+        if make:
+            # Sorted, so that two replicas that meet the same persons wait for one another and never deadlock.
+            await conn.execute(
+                "INSERT INTO vault.person_key (person_ref, wrapped_key) SELECT * FROM unnest($1::uuid[], $2::bytea[]) "
+                "ON CONFLICT (person_ref) DO NOTHING",
+                wanted,
+                [self._wrap(person, secrets.token_bytes(KEY_BYTES)) for person in wanted],
+            )
+        rows = await conn.fetch("SELECT person_ref, wrapped_key FROM vault.person_key WHERE person_ref = ANY($1::uuid[])", wanted)
+        for row in rows:
+            keys[row["person_ref"]] = AESGCM(self._unwrap(row["person_ref"], row["wrapped_key"]))
+        if not make:
+            self._remember(keys)
+        return keys
+
+    def _remember(self, keys: Mapping[UUID, AESGCM]) -> None:
+        # Only keys read back from committed rows: one made in a transaction that then fails must not live on here.
+        self._cache.update(keys)
+        while len(self._cache) > CACHE_PERSONS_MAX:
+            self._cache.popitem(last=False)
+
+    def forget(self, person: UUID) -> None:
+        """Drop a cached key after its row was deleted."""
+        self._cache.pop(person, None)
+
+    def _wrap(self, person: UUID, key: bytes) -> bytes:
+        return seal(self._wrapping, key, person.bytes)
+
+    def _unwrap(self, person: UUID, wrapped: bytes) -> bytes:
+        return unseal(self._wrapping, wrapped, person.bytes)
+
+    def rest(self, value: bytes, bound_to: bytes) -> bytes:
+        """Seal a whole record that has to wait in a table."""
+        return seal(self._resting, value, bound_to)
+
+    def unrest(self, value: bytes, bound_to: bytes) -> bytes:
+        return unseal(self._resting, value, bound_to)
+
+
+def bound(order_id: UUID, field: str) -> bytes:
+    """What a sealed field is bound to: it opens nowhere but in this field of this order."""
+    return order_id.bytes + field.encode()
+
+
+def seal(key: AESGCM, value: bytes, bound_to: bytes) -> bytes:
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + key.encrypt(nonce, value, bound_to)
+
+
+def unseal(key: AESGCM, value: bytes, bound_to: bytes) -> bytes:
+    """The sealed bytes in clear; raises ValueError if they were altered or belong to another order or field."""
+    try:
+        return key.decrypt(value[:NONCE_BYTES], value[NONCE_BYTES:], bound_to)
+    except InvalidTag:
+        raise ValueError("sealed value was altered or belongs to another order or field") from None
+
+
+def ensure_master_keys(keys: Path) -> list[str]:
+    """Make the master keys that are missing in the folder (files of mode 0600); returns the names of those made."""
+    keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = []
+    for name in MASTER_KEYS:
+        try:
+            handle = os.open(keys / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+        made.append(name)
+    return made

@@ -1,0 +1,200 @@
+"""What every faust view is: an app with all doors shut, a writer, a watchdog, an end at the first error."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Final, NoReturn, Protocol
+
+import faust
+import structlog
+import uvloop
+
+from shared import health, logs, metrics, topics
+from shared.errors import Misconfigured
+from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+SESSION_S: Final = 10
+SLEPT_S: Final = 7.0
+"""Less than the session: who slept longer may have lost its partitions to another."""
+ACK_BOUND_S: Final = 20.0
+WRITE_EVERY_S: Final = 1.0
+STUCK_S: Final = 30.0
+RESTORE_S: Final = 120.0
+STOP_S: Final = 6.0
+
+
+class StreamSettings(Settings):
+    """Settings of a view; it needs no database."""
+
+    needs_postgres: ClassVar[bool] = False
+
+
+class View(Protocol):
+    """What a view offers to be run: see `services/orders/streams.py` for what each must keep to."""
+
+    name: str
+    app: Any
+    ready: bool
+    last_progress: float
+
+    async def write(self) -> None: ...
+    async def lag(self) -> Mapping[int, int]: ...
+    def show(self, now_s: int) -> None: ...
+
+
+def make_app(name: str, settings: Settings) -> Any:
+    """The faust app: no web, no leader, makes no topics; bytes only, so a message reaches no codec."""
+    return faust.App(
+        f"{settings.topic_prefix}{name}",
+        broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(",")),
+        store="memory://",
+        # faust insists on a folder; with this store nothing is written to it.
+        datadir=Path(tempfile.gettempdir()) / f"{settings.topic_prefix}{name}",
+        autodiscover=False,
+        web_enabled=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        processing_guarantee="at_least_once",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=topics.PARTITIONS,
+        table_standby_replicas=0,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=topics.MESSAGE_BYTES_MAX,
+        broker_max_poll_records=500,
+        broker_session_timeout=SESSION_S,
+        broker_heartbeat_interval=3,
+        broker_request_timeout=30,
+        broker_rebalance_timeout=30,
+        broker_max_poll_interval=300,
+        producer_acks=-1,
+        producer_request_timeout=ACK_BOUND_S,
+        stream_wait_empty=False,
+    )
+
+
+def end(why: str, **facts: Any) -> NoReturn:
+    """End the process at once, without the commit of an orderly stop; the supervisor starts it anew."""
+    log.error("the view ends and must be started anew", why=why, **facts)
+    sys.stderr.flush()
+    os._exit(1)
+
+
+class Pulse:
+    """Notices that the process slept (stopped, swapped out, machine suspended), before it does more harm."""
+
+    def __init__(self) -> None:
+        self._last = _clock()
+
+    def beat(self) -> None:
+        self.check()
+        self._last = _clock()
+
+    def check(self) -> None:
+        """Ends the process if it may have slept through its session."""
+        slept = _clock() - self._last
+        if slept > SLEPT_S:
+            end("the process slept through its session", seconds=round(slept, 1))
+
+    @property
+    def is_beating(self) -> bool:
+        return _clock() - self._last < SLEPT_S
+
+
+def _clock() -> float:
+    """Seconds that also pass while the machine is suspended, where the system tells them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+PULSE: Final = Pulse()
+
+
+async def run(view: View, settings: Settings, stop: asyncio.Event) -> None:
+    """Work until `stop` is set, then write what is folded and leave the group in order."""
+    PULSE.beat()
+    runner, port = await health.serve(
+        settings.bind, settings.metrics_port, ready={"restored": lambda: view.ready},
+        alive={"loop": lambda: PULSE.is_beating},
+    )  # fmt: skip
+    log.info("view starts", view=view.name, port=port)
+    metrics.BUILD_INFO.labels(view.name, version("crossborder")).set(1)
+    starting = asyncio.create_task(view.app.start())
+    jobs = [asyncio.create_task(job) for job in (_heart(view, starting), _write(view), _watch(view))]
+    await stop.wait()
+    for job in jobs[1:]:
+        job.cancel()
+    await asyncio.gather(*jobs[1:], return_exceptions=True)
+    try:
+        async with asyncio.timeout(STOP_S):
+            if view.ready:
+                await view.write()
+            await view.app.stop()
+    except TimeoutError:
+        log.warning("faust did not stop in time; what it did not commit is read again", view=view.name)
+    jobs[0].cancel()
+    await runner.cleanup()
+    log.info("view stopped", view=view.name)
+
+
+async def _heart(view: View, starting: asyncio.Task[Any]) -> None:
+    while True:
+        PULSE.beat()
+        if view.app.crashed or (starting.done() and not starting.cancelled() and starting.exception()):
+            end("faust crashed", error=repr(view.app.crash_reason or starting.exception()))
+        await asyncio.sleep(0.25)
+
+
+async def _write(view: View) -> None:
+    while True:
+        await asyncio.sleep(WRITE_EVERY_S)
+        # Shielded: a write that has begun is finished before the process stops.
+        await asyncio.shield(view.write())
+
+
+async def _watch(view: View) -> None:
+    """End the process when there is lag and nothing moves: faust's consumers can die without an error."""
+    since = time.monotonic()
+    while True:
+        await asyncio.sleep(2)
+        view.show(int(time.time()))
+        behind = 0
+        try:
+            async with asyncio.timeout(STUCK_S / 2):
+                behind = sum((await view.lag()).values())
+        except Exception as error:  # noqa: BLE001  without the figure the watchdog looks at the time
+            log.warning("the lag is not known", error=type(error).__name__)
+        now = time.monotonic()
+        if view.ready:
+            since = now if not behind else max(since, view.last_progress)
+        if now - since > (STUCK_S if view.ready else RESTORE_S):
+            end("no progress", lag=behind, ready=view.ready)
+
+
+def main(name: str, settings: Settings, make: Callable[[Any, Settings], View]) -> None:
+    """Run a view until SIGTERM or SIGINT; exit status 1 asks the supervisor to start it anew."""
+    logs.configure(name, settings.log_level, settings.log_format)
+    try:
+        uvloop.run(_main(name, settings, make))
+    except Misconfigured as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    # faust's threads may outlive its stop; everything that counts is in the log.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+async def _main(name: str, settings: Settings, make: Callable[[Any, Settings], View]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run(make(make_app(name, settings), settings), settings, stop)

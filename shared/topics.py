@@ -1,0 +1,110 @@
+"""Every topic: who writes it, who reads it, how long it is kept. The broker, the access list and the docs follow this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+PARTITIONS: Final = 12
+"""Divides evenly among 1, 2, 3, 4, 6 or 12 replicas of a service; more replicas than this would idle."""
+
+DAY_MS: Final = 24 * 3600 * 1000
+EVENTS_RETENTION_MS: Final = 14 * DAY_MS
+INTAKE_RETENTION_MS: Final = 3 * DAY_MS
+"""Topics that carry personal particulars in clear, because an outside party writes or reads them, are kept shortly."""
+
+MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024
+DEAD_LETTER_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
+"""A dead letter is the record it was with headers more: the largest record must not be too large to be set aside."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. `personal`: carries personal particulars in clear, so it has short retention and access of its own."""
+
+    name: str
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    personal: bool = False
+    cleanup: Literal["delete", "compact"] = "delete"
+
+    @property
+    def retention_ms(self) -> int:
+        return INTAKE_RETENTION_MS if self.personal else EVENTS_RETENTION_MS
+
+
+SUBMISSIONS: Final = "orders.submissions"
+WAYBILLS: Final = "logistics.waybills"
+ORDERS: Final = "orders.events"
+PAYMENTS: Final = "payments.events"
+TAX: Final = "tax.events"
+CUSTOMS: Final = "customs.events"
+DECLARATIONS: Final = "authority.declarations"
+RECEIPTS: Final = "authority.receipts"
+SALES: Final = "streams.sales"
+RISK: Final = "streams.risk"
+SALES_TABLE: Final = "streams-sales-windows-changelog"
+"""What the faust table of `streams.sales` restores itself from; faust derives the name: `<app id>-<table>-changelog`."""
+
+_HEARD: Final = (
+    Topic(SUBMISSIONS, ("shops",), ("orders", "sandbox"), personal=True),
+    Topic(WAYBILLS, ("sandbox",), ("customs",), personal=True),
+    Topic(ORDERS, ("orders",), ("payments", "tax", "customs", "streams")),
+    Topic(PAYMENTS, ("payments",), ("orders", "customs")),
+    Topic(TAX, ("tax",), ("orders", "customs")),
+    Topic(CUSTOMS, ("customs",), ("orders", "payments", "tax")),
+    Topic(DECLARATIONS, ("customs",), ("sandbox",), personal=True),
+    Topic(RECEIPTS, ("sandbox",), ("customs",), personal=True),
+)
+
+
+def dead_letters_of(topic: str) -> str:
+    return f"{topic}.dead-letters"
+
+
+TOPICS: Final[tuple[Topic, ...]] = (
+    *_HEARD,
+    # A dead letter keeps the original bytes, so it is as personal as where it came from.
+    *(Topic(dead_letters_of(t.name), t.readers, ("operators",), personal=t.personal) for t in _HEARD),
+    Topic(SALES, ("streams",), ("operators",)),
+    Topic(RISK, ("streams",), ("operators",)),
+    Topic(SALES_TABLE, ("streams",), ("streams",), cleanup="compact"),
+)
+
+
+def named(topic: str, prefix: str = "") -> str:
+    """The topic's name on the broker; tests put a prefix before it."""
+    return prefix + topic
+
+
+async def create_topics(
+    bootstrap: str, prefix: str = "", *, replicas: int = 1, extra: Iterable[Topic] = (), partitions: int = PARTITIONS
+) -> Sequence[str]:
+    """Create the topics that are missing; returns the names of those made. Running it again changes nothing."""
+    wanted = [*TOPICS, *extra]
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="topics")
+    await admin.start()
+    try:
+        there = set(await admin.list_topics())
+        missing = [topic for topic in wanted if named(topic.name, prefix) not in there]
+        if not missing:
+            return []
+        answer = await admin.create_topics([_new(topic, prefix, replicas, partitions) for topic in missing])
+        for _name, code, *_rest in answer.topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                raise for_code(code)(_name)
+        return [named(topic.name, prefix) for topic in missing]
+    finally:
+        await admin.close()
+
+
+def _new(topic: Topic, prefix: str, replicas: int, partitions: int) -> NewTopic:
+    largest = DEAD_LETTER_BYTES_MAX if topic.name.endswith(dead_letters_of("")) else MESSAGE_BYTES_MAX
+    config = {"max.message.bytes": str(largest), "cleanup.policy": topic.cleanup}
+    if topic.cleanup == "delete":
+        config["retention.ms"] = str(topic.retention_ms)
+    return NewTopic(named(topic.name, prefix), partitions, replicas, topic_configs=config)

@@ -1,0 +1,54 @@
+"""Sealed particulars open only for their own order and field, and never after the key is gone."""
+
+import stat
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from shared.errors import Misconfigured
+from shared.sealing import MASTER_KEYS, Sealing, bound, ensure_master_keys, seal, unseal
+
+
+@pytest.fixture
+def sealing(tmp_path: Path) -> Sealing:
+    ensure_master_keys(tmp_path)
+    return Sealing.from_dir(tmp_path)
+
+
+def test_a_sealed_field_opens_nowhere_but_in_its_own_field_of_its_own_order() -> None:
+    key, order_id = AESGCM(AESGCM.generate_key(256)), uuid4()
+    sealed = seal(key, b"particulars", bound(order_id, "buyer"))
+    assert unseal(key, sealed, bound(order_id, "buyer")) == b"particulars"
+    for elsewhere in (bound(order_id, "payer"), bound(uuid4(), "buyer")):
+        with pytest.raises(ValueError, match="belongs to another order or field"):
+            unseal(key, sealed, elsewhere)
+    with pytest.raises(ValueError, match="altered"):
+        unseal(key, sealed[:-1] + bytes([sealed[-1] ^ 1]), bound(order_id, "buyer"))
+
+
+def test_one_document_has_one_reference_whatever_its_case_and_another_has_another(sealing: Sealing) -> None:
+    ref = sealing.person_ref("1", "11010519491231002X")
+    assert isinstance(ref, UUID)
+    assert ref == sealing.person_ref("1", " 11010519491231002x ")
+    assert ref != sealing.person_ref("1", "440524188001010014")
+
+
+def test_digests_compare_normalised_text_and_differ_between_installations(sealing: Sealing, tmp_path: Path) -> None:
+    assert sealing.digest("Zhang  San") == sealing.digest(" zhang san ")
+    assert sealing.digest("Zhang San") != sealing.digest("Li Si")
+    other = tmp_path / "other"
+    ensure_master_keys(other)
+    assert Sealing.from_dir(other).digest("Zhang San") != sealing.digest("Zhang San")
+
+
+def test_missing_keys_are_named_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"crossborder keys.*wrapping\.key"):
+        Sealing.from_dir(tmp_path)
+
+
+def test_key_files_are_made_once_and_readable_by_their_owner_only(tmp_path: Path) -> None:
+    assert set(ensure_master_keys(tmp_path)) == set(MASTER_KEYS)
+    assert ensure_master_keys(tmp_path) == []
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}

@@ -1,0 +1,33 @@
+"""The library defaults that lose or repeat records are not what we run with."""
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from shared.consumer import make_consumer
+from shared.database import LOST
+from shared.outbox import make_producer
+from shared.topics import DEAD_LETTER_BYTES_MAX, MESSAGE_BYTES_MAX
+
+
+async def test_consumer_neither_commits_by_itself_nor_starts_at_the_end() -> None:
+    consumer: AIOKafkaConsumer = make_consumer("127.0.0.1:1", "g", "g-0")
+    assert consumer._enable_auto_commit is False
+    assert consumer._auto_offset_reset == "earliest"
+    assert consumer._isolation_level == "read_committed"
+    assert consumer._session_timeout_ms == 10_000
+    assert consumer._max_partition_fetch_bytes >= 2 * MESSAGE_BYTES_MAX
+    assert consumer._group_instance_id == "g-0"
+    consumer._closed = True  # never started, so there is nothing to close
+
+
+async def test_producer_is_idempotent_and_waits_for_all() -> None:
+    producer: AIOKafkaProducer = make_producer("127.0.0.1:1", "p")
+    assert producer._txn_manager is not None
+    assert producer._sender._acks == -1
+    assert producer._max_request_size == DEAD_LETTER_BYTES_MAX > MESSAGE_BYTES_MAX
+    producer._closed = True
+
+
+def test_a_session_that_the_server_ended_is_a_lost_connection_and_no_fault_of_a_record() -> None:
+    assert issubclass(asyncpg.IdleInTransactionSessionTimeoutError, LOST)
+    assert issubclass(asyncpg.AdminShutdownError, LOST)
