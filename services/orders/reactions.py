@@ -1,0 +1,157 @@
+"""What orders hears, and which reaction answers it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from services.orders import domain, store
+from services.orders.domain import Accepted, Command, Order, Refused
+from services.orders.fingerprint import fingerprint
+from services.orders.persons import persons_of, seal_persons
+from services.orders.reading import read_submission
+from services.orders.store import Kept, Moment
+from services.orders.submission import Submitted, corridor_of, placed
+from services.orders.timeline import summary
+from services.orders.validation import validate
+from shared import metrics, topics
+from shared.database import Connection
+from shared.envelope import Message, Record, first_headers
+from shared.events import EVENT_TYPES, Event, customs, payments, tax
+from shared.events.base import Fault
+from shared.hears import Announced, Hears, Outcome, intake_id, message
+from shared.identity import event_id_of
+from shared.sealing import Sealing
+
+
+@dataclass(frozen=True)
+class Deps:
+    """What the app wires in."""
+
+    sealing: Sealing
+
+
+SUBMITTED: Final = "order.submitted.v1"
+SOURCES: Final = {topics.PAYMENTS: "payments", topics.TAX: "tax", topics.CUSTOMS: "customs", topics.SUBMISSIONS: "shop"}
+STAGES: Final[dict[type, str]] = {
+    payments.PaymentCaptured: "payment", tax.TaxAssessed: "tax", customs.ListLodged: "declaration", customs.GoodsReleased: "release",
+}  # fmt: skip
+
+
+def decode(record: Record) -> Sequence[Message]:
+    """The submissions or the command in a record; raises Unprocessable where no order can be named."""
+    by_name = first_headers(record.headers)
+    found = read_submission(record.value, record.headers)
+    wire_type = by_name.get("ce_type", b"").decode("ascii", "replace") or SUBMITTED
+    first_id = intake_id(record, by_name, hashlib.sha256(record.value or b"").hexdigest())
+    traceparent = by_name.get("traceparent")
+    # A CEB311 message holds many orders: each has an id of its own, from the record's and the order's.
+    ids = [first_id] if len(found) == 1 else [event_id_of(first_id, str(i), each.order_id) for i, each in enumerate(found)]
+    return [message(record, i, wire_type, each.order_id, each, traceparent) for i, each in zip(ids, found, strict=True)]
+
+
+@dataclass
+class Folded:
+    """Orders on their way through a batch: what is saved, said, told and counted at its end."""
+
+    kept: dict[UUID, Kept]
+    changed: dict[UUID, datetime] = field(default_factory=dict)
+    facts: list[Announced] = field(default_factory=list)
+    moments: list[Moment] = field(default_factory=list)
+    reached: Counter[tuple[str, str]] = field(default_factory=Counter)
+    stages: list[tuple[str, str, float]] = field(default_factory=list)
+
+    def fold(self, m: Message, heard: Command | Event) -> None:
+        """Follow one thing heard."""
+        before = self.kept.get(m.order_id)
+        order, facts = domain.follow(before.order if before else None, heard)
+        received_at = before.received_at if before else m.at
+        self.kept[m.order_id] = Kept(order, received_at)
+        self.changed[m.order_id] = m.at
+        first = order.version - len(facts) + 1
+        self.facts += [Announced(fact, m.event_id, first + i, m.traceparent) for i, fact in enumerate(facts)]
+        self._tell(m, heard, facts)
+        self._count(m, heard, before.order if before else None, order, received_at)
+
+    def _tell(self, m: Message, heard: Command | Event, facts: Sequence[Event]) -> None:
+        if not isinstance(heard, Accepted | Refused):
+            self.moments.append(Moment(m.order_id, m.at, SOURCES[m.topic], m.type, summary(heard)))
+        self.moments += [Moment(m.order_id, m.at, "orders", fact.type, summary(fact)) for fact in facts]
+
+    def _count(self, m: Message, heard: Command | Event, before: Order | None, order: Order, received_at: datetime) -> None:
+        corridor, seconds = order.corridor or "ZZ-ZZ", max(0.0, (m.at - received_at).total_seconds())
+        if stage := STAGES.get(type(heard)):
+            self.stages.append((stage, corridor, seconds))
+        if before is None or before.stage is not order.stage:
+            self.reached[order.stage, corridor] += 1
+            if order.stage in domain.ENDED:
+                self.stages.append(("total", corridor, seconds))
+
+    async def save(self, conn: Connection) -> Outcome:
+        await store.save(conn, [(self.kept[order_id].order, at) for order_id, at in sorted(self.changed.items())])
+        await store.add_moments(conn, self.moments)
+        return Outcome(facts=self.facts, counts=[partial(_observe, self.reached, self.stages)])
+
+
+def _observe(reached: Mapping[tuple[str, str], int], stages: Sequence[tuple[str, str, float]]) -> None:
+    for (state, corridor), count in reached.items():
+        metrics.ORDERS.labels(state, corridor).inc(count)
+    for stage, corridor, seconds in stages:
+        metrics.STAGE_SECONDS.labels(stage, corridor).observe(seconds)
+
+
+async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
+    """Submissions, cancellations and return requests: validate, seal the persons, place or refuse."""
+    folded = Folded(await store.lock(conn, {m.order_id for m in batch}, fingerprints=True))
+    faults = {m.event_id: validate(m.event, m.at) for m in batch if isinstance(m.event, Submitted)}
+    valid = [m.event for m in batch if isinstance(m.event, Submitted) and not faults[m.event_id]]
+    persons = {person for submitted in valid for person in persons_of(submitted.submission, deps.sealing)}
+    keys = await deps.sealing.keys_of(conn, persons, make=True)
+    for m in batch:
+        if not isinstance(m.event, Submitted):
+            folded.fold(m, m.event)
+        elif faults[m.event_id]:
+            folded.fold(m, _refused(m.event, faults[m.event_id], deps.sealing))
+        else:
+            accepted = Accepted(
+                placed(m.event, *seal_persons(m.event, keys, deps.sealing)), fingerprint(m.event, deps.sealing.digest)
+            )
+            folded.fold(m, accepted)
+    outcome = await folded.save(conn)
+    if ignored := sum(len(m.event.ignored) for m in batch if isinstance(m.event, Submitted)):
+        outcome.counts.append(partial(metrics.IGNORED_FIELDS.labels("orders").inc, ignored))
+    return outcome
+
+
+def _refused(submitted: Submitted, faults: tuple[Fault, ...], sealing: Sealing) -> Refused:
+    return Refused(
+        submitted.order_id, submitted.order_no, submitted.platform_code, corridor_of(submitted), faults,
+        fingerprint(submitted, sealing.digest),
+    )  # fmt: skip
+
+
+async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Deps) -> Outcome:
+    """What payments, tax and customs say of orders."""
+    folded = Folded(await store.lock(conn, {m.order_id for m in batch}))
+    for m in batch:
+        folded.fold(m, m.event)
+    return await folded.save(conn)
+
+
+def said_by(module: object) -> tuple[type[Event], ...]:
+    """Every fact of one publisher."""
+    return tuple(kind for kind in EVENT_TYPES.values() if kind.__module__ == module.__name__)  # type: ignore[attr-defined]
+
+
+HEARS: Final = {
+    topics.SUBMISSIONS: Hears(take_in, decode=decode, intake=True),
+    topics.PAYMENTS: Hears(follow_facts, said_by(payments)),
+    topics.TAX: Hears(follow_facts, said_by(tax)),
+    topics.CUSTOMS: Hears(follow_facts, said_by(customs)),
+}

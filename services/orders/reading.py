@@ -1,0 +1,145 @@
+"""Reads what shops write to `orders.submissions`: JSON or CEB311 XML submissions, cancellations and return requests."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from services.orders import ceb311
+from services.orders.found import echo
+from services.orders.shape import named, read_document
+from services.orders.submission import CancelRequested, ReturnRequested, Submitted
+from shared.envelope import first_headers
+from shared.errors import Unprocessable
+from shared.identity import order_id_of
+
+SUBMITTED: Final = "order.submitted.v1"
+CANCEL_REQUESTED: Final = "order.cancel-requested.v1"
+RETURN_REQUESTED: Final = "return.requested.v1"
+
+JSON_BYTES_MAX: Final = 256 * 1024
+DEPTH_MAX: Final = 16
+REASON_MAX: Final = 200
+
+Intake = Submitted | CancelRequested | ReturnRequested
+
+
+def read_submission(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> tuple[Intake, ...]:
+    """What one record says: one submission or command, or the up to 100 orders of a CEB311 message.
+
+    Raises Unprocessable where nothing can be read or no order is named; every other fault is in what is returned. A
+    record without a `ce_type` header is a submission (so plain `kcat` works).
+    """
+    kind = first_headers(headers).get("ce_type", b"").decode("ascii", "replace") or SUBMITTED
+    if kind not in (SUBMITTED, CANCEL_REQUESTED, RETURN_REQUESTED):
+        raise Unprocessable("unknown_shape", f"ce_type must be {SUBMITTED}, {CANCEL_REQUESTED} or {RETURN_REQUESTED}")
+    body = (value or b"").removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not body:
+        raise Unprocessable("malformed", "the record is empty")
+    if kind == SUBMITTED and body[:1] == b"<":
+        return ceb311.read_message(body)
+    document = _decode(body)
+    return (read_document(document),) if kind == SUBMITTED else (_command(kind, document),)
+
+
+def _command(kind: str, document: dict[str, Any]) -> CancelRequested | ReturnRequested:
+    order_no, platform_code = named(document)
+    reason = document.get("reason")
+    if reason is None or reason == "":
+        reason = "not given"
+    if not isinstance(reason, str) or not reason.isprintable() or len(reason) > REASON_MAX:
+        raise Unprocessable("invalid_value", f"reason must be a text of at most {REASON_MAX} characters")
+    asked = CancelRequested if kind == CANCEL_REQUESTED else ReturnRequested
+    shown = echo(reason) if len(reason) <= 60 else " ".join(echo(word) for word in reason.split())
+    return asked(order_id_of(platform_code, order_no), order_no, platform_code, shown)
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`, its texts in NFC; raises Unprocessable. Of the parser's words only the place is kept."""
+    if len(body) > JSON_BYTES_MAX:
+        raise Unprocessable("too_large", f"a submission has at most {JSON_BYTES_MAX} bytes, this one has {len(body)}")
+    plain = _decode_plain(body)
+    if plain is not None:
+        return plain
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unprocessable("malformed", f"the encoding must be UTF-8, byte {error.start} is not") from None
+    try:
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
+    except json.JSONDecodeError as error:
+        raise Unprocessable("malformed", f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    except RecursionError:
+        raise Unprocessable("malformed", f"nested deeper than {DEPTH_MAX}") from None
+    except ValueError:
+        raise Unprocessable("malformed", "a number has too many digits") from None
+    if not isinstance(document, dict):
+        raise Unprocessable("unknown_shape", "the value must be one JSON object or a CEB311Message")
+    tidied = _tidy(document, 1)
+    assert isinstance(tidied, dict)
+    return tidied
+
+
+_SPACED_COLON: Final = re.compile(rb'"\s+:')
+
+
+def _decode_plain(body: bytes) -> dict[str, Any] | None:
+    """The JSON object of the usual kind of body, at a third of the cost; None where the careful way must look.
+
+    Plain ASCII without escapes is in NFC, so few brackets cannot be nested too deeply, and if every `":` belongs to a name
+    that is there, no name came twice.
+    """
+    if not body.isascii() or b"\\" in body or body.count(b"{") + body.count(b"[") > DEPTH_MAX or _SPACED_COLON.search(body):
+        return None
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) and _names(document) == body.count(b'":') else None
+
+
+def _names(value: dict[str, Any] | list[Any]) -> int:
+    """How many names of members there are, at every depth."""
+    inner = value.values() if isinstance(value, dict) else value
+    own = len(value) if isinstance(value, dict) else 0
+    return own + sum(_names(each) for each in inner if isinstance(each, dict | list))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        # Two readers might each take another one of the two values.
+        raise Unprocessable("malformed", "a name comes twice in one object")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise Unprocessable("malformed", f"{name} is not JSON")
+
+
+def _tidy(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return _nfc(value)
+    if not isinstance(value, dict | list):
+        return value
+    if depth > DEPTH_MAX:
+        raise Unprocessable("malformed", f"nested deeper than {DEPTH_MAX}")
+    if isinstance(value, dict):
+        return {_nfc(name): _tidy(inner, depth + 1) for name, inner in value.items()}
+    return [_tidy(inner, depth + 1) for inner in value]
+
+
+def _nfc(text: str) -> str:
+    """One spelling for one text, so that documents compare; raises Unprocessable for half a surrogate pair."""
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise Unprocessable("malformed", "a text has half a surrogate pair") from None
+    return unicodedata.normalize("NFC", text)

@@ -1,0 +1,36 @@
+-- Orders: where each order stands, and how it got there.
+
+CREATE TABLE orders (
+    order_id          uuid        PRIMARY KEY,
+    order_no          text        NOT NULL,
+    platform_code     text,
+    corridor          text,
+    direction         text,
+    mode              text,
+    state             text        NOT NULL CHECK (state IN ('awaits_order','placed','lodged','fulfilled','withdrawing','unwinding',
+                                 'rejected','cancelled','returned')),
+    doc               jsonb       NOT NULL,
+    fingerprint       jsonb       NOT NULL,
+    version           int         NOT NULL,
+    currency          text,
+    goods_value_minor bigint,
+    amount_paid_minor bigint,
+    placed_at         timestamptz,
+    received_at       timestamptz NOT NULL,
+    updated_at        timestamptz NOT NULL,
+    ended_at          timestamptz
+) WITH (fillfactor = 70);
+CREATE INDEX orders_order_no ON orders (order_no);
+CREATE INDEX orders_open ON orders (state, received_at) WHERE state NOT IN ('fulfilled','rejected','cancelled','returned');
+COMMENT ON TABLE orders IS 'One row per order. doc is the rest of the aggregate as the domain keeps it; fingerprint has a digest of each field as submitted (keyed where personal), to tell a repetition from another order under the same number.';
+
+CREATE TABLE timeline (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    order_id  uuid        NOT NULL,
+    at        timestamptz NOT NULL,
+    source    text        NOT NULL,
+    type      text        NOT NULL,
+    summary   jsonb       NOT NULL
+);
+CREATE INDEX timeline_order ON timeline (order_id, id);
+COMMENT ON TABLE timeline IS 'Append only: every fact heard or said about an order, for people to read; no personal data.';

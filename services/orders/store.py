@@ -1,0 +1,125 @@
+"""Orders' SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from services.orders.domain import ENDED, Order
+from services.orders.legs import Border, Payment, Stage, Tax
+from shared.database import Connection
+from shared.events.base import Fault
+from shared.money import Money
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An order as the table has it, and when it was first heard of."""
+
+    order: Order
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One line of an order's timeline."""
+
+    order_id: UUID
+    at: datetime
+    source: str
+    type: str
+    summary: Mapping[str, Any]
+
+
+_COLUMNS: Final = (
+    "order_id, order_no, platform_code, corridor, direction, mode, state, doc, version, currency, goods_value_minor, "
+    "amount_paid_minor, placed_at, received_at"
+)
+_LOCK: Final = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
+_LOCK_WITH_FINGERPRINT: Final = (
+    f"SELECT {_COLUMNS}, fingerprint FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
+)
+
+
+async def lock(conn: Connection, order_ids: Collection[UUID], *, fingerprints: bool = False) -> dict[UUID, Kept]:
+    """These orders, locked in one order; one that never came is not in the answer.
+
+    Fingerprints are read only where a submission has to be compared.
+    """
+    rows = await conn.fetch(_LOCK_WITH_FINGERPRINT if fingerprints else _LOCK, list(order_ids))
+    return {row["order_id"]: Kept(_order(row, fingerprints=fingerprints), row["received_at"]) for row in rows}
+
+
+def _order(row: Mapping[str, Any], *, fingerprints: bool) -> Order:
+    doc = orjson.loads(row["doc"])
+    currency = row["currency"]
+    return Order(
+        order_id=row["order_id"], order_no=row["order_no"], platform_code=row["platform_code"], stage=Stage(row["state"]),
+        version=row["version"], payment=Payment(doc["payment"]), tax=Tax(doc["tax"]), border=Border(doc["border"]),
+        towards=doc["towards"], reason=doc["reason"], faults=tuple(Fault.model_validate(f) for f in doc["faults"]),
+        released=doc["released"], fulfilled=doc["fulfilled"], corridor=row["corridor"], direction=row["direction"],
+        mode=row["mode"], placed_at=row["placed_at"],
+        goods_value=Money(row["goods_value_minor"], currency) if currency else None,
+        amount_paid=Money(row["amount_paid_minor"], currency) if currency else None,
+        fingerprint=orjson.loads(row["fingerprint"]) if fingerprints else {},
+    )  # fmt: skip
+
+
+def _doc(order: Order) -> str:
+    return orjson.dumps({
+        "payment": order.payment, "tax": order.tax, "border": order.border, "towards": order.towards, "reason": order.reason,
+        "faults": [fault.model_dump() for fault in order.faults], "released": order.released, "fulfilled": order.fulfilled,
+    }).decode()  # fmt: skip
+
+
+async def save(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> None:
+    """Write the orders in one query, each with the time of what changed it; a fingerprint once kept stays."""
+    if not orders:
+        return
+    o = [order for order, _ in orders]
+    at = [moment for _, moment in orders]
+    await conn.execute(
+        """INSERT INTO orders AS t (order_id, order_no, platform_code, corridor, direction, mode, state, doc, fingerprint, version,
+               currency, goods_value_minor, amount_paid_minor, placed_at, received_at, updated_at, ended_at)
+           SELECT i, n, p, c, d, m, s, j::jsonb, f::jsonb, v, cu, g, a, pl, u, u, e
+           FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+               $10::int[], $11::text[], $12::bigint[], $13::bigint[], $14::timestamptz[], $15::timestamptz[], $16::timestamptz[])
+               AS x(i, n, p, c, d, m, s, j, f, v, cu, g, a, pl, u, e)
+           ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, doc = excluded.doc, version = excluded.version,
+               corridor = excluded.corridor, direction = excluded.direction, mode = excluded.mode, currency = excluded.currency,
+               goods_value_minor = excluded.goods_value_minor, amount_paid_minor = excluded.amount_paid_minor,
+               placed_at = excluded.placed_at, updated_at = excluded.updated_at, ended_at = excluded.ended_at,
+               fingerprint = CASE WHEN t.fingerprint = '{}'::jsonb THEN excluded.fingerprint ELSE t.fingerprint END""",
+        [x.order_id for x in o], [x.order_no for x in o], [x.platform_code for x in o], [x.corridor for x in o],
+        [x.direction for x in o], [x.mode for x in o], [x.stage for x in o], [_doc(x) for x in o],
+        [orjson.dumps(dict(x.fingerprint)).decode() for x in o], [x.version for x in o],
+        [x.amount_paid.currency if x.amount_paid else None for x in o],
+        [x.goods_value.minor if x.goods_value else None for x in o], [x.amount_paid.minor if x.amount_paid else None for x in o],
+        [x.placed_at for x in o], at, [moment if x.stage in ENDED else None for x, moment in orders],
+    )  # fmt: skip
+
+
+async def add_moments(conn: Connection, moments: Sequence[Moment]) -> None:
+    """Append to the timelines, in this order."""
+    if not moments:
+        return
+    await conn.execute(
+        "INSERT INTO timeline (order_id, at, source, type, summary) SELECT i, a, s, t, j::jsonb FROM unnest($1::uuid[], "
+        "$2::timestamptz[], $3::text[], $4::text[], $5::text[]) AS x(i, a, s, t, j)",
+        [m.order_id for m in moments], [m.at for m in moments], [m.source for m in moments], [m.type for m in moments],
+        [orjson.dumps(m.summary).decode() for m in moments],
+    )  # fmt: skip
+
+
+async def count_open(conn: Connection) -> list[tuple[str, int, datetime]]:
+    """Per state that is no end: how many orders, and when the oldest of them came."""
+    rows = await conn.fetch(
+        "SELECT state, count(*) AS count, min(received_at) AS oldest FROM orders "
+        "WHERE state NOT IN ('fulfilled', 'rejected', 'cancelled', 'returned') GROUP BY state"
+    )
+    return [(row["state"], row["count"], row["oldest"]) for row in rows]

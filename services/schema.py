@@ -1,0 +1,78 @@
+"""Which roles, schemas and scripts a database of this release has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import ClassVar, Final
+
+from pydantic import Field
+
+from shared import database
+from shared.settings import Settings
+
+SERVICES: Final = ("orders", "payments", "tax", "customs")
+KEY_MAKERS: Final = ("orders",)
+"""Services that meet a person first and make their key."""
+KEY_READERS: Final = ("payments", "customs")
+"""Services that must print a document: an instruction to the bank, a declaration."""
+
+
+class RolePasswords(Settings):
+    """The passwords the services' roles get, where the server asks for one."""
+
+    needs_postgres: ClassVar[bool] = False
+
+    orders_postgres_password: str | None = Field(None, description="password of the role of orders")
+    payments_postgres_password: str | None = Field(None, description="password of the role of payments")
+    tax_postgres_password: str | None = Field(None, description="password of the role of tax")
+    customs_postgres_password: str | None = Field(None, description="password of the role of customs")
+
+    def given(self) -> dict[str, str]:
+        """Those that are set, by service."""
+        found = {service: getattr(self, f"{service}_postgres_password") for service in SERVICES}
+        return {service: password for service, password in found.items() if password}
+
+
+def migrations() -> list[database.Migration]:
+    """Every script in the order it runs: the vault, then each service's kernel tables, own tables and rights."""
+    scripts = [database.Migration("vault", "schema", _read("services.vault", "schema.sql"))]
+    for service in SERVICES:
+        scripts.append(database.Migration(service, "kernel", _read("shared", "schema.sql")))
+        scripts.append(database.Migration(service, "schema", _read(f"services.{service}", "schema.sql")))
+        scripts.append(database.Migration(service, "rights", rights(service)))
+    return scripts
+
+
+_APPEND_ONLY: Final = """DO $$ DECLARE t regclass; BEGIN
+FOR t IN SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'SERVICE' AND obj_description(c.oid) LIKE 'Append only%' LOOP
+    EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON %s FROM ROLE', t);
+END LOOP; END $$;"""
+
+
+def rights(service: str) -> str:
+    """What the service's role may do: its own schema, and of the vault only what its work needs.
+
+    A table whose comment begins with `Append only` may neither be updated nor deleted from.
+    """
+    role = f"crossborder_{service}"
+    vault = {True: "SELECT, INSERT", False: "SELECT"}[service in KEY_MAKERS]
+    lines = [
+        f"GRANT USAGE ON SCHEMA {service} TO {role};",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {service} TO {role};",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {service} TO {role};",
+        _APPEND_ONLY.replace("SERVICE", service).replace("ROLE", role),
+    ]
+    if service in (*KEY_MAKERS, *KEY_READERS):
+        lines += [f"GRANT USAGE ON SCHEMA vault TO {role};", f"GRANT {vault} ON vault.person_key TO {role};"]
+    return "\n".join(lines)
+
+
+async def migrate(dsn: str, passwords: Mapping[str, str] | None = None) -> list[str]:
+    """Bring the database at `dsn` to this release; returns the scripts that ran. Safe to run any number of times at once."""
+    return await database.apply(dsn, SERVICES, migrations(), passwords)
+
+
+def _read(package: str, name: str) -> str:
+    return files(package).joinpath(name).read_text()

@@ -1,0 +1,308 @@
+"""What outsiders may write to the topic: read, or refused in one sentence, and never a crash."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deploy.samples import submission
+from services.orders.reading import JSON_BYTES_MAX, Intake, read_submission
+from services.orders.submission import CancelRequested, ReturnRequested, Submitted
+from services.orders.validation import validate
+from shared.errors import Unprocessable
+from shared.events.base import Fault
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+CEB = "http://www.chinaport.gov.cn/ceb"
+SUBMITTED = (("ce_type", b"order.submitted.v1"),)
+
+
+def one(value: bytes, headers: Any = ()) -> Intake:
+    (found,) = read_submission(value, headers)
+    return found
+
+
+def faults(found: Intake) -> tuple[Fault, ...]:
+    assert isinstance(found, Submitted)
+    return validate(found, NOW)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf", b" \n\t", b"\xef\xbb\xbf\n "])
+@pytest.mark.parametrize("headers", [(), SUBMITTED, (("traceparent", b"00-1-2-01"),)])
+def test_a_submission_is_read_with_and_without_headers(order: dict[str, Any], prefix: bytes, headers: Any) -> None:
+    assert faults(one(prefix + json.dumps(order).encode(), headers)) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"", "malformed"),
+        (b"   ", "malformed"),
+        (b"{", "malformed"),
+        (b"\xff\xfe{}", "malformed"),
+        ("{}".encode("utf-16"), "malformed"),
+        (b'{"a": "\xff"}', "malformed"),
+        (b"[]", "unknown_shape"),
+        (b"null", "unknown_shape"),
+        (b"1", "unknown_shape"),
+        (b"{}", "invalid_value"),
+        (b'{"order_no": "1"}', "invalid_value"),
+        (b'{"order_no": 1, "platform": {"code": "1105910159"}}', "invalid_value"),
+        (b'{"order_no": "1", "platform": "1105910159"}', "invalid_value"),
+        (b'{"order_no": "1\\n", "platform": {"code": "1105910159"}}', "invalid_value"),
+        (b'{"order_no": "' + b"1" * 201 + b'", "platform": {"code": "1105910159"}}', "invalid_value"),
+        (b'{"order_no": "\\ud800", "platform": {"code": "1105910159"}}', "malformed"),
+        (b'{"order_no": "1", "order_no": "2", "platform": {"code": "1105910159"}}', "malformed"),
+        (b'{"a": NaN}', "malformed"),
+        (b'{"a": -Infinity}', "malformed"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "malformed"),
+        (b'{"a":' * 100_000, "too_large"),
+        (b'{"a":' * 17 + b"1" + b"}" * 17, "malformed"),
+        (b"[" * 100_000, "malformed"),
+        (b'{"a": "' + b"x" * JSON_BYTES_MAX + b'"}', "too_large"),
+        (b"{" + b" " * 10 * 1024 * 1024 + b"}", "too_large"),
+    ],
+    ids=lambda v: repr(v)[:30],
+)
+def test_what_names_no_order_is_unprocessable(value: bytes, reason: str) -> None:
+    with pytest.raises(Unprocessable) as refused:
+        read_submission(value, ())
+    assert refused.value.reason == reason
+
+
+def test_sixteen_levels_are_read(order: dict[str, Any]) -> None:
+    deep: Any = 1
+    for _ in range(15):
+        deep = [deep]
+    assert faults(one(json.dumps({**order, "more": deep}).encode())) == ()
+
+
+def test_text_is_compared_in_one_spelling(order: dict[str, Any]) -> None:
+    order["platform"]["name"] = "Cafe\u0301"
+    for escaped in (True, False):
+        found = one(json.dumps(order, ensure_ascii=escaped).encode())
+        assert isinstance(found, Submitted)
+        assert found.submission.platform.name == "Caf\u00e9"
+
+
+def test_a_number_that_is_too_long_still_names_the_order_that_is_refused(order: dict[str, Any]) -> None:
+    found = one(json.dumps({**order, "order_no": "x" * 200}).encode())
+    assert isinstance(found, Submitted)
+    assert (found.order_no, [f.field for f in faults(found)]) == ("x" * 200, ["order_no"])
+
+
+def test_commands_name_their_order(order: dict[str, Any]) -> None:
+    asked = {"order_no": order["order_no"], "platform": order["platform"], "reason": "call 13912345678"}
+    submitted = one(json.dumps(order).encode())
+    for wire_type, kind in (("order.cancel-requested.v1", CancelRequested), ("return.requested.v1", ReturnRequested)):
+        found = one(json.dumps(asked).encode(), (("ce_type", wire_type.encode()),))
+        assert isinstance(found, kind)
+        assert found.order_id == submitted.order_id
+        assert found.reason == "call (digits hidden)"
+    for reason in (7, "x" * 201, "a\nb"):
+        with pytest.raises(Unprocessable):
+            one(json.dumps({**asked, "reason": reason}).encode(), (("ce_type", b"return.requested.v1"),))
+
+
+def test_another_type_is_unprocessable(order: dict[str, Any]) -> None:
+    with pytest.raises(Unprocessable) as refused:
+        one(json.dumps(order).encode(), (("ce_type", b"order.placed.v1"),))
+    assert refused.value.reason == "unknown_shape"
+
+
+# --- CEB311
+
+HEAD = {
+    "guid": "11111111-2222-3333-4444-555555555555",
+    "appType": "1",
+    "appTime": "20261123090000",
+    "appStatus": "2",
+    "orderType": "I",
+    "orderNo": "XML-1",
+    "ebpCode": "1105910159",
+    "ebpName": "Example Platform",
+    "ebcCode": "46016602EV",
+    "ebcName": "Example Ltd",
+    "goodsValue": "172.00000",
+    "freight": "20",
+    "discount": "0",
+    "taxTotal": "12.1",
+    "acturalPaid": "204.1",
+    "currency": "142",
+    "buyerRegNo": "u1",
+    "buyerName": "王小明",
+    "buyerTelephone": "10012345678",
+    "buyerIdType": "1",
+    "buyerIdNumber": "",
+    "payCode": "4403180001",
+    "payTransactionId": "tok_ok",
+    "consignee": "王小明",
+    "consigneeTelephone": "10012345678",
+    "consigneeAddress": "样本路1号",
+}
+LINE = {
+    "gnum": "1",
+    "itemNo": "CHERRY-US-1KG",
+    "itemName": "Sweet cherries",
+    "gmodel": "fresh",
+    "unit": "035",
+    "qty": "2",
+    "price": "86",
+    "itemDescribe": "the best; HS:0809290000;NET:2.000 ;BRAND:None;CONTENT:50 ml",
+    "totalPrice": "172",
+    "currency": "142",
+    "country": "502",
+}
+
+
+def fields(values: dict[str, str]) -> str:
+    return "".join(f"<{name}>{value}</{name}>" for name, value in values.items() if value)
+
+
+def message(*orders: tuple[dict[str, str], dict[str, str]], before: str = "") -> bytes:
+    identity = submission("cherries", 1, seed=1)["buyer"]["id_number"]
+    body = "".join(
+        f"<Order><OrderHead>{fields({'buyerIdNumber': identity, **{k: v for k, v in h.items() if v}})}</OrderHead>"
+        f"<OrderList>{fields(line)}</OrderList></Order>"
+        for h, line in orders
+    )
+    return f'{before}<CEB311Message xmlns="{CEB}" guid="x" version="1.0">{body}</CEB311Message>'.encode()
+
+
+def test_a_ceb311_message_is_a_submission() -> None:
+    found = one(message((HEAD, LINE)))
+    assert isinstance(found, Submitted)
+    assert faults(found) == ()
+    s, line = found.submission, found.submission.lines[0]
+    assert (s.direction, s.mode, s.currency, s.placed_at.isoformat()) == ("import", "9610", "CNY", "2026-11-23T09:00:00+08:00")
+    assert (line.hs_code, line.unit, line.origin, str(line.net_weight_kg), line.brand) == (
+        "0809290000",
+        "kg",
+        "US",
+        "2.000",
+        "None",
+    )
+    assert line.net_content is not None
+    assert (str(line.net_content.value), line.net_content.unit) == ("50", "ml")
+    assert s.payment.payer.id_number == s.buyer.id_number
+
+
+def test_a_hundred_orders_are_a_hundred_submissions_and_more_are_refused() -> None:
+    orders = [({**HEAD, "orderNo": f"XML-{n}"}, LINE) for n in range(101)]
+    found = read_submission(message(*orders[:100]), ())
+    assert len({f.order_id for f in found}) == 100
+    with pytest.raises(Unprocessable):
+        read_submission(message(*orders), ())
+
+
+def test_what_a_ceb311_message_leaves_out_or_cannot_say_is_listed() -> None:
+    head = {**HEAD, "payCode": "", "payTransactionId": "", "appStatus": "1", "currency": "502"}
+    found = faults(one(message((head, {**LINE, "itemDescribe": "", "unit": "999", "country": "998", "qty": "+2"}))))
+    assert {(f.field, f.rule, f.found) for f in found} == {
+        ("mode", "is_declared", "1"),
+        ("currency", "is_currency", "502"),
+        ("payment.enterprise_code", "required", "nothing"),
+        ("payment.token", "required", "nothing"),
+        ("lines[0].hs_code", "required", "nothing"),
+        ("lines[0].net_weight_kg", "required", "nothing"),
+        ("lines[0].unit", "is_unit", "999"),
+        ("lines[0].origin", "is_country", "998"),
+        ("lines[0].quantity", "is_decimal", "+2"),
+    }
+
+
+def test_an_order_deleted_is_a_cancellation() -> None:
+    assert isinstance(one(message(({**HEAD, "appType": "3"}, LINE))), CancelRequested)
+
+
+BOMB = '<!DOCTYPE b [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;">]>'
+XXE = '<!DOCTYPE b [<!ENTITY c SYSTEM "file:///etc/passwd">]>'
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        message(({**HEAD, "ebpName": "&c;"}, LINE), before=BOMB),
+        message(({**HEAD, "ebpName": "&c;"}, LINE), before=XXE),
+        message((HEAD, LINE), before='<!DOCTYPE b SYSTEM "http://localhost/x.dtd">'),
+        message(({**HEAD, "ebpName": "&c;"}, LINE)),
+        message((HEAD, LINE))[:-5],
+        message((HEAD, LINE)).replace(CEB.encode(), b"urn:other"),
+        message((HEAD, LINE)).replace(b"CEB311Message", b"CEB303Message"),
+        message(),
+        message(({**HEAD, "orderNo": ""}, LINE)),
+        message((HEAD, LINE), ({**HEAD, "ebpCode": ""}, LINE)),
+        message((HEAD, LINE)).replace(b"<freight>", b"<freight>1</freight><freight>"),
+        message(({**HEAD, "note": "x" * 1024 * 1024}, LINE)),
+        b"<" * 100_000,
+        b"<a>" * 10_000,
+        '<?xml version="1.0" encoding="utf-16"?><a/>'.encode("utf-16"),
+        b'<?xml version="1.0" encoding="gb2312"?><a/>',
+    ],
+    ids=range(16),
+)
+def test_hostile_or_unreadable_xml_is_unprocessable(value: bytes) -> None:
+    with pytest.raises(Unprocessable) as refused:
+        read_submission(value, ())
+    assert "root:" not in str(refused.value)
+
+
+# --- whatever comes
+
+
+def survives(value: bytes, headers: Any = ()) -> None:
+    try:
+        found = read_submission(value, headers)
+    except Unprocessable as refused:
+        str(refused).encode()
+        return
+    for each in found:
+        if isinstance(each, Submitted):
+            validate(each, NOW)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["1", "-0", "CNY", "CN", "2026-01-01T00:00:00Z"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"<", b"{", b'{"order_no":']))
+def test_no_bytes_crash_the_reader(value: bytes, before: bytes) -> None:
+    survives(before + value)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_no_value_anywhere_crashes_reader_or_rules(data: st.DataObject) -> None:
+    document: Any = submission("basket", 3, seed=2)
+    for _ in range(data.draw(st.integers(1, 4))):
+        place, steps = document, 0
+        while isinstance(place, dict | list) and place and steps < 4:
+            keys: list[Any] = list(place) if isinstance(place, dict) else list(range(len(place)))
+            key = data.draw(st.sampled_from(keys))
+            if data.draw(st.booleans()) or not isinstance(place[key], dict | list):
+                place[key] = data.draw(JSON)
+                break
+            place, steps = place[key], steps + 1
+    survives(json.dumps(document).encode())
+
+
+@settings(max_examples=200)
+@given(
+    st.dictionaries(st.sampled_from([*HEAD]), st.text(max_size=12), max_size=4),
+    st.dictionaries(st.sampled_from([*LINE]), st.text(max_size=12)),
+)
+def test_no_xml_value_crashes_reader_or_rules(head: dict[str, str], line: dict[str, str]) -> None:
+    survives(message(({**HEAD, **head}, {**LINE, **line})))

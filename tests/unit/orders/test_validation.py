@@ -1,0 +1,306 @@
+"""Every rule of intake, alone and together."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from deploy.samples import KINDS, SAMPLES, case_of, plain, submission
+from services.orders.checks import enterprise_code_fault, is_gtin, is_postal_item, resident_id_fault
+from services.orders.reading import read_submission
+from services.orders.shape import FAULTS_MAX
+from services.orders.submission import Submitted, corridor_of
+from services.orders.validation import validate
+from shared.events.base import Fault
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ABSENT = object()
+Faults = Callable[[dict[str, Any]], tuple[Fault, ...]]
+
+
+def put(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """The document with the value at a path as a fault names it; ABSENT takes it out."""
+    changed = copy.deepcopy(document)
+    place: Any = changed
+    steps = [int(s) if s.isdigit() else s for s in path.replace("[", ".").replace("]", "").split(".")]
+    for step in steps[:-1]:
+        place = place[step]
+    if value is ABSENT:
+        del place[steps[-1]]
+    else:
+        place[steps[-1]] = value
+    return changed
+
+
+IMPORT = [
+    # shape
+    ("placed_at", ABSENT, "required"),
+    ("placed_at", "2026-11-23T09:00:00", "is_time"),
+    ("placed_at", "2026-02-30T09:00:00+08:00", "is_time"),
+    ("placed_at", 1_700_000_000, "is_text"),
+    ("direction", "sideways", "one_of"),
+    ("mode", "1239", "one_of"),
+    ("platform.name", "", "required"),
+    ("platform.name", "x" * 101, "length_max"),
+    ("platform.name", "a\u202eb", "is_plain_text"),
+    ("platform.name", "a\x07b", "is_plain_text"),
+    ("platform.name", "   ", "is_plain_text"),
+    ("merchant", None, "is_object"),
+    ("merchant.country", "us", "is_country"),
+    ("buyer.id_type", "3", "one_of"),
+    ("buyer", ABSENT, "required"),
+    ("payment", ABSENT, "required"),
+    ("payment.payer", ABSENT, "required"),
+    ("payment.token", ABSENT, "required"),
+    ("lines", [], "line_count"),
+    ("lines", "none", "is_list"),
+    ("lines[0]", 7, "is_object"),
+    ("lines[0].line_no", "1", "is_whole_number"),
+    ("lines[0].line_no", True, "is_whole_number"),
+    ("lines[0].hs_code", "08O9290000", "is_hs_code"),
+    ("lines[0].net_content", {"value": "1", "unit": "kg"}, "one_of"),
+    ("goods_value", 172.0, "is_decimal"),
+    ("goods_value", "1e2", "is_decimal"),
+    ("goods_value", "1,000.00", "is_decimal"),
+    ("goods_value", "١٢", "is_decimal"),
+    ("goods_value", "NaN", "is_decimal"),
+    ("lines[0].quantity", 2, "is_decimal"),
+    ("lines[0].quantity", "2.000001", "is_decimal"),
+    # rules
+    ("order_no", "x" * 61, "length_max"),
+    ("placed_at", "2099-01-01T00:00:00+08:00", "not_in_future"),
+    ("placed_at", "2012-12-31T23:59:59Z", "not_before"),
+    ("placed_at", "0001-01-01T00:00:00+14:00", "not_before"),
+    ("mode", "9710", "mode_of_direction"),
+    ("consignee.country", "DE", "country_of_direction"),
+    ("consignee.country", "QQ", "is_country"),
+    ("merchant.country", "XX", "is_country"),
+    ("lines[0].origin", "ZZ", "is_country"),
+    ("currency", "USD", "currency_of_import"),
+    ("currency", "XXX", "is_currency"),
+    ("platform.code", "110591015", "is_enterprise_code"),
+    ("platform.code", "无", "is_enterprise_code"),
+    ("merchant.code", "91350100M000100Y44", "is_enterprise_code"),
+    ("payment.enterprise_code", "12", "is_enterprise_code"),
+    ("buyer.id_type", "2", "resident_buyer"),
+    ("buyer.id_number", "130681136250023332", "is_resident_id"),
+    ("buyer.id_number", "330821198809085211", "is_resident_id"),
+    ("buyer.id_number", "123", "is_resident_id"),
+    ("payment.payer.id_number", "330821198809085211", "is_resident_id"),
+    ("buyer.phone", None, "required"),
+    ("buyer.phone", "call me", "is_telephone"),
+    ("consignee.phone", "12345", "is_telephone"),
+    ("consignee.postcode", "2000", "is_postcode"),
+    ("logistics_no", "EB900717618HK", "is_s10"),
+    ("discount", "-1.00", "not_negative"),
+    ("insurance", "-0.01", "not_negative"),
+    ("freight", "20.001", "decimals"),
+    ("freight", "99999999999999", "amount_max"),
+    ("lines[0].line_no", 2, "line_numbers"),
+    ("lines[0].hs_code", "08092900", "is_hs_code"),
+    ("lines[0].unit", "stone", "is_unit"),
+    ("lines[0].gtin", "4006381333932", "is_gtin"),
+    ("lines[0].quantity", "0", "positive"),
+    ("lines[0].quantity", "-1", "positive"),
+    ("lines[0].net_weight_kg", "0.00", "positive"),
+    ("lines[0].net_content", {"value": "0", "unit": "g"}, "positive"),
+    ("lines[0].unit_price", "-86.00", "not_negative"),
+    ("lines[0].total", "1.00", "price_times_quantity"),
+    ("goods_value", "1.00", "sum_of_lines"),
+    ("amount_paid", "1.00", "amount_composition"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "rule"), IMPORT, ids=lambda v: str(v)[:30])
+def test_each_broken_rule_of_an_import_is_named(
+    order: dict[str, Any], faults_of: Faults, path: str, value: Any, rule: str
+) -> None:
+    found = faults_of(put(order, path, value))
+    field = "lines" if rule == "line_numbers" else f"{path}.value" if rule == "positive" and "content" in path else path
+    field = f"{path}.unit" if path.endswith("net_content") and rule == "one_of" else field
+    assert (field, rule) in {(f.field, f.rule) for f in found}
+
+
+EXPORT = [
+    ("mode", "9710", None),
+    ("mode", "9810", None),
+    ("mode", "1210", None),
+    ("platform.code", "无", None),
+    ("merchant.code", "无", "is_enterprise_code"),
+    ("buyer.phone", None, None),
+    ("lines[0].hs_code", "6109", None),
+    ("lines[0].hs_code", "61091", "is_hs_code"),
+    ("lines[0].hs_code", "61", "is_hs_code"),
+    ("lines[0].hs_code", "610910000000", "is_hs_code"),
+    ("logistics_no", "9" * 33, "length_max"),
+    ("logistics_no", "EB000717618HK", None),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "rule"), EXPORT, ids=lambda v: str(v)[:30])
+def test_each_rule_of_an_export(faults_of: Faults, path: str, value: Any, rule: str | None) -> None:
+    found = faults_of(put(submission("garments_de", 1, seed=1), path, value))
+    assert [(f.field, f.rule) for f in found] == ([] if rule is None else [(path, rule)])
+
+
+def test_an_export_leaves_the_country(faults_of: Faults) -> None:
+    found = faults_of(put(submission("garments_de", 1, seed=1), "consignee.country", "CN"))
+    assert ("consignee.country", "country_of_direction") in {(f.field, f.rule) for f in found}
+
+
+def test_a_refusal_lists_faults_of_shape_and_of_rules_at_once(order: dict[str, Any], faults_of: Faults) -> None:
+    for path, value in (
+        ("buyer.id_number", "330821198809085211"),
+        ("consignee.phone", ABSENT),
+        ("lines[0].hs_code", 809290000),
+        ("goods_value", 172.0),
+        ("mode", "9710"),
+        ("placed_at", "2099-01-01T00:00:00+08:00"),
+    ):
+        order = put(order, path, value)
+    found = {(f.field, f.rule) for f in faults_of(order)}
+    assert found == {
+        ("buyer.id_number", "is_resident_id"),
+        ("consignee.phone", "required"),
+        ("lines[0].hs_code", "is_text"),
+        ("goods_value", "is_decimal"),
+        ("mode", "mode_of_direction"),
+        ("placed_at", "not_in_future"),
+    }
+
+
+def test_a_broken_value_makes_no_second_fault_where_it_is_read(order: dict[str, Any], faults_of: Faults) -> None:
+    assert [f.field for f in faults_of(put(order, "lines[0].total", None))] == ["lines[0].total"]
+    assert [f.field for f in faults_of(put(order, "lines[0]", None))] == ["lines[0]"]
+    assert [f.field for f in faults_of(put(order, "direction", "up"))] == ["direction"]
+
+
+def test_a_refusal_quotes_no_person(order: dict[str, Any], faults_of: Faults) -> None:
+    for path, value in (
+        ("buyer.id_number", "330821198809085211"),
+        ("buyer.name", "Wang\x00Xiaoming"),
+        ("buyer.phone", "Wang Xiaoming 13912345678"),
+        ("consignee.address", "secret street" * 20),
+        ("consignee.postcode", "secret postcode 2000000"),
+        ("payment.payer.id_number", 330821198809085211),
+        ("payment.token", ["secret token"]),
+        ("lines[0].unit", "13912345678"),
+        ("currency", "330821198809085211"),
+    ):
+        order = put(order, path, value)
+    said = json.dumps([f.model_dump() for f in faults_of(order)])
+    assert len(faults_of(order)) >= 9
+    for personal in ("330821", "Wang", "139123", "secret", "2000000"):
+        assert personal not in said
+
+
+def test_a_refusal_is_bounded(order: dict[str, Any], faults_of: Faults) -> None:
+    order["lines"] = [{"line_no": n} for n in range(90)]
+    found = faults_of(order)
+    assert len(found) == FAULTS_MAX + 1
+    assert found[-1].rule == "faults_max"
+    order["lines"] = order["lines"] * 2
+    assert [(f.field, f.found) for f in faults_of(order)] == [("lines", "180 lines")]
+
+
+def test_a_gift_is_free_and_an_order_of_gifts_is_refused(order: dict[str, Any], faults_of: Faults) -> None:
+    gift = {**order["lines"][0], "line_no": 2, "unit_price": "0.00", "total": "0.00"}
+    assert faults_of({**order, "lines": [*order["lines"], gift]}) == ()
+    zero = {
+        **order,
+        "lines": [{**gift, "line_no": 1}],
+        "goods_value": "0.00",
+        "freight": "0",
+        "tax_withheld": "0",
+        "amount_paid": "0",
+    }
+    assert {(f.field, f.rule) for f in faults_of(zero)} == {("goods_value", "positive"), ("amount_paid", "positive")}
+
+
+def test_an_import_has_99_lines_and_an_export_100(order: dict[str, Any], faults_of: Faults) -> None:
+    garments = submission("garments_de", 1, seed=1)
+    for document, most in ((order, 99), (garments, 100)):
+        for count in (most, most + 1):
+            line, total = document["lines"][0], Decimal(document["lines"][0]["total"]) * count
+            many = {**document, "lines": [{**line, "line_no": n + 1} for n in range(count)], "goods_value": str(total)}
+            many["amount_paid"] = str(total + Decimal(many["freight"]) + Decimal(many["tax_withheld"]))
+            assert [f.rule for f in faults_of(many)] == (["line_count"] if count > most else [])
+
+
+def test_money_fits_the_decimals_of_its_currency(faults_of: Faults) -> None:
+    garments = submission("garments_de", 1, seed=1)
+    assert {f.rule for f in faults_of({**garments, "currency": "JPY"})} == {"decimals"}
+
+
+def test_unknown_fields_are_ignored_and_named(order: dict[str, Any]) -> None:
+    order["coupon"], order["buyer"]["nickname"], order["lines"][0]["colour"] = "x", "y", "z"
+    (found,) = read_submission(json.dumps(order).encode(), ())
+    assert isinstance(found, Submitted)
+    assert found.ignored == ("buyer.nickname", "coupon", "lines[].colour")
+    assert validate(found, NOW) == ()
+
+
+def test_a_lower_case_x_is_the_same_identity() -> None:
+    number = next(d for d in plain(200, seed=5) if d["buyer"]["id_number"].endswith("X"))
+    (found,) = read_submission(json.dumps(put(number, "buyer.id_number", number["buyer"]["id_number"].lower())).encode(), ())
+    assert isinstance(found, Submitted)
+    assert found.submission.buyer.id_number == number["buyer"]["id_number"]
+    assert validate(found, NOW) == ()
+
+
+def test_corridors_are_a_closed_set(order: dict[str, Any]) -> None:
+    def corridor(document: dict[str, Any]) -> str:
+        (found,) = read_submission(json.dumps(document).encode(), ())
+        assert isinstance(found, Submitted)
+        return corridor_of(found)
+
+    assert corridor(order) == "US-CN"
+    assert corridor(submission("phone_ru", 1, seed=1)) == "CN-RU"
+    assert corridor(put(order, "consignee.country", "QQ")) == "US-ZZ"
+    assert corridor(put(order, "merchant", "nobody")) == "ZZ-CN"
+
+
+def test_numbers_prove_themselves() -> None:
+    today = NOW.date()
+    for number in ("360426199101010071", "11010519491231002X", "440524188001010014"):
+        assert (resident_id_fault(number, today) is None) is (number[6:8] != "18")
+    assert resident_id_fault("11010520991231002X", today) == "18 characters, birth date before 1900 or in the future"
+    assert enterprise_code_fault("91110000600037341L") is None
+    assert enterprise_code_fault("91350100M000100Y43") is None
+    assert enterprise_code_fault("A1110000600037341L") is not None
+    assert is_gtin("6291041500213")
+    assert is_gtin("96385074")
+    assert not is_gtin("１２３４５６７８")
+    for item in ("EB000717618HK", "EE471108151FR", "RR473124829GB"):
+        assert is_postal_item(item)
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_every_sample_keeps_every_rule(sample: str, faults_of: Faults) -> None:
+    for number in range(40):
+        assert faults_of(submission(sample, number, seed=number)) == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_the_same_for_the_same_seed_and_says_its_ends(kind: str) -> None:
+    case = case_of(kind, 10, seed=4)
+    assert case == case_of(kind, 10, seed=4)
+    assert case != case_of(kind, 10, seed=5)
+    assert case.orders.keys() == case.ends.keys()
+    assert {r.order_no for r in case.records} <= case.orders.keys()
+
+
+def test_a_thousand_orders_are_made_read_and_validated_in_a_second() -> None:
+    began = time.process_time()
+    for document in plain(2_000, seed=9):
+        (found,) = read_submission(json.dumps(document).encode(), ())
+        assert isinstance(found, Submitted)
+        assert validate(found, NOW) == ()
+    assert time.process_time() - began < 2.0
