@@ -1,0 +1,121 @@
+"""What the bank answers, and what is asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID, uuid5
+
+from shared.events.base import Fact
+from shared.events.persons import SealedPerson
+from shared.money import Money
+
+
+@dataclass(frozen=True, slots=True)
+class Authorised:
+    """The bank holds the amount."""
+
+    order_id: UUID
+    authorisation_no: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorisationDeclined:
+    """The bank will not hold the amount; `code` is its own (ISO 20022 reason)."""
+
+    order_id: UUID
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """The bank took the amount, which may differ from what was asked; the payer is whom the bank knows."""
+
+    order_id: UUID
+    amount: Money
+    payment_no: str
+    enterprise_code: str
+    payer_ref: UUID
+    payer_name_digest: str
+    paid_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureDeclined:
+    """The bank will not take what it holds."""
+
+    order_id: UUID
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """The bank let the held amount go."""
+
+    order_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """The bank gave back all that was captured."""
+
+    order_id: UUID
+    refund_no: str
+
+
+Answer = Authorised | AuthorisationDeclined | Captured | CaptureDeclined | Voided | Refunded
+
+
+class Ask(Fact):
+    """Something to ask of the bank once; with `traceparent` the answer's facts continue the trace."""
+
+    kind: ClassVar[str]
+
+    order_id: UUID
+    traceparent: str | None = None
+
+    @property
+    def intent_id(self) -> UUID:
+        """The idempotency key: one of each kind per order, the same for ever."""
+        return uuid5(self.order_id, self.kind)
+
+    @property
+    def reference(self) -> str:
+        """Our name for the payment at the bank; two platforms may have the same order number."""
+        return str(self.order_id)
+
+
+class Authorise(Ask):
+    """Hold the amount; the payer stays sealed until the moment it is sent."""
+
+    kind: ClassVar[str] = "authorise"
+    amount: Money
+    token: str
+    payer: SealedPerson
+    enterprise_code: str
+
+
+class Capture(Ask):
+    """Take the amount held."""
+
+    kind: ClassVar[str] = "capture"
+    authorisation_no: str
+    amount: Money
+
+
+class Void(Ask):
+    """Let the amount held go."""
+
+    kind: ClassVar[str] = "void"
+    authorisation_no: str
+
+
+class Refund(Ask):
+    """Give back what was captured."""
+
+    kind: ClassVar[str] = "refund"
+    payment_no: str
+    amount: Money

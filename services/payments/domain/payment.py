@@ -1,0 +1,274 @@
+"""What may happen to a payment and what follows; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from services.payments import ledger
+from services.payments.domain.bank import (
+    Answer,
+    Ask,
+    AuthorisationDeclined,
+    Authorise,
+    Authorised,
+    Capture,
+    Captured,
+    CaptureDeclined,
+    Refund,
+    Refunded,
+    Void,
+    Voided,
+)
+from services.payments.ledger import Movement
+from shared.events.customs import GoodsReleased
+from shared.events.orders import OrderPlaced, OrderUnwinding
+from shared.events.payments import (
+    MerchantSettled,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentRefunded,
+    PaymentsEvent,
+    PaymentVoided,
+)
+from shared.money import Money
+from shared.transitions import Transitions
+
+
+class State(StrEnum):
+    """How far a payment is; it ends DECLINED, VOIDED, SETTLED or REFUNDED.
+
+    The bank's answer is awaited while AUTHORISING, AUTHORISED (capturing), VOIDING and REFUNDING.
+    """
+
+    UNASKED = "unasked"
+    AUTHORISING = "authorising"
+    AUTHORISED = "authorised"
+    CAPTURED = "captured"
+    SETTLED = "settled"
+    DECLINED = "declined"
+    VOIDING = "voiding"
+    VOIDED = "voided"
+    REFUNDING = "refunding"
+    REFUNDED = "refunded"
+
+
+Heard = OrderPlaced | OrderUnwinding | GoodsReleased | Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the order asks for; an order that was undone before it was heard of has none."""
+
+    amount: Money
+    tax_withheld: Money
+    merchant_code: str
+    enterprise_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One order's payment. `version` counts the facts announced; `unwinding`: the order is being undone."""
+
+    order_id: UUID
+    version: int = 0
+    state: State = State.UNASKED
+    unwinding: bool = False
+    terms: Terms | None = None
+    authorisation_no: str | None = None
+    payment_no: str | None = None
+    captured: Money | None = None
+    refund_no: str | None = None
+    refunded: Money | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The payment afterwards, and what follows."""
+
+    payment: Payment
+    facts: tuple[PaymentsEvent, ...] = ()
+    asks: tuple[Ask, ...] = ()
+    movements: tuple[Movement, ...] = ()
+
+
+PAYMENT: Final = Transitions[State](
+    {
+        (State.UNASKED, OrderPlaced): State.AUTHORISING,
+        (State.UNASKED, OrderUnwinding): State.VOIDED,
+        (State.AUTHORISING, Authorised): State.AUTHORISED,
+        (State.AUTHORISING, AuthorisationDeclined): State.DECLINED,
+        (State.AUTHORISING, OrderUnwinding): State.AUTHORISING,
+        (State.AUTHORISED, Captured): State.CAPTURED,
+        (State.AUTHORISED, CaptureDeclined): State.VOIDING,
+        (State.AUTHORISED, OrderUnwinding): State.AUTHORISED,
+        (State.VOIDING, Voided): State.DECLINED,
+        (State.VOIDING, OrderUnwinding): State.VOIDING,
+        (State.CAPTURED, GoodsReleased): State.SETTLED,
+        (State.CAPTURED, OrderUnwinding): State.REFUNDING,
+        (State.SETTLED, GoodsReleased): State.SETTLED,
+        (State.SETTLED, OrderUnwinding): State.REFUNDING,
+        (State.DECLINED, OrderUnwinding): State.VOIDED,
+    }
+)
+"""While the order stands."""
+
+_UNDONE: Final = (
+    State.AUTHORISING, State.AUTHORISED, State.VOIDING, State.VOIDED, State.REFUNDING, State.REFUNDED,
+)  # fmt: skip
+
+UNWINDING: Final = Transitions[State](
+    {
+        (State.AUTHORISING, Authorised): State.VOIDING,
+        (State.AUTHORISING, AuthorisationDeclined): State.VOIDED,
+        (State.AUTHORISED, Captured): State.REFUNDING,
+        (State.AUTHORISED, CaptureDeclined): State.VOIDING,
+        (State.VOIDING, Voided): State.VOIDED,
+        (State.REFUNDING, Refunded): State.REFUNDED,
+        (State.VOIDED, OrderPlaced): State.VOIDED,
+        **{(state, heard): state for state in _UNDONE for heard in (OrderUnwinding, GoodsReleased)},
+    }
+)
+"""Once the order is being undone. An answer still under way is waited for: unknown is not failed."""
+
+
+def follow(payment: Payment | None, heard: Heard) -> Decision:
+    """What becomes of a payment, and what follows; raises IllegalTransition for a pair in neither table."""
+    before = payment or Payment(heard.order_id)
+    table = UNWINDING if before.unwinding else PAYMENT
+    state = table.next(before.state, heard)
+    decide = _DECIDE.get((before.state, type(heard)))
+    if decide is None:
+        return Decision(before)
+    decision = decide(replace(before, state=state), heard)
+    return replace(decision, payment=replace(decision.payment, version=before.version + len(decision.facts)))
+
+
+def _place(after: Payment, order: OrderPlaced) -> Decision:
+    terms = Terms(order.amount_paid, order.tax_withheld, order.merchant.code, order.payment_enterprise)
+    ask = Authorise(
+        order_id=order.order_id, amount=order.amount_paid, token=order.payment_token, payer=order.payer,
+        enterprise_code=order.payment_enterprise,
+    )  # fmt: skip
+    return Decision(replace(after, terms=terms), asks=(ask,))
+
+
+def _authorise(after: Payment, answer: Authorised) -> Decision:
+    after = replace(after, authorisation_no=answer.authorisation_no)
+    if after.unwinding:
+        return Decision(after, asks=(_void(after),))
+    # A hold is nobody else's affair: it is captured at once, and only that is announced.
+    ask = Capture(order_id=after.order_id, authorisation_no=answer.authorisation_no, amount=_terms(after).amount)
+    return Decision(after, asks=(ask,))
+
+
+def _decline(after: Payment, answer: AuthorisationDeclined) -> Decision:
+    if after.unwinding:
+        return Decision(after, (PaymentVoided(order_id=after.order_id),))
+    return Decision(after, (_declined(after, answer),))
+
+
+def _capture(after: Payment, answer: Captured) -> Decision:
+    # What the bank took is booked and announced even where it is not what was asked: the match will find it.
+    after = replace(after, captured=answer.amount, payment_no=answer.payment_no)
+    fact = PaymentCaptured(
+        order_id=after.order_id, amount=answer.amount, payment_no=answer.payment_no,
+        enterprise_code=answer.enterprise_code, payer_ref=answer.payer_ref,
+        payer_name_digest=answer.payer_name_digest, paid_at=answer.paid_at,
+    )  # fmt: skip
+    asks = (_refund(after),) if after.unwinding else ()
+    return Decision(after, (fact,), asks, ledger.capture(answer.amount))
+
+
+def _decline_capture(after: Payment, answer: CaptureDeclined) -> Decision:
+    facts = () if after.unwinding else (_declined(after, answer),)
+    return Decision(after, facts, (_void(after),))
+
+
+def _settle(after: Payment, _heard: GoodsReleased) -> Decision:
+    terms, captured = _terms(after), _captured(after)
+    merchant, tax = ledger.shares(captured, terms.tax_withheld)
+    fact = MerchantSettled(order_id=after.order_id, merchant_code=terms.merchant_code, merchant_amount=merchant, tax_amount=tax)
+    movements = ledger.settle(captured, terms.tax_withheld, terms.merchant_code)
+    return Decision(after, (fact,), movements=movements)
+
+
+def _wait(after: Payment, _heard: OrderUnwinding) -> Decision:
+    return Decision(replace(after, unwinding=True))
+
+
+def _end_void(after: Payment, _heard: OrderUnwinding) -> Decision:
+    return Decision(replace(after, unwinding=True), (PaymentVoided(order_id=after.order_id),))
+
+
+def _give_back(after: Payment, _heard: OrderUnwinding) -> Decision:
+    after = replace(after, unwinding=True)
+    return Decision(after, asks=(_refund(after),))
+
+
+def _take_back(after: Payment, heard: OrderUnwinding) -> Decision:
+    terms = _terms(after)
+    movements = ledger.unsettle(_captured(after), terms.tax_withheld, terms.merchant_code)
+    return replace(_give_back(after, heard), movements=movements)
+
+
+def _let_go(after: Payment, _answer: Voided) -> Decision:
+    return Decision(after, (PaymentVoided(order_id=after.order_id),) if after.unwinding else ())
+
+
+def _refunded(after: Payment, answer: Refunded) -> Decision:
+    amount = _captured(after)
+    fact = PaymentRefunded(order_id=after.order_id, amount=amount, refund_no=answer.refund_no)
+    after = replace(after, refunded=amount, refund_no=answer.refund_no)
+    return Decision(after, (fact,), movements=ledger.refund(amount))
+
+
+_DECIDE: Final[dict[tuple[State, type], Callable[..., Decision]]] = {
+    (State.UNASKED, OrderPlaced): _place,
+    (State.UNASKED, OrderUnwinding): _end_void,
+    (State.AUTHORISING, Authorised): _authorise,
+    (State.AUTHORISING, AuthorisationDeclined): _decline,
+    (State.AUTHORISING, OrderUnwinding): _wait,
+    (State.AUTHORISED, Captured): _capture,
+    (State.AUTHORISED, CaptureDeclined): _decline_capture,
+    (State.AUTHORISED, OrderUnwinding): _wait,
+    (State.VOIDING, Voided): _let_go,
+    (State.VOIDING, OrderUnwinding): _wait,
+    (State.CAPTURED, GoodsReleased): _settle,
+    (State.CAPTURED, OrderUnwinding): _give_back,
+    (State.SETTLED, OrderUnwinding): _take_back,
+    (State.DECLINED, OrderUnwinding): _end_void,
+    (State.REFUNDING, Refunded): _refunded,
+}
+"""What follows where something does; a legal pair that is not here changes nothing."""
+
+
+def _void(payment: Payment) -> Void:
+    return Void(order_id=payment.order_id, authorisation_no=_known(payment.authorisation_no))
+
+
+def _refund(payment: Payment) -> Refund:
+    return Refund(order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=_captured(payment))
+
+
+def _declined(payment: Payment, answer: AuthorisationDeclined | CaptureDeclined) -> PaymentDeclined:
+    amount = _terms(payment).amount
+    return PaymentDeclined(order_id=payment.order_id, code=answer.code, reason=answer.reason, amount=amount)
+
+
+def _terms(payment: Payment) -> Terms:
+    assert payment.terms is not None, "only a tombstone has no terms"
+    return payment.terms
+
+
+def _captured(payment: Payment) -> Money:
+    assert payment.captured is not None, "nothing was captured"
+    return payment.captured
+
+
+def _known(number: str | None) -> str:
+    assert number is not None, "the bank gave no number"
+    return number

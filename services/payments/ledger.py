@@ -1,0 +1,120 @@
+"""The books: every movement of money is a debit and a credit of the same integer amount of minor units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from shared.money import Money
+
+
+class Account(StrEnum):
+    """Whose money it is. Debits are positive, so what we owe stands as a negative balance."""
+
+    BANK_CLEARING = "bank_clearing"
+    BUYER_FUNDS = "buyer_funds"
+    MERCHANT_PAYABLE = "merchant_payable"
+    TAX_PAYABLE = "tax_payable"
+
+
+class Purpose(StrEnum):
+    """Why money moved; each at most once per order."""
+
+    CAPTURE = "capture"
+    SETTLE_MERCHANT = "settle_merchant"
+    SETTLE_TAX = "settle_tax"
+    UNSETTLE_MERCHANT = "unsettle_merchant"
+    UNSETTLE_TAX = "unsettle_tax"
+    REFUND = "refund"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An account, and whose part of it where it has parts (a merchant's code)."""
+
+    account: Account
+    party: str = ""
+
+
+BANK = Holder(Account.BANK_CLEARING)
+BUYER = Holder(Account.BUYER_FUNDS)
+TAX_OFFICE = Holder(Account.TAX_PAYABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """An amount from one holder (credited) to another (debited); always more than nothing."""
+
+    purpose: Purpose
+    debit: Holder
+    credit: Holder
+    amount: Money
+
+    def __post_init__(self) -> None:
+        if self.amount.minor <= 0:
+            raise ValueError(f"a {self.purpose} moves {self.amount.minor} minor units: not more than none")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the journal."""
+
+    txn_id: UUID
+    seq: int
+    order_id: UUID
+    purpose: Purpose
+    account: Account
+    party: str
+    currency: str
+    amount_minor: int
+
+
+def capture(amount: Money) -> tuple[Movement, ...]:
+    """The bank has the buyer's money for us; it is still the buyer's until the goods are released."""
+    return (Movement(Purpose.CAPTURE, BANK, BUYER, amount),)
+
+
+def refund(amount: Money) -> tuple[Movement, ...]:
+    return (Movement(Purpose.REFUND, BUYER, BANK, amount),)
+
+
+def shares(captured: Money, tax_withheld: Money) -> tuple[Money, Money]:
+    """The merchant's and the tax office's part of what was captured; tax comes first if it is too little."""
+    tax = min(tax_withheld, captured, key=lambda money: money.minor)
+    return captured - tax, tax
+
+
+def settle(captured: Money, tax_withheld: Money, merchant_code: str) -> tuple[Movement, ...]:
+    """The goods were released: the buyer's funds become the merchant's and the tax office's."""
+    merchant, tax = shares(captured, tax_withheld)
+    parts = (
+        (Purpose.SETTLE_MERCHANT, BUYER, Holder(Account.MERCHANT_PAYABLE, merchant_code), merchant),
+        (Purpose.SETTLE_TAX, BUYER, TAX_OFFICE, tax),
+    )
+    return _moved(parts)
+
+
+def unsettle(captured: Money, tax_withheld: Money, merchant_code: str) -> tuple[Movement, ...]:
+    """The goods came back: the merchant and the tax office give up what `settle` gave them."""
+    merchant, tax = shares(captured, tax_withheld)
+    parts = (
+        (Purpose.UNSETTLE_MERCHANT, Holder(Account.MERCHANT_PAYABLE, merchant_code), BUYER, merchant),
+        (Purpose.UNSETTLE_TAX, TAX_OFFICE, BUYER, tax),
+    )
+    return _moved(parts)
+
+
+def _moved(parts: tuple[tuple[Purpose, Holder, Holder, Money], ...]) -> tuple[Movement, ...]:
+    return tuple(Movement(*part) for part in parts if part[3].minor > 0)
+
+
+def entries(cause: UUID, order_id: UUID, movement: Movement) -> tuple[Entry, Entry]:
+    """The two rows of a movement. `cause` is the id of what it follows from: booked twice is booked once."""
+    txn_id = uuid5(cause, movement.purpose)
+    currency, minor = movement.amount.currency, movement.amount.minor
+    debit, credit = movement.debit, movement.credit
+    return (
+        Entry(txn_id, 0, order_id, movement.purpose, debit.account, debit.party, currency, minor),
+        Entry(txn_id, 1, order_id, movement.purpose, credit.account, credit.party, currency, -minor),
+    )

@@ -1,0 +1,92 @@
+"""What payments hears, and the one reaction that answers it all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from services.payments import ledger, store
+from services.payments.domain.bank import Ask
+from services.payments.domain.payment import Decision, Heard, Payment, follow
+from services.payments.ledger import Entry
+from shared import metrics, topics
+from shared.database import Connection
+from shared.effects import Answered, Effect
+from shared.envelope import Message
+from shared.events.customs import GoodsReleased
+from shared.events.orders import OrderPlaced, OrderUnwinding
+from shared.events.payments import PaymentCaptured, PaymentDeclined, PaymentRefunded
+from shared.hears import Announced, Hears, Instruction, Outcome
+from shared.money import Money
+
+Cause = tuple[UUID, Heard, bytes | None]
+"""The id of what is heard, what is heard, and the trace it belongs to."""
+
+
+async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Any) -> Outcome:
+    """Follow what orders and customs say."""
+    return await _follow(conn, [(m.event_id, m.event, m.traceparent) for m in batch])
+
+
+async def settle(conn: Connection, answered: Sequence[Answered], _deps: Any) -> Outcome:
+    """Follow the bank's answers; an answer's cause is the instruction it answers."""
+    return await _follow(conn, [(a.effect.intent_id, a.answer, _traceparent(a.effect)) for a in answered])
+
+
+async def _follow(conn: Connection, causes: Sequence[Cause]) -> Outcome:
+    before = await store.lock(conn, {heard.order_id for _, heard, _ in causes})
+    payments: dict[UUID, Payment] = dict(before)
+    outcome = Outcome()
+    entries: list[Entry] = []
+    for cause, heard, traceparent in causes:
+        decision = follow(payments.get(heard.order_id), heard)
+        payments[heard.order_id] = decision.payment
+        outcome.facts += _announced(decision, cause, traceparent)
+        outcome.instructions += [_instruction(ask, traceparent) for ask in decision.asks]
+        for movement in decision.movements:
+            entries += ledger.entries(cause, heard.order_id, movement)
+    await store.save(conn, before, [p for p in payments.values() if before.get(p.order_id) != p])
+    await store.book(conn, entries)
+    return outcome
+
+
+def _traceparent(effect: Effect) -> bytes | None:
+    found = orjson.loads(effect.request).get("traceparent")
+    return found.encode("latin-1") if found else None
+
+
+def _announced(decision: Decision, cause: UUID, traceparent: bytes | None) -> list[Announced]:
+    first = decision.payment.version - len(decision.facts) + 1
+    return [Announced(fact, cause, first + i, traceparent) for i, fact in enumerate(decision.facts)]
+
+
+def _instruction(ask: Ask, traceparent: bytes | None) -> Instruction:
+    if traceparent is not None:
+        ask = ask.model_copy(update={"traceparent": traceparent.decode("latin-1")})
+    # What follows a hold goes ahead of new holds: a burst of orders is then paid one by one, not held all and captured last.
+    return Instruction(ask.intent_id, ask.order_id, ask.kind, ask.model_dump_json().encode(), ahead=ask.kind != "authorise")
+
+
+def observe(facts: Sequence[Announced]) -> None:
+    """Count the money that moved at the bank, once it is committed."""
+    for announced in facts:
+        match announced.event:
+            case PaymentCaptured(amount=amount):
+                _count(amount, "captured")
+            case PaymentRefunded(amount=amount):
+                _count(amount, "refunded")
+            case PaymentDeclined(amount=Money() as amount):
+                _count(amount, "declined")
+
+
+def _count(amount: Money, outcome: str) -> None:
+    metrics.CAPTURED.labels(amount.currency, outcome).inc(amount.minor)
+
+
+HEARS: Final = {
+    topics.ORDERS: Hears(follow_facts, (OrderPlaced, OrderUnwinding)),
+    topics.CUSTOMS: Hears(follow_facts, (GoodsReleased,)),
+}

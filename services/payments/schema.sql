@@ -1,0 +1,67 @@
+-- Payments: one row per order, and the books.
+
+CREATE TABLE payment (
+    order_id           uuid        PRIMARY KEY,
+    version            int         NOT NULL CHECK (version >= 0),
+    state              text        NOT NULL CHECK (state IN ('authorising', 'authorised', 'captured', 'settled', 'declined',
+                                                             'voiding', 'voided', 'refunding', 'refunded')),
+    unwinding          boolean     NOT NULL,
+    currency           text        CHECK (length(currency) = 3),
+    amount_minor       bigint      CHECK (amount_minor > 0),
+    tax_withheld_minor bigint      CHECK (tax_withheld_minor >= 0),
+    merchant_code      text,
+    enterprise_code    text,
+    authorisation_no   text,
+    payment_no         text,
+    captured_minor     bigint      NOT NULL CHECK (captured_minor >= 0),
+    refund_no          text,
+    refunded_minor     bigint      NOT NULL CHECK (refunded_minor >= 0),
+    made_at            timestamptz NOT NULL DEFAULT now(),
+    changed_at         timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT never_refunds_more_than_captured CHECK (refunded_minor <= captured_minor),
+    CONSTRAINT terms_known CHECK (
+        state = 'voided' OR num_nulls(currency, amount_minor, tax_withheld_minor, merchant_code, enterprise_code) = 0),
+    CONSTRAINT captured_has_number CHECK (captured_minor = 0 OR payment_no IS NOT NULL)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE payment IS 'Each order''s payment. An order that was undone before it was heard of has a row without terms, so that its late OrderPlaced asks nothing of the bank.';
+COMMENT ON COLUMN payment.version IS 'Facts announced about this order.';
+COMMENT ON COLUMN payment.unwinding IS 'The order is being undone: an answer still under way is waited for, then voided or refunded.';
+COMMENT ON COLUMN payment.amount_minor IS 'What the order asked for; captured_minor is what the bank took.';
+COMMENT ON COLUMN payment.tax_withheld_minor IS 'The part of the amount that is the tax office''s once the goods are released.';
+COMMENT ON COLUMN payment.authorisation_no IS 'The bank''s number of the hold.';
+COMMENT ON COLUMN payment.payment_no IS 'The bank''s number of the capture, as in the payment document.';
+CREATE INDEX payment_open ON payment (changed_at) WHERE state IN ('authorising', 'authorised', 'voiding', 'refunding');
+
+CREATE TABLE journal (
+    txn_id       uuid        NOT NULL,
+    seq          smallint    NOT NULL CHECK (seq IN (0, 1)),
+    order_id     uuid        NOT NULL,
+    purpose      text        NOT NULL,
+    account      text        NOT NULL CHECK (account IN ('bank_clearing', 'buyer_funds', 'merchant_payable', 'tax_payable')),
+    party        text        NOT NULL,
+    currency     text        NOT NULL CHECK (length(currency) = 3),
+    amount_minor bigint      NOT NULL CHECK (amount_minor <> 0),
+    booked_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (txn_id, seq)
+);
+COMMENT ON TABLE journal IS 'Append only: the books. Row 0 of a transaction is the debit (positive), row 1 the credit (negative); amounts in minor units.';
+COMMENT ON COLUMN journal.txn_id IS 'uuid5(what the movement follows from, purpose): booking twice is booking once.';
+COMMENT ON COLUMN journal.party IS 'Whose part of the account: a merchant''s code, or empty.';
+CREATE UNIQUE INDEX each_purpose_once ON journal (order_id, purpose, seq);
+
+CREATE FUNCTION refuse_unbalanced() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM fresh GROUP BY txn_id, currency HAVING sum(amount_minor) <> 0) THEN
+        RAISE EXCEPTION 'a transaction does not sum to zero in each currency'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'journal_balances', TABLE = 'journal';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION refuse_unbalanced IS 'Judges a whole statement at once: a movement is written by one statement or not at all.';
+CREATE TRIGGER journal_balances AFTER INSERT ON journal
+    REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION refuse_unbalanced();
+
+CREATE VIEW balance AS
+    SELECT account, party, currency, sum(amount_minor)::bigint AS minor, count(*) AS entries
+    FROM journal GROUP BY account, party, currency;
+COMMENT ON VIEW balance IS 'What each account holds, from the journal alone; debits positive.';
