@@ -1,0 +1,1 @@
+"""What is owed under which rule, and what becomes of an assessment."""

@@ -1,0 +1,212 @@
+"""What becomes of an order's assessment, and of the buyer's yearly quota with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from services.tax.domain.assessment import Assessable, Assessment, Refusal, assess, beijing_date
+from services.tax.domain.rulebook import Rulebook
+from shared.events.base import Event
+from shared.events.customs import GoodsReleased
+from shared.events.orders import OrderPlaced, OrderUnwinding
+from shared.events.tax import TaxAssessed, TaxEvent, TaxLine, TaxPosted, TaxRefused, TaxRestored, TaxVoided
+from shared.money import Money
+from shared.transitions import IllegalTransition, Transitions
+
+
+class TaxState(StrEnum):
+    """Where an order's assessment stands."""
+
+    ASSESSED = "assessed"
+    REFUSED = "refused"
+    VOIDED = "voided"
+    POSTED = "posted"
+    RESTORED = "restored"
+
+
+TAX: Final = Transitions(
+    {
+        # Voided before it was placed: the order was undone first, so there is nothing to assess any more.
+        (TaxState.VOIDED, OrderPlaced): TaxState.VOIDED,
+        (TaxState.ASSESSED, OrderUnwinding): TaxState.VOIDED,
+        (TaxState.REFUSED, OrderUnwinding): TaxState.VOIDED,
+        (TaxState.POSTED, OrderUnwinding): TaxState.RESTORED,
+        (TaxState.ASSESSED, GoodsReleased): TaxState.POSTED,
+        # The release and the end of the order come by two topics, so the release may come last.
+        (TaxState.REFUSED, GoodsReleased): TaxState.REFUSED,
+        (TaxState.VOIDED, GoodsReleased): TaxState.VOIDED,
+        (TaxState.RESTORED, GoodsReleased): TaxState.RESTORED,
+    }
+)
+"""What follows while orders knows of no release; an order's first event makes its case and is not in the table."""
+
+AFTER_RELEASE: Final = Transitions(
+    {
+        (TaxState.ASSESSED, OrderUnwinding): TaxState.RESTORED,
+        (TaxState.REFUSED, OrderUnwinding): TaxState.VOIDED,
+        (TaxState.POSTED, OrderUnwinding): TaxState.RESTORED,
+    }
+)
+"""What follows an unwinding after the release, which orders may have heard of before tax did."""
+
+
+class PersonYear(NamedTuple):
+    """A buyer's calendar year, Beijing time: what a quota is kept by."""
+
+    person_ref: UUID
+    year: int
+
+
+class Quota(NamedTuple):
+    """What of a yearly limit open orders have reserved and released ones have used, in fen."""
+
+    reserved_minor: int = 0
+    posted_minor: int = 0
+
+    @property
+    def used(self) -> Money:
+        return Money(self.reserved_minor + self.posted_minor, "CNY")
+
+
+class QuotaChange(NamedTuple):
+    """What an event adds to a quota, in fen; what it gives back is negative."""
+
+    key: PersonYear
+    reserved_minor: int
+    posted_minor: int
+
+    def apply(self, quota: Quota) -> Quota:
+        return Quota(quota.reserved_minor + self.reserved_minor, quota.posted_minor + self.posted_minor)
+
+
+@dataclass(frozen=True, slots=True)
+class TaxCase:
+    """An order's assessment: `reserved` is what it holds of the buyer's yearly quota now, reserved or posted;
+    `total` is what it owes. `version` counts the facts said about it."""
+
+    order_id: UUID
+    state: TaxState
+    version: int
+    person_ref: UUID | None
+    year: int | None
+    regime: str | None
+    reserved: Money
+    total: Money
+
+    @property
+    def quota_key(self) -> PersonYear | None:
+        """Whose quota it holds, None where the regime has none."""
+        return None if self.person_ref is None or self.year is None else PersonYear(self.person_ref, self.year)
+
+
+class Followed(NamedTuple):
+    """The case after an event, what tax says of it, and what it does to a quota."""
+
+    case: TaxCase
+    facts: tuple[TaxEvent, ...]
+    quota: QuotaChange | None
+
+
+def quota_key_of(event: OrderPlaced) -> PersonYear:
+    """The quota an order may draw on; its row is to be locked before the order is followed."""
+    return PersonYear(event.buyer.person_ref, beijing_date(event.placed_at).year)
+
+
+def follow(case: TaxCase | None, event: Event, used: Money, rules: Rulebook) -> Followed:
+    """Fold one event into an order's case; `used` is the buyer's year so far and matters to an order being placed.
+
+    Raises IllegalTransition for what may not happen, a release of an order that tax never heard of included.
+    """
+    if case is None:
+        return _first(event, used, rules)
+    if isinstance(event, OrderUnwinding):
+        table = AFTER_RELEASE if event.released else TAX
+        return _unwound(case, table.next(case.state, event))
+    state = TAX.next(case.state, event)
+    if state == case.state:
+        return Followed(case, (), None)
+    posted = replace(case, state=state, version=case.version + 1)
+    return Followed(posted, (TaxPosted(order_id=case.order_id, total=case.total),), _change(case, -1, +1))
+
+
+def _first(event: Event, used: Money, rules: Rulebook) -> Followed:
+    if isinstance(event, OrderPlaced):
+        return _placed(event, assess(Assessable.of(event), beijing_date(event.placed_at), used, rules))
+    if isinstance(event, OrderUnwinding):
+        none = Money.zero("CNY")
+        tombstone = TaxCase(event.order_id, TaxState.VOIDED, 1, None, None, None, none, none)
+        return Followed(tombstone, (TaxVoided(order_id=event.order_id),), None)
+    raise IllegalTransition("unknown", type(event))
+
+
+def _placed(event: OrderPlaced, result: Assessment | Refusal) -> Followed:
+    none = Money.zero(event.currency)
+    if isinstance(result, Refusal):
+        refused = TaxCase(event.order_id, TaxState.REFUSED, 1, None, None, result.regime, none, none)
+        fact = TaxRefused(order_id=event.order_id, code=result.code, reason=result.reason, limit=result.limit, value=result.value)
+        return Followed(refused, (fact,), None)
+    key = None if result.counted is None else quota_key_of(event)
+    person_ref, year = (None, None) if key is None else key
+    case = TaxCase(event.order_id, TaxState.ASSESSED, 1, person_ref, year, result.regime, result.counted or none, result.total)
+    return Followed(case, (_assessed(case, result),), _change(case, +1, 0))
+
+
+def _assessed(case: TaxCase, result: Assessment) -> TaxAssessed:
+    currency = result.total.currency
+    lines = tuple(
+        TaxLine(line_no=x.line_no, dutiable_value=Money(x.dutiable_value, currency), duty=Money(x.duty, currency),
+                consumption_tax=Money(x.consumption_tax, currency), vat=Money(x.vat, currency))
+        for x in result.lines
+    )  # fmt: skip
+    return TaxAssessed(
+        order_id=case.order_id, regime=result.regime, dutiable_value=result.dutiable_value, duty=result.duty,
+        consumption_tax=result.consumption_tax, vat=result.vat, parcel_tax=result.parcel_tax, total=result.total,
+        lines=lines, rules=result.rules, person_ref=case.person_ref, year=case.year,
+    )  # fmt: skip
+
+
+def _unwound(case: TaxCase, state: TaxState) -> Followed:
+    change = _change(case, 0, -1) if case.state is TaxState.POSTED else _change(case, -1, 0)
+    after = replace(case, state=state, version=case.version + 1, reserved=Money.zero(case.reserved.currency))
+    if state is TaxState.RESTORED:
+        return Followed(after, (TaxRestored(order_id=case.order_id, total=case.total),), change)
+    return Followed(after, (TaxVoided(order_id=case.order_id),), change)
+
+
+def _change(case: TaxCase, reserved: int, posted: int) -> QuotaChange | None:
+    """The change of the quota by what the case holds, None where it holds nothing."""
+    key, held = case.quota_key, case.reserved.minor
+    return None if key is None or held == 0 else QuotaChange(key, reserved * held, posted * held)
+
+
+class FollowedAll(NamedTuple):
+    """The cases and quotas after a batch, and per event of the batch what tax says."""
+
+    cases: Mapping[UUID, TaxCase]
+    quotas: Mapping[PersonYear, Quota]
+    facts: Sequence[tuple[TaxEvent, ...]]
+
+
+def follow_all(
+    cases: Mapping[UUID, TaxCase], quotas: Mapping[PersonYear, Quota], events: Sequence[Event], rules: Rulebook
+) -> FollowedAll:
+    """Fold a batch in its order, so that several orders of one person see each other's reservations.
+
+    The rows of `quotas` must be locked by the caller: those of `quota_key_of` every placed order and of every case's
+    `quota_key`. A person without a row has used nothing.
+    """
+    cases, quotas = dict(cases), dict(quotas)
+    facts = []
+    for event in events:
+        key = quota_key_of(event) if isinstance(event, OrderPlaced) else None
+        used = Quota() if key is None else quotas.get(key, Quota())
+        followed = follow(cases.get(event.order_id), event, used.used, rules)
+        cases[event.order_id] = followed.case
+        if followed.quota is not None:
+            quotas[followed.quota.key] = followed.quota.apply(quotas.get(followed.quota.key, Quota()))
+        facts.append(followed.facts)
+    return FollowedAll(cases, quotas, facts)

@@ -1,0 +1,37 @@
+"""What must be true of tax's tables at every moment."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.invariants import Invariant
+
+INVARIANTS: Final[tuple[Invariant, ...]] = (
+    Invariant(
+        "tax_quota_is_what_orders_hold",
+        "SELECT coalesce(q.person_ref, c.person_ref)::text FROM tax.quota q FULL JOIN (SELECT person_ref, year, "
+        "coalesce(sum(reserved_minor) FILTER (WHERE state = 'assessed'), 0) AS reserved, "
+        "coalesce(sum(reserved_minor) FILTER (WHERE state = 'posted'), 0) AS posted FROM tax.tax_case "
+        "WHERE person_ref IS NOT NULL GROUP BY person_ref, year) c ON c.person_ref = q.person_ref AND c.year = q.year "
+        "WHERE coalesce(q.reserved_minor, 0) <> coalesce(c.reserved, 0) OR coalesce(q.posted_minor, 0) <> coalesce(c.posted, 0)",
+        "a person's quota is not the sum of what their orders hold",
+    ),
+    Invariant(
+        "tax_lines_sum_to_head",
+        "SELECT order_id::text FROM tax.tax_case, LATERAL (SELECT sum((l #>> '{duty,amount}')::numeric + (l #>> '{vat,amount}')::numeric "
+        "+ (l #>> '{consumption_tax,amount}')::numeric) AS total FROM jsonb_array_elements(assessment -> 'lines') l) s "
+        "WHERE assessment IS NOT NULL AND coalesce(s.total, 0) + (assessment #>> '{parcel_tax,amount}')::numeric "
+        "<> (assessment #>> '{total,amount}')::numeric",
+        "an assessment's lines do not sum to its head",
+    ),
+    Invariant(
+        "tax_assessment_names_its_rules",
+        "SELECT order_id::text FROM tax.tax_case WHERE assessment IS NOT NULL AND jsonb_array_length(assessment -> 'rules') = 0",
+        "an assessment does not say which rules it used",
+    ),
+    Invariant(
+        "tax_holds_only_while_in_force",
+        "SELECT order_id::text FROM tax.tax_case WHERE reserved_minor > 0 AND state NOT IN ('assessed', 'posted')",
+        "an order that is undone still holds quota",
+    ),
+)

@@ -1,0 +1,66 @@
+"""What tax hears, and which reaction answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from services.tax import store
+from services.tax.domain.case import follow_all, quota_key_of
+from services.tax.domain.rulebook import Rulebook
+from shared import metrics, topics
+from shared.database import Connection
+from shared.envelope import Message
+from shared.events.customs import GoodsReleased
+from shared.events.orders import OrderPlaced, OrderUnwinding
+from shared.events.tax import TaxAssessed, TaxEvent, TaxRefused
+from shared.hears import Announced, Hears, Outcome
+
+
+@dataclass(frozen=True)
+class Deps:
+    """What the app wires in."""
+
+    rules: Rulebook
+
+
+async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
+    """Assess what was placed, post what was released, void or restore what is undone; quotas locked meanwhile."""
+    cases = await store.lock(conn, {m.order_id for m in batch})
+    keys = {quota_key_of(m.event) for m in batch if isinstance(m.event, OrderPlaced) and m.event.direction == "import"}
+    keys |= {case.quota_key for case in cases.values() if case.quota_key is not None}
+    quotas = await store.lock_quotas(conn, keys)
+    after = follow_all(cases, quotas, [m.event for m in batch], deps.rules)
+    assessments = {f.order_id: f.model_dump_json() for facts in after.facts for f in facts if isinstance(f, TaxAssessed)}
+    await store.save(conn, [case for order_id, case in after.cases.items() if case != cases.get(order_id)], assessments)
+    await store.save_quotas(conn, {key: quota for key, quota in after.quotas.items() if quota != quotas.get(key)})
+    return Outcome(facts=list(_announced(batch, after.facts, {order_id: case.version for order_id, case in cases.items()})))
+
+
+def _announced(batch: Sequence[Message], facts: Sequence[Sequence[TaxEvent]], versions: dict[UUID, int]) -> Sequence[Announced]:
+    """Facts with their numbers: each order's continue where its case stood before the batch."""
+    found = []
+    for m, said in zip(batch, facts, strict=True):
+        for fact in said:
+            versions[fact.order_id] = versions.get(fact.order_id, 0) + 1
+            found.append(Announced(fact, m.event_id, versions[fact.order_id], m.traceparent))
+    return found
+
+
+def observe(facts: Sequence[Announced]) -> None:
+    """Count tax assessed by kind and regime, and refusals by code."""
+    for fact in facts:
+        event = fact.event
+        if isinstance(event, TaxAssessed):
+            for kind in ("duty", "consumption_tax", "vat", "parcel_tax"):
+                metrics.TAX_ASSESSED.labels(kind, event.regime).inc(getattr(event, kind).minor)
+        elif isinstance(event, TaxRefused):
+            metrics.QUOTA_REFUSALS.labels(event.code).inc()
+
+
+HEARS: Final = {
+    topics.ORDERS: Hears(follow_orders, (OrderPlaced, OrderUnwinding)),
+    topics.CUSTOMS: Hears(follow_orders, (GoodsReleased,)),
+}

@@ -1,0 +1,76 @@
+"""Tax's SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
+
+from services.tax.domain.case import PersonYear, Quota, TaxCase, TaxState
+from shared.database import Connection
+from shared.money import Money
+
+
+async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, TaxCase]:
+    """The cases of these orders, locked in one order; an order without one is not in the answer."""
+    rows = await conn.fetch(
+        "SELECT order_id, state, version, person_ref, year, regime, currency, reserved_minor, total_minor FROM tax_case "
+        "WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE",
+        list(order_ids),
+    )
+    return {
+        r["order_id"]: TaxCase(
+            r["order_id"], TaxState(r["state"]), r["version"], r["person_ref"], r["year"], r["regime"],
+            Money(r["reserved_minor"], r["currency"]), Money(r["total_minor"], r["currency"]),
+        )
+        for r in rows
+    }  # fmt: skip
+
+
+async def lock_quotas(conn: Connection, keys: Collection[PersonYear]) -> dict[PersonYear, Quota]:
+    """The quotas of these persons and years, made where they are missing and locked in one order.
+
+    Made first, so that there is a row to lock: two replicas that meet a new person wait for one another.
+    """
+    if not keys:
+        return {}
+    ordered = sorted(keys)
+    persons, years = [k.person_ref for k in ordered], [k.year for k in ordered]
+    await conn.execute(
+        "INSERT INTO quota (person_ref, year, reserved_minor, posted_minor) SELECT p, y, 0, 0 FROM unnest($1::uuid[], $2::int[]) "
+        "AS u(p, y) ON CONFLICT DO NOTHING",
+        persons, years,
+    )  # fmt: skip
+    rows = await conn.fetch(
+        "SELECT q.person_ref, q.year, q.reserved_minor, q.posted_minor FROM quota q JOIN unnest($1::uuid[], $2::int[]) AS u(p, y) "
+        "ON q.person_ref = u.p AND q.year = u.y ORDER BY q.person_ref, q.year FOR UPDATE OF q",
+        persons, years,
+    )  # fmt: skip
+    return {PersonYear(r["person_ref"], r["year"]): Quota(r["reserved_minor"], r["posted_minor"]) for r in rows}
+
+
+async def save(conn: Connection, cases: Sequence[TaxCase], assessments: Mapping[UUID, str]) -> None:
+    """Write the cases in one query; an assessment is kept as it was published and never replaced."""
+    if not cases:
+        return
+    await conn.execute(
+        """INSERT INTO tax_case AS t (order_id, state, version, person_ref, year, regime, currency, reserved_minor, total_minor, assessment)
+           SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::bigint[],
+               $9::bigint[], $10::jsonb[])
+           ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, version = excluded.version,
+               reserved_minor = excluded.reserved_minor, assessment = coalesce(t.assessment, excluded.assessment), updated_at = now()""",
+        [c.order_id for c in cases], [c.state for c in cases], [c.version for c in cases], [c.person_ref for c in cases],
+        [c.year for c in cases], [c.regime for c in cases], [c.total.currency for c in cases],
+        [c.reserved.minor for c in cases], [c.total.minor for c in cases], [assessments.get(c.order_id) for c in cases],
+    )  # fmt: skip
+
+
+async def save_quotas(conn: Connection, quotas: Mapping[PersonYear, Quota]) -> None:
+    """Write quotas whose rows the caller has locked."""
+    if not quotas:
+        return
+    await conn.execute(
+        "UPDATE quota AS q SET reserved_minor = u.r, posted_minor = u.m FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::bigint[]) "
+        "AS u(p, y, r, m) WHERE q.person_ref = u.p AND q.year = u.y",
+        [k.person_ref for k in quotas], [k.year for k in quotas], [q.reserved_minor for q in quotas.values()],
+        [q.posted_minor for q in quotas.values()],
+    )  # fmt: skip

@@ -1,0 +1,201 @@
+"""What becomes of an order's assessment and of the buyer's quota: given facts, when one more, then these."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import product
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.tax.domain.case import (
+    AFTER_RELEASE,
+    TAX,
+    Followed,
+    PersonYear,
+    Quota,
+    QuotaChange,
+    TaxCase,
+    TaxState,
+    follow,
+    follow_all,
+    quota_key_of,
+)  # fmt: skip
+from shared.events.base import Event
+from shared.events.customs import GoodsReleased
+from shared.events.orders import OrderPlaced, OrderUnwinding
+from shared.events.tax import TaxAssessed, TaxPosted, TaxRefused, TaxRestored, TaxVoided
+from shared.money import Money
+from shared.transitions import IllegalTransition
+from tests.unit.tax.orders import BAG, PERSON, RULES, TOY, Item, cny, order_id, placed, released, unwinding
+
+YEAR = PersonYear(PERSON, 2026)
+
+
+def case_in(state: TaxState) -> TaxCase:
+    held = cny("1000.00") if state in {TaxState.ASSESSED, TaxState.POSTED} else cny(0)
+    person, year = (PERSON, 2026) if state is not TaxState.REFUSED else (None, None)
+    return TaxCase(order_id("A"), state, 3, person, year, "cbec-retail-2019", held, cny("91.00"))
+
+
+def step(case: TaxCase | None, event: Event, used: str = "0") -> Followed:
+    return follow(case, event, cny(used), RULES)
+
+
+def said(followed: Followed) -> tuple[type, ...]:
+    return tuple(type(fact) for fact in followed.facts)
+
+
+def test_a_placed_order_is_assessed_and_reserves_its_dutiable_value() -> None:
+    after = step(None, placed("A", [Item(TOY, "1000.00")]))
+    assert after.case == TaxCase(
+        order_id("A"), TaxState.ASSESSED, 1, PERSON, 2026, "cbec-retail-2019", cny("1000.00"), cny("91.00")
+    )
+    assert after.quota == QuotaChange(YEAR, 100_000, 0)
+    (fact,) = after.facts
+    assert isinstance(fact, TaxAssessed)
+    assert (fact.total, fact.person_ref, fact.year) == (cny("91.00"), PERSON, 2026)
+    assert [line.vat for line in fact.lines] == [cny("91.00")]
+
+
+def test_a_refused_order_reserves_nothing_and_says_limit_and_value() -> None:
+    after = step(None, placed("A", [Item(TOY, "700.00")]), used="25500.00")
+    assert (after.case.state, after.case.reserved, after.quota) == (TaxState.REFUSED, cny(0), None)
+    assert after.facts == (
+        TaxRefused(order_id=order_id("A"), code="1313", reason=after.facts[0].reason, limit="26000.00", value="26200.00"),  # type: ignore[attr-defined]
+    )
+
+
+def test_an_export_takes_no_quota() -> None:
+    after = step(None, placed("A", [Item(TOY, "90000.00")], direction="export"))
+    assert (after.case.state, after.case.quota_key, after.quota) == (TaxState.ASSESSED, None, None)
+    assert step(after.case, released("A")).quota is None
+
+
+def test_an_undone_order_that_was_never_placed_leaves_a_tombstone() -> None:
+    after = step(None, unwinding("A"))
+    assert (after.case.state, said(after), after.quota) == (TaxState.VOIDED, (TaxVoided,), None)
+    late = step(after.case, placed("A", [Item(TOY, "1.00")]))
+    assert (late.case, late.facts, late.quota) == (after.case, (), None)
+
+
+def test_a_release_of_an_order_nobody_placed_is_illegal() -> None:
+    with pytest.raises(IllegalTransition):
+        step(None, released("A"))
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "after", "facts", "quota"),
+    [
+        (TaxState.ASSESSED, unwinding("A"), TaxState.VOIDED, (TaxVoided,), QuotaChange(YEAR, -100_000, 0)),
+        (TaxState.ASSESSED, unwinding("A", released=True), TaxState.RESTORED, (TaxRestored,), QuotaChange(YEAR, -100_000, 0)),
+        (TaxState.ASSESSED, released("A"), TaxState.POSTED, (TaxPosted,), QuotaChange(YEAR, -100_000, 100_000)),
+        (TaxState.POSTED, unwinding("A"), TaxState.RESTORED, (TaxRestored,), QuotaChange(YEAR, 0, -100_000)),
+        (TaxState.POSTED, unwinding("A", released=True), TaxState.RESTORED, (TaxRestored,), QuotaChange(YEAR, 0, -100_000)),
+        (TaxState.REFUSED, unwinding("A"), TaxState.VOIDED, (TaxVoided,), None),
+        (TaxState.REFUSED, unwinding("A", released=True), TaxState.VOIDED, (TaxVoided,), None),
+        (TaxState.REFUSED, released("A"), TaxState.REFUSED, (), None),
+        (TaxState.VOIDED, released("A"), TaxState.VOIDED, (), None),
+        (TaxState.RESTORED, released("A"), TaxState.RESTORED, (), None),
+        (TaxState.VOIDED, placed("A", [Item(TOY, "1.00")]), TaxState.VOIDED, (), None),
+    ],
+)
+def test_legal_step(before: TaxState, event: Event, after: TaxState, facts: tuple[type, ...], quota: QuotaChange | None) -> None:
+    case = case_in(before)
+    followed = step(case, event)
+    assert (followed.case.state, said(followed), followed.quota) == (after, facts, quota)
+    assert followed.case.version == case.version + len(facts)
+    assert followed.case.reserved == (cny("1000.00") if after is TaxState.POSTED else cny(0))
+    assert all(getattr(fact, "total", case.total) == case.total for fact in followed.facts)
+
+
+EVENTS = (placed("A", [Item(TOY, "1.00")]), unwinding("A"), released("A"))
+ILLEGAL = [(state, event) for state, event in product(TaxState, EVENTS) if not TAX.allows(state, event)]
+
+
+@pytest.mark.parametrize(("state", "event"), ILLEGAL)
+def test_every_pair_outside_the_table_is_illegal(state: TaxState, event: Event) -> None:
+    with pytest.raises(IllegalTransition):
+        step(case_in(state), event)
+
+
+@pytest.mark.parametrize("state", [TaxState.VOIDED, TaxState.RESTORED])
+def test_an_order_is_undone_once(state: TaxState) -> None:
+    with pytest.raises(IllegalTransition):
+        step(case_in(state), unwinding("A", released=True))
+
+
+def test_the_tables_hold_nothing_else() -> None:
+    assert {event for _, event, _ in TAX} == {OrderPlaced, OrderUnwinding, GoodsReleased}
+    assert len(ILLEGAL) == len(TaxState) * len(EVENTS) - len(list(TAX))
+    assert {event for _, event, _ in AFTER_RELEASE} == {OrderUnwinding}
+
+
+def test_the_quota_year_turns_at_beijing_midnight() -> None:
+    before, after = datetime(2026, 12, 31, 15, 59, tzinfo=UTC), datetime(2026, 12, 31, 16, 0, tzinfo=UTC)
+    assert quota_key_of(placed("A", [Item(TOY, "1")], at=before)).year == 2026
+    assert quota_key_of(placed("A", [Item(TOY, "1")], at=after)).year == 2027
+
+
+# Batches
+
+
+def test_orders_of_one_person_in_a_batch_see_each_other() -> None:
+    batch = [placed(str(n), [Item(TOY, "4000.00")]) for n in range(8)]
+    after = follow_all({}, {}, batch, RULES)
+    assert [case.state for case in after.cases.values()] == [TaxState.ASSESSED] * 6 + [TaxState.REFUSED] * 2
+    assert after.quotas == {YEAR: Quota(2_400_000, 0)}
+
+
+def test_what_still_fits_after_a_refusal_is_taken_and_what_is_given_back_fits_again() -> None:
+    big, small = placed("B", [Item(TOY, "4000.00")]), placed("C", [Item(TOY, "1000.00")])
+    again = placed("D", [Item(TOY, "2000.00")])
+    start = {YEAR: Quota(0, 2_500_000)}
+    after = follow_all({}, start, [big, small, unwinding("C"), again], RULES)
+    states = {name: after.cases[order_id(name)].state for name in "BCD"}
+    assert states == {"B": TaxState.REFUSED, "C": TaxState.VOIDED, "D": TaxState.REFUSED}
+    exact = follow_all({}, start, [placed("E", [Item(TOY, "1000.00")])], RULES)
+    assert exact.quotas[YEAR].used == cny("26000.00")
+
+
+def test_persons_and_years_have_quotas_of_their_own() -> None:
+    batch = [
+        placed("A", [Item(BAG, "20000.00")]),
+        placed("B", [Item(BAG, "20000.00")], person=UUID(int=8)),
+        placed("C", [Item(BAG, "20000.00")], at=datetime(2027, 1, 1, tzinfo=UTC)),
+    ]
+    after = follow_all({}, {}, batch, RULES)
+    assert {case.state for case in after.cases.values()} == {TaxState.ASSESSED}
+    assert len(after.quotas) == 3
+
+
+commands = st.lists(
+    st.tuples(st.sampled_from(["place", "release", "undo", "undo-released"]), st.integers(0, 7), st.integers(1, 500_000)),
+    max_size=40,
+)
+
+
+@given(commands)
+def test_a_quota_is_always_what_its_orders_hold_and_never_over_the_limit(steps: list[tuple[str, int, int]]) -> None:
+    cases: dict[UUID, TaxCase] = {}
+    quota = Quota()
+    for what, n, minor in steps:
+        name = str(n)
+        event: Event
+        match what:
+            case "place":
+                event = placed(name, [Item(TOY, str(Money(minor, "CNY")))])
+            case "release":
+                event = released(name)
+            case _:
+                event = unwinding(name, released=what == "undo-released")
+        try:
+            after = follow_all(cases, {YEAR: quota}, [event], RULES)
+        except IllegalTransition:
+            continue
+        cases, quota = dict(after.cases), after.quotas[YEAR]
+        held = {s: sum(c.reserved.minor for c in cases.values() if c.state is s) for s in TaxState}
+        assert quota == Quota(held[TaxState.ASSESSED], held[TaxState.POSTED])
+        assert sum(held.values()) == quota.reserved_minor + quota.posted_minor <= 2_600_000

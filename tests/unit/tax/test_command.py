@@ -1,0 +1,100 @@
+"""`crossborder tax assess`: the JSON scripts know, and one sentence for each wrong input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from services.cli.app import app
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["tax", "assess", *arguments], input=stdin)
+
+
+def submission() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((GOLDEN / "submission.json").read_text(encoding="utf-8"))
+    return found
+
+
+def written(tmp_path: Path, what: object) -> str:
+    path = tmp_path / "order.json"
+    path.write_text(json.dumps(what), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("golden", "arguments", "status"),
+    [
+        ("assessed", (), 0),
+        ("refused", ("--used", "25900.00"), 1),
+        ("no-regime", ("--at", "2015-11-23"), 1),
+    ],
+)
+def test_json_is_as_the_contract_says(golden: str, arguments: tuple[str, ...], status: int) -> None:
+    result = run(str(GOLDEN / "submission.json"), "--json", *arguments)
+    assert result.exit_code == status
+    assert json.loads(result.stdout) == json.loads((GOLDEN / f"{golden}.json").read_text(encoding="utf-8"))
+
+
+def test_the_table_says_the_total_and_why_a_refusal() -> None:
+    assert "total tax 116.90 CNY, payable 116.90" in run(str(GOLDEN / "submission.json")).stdout
+    assert "refused 1313" in run(str(GOLDEN / "submission.json"), "--used", "25900").stdout
+
+
+def test_a_submission_may_come_by_stdin_and_lack_what_tax_does_not_need() -> None:
+    line = {"line_no": 1, "hs_code": "9503.00.89", "quantity": "1", "total": "1000.00"}
+    least = {"direction": "import", "mode": "9610", "currency": "CNY", "lines": [line]}
+    result = run("-", "--at", "2026-11-23", "--json", stdin=json.dumps(least))
+    assert (result.exit_code, json.loads(result.stdout)["vat"]) == (0, "91.00")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"lines": []}, "lines"),
+        ({"currency": "XYZ"}, "currency"),
+        ({"direction": "sideways"}, "direction"),
+        ({"goods_value": "1.00"}, "goods_value"),
+        ({"freight": "1.005"}, "freight"),
+        ({"freight": 1.5}, "freight"),
+        ({"insurance": "-1.00"}, "insurance"),
+        ({"placed_at": "2026-11-23T09:00:00"}, "placed_at"),
+    ],
+)
+def test_wrong_input_is_one_sentence_naming_the_field(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    result = run(written(tmp_path, submission() | change))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("field", ["hs_code", "quantity", "total", "line_no"])
+def test_a_line_without_a_field_is_named_with_it(tmp_path: Path, field: str) -> None:
+    what = submission()
+    del what["lines"][1][field]
+    result = run(written(tmp_path, what))
+    assert result.exit_code == 2
+    assert f"lines[1].{field}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("--at", "yesterday"), "--at"), (("--used", "much"), "--used"), (("--used", "-1"), "--used")],
+)
+def test_wrong_options_are_named(arguments: tuple[str, ...], said: str) -> None:
+    result = run(str(GOLDEN / "submission.json"), *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
+def test_a_file_that_is_not_there_or_not_json_is_named(tmp_path: Path) -> None:
+    assert run(str(tmp_path / "none.json")).exit_code == 2
+    (tmp_path / "text.json").write_text("cherries", encoding="utf-8")
+    assert "text.json" in run(str(tmp_path / "text.json")).stderr

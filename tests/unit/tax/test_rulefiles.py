@@ -1,0 +1,118 @@
+"""Rule files: the released ones load and cover what they must; bad ones are refused naming file, line and reason."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from services.tax.domain.rulebook import InForce
+from services.tax.rulefiles import RULES as FOLDER
+from services.tax.rulefiles import RuleError, load
+from tests.unit.tax.orders import RULES
+
+HEADINGS = [
+    *("0802", "080929", "0813", "1806", "190110", "210690", "220421", "3303", "330499", "3305", "3306", "3307", "3401", "3924"),
+    *("4202", "6109", "6110", "6203", "6204", "6402", "6403", "6404", "8509", "8510", "8517", "9004", "9101", "9102", "9503"),
+    "9619",
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    copied = tmp_path / "rules"
+    shutil.copytree(FOLDER, copied)
+    return copied
+
+
+def edit(folder: Path, name: str, old: str, new: str) -> None:
+    path = folder / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def in_force(day: date) -> InForce:
+    found = RULES.on("import", "9610", day)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("hs", HEADINGS)
+def test_heading_has_a_rate_today_and_a_source(hs: str) -> None:
+    goods = in_force(date(2026, 11, 23)).find(hs.ljust(10, "0"))
+    assert goods is not None
+    assert goods.hs.startswith(hs)
+    assert all(name in RULES.sources for name in goods.within.rules)
+
+
+def test_the_longest_prefix_counts() -> None:
+    today = in_force(date(2026, 11, 23))
+    goods = [today.find(code) for code in ("1901101090", "1901109000", "1901100000", "9102910000", "9102990000")]
+    assert [g.hs for g in goods if g is not None] == ["19011010", "19011090", "190110", "910291", "9102"]
+
+
+def test_regimes_begin_and_end_on_their_days() -> None:
+    regimes = [RULES.on("import", "9610", day) for day in (date(2016, 4, 8), date(2018, 12, 31), date(2019, 1, 1))]
+    assert [found.regime.id for found in regimes if found] == ["cbec-retail-2016", "cbec-retail-2016", "cbec-retail-2019"]
+    assert RULES.on("import", "9610", date(2016, 4, 7)) is None
+
+
+STANDARD = 'class = "standard"\nrate = "0.13"\nvalid_from = 2019-04-01'
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "reason"),
+    [
+        ("tariff-cn.toml", STANDARD, STANDARD.replace("04-01", "03-15"), "overlaps"),
+        ("tariff-cn.toml", STANDARD, STANDARD.replace("04-01", "05-01"), "gap"),
+        ("tariff-cn.toml", STANDARD, STANDARD.replace("0.13", "-0.13"), "greater than or equal to 0"),
+        ("tariff-cn.toml", STANDARD, STANDARD.replace('"0.13"', "0.13"), "decimal string"),
+        ("tariff-cn.toml", STANDARD, STANDARD + "\nvalid_until = 2030-01-01", "Extra inputs"),
+        ("tariff-cn.toml", STANDARD, STANDARD + "\nvalid_to = 2019-03-01", "is before valid_from"),
+        ("tariff-cn.toml", STANDARD, STANDARD + "\nvalid_to = 2029-01-01", "days without a rate of the vat class 'standard'"),
+        ("tariff-cn.toml", 'hs = "080929"', 'hs = "0809x9"', "String should match"),
+        ("tariff-cn.toml", 'hs = "080929"', 'hs = "9809"', "String should match"),
+        ("tariff-cn.toml", 'hs = "080929"', 'hs = "0802"', "overlaps"),
+        ("tariff-cn.toml", 'vat = "agricultural"', 'vat = "reduced"', "vat class 'reduced', which is not there"),
+        ("tariff-cn.toml", 'consumption = "wine"', 'consumption = "beer"', "consumption class 'beer', which is not there"),
+        ("tariff-cn.toml", 'per_unit = "10000"', 'per_unit = "10000"\nper_content = { ml = "10" }', "not both"),
+        ("tariff-cn.toml", "[[vat]]", "[[vat]", "not TOML"),
+        ("cbec-retail-2019.toml", "valid_from = 2019-01-01", "valid_from = 2018-12-31", "overlaps"),
+        ("cbec-retail-2019.toml", "valid_from = 2019-01-01", "valid_from = 2019-01-02", "gap"),
+        ("cbec-retail-2019.toml", 'vat_share = "0.70"', 'vat_share = "70"', "less than or equal to 1"),
+        ("cbec-retail-2019.toml", 'several = "refuse"', 'several = "perhaps"', "single.several"),
+        ("cbec-retail-2019.toml", 'kind = "retail-import"', 'kind = "barter"', "kind"),
+        ("cbec-retail-2019.toml", 'id = "cbec-retail-2019"', 'id = "cbec-retail-2016"', "is that of"),
+        ("cbec-retail-2016.toml", "[within]", "[without]", "within: Field required"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_is_refused_by_name_and_reason(folder: Path, name: str, old: str, new: str, reason: str) -> None:
+    edit(folder, name, old, new)
+    with pytest.raises(RuleError) as refused:
+        load(folder)
+    assert reason in str(refused.value)
+    assert refused.value.path.name == name
+    assert str(refused.value).startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(STANDARD, STANDARD.replace("0.13", "-0.13")), (STANDARD, STANDARD.replace("04-01", "05-01")), ('hs = "3401"', 'hs = "34"')],
+)
+def test_the_line_of_the_bad_row_is_named(folder: Path, old: str, new: str) -> None:
+    edit(folder, "tariff-cn.toml", old, new)
+    text = (folder / "tariff-cn.toml").read_text(encoding="utf-8")
+    row = text[: text.index(new)].count("\n")
+    with pytest.raises(RuleError) as refused:
+        load(folder)
+    assert refused.value.line == row
+    assert text.splitlines()[row - 1].startswith("[[")
+
+
+def test_there_must_be_one_tariff(folder: Path) -> None:
+    (folder / "tariff-cn.toml").rename(folder / "tariff-cn.bak")
+    with pytest.raises(RuleError, match="one tariff"):
+        load(folder)
