@@ -1,0 +1,60 @@
+"""Runs the customs service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from services.customs import matching, policy
+from services.customs.ceb.sign import Signer
+from services.customs.domain import declaration as domain
+from services.customs.gateway import Authority
+from services.customs.invariants import INVARIANTS
+from services.customs.lodging import lodge_due
+from services.customs.reactions import HEARS, Deps
+from shared import metrics, topics
+from shared.events.customs import DocumentsMismatched, ReceiptEvent
+from shared.hears import Announced
+from shared.sealing import Sealing
+from shared.service import Timer, Wiring, main
+from shared.settings import Settings
+
+
+class CustomsSettings(Settings):
+    """What customs is told besides."""
+
+    customs_policy: Path | None = Field(None, description="the declarant's policy file; by default the one that comes along")
+    lodge_every_s: float = Field(0.1, gt=0, le=60, description="how often open batches are looked at, in seconds")
+
+
+async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
+    """The customs service of these settings."""
+    rules = policy.load(settings.customs_policy)
+    authority = Authority(rules, Signer.from_dir(settings.keys_dir))
+    amendments = rules.amendments
+    deps = Deps(
+        sealing=Sealing.from_dir(settings.keys_dir), authority=authority, match=matching.mismatches,
+        policy=domain.Policy(amendments.correctable, amendments.too_soon, amendments.attempts_max, amendments.too_soon_wait_s),
+    )  # fmt: skip
+    return Wiring(
+        "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=observe,
+        timers=(Timer("lodge", settings.lodge_every_s, lodge_due),), invariants=INVARIANTS,
+    )  # fmt: skip
+
+
+def observe(facts: Sequence[Announced]) -> None:
+    """Count what was said: receipts by status, mismatches by code."""
+    for fact in facts:
+        event = fact.event
+        if isinstance(event, ReceiptEvent):
+            metrics.RECEIPTS.labels(type(event).__name__, event.status).inc()
+        elif isinstance(event, DocumentsMismatched):
+            for mismatch in event.mismatches:
+                metrics.MATCH_FAILURES.labels(mismatch.code).inc()
+
+
+if __name__ == "__main__":
+    main("customs", CustomsSettings, wire)

@@ -1,0 +1,139 @@
+"""The authority's own codes and what they mean; a value without a code is refused by name, never guessed."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Final, Literal
+
+StatusClass = Literal[
+    "waiting", "accepted", "review", "examination", "held", "released", "closed", "granted", "returned",
+    "detained",
+    "shipback", "technical",
+]  # fmt: skip
+Table = Literal["country", "currency", "unit"]
+_WHAT: Final[dict[Table, str]] = {
+    "country": "country (ISO 3166-1 alpha-2)", "currency": "currency (ISO 4217)", "unit": "unit of quantity",
+}  # fmt: skip
+
+
+class UnknownCode(ValueError):
+    """The authority's code lists have no such value here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A returnStatus: what it means and what the declarant does about it (`meaning_class`)."""
+
+    code: str
+    meaning_class: StatusClass
+    meaning: str
+    chinese: str
+    confidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """A code that says why something was sent back."""
+
+    code: str
+    meaning: str
+    confidence: str
+    source: str
+
+
+@lru_cache(maxsize=1)
+def _data() -> dict[str, Any]:
+    return tomllib.loads(files("services.customs.ceb").joinpath("codes.toml").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def _statuses() -> dict[str, Status]:
+    return {row[0]: Status(row[0], row[1], row[2], row[3], row[4]) for row in _data()["status"]}
+
+
+@lru_cache(maxsize=1)
+def _errors() -> dict[str, ErrorCode]:
+    return {row[0]: ErrorCode(row[0], row[1], row[2], row[3]) for row in _data()["error"]}
+
+
+@lru_cache(maxsize=8)
+def _there(table: Table) -> dict[str, str]:
+    return {row[0]: row[1] for row in _data()[table]}
+
+
+@lru_cache(maxsize=8)
+def _back(table: Table) -> dict[str, str]:
+    # Reversed, so that the first name of a code wins.
+    return {row[1]: row[0] for row in reversed(_data()[table])}
+
+
+def _code(table: Table, value: str) -> str:
+    try:
+        return _there(table)[value]
+    except KeyError:
+        raise UnknownCode(f"{_WHAT[table]} {value!r} has no code in the authority's list here") from None
+
+
+def _name(table: Table, code: str) -> str:
+    try:
+        return _back(table)[code]
+    except KeyError:
+        raise UnknownCode(f"the authority's code {code!r} names no {_WHAT[table]} known here") from None
+
+
+def country_code(iso: str) -> str:
+    """The authority's 3-digit code of an ISO 3166-1 alpha-2 country; raises UnknownCode."""
+    return _code("country", iso)
+
+
+def country_of(code: str) -> str:
+    """The ISO 3166-1 alpha-2 country of the authority's code; raises UnknownCode."""
+    return _name("country", code)
+
+
+def currency_code(iso: str) -> str:
+    """The authority's 3-digit code of an ISO 4217 currency; raises UnknownCode."""
+    return _code("currency", iso)
+
+
+def currency_of(code: str) -> str:
+    """The ISO 4217 currency of the authority's code; raises UnknownCode."""
+    return _name("currency", code)
+
+
+def unit_code(name: str) -> str:
+    """The authority's 3-digit code of a unit (`kg`, `ml`, `piece` …); raises UnknownCode."""
+    return _code("unit", name)
+
+
+def unit_of(code: str) -> str:
+    """The unit's name here of the authority's code; raises UnknownCode."""
+    return _name("unit", code)
+
+
+def status(code: str) -> Status:
+    """What a returnStatus means; any value below zero is a technical failure at the e-port [202205].
+
+    Raises UnknownCode.
+    """
+    found = _statuses().get(code)
+    if found is not None:
+        return found
+    if code.startswith("-") and code[1:].isascii() and code[1:].isdecimal():
+        known = _errors().get(code)
+        return Status(
+            code,
+            "technical",
+            known.meaning if known else "technical failure at the e-port",
+            "电子口岸异常",
+            "spec",
+        )
+    raise UnknownCode(f"returnStatus {code!r} is not in the authority's list here")
+
+
+def error(code: str) -> ErrorCode | None:
+    """What an inner or negative code means, None if it is not in the list."""
+    return _errors().get(code)

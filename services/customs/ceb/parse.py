@@ -1,0 +1,161 @@
+"""Messages of the family read: receipts as facts to follow, any message as a JSON-able dict."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from lxml import etree
+
+from services.customs.ceb import codes
+from services.customs.ceb.build import CEB
+from services.customs.ceb.writing import BEIJING
+from shared.xml import XML_BYTES_MAX, XmlRefused, fields_of, local_name, parse_untrusted, text_of
+
+_MESSAGE: Final = re.compile(r"CEB[0-9]{3}Message")
+# Receipt message to its entry and the element that names the enterprise's own document.
+_RECEIPTS: Final = {
+    "CEB622Message": ("InventoryReturn", "copNo"), "CEB604Message": ("InventoryReturn", "copNo"),
+    "CEB624Message": ("InvtCancelReturn", "copNo"), "CEB606Message": ("InvtCancelReturn", "copNo"),
+    "CEB626Message": ("InvtRefundReturn", "copNo"),
+    # The schema calls it RefundReturn, the text of the specification like the import's.
+    "CEB214Message": ("RefundReturn", "coElNo"),
+    "CEB900Message": ("MessageReturn", ""),
+}  # fmt: skip
+RECEIPT_MESSAGES: Final = frozenset(name.removesuffix("Message") for name in _RECEIPTS)
+_REPEATED_NAMES: Final = """
+    Order OrderList Payment Receipts Logistics Arrival ArrivalList Departure DepartureList Inventory
+    InventoryList InvtCancel InvtRefund InvtRefundList InvtRefundDetail WayBill WayBillList SummaryApply
+    SummaryApplyList SummaryResult SummaryResultList Delivery DeliveryList Tax TaxListRd BaseSubscribe
+    OrderReturn PaymentReturn ReceiptsReturn LogisticsReturn LogisticsStatus LogisticsStatusReturn
+    InventoryReturn InvtCancelReturn InvtRefundReturn RefundReturn InvtRefundDetailReturn ArrivalReturn
+    DepartureReturn WayBillReturn SummaryReturn DeliveryReturn
+"""
+_REPEATED: Final = frozenset(_REPEATED_NAMES.split())
+"""Elements that may come more than once: always a list in JSON, even when there is one."""
+# The authority writes `[Code:1800;Desc:…]`, sometimes `Code:1313` without brackets.
+_INNER_CODE: Final = re.compile(r"\bCode\s*[:：]\s*(-?[0-9]{1,9})", re.IGNORECASE)
+_ORIGINAL_GUID: Final = re.compile(r"""\bguid\s*=\s*["']([0-9A-Za-z-]{36})["']""")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One entry of a receipt: what the authority says of one document at `at` (Beijing).
+
+    `info` is its text as it came: it may name persons, so show `public_info` instead. A 900 answers a whole
+    message, by `original_guid` where its text shows it and by `original_id` (the exchange platform's).
+    """
+
+    message_type: str
+    status: str
+    at: datetime
+    info: str
+    cop_no: str | None = None
+    pre_no: str | None = None
+    invt_no: str | None = None
+    inner_code: str | None = None
+    original_id: str | None = None
+    original_type: str | None = None
+    original_guid: str | None = None
+
+    @property
+    def code(self) -> str:
+        """Why, as precisely as the receipt says: the inner code, else the status."""
+        return self.inner_code or self.status
+
+    @property
+    def public_info(self) -> str:
+        """The codes with this project's own words for them.
+
+        Nothing the authority quoted from the document.
+        """
+        known = codes.error(self.code)
+        meaning = known.meaning if known else codes.status(self.status).meaning
+        return f"[Code:{self.code};Desc:{meaning}]" if self.inner_code else meaning
+
+
+def parse_message(data: bytes, max_bytes: int = XML_BYTES_MAX) -> etree._Element:
+    """The root of a message of the family; raises XmlRefused for anything else."""
+    root = parse_untrusted(data, max_bytes)
+    name = etree.QName(root)
+    if name.namespace != CEB or not _MESSAGE.fullmatch(name.localname):
+        raise XmlRefused(f"the root must be a CEB message in namespace {CEB}", "unknown_shape")
+    return root
+
+
+def parse_receipts(data: bytes) -> list[Receipt]:
+    """The entries of a receipt (622, 604, 624, 606, 626, 214, 900).
+
+    Raises XmlRefused for any other or a broken one.
+    """
+    root = parse_message(data)
+    name = local_name(root)
+    if name not in _RECEIPTS:
+        raise XmlRefused(f"{name} is not a receipt read here", "unknown_shape")
+    entry, number = _RECEIPTS[name]
+    entries = [child for child in root if child.tag == f"{{{CEB}}}{entry}"]
+    if not entries:
+        raise XmlRefused(f"{name} holds no {entry}", "unknown_shape")
+    return [_receipt(name.removesuffix("Message"), fields_of(each), number) for each in entries]
+
+
+def _receipt(message_type: str, found: dict[str, str], number: str) -> Receipt:
+    missing = [name for name in ("returnStatus", "returnTime", *([number] if number else [])) if name not in found]
+    if missing:
+        raise XmlRefused(f"{message_type} lacks {', '.join(missing)}", "unknown_shape")
+    status, info = found["returnStatus"], found.get("returnInfo", "")
+    try:
+        codes.status(status)
+    except codes.UnknownCode as error:
+        raise XmlRefused(f"{message_type}: {error}", "invalid_value") from None
+    inner = _INNER_CODE.search(info)
+    original = _ORIGINAL_GUID.search(found.get("oriBizMessage", "")[:4000])
+    return Receipt(
+        message_type=message_type, status=status, at=return_time(found["returnTime"]), info=info,
+        cop_no=found.get(number), pre_no=found.get("preNo"), invt_no=found.get("invtNo"),
+        inner_code=inner[1] if inner else (status if status.startswith("-") else None),
+        original_id=found.get("oriCopMsgId"), original_type=found.get("oriMessageType"),
+        original_guid=original[1].upper() if original else None,
+    )  # fmt: skip
+
+
+def return_time(value: str) -> datetime:
+    """yyyyMMddHHmmssSSS, Beijing; raises XmlRefused."""
+    try:
+        if len(value) != 17 or not (value.isascii() and value.isdecimal()):
+            raise ValueError
+        at = datetime.strptime(value[:14], "%Y%m%d%H%M%S").replace(tzinfo=BEIJING)
+    except ValueError:
+        raise XmlRefused("returnTime must be 17 digits, yyyyMMddHHmmssSSS", "invalid_value") from None
+    return at + timedelta(milliseconds=int(value[14:]))
+
+
+def to_json(data: bytes) -> dict[str, Any]:
+    """Any message of the family as a dict.
+
+    Its type, guid, version, and the elements by name, texts as they are.
+    """
+    root = parse_message(data)
+    head = {
+        "message": local_name(root).removesuffix("Message"),
+        "guid": root.get("guid"),
+        "version": root.get("version"),
+    }
+    return head | _children(root)
+
+
+def _children(element: etree._Element) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for child in element:
+        name = local_name(child)
+        value = _children(child) if len(child) else text_of(child)
+        if name in _REPEATED:
+            found.setdefault(name, []).append(value)
+        elif name in found:
+            kept = found[name]
+            found[name] = [*kept, value] if isinstance(kept, list) else [kept, value]
+        else:
+            found[name] = value
+    return found

@@ -1,0 +1,225 @@
+"""Enveloped XML signatures over a whole message (W3C XMLDSig, C14N 20010315, RSA-SHA256), made and checked.
+
+The specification prefers SM2 with SM3 and still knows RSA-SHA1. Neither serves here: SM2-SM3 keys live in the
+smart-keys the authority issues and no signature library in use has them, and SHA-1 collisions are cheap, so a
+SHA-1 signature proves nothing. RSA-SHA256 has the same structure, so that a smart-key signer is another
+`sign` and nothing else changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.x509.oid import NameOID
+from lxml import etree
+
+from shared.errors import Misconfigured, Unprocessable
+from shared.xml import parse_untrusted
+
+DS: Final = "http://www.w3.org/2000/09/xmldsig#"
+C14N: Final = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
+RSA_SHA256: Final = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
+SHA256: Final = "http://www.w3.org/2001/04/xmlenc#sha256"
+ENVELOPED: Final = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
+KEY_BITS: Final = 2048
+KEY_FILE: Final = "customs-signing.pem"
+CERTIFICATE_FILE: Final = "customs-signing.crt"
+_D: Final = f"{{{DS}}}"
+
+
+class SignatureRefused(Unprocessable):
+    """The signature is missing, of another kind, not over the whole message, or not of this certificate."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("signature", message)
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs messages with the declarant's key."""
+
+    key: rsa.RSAPrivateKey
+    certificate: x509.Certificate
+
+    @classmethod
+    def from_pem(cls, key: bytes, certificate: bytes) -> Self:
+        """From a PEM private key (RSA, not encrypted) and its PEM certificate; raises Misconfigured."""
+        try:
+            private = serialization.load_pem_private_key(key, password=None)
+            public = x509.load_pem_x509_certificate(certificate)
+        except (ValueError, TypeError) as error:
+            raise Misconfigured(f"give a PEM key and certificate to sign with: {error}") from None
+        if not isinstance(private, rsa.RSAPrivateKey) or private.public_key() != public.public_key():
+            raise Misconfigured("the signing key must be RSA and belong to the signing certificate")
+        return cls(private, public)
+
+    @classmethod
+    def from_dir(cls, keys: Path) -> Self:
+        """From the files `ensure_keys` makes; raises Misconfigured if one cannot be read."""
+        try:
+            return cls.from_pem((keys / KEY_FILE).read_bytes(), (keys / CERTIFICATE_FILE).read_bytes())
+        except OSError as error:
+            raise Misconfigured(f"make the signing keys with `crossborder keys`: {error.filename} cannot be read") from None
+
+    def sign(self, message: bytes) -> bytes:
+        """The message with its signature as the root's last child.
+
+        Raises XmlRefused, or SignatureRefused if signed already.
+        """
+        root = parse_untrusted(message)
+        if root.find(f".//{_D}Signature") is not None:
+            raise SignatureRefused("the message is signed already")
+        digest = hashlib.sha256(_canonical(root)).digest()
+        signature = etree.SubElement(root, f"{_D}Signature", nsmap={"ds": DS})
+        signed_info = etree.SubElement(signature, f"{_D}SignedInfo")
+        etree.SubElement(signed_info, f"{_D}CanonicalizationMethod", Algorithm=C14N)
+        etree.SubElement(signed_info, f"{_D}SignatureMethod", Algorithm=RSA_SHA256)
+        reference = etree.SubElement(signed_info, f"{_D}Reference", URI="")
+        transforms = etree.SubElement(reference, f"{_D}Transforms")
+        etree.SubElement(transforms, f"{_D}Transform", Algorithm=ENVELOPED)
+        etree.SubElement(reference, f"{_D}DigestMethod", Algorithm=SHA256)
+        etree.SubElement(reference, f"{_D}DigestValue").text = b64encode(digest).decode()
+        value = self.key.sign(_canonical(signed_info), padding.PKCS1v15(), hashes.SHA256())
+        etree.SubElement(signature, f"{_D}SignatureValue").text = b64encode(value).decode()
+        key_info = etree.SubElement(signature, f"{_D}KeyInfo")
+        etree.SubElement(key_info, f"{_D}KeyName").text = f"{self.certificate.serial_number:x}"
+        data = etree.SubElement(key_info, f"{_D}X509Data")
+        der = self.certificate.public_bytes(serialization.Encoding.DER)
+        etree.SubElement(data, f"{_D}X509Certificate").text = b64encode(der).decode()
+        return etree.tostring(root, encoding="UTF-8", xml_declaration=True)
+
+
+def verify(message: bytes, certificate: x509.Certificate) -> bytes:
+    """What was signed, canonical and without the signature: read this, not the message.
+
+    Raises XmlRefused, SignatureRefused.
+
+    Only one form is accepted, so there is nothing to wrap: the root's only signature, a direct child, with
+    one reference and that to the whole document (`URI=""`), by exactly these algorithms. The certificate is
+    the caller's; what the message says of keys is not read.
+    """
+    root = parse_untrusted(message)
+    found = root.findall(f".//{_D}Signature")
+    if len(found) != 1 or found[0].getparent() is not root:
+        raise SignatureRefused("a message has one signature, the root's own child")
+    signature = found[0]
+    signed_info, value = _only(signature, "SignedInfo"), _only(signature, "SignatureValue")
+    expected = _digest_expected(signed_info)
+    signed_info_bytes = _canonical(signed_info)
+    _cut(signature)
+    content = _canonical(root)
+    if hashlib.sha256(content).digest() != expected:
+        raise SignatureRefused("the message was altered after it was signed")
+    key = certificate.public_key()
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise SignatureRefused("the certificate's key is not RSA")
+    try:
+        key.verify(_decoded(value), signed_info_bytes, padding.PKCS1v15(), hashes.SHA256())
+    except InvalidSignature:
+        raise SignatureRefused("the signature is not of this certificate") from None
+    return content
+
+
+def _digest_expected(signed_info: etree._Element) -> bytes:
+    """The digest a SignedInfo of the one accepted form claims."""
+    children = _exactly(signed_info, ("CanonicalizationMethod", "SignatureMethod", "Reference"))
+    reference = children[2]
+    transforms, method, digest = _exactly(reference, ("Transforms", "DigestMethod", "DigestValue"))
+    steps = [_algorithm(step) for step in transforms]
+    wanted = (
+        _algorithm(children[0]) == C14N,
+        _algorithm(children[1]) == RSA_SHA256,
+        reference.get("URI") == "",
+        all(step.tag == f"{_D}Transform" and not len(step) for step in transforms),
+        # The second step is what a reader does anyway; some signers write it out.
+        steps in ([ENVELOPED], [ENVELOPED, C14N]),
+        _algorithm(method) == SHA256,
+    )
+    if not all(wanted):
+        raise SignatureRefused("the signature must cover the whole document by enveloped C14N 20010315, SHA-256 and RSA")
+    return _decoded(digest)
+
+
+def _exactly(element: etree._Element, names: Sequence[str]) -> list[etree._Element]:
+    children = list(element)
+    if [child.tag for child in children] != [f"{_D}{name}" for name in names]:
+        raise SignatureRefused(f"{etree.QName(element).localname} must hold {', '.join(names)} and nothing else")
+    return children
+
+
+def _only(element: etree._Element, name: str) -> etree._Element:
+    found = element.findall(f"{_D}{name}")
+    if len(found) != 1:
+        raise SignatureRefused(f"a signature has one {name}")
+    return found[0]
+
+
+def _algorithm(element: etree._Element) -> str:
+    return element.get("Algorithm") or ""
+
+
+def _decoded(element: etree._Element) -> bytes:
+    try:
+        return b64decode("".join((element.text or "").split()), validate=True)
+    except ValueError:
+        raise SignatureRefused(f"{etree.QName(element).localname} is not base64") from None
+
+
+def _canonical(element: etree._Element) -> bytes:
+    canonical: bytes = etree.tostring(element, method="c14n", exclusive=False, with_comments=False, with_tail=False)
+    return canonical
+
+
+def _cut(element: etree._Element) -> None:
+    """Remove an element but not the text after it, which belongs to its parent and was signed."""
+    parent = element.getparent()
+    assert parent is not None
+    tail, before = element.tail, element.getprevious()
+    parent.remove(element)
+    if tail and before is not None:
+        before.tail = (before.tail or "") + tail
+    elif tail:
+        parent.text = (parent.text or "") + tail
+
+
+def ensure_keys(keys: Path, common_name: str = "crossborder sandbox declarant") -> tuple[Path, Path]:
+    """The signing key and certificate of an embedded stack, made if missing.
+
+    RSA 2048, self-signed, files of mode 0600.
+    """
+    key_path, certificate_path = keys / KEY_FILE, keys / CERTIFICATE_FILE
+    if key_path.exists() and certificate_path.exists():
+        return key_path, certificate_path
+    keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=3650)).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    _write_private(key_path, pem)
+    _write_private(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
+    return key_path, certificate_path
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    # Made under another name first: whoever starts at the same time must never read half a key.
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    partial.replace(path)

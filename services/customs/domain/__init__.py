@@ -1,0 +1,1 @@
+"""What customs decides: which documents match, what becomes of a list. Pure."""

@@ -1,0 +1,352 @@
+"""One order's declaration, from its first document to the authority's last word."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from shared.events import Event, Fault
+from shared.events import customs as said
+from shared.events.logistics import WaybillIssued
+from shared.events.orders import OrderPlaced, OrderUnwinding, WithdrawalAsked
+from shared.events.payments import PaymentCaptured
+from shared.events.tax import TaxAssessed
+from shared.transitions import Transitions
+
+
+class State(StrEnum):
+    """Where a declaration stands."""
+
+    COLLECTING = "collecting"
+    MATCHED = "matched"
+    LODGED = "lodged"
+    ACCEPTED = "accepted"
+    REVIEW = "review"
+    EXAMINATION = "examination"
+    HELD = "held"
+    RELEASED = "released"
+    CLOSED = "closed"
+    WITHDRAWING = "withdrawing"
+    RETURNING = "returning"
+    MISMATCHED = "mismatched"
+    REFUSED = "refused"
+    DETAINED = "detained"
+    SHIPPED_BACK = "shipped_back"
+    WITHDRAWN = "withdrawn"
+    RETURNED = "returned"
+
+
+PENDING: Final = (State.LODGED, State.ACCEPTED, State.REVIEW, State.EXAMINATION, State.HELD)
+"""The list is with the authority and not decided."""
+CLEARED: Final = (State.RELEASED, State.CLOSED)
+OVER: Final = (State.MISMATCHED, State.REFUSED, State.DETAINED, State.SHIPPED_BACK, State.WITHDRAWN, State.RETURNED)
+"""Nothing more can come of it."""
+
+Kind = Literal["declare", "cancel", "return"]
+"""What a declaration may be waiting to lodge in a collective message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lodged:
+    """A collective message with this order's list, cancellation or return left for the authority."""
+
+    kind: Kind
+    batch_id: UUID
+    message_guid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One entry of a receipt: the list it is about, its status, and what the status means (a class of domain 2.4).
+
+    `on` tells which request is answered; `code` is the inner or negative code where there is one.
+    """
+
+    on: Kind
+    meaning: Literal[
+        "waiting", "accepted", "review", "examination", "held", "released", "closed", "returned", "detained", "shipback", "granted"
+    ]  # fmt: skip
+    status: str
+    info: str
+    code: str | None = None
+    invt_no: str | None = None
+    pre_no: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """The documents and the list of one order. `version` counts the facts said about it; `attempt` the lists lodged.
+
+    `present` names the documents there are; whether they are at hand as well is the caller's affair until the last comes.
+    """
+
+    order_id: UUID
+    state: State = State.COLLECTING
+    version: int = 0
+    direction: str | None = None
+    present: frozenset[str] = frozenset()
+    order: OrderPlaced | None = None
+    payment: PaymentCaptured | None = None
+    tax: TaxAssessed | None = None
+    waybill: WaybillIssued | None = None
+    attempt: int = 0
+    stored: bool = False
+    released: bool = False
+    cancel_refused: bool = False
+    invt_no: str | None = None
+    pre_no: str | None = None
+    status: str | None = None
+    batch_id: UUID | None = None
+    message_guid: str | None = None
+    group_key: str | None = None
+    waiting: Kind | None = None
+    waiting_s: float = 0.0
+
+    @property
+    def cop_no(self) -> str:
+        return cop_no_of(self.order_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the declarant may decide: which return codes a corrected list mends, how often, and how long to wait first."""
+
+    correctable: Collection[str]
+    too_soon: Collection[str]
+    attempts_max: int
+    too_soon_wait_s: float
+
+
+Match = Callable[[OrderPlaced, PaymentCaptured, WaybillIssued], Sequence[said.Mismatch]]
+Followed = tuple[Declaration, tuple[Event, ...]]
+
+
+@lru_cache(maxsize=4096)
+def cop_no_of(order_id: UUID) -> str:
+    """The enterprise's own number of an order's documents: at most 20 characters (CEB621 copNo), from 95 bits of the id."""
+    return "C" + base64.b32encode(order_id.bytes)[:19].decode()
+
+
+Document = OrderPlaced | PaymentCaptured | TaxAssessed | WaybillIssued
+DOCUMENTS: Final = {OrderPlaced: "order", PaymentCaptured: "payment", TaxAssessed: "tax", WaybillIssued: "waybill"}
+ALL_DOCUMENTS: Final = frozenset(DOCUMENTS.values())
+
+# Which state a receipt on a live list leads to. Statuses repeat and overtake one another on the wire: a lesser word after
+# a greater one changes nothing, and no word changes a decided list (the contradiction is counted, not followed).
+_PROGRESS: Final = {
+    "accepted": State.ACCEPTED, "review": State.REVIEW, "examination": State.EXAMINATION, "held": State.HELD,
+    "released": State.RELEASED, "closed": State.CLOSED, "detained": State.DETAINED, "shipback": State.SHIPPED_BACK,
+}  # fmt: skip
+_SAID: Final[dict[str, type[said.ReceiptEvent]]] = {
+    "accepted": said.ListAccepted, "review": said.ListInReview, "examination": said.ExaminationOrdered, "held": said.GoodsHeld,
+    "released": said.GoodsReleased, "closed": said.ListClosed, "detained": said.GoodsDetained,
+    "shipback": said.ReturnShipmentOrdered,
+}  # fmt: skip
+
+LIST: Final = Transitions[State](
+    {
+        **{(s, said.ListAccepted): State.ACCEPTED for s in (State.LODGED,)},
+        **{(s, said.ListInReview): State.REVIEW for s in PENDING if s is not State.REVIEW},
+        **{(s, said.ExaminationOrdered): State.EXAMINATION for s in PENDING if s is not State.EXAMINATION},
+        **{(s, said.GoodsHeld): State.HELD for s in PENDING if s is not State.HELD},
+        **{(s, said.GoodsReleased): State.RELEASED for s in PENDING},
+        **{(s, said.GoodsDetained): State.DETAINED for s in (*PENDING, State.WITHDRAWING)},
+        **{(s, said.ReturnShipmentOrdered): State.SHIPPED_BACK for s in (*PENDING, State.WITHDRAWING)},
+        (State.RELEASED, said.ListClosed): State.CLOSED,
+        (State.WITHDRAWING, said.GoodsReleased): State.WITHDRAWING,
+        **{(s, said.ListReturned): State.MATCHED for s in PENDING},
+        **{(s, said.ListRefused): State.REFUSED for s in (*PENDING, State.MATCHED)},
+        **{(s, said.ListWithdrawn): State.WITHDRAWN for s in (State.COLLECTING, State.MATCHED, State.WITHDRAWING)},
+        (State.COLLECTING, said.DocumentsMismatched): State.MISMATCHED,
+        **{(s, said.ReturnOpened): State.RETURNING for s in (*CLEARED, State.WITHDRAWING)},
+        (State.RETURNING, said.GoodsReturned): State.RETURNED,
+        (State.RETURNING, said.ReturnRefused): State.CLOSED,
+        (State.MATCHED, said.ListLodged): State.LODGED,
+    }
+)  # fmt: skip
+
+
+def collect(found: Declaration | None, document: Document, match: Match) -> Followed:
+    """Keep a document, whichever comes first and however late; when the last one is there, match and make the list.
+
+    The four are the legal trio and the assessment (GACC 2016 No. 26 arts. 3-4). Absence is a wait, never a refusal.
+    """
+    d = found or Declaration(document.order_id)
+    if d.state is not State.COLLECTING:
+        return d, ()
+    d = _with(d, document)
+    if d.present != ALL_DOCUMENTS:
+        return d, ()
+    assert d.order is not None
+    assert d.payment is not None
+    assert d.waybill is not None
+    mismatches = match(d.order, d.payment, d.waybill)
+    if mismatches:
+        return _say(d, said.DocumentsMismatched(order_id=d.order_id, mismatches=tuple(mismatches)))
+    return replace(d, state=State.MATCHED, waiting="declare"), ()
+
+
+def _with(d: Declaration, document: Document) -> Declaration:
+    name = DOCUMENTS[type(document)]
+    # The first of a kind counts: a carrier that repeats itself must not change a list that may be printed already.
+    if name in d.present:
+        return d
+    direction = document.direction if isinstance(document, OrderPlaced) else d.direction
+    return replace(d, present=d.present | {name}, direction=direction, **{name: document})  # type: ignore[arg-type]
+
+
+def stop(found: Declaration | None, event: OrderUnwinding) -> Followed:
+    """The order is being undone for a reason of its own: no list is made of it any more, and nobody asks to be told."""
+    d = found or Declaration(event.order_id)
+    if d.state in (State.COLLECTING, State.MATCHED):
+        return replace(d, state=State.WITHDRAWN, waiting=None), ()
+    return d, ()
+
+
+def withdraw(found: Declaration | None, event: WithdrawalAsked) -> Followed:
+    """Take the list back if that is still possible, else open a return; where it is over already, the fact was said."""
+    d = found or Declaration(event.order_id)
+    if d.state in (State.COLLECTING, State.MATCHED):
+        return _say(replace(d, waiting=None), said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no if d.attempt else None))
+    if d.state in PENDING:
+        # A cancellation names the list by the number customs gave it, so it waits for that number.
+        return replace(d, state=State.WITHDRAWING, waiting="cancel" if d.invt_no else None), ()
+    if d.state in CLEARED:
+        return _open_return(d)
+    return d, ()
+
+
+def _open_return(d: Declaration) -> Followed:
+    return _say(replace(d, waiting="return"), said.ReturnOpened(order_id=d.order_id, invt_no=d.invt_no or ""))
+
+
+def lodged(d: Declaration, event: Lodged) -> Followed:
+    """The collective message with this declaration's request was put on the wire."""
+    d = replace(d, waiting=None, waiting_s=0.0, batch_id=event.batch_id, message_guid=event.message_guid)
+    if event.kind != "declare":
+        return d, ()
+    d = replace(d, attempt=d.attempt + 1)
+    return _say(d, said.ListLodged(order_id=d.order_id, cop_no=d.cop_no, batch_id=event.batch_id, message_guid=event.message_guid,
+                                   attempt=d.attempt))  # fmt: skip
+
+
+def unlodgeable(d: Declaration, kind: Kind, why: str) -> Followed:
+    """The request cannot be printed at all (a code without a word at the authority, an erased person): no wait can help."""
+    d = replace(d, waiting=None)
+    if kind == "declare":
+        fault = Fault(field="declaration_list", rule="list_can_be_printed", found=why, expected="a declarable list")
+        return _say(
+            d, said.ListRefused(order_id=d.order_id, cop_no=d.cop_no, status="", info=why, invt_no=d.invt_no, faults=(fault,))
+        )
+    if kind == "return":
+        return _say(d, said.ReturnRefused(order_id=d.order_id, status="", info=why))
+    return _cancellation_refused(d)
+
+
+def answer(d: Declaration, heard: Answer, policy: Policy) -> Followed:
+    """Follow one entry of a receipt."""
+    if heard.meaning == "waiting" and (heard.invt_no or d.invt_no) == d.invt_no:
+        return d, ()
+    newly_numbered = d.invt_no is None and heard.invt_no is not None
+    d = replace(d, status=heard.status, invt_no=heard.invt_no or d.invt_no, pre_no=heard.pre_no or d.pre_no)
+    if newly_numbered and d.state is State.WITHDRAWING:
+        d = replace(d, waiting="cancel")
+    if heard.on == "cancel":
+        return _on_cancellation(d, heard)
+    if heard.on == "return":
+        return _on_return(d, heard)
+    if heard.meaning == "returned":
+        return _on_returned(d, heard, policy)
+    return _on_progress(d, heard)
+
+
+def _on_progress(d: Declaration, heard: Answer) -> Followed:
+    kind = _SAID.get(heard.meaning)
+    if kind is None:
+        return d, ()
+    d = replace(d, stored=d.stored or heard.meaning == "accepted")
+    if heard.meaning == "closed" and d.state in (*PENDING, State.WITHDRAWING):
+        kind = said.GoodsReleased  # 899 where 800 was never heard: closed goods were released
+    fact = kind(order_id=d.order_id, cop_no=d.cop_no, status=heard.status, info=heard.info, invt_no=d.invt_no)
+    # A release is the last word on a list, also while its cancellation is under way.
+    if not LIST.allows(d.state, fact) or (d.state is State.WITHDRAWING and d.released):
+        return d, ()
+    if isinstance(fact, said.GoodsReleased):
+        d = replace(d, released=True)
+    if isinstance(fact, said.GoodsDetained | said.ReturnShipmentOrdered):
+        d = replace(d, waiting=None)
+    d, facts = _say(d, fact)
+    if d.state is State.WITHDRAWING and d.released and d.cancel_refused:
+        d, opened = _open_return(d)
+        return d, (*facts, *opened)
+    return d, facts
+
+
+def _on_returned(d: Declaration, heard: Answer, policy: Policy) -> Followed:
+    """100 or a negative code: correct and lodge again where that can help, give up where it cannot."""
+    if d.state is State.WITHDRAWING and not d.released:
+        return _say(replace(d, waiting=None), said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
+    if d.state not in PENDING:
+        return d, ()
+    common: dict[str, Any] = {
+        "order_id": d.order_id,
+        "cop_no": d.cop_no,
+        "status": heard.status,
+        "info": heard.info,
+        "invt_no": d.invt_no,
+    }
+    code = heard.code or heard.status
+    if code in {*policy.correctable, *policy.too_soon} and d.attempt < policy.attempts_max:
+        wait_s = policy.too_soon_wait_s if code in policy.too_soon else 0.0
+        d = replace(d, waiting="declare", waiting_s=wait_s, stored=d.stored or heard.status == "100")
+        return _say(d, said.ListReturned(**common, attempt=d.attempt))
+    fault = Fault(
+        field="declaration_list", rule="customs_accepts", found=heard.info or heard.status, expected="accepted (120)", code=code
+    )
+    return _say(d, said.ListRefused(**common, faults=(fault,)))
+
+
+def _on_cancellation(d: Declaration, heard: Answer) -> Followed:
+    if d.state is not State.WITHDRAWING:
+        return d, ()
+    if heard.meaning == "granted":
+        return _say(d, said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
+    if heard.meaning == "returned":
+        return _cancellation_refused(replace(d, waiting=None))
+    return d, ()
+
+
+def _cancellation_refused(d: Declaration) -> Followed:
+    """The list is cleared, or an officer has it in hand: what the list itself is told next decides."""
+    d = replace(d, cancel_refused=True)
+    return _open_return(d) if d.released else (d, ())
+
+
+def _on_return(d: Declaration, heard: Answer) -> Followed:
+    if d.state is not State.RETURNING:
+        return d, ()
+    if heard.meaning in ("granted", "released"):
+        return _say(d, said.GoodsReturned(order_id=d.order_id, invt_no=d.invt_no or ""))
+    if heard.meaning == "returned":
+        return _say(d, said.ReturnRefused(order_id=d.order_id, status=heard.status, info=heard.info))
+    return d, ()
+
+
+def _say(d: Declaration, fact: Event) -> Followed:
+    """Fold one's own fact and announce it."""
+    return replace(d, state=LIST.next(d.state, fact), version=d.version + 1), (fact,)
+
+
+def asked_of(d: Declaration) -> Kind:
+    """What was last asked of the authority, where its answer names a whole message and no request."""
+    return {State.WITHDRAWING: "cancel", State.RETURNING: "return"}.get(d.state, "declare")  # type: ignore[return-value]
+
+
+def correction_of(d: Declaration) -> Literal["1", "2"]:
+    """appType of the next list: 2 (amend) once customs has stored it, 1 (new) while only the e-port has seen it."""
+    return "2" if d.stored else "1"

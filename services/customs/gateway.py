@@ -1,0 +1,275 @@
+"""To and from the customs authority: collective messages out, receipts in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Final
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from services.customs.ceb import build, codes
+from services.customs.ceb.documents import (
+    BaseTransfer,
+    CancelRequest,
+    DraftLine,
+    Enterprise,
+    ListDraft,
+    ReturnLine,
+    ReturnRequest,
+)
+from services.customs.ceb.parse import Receipt, parse_receipts
+from services.customs.ceb.sign import Signer
+from services.customs.domain.declaration import Answer, Declaration, Kind, correction_of
+from services.customs.policy import NoOffice, Office, Policy
+from shared.envelope import Message, Record
+from shared.errors import Unprocessable
+from shared.events.orders import Line, OrderPlaced
+from shared.events.persons import ConsigneeParticulars, Particulars
+from shared.hears import message
+from shared.sealing import bound, unseal
+
+BEIJING: Final = timezone(timedelta(hours=8))
+ANSWERS: Final[Mapping[str, Kind]] = {
+    "CEB622": "declare", "CEB604": "declare", "CEB624": "cancel", "CEB606": "cancel", "CEB626": "return", "CEB214": "return",
+}  # fmt: skip
+MESSAGE_TYPES: Final[Mapping[tuple[str, Kind], str]] = {
+    ("import", "declare"): "CEB621Message", ("export", "declare"): "CEB603Message",
+    ("import", "cancel"): "CEB623Message", ("export", "cancel"): "CEB605Message",
+    ("import", "return"): "CEB625Message", ("export", "return"): "CEB213Message",
+}  # fmt: skip
+
+
+Draft = ListDraft | CancelRequest | ReturnRequest
+
+
+class NotLodgeable(ValueError):
+    """This declaration cannot be printed: a code the authority has no word for, or a person who was erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a receipt message, in the words of the domain."""
+
+    message_type: str
+    cop_no: str | None
+    answer: Answer
+    message_guid: str | None = None
+    """Set where a whole message of ours is answered (900: it failed the format check), and no list is named."""
+
+
+def decode_receipts(record: Record) -> Sequence[Message]:
+    """One message per entry of the receipt; raises Unprocessable for what is no receipt.
+
+    Its bytes are its id, for it has a guid and a time of its own. One that the authority sends again long after must not
+    return a list that was corrected since.
+    """
+    try:
+        entries = parse_receipts(record.value or b"")
+    except codes.UnknownCode as error:
+        raise Unprocessable("invalid_value", str(error)) from None
+    digest = hashlib.sha256(record.value or b"").hexdigest()
+    found = []
+    for index, receipt in enumerate(entries):
+        kind = ANSWERS.get(receipt.message_type, "declare")
+        entry = Entry(receipt.message_type, receipt.cop_no, _answer(receipt, kind), receipt.original_guid)
+        event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{index}")
+        found.append(message(record, event_id, f"{receipt.message_type}.{receipt.status}", UUID(int=0), entry))
+    return found
+
+
+def _answer(receipt: Receipt, kind: Kind) -> Answer:
+    """The entry in the domain's words. The authority's own text stays out: it may quote a person."""
+    status = codes.status(receipt.status)
+    meaning = status.meaning_class
+    if meaning == "technical":
+        meaning = "returned"
+    if meaning == "granted" and kind == "declare":
+        meaning = "accepted"
+    if meaning == "accepted" and kind != "declare":
+        meaning = "waiting"
+    code = receipt.inner_code or (receipt.status if receipt.status.startswith("-") else None)
+    return Answer(kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Prints declarations as the authority's messages, by the declarant's policy, signed."""
+
+    policy: Policy
+    signer: Signer
+
+    def group_of(self, order: OrderPlaced) -> str:
+        """Which open batch an order's list joins: lists of one message share direction, mode and office."""
+        try:
+            office = self._office(order)
+        except NoOffice:
+            return f"{order.direction}|{order.mode}|none"
+        return f"{order.direction}|{order.mode}|{office.customs_code}"
+
+    def _office(self, order: OrderPlaced) -> Office:
+        return self.policy.office(order.direction, order.mode, self._far_end(order))
+
+    def _far_end(self, order: OrderPlaced) -> str:
+        if order.direction == "export":
+            return order.consignee.country
+        return order.merchant.country or order.lines[0].origin
+
+    def draft(self, d: Declaration, kind: Kind, keys: Mapping[UUID, AESGCM], guid: str, at: datetime) -> Draft:
+        """One declaration's list, cancellation or return request; raises NotLodgeable."""
+        assert d.order is not None
+        try:
+            office = self._office(d.order)
+            buyer, consignee = opened(d.order, keys)
+            if kind == "declare":
+                return self._list(d, office, buyer, consignee, guid, at)
+            if kind == "cancel":
+                return self._cancellation(d, office, buyer, guid, at)
+            return self._return(d, office, buyer, guid, at)
+        except (codes.UnknownCode, NoOffice) as error:
+            raise NotLodgeable(str(error)) from None
+
+    def _list(
+        self, d: Declaration, office: Office, buyer: Particulars, consignee: ConsigneeParticulars, guid: str, at: datetime
+    ) -> ListDraft:
+        order, waybill = d.order, d.waybill
+        assert order is not None
+        assert waybill is not None
+        importing, bonded = order.direction == "import", order.mode == "1210"
+        net = sum((line.net_weight_kg for line in order.lines), Decimal(0))
+        return ListDraft(
+            guid=guid, cop_no=d.cop_no, app_type=correction_of(d), app_time=at.astimezone(BEIJING), order_no=order.order_no,
+            platform=Enterprise(order.platform.code, order.platform.name),
+            merchant=Enterprise(order.merchant.code, order.merchant.name),
+            logistics=Enterprise(waybill.logistics_code, waybill.logistics_name), logistics_no=waybill.logistics_no,
+            agent=self.policy.declarant.company, customs_code=office.customs_code, port_code=office.port_code,
+            trade_mode=order.mode, traf_mode=office.traf_mode, country=self._country(order, bonded=bonded), freight=order.freight,
+            insurance=order.insurance, gross_weight_kg=max(waybill.gross_weight_kg, net), net_weight_kg=net,
+            lines=tuple(self._line(line, order, bonded=bonded) for line in order.lines), pre_no=d.pre_no, invt_no=d.invt_no,
+            vehicle=office.vehicle, voyage_no=office.voyage_no, bill_no=_bill_no(at) if office.vehicle else None,
+            site_code=office.site_code, area=self.policy.bonded.area if bonded else None,
+            ledger_no=self.policy.bonded.ledger_no if bonded else None,
+            guarantor_code=self.policy.declarant.guarantor_code if importing else None,
+            buyer_id_type=buyer.id_type if importing else None, buyer_id_number=buyer.id_number if importing else None,
+            buyer_name=buyer.name if importing else None, buyer_phone=(buyer.phone or consignee.phone) if importing else None,
+            consignee_address=_address(order, consignee) if importing else None,
+            crossing_on=None if importing else at.astimezone(BEIJING).date(),
+            statistics_flag=None if importing else self.policy.statistics_flag,  # type: ignore[arg-type]
+            owner=None if importing else Enterprise(order.merchant.code, order.merchant.name),
+            destination_port=None if importing else codes.country_code(order.consignee.country),
+            wrap_type=None if importing else self.policy.export_wrap_type,
+        )  # fmt: skip
+
+    def _country(self, order: OrderPlaced, *, bonded: bool) -> str:
+        return "CN" if bonded and order.direction == "import" else self._far_end(order)
+
+    def _line(self, line: Line, order: OrderPlaced, *, bonded: bool) -> DraftLine:
+        unit, second = self.policy.statutory_units(line.hs_code)
+        return DraftLine(
+            line_no=line.line_no, sku=line.sku, name=line.name, model=_model(line), hs_code=line.hs_code,
+            origin=line.origin if order.direction == "import" else order.consignee.country, quantity=line.quantity, unit=line.unit,
+            statutory_quantity=_in_unit(line, unit), statutory_unit=unit,
+            second_quantity=_in_unit(line, second) if second else None, second_unit=second, unit_price=line.unit_price,
+            total=line.total, gtin=line.gtin, record_no=line.sku if bonded else None,
+        )  # fmt: skip
+
+    def _cancellation(self, d: Declaration, office: Office, buyer: Particulars, guid: str, at: datetime) -> CancelRequest:
+        order, waybill = d.order, d.waybill
+        assert order is not None
+        assert waybill is not None
+        assert d.invt_no is not None
+        return CancelRequest(
+            guid=guid, cop_no=d.cop_no, app_time=at.astimezone(BEIJING), customs_code=office.customs_code, invt_no=d.invt_no,
+            agent=self.policy.declarant.company, merchant=Enterprise(order.merchant.code, order.merchant.name),
+            reason="order cancelled", pre_no=d.pre_no, order_no=order.order_no,
+            platform=Enterprise(order.platform.code, order.platform.name),
+            logistics=Enterprise(waybill.logistics_code, waybill.logistics_name), logistics_no=waybill.logistics_no,
+            buyer_id_type=buyer.id_type, buyer_id_number=buyer.id_number, buyer_name=buyer.name, buyer_phone=buyer.phone,
+        )  # fmt: skip
+
+    def _return(self, d: Declaration, office: Office, buyer: Particulars, guid: str, at: datetime) -> ReturnRequest:
+        order, waybill = d.order, d.waybill
+        assert order is not None
+        assert waybill is not None
+        assert d.invt_no is not None
+        exporting = order.direction == "export"
+        return ReturnRequest(
+            guid=guid, cop_no=d.cop_no, app_type="1", app_time=at.astimezone(BEIJING), customs_code=office.customs_code,
+            invt_no=d.invt_no, platform=Enterprise(order.platform.code, order.platform.name),
+            merchant=Enterprise(order.merchant.code, order.merchant.name),
+            logistics=Enterprise(waybill.logistics_code, waybill.logistics_name), logistics_no=waybill.logistics_no,
+            agent=self.policy.declarant.company, reason="returned by the buyer",
+            lines=tuple(self._return_line(line) for line in order.lines), pre_no=d.pre_no, order_no=order.order_no,
+            buyer_id_type=buyer.id_type, buyer_id_number=buyer.id_number, buyer_name=buyer.name, buyer_phone=buyer.phone,
+            trade_mode=self.policy.export_return_trade_mode[order.mode] if exporting else None, site_code=office.site_code,
+            bill_no=_bill_no(at), traf_mode=office.traf_mode, vehicle=office.vehicle, voyage_no=office.voyage_no,
+            port_code=office.port_code, country=order.consignee.country if exporting else None,
+        )  # fmt: skip
+
+    def _return_line(self, line: Line) -> ReturnLine:
+        unit, second = self.policy.statutory_units(line.hs_code)
+        return ReturnLine(
+            line_no=line.line_no, hs_code=line.hs_code, name=line.name, quantity=line.quantity, unit=line.unit, model=_model(line),
+            statutory_quantity=_in_unit(line, unit), statutory_unit=unit,
+            second_quantity=_in_unit(line, second) if second else None, second_unit=second,
+        )  # fmt: skip
+
+    def compose(self, direction: str, kind: Kind, guid: str, drafts: Sequence[Draft]) -> bytes:
+        """The collective message of up to 100 documents of one direction and kind, signed."""
+        transfer = BaseTransfer(company=self.policy.declarant.company, dxp_id=self.policy.declarant.dxp_id)
+        way = "export" if direction == "export" else "import"
+        if kind == "cancel":
+            return self.signer.sign(build.build_cancellations(guid, transfer, drafts, way))  # type: ignore[arg-type]
+        if kind == "return":
+            return self.signer.sign(build.build_returns(guid, transfer, drafts, way))  # type: ignore[arg-type]
+        made = build.build_import_lists if way == "import" else build.build_export_lists
+        return self.signer.sign(made(guid, transfer, drafts))  # type: ignore[arg-type]
+
+    def messages(self, drafts: Sequence[tuple[Declaration, Draft]]) -> Iterator[list[tuple[Declaration, Draft]]]:
+        """Divide drafts so that no message has more lists or lines than the policy lets one have."""
+        part: list[tuple[Declaration, Draft]] = []
+        lines = 0
+        for d, draft in drafts:
+            own = len(getattr(draft, "lines", ())) or 1
+            if part and (len(part) >= self.policy.batching.lists_max or lines + own > self.policy.batching.lines_max):
+                yield part
+                part, lines = [], 0
+            part.append((d, draft))
+            lines += own
+        if part:
+            yield part
+
+
+def opened(order: OrderPlaced, keys: Mapping[UUID, AESGCM]) -> tuple[Particulars, ConsigneeParticulars]:
+    """The buyer's and consignee's particulars in clear, to print a document; raises NotLodgeable for an erased person."""
+    key = keys.get(order.buyer.person_ref)
+    if key is None:
+        raise NotLodgeable("the buyer's key was deleted, so the declaration cannot be printed")
+    buyer = unseal(key, order.buyer.sealed, bound(order.order_id, "buyer"))
+    consignee = unseal(key, order.consignee.sealed, bound(order.order_id, "consignee"))
+    return Particulars.model_validate_json(buyer), ConsigneeParticulars.model_validate_json(consignee)
+
+
+def _address(order: OrderPlaced, consignee: ConsigneeParticulars) -> str:
+    return " ".join(part for part in (order.consignee.region, order.consignee.city, consignee.address) if part)
+
+
+def _model(line: Line) -> str:
+    parts = [line.brand or "no brand"]
+    if line.net_content is not None:
+        parts.append(f"{line.net_content.value.normalize():f}{line.net_content.unit}")
+    return "|".join(parts)
+
+
+def _in_unit(line: Line, unit: str) -> Decimal:
+    """The line's quantity in a statutory unit: weight for kg, the ordered quantity for everything counted."""
+    return line.net_weight_kg if unit == "kg" else line.quantity
+
+
+def _bill_no(at: datetime) -> str:
+    """The consolidated bill of the day's cargo (direct purchase and export lists name one)."""
+    return f"CB{at.astimezone(BEIJING):%Y%m%d}"

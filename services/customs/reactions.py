@@ -1,0 +1,163 @@
+"""What customs hears, and which reaction answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from services.customs import store, waybill
+from services.customs.domain import declaration as domain
+from services.customs.domain.declaration import Declaration
+from services.customs.gateway import Authority, decode_receipts
+from services.customs.store import Waiting
+from shared import topics
+from shared.database import Connection
+from shared.envelope import Message
+from shared.events import Event
+from shared.events.logistics import WaybillIssued
+from shared.events.orders import OrderPlaced, OrderUnwinding, WithdrawalAsked
+from shared.events.payments import PaymentCaptured
+from shared.events.tax import TaxAssessed
+from shared.hears import Announced, Hears, Outcome
+from shared.sealing import Sealing
+
+
+@dataclass(frozen=True)
+class Deps:
+    """What the app wires in."""
+
+    sealing: Sealing
+    authority: Authority
+    policy: domain.Policy
+    match: domain.Match
+
+
+@dataclass
+class Folded:
+    """Declarations on their way through a batch: what is saved, said and queued at its end."""
+
+    declarations: dict[UUID, Declaration]
+    touched: dict[UUID, datetime]
+    papers: dict[UUID, dict[str, bytes]]
+    facts: list[Announced]
+
+    @classmethod
+    def of(cls, declarations: Mapping[UUID, Declaration]) -> Folded:
+        return cls(dict(declarations), {}, {}, [])
+
+    def keep(self, m: Message, event: Event) -> None:
+        """Note a document as it came, to be written as it came; a waybill without the particulars it came with."""
+        if name := domain.DOCUMENTS.get(type(event)):
+            came = None if isinstance(event, WaybillIssued) else m.value
+            self.papers.setdefault(m.order_id, {}).setdefault(name, came or event.to_json())
+
+    def fold(self, followed: domain.Followed, cause: UUID, at: datetime, traceparent: bytes | None = None) -> bool:
+        """Keep the new state and number its facts; tells whether anything changed."""
+        after, facts = followed
+        before = self.declarations.get(after.order_id)
+        self.declarations[after.order_id] = after
+        if before == after:
+            return False
+        self.touched[after.order_id] = at
+        first = after.version - len(facts) + 1
+        self.facts += [Announced(fact, cause, first + i, traceparent) for i, fact in enumerate(facts)]
+        return before is None or before.state != after.state or bool(facts)
+
+    async def save(self, conn: Connection, authority: Authority) -> Outcome:
+        changed = [_grouped(self.declarations[order_id], authority) for order_id in sorted(self.touched)]
+        if changed:
+            await store.save(conn, changed, self.papers)
+            waiting = [Waiting(d.order_id, d.waiting, d.group_key or "", self.touched[d.order_id] + timedelta(seconds=d.waiting_s))
+                       for d in changed if d.waiting is not None]  # fmt: skip
+            gone = [d.order_id for d in changed if d.waiting is None and d.state in (domain.State.WITHDRAWN, *domain.OVER)]
+            await store.queue(conn, waiting, gone)
+        return Outcome(facts=self.facts)
+
+
+def _grouped(d: Declaration, authority: Authority) -> Declaration:
+    """With the key of the batches it joins, fixed when its order document comes."""
+    if d.group_key is not None or d.order is None:
+        return d
+    return replace(d, group_key=authority.group_of(d.order))
+
+
+async def collect_documents(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
+    """A document came, or the order is being undone: join, match, make the list, or take it back."""
+    heard = [(m, m.event.digested(deps.sealing) if isinstance(m.event, waybill.WireWaybill) else m.event) for m in batch]
+    heard = [(m, event) for m, event in heard if not isinstance(event, waybill.WireDelivered)]
+    found = await store.lock(conn, {m.order_id for m, _ in heard})
+    found |= await store.with_documents(conn, _completed(found, [event for _, event in heard]))
+    folded = Folded.of(found)
+    for m, event in heard:
+        folded.keep(m, event)
+        folded.fold(_follow(folded.declarations.get(m.order_id), event, deps), m.event_id, m.at, m.traceparent)
+    return await folded.save(conn, deps.authority)
+
+
+def _completed(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> dict[UUID, Declaration]:
+    """The declarations whose last document comes with these events: those are matched, so what is there must be read."""
+    coming: dict[UUID, set[str]] = {}
+    for event in events:
+        if name := domain.DOCUMENTS.get(type(event)):
+            coming.setdefault(event.order_id, set()).add(name)
+    return {
+        order_id: found[order_id]
+        for order_id, names in coming.items()
+        if order_id in found and found[order_id].present and found[order_id].present | names == domain.ALL_DOCUMENTS
+    }
+
+
+def _follow(found: Declaration | None, event: Event, deps: Deps) -> domain.Followed:
+    match event:
+        case OrderUnwinding():
+            return domain.stop(found, event)
+        case WithdrawalAsked():
+            return domain.withdraw(found, event)
+        case _:
+            return domain.collect(found, event, deps.match)  # type: ignore[arg-type]
+
+
+async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
+    """The authority spoke: follow each entry on the list it names, or on every list of the message it names."""
+    named = await _named(conn, batch)
+    folded = Folded.of(await store.lock(conn, {order_id for _, order_id in named}))
+    kept: list[tuple[UUID, str, domain.Answer, bool, datetime]] = []
+    for m, order_id in named:
+        found = folded.declarations[order_id]
+        answer = m.event.answer if m.event.message_guid is None else replace(m.event.answer, on=domain.asked_of(found))
+        followed = folded.fold(domain.answer(found, answer, deps.policy), m.event_id, m.at, m.traceparent)
+        # "We have it" promises nothing, so it is in order even where it changes nothing.
+        kept.append((order_id, m.event.message_type, answer, followed or answer.meaning == "waiting", m.at))
+    outcome = await folded.save(conn, deps.authority)
+    if kept:
+        await store.add_receipts(conn, kept)
+    return outcome
+
+
+async def _named(conn: Connection, batch: Sequence[Message]) -> list[tuple[Message, UUID]]:
+    """Each entry with the order it speaks of; entries about numbers nobody here knows are left out."""
+    entries = [m.event for m in batch]
+    by_cop, by_invt = await store.orders_of(
+        conn, {e.cop_no for e in entries if e.cop_no}, {e.answer.invt_no for e in entries if e.answer.invt_no and not e.cop_no}
+    )
+    guids = {e.message_guid for e in entries if e.message_guid}
+    by_guid = await store.orders_in(conn, guids) if guids else {}
+    found: list[tuple[Message, UUID]] = []
+    for m in batch:
+        if m.event.message_guid is not None:
+            found += [(m, order_id) for order_id in by_guid.get(m.event.message_guid, ())]
+        elif order_id := by_cop.get(m.event.cop_no) or by_invt.get(m.event.answer.invt_no):
+            found.append((m, order_id))
+    return found
+
+
+HEARS: Final = {
+    topics.ORDERS: Hears(collect_documents, (OrderPlaced, WithdrawalAsked, OrderUnwinding)),
+    topics.WAYBILLS: Hears(collect_documents, decode=waybill.decode, intake=True),
+    topics.TAX: Hears(collect_documents, (TaxAssessed,)),
+    topics.PAYMENTS: Hears(collect_documents, (PaymentCaptured,)),
+    topics.RECEIPTS: Hears(follow_receipts, decode=decode_receipts, intake=True),
+}

@@ -1,0 +1,69 @@
+-- Customs: one declaration per order, collective messages, receipts.
+
+CREATE TABLE declaration (
+    order_id       uuid     PRIMARY KEY,
+    state          text     NOT NULL CHECK (state IN ('collecting','matched','lodged','accepted','review','examination','held',
+                            'released','closed','withdrawing','returning','mismatched','refused','detained','shipped_back',
+                            'withdrawn','returned')),
+    version        int      NOT NULL,
+    direction      text,
+    present        text[]   NOT NULL,
+    attempt        int      NOT NULL,
+    stored         boolean  NOT NULL,
+    released       boolean  NOT NULL,
+    cancel_refused boolean  NOT NULL,
+    cop_no         text     NOT NULL UNIQUE,
+    invt_no        text     UNIQUE,
+    pre_no         text,
+    status         text,
+    batch_id       uuid,
+    message_guid   text,
+    group_key      text,
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    updated_at     timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 70);
+CREATE INDEX declaration_message ON declaration (message_guid);
+COMMENT ON TABLE declaration IS 'The list of one order; one row per order, so at most one live list. present names the documents there are.';
+
+CREATE TABLE document (
+    order_id    uuid     NOT NULL,
+    kind        text     NOT NULL CHECK (kind IN ('order','payment','tax','waybill')),
+    doc         bytea    NOT NULL,
+    PRIMARY KEY (order_id, kind)
+);
+COMMENT ON TABLE document IS 'Append only: the documents a list is made of, as they came, the first of each kind. Persons are sealed inside. Apart from the declaration, whose row is written at every step.';
+
+CREATE TABLE waiting (
+    order_id    uuid        PRIMARY KEY REFERENCES declaration,
+    kind        text        NOT NULL CHECK (kind IN ('declare','cancel','return')),
+    group_key   text        NOT NULL,
+    since       timestamptz NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX waiting_group ON waiting (kind, group_key, since);
+COMMENT ON TABLE waiting IS 'The open batch of each group: who waits to be lodged in the next collective message of its kind.';
+
+CREATE TABLE batch (
+    batch_id      uuid        PRIMARY KEY,
+    kind          text        NOT NULL,
+    group_key     text        NOT NULL,
+    message_guid  text        NOT NULL UNIQUE,
+    message_type  text        NOT NULL,
+    lists         int         NOT NULL CHECK (lists BETWEEN 1 AND 100),
+    closed_by     text        NOT NULL CHECK (closed_by IN ('size','age')),
+    opened_at     timestamptz NOT NULL,
+    lodged_at     timestamptz NOT NULL
+);
+COMMENT ON TABLE batch IS 'Append only: collective messages that left for the authority.';
+
+CREATE TABLE receipt (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    order_id      uuid        NOT NULL,
+    message_type  text        NOT NULL,
+    status        text        NOT NULL,
+    code          text,
+    info          text        NOT NULL,
+    followed      boolean     NOT NULL,
+    at            timestamptz NOT NULL
+);
+CREATE INDEX receipt_order ON receipt (order_id);
+COMMENT ON TABLE receipt IS 'Append only: what the authority said of each list, and whether it changed anything (a contradiction does not).';

@@ -1,0 +1,196 @@
+"""Customs' SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from services.customs.domain.declaration import Answer, Declaration, Kind, State
+from shared.database import Connection
+from shared.events.base import Event
+from shared.events.logistics import WaybillIssued
+from shared.events.orders import OrderPlaced
+from shared.events.payments import PaymentCaptured
+
+AnyEvent = TypeVar("AnyEvent", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One entry of the open batches."""
+
+    order_id: UUID
+    kind: Kind
+    group_key: str
+    since: datetime
+
+
+async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Declaration]:
+    """The declarations of these orders, locked in one order; an order without one is not in the answer.
+
+    Their documents are named in `present` but not read: only a match and a list need them, and `with_documents` adds them.
+    """
+    rows = await conn.fetch(_SELECTED + "FOR UPDATE", list(order_ids))
+    return {row["order_id"]: _declaration(row) for row in rows}
+
+
+_SELECTED: Final = (
+    "SELECT order_id, state, version, attempt, stored, released, cancel_refused, invt_no, pre_no, status, batch_id, message_guid, "
+    "group_key, direction, present FROM declaration "
+    "WHERE order_id = ANY($1::uuid[]) ORDER BY order_id "
+)
+
+
+def _declaration(row: Mapping[str, Any]) -> Declaration:
+    return Declaration(
+        order_id=row["order_id"], state=State(row["state"]), version=row["version"], attempt=row["attempt"], stored=row["stored"],
+        released=row["released"], cancel_refused=row["cancel_refused"], invt_no=row["invt_no"], pre_no=row["pre_no"],
+        status=row["status"], group_key=row["group_key"], batch_id=row["batch_id"], message_guid=row["message_guid"],
+        direction=row["direction"], present=frozenset(row["present"]),
+    )  # fmt: skip
+
+
+async def with_documents(conn: Connection, found: Mapping[UUID, Declaration]) -> dict[UUID, Declaration]:
+    """These declarations with the documents a match compares; the rows must be locked already.
+
+    The assessment is kept for people and never compared, so it stays where it is.
+    """
+    rows = await conn.fetch(
+        "SELECT order_id, kind, doc FROM document WHERE order_id = ANY($1::uuid[]) AND kind <> 'tax'", list(found)
+    )
+    documents: dict[UUID, dict[str, bytes]] = {}
+    for row in rows:
+        documents.setdefault(row["order_id"], {})[row["kind"]] = row["doc"]
+    return {order_id: _filled(d, documents.get(order_id, {})) for order_id, d in found.items()}
+
+
+def _filled(d: Declaration, there: Mapping[str, bytes]) -> Declaration:
+    return replace(
+        d, order=_read(OrderPlaced, there.get("order")), payment=_read(PaymentCaptured, there.get("payment")),
+        waybill=_read(WaybillIssued, there.get("waybill")),
+    )  # fmt: skip
+
+
+def _read(kind: type[AnyEvent], value: bytes | None) -> AnyEvent | None:
+    return None if value is None else kind.model_validate_json(value)
+
+
+async def orders_of(
+    conn: Connection, cop_nos: Collection[str], invt_nos: Collection[str]
+) -> tuple[dict[str, UUID], dict[str, UUID]]:
+    """Which orders the numbers in a receipt belong to; numbers nobody knows are not in the answer."""
+    rows = await conn.fetch(
+        "SELECT order_id, cop_no, invt_no FROM declaration WHERE cop_no = ANY($1::text[]) OR invt_no = ANY($2::text[])",
+        list(cop_nos), list(invt_nos),
+    )  # fmt: skip
+    return {r["cop_no"]: r["order_id"] for r in rows}, {r["invt_no"]: r["order_id"] for r in rows if r["invt_no"]}
+
+
+async def orders_in(conn: Connection, guids: Collection[str]) -> dict[str, list[UUID]]:
+    """The orders whose latest request left in these messages."""
+    rows = await conn.fetch("SELECT order_id, message_guid FROM declaration WHERE message_guid = ANY($1::text[])", list(guids))
+    found: dict[str, list[UUID]] = {}
+    for row in rows:
+        found.setdefault(row["message_guid"], []).append(row["order_id"])
+    return found
+
+
+async def save(conn: Connection, declarations: Sequence[Declaration], papers: Mapping[UUID, Mapping[str, bytes]]) -> None:
+    """Write the declarations, and the documents that came; one that is there already is never replaced."""
+    d = declarations
+    await conn.execute(
+        """INSERT INTO declaration AS t (order_id, state, version, direction, present, attempt, stored, released, cancel_refused,
+               cop_no, invt_no, pre_no, status, batch_id, message_guid, group_key)
+           SELECT i, s, v, d, string_to_array(pr, ','), a, st, r, c, cn, inn, pn, su, b, m, g FROM unnest($1::uuid[], $2::text[],
+               $3::int[], $4::text[], $5::text[], $6::int[], $7::bool[], $8::bool[], $9::bool[], $10::text[], $11::text[], $12::text[],
+               $13::text[], $14::uuid[], $15::text[], $16::text[]) AS x(i, s, v, d, pr, a, st, r, c, cn, inn, pn, su, b, m, g)
+           ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, version = excluded.version,
+               direction = coalesce(t.direction, excluded.direction), present = excluded.present,
+               attempt = excluded.attempt, stored = excluded.stored, released = excluded.released,
+               cancel_refused = excluded.cancel_refused, invt_no = excluded.invt_no, pre_no = excluded.pre_no,
+               status = excluded.status, batch_id = excluded.batch_id, message_guid = excluded.message_guid,
+               group_key = coalesce(t.group_key, excluded.group_key), updated_at = now()""",
+        [x.order_id for x in d], [x.state for x in d], [x.version for x in d], [x.direction for x in d],
+        [",".join(sorted(x.present)) for x in d], [x.attempt for x in d], [x.stored for x in d], [x.released for x in d],
+        [x.cancel_refused for x in d], [x.cop_no for x in d], [x.invt_no for x in d], [x.pre_no for x in d], [x.status for x in d],
+        [x.batch_id for x in d], [x.message_guid for x in d], [x.group_key for x in d],
+    )  # fmt: skip
+    came = [(x.order_id, kind, doc) for x in d for kind, doc in papers.get(x.order_id, {}).items() if kind in x.present]
+    if came:
+        await conn.execute(
+            "INSERT INTO document (order_id, kind, doc) SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[]) ON CONFLICT DO NOTHING",
+            *map(list, zip(*came, strict=True)),
+        )
+
+
+async def queue(conn: Connection, waiting: Sequence[Waiting], gone: Collection[UUID]) -> None:
+    """Put declarations into the open batches of their groups, and take others out."""
+    if gone:
+        await conn.execute("DELETE FROM waiting WHERE order_id = ANY($1::uuid[])", list(gone))
+    if waiting:
+        await conn.execute(
+            "INSERT INTO waiting (order_id, kind, group_key, since) "
+            "SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) "
+            "ON CONFLICT (order_id) DO UPDATE SET kind = excluded.kind, group_key = excluded.group_key, since = excluded.since",
+            [w.order_id for w in waiting], [w.kind for w in waiting], [w.group_key for w in waiting], [w.since for w in waiting],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A group whose open batch must close, by size or by age."""
+
+    kind: Kind
+    group_key: str
+    count: int
+    opened_at: datetime
+
+
+async def list_due(conn: Connection, size: int, age_s: float) -> list[Due]:
+    """The groups with `size` entries waiting, or an entry that has waited for `age_s` seconds."""
+    rows = await conn.fetch(
+        "SELECT kind, group_key, count(*) AS count, min(since) AS opened_at FROM waiting WHERE since <= now() GROUP BY kind, group_key "
+        "HAVING count(*) >= $1 OR min(since) <= now() - make_interval(secs => $2)",
+        size, age_s,
+    )  # fmt: skip
+    return [Due(row["kind"], row["group_key"], row["count"], row["opened_at"]) for row in rows]
+
+
+async def take(conn: Connection, due: Due, most: int) -> dict[UUID, Declaration]:
+    """Take the longest waiting entries of a group out, up to `most`, and lock their declarations.
+
+    Declarations another transaction has in hand are passed over: they are locked before their entry is, here as there.
+    """
+    rows = await conn.fetch(
+        "SELECT order_id FROM waiting WHERE kind = $1 AND group_key = $2 AND since <= now() ORDER BY since LIMIT $3",
+        due.kind, due.group_key, most,
+    )  # fmt: skip
+    locked = await conn.fetch(_SELECTED + "FOR UPDATE SKIP LOCKED", [row["order_id"] for row in rows])
+    found = {row["order_id"]: _declaration(row) for row in locked}
+    gone = await conn.fetch(
+        "DELETE FROM waiting WHERE order_id = ANY($1::uuid[]) AND kind = $2 RETURNING order_id", list(found), due.kind
+    )
+    return {row["order_id"]: found[row["order_id"]] for row in gone}
+
+
+async def add_batch(
+    conn: Connection, batch_id: UUID, due: Due, guid: str, message_type: str, lists: int, closed_by: str, at: datetime
+) -> None:
+    await conn.execute(
+        "INSERT INTO batch (batch_id, kind, group_key, message_guid, message_type, lists, closed_by, opened_at, lodged_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        batch_id, due.kind, due.group_key, guid, message_type, lists, closed_by, due.opened_at, at,
+    )  # fmt: skip
+
+
+async def add_receipts(conn: Connection, rows: Sequence[tuple[UUID, str, Answer, bool, datetime]]) -> None:
+    """Keep what the authority said: order, message type, answer, whether it changed anything, when."""
+    await conn.execute(
+        "INSERT INTO receipt (order_id, message_type, status, code, info, followed, at) SELECT * FROM unnest($1::uuid[], $2::text[], "
+        "$3::text[], $4::text[], $5::text[], $6::bool[], $7::timestamptz[])",
+        [r[0] for r in rows], [r[1] for r in rows], [r[2].status for r in rows], [r[2].code for r in rows], [r[2].info for r in rows],
+        [r[3] for r in rows], [r[4] for r in rows],
+    )  # fmt: skip
