@@ -1,0 +1,1 @@
+"""How crossborder is run: the embedded stack, the sandboxes, the images."""

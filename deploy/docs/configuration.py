@@ -1,0 +1,72 @@
+"""docs/configuration.md: every setting, from the classes that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pydantic.fields import FieldInfo
+
+from deploy.embedded.stack import PORTS, port_setting
+from deploy.sandbox.settings import SandboxSettings
+from services.customs.app import CustomsSettings
+from services.orders.streams import SalesSettings
+from services.payments.app import PaymentsSettings
+from services.schema import RolePasswords
+from shared.settings import Settings
+
+HEAD: Final = """# Configuration
+
+Written by `python -m deploy.docs` from the settings classes. A process reads its settings once, at its start, each from the
+environment variable or from a file of that name in lower case in `/run/secrets`; a wrong or missing one ends it with one
+sentence that names it (exit 2, and the supervisor does not start it again). Where neither `CROSSBORDER_KAFKA` nor
+`CROSSBORDER_POSTGRES` is given, the embedded stack that runs in `CROSSBORDER_HOME` is found by its `stack.json`.
+
+Policy is data and never comes this way: rates and limits in [services/tax/rules/](../services/tax/rules), the declarant in
+[services/customs/policy.toml](../services/customs/policy.toml), codes of the authority in
+[services/customs/ceb/codes.toml](../services/customs/ceb/codes.toml).
+"""
+CLASSES: Final[tuple[tuple[str, type[Settings]], ...]] = (
+    ("Payments besides", PaymentsSettings),
+    ("Customs besides", CustomsSettings),
+    ("The streams worker besides", SalesSettings),
+    ("The sandbox besides", SandboxSettings),
+    ("`crossborder migrate` besides", RolePasswords),
+)
+ELSEWHERE: Final = (
+    ("CROSSBORDER_BANK_URL", "also read by `crossborder verify`: whose statement is held against the books"),
+    ("CROSSBORDER_CEB_XSD", "folder of the authority's schemas, for `crossborder customs validate`"),
+    ("CROSSBORDER_KAFKA_LIBS", "folder of Kafka's jars; by default `.crossborder/kafka-libs`"),
+    ("CROSSBORDER_FAIL_AT", "a step of `shared/failpoints.py` (with `:N` its N-th time) at which the process dies; for tests"),
+    ("CROSSBORDER_TEST_KAFKA", "a broker that runs already, for `make test`"),
+    ("CROSSBORDER_TEST_POSTGRES", "a superuser's DSN of a server that runs already, for `make test`"),
+    ("JAVA_HOME", "the Java that runs the embedded Kafka, before the one on the PATH"),
+)
+"""What is read without a settings class."""
+
+
+def page() -> str:
+    """The text of docs/configuration.md."""
+    common = Settings.model_fields
+    lines = [HEAD, *_table("Every process", common.items())]
+    for title, kind in CLASSES:
+        own = [(name, field) for name, field in kind.model_fields.items() if name not in common or _differs(field, common[name])]
+        lines += _table(title, own)
+    lines += ["## Ports of the embedded stack", "", "0 takes any free one.", "", "| variable | default |", "|---|---|"]
+    lines += [f"| `{port_setting(name)}` | {port} |" for name, port in PORTS.items()]
+    lines += ["", "## Read elsewhere", "", "| variable | says |", "|---|---|"]
+    lines += [f"| `{name}` | {says} |" for name, says in ELSEWHERE]
+    return "\n".join([*lines, ""])
+
+
+def _differs(field: FieldInfo, common: FieldInfo) -> bool:
+    return bool(field.default != common.default)
+
+
+def _table(title: str, fields: Iterable[tuple[str, FieldInfo]]) -> list[str]:
+    rows = [f"| `CROSSBORDER_{name.upper()}` | {_default(field.default)} | {field.description} |" for name, field in fields]
+    return [f"## {title}", "", "| variable | default | says |", "|---|---|---|", *rows, ""]
+
+
+def _default(value: Any) -> str:
+    return "–" if value in (None, "") else f"`{str(value).lower() if isinstance(value, bool) else value}`"

@@ -1,0 +1,162 @@
+"""docs/events.md: every topic, every fact and its fields, and who hears it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from types import ModuleType, NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from services.customs import reactions as customs_reactions
+from services.customs import waybill
+from services.orders import reactions as orders_reactions
+from services.orders import submission
+from services.payments import reactions as payments_reactions
+from services.tax import reactions as tax_reactions
+from shared import topics
+from shared.events import EVENT_TYPES, Event, customs, logistics, orders, payments, tax
+from shared.hears import Hears
+from shared.money import Money
+
+HEAD: Final = """# Topics and events
+
+Written by `python -m deploy.docs` from [shared/topics.py](../shared/topics.py), [shared/events/](../shared/events) and each
+service's `HEARS` (`services/*/reactions.py`).
+
+**Envelope**: CloudEvents 1.0, binary mode: headers `ce_specversion`, `ce_id`, `ce_type`, `ce_source`, `ce_time`,
+`content-type`; facts also have `order_version` (+1 per fact of one order by one service, from 1, no hole), `ce_causationid`
+(the `ce_id` of what it follows from) and, where the cause had one, `traceparent`. The key of a fact is the order's id. The
+value is JSON: money is `{"amount": "425.00", "currency": "CNY"}`, decimals are strings, times RFC 3339. A published type is
+never edited: a new meaning is a `v2`. Unknown fields are ignored.
+"""
+HEARS: Final[Mapping[str, Mapping[str, Hears]]] = {
+    "orders": orders_reactions.HEARS,
+    "payments": payments_reactions.HEARS,
+    "tax": tax_reactions.HEARS,
+    "customs": customs_reactions.HEARS,
+}
+PUBLISHERS: Final[tuple[tuple[str, ModuleType], ...]] = (
+    (topics.ORDERS, orders),
+    (topics.PAYMENTS, payments),
+    (topics.TAX, tax),
+    (topics.CUSTOMS, customs),
+)
+FROM_OUTSIDE: Final[tuple[tuple[str, str, type[BaseModel]], ...]] = (
+    (topics.SUBMISSIONS, "order.submitted.v1", submission.Submission),
+    (topics.WAYBILLS, logistics.WaybillIssued.type, waybill.WireWaybill),
+    (topics.WAYBILLS, logistics.WaybillDelivered.type, waybill.WireDelivered),
+)
+"""What shops and carriers write: these carry persons in clear, which end here."""
+
+OUTSIDE: Final = """## From outside
+
+A record without headers on `orders.submissions` is taken as `order.submitted.v1`; a value that is a `CEB311Message` is read
+as [ceb311-intake.md](ceb311-intake.md) says. `order.cancel-requested.v1` and `return.requested.v1` (in the header `ce_type`)
+name their order: `{"platform": {"code": "…"}, "order_no": "…", "reason": "…"}`. `authority.declarations` and
+`authority.receipts` carry the authority's own XML: CEB621, 603, 623, 605, 625, 213 out; CEB622, 604, 624, 606, 626, 214 and
+900 in.
+"""
+WORDS: Final[Mapping[Any, str]] = {
+    str: "text", int: "integer", bool: "true or false", bytes: "bytes, base64", Decimal: "decimal, as text", datetime: "time",
+    UUID: "UUID", Money: "money", NoneType: "null",
+}  # fmt: skip
+
+
+def page() -> str:
+    """The text of docs/events.md."""
+    lines = [HEAD, *_topics(), *_outside()]
+    for topic, module in PUBLISHERS:
+        lines += [f"## `{topic}`", "", f"{_sentence(module)} [{_path(module)}](../{_path(module)})", ""]
+        for kind in _said_by(module):
+            lines += _event(topic, kind)
+    lines += ["## Parts", "", "What these facts are made of.", "", *_described(_parts(EVENT_TYPES.values()))]
+    return "\n".join(lines)
+
+
+def _topics() -> list[str]:
+    largest = topics.MESSAGE_BYTES_MAX // 1024 // 1024
+    lines = ["## Topics", "", f"{topics.PARTITIONS} partitions each; no record above {largest} MiB.", ""]
+    lines += ["| topic | written by | read by | kept | persons in clear |", "|---|---|---|---|---|"]
+    for topic in topics.TOPICS:
+        kept = "compacted" if topic.cleanup == "compact" else f"{topic.retention_ms // topics.DAY_MS} days"
+        row = (f"`{topic.name}`", ", ".join(topic.writers), ", ".join(topic.readers), kept, "yes" if topic.personal else "no")
+        lines.append(f"| {' | '.join(row)} |")
+    return [*lines, ""]
+
+
+def _outside() -> list[str]:
+    lines = [OUTSIDE]
+    for topic, wire_type, kind in FROM_OUTSIDE:
+        lines += [f"### `{wire_type}` on `{topic}`", "", *_fields(kind)]
+    return [*lines, *_described(_parts(kind for _, _, kind in FROM_OUTSIDE))]
+
+
+def _event(topic: str, kind: type[Event]) -> list[str]:
+    heard = [service for service, row in _hearing(topic) if kind in row.types]
+    by = ", ".join(heard) or "nobody inside: it is for the timeline, the streams and whoever follows the topic"
+    return [f"### `{kind.type}` {kind.__name__}", "", _sentence(kind), "", f"Heard by {by}.", "", *_fields(kind)]
+
+
+def _hearing(topic: str) -> Iterator[tuple[str, Hears]]:
+    for service, hears in HEARS.items():
+        if topic in hears:
+            yield service, hears[topic]
+
+
+def _said_by(module: ModuleType) -> list[type[Event]]:
+    return [kind for kind in EVENT_TYPES.values() if kind.__module__ == module.__name__]
+
+
+def _fields(kind: type[BaseModel]) -> list[str]:
+    rows = [
+        f"| `{name}` | {_type(field.annotation)}{'' if field.is_required() else ', optional'} |"
+        for name, field in kind.model_fields.items()
+    ]
+    return ["| field | type |", "|---|---|", *rows, ""]
+
+
+def _described(parts: Iterable[type[BaseModel]]) -> Iterator[str]:
+    for part in sorted(parts, key=lambda kind: kind.__name__):
+        yield from (f"### {part.__name__}", "", _sentence(part), "", *_fields(part))
+
+
+def _type(note: Any) -> str:
+    """A type as a reader of JSON knows it."""
+    origin, inside = get_origin(note), get_args(note)
+    if origin is Annotated:
+        return _type(inside[0])
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in inside)
+    if origin is tuple:
+        return f"list of {_type(inside[0])}"
+    if origin in (Union, UnionType):
+        return " or ".join(_type(part) for part in inside)
+    return WORDS.get(note, note.__name__)
+
+
+def _parts(kinds: Iterable[type[BaseModel]]) -> set[type[BaseModel]]:
+    """The models inside these, however deep."""
+    found: set[type[BaseModel]] = set()
+    for kind in kinds:
+        for field in kind.model_fields.values():
+            inside = {part for part in _within(field.annotation) if isinstance(part, type) and issubclass(part, BaseModel)}
+            found |= inside | _parts(inside - found)
+    return found
+
+
+def _within(note: Any) -> Iterator[Any]:
+    yield note
+    for part in get_args(note):
+        yield from _within(part)
+
+
+def _sentence(of: Any) -> str:
+    return " ".join((of.__doc__ or "").split())
+
+
+def _path(module: ModuleType) -> str:
+    return module.__name__.replace(".", "/") + ".py"

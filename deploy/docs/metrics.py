@@ -1,0 +1,62 @@
+"""docs/metrics.md: every metric, from where it is declared."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, Final
+
+from prometheus_client import Counter
+from prometheus_client.metrics import MetricWrapperBase
+
+from deploy.sandbox import metrics as sandbox
+from shared import metrics
+
+HEAD: Final = """# Metrics
+
+Written by `python -m deploy.docs` from [shared/metrics.py](../shared/metrics.py) and
+[deploy/sandbox/metrics.py](../deploy/sandbox/metrics.py), where every metric of the project is declared. Base units; labels
+are from closed sets and never name an order or a person. Each process serves its own on `/metrics` (OpenMetrics when asked).
+The alerts built on them: [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml).
+
+A histogram `x` has `x_bucket`, `x_sum` and `x_count`.
+"""
+TITLES: Final = {
+    "": "Process",
+    "the message kernel": "The message kernel: every service",
+    "orders": "Orders",
+    "payments": "Payments",
+    "tax": "Tax",
+    "customs": "Customs",
+    "streams": "Streams",
+    "sandbox": "The sandbox",
+}
+
+
+def page() -> str:
+    """The text of docs/metrics.md."""
+    rows: dict[str, list[str]] = {}
+    for section, collector in (*_declared(metrics), *(("sandbox", c) for _, c in _declared(sandbox))):
+        rows.setdefault(section, []).append(_row(collector))
+    lines = [HEAD]
+    for section, found in rows.items():
+        lines += [f"## {TITLES.get(section, section)}", "", "| metric | kind | labels | says |", "|---|---|---|---|", *found, ""]
+    return "\n".join(lines)
+
+
+def _declared(module: ModuleType) -> Iterator[tuple[str, MetricWrapperBase]]:
+    """The metrics in the order of their declaration, each with the comment it stands under."""
+    section = ""
+    for line in inspect.getsource(module).splitlines():
+        if line.startswith("# --- "):
+            section = line.removeprefix("# --- ")
+        elif (found := re.match(r"([A-Z_]+): Final", line)) and isinstance(value := getattr(module, found[1]), MetricWrapperBase):
+            yield section, value
+
+
+def _row(collector: Any) -> str:
+    name = collector._name + ("_total" if isinstance(collector, Counter) else "")
+    labels = ", ".join(f"`{label}`" for label in collector._labelnames) or "–"
+    return f"| `{name}` | {collector._type} | {labels} | {collector._documentation} |"

@@ -1,0 +1,100 @@
+"""docs/states.md: every state machine, drawn from its table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from services.customs.domain import declaration
+from services.orders import domain as orders
+from services.orders import legs
+from services.payments.domain import payment
+from services.tax.domain import case
+from shared.transitions import Transitions
+
+HEAD: Final = """# State machines
+
+Written by `python -m deploy.docs` from the tables that the services decide by; a pair of state and event that is in no table
+is refused (`IllegalTransition`, a dead letter of its own) and never guessed at. What an event leads to besides, the facts and
+instructions, stands in the function named beside each table.
+"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One table as it is drawn. `says` is what the diagram cannot; `begin` and `end` are its states without a before or after."""
+
+    title: str
+    source: str
+    says: str
+    table: Transitions[Any]
+    begin: Sequence[str] = ()
+    end: Sequence[str] = ()
+
+
+MACHINES: Final = (
+    Machine(
+        "An order", "services/orders/domain.py",
+        "`STAGE`, folded by `follow`. An order begins placed, refused at intake (rejected at once), or as a cancellation that "
+        "waits for it. Fulfilled is an end unless the goods come back.",
+        orders.STAGE, ("awaits_order", "placed"), ("fulfilled", "rejected", "cancelled", "returned"),
+    ),
+    Machine(
+        "What orders knows of the payment", "services/orders/legs.py",
+        "`PAYMENT`. Payment, tax and border run beside one another, so each is a table of its own.", legs.PAYMENT, ("awaited",),
+    ),
+    Machine("What orders knows of the tax", "services/orders/legs.py", "`TAX`.", legs.TAX, ("awaited",)),
+    Machine("What orders knows of the border", "services/orders/legs.py", "`BORDER`.", legs.BORDER, ("awaited",)),
+    Machine(
+        "A payment while its order stands", "services/payments/domain/payment.py",
+        "`PAYMENT`, folded by `follow`. The bank's answers (`Authorised`, `Captured` …) are events as well; "
+        "unknown is no answer and changes nothing.",
+        payment.PAYMENT, ("unasked",), ("settled", "declined", "voided"),
+    ),
+    Machine(
+        "A payment once its order is being undone", "services/payments/domain/payment.py",
+        "`UNWINDING`. An answer still under way is waited for, then let go or refunded.",
+        payment.UNWINDING, (), ("voided", "refunded"),
+    ),
+    Machine(
+        "A tax assessment", "services/tax/domain/case.py",
+        "`TAX`, folded by `follow`; the first event makes the case and is in no table.",
+        case.TAX, ("assessed", "refused", "voided"), ("voided", "posted", "restored"),
+    ),
+    Machine(
+        "A tax assessment undone after the release", "services/tax/domain/case.py",
+        "`AFTER_RELEASE`: orders may have heard of the release before tax did.", case.AFTER_RELEASE, (), ("voided", "restored"),
+    ),
+    Machine(
+        "A declaration list", "services/customs/domain/declaration.py",
+        "`LIST`. A lesser word of the authority after a greater one, and any word on a decided list, is kept in "
+        "`customs.receipt` with `followed = false` and changes nothing.",
+        declaration.LIST, ("collecting",), ("closed", *(str(state) for state in declaration.OVER)),
+    ),
+)  # fmt: skip
+
+
+def page() -> str:
+    """The text of docs/states.md."""
+    return "\n".join([HEAD, *(_section(machine) for machine in MACHINES)])
+
+
+def _section(machine: Machine) -> str:
+    lines = [f"## {machine.title}", "", f"[{machine.source}](../{machine.source}): {machine.says}", "", "```mermaid"]
+    lines += [machine.table.mermaid(), *(f"    [*] --> {state}" for state in machine.begin)]
+    lines += [*(f"    {state} --> [*]" for state in machine.end), "```", ""]
+    quiet = _quiet(machine.table)
+    if quiet:
+        lines += ["Heard and changing nothing: " + "; ".join(quiet) + ".", ""]
+    return "\n".join(lines)
+
+
+def _quiet(table: Transitions[Any]) -> list[str]:
+    """The rows that change no state, by event."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for state, event, target in table:
+        if state == target:
+            found[event.__name__].append(str(state))
+    return [f"`{event}` in {', '.join(states)}" for event, states in found.items()]

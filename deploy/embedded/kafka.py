@@ -1,0 +1,236 @@
+"""Apache Kafka as one child process in KRaft mode: jars by Maven, killed and restarted at will."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import signal
+import string
+import subprocess
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+import deploy
+from deploy.embedded import process
+from shared.errors import Misconfigured, Unavailable
+
+FOLDER: Final = Path(deploy.__file__).parent / "kafka"
+JAVA_LEAST: Final = 17
+START_S: Final = 60.0
+STOP_S: Final = 15.0
+# The broker shares two cores with everything else: the serial collector and no more heap than it needs.
+JVM: Final = ("-Xms256m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=256m", "-Xss512k",
+              "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")  # fmt: skip
+
+
+def libs_dir() -> Path:
+    """Where the broker's jars are kept: once for a checkout, whichever home folder a stack has."""
+    given = os.environ.get("CROSSBORDER_KAFKA_LIBS")
+    if given:
+        return Path(given)
+    root = FOLDER.parent.parent
+    return (root if (root / "pyproject.toml").is_file() else Path.cwd()) / ".crossborder" / "kafka-libs"
+
+
+def find_java() -> str:
+    """The `java` command, or Misconfigured if there is none or it is older than Kafka asks for."""
+    home = os.environ.get("JAVA_HOME")
+    beside = [Path(home) / "bin" / "java"] if home else []
+    java = next((str(path) for path in beside if path.is_file()), None) or shutil.which("java")
+    wanted = f"install Java {JAVA_LEAST} or newer (Debian: default-jre-headless)"
+    if java is None:
+        raise Misconfigured(f"{wanted}: no `java` on the PATH and Kafka needs it")
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "(\d+)', said.stderr + said.stdout)
+    if found is None or int(found[1]) < JAVA_LEAST:
+        raise Misconfigured(f"{wanted}: `{java}` is {found[1] if found else 'not one that tells its version'}")
+    return java
+
+
+def resolve_jars(libs: Path | None = None) -> Path:
+    """The folder with the broker's jars, filled by Maven the first time and whenever the pom has changed."""
+    libs = libs or libs_dir()
+    pom = FOLDER / "pom.xml"
+    mark = hashlib.sha256(pom.read_bytes()).hexdigest()
+    stamp = libs / "resolved"
+    if stamp.is_file() and stamp.read_text().strip() == mark and any(libs.glob("kafka_*.jar")):
+        return libs
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise Misconfigured("install Maven (Debian: maven): no `mvn` on the PATH and Kafka's jars are fetched with it")
+    shutil.rmtree(libs, ignore_errors=True)
+    libs.mkdir(parents=True)
+    goal = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    done = subprocess.run([*goal, f"-DoutputDirectory={libs.resolve()}"], capture_output=True, text=True, check=False)
+    if done.returncode or not any(libs.glob("kafka_*.jar")):
+        said = (done.stdout + done.stderr).strip().splitlines() or ["Maven said nothing"]
+        raise Unavailable(f"Kafka's jars could not be fetched, check Maven's network and mirror settings: {said[0][:300]}")
+    stamp.write_text(mark)
+    return libs
+
+
+class EmbeddedKafka:
+    """One broker on 127.0.0.1 with its data under `folder`; stop, kill and start it as often as you like.
+
+    `port` and `controller_port` 0 stand for any free ones, kept for the life of this object.
+    """
+
+    def __init__(self, folder: Path, port: int = 0, controller_port: int = 0, *, log: Path | None = None) -> None:
+        self.folder = folder.resolve()
+        self.port = port or process.free_port()
+        self.controller_port = controller_port or process.free_port()
+        self.log = log or self.folder / "kafka.log"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self.running and self._child else None
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    async def start(self, timeout_s: float = START_S) -> None:
+        """Format the storage if it is new, start the broker and wait until it answers."""
+        if self.running:
+            return
+        process.require_free(self.port, "Kafka", "CROSSBORDER_KAFKA_PORT")
+        process.require_free(self.controller_port, "Kafka's controller", "CROSSBORDER_KAFKA_CONTROLLER_PORT")
+        java = find_java()
+        libs = await asyncio.to_thread(resolve_jars)
+        config = self._write_config()
+        if not (self.folder / "data" / "meta.properties").is_file():
+            await asyncio.to_thread(self._format, java, libs, config)
+        self._child = process.start([*self._java(java, libs, JVM), "kafka.Kafka", str(config)], self.log, cwd=self.folder)
+        try:
+            await self._wait_ready(timeout_s)
+        except BaseException:
+            self.kill()
+            raise
+
+    async def stop(self) -> None:
+        """End the broker in order, or with SIGKILL when it takes more than STOP_S seconds."""
+        if self._child is not None:
+            await process.stop(self._child, signal.SIGTERM, STOP_S)
+
+    def kill(self) -> None:
+        """kill -9; the data stays."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+
+    async def restart(self, timeout_s: float = START_S) -> None:
+        """Start again on the same data and port, after `kill`, `stop` or neither."""
+        await self.stop()
+        await self.start(timeout_s)
+
+    def pause(self) -> None:
+        """SIGSTOP: the broker is there and answers nothing."""
+        if self._child is not None:
+            self._child.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if self._child is not None:
+            self._child.send_signal(signal.SIGCONT)
+
+    def _write_config(self) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        template = string.Template((FOLDER / "server.properties").read_text())
+        config = self.folder / "server.properties"
+        config.write_text(template.substitute(port=self.port, controller_port=self.controller_port, data=self.folder / "data"))
+        return config
+
+    def _java(self, java: str, libs: Path, options: tuple[str, ...]) -> list[str]:
+        logging = f"-Dlog4j2.configurationFile={FOLDER / 'log4j2.xml'}"
+        return [java, *options, logging, "-cp", f"{libs.resolve()}/*"]
+
+    def _format(self, java: str, libs: Path, config: Path) -> None:
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(config)]
+        done = subprocess.run(
+            [*self._java(java, libs, ("-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")), *tool],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip()
+            raise Misconfigured(f"Kafka's storage in {self.folder} cannot be formatted: {said[-600:]}")
+
+    async def _wait_ready(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if not self.running:
+                raise Unavailable(f"Kafka ended while it started; the end of {self.log}:\n{process.tail(self.log)}")
+            if await _accepts(self.port) and await _has_broker(self.bootstrap):
+                return
+            await asyncio.sleep(0.1)
+        raise Unavailable(f"Kafka does not answer after {timeout_s:.0f} s; the end of {self.log}:\n{process.tail(self.log)}")
+
+
+async def wait_led(bootstrap: str, topics: Iterable[str], timeout_s: float = 30.0) -> None:
+    """Wait until the broker leads every partition of new topics.
+
+    It answers a creation before it has opened the logs; who writes at once is refused for about a second.
+    """
+    names = list(topics)
+    deadline = time.monotonic() + timeout_s
+    while names and not await _leads(bootstrap, names, timeout_s):
+        if time.monotonic() > deadline:
+            raise Unavailable(f"Kafka does not lead its new topics after {timeout_s:.0f} s")
+        await asyncio.sleep(0.1)
+
+
+async def _leads(bootstrap: str, names: list[str], timeout_s: float) -> bool:
+    consumer = AIOKafkaConsumer(*names, bootstrap_servers=bootstrap, group_id=None)
+    try:
+        await consumer.start()
+        every = [TopicPartition(n, p) for n in names for p in consumer.partitions_for_topic(n) or ()]
+        # The library asks again by itself as long as the answer is "not the leader".
+        await asyncio.wait_for(consumer.end_offsets(every), timeout_s)
+    except (KafkaError, TimeoutError):
+        return False
+    finally:
+        await consumer.stop()
+    return True
+
+
+async def _accepts(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    try:
+        await writer.wait_closed()
+    except OSError:
+        return False
+    return True
+
+
+async def _has_broker(bootstrap: str) -> bool:
+    """Whether the broker is in its own metadata: an open port alone comes before it may lead a partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="embedded", request_timeout_ms=5000)
+    try:
+        await admin.start()
+        return bool((await admin.describe_cluster())["brokers"])
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await admin.close()

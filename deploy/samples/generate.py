@@ -1,0 +1,170 @@
+"""Makes submissions that keep every rule, the same ones for the same seed."""
+
+# ruff: noqa: S107
+# A token here is a word of the bank's sandbox and no secret.
+
+from __future__ import annotations
+
+import tomllib
+from datetime import datetime, timedelta, timezone
+from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+CHINA: Final = timezone(timedelta(hours=8))
+PLACED_AT: Final = datetime(2026, 11, 23, 9, 0, tzinfo=CHINA)
+"""When sample orders are placed, unless the caller says now."""
+
+PERSONS: Final = 700_000
+"""Buyers drawn at random have numbers below this; those above are for whoever needs a buyer of their own."""
+
+_CATALOGUE: Final[dict[str, Any]] = tomllib.loads((Path(__file__).parent / "catalogue.toml").read_text(encoding="utf-8"))
+SAMPLES: Final[tuple[str, ...]] = tuple(_CATALOGUE["samples"])
+PLAIN: Final[tuple[str, ...]] = tuple(name for name in SAMPLES if _CATALOGUE["samples"][name].get("plain", True))
+"""The samples that are fulfilled if nothing is rehearsed."""
+
+_AREAS: Final = ("110101", "310101")
+_SHARE: Final = Decimal("0.7")  # of consumption tax and VAT, within the limits of retail import
+_SINGLE_LIMIT: Final = 500_000  # fen
+_FEN: Final = Decimal(1)
+
+
+def submission(
+    sample: str,
+    number: int,
+    *,
+    seed: int,
+    token: str = "tok_ok",
+    marker: str = "",
+    prefix: str = "DEMO",
+    at: datetime = PLACED_AT,
+    person: int | None = None,
+    tax_withheld: str | None = None,
+) -> dict[str, Any]:
+    """A submission of `order.submitted.v1`.
+
+    `marker` holds words for carrier and authority, joined by "."; `person` picks the buyer, else the seed does;
+    `tax_withheld` replaces what the catalogue's rates give for an import. Raises KeyError for a sample that is none.
+    """
+    chosen = _CATALOGUE["samples"][sample]
+    to = _CATALOGUE["destinations"][chosen["to"]]
+    drawn = Random(int.from_bytes(blake2b(f"{prefix}|{seed}|{number}".encode(), digest_size=8).digest()))
+    index = drawn.randrange(PERSONS) if person is None else person
+    lines = [_line(n, _CATALOGUE["goods"][name], drawn) for n, name in enumerate(chosen["goods"], 1)]
+    goods_value, freight = sum(_fen(line["total"]) for line in lines), _fen(to["freight"])
+    tax = _fen(tax_withheld) if tax_withheld is not None else _tax(chosen["goods"], lines, freight) if chosen["to"] == "CN" else 0
+    buyer = _person(index, chosen["to"], to)
+    place = to["places"][index % len(to["places"])]
+    merchant = _CATALOGUE["goods"][chosen["goods"][0]]["origin"]
+    return {
+        "order_no": f"{prefix}-{at:%Y%m%d}-{number:06d}" + (f"~{marker}" if marker else ""),
+        "placed_at": at.isoformat(timespec="seconds"),
+        "direction": to["direction"],
+        "mode": "9610",
+        "platform": dict(_CATALOGUE["platform"]),
+        "merchant": {**_CATALOGUE["merchants"][merchant], "country": merchant},
+        "buyer": buyer,
+        "consignee": {
+            "name": buyer["name"],
+            "phone": buyer["phone"],
+            "country": chosen["to"],
+            "region": place["region"],
+            "city": place["city"],
+            "address": place["street"].format(n=1 + index % 97),
+            "postcode": place["postcode"],
+        },
+        "payment": {
+            **_CATALOGUE["payment"],
+            "token": token,
+            "payer": {name: buyer[name] for name in ("name", "id_type", "id_number")},
+        },
+        "currency": to["currency"],
+        "lines": lines,
+        "goods_value": _text(goods_value),
+        "freight": _text(freight),
+        "insurance": "0.00",
+        "discount": "0.00",
+        "tax_withheld": _text(tax),
+        "amount_paid": _text(goods_value + freight + tax),
+    }
+
+
+def _line(number: int, goods: dict[str, Any], drawn: Random) -> dict[str, Any]:
+    quantity = drawn.randint(1, goods["quantity_max"])
+    content = goods.get("net_content")
+    return {
+        "line_no": number,
+        "sku": goods["sku"],
+        "name": goods["name"],
+        "hs_code": goods["hs_code"],
+        "origin": goods["origin"],
+        "brand": goods.get("brand"),
+        "gtin": goods.get("gtin"),
+        "quantity": str(quantity),
+        "unit": goods["unit"],
+        "net_weight_kg": f"{Decimal(goods['net_weight_kg']) * quantity:f}",
+        "net_content": dict(content) if content else None,
+        "unit_price": goods["unit_price"],
+        "total": _text(_fen(goods["unit_price"]) * quantity),
+    }
+
+
+def _tax(names: list[str], lines: list[dict[str, Any]], freight: int) -> int:
+    """What the catalogue's rates give, each line to the fen: 70 % within the limit, in full for one piece above it."""
+    total = sum(_fen(line["total"]) for line in lines)
+    tax = 0
+    for name, line in zip(names, lines, strict=True):
+        goods = _CATALOGUE["goods"][name]
+        value = _fen(line["total"])
+        value += _half_up(Decimal(freight) * value / total)
+        share, duty = (_SHARE, "0") if total + freight <= _SINGLE_LIMIT else (_FEN, goods.get("duty", "0"))
+        tax += _tax_of(value, Decimal(duty), Decimal(goods.get("consumption", "0")), Decimal(goods["vat"]), share)
+    return tax
+
+
+def _tax_of(value: int, duty_rate: Decimal, consumption_rate: Decimal, vat_rate: Decimal, share: Decimal) -> int:
+    duty = _half_up(value * duty_rate)
+    consumption = (value + duty) / (1 - consumption_rate) * consumption_rate
+    return duty + _half_up(consumption * share) + _half_up((value + duty + consumption) * vat_rate * share)
+
+
+def _half_up(amount: Decimal) -> int:
+    return int(amount.quantize(_FEN, rounding=ROUND_HALF_UP))
+
+
+def _person(index: int, country: str, to: dict[str, Any]) -> dict[str, Any]:
+    surname = to["surnames"][index % len(to["surnames"])]
+    given = to["given_names"][index // 7 % len(to["given_names"])]
+    resident = country == "CN"
+    return {
+        "name": surname + given if to["name_order"] == "surname_first" else f"{given} {surname}",
+        "id_type": "1" if resident else "2",
+        "id_number": resident_id(index) if resident else f"TEST{country}{index:07d}",
+        "phone": f"{to['phone']}{index % 10 ** to['phone_digits']:0{to['phone_digits']}d}",
+    }
+
+
+def resident_id(index: int) -> str:
+    """The identity number of the index-th invented person, all born in 1900: valid in form, and nobody's."""
+    area, rest = divmod(index, 365 * 999)
+    sequence, day = divmod(rest, 365)
+    body = f"{_AREAS[area % len(_AREAS)]}{_day_of_1900(day)}{sequence + 1:03d}"
+    check = (1 - 2 * int(body, 13)) % 11
+    return body + ("X" if check == 10 else str(check))
+
+
+@cache
+def _day_of_1900(day: int) -> str:
+    return (datetime(1900, 1, 1, tzinfo=CHINA) + timedelta(days=day)).strftime("%Y%m%d")
+
+
+def _fen(text: str) -> int:
+    """Minor units of an amount with two decimals: every currency of the catalogue has two."""
+    return int(text.replace(".", ""))
+
+
+def _text(minor: int) -> str:
+    return f"{minor // 100}.{minor % 100:02d}"

@@ -1,0 +1,217 @@
+"""The kinds of days an order can have: what to publish for each, and the end that is right for it."""
+
+# ruff: noqa: S106
+# A token here is a word of the bank's sandbox and no secret.
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from deploy.samples.generate import PERSONS, PLACED_AT, PLAIN, submission
+from shared.envelope import headers_of
+from shared.identity import NAMESPACE, order_id_of
+
+SUBMITTED: Final = "order.submitted.v1"
+CANCEL_REQUESTED: Final = "order.cancel-requested.v1"
+RETURN_REQUESTED: Final = "return.requested.v1"
+DEAD_LETTER: Final = "dead-letter"
+
+YEARLY_ORDERS: Final = 4
+"""Handbags of 6,800 and freight: three are within 26,000 a year, the fourth is not, whichever is heard last."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record for `orders.submissions`.
+
+    `delay_s` after the case began; `when`: or, for who can see it, once the order is in one of these states.
+    """
+
+    order_no: str
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+    delay_s: float = 0.0
+    when: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One rehearsal of a kind. `ends` are right for each order of it; where `counts` is given, so many of each end."""
+
+    kind: str
+    records: tuple[Record, ...]
+    orders: dict[str, UUID | None]
+    ends: dict[str, tuple[str, ...]]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is rehearsed. `code` is the refusal's own; `verdict` what a submission that came again is answered."""
+
+    name: str
+    title: str
+    make: Callable[[_Draft], None]
+    code: str | None = None
+    verdict: str | None = None
+
+
+class _Draft:
+    """A case being written."""
+
+    def __init__(self, kind: str, number: int, seed: int, prefix: str, at: datetime) -> None:
+        self.kind, self.number, self.seed, self.prefix, self.at = kind, number, seed, prefix, at
+        self.records: list[Record] = []
+        self.orders: dict[str, UUID | None] = {}
+        self.ends: dict[str, tuple[str, ...]] = {}
+        self.counts: dict[str, int] = {}
+
+    def order(self, *ends: str, sample: str | None = None, offset: int = 0, **how: Any) -> dict[str, Any]:
+        """An order of the case and its submission."""
+        number = self.number + offset
+        made = submission(sample or PLAIN[number % len(PLAIN)], number, seed=self.seed, prefix=self.prefix, at=self.at, **how)
+        self.orders[made["order_no"]] = order_id_of(made["platform"]["code"], made["order_no"])
+        self.ends[made["order_no"]] = ends
+        return made
+
+    def submit(self, made: dict[str, Any], **how: Any) -> Record:
+        return self.publish(made["order_no"], _json(made), SUBMITTED, **how)
+
+    def ask(self, made: dict[str, Any], wire_type: str, reason: str, **how: Any) -> None:
+        asked = {"platform": {"code": made["platform"]["code"]}, "order_no": made["order_no"], "reason": reason}
+        self.publish(made["order_no"], _json(asked), wire_type, **how)
+
+    def publish(self, order_no: str, value: bytes, wire_type: str, **how: Any) -> Record:
+        event_id = uuid5(NAMESPACE, f"sample:{self.seed}:{order_no}:{len(self.records)}")
+        headers = headers_of(event_id=event_id, event_type=wire_type, source="samples", at=self.at)
+        self.records.append(Record(order_no, order_no.encode(), value, headers, **how))
+        return self.records[-1]
+
+
+def case_of(kind: str, number: int, *, seed: int, prefix: str = "DEMO", at: datetime = PLACED_AT) -> Case:
+    """One case of a kind; takes the numbers from `number`, at most 10 of them. Raises KeyError for a kind that is none."""
+    draft = _Draft(kind, number, seed, prefix, at)
+    KINDS[kind].make(draft)
+    return Case(kind, tuple(draft.records), draft.orders, draft.ends, draft.counts)
+
+
+def plain(count: int, *, seed: int, prefix: str = "DEMO", at: datetime = PLACED_AT) -> Iterator[dict[str, Any]]:
+    """Submissions that are all fulfilled, of every plain sample in turn."""
+    for number in range(1, count + 1):
+        yield submission(PLAIN[number % len(PLAIN)], number, seed=seed, prefix=prefix, at=at)
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _simple(*ends: str, **how: Any) -> Callable[[_Draft], None]:
+    def make(draft: _Draft) -> None:
+        draft.submit(draft.order(*ends, **how))
+
+    return make
+
+
+def _asked(
+    wire_type: str, end: tuple[str, ...], delay_s: float, when: tuple[str, ...] | None, **how: Any
+) -> Callable[[_Draft], None]:
+    def make(draft: _Draft) -> None:
+        made = draft.order(*end, **how)
+        draft.submit(made)
+        draft.ask(made, wire_type, "the buyer changed their mind", delay_s=delay_s, when=when)
+
+    return make
+
+
+def _yearly(draft: _Draft) -> None:
+    """Which of them is heard last is the partitions' affair, so each may end either way, but the numbers are sure."""
+    buyer = PERSONS + int(uuid5(NAMESPACE, f"{draft.prefix}|{draft.seed}|{draft.number}")) % 29_000
+    for offset in range(YEARLY_ORDERS):
+        draft.submit(draft.order("fulfilled", "rejected", sample="handbag", offset=offset, person=buyer))
+    draft.counts = {"fulfilled": YEARLY_ORDERS - 1, "rejected": 1}
+
+
+def _before_its_order(draft: _Draft) -> None:
+    made = draft.order("cancelled")
+    draft.ask(made, CANCEL_REQUESTED, "the buyer changed their mind")
+    draft.submit(made, delay_s=0.5)
+
+
+def _duplicate(draft: _Draft) -> None:
+    made = draft.order("fulfilled")
+    draft.submit(made)
+    draft.submit(made, delay_s=0.2)
+
+
+def _conflicting(draft: _Draft) -> None:
+    made = draft.order("fulfilled")
+    draft.submit(made)
+    freight, paid = (f"{float(made[name]) + 1:.2f}" for name in ("freight", "amount_paid"))
+    draft.submit({**made, "freight": freight, "amount_paid": paid}, delay_s=0.2)
+
+
+def _faulty(draft: _Draft) -> None:
+    """Names its order, so it is refused with all that is wrong: a number for money, a check digit, a sum, a date in 2099."""
+    made = draft.order("rejected", sample="cherries")
+    made["buyer"]["id_number"] = made["buyer"]["id_number"][:-1] + ("0" if made["buyer"]["id_number"][-1] != "0" else "1")
+    made |= {"freight": 20.0, "goods_value": "1.00", "placed_at": "2099-01-01T00:00:00+08:00"}
+    draft.submit(made)
+
+
+def _malformed(draft: _Draft) -> None:
+    made = draft.order(DEAD_LETTER)
+    draft.publish(made["order_no"], _json(made)[:-40], SUBMITTED)
+    draft.orders[made["order_no"]] = None
+
+
+def _behind_poison(draft: _Draft) -> None:
+    """The same key, so the same partition: the broken record goes to the dead letters and the next one on its way."""
+    made = draft.order("fulfilled")
+    draft.publish(made["order_no"], b'{"order_no": "\xff\xfe', SUBMITTED)
+    draft.submit(made)
+
+
+_ALL: Final = (
+    Kind("released", "released at once", _simple("fulfilled")),
+    Kind("declined", "the bank declines", _simple("rejected", token="tok_declined"), code="AM04"),
+    Kind("unknown", "unknown at the bank, then captured", _simple("fulfilled", token="tok_unknown")),
+    Kind("other_payer", "the payer is not the buyer", _simple("rejected", sample="cherries", token="tok_other_payer"), code="47"),
+    Kind("short", "the bank captured another amount", _simple("rejected", token="tok_short"), code="1332"),
+    Kind("late_waybill", "the waybill comes late", _simple("fulfilled", marker="late")),
+    Kind("single_limit", "over 5,000 in company", _simple("rejected", sample="handbag_in_company"), code="-621005"),
+    Kind("yearly_limit", "over 26,000 a year", _yearly, code="1313"),
+    Kind("examined", "examined, then released", _simple("fulfilled", marker="examine")),
+    Kind("detained", "examined, then detained", _simple("rejected", marker="detain"), code="501"),
+    Kind("corrected", "returned by customs, corrected", _simple("fulfilled", sample="lotion", marker="return")),
+    Kind("cancelled_before_order", "cancelled before it came", _before_its_order),
+    Kind(
+        "cancelled_before_payment",
+        "cancelled before it was paid",
+        _asked(CANCEL_REQUESTED, ("cancelled",), 0.1, ("placed",), token="tok_slow"),
+    ),
+    Kind(
+        "cancelled_after_payment",
+        "cancelled after it was paid",
+        # No waybill ever comes, so the order stays where it is until it is called off.
+        _asked(CANCEL_REQUESTED, ("cancelled",), 1.5, None, marker="lost"),
+    ),
+    Kind(
+        "cancelled_after_lodging",
+        "cancelled after it was lodged",
+        # Held and slow, so that the authority has not decided when the cancellation comes; if it has, the goods come back.
+        _asked(CANCEL_REQUESTED, ("cancelled", "returned"), 1.5, ("lodged",), marker="hold.slow"),
+    ),
+    Kind("returned", "given back after release", _asked(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",))),
+    Kind("duplicate", "submitted twice", _duplicate, verdict="exists"),
+    Kind("conflicting", "another order of the same number", _conflicting, verdict="exists_with_different_freight"),
+    Kind("faulty", "breaks several rules", _faulty),
+    Kind("malformed", "cannot be read", _malformed),
+    Kind("behind_poison", "a good order behind a broken record", _behind_poison),
+)
+KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in _ALL}

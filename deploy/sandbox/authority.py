@@ -1,0 +1,318 @@
+"""The customs authority: takes declarations, matches them with documents pushed to it, answers per list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from deploy.sandbox import metrics
+from deploy.sandbox.declarations import Declaration, Document, NotADeclaration, read_declaration
+from deploy.sandbox.documents import Payment, Submission, Waybill, words_of
+from deploy.sandbox.files import Offsets, append_outbox, move_offsets
+from deploy.sandbox.matching import Refusal, Wait, match
+from deploy.sandbox.receipts import TEXTS, Receipt, format_fault, messages_of, receipt_of
+from deploy.sandbox.register import Due, Entry, Register
+from deploy.sandbox.rulings import (
+    CLEARED,
+    SLOW_S,
+    Policy,
+    inadmissible,
+    invt_no,
+    pre_no,
+    script_of,
+    told_to_refuse,
+    why_not_cancelled,
+    why_not_taken_back,
+)
+from deploy.sandbox.signature import Declarants, SignatureFault
+
+_log = structlog.get_logger()
+_MILLISECOND: Final = 0.001
+
+
+@dataclass(slots=True)
+class _Session:
+    """What one transaction has decided so far."""
+
+    now: float
+    receipts: list[Receipt] = field(default_factory=list)
+    due: list[Due] = field(default_factory=list)
+    changed: dict[int, Entry] = field(default_factory=dict)
+    tally: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+class Authority:
+    """The authority's decisions over its register. Times are seconds since the epoch."""
+
+    def __init__(self, topic: str, declarants: Declarants, path: Path | None = None, policy: Policy | None = None) -> None:
+        """`topic` is where receipts go; `declarants` checks signatures."""
+        self.register = Register(path)
+        self._topic = topic
+        self._declarants = declarants
+        self._policy = policy or Policy()
+
+    # --- what comes in, each in one transaction; the receipts returned are in the outbox already
+
+    def hear_orders(self, submissions: Sequence[Submission], now: float, offsets: Offsets | None = None) -> list[Receipt]:
+        with self.register.file.transaction():
+            order_ids = self.register.add_orders(submissions)
+            return self._recheck(order_ids, now, offsets)
+
+    def hear_documents(self, payments: Sequence[Payment], waybills: Sequence[Waybill], now: float) -> list[Receipt]:
+        """Payment and waybill documents, pushed by bank and carrier; recording one again changes nothing."""
+        with self.register.file.transaction():
+            ids = [*self.register.add_payments(payments), *self.register.add_waybills(waybills)]
+            return self._recheck(ids, now, None)
+
+    def receive(self, messages: Iterable[bytes], now: float, offsets: Offsets | None = None) -> list[Receipt]:
+        """Take declarations in; what is answered at once is returned, the rest falls due."""
+        with self.register.file.transaction():
+            session = _Session(now)
+            lists: list[Document] = []
+            for value in messages:
+                declaration = self._take_in(session, value)
+                if declaration is None:
+                    continue
+                if declaration.kind == "list":
+                    lists += declaration.documents
+                else:
+                    # A request must see the lists that came before it.
+                    self._lodge(session, lists)
+                    lists = []
+                    for document in declaration.documents:
+                        self._cancel(session, document) if declaration.kind == "cancel" else self._take_back(session, document)
+            self._lodge(session, lists)
+            return self._close(session, offsets)
+
+    def fall_due(self, now: float, limit: int = 2000) -> list[Receipt]:
+        """Give the receipts whose time has come."""
+        with self.register.file.transaction():
+            session = _Session(now)
+            due = self.register.take_due(now, limit)
+            entries = self.register.by_ids({item.list_id for item in due})
+            for item in due:
+                entry = entries[item.list_id]
+                session.changed[entry.id] = entry
+                self._answer(session, entry, item.status, item.text)
+            return self._close(session, None)
+
+    # --- messages
+
+    def _take_in(self, session: _Session, value: bytes) -> Declaration | None:
+        """The message if it is well formed, new and rightly signed; else its refusals are in the session."""
+        try:
+            declaration = read_declaration(value)
+        except NotADeclaration as fault:
+            text = f"[Code:{fault.code};Desc:{fault.text}]"
+            session.receipts.append(format_fault(fault.guid, fault.message_type, -int(fault.code), text, session.now))
+            return None
+        if not self.register.is_new_message(declaration.guid, declaration.message_type):
+            session.tally[declaration.kind, "seen"] += 1
+            return None
+        try:
+            self._declarants.check(declaration.root)
+        except SignatureFault as fault:
+            status = (-621028 if fault.differs else -621029) if declaration.family == "621" else -601001
+            _log.warning("signature refused", message=declaration.guid, fault=str(fault))
+            for document in declaration.documents:
+                self._refuse_unregistered(session, document, Refusal(status, f"[Code:{status};Desc:数字签名验证失败:{fault}]"))
+            return None
+        return declaration
+
+    def _refuse_unregistered(self, session: _Session, document: Document, refusal: Refusal) -> None:
+        fields = {**document.head, "copNo": document.cop_no}
+        fields["preNo"] = fields.get("preNo") or self._pre_no("B", session.now)
+        receipt = receipt_of(
+            document.kind,
+            document.family,
+            document.message_guid,
+            fields,
+            refusal.status,
+            refusal.text,
+            session.now,
+        )
+        session.receipts.append(receipt)
+        session.tally[document.kind, "refused"] += 1
+
+    # --- lists
+
+    def _lodge(self, session: _Session, documents: Sequence[Document]) -> None:
+        if not documents:
+            return
+        register = self.register
+        fresh = [register.new_entry(document, "") for document in documents]
+        latest = register.latest_of({entry.order_id for entry in fresh})
+        serial = register.serials(len(fresh))
+        admitted: list[Entry] = []
+        for number, (drafted, document) in enumerate(zip(fresh, documents, strict=True), start=serial):
+            last = latest.get(drafted.order_id)
+            last = session.changed.get(last.id, last) if last else None
+            refusal = inadmissible(document, last)
+            if refusal:
+                self._refuse_unregistered(session, document, refusal)
+                continue
+            entry = last if last and document.head["appType"] == "2" else drafted
+            if entry is last:
+                register.amend(entry, document)
+            else:
+                entry.pre_no = pre_no("B", number, session.now)
+                entry.returns = last.returns if last else 0
+            latest[entry.order_id] = session.changed[entry.id] = entry
+            if self._e_port_takes(session, entry, last):
+                admitted.append(entry)
+        self._decide(session, admitted, first=True)
+
+    def _e_port_takes(self, session: _Session, entry: Entry, last: Entry | None) -> bool:
+        words = words_of(entry.order_no)
+        if "silent" in words:
+            entry.state = "silent"
+            session.tally["list", "silent"] += 1
+            return False
+        if "eport" in words and last is None:
+            entry.state = "refused"
+            self._answer(session, entry, -621041, "[Code:-621041;Desc:重复申报过于频繁，请稍后再报]")
+            session.tally["list", "refused"] += 1
+            return False
+        return True
+
+    def _recheck(self, order_ids: Sequence[str], now: float, offsets: Offsets | None) -> list[Receipt]:
+        """Decide the lists that waited for these documents."""
+        session = _Session(now)
+        entries = self.register.waiting(order_ids)
+        session.changed = {entry.id: entry for entry in entries}
+        self._decide(session, entries, first=False)
+        return self._close(session, offsets)
+
+    def _decide(self, session: _Session, entries: Sequence[Entry], *, first: bool) -> None:
+        """Match each list with its documents and begin to answer it; absence waits, inequality refuses."""
+        if not entries:
+            return
+        orders, payments, waybills = self.register.documents_of(entries)
+        serial = self.register.serials(len(entries))
+        for number, entry in enumerate(entries, start=serial):
+            waybill = waybills.get((entry.order_id, *entry.body["waybill"]))
+            verdict = match(entry.body, orders.get(entry.order_id), payments.get(entry.order_id), waybill)
+            slow = SLOW_S * self._policy.pace if "slow" in words_of(entry.order_no) else 0.0
+            if first:
+                waits = f"，{verdict.text}" if isinstance(verdict, Wait) else ""
+                self._plan(session, entry, slow, 2, TEXTS[2] + waits)
+            if isinstance(verdict, Wait):
+                session.tally["list", "waits"] += 1
+                continue
+            refusal = verdict or told_to_refuse(entry)
+            if refusal:
+                entry.state = "returned" if refusal.status == 100 else "refused"
+                entry.returns += refusal.status == 100
+                self._plan(session, entry, slow, refusal.status, refusal.text)
+                session.tally["list", entry.state] += 1
+                continue
+            entry.state = "declared"
+            entry.invt_no = entry.invt_no or invt_no(entry, number, session.now)
+            session.tally["list", "accepted"] += 1
+            for after, status in script_of(entry, self._policy):
+                self._plan(session, entry, slow + after, status, TEXTS[status])
+
+    def _plan(self, session: _Session, entry: Entry, after: float, status: int, text: str) -> None:
+        if after > 0:
+            session.due.append(Due(session.now + after, entry.id, status, text))
+        else:
+            self._answer(session, entry, status, text)
+
+    def _answer(self, session: _Session, entry: Entry, status: int, text: str) -> None:
+        # A late examination after the release contradicts the register and does not change it.
+        if not (entry.status in CLEARED and status not in CLEARED):
+            entry.status = status
+        if status == 800 and entry.released_at is None:
+            entry.released_at = session.now
+        fields = {
+            **entry.body["fields"],
+            "copNo": entry.cop_no,
+            "preNo": entry.pre_no,
+            "orderNo": entry.order_no,
+        }
+        if entry.invt_no and status >= 120:
+            fields["invtNo"] = entry.invt_no
+        self._give(
+            session,
+            entry,
+            receipt_of("list", entry.family, entry.message_guid, fields, status, text, _moment(session)),
+        )
+
+    def _give(self, session: _Session, entry: Entry, receipt: Receipt) -> None:
+        session.receipts += [receipt, receipt] if "dupreceipt" in words_of(entry.order_no) else [receipt]
+
+    # --- requests to cancel or to return
+
+    def _cancel(self, session: _Session, document: Document) -> None:
+        """Granted unless the goods are cleared or gone another way; no more is said about the list then."""
+        entry = self._find(session, document)
+        refusal = why_not_cancelled(entry)
+        if entry and not refusal:
+            entry.state = "cancelled"
+            self.register.drop_due(entry.id)
+            session.due = [item for item in session.due if item.list_id != entry.id]
+        self._answer_request(session, document, entry, refusal, "C")
+
+    def _take_back(self, session: _Session, document: Document) -> None:
+        """Granted for released goods within the term, for lines and quantities of the list."""
+        entry = self._find(session, document)
+        refusal = why_not_taken_back(document, entry, session.now)
+        if entry and not refusal:
+            entry.state = "taken_back"
+        self._answer_request(session, document, entry, refusal, "T")
+
+    def _answer_request(
+        self, session: _Session, document: Document, entry: Entry | None, refusal: Refusal | None, letter: str
+    ) -> None:
+        fields = {**document.head, "preNo": self._pre_no(letter, session.now)}
+        status, text = (refusal.status, refusal.text) if refusal else (399, TEXTS[399])
+        receipt = receipt_of(
+            document.kind,
+            document.family,
+            document.message_guid,
+            fields | _own_number(document),
+            status,
+            text,
+            _moment(session),
+        )
+        session.tally[document.kind, "refused" if refusal else "granted"] += 1
+        if entry is None:
+            session.receipts.append(receipt)
+            return
+        session.changed[entry.id] = entry
+        self._give(session, entry, receipt)
+
+    def _find(self, session: _Session, document: Document) -> Entry | None:
+        # What this transaction changed must be seen by the query.
+        self.register.save(session.changed.values())
+        entry = self.register.find(document)
+        return session.changed.get(entry.id, entry) if entry else None
+
+    # --- the end of a transaction
+
+    def _close(self, session: _Session, offsets: Offsets | None) -> list[Receipt]:
+        for (kind, outcome), number in session.tally.items():
+            metrics.OPERATIONS.labels("authority", kind, outcome).inc(number)
+        self.register.save(session.changed.values())
+        self.register.add_due(session.due)
+        db = self.register.file.db
+        append_outbox(db, list(messages_of(self._topic, session.receipts, session.now)))
+        move_offsets(db, offsets or {})
+        return session.receipts
+
+    def _pre_no(self, letter: str, now: float) -> str:
+        return pre_no(letter, self.register.serials(1), now)
+
+
+def _own_number(document: Document) -> dict[str, str]:
+    return {"coElNo" if document.kind == "return" and document.family == "603" else "copNo": document.cop_no}
+
+
+def _moment(session: _Session) -> float:
+    """The time on a receipt: a millisecond after the one before, so that they sort as they were given."""
+    return session.now + (len(session.receipts) % 1000) * _MILLISECOND

@@ -1,0 +1,31 @@
+-- The bank's own file. `crossborder verify` reads movement (over HTTP) as the witness of what money really moved.
+
+-- One row per authorisation. The payer's particulars are kept because the capture must name the payer.
+CREATE TABLE IF NOT EXISTS authorisation (
+    authorisation_no TEXT PRIMARY KEY, reference TEXT NOT NULL, minor INTEGER NOT NULL, currency TEXT NOT NULL,
+    token TEXT NOT NULL, payer BLOB NOT NULL, enterprise_code TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('authorised', 'capturing', 'captured', 'declined', 'voided'))
+);
+
+-- One row per idempotency key. state: done = answer is final; running = finished at due; retry and lost = the first
+-- attempt came to nothing (answered 500-like, or not at all) and the same key may be asked again.
+CREATE TABLE IF NOT EXISTS operation (
+    key TEXT PRIMARY KEY, kind TEXT NOT NULL, fingerprint BLOB NOT NULL, item BLOB NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('done', 'running', 'retry', 'lost')), answer BLOB, due REAL
+);
+CREATE INDEX IF NOT EXISTS operation_due ON operation (due) WHERE state = 'running';
+
+-- One row per captured payment; never refunded beyond what was captured.
+CREATE TABLE IF NOT EXISTS payment (
+    payment_no TEXT PRIMARY KEY, authorisation_no TEXT NOT NULL UNIQUE, reference TEXT NOT NULL, minor INTEGER NOT NULL,
+    currency TEXT NOT NULL, refunded_minor INTEGER NOT NULL DEFAULT 0 CHECK (refunded_minor BETWEEN 0 AND minor)
+);
+
+-- The statement: every movement of money, in order. Nothing is ever changed here.
+CREATE TABLE IF NOT EXISTS movement (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL CHECK (kind IN ('capture', 'refund')), reference TEXT NOT NULL,
+    payment_no TEXT NOT NULL, minor INTEGER NOT NULL, currency TEXT NOT NULL, at REAL NOT NULL
+);
+
+-- Payment documents (411) the customs authority has not recorded yet; gone once it has.
+CREATE TABLE IF NOT EXISTS notice (id INTEGER PRIMARY KEY AUTOINCREMENT, document BLOB NOT NULL);

@@ -1,0 +1,230 @@
+"""The three documents as outsiders see them: the order as submitted, the bank's 411 and the carrier's 511.
+
+Read on a code path of their own: what the orders service makes of the same bytes is its own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from deploy.sandbox.xml import children, fields_of, is_message
+from shared.identity import order_id_of
+from shared.money import Money
+from shared.xml import XmlRefused, parse_untrusted
+
+_SUBMITTED: Final = "order.submitted.v1"
+_NO_WORDS: Final[frozenset[str]] = frozenset()
+_FIGURE_MAX: Final = Decimal(10) ** 13
+
+
+@dataclass(frozen=True, slots=True)
+class Goods:
+    """One line of an order; `origin` is alpha-2 from JSON, the authority's numeric code from XML."""
+
+    number: int
+    name: str
+    quantity: Decimal
+    price: Decimal
+    total: Decimal
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Consignee:
+    """Who receives the parcel."""
+
+    name: str
+    phone: str
+    country: str
+    region: str | None
+    city: str | None
+    address: str
+    postcode: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An order as a platform sends it."""
+
+    order_id: UUID
+    order_no: str
+    platform_code: str
+    direction: str
+    currency: str
+    goods_value: Decimal
+    freight: Decimal
+    insurance: Decimal
+    discount: Decimal
+    tax_withheld: Decimal
+    amount_paid: Decimal
+    buyer_name: str
+    buyer_id: str
+    buyer_phone: str | None
+    payer_id: str | None
+    enterprise: str | None
+    consignee: Consignee
+    net_weight_kg: Decimal
+    lines: tuple[Goods, ...]
+
+    @property
+    def adds_up(self) -> bool:
+        """Paid = goods + freight + insurance + tax - discount, and goods = the lines [S22 CEB311]."""
+        paid = self.goods_value + self.freight + self.insurance + self.tax_withheld - self.discount
+        return paid == self.amount_paid and sum(line.total for line in self.lines) == self.goods_value
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """The payment document (411): `reference` is what the shop's side called the payment, the order's id."""
+
+    reference: str
+    payment_no: str
+    amount: str
+    currency: str
+    enterprise: str
+    payer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waybill:
+    """The waybill document (511)."""
+
+    order_id: str
+    logistics_code: str
+    logistics_no: str
+    consignee_name: str
+    consignee_phone: str
+    consignee_address: str
+
+
+def words_of(order_no: str) -> frozenset[str]:
+    """The words of the sandbox language in an order number: what follows "~", joined by "."."""
+    _, told, suffix = order_no.partition("~")
+    return frozenset(suffix.lower().split(".")) - {""} if told else _NO_WORDS
+
+
+def read_submissions(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Iterator[Submission]:
+    """The orders in a record of `orders.submissions`; nothing for commands and for what cannot be read."""
+    for name, kind in headers:
+        if name == "ce_type":
+            if kind.decode("ascii", "replace") != _SUBMITTED:
+                return
+            break
+    if not value:
+        return
+    try:
+        if value.lstrip()[:1] == b"<":
+            yield from _from_xml(value)
+        else:
+            yield _from_json(orjson.loads(value))
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation, XmlRefused):
+        return
+
+
+def _from_json(doc: Mapping[str, Any]) -> Submission:
+    buyer, to, payment = doc["buyer"], doc["consignee"], doc.get("payment") or {}
+    order_no, platform_code, currency = _text(doc, "order_no"), _text(doc["platform"], "code"), doc["currency"]
+    return Submission(
+        order_id=order_id_of(platform_code, order_no),
+        order_no=order_no,
+        platform_code=platform_code,
+        direction=_text(doc, "direction"),
+        currency=currency,
+        goods_value=_figure(doc["goods_value"]),
+        # These two go on the waybill, so they must be money of the currency.
+        freight=Money.of(doc.get("freight") or "0", currency).major,
+        insurance=Money.of(doc.get("insurance") or "0", currency).major,
+        discount=_figure(doc.get("discount") or "0"),
+        tax_withheld=_figure(doc.get("tax_withheld") or "0"),
+        amount_paid=_figure(doc["amount_paid"]),
+        buyer_name=_text(buyer, "name"),
+        buyer_id=_text(buyer, "id_number"),
+        buyer_phone=_text(buyer, "phone") if buyer.get("phone") else None,
+        payer_id=_text(payment["payer"], "id_number") if payment.get("payer") else None,
+        enterprise=_text(payment, "enterprise_code") if payment.get("enterprise_code") else None,
+        consignee=Consignee(
+            _text(to, "name"), _text(to, "phone") if to.get("phone") else "", _text(to, "country"),
+            to.get("region"), to.get("city"), _text(to, "address"), to.get("postcode"),
+        ),
+        net_weight_kg=sum((_figure(g["net_weight_kg"]) for g in doc["lines"]), Decimal(0)),
+        lines=tuple(_line_from_json(g) for g in doc["lines"]),
+    )  # fmt: skip
+
+
+def _line_from_json(line: Mapping[str, Any]) -> Goods:
+    return Goods(
+        int(line["line_no"]), _text(line, "name"), _figure(line["quantity"]), _figure(line["unit_price"]),
+        _figure(line["total"]), _text(line, "origin"),
+    )  # fmt: skip
+
+
+def _text(doc: Mapping[str, Any], name: str) -> str:
+    found = doc[name]
+    if not isinstance(found, str):
+        raise TypeError(name)
+    return found
+
+
+def _figure(text: str) -> Decimal:
+    """A decimal that can be reckoned with; what is endless or no number is refused as a ValueError."""
+    figure = Decimal(text)
+    if not figure.is_finite() or abs(figure) > _FIGURE_MAX:
+        raise ValueError("not a figure")
+    return figure
+
+
+def _from_xml(value: bytes) -> Iterator[Submission]:
+    root = parse_untrusted(value)
+    if not is_message(root, "CEB311Message"):
+        return
+    for order in children(root, "Order"):
+        heads, lists = list(children(order, "OrderHead")), list(children(order, "OrderList"))
+        head = fields_of(heads[0])
+        lines = tuple(_line_from_xml(fields_of(line)) for line in lists)
+        yield Submission(
+            order_id_of(head["ebpCode"], head["orderNo"]),
+            head["orderNo"],
+            head["ebpCode"],
+            "import",
+            "CNY",
+            _figure(head["goodsValue"]),
+            _figure(head["freight"]),
+            Decimal(0),
+            _figure(head["discount"]),
+            _figure(head["taxTotal"]),
+            _figure(head["acturalPaid"]),
+            head["buyerName"],
+            head["buyerIdNumber"],
+            head.get("buyerTelephone"),
+            None,
+            head.get("payCode"),
+            Consignee(
+                head["consignee"],
+                head["consigneeTelephone"],
+                "CN",
+                None,
+                None,
+                head["consigneeAddress"],
+                None,
+            ),
+            # A 311 document has no weights: the parcel is weighed at the counter, one kilogram a line here.
+            Decimal(len(lines)),
+            lines,
+        )
+
+
+def _line_from_xml(line: Mapping[str, str]) -> Goods:
+    return Goods(
+        int(line["gnum"]),
+        line["itemName"],
+        _figure(line["qty"]),
+        _figure(line["price"]),
+        _figure(line["totalPrice"]),
+        line["country"],
+    )

@@ -1,0 +1,220 @@
+"""The language of the sandboxes, as one table: which word, where it stands, what the party does, how it ends.
+
+`docs/sandbox.md` is written from it (`python -m deploy.sandbox.language`); the tests rehearse every row.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Party = Literal["bank", "carrier", "authority"]
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """One row: `does` is what the party answers, in its own codes; `end` what becomes of the order."""
+
+    party: Party
+    word: str
+    meaning: str
+    does: tuple[str, ...]
+    end: str
+
+
+WHERE: Final[dict[Party, str]] = {
+    "bank": "`payment.token`",
+    "carrier": "a word after `~` in `order_no`, words joined by `.`",
+    "authority": "a word after `~` in `order_no`, words joined by `.`",
+}
+
+LANGUAGE: Final[tuple[Phrase, ...]] = (
+    Phrase("bank", "tok_ok", "authorises and captures", ("authorised", "captured"), "fulfilled"),
+    Phrase(
+        "bank",
+        "tok_declined",
+        "declines the authorisation: AM04, insufficient funds",
+        ("declined",),
+        "rejected",
+    ),
+    Phrase(
+        "bank",
+        "tok_expired",
+        "authorises, then declines the capture: AC04",
+        ("authorised", "declined"),
+        "rejected",
+    ),
+    Phrase(
+        "bank",
+        "tok_unknown",
+        "answers `pending` though it captured: asking by key tells",
+        ("authorised", "pending", "?captured"),
+        "fulfilled",
+    ),
+    Phrase(
+        "bank",
+        "tok_unknown_lost",
+        "answers `pending` and did nothing: the key is unknown, the same request again succeeds",
+        ("authorised", "pending", "?unknown_key", "captured"),
+        "fulfilled",
+    ),
+    Phrase(
+        "bank",
+        "tok_hangup",
+        "cuts the line of the whole bulk after its effects were recorded, once per key",
+        ("authorised", "!hangup", "?captured"),
+        "fulfilled",
+    ),
+    Phrase(
+        "bank",
+        "tok_slow",
+        "answers `pending`, captures 2 s later",
+        ("authorised", "pending", "?pending", "?captured"),
+        "fulfilled",
+    ),
+    Phrase(
+        "bank",
+        "tok_flaky",
+        "answers `error` first and did nothing, then captures",
+        ("authorised", "error", "captured"),
+        "fulfilled",
+    ),
+    Phrase(
+        "bank",
+        "tok_other_payer",
+        "names another person as payer",
+        ("authorised", "captured"),
+        "rejected: buyer and payer differ",
+    ),
+    Phrase(
+        "bank",
+        "tok_short",
+        "captures 1.00 less than asked",
+        ("authorised", "captured"),
+        "rejected: 1332, amounts differ",
+    ),
+    Phrase(
+        "bank",
+        "tok_refund_flaky",
+        "answers `error` to the first refund, then refunds",
+        ("authorised", "captured", "error", "refunded"),
+        "fulfilled; a refund succeeds at the second try",
+    ),
+    Phrase("carrier", "", "issues the waybill at once", ("issued",), "fulfilled"),
+    Phrase("carrier", "late", "issues the waybill 2 s later", ("issued",), "fulfilled"),
+    Phrase("carrier", "lost", "never issues a waybill", (), "stays open until it is cancelled"),
+    Phrase("carrier", "dupway", "sends the same waybill twice, under two ids", ("issued", "issued"), "fulfilled"),
+    Phrase(
+        "carrier",
+        "badway",
+        "writes another consignee on the waybill",
+        ("issued",),
+        "rejected: 120002, consignee differs",
+    ),
+    Phrase(
+        "authority",
+        "",
+        "accepts and releases at once (exports are closed 0.5 s later: 899)",
+        ("2", "120", "800"),
+        "fulfilled",
+    ),
+    Phrase("authority", "review", "reviews by hand for 1 s", ("2", "120", "300", "800"), "fulfilled"),
+    Phrase("authority", "examine", "examines for 1 s", ("2", "120", "500", "800"), "fulfilled"),
+    Phrase(
+        "authority",
+        "detain",
+        "examines for 1 s, then detains",
+        ("2", "120", "500", "501"),
+        "rejected: detained",
+    ),
+    Phrase("authority", "hold", "suspends for 1 s", ("2", "120", "600", "800"), "fulfilled"),
+    Phrase(
+        "authority",
+        "return",
+        "returns the list once (100, 130126: phone differs); the amendment is accepted",
+        ("2", "100"),
+        "fulfilled after an amendment",
+    ),
+    Phrase(
+        "authority",
+        "reject",
+        "returns the list every time (100, 99: name and number do not belong together)",
+        ("2", "100"),
+        "rejected",
+    ),
+    Phrase(
+        "authority",
+        "shipback",
+        "examines for 1 s, then orders the goods back",
+        ("2", "120", "500", "700"),
+        "rejected: return shipment",
+    ),
+    Phrase("authority", "silent", "records the list and never answers", (), "stays open; operators are alerted"),
+    Phrase("authority", "slow", "gives every answer 2 s later", ("2", "120", "800"), "fulfilled"),
+    Phrase(
+        "authority",
+        "dupreceipt",
+        "gives every receipt twice",
+        ("2", "2", "120", "120", "800", "800"),
+        "fulfilled",
+    ),
+    Phrase(
+        "authority",
+        "contradict",
+        "releases, and 1 s later says 500",
+        ("2", "120", "800", "500"),
+        "fulfilled; the late 500 changes nothing",
+    ),
+    Phrase(
+        "authority",
+        "eport",
+        "the e-port refuses the first list (-621041, resubmitted too soon), then takes it",
+        ("-621041",),
+        "fulfilled after lodging again",
+    ),
+)
+
+
+def words(party: Party) -> frozenset[str]:
+    return frozenset(row.word for row in LANGUAGE if row.party == party)
+
+
+def page() -> str:
+    """The text of docs/sandbox.md."""
+    lines = [
+        "# The language of the sandboxes",
+        "",
+        "Bank, carrier and customs authority are outside parties in one process",
+        "(`python -m deploy.sandbox`). A word in the order picks what they do, so any day at the border can",
+        "be rehearsed. Words of carrier and authority join: `DEMO-20261123-000042~late.examine` has a late",
+        "waybill and an examination.",
+        "",
+    ]
+    for party, where in WHERE.items():
+        lines += [
+            f"## {party.capitalize()}",
+            "",
+            f"Where: {where}.",
+            "",
+            "| word | what it does | answers | the order's end |",
+            "|---|---|---|---|",
+        ]
+        for row in LANGUAGE:
+            if row.party == party:
+                word = f"`{row.word}`" if row.word else "(none)"
+                lines.append(f"| {word} | {row.meaning} | {', '.join(row.does) or '–'} | {row.end} |")
+        lines.append("")
+    lines += [
+        "Answers of the bank: `?` marks what asking by key tells, `!hangup` a line that is cut.",
+        "Every delay is multiplied by `CROSSBORDER_SANDBOX_PACE`. `CROSSBORDER_SANDBOX_EXAMINATION_RATE`",
+        "examines that share of all lists at random, drawn from `CROSSBORDER_SANDBOX_SEED` and the list's",
+        "guid, so the same lists are drawn again. This page is written from `deploy/sandbox/language.py`;",
+        "the tests rehearse every row.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,132 @@
+"""What the authority rules about one list or request: admission, outcome, cancellation, return; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Final
+
+import structlog
+
+from deploy.sandbox.declarations import Document
+from deploy.sandbox.documents import words_of
+from deploy.sandbox.matching import Refusal, customs_refusal
+from deploy.sandbox.register import LIVE, Entry
+
+_log = structlog.get_logger()
+_CHINA: Final = timezone(timedelta(hours=8))
+STAGE_S: Final = 1.0
+SLOW_S: Final = 2.0
+DEPARTURE_S: Final = 0.5
+DAY_S: Final = 86400.0
+RETURN_DAYS_MAX: Final = {"621": 30, "603": 365}  # SS-6941; export: GACC 2020 No. 44 [GK]
+CLEARED: Final = frozenset({800, 899})
+ENDED: Final = frozenset({501, 700, 800, 899})
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How the authority behaves beyond the language: pace of delays, and examination at random."""
+
+    pace: float = 1.0
+    examination_rate: float = 0.0
+    seed: str = "crossborder"
+
+    def draws(self, guid: str) -> bool:
+        """Whether a list is examined at random: the same seed and list draw the same."""
+        if self.examination_rate <= 0:
+            return False
+        drawn = int.from_bytes(blake2b(f"{self.seed}|{guid}".encode(), digest_size=8).digest()) / 2**64
+        return drawn < self.examination_rate
+
+
+def script_of(entry: Entry, policy: Policy) -> list[tuple[float, int]]:
+    """The receipts of an accepted list, each with the seconds after which it comes."""
+    words = words_of(entry.order_no)
+    drawn = policy.draws(entry.guid)
+    if drawn:
+        _log.info("drawn for examination", list=entry.guid, rate=policy.examination_rate, seed=policy.seed)
+    stages = [300] if "review" in words else []
+    stages += [600] if "hold" in words else []
+    stages += [500] if drawn or words & {"examine", "detain", "shipback"} else []
+    step = STAGE_S * policy.pace
+    script = [(0.0, 120), *((number * step, status) for number, status in enumerate(stages))]
+    at = len(stages) * step
+    if "detain" in words or "shipback" in words:
+        return [*script, (at, 501 if "detain" in words else 700)]
+    script.append((at, 800))
+    if entry.family == "603":
+        script.append((at + DEPARTURE_S * policy.pace, 899))
+    if "contradict" in words:
+        script.append((at + step, 500))
+    return script
+
+
+def inadmissible(document: Document, last: Entry | None) -> Refusal | None:
+    """What the e-port says to a list that may not be declared or amended now."""
+    exported = document.family == "603"
+    kind = document.head["appType"]
+    if kind == "1":
+        if last is None or last.state not in LIVE:
+            return None
+        code = -603001 if exported else -621004
+        return Refusal(code, f"[Code:{code};Desc:清单已申报，不允许重复申报]")
+    if kind != "2" or last is None or last.state != "returned":
+        code = -603001 if exported else -621012
+        return Refusal(code, f"[Code:{code};Desc:清单状态不允许变更]")
+    if document.head["appTime"] < last.app_time:
+        code = -603001 if exported else -621055
+        return Refusal(code, f"[Code:{code};Desc:已存在更新的清单，请更新appTime]")
+    return None
+
+
+def told_to_refuse(entry: Entry) -> Refusal | None:
+    """The refusals of the language."""
+    words = words_of(entry.order_no)
+    if "reject" in words:
+        return customs_refusal("99", "订购人姓名与证件号码不匹配")
+    if "return" in words and entry.returns == 0:
+        return customs_refusal("130126", "清单与订单的订购人电话不一致")
+    return None
+
+
+def why_not_cancelled(entry: Entry | None) -> Refusal | None:
+    if entry is None:
+        return customs_refusal("623002", "原清单不存在")
+    if entry.status in ENDED or entry.state == "taken_back":
+        return customs_refusal("623005", f"清单状态不允许撤销[returnStatus:{entry.status}]")
+    return None
+
+
+def why_not_taken_back(document: Document, entry: Entry | None, now: float) -> Refusal | None:
+    if entry is None:
+        return customs_refusal("625002", "原清单不存在")
+    if entry.state != "declared" or entry.status not in CLEARED or entry.released_at is None:
+        return customs_refusal("625005", f"清单状态不允许退货[returnStatus:{entry.status}]")
+    if now - entry.released_at > RETURN_DAYS_MAX[entry.family] * DAY_S:
+        return customs_refusal("625006", "超过退货期限")
+    listed = {line["number"]: line for line in entry.body["lines"]}
+    for line in document.lines:
+        original = listed.get(int(line["gnum"]))
+        if original is None or not original["code"].startswith(line["gcode"]):
+            return Refusal(-625209, f"[Code:-625209;Desc:原清单中无此商品项[gnum:{line['gnum']}]]")
+        if not 0 < Decimal(line["qty"]) <= Decimal(original["quantity"]):
+            return customs_refusal("625010", f"退货数量大于原清单数量[gnum:{line['gnum']}]")
+    return None
+
+
+def pre_no(letter: str, serial: int, now: float) -> str:
+    """Letter + yyyymmdd + 9 digits [S22]: B list, T return, C cancellation."""
+    return f"{letter}{_china(now):%Y%m%d}{serial % 10**9:09d}"
+
+
+def invt_no(entry: Entry, serial: int, now: float) -> str:
+    """4 customs + 4 year + I or E + 9 digits [S22, A1]."""
+    office, letter = entry.body["fields"]["customsCode"], "I" if entry.family == "621" else "E"
+    return f"{office}{_china(now):%Y}{letter}{serial % 10**9:09d}"
+
+
+def _china(now: float) -> datetime:
+    return datetime.fromtimestamp(now, UTC).astimezone(_CHINA)

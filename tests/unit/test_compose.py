@@ -1,0 +1,256 @@
+"""What can be known of the containers' stack without bringing it up: settings, mounts, jobs, limits, ports, alerts."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import prometheus_client
+import pytest
+import yaml
+
+import deploy.sandbox
+import services
+from deploy import secrets
+from deploy.embedded.stack import MODULES
+from services.schema import SERVICES, RolePasswords
+from shared import metrics, topics
+from shared.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+JOBS = {"keys", "migrate", "topics"}
+COMMANDS = {"cli"}
+PROGRAMS = set(MODULES)
+
+
+def read(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+def tags() -> dict[str, str]:
+    lines = (ROOT / ".env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+STACK = read("docker-compose.yml")
+CONTAINERS: Mapping[str, Any] = STACK["services"]
+LASTING = sorted(CONTAINERS.keys() - JOBS - COMMANDS)
+
+
+def settings_classes() -> set[type[Settings]]:
+    """Settings and all of its kinds, found by importing every module that may hold one."""
+    for package in (services, deploy.sandbox):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name.endswith((".app", ".streams", ".schema", ".settings")) and ".cli" not in module.name:
+                importlib.import_module(module.name)
+
+    def below(kind: type[Settings]) -> Iterator[type[Settings]]:
+        yield kind
+        for child in kind.__subclasses__():
+            yield from below(child)
+
+    return set(below(Settings))
+
+
+def known_variables() -> set[str]:
+    return {f"CROSSBORDER_{field}".upper() for kind in settings_classes() for field in kind.model_fields}
+
+
+def secret_names(container: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each secret of a container: its source, and the name of the file it becomes."""
+    return [(s, s) if isinstance(s, str) else (s["source"], s["target"]) for s in container.get("secrets", [])]
+
+
+def test_every_variable_is_one_a_settings_class_knows() -> None:
+    known = known_variables()
+    given = {name for c in CONTAINERS.values() for name in c.get("environment", {}) if name.startswith("CROSSBORDER_")}
+    given |= set(re.findall(r"\b(CROSSBORDER_[A-Z_]+)=", (ROOT / "deploy/Dockerfile").read_text()))
+    assert given
+    assert given <= known
+
+
+def test_every_secret_becomes_a_file_a_settings_class_reads() -> None:
+    known = {name.lower() for name in known_variables()}
+    for name, container in CONTAINERS.items():
+        for source, target in secret_names(container):
+            assert source in STACK["secrets"]
+            assert target in known or name == "postgres", (name, target)
+
+
+def test_no_password_is_in_the_file_and_make_secrets_makes_each(tmp_path: Path) -> None:
+    assert {Path(s["file"]).name for s in STACK["secrets"].values()} == set(secrets.NAMES) == STACK["secrets"].keys()
+    assert secrets.make(tmp_path / "secrets") == list(secrets.NAMES)
+    first = {name: (tmp_path / "secrets" / name).read_text() for name in secrets.NAMES}
+    assert len(set(first.values())) == len(secrets.NAMES)
+    assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
+    assert secrets.make(tmp_path / "secrets") == []
+    assert first == {name: (tmp_path / "secrets" / name).read_text() for name in secrets.NAMES}
+    variables = [name for c in CONTAINERS.values() for name in c.get("environment", {})]
+    assert [v for v in variables if "PASSWORD" in v] == ["POSTGRES_PASSWORD_FILE"]
+    assert "secrets" not in (ROOT / ".dockerignore").read_text().replace("keys and secrets", "")
+    assert "/secrets/" in (ROOT / ".gitignore").read_text().split()
+
+
+def test_each_service_logs_in_with_a_password_that_migrate_sets() -> None:
+    set_by_migrate = dict(secret_names(CONTAINERS["migrate"]))
+    for service in SERVICES:
+        assert secret_names(CONTAINERS[service]) == [(f"postgres_{service}", "crossborder_postgres_password")]
+        assert set_by_migrate[f"postgres_{service}"] == f"crossborder_{service}_postgres_password"
+        assert f"{service}_postgres_password" in RolePasswords.model_fields
+    for name in ("migrate", "cli"):
+        assert ("postgres_admin", "crossborder_postgres_password") in secret_names(CONTAINERS[name])
+
+
+def test_every_mounted_file_exists_and_every_volume_is_named() -> None:
+    for name, container in CONTAINERS.items():
+        for mount in container.get("volumes", []):
+            source = mount.split(":")[0]
+            if source.startswith("."):
+                assert (ROOT / source).is_file(), (name, source)
+            else:
+                assert source in STACK["volumes"], (name, source)
+    used = {m.split(":")[0] for c in CONTAINERS.values() for m in c.get("volumes", [])}
+    assert used >= STACK["volumes"].keys()
+
+
+def test_all_that_must_outlive_a_container_is_on_a_named_volume() -> None:
+    assert "kafka:/var/lib/kafka/data" in CONTAINERS["kafka"]["volumes"]
+    assert CONTAINERS["kafka"]["environment"]["KAFKA_LOG_DIRS"] == "/var/lib/kafka/data"
+    assert "postgres:/var/lib/postgresql" in CONTAINERS["postgres"]["volumes"]
+    assert "sandbox:/state" in CONTAINERS["sandbox"]["volumes"]
+
+
+def test_keys_are_written_by_one_job_and_never_seen_by_the_outside_parties() -> None:
+    mounts = {name: [m for m in c.get("volumes", []) if m.startswith("keys:")] for name, c in CONTAINERS.items()}
+    assert {name for name, found in mounts.items() if found} == {"keys", *SERVICES}
+    assert mounts["keys"] == ["keys:/keys"]
+    assert all(mounts[service] == ["keys:/keys:ro"] for service in SERVICES)
+
+
+def test_every_job_is_awaited_and_awaited_to_its_end() -> None:
+    waited: dict[str, set[str]] = {}
+    for name in [*LASTING, *JOBS]:
+        for other, condition in CONTAINERS[name].get("depends_on", {}).items():
+            wanted = "service_completed_successfully" if other in JOBS else "service_healthy"
+            assert condition == {"condition": wanted}, (name, other)
+            waited.setdefault(other, set()).add(name)
+    assert waited.keys() == {"kafka", "postgres", *JOBS}
+    for service in SERVICES:
+        assert CONTAINERS[service]["depends_on"].keys() == {"kafka", "postgres", *JOBS}
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_lasting_container_is_checked_limited_and_restarted(name: str) -> None:
+    container = CONTAINERS[name]
+    assert container["healthcheck"]["test"]
+    assert container["restart"] == "unless-stopped"
+    assert "profiles" not in container
+
+
+@pytest.mark.parametrize("name", sorted(CONTAINERS))
+def test_a_container_has_little_room_and_few_rights(name: str) -> None:
+    container = CONTAINERS[name]
+    assert re.fullmatch(r"\d+[MG]", container["deploy"]["resources"]["limits"]["memory"])
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert container["logging"]["options"].keys() == {"max-size", "max-file"}
+    assert container.get("read_only") is True or name == "kafka"
+    assert not container.get("privileged")
+
+
+def test_ports_are_open_to_this_machine_only() -> None:
+    ports = [port for c in CONTAINERS.values() for port in c.get("ports", [])]
+    assert ports
+    assert all(str(port).startswith("127.0.0.1:") for port in ports)
+    assert not any("ports" in CONTAINERS[name] for name in SERVICES), "a fixed port would forbid a second replica"
+
+
+def test_images_are_pinned_and_ours_has_the_release_in_its_tag() -> None:
+    assert {c["image"] for c in CONTAINERS.values()} == {f"${{{n}:?is set in .env}}" for n in tags() if n != "PYTHON_IMAGE"}
+    for image in tags().values():
+        assert re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z-]+)?$", image), image
+    release = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert release is not None
+    assert tags()["CROSSBORDER_IMAGE"] == f"crossborder:{release[1]}"
+    assert f"ARG PYTHON_IMAGE={tags()['PYTHON_IMAGE']}\n" in (ROOT / "deploy/Dockerfile").read_text()
+
+
+def test_the_containers_run_what_the_embedded_stack_runs() -> None:
+    ours = {name: CONTAINERS[name]["command"] for name in PROGRAMS}
+    assert ours == {name: [module] for name, module in MODULES.items()}
+
+
+def test_the_image_is_locked_and_not_root() -> None:
+    text = (ROOT / "deploy/Dockerfile").read_text()
+    assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
+    installs = re.findall(r"pip install (.*)", text)
+    assert installs
+    assert all("--require-hashes" in line or "--no-index" in line for line in installs)
+    assert "--mount" not in text, "the legacy builder does not know it"
+    copied = {word for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE) for word in line.split()}
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert copied == allowed
+    assert all((ROOT / name).exists() for name in copied)
+
+
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt"])
+def test_every_dependency_is_locked(lock: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = list(project["dependencies"])
+    if lock == "requirements-dev.txt":
+        wanted += project["optional-dependencies"]["dev"]
+    locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / lock).read_text(), re.MULTILINE))
+    names = {re.split(r"[<>=;\[ ]", line)[0].lower().replace("_", "-") for line in wanted}
+    assert names <= locked, "run `make lock`"
+
+
+def test_the_broker_takes_the_messages_and_makes_no_topics() -> None:
+    given = CONTAINERS["kafka"]["environment"]
+    assert given["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    assert given["KAFKA_MESSAGE_MAX_BYTES"] == given["KAFKA_REPLICA_FETCH_MAX_BYTES"] == topics.MESSAGE_BYTES_MAX
+    assert given["KAFKA_NUM_PARTITIONS"] == topics.PARTITIONS
+    assert all(value == 1 for name, value in given.items() if name.endswith("REPLICATION_FACTOR"))
+
+
+def test_prometheus_looks_for_every_program() -> None:
+    (job,) = [j for j in read("deploy/prometheus/prometheus.yml")["scrape_configs"] if j["job_name"] == "crossborder"]
+    (found,) = job["dns_sd_configs"]
+    assert set(found["names"]) == PROGRAMS
+    assert f"CROSSBORDER_METRICS_PORT={found['port']}" in (ROOT / "deploy/Dockerfile").read_text()
+    missing = next(r["expr"] for r in alerts() if r["alert"] == "CrossborderProgramMissing")
+    assert set(re.findall(r'program="(\w+)"', missing)) == PROGRAMS
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for group in read("deploy/prometheus/alerts.yml")["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_is_the_matter_and_uses_metrics_that_exist(rule: dict[str, Any]) -> None:
+    ours = [m for m in vars(metrics).values() if isinstance(m, prometheus_client.metrics.MetricWrapperBase)]
+    exported = {sample.name for metric in ours for family in metric.describe() for sample in family.samples}
+    exported |= {f"{f.name}_total" if f.type == "counter" else f.name for metric in ours for f in metric.describe()}
+    assert set(re.findall(r"\bcrossborder_\w+", rule["expr"])) <= exported
+    assert rule["alert"].startswith("Crossborder")
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert rule["annotations"].keys() >= {"summary", "description"}
+    cases = (ROOT / "tests/prometheus/alerts.test.yml").read_text()
+    assert f"alertname: {rule['alert']}}}" in cases, "no case in which it stays quiet"
+    assert f'alertname="{rule["alert"]}", alertstate="firing"' in cases, "no case in which it fires"
+
+
+def test_alerts_fire_when_they_should() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on the PATH (Debian: prometheus)")
+    done = subprocess.run(
+        [promtool, "test", "rules", str(ROOT / "tests/prometheus/alerts.test.yml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
