@@ -1,0 +1,108 @@
+"""The commands and where each is; every error leaves as one sentence on stderr and an exit status."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from services.cli import bench, demo, dlq, doctor, jobs, orders, publish, stack, verify, watch
+from services.cli.connect import Absent, Exit, Wrong, say
+
+GROUPS: Final = {
+    "tax": ("services.cli.tax", "What an order owes, worked out from a file."),
+    "customs": ("services.cli.customs", "Documents and messages of the customs family, from files."),
+}
+"""Groups in modules that are read only when they are asked for: module and help."""
+
+
+def speak(error: Exception) -> Exit | None:
+    """Say what to do about a foreseen error, and which status it leaves with; None for one nobody foresaw."""
+    if isinstance(error, Wrong | Absent):
+        say(str(error))
+        return Exit.WRONG if isinstance(error, Wrong) else Exit.UNREACHABLE
+    from shared.errors import Misconfigured, Unavailable
+
+    if isinstance(error, Misconfigured):
+        say(str(error))
+        return Exit.WRONG
+    if isinstance(error, Unavailable | ConnectionError):
+        say(str(error) or "start the stack with `crossborder up`: it does not answer")
+        return Exit.UNREACHABLE
+    return _of_database(error)
+
+
+def _of_database(error: Exception) -> Exit | None:
+    import asyncpg
+
+    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
+        say(f"run `crossborder migrate`: the database lacks a table ({error})")
+        return Exit.UNREACHABLE
+    if isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError | asyncpg.AdminShutdownError):
+        say(f"start the stack with `crossborder up`: the database went away ({type(error).__name__})")
+        return Exit.UNREACHABLE
+    return None
+
+
+class Spoken(TyperGroup):
+    """The root group: translates errors, and knows the groups of other modules without reading them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            # Usage errors of the parser carry their own exit status, 2.
+            status = None if hasattr(error, "exit_code") else speak(error)
+            if status is None:
+                raise
+            raise typer.Exit(int(status)) from None
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return Elsewhere(cmd_name) if cmd_name in GROUPS else super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *GROUPS]
+
+
+class Elsewhere(TyperGroup):
+    """A group whose module is read when one of its commands is asked for, so that the others start fast."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, help=GROUPS[name][1], no_args_is_help=True)
+
+    def _group(self) -> TyperGroup:
+        name = str(self.name)
+        try:
+            found = getattr(import_module(GROUPS[name][0]), name)
+        except ModuleNotFoundError as error:
+            raise Wrong(f"install crossborder again: `{name}` is not part of it ({error.name} is missing)") from None
+        return typer.main.get_group(found)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return self._group().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return self._group().list_commands(ctx)
+
+
+app = typer.Typer(
+    cls=Spoken,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Cross-border orders from payment capture to customs release, over Kafka topics.",
+)
+stack.register(app)
+jobs.register(app)
+publish.register(app)
+app.add_typer(orders.order, name="order")
+app.add_typer(dlq.dlq, name="dlq")
+watch.register(app)
+verify.register(app)
+bench.register(app)
+doctor.register(app)
+demo.register(app)

@@ -1,0 +1,180 @@
+"""`crossborder bench`: orders a second through the whole stack, their cost, and the bare limits beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from services.cli.connect import (
+    Absent,
+    Exit,
+    Target,
+    as_json,
+    database,
+    home_of,
+    leave,
+    run,
+    say,
+    stack_file,
+    talk,
+    target,
+)
+
+if TYPE_CHECKING:
+    from services.cli.publish import Submission
+
+STALLED_S: Final = 60.0
+LOOK_S: Final = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(bench)
+
+
+def bench(
+    orders: int = typer.Option(20_000, "--orders", "-n", min=1, max=5_000_000, help="how many orders"),
+    rate: float | None = typer.Option(None, min=0.1, help="orders a second; as fast as the stack takes them by default"),
+    seed: int | None = typer.Option(None, help="the same seed makes the same orders; by default each run makes others"),
+    raw: bool = typer.Option(True, help="measure the bare limits of broker and database too"),
+    json: bool = typer.Option(False, "--json", help="no table, only JSON"),
+) -> None:
+    """Measure the stack; starts one in a temporary folder if none runs. The last thing on stdout is JSON."""
+    with running() as to:
+        found = run(_bench(to, orders, rate, seed, raw))
+    if not json:
+        _show(found)
+    as_json(found)
+    if found["violations"] or found["open"]:
+        leave(Exit.NO)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Target]:
+    """The running stack, or one of its own that is stopped after."""
+    try:
+        to = target()
+    except Absent:
+        to = None
+    if to is not None:
+        yield to
+        return
+    from services.cli import stack
+
+    with tempfile.TemporaryDirectory(prefix="crossborder-bench-", ignore_cleanup_errors=True) as folder:
+        say(f"no stack runs in {home_of(None)}; starting one for this run")
+        home = Path(folder)
+        try:
+            stack.start_detached(home)
+            yield target(home)
+        finally:
+            if stack_file(home):
+                stack.stop(home)
+
+
+async def _bench(to: Target, count: int, rate: float | None, seed: int | None, raw: bool) -> dict[str, Any]:
+    from services.cli import measure, samples, verify
+
+    limits: dict[str, float | None] = {"kafka_messages_per_second": None, "postgres_rows_per_second": None}
+    if raw:
+        say("measuring the bare broker and database …")
+        limits = {
+            "kafka_messages_per_second": round(await measure.raw_kafka(to)),
+            "postgres_rows_per_second": round(await measure.raw_postgres(to)),
+        }
+    say(f"making {count} orders …")
+    records = samples.samples(None, count, seed)
+    before, log_before = measure.cpu_seconds(to.known), await _log_end(to)
+    peak = measure.Peak(to.known)
+    watching = asyncio.create_task(peak.watch())
+    try:
+        seconds, ended = await _drive(to, records, rate)
+    finally:
+        watching.cancel()
+    peak.look()
+    after = measure.cpu_seconds(to.known)
+    per_second = ended / seconds if seconds else 0.0
+    written = (await _log_end(to) - log_before) / count
+    say("verifying …")
+    findings = await verify.judge(to, 20.0)
+    for finding in findings:
+        if not finding.ok:
+            say(f"{finding.name}: {len(finding.offending)} ({finding.offending[0]})")
+    bare = limits["kafka_messages_per_second"]
+    return {
+        "orders": count,
+        "orders_per_second": round(per_second, 1),
+        "seconds": round(seconds, 2),
+        "open": count - ended,
+        "own_time_p50_ms": None,
+        "own_time_p99_ms": None,
+        "raw": limits,
+        "records_per_order": round(written, 1),
+        # The share of the bare broker's messages that the run's own records came to.
+        "ratio_to_raw": round(per_second * written / bare, 3) if bare else None,
+        "cpu_seconds_per_1000_orders": {n: round((after[n] - before.get(n, 0.0)) * 1000 / count, 2) for n in after},
+        "rss_mib": peak.mib,
+        "violations": verify.violations(findings),
+    }
+
+
+async def _drive(to: Target, records: Sequence[Submission], rate: float | None) -> tuple[float, int]:
+    """Publish all and wait until each is at an end; the seconds from the first send to the last end, and
+    how many ended.
+    """
+    from services.cli import counts, publish
+
+    ids = [r.order_id for r in records if r.order_id is not None]
+    async with database(to) as conn:
+        already = counts.ended(await counts.by_state(conn))
+        with publish.progress(len(ids), "orders at their end", show=True) as advance:
+            began = time.monotonic()
+            publishing = asyncio.create_task(publish.send(to, records, rate, lambda _n: None))
+            ended, moved = 0, began
+            while ended < len(ids) and (time.monotonic() - moved < STALLED_S or not publishing.done()):
+                await asyncio.sleep(LOOK_S)
+                # Counting all is one index-free scan of a small table; asking by id would cost more than
+                # the run itself.
+                now = counts.ended(await counts.by_state(conn)) - already
+                ended, moved = (now, time.monotonic()) if now != ended else (ended, moved)
+                advance(ended)
+            await publishing
+            return moved - began, ended
+
+
+async def _log_end(to: Target) -> int:
+    """Records in all topics."""
+    from services.cli import reading
+    from shared.topics import TOPICS
+
+    return sum(end for _, end in (await reading.ends(to, [t.name for t in TOPICS])).values())
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    head = Table("figure", "value", box=None)
+    for name in (
+        "orders",
+        "orders_per_second",
+        "seconds",
+        "open",
+        "records_per_order",
+        "ratio_to_raw",
+        "violations",
+    ):
+        head.add_row(name.replace("_", " "), str(found[name]))
+    for name, value in found["raw"].items():
+        head.add_row(f"raw {name.replace('_', ' ')}", str(value))
+    costs = Table("process", "CPU s per 1000 orders", "MiB", box=None)
+    for name, cpu in found["cpu_seconds_per_1000_orders"].items():
+        costs.add_row(name, str(cpu), str(found["rss_mib"].get(name, "")))
+    console = talk()
+    console.print(head)
+    console.print(costs)

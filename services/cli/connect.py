@@ -1,0 +1,223 @@
+"""Where the running stack is, and how a command speaks: data on stdout, talk on stderr, an exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+    from rich.console import Console
+    from rich.text import Text
+
+T = TypeVar("T")
+
+PIPE_COLUMNS = 160
+"""Width of tables that go into a file or pipe, where there is no terminal to ask."""
+
+
+class Exit(IntEnum):
+    """What the exit status says."""
+
+    DONE = 0
+    NO = 1
+    WRONG = 2
+    UNREACHABLE = 3
+
+
+class Wrong(Exception):
+    """The usage or the input is wrong; the text says what to do."""
+
+
+class Absent(Exception):
+    """The stack, or the part of it that is needed, does not answer; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The running stack: bootstrap servers, the DSN of its database, a test's topic prefix, the embedded
+    stack's folder.
+    """
+
+    kafka: str
+    postgres: str
+    prefix: str
+    home: Path
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """What the embedded stack wrote down about itself; empty if the stack is another."""
+        return stack_file(self.home)
+
+
+def home_of(home: Path | None) -> Path:
+    """The folder of the embedded stack: as given, else `CROSSBORDER_HOME`, else `.crossborder`."""
+    return home or Path(os.environ.get("CROSSBORDER_HOME") or ".crossborder")
+
+
+def stack_file(home: Path) -> dict[str, Any]:
+    """`stack.json` of a running embedded stack; empty if there is none, whatever file a killed one left."""
+    try:
+        found = json.loads((home / "stack.json").read_text())
+        os.kill(int(found["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return dict(found)
+
+
+def target(home: Path | None = None) -> Target:
+    """The running stack, by `CROSSBORDER_KAFKA` and `CROSSBORDER_POSTGRES`, else the embedded one's;
+    raises Absent if none runs.
+    """
+    folder = home_of(home)
+    found = {} if home is None and os.environ.get("CROSSBORDER_POSTGRES") else stack_file(folder)
+    postgres = os.environ.get("CROSSBORDER_POSTGRES", "") if home is None else ""
+    kafka = os.environ.get("CROSSBORDER_KAFKA", "") if home is None else ""
+    postgres, kafka = postgres or str(found.get("postgres", "")), kafka or str(found.get("kafka", ""))
+    if not postgres:
+        raise Absent(
+            "start the stack with `crossborder up`, or set CROSSBORDER_KAFKA and CROSSBORDER_POSTGRES: none "
+            f"is running in {folder}"
+        )
+    if home is None and os.environ.get("CROSSBORDER_POSTGRES"):
+        postgres = _with_secret(postgres)
+    prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", ""))
+    return Target(kafka or "127.0.0.1:9092", postgres, prefix, folder)
+
+
+def _with_secret(dsn: str) -> str:
+    """The DSN with `CROSSBORDER_POSTGRES_PASSWORD`, or the secret file of that name, in it."""
+    from shared.database import with_password
+    from shared.settings import Settings, load
+
+    class Anywhere(Settings):
+        needs_postgres: ClassVar[bool] = False
+
+    return with_password(dsn, load(Anywhere).postgres_password)
+
+
+@asynccontextmanager
+async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
+    """A connection to the stack's database, read-only unless `write`; raises Absent if it does not answer."""
+    import asyncpg
+
+    from shared.database import LOST, redacted
+
+    settings = {
+        "application_name": "crossborder-cli",
+        "default_transaction_read_only": "off" if write else "on",
+        "jit": "off",
+    }
+    try:
+        conn = await asyncpg.connect(to.postgres, timeout=5, command_timeout=120, server_settings=settings)
+    except (*LOST, asyncpg.PostgresError, ValueError) as error:
+        raise Absent(
+            f"start the stack with `crossborder up`: PostgreSQL does not answer at {redacted(to.postgres)} ({error or 'timeout'})"
+        ) from None
+    try:
+        await conn.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+        yield conn
+    finally:
+        await conn.close()
+
+
+@asynccontextmanager
+async def kafka_errors(to: Target) -> AsyncIterator[None]:
+    """Turns a broker that does not answer into Absent."""
+    from aiokafka.errors import KafkaError
+
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        raise Absent(
+            f"start the stack with `crossborder up`: Kafka does not answer at {to.kafka} ({type(error).__name__})"
+        ) from None
+
+
+@asynccontextmanager
+async def producer(to: Target) -> AsyncIterator[AIOKafkaProducer]:
+    """An idempotent producer with `acks=all`."""
+    from aiokafka import AIOKafkaProducer
+
+    from shared.topics import MESSAGE_BYTES_MAX
+
+    async with kafka_errors(to):
+        made = AIOKafkaProducer(
+            bootstrap_servers=to.kafka,
+            client_id="crossborder-cli",
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=5,
+            max_batch_size=256 * 1024,
+            max_request_size=MESSAGE_BYTES_MAX,
+            request_timeout_ms=15_000,
+        )
+        try:
+            await made.start()
+            yield made
+        finally:
+            await made.stop()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work to its end."""
+    return asyncio.run(work)
+
+
+def talk() -> Console:
+    """The console for people: stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, width=None if sys.stderr.isatty() else PIPE_COLUMNS)
+
+
+def paper() -> Console:
+    """The console for data: stdout."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+
+
+def mark(ok: bool | None) -> Text:
+    """`ok`, `NO`, or `--` for what could not be judged. Markup is off everywhere else: texts from outside have brackets."""
+    from rich.text import Text
+
+    return Text("--", "yellow") if ok is None else Text("ok", "green") if ok else Text("NO", "red")
+
+
+def say(text: str) -> None:
+    """One line for people."""
+    print(text, file=sys.stderr)
+
+
+def as_json(found: Any) -> None:
+    """The answer for machines, on stdout."""
+    print(json.dumps(found, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, bytes | memoryview):
+        return f"<{len(value)} bytes>"
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def leave(status: Exit) -> NoReturn:
+    """End the command with this status."""
+    raise typer.Exit(int(status))

@@ -1,0 +1,208 @@
+"""`crossborder dlq`: records a service gave up, why, and how they are given to it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import typer
+
+from services.cli.connect import Exit, Target, Wrong, as_json, leave, paper, producer, run, say, target
+from shared.envelope import Record, first_headers
+
+dlq = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay.")
+
+REPLAY_HEADER: Final = "dlq_replay"
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record of a `*.dead-letters` topic; `letter_id` is its own place: topic/partition/offset."""
+
+    record: Record
+
+    @property
+    def letter_id(self) -> str:
+        return f"{self.record.topic}/{self.record.partition}/{self.record.offset}"
+
+    def head(self, name: str) -> str:
+        return first_headers(self.record.headers).get(name, b"").decode("utf-8", "replace")
+
+    @property
+    def origin(self) -> str:
+        """The topic it came from, and goes to when it is replayed."""
+        return self.head("dlq_topic") or self.record.topic.removesuffix(".dead-letters")
+
+    def summary(self) -> dict[str, Any]:
+        """What the list shows; the value itself may be personal and is not in it."""
+        value = self.record.value or b""
+        return {
+            "id": self.letter_id,
+            "at": self.head("dlq_at"),
+            "reason": self.head("dlq_reason"),
+            "error": self.head("dlq_error"),
+            "service": self.head("dlq_service"),
+            "origin": f"{self.origin}/{self.head('dlq_partition')}/{self.head('dlq_offset')}",
+            "key": (self.record.key or b"").decode("utf-8", "replace"),
+            "bytes": len(value),
+            "attempts": self.head("dlq_attempts"),
+        }
+
+    def again(self) -> list[tuple[str, bytes]]:
+        """The headers of its replay: the original ones, and which dead letter it was."""
+        kept = [(name, value) for name, value in self.record.headers if not name.startswith("dlq_")]
+        return [*kept, (REPLAY_HEADER, self.letter_id.encode())]
+
+
+def chosen(letters: Iterable[DeadLetter], ids: Sequence[str], reason: str | None, everything: bool) -> list[DeadLetter]:
+    """The dead letters that are meant; raises Wrong if an id is not there."""
+    found = list(letters)
+    missing = set(ids) - {letter.letter_id for letter in found}
+    if missing:
+        raise Wrong(f"choose an id of `crossborder dlq list`: there is no dead letter {', '.join(sorted(missing))}")
+    if ids:
+        found = [letter for letter in found if letter.letter_id in ids]
+    elif not everything and reason is None:
+        raise Wrong("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
+    return [letter for letter in found if reason is None or letter.head("dlq_reason") == reason]
+
+
+async def letters_of(to: Target) -> list[DeadLetter]:
+    """Every dead letter, the oldest first."""
+    from services.cli import reading
+    from shared.topics import TOPICS
+
+    names = [t.name for t in TOPICS if t.name.endswith(".dead-letters")]
+    found = [DeadLetter(record) async for record in reading.read(to, names)]
+    return sorted(found, key=lambda letter: (letter.record.timestamp_ms, letter.letter_id))
+
+
+async def replayed(to: Target, letters: Sequence[DeadLetter]) -> set[str]:
+    """Which of them were replayed: a record in the origin topic, later than the dead letter, says so in a
+    header.
+    """
+    from services.cli import reading
+
+    if not letters:
+        return set()
+    since = min(letter.record.timestamp_ms for letter in letters)
+    found: set[str] = set()
+    async for record in reading.read(to, sorted({letter.origin for letter in letters}), since_ms=since):
+        found |= {value.decode("utf-8", "replace") for name, value in record.headers if name == REPLAY_HEADER}
+    return found
+
+
+@dlq.command("list")
+def list_(
+    reason: str | None = typer.Option(None, help="only those given up for this reason"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """List the dead letters, the oldest first."""
+    to = target()
+    found, done = run(_list(to, reason))
+    rows = [{**letter.summary(), "replayed": letter.letter_id in done} for letter in found]
+    if json:
+        as_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table("id", "at", "service", "reason", "error", "key", "replayed", box=None)
+    for row in rows:
+        table.add_row(
+            row["id"],
+            row["at"][:19],
+            row["service"],
+            row["reason"],
+            row["error"][:80],
+            row["key"],
+            "yes" if row["replayed"] else "",
+        )
+    paper().print(table)
+    say(
+        f"{len(rows)} dead letters"
+        + ("; `crossborder dlq show ID` shows one, `crossborder dlq replay` gives them again" if rows else "")
+    )
+
+
+async def _list(to: Target, reason: str | None) -> tuple[list[DeadLetter], set[str]]:
+    found = chosen(await letters_of(to), (), reason, everything=True)
+    return found, await replayed(to, found)
+
+
+@dlq.command()
+def show(
+    letter_id: str = typer.Argument(..., metavar="TOPIC/PARTITION/OFFSET"),
+    value: bool = typer.Option(False, "--value", help="write the original bytes to stdout; they may carry personal particulars"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """Show one dead letter: why it was given up, its headers, and with --value its bytes."""
+    letter = chosen(run(letters_of(target())), [letter_id], None, everything=False)[0]
+    if value:
+        typer.echo(letter.record.value or b"", nl=False)
+        return
+    headers = {name: raw.decode("utf-8", "replace") for name, raw in letter.record.headers if not name.startswith("dlq_")}
+    sha256 = hashlib.sha256(letter.record.value or b"").hexdigest()
+    found = {**letter.summary(), "sha256": sha256, "headers": headers}
+    if json:
+        as_json(found)
+        return
+    for name, text in found.items():
+        if name != "headers":
+            print(f"{name:<10} {text}")
+    for name, text in headers.items():
+        print(f"header     {name}: {text}")
+    say("the bytes may carry personal particulars: --value writes them to stdout")
+
+
+@dlq.command()
+def replay(
+    ids: list[str] = typer.Option([], "--id", metavar="TOPIC/PARTITION/OFFSET", help="this one; may be given again"),
+    reason: str | None = typer.Option(None, help="those given up for this reason"),
+    everything: bool = typer.Option(False, "--all", help="every one"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="say what would be done"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """Publish the original bytes to the original topic again. Doing it twice does no harm: what was
+    handled is known.
+    """
+    if not (ids or reason or everything):
+        raise Wrong("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
+    to = target()
+    found = run(_replay(to, ids, reason, everything, dry_run))
+    rows = [
+        {
+            "id": letter.letter_id,
+            "to": letter.origin,
+            "key": (letter.record.key or b"").decode("utf-8", "replace"),
+            "replayed": not dry_run,
+        }
+        for letter in found
+    ]
+    if json:
+        as_json(rows)
+    else:
+        for row in rows:
+            print(f"{row['id']} {'would go' if dry_run else 'went'} to {row['to']} under the key {row['key'] or '(none)'}")
+    say(f"{len(rows)} dead letters {'would be' if dry_run else 'were'} replayed")
+    if not rows:
+        leave(Exit.NO)
+
+
+async def _replay(to: Target, ids: Sequence[str], reason: str | None, everything: bool, dry_run: bool) -> list[DeadLetter]:
+    from shared.topics import named
+
+    found = chosen(await letters_of(to), ids, reason, everything)
+    if dry_run or not found:
+        return found
+    async with producer(to) as out:
+        for letter in found:
+            # One after the other: two dead letters of one key must come again in their old order.
+            await out.send_and_wait(
+                named(letter.origin, to.prefix),
+                value=letter.record.value or b"",
+                key=letter.record.key or None,
+                headers=letter.again(),
+            )
+    return found

@@ -1,0 +1,235 @@
+"""`crossborder doctor`: what this machine and the stack lack, and what to do about each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from services.cli.connect import Absent, Exit, Target, as_json, leave, mark, paper, run, target
+
+JAVA_MIN: Final = 17
+PYTHON_MIN: Final = (3, 11)
+LAG_MAX: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at; `todo` is empty where it is right."""
+
+    name: str
+    ok: bool
+    found: str
+    todo: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(doctor)
+
+
+def doctor(json: bool = typer.Option(False, "--json", help="for machines")) -> None:
+    """Look at versions, ports, keys, reachability, migrations, topics and lag; say what to do about each."""
+    checks = [*tools(), *run(of_stack())]
+    ok = all(check.ok for check in checks)
+    if json:
+        as_json({"ok": ok, "checks": [asdict(check) for check in checks]})
+    else:
+        from rich.table import Table
+
+        table = Table("", "what", "found", "what to do", box=None)
+        for check in checks:
+            table.add_row(mark(check.ok), check.name, check.found, check.todo)
+        paper().print(table)
+    if not ok:
+        leave(Exit.NO)
+
+
+def tools() -> Iterator[Check]:
+    """The programs the embedded stack is made of."""
+    yield Check(
+        "python",
+        sys.version_info >= PYTHON_MIN,
+        ".".join(map(str, sys.version_info[:3])),
+        "" if sys.version_info >= PYTHON_MIN else "install Python 3.11 or newer",
+    )
+    text = _version(["java", "-version"])
+    major = java_major(text)
+    yield Check(
+        "java",
+        major >= JAVA_MIN,
+        text or "none",
+        "" if major >= JAVA_MIN else f"install a Java runtime of version {JAVA_MIN} or newer (or set JAVA_HOME)",
+    )
+    text = _version(["mvn", "-version"])
+    yield Check("maven", bool(text), text or "none", "" if text else "install Maven: it fetches Kafka the first time")
+
+
+def java_major(text: str) -> int:
+    """17 of `openjdk version "17.0.9"`, 8 of `"1.8.0"`, 0 where there is none."""
+    found = re.search(r'"(\d+)(?:\.(\d+))?', text)
+    if found is None:
+        return 0
+    return int(found[2]) if found[1] == "1" and found[2] else int(found[1])
+
+
+def _version(command: list[str]) -> str:
+    name = command[0]
+    if name == "java" and (home := os.environ.get("JAVA_HOME")) and (Path(home) / "bin" / "java").exists():
+        command = [str(Path(home) / "bin" / "java"), *command[1:]]
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return re.sub(r"\x1b\[[0-9;]*m", "", lines[0]) if lines and done.returncode == 0 else ""
+
+
+async def of_stack() -> list[Check]:
+    """The running stack, or, where there is none, whether its ports are free."""
+    try:
+        to = target()
+    except Absent as absent:
+        return [Check("stack", False, "none is running", str(absent)), *ports()]
+    found = [*keys(to)]
+    for look in (_postgres, _kafka):
+        try:
+            async with asyncio.timeout(15):
+                found += await look(to)
+        except Absent as absent:
+            found.append(Check(look.__name__.strip("_"), False, "no answer", str(absent)))
+        except TimeoutError:
+            found.append(
+                Check(
+                    look.__name__.strip("_"),
+                    False,
+                    "no answer in 15 s",
+                    "look at the log: `crossborder status` says where it is",
+                )
+            )
+    return found
+
+
+def ports() -> Iterator[Check]:
+    """Whether each port of the embedded stack is free, and if not, who has it and how to choose another."""
+    from deploy.embedded.stack import port_setting, ports_from_environment
+
+    for name, port in ports_from_environment().items():
+        if is_free(port):
+            yield Check(f"port {port}", True, f"free for {name}")
+        else:
+            holder = holder_of(port)
+            todo = f"stop {holder}, or set {port_setting(name)} to another port"
+            yield Check(f"port {port}", False, f"taken by {holder}", todo)
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on the port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def holder_of(port: int) -> str:
+    """The program that listens on the port, as far as this user may see."""
+    import psutil
+
+    try:
+        for conn in psutil.net_connections("tcp"):
+            if conn.status == psutil.CONN_LISTEN and conn.laddr and conn.laddr[1] == port and conn.pid:
+                return f"{psutil.Process(conn.pid).name()} (process {conn.pid})"
+    except psutil.Error:
+        pass
+    return "another program"
+
+
+def keys(to: Target) -> Iterator[Check]:
+    """The key files: there, and readable by nobody else."""
+    from shared.sealing import MASTER_KEYS
+
+    folder = Path(os.environ.get("CROSSBORDER_KEYS") or to.home / "keys")
+    for name in MASTER_KEYS:
+        path = folder / f"{name}.key"
+        if not path.exists():
+            yield Check(f"key {name}", False, f"{path} is missing", "run `crossborder keys`")
+            continue
+        mode = stat.S_IMODE(path.stat().st_mode)
+        open_to_others = bool(mode & 0o077)
+        yield Check(
+            f"key {name}",
+            not open_to_others,
+            f"{path} mode {mode:o}",
+            f"run `chmod 600 {path}`" if open_to_others else "",
+        )
+
+
+async def _postgres(to: Target) -> list[Check]:
+    from services.cli.connect import database
+    from services.schema import migrations
+
+    async with database(to) as conn:
+        found = [Check("postgres", True, str(await conn.fetchval("SHOW server_version")))]
+        there = await conn.fetchval("SELECT to_regclass('migrations.applied') IS NOT NULL")
+        rows = await conn.fetch("SELECT schema, name, checksum FROM migrations.applied") if there else []
+    applied = {(row["schema"], row["name"]): row["checksum"] for row in rows}
+    wanted = {(m.schema, m.name): m.checksum for m in migrations()}
+    missing = [f"{schema}/{name}" for (schema, name) in wanted if (schema, name) not in applied]
+    changed = [
+        f"{schema}/{name}" for (schema, name), checksum in wanted.items() if applied.get((schema, name), checksum) != checksum
+    ]
+    found.append(
+        Check(
+            "migrations",
+            not missing,
+            f"{len(applied)} applied",
+            f"run `crossborder migrate`: {', '.join(missing)} missing" if missing else "",
+        )
+    )
+    if changed:
+        found.append(
+            Check(
+                "migrations",
+                False,
+                f"{', '.join(changed)} changed since",
+                "start with an empty database (`make clean`)",
+            )
+        )
+    return found
+
+
+async def _kafka(to: Target) -> list[Check]:
+    from services.cli import reading
+    from services.cli.lag import lag_of
+    from shared.topics import TOPICS
+
+    there = {name for name, _ in await reading.ends(to, [t.name for t in TOPICS])}
+    missing = [t.name for t in TOPICS if t.name not in there]
+    found = [
+        Check("kafka", True, to.kafka),
+        Check(
+            "topics",
+            not missing,
+            f"{len(there)} of {len(TOPICS)}",
+            f"run `crossborder topics`: {', '.join(missing)} missing" if missing else "",
+        ),
+    ]
+    for service, behind in (await lag_of(to)).items():
+        todo = f"look at the log of {service}: is it running?" if behind > LAG_MAX else ""
+        found.append(Check(f"lag of {service}", behind <= LAG_MAX, f"{behind} records", todo))
+    return found

@@ -1,0 +1,268 @@
+"""`crossborder order`: one order's state, timeline, money, tax and declaration; cancel and return."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import typer
+
+from services.cli.connect import (
+    Exit,
+    Target,
+    Wrong,
+    as_json,
+    database,
+    leave,
+    paper,
+    producer,
+    run,
+    say,
+    target,
+)
+
+order = typer.Typer(no_args_is_help=True, help="Orders: show, list, cancel, return.")
+
+STATES: Final = (
+    "awaits_order",
+    "placed",
+    "lodged",
+    "withdrawing",
+    "unwinding",
+    "fulfilled",
+    "rejected",
+    "cancelled",
+    "returned",
+)
+ENDS: Final = ("fulfilled", "rejected", "cancelled", "returned")
+PERSONAL: Final = frozenset({"buyer", "payer", "consignee", "sealed", "buyer_ref", "person_ref", "payer_ref"})
+"""Never shown, though sealed or hashed: nobody reads them, and a reference links a person's orders."""
+
+HEAD: Final = (
+    "SELECT order_id, order_no, platform_code, state, corridor, direction, mode, version, currency, "
+    "goods_value_minor, "
+    "amount_paid_minor, placed_at, received_at, updated_at, ended_at FROM orders.orders "
+)
+
+
+@order.command()
+def show(
+    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """Show where an order stands and how it got there."""
+    found = run(_show(target(), order_ref))
+    if json:
+        as_json(found)
+    else:
+        _print(found)
+
+
+@order.command("list")
+def list_(
+    state: str | None = typer.Option(None, help=f"only those in this state: {', '.join(STATES)}"),
+    limit: int = typer.Option(50, min=1, max=100_000, help="most rows"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """List orders, the latest change first."""
+    if state is not None and state not in STATES:
+        raise Wrong(f"choose a state of {', '.join(STATES)}: {state!r} is none")
+    rows = run(_list(target(), state, limit))
+    if json:
+        as_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table("order_no", "state", "corridor", "mode", "amount paid", "updated", "order_id", box=None)
+    for row in rows:
+        table.add_row(
+            row["order_no"],
+            row["state"],
+            row["corridor"] or "",
+            row["mode"] or "",
+            _amount(row, "amount_paid"),
+            row["updated_at"].isoformat(timespec="seconds"),
+            str(row["order_id"]),
+        )
+    paper().print(table)
+    say(f"{len(rows)} orders")
+
+
+@order.command()
+def cancel(
+    order_ref: str = typer.Argument(..., metavar="NO_OR_ID"),
+    reason: str = typer.Option("called off by the operator", help="why, for the timeline; no personal particulars"),
+    platform: str | None = typer.Option(None, help="code of the platform, for an order that has not come yet"),
+) -> None:
+    """Call an order off; what that leads to depends on how far it is. One that has not come yet is called
+    off when it comes.
+    """
+    _ask("order.cancel-requested.v1", order_ref, reason, platform)
+
+
+@order.command("return")
+def return_(
+    order_ref: str = typer.Argument(..., metavar="NO_OR_ID"),
+    reason: str = typer.Option("the buyer gives the goods back", help="why, for the timeline; no personal particulars"),
+) -> None:
+    """Ask that the goods of an order go back."""
+    _ask("return.requested.v1", order_ref, reason, None)
+
+
+def _ask(wire_type: str, order_ref: str, reason: str, platform: str | None) -> None:
+    no = run(_publish(target(), wire_type, order_ref, reason, platform))
+    say(f"asked; `crossborder order show {no}` shows what becomes of it")
+
+
+async def _publish(to: Target, wire_type: str, order_ref: str, reason: str, platform: str | None) -> str:
+    import json
+
+    from shared.envelope import headers_of
+    from shared.outbox import utc_now
+    from shared.topics import SUBMISSIONS, named
+
+    order_no = order_ref
+    if platform is None:
+        async with database(to) as conn:
+            row = await find(conn, order_ref)
+        order_no, platform = row["order_no"], row["platform_code"]
+    at = utc_now()
+    asked = {
+        "platform": {"code": platform},
+        "order_no": order_no,
+        "reason": reason,
+        "requested_at": at.isoformat(timespec="milliseconds"),
+    }
+    headers = headers_of(event_id=uuid4(), event_type=wire_type, source="crossborder-cli", at=at)
+    async with producer(to) as out:
+        await out.send_and_wait(
+            named(SUBMISSIONS, to.prefix),
+            value=json.dumps(asked, ensure_ascii=False).encode(),
+            key=order_no.encode(),
+            headers=list(headers),
+        )
+    return order_no
+
+
+async def find(conn: Any, order_ref: str) -> dict[str, Any]:
+    """The order of this id or number; raises Wrong if there is none, or several of the number."""
+    try:
+        rows = await conn.fetch(HEAD + "WHERE order_id = $1", UUID(order_ref))
+    except ValueError:
+        rows = await conn.fetch(HEAD + "WHERE order_no = $1 ORDER BY received_at", order_ref)
+    if not rows:
+        say(f"look with `crossborder order list`: no order {order_ref} is known here")
+        leave(Exit.NO)
+    if len(rows) > 1:
+        raise Wrong(
+            f"name the order by its id: {', '.join(str(row['order_id']) for row in rows)} all have the number {order_ref}"
+        )
+    return dict(rows[0])
+
+
+async def _list(to: Target, state: str | None, limit: int) -> list[dict[str, Any]]:
+    async with database(to) as conn:
+        rows = await conn.fetch(
+            HEAD + "WHERE $1::text IS NULL OR state = $1 ORDER BY updated_at DESC, order_id LIMIT $2",
+            state,
+            limit,
+        )
+    return [_head(row) for row in rows]
+
+
+async def _show(to: Target, order_ref: str) -> dict[str, Any]:
+    from services.cli import sections
+
+    async with database(to) as conn:
+        row = await find(conn, order_ref)
+        doc = await conn.fetchval("SELECT doc FROM orders.orders WHERE order_id = $1", row["order_id"])
+        found = _head(row)
+        found["detail"] = without_persons(doc)
+        found["timeline"] = [
+            {
+                "at": r["at"],
+                "source": r["source"],
+                "type": r["type"],
+                "summary": without_persons(r["summary"]),
+            }
+            for r in await conn.fetch(
+                "SELECT at, source, type, summary FROM orders.timeline WHERE order_id = $1 ORDER BY id",
+                row["order_id"],
+            )
+        ]
+        found |= await sections.of_order(conn, row["order_id"])
+    return found
+
+
+def _head(row: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(row)
+    for name in ("goods_value", "amount_paid"):
+        found[name] = major(found.pop(f"{name}_minor"), row["currency"])
+    return found
+
+
+def major(minor: int | None, currency: str | None) -> str | None:
+    """Minor units as the decimal string of the contract."""
+    from shared.money import Money
+
+    return None if minor is None or currency is None else str(Money(int(minor), currency))
+
+
+def without_persons(found: Any) -> Any:
+    """The document without the sealed and hashed parts."""
+    if isinstance(found, dict):
+        return {k: without_persons(v) for k, v in found.items() if k not in PERSONAL and not k.endswith("_digest")}
+    return [without_persons(v) for v in found] if isinstance(found, list) else found
+
+
+def _amount(row: Mapping[str, Any], name: str) -> str:
+    return f"{row[name]} {row['currency']}" if row[name] is not None else ""
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    page = paper()
+    page.print(f"{found['order_no']}  {found['order_id']}", style="bold")
+    page.print(f"state {found['state']}  corridor {found['corridor']}  mode {found['mode']}  placed {_time(found['placed_at'])}")
+    page.print(f"goods {_amount(found, 'goods_value')}  paid {_amount(found, 'amount_paid')}")
+    for fault in (found["detail"] or {}).get("faults") or ():
+        page.print(
+            f"  fault {fault.get('field')}: {fault.get('rule')}, found {fault.get('found')}, expected "
+            f"{fault.get('expected')}" + (f" ({fault['code']})" if fault.get("code") else "")
+        )
+    for title in ("money", "tax", "declaration"):
+        if found.get(title):
+            page.print(f"\n{title}", style="bold")
+            for name, value in found[title].items():
+                _print_part(page, name, value)
+    table = Table("at", "source", "fact", "", box=None)
+    for row in found["timeline"]:
+        table.add_row(_time(row["at"]), row["source"], row["type"], _brief(row["summary"]))
+    page.print("\ntimeline", style="bold")
+    page.print(table)
+
+
+def _print_part(page: Any, name: str, value: Any) -> None:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        for item in value:
+            page.print(f"  {name:<16} {_brief(item)}")
+    elif value not in (None, []):
+        page.print(f"  {name:<16} {_brief(value)}")
+
+
+def _brief(value: Any) -> str:
+    """A document on one line, an amount as `204.10 CNY`."""
+    if isinstance(value, dict):
+        if value.keys() == {"amount", "currency"}:
+            return f"{value['amount']} {value['currency']}"
+        return "  ".join(f"{k}={_brief(v)}" for k, v in value.items() if v not in (None, "", [], {}))
+    if isinstance(value, list):
+        return "; ".join(_brief(v) for v in value)
+    return _time(value) if isinstance(value, datetime) else str(value)
+
+
+def _time(at: datetime | None) -> str:
+    return at.isoformat(timespec="milliseconds") if at else "-"

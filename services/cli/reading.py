@@ -1,0 +1,114 @@
+"""Reads topics from their beginning to where they end now, outside any consumer group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from services.cli.connect import Target, kafka_errors
+from shared.envelope import Record
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+Place = tuple[str, int]
+"""A topic's plain name, without a test's prefix, and a partition."""
+
+
+async def partitions(to: Target, topics: Sequence[str]) -> list[TopicPartition]:
+    """The partitions of those of `topics` that are there."""
+    from aiokafka import TopicPartition
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    from shared.topics import named
+
+    async with kafka_errors(to):
+        admin = AIOKafkaAdminClient(bootstrap_servers=to.kafka, client_id="crossborder-cli", request_timeout_ms=10_000)
+        try:
+            await admin.start()
+            there = set(await admin.list_topics())
+            wanted = [named(t, to.prefix) for t in topics if named(t, to.prefix) in there]
+            found = await admin.describe_topics(wanted) if wanted else []
+        finally:
+            await admin.close()
+    return [TopicPartition(t["topic"], p["partition"]) for t in found for p in t["partitions"]]
+
+
+@asynccontextmanager
+async def consumer(to: Target) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of no group."""
+    from aiokafka import AIOKafkaConsumer
+
+    from shared.topics import MESSAGE_BYTES_MAX
+
+    async with kafka_errors(to):
+        made = AIOKafkaConsumer(
+            bootstrap_servers=to.kafka,
+            client_id="crossborder-cli",
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=2 * MESSAGE_BYTES_MAX,
+            fetch_max_wait_ms=100,
+            request_timeout_ms=20_000,
+        )
+        try:
+            await made.start()
+            # Its coordinator's task must have begun before it is cancelled, or the cancellation comes up through `stop`.
+            await asyncio.sleep(0)
+            yield made
+        finally:
+            await made.stop()
+
+
+async def ends(to: Target, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
+    """Of each partition of `topics`: its first offset and the one behind its last record."""
+    found = await partitions(to, topics)
+    if not found:
+        return {}
+    async with consumer(to) as reader:
+        reader.assign(found)
+        first, last = await reader.beginning_offsets(found), await reader.end_offsets(found)
+    return {(tp.topic[len(to.prefix) :], tp.partition): (first[tp], last[tp]) for tp in found}
+
+
+async def read(to: Target, topics: Sequence[str], *, since_ms: int | None = None) -> AsyncIterator[Record]:
+    """Every record of `topics` from the beginning (or the time `since_ms`) to the end as it is when
+    reading begins.
+    """
+    found = await partitions(to, topics)
+    if not found:
+        return
+    async with consumer(to) as reader:
+        reader.assign(found)
+        end = await reader.end_offsets(found)
+        start = await reader.beginning_offsets(found)
+        if since_ms is not None:
+            at = await reader.offsets_for_times(dict.fromkeys(found, since_ms))
+            start = {tp: at[tp].offset if at.get(tp) else end[tp] for tp in found}
+        for tp in found:
+            reader.seek(tp, start[tp])
+        open_ = {tp for tp in found if start[tp] < end[tp]}
+        reader.pause(*(tp for tp in found if tp not in open_))
+        while open_:
+            async for record in _poll(reader, open_, end, len(to.prefix)):
+                yield record
+
+
+async def _poll(reader: Any, open_: set[TopicPartition], end: dict[TopicPartition, int], prefix: int) -> AsyncIterator[Record]:
+    polled = await reader.getmany(timeout_ms=250, max_records=5000)
+    for tp, batch in polled.items():
+        for r in batch:
+            if r.offset < end[tp]:
+                yield record_of(r, prefix)
+        if batch and batch[-1].offset >= end[tp] - 1:
+            open_.discard(tp)
+            reader.pause(tp)
+
+
+def record_of(r: Any, prefix: int) -> Record:
+    """A consumed record in the kernel's own shape."""
+    headers = tuple((name, value or b"") for name, value in r.headers)
+    return Record(r.topic[prefix:], r.partition, r.offset, r.timestamp, r.key, r.value, headers)

@@ -1,0 +1,75 @@
+"""What a run came to, from the tables: money by currency, tax by regime, declarations by message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SECTIONS: Final = {
+    "money": (
+        "payments.payment",
+        (
+            "SELECT currency, count(*) FILTER (WHERE captured_minor > 0) AS captures, "
+            "sum(captured_minor)::bigint AS captured_minor, "
+            "sum(refunded_minor)::bigint AS refunded_minor, "
+            "coalesce(sum(captured_minor) FILTER (WHERE state = 'settled'), 0)::bigint AS settled_minor "
+            "FROM payments.payment WHERE currency IS NOT NULL GROUP BY currency ORDER BY currency"
+        ),
+    ),
+    "tax": (
+        "tax.tax_case",
+        (
+            "SELECT coalesce(regime, '-') AS regime, currency, state, count(*) AS orders, "
+            "sum(total_minor)::bigint AS total_minor "
+            "FROM tax.tax_case GROUP BY regime, currency, state ORDER BY regime, state"
+        ),
+    ),
+    "declarations": (
+        "customs.batch",
+        (
+            "SELECT message_type AS message, count(*) AS batches, sum(lists)::bigint AS lists, max(lists) AS "
+            "largest "
+            "FROM customs.batch GROUP BY message_type ORDER BY message_type"
+        ),
+    ),
+    "lists": (
+        "customs.declaration",
+        "SELECT state, count(*) AS lists FROM customs.declaration GROUP BY state ORDER BY state",
+    ),
+    "receipts": (
+        "customs.receipt",
+        (
+            "SELECT status, count(*) AS receipts, count(*) FILTER (WHERE NOT followed) AS changed_nothing "
+            "FROM customs.receipt GROUP BY status ORDER BY status"
+        ),
+    ),
+}
+"""Title: the table it needs, and the query; amounts in minor units end in `_minor`."""
+
+
+async def of_run(conn: Any) -> dict[str, list[dict[str, Any]]]:
+    """Every section whose table is there; amounts as decimal strings in major units."""
+    found = {}
+    for title, (table, query) in SECTIONS.items():
+        if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
+            found[title] = [_majors(dict(row)) for row in await conn.fetch(query)]
+    return found
+
+
+def _majors(row: Mapping[str, Any]) -> dict[str, Any]:
+    from services.cli.orders import major
+
+    return {k.removesuffix("_minor"): major(v, row.get("currency")) if k.endswith("_minor") else v for k, v in row.items()}
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """One section as a table."""
+    from rich.table import Table
+
+    found = Table(*(rows[0] if rows else ("",)), title=title, title_justify="left", box=None)
+    for row in rows:
+        found.add_row(*("" if v is None else str(v) for v in row.values()))
+    return found

@@ -1,0 +1,114 @@
+"""Sample orders as records: of one kind for `publish` and `bench`, of every kind for the demo."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from services.cli.connect import Wrong
+from services.cli.publish import Submission, submission_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from deploy.samples import Case
+
+CASE_NUMBERS: Final = 10
+"""Numbers one case may take."""
+SHARE_OF_KINDS: Final = 40
+"""In the demo, every kind is rehearsed once for so many orders; the rest is released at once, as most days are."""
+
+
+@dataclass(frozen=True)
+class Cast:
+    """One order of the demo: its kind, the ends that are right for it, and the case it belongs to."""
+
+    kind: str
+    title: str
+    order_no: str
+    expected: tuple[str, ...]
+    case: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One record of the demo: published `delay_s` seconds after the start or, where `when` is given, once its order is in
+    one of those states."""
+
+    order_no: str
+    record: Submission
+    delay_s: float
+    when: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Play:
+    """Everything the demo publishes. `counts`: how many orders of a case come to each end, where only the number is sure."""
+
+    casts: tuple[Cast, ...]
+    steps: tuple[Step, ...]
+    counts: dict[int, dict[str, int]]
+
+
+def now() -> datetime:
+    """When sample orders are placed: now, Chinese time, to the second."""
+    import datetime as dt
+
+    return dt.datetime.now(dt.timezone(dt.timedelta(hours=8))).replace(microsecond=0)
+
+
+def samples(sample: str | None, count: int, seed: int | None) -> list[Submission]:
+    """`count` orders of a sample or kind, or of all plain samples in turn; raises Wrong naming all if it is none."""
+    from deploy.samples import KINDS, SAMPLES, case_of, plain, submission
+
+    seed = secrets.randbits(31) if seed is None else seed
+    how = {"seed": seed, "prefix": f"CLI{seed}", "at": now()}
+    if sample is None:
+        return [_of(made) for made in plain(count, **how)]  # type: ignore[arg-type]
+    if sample in SAMPLES:
+        return [_of(submission(sample, n, **how)) for n in range(1, count + 1)]  # type: ignore[arg-type]
+    if sample in KINDS:
+        return list(_records(case_of(sample, 1 + n * CASE_NUMBERS, **how) for n in range(count)))  # type: ignore[arg-type]
+    raise Wrong(f"choose one of the goods {', '.join(SAMPLES)}, or of the kinds {', '.join(KINDS)}: {sample!r} is none")
+
+
+def _of(made: dict[str, object]) -> Submission:
+    import orjson
+
+    from shared.identity import order_id_of
+
+    platform = made["platform"]
+    assert isinstance(platform, dict)
+    order_no = str(made["order_no"])
+    return submission_of(order_no, order_id_of(platform["code"], order_no), orjson.dumps(made))
+
+
+def _records(cases: Iterator[Case]) -> Iterator[Submission]:
+    for case in cases:
+        for r in case.records:
+            yield Submission(r.order_no, case.orders[r.order_no], r.key, r.value, r.headers, after_s=r.delay_s)
+
+
+def of_demo(orders: int, seed: int | None) -> Play:
+    """At least `orders` orders of every kind, and the records to publish."""
+    from deploy.samples import KINDS, case_of
+
+    seed = secrets.randbits(31) if seed is None else seed
+    at = now()
+    casts: list[Cast] = []
+    steps: list[Step] = []
+    counts: dict[int, dict[str, int]] = {}
+    rounds = max(1, orders // SHARE_OF_KINDS)
+    number = 0
+    while number < rounds * len(KINDS) or len(casts) < orders:
+        kind = list(KINDS)[number % len(KINDS)] if number < rounds * len(KINDS) else "released"
+        case = case_of(kind, 1 + number * CASE_NUMBERS, seed=seed, at=at)
+        casts += [Cast(kind, KINDS[kind].title, no, case.ends[no], number) for no in case.orders]
+        for record, r in zip(_records(iter([case])), case.records, strict=True):
+            steps.append(Step(r.order_no, record, r.delay_s, r.when))
+        if case.counts:
+            counts[number] = case.counts
+        number += 1
+    return Play(tuple(casts), tuple(steps), counts)

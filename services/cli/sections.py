@@ -1,0 +1,115 @@
+"""What payments, tax and customs know of one order, for `crossborder order show`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+AMOUNTS: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax")
+
+
+async def of_order(conn: Any, order_id: UUID) -> dict[str, Any]:
+    """Money, tax and declaration of the order; None where that service has not heard of it."""
+    return {
+        "money": await _money(conn, order_id) if await _there(conn, "payments.payment") else None,
+        "tax": await _tax(conn, order_id) if await _there(conn, "tax.tax_case") else None,
+        "declaration": await _declaration(conn, order_id) if await _there(conn, "customs.declaration") else None,
+    }
+
+
+async def _there(conn: Any, table: str) -> bool:
+    return bool(await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", table))
+
+
+async def _money(conn: Any, order_id: UUID) -> dict[str, Any] | None:
+    from services.cli.orders import major
+
+    row = await conn.fetchrow(
+        "SELECT state, currency, amount_minor, captured_minor, refunded_minor, payment_no, refund_no, "
+        "merchant_code "
+        "FROM payments.payment WHERE order_id = $1",
+        order_id,
+    )
+    if row is None:
+        return None
+    booked = await conn.fetch(
+        "SELECT purpose, account, party, currency, amount_minor, booked_at FROM payments.journal WHERE "
+        "order_id = $1 ORDER BY booked_at, txn_id, seq",
+        order_id,
+    )
+    currency = row["currency"]
+    return {
+        "state": row["state"],
+        "currency": currency,
+        "asked": major(row["amount_minor"], currency),
+        "captured": major(row["captured_minor"], currency),
+        "refunded": major(row["refunded_minor"], currency),
+        "payment_no": row["payment_no"],
+        "refund_no": row["refund_no"],
+        "merchant_code": row["merchant_code"],
+        "journal": [
+            {
+                "purpose": r["purpose"],
+                "account": r["account"],
+                "party": r["party"],
+                "amount": major(r["amount_minor"], r["currency"]),
+                "at": r["booked_at"],
+            }
+            for r in booked
+        ],
+    }
+
+
+async def _tax(conn: Any, order_id: UUID) -> dict[str, Any] | None:
+    from services.cli.orders import major
+
+    row = await conn.fetchrow(
+        "SELECT state, regime, currency, year, reserved_minor, total_minor, assessment FROM tax.tax_case WHERE order_id = $1",
+        order_id,
+    )
+    if row is None:
+        return None
+    told = row["assessment"] or {}
+    amounts = {name: _amount(told[name]) for name in AMOUNTS if name in told}
+    lines = [{name: _amount(value) for name, value in line.items()} for line in told.get("lines", ())]
+    return {
+        "state": row["state"],
+        "regime": row["regime"],
+        "currency": row["currency"],
+        **amounts,
+        "total": major(row["total_minor"], row["currency"]),
+        "quota_held": major(row["reserved_minor"], row["currency"]),
+        "quota_year": row["year"],
+        "lines": lines,
+        "rules": told.get("rules", []),
+    }
+
+
+def _amount(value: Any) -> Any:
+    """The decimal string of an amount as events carry it; anything else as it is."""
+    return value["amount"] if isinstance(value, dict) and value.keys() == {"amount", "currency"} else value
+
+
+async def _declaration(conn: Any, order_id: UUID) -> dict[str, Any] | None:
+    row = await conn.fetchrow(
+        "SELECT d.state, d.direction, d.cop_no, d.invt_no, d.pre_no, d.status, d.attempt, d.released, "
+        "d.batch_id, b.message_type, "
+        "b.message_guid, b.lists AS batch_lists, b.lodged_at, 'order' = ANY(d.present) AS has_order, "
+        "'payment' = ANY(d.present) AS has_payment, 'tax' = ANY(d.present) AS has_tax, 'waybill' = ANY(d.present) "
+        " AS has_waybill "
+        "FROM customs.declaration d LEFT JOIN customs.batch b USING (batch_id) WHERE d.order_id = $1",
+        order_id,
+    )
+    if row is None:
+        return None
+    found = dict(row)
+    documents = {name: found.pop(f"has_{name}") for name in ("order", "payment", "waybill", "tax")}
+    found["documents"] = [name for name, there in documents.items() if there]
+    found["receipts"] = [
+        dict(r)
+        for r in await conn.fetch(
+            "SELECT message_type, status, code, info, followed, at FROM customs.receipt WHERE order_id = $1 ORDER BY id",
+            order_id,
+        )
+    ]
+    return found

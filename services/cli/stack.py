@@ -1,0 +1,282 @@
+"""`crossborder up`, `down`, `status`: the embedded stack, in the foreground or detached."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from services.cli.connect import (
+    Absent,
+    Exit,
+    Wrong,
+    as_json,
+    home_of,
+    leave,
+    paper,
+    run,
+    say,
+    stack_file,
+)
+
+if TYPE_CHECKING:
+    from deploy.embedded.stack import Stack
+
+READY_S: Final = 60.0
+FIRST_S: Final = 240.0
+"""The very first start fetches Kafka's jars."""
+DOWN_S: Final = 45.0
+NOT_READY: Final = "did not become ready"
+HOME: Final = typer.Option(None, "--home", help="folder of the stack's data, logs and keys; .crossborder by default")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (up, down, status):
+        app.command()(command)
+
+
+def up(
+    detach: bool = typer.Option(False, "--detach", "-d", help="come back once everything is up"),
+    home: Path | None = HOME,
+) -> None:
+    """Start Kafka, PostgreSQL, the services and the sandboxes; Ctrl-C stops them."""
+    folder = home_of(home)
+    if detach:
+        start_detached(folder)
+    elif not run(_foreground(folder)):
+        leave(Exit.UNREACHABLE)
+
+
+def make(home: Path, env: Mapping[str, str] | None = None) -> Stack:
+    """A stack of all programs that are part of this installation, with its keys made."""
+    from deploy.embedded.stack import MODULES, Stack
+    from services.cli.jobs import make_keys
+
+    # A broker that has just made its topics lets clients ask twice; nobody can do anything about that.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    make_keys(home / "keys")
+    programs = [name for name, module in MODULES.items() if is_there(module)]
+    for name in sorted(set(MODULES) - set(programs)):
+        say(f"{name} is not part of this installation and is left out")
+    return Stack(home=home, programs=programs, told=say, env=env or {})
+
+
+def is_there(module: str) -> bool:
+    """Whether the module, or the package's `__main__`, can be run."""
+    try:
+        return find_spec(module) is not None and (not module.endswith("sandbox") or find_spec(f"{module}.__main__") is not None)
+    except ModuleNotFoundError:
+        return False
+
+
+async def _foreground(home: Path) -> bool:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    stack = make(home)
+    say("starting Kafka and PostgreSQL …")
+    starting = asyncio.create_task(stack.start())
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return True
+    await starting
+    missing = await until_ready(stack, stop)
+    try:
+        for line in urls(stack_file(stack.home)):
+            say(line)
+        say("up; Ctrl-C or `crossborder down` stops everything" if not missing else not_ready(stack, missing))
+        await stop.wait()
+    finally:
+        say("stopping …")
+        await stack.stop()
+    return not missing
+
+
+def not_ready(stack: Stack, missing: Sequence[str]) -> str:
+    """What to do about programs that do not become ready."""
+    logs = ", ".join(str(stack.logs / f"{name}.log") for name in missing)
+    return f"look at {logs}: {', '.join(missing)} {NOT_READY} in {READY_S:.0f} s"
+
+
+async def until_ready(stack: Stack, stop: asyncio.Event | None = None, timeout_s: float = READY_S) -> list[str]:
+    """Wait until every program answers that it is ready; returns those that do not in time."""
+    import aiohttp
+
+    ports = {name: stack.ports[name] for name in stack.programs}
+    deadline = time.monotonic() + timeout_s
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        while ports and time.monotonic() < deadline and not (stop and stop.is_set()):
+            for name in [n for n, port in ports.items() if n == "streams" or not port]:
+                # The streams worker is never in the way of an order, so nobody waits for it.
+                ports.pop(name)
+            answers = await asyncio.gather(*(_is_ready(session, port) for port in ports.values()))
+            ports = {name: port for (name, port), ready in zip(ports.items(), answers, strict=True) if not ready}
+            if ports:
+                await asyncio.sleep(0.1)
+    return sorted(ports)
+
+
+async def _is_ready(session: Any, port: int) -> bool:
+    import aiohttp
+
+    try:
+        async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+            return bool(answer.status == 200)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
+
+
+def urls(found: Mapping[str, Any]) -> list[str]:
+    """Where everything of a running stack answers, one line each."""
+    ports = found.get("ports", {})
+    programs = [name for name in found.get("programs", {}) if name in ports and name != "kafka"]
+    lines = [f"kafka      {found.get('kafka', '')}", f"postgres   {found.get('postgres', '')}"]
+    lines += [f"{name:<10} http://127.0.0.1:{ports[name]}/metrics" for name in programs]
+    return [*lines, f"bank       {found['bank_url']}/v1/statement"] if found.get("bank_url") else lines
+
+
+def start_detached(home: Path) -> None:
+    """Start a stack in a process of its own and wait until it is up; raises what `up` would have said."""
+    if stack_file(home):
+        say(f"a stack runs in {home} already; `crossborder status` shows it")
+        return
+    (home / "logs").mkdir(parents=True, exist_ok=True)
+    log = home / "logs" / "up.log"
+    with log.open("wb") as out:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "services", "up", "--home", str(home)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _await_up(home, child, log)
+    except BaseException:
+        if child.poll() is None:
+            child.terminate()
+        raise
+
+
+def _await_up(home: Path, child: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + READY_S + FIRST_S
+    told = 0
+    while time.monotonic() < deadline:
+        ended = child.poll()
+        text = log.read_text(errors="replace")
+        if ended is not None:
+            if ended == Exit.WRONG:
+                raise Wrong(text[told:].strip())
+            raise Absent(text[told:].strip() or f"look at {log}: the stack ended with status {ended}")
+        whole = text.rfind("\n") + 1
+        print(text[told:whole], end="", file=sys.stderr, flush=True)
+        told = max(told, whole)
+        if "\nup;" in text:
+            return
+        if NOT_READY in text:
+            stop(home)
+            raise Absent(f"look at {home / 'logs'}: the stack was not ready in time and was stopped")
+        time.sleep(0.05)
+    raise Absent(f"look at {log}: the stack was not up in time")
+
+
+def down(home: Path | None = HOME) -> None:
+    """Stop the embedded stack."""
+    folder = home_of(home)
+    say("stopped" if stop(folder) else f"no stack runs in {folder}")
+
+
+def stop(home: Path) -> bool:
+    """Stop the stack of this folder; False if none runs."""
+    found = stack_file(home)
+    if not found:
+        return False
+    pid = int(found["pid"])
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + DOWN_S
+    while is_alive(pid):
+        if time.monotonic() > deadline:
+            raise Absent(f"look at {home / 'logs'}: process {pid} did not end in {DOWN_S:.0f} s")
+        time.sleep(0.05)
+    return True
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process still runs; a child of ours that has ended is taken note of."""
+    with contextlib.suppress(OSError):
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def status(json: bool = typer.Option(False, "--json", help="for machines"), home: Path | None = HOME) -> None:
+    """Say what of the embedded stack runs, and where."""
+    folder = home_of(home)
+    found = stack_file(folder)
+    if not found:
+        if json:
+            as_json({"running": False, "home": str(folder), "programs": []})
+        raise Absent(f"start the stack with `crossborder up`: none is running in {folder}")
+    programs = run(_programs(found))
+    well = all(p["state"] == "running" and p["ready"] is not False for p in programs)
+    if json:
+        as_json(
+            {
+                "running": True,
+                "home": found["home"],
+                "kafka": found["kafka"],
+                "postgres": found["postgres"],
+                "bank_url": found.get("bank_url"),
+                "programs": programs,
+            }
+        )
+    else:
+        from rich.table import Table
+
+        table = Table("program", "state", "ready", "process", "restarts", "port", "log", box=None)
+        for p in programs:
+            ready = {True: "yes", False: "no", None: ""}[p["ready"]]
+            table.add_row(
+                p["name"],
+                p["state"],
+                ready,
+                str(p["pid"] or ""),
+                str(p["restarts"]),
+                str(p["port"] or ""),
+                p["log"],
+            )
+        paper().print(table)
+        for line in urls(found):
+            say(line)
+    if not well:
+        leave(Exit.NO)
+
+
+async def _programs(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    import aiohttp
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        rows = []
+        for name, p in found["programs"].items():
+            port = found["ports"].get(name)
+            ready = await _is_ready(session, port) if port and name != "kafka" else None
+            rows.append({**p, "name": name, "port": port, "ready": ready})
+    return rows

@@ -1,0 +1,121 @@
+"""What outside parties say, held against our books: the bank's statement, the authority's register."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from services.cli.connect import Target, database
+from services.cli.verify import Finding
+
+BANK_SAYS: Final = "what the bank moved is not what our journal says"
+AUTHORITY_SAYS: Final = "the authority's register and our declarations disagree on a release"
+LISTS_SAYS: Final = "an order has more than one live list in the authority's register"
+
+
+async def bank(to: Target) -> list[Finding]:
+    """Captures and refunds of the bank's statement equal those of the journal; each payment that differs
+    is named.
+    """
+    import httpx
+
+    url = os.environ.get("CROSSBORDER_BANK_URL") or to.known.get("bank_url") or "http://127.0.0.1:8110"
+    async with database(to) as conn:
+        if not await conn.fetchval("SELECT to_regclass('payments.journal') IS NOT NULL"):
+            return []
+        ours = await _journal(conn)
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
+            theirs = await _operations(client)
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        return [
+            Finding(
+                "bank_statement",
+                BANK_SAYS,
+                skipped=f"the bank does not answer at {url} ({type(error).__name__})",
+            )
+        ]
+    differ = [
+        f"payment {no} {kind}: bank {theirs.get((no, kind), 0)}, journal {ours.get((no, kind), 0)} minor units"
+        for no, kind in sorted(ours.keys() | theirs.keys())
+        if ours.get((no, kind), 0) != theirs.get((no, kind), 0)
+    ]
+    return [Finding("bank_statement", BANK_SAYS, tuple(differ))]
+
+
+async def _journal(conn: Any) -> dict[tuple[str, str], int]:
+    rows = await conn.fetch(
+        "SELECT p.payment_no, j.purpose, sum(abs(j.amount_minor))::bigint AS minor FROM payments.journal j "
+        "JOIN payments.payment p USING (order_id) WHERE j.account = 'bank_clearing' AND j.purpose IN "
+        "('capture', 'refund') "
+        "GROUP BY p.payment_no, j.purpose"
+    )
+    return {(row["payment_no"], row["purpose"]): row["minor"] for row in rows}
+
+
+async def _operations(client: Any) -> dict[tuple[str, str], int]:
+    """Every movement of the bank's statement in minor units, page by page."""
+    from shared.money import Money
+
+    found: dict[tuple[str, str], int] = {}
+    after = 0
+    while True:
+        page = (await client.get("/v1/statement/operations", params={"after": after})).raise_for_status().json()
+        if not page["items"]:
+            return found
+        for item in page["items"]:
+            key = (item["payment_no"], item["kind"])
+            found[key] = found.get(key, 0) + Money.of(item["amount"], item["currency"]).minor
+        after = page["next"]
+
+
+async def authority(to: Target) -> list[Finding]:
+    """The authority has at most one live list per order, and released exactly what customs says it
+    released.
+    """
+    path = register_of(to.home)
+    if path is None:
+        return [
+            Finding(
+                "authority_register",
+                AUTHORITY_SAYS,
+                skipped=f"no register of the sandbox in {to.home / 'sandbox'}",
+            )
+        ]
+    released, doubled = read_register(path)
+    async with database(to) as conn:
+        if not await conn.fetchval("SELECT to_regclass('customs.declaration') IS NOT NULL"):
+            return []
+        rows = await conn.fetch(
+            "SELECT order_id::text AS order_id, state FROM customs.declaration "
+            "WHERE state IN ('released', 'closed', 'withdrawing', 'returning')"
+        )
+    ours = {row["order_id"] for row in rows if row["state"] in {"released", "closed"}}
+    undecided = {row["order_id"] for row in rows} - ours
+    differ = [f"{order_id} released by the authority only" for order_id in sorted(released - ours - undecided)]
+    differ += [f"{order_id} released by customs only" for order_id in sorted(ours - released)]
+    return [
+        Finding("authority_register", AUTHORITY_SAYS, tuple(differ)),
+        Finding("authority_one_live_list", LISTS_SAYS, tuple(doubled)),
+    ]
+
+
+def register_of(home: Path) -> Path | None:
+    """The file of the sandbox's customs authority."""
+    found = sorted((home / "sandbox").glob("authority*"))
+    return next((path for path in found if path.suffix in {".sqlite", ".sqlite3", ".db"}), None)
+
+
+def read_register(path: Path) -> tuple[set[str], list[str]]:
+    """Orders with a cleared list, and orders with more than one live list; read-only."""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as file:
+        released = {
+            row[0] for row in file.execute("SELECT order_id FROM register WHERE state = 'declared' AND released_at IS NOT NULL")
+        }
+        doubled = file.execute(
+            "SELECT order_id FROM register WHERE state IN ('silent', 'waiting', 'declared') GROUP BY order_id HAVING count(*) > 1"
+        )
+        return released, [row[0] for row in doubled]

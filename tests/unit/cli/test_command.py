@@ -1,0 +1,247 @@
+"""The command line without a stack: usage, input, unreachability, and a first line that says what to do."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli import doctor
+from services.cli.app import app
+from services.cli.publish import from_file
+
+NEEDS_A_STACK = [
+    ["status"], ["order", "list"], ["order", "show", "X-1"], ["order", "cancel", "X-1"], ["order", "return", "X-1"],
+    ["watch", "--once"], ["dlq", "list"], ["dlq", "show", "orders.submissions.dead-letters/0/0"], ["dlq", "replay", "--all"],
+    ["verify", "--wait", "0"], ["migrate"], ["topics"],
+]  # fmt: skip
+SUBMISSION = {"order_no": "CLI-1", "platform": {"code": "1105910159"}}
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder and no settings."""
+    for name in ("KAFKA", "POSTGRES", "KEYS", "TOPIC_PREFIX"):
+        monkeypatch.delenv(f"CROSSBORDER_{name}", raising=False)
+    monkeypatch.setenv("CROSSBORDER_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def deaf(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings that point where nobody answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("CROSSBORDER_KAFKA", f"127.0.0.1:{port}")
+    monkeypatch.setenv("CROSSBORDER_POSTGRES", f"postgresql://nobody:secret@127.0.0.1:{port}/nothing")
+    return nowhere
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port somebody listens on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        yield held.getsockname()[1]
+
+
+def ask(*words: str) -> tuple[int, str, str]:
+    found = CliRunner().invoke(app, list(words))
+    if found.exception is not None and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    return found.exit_code, found.stdout, found.stderr
+
+
+@pytest.mark.parametrize("words", NEEDS_A_STACK, ids=" ".join)
+def test_without_a_stack_every_command_says_how_to_start_one(nowhere: Path, words: list[str]) -> None:
+    status, out, err = ask(*words)
+    assert (status, out) == (3, "")
+    assert err.startswith("start the stack with `crossborder up`")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [w for w in NEEDS_A_STACK if w[0] != "status"], ids=" ".join)
+def test_an_address_where_nobody_answers_is_named_in_one_sentence(deaf: Path, words: list[str]) -> None:
+    status, out, err = ask(*words)
+    assert (status, out) == (3, "")
+    assert err.startswith("start ")
+    assert "127.0.0.1:" in err
+    assert "secret" not in err
+    assert err.count("\n") == 1
+
+
+def test_help_names_every_command() -> None:
+    status, out, _ = ask("--help")
+    assert status == 0
+    for name in (
+        "up",
+        "down",
+        "status",
+        "publish",
+        "order",
+        "tax",
+        "customs",
+        "dlq",
+        "verify",
+        "bench",
+        "doctor",
+        "watch",
+        "demo",
+    ):
+        assert f" {name} " in out
+
+
+def test_help_comes_at_once() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "services", "--help"]
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert time.monotonic() - began < 5
+    heavy = {"aiokafka", "asyncpg", "aiohttp", "faust", "lxml", "pydantic", "psutil", "holidays"}
+    read = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert heavy & read == set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["order", "show"],
+        ["publish", "--count", "0"],
+        ["publish", "--rate", "many"],
+        ["order", "list", "--limit", "0"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_status_2(nowhere: Path, words: list[str]) -> None:
+    assert ask(*words)[0] == 2
+
+
+def test_a_state_that_is_none_names_all_states(nowhere: Path) -> None:
+    status, _, err = ask("order", "list", "--state", "shipped")
+    assert status == 2
+    assert err.startswith("choose a state of awaits_order, placed")
+
+
+def test_replay_must_be_told_which(nowhere: Path) -> None:
+    status, _, err = ask("dlq", "replay")
+    assert status == 2
+    assert "--all" in err
+
+
+def test_down_twice_is_down(nowhere: Path) -> None:
+    status, _, err = ask("down")
+    assert status == 0
+    assert err.startswith("no stack runs in ")
+
+
+def test_a_file_a_killed_stack_left_is_no_stack(nowhere: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    (nowhere / "stack.json").write_text(json.dumps({"pid": child.pid, "postgres": "postgresql:///x", "kafka": "x:1"}))
+    assert ask("order", "list")[0] == 3
+
+
+def test_status_for_machines_says_that_none_runs(nowhere: Path) -> None:
+    status, out, _ = ask("status", "--json")
+    assert status == 3
+    assert json.loads(out)["running"] is False
+
+
+def test_keys_are_made_once_and_readable_by_nobody_else(nowhere: Path) -> None:
+    assert ask("keys")[0] == 0
+    folder = nowhere / "keys"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {path.stat().st_mode & 0o077 for path in folder.glob("*.key")} == {0}
+    assert ask("keys")[0] == 0
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# --- publish
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "it is empty"),
+        (b"{", "it is not JSON"),
+        (b'{"order_no": "A"}', "has no order_no and platform.code"),
+        (b'{"order_no": 5, "platform": {"code": "x"}}', "must be strings"),
+        (b"[]", "has no order_no and platform.code"),
+        (b"<a/>", "give a CEB311Message"),
+        (b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", "mend"),
+        (b"<a", "mend"),
+    ],
+)
+def test_a_file_that_cannot_be_published_says_why(nowhere: Path, content: bytes, what: str) -> None:
+    file = nowhere / "orders.jsonl"
+    file.write_bytes(content)
+    status, out, err = ask("publish", "--file", str(file))
+    assert (status, out) == (2, "")
+    assert what in err
+
+
+def test_the_bad_line_is_named(nowhere: Path) -> None:
+    file = nowhere / "orders.jsonl"
+    file.write_text(json.dumps(SUBMISSION) + "\n\nno\n")
+    assert ask("publish", "--file", str(file))[2].startswith("mend line 3 of ")
+
+
+def test_a_file_that_is_not_there_is_wrong_input(nowhere: Path) -> None:
+    assert ask("publish", "--file", str(nowhere / "none"))[0] == 2
+
+
+def test_file_and_sample_exclude_one_another(nowhere: Path) -> None:
+    assert ask("publish", "--file", "x", "--sample", "y")[0] == 2
+
+
+def test_a_submission_goes_out_as_it_is_with_cloudevents_headers(tmp_path: Path) -> None:
+    file = tmp_path / "orders.jsonl"
+    line = json.dumps({**SUBMISSION, "unknown": "kept"})
+    file.write_text(line + "\n")
+    (record,) = from_file(file)
+    heads = dict(record.headers)
+    assert record.value == line.encode()
+    assert record.key == b"CLI-1"
+    assert heads["ce_type"] == b"order.submitted.v1"
+    assert record.order_id is not None
+
+
+def test_publishing_a_file_twice_gives_records_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "orders.jsonl"
+    file.write_text(json.dumps(SUBMISSION))
+    (one,), (two,) = from_file(file), from_file(file)
+    assert one.order_id == two.order_id
+    assert dict(one.headers)["ce_id"] != dict(two.headers)["ce_id"]
+
+
+# --- doctor
+
+
+def test_doctor_names_who_holds_a_port(taken: int) -> None:
+    assert not doctor.is_free(taken)
+    assert "process" in doctor.holder_of(taken)
+
+
+@pytest.mark.parametrize(
+    ("text", "major"),
+    [('openjdk version "17.0.15" 2025-04-15', 17), ('java version "1.8.0_402"', 8), ('openjdk version "21" 2023', 21), ("", 0)],
+)
+def test_java_versions_are_read(text: str, major: int) -> None:
+    assert doctor.java_major(text) == major
+
+
+def test_doctor_without_a_stack_answers_no_and_says_what_to_do(nowhere: Path) -> None:
+    status, out, _ = ask("doctor", "--json")
+    found = json.loads(out)
+    assert status == 1
+    assert found["ok"] is False
+    assert all(check["ok"] or check["todo"] for check in found["checks"])

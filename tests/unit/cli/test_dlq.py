@@ -1,0 +1,46 @@
+"""Which dead letters are meant, and what their replay carries."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.cli.connect import Wrong
+from services.cli.dlq import DeadLetter, chosen
+from shared.envelope import Record
+from shared.errors import Unprocessable
+from shared.handler import dead_letter
+
+
+def letter(offset: int, reason: str = "malformed") -> DeadLetter:
+    record = Record(
+        "orders.events", 3, 40 + offset, 1_000, b"key", b"bytes", (("ce_id", b"1"), ("ce_type", b"x"), ("dlq_replay", b"old"))
+    )
+    made = dead_letter("customs", record, Unprocessable(reason, "what to mend"))  # type: ignore[arg-type]
+    return DeadLetter(Record(made.topic, 3, offset, 2_000, made.key, made.value, made.headers))
+
+
+def test_a_replay_carries_the_original_headers_and_which_dead_letter_it_was() -> None:
+    again = letter(7).again()
+    assert again == [("ce_id", b"1"), ("ce_type", b"x"), ("dlq_replay", b"orders.events.dead-letters/3/7")]
+
+
+def test_the_summary_tells_where_it_came_from_and_not_its_bytes() -> None:
+    found = letter(7).summary()
+    assert found["id"] == "orders.events.dead-letters/3/7"
+    assert found["origin"] == "orders.events/3/47"
+    assert (found["service"], found["reason"], found["error"]) == ("customs", "malformed", "what to mend")
+    assert "bytes" not in str({k: v for k, v in found.items() if k != "bytes"})
+
+
+def test_letters_are_chosen_by_id_reason_or_all() -> None:
+    letters = [letter(1), letter(2, "integrity"), letter(3)]
+    assert chosen(letters, ["orders.events.dead-letters/3/2"], None, everything=False) == [letters[1]]
+    assert chosen(letters, [], "malformed", everything=False) == [letters[0], letters[2]]
+    assert chosen(letters, [], None, everything=True) == letters
+
+
+def test_an_unknown_id_or_no_choice_is_refused() -> None:
+    with pytest.raises(Wrong, match="there is no dead letter nowhere/0/0"):
+        chosen([letter(1)], ["nowhere/0/0"], None, everything=False)
+    with pytest.raises(Wrong, match="--all"):
+        chosen([letter(1)], [], None, everything=False)

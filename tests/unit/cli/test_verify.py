@@ -1,0 +1,106 @@
+"""What `verify` sees in a log, and what it says of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from services.cli.facts import Ledger
+from services.cli.verify import Finding, _still, as_document, invariants
+from services.cli.witnesses import read_register, register_of
+from shared.envelope import Record
+
+ORDER = UUID(int=1)
+
+
+def fact(version: int, ce_id: str, wire_type: str = "order.placed.v1", order: UUID = ORDER) -> Record:
+    headers = (("ce_id", ce_id.encode()), ("ce_type", wire_type.encode()), ("order_version", str(version).encode()))
+    return Record("orders.events", 0, 0, 0, str(order).encode(), b"", headers)
+
+
+def ledger_of(*facts: Record, begins_late: bool = False) -> Ledger:
+    ledger = Ledger()
+    for record in facts:
+        ledger.add(record, begins_late=begins_late)
+    return ledger
+
+
+def test_facts_in_a_row_are_right_and_so_is_one_that_comes_again() -> None:
+    ledger = ledger_of(fact(1, "a"), fact(2, "b"), fact(1, "a"), fact(2, "b"), fact(3, "c"))
+    assert (ledger.holes, ledger.doubled) == ([], [])
+
+
+def test_a_missing_version_is_a_hole() -> None:
+    assert "version 2 is missing before 3" in ledger_of(fact(1, "a"), fact(3, "c")).holes[0]
+
+
+def test_two_facts_of_one_version_are_seen() -> None:
+    assert ledger_of(fact(1, "a"), fact(1, "b")).doubled == [f"{ORDER} orders.events version 1"]
+
+
+def test_a_log_that_forgot_its_beginning_has_no_hole_there() -> None:
+    assert ledger_of(fact(4, "d"), fact(5, "e"), begins_late=True).holes == []
+
+
+def test_a_fact_without_a_version_is_no_fact() -> None:
+    assert ledger_of(fact(0, "a")).holes == ["orders.events/0/0 has no order or no order_version"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "lawful"),
+    [
+        (["order.fulfilled.v1"], True),
+        (["order.fulfilled.v1", "order.returned.v1"], True),
+        (["order.returned.v1", "order.fulfilled.v1"], False),
+        (["order.rejected.v1", "order.cancelled.v1"], False),
+        (["order.fulfilled.v1", "order.fulfilled.v1"], False),
+    ],
+)
+def test_an_order_has_one_end_except_that_the_fulfilled_may_come_back(ends: list[str], lawful: bool) -> None:
+    ledger = ledger_of(*(fact(n, str(n), end) for n, end in enumerate(ends, 1)))
+    assert (ledger.many_ends() == []) is lawful
+
+
+def test_what_passes_between_two_looks_is_only_under_way() -> None:
+    before = Finding("no_lag", "…", ("a at 1", "b at 1"))
+    assert _still(before, Finding("no_lag", "…", ("a at 2", "b at 1"))).offending == ("b at 1",)
+
+
+def test_the_document_counts_violations_and_names_them() -> None:
+    found = as_document([Finding("x", "…", ("1", "2")), Finding("y", "…"), Finding("z", "…", skipped="not here")])
+    assert (found["ok"], found["violations"]) == (False, 2)
+    assert [(row["name"], row["ok"], row["offending"]) for row in found["invariants"]] == [
+        ("x", False, ["1", "2"]),
+        ("y", True, []),
+        ("z", True, []),
+    ]
+
+
+def test_every_invariant_has_a_name_of_its_own() -> None:
+    names = [invariant.name for invariant in invariants()]
+    assert len(names) == len(set(names))
+
+
+def test_the_register_tells_what_was_released_and_what_is_live_twice(tmp_path: Path) -> None:
+    (tmp_path / "sandbox").mkdir()
+    with closing(sqlite3.connect(tmp_path / "sandbox" / "authority.db")) as file, file:
+        file.execute("CREATE TABLE register (order_id TEXT, state TEXT, released_at REAL)")
+        rows = [
+            ("a", "declared", 1.0),
+            ("b", "declared", None),
+            ("c", "taken_back", 1.0),
+            ("d", "silent", None),
+            ("d", "waiting", None),
+        ]
+        file.executemany("INSERT INTO register VALUES (?, ?, ?)", rows)
+    path = register_of(tmp_path)
+    assert path is not None
+    assert read_register(path) == ({"a"}, ["d"])
+
+
+def test_without_a_sandbox_there_is_no_register(tmp_path: Path) -> None:
+    assert register_of(tmp_path) is None
