@@ -1,0 +1,104 @@
+"""The command line against a real broker and database: dead letters, replays, facts, `verify` on what is broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+
+from services.cli import dlq, facts, lag, reading, verify
+from services.cli.connect import Target
+from shared.envelope import Record, headers_of
+from shared.errors import Unprocessable
+from shared.handler import dead_letter
+from shared.outbox import utc_now
+from shared.topics import create_topics
+
+ORDER = UUID(int=7)
+
+
+async def send(to: Target, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    out = AIOKafkaProducer(bootstrap_servers=to.kafka)
+    await out.start()
+    try:
+        await out.send_and_wait(to.prefix + topic, value=value, key=key, headers=headers)
+    finally:
+        await out.stop()
+
+
+async def fact(to: Target, version: int, event_id: UUID | None = None) -> None:
+    headers = headers_of(
+        event_id=event_id or uuid4(), event_type="order.placed.v1", source="orders", at=utc_now(), version=version
+    )
+    await send(to, "orders.events", str(ORDER).encode(), b"{}", list(headers))
+
+
+async def stack(kafka: str, database: str, prefix: str, home: Path) -> Target:
+    await create_topics(kafka, prefix, partitions=2)
+    return Target(kafka, database, prefix, home)
+
+
+async def test_a_replay_puts_the_original_record_back_and_the_list_tells(
+    kafka: str, database: str, topic_prefix: str, home: Path
+) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    poison = Record("orders.submissions", 0, 5, 0, b"SHOP-1", b"\xff{", (("ce_id", b"x"), ("shop", b"mine")))
+    made = dead_letter("orders", poison, Unprocessable("malformed", "not JSON"))
+    await send(to, made.topic, made.key, made.value, list(made.headers))
+
+    (letter,) = await dlq.letters_of(to)
+    assert await dlq.replayed(to, [letter]) == set()
+    assert await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=True) == [letter]
+    assert [r async for r in reading.read(to, ["orders.submissions"])] == []
+
+    await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=False)
+    (again,) = [r async for r in reading.read(to, ["orders.submissions"])]
+    assert (again.key, again.value) == (poison.key, poison.value)
+    assert again.headers == (*poison.headers, ("dlq_replay", letter.letter_id.encode()))
+    assert await dlq.replayed(to, [letter]) == {letter.letter_id}
+
+
+async def test_an_empty_stack_breaks_no_invariant(kafka: str, database: str, topic_prefix: str, home: Path) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    findings = await verify.judge(to, 0)
+    assert [f.name for f in findings if not f.ok] == []
+    assert {f.name for f in findings if f.skipped} == {"bank_statement", "authority_register", "sales_are_fulfilled_orders"}
+
+
+async def test_a_lost_fact_a_doubled_one_and_a_table_that_counts_others_are_named(
+    kafka: str, database: str, topic_prefix: str, home: Path
+) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    await fact(to, 1)
+    await fact(to, 1)
+    await fact(to, 3)
+    found = {f.name: f.offending for f in await facts.judge(to)}
+    assert found["facts_without_hole"] == (f"{ORDER} orders.events version 2 is missing before 3",)
+    assert found["facts_decided_once"] == (f"{ORDER} orders.events version 1",)
+    assert found["log_agrees_with_tables"] == (f"{ORDER} orders.orders has 0, the log 3",)
+
+
+async def test_records_nobody_handled_and_offsets_beyond_the_log_are_named(
+    kafka: str, database: str, topic_prefix: str, home: Path
+) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    await fact(to, 1)
+    (place,) = {(r.topic, r.partition) async for r in reading.read(to, ["orders.events"])}
+    conn = await asyncpg.connect(database)
+    await conn.execute("INSERT INTO payments.consumer_offset VALUES ($1, $2, 0), ($1, $3, 9)", place[0], place[1], 1 - place[1])
+    await conn.close()
+    assert await lag.lag_of(to) == {"payments": 1}
+    found = {f.name: f.offending for f in await verify.judge(to, 0)}
+    assert found["no_lag"] == (f"payments {place[0]}/{place[1]} at 0",)
+    assert found["offsets_within_log"] == (f"payments {place[0]}/{1 - place[1]} at 9, the log ends at 0",)
+
+
+async def test_an_outbox_row_nobody_publishes_is_named(kafka: str, database: str, topic_prefix: str, home: Path) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    conn = await asyncpg.connect(database)
+    await conn.execute("INSERT INTO tax.outbox (topic, key, headers, value) VALUES ('tax.events', '', '[]', '')")
+    await conn.close()
+    found = {f.name: f.offending for f in await verify.judge(to, 0)}
+    assert found["tax_outbox_published"] == ("tax.events outbox row 1",)

@@ -1,0 +1,319 @@
+"""On a real broker: nothing lost and nothing twice, with replicas that die, sleep and come back at any step."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from shared import effects, outbox, topics
+from shared.effects import Answered, Effect, EffectRunner, Unknown
+from shared.envelope import Outgoing
+from shared.failpoints import Failpoints, Killed
+from shared.handler import write
+from shared.hears import Announced, Instruction, Outcome
+from shared.outbox import Relay, make_producer
+from shared.sealing import Sealing
+from shared.service import Service, Wiring
+from shared.settings import Settings
+from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted
+
+RELAY_STEPS = ("relay_after_read", "relay_after_send", "relay_after_delete")
+EFFECT_STEPS = ("effect_after_claim", "effect_after_call", "effect_before_commit", "effect_after_commit")
+
+
+@pytest.fixture
+async def named_topics(kafka: str, topic_prefix: str) -> str:
+    await topics.create_topics(kafka, topic_prefix, partitions=3)
+    return topic_prefix
+
+
+async def read_all(kafka: str, topic: str) -> list[Any]:
+    """Every record of a topic, in the order of its partitions."""
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka, auto_offset_reset="earliest", group_id=None)
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets(consumer.assignment())
+        found: list[Any] = []
+        while sum(ends.values()) > len(found):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                found += records
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def publish(kafka: str, topic: str, records: list[Any]) -> None:
+    producer = make_producer(kafka, "test")
+    await producer.start()
+    try:
+        acks = [await producer.send(topic, key=r.key, value=r.value, headers=list(r.headers)) for r in records]
+        await asyncio.gather(*acks)
+    finally:
+        await producer.stop()
+
+
+@contextlib.asynccontextmanager
+async def running(coroutine: Any) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(coroutine)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(check: Any, seconds: float = 30.0) -> None:
+    """Wait for a condition, by asking; fails when it does not come."""
+    async with asyncio.timeout(seconds):
+        while not await check():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def empty(pool: Any, table: str) -> bool:
+    async with pool.acquire() as conn:
+        return bool(await conn.fetchval(f"SELECT count(*) = 0 FROM {table}"))
+
+
+async def fill_outbox(pool: Any, sealing: Sealing, count: int) -> list[UUID]:
+    order = uuid4()
+    causes = [uuid4() for _ in range(count)]
+    outcome = Outcome(facts=[Announced(Tallied(order_id=order, total=i), c, i + 1) for i, c in enumerate(causes)])
+    async with pool.acquire() as conn, conn.transaction():
+        await write(conn, "tax", topics.TAX, outcome, sealing)
+    return causes
+
+
+async def test_relay_publishes_in_order_and_empties_the_outbox(
+    kafka: str, named_topics: str, tally_pool: Any, sealing: Sealing
+) -> None:
+    await fill_outbox(tally_pool, sealing, 300)
+    relay = Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing)
+    async with running(relay.run()):
+        await until(lambda: empty(tally_pool, "outbox"))
+    records = await read_all(kafka, named_topics + topics.TAX)
+    assert [dict(r.headers)["order_version"] for r in records] == [str(i + 1).encode() for i in range(300)]
+
+
+@pytest.mark.parametrize("step", RELAY_STEPS)
+async def test_relay_killed_at_any_step_loses_nothing_and_repeats_only_under_the_same_id(
+    kafka: str, named_topics: str, tally_pool: Any, sealing: Sealing, step: str
+) -> None:
+    await fill_outbox(tally_pool, sealing, 50)
+    dying = Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing, failpoints=Failpoints(step, in_process=True))
+    with pytest.raises(Killed):
+        await dying.run()
+    async with running(Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing).run()):
+        await until(lambda: empty(tally_pool, "outbox"))
+    records = await read_all(kafka, named_topics + topics.TAX)
+    versions: dict[bytes, bytes] = {dict(r.headers)["ce_id"]: dict(r.headers)["order_version"] for r in records}
+    assert len(versions) == 50
+    assert len(records) == (100 if step == "relay_after_send" else 50)
+
+
+async def test_a_relay_outlives_the_connections_it_had(
+    kafka: str, named_topics: str, tally_pool: Any, sealing: Sealing, database: str
+) -> None:
+    relay = Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing)
+
+    async def leads() -> bool:
+        return relay.leading
+
+    async with running(relay.run()) as task:
+        for count in (20, 40):
+            await until(leads)
+            conn = await asyncpg.connect(database)
+            await conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+                               "AND datname = current_database()")  # fmt: skip
+            await conn.close()
+            await fill_outbox(tally_pool, sealing, 20)
+            await until(lambda: empty(tally_pool, "outbox"))
+            assert not task.done()
+            assert len(await read_all(kafka, named_topics + topics.TAX)) == count
+
+
+async def test_only_one_of_two_relays_leads_and_the_other_takes_over(
+    kafka: str, named_topics: str, tally_pool: Any, sealing: Sealing
+) -> None:
+    first = Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing)
+    second = Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing)
+
+    async def leads(relay: Relay) -> bool:
+        return relay.leading
+
+    async with running(first.run()) as task:
+        await until(lambda: leads(first))
+        async with running(second.run()):
+            await asyncio.sleep(1.5)
+            assert not second.leading
+            task.cancel()
+            await until(lambda: leads(second))
+
+
+async def test_what_rests_in_the_outbox_sealed_goes_out_in_clear(
+    kafka: str, named_topics: str, tally_pool: Any, sealing: Sealing
+) -> None:
+    async with tally_pool.acquire() as conn:
+        await outbox.append(conn, sealing, [Outgoing(topics.DECLARATIONS, b"k", b"<planted/>", (), sealed=True)])
+        assert b"planted" not in await conn.fetchval("SELECT value FROM outbox")
+    async with running(Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing).run()):
+        await until(lambda: empty(tally_pool, "outbox"))
+    assert [r.value for r in await read_all(kafka, named_topics + topics.DECLARATIONS)] == [b"<planted/>"]
+
+
+def tally_service(kafka: str, dsn: str, prefix: str, pool: Any, sealing: Sealing, replica: int, **more: Any) -> Service:
+    settings = Settings(kafka=kafka, postgres=dsn, topic_prefix=prefix, replica=replica, batch_records=100)
+    return Service(Wiring("tax", topics.TAX, TALLY_HEARS, more.pop("deps", TallyDeps()), sealing), settings, pool, **more)
+
+
+async def everything_tallied(pool: Any, expected: int) -> bool:
+    async with pool.acquire() as conn:
+        return bool(await conn.fetchval("SELECT coalesce(sum(version), 0) >= $1 FROM tally", expected))
+
+
+async def test_two_replicas_one_replaced_under_load_tally_each_record_once(
+    kafka: str, named_topics: str, database: str, tally_pool: Any, sealing: Sealing
+) -> None:
+    orders = [uuid4() for _ in range(200)]
+    records = [counted(orders[i % 200], 1, 0) for i in range(4000)]
+    repeated = records[::7]
+    stop = [asyncio.Event() for _ in range(3)]
+    services = [tally_service(kafka, database, named_topics, tally_pool, sealing, i) for i in range(3)]
+    async with running(services[0].run(stop[0])), running(services[1].run(stop[1])) as leaving:
+        sending = asyncio.create_task(publish(kafka, named_topics + topics.ORDERS, records + repeated))
+        await until(lambda: everything_tallied(tally_pool, 200))
+        leaving.cancel()
+        async with running(services[2].run(stop[2])):
+            await sending
+            await until(lambda: everything_tallied(tally_pool, 4000), 60)
+            await until(lambda: empty(tally_pool, "outbox"))
+    async with tally_pool.acquire() as conn:
+        assert {r["total"] for r in await conn.fetch("SELECT total FROM tally")} == {20}
+    facts = await read_all(kafka, named_topics + topics.TAX)
+    assert len({dict(r.headers)["ce_id"] for r in facts}) == 4000
+
+
+@pytest.mark.parametrize(
+    "step", ["after_poll", "after_offsets", "after_inbox", "after_reaction", "before_commit", "after_commit"]
+)
+async def test_a_service_killed_at_any_step_is_started_anew_and_nothing_is_lost_or_doubled(
+    kafka: str, named_topics: str, database: str, tally_pool: Any, sealing: Sealing, step: str
+) -> None:
+    orders = [uuid4() for _ in range(20)]
+    await publish(kafka, named_topics + topics.ORDERS, [counted(orders[i % 20], 1, 0) for i in range(400)])
+    points = Failpoints(f"{step}:2", in_process=True)
+    with pytest.raises(Killed):
+        await tally_service(kafka, database, named_topics, tally_pool, sealing, 0, points=points).run(asyncio.Event())
+    stop = asyncio.Event()
+    async with running(tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(stop)):
+        await until(lambda: everything_tallied(tally_pool, 400))
+    async with tally_pool.acquire() as conn:
+        assert {r["total"] for r in await conn.fetch("SELECT total FROM tally")} == {20}
+
+
+class Outside:
+    """An outside party that keeps what it did under each key."""
+
+    def __init__(self, silent_first: int = 0) -> None:
+        self.done: dict[UUID, int] = {}
+        self.calls = 0
+        self._silent = silent_first
+
+    async def perform(self, kind: str, claimed: Sequence[Effect]) -> Sequence[Answered | Unknown]:
+        self.calls += 1
+        heard: list[Answered | Unknown] = []
+        for effect in claimed:
+            self.done.setdefault(effect.intent_id, len(self.done))
+            silent = self.calls <= self._silent
+            heard.append(Unknown(effect, 0.0) if silent else Answered(effect, self.done[effect.intent_id]))
+        return heard
+
+
+async def settle(conn: Any, answered: Sequence[Answered], deps: Any) -> Outcome:
+    """One fact per answer."""
+    outcome = Outcome()
+    for a in answered:
+        await conn.execute("INSERT INTO tally (order_id, total, version) VALUES ($1, $2, 1)", a.effect.order_id, a.answer)
+        outcome.facts.append(Announced(Tallied(order_id=a.effect.order_id, total=a.answer), a.effect.intent_id, 1))
+    return outcome
+
+
+def runner(pool: Any, sealing: Sealing, outside: Outside, points: Failpoints | None = None) -> EffectRunner:
+    async def finish(conn: Any, outcome: Outcome) -> None:
+        await write(conn, "tax", topics.TAX, outcome, sealing)
+
+    return EffectRunner(
+        "tax", pool, TallyDeps(), outside.perform, settle, finish, lambda _: None, sealing=sealing, failpoints=points
+    )
+
+
+@pytest.mark.parametrize("step", EFFECT_STEPS)
+async def test_an_effect_killed_at_any_step_is_done_under_one_key_and_settled_once(
+    tally_pool: Any, sealing: Sealing, step: str
+) -> None:
+    orders = [uuid4() for _ in range(10)]
+    async with tally_pool.acquire() as conn:
+        await effects.instruct(conn, sealing, [Instruction(uuid4(), order, "ask", b"planted") for order in orders])
+        assert not [r for r in await conn.fetch("SELECT request FROM effect") if b"planted" in r["request"]]
+    outside = Outside()
+    with pytest.raises(Killed):
+        await runner(tally_pool, sealing, outside, Failpoints(step, in_process=True)).once()
+    async with tally_pool.acquire() as conn:
+        await conn.execute("UPDATE effect SET next_at = now() - interval '1 second'")  # the lease of the dead runs out
+    await runner(tally_pool, sealing, outside).once()
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM effect") == 0
+        assert await conn.fetchval("SELECT count(*) FROM tally") == 10
+        assert await conn.fetchval("SELECT count(*) FROM outbox") == 10
+    assert len(outside.done) == 10
+
+
+async def test_no_answer_is_unknown_and_asked_again_under_the_same_key(tally_pool: Any, sealing: Sealing) -> None:
+    async with tally_pool.acquire() as conn:
+        await effects.instruct(conn, sealing, [Instruction(uuid4(), uuid4(), "ask", b"")])
+    outside = Outside(silent_first=2)
+    for _ in range(3):
+        await runner(tally_pool, sealing, outside).once()
+    assert (outside.calls, len(outside.done)) == (3, 1)
+    assert await empty(tally_pool, "effect")
+
+
+async def test_a_claimant_whose_lease_ran_out_cannot_settle_after_another_did(tally_pool: Any, sealing: Sealing) -> None:
+    async with tally_pool.acquire() as conn:
+        await effects.instruct(conn, sealing, [Instruction(uuid4(), uuid4(), "ask", b"")])
+    slow, quick = Outside(), Outside()
+    going = asyncio.Event()
+
+    async def late(kind: str, claimed: Sequence[Effect]) -> Sequence[Answered | Unknown]:
+        await going.wait()
+        return await Outside.perform(slow, kind, claimed)
+
+    slow.perform = late  # type: ignore[method-assign]
+    first = asyncio.create_task(runner(tally_pool, sealing, slow).once())
+    await until(lambda: claimed_once(tally_pool))
+    async with tally_pool.acquire() as conn:
+        await conn.execute("UPDATE effect SET next_at = now() - interval '1 second'")
+    await runner(tally_pool, sealing, quick).once()
+    going.set()
+    await first
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM tally") == 1
+
+
+async def claimed_once(pool: Any) -> bool:
+    async with pool.acquire() as conn:
+        return bool(await conn.fetchval("SELECT attempts = 1 FROM effect"))
+
+
+def test_every_failpoint_is_tried_by_this_suite() -> None:
+    from shared.failpoints import STEPS
+
+    suite = Path(__file__).read_text() + Path(__file__).with_name("test_timers.py").read_text()
+    assert [step for step in STEPS if f'"{step}"' not in suite] == []

@@ -1,0 +1,227 @@
+"""One batch, one transaction: exactly once, all or nothing, and a bad record costs only itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from shared import inbox, topics
+from shared.envelope import Record
+from shared.errors import Unavailable, Unprocessable
+from shared.failpoints import Failpoints, Killed
+from shared.handler import Handler
+from shared.outbox import unpack_headers
+from tests.integration.conftest import TallyDeps, counted, offsets_begin, snapshot
+
+Make = Callable[..., Handler]
+P0 = (topics.ORDERS, 0)
+
+
+async def totals(pool: Any) -> dict[Any, int]:
+    async with pool.acquire() as conn:
+        return {r["order_id"]: r["total"] for r in await conn.fetch("SELECT * FROM tally")}
+
+
+async def outbox_rows(pool: Any) -> list[Any]:
+    async with pool.acquire() as conn:
+        return list(await conn.fetch("SELECT * FROM outbox ORDER BY id"))
+
+
+async def test_a_batch_moves_state_offsets_and_outbox_together(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    order = uuid4()
+    await tally_handler().handle([counted(order, 5, 0), counted(order, 7, 1)])
+    assert await totals(tally_pool) == {order: 12}
+    rows = await outbox_rows(tally_pool)
+    assert [r["topic"] for r in rows] == [topics.TAX, topics.TAX]
+    assert [dict(unpack_headers(r["headers"]))["order_version"] for r in rows] == [b"1", b"2"]
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT next FROM consumer_offset") == 2
+
+
+async def test_records_delivered_again_are_fenced_and_change_nothing(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    records = [counted(uuid4(), 5, 0), counted(uuid4(), 7, 1)]
+    await tally_handler().handle(records)
+    before = await snapshot(tally_pool)
+    with pytest.raises(inbox.Fenced):
+        await tally_handler().handle(records)
+    assert await snapshot(tally_pool) == before
+
+
+async def test_the_same_event_published_twice_counts_once_even_within_a_batch(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    order, event = uuid4(), uuid4()
+    await tally_handler().handle([counted(order, 5, 0, event_id=event), counted(order, 5, 1, event_id=event)])
+    await tally_handler().handle([counted(order, 5, 2, event_id=event)])
+    assert await totals(tally_pool) == {order: 5}
+
+
+async def test_a_gap_is_seen(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    with pytest.raises(inbox.Fenced) as fenced:
+        await tally_handler().handle([counted(uuid4(), 5, 3)])
+    assert fenced.value.partitions == {P0: 0}
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+@pytest.mark.parametrize("error", [
+    lambda: Unprocessable("invalid_value", "no"), lambda: KeyError("a bug"), lambda: asyncpg.DataError("no"),
+])  # fmt: skip
+async def test_a_poison_record_costs_only_itself(
+    tally_pool: Any, tally_handler: Make, size: int, error: Callable[[], Exception]
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    orders = [uuid4() for _ in range(size)]
+    bad = size // 2
+    records = [counted(order, 666 if i == bad else i + 1, i) for i, order in enumerate(orders)]
+    await tally_handler(TallyDeps(poison={666}, error=error)).handle(records)
+    assert await totals(tally_pool) == {order: i + 1 for i, order in enumerate(orders) if i != bad}
+    dead = [r for r in await outbox_rows(tally_pool) if r["topic"].endswith(".dead-letters")]
+    assert len(dead) == 1
+    headers = dict(unpack_headers(dead[0]["headers"]))
+    assert (headers["dlq_topic"], headers["dlq_partition"], headers["dlq_offset"]) == (b"orders.events", b"0", str(bad).encode())
+    assert headers["ce_id"] == dict(records[bad].headers)["ce_id"]
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT next FROM consumer_offset") == size
+        assert await conn.fetchval("SELECT order_id FROM held_order") == orders[bad]
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b"\xff\xfe", b'{"amount": 1}', b'{"order_id": 5, "amount": "x"}', b"null"])
+async def test_a_value_that_cannot_be_read_is_a_dead_letter(tally_pool: Any, tally_handler: Make, value: bytes) -> None:
+    await offsets_begin(tally_pool, P0)
+    good = counted(uuid4(), 5, 0)
+    bad = Record(topics.ORDERS, 0, 1, good.timestamp_ms, b"k", value, good.headers)
+    await tally_handler().handle([good, bad])
+    assert [r["topic"] for r in await outbox_rows(tally_pool)] == [topics.TAX, "orders.events.dead-letters"]
+
+
+async def test_types_a_service_does_not_hear_are_stepped_over(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    record = counted(uuid4(), 5, 0)
+    other = replace(record, headers=(("ce_type", b"from.the-future.v9"), ("ce_id", b"x")))
+    await tally_handler().handle([other])
+    assert await totals(tally_pool) == {}
+    assert await outbox_rows(tally_pool) == []
+
+
+async def test_later_records_of_a_held_order_wait_and_a_replay_lets_them_through_in_order(
+    tally_pool: Any, tally_handler: Make
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    order, other = uuid4(), uuid4()
+    poison = counted(order, 666, 0)
+    await tally_handler(TallyDeps(poison={666})).handle([poison, counted(order, 2, 1), counted(other, 3, 2)])
+    await tally_handler(TallyDeps(poison={666})).handle([counted(order, 4, 3)])
+    assert await totals(tally_pool) == {other: 3}
+    again = Record(poison.topic, 0, 4, poison.timestamp_ms, poison.key, poison.value, (*poison.headers, ("dlq_replay", b"1")))
+    await tally_handler().handle([again, counted(order, 8, 5)])
+    assert await totals(tally_pool) == {order: 666 + 2 + 4 + 8, other: 3}
+    facts = [r for r in await outbox_rows(tally_pool) if r["topic"] == topics.TAX and r["key"] == str(order).encode()]
+    assert [dict(unpack_headers(r["headers"]))["order_version"] for r in facts] == [b"1", b"2", b"3", b"4"]
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM held_order") == 0
+        assert await conn.fetchval("SELECT count(*) FROM parked") == 0
+
+
+async def test_a_replay_that_fails_again_leaves_the_order_held_and_its_records_parked(
+    tally_pool: Any, tally_handler: Make
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    order = uuid4()
+    poison = counted(order, 666, 0)
+    handler = tally_handler(TallyDeps(poison={666}))
+    await handler.handle([poison, counted(order, 2, 1)])
+    await handler.handle([Record(poison.topic, 0, 2, 0, poison.key, poison.value, (*poison.headers, ("dlq_replay", b"1")))])
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM held_order") == 1
+        assert await conn.fetchval("SELECT count(*) FROM parked") == 1
+    assert await totals(tally_pool) == {}
+
+
+async def test_what_is_unavailable_is_raised_and_leaves_no_trace(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    before = await snapshot(tally_pool)
+    deps = TallyDeps(poison={5}, error=lambda: Unavailable("later"))
+    with pytest.raises(Unavailable):
+        await tally_handler(deps).handle([counted(uuid4(), 4, 0), counted(uuid4(), 5, 1)])
+    assert await snapshot(tally_pool) == before
+
+
+async def test_a_schema_of_another_release_stops_the_service_and_gives_no_record_up(
+    tally_pool: Any, tally_handler: Make, database: str
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    before = await snapshot(tally_pool)
+    conn = await asyncpg.connect(database)
+    await conn.execute("ALTER TABLE tax.tally RENAME COLUMN total TO sum")
+    with pytest.raises(asyncpg.UndefinedColumnError):
+        await tally_handler().handle([counted(uuid4(), 4, 0), counted(uuid4(), 5, 1)])
+    await conn.execute("ALTER TABLE tax.tally RENAME COLUMN sum TO total")
+    await conn.close()
+    assert await snapshot(tally_pool) == before
+
+
+@pytest.mark.parametrize("step", ["after_offsets", "after_inbox", "after_reaction", "before_commit"])
+async def test_killed_before_the_commit_leaves_no_trace_and_the_next_try_does_it_all(
+    tally_pool: Any, tally_handler: Make, step: str
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    before = await snapshot(tally_pool)
+    records = [counted(uuid4(), 4, 0), counted(uuid4(), 5, 1)]
+    with pytest.raises(Killed):
+        await tally_handler(points=Failpoints(step, in_process=True)).handle(records)
+    assert await snapshot(tally_pool) == before
+    await tally_handler().handle(records)
+    assert sorted((await totals(tally_pool)).values()) == [4, 5]
+
+
+async def test_killed_after_the_commit_is_done_once_and_the_next_try_is_fenced(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    records = [counted(uuid4(), 4, 0)]
+    with pytest.raises(Killed):
+        await tally_handler(points=Failpoints("after_commit", in_process=True)).handle(records)
+    with pytest.raises(inbox.Fenced):
+        await tally_handler().handle(records)
+    assert list((await totals(tally_pool)).values()) == [4]
+
+
+async def test_a_zombie_that_wakes_after_its_successor_is_fenced(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    records = [counted(uuid4(), 4, 0), counted(uuid4(), 5, 1)]
+    zombie, successor = tally_handler(), tally_handler()
+    await successor.handle(records)
+    with pytest.raises(inbox.Fenced) as fenced:
+        await zombie.handle(records[:1])
+    assert fenced.value.partitions == {P0: 2}
+
+
+async def test_an_orders_first_two_records_by_two_topics_at_once_are_decided_one_after_the_other(
+    tally_pool: Any, tally_handler: Make
+) -> None:
+    other = (topics.PAYMENTS, 0)
+    await offsets_begin(tally_pool, P0, other)
+    orders = [uuid4() for _ in range(50)]
+    first = tally_handler().handle([counted(order, 1, i) for i, order in enumerate(orders)])
+    second = tally_handler().handle([counted(order, 2, i, topic=topics.PAYMENTS) for i, order in enumerate(reversed(orders))])
+    await asyncio.gather(first, second)
+    assert set((await totals(tally_pool)).values()) == {3}
+
+
+async def test_what_comes_behind_an_unreadable_record_of_its_order_waits_in_the_same_batch_already(
+    tally_pool: Any, tally_handler: Make
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    order = uuid4()
+    good = counted(order, 2, 0)
+    unreadable = replace(good, offset=1, value=b"{")
+    await tally_handler().handle([good, unreadable, counted(order, 4, 2)])
+    assert await totals(tally_pool) == {order: 2}
+    await tally_handler().handle([replace(counted(order, 8, 3), headers=(*counted(order, 8, 3).headers, ("dlq_replay", b"1")))])
+    assert await totals(tally_pool) == {order: 14}

@@ -1,0 +1,321 @@
+"""The four services and the sandboxes in one process: the database is real, the log is kept in memory.
+
+So a test holds the wire itself: which record a service hears next, how often, and what it finds in its place.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from deploy.sandbox.authority import Authority as SandboxAuthority
+from deploy.sandbox.bank import Bank as SandboxBank
+from deploy.sandbox.carrier import Carrier
+from deploy.sandbox.documents import read_submissions
+from deploy.sandbox.files import drop_outbox, pending_outbox
+from deploy.sandbox.signature import Declarants
+from deploy.sandbox.wire import Wire
+from services.customs import matching, policy
+from services.customs import reactions as customs
+from services.customs.ceb.sign import CERTIFICATE_FILE, Signer
+from services.customs.domain.declaration import Policy
+from services.customs.gateway import Authority
+from services.customs.invariants import INVARIANTS as CUSTOMS_INVARIANTS
+from services.customs.lodging import lodge_due
+from services.orders import reactions as orders
+from services.orders.invariants import INVARIANTS as ORDERS_INVARIANTS
+from services.payments import reactions as payments
+from services.payments.gateway import BankAnswer, Item
+from services.payments.invariants import INVARIANTS as PAYMENTS_INVARIANTS
+from services.payments.teller import Teller
+from services.tax import reactions as tax
+from services.tax import rulefiles
+from services.tax.invariants import INVARIANTS as TAX_INVARIANTS
+from shared import inbox, topics
+from shared.database import connect_pool
+from shared.effects import EffectRunner, Perform
+from shared.envelope import Message, Outgoing, Record
+from shared.errors import Unprocessable
+from shared.failpoints import Failpoints
+from shared.handler import Handler, write
+from shared.hears import Hears, Outcome
+from shared.outbox import BOUND, unpack_headers
+from shared.sealing import Sealing
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SPEAKS: Final = {"orders": topics.ORDERS, "payments": topics.PAYMENTS, "tax": topics.TAX, "customs": topics.CUSTOMS}
+HEARS: Final[dict[str, dict[str, Hears]]] = {
+    "orders": orders.HEARS, "payments": payments.HEARS, "tax": tax.HEARS, "customs": customs.HEARS,
+}  # fmt: skip
+INVARIANTS: Final = (*ORDERS_INVARIANTS, *PAYMENTS_INVARIANTS, *TAX_INVARIANTS, *CUSTOMS_INVARIANTS)
+AGE_S: Final = 600
+"""Records lie in the log for so long already, so that every batch of customs is old enough to close."""
+
+Channel = tuple[str, str]
+"""A service, and a topic it hears."""
+Deliver = Callable[["World", Channel, list[Record]], Awaitable[None]]
+"""Gives a service records, and may look on."""
+
+
+@dataclass
+class Clock:
+    """The sandboxes' clock: it stands until a test moves it."""
+
+    now: float = field(default_factory=time.time)
+
+
+@dataclass
+class DirectBank:
+    """The sandbox bank without HTTP, which test_payments is about."""
+
+    bank: SandboxBank
+    clock: Clock
+
+    async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> dict[UUID, BankAnswer]:
+        answers, _ = self.bank.perform(kind, items, self.clock.now)
+        return {found.key: found for found in map(BankAnswer.model_validate, answers)}
+
+    async def query(self, keys: Sequence[UUID]) -> dict[UUID, BankAnswer]:
+        answers = self.bank.ask([str(key) for key in keys], self.clock.now)
+        return {found.key: found for found in map(BankAnswer.model_validate, answers)}
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class World:
+    """Everything between a shop and the border. `log` has every record of a topic; `read` how far a service is in it."""
+
+    admin: Any
+    pools: dict[str, Any]
+    deps: dict[str, Any]
+    sealing: Sealing
+    clock: Clock
+    bank: SandboxBank
+    carrier: Carrier
+    authority: SandboxAuthority
+    deliver: Deliver
+    log: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
+    read: Counter[Channel] = field(default_factory=Counter)
+    offsets: Counter[Channel] = field(default_factory=Counter)
+    wrap_bank: Callable[[Perform], Perform] = lambda perform: perform
+
+    def __post_init__(self) -> None:
+        self._heard_by_sandbox: Counter[str] = Counter()
+        self._wire = Wire("", "", self.bank, self.carrier, self.authority)
+
+    # --- one service
+
+    def handler(self, service: str, points: Failpoints | None = None) -> Handler:
+        return Handler(
+            service,
+            SPEAKS[service],
+            HEARS[service],
+            self.pools[service],
+            self.deps[service],
+            sealing=self.sealing,
+            failpoints=points,
+        )
+
+    def runner(self, points: Failpoints | None = None) -> EffectRunner:
+        async def finish(conn: Any, outcome: Outcome) -> None:
+            await write(conn, "payments", topics.PAYMENTS, outcome, self.sealing)
+
+        pool = self.pools["payments"]
+        perform = self.wrap_bank(Teller(DirectBank(self.bank, self.clock), self.sealing, pool).perform)
+        return EffectRunner(
+            "payments", pool, None, perform, payments.settle, finish, lambda _: None, sealing=self.sealing, failpoints=points
+        )
+
+    def place(self, channel: Channel, records: Iterable[Record]) -> list[Record]:
+        """The records at the offsets at which this service would read on."""
+        at = self.offsets[channel]
+        return [replace(record, offset=at + i) for i, record in enumerate(records)]
+
+    async def handle(self, channel: Channel, records: Sequence[Record], points: Failpoints | None = None) -> None:
+        """Give one service records of one topic; the offsets move only if it returns."""
+        await self.handler(channel[0], points).handle(self.place(channel, records))
+        self.offsets[channel] += len(records)
+
+    def decoded(self, channel: Channel, record: Record) -> Sequence[Message]:
+        """What the service makes of a record; nothing if it cannot be read or is not for it."""
+        found = self.handler(channel[0]).decode(record)
+        return () if isinstance(found, Unprocessable) else found
+
+    # --- the wire
+
+    def publish(self, topic: str, records: Iterable[Outgoing]) -> None:
+        for r in records:
+            at = int((time.time() - AGE_S) * 1000)
+            self.log[topic].append(Record(topic, 0, len(self.log[topic]), at, r.key, r.value, r.headers))
+
+    def pending(self, channel: Channel) -> list[Record]:
+        return self.log[channel[1]][self.read[channel] :]
+
+    def channels(self) -> list[Channel]:
+        return [(service, topic) for service, hears in HEARS.items() for topic in hears if self.pending((service, topic))]
+
+    async def advance(self, channel: Channel, most: int | None = None) -> None:
+        """Let a service hear what is next for it."""
+        records = self.pending(channel)[:most]
+        self.read[channel] += len(records)
+        await self.deliver(self, channel, records)
+
+    async def relay(self) -> None:
+        """Put every outbox onto the log."""
+        for service in SPEAKS:
+            rows = await self.admin.fetch(f"DELETE FROM {service}.outbox RETURNING *")
+            for row in sorted(rows, key=lambda row: row["id"]):
+                value = self.sealing.unrest(row["value"], BOUND) if row["sealed"] else row["value"]
+                self.publish(row["topic"], [Outgoing(row["topic"], row["key"], value, tuple(unpack_headers(row["headers"])))])
+
+    async def ask_bank(self) -> bool:
+        """Let every instruction be asked now; True if one was answered."""
+        await self.admin.execute("UPDATE payments.effect SET next_at = now()")
+        before = await self.admin.fetchval("SELECT count(*) FROM payments.effect")
+        await self.runner().once()
+        return bool(before) and await self.facts_waiting()
+
+    async def facts_waiting(self) -> bool:
+        return bool(await self.admin.fetchval("SELECT EXISTS (SELECT FROM payments.outbox)")) or bool(
+            await self.admin.fetchval("SELECT EXISTS (SELECT FROM payments.effect WHERE attempts = 0)")
+        )
+
+    async def lodge(self) -> None:
+        """What the timer of customs does."""
+        async with self.pools["customs"].acquire() as conn, conn.transaction():
+            await write(conn, "customs", topics.CUSTOMS, await lodge_due(conn, self.deps["customs"]), self.sealing)
+
+    def outside(self) -> None:
+        """Let carrier and authority hear and speak."""
+        now = self.clock.now
+        submissions = [s for r in self._next(topics.SUBMISSIONS) for s in read_submissions(r.value, r.headers)]
+        self.carrier.book(submissions, now)
+        self.authority.hear_orders(submissions, now)
+        self.bank.finish_due(now)
+        self.carrier.issue_late(now)
+        self._wire._hand_over(now)
+        self.authority.receive([r.value or b"" for r in self._next(topics.DECLARATIONS)], now)
+        while self._wire._hand_over(now) or self.authority.fall_due(now):
+            pass
+        for file in (self.carrier.file, self.authority.register.file):
+            found = pending_outbox(file, 100_000)
+            for _, record in found:
+                self.publish(record.topic, [record])
+            drop_outbox(file, [number for number, _ in found])
+
+    def _next(self, topic: str) -> list[Record]:
+        found = self.log[topic][self._heard_by_sandbox[topic] :]
+        self._heard_by_sandbox[topic] += len(found)
+        return found
+
+    async def settle_down(self) -> None:
+        """Go on, each service hearing all there is in one batch, until nothing moves any more."""
+        while True:
+            length = sum(map(len, self.log.values()))
+            for channel in self.channels():
+                await self.advance(channel)
+            answered = await self.ask_bank()
+            await self.lodge()
+            await self.relay()
+            self.outside()
+            if not answered and not self.channels() and length == sum(map(len, self.log.values())):
+                return
+
+    async def stumble_on(self, chance: random.Random) -> None:
+        """The same, but who moves next, and how far, is left to chance."""
+        while True:
+            for _ in range(200):
+                moves: list[Channel | str] = [*self.channels(), "bank", "lodge", "relay", "outside"]
+                await self._move(chance.choice(moves), chance)
+            before = [len(records) for records in self.log.values()]
+            await self.settle_down()
+            if before == [len(records) for records in self.log.values()]:
+                return
+
+    async def _move(self, move: Channel | str, chance: random.Random) -> None:
+        match move:
+            case "bank":
+                await self.ask_bank()
+            case "lodge":
+                await self.lodge()
+            case "relay":
+                await self.relay()
+            case "outside":
+                self.outside()
+            case (service, topic):
+                await self.advance((service, topic), chance.choice((1, 3, 50)))
+
+    # --- what there is
+
+    async def snapshot(self, service: str, *, without: Sequence[str] = (), unstamped: bool = False) -> dict[str, str]:
+        """A digest of each of a service's tables, and of the keys; `unstamped` leaves out when a row was touched last."""
+        tables = await self.admin.fetch(
+            "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname = ANY($1) ORDER BY 1",
+            [service, "vault"],
+        )
+        stamp = " - 'updated_at'" if unstamped else ""
+        return {
+            t["name"]: await self.admin.fetchval(
+                f"SELECT count(*) || ' ' || coalesce(md5(string_agg(row, '|' ORDER BY row)), '') "
+                f"FROM (SELECT (to_jsonb(t){stamp})::text AS row FROM {t['name']} t) AS rows"
+            )
+            for t in tables if t["name"].split(".")[1] not in without
+        }  # fmt: skip
+
+    async def states(self) -> dict[str, str]:
+        return {row["order_no"]: row["state"] for row in await self.admin.fetch("SELECT order_no, state FROM orders.orders")}
+
+    async def broken(self) -> dict[str, list[Any]]:
+        """The invariants that do not hold, with the offending ids."""
+        found = {i.name: [tuple(row) for row in await self.admin.fetch(i.sql)] for i in INVARIANTS}
+        return {name: rows for name, rows in found.items() if rows}
+
+
+async def deliver_plainly(world: World, channel: Channel, records: list[Record]) -> None:
+    await world.handle(channel, records)
+
+
+@asynccontextmanager
+async def opened(
+    dsn: str, keys: Path, deliver: Deliver = deliver_plainly, wrap_bank: Callable[[Perform], Perform] | None = None
+) -> AsyncIterator[World]:
+    """A world on a fresh database; `keys` has the master keys and the declarant's."""
+    async with AsyncExitStack() as stack:
+        admin = await asyncpg.connect(dsn)
+        stack.push_async_callback(admin.close)
+        pools = {}
+        for service in SPEAKS:
+            pools[service] = await connect_pool(Settings(postgres=dsn), service, size=2)
+            stack.callback(pools[service].terminate)
+            async with pools[service].acquire() as conn:
+                await inbox.known_offsets(conn, {(topic, 0): 0 for topic in HEARS[service]})
+        sealing, rules = Sealing.from_dir(keys), policy.load(None)
+        amendments = rules.amendments
+        deps = {
+            "orders": orders.Deps(sealing), "payments": None, "tax": tax.Deps(rulefiles.load()),
+            "customs": customs.Deps(
+                sealing=sealing, authority=Authority(rules, Signer.from_dir(keys)), match=matching.mismatches,
+                policy=Policy(amendments.correctable, amendments.too_soon, amendments.attempts_max, amendments.too_soon_wait_s),
+            ),
+        }  # fmt: skip
+        authority = SandboxAuthority(topics.RECEIPTS, Declarants(keys / CERTIFICATE_FILE))
+        world = World(admin, pools, deps, sealing, Clock(), SandboxBank(), Carrier(topics.WAYBILLS), authority, deliver)
+        if wrap_bank is not None:
+            world.wrap_bank = wrap_bank
+        for file in (world.bank.file, world.carrier.file, authority.register.file):
+            stack.callback(file.close)
+        yield world

@@ -1,0 +1,135 @@
+"""The customs service: the real declarations and match, and the open batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from services.customs import matching
+from services.customs.domain import declaration as domain
+from services.customs.domain.declaration import Declaration, Kind, Lodged, Policy
+from shared import topics
+from shared.events.logistics import WaybillIssued
+from shared.events.orders import OrderPlaced, OrderUnwinding, WithdrawalAsked
+from shared.events.payments import PaymentCaptured
+from shared.events.tax import TaxAssessed
+from tests.simulation.broker import Broker, Record, Said, Service
+from tests.simulation.parties import Collective, Receipt, Request
+from tests.simulation.plan import Plan
+from tests.simulation.sabotage import Sabotage
+from tests.simulation.world import Violation, World
+
+POLICY: Final = Policy(correctable={"130126"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=5.0)
+LISTS_MAX: Final = 2
+AGE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A row of the open batches."""
+
+    kind: Kind
+    group: str
+    since: float
+
+
+class Customs(Service):
+    """declaration.collect, withdraw, stop, answer and lodged; batches close by size or age."""
+
+    name, topic = "customs", topics.CUSTOMS
+
+    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]) -> None:
+        hears = {
+            topics.ORDERS: (OrderPlaced, WithdrawalAsked, OrderUnwinding), topics.PAYMENTS: (PaymentCaptured,),
+            topics.TAX: (TaxAssessed,), topics.WAYBILLS: (WaybillIssued,), topics.RECEIPTS: (Receipt,),
+        }  # fmt: skip
+        super().__init__(world, broker, sabotage, hears)
+        self._plans = plans
+        self.waiting: dict[UUID, Waiting] = {}
+
+    def transact(self, fresh: Sequence[Record]) -> None:
+        changed: dict[UUID, Declaration] = {}
+        facts: list[Said] = []
+        for event_id, event in fresh:
+            found = changed.get(event.order_id) or self.state.get(event.order_id)
+            after, said = self._follow(found, event)
+            # As in the reactions: what did not change is neither saved nor queued again.
+            if after != found:
+                changed[event.order_id] = after
+            first = after.version - len(said) + 1
+            facts += [Said(fact, event_id, first + i) for i, fact in enumerate(said)]
+        self._save(changed)
+        self.announce(facts)
+
+    def _follow(self, found: Declaration | None, event: Any) -> domain.Followed:
+        followed: domain.Followed
+        match event:
+            case Receipt():
+                if found is None:
+                    raise Violation("a receipt of a list that nobody lodged")
+                followed = self.sabotage.answer(found, event.ruling, POLICY)
+            case OrderUnwinding():
+                followed = self.sabotage.stop(found, event)
+            case WithdrawalAsked():
+                followed = self.sabotage.withdraw(found, event)
+            case _:
+                followed = self.sabotage.collect(found, event, matching.mismatches)
+        return followed
+
+    def _save(self, changed: Mapping[UUID, Declaration]) -> None:
+        self.state.update(changed)
+        for order_id, d in changed.items():
+            if d.waiting is not None:
+                self.waiting[order_id] = Waiting(d.waiting, d.direction or "", self.world.now + d.waiting_s)
+                self.world.after(d.waiting_s + AGE_S, self._lodge_due)
+            elif d.state in domain.OVER:
+                self.waiting.pop(order_id, None)
+
+    # --- batches
+
+    def _lodge_due(self) -> None:
+        if self.world.happens(self.world.weather.crash_before_commit):
+            self.world.after(AGE_S, self._lodge_due)
+            return
+        for kind, group in sorted({(w.kind, w.group) for w in self.waiting.values()}):
+            ready = self._ready(kind, group)
+            while ready and (len(ready) >= LISTS_MAX or self.waiting[ready[0]].since + AGE_S <= self.world.now + 1e-9):
+                self._lodge(kind, ready[:LISTS_MAX])
+                ready = ready[LISTS_MAX:]
+
+    def _ready(self, kind: str, group: str) -> list[UUID]:
+        mine = ((w.since, o) for o, w in self.waiting.items() if (w.kind, w.group) == (kind, group))
+        return [order_id for since, order_id in sorted(mine) if since <= self.world.now]
+
+    def _lodge(self, kind: Kind, taken: Sequence[UUID]) -> None:
+        batch_id = self.world.uuid()
+        guid = str(batch_id)
+        changed: dict[UUID, Declaration] = {}
+        facts: list[Said] = []
+        requests: list[Request] = []
+        for order_id in taken:
+            d: Declaration = self.state[order_id]
+            del self.waiting[order_id]
+            if d.waiting != kind:
+                raise Violation(f"{order_id} is in the open batch of {kind} and waits for {d.waiting}")
+            if kind in self._plans[order_id].unprintable:
+                after, said = domain.unlodgeable(d, kind, "the buyer's key was deleted")
+                cause = uuid5(order_id, f"not lodgeable:{kind}:{d.version}")
+            else:
+                requests.append(Request(order_id, kind, domain.correction_of(d) == "2", d.invt_no))
+                after, said = domain.lodged(d, Lodged(kind, batch_id, guid))
+                cause = batch_id
+            changed[order_id] = after
+            facts += [Said(fact, cause, after.version - len(said) + 1 + i) for i, fact in enumerate(said)]
+        self._save(changed)
+        self.announce(facts)
+        if requests:
+            message = Collective(batch_id, guid, tuple(requests))
+            self.send([(topics.DECLARATIONS, guid, Record(batch_id, message))])
+
+    def at_rest(self) -> None:
+        super().at_rest()
+        if self.waiting:
+            raise Violation(f"open batches are never closed: {[w.kind for w in self.waiting.values()]}")

@@ -1,0 +1,251 @@
+"""Bank, carrier and customs authority in small: what they do is planned by the seed, what they remember is a witness."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from services.customs.domain.declaration import Answer as Ruling
+from services.customs.domain.declaration import Kind
+from services.orders.domain import Accepted
+from services.payments.domain import bank as said
+from services.payments.domain.bank import Answer, Ask
+from shared import topics
+from shared.events.logistics import WaybillIssued
+from shared.money import Money
+from tests.simulation.broker import Broker, Reader, Record
+from tests.simulation.plan import AT, ENTERPRISE, PERSONS, Plan
+from tests.simulation.sabotage import Sabotage
+from tests.simulation.world import Violation, World
+
+
+class Bank:
+    """Answers each key once and for ever; money moves when it decides so, whether or not its answer arrives."""
+
+    def __init__(self, world: World, plans: Mapping[UUID, Plan]) -> None:
+        self._world = world
+        self._plans = plans
+        self._answers: dict[UUID, Answer] = {}
+        self._failed: set[UUID] = set()
+        self._ready_at: dict[UUID, float] = {}
+        self.moved: Counter[tuple[UUID, str]] = Counter()
+
+    def captured(self, order_id: UUID) -> int:
+        return self.moved[order_id, "capture"]
+
+    def hear(self, key: UUID, ask: Ask, *, again: bool) -> Answer | None:
+        """The answer, or None where the asker cannot know. `again`: the key is asked after before it is sent."""
+        token = self._plans[ask.order_id].token
+        known = self._answers.get(key)
+        if known is None:
+            if not again and key not in self._failed and self._fails(key, token, ask):
+                return None
+            known = self._answers[key] = self._decide(ask, token)
+            if not again and (token, ask.kind) == ("unknown", "capture"):
+                return None
+            if (token, ask.kind) == ("slow", "capture"):
+                self._ready_at[key] = self._world.now + 10 * self._world.dice.random()
+        return known if self._ready_at.get(key, 0.0) <= self._world.now else None
+
+    def _fails(self, key: UUID, token: str, ask: Ask) -> bool:
+        """No answer, and nothing done, once."""
+        self._failed.add(key)
+        return (token, ask.kind) in {("unknown_lost", "capture"), ("flaky", "authorise"), ("refund_flaky", "refund")}
+
+    def _decide(self, ask: Ask, token: str) -> Answer:
+        order_id = ask.order_id
+        if isinstance(ask, said.Authorise):
+            if token == "declined":
+                return said.AuthorisationDeclined(order_id, "AM04", "insufficient funds")
+            return said.Authorised(order_id, f"A{order_id}")
+        if isinstance(ask, said.Capture):
+            return said.CaptureDeclined(order_id, "AC04", "closed") if token == "expired" else self._capture(ask, token)
+        if isinstance(ask, said.Refund):
+            self.moved[order_id, "refund"] += ask.amount.minor
+            if self.moved[order_id, "refund"] > self.moved[order_id, "capture"]:
+                raise Violation(f"the bank was made to refund more than it captured for {order_id}")
+            return said.Refunded(order_id, f"R{order_id}")
+        if self.captured(order_id):
+            raise Violation(f"the bank was asked to void what it captured for {order_id}")
+        return said.Voided(order_id)
+
+    def _capture(self, ask: said.Capture, token: str) -> Answer:
+        amount = ask.amount - Money(100, "CNY") if token == "short" else ask.amount
+        if self.captured(ask.order_id):
+            raise Violation(f"the bank captured twice for {ask.order_id}")
+        self.moved[ask.order_id, "capture"] += amount.minor
+        payer = self._plans[ask.order_id].placed.buyer.person_ref if token != "other_payer" else PERSONS[2]
+        return said.Captured(ask.order_id, amount, f"P{ask.order_id}", ENTERPRISE, payer, f"n{payer}", AT)
+
+
+class Carrier(Reader):
+    """The shop books the parcel when it places the order."""
+
+    name = "carrier"
+
+    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]) -> None:
+        super().__init__(world, broker, sabotage, {topics.SUBMISSIONS: (Accepted,)})
+        self._plans = plans
+        self._booked: set[UUID] = set()
+
+    def transact(self, fresh: Any) -> None:
+        for _, event in fresh:
+            word = self._plans[event.order_id].carrier
+            if word == "lost" or event.order_id in self._booked:
+                continue
+            self._booked.add(event.order_id)
+            for _ in range(2 if word == "dupway" else 1):
+                self.world.soon(partial(self._issue, event.order_id, "other" if word == "badway" else "cn"))
+
+    def _issue(self, order_id: UUID, consignee: str) -> None:
+        waybill = _WAYBILL.model_copy(update={"order_id": order_id, "consignee_name_digest": consignee})
+        self.send([(topics.WAYBILLS, order_id, Record(self.world.uuid(), waybill))])
+
+
+_WAYBILL: Final = WaybillIssued(
+    order_id=PERSONS[0], logistics_code="L1", logistics_name="L", logistics_no="W1", freight=Money(2000, "CNY"),
+    insurance=Money(0, "CNY"), gross_weight_kg=Decimal(2), pack_count=1, consignee_name_digest="cn",
+    consignee_phone_digest="cp", consignee_address_digest="ca",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One list, cancellation or return in a collective message."""
+
+    order_id: UUID
+    kind: Kind
+    amends: bool
+    invt_no: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """A collective message; `order_id` is nobody's."""
+
+    order_id: UUID
+    guid: str
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One entry of a receipt."""
+
+    order_id: UUID
+    ruling: Ruling
+
+
+@dataclass(slots=True)
+class Listed:
+    """The authority's entry of one order's list."""
+
+    state: str = "none"
+    status: int = 0
+    guid: str = ""
+    invt_no: str | None = None
+    returns: int = 0
+    refused_early: bool = False
+    released: bool = False
+    history: list[str] = field(default_factory=list)
+
+
+LIVE: Final = ("declared",)
+ENDED: Final = (501, 700, 800, 899)
+MEANINGS: Final = {120: "accepted", 300: "review", 500: "examination", 501: "detained", 600: "held", 700: "shipback",
+                   800: "released", 899: "closed", 399: "granted", 100: "returned"}  # fmt: skip
+
+
+class Authority(Reader):
+    """Takes lists, decides by the plan, answers one message's lists in order and different messages as they come."""
+
+    name = "authority"
+
+    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]) -> None:
+        super().__init__(world, broker, sabotage, {topics.DECLARATIONS: (Collective,)})
+        self._plans = plans
+        self.register: dict[UUID, Listed] = {}
+
+    def transact(self, fresh: Any) -> None:
+        for _, message in fresh:
+            for request in message.requests:
+                entry = self.register.setdefault(request.order_id, Listed())
+                if request.kind == "declare":
+                    self._declare(request, entry, message.guid)
+                elif request.kind == "cancel":
+                    self._cancel(request, entry, message.guid)
+                else:
+                    self._take_back(request, entry, message.guid)
+
+    def _declare(self, request: Request, entry: Listed, guid: str) -> None:
+        plan = self._plans[request.order_id]
+        words = plan.authority.split(".")
+        if entry.state in LIVE:
+            raise Violation(f"a second list was lodged while one is live: {request.order_id}")
+        if request.amends != (entry.state == "returned"):
+            raise Violation(f"a list {'amends' if request.amends else 'is new'} where the last is {entry.state}")
+        entry.guid = guid
+        if "eport" in words and not entry.refused_early:
+            entry.refused_early, entry.state = True, "refused"
+            self._answer(request.order_id, entry, "declare", -621041, guid)
+            return
+        if "reject" in words or ("return" in words and entry.returns == 0):
+            entry.state, entry.returns = "returned", entry.returns + 1
+            self._answer(request.order_id, entry, "declare", 100, guid, "99" if "reject" in words else "130126")
+            return
+        entry.state = "declared"
+        entry.invt_no = entry.invt_no or f"I{request.order_id}"
+        self._rule(request.order_id, entry, _script(words), guid)
+
+    def _rule(self, order_id: UUID, entry: Listed, script: list[int], guid: str) -> None:
+        """The next word on a list, until it is cancelled; the time between two words is free."""
+        if entry.state != "declared" or entry.guid != guid or not script:
+            return
+        status = script[0]
+        if not (entry.released and status not in (800, 899)):
+            entry.status = status
+        entry.released = entry.released or status in (800, 899)
+        self._answer(order_id, entry, "declare", status, guid)
+        self.world.soon(partial(self._rule, order_id, entry, script[1:], guid))
+
+    def _cancel(self, request: Request, entry: Listed, guid: str) -> None:
+        if request.invt_no is None or request.invt_no != entry.invt_no:
+            raise Violation(f"a cancellation names the list {request.invt_no}, the register has {entry.invt_no}")
+        granted = entry.state == "declared" and entry.status not in ENDED and self._plans[request.order_id].cancel_granted
+        if granted:
+            entry.state = "cancelled"
+        self._answer(request.order_id, entry, "cancel", 399 if granted else 100, guid)
+
+    def _take_back(self, request: Request, entry: Listed, guid: str) -> None:
+        if entry.state != "declared" or not entry.released:
+            raise Violation(f"a return of {request.order_id} was asked for: its list is {entry.state} {entry.status}")
+        granted = self._plans[request.order_id].return_granted
+        if granted:
+            entry.state = "taken_back"
+        self._answer(request.order_id, entry, "return", 399 if granted else 100, guid)
+
+    def _answer(self, order_id: UUID, entry: Listed, on: Kind, status: int, guid: str, code: str | None = None) -> None:
+        meaning = MEANINGS.get(status, "returned")
+        code = str(status) if status < 0 else code
+        invt_no = entry.invt_no if on != "declare" or status >= 120 else None
+        ruling = Ruling(on, meaning, str(status), "", code, invt_no)  # type: ignore[arg-type]
+        entry.history.append(f"{on} {status}")
+        twice = "dupreceipt" in self._plans[order_id].authority
+        # A receipt sent again is the same to the byte, and its bytes are its id.
+        key: Hashable = guid
+        self.send([(topics.RECEIPTS, key, Record(self.world.uuid(), Receipt(order_id, ruling)))] * (1 + twice))
+
+
+def _script(words: list[str]) -> list[int]:
+    stages = {"review": [300], "examine": [500], "hold": [600], "detain": [500, 501], "shipback": [500, 700]}
+    found = [120, *(status for word in words for status in stages.get(word, []))]
+    if "detain" in words or "shipback" in words:
+        return found
+    found.append(899 if "only_899" in words else 800)
+    late = {"contradict": 500, "contradict_501": 501}
+    return [*found, *(late[word] for word in words if word in late)]

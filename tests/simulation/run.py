@@ -1,0 +1,160 @@
+"""One seed from its plan to its end, and what must be true then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from services.customs.domain.declaration import CLEARED, OVER, State
+from services.orders.domain import ENDED, CancelRequested, ReturnRequested, Stage
+from services.payments.domain.payment import State as Paid
+from services.payments.ledger import Account
+from services.tax.domain.case import TaxState
+from shared import topics
+from tests.simulation.broker import Broker, Record
+from tests.simulation.customs import Customs
+from tests.simulation.parties import Authority, Bank, Carrier, Listed
+from tests.simulation.plan import PLATFORM, Plan, draw, quotas
+from tests.simulation.sabotage import NONE, Sabotage
+from tests.simulation.services import Orders, Payments, Tax
+from tests.simulation.world import Violation, World
+
+
+@dataclass(frozen=True)
+class History:
+    """What a seed came to."""
+
+    seed: int
+    orders: int
+    steps: int
+    trace: list[str]
+    trace_hash: str
+
+
+class Simulation:
+    """The whole system on one heap of events."""
+
+    def __init__(self, seed: int, sabotage: Sabotage = NONE) -> None:
+        world, broker = World(seed), Broker()
+        self.world, self.broker = world, broker
+        self.plans = {plan.order_id: plan for plan in draw(world)}
+        self.bank = Bank(world, self.plans)
+        self.carrier = Carrier(world, broker, NONE, self.plans)
+        self.authority = Authority(world, broker, NONE, self.plans)
+        self.orders = Orders(world, broker, sabotage)
+        self.payments = Payments(world, broker, sabotage, self.bank)
+        self.tax = Tax(world, broker, sabotage, quotas(list(self.plans.values())))
+        self.customs = Customs(world, broker, sabotage, self.plans)
+
+    def run(self) -> None:
+        """Play the seed; raises Violation, or IllegalTransition, for whatever is not as it must be."""
+        for plan in self.plans.values():
+            self._submit(plan)
+        self.world.run()
+        for reader in (self.orders, self.payments, self.tax, self.customs, self.carrier, self.authority):
+            reader.at_rest()
+        for plan in self.plans.values():
+            self._judge(plan)
+        if sum(self.payments.balances.values()):
+            raise Violation("the books do not balance")
+
+    def _submit(self, plan: Plan) -> None:
+        came = plan.refused() if plan.faulty else plan.accepted()
+        for at in plan.submissions:
+            self._publish(at, plan.order_id, came)
+        for at in plan.conflicting:
+            self._publish(max(at, plan.submissions[0] + 0.001), plan.order_id, plan.refused())
+        for at, who in plan.asks:
+            kind = CancelRequested if who == "cancel" else ReturnRequested
+            self._publish(at, plan.order_id, kind(plan.order_id, plan.order_no, PLATFORM, f"the {who}"))
+
+    def _publish(self, at: float, order_id: UUID, event: object) -> None:
+        record = Record(self.world.uuid(), event)
+        self.world.after(at, partial(self.broker.publish, topics.SUBMISSIONS, order_id, record))
+
+    # --- the end
+
+    def _judge(self, plan: Plan) -> None:
+        order_id = plan.order_id
+        order = self.orders.state[order_id]
+        if order.stage not in ENDED:
+            raise Violation(f"{plan.order_no} ({_words(plan)}) comes to no end: it is {order.stage}")
+        rightly = plan.ends(taxable=order_id not in self.tax.refused)
+        if order.stage not in rightly:
+            raise Violation(f"{plan.order_no} ({_words(plan)}) ends {order.stage}, not {' or '.join(sorted(rightly))}")
+        last = self.orders.ends[order_id][-1]
+        if last != f"order.{order.stage}.v1":
+            raise Violation(f"{plan.order_no} is {order.stage} and its last word was {last}")
+        self._judge_money(plan, order.stage)
+        self._judge_tax(plan, order.stage)
+        self._judge_border(plan, order.stage)
+
+    def _judge_money(self, plan: Plan, stage: Stage) -> None:
+        order_id = plan.order_id
+        payment, moved = self.payments.state.get(order_id), self.bank.moved
+        kept = moved[order_id, "capture"] - moved[order_id, "refund"]
+        balances = {account: self.payments.balances[order_id, account] for account in Account}
+        if balances[Account.BANK_CLEARING] != kept:
+            raise Violation(f"the bank keeps {kept} of {plan.order_no}, the books {balances[Account.BANK_CLEARING]}")
+        fulfilled = stage is Stage.FULFILLED
+        if kept != (plan.placed.amount_paid.minor if fulfilled else 0):
+            raise Violation(f"{plan.order_no} is {stage} and the bank keeps {kept}")
+        tax = plan.placed.tax_withheld.minor if fulfilled else 0
+        if balances[Account.BUYER_FUNDS] or balances[Account.TAX_PAYABLE] != -tax:
+            raise Violation(f"{plan.order_no} is {stage} and its books are {balances}")
+        rightly = (Paid.SETTLED,) if fulfilled else (Paid.VOIDED, Paid.REFUNDED)
+        if payment is not None and payment.state not in rightly:
+            raise Violation(f"{plan.order_no} is {stage} and its payment {payment.state}")
+
+    def _judge_tax(self, plan: Plan, stage: Stage) -> None:
+        case = self.tax.state.get(plan.order_id)
+        rightly = (TaxState.POSTED,) if stage is Stage.FULFILLED else (TaxState.VOIDED, TaxState.RESTORED)
+        if case is not None and case.state not in rightly:
+            raise Violation(f"{plan.order_no} is {stage} and its tax {case.state}")
+
+    def _judge_border(self, plan: Plan, stage: Stage) -> None:
+        d = self.customs.state.get(plan.order_id)
+        entry = self.authority.register.get(plan.order_id, Listed())
+        cleared = d is not None and d.state in CLEARED
+        if cleared != (stage is Stage.FULFILLED):
+            raise Violation(f"{plan.order_no} is {stage} and its list {d and d.state}")
+        if cleared != (entry.state == "declared" and entry.released):
+            raise Violation(f"the list of {plan.order_no} is {d and d.state}, in the register {entry.state} {entry.status}")
+        # Of an order that was never placed there may be a waybill, and nobody will ever ask for it.
+        if d is not None and d.order is not None and not cleared and d.state not in OVER:
+            raise Violation(f"{plan.order_no} is {stage} and its list still {d.state}")
+        if (stage is Stage.RETURNED) != (d is not None and d.state is State.RETURNED):
+            raise Violation(f"{plan.order_no} is {stage} and its list {d and d.state}")
+
+
+def _words(plan: Plan) -> str:
+    asks = [f"{who} at {at:.1f}" for at, who in plan.asks]
+    unprintable = [f"no {kind} can be printed" for kind in sorted(plan.unprintable)]
+    return ", ".join(word for word in (plan.token, plan.carrier, plan.authority, *asks, *unprintable) if word)
+
+
+def simulate(seed: int, sabotage: Sabotage = NONE) -> History:
+    """The history of a seed; what goes wrong is raised with the seed's number in the text."""
+    simulation = Simulation(seed, sabotage)
+    try:
+        simulation.run()
+    except Exception as error:
+        tail = "\n".join(simulation.world.trace[-12:])
+        raise Violation(f"seed {seed}: {type(error).__name__}: {error}\n{tail}") from error
+    world = simulation.world
+    return History(seed, len(simulation.plans), world.steps, world.trace, world.trace_hash())
+
+
+def chunk(seeds: range) -> tuple[int, int, int, list[str]]:
+    """How many seeds, orders and steps were played, and what failed."""
+    orders, steps, failed = 0, 0, []
+    for seed in seeds:
+        try:
+            history = simulate(seed)
+        except Violation as violation:
+            failed.append(str(violation))
+            continue
+        orders += history.orders
+        steps += history.steps
+    return len(seeds), orders, steps, failed

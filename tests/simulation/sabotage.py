@@ -1,0 +1,32 @@
+"""What the simulation can take away from the system, to show that it would see a bug there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from services.customs.domain import declaration
+from services.orders import domain as orders
+from services.payments.domain import payment
+from services.tax.domain import case
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """The system as it is, unless something is replaced. The functions are the domains' own."""
+
+    inbox: bool = True
+    outbox: bool = True
+    same_key: bool = True
+    lease_fence: bool = True
+    orders: Callable[..., Any] = orders.follow
+    payments: Callable[..., Any] = payment.follow
+    tax: Callable[..., Any] = case.follow_all
+    collect: Callable[..., Any] = declaration.collect
+    withdraw: Callable[..., Any] = declaration.withdraw
+    stop: Callable[..., Any] = declaration.stop
+    answer: Callable[..., Any] = declaration.answer
+
+
+NONE = Sabotage()

@@ -1,0 +1,215 @@
+"""The four services: the real domains, with dictionaries for tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from services.orders.domain import Accepted, CancelRequested, Refused, ReturnRequested
+from services.payments import ledger
+from services.payments.domain.bank import Answer, Ask
+from services.payments.domain.payment import Decision
+from services.payments.ledger import Account
+from services.tax.domain.case import FollowedAll, PersonYear, Quota, TaxCase, TaxState
+from services.tax.rulefiles import load
+from shared import topics
+from shared.events import EVENT_TYPES
+from shared.events.base import Event
+from shared.events.customs import CustomsEvent, GoodsReleased
+from shared.events.orders import OrderFulfilled, OrderPlaced, OrderUnwinding
+from shared.events.payments import PaymentsEvent
+from shared.events.tax import TaxEvent, TaxRefused
+from tests.simulation.broker import Broker, Record, Said, Service
+from tests.simulation.parties import Bank
+from tests.simulation.sabotage import Sabotage
+from tests.simulation.world import Violation, World
+
+RULES: Final = load()
+YEAR: Final = 2026
+LEASE_S: Final = 30.0
+
+
+def said_by(*bases: type[Event]) -> tuple[type[Event], ...]:
+    return tuple(kind for kind in EVENT_TYPES.values() if issubclass(kind, bases))
+
+
+class Orders(Service):
+    """orders.domain.follow."""
+
+    name, topic = "orders", topics.ORDERS
+
+    def __init__(self, world: World, broker: Broker, sabotage: Sabotage) -> None:
+        submissions = (Accepted, Refused, CancelRequested, ReturnRequested)
+        hears = {topics.SUBMISSIONS: submissions, topics.PAYMENTS: said_by(PaymentsEvent), topics.TAX: said_by(TaxEvent)}
+        super().__init__(world, broker, sabotage, {**hears, topics.CUSTOMS: said_by(CustomsEvent)})
+        self.ends: dict[UUID, list[str]] = {}
+
+    def transact(self, fresh: Sequence[Record]) -> None:
+        changed: dict[UUID, Any] = {}
+        facts: list[Said] = []
+        for event_id, event in fresh:
+            order_id = event.order_id
+            order, said = self.sabotage.orders(changed.get(order_id) or self.state.get(order_id), event)
+            changed[order_id] = order
+            first = order.version - len(said) + 1
+            facts += [Said(fact, event_id, first + i) for i, fact in enumerate(said)]
+        self.state.update(changed)
+        self.announce(facts)
+
+    def said(self, event: Event) -> None:
+        if event.type in _ENDS:
+            found = self.ends.setdefault(event.order_id, [])
+            found.append(event.type)
+            # A return that is refused leaves a fulfilled order fulfilled and says nothing anew.
+            if len(found) > 1 and found[:-1] != [OrderFulfilled.type]:
+                raise Violation(f"order {event.order_id} comes to a second end: {found}")
+            if found.count(OrderFulfilled.type) > 1:
+                raise Violation(f"order {event.order_id} is fulfilled twice")
+
+
+_ENDS: Final = frozenset(f"order.{end}.v1" for end in ("fulfilled", "rejected", "cancelled", "returned"))
+
+
+class Payments(Service):
+    """payments.domain.follow, its effects, and the books."""
+
+    name, topic = "payments", topics.PAYMENTS
+
+    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, bank: Bank) -> None:
+        hears = {topics.ORDERS: (OrderPlaced, OrderUnwinding), topics.CUSTOMS: (GoodsReleased,)}
+        super().__init__(world, broker, sabotage, hears)
+        self.bank = bank
+        self.effects: dict[UUID, list[Any]] = {}
+        self.balances: Counter[tuple[UUID, str]] = Counter()
+        self.moved: Counter[tuple[UUID, str]] = Counter()
+        self._booked: set[UUID] = set()
+
+    def transact(self, fresh: Sequence[Record]) -> None:
+        self._follow([(record.event_id, record.event) for record in fresh])
+
+    def _follow(self, causes: Sequence[tuple[UUID, Any]]) -> None:
+        changed: dict[UUID, Any] = {}
+        facts: list[Said] = []
+        for cause, heard in causes:
+            order_id = heard.order_id
+            decision: Decision = self.sabotage.payments(changed.get(order_id) or self.state.get(order_id), heard)
+            changed[order_id] = decision.payment
+            first = decision.payment.version - len(decision.facts) + 1
+            facts += [Said(fact, cause, first + i) for i, fact in enumerate(decision.facts)]
+            for movement in decision.movements:
+                self._book(ledger.entries(cause, order_id, movement))
+            for ask in decision.asks:
+                self._instruct(ask)
+        self.state.update(changed)
+        for order_id in changed:
+            self._audit(order_id)
+        self.announce(facts)
+
+    def _book(self, entries: Sequence[ledger.Entry]) -> None:
+        if sum(e.amount_minor for e in entries):
+            raise Violation(f"the entries of {entries[0].purpose} do not balance")
+        if entries[0].txn_id in self._booked:
+            return
+        self._booked.add(entries[0].txn_id)
+        for entry in entries:
+            self.balances[entry.order_id, entry.account] += entry.amount_minor
+        self.moved[entries[0].order_id, entries[0].purpose] += entries[0].amount_minor
+
+    def _audit(self, order_id: UUID) -> None:
+        """After every step: what is in the bank is what the state says we took and have not given back."""
+        payment = self.state[order_id]
+        held = (payment.captured.minor if payment.captured else 0) - (payment.refunded.minor if payment.refunded else 0)
+        if self.balances[order_id, Account.BANK_CLEARING] != held:
+            raise Violation(f"the books of {order_id} say {self.balances[order_id, Account.BANK_CLEARING]}, its state {held}")
+        if sum(self.balances[order_id, account] for account in Account):
+            raise Violation(f"the books of {order_id} do not balance")
+        if self.bank.captured(order_id) < self.moved[order_id, "capture"]:
+            raise Violation(f"more was booked than the bank captured for {order_id}")
+
+    # --- effects: asked outside any transaction, answered once
+
+    def _instruct(self, ask: Ask) -> None:
+        if ask.intent_id not in self.effects:
+            self.effects[ask.intent_id] = [ask, 0]
+            self.world.soon(partial(self._claim, ask.intent_id))
+
+    def _claim(self, intent_id: UUID) -> None:
+        effect = self.effects.get(intent_id)
+        if effect is None:
+            return
+        effect[1] += 1
+        ask, attempts = effect
+        key = intent_id if self.sabotage.same_key else self.world.uuid()
+        answer = self.bank.hear(key, ask, again=attempts > 1 and self.sabotage.same_key)
+        self.world.note("bank", ask.kind, ask.order_id, attempts, type(answer).__name__)
+        crashed = self.world.happens(self.world.weather.crash_before_commit)
+        if answer is not None and not crashed:
+            self.world.soon(partial(self._settle, intent_id, attempts, answer))
+        if answer is None or crashed or self.world.happens(self.world.weather.duplicate_claim):
+            # Unknown is not failed: the same key is asked after. So is one whose claimant died or slept.
+            self.world.after(LEASE_S if crashed else 1.0, partial(self._claim, intent_id))
+
+    def _settle(self, intent_id: UUID, attempts: int, answer: Answer) -> None:
+        effect = self.effects.get(intent_id)
+        stale = effect is None or effect[1] != attempts
+        if stale and self.sabotage.lease_fence:
+            return
+        if self.world.happens(self.world.weather.crash_before_commit):
+            self.world.after(LEASE_S, partial(self._claim, intent_id))
+            return
+        self.effects.pop(intent_id, None)
+        self._follow([(intent_id, answer)])
+
+    def at_rest(self) -> None:
+        super().at_rest()
+        if self.effects:
+            raise Violation(f"the bank is still asked: {[effect[0].kind for effect in self.effects.values()]}")
+
+
+class Tax(Service):
+    """tax.domain.case.follow_all over the real rulebook, and the quotas."""
+
+    name, topic = "tax", topics.TAX
+
+    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, used: Mapping[UUID, int]) -> None:
+        hears = {topics.ORDERS: (OrderPlaced, OrderUnwinding), topics.CUSTOMS: (GoodsReleased,)}
+        super().__init__(world, broker, sabotage, hears)
+        self._before = {PersonYear(person, YEAR): minor for person, minor in used.items()}
+        self.quotas = {key: Quota(0, minor) for key, minor in self._before.items()}
+        self.refused: set[UUID] = set()
+
+    def transact(self, fresh: Sequence[Record]) -> None:
+        events = [record.event for record in fresh]
+        cases = {e.order_id: self.state[e.order_id] for e in events if e.order_id in self.state}
+        after: FollowedAll = self.sabotage.tax(cases, self.quotas, events, RULES)
+        versions = {order_id: case.version for order_id, case in cases.items()}
+        facts: list[Said] = []
+        for record, said in zip(fresh, after.facts, strict=True):
+            for fact in said:
+                versions[fact.order_id] = versions.get(fact.order_id, 0) + 1
+                facts.append(Said(fact, record.event_id, versions[fact.order_id]))
+        self.state.update(after.cases)
+        self.quotas = dict(after.quotas)
+        self._audit(self.state.values())
+        self.announce(facts)
+
+    def said(self, event: Event) -> None:
+        if isinstance(event, TaxRefused):
+            self.refused.add(event.order_id)
+
+    def _audit(self, cases: Iterable[TaxCase]) -> None:
+        """After every step: a quota is what was used before and what orders hold now, and never over the limit."""
+        held = {key: [0, minor] for key, minor in self._before.items()}
+        for case in cases:
+            if case.quota_key is not None and case.reserved.minor:
+                if case.state not in (TaxState.ASSESSED, TaxState.POSTED):
+                    raise Violation(f"{case.order_id} is {case.state} and holds quota")
+                held[case.quota_key][case.state is TaxState.POSTED] += case.reserved.minor
+        for key, quota in self.quotas.items():
+            if [quota.reserved_minor, quota.posted_minor] != held[key]:
+                raise Violation(f"a quota is {tuple(quota)}, the orders hold {held[key]}")
+            if quota.used.minor > 2_600_000:
+                raise Violation(f"a quota is over the yearly limit: {quota.used}")

@@ -1,0 +1,140 @@
+"""The pages say what is: generated ones are current, links lead somewhere, commands exist with their options."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from deploy.docs.__main__ import PAGES
+from deploy.docs.picture import picture
+from services.cli.app import app
+from services.orders.reading import read_submission
+from services.orders.submission import Submitted
+from services.orders.validation import validate
+from tests.readme import ROOT, Block, blocks
+
+DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+VARIABLE = re.compile(r"CROSSBORDER_[A-Z_]+[A-Z]")
+NEEDS = {"nothing", "nothing running", "nothing running, and a minute", "stack"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_generated_page_is_current(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == PAGES[name](), "run `python -m deploy.docs`"
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    broken = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not leads_somewhere(page, link)]
+    assert not broken
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    file, _, anchor = link.partition("#")
+    if "://" in file:
+        return True
+    to = (page.parent / file).resolve() if file else page
+    return to.exists() and (not anchor or anchor in anchors(to))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as they are made of the words."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_every_block_of_commands_says_what_it_needs() -> None:
+    assert {block.needs for block in blocks()} == NEEDS
+
+
+def commands() -> Iterator[str]:
+    for block in blocks():
+        yield from block.commands
+    for page in DOCS:
+        yield from re.findall(r"`(crossborder [a-z][^`]*)`", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("line", sorted({c for c in commands() if c.startswith("crossborder ")}))
+def test_every_command_exists_with_these_options(line: str) -> None:
+    words = shlex.split(line.partition(" …")[0])[1:]
+    # Typer brings a click of its own along, so a group is known by what it can do.
+    command: Any = typer.main.get_command(app)
+    path = ["crossborder"]
+    while words and hasattr(command, "get_command"):
+        found = command.get_command(None, words[0])
+        assert found is not None, f"{' '.join(path)} has no command {words[0]}"
+        command = found
+        path.append(words.pop(0))
+    options = {name for parameter in command.params for name in parameter.opts}
+    assert not [word for word in words if word.startswith("-") and word.partition("=")[0] not in options]
+    if line in {c for block in blocks() for c in block.commands}:
+        command.make_context(path[-1], words)
+
+
+@pytest.mark.parametrize("line", sorted({c for block in blocks() for c in block.commands if c.startswith("make ")}))
+def test_every_target_exists(line: str) -> None:
+    assert re.search(rf"^{line.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_every_variable_that_is_read_is_in_the_configuration() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    read = {
+        name
+        for folder in ("services", "shared", "deploy")
+        for path in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r"""environ(?:\.get\(|\[)["'](\w+)["']""", path.read_text(encoding="utf-8"))
+    }
+    assert read
+    assert not {name for name in read if name not in page}
+
+
+def test_every_variable_the_pages_name_is_known() -> None:
+    known = set(VARIABLE.findall((ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")))
+    named = {name for page in DOCS for name in VARIABLE.findall(page.read_text(encoding="utf-8"))}
+    assert named - known <= {"CROSSBORDER_IMAGE"}
+
+
+def test_every_metric_the_readme_names_is_declared() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(crossborder_[a-z_]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert named
+    assert not {name for name in named if f"`{name}`" not in page}
+
+
+def examples() -> list[dict[str, object]]:
+    folder = ROOT / "docs" / "examples"
+    lines = (folder / "orders.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads((folder / "order.json").read_text(encoding="utf-8")), *map(json.loads, lines)]
+
+
+def test_the_examples_keep_every_rule_but_the_last_which_breaks_three() -> None:
+    faults = []
+    for document in examples():
+        (read,) = read_submission(json.dumps(document).encode(), ())
+        assert isinstance(read, Submitted)
+        faults.append({fault.field for fault in validate(read, datetime(2026, 11, 24, tzinfo=UTC))})
+    assert faults == [set(), set(), set(), {"buyer.id_number", "freight", "goods_value"}]
+
+
+def test_a_command_and_the_status_it_ends_with_are_read_off_a_line() -> None:
+    block = Block.of(
+        "stack", "crossborder verify     # every invariant; exit 1 if one is broken\ncrossborder dlq list   # exit 1: none\n"
+    )
+    assert block.commands == ("crossborder verify", "crossborder dlq list")
+    assert block.statuses == (0, 1)
+
+
+def test_the_picture_ends_before_the_lists_and_fetches_no_font() -> None:
+    drawn = picture("\x1b[1mmoney\x1b[0m\n CNY  1\nlists\n closed  1\n")
+    assert "money" in drawn
+    assert "closed" not in drawn
+    assert "font-face" not in drawn
