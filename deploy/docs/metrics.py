@@ -26,11 +26,13 @@ A histogram `x` has `x_bucket`, `x_sum` and `x_count`.
 TITLES: Final = {
     "": "Process",
     "the message kernel": "The message kernel: every service",
+    "the outside parties": "The outside parties: bank, carrier, authority",
     "orders": "Orders",
     "payments": "Payments",
     "tax": "Tax",
     "customs": "Customs",
     "streams": "Streams",
+    "the synthetic order": "The synthetic order: the prober",
     "sandbox": "The sandbox",
 }
 

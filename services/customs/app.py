@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from services.customs import matching, policy
+from services.customs.ceb import codes
 from services.customs.ceb.sign import Signer
 from services.customs.domain import declaration as domain
 from services.customs.gateway import Authority
@@ -32,6 +33,8 @@ class CustomsSettings(Settings):
 
 async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
     """The customs service of these settings."""
+    metrics.RECEIPTS.among(status=codes.status_label)
+    metrics.export(metrics.BATCH_LISTS, metrics.LAST_LODGED)
     rules = policy.load(settings.customs_policy)
     authority = Authority(rules, Signer.from_dir(settings.keys_dir))
     amendments = rules.amendments

@@ -222,7 +222,7 @@ class SalesView:
         for (corridor, currency), count in batch.sold.items():
             metrics.VERIFIED_SALES.labels(corridor).inc(count)
             metrics.VERIFIED_SALES_MINOR.labels(corridor, currency).inc(batch.sold_minor[corridor, currency])
-        metrics.EVENTS.labels(NAME, topics.ORDERS, "any", "done").inc(len(batch.messages))
+        metrics.EVENTS.labels(NAME, topics.ORDERS, "any", "ok").inc(len(batch.messages))
         metrics.LAST_PROGRESS.labels(NAME).set_to_current_time()
 
     def _swept_keys(self) -> list[bytes]:

@@ -134,6 +134,11 @@ def status(code: str) -> Status:
     raise UnknownCode(f"returnStatus {code!r} is not in the authority's list here")
 
 
+def status_label(code: str) -> str:
+    """The status as a metric's label: itself if it is in the lists here, `-n` for any other technical failure."""
+    return code if code in _statuses() or code in _errors() else "-n"
+
+
 def error(code: str) -> ErrorCode | None:
     """What an inner or negative code means, None if it is not in the list."""
     return _errors().get(code)
