@@ -17,6 +17,23 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "a person's quota is not the sum of what their orders hold",
     ),
     Invariant(
+        "tax_quota_is_its_ledger",
+        "SELECT coalesce(q.person_ref, e.person_ref)::text FROM tax.quota q FULL JOIN (SELECT person_ref, year, "
+        "sum(CASE kind WHEN 'reserve' THEN amount_minor WHEN 'restore' THEN 0 ELSE -amount_minor END) AS reserved, "
+        "sum(CASE kind WHEN 'post' THEN amount_minor WHEN 'restore' THEN -amount_minor ELSE 0 END) AS posted "
+        "FROM tax.quota_entry GROUP BY person_ref, year) e ON e.person_ref = q.person_ref AND e.year = q.year "
+        "WHERE coalesce(q.reserved_minor, 0) <> coalesce(e.reserved, 0) OR coalesce(q.posted_minor, 0) <> coalesce(e.posted, 0)",
+        "a person's quota is not the sum of its entries",
+    ),
+    Invariant(
+        "tax_quota_entered_once",
+        "SELECT order_id::text FROM tax.quota_entry GROUP BY order_id HAVING count(*) FILTER (WHERE kind = 'reserve') <> 1 "
+        "OR count(*) FILTER (WHERE kind IN ('post', 'void')) > 1 OR count(DISTINCT (person_ref, year)) > 1 "
+        "OR coalesce(sum(amount_minor) FILTER (WHERE kind = 'restore'), 0) > coalesce(sum(amount_minor) FILTER (WHERE kind = 'post'), 0) "
+        "OR sum(amount_minor) FILTER (WHERE kind IN ('post', 'void')) <> sum(amount_minor) FILTER (WHERE kind = 'reserve')",
+        "an order reserved, posted or voided quota other than once, or was given back more than it posted",
+    ),
+    Invariant(
         "tax_lines_sum_to_head",
         "SELECT order_id::text FROM tax.tax_case, LATERAL (SELECT sum((l #>> '{duty,amount}')::numeric + (l #>> '{vat,amount}')::numeric "
         "+ (l #>> '{consumption_tax,amount}')::numeric) AS total FROM jsonb_array_elements(assessment -> 'lines') l) s "

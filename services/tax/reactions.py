@@ -29,13 +29,13 @@ class Deps:
 async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
     """Assess what was placed, post what was released, void or restore what is undone; quotas locked meanwhile."""
     cases = await store.lock(conn, {m.order_id for m in batch})
-    keys = {quota_key_of(m.event) for m in batch if isinstance(m.event, OrderPlaced) and m.event.direction == "import"}
-    keys |= {case.quota_key for case in cases.values() if case.quota_key is not None}
-    quotas = await store.lock_quotas(conn, keys)
+    drawn = {quota_key_of(m.event) for m in batch if isinstance(m.event, OrderPlaced) and m.event.direction == "import"}
+    held = {case.quota_key for case in cases.values() if case.quota_key is not None}
+    quotas = await store.lock_quotas(conn, drawn, held)
     after = follow_all(cases, quotas, [m.event for m in batch], deps.rules)
     assessments = {f.order_id: f.model_dump_json() for facts in after.facts for f in facts if isinstance(f, TaxAssessed)}
     await store.save(conn, [case for order_id, case in after.cases.items() if case != cases.get(order_id)], assessments)
-    await store.save_quotas(conn, {key: quota for key, quota in after.quotas.items() if quota != quotas.get(key)})
+    await store.enter(conn, after.entries)
     return Outcome(facts=list(_announced(batch, after.facts, {order_id: case.version for order_id, case in cases.items()})))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from services.tax.domain.case import PersonYear, Quota, TaxCase, TaxState
+from services.tax.domain.case import PersonYear, Quota, QuotaEntry, TaxCase, TaxState
 from shared.database import Connection
 from shared.money import Money
 
@@ -26,24 +26,26 @@ async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, TaxC
     }  # fmt: skip
 
 
-async def lock_quotas(conn: Connection, keys: Collection[PersonYear]) -> dict[PersonYear, Quota]:
-    """The quotas of these persons and years, made where they are missing and locked in one order.
+async def lock_quotas(conn: Connection, drawn: Collection[PersonYear], held: Collection[PersonYear]) -> dict[PersonYear, Quota]:
+    """The quotas of these persons and years, locked in one order: those that orders draw on, made where they are missing,
+    and those that orders hold something of, which are there.
 
     Made first, so that there is a row to lock: two replicas that meet a new person wait for one another.
     """
+    if drawn:
+        ordered = sorted(drawn)
+        await conn.execute(
+            "INSERT INTO quota (person_ref, year, reserved_minor, posted_minor) SELECT p, y, 0, 0 FROM unnest($1::uuid[], $2::int[]) "
+            "AS u(p, y) ON CONFLICT DO NOTHING",
+            [k.person_ref for k in ordered], [k.year for k in ordered],
+        )  # fmt: skip
+    keys = {*drawn, *held}
     if not keys:
         return {}
-    ordered = sorted(keys)
-    persons, years = [k.person_ref for k in ordered], [k.year for k in ordered]
-    await conn.execute(
-        "INSERT INTO quota (person_ref, year, reserved_minor, posted_minor) SELECT p, y, 0, 0 FROM unnest($1::uuid[], $2::int[]) "
-        "AS u(p, y) ON CONFLICT DO NOTHING",
-        persons, years,
-    )  # fmt: skip
     rows = await conn.fetch(
         "SELECT q.person_ref, q.year, q.reserved_minor, q.posted_minor FROM quota q JOIN unnest($1::uuid[], $2::int[]) AS u(p, y) "
         "ON q.person_ref = u.p AND q.year = u.y ORDER BY q.person_ref, q.year FOR UPDATE OF q",
-        persons, years,
+        [k.person_ref for k in keys], [k.year for k in keys],
     )  # fmt: skip
     return {PersonYear(r["person_ref"], r["year"]): Quota(r["reserved_minor"], r["posted_minor"]) for r in rows}
 
@@ -64,13 +66,26 @@ async def save(conn: Connection, cases: Sequence[TaxCase], assessments: Mapping[
     )  # fmt: skip
 
 
-async def save_quotas(conn: Connection, quotas: Mapping[PersonYear, Quota]) -> None:
-    """Write quotas whose rows the caller has locked."""
-    if not quotas:
+async def enter(conn: Connection, entries: Sequence[QuotaEntry]) -> None:
+    """Write the ledger and keep its balances in step, both by one statement; the caller has locked the balances.
+
+    An entry that is there already is a fault of ours and fails the batch: a quota is never changed twice for one reason.
+    """
+    if not entries:
         return
     await conn.execute(
-        "UPDATE quota AS q SET reserved_minor = u.r, posted_minor = u.m FROM unnest($1::uuid[], $2::int[], $3::bigint[], $4::bigint[]) "
-        "AS u(p, y, r, m) WHERE q.person_ref = u.p AND q.year = u.y",
-        [k.person_ref for k in quotas], [k.year for k in quotas], [q.reserved_minor for q in quotas.values()],
-        [q.posted_minor for q in quotas.values()],
+        """WITH entered AS (
+               INSERT INTO quota_entry (order_id, kind, part, person_ref, year, amount_minor)
+               SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::uuid[], $5::int[], $6::bigint[])
+               RETURNING person_ref, year, kind, amount_minor),
+           change AS (
+               SELECT person_ref, year,
+                   sum(CASE kind WHEN 'reserve' THEN amount_minor WHEN 'post' THEN -amount_minor WHEN 'void' THEN -amount_minor
+                       ELSE 0 END) AS reserved,
+                   sum(CASE kind WHEN 'post' THEN amount_minor WHEN 'restore' THEN -amount_minor ELSE 0 END) AS posted
+               FROM entered GROUP BY person_ref, year)
+           UPDATE quota AS q SET reserved_minor = q.reserved_minor + c.reserved, posted_minor = q.posted_minor + c.posted
+           FROM change c WHERE q.person_ref = c.person_ref AND q.year = c.year""",
+        [e.order_id for e in entries], [e.kind for e in entries], [e.part for e in entries],
+        [e.key.person_ref for e in entries], [e.key.year for e in entries], [e.amount_minor for e in entries],
     )  # fmt: skip

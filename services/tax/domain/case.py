@@ -72,15 +72,39 @@ class Quota(NamedTuple):
         return Money(self.reserved_minor + self.posted_minor, "CNY")
 
 
-class QuotaChange(NamedTuple):
-    """What an event adds to a quota, in fen; what it gives back is negative."""
+class EntryKind(StrEnum):
+    """Why a quota changes. Each at most once per order, but for an order that is given back in parts."""
+
+    RESERVE = "reserve"
+    POST = "post"
+    VOID = "void"
+    RESTORE = "restore"
+
+
+_MOVES: Final[dict[EntryKind, tuple[int, int]]] = {
+    EntryKind.RESERVE: (+1, 0),
+    EntryKind.POST: (-1, +1),
+    EntryKind.VOID: (-1, 0),
+    EntryKind.RESTORE: (0, -1),
+}
+"""What an entry's amount does to what is reserved and to what is used; store.py says the same to PostgreSQL."""
+
+
+class QuotaEntry(NamedTuple):
+    """One line of the ledger of a person's year: an order's amount in fen, always more than none.
+
+    `part` is 0, but for what is restored: there it counts the order's returns from 1.
+    """
 
     key: PersonYear
-    reserved_minor: int
-    posted_minor: int
+    order_id: UUID
+    kind: EntryKind
+    amount_minor: int
+    part: int = 0
 
     def apply(self, quota: Quota) -> Quota:
-        return Quota(quota.reserved_minor + self.reserved_minor, quota.posted_minor + self.posted_minor)
+        reserved, posted = _MOVES[self.kind]
+        return Quota(quota.reserved_minor + reserved * self.amount_minor, quota.posted_minor + posted * self.amount_minor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +128,11 @@ class TaxCase:
 
 
 class Followed(NamedTuple):
-    """The case after an event, what tax says of it, and what it does to a quota."""
+    """The case after an event, what tax says of it, and what it writes into the ledger of the buyer's year."""
 
     case: TaxCase
-    facts: tuple[TaxEvent, ...]
-    quota: QuotaChange | None
+    facts: tuple[TaxEvent, ...] = ()
+    entries: tuple[QuotaEntry, ...] = ()
 
 
 def quota_key_of(event: OrderPlaced) -> PersonYear:
@@ -128,9 +152,9 @@ def follow(case: TaxCase | None, event: Event, used: Money, rules: Rulebook) -> 
         return _unwound(case, table.next(case.state, event))
     state = TAX.next(case.state, event)
     if state == case.state:
-        return Followed(case, (), None)
+        return Followed(case)
     posted = replace(case, state=state, version=case.version + 1)
-    return Followed(posted, (TaxPosted(order_id=case.order_id, total=case.total),), _change(case, -1, +1))
+    return Followed(posted, (TaxPosted(order_id=case.order_id, total=case.total),), _entry(case, EntryKind.POST))
 
 
 def _first(event: Event, used: Money, rules: Rulebook) -> Followed:
@@ -139,7 +163,7 @@ def _first(event: Event, used: Money, rules: Rulebook) -> Followed:
     if isinstance(event, OrderUnwinding):
         none = Money.zero("CNY")
         tombstone = TaxCase(event.order_id, TaxState.VOIDED, 1, None, None, None, none, none)
-        return Followed(tombstone, (TaxVoided(order_id=event.order_id),), None)
+        return Followed(tombstone, (TaxVoided(order_id=event.order_id),))
     raise IllegalTransition("unknown", type(event))
 
 
@@ -148,11 +172,11 @@ def _placed(event: OrderPlaced, result: Assessment | Refusal) -> Followed:
     if isinstance(result, Refusal):
         refused = TaxCase(event.order_id, TaxState.REFUSED, 1, None, None, result.regime, none, none)
         fact = TaxRefused(order_id=event.order_id, code=result.code, reason=result.reason, limit=result.limit, value=result.value)
-        return Followed(refused, (fact,), None)
+        return Followed(refused, (fact,))
     key = None if result.counted is None else quota_key_of(event)
     person_ref, year = (None, None) if key is None else key
     case = TaxCase(event.order_id, TaxState.ASSESSED, 1, person_ref, year, result.regime, result.counted or none, result.total)
-    return Followed(case, (_assessed(case, result),), _change(case, +1, 0))
+    return Followed(case, (_assessed(case, result),), _entry(case, EntryKind.RESERVE))
 
 
 def _assessed(case: TaxCase, result: Assessment) -> TaxAssessed:
@@ -170,25 +194,26 @@ def _assessed(case: TaxCase, result: Assessment) -> TaxAssessed:
 
 
 def _unwound(case: TaxCase, state: TaxState) -> Followed:
-    change = _change(case, 0, -1) if case.state is TaxState.POSTED else _change(case, -1, 0)
+    entries = _entry(case, EntryKind.RESTORE, part=1) if case.state is TaxState.POSTED else _entry(case, EntryKind.VOID)
     after = replace(case, state=state, version=case.version + 1, reserved=Money.zero(case.reserved.currency))
     if state is TaxState.RESTORED:
-        return Followed(after, (TaxRestored(order_id=case.order_id, total=case.total),), change)
-    return Followed(after, (TaxVoided(order_id=case.order_id),), change)
+        return Followed(after, (TaxRestored(order_id=case.order_id, total=case.total),), entries)
+    return Followed(after, (TaxVoided(order_id=case.order_id),), entries)
 
 
-def _change(case: TaxCase, reserved: int, posted: int) -> QuotaChange | None:
-    """The change of the quota by what the case holds, None where it holds nothing."""
+def _entry(case: TaxCase, kind: EntryKind, *, part: int = 0) -> tuple[QuotaEntry, ...]:
+    """The ledger's line about what the case holds, none where it holds nothing."""
     key, held = case.quota_key, case.reserved.minor
-    return None if key is None or held == 0 else QuotaChange(key, reserved * held, posted * held)
+    return () if key is None or held == 0 else (QuotaEntry(key, case.order_id, kind, held, part),)
 
 
 class FollowedAll(NamedTuple):
-    """The cases and quotas after a batch, and per event of the batch what tax says."""
+    """The cases and quotas after a batch, per event of the batch what tax says, and all that goes into the ledger."""
 
     cases: Mapping[UUID, TaxCase]
     quotas: Mapping[PersonYear, Quota]
     facts: Sequence[tuple[TaxEvent, ...]]
+    entries: Sequence[QuotaEntry]
 
 
 def follow_all(
@@ -200,13 +225,14 @@ def follow_all(
     `quota_key`. A person without a row has used nothing.
     """
     cases, quotas = dict(cases), dict(quotas)
-    facts = []
+    facts, entries = [], []
     for event in events:
         key = quota_key_of(event) if isinstance(event, OrderPlaced) else None
         used = Quota() if key is None else quotas.get(key, Quota())
         followed = follow(cases.get(event.order_id), event, used.used, rules)
         cases[event.order_id] = followed.case
-        if followed.quota is not None:
-            quotas[followed.quota.key] = followed.quota.apply(quotas.get(followed.quota.key, Quota()))
+        for entry in followed.entries:
+            quotas[entry.key] = entry.apply(quotas.get(entry.key, Quota()))
+        entries += followed.entries
         facts.append(followed.facts)
-    return FollowedAll(cases, quotas, facts)
+    return FollowedAll(cases, quotas, facts, entries)

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from services.tax.domain.case import (
     AFTER_RELEASE,
     TAX,
+    EntryKind,
     Followed,
     PersonYear,
     Quota,
-    QuotaChange,
+    QuotaEntry,
     TaxCase,
     TaxState,
     follow,
@@ -44,6 +45,14 @@ def step(case: TaxCase | None, event: Event, used: str = "0") -> Followed:
     return follow(case, event, cny(used), RULES)
 
 
+def entered(kind: EntryKind, minor: int = 100_000, part: int = 0) -> tuple[QuotaEntry, ...]:
+    return (QuotaEntry(YEAR, order_id("A"), kind, minor, part),)
+
+
+RESERVED, POSTED, VOIDED = (entered(kind) for kind in (EntryKind.RESERVE, EntryKind.POST, EntryKind.VOID))
+RESTORED = entered(EntryKind.RESTORE, part=1)
+
+
 def said(followed: Followed) -> tuple[type, ...]:
     return tuple(type(fact) for fact in followed.facts)
 
@@ -53,7 +62,7 @@ def test_a_placed_order_is_assessed_and_reserves_its_dutiable_value() -> None:
     assert after.case == TaxCase(
         order_id("A"), TaxState.ASSESSED, 1, PERSON, 2026, "cbec-retail-2019", cny("1000.00"), cny("91.00")
     )
-    assert after.quota == QuotaChange(YEAR, 100_000, 0)
+    assert after.entries == RESERVED
     (fact,) = after.facts
     assert isinstance(fact, TaxAssessed)
     assert (fact.total, fact.person_ref, fact.year) == (cny("91.00"), PERSON, 2026)
@@ -62,7 +71,7 @@ def test_a_placed_order_is_assessed_and_reserves_its_dutiable_value() -> None:
 
 def test_a_refused_order_reserves_nothing_and_says_limit_and_value() -> None:
     after = step(None, placed("A", [Item(TOY, "700.00")]), used="25500.00")
-    assert (after.case.state, after.case.reserved, after.quota) == (TaxState.REFUSED, cny(0), None)
+    assert (after.case.state, after.case.reserved, after.entries) == (TaxState.REFUSED, cny(0), ())
     assert after.facts == (
         TaxRefused(order_id=order_id("A"), code="1313", reason=after.facts[0].reason, limit="26000.00", value="26200.00"),  # type: ignore[attr-defined]
     )
@@ -70,15 +79,15 @@ def test_a_refused_order_reserves_nothing_and_says_limit_and_value() -> None:
 
 def test_an_export_takes_no_quota() -> None:
     after = step(None, placed("A", [Item(TOY, "90000.00")], direction="export"))
-    assert (after.case.state, after.case.quota_key, after.quota) == (TaxState.ASSESSED, None, None)
-    assert step(after.case, released("A")).quota is None
+    assert (after.case.state, after.case.quota_key, after.entries) == (TaxState.ASSESSED, None, ())
+    assert step(after.case, released("A")).entries == ()
 
 
 def test_an_undone_order_that_was_never_placed_leaves_a_tombstone() -> None:
     after = step(None, unwinding("A"))
-    assert (after.case.state, said(after), after.quota) == (TaxState.VOIDED, (TaxVoided,), None)
+    assert (after.case.state, said(after), after.entries) == (TaxState.VOIDED, (TaxVoided,), ())
     late = step(after.case, placed("A", [Item(TOY, "1.00")]))
-    assert (late.case, late.facts, late.quota) == (after.case, (), None)
+    assert (late.case, late.facts, late.entries) == (after.case, (), ())
 
 
 def test_a_release_of_an_order_nobody_placed_is_illegal() -> None:
@@ -87,25 +96,27 @@ def test_a_release_of_an_order_nobody_placed_is_illegal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "event", "after", "facts", "quota"),
+    ("before", "event", "after", "facts", "entries"),
     [
-        (TaxState.ASSESSED, unwinding("A"), TaxState.VOIDED, (TaxVoided,), QuotaChange(YEAR, -100_000, 0)),
-        (TaxState.ASSESSED, unwinding("A", released=True), TaxState.RESTORED, (TaxRestored,), QuotaChange(YEAR, -100_000, 0)),
-        (TaxState.ASSESSED, released("A"), TaxState.POSTED, (TaxPosted,), QuotaChange(YEAR, -100_000, 100_000)),
-        (TaxState.POSTED, unwinding("A"), TaxState.RESTORED, (TaxRestored,), QuotaChange(YEAR, 0, -100_000)),
-        (TaxState.POSTED, unwinding("A", released=True), TaxState.RESTORED, (TaxRestored,), QuotaChange(YEAR, 0, -100_000)),
-        (TaxState.REFUSED, unwinding("A"), TaxState.VOIDED, (TaxVoided,), None),
-        (TaxState.REFUSED, unwinding("A", released=True), TaxState.VOIDED, (TaxVoided,), None),
-        (TaxState.REFUSED, released("A"), TaxState.REFUSED, (), None),
-        (TaxState.VOIDED, released("A"), TaxState.VOIDED, (), None),
-        (TaxState.RESTORED, released("A"), TaxState.RESTORED, (), None),
-        (TaxState.VOIDED, placed("A", [Item(TOY, "1.00")]), TaxState.VOIDED, (), None),
+        (TaxState.ASSESSED, unwinding("A"), TaxState.VOIDED, (TaxVoided,), VOIDED),
+        (TaxState.ASSESSED, unwinding("A", released=True), TaxState.RESTORED, (TaxRestored,), VOIDED),
+        (TaxState.ASSESSED, released("A"), TaxState.POSTED, (TaxPosted,), POSTED),
+        (TaxState.POSTED, unwinding("A"), TaxState.RESTORED, (TaxRestored,), RESTORED),
+        (TaxState.POSTED, unwinding("A", released=True), TaxState.RESTORED, (TaxRestored,), RESTORED),
+        (TaxState.REFUSED, unwinding("A"), TaxState.VOIDED, (TaxVoided,), ()),
+        (TaxState.REFUSED, unwinding("A", released=True), TaxState.VOIDED, (TaxVoided,), ()),
+        (TaxState.REFUSED, released("A"), TaxState.REFUSED, (), ()),
+        (TaxState.VOIDED, released("A"), TaxState.VOIDED, (), ()),
+        (TaxState.RESTORED, released("A"), TaxState.RESTORED, (), ()),
+        (TaxState.VOIDED, placed("A", [Item(TOY, "1.00")]), TaxState.VOIDED, (), ()),
     ],
 )
-def test_legal_step(before: TaxState, event: Event, after: TaxState, facts: tuple[type, ...], quota: QuotaChange | None) -> None:
+def test_legal_step(
+    before: TaxState, event: Event, after: TaxState, facts: tuple[type, ...], entries: tuple[QuotaEntry, ...]
+) -> None:
     case = case_in(before)
     followed = step(case, event)
-    assert (followed.case.state, said(followed), followed.quota) == (after, facts, quota)
+    assert (followed.case.state, said(followed), followed.entries) == (after, facts, entries)
     assert followed.case.version == case.version + len(facts)
     assert followed.case.reserved == (cny("1000.00") if after is TaxState.POSTED else cny(0))
     assert all(getattr(fact, "total", case.total) == case.total for fact in followed.facts)
@@ -137,6 +148,18 @@ def test_the_quota_year_turns_at_beijing_midnight() -> None:
     before, after = datetime(2026, 12, 31, 15, 59, tzinfo=UTC), datetime(2026, 12, 31, 16, 0, tzinfo=UTC)
     assert quota_key_of(placed("A", [Item(TOY, "1")], at=before)).year == 2026
     assert quota_key_of(placed("A", [Item(TOY, "1")], at=after)).year == 2027
+
+
+def test_the_last_fen_of_a_year_and_the_first_of_the_next_are_in_different_years() -> None:
+    """One second apart at Beijing midnight: what is over the old year is within the new one, to the fen."""
+    full = {YEAR: Quota(0, 2_600_000), PersonYear(PERSON, 2027): Quota()}
+    last, first = datetime(2026, 12, 31, 15, 59, 59, tzinfo=UTC), datetime(2026, 12, 31, 16, 0, 0, tzinfo=UTC)
+    after = follow_all({}, full, [placed("L", [Item(TOY, "0.01")], at=last), placed("F", [Item(TOY, "0.01")], at=first)], RULES)
+    assert {name: after.cases[order_id(name)].state for name in "LF"} == {"L": TaxState.REFUSED, "F": TaxState.ASSESSED}
+    assert [(e.key.year, e.amount_minor) for e in after.entries] == [(2027, 1)]
+    # Undone in another year, it is given back to the year it was taken from.
+    undone = follow_all(after.cases, after.quotas, [unwinding("F")], RULES)
+    assert (undone.quotas[PersonYear(PERSON, 2027)], undone.quotas[YEAR]) == (Quota(), Quota(0, 2_600_000))
 
 
 # Batches
@@ -181,6 +204,7 @@ commands = st.lists(
 def test_a_quota_is_always_what_its_orders_hold_and_never_over_the_limit(steps: list[tuple[str, int, int]]) -> None:
     cases: dict[UUID, TaxCase] = {}
     quota = Quota()
+    ledger: list[QuotaEntry] = []
     for what, n, minor in steps:
         name = str(n)
         event: Event
@@ -196,6 +220,12 @@ def test_a_quota_is_always_what_its_orders_hold_and_never_over_the_limit(steps: 
         except IllegalTransition:
             continue
         cases, quota = dict(after.cases), after.quotas[YEAR]
+        ledger += after.entries
+        summed = Quota()
+        for entry in ledger:
+            summed = entry.apply(summed)
+        assert summed == quota
+        assert len({(e.order_id, e.kind, e.part) for e in ledger}) == len(ledger)
         held = {s: sum(c.reserved.minor for c in cases.values() if c.state is s) for s in TaxState}
         assert quota == Quota(held[TaxState.ASSESSED], held[TaxState.POSTED])
         assert sum(held.values()) == quota.reserved_minor + quota.posted_minor <= 2_600_000
