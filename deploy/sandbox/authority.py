@@ -10,19 +10,21 @@ from typing import Final
 
 import structlog
 
-from deploy.sandbox import metrics
+from deploy.sandbox import bills, metrics
 from deploy.sandbox.declarations import Declaration, Document, NotADeclaration, read_declaration
 from deploy.sandbox.documents import Payment, Submission, Waybill, words_of
+from deploy.sandbox.duties import NoRate
 from deploy.sandbox.files import Offsets, append_outbox, move_offsets
 from deploy.sandbox.matching import Refusal, Wait, match
-from deploy.sandbox.receipts import TEXTS, Receipt, format_fault, messages_of, receipt_of
-from deploy.sandbox.register import Due, Entry, Register
+from deploy.sandbox.receipts import TEXTS, Receipt, format_fault, messages_of, new_guid, receipt_of
+from deploy.sandbox.register import Bill, Due, Entry, Register
 from deploy.sandbox.rulings import (
     CLEARED,
     SLOW_S,
     Policy,
     inadmissible,
     invt_no,
+    payment_book,
     pre_no,
     script_of,
     told_to_refuse,
@@ -33,6 +35,8 @@ from deploy.sandbox.signature import Declarants, SignatureFault
 
 _log = structlog.get_logger()
 _MILLISECOND: Final = 0.001
+BILLS_MAX: Final = 1000
+"""Bills told in one turn, up to 100 of them in a message."""
 
 
 @dataclass(slots=True)
@@ -43,6 +47,7 @@ class _Session:
     receipts: list[Receipt] = field(default_factory=list)
     due: list[Due] = field(default_factory=list)
     changed: dict[int, Entry] = field(default_factory=dict)
+    to_bill: list[tuple[int, float]] = field(default_factory=list)
     tally: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
@@ -99,7 +104,56 @@ class Authority:
                 entry = entries[item.list_id]
                 session.changed[entry.id] = entry
                 self._answer(session, entry, item.status, item.text)
+            self._bill_due(session)
             return self._close(session, None)
+
+    # --- tax bills: in bulk, days after the release
+
+    def _bill_due(self, session: _Session) -> None:
+        due = self.register.bills_due(session.now, BILLS_MAX)
+        if not due:
+            return
+        # What this transaction changed must be seen by the query.
+        self.register.save(session.changed.values())
+        entries = self.register.by_ids({bill.list_id for bill in due})
+        origin = new_guid()
+        books: dict[tuple[str, str], str] = {}
+        for bill in due:
+            entry = entries[bill.list_id]
+            if bill.state == 0:
+                self._issue(session, entry, bill, origin)
+            else:
+                self._consolidate(session, entry, bill, origin, books)
+        self.register.save_bills(due)
+
+    def _issue(self, session: _Session, entry: Entry, bill: Bill, origin: str) -> None:
+        """The bill of a released list; none where the goods are back already, or where the tariff has no rate."""
+        bill.next_at = None
+        if entry.state != "declared":
+            return
+        try:
+            lines = bills.lines_of(entry)
+        except NoRate as missing:
+            _log.warning("no bill: the tariff has no rate", list=entry.guid, code=str(missing))
+            return
+        bill.state, bill.tax_no = 1, f"{entry.invt_no}_0"
+        bill.next_at = self._policy.day_after(entry.released_at or session.now, bills.CONSOLIDATED_AFTER_DAYS)
+        session.receipts += bills.issued(entry, bill, lines, origin, _moment(session))
+        session.tally["bill", "issued"] += 1
+
+    def _consolidate(self, session: _Session, entry: Entry, bill: Bill, origin: str, books: dict[tuple[str, str], str]) -> None:
+        """After the term for returns: into the payment book of office and guarantor, or void if the goods came back."""
+        bill.next_at = None
+        if entry.state == "declared":
+            fields = entry.body["fields"]
+            key = (fields["customsCode"], fields.get("assureCode", ""))
+            if key not in books:
+                books[key] = payment_book(key[0], self.register.serials(1), session.now)
+            bill.state, bill.book = 2, books[key]
+        else:
+            bill.state = 3
+        session.receipts.append(bills.status_of(entry, bill, origin, _moment(session)))
+        session.tally["bill", "consolidated" if bill.state == 2 else "void"] += 1
 
     # --- messages
 
@@ -229,6 +283,9 @@ class Authority:
             entry.status = status
         if status == 800 and entry.released_at is None:
             entry.released_at = session.now
+            days = bills.days_until_billed(entry)
+            if days is not None:
+                session.to_bill.append((entry.id, self._policy.day_after(session.now, days)))
         fields = {
             **entry.body["fields"],
             "copNo": entry.cop_no,
@@ -300,6 +357,7 @@ class Authority:
             metrics.OPERATIONS.labels("authority", kind, outcome).inc(number)
         self.register.save(session.changed.values())
         self.register.add_due(session.due)
+        self.register.add_bills(session.to_bill)
         db = self.register.file.db
         append_outbox(db, list(messages_of(self._topic, session.receipts, session.now)))
         move_offsets(db, offsets or {})

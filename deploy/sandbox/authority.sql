@@ -39,3 +39,9 @@ CREATE TABLE IF NOT EXISTS due (
 );
 CREATE INDEX IF NOT EXISTS due_at ON due (at);
 CREATE INDEX IF NOT EXISTS due_list ON due (list_id);
+
+-- Tax bills of released import lists. state: 0 to be issued, 1 issued, 2 consolidated into the payment book, 3 void.
+CREATE TABLE IF NOT EXISTS bill (
+    list_id INTEGER PRIMARY KEY, state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3), next_at REAL, tax_no TEXT, book TEXT
+);
+CREATE INDEX IF NOT EXISTS bill_due ON bill (next_at) WHERE next_at IS NOT NULL;

@@ -175,9 +175,27 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
     ),
 )
 
+BILLS: Final[tuple[Phrase, ...]] = (
+    Phrase("authority", "", "bills what the list owes by its own tariff; consolidates", ("816:1", "818:2"), "paid"),
+    Phrase("authority", "billhigh", "bills 0.30 too much", ("816:1", "818:2"), "the difference is booked; paid"),
+    Phrase("authority", "billlow", "bills a fifth too little", ("816:1", "818:2"), "the difference goes back to the buyer; paid"),
+    Phrase("authority", "billfar", "bills three times as much and 100.00", ("816:1", "818:2"), "a person decides; then paid"),
+    Phrase("authority", "nobill", "never bills the list", (), "a case for a person once the bill is missing"),
+    Phrase("authority", "latebill", "bills on the 35th day", ("816:1", "818:2"), "paid, within the time of payment"),
+    Phrase("authority", "dupbill", "sends the same bill twice", ("816:1", "816:1", "818:2"), "paid once"),
+    Phrase(
+        "authority",
+        "contrabill",
+        "sends a second bill under the same number, 1.00 higher",
+        ("816:1", "816:1", "818:2"),
+        "the first stands and is paid; a case for a person",
+    ),
+)
+"""What becomes of the tax bill of a released import list; `message:status`, and how the bill ends."""
+
 
 def words(party: Party) -> frozenset[str]:
-    return frozenset(row.word for row in LANGUAGE if row.party == party)
+    return frozenset(row.word for row in (*LANGUAGE, *BILLS) if row.party == party)
 
 
 def page() -> str:
@@ -206,6 +224,21 @@ def page() -> str:
                 lines.append(f"| {word} | {row.meaning} | {', '.join(row.does) or '–'} | {row.end} |")
         lines.append("")
     lines += [
+        "## Tax bills",
+        "",
+        "The authority bills every released import list on the day after its release (CEB816) and consolidates the bill on the",
+        "31st day (CEB818, with the number of the payment book), or voids it if the goods came back; up to 100 bills in a message.",
+        "It assesses by its own tariff of today (`deploy/sandbox/tariff.toml`). A day lasts `CROSSBORDER_DAY_S` seconds.",
+        f"Where: {WHERE['authority']}, beside the words above.",
+        "",
+        "| word | what it does | messages, with their status | the bill's end |",
+        "|---|---|---|---|",
+    ]
+    for row in BILLS:
+        word = f"`{row.word}`" if row.word else "(none)"
+        lines.append(f"| {word} | {row.meaning} | {', '.join(row.does) or '–'} | {row.end} |")
+    lines += [
+        "",
         "Answers of the bank: `?` marks what asking by key tells, `!hangup` a line that is cut.",
         "Every delay is multiplied by `CROSSBORDER_SANDBOX_PACE`. `CROSSBORDER_SANDBOX_EXAMINATION_RATE`",
         "examines that share of all lists at random, drawn from `CROSSBORDER_SANDBOX_SEED` and the list's",

@@ -90,7 +90,7 @@ def receipt_of(kind: Kind, family: Family, origin: str, fields: Mapping[str, str
     cop_no = fields.get("copNo") or fields["coElNo"]
     named = _named(kind, family, tuple(fields.get(name) or (cop_no if name in _OWN_NUMBER else "") for name in names))
     xml = (
-        f"<{element}><guid>{_new_guid()}</guid>{named}<returnStatus>{status}</returnStatus>"
+        f"<{element}><guid>{new_guid()}</guid>{named}<returnStatus>{status}</returnStatus>"
         f"<returnTime>{return_time(at)}</returnTime><returnInfo>{escape(text)}</returnInfo></{element}>"
     )
     return Receipt(code, origin, status, text, cop_no, xml)
@@ -110,7 +110,7 @@ def format_fault(origin: str, message_type: str, status: int, text: str, at: flo
     """The CEB900 for a message the e-port could not take; of the original only its name is in it."""
     named = f'<{message_type} guid="{origin}"/>' if origin else ""
     xml = (
-        f"<MessageReturn><guid>{_new_guid()}</guid><returnStatus>{status}</returnStatus>"
+        f"<MessageReturn><guid>{new_guid()}</guid><returnStatus>{status}</returnStatus>"
         f"<returnInfo>{escape(text)}</returnInfo><returnTime>{return_time(at)}</returnTime>"
         f"<oriCopMsgId>{escape(origin)}</oriCopMsgId><oriMessageType>{escape(message_type)}</oriMessageType>"
         f"<oriBizMessage>{escape(named)}</oriBizMessage></MessageReturn>"
@@ -163,5 +163,6 @@ def _second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).astimezone(_CHINA).strftime("%Y%m%d%H%M%S")
 
 
-def _new_guid() -> str:
+def new_guid() -> str:
+    """An id for one answer."""
     return f"{_BEGINNING}{next(_COUNT):012X}"

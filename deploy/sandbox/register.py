@@ -60,6 +60,20 @@ class Due:
     text: str
 
 
+@dataclass(slots=True)
+class Bill:
+    """The tax bill of one released list; `state` is the status last told (0 none yet, 1 issued, 2 consolidated, 3 void).
+
+    `next_at`: when the next word on it is due, None for never.
+    """
+
+    list_id: int
+    state: int
+    next_at: float | None
+    tax_no: str | None = None
+    book: str | None = None
+
+
 class Register:
     """Rows of the authority's file; every method runs inside the caller's transaction."""
 
@@ -217,6 +231,26 @@ class Register:
     def drop_due(self, list_id: int) -> None:
         self._db.execute("DELETE FROM due WHERE list_id = ?", (list_id,))
 
+    # --- tax bills
+
+    def add_bills(self, bills: Sequence[tuple[int, float]]) -> None:
+        """Lists to bill, each with the time at which its bill falls due."""
+        self._db.executemany("INSERT OR IGNORE INTO bill (list_id, state, next_at) VALUES (?, 0, ?)", bills)
+
+    def bills_due(self, now: float, limit: int) -> list[Bill]:
+        """Bills of which the next word is due, oldest first."""
+        rows = self._db.execute(
+            "SELECT list_id, state, next_at, tax_no, book FROM bill WHERE next_at <= ? ORDER BY next_at, list_id LIMIT ?",
+            (now, limit),
+        ).fetchall()
+        return [Bill(*row) for row in rows]
+
+    def save_bills(self, bills: Sequence[Bill]) -> None:
+        self._db.executemany(
+            "UPDATE bill SET state = ?, next_at = ?, tax_no = ?, book = ? WHERE list_id = ?",
+            [(b.state, b.next_at, b.tax_no, b.book, b.list_id) for b in bills],
+        )
+
     def serials(self, count: int) -> int:
         """The first of `count` serial numbers never given before."""
         row = self._db.execute("UPDATE meta SET value = value + ? WHERE name = 'serial' RETURNING value", (count,)).fetchone()
@@ -273,7 +307,7 @@ class Register:
 
     def _list_body(self, document: Document) -> dict[str, Any]:
         head = document.head
-        fields = ("customsCode", "ebpCode", "ebcCode", "agentCode", "statisticsFlag")
+        fields = ("customsCode", "ebpCode", "ebcCode", "agentCode", "statisticsFlag", "assureCode")
         return {
             "family": document.family,
             "waybill": [head["logisticsCode"], head["logisticsNo"]],
@@ -288,6 +322,7 @@ class Register:
                     "number": int(line["gnum"]),
                     "code": line["gcode"],
                     "name": line["gname"],
+                    "model": line["gmodel"],
                     "quantity": line["qty"],
                     "price": line["price"],
                     "total": line["totalPrice"],

@@ -21,6 +21,7 @@ STAGE_S: Final = 1.0
 SLOW_S: Final = 2.0
 DEPARTURE_S: Final = 0.5
 DAY_S: Final = 86400.0
+_CHINA_S: Final = 8 * 3600.0
 RETURN_DAYS_MAX: Final = {"621": 30, "603": 365}  # SS-6941; export: GACC 2020 No. 44 [GK]
 CLEARED: Final = frozenset({800, 899})
 ENDED: Final = frozenset({501, 700, 800, 899})
@@ -33,6 +34,11 @@ class Policy:
     pace: float = 1.0
     examination_rate: float = 0.0
     seed: str = "crossborder"
+    day_s: float = DAY_S
+
+    def day_after(self, at: float, days: int) -> float:
+        """When the calendar day begins that is so many days after the day of `at`, Beijing time; a day lasts `day_s`."""
+        return ((at + _CHINA_S) // self.day_s + days) * self.day_s - _CHINA_S
 
     def draws(self, guid: str) -> bool:
         """Whether a list is examined at random: the same seed and list draw the same."""
@@ -126,6 +132,11 @@ def invt_no(entry: Entry, serial: int, now: float) -> str:
     """4 customs + 4 year + I or E + 9 digits [S22, A1]."""
     office, letter = entry.body["fields"]["customsCode"], "I" if entry.family == "621" else "E"
     return f"{office}{_china(now):%Y}{letter}{serial % 10**9:09d}"
+
+
+def payment_book(office: str, serial: int, now: float) -> str:
+    """The number of a payment book: 4 customs + yyyymmdd + L + 9 digits; its form is this sandbox's own, the field has 50."""
+    return f"{office}{_china(now):%Y%m%d}L{serial % 10**9:09d}"
 
 
 def _china(now: float) -> datetime:

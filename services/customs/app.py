@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
 from services.customs import matching, policy
+from services.customs.billing import announce_bills
 from services.customs.ceb import codes
 from services.customs.ceb.sign import Signer
 from services.customs.domain import declaration as domain
@@ -22,6 +23,9 @@ from shared.hears import Announced
 from shared.sealing import Sealing
 from shared.service import Timer, Wiring, main
 from shared.settings import Settings
+
+BILLS_EVERY_S: Final = 0.5
+"""Bills wait for days, so half a second more is nothing; an empty turn reads one small index."""
 
 
 class CustomsSettings(Settings):
@@ -44,7 +48,7 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
     )  # fmt: skip
     return Wiring(
         "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=observe,
-        timers=(Timer("lodge", settings.lodge_every_s, lodge_due),), invariants=INVARIANTS,
+        timers=(Timer("lodge", settings.lodge_every_s, lodge_due), Timer("bills", BILLS_EVERY_S, announce_bills)), invariants=INVARIANTS,
     )  # fmt: skip
 
 

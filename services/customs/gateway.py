@@ -22,7 +22,7 @@ from services.customs.ceb.documents import (
     ReturnLine,
     ReturnRequest,
 )
-from services.customs.ceb.parse import Receipt, parse_receipts
+from services.customs.ceb.parse import Bill, Receipt, parse_answer
 from services.customs.ceb.sign import Signer
 from services.customs.domain.declaration import Answer, Declaration, Kind, correction_of
 from services.customs.policy import NoOffice, Office, Policy
@@ -69,17 +69,21 @@ def decode_receipts(record: Record) -> Sequence[Message]:
     return a list that was corrected since.
     """
     try:
-        entries = parse_receipts(record.value or b"")
+        entries: Sequence[Receipt | Bill] = parse_answer(record.value or b"")
     except codes.UnknownCode as error:
         raise Unprocessable("invalid_value", str(error)) from None
     digest = hashlib.sha256(record.value or b"").hexdigest()
     found = []
-    for index, receipt in enumerate(entries):
-        kind = ANSWERS.get(receipt.message_type, "declare")
-        entry = Entry(receipt.message_type, receipt.cop_no, _answer(receipt, kind), receipt.original_guid)
+    for index, told in enumerate(entries):
+        entry = told if isinstance(told, Bill) else _entry(told)
         event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{index}")
-        found.append(message(record, event_id, f"{receipt.message_type}.{receipt.status}", UUID(int=0), entry))
+        found.append(message(record, event_id, f"{told.message_type}.{told.status}", UUID(int=0), entry))
     return found
+
+
+def _entry(receipt: Receipt) -> Entry:
+    kind = ANSWERS.get(receipt.message_type, "declare")
+    return Entry(receipt.message_type, receipt.cop_no, _answer(receipt, kind), receipt.original_guid)
 
 
 def _answer(receipt: Receipt, kind: Kind) -> Answer:

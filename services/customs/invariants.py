@@ -39,4 +39,16 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "SELECT batch_id::text FROM customs.batch WHERE lists NOT BETWEEN 1 AND 100",
         "a collective message has more lists than the schema allows",
     ),
+    Invariant(
+        "customs_bill_has_its_list",
+        "SELECT b.tax_no FROM customs.tax_bill b LEFT JOIN customs.declaration d USING (invt_no) "
+        "WHERE d.order_id IS NULL AND b.came_at < now() - interval '1 day'",
+        "the authority billed a list that nobody here lodged",
+    ),
+    Invariant(
+        "customs_bill_is_of_cleared_goods",
+        "SELECT b.tax_no FROM customs.tax_bill b JOIN customs.declaration d USING (invt_no) "
+        "WHERE b.billed_said AND NOT d.released",
+        "a tax bill was announced for goods that were not released",
+    ),
 )

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from services.customs import store, waybill
+from services.customs import billing, store, waybill
+from services.customs.ceb.parse import Bill
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration
 from services.customs.gateway import Authority, decode_receipts
@@ -121,7 +122,15 @@ def _follow(found: Declaration | None, event: Event, deps: Deps) -> domain.Follo
 
 
 async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
-    """The authority spoke: follow each entry on the list it names, or on every list of the message it names."""
+    """The authority spoke: follow each entry on the list it names, or on every list of the message it names.
+
+    Tax bills come after the release and in bulk: they are only kept here, and announced by a timer (billing.py).
+    """
+    if bills := [m for m in batch if isinstance(m.event, Bill)]:
+        await billing.keep(conn, [(m.event, m.at) for m in bills])
+        batch = [m for m in batch if not isinstance(m.event, Bill)]
+        if not batch:
+            return Outcome()
     named = await _named(conn, batch)
     folded = Folded.of(await store.lock(conn, {order_id for _, order_id in named}))
     kept: list[tuple[UUID, str, domain.Answer, bool, datetime]] = []

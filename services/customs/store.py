@@ -8,12 +8,14 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+from services.customs.ceb.parse import Bill
 from services.customs.domain.declaration import Answer, Declaration, Kind, State
 from shared.database import Connection
 from shared.events.base import Event
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced
 from shared.events.payments import PaymentCaptured
+from shared.money import Money
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
 
@@ -193,4 +195,105 @@ async def add_receipts(conn: Connection, rows: Sequence[tuple[UUID, str, Answer,
         "$3::text[], $4::text[], $5::text[], $6::bool[], $7::timestamptz[])",
         [r[0] for r in rows], [r[1] for r in rows], [r[2].status for r in rows], [r[2].code for r in rows], [r[2].info for r in rows],
         [r[3] for r in rows], [r[4] for r in rows],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBill:
+    """A tax bill with the order whose list it is for; `version` counts the facts said about that order's declaration."""
+
+    order_id: UUID
+    version: int
+    invt_no: str
+    tax_no: str
+    status: str
+    duty_minor: int
+    consumption_tax_minor: int
+    vat_minor: int
+    payment_book: str | None
+    guarantor: str | None
+    other_tax_no: str | None
+    other_minor: int | None
+    billed_said: bool
+    status_said: bool
+    other_said: bool
+    withheld: Money
+    merchant_code: str
+
+    @property
+    def total_minor(self) -> int:
+        return self.duty_minor + self.consumption_tax_minor + self.vat_minor
+
+
+async def keep_bills(conn: Connection, bills: Sequence[tuple[Bill, datetime]]) -> None:
+    """Write bills, at most one of each list; the first amounts stand and a status only grows."""
+    b = [bill for bill, _ in bills]
+    await conn.execute(
+        """INSERT INTO tax_bill AS t (invt_no, tax_no, status, duty_minor, consumption_tax_minor, vat_minor, payment_book, guarantor,
+               came_at)
+           SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
+               $9::timestamptz[])
+           ON CONFLICT (invt_no) DO UPDATE SET
+               duty_minor = coalesce(t.duty_minor, excluded.duty_minor), vat_minor = coalesce(t.vat_minor, excluded.vat_minor),
+               consumption_tax_minor = coalesce(t.consumption_tax_minor, excluded.consumption_tax_minor),
+               guarantor = coalesce(t.guarantor, excluded.guarantor), pending = true,
+               payment_book = CASE WHEN excluded.tax_no = t.tax_no THEN coalesce(t.payment_book, excluded.payment_book)
+                   ELSE t.payment_book END,
+               status = CASE WHEN excluded.tax_no = t.tax_no THEN greatest(t.status, excluded.status) ELSE t.status END,
+               status_said = t.status_said AND (excluded.tax_no <> t.tax_no OR excluded.status <= t.status),
+               other_tax_no = CASE WHEN excluded.tax_no <> t.tax_no OR (excluded.duty_minor, excluded.consumption_tax_minor,
+                   excluded.vat_minor) <> (t.duty_minor, t.consumption_tax_minor, t.vat_minor)
+                   THEN coalesce(t.other_tax_no, excluded.tax_no) ELSE t.other_tax_no END,
+               other_minor = CASE WHEN excluded.tax_no <> t.tax_no OR (excluded.duty_minor, excluded.consumption_tax_minor,
+                   excluded.vat_minor) <> (t.duty_minor, t.consumption_tax_minor, t.vat_minor)
+                   THEN coalesce(t.other_minor, excluded.duty_minor + excluded.consumption_tax_minor + excluded.vat_minor)
+                   ELSE t.other_minor END
+           WHERE (t.duty_minor IS NULL AND excluded.duty_minor IS NOT NULL) OR excluded.tax_no <> t.tax_no
+               OR excluded.status > t.status OR (excluded.duty_minor, excluded.consumption_tax_minor, excluded.vat_minor)
+               <> (t.duty_minor, t.consumption_tax_minor, t.vat_minor)""",
+        [x.invt_no for x in b], [x.tax_no for x in b], [x.status for x in b], [x.duty_minor for x in b],
+        [x.consumption_tax_minor for x in b], [x.vat_minor for x in b], [x.payment_book for x in b], [x.guarantor for x in b],
+        [at for _, at in bills],
+    )  # fmt: skip
+
+
+async def lock_bills(conn: Connection, most: int) -> list[KeptBill]:
+    """Bills with something to announce whose list is cleared or whose goods are back, their declarations locked.
+
+    A declaration another transaction has in hand is passed over: its bill is found again at the next turn.
+    """
+    rows = await conn.fetch(
+        "SELECT d.order_id, d.version, b.*, o.doc FROM tax_bill b JOIN declaration d USING (invt_no) "
+        "JOIN document o ON o.order_id = d.order_id AND o.kind = 'order' "
+        "WHERE b.pending AND b.duty_minor IS NOT NULL AND d.state IN ('released', 'closed', 'returned') "
+        "ORDER BY b.came_at LIMIT $1 FOR UPDATE OF d, b SKIP LOCKED",
+        most,
+    )
+    return [_kept_bill(row) for row in rows]
+
+
+def _kept_bill(row: Mapping[str, Any]) -> KeptBill:
+    order = OrderPlaced.model_validate_json(row["doc"])
+    return KeptBill(
+        order_id=row["order_id"], version=row["version"], invt_no=row["invt_no"], tax_no=row["tax_no"], status=row["status"],
+        duty_minor=row["duty_minor"], consumption_tax_minor=row["consumption_tax_minor"], vat_minor=row["vat_minor"],
+        payment_book=row["payment_book"], guarantor=row["guarantor"], other_tax_no=row["other_tax_no"],
+        other_minor=row["other_minor"], billed_said=row["billed_said"], status_said=row["status_said"],
+        other_said=row["other_said"], withheld=order.tax_withheld, merchant_code=order.merchant.code,
+    )  # fmt: skip
+
+
+async def bills_said(conn: Connection, bills: Sequence[KeptBill], facts: Mapping[UUID, int]) -> None:
+    """What there was to say of these bills is said; their declarations count the facts."""
+    if not bills:
+        return
+    await conn.execute(
+        "UPDATE tax_bill SET pending = false, billed_said = true, status_said = status <> '1', other_said = other_minor IS NOT NULL "
+        "WHERE invt_no = ANY($1::text[])",
+        [b.invt_no for b in bills],
+    )
+    await conn.execute(
+        "UPDATE declaration AS d SET version = d.version + u.n, updated_at = now() FROM unnest($1::uuid[], $2::int[]) AS u(o, n) "
+        "WHERE d.order_id = u.o AND u.n > 0",
+        list(facts), list(facts.values()),
     )  # fmt: skip

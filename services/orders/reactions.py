@@ -144,9 +144,19 @@ async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Deps) 
     return await folded.save(conn)
 
 
+OF_BILLS: Final = frozenset(
+    {
+        customs.TaxBilled, customs.TaxBillContradicted, customs.TaxBillConsolidated, customs.TaxBillVoided,
+        tax.TaxBillSettled, tax.TaxBillDisputed, tax.TaxBillDue, payments.TaxPaid, payments.TaxRefunded,
+    }
+)  # fmt: skip
+"""Facts about tax bills come days after an order's end and change nothing about it: they are tax's and payments' affair."""
+
+
 def said_by(module: object) -> tuple[type[Event], ...]:
-    """Every fact of one publisher."""
-    return tuple(kind for kind in EVENT_TYPES.values() if kind.__module__ == module.__name__)  # type: ignore[attr-defined]
+    """Every fact of one publisher about an order itself."""
+    kinds = (kind for kind in EVENT_TYPES.values() if kind.__module__ == module.__name__)  # type: ignore[attr-defined]
+    return tuple(kind for kind in kinds if kind not in OF_BILLS)
 
 
 HEARS: Final = {

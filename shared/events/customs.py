@@ -6,6 +6,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from shared.events.base import Event, Fact, Fault
+from shared.money import Money
 
 
 class Side(Fact):
@@ -143,3 +144,43 @@ class ReturnRefused(CustomsEvent):
     type: ClassVar[str] = "customs.return-refused.v1"
     status: str
     info: str
+
+
+class TaxBilled(CustomsEvent):
+    """CEB816: what customs took for a released list, by kind of tax; with it what the order said the shop had withheld."""
+
+    type: ClassVar[str] = "customs.tax-billed.v1"
+    invt_no: str
+    tax_no: str
+    duty: Money
+    consumption_tax: Money
+    vat: Money
+    total: Money
+    withheld: Money
+    merchant_code: str
+    guarantor: str | None = None
+
+
+class TaxBillContradicted(CustomsEvent):
+    """A second CEB816 for the same list says another number or amount; the first stands until a person has looked."""
+
+    type: ClassVar[str] = "customs.tax-bill-contradicted.v1"
+    tax_no: str
+    total: Money
+    other_tax_no: str
+    other_total: Money
+
+
+class TaxBillConsolidated(CustomsEvent):
+    """CEB816 or CEB818 with status 2: the bill is in a payment book, to be paid with the others of it."""
+
+    type: ClassVar[str] = "customs.tax-bill-consolidated.v1"
+    tax_no: str
+    payment_book: str
+
+
+class TaxBillVoided(CustomsEvent):
+    """CEB816 or CEB818 with status 3: nothing is to be paid on this bill any more."""
+
+    type: ClassVar[str] = "customs.tax-bill-voided.v1"
+    tax_no: str

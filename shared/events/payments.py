@@ -59,3 +59,21 @@ class MerchantSettled(PaymentsEvent):
     merchant_code: str
     merchant_amount: Money
     tax_amount: Money
+
+
+class TaxRefunded(PaymentsEvent):
+    """The shop had withheld more tax than customs took: the rest went back to the buyer, and the sale stands."""
+
+    type: ClassVar[str] = "payment.tax-refunded.v1"
+    amount: Money
+    refund_no: str
+
+
+class TaxPaid(PaymentsEvent):
+    """The order's tax bill was paid to customs, in the transfer that paid its payment book."""
+
+    type: ClassVar[str] = "payment.tax-paid.v1"
+    tax_no: str
+    payment_book: str
+    amount: Money
+    transfer_no: str

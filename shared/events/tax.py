@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 from uuid import UUID
 
 from shared.events.base import Event, Fact
@@ -68,3 +68,40 @@ class TaxRestored(TaxEvent):
 
     type: ClassVar[str] = "tax.restored.v1"
     total: Money
+
+
+class TaxBillSettled(TaxEvent):
+    """Withheld, assessed and billed are set against each other; `outcome` says who bears billed less withheld.
+
+    `exact`: there is none; `booked`: we do, within the tolerance or by a person's word; `refund`: it goes back to the buyer;
+    `claim`: it is asked of the merchant's guarantee.
+    """
+
+    type: ClassVar[str] = "tax.bill-settled.v1"
+    tax_no: str
+    withheld: Money
+    assessed: Money
+    billed: Money
+    outcome: Literal["exact", "booked", "refund", "claim"]
+    merchant_code: str
+
+
+class TaxBillDisputed(TaxEvent):
+    """Withheld, assessed and billed are too far apart to be settled by rule: a person decides; nothing moves until then."""
+
+    type: ClassVar[str] = "tax.bill-disputed.v1"
+    tax_no: str
+    withheld: Money
+    assessed: Money
+    billed: Money
+
+
+class TaxBillDue(TaxEvent):
+    """The bill is to be paid now, together with the `bills` bills of one payment; `payment_id` is that payment's key."""
+
+    type: ClassVar[str] = "tax.bill-due.v1"
+    tax_no: str
+    payment_book: str
+    payment_id: UUID
+    bills: int
+    amount: Money

@@ -22,7 +22,7 @@ import pytest
 
 from deploy.samples import submission
 from deploy.sandbox.receipts import format_fault, messages_of
-from services.customs.ceb.parse import RECEIPT_MESSAGES
+from services.customs.ceb.parse import BILL_MESSAGES, RECEIPT_MESSAGES
 from services.payments.domain.bank import Refunded
 from shared import inbox, topics
 from shared.effects import Answered, Effect, Perform, Unknown
@@ -44,7 +44,7 @@ ISSUED, DELIVERED = "waybill.issued.v1", "waybill.delivered.v1"
 OF_INTAKE: Final = {
     topics.SUBMISSIONS: (SUBMITTED, CANCEL, RETURN),
     topics.WAYBILLS: (ISSUED, DELIVERED),
-    topics.RECEIPTS: tuple(sorted(RECEIPT_MESSAGES)),
+    topics.RECEIPTS: tuple(sorted(RECEIPT_MESSAGES | BILL_MESSAGES)),
 }
 """What outsiders write: these topics are decoded by the service itself, so their rows name no types."""
 
@@ -100,7 +100,7 @@ STORIES: Final[dict[str, Story]] = {
         heard("orders", SUBMITTED, payments.PaymentCaptured, payments.MerchantSettled,
               tax.TaxAssessed, tax.TaxPosted, customs.ListLodged, customs.ListAccepted, customs.GoodsReleased)
         | heard("payments", said.OrderPlaced, customs.GoodsReleased) | heard("tax", said.OrderPlaced, customs.GoodsReleased)
-        | heard("customs", said.OrderPlaced, payments.PaymentCaptured, tax.TaxAssessed, ISSUED, DELIVERED, "CEB622"),
+        | heard("customs", said.OrderPlaced, payments.PaymentCaptured, tax.TaxAssessed, ISSUED, DELIVERED, "CEB622", "CEB816", "CEB818"),
         then=(LATER, DELIVERED),
     ),
     "exported": Story("toys_us", "fulfilled", heard("orders", customs.ListClosed) | heard("customs", "CEB604")),

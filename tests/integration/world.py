@@ -26,6 +26,7 @@ from deploy.sandbox.signature import Declarants
 from deploy.sandbox.wire import Wire
 from services.customs import matching, policy
 from services.customs import reactions as customs
+from services.customs.billing import announce_bills
 from services.customs.ceb.sign import CERTIFICATE_FILE, Signer
 from services.customs.domain.declaration import Policy
 from services.customs.gateway import Authority
@@ -195,9 +196,10 @@ class World:
         )
 
     async def lodge(self) -> None:
-        """What the timer of customs does."""
-        async with self.pools["customs"].acquire() as conn, conn.transaction():
-            await write(conn, "customs", topics.CUSTOMS, await lodge_due(conn, self.deps["customs"]), self.sealing)
+        """What the timers of customs do."""
+        for action in (lodge_due, announce_bills):
+            async with self.pools["customs"].acquire() as conn, conn.transaction():
+                await write(conn, "customs", topics.CUSTOMS, await action(conn, self.deps["customs"]), self.sealing)
 
     def outside(self) -> None:
         """Let carrier and authority hear and speak."""

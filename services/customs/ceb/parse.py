@@ -12,6 +12,7 @@ from lxml import etree
 from services.customs.ceb import codes
 from services.customs.ceb.build import CEB
 from services.customs.ceb.writing import BEIJING
+from shared.money import Money, MoneyError
 from shared.xml import XML_BYTES_MAX, XmlRefused, fields_of, local_name, parse_untrusted, text_of
 
 _MESSAGE: Final = re.compile(r"CEB[0-9]{3}Message")
@@ -90,7 +91,16 @@ def parse_receipts(data: bytes) -> list[Receipt]:
 
     Raises XmlRefused for any other or a broken one.
     """
+    return _receipts_of(parse_message(data))
+
+
+def parse_answer(data: bytes) -> list[Receipt] | list[Bill]:
+    """What the authority says in one message: receipts, or tax bills (816, 818); raises XmlRefused for anything else."""
     root = parse_message(data)
+    return parse_bills(root) if local_name(root).removesuffix("Message") in BILL_MESSAGES else _receipts_of(root)
+
+
+def _receipts_of(root: etree._Element) -> list[Receipt]:
     name = local_name(root)
     if name not in _RECEIPTS:
         raise XmlRefused(f"{name} is not a receipt read here", "unknown_shape")
@@ -99,6 +109,78 @@ def parse_receipts(data: bytes) -> list[Receipt]:
     if not entries:
         raise XmlRefused(f"{name} holds no {entry}", "unknown_shape")
     return [_receipt(name.removesuffix("Message"), fields_of(each), number) for each in entries]
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """One entry of a CEB816 or CEB818: the tax bill of one list, in fen. A CEB818 tells the status alone.
+
+    `status`: 1 issued, 2 consolidated into a payment book, 3 void.
+    """
+
+    message_type: str
+    invt_no: str
+    tax_no: str
+    status: str
+    payment_book: str | None = None
+    duty_minor: int | None = None
+    consumption_tax_minor: int | None = None
+    vat_minor: int | None = None
+    guarantor: str | None = None
+
+
+BILL_MESSAGES: Final = frozenset({"CEB816", "CEB818"})
+_TAXES: Final = ("customsTax", "valueAddedTax", "consumptionTax")
+
+
+def parse_bills(root: etree._Element) -> list[Bill]:
+    """The bills of a CEB816 or the statuses of a CEB818; raises XmlRefused for one that contradicts itself.
+
+    CEB816 (edition 202205): TaxHeadRd with the three taxes, TaxListRd with the same for each line; the head is their sum.
+    """
+    message_type = local_name(root).removesuffix("Message")
+    head_name = "TaxHeadRd" if message_type == "CEB816" else "TaxHeadStatus"
+    found = []
+    for number, entry in enumerate(child for child in root if local_name(child) == "Tax"):
+        heads = [child for child in entry if local_name(child) == head_name]
+        if len(heads) != 1:
+            raise XmlRefused(f"{message_type}: entry {number + 1} has no {head_name}", "unknown_shape")
+        lines = [fields_of(child) for child in entry if local_name(child) == "TaxListRd"]
+        found.append(_bill(message_type, fields_of(heads[0]), lines))
+    if not found:
+        raise XmlRefused(f"{message_type} holds no Tax", "unknown_shape")
+    return found
+
+
+def _bill(message_type: str, head: dict[str, str], lines: list[dict[str, str]]) -> Bill:
+    named = ("invtNo", "taxNo", "status", *(_TAXES if message_type == "CEB816" else ()))
+    missing = [name for name in named if not head.get(name)]
+    if missing:
+        raise XmlRefused(f"{message_type} lacks {', '.join(missing)}", "unknown_shape")
+    status, book = head["status"], head.get("entDutyNo") or None
+    if status not in {"1", "2", "3"}:
+        raise XmlRefused(f"{message_type}: status must be 1, 2 or 3", "invalid_value")
+    if status == "2" and book is None:
+        raise XmlRefused(f"{message_type}: a consolidated bill (status 2) needs its entDutyNo", "invalid_value")
+    common = (message_type, head["invtNo"], head["taxNo"], status, book)
+    if message_type == "CEB818":
+        return Bill(*common)
+    amounts = {name: _fen(head[name], name) for name in _TAXES}
+    for name in _TAXES:
+        if amounts[name] != sum(_fen(line.get(name, ""), name) for line in lines):
+            raise XmlRefused(f"CEB816: {name} of the head is not the sum of the lines", "invalid_value")
+    return Bill(*common, amounts["customsTax"], amounts["consumptionTax"], amounts["valueAddedTax"], head.get("assureCode"))
+
+
+def _fen(text: str, name: str) -> int:
+    """An amount of the message in fen; bills are in CNY (currency 142), to the fen, and never below zero."""
+    try:
+        minor = Money.of(text, "CNY").minor
+    except MoneyError:
+        raise XmlRefused(f"CEB816: {name} is not an amount in yuan and fen", "invalid_value") from None
+    if minor < 0:
+        raise XmlRefused(f"CEB816: {name} is below zero", "invalid_value")
+    return minor
 
 
 def _receipt(message_type: str, found: dict[str, str], number: str) -> Receipt:
