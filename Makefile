@@ -54,7 +54,7 @@ simulate: preflight $(INSTALLED) ## the domains under a virtual clock: SEEDS=n o
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),20000) --start $(or $(START),0))
 
 secrets: ## random passwords for the containers' database, in ./secrets, where they are missing
-	@$(PYTHON) deploy/secrets.py secrets
+	@$(PYTHON) -P deploy/secrets.py secrets
 
 up: secrets ## the stack in containers
 	@docker compose up --detach --wait
