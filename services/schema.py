@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import ClassVar, Final
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from shared import database
-from shared.settings import Settings
+from shared.access import PRINCIPALS
+from shared.settings import Settings, secret_of
 
 SERVICES: Final = ("orders", "payments", "tax", "customs")
 KEY_MAKERS: Final = ("orders",)
@@ -32,6 +34,33 @@ class RolePasswords(Settings):
         """Those that are set, by service."""
         found = {service: getattr(self, f"{service}_postgres_password") for service in SERVICES}
         return {service: password for service, password in found.items() if password}
+
+
+def passwords_in(folder: Path | str | None = None) -> dict[str, str]:
+    """The passwords of the services' roles, from the files `postgres_SERVICE` of a folder of secrets; none without a folder."""
+    if folder is None:
+        return {}
+    return {service: secret_of(Path(folder) / f"postgres_{service}", "--secrets") or "" for service in SERVICES}
+
+
+class UserPasswords(Settings):
+    """The passwords the broker's users get; none is needed for a user who has one already."""
+
+    needs_postgres: ClassVar[bool] = False
+
+    orders_kafka_password: SecretStr | None = Field(None, description="password of the broker's user orders")
+    payments_kafka_password: SecretStr | None = Field(None, description="password of the broker's user payments")
+    tax_kafka_password: SecretStr | None = Field(None, description="password of the broker's user tax")
+    customs_kafka_password: SecretStr | None = Field(None, description="password of the broker's user customs")
+    streams_kafka_password: SecretStr | None = Field(None, description="password of the broker's user streams")
+    sandbox_kafka_password: SecretStr | None = Field(None, description="password of the broker's user sandbox")
+    shops_kafka_password: SecretStr | None = Field(None, description="password of the broker's user shops")
+    operators_kafka_password: SecretStr | None = Field(None, description="password of the broker's user operators")
+
+    def given(self) -> dict[str, str]:
+        """Those that are set, by user."""
+        found = {user: getattr(self, f"{user}_kafka_password") for user in PRINCIPALS}
+        return {user: password.get_secret_value() for user, password in found.items() if password}
 
 
 def migrations() -> list[database.Migration]:

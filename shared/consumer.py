@@ -35,6 +35,7 @@ from shared.errors import Unavailable
 from shared.failpoints import Failpoints
 from shared.handler import Handler
 from shared.hears import Hears
+from shared.kafka import OPEN, Security
 from shared.topics import MESSAGE_BYTES_MAX, named
 
 log = structlog.get_logger(__name__)
@@ -45,14 +46,14 @@ HINT_EVERY_S: Final = 1.0
 SESSION_MS: Final = 10_000
 
 
-def make_consumer(bootstrap: str, group: str, member: str) -> AIOKafkaConsumer:
+def make_consumer(bootstrap: str, group: str, member: str, security: Security = OPEN) -> AIOKafkaConsumer:
     """The consumer; each of these settings is asserted by a test, since aiokafka's defaults lose or repeat records."""
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap, group_id=group, group_instance_id=member, client_id=member,
         enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed",
         session_timeout_ms=SESSION_MS, heartbeat_interval_ms=2_000, max_poll_interval_ms=120_000,
         max_partition_fetch_bytes=2 * MESSAGE_BYTES_MAX, fetch_max_bytes=32 * MESSAGE_BYTES_MAX, fetch_max_wait_ms=100,
-        request_timeout_ms=20_000, retry_backoff_ms=100, metadata_max_age_ms=60_000,
+        request_timeout_ms=20_000, retry_backoff_ms=100, metadata_max_age_ms=60_000, **security.options(),
     )  # fmt: skip
 
 
@@ -63,6 +64,7 @@ class Consumer:
         self, service: str, hears: Mapping[str, Hears], handler: Handler, pool: Any, bootstrap: str, *, prefix: str = "",
         replica: int | str = 0, batch_records: int = 1000, pressed: Callable[[], bool] = lambda: False,
         committed: Callable[[], None] = lambda: None, failpoints: Failpoints | None = None,
+        security: Security = OPEN,
     ) -> None:  # fmt: skip
         self._service = service
         self._hears = hears
@@ -73,7 +75,7 @@ class Consumer:
         self._pressed = pressed
         self._committed = committed
         self._fail = failpoints or Failpoints()
-        self._consumer = make_consumer(bootstrap, f"{prefix}{service}", f"{prefix}{service}-{replica}")
+        self._consumer = make_consumer(bootstrap, f"{prefix}{service}", f"{prefix}{service}-{replica}", security)
         self._ends: dict[TopicPartition, int] = {}
         self._gap: dict[inbox.Partition, int] = {}
         self._hinted = 0.0

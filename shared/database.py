@@ -39,7 +39,8 @@ SCHEMA: Final = (asyncpg.SyntaxOrAccessError,)
 
 async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX) -> Any:
     """A pool logged in as `crossborder_<role>`, whose search path is the schema `<role>`."""
-    password = {"password": settings.postgres_password} if settings.postgres_password else {}
+    given = settings.database_password
+    password = {"password": given} if given else {}
     try:
         return await asyncpg.create_pool(
             settings.postgres, user=f"crossborder_{role}", min_size=1, max_size=size, command_timeout=20, timeout=10, **password,

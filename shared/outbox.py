@@ -19,6 +19,7 @@ from shared import metrics
 from shared.database import LOST, Connection
 from shared.envelope import Outgoing
 from shared.failpoints import Failpoints
+from shared.kafka import OPEN, Security
 from shared.sealing import Sealing
 from shared.topics import DEAD_LETTER_BYTES_MAX, named
 
@@ -32,11 +33,12 @@ RELAY_LOCK: Final = 0x6F7574
 BOUND: Final = b"outbox"
 
 
-def make_producer(bootstrap: str, client_id: str) -> AIOKafkaProducer:
+def make_producer(bootstrap: str, client_id: str, security: Security = OPEN) -> AIOKafkaProducer:
     """An idempotent producer with `acks=all`; its settings are asserted by a test."""
     return AIOKafkaProducer(
         bootstrap_servers=bootstrap, client_id=client_id, enable_idempotence=True, acks="all", linger_ms=0,
         max_batch_size=256 * 1024, max_request_size=DEAD_LETTER_BYTES_MAX, request_timeout_ms=15_000,
+        **security.options(),
     )  # fmt: skip
 
 
@@ -73,7 +75,8 @@ class Relay:
 
     def __init__(
         self, service: str, pool: Any, bootstrap: str, *, prefix: str = "", sealing: Sealing | None = None,
-        failpoints: Failpoints | None = None, make: Callable[[str, str], AIOKafkaProducer] = make_producer,
+        failpoints: Failpoints | None = None, make: Callable[[str, str, Security], AIOKafkaProducer] = make_producer,
+        security: Security = OPEN,
     ) -> None:  # fmt: skip
         self._service = service
         self._pool = pool
@@ -82,6 +85,7 @@ class Relay:
         self._sealing = sealing
         self._fail = failpoints or Failpoints()
         self._make = make
+        self._security = security
         self._wake = asyncio.Event()
         self.leading = False
         self.last_progress = time.monotonic()
@@ -121,7 +125,7 @@ class Relay:
         self._set_leading(True)
         log.info("relay leads", service=self._service)
         while True:
-            producer = self._make(self._bootstrap, f"{self._service}-relay")
+            producer = self._make(self._bootstrap, f"{self._service}-relay", self._security)
             try:
                 await producer.start()
                 while True:

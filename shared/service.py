@@ -78,11 +78,13 @@ class Service:
         self._beat = time.monotonic()
         self._measured = float("-inf")
         common: dict[str, Any] = {"sealing": wiring.sealing, "failpoints": self._fail}
+        security = settings.kafka_security
         self.handler = Handler(wiring.name, wiring.topic, wiring.hears, pool, wiring.deps, observe=wiring.observe, **common)
-        self.relay = outbox.Relay(wiring.name, pool, settings.kafka, prefix=settings.topic_prefix, **common)
+        self.relay = outbox.Relay(wiring.name, pool, settings.kafka, prefix=settings.topic_prefix, security=security, **common)
         self.consumer = Consumer(
             wiring.name, wiring.hears, self.handler, pool, settings.kafka, prefix=settings.topic_prefix, replica=settings.member,
             batch_records=settings.batch_records, pressed=self._pressed, committed=self._committed, failpoints=self._fail,
+            security=security,
         )  # fmt: skip
         self.effects = self._effect_runner(common)
 

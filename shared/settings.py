@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import Misconfigured
+from shared.kafka import Protocol, Security
 
 DEFAULT_HOME = Path(".crossborder")
 
@@ -25,8 +27,18 @@ class Settings(BaseSettings):
     )
 
     kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port separated by commas")
+    kafka_security_protocol: Protocol = Field("PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    kafka_user: str = Field("", description="whom the broker is told with SASL; the mechanism is SCRAM-SHA-512")
+    kafka_password: SecretStr | None = Field(None, description="the password of that user")
+    kafka_password_file: Path | None = Field(None, description="file with that password, instead of the password itself")
+    kafka_ca: Path | None = Field(None, description="certificates that sign the broker's; by default the system's")
+    kafka_certificate: Path | None = Field(None, description="certificate of this client, where the broker asks for one")
+    kafka_key: Path | None = Field(None, description="its key")
     postgres: str = Field("", description="DSN of the database; the role in it is replaced by the service's own")
-    postgres_password: str | None = Field(None, description="password of the service's role, where the server asks for one")
+    postgres_password: str | None = Field(
+        None, repr=False, description="password of the service's role, where the server asks for one"
+    )
+    postgres_password_file: Path | None = Field(None, description="file with that password, instead of the password itself")
     home: Path = Field(DEFAULT_HOME, description="folder of the embedded stack: data, logs, keys")
     keys: Path | None = Field(None, description="folder of the keys; by default `keys` in the home folder")
     topic_prefix: str = Field("", description="put before every topic and group name, so that tests keep apart")
@@ -43,12 +55,42 @@ class Settings(BaseSettings):
         return self.keys or self.home / "keys"
 
     @property
+    def kafka_security(self) -> Security:
+        """How this process shows itself to the broker; raises Misconfigured where that is not said in full."""
+        given = self.kafka_password.get_secret_value() if self.kafka_password else ""
+        password = given or secret_of(self.kafka_password_file, "CROSSBORDER_KAFKA_PASSWORD_FILE") or ""
+        return Security(
+            self.kafka_security_protocol, self.kafka_user, password, self.kafka_ca, self.kafka_certificate, self.kafka_key
+        )
+
+    @property
+    def database_password(self) -> str | None:
+        """The password of the role, from wherever it was given."""
+        return self.postgres_password or secret_of(self.postgres_password_file, "CROSSBORDER_POSTGRES_PASSWORD_FILE")
+
+    @property
     def member(self) -> str:
         """What tells this replica from the others of its service; the same after a restart."""
         return socket.gethostname() if self.replica_by_host else str(self.replica)
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
+
+_OF_THE_STACK: Final = ("kafka", "kafka_security_protocol", "kafka_user", "kafka_password_file", "kafka_ca", "postgres")
+"""What is taken from a running embedded stack: broker and database, each whole or not at all."""
+
+
+def secret_of(file: Path | None, setting: str) -> str | None:
+    """The secret in the file, None without a file. Raises Misconfigured naming the setting if it cannot be read or is empty."""
+    if file is None:
+        return None
+    try:
+        found = file.read_text().strip()
+    except OSError as error:
+        raise Misconfigured(f"set {setting} to a file with the secret: {error.strerror} ({file})") from None
+    if not found:
+        raise Misconfigured(f"set {setting} to a file with the secret: {file} is empty")
+    return found
 
 
 def load(kind: type[AnySettings]) -> AnySettings:
@@ -63,18 +105,20 @@ def load(kind: type[AnySettings]) -> AnySettings:
         name = "CROSSBORDER_" + "_".join(str(part) for part in first["loc"]).upper()
         raise Misconfigured(f"set {name} right: {first['msg']} (found {first.get('input')!r})") from None
     found = _embedded(settings.home)
-    changes: dict[str, str] = {}
-    if "kafka" not in settings.model_fields_set and "kafka" in found:
-        changes["kafka"] = found["kafka"]
-    if "postgres" not in settings.model_fields_set and "postgres" in found:
-        changes["postgres"] = found["postgres"]
-    settings = settings.model_copy(update=changes)
+    taken: dict[str, Any] = _taken(found, settings.model_fields_set)
+    if taken:
+        settings = kind(**taken)
     if kind.needs_postgres and not settings.postgres:
         raise Misconfigured(
             "start the stack with `crossborder up`, or set CROSSBORDER_POSTGRES to the database's DSN: none is running in "
             f"{settings.home}"
         )
     return settings
+
+
+def _taken(found: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
+    """What of the embedded stack counts: what belongs to a broker or database named by hand does not."""
+    return {name: found[name] for name in _OF_THE_STACK if name in found and name.partition("_")[0] not in given}
 
 
 def _embedded(home: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ import uvloop
 
 from shared import health, logs, metrics, topics
 from shared.errors import Misconfigured
+from shared.kafka import MECHANISM, Security
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -80,7 +81,18 @@ def make_app(name: str, settings: Settings) -> Any:
         producer_acks=-1,
         producer_request_timeout=ACK_BOUND_S,
         stream_wait_empty=False,
+        **_credentials(settings.kafka_security),
     )
+
+
+def _credentials(security: Security) -> Mapping[str, Any]:
+    """How faust shows itself to the broker."""
+    if security.sasl:
+        given = faust.SASLCredentials(
+            username=security.user, password=security.password, mechanism=MECHANISM, ssl_context=security.context
+        )
+        return {"broker_credentials": given}
+    return {"broker_credentials": faust.SSLCredentials(security.context)} if security.tls else {}
 
 
 def end(why: str, **facts: Any) -> NoReturn:

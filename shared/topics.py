@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from shared.kafka import OPEN, Security
 
 PARTITIONS: Final = 12
 """Divides evenly among 1, 2, 3, 4, 6 or 12 replicas of a service; more replicas than this would idle."""
@@ -62,17 +64,34 @@ _HEARD: Final = (
 )
 
 
+def retention_s_of(topic: str) -> float:
+    """Seconds for which the log keeps a record of this topic, or its dead letter."""
+    return next(t.retention_ms for t in TOPICS if t.name == topic) / 1000
+
+
 def dead_letters_of(topic: str) -> str:
     return f"{topic}.dead-letters"
 
 
+OPERATORS: Final = "operators"
+"""The command line: it judges by reading every topic, and gives dead letters back to where they came from."""
+ADMIN: Final = "admin"
+BROKER: Final = "broker"
+SUPER_USERS: Final = (ADMIN, BROKER)
+"""Who may do everything: the jobs that make topics and give rights, and the brokers among themselves."""
+GROUPS: Final = (
+    ("orders", "orders"), ("payments", "payments"), ("tax", "tax"), ("customs", "customs"), ("streams", "streams-sales"),
+    ("sandbox", "sandbox"),
+)  # fmt: skip
+"""Who reads as a member of which consumer group."""
+
 TOPICS: Final[tuple[Topic, ...]] = (
-    *_HEARD,
+    *(replace(t, writers=(*t.writers, OPERATORS), readers=(*t.readers, OPERATORS)) for t in _HEARD),
     # A dead letter keeps the original bytes, so it is as personal as where it came from.
-    *(Topic(dead_letters_of(t.name), t.readers, ("operators",), personal=t.personal) for t in _HEARD),
-    Topic(SALES, ("streams",), ("operators",)),
-    Topic(RISK, ("streams",), ("operators",)),
-    Topic(SALES_TABLE, ("streams",), ("streams",), cleanup="compact"),
+    *(Topic(dead_letters_of(t.name), t.readers, (OPERATORS,), personal=t.personal) for t in _HEARD),
+    Topic(SALES, ("streams",), (OPERATORS,)),
+    Topic(RISK, ("streams",), (OPERATORS,)),
+    Topic(SALES_TABLE, ("streams",), ("streams", OPERATORS), cleanup="compact"),
 )
 
 
@@ -82,11 +101,12 @@ def named(topic: str, prefix: str = "") -> str:
 
 
 async def create_topics(
-    bootstrap: str, prefix: str = "", *, replicas: int = 1, extra: Iterable[Topic] = (), partitions: int = PARTITIONS
-) -> Sequence[str]:
+    bootstrap: str, prefix: str = "", *, replicas: int = 1, extra: Iterable[Topic] = (), partitions: int = PARTITIONS,
+    security: Security = OPEN,
+) -> Sequence[str]:  # fmt: skip
     """Create the topics that are missing; returns the names of those made. Running it again changes nothing."""
     wanted = [*TOPICS, *extra]
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="topics")
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="topics", **security.options())
     await admin.start()
     try:
         there = set(await admin.list_topics())

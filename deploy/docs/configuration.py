@@ -12,7 +12,7 @@ from deploy.sandbox.settings import SandboxSettings
 from services.customs.app import CustomsSettings
 from services.orders.streams import SalesSettings
 from services.payments.app import PaymentsSettings
-from services.schema import RolePasswords
+from services.schema import RolePasswords, UserPasswords
 from shared.settings import Settings
 
 HEAD: Final = """# Configuration
@@ -32,6 +32,7 @@ CLASSES: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("The streams worker besides", SalesSettings),
     ("The sandbox besides", SandboxSettings),
     ("`crossborder migrate` besides", RolePasswords),
+    ("`crossborder access apply` besides", UserPasswords),
 )
 ELSEWHERE: Final = (
     ("CROSSBORDER_BANK_URL", "also read by `crossborder verify`: whose statement is held against the books"),

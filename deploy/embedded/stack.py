@@ -14,17 +14,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
+from deploy import secrets
 from deploy.embedded import process
-from deploy.embedded.kafka import EmbeddedKafka, wait_led
+from deploy.embedded.kafka import EmbeddedKafka, Secured, wait_led
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.supervisor import Program, Status, Supervisor
+from shared.access import PRINCIPALS, Access
 from shared.errors import Misconfigured
+from shared.topics import OPERATORS
 
 DATABASE: Final = "crossborder"
 MIGRATE: Final = (
     sys.executable,
     "-c",
-    "import asyncio, sys; from services.schema import migrate; asyncio.run(migrate(sys.argv[1]))",
+    "import asyncio, sys; from services import schema; asyncio.run(schema.migrate(sys.argv[1], schema.passwords_in(*sys.argv[2:])))",
 )
 PORTS: Final = {
     "orders": 8101, "payments": 8102, "tax": 8103, "customs": 8104, "streams": 8105, "sandbox": 8106,
@@ -77,14 +80,18 @@ class Stack:
     prepare_database: Prepare | None = None
     prepare_topics: Prepare | None = None
     told: Told = lambda _line: None
+    secured: bool = False
+    """Broker with TLS, users and rights, database with passwords, as in containers; else open on the loopback address."""
 
     def __post_init__(self) -> None:
         self.home = self.home.resolve()
         logs = self.logs
+        self._require_kind()
+        self.guard = Secured(self.home / "secrets") if self.secured else None
         self.kafka = EmbeddedKafka(
-            self.home / "kafka", self.ports["kafka"], self.ports["kafka_controller"], log=logs / "kafka.log"
+            self.home / "kafka", self.ports["kafka"], self.ports["kafka_controller"], log=logs / "kafka.log", secured=self.guard
         )
-        self.postgres = EmbeddedPostgres(self.home / "postgres", log=logs / "postgres.log")
+        self.postgres = EmbeddedPostgres(self.home / "postgres", log=logs / "postgres.log", passwords=self.secured)
         self.supervisor = Supervisor(logs, changed=self._child_changed)
         self._lock: IO[str] | None = None
 
@@ -109,11 +116,15 @@ class Stack:
         self._take_lock()
         try:
             self._require_ports()
+            if self.secured:
+                secrets.make(self.home / "secrets")
+                secrets.make_certificates(self.home / "secrets")
             began = time.monotonic()
             await asyncio.gather(self.kafka.start(), self.postgres.start())
             self.told(f"Kafka and PostgreSQL answer after {time.monotonic() - began:.1f} s")
             await self.postgres.ensure_database(DATABASE)
             await asyncio.gather(self._migrate(), self._create_topics())
+            await self.give_access()
             for name in self.programs:
                 self.supervisor.start(Program(name, [sys.executable, "-m", MODULES[name]], self.child_env(name)))
             self._write_down()
@@ -149,8 +160,37 @@ class Stack:
             "CROSSBORDER_METRICS_PORT": str(self.ports[name]),
             "CROSSBORDER_BANK_URL": self.bank_url,
             "CROSSBORDER_BANK_PORT": str(self.ports["bank"]),
+            **(self._login(name) if self.guard else {}),
             **self.env,
         }
+
+    def _login(self, name: str) -> dict[str, str]:
+        """How a child shows itself to the broker and the database: files with its own passwords, and nobody else's."""
+        assert self.guard is not None
+        found = {
+            "CROSSBORDER_KAFKA_SECURITY_PROTOCOL": self.guard.protocol,
+            "CROSSBORDER_KAFKA_USER": name,
+            "CROSSBORDER_KAFKA_PASSWORD_FILE": str(self.guard.password_file(name)),
+            "CROSSBORDER_KAFKA_CA": str(self.guard.ca),
+        }
+        own = self.home / "secrets" / f"postgres_{name}"
+        return {**found, "CROSSBORDER_POSTGRES_PASSWORD_FILE": str(own)} if own.exists() else found
+
+    async def give_access(self) -> None:
+        """Make rights and passwords on the broker what the table of topics and the secrets say; nothing for an open one."""
+        if self.guard is None:
+            return
+        async with Access.opened(self.kafka.bootstrap, self.kafka.security) as broker:
+            await broker.apply(self.topic_prefix, {who: self.guard.password(who) for who in PRINCIPALS})
+
+    def _require_kind(self) -> None:
+        """Data of an open stack stays open and of a secured one secured: its users and passwords are in the data."""
+        there = (self.home / "kafka" / "data").is_dir()
+        if there and self.secured != (self.home / "secrets").is_dir():
+            raise Misconfigured(
+                f"choose another folder, or empty it with `make clean`: the data in {self.home} is of "
+                f"{'an open stack' if self.secured else 'a stack with --secured'}"
+            )
 
     def _take_lock(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -180,7 +220,8 @@ class Stack:
             await self.prepare_database(self.dsn)
             return
         # Through a child, since what deploys may not import what it deploys.
-        child = process.start([*MIGRATE, self.dsn], self.logs / "migrate.log")
+        command = [*MIGRATE, self.dsn, *([str(self.home / "secrets")] if self.secured else [])]
+        child = process.start(command, self.logs / "migrate.log")
         if await process.wait_exit(child, 60) != 0:
             child.kill()
             child.wait()
@@ -193,8 +234,8 @@ class Stack:
             return
         from shared.topics import create_topics
 
-        made = await create_topics(self.kafka.bootstrap, self.topic_prefix)
-        await wait_led(self.kafka.bootstrap, made)
+        made = await create_topics(self.kafka.bootstrap, self.topic_prefix, security=self.kafka.security)
+        await wait_led(self.kafka.bootstrap, made, security=self.kafka.security)
 
     def _child_changed(self, status: Status) -> None:
         if status.state == "failed":
@@ -203,6 +244,16 @@ class Stack:
             self.told(f"{status.name} ended with status {status.exit_code} and is started anew")
         if self.file.exists():
             self._write_down()
+
+    def _operators(self) -> dict[str, str]:
+        """How the command line logs in."""
+        assert self.guard is not None
+        return {
+            "kafka_security_protocol": self.guard.protocol,
+            "kafka_user": OPERATORS,
+            "kafka_password_file": str(self.guard.password_file(OPERATORS)),
+            "kafka_ca": str(self.guard.ca),
+        }
 
     def _write_down(self) -> None:
         text = {
@@ -213,6 +264,7 @@ class Stack:
             "ports": dict(self.ports),
             "bank_url": self.bank_url,
             "topic_prefix": self.topic_prefix,
+            **(self._operators() if self.guard else {}),
             "programs": {s.name: {**asdict(s), "log": str(s.log)} for s in self.status()},
         }
         draft = self.file.with_suffix(".part")
@@ -240,6 +292,6 @@ def erase(home: Path | None = None) -> None:
     home = home or home_dir()
     if find(home):
         raise Misconfigured(f"stop the stack in {home} first: `crossborder down`")
-    for name in ("kafka", "postgres", "sandbox", "keys", "logs", "streams"):
+    for name in ("kafka", "postgres", "sandbox", "keys", "logs", "streams", "secrets"):
         shutil.rmtree(home / name, ignore_errors=True)
     (home / "stack.json").unlink(missing_ok=True)

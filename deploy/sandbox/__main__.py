@@ -34,7 +34,7 @@ async def serve(settings: SandboxSettings, stop: asyncio.Event) -> None:
     policy = Policy(pace, settings.sandbox_examination_rate, settings.sandbox_seed)
     declarants = Declarants(settings.certificate)
     authority = Authority(topics.named(topics.RECEIPTS, settings.topic_prefix), declarants, folder / "authority.db", policy)
-    wire = Wire(settings.kafka, settings.topic_prefix, bank, carrier, authority)
+    wire = Wire(settings.kafka, settings.topic_prefix, bank, carrier, authority, settings.kafka_security)
     runner = web.AppRunner(application(bank, wire.wake), access_log=None)
     await runner.setup()
     try:

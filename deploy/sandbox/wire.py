@@ -25,6 +25,7 @@ from deploy.sandbox.carrier import Carrier
 from deploy.sandbox.documents import Payment, Submission, Waybill, read_submissions
 from deploy.sandbox.files import File, Offsets, drop_outbox, offsets_of, pending_outbox
 from shared import topics
+from shared.kafka import OPEN, Security
 
 _log = structlog.get_logger()
 GROUP: Final = "sandbox"
@@ -40,8 +41,11 @@ SEND_TIMEOUT_S: Final = 30.0
 class Wire:
     """Moves records and documents between Kafka and the parties until cancelled."""
 
-    def __init__(self, bootstrap: str, prefix: str, bank: Bank, carrier: Carrier, authority: Authority) -> None:
+    def __init__(
+        self, bootstrap: str, prefix: str, bank: Bank, carrier: Carrier, authority: Authority, security: Security = OPEN
+    ) -> None:
         self._bootstrap = bootstrap
+        self._security = security
         self._prefix = prefix
         self._bank, self._carrier, self._authority = bank, carrier, authority
         self._submissions = topics.named(topics.SUBMISSIONS, prefix)
@@ -73,6 +77,7 @@ class Wire:
             max_poll_records=POLL_RECORDS,
             fetch_max_bytes=16 * 1024 * 1024,
             max_partition_fetch_bytes=4 * 1024 * 1024,
+            **self._security.options(),
         )
         await consumer.start()
         try:
@@ -92,7 +97,7 @@ class Wire:
     async def _assign(self, consumer: AIOKafkaConsumer) -> None:
         """Take every partition and go to where the slower party stands; the other drops what it has seen."""
         wanted = [self._submissions, self._declarations]
-        partitions = await _partitions(self._bootstrap, wanted)
+        partitions = await _partitions(self._bootstrap, wanted, self._security)
         consumer.assign(partitions)
         carrier, authority = offsets_of(self._carrier.file), offsets_of(self._authority.register.file)
         for tp in partitions:
@@ -177,6 +182,7 @@ class Wire:
                 linger_ms=2,
                 max_batch_size=256 * 1024,
                 max_request_size=topics.MESSAGE_BYTES_MAX,
+                **self._security.options(),
             )
             await producer.start()
             try:
@@ -212,10 +218,10 @@ async def _send_some(producer: AIOKafkaProducer, party: str, file: File) -> bool
     return len(pending) == SEND_RECORDS
 
 
-async def _partitions(bootstrap: str, names: Sequence[str]) -> Sequence[TopicPartition]:
+async def _partitions(bootstrap: str, names: Sequence[str], security: Security) -> Sequence[TopicPartition]:
     """The partitions of these topics; waits for the topics to be made."""
     # The consumer's own metadata knows only what is subscribed, so the broker itself is asked.
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="sandbox")
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="sandbox", **security.options())
     await admin.start()
     try:
         while not set(names) <= set(await admin.list_topics()):  # noqa: ASYNC110  only the broker knows

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 import typer
 
+from shared.kafka import OPEN, Security
+
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
     from rich.console import Console
@@ -55,6 +57,7 @@ class Target:
     postgres: str
     prefix: str
     home: Path
+    security: Security = OPEN
 
     @property
     def known(self) -> Mapping[str, Any]:
@@ -94,7 +97,20 @@ def target(home: Path | None = None) -> Target:
     if home is None and os.environ.get("CROSSBORDER_POSTGRES"):
         postgres = _with_secret(postgres)
     prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", ""))
-    return Target(kafka or "127.0.0.1:9092", postgres, prefix, folder)
+    return Target(kafka or "127.0.0.1:9092", postgres, prefix, folder, security_of(found))
+
+
+def security_of(found: Mapping[str, Any]) -> Security:
+    """How a command shows itself to the broker: by its own settings, else as the embedded stack wrote down."""
+    from shared.settings import Settings, load, secret_of
+
+    class Anywhere(Settings):
+        needs_postgres: ClassVar[bool] = False
+
+    if os.environ.get("CROSSBORDER_KAFKA") or "kafka_security_protocol" not in found:
+        return load(Anywhere).kafka_security
+    secret = secret_of(Path(str(found["kafka_password_file"])), "CROSSBORDER_KAFKA_PASSWORD_FILE")
+    return Security(found["kafka_security_protocol"], str(found["kafka_user"]), secret or "", Path(str(found["kafka_ca"])))
 
 
 def _with_secret(dsn: str) -> str:
@@ -105,7 +121,7 @@ def _with_secret(dsn: str) -> str:
     class Anywhere(Settings):
         needs_postgres: ClassVar[bool] = False
 
-    return with_password(dsn, load(Anywhere).postgres_password)
+    return with_password(dsn, load(Anywhere).database_password)
 
 
 @asynccontextmanager
@@ -164,6 +180,7 @@ async def producer(to: Target) -> AsyncIterator[AIOKafkaProducer]:
             max_batch_size=256 * 1024,
             max_request_size=MESSAGE_BYTES_MAX,
             request_timeout_ms=15_000,
+            **to.security.options(),
         )
         try:
             await made.start()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from services.cli.connect import Absent, Target, Wrong, home_of, kafka_errors, run, say, stack_file, target
+from services.cli.connect import Absent, Target, Wrong, home_of, kafka_errors, run, say, security_of, stack_file, target
 
 
 def register(app: typer.Typer) -> None:
@@ -17,8 +17,14 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def migrate() -> None:
-    """Bring the database of CROSSBORDER_POSTGRES to this release; running it again changes nothing."""
+def migrate(
+    secrets: Path | None = typer.Option(
+        None, "--secrets", help="folder with a file postgres_SERVICE for each role, as `make secrets` makes it"
+    ),
+) -> None:
+    """Bring the database of CROSSBORDER_POSTGRES to this release, and give the roles their passwords where these are
+    known; running it again changes nothing.
+    """
     import asyncpg
 
     from services import schema
@@ -27,7 +33,7 @@ def migrate() -> None:
 
     to = target()
     try:
-        ran = run(schema.migrate(to.postgres, load(schema.RolePasswords).given()))
+        ran = run(schema.migrate(to.postgres, load(schema.RolePasswords).given() | schema.passwords_in(secrets)))
     except (*LOST, asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
         raise Absent(
             f"start PostgreSQL, or set CROSSBORDER_POSTGRES: no answer at {redacted(to.postgres)} ({error or 'timeout'})"
@@ -52,7 +58,7 @@ async def _topics(replicas: int) -> Sequence[str]:
         raise Absent("start the stack with `crossborder up`, or set CROSSBORDER_KAFKA: no broker is known")
     prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX", "")
     async with kafka_errors(Target(kafka, "", prefix, home_of(None))):
-        return await create_topics(kafka, prefix, replicas=replicas)
+        return await create_topics(kafka, prefix, replicas=replicas, security=security_of(found))
 
 
 def keys(

@@ -83,7 +83,7 @@ async def raw_kafka(to: Target, seconds: float = RAW_S) -> float:
     from shared.topics import Topic, create_topics
 
     topic = f"bench.raw.{uuid4().hex[:8]}"
-    await create_topics(to.kafka, to.prefix, extra=[Topic(topic, ("bench",), ())])
+    await create_topics(to.kafka, to.prefix, extra=[Topic(topic, ("bench",), ())], security=to.security)
     try:
         async with producer(to) as out:
             sent, began = 0, time.monotonic()
@@ -99,7 +99,7 @@ async def raw_kafka(to: Target, seconds: float = RAW_S) -> float:
 async def _delete_topic(to: Target, topic: str) -> None:
     from aiokafka.admin import AIOKafkaAdminClient
 
-    admin = AIOKafkaAdminClient(bootstrap_servers=to.kafka)
+    admin = AIOKafkaAdminClient(bootstrap_servers=to.kafka, **to.security.options())
     await admin.start()
     try:
         await admin.delete_topics([to.prefix + topic])

@@ -25,7 +25,9 @@ async def partitions(to: Target, topics: Sequence[str]) -> list[TopicPartition]:
     from shared.topics import named
 
     async with kafka_errors(to):
-        admin = AIOKafkaAdminClient(bootstrap_servers=to.kafka, client_id="crossborder-cli", request_timeout_ms=10_000)
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=to.kafka, client_id="crossborder-cli", request_timeout_ms=10_000, **to.security.options()
+        )
         try:
             await admin.start()
             there = set(await admin.list_topics())
@@ -53,6 +55,7 @@ async def consumer(to: Target) -> AsyncIterator[AIOKafkaConsumer]:
             max_partition_fetch_bytes=2 * MESSAGE_BYTES_MAX,
             fetch_max_wait_ms=100,
             request_timeout_ms=20_000,
+            **to.security.options(),
         )
         try:
             await made.start()

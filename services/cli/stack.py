@@ -49,16 +49,19 @@ def register(app: typer.Typer) -> None:
 def up(
     detach: bool = typer.Option(False, "--detach", "-d", help="come back once everything is up"),
     home: Path | None = HOME,
+    secured: bool = typer.Option(
+        False, "--secured", help="with TLS, a user and rights for each program on the broker, and passwords in the database"
+    ),
 ) -> None:
     """Start Kafka, PostgreSQL, the services and the sandboxes; Ctrl-C stops them."""
     folder = home_of(home)
     if detach:
-        start_detached(folder)
-    elif not run(_foreground(folder)):
+        start_detached(folder, secured=secured)
+    elif not run(_foreground(folder, secured=secured)):
         leave(Exit.UNREACHABLE)
 
 
-def make(home: Path, env: Mapping[str, str] | None = None) -> Stack:
+def make(home: Path, env: Mapping[str, str] | None = None, *, secured: bool = False) -> Stack:
     """A stack of all programs that are part of this installation, with its keys made."""
     from deploy.embedded.stack import MODULES, Stack
     from services.cli.jobs import make_keys
@@ -69,7 +72,7 @@ def make(home: Path, env: Mapping[str, str] | None = None) -> Stack:
     programs = [name for name, module in MODULES.items() if is_there(module)]
     for name in sorted(set(MODULES) - set(programs)):
         say(f"{name} is not part of this installation and is left out")
-    return Stack(home=home, programs=programs, told=say, env=env or {})
+    return Stack(home=home, programs=programs, told=say, env=env or {}, secured=secured)
 
 
 def is_there(module: str) -> bool:
@@ -80,12 +83,12 @@ def is_there(module: str) -> bool:
         return False
 
 
-async def _foreground(home: Path) -> bool:
+async def _foreground(home: Path, *, secured: bool = False) -> bool:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    stack = make(home)
+    stack = make(home, secured=secured)
     say("starting Kafka and PostgreSQL …")
     starting = asyncio.create_task(stack.start())
     waiting = asyncio.create_task(stop.wait())
@@ -150,7 +153,7 @@ def urls(found: Mapping[str, Any]) -> list[str]:
     return [*lines, f"bank       {found['bank_url']}/v1/statement"] if found.get("bank_url") else lines
 
 
-def start_detached(home: Path) -> None:
+def start_detached(home: Path, *, secured: bool = False) -> None:
     """Start a stack in a process of its own and wait until it is up; raises what `up` would have said."""
     if stack_file(home):
         say(f"a stack runs in {home} already; `crossborder status` shows it")
@@ -159,7 +162,7 @@ def start_detached(home: Path) -> None:
     log = home / "logs" / "up.log"
     with log.open("wb") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", "services", "up", "--home", str(home)],
+            [sys.executable, "-m", "services", "up", "--home", str(home), *(["--secured"] if secured else [])],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
