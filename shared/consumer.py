@@ -77,6 +77,11 @@ class Consumer:
         self._fail = failpoints or Failpoints()
         self._consumer = make_consumer(bootstrap, f"{prefix}{service}", f"{prefix}{service}-{replica}", security)
         self._ends: dict[TopicPartition, int] = {}
+        self._done: dict[TopicPartition, int] = {}
+        self._revoked_at: float | None = None
+        self._polled_at = metrics.LAST_POLL.labels(service)
+        self._in_flight = metrics.IN_FLIGHT.labels(service)
+        self._paused = metrics.INTAKE_PAUSED.labels(service)
         self._gap: dict[inbox.Partition, int] = {}
         self._hinted = 0.0
         self.ready = asyncio.Event()
@@ -110,6 +115,7 @@ class Consumer:
         """One poll and its transaction; returns how many records it handled."""
         self._regulate()
         polled = await self._most_advanced_first()
+        self._polled_at.set_to_current_time()
         self._fail.hit("after_poll")
         records = [self._record(r) for batch in polled.values() for r in batch]
         if not records:
@@ -117,9 +123,12 @@ class Consumer:
             await self._hint()
             return 0
         self._observe_delay(records)
-        await self._handle(records)
-        for tp, batch in polled.items():
-            self._ends[tp] = batch[-1].offset + 1
+        self._in_flight.set(len(records))
+        if await self._handle(records):
+            ends = {tp: batch[-1].offset + 1 for tp, batch in polled.items()}
+            self._ends |= ends
+            self._done |= ends
+        self._in_flight.set(0)
         await self._hint()
         return len(records)
 
@@ -144,14 +153,17 @@ class Consumer:
 
     def _observe_delay(self, records: list[Record]) -> None:
         now_ms = time.time() * 1000
-        oldest: dict[str, int] = {}
+        oldest: dict[str, Record] = {}
         for r in records:
-            oldest[r.topic] = min(oldest.get(r.topic, r.timestamp_ms), r.timestamp_ms)
-        for topic, at in oldest.items():
-            metrics.QUEUE_DELAY.labels(self._service, topic).observe(max(0.0, (now_ms - at) / 1000))
+            if r.topic not in oldest or r.timestamp_ms < oldest[r.topic].timestamp_ms:
+                oldest[r.topic] = r
+        for topic, r in oldest.items():
+            trace = next((value for name, value in r.headers if name == "traceparent"), None)
+            seconds = max(0.0, (now_ms - r.timestamp_ms) / 1000)
+            metrics.QUEUE_DELAY.labels(self._service, topic).observe(seconds, metrics.exemplar(trace))
 
-    async def _handle(self, records: list[Record]) -> None:
-        """Try the batch until it is committed, somebody else has done it, or the bound is over."""
+    async def _handle(self, records: list[Record]) -> bool:
+        """Try the batch until it is committed (True), somebody else has done it (False), or the bound is over."""
         started = time.monotonic()
         wait_s = 0.1
         while True:
@@ -160,13 +172,14 @@ class Consumer:
                 self.last_progress = time.monotonic()
                 metrics.LAST_PROGRESS.labels(self._service).set_to_current_time()
                 self._committed()
-                return
+                return True
             except inbox.Fenced as fenced:
                 await self._seek_again(records, fenced)
-                return
+                return False
             except (Unavailable, *LOST, *RETRYABLE) as error:
                 if time.monotonic() - started > RETRY_BOUND_S:
                     raise
+                metrics.RETRIES.labels(self._service).inc()
                 log.warning(
                     "batch waits and is tried again", service=self._service, error=type(error).__name__, detail=str(error)[:200]
                 )
@@ -202,6 +215,11 @@ class Consumer:
     def _seek(self, tp: TopicPartition, offset: int) -> None:
         if tp in self._consumer.assignment():
             self._consumer.seek(tp, offset)
+            self._done[tp] = offset
+
+    def revoked(self) -> None:
+        """A rebalance begins. Called by the rebalance listener."""
+        self._revoked_at = time.monotonic()
 
     async def assigned(self, partitions: list[TopicPartition]) -> None:
         """Read on where the database stands. Called by the rebalance listener, before the first poll."""
@@ -214,6 +232,9 @@ class Consumer:
                 there = await inbox.known_offsets(conn, plain)
             for (topic, part), offset in there.items():
                 self._seek(TopicPartition(named(topic, self._prefix), part), offset)
+        if self._revoked_at is not None:
+            metrics.REBALANCE_SECONDS.labels(self._service).observe(time.monotonic() - self._revoked_at)
+            self._revoked_at = None
         log.info("partitions assigned", service=self._service, count=len(partitions))
         self.ready.set()
 
@@ -222,7 +243,9 @@ class Consumer:
         intake = {named(t, self._prefix) for t, row in self._hears.items() if row.intake}
         mine = {tp for tp in self._consumer.assignment() if tp.topic in intake}
         paused = set(self._consumer.paused()) & mine
-        if self._pressed():
+        pressed = self._pressed()
+        self._paused.set(int(pressed))
+        if pressed:
             self._consumer.pause(*(mine - paused))
         elif paused:
             self._consumer.resume(*paused)
@@ -240,13 +263,18 @@ class Consumer:
         except KafkaError as error:
             log.debug("offset hint not taken", service=self._service, error=type(error).__name__)
 
+    def plain(self, topic: str) -> str:
+        """The topic's name without the prefix of tests."""
+        return topic[len(self._prefix) :]
+
     async def lag(self) -> dict[TopicPartition, int]:
-        """Records behind the end of the log, per partition this process reads; what is not known is left out."""
+        """Records in the log not handled yet, per partition this process reads; what is not known is left out."""
         found: dict[TopicPartition, int] = {}
         for tp in self._consumer.assignment():
             high = self._consumer.highwater(tp)
             if high is not None:
-                found[tp] = max(0, high - await self._consumer.position(tp))
+                done = self._done.get(tp)
+                found[tp] = max(0, high - (await self._consumer.position(tp) if done is None else done))
         return found
 
 
@@ -254,8 +282,9 @@ class _Seek(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
 
-    def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        """Nothing to do: a batch in flight is either committed or fenced."""
+    def on_partitions_revoked(self, _revoked: list[TopicPartition]) -> None:
+        """Only noted: a batch in flight is either committed or fenced."""
+        self._consumer.revoked()
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> Awaitable[None] | None:
         while True:

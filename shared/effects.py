@@ -213,7 +213,11 @@ def backoff_s(attempts: int) -> float:
 
 
 async def measure(conn: Connection, service: str) -> int:
-    """Set the gauge of open instructions; returns their number."""
-    count = int(await conn.fetchval("SELECT count(*) FROM effect"))
-    metrics.EFFECTS_OPEN.labels(service).set(count)
-    return count
+    """Set the gauges of open instructions; returns their number."""
+    row = await conn.fetchrow(
+        "SELECT count(*) AS open, count(*) FILTER (WHERE attempts > 1) AS unknown, min(created_at) AS oldest FROM effect"
+    )
+    metrics.EFFECTS_OPEN.labels(service).set(row["open"])
+    metrics.EFFECTS_UNKNOWN.labels(service).set(row["unknown"])
+    metrics.EFFECTS_OLDEST.labels(service).set(row["oldest"].timestamp() if row["oldest"] else 0)
+    return int(row["open"])

@@ -23,6 +23,8 @@ from shared.transitions import IllegalTransition
 log = structlog.get_logger(__name__)
 
 REPLAY_HEADER: Final = "dlq_replay"
+ORIGIN_HEADER: Final = "dlq_origin"
+"""On a replay, and its last header: topic/partition/offset of the record that was given up."""
 PARKED: Final = b"parked"
 Place = tuple[str, int, int]
 
@@ -136,10 +138,14 @@ class _Batch:
         for reaction, group in self._by_reaction(fresh).items():
             outcome.extend(await reaction(conn, group, self._h.deps))
         self._outcomes += [(m.topic, m.type, "ok") for m in fresh]
+        if replayed := [at for r in self._records if (at := origin_of(r)) is not None]:
+            await inbox.forget_dead_letters(conn, replayed)
         for record in self._records:
             refused = self._decoded[place(record)]
             if isinstance(refused, Unprocessable):
                 outcome.records.append(await self._dead_letter(conn, record, refused))
+                letters = metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason)
+                outcome.counts.append(letters.inc)
         return outcome
 
     def _order_ids(self) -> set[UUID]:
@@ -217,7 +223,7 @@ class _Batch:
 
     async def _dead_letter(self, conn: Connection, record: Record, refused: Unprocessable) -> Outgoing:
         self._outcomes.append((record.topic, "", "dead-letter"))
-        metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc()
+        await inbox.note_dead_letter(conn, place(record), refused.reason)
         log.error("record given up", service=self._h.service, topic=record.topic, partition=record.partition,
                   offset=record.offset, reason=refused.reason, error=str(refused)[:300])  # fmt: skip
         for order_id in self._h.holds(record):
@@ -244,6 +250,19 @@ async def write(conn: Connection, service: str, topic: str, outcome: Outcome, se
 
 def place(record: Record) -> Place:
     return record.topic, record.partition, record.offset
+
+
+def origin_of(record: Record) -> Place | None:
+    """Which record that was given up this one replays; None for any other."""
+    if not record.headers or record.headers[-1][0] != ORIGIN_HEADER:
+        return None
+    topic, _, rest = (record.headers[-1][1] or b"").decode("utf-8", "replace").partition("/")
+    part, _, offset = rest.partition("/")
+    return (topic, int(part), int(offset)) if _is_number(part, 2**31 - 1) and _is_number(offset, 2**63 - 1) else None
+
+
+def _is_number(text: str, most: int) -> bool:
+    return text.isascii() and text.isdecimal() and int(text) <= most
 
 
 def moves(records: Sequence[Record]) -> dict[inbox.Partition, tuple[int, int]]:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
+from shared import metrics
 from shared.database import Connection
 
 Partition = tuple[str, int]
@@ -72,7 +73,7 @@ async def unseen(conn: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
 
 async def forget_before(conn: Connection, days: int) -> None:
     """Delete inbox rows older than any record that could still be delivered (the topics keep less than this)."""
-    await conn.execute("DELETE FROM inbox WHERE seen_at < now() - make_interval(days => $1)", days)
+    await conn.execute("SELECT forget_inbox($1)", days)
 
 
 async def lock_orders(conn: Connection, service: str, order_ids: Collection[UUID]) -> None:
@@ -113,3 +114,41 @@ async def unpark(conn: Connection, order_ids: Collection[UUID]) -> list[bytes]:
     """Take the parked records of these orders out, in the order they came."""
     rows = await conn.fetch("DELETE FROM parked WHERE order_id = ANY($1::uuid[]) RETURNING id, record", list(order_ids))
     return [row["record"] for row in sorted(rows, key=lambda row: row["id"])]
+
+
+async def note_dead_letter(conn: Connection, place: tuple[str, int, int], reason: str) -> None:
+    """Remember that the record of this topic, partition and offset was given up, until its replay is handled."""
+    await conn.execute(
+        "INSERT INTO dead_letter (topic, part, at_offset, reason) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", *place, reason
+    )
+
+
+async def forget_dead_letters(conn: Connection, places: Sequence[tuple[str, int, int]]) -> None:
+    """Their replays came. One that is given up again is remembered anew, by its own place."""
+    await conn.execute(
+        "DELETE FROM dead_letter AS d USING unnest($1::text[], $2::int[], $3::bigint[]) AS w(topic, part, at_offset) "
+        "WHERE (d.topic, d.part, d.at_offset) = (w.topic, w.part, w.at_offset)",
+        [p[0] for p in places], [p[1] for p in places], [p[2] for p in places],
+    )  # fmt: skip
+
+
+async def expire_dead_letters(conn: Connection, topic: str, kept_s: float) -> int:
+    """Forget those of a topic whose bytes the log no longer has; returns how many there were."""
+    done = await conn.execute(
+        "DELETE FROM dead_letter WHERE topic = $1 AND at < now() - make_interval(secs => $2)", topic, kept_s
+    )
+    return int(done.split()[-1])
+
+
+async def measure(conn: Connection, service: str, heard: Collection[str]) -> None:
+    """Set the gauges of what waits for a person: dead letters by topic, held orders, parked records."""
+    rows = await conn.fetch("SELECT topic, count(*) AS count, min(at) AS oldest FROM dead_letter GROUP BY topic")
+    owed = {row["topic"]: row["count"] for row in rows}
+    for topic in (*heard, *owed):
+        metrics.DEAD_LETTER_DEBT.labels(service, topic).set(owed.get(topic, 0))
+    oldest = min((row["oldest"].timestamp() for row in rows), default=0.0)
+    metrics.DEAD_LETTER_OLDEST.labels(service).set(oldest)
+    held = await conn.fetchrow("SELECT count(*) AS count, min(held_at) AS oldest FROM held_order")
+    metrics.HELD_ORDERS.labels(service).set(held["count"])
+    metrics.HELD_OLDEST.labels(service).set(held["oldest"].timestamp() if held["oldest"] else 0)
+    metrics.PARKED.labels(service).set(await conn.fetchval("SELECT count(*) FROM parked"))

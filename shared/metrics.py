@@ -8,7 +8,8 @@ values are known the children are made at the start, so that a counter stands at
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Self
 
 import prometheus_client as client
@@ -25,9 +26,14 @@ OTHER: Final = "other"
 SERVICES: Final = ("orders", "payments", "tax", "customs", "streams-sales", "streams-risk", "sandbox", "probe")
 TOPICS: Final = tuple(topic.name for topic in topics.TOPICS)
 COMMANDS: Final = ("order.submitted.v1", "order.cancel-requested.v1", "return.requested.v1")
-RECEIPT_MESSAGES: Final = ("CEB622", "CEB604", "CEB624", "CEB606", "CEB626", "CEB214")
+RECEIPT_MESSAGES: Final = ("CEB622", "CEB604", "CEB624", "CEB606", "CEB626", "CEB214", "CEB816", "CEB818")
 RECEIPT_FACTS: Final = tuple(kind.__name__ for kind in EVENT_TYPES.values() if issubclass(kind, ReceiptEvent))
 OUTCOMES: Final = ("ok", "duplicate", "ignored", "parked", "dead-letter", "skipped")
+POOL_STATES: Final = ("open", "idle", "busy", "max")
+END_REASONS: Final = ("watchdog_consumer", "watchdog_relay", "unavailable", "unexpected")
+INTAKE_TYPES: Final = {
+    topics.SUBMISSIONS: COMMANDS, topics.WAYBILLS: ("waybill.issued.v1", "waybill.delivered.v1"), topics.RECEIPTS: RECEIPT_MESSAGES,
+}  # fmt: skip
 REASONS: Final = ("malformed", "unknown_shape", "invalid_value", "too_large", "integrity", "illegal_transition", "unexpected")
 """Why a record was given up."""
 PROBE: Final = "probe"
@@ -36,6 +42,8 @@ CORRIDORS: Final = (
     "US-CN", "JP-CN", "KR-CN", "AU-CN", "DE-CN", "FR-CN", "CN-US", "CN-RU", "CN-DE", "CN-FR", PROBE,
 )  # fmt: skip
 """The corridors that are watched one by one."""
+CURRENCIES: Final = ("CNY", "USD", "EUR", "RUB")
+"""The currencies whose counters stand from the start; others come into being with their first amount."""
 STAGES: Final = ("payment", "tax", "declaration", "release", "total")
 ENDS: Final = ("fulfilled", "rejected", "cancelled", "returned")
 OPEN_STATES: Final = ("awaits_order", "placed", "lodged", "withdrawing", "unwinding")
@@ -114,17 +122,23 @@ def exemplar(traceparent: bytes | None) -> dict[str, str] | None:
 
 
 def first(most: int) -> Normalise:
-    """For codes our own rules and tables bring, which others add to: the first `most` different ones; the rest is `other`."""
+    """For codes our own rules and tables bring, which others add to: the first `most` different ones; the rest is `other`.
+
+    What has not the shape of a code is `other` at once: a name, a phone or an identity number has not.
+    """
     known: set[str] = set()
 
     def of(value: str) -> str:
         if value not in known:
-            if len(known) >= most:
+            if len(known) >= most or not _CODE.fullmatch(value):
                 return OTHER
             known.add(value)
         return value
 
     return of
+
+
+_CODE: Final = re.compile(r"-?[0-9]{1,7}|[a-z][a-z0-9_.-]{2,40}")
 
 
 def event_type_of(value: str) -> str:
@@ -135,7 +149,7 @@ def event_type_of(value: str) -> str:
     return message if message in RECEIPT_MESSAGES else OTHER
 
 
-_EVENT_TYPES: Final = frozenset((*EVENT_TYPES, *COMMANDS, "", "any", "unreadable"))
+_EVENT_TYPES: Final = frozenset((*EVENT_TYPES, *COMMANDS, *INTAKE_TYPES[topics.WAYBILLS], "", "any", "unreadable"))
 
 
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -268,7 +282,7 @@ LOOP_LAG: Final = Gauge(
 POOL: Final = Gauge(
     "crossborder_db_pool_connections", "Database connections: open (all), idle, busy, and the most there may be (max).",
     ["service", "state"],
-).among(service=SERVICES, state=("open", "idle", "busy", "max"))  # fmt: skip
+).among(service=SERVICES, state=POOL_STATES)  # fmt: skip
 POOL_WAITING: Final = Gauge(
     "crossborder_db_pool_waiting", "Tasks that wait for a database connection: the most of the last 15 seconds.", ["service"]
 ).among(service=SERVICES)
@@ -281,7 +295,7 @@ PROCESS_ENDS: Final = Counter(
     "crossborder_process_ends_total",
     "Times a process of this service ended itself to be started anew, by reason; kept in the database, so it outlives the process.",
     ["service", "reason"],
-).among(service=SERVICES, reason=("watchdog_consumer", "watchdog_relay", "unavailable", "unexpected"))  # fmt: skip
+).among(service=SERVICES, reason=END_REASONS)  # fmt: skip
 INVARIANTS: Final = Gauge(
     "crossborder_invariant_violations", "Rows that break the invariant, at the last check.", ["invariant"]
 ).among(invariant=str)
@@ -455,6 +469,26 @@ def export(*unlabelled: client.metrics.MetricWrapperBase) -> None:
 
 
 _exported: Final[set[str]] = set()
+
+
+def begin(service: str, hears: Mapping[str, Collection[str]]) -> None:
+    """Make the children a service's kernel has from the start: `hears` is which types it takes from which topic."""
+    one = (service,)
+    for metric in (
+        PROCESSING, BATCH_RECORDS, IN_FLIGHT, LAST_PROGRESS, LAST_POLL, ASSIGNED, REBALANCES, REBALANCE_SECONDS, INTAKE_PAUSED, RETRIES,
+        OUTBOX_PENDING, OUTBOX_OLDEST, PUBLISHED, PUBLISH_SECONDS, PRODUCER_FAILURES, RELAY_LEADING, DEAD_LETTER_OLDEST, HELD_ORDERS,
+        HELD_OLDEST, PARKED, EFFECTS_OPEN, EFFECTS_UNKNOWN, EFFECTS_OLDEST, IGNORED_FIELDS, LOOP_LAG, POOL_WAITING,
+    ):  # fmt: skip
+        metric.begin(one)
+    FENCED.begin(one, ("overtaken", "gap"))
+    POOL.begin(one, POOL_STATES)
+    PROCESS_ENDS.begin(one, END_REASONS)
+    QUEUE_DELAY.begin(one, hears)
+    DEAD_LETTERS.begin(one, hears, REASONS)
+    DEAD_LETTER_DEBT.begin(one, hears)
+    for topic, types in hears.items():
+        EVENTS.begin(one, (topic,), types or INTAKE_TYPES.get(topic, ()), ("ok", "duplicate"))
+        EVENTS.begin(one, (topic,), ("",), ("ignored", "dead-letter"))
 
 
 def labelled() -> Sequence[_Closed]:

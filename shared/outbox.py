@@ -132,6 +132,7 @@ class Relay:
                     await self._publish(conn, producer)
             except (KafkaError, TimeoutError) as error:
                 # A producer that has failed once may have a hole in its sequence: a new one, and read again.
+                metrics.PRODUCER_FAILURES.labels(self._service).inc()
                 log.warning("relay starts a new producer", service=self._service, error=type(error).__name__)
                 await asyncio.sleep(0.2)
             finally:
@@ -146,11 +147,13 @@ class Relay:
                 await asyncio.wait_for(self._wake.wait(), POLL_S)
             return
         self._fail.hit("relay_after_read")
+        started = time.perf_counter()
         async with asyncio.timeout(ACK_BOUND_S):
             # Un-awaited sends of one batch share requests; one partition's records keep their order all the same.
             acks = [await producer.send(named(r["topic"], self._prefix), key=r["key"] or None, value=self._value(r),
                                         headers=unpack_headers(r["headers"])) for r in rows]  # fmt: skip
             await asyncio.gather(*acks)
+        metrics.PUBLISH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
         self._fail.hit("relay_after_send")
         await conn.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [r["id"] for r in rows])
         metrics.PUBLISHED.labels(self._service).inc(len(rows))

@@ -42,6 +42,23 @@ CREATE TABLE parked (
 CREATE INDEX parked_order ON parked (order_id, id);
 COMMENT ON TABLE parked IS 'Records of held orders in the order they came, sealed.';
 
+CREATE TABLE dead_letter (
+    topic     text        NOT NULL,
+    part      int         NOT NULL,
+    at_offset bigint      NOT NULL,
+    reason    text        NOT NULL,
+    at        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic, part, at_offset)
+);
+COMMENT ON TABLE dead_letter IS 'Records given up and not replayed with success yet, by where they came from; the bytes are in the dead-letter topic. A row goes when its replay is handled.';
+
+CREATE TABLE process_end (
+    reason    text        PRIMARY KEY,
+    times     bigint      NOT NULL,
+    last_at   timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE process_end IS 'How often a process of this service ended itself to be started anew, and why: a counter that outlives the process.';
+
 CREATE TABLE effect (
     intent_id   uuid        PRIMARY KEY,
     order_id    uuid        NOT NULL,

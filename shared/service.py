@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 import uvloop
 
-from shared import effects, failpoints, health, inbox, logs, metrics, outbox
+from shared import effects, failpoints, health, inbox, logs, metrics, outbox, topics
 from shared.consumer import Consumer
 from shared.database import LOST, RETRYABLE, Connection, connect_pool
 from shared.errors import Misconfigured, Unavailable
@@ -26,16 +26,15 @@ from shared.hears import Hears, Observer, Outcome
 from shared.invariants import Invariant
 from shared.sealing import Sealing
 from shared.settings import Settings, load
+from shared.vitals import STUCK_S, Vitals, note_end
 
 log = structlog.get_logger(__name__)
 
 OUTBOX_MAX: Final = 20_000
 EFFECTS_MAX: Final = 20_000
-STUCK_S: Final = 30.0
 DATABASE_S: Final = 10.0
 INBOX_DAYS: Final = 15
 TIMER_LOCK: Final = 0x74696D
-INVARIANTS_EVERY_S: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,6 @@ class Service:
         self.settings = settings
         self.pool = pool
         self._fail = points or failpoints.from_environment()
-        self._pending = 0
-        self._open_effects = 0
-        self._beat = time.monotonic()
-        self._measured = float("-inf")
         common: dict[str, Any] = {"sealing": wiring.sealing, "failpoints": self._fail}
         security = settings.kafka_security
         self.handler = Handler(wiring.name, wiring.topic, wiring.hears, pool, wiring.deps, observe=wiring.observe, **common)
@@ -87,6 +82,10 @@ class Service:
             security=security,
         )  # fmt: skip
         self.effects = self._effect_runner(common)
+        metrics.begin(wiring.name, {topic: [kind.type for kind in row.types] for topic, row in wiring.hears.items()})
+        self.vitals = Vitals(
+            wiring.name, pool, self.consumer, self.relay, list(wiring.hears), gauges=wiring.gauges, invariants=wiring.invariants
+        )
 
     def _effect_runner(self, common: dict[str, Any]) -> effects.EffectRunner | None:
         w = self.wiring
@@ -110,27 +109,25 @@ class Service:
             self.effects.wake()
 
     def _pressed(self) -> bool:
-        return self._pending > OUTBOX_MAX or self._open_effects > EFFECTS_MAX
+        return self.vitals.pending > OUTBOX_MAX or self.vitals.open_effects > EFFECTS_MAX
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; raises whatever ended one of the tasks."""
         runner, port = await health.serve(
-            self.settings.bind, self.settings.metrics_port, alive={"loop": lambda: time.monotonic() - self._beat < 5},
+            self.settings.bind, self.settings.metrics_port, alive={"loop": lambda: time.monotonic() - self.vitals.beat < 5},
             ready={
                 "assigned": self.consumer.ready.is_set,
                 # The gauges read the service's own tables, so this says reachable and migrated at once.
-                "database": lambda: time.monotonic() - self._measured < DATABASE_S,
+                "database": lambda: time.monotonic() - self.vitals.measured < DATABASE_S,
                 "relay": lambda: time.monotonic() - self.relay.last_progress < STUCK_S,
             },
         )  # fmt: skip
         log.info("service starts", service=self.wiring.name, port=port, replica=self.settings.member)
         metrics.BUILD_INFO.labels(self.wiring.name, version("crossborder")).set(1)
-        jobs = [self.consumer.run(), self.relay.run(), self._measure(), self._heart(), self._watch(), self._sweep()]
+        jobs = [self.consumer.run(), self.relay.run(), self._sweep(), *self.vitals.jobs()]
         jobs += [self._timer(timer) for timer in self.wiring.timers]
         if self.effects is not None:
             jobs += [self.effects.run(), self.effects.run()]
-        if self.wiring.invariants:
-            jobs.append(self._judge())
         tasks = [asyncio.create_task(job) for job in jobs]
         waiter = asyncio.create_task(stop.wait())
         try:
@@ -165,67 +162,15 @@ class Service:
                 log.warning("timer waits for the database", timer=timer.name, error=type(error).__name__)
                 await asyncio.sleep(0.5)
 
-    async def _measure(self) -> None:
-        """Gauges, and the figures that press on the intake."""
-        name = self.wiring.name
-        while True:
-            try:
-                async with self.pool.acquire() as conn:
-                    self._pending = await outbox.measure(conn, name)
-                    self._open_effects = await effects.measure(conn, name)
-                    metrics.HELD_ORDERS.labels(name).set(await conn.fetchval("SELECT count(*) FROM held_order"))
-                    if self.wiring.gauges is not None:
-                        await self.wiring.gauges(conn)
-                self._measured = time.monotonic()
-                lag = await self.consumer.lag()
-                # A partition that now belongs to another replica must not stand here with the lag it once had.
-                metrics.LAG.clear()
-                for tp, behind in lag.items():
-                    metrics.LAG.labels(tp.topic, tp.partition).set(behind)
-            except (*LOST, *RETRYABLE) as error:
-                log.warning("gauges wait for the database", error=type(error).__name__)
-            metrics.POOL.labels(name, "idle").set(self.pool.get_idle_size())
-            metrics.POOL.labels(name, "all").set(self.pool.get_size())
-            await asyncio.sleep(2)
-
-    async def _judge(self) -> None:
-        """Look whether the service's own invariants hold; one transaction never shows what is merely under way."""
-        while True:
-            await asyncio.sleep(INVARIANTS_EVERY_S)
-            for invariant in self.wiring.invariants:
-                try:
-                    async with self.pool.acquire() as conn, conn.transaction(readonly=True):
-                        broken = await conn.fetch(invariant.sql)
-                except (*LOST, *RETRYABLE) as error:
-                    log.warning("an invariant was not looked at", invariant=invariant.name, error=type(error).__name__)
-                    continue
-                metrics.INVARIANTS.labels(invariant.name).set(len(broken))
-
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(3600)
             with contextlib.suppress(*LOST, *RETRYABLE):
                 async with self.pool.acquire() as conn:
                     await inbox.forget_before(conn, INBOX_DAYS)
-
-    async def _heart(self) -> None:
-        worst = 0.0
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(0.25)
-            self._beat = time.monotonic()
-            worst = max(worst * 0.9, self._beat - before - 0.25)
-            metrics.LOOP_LAG.labels(self.wiring.name).set(worst)
-
-    async def _watch(self) -> None:
-        """End the process when there is work and none is done: aiokafka's consumers can stall without an error."""
-        while True:
-            await asyncio.sleep(5)
-            now = time.monotonic()
-            if now - self.relay.last_progress > STUCK_S + outbox.ACK_BOUND_S:
-                raise Unavailable("the relay made no progress; starting anew")
-            if now - self.consumer.last_progress > STUCK_S and any((await self.consumer.lag()).values()):
-                raise Unavailable("there is lag and no batch was handled; starting anew")
+                    for topic in self.wiring.hears:
+                        if lost := await inbox.expire_dead_letters(conn, topic, topics.retention_s_of(topic)):
+                            log.error("dead letters nobody replayed are gone from the log", topic=topic, count=lost)
 
 
 Wire = Callable[[Any, Any], Awaitable[Wiring]]
@@ -258,6 +203,11 @@ async def _main(service: str, settings: Settings, wire: Wire) -> None:
     pool = await connect_pool(settings, service)
     try:
         await Service(await wire(settings, pool), settings, pool).run(stop)
+    except Misconfigured:
+        raise
+    except Exception as error:
+        await note_end(pool, error)
+        raise
     finally:
         try:
             async with asyncio.timeout(5):

@@ -15,6 +15,7 @@ from shared.envelope import Record, first_headers
 dlq = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay.")
 
 REPLAY_HEADER: Final = "dlq_replay"
+ORIGIN_HEADER: Final = "dlq_origin"
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ class DeadLetter:
         }
 
     def again(self) -> list[tuple[str, bytes]]:
-        """The headers of its replay: the original ones, and which dead letter it was."""
+        """The headers of its replay: the original ones, which dead letter it was, and last the place of the record given up."""
         kept = [(name, value) for name, value in self.record.headers if not name.startswith("dlq_")]
-        return [*kept, (REPLAY_HEADER, self.letter_id.encode())]
+        place = f"{self.origin}/{self.head('dlq_partition')}/{self.head('dlq_offset')}"
+        return [*kept, (REPLAY_HEADER, self.letter_id.encode()), (ORIGIN_HEADER, place.encode())]
 
 
 def chosen(letters: Iterable[DeadLetter], ids: Sequence[str], reason: str | None, everything: bool) -> list[DeadLetter]:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import Field
 
-from services.customs import matching, policy
+from services.customs import counting, matching, policy
 from services.customs.billing import announce_bills
-from services.customs.ceb import codes
 from services.customs.ceb.sign import Signer
 from services.customs.domain import declaration as domain
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS
 from services.customs.lodging import lodge_due
 from services.customs.reactions import HEARS, Deps
-from shared import metrics, topics
-from shared.events.customs import DocumentsMismatched, ReceiptEvent
-from shared.hears import Announced
+from shared import topics
 from shared.sealing import Sealing
 from shared.service import Timer, Wiring, main
 from shared.settings import Settings
@@ -37,8 +33,7 @@ class CustomsSettings(Settings):
 
 async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
     """The customs service of these settings."""
-    metrics.RECEIPTS.among(status=codes.status_label)
-    metrics.export(metrics.BATCH_LISTS, metrics.LAST_LODGED)
+    counting.begin()
     rules = policy.load(settings.customs_policy)
     authority = Authority(rules, Signer.from_dir(settings.keys_dir))
     amendments = rules.amendments
@@ -47,20 +42,9 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
         policy=domain.Policy(amendments.correctable, amendments.too_soon, amendments.attempts_max, amendments.too_soon_wait_s),
     )  # fmt: skip
     return Wiring(
-        "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=observe,
+        "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=counting.observe, gauges=counting.gauges(rules.batching.age_s),
         timers=(Timer("lodge", settings.lodge_every_s, lodge_due), Timer("bills", BILLS_EVERY_S, announce_bills)), invariants=INVARIANTS,
     )  # fmt: skip
-
-
-def observe(facts: Sequence[Announced]) -> None:
-    """Count what was said: receipts by status, mismatches by code."""
-    for fact in facts:
-        event = fact.event
-        if isinstance(event, ReceiptEvent):
-            metrics.RECEIPTS.labels(type(event).__name__, event.status).inc()
-        elif isinstance(event, DocumentsMismatched):
-            for mismatch in event.mismatches:
-                metrics.MATCH_FAILURES.labels(mismatch.code).inc()
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ from uuid import UUID, uuid4, uuid5
 
 import structlog
 
-from services.customs import store
+from services.customs import counting, store
 from services.customs.ceb.writing import NotDeclarable
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration, Lodged
 from services.customs.gateway import MESSAGE_TYPES, Draft, NotLodgeable
 from services.customs.reactions import Deps, Folded
 from services.customs.store import Due
-from shared import metrics, topics
+from shared import topics
 from shared.database import Connection
 from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
 from shared.hears import Outcome
@@ -99,12 +99,8 @@ async def _send(
         event_id=batch_id, event_type=f"{message_type}.v1", source="customs", at=at, content_type=CONTENT_TYPE_XML
     )
     record = Outgoing(topics.DECLARATIONS, guid.encode(), xml, headers, sealed=True)
-    return Outcome(records=[record], counts=[partial(_count, len(part))])
-
-
-def _count(lists: int) -> None:
-    metrics.BATCHES.labels("lodged").inc()
-    metrics.BATCH_LISTS.observe(lists)
+    open_s = (at - due.opened_at).total_seconds()
+    return Outcome(records=[record], counts=[partial(counting.lodged, guid, len(part), closed_by, open_s)])
 
 
 def _guid() -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
-from services.customs import billing, store, waybill
+from services.customs import billing, counting, store, waybill
 from services.customs.ceb.parse import Bill
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration
@@ -95,7 +96,12 @@ async def collect_documents(conn: Connection, batch: Sequence[Message], deps: De
     for m, event in heard:
         folded.keep(m, event)
         folded.fold(_follow(folded.declarations.get(m.order_id), event, deps), m.event_id, m.at, m.traceparent)
-    return await folded.save(conn, deps.authority)
+    outcome = await folded.save(conn, deps.authority)
+    placed = [event.order_id for _, event in heard if isinstance(event, OrderPlaced)]
+    shipped = [event.order_id for _, event in heard if isinstance(event, WaybillIssued)]
+    if placed or shipped:
+        outcome.counts.append(partial(counting.papers_heard, placed, shipped))
+    return outcome
 
 
 def _completed(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> dict[UUID, Declaration]:
@@ -133,6 +139,7 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
             return Outcome()
     named = await _named(conn, batch)
     folded = Folded.of(await store.lock(conn, {order_id for _, order_id in named}))
+    heard = [(m.event.answer.on, folded.declarations[order_id].message_guid) for m, order_id in named]
     kept: list[tuple[UUID, str, domain.Answer, bool, datetime]] = []
     for m, order_id in named:
         found = folded.declarations[order_id]
@@ -143,6 +150,8 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     outcome = await folded.save(conn, deps.authority)
     if kept:
         await store.add_receipts(conn, kept)
+    refused = sum(m.event.message_guid is not None for m in batch)
+    outcome.counts.append(partial(counting.receipts_heard, heard, refused))
     return outcome
 
 

@@ -161,6 +161,38 @@ async def list_due(conn: Connection, size: int, age_s: float) -> list[Due]:
     return [Due(row["kind"], row["group_key"], row["count"], row["opened_at"]) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """The open batches of a kind: groups, those of them that are late, lists in them, and since when the oldest is open."""
+
+    kind: Kind
+    groups: int
+    late: int
+    lists: int
+    oldest: datetime
+
+
+async def count_waiting(conn: Connection, late_s: float) -> list[Batches]:
+    """The open batches by kind; late is one whose first list waits longer than `late_s` seconds."""
+    rows = await conn.fetch(
+        "SELECT kind, count(*) AS groups, count(*) FILTER (WHERE oldest < now() - make_interval(secs => $1)) AS late, "
+        "sum(lists)::bigint AS lists, min(oldest) AS oldest FROM (SELECT kind, group_key, count(*) AS lists, min(since) AS oldest "
+        "FROM waiting WHERE since <= now() GROUP BY kind, group_key) AS g GROUP BY kind",
+        late_s,
+    )  # fmt: skip
+    return [Batches(r["kind"], r["groups"], r["late"], r["lists"], r["oldest"]) for r in rows]
+
+
+async def count_owed(conn: Connection) -> list[tuple[str, int, datetime | None]]:
+    """What outside parties owe, and since when: waybills of placed orders, and a word on lodged lists. Reads all declarations."""
+    row = await conn.fetchrow(
+        "SELECT count(*) FILTER (WHERE state = 'lodged') AS lists, min(updated_at) FILTER (WHERE state = 'lodged') AS lodged_at, "
+        "count(*) FILTER (WHERE state = 'collecting') AS parcels, min(created_at) FILTER (WHERE state = 'collecting') AS placed_at "
+        "FROM declaration WHERE state = 'lodged' OR (state = 'collecting' AND 'order' = ANY(present) AND 'waybill' <> ALL(present))"
+    )
+    return [("authority", row["lists"], row["lodged_at"]), ("carrier", row["parcels"], row["placed_at"])]
+
+
 async def take(conn: Connection, due: Due, most: int) -> dict[UUID, Declaration]:
     """Take the longest waiting entries of a group out, up to `most`, and lock their declarations.
 

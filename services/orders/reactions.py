@@ -56,6 +56,10 @@ def decode(record: Record) -> Sequence[Message]:
     return [message(record, i, wire_type, each.order_id, each, traceparent) for i, each in zip(ids, found, strict=True)]
 
 
+Took = tuple[float, bytes | None]
+"""Seconds from the first record about an order to the end of a stage, and the trace it belongs to."""
+
+
 @dataclass
 class Folded:
     """Orders on their way through a batch: what is saved, said, told and counted at its end."""
@@ -65,7 +69,7 @@ class Folded:
     facts: list[Announced] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     reached: Counter[tuple[str, str]] = field(default_factory=Counter)
-    stages: list[tuple[str, str, float]] = field(default_factory=list)
+    stages: dict[tuple[str, str], list[Took]] = field(default_factory=dict)
 
     def fold(self, m: Message, heard: Command | Event) -> None:
         """Follow one thing heard."""
@@ -85,13 +89,13 @@ class Folded:
         self.moments += [Moment(m.order_id, m.at, "orders", fact.type, summary(fact)) for fact in facts]
 
     def _count(self, m: Message, heard: Command | Event, before: Order | None, order: Order, received_at: datetime) -> None:
-        corridor, seconds = order.corridor or "ZZ-ZZ", max(0.0, (m.at - received_at).total_seconds())
+        corridor, took = order.corridor or "ZZ-ZZ", (max(0.0, (m.at - received_at).total_seconds()), m.traceparent)
         if stage := STAGES.get(type(heard)):
-            self.stages.append((stage, corridor, seconds))
+            self.stages.setdefault((stage, corridor), []).append(took)
         if before is None or before.stage is not order.stage:
             self.reached[order.stage, corridor] += 1
             if order.stage in domain.ENDED:
-                self.stages.append(("total", corridor, seconds))
+                self.stages.setdefault(("total", corridor), []).append(took)
 
     async def save(self, conn: Connection) -> Outcome:
         await store.save(conn, [(self.kept[order_id].order, at) for order_id, at in sorted(self.changed.items())])
@@ -99,11 +103,16 @@ class Folded:
         return Outcome(facts=self.facts, counts=[partial(_observe, self.reached, self.stages)])
 
 
-def _observe(reached: Mapping[tuple[str, str], int], stages: Sequence[tuple[str, str, float]]) -> None:
+def _observe(reached: Mapping[tuple[str, str], int], stages: Mapping[tuple[str, str], Sequence[Took]]) -> None:
     for (state, corridor), count in reached.items():
         metrics.ORDERS.labels(state, corridor).inc(count)
-    for stage, corridor, seconds in stages:
-        metrics.STAGE_SECONDS.labels(stage, corridor).observe(seconds)
+    for (stage, corridor), all_took in stages.items():
+        child = metrics.STAGE_SECONDS.labels(stage, corridor)
+        # One exemplar a batch is enough to find a slow order by; each costs more than the observation itself.
+        *others, (longest, traceparent) = sorted(all_took, key=lambda took: took[0])
+        for seconds, _ in others:
+            child.observe(seconds)
+        child.observe(longest, metrics.exemplar(traceparent))
 
 
 async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:

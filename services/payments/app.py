@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from pydantic import Field
 
-from services.payments import reactions
+from services.payments import reactions, store
 from services.payments.gateway import HttpBank
 from services.payments.invariants import INVARIANTS
 from services.payments.teller import Teller
-from shared import topics
+from shared import metrics, topics
+from shared.database import Connection
 from shared.sealing import Sealing
 from shared.service import Wiring, main
 from shared.settings import Settings
@@ -26,11 +28,39 @@ async def wire(settings: PaymentsSettings, pool: Any) -> Wiring:
     """Put payments together."""
     sealing = Sealing.from_dir(settings.keys_dir)
     bank = HttpBank(settings.bank_url)
+    begin()
     return Wiring(
         name="payments", topic=topics.PAYMENTS, hears=reactions.HEARS, deps=None, sealing=sealing,
         observe=reactions.observe, perform=Teller(bank, sealing, pool).perform, settle=reactions.settle,
-        closing=(bank.close,), invariants=INVARIANTS,
+        closing=(bank.close,), gauges=measure, invariants=INVARIANTS,
     )  # fmt: skip
+
+
+def begin() -> None:
+    """Make the children that are known beforehand, at 0."""
+    operations = metrics.OPERATIONS["bank"]
+    metrics.PARTY_CALLS.begin(("bank",), operations, metrics.CALL_OUTCOMES)
+    metrics.PARTY_SECONDS.begin(("bank",), operations)
+    for gauge in (metrics.PARTY_LAST_SUCCESS, metrics.PARTY_IN_FLIGHT, metrics.PARTY_PENDING, metrics.PARTY_PENDING_OLDEST):
+        gauge.begin(("bank",))
+    metrics.EFFECTS.begin(("payments",), reactions.ASKED, metrics.EFFECT_OUTCOMES)
+    metrics.EFFECT_SECONDS.begin(("payments",), reactions.ASKED)
+    metrics.PAYMENTS.begin(reactions.OUTCOMES.values())
+    metrics.CAPTURED.begin(metrics.CURRENCIES, ("captured", "refunded", "declined"))
+    metrics.LEDGER_IMBALANCE.begin(metrics.CURRENCIES)
+
+
+async def measure(conn: Connection) -> None:
+    """Set the gauges of the books and of what the bank owes an answer."""
+    asked, oldest = await store.count_asked(conn)
+    metrics.PARTY_PENDING.labels("bank").set(asked)
+    metrics.PARTY_PENDING_OLDEST.labels("bank").set(oldest.timestamp() if oldest else 0)
+    sums: Counter[str] = Counter()
+    for account, currency, minor in await store.balances(conn):
+        metrics.LEDGER_BALANCE.labels(account, currency).set(minor)
+        sums[currency] += minor
+    for currency, minor in sums.items():
+        metrics.LEDGER_IMBALANCE.labels(currency).set(minor)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
@@ -14,6 +15,7 @@ import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
+from shared import metrics
 from shared.events.base import Fact
 from shared.events.persons import Particulars
 
@@ -32,6 +34,8 @@ _PATHS: Final = {
     "void": "/v1/voids",
     "refund": "/v1/refunds",
 }
+_QUERY: Final = "/v1/operations/query"
+_OPERATIONS: Final = {path: kind for kind, path in _PATHS.items()} | {_QUERY: "query"}
 
 
 class BankAnswer(Fact):
@@ -80,7 +84,7 @@ class HttpBank:
         return await self._in_bulks(_PATHS[kind], "items", items, size)
 
     async def query(self, keys: Sequence[UUID]) -> dict[UUID, BankAnswer]:
-        return await self._in_bulks("/v1/operations/query", "keys", [str(key) for key in keys], BULK_MAX)
+        return await self._in_bulks(_QUERY, "keys", [str(key) for key in keys], BULK_MAX)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -92,15 +96,36 @@ class HttpBank:
 
     async def _post(self, path: str, body: bytes) -> list[BankAnswer]:
         """One bulk; without an answer that can be read it is as if nothing had been heard."""
+        operation = _OPERATIONS[path]
+        started = time.perf_counter()
         try:
-            response = await self._client.post(path, content=body)
+            with metrics.PARTY_IN_FLIGHT.labels("bank").track_inprogress():
+                response = await self._client.post(path, content=body)
             response.raise_for_status()
             items = orjson.loads(response.content)["items"]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
             log.warning("the bank does not answer", path=path, error=type(error).__name__, status=status)
+            metrics.PARTY_CALLS.labels("bank", operation, _outcome_of(error)).inc()
             return []
+        finally:
+            metrics.PARTY_SECONDS.labels("bank", operation).observe(time.perf_counter() - started)
+        metrics.PARTY_CALLS.labels("bank", operation, "ok").inc()
+        metrics.PARTY_LAST_SUCCESS.labels("bank").set_to_current_time()
         return [answer for item in items if (answer := _read(path, item)) is not None]
+
+
+def _outcome_of(error: Exception) -> str:
+    """What a call without a readable answer is counted as."""
+    match error:
+        case httpx.TimeoutException():
+            return "timeout"
+        case httpx.HTTPStatusError():
+            return "error"
+        case httpx.TransportError():
+            return "unreachable"
+        case _:
+            return "unreadable"
 
 
 _ANSWER: Final = TypeAdapter(BankAnswer)

@@ -18,7 +18,7 @@ from shared.effects import Answered, Effect
 from shared.envelope import Message
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding
-from shared.events.payments import PaymentCaptured, PaymentDeclined, PaymentRefunded
+from shared.events.payments import MerchantSettled, PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentVoided
 from shared.hears import Announced, Hears, Instruction, Outcome
 from shared.money import Money
 
@@ -70,9 +70,18 @@ def _instruction(ask: Ask, traceparent: bytes | None) -> Instruction:
     return Instruction(ask.intent_id, ask.order_id, ask.kind, ask.model_dump_json().encode(), ahead=ask.kind != "authorise")
 
 
+ASKED: Final = ("authorise", "capture", "void", "refund")
+OUTCOMES: Final[dict[type, str]] = {
+    PaymentCaptured: "captured", PaymentDeclined: "declined", PaymentVoided: "voided", PaymentRefunded: "refunded",
+    MerchantSettled: "settled",
+}  # fmt: skip
+
+
 def observe(facts: Sequence[Announced]) -> None:
-    """Count the money that moved at the bank, once it is committed."""
+    """Count payments and the money that moved at the bank, once it is committed."""
     for announced in facts:
+        if outcome := OUTCOMES.get(type(announced.event)):
+            metrics.PAYMENTS.labels(outcome).inc()
         match announced.event:
             case PaymentCaptured(amount=amount):
                 _count(amount, "captured")

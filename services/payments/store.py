@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -86,3 +87,17 @@ async def book(conn: Connection, entries: Sequence[Entry]) -> None:
         [e.purpose for e in entries], [e.account for e in entries], [e.party for e in entries],
         [e.currency for e in entries], [e.amount_minor for e in entries],
     )  # fmt: skip
+
+
+async def count_asked(conn: Connection) -> tuple[int, datetime | None]:
+    """How many instructions were sent to the bank and have no answer, and since when the oldest of them was to be sent."""
+    row = await conn.fetchrow("SELECT count(*) AS count, min(created_at) AS oldest FROM effect WHERE attempts > 0")
+    return row["count"], row["oldest"]
+
+
+async def balances(conn: Connection) -> list[tuple[str, str, int]]:
+    """What each account holds, by currency, in minor units; reads the whole journal."""
+    rows = await conn.fetch(
+        "SELECT account, currency, sum(amount_minor)::bigint AS minor FROM journal GROUP BY account, currency"
+    )
+    return [(row["account"], row["currency"], row["minor"]) for row in rows]

@@ -56,7 +56,8 @@ async def test_a_replay_puts_the_original_record_back_and_the_list_tells(
     await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=False)
     (again,) = [r async for r in reading.read(to, ["orders.submissions"])]
     assert (again.key, again.value) == (poison.key, poison.value)
-    assert again.headers == (*poison.headers, ("dlq_replay", letter.letter_id.encode()))
+    origin = ("dlq_origin", b"orders.submissions/0/5")
+    assert again.headers == (*poison.headers, ("dlq_replay", letter.letter_id.encode()), origin)
     assert await dlq.replayed(to, [letter]) == {letter.letter_id}
 
 

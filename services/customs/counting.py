@@ -1,0 +1,124 @@
+"""What customs counts: batches, receipts, mismatches, and how carrier and authority are doing."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
+from typing import Final
+from uuid import UUID
+
+from services.customs import store
+from services.customs.ceb import codes
+from services.customs.domain.declaration import Kind
+from shared import metrics
+from shared.database import Connection
+from shared.events.customs import DocumentsMismatched, ReceiptEvent
+from shared.hears import Announced
+
+LATE_S: Final = 30.0
+"""An open batch so long past its age is late: lodging looks many times a second."""
+_SAMPLE: Final = 0xF
+"""Of the orders, one in sixteen is timed until its waybill comes."""
+
+
+class Awaited:
+    """When something was asked, until its answer is heard. Beyond `most` the oldest is forgotten, so it never grows."""
+
+    def __init__(self, most: int = 5000) -> None:
+        self._since: OrderedDict[Hashable, float] = OrderedDict()
+        self._most = most
+
+    def ask(self, key: Hashable) -> None:
+        self._since.setdefault(key, time.monotonic())
+        if len(self._since) > self._most:
+            self._since.popitem(last=False)
+
+    def hear(self, key: Hashable) -> float | None:
+        """Seconds since it was asked; None if it was heard before, forgotten, or asked by another process."""
+        since = self._since.pop(key, None)
+        return None if since is None else time.monotonic() - since
+
+
+MESSAGES: Final = Awaited()
+WAYBILLS: Final = Awaited()
+
+
+def begin() -> None:
+    """Make the children that are known beforehand, at 0, and show the metrics without labels."""
+    metrics.export(metrics.BATCH_LISTS, metrics.LAST_LODGED)
+    metrics.RECEIPTS.among(status=codes.status_label)
+    kinds = metrics.OPERATIONS["authority"]
+    for gauge in (metrics.BATCHES_OPEN, metrics.BATCHES_LATE, metrics.LISTS_WAITING, metrics.BATCH_OLDEST):
+        gauge.begin(kinds)
+    metrics.BATCHES.begin(("lodged", "refused"))
+    metrics.BATCH_SECONDS.begin(("size", "age"))
+    for party in ("carrier", "authority"):
+        metrics.PARTY_CALLS.begin((party,), metrics.OPERATIONS[party], ("ok",))
+        metrics.PARTY_SECONDS.begin((party,), metrics.OPERATIONS[party])
+        for gauge in (metrics.PARTY_LAST_SUCCESS, metrics.PARTY_PENDING, metrics.PARTY_PENDING_OLDEST):
+            gauge.begin((party,))
+
+
+def observe(facts: Sequence[Announced]) -> None:
+    """Count what was said: receipts by status, mismatches by code."""
+    for fact in facts:
+        event = fact.event
+        if isinstance(event, ReceiptEvent):
+            metrics.RECEIPTS.labels(type(event).__name__, event.status).inc()
+        elif isinstance(event, DocumentsMismatched):
+            for mismatch in event.mismatches:
+                metrics.MATCH_FAILURES.labels(mismatch.code).inc()
+
+
+def lodged(guid: str, lists: int, closed_by: str, open_s: float) -> None:
+    """A collective message is on its way."""
+    metrics.BATCHES.labels("lodged").inc()
+    metrics.BATCH_LISTS.observe(lists)
+    metrics.BATCH_SECONDS.labels(closed_by).observe(max(0.0, open_s))
+    metrics.LAST_LODGED.set_to_current_time()
+    MESSAGES.ask(guid)
+
+
+def receipts_heard(entries: Collection[tuple[Kind, str | None]], refused: int) -> None:
+    """The authority answered: of each entry what was asked and in which message; `refused`: messages refused whole."""
+    for kind, guid in entries:
+        metrics.PARTY_CALLS.labels("authority", kind, "ok").inc()
+        seconds = MESSAGES.hear(guid) if guid else None
+        if seconds is not None:
+            metrics.PARTY_SECONDS.labels("authority", kind).observe(seconds)
+    metrics.BATCHES.labels("refused").inc(refused)
+    metrics.PARTY_LAST_SUCCESS.labels("authority").set_to_current_time()
+
+
+def papers_heard(placed: Collection[UUID], shipped: Collection[UUID]) -> None:
+    """Orders were placed, which the carrier is to book, and waybills came."""
+    for order_id in placed:
+        if not order_id.int & _SAMPLE:
+            WAYBILLS.ask(order_id)
+    if not shipped:
+        return
+    for order_id in shipped:
+        seconds = None if order_id.int & _SAMPLE else WAYBILLS.hear(order_id)
+        if seconds is not None:
+            metrics.PARTY_SECONDS.labels("carrier", "waybill").observe(seconds)
+    metrics.PARTY_CALLS.labels("carrier", "waybill", "ok").inc(len(shipped))
+    metrics.PARTY_LAST_SUCCESS.labels("carrier").set_to_current_time()
+
+
+def gauges(age_s: float) -> Callable[[Connection], Awaitable[None]]:
+    """Sets the gauges of open batches, which close at the age of `age_s`, and of what carrier and authority owe."""
+
+    async def measure(conn: Connection) -> None:
+        found: dict[str, store.Batches] = {batches.kind: batches for batches in await store.count_waiting(conn, age_s + LATE_S)}
+        for kind in metrics.OPERATIONS["authority"]:
+            there = found.get(kind)
+            metrics.BATCHES_OPEN.labels(kind).set(there.groups if there else 0)
+            metrics.BATCHES_LATE.labels(kind).set(there.late if there else 0)
+            metrics.LISTS_WAITING.labels(kind).set(there.lists if there else 0)
+            metrics.BATCH_OLDEST.labels(kind).set(there.oldest.timestamp() if there else 0)
+        for party, count, oldest in await store.count_owed(conn):
+            metrics.PARTY_PENDING.labels(party).set(count)
+            metrics.PARTY_PENDING_OLDEST.labels(party).set(oldest.timestamp() if oldest else 0)
+
+    return measure

@@ -1,0 +1,197 @@
+"""What a service's process looks at by itself: its gauges, its invariants, its event loop, and whether it still moves.
+
+Looking must cost little. What presses on the intake is counted every 2 s; the rest every 15 s; and whatever turns out slow,
+because its tables have grown, is looked at less often, so that a share of the database's time is never exceeded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+
+from shared import effects, inbox, metrics, outbox
+from shared.consumer import Consumer
+from shared.database import LOST, RETRYABLE, Connection
+from shared.errors import Unavailable
+from shared.invariants import Invariant
+
+log = structlog.get_logger(__name__)
+
+PRESSURE_EVERY_S: Final = 2.0
+GAUGES_EVERY_S: Final = 15.0
+INVARIANTS_EVERY_S: Final = 60.0
+SHARE: Final = 0.02
+"""Of the time of one database connection, what the gauges and what the invariants may take at most."""
+INVARIANT_BOUND_S: Final = 60.0
+BEAT_S: Final = 0.25
+STUCK_S: Final = 30.0
+_BEATS: Final = int(15 / BEAT_S)
+
+
+class Stuck(Unavailable):
+    """There is work and none is done; starting anew."""
+
+    def __init__(self, part: str, says: str) -> None:
+        super().__init__(f"{says}; starting anew")
+        self.part = part
+
+
+class Vitals:
+    """The loops that look; `run` gives them. `pending` and `open_effects` press on the intake."""
+
+    def __init__(
+        self, service: str, pool: Any, consumer: Consumer, relay: outbox.Relay, heard: Collection[str],
+        gauges: Callable[[Connection], Awaitable[None]] | None = None, invariants: Sequence[Invariant] = (),
+    ) -> None:  # fmt: skip
+        self._service = service
+        self._pool = pool
+        self._consumer = consumer
+        self._relay = relay
+        self._heard = heard
+        self._gauges = gauges
+        self._invariants = invariants
+        self._ends_shown: dict[str, int] = {}
+        self._lag_shown: set[tuple[str, str]] = set()
+        self.pending = 0
+        self.open_effects = 0
+        self.beat = time.monotonic()
+        self.measured = float("-inf")
+        for invariant in invariants:
+            metrics.INVARIANTS.labels(invariant.name)
+            metrics.INVARIANT_CHECKED.labels(invariant.name)
+            metrics.INVARIANT_SECONDS.labels(invariant.name)
+
+    def jobs(self) -> list[Coroutine[Any, Any, None]]:
+        """The loops; each ends only by cancellation, but the watchdog raises Stuck."""
+        return [self._press(), self._look(), self._judge(), self._heart(), self._watch()]
+
+    async def _press(self) -> None:
+        while True:
+            try:
+                async with self._pool.acquire() as conn:
+                    self.pending = await outbox.measure(conn, self._service)
+                    self.open_effects = await effects.measure(conn, self._service)
+                self.measured = time.monotonic()
+                self._show_lag(await self._consumer.lag())
+            except (*LOST, *RETRYABLE) as error:
+                log.warning("gauges wait for the database", error=type(error).__name__)
+            size, idle = self._pool.get_size(), self._pool.get_idle_size()
+            for state, count in (("open", size), ("idle", idle), ("busy", size - idle), ("max", self._pool.get_max_size())):
+                metrics.POOL.labels(self._service, state).set(count)
+            await asyncio.sleep(PRESSURE_EVERY_S)
+
+    def _show_lag(self, lag: Mapping[Any, int]) -> None:
+        shown = set()
+        for tp, behind in lag.items():
+            labels = (self._consumer.plain(tp.topic), str(tp.partition))
+            metrics.LAG.labels(*labels).set(behind)
+            shown.add(labels)
+        # A partition that now belongs to another replica must not stand here with the lag it once had.
+        for labels in self._lag_shown - shown:
+            metrics.LAG.remove(*labels)
+        self._lag_shown = shown
+
+    async def _look(self) -> None:
+        while True:
+            started = time.monotonic()
+            try:
+                async with self._pool.acquire() as conn:
+                    await inbox.measure(conn, self._service, self._heard)
+                    await self._show_ends(conn)
+                    if self._gauges is not None:
+                        await self._gauges(conn)
+            except (*LOST, *RETRYABLE) as error:
+                log.warning("gauges wait for the database", error=type(error).__name__)
+            await asyncio.sleep(max(GAUGES_EVERY_S, (time.monotonic() - started) / SHARE))
+
+    async def _show_ends(self, conn: Connection) -> None:
+        for row in await conn.fetch("SELECT reason, times FROM process_end"):
+            more = row["times"] - self._ends_shown.get(row["reason"], 0)
+            if more > 0:
+                metrics.PROCESS_ENDS.labels(self._service, row["reason"]).inc(more)
+                self._ends_shown[row["reason"]] = row["times"]
+
+    async def _judge(self) -> None:
+        """Look whether the service's own invariants hold; one transaction never shows what is merely under way."""
+        rest_s = INVARIANTS_EVERY_S
+        while True:
+            await asyncio.sleep(rest_s)
+            started = time.monotonic()
+            for invariant in self._invariants:
+                try:
+                    await self.look_at(invariant)
+                except (*LOST, *RETRYABLE) as error:
+                    log.warning("an invariant was not looked at", invariant=invariant.name, error=type(error).__name__)
+            rest_s = max(INVARIANTS_EVERY_S, (time.monotonic() - started) / SHARE)
+
+    async def look_at(self, invariant: Invariant) -> int:
+        """How many rows break the invariant now; sets its gauges."""
+        started = time.monotonic()
+        async with self._pool.acquire() as conn, conn.transaction(readonly=True):
+            await conn.execute(f"SET LOCAL statement_timeout = {int(INVARIANT_BOUND_S * 1000)}")
+            broken = await conn.fetch(invariant.sql, timeout=INVARIANT_BOUND_S)
+        metrics.INVARIANTS.labels(invariant.name).set(len(broken))
+        metrics.INVARIANT_CHECKED.labels(invariant.name).set_to_current_time()
+        metrics.INVARIANT_SECONDS.labels(invariant.name).set(time.monotonic() - started)
+        if broken:
+            log.error("an invariant is broken", invariant=invariant.name, rows=len(broken), first=str(broken[0][0]))
+        return len(broken)
+
+    async def _heart(self) -> None:
+        lags: deque[float] = deque(maxlen=_BEATS)
+        waiting: deque[int] = deque(maxlen=_BEATS)
+        lag, waits = metrics.LOOP_LAG.labels(self._service), metrics.POOL_WAITING.labels(self._service)
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+            self.beat = time.monotonic()
+            lags.append(max(0.0, self.beat - before - BEAT_S))
+            waiting.append(waiting_for(self._pool))
+            lag.set(max(lags))
+            waits.set(max(waiting))
+
+    async def _watch(self) -> None:
+        """End the process when there is work and none is done: aiokafka's consumers can stall without an error."""
+        while True:
+            await asyncio.sleep(5)
+            now = time.monotonic()
+            relay_s = now - self._relay.last_progress
+            consumer_s = now - self._consumer.last_progress
+            if consumer_s > BEAT_S and not any((await self._consumer.lag()).values()):
+                consumer_s = 0.0
+            metrics.WATCHDOG.labels(self._service, "relay").set(time.time() - relay_s)
+            metrics.WATCHDOG.labels(self._service, "consumer").set(time.time() - consumer_s)
+            if relay_s > STUCK_S + outbox.ACK_BOUND_S:
+                raise Stuck("relay", "the relay made no progress")
+            if consumer_s > STUCK_S:
+                raise Stuck("consumer", "there is lag and no batch was handled")
+
+
+def waiting_for(pool: Any) -> int:
+    """Tasks that wait for one of the pool's connections; asyncpg does not tell, so its queue is asked."""
+    return len(pool._queue._getters) if pool._queue is not None else 0
+
+
+def reason_of(error: BaseException) -> str:
+    """Under which reason the end of a process is counted."""
+    if isinstance(error, Stuck):
+        return f"watchdog_{error.part}"
+    return "unavailable" if isinstance(error, (Unavailable, *LOST, *RETRYABLE)) else "unexpected"
+
+
+async def note_end(pool: Any, error: BaseException) -> None:
+    """Count, where the next process finds it, that this one ends; without the database it goes uncounted."""
+    try:
+        async with asyncio.timeout(2), pool.acquire() as conn:
+            await conn.execute(
+                "INSERT INTO process_end AS p (reason, times) VALUES ($1, 1) "
+                "ON CONFLICT (reason) DO UPDATE SET times = p.times + 1, last_at = now()",
+                reason_of(error),
+            )
+    except (*LOST, *RETRYABLE) as lost:
+        log.warning("the end of this process could not be counted", error=type(lost).__name__)
