@@ -91,6 +91,7 @@ def rights(service: str) -> str:
         f"GRANT USAGE ON SCHEMA {service} TO {role};",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {service} TO {role};",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {service} TO {role};",
+        f"GRANT EXECUTE ON FUNCTION {service}.forget_inbox(int) TO {role};",
         _APPEND_ONLY.replace("SERVICE", service).replace("ROLE", role),
     ]
     if service in (*KEY_MAKERS, *KEY_READERS):

@@ -112,6 +112,11 @@ async def apply(
             "CREATE SCHEMA IF NOT EXISTS migrations; CREATE TABLE IF NOT EXISTS migrations.applied ("
             "schema text, name text, checksum text NOT NULL, at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (schema, name))"
         )
+        # Nobody needs tables of his own; what belongs to a database does not come with a copy of it, so it is said each time.
+        await conn.execute(
+            "DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$; "
+            "REVOKE ALL ON SCHEMA public FROM PUBLIC"
+        )
         for role in roles:
             await _ensure_role(conn, role, (passwords or {}).get(role))
         return [f"{m.schema}/{m.name}" for m in migrations if await _apply_one(conn, m)]

@@ -12,8 +12,22 @@ CREATE TABLE inbox (
     event_id  uuid        PRIMARY KEY,
     seen_at   timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE inbox IS 'Events handled already: one that comes again (a relay died between send and delete) is dropped here.';
+COMMENT ON TABLE inbox IS 'Append only: events handled already: one that comes again (a relay died between send and delete) is dropped here.';
 CREATE INDEX inbox_seen_at ON inbox USING brin (seen_at);
+
+-- The one way to delete from the inbox. It runs with the rights of the tables' owner, since the service's own role may not,
+-- and refuses what the topics may still deliver: they keep 14 days.
+CREATE FUNCTION forget_inbox(older_than_days int) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE gone bigint;
+BEGIN
+    IF older_than_days < 15 THEN
+        RAISE EXCEPTION 'keep the inbox for 15 days or more: % are fewer than the topics keep', older_than_days;
+    END IF;
+    DELETE FROM inbox WHERE seen_at < now() - make_interval(days => older_than_days);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+END $$;
+REVOKE EXECUTE ON FUNCTION forget_inbox(int) FROM PUBLIC;
 
 CREATE TABLE outbox (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
