@@ -20,6 +20,9 @@ RULES: Final = Path(__file__).with_name("rules")
 KINDS: Final[dict[str, type[RetailImport | Exempt]]] = {"retail-import": RetailImport, "exempt": Exempt}
 """What a file may be, by its `kind`; a file with headings is a tariff."""
 
+ELSEWHERE: Final = ("dest-", "cn-export-")
+"""Names of files that may be another module's to read: destinations, and what an export is refunded. Those of a kind above are ours."""
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -41,6 +44,8 @@ def load(folder: Path = RULES) -> Rulebook:
     tariffs: list[tuple[Path, Tariff]] = []
     for path in sorted(folder.glob("*.toml")):
         found = _read(path)
+        if path.name.startswith(ELSEWHERE) and found.get("kind") not in KINDS:
+            continue
         if "heading" in found:
             tariffs.append((path, _valid(path, found, Tariff)))
         else:
