@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from shared.identity import uuid_of
+
 Headers = Sequence[tuple[str, bytes]]
 
 CONTENT_TYPE_JSON: Final = b"application/json"
@@ -103,6 +105,6 @@ def uuid_or_none(text: bytes | None) -> UUID | None:
     if not text or len(text) > 45:
         return None
     try:
-        return UUID(text.decode("ascii"))
+        return uuid_of(text.decode("ascii"))
     except ValueError:
         return None

@@ -101,7 +101,7 @@ def decode_event(record: Record, wanted: frozenset[str]) -> Sequence[Message]:
     if event_id is None:
         raise Unprocessable("unknown_shape", "the ce_id header is not a UUID")
     try:
-        event = EVENT_TYPES[wire_type].model_validate_json(record.value or b"")
+        event = EVENT_TYPES[wire_type].from_json(record.value or b"")
     except ValueError as error:
         raise Unprocessable("invalid_value", f"the value is not a {wire_type}: {brief(error)}") from None
     return (message(record, event_id, wire_type, event.order_id, event, by_name.get("traceparent")),)

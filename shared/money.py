@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final, Self
 
 from pydantic import GetCoreSchemaHandler
@@ -144,8 +145,15 @@ class Money:
 
 
 def _from_wire(doc: dict[str, str]) -> Money:
-    """The amount of a wire object; the usual form, with all its decimals, is read without Decimal."""
-    amount, currency = doc["amount"], doc["currency"]
+    return _read(doc["amount"], doc["currency"])
+
+
+@lru_cache(maxsize=4096)
+def _read(amount: str, currency: str) -> Money:
+    """The amount of a wire object; the usual form, with all its decimals, is read without Decimal.
+
+    Remembered: most amounts on the wire are nothing, a list price or what another record of the same order said.
+    """
     exponent = EXPONENTS.get(currency, 0)
     if exponent and amount[-exponent - 1 : -exponent] == ".":
         digits = amount[: -exponent - 1] + amount[-exponent:]

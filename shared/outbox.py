@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
@@ -14,6 +15,7 @@ import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
 
 from shared import metrics
 from shared.database import LOST, Connection
@@ -46,12 +48,13 @@ async def append(conn: Connection, sealing: Sealing | None, records: Sequence[Ou
     """Write the records in the caller's transaction, in this order, in one query."""
     if not records:
         return
-    values = [r.value if not r.sealed else _sealing(sealing).rest(r.value, BOUND) for r in records]
-    await conn.execute(
-        "INSERT INTO outbox (topic, key, headers, value, sealed) "
-        "SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bool[])",
-        [r.topic for r in records], [r.key for r in records], [pack_headers(r.headers) for r in records], values,
-        [r.sealed for r in records],
+    # COPY writes whole pages at once, which costs the server half of what an INSERT of the same rows does.
+    await conn.copy_records_to_table(
+        "outbox", columns=("topic", "key", "headers", "value", "sealed"),
+        records=[
+            (r.topic, r.key, pack_headers(r.headers), _sealing(sealing).rest(r.value, BOUND) if r.sealed else r.value, r.sealed)
+            for r in records
+        ],
     )  # fmt: skip
 
 
@@ -68,6 +71,12 @@ def pack_headers(headers: Sequence[tuple[str, bytes]]) -> bytes:
 
 def unpack_headers(packed: bytes) -> list[tuple[str, bytes]]:
     return [(name, value.encode("latin-1")) for name, value in orjson.loads(packed)]
+
+
+@lru_cache(maxsize=4096)
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition every Kafka client's default partitioner gives a key (murmur2), remembered: an order has many records."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
 class Relay:
@@ -149,15 +158,35 @@ class Relay:
         self._fail.hit("relay_after_read")
         started = time.perf_counter()
         async with asyncio.timeout(ACK_BOUND_S):
-            # Un-awaited sends of one batch share requests; one partition's records keep their order all the same.
-            acks = [await producer.send(named(r["topic"], self._prefix), key=r["key"] or None, value=self._value(r),
-                                        headers=unpack_headers(r["headers"])) for r in rows]  # fmt: skip
-            await asyncio.gather(*acks)
+            await self._send(producer, rows)
         metrics.PUBLISH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
         self._fail.hit("relay_after_send")
         await conn.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [r["id"] for r in rows])
         metrics.PUBLISHED.labels(self._service).inc(len(rows))
         self._fail.hit("relay_after_delete")
+
+    async def _send(self, producer: AIOKafkaProducer, rows: Sequence[Any]) -> None:
+        """Publish the rows and await every acknowledgement.
+
+        Each partition's records go as batches filled here, in order: the producer's own `send` makes a future and asks
+        four questions for every single record.
+        """
+        filling: dict[tuple[str, int], Any] = {}
+        acks = []
+        for r in rows:
+            topic, key, value, headers = named(r["topic"], self._prefix), r["key"], self._value(r), unpack_headers(r["headers"])
+            if not key:
+                acks.append(await producer.send(topic, key=None, value=value, headers=headers))
+                continue
+            place = topic, partition_of(key, len(await producer.partitions_for(topic)))
+            batch = filling.get(place)
+            if batch is None or batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
+                if batch is not None:
+                    acks.append(await producer.send_batch(batch, topic, partition=place[1]))
+                batch = filling[place] = producer.create_batch()
+                batch.append(timestamp=None, key=key, value=value, headers=headers)
+        acks += [await producer.send_batch(batch, topic, partition=part) for (topic, part), batch in filling.items()]
+        await asyncio.gather(*acks)
 
     def _value(self, row: Any) -> bytes:
         value: bytes = row["value"]

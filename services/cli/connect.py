@@ -97,18 +97,20 @@ def target(home: Path | None = None) -> Target:
     if home is None and os.environ.get("CROSSBORDER_POSTGRES"):
         postgres = _with_secret(postgres)
     prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", ""))
-    return Target(kafka or "127.0.0.1:9092", postgres, prefix, folder, security_of(found))
+    return Target(kafka or "127.0.0.1:9092", postgres, prefix, folder, security_of(found, env=home is None))
 
 
-def security_of(found: Mapping[str, Any]) -> Security:
+def security_of(found: Mapping[str, Any], *, env: bool = True) -> Security:
     """How a command shows itself to the broker: by its own settings, else as the embedded stack wrote down."""
     from shared.settings import Settings, load, secret_of
 
     class Anywhere(Settings):
         needs_postgres: ClassVar[bool] = False
 
-    if os.environ.get("CROSSBORDER_KAFKA") or "kafka_security_protocol" not in found:
+    if env and (os.environ.get("CROSSBORDER_KAFKA") or not found):
         return load(Anywhere).kafka_security
+    if "kafka_security_protocol" not in found:
+        return OPEN
     secret = secret_of(Path(str(found["kafka_password_file"])), "CROSSBORDER_KAFKA_PASSWORD_FILE")
     return Security(found["kafka_security_protocol"], str(found["kafka_user"]), secret or "", Path(str(found["kafka_ca"])))
 
@@ -143,7 +145,8 @@ async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
             f"start the stack with `crossborder up`: PostgreSQL does not answer at {redacted(to.postgres)} ({error or 'timeout'})"
         ) from None
     try:
-        await conn.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+        for kind in ("json", "jsonb"):
+            await conn.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
         yield conn
     finally:
         await conn.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -25,6 +25,7 @@ from shared.events.payments import PaymentCaptured
 from shared.events.tax import TaxAssessed
 from shared.hears import Announced, Hears, Outcome
 from shared.sealing import Sealing
+from shared.values import replace
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,11 @@ class Folded:
     touched: dict[UUID, datetime]
     papers: dict[UUID, dict[str, bytes]]
     facts: list[Announced]
+    known: frozenset[UUID]
 
     @classmethod
     def of(cls, declarations: Mapping[UUID, Declaration]) -> Folded:
-        return cls(dict(declarations), {}, {}, [])
+        return cls(dict(declarations), {}, {}, [], frozenset(declarations))
 
     def keep(self, m: Message, event: Event) -> None:
         """Note a document as it came, to be written as it came; a waybill without the particulars it came with."""
@@ -71,7 +73,7 @@ class Folded:
     async def save(self, conn: Connection, authority: Authority) -> Outcome:
         changed = [_grouped(self.declarations[order_id], authority) for order_id in sorted(self.touched)]
         if changed:
-            await store.save(conn, changed, self.papers)
+            await store.save(conn, changed, self.papers, self.known)
             waiting = [Waiting(d.order_id, d.waiting, d.group_key or "", self.touched[d.order_id] + timedelta(seconds=d.waiting_s))
                        for d in changed if d.waiting is not None]  # fmt: skip
             gone = [d.order_id for d in changed if d.waiting is None and d.state in (domain.State.WITHDRAWN, *domain.OVER)]

@@ -28,7 +28,7 @@ COMMENT ON TABLE declaration IS 'The list of one order; one row per order, so at
 CREATE TABLE document (
     order_id    uuid     NOT NULL,
     kind        text     NOT NULL CHECK (kind IN ('order','payment','tax','waybill')),
-    doc         bytea    NOT NULL,
+    doc         bytea    STORAGE EXTERNAL NOT NULL,  -- sealed persons do not compress
     PRIMARY KEY (order_id, kind)
 );
 COMMENT ON TABLE document IS 'Append only: the documents a list is made of, as they came, the first of each kind. Persons are sealed inside. Apart from the declaration, whose row is written at every step.';

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -16,6 +16,7 @@ from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced
 from shared.events.payments import PaymentCaptured
 from shared.money import Money
+from shared.values import replace
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
 
@@ -77,7 +78,7 @@ def _filled(d: Declaration, there: Mapping[str, bytes]) -> Declaration:
 
 
 def _read(kind: type[AnyEvent], value: bytes | None) -> AnyEvent | None:
-    return None if value is None else kind.model_validate_json(value)
+    return None if value is None else kind.from_json(value)
 
 
 async def orders_of(
@@ -100,32 +101,47 @@ async def orders_in(conn: Connection, guids: Collection[str]) -> dict[str, list[
     return found
 
 
-async def save(conn: Connection, declarations: Sequence[Declaration], papers: Mapping[UUID, Mapping[str, bytes]]) -> None:
-    """Write the declarations, and the documents that came; one that is there already is never replaced."""
-    d = declarations
-    await conn.execute(
-        """INSERT INTO declaration AS t (order_id, state, version, direction, present, attempt, stored, released, cancel_refused,
-               cop_no, invt_no, pre_no, status, batch_id, message_guid, group_key)
-           SELECT i, s, v, d, string_to_array(pr, ','), a, st, r, c, cn, inn, pn, su, b, m, g FROM unnest($1::uuid[], $2::text[],
-               $3::int[], $4::text[], $5::text[], $6::int[], $7::bool[], $8::bool[], $9::bool[], $10::text[], $11::text[], $12::text[],
-               $13::text[], $14::uuid[], $15::text[], $16::text[]) AS x(i, s, v, d, pr, a, st, r, c, cn, inn, pn, su, b, m, g)
-           ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, version = excluded.version,
-               direction = coalesce(t.direction, excluded.direction), present = excluded.present,
-               attempt = excluded.attempt, stored = excluded.stored, released = excluded.released,
-               cancel_refused = excluded.cancel_refused, invt_no = excluded.invt_no, pre_no = excluded.pre_no,
-               status = excluded.status, batch_id = excluded.batch_id, message_guid = excluded.message_guid,
-               group_key = coalesce(t.group_key, excluded.group_key), updated_at = now()""",
-        [x.order_id for x in d], [x.state for x in d], [x.version for x in d], [x.direction for x in d],
-        [",".join(sorted(x.present)) for x in d], [x.attempt for x in d], [x.stored for x in d], [x.released for x in d],
-        [x.cancel_refused for x in d], [x.cop_no for x in d], [x.invt_no for x in d], [x.pre_no for x in d], [x.status for x in d],
-        [x.batch_id for x in d], [x.message_guid for x in d], [x.group_key for x in d],
-    )  # fmt: skip
-    came = [(x.order_id, kind, doc) for x in d for kind, doc in papers.get(x.order_id, {}).items() if kind in x.present]
+async def save(
+    conn: Connection, declarations: Sequence[Declaration], papers: Mapping[UUID, Mapping[str, bytes]], known: Collection[UUID]
+) -> None:
+    """Write the declarations, and the documents that came; one that is there already is never replaced.
+
+    `known`: whose rows are there and locked by the caller; the others' orders are locked by the batch.
+    """
+    for is_known, query in ((False, _INSERT), (True, _UPDATE)):
+        d = [x for x in declarations if (x.order_id in known) is is_known]
+        if d:
+            await conn.execute(
+                query, [x.order_id for x in d], [x.state for x in d], [x.version for x in d], [x.direction for x in d],
+                [",".join(sorted(x.present)) for x in d], [x.attempt for x in d], [x.stored for x in d], [x.released for x in d],
+                [x.cancel_refused for x in d], [x.invt_no for x in d], [x.pre_no for x in d], [x.status for x in d],
+                [x.batch_id for x in d], [x.message_guid for x in d], [x.group_key for x in d],
+                *([] if is_known else [[x.cop_no for x in d]]),
+            )  # fmt: skip
+    came = [
+        (x.order_id, kind, doc) for x in declarations for kind, doc in papers.get(x.order_id, {}).items() if kind in x.present
+    ]
     if came:
         await conn.execute(
             "INSERT INTO document (order_id, kind, doc) SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[]) ON CONFLICT DO NOTHING",
             *map(list, zip(*came, strict=True)),
         )
+
+
+_ROWS: Final = (
+    "unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::int[], $7::bool[], $8::bool[], $9::bool[], $10::text[], "
+    "$11::text[], $12::text[], $13::uuid[], $14::text[], $15::text[]"
+)
+_INSERT: Final = f"""
+    INSERT INTO declaration (order_id, state, version, direction, present, attempt, stored, released, cancel_refused, invt_no, pre_no,
+        status, batch_id, message_guid, group_key, cop_no)
+    SELECT i, s, v, d, string_to_array(pr, ','), a, st, r, c, inn, pn, su, b, m, g, cn
+    FROM {_ROWS}, $16::text[]) AS x(i, s, v, d, pr, a, st, r, c, inn, pn, su, b, m, g, cn)"""  # noqa: S608
+_UPDATE: Final = f"""
+    UPDATE declaration AS t SET state = x.s, version = x.v, direction = coalesce(t.direction, x.d),
+        present = string_to_array(x.pr, ','), attempt = x.a, stored = x.st, released = x.r, cancel_refused = x.c, invt_no = x.inn,
+        pre_no = x.pn, status = x.su, batch_id = x.b, message_guid = x.m, group_key = coalesce(t.group_key, x.g), updated_at = now()
+    FROM {_ROWS}) AS x(i, s, v, d, pr, a, st, r, c, inn, pn, su, b, m, g) WHERE t.order_id = x.i"""  # noqa: S608
 
 
 async def queue(conn: Connection, waiting: Sequence[Waiting], gone: Collection[UUID]) -> None:
@@ -222,11 +238,9 @@ async def add_batch(
 
 async def add_receipts(conn: Connection, rows: Sequence[tuple[UUID, str, Answer, bool, datetime]]) -> None:
     """Keep what the authority said: order, message type, answer, whether it changed anything, when."""
-    await conn.execute(
-        "INSERT INTO receipt (order_id, message_type, status, code, info, followed, at) SELECT * FROM unnest($1::uuid[], $2::text[], "
-        "$3::text[], $4::text[], $5::text[], $6::bool[], $7::timestamptz[])",
-        [r[0] for r in rows], [r[1] for r in rows], [r[2].status for r in rows], [r[2].code for r in rows], [r[2].info for r in rows],
-        [r[3] for r in rows], [r[4] for r in rows],
+    await conn.copy_records_to_table(
+        "receipt", columns=("order_id", "message_type", "status", "code", "info", "followed", "at"),
+        records=[(order_id, kind, a.status, a.code, a.info, followed, at) for order_id, kind, a, followed, at in rows],
     )  # fmt: skip
 
 
@@ -251,6 +265,7 @@ class KeptBill:
     other_said: bool
     withheld: Money
     merchant_code: str
+    released_at: datetime
 
     @property
     def total_minor(self) -> int:
@@ -295,7 +310,8 @@ async def lock_bills(conn: Connection, most: int) -> list[KeptBill]:
     A declaration another transaction has in hand is passed over: its bill is found again at the next turn.
     """
     rows = await conn.fetch(
-        "SELECT d.order_id, d.version, b.*, o.doc FROM tax_bill b JOIN declaration d USING (invt_no) "
+        "SELECT d.order_id, d.version, b.*, o.doc, (SELECT min(r.at) FROM receipt r WHERE r.order_id = d.order_id AND r.followed "
+        "AND r.status IN ('800', '899')) AS released_at FROM tax_bill b JOIN declaration d USING (invt_no) "
         "JOIN document o ON o.order_id = d.order_id AND o.kind = 'order' "
         "WHERE b.pending AND b.duty_minor IS NOT NULL AND d.state IN ('released', 'closed', 'returned') "
         "ORDER BY b.came_at LIMIT $1 FOR UPDATE OF d, b SKIP LOCKED",
@@ -312,6 +328,7 @@ def _kept_bill(row: Mapping[str, Any]) -> KeptBill:
         payment_book=row["payment_book"], guarantor=row["guarantor"], other_tax_no=row["other_tax_no"],
         other_minor=row["other_minor"], billed_said=row["billed_said"], status_said=row["status_said"],
         other_said=row["other_said"], withheld=order.tax_withheld, merchant_code=order.merchant.code,
+        released_at=row["released_at"],
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from services.orders.fingerprint import differing, verdict_of
@@ -16,6 +15,7 @@ from shared.events import orders as said
 from shared.events.base import Event
 from shared.events.orders import OrderPlaced
 from shared.transitions import IllegalTransition, Transitions
+from shared.values import replace
 
 __all__ = [
     "DECISIONS",

@@ -37,7 +37,7 @@ class Refused:
     fingerprint: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
     """One order. `version` counts the facts said about it.
 

@@ -9,8 +9,7 @@ CREATE TABLE orders (
     mode              text,
     state             text        NOT NULL CHECK (state IN ('awaits_order','placed','lodged','fulfilled','withdrawing','unwinding',
                                  'rejected','cancelled','returned')),
-    doc               jsonb       NOT NULL,
-    fingerprint       jsonb       NOT NULL,
+    doc               json        NOT NULL,
     version           int         NOT NULL,
     currency          text,
     goods_value_minor bigint,
@@ -21,8 +20,15 @@ CREATE TABLE orders (
     ended_at          timestamptz
 ) WITH (fillfactor = 70);
 CREATE INDEX orders_order_no ON orders (order_no);
-CREATE INDEX orders_open ON orders (state, received_at) WHERE state NOT IN ('fulfilled','rejected','cancelled','returned');
-COMMENT ON TABLE orders IS 'One row per order. doc is the rest of the aggregate as the domain keeps it; fingerprint has a digest of each field as submitted (keyed where personal), to tell a repetition from another order under the same number.';
+-- No index has a column that changes on the way, so that a step of an order writes its row and nothing else.
+CREATE INDEX orders_open ON orders (received_at) WHERE ended_at IS NULL;
+COMMENT ON TABLE orders IS 'One row per order. doc is the rest of the aggregate as the domain keeps it.';
+
+CREATE TABLE submission (
+    order_id    uuid  PRIMARY KEY,
+    fingerprint bytea NOT NULL
+);
+COMMENT ON TABLE submission IS 'Append only: a digest of each field as submitted (keyed where personal), as JSON, to tell a repetition from another order under the same number. Apart from the order, whose row is written at every step.';
 
 CREATE TABLE timeline (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -30,7 +36,7 @@ CREATE TABLE timeline (
     at        timestamptz NOT NULL,
     source    text        NOT NULL,
     type      text        NOT NULL,
-    summary   jsonb       NOT NULL
+    summary   json        NOT NULL
 );
 CREATE INDEX timeline_order ON timeline (order_id, id);
 COMMENT ON TABLE timeline IS 'Append only: every fact heard or said about an order, for people to read; no personal data.';

@@ -42,7 +42,8 @@ _COLUMNS: Final = (
 )
 _LOCK: Final = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
 _LOCK_WITH_FINGERPRINT: Final = (
-    f"SELECT {_COLUMNS}, fingerprint FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
+    f"SELECT {_COLUMNS}, fingerprint FROM orders LEFT JOIN submission USING (order_id) "  # noqa: S608
+    "WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE OF orders"
 )
 
 
@@ -66,7 +67,7 @@ def _order(row: Mapping[str, Any], *, fingerprints: bool) -> Order:
         mode=row["mode"], placed_at=row["placed_at"],
         goods_value=Money(row["goods_value_minor"], currency) if currency else None,
         amount_paid=Money(row["amount_paid_minor"], currency) if currency else None,
-        fingerprint=orjson.loads(row["fingerprint"]) if fingerprints else {},
+        fingerprint=orjson.loads(row["fingerprint"] or "{}") if fingerprints else {},
     )  # fmt: skip
 
 
@@ -78,29 +79,47 @@ def _doc(order: Order) -> str:
 
 
 async def save(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> None:
-    """Write the orders in one query, each with the time of what changed it; a fingerprint once kept stays."""
+    """Write orders as submissions and commands leave them, each with the time of what changed it; a fingerprint once kept stays."""
     if not orders:
         return
     o = [order for order, _ in orders]
     at = [moment for _, moment in orders]
     await conn.execute(
-        """INSERT INTO orders AS t (order_id, order_no, platform_code, corridor, direction, mode, state, doc, fingerprint, version,
+        """INSERT INTO orders AS t (order_id, order_no, platform_code, corridor, direction, mode, state, doc, version,
                currency, goods_value_minor, amount_paid_minor, placed_at, received_at, updated_at, ended_at)
-           SELECT i, n, p, c, d, m, s, j::jsonb, f::jsonb, v, cu, g, a, pl, u, u, e
-           FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-               $10::int[], $11::text[], $12::bigint[], $13::bigint[], $14::timestamptz[], $15::timestamptz[], $16::timestamptz[])
-               AS x(i, n, p, c, d, m, s, j, f, v, cu, g, a, pl, u, e)
+           SELECT i, n, p, c, d, m, s, j::json, v, cu, g, a, pl, u, u, e
+           FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+               $9::int[], $10::text[], $11::bigint[], $12::bigint[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[])
+               AS x(i, n, p, c, d, m, s, j, v, cu, g, a, pl, u, e)
            ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, doc = excluded.doc, version = excluded.version,
                corridor = excluded.corridor, direction = excluded.direction, mode = excluded.mode, currency = excluded.currency,
                goods_value_minor = excluded.goods_value_minor, amount_paid_minor = excluded.amount_paid_minor,
-               placed_at = excluded.placed_at, updated_at = excluded.updated_at, ended_at = excluded.ended_at,
-               fingerprint = CASE WHEN t.fingerprint = '{}'::jsonb THEN excluded.fingerprint ELSE t.fingerprint END""",
+               placed_at = excluded.placed_at, updated_at = excluded.updated_at, ended_at = excluded.ended_at""",
         [x.order_id for x in o], [x.order_no for x in o], [x.platform_code for x in o], [x.corridor for x in o],
-        [x.direction for x in o], [x.mode for x in o], [x.stage for x in o], [_doc(x) for x in o],
-        [orjson.dumps(dict(x.fingerprint)).decode() for x in o], [x.version for x in o],
+        [x.direction for x in o], [x.mode for x in o], [x.stage for x in o], [_doc(x) for x in o], [x.version for x in o],
         [x.amount_paid.currency if x.amount_paid else None for x in o],
         [x.goods_value.minor if x.goods_value else None for x in o], [x.amount_paid.minor if x.amount_paid else None for x in o],
         [x.placed_at for x in o], at, [moment if x.stage in ENDED else None for x, moment in orders],
+    )  # fmt: skip
+    told = [x for x in o if x.fingerprint]
+    if told:
+        await conn.execute(
+            "INSERT INTO submission (order_id, fingerprint) SELECT * FROM unnest($1::uuid[], $2::bytea[]) ON CONFLICT DO NOTHING",
+            [x.order_id for x in told], [orjson.dumps(dict(x.fingerprint)) for x in told],
+        )  # fmt: skip
+
+
+async def step(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> None:
+    """Write what a fact can change of orders that the caller has locked: no terms, which are as they were placed."""
+    if not orders:
+        return
+    o = [order for order, _ in orders]
+    await conn.execute(
+        """UPDATE orders AS t SET state = x.s, doc = x.j::json, version = x.v, updated_at = x.u, ended_at = x.e
+           FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::timestamptz[], $6::timestamptz[]) AS x(i, s, j, v, u, e)
+           WHERE t.order_id = x.i""",
+        [x.order_id for x in o], [x.stage for x in o], [_doc(x) for x in o], [x.version for x in o],
+        [moment for _, moment in orders], [moment if x.stage in ENDED else None for x, moment in orders],
     )  # fmt: skip
 
 
@@ -108,18 +127,15 @@ async def add_moments(conn: Connection, moments: Sequence[Moment]) -> None:
     """Append to the timelines, in this order."""
     if not moments:
         return
-    await conn.execute(
-        "INSERT INTO timeline (order_id, at, source, type, summary) SELECT i, a, s, t, j::jsonb FROM unnest($1::uuid[], "
-        "$2::timestamptz[], $3::text[], $4::text[], $5::text[]) AS x(i, a, s, t, j)",
-        [m.order_id for m in moments], [m.at for m in moments], [m.source for m in moments], [m.type for m in moments],
-        [orjson.dumps(m.summary).decode() for m in moments],
+    await conn.copy_records_to_table(
+        "timeline", columns=("order_id", "at", "source", "type", "summary"),
+        records=[(m.order_id, m.at, m.source, m.type, orjson.dumps(m.summary).decode()) for m in moments],
     )  # fmt: skip
 
 
 async def count_open(conn: Connection) -> list[tuple[str, int, datetime]]:
     """Per state that is no end: how many orders, and when the oldest of them came."""
     rows = await conn.fetch(
-        "SELECT state, count(*) AS count, min(received_at) AS oldest FROM orders "
-        "WHERE state NOT IN ('fulfilled', 'rejected', 'cancelled', 'returned') GROUP BY state"
+        "SELECT state, count(*) AS count, min(received_at) AS oldest FROM orders WHERE ended_at IS NULL GROUP BY state"
     )
     return [(row["state"], row["count"], row["oldest"]) for row in rows]

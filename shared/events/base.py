@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -36,6 +36,12 @@ class Event(Fact):
             return
         if EVENT_TYPES.setdefault(wire_type, cls) is not cls:
             raise TypeError(f"two classes claim the wire type {wire_type}")
+
+    @classmethod
+    def from_json(cls, value: bytes) -> Self:
+        """Read from the wire; raises pydantic.ValidationError, a ValueError."""
+        found: Self = cls.__pydantic_validator__.validate_json(value)
+        return found
 
     def to_json(self) -> bytes:
         return self.__pydantic_serializer__.to_json(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -17,6 +17,7 @@ from shared.events.orders import OrderPlaced, OrderUnwinding, WithdrawalAsked
 from shared.events.payments import PaymentCaptured
 from shared.events.tax import TaxAssessed
 from shared.transitions import Transitions
+from shared.values import replace
 
 
 class State(StrEnum):
@@ -78,7 +79,7 @@ class Answer:
     pre_no: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Declaration:
     """The documents and the list of one order. `version` counts the facts said about it; `attempt` the lists lodged.
 
@@ -197,7 +198,7 @@ def _with(d: Declaration, document: Document) -> Declaration:
     if name in d.present:
         return d
     direction = document.direction if isinstance(document, OrderPlaced) else d.direction
-    return replace(d, present=d.present | {name}, direction=direction, **{name: document})  # type: ignore[arg-type]
+    return replace(d, present=d.present | {name}, direction=direction, **{name: document})
 
 
 def stop(found: Declaration | None, event: OrderUnwinding) -> Followed:
