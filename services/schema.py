@@ -55,6 +55,7 @@ class UserPasswords(Settings):
     streams_kafka_password: SecretStr | None = Field(None, description="password of the broker's user streams")
     sandbox_kafka_password: SecretStr | None = Field(None, description="password of the broker's user sandbox")
     shops_kafka_password: SecretStr | None = Field(None, description="password of the broker's user shops")
+    probe_kafka_password: SecretStr | None = Field(None, description="password of the broker's user probe")
     operators_kafka_password: SecretStr | None = Field(None, description="password of the broker's user operators")
 
     def given(self) -> dict[str, str]:

@@ -121,6 +121,11 @@ def exemplar(traceparent: bytes | None) -> dict[str, str] | None:
     return {"trace_id": trace_id.decode("ascii")}
 
 
+def corridor_of(value: str) -> str:
+    """The label of a corridor; those that are not watched one by one are added up under `other`."""
+    return value if value in CORRIDORS else OTHER
+
+
 def first(most: int) -> Normalise:
     """For codes our own rules and tables bring, which others add to: the first `most` different ones; the rest is `other`.
 

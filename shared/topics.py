@@ -85,8 +85,19 @@ GROUPS: Final = (
 )  # fmt: skip
 """Who reads as a member of which consumer group."""
 
+PROBER: Final = "probe"
+"""The prober: it publishes as a shop does and looks at what becomes of it; it writes no dead letters."""
+
+
+def _also(topic: Topic) -> Topic:
+    """The row with those who may use a topic without being part of an order's way: the prober and the operators."""
+    writers = (PROBER,) if topic.name == SUBMISSIONS else ()
+    readers = (PROBER,) if topic.name == ORDERS else ()
+    return replace(topic, writers=(*topic.writers, *writers, OPERATORS), readers=(*topic.readers, *readers, OPERATORS))
+
+
 TOPICS: Final[tuple[Topic, ...]] = (
-    *(replace(t, writers=(*t.writers, OPERATORS), readers=(*t.readers, OPERATORS)) for t in _HEARD),
+    *(_also(t) for t in _HEARD),
     # A dead letter keeps the original bytes, so it is as personal as where it came from.
     *(Topic(dead_letters_of(t.name), t.readers, (OPERATORS,), personal=t.personal) for t in _HEARD),
     Topic(SALES, ("streams",), (OPERATORS,)),

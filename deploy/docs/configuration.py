@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 
 from deploy.embedded.stack import PORTS, port_setting
+from deploy.probe import ProbeSettings
 from deploy.sandbox.settings import SandboxSettings
 from services.customs.app import CustomsSettings
 from services.orders.streams import SalesSettings
@@ -31,6 +32,7 @@ CLASSES: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("Customs besides", CustomsSettings),
     ("The streams worker besides", SalesSettings),
     ("The sandbox besides", SandboxSettings),
+    ("The prober besides", ProbeSettings),
     ("`crossborder migrate` besides", RolePasswords),
     ("`crossborder access apply` besides", UserPasswords),
 )

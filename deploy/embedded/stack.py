@@ -30,7 +30,7 @@ MIGRATE: Final = (
     "import asyncio, sys; from services import schema; asyncio.run(schema.migrate(sys.argv[1], schema.passwords_in(*sys.argv[2:])))",
 )
 PORTS: Final = {
-    "orders": 8101, "payments": 8102, "tax": 8103, "customs": 8104, "streams": 8105, "sandbox": 8106,
+    "orders": 8101, "payments": 8102, "tax": 8103, "customs": 8104, "streams": 8105, "sandbox": 8106, "probe": 8107,
     "bank": 8110, "kafka": 9092, "kafka_controller": 9093,
 }  # fmt: skip
 MODULES: Final = {
@@ -40,7 +40,10 @@ MODULES: Final = {
     "tax": "services.tax.app",
     "customs": "services.customs.app",
     "streams": "services.orders.streams",
+    "probe": "deploy.probe",
 }
+OPTIONAL: Final = ("probe",)
+"""Left out unless they are asked for: in an embedded stack nobody is on call, and a count of orders would surprise."""
 
 Prepare = Callable[[str], Awaitable[object]]
 """Given a DSN migrates a database, given the bootstrap servers creates the topics."""
@@ -74,7 +77,7 @@ class Stack:
 
     home: Path = field(default_factory=home_dir)
     ports: Mapping[str, int] = field(default_factory=ports_from_environment)
-    programs: Sequence[str] = tuple(MODULES)
+    programs: Sequence[str] = tuple(name for name in MODULES if name not in OPTIONAL)
     env: Mapping[str, str] = field(default_factory=dict)
     topic_prefix: str = ""
     prepare_database: Prepare | None = None

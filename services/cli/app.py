@@ -8,7 +8,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from services.cli import bench, demo, dlq, doctor, jobs, orders, publish, stack, verify, watch
+from services.cli import bench, demo, dlq, doctor, jobs, orders, probe, publish, stack, verify, watch
 from services.cli.connect import Absent, Exit, Wrong, say
 
 GROUPS: Final = {
@@ -100,6 +100,7 @@ app = typer.Typer(
 stack.register(app)
 jobs.register(app)
 publish.register(app)
+probe.register(app)
 app.add_typer(orders.order, name="order")
 app.add_typer(dlq.dlq, name="dlq")
 watch.register(app)

@@ -52,18 +52,19 @@ def up(
     secured: bool = typer.Option(
         False, "--secured", help="with TLS, a user and rights for each program on the broker, and passwords in the database"
     ),
+    probe: bool = typer.Option(False, "--probe", help="with a synthetic order a minute, as in containers"),
 ) -> None:
     """Start Kafka, PostgreSQL, the services and the sandboxes; Ctrl-C stops them."""
     folder = home_of(home)
     if detach:
-        start_detached(folder, secured=secured)
-    elif not run(_foreground(folder, secured=secured)):
+        start_detached(folder, secured=secured, probe=probe)
+    elif not run(_foreground(folder, secured=secured, probe=probe)):
         leave(Exit.UNREACHABLE)
 
 
-def make(home: Path, env: Mapping[str, str] | None = None, *, secured: bool = False) -> Stack:
-    """A stack of all programs that are part of this installation, with its keys made."""
-    from deploy.embedded.stack import MODULES, Stack
+def make(home: Path, env: Mapping[str, str] | None = None, *, secured: bool = False, probe: bool = False) -> Stack:
+    """A stack of all programs that are part of this installation, with its keys made; the prober only if asked for."""
+    from deploy.embedded.stack import MODULES, OPTIONAL, Stack
     from services.cli.jobs import make_keys
 
     # A broker that has just made its topics lets clients ask twice; nobody can do anything about that.
@@ -72,6 +73,7 @@ def make(home: Path, env: Mapping[str, str] | None = None, *, secured: bool = Fa
     programs = [name for name, module in MODULES.items() if is_there(module)]
     for name in sorted(set(MODULES) - set(programs)):
         say(f"{name} is not part of this installation and is left out")
+    programs = [name for name in programs if probe or name not in OPTIONAL]
     return Stack(home=home, programs=programs, told=say, env=env or {}, secured=secured)
 
 
@@ -83,12 +85,12 @@ def is_there(module: str) -> bool:
         return False
 
 
-async def _foreground(home: Path, *, secured: bool = False) -> bool:
+async def _foreground(home: Path, *, secured: bool = False, probe: bool = False) -> bool:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    stack = make(home, secured=secured)
+    stack = make(home, secured=secured, probe=probe)
     say("starting Kafka and PostgreSQL …")
     starting = asyncio.create_task(stack.start())
     waiting = asyncio.create_task(stop.wait())
@@ -153,16 +155,17 @@ def urls(found: Mapping[str, Any]) -> list[str]:
     return [*lines, f"bank       {found['bank_url']}/v1/statement"] if found.get("bank_url") else lines
 
 
-def start_detached(home: Path, *, secured: bool = False) -> None:
+def start_detached(home: Path, *, secured: bool = False, probe: bool = False) -> None:
     """Start a stack in a process of its own and wait until it is up; raises what `up` would have said."""
     if stack_file(home):
         say(f"a stack runs in {home} already; `crossborder status` shows it")
         return
     (home / "logs").mkdir(parents=True, exist_ok=True)
     log = home / "logs" / "up.log"
+    options = [*(["--secured"] if secured else []), *(["--probe"] if probe else [])]
     with log.open("wb") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", "services", "up", "--home", str(home), *(["--secured"] if secured else [])],
+            [sys.executable, "-m", "services", "up", "--home", str(home), *options],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

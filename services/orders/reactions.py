@@ -35,6 +35,7 @@ class Deps:
     """What the app wires in."""
 
     sealing: Sealing
+    probe_platform: str = ""
 
 
 SUBMITTED: Final = "order.submitted.v1"
@@ -126,10 +127,11 @@ async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Out
         if not isinstance(m.event, Submitted):
             folded.fold(m, m.event)
         elif faults[m.event_id]:
-            folded.fold(m, _refused(m.event, faults[m.event_id], deps.sealing))
+            folded.fold(m, _refused(m.event, faults[m.event_id], deps))
         else:
             accepted = Accepted(
-                placed(m.event, *seal_persons(m.event, keys, deps.sealing)), fingerprint(m.event, deps.sealing.digest)
+                placed(m.event, *seal_persons(m.event, keys, deps.sealing), deps.probe_platform),
+                fingerprint(m.event, deps.sealing.digest),
             )
             folded.fold(m, accepted)
     outcome = await folded.save(conn)
@@ -138,10 +140,10 @@ async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Out
     return outcome
 
 
-def _refused(submitted: Submitted, faults: tuple[Fault, ...], sealing: Sealing) -> Refused:
+def _refused(submitted: Submitted, faults: tuple[Fault, ...], deps: Deps) -> Refused:
+    corridor = corridor_of(submitted, deps.probe_platform)
     return Refused(
-        submitted.order_id, submitted.order_no, submitted.platform_code, corridor_of(submitted), faults,
-        fingerprint(submitted, sealing.digest),
+        submitted.order_id, submitted.order_no, submitted.platform_code, corridor, faults, fingerprint(submitted, deps.sealing.digest),
     )  # fmt: skip
 
 

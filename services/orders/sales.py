@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from services.orders.submission import PROBE
 from shared.envelope import rfc3339
 from shared.errors import Unprocessable
 from shared.money import EXPONENTS, Money
@@ -148,6 +149,8 @@ def place_key(partition: int) -> bytes:
 def read(wire_type: bytes | None, value: bytes | None) -> Counted | None:
     """What to count of an event, None if nothing; raises Unprocessable if it is not what its type says.
 
+    A synthetic order counts nowhere.
+
     Only the few fields needed are looked at: this is a view, the services have validated the rest.
     """
     stage = STAGES.get(wire_type or b"")
@@ -158,6 +161,8 @@ def read(wire_type: bytes | None, value: bytes | None) -> Counted | None:
         corridor = found["corridor"]
         if not isinstance(corridor, str) or not 0 < len(corridor) <= _CORRIDOR_MAX or "|" in corridor:
             raise Unprocessable("invalid_value", "corridor is not a short name")
+        if corridor == PROBE:
+            return None
         return _counted(stage, corridor, found)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise Unprocessable("invalid_value", f"not a {stage} order: {type(error).__name__}") from None

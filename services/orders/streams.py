@@ -316,7 +316,7 @@ class SalesView:
                 for corridor, currency in self.pairs:
                     rows = [self._row(sales.Key(p, size, start_s, corridor, currency)) for p in self.places]
                     for stage in sales.STAGES.values():
-                        counts[corridor, stage] += sum(getattr(row, stage) for row in rows if row)
+                        counts[metrics.corridor_of(corridor), stage] += sum(getattr(row, stage) for row in rows if row)
                 for (corridor, stage), count in counts.items():
                     metrics.STREAM_ORDERS.labels(corridor, stage, window).set(count)
 

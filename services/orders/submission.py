@@ -196,9 +196,15 @@ class ReturnRequested:
 UNKNOWN_COUNTRY: Final = "ZZ"
 
 
-def corridor_of(submitted: Submitted) -> str:
-    """From where to where, `US-CN`: a closed set, so an unknown country reads ZZ."""
+PROBE: Final = "probe"
+"""The corridor of a synthetic order. Every fact about its end carries it, so whoever counts sales can leave it out."""
+
+
+def corridor_of(submitted: Submitted, probe_platform: str = "") -> str:
+    """From where to where, `US-CN`: a closed set, so an unknown country reads ZZ; `probe` for orders of that platform."""
     order, broken = submitted.submission, submitted.broken
+    if probe_platform and submitted.platform_code == probe_platform:
+        return PROBE
     origin = order.lines[0].origin if order.direction == "import" else "CN"
     if order.direction == "import" and order.merchant.country is not None:
         origin = order.merchant.country
@@ -213,7 +219,9 @@ def corridor_of(submitted: Submitted) -> str:
     )
 
 
-def placed(submitted: Submitted, buyer: SealedPerson, payer: SealedPerson, consignee: SealedConsignee) -> OrderPlaced:
+def placed(
+    submitted: Submitted, buyer: SealedPerson, payer: SealedPerson, consignee: SealedConsignee, probe_platform: str = ""
+) -> OrderPlaced:
     """The fact that a valid submission becomes; the persons in it sealed by the caller."""
     s = submitted.submission
 
@@ -226,7 +234,7 @@ def placed(submitted: Submitted, buyer: SealedPerson, payer: SealedPerson, consi
         placed_at=s.placed_at,
         direction=s.direction,
         mode=s.mode,
-        corridor=corridor_of(submitted),
+        corridor=corridor_of(submitted, probe_platform),
         platform=Party(code=s.platform.code, name=s.platform.name),
         merchant=Party(code=s.merchant.code, name=s.merchant.name, country=s.merchant.country),
         buyer=buyer,

@@ -1,0 +1,35 @@
+"""`crossborder probe`: one synthetic order, now; or one a minute with metrics, as the container does."""
+
+from __future__ import annotations
+
+import typer
+
+from services.cli.connect import Exit, as_json, leave, run, say, target
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(probe)
+
+
+def probe(
+    late: float = typer.Option(120.0, "--late", min=1, help="most seconds until the order must be at its end"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """Publish one synthetic order and follow it to its end; exit 1 if that is not `fulfilled`. It counts as no sale."""
+    from deploy import probe as prober
+    from shared.settings import load
+
+    to = target()
+    settings = load(prober.ProbeSettings).model_copy(
+        update={"kafka": to.kafka, "topic_prefix": to.prefix, "probe_late_s": late, "home": to.home}
+    )
+    done = run(prober.once(settings, to.security))
+    if json:
+        as_json(
+            {"order_no": done.order_no, "order_id": str(done.order_id), "outcome": done.outcome, "seconds": round(done.took_s, 3)}
+        )
+    else:
+        print(f"{done.order_no} {done.outcome} after {done.took_s:.1f} s")
+    if done.outcome != "fulfilled":
+        say(f"look at `crossborder order show {done.order_no}`: it should have been fulfilled within {late:.0f} s")
+        leave(Exit.NO)
