@@ -43,6 +43,7 @@ log = structlog.get_logger(__name__)
 POLL_MS: Final = 250
 RETRY_BOUND_S: Final = 30.0
 HINT_EVERY_S: Final = 1.0
+REACH_S: Final = 5.0
 SESSION_MS: Final = 10_000
 
 
@@ -276,6 +277,15 @@ class Consumer:
                 done = self._done.get(tp)
                 found[tp] = max(0, high - (await self._consumer.position(tp) if done is None else done))
         return found
+
+    async def reaches_broker(self) -> bool:
+        """Whether the broker answers a question now; no answer within REACH_S seconds is none."""
+        try:
+            async with asyncio.timeout(REACH_S):
+                await self._consumer.topics()
+        except (KafkaError, TimeoutError):
+            return False
+        return True
 
 
 class _Seek(ConsumerRebalanceListener):  # type: ignore[misc]

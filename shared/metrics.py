@@ -291,6 +291,10 @@ POOL: Final = Gauge(
 POOL_WAITING: Final = Gauge(
     "crossborder_db_pool_waiting", "Tasks that wait for a database connection: the most of the last 15 seconds.", ["service"]
 ).among(service=SERVICES)
+REACHES: Final = Gauge(
+    "crossborder_dependency_up", "1 if what the service stands on answered it when last asked, 0 if not; asked every 5 seconds.",
+    ["service", "dependency"],
+).among(service=SERVICES, dependency=("kafka", "postgres"))  # fmt: skip
 WATCHDOG: Final = Gauge(
     "crossborder_watchdog_progress_timestamp_seconds",
     "When the watchdog last saw progress or nothing to do; it ends the process when this gets old while there is work.",

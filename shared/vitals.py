@@ -30,6 +30,9 @@ SHARE: Final = 0.02
 INVARIANT_BOUND_S: Final = 60.0
 BEAT_S: Final = 0.25
 STUCK_S: Final = 30.0
+REACH_EVERY_S: Final = 5.0
+DATABASE_S: Final = 20.0
+"""How old the last look into the database may be: longer than a task ever waits for a connection of a busy pool."""
 _BEATS: Final = int(15 / BEAT_S)
 
 
@@ -68,7 +71,7 @@ class Vitals:
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """The loops; each ends only by cancellation, but the watchdog raises Stuck."""
-        return [self._press(), self._look(), self._judge(), self._heart(), self._watch()]
+        return [self._press(), self._look(), self._judge(), self._heart(), self._watch(), self._reach()]
 
     async def _press(self) -> None:
         while True:
@@ -154,6 +157,16 @@ class Vitals:
             waiting.append(waiting_for(self._pool))
             lag.set(max(lags))
             waits.set(max(waiting))
+
+    async def _reach(self) -> None:
+        while True:
+            await asyncio.sleep(REACH_EVERY_S)
+            await self.reach()
+
+    async def reach(self) -> None:
+        """Show whether broker and database answer, so that what the absence of one explains need not ring as well."""
+        metrics.REACHES.labels(self._service, "kafka").set(int(await self._consumer.reaches_broker()))
+        metrics.REACHES.labels(self._service, "postgres").set(int(time.monotonic() - self.measured < DATABASE_S))
 
     async def _watch(self) -> None:
         """End the process when there is work and none is done: aiokafka's consumers can stall without an error."""

@@ -1,0 +1,229 @@
+"""Rules, alerts, boards and routes: each says what it must, names what exists, and fires when it should."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+
+from deploy.grafana.__main__ import FOLDER, text
+from deploy.grafana.boards import BOARDS
+from deploy.grafana.panel import DATASOURCE, OWN, WIDTH, Board, as_json
+from deploy.sandbox import metrics as sandbox
+from shared import metrics
+from tests.watch import ROOT, RULES, board_queries, in_promql, names_in, queries, rules
+
+CASES = sorted((ROOT / "tests/prometheus").glob("*.test.yml"))
+ALERTS = [rule for rule in rules() if "alert" in rule]
+NAMES = {rule["alert"] for rule in ALERTS}
+OURS = "crossborder[_:]"
+FOREIGN = {"instance", "job", "program", "le", "slo", "alertname", "alertstate", "severity", "burn"}
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not on the PATH (Debian: prometheus, prometheus-alertmanager)")
+    return found
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# --- rules
+
+
+def declared() -> dict[str, frozenset[str]]:
+    """Every series that is declared or recorded, with its labels."""
+    found: dict[str, frozenset[str]] = {}
+
+    def of(module: ModuleType) -> Iterator[MetricWrapperBase]:
+        return (m for m in vars(module).values() if isinstance(m, MetricWrapperBase))
+
+    for metric in (*of(metrics), *of(sandbox)):
+        name, labels = metric._name, frozenset(metric._labelnames)
+        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}.get(metric._type, ("",))
+        found |= {f"{name}{suffix}": labels for suffix in suffixes}
+    return found | {rule["record"]: frozenset() for rule in rules() if "record" in rule}
+
+
+SERIES = declared()
+
+
+@pytest.mark.parametrize("query", sorted({*queries(), *board_queries()}))
+def test_a_query_names_series_and_labels_that_exist(query: str) -> None:
+    found = names_in(query)
+    assert {name for name in found if re.match(OURS, name)} <= SERIES.keys()
+    for name, braces in re.findall(r"\b(crossborder_\w+)\{([^}]*)\}", query):
+        labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", braces))
+        assert labels <= SERIES[name] | FOREIGN, name
+    known = frozenset().union(*(SERIES[name] for name in found if name in SERIES)) | FOREIGN
+    if not any(":" in name for name in found):
+        grouped = {label for by in re.findall(r"\bby \(([^)]*)\)", query) for label in re.findall(r"\w+", by)}
+        assert grouped <= known
+
+
+def test_every_recorded_series_is_used() -> None:
+    used = {name for query in (*queries(), *board_queries()) for name in names_in(query)}
+    assert {rule["record"] for rule in rules() if "record" in rule} <= used
+
+
+def test_promtool_takes_the_rules_and_every_query_of_the_boards(tmp_path: Path) -> None:
+    promtool = tool("promtool")
+    run(promtool, "check", "rules", *map(str, RULES))
+    records = [{"record": f"query:{n}", "expr": in_promql(query)} for n, query in enumerate(board_queries())]
+    file = tmp_path / "boards.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "boards", "rules": records}]}))
+    assert f"{len(records)} rules found" in run(promtool, "check", "rules", str(file))
+
+
+def test_prometheus_reads_its_configuration() -> None:
+    run(tool("promtool"), "check", "config", "--syntax-only", "deploy/prometheus/prometheus.yml")
+    read = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    assert {Path(file).name for file in read["rule_files"]} == {file.name for file in RULES}
+
+
+# --- alerts
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']} {rule['labels'].get('burn', '')}".strip())
+def test_an_alert_says_what_is_the_matter_and_where_to_look(rule: dict[str, Any]) -> None:
+    assert rule["alert"].startswith("Crossborder")
+    assert rule["labels"]["severity"] in {"critical", "warning", "none"}
+    said = rule["annotations"]
+    assert said.keys() == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert len(said["summary"]) < 100
+    assert said["runbook_url"].endswith(f"/runbooks/{rule['alert']}.md")
+    board = re.fullmatch(
+        r"http://127\.0\.0\.1:3000/d/([a-z-]+)(\?var-service=\{\{ \$labels\.(program|service) \}\})?", said["dashboard_url"]
+    )
+    assert board is not None
+    assert board[1] in {b.uid for b in BOARDS}
+    assert (board[2] is not None) == any(b.variables for b in BOARDS if b.uid == board[1])
+
+
+def cases() -> dict[tuple[str, str], dict[str, list[dict[str, Any]]]]:
+    """By alert and burn rate: its cases by kind."""
+    found: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+    for file in CASES:
+        for test in yaml.safe_load(file.read_text())["tests"]:
+            if named := re.fullmatch(r"(Crossborder\w+)(?: (\w+))?: (fires|quiet|edge)", test["name"]):
+                found.setdefault((named[1], named[2] or ""), {})[named[3]] = test["promql_expr_test"]
+    return found
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']} {rule['labels'].get('burn', '')}".strip())
+def test_every_alert_is_tried_firing_quiet_and_at_the_edge(rule: dict[str, Any]) -> None:
+    burn = rule["labels"].get("burn", "")
+    tried = cases()[rule["alert"], burn]
+    for asked in (ask for asks in tried.values() for ask in asks):
+        assert f'alertname="{rule["alert"]}", alertstate="firing"' in asked["expr"]
+        assert f'burn="{burn}"' in asked["expr"] or not burn
+    assert all(ask.get("exp_samples") for ask in tried["fires"])
+    if rule["labels"]["severity"] == "none":
+        assert tried.keys() == {"fires"}, "it always fires"
+        return
+    assert not any(ask.get("exp_samples") for ask in tried["quiet"])
+    assert {bool(ask.get("exp_samples")) for ask in tried["edge"]} == {True, False}, "the edge has two sides"
+
+
+@pytest.mark.parametrize("file", CASES, ids=lambda file: file.name)
+def test_alerts_fire_when_they_should(file: Path) -> None:
+    run(tool("promtool"), "test", "rules", str(file))
+
+
+# --- routes
+
+
+ROUTES = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
+
+
+def test_alertmanager_takes_its_configuration() -> None:
+    run(tool("amtool"), "check-config", "deploy/alertmanager/alertmanager.yml")
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']} {rule['labels'].get('burn', '')}".strip())
+def test_an_alert_goes_where_its_severity_says(rule: dict[str, Any]) -> None:
+    labels = [f"{name}={value}" for name, value in {"alertname": rule["alert"], **rule["labels"]}.items()]
+    found = run(tool("amtool"), "config", "routes", "test", "--config.file", "deploy/alertmanager/alertmanager.yml", *labels)
+    assert found.strip() == {"critical": "page", "warning": "ticket", "none": "heartbeat"}[rule["labels"]["severity"]]
+
+
+def test_what_is_inhibited_exists_and_never_by_itself() -> None:
+    for rule in ROUTES["inhibit_rules"]:
+        source, target = (" ".join(rule[f"{side}_matchers"]) for side in ("source", "target"))
+        sources, targets = (set(re.findall(r"Crossborder\w+", side)) for side in (source, target))
+        assert sources | targets <= NAMES
+        assert not sources & targets
+        labels = frozenset().union(*(SERIES[name] for r in ALERTS for name in names_in(r["expr"]) if name in SERIES)) | FOREIGN
+        assert set(rule.get("equal", [])) <= labels
+
+
+def test_a_dead_broker_or_database_explains_whatever_stands_still() -> None:
+    still = {"CrossborderNoProgress", "CrossborderPartitionStuck", "CrossborderOutboxStuck", "CrossborderSyntheticOrderFails"}
+    for cause in ("CrossborderKafkaDown", "CrossborderPostgresDown"):
+        (rule,) = (r for r in ROUTES["inhibit_rules"] if cause in r["source_matchers"][0])
+        assert still <= set(re.findall(r"Crossborder\w+", rule["target_matchers"][0]))
+        assert "InvariantBroken" not in rule["target_matchers"][0], "nothing explains a broken invariant"
+
+
+# --- boards
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+def test_a_board_is_what_its_code_makes(board: Board) -> None:
+    assert (FOLDER / f"{board.uid}.json").read_text() == text(board), "run `python -m deploy.grafana`"
+
+
+def test_there_is_no_board_without_code() -> None:
+    assert {file.stem for file in FOLDER.iterdir()} == {board.uid for board in BOARDS}
+    assert len({board.title for board in BOARDS}) == len(BOARDS)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+def test_every_panel_has_a_unit_and_a_description_and_nobody_may_change_it(board: Board) -> None:
+    made = json.loads(text(board))
+    assert made["editable"] is False
+    assert len({panel["id"] for panel in made["panels"]}) == len(made["panels"])
+    for panel in made["panels"]:
+        if panel["type"] == "row":
+            continue
+        unit = panel["fieldConfig"]["defaults"]["unit"]
+        assert unit in OWN or re.fullmatch(r"suffix: \S.*", unit)
+        assert len(panel["description"]) > 20
+        assert panel["description"].endswith(".")
+        assert panel["targets"]
+        assert all(target["datasource"] == DATASOURCE and target["legendFormat"] for target in panel["targets"])
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+def test_no_panel_lies_over_another(board: Board) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in as_json(board)["panels"]:
+        place = panel["gridPos"]
+        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        assert place["x"] + place["w"] <= WIDTH
+        assert not cells & taken
+        taken |= cells
+
+
+def test_boards_are_provisioned_from_where_they_are_and_by_the_source_they_name() -> None:
+    (source,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    assert {"type": source["type"], "uid": source["uid"]} == DATASOURCE
+    assert source["editable"] is False
+    (provider,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/crossborder.yml").read_text())["providers"]
+    assert provider["allowUiUpdates"] is False
+    mounts = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]["volumes"]
+    assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in mounts

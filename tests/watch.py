@@ -1,0 +1,52 @@
+"""What the rules and boards ask of Prometheus."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from deploy.grafana.boards import BOARDS
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+RULES: Final = (ROOT / "deploy/prometheus/recording.yml", ROOT / "deploy/prometheus/alerts.yml")
+WORDS: Final = frozenset({
+    "sum", "min", "max", "avg", "count", "by", "without", "rate", "increase", "resets", "time", "vector", "absent", "abs", "offset",
+    "bool", "and", "or", "unless", "on", "ignoring", "histogram_quantile", "avg_over_time", "min_over_time", "sum_over_time",
+    "last_over_time",
+})  # fmt: skip
+"""Of PromQL, not of ours."""
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    """Every rule, recording or alerting."""
+    for file in RULES:
+        for group in yaml.safe_load(file.read_text())["groups"]:
+            yield from group["rules"]
+
+
+def queries() -> list[str]:
+    """The expressions of all rules."""
+    return [str(rule["expr"]) for rule in rules()]
+
+
+def board_queries() -> list[str]:
+    """The expressions of all panels and variables."""
+    found = [query.expr for board in BOARDS for panel in board.panels for query in panel.queries]
+    return found + [re.sub(r"label_values\((\w+), (\w+)\)", r"count by (\2) (\1)", q) for b in BOARDS for _, q in b.variables]
+
+
+def in_promql(query: str) -> str:
+    """The query without what only Grafana knows."""
+    return query.replace("$__rate_interval", "1m").replace("$service", "orders")
+
+
+def names_in(query: str) -> set[str]:
+    """The names of the series a query reads."""
+    bare = re.sub(r'"[^"]*"', "", query)
+    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", "", bare)
+    bare = re.sub(r"\b(by|without|on|ignoring)\s*\([^)]*\)", "", bare)
+    return {word for word in re.findall(r"[a-zA-Z_:][\w:]*", bare) if word not in WORDS and not re.fullmatch(r"[smhdwy]", word)}
