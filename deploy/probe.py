@@ -73,6 +73,7 @@ class Probe:
     order_no: str
     order_id: UUID
     partition: int
+    direction: str
     trace_id: str
     published: float = field(default_factory=time.monotonic)
     outcome: str | None = None
@@ -189,7 +190,7 @@ class Prober:
         at = datetime.now(CHINA)
         given = self._settings
         made, order_id, partition = synthetic(given.probe_platform, at, len(self._partitions), self._number, given.probe_every_s)
-        probe = Probe(made["order_no"], order_id, partition, secrets.token_hex(16))
+        probe = Probe(made["order_no"], order_id, partition, made["direction"], secrets.token_hex(16))
         metrics.PROBE_LAST_ATTEMPT.set_to_current_time()
         traceparent = ("traceparent", f"00-{probe.trace_id}-{secrets.token_hex(8)}-01".encode())
         headers = [*headers_of(event_id=uuid4(), event_type=SUBMITTED, source=NAME, at=utc_now()), traceparent]

@@ -49,7 +49,8 @@ ENDS: Final = ("fulfilled", "rejected", "cancelled", "returned")
 OPEN_STATES: Final = ("awaits_order", "placed", "lodged", "withdrawing", "unwinding")
 PARTIES: Final = ("bank", "carrier", "authority")
 OPERATIONS: Final[dict[str, tuple[str, ...]]] = {
-    "bank": ("authorise", "capture", "void", "refund", "query"), "carrier": ("waybill",), "authority": ("declare", "cancel", "return"),
+    "bank": ("authorise", "capture", "void", "refund", "refund_tax", "transfer", "query"),
+    "carrier": ("waybill",), "authority": ("declare", "cancel", "return"),
 }  # fmt: skip
 CALL_OUTCOMES: Final = ("ok", "timeout", "unreachable", "error", "unreadable")
 """`ok`: an answer that could be read, whatever it said; `error`: an HTTP status of 400 or more."""
@@ -93,6 +94,11 @@ class _Closed(client.metrics.MetricWrapperBase):
         for values in itertools.product(*(tuple(found) for found in sets)):
             self.labels(*values)
         return self
+
+    def closed_to(self, label: str) -> frozenset[str] | None:
+        """The values a label can have besides `other`; None where a function decides."""
+        found = self.__dict__.get("_sets", {}).get(label)
+        return found if isinstance(found, frozenset) else None
 
     def closed_labels(self) -> frozenset[str]:
         """The labels that have a closed set."""
@@ -372,18 +378,31 @@ CAPTURED: Final = Counter(
 PAYMENTS: Final = Counter("crossborder_payments_total", "Payments by what became of them.", ["outcome"]).among(
     outcome=("captured", "declined", "voided", "refunded", "settled")
 )
+LEDGER_ACCOUNTS: Final = (
+    "bank_clearing", "buyer_funds", "merchant_payable", "tax_payable", "tax_suspense", "tax_difference", "merchant_claim",
+    "guarantee_free", "guarantee_reserved", "own_funds",
+)  # fmt: skip
 LEDGER_BALANCE: Final = Gauge(
     "crossborder_ledger_balance_minor", "What an account of the books holds, in minor units, debits positive; at the last check.",
     ["account", "currency"],
-).among(account=("bank_clearing", "buyer_funds", "merchant_payable", "tax_payable"), currency=EXPONENTS)  # fmt: skip
+).among(account=LEDGER_ACCOUNTS, currency=EXPONENTS)  # fmt: skip
 LEDGER_IMBALANCE: Final = Gauge(
     "crossborder_ledger_imbalance_minor", "What all accounts of a currency sum to, in minor units; must be 0.", ["currency"]
 ).among(currency=EXPONENTS)
+
+GUARANTEE: Final = Gauge(
+    "crossborder_guarantee_minor",
+    "The deposit at customs in minor units: free, reserved for tax not paid yet, and what it cannot cover; at the last check.",
+    ["state"],
+).among(state=("free", "reserved", "uncovered"))
 
 # --- tax
 TAX_ASSESSED: Final = Counter(
     "crossborder_tax_assessed_minor_total", "Minor units of tax assessed, undone ones included.", ["kind", "regime"]
 ).among(kind=("duty", "consumption_tax", "vat", "parcel_tax"), regime=first(24))
+BILL_CASES: Final = Gauge(
+    "crossborder_tax_bill_cases", "Tax bills that wait for a person, by why; at the last check.", ["reason"]
+).among(reason=("far_off", "missing", "contradicted", "voided", "overdue"))
 QUOTA_REFUSALS: Final = Counter(
     "crossborder_quota_refusals_total",
     "Orders tax refused, by customs' own code: 1313 yearly limit, -621005 single limit …",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Final
 
-from prometheus_client import Counter
+import prometheus_client
 from prometheus_client.metrics import MetricWrapperBase
 
 from deploy.sandbox import metrics as sandbox
@@ -23,6 +24,9 @@ The alerts built on them: [deploy/prometheus/alerts.yml](../deploy/prometheus/al
 
 A histogram `x` has `x_bucket`, `x_sum` and `x_count`.
 """
+VALUES: Final = """Anything else reads `other`. Not listed: `topic`, `partition`, `currency` (ISO 4217), `event_type` (the types of
+[events.md](events.md); of a receipt its message type), and the authority's, tax's and invariants' own codes and names."""
+_LONG: Final = {"topic", "partition", "currency", "event_type"}
 TITLES: Final = {
     "": "Process",
     "the message kernel": "The message kernel: every service",
@@ -45,7 +49,23 @@ def page() -> str:
     lines = [HEAD]
     for section, found in rows.items():
         lines += [f"## {TITLES.get(section, section)}", "", "| metric | kind | labels | says |", "|---|---|---|---|", *found, ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_values()])
+
+
+def _values() -> list[str]:
+    """Which values each label can have, where they can be listed."""
+    found: dict[tuple[str, frozenset[str]], list[str]] = {}
+    for metric in metrics.labelled():
+        for label in metric._labelnames:
+            values = metric.closed_to(label)
+            if values is not None and label not in _LONG:
+                found.setdefault((label, values), []).append(metric._name.removeprefix("crossborder_"))
+    alone = {label for label, count in Counter(label for label, _ in found).items() if count == 1}
+    lines = ["## Values of labels", "", VALUES, "", "| label | of | values |", "|---|---|---|"]
+    for (label, values), names in sorted(found.items(), key=lambda item: (item[0][0], item[1])):
+        where = "all" if label in alone else ", ".join(f"`{name}`" for name in names)
+        lines.append(f"| `{label}` | {where} | {', '.join(f'`{value}`' for value in sorted(values))} |")
+    return [*lines, ""]
 
 
 def _declared(module: ModuleType) -> Iterator[tuple[str, MetricWrapperBase]]:
@@ -59,6 +79,6 @@ def _declared(module: ModuleType) -> Iterator[tuple[str, MetricWrapperBase]]:
 
 
 def _row(collector: Any) -> str:
-    name = collector._name + ("_total" if isinstance(collector, Counter) else "")
+    name = collector._name + ("_total" if isinstance(collector, prometheus_client.Counter) else "")
     labels = ", ".join(f"`{label}`" for label in collector._labelnames) or "–"
     return f"| `{name}` | {collector._type} | {labels} | {collector._documentation} |"
