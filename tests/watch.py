@@ -39,6 +39,11 @@ def board_queries() -> list[str]:
     return found + [re.sub(r"label_values\((\w+), (\w+)\)", r"count by (\2) (\1)", q) for b in BOARDS for _, q in b.variables]
 
 
+def runbook_queries(page: str) -> list[str]:
+    """The expressions a runbook shows."""
+    return [line for block in re.findall(r"```promql\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+
+
 def in_promql(query: str) -> str:
     """The query without what only Grafana knows."""
     return query.replace("$__rate_interval", "1m").replace("$service", "orders")

@@ -20,7 +20,7 @@ from deploy.grafana.boards import BOARDS
 from deploy.grafana.panel import DATASOURCE, OWN, WIDTH, Board, as_json
 from deploy.sandbox import metrics as sandbox
 from shared import metrics
-from tests.watch import ROOT, RULES, board_queries, in_promql, names_in, queries, rules
+from tests.watch import ROOT, RULES, board_queries, in_promql, names_in, queries, rules, runbook_queries
 
 CASES = sorted((ROOT / "tests/prometheus").glob("*.test.yml"))
 ALERTS = [rule for rule in rules() if "alert" in rule]
@@ -227,3 +227,46 @@ def test_boards_are_provisioned_from_where_they_are_and_by_the_source_they_name(
     assert provider["allowUiUpdates"] is False
     mounts = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]["volumes"]
     assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in mounts
+
+
+# --- runbooks
+
+RUNBOOKS = ROOT / "docs/runbooks"
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    assert {file.stem for file in RUNBOOKS.glob("*.md")} == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_runbook_says_what_to_see_to_ask_to_do_and_how_to_know_that_it_is_over(name: str) -> None:
+    page = (RUNBOOKS / f"{name}.md").read_text()
+    assert page.startswith(f"# {name}\n")
+    parts = dict(
+        zip(re.findall(r"^## (.+)$", page, re.MULTILINE), re.split(r"^## .+$", page, flags=re.MULTILINE)[1:], strict=True)
+    )
+    assert list(parts) == ["Symptom", "Metric", "Action", "Verification"]
+    assert all(len(part.strip()) > 10 for part in parts.values())
+    assert re.search(r"^1\. ", parts["Action"], re.MULTILINE)
+    asked = {name for query in runbook_queries(page) for name in names_in(query)}
+    fires_on = {series for rule in ALERTS if rule["alert"] == name for series in names_in(rule["expr"])}
+    behind = {series for rule in rules() if rule.get("record") in fires_on for series in names_in(rule["expr"])}
+    assert asked & (fires_on | behind) or not fires_on, "none of its queries is about what the alert fires on"
+    named = set(re.findall(r"\bcrossborder_\w+", page))
+    assert named <= SERIES.keys()
+
+
+def test_promtool_takes_every_query_of_the_runbooks(tmp_path: Path) -> None:
+    found = [query for file in RUNBOOKS.glob("*.md") for query in runbook_queries(file.read_text())]
+    file = tmp_path / "runbooks.yml"
+    records = [{"record": f"query:{n}", "expr": query} for n, query in enumerate(found)]
+    file.write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": records}]}))
+    run(tool("promtool"), "check", "rules", str(file))
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_service_that_a_runbook_starts_or_stops_is_one_of_compose(name: str) -> None:
+    there = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].keys()
+    for words in re.findall(r"`docker compose (?:restart|stop|ps|logs|up)([^`]*)`", (RUNBOOKS / f"{name}.md").read_text()):
+        named = [w.split("=")[0] for w in words.split() if not w.startswith("-") and not w.isdigit()]
+        assert set(named) <= there
