@@ -6,11 +6,13 @@ INSTALLED := $(VENV)/.installed
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
 	--no-emit-trusted-host --no-emit-find-links --no-emit-options --resolver=backtracking
 
-.PHONY: help demo test check lock bench faults simulate up down secrets clean preflight jars
+COMPOSE := docker compose $(if $(filter 3,$(BROKERS)),-f docker-compose.yml -f docker-compose.three-brokers.yml)
+
+.PHONY: help demo test check lock bench faults simulate up down compose-test secrets clean preflight jars
 .DEFAULT_GOAL := help
 
 help: ## what each target does
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 preflight:
 	@$(PYTHON) deploy/preflight.py
@@ -56,15 +58,16 @@ simulate: preflight $(INSTALLED) ## the domains under a virtual clock: SEEDS=n o
 secrets: ## random passwords for the containers' database, in ./secrets, where they are missing
 	@$(PYTHON) -P deploy/secrets.py secrets
 
-up: secrets ## the stack in containers
-	@docker compose up --detach --wait
-	@echo "kafka       127.0.0.1:9092"
-	@echo "bank        http://127.0.0.1:8110/v1/statement"
-	@echo "prometheus  http://127.0.0.1:9090/alerts"
-	@echo "commands    docker compose run --rm cli --help"
+up: secrets ## the stack in containers; PROFILE=minimal, load or tools for less or more of it, BROKERS=3 for three brokers
+	@$(if $(PROFILE),COMPOSE_PROFILES=$(PROFILE)) $(COMPOSE) up --detach --wait --build
+	@$(COMPOSE) ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
+	@echo "commands: docker compose run --rm cli --help"
 
 down: ## stop the containers; the data stays
-	@docker compose down
+	@$(COMPOSE) --profile '*' down
+
+compose-test: preflight $(INSTALLED) ## bring the containers up with Docker and do them harm; some twenty minutes
+	@$(BIN)/python -m pytest -q -s -m compose tests/compose
 
 clean: ## delete the environment and everything a run left behind, except the fetched Kafka jars
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -17,6 +17,7 @@ NAMES: Final = (
     "postgres_admin", "postgres_orders", "postgres_payments", "postgres_tax", "postgres_customs",
     "kafka_admin", "kafka_broker", "kafka_customs", "kafka_operators", "kafka_orders", "kafka_payments", "kafka_probe", "kafka_sandbox",
     "kafka_shops", "kafka_streams", "kafka_tax",
+    "grafana_admin",
 )  # fmt: skip
 """One password for each role of the database and each user of the broker, of `shared/topics.py`."""
 TLS: Final = "tls"

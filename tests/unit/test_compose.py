@@ -22,18 +22,59 @@ from shared import topics
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-JOBS = {"keys", "migrate", "topics"}
+JOBS = {"keys", "migrate", "topics", "access"}
 COMMANDS = {"cli"}
 PROGRAMS = set(MODULES)
+OBSERVERS = {"probe", "prometheus", "alertmanager", "grafana"}
+PRODUCT = (PROGRAMS - OBSERVERS) | JOBS | {"kafka", "postgres"}
+PROFILES = {
+    "minimal": PRODUCT,
+    "observability": PRODUCT | OBSERVERS,
+    "load": PRODUCT | OBSERVERS | {"load"},
+    "tools": PRODUCT | OBSERVERS | {"kafka-ui"},
+}
+BROKERS = ("kafka", "kafka-2", "kafka-3")
+
+
+class Compose(yaml.SafeLoader):
+    """YAML with the tags by which an override of compose takes the place of what it would be merged with."""
+
+
+class Override(list[str]):
+    """A list that takes the place of the one below it."""
+
+
+Compose.add_constructor("!override", lambda loader, node: Override(loader.construct_sequence(node)))  # type: ignore[arg-type]
 
 
 def read(path: str) -> Any:
-    return yaml.safe_load((ROOT / path).read_text())
+    return yaml.load((ROOT / path).read_text(), Compose)
+
+
+def dotenv() -> dict[str, str]:
+    lines = (ROOT / ".env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def tags() -> dict[str, str]:
-    lines = (ROOT / ".env").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    return {name: value for name, value in dotenv().items() if name.endswith("_IMAGE")}
+
+
+def merged(below: Any, above: Any) -> Any:
+    """What compose makes of a part of the file and the same part of an override."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        return below | {key: merged(below[key], value) if key in below else value for key, value in above.items()}
+    return above
+
+
+def three_brokers() -> dict[str, Any]:
+    """The services of the stack under docker-compose.three-brokers.yml."""
+    found = dict(CONTAINERS)
+    for name, above in read("docker-compose.three-brokers.yml")["services"].items():
+        extended = above.get("extends")
+        assert extended in (None, {"file": "docker-compose.yml", "service": "kafka"})
+        found[name] = merged(found["kafka"] if extended else found[name], above)
+    return found
 
 
 STACK = read("docker-compose.yml")
@@ -78,11 +119,13 @@ def test_every_secret_becomes_a_file_a_settings_class_reads() -> None:
     for name, container in CONTAINERS.items():
         for source, target in secret_names(container):
             assert source in STACK["secrets"]
-            assert target in known or name == "postgres", (name, target)
+            said = [str(value) for value in container.get("environment", {}).values()]
+            named = any(re.search(rf"/run/secrets[/:]{target}\b", value) for value in said)
+            assert target in known or named or name == "kafka", (name, target)
 
 
 def test_no_password_is_in_the_file_and_make_secrets_makes_each(tmp_path: Path) -> None:
-    assert {Path(s["file"]).name for s in STACK["secrets"].values()} == set(secrets.NAMES) == STACK["secrets"].keys()
+    assert {Path(s["file"]).name for s in STACK["secrets"].values()} == STACK["secrets"].keys() <= set(secrets.NAMES)
     assert secrets.make(tmp_path / "secrets") == list(secrets.NAMES)
     first = {name: (tmp_path / "secrets" / name).read_text() for name in secrets.NAMES}
     assert len(set(first.values())) == len(secrets.NAMES)
@@ -90,7 +133,7 @@ def test_no_password_is_in_the_file_and_make_secrets_makes_each(tmp_path: Path) 
     assert secrets.make(tmp_path / "secrets") == []
     assert first == {name: (tmp_path / "secrets" / name).read_text() for name in secrets.NAMES}
     variables = [name for c in CONTAINERS.values() for name in c.get("environment", {})]
-    assert [v for v in variables if "PASSWORD" in v] == ["POSTGRES_PASSWORD_FILE"]
+    assert {v for v in variables if "PASSWORD" in v} == {"POSTGRES_PASSWORD_FILE", "GF_SECURITY_ADMIN_PASSWORD__FILE"}
     assert "secrets" not in (ROOT / ".dockerignore").read_text().replace("keys and secrets", "")
     assert "/secrets/" in (ROOT / ".gitignore").read_text().split()
 
@@ -98,7 +141,7 @@ def test_no_password_is_in_the_file_and_make_secrets_makes_each(tmp_path: Path) 
 def test_each_service_logs_in_with_a_password_that_migrate_sets() -> None:
     set_by_migrate = dict(secret_names(CONTAINERS["migrate"]))
     for service in SERVICES:
-        assert secret_names(CONTAINERS[service]) == [(f"postgres_{service}", "crossborder_postgres_password")]
+        assert (f"postgres_{service}", "crossborder_postgres_password") in secret_names(CONTAINERS[service])
         assert set_by_migrate[f"postgres_{service}"] == f"crossborder_{service}_postgres_password"
         assert f"{service}_postgres_password" in RolePasswords.model_fields
     for name in ("migrate", "cli"):
@@ -110,7 +153,9 @@ def test_every_mounted_file_exists_and_every_volume_is_named() -> None:
         for mount in container.get("volumes", []):
             source = mount.split(":")[0]
             if source.startswith("."):
-                assert (ROOT / source).is_file(), (name, source)
+                found = ROOT / source
+                assert found.is_file() or any(found.iterdir()), (name, source)
+                assert mount.endswith(":ro"), (name, source)
             else:
                 assert source in STACK["volumes"], (name, source)
     used = {m.split(":")[0] for c in CONTAINERS.values() for m in c.get("volumes", [])}
@@ -138,7 +183,7 @@ def test_every_job_is_awaited_and_awaited_to_its_end() -> None:
             wanted = "service_completed_successfully" if other in JOBS else "service_healthy"
             assert condition == {"condition": wanted}, (name, other)
             waited.setdefault(other, set()).add(name)
-    assert waited.keys() == {"kafka", "postgres", *JOBS}
+    assert waited.keys() == {"kafka", "postgres", "prometheus", *JOBS}
     for service in SERVICES:
         assert CONTAINERS[service]["depends_on"].keys() == {"kafka", "postgres", *JOBS}
 
@@ -148,7 +193,41 @@ def test_a_lasting_container_is_checked_limited_and_restarted(name: str) -> None
     container = CONTAINERS[name]
     assert container["healthcheck"]["test"]
     assert container["restart"] == "unless-stopped"
-    assert "profiles" not in container
+
+
+def started(profile: str) -> set[str]:
+    return {name for name, c in CONTAINERS.items() if profile in c.get("profiles", [profile])}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_starts_what_it_says_and_all_that_this_waits_for(profile: str) -> None:
+    names = started(profile)
+    assert names == PROFILES[profile]
+    for name in names:
+        assert CONTAINERS[name].get("depends_on", {}).keys() <= names, name
+        assert {source for source, _ in secret_names(CONTAINERS[name])} <= STACK["secrets"].keys()
+    adopted = {other for name in names for other in CONTAINERS[name].get("depends_on", {})}
+    assert adopted >= JOBS & names, "a job nobody waits for makes `up --wait` fail when it ends"
+
+
+def test_without_a_word_everything_but_the_extras_starts() -> None:
+    assert dotenv()["COMPOSE_PROFILES"] == "observability"
+    assert {p for c in CONTAINERS.values() for p in c.get("profiles", [])} == PROFILES.keys() - {"minimal"} | COMMANDS
+
+
+def test_every_variable_of_compose_is_in_dotenv_and_used() -> None:
+    text = "".join((ROOT / name).read_text() for name in ("docker-compose.yml", "docker-compose.three-brokers.yml"))
+    # A doubled dollar is Kafka's own way to name a secret.
+    asked = re.findall(r"(?<!\$)\$\{(\w+)([^}]*)\}", text)
+    assert {how for _, how in asked} == {":?is set in .env"}
+    assert {name for name, _ in asked} == dotenv().keys() - {"COMPOSE_PROFILES"}
+
+
+def test_one_container_builds_the_image_and_is_there_before_the_others() -> None:
+    ours = {name for name, c in CONTAINERS.items() if c["image"].startswith("${CROSSBORDER_IMAGE")}
+    assert [name for name in ours if "build" in CONTAINERS[name]] == ["keys"]
+    assert {CONTAINERS[name]["pull_policy"] for name in ours} == {"never"}
+    assert all("keys" in started(profile) for profile in PROFILES)
 
 
 @pytest.mark.parametrize("name", sorted(CONTAINERS))
@@ -158,7 +237,7 @@ def test_a_container_has_little_room_and_few_rights(name: str) -> None:
     assert container["cap_drop"] == ["ALL"]
     assert container["security_opt"] == ["no-new-privileges:true"]
     assert container["logging"]["options"].keys() == {"max-size", "max-file"}
-    assert container.get("read_only") is True or name == "kafka"
+    assert container["read_only"] is True
     assert not container.get("privileged")
 
 
@@ -166,6 +245,7 @@ def test_ports_are_open_to_this_machine_only() -> None:
     ports = [port for c in CONTAINERS.values() for port in c.get("ports", [])]
     assert ports
     assert all(str(port).startswith("127.0.0.1:") for port in ports)
+    assert len(ports) == len(set(ports))
     assert not any("ports" in CONTAINERS[name] for name in SERVICES), "a fixed port would forbid a second replica"
 
 
@@ -214,6 +294,32 @@ def test_the_broker_takes_the_messages_and_makes_no_topics() -> None:
     assert given["KAFKA_MESSAGE_MAX_BYTES"] == given["KAFKA_REPLICA_FETCH_MAX_BYTES"] == topics.MESSAGE_BYTES_MAX
     assert given["KAFKA_NUM_PARTITIONS"] == topics.PARTITIONS
     assert all(value == 1 for name, value in given.items() if name.endswith("REPLICATION_FACTOR"))
+
+
+def test_three_brokers_hold_every_record_three_times_and_acknowledge_it_twice() -> None:
+    stack = three_brokers()
+    for name in BROKERS:
+        given = stack[name]["environment"]
+        assert all(value == 3 for key, value in given.items() if key.endswith("REPLICATION_FACTOR"))
+        assert all(value == 2 for key, value in given.items() if key.endswith(("_MIN_ISR", "MIN_INSYNC_REPLICAS")))
+        assert f"{given['KAFKA_NODE_ID']}@{name}:29093" in given["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(",")
+        assert given["KAFKA_ADVERTISED_LISTENERS"].startswith(f"INSIDE://{name}:19092,OUTSIDE://127.0.0.1:")
+        (port,) = stack[name]["ports"]
+        assert given["KAFKA_ADVERTISED_LISTENERS"].endswith(port.removesuffix(":9092"))
+        assert len(given["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(",")) == len(BROKERS)
+        assert stack[name]["volumes"] == [f"{name}:/var/lib/kafka/data", *CONTAINERS["kafka"]["volumes"][1:]]
+    assert len({stack[name]["environment"]["KAFKA_NODE_ID"] for name in BROKERS}) == len(BROKERS)
+    ports = [port for c in stack.values() for port in c.get("ports", [])]
+    assert len(ports) == len(set(ports))
+    assert stack["topics"]["command"] == ["services", "topics", "--replicas", "3"]
+    assert stack["topics"]["depends_on"].keys() == set(BROKERS)
+    bootstrap = ",".join(f"{name}:19092" for name in BROKERS)
+    told = {name: c["environment"].get("CROSSBORDER_KAFKA") for name, c in stack.items() if "environment" in c}
+    assert {name: found for name, found in told.items() if found not in (None, bootstrap)} == {}
+    assert stack["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_BOOTSTRAPSERVERS"] == bootstrap
+    override = read("docker-compose.three-brokers.yml")
+    assert override["name"] != STACK["name"], "the data of one broker must not become that of three"
+    assert override["volumes"].keys() == {"kafka-2", "kafka-3"}
 
 
 def test_prometheus_looks_for_every_program() -> None:
