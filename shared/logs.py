@@ -1,26 +1,114 @@
-"""Structured logs; a last net masks what looks like an identity number or a phone, whoever let it through."""
+"""Structured logs that redact by type: what is not known to be harmless is written as the name of its type.
+
+Three nets, one behind the other. Values: plain ones are written, everything else (an order, a person, bytes, a mapping) only
+as what it is. Exceptions: where it was raised and its type; its text only if it is one of ours, or of the network, since
+another's may quote the value that offended it. Text: what looks like an identity number or a phone is masked, whoever let it through.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Mapping, MutableMapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
+from aiokafka.errors import KafkaError
+
+from shared.errors import Misconfigured, Unavailable, Unprocessable
+from shared.money import Money
 
 _SUSPECT: Final = re.compile(r"(?<![0-9A-Za-z-])(\d{17}[\dXx]|\+?\d{0,3}1[3-9]\d{9})(?![0-9A-Za-z-])")
 _PERSONAL_KEYS: Final = frozenset({"name", "phone", "id_number", "address", "buyer", "payer", "consignee", "particulars"})
+_PLAIN: Final = (UUID, Decimal, date, time, timedelta, Path, Money)
+_ITEMS_MAX: Final = 20
+_OWN: Final = (Misconfigured, Unavailable, Unprocessable, KafkaError, OSError, TimeoutError)
+"""Errors whose texts carry no value of a record: our own say field and rule, the network's an address."""
 
 
-def _mask(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _redact(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in entry.items():
-        if key in _PERSONAL_KEYS:
-            entry[key] = "…"
-        elif isinstance(value, str) and _SUSPECT.search(value):
-            entry[key] = _SUSPECT.sub("…", value)
+        if key != "exc_info":
+            entry[key] = "…" if key in _PERSONAL_KEYS else harmless(value)
     return entry
+
+
+def harmless(value: Any) -> Any:  # noqa: PLR0911  one line for each type
+    """The value as it may be written: itself, its text, or the name of its type; of a sequence each item so."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Enum():
+            return harmless(value.value)
+        case str():
+            return _SUSPECT.sub("…", value)
+        case BaseException():
+            return text_of(value)
+        case list() | tuple() | set() | frozenset():
+            return [harmless(each) for each in list(value)[:_ITEMS_MAX]]
+        case _ if isinstance(value, _PLAIN):
+            return str(value)
+        case bytes() | bytearray() | memoryview():
+            return f"<{len(value)} bytes>"
+        case Mapping():
+            return f"<{len(value)} entries>"
+    return f"<{type(value).__name__}>"
+
+
+def text_of(error: BaseException) -> str:
+    """The error in one line, without what it may quote of a record."""
+    name = type(error).__name__
+    if isinstance(error, _OWN):
+        return harmless(f"{name}: {error}") if str(error) else name
+    # A server's error names its place beside its text: the code, the table, the constraint.
+    place = [str(found) for part in ("sqlstate", "table_name", "constraint_name") if (found := getattr(error, part, None))]
+    return f"{name} ({', '.join(place)})" if place else name
+
+
+def _trace(error: BaseException | None, frames: TracebackType | None = None) -> str:
+    lines: list[str] = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        lines += [line.rstrip("\n") for line in traceback.format_tb(frames or error.__traceback__)]
+        lines.append(text_of(error))
+        frames = None
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if error is not None:
+            lines.append("… which came of:")
+    return "\n".join(lines)
+
+
+def _exception(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What `log.exception` was called for, as a text."""
+    given = entry.pop("exc_info", None)
+    if given:
+        error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else sys.exc_info()[1]
+        entry["exception"] = _trace(error)
+    return entry
+
+
+class _Line(logging.Formatter):
+    """Libraries' own lines, through the same nets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        # Arguments become harmless before they are part of a text; those of a %-format keep their type where they are plain.
+        if isinstance(record.args, tuple):
+            record.args = tuple(harmless(each) for each in record.args)
+        elif record.args:
+            record.args = {name: harmless(each) for name, each in record.args.items()}
+        return str(harmless(super().format(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  logging's own name
+        return _trace(ei[1], ei[2])
 
 
 def configure(service: str, level: str = "INFO", style: str = "json") -> None:
@@ -33,8 +121,8 @@ def configure(service: str, level: str = "INFO", style: str = "json") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-            structlog.processors.format_exc_info,
-            _mask,
+            _redact,
+            _exception,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
@@ -42,4 +130,6 @@ def configure(service: str, level: str = "INFO", style: str = "json") -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=service)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True)
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_Line("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[lines], force=True)
