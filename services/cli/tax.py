@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from json import dumps, loads
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
 from services.tax.domain.assessment import Assessable, AssessableLine, AssessedLine, Assessment, Refusal, assess, beijing_date
-from services.tax.rulefiles import load
+from services.tax.rulefiles import RULES, load
 from shared.events.orders import Direction, NetContent
 from shared.money import Money, MoneyError
 
 if TYPE_CHECKING:
     from services.tax.domain.rulebook import Rulebook
+
+AMOUNTS: Final = ("duty", "consumption_tax", "vat", "parcel_tax", "total", "payable")
+OF_A_LINE: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax")
 
 tax = typer.Typer(no_args_is_help=True, help="What an order owes, worked out from a file.")
 
@@ -60,9 +66,17 @@ class SubmittedLine(_Part):
     net_weight_kg: Decimals | None = None
 
 
+class Seller(_Part):
+    """Where the goods are sent from."""
+
+    country: str | None = Field(None, pattern="^[A-Z]{2}$")
+
+
 class Submission(_Part):
     """What of a submission matters to tax; who buys and who pays does not."""
 
+    order_no: str | None = None
+    merchant: Seller = Seller()
     placed_at: datetime | None = None
     direction: Direction
     mode: str
@@ -76,38 +90,108 @@ class Submission(_Part):
 
 @tax.command("assess")
 def assess_file(
-    file: Annotated[Path, typer.Argument(help="A submission (order.submitted.v1) as JSON; - reads it from stdin.")],
-    at: Annotated[str | None, typer.Option(help="The day of the declaration, YYYY-MM-DD; the order's own if not given.")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="A submission (order.submitted.v1) as JSON, or many as JSON lines; - reads stdin.")
+    ],
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="When the declaration is completed: a day, YYYY-MM-DD, or a time with offset; the order's own if not given."
+        ),
+    ] = None,
     used: Annotated[str, typer.Option(help="The buyer's purchases of the year so far, in CNY.")] = "0.00",
+    used_kg: Annotated[
+        list[str] | None,
+        typer.Option(help="Kilograms the buyer had this year of goods with a yearly weight: HS=KG, as 1701=1.5."),
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="A folder of rule files instead of those that came with this release.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="The assessment as JSON.")] = False,
 ) -> None:
-    """Assess a submission: regime, duty, consumption tax and VAT by line and in total, or the refusal (exit 1)."""
-    submission = _read(file)
+    """Assess a submission: regime, duty, consumption tax and VAT by line and in total, or the refusal (exit 1).
+
+    Of JSON lines (a name that ends in .jsonl, or several documents one a line) each gets one line of JSON: the assessment, the refusal,
+    or the error with its line number. Exit status then: 2 if a line was wrong, else 1 if one was refused.
+    """
+    given = Given(load(rules or RULES), at, _used(used), _used_kg(used_kg or []))
+    text = _text(file)
+    if _is_many(file, text):
+        leave(_assess_many(text, given))
+    submission = _parse(str(file), text)
     order = assessable(submission)
-    rules = load()
-    result = assess(order, _day(submission, at), _used(used), rules)
+    result = given.assess(submission, order)
     if json:
         as_json(as_contract(result, order))
     else:
-        _show(result, order, rules)
+        _show(result, order, given.rules)
     if isinstance(result, Refusal):
         leave(Exit.NO)
 
 
-def _read(file: Path) -> Submission:
+@dataclass(frozen=True)
+class Given:
+    """What an assessment needs besides the order."""
+
+    rules: Rulebook
+    at: str | None
+    used: Money
+    used_kg: Mapping[str, Decimal]
+
+    def assess(self, submission: Submission, order: Assessable) -> Assessment | Refusal:
+        return assess(order, _day(submission, self.at), self.used, self.rules, self.used_kg)
+
+
+def _text(file: Path) -> str:
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except OSError as error:
         raise Wrong(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise Wrong(f"{file} is not UTF-8 text") from None
+
+
+def _is_many(file: Path, text: str) -> bool:
+    """Whether it is JSON lines: by its name, or because its first line is a whole document and there is another."""
+    if file.suffix in {".jsonl", ".ndjson"}:
+        return True
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return False
+    try:
+        return isinstance(loads(lines[0]), dict)
+    except ValueError:
+        return False
+
+
+def _assess_many(text: str, given: Given) -> Exit:
+    """One line of JSON for each line that is not empty."""
+    wrong = refused = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            submission = _parse(f"line {number}", line)
+            order = assessable(submission)
+            result = given.assess(submission, order)
+        except Wrong as error:
+            wrong = True
+            found: dict[str, Any] = {"line": number, "error": str(error)}
+        else:
+            refused = refused or isinstance(result, Refusal)
+            found = {"line": number, "order_no": submission.order_no, **as_contract(result, order)}
+        print(dumps(found, ensure_ascii=False))
+    return Exit.WRONG if wrong else Exit.NO if refused else Exit.DONE
+
+
+def _parse(name: str, text: str) -> Submission:
     try:
         return Submission.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
         message = first["msg"].removeprefix("Value error, ")
-        raise Wrong(f"{file}: {field or 'the file'}: {message}") from None
+        raise Wrong(f"{name}: {field or 'the file'}: {message}") from None
 
 
 def assessable(submission: Submission) -> Assessable:
@@ -135,6 +219,7 @@ def assessable(submission: Submission) -> Assessable:
         _money("freight", submission.freight, submission.currency),
         _money("insurance", submission.insurance, submission.currency),
         _money("discount", submission.discount, submission.currency),
+        submission.merchant.country,
     )
 
 
@@ -153,7 +238,14 @@ def _day(submission: Submission, at: str | None) -> date:
     try:
         return date.fromisoformat(at)
     except ValueError:
-        raise Wrong(f"--at: {at!r} is not a day like 2026-11-23") from None
+        pass
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        raise Wrong(f"--at: {at!r} is not a day like 2026-11-23, nor a time with its offset") from None
+    if moment.tzinfo is None:
+        raise Wrong(f"--at: {at!r} is a time without its offset, like +08:00")
+    return beijing_date(moment)
 
 
 def _used(used: str) -> Money:
@@ -166,25 +258,48 @@ def _used(used: str) -> Money:
     return found
 
 
+def _used_kg(given: Sequence[str]) -> dict[str, Decimal]:
+    found: dict[str, Decimal] = {}
+    for text in given:
+        hs, _, weight = text.partition("=")
+        try:
+            kilograms = Decimal(weight)
+        except InvalidOperation:
+            kilograms = Decimal(-1)
+        if not hs.isdecimal() or not kilograms.is_finite() or kilograms < 0:
+            raise Wrong(f"--used-kg: {text!r} is not an HS prefix and kilograms like 1701=1.5")
+        found[hs] = kilograms
+    return found
+
+
 def as_contract(result: Assessment | Refusal, order: Assessable) -> dict[str, Any]:
-    """The answer as scripts know it: amounts as decimal strings, `refused` null or why; a refused order owes nothing here."""
-    none = Money.zero(order.currency)
+    """The answer as scripts know it: amounts as decimal strings, `refused` null or why; a refused order owes nothing here.
+
+    `otherwise` is what goods over a limit would owe as general trade; `currency` is that of the amounts, for an import CNY.
+    """
     if isinstance(result, Refusal):
-        amounts = dict.fromkeys(("duty", "consumption_tax", "vat", "parcel_tax", "total", "payable"), str(none))
-        value = str(result.dutiable_value or none)
-        refused = {"code": result.code, "reason": result.reason, "limit": result.limit, "value": result.value}
-        lines: list[dict[str, Any]] = []
-    else:
-        named = ("duty", "consumption_tax", "vat", "parcel_tax", "total", "payable")
-        amounts, value = {name: str(getattr(result, name)) for name in named}, str(result.dutiable_value)
-        refused, lines = None, [_line(line, order.currency) for line in result.lines]
-    head = {"regime": result.regime, "dutiable_value": value, "currency": order.currency}
-    return {**head, **amounts, "refused": refused, "lines": lines, "rules": list(result.rules)}
+        return _refused(result, order)
+    amounts = {name: str(getattr(result, name)) for name in AMOUNTS}
+    lines = [_line(line, result.total.currency) for line in result.lines]
+    head = {"regime": result.regime, "dutiable_value": str(result.dutiable_value), "currency": result.total.currency}
+    tail = {"lines": lines, "rules": list(result.rules), "version": result.version, "edition": result.edition, "otherwise": None}
+    return {**head, **amounts, "refused": None, **tail}
+
+
+def _refused(result: Refusal, order: Assessable) -> dict[str, Any]:
+    value = result.dutiable_value or Money.zero(order.currency)
+    none = str(Money.zero(value.currency))
+    other = result.otherwise
+    return {
+        "regime": result.regime, "dutiable_value": str(value), "currency": value.currency, **dict.fromkeys(AMOUNTS, none),
+        "refused": {"code": result.code, "reason": result.reason, "limit": result.limit, "value": result.value}, "lines": [],
+        "rules": list(result.rules),
+        "otherwise": None if other is None else {"regime": other.regime, **{name: str(getattr(other, name)) for name in AMOUNTS}},
+    }  # fmt: skip
 
 
 def _line(line: AssessedLine, currency: str) -> dict[str, Any]:
-    amounts = {name: str(Money(getattr(line, name), currency)) for name in ("dutiable_value", "duty", "consumption_tax", "vat")}
-    return {"line_no": line.line_no, **amounts}
+    return {"line_no": line.line_no, **{name: str(Money(getattr(line, name), currency)) for name in OF_A_LINE}}
 
 
 def _show(result: Assessment | Refusal, order: Assessable, rules: Rulebook) -> None:
@@ -192,19 +307,22 @@ def _show(result: Assessment | Refusal, order: Assessable, rules: Rulebook) -> N
 
     if isinstance(result, Refusal):
         print(f"refused {result.code}: {result.reason} (limit {result.limit}, found {result.value})")
+        if result.otherwise is not None:
+            print(f"as general trade it would owe {result.otherwise.payable} CNY ({result.otherwise.regime})")
         return
+    currency = result.total.currency
     table = Table(
-        "line", "HS code", "dutiable value", "duty", "consumption tax", "VAT", title=f"{result.regime}, {order.currency}"
+        "line", "HS code", "dutiable value", "duty", "consumption tax", "VAT", "parcel tax", title=f"{result.regime}, {currency}"
     )
     for column in table.columns[2:]:
         column.justify = "right"
     for line, assessed in zip(order.lines, result.lines, strict=True):
-        table.add_row(str(line.line_no), line.hs_code, *[str(Money(minor, order.currency)) for minor in assessed[1:]])
+        table.add_row(str(line.line_no), line.hs_code, *[str(Money(getattr(assessed, name), currency)) for name in OF_A_LINE])
     table.add_section()
-    totals = (result.dutiable_value, result.duty, result.consumption_tax, result.vat)
+    totals = (result.dutiable_value, result.duty, result.consumption_tax, result.vat, result.parcel_tax)
     table.add_row("total", "", *[str(amount) for amount in totals], style="bold")
     paper().print(table)
-    print(f"total tax {result.total} {order.currency}, payable {result.payable}")
+    print(f"total tax {result.total} {currency}, payable {result.payable}")
     say("by these rules:")
     for name in result.rules:
         say(f"  {name}: {rules.sources[name]}")

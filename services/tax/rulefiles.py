@@ -1,28 +1,43 @@
-"""Reads the rule files once, at start: a bad one is refused with its file, line and reason."""
+"""Reads the rule files: all of them are good together, or they are refused with file, line and reason and none is used."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from services.tax.domain.rulebook import Rulebook
-from services.tax.domain.rules import Exempt, Regime, RetailImport, RuleFault, Tariff
+from services.tax.domain.exchange import ExchangeRates
+from services.tax.domain.goods import Articles, Nomenclature, PositiveList, Tariff
+from services.tax.domain.rulebook import Rulebook, RuleSet
+from services.tax.domain.rules import Exempt, GeneralTrade, ParcelTax, RetailImport, RuleFault
 from shared.errors import Misconfigured
 
 RULES: Final = Path(__file__).with_name("rules")
 """The rule sets that come with this release."""
 
-KINDS: Final[dict[str, type[RetailImport | Exempt]]] = {"retail-import": RetailImport, "exempt": Exempt}
-"""What a file may be, by its `kind`; a file with headings is a tariff."""
+REGIMES: Final[dict[str, type[RetailImport | ParcelTax | GeneralTrade | Exempt]]] = {
+    "retail-import": RetailImport, "parcel-tax": ParcelTax, "general-trade": GeneralTrade, "exempt": Exempt,
+}  # fmt: skip
+TABLES: Final[dict[str, type[Tariff | Articles | PositiveList | ExchangeRates | Nomenclature]]] = {
+    "tariff": Tariff, "parcel-articles": Articles, "positive-list": PositiveList, "exchange-rates": ExchangeRates,
+    "hs-nomenclature": Nomenclature,
+}  # fmt: skip
+"""What a file may be, by its `kind`: a regime, or a table that regimes read."""
 
 ELSEWHERE: Final = ("dest-", "cn-export-")
 """Names of files that may be another module's to read: destinations, and what an export is refunded. Those of a kind above are ours."""
 
+FILES_MAX: Final = 200
+FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+
+Document = RetailImport | ParcelTax | GeneralTrade | Exempt | Tariff | Articles | PositiveList | ExchangeRates | Nomenclature
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -37,42 +52,103 @@ class RuleError(Misconfigured):
         self.reason = reason
 
 
+@dataclass
+class Found:
+    """What a folder holds: its documents by file, their parsed text, and the faults of single files."""
+
+    folder: Path
+    documents: dict[Path, Document] = field(default_factory=dict)
+    texts: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
+    faults: list[RuleError] = field(default_factory=list)
+
+
 def load(folder: Path = RULES) -> Rulebook:
-    """The rules of every `*.toml` of a folder: regimes, and one tariff. Raises RuleError; nothing is half used."""
-    regimes: list[Regime] = []
-    regime_files: list[Path] = []
-    tariffs: list[tuple[Path, Tariff]] = []
-    for path in sorted(folder.glob("*.toml")):
-        found = _read(path)
-        if path.name.startswith(ELSEWHERE) and found.get("kind") not in KINDS:
-            continue
-        if "heading" in found:
-            tariffs.append((path, _valid(path, found, Tariff)))
-        else:
-            regimes.append(_valid(path, found, _kind_of(path, found)))
-            regime_files.append(path)
-    if len(tariffs) != 1:
-        named = ", ".join(path.name for path, _ in tariffs) or "none"
-        raise RuleError(folder, None, f"there must be one tariff, found {named}")
-    tariff_file, tariff = tariffs[0]
-    _distinct(regimes, regime_files)
+    """The rules of every `*.toml` of a folder. Raises RuleError with the first fault; nothing is half used."""
+    found = read(folder)
+    if found.faults:
+        raise found.faults[0]
+    return compiled(found)
+
+
+def validate(folder: Path) -> tuple[Rulebook | None, Sequence[RuleError]]:
+    """The rules of a folder, or all faults of its files one by one; faults between files are looked for once these are good."""
+    found = read(folder)
+    if found.faults:
+        return None, found.faults
     try:
-        return Rulebook(regimes, tariff)
+        return compiled(found), ()
+    except RuleError as fault:
+        return None, (fault,)
+
+
+def read(folder: Path) -> Found:
+    """Every rule file of a folder by itself."""
+    found = Found(folder)
+    paths = sorted(folder.glob("*.toml"))
+    if not paths or len(paths) > FILES_MAX:
+        found.faults.append(RuleError(folder, None, f"there must be 1 to {FILES_MAX} rule files (*.toml), found {len(paths)}"))
+        return found
+    for path in paths:
+        try:
+            text = _read(path)
+            if path.name.startswith(ELSEWHERE) and text.get("kind") not in REGIMES:
+                continue
+            found.documents[path] = _valid(path, text, _kind_of(path, text))
+            found.texts[path] = text
+        except RuleError as fault:
+            found.faults.append(fault)
+    return found
+
+
+def compiled(found: Found) -> Rulebook:
+    """The documents of a folder together; raises RuleError where they contradict each other."""
+    _distinct(found.documents)
+    regimes = {path: d for path, d in found.documents.items() if isinstance(d, RetailImport | ParcelTax | GeneralTrade | Exempt)}
+    tariff = _one(found, Tariff)
+    if tariff is None:
+        raise RuleError(found.folder, None, 'there must be one tariff (kind = "tariff"), found none')
+    rules = RuleSet(
+        tuple(regimes.values()), tariff,
+        tuple(d for d in found.documents.values() if isinstance(d, Articles)),
+        tuple(d for d in found.documents.values() if isinstance(d, PositiveList)),
+        _one(found, ExchangeRates), _one(found, Nomenclature), edition_of(found.texts.values()),
+    )  # fmt: skip
+    try:
+        return Rulebook(rules)
     except RuleFault as fault:
-        path = regime_files[fault.index] if fault.table == "regime" else tariff_file
-        raise RuleError(path, _line_of(path, (fault.table, fault.index)), str(fault)) from None
+        path = next(path for path, document in found.documents.items() if document.id == fault.of)
+        line = None if fault.table == "regime" else _line_of(path, (fault.table, fault.index))
+        raise RuleError(path, line or _line_of(path, ["valid_from"]), str(fault)) from None
 
 
-def _distinct(regimes: Sequence[Regime], files: Sequence[Path]) -> None:
+def edition_of(texts: Any) -> str:
+    """A digest of what rule files say, whatever their names, comments and order: 12 hexadecimal digits."""
+    said = sorted(json.dumps(text, sort_keys=True, ensure_ascii=False, default=str) for text in texts)
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:12]
+
+
+def _one(found: Found, kind: type[Model]) -> Model | None:
+    those = {path: document for path, document in found.documents.items() if isinstance(document, kind)}
+    if len(those) > 1:
+        *_, last = those
+        raise RuleError(
+            last, _line_of(last, ["kind"]), f"there must be one file of this kind, found {', '.join(p.name for p in those)}"
+        )
+    return next(iter(those.values()), None)
+
+
+def _distinct(documents: Mapping[Path, Document]) -> None:
     seen: dict[str, Path] = {}
-    for regime, path in zip(regimes, files, strict=True):
-        if regime.id in seen:
-            raise RuleError(path, None, f"the id {regime.id} is that of {seen[regime.id].name} too")
-        seen[regime.id] = path
+    for path, document in documents.items():
+        if document.id in seen:
+            raise RuleError(path, _line_of(path, ["id"]), f"the id {document.id} is that of {seen[document.id].name} too")
+        seen[document.id] = path
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise RuleError(path, None, f"is over {FILE_BYTES_MAX} bytes")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
@@ -81,10 +157,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise RuleError(path, None, f"cannot be read: {error}") from None
 
 
-def _kind_of(path: Path, found: dict[str, Any]) -> type[RetailImport | Exempt]:
-    kind = KINDS.get(str(found.get("kind")))
+def _kind_of(path: Path, found: dict[str, Any]) -> type[Document]:
+    known: dict[str, type[Document]] = {**REGIMES, **TABLES}
+    kind = known.get(str(found.get("kind")))
     if kind is None:
-        raise RuleError(path, _line_of(path, ["kind"]), f"kind: it must be one of {', '.join(KINDS)}, or the file holds headings")
+        raise RuleError(
+            path, _line_of(path, ["kind"]), f"kind: it must be one of {', '.join(known)}, found {found.get('kind')!r}"
+        )
     return kind
 
 
@@ -94,20 +173,20 @@ def _valid(path: Path, found: dict[str, Any], shape: type[Model]) -> Model:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         at = first["loc"]
-        field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at).lstrip(".")
-        raise RuleError(path, _line_of(path, at), f"{field or 'the file'}: {first['msg']}") from None
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at).lstrip(".")
+        reason = first["msg"].removeprefix("Value error, ")
+        raise RuleError(path, _line_of(path, at), f"{where or 'the file'}: {reason}") from None
 
 
 def _line_of(path: Path, at: Sequence[Any]) -> int | None:
-    """The line where the row or key stands, as far as its text tells."""
+    """The line where the row begins, or where the key stands, as far as the text tells."""
     lines = path.read_text(encoding="utf-8").splitlines()
     if len(at) > 1 and isinstance(at[1], int):
         starts = [number for number, line in enumerate(lines, 1) if line.strip() == f"[[{at[0]}]]"]
         return starts[at[1]] if at[1] < len(starts) else None
     for key in (at[-1], at[0]) if at else ():
-        found = [
-            n for n, line in enumerate(lines, 1) if re.match(rf"\s*(\[{re.escape(str(key))}\]|{re.escape(str(key))}\s*=)", line)
-        ]
-        if found:
-            return found[0]
+        pattern = rf"\s*(\[{re.escape(str(key))}\]|{re.escape(str(key))}\s*=)"
+        for number, line in enumerate(lines, 1):
+            if re.match(pattern, line):
+                return number
     return None

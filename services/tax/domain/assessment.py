@@ -2,244 +2,240 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from decimal import Decimal
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Final
 
-from services.tax.domain.rulebook import Basis, Goods, InForce, Limits, Owed, Rulebook
-from shared.events.orders import Direction, NetContent, OrderPlaced
-from shared.money import CurrencyMismatch, Money, share_by_largest_remainder
+from services.tax.domain.assessable import (
+    BEIJING,
+    Assessable,
+    AssessableLine,
+    AssessedLine,
+    Assessment,
+    OverLimit,
+    Refusal,
+    Refused,
+    beijing_date,
+    dutiable_values,
+)  # fmt: skip
+from services.tax.domain.exchange import RateMissing
+from services.tax.domain.goods import longest
+from services.tax.domain.limits import are_listed, is_full_rate, within_parcel_limit
+from services.tax.domain.rulebook import Goods, InForce, Parcel, Rulebook, fen
+from services.tax.domain.rules import GeneralTrade, ParcelTax, RetailImport
+from shared.money import Money
 
-BEIJING: Final = timezone(timedelta(hours=8))
-"""China has one time zone and no summer time; the customs day and the quota's year turn at its midnight."""
+__all__ = [
+    "BEIJING", "Assessable", "AssessableLine", "AssessedLine", "Assessment", "Refusal", "assess", "beijing_date", "dutiable_values",
+]  # fmt: skip
 
-
-def beijing_date(at: datetime) -> date:
-    """The calendar day in Beijing of a moment."""
-    return at.astimezone(BEIJING).date()
-
-
-@dataclass(frozen=True, slots=True)
-class AssessableLine:
-    """What of an order line matters to tax; `total` is its price without freight, insurance and tax."""
-
-    line_no: int
-    hs_code: str
-    quantity: Decimal
-    total: Money
-    net_content: NetContent | None = None
-    net_weight_kg: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Assessable:
-    """What of an order matters to tax. The goods value is the sum of the lines' totals; all amounts are of `currency`."""
-
-    direction: Direction
-    mode: str
-    currency: str
-    lines: tuple[AssessableLine, ...]
-    goods_value: Money
-    freight: Money
-    insurance: Money
-    discount: Money
-
-    @classmethod
-    def of(cls, order: OrderPlaced) -> Assessable:
-        """The tax side of a placed order."""
-        lines = tuple(
-            AssessableLine(x.line_no, x.hs_code, x.quantity, x.total, x.net_content, x.net_weight_kg) for x in order.lines
-        )
-        return cls(
-            order.direction, order.mode, order.currency, lines, order.goods_value, order.freight, order.insurance, order.discount
-        )
+NOTHING: Final[Mapping[str, Decimal]] = MappingProxyType({})
 
 
-class AssessedLine(NamedTuple):
-    """What one line owes, in minor units of the assessment's currency."""
+def assess(
+    order: Assessable, on: date, used: Money, rules: Rulebook, used_kg: Mapping[str, Decimal] = NOTHING
+) -> Assessment | Refusal:
+    """What the order owes if its declaration is completed on that Beijing day.
 
-    line_no: int
-    dutiable_value: int
-    duty: int
-    consumption_tax: int
-    vat: int
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """What the order owes under a regime, by which rules. `payable` is the total less what is waived; `counted` is
-    what the order takes of the buyer's yearly limit, None where the regime has none."""
-
-    regime: str
-    version: int
-    dutiable_value: Money
-    duty: Money
-    consumption_tax: Money
-    vat: Money
-    parcel_tax: Money
-    total: Money
-    payable: Money
-    counted: Money | None
-    lines: tuple[AssessedLine, ...]
-    rules: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The order may not go through this channel: customs' own code where there is one, else the rule's name."""
-
-    code: str
-    reason: str
-    limit: str
-    value: str
-    regime: str | None = None
-    dutiable_value: Money | None = None
-    rules: tuple[str, ...] = ()
-
-
-class _Refused(Exception):
-    """A line cannot be assessed; carries the refusal out of the loop over the lines."""
-
-    def __init__(self, code: str, reason: str, limit: str, value: str) -> None:
-        super().__init__(reason)
-        self.refusal = (code, reason, limit, value)
-
-
-def dutiable_values(order: Assessable) -> list[int]:
-    """The dutiable value of each line in minor units: its price with its part of freight and insurance.
-
-    DV = actual transaction price = retail price + freight + insurance (财税[2016]18号 art. 3). `goodsValue` of the order
-    message holds what was paid with vouchers and points (CEB311 field note, edition 202205), so a discount does not
-    reduce it; a seller's own price cut is in the price already. Freight and insurance together are shared by price with
-    the largest remainder, ties to the lower line number (a choice: no text says how). Raises ValueError if the goods value
-    is not the sum of the lines, CurrencyMismatch if an amount is of another currency.
+    `used` is the buyer's purchases of the year so far, in CNY; `used_kg` their kilograms of it by HS prefix of the positive list.
+    The positive list speaks first, then the yearly limit, then the limit of one order (财税[2018]49号), then the lines.
+    Amounts of another currency are counted in CNY at the rate of that day.
     """
-    if {order.currency} != {
-        m.currency for m in (order.goods_value, order.freight, order.insurance, *(x.total for x in order.lines))
-    }:
-        raise CurrencyMismatch(f"the order is in {order.currency}, some amounts are not")
-    prices = [line.total.minor for line in order.lines]
-    if sum(prices) != order.goods_value.minor:
-        raise ValueError("goods_value is not the sum of the lines' totals")
-    carriage = order.freight.minor + order.insurance.minor
-    if not carriage:
-        return prices
-    by_number = sorted(range(len(prices)), key=lambda i: order.lines[i].line_no)
-    for i, part in zip(by_number, share_by_largest_remainder(carriage, [prices[i] for i in by_number]), strict=True):
-        prices[i] += part
-    return prices
-
-
-def assess(order: Assessable, on: date, used: Money, rules: Rulebook) -> Assessment | Refusal:
-    """What the order owes if it is declared on that Beijing day, `used` being the buyer's purchases of the year so far.
-
-    The yearly limit speaks first, then the limit of one order (domain table of 财税[2018]49号), then the lines.
-    """
-    values = dutiable_values(order)
     in_force = rules.on(order.direction, order.mode, on)
     if in_force is None:
-        reason = f"no regime in force on {on} for {order.direction} by mode {order.mode}"
-        return Refusal(
-            "no_regime_in_force", reason, "a regime in force", str(on), dutiable_value=Money(sum(values), order.currency)
-        )
-    limits = in_force.limits
-    if limits is None:
-        return _assessed(
-            order, in_force, [AssessedLine(x.line_no, v, 0, 0, 0) for x, v in zip(order.lines, values, strict=True)], {}
-        )
-    try:
-        if order.currency != "CNY":
-            raise _Refused("currency_not_cny", "an import is declared and taxed in CNY", "CNY", order.currency)
-        lines, named = _lines(order, values, in_force, full=_is_full_rate(order, sum(values), used, in_force, limits), on=on)
-    except _Refused as refused:
-        return Refusal(*refused.refusal, in_force.regime.id, Money(sum(values), order.currency), in_force.rules)
-    return _assessed(order, in_force, lines, named)
+        return _unregulated(order, on, rules)
+    if in_force.regime.kind == "exempt":
+        lines = [AssessedLine(x.line_no, v, 0, 0, 0) for x, v in zip(order.lines, dutiable_values(order), strict=True)]
+        return _assessed(in_force, rules, order.currency, lines, {})
+    return _import(order, in_force, on, used, rules, used_kg)
 
 
-def _is_full_rate(order: Assessable, value: int, used: Money, in_force: InForce, limits: Limits) -> bool:
-    """Whether the full rate applies; raises _Refused beyond a limit. A value equal to the limit is inside it."""
+def _import(
+    order: Assessable, in_force: InForce, on: date, used: Money, rules: Rulebook, used_kg: Mapping[str, Decimal]
+) -> Assessment | Refusal:
     regime = in_force.regime
-    assert regime.kind == "retail-import"
-    year = used.minor + value
-    if used.currency != "CNY":
-        raise CurrencyMismatch(f"the year's purchases are in CNY, not {used.currency}")
-    if year > limits.yearly:
-        limit = Money(limits.yearly, "CNY")
-        reason = (
-            f"with this order the buyer's purchases of the year would be {Money(year, 'CNY')}, over the yearly limit of {limit}"
-        )
-        raise _Refused(regime.yearly.code, reason, str(limit), str(Money(year, "CNY")))
-    if value <= limits.single:
-        return False
-    one_piece = len(order.lines) == 1 and order.lines[0].quantity == 1
-    if (regime.single.one_piece if one_piece else regime.single.several) == "full-rate":
-        return True
-    limit, found = Money(limits.single, "CNY"), Money(value, "CNY")
-    pieces = "one piece" if one_piece else "several pieces"
-    raise _Refused(
-        regime.single.code, f"an order of {pieces} worth {found} is over the limit of {limit} an order", str(limit), str(found)
-    )
-
-
-def _lines(
-    order: Assessable, values: Sequence[int], in_force: InForce, *, full: bool, on: date
-) -> tuple[list[AssessedLine], dict[str, None]]:
-    """Each line's taxes, rounded half up to the fen per tax and line, and the rules used in their first order."""
-    assessed = []
     named: dict[str, None] = {}
+    if order.currency != "CNY":
+        try:
+            order = _in_cny(order, on, rules, named)
+        except RateMissing as missing:
+            value = Money(sum(dutiable_values(order)), order.currency)
+            known = "an exchange rate of the day of the declaration"
+            return Refusal("rate_missing", str(missing), known, missing.currency, regime.id, value, in_force.rules)
+    values = dutiable_values(order)
+    try:
+        if regime.kind == "retail-import":
+            return _retail(order, values, in_force, regime, on, used, used_kg, rules, named)
+        if regime.kind == "parcel-tax":
+            return _parcel(order, values, in_force, regime, on, rules, named)
+        assert regime.kind == "general-trade"
+        return _general(order, values, in_force, regime, on, rules, named)
+    except Refused as refused:
+        otherwise = _otherwise(order, values, in_force, on, rules, named) if isinstance(refused, OverLimit) else None
+        value = Money(sum(values), "CNY")
+        return Refusal(*refused.refusal, regime.id, value, (*in_force.rules, *named), otherwise)
+
+
+def _unregulated(order: Assessable, on: date, rules: Rulebook) -> Refusal:
+    known = ", ".join(rules.modes(order.direction))
+    reason = f"no regime in force on {on} for {order.direction} by mode {order.mode} (modes that have rules: {known})"
+    value = Money(sum(dutiable_values(order)), order.currency)
+    return Refusal("no_regime_in_force", reason, "a regime in force", str(on), dutiable_value=value)
+
+
+def _in_cny(order: Assessable, on: date, rules: Rulebook, named: dict[str, None]) -> Assessable:
+    """The order with each amount in CNY, each half fen rounded up: a line's value is the sum of rounded parts."""
+    rate = rules.exchange.rate(order.currency, on)
+    named[rate.rule] = None
+    lines = tuple(replace(line, total=rate.convert(line.total)) for line in order.lines)
+    goods = Money.total((line.total for line in lines), "CNY")
+    freight, insurance, discount = (rate.convert(amount) for amount in (order.freight, order.insurance, order.discount))
+    return replace(order, currency="CNY", lines=lines, goods_value=goods, freight=freight, insurance=insurance, discount=discount)
+
+
+def _retail(
+    order: Assessable, values: Sequence[int], in_force: InForce, regime: RetailImport, on: date, used: Money,
+    used_kg: Mapping[str, Decimal], rules: Rulebook, named: dict[str, None],
+) -> Assessment:  # fmt: skip
+    """Duty at the reduced rate and a share of the other taxes inside the limits, all in full for one piece beyond the single one."""
+    goods = _all_known(order, in_force, on)
+    if not all(kind.free for kind in goods):
+        are_listed(order, goods, used_kg, regime, on)
+    full = is_full_rate(order, sum(values), used, in_force)
+    lines = _lines(order, values, goods, full=full, on=on, named=named)
+    return _assessed(in_force, rules, "CNY", lines, named, counted=True)
+
+
+def _general(
+    order: Assessable,
+    values: Sequence[int],
+    in_force: InForce,
+    regime: GeneralTrade,
+    on: date,
+    rules: Rulebook,
+    named: dict[str, None],
+) -> Assessment:
+    """All taxes in full; the duty is waived up to a ticket's small amount (Regulations on import and export duties, art. 45)."""
+    lines = _lines(order, values, _all_known(order, in_force, on), full=True, on=on, named=named)
+    duty = sum(line.duty for line in lines)
+    waived = duty if duty <= fen(regime.duty_waiver.tax_at_most) else 0
+    return _assessed(in_force, rules, "CNY", lines, named, waived=waived)
+
+
+def _otherwise(
+    order: Assessable, values: Sequence[int], in_force: InForce, on: date, rules: Rulebook, named: dict[str, None]
+) -> Assessment | None:
+    """What goods over a limit would owe as general trade; None where that cannot be said."""
+    regime = in_force.regime
+    general = rules.by_id(regime.otherwise, on) if isinstance(regime, RetailImport) else None
+    if general is None or not isinstance(general.regime, GeneralTrade):
+        return None
+    try:
+        return _general(order, values, general, general.regime, on, rules, dict(named))
+    except Refused:
+        return None
+
+
+def _parcel(
+    order: Assessable,
+    values: Sequence[int],
+    in_force: InForce,
+    regime: ParcelTax,
+    on: date,
+    rules: Rulebook,
+    named: dict[str, None],
+) -> Assessment:
+    """One tax by the class of the articles, up to the limit of where the parcel comes from (GACC 2010 No. 43)."""
+    within_parcel_limit(order, sum(values), regime, named)
+    lines = []
     for line, value in zip(order.lines, values, strict=True):
+        parcel = longest(in_force.parcels, line.hs_code)
+        if parcel is None:
+            reason = f"no class of parcel articles is known for HS code {line.hs_code} of line {line.line_no} on {on}"
+            raise Refused("tariff_unknown", reason, "a heading with a known class", line.hs_code)
+        rate = parcel.other if parcel.other is not None and _is_dear(parcel, line, value) else parcel.rate
+        lines.append(AssessedLine(line.line_no, value, 0, 0, 0, rate.of(value)))
+        named.update(dict.fromkeys(parcel.rules))
+    total = sum(line.parcel_tax for line in lines)
+    waived = total if total <= fen(regime.waiver.tax_at_most) else 0
+    return _assessed(in_force, rules, "CNY", lines, named, waived=waived)
+
+
+def _is_dear(parcel: Parcel, line: AssessableLine, value: int) -> bool:
+    if parcel.dear_from is not None:
+        return value >= parcel.dear_from * line.quantity
+    return parcel.goods is not None and _is_taxed(parcel.goods, line, value)
+
+
+def _all_known(order: Assessable, in_force: InForce, on: date) -> list[Goods]:
+    found = []
+    for line in order.lines:
         goods = in_force.find(line.hs_code)
         if goods is None:
             reason = f"no rate is known for HS code {line.hs_code} of line {line.line_no} on {on}"
-            raise _Refused("tariff_unknown", reason, "a heading with a known rate", line.hs_code)
-        basis = _basis(goods, line, full=full, on=on)
-        owed = _owed(goods, basis, line, value)
+            raise Refused("tariff_unknown", reason, "a heading with a known rate", line.hs_code)
+        found.append(goods)
+    return found
+
+
+def _lines(
+    order: Assessable, values: Sequence[int], goods: Sequence[Goods], *, full: bool, on: date, named: dict[str, None]
+) -> list[AssessedLine]:
+    """Each line's taxes, rounded half up to the fen per tax and line; the rules used join `named` in their first order."""
+    assessed = []
+    for line, value, kind in zip(order.lines, values, goods, strict=True):
+        basis = kind.full if full else kind.within
+        if basis is None:
+            raise _without_duty(line, on)
+        owed = basis.taxed if kind.has_consumption_tax and _is_taxed(kind, line, value) else basis.plain
         assessed.append(
             AssessedLine(line.line_no, value, owed.duty.of(value), owed.consumption_tax.of(value), owed.vat.of(value))
         )
         named.update(dict.fromkeys(basis.rules))
-    return assessed, named
+        if kind.list_rule is not None:
+            named[kind.list_rule] = None
+    return assessed
 
 
-def _basis(goods: Goods, line: AssessableLine, *, full: bool, on: date) -> Basis:
-    if not full:
-        return goods.within
-    if goods.full is None:
-        reason = f"no duty rate is known for HS code {line.hs_code} of line {line.line_no} on {on}, which the full rate needs"
-        raise _Refused("tariff_unknown", reason, "a heading with a known duty", line.hs_code)
-    return goods.full
+def _without_duty(line: AssessableLine, on: date) -> Refused:
+    reason = f"no duty rate is known for HS code {line.hs_code} of line {line.line_no} on {on}, which the full rate needs"
+    return Refused("tariff_unknown", reason, "a heading with a known duty", line.hs_code)
 
 
-def _owed(goods: Goods, basis: Basis, line: AssessableLine, value: int) -> Owed:
-    """With or without consumption tax, by the threshold of the class.
+def _is_taxed(goods: Goods, line: AssessableLine, value: int) -> bool:
+    """Whether consumption tax is due, by the threshold of the class.
 
     Cosmetics and skin care are taxed from 10 yuan per ml or g, or 15 per piece or sheet, of net content (财税[2016]103号),
     watches from 10,000 yuan each (财税[2006]33号): the line's dutiable value over its content or count, compared exactly.
     """
     threshold = goods.threshold
     if threshold is None:
-        return basis.taxed if goods.has_consumption_tax else basis.plain
+        return goods.has_consumption_tax
     if threshold.per_unit is not None:
-        return basis.taxed if value >= threshold.per_unit * line.quantity else basis.plain
+        return value >= threshold.per_unit * line.quantity
     content, per_content = line.net_content, threshold.per_content or {}
     if content is None or content.value <= 0 or content.unit not in per_content:
         reason = f"line {line.line_no} needs its net content: the consumption tax of HS code {line.hs_code} depends on it"
-        raise _Refused("net_content_missing", reason, f"net_content in {', '.join(per_content)}", "none")
-    return basis.taxed if value >= per_content[content.unit] * line.quantity * content.value else basis.plain
+        raise Refused("net_content_missing", reason, f"net_content in {', '.join(per_content)}", "none")
+    return value >= per_content[content.unit] * line.quantity * content.value
 
 
-def _assessed(order: Assessable, in_force: InForce, lines: list[AssessedLine], named: dict[str, None]) -> Assessment:
-    currency = order.currency
+def _assessed(
+    in_force: InForce, rules: Rulebook, currency: str, lines: list[AssessedLine], named: Mapping[str, None],
+    *, waived: int = 0, counted: bool = False,
+) -> Assessment:  # fmt: skip
     duty, consumption, vat = sum(x.duty for x in lines), sum(x.consumption_tax for x in lines), sum(x.vat for x in lines)
-    total = duty + consumption + vat
+    parcel = sum(x.parcel_tax for x in lines)
+    total = duty + consumption + vat + parcel
     value = Money(sum(x.dutiable_value for x in lines), currency)
-    limits = in_force.limits
-    waived = limits is not None and total <= limits.waived
+    if in_force.limits is not None and total <= in_force.limits.waived:
+        waived = total
     return Assessment(
-        regime=in_force.regime.id, version=in_force.regime.version, dutiable_value=value,
+        regime=in_force.regime.id, version=in_force.regime.version, edition=rules.edition, dutiable_value=value,
         duty=Money(duty, currency), consumption_tax=Money(consumption, currency), vat=Money(vat, currency),
-        parcel_tax=Money(0, currency), total=Money(total, currency), payable=Money(0 if waived else total, currency),
-        counted=None if limits is None else value, lines=tuple(lines), rules=(*in_force.rules, *named),
+        parcel_tax=Money(parcel, currency), total=Money(total, currency), payable=Money(total - waived, currency),
+        counted=value if counted else None, lines=tuple(lines), rules=(*in_force.rules, *named),
     )  # fmt: skip

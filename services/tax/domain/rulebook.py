@@ -8,11 +8,28 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from typing import Final, NamedTuple, TypeVar
 
-from services.tax.domain.rules import Consumption, Exempt, Heading, Regime, RetailImport, Tariff, Vat, check_periods, check_tariff
-
-PREFIX_DIGITS: Final = (10, 8, 6, 4)
+from services.tax.domain.exchange import Exchange, ExchangeRates
+from services.tax.domain.goods import (
+    Article,
+    Articles,
+    Consumption,
+    Heading,
+    Listed,
+    Nomenclature,
+    PositiveList,
+    Tariff,
+    Vat,
+    check_articles,
+    check_list,
+    check_tariff,
+    in_force_by_prefix,
+    longest,
+)  # fmt: skip
+from services.tax.domain.rules import Dated, Exempt, ParcelTax, Regime, RetailImport, RuleFault, check_periods, faults_of
+from services.tax.domain.sources import sources
 
 Classed = TypeVar("Classed", Vat, Consumption)
 
@@ -54,23 +71,39 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class Goods:
-    """A heading on a day: its rates inside the limits, at full rate where its duty is known, and its threshold."""
+    """A heading on a day: its rates inside the limits and at full rate where these are known, its threshold, and its row of the
+    positive list; `free` says that this row leaves nothing to ask.
+    """
 
     hs: str
-    within: Basis
+    within: Basis | None
     full: Basis | None
     has_consumption_tax: bool
     threshold: Threshold | None
+    consumption_rule: str | None = None
+    listed: Listed | None = None
+    list_rule: str | None = None
+    free: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A class of parcel articles on a day: its rate, and another one from a value a piece on or where consumption tax is due."""
+
+    hs: str
+    rate: Ratio
+    other: Ratio | None
+    dear_from: int | None
+    goods: Goods | None
+    rules: tuple[str, ...]
 
 
 class Limits(NamedTuple):
-    """The limits of a regime in fen, both inside themselves, and the names of their rules."""
+    """The limits of a regime in fen, both inside themselves."""
 
     single: int
     yearly: int
     waived: int
-    single_rule: str
-    yearly_rule: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,43 +114,55 @@ class InForce:
     limits: Limits | None
     goods: Mapping[str, Goods | None]
     rules: tuple[str, ...]
+    parcels: Mapping[str, Parcel | None]
 
     def find(self, hs_code: str) -> Goods | None:
         """The goods of the longest prefix; None if no rate is known."""
-        for digits in PREFIX_DIGITS:
-            prefix = hs_code[:digits]
-            if prefix in self.goods:
-                return self.goods[prefix]
-        return None
+        return longest(self.goods, hs_code)
+
+
+class RuleSet(NamedTuple):
+    """All that the rule files say; `edition` is a digest of it, the same for the same content only."""
+
+    regimes: Sequence[Regime]
+    tariff: Tariff
+    articles: Sequence[Articles] = ()
+    positive_lists: Sequence[PositiveList] = ()
+    rates: ExchangeRates | None = None
+    nomenclature: Nomenclature | None = None
+    edition: str = "unnamed"
 
 
 class Rulebook:
     """All rules, checked and compiled once; what was in force on a day is found by bisection."""
 
-    def __init__(self, regimes: Sequence[Regime], tariff: Tariff) -> None:
+    def __init__(self, found: RuleSet) -> None:
         """Raises RuleFault where rules overlap, leave a gap, or name what is not there."""
-        check_tariff(tariff)
-        self.regimes: Final = tuple(sorted(regimes, key=lambda regime: regime.valid_from))
-        self.tariff: Final = tariff
-        self.sources: Final = _sources(regimes, tariff)
+        _check(found)
+        self.found: Final = found
+        self.edition: Final = found.edition
+        self.regimes: Final = tuple(sorted(found.regimes, key=lambda regime: regime.valid_from))
+        self.tariff: Final = found.tariff
+        self.exchange: Final = Exchange(found.rates)
+        self.sources: Final = sources(found)
         self._starts: dict[tuple[str, str], list[date]] = {}
         self._in_force: dict[tuple[str, str], list[InForce | None]] = {}
-        for direction, mode in sorted({(r.direction, mode) for r in regimes for mode in r.modes}):
-            own = [(i, r) for i, r in enumerate(regimes) if r.direction == direction and mode in r.modes]
-            check_periods("regime", f"{direction} by mode {mode}", own)
+        self._by_id: dict[str, tuple[list[date], list[InForce]]] = {}
         self._compile()
 
     def _compile(self) -> None:
         for regime in self.regimes:
-            for start in _boundaries(regime, self.tariff):
-                compiled = _in_force(regime, self.tariff, start)
-                for mode in regime.modes:
-                    self._starts.setdefault((regime.direction, mode), []).append(start)
-                    self._in_force.setdefault((regime.direction, mode), []).append(compiled)
-            if regime.valid_to is not None:
-                for mode in regime.modes:
-                    self._starts[regime.direction, mode].append(regime.valid_to + timedelta(days=1))
-                    self._in_force[regime.direction, mode].append(None)
+            starts = _boundaries(regime, self.found)
+            compiled = [_in_force(regime, self.found, start) for start in starts]
+            self._by_id[regime.id] = (starts, compiled)
+            for mode in regime.modes:
+                of_mode = self._starts.setdefault((regime.direction, mode), [])
+                in_force = self._in_force.setdefault((regime.direction, mode), [])
+                of_mode += starts
+                in_force += compiled
+                if regime.valid_to is not None:
+                    of_mode.append(regime.valid_to + timedelta(days=1))
+                    in_force.append(None)
 
     def on(self, direction: str, mode: str, day: date) -> InForce | None:
         """The regime in force that day for that way of trading, None if there is none."""
@@ -127,44 +172,131 @@ class Rulebook:
         at = bisect_right(starts, day)
         return self._in_force[direction, mode][at - 1] if at else None
 
+    def by_id(self, regime: str, day: date) -> InForce | None:
+        """A regime by its id as it is that day, None if it is not in force then."""
+        starts, compiled = self._by_id[regime]
+        at = bisect_right(starts, day)
+        return compiled[at - 1] if at and compiled[at - 1].regime.is_on(day) else None
 
-def _boundaries(regime: Regime, tariff: Tariff) -> list[date]:
+    def modes(self, direction: str) -> tuple[str, ...]:
+        """The modes of a direction that some regime knows."""
+        return tuple(sorted(mode for way, mode in self._starts if way == direction))
+
+
+def _check(found: RuleSet) -> None:
+    with faults_of(found.tariff.id):
+        check_tariff(found.tariff, found.nomenclature)
+    for articles in found.articles:
+        check_articles(articles, found.nomenclature)
+    for positive in found.positive_lists:
+        check_list(positive, found.nomenclature)
+    for index, regime in enumerate(found.regimes):
+        with faults_of(regime.id):
+            _check_names(found, index, regime)
+    for direction, mode in sorted({(r.direction, mode) for r in found.regimes for mode in r.modes}):
+        own = [(i, r) for i, r in enumerate(found.regimes) if r.direction == direction and mode in r.modes]
+        try:
+            check_periods("regime", f"{direction} by mode {mode}", own)
+        except RuleFault as fault:
+            fault.of = found.regimes[fault.index].id
+            raise
+
+
+def _check_names(found: RuleSet, index: int, regime: Regime) -> None:
+    """What a regime names is there."""
+    if isinstance(regime, RetailImport):
+        if regime.otherwise not in {other.id for other in found.regimes if other.kind == "general-trade"}:
+            raise RuleFault(
+                "regime", index, f"otherwise names the regime {regime.otherwise!r} of general trade, which is not there"
+            )
+        if regime.positive_list not in {positive.id for positive in found.positive_lists}:
+            raise RuleFault("regime", index, f"positive_list names {regime.positive_list!r}, which is not there")
+    elif isinstance(regime, ParcelTax):
+        articles = next((table for table in found.articles if table.id == regime.articles), None)
+        if articles is None:
+            raise RuleFault("regime", index, f"articles names {regime.articles!r}, which is not there")
+        classes = {rate.class_ for rate in regime.rate}
+        for row, article in enumerate(articles.article):
+            for name in article.classes:
+                if name not in classes:
+                    fault = RuleFault(
+                        "article", row, f"hs {article.hs} names the class {name!r}, which {regime.id} has no rate of"
+                    )
+                    fault.of = articles.id
+                    raise fault
+
+
+def _tables(regime: Regime, found: RuleSet) -> Iterable[Dated]:
+    yield from (*found.tariff.vat, *found.tariff.consumption, *found.tariff.heading)
+    yield from (duty for heading in found.tariff.heading for duty in heading.duty)
+    if isinstance(regime, RetailImport):
+        yield from (row for positive in found.positive_lists if positive.id == regime.positive_list for row in positive.goods)
+    if isinstance(regime, ParcelTax):
+        yield from (row for table in found.articles if table.id == regime.articles for row in table.article)
+
+
+def _boundaries(regime: Regime, found: RuleSet) -> list[date]:
     """The days within the regime from which something differs."""
     days = {regime.valid_from}
-    duties = [duty for heading in tariff.heading for duty in heading.duty]
-    for row in (*tariff.vat, *tariff.consumption, *tariff.heading, *duties):
+    for row in () if isinstance(regime, Exempt) else _tables(regime, found):
         days.add(row.valid_from)
         if row.valid_to is not None:
             days.add(row.valid_to + timedelta(days=1))
     return sorted(day for day in days if regime.is_on(day))
 
 
-def _in_force(regime: Regime, tariff: Tariff, day: date) -> InForce:
-    name = f"{regime.id}@{regime.version}"
+def _in_force(regime: Regime, found: RuleSet, day: date) -> InForce:
+    name, edition = f"{regime.id}@{regime.version}", f"edition@{found.edition}"
     if isinstance(regime, Exempt):
-        return InForce(regime, None, {}, (name,))
-    goods: dict[str, Goods | None] = {heading.hs: None for heading in tariff.heading}
-    goods |= {heading.hs: _goods(regime, tariff, heading, day) for heading in tariff.heading if heading.is_on(day)}
-    single_rule, yearly_rule = f"{regime.id}/single", f"{regime.id}/yearly"
-    limits = Limits(
-        _fen(regime.single.amount), _fen(regime.yearly.amount), _fen(regime.waiver.tax_at_most), single_rule, yearly_rule
-    )
-    rules = (name, f"{tariff.id}@{tariff.version}", single_rule, yearly_rule, f"{regime.id}/waiver", f"{regime.id}/rounding")
-    return InForce(regime, limits, goods, rules)
+        return InForce(regime, None, {}, (name, edition), {})
+    tariff = f"{found.tariff.id}@{found.tariff.version}"
+    if isinstance(regime, RetailImport):
+        positive = next(positive for positive in found.positive_lists if positive.id == regime.positive_list)
+        limits = Limits(fen(regime.single.amount), fen(regime.yearly.amount), fen(regime.waiver.tax_at_most))
+        parts = tuple(f"{regime.id}/{part}" for part in ("single", "yearly", "waiver", "rounding"))
+        return InForce(regime, limits, _all_goods(regime, found.tariff, positive, day), (name, edition, tariff, *parts), {})
+    goods = _all_goods(regime, found.tariff, None, day)
+    if isinstance(regime, ParcelTax):
+        articles = next(table for table in found.articles if table.id == regime.articles)
+        parcels = _all_parcels(regime, articles, goods, day)
+        parts = (f"{regime.id}/waiver", f"{regime.id}/rounding")
+        return InForce(regime, None, {}, (name, edition, f"{articles.id}@{articles.version}", *parts), parcels)
+    parts = (f"{regime.id}/duty-waiver", f"{regime.id}/rounding")
+    return InForce(regime, None, goods, (name, edition, tariff, *parts), {})
 
 
-def _goods(regime: RetailImport, tariff: Tariff, heading: Heading, day: date) -> Goods:
+def _all_goods(regime: Regime, tariff: Tariff, positive: PositiveList | None, day: date) -> dict[str, Goods | None]:
+    """Every prefix that tariff or positive list has a row for, with the longest row of both."""
+    headings = in_force_by_prefix(tariff.heading, day)
+    listed = {} if positive is None else in_force_by_prefix(positive.goods, day)
+    goods: dict[str, Goods | None] = {}
+    for prefix in {*headings, *listed}:
+        heading = longest(headings, prefix)
+        if heading is not None:
+            row = longest(listed, prefix)
+            goods[prefix] = _goods(regime, tariff, heading, day, positive, row)
+        elif prefix in headings:
+            goods[prefix] = None
+    return goods
+
+
+def _goods(
+    regime: Regime, tariff: Tariff, heading: Heading, day: date, positive: PositiveList | None, listed: Listed | None
+) -> Goods:
     vat = _on_day(tariff.vat, heading.vat, day)
     consumption = None if heading.consumption is None else _on_day(tariff.consumption, heading.consumption, day)
     c = Decimal(0) if consumption is None else consumption.rate
     rules = [f"{tariff.id}/heading/{heading.hs}", f"{tariff.id}/vat/{vat.class_}/{vat.valid_from}"]
-    if consumption is not None:
-        rules.append(f"{tariff.id}/consumption/{consumption.class_}/{consumption.valid_from}")
-    shares = (regime.within.consumption_share, regime.within.vat_share)
-    within = Basis(
-        owed(regime.within.duty, Decimal(0), vat.rate, *shares), owed(regime.within.duty, c, vat.rate, *shares),
-        (*rules, f"{regime.id}/within"),
-    )  # fmt: skip
+    taxed_by = None if consumption is None else f"{tariff.id}/consumption/{consumption.class_}/{consumption.valid_from}"
+    if taxed_by is not None:
+        rules.append(taxed_by)
+    within = None
+    if isinstance(regime, RetailImport):
+        shares = (regime.within.consumption_share, regime.within.vat_share)
+        within = Basis(
+            owed(regime.within.duty, Decimal(0), vat.rate, *shares), owed(regime.within.duty, c, vat.rate, *shares),
+            (*rules, f"{regime.id}/within"),
+        )  # fmt: skip
     full = None
     for duty in heading.duty:
         if duty.is_on(day):
@@ -173,9 +305,48 @@ def _goods(regime: RetailImport, tariff: Tariff, heading: Heading, day: date) ->
                 owed(duty.rate, Decimal(0), vat.rate, *whole), owed(duty.rate, c, vat.rate, *whole),
                 (*rules, f"{tariff.id}/duty/{heading.hs}/{duty.valid_from}"),
             )  # fmt: skip
-    return Goods(heading.hs, within, full, consumption is not None, None if consumption is None else _threshold(consumption))
+    threshold = None if consumption is None else _threshold(consumption)
+    list_rule = None if positive is None or listed is None else f"{positive.id}/{listed.hs}/{listed.valid_from}"
+    free = positive is None or (listed is not None and listed.listed and not listed.modes and listed.kg_a_year is None)
+    return Goods(heading.hs, within, full, consumption is not None, threshold, taxed_by, listed, list_rule, free)
 
 
+def _all_parcels(regime: ParcelTax, articles: Articles, goods: Mapping[str, Goods | None], day: date) -> dict[str, Parcel | None]:
+    rates = {rate.class_: rate.rate for rate in regime.rate}
+    rows = in_force_by_prefix(articles.article, day)
+    # A prefix of the tariff alone is there too, so that its own consumption tax is asked for and not its heading's.
+    parcels: dict[str, Parcel | None] = {}
+    for prefix in {*rows, *goods}:
+        row = longest(rows, prefix)
+        if row is not None:
+            parcels[prefix] = _parcel(regime, articles, row, rates, longest(goods, prefix))
+        elif prefix in rows:
+            parcels[prefix] = None
+    return parcels
+
+
+def _parcel(
+    regime: ParcelTax, articles: Articles, row: Article, rates: Mapping[str, Decimal], goods: Goods | None
+) -> Parcel | None:
+    other = row.dear_class or row.taxed_class
+    if row.taxed_class is not None and goods is None:
+        return None
+    rules = [f"{articles.id}/{row.hs}/{row.valid_from}", *(f"{regime.id}/rate/{name}" for name in row.classes)]
+    asks = goods if row.taxed_class is not None else None
+    if asks is not None and asks.consumption_rule is not None:
+        rules.append(asks.consumption_rule)
+    return Parcel(
+        row.hs, _ratio(rates[row.class_]), None if other is None else _ratio(rates[other]),
+        None if row.dear_from is None else fen(row.dear_from), asks, tuple(rules),
+    )  # fmt: skip
+
+
+def _ratio(rate: Decimal) -> Ratio:
+    exact = Fraction(rate)
+    return Ratio(exact.numerator, exact.denominator)
+
+
+@cache
 def owed(duty: Decimal, consumption: Decimal, vat: Decimal, consumption_share: Decimal, vat_share: Decimal) -> Owed:
     """Shares of a dutiable value, exact, from the rates d, c and v (Import tax law; 财税[2016]18号 for the shares).
 
@@ -195,26 +366,10 @@ def _on_day(rows: Iterable[Classed], cls: str, day: date) -> Classed:
 
 def _threshold(consumption: Consumption) -> Threshold | None:
     if consumption.per_content is not None:
-        return Threshold({unit: _fen(amount) for unit, amount in consumption.per_content.items()}, None)
-    return None if consumption.per_unit is None else Threshold(None, _fen(consumption.per_unit))
+        return Threshold({unit: fen(amount) for unit, amount in consumption.per_content.items()}, None)
+    return None if consumption.per_unit is None else Threshold(None, fen(consumption.per_unit))
 
 
-def _fen(amount: Decimal) -> int:
+def fen(amount: Decimal) -> int:
+    """An amount of a rule file in fen; it has at most two decimals."""
     return int(amount * 100)
-
-
-def _sources(regimes: Iterable[Regime], tariff: Tariff) -> Mapping[str, str]:
-    """Where each rule an assessment may name comes from, and how sure that is."""
-    rows: dict[str, tuple[str, str]] = {f"{tariff.id}@{tariff.version}": (tariff.source, tariff.confidence)}
-    for regime in regimes:
-        rows[f"{regime.id}@{regime.version}"] = (regime.source, regime.confidence)
-        if isinstance(regime, RetailImport):
-            for part in ("single", "yearly", "within", "waiver", "rounding"):
-                row = getattr(regime, part)
-                rows[f"{regime.id}/{part}"] = (row.source, row.confidence)
-    for kind, classes in (("vat", tariff.vat), ("consumption", tariff.consumption)):
-        rows |= {f"{tariff.id}/{kind}/{c.class_}/{c.valid_from}": (c.source, c.confidence) for c in classes}
-    for heading in tariff.heading:
-        rows[f"{tariff.id}/heading/{heading.hs}"] = (heading.source, heading.confidence)
-        rows |= {f"{tariff.id}/duty/{heading.hs}/{d.valid_from}": (d.source, d.confidence) for d in heading.duty}
-    return {name: f"{source} ({confidence})" for name, (source, confidence) in rows.items()}

@@ -1,8 +1,9 @@
-"""Dated rules as data: regimes, tax classes and headings, as their files spell them."""
+"""Dated rules as data: what every row carries, and the regimes, as their files spell them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Protocol
@@ -14,21 +15,26 @@ from shared.events.orders import Direction
 Confidence = Literal["published", "secondary", "inferred", "unverified"]
 
 
-def _decimal_string(value: Any) -> Any:
+def decimal_string(value: Any) -> Any:
+    """A number as a rule file spells it; raises ValueError for one that TOML would read as a float or an integer."""
     if not isinstance(value, str):
         raise ValueError("write numbers as decimal strings, so that none passes through a float")
     return value
 
 
-Rate = Annotated[Decimal, BeforeValidator(_decimal_string), Field(ge=0, le=10, allow_inf_nan=False)]
+Rate = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, le=10, allow_inf_nan=False)]
 """A share of a value; a duty may pass one, a consumption tax may not (it is part of its own base)."""
-InclusiveRate = Annotated[Decimal, BeforeValidator(_decimal_string), Field(ge=0, lt=1, allow_inf_nan=False)]
-Share = Annotated[Decimal, BeforeValidator(_decimal_string), Field(ge=0, le=1, allow_inf_nan=False)]
-Amount = Annotated[Decimal, BeforeValidator(_decimal_string), Field(ge=0, max_digits=15, decimal_places=2, allow_inf_nan=False)]
+InclusiveRate = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, lt=1, allow_inf_nan=False)]
+Share = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, le=1, allow_inf_nan=False)]
+Amount = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, max_digits=15, decimal_places=2, allow_inf_nan=False)]
 Source = Annotated[str, StringConstraints(min_length=3)]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Hs = Annotated[str, StringConstraints(pattern=r"^(0[1-9]|[1-8]\d|9[0-7])(\d{2}){1,4}$")]
 """A prefix of a code of chapters 01 to 97: its heading of four digits, or six, eight or ten."""
+
+
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+"""ISO 3166-1 alpha-2."""
 
 
 class Row(BaseModel):
@@ -96,7 +102,10 @@ class Rounding(Row):
 
 
 class RetailImport(Dated):
-    """A regime of retail import: limits, a reduced rate inside them, the full rate for one piece beyond."""
+    """A regime of retail import: limits, a reduced rate inside them, the full rate for one piece beyond.
+
+    Only goods on the positive list go through it. What it refuses goes by the regime `otherwise`, which says what that would owe.
+    """
 
     kind: Literal["retail-import"]
     id: Id
@@ -109,6 +118,66 @@ class RetailImport(Dated):
     yearly: YearlyLimit
     within: Within
     waiver: Waiver
+    rounding: Rounding
+    positive_list: Id
+    otherwise: Id
+
+
+class ParcelLimit(Row):
+    """What a parcel of several pieces may be worth; one indivisible piece may be worth more."""
+
+    amount: Amount
+    code: str
+    sent_from: tuple[Country, ...] = ()
+
+
+class ParcelRate(Row):
+    """The rate of a class of articles."""
+
+    class_: Id = Field(alias="class")
+    name: str
+    rate: Rate
+
+
+class ParcelTax(Dated):
+    """The one tax on personal parcels (行邮税): a rate by class of articles, a limit by where it is sent from, a waiver."""
+
+    kind: Literal["parcel-tax"]
+    id: Id
+    version: int
+    name: str
+    direction: Literal["import"]
+    modes: tuple[str, ...]
+    currency: Literal["CNY"]
+    articles: Id
+    limit: tuple[ParcelLimit, ...] = Field(min_length=1)
+    rate: tuple[ParcelRate, ...] = Field(min_length=1)
+    waiver: Waiver
+    rounding: Rounding
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> ParcelTax:
+        if sum(not limit.sent_from for limit in self.limit) != 1:
+            raise ValueError("one limit, and only one, must hold for every other place: without sent_from")
+        named = [place for limit in self.limit for place in limit.sent_from]
+        classes = [rate.class_ for rate in self.rate]
+        for what, found in (("sent_from", named), ("class", classes)):
+            if twice := {name for name in found if found.count(name) > 1}:
+                raise ValueError(f"{what} {min(twice)!r} overlaps: it is there twice")
+        return self
+
+
+class GeneralTrade(Dated):
+    """Imports outside the retail channel: all taxes at their full rates; a duty up to the waiver is not levied."""
+
+    kind: Literal["general-trade"]
+    id: Id
+    version: int
+    name: str
+    direction: Literal["import"]
+    modes: tuple[str, ...]
+    currency: Literal["CNY"]
+    duty_waiver: Waiver
     rounding: Rounding
 
 
@@ -123,64 +192,27 @@ class Exempt(Dated):
     modes: tuple[str, ...]
 
 
-Regime = RetailImport | Exempt
-
-
-class Vat(Dated):
-    """The value-added tax of a class of goods."""
-
-    class_: Id = Field(alias="class")
-    rate: Rate
-
-
-class Consumption(Dated):
-    """The consumption tax of a class of goods, from a dutiable value per content or per unit on where there is one."""
-
-    class_: Id = Field(alias="class")
-    rate: InclusiveRate
-    per_content: dict[Literal["ml", "g", "piece"], Amount] | None = None
-    per_unit: Amount | None = None
-
-    @model_validator(mode="after")
-    def _one_threshold(self) -> Consumption:
-        if self.per_content is not None and self.per_unit is not None:
-            raise ValueError("a threshold is per_content or per_unit, not both")
-        return self
-
-
-class Duty(Dated):
-    """The import duty of a heading."""
-
-    rate: Rate
-
-
-class Heading(Dated):
-    """A heading of the tariff: its classes, and its duty where it is known."""
-
-    hs: Hs
-    name: str
-    vat: Id
-    consumption: Id | None = None
-    duty: tuple[Duty, ...] = ()
-
-
-class Tariff(Row):
-    """The rates of a country by heading."""
-
-    id: Id
-    version: int
-    vat: tuple[Vat, ...]
-    consumption: tuple[Consumption, ...] = ()
-    heading: tuple[Heading, ...]
+Regime = RetailImport | ParcelTax | GeneralTrade | Exempt
 
 
 class RuleFault(ValueError):
-    """The rules contradict each other: which row of which table, and why."""
+    """The rules contradict each other: which row of which table, of the file with which id, and why."""
 
     def __init__(self, table: str, index: int, reason: str) -> None:
         super().__init__(reason)
         self.table = table
         self.index = index
+        self.of: str | None = None
+
+
+@contextmanager
+def faults_of(name: str) -> Iterator[None]:
+    """Faults found inside are of the file with this id."""
+    try:
+        yield
+    except RuleFault as fault:
+        fault.of = fault.of or name
+        raise
 
 
 class _Placed(Protocol):
@@ -205,29 +237,3 @@ def _follows(table: str, what: str, index: int, before: _Placed, row: _Placed) -
         raise RuleFault(table, index, f"{what} from {row.valid_from} overlaps the row from {before.valid_from} {until}")
     if row.valid_from != before.valid_to + timedelta(days=1):
         raise RuleFault(table, index, f"{what} has a gap from {before.valid_to} to {row.valid_from}")
-
-
-def check_tariff(tariff: Tariff) -> None:
-    """Every class and heading is dated without gap or overlap, and every class a heading names covers its days."""
-    classed: tuple[tuple[str, tuple[Vat | Consumption, ...]], ...] = (("vat", tariff.vat), ("consumption", tariff.consumption))
-    for name, classes in classed:
-        for cls in {row.class_ for row in classes}:
-            check_periods(name, f"class {cls}", [(i, row) for i, row in enumerate(classes) if row.class_ == cls])
-    for hs in {row.hs for row in tariff.heading}:
-        check_periods("heading", f"hs {hs}", [(i, row) for i, row in enumerate(tariff.heading) if row.hs == hs])
-    for index, heading in enumerate(tariff.heading):
-        check_periods("heading", f"the duty of hs {heading.hs}", [(index, duty) for duty in heading.duty])
-        _covered(index, heading, "vat", heading.vat, tariff.vat)
-        if heading.consumption is not None:
-            _covered(index, heading, "consumption", heading.consumption, tariff.consumption)
-
-
-def _covered(index: int, heading: Heading, kind: str, cls: str, rows: Sequence[Vat | Consumption]) -> None:
-    dated = [row for row in rows if row.class_ == cls]
-    if not dated:
-        raise RuleFault("heading", index, f"hs {heading.hs} names the {kind} class {cls!r}, which is not there")
-    ends = [row.valid_to for row in dated]
-    last = None if None in ends else max(end for end in ends if end is not None)
-    ends_early = last is not None and (heading.valid_to is None or heading.valid_to > last)
-    if min(row.valid_from for row in dated) > heading.valid_from or ends_early:
-        raise RuleFault("heading", index, f"hs {heading.hs} is in force on days without a rate of the {kind} class {cls!r}")

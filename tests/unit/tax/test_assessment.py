@@ -142,8 +142,9 @@ def test_a_heading_without_a_rate_is_refused_by_name(hs_code: str) -> None:
     assert (refusal.code, refusal.value) == ("tariff_unknown", hs_code)
 
 
-def test_a_longer_row_not_yet_in_force_hides_the_shorter_one() -> None:
-    assert refused(order(Item(CREAM, "10.00", content="50 g")), IN_2016).code == "tariff_unknown"
+def test_a_longer_row_counts_even_where_it_says_less() -> None:
+    assert assessed(order(Item("3304990010", "10.00", content="50 g")), IN_2016).consumption_tax.minor == 0
+    assert assessed(order(Item(CREAM, "10.00")), IN_2016).consumption_tax.minor > 0
 
 
 def test_full_rate_without_a_known_duty_is_refused_by_name() -> None:
@@ -156,7 +157,7 @@ def test_full_rate_without_a_known_duty_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("what", "on"),
     [
-        (order(Item(TOY, "1.00")), date(2016, 4, 7)),
+        (order(Item(TOY, "1.00")), date(2012, 4, 14)),
         (order(Item(TOY, "1.00"), mode="9710"), TODAY),
         (order(Item(TOY, "1.00"), direction="export"), date(2018, 9, 30)),
     ],
@@ -167,8 +168,11 @@ def test_no_regime_in_force_is_said_and_not_guessed(what: Assessable, on: date) 
     assert f"no regime in force on {on}" in refusal.reason
 
 
-def test_an_import_is_assessed_in_cny_only() -> None:
-    assert refused(order(Item(TOY, "1.00"), currency="USD")).code == "currency_not_cny"
+def test_a_currency_without_a_rate_is_refused_by_name() -> None:
+    refusal = refused(order(Item(TOY, "1.000"), currency="KWD"))
+    assert (refusal.code, refusal.value) == ("rate_missing", "KWD")
+    assert "KWD" in refusal.reason
+    assert str(TODAY) in refusal.reason
 
 
 def test_amounts_that_contradict_each_other_are_an_error() -> None:

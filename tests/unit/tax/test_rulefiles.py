@@ -57,7 +57,10 @@ def test_the_longest_prefix_counts() -> None:
 def test_regimes_begin_and_end_on_their_days() -> None:
     regimes = [RULES.on("import", "9610", day) for day in (date(2016, 4, 8), date(2018, 12, 31), date(2019, 1, 1))]
     assert [found.regime.id for found in regimes if found] == ["cbec-retail-2016", "cbec-retail-2016", "cbec-retail-2019"]
-    assert RULES.on("import", "9610", date(2016, 4, 7)) is None
+    before = RULES.on("import", "9610", date(2016, 4, 7))
+    assert before is not None
+    assert before.regime.id == "parcel-tax-2012"
+    assert RULES.on("import", "9610", date(2012, 4, 14)) is None
 
 
 STANDARD = 'class = "standard"\nrate = "0.13"\nvalid_from = 2019-04-01'

@@ -1,0 +1,88 @@
+"""What a channel takes: the positive list, the limits of an order and of a year, the limit of a parcel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+
+from services.tax.domain.assessable import Assessable, AssessableLine, OverLimit, Refused
+from services.tax.domain.rulebook import Goods, InForce, Limits, fen
+from services.tax.domain.rules import ParcelLimit, ParcelTax, RetailImport
+from shared.money import CurrencyMismatch, Money
+
+
+def is_full_rate(order: Assessable, value: int, used: Money, in_force: InForce) -> bool:
+    """Whether the full rate applies; raises OverLimit beyond a limit. A value equal to the limit is inside it."""
+    regime, limits = in_force.regime, in_force.limits
+    assert isinstance(regime, RetailImport)
+    assert limits is not None
+    if used.currency != "CNY":
+        raise CurrencyMismatch(f"the year's purchases are in CNY, not {used.currency}")
+    year = used.minor + value
+    if year > limits.yearly:
+        raise _over_year(regime, limits, year)
+    if value <= limits.single:
+        return False
+    one_piece = _is_one_piece(order)
+    if (regime.single.one_piece if one_piece else regime.single.several) == "full-rate":
+        return True
+    limit, found = Money(limits.single, "CNY"), Money(value, "CNY")
+    pieces = "one piece" if one_piece else "several pieces"
+    raise OverLimit(
+        regime.single.code, f"an order of {pieces} worth {found} is over the limit of {limit} an order", str(limit), str(found)
+    )
+
+
+def _over_year(regime: RetailImport, limits: Limits, year: int) -> OverLimit:
+    limit, found = Money(limits.yearly, "CNY"), Money(year, "CNY")
+    reason = f"with this order the buyer's purchases of the year would be {found}, over the yearly limit of {limit}"
+    return OverLimit(regime.yearly.code, reason, str(limit), str(found))
+
+
+def are_listed(order: Assessable, goods: Sequence[Goods], used_kg: Mapping[str, Decimal], regime: RetailImport, on: date) -> None:
+    """Every line is on the positive list, by this mode, and within what a person may buy of it in a year; raises Refused."""
+    kilograms: dict[str, Decimal] = {}
+    for line, kind in zip(order.lines, goods, strict=True):
+        row = kind.listed
+        if row is None:
+            reason = f"whether HS code {line.hs_code} of line {line.line_no} is on the positive list is not known on {on}"
+            raise Refused("positive_list_unknown", reason, f"a row of {regime.positive_list}", line.hs_code)
+        if not row.listed:
+            reason = f"HS code {line.hs_code} of line {line.line_no} is not on the positive list: {row.note or row.source}"
+            raise Refused("not_on_positive_list", reason, "goods on the positive list", line.hs_code)
+        if row.modes and order.mode not in row.modes:
+            reason = f"HS code {line.hs_code} of line {line.line_no} may be imported by mode {', '.join(row.modes)} only"
+            raise Refused("mode_not_on_positive_list", reason, ", ".join(row.modes), order.mode)
+        if row.kg_a_year is not None:
+            _weigh(line, row.hs, row.kg_a_year, kilograms, used_kg)
+
+
+def _weigh(line: AssessableLine, hs: str, most: Decimal, kilograms: dict[str, Decimal], used_kg: Mapping[str, Decimal]) -> None:
+    if line.net_weight_kg is None:
+        reason = f"line {line.line_no} needs its net weight: a person may buy {most} kg a year of HS {hs}"
+        raise Refused("net_weight_missing", reason, "net_weight_kg", "none")
+    kilograms[hs] = kilograms.get(hs, used_kg.get(hs, Decimal(0))) + line.net_weight_kg
+    if kilograms[hs] > most:
+        reason = f"with this order the buyer's year would hold {kilograms[hs]} kg of HS {hs}, over the limit of {most} kg"
+        raise OverLimit("weight_over_yearly", reason, f"{most} kg", f"{kilograms[hs]} kg")
+
+
+def within_parcel_limit(order: Assessable, value: int, regime: ParcelTax, named: dict[str, None]) -> None:
+    """Raises Refused over the limit; one indivisible piece may be worth more and is taxed all the same."""
+    others = next(limit for limit in regime.limit if not limit.sent_from)
+    limit = next((limit for limit in regime.limit if order.sent_from in limit.sent_from), others)
+    named[f"{regime.id}/limit/{'+'.join(limit.sent_from) or 'other'}"] = None
+    if value > fen(limit.amount) and not _is_one_piece(order):
+        raise _over(limit, order.sent_from, value)
+
+
+def _over(limit: ParcelLimit, sent_from: str | None, value: int) -> OverLimit:
+    most, found = Money(fen(limit.amount), "CNY"), Money(value, "CNY")
+    place = f" sent from {sent_from}" if limit.sent_from else ""
+    reason = f"a parcel of several pieces{place} worth {found} is over the limit of {most}: it goes back, or is declared as goods"
+    return OverLimit(limit.code, reason, str(most), str(found))
+
+
+def _is_one_piece(order: Assessable) -> bool:
+    return len(order.lines) == 1 and order.lines[0].quantity == 1
