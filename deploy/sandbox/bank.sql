@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS payment (
 
 -- The statement: every movement of money, in order. Nothing is ever changed here.
 CREATE TABLE IF NOT EXISTS movement (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL CHECK (kind IN ('capture', 'refund')), reference TEXT NOT NULL,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL CHECK (kind IN ('capture', 'refund', 'transfer')), reference TEXT NOT NULL,
     payment_no TEXT NOT NULL, minor INTEGER NOT NULL, currency TEXT NOT NULL, at REAL NOT NULL
 );
 

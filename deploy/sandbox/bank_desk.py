@@ -42,6 +42,7 @@ _REQUIRED: Final = {
     "capture": ("key", "reference", "authorisation_no", "amount", "currency"),
     "void": ("key", "reference", "authorisation_no"),
     "refund": ("key", "reference", "payment_no", "amount", "currency"),
+    "transfer": ("key", "reference", "payment_book", "amount", "currency"),
 }
 
 
@@ -209,11 +210,20 @@ def _refund(desk: Desk, item: Item) -> Answer:
     )
 
 
+def _transfer(desk: Desk, item: Item) -> Answer:
+    """Pay customs from the enterprise's own account; the statement names the transfer where it names a payment otherwise."""
+    amount = Money.of(item["amount"], item["currency"])
+    number = "T" + _number_of(item["key"])
+    desk.movements.append(("transfer", item["reference"], number, amount.minor, amount.currency, desk.now))
+    return say(item, "transferred", transfer_no=number, amount=str(amount), currency=amount.currency)
+
+
 DO: Final[dict[str, Callable[[Desk, Item], Answer]]] = {
     "authorise": _authorise,
     "capture": capture,
     "void": _void,
     "refund": _refund,
+    "transfer": _transfer,
 }
 
 

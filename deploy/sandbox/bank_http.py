@@ -14,7 +14,18 @@ from shared.money import Money
 
 ITEMS_MAX: Final = 500
 PAGE_MAX: Final = 5000
-_KINDS: Final = {"authorisations": "authorise", "captures": "capture", "voids": "void", "refunds": "refund"}
+_KINDS: Final = {
+    "authorisations": "authorise",
+    "captures": "capture",
+    "voids": "void",
+    "refunds": "refund",
+    "transfers": "transfer",
+}
+_TOTALS: Final = {
+    "capture": ("captured", "captures"),
+    "refund": ("refunded", "refunds"),
+    "transfer": ("transferred", "transfers"),
+}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -68,17 +79,10 @@ def _statement(bank: Bank) -> Handler:
         totals: dict[str, dict[str, Any]] = {}
         last = 0
         for currency, kind, count, minor, seq in rows:
-            of = totals.setdefault(
-                currency,
-                {
-                    "captured": Money.zero(currency),
-                    "refunded": Money.zero(currency),
-                    "captures": 0,
-                    "refunds": 0,
-                },
-            )
-            of["captured" if kind == "capture" else "refunded"] = Money(minor, currency)
-            of["captures" if kind == "capture" else "refunds"] = count
+            amounts: dict[str, Any] = {amount: Money.zero(currency) for amount, _ in _TOTALS.values()}
+            of = totals.setdefault(currency, amounts | {number: 0 for _, number in _TOTALS.values()})
+            amount, number = _TOTALS[kind]
+            of[amount], of[number] = Money(minor, currency), count
             last = max(last, seq)
         return _json({"currencies": totals, "last": last})
 

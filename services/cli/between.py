@@ -65,7 +65,7 @@ BETWEEN: Final = (
     Invariant(
         "undone_is_unpaid",
         "SELECT o.order_id::text FROM orders.orders o JOIN payments.payment p USING (order_id) "
-        "WHERE o.state IN ('rejected', 'cancelled', 'returned') AND p.captured_minor <> p.refunded_minor",
+        "WHERE o.state IN ('rejected', 'cancelled', 'returned') AND p.captured_minor <> p.refunded_minor + p.excess_minor",
         "an order came to nothing and the buyer's money was not given back",
     ),
     Invariant(
@@ -81,6 +81,30 @@ BETWEEN: Final = (
         "WHERE (o.state = 'fulfilled' AND c.state IS DISTINCT FROM 'posted') "
         "OR (o.state IN ('rejected', 'cancelled', 'returned') AND c.state IN ('assessed', 'posted'))",
         "the tax of released goods was not posted, or that of an order that came to nothing still stands",
+    ),
+    Invariant(
+        "tax_payable_is_assessed_less_paid",
+        "SELECT c.order_id::text FROM tax.tax_case c LEFT JOIN payments.tax_due d USING (order_id) "
+        "LEFT JOIN (SELECT order_id, sum(amount_minor) AS minor FROM payments.journal WHERE account = 'tax_payable' "
+        "GROUP BY order_id) j USING (order_id) WHERE coalesce(j.minor, 0) <> -(CASE WHEN d.state = 'paid' THEN 0 "
+        "WHEN d.state = 'due' THEN d.billed_minor WHEN c.state = 'posted' THEN coalesce(d.billed_minor, c.total_minor) "
+        "ELSE 0 END)",
+        "what the books owe customs is not the assessments in force, as billed where there is a bill, less the bills paid",
+    ),
+    Invariant(
+        "bill_is_followed",
+        "SELECT coalesce(b.tax_no, t.tax_no) FROM (SELECT d.order_id, b.tax_no, b.duty_minor + b.consumption_tax_minor + "
+        "b.vat_minor AS minor FROM customs.tax_bill b JOIN customs.declaration d USING (invt_no) WHERE b.billed_said) b "
+        "FULL JOIN tax.tax_bill t ON t.order_id = b.order_id "
+        "WHERE b.order_id IS NULL OR t.order_id IS NULL OR b.minor <> t.billed_minor OR b.tax_no <> t.tax_no",
+        "customs announced a tax bill that tax does not have, or has another",
+    ),
+    Invariant(
+        "bill_handed_over_is_paid",
+        "SELECT coalesce(t.tax_no, d.tax_no) FROM (SELECT * FROM tax.tax_bill WHERE state = 'due' AND billed_minor > 0) t "
+        "FULL JOIN (SELECT * FROM payments.tax_due WHERE state IN ('due', 'paid')) d USING (order_id) "
+        "WHERE t.order_id IS NULL OR d.order_id IS NULL OR t.billed_minor <> d.billed_minor OR d.payment_id <> t.payment_id",
+        "a tax bill was handed over and is not being paid, or is paid and was not handed over",
     ),
     Invariant(
         "payment_has_order",

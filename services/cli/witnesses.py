@@ -17,7 +17,7 @@ LISTS_SAYS: Final = "an order has more than one live list in the authority's reg
 
 
 async def bank(to: Target) -> list[Finding]:
-    """Captures and refunds of the bank's statement equal those of the journal; each payment that differs
+    """Captures, refunds and transfers of the bank's statement equal those of the journal; each payment that differs
     is named.
     """
     import httpx
@@ -48,12 +48,15 @@ async def bank(to: Target) -> list[Finding]:
 
 async def _journal(conn: Any) -> dict[tuple[str, str], int]:
     rows = await conn.fetch(
-        "SELECT p.payment_no, j.purpose, sum(abs(j.amount_minor))::bigint AS minor FROM payments.journal j "
+        "SELECT p.payment_no AS no, CASE j.purpose WHEN 'refund_tax' THEN 'refund' ELSE j.purpose END AS kind, "
+        "sum(abs(j.amount_minor))::bigint AS minor FROM payments.journal j "
         "JOIN payments.payment p USING (order_id) WHERE j.account = 'bank_clearing' AND j.purpose IN "
-        "('capture', 'refund') "
-        "GROUP BY p.payment_no, j.purpose"
+        "('capture', 'refund', 'refund_tax') GROUP BY 1, 2 "
+        "UNION ALL SELECT t.transfer_no, 'transfer', sum(-j.amount_minor)::bigint FROM payments.journal j "
+        "JOIN payments.tax_due d USING (order_id) JOIN payments.tax_payment t USING (payment_id) "
+        "WHERE j.account = 'bank_clearing' AND j.purpose = 'pay_tax' GROUP BY 1"
     )
-    return {(row["payment_no"], row["purpose"]): row["minor"] for row in rows}
+    return {(row["no"], row["kind"]): row["minor"] for row in rows}
 
 
 async def _operations(client: Any) -> dict[tuple[str, str], int]:

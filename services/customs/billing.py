@@ -60,7 +60,8 @@ def _events(bill: KeptBill) -> list[said.CustomsEvent]:
             said.TaxBilled(
                 order_id=bill.order_id, invt_no=bill.invt_no, tax_no=bill.tax_no, duty=_yuan(bill.duty_minor),
                 consumption_tax=_yuan(bill.consumption_tax_minor), vat=_yuan(bill.vat_minor), total=_yuan(bill.total_minor),
-                withheld=bill.withheld, merchant_code=bill.merchant_code, guarantor=bill.guarantor,
+                withheld=bill.withheld, merchant_code=bill.merchant_code, released_at=bill.released_at,
+                guarantor=bill.guarantor,
             )
         )  # fmt: skip
     if bill.other_tax_no is not None and bill.other_minor is not None and not bill.other_said:

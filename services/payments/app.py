@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
-from services.payments import reactions, store
+from services.payments import guarantee, reactions, store
 from services.payments.gateway import HttpBank
+from services.payments.guarantee import Deps
 from services.payments.invariants import INVARIANTS
 from services.payments.teller import Teller
 from shared import metrics, topics
 from shared.database import Connection
 from shared.sealing import Sealing
-from shared.service import Wiring, main
+from shared.service import Timer, Wiring, main
 from shared.settings import Settings
+
+GUARANTEE_EVERY_S: Final = 2.0
 
 
 class PaymentsSettings(Settings):
@@ -30,9 +33,10 @@ async def wire(settings: PaymentsSettings, pool: Any) -> Wiring:
     bank = HttpBank(settings.bank_url)
     begin()
     return Wiring(
-        name="payments", topic=topics.PAYMENTS, hears=reactions.HEARS, deps=None, sealing=sealing,
+        name="payments", topic=topics.PAYMENTS, hears=reactions.HEARS, deps=Deps(), sealing=sealing,
         observe=reactions.observe, perform=Teller(bank, sealing, pool).perform, settle=reactions.settle,
-        closing=(bank.close,), gauges=measure, invariants=INVARIANTS,
+        closing=(bank.close,), gauges=measure, timers=(Timer("guarantee", GUARANTEE_EVERY_S, guarantee.tend),),
+        invariants=INVARIANTS,
     )  # fmt: skip
 
 
@@ -51,7 +55,8 @@ def begin() -> None:
 
 
 async def measure(conn: Connection) -> None:
-    """Set the gauges of the books and of what the bank owes an answer."""
+    """Set the gauges of the books, of the deposit, and of what the bank owes an answer."""
+    await guarantee.gauges(conn)
     asked, oldest = await store.count_asked(conn)
     metrics.PARTY_PENDING.labels("bank").set(asked)
     metrics.PARTY_PENDING_OLDEST.labels("bank").set(oldest.timestamp() if oldest else 0)

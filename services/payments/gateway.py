@@ -32,7 +32,9 @@ _PATHS: Final = {
     "authorise": "/v1/authorisations",
     "capture": "/v1/captures",
     "void": "/v1/voids",
+    "refund_tax": "/v1/refunds",
     "refund": "/v1/refunds",
+    "transfer": "/v1/transfers",
 }
 _QUERY: Final = "/v1/operations/query"
 _OPERATIONS: Final = {path: kind for kind, path in _PATHS.items()} | {_QUERY: "query"}
@@ -48,6 +50,7 @@ class BankAnswer(Fact):
     authorisation_no: str | None = None
     payment_no: str | None = None
     refund_no: str | None = None
+    transfer_no: str | None = None
     amount: str | None = None
     currency: str | None = None
     paid_at: datetime | None = None

@@ -32,7 +32,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "SELECT coalesce(p.order_id, j.order_id)::text FROM payments.payment p FULL JOIN ("
         "SELECT order_id, sum(amount_minor) FILTER (WHERE amount_minor > 0) AS taken, "
         "-sum(amount_minor) FILTER (WHERE amount_minor < 0) AS given_back FROM payments.journal "
-        "WHERE account = 'bank_clearing' GROUP BY order_id) j ON j.order_id = p.order_id "
+        "WHERE account = 'bank_clearing' AND purpose IN ('capture', 'refund') GROUP BY order_id) j ON j.order_id = p.order_id "
         "WHERE coalesce(p.captured_minor, 0) <> coalesce(j.taken, 0) OR coalesce(p.refunded_minor, 0) <> "
         "coalesce(j.given_back, 0)",
         "what an order says was captured or refunded is not what the journal says",
@@ -41,7 +41,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "payments_agree_with_state",
         "SELECT order_id::text FROM payments.payment WHERE "
         "(captured_minor > 0) <> (state IN ('captured', 'settled', 'refunding', 'refunded')) "
-        "OR refunded_minor <> CASE WHEN state = 'refunded' THEN captured_minor ELSE 0 END",
+        "OR refunded_minor <> CASE WHEN state = 'refunded' THEN captured_minor - excess_minor ELSE 0 END",
         "an order's state does not fit what was captured and refunded",
     ),
     Invariant(
@@ -49,8 +49,8 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "SELECT p.order_id::text FROM payments.payment p LEFT JOIN (SELECT order_id, sum(amount_minor) AS "
         "minor "
         "FROM payments.journal WHERE account = 'buyer_funds' GROUP BY order_id) j ON j.order_id = p.order_id "
-        "WHERE coalesce(j.minor, 0) <> CASE WHEN p.state IN ('captured', 'refunding') THEN "
-        "-p.captured_minor ELSE 0 END",
+        "WHERE coalesce(j.minor, 0) <> CASE p.state WHEN 'captured' THEN -p.captured_minor "
+        "WHEN 'refunding' THEN p.excess_minor - p.captured_minor ELSE 0 END",
         "a buyer's money is with us though the order is settled or refunded, or is not though it is captured",
     ),
     Invariant(
@@ -60,7 +60,8 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "WHEN 'authorised' THEN 'capture' WHEN 'voiding' THEN 'void' WHEN 'refunding' THEN 'refund' END AS "
         "kind "
         "FROM payments.payment WHERE state IN ('authorising', 'authorised', 'voiding', 'refunding')) p "
-        "FULL JOIN payments.effect e ON e.order_id = p.order_id AND e.kind = p.kind "
+        "FULL JOIN (SELECT order_id, kind FROM payments.effect WHERE kind NOT IN ('refund_tax', 'transfer')) e "
+        "ON e.order_id = p.order_id AND e.kind = p.kind "
         "WHERE p.order_id IS NULL OR e.order_id IS NULL",
         "an order waits for an answer of the bank that nobody asks for, or the bank is asked for an order that does not wait",
     ),
@@ -68,5 +69,48 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "payments_no_old_effects",
         "SELECT order_id::text FROM payments.effect WHERE created_at < now() - interval '15 minutes'",
         "the bank has not told for a quarter of an hour what became of an operation",
+    ),
+    Invariant(
+        "payments_deposit_never_overdrawn",
+        "SELECT g.currency FROM payments.guarantee g LEFT JOIN (SELECT currency, "
+        "coalesce(sum(amount_minor) FILTER (WHERE account = 'guarantee_free'), 0) AS free, "
+        "coalesce(sum(amount_minor) FILTER (WHERE account = 'guarantee_reserved'), 0) AS reserved FROM payments.journal "
+        "GROUP BY currency) j USING (currency) "
+        "WHERE g.reserved_minor < 0 OR g.reserved_minor > g.amount_minor OR g.reserved_minor <> coalesce(j.reserved, 0) "
+        "OR g.amount_minor - g.reserved_minor <> coalesce(j.free, 0)",
+        "more of the deposit is reserved than there is, or the books say another sum",
+    ),
+    Invariant(
+        "payments_bill_paid_once",
+        "SELECT coalesce(d.order_id, j.order_id)::text FROM (SELECT order_id, billed_minor FROM payments.tax_due WHERE state = 'paid' "
+        "AND billed_minor > 0) d FULL JOIN (SELECT order_id, count(*) AS times, sum(amount_minor) AS minor FROM payments.journal "
+        "WHERE purpose = 'pay_tax' AND account = 'tax_payable' GROUP BY order_id) j USING (order_id) "
+        "WHERE d.order_id IS NULL OR j.order_id IS NULL OR j.times <> 1 OR j.minor <> d.billed_minor",
+        "a tax bill was paid other than once, or with another amount than was billed",
+    ),
+    Invariant(
+        "payments_transfer_is_its_bills",
+        "SELECT t.payment_id::text FROM payments.tax_payment t LEFT JOIN payments.tax_due d USING (payment_id) "
+        "GROUP BY t.payment_id HAVING sum(d.billed_minor) IS DISTINCT FROM t.amount_minor::numeric OR count(d.order_id) <> t.seen "
+        "OR (t.transfer_no IS NOT NULL AND count(*) FILTER (WHERE d.state <> 'paid') > 0)",
+        "a transfer to customs is not the sum of its bills, or was made and a bill of it is not paid",
+    ),
+    Invariant(
+        "payments_suspense_is_explained",
+        "SELECT d.order_id::text FROM payments.tax_due d LEFT JOIN (SELECT order_id, sum(amount_minor) AS minor FROM payments.journal "
+        "WHERE account = 'tax_suspense' GROUP BY order_id) s USING (order_id) WHERE coalesce(s.minor, 0) <> "
+        "CASE WHEN EXISTS (SELECT FROM payments.journal j WHERE j.order_id = d.order_id AND j.purpose = 'refund_tax') "
+        "THEN 0 ELSE -d.refunded_minor END",
+        "a difference between withheld and billed tax is borne by nobody",
+    ),
+    Invariant(
+        "payments_tax_refund_asked_once",
+        "SELECT p.order_id::text FROM payments.payment p LEFT JOIN payments.tax_due d USING (order_id) "
+        "LEFT JOIN payments.effect e ON e.order_id = p.order_id AND e.kind = 'refund_tax' "
+        "LEFT JOIN payments.journal j ON j.order_id = p.order_id AND j.purpose = 'refund_tax' AND j.seq = 0 "
+        "WHERE (p.excess_minor > 0 OR e.order_id IS NOT NULL OR j.order_id IS NOT NULL) "
+        "AND (p.excess_minor <> coalesce(d.refunded_minor, 0) "
+        "OR (e.order_id IS NULL) = (j.order_id IS NULL) OR p.excess_minor <> coalesce(j.amount_minor, p.excess_minor))",
+        "tax withheld too much was given back other than once, or nobody asks the bank for it",
     ),
 )

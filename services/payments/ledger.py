@@ -16,6 +16,12 @@ class Account(StrEnum):
     BUYER_FUNDS = "buyer_funds"
     MERCHANT_PAYABLE = "merchant_payable"
     TAX_PAYABLE = "tax_payable"
+    TAX_SUSPENSE = "tax_suspense"
+    TAX_DIFFERENCE = "tax_difference"
+    MERCHANT_CLAIM = "merchant_claim"
+    GUARANTEE_FREE = "guarantee_free"
+    GUARANTEE_RESERVED = "guarantee_reserved"
+    OWN_FUNDS = "own_funds"
 
 
 class Purpose(StrEnum):
@@ -27,6 +33,17 @@ class Purpose(StrEnum):
     UNSETTLE_MERCHANT = "unsettle_merchant"
     UNSETTLE_TAX = "unsettle_tax"
     REFUND = "refund"
+    ASSESS = "assess"
+    BILL = "bill"
+    BOOK_DIFFERENCE = "book_difference"
+    CLAIM = "claim"
+    REFUND_TAX = "refund_tax"
+    PAY_TAX = "pay_tax"
+    RESTORE_TAX = "restore_tax"
+    LEVY = "levy"
+    RESERVE = "reserve"
+    UNRESERVE = "unreserve"
+    DEPOSIT = "deposit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,11 @@ class Holder:
 BANK = Holder(Account.BANK_CLEARING)
 BUYER = Holder(Account.BUYER_FUNDS)
 TAX_OFFICE = Holder(Account.TAX_PAYABLE)
+SUSPENSE = Holder(Account.TAX_SUSPENSE)
+DIFFERENCE = Holder(Account.TAX_DIFFERENCE)
+FREE = Holder(Account.GUARANTEE_FREE)
+RESERVED = Holder(Account.GUARANTEE_RESERVED)
+OWN_FUNDS = Holder(Account.OWN_FUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +117,13 @@ def settle(captured: Money, tax_withheld: Money, merchant_code: str) -> tuple[Mo
     return _moved(parts)
 
 
-def unsettle(captured: Money, tax_withheld: Money, merchant_code: str) -> tuple[Movement, ...]:
-    """The goods came back: the merchant and the tax office give up what `settle` gave them."""
+def unsettle(captured: Money, tax_withheld: Money, merchant_code: str, excess: Money) -> tuple[Movement, ...]:
+    """The goods came back: the merchant and the tax office give up what `settle` gave them.
+
+    `excess`: the part of the tax that went back to the buyer before.
+    """
     merchant, tax = shares(captured, tax_withheld)
+    tax -= excess
     parts = (
         (Purpose.UNSETTLE_MERCHANT, Holder(Account.MERCHANT_PAYABLE, merchant_code), BUYER, merchant),
         (Purpose.UNSETTLE_TAX, TAX_OFFICE, BUYER, tax),
@@ -118,3 +144,28 @@ def entries(cause: UUID, order_id: UUID, movement: Movement) -> tuple[Entry, Ent
         Entry(txn_id, 0, order_id, movement.purpose, debit.account, debit.party, currency, minor),
         Entry(txn_id, 1, order_id, movement.purpose, credit.account, credit.party, currency, -minor),
     )
+
+
+# --- tax: what is owed to customs, what it is set against, and the guarantee that stands for it
+
+
+def shift(purpose: Purpose, debit: Holder, credit: Holder, minor: int, currency: str) -> tuple[Movement, ...]:
+    """A movement of `minor` units from `credit` to `debit`; of a negative amount the other way, of none nothing."""
+    if minor < 0:
+        debit, credit = credit, debit
+    return (Movement(purpose, debit, credit, Money(abs(minor), currency)),) if minor else ()
+
+
+def claim_on(merchant_code: str) -> Holder:
+    """What a merchant owes us from his guarantee."""
+    return Holder(Account.MERCHANT_CLAIM, merchant_code)
+
+
+def reserve(amount: Money) -> tuple[Movement, ...]:
+    """Part of the deposit at customs stands for a release's tax."""
+    return shift(Purpose.RESERVE, RESERVED, FREE, amount.minor, amount.currency)
+
+
+def unreserve(amount: Money) -> tuple[Movement, ...]:
+    """The tax was paid, or is not levied: its part of the deposit is free again."""
+    return shift(Purpose.UNRESERVE, FREE, RESERVED, amount.minor, amount.currency)

@@ -9,9 +9,10 @@ from uuid import UUID
 import orjson
 
 from services.payments import ledger, store
-from services.payments.domain.bank import Ask
+from services.payments.domain.bank import Transferred
 from services.payments.domain.payment import Decision, Heard, Payment, follow
 from services.payments.ledger import Entry
+from services.payments.taxes import TAX_FACTS, follow_tax, follow_transfers, instruction
 from shared import metrics, topics
 from shared.database import Connection
 from shared.effects import Answered, Effect
@@ -19,7 +20,7 @@ from shared.envelope import Message
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding
 from shared.events.payments import MerchantSettled, PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentVoided
-from shared.hears import Announced, Hears, Instruction, Outcome
+from shared.hears import Announced, Hears, Outcome
 from shared.money import Money
 
 Cause = tuple[UUID, Heard, bytes | None]
@@ -33,7 +34,11 @@ async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Any) -
 
 async def settle(conn: Connection, answered: Sequence[Answered], _deps: Any) -> Outcome:
     """Follow the bank's answers; an answer's cause is the instruction it answers."""
-    return await _follow(conn, [(a.effect.intent_id, a.answer, _traceparent(a.effect)) for a in answered])
+    of_orders = [a for a in answered if not isinstance(a.answer, Transferred)]
+    outcome = await _follow(conn, [(a.effect.intent_id, a.answer, _traceparent(a.effect)) for a in of_orders])
+    if len(of_orders) < len(answered):
+        outcome.extend(await follow_transfers(conn, answered))
+    return outcome
 
 
 async def _follow(conn: Connection, causes: Sequence[Cause]) -> Outcome:
@@ -45,7 +50,7 @@ async def _follow(conn: Connection, causes: Sequence[Cause]) -> Outcome:
         decision = follow(payments.get(heard.order_id), heard)
         payments[heard.order_id] = decision.payment
         outcome.facts += _announced(decision, cause, traceparent)
-        outcome.instructions += [_instruction(ask, traceparent) for ask in decision.asks]
+        outcome.instructions += [instruction(ask, traceparent) for ask in decision.asks]
         for movement in decision.movements:
             entries += ledger.entries(cause, heard.order_id, movement)
     await store.save(conn, before, [p for p in payments.values() if before.get(p.order_id) != p])
@@ -63,14 +68,7 @@ def _announced(decision: Decision, cause: UUID, traceparent: bytes | None) -> li
     return [Announced(fact, cause, first + i, traceparent) for i, fact in enumerate(decision.facts)]
 
 
-def _instruction(ask: Ask, traceparent: bytes | None) -> Instruction:
-    if traceparent is not None:
-        ask = ask.model_copy(update={"traceparent": traceparent.decode("latin-1")})
-    # What follows a hold goes ahead of new holds: a burst of orders is then paid one by one, not held all and captured last.
-    return Instruction(ask.intent_id, ask.order_id, ask.kind, ask.model_dump_json().encode(), ahead=ask.kind != "authorise")
-
-
-ASKED: Final = ("authorise", "capture", "void", "refund")
+ASKED: Final = ("authorise", "capture", "void", "refund", "refund_tax", "transfer")
 OUTCOMES: Final[dict[type, str]] = {
     PaymentCaptured: "captured", PaymentDeclined: "declined", PaymentVoided: "voided", PaymentRefunded: "refunded",
     MerchantSettled: "settled",
@@ -96,6 +94,8 @@ def _count(amount: Money, outcome: str) -> None:
 
 
 HEARS: Final = {
+    # First in the table, so read last: what is owed to customs may wait, a capture may not.
+    topics.TAX: Hears(follow_tax, TAX_FACTS),
     topics.ORDERS: Hears(follow_facts, (OrderPlaced, OrderUnwinding)),
     topics.CUSTOMS: Hears(follow_facts, (GoodsReleased,)),
 }

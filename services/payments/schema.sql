@@ -16,9 +16,10 @@ CREATE TABLE payment (
     captured_minor     bigint      NOT NULL CHECK (captured_minor >= 0),
     refund_no          text,
     refunded_minor     bigint      NOT NULL CHECK (refunded_minor >= 0),
+    excess_minor       bigint      NOT NULL DEFAULT 0 CHECK (excess_minor >= 0),
     made_at            timestamptz NOT NULL DEFAULT now(),
     changed_at         timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT never_refunds_more_than_captured CHECK (refunded_minor <= captured_minor),
+    CONSTRAINT never_refunds_more_than_captured CHECK (refunded_minor + excess_minor <= captured_minor),
     CONSTRAINT terms_known CHECK (
         state = 'voided' OR num_nulls(currency, amount_minor, tax_withheld_minor, merchant_code, enterprise_code) = 0),
     CONSTRAINT captured_has_number CHECK (captured_minor = 0 OR payment_no IS NOT NULL)
@@ -28,16 +29,17 @@ COMMENT ON COLUMN payment.version IS 'Facts announced about this order.';
 COMMENT ON COLUMN payment.unwinding IS 'The order is being undone: an answer still under way is waited for, then voided or refunded.';
 COMMENT ON COLUMN payment.amount_minor IS 'What the order asked for; captured_minor is what the bank took.';
 COMMENT ON COLUMN payment.tax_withheld_minor IS 'The part of the amount that is the tax office''s once the goods are released.';
+COMMENT ON COLUMN payment.excess_minor IS 'Tax withheld too much that the bank was asked to give back while the sale stands; refunded_minor is what an undone order gave back besides.';
 COMMENT ON COLUMN payment.authorisation_no IS 'The bank''s number of the hold.';
 COMMENT ON COLUMN payment.payment_no IS 'The bank''s number of the capture, as in the payment document.';
-CREATE INDEX payment_open ON payment (changed_at) WHERE state IN ('authorising', 'authorised', 'voiding', 'refunding');
 
 CREATE TABLE journal (
     txn_id       uuid        NOT NULL,
     seq          smallint    NOT NULL CHECK (seq IN (0, 1)),
     order_id     uuid        NOT NULL,
     purpose      text        NOT NULL,
-    account      text        NOT NULL CHECK (account IN ('bank_clearing', 'buyer_funds', 'merchant_payable', 'tax_payable')),
+    account      text        NOT NULL CHECK (account IN ('bank_clearing', 'buyer_funds', 'merchant_payable', 'tax_payable',
+                             'tax_suspense', 'tax_difference', 'merchant_claim', 'guarantee_free', 'guarantee_reserved', 'own_funds')),
     party        text        NOT NULL,
     currency     text        NOT NULL CHECK (length(currency) = 3),
     amount_minor bigint      NOT NULL CHECK (amount_minor <> 0),
@@ -65,3 +67,52 @@ CREATE VIEW balance AS
     SELECT account, party, currency, sum(amount_minor)::bigint AS minor, count(*) AS entries
     FROM journal GROUP BY account, party, currency;
 COMMENT ON VIEW balance IS 'What each account holds, from the journal alone; debits positive.';
+
+CREATE TABLE tax_due (
+    order_id       uuid        PRIMARY KEY REFERENCES payment,
+    tax_no         text        NOT NULL UNIQUE,
+    state          text        NOT NULL CHECK (state IN ('settled', 'due', 'paid', 'restored')),
+    currency       text        NOT NULL CHECK (length(currency) = 3),
+    withheld_minor bigint      NOT NULL CHECK (withheld_minor >= 0),
+    billed_minor   bigint      NOT NULL CHECK (billed_minor >= 0),
+    outcome        text        NOT NULL CHECK (outcome IN ('exact', 'booked', 'refund', 'claim')),
+    merchant_code  text        NOT NULL,
+    refunded_minor bigint      NOT NULL CHECK (refunded_minor >= 0),
+    payment_id     uuid,
+    payment_book   text,
+    made_at        timestamptz NOT NULL DEFAULT now(),
+    changed_at     timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT due_has_payment CHECK (state NOT IN ('due', 'paid') OR payment_id IS NOT NULL)
+) WITH (fillfactor = 70);
+CREATE INDEX tax_due_payment ON tax_due (payment_id) WHERE payment_id IS NOT NULL;
+COMMENT ON TABLE tax_due IS 'The tax bill of each order against what was withheld, until it is paid or not levied; one row per order and per bill, so a bill is paid at most once.';
+
+CREATE TABLE tax_payment (
+    payment_id   uuid        PRIMARY KEY,
+    payment_book text        NOT NULL,
+    currency     text        NOT NULL CHECK (length(currency) = 3),
+    bills        int         NOT NULL CHECK (bills > 0),
+    seen         int         NOT NULL CHECK (seen BETWEEN 0 AND bills),
+    amount_minor bigint      NOT NULL CHECK (amount_minor > 0),
+    transfer_no  text,
+    paid_at      timestamptz,
+    made_at      timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE tax_payment IS 'One transfer to customs for the bills of a payment book that fell due together. The bank is asked once all of them were seen, under one key for ever.';
+
+CREATE TABLE guarantee (
+    currency       text   PRIMARY KEY CHECK (length(currency) = 3),
+    amount_minor   bigint NOT NULL,
+    reserved_minor bigint NOT NULL,
+    CONSTRAINT deposit_never_overdrawn CHECK (reserved_minor >= 0 AND reserved_minor <= amount_minor)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE guarantee IS 'The deposit at customs, and what of it stands for tax that is assessed and not paid; kept in step with the journal by the statements that write it.';
+
+CREATE TABLE uncovered (
+    id           bigint GENERATED ALWAYS AS IDENTITY,
+    order_id     uuid        PRIMARY KEY,
+    currency     text        NOT NULL CHECK (length(currency) = 3),
+    amount_minor bigint      NOT NULL CHECK (amount_minor > 0),
+    since        timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE uncovered IS 'Tax of released goods that the deposit could not cover: it waits here, oldest first, until bills are paid or the deposit is raised.';

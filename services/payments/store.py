@@ -34,6 +34,7 @@ def _payment(row: Any) -> Payment:
         payment_no=row["payment_no"], refund_no=row["refund_no"],
         captured=Money(row["captured_minor"], currency) if row["payment_no"] is not None else None,
         refunded=Money(row["refunded_minor"], currency) if row["refund_no"] is not None else None,
+        excess=Money(row["excess_minor"], currency) if row["excess_minor"] else None,
     )  # fmt: skip
 
 
@@ -42,35 +43,40 @@ async def save(conn: Connection, before: Mapping[UUID, Payment], after: Sequence
 
     A row that was there is locked by us; one that was not there could not be.
     """
-    if not after:
+    there = [p for p in after if p.order_id in before]
+    if there:
+        await conn.execute(
+            "UPDATE payment AS p SET version = x.v, state = x.s, unwinding = x.u, authorisation_no = x.a, payment_no = x.n, "
+            "captured_minor = x.c, refund_no = x.rn, refunded_minor = x.r, excess_minor = x.e, changed_at = now() "
+            "FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bool[], $5::text[], $6::text[], $7::bigint[], $8::text[], "
+            "$9::bigint[], $10::bigint[]) AS x(i, v, s, u, a, n, c, rn, r, e) WHERE p.order_id = x.i",
+            *map(list, zip(*((p.order_id, p.version, p.state, p.unwinding, *_progress(p)) for p in there), strict=True)),
+        )
+    begun = [p for p in after if p.order_id not in before]
+    if not begun:
         return
     rows = await conn.fetch(
-        "INSERT INTO payment (order_id, version, state, unwinding, currency, amount_minor, "
-        "tax_withheld_minor, "
-        "merchant_code, enterprise_code, authorisation_no, payment_no, captured_minor, refund_no, "
-        "refunded_minor) "
-        "SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bool[], $5::text[], $6::bigint[], "
-        "$7::bigint[], "
-        "$8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::bigint[]) "
-        "ON CONFLICT (order_id) DO UPDATE SET version = excluded.version, state = excluded.state, "
-        "unwinding = excluded.unwinding, authorisation_no = excluded.authorisation_no, "
-        "payment_no = excluded.payment_no, captured_minor = excluded.captured_minor, "
-        "refund_no = excluded.refund_no, refunded_minor = excluded.refunded_minor, changed_at = now() "
-        "WHERE payment.order_id = ANY($15::uuid[]) RETURNING order_id",
-        *zip(*(_columns(payment) for payment in after), strict=True), list(before),
-    )  # fmt: skip
-    if len(rows) != len(after):
+        "INSERT INTO payment (order_id, version, state, unwinding, currency, amount_minor, tax_withheld_minor, merchant_code, "
+        "enterprise_code, authorisation_no, payment_no, captured_minor, refund_no, refunded_minor, excess_minor) "
+        "SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bool[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], "
+        "$9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[]) "
+        "ON CONFLICT (order_id) DO NOTHING RETURNING order_id",
+        *map(list, zip(*((p.order_id, p.version, p.state, p.unwinding, *_terms(p), *_progress(p)) for p in begun), strict=True)),
+    )
+    if len(rows) != len(begun):
         raise Unavailable("a payment was begun by another transaction at the same moment")
 
 
-def _columns(p: Payment) -> tuple[Any, ...]:
+def _terms(p: Payment) -> tuple[Any, ...]:
     t = p.terms
-    terms: tuple[Any, ...] = (None,) * 5
-    if t is not None:
-        terms = (t.amount.currency, t.amount.minor, t.tax_withheld.minor, t.merchant_code, t.enterprise_code)
+    if t is None:
+        return (None,) * 5
+    return t.amount.currency, t.amount.minor, t.tax_withheld.minor, t.merchant_code, t.enterprise_code
+
+
+def _progress(p: Payment) -> tuple[Any, ...]:
     captured = (p.authorisation_no, p.payment_no, p.captured.minor if p.captured else 0)
-    refunded = (p.refund_no, p.refunded.minor if p.refunded else 0)
-    return (p.order_id, p.version, p.state, p.unwinding, *terms, *captured, *refunded)
+    return (*captured, p.refund_no, p.refunded.minor if p.refunded else 0, p.excess.minor if p.excess else 0)
 
 
 async def book(conn: Connection, entries: Sequence[Entry]) -> None:

@@ -11,7 +11,7 @@ import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.payments.domain import bank as said
-from services.payments.domain.bank import Ask, Authorise, Capture, Refund, Void
+from services.payments.domain.bank import Ask, Authorise, Capture, Refund, RefundTax, Transfer, Void
 from services.payments.gateway import Bank, BankAnswer, Item
 from shared import metrics
 from shared.effects import Answered, Effect, Unknown
@@ -26,7 +26,7 @@ PERSON_S: Final = 60.0
 
 PAYER_FIELD: Final = "payer"
 _ERASED: Final = "the payer's particulars can no longer be read"
-ASKS: Final[dict[str, type[Ask]]] = {kind.kind: kind for kind in (Authorise, Capture, Void, Refund)}
+ASKS: Final[dict[str, type[Ask]]] = {kind.kind: kind for kind in (Authorise, Capture, Void, Refund, RefundTax, Transfer)}
 
 Asked = tuple[Effect, Any]
 Word = Answered | Unknown
@@ -104,8 +104,10 @@ def _item(ask: Ask, keys: Mapping[UUID, AESGCM]) -> Item | None:
             return item | _money(ask.amount)
         case Capture():
             return item | _money(ask.amount) | {"authorisation_no": ask.authorisation_no}
-        case Refund():
+        case Refund() | RefundTax():
             return item | _money(ask.amount) | {"payment_no": ask.payment_no}
+        case Transfer():
+            return item | _money(ask.amount) | {"payment_book": ask.payment_book}
         case Void():
             return item | {"authorisation_no": ask.authorisation_no}
     raise TypeError(f"{ask.kind} cannot be asked of the bank")
@@ -144,7 +146,7 @@ def _word(effect: Effect, ask: Ask, told: BankAnswer | None, sealing: Sealing) -
 _REFUSED: Final = {"declined", "invalid"}
 
 
-def _answer(ask: Ask, told: BankAnswer, sealing: Sealing) -> said.Answer:
+def _answer(ask: Ask, told: BankAnswer, sealing: Sealing) -> said.Answer | said.Transferred:
     code, reason = told.code or "unspecified", told.reason or "the bank gave no reason"
     match ask:
         case Authorise() if told.status in _REFUSED:
@@ -157,8 +159,18 @@ def _answer(ask: Ask, told: BankAnswer, sealing: Sealing) -> said.Answer:
             return _captured(ask, told, sealing)
         case Void() if told.status == "voided":
             return said.Voided(ask.order_id)
+    return _given(ask, told)
+
+
+def _given(ask: Ask, told: BankAnswer) -> said.Answer | said.Transferred:
+    """Money that went out: back to the buyer, or to customs. The bank has no right to refuse it."""
+    match ask:
         case Refund() if told.status == "refunded" and told.refund_no:
             return said.Refunded(ask.order_id, told.refund_no)
+        case RefundTax() if told.status == "refunded" and told.refund_no:
+            return said.ExcessRefunded(ask.order_id, ask.amount, told.refund_no)
+        case Transfer() if told.status == "transferred" and told.transfer_no:
+            return said.Transferred(ask.order_id, told.transfer_no)
     raise NotAnAnswer(f"{told.status} is no answer to {ask.kind}")
 
 

@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+from pydantic import Field
 
 from services.tax import rulefiles
+from services.tax.billing import Billing, gauges, look_for_lapses, tend_bills
+from services.tax.domain.bills import DAY_S
 from services.tax.invariants import INVARIANTS
-from services.tax.reactions import HEARS, Deps, observe
-from shared import topics
+from services.tax.reactions import HEARS, TAX_KINDS, Deps, observe
+from shared import metrics, topics
 from shared.sealing import Sealing
-from shared.service import Wiring, main
+from shared.service import Timer, Wiring, main
 from shared.settings import Settings
 
+DAY_TOLD: Final = "seconds a calendar day lasts in the periods of tax bills; less than 86400 only to rehearse them"
+LAPSES_PER_DAY: Final = 24
+"""How often a policy day the bills that never came, or were not paid in time, are looked for: it reads all tax cases."""
 
-async def wire(settings: Settings, _pool: Any) -> Wiring:
+
+class TaxSettings(Settings):
+    """What tax is told besides."""
+
+    day_s: float = Field(
+        DAY_S,
+        gt=0,
+        le=DAY_S,
+        description="seconds a calendar day of the tax bills' periods lasts; less than 86400 only to rehearse them",
+    )
+    bills_every_s: float = Field(1.0, gt=0, le=3600, description="how often tax bills are looked at, in seconds")
+
+
+async def wire(settings: TaxSettings, _pool: Any) -> Wiring:
     """The tax service of these settings; its rules are read and checked once, here."""
     sealing = Sealing.from_dir(settings.keys_dir)
-    return Wiring("tax", topics.TAX, HEARS, Deps(rulefiles.load()), sealing, observe=observe, invariants=INVARIANTS)
+    rules = rulefiles.load()
+    metrics.TAX_ASSESSED.begin(TAX_KINDS, sorted({regime.id for regime in rules.regimes}))
+    deps = Deps(rules, Billing(day_s=settings.day_s))
+    timers = (
+        Timer("bills", settings.bills_every_s, tend_bills),
+        Timer("lapses", max(1.0, settings.day_s / LAPSES_PER_DAY), look_for_lapses),
+    )
+    return Wiring("tax", topics.TAX, HEARS, deps, sealing, observe=observe, timers=timers, gauges=gauges, invariants=INVARIANTS)
 
 
 if __name__ == "__main__":
-    main("tax", Settings, wire)
+    main("tax", TaxSettings, wire)

@@ -51,4 +51,17 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "SELECT order_id::text FROM tax.tax_case WHERE reserved_minor > 0 AND state NOT IN ('assessed', 'posted')",
         "an order that is undone still holds quota",
     ),
+    Invariant(
+        "tax_dispute_has_its_case",
+        "SELECT b.order_id::text FROM tax.tax_bill b LEFT JOIN tax.bill_case k ON k.order_id = b.order_id AND k.reason = 'far_off' "
+        "WHERE (b.state = 'disputed' AND (k.order_id IS NULL OR k.closed_at IS NOT NULL)) "
+        "OR (b.state IN ('settled', 'consolidated', 'due') AND k.order_id IS NOT NULL AND k.closed_at IS NULL)",
+        "a tax bill waits for a person and nobody is told, or was settled and still waits",
+    ),
+    Invariant(
+        "tax_bill_in_time",
+        "SELECT b.order_id::text FROM tax.tax_bill b LEFT JOIN tax.bill_case k ON k.order_id = b.order_id AND k.reason = 'overdue' "
+        "WHERE b.state IN ('disputed', 'settled', 'consolidated') AND b.pay_until < now() - interval '1 day' AND k.order_id IS NULL",
+        "the last day of payment is over, the bill is not paid and nobody is told",
+    ),
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
 from services.tax import store
+from services.tax.billing import BILL_FACTS, Billing, follow_bills
 from services.tax.domain.case import follow_all, quota_key_of
 from services.tax.domain.rulebook import Rulebook
 from shared import metrics, topics
@@ -24,6 +25,18 @@ class Deps:
     """What the app wires in."""
 
     rules: Rulebook
+    billing: Billing = field(default_factory=Billing)
+
+
+async def follow_customs(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
+    """Follow releases as orders are followed, then what is said of their tax bills, which come days later."""
+    billed = [m for m in batch if isinstance(m.event, BILL_FACTS)]
+    if not billed:
+        return await follow_orders(conn, batch, deps)
+    rest = [m for m in batch if not isinstance(m.event, BILL_FACTS)]
+    outcome = await follow_orders(conn, rest, deps) if rest else Outcome()
+    outcome.extend(await follow_bills(conn, billed, deps.billing))
+    return outcome
 
 
 async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
@@ -49,12 +62,15 @@ def _announced(batch: Sequence[Message], facts: Sequence[Sequence[TaxEvent]], ve
     return found
 
 
+TAX_KINDS: Final = ("duty", "consumption_tax", "vat", "parcel_tax")
+
+
 def observe(facts: Sequence[Announced]) -> None:
     """Count tax assessed by kind and regime, and refusals by code."""
     for fact in facts:
         event = fact.event
         if isinstance(event, TaxAssessed):
-            for kind in ("duty", "consumption_tax", "vat", "parcel_tax"):
+            for kind in TAX_KINDS:
                 metrics.TAX_ASSESSED.labels(kind, event.regime).inc(getattr(event, kind).minor)
         elif isinstance(event, TaxRefused):
             metrics.QUOTA_REFUSALS.labels(event.code).inc()
@@ -62,5 +78,5 @@ def observe(facts: Sequence[Announced]) -> None:
 
 HEARS: Final = {
     topics.ORDERS: Hears(follow_orders, (OrderPlaced, OrderUnwinding)),
-    topics.CUSTOMS: Hears(follow_orders, (GoodsReleased,)),
+    topics.CUSTOMS: Hears(follow_customs, (GoodsReleased, *BILL_FACTS)),
 }

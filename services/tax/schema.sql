@@ -10,7 +10,7 @@ CREATE TABLE tax_case (
     currency      text,
     reserved_minor bigint NOT NULL CHECK (reserved_minor >= 0),
     total_minor   bigint NOT NULL CHECK (total_minor >= 0),
-    assessment    jsonb,
+    assessment    jsonb    STORAGE EXTERNAL,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70);
@@ -37,3 +37,41 @@ CREATE TABLE quota_entry (
 );
 COMMENT ON TABLE quota_entry IS 'Append only: the ledger of the personal yearly quota. An order reserves, then posts at its release or is voided; what came back in time is restored. The key lets each happen once per order; part counts the returns of an order that is given back in parts. person_ref is a keyed hash of the identity number, never the number.';
 COMMENT ON COLUMN quota_entry.year IS 'The Beijing calendar year of the day the order was placed, by which it was assessed.';
+
+CREATE TABLE tax_bill (
+    order_id       uuid        PRIMARY KEY REFERENCES tax_case,
+    tax_no         text        NOT NULL UNIQUE,
+    state          text        NOT NULL CHECK (state IN ('disputed','settled','consolidated','due','returned','voided')),
+    currency       text        NOT NULL,
+    withheld_minor bigint      NOT NULL CHECK (withheld_minor >= 0),
+    assessed_minor bigint      NOT NULL CHECK (assessed_minor >= 0),
+    billed_minor   bigint      NOT NULL CHECK (billed_minor >= 0),
+    outcome        text        CHECK (outcome IN ('exact','booked','refund','claim')),
+    merchant_code  text        NOT NULL,
+    pay_at         timestamptz NOT NULL,
+    pay_until      timestamptz NOT NULL,
+    payment_book   text,
+    payment_id     uuid,
+    came_at        timestamptz NOT NULL DEFAULT now(),
+    changed_at     timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT due_is_in_a_book CHECK (state NOT IN ('consolidated', 'due') OR payment_book IS NOT NULL),
+    CONSTRAINT settled_has_outcome CHECK (state NOT IN ('settled', 'consolidated', 'due') OR outcome IS NOT NULL)
+) WITH (fillfactor = 70);
+CREATE INDEX tax_bill_to_pay ON tax_bill (pay_at) WHERE state = 'consolidated';
+CREATE INDEX tax_bill_open ON tax_bill (pay_until) WHERE state IN ('disputed', 'settled', 'consolidated');
+COMMENT ON TABLE tax_bill IS 'The tax bill of each released list against what the shop withheld and what was assessed, until it is handed over for payment; one row per order, so a bill is paid at most once.';
+COMMENT ON COLUMN tax_bill.pay_at IS 'The beginning of the calendar day, Beijing time, on which it is handed over for payment; pay_until is the end of the 45th day after the release.';
+COMMENT ON COLUMN tax_bill.payment_id IS 'The payment it was handed over in: all bills of a payment book that were due together.';
+
+CREATE TABLE bill_case (
+    order_id   uuid        NOT NULL REFERENCES tax_case,
+    reason     text        NOT NULL CHECK (reason IN ('far_off','missing','contradicted','voided','overdue')),
+    opened_at  timestamptz NOT NULL DEFAULT now(),
+    verdict    text        CHECK (verdict IN ('accept','bear','close')),
+    note       text,
+    decided_at timestamptz,
+    closed_at  timestamptz,
+    PRIMARY KEY (order_id, reason)
+);
+CREATE INDEX bill_case_open ON bill_case (opened_at) WHERE closed_at IS NULL;
+COMMENT ON TABLE bill_case IS 'What about a tax bill a person must look at. The person writes verdict, note and decided_at (crossborder tax cases settle); the service acts on them and closes the case.';

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -147,7 +148,8 @@ class ReturnRefused(CustomsEvent):
 
 
 class TaxBilled(CustomsEvent):
-    """CEB816: what customs took for a released list, by kind of tax; with it what the order said the shop had withheld."""
+    """CEB816: what customs took for a released list, by kind of tax; with it what the order said the shop had withheld, and
+    when the goods were released."""
 
     type: ClassVar[str] = "customs.tax-billed.v1"
     invt_no: str
@@ -158,6 +160,7 @@ class TaxBilled(CustomsEvent):
     total: Money
     withheld: Money
     merchant_code: str
+    released_at: datetime
     guarantor: str | None = None
 
 

@@ -488,6 +488,6 @@ async def test_a_broken_book_is_found_by_an_invariant(rig: Rig) -> None:
 def test_every_instruction_of_the_table_is_one_the_teller_can_ask() -> None:
     from services.payments.teller import ASKS
 
-    assert set(ASKS) == {"authorise", "capture", "void", "refund"}
+    assert set(ASKS) == {"authorise", "capture", "void", "refund", "refund_tax", "transfer"}
     assert ASKS["authorise"] is Authorise
     assert {state for state, _, _ in PAYMENT} <= set(State)

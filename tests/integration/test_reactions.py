@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -78,8 +79,9 @@ def heard(service: str, *kinds: type[Event] | str) -> set[Entry]:
     return found
 
 
-ON_THE_WAY, LATER, MUCH_LATER = "on the way", "later", "much later"
-"""When a shop asks something: before any time has passed, after ten seconds, after the term for returns."""
+ON_THE_WAY, LATER, DAYS_LATER, MUCH_LATER = "on the way", "later", "days later", "much later"
+"""When a shop asks something: before any time has passed, after ten seconds, once there is a tax bill, after the term for returns
+and in the time of payment."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ STORIES: Final[dict[str, Story]] = {
         "cherries", "fulfilled",
         heard("orders", SUBMITTED, payments.PaymentCaptured, payments.MerchantSettled,
               tax.TaxAssessed, tax.TaxPosted, customs.ListLodged, customs.ListAccepted, customs.GoodsReleased)
-        | heard("payments", said.OrderPlaced, customs.GoodsReleased) | heard("tax", said.OrderPlaced, customs.GoodsReleased)
+        | heard("payments", said.OrderPlaced, customs.GoodsReleased, tax.TaxPosted, tax.TaxBillSettled, tax.TaxBillDue)
+        | heard("tax", said.OrderPlaced, customs.GoodsReleased, customs.TaxBilled, customs.TaxBillConsolidated)
         | heard("customs", said.OrderPlaced, payments.PaymentCaptured, tax.TaxAssessed, ISSUED, DELIVERED, "CEB622", "CEB816", "CEB818"),
         then=(LATER, DELIVERED),
     ),
@@ -129,9 +132,14 @@ STORIES: Final[dict[str, Story]] = {
     "export cancelled": Story("toys_us", "cancelled", heard("customs", "CEB606"), marker="hold", then=(ON_THE_WAY, CANCEL)),
     "given back": Story(
         "cherries", "returned",
-        heard("orders", RETURN, customs.ReturnOpened, customs.GoodsReturned, tax.TaxRestored) | heard("customs", "CEB626"),
+        heard("orders", RETURN, customs.ReturnOpened, customs.GoodsReturned, tax.TaxRestored)
+        | heard("customs", "CEB626") | heard("payments", tax.TaxRestored),
         then=(LATER, RETURN),
     ),
+    "given back after the bill": Story(
+        "cherries", "returned", heard("tax", customs.TaxBillVoided), marker="billlow", then=(DAYS_LATER, RETURN)
+    ),
+    "billed twice": Story("cream", "fulfilled", heard("tax", customs.TaxBillContradicted), marker="contrabill"),
     "export given back": Story("toys_us", "returned", heard("customs", "CEB214"), then=(LATER, RETURN)),
     "given back too late": Story("cherries", "fulfilled", heard("orders", customs.ReturnRefused), then=(MUCH_LATER, RETURN)),
 }  # fmt: skip
@@ -201,7 +209,7 @@ async def play(cast: Cast, settle: Callable[[], Any]) -> None:
     """Let the stories go to their ends; `settle` goes on until nothing moves any more."""
     clock = cast.world.clock
     await settle()
-    for when, seconds in ((ON_THE_WAY, 0.0), (LATER, 10.0), (MUCH_LATER, 31 * 86_400.0)):
+    for when, seconds in ((ON_THE_WAY, 0.0), (LATER, 10.0), (DAYS_LATER, 3 * 86_400.0), (MUCH_LATER, 31 * 86_400.0)):
         clock.now += seconds
         await settle()
         await cast.ask(when)
@@ -317,7 +325,7 @@ class Poisoner:
         """Cut off, of wrong types, or not even text."""
         self.tries += 1
         value = record.value or b""
-        wrong = value.replace(b'"order_id":"', b'"order_id":[') if b'"order_id"' in value else b"[1, 2]"
+        wrong = re.sub(rb'"order_id": ?"', b'"order_id":[', value) if b'"order_id"' in value else b"[1, 2]"
         return replace(record, value=(value[: len(value) // 2], wrong, b"\xff\xfe\x00")[self.tries % 3])
 
     async def _cost(self, world: World, channel: Channel, batch: list[Record], spoiled: list[Record]) -> None:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -34,12 +35,14 @@ from services.customs.invariants import INVARIANTS as CUSTOMS_INVARIANTS
 from services.customs.lodging import lodge_due
 from services.orders import reactions as orders
 from services.orders.invariants import INVARIANTS as ORDERS_INVARIANTS
+from services.payments import guarantee
 from services.payments import reactions as payments
 from services.payments.gateway import BankAnswer, Item
 from services.payments.invariants import INVARIANTS as PAYMENTS_INVARIANTS
 from services.payments.teller import Teller
 from services.tax import reactions as tax
 from services.tax import rulefiles
+from services.tax.billing import Billing, look_for_lapses, tend_bills
 from services.tax.invariants import INVARIANTS as TAX_INVARIANTS
 from shared import inbox, topics
 from shared.database import connect_pool
@@ -60,6 +63,9 @@ SPEAKS: Final = {"orders": topics.ORDERS, "payments": topics.PAYMENTS, "tax": to
 HEARS: Final[dict[str, dict[str, Hears]]] = {
     "orders": orders.HEARS, "payments": payments.HEARS, "tax": tax.HEARS, "customs": customs.HEARS,
 }  # fmt: skip
+TIMERS: Final[tuple[tuple[str, Any], ...]] = (
+    ("customs", lodge_due), ("customs", announce_bills), ("tax", tend_bills), ("tax", look_for_lapses), ("payments", guarantee.tend),
+)  # fmt: skip
 INVARIANTS: Final = (*ORDERS_INVARIANTS, *PAYMENTS_INVARIANTS, *TAX_INVARIANTS, *CUSTOMS_INVARIANTS)
 AGE_S: Final = 600
 """Records lie in the log for so long already, so that every batch of customs is old enough to close."""
@@ -85,7 +91,8 @@ class DirectBank:
     clock: Clock
 
     async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> dict[UUID, BankAnswer]:
-        answers, _ = self.bank.perform(kind, items, self.clock.now)
+        asked = "refund" if kind == "refund_tax" else kind  # one path at the bank, two reasons of ours
+        answers, _ = self.bank.perform(asked, items, self.clock.now)
         return {found.key: found for found in map(BankAnswer.model_validate, answers)}
 
     async def query(self, keys: Sequence[UUID]) -> dict[UUID, BankAnswer]:
@@ -138,7 +145,15 @@ class World:
         pool = self.pools["payments"]
         perform = self.wrap_bank(Teller(DirectBank(self.bank, self.clock), self.sealing, pool).perform)
         return EffectRunner(
-            "payments", pool, None, perform, payments.settle, finish, lambda _: None, sealing=self.sealing, failpoints=points
+            "payments",
+            pool,
+            self.deps["payments"],
+            perform,
+            payments.settle,
+            finish,
+            lambda _: None,
+            sealing=self.sealing,
+            failpoints=points,
         )
 
     def place(self, channel: Channel, records: Iterable[Record]) -> list[Record]:
@@ -196,10 +211,10 @@ class World:
         )
 
     async def lodge(self) -> None:
-        """What the timers of customs do."""
-        for action in (lodge_due, announce_bills):
-            async with self.pools["customs"].acquire() as conn, conn.transaction():
-                await write(conn, "customs", topics.CUSTOMS, await action(conn, self.deps["customs"]), self.sealing)
+        """What the timers do."""
+        for service, action in TIMERS:
+            async with self.pools[service].acquire() as conn, conn.transaction():
+                await write(conn, service, SPEAKS[service], await action(conn, self.deps[service]), self.sealing)
 
     def outside(self) -> None:
         """Let carrier and authority hear and speak."""
@@ -305,17 +320,18 @@ async def opened(
             stack.callback(pools[service].terminate)
             async with pools[service].acquire() as conn:
                 await inbox.known_offsets(conn, {(topic, 0): 0 for topic in HEARS[service]})
-        sealing, rules = Sealing.from_dir(keys), policy.load(None)
+        sealing, rules, clock = Sealing.from_dir(keys), policy.load(None), Clock()
         amendments = rules.amendments
         deps = {
-            "orders": orders.Deps(sealing), "payments": None, "tax": tax.Deps(rulefiles.load()),
+            "orders": orders.Deps(sealing), "payments": guarantee.Deps(),
+            "tax": tax.Deps(rulefiles.load(), Billing(now=lambda: datetime.fromtimestamp(clock.now, UTC))),
             "customs": customs.Deps(
                 sealing=sealing, authority=Authority(rules, Signer.from_dir(keys)), match=matching.mismatches,
                 policy=Policy(amendments.correctable, amendments.too_soon, amendments.attempts_max, amendments.too_soon_wait_s),
             ),
         }  # fmt: skip
         authority = SandboxAuthority(topics.RECEIPTS, Declarants(keys / CERTIFICATE_FILE))
-        world = World(admin, pools, deps, sealing, Clock(), SandboxBank(), Carrier(topics.WAYBILLS), authority, deliver)
+        world = World(admin, pools, deps, sealing, clock, SandboxBank(), Carrier(topics.WAYBILLS), authority, deliver)
         if wrap_bank is not None:
             world.wrap_bank = wrap_bank
         for file in (world.bank.file, world.carrier.file, authority.register.file):

@@ -66,7 +66,25 @@ class Refunded:
     refund_no: str
 
 
-Answer = Authorised | AuthorisationDeclined | Captured | CaptureDeclined | Voided | Refunded
+@dataclass(frozen=True, slots=True)
+class ExcessRefunded:
+    """The bank gave back the tax that was withheld too much."""
+
+    order_id: UUID
+    amount: Money
+    refund_no: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """The bank paid customs; `order_id` is the payment's own id and no order's."""
+
+    order_id: UUID
+    transfer_no: str
+
+
+Answer = Authorised | AuthorisationDeclined | Captured | CaptureDeclined | Voided | Refunded | ExcessRefunded
+"""What the bank says of an order's money; a transfer to customs is of many orders and followed by itself."""
 
 
 class Ask(Fact):
@@ -118,4 +136,20 @@ class Refund(Ask):
 
     kind: ClassVar[str] = "refund"
     payment_no: str
+    amount: Money
+
+
+class RefundTax(Ask):
+    """Give back the tax that was withheld too much."""
+
+    kind: ClassVar[str] = "refund_tax"
+    payment_no: str
+    amount: Money
+
+
+class Transfer(Ask):
+    """Pay the bills of a payment book to customs; `order_id` is the payment's own id."""
+
+    kind: ClassVar[str] = "transfer"
+    payment_book: str
     amount: Money

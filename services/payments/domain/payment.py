@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -18,12 +18,14 @@ from services.payments.domain.bank import (
     Capture,
     Captured,
     CaptureDeclined,
+    ExcessRefunded,
     Refund,
     Refunded,
+    RefundTax,
     Void,
     Voided,
 )
-from services.payments.ledger import Movement
+from services.payments.ledger import Movement, Purpose
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding
 from shared.events.payments import (
@@ -33,9 +35,11 @@ from shared.events.payments import (
     PaymentRefunded,
     PaymentsEvent,
     PaymentVoided,
+    TaxRefunded,
 )
 from shared.money import Money
 from shared.transitions import Transitions
+from shared.values import replace
 
 
 class State(StrEnum):
@@ -69,9 +73,12 @@ class Terms:
     enterprise_code: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Payment:
-    """One order's payment. `version` counts the facts announced; `unwinding`: the order is being undone."""
+    """One order's payment. `version` counts the facts announced; `unwinding`: the order is being undone.
+
+    `excess`: tax withheld too much that the bank was asked to give back; what is left is given back where the order is undone.
+    """
 
     order_id: UUID
     version: int = 0
@@ -83,9 +90,10 @@ class Payment:
     captured: Money | None = None
     refund_no: str | None = None
     refunded: Money | None = None
+    excess: Money | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decision:
     """The payment afterwards, and what follows."""
 
@@ -112,6 +120,8 @@ PAYMENT: Final = Transitions[State](
         (State.SETTLED, GoodsReleased): State.SETTLED,
         (State.SETTLED, OrderUnwinding): State.REFUNDING,
         (State.DECLINED, OrderUnwinding): State.VOIDED,
+        (State.CAPTURED, ExcessRefunded): State.CAPTURED,
+        (State.SETTLED, ExcessRefunded): State.SETTLED,
     }
 )
 """While the order stands."""
@@ -128,6 +138,8 @@ UNWINDING: Final = Transitions[State](
         (State.AUTHORISED, CaptureDeclined): State.VOIDING,
         (State.VOIDING, Voided): State.VOIDED,
         (State.REFUNDING, Refunded): State.REFUNDED,
+        (State.REFUNDING, ExcessRefunded): State.REFUNDING,
+        (State.REFUNDED, ExcessRefunded): State.REFUNDED,
         (State.VOIDED, OrderPlaced): State.VOIDED,
         **{(state, heard): state for state in _UNDONE for heard in (OrderUnwinding, GoodsReleased)},
     }
@@ -206,12 +218,15 @@ def _end_void(after: Payment, _heard: OrderUnwinding) -> Decision:
 
 def _give_back(after: Payment, _heard: OrderUnwinding) -> Decision:
     after = replace(after, unwinding=True)
-    return Decision(after, asks=(_refund(after),))
+    excess = _excess(after)
+    # Tax given back already was the buyer's own money, so that much less of it is left to give back.
+    moved = ledger.shift(Purpose.UNSETTLE_TAX, ledger.BUYER, ledger.TAX_OFFICE, excess.minor, excess.currency)
+    return Decision(after, asks=(_refund(after),), movements=moved)
 
 
 def _take_back(after: Payment, heard: OrderUnwinding) -> Decision:
     terms = _terms(after)
-    movements = ledger.unsettle(_captured(after), terms.tax_withheld, terms.merchant_code)
+    movements = ledger.unsettle(_captured(after), terms.tax_withheld, terms.merchant_code, _excess(after))
     return replace(_give_back(after, heard), movements=movements)
 
 
@@ -220,10 +235,25 @@ def _let_go(after: Payment, _answer: Voided) -> Decision:
 
 
 def _refunded(after: Payment, answer: Refunded) -> Decision:
-    amount = _captured(after)
+    amount = _left(after)
     fact = PaymentRefunded(order_id=after.order_id, amount=amount, refund_no=answer.refund_no)
     after = replace(after, refunded=amount, refund_no=answer.refund_no)
     return Decision(after, (fact,), movements=ledger.refund(amount))
+
+
+def give_back_excess(payment: Payment, amount: Money) -> Decision:
+    """Ask the bank to give back tax that was withheld too much; nothing where all is given back anyway."""
+    if payment.unwinding or payment.state not in (State.CAPTURED, State.SETTLED):
+        return Decision(payment)
+    ask = RefundTax(order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=amount)
+    return Decision(replace(payment, excess=amount), asks=(ask,))
+
+
+def _excess_refunded(after: Payment, answer: ExcessRefunded) -> Decision:
+    fact = TaxRefunded(order_id=after.order_id, amount=answer.amount, refund_no=answer.refund_no)
+    # Out of what stands between withheld and billed, whatever became of the order since.
+    moved = ledger.shift(Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, answer.amount.minor, answer.amount.currency)
+    return Decision(after, (fact,), movements=moved)
 
 
 _DECIDE: Final[dict[tuple[State, type], Callable[..., Decision]]] = {
@@ -242,6 +272,7 @@ _DECIDE: Final[dict[tuple[State, type], Callable[..., Decision]]] = {
     (State.SETTLED, OrderUnwinding): _take_back,
     (State.DECLINED, OrderUnwinding): _end_void,
     (State.REFUNDING, Refunded): _refunded,
+    **{(s, ExcessRefunded): _excess_refunded for s in (State.CAPTURED, State.SETTLED, State.REFUNDING, State.REFUNDED)},
 }
 """What follows where something does; a legal pair that is not here changes nothing."""
 
@@ -251,7 +282,7 @@ def _void(payment: Payment) -> Void:
 
 
 def _refund(payment: Payment) -> Refund:
-    return Refund(order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=_captured(payment))
+    return Refund(order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=_left(payment))
 
 
 def _declined(payment: Payment, answer: AuthorisationDeclined | CaptureDeclined) -> PaymentDeclined:
@@ -267,6 +298,15 @@ def _terms(payment: Payment) -> Terms:
 def _captured(payment: Payment) -> Money:
     assert payment.captured is not None, "nothing was captured"
     return payment.captured
+
+
+def _excess(payment: Payment) -> Money:
+    return payment.excess or Money.zero(_captured(payment).currency)
+
+
+def _left(payment: Payment) -> Money:
+    """What of the captured amount is still to be given back."""
+    return _captured(payment) - _excess(payment)
 
 
 def _known(number: str | None) -> str:

@@ -125,7 +125,18 @@ async def test_same_key_and_body_is_answered_the_same_and_moves_money_once(shop:
     first = await shop.captured()
     assert await shop.captured() == first
     statement = await shop.get("/v1/statement")
-    assert statement["currencies"] == {"CNY": {"captured": "204.10", "refunded": "0.00", "captures": 1, "refunds": 0}}
+    nothing = {"refunded": "0.00", "refunds": 0, "transferred": "0.00", "transfers": 0}
+    assert statement["currencies"] == {"CNY": {"captured": "204.10", "captures": 1, **nothing}}
+
+
+async def test_a_transfer_to_customs_is_made_once(shop: Shop) -> None:
+    asked = {"key": "t1", "reference": "P", "payment_book": "2244L1", "amount": "12.10", "currency": "CNY"}
+    first = await shop.one("transfers", asked)
+    assert (first["status"], first["amount"]) == ("transferred", "12.10")
+    assert await shop.one("transfers", asked) == first
+    assert (await shop.one("transfers", {**asked, "amount": "12.11"}))["status"] == "conflict"
+    found = (await shop.get("/v1/statement"))["currencies"]["CNY"]
+    assert (found["transferred"], found["transfers"]) == ("12.10", 1)
 
 
 async def test_same_key_with_another_body_is_a_conflict(shop: Shop) -> None:

@@ -1,0 +1,137 @@
+"""The deposit at customs: how much it is by policy, and that it covers first whoever waited longest."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Final
+from uuid import NAMESPACE_URL, uuid5
+
+from services.payments import due_store, ledger, store
+from services.payments.domain.dues import cover
+from services.payments.ledger import Entry, Purpose
+from shared import metrics
+from shared.database import Connection
+from shared.errors import Misconfigured
+from shared.hears import Outcome
+from shared.money import Money, MoneyError
+
+POLICY: Final = Path(__file__).with_name("guarantee.toml")
+COVERED_MAX: Final = 500
+_BEIJING: Final = timezone(timedelta(hours=8))
+
+
+@dataclass(frozen=True, slots=True)
+class Deposits:
+    """The deposit by the day from which it holds, in order."""
+
+    rows: tuple[tuple[date, Money], ...]
+
+    def on(self, day: date) -> Money:
+        """The deposit of a day; the first row's before it."""
+        return next((amount for valid_from, amount in reversed(self.rows) if valid_from <= day), self.rows[0][1])
+
+
+def load(path: Path = POLICY) -> Deposits:
+    """The deposits of a file; raises Misconfigured naming the row."""
+    try:
+        rows = tomllib.loads(path.read_text(encoding="utf-8"))["deposit"]
+        found = tuple((row["valid_from"], Money.of(row["amount"], row["currency"])) for row in rows if row["source"])
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, MoneyError) as error:
+        raise Misconfigured(f"mend {path.name}: {type(error).__name__}: {error}") from None
+    days = [day for day, _ in found]
+    if not found or days != sorted(set(days)) or any(amount.minor < 0 or amount.currency != "CNY" for _, amount in found):
+        raise Misconfigured(f"mend {path.name}: deposits are in CNY, not below zero, each from a later day than the one before")
+    return Deposits(found)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Deps:
+    """What payments is wired with: the policy of the deposit, and the time."""
+
+    deposits: Deposits = field(default_factory=load)
+    now: Callable[[], datetime] = _utc_now
+
+    @property
+    def deposit(self) -> Money:
+        """The deposit that the policy wants today, Beijing time."""
+        return self.deposits.on(self.now().astimezone(_BEIJING).date())
+
+
+async def tend(conn: Connection, deps: Deps) -> Outcome:
+    """Bring the deposit to what the policy wants, and cover what waits as far as it reaches, the oldest first."""
+    await _adjust(conn, deps.deposit)
+    waiting = await due_store.list_uncovered(conn, COVERED_MAX)
+    if waiting:
+        free = await due_store.lock_free(conn)
+        covered = []
+        for order_id, amount in waiting:
+            if amount.minor > free.minor:
+                break  # nobody overtakes who has waited longer
+            free -= amount
+            covered.append((order_id, amount))
+        await _reserve(conn, covered)
+        await due_store.drop_uncovered(conn, [order_id for order_id, _ in covered])
+    return Outcome()
+
+
+async def _adjust(conn: Connection, wanted: Money) -> None:
+    change, total = await due_store.adjust_deposit(conn, wanted)
+    if change:
+        moved = ledger.shift(Purpose.DEPOSIT, ledger.FREE, ledger.OWN_FUNDS, change, wanted.currency)
+        name = uuid5(NAMESPACE_URL, f"deposit at customs:{total}")
+        await store.book(conn, [entry for movement in moved for entry in ledger.entries(due_store.fresh_id(), name, movement)])
+
+
+async def reserve(conn: Connection, deps: Deps, demands: list[tuple[Any, Money]]) -> None:
+    """Reserve these orders' tax; what the deposit cannot cover is written down and waits. Never overdrawn."""
+    if not demands:
+        return
+    total = Money.total((amount for _, amount in demands), "CNY")
+    if await due_store.take(conn, total):
+        await _book_reserved(conn, demands)
+        return
+    await _adjust(conn, deps.deposit)
+    covered, uncovered = cover(await due_store.lock_free(conn), demands)
+    await _reserve(conn, covered)
+    await due_store.add_uncovered(conn, uncovered)
+
+
+async def _reserve(conn: Connection, covered: list[tuple[Any, Money]]) -> None:
+    if covered:
+        taken = await due_store.take(conn, Money.total((amount for _, amount in covered), "CNY"))
+        assert taken, "the row is locked, so what was free still is"
+        await _book_reserved(conn, covered)
+
+
+async def _book_reserved(conn: Connection, covered: list[tuple[Any, Money]]) -> None:
+    entries: list[Entry] = []
+    for order_id, amount in covered:
+        for movement in ledger.reserve(amount):
+            entries += ledger.entries(order_id, order_id, movement)
+    await store.book(conn, entries)
+
+
+async def free(conn: Connection, order_ids: list[Any]) -> None:
+    """Give back what is reserved for these orders; those that still waited for cover wait no longer."""
+    await due_store.drop_uncovered(conn, order_ids)
+    reserved = await due_store.reserved_of(conn, order_ids)
+    entries: list[Entry] = []
+    for order_id, amount in reserved:
+        for movement in ledger.unreserve(amount):
+            entries += ledger.entries(order_id, order_id, movement)
+    await store.book(conn, entries)
+    await due_store.give_back(conn, Money.total((amount for _, amount in reserved), "CNY"))
+
+
+async def gauges(conn: Connection) -> None:
+    """Set the gauges of the deposit."""
+    for state, minor in (await due_store.count_guarantee(conn)).items():
+        metrics.GUARANTEE.labels(state).set(minor)

@@ -1,0 +1,176 @@
+"""What payments does on tax's facts: owe what was assessed, settle the bill's difference, gather payment books and pay them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+from uuid import UUID, uuid5
+
+from services.payments import due_store, guarantee, ledger, store
+from services.payments.domain import dues
+from services.payments.domain.bank import Ask, Transfer, Transferred
+from services.payments.domain.dues import Due
+from services.payments.domain.payment import Payment, give_back_excess
+from services.payments.guarantee import Deps
+from services.payments.ledger import Entry, Movement
+from shared.database import Connection
+from shared.effects import Answered
+from shared.envelope import Message
+from shared.events.payments import TaxPaid
+from shared.events.tax import TaxBillDue, TaxBillSettled, TaxPosted, TaxRestored
+from shared.hears import Announced, Instruction, Outcome
+from shared.money import Money
+from shared.transitions import IllegalTransition
+
+TAX_FACTS: Final = (TaxPosted, TaxRestored, TaxBillSettled, TaxBillDue)
+
+
+@dataclass
+class _Batch:
+    """Tax's facts on their way through a batch: what is saved, booked and asked at its end."""
+
+    payments: dict[UUID, Payment]
+    dues: dict[UUID, Due]
+    posted: set[UUID]
+    entries: list[Entry] = field(default_factory=list)
+    demands: dict[UUID, Money] = field(default_factory=dict)
+    freed: list[UUID] = field(default_factory=list)
+    asks: list[tuple[Ask, bytes | None]] = field(default_factory=list)
+    gathered: dict[tuple[UUID, str, int], list[Money]] = field(default_factory=lambda: defaultdict(list))
+
+    def book(self, cause: UUID, order_id: UUID, movements: Sequence[Movement]) -> None:
+        for movement in movements:
+            self.entries += ledger.entries(cause, order_id, movement)
+
+    def follow(self, m: Message) -> None:
+        """Follow one fact; raises IllegalTransition for an order whose money was never asked for."""
+        if m.order_id not in self.payments:
+            raise IllegalTransition("no payment", type(m.event))
+        match m.event:
+            case TaxPosted():
+                self._post(m, m.event)
+            case TaxRestored():
+                self._restore(m, m.event)
+            case TaxBillSettled():
+                self._settle(m, m.event)
+            case TaxBillDue():
+                self._hand_over(m.event)
+
+    def _withheld(self, order_id: UUID, currency: str) -> Money:
+        """The tax office's part of what was captured; none of what never was."""
+        payment = self.payments[order_id]
+        if payment.captured is None or payment.terms is None:
+            return Money.zero(currency)
+        return ledger.shares(payment.captured, payment.terms.tax_withheld)[1]
+
+    def _post(self, m: Message, event: TaxPosted) -> None:
+        if event.total.currency != "CNY":
+            return  # an export owes nothing here
+        self.book(m.event_id, m.order_id, dues.assessed(event, self._withheld(m.order_id, event.total.currency)))
+        self.posted.add(m.order_id)
+        if event.total.minor:
+            self.demands[m.order_id] = event.total
+
+    def _restore(self, m: Message, event: TaxRestored) -> None:
+        due = self.dues.get(m.order_id)
+        if due is None and m.order_id not in self.posted:
+            return  # undone before tax had heard of the release: nothing was booked
+        if due is None:
+            withheld = self._withheld(m.order_id, event.total.currency)
+            self.book(m.event_id, m.order_id, dues.restored_unbilled(event, withheld))
+            self.freed.append(m.order_id)
+            return
+        followed = dues.restored(due, event)
+        self.dues[m.order_id] = followed.due
+        self.book(m.event_id, m.order_id, followed.movements)
+        if followed.due.state is dues.DueState.RESTORED:
+            self.freed.append(m.order_id)
+
+    def _settle(self, m: Message, event: TaxBillSettled) -> None:
+        if m.order_id in self.dues:
+            raise IllegalTransition("settled", type(event))
+        followed = dues.settled(event, self._withheld(m.order_id, event.billed.currency))
+        due = followed.due
+        if excess := dues.excess_of(due):
+            decision = give_back_excess(self.payments[m.order_id], excess)
+            self.payments[m.order_id] = decision.payment
+            self.asks += [(ask, m.traceparent) for ask in decision.asks]
+            due = replace(due, refunded=excess) if decision.asks else due
+        self.dues[m.order_id] = due
+        self.book(m.event_id, m.order_id, followed.movements)
+
+    def _hand_over(self, event: TaxBillDue) -> None:
+        due = self.dues.get(event.order_id)
+        if due is None:
+            raise IllegalTransition("no bill", type(event))
+        self.dues[event.order_id] = dues.handed_over(due, event)
+        self.gathered[event.payment_id, event.payment_book, event.bills].append(event.amount)
+
+
+async def follow_tax(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
+    """Follow what tax says: in the books what was assessed, then what was billed, then what is to be paid.
+
+    The deposit's one row is locked last and for the rest of the transaction only.
+    """
+    ids = {m.order_id for m in batch}
+    before = await store.lock(conn, ids)
+    billed = {m.order_id for m in batch if not isinstance(m.event, TaxPosted)}
+    dues_before = await due_store.lock(conn, billed) if billed else {}
+    returned = [m.order_id for m in batch if isinstance(m.event, TaxRestored)]
+    posted = await due_store.posted_among(conn, returned) if returned else set()
+    folded = _Batch(dict(before), dict(dues_before), posted)
+    for m in batch:
+        folded.follow(m)
+    await store.save(conn, before, [p for p in folded.payments.values() if before.get(p.order_id) != p])
+    await due_store.save(conn, [due for order_id, due in folded.dues.items() if due != dues_before.get(order_id)])
+    await store.book(conn, folded.entries)
+    outcome = Outcome(instructions=[instruction(ask, traceparent) for ask, traceparent in folded.asks])
+    for (payment_id, book, bills), amounts in sorted(folded.gathered.items()):
+        came = Money.total(amounts, amounts[0].currency)
+        if total := await due_store.gather(conn, payment_id, book, bills, came, len(amounts)):
+            outcome.instructions.append(instruction(Transfer(order_id=payment_id, payment_book=book, amount=total), None))
+    # Freed first: what was posted and came back in one batch must find its own reservation.
+    demands = {order_id: amount for order_id, amount in folded.demands.items() if order_id not in folded.freed}
+    await guarantee.reserve(conn, deps, list(demands.items()))
+    if folded.freed:
+        await guarantee.free(conn, folded.freed)
+    return outcome
+
+
+def instruction(ask: Ask, traceparent: bytes | None) -> Instruction:
+    if traceparent is not None:
+        ask = ask.model_copy(update={"traceparent": traceparent.decode("latin-1")})
+    # What follows a hold goes ahead of new holds: a burst of orders is then paid one by one, not held all and captured last.
+    return Instruction(ask.intent_id, ask.order_id, ask.kind, ask.model_dump_json().encode(), ahead=ask.kind != "authorise")
+
+
+async def follow_transfers(conn: Connection, answered: Sequence[Answered]) -> Outcome:
+    """The bank paid customs: every bill of the payment is paid, and its part of the deposit is free again."""
+    transfers = {a.answer.order_id: a.answer for a in answered if isinstance(a.answer, Transferred)}
+    made = await due_store.payments_made(conn, {payment_id: t.transfer_no for payment_id, t in transfers.items()})
+    found = await due_store.lock_of(conn, made)
+    payments = await store.lock(conn, found)
+    outcome, entries, after = Outcome(), list[Entry](), list[Due]()
+    told: list[Payment] = []
+    for order_id, due in found.items():
+        assert due.payment_id is not None
+        answer = transfers[due.payment_id]
+        followed = dues.paid(due, answer)
+        after.append(followed.due)
+        for movement in followed.movements:
+            # One transfer pays many bills: each order's part of it is a transaction of its own.
+            entries += ledger.entries(uuid5(due.payment_id, str(order_id)), order_id, movement)
+        payment = payments[order_id]
+        told.append(replace(payment, version=payment.version + 1))
+        fact = TaxPaid(
+            order_id=order_id, tax_no=due.tax_no, payment_book=due.payment_book or "", amount=due.billed,
+            transfer_no=answer.transfer_no,
+        )  # fmt: skip
+        outcome.facts.append(Announced(fact, due.payment_id, payment.version + 1))
+    await due_store.save(conn, after)
+    await store.save(conn, payments, told)
+    await store.book(conn, entries)
+    await guarantee.free(conn, list(found))
+    return outcome

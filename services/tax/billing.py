@@ -1,0 +1,169 @@
+"""Tax bills followed: what customs says of them, what a person decided, and the days on which they fall due."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from services.tax import bill_store, billpolicy, store
+from services.tax.bill_store import InHand
+from services.tax.domain.bills import (
+    DAY_S,
+    Bill,
+    BillPolicy,
+    BillState,
+    CameBack,
+    CaseReason,
+    Decided,
+    Followed,
+    TimeToPay,
+    begin,
+    day_begins,
+    follow,
+)
+from services.tax.domain.case import TaxState
+from shared import metrics
+from shared.database import Connection
+from shared.envelope import Message
+from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBilled, TaxBillVoided
+from shared.hears import Announced, Outcome
+from shared.transitions import IllegalTransition
+
+BILL_FACTS: Final = (TaxBilled, TaxBillContradicted, TaxBillConsolidated, TaxBillVoided)
+DUE_MAX: Final = 500
+"""Bills handed over in one transaction, so that it stays short however many fall due at midnight."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Billing:
+    """What bills are followed by: the policy, the length of a day, and the time."""
+
+    policy: BillPolicy = field(default_factory=billpolicy.load)
+    day_s: float = DAY_S
+    now: Callable[[], datetime] = _utc_now
+
+
+class HasBilling(Protocol):
+    """The part of the service's wiring that is needed here."""
+
+    @property
+    def billing(self) -> Billing: ...
+
+
+async def follow_bills(conn: Connection, batch: Sequence[Message], billing: Billing) -> Outcome:
+    """Follow what customs says of tax bills; it comes behind the release it is about, in the same partition."""
+    ids = {m.order_id for m in batch}
+    cases = await store.lock(conn, ids)
+    before = await bill_store.lock(conn, ids)
+    bills = dict(before)
+    said: Counter[UUID] = Counter()
+    outcome, opened, closed = Outcome(), set[tuple[UUID, CaseReason]](), set[tuple[UUID, CaseReason]]()
+    for m in batch:
+        case, bill = cases.get(m.order_id), bills.get(m.order_id)
+        if case is None or (bill is None and not isinstance(m.event, TaxBilled)):
+            raise IllegalTransition("no bill", type(m.event))
+        restored = case.state is TaxState.RESTORED
+        if bill is None:
+            followed = begin(m.event, case.total, billing.policy, billing.day_s)
+            closed.add((m.order_id, CaseReason.MISSING))
+            if restored:
+                followed = follow(followed.bill, CameBack())
+        elif isinstance(m.event, TaxBillVoided) and restored:
+            followed = follow(bill, CameBack())
+        else:
+            followed = follow(bill, m.event)
+        bills[m.order_id] = followed.bill
+        opened |= {(m.order_id, reason) for reason in followed.cases}
+        if followed.bill.state is BillState.VOIDED:
+            opened.add((m.order_id, CaseReason.VOIDED))
+        outcome.facts += _announced(followed, m.event_id, case.version + said[m.order_id])
+        said[m.order_id] += len(followed.facts)
+    await bill_store.save(conn, [bill for order_id, bill in bills.items() if bill != before.get(order_id)])
+    await bill_store.say(conn, +said)
+    await bill_store.close_cases(conn, closed)
+    await bill_store.open_cases(conn, opened)
+    return outcome
+
+
+def _announced(followed: Followed, cause: UUID, version: int) -> list[Announced]:
+    return [Announced(fact, cause, version + number) for number, fact in enumerate(followed.facts, start=1)]
+
+
+async def tend_bills(conn: Connection, deps: HasBilling) -> Outcome:
+    """Act on what persons decided, then hand over for payment what has fallen due."""
+    outcome = await _act_on_verdicts(conn)
+    outcome.extend(await _hand_over(conn, deps.billing.now()))
+    return outcome
+
+
+async def _act_on_verdicts(conn: Connection) -> Outcome:
+    outcome = Outcome()
+    decided = await bill_store.lock_decided(conn, DUE_MAX)
+    changed: list[InHand] = []
+    after: list[Followed] = []
+    for found, _, reason, verdict in decided:
+        if found is None or reason is not CaseReason.FAR_OFF or found.bill.state is not BillState.DISPUTED:
+            continue
+        changed.append(found)
+        after.append(follow(found.bill, Decided(ours=verdict == "bear")))
+        outcome.facts += _announced(after[-1], uuid5(found.bill.order_id, "a person decided"), found.version)
+    await _write(conn, changed, after)
+    await bill_store.close_cases(conn, [(order_id, reason) for _, order_id, reason, _ in decided])
+    return outcome
+
+
+async def _hand_over(conn: Connection, now: datetime) -> Outcome:
+    """All bills of a payment book that are due together are one payment; those whose goods came back are taken out."""
+    outcome = Outcome()
+    due = await bill_store.lock_due(conn, now, DUE_MAX)
+    books: dict[str, list[Bill]] = {}
+    for found in due:
+        if not _came_back(found) and found.bill.billed.minor:
+            books.setdefault(found.bill.payment_book or "", []).append(found.bill)
+    pays = {book: TimeToPay(_payment_id(book, bills), len(bills)) for book, bills in books.items()}
+    after: list[Followed] = []
+    for found in due:
+        pay = pays.get(found.bill.payment_book or "") or TimeToPay(uuid5(NAMESPACE_URL, "nothing to pay"), 0)
+        after.append(follow(found.bill, CameBack() if _came_back(found) else pay))
+        outcome.facts += _announced(after[-1], uuid5(found.bill.order_id, "the bill is due"), found.version)
+    await _write(conn, due, after)
+    return outcome
+
+
+def _came_back(found: InHand) -> bool:
+    return found.case_state == TaxState.RESTORED
+
+
+def _payment_id(book: str, bills: Sequence[Bill]) -> UUID:
+    return uuid5(NAMESPACE_URL, f"tax payment:{book}:{min(bill.order_id for bill in bills)}")
+
+
+async def _write(conn: Connection, before: Iterable[InHand], after: Sequence[Followed]) -> None:
+    await bill_store.save(conn, [followed.bill for followed in after])
+    pairs = zip(before, after, strict=True)
+    await bill_store.say(conn, {found.bill.order_id: len(followed.facts) for found, followed in pairs if followed.facts})
+
+
+async def look_for_lapses(conn: Connection, deps: HasBilling) -> Outcome:
+    """Open a case for every bill that never came and every one that was not paid in time."""
+    billing = deps.billing
+    now = billing.now()
+    terms = billing.policy.on(now.date())
+    await bill_store.open_overdue(conn, now)
+    await bill_store.open_missing(conn, day_begins(now, -terms.missing_on_day, billing.day_s))
+    return Outcome()
+
+
+async def gauges(conn: Any) -> None:
+    """Set the gauge of the cases that wait for a person."""
+    counts = await bill_store.count_open_cases(conn)
+    for reason in CaseReason:
+        metrics.BILL_CASES.labels(reason).set(counts.get(reason, 0))

@@ -1,0 +1,179 @@
+"""The money's way from what was withheld to what customs took: every order of events ends with nothing left in between."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.payments import ledger
+from services.payments.domain import dues
+from services.payments.domain.bank import Transferred
+from services.payments.domain.dues import DueState
+from services.payments.guarantee import POLICY, load
+from services.payments.ledger import Account, Movement
+from shared.errors import Misconfigured
+from shared.events.tax import TaxBillDue, TaxBillSettled, TaxPosted, TaxRestored
+from shared.money import Money
+from shared.transitions import IllegalTransition
+
+ORDER, PAYMENT = UUID(int=7), UUID(int=8)
+amounts = st.integers(0, 100_000)
+
+
+def yuan(minor: int) -> Money:
+    return Money(minor, "CNY")
+
+
+def outcome_of(withheld: int, billed: int) -> str:
+    return (
+        "exact"
+        if billed == withheld
+        else "booked"
+        if abs(billed - withheld) <= 50
+        else "claim"
+        if billed > withheld
+        else "refund"
+    )
+
+
+class Books:
+    """The balances of one order after these movements."""
+
+    def __init__(self) -> None:
+        self.of: Counter[Account] = Counter()
+
+    def book(self, movements: tuple[Movement, ...]) -> None:
+        for movement in movements:
+            for entry in ledger.entries(uuid4(), ORDER, movement):
+                self.of[entry.account] += entry.amount_minor
+
+    def released(self, withheld: int, assessed: int) -> None:
+        """What a release books: the shares of what was captured, and what was assessed."""
+        self.book(ledger.capture(yuan(10**6)))
+        self.book(ledger.settle(yuan(10**6), yuan(withheld), "M"))
+        self.book(dues.assessed(TaxPosted(order_id=ORDER, total=yuan(assessed)), yuan(withheld)))
+
+    def settled(self, withheld: int, assessed: int, billed: int) -> dues.Due:
+        event = TaxBillSettled(
+            order_id=ORDER, tax_no="T", withheld=yuan(withheld), assessed=yuan(assessed), billed=yuan(billed), merchant_code="M",
+            outcome=outcome_of(withheld, billed),  # type: ignore[arg-type]
+        )  # fmt: skip
+        due, movements = dues.settled(event, yuan(withheld))
+        self.book(movements)
+        excess = dues.excess_of(due)
+        if excess is None:
+            return due
+        self.book(ledger.shift(ledger.Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, excess.minor, "CNY"))
+        return dues.Due(**{f: getattr(due, f) for f in due.__slots__} | {"refunded": excess})
+
+    def given_back(self, withheld: int, due: dues.Due) -> None:
+        """What undoing the order books, beside what tax says."""
+        self.book(ledger.unsettle(yuan(10**6), yuan(withheld), "M", due.refunded))
+        self.book(ledger.refund(yuan(10**6) - due.refunded))
+
+
+@given(amounts, amounts, amounts)
+def test_customs_gets_what_it_billed_and_nothing_stays_in_between(withheld: int, assessed: int, billed: int) -> None:
+    books = Books()
+    books.released(withheld, assessed)
+    assert books.of[Account.TAX_PAYABLE] == -assessed
+    due = books.settled(withheld, assessed, billed)
+    assert books.of[Account.TAX_PAYABLE] == -billed
+    assert books.of[Account.TAX_SUSPENSE] == 0
+    due = dues.handed_over(due, _due(billed))
+    due, movements = dues.paid(due, Transferred(PAYMENT, "T1"))
+    books.book(movements)
+    assert due.state is DueState.PAID
+    assert books.of[Account.TAX_PAYABLE] == 0
+    # Whoever bears the difference, in all the enterprise keeps what it did not pass on.
+    outcome = outcome_of(withheld, billed)
+    assert books.of[Account.TAX_DIFFERENCE] == (billed - withheld if outcome == "booked" else 0)
+    assert books.of[Account.MERCHANT_CLAIM] == (billed - withheld if outcome == "claim" else 0)
+    assert books.of[Account.BANK_CLEARING] == 10**6 - billed - (withheld - billed if outcome == "refund" else 0)
+    assert sum(books.of.values()) == 0
+
+
+def _due(billed: int) -> TaxBillDue:
+    return TaxBillDue(order_id=ORDER, tax_no="T", payment_book="B", payment_id=PAYMENT, bills=1, amount=yuan(billed))
+
+
+@given(amounts, amounts, amounts)
+def test_goods_that_come_back_leave_no_account_moved(withheld: int, assessed: int, billed: int) -> None:
+    books = Books()
+    books.released(withheld, assessed)
+    due = books.settled(withheld, assessed, billed)
+    books.given_back(withheld, due)
+    due, movements = dues.restored(due, TaxRestored(order_id=ORDER, total=yuan(assessed)))
+    books.book(movements)
+    assert due.state is DueState.RESTORED
+    assert {account: minor for account, minor in books.of.items() if minor} == {}
+
+
+@given(amounts, amounts)
+def test_goods_that_come_back_before_the_bill_leave_no_account_moved(withheld: int, assessed: int) -> None:
+    books = Books()
+    books.released(withheld, assessed)
+    books.book(ledger.unsettle(yuan(10**6), yuan(withheld), "M", yuan(0)))
+    books.book(ledger.refund(yuan(10**6)))
+    books.book(dues.restored_unbilled(TaxRestored(order_id=ORDER, total=yuan(assessed)), yuan(withheld)))
+    assert {account: minor for account, minor in books.of.items() if minor} == {}
+
+
+@given(amounts, amounts, amounts)
+def test_what_comes_back_too_late_costs_the_merchant_the_tax(withheld: int, assessed: int, billed: int) -> None:
+    books = Books()
+    books.released(withheld, assessed)
+    due = dues.handed_over(books.settled(withheld, assessed, billed), _due(billed))
+    books.given_back(withheld, due)
+    due, movements = dues.restored(due, TaxRestored(order_id=ORDER, total=yuan(assessed)))
+    books.book(movements)
+    assert due.state is DueState.DUE
+    assert books.of[Account.TAX_PAYABLE] == -billed
+    books.book(dues.paid(due, Transferred(PAYMENT, "T1")).movements)
+    borne = books.of[Account.MERCHANT_CLAIM] + books.of[Account.TAX_DIFFERENCE]
+    assert books.of[Account.BANK_CLEARING] == -billed
+    assert borne == billed
+
+
+def test_a_bill_is_paid_once() -> None:
+    due = dues.handed_over(Books().settled(1210, 1210, 1210), _due(1210))
+    paid = dues.paid(due, Transferred(PAYMENT, "T1")).due
+    for again in (lambda: dues.paid(paid, Transferred(PAYMENT, "T2")), lambda: dues.handed_over(paid, _due(1210))):
+        with pytest.raises(IllegalTransition):
+            again()
+
+
+@given(st.integers(0, 500), st.lists(st.integers(1, 200), max_size=12))
+def test_the_deposit_is_never_overdrawn_and_covers_whatever_fits(free: int, wanted: list[int]) -> None:
+    demands = [(UUID(int=i), yuan(amount)) for i, amount in enumerate(wanted)]
+    covered, uncovered = dues.cover(yuan(free), demands)
+    left = free - sum(amount.minor for _, amount in covered)
+    assert left >= 0
+    assert sorted([*covered, *uncovered], key=lambda d: d[0]) == demands
+    assert all(amount.minor > left for _, amount in uncovered)
+
+
+def test_a_part_of_a_movement_that_is_nothing_is_no_movement() -> None:
+    assert ledger.shift(ledger.Purpose.BILL, ledger.SUSPENSE, ledger.TAX_OFFICE, 0, "CNY") == ()
+
+
+def test_two_orders_of_one_transfer_are_two_transactions() -> None:
+    (movement,) = ledger.reserve(yuan(1))
+    assert ledger.entries(UUID(int=1), ORDER, movement)[0].txn_id != ledger.entries(UUID(int=2), ORDER, movement)[0].txn_id
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('amount = "100000000.00"', 'amount = "1.001"'), ('currency = "CNY"', 'currency = "USD"'), ("valid_from", "from"),
+     ('amount = "100000000.00"', 'amount = "-1.00"'), ("[[deposit]]", "[[deposits]]")],
+)  # fmt: skip
+def test_a_bad_deposit_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "guarantee.toml"
+    path.write_text(POLICY.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    with pytest.raises(Misconfigured, match=r"guarantee\.toml"):
+        load(path)
