@@ -6,9 +6,10 @@ INSTALLED := $(VENV)/.installed
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
 	--no-emit-trusted-host --no-emit-find-links --no-emit-options --resolver=backtracking
 
-COMPOSE := docker compose $(if $(filter 3,$(BROKERS)),-f docker-compose.yml -f docker-compose.three-brokers.yml)
+COMPOSE := docker compose -f docker-compose.yml $(if $(filter 3,$(BROKERS)),-f docker-compose.three-brokers.yml) \
+	$(if $(TLS),-f docker-compose.tls.yml)
 
-.PHONY: help demo test check lock bench faults simulate up down compose-test secrets clean preflight jars
+.PHONY: help demo test check lock bench faults simulate up down compose-test secrets audit clean preflight jars
 .DEFAULT_GOAL := help
 
 help: ## what each target does
@@ -45,6 +46,7 @@ lock: $(INSTALLED) ## resolve the requirements anew
 	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
 	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) --only-build-deps --build-deps-for wheel -c requirements-dev.txt \
 		-o requirements-build.txt pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) -o requirements-audit.txt requirements-audit.in
 
 bench: preflight jars ## throughput, latency, memory, beside the raw limits of broker and database
 	@$(BIN)/crossborder bench
@@ -55,10 +57,13 @@ faults: preflight jars ## N=25 kills and pauses of everything under load, then v
 simulate: preflight $(INSTALLED) ## the domains under a virtual clock: SEEDS=n of them, or SEED=n replayed
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),20000) --start $(or $(START),0))
 
-secrets: ## random passwords for the containers' database, in ./secrets, where they are missing
-	@$(PYTHON) -P deploy/secrets.py secrets
+secrets: ## random passwords and certificates for the containers, in ./secrets, where they are missing
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -P deploy/secrets.py secrets
 
-up: secrets ## the stack in containers; PROFILE=minimal, load or tools for less or more of it, BROKERS=3 for three brokers
+audit: preflight $(INSTALLED) ## what the product is made of (build/crossborder.cdx.json), and its known weaknesses
+	@$(BIN)/python -m deploy.audit
+
+up: secrets ## the stack in containers; PROFILE=minimal, load or tools for less or more of it, BROKERS=3, TLS=1
 	@$(if $(PROFILE),COMPOSE_PROFILES=$(PROFILE)) $(COMPOSE) up --detach --wait --build
 	@$(COMPOSE) ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
 	@echo "commands: docker compose run --rm cli --help"

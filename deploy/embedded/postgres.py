@@ -36,8 +36,9 @@ SETTINGS: Final = {
     "shared_buffers": "256MB",
     "work_mem": "8MB",
     "maintenance_work_mem": "64MB",
-    "wal_level": "minimal",  # no replica and no archive here
-    "max_wal_senders": "0",
+    "wal_level": "replica",  # a backup follows every change (backup.py)
+    "max_wal_senders": "4",
+    "max_slot_wal_keep_size": "4GB",  # a follower that is gone must not fill the disk
     "wal_buffers": "16MB",
     "min_wal_size": "512MB",
     "max_wal_size": "2GB",
@@ -64,7 +65,7 @@ SETTINGS: Final = {
 }
 
 
-WITH_PASSWORDS: Final = "local all postgres trust\nlocal all all scram-sha-256\n"
+WITH_PASSWORDS: Final = "local all,replication postgres trust\nlocal all all scram-sha-256\n"
 """Only who may pass the folder of the socket can be the superuser; it is closed to all but the server's own user and root."""
 
 

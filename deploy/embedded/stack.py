@@ -170,10 +170,11 @@ class Stack:
     def _login(self, name: str) -> dict[str, str]:
         """How a child shows itself to the broker and the database: files with its own passwords, and nobody else's."""
         assert self.guard is not None
+        user = name if name in PRINCIPALS else OPERATORS
         found = {
             "CROSSBORDER_KAFKA_SECURITY_PROTOCOL": self.guard.protocol,
-            "CROSSBORDER_KAFKA_USER": name,
-            "CROSSBORDER_KAFKA_PASSWORD_FILE": str(self.guard.password_file(name)),
+            "CROSSBORDER_KAFKA_USER": user,
+            "CROSSBORDER_KAFKA_PASSWORD_FILE": str(self.guard.password_file(user)),
             "CROSSBORDER_KAFKA_CA": str(self.guard.ca),
         }
         own = self.home / "secrets" / f"postgres_{name}"

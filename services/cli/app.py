@@ -8,7 +8,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from services.cli import bench, demo, dlq, doctor, jobs, orders, probe, publish, stack, verify, watch
+from services.cli import backup, bench, demo, dlq, doctor, jobs, orders, probe, publish, rolling, stack, verify, watch
 from services.cli.connect import Absent, Exit, Wrong, say
 
 GROUPS: Final = {
@@ -98,6 +98,8 @@ app = typer.Typer(
     help="Cross-border orders from payment capture to customs release, over Kafka topics.",
 )
 stack.register(app)
+rolling.register(app)
+backup.register(app)
 jobs.register(app)
 publish.register(app)
 probe.register(app)

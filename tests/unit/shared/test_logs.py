@@ -89,7 +89,7 @@ def test_what_is_harmless_is_written_as_it_is(written: Any) -> None:
 def test_an_exception_is_told_by_its_place_and_type_and_never_by_what_it_quotes(written: Any) -> None:
     def fail() -> None:
         try:
-            {}[NAME]
+            dict[str, int]()[NAME]
         except KeyError as error:
             raise ValueError(f"bad {ID_NUMBER} of {NAME}") from error
 

@@ -1,0 +1,94 @@
+"""`crossborder backup` and `restore`: the embedded stack's database, to the last change, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import typer
+
+from services.cli.connect import Absent, Wrong, home_of, run, say, stack_file
+
+HOME = typer.Option(None, "--home", help="folder of the stack; .crossborder by default")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (backup, restore):
+        app.command()(command)
+
+
+def backup(
+    folder: Path = typer.Argument(..., help="an empty folder, on another disk"),
+    follow: bool = typer.Option(False, "--follow", help="go on receiving every change until Ctrl-C"),
+    synchronous: bool = typer.Option(
+        False,
+        "--synchronous",
+        help="with --follow: no commit counts before it is in the backup; without the follower commits wait",
+    ),
+    release: bool = typer.Option(False, "--release", help="let commits wait for no follower any more, and do nothing else"),
+    home: Path | None = HOME,
+) -> None:
+    """Copy the embedded stack's database while it runs. The keys are not part of it: keep them elsewhere."""
+    if synchronous and not follow:
+        raise Wrong("give --follow with --synchronous: a commit can only wait for a follower that runs")
+    found = stack_file(home_of(home))
+    if not found:
+        raise Absent(f"start the stack with `crossborder up`: none is running in {home_of(home)}")
+    run(_backup(str(found["postgres"]), folder, follow=follow, synchronous=synchronous, release=release))
+
+
+async def _backup(dsn: str, folder: Path, *, follow: bool, synchronous: bool, release: bool) -> None:
+    from deploy.embedded import backup as backups
+
+    if release:
+        await backups.release(dsn)
+        say("commits wait for no follower")
+        return
+    follower = backups.Follower(dsn, folder, synchronous=synchronous)
+    if follow:
+        await follower.start()
+    try:
+        await backups.base(dsn, folder)
+        say(f"the database is in {folder}; the keys, {Path('keys')} in the home folder, are not: keep them elsewhere")
+        if follow:
+            await _until_stopped(follower, folder)
+    finally:
+        await follower.stop()
+
+
+async def _until_stopped(follower: object, folder: Path) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    say("following; Ctrl-C ends it")
+    while not stop.is_set():
+        if not getattr(follower, "running", False):
+            raise Absent(f"look at {folder / 'follow.log'}: changes are no longer received")
+        try:
+            await asyncio.wait_for(stop.wait(), 1.0)
+        except TimeoutError:
+            continue
+
+
+def restore(
+    folder: Path = typer.Argument(..., help="a folder that `crossborder backup` made"),
+    home: Path | None = HOME,
+) -> None:
+    """Put a backup in the place of the stopped stack's database, to the last change the backup received.
+
+    The next `crossborder up` reads on in Kafka where that state stands.
+    """
+    from deploy.embedded import backup as backups
+    from deploy.embedded.postgres import EmbeddedPostgres
+
+    where = home_of(home)
+    if stack_file(where):
+        raise Wrong(f"stop the stack first (`crossborder down`): it runs in {where}")
+    postgres = EmbeddedPostgres(where / "postgres", log=where / "logs" / "postgres.log")
+    done = run(backups.restore(folder, postgres))
+    if done.last_commit is not None:
+        print(f"restored to {done.last_commit.isoformat()}")
+    if done.replaced is not None:
+        say(f"what was there is in {done.replaced}")
+    say("`crossborder up` goes on from there; make a new backup, this one follows no longer")

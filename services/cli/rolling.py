@@ -1,0 +1,144 @@
+"""`crossborder restart`: one program after the other, the next only when the one before has caught up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from services.cli.connect import Absent, Exit, Target, Wrong, as_json, home_of, leave, run, say, stack_file, target
+from services.cli.stack import is_alive
+
+READY_S: Final = 60.0
+BACK_S: Final = 15.0
+"""A service that takes longer to catch up was not restarted well."""
+LOOK_S: Final = 0.1
+READERS: Final = ("orders", "payments", "tax", "customs")
+"""The programs whose offsets are in the database; of the others it is enough that they are ready."""
+
+
+@dataclass(frozen=True)
+class Restart:
+    """How long a program took: until its process had ended, until it was ready again, until nothing of before was unread."""
+
+    program: str
+    ended_s: float
+    ready_s: float
+    caught_up_s: float | None
+
+    @property
+    def well(self) -> bool:
+        """Whether it had caught up within BACK_S seconds of being ready."""
+        return self.caught_up_s is None or self.caught_up_s <= self.ready_s + BACK_S
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(restart)
+
+
+def restart(
+    programs: list[str] = typer.Argument(None, help="which; by default every service and the sandboxes, each in turn"),
+    home: Path | None = typer.Option(None, "--home", help="folder of the stack; .crossborder by default"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """Restart programs of the embedded stack one after the other while orders flow: a new release, a new secret.
+
+    Each is told to stop, is started anew, and must have read everything that had come meanwhile before the next one's
+    turn. Exit 1 if one took more than 15 s for that.
+    """
+    folder = home_of(home)
+    found = stack_file(folder)
+    if not found:
+        raise Absent(f"start the stack with `crossborder up`: none is running in {folder}")
+    there = [name for name in found["programs"] if name not in {"kafka", "postgres"}]
+    unknown = sorted(set(programs or ()) - set(there))
+    if unknown:
+        raise Wrong(f"choose among {', '.join(there)}: {', '.join(unknown)} does not run here")
+    done = run(roll(target(home), programs or there))
+    if json:
+        as_json([asdict(each) | {"well": each.well} for each in done])
+    else:
+        for each in done:
+            back = "" if each.caught_up_s is None else f", caught up after {each.caught_up_s:.1f} s"
+            print(f"{each.program:<10} ended after {each.ended_s:.1f} s, ready after {each.ready_s:.1f} s{back}")
+    if not all(each.well for each in done):
+        say(
+            f"look at the logs of {', '.join(each.program for each in done if not each.well)}: behind for more than {BACK_S:.0f} s"
+        )
+        leave(Exit.NO)
+
+
+async def roll(to: Target, programs: list[str]) -> list[Restart]:
+    """Restart each in turn; raises Absent for one that does not become ready."""
+    return [await _one(to, name) for name in programs]
+
+
+async def _one(to: Target, name: str) -> Restart:
+    began = time.monotonic()
+    before = _pid(to.known, name)
+    if before is not None:
+        os.kill(before, signal.SIGTERM)
+    deadline = began + READY_S
+    while before is not None and is_alive(before) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(LOOK_S)
+    ended = time.monotonic() - began
+    await _until_ready(to, name, before, deadline)
+    ready = time.monotonic() - began
+    if name not in READERS:
+        return Restart(name, ended, ready, None)
+    marks = await _ends(to, name)
+    while await _behind(to, name, marks):
+        if time.monotonic() - began > ready + READY_S:
+            raise Absent(f"look at the log of {name}: it was still behind {READY_S:.0f} s after its restart")
+        await asyncio.sleep(LOOK_S)
+    return Restart(name, ended, ready, time.monotonic() - began)
+
+
+async def _until_ready(to: Target, name: str, before: int | None, deadline: float) -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        while time.monotonic() < deadline:
+            if _pid(to.known, name) not in {None, before} and await _answers(session, to.known["ports"][name]):
+                return
+            await asyncio.sleep(LOOK_S)
+    raise Absent(f"look at the log of {name}: it was not ready {READY_S:.0f} s after it was told to stop")
+
+
+async def _answers(session: Any, port: int) -> bool:
+    import aiohttp
+
+    try:
+        async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+            return bool(answer.status == 200)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
+
+
+async def _ends(to: Target, name: str) -> dict[tuple[str, int], int]:
+    """Where the log of each partition the service reads ends now."""
+    from services.cli import lag
+
+    return {(b.topic, b.partition): b.end for b in await lag.behind(to) if b.service == name}
+
+
+async def _behind(to: Target, name: str, marks: Mapping[tuple[str, int], int]) -> bool:
+    """Whether something that was in the log at those marks is still unread."""
+    from services.cli import lag
+    from services.cli.connect import database
+
+    async with database(to) as conn:
+        stored = (await lag.offsets(conn))[name]
+    return any(stored.get(place, 0) < end for place, end in marks.items())
+
+
+def _pid(found: Mapping[str, Any], name: str) -> int | None:
+    pid = found.get("programs", {}).get(name, {}).get("pid")
+    return int(pid) if pid else None
