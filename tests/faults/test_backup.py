@@ -75,6 +75,6 @@ async def test_a_backup_that_is_damaged_or_none_and_a_server_that_runs_are_refus
             await backup.restore(tmp_path / "none", stack.postgres)
         data = stack.postgres.data
     (folder / "base" / "PG_VERSION").write_text("17\n")
-    with pytest.raises(Misconfigured, match="choose another backup: this one is damaged, 1 files .* PG_VERSION"):
+    with pytest.raises(Misconfigured, match=r"choose another backup: this one is damaged, 1 files .* PG_VERSION"):
         await backup.restore(folder, stack.postgres)
     assert (data / "PG_VERSION").read_text() == "18\n"
