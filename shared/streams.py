@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -140,6 +141,8 @@ async def run(view: View, settings: Settings, stop: asyncio.Event) -> None:
     )  # fmt: skip
     log.info("view starts", view=view.name, port=port)
     metrics.BUILD_INFO.labels(view.name, version("crossborder")).set(1)
+    for metric in (metrics.ASSIGNED, metrics.REBALANCES, metrics.LAST_PROGRESS, metrics.LOOP_LAG):
+        metric.begin((view.name,))
     starting = asyncio.create_task(view.app.start())
     jobs = [asyncio.create_task(job) for job in (_heart(view, starting), _write(view), _watch(view))]
     await stop.wait()
@@ -159,11 +162,15 @@ async def run(view: View, settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _heart(view: View, starting: asyncio.Task[Any]) -> None:
+    lags: deque[float] = deque(maxlen=60)
     while True:
+        before = time.monotonic()
         PULSE.beat()
         if view.app.crashed or (starting.done() and not starting.cancelled() and starting.exception()):
             end("faust crashed", error=repr(view.app.crash_reason or starting.exception()))
         await asyncio.sleep(0.25)
+        lags.append(max(0.0, time.monotonic() - before - 0.25))
+        metrics.LOOP_LAG.labels(view.name).set(max(lags))
 
 
 async def _write(view: View) -> None:
@@ -188,6 +195,7 @@ async def _watch(view: View) -> None:
         now = time.monotonic()
         if view.ready:
             since = now if not behind else max(since, view.last_progress)
+        metrics.WATCHDOG.labels(view.name, "consumer").set(time.time() - (now - since))
         if now - since > (STUCK_S if view.ready else RESTORE_S):
             end("no progress", lag=behind, ready=view.ready)
 
