@@ -57,7 +57,7 @@ _HEARD: Final = (
     Topic(WAYBILLS, ("sandbox",), ("customs",), personal=True),
     Topic(ORDERS, ("orders",), ("payments", "tax", "customs", "streams")),
     Topic(PAYMENTS, ("payments",), ("orders", "customs")),
-    Topic(TAX, ("tax",), ("orders", "customs")),
+    Topic(TAX, ("tax",), ("orders", "payments", "customs")),
     Topic(CUSTOMS, ("customs",), ("orders", "payments", "tax")),
     Topic(DECLARATIONS, ("customs",), ("sandbox",), personal=True),
     Topic(RECEIPTS, ("sandbox",), ("customs",), personal=True),
