@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import typer
 
-from services.cli.connect import Exit, Target, Wrong, as_json, leave, paper, producer, run, say, target
-from shared.envelope import Record, first_headers
+from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, producer, run, say, target
+from shared.envelope import Record, first_headers, uuid_or_none
 
-dlq = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay.")
+dlq = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay, drop.")
 
 REPLAY_HEADER: Final = "dlq_replay"
 ORIGIN_HEADER: Final = "dlq_origin"
@@ -208,3 +208,56 @@ async def _replay(to: Target, ids: Sequence[str], reason: str | None, everything
                 headers=letter.again(),
             )
     return found
+
+
+@dlq.command()
+def drop(
+    ids: list[str] = typer.Option([], "--id", metavar="TOPIC/PARTITION/OFFSET", help="this one"),
+    reason: str | None = typer.Option(None, help="those given up for this reason"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="say what would be done"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """Owe these no longer: nobody will replay them, and no gauge counts them. Their bytes stay in the topic as long as it keeps
+    them. One that holds an order is left alone: only a replay lets the order go on.
+    """
+    if not (ids or reason):
+        raise Wrong("say which dead letters: --id TOPIC/PARTITION/OFFSET, or --reason REASON")
+    rows = run(_drop(target(), ids, reason, dry_run))
+    if json:
+        as_json(rows)
+    else:
+        for row in rows:
+            print(f"{row['id']} {row['outcome']}")
+    done = sum(row["outcome"] == ("would be dropped" if dry_run else "dropped") for row in rows)
+    say(f"{done} dead letters {'would be' if dry_run else 'were'} dropped")
+    if not rows or any(row["outcome"] == HOLDS for row in rows):
+        leave(Exit.NO)
+
+
+async def _drop(to: Target, ids: Sequence[str], reason: str | None, dry_run: bool) -> list[dict[str, str]]:
+    letters = chosen(await letters_of(to), ids, reason, everything=False)
+    async with database(to, write=not dry_run) as conn:
+        return [{"id": letter.letter_id, "outcome": await _drop_one(conn, letter, dry_run)} for letter in letters]
+
+
+async def _drop_one(conn: Any, letter: DeadLetter, dry_run: bool) -> str:
+    from services.schema import SERVICES
+
+    service = letter.head("dlq_service")
+    place = (letter.origin, int(letter.head("dlq_partition") or -1), int(letter.head("dlq_offset") or -1))
+    if service not in SERVICES or not await conn.fetchval(_OWED.format(service), *place):
+        return "is not owed"
+    order_id = uuid_or_none(letter.record.key)
+    if order_id is not None and await conn.fetchval(_HELD.format(service), order_id):
+        return HOLDS
+    if dry_run:
+        return "would be dropped"
+    await conn.execute(_FORGET.format(service), *place)
+    return "dropped"
+
+
+HOLDS: Final = "holds its order: replay it"
+_OWED: Final = "SELECT EXISTS (SELECT FROM {0}.dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3)"
+_HELD: Final = "SELECT EXISTS (SELECT FROM {0}.held_order WHERE order_id = $1)"
+_FORGET: Final = "DELETE FROM {0}.dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3"
+"""The schema is one of SERVICES."""

@@ -61,6 +61,27 @@ async def test_a_replay_puts_the_original_record_back_and_the_list_tells(
     assert await dlq.replayed(to, [letter]) == {letter.letter_id}
 
 
+async def test_a_letter_nobody_will_replay_is_owed_no_longer_unless_it_holds_an_order(
+    kafka: str, database: str, topic_prefix: str, home: Path
+) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    for number, key in ((5, b"SHOP-1"), (6, str(ORDER).encode()), (7, b"SHOP-2")):
+        made = dead_letter("tax", Record("orders.events", 0, number, 0, key, b"{", ()), Unprocessable("malformed", "not JSON"))
+        await send(to, made.topic, made.key, made.value, list(made.headers))
+    conn = await asyncpg.connect(database)
+    await conn.execute(
+        "INSERT INTO tax.dead_letter (topic, part, at_offset, reason) SELECT 'orders.events', 0, n, 'malformed' FROM unnest(ARRAY[5, 6]) n"
+    )
+    await conn.execute("INSERT INTO tax.held_order (order_id, reason) VALUES ($1, 'malformed')", ORDER)
+    would = await dlq._drop(to, [], "malformed", dry_run=True)
+    assert sorted(row["outcome"] for row in would) == ["holds its order: replay it", "is not owed", "would be dropped"]
+    assert await conn.fetchval("SELECT count(*) FROM tax.dead_letter") == 2
+    done = await dlq._drop(to, [], "malformed", dry_run=False)
+    assert sorted(row["outcome"] for row in done) == ["dropped", "holds its order: replay it", "is not owed"]
+    assert await conn.fetchval("SELECT array_agg(at_offset) FROM tax.dead_letter") == [6]
+    await conn.close()
+
+
 async def test_an_empty_stack_breaks_no_invariant(kafka: str, database: str, topic_prefix: str, home: Path) -> None:
     to = await stack(kafka, database, topic_prefix, home)
     findings = await verify.judge(to, 0)

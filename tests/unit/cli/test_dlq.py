@@ -19,9 +19,11 @@ def letter(offset: int, reason: str = "malformed") -> DeadLetter:
     return DeadLetter(Record(made.topic, 3, offset, 2_000, made.key, made.value, made.headers))
 
 
-def test_a_replay_carries_the_original_headers_and_which_dead_letter_it_was() -> None:
+def test_a_replay_carries_the_original_headers_and_which_dead_letter_of_which_record_it_was() -> None:
     again = letter(7).again()
-    assert again == [("ce_id", b"1"), ("ce_type", b"x"), ("dlq_replay", b"orders.events.dead-letters/3/7")]
+    assert again == [
+        ("ce_id", b"1"), ("ce_type", b"x"), ("dlq_replay", b"orders.events.dead-letters/3/7"), ("dlq_origin", b"orders.events/3/47"),
+    ]  # fmt: skip
 
 
 def test_the_summary_tells_where_it_came_from_and_not_its_bytes() -> None:
