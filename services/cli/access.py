@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from services.cli.connect import Absent, Exit, as_json, home_of, leave, paper, run, say, security_of, stack_file
+from services.cli.connect import Absent, Exit, Wrong, as_json, home_of, leave, paper, run, say, security_of, stack_file, target
 
 if TYPE_CHECKING:
     from shared.access import Done, Grant
@@ -99,10 +100,58 @@ async def _differences() -> tuple[Sequence[Grant], Sequence[Grant]]:
     return sorted(wanted - there), sorted(there - wanted)
 
 
-def _broker() -> tuple[str, Security, str]:
-    """Where the broker is, how to log in, and a test's prefix."""
+@access.command()
+def rotate(
+    program: str = typer.Argument(..., help="whose passwords: a service, streams, sandbox, shops or operators"),
+) -> None:
+    """Give a program of the embedded stack (`crossborder up --secured`) new passwords and restart it, while orders flow.
+
+    Its open connections live on until it is restarted; until then a new one of its own would be refused, and tried again.
+    """
+    from shared.access import PRINCIPALS
+
     found = stack_file(home_of(None))
-    kafka = os.environ.get("CROSSBORDER_KAFKA") or str(found.get("kafka", ""))
+    folder = _secrets_of(found)
+    if folder is None:
+        raise Absent("start the stack with `crossborder up --secured`: in containers do as docs/access.md says")
+    if program not in PRINCIPALS:
+        raise Wrong(f"choose one of {', '.join(PRINCIPALS)}: {program} has no password")
+    print(f"renewed {', '.join(run(_rotate(found, folder, program)))}")
+
+
+async def _rotate(found: Mapping[str, Any], folder: Path, program: str) -> Sequence[str]:
+    from deploy import secrets
+    from services import schema
+    from services.cli import rolling
+
+    old = [folder / f"{kind}_{program}" for kind in ("kafka", "postgres")]
+    for file in old:
+        file.unlink(missing_ok=True)
+    made = secrets.make(folder)
+    await _apply(folder)
+    await schema.migrate(str(found["postgres"]), schema.passwords_in(folder))
+    if program in found["programs"]:
+        await rolling.roll(target(), [program])
+    return made
+
+
+def _secrets_of(found: Mapping[str, Any]) -> Path | None:
+    """The folder of the secrets of a secured embedded stack."""
+    file = found.get("kafka_password_file")
+    return Path(str(file)).parent if file else None
+
+
+def _broker() -> tuple[str, Security, str]:
+    """Where the broker is, how to log in, and a test's prefix. On the embedded stack that is as its admin."""
+    from shared.topics import ADMIN
+
+    found = stack_file(home_of(None))
+    given = os.environ.get("CROSSBORDER_KAFKA")
+    kafka = given or str(found.get("kafka", ""))
     if not kafka:
         raise Absent("start the stack with `crossborder up --secured`, or set CROSSBORDER_KAFKA: no broker is known")
-    return kafka, security_of(found), os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", ""))
+    folder = _secrets_of(found)
+    security = security_of(found)
+    if not given and folder is not None:
+        security = replace(security, user=ADMIN, password=(folder / f"kafka_{ADMIN}").read_text().strip())
+    return kafka, security, os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", ""))

@@ -93,12 +93,19 @@ async def _one(to: Target, name: str) -> Restart:
     ready = time.monotonic() - began
     if name not in READERS:
         return Restart(name, ended, ready, None)
+    await caught_up(to, name)
+    return Restart(name, ended, ready, time.monotonic() - began)
+
+
+async def caught_up(to: Target, name: str) -> float:
+    """Wait until the service has handled everything that is in the log now; returns the seconds that took."""
+    began = time.monotonic()
     marks = await _ends(to, name)
     while await _behind(to, name, marks):
-        if time.monotonic() - began > ready + READY_S:
-            raise Absent(f"look at the log of {name}: it was still behind {READY_S:.0f} s after its restart")
+        if time.monotonic() - began > READY_S:
+            raise Absent(f"look at the log of {name}: what was in the topics {READY_S:.0f} s ago is not handled yet")
         await asyncio.sleep(LOOK_S)
-    return Restart(name, ended, ready, time.monotonic() - began)
+    return time.monotonic() - began
 
 
 async def _until_ready(to: Target, name: str, before: int | None, deadline: float) -> None:

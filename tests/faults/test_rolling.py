@@ -30,6 +30,8 @@ async def test_each_program_is_restarted_under_load(home: Path, monkeypatch: pyt
         sent: list[int] = []
         publishing = asyncio.create_task(publish.send(to, records, RATE, sent.append))
         await asyncio.sleep(LEAD_S)
+        usual = {name: await rolling.caught_up(to, name) for name in rolling.READERS}
+        print("without a restart:", ", ".join(f"{name} {s:.1f} s behind" for name, s in usual.items()))
         done = await rolling.roll(to, list(stack.programs))
         seconds = await publishing if not publishing.done() else publishing.result()
         for each in done:

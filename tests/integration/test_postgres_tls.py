@@ -77,7 +77,7 @@ async def encrypted(tmp_path: Path) -> AsyncIterator[Encrypted]:
             _let_through(path)
     as_owner: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
     auth = ["--auth=scram-sha-256", f"--pwfile={data.with_name('admin')}"]
-    initdb = [programs / "initdb", "-D", data, "-U", "postgres", "--no-sync", *auth]
+    initdb = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "--no-sync", *auth]
     subprocess.run(initdb, capture_output=True, cwd=data, check=True, **as_owner)
     (data / "pg_hba.conf").write_text(HBA)
     port = process.free_port()

@@ -24,7 +24,7 @@ from tests.readme import ROOT, Block, blocks
 DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 VARIABLE = re.compile(r"CROSSBORDER_[A-Z_]+[A-Z]")
-NEEDS = {"nothing", "nothing running", "nothing running, and a minute", "stack"}
+NEEDS = {"nothing", "nothing running", "nothing running, and a minute", "a stack of its own", "stack"}
 
 
 @pytest.mark.parametrize("name", PAGES)
