@@ -18,6 +18,7 @@ from shared.settings import Settings
 
 APPEND_ONLY: Final = {
     "inbox", "orders.timeline", "payments.journal", "customs.document", "customs.batch", "customs.receipt", "tax.quota_entry",
+    "tax.rule_set",
 }  # fmt: skip
 """Tables every service has, and with their schema those of one."""
 VAULT: Final = {"orders": {"SELECT", "INSERT"}, "payments": {"SELECT"}, "customs": {"SELECT"}, "tax": set()}
