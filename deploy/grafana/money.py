@@ -23,7 +23,7 @@ BOARD: Final = Board(
                     [Query("sum(max by (invariant) (crossborder_invariant_violations))", "all invariants")],
                     kind="stat",
                     width=4,
-                    height=5,
+                    height=7,
                     good_below=1,
                 ),
                 Panel(
@@ -33,7 +33,7 @@ BOARD: Final = Board(
                     [Query('max(crossborder_invariant_violations{invariant="payments_one_capture"})', "orders")],
                     kind="stat",
                     width=4,
-                    height=5,
+                    height=7,
                     good_below=1,
                 ),
                 Panel(
@@ -43,7 +43,7 @@ BOARD: Final = Board(
                     [Query("sum(abs(max by (currency) (crossborder_ledger_imbalance_minor)))", "imbalance")],
                     kind="stat",
                     width=4,
-                    height=5,
+                    height=7,
                     good_below=1,
                 ),
                 Panel(
@@ -57,7 +57,7 @@ BOARD: Final = Board(
                         )
                     ],
                     width=12,
-                    height=5,
+                    height=7,
                 ),
             ],
         ),

@@ -86,7 +86,7 @@ BOARD: Final = Board(
                     good_below=1,
                 ),
                 Panel(
-                    "Programs that answer",
+                    "Programs up",
                     "percentunit",
                     "Share of the processes that answered their last scrape.",
                     [Query('avg(up{job="crossborder"})', "up")],

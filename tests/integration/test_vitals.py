@@ -282,3 +282,23 @@ async def test_calls_of_the_bank_are_counted_by_how_they_ended() -> None:
     await away.query([uuid4()])
     await away.close()
     assert count("query", "unreachable") == gone + 1
+
+
+@dataclass
+class Broker:
+    """A consumer whose broker answers or does not."""
+
+    there: bool = True
+
+    async def reaches_broker(self) -> bool:
+        return self.there
+
+
+async def test_what_does_not_answer_is_shown_as_down_and_again_as_up(tally_pool: Any) -> None:
+    broker = Broker()
+    looks = vitals.Vitals("tax", tally_pool, broker, None, [])  # type: ignore[arg-type]
+    for there, looked, expected in ((True, 1.0, (1, 1)), (False, 1.0, (0, 1)), (True, 60.0, (1, 0)), (True, 1.0, (1, 1))):
+        broker.there, looks.measured = there, time.monotonic() - looked
+        await looks.reach()
+        found = [shown("dependency_up", service="tax", dependency=name) for name in ("kafka", "postgres")]
+        assert tuple(found) == expected
