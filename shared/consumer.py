@@ -19,13 +19,14 @@ the stored offsets from the first record to behind the last, by compare-and-swap
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import OffsetAndMetadata
 
 from shared import inbox, metrics
@@ -43,6 +44,7 @@ log = structlog.get_logger(__name__)
 POLL_MS: Final = 250
 RETRY_BOUND_S: Final = 30.0
 HINT_EVERY_S: Final = 1.0
+AuthorizationFailed: Final = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
 REACH_S: Final = 5.0
 SESSION_MS: Final = 10_000
 
@@ -102,6 +104,10 @@ class Consumer:
         try:
             await self._consumer.start()
         except KafkaError as error:
+            if isinstance(error, AuthorizationFailed):
+                raise Unavailable(
+                    f"run `crossborder access apply`: the broker does not let {self._service} in ({error})"
+                ) from error
             raise Unavailable(f"Kafka does not answer: {error}") from error
 
     async def _stop(self) -> None:
@@ -124,14 +130,22 @@ class Consumer:
             await self._hint()
             return 0
         self._observe_delay(records)
-        self._in_flight.set(len(records))
-        if await self._handle(records):
+        with self._in_hand(len(records)):
+            handled = await self._handle(records)
+        if handled:
             ends = {tp: batch[-1].offset + 1 for tp, batch in polled.items()}
             self._ends |= ends
             self._done |= ends
-        self._in_flight.set(0)
         await self._hint()
         return len(records)
+
+    @contextlib.contextmanager
+    def _in_hand(self, count: int) -> Iterator[None]:
+        self._in_flight.set(count)
+        try:
+            yield
+        finally:
+            self._in_flight.set(0)
 
     async def _most_advanced_first(self) -> dict[TopicPartition, list[Any]]:
         """One poll that takes what is nearest to an order's end first: topics in the reverse of their rows in HEARS.

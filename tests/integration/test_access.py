@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from deploy import secrets
 from deploy.embedded.kafka import EmbeddedKafka, Secured, wait_led
-from services.schema import UserPasswords
+from services.schema import SERVICES, UserPasswords
 from shared import topics
 from shared.access import PRINCIPALS, Access, Grant, Kind, Operation, _Create, grants, knows
 from shared.errors import Misconfigured, Unavailable
@@ -250,6 +251,16 @@ async def test_without_tls_the_same_users_are_asked_for(tmp_path: Path) -> None:
             await knows(kafka.bootstrap, OPEN)
     finally:
         await kafka.stop()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_may_read_what_it_hears_and_nothing_else(service: str) -> None:
+    heard = set(import_module(f"services.{service}.reactions").HEARS)
+    assert heard == {
+        grant.name
+        for grant in grants()
+        if (grant.principal, grant.kind, grant.operation) == (service, Kind.TOPIC, Operation.READ)
+    }
 
 
 def test_every_user_of_the_table_has_a_secret_and_a_setting() -> None:
