@@ -14,6 +14,7 @@ from services.customs.app import CustomsSettings
 from services.orders.streams import SalesSettings
 from services.payments.app import PaymentsSettings
 from services.schema import RolePasswords, UserPasswords
+from services.tax.app import TaxSettings
 from shared.settings import Settings
 
 HEAD: Final = """# Configuration
@@ -25,10 +26,13 @@ sentence that names it (exit 2, and the supervisor does not start it again). Whe
 
 Policy is data and never comes this way: rates and limits in [services/tax/rules/](../services/tax/rules), the declarant in
 [services/customs/policy.toml](../services/customs/policy.toml), codes of the authority in
-[services/customs/ceb/codes.toml](../services/customs/ceb/codes.toml).
+[services/customs/ceb/codes.toml](../services/customs/ceb/codes.toml), what is done with tax bills in
+[services/tax/bills.toml](../services/tax/bills.toml), the deposit at customs in
+[services/payments/guarantee.toml](../services/payments/guarantee.toml).
 """
 CLASSES: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("Payments besides", PaymentsSettings),
+    ("Tax besides", TaxSettings),
     ("Customs besides", CustomsSettings),
     ("The streams worker besides", SalesSettings),
     ("The sandbox besides", SandboxSettings),

@@ -10,8 +10,8 @@ from typing import Any, Final
 from services.customs.domain import declaration
 from services.orders import domain as orders
 from services.orders import legs
-from services.payments.domain import payment
-from services.tax.domain import case
+from services.payments.domain import dues, payment
+from services.tax.domain import bills, case
 from shared.transitions import Transitions
 
 HEAD: Final = """# State machines
@@ -66,6 +66,17 @@ MACHINES: Final = (
     Machine(
         "A tax assessment undone after the release", "services/tax/domain/case.py",
         "`AFTER_RELEASE`: orders may have heard of the release before tax did.", case.AFTER_RELEASE, (), ("voided", "restored"),
+    ),
+    Machine(
+        "A tax bill", "services/tax/domain/bills.py",
+        "`BILL`, folded by `follow`; the first TaxBilled makes it, settled or disputed. `Decided` is a person's word, `TimeToPay` "
+        "the calendar's, `CameBack` what the assessment's own end says.",
+        bills.BILL, ("settled", "disputed"), ("due", "returned", "voided"),
+    ),
+    Machine(
+        "The payment of a tax bill", "services/payments/domain/dues.py",
+        "`DUE`. TaxBillSettled makes it; `Transferred` is the bank's word on the payment of a whole payment book.",
+        dues.DUE, ("settled",), ("paid", "restored"),
     ),
     Machine(
         "A declaration list", "services/customs/domain/declaration.py",

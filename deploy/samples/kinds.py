@@ -53,13 +53,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Kind:
-    """What is rehearsed. `code` is the refusal's own; `verdict` what a submission that came again is answered."""
+    """What is rehearsed. `code` is the refusal's own; `verdict` what a submission that came again is answered; `bill` what
+    becomes of the tax bill, where that is what is rehearsed: the state of its payment and who bears the difference, or why a
+    person must look at it.
+    """
 
     name: str
     title: str
     make: Callable[[_Draft], None]
     code: str | None = None
     verdict: str | None = None
+    bill: str | None = None
 
 
 class _Draft:
@@ -212,6 +216,16 @@ _ALL: Final = (
     Kind("conflicting", "another order of the same number", _conflicting, verdict="exists_with_different_freight"),
     Kind("faulty", "breaks several rules", _faulty),
     Kind("malformed", "cannot be read", _malformed),
+    Kind("bill_paid", "billed as assessed, paid", _simple("fulfilled", sample="cherries"), bill="paid, exact"),
+    Kind("bill_high", "billed 0.30 too much", _simple("fulfilled", sample="nuts", marker="billhigh"), bill="paid, booked"),
+    Kind("bill_low", "billed a fifth too little", _simple("fulfilled", sample="cream", marker="billlow"), bill="paid, refund"),
+    Kind(
+        "bill_far_off",
+        "billed three times as much",
+        _simple("fulfilled", sample="wine", marker="billfar"),
+        bill="a person: far_off",
+    ),
+    Kind("bill_missing", "never billed", _simple("fulfilled", sample="milk_powder", marker="nobill"), bill="a person: missing"),
     Kind("behind_poison", "a good order behind a broken record", _behind_poison),
 )
 KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in _ALL}

@@ -31,7 +31,7 @@ async def serve(settings: SandboxSettings, stop: asyncio.Event) -> None:
     folder, pace = settings.sandbox_dir, settings.sandbox_pace
     bank = Bank(folder / "bank.db", pace)
     carrier = Carrier(topics.named(topics.WAYBILLS, settings.topic_prefix), folder / "carrier.db", pace)
-    policy = Policy(pace, settings.sandbox_examination_rate, settings.sandbox_seed)
+    policy = Policy(pace, settings.sandbox_examination_rate, settings.sandbox_seed, settings.day_s)
     declarants = Declarants(settings.certificate)
     authority = Authority(topics.named(topics.RECEIPTS, settings.topic_prefix), declarants, folder / "authority.db", policy)
     wire = Wire(settings.kafka, settings.topic_prefix, bank, carrier, authority, settings.kafka_security)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from deploy.sandbox.rulings import DAY_S
 from shared.errors import Misconfigured
 from shared.settings import Settings
 
@@ -18,6 +19,12 @@ class SandboxSettings(Settings):
     bank_port: int = Field(8110, ge=0, le=65535, description="port of the bank; 0 for any free one")
     sandbox_pace: float = Field(1.0, ge=0.0, le=100.0, description="every delay of the language is multiplied by this")
     sandbox_examination_rate: float = Field(0.0, ge=0.0, le=1.0, description="share of lists examined at random")
+    day_s: float = Field(
+        DAY_S,
+        gt=0,
+        le=DAY_S,
+        description="seconds a calendar day lasts in the periods of tax bills; less than 86400 only to rehearse them",
+    )
     sandbox_seed: str = Field("crossborder", description="seed of the random examination: the same lists are drawn again")
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from collections import Counter, defaultdict
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from services.cli.samples import Cast, Play, Step
 
 BOUND_S: Final = 45.0
+DAY_S: Final = "0.2"
+"""Seconds a day lasts in the demo's periods of tax bills, so that a bill of the 1st day is paid on the 33rd before it ends."""
 LOOK_S: Final = 0.2
 DEAD_LETTER: Final = "dead-letter"
 ORDERS_MIN: Final = 300
@@ -55,6 +58,7 @@ def demo(
     home = home_of(None) / "demo"
     _fresh(home)
     began = time.monotonic()
+    os.environ.setdefault("CROSSBORDER_DAY_S", DAY_S)
     try:
         stack.start_detached(home)
         well = run(_demo(target(home), orders, seed))
@@ -97,13 +101,17 @@ async def _demo(to: Target, orders: int, seed: int | None) -> bool:
     async with database(to) as conn:
         for title, rows in (await report.of_run(conn)).items():
             page.print(report.table(title, rows))
+        bills = await bills_of(conn)
     findings = await verify.judge(to, 10.0)
     verify.show(findings)
     _urls(to)
     wrong = wrong_of(play, ends)
     for c in wrong[:20]:
         say(f"{c.order_no} ({c.title}): expected {' or '.join(c.expected)}, found {ends.get(c.order_no, 'nothing')}")
-    return not wrong and all(f.ok for f in findings)
+    wrongly_billed = wrong_bills(play, bills)
+    for c in wrongly_billed[:20]:
+        say(f"{c.order_no} ({c.title}): expected the bill {c.bill}, found {bills.get(c.order_no, 'nothing')}")
+    return not wrong and not wrongly_billed and all(f.ok for f in findings)
 
 
 def wrong_of(play: Play, ends: Mapping[str, str]) -> list[Cast]:
@@ -114,6 +122,20 @@ def wrong_of(play: Play, ends: Mapping[str, str]) -> list[Cast]:
         if Counter(ends.get(c.order_no) for c in of_case) != counts:
             wrong += [c for c in of_case if c not in wrong]
     return wrong
+
+
+def wrong_bills(play: Play, bills: Mapping[str, str]) -> list[Cast]:
+    """The orders whose tax bill is not where it must be."""
+    return [c for c in play.casts if c.bill is not None and bills.get(c.order_no) != c.bill]
+
+
+async def bills_of(conn: Any) -> dict[str, str]:
+    """What became of each order's tax bill: a person's case, else how its payment stands and who bears the difference."""
+    rows = await conn.fetch(
+        "SELECT o.order_no, k.reason, d.state, d.outcome FROM orders.orders o LEFT JOIN payments.tax_due d USING (order_id) "
+        "LEFT JOIN tax.bill_case k ON k.order_id = o.order_id AND k.closed_at IS NULL WHERE k.reason IS NOT NULL OR d.state IS NOT NULL"
+    )
+    return {r["order_no"]: f"a person: {r['reason']}" if r["reason"] else f"{r['state']}, {r['outcome']}" for r in rows}
 
 
 def _urls(to: Target) -> None:
@@ -140,7 +162,7 @@ async def _play(to: Target, play: Play) -> dict[str, str]:
                 ends = await _ends(to, play, states)
                 if console.is_terminal:
                     live.update(counts.table(Counter(states.values()), _progress(play, ends)), refresh=True)
-                if not pending and not wrong_of(play, ends):
+                if not pending and not wrong_of(play, ends) and not wrong_bills(play, await bills_of(conn)):
                     break
                 await asyncio.sleep(LOOK_S)
         return await _ends(to, play, await _states(conn), letters=True)

@@ -27,6 +27,14 @@ SECTIONS: Final = {
             "FROM tax.tax_case GROUP BY regime, currency, state ORDER BY regime, state"
         ),
     ),
+    "tax bills": (
+        "payments.tax_due",
+        (
+            "SELECT currency, state, outcome, count(*) AS bills, sum(withheld_minor)::bigint AS withheld_minor, "
+            "sum(billed_minor)::bigint AS billed_minor "
+            "FROM payments.tax_due GROUP BY currency, state, outcome ORDER BY currency, state, outcome"
+        ),
+    ),
     "declarations": (
         "customs.batch",
         (

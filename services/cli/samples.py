@@ -23,13 +23,15 @@ SHARE_OF_KINDS: Final = 40
 
 @dataclass(frozen=True)
 class Cast:
-    """One order of the demo: its kind, the ends that are right for it, and the case it belongs to."""
+    """One order of the demo: its kind, the ends that are right for it, the case it belongs to, and what is right for its tax bill
+    where that is what its kind is about."""
 
     kind: str
     title: str
     order_no: str
     expected: tuple[str, ...]
     case: int
+    bill: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def of_demo(orders: int, seed: int | None) -> Play:
     while number < rounds * len(KINDS) or len(casts) < orders:
         kind = list(KINDS)[number % len(KINDS)] if number < rounds * len(KINDS) else "released"
         case = case_of(kind, 1 + number * CASE_NUMBERS, seed=seed, at=at)
-        casts += [Cast(kind, KINDS[kind].title, no, case.ends[no], number) for no in case.orders]
+        casts += [Cast(kind, KINDS[kind].title, no, case.ends[no], number, KINDS[kind].bill) for no in case.orders]
         for record, r in zip(_records(iter([case])), case.records, strict=True):
             steps.append(Step(r.order_no, record, r.delay_s, r.when))
         if case.counts:

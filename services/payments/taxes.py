@@ -28,7 +28,7 @@ TAX_FACTS: Final = (TaxPosted, TaxRestored, TaxBillSettled, TaxBillDue)
 
 
 @dataclass
-class _Batch:
+class Folded:
     """Tax's facts on their way through a batch: what is saved, booked and asked at its end."""
 
     payments: dict[UUID, Payment]
@@ -120,7 +120,7 @@ async def follow_tax(conn: Connection, batch: Sequence[Message], deps: Deps) -> 
     dues_before = await due_store.lock(conn, billed) if billed else {}
     returned = [m.order_id for m in batch if isinstance(m.event, TaxRestored)]
     posted = await due_store.posted_among(conn, returned) if returned else set()
-    folded = _Batch(dict(before), dict(dues_before), posted)
+    folded = Folded(dict(before), dict(dues_before), posted)
     for m in batch:
         folded.follow(m)
     await store.save(conn, before, [p for p in folded.payments.values() if before.get(p.order_id) != p])

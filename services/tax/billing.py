@@ -113,7 +113,8 @@ async def _act_on_verdicts(conn: Connection) -> Outcome:
         if found is None or reason is not CaseReason.FAR_OFF or found.bill.state is not BillState.DISPUTED:
             continue
         changed.append(found)
-        after.append(follow(found.bill, Decided(ours=verdict == "bear")))
+        # Decided while the goods came back: there is nothing left to settle.
+        after.append(follow(found.bill, CameBack() if _came_back(found) else Decided(ours=verdict == "bear")))
         outcome.facts += _announced(after[-1], uuid5(found.bill.order_id, "a person decided"), found.version)
     await _write(conn, changed, after)
     await bill_store.close_cases(conn, [(order_id, reason) for _, order_id, reason, _ in decided])

@@ -155,7 +155,7 @@ def assessable(made: dict[str, Any]) -> tuple[Assessable, dict[str, Any]]:
     currency = made["currency"]
     lines = [Line.model_validate({**line, "total": Money.of(line["total"], currency)}) for line in made["lines"]]
     own = tuple(AssessableLine(x.line_no, x.hs_code, x.quantity, x.total, x.net_content, x.net_weight_kg) for x in lines)
-    amounts = [Money.of(made[name], currency) for name in ("goods_value", "freight", "insurance", "discount")]
+    amounts = {name: Money.of(made[name], currency) for name in ("goods_value", "freight", "insurance", "discount")}
     body = {
         "freight": made["freight"], "insured": made["insurance"],
         "lines": [
@@ -163,7 +163,7 @@ def assessable(made: dict[str, Any]) -> tuple[Assessable, dict[str, Any]]:
             for x in lines
         ],
     }  # fmt: skip
-    return Assessable(made["direction"], made["mode"], currency, own, *amounts), body
+    return Assessable(direction=made["direction"], mode=made["mode"], currency=currency, lines=own, **amounts), body
 
 
 IMPORTS = [name for name in SAMPLES if submission(name, 1, seed=1)["direction"] == "import"]
@@ -186,7 +186,11 @@ def test_the_authority_finds_what_tax_assesses(sample: str) -> None:
 def test_two_readings_of_the_law_agree_to_the_fen(code: str, value: str, content: str) -> None:
     total = Money.of(value, "CNY")
     line = AssessableLine(1, code, Decimal(1), total, NetContent(value=Decimal(content), unit="ml"), Decimal(1))
-    order = Assessable("import", "9610", "CNY", (line,), total, Money.of("0.07", "CNY"), Money.zero("CNY"), Money.zero("CNY"))
+    none = Money.zero("CNY")
+    order = Assessable(
+        direction="import", mode="9610", currency="CNY", lines=(line,), goods_value=total, freight=Money.of("0.07", "CNY"),
+        insurance=none, discount=none,
+    )  # fmt: skip
     found = assess(order, datetime(2026, 11, 23, tzinfo=UTC).date(), Money.zero("CNY"), load())
     assert isinstance(found, Assessment)
     told_line = {"number": 1, "code": code, "quantity": "1", "total": value, "model": f"no brand|{content}ml"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -11,12 +13,21 @@ from services.customs import matching
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration, Kind, Lodged, Policy
 from shared import topics
+from shared.events.customs import (
+    CustomsEvent,
+    GoodsReleased,
+    TaxBillConsolidated,
+    TaxBillContradicted,
+    TaxBilled,
+    TaxBillVoided,
+)
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced, OrderUnwinding, WithdrawalAsked
 from shared.events.payments import PaymentCaptured
 from shared.events.tax import TaxAssessed
+from shared.money import Money
 from tests.simulation.broker import Broker, Record, Said, Service
-from tests.simulation.parties import Collective, Receipt, Request
+from tests.simulation.parties import BillWord, Collective, Receipt, Request
 from tests.simulation.plan import Plan
 from tests.simulation.sabotage import Sabotage
 from tests.simulation.world import Violation, World
@@ -35,6 +46,21 @@ class Waiting:
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A tax bill as it came first; `said`: what of it was announced."""
+
+    status: int = 1
+    total: int | None = None
+    other: int | None = None
+    said: frozenset[type] = frozenset()
+
+
+def at(world: World) -> datetime:
+    """The world's time as a date: its beginning is noon in Beijing of some day."""
+    return datetime.fromtimestamp(1_795_320_000 + world.now, UTC)
+
+
 class Customs(Service):
     """declaration.collect, withdraw, stop, answer and lodged; batches close by size or age."""
 
@@ -43,16 +69,21 @@ class Customs(Service):
     def __init__(self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]) -> None:
         hears = {
             topics.ORDERS: (OrderPlaced, WithdrawalAsked, OrderUnwinding), topics.PAYMENTS: (PaymentCaptured,),
-            topics.TAX: (TaxAssessed,), topics.WAYBILLS: (WaybillIssued,), topics.RECEIPTS: (Receipt,),
+            topics.TAX: (TaxAssessed,), topics.WAYBILLS: (WaybillIssued,), topics.RECEIPTS: (Receipt, BillWord),
         }  # fmt: skip
         super().__init__(world, broker, sabotage, hears)
         self._plans = plans
         self.waiting: dict[UUID, Waiting] = {}
+        self.bills: dict[UUID, Kept] = {}
+        self.released_at: dict[UUID, datetime] = {}
 
     def transact(self, fresh: Sequence[Record]) -> None:
         changed: dict[UUID, Declaration] = {}
         facts: list[Said] = []
         for event_id, event in fresh:
+            if isinstance(event, BillWord):
+                self._keep(event)
+                continue
             found = changed.get(event.order_id) or self.state.get(event.order_id)
             after, said = self._follow(found, event)
             # As in the reactions: what did not change is neither saved nor queued again.
@@ -60,8 +91,49 @@ class Customs(Service):
                 changed[event.order_id] = after
             first = after.version - len(said) + 1
             facts += [Said(fact, event_id, first + i) for i, fact in enumerate(said)]
+            if any(isinstance(fact, GoodsReleased) for fact in said):
+                self.released_at[event.order_id] = at(self.world)
         self._save(changed)
         self.announce(facts)
+
+    # --- tax bills, as in billing.py: kept as they come, announced once the list is cleared or its return decided
+
+    def _keep(self, word: BillWord) -> None:
+        kept = self.bills.get(word.order_id, Kept())
+        other = word.total if None not in (kept.total, word.total) and kept.total != word.total else None
+        total = word.total if kept.total is None else kept.total
+        after = replace(kept, status=max(kept.status, word.status), total=total, other=kept.other or other)
+        if after != kept:
+            self.bills[word.order_id] = after
+            self.world.after(0.5, partial(self._announce_bill, word.order_id))
+
+    def _announce_bill(self, order_id: UUID) -> None:
+        kept, d = self.bills[order_id], self.state[order_id]
+        if kept.total is None:
+            return
+        if d.state not in (*domain.CLEARED, domain.State.RETURNED) or self.world.happens(self.world.weather.crash_before_commit):
+            self.world.after(2.0, partial(self._announce_bill, order_id))
+            return
+        events = self._words_on(order_id, kept)
+        self.bills[order_id] = replace(kept, said=frozenset({*kept.said, *(type(event) for event in events)}))
+        self.state[order_id] = replace(d, version=d.version + len(events))
+        self.announce([Said(event, uuid5(order_id, "bill"), d.version + n) for n, event in enumerate(events, start=1)])
+
+    def _words_on(self, order_id: UUID, kept: Kept) -> list[CustomsEvent]:
+        total, order = Money(kept.total or 0, "CNY"), self._plans[order_id].placed
+        none = Money.zero("CNY")
+        words: list[CustomsEvent] = [
+            TaxBilled(order_id=order_id, invt_no="I", tax_no="T", duty=none, consumption_tax=none, vat=total, total=total,
+                      withheld=order.tax_withheld, merchant_code=order.merchant.code, released_at=self.released_at[order_id])
+        ]  # fmt: skip
+        if kept.other is not None:
+            other = Money(kept.other, "CNY")
+            words.append(TaxBillContradicted(order_id=order_id, tax_no="T", total=total, other_tax_no="T", other_total=other))
+        if kept.status == 2:
+            words.append(TaxBillConsolidated(order_id=order_id, tax_no="T", payment_book="B"))
+        if kept.status == 3:
+            words.append(TaxBillVoided(order_id=order_id, tax_no="T"))
+        return [word for word in words if type(word) not in kept.said]
 
     def _follow(self, found: Declaration | None, event: Any) -> domain.Followed:
         followed: domain.Followed
@@ -131,5 +203,7 @@ class Customs(Service):
 
     def at_rest(self) -> None:
         super().at_rest()
+        if any(kept.total is None or TaxBilled not in kept.said for kept in self.bills.values()):
+            raise Violation("a tax bill was never announced")
         if self.waiting:
             raise Violation(f"open batches are never closed: {[w.kind for w in self.waiting.values()]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
+from uuid import UUID
 
 from services.customs.domain import declaration
 from services.customs.domain.declaration import Declaration, State
@@ -13,9 +14,10 @@ from services.orders.legs import Tax
 from services.payments.domain import payment
 from services.payments.domain.payment import Decision, Payment
 from services.payments.domain.payment import State as Paid
-from services.tax.domain import case
+from services.payments.ledger import Entry, Purpose
+from services.tax.domain import bills, case
 from services.tax.domain.case import FollowedAll
-from shared.events.customs import GoodsReleased
+from shared.events.customs import GoodsReleased, TaxBillConsolidated
 from shared.events.orders import OrderUnwinding, WithdrawalAsked
 from shared.events.payments import PaymentsEvent
 from shared.events.tax import TaxRestored
@@ -96,6 +98,31 @@ def _ignores_the_stop(found: Declaration | None, event: OrderUnwinding) -> Any:
     return found or Declaration(event.order_id), ()
 
 
+def _hands_over_twice(bill: bills.Bill, heard: Any) -> Any:
+    """Tax takes a bill that it handed over for one that waits."""
+    if isinstance(heard, TaxBillConsolidated) and bill.state is bills.BillState.DISPUTED:
+        bill = replace(bill, state=bills.BillState.SETTLED, outcome="booked")
+    return bills.follow(bill, heard)
+
+
+def _books_the_wrong_way(entries: Sequence[Entry]) -> list[Entry]:
+    """Payments takes what was billed too much for what was billed too little."""
+    wrong = (Purpose.BOOK_DIFFERENCE, Purpose.CLAIM)
+    return [replace(e, amount_minor=-e.amount_minor) if e.purpose in wrong else e for e in entries]
+
+
+def _pays_what_came_back(bill: bills.Bill, heard: Any) -> Any:
+    """Tax pays a bill although the goods came back in time."""
+    if isinstance(heard, bills.CameBack) and bill.state is bills.BillState.CONSOLIDATED:
+        return bills.follow(bill, bills.TimeToPay(bill.order_id, 1))
+    return bills.follow(bill, heard)
+
+
+def _books_each_bill_under_one_id(entries: Sequence[Entry]) -> list[Entry]:
+    """Payments books what was billed under one id for all orders, so that only the first is booked."""
+    return [replace(e, txn_id=UUID(int=1)) if e.purpose is Purpose.BILL else e for e in entries]
+
+
 MUTANTS: Final[dict[str, Sabotage]] = {
     "no inbox": Sabotage(inbox=False),
     "no outbox": Sabotage(outbox=False),
@@ -111,4 +138,9 @@ MUTANTS: Final[dict[str, Sabotage]] = {
     "customs withdraws without asking": Sabotage(withdraw=_withdraws_what_is_lodged),
     "customs follows a contradiction": Sabotage(answer=_follows_every_word),
     "customs does not stop": Sabotage(stop=_ignores_the_stop),
+    "tax settles a dispute without a person": Sabotage(bill=_hands_over_twice),
+    "a difference booked the wrong way": Sabotage(book=_books_the_wrong_way),
+    "a bill paid though the goods came back": Sabotage(bill=_pays_what_came_back),
+    "bills booked under one id": Sabotage(book=_books_each_bill_under_one_id),
+    "the deposit is never freed": Sabotage(frees=False),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -30,7 +30,7 @@ class Bank:
     def __init__(self, world: World, plans: Mapping[UUID, Plan]) -> None:
         self._world = world
         self._plans = plans
-        self._answers: dict[UUID, Answer] = {}
+        self._answers: dict[UUID, Answer | said.Transferred] = {}
         self._failed: set[UUID] = set()
         self._ready_at: dict[UUID, float] = {}
         self.moved: Counter[tuple[UUID, str]] = Counter()
@@ -38,9 +38,11 @@ class Bank:
     def captured(self, order_id: UUID) -> int:
         return self.moved[order_id, "capture"]
 
-    def hear(self, key: UUID, ask: Ask, *, again: bool) -> Answer | None:
+    def hear(self, key: UUID, ask: Ask, *, again: bool) -> Answer | said.Transferred | None:
         """The answer, or None where the asker cannot know. `again`: the key is asked after before it is sent."""
-        token = self._plans[ask.order_id].token
+        # A transfer to customs is of a payment book, and of no order's token.
+        plan = self._plans.get(ask.order_id)
+        token = "ok" if plan is None else plan.token
         known = self._answers.get(key)
         if known is None:
             if not again and key not in self._failed and self._fails(key, token, ask):
@@ -57,7 +59,7 @@ class Bank:
         self._failed.add(key)
         return (token, ask.kind) in {("unknown_lost", "capture"), ("flaky", "authorise"), ("refund_flaky", "refund")}
 
-    def _decide(self, ask: Ask, token: str) -> Answer:
+    def _decide(self, ask: Ask, token: str) -> Answer | said.Transferred:
         order_id = ask.order_id
         if isinstance(ask, said.Authorise):
             if token == "declined":
@@ -65,14 +67,29 @@ class Bank:
             return said.Authorised(order_id, f"A{order_id}")
         if isinstance(ask, said.Capture):
             return said.CaptureDeclined(order_id, "AC04", "closed") if token == "expired" else self._capture(ask, token)
-        if isinstance(ask, said.Refund):
-            self.moved[order_id, "refund"] += ask.amount.minor
-            if self.moved[order_id, "refund"] > self.moved[order_id, "capture"]:
-                raise Violation(f"the bank was made to refund more than it captured for {order_id}")
-            return said.Refunded(order_id, f"R{order_id}")
+        if isinstance(ask, said.Refund | said.RefundTax | said.Transfer):
+            return self._give_out(ask)
         if self.captured(order_id):
             raise Violation(f"the bank was asked to void what it captured for {order_id}")
         return said.Voided(order_id)
+
+    def _give_out(self, ask: said.Refund | said.RefundTax | said.Transfer) -> Answer | said.Transferred:
+        order_id = ask.order_id
+        if not isinstance(ask, said.Transfer):
+            self.moved[order_id, "refund"] += ask.amount.minor
+            self.moved[order_id, "refund_tax"] += ask.amount.minor if isinstance(ask, said.RefundTax) else 0
+            if self.moved[order_id, "refund"] > self.moved[order_id, "capture"]:
+                raise Violation(f"the bank was made to refund more than it captured for {order_id}")
+            number = f"R{order_id}"
+            return (
+                said.Refunded(order_id, number)
+                if isinstance(ask, said.Refund)
+                else said.ExcessRefunded(order_id, ask.amount, number)
+            )
+        if self.moved[order_id, "transfer"]:
+            raise Violation(f"customs is paid twice for {ask.payment_book}")
+        self.moved[order_id, "transfer"] += ask.amount.minor
+        return said.Transferred(order_id, f"T{order_id}")
 
     def _capture(self, ask: said.Capture, token: str) -> Answer:
         amount = ask.amount - Money(100, "CNY") if token == "short" else ask.amount
@@ -141,6 +158,15 @@ class Receipt:
     ruling: Ruling
 
 
+@dataclass(frozen=True, slots=True)
+class BillWord:
+    """One entry of a CEB816 or CEB818: `total` in fen is None where only the status is told."""
+
+    order_id: UUID
+    status: int
+    total: int | None = None
+
+
 @dataclass(slots=True)
 class Listed:
     """The authority's entry of one order's list."""
@@ -170,6 +196,9 @@ class Authority(Reader):
         super().__init__(world, broker, sabotage, {topics.DECLARATIONS: (Collective,)})
         self._plans = plans
         self.register: dict[UUID, Listed] = {}
+        self.assessed: Callable[[UUID], int] = lambda _: 0
+        self.day_s = world.dice.choice((1.0, 10.0))
+        """With a short day the goods may come back after the bill was paid."""
 
     def transact(self, fresh: Any) -> None:
         for _, message in fresh:
@@ -209,9 +238,30 @@ class Authority(Reader):
         status = script[0]
         if not (entry.released and status not in (800, 899)):
             entry.status = status
-        entry.released = entry.released or status in (800, 899)
+        if status in (800, 899) and not entry.released:
+            entry.released = True
+            if self._plans[order_id].placed.direction == "import":
+                self.world.after(self.day_s, partial(self._bill, order_id, entry))
         self._answer(order_id, entry, "declare", status, guid)
         self.world.soon(partial(self._rule, order_id, entry, script[1:], guid))
+
+    def _bill(self, order_id: UUID, entry: Listed) -> None:
+        """The tax bill of released goods, right or wrong, now and then twice or contradictory."""
+        if entry.state != "declared":
+            return
+        dice = self.world.dice
+        total = max(0, self.assessed(order_id) + dice.choice((0, 0, 0, 30, -30, 700, -700, 30_000)))
+        self._tell(BillWord(order_id, 1, total))
+        if dice.random() < 0.2:
+            self._tell(BillWord(order_id, 1, total + dice.choice((0, 100))))
+        self.world.after(30 * self.day_s, partial(self._consolidate, order_id, entry))
+
+    def _consolidate(self, order_id: UUID, entry: Listed) -> None:
+        self._tell(BillWord(order_id, 2 if entry.state == "declared" else 3))
+
+    def _tell(self, word: BillWord) -> None:
+        # By messages of their own: a word on a bill may overtake any other.
+        self.send([(topics.RECEIPTS, self.world.uuid(), Record(self.world.uuid(), word))])
 
     def _cancel(self, request: Request, entry: Listed, guid: str) -> None:
         if request.invt_no is None or request.invt_no != entry.invt_no:

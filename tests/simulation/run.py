@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
 from services.customs.domain.declaration import CLEARED, OVER, State
 from services.orders.domain import ENDED, CancelRequested, ReturnRequested, Stage
+from services.payments.domain.dues import Due, DueState
 from services.payments.domain.payment import State as Paid
 from services.payments.ledger import Account
+from services.tax.domain.bills import BillState
 from services.tax.domain.case import TaxState
 from shared import topics
 from tests.simulation.broker import Broker, Record
@@ -46,6 +49,8 @@ class Simulation:
         self.payments = Payments(world, broker, sabotage, self.bank)
         self.tax = Tax(world, broker, sabotage, quotas(list(self.plans.values())))
         self.customs = Customs(world, broker, sabotage, self.plans)
+        self.authority.assessed = lambda order_id: self.tax.state[order_id].total.minor
+        self.tax.day_s = self.authority.day_s
 
     def run(self) -> None:
         """Play the seed; raises Violation, or IllegalTransition, for whatever is not as it must be."""
@@ -95,17 +100,48 @@ class Simulation:
         payment, moved = self.payments.state.get(order_id), self.bank.moved
         kept = moved[order_id, "capture"] - moved[order_id, "refund"]
         balances = {account: self.payments.balances[order_id, account] for account in Account}
-        if balances[Account.BANK_CLEARING] != kept:
-            raise Violation(f"the bank keeps {kept} of {plan.order_no}, the books {balances[Account.BANK_CLEARING]}")
+        due = self.payments.dues.get(order_id)
+        paid = due.billed.minor if due is not None and due.state is DueState.PAID else 0
+        if balances[Account.BANK_CLEARING] != kept - paid:
+            raise Violation(
+                f"the bank keeps {kept} of {plan.order_no}, the books {balances[Account.BANK_CLEARING]} beside {paid}"
+            )
         fulfilled = stage is Stage.FULFILLED
-        if kept != (plan.placed.amount_paid.minor if fulfilled else 0):
+        if kept != (plan.placed.amount_paid.minor - moved[order_id, "refund_tax"] if fulfilled else 0):
             raise Violation(f"{plan.order_no} is {stage} and the bank keeps {kept}")
-        tax = plan.placed.tax_withheld.minor if fulfilled else 0
-        if balances[Account.BUYER_FUNDS] or balances[Account.TAX_PAYABLE] != -tax:
+        in_between = (Account.BUYER_FUNDS, Account.TAX_PAYABLE, Account.TAX_SUSPENSE, Account.GUARANTEE_RESERVED)
+        if any(balances[account] for account in in_between):
             raise Violation(f"{plan.order_no} is {stage} and its books are {balances}")
+        self._judge_bill(plan, fulfilled, due, balances)
         rightly = (Paid.SETTLED,) if fulfilled else (Paid.VOIDED, Paid.REFUNDED)
         if payment is not None and payment.state not in rightly:
             raise Violation(f"{plan.order_no} is {stage} and its payment {payment.state}")
+
+    def _judge_bill(self, plan: Plan, fulfilled: bool, due: Due | None, balances: Mapping[Account, int]) -> None:
+        """What was billed was paid, and who bears the difference is who should: nobody but the merchant for goods back too late."""
+        bill = self.tax.bills.get(plan.order_id)
+        entry = self.authority.register.get(plan.order_id, Listed())
+        if fulfilled and plan.placed.direction == "import" and (bill is None or bill.state is not BillState.DUE):
+            raise Violation(f"{plan.order_no} is fulfilled and its bill {bill and bill.state}")
+        if (
+            entry.released
+            and bill is not None
+            and bill.state is BillState.DUE
+            and bill.billed.minor
+            and (due is None or due.state is not DueState.PAID)
+        ):
+            raise Violation(f"the bill of {plan.order_no} was handed over and is {due and due.state}")
+        borne = {account: balances[account] for account in (Account.TAX_DIFFERENCE, Account.MERCHANT_CLAIM)}
+        difference = due.billed.minor - due.withheld.minor if due is not None else 0
+        rightly = dict.fromkeys(borne, 0)
+        if due is not None and fulfilled:
+            rightly[Account.TAX_DIFFERENCE] = difference if due.outcome == "booked" else 0
+            rightly[Account.MERCHANT_CLAIM] = difference if due.outcome == "claim" else 0
+        elif due is not None and due.state is DueState.PAID:
+            rightly[Account.TAX_DIFFERENCE] = difference if due.outcome == "booked" else 0
+            rightly[Account.MERCHANT_CLAIM] = due.billed.minor - rightly[Account.TAX_DIFFERENCE]
+        if borne != rightly:
+            raise Violation(f"of the bill of {plan.order_no} ({due}) is borne {borne}, not {rightly}")
 
     def _judge_tax(self, plan: Plan, stage: Stage) -> None:
         case = self.tax.state.get(plan.order_id)

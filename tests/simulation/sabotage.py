@@ -9,7 +9,7 @@ from typing import Any
 from services.customs.domain import declaration
 from services.orders import domain as orders
 from services.payments.domain import payment
-from services.tax.domain import case
+from services.tax.domain import bills, case
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Sabotage:
     withdraw: Callable[..., Any] = declaration.withdraw
     stop: Callable[..., Any] = declaration.stop
     answer: Callable[..., Any] = declaration.answer
+    bill: Callable[..., Any] = bills.follow
+    book: Callable[[Any], Any] = lambda entries: entries
+    frees: bool = True
 
 
 NONE = Sabotage()

@@ -4,36 +4,50 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from services.orders.domain import Accepted, CancelRequested, Refused, ReturnRequested
-from services.payments import ledger
-from services.payments.domain.bank import Answer, Ask
+from services.orders.reactions import OF_BILLS
+from services.payments import ledger, taxes
+from services.payments.domain import dues
+from services.payments.domain.bank import Answer, Ask, Transfer, Transferred
+from services.payments.domain.dues import Due, cover
 from services.payments.domain.payment import Decision
 from services.payments.ledger import Account
+from services.payments.taxes import TAX_FACTS
+from services.tax import billpolicy
+from services.tax.billing import BILL_FACTS
+from services.tax.domain import bills
+from services.tax.domain.bills import Bill
 from services.tax.domain.case import FollowedAll, PersonYear, Quota, TaxCase, TaxState
 from services.tax.rulefiles import load
 from shared import topics
+from shared.envelope import Message
 from shared.events import EVENT_TYPES
 from shared.events.base import Event
-from shared.events.customs import CustomsEvent, GoodsReleased
+from shared.events.customs import CustomsEvent, GoodsReleased, TaxBillVoided
 from shared.events.orders import OrderFulfilled, OrderPlaced, OrderUnwinding
-from shared.events.payments import PaymentsEvent
+from shared.events.payments import PaymentsEvent, TaxPaid
 from shared.events.tax import TaxEvent, TaxRefused
+from shared.money import Money
 from tests.simulation.broker import Broker, Record, Said, Service
+from tests.simulation.customs import at
 from tests.simulation.parties import Bank
 from tests.simulation.sabotage import Sabotage
 from tests.simulation.world import Violation, World
 
 RULES: Final = load()
+BILL_POLICY: Final = billpolicy.load()
 YEAR: Final = 2026
 LEASE_S: Final = 30.0
 
 
 def said_by(*bases: type[Event]) -> tuple[type[Event], ...]:
-    return tuple(kind for kind in EVENT_TYPES.values() if issubclass(kind, bases))
+    return tuple(kind for kind in EVENT_TYPES.values() if issubclass(kind, bases) and kind not in OF_BILLS)
 
 
 class Orders(Service):
@@ -73,22 +87,104 @@ class Orders(Service):
 _ENDS: Final = frozenset(f"order.{end}.v1" for end in ("fulfilled", "rejected", "cancelled", "returned"))
 
 
+@dataclass
+class Deposit:
+    """The deposit at customs: what of it is reserved for whom, and who waits for cover."""
+
+    amount: int
+    reserved: dict[UUID, int] = field(default_factory=dict)
+    waiting: dict[UUID, Money] = field(default_factory=dict)
+
+    @property
+    def free(self) -> int:
+        return self.amount - sum(self.reserved.values())
+
+
+def _as_message(record: Record) -> Message:
+    event = record.event
+    return Message(record.event_id, event.type, event.order_id, event, datetime.now(UTC), topics.TAX, 0, 0, None, None)
+
+
 class Payments(Service):
     """payments.domain.follow, its effects, and the books."""
 
     name, topic = "payments", topics.PAYMENTS
 
     def __init__(self, world: World, broker: Broker, sabotage: Sabotage, bank: Bank) -> None:
-        hears = {topics.ORDERS: (OrderPlaced, OrderUnwinding), topics.CUSTOMS: (GoodsReleased,)}
+        hears = {topics.ORDERS: (OrderPlaced, OrderUnwinding), topics.CUSTOMS: (GoodsReleased,), topics.TAX: TAX_FACTS}
         super().__init__(world, broker, sabotage, hears)
         self.bank = bank
+        self.dues: dict[UUID, Due] = {}
+        self.deposit = Deposit(world.dice.choice((0, 5_000, 10**9)))
+        self._gathered: dict[UUID, tuple[int, int]] = {}
         self.effects: dict[UUID, list[Any]] = {}
         self.balances: Counter[tuple[UUID, str]] = Counter()
         self.moved: Counter[tuple[UUID, str]] = Counter()
         self._booked: set[UUID] = set()
 
     def transact(self, fresh: Sequence[Record]) -> None:
-        self._follow([(record.event_id, record.event) for record in fresh])
+        self._follow([(record.event_id, record.event) for record in fresh if not isinstance(record.event, TAX_FACTS)])
+        self._follow_tax([record for record in fresh if isinstance(record.event, TAX_FACTS)])
+
+    def _follow_tax(self, fresh: Sequence[Record]) -> None:
+        """As in taxes.py, by the same folding of a batch."""
+        batch = taxes.Folded(
+            dict(self.state), dict(self.dues), {o for o, purpose in self.moved if purpose in ("reserve", "assess")}
+        )
+        batch.posted |= self.deposit.waiting.keys()
+        for record in fresh:
+            batch.follow(_as_message(record))
+        self.state, self.dues = batch.payments, batch.dues
+        entries = self.sabotage.book(batch.entries)
+        for debit, credit in zip(entries[::2], entries[1::2], strict=True):
+            self._book((debit, credit))
+        for ask, _ in batch.asks:
+            self._instruct(ask)
+        for (payment_id, book, number), amounts in batch.gathered.items():
+            seen, minor = self._gathered.get(payment_id, (0, 0))
+            self._gathered[payment_id] = seen + len(amounts), minor + sum(a.minor for a in amounts)
+            if self._gathered[payment_id][0] == number:
+                total = Money(self._gathered[payment_id][1], "CNY")
+                self._instruct(Transfer(order_id=payment_id, payment_book=book, amount=total))
+        self._reserve([(o, amount) for o, amount in batch.demands.items() if o not in batch.freed])
+        self._free(batch.freed)
+
+    def _reserve(self, demands: Sequence[tuple[UUID, Money]]) -> None:
+        covered, uncovered = cover(Money(self.deposit.free, "CNY"), demands)
+        self.deposit.waiting |= dict(uncovered)
+        for order_id, amount in covered:
+            self.deposit.reserved[order_id] = amount.minor
+            for movement in ledger.reserve(amount):
+                self._book(ledger.entries(order_id, order_id, movement))
+        if self.deposit.free < 0:
+            raise Violation(f"the deposit is overdrawn by {-self.deposit.free}")
+
+    def _free(self, order_ids: Sequence[UUID]) -> None:
+        for order_id in order_ids:
+            self.deposit.waiting.pop(order_id, None)
+            minor = self.deposit.reserved.pop(order_id, 0) if self.sabotage.frees else 0
+            for movement in ledger.unreserve(Money(minor, "CNY")):
+                self._book(ledger.entries(order_id, order_id, movement))
+        # What waited is covered as far as it reaches, the oldest first.
+        waiting, self.deposit.waiting = dict(self.deposit.waiting), {}
+        self._reserve(list(waiting.items()))
+
+    def _paid(self, answer: Transferred) -> None:
+        facts: list[Said] = []
+        paid = [due for due in self.dues.values() if due.payment_id == answer.order_id]
+        for due in paid:
+            followed = dues.paid(due, answer)
+            self.dues[due.order_id] = followed.due
+            for movement in followed.movements:
+                self._book(ledger.entries(uuid5(answer.order_id, str(due.order_id)), due.order_id, movement))
+            payment = self.state[due.order_id]
+            self.state[due.order_id] = replace(payment, version=payment.version + 1)
+            fact = TaxPaid(
+                order_id=due.order_id, tax_no=due.tax_no, payment_book="B", amount=due.billed, transfer_no=answer.transfer_no
+            )
+            facts.append(Said(fact, answer.order_id, payment.version + 1))
+        self._free([due.order_id for due in paid])
+        self.announce(facts)
 
     def _follow(self, causes: Sequence[tuple[UUID, Any]]) -> None:
         changed: dict[UUID, Any] = {}
@@ -122,8 +218,9 @@ class Payments(Service):
         """After every step: what is in the bank is what the state says we took and have not given back."""
         payment = self.state[order_id]
         held = (payment.captured.minor if payment.captured else 0) - (payment.refunded.minor if payment.refunded else 0)
-        if self.balances[order_id, Account.BANK_CLEARING] != held:
-            raise Violation(f"the books of {order_id} say {self.balances[order_id, Account.BANK_CLEARING]}, its state {held}")
+        booked = self.moved[order_id, "capture"] - self.moved[order_id, "refund"]
+        if booked != held:
+            raise Violation(f"the books of {order_id} say {booked}, its state {held}")
         if sum(self.balances[order_id, account] for account in Account):
             raise Violation(f"the books of {order_id} do not balance")
         if self.bank.captured(order_id) < self.moved[order_id, "capture"]:
@@ -152,7 +249,7 @@ class Payments(Service):
             # Unknown is not failed: the same key is asked after. So is one whose claimant died or slept.
             self.world.after(LEASE_S if crashed else 1.0, partial(self._claim, intent_id))
 
-    def _settle(self, intent_id: UUID, attempts: int, answer: Answer) -> None:
+    def _settle(self, intent_id: UUID, attempts: int, answer: Answer | Transferred) -> None:
         effect = self.effects.get(intent_id)
         stale = effect is None or effect[1] != attempts
         if stale and self.sabotage.lease_fence:
@@ -161,7 +258,10 @@ class Payments(Service):
             self.world.after(LEASE_S, partial(self._claim, intent_id))
             return
         self.effects.pop(intent_id, None)
-        self._follow([(intent_id, answer)])
+        if isinstance(answer, Transferred):
+            self._paid(answer)
+        else:
+            self._follow([(intent_id, answer)])
 
     def at_rest(self) -> None:
         super().at_rest()
@@ -175,13 +275,68 @@ class Tax(Service):
     name, topic = "tax", topics.TAX
 
     def __init__(self, world: World, broker: Broker, sabotage: Sabotage, used: Mapping[UUID, int]) -> None:
-        hears = {topics.ORDERS: (OrderPlaced, OrderUnwinding), topics.CUSTOMS: (GoodsReleased,)}
+        hears = {topics.ORDERS: (OrderPlaced, OrderUnwinding), topics.CUSTOMS: (GoodsReleased, *BILL_FACTS)}
         super().__init__(world, broker, sabotage, hears)
+        self.bills: dict[UUID, Bill] = {}
+        self.day_s = bills.DAY_S
         self._before = {PersonYear(person, YEAR): minor for person, minor in used.items()}
         self.quotas = {key: Quota(0, minor) for key, minor in self._before.items()}
         self.refused: set[UUID] = set()
 
     def transact(self, fresh: Sequence[Record]) -> None:
+        self._follow_orders([record for record in fresh if not isinstance(record.event, BILL_FACTS)])
+        for record in fresh:
+            if isinstance(record.event, BILL_FACTS):
+                self._follow_bill(record.event_id, record.event)
+
+    # --- tax bills, as in billing.py
+
+    def _follow_bill(self, cause: UUID, event: Any) -> None:
+        case, bill = self.state[event.order_id], self.bills.get(event.order_id)
+        back = case.state is TaxState.RESTORED
+        if bill is None:
+            followed = bills.begin(event, case.total, BILL_POLICY, self.day_s)
+            if back:
+                followed = bills.follow(followed.bill, bills.CameBack())
+        else:
+            followed = self.sabotage.bill(bill, bills.CameBack() if back and isinstance(event, TaxBillVoided) else event)
+        self._keep(cause, followed)
+        if followed.bill.state is bills.BillState.DISPUTED and bill is None:
+            self.world.after(self.world.dice.random() * 60 * self.day_s, partial(self._decide, event.order_id))
+        if followed.bill.state is bills.BillState.CONSOLIDATED:
+            self._when_due(followed.bill)
+
+    def _keep(self, cause: UUID, followed: bills.Followed) -> None:
+        order_id = followed.bill.order_id
+        case = self.state[order_id]
+        self.bills[order_id] = followed.bill
+        self.state[order_id] = replace(case, version=case.version + len(followed.facts))
+        self.announce([Said(fact, cause, case.version + n) for n, fact in enumerate(followed.facts, start=1)])
+
+    def _decide(self, order_id: UUID) -> None:
+        """A person looks at a bill that is far off."""
+        if self.bills[order_id].state is bills.BillState.DISPUTED:
+            back = self.state[order_id].state is TaxState.RESTORED
+            word = bills.CameBack() if back else bills.Decided(self.world.dice.random() < 0.5)
+            self._keep(uuid5(order_id, "a person decided"), self.sabotage.bill(self.bills[order_id], word))
+            if self.bills[order_id].state is bills.BillState.CONSOLIDATED:
+                self._when_due(self.bills[order_id])
+
+    def _when_due(self, bill: Bill) -> None:
+        self.world.after(max(0.0, (bill.pay_at - at(self.world)).total_seconds()) + 0.1, self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self.world.happens(self.world.weather.crash_before_commit):
+            self.world.after(1.0, self._hand_over)
+            return
+        due = [b for b in self.bills.values() if b.state is bills.BillState.CONSOLIDATED and b.pay_at <= at(self.world)]
+        back = {b.order_id for b in due if self.state[b.order_id].state is TaxState.RESTORED}
+        pay = bills.TimeToPay(self.world.uuid(), sum(1 for b in due if b.order_id not in back and b.billed.minor))
+        for bill in due:
+            heard = bills.CameBack() if bill.order_id in back else pay
+            self._keep(uuid5(bill.order_id, "the bill is due"), self.sabotage.bill(bill, heard))
+
+    def _follow_orders(self, fresh: Sequence[Record]) -> None:
         events = [record.event for record in fresh]
         cases = {e.order_id: self.state[e.order_id] for e in events if e.order_id in self.state}
         after: FollowedAll = self.sabotage.tax(cases, self.quotas, events, RULES)

@@ -115,8 +115,11 @@ def restored(due: Due, event: TaxRestored) -> Followed:
     after = replace(due, state=DUE.next(due.state, event))
     kept = due.withheld - due.refunded
     if after.state is not DueState.RESTORED:
-        moved = ledger.shift(Purpose.LEVY, ledger.claim_on(due.merchant_code), ledger.TAX_OFFICE, kept.minor, kept.currency)
-        return Followed(after, moved)
+        merchant = ledger.claim_on(due.merchant_code)
+        moved = ledger.shift(Purpose.LEVY, merchant, ledger.TAX_OFFICE, kept.minor, kept.currency)
+        # What was withheld too much and went back with the whole refund, not by itself, is no part of what he bears.
+        left = kept.minor - due.billed.minor if due.outcome == "refund" else 0
+        return Followed(after, moved + ledger.shift(Purpose.CLAIM, ledger.SUSPENSE, merchant, left, kept.currency))
     return Followed(after, _give_up(due.billed.minor - kept.minor, _bearer(due), kept.currency))
 
 
