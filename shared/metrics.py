@@ -400,6 +400,9 @@ GUARANTEE: Final = Gauge(
 TAX_ASSESSED: Final = Counter(
     "crossborder_tax_assessed_minor_total", "Minor units of tax assessed, undone ones included.", ["kind", "regime"]
 ).among(kind=("duty", "consumption_tax", "vat", "parcel_tax"), regime=first(24))
+TAX_RULES_REFUSED: Final = Gauge(
+    "crossborder_tax_rules_refused", "1 while changed rule files are refused and the rules before them stay in force."
+)
 BILL_CASES: Final = Gauge(
     "crossborder_tax_bill_cases", "Tax bills that wait for a person, by why; at the last check.", ["reason"]
 ).among(reason=("far_off", "missing", "contradicted", "voided", "overdue"))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from services.cli import taxpast
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
-from services.cli.taxcases import cases
 from services.tax.domain.assessment import Assessable, AssessableLine, AssessedLine, Assessment, Refusal, assess, beijing_date
 from services.tax.rulefiles import RULES, load
 from shared.events.orders import Direction, NetContent
@@ -30,12 +30,7 @@ OF_A_LINE: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_
 tax = typer.Typer(no_args_is_help=True, help="What an order owes, worked out from a file.")
 
 
-tax.add_typer(cases, name="cases")
-
-
-@tax.callback()
-def _group() -> None:
-    """Keeps `assess` a command of its own while it is the only one."""
+tax.add_typer(taxpast.rules, name="rules")
 
 
 def _decimal_string(value: Any) -> Any:
@@ -118,11 +113,11 @@ def assess_file(
     Of JSON lines (a name that ends in .jsonl, or several documents one a line) each gets one line of JSON: the assessment, the refusal,
     or the error with its line number. Exit status then: 2 if a line was wrong, else 1 if one was refused.
     """
-    given = Given(load(rules or RULES), at, _used(used), _used_kg(used_kg or []))
-    text = _text(file)
+    given = Given(load(rules or RULES), at, used_of(used), _used_kg(used_kg or []))
+    text = text_of(file)
     if _is_many(file, text):
         leave(_assess_many(text, given))
-    submission = _parse(str(file), text)
+    submission = parse(str(file), text)
     order = assessable(submission)
     result = given.assess(submission, order)
     if json:
@@ -146,7 +141,8 @@ class Given:
         return assess(order, _day(submission, self.at), self.used, self.rules, self.used_kg)
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """A file's text, - is stdin; raises Wrong."""
     try:
         return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except OSError as error:
@@ -175,7 +171,7 @@ def _assess_many(text: str, given: Given) -> Exit:
         if not line.strip():
             continue
         try:
-            submission = _parse(f"line {number}", line)
+            submission = parse(f"line {number}", line)
             order = assessable(submission)
             result = given.assess(submission, order)
         except Wrong as error:
@@ -188,7 +184,8 @@ def _assess_many(text: str, given: Given) -> Exit:
     return Exit.WRONG if wrong else Exit.NO if refused else Exit.DONE
 
 
-def _parse(name: str, text: str) -> Submission:
+def parse(name: str, text: str) -> Submission:
+    """A submission from its JSON; raises Wrong naming the field."""
     try:
         return Submission.model_validate_json(text)
     except ValidationError as error:
@@ -252,7 +249,8 @@ def _day(submission: Submission, at: str | None) -> date:
     return beijing_date(moment)
 
 
-def _used(used: str) -> Money:
+def used_of(used: str) -> Money:
+    """A buyer's use of the year as an option gives it; raises Wrong."""
     try:
         found = Money.of(used, "CNY")
     except MoneyError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import Field
@@ -11,12 +14,12 @@ from services.tax.billing import Billing, gauges, look_for_lapses, tend_bills
 from services.tax.domain.bills import DAY_S
 from services.tax.invariants import INVARIANTS
 from services.tax.reactions import HEARS, TAX_KINDS, Deps, observe
+from services.tax.running import RunningRules
 from shared import metrics, topics
 from shared.sealing import Sealing
 from shared.service import Timer, Wiring, main
 from shared.settings import Settings
 
-DAY_TOLD: Final = "seconds a calendar day lasts in the periods of tax bills; less than 86400 only to rehearse them"
 LAPSES_PER_DAY: Final = 24
 """How often a policy day the bills that never came, or were not paid in time, are looked for: it reads all tax cases."""
 
@@ -28,22 +31,40 @@ class TaxSettings(Settings):
         DAY_S,
         gt=0,
         le=DAY_S,
-        description="seconds a calendar day of the tax bills' periods lasts; less than 86400 only to rehearse them",
+        description="seconds a calendar day lasts in the periods of tax bills; less than 86400 only to rehearse",
     )
+    rules_dir: Path | None = Field(
+        None,
+        description="the folder of the tax rule files, those of the release if not given; a changed set is taken if all of it is good",
+    )
+    rules_every_s: float = Field(5.0, gt=0, le=3600, description="how often that folder is looked at, in seconds")
     bills_every_s: float = Field(1.0, gt=0, le=3600, description="how often tax bills are looked at, in seconds")
 
 
-async def wire(settings: TaxSettings, _pool: Any) -> Wiring:
-    """The tax service of these settings; its rules are read and checked once, here."""
+async def wire(settings: TaxSettings, pool: Any) -> Wiring:
+    """The tax service of these settings; its rules are read, checked and archived here, and followed from then on."""
     sealing = Sealing.from_dir(settings.keys_dir)
-    rules = rulefiles.load()
+    running = RunningRules(settings.rules_dir or rulefiles.RULES, pool)
+    rules = await running.begin()
     metrics.TAX_ASSESSED.begin(TAX_KINDS, sorted({regime.id for regime in rules.regimes}))
     deps = Deps(rules, Billing(day_s=settings.day_s))
     timers = (
         Timer("bills", settings.bills_every_s, tend_bills),
         Timer("lapses", max(1.0, settings.day_s / LAPSES_PER_DAY), look_for_lapses),
     )
-    return Wiring("tax", topics.TAX, HEARS, deps, sealing, observe=observe, timers=timers, gauges=gauges, invariants=INVARIANTS)
+    following = asyncio.create_task(running.follow(deps, settings.rules_every_s))
+    return Wiring(
+        "tax", topics.TAX, HEARS, deps, sealing, observe=observe, timers=timers, gauges=gauges, invariants=INVARIANTS,
+        closing=[_ending(following)],
+    )  # fmt: skip
+
+
+def _ending(task: asyncio.Task[None]) -> Callable[[], Awaitable[None]]:
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    return end
 
 
 if __name__ == "__main__":

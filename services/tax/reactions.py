@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,9 +21,9 @@ from shared.events.tax import TaxAssessed, TaxEvent, TaxRefused
 from shared.hears import Announced, Hears, Outcome
 
 
-@dataclass(frozen=True)
+@dataclass
 class Deps:
-    """What the app wires in."""
+    """What the app wires in; the rules are exchanged while it runs, between two batches."""
 
     rules: Rulebook
     billing: Billing = field(default_factory=Billing)
@@ -47,7 +48,9 @@ async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) 
     quotas = await store.lock_quotas(conn, drawn, held)
     after = follow_all(cases, quotas, [m.event for m in batch], deps.rules)
     assessments = {f.order_id: f.model_dump_json() for facts in after.facts for f in facts if isinstance(f, TaxAssessed)}
-    await store.save(conn, [case for order_id, case in after.cases.items() if case != cases.get(order_id)], assessments)
+    records = {order_id: json.dumps(record.as_document()) for order_id, record in after.records.items()}
+    changed = [case for order_id, case in after.cases.items() if case != cases.get(order_id)]
+    await store.save(conn, changed, assessments, records)
     await store.enter(conn, after.entries)
     return Outcome(facts=list(_announced(batch, after.facts, {order_id: case.version for order_id, case in cases.items()})))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from services.tax.domain.exchange import ExchangeRates
 from services.tax.domain.goods import Articles, Nomenclature, PositiveList, Tariff
@@ -59,6 +60,7 @@ class Found:
     folder: Path
     documents: dict[Path, Document] = field(default_factory=dict)
     texts: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
     faults: list[RuleError] = field(default_factory=list)
 
 
@@ -90,13 +92,17 @@ def read(folder: Path) -> Found:
         return found
     for path in paths:
         try:
-            text = _read(path)
+            written = _read(path)
+            text = _parsed(path, written)
             if path.name.startswith(ELSEWHERE) and text.get("kind") not in REGIMES:
                 continue
-            found.documents[path] = _valid(path, text, _kind_of(path, text))
+            found.documents[path] = _kind_of(path, text).model_validate(text)
             found.texts[path] = text
+            found.written[path.name] = written
         except RuleError as fault:
             found.faults.append(fault)
+        except ValidationError as error:
+            found.faults += [_fault(path, each) for each in error.errors(include_url=False)]
     return found
 
 
@@ -111,7 +117,7 @@ def compiled(found: Found) -> Rulebook:
         tuple(regimes.values()), tariff,
         tuple(d for d in found.documents.values() if isinstance(d, Articles)),
         tuple(d for d in found.documents.values() if isinstance(d, PositiveList)),
-        _one(found, ExchangeRates), _one(found, Nomenclature), edition_of(found.texts.values()),
+        _one(found, ExchangeRates), _one(found, Nomenclature), edition_of(found.texts.values()), found.written,
     )  # fmt: skip
     try:
         return Rulebook(rules)
@@ -145,16 +151,21 @@ def _distinct(documents: Mapping[Path, Document]) -> None:
         seen[document.id] = path
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> str:
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise RuleError(path, None, f"is over {FILE_BYTES_MAX} bytes")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RuleError(path, None, f"cannot be read: {error}") from None
+
+
+def _parsed(path: Path, written: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(written)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         raise RuleError(path, int(line[1]) if line else None, f"not TOML: {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(path, None, f"cannot be read: {error}") from None
 
 
 def _kind_of(path: Path, found: dict[str, Any]) -> type[Document]:
@@ -167,15 +178,10 @@ def _kind_of(path: Path, found: dict[str, Any]) -> type[Document]:
     return kind
 
 
-def _valid(path: Path, found: dict[str, Any], shape: type[Model]) -> Model:
-    try:
-        return shape.model_validate(found)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        at = first["loc"]
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at).lstrip(".")
-        reason = first["msg"].removeprefix("Value error, ")
-        raise RuleError(path, _line_of(path, at), f"{where or 'the file'}: {reason}") from None
+def _fault(path: Path, error: ErrorDetails) -> RuleError:
+    at = error["loc"]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at).lstrip(".")
+    return RuleError(path, _line_of(path, at), f"{where or 'the file'}: {error['msg'].removeprefix('Value error, ')}")
 
 
 def _line_of(path: Path, at: Sequence[Any]) -> int | None:

@@ -11,10 +11,18 @@ CREATE TABLE tax_case (
     reserved_minor bigint NOT NULL CHECK (reserved_minor >= 0),
     total_minor   bigint NOT NULL CHECK (total_minor >= 0),
     assessment    jsonb    STORAGE EXTERNAL,
+    assessed_from jsonb    STORAGE EXTERNAL,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70);
-COMMENT ON TABLE tax_case IS 'One row per order, so one assessment in force. reserved_minor is what the order holds of the quota now: reserved while assessed, used once posted, 0 after. assessment is the fact as published.';
+COMMENT ON TABLE tax_case IS 'One row per order, so one assessment in force. reserved_minor is what the order holds of the quota now: reserved while assessed, used once posted, 0 after. assessment is the fact as published; assessed_from is what it, or a refusal, was worked out from: goods, amounts, day, use of the year before, edition of the rules.';
+
+CREATE TABLE rule_set (
+    edition text        PRIMARY KEY,
+    files   jsonb       NOT NULL,
+    used_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE rule_set IS 'Append only: every edition of the rules that was in force, its files by name, since used_at. With it and assessed_from an assessment is worked out again.';
 
 CREATE TABLE quota (
     person_ref     uuid   NOT NULL,

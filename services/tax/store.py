@@ -50,19 +50,22 @@ async def lock_quotas(conn: Connection, drawn: Collection[PersonYear], held: Col
     return {PersonYear(r["person_ref"], r["year"]): Quota(r["reserved_minor"], r["posted_minor"]) for r in rows}
 
 
-async def save(conn: Connection, cases: Sequence[TaxCase], assessments: Mapping[UUID, str]) -> None:
-    """Write the cases in one query; an assessment is kept as it was published and never replaced."""
+async def save(conn: Connection, cases: Sequence[TaxCase], assessments: Mapping[UUID, str], records: Mapping[UUID, str]) -> None:
+    """Write the cases in one query; an assessment is kept as it was published, with what it came from, and never replaced."""
     if not cases:
         return
     await conn.execute(
-        """INSERT INTO tax_case AS t (order_id, state, version, person_ref, year, regime, currency, reserved_minor, total_minor, assessment)
+        """INSERT INTO tax_case AS t (order_id, state, version, person_ref, year, regime, currency, reserved_minor, total_minor, assessment,
+               assessed_from)
            SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::bigint[],
-               $9::bigint[], $10::jsonb[])
+               $9::bigint[], $10::jsonb[], $11::jsonb[])
            ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, version = excluded.version,
-               reserved_minor = excluded.reserved_minor, assessment = coalesce(t.assessment, excluded.assessment), updated_at = now()""",
+               reserved_minor = excluded.reserved_minor, assessment = coalesce(t.assessment, excluded.assessment),
+               assessed_from = coalesce(t.assessed_from, excluded.assessed_from), updated_at = now()""",
         [c.order_id for c in cases], [c.state for c in cases], [c.version for c in cases], [c.person_ref for c in cases],
         [c.year for c in cases], [c.regime for c in cases], [c.total.currency for c in cases],
         [c.reserved.minor for c in cases], [c.total.minor for c in cases], [assessments.get(c.order_id) for c in cases],
+        [records.get(c.order_id) for c in cases],
     )  # fmt: skip
 
 
@@ -89,3 +92,8 @@ async def enter(conn: Connection, entries: Sequence[QuotaEntry]) -> None:
         [e.order_id for e in entries], [e.kind for e in entries], [e.part for e in entries],
         [e.key.person_ref for e in entries], [e.key.year for e in entries], [e.amount_minor for e in entries],
     )  # fmt: skip
+
+
+async def archive(conn: Connection, edition: str, files: str) -> None:
+    """Keep the rule files of an edition, as JSON text by file name; one that is there stays as it is."""
+    await conn.execute("INSERT INTO rule_set (edition, files) VALUES ($1, $2::jsonb) ON CONFLICT DO NOTHING", edition, files)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.tax.domain.assessment import Assessable, Assessment, Refusal, assess, beijing_date
+from services.tax.domain.record import Record
 from services.tax.domain.rulebook import Rulebook
 from shared.events.base import Event
 from shared.events.customs import GoodsReleased
@@ -16,6 +17,7 @@ from shared.events.orders import OrderPlaced, OrderUnwinding
 from shared.events.tax import TaxAssessed, TaxEvent, TaxLine, TaxPosted, TaxRefused, TaxRestored, TaxVoided
 from shared.money import Money
 from shared.transitions import IllegalTransition, Transitions
+from shared.values import replace
 
 
 class TaxState(StrEnum):
@@ -107,7 +109,7 @@ class QuotaEntry(NamedTuple):
         return Quota(quota.reserved_minor + reserved * self.amount_minor, quota.posted_minor + posted * self.amount_minor)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TaxCase:
     """An order's assessment: `reserved` is what it holds of the buyer's yearly quota now, reserved or posted;
     `total` is what it owes. `version` counts the facts said about it."""
@@ -128,11 +130,15 @@ class TaxCase:
 
 
 class Followed(NamedTuple):
-    """The case after an event, what tax says of it, and what it writes into the ledger of the buyer's year."""
+    """The case after an event, what tax says of it, and what it writes into the ledger of the buyer's year.
+
+    `record` is what an assessment made by this event was worked out from.
+    """
 
     case: TaxCase
     facts: tuple[TaxEvent, ...] = ()
     entries: tuple[QuotaEntry, ...] = ()
+    record: Record | None = None
 
 
 def quota_key_of(event: OrderPlaced) -> PersonYear:
@@ -159,7 +165,8 @@ def follow(case: TaxCase | None, event: Event, used: Money, rules: Rulebook) -> 
 
 def _first(event: Event, used: Money, rules: Rulebook) -> Followed:
     if isinstance(event, OrderPlaced):
-        return _placed(event, assess(Assessable.of(event), beijing_date(event.placed_at), used, rules))
+        record = Record(Assessable.of(event), beijing_date(event.placed_at), used, rules.edition)
+        return _placed(event, assess(record.order, record.on, used, rules), record)
     if isinstance(event, OrderUnwinding):
         none = Money.zero("CNY")
         tombstone = TaxCase(event.order_id, TaxState.VOIDED, 1, None, None, None, none, none)
@@ -167,16 +174,16 @@ def _first(event: Event, used: Money, rules: Rulebook) -> Followed:
     raise IllegalTransition("unknown", type(event))
 
 
-def _placed(event: OrderPlaced, result: Assessment | Refusal) -> Followed:
+def _placed(event: OrderPlaced, result: Assessment | Refusal, record: Record) -> Followed:
     none = Money.zero(event.currency)
     if isinstance(result, Refusal):
         refused = TaxCase(event.order_id, TaxState.REFUSED, 1, None, None, result.regime, none, none)
         fact = TaxRefused(order_id=event.order_id, code=result.code, reason=result.reason, limit=result.limit, value=result.value)
-        return Followed(refused, (fact,))
+        return Followed(refused, (fact,), (), record)
     key = None if result.counted is None else quota_key_of(event)
     person_ref, year = (None, None) if key is None else key
     case = TaxCase(event.order_id, TaxState.ASSESSED, 1, person_ref, year, result.regime, result.counted or none, result.total)
-    return Followed(case, (_assessed(case, result),), _entry(case, EntryKind.RESERVE))
+    return Followed(case, (_assessed(case, result),), _entry(case, EntryKind.RESERVE), record)
 
 
 def _assessed(case: TaxCase, result: Assessment) -> TaxAssessed:
@@ -208,12 +215,16 @@ def _entry(case: TaxCase, kind: EntryKind, *, part: int = 0) -> tuple[QuotaEntry
 
 
 class FollowedAll(NamedTuple):
-    """The cases and quotas after a batch, per event of the batch what tax says, and all that goes into the ledger."""
+    """The cases and quotas after a batch, per event of the batch what tax says, and all that goes into the ledger.
+
+    `records` are those of the assessments the batch made, by order.
+    """
 
     cases: Mapping[UUID, TaxCase]
     quotas: Mapping[PersonYear, Quota]
     facts: Sequence[tuple[TaxEvent, ...]]
     entries: Sequence[QuotaEntry]
+    records: Mapping[UUID, Record]
 
 
 def follow_all(
@@ -225,7 +236,9 @@ def follow_all(
     `quota_key`. A person without a row has used nothing.
     """
     cases, quotas = dict(cases), dict(quotas)
-    facts, entries = [], []
+    facts: list[tuple[TaxEvent, ...]] = []
+    entries: list[QuotaEntry] = []
+    records: dict[UUID, Record] = {}
     for event in events:
         key = quota_key_of(event) if isinstance(event, OrderPlaced) else None
         used = Quota() if key is None else quotas.get(key, Quota())
@@ -234,5 +247,7 @@ def follow_all(
         for entry in followed.entries:
             quotas[entry.key] = entry.apply(quotas.get(entry.key, Quota()))
         entries += followed.entries
+        if followed.record is not None:
+            records[event.order_id] = followed.record
         facts.append(followed.facts)
-    return FollowedAll(cases, quotas, facts, entries)
+    return FollowedAll(cases, quotas, facts, entries, records)

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
 from services.tax.domain.exchange import Exchange, ExchangeRates
@@ -122,7 +123,7 @@ class InForce:
 
 
 class RuleSet(NamedTuple):
-    """All that the rule files say; `edition` is a digest of it, the same for the same content only."""
+    """All that the rule files say; `edition` is a digest of it, the same for the same content only, `texts` the files by name."""
 
     regimes: Sequence[Regime]
     tariff: Tariff
@@ -131,6 +132,7 @@ class RuleSet(NamedTuple):
     rates: ExchangeRates | None = None
     nomenclature: Nomenclature | None = None
     edition: str = "unnamed"
+    texts: Mapping[str, str] = MappingProxyType({})
 
 
 class Rulebook:
@@ -141,6 +143,7 @@ class Rulebook:
         _check(found)
         self.found: Final = found
         self.edition: Final = found.edition
+        self.texts: Final = dict(found.texts)
         self.regimes: Final = tuple(sorted(found.regimes, key=lambda regime: regime.valid_from))
         self.tariff: Final = found.tariff
         self.exchange: Final = Exchange(found.rates)

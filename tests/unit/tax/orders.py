@@ -52,15 +52,15 @@ class Item:
 
 def order(
     *items: Item, freight: str = "0", insurance: str = "0", discount: str = "0", direction: Direction = "import",
-    mode: str = "9610", currency: str = "CNY",
+    mode: str = "9610", currency: str = "CNY", sent_from: str | None = None,
 ) -> Assessable:  # fmt: skip
     money = [Money.of(item.total, currency) for item in items]
     lines = tuple(
         AssessableLine(i, item.hs_code, Decimal(item.quantity), total, item.net_content)
         for i, (item, total) in enumerate(zip(items, money, strict=True), 1)
     )
-    rest = (Money.of(amount, currency) for amount in (freight, insurance, discount))
-    return Assessable(direction, mode, currency, lines, Money.total(money, currency), *rest)
+    carriage, insured, off = (Money.of(amount, currency) for amount in (freight, insurance, discount))
+    return Assessable(direction, mode, currency, lines, Money.total(money, currency), carriage, insured, off, sent_from)
 
 
 def assessed(what: Assessable, on: date = TODAY, used: str = "0") -> Assessment:

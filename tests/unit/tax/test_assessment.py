@@ -178,9 +178,9 @@ def test_a_currency_without_a_rate_is_refused_by_name() -> None:
 def test_amounts_that_contradict_each_other_are_an_error() -> None:
     what = order(Item(TOY, "1.00"))
     with pytest.raises(ValueError, match="goods_value"):
-        dutiable_values(Assessable("import", "9610", "CNY", what.lines, Money.of("2.00", "CNY"), *[Money.zero("CNY")] * 3))
+        dutiable_values(replace(what, goods_value=Money.of("2.00", "CNY")))
     with pytest.raises(CurrencyMismatch):
-        dutiable_values(Assessable("import", "9610", "CNY", what.lines, what.goods_value, *[Money.zero("USD")] * 3))
+        dutiable_values(replace(what, freight=Money.zero("USD")))
 
 
 @pytest.mark.parametrize("mode", ["9610", "9710", "9810", "1210"])

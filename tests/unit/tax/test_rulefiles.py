@@ -44,6 +44,7 @@ def in_force(day: date) -> InForce:
 def test_heading_has_a_rate_today_and_a_source(hs: str) -> None:
     goods = in_force(date(2026, 11, 23)).find(hs.ljust(10, "0"))
     assert goods is not None
+    assert goods.within is not None
     assert goods.hs.startswith(hs)
     assert all(name in RULES.sources for name in goods.within.rules)
 

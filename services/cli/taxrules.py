@@ -1,0 +1,207 @@
+"""`crossborder tax rules …`: what the rules say, how two sets differ, and whether a set is good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.tax.domain.assessment import beijing_date
+from services.tax.domain.comparison import differences
+from services.tax.domain.goods import longest
+from services.tax.domain.rulebook import Basis, InForce, Rulebook
+from services.tax.domain.rules import Dated, Row
+from services.tax.domain.sources import rows
+from services.tax.rulefiles import RULES, load, read, validate
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+rules = typer.Typer(
+    no_args_is_help=True, help="The rules of tax: show, compare, validate, and ask what another set would change."
+)
+
+Folder = Annotated[Path, typer.Option("--rules", help="A folder of rule files instead of those that came with this release.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
+
+
+@rules.command("list")
+def list_rules(folder: Folder = RULES, json: AsJson = False) -> None:
+    """List the rule files: id, kind, first and last day, and how sure their rules are."""
+    found = read(folder)
+    if found.faults:
+        raise found.faults[0]
+    book = load(folder)
+    listed: list[dict[str, Any]] = [
+        {
+            "file": path.name, "id": d.id, "version": d.version, "kind": str(found.texts[path]["kind"]),
+            "valid_from": str(d.valid_from) if isinstance(d, Dated) else None,
+            "valid_to": str(d.valid_to) if isinstance(d, Dated) and d.valid_to else None,
+            "confidence": _confidence(book, d.id),
+        }
+        for path, d in found.documents.items()
+    ]  # fmt: skip
+    if json:
+        as_json({"edition": book.edition, "files": listed})
+        return
+    table = table_of("file", "id", "version", "kind", "from", "to", "rules by confidence")
+    for row in listed:
+        sure = ", ".join(f"{count} {name}" for name, count in row["confidence"].items())
+        table.add_row(
+            row["file"], row["id"], str(row["version"]), row["kind"], row["valid_from"] or "", row["valid_to"] or "", sure
+        )
+    paper().print(table)
+    print(f"edition {book.edition}")
+
+
+def _confidence(book: Rulebook, of: str) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name, row in rows(book.found):
+        if name.startswith((f"{of}@", f"{of}/")):
+            counts[row.confidence] = counts.get(row.confidence, 0) + 1
+    return counts
+
+
+@rules.command("show")
+def show_rules(
+    name: Annotated[str, typer.Argument(help="An HS code, the id of a rule file, or a rule as an assessment names it.")],
+    at: Annotated[str | None, typer.Option(help="The day for an HS code, YYYY-MM-DD; today if not given.")] = None,
+    folder: Folder = RULES,
+    json: AsJson = False,
+) -> None:
+    """Show rules with their sources: of a file, one by its name, or all that an HS code owes on a day by each regime."""
+    book = load(folder)
+    if name.isdecimal() and len(name) >= 4:
+        found = {"hs": name, "at": str(day_of(at)), "regimes": list(_by_regime(book, name, day_of(at)))}
+        _out(found, json)
+        if not found["regimes"]:
+            say(f"no rate is known for HS code {name} on {found['at']}")
+            leave(Exit.NO)
+        return
+    chosen = [(rule, row) for rule, row in rows(book.found) if rule == name or rule.startswith((f"{name}@", f"{name}/"))]
+    if not chosen:
+        raise Wrong(f"name: {name!r} is no HS code, rule file or rule; `crossborder tax rules list` names the files")
+    _out({rule: _plain(row) for rule, row in chosen}, json)
+
+
+def day_of(at: str | None) -> date:
+    """A day as an option gives it, today in Beijing if it gives none; raises Wrong."""
+    try:
+        return beijing_date(datetime.now(UTC)) if at is None else date.fromisoformat(at)
+    except ValueError:
+        raise Wrong(f"{at!r} is not a day like 2026-11-23") from None
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    nested = {name for name in type(row).model_fields if isinstance(getattr(row, name), tuple) and name != "modes"}
+    return row.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=nested)
+
+
+def _by_regime(book: Rulebook, hs: str, day: date) -> Iterator[dict[str, Any]]:
+    for regime in book.regimes:
+        in_force = book.by_id(regime.id, day)
+        if in_force is not None and (found := _of_goods(in_force, hs)):
+            named = found.pop("rules")
+            yield {
+                "regime": regime.id,
+                "modes": list(regime.modes),
+                **found,
+                "rules": {rule: book.sources[rule] for rule in named},
+            }
+
+
+def _of_goods(in_force: InForce, hs: str) -> dict[str, Any]:
+    """What goods owe of each yuan by a regime; exact shares as percent, to four places."""
+    if (parcel := longest(in_force.parcels, hs)) is not None:
+        other = None if parcel.other is None else _percent(parcel.other)
+        return {"prefix": parcel.hs, "parcel_tax": _percent(parcel.rate), "dear_or_taxed": other, "rules": parcel.rules}
+    goods = in_force.find(hs)
+    if goods is None:
+        return {}
+    threshold = None if goods.threshold is None else goods.threshold._asdict()
+    named = [*dict.fromkeys(rule for basis in (goods.within, goods.full) if basis is not None for rule in basis.rules)]
+    listed = None if goods.listed is None else {"listed": goods.listed.listed, "note": goods.listed.note}
+    return {
+        "prefix": goods.hs, "within_limits": _shares(goods.within, goods.has_consumption_tax),
+        "full_rate": _shares(goods.full, goods.has_consumption_tax), "threshold_fen": threshold, "positive_list": listed,
+        "rules": [*named, *([goods.list_rule] if goods.list_rule else [])],
+    }  # fmt: skip
+
+
+def _shares(basis: Basis | None, taxed: bool) -> dict[str, str] | None:
+    if basis is None:
+        return None
+    owed = basis.taxed if taxed else basis.plain
+    return {name: _percent(share) for name, share in owed._asdict().items()}
+
+
+def _percent(share: tuple[int, int]) -> str:
+    return f"{100 * share[0] / share[1]:.4f} %"
+
+
+def _out(found: Mapping[str, Any], json: bool) -> None:
+    if json:
+        as_json(found)
+        return
+    for line in _lines(found, 0):
+        print(line)
+
+
+def _lines(found: Any, depth: int) -> Iterator[str]:
+    for key, value in found.items():
+        if isinstance(value, Mapping):
+            yield f"{'  ' * depth}{key}"
+            yield from _lines(value, depth + 1)
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            for part in value:
+                yield ""
+                yield from _lines(part, depth)
+        elif value not in (None, "", []):
+            yield f"{'  ' * depth}{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+@rules.command("compare")
+def compare_rules(
+    old: Annotated[Path, typer.Argument(help="A folder of rule files.")],
+    new: Annotated[Path | None, typer.Argument(help="Another one; the rules of this release if not given.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Compare two sets of rules row by row; exit 1 if they differ."""
+    before, after = load(old), load(new or RULES)
+    found = differences(before.found, after.found)
+    if json:
+        as_json({"old": before.edition, "new": after.edition, "differences": [d._asdict() for d in found]})
+    else:
+        for d in found:
+            print(f"{d.kind} {d.rule}")
+            for key, (was, now) in d.fields.items():
+                print(f"  {key}: {was if was is not None else '-'} -> {now if now is not None else '-'}")
+        say(f"{len(found)} rules differ" if found else "the sets say the same")
+    leave(Exit.NO if found else Exit.DONE)
+
+
+@rules.command("validate")
+def validate_rules(folder: Annotated[Path, typer.Argument(help="A folder of rule files.")], json: AsJson = False) -> None:
+    """Validate a set of rules as the service does before it takes one; exit 1 and each fault with file, line and reason."""
+    if not folder.is_dir():
+        raise Wrong(f"{folder} is not a folder")
+    book, faults = validate(folder)
+    edition = None if book is None else book.edition
+    if json:
+        told = [{"file": f.path.name, "line": f.line, "reason": f.reason} for f in faults]
+        as_json({"valid": not faults, "edition": edition, "faults": told})
+    else:
+        print("\n".join(map(str, faults)) if faults else f"valid, edition {edition}")
+    leave(Exit.NO if faults else Exit.DONE)
+
+
+def table_of(*columns: str) -> Table:
+    """A table for people with these columns."""
+    from rich.table import Table
+
+    return Table(*columns)

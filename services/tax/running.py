@@ -1,0 +1,82 @@
+"""The rules in force in a running service: each edition is kept, a new one is taken only if all of it is good."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from services.tax import store
+from services.tax.domain.rulebook import Rulebook
+from services.tax.rulefiles import RuleError, load
+from shared import metrics
+from shared.database import LOST
+
+log = structlog.get_logger(__name__)
+
+Stamp = Mapping[str, tuple[int, int]]
+
+
+class HoldsRules(Protocol):
+    """Who works by the rules: it takes whatever stands here when its next batch begins."""
+
+    rules: Rulebook
+
+
+class RunningRules:
+    """Follows a folder of rule files for a service; the set in force stays until a good one takes its place."""
+
+    def __init__(self, folder: Path, pool: Any) -> None:
+        self.folder = folder
+        self._pool = pool
+        self._seen: Stamp = {}
+
+    async def begin(self) -> Rulebook:
+        """The rules to start with, archived; raises RuleError, so that a service never starts with bad ones."""
+        self._seen = _stamp(self.folder)
+        rules = await asyncio.to_thread(load, self.folder)
+        await self._archive(rules)
+        metrics.TAX_RULES_REFUSED.set(0)
+        return rules
+
+    async def look(self, holder: HoldsRules) -> None:
+        """Take the folder's rules if they changed and are good; else say file, line and reason, and leave those in force."""
+        stamp = _stamp(self.folder)
+        if stamp == self._seen:
+            return
+        try:
+            rules = await asyncio.to_thread(load, self.folder)
+        except RuleError as fault:
+            self._seen = stamp
+            metrics.TAX_RULES_REFUSED.set(1)
+            log.error("rule files are refused, the rules in force stay", error=fault, edition=holder.rules.edition)
+            return
+        if rules.edition != holder.rules.edition:
+            await self._archive(rules)
+            log.info("rules are taken", edition=rules.edition, before=holder.rules.edition)
+            holder.rules = rules
+        self._seen = stamp
+        metrics.TAX_RULES_REFUSED.set(0)
+
+    async def follow(self, holder: HoldsRules, every_s: float) -> None:
+        """Look every so often; an absent database is waited for, since an edition is used only once it is archived."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.look(holder)
+            except (*LOST, OSError) as error:
+                log.warning("new rules wait", error=type(error).__name__)
+
+    async def _archive(self, rules: Rulebook) -> None:
+        async with self._pool.acquire() as conn:
+            await store.archive(conn, rules.edition, json.dumps(rules.texts, ensure_ascii=False))
+
+
+def _stamp(folder: Path) -> Stamp:
+    """Names, sizes and times of a folder's rule files: what changes when one is edited."""
+    found = {path.name: path.stat() for path in sorted(folder.glob("*.toml"))}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}

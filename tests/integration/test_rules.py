@@ -1,0 +1,154 @@
+"""The rules of a running service: archived with their edition, followed while it runs, and what was assessed by them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from typer.testing import CliRunner, Result
+
+from services.cli.app import app
+from services.tax.reactions import HEARS, Deps
+from services.tax.rulefiles import RULES, RuleError
+from services.tax.running import RunningRules
+from shared import inbox, metrics, topics
+from shared.database import connect_pool
+from shared.envelope import Record, headers_of
+from shared.handler import Handler
+from shared.sealing import Sealing
+from shared.settings import Settings
+from tests.unit.tax.orders import CHERRIES, CREAM, TOY, WINE, Item, placed
+
+NINE, TEN = 'rate = "0.09"', 'rate = "0.10"'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(RULES, tmp_path / "rules"))
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Any]:
+    made = await connect_pool(Settings(postgres=database), "tax")
+    yield made
+    made.terminate()
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    path = folder / "tariff-cn.toml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+async def place(pool: Any, deps: Deps, sealing: Sealing, names: Sequence[str], first: int) -> None:
+    """One order each: a cream, cherries and wine, and every third one too dear for several pieces."""
+    handler = Handler("tax", topics.TAX, HEARS, pool, deps, sealing=sealing)
+    records = []
+    for offset, name in enumerate(names, first):
+        toys = Item(TOY, "4000.00" if offset % 3 == 2 else "12.34", quantity="2")
+        items = [Item(CREAM, "425.00", content="20 g"), Item(CHERRIES, "300.00"), Item(WINE, "999.99"), toys]
+        order = placed(name, items, person=uuid4())
+        headers = headers_of(event_id=uuid4(), event_type=order.type, source="test", at=datetime.now(UTC), version=1)
+        records.append(Record(topics.ORDERS, 0, offset, 0, str(order.order_id).encode(), order.to_json(), headers))
+    async with pool.acquire() as conn:
+        await inbox.known_offsets(conn, {(topics.ORDERS, 0): first})
+    await handler.handle(records)
+
+
+async def ask(database: str, *arguments: str) -> Result:
+    env = {"CROSSBORDER_POSTGRES": database}
+    return await asyncio.to_thread(CliRunner().invoke, app, ["tax", "rules", *arguments], env=env)
+
+
+async def test_a_bad_set_is_refused_by_name_and_the_one_in_force_stays_until_a_good_one_comes(pool: Any, folder: Path) -> None:
+    running = RunningRules(folder, pool)
+    deps = Deps(await running.begin())
+    first = deps.rules
+    edit(folder, NINE, 'rate = "-0.09"')
+    await running.look(deps)
+    assert deps.rules is first
+    assert metrics.TAX_RULES_REFUSED._value.get() == 1
+    edit(folder, 'rate = "-0.09"', TEN)
+    await running.look(deps)
+    assert deps.rules.edition != first.edition
+    assert metrics.TAX_RULES_REFUSED._value.get() == 0
+    edit(folder, "# Headings.", "# Headings, by HS prefix.")
+    taken = deps.rules
+    await running.look(deps)
+    assert deps.rules is taken, "a comment is no other edition"
+    async with pool.acquire() as conn:
+        editions = {row["edition"] for row in await conn.fetch("SELECT edition FROM rule_set")}
+    assert editions == {first.edition, taken.edition}
+
+
+async def test_a_service_does_not_begin_with_a_bad_set(pool: Any, folder: Path) -> None:
+    edit(folder, NINE, 'rate = "-0.09"')
+    with pytest.raises(RuleError, match=r"tariff-cn\.toml:\d+: .*rate"):
+        await RunningRules(folder, pool).begin()
+
+
+async def test_assessments_come_out_again_by_their_own_edition_whatever_was_published_since(
+    pool: Any, folder: Path, sealing: Sealing, database: str
+) -> None:
+    running = RunningRules(folder, pool)
+    deps = Deps(await running.begin())
+    await place(pool, deps, sealing, ["A", "B", "C"], 0)
+    edit(folder, NINE, TEN)
+    await running.look(deps)
+    await place(pool, deps, sealing, ["D", "E", "F"], 3)
+    again = await ask(database, "recheck", "--json")
+    assert json.loads(again.stdout) == {"checked": 6, "differ": []}
+
+    listed = json.loads((await ask(database, "archive", "--json")).stdout)
+    assert [row["edition"] for row in listed][-1] == deps.rules.edition
+    kept = folder.with_name("kept")
+    assert (await ask(database, "archive", listed[0]["edition"], "--to", str(kept))).exit_code == 0
+    found = json.loads((await ask(database, "what-if", str(folder), "--against", str(kept), "--json")).stdout)
+    # Cherries of 300 at 10 instead of 9 %, of which 70 % are levied; the two dear orders are refused by either set.
+    assert found["more"] == {"orders": 4, "before": found["more"]["before"], "after": found["more"]["after"]}
+    assert float(found["more"]["after"]) - float(found["more"]["before"]) == pytest.approx(4 * 2.10)
+    assert found["same"]["orders"] == 2
+    assert found["new"] == deps.rules.edition
+
+
+async def test_an_assessment_that_does_not_come_out_again_is_named(
+    pool: Any, folder: Path, sealing: Sealing, database: str
+) -> None:
+    deps = Deps(await RunningRules(folder, pool).begin())
+    await place(pool, deps, sealing, ["A"], 0)
+    conn = await asyncpg.connect(database)
+    order_id = await conn.fetchval(
+        "UPDATE tax.tax_case SET assessed_from = jsonb_set(assessed_from, '{lines,1,3}', '\"301.00\"') RETURNING order_id"
+    )
+    await conn.close()
+    found = await ask(database, "recheck")
+    assert (found.exit_code, found.stdout.split()) == (1, [str(order_id)])
+
+
+async def test_nothing_of_a_person_is_in_what_was_assessed_from(pool: Any, folder: Path, sealing: Sealing, database: str) -> None:
+    deps = Deps(await RunningRules(folder, pool).begin())
+    await place(pool, deps, sealing, ["A"], 0)
+    async with pool.acquire() as conn:
+        found = json.loads(await conn.fetchval("SELECT assessed_from::text FROM tax_case"))
+    assert set(found) <= {
+        "edition",
+        "on",
+        "used",
+        "direction",
+        "mode",
+        "currency",
+        "lines",
+        "freight",
+        "insurance",
+        "discount",
+        "sent_from",
+    }
