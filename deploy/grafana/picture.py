@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Any, Final
@@ -301,12 +302,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prometheus", help="address of a server that has scraped the stack")
     parser.add_argument("--minutes", type=float, default=5, help="how long to look back, and how long to scrape first")
+    parser.add_argument(
+        "--until", type=datetime.fromisoformat, help="the end of the time, if it is not now: 2026-11-24T03:05:00+00:00"
+    )
     parser.add_argument("--board", default=BOARDS[0].uid, choices=[board.uid for board in BOARDS])
     parser.add_argument("--out", type=Path, default=ROOT / "docs/dashboard.svg")
     given = parser.parse_args()
     (board,) = (board for board in BOARDS if board.uid == given.board)
     with contextlib.nullcontext(Prometheus(given.prometheus)) if given.prometheus else watching(given.minutes) as source:
-        end = time.time()
+        end = given.until.timestamp() if given.until else time.time()
         given.out.write_text(picture(board, source, Span(end - given.minutes * 60, end)), encoding="utf-8")
     sys.stdout.write(f"{given.out}\n")
 
