@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from services.cli import taxpast
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.taxcases import cases
 from services.tax.domain.assessment import Assessable, AssessableLine, AssessedLine, Assessment, Refusal, assess, beijing_date
 from services.tax.rulefiles import RULES, load
 from shared.events.orders import Direction, NetContent
@@ -28,6 +29,9 @@ AMOUNTS: Final = ("duty", "consumption_tax", "vat", "parcel_tax", "total", "paya
 OF_A_LINE: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax")
 
 tax = typer.Typer(no_args_is_help=True, help="What an order owes, worked out from a file.")
+
+
+tax.add_typer(cases, name="cases")
 
 
 tax.add_typer(taxpast.rules, name="rules")
