@@ -19,7 +19,7 @@ from shared.errors import Misconfigured
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
-CACHE_PERSONS_MAX: Final = 20_000
+CACHE_PERSONS_MAX: Final = 2_000
 MASTER_KEYS: Final = ("wrapping", "reference", "digest", "resting")
 
 

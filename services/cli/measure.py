@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psutil
 
@@ -58,6 +58,53 @@ def _rss(process: psutil.Process, *, shared: bool) -> int:
         return int(process.memory_full_info().pss if shared else process.memory_info().rss)
     except (psutil.Error, AttributeError):
         return 0
+
+
+HOPS: Final = (
+    # Every step of a released order that only we are waited for in: what came in, and the fact that follows it.
+    ("order.submitted.v1", "order.placed.v1"),
+    ("order.placed.v1", "tax.assessed.v1"),
+    ("receipt.800", "customs.goods-released.v1"),
+    ("customs.goods-released.v1", "order.fulfilled.v1"),
+)
+
+
+async def own_ms(to: Target, since_ms: int) -> list[float]:
+    """Each fulfilled order's own time in milliseconds: the sum of its `HOPS`, each from record to record on the log.
+
+    The bank, the carrier, the authority and the open batch are waited for between the hops, so their time is not in it.
+    Orders placed before `since_ms` are left out.
+    """
+    from services.cli import reading
+    from shared import topics
+    from shared.envelope import uuid_or_none
+
+    wanted = {name for hop in HOPS for name in hop}
+    at: dict[UUID, dict[str, float]] = {}
+    async for record in reading.read(to, (topics.ORDERS, topics.TAX, topics.CUSTOMS), since_ms=since_ms):
+        kind = next((value.decode() for name, value in record.headers if name == "ce_type"), "")
+        order_id = uuid_or_none(record.key) if kind in wanted else None
+        if order_id is not None:
+            at.setdefault(order_id, {}).setdefault(kind, float(record.timestamp_ms))
+    async with database(to) as conn:
+        ids = [order_id for order_id, times in at.items() if "order.fulfilled.v1" in times and "order.placed.v1" in times]
+        for row in await conn.fetch(
+            "SELECT order_id, received_at AS at FROM orders.orders WHERE order_id = ANY($1::uuid[])", ids
+        ):
+            at[row["order_id"]]["order.submitted.v1"] = row["at"].timestamp() * 1000
+        for row in await conn.fetch(
+            "SELECT order_id, min(at) AS at FROM customs.receipt WHERE status = '800' AND order_id = ANY($1::uuid[]) GROUP BY order_id",
+            ids,
+        ):
+            at[row["order_id"]]["receipt.800"] = row["at"].timestamp() * 1000
+    return [sum(at[i][after] - at[i][before] for before, after in HOPS) for i in ids if at[i].keys() >= wanted]
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """The value that `share` of them do not exceed; None where there is none."""
+    if not values:
+        return None
+    return round(sorted(values)[min(len(values) - 1, int(len(values) * share))], 1)
 
 
 @dataclass
