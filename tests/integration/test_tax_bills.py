@@ -1,0 +1,185 @@
+"""Tax bills through customs, tax, payments and the bank, on the real tables: every word, every case, the deposit at its end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.samples import submission
+from deploy.sandbox.receipts import Receipt, messages_of, new_guid, return_time
+from services.cli.between import BETWEEN
+from services.payments.guarantee import Deposits, Deps
+from shared import topics
+from shared.money import Money
+from tests.integration.test_reactions import RETURN, SUBMITTED, shop_record
+from tests.integration.world import World, opened
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+async def world(database: str, keys: Path) -> AsyncIterator[World]:
+    async with opened(database, keys) as made:
+        yield made
+
+
+async def placed(world: World, marker: str = "", number: int = 1, sample: str = "cream", **changed: Any) -> str:
+    """An order on its way to its release; returns its number."""
+    at = datetime.now(UTC) - timedelta(hours=2)
+    made = submission(sample, number, seed=7, marker=marker, prefix="BILL", at=at, person=number) | changed
+    world.publish(topics.SUBMISSIONS, [shop_record(made["order_no"], made, SUBMITTED)])
+    await world.settle_down()
+    return str(made["order_no"])
+
+
+async def days_pass(world: World, *days: int) -> None:
+    for many in days:
+        world.clock.now += many * DAY
+        await world.settle_down()
+
+
+async def bill_of(world: World, order_no: str) -> tuple[Any, ...]:
+    """How tax and payments have the bill, and why a person must look at it."""
+    row = await world.admin.fetchrow(
+        "SELECT b.state, d.state AS paid, d.outcome, array_remove(array_agg(k.reason ORDER BY k.reason), NULL) AS cases "
+        "FROM orders.orders o LEFT JOIN tax.tax_bill b USING (order_id) LEFT JOIN payments.tax_due d USING (order_id) "
+        "LEFT JOIN tax.bill_case k ON k.order_id = o.order_id AND k.closed_at IS NULL WHERE o.order_no = $1 "
+        "GROUP BY b.state, d.state, d.outcome",
+        order_no,
+    )
+    return row["state"], row["paid"], row["outcome"], row["cases"]
+
+
+async def balances(world: World) -> dict[str, int]:
+    rows = await world.admin.fetch("SELECT account, sum(minor)::bigint AS minor FROM payments.balance GROUP BY account")
+    return {row["account"]: row["minor"] for row in rows if row["minor"]}
+
+
+async def in_order(world: World) -> None:
+    assert await world.broken() == {}
+    for invariant in BETWEEN:
+        assert [tuple(row) for row in await world.admin.fetch(invariant.sql)] == [], invariant.name
+
+
+@pytest.mark.parametrize(
+    ("marker", "end"),
+    [
+        ("", ("due", "paid", "exact", [])), ("billhigh", ("due", "paid", "booked", [])), ("billlow", ("due", "paid", "refund", [])),
+        ("billfar", ("disputed", None, None, ["far_off"])), ("nobill", (None, None, None, ["missing"])),
+        ("latebill", ("due", "paid", "exact", [])), ("dupbill", ("due", "paid", "exact", [])),
+        ("contrabill", ("due", "paid", "exact", ["contradicted"])),
+    ],
+)  # fmt: skip
+async def test_every_word_of_the_authority_has_its_end(world: World, marker: str, end: tuple[Any, ...]) -> None:
+    order_no = await placed(world, marker)
+    await days_pass(world, 1, 30, 3, 6)
+    assert await bill_of(world, order_no) == end
+    await in_order(world)
+
+
+async def test_nothing_is_paid_before_the_33rd_day_and_a_book_is_paid_by_one_transfer(world: World) -> None:
+    for number in range(1, 4):
+        await placed(world, number=number, sample="cherries")
+    await days_pass(world, 1, 30, 1)
+    assert await world.admin.fetchval("SELECT count(*) FROM tax.tax_bill WHERE state = 'consolidated'") == 3
+    assert await world.admin.fetchval("SELECT count(*) FROM payments.tax_payment") == 0
+    await days_pass(world, 1)
+    (payment,) = await world.admin.fetch("SELECT bills, amount_minor, transfer_no FROM payments.tax_payment")
+    moved = world.bank.file.db.execute("SELECT sum(minor), count(*) FROM movement WHERE kind = 'transfer'").fetchone()
+    assert (payment["bills"], payment["amount_minor"]) == (3, moved[0])
+    assert moved[1] == 1
+    assert (await balances(world)).get("tax_payable", 0) == 0
+    await in_order(world)
+
+
+@pytest.mark.parametrize(("withheld", "account", "minor"), [("-5.00", "merchant_claim", 500), ("-0.40", "tax_difference", 40)])
+async def test_what_the_shop_withheld_too_little(world: World, withheld: str, account: str, minor: int) -> None:
+    made = submission("cream", 1, seed=7)
+    less = Money.of(made["tax_withheld"], "CNY") + Money.of(withheld, "CNY")
+    paid = Money.of(made["amount_paid"], "CNY") + Money.of(withheld, "CNY")
+    order_no = await placed(world, tax_withheld=str(less), amount_paid=str(paid))
+    await days_pass(world, 1, 33)
+    assert (await bill_of(world, order_no))[:2] == ("due", "paid")
+    assert (await balances(world))[account] == minor
+    await in_order(world)
+
+
+async def test_a_partial_refund_reaches_the_buyer_and_a_later_return_gives_back_the_rest(world: World) -> None:
+    order_no = await placed(world, "billlow")
+    await days_pass(world, 1)
+    payment = await world.admin.fetchrow("SELECT * FROM payments.payment")
+    refunded = world.bank.file.db.execute("SELECT sum(minor) FROM movement WHERE kind = 'refund'").fetchone()[0]
+    assert payment["excess_minor"] == refunded > 0
+    asked = {"platform": {"code": "1105910159"}, "order_no": order_no, "reason": "the buyer changed their mind"}
+    world.publish(topics.SUBMISSIONS, [shop_record(order_no, asked, RETURN)])
+    await world.settle_down()
+    refunded = world.bank.file.db.execute("SELECT sum(minor) FROM movement WHERE kind = 'refund'").fetchone()[0]
+    assert refunded == payment["captured_minor"]
+    held = {name: minor for name, minor in (await balances(world)).items() if name not in ("guarantee_free", "own_funds")}
+    assert held == {}
+    await days_pass(world, 31)
+    assert (await bill_of(world, order_no))[:2] == ("returned", "restored")
+    await in_order(world)
+
+
+@pytest.mark.parametrize(("verdict", "account"), [("accept", "merchant_claim"), ("bear", "tax_difference")])
+async def test_a_person_decides_a_bill_that_is_far_off(world: World, verdict: str, account: str) -> None:
+    order_no = await placed(world, "billfar")
+    await days_pass(world, 1, 31)
+    assert (await bill_of(world, order_no))[0] == "disputed"
+    await world.admin.execute("UPDATE tax.bill_case SET verdict = $1, note = 'looked at', decided_at = now()", verdict)
+    await days_pass(world, 2)
+    assert (await bill_of(world, order_no))[:2] == ("due", "paid")
+    assert (await balances(world))[account] > 10_000
+    await in_order(world)
+
+
+async def test_the_deposit_is_never_overdrawn_and_covers_the_oldest_first(world: World) -> None:
+    start = datetime(2015, 1, 1, tzinfo=UTC).date()
+    world.deps["payments"] = Deps(Deposits(((start, Money.of("3.00", "CNY")),)))
+    for number in range(1, 4):
+        await placed(world, number=number, sample="cherries")
+    assert await world.admin.fetchval("SELECT count(*) FROM payments.uncovered") == 3
+    first = await world.admin.fetchval("SELECT amount_minor FROM payments.uncovered ORDER BY id LIMIT 1")
+    world.deps["payments"] = Deps(Deposits(((start, Money(first + 1, "CNY")),)))
+    await world.settle_down()
+    guarantee = await world.admin.fetchrow("SELECT amount_minor, reserved_minor FROM payments.guarantee")
+    assert tuple(guarantee) == (first + 1, first)
+    assert await world.admin.fetchval("SELECT count(*) FROM payments.uncovered") == 2
+    # A deposit is not lowered below what is reserved.
+    world.deps["payments"] = Deps(Deposits(((start, Money.of("1.00", "CNY")),)))
+    await world.settle_down()
+    assert await world.admin.fetchval("SELECT amount_minor FROM payments.guarantee") == first
+    await days_pass(world, 1, 33)
+    assert await world.admin.fetchval("SELECT count(*) FROM payments.uncovered") == 0
+    assert await world.admin.fetchval("SELECT reserved_minor FROM payments.guarantee") == 0
+    await in_order(world)
+
+
+async def test_a_consolidation_that_overtakes_its_bill_waits_for_it(world: World) -> None:
+    order_no = await placed(world, "nobill")
+    invt_no = await world.admin.fetchval("SELECT invt_no FROM customs.declaration")
+    now = world.clock.now
+    status = (
+        f"<Tax><TaxHeadStatus><guid>{new_guid()}</guid><returnTime>{return_time(now)}</returnTime><invtNo>{invt_no}</invtNo>"
+        f"<taxNo>{invt_no}_0</taxNo><status>2</status><entDutyNo>BOOK1</entDutyNo></TaxHeadStatus></Tax>"
+    )
+    bill = (
+        f"<Tax><TaxHeadRd><guid>{new_guid()}</guid><returnTime>{return_time(now)}</returnTime><invtNo>{invt_no}</invtNo>"
+        f"<taxNo>{invt_no}_0</taxNo><customsTax>0</customsTax><valueAddedTax>98.00</valueAddedTax><consumptionTax>0</consumptionTax>"
+        "<status>1</status></TaxHeadRd><TaxListRd><gnum>1</gnum><gcode>3304990029</gcode><taxPrice>425</taxPrice><customsTax>0</customsTax>"
+        "<valueAddedTax>98.00</valueAddedTax><consumptionTax>0</consumptionTax></TaxListRd></Tax>"
+    )
+    for code, xml in (("818", status), ("816", bill), ("818", status)):
+        world.publish(topics.RECEIPTS, messages_of(topics.RECEIPTS, [Receipt(code, new_guid(), 1, "", "", xml)], now))
+        await world.settle_down()
+        state = (await bill_of(world, order_no))[0]
+        assert (state is None) == (
+            code == "818" and await world.admin.fetchval("SELECT duty_minor FROM customs.tax_bill") is None
+        )
+    assert state in ("consolidated", "disputed")
+    await in_order(world)
