@@ -98,6 +98,17 @@ class Stack:
     def down(self, *, volumes: bool = False) -> None:
         self.compose("--profile", "*", "down", "--remove-orphans", *(["--volumes"] if volumes else []), timeout_s=180)
 
+    @contextmanager
+    def fresh(self) -> Iterator[float]:
+        """Up on empty volumes, and down again whatever happens; yields the seconds until all was well."""
+        self.down(volumes=True)
+        began = time.monotonic()
+        try:
+            self.up()
+            yield time.monotonic() - began
+        finally:
+            self.down(volumes=True)
+
     # --- looking inside
 
     def inspect(self, service: str) -> dict[str, Any]:

@@ -21,12 +21,9 @@ ADMIN = ["--bootstrap-server", "localhost:19092", "--command-config", "/health.p
 @pytest.fixture(scope="module")
 def stack(machine: Machine, folder: Path) -> Iterator[Stack]:
     made = Stack(machine, folder, "crossborder-test-three", "minimal", ("docker-compose.yml", "docker-compose.three-brokers.yml"))
-    made.down(volumes=True)
-    began = time.monotonic()
-    made.up()
-    say(f"three brokers up and well after {time.monotonic() - began:.0f} s")
-    yield made
-    made.down(volumes=True)
+    with made.fresh() as seconds:
+        say(f"three brokers up and well after {seconds:.0f} s")
+        yield made
 
 
 def under_replicated(stack: Stack, at: str = "kafka-2") -> list[str]:
