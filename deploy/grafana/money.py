@@ -117,6 +117,28 @@ BOARD: Final = Board(
             ],
         ),
         Row(
+            "Tax bills",
+            [
+                Panel(
+                    "Bills that wait for a person",
+                    "bills",
+                    "Tax bills of the authority by why they wait: far off what was assessed, missing, contradicted, voided, overdue.",
+                    [Query("max by (reason) (crossborder_tax_bill_cases)", "{{reason}}")],
+                    width=12,
+                    height=6,
+                    good_below=1,
+                ),
+                Panel(
+                    "Deposit at customs",
+                    "minor units",
+                    "What of the deposit is free, what is reserved for tax not paid yet, and what it cannot cover.",
+                    [Query("max by (state) (crossborder_guarantee_minor)", "{{state}}")],
+                    width=12,
+                    height=6,
+                ),
+            ],
+        ),
+        Row(
             "Tax and sales",
             [
                 Panel(
