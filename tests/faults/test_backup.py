@@ -13,7 +13,6 @@ import pytest
 from deploy.embedded import backup
 from services.cli import verify
 from services.cli.connect import database, target
-from shared.errors import Misconfigured
 from tests.faults.load import Load
 from tests.faults.test_kills import running
 
@@ -58,23 +57,3 @@ async def test_a_destroyed_database_is_restored_to_its_last_commit(
         assert wrong == []
         findings = await verify.judge(to, 30.0)
         assert [f"{f.name}: {f.offending[:5]}" for f in findings if not f.ok] == []
-
-
-@pytest.mark.faults
-async def test_a_backup_that_is_damaged_or_none_and_a_server_that_runs_are_refused(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "backup"
-    async with running(home, monkeypatch) as stack:
-        await backup.base(stack.dsn, folder)
-        with pytest.raises(Misconfigured, match="choose an empty folder"):
-            await backup.base(stack.dsn, folder)
-        with pytest.raises(Misconfigured, match="stop the stack first"):
-            await backup.restore(folder, stack.postgres)
-        with pytest.raises(Misconfigured, match="has no whole copy"):
-            await backup.restore(tmp_path / "none", stack.postgres)
-        data = stack.postgres.data
-    (folder / "base" / "PG_VERSION").write_text("17\n")
-    with pytest.raises(Misconfigured, match=r"choose another backup: this one is damaged, 1 files .* PG_VERSION"):
-        await backup.restore(folder, stack.postgres)
-    assert (data / "PG_VERSION").read_text() == "18\n"
