@@ -11,7 +11,10 @@ import pytest
 
 from deploy.samples import submission
 from deploy.sandbox.receipts import Receipt, messages_of, new_guid, return_time
+from services.cli import taxcases
 from services.cli.between import BETWEEN
+from services.cli.connect import Wrong
+from services.cli.demo import bills_of
 from services.payments.guarantee import Deposits, Deps
 from shared import topics
 from shared.money import Money
@@ -78,6 +81,9 @@ async def test_every_word_of_the_authority_has_its_end(world: World, marker: str
     order_no = await placed(world, marker)
     await days_pass(world, 1, 30, 3, 6)
     assert await bill_of(world, order_no) == end
+    # As the demo tells it, which rehearses some of the words.
+    told = f"a person: {end[3][0]}" if end[3] else f"{end[1]}, {end[2]}"
+    assert await bills_of(world.admin) == {order_no: told}
     await in_order(world)
 
 
@@ -127,12 +133,21 @@ async def test_a_partial_refund_reaches_the_buyer_and_a_later_return_gives_back_
 
 
 @pytest.mark.parametrize(("verdict", "account"), [("accept", "merchant_claim"), ("bear", "tax_difference")])
-async def test_a_person_decides_a_bill_that_is_far_off(world: World, verdict: str, account: str) -> None:
+async def test_a_person_decides_a_bill_that_is_far_off(
+    world: World, database: str, monkeypatch: pytest.MonkeyPatch, verdict: str, account: str
+) -> None:
     order_no = await placed(world, "billfar")
     await days_pass(world, 1, 31)
     assert (await bill_of(world, order_no))[0] == "disputed"
-    await world.admin.execute("UPDATE tax.bill_case SET verdict = $1, note = 'looked at', decided_at = now()", verdict)
+    monkeypatch.setenv("CROSSBORDER_POSTGRES", database)
+    (case,) = await taxcases._list(everything=False)
+    assert (case["order_no"], case["reason"], case["verdict"]) == (order_no, "far_off", None)
+    with pytest.raises(Wrong, match="accept or bear"):
+        await taxcases._settle(order_no, "close", "looked at", None)
+    assert await taxcases._settle(order_no, verdict, "looked at", None) == "decided"
+    assert await taxcases._settle(order_no, verdict, "looked at", None) == "already decided:"
     await days_pass(world, 2)
+    assert await taxcases._settle(order_no, verdict, "looked at", None) == "no open case of"
     assert (await bill_of(world, order_no))[:2] == ("due", "paid")
     assert (await balances(world))[account] > 10_000
     await in_order(world)
