@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from services.cli import taxpast
+from services.cli import landed, taxpast
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
 from services.cli.taxcases import cases
 from services.tax.domain.assessment import Assessable, AssessableLine, AssessedLine, Assessment, Refusal, assess, beijing_date
@@ -35,6 +35,9 @@ tax.add_typer(cases, name="cases")
 
 
 tax.add_typer(taxpast.rules, name="rules")
+
+
+tax.command("landed")(landed.landed_file)
 
 
 def _decimal_string(value: Any) -> Any:

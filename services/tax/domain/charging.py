@@ -1,0 +1,249 @@
+"""What each charge of a regime comes to on the lines it holds for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final, NamedTuple
+
+from services.tax.domain.crossing import GIVEN, NotKnown, RuleUsed, half_up
+from services.tax.domain.destination import (
+    Charge,
+    ChargeKind,
+    Collector,
+    Destination,
+    DestinationRegime,
+    StandardVat,
+    Status,
+    TariffRate,
+    of_origin,
+    tariff_of,
+)
+from shared.money import EXPONENTS, Money
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedLine:
+    """One line of goods; `duty_rate` and `vat_rate` stand in for a rate that no rule file has. Weights in kilograms."""
+
+    line_no: int
+    hs_code: str
+    origin: str
+    quantity: Decimal
+    total: Money
+    weight_kg: Decimal
+    duty_rate: Decimal | None = None
+    vat_rate: Decimal | None = None
+
+
+class Owed(NamedTuple):
+    """A charge on some of the lines; `how` says how it came about."""
+
+    kind: ChargeKind
+    amount: Money
+    collector: Collector
+    lines: tuple[int, ...]
+    rule: str
+    status: Status
+    how: str
+
+
+@dataclass
+class Work:
+    """One consignment being worked out: all amounts in minor units of the corridor's currency."""
+
+    of: Destination
+    regime: DestinationRegime
+    channel: str
+    country: str
+    on: date
+    lines: Sequence[ShippedLine]
+    goods: Sequence[int]
+    freight: int
+    insurance: int
+    earlier: int
+    earlier_kg: Decimal
+    rules: dict[str, RuleUsed] = field(default_factory=dict)
+    paid: dict[ChargeKind, list[Fraction]] = field(default_factory=dict)
+
+    def use(self, rule: str, source: str, confidence: str, status: Status) -> None:
+        self.rules.setdefault(rule, RuleUsed(rule, f"{source} ({confidence})", status))
+
+    def minor(self, amount: Decimal) -> Fraction:
+        scale: int = 10 ** EXPONENTS[self.of.currency]
+        return Fraction(amount) * scale
+
+    def part(self, i: int, name: str) -> Fraction:
+        """A line's own part of the goods, of the carriage shared by value, or of what was charged before."""
+        if name == "goods":
+            return Fraction(self.goods[i])
+        if name in ("freight", "insurance"):
+            whole, total = (self.freight if name == "freight" else self.insurance), sum(self.goods)
+            return Fraction(whole * self.goods[i], total) if total else Fraction(whole, len(self.goods))
+        return next((amounts[i] for kind, amounts in self.paid.items() if kind == name), Fraction(0))
+
+
+def fees(work: Work) -> Iterable[Owed]:
+    for fee in work.of.fee:
+        if fee.country == work.country and fee.is_on(work.on) and sum(work.goods) <= work.minor(fee.at_most):
+            name = f"{work.of.id}/fee/{fee.country}/{fee.valid_from}"
+            work.use(name, fee.source, fee.confidence, fee.status)
+            times = 1 if fee.method == "per-consignment" else len({line.hs_code[:6] for line in work.lines})
+            amount = Money(times * half_up(work.minor(fee.amount)), work.of.currency)
+            numbers = tuple(line.line_no for line in work.lines)
+            yield Owed("fee", amount, fee.collector, numbers, name, fee.status, f"{times} of {fee.amount} {work.of.currency}")
+
+
+def charges_of(work: Work, kind: ChargeKind) -> Iterable[Owed]:
+    """The charges of a kind, each on the lines it holds for."""
+    rows = [row for row in work.regime.charge if row.kind == kind and row.holds_for(work.country, work.channel)]
+    by_row: dict[int, list[int]] = {}
+    for i, line in enumerate(work.lines):
+        row = _row_for(work, of_origin(rows, line.origin), i) if rows else None
+        if row is not None:
+            by_row.setdefault(rows.index(row), []).append(i)
+    paid = [Fraction(0)] * len(work.lines)
+    found = [_owed(work, rows[index], lines, paid) for index, lines in sorted(by_row.items())]
+    work.paid[kind] = paid
+    return found
+
+
+def _row_for(work: Work, rows: Sequence[Charge], i: int) -> Charge | None:
+    for row in rows:
+        pieces = max(Fraction(work.lines[i].quantity), Fraction(1))
+        value = work.goods[i] / pieces if row.basis == "piece" else Fraction(sum(work.goods) + work.earlier)
+        above = row.over is None or value > work.minor(row.over)
+        if above and (row.at_most is None or value <= work.minor(row.at_most)):
+            return row
+    return None
+
+
+def _owed(work: Work, row: Charge, lines: list[int], paid: list[Fraction]) -> Owed:
+    name = f"{work.of.id}/{work.regime.id}/{row.kind}/{work.regime.charge.index(row) + 1}"
+    work.use(name, row.source, row.confidence, row.status)
+    if row.method == "unknown":
+        reason = f"what {work.of.name} charges as {row.kind} on {work.on} is not known: {row.note or row.source}"
+        raise NotKnown("rule_unknown", reason, f"add it to the rule file of {work.of.id}, with its source")
+    exact, how = _METHODS[row.method](work, row, lines)
+    whole = sum(exact, Fraction(0))
+    amount = half_up(whole)
+    for i, part in zip(lines, exact, strict=True):
+        # What later charges are worked out on is the amount that is paid, so the rounded one.
+        paid[i] += amount * part / whole if whole else Fraction(0)
+    numbers = tuple(work.lines[i].line_no for i in lines)
+    return Owed(row.kind, Money(amount, work.of.currency), row.collector, numbers, name, row.status, how)
+
+
+def _none(_: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
+    return [Fraction(0)] * len(lines), row.note or "not charged"
+
+
+def _share(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
+    assert row.rate is not None
+    parts = [_base(work, row, i) * Fraction(row.rate) for i in lines]
+    how = f"{_percent(row.rate)} of {' + '.join(row.base)}"
+    if row.per_kg is None:
+        return parts, how
+    kilograms = [Fraction(work.lines[i].weight_kg) for i in lines]
+    least = [weight * work.minor(row.per_kg) for weight in kilograms]
+    return (least if sum(least) > sum(parts) else parts), f"{how}, at least {row.per_kg} {work.of.currency} a kilogram"
+
+
+def _excess(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
+    """A share of what is over the limit of value, at least so much for each kilogram over that of weight; both inside themselves."""
+    assert row.rate is not None
+    assert row.per_kg is not None
+    assert row.limit is not None
+    assert row.limit_kg is not None
+    limit, limit_kg = work.minor(row.limit), Fraction(row.limit_kg)
+    value = _over(Fraction(work.earlier), Fraction(sum(work.goods[i] for i in lines)), limit)
+    weight = _over(Fraction(work.earlier_kg), sum((Fraction(work.lines[i].weight_kg) for i in lines), Fraction(0)), limit_kg)
+    owed = max(value * Fraction(row.rate), weight * work.minor(row.per_kg))
+    how = f"{_percent(row.rate)} of what is over {row.limit} {work.of.currency}, at least {row.per_kg} a kilogram over {row.limit_kg} kg"
+    return _spread(work, lines, owed), how
+
+
+def _over(earlier: Fraction, now: Fraction, limit: Fraction) -> Fraction:
+    return max(earlier + now - limit, Fraction(0)) - max(earlier - limit, Fraction(0))
+
+
+def _flat(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
+    assert row.amount is not None
+    headings = {work.lines[i].hs_code[:6] for i in lines}
+    times = 1 if row.method == "per-consignment" else len(headings)
+    what = "consignment" if row.method == "per-consignment" else f"tariff sub-heading, {times} of them"
+    return _spread(work, lines, times * work.minor(row.amount)), f"{row.amount} {work.of.currency} a {what}"
+
+
+def _tariff(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
+    parts, said = [], []
+    for i in lines:
+        rate = _duty_rate(work, work.lines[i])
+        parts.append(_base(work, row, i) * Fraction(rate))
+        said.append(f"{_percent(rate)} on line {work.lines[i].line_no}")
+    return parts, f"of {' + '.join(row.base)}: {', '.join(said)}"
+
+
+def _duty_rate(work: Work, line: ShippedLine) -> Decimal:
+    if line.duty_rate is not None:
+        work.use(f"{GIVEN}/duty/{line.line_no}", "duty_rate of the line, as it was given", "unverified", "settled")
+        return line.duty_rate
+    rows: list[TariffRate] = [row for row in work.of.tariff if row.is_on(work.on)]
+    found = tariff_of(rows, line.hs_code, line.origin)
+    if found is None:
+        reason = (
+            f"{work.of.id} has no duty rate for HS code {line.hs_code} of line {line.line_no} (origin {line.origin}) on {work.on}"
+        )
+        raise NotKnown("tariff_unknown", reason, "add a [[tariff]] row with its source, or give duty_rate in the line")
+    origin = f"/{'+'.join(found.origins)}" if found.origins else ""
+    work.use(f"{work.of.id}/tariff/{found.hs}{origin}/{found.valid_from}", found.source, found.confidence, found.status)
+    return found.rate
+
+
+def _vat(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
+    parts, rates = [], set[Decimal]()
+    for i in lines:
+        rate = _vat_rate(work, work.lines[i])
+        parts.append(_base(work, row, i) * Fraction(rate))
+        rates.add(rate)
+    return parts, f"{', '.join(_percent(rate) for rate in sorted(rates))} of {' + '.join(row.base)}"
+
+
+def _vat_rate(work: Work, line: ShippedLine) -> Decimal:
+    if line.vat_rate is not None:
+        work.use(f"{GIVEN}/vat/{line.line_no}", "vat_rate of the line, as it was given", "unverified", "settled")
+        return line.vat_rate
+    found: StandardVat | None = next((r for r in work.of.vat if r.country == work.country and r.is_on(work.on)), None)
+    if found is None or found.rate is None:
+        why = "" if found is None else f": {found.note or found.source}"
+        reason = f"the VAT of {work.country} on {work.on} is not known{why}"
+        raise NotKnown(
+            "rule_unknown", reason, f"add a [[vat]] row to the rule file of {work.of.id}, or give vat_rate in each line"
+        )
+    if line.hs_code.startswith(found.reduced):
+        reason = f"HS code {line.hs_code} of line {line.line_no} may owe a reduced VAT in {work.country}, which no rule file has"
+        raise NotKnown("vat_unknown", reason, "give vat_rate in the line")
+    work.use(f"{work.of.id}/vat/{found.country}/{found.valid_from}", found.source, found.confidence, found.status)
+    return found.rate
+
+
+_METHODS: Final = {
+    "none": _none, "share": _share, "excess": _excess, "tariff": _tariff, "vat": _vat, "per-subheading": _flat,
+    "per-consignment": _flat,
+}  # fmt: skip
+
+
+def _base(work: Work, row: Charge, i: int) -> Fraction:
+    return sum((work.part(i, name) for name in row.base), Fraction(0))
+
+
+def _spread(work: Work, lines: list[int], whole: Fraction) -> list[Fraction]:
+    total = sum(work.goods[i] for i in lines)
+    return [whole * work.goods[i] / total if total else whole / len(lines) for i in lines]
+
+
+def _percent(rate: Decimal) -> str:
+    return f"{(rate * 100).normalize():f} %"

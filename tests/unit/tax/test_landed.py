@@ -1,0 +1,369 @@
+"""Landed cost: the published thresholds to the cent and to the day, who collects, and no guess where nothing is known."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.tax.domain.charging import ShippedLine
+from services.tax.domain.landed import Consignment, Landed, NotLanded, landed
+from services.tax.landedfiles import load_destinations
+from shared.money import Money
+from tests.unit.tax.orders import RULES
+
+DESTINATIONS = load_destinations()
+TEE, PHONE, TOY, WINE, JUMPER = "6109100021", "8517130000", "9503008900", "2204210000", "6110200099"
+EURO = {"RU": "EUR", "BY": "EUR", "KZ": "EUR", "GB": "GBP", "US": "USD", "AU": "AUD", "NZ": "NZD"}
+JULY = date(2026, 7, 1)
+
+
+def line(total: str, currency: str, *, hs: str = TEE, no: int = 1, origin: str = "CN", kg: str = "1", pieces: str = "1",
+         duty: str | None = None, vat: str | None = None) -> ShippedLine:  # fmt: skip
+    rates = [None if rate is None else Decimal(rate) for rate in (duty, vat)]
+    return ShippedLine(no, hs, origin, Decimal(pieces), Money.of(total, currency), Decimal(kg), rates[0], rates[1])
+
+
+def parcel(country: str, *lines: ShippedLine, freight: str = "0", channel: str | None = None, earlier: str | None = None,
+           earlier_kg: str = "0", ioss: str | None = None) -> Consignment:  # fmt: skip
+    currency = lines[0].total.currency
+    before = None if earlier is None else Money.of(earlier, currency)
+    return Consignment(
+        country, currency, lines, Money.of(freight, currency), Money.zero(currency), channel, ioss, before, Decimal(earlier_kg)
+    )
+
+
+def to(country: str, total: str, on: date, **more: str) -> Landed | NotLanded:
+    """One line of T-shirts worth so much in the corridor's own currency."""
+    own = {name: more.pop(name) for name in ("hs", "origin", "kg", "pieces", "duty", "vat") if name in more}
+    currency = EURO.get(country, "EUR")
+    return landed(parcel(country, line(total, currency, **own), **more), on, DESTINATIONS, RULES.exchange.rates)  # type: ignore[arg-type]
+
+
+def known(result: Landed | NotLanded) -> Landed:
+    assert isinstance(result, Landed), result
+    return result
+
+
+def unknown(result: Landed | NotLanded) -> NotLanded:
+    assert isinstance(result, NotLanded), result
+    return result
+
+
+def sums(result: Landed | NotLanded) -> tuple[str, str, str]:
+    found = known(result)
+    return str(found.sum_of("duty")), str(found.sum_of("vat")), str(found.total)
+
+
+@pytest.mark.parametrize(
+    ("on", "total", "kg", "duty"),
+    [
+        # 2015: EUR 1,000 and 31 kg a month, 30 % over, at least EUR 4 a kilogram over
+        (date(2015, 1, 1), "1000.00", "31", "0.00"),
+        (date(2015, 1, 1), "1000.10", "31", "0.03"),
+        (date(2015, 1, 1), "100.00", "32", "4.00"),
+        (date(2018, 12, 31), "1000.00", "1", "0.00"),
+        (date(2019, 1, 1), "1000.00", "1", "150.00"),
+        (date(2019, 1, 1), "500.00", "31", "0.00"),
+        (date(2019, 12, 31), "600.00", "41", "40.00"),
+        (date(2020, 1, 1), "500.00", "1", "45.00"),
+        (date(2020, 1, 1), "200.00", "31", "0.00"),
+        (date(2020, 1, 1), "300.00", "41", "20.00"),
+        (date(2022, 3, 30), "1000.00", "1", "120.00"),
+        (date(2022, 3, 31), "1000.00", "31", "0.00"),
+        (date(2022, 3, 31), "1100.00", "1", "15.00"),
+        (date(2024, 3, 31), "1000.00", "1", "0.00"),
+        (date(2024, 4, 1), "1000.00", "1", "120.00"),
+        (date(2026, 6, 30), "200.01", "1", "0.00"),
+        (date(2026, 6, 30), "300.00", "1", "15.00"),
+        # July 2026: up to EUR 200 free, above it 5 % of the whole price, at least EUR 1 a kilogram
+        (JULY, "200.00", "40", "0.00"),
+        (JULY, "200.20", "1", "10.01"),
+        (JULY, "300.00", "20", "20.00"),
+    ],
+)
+def test_russia_charges_by_date_value_and_weight(on: date, total: str, kg: str, duty: str) -> None:
+    assert str(known(to("RU", total, on, kg=kg)).sum_of("duty")) == duty
+
+
+def test_from_july_2026_national_vat_comes_on_top_over_200_euro() -> None:
+    assert sums(to("BY", "300.00", JULY)) == ("15.00", "63.00", "378.00")
+    assert sums(to("BY", "200.00", JULY)) == ("0.00", "0.00", "200.00")
+    assert {owed.collector for owed in known(to("BY", "300.00", JULY)).charges} == {"operator"}
+
+
+def test_the_month_counts_what_came_earlier_until_2019_and_the_parcel_alone_after() -> None:
+    assert sums(to("RU", "300.00", date(2019, 5, 1), earlier="400.00"))[0] == "60.00"
+    assert sums(to("RU", "300.00", date(2019, 5, 1), earlier="600.00"))[0] == "90.00"
+    assert sums(to("RU", "150.00", date(2020, 5, 1), earlier="600.00"))[0] == "0.00"
+
+
+def test_russias_vat_of_2027_is_a_bill_and_not_guessed() -> None:
+    refused = unknown(to("RU", "100.00", date(2027, 1, 1)))
+    assert refused.code == "rule_unknown"
+    assert "bill" in refused.reason
+    assert sums(to("KZ", "300.00", date(2027, 1, 1))) == ("15.00", "50.40", "365.40")
+
+
+def test_a_local_total_is_told_where_a_rate_is_known_or_given() -> None:
+    told = known(landed(parcel("RU", line("300", "EUR")), JULY, DESTINATIONS, RULES.exchange.rates, {"RUB": Decimal("0.01")}))
+    assert (str(told.total), told.local) == ("384.30", Money.of("38430.00", "RUB"))
+    silent = known(to("RU", "300.00", JULY))
+    assert silent.local is None
+    assert any("RUB" in notice for notice in silent.notices)
+
+
+@pytest.mark.parametrize(
+    ("goods", "freight", "expected"),
+    [
+        # AEAT manual: intrinsic value without separately shown transport
+        ([("140", TEE)], "0", ("H7", "C07", "F48")),
+        ([("140", TEE)], "15", ("H7", "C07", "F48")),
+        ([("120", TEE), ("20", JUMPER)], "15", ("H7", "C07", "F48")),
+        ([("160", TEE)], "0", ("H1",)),
+        ([("150.00", TEE)], "15", ("H7", "C07", "F48")),
+        ([("150.01", TEE)], "0", ("H1",)),
+    ],
+)
+def test_h7_by_the_intrinsic_value(goods: list[tuple[str, str]], freight: str, expected: tuple[str, ...]) -> None:
+    lines = [line(total, "EUR", hs=hs, no=i) for i, (total, hs) in enumerate(goods, 1)]
+    asked = parcel("ES", *lines, freight=freight, channel="ioss")
+    assert known(landed(asked, date(2025, 5, 1), DESTINATIONS, None)).declaration == expected
+
+
+@pytest.mark.parametrize(
+    ("channel", "total", "codes", "collector"),
+    [
+        ("ioss", "130", ("H7", "C07", "F48"), "ioss-seller"),
+        ("special-arrangement", "130", ("H7", "C07", "F49"), "carrier"),
+        ("ordinary", "130", ("H7", "C07"), "importer"),
+        ("private", "45", ("H7", "C08"), "nobody"),
+    ],
+)
+def test_procedure_codes_and_collector_by_channel(channel: str, total: str, codes: tuple[str, ...], collector: str) -> None:
+    found = known(to("DE", total, date(2025, 5, 1), channel=channel))
+    assert found.declaration == codes
+    assert {owed.collector for owed in found.charges if owed.kind == "vat"} == {collector}
+
+
+def test_an_ioss_number_means_its_channel_and_is_checked() -> None:
+    assert known(to("DE", "130", date(2025, 5, 1), ioss="IM3720000224")).channel == "ioss"
+    assert unknown(to("DE", "130", date(2025, 5, 1), ioss="IM372")).code == "ioss_malformed"
+
+
+@pytest.mark.parametrize(
+    ("country", "vat"), [("DE", "19.00"), ("FR", "20.00"), ("NL", "21.00"), ("PL", "23.00"), ("ES", "21.00"), ("IT", "22.00")]
+)
+def test_vat_of_member_states(country: str, vat: str) -> None:
+    assert sums(to(country, "100.00", date(2025, 5, 1), channel="ioss"))[1] == vat
+
+
+def test_a_member_state_without_a_rate_and_a_reduced_chapter_are_refused() -> None:
+    assert unknown(to("AT", "100.00", date(2025, 5, 1))).code == "rule_unknown"
+    refused = unknown(to("DE", "100.00", date(2025, 5, 1), hs="4901990000"))
+    assert (refused.code, refused.ask) == ("vat_unknown", "give vat_rate in the line")
+    assert sums(to("DE", "100.00", date(2025, 5, 1), hs="4901990000", vat="0.07"))[1] == "7.00"
+
+
+@pytest.mark.parametrize(
+    ("on", "total", "duty", "vat"),
+    [
+        (date(2021, 6, 30), "22.00", "0.00", "0.00"),
+        (date(2021, 6, 30), "22.01", "0.00", "4.18"),
+        (date(2021, 7, 1), "22.00", "0.00", "4.18"),
+        (date(2026, 6, 30), "150.00", "0.00", "28.50"),
+        (date(2026, 6, 30), "150.01", "18.00", "31.92"),
+        (date(2026, 7, 1), "150.00", "3.00", "29.07"),
+        (date(2026, 7, 1), "150.01", "18.00", "31.92"),
+        (date(2028, 6, 30), "150.00", "3.00", "29.07"),
+        (date(2020, 7, 1), "100.00", "0.00", "16.00"),
+    ],
+)
+def test_the_union_by_date_and_value(on: date, total: str, duty: str, vat: str) -> None:
+    assert sums(to("DE", total, on))[:2] == (duty, vat)
+
+
+def test_three_euro_are_owed_by_tariff_subheading_not_by_piece_or_line() -> None:
+    lines = (line("20", "EUR", pieces="5"), line("30", "EUR", hs="6109100022", no=2), line("40", "EUR", hs=PHONE, no=3))
+    found = known(landed(parcel("DE", *lines, channel="ioss"), JULY, DESTINATIONS, None))
+    assert str(found.sum_of("duty")) == "6.00"
+    assert [owed.status for owed in found.charges if owed.kind == "duty"] == ["settled"]
+
+
+def test_outside_ioss_the_three_euro_are_marked_disputed() -> None:
+    found = known(to("DE", "100.00", JULY, channel="ordinary"))
+    assert [owed.status for owed in found.charges if owed.kind == "duty"] == ["disputed"]
+    assert any(notice.startswith("disputed: dest-eu/eu-2026/duty") for notice in found.notices)
+
+
+def test_national_handling_fees_hold_in_their_time_only() -> None:
+    fees = [str(known(to("FR", "100.00", day)).sum_of("fee")) for day in (date(2026, 2, 28), date(2026, 3, 1), date(2026, 11, 1))]
+    assert fees == ["0.00", "2.00", "0.00"]
+    assert str(known(to("IT", "100.00", date(2026, 10, 1))).sum_of("fee")) == "2.00"
+    assert str(known(to("FR", "150.01", date(2026, 3, 1))).sum_of("fee")) == "0.00"
+
+
+def test_after_the_flat_duty_nothing_is_guessed() -> None:
+    refused = unknown(to("DE", "100.00", date(2028, 7, 1)))
+    assert refused.code == "corridor_unknown"
+    assert "rule file of dest-eu" in refused.ask
+
+
+@pytest.mark.parametrize(
+    ("country", "on", "total", "duty", "vat", "collector"),
+    [
+        ("GB", date(2026, 11, 1), "135.00", "0.00", "27.00", "seller"),
+        ("GB", date(2026, 11, 1), "135.01", "16.20", "30.24", "importer"),
+        ("GB", date(2021, 1, 1), "135.00", "0.00", "27.00", "seller"),
+        ("AU", date(2018, 6, 30), "1000.00", "0.00", "0.00", "nobody"),
+        ("AU", date(2018, 7, 1), "1000.00", "0.00", "100.00", "seller"),
+        ("AU", date(2018, 7, 1), "1000.01", "50.00", "105.00", "importer"),
+        ("NZ", date(2019, 12, 1), "1000.00", "0.00", "150.00", "seller"),
+        ("NZ", date(2019, 12, 1), "1000.01", "100.00", "165.00", "importer"),
+    ],
+)
+def test_thresholds_are_inside_themselves(country: str, on: date, total: str, duty: str, vat: str, collector: str) -> None:
+    found = known(to(country, total, on))
+    assert sums(found)[:2] == (duty, vat)
+    assert [owed.collector for owed in found.charges if owed.kind == "vat"] == [collector]
+
+
+@pytest.mark.parametrize(
+    ("country", "on"), [("GB", date(2020, 12, 31)), ("GB", date(2029, 4, 1)), ("NZ", date(2019, 11, 30)), ("US", date(2026, 7, 24)),
+                        ("BR", JULY)],
+)  # fmt: skip
+def test_an_unknown_corridor_refuses_and_asks_for_a_rule_file(country: str, on: date) -> None:
+    refused = unknown(to(country, "100.00", on))
+    assert refused.code == "corridor_unknown"
+    assert "rule file" in refused.ask
+
+
+def test_new_zealand_goes_by_the_good_and_not_by_the_parcel() -> None:
+    lines = (line("1800.00", "NZD", pieces="2", hs=PHONE), line("1200.00", "NZD", no=2, hs=PHONE))
+    found = known(landed(parcel("NZ", *lines), date(2026, 1, 1), DESTINATIONS, None))
+    by_whom = {owed.collector: (str(owed.amount), owed.lines) for owed in found.charges if owed.kind == "vat"}
+    assert by_whom == {"seller": ("270.00", (1,)), "importer": ("180.00", (2,))}
+
+
+def test_a_seller_below_the_register_limit_collects_nothing() -> None:
+    assert sums(to("AU", "1000.00", JULY, channel="unregistered"))[1] == "0.00"
+    assert sums(to("AU", "1000.01", JULY, channel="unregistered"))[1] == "105.00"
+
+
+@pytest.mark.parametrize(
+    ("on", "channel", "total", "charged"),
+    [
+        (date(2016, 3, 9), "express", "200.00", "0.00"),
+        (date(2016, 3, 9), "express", "200.01", "33.00"),
+        (date(2016, 3, 10), "express", "800.00", "0.00"),
+        (date(2025, 5, 1), "express", "800.00", "0.00"),
+        (date(2025, 5, 1), "express", "800.01", "192.00"),
+        (date(2025, 5, 2), "express", "100.00", "169.00"),
+        (date(2025, 5, 2), "postal-ad-valorem", "100.00", "120.00"),
+        (date(2025, 5, 13), "postal-specific", "10.00", "100.00"),
+        (date(2025, 5, 14), "postal-ad-valorem", "100.00", "54.00"),
+        (date(2025, 8, 28), "express", "100.00", "54.00"),
+        (date(2025, 8, 29), "express", "100.00", "54.00"),
+        (date(2025, 8, 29), "postal-specific", "100.00", "200.00"),
+        (date(2025, 11, 10), "postal-specific", "100.00", "160.00"),
+        (date(2025, 11, 10), "postal-ad-valorem", "100.00", "20.00"),
+        (date(2026, 2, 24), "postal-ad-valorem", "100.00", "10.00"),
+        (date(2026, 7, 23), "express", "100.00", "34.00"),
+    ],
+)
+def test_the_united_states_before_and_after_de_minimis(on: date, channel: str, total: str, charged: str) -> None:
+    found = known(to("US", total, on, channel=channel))
+    assert str(Money.total((owed.amount for owed in found.charges), "USD")) == charged
+
+
+def test_de_minimis_ended_for_china_first() -> None:
+    day = date(2025, 5, 2)
+    assert str(known(to("US", "800.00", day, origin="VN")).total) == "800.00"
+    mixed = parcel("US", line("100.00", "USD"), line("100.00", "USD", no=2, origin="VN"))
+    charges = known(landed(mixed, day, DESTINATIONS, None)).charges
+    assert {(owed.kind, owed.lines, str(owed.amount)) for owed in charges if owed.amount.minor} == {
+        ("duty", (1,), "24.00"), ("surcharge", (1,), "145.00"),
+    }  # fmt: skip
+
+
+def test_a_country_rate_that_is_not_held_is_refused_not_taken_as_none() -> None:
+    refused = unknown(to("US", "100.00", date(2025, 9, 1), origin="VN"))
+    assert refused.code == "rule_unknown"
+
+
+def test_the_persons_day_counts_towards_de_minimis() -> None:
+    assert str(known(to("US", "300.00", date(2020, 5, 1), earlier="500.00")).total) == "300.00"
+    assert str(known(to("US", "300.00", date(2020, 5, 1), earlier="500.01")).sum_of("duty")) == "72.00"
+
+
+def test_the_surcharge_of_2026_is_marked_disputed() -> None:
+    found = known(to("US", "100.00", date(2026, 3, 1)))
+    assert {owed.kind: owed.status for owed in found.charges} == {"duty": "settled", "surcharge": "disputed"}
+
+
+def test_a_heading_without_a_duty_is_refused_by_name_or_taken_as_given() -> None:
+    refused = unknown(to("GB", "200.00", JULY, hs="9102210090"))
+    assert refused.code == "tariff_unknown"
+    assert "9102210090" in refused.reason
+    found = known(to("GB", "200.00", JULY, hs="9102210090", duty="0.025"))
+    assert sums(found)[0] == "5.00"
+    assert "given/duty/1" in {rule.id for rule in found.rules}
+
+
+def test_excise_goods_and_strange_channels_are_refused() -> None:
+    assert unknown(to("DE", "50.00", JULY, hs=WINE)).code == "goods_not_covered"
+    refused = unknown(to("DE", "50.00", JULY, channel="drone"))
+    assert (refused.code, refused.ask) == ("channel_unknown", "give one of ioss, special-arrangement, ordinary, private")
+
+
+def test_amounts_of_another_currency_are_crossed_at_the_days_rate() -> None:
+    asked = parcel("DE", line("100.00", "USD"), freight="10.00", channel="ioss")
+    found = known(landed(asked, date(2026, 11, 5), DESTINATIONS, RULES.exchange.rates))
+    # 667.6073 / 749.9900 = 0.890155…
+    assert (str(found.value), str(found.freight)) == ("89.02", "8.90")
+    assert {"rates-cny/USD/2026-11-01", "rates-cny/EUR/2026-11-01"} <= {rule.id for rule in found.rules}
+
+
+def test_a_currency_without_a_rate_asks_for_one() -> None:
+    asked = parcel("DE", line("1000", "INR"))
+    refused = unknown(landed(asked, JULY, DESTINATIONS, RULES.exchange.rates))
+    assert (refused.code, "--rate INR=" in refused.ask) == ("rate_missing", True)
+    assert known(landed(asked, JULY, DESTINATIONS, None, {"INR": Decimal("0.01")})).value == Money.of("10.00", "EUR")
+
+
+def test_currencies_without_decimals_keep_their_scale() -> None:
+    found = known(landed(parcel("DE", line("10000", "JPY")), JULY, DESTINATIONS, None, {"JPY": Decimal("0.0060")}))
+    assert str(found.value) == "60.00"
+
+
+def test_every_rule_used_has_a_source() -> None:
+    for country, day in (("DE", JULY), ("RU", JULY), ("US", date(2026, 3, 1)), ("GB", JULY), ("AU", JULY), ("NZ", JULY)):
+        found = known(to(country, "1001.00", day))
+        assert all(len(rule.source) > 3 for rule in found.rules)
+        assert {owed.rule for owed in found.charges} <= {rule.id for rule in found.rules}
+
+
+CORRIDORS = [("RU", date(2015, 6, 1)), ("RU", date(2021, 6, 1)), ("BY", JULY), ("DE", date(2025, 6, 1)), ("GB", JULY), ("AU", JULY),
+             ("NZ", JULY), ("US", date(2026, 3, 1)), ("DE", JULY)]  # fmt: skip
+
+
+@given(st.sampled_from(CORRIDORS), st.lists(st.integers(1, 300_000), min_size=2, max_size=8))
+def test_landed_cost_never_falls_when_the_price_rises(corridor: tuple[str, date], prices: list[int]) -> None:
+    country, day = corridor
+    found = [known(to(country, str(Decimal(cents) / 100), day)).total.minor for cents in sorted(prices)]
+    assert all(before <= after for before, after in pairwise(found))
+
+
+@given(st.permutations([("10.01", TEE), ("20.02", PHONE), ("33.33", JUMPER)]), st.sampled_from(["DE", "GB", "AU"]))
+def test_the_order_of_lines_changes_nothing(goods: list[tuple[str, str]], country: str) -> None:
+    currency = EURO.get(country, "EUR")
+    lines = [line(total, currency, hs=hs, no=i) for i, (total, hs) in enumerate(goods, 1)]
+    found = known(landed(parcel(country, *lines, freight="7.77"), JULY, DESTINATIONS, None))
+    straight = [
+        line(t, currency, hs=hs, no=i) for i, (t, hs) in enumerate([("10.01", TEE), ("20.02", PHONE), ("33.33", JUMPER)], 1)
+    ]
+    assert found.total == known(landed(parcel(country, *straight, freight="7.77"), JULY, DESTINATIONS, None)).total
