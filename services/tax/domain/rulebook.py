@@ -289,7 +289,7 @@ def _goods(
     vat = _on_day(tariff.vat, heading.vat, day)
     consumption = None if heading.consumption is None else _on_day(tariff.consumption, heading.consumption, day)
     c = Decimal(0) if consumption is None else consumption.rate
-    rules = [f"{tariff.id}/heading/{heading.hs}", f"{tariff.id}/vat/{vat.class_}/{vat.valid_from}"]
+    rules = [f"{tariff.id}/heading/{heading.hs}/{heading.valid_from}", f"{tariff.id}/vat/{vat.class_}/{vat.valid_from}"]
     taxed_by = None if consumption is None else f"{tariff.id}/consumption/{consumption.class_}/{consumption.valid_from}"
     if taxed_by is not None:
         rules.append(taxed_by)

@@ -27,7 +27,7 @@ def rows(found: RuleSet) -> Iterator[tuple[str, Row]]:
     yield from ((f"{tariff.id}/vat/{vat.class_}/{vat.valid_from}", vat) for vat in tariff.vat)
     yield from ((f"{tariff.id}/consumption/{tax.class_}/{tax.valid_from}", tax) for tax in tariff.consumption)
     for heading in tariff.heading:
-        yield f"{tariff.id}/heading/{heading.hs}", heading
+        yield f"{tariff.id}/heading/{heading.hs}/{heading.valid_from}", heading
         yield from ((f"{tariff.id}/duty/{heading.hs}/{duty.valid_from}", duty) for duty in heading.duty)
     for articles in found.articles:
         yield f"{articles.id}@{articles.version}", articles

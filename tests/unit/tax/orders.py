@@ -41,6 +41,11 @@ class Item:
     total: str
     quantity: str = "1"
     content: str | None = None
+    weight: str | None = None
+
+    @property
+    def kilograms(self) -> Decimal | None:
+        return None if self.weight is None else Decimal(self.weight)
 
     @property
     def net_content(self) -> NetContent | None:
@@ -56,7 +61,7 @@ def order(
 ) -> Assessable:  # fmt: skip
     money = [Money.of(item.total, currency) for item in items]
     lines = tuple(
-        AssessableLine(i, item.hs_code, Decimal(item.quantity), total, item.net_content)
+        AssessableLine(i, item.hs_code, Decimal(item.quantity), total, item.net_content, item.kilograms)
         for i, (item, total) in enumerate(zip(items, money, strict=True), 1)
     )
     carriage, insured, off = (Money.of(amount, currency) for amount in (freight, insurance, discount))

@@ -62,7 +62,9 @@ def test_vouchers_do_not_reduce_the_dutiable_value() -> None:
 def test_an_assessment_names_regime_version_and_every_rule_with_a_source() -> None:
     result = assessed(order(Item(CREAM, "425.00", content="20 g"), Item(CHERRIES, "10.00")))
     assert (result.regime, result.version) == ("cbec-retail-2019", 1)
-    assert {"cbec-retail-2019@1", "tariff-cn/heading/080929", "tariff-cn/vat/agricultural/2019-04-01"} <= set(result.rules)
+    assert {"cbec-retail-2019@1", "tariff-cn/heading/080929/2015-01-01", "tariff-cn/vat/agricultural/2019-04-01"} <= set(
+        result.rules
+    )
     assert "tariff-cn/consumption/skin-care/2016-10-01" in result.rules
     assert all(len(RULES.sources[name]) > 5 for name in result.rules)
     full = assessed(order(Item(BAG, "6000.00")))

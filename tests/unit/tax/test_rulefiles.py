@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from services.tax.domain.rulebook import InForce
+from services.tax.domain.sources import rows
 from services.tax.rulefiles import RULES as FOLDER
-from services.tax.rulefiles import RuleError, load
+from services.tax.rulefiles import RuleError, load, validate
 from tests.unit.tax.orders import RULES
 
 HEADINGS = [
@@ -91,6 +92,28 @@ STANDARD = 'class = "standard"\nrate = "0.13"\nvalid_from = 2019-04-01'
         ("cbec-retail-2019.toml", 'kind = "retail-import"', 'kind = "barter"', "kind"),
         ("cbec-retail-2019.toml", 'id = "cbec-retail-2019"', 'id = "cbec-retail-2016"', "is that of"),
         ("cbec-retail-2016.toml", "[within]", "[without]", "within: Field required"),
+        ("cbec-retail-2019.toml", 'otherwise = "cn-general-trade"', 'otherwise = "sea"', "'sea' of general trade, which is not there"),
+        ("cbec-retail-2019.toml", '"positive-list-cn"', '"white-list"', "'white-list', which is not there"),
+        ("tariff-cn.toml", 'hs = "3401"', 'hs = "3499"', "hs 3499 is unknown: chapter 34 has 7 headings"),
+        ("tariff-cn.toml", 'kind = "tariff"', 'kind = "exempt"', "Field required"),
+        ("tariff-cn.toml", '\nsource = "财税[2018]32号"', "", "source: Field required"),
+        ("positive-list-cn.toml", 'hs = "9503"', 'hs = "7701"', "hs 7701 is unknown"),
+        ("positive-list-cn.toml", 'hs = "9503"', 'hs = "9102"', "overlaps"),
+        ("positive-list-cn.toml", 'kg_a_year = "2"', 'kg_a_year = "-2"', "greater than 0"),
+        ("parcel-articles-2012.toml", 'class = "food-and-other"', 'class = "food"', "'food', which parcel-tax-2012 has no rate of"),
+        ("parcel-articles-2012.toml", 'dear_class = "dear-watches-and-golf"\n', "", "dear_from and dear_class go together"),
+        ("parcel-tax-2018.toml", "valid_from = 2018-11-01", "valid_from = 2018-10-01", "overlaps"),
+        ("parcel-tax-2019.toml", "valid_from = 2019-04-09", "valid_from = 2019-04-10", "gap"),
+        ("parcel-tax-2018.toml", "valid_to = 2019-04-08", "valid_to = 2018-04-08", "is before valid_from"),
+        ("parcel-tax-2018.toml", 'articles = "parcel-articles-2016"', 'articles = "articles"', "'articles', which is not there"),
+        ("parcel-tax-2018.toml", 'class = "two"', 'class = "one"', "'one' overlaps"),
+        ("parcel-tax-2018.toml", 'sent_from = ["HK", "MO", "TW"]\n', "", "one limit, and only one"),
+        ("parcel-tax-2018.toml", 'rate = "0.25"', 'rate = "-0.25"', "greater than or equal to 0"),
+        ("cn-general-trade.toml", 'tax_at_most = "50.00"', 'tax_at_most = "50.005"', "decimal places"),
+        ("rates-cny.toml", 'USD = "619.7220"', 'USD = "0"', "greater than 0"),
+        ("rates-cny.toml", 'USD = "619.7220"', 'USX = "619.7220"', "'USX' is unknown"),
+        ("rates-cny.toml", "valid_from = 2015-02-01", "valid_from = 2015-01-31", "overlaps"),
+        ("rates-cny.toml", "valid_from = 2015-02-01", "valid_from = 2015-02-02", "gap"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_refused_by_name_and_reason(folder: Path, name: str, old: str, new: str, reason: str) -> None:
@@ -114,6 +137,33 @@ def test_the_line_of_the_bad_row_is_named(folder: Path, old: str, new: str) -> N
         load(folder)
     assert refused.value.line == row
     assert text.splitlines()[row - 1].startswith("[[")
+
+
+def test_a_set_with_a_bad_file_is_refused_whole_and_every_fault_is_told(folder: Path) -> None:
+    edit(folder, "tariff-cn.toml", STANDARD, STANDARD.replace("0.13", "-0.13"))
+    edit(folder, "parcel-tax-2018.toml", 'rate = "0.25"', 'rate = "much"')
+    rules, faults = validate(folder)
+    assert rules is None
+    assert [(fault.path.name, fault.line is not None) for fault in faults] == [
+        ("parcel-tax-2018.toml", True),
+        ("tariff-cn.toml", True),
+    ]
+
+
+def test_an_edition_is_of_what_the_files_say_and_not_of_how_they_are_written(folder: Path) -> None:
+    same = load(folder).edition
+    assert same == RULES.edition
+    edit(folder, "tariff-cn.toml", "# Headings.", "# Headings by prefix.")
+    (folder / "tariff-cn.toml").rename(folder / "customs-tariff.toml")
+    assert load(folder).edition == same
+    edit(folder, "customs-tariff.toml", STANDARD, STANDARD.replace("0.13", "0.14"))
+    assert load(folder).edition != same
+
+
+def test_no_rule_is_without_source_and_every_name_is_one_rule() -> None:
+    named = [name for name, _ in rows(RULES.found)]
+    assert len(named) == len(set(named))
+    assert all(row.source.strip() for _, row in rows(RULES.found))
 
 
 def test_there_must_be_one_tariff(folder: Path) -> None:

@@ -1,0 +1,313 @@
+"""Imports into China by mode and day: which regime holds, what it takes, and what it owes, on both sides of every turn."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from services.tax.domain.assessment import Assessable, Assessment, Refusal, assess
+from services.tax.domain.exchange import Exchange, ExchangeRates, RateMissing
+from services.tax.domain.rulebook import Rulebook
+from services.tax.domain.rules import RuleFault
+from services.tax.rulefiles import RULES as FOLDER
+from services.tax.rulefiles import load
+from shared.money import Money
+from tests.unit.tax.orders import BAG, CHERRIES, CREAM, RULES, TODAY, TOY, WATCH, WINE, Item, assessed, cny, order, refused, taxes
+
+LIPSTICK, PERFUME, PHONE, SHIRT, RICE, SUGAR = "3304100000", "3303000020", "8517130000", "6109100010", "1006309000", "1701999000"
+IN_2015 = date(2015, 11, 23)
+
+
+def day(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+@pytest.mark.parametrize(
+    ("mode", "on", "regime"),
+    [
+        ("9610", "2012-04-15", "parcel-tax-2012"), ("9610", "2016-04-07", "parcel-tax-2012"), ("9610", "2016-04-08", "cbec-retail-2016"),
+        ("1210", "2016-04-07", "parcel-tax-2012"), ("1210", "2016-04-08", "cbec-retail-2016"), ("1239", "2018-12-31", "cbec-retail-2016"),
+        ("9610", "2018-12-31", "cbec-retail-2016"), ("9610", "2019-01-01", "cbec-retail-2019"), ("9610", "2026-11-23", "cbec-retail-2019"),
+        ("personal", "2016-04-07", "parcel-tax-2012"), ("personal", "2016-04-08", "parcel-tax-2016"),
+        ("personal", "2018-10-31", "parcel-tax-2016"), ("personal", "2018-11-01", "parcel-tax-2018"),
+        ("personal", "2019-04-08", "parcel-tax-2018"), ("personal", "2019-04-09", "parcel-tax-2019"),
+        ("0110", "2015-01-01", "cn-general-trade"), ("0110", "2026-11-23", "cn-general-trade"),
+    ],
+)  # fmt: skip
+def test_mode_and_day_choose_the_regime(mode: str, on: str, regime: str) -> None:
+    assert assessed(order(Item(PHONE, "10.00"), mode=mode), day(on)).regime == regime
+
+
+@pytest.mark.parametrize(
+    ("hs", "total", "on", "vat"),
+    [
+        (TOY, "1000.00", "2018-04-30", "119.00"), (TOY, "1000.00", "2018-05-01", "112.00"), (TOY, "1000.00", "2019-03-31", "112.00"),
+        (TOY, "1000.00", "2019-04-01", "91.00"), (CHERRIES, "300.00", "2016-04-08", "27.30"), (CHERRIES, "300.00", "2017-06-30", "27.30"),
+        (CHERRIES, "300.00", "2017-07-01", "23.10"), (CHERRIES, "300.00", "2018-04-30", "23.10"),
+        (CHERRIES, "300.00", "2018-05-01", "21.00"), (CHERRIES, "300.00", "2019-03-31", "21.00"),
+        (CHERRIES, "300.00", "2019-04-01", "18.90"),
+    ],
+)  # fmt: skip
+def test_vat_is_that_of_the_day(hs: str, total: str, on: str, vat: str) -> None:
+    assert taxes(assessed(order(Item(hs, total)), day(on))) == ("0.00", "0.00", vat)
+
+
+@pytest.mark.parametrize(
+    ("hs", "content", "on", "expected"),
+    [
+        # 30 % on all of them, and no threshold, until the end of September 2016.
+        (LIPSTICK, None, "2016-09-30", ("0.00", "30.00", "17.00")), (CREAM, None, "2016-09-30", ("0.00", "30.00", "17.00")),
+        # 15 % of what costs 10 yuan a gram or 15 a piece from October on; below that, none.
+        (LIPSTICK, "10 g", "2016-10-01", ("0.00", "12.35", "14.00")), (LIPSTICK, "10.01 g", "2016-10-01", ("0.00", "0.00", "11.90")),
+        (PERFUME, "10 ml", "2019-04-01", ("0.00", "12.35", "10.71")), (PERFUME, "30 ml", "2019-04-01", ("0.00", "0.00", "9.10")),
+        (CREAM, "6 piece", "2026-11-23", ("0.00", "12.35", "10.71")), (CREAM, "7 piece", "2026-11-23", ("0.00", "0.00", "9.10")),
+        (WINE, None, "2016-04-08", ("0.00", "7.78", "13.22")), (WINE, None, "2018-05-01", ("0.00", "7.78", "12.44")),
+        (WINE, None, "2026-11-23", ("0.00", "7.78", "10.11")),
+    ],
+)  # fmt: skip
+def test_consumption_tax_of_a_hundred_yuan_is_that_of_the_day_and_the_net_content(
+    hs: str, content: str | None, on: str, expected: tuple[str, str, str]
+) -> None:
+    assert taxes(assessed(order(Item(hs, "100.00", content=content)), day(on))) == expected
+
+
+def test_net_content_is_of_one_unit_and_the_line_has_its_quantity_of_them() -> None:
+    assert assessed(order(Item(CREAM, "200.00", quantity="2", content="10 g"))).consumption_tax.minor > 0
+    assert assessed(order(Item(CREAM, "199.99", quantity="2", content="10 g"))).consumption_tax.minor == 0
+    assert assessed(order(Item(CREAM, "90.00", quantity="3", content="2 piece"))).consumption_tax.minor > 0
+
+
+def test_a_mixed_basket_is_the_sum_of_its_lines() -> None:
+    basket = [Item(CREAM, "425.00", content="20 g"), Item(CHERRIES, "300.00"), Item(WINE, "1000.00"), Item(TOY, "0.05")]
+    whole = assessed(order(*basket))
+    alone = [assessed(order(item)) for item in basket]
+    assert taxes(whole) == ("0.00", "130.28", "165.51")
+    assert whole.total.minor == sum(each.total.minor for each in alone)
+
+
+# Parcel tax
+
+
+@pytest.mark.parametrize(
+    ("on", "hs", "rate"),
+    [
+        *[("2015-11-23", hs, rate) for hs, rate in ((CHERRIES, "0.10"), (TOY, "0.10"), (BAG, "0.10"), ("6402990000", "0.10"))],
+        *[("2015-11-23", hs, rate) for hs, rate in ((SHIRT, "0.20"), ("8510100000", "0.20"), (WATCH, "0.20"), (WINE, "0.50"))],
+        ("2015-11-23", CREAM, "0.50"),
+        *[("2016-04-08", hs, rate) for hs, rate in ((CHERRIES, "0.15"), (TOY, "0.15"), (BAG, "0.30"), (SHIRT, "0.30"), (WINE, "0.60"))],
+        *[("2018-11-01", hs, rate) for hs, rate in ((CHERRIES, "0.15"), (PHONE, "0.15"), (BAG, "0.25"), (SHIRT, "0.25"), (WINE, "0.50"))],
+        *[("2026-11-23", hs, rate) for hs, rate in ((CHERRIES, "0.13"), (PHONE, "0.13"), (BAG, "0.20"), (SHIRT, "0.20"), (WINE, "0.50"))],
+    ],
+)  # fmt: skip
+def test_the_parcel_tax_of_a_class_is_that_of_the_day(on: str, hs: str, rate: str) -> None:
+    result = assessed(order(Item(hs, "900.00"), mode="personal"), day(on))
+    assert result.parcel_tax.major == 900 * Decimal(rate)
+    assert taxes(result) == ("0.00", "0.00", "0.00")
+    assert result.payable == result.total == result.parcel_tax
+    assert result.counted is None, "a parcel is not counted to the year"
+
+
+def test_p1_tax_of_fifty_yuan_is_waived_and_a_fen_more_is_due_in_full() -> None:
+    at = assessed(order(Item(CHERRIES, "500.00")), IN_2015)
+    over = assessed(order(Item(CHERRIES, "501.00")), IN_2015)
+    assert (str(at.parcel_tax), str(at.payable)) == ("50.00", "0.00")
+    assert (str(over.parcel_tax), str(over.payable)) == ("50.10", "50.10")
+    assert "parcel-tax-2012/waiver" in at.rules
+    assert str(assessed(order(Item(CHERRIES, "500.04")), IN_2015).payable) == "0.00"
+    assert str(assessed(order(Item(CHERRIES, "500.05")), IN_2015).payable) == "50.01"
+
+
+@pytest.mark.parametrize(
+    ("sent_from", "limit"), [("US", "1000.00"), (None, "1000.00"), ("HK", "800.00"), ("MO", "800.00"), ("TW", "800.00")]
+)
+def test_a_parcel_of_several_pieces_is_limited_by_where_it_comes_from(sent_from: str | None, limit: str) -> None:
+    fen = cny(limit).minor
+    inside = order(Item(SHIRT, str(Money(fen, "CNY")), quantity="2"), sent_from=sent_from)
+    assert assessed(inside, IN_2015).payable.minor == fen // 5
+    refusal = refused(order(Item(SHIRT, str(Money(fen + 1, "CNY")), quantity="2"), sent_from=sent_from), IN_2015)
+    assert (refusal.code, refusal.limit, refusal.value) == ("parcel_over_limit", limit, str(Money(fen + 1, "CNY")))
+    assert any("/limit/" in name for name in refusal.rules)
+
+
+def test_one_indivisible_piece_may_be_worth_more_than_the_limit_of_a_parcel() -> None:
+    assert str(assessed(order(Item(BAG, "3000.00")), IN_2015).payable) == "300.00"
+    assert refused(order(Item(BAG, "3000.00"), Item(TOY, "0.00")), IN_2015).code == "parcel_over_limit"
+
+
+def test_the_year_does_not_limit_parcels() -> None:
+    assert assessed(order(Item(TOY, "900.00")), IN_2015, used="99999.00").payable == cny("90.00")
+
+
+def test_watches_are_dear_from_ten_thousand_yuan_on_in_a_parcel_too() -> None:
+    rates = [assessed(order(Item(WATCH, total)), IN_2015).parcel_tax for total in ("9999.99", "10000.00")]
+    assert [str(tax) for tax in rates] == ["2000.00", "3000.00"]
+    today = [assessed(order(Item(WATCH, total), mode="personal")).parcel_tax for total in ("9999.99", "10000.00")]
+    assert [str(tax) for tax in today] == ["2000.00", "5000.00"]
+
+
+def test_cosmetics_in_a_parcel_are_of_the_third_class_only_where_they_owe_consumption_tax() -> None:
+    cheap, dear = (assessed(order(Item(CREAM, "100.00", content=content), mode="personal")) for content in ("50 g", "5 g"))
+    assert (str(cheap.parcel_tax), str(dear.parcel_tax)) == ("20.00", "50.00")
+    assert refused(order(Item(CREAM, "100.00"), mode="personal")).code == "net_content_missing"
+    assert "tariff-cn/consumption/skin-care/2016-10-01" in dear.rules
+
+
+def test_each_line_of_a_parcel_is_rounded_and_freight_is_part_of_its_value() -> None:
+    result = assessed(order(Item(CHERRIES, "333.33"), Item(SHIRT, "333.33"), freight="10.01"), IN_2015)
+    assert [line.parcel_tax for line in result.lines] == [3383, 6767]
+    assert sum(line.parcel_tax for line in result.lines) == result.total.minor
+
+
+def test_goods_without_a_class_are_refused_by_name() -> None:
+    assert refused(order(Item("4901990000", "10.00"), mode="personal")).code == "tariff_unknown"
+
+
+# General trade, and what a refusal says of it
+
+
+def test_t9_wine_of_a_thousand_at_the_full_rates_of_2016() -> None:
+    result = assessed(order(Item(WINE, "1000.00"), mode="0110"), date(2016, 5, 7))
+    assert (taxes(result), str(result.total)) == (("140.00", "126.67", "215.33"), "482.00")
+    assert result.counted is None
+
+
+def test_a_tickets_small_duty_is_waived_in_general_trade() -> None:
+    at, over = (assessed(order(Item(BAG, total), mode="0110")) for total in ("833.33", "833.50"))
+    assert (str(at.duty), str(at.payable)) == ("50.00", str(at.vat))
+    assert (str(over.duty), over.payable) == ("50.01", over.total)
+
+
+@pytest.mark.parametrize(
+    ("what", "used"),
+    [
+        (order(Item(BAG, "700.00")), "25500.00"), (order(Item(BAG, "3000.00"), Item(BAG, "3000.00")), "0.00"),
+    ],
+)  # fmt: skip
+def test_a_refusal_over_a_limit_says_what_general_trade_would_owe(what: Assessable, used: str) -> None:
+    refusal = refused(what, used=used)
+    general = assess(order(*[Item(line.hs_code, str(line.total)) for line in what.lines], mode="0110"), TODAY, cny(0), RULES)
+    assert isinstance(general, Assessment)
+    assert refusal.otherwise is not None
+    assert (refusal.otherwise.total, refusal.otherwise.payable) == (general.total, general.payable)
+
+
+def test_a_refusal_for_another_reason_than_a_limit_says_nothing_of_general_trade() -> None:
+    assert refused(order(Item(CREAM, "425.00"))).otherwise is None
+    assert refused(order(Item("0802990000", "6000.00", quantity="2"))).otherwise is None, "no duty is known"
+
+
+# The positive list
+
+
+def test_goods_whose_place_on_the_list_is_unknown_are_refused_by_name() -> None:
+    found = rules_with(positive={"hs": '"9503"', "to": '"9504"'})
+    refusal = assess(order(Item(TOY, "10.00")), TODAY, cny(0), found)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.value) == ("positive_list_unknown", TOY)
+    assert "positive-list-cn" in refusal.limit
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "code"),
+    [
+        ("listed = true", "listed = false", "not_on_positive_list"),
+        ("listed = true", 'listed = true\nmodes = ["1210"]', "mode_not_on_positive_list"),
+    ],
+)
+def test_the_notes_of_the_list_are_kept(was: str, now: str, code: str) -> None:
+    found = rules_with(positive={"hs": f'hs = "9503"\n{was}', "to": f'hs = "9503"\n{now}'})
+    refusal = assess(order(Item(TOY, "10.00")), TODAY, cny(0), found)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == code
+    bonded = assess(order(Item(TOY, "10.00"), mode="1210"), TODAY, cny(0), found)
+    assert isinstance(bonded, Assessment) == (code == "mode_not_on_positive_list")
+
+
+@pytest.mark.parametrize(
+    ("kilograms", "used", "inside"),
+    [
+        ("20", {}, True),
+        ("20.001", {}, False),
+        ("5", {"1006": "15"}, True),
+        ("5", {"1006": "15.5"}, False),
+        ("20", {"1701": "2"}, True),
+    ],
+)
+def test_a_person_may_buy_so_many_kilograms_a_year(kilograms: str, used: Mapping[str, str], inside: bool) -> None:
+    what = order(Item(RICE, "100.00", weight=kilograms))
+    result = assess(what, TODAY, cny(0), RULES, {hs: Decimal(kg) for hs, kg in used.items()})
+    assert isinstance(result, Assessment) == inside
+    if isinstance(result, Refusal):
+        assert (result.code, result.limit) == ("weight_over_yearly", "20 kg")
+
+
+def test_lines_of_the_same_goods_weigh_together_and_a_missing_weight_is_named() -> None:
+    assert refused(order(Item(SUGAR, "10.00", weight="1.5"), Item(SUGAR, "10.00", weight="0.6"))).code == "weight_over_yearly"
+    assert refused(order(Item(SUGAR, "10.00"))).code == "net_weight_missing"
+
+
+def rules_with(positive: Mapping[str, str]) -> Rulebook:
+    """The rules of the release with one text of the positive list exchanged."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(shutil.copytree(FOLDER, Path(name) / "rules"))
+        path = folder / "positive-list-cn.toml"
+        text = path.read_text(encoding="utf-8")
+        assert positive["hs"] in text
+        path.write_text(text.replace(positive["hs"], positive["to"], 1), encoding="utf-8")
+        return load(folder)
+
+
+# Exchange rates
+
+
+def rates(**per_100: str) -> Exchange:
+    period = {"valid_from": day("2026-11-01"), "valid_to": day("2026-11-30"), "per_100": per_100, "source": "test"}
+    shape = {"kind": "exchange-rates", "id": "rates-cny", "version": 1, "to": "CNY", "source": "test", "period": [period]}
+    return Exchange(ExchangeRates.model_validate(shape))
+
+
+@pytest.mark.parametrize(
+    ("currency", "per_100", "amount", "expected"),
+    [
+        ("USD", "712.34", "10.00", "71.23"), ("USD", "712.35", "10.00", "71.24"), ("JPY", "4.6789", "1200", "56.15"),
+        ("JPY", "4.5", "1", "0.05"), ("KRW", "0.5036", "99", "0.50"), ("KWD", "2315.67", "1.005", "23.27"),
+        ("KWD", "2300", "0.001", "0.02"),
+    ],
+)  # fmt: skip
+def test_amounts_of_any_number_of_decimals_are_converted_half_up(currency: str, per_100: str, amount: str, expected: str) -> None:
+    exchange = rates(**{currency: per_100})
+    assert str(exchange.rate(currency, TODAY).convert(Money.of(amount, currency))) == expected
+
+
+@pytest.mark.parametrize(("currency", "on"), [("USD", "2026-10-31"), ("USD", "2026-12-01"), ("EUR", "2026-11-23")])
+def test_a_missing_rate_names_currency_and_day(currency: str, on: str) -> None:
+    with pytest.raises(RateMissing, match=f"{currency} to CNY is known for {on}"):
+        rates(USD="700").rate(currency, day(on))
+
+
+def test_rates_of_overlapping_days_are_refused() -> None:
+    found = rates(USD="700").rates
+    assert found is not None
+    with pytest.raises(RuleFault, match="overlaps"):
+        Exchange(found.model_copy(update={"period": found.period * 2}))
+
+
+def test_an_order_in_another_currency_is_assessed_in_cny_at_the_rate_of_its_day() -> None:
+    result = assessed(order(Item(TOY, "100.00"), freight="10.00", currency="USD"), TODAY)
+    november, october = (RULES.exchange.rate("USD", on) for on in (TODAY, day("2026-10-31")))
+    expected = november.convert(Money.of("100.00", "USD")) + november.convert(Money.of("10.00", "USD"))
+    assert result.dutiable_value == expected
+    assert november.rule in result.rules
+    assert assessed(order(Item(TOY, "100.00"), freight="10.00", currency="USD"), day("2026-10-31")).dutiable_value != expected
+    assert october.rule != november.rule
+
+
+def test_limits_of_an_order_in_another_currency_are_counted_in_cny() -> None:
+    assert refused(order(Item(TOY, "200000", quantity="2"), currency="JPY")).code == "-621005"
+    assert assessed(order(Item(TOY, "100000", quantity="2"), currency="JPY")).counted is not None
