@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final, Self
 
@@ -185,3 +187,21 @@ def share_by_largest_remainder(whole: int, weights: Sequence[int]) -> list[int]:
     for i in by_remainder[: whole - sum(parts)]:
         parts[i] += 1
     return parts
+
+
+def part_between(whole: int, start: Decimal, stop: Decimal, of: Decimal) -> int:
+    """What of `whole` belongs to the stretch from `start` to `stop` of a quantity `of`, in the same integer units.
+
+    Stretches that follow one another sum to the whole exactly, in however many they are cut: each end is rounded half up
+    by itself. Raises ValueError unless 0 <= start <= stop <= of and `of` is more than none.
+
+    >>> [part_between(100, Decimal(n), Decimal(n + 1), Decimal(3)) for n in range(3)]
+    [33, 34, 33]
+    """
+    if not 0 <= start <= stop <= of or of <= 0:
+        raise ValueError("a stretch must lie within a quantity of more than none")
+
+    def upto(quantity: Decimal) -> int:
+        return math.floor(Fraction(whole) * Fraction(quantity) / Fraction(of) + Fraction(1, 2))
+
+    return upto(stop) - upto(start)

@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     replica: int = Field(0, ge=0, le=999, description="ordinal of this replica, for static group membership")
     replica_by_host: bool = Field(False, description="tell replicas apart by host name, where all have the same settings")
     probe_platform: str = Field(
-        "PROBE00001", pattern="^[0-9A-Z]{10}$", description="code of the platform whose orders are synthetic: no sales, corridor `probe`"
+        "PROBE00001",
+        pattern="^[0-9A-Z]{10}$",
+        description="code of the platform whose orders are synthetic: no sales, corridor `probe`",
     )
     log_format: str = Field("json", pattern="^(json|console)$", description="json or console")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level that is written")

@@ -60,12 +60,9 @@ MACHINES: Final = (
     ),
     Machine(
         "A tax assessment", "services/tax/domain/case.py",
-        "`TAX`, folded by `follow`; the first event makes the case and is in no table.",
+        "`TAX`, folded by `follow`; the first event makes the case and is in no table. Goods that came back leave it posted, "
+        "until nothing is owed any more.",
         case.TAX, ("assessed", "refused", "voided"), ("voided", "posted", "restored"),
-    ),
-    Machine(
-        "A tax assessment undone after the release", "services/tax/domain/case.py",
-        "`AFTER_RELEASE`: orders may have heard of the release before tax did.", case.AFTER_RELEASE, (), ("voided", "restored"),
     ),
     Machine(
         "A tax bill", "services/tax/domain/bills.py",

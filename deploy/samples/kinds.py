@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -87,8 +87,8 @@ class _Draft:
     def submit(self, made: dict[str, Any], **how: Any) -> Record:
         return self.publish(made["order_no"], _json(made), SUBMITTED, **how)
 
-    def ask(self, made: dict[str, Any], wire_type: str, reason: str, **how: Any) -> None:
-        asked = {"platform": {"code": made["platform"]["code"]}, "order_no": made["order_no"], "reason": reason}
+    def ask(self, made: dict[str, Any], wire_type: str, reason: str, more: Mapping[str, Any] | None = None, **how: Any) -> None:
+        asked = {"platform": {"code": made["platform"]["code"]}, "order_no": made["order_no"], "reason": reason, **(more or {})}
         self.publish(made["order_no"], _json(asked), wire_type, **how)
 
     def publish(self, order_no: str, value: bytes, wire_type: str, **how: Any) -> Record:
@@ -123,12 +123,17 @@ def _simple(*ends: str, **how: Any) -> Callable[[_Draft], None]:
 
 
 def _asked(
-    wire_type: str, end: tuple[str, ...], delay_s: float, when: tuple[str, ...] | None, **how: Any
+    wire_type: str,
+    end: tuple[str, ...],
+    delay_s: float,
+    when: tuple[str, ...] | None,
+    more: Mapping[str, Any] | None = None,
+    **how: Any,
 ) -> Callable[[_Draft], None]:
     def make(draft: _Draft) -> None:
         made = draft.order(*end, **how)
         draft.submit(made)
-        draft.ask(made, wire_type, "the buyer changed their mind", delay_s=delay_s, when=when)
+        draft.ask(made, wire_type, "the buyer changed their mind", more, delay_s=delay_s, when=when)
 
     return make
 
@@ -139,6 +144,14 @@ def _yearly(draft: _Draft) -> None:
     for offset in range(YEARLY_ORDERS):
         draft.submit(draft.order("fulfilled", "rejected", sample="handbag", offset=offset, person=buyer))
     draft.counts = {"fulfilled": YEARLY_ORDERS - 1, "rejected": 1}
+
+
+def _in_two_parts(draft: _Draft) -> None:
+    """A line first; all that is left once that is closed, which takes some seconds."""
+    made = draft.order("returned", sample="basket")
+    draft.submit(made)
+    draft.ask(made, RETURN_REQUESTED, "one line does not please", {"lines": [{"line_no": 1}]}, delay_s=10.0, when=("fulfilled",))
+    draft.ask(made, RETURN_REQUESTED, "neither do the others", delay_s=15.0)
 
 
 def _before_its_order(draft: _Draft) -> None:
@@ -211,7 +224,24 @@ _ALL: Final = (
         # Held and slow, so that the authority has not decided when the cancellation comes; if it has, the goods come back.
         _asked(CANCEL_REQUESTED, ("cancelled", "returned"), 1.5, ("lodged",), marker="hold.slow"),
     ),
-    Kind("returned", "given back after release", _asked(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",))),
+    Kind("returned", "given back after release, in time", _asked(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",))),
+    Kind(
+        "returned_partly",
+        "one line of three given back",
+        # The sale of the other lines stands, so the order stays fulfilled.
+        _asked(RETURN_REQUESTED, ("fulfilled",), 10.0, ("fulfilled",), {"lines": [{"line_no": 2}]}, sample="basket"),
+    ),
+    Kind("returned_in_two_parts", "given back line by line", _in_two_parts),
+    Kind(
+        "returned_late",
+        "back after the term: tax stays",
+        _asked(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",), sample="cream", marker="back_late"),
+    ),
+    Kind(
+        "return_refused",
+        "the authority refuses the return",
+        _asked(RETURN_REQUESTED, ("fulfilled",), 10.0, ("fulfilled",), sample="cherries", marker="back_refused"),
+    ),
     Kind("duplicate", "submitted twice", _duplicate, verdict="exists"),
     Kind("conflicting", "another order of the same number", _conflicting, verdict="exists_with_different_freight"),
     Kind("faulty", "breaks several rules", _faulty),

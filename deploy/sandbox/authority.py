@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -20,13 +20,19 @@ from deploy.sandbox.receipts import TEXTS, Receipt, format_fault, messages_of, n
 from deploy.sandbox.register import Bill, Due, Entry, Register
 from deploy.sandbox.rulings import (
     CLEARED,
+    JOURNEY_S,
     SLOW_S,
     Policy,
+    arrival,
     inadmissible,
     invt_no,
+    is_all_taken_back,
+    is_late,
+    is_levied,
     payment_book,
     pre_no,
     script_of,
+    take_back,
     told_to_refuse,
     why_not_cancelled,
     why_not_taken_back,
@@ -47,6 +53,7 @@ class _Session:
     receipts: list[Receipt] = field(default_factory=list)
     due: list[Due] = field(default_factory=list)
     changed: dict[int, Entry] = field(default_factory=dict)
+    going_back: list[tuple[float, int, dict[str, Any]]] = field(default_factory=list)
     to_bill: list[tuple[int, float]] = field(default_factory=list)
     tally: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -104,6 +111,7 @@ class Authority:
                 entry = entries[item.list_id]
                 session.changed[entry.id] = entry
                 self._answer(session, entry, item.status, item.text)
+            self._arrive(session, limit)
             self._bill_due(session)
             return self._close(session, None)
 
@@ -129,7 +137,7 @@ class Authority:
     def _issue(self, session: _Session, entry: Entry, bill: Bill, origin: str) -> None:
         """The bill of a released list; none where the goods are back already, or where the tariff has no rate."""
         bill.next_at = None
-        if entry.state != "declared":
+        if not is_levied(entry):
             return
         try:
             lines = bills.lines_of(entry)
@@ -144,7 +152,7 @@ class Authority:
     def _consolidate(self, session: _Session, entry: Entry, bill: Bill, origin: str, books: dict[tuple[str, str], str]) -> None:
         """After the term for returns: into the payment book of office and guarantor, or void if the goods came back."""
         bill.next_at = None
-        if entry.state == "declared":
+        if is_levied(entry):
             fields = entry.body["fields"]
             key = (fields["customsCode"], fields.get("assureCode", ""))
             if key not in books:
@@ -316,23 +324,46 @@ class Authority:
         self._answer_request(session, document, entry, refusal, "C")
 
     def _take_back(self, session: _Session, document: Document) -> None:
-        """Granted for released goods within the term, for lines and quantities of the list."""
+        """Granted for released goods within the term, for lines and quantities of the list; then they are on their way."""
         entry = self._find(session, document)
         refusal = why_not_taken_back(document, entry, session.now)
-        if entry and not refusal:
-            entry.state = "taken_back"
-        self._answer_request(session, document, entry, refusal, "T")
+        fields = self._answer_request(session, document, entry, refusal, "T")
+        if entry is None or refusal:
+            return
+        take_back(entry, document)
+        if "back_never" not in words_of(entry.order_no):
+            application = {"family": document.family, "origin": document.message_guid, "fields": fields}
+            session.going_back.append((session.now + JOURNEY_S * self._policy.pace, entry.id, application))
+
+    def _arrive(self, session: _Session, limit: int) -> None:
+        """Goods of returns are back: examined and released (800), dated by the day they came."""
+        due = self.register.take_back_due(session.now, limit)
+        if not due:
+            return
+        # What this transaction changed must be seen by the query.
+        self.register.save(session.changed.values())
+        entries = {**self.register.by_ids({list_id for list_id, _ in due}), **session.changed}
+        for list_id, application in due:
+            entry = session.changed[list_id] = entries[list_id]
+            if is_all_taken_back(entry):
+                entry.state = "taken_back"
+            at = arrival(entry, _moment(session))
+            entry.body["levied"] = is_late(entry, at)
+            family, origin, fields = application["family"], application["origin"], application["fields"]
+            self._give(session, entry, receipt_of("return", family, origin, fields, 800, TEXTS[800], at))
+            session.tally["return", "arrived"] += 1
 
     def _answer_request(
         self, session: _Session, document: Document, entry: Entry | None, refusal: Refusal | None, letter: str
-    ) -> None:
-        fields = {**document.head, "preNo": self._pre_no(letter, session.now)}
+    ) -> dict[str, str]:
+        """Answers, and returns the fields by which the request is named from now on."""
+        fields = {**document.head, "preNo": self._pre_no(letter, session.now)} | _own_number(document)
         status, text = (refusal.status, refusal.text) if refusal else (399, TEXTS[399])
         receipt = receipt_of(
             document.kind,
             document.family,
             document.message_guid,
-            fields | _own_number(document),
+            fields,
             status,
             text,
             _moment(session),
@@ -340,9 +371,10 @@ class Authority:
         session.tally[document.kind, "refused" if refusal else "granted"] += 1
         if entry is None:
             session.receipts.append(receipt)
-            return
+            return fields
         session.changed[entry.id] = entry
         self._give(session, entry, receipt)
+        return fields
 
     def _find(self, session: _Session, document: Document) -> Entry | None:
         # What this transaction changed must be seen by the query.
@@ -357,6 +389,7 @@ class Authority:
             metrics.OPERATIONS.labels("authority", kind, outcome).inc(number)
         self.register.save(session.changed.values())
         self.register.add_due(session.due)
+        self.register.add_going_back(session.going_back)
         self.register.add_bills(session.to_bill)
         db = self.register.file.db
         append_outbox(db, list(messages_of(self._topic, session.receipts, session.now)))

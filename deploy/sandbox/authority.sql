@@ -20,7 +20,7 @@ CREATE INDEX IF NOT EXISTS waybill_of_order ON waybill_document (order_id);
 
 -- The register, one row per list. status = the last receipt's returnStatus (0: none given); state: waiting = for a
 -- document, declared = accepted or cleared, returned = 100 and may be amended, refused = by the e-port,
--- cancelled = 399 on a cancellation, taken_back = 399 on a return.
+-- cancelled = 399 on a cancellation, taken_back = 800 on a return, with which all goods of the list are back.
 CREATE TABLE IF NOT EXISTS register (
     id INTEGER PRIMARY KEY, order_id TEXT NOT NULL, guid TEXT NOT NULL, family TEXT NOT NULL CHECK (family IN ('621', '603')),
     message_guid TEXT NOT NULL, order_no TEXT NOT NULL, cop_no TEXT NOT NULL, pre_no TEXT NOT NULL, invt_no TEXT,
@@ -39,6 +39,12 @@ CREATE TABLE IF NOT EXISTS due (
 );
 CREATE INDEX IF NOT EXISTS due_at ON due (at);
 CREATE INDEX IF NOT EXISTS due_list ON due (list_id);
+
+-- Goods of granted returns on their way back: when they arrive, and the application they are told of by.
+CREATE TABLE IF NOT EXISTS going_back (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, list_id INTEGER NOT NULL, application BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS going_back_at ON going_back (at);
 
 -- Tax bills of released import lists. state: 0 to be issued, 1 issued, 2 consolidated into the payment book, 3 void.
 CREATE TABLE IF NOT EXISTS bill (

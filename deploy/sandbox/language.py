@@ -175,6 +175,26 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
     ),
 )
 
+RETURNS: Final[tuple[Phrase, ...]] = (
+    Phrase(
+        "authority",
+        "",
+        "grants the return; 1 s later the goods are back",
+        ("399", "800"),
+        "no tax is levied, the quota is restored",
+    ),
+    Phrase(
+        "authority",
+        "back_late",
+        "grants it; 1 s later the goods are back, dated the first day after the term (day 46 of an import)",
+        ("399", "800"),
+        "the price is refunded, if the merchant does; the tax stays levied and the quota used",
+    ),
+    Phrase("authority", "back_never", "grants it; the goods never come back", ("399",), "stays open"),
+    Phrase("authority", "back_refused", "refuses it (100, 625011: other goods)", ("100",), "the sale stands"),
+)
+"""What becomes of the return of released goods, whole or in part."""
+
 BILLS: Final[tuple[Phrase, ...]] = (
     Phrase("authority", "", "bills what the list owes by its own tariff; consolidates", ("816:1", "818:2"), "paid"),
     Phrase("authority", "billhigh", "bills 0.30 too much", ("816:1", "818:2"), "the difference is booked; paid"),
@@ -195,7 +215,7 @@ BILLS: Final[tuple[Phrase, ...]] = (
 
 
 def words(party: Party) -> frozenset[str]:
-    return frozenset(row.word for row in (*LANGUAGE, *BILLS) if row.party == party)
+    return frozenset(row.word for row in (*LANGUAGE, *RETURNS, *BILLS) if row.party == party)
 
 
 def page() -> str:
@@ -224,6 +244,19 @@ def page() -> str:
                 lines.append(f"| {word} | {row.meaning} | {', '.join(row.does) or '–'} | {row.end} |")
         lines.append("")
     lines += [
+        "## Returns",
+        "",
+        f"Where: {WHERE['authority']}, beside the words above. An import is applied for within 30 days of its release, an export",
+        "within a year; of each line no more comes back than is left.",
+        "",
+        "| word | what it does | answers | what becomes of it |",
+        "|---|---|---|---|",
+    ]
+    for row in RETURNS:
+        word = f"`{row.word}`" if row.word else "(none)"
+        lines.append(f"| {word} | {row.meaning} | {', '.join(row.does)} | {row.end} |")
+    lines += [
+        "",
         "## Tax bills",
         "",
         "The authority bills every released import list on the day after its release (CEB816) and consolidates the bill on the",

@@ -228,6 +228,21 @@ class Register:
         self._db.executemany("DELETE FROM due WHERE id = ?", [(row[0],) for row in rows])
         return [Due(*row[1:]) for row in rows]
 
+    def add_going_back(self, rows: Sequence[tuple[float, int, Mapping[str, Any]]]) -> None:
+        """Goods on their way: when they arrive, their list, and what their application's receipt needs."""
+        self._db.executemany(
+            "INSERT INTO going_back (at, list_id, application) VALUES (?, ?, ?)",
+            [(at, list_id, orjson.dumps(application)) for at, list_id, application in rows],
+        )
+
+    def take_back_due(self, now: float, limit: int) -> list[tuple[int, dict[str, Any]]]:
+        """The goods that have arrived by now, oldest first, removed: their list and application."""
+        rows = self._db.execute(
+            "SELECT id, list_id, application FROM going_back WHERE at <= ? ORDER BY at, id LIMIT ?", (now, limit)
+        ).fetchall()
+        self._db.executemany("DELETE FROM going_back WHERE id = ?", [(row[0],) for row in rows])
+        return [(row[1], orjson.loads(row[2])) for row in rows]
+
     def drop_due(self, list_id: int) -> None:
         self._db.execute("DELETE FROM due WHERE list_id = ?", (list_id,))
 

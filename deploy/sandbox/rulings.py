@@ -23,6 +23,9 @@ DEPARTURE_S: Final = 0.5
 DAY_S: Final = 86400.0
 _CHINA_S: Final = 8 * 3600.0
 RETURN_DAYS_MAX: Final = {"621": 30, "603": 365}  # SS-6941; export: GACC 2020 No. 44 [GK]
+BACK_DAYS_MAX: Final = {"621": 45, "603": 365}  # GACC 2020 No. 45, art. 3; export as above
+JOURNEY_S: Final = 1.0
+"""How long goods of a granted return are on their way."""
 CLEARED: Final = frozenset({800, 899})
 ENDED: Final = frozenset({501, 700, 800, 899})
 
@@ -111,16 +114,58 @@ def why_not_taken_back(document: Document, entry: Entry | None, now: float) -> R
         return customs_refusal("625002", "原清单不存在")
     if entry.state != "declared" or entry.status not in CLEARED or entry.released_at is None:
         return customs_refusal("625005", f"清单状态不允许退货[returnStatus:{entry.status}]")
-    if now - entry.released_at > RETURN_DAYS_MAX[entry.family] * DAY_S:
+    if _days_after_release(entry, now) > RETURN_DAYS_MAX[entry.family]:
         return customs_refusal("625006", "超过退货期限")
+    if "back_refused" in words_of(entry.order_no):
+        return customs_refusal("625011", "退货商品与原清单商品不符")
+    return _why_not_these(document, entry)
+
+
+def _why_not_these(document: Document, entry: Entry) -> Refusal | None:
+    """What speaks against the lines of a return."""
     listed = {line["number"]: line for line in entry.body["lines"]}
+    gone = entry.body.get("taken_back", {})
     for line in document.lines:
         original = listed.get(int(line["gnum"]))
         if original is None or not original["code"].startswith(line["gcode"]):
             return Refusal(-625209, f"[Code:-625209;Desc:原清单中无此商品项[gnum:{line['gnum']}]]")
-        if not 0 < Decimal(line["qty"]) <= Decimal(original["quantity"]):
+        if not 0 < Decimal(line["qty"]) <= Decimal(original["quantity"]) - Decimal(gone.get(line["gnum"], "0")):
             return customs_refusal("625010", f"退货数量大于原清单数量[gnum:{line['gnum']}]")
     return None
+
+
+def take_back(entry: Entry, document: Document) -> None:
+    """Note in the list what of it comes back."""
+    gone = entry.body.setdefault("taken_back", {})
+    for line in document.lines:
+        gone[line["gnum"]] = str(Decimal(gone.get(line["gnum"], "0")) + Decimal(line["qty"]))
+
+
+def is_all_taken_back(entry: Entry) -> bool:
+    gone = entry.body.get("taken_back", {})
+    return all(Decimal(gone.get(str(line["number"]), "0")) == Decimal(line["quantity"]) for line in entry.body["lines"])
+
+
+def is_late(entry: Entry, at: float) -> bool:
+    """Whether goods that come back then come after the term."""
+    return _days_after_release(entry, at) > BACK_DAYS_MAX[entry.family]
+
+
+def _days_after_release(entry: Entry, at: float) -> int:
+    """Calendar days in China, the day of the release not counted."""
+    return (_china(at).date() - _china(entry.released_at or at).date()).days
+
+
+def is_levied(entry: Entry) -> bool:
+    """Whether tax is levied on a cleared list: not where all its goods came back in time."""
+    return entry.state == "declared" or (entry.state == "taken_back" and bool(entry.body.get("levied")))
+
+
+def arrival(entry: Entry, now: float) -> float:
+    """The day goods come back: today, or the first day after the term where the order's word says so."""
+    if "back_late" not in words_of(entry.order_no):
+        return now
+    return (entry.released_at or now) + (BACK_DAYS_MAX[entry.family] + 1) * DAY_S
 
 
 def pre_no(letter: str, serial: int, now: float) -> str:

@@ -52,35 +52,65 @@ BETWEEN: Final = (
         "o.state = 'fulfilled' "
         "AND (p.order_id IS NULL OR p.state NOT IN ('captured', 'settled') OR p.captured_minor <> "
         "o.amount_paid_minor "
-        "OR p.refunded_minor <> 0 OR p.currency <> o.currency)",
-        "an order is fulfilled and the bank did not take exactly what it asked",
+        "OR p.refunded_minor <> coalesce((o.doc ->> 'refunded_minor')::bigint, 0) OR p.currency <> o.currency)",
+        "an order is fulfilled and the bank did not take exactly what it asked, less what its returns were refunded",
     ),
     Invariant(
         "fulfilled_is_settled",
         "SELECT o.order_id::text FROM orders.orders o JOIN payments.payment p USING (order_id) "
-        "WHERE (o.state = 'fulfilled') <> (p.state = 'settled') AND o.state IN ('fulfilled', 'rejected', "
+        "WHERE (o.state IN ('fulfilled', 'returned')) <> (p.state = 'settled') AND o.state IN ('fulfilled', 'rejected', "
         "'cancelled', 'returned')",
         "a merchant waits for the money of released goods, or has that of goods that were not",
     ),
     Invariant(
         "undone_is_unpaid",
         "SELECT o.order_id::text FROM orders.orders o JOIN payments.payment p USING (order_id) "
-        "WHERE o.state IN ('rejected', 'cancelled', 'returned') AND p.captured_minor <> p.refunded_minor + p.excess_minor",
-        "an order came to nothing and the buyer's money was not given back",
+        "WHERE (o.state IN ('rejected', 'cancelled') OR (o.state = 'returned' AND NOT (o.doc ->> 'tax_kept')::bool)) "
+        "AND p.captured_minor <> p.refunded_minor + p.excess_minor "
+        "OR (o.state = 'returned' AND p.refunded_minor <> (o.doc ->> 'refunded_minor')::bigint)",
+        "an order came to nothing and the buyer's money was not given back, or other than its returns say",
     ),
     Invariant(
         "undone_is_not_asked",
         "SELECT o.order_id::text FROM orders.orders o JOIN payments.payment p USING (order_id) "
-        "WHERE o.state IN ('rejected', 'cancelled', 'returned') AND p.state NOT IN ('declined', 'voided', "
-        "'refunded')",
+        "WHERE o.state IN ('rejected', 'cancelled') AND p.state NOT IN ('declined', 'voided', 'refunded')",
         "an order came to nothing and its payment is still open",
     ),
     Invariant(
         "fulfilled_is_taxed",
         "SELECT o.order_id::text FROM orders.orders o LEFT JOIN tax.tax_case c USING (order_id) "
         "WHERE (o.state = 'fulfilled' AND c.state IS DISTINCT FROM 'posted') "
-        "OR (o.state IN ('rejected', 'cancelled', 'returned') AND c.state IN ('assessed', 'posted'))",
+        "OR (o.state IN ('rejected', 'cancelled') AND c.state IN ('assessed', 'posted')) "
+        "OR (o.state = 'returned' AND c.state NOT IN ('restored', 'posted')) "
+        "OR (o.state = 'returned' AND NOT (o.doc ->> 'tax_kept')::bool AND c.state <> 'restored')",
         "the tax of released goods was not posted, or that of an order that came to nothing still stands",
+    ),
+    Invariant(
+        "quota_is_what_customs_released",
+        # Recomputed from customs' side alone: the assessments of released lists, less what came back in time, each line by
+        # its quantity, every end rounded half up.
+        "WITH released AS (SELECT d.order_id, convert_from(p.doc, 'UTF8')::jsonb AS tax FROM customs.declaration d "
+        "JOIN customs.document p ON p.order_id = d.order_id AND p.kind = 'tax' WHERE d.released), "
+        "sold AS (SELECT order_id, tax ->> 'person_ref' AS person, (tax ->> 'year')::int AS year, "
+        "(tax #>> '{dutiable_value,amount}')::numeric * 100 AS fen FROM released WHERE tax ->> 'person_ref' IS NOT NULL), "
+        "back AS (SELECT r.order_id, sum(floor((l.returned_before + l.quantity) * v.fen / l.ordered + 0.5) "
+        "- floor(l.returned_before * v.fen / l.ordered + 0.5)) AS fen FROM customs.goods_return r JOIN released s USING (order_id), "
+        "LATERAL jsonb_to_recordset(r.lines) AS l(line_no int, quantity numeric, returned_before numeric, ordered numeric), "
+        "LATERAL (SELECT (x #>> '{dutiable_value,amount}')::numeric * 100 AS fen FROM jsonb_array_elements(s.tax -> 'lines') x "
+        "WHERE (x ->> 'line_no')::int = l.line_no) v WHERE r.state = 'back' GROUP BY r.order_id), "
+        "used AS (SELECT s.person, s.year, sum(s.fen - coalesce(b.fen, 0)) AS fen FROM sold s LEFT JOIN back b USING (order_id) "
+        "GROUP BY s.person, s.year) "
+        "SELECT coalesce(q.person_ref::text, u.person) || ' ' || coalesce(q.year, u.year) FROM tax.quota q "
+        "FULL JOIN used u ON u.person = q.person_ref::text AND u.year = q.year WHERE coalesce(q.posted_minor, 0) <> coalesce(u.fen, 0)",
+        "the quota a person has used in a year is not what customs released for them, less what came back in time",
+    ),
+    Invariant(
+        "returned_is_told_alike",
+        "SELECT o.order_id::text FROM orders.orders o JOIN customs.declaration d USING (order_id) "
+        "LEFT JOIN (SELECT order_id, bool_or(state = 'late') AS late FROM customs.goods_return GROUP BY order_id) r USING (order_id) "
+        "WHERE (o.state = 'returned') <> (d.state = 'returned') AND o.state IN ('fulfilled', 'rejected', 'cancelled', 'returned') "
+        "OR coalesce((o.doc ->> 'tax_kept')::bool, false) <> coalesce(r.late, false) AND o.state IN ('fulfilled', 'returned')",
+        "orders and customs disagree on whether goods came back, or came in time",
     ),
     Invariant(
         "tax_payable_is_assessed_less_paid",

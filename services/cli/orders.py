@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -39,6 +40,8 @@ STATES: Final = (
 ENDS: Final = ("fulfilled", "rejected", "cancelled", "returned")
 PERSONAL: Final = frozenset({"buyer", "payer", "consignee", "sealed", "buyer_ref", "person_ref", "payer_ref"})
 """Never shown, though sealed or hashed: nobody reads them, and a reference links a person's orders."""
+
+_QUANTITY: Final = re.compile(r"[0-9]{1,14}(\.[0-9]{1,5})?")
 
 HEAD: Final = (
     "SELECT order_id, order_no, platform_code, state, corridor, direction, mode, version, currency, "
@@ -106,17 +109,32 @@ def cancel(
 def return_(
     order_ref: str = typer.Argument(..., metavar="NO_OR_ID"),
     reason: str = typer.Option("the buyer gives the goods back", help="why, for the timeline; no personal particulars"),
+    lines: str | None = typer.Option(None, help="only these lines, `1,2`, or so many of a line, `1:2`; else all that is left"),
+    refund_if_late: bool = typer.Option(True, help="refund the price even if the goods come back after the term"),
 ) -> None:
-    """Ask that the goods of an order go back."""
-    _ask("return.requested.v1", order_ref, reason, None)
+    """Ask that the goods of an order go back, all or some. In time, no tax is levied on them and the buyer's quota is restored."""
+    parts = _lines(lines)
+    more: dict[str, Any] = {"refund_if_late": refund_if_late} | ({"lines": parts} if parts else {})
+    _ask("return.requested.v1", order_ref, reason, None, more)
 
 
-def _ask(wire_type: str, order_ref: str, reason: str, platform: str | None) -> None:
-    no = run(_publish(target(), wire_type, order_ref, reason, platform))
+def _lines(text: str | None) -> list[dict[str, Any]]:
+    """`1,2:3` as the lines of a return request; raises Wrong."""
+    found: list[dict[str, Any]] = []
+    for part in text.split(",") if text else ():
+        number, _, quantity = part.strip().partition(":")
+        if not (number.isascii() and number.isdecimal()) or (":" in part and not _QUANTITY.fullmatch(quantity)):
+            raise Wrong(f"name lines as `1,2` or `1:2` (two of line 1): {part.strip()!r} is neither")
+        found.append({"line_no": int(number)} | ({"quantity": quantity} if quantity else {}))
+    return found
+
+
+def _ask(wire_type: str, order_ref: str, reason: str, platform: str | None, more: Mapping[str, Any] | None = None) -> None:
+    no = run(_publish(target(), wire_type, order_ref, reason, platform, more or {}))
     say(f"asked; `crossborder order show {no}` shows what becomes of it")
 
 
-async def _publish(to: Target, wire_type: str, order_ref: str, reason: str, platform: str | None) -> str:
+async def _publish(to: Target, wire_type: str, order_ref: str, reason: str, platform: str | None, more: Mapping[str, Any]) -> str:
     import json
 
     from shared.envelope import headers_of
@@ -134,6 +152,7 @@ async def _publish(to: Target, wire_type: str, order_ref: str, reason: str, plat
         "order_no": order_no,
         "reason": reason,
         "requested_at": at.isoformat(timespec="milliseconds"),
+        **more,
     }
     headers = headers_of(event_id=uuid4(), event_type=wire_type, source="crossborder-cli", at=at)
     async with producer(to) as out:

@@ -105,6 +105,14 @@ async def _declaration(conn: Any, order_id: UUID) -> dict[str, Any] | None:
     found = dict(row)
     documents = {name: found.pop(f"has_{name}") for name in ("order", "payment", "waybill", "tax")}
     found["documents"] = [name for name, there in documents.items() if there]
+    found["returns"] = [
+        {**dict(r), "lines": [_back(line) for line in r["lines"] if line["quantity"] != "0"]}
+        for r in await conn.fetch(
+            "SELECT return_no, state, applied_at, back_at, refund_if_late, lines FROM customs.goods_return WHERE order_id = $1 "
+            "ORDER BY return_no",
+            order_id,
+        )
+    ]
     found["receipts"] = [
         dict(r)
         for r in await conn.fetch(
@@ -113,3 +121,8 @@ async def _declaration(conn: Any, order_id: UUID) -> dict[str, Any] | None:
         )
     ]
     return found
+
+
+def _back(line: dict[str, Any]) -> dict[str, str]:
+    """What of a line came back by one return."""
+    return {"line_no": str(line["line_no"]), "quantity": f"{line['quantity']} of {line['ordered']}"}

@@ -10,7 +10,6 @@ from pydantic import Field
 from services.customs import counting, matching, policy
 from services.customs.billing import announce_bills
 from services.customs.ceb.sign import Signer
-from services.customs.domain import declaration as domain
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS
 from services.customs.lodging import lodge_due
@@ -36,10 +35,9 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
     counting.begin()
     rules = policy.load(settings.customs_policy)
     authority = Authority(rules, Signer.from_dir(settings.keys_dir))
-    amendments = rules.amendments
     deps = Deps(
         sealing=Sealing.from_dir(settings.keys_dir), authority=authority, match=matching.mismatches,
-        policy=domain.Policy(amendments.correctable, amendments.too_soon, amendments.attempts_max, amendments.too_soon_wait_s),
+        policy=rules.rules,
     )  # fmt: skip
     return Wiring(
         "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=counting.observe, gauges=counting.gauges(rules.batching.age_s),

@@ -25,6 +25,7 @@ from services.customs.ceb.documents import (
 from services.customs.ceb.parse import Bill, Receipt, parse_answer
 from services.customs.ceb.sign import Signer
 from services.customs.domain.declaration import Answer, Declaration, Kind, correction_of
+from services.customs.domain.returns import quantities, returned_before
 from services.customs.policy import NoOffice, Office, Policy
 from shared.envelope import Message, Record
 from shared.errors import Unprocessable
@@ -34,6 +35,7 @@ from shared.hears import message
 from shared.sealing import bound, unseal
 
 BEIJING: Final = timezone(timedelta(hours=8))
+_SMALLEST: Final = Decimal("0.00001")
 ANSWERS: Final[Mapping[str, Kind]] = {
     "CEB622": "declare", "CEB604": "declare", "CEB624": "cancel", "CEB606": "cancel", "CEB626": "return", "CEB214": "return",
 }  # fmt: skip
@@ -97,7 +99,7 @@ def _answer(receipt: Receipt, kind: Kind) -> Answer:
     if meaning == "accepted" and kind != "declare":
         meaning = "waiting"
     code = receipt.inner_code or (receipt.status if receipt.status.startswith("-") else None)
-    return Answer(kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no)
+    return Answer(kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no, receipt.at)
 
 
 @dataclass(frozen=True)
@@ -201,21 +203,26 @@ class Authority:
         assert waybill is not None
         assert d.invt_no is not None
         exporting = order.direction == "export"
+        asked = quantities(order, d.returns[-1].parts, returned_before(d.returns[:-1]))
         return ReturnRequest(
             guid=guid, cop_no=d.cop_no, app_type="1", app_time=at.astimezone(BEIJING), customs_code=office.customs_code,
             invt_no=d.invt_no, platform=Enterprise(order.platform.code, order.platform.name),
             merchant=Enterprise(order.merchant.code, order.merchant.name),
             logistics=Enterprise(waybill.logistics_code, waybill.logistics_name), logistics_no=waybill.logistics_no,
             agent=self.policy.declarant.company, reason="returned by the buyer",
-            lines=tuple(self._return_line(line) for line in order.lines), pre_no=d.pre_no, order_no=order.order_no,
+            lines=tuple(self._return_line(line, asked[line.line_no]) for line in order.lines if line.line_no in asked),
+            pre_no=d.pre_no, order_no=order.order_no,
             buyer_id_type=buyer.id_type, buyer_id_number=buyer.id_number, buyer_name=buyer.name, buyer_phone=buyer.phone,
             trade_mode=self.policy.export_return_trade_mode[order.mode] if exporting else None, site_code=office.site_code,
             bill_no=_bill_no(at), traf_mode=office.traf_mode, vehicle=office.vehicle, voyage_no=office.voyage_no,
             port_code=office.port_code, country=order.consignee.country if exporting else None,
         )  # fmt: skip
 
-    def _return_line(self, line: Line) -> ReturnLine:
+    def _return_line(self, line: Line, quantity: Decimal) -> ReturnLine:
+        """So much of a line, its weight in proportion."""
         unit, second = self.policy.statutory_units(line.hs_code)
+        weight = line.net_weight_kg if quantity == line.quantity else _part(line.net_weight_kg, quantity, line.quantity)
+        line = line.model_copy(update={"quantity": quantity, "net_weight_kg": weight})
         return ReturnLine(
             line_no=line.line_no, hs_code=line.hs_code, name=line.name, quantity=line.quantity, unit=line.unit, model=_model(line),
             statutory_quantity=_in_unit(line, unit), statutory_unit=unit,
@@ -272,6 +279,11 @@ def _model(line: Line) -> str:
 def _in_unit(line: Line, unit: str) -> Decimal:
     """The line's quantity in a statutory unit: weight for kg, the ordered quantity for everything counted."""
     return line.net_weight_kg if unit == "kg" else line.quantity
+
+
+def _part(weight_kg: Decimal, quantity: Decimal, of: Decimal) -> Decimal:
+    """The weight of so many of a line, to the five decimals a message has room for, and never none."""
+    return max((weight_kg * quantity / of).quantize(_SMALLEST), _SMALLEST)
 
 
 def _bill_no(at: datetime) -> str:

@@ -29,6 +29,20 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "goods are released without a list customs numbered",
     ),
     Invariant(
+        "customs_return_fits_state",
+        "SELECT d.order_id::text FROM customs.declaration d LEFT JOIN (SELECT order_id, bool_or(state IN ('asked', 'granted')) AS open, "
+        "bool_or(state IN ('back', 'late')) AS back FROM customs.goods_return GROUP BY order_id) r USING (order_id) "
+        "WHERE (d.state = 'returning') <> coalesce(r.open, false) OR (d.state = 'returned' AND NOT coalesce(r.back, false))",
+        "a list is returning without a return, or a return is open for a list that is not",
+    ),
+    Invariant(
+        "customs_returns_within_quantity",
+        "SELECT r.order_id::text FROM customs.goods_return r, "
+        "jsonb_to_recordset(r.lines) AS l(line_no int, quantity numeric, ordered numeric) "
+        "GROUP BY r.order_id, l.line_no, l.ordered HAVING sum(l.quantity) > l.ordered",
+        "more of a line came back than was ordered",
+    ),
+    Invariant(
         "customs_batches_hold_their_lists",
         "SELECT b.batch_id::text FROM customs.batch b LEFT JOIN customs.declaration d ON d.batch_id = b.batch_id "
         "GROUP BY b.batch_id, b.lists HAVING count(d.order_id) > b.lists",

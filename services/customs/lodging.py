@@ -50,7 +50,7 @@ async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
 async def _lodge(
     conn: Connection, deps: Deps, due: Due, taken: Mapping[UUID, Declaration], at: datetime, closed_by: str
 ) -> Outcome:
-    found = await store.with_documents(conn, taken)
+    found = await (store.with_documents if due.kind == "declare" else store.with_returns)(conn, taken)
     persons = {d.order.buyer.person_ref for d in found.values() if d.order is not None}
     keys = await deps.sealing.keys_of(conn, persons)
     folded = Folded.of(found)
@@ -60,7 +60,7 @@ async def _lodge(
         try:
             drafts.append((d, deps.authority.draft(d, due.kind, keys, _guid(), at)))
         except NotLodgeable as refused:
-            _give_up(d, due, str(refused), at, folded)
+            _give_up(deps, d, due, str(refused), at, folded)
     outcome = Outcome()
     for part in deps.authority.messages(drafts):
         outcome.extend(await _send(conn, deps, due, part, at, closed_by, folded))
@@ -68,10 +68,12 @@ async def _lodge(
     return outcome
 
 
-def _give_up(d: Declaration, due: Due, why: str, at: datetime, folded: Folded) -> None:
+def _give_up(deps: Deps, d: Declaration, due: Due, why: str, at: datetime, folded: Folded) -> None:
     log.error("a declaration cannot be printed", order_id=str(d.order_id), kind=due.kind, error=why)
     # The version: a return may be refused, asked for anew and refused again, and each refusal is a fact of its own.
-    folded.fold(domain.unlodgeable(d, due.kind, why), uuid5(d.order_id, f"not lodgeable:{due.kind}:{d.version}"), at)
+    folded.fold(
+        domain.unlodgeable(d, due.kind, why, at, deps.policy), uuid5(d.order_id, f"not lodgeable:{due.kind}:{d.version}"), at
+    )
 
 
 async def _send(
@@ -88,7 +90,7 @@ async def _send(
             # One document the schema has no room for: the others go without it.
             for d, _ in part:
                 if d.cop_no == refused.cop_no:
-                    _give_up(d, due, str(refused), at, folded)
+                    _give_up(deps, d, due, str(refused), at, folded)
             part = [(d, draft) for d, draft in part if d.cop_no != refused.cop_no]
     if not part:
         return Outcome()

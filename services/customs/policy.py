@@ -6,14 +6,17 @@ Who declares, at which office, in what batches, what is corrected.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from services.customs.ceb.documents import Enterprise
+from services.customs.domain.declaration import Policy as Rules
+from services.customs.domain.returns import Terms
 from shared.errors import Misconfigured
 
 
@@ -89,9 +92,14 @@ class Policy:
     statistics_flag: str
     export_wrap_type: str
     export_return_trade_mode: Mapping[str, str]
-    import_return_apply_days_max: int
-    import_return_back_days_max: int
+    return_terms: tuple[Terms, ...]
     statutory: Mapping[str, tuple[str, str | None]]
+
+    @property
+    def rules(self) -> Rules:
+        """The part of it that the domain decides by."""
+        a = self.amendments
+        return Rules(a.correctable, a.too_soon, a.attempts_max, a.too_soon_wait_s, self.return_terms)
 
     def office(self, direction: str, mode: str, country: str) -> Office:
         """The office for goods of a direction and mode from or to `country`.
@@ -153,7 +161,22 @@ def _policy(data: Mapping[str, Any]) -> Policy:
         statistics_flag=data["export"]["statistics_flag"],
         export_wrap_type=data["export"]["wrap_type"],
         export_return_trade_mode=dict(returns["export_trade_mode"]),
-        import_return_apply_days_max=int(returns["import_apply_days_max"]),
-        import_return_back_days_max=int(returns["import_back_days_max"]),
+        return_terms=_terms(returns["terms"]),
         statutory=statutory,
     )  # fmt: skip
+
+
+def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[Terms, ...]:
+    """The terms for returns; raises ValueError for a day with two, or a term without a source or of no days."""
+    found = tuple(
+        Terms(row["direction"], row["valid_from"], row.get("valid_to"), int(row["apply_days_max"]), int(row["back_days_max"]),
+              row["source"])
+        for row in sorted(rows, key=lambda row: (row["direction"], row["valid_from"]))
+    )  # fmt: skip
+    for before, after in pairwise(found):
+        if before.direction == after.direction and (before.valid_to is None or before.valid_to >= after.valid_from):
+            raise ValueError(f"returns.terms: two terms for {after.direction} on {after.valid_from}, expected one")
+    for each in found:
+        if not each.source or min(each.apply_days_max, each.back_days_max) < 1:
+            raise ValueError(f"returns.terms: the term from {each.valid_from} needs a source and days above 0")
+    return found

@@ -74,6 +74,7 @@ class Folded:
         changed = [_grouped(self.declarations[order_id], authority) for order_id in sorted(self.touched)]
         if changed:
             await store.save(conn, changed, self.papers, self.known)
+            await store.save_returns(conn, [(d.order_id, each) for d in changed for each in d.returns])
             waiting = [Waiting(d.order_id, d.waiting, d.group_key or "", self.touched[d.order_id] + timedelta(seconds=d.waiting_s))
                        for d in changed if d.waiting is not None]  # fmt: skip
             gone = [d.order_id for d in changed if d.waiting is None and d.state in (domain.State.WITHDRAWN, *domain.OVER)]
@@ -94,10 +95,12 @@ async def collect_documents(conn: Connection, batch: Sequence[Message], deps: De
     heard = [(m, event) for m, event in heard if not isinstance(event, waybill.WireDelivered)]
     found = await store.lock(conn, {m.order_id for m, _ in heard})
     found |= await store.with_documents(conn, _completed(found, [event for _, event in heard]))
+    asked = {m.order_id for m, event in heard if isinstance(event, WithdrawalAsked)}
+    found |= await store.with_returns(conn, {o: d for o, d in found.items() if o in asked and d.state in domain.CLEARED})
     folded = Folded.of(found)
     for m, event in heard:
         folded.keep(m, event)
-        folded.fold(_follow(folded.declarations.get(m.order_id), event, deps), m.event_id, m.at, m.traceparent)
+        folded.fold(_follow(folded.declarations.get(m.order_id), event, m.at, deps), m.event_id, m.at, m.traceparent)
     outcome = await folded.save(conn, deps.authority)
     placed = [event.order_id for _, event in heard if isinstance(event, OrderPlaced)]
     shipped = [event.order_id for _, event in heard if isinstance(event, WaybillIssued)]
@@ -119,12 +122,12 @@ def _completed(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> di
     }
 
 
-def _follow(found: Declaration | None, event: Event, deps: Deps) -> domain.Followed:
+def _follow(found: Declaration | None, event: Event, at: datetime, deps: Deps) -> domain.Followed:
     match event:
         case OrderUnwinding():
             return domain.stop(found, event)
         case WithdrawalAsked():
-            return domain.withdraw(found, event)
+            return domain.withdraw(found, event, at, deps.policy)
         case _:
             return domain.collect(found, event, deps.match)  # type: ignore[arg-type]
 
@@ -140,7 +143,11 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
         if not batch:
             return Outcome()
     named = await _named(conn, batch)
-    folded = Folded.of(await store.lock(conn, {order_id for _, order_id in named}))
+    found_all = await store.lock(conn, {order_id for _, order_id in named})
+    # What may turn into a return, or is one; everything else needs none of its past.
+    going_back = (domain.State.WITHDRAWING, domain.State.RETURNING)
+    found_all |= await store.with_returns(conn, {o: d for o, d in found_all.items() if d.state in going_back})
+    folded = Folded.of(found_all)
     heard = [(m.event.answer.on, folded.declarations[order_id].message_guid) for m, order_id in named]
     kept: list[tuple[UUID, str, domain.Answer, bool, datetime]] = []
     for m, order_id in named:
@@ -148,7 +155,7 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
         answer = m.event.answer if m.event.message_guid is None else replace(m.event.answer, on=domain.asked_of(found))
         followed = folded.fold(domain.answer(found, answer, deps.policy), m.event_id, m.at, m.traceparent)
         # "We have it" promises nothing, so it is in order even where it changes nothing.
-        kept.append((order_id, m.event.message_type, answer, followed or answer.meaning == "waiting", m.at))
+        kept.append((order_id, m.event.message_type, answer, followed or answer.meaning == "waiting", answer.at or m.at))
     outcome = await folded.save(conn, deps.authority)
     if kept:
         await store.add_receipts(conn, kept)

@@ -42,6 +42,21 @@ CREATE TABLE waiting (
 CREATE INDEX waiting_group ON waiting (kind, group_key, since);
 COMMENT ON TABLE waiting IS 'The open batch of each group: who waits to be lodged in the next collective message of its kind.';
 
+CREATE TABLE goods_return (
+    order_id       uuid        NOT NULL REFERENCES declaration,
+    return_no      int         NOT NULL CHECK (return_no > 0),
+    state          text        NOT NULL CHECK (state IN ('asked','granted','refused','back','late')),
+    parts          jsonb       NOT NULL,
+    refund_if_late boolean     NOT NULL,
+    applied_at     timestamptz NOT NULL,
+    pre_no         text,
+    back_at        timestamptz CHECK ((back_at IS NOT NULL) = (state IN ('back','late'))),
+    lines          jsonb       NOT NULL,
+    PRIMARY KEY (order_id, return_no)
+);
+CREATE UNIQUE INDEX one_open_return ON goods_return (order_id) WHERE state IN ('asked','granted');
+COMMENT ON TABLE goods_return IS 'Returns of cleared lists, whole or in parts, one after another. parts is what was asked for (empty: all that is left), lines what came back; late: after the term, so tax stays levied.';
+
 CREATE TABLE batch (
     batch_id      uuid        PRIMARY KEY,
     kind          text        NOT NULL,

@@ -8,13 +8,18 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from services.customs.ceb.parse import Bill
 from services.customs.domain.declaration import Answer, Declaration, Kind, State
+from services.customs.domain.returns import Return
 from shared.database import Connection
 from shared.events.base import Event
+from shared.events.customs import ReturnedLine
 from shared.events.logistics import WaybillIssued
-from shared.events.orders import OrderPlaced
+from shared.events.orders import OrderPlaced, ReturnPart
 from shared.events.payments import PaymentCaptured
+from shared.events.tax import TaxAssessed
 from shared.money import Money
 from shared.values import replace
 
@@ -68,6 +73,64 @@ async def with_documents(conn: Connection, found: Mapping[UUID, Declaration]) ->
     for row in rows:
         documents.setdefault(row["order_id"], {})[row["kind"]] = row["doc"]
     return {order_id: _filled(d, documents.get(order_id, {})) for order_id, d in found.items()}
+
+
+async def with_returns(conn: Connection, found: Mapping[UUID, Declaration]) -> dict[UUID, Declaration]:
+    """These declarations with all that a return is judged by: every document, earlier returns, and when the goods were
+    released, by the authority's own time. Rare beside the ordinary way of an order, so it may cost three queries."""
+    if not found:
+        return {}
+    ids = list(found)
+    filled = await with_documents(conn, found)
+    taxes = await conn.fetch("SELECT order_id, doc FROM document WHERE order_id = ANY($1::uuid[]) AND kind = 'tax'", ids)
+    released = await conn.fetch(
+        "SELECT order_id, min(at) AS at FROM receipt WHERE order_id = ANY($1::uuid[]) AND followed AND status IN ('800', '899') "
+        "AND message_type IN ('CEB622', 'CEB604') GROUP BY order_id",
+        ids,
+    )
+    rows = await conn.fetch("SELECT * FROM goods_return WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, return_no", ids)
+    past: dict[UUID, list[Return]] = {}
+    for row in rows:
+        past.setdefault(row["order_id"], []).append(_return(row))
+    tax = {row["order_id"]: row["doc"] for row in taxes}
+    released_at = {row["order_id"]: row["at"] for row in released}
+    return {
+        order_id: replace(
+            d,
+            tax=_read(TaxAssessed, tax.get(order_id)),
+            released_at=released_at.get(order_id),
+            returns=tuple(past.get(order_id, ())),
+        )
+        for order_id, d in filled.items()
+    }
+
+
+_PARTS: Final = TypeAdapter(tuple[ReturnPart, ...])
+_LINES: Final = TypeAdapter(tuple[ReturnedLine, ...])
+
+
+def _return(row: Mapping[str, Any]) -> Return:
+    return Return(
+        row["return_no"], row["state"], _PARTS.validate_json(row["parts"]), row["refund_if_late"], row["applied_at"], row["pre_no"],
+        row["back_at"], _LINES.validate_json(row["lines"]),
+    )  # fmt: skip
+
+
+async def save_returns(conn: Connection, found: Sequence[tuple[UUID, Return]]) -> None:
+    """Write returns; what was asked for stays, what became of it is new."""
+    if not found:
+        return
+    r = [each for _, each in found]
+    await conn.execute(
+        """INSERT INTO goods_return AS t (order_id, return_no, state, parts, refund_if_late, applied_at, pre_no, back_at, lines)
+           SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::jsonb[], $5::bool[], $6::timestamptz[], $7::text[],
+               $8::timestamptz[], $9::jsonb[])
+           ON CONFLICT (order_id, return_no) DO UPDATE SET state = excluded.state, pre_no = excluded.pre_no,
+               back_at = excluded.back_at, lines = excluded.lines""",
+        [order_id for order_id, _ in found], [x.return_no for x in r], [x.state for x in r],
+        [_PARTS.dump_json(x.parts).decode() for x in r], [x.refund_if_late for x in r], [x.applied_at for x in r],
+        [x.pre_no for x in r], [x.back_at for x in r], [_LINES.dump_json(x.lines).decode() for x in r],
+    )  # fmt: skip
 
 
 def _filled(d: Declaration, there: Mapping[str, bytes]) -> Declaration:

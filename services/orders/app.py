@@ -19,7 +19,9 @@ async def wire(settings: Settings, _pool: Any) -> Wiring:
     """The orders service of these settings."""
     begin()
     sealing = Sealing.from_dir(settings.keys_dir)
-    return Wiring("orders", topics.ORDERS, HEARS, Deps(sealing, settings.probe_platform), sealing, gauges=measure, invariants=INVARIANTS)
+    return Wiring(
+        "orders", topics.ORDERS, HEARS, Deps(sealing, settings.probe_platform), sealing, gauges=measure, invariants=INVARIANTS
+    )
 
 
 def begin() -> None:

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from services.orders.fingerprint import differing, verdict_of
 from services.orders.legs import BORDER, CLEARED, PAYMENT, TAX, UNDONE, Stage
-from services.orders.order import Accepted, Order, Refused
+from services.orders.order import Accepted, Order, Refused, Returning
 from services.orders.refusals import faults_of
 from services.orders.submission import CancelRequested, ReturnRequested
 from shared.events import customs, payments, tax
 from shared.events import orders as said
 from shared.events.base import Event
 from shared.events.orders import OrderPlaced
+from shared.money import Money, part_between
 from shared.transitions import IllegalTransition, Transitions
 from shared.values import replace
 
@@ -58,10 +59,12 @@ STAGE: Final = Transitions[Stage](
         (Stage.WITHDRAWING, said.OrderUnwinding): Stage.UNWINDING,
         (Stage.UNWINDING, said.OrderRejected): Stage.REJECTED,
         (Stage.UNWINDING, said.OrderCancelled): Stage.CANCELLED,
+        (Stage.WITHDRAWING, said.ReturnAccepted): Stage.UNWINDING,
+        (Stage.UNWINDING, said.OrderPartlyReturned): Stage.FULFILLED,
         (Stage.UNWINDING, said.OrderReturned): Stage.RETURNED,
         # Answers that change nothing.
         **{(stage, said.OrderResubmitted): stage for stage in _LIVE},
-        **{(stage, said.CancellationRefused): stage for stage in _OVER},
+        **{(stage, said.CancellationRefused): stage for stage in (*_OVER, Stage.PLACED, Stage.LODGED, Stage.WITHDRAWING)},
     }
 )
 """How each fact moves the order itself. Payment, tax and the border move in tables of their own (legs.py)."""
@@ -137,6 +140,8 @@ def _refuse(came: Refused) -> Followed:
 
 
 def _await_order(asked: CancelRequested | ReturnRequested) -> Followed:
+    if isinstance(asked, ReturnRequested) and asked.lines:  # no goods of an order that never came can come back
+        raise IllegalTransition("unknown order", type(asked))
     order = Order(asked.order_id, asked.order_no, asked.platform_code, Stage.AWAITS_ORDER, reason=asked.reason)
     return _say(order, said.CancellationAwaitsOrder(order_id=order.order_id, order_no=order.order_no))
 
@@ -172,8 +177,19 @@ def _resubmit(order: Order, came: Accepted | Refused) -> Followed:
 
 
 def _withdraw(order: Order, asked: CancelRequested | ReturnRequested) -> Followed:
-    """Customs must first say whether the goods can still be held back."""
-    return _say(replace(order, reason=asked.reason), said.WithdrawalAsked(order_id=order.order_id, reason=asked.reason))
+    """Customs must first say whether the goods can still be held back, or how they may come back."""
+    lines, refund = (asked.lines, asked.refund_if_late) if isinstance(asked, ReturnRequested) else ((), True)
+    if lines and not order.released:  # a list is withdrawn as a whole or not at all
+        return _say(order, said.CancellationRefused(order_id=order.order_id, state=order.stage))
+    fact = said.WithdrawalAsked(order_id=order.order_id, reason=asked.reason, lines=lines, refund_if_late=refund)
+    return _say(replace(order, reason=asked.reason), fact)
+
+
+def _one_at_a_time(order: Order, asked: ReturnRequested) -> Followed:
+    """All of it is asked for already, unless this asks for lines: then it must be asked again when the first is closed."""
+    if not asked.lines:
+        return order, ()
+    return _say(order, said.CancellationRefused(order_id=order.order_id, state=order.stage))
 
 
 def _refuse_cancellation(order: Order, _asked: object) -> Followed:
@@ -201,12 +217,67 @@ def _call_off(order: Order, _heard: object) -> Followed:
     return _unwind(order, "cancelled")
 
 
-def _take_back(order: Order, _heard: customs.GoodsReturned) -> Followed:
-    return _unwind(order, "returned")
+def _take_back(order: Order, heard: customs.GoodsBack) -> Followed:
+    """Payments and tax give back what belongs to the goods; both answer, in either order."""
+    whole = isinstance(heard, customs.GoodsReturned)
+    fact = said.ReturnAccepted(
+        order_id=order.order_id,
+        return_no=heard.return_no,
+        in_time=heard.in_time,
+        refund_goods=heard.in_time or heard.refund_if_late,
+        whole=whole,
+        lines=heard.lines,
+    )
+    returning = Returning(heard.return_no, heard.in_time, whole, _price_of(heard))
+    return _say(replace(order, towards="returned" if whole else None, returning=returning), fact)
+
+
+def _price_of(heard: customs.GoodsBack) -> Money:
+    """The price of the goods that are back."""
+    parts = [part_between(x.total.minor, x.returned_before, x.returned, x.ordered) for x in heard.lines]
+    return Money(sum(parts), heard.lines[0].total.currency)
+
+
+def _given_back(order: Order, heard: payments.ReturnRefunded | tax.TaxRestored | tax.TaxKept) -> Followed:
+    """One of the two answers to a return; with both it is closed."""
+    returning = order.returning
+    if returning is None or returning.return_no != heard.return_no:
+        raise IllegalTransition(f"{order.stage}, return {returning and returning.return_no}", type(heard))
+    match heard:
+        case payments.ReturnRefunded():
+            returning = replace(returning, refunded=heard.amount)
+        case tax.TaxRestored():
+            returning = replace(returning, tax_not_levied=heard.total)
+        case tax.TaxKept():
+            returning = replace(returning, tax_not_levied=Money.zero(heard.total.currency))
+    order = replace(order, returning=returning)
+    told = returning.refunded is not None and returning.tax_not_levied is not None
+    return _close_return(order, returning) if told else (order, ())
+
+
+def _close_return(order: Order, closed: Returning) -> Followed:
+    assert closed.refunded is not None
+    assert closed.tax_not_levied is not None
+    kind = said.OrderReturned if closed.whole else said.OrderPartlyReturned
+    fact = kind(
+        order_id=order.order_id,
+        order_no=order.order_no,
+        corridor=order.corridor or UNKNOWN_CORRIDOR,
+        reason=order.reason or "not given",
+        return_no=closed.return_no,
+        in_time=closed.in_time,
+        goods_value=closed.goods_value,
+        amount=closed.refunded,
+        tax_not_levied=closed.tax_not_levied,
+    )
+    refunded = closed.refunded if order.refunded is None else order.refunded + closed.refunded
+    kept = order.tax_kept or not closed.in_time
+    reason = order.reason if closed.whole else None
+    return _say(replace(order, returning=None, refunded=refunded, tax_kept=kept, reason=reason), fact)
 
 
 def _unwind(order: Order, towards: said.End) -> Followed:
-    fact = said.OrderUnwinding(order_id=order.order_id, towards=towards, released=order.released, faults=order.faults)
+    fact = said.OrderUnwinding(order_id=order.order_id, towards=towards, faults=order.faults)
     return _say(replace(order, towards=towards), fact)
 
 
@@ -239,8 +310,6 @@ def _end(order: Order) -> Followed:
     match order.towards:
         case "cancelled":
             fact = said.OrderCancelled(order_id=order_id, order_no=order_no, corridor=corridor, reason=reason)
-        case "returned":
-            fact = said.OrderReturned(order_id=order_id, order_no=order_no, corridor=corridor, reason=reason)
         case _:
             fact = said.OrderRejected(order_id=order_id, order_no=order_no, corridor=corridor, faults=order.faults)
     return _say(order, fact)
@@ -288,7 +357,8 @@ _BORDER_ENDS: Final = (
     customs.GoodsDetained,
     customs.ReturnShipmentOrdered,
 )
-_UNDOING: Final = (payments.PaymentVoided, payments.PaymentRefunded, tax.TaxVoided, tax.TaxRestored)
+_UNDOING: Final = (payments.PaymentVoided, payments.PaymentRefunded, tax.TaxVoided)
+_GIVING_BACK: Final = (payments.ReturnRefunded, tax.TaxRestored, tax.TaxKept)
 _REFUSALS: Final = (payments.PaymentDeclined, tax.TaxRefused)
 _ASKS: Final = (CancelRequested, ReturnRequested)
 
@@ -305,13 +375,15 @@ DECISIONS: Final[dict[tuple[Stage, type], Decision]] = {
     **{(stage, heard): _reject for stage in (Stage.PLACED, Stage.LODGED) for heard in (*_REFUSALS, *_BORDER_ENDS)},
     (Stage.LODGED, customs.GoodsReleased): _fulfil,
     # Called off: customs has been asked. It is the only one waited for; the others answer the unwinding.
-    **{(Stage.WITHDRAWING, heard): _nothing for heard in (*_ASKS, *_REFUSALS)},
-    **{(Stage.WITHDRAWING, heard): _nothing for heard in (customs.GoodsReleased, customs.ReturnOpened)},
+    **{(Stage.WITHDRAWING, heard): _nothing for heard in (CancelRequested, *_REFUSALS)},
+    (Stage.WITHDRAWING, ReturnRequested): _one_at_a_time,
+    **{(Stage.WITHDRAWING, heard): _nothing for heard in (customs.GoodsReleased, customs.ReturnOpened, customs.ReturnGranted)},
     **{(Stage.WITHDRAWING, heard): _call_off for heard in (customs.ListWithdrawn, *_BORDER_ENDS)},
-    (Stage.WITHDRAWING, customs.GoodsReturned): _take_back,
+    **{(Stage.WITHDRAWING, heard): _take_back for heard in (customs.GoodsPartlyReturned, customs.GoodsReturned)},
     (Stage.WITHDRAWING, customs.ReturnRefused): _keep,
     # Being undone.
     **{(Stage.UNWINDING, heard): _undone for heard in _UNDOING},
+    **{(Stage.UNWINDING, heard): _given_back for heard in _GIVING_BACK},
     **{(Stage.UNWINDING, heard): _note for heard in (*_REFUSALS, *_BORDER_ENDS)},
     (Stage.UNWINDING, customs.ListWithdrawn): _nothing,
     **{

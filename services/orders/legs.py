@@ -24,7 +24,7 @@ class Stage(StrEnum):
 
 
 class Payment(StrEnum):
-    """What payments has said."""
+    """What payments has said. Refunded: wholly, or in part for goods that came back."""
 
     AWAITED = "awaited"
     CAPTURED = "captured"
@@ -35,7 +35,7 @@ class Payment(StrEnum):
 
 
 class Tax(StrEnum):
-    """What tax has said."""
+    """What tax has said. Restored: wholly, or in part for goods that came back in time."""
 
     AWAITED = "awaited"
     ASSESSED = "assessed"
@@ -66,7 +66,7 @@ class Border(StrEnum):
     RETURNED = "returned"
 
 
-UNDONE: Final = frozenset({Payment.VOIDED, Payment.REFUNDED, Tax.VOIDED, Tax.RESTORED})
+UNDONE: Final = frozenset({Payment.VOIDED, Payment.REFUNDED, Tax.VOIDED})
 """Answers to the unwinding: nothing is held any more."""
 
 CLEARED: Final = frozenset({Border.RELEASED, Border.CLOSED, Border.RETURNING, Border.RETURNED})
@@ -81,7 +81,9 @@ PAYMENT: Final = Transitions[Payment](
         (Payment.AWAITED, payments.PaymentVoided): Payment.VOIDED,
         (Payment.CAPTURED, payments.MerchantSettled): Payment.SETTLED,
         (Payment.CAPTURED, payments.PaymentRefunded): Payment.REFUNDED,
-        (Payment.SETTLED, payments.PaymentRefunded): Payment.REFUNDED,
+        # Goods that came back; the merchant was settled when they were released.
+        (Payment.SETTLED, payments.ReturnRefunded): Payment.REFUNDED,
+        (Payment.REFUNDED, payments.ReturnRefunded): Payment.REFUNDED,
         (Payment.DECLINED, payments.PaymentVoided): Payment.VOIDED,
     }
 )
@@ -93,8 +95,10 @@ TAX: Final = Transitions[Tax](
         (Tax.AWAITED, tax.TaxVoided): Tax.VOIDED,
         (Tax.ASSESSED, tax.TaxPosted): Tax.POSTED,
         (Tax.ASSESSED, tax.TaxVoided): Tax.VOIDED,
-        (Tax.ASSESSED, tax.TaxRestored): Tax.RESTORED,
         (Tax.POSTED, tax.TaxRestored): Tax.RESTORED,
+        (Tax.RESTORED, tax.TaxRestored): Tax.RESTORED,
+        (Tax.POSTED, tax.TaxKept): Tax.POSTED,
+        (Tax.RESTORED, tax.TaxKept): Tax.RESTORED,
         (Tax.REFUSED, tax.TaxVoided): Tax.VOIDED,
     }
 )
@@ -119,8 +123,12 @@ BORDER: Final = Transitions[Border](
         **{(at, customs.ListWithdrawn): Border.WITHDRAWN for at in (*_AT_CUSTOMS, Border.AWAITED, Border.CORRECTING)},
         # Coming back. A return that was refused may be asked for again.
         **{(at, customs.ReturnOpened): Border.RETURNING for at in (Border.RELEASED, Border.CLOSED)},
+        (Border.RETURNING, customs.ReturnGranted): Border.RETURNING,
+        (Border.RETURNING, customs.GoodsPartlyReturned): Border.CLOSED,
         (Border.RETURNING, customs.GoodsReturned): Border.RETURNED,
         (Border.RETURNING, customs.ReturnRefused): Border.CLOSED,
+        # Refused before it was opened.
+        **{(at, customs.ReturnRefused): at for at in (Border.RELEASED, Border.CLOSED)},
         (Border.RETURNING, customs.ListClosed): Border.RETURNING,
     }
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from services.orders.legs import Border, Payment, Stage, Tax
@@ -37,12 +38,29 @@ class Refused:
     fingerprint: Mapping[str, str]
 
 
+Towards = End | Literal["returned"]
+"""The end an order is on its way to once something of it is being undone."""
+
+
+@dataclass(frozen=True)
+class Returning:
+    """Goods that are back, while payments and tax give back what belongs to them; `refunded` and `tax` are their answers."""
+
+    return_no: int
+    in_time: bool
+    whole: bool
+    goods_value: Money
+    refunded: Money | None = None
+    tax_not_levied: Money | None = None
+
+
 @dataclass(frozen=True)
 class Order:
     """One order. `version` counts the facts said about it.
 
     `reason` is the asker's, while and after it is called off; `faults` are those of whoever refused it. `released`: the
-    goods were cleared at some time; `fulfilled`: that was said.
+    goods were cleared at some time; `fulfilled`: that was said. `refunded`: what its returns gave back to the buyer so far;
+    `tax_kept`: goods came back too late for their tax not to be levied.
     What was never placed has no money and no corridor.
     """
 
@@ -54,7 +72,7 @@ class Order:
     payment: Payment = Payment.AWAITED
     tax: Tax = Tax.AWAITED
     border: Border = Border.AWAITED
-    towards: End | None = None
+    towards: Towards | None = None
     reason: str | None = None
     faults: tuple[Fault, ...] = ()
     released: bool = False
@@ -65,4 +83,7 @@ class Order:
     placed_at: datetime | None = None
     goods_value: Money | None = None
     amount_paid: Money | None = None
+    returning: Returning | None = None
+    refunded: Money | None = None
+    tax_kept: bool = False
     fingerprint: Mapping[str, str] = field(default_factory=dict)

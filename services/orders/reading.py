@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -13,9 +14,10 @@ import orjson
 from services.orders import ceb311
 from services.orders.found import echo
 from services.orders.shape import named, read_document
-from services.orders.submission import CancelRequested, ReturnRequested, Submitted
+from services.orders.submission import DECIMAL, CancelRequested, ReturnRequested, Submitted
 from shared.envelope import first_headers
 from shared.errors import Unprocessable
+from shared.events.orders import ReturnPart
 from shared.identity import order_id_of
 
 SUBMITTED: Final = "order.submitted.v1"
@@ -25,6 +27,8 @@ RETURN_REQUESTED: Final = "return.requested.v1"
 JSON_BYTES_MAX: Final = 256 * 1024
 DEPTH_MAX: Final = 16
 REASON_MAX: Final = 200
+PARTS_MAX: Final = 100
+"""Lines of one return request: as many as an order may have."""
 
 Intake = Submitted | CancelRequested | ReturnRequested
 
@@ -54,9 +58,38 @@ def _command(kind: str, document: dict[str, Any]) -> CancelRequested | ReturnReq
         reason = "not given"
     if not isinstance(reason, str) or not reason.isprintable() or len(reason) > REASON_MAX:
         raise Unprocessable("invalid_value", f"reason must be a text of at most {REASON_MAX} characters")
-    asked = CancelRequested if kind == CANCEL_REQUESTED else ReturnRequested
     shown = echo(reason) if len(reason) <= 60 else " ".join(echo(word) for word in reason.split())
-    return asked(order_id_of(platform_code, order_no), order_no, platform_code, shown)
+    order_id = order_id_of(platform_code, order_no)
+    if kind == CANCEL_REQUESTED:
+        return CancelRequested(order_id, order_no, platform_code, shown)
+    refund_if_late = document.get("refund_if_late", True)
+    if not isinstance(refund_if_late, bool):
+        raise Unprocessable("invalid_value", "refund_if_late must be true or false")
+    return ReturnRequested(order_id, order_no, platform_code, shown, _parts(document.get("lines")), refund_if_late)
+
+
+def _parts(lines: Any) -> tuple[ReturnPart, ...]:
+    """The lines of a return request, `[{"line_no": 1, "quantity": "2"}]`; no quantity means all that is left of the line."""
+    if lines is None:
+        return ()
+    if not isinstance(lines, list) or not 1 <= len(lines) <= PARTS_MAX:
+        raise Unprocessable(
+            "invalid_value", f"lines must be a list of 1 to {PARTS_MAX} lines, or be left out for all of the order"
+        )
+    return tuple(_part(number, line) for number, line in enumerate(lines))
+
+
+def _part(number: int, line: Any) -> ReturnPart:
+    if not isinstance(line, dict):
+        raise Unprocessable("invalid_value", f"lines[{number}] must be an object with line_no and, if not all is meant, quantity")
+    line_no, quantity = line.get("line_no"), line.get("quantity")
+    if not isinstance(line_no, int) or isinstance(line_no, bool) or not 0 < line_no < 1000:
+        raise Unprocessable("invalid_value", f"lines[{number}].line_no must be the number of a line of the order")
+    if quantity is None:
+        return ReturnPart(line_no=line_no)
+    if not isinstance(quantity, str) or not re.fullmatch(DECIMAL, quantity) or Decimal(quantity) <= 0:
+        raise Unprocessable("invalid_value", f'lines[{number}].quantity must be a decimal above 0 in a string, as "2"')
+    return ReturnPart(line_no=line_no, quantity=Decimal(quantity))
 
 
 def _decode(body: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from shared.envelope import rfc3339
 from shared.errors import Unprocessable
 from shared.money import EXPONENTS, Money
 
-Stage = Literal["placed", "fulfilled", "rejected", "cancelled", "returned"]
+Stage = Literal["placed", "fulfilled", "rejected", "cancelled", "partly_returned", "returned"]
 Size = Literal["minute", "hour"]
 
 STAGES: Final[Mapping[bytes, Stage]] = {
@@ -23,9 +23,12 @@ STAGES: Final[Mapping[bytes, Stage]] = {
     b"order.fulfilled.v1": "fulfilled",
     b"order.rejected.v1": "rejected",
     b"order.cancelled.v1": "cancelled",
+    b"order.partly-returned.v1": "partly_returned",
     b"order.returned.v1": "returned",
 }
 """Wire type to what it counts as; every other type on the topic changes no row."""
+
+_GIVEN_BACK: Final = ("partly_returned", "returned")
 
 SIZES: Final[Mapping[Size, int]] = {"minute": 60, "hour": 3600}
 """Seconds of a window; windows tumble and start at whole multiples since 1970 UTC."""
@@ -34,7 +37,7 @@ KEPT_S: Final[Mapping[Size, int]] = {"minute": 2 * 86400, "hour": 40 * 86400}
 """How far behind its partition's newest record a window still takes records; hours outlive the topic."""
 
 NO_CURRENCY: Final = "XXX"
-"""ISO 4217 for "no currency": rejections, cancellations and returns whose event states no amount."""
+"""ISO 4217 for "no currency": rejections and cancellations, whose events state no amount."""
 
 _CORRIDOR_MAX: Final = 32
 SEEN_MAX: Final = 4000
@@ -84,6 +87,7 @@ class Row:
     fulfilled: int = 0
     rejected: int = 0
     cancelled: int = 0
+    partly_returned: int = 0
     returned: int = 0
     verified_minor: int = 0
     paid_minor: int = 0
@@ -179,9 +183,8 @@ def _counted(stage: Stage, corridor: str, found: Mapping[str, Any]) -> Counted:
         # Refuses two currencies in one order: they cannot share a row.
         paid_minor = (paid + Money.zero(goods.currency)).minor
         return Counted(stage, corridor, goods.currency, goods.minor, paid_minor)
-    stated = found.get("goods_value")
-    if stage == "returned" and stated is not None:
-        goods = _money(stated)
+    if stage in _GIVEN_BACK:
+        goods = _money(found["goods_value"])
         return Counted(stage, corridor, goods.currency, goods.minor)
     return Counted(stage, corridor, NO_CURRENCY)
 
@@ -212,10 +215,11 @@ def fold(row: Row | None, offset: int, at_ms: int, event: Counted) -> Row:
         fulfilled=was.fulfilled + sold,
         rejected=was.rejected + (stage == "rejected"),
         cancelled=was.cancelled + (stage == "cancelled"),
+        partly_returned=was.partly_returned + (stage == "partly_returned"),
         returned=was.returned + (stage == "returned"),
         verified_minor=was.verified_minor + (goods if sold else 0),
         paid_minor=was.paid_minor + event.paid_minor,
-        returned_minor=was.returned_minor + (goods if stage == "returned" else 0),
+        returned_minor=was.returned_minor + (goods if stage in _GIVEN_BACK else 0),
     )
 
 
@@ -272,7 +276,7 @@ class Total:
     def add(self, found: Mapping[str, Any]) -> None:
         """One more window's part."""
         for stage in STAGES.values():
-            self.counts[stage] += found[stage]
+            self.counts[stage] += found.get(stage, 0)  # a row of an earlier release has no partial returns
         currency = found["currency"]
         if currency == NO_CURRENCY:
             return

@@ -12,6 +12,7 @@ import orjson
 
 from services.orders.domain import ENDED, Order
 from services.orders.legs import Border, Payment, Stage, Tax
+from services.orders.order import Returning
 from shared.database import Connection
 from shared.events.base import Fault
 from shared.money import Money
@@ -67,7 +68,7 @@ def _order(row: Mapping[str, Any], *, fingerprints: bool) -> Order:
         mode=row["mode"], placed_at=row["placed_at"],
         goods_value=Money(row["goods_value_minor"], currency) if currency else None,
         amount_paid=Money(row["amount_paid_minor"], currency) if currency else None,
-        fingerprint=orjson.loads(row["fingerprint"] or "{}") if fingerprints else {},
+        fingerprint=orjson.loads(row["fingerprint"] or "{}") if fingerprints else {}, **_of_returns(doc, currency),
     )  # fmt: skip
 
 
@@ -75,7 +76,39 @@ def _doc(order: Order) -> str:
     return orjson.dumps({
         "payment": order.payment, "tax": order.tax, "border": order.border, "towards": order.towards, "reason": order.reason,
         "faults": [fault.model_dump() for fault in order.faults], "released": order.released, "fulfilled": order.fulfilled,
+        **_returns_doc(order),
     }).decode()  # fmt: skip
+
+
+def _returns_doc(order: Order) -> dict[str, Any]:
+    """What returns left behind: nothing for nearly every order, so that its document stays small."""
+    found: dict[str, Any] = {}
+    if order.refunded is not None:
+        found |= {"refunded_minor": order.refunded.minor, "tax_kept": order.tax_kept}
+    if (r := order.returning) is not None:
+        found["returning"] = {
+            "return_no": r.return_no, "in_time": r.in_time, "whole": r.whole, "goods_value_minor": r.goods_value.minor,
+            "refunded_minor": None if r.refunded is None else r.refunded.minor,
+            "tax_not_levied_minor": None if r.tax_not_levied is None else r.tax_not_levied.minor,
+        }  # fmt: skip
+    return found
+
+
+def _of_returns(doc: Mapping[str, Any], currency: str) -> dict[str, Any]:
+    if "refunded_minor" not in doc and "returning" not in doc:
+        return {}
+
+    def money(minor: int | None) -> Money | None:
+        return None if minor is None else Money(minor, currency)
+
+    r = doc.get("returning")
+    returning = None
+    if r is not None:
+        returning = Returning(
+            r["return_no"], r["in_time"], r["whole"], Money(r["goods_value_minor"], currency), money(r["refunded_minor"]),
+            money(r["tax_not_levied_minor"]),
+        )  # fmt: skip
+    return {"returning": returning, "refunded": money(doc.get("refunded_minor")), "tax_kept": doc.get("tax_kept", False)}
 
 
 async def save(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> None:

@@ -13,7 +13,7 @@ from pydantic_core import core_schema
 
 from services.orders.codes import is_country
 from shared.events.base import Fault
-from shared.events.orders import Direction, Line, Mode, NetContent, OrderPlaced, Party
+from shared.events.orders import Direction, Line, Mode, NetContent, OrderPlaced, Party, ReturnPart
 from shared.events.persons import SealedConsignee, SealedPerson
 from shared.identity import order_id_of
 from shared.money import Money
@@ -185,12 +185,17 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class ReturnRequested:
-    """The buyer wants to give the goods back."""
+    """The buyer wants to give goods back: those of `lines`, or all that is left.
+
+    `refund_if_late` is the merchant's decision: whether their price is refunded though they come back after the term.
+    """
 
     order_id: UUID
     order_no: str
     platform_code: str
     reason: str
+    lines: tuple[ReturnPart, ...] = ()
+    refund_if_late: bool = True
 
 
 UNKNOWN_COUNTRY: Final = "ZZ"

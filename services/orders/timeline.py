@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,30 +14,36 @@ from shared.events import orders as said
 from shared.events.base import Event
 from shared.money import Money
 
+_GIVEN_BACK: Final = ("return_no", "in_time", "goods_value", "amount", "tax_not_levied", "reason")
 _RECEIPT: Final = ("cop_no", "status", "info", "invt_no")
+_BACK: Final = ("invt_no", "return_no", "in_time", "released_on", "back_on")
 
 # What is shown of each fact, by name: a field that is added to a fact stays unseen until it is added here.
 SHOWN: Final[dict[type[Event], tuple[str, ...]]] = {
     said.OrderPlaced: ("order_no", "direction", "mode", "corridor", "goods_value", "amount_paid"),
     said.OrderRejected: ("faults",),
     said.OrderResubmitted: ("verdict",),
-    said.WithdrawalAsked: ("reason",),
-    said.OrderUnwinding: ("towards", "released", "faults"),
+    said.WithdrawalAsked: ("reason", "lines"),
+    said.OrderUnwinding: ("towards", "faults"),
+    said.ReturnAccepted: ("return_no", "in_time", "whole"),
     said.OrderFulfilled: ("amount_paid",),
     said.OrderCancelled: ("reason",),
-    said.OrderReturned: ("reason",),
+    said.OrderPartlyReturned: _GIVEN_BACK,
+    said.OrderReturned: _GIVEN_BACK,
     said.CancellationRefused: ("state",),
     said.CancellationAwaitsOrder: (),
     payments.PaymentCaptured: ("amount", "payment_no", "enterprise_code"),
     payments.PaymentDeclined: ("code", "reason"),
     payments.PaymentVoided: (),
     payments.PaymentRefunded: ("amount", "refund_no"),
+    payments.ReturnRefunded: ("return_no", "amount", "goods_amount", "tax_amount", "refund_no"),
     payments.MerchantSettled: ("merchant_code", "merchant_amount", "tax_amount"),
     tax.TaxAssessed: ("regime", "dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax", "total"),
     tax.TaxRefused: ("code", "reason", "limit", "value"),
     tax.TaxVoided: (),
     tax.TaxPosted: ("total",),
-    tax.TaxRestored: ("total",),
+    tax.TaxRestored: ("return_no", "total", "quota", "remaining"),
+    tax.TaxKept: ("return_no", "total"),
     customs.DocumentsMismatched: ("mismatches",),
     customs.ListLodged: ("cop_no", "batch_id", "message_guid", "attempt"),
     customs.ListAccepted: _RECEIPT,
@@ -50,8 +57,10 @@ SHOWN: Final[dict[type[Event], tuple[str, ...]]] = {
     customs.GoodsDetained: _RECEIPT,
     customs.ReturnShipmentOrdered: _RECEIPT,
     customs.ListWithdrawn: ("cop_no",),
-    customs.ReturnOpened: ("invt_no",),
-    customs.GoodsReturned: ("invt_no",),
+    customs.ReturnOpened: ("invt_no", "return_no"),
+    customs.ReturnGranted: ("invt_no", "return_no", "back_by"),
+    customs.GoodsPartlyReturned: _BACK,
+    customs.GoodsReturned: _BACK,
     customs.ReturnRefused: ("status", "info"),
 }
 
@@ -72,4 +81,4 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_none=True)
-    return str(value) if isinstance(value, UUID) else value
+    return str(value) if isinstance(value, UUID | date) else value

@@ -75,16 +75,6 @@ async def payments_made(conn: Connection, transfers: Mapping[UUID, str]) -> set[
     return {row["payment_id"] for row in rows}
 
 
-async def posted_among(conn: Connection, order_ids: Collection[UUID]) -> set[UUID]:
-    """The orders whose assessed tax is in the books: reserved, or waiting for cover."""
-    rows = await conn.fetch(
-        "SELECT order_id FROM journal WHERE order_id = ANY($1::uuid[]) AND purpose IN ('reserve', 'assess') "
-        "UNION SELECT order_id FROM uncovered WHERE order_id = ANY($1::uuid[])",
-        list(order_ids),
-    )
-    return {row["order_id"] for row in rows}
-
-
 # --- the deposit: one row, changed by what it has, never by what somebody read before
 
 

@@ -40,8 +40,10 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     Invariant(
         "payments_agree_with_state",
         "SELECT order_id::text FROM payments.payment WHERE "
-        "(captured_minor > 0) <> (state IN ('captured', 'settled', 'refunding', 'refunded')) "
-        "OR refunded_minor <> CASE WHEN state = 'refunded' THEN captured_minor - excess_minor ELSE 0 END",
+        "(captured_minor > 0) <> (state IN ('captured', 'settled', 'returning', 'refunding', 'refunded')) "
+        "OR (state = 'refunded' AND refunded_minor <> captured_minor - excess_minor) OR refunded_minor + excess_minor > captured_minor "
+        "OR (refunded_minor > 0 AND state NOT IN ('settled', 'returning', 'refunded')) "
+        "OR (state = 'returning') <> (return_no IS NOT NULL)",
         "an order's state does not fit what was captured and refunded",
     ),
     Invariant(
@@ -50,16 +52,17 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "minor "
         "FROM payments.journal WHERE account = 'buyer_funds' GROUP BY order_id) j ON j.order_id = p.order_id "
         "WHERE coalesce(j.minor, 0) <> CASE p.state WHEN 'captured' THEN -p.captured_minor "
-        "WHEN 'refunding' THEN p.excess_minor - p.captured_minor ELSE 0 END",
+        "WHEN 'refunding' THEN p.excess_minor - p.captured_minor "
+        "WHEN 'returning' THEN -(p.return_goods_minor + p.return_tax_minor) ELSE 0 END",
         "a buyer's money is with us though the order is settled or refunded, or is not though it is captured",
     ),
     Invariant(
         "payments_awaited_is_asked",
         "SELECT coalesce(p.order_id, e.order_id)::text FROM (SELECT order_id, CASE state WHEN "
         "'authorising' THEN 'authorise' "
-        "WHEN 'authorised' THEN 'capture' WHEN 'voiding' THEN 'void' WHEN 'refunding' THEN 'refund' END AS "
+        "WHEN 'authorised' THEN 'capture' WHEN 'voiding' THEN 'void' WHEN 'refunding' THEN 'refund' WHEN 'returning' THEN 'refund' END AS "
         "kind "
-        "FROM payments.payment WHERE state IN ('authorising', 'authorised', 'voiding', 'refunding')) p "
+        "FROM payments.payment WHERE state IN ('authorising', 'authorised', 'voiding', 'refunding', 'returning')) p "
         "FULL JOIN (SELECT order_id, kind FROM payments.effect WHERE kind NOT IN ('refund_tax', 'transfer')) e "
         "ON e.order_id = p.order_id AND e.kind = p.kind "
         "WHERE p.order_id IS NULL OR e.order_id IS NULL",
@@ -98,7 +101,10 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     Invariant(
         "payments_suspense_is_explained",
         "SELECT d.order_id::text FROM payments.tax_due d LEFT JOIN (SELECT order_id, sum(amount_minor) AS minor FROM payments.journal "
-        "WHERE account = 'tax_suspense' GROUP BY order_id) s USING (order_id) WHERE coalesce(s.minor, 0) <> "
+        "WHERE account = 'tax_suspense' GROUP BY order_id) s USING (order_id) "
+        # Of goods that came back in part after their bill the tax stays in suspense until customs has mended it.
+        "WHERE NOT EXISTS (SELECT FROM payments.journal j WHERE j.order_id = d.order_id AND j.purpose = 'unsettle_tax') "
+        "AND coalesce(s.minor, 0) <> "
         "CASE WHEN EXISTS (SELECT FROM payments.journal j WHERE j.order_id = d.order_id AND j.purpose = 'refund_tax') "
         "THEN 0 ELSE -d.refunded_minor END",
         "a difference between withheld and billed tax is borne by nobody",

@@ -25,7 +25,7 @@ class Account(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Why money moved; each at most once per order."""
+    """Why money moved; each at most once per order, those of returns once per return."""
 
     CAPTURE = "capture"
     SETTLE_MERCHANT = "settle_merchant"
@@ -40,6 +40,7 @@ class Purpose(StrEnum):
     REFUND_TAX = "refund_tax"
     PAY_TAX = "pay_tax"
     RESTORE_TAX = "restore_tax"
+    RESTORE_DIFFERENCE = "restore_difference"
     LEVY = "levy"
     RESERVE = "reserve"
     UNRESERVE = "unreserve"
@@ -66,12 +67,13 @@ OWN_FUNDS = Holder(Account.OWN_FUNDS)
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """An amount from one holder (credited) to another (debited); always more than nothing."""
+    """An amount from one holder (credited) to another (debited); always more than nothing. `part` counts returns from 1."""
 
     purpose: Purpose
     debit: Holder
     credit: Holder
     amount: Money
+    part: int = 0
 
     def __post_init__(self) -> None:
         if self.amount.minor <= 0:
@@ -90,6 +92,7 @@ class Entry:
     party: str
     currency: str
     amount_minor: int
+    part: int = 0
 
 
 def capture(amount: Money) -> tuple[Movement, ...]:
@@ -97,8 +100,8 @@ def capture(amount: Money) -> tuple[Movement, ...]:
     return (Movement(Purpose.CAPTURE, BANK, BUYER, amount),)
 
 
-def refund(amount: Money) -> tuple[Movement, ...]:
-    return (Movement(Purpose.REFUND, BUYER, BANK, amount),)
+def refund(amount: Money, part: int = 0) -> tuple[Movement, ...]:
+    return (Movement(Purpose.REFUND, BUYER, BANK, amount, part),)
 
 
 def shares(captured: Money, tax_withheld: Money) -> tuple[Money, Money]:
@@ -117,22 +120,19 @@ def settle(captured: Money, tax_withheld: Money, merchant_code: str) -> tuple[Mo
     return _moved(parts)
 
 
-def unsettle(captured: Money, tax_withheld: Money, merchant_code: str, excess: Money) -> tuple[Movement, ...]:
-    """The goods came back: the merchant and the tax office give up what `settle` gave them.
-
-    `excess`: the part of the tax that went back to the buyer before.
+def unsettle(goods: Money, tax: Money, merchant_code: str, part: int) -> tuple[Movement, ...]:
+    """Goods came back: what belongs to them goes back to the buyer, the price from the merchant, the withheld tax out of
+    suspense: what is owed to customs for them is taken back where tax says so (dues.py), whichever is heard first.
     """
-    merchant, tax = shares(captured, tax_withheld)
-    tax -= excess
     parts = (
-        (Purpose.UNSETTLE_MERCHANT, Holder(Account.MERCHANT_PAYABLE, merchant_code), BUYER, merchant),
-        (Purpose.UNSETTLE_TAX, TAX_OFFICE, BUYER, tax),
+        (Purpose.UNSETTLE_MERCHANT, Holder(Account.MERCHANT_PAYABLE, merchant_code), BUYER, goods),
+        (Purpose.UNSETTLE_TAX, SUSPENSE, BUYER, tax),
     )
-    return _moved(parts)
+    return _moved(parts, part)
 
 
-def _moved(parts: tuple[tuple[Purpose, Holder, Holder, Money], ...]) -> tuple[Movement, ...]:
-    return tuple(Movement(*part) for part in parts if part[3].minor > 0)
+def _moved(parts: tuple[tuple[Purpose, Holder, Holder, Money], ...], part: int = 0) -> tuple[Movement, ...]:
+    return tuple(Movement(*each, part) for each in parts if each[3].minor > 0)
 
 
 def entries(cause: UUID, order_id: UUID, movement: Movement) -> tuple[Entry, Entry]:
@@ -141,19 +141,19 @@ def entries(cause: UUID, order_id: UUID, movement: Movement) -> tuple[Entry, Ent
     currency, minor = movement.amount.currency, movement.amount.minor
     debit, credit = movement.debit, movement.credit
     return (
-        Entry(txn_id, 0, order_id, movement.purpose, debit.account, debit.party, currency, minor),
-        Entry(txn_id, 1, order_id, movement.purpose, credit.account, credit.party, currency, -minor),
+        Entry(txn_id, 0, order_id, movement.purpose, debit.account, debit.party, currency, minor, movement.part),
+        Entry(txn_id, 1, order_id, movement.purpose, credit.account, credit.party, currency, -minor, movement.part),
     )
 
 
 # --- tax: what is owed to customs, what it is set against, and the guarantee that stands for it
 
 
-def shift(purpose: Purpose, debit: Holder, credit: Holder, minor: int, currency: str) -> tuple[Movement, ...]:
+def shift(purpose: Purpose, debit: Holder, credit: Holder, minor: int, currency: str, part: int = 0) -> tuple[Movement, ...]:
     """A movement of `minor` units from `credit` to `debit`; of a negative amount the other way, of none nothing."""
     if minor < 0:
         debit, credit = credit, debit
-    return (Movement(purpose, debit, credit, Money(abs(minor), currency)),) if minor else ()
+    return (Movement(purpose, debit, credit, Money(abs(minor), currency), part),) if minor else ()
 
 
 def claim_on(merchant_code: str) -> Holder:

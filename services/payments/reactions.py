@@ -18,8 +18,15 @@ from shared.database import Connection
 from shared.effects import Answered, Effect
 from shared.envelope import Message
 from shared.events.customs import GoodsReleased
-from shared.events.orders import OrderPlaced, OrderUnwinding
-from shared.events.payments import MerchantSettled, PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentVoided
+from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
+from shared.events.payments import (
+    MerchantSettled,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentRefunded,
+    PaymentVoided,
+    ReturnRefunded,
+)
 from shared.hears import Announced, Hears, Outcome
 from shared.money import Money
 
@@ -83,7 +90,7 @@ def observe(facts: Sequence[Announced]) -> None:
         match announced.event:
             case PaymentCaptured(amount=amount):
                 _count(amount, "captured")
-            case PaymentRefunded(amount=amount):
+            case PaymentRefunded(amount=amount) | ReturnRefunded(amount=amount):
                 _count(amount, "refunded")
             case PaymentDeclined(amount=Money() as amount):
                 _count(amount, "declined")
@@ -96,6 +103,6 @@ def _count(amount: Money, outcome: str) -> None:
 HEARS: Final = {
     # First in the table, so read last: what is owed to customs may wait, a capture may not.
     topics.TAX: Hears(follow_tax, TAX_FACTS),
-    topics.ORDERS: Hears(follow_facts, (OrderPlaced, OrderUnwinding)),
+    topics.ORDERS: Hears(follow_facts, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
     topics.CUSTOMS: Hears(follow_facts, (GoodsReleased,)),
 }

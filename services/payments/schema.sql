@@ -3,7 +3,7 @@
 CREATE TABLE payment (
     order_id           uuid        PRIMARY KEY,
     version            int         NOT NULL CHECK (version >= 0),
-    state              text        NOT NULL CHECK (state IN ('authorising', 'authorised', 'captured', 'settled', 'declined',
+    state              text        NOT NULL CHECK (state IN ('authorising', 'authorised', 'captured', 'settled', 'returning', 'declined',
                                                              'voiding', 'voided', 'refunding', 'refunded')),
     unwinding          boolean     NOT NULL,
     currency           text        CHECK (length(currency) = 3),
@@ -16,6 +16,9 @@ CREATE TABLE payment (
     captured_minor     bigint      NOT NULL CHECK (captured_minor >= 0),
     refund_no          text,
     refunded_minor     bigint      NOT NULL CHECK (refunded_minor >= 0),
+    return_no          int         CHECK (return_no > 0),
+    return_goods_minor bigint      CHECK (return_goods_minor >= 0),
+    return_tax_minor   bigint      CHECK (return_tax_minor >= 0),
     excess_minor       bigint      NOT NULL DEFAULT 0 CHECK (excess_minor >= 0),
     made_at            timestamptz NOT NULL DEFAULT now(),
     changed_at         timestamptz NOT NULL DEFAULT now(),
@@ -43,13 +46,15 @@ CREATE TABLE journal (
     party        text        NOT NULL,
     currency     text        NOT NULL CHECK (length(currency) = 3),
     amount_minor bigint      NOT NULL CHECK (amount_minor <> 0),
+    part         int         NOT NULL DEFAULT 0 CHECK (part >= 0),
     booked_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (txn_id, seq)
 );
 COMMENT ON TABLE journal IS 'Append only: the books. Row 0 of a transaction is the debit (positive), row 1 the credit (negative); amounts in minor units.';
 COMMENT ON COLUMN journal.txn_id IS 'uuid5(what the movement follows from, purpose): booking twice is booking once.';
+COMMENT ON COLUMN journal.part IS 'The number of the return a movement belongs to, 0 for all else.';
 COMMENT ON COLUMN journal.party IS 'Whose part of the account: a merchant''s code, or empty.';
-CREATE UNIQUE INDEX each_purpose_once ON journal (order_id, purpose, seq);
+CREATE UNIQUE INDEX each_purpose_once ON journal (order_id, purpose, part, seq);
 
 CREATE FUNCTION refuse_unbalanced() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

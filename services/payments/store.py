@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.payments.domain.payment import Payment, State, Terms
+from services.payments.domain.payment import Payment, Refunding, State, Terms
 from services.payments.ledger import Entry
 from shared.database import Connection
 from shared.errors import Unavailable
@@ -33,9 +33,16 @@ def _payment(row: Any) -> Payment:
         unwinding=row["unwinding"], terms=terms, authorisation_no=row["authorisation_no"],
         payment_no=row["payment_no"], refund_no=row["refund_no"],
         captured=Money(row["captured_minor"], currency) if row["payment_no"] is not None else None,
-        refunded=Money(row["refunded_minor"], currency) if row["refund_no"] is not None else None,
+        refunded=Money(row["refunded_minor"], currency) if row["refund_no"] is not None else None, returning=_returning(row),
         excess=Money(row["excess_minor"], currency) if row["excess_minor"] else None,
     )  # fmt: skip
+
+
+def _returning(row: Any) -> Refunding | None:
+    if row["return_no"] is None:
+        return None
+    currency = row["currency"]
+    return Refunding(row["return_no"], Money(row["return_goods_minor"], currency), Money(row["return_tax_minor"], currency))
 
 
 async def save(conn: Connection, before: Mapping[UUID, Payment], after: Sequence[Payment]) -> None:
@@ -47,9 +54,11 @@ async def save(conn: Connection, before: Mapping[UUID, Payment], after: Sequence
     if there:
         await conn.execute(
             "UPDATE payment AS p SET version = x.v, state = x.s, unwinding = x.u, authorisation_no = x.a, payment_no = x.n, "
-            "captured_minor = x.c, refund_no = x.rn, refunded_minor = x.r, excess_minor = x.e, changed_at = now() "
+            "captured_minor = x.c, refund_no = x.rn, refunded_minor = x.r, excess_minor = x.e, return_no = x.b, "
+            "return_goods_minor = x.bg, return_tax_minor = x.bt, changed_at = now() "
             "FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bool[], $5::text[], $6::text[], $7::bigint[], $8::text[], "
-            "$9::bigint[], $10::bigint[]) AS x(i, v, s, u, a, n, c, rn, r, e) WHERE p.order_id = x.i",
+            "$9::bigint[], $10::bigint[], $11::int[], $12::bigint[], $13::bigint[]) "
+            "AS x(i, v, s, u, a, n, c, rn, r, e, b, bg, bt) WHERE p.order_id = x.i",
             *map(list, zip(*((p.order_id, p.version, p.state, p.unwinding, *_progress(p)) for p in there), strict=True)),
         )
     begun = [p for p in after if p.order_id not in before]
@@ -57,9 +66,11 @@ async def save(conn: Connection, before: Mapping[UUID, Payment], after: Sequence
         return
     rows = await conn.fetch(
         "INSERT INTO payment (order_id, version, state, unwinding, currency, amount_minor, tax_withheld_minor, merchant_code, "
-        "enterprise_code, authorisation_no, payment_no, captured_minor, refund_no, refunded_minor, excess_minor) "
+        "enterprise_code, authorisation_no, payment_no, captured_minor, refund_no, refunded_minor, excess_minor, return_no, "
+        "return_goods_minor, return_tax_minor) "
         "SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bool[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], "
-        "$9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[]) "
+        "$9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::int[], "
+        "$17::bigint[], $18::bigint[]) "
         "ON CONFLICT (order_id) DO NOTHING RETURNING order_id",
         *map(list, zip(*((p.order_id, p.version, p.state, p.unwinding, *_terms(p), *_progress(p)) for p in begun), strict=True)),
     )
@@ -76,7 +87,9 @@ def _terms(p: Payment) -> tuple[Any, ...]:
 
 def _progress(p: Payment) -> tuple[Any, ...]:
     captured = (p.authorisation_no, p.payment_no, p.captured.minor if p.captured else 0)
-    return (*captured, p.refund_no, p.refunded.minor if p.refunded else 0, p.excess.minor if p.excess else 0)
+    r = p.returning
+    returning = (None, None, None) if r is None else (r.return_no, r.goods.minor, r.tax.minor)
+    return (*captured, p.refund_no, p.refunded.minor if p.refunded else 0, p.excess.minor if p.excess else 0, *returning)
 
 
 async def book(conn: Connection, entries: Sequence[Entry]) -> None:
@@ -84,14 +97,15 @@ async def book(conn: Connection, entries: Sequence[Entry]) -> None:
     if not entries:
         return
     await conn.execute(
-        "INSERT INTO journal (txn_id, seq, order_id, purpose, account, party, currency, amount_minor) "
+        "INSERT INTO journal (txn_id, seq, order_id, purpose, account, party, currency, amount_minor, part) "
         "SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[], "
         "$7::text[], "
-        "$8::bigint[]) "
+        "$8::bigint[], $9::int[]) "
         "ON CONFLICT (txn_id, seq) DO NOTHING",
         [e.txn_id for e in entries], [e.seq for e in entries], [e.order_id for e in entries],
         [e.purpose for e in entries], [e.account for e in entries], [e.party for e in entries],
         [e.currency for e in entries], [e.amount_minor for e in entries],
+        [e.part for e in entries],
     )  # fmt: skip
 
 

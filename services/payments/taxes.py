@@ -33,7 +33,6 @@ class Folded:
 
     payments: dict[UUID, Payment]
     dues: dict[UUID, Due]
-    posted: set[UUID]
     entries: list[Entry] = field(default_factory=list)
     demands: dict[UUID, Money] = field(default_factory=dict)
     freed: list[UUID] = field(default_factory=list)
@@ -69,19 +68,20 @@ class Folded:
         if event.total.currency != "CNY":
             return  # an export owes nothing here
         self.book(m.event_id, m.order_id, dues.assessed(event, self._withheld(m.order_id, event.total.currency)))
-        self.posted.add(m.order_id)
         if event.total.minor:
             self.demands[m.order_id] = event.total
 
     def _restore(self, m: Message, event: TaxRestored) -> None:
         due = self.dues.get(m.order_id)
-        if due is None and m.order_id not in self.posted:
-            return  # undone before tax had heard of the release: nothing was booked
+        if event.total.currency != "CNY":
+            return  # an export owes nothing here
         if due is None:
-            withheld = self._withheld(m.order_id, event.total.currency)
-            self.book(m.event_id, m.order_id, dues.restored_unbilled(event, withheld))
-            self.freed.append(m.order_id)
+            self.book(m.event_id, m.order_id, dues.restored_unbilled(event))
+            if not event.remaining.minor:
+                self.freed.append(m.order_id)
             return
+        if event.remaining.minor:
+            return  # the bill of the other goods stands as customs made it; what went back stays in suspense until it is mended
         followed = dues.restored(due, event)
         self.dues[m.order_id] = followed.due
         self.book(m.event_id, m.order_id, followed.movements)
@@ -118,9 +118,7 @@ async def follow_tax(conn: Connection, batch: Sequence[Message], deps: Deps) -> 
     before = await store.lock(conn, ids)
     billed = {m.order_id for m in batch if not isinstance(m.event, TaxPosted)}
     dues_before = await due_store.lock(conn, billed) if billed else {}
-    returned = [m.order_id for m in batch if isinstance(m.event, TaxRestored)]
-    posted = await due_store.posted_among(conn, returned) if returned else set()
-    folded = Folded(dict(before), dict(dues_before), posted)
+    folded = Folded(dict(before), dict(dues_before))
     for m in batch:
         folded.follow(m)
     await store.save(conn, before, [p for p in folded.payments.values() if before.get(p.order_id) != p])

@@ -16,7 +16,7 @@ from shared import metrics, topics
 from shared.database import Connection
 from shared.envelope import Message
 from shared.events.customs import GoodsReleased
-from shared.events.orders import OrderPlaced, OrderUnwinding
+from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
 from shared.events.tax import TaxAssessed, TaxEvent, TaxRefused
 from shared.hears import Announced, Hears, Outcome
 
@@ -41,12 +41,13 @@ async def follow_customs(conn: Connection, batch: Sequence[Message], deps: Deps)
 
 
 async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
-    """Assess what was placed, post what was released, void or restore what is undone; quotas locked meanwhile."""
+    """Assess what was placed, post what was released, void what is undone, restore what came back; quotas locked meanwhile."""
     cases = await store.lock(conn, {m.order_id for m in batch})
     drawn = {quota_key_of(m.event) for m in batch if isinstance(m.event, OrderPlaced) and m.event.direction == "import"}
     held = {case.quota_key for case in cases.values() if case.quota_key is not None}
     quotas = await store.lock_quotas(conn, drawn, held)
-    after = follow_all(cases, quotas, [m.event for m in batch], deps.rules)
+    assessed = await store.assessments(conn, {m.order_id for m in batch if isinstance(m.event, ReturnAccepted)})
+    after = follow_all(cases, quotas, [m.event for m in batch], deps.rules, assessed)
     assessments = {f.order_id: f.model_dump_json() for facts in after.facts for f in facts if isinstance(f, TaxAssessed)}
     records = {order_id: json.dumps(record.as_document()) for order_id, record in after.records.items()}
     changed = [case for order_id, case in after.cases.items() if case != cases.get(order_id)]
@@ -80,6 +81,6 @@ def observe(facts: Sequence[Announced]) -> None:
 
 
 HEARS: Final = {
-    topics.ORDERS: Hears(follow_orders, (OrderPlaced, OrderUnwinding)),
+    topics.ORDERS: Hears(follow_orders, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
     topics.CUSTOMS: Hears(follow_customs, (GoodsReleased, *BILL_FACTS)),
 }

@@ -15,7 +15,7 @@ CREATE TABLE tax_case (
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70);
-COMMENT ON TABLE tax_case IS 'One row per order, so one assessment in force. reserved_minor is what the order holds of the quota now: reserved while assessed, used once posted, 0 after. assessment is the fact as published; assessed_from is what it, or a refusal, was worked out from: goods, amounts, day, use of the year before, edition of the rules.';
+COMMENT ON TABLE tax_case IS 'One row per order, so one assessment in force. reserved_minor is what the order holds of the quota now: reserved while assessed, used once posted, less what came back in time, 0 once voided. total_minor is what it owes, less what is not levied for the same reason. assessment is the fact as published; assessed_from is what it, or a refusal, was worked out from: goods, amounts, day, use of the year before, edition of the rules.';
 
 CREATE TABLE rule_set (
     edition text        PRIMARY KEY,

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.tax.domain.case import PersonYear, Quota, QuotaEntry, TaxCase, TaxState
 from shared.database import Connection
+from shared.events.tax import TaxAssessed
 from shared.money import Money
 
 
@@ -24,6 +25,16 @@ async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, TaxC
         )
         for r in rows
     }  # fmt: skip
+
+
+async def assessments(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, TaxAssessed]:
+    """The assessments of these orders as they were published."""
+    if not order_ids:
+        return {}
+    rows = await conn.fetch(
+        "SELECT order_id, assessment FROM tax_case WHERE order_id = ANY($1::uuid[]) AND assessment IS NOT NULL", list(order_ids)
+    )
+    return {row["order_id"]: TaxAssessed.model_validate_json(row["assessment"]) for row in rows}
 
 
 async def lock_quotas(conn: Connection, drawn: Collection[PersonYear], held: Collection[PersonYear]) -> dict[PersonYear, Quota]:
@@ -60,7 +71,8 @@ async def save(conn: Connection, cases: Sequence[TaxCase], assessments: Mapping[
            SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::bigint[],
                $9::bigint[], $10::jsonb[], $11::jsonb[])
            ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, version = excluded.version,
-               reserved_minor = excluded.reserved_minor, assessment = coalesce(t.assessment, excluded.assessment),
+               reserved_minor = excluded.reserved_minor, total_minor = excluded.total_minor,
+               assessment = coalesce(t.assessment, excluded.assessment),
                assessed_from = coalesce(t.assessed_from, excluded.assessed_from), updated_at = now()""",
         [c.order_id for c in cases], [c.state for c in cases], [c.version for c in cases], [c.person_ref for c in cases],
         [c.year for c in cases], [c.regime for c in cases], [c.total.currency for c in cases],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import ClassVar
 from uuid import UUID
 
@@ -126,21 +127,71 @@ class ListWithdrawn(CustomsEvent):
 
 
 class ReturnOpened(CustomsEvent):
-    """The list was cleared already, so the goods must come back: a return request is lodged."""
+    """The list was cleared already, so the goods must come back: a return request is lodged. `return_no` counts from 1."""
 
     type: ClassVar[str] = "customs.return-opened.v1"
     invt_no: str
+    return_no: int = 1
 
 
-class GoodsReturned(CustomsEvent):
-    """The authority granted the return and the goods are back."""
+class ReturnGranted(CustomsEvent):
+    """The authority granted the return: if the goods are back by the end of `back_by`, no tax is levied on them."""
+
+    type: ClassVar[str] = "customs.return-granted.v1"
+    invt_no: str
+    return_no: int
+    back_by: date
+
+
+class ReturnedLine(Fact):
+    """A line of an order of which goods came back: how many by this return, and how many by those before it.
+
+    `ordered` is the whole quantity, `total` its price; `tax` what was assessed on it. A line that stays has quantity 0.
+    """
+
+    line_no: int
+    quantity: Decimal
+    returned_before: Decimal
+    ordered: Decimal
+    total: Money
+    tax: Money
+
+    @property
+    def returned(self) -> Decimal:
+        """How many are back now, by this return and those before."""
+        return self.returned_before + self.quantity
+
+
+class GoodsBack(CustomsEvent):
+    """Goods of a cleared list are back where they were released. All lines of the order are told, also those that stay.
+
+    `in_time`: applied for and back within the terms of the law, so that no tax is levied on them and the buyer's yearly
+    quota is given back; else both stand. `refund_if_late`: the merchant refunds the goods all the same.
+    """
+
+    invt_no: str
+    return_no: int
+    in_time: bool
+    refund_if_late: bool
+    released_on: date
+    back_on: date
+    lines: tuple[ReturnedLine, ...]
+
+
+class GoodsPartlyReturned(GoodsBack):
+    """Some of the goods are back; others of the list stay cleared."""
+
+    type: ClassVar[str] = "customs.goods-partly-returned.v1"
+
+
+class GoodsReturned(GoodsBack):
+    """With these goods all of the list are back."""
 
     type: ClassVar[str] = "customs.goods-returned.v1"
-    invt_no: str
 
 
 class ReturnRefused(CustomsEvent):
-    """The authority refused the return: the goods stay cleared and the sale stands."""
+    """The return cannot be, by the law's terms, by what is left to return, or by the authority: the sale stands."""
 
     type: ClassVar[str] = "customs.return-refused.v1"
     status: str

@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import ClassVar, Literal
 
 from shared.events.base import Event, Fact, Fault
+from shared.events.customs import ReturnedLine
 from shared.events.persons import SealedConsignee, SealedPerson
 from shared.money import Money
 
 Direction = Literal["import", "export"]
 Mode = Literal["9610", "9710", "9810", "1210"]
-End = Literal["rejected", "cancelled", "returned"]
+End = Literal["rejected", "cancelled"]
 
 
 class Party(Fact):
@@ -46,6 +47,13 @@ class Line(Fact):
     net_content: NetContent | None = None
     unit_price: Decimal
     total: Money
+
+
+class ReturnPart(Fact):
+    """What of a line is given back, in its unit; no quantity means all that is left of it."""
+
+    line_no: int
+    quantity: Decimal | None = None
 
 
 class OrdersEvent(Event):
@@ -97,19 +105,39 @@ class OrderResubmitted(OrdersEvent):
 
 
 class WithdrawalAsked(OrdersEvent):
-    """The order is to be undone and customs must first say whether the goods can still be held back."""
+    """The order is to be undone and customs must first say whether the goods can still be held back.
+
+    `lines`: of released goods only these are given back; none means all that is left. `refund_if_late` is the merchant's
+    decision about goods that come back after the term.
+    """
 
     type: ClassVar[str] = "order.withdrawal-asked.v1"
     reason: str
+    lines: tuple[ReturnPart, ...] = ()
+    refund_if_late: bool = True
 
 
 class OrderUnwinding(OrdersEvent):
-    """The border no longer stands in the way: money goes back and the quota is freed, towards the named end."""
+    """The border no longer stands in the way and nothing was released: money goes back and the quota is freed."""
 
     type: ClassVar[str] = "order.unwinding.v1"
     towards: End
-    released: bool
     faults: tuple[Fault, ...] = ()
+
+
+class ReturnAccepted(OrdersEvent):
+    """Released goods are back: what belongs to them goes back as well. `whole`: with them all of the order is back.
+
+    In time: the price, the tax withheld and the yearly quota of the lines. Late: the price alone, if `refund_goods`; the
+    tax stays levied and the quota used.
+    """
+
+    type: ClassVar[str] = "order.return-accepted.v1"
+    return_no: int
+    in_time: bool
+    refund_goods: bool
+    whole: bool
+    lines: tuple[ReturnedLine, ...]
 
 
 class OrderFulfilled(OrdersEvent):
@@ -132,17 +160,34 @@ class OrderCancelled(OrdersEvent):
     reason: str
 
 
-class OrderReturned(OrdersEvent):
-    """The order's end: the goods were cleared, came back, and the money and quota with them."""
+class GivenBack(OrdersEvent):
+    """A return is closed. `goods_value` is the price of the goods that came back by it, `amount` what the buyer was
+    refunded for them, `tax_not_levied` the tax assessed on them that is not levied: none if they came late (`in_time`)."""
 
-    type: ClassVar[str] = "order.returned.v1"
     order_no: str
     corridor: str
     reason: str
+    return_no: int
+    in_time: bool
+    goods_value: Money
+    amount: Money
+    tax_not_levied: Money
+
+
+class OrderPartlyReturned(GivenBack):
+    """Some of the goods came back and what belongs to them was given back; the sale of the others stands."""
+
+    type: ClassVar[str] = "order.partly-returned.v1"
+
+
+class OrderReturned(GivenBack):
+    """The order's end: the goods were cleared, and with this return all of them are back."""
+
+    type: ClassVar[str] = "order.returned.v1"
 
 
 class CancellationRefused(OrdersEvent):
-    """A cancellation came for an order that has ended otherwise already; nothing changes."""
+    """A cancellation or return came for an order that has ended otherwise already, or cannot be; nothing changes."""
 
     type: ClassVar[str] = "order.cancellation-refused.v1"
     state: str

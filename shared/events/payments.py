@@ -52,6 +52,20 @@ class PaymentRefunded(PaymentsEvent):
     refund_no: str
 
 
+class ReturnRefunded(PaymentsEvent):
+    """What belongs to the goods of a return went back to the payer: their price, and the tax withheld if they came in time.
+
+    `amount` is the sum of both parts; with nothing to refund there is no `refund_no`.
+    """
+
+    type: ClassVar[str] = "payment.return-refunded.v1"
+    return_no: int
+    amount: Money
+    goods_amount: Money
+    tax_amount: Money
+    refund_no: str | None = None
+
+
 class MerchantSettled(PaymentsEvent):
     """The goods were released, so what was captured is now the merchant's and the tax office's."""
 

@@ -64,9 +64,23 @@ class TaxPosted(TaxEvent):
 
 
 class TaxRestored(TaxEvent):
-    """The goods came back in time: no tax is levied and the used quota is given back."""
+    """Goods came back in time: `total`, the tax assessed on them, is not levied and `quota` of the buyer's year is given back.
+
+    `remaining` is what the order still owes.
+    """
 
     type: ClassVar[str] = "tax.restored.v1"
+    return_no: int
+    total: Money
+    quota: Money
+    remaining: Money
+
+
+class TaxKept(TaxEvent):
+    """Goods came back after the term: `total`, the tax assessed on them, stays levied and the quota used."""
+
+    type: ClassVar[str] = "tax.kept.v1"
+    return_no: int
     total: Money
 
 

@@ -126,7 +126,15 @@ def test_the_bill_of_goods_that_came_back_is_void(authority: Authority, declaran
 def test_goods_that_came_back_before_the_bill_are_not_billed(authority: Authority, declarant: Declarant) -> None:
     order, invt_no = released(authority, declarant)
     authority.receive([declarant.sign(return_625(order, invt_no))], NOW)
-    assert told(authority, 50) == []
+    assert [b for _, message in told(authority, 50) for b in bills_in(message)] == []
+
+
+def test_the_bill_of_goods_that_came_back_after_the_term_is_consolidated_all_the_same(
+    authority: Authority, declarant: Declarant
+) -> None:
+    order, invt_no = released(authority, declarant, "back_late")
+    authority.receive([declarant.sign(return_625(order, invt_no))], NOW)
+    assert [b.status for _, message in told(authority, 50) for b in bills_in(message)] == ["1", "2"]
 
 
 BILL = (

@@ -49,7 +49,7 @@ def what_happens(chance: random.Random, orders: Sequence[OrderPlaced]) -> list[T
             released = GoodsReleased(order_id=order.order_id, cop_no="C", status="800", info="released")
             told.append((at + chance.uniform(0.5, 40), (topics.CUSTOMS, released)))
         elif fate < 0.75:
-            undone = OrderUnwinding(order_id=order.order_id, towards="cancelled", released=False)
+            undone = OrderUnwinding(order_id=order.order_id, towards="cancelled")
             told.append((at + chance.uniform(0.5, 40), (topics.ORDERS, undone)))
     return [each for _, each in sorted(told, key=lambda pair: pair[0])]
 

@@ -94,6 +94,7 @@ class Story:
     token: str = "tok_ok"
     marker: str = ""
     then: tuple[str, str] | None = None
+    lines: tuple[int, ...] = ()
 
 
 STORIES: Final[dict[str, Story]] = {
@@ -132,10 +133,16 @@ STORIES: Final[dict[str, Story]] = {
     "export cancelled": Story("toys_us", "cancelled", heard("customs", "CEB606"), marker="hold", then=(ON_THE_WAY, CANCEL)),
     "given back": Story(
         "cherries", "returned",
-        heard("orders", RETURN, customs.ReturnOpened, customs.GoodsReturned, tax.TaxRestored)
-        | heard("customs", "CEB626") | heard("payments", tax.TaxRestored),
+        heard("orders", RETURN, customs.ReturnOpened, customs.ReturnGranted, customs.GoodsReturned, payments.ReturnRefunded,
+              tax.TaxRestored)
+        | heard("payments", said.ReturnAccepted) | heard("tax", said.ReturnAccepted) | heard("customs", "CEB626")
+        | heard("payments", tax.TaxRestored),
         then=(LATER, RETURN),
     ),
+    "given back in part": Story(
+        "basket", "fulfilled", heard("orders", customs.GoodsPartlyReturned), then=(LATER, RETURN), lines=(1,)
+    ),
+    "back after the term": Story("cherries", "returned", heard("orders", tax.TaxKept), marker="back_late", then=(LATER, RETURN)),
     "given back after the bill": Story(
         "cherries", "returned", heard("tax", customs.TaxBillVoided), marker="billlow", then=(DAYS_LATER, RETURN)
     ),
@@ -177,20 +184,24 @@ class Cast:
         for made in self.made:
             story = self.stories[made["order_no"]]
             if story.then is not None and story.then[0] == when:
-                await self._ask(made, story.then[1])
+                await self._ask(made, story.then[1], story.lines)
 
-    async def _ask(self, made: dict[str, Any], what: str) -> None:
+    async def _ask(self, made: dict[str, Any], what: str, lines: Sequence[int]) -> None:
         order_id = order_id_of(made["platform"]["code"], made["order_no"])
         if what == DELIVERED:
-            value = {"order_id": str(order_id), "logistics_no": "YT1"}
-            self.world.publish(topics.WAYBILLS, [shop_record(str(order_id), value, DELIVERED)])
+            signed = {"order_id": str(order_id), "logistics_no": "YT1"}
+            self.world.publish(topics.WAYBILLS, [shop_record(str(order_id), signed, DELIVERED)])
         elif what == "CEB900":
             # It speaks of the whole message; the other lists of it are decided by now.
             guid = await self.world.admin.fetchval("SELECT message_guid FROM customs.declaration WHERE order_id = $1", order_id)
             fault = format_fault(guid, "CEB621Message", -2, "[Code:0002;Desc:schema]", self.world.clock.now)
             self.world.publish(topics.RECEIPTS, messages_of(topics.RECEIPTS, [fault], self.world.clock.now))
         else:
-            value = {"platform": made["platform"], "order_no": made["order_no"], "reason": "the buyer changed their mind"}
+            value: dict[str, Any] = {
+                "platform": made["platform"], "order_no": made["order_no"], "reason": "the buyer changed their mind",
+            }  # fmt: skip
+            if lines:
+                value["lines"] = [{"line_no": number} for number in lines]
             self.world.publish(topics.SUBMISSIONS, [shop_record(made["order_no"], value, what)])
 
     async def wrong(self) -> dict[str, Any]:

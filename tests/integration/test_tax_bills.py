@@ -123,6 +123,8 @@ async def test_a_partial_refund_reaches_the_buyer_and_a_later_return_gives_back_
     asked = {"platform": {"code": "1105910159"}, "order_no": order_no, "reason": "the buyer changed their mind"}
     world.publish(topics.SUBMISSIONS, [shop_record(order_no, asked, RETURN)])
     await world.settle_down()
+    world.clock.now += 10  # the goods are on their way
+    await world.settle_down()
     refunded = world.bank.file.db.execute("SELECT sum(minor) FROM movement WHERE kind = 'refund'").fetchone()[0]
     assert refunded == payment["captured_minor"]
     held = {name: minor for name, minor in (await balances(world)).items() if name not in ("guarantee_free", "own_funds")}

@@ -25,11 +25,11 @@ from deploy.sandbox.documents import read_submissions
 from deploy.sandbox.files import drop_outbox, pending_outbox
 from deploy.sandbox.signature import Declarants
 from deploy.sandbox.wire import Wire
+from services.cli.between import BETWEEN
 from services.customs import matching, policy
 from services.customs import reactions as customs
 from services.customs.billing import announce_bills
 from services.customs.ceb.sign import CERTIFICATE_FILE, Signer
-from services.customs.domain.declaration import Policy
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS as CUSTOMS_INVARIANTS
 from services.customs.lodging import lodge_due
@@ -66,7 +66,7 @@ HEARS: Final[dict[str, dict[str, Hears]]] = {
 TIMERS: Final[tuple[tuple[str, Any], ...]] = (
     ("customs", lodge_due), ("customs", announce_bills), ("tax", tend_bills), ("tax", look_for_lapses), ("payments", guarantee.tend),
 )  # fmt: skip
-INVARIANTS: Final = (*ORDERS_INVARIANTS, *PAYMENTS_INVARIANTS, *TAX_INVARIANTS, *CUSTOMS_INVARIANTS)
+INVARIANTS: Final = (*ORDERS_INVARIANTS, *PAYMENTS_INVARIANTS, *TAX_INVARIANTS, *CUSTOMS_INVARIANTS, *BETWEEN)
 AGE_S: Final = 600
 """Records lie in the log for so long already, so that every batch of customs is old enough to close."""
 
@@ -321,13 +321,12 @@ async def opened(
             async with pools[service].acquire() as conn:
                 await inbox.known_offsets(conn, {(topic, 0): 0 for topic in HEARS[service]})
         sealing, rules, clock = Sealing.from_dir(keys), policy.load(None), Clock()
-        amendments = rules.amendments
         deps = {
             "orders": orders.Deps(sealing), "payments": guarantee.Deps(),
             "tax": tax.Deps(rulefiles.load(), Billing(now=lambda: datetime.fromtimestamp(clock.now, UTC))),
             "customs": customs.Deps(
                 sealing=sealing, authority=Authority(rules, Signer.from_dir(keys)), match=matching.mismatches,
-                policy=Policy(amendments.correctable, amendments.too_soon, amendments.attempts_max, amendments.too_soon_wait_s),
+                policy=rules.rules,
             ),
         }  # fmt: skip
         authority = SandboxAuthority(topics.RECEIPTS, Declarants(keys / CERTIFICATE_FILE))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from services.customs import matching
+from services.customs import matching, policy
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration, Kind, Lodged, Policy
+from services.customs.domain.returns import quantities, returned_before
 from shared import topics
+from shared.events.base import Event
 from shared.events.customs import (
     CustomsEvent,
+    GoodsBack,
     GoodsReleased,
     TaxBillConsolidated,
     TaxBillContradicted,
@@ -28,11 +32,13 @@ from shared.events.tax import TaxAssessed
 from shared.money import Money
 from tests.simulation.broker import Broker, Record, Said, Service
 from tests.simulation.parties import BillWord, Collective, Receipt, Request
-from tests.simulation.plan import Plan
+from tests.simulation.plan import AT, Plan
 from tests.simulation.sabotage import Sabotage
 from tests.simulation.world import Violation, World
 
-POLICY: Final = Policy(correctable={"130126"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=5.0)
+POLICY: Final = Policy(
+    correctable={"130126"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=5.0, returns=policy.load(None).return_terms
+)
 LISTS_MAX: Final = 2
 AGE_S: Final = 1.0
 
@@ -145,7 +151,7 @@ class Customs(Service):
             case OrderUnwinding():
                 followed = self.sabotage.stop(found, event)
             case WithdrawalAsked():
-                followed = self.sabotage.withdraw(found, event)
+                followed = self.sabotage.withdraw(found, event, AT + timedelta(seconds=self.world.now), POLICY)
             case _:
                 followed = self.sabotage.collect(found, event, matching.mismatches)
         return followed
@@ -187,10 +193,11 @@ class Customs(Service):
             if d.waiting != kind:
                 raise Violation(f"{order_id} is in the open batch of {kind} and waits for {d.waiting}")
             if kind in self._plans[order_id].unprintable:
-                after, said = domain.unlodgeable(d, kind, "the buyer's key was deleted")
+                at = AT + timedelta(seconds=self.world.now)
+                after, said = domain.unlodgeable(d, kind, "the buyer's key was deleted", at, POLICY)
                 cause = uuid5(order_id, f"not lodgeable:{kind}:{d.version}")
             else:
-                requests.append(Request(order_id, kind, domain.correction_of(d) == "2", d.invt_no))
+                requests.append(Request(order_id, kind, domain.correction_of(d) == "2", d.invt_no, _asked(d)))
                 after, said = domain.lodged(d, Lodged(kind, batch_id, guid))
                 cause = batch_id
             changed[order_id] = after
@@ -201,9 +208,21 @@ class Customs(Service):
             message = Collective(batch_id, guid, tuple(requests))
             self.send([(topics.DECLARATIONS, guid, Record(batch_id, message))])
 
+    def said(self, event: Event) -> None:
+        """After every step: of no line does more come back than was ordered."""
+        if isinstance(event, GoodsBack) and any(line.returned > line.ordered for line in event.lines):
+            raise Violation(f"more of {event.order_id} came back than was ordered: {event.lines}")
+
     def at_rest(self) -> None:
         super().at_rest()
         if any(kept.total is None or TaxBilled not in kept.said for kept in self.bills.values()):
             raise Violation("a tax bill was never announced")
         if self.waiting:
             raise Violation(f"open batches are never closed: {[w.kind for w in self.waiting.values()]}")
+
+
+def _asked(d: Declaration) -> Decimal:
+    """How much a return asks for, as the message says it."""
+    if d.state is not domain.State.RETURNING or d.order is None:
+        return Decimal(0)
+    return sum(quantities(d.order, d.returns[-1].parts, returned_before(d.returns[:-1])).values(), Decimal(0))

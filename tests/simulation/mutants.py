@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,8 +18,8 @@ from services.payments.domain.payment import State as Paid
 from services.payments.ledger import Entry, Purpose
 from services.tax.domain import bills, case
 from services.tax.domain.case import FollowedAll
-from shared.events.customs import GoodsReleased, TaxBillConsolidated
-from shared.events.orders import OrderUnwinding, WithdrawalAsked
+from shared.events.customs import GoodsPartlyReturned, GoodsReleased, GoodsReturned, TaxBillConsolidated
+from shared.events.orders import OrderUnwinding, ReturnAccepted, WithdrawalAsked
 from shared.events.payments import PaymentsEvent
 from shared.events.tax import TaxRestored
 from shared.transitions import IllegalTransition
@@ -47,29 +48,69 @@ def _does_not_wait_for_the_bank(found: Payment | None, heard: Any) -> Decision:
     return replace(decision, asks=()) if found is not None and found.state is Paid.AUTHORISED and found.unwinding else decision
 
 
-def _settles_twice(found: Payment | None, heard: Any) -> Decision:
-    """Payments books the merchant's share at every release it hears of."""
-    if found is not None and found.state is Paid.SETTLED and isinstance(heard, OrderUnwinding):
-        return payment.follow(replace(found, state=Paid.CAPTURED), heard)
+def _leaves_the_merchant_its_share(found: Payment | None, heard: Any) -> Decision:
+    """Payments refunds what came back out of nobody's account."""
+    decision = payment.follow(found, heard)
+    if isinstance(heard, ReturnAccepted):
+        return replace(decision, movements=tuple(m for m in decision.movements if not m.purpose.startswith("unsettle")))
+    return decision
+
+
+def _refunds_the_tax_of_late_goods(found: Payment | None, heard: Any) -> Decision:
+    """Payments gives the withheld tax back though it stays levied."""
+    return payment.follow(found, heard.model_copy(update={"in_time": True}) if isinstance(heard, ReturnAccepted) else heard)
+
+
+def _forgets_what_came_back_before(found: Payment | None, heard: Any) -> Decision:
+    """Payments refunds every part of a line as if it were its first."""
+    if isinstance(heard, ReturnAccepted):
+        lines = tuple(line.model_copy(update={"returned_before": Decimal(0)}) for line in heard.lines)
+        heard = heard.model_copy(update={"lines": lines})
     return payment.follow(found, heard)
 
 
-def _keeps_the_quota(cases: Mapping[Any, Any], quotas: Mapping[Any, Any], events: Sequence[Any], rules: Any) -> FollowedAll:
+Cases = Mapping[Any, Any]
+
+
+def _keeps_the_quota(cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any) -> FollowedAll:
     """Tax forgets to give back the quota of what was released and came back."""
-    after = case.follow_all(cases, quotas, events, rules)
+    after = case.follow_all(cases, quotas, events, rules, assessed)
     restored = any(isinstance(fact, TaxRestored) for facts in after.facts for fact in facts)
     return after._replace(quotas=quotas) if restored else after
 
 
-def _overlooks_a_late_release(
-    cases: Mapping[Any, Any], quotas: Mapping[Any, Any], events: Sequence[Any], rules: Any
-) -> FollowedAll:
-    """Tax has no row for a release that comes after the unwinding."""
+def _restores_twice(cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any) -> FollowedAll:
+    """Tax gives the quota of what came back to the buyer's year, and once more."""
+    after = case.follow_all(cases, quotas, events, rules, assessed)
+    found = dict(after.quotas)
+    for entry in after.entries:
+        if entry.kind is case.EntryKind.RESTORE:
+            found[entry.key] = entry.apply(found[entry.key])
+    return after._replace(quotas=found)
+
+
+def _restores_late_returns(cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any) -> FollowedAll:
+    """Tax does not ask whether the goods came back in time."""
+    events = [e.model_copy(update={"in_time": True}) if isinstance(e, ReturnAccepted) else e for e in events]
+    return case.follow_all(cases, quotas, events, rules, assessed)
+
+
+def _overlooks_a_late_release(cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any) -> FollowedAll:
+    """Tax has no row for a release that is heard of after the return."""
     for event in events:
         found = cases.get(event.order_id)
         if isinstance(event, GoodsReleased) and found is not None and found.state is case.TaxState.RESTORED:
             raise IllegalTransition(found.state, type(event))
-    return case.follow_all(cases, quotas, events, rules)
+    return case.follow_all(cases, quotas, events, rules, assessed)
+
+
+def _takes_the_first_return_for_all(d: Declaration, heard: Any, policy: Any) -> Any:
+    """Customs says all is back when the first part is."""
+    after, facts = declaration.answer(d, heard, policy)
+    if any(type(fact) is GoodsPartlyReturned for fact in facts):
+        facts = tuple(GoodsReturned(**dict(f)) if type(f) is GoodsPartlyReturned else f for f in facts)
+        after = replace(after, state=State.RETURNED)
+    return after, facts
 
 
 def _takes_the_last_document(found: Declaration | None, document: Any, match: Any) -> Any:
@@ -79,11 +120,11 @@ def _takes_the_last_document(found: Declaration | None, document: Any, match: An
     return declaration.collect(found, document, match)
 
 
-def _withdraws_what_is_lodged(found: Declaration | None, event: WithdrawalAsked) -> Any:
+def _withdraws_what_is_lodged(found: Declaration | None, event: WithdrawalAsked, at: Any, policy: Any) -> Any:
     """Customs says a list is withdrawn without asking the authority."""
     if found is not None and found.state in declaration.PENDING:
         found = replace(found, state=State.MATCHED)
-    return declaration.withdraw(found, event)
+    return declaration.withdraw(found, event, at, policy)
 
 
 def _follows_every_word(d: Declaration, heard: Any, policy: Any) -> Any:
@@ -131,12 +172,17 @@ MUTANTS: Final[dict[str, Sabotage]] = {
     "orders ends without waiting": Sabotage(orders=_ends_without_waiting),
     "orders forgets a refusal": Sabotage(orders=_forgets_the_refusal),
     "payments does not wait for the bank": Sabotage(payments=_does_not_wait_for_the_bank),
-    "payments leaves the merchant its share": Sabotage(payments=_settles_twice),
+    "payments leaves the merchant its share": Sabotage(payments=_leaves_the_merchant_its_share),
+    "payments refunds the tax of late goods": Sabotage(payments=_refunds_the_tax_of_late_goods),
+    "payments forgets what came back before": Sabotage(payments=_forgets_what_came_back_before),
     "tax keeps the quota": Sabotage(tax=_keeps_the_quota),
+    "tax restores a quota twice": Sabotage(tax=_restores_twice),
+    "tax restores what came back late": Sabotage(tax=_restores_late_returns),
     "tax has no row for a late release": Sabotage(tax=_overlooks_a_late_release),
     "customs lodges again for a second waybill": Sabotage(collect=_takes_the_last_document),
     "customs withdraws without asking": Sabotage(withdraw=_withdraws_what_is_lodged),
     "customs follows a contradiction": Sabotage(answer=_follows_every_word),
+    "customs takes the first part for all": Sabotage(answer=_takes_the_first_return_for_all),
     "customs does not stop": Sabotage(stop=_ignores_the_stop),
     "tax settles a dispute without a person": Sabotage(bill=_hands_over_twice),
     "a difference booked the wrong way": Sabotage(book=_books_the_wrong_way),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
@@ -139,6 +140,7 @@ class Request:
     kind: Kind
     amends: bool
     invt_no: str | None
+    quantity: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,9 @@ class Listed:
     returns: int = 0
     refused_early: bool = False
     released: bool = False
+    returned: Decimal = Decimal(0)
+    late: Decimal = Decimal(0)
+    applications: int = 0
     history: list[str] = field(default_factory=list)
 
 
@@ -274,16 +279,44 @@ class Authority(Reader):
     def _take_back(self, request: Request, entry: Listed, guid: str) -> None:
         if entry.state != "declared" or not entry.released:
             raise Violation(f"a return of {request.order_id} was asked for: its list is {entry.state} {entry.status}")
-        granted = self._plans[request.order_id].return_granted
-        if granted:
-            entry.state = "taken_back"
-        self._answer(request.order_id, entry, "return", 399 if granted else 100, guid)
+        plan = self._plans[request.order_id]
+        ordered = sum((line.quantity for line in plan.placed.lines), Decimal(0))
+        if not 0 < request.quantity <= ordered - entry.returned:
+            raise Violation(f"a return asks for {request.quantity} of {ordered}, {entry.returned} are back already")
+        entry.applications += 1
+        number = f"T{entry.applications}"
+        self._answer(request.order_id, entry, "return", 399 if plan.return_granted else 100, guid, pre_no=number)
+        if plan.return_granted:
+            self.world.soon(partial(self._arrive, request, entry, guid, number))
 
-    def _answer(self, order_id: UUID, entry: Listed, on: Kind, status: int, guid: str, code: str | None = None) -> None:
+    def _arrive(self, request: Request, entry: Listed, guid: str, number: str) -> None:
+        """The goods are back, in time or after the term, as it was planned for the order's first return."""
+        plan = self._plans[request.order_id]
+        entry.returned += request.quantity
+        if entry.returned == sum((line.quantity for line in plan.placed.lines), Decimal(0)):
+            entry.state = "taken_back"
+        late = plan.return_late and number == "T1"
+        entry.late += request.quantity if late else 0
+        days = timedelta(days=366 if late else 0)
+        self._answer(request.order_id, entry, "return", 800, guid, pre_no=number, after=days)
+
+    def _answer(
+        self,
+        order_id: UUID,
+        entry: Listed,
+        on: Kind,
+        status: int,
+        guid: str,
+        code: str | None = None,
+        *,
+        pre_no: str | None = None,
+        after: timedelta = timedelta(),
+    ) -> None:
         meaning = MEANINGS.get(status, "returned")
         code = str(status) if status < 0 else code
         invt_no = entry.invt_no if on != "declare" or status >= 120 else None
-        ruling = Ruling(on, meaning, str(status), "", code, invt_no)  # type: ignore[arg-type]
+        at = AT + timedelta(seconds=self.world.now) + after
+        ruling = Ruling(on, meaning, str(status), "", code, invt_no, pre_no, at)  # type: ignore[arg-type]
         entry.history.append(f"{on} {status}")
         twice = "dupreceipt" in self._plans[order_id].authority
         # A receipt sent again is the same to the byte, and its bytes are its id.

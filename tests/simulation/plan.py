@@ -36,7 +36,8 @@ WARES: Final = (("0809290000", 17_200), ("0809290000", 17_200), ("4202210090", 4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One order of a seed. `asks`: seconds at which it is called off, by whom; `submissions` those at which it comes."""
+    """One order of a seed. `asks`: seconds at which it is called off, by whom, "part" for one piece of it given back;
+    `submissions` those at which it comes; `return_late`: the goods of its first return come after the term."""
 
     order_id: UUID
     order_no: str
@@ -47,6 +48,7 @@ class Plan:
     authority: str
     cancel_granted: bool
     return_granted: bool
+    return_late: bool
     unprintable: frozenset[str]
     submissions: tuple[float, ...]
     conflicting: tuple[float, ...]
@@ -92,7 +94,11 @@ def _plan(world: World, number: int) -> Plan:
     order_no = f"SIM-{world.seed}-{number}"
     order_id = order_id_of(PLATFORM, order_no)
     carrier = dice.choice(CARRIER)
-    asks = [(dice.random() ** 2 * 90, dice.choice(("cancel", "return"))) for _ in range(dice.choice((0, 0, 0, 1, 1, 2)))]
+    asks = [(dice.random() ** 2 * 90, dice.choice(("cancel", "return", "part"))) for _ in range(dice.choice((0, 0, 0, 1, 1, 2)))]
+    # Given back one after another, in parts and at last wholly.
+    asks += [
+        (60 + 40 * n + 20 * dice.random(), dice.choice(("part", "part", "return"))) for n in range(dice.choice((0, 0, 0, 3)))
+    ]
     if carrier == "lost":
         asks.append((100 + dice.random() * 100, "cancel"))
     first = dice.random() * 10
@@ -109,6 +115,7 @@ def _plan(world: World, number: int) -> Plan:
         authority=dice.choice(AUTHORITY),
         cancel_granted=dice.random() < 0.7,
         return_granted=dice.random() < 0.8,
+        return_late=dice.random() < 0.3,
         unprintable=frozenset(kind for kind in ("declare", "cancel", "return") if dice.random() < 0.03),
         submissions=(first, *again),
         conflicting=tuple(dice.random() * 60 for _ in range(dice.choice((0, 0, 0, 0, 1)))),
@@ -134,9 +141,10 @@ def _template() -> OrderPlaced:
 
 
 def _line(hs_code: str, fen: int) -> Line:
-    price = Decimal(fen) / 100
-    return Line(line_no=1, sku="S", name="goods", hs_code=hs_code, origin="US", quantity=Decimal(1), unit="kg",
-                net_weight_kg=Decimal(1), unit_price=price, total=Money(fen, "CNY"))  # fmt: skip
+    # Several pieces, so that they come back in parts; a handbag over the single limit is one piece by law.
+    pieces = Decimal(1) if fen > 500_000 else Decimal(4 if hs_code.startswith("0809") else 2)
+    return Line(line_no=1, sku="S", name="goods", hs_code=hs_code, origin="US", quantity=pieces, unit="kg",
+                net_weight_kg=Decimal(1), unit_price=Decimal(fen) / 100 / pieces, total=Money(fen, "CNY"))  # fmt: skip
 
 
 def _person(person_ref: UUID) -> SealedPerson:
@@ -156,7 +164,8 @@ _PLACED: Final = _template()
 
 def _placed(order_id: UUID, order_no: str, person: UUID, direction: Direction, hs_code: str, fen: int) -> OrderPlaced:
     buyer, consignee = _BUYERS[person]
-    tax = fen // 10 if direction == "import" else 0
+    # Not divisible by the pieces, so that a fen is lost where the parts of a return are rounded each by itself.
+    tax = fen // 10 + 1 if direction == "import" else 0
     # A copy, since checking the same template anew for every order would take most of a seed's time.
     return _PLACED.model_copy(
         update={

@@ -23,16 +23,16 @@ from services.tax import billpolicy
 from services.tax.billing import BILL_FACTS
 from services.tax.domain import bills
 from services.tax.domain.bills import Bill
-from services.tax.domain.case import FollowedAll, PersonYear, Quota, TaxCase, TaxState
+from services.tax.domain.case import FollowedAll, PersonYear, Quota, QuotaEntry, TaxCase, TaxState
 from services.tax.rulefiles import load
 from shared import topics
 from shared.envelope import Message
 from shared.events import EVENT_TYPES
 from shared.events.base import Event
 from shared.events.customs import CustomsEvent, GoodsReleased, TaxBillVoided
-from shared.events.orders import OrderFulfilled, OrderPlaced, OrderUnwinding
+from shared.events.orders import OrderFulfilled, OrderPlaced, OrderUnwinding, ReturnAccepted
 from shared.events.payments import PaymentsEvent, TaxPaid
-from shared.events.tax import TaxEvent, TaxRefused
+from shared.events.tax import TaxAssessed, TaxEvent, TaxRefused
 from shared.money import Money
 from tests.simulation.broker import Broker, Record, Said, Service
 from tests.simulation.customs import at
@@ -111,7 +111,11 @@ class Payments(Service):
     name, topic = "payments", topics.PAYMENTS
 
     def __init__(self, world: World, broker: Broker, sabotage: Sabotage, bank: Bank) -> None:
-        hears = {topics.ORDERS: (OrderPlaced, OrderUnwinding), topics.CUSTOMS: (GoodsReleased,), topics.TAX: TAX_FACTS}
+        hears = {
+            topics.ORDERS: (OrderPlaced, OrderUnwinding, ReturnAccepted),
+            topics.CUSTOMS: (GoodsReleased,),
+            topics.TAX: TAX_FACTS,
+        }
         super().__init__(world, broker, sabotage, hears)
         self.bank = bank
         self.dues: dict[UUID, Due] = {}
@@ -128,10 +132,7 @@ class Payments(Service):
 
     def _follow_tax(self, fresh: Sequence[Record]) -> None:
         """As in taxes.py, by the same folding of a batch."""
-        batch = taxes.Folded(
-            dict(self.state), dict(self.dues), {o for o, purpose in self.moved if purpose in ("reserve", "assess")}
-        )
-        batch.posted |= self.deposit.waiting.keys()
+        batch = taxes.Folded(dict(self.state), dict(self.dues))
         for record in fresh:
             batch.follow(_as_message(record))
         self.state, self.dues = batch.payments, batch.dues
@@ -275,8 +276,10 @@ class Tax(Service):
     name, topic = "tax", topics.TAX
 
     def __init__(self, world: World, broker: Broker, sabotage: Sabotage, used: Mapping[UUID, int]) -> None:
-        hears = {topics.ORDERS: (OrderPlaced, OrderUnwinding), topics.CUSTOMS: (GoodsReleased, *BILL_FACTS)}
+        hears = {topics.ORDERS: (OrderPlaced, OrderUnwinding, ReturnAccepted), topics.CUSTOMS: (GoodsReleased, *BILL_FACTS)}
         super().__init__(world, broker, sabotage, hears)
+        self.assessed: dict[UUID, TaxAssessed] = {}
+        self._entered: set[tuple[UUID, str, int]] = set()
         self.bills: dict[UUID, Bill] = {}
         self.day_s = bills.DAY_S
         self._before = {PersonYear(person, YEAR): minor for person, minor in used.items()}
@@ -339,7 +342,9 @@ class Tax(Service):
     def _follow_orders(self, fresh: Sequence[Record]) -> None:
         events = [record.event for record in fresh]
         cases = {e.order_id: self.state[e.order_id] for e in events if e.order_id in self.state}
-        after: FollowedAll = self.sabotage.tax(cases, self.quotas, events, RULES)
+        after: FollowedAll = self.sabotage.tax(cases, self.quotas, events, RULES, self.assessed)
+        for entry in after.entries:
+            self._enter(entry)
         versions = {order_id: case.version for order_id, case in cases.items()}
         facts: list[Said] = []
         for record, said in zip(fresh, after.facts, strict=True):
@@ -354,6 +359,15 @@ class Tax(Service):
     def said(self, event: Event) -> None:
         if isinstance(event, TaxRefused):
             self.refused.add(event.order_id)
+        if isinstance(event, TaxAssessed):
+            self.assessed[event.order_id] = event
+
+    def _enter(self, entry: QuotaEntry) -> None:
+        """The key of the ledger: each thing once per order, each return once."""
+        key = (entry.order_id, entry.kind, entry.part)
+        if key in self._entered or entry.amount_minor <= 0:
+            raise Violation(f"the ledger of a quota is written twice or with nothing: {entry}")
+        self._entered.add(key)
 
     def _audit(self, cases: Iterable[TaxCase]) -> None:
         """After every step: a quota is what was used before and what orders hold now, and never over the limit."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final, Literal
 from uuid import UUID
 
+from services.customs.domain import returns
+from services.customs.domain.returns import Return, Terms
 from shared.events import Event, Fault
 from shared.events import customs as said
 from shared.events.logistics import WaybillIssued
@@ -65,7 +68,7 @@ class Lodged:
 class Answer:
     """One entry of a receipt: the list it is about, its status, and what the status means (a class of domain 2.4).
 
-    `on` tells which request is answered; `code` is the inner or negative code where there is one.
+    `on` tells which request is answered; `code` is the inner or negative code where there is one; `at` is the authority's time.
     """
 
     on: Kind
@@ -77,6 +80,7 @@ class Answer:
     code: str | None = None
     invt_no: str | None = None
     pre_no: str | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Declaration:
     """The documents and the list of one order. `version` counts the facts said about it; `attempt` the lists lodged.
 
     `present` names the documents there are; whether they are at hand as well is the caller's affair until the last comes.
+    So are `returns` and `released_at`, which matter to returns alone.
     """
 
     order_id: UUID
@@ -107,6 +112,8 @@ class Declaration:
     group_key: str | None = None
     waiting: Kind | None = None
     waiting_s: float = 0.0
+    released_at: datetime | None = None
+    returns: tuple[Return, ...] = ()
 
     @property
     def cop_no(self) -> str:
@@ -115,12 +122,14 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the declarant may decide: which return codes a corrected list mends, how often, and how long to wait first."""
+    """What the declarant may decide: which return codes a corrected list mends, how often, and how long to wait first; and
+    the terms of the law for returns."""
 
     correctable: Collection[str]
     too_soon: Collection[str]
     attempts_max: int
     too_soon_wait_s: float
+    returns: Sequence[Terms] = ()
 
 
 Match = Callable[[OrderPlaced, PaymentCaptured, WaybillIssued], Sequence[said.Mismatch]]
@@ -165,8 +174,12 @@ LIST: Final = Transitions[State](
         **{(s, said.ListWithdrawn): State.WITHDRAWN for s in (State.COLLECTING, State.MATCHED, State.WITHDRAWING)},
         (State.COLLECTING, said.DocumentsMismatched): State.MISMATCHED,
         **{(s, said.ReturnOpened): State.RETURNING for s in (*CLEARED, State.WITHDRAWING)},
+        (State.RETURNING, said.ReturnGranted): State.RETURNING,
+        (State.RETURNING, said.GoodsPartlyReturned): State.CLOSED,
         (State.RETURNING, said.GoodsReturned): State.RETURNED,
-        (State.RETURNING, said.ReturnRefused): State.CLOSED,
+        **{(s, said.ReturnRefused): State.CLOSED for s in (State.RETURNING, State.WITHDRAWING)},
+        # Refused before it was ever lodged.
+        **{(s, said.ReturnRefused): s for s in CLEARED},
         (State.MATCHED, said.ListLodged): State.LODGED,
     }
 )  # fmt: skip
@@ -209,8 +222,11 @@ def stop(found: Declaration | None, event: OrderUnwinding) -> Followed:
     return d, ()
 
 
-def withdraw(found: Declaration | None, event: WithdrawalAsked) -> Followed:
-    """Take the list back if that is still possible, else open a return; where it is over already, the fact was said."""
+def withdraw(found: Declaration | None, event: WithdrawalAsked, at: datetime, policy: Policy) -> Followed:
+    """Take the list back if that is still possible, else open a return; where it is over already, the fact was said.
+
+    For a cleared list its returns, its release and its documents must be at hand.
+    """
     d = found or Declaration(event.order_id)
     if d.state in (State.COLLECTING, State.MATCHED):
         return _say(replace(d, waiting=None), said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no if d.attempt else None))
@@ -218,12 +234,37 @@ def withdraw(found: Declaration | None, event: WithdrawalAsked) -> Followed:
         # A cancellation names the list by the number customs gave it, so it waits for that number.
         return replace(d, state=State.WITHDRAWING, waiting="cancel" if d.invt_no else None), ()
     if d.state in CLEARED:
-        return _open_return(d)
+        return _open_return(d, event, at, policy)
     return d, ()
 
 
-def _open_return(d: Declaration) -> Followed:
-    return _say(replace(d, waiting="return"), said.ReturnOpened(order_id=d.order_id, invt_no=d.invt_no or ""))
+def _open_return(d: Declaration, event: WithdrawalAsked | None, at: datetime, policy: Policy) -> Followed:
+    """Apply for the return of what is asked for; `event` is None for a list released while it was being cancelled."""
+    parts = event.lines if event is not None else ()
+    why = _why_no_return(d, parts, at, policy)
+    if why is not None:
+        return _say(replace(d, waiting=None), said.ReturnRefused(order_id=d.order_id, status="", info=why))
+    number = len(d.returns) + 1
+    asked = Return(number, "asked", parts, event.refund_if_late if event is not None else True, at)
+    opened = said.ReturnOpened(order_id=d.order_id, invt_no=d.invt_no or "", return_no=number)
+    return _say(replace(d, waiting="return", returns=(*d.returns, asked)), opened)
+
+
+def _why_no_return(d: Declaration, parts: Sequence[Any], at: datetime, policy: Policy) -> str | None:
+    terms = _terms(d, policy)
+    if terms is None or d.released_at is None:
+        return "no terms for returns are known for goods released on that day"
+    days = returns.days_between(d.released_at, at)
+    if days > terms.apply_days_max:
+        return f"applied for {days} days after the release, expected at most {terms.apply_days_max} ({terms.source})"
+    assert d.order is not None
+    return returns.unreturnable(d.order, parts, returns.returned_before(d.returns))
+
+
+def _terms(d: Declaration, policy: Policy) -> Terms | None:
+    if d.released_at is None:
+        return None
+    return returns.terms_on(policy.returns, d.direction or "", returns.beijing_date(d.released_at))
 
 
 def lodged(d: Declaration, event: Lodged) -> Followed:
@@ -236,7 +277,7 @@ def lodged(d: Declaration, event: Lodged) -> Followed:
                                    attempt=d.attempt))  # fmt: skip
 
 
-def unlodgeable(d: Declaration, kind: Kind, why: str) -> Followed:
+def unlodgeable(d: Declaration, kind: Kind, why: str, at: datetime, policy: Policy) -> Followed:
     """The request cannot be printed at all (a code without a word at the authority, an erased person): no wait can help."""
     d = replace(d, waiting=None)
     if kind == "declare":
@@ -245,8 +286,8 @@ def unlodgeable(d: Declaration, kind: Kind, why: str) -> Followed:
             d, said.ListRefused(order_id=d.order_id, cop_no=d.cop_no, status="", info=why, invt_no=d.invt_no, faults=(fault,))
         )
     if kind == "return":
-        return _say(d, said.ReturnRefused(order_id=d.order_id, status="", info=why))
-    return _cancellation_refused(d)
+        return _say(_with_return(d, state="refused"), said.ReturnRefused(order_id=d.order_id, status="", info=why))
+    return _cancellation_refused(d, at, policy)
 
 
 def answer(d: Declaration, heard: Answer, policy: Policy) -> Followed:
@@ -254,19 +295,21 @@ def answer(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     if heard.meaning == "waiting" and (heard.invt_no or d.invt_no) == d.invt_no:
         return d, ()
     newly_numbered = d.invt_no is None and heard.invt_no is not None
-    d = replace(d, status=heard.status, invt_no=heard.invt_no or d.invt_no, pre_no=heard.pre_no or d.pre_no)
+    # A return has a number of its own; the list keeps the one it is amended by.
+    pre_no = d.pre_no if heard.on == "return" else heard.pre_no or d.pre_no
+    d = replace(d, status=heard.status, invt_no=heard.invt_no or d.invt_no, pre_no=pre_no)
     if newly_numbered and d.state is State.WITHDRAWING:
         d = replace(d, waiting="cancel")
     if heard.on == "cancel":
-        return _on_cancellation(d, heard)
+        return _on_cancellation(d, heard, policy)
     if heard.on == "return":
-        return _on_return(d, heard)
+        return _on_return(d, heard, policy)
     if heard.meaning == "returned":
         return _on_returned(d, heard, policy)
-    return _on_progress(d, heard)
+    return _on_progress(d, heard, policy)
 
 
-def _on_progress(d: Declaration, heard: Answer) -> Followed:
+def _on_progress(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     kind = _SAID.get(heard.meaning)
     if kind is None:
         return d, ()
@@ -278,12 +321,12 @@ def _on_progress(d: Declaration, heard: Answer) -> Followed:
     if not LIST.allows(d.state, fact) or (d.state is State.WITHDRAWING and d.released):
         return d, ()
     if isinstance(fact, said.GoodsReleased):
-        d = replace(d, released=True)
+        d = replace(d, released=True, released_at=heard.at)
     if isinstance(fact, said.GoodsDetained | said.ReturnShipmentOrdered):
         d = replace(d, waiting=None)
     d, facts = _say(d, fact)
     if d.state is State.WITHDRAWING and d.released and d.cancel_refused:
-        d, opened = _open_return(d)
+        d, opened = _open_return(d, None, _at(heard), policy)
         return d, (*facts, *opened)
     return d, facts
 
@@ -312,30 +355,79 @@ def _on_returned(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     return _say(d, said.ListRefused(**common, faults=(fault,)))
 
 
-def _on_cancellation(d: Declaration, heard: Answer) -> Followed:
+def _on_cancellation(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     if d.state is not State.WITHDRAWING:
         return d, ()
     if heard.meaning == "granted":
         return _say(d, said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
     if heard.meaning == "returned":
-        return _cancellation_refused(replace(d, waiting=None))
+        return _cancellation_refused(replace(d, waiting=None), _at(heard), policy)
     return d, ()
 
 
-def _cancellation_refused(d: Declaration) -> Followed:
+def _cancellation_refused(d: Declaration, at: datetime, policy: Policy) -> Followed:
     """The list is cleared, or an officer has it in hand: what the list itself is told next decides."""
     d = replace(d, cancel_refused=True)
-    return _open_return(d) if d.released else (d, ())
+    return _open_return(d, None, at, policy) if d.released else (d, ())
 
 
-def _on_return(d: Declaration, heard: Answer) -> Followed:
-    if d.state is not State.RETURNING:
+def _on_return(d: Declaration, heard: Answer, policy: Policy) -> Followed:
+    """Granted (399), the goods are awaited; released (800), the authority has seen that they are back; 100 refuses."""
+    of_another = heard.pre_no is not None and any(heard.pre_no == each.pre_no for each in d.returns[:-1])
+    if d.state is not State.RETURNING or of_another:
         return d, ()
-    if heard.meaning in ("granted", "released"):
-        return _say(d, said.GoodsReturned(order_id=d.order_id, invt_no=d.invt_no or ""))
-    if heard.meaning == "returned":
-        return _say(d, said.ReturnRefused(order_id=d.order_id, status=heard.status, info=heard.info))
+    match heard.meaning:
+        case "granted" if d.returns[-1].state == "asked":
+            return _granted(_with_return(d, state="granted", pre_no=heard.pre_no), policy)
+        case "released" | "closed":
+            return _back(d, heard, policy)
+        case "returned":
+            d = _with_return(d, state="refused", pre_no=heard.pre_no)
+            return _say(d, said.ReturnRefused(order_id=d.order_id, status=heard.status, info=heard.info))
     return d, ()
+
+
+def _granted(d: Declaration, policy: Policy) -> Followed:
+    back_by = returns.beijing_date(_released_at(d)) + timedelta(days=_known_terms(d, policy).back_days_max)
+    granted = said.ReturnGranted(order_id=d.order_id, invt_no=d.invt_no or "", return_no=d.returns[-1].return_no, back_by=back_by)
+    return _say(d, granted)
+
+
+def _back(d: Declaration, heard: Answer, policy: Policy) -> Followed:
+    """The goods are back, in time or late; which of the two decides whether tax is levied (GACC 2020 No. 45, art. 3)."""
+    assert d.order is not None
+    asked, at = d.returns[-1], _at(heard)
+    lines = returns.lines_back(d.order, d.tax, asked.parts, d.returns[:-1])
+    in_time = returns.days_between(_released_at(d), at) <= _known_terms(d, policy).back_days_max
+    d = _with_return(d, state="back" if in_time else "late", back_at=at, pre_no=heard.pre_no or asked.pre_no, lines=lines)
+    kind = said.GoodsReturned if all(x.returned == x.ordered for x in lines) else said.GoodsPartlyReturned
+    fact = kind(
+        order_id=d.order_id, invt_no=d.invt_no or "", return_no=asked.return_no, in_time=in_time,
+        refund_if_late=asked.refund_if_late, released_on=returns.beijing_date(_released_at(d)), back_on=returns.beijing_date(at),
+        lines=lines,
+    )  # fmt: skip
+    return _say(replace(d, waiting=None), fact)
+
+
+def _with_return(d: Declaration, **change: Any) -> Declaration:
+    """With its open return changed, which is the last."""
+    return replace(d, returns=(*d.returns[:-1], replace(d.returns[-1], **change)))
+
+
+def _at(heard: Answer) -> datetime:
+    assert heard.at is not None, "the authority dates every receipt"
+    return heard.at
+
+
+def _released_at(d: Declaration) -> datetime:
+    assert d.released_at is not None, "only what was released comes back"
+    return d.released_at
+
+
+def _known_terms(d: Declaration, policy: Policy) -> Terms:
+    terms = _terms(d, policy)
+    assert terms is not None, "a return is opened under terms that are known"
+    return terms
 
 
 def _say(d: Declaration, fact: Event) -> Followed:

@@ -60,7 +60,7 @@ class Voided:
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """The bank gave back all that was captured."""
+    """The bank gave back what it was asked to."""
 
     order_id: UUID
     refund_no: str
@@ -132,11 +132,17 @@ class Void(Ask):
 
 
 class Refund(Ask):
-    """Give back what was captured."""
+    """Give back what was captured, or what belongs to the goods of one return."""
 
     kind: ClassVar[str] = "refund"
     payment_no: str
     amount: Money
+    return_no: int | None = None
+
+    @property
+    def intent_id(self) -> UUID:
+        """One of the whole, or one for each return."""
+        return uuid5(self.order_id, self.kind if self.return_no is None else f"{self.kind}:return {self.return_no}")
 
 
 class RefundTax(Ask):

@@ -108,7 +108,8 @@ def paid(due: Due, answer: Transferred) -> Followed:
 
 
 def restored(due: Due, event: TaxRestored) -> Followed:
-    """The goods came back. What was moved beyond the withheld tax moves back; the withheld tax itself goes with the refund.
+    """All goods came back. What was billed is owed no more: what was withheld for it goes into suspense, out of which the
+    refund takes it; what was moved beyond that moves back to who bore it.
 
     Once the bill was handed over the tax stays levied, and the merchant bears it: he took the goods back too late.
     """
@@ -116,20 +117,20 @@ def restored(due: Due, event: TaxRestored) -> Followed:
     kept = due.withheld - due.refunded
     if after.state is not DueState.RESTORED:
         merchant = ledger.claim_on(due.merchant_code)
-        moved = ledger.shift(Purpose.LEVY, merchant, ledger.TAX_OFFICE, kept.minor, kept.currency)
+        moved = ledger.shift(Purpose.LEVY, merchant, ledger.SUSPENSE, kept.minor, kept.currency)
         # What was withheld too much and went back with the whole refund, not by itself, is no part of what he bears.
         left = kept.minor - due.billed.minor if due.outcome == "refund" else 0
         return Followed(after, moved + ledger.shift(Purpose.CLAIM, ledger.SUSPENSE, merchant, left, kept.currency))
-    return Followed(after, _give_up(due.billed.minor - kept.minor, _bearer(due), kept.currency))
+    difference = due.billed.minor - kept.minor
+    moved = ledger.shift(Purpose.RESTORE_TAX, ledger.TAX_OFFICE, ledger.SUSPENSE, kept.minor, kept.currency)
+    moved += ledger.shift(Purpose.RESTORE_DIFFERENCE, ledger.TAX_OFFICE, _bearer(due), difference, kept.currency)
+    return Followed(after, moved)
 
 
-def restored_unbilled(event: TaxRestored, withheld: Money) -> tuple[Movement, ...]:
-    """The goods came back before there was a bill."""
-    return _give_up(event.total.minor - withheld.minor, ledger.SUSPENSE, event.total.currency)
-
-
-def _give_up(minor: int, bearer: Holder, currency: str) -> tuple[Movement, ...]:
-    return ledger.shift(Purpose.RESTORE_TAX, ledger.TAX_OFFICE, bearer, minor, currency)
+def restored_unbilled(event: TaxRestored) -> tuple[Movement, ...]:
+    """Goods came back before there was a bill: what was assessed on them is owed no more."""
+    total = event.total
+    return ledger.shift(Purpose.RESTORE_TAX, ledger.TAX_OFFICE, ledger.SUSPENSE, total.minor, total.currency, event.return_no)
 
 
 def _bearer(due: Due) -> Holder:

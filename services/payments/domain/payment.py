@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from services.payments import ledger
+from services.payments.domain import returns
 from services.payments.domain.bank import (
     Answer,
     Ask,
@@ -27,7 +28,7 @@ from services.payments.domain.bank import (
 )
 from services.payments.ledger import Movement, Purpose
 from shared.events.customs import GoodsReleased
-from shared.events.orders import OrderPlaced, OrderUnwinding
+from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
 from shared.events.payments import (
     MerchantSettled,
     PaymentCaptured,
@@ -35,6 +36,7 @@ from shared.events.payments import (
     PaymentRefunded,
     PaymentsEvent,
     PaymentVoided,
+    ReturnRefunded,
     TaxRefunded,
 )
 from shared.money import Money
@@ -43,9 +45,9 @@ from shared.values import replace
 
 
 class State(StrEnum):
-    """How far a payment is; it ends DECLINED, VOIDED, SETTLED or REFUNDED.
+    """How far a payment is; it ends DECLINED, VOIDED, SETTLED (less what was refunded for goods that came back) or REFUNDED.
 
-    The bank's answer is awaited while AUTHORISING, AUTHORISED (capturing), VOIDING and REFUNDING.
+    The bank's answer is awaited while AUTHORISING, AUTHORISED (capturing), VOIDING, REFUNDING and RETURNING.
     """
 
     UNASKED = "unasked"
@@ -53,6 +55,7 @@ class State(StrEnum):
     AUTHORISED = "authorised"
     CAPTURED = "captured"
     SETTLED = "settled"
+    RETURNING = "returning"
     DECLINED = "declined"
     VOIDING = "voiding"
     VOIDED = "voided"
@@ -60,7 +63,7 @@ class State(StrEnum):
     REFUNDED = "refunded"
 
 
-Heard = OrderPlaced | OrderUnwinding | GoodsReleased | Answer
+Heard = OrderPlaced | OrderUnwinding | ReturnAccepted | GoodsReleased | Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,20 @@ class Terms:
     enterprise_code: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refunding:
+    """What goes back for the goods of one return, and whose part each is."""
+
+    return_no: int
+    goods: Money
+    tax: Money
+
+
 @dataclass(frozen=True)
 class Payment:
     """One order's payment. `version` counts the facts announced; `unwinding`: the order is being undone.
 
+    `refunded` is all that went back so far; `returning` what is asked of the bank for goods that came back.
     `excess`: tax withheld too much that the bank was asked to give back; what is left is given back where the order is undone.
     """
 
@@ -90,6 +103,7 @@ class Payment:
     captured: Money | None = None
     refund_no: str | None = None
     refunded: Money | None = None
+    returning: Refunding | None = None
     excess: Money | None = None
 
 
@@ -118,10 +132,16 @@ PAYMENT: Final = Transitions[State](
         (State.CAPTURED, GoodsReleased): State.SETTLED,
         (State.CAPTURED, OrderUnwinding): State.REFUNDING,
         (State.SETTLED, GoodsReleased): State.SETTLED,
-        (State.SETTLED, OrderUnwinding): State.REFUNDING,
+        # Released goods came back; of the release orders may have heard first.
+        (State.CAPTURED, ReturnAccepted): State.RETURNING,
+        (State.SETTLED, ReturnAccepted): State.RETURNING,
+        (State.RETURNING, GoodsReleased): State.RETURNING,
+        (State.RETURNING, Refunded): State.RETURNING,
+        (State.RETURNING, ReturnRefunded): State.SETTLED,
         (State.DECLINED, OrderUnwinding): State.VOIDED,
         (State.CAPTURED, ExcessRefunded): State.CAPTURED,
         (State.SETTLED, ExcessRefunded): State.SETTLED,
+        (State.RETURNING, ExcessRefunded): State.RETURNING,
     }
 )
 """While the order stands."""
@@ -200,7 +220,7 @@ def _decline_capture(after: Payment, answer: CaptureDeclined) -> Decision:
     return Decision(after, facts, (_void(after),))
 
 
-def _settle(after: Payment, _heard: GoodsReleased) -> Decision:
+def _settle(after: Payment, _heard: GoodsReleased | ReturnAccepted) -> Decision:
     terms, captured = _terms(after), _captured(after)
     merchant, tax = ledger.shares(captured, terms.tax_withheld)
     fact = MerchantSettled(order_id=after.order_id, merchant_code=terms.merchant_code, merchant_amount=merchant, tax_amount=tax)
@@ -224,10 +244,45 @@ def _give_back(after: Payment, _heard: OrderUnwinding) -> Decision:
     return Decision(after, asks=(_refund(after),), movements=moved)
 
 
-def _take_back(after: Payment, heard: OrderUnwinding) -> Decision:
+def _settle_and_take_back(after: Payment, heard: ReturnAccepted) -> Decision:
+    """The return is heard of before the release: what came back was released."""
+    settled = _settle(after, heard)
+    taken = _take_back(settled.payment, heard)
+    return Decision(taken.payment, settled.facts + taken.facts, taken.asks, settled.movements + taken.movements)
+
+
+def _take_back(after: Payment, heard: ReturnAccepted) -> Decision:
+    """The buyer gets back the price of the goods, and the tax withheld on them if they came in time."""
     terms = _terms(after)
-    movements = ledger.unsettle(_captured(after), terms.tax_withheld, terms.merchant_code, _excess(after))
-    return replace(_give_back(after, heard), movements=movements)
+    goods, tax = returns.refundable(_captured(after), terms.tax_withheld, heard.lines)
+    nothing = Money.zero(goods.currency)
+    # Tax given back already, because customs billed less, is not given back again.
+    tax = max(nothing, min(tax, _left(after) - (after.refunded or nothing) - goods))
+    back = Refunding(heard.return_no, goods if heard.refund_goods else nothing, tax if heard.in_time else nothing)
+    after = replace(after, returning=back)
+    amount = back.goods + back.tax
+    if not amount.minor:
+        return _close_return(after, None)
+    ask = Refund(order_id=after.order_id, payment_no=_known(after.payment_no), amount=amount, return_no=back.return_no)
+    return Decision(after, asks=(ask,), movements=ledger.unsettle(back.goods, back.tax, terms.merchant_code, back.return_no))
+
+
+def _returned(after: Payment, answer: Refunded) -> Decision:
+    assert after.returning is not None, "the bank refunds what a return asked for"
+    amount = after.returning.goods + after.returning.tax
+    total = amount if after.refunded is None else after.refunded + amount
+    closed = _close_return(replace(after, refunded=total, refund_no=answer.refund_no), answer.refund_no)
+    return replace(closed, movements=ledger.refund(amount, after.returning.return_no))
+
+
+def _close_return(after: Payment, refund_no: str | None) -> Decision:
+    back = after.returning
+    assert back is not None, "only a return that is open is closed"
+    fact = ReturnRefunded(
+        order_id=after.order_id, return_no=back.return_no, amount=back.goods + back.tax, goods_amount=back.goods,
+        tax_amount=back.tax, refund_no=refund_no,
+    )  # fmt: skip
+    return Decision(replace(after, state=PAYMENT.next(State.RETURNING, fact), returning=None), (fact,))
 
 
 def _let_go(after: Payment, _answer: Voided) -> Decision:
@@ -243,7 +298,10 @@ def _refunded(after: Payment, answer: Refunded) -> Decision:
 
 def give_back_excess(payment: Payment, amount: Money) -> Decision:
     """Ask the bank to give back tax that was withheld too much; nothing where all is given back anyway."""
-    if payment.unwinding or payment.state not in (State.CAPTURED, State.SETTLED):
+    if payment.unwinding or payment.state not in (State.CAPTURED, State.SETTLED, State.RETURNING):
+        return Decision(payment)
+    if payment.refunded is not None or payment.returning is not None:
+        # Of goods that came back the tax went back with them: what is too much of the rest is for a person to say.
         return Decision(payment)
     ask = RefundTax(order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=amount)
     return Decision(replace(payment, excess=amount), asks=(ask,))
@@ -269,10 +327,15 @@ _DECIDE: Final[dict[tuple[State, type], Callable[..., Decision]]] = {
     (State.VOIDING, OrderUnwinding): _wait,
     (State.CAPTURED, GoodsReleased): _settle,
     (State.CAPTURED, OrderUnwinding): _give_back,
-    (State.SETTLED, OrderUnwinding): _take_back,
+    (State.CAPTURED, ReturnAccepted): _settle_and_take_back,
+    (State.SETTLED, ReturnAccepted): _take_back,
+    (State.RETURNING, Refunded): _returned,
     (State.DECLINED, OrderUnwinding): _end_void,
     (State.REFUNDING, Refunded): _refunded,
-    **{(s, ExcessRefunded): _excess_refunded for s in (State.CAPTURED, State.SETTLED, State.REFUNDING, State.REFUNDED)},
+    **{
+        (s, ExcessRefunded): _excess_refunded
+        for s in (State.CAPTURED, State.SETTLED, State.RETURNING, State.REFUNDING, State.REFUNDED)
+    },
 }
 """What follows where something does; a legal pair that is not here changes nothing."""
 

@@ -10,11 +10,12 @@ from uuid import UUID
 
 from services.tax.domain.assessment import Assessable, Assessment, Refusal, assess, beijing_date
 from services.tax.domain.record import Record
+from services.tax.domain.returns import belongs_to
 from services.tax.domain.rulebook import Rulebook
 from shared.events.base import Event
 from shared.events.customs import GoodsReleased
-from shared.events.orders import OrderPlaced, OrderUnwinding
-from shared.events.tax import TaxAssessed, TaxEvent, TaxLine, TaxPosted, TaxRefused, TaxRestored, TaxVoided
+from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
+from shared.events.tax import TaxAssessed, TaxEvent, TaxKept, TaxLine, TaxPosted, TaxRefused, TaxRestored, TaxVoided
 from shared.money import Money
 from shared.transitions import IllegalTransition, Transitions
 from shared.values import replace
@@ -36,24 +37,20 @@ TAX: Final = Transitions(
         (TaxState.VOIDED, OrderPlaced): TaxState.VOIDED,
         (TaxState.ASSESSED, OrderUnwinding): TaxState.VOIDED,
         (TaxState.REFUSED, OrderUnwinding): TaxState.VOIDED,
-        (TaxState.POSTED, OrderUnwinding): TaxState.RESTORED,
         (TaxState.ASSESSED, GoodsReleased): TaxState.POSTED,
+        # Released goods came back, all or some, in time or late; of the release orders may have heard first.
+        (TaxState.ASSESSED, ReturnAccepted): TaxState.POSTED,
+        (TaxState.POSTED, ReturnAccepted): TaxState.POSTED,
+        # Said where with this nothing is owed any more: all goods are back and none came late.
+        (TaxState.POSTED, TaxRestored): TaxState.RESTORED,
+        (TaxState.POSTED, GoodsReleased): TaxState.POSTED,
         # The release and the end of the order come by two topics, so the release may come last.
         (TaxState.REFUSED, GoodsReleased): TaxState.REFUSED,
         (TaxState.VOIDED, GoodsReleased): TaxState.VOIDED,
         (TaxState.RESTORED, GoodsReleased): TaxState.RESTORED,
     }
 )
-"""What follows while orders knows of no release; an order's first event makes its case and is not in the table."""
-
-AFTER_RELEASE: Final = Transitions(
-    {
-        (TaxState.ASSESSED, OrderUnwinding): TaxState.RESTORED,
-        (TaxState.REFUSED, OrderUnwinding): TaxState.VOIDED,
-        (TaxState.POSTED, OrderUnwinding): TaxState.RESTORED,
-    }
-)
-"""What follows an unwinding after the release, which orders may have heard of before tax did."""
+"""An order's first event makes its case and is not in the table."""
 
 
 class PersonYear(NamedTuple):
@@ -112,7 +109,8 @@ class QuotaEntry(NamedTuple):
 @dataclass(frozen=True)
 class TaxCase:
     """An order's assessment: `reserved` is what it holds of the buyer's yearly quota now, reserved or posted;
-    `total` is what it owes. `version` counts the facts said about it."""
+    `total` is what it owes, less what is not levied because the goods came back in time. `version` counts the facts said
+    about it."""
 
     order_id: UUID
     state: TaxState
@@ -146,19 +144,23 @@ def quota_key_of(event: OrderPlaced) -> PersonYear:
     return PersonYear(event.buyer.person_ref, beijing_date(event.placed_at).year)
 
 
-def follow(case: TaxCase | None, event: Event, used: Money, rules: Rulebook) -> Followed:
-    """Fold one event into an order's case; `used` is the buyer's year so far and matters to an order being placed.
+def follow(case: TaxCase | None, event: Event, used: Money, rules: Rulebook, assessed: TaxAssessed | None = None) -> Followed:
+    """Fold one event into an order's case; `used` is the buyer's year so far and matters to an order being placed,
+    `assessed` is its assessment as published and matters to goods that came back.
 
     Raises IllegalTransition for what may not happen, a release of an order that tax never heard of included.
     """
     if case is None:
         return _first(event, used, rules)
-    if isinstance(event, OrderUnwinding):
-        table = AFTER_RELEASE if event.released else TAX
-        return _unwound(case, table.next(case.state, event))
     state = TAX.next(case.state, event)
+    if isinstance(event, ReturnAccepted):
+        return _given_back(case, event, assessed)
     if state == case.state:
         return Followed(case)
+    return _voided(case, state) if isinstance(event, OrderUnwinding) else _posted(case, state)
+
+
+def _posted(case: TaxCase, state: TaxState) -> Followed:
     posted = replace(case, state=state, version=case.version + 1)
     return Followed(posted, (TaxPosted(order_id=case.order_id, total=case.total),), _entry(case, EntryKind.POST))
 
@@ -200,12 +202,34 @@ def _assessed(case: TaxCase, result: Assessment) -> TaxAssessed:
     )  # fmt: skip
 
 
-def _unwound(case: TaxCase, state: TaxState) -> Followed:
-    entries = _entry(case, EntryKind.RESTORE, part=1) if case.state is TaxState.POSTED else _entry(case, EntryKind.VOID)
+def _voided(case: TaxCase, state: TaxState) -> Followed:
     after = replace(case, state=state, version=case.version + 1, reserved=Money.zero(case.reserved.currency))
-    if state is TaxState.RESTORED:
-        return Followed(after, (TaxRestored(order_id=case.order_id, total=case.total),), entries)
-    return Followed(after, (TaxVoided(order_id=case.order_id),), entries)
+    return Followed(after, (TaxVoided(order_id=case.order_id),), _entry(case, EntryKind.VOID))
+
+
+def _given_back(case: TaxCase, event: ReturnAccepted, assessed: TaxAssessed | None) -> Followed:
+    """In time: no tax is levied on the goods and their dutiable value is restored to the buyer's year; late: neither
+    (GACC 2020 No. 45, art. 3)."""
+    assert assessed is not None, "only what was assessed is released"
+    if case.state is TaxState.ASSESSED:  # what came back was released
+        posted = _posted(case, TaxState.POSTED)
+        back = _given_back(posted.case, event, assessed)
+        return Followed(back.case, posted.facts + back.facts, posted.entries + back.entries)
+    value, tax = belongs_to(assessed, event.lines)
+    owed = Money(tax, case.total.currency)
+    if not event.in_time:
+        kept = TaxKept(order_id=case.order_id, return_no=event.return_no, total=owed)
+        return Followed(replace(case, version=case.version + 1), (kept,))
+    return _restored(case, event, owed, Money(value if case.quota_key else 0, case.reserved.currency))
+
+
+def _restored(case: TaxCase, event: ReturnAccepted, owed: Money, quota: Money) -> Followed:
+    remaining = case.total - owed
+    fact = TaxRestored(order_id=case.order_id, return_no=event.return_no, total=owed, quota=quota, remaining=remaining)
+    after = replace(case, version=case.version + 1, reserved=case.reserved - quota, total=remaining)
+    if event.whole and not after.reserved.minor and not remaining.minor:
+        after = replace(after, state=TAX.next(case.state, fact))
+    return Followed(after, (fact,), _entry(replace(case, reserved=quota), EntryKind.RESTORE, part=event.return_no))
 
 
 def _entry(case: TaxCase, kind: EntryKind, *, part: int = 0) -> tuple[QuotaEntry, ...]:
@@ -228,9 +252,15 @@ class FollowedAll(NamedTuple):
 
 
 def follow_all(
-    cases: Mapping[UUID, TaxCase], quotas: Mapping[PersonYear, Quota], events: Sequence[Event], rules: Rulebook
+    cases: Mapping[UUID, TaxCase],
+    quotas: Mapping[PersonYear, Quota],
+    events: Sequence[Event],
+    rules: Rulebook,
+    assessed: Mapping[UUID, TaxAssessed] | None = None,
 ) -> FollowedAll:
     """Fold a batch in its order, so that several orders of one person see each other's reservations.
+
+    `assessed` has the assessments of the orders of which goods came back.
 
     The rows of `quotas` must be locked by the caller: those of `quota_key_of` every placed order and of every case's
     `quota_key`. A person without a row has used nothing.
@@ -242,7 +272,7 @@ def follow_all(
     for event in events:
         key = quota_key_of(event) if isinstance(event, OrderPlaced) else None
         used = Quota() if key is None else quotas.get(key, Quota())
-        followed = follow(cases.get(event.order_id), event, used.used, rules)
+        followed = follow(cases.get(event.order_id), event, used.used, rules, (assessed or {}).get(event.order_id))
         cases[event.order_id] = followed.case
         for entry in followed.entries:
             quotas[entry.key] = entry.apply(quotas.get(entry.key, Quota()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import permutations
 from typing import Any
 from uuid import UUID
@@ -11,14 +13,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.customs import policy
 from services.customs.domain import declaration as d
+from services.customs.domain import returns
 from services.customs.domain.declaration import Answer, Declaration, Lodged, Policy, State
+from services.customs.domain.returns import Return
+from shared.events import EVENT_TYPES
 from shared.events import customs as said
-from shared.events.orders import OrderUnwinding, WithdrawalAsked
+from shared.events.orders import OrderUnwinding, ReturnPart, WithdrawalAsked
 from shared.transitions import IllegalTransition
 from tests.unit.customs.documents import ORDER_ID, order, payment, tax, waybill
 
-POLICY = Policy(correctable={"130126", "1332"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=2.0)
+TERMS = policy.load(None).return_terms
+POLICY = Policy(correctable={"130126", "1332"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=2.0, returns=TERMS)
+RELEASED_AT = datetime(2026, 11, 23, 23, 59, 59, tzinfo=returns.BEIJING)
+APPLIED = RELEASED_AT + timedelta(days=3)
+ASKED = WithdrawalAsked(order_id=ORDER_ID, reason="buyer")
 MISMATCH = said.Mismatch(
     code="1332", field="amount_paid", left=said.Side(document="order", value="1"), right=said.Side(document="payment", value="2")
 )
@@ -34,11 +44,20 @@ def disagree(*_: object) -> list[said.Mismatch]:
 
 
 def at(state: State, **more: Any) -> Declaration:
-    return Declaration(ORDER_ID, state=state, invt_no=INVT, attempt=1, **more)
+    papers: dict[str, Any] = {"order": order(), "tax": tax(), "released_at": RELEASED_AT, "direction": "import"}
+    asked = (Return(1, "asked", (), True, APPLIED),) if state is State.RETURNING else ()
+    return Declaration(ORDER_ID, state=state, invt_no=INVT, attempt=1, **(papers | {"returns": asked} | more))
 
 
-def heard(meaning: str, status: str = "", on: str = "declare", code: str | None = None) -> Answer:
-    return Answer(on, meaning, status, "", code, INVT)  # type: ignore[arg-type]
+def heard(
+    meaning: str,
+    status: str = "",
+    on: str = "declare",
+    code: str | None = None,
+    when: datetime = APPLIED,
+    pre_no: str | None = None,
+) -> Answer:
+    return Answer(on, meaning, status, "", code, INVT, pre_no, when)  # type: ignore[arg-type]
 
 
 def kinds(facts: tuple[Any, ...]) -> list[str]:
@@ -90,12 +109,12 @@ def test_a_document_that_comes_twice_or_late_changes_nothing() -> None:
 def test_a_withdrawal_at_every_stage_has_the_outcome_the_stage_allows(
     state: State, expected: State, facts: list[str], waiting: str | None
 ) -> None:
-    after, found = d.withdraw(at(state), WithdrawalAsked(order_id=ORDER_ID, reason="buyer"))
+    after, found = d.withdraw(at(state), ASKED, APPLIED, POLICY)
     assert (after.state, kinds(found), after.waiting) == (expected, facts, waiting)
 
 
 def test_a_withdrawal_before_any_document_stops_the_list_for_good() -> None:
-    after, facts = d.withdraw(None, WithdrawalAsked(order_id=ORDER_ID, reason="buyer"))
+    after, facts = d.withdraw(None, ASKED, APPLIED, POLICY)
     assert kinds(facts) == ["ListWithdrawn"]
     for document in (order(), payment(), tax(), waybill()):
         after, facts = d.collect(after, document, agree)
@@ -103,7 +122,7 @@ def test_a_withdrawal_before_any_document_stops_the_list_for_good() -> None:
 
 
 def test_a_withdrawal_before_customs_gave_a_number_waits_for_the_number() -> None:
-    after, _ = d.withdraw(replace(at(State.LODGED), invt_no=None), WithdrawalAsked(order_id=ORDER_ID, reason="buyer"))
+    after, _ = d.withdraw(replace(at(State.LODGED), invt_no=None), ASKED, APPLIED, POLICY)
     assert (after.state, after.waiting) == (State.WITHDRAWING, None)
     after, facts = d.answer(after, heard("accepted", "120"), POLICY)
     assert (after.state, after.waiting, facts) == (State.WITHDRAWING, "cancel", ())
@@ -124,6 +143,8 @@ def test_a_cancellation_that_comes_too_late_becomes_a_return_whichever_is_heard_
         facts += kinds(more)
     assert (found.state, found.waiting, facts) == (State.RETURNING, "return", ["GoodsReleased", "ReturnOpened"])
     found, more = d.answer(found, heard("granted", "399", "return"), POLICY)
+    assert (found.state, kinds(more)) == (State.RETURNING, ["ReturnGranted"])
+    found, more = d.answer(found, heard("released", "800", "return"), POLICY)
     assert (found.state, kinds(more)) == (State.RETURNED, ["GoodsReturned"])
 
 
@@ -167,7 +188,7 @@ def test_no_word_after_the_release_undoes_it_while_a_cancellation_is_under_way(l
 def test_a_cancellation_that_cannot_be_printed_opens_a_return_where_the_goods_are_released(released: bool) -> None:
     """Seed 551 of the simulation: it waited for ever."""
     found = at(State.WITHDRAWING, released=released, waiting="cancel")
-    after, facts = d.unlodgeable(found, "cancel", "the buyer's key was deleted")
+    after, facts = d.unlodgeable(found, "cancel", "the buyer's key was deleted", APPLIED, POLICY)
     assert after.cancel_refused
     if released:
         assert (after.state, after.waiting, kinds(facts)) == (State.RETURNING, "return", ["ReturnOpened"])
@@ -200,7 +221,7 @@ def test_what_no_correction_can_mend_is_refused_with_its_code(case: tuple[str, i
 
 
 def test_an_order_undone_for_its_own_reasons_leaves_no_list_and_no_word() -> None:
-    event = OrderUnwinding(order_id=ORDER_ID, towards="rejected", released=False)
+    event = OrderUnwinding(order_id=ORDER_ID, towards="rejected")
     for found in (None, at(State.COLLECTING), at(State.MATCHED, waiting="declare")):
         after, facts = d.stop(found, event)
         assert (after.state, after.waiting, facts) == (State.WITHDRAWN, None, ())
@@ -210,7 +231,7 @@ def test_an_order_undone_for_its_own_reasons_leaves_no_list_and_no_word() -> Non
 def test_every_pair_that_is_not_a_row_is_refused() -> None:
     rows = {(state, event) for state, event, _ in d.LIST}
     for state in State:
-        for event in said.CustomsEvent.__subclasses__() + said.ReceiptEvent.__subclasses__():
+        for event in [kind for kind in EVENT_TYPES.values() if issubclass(kind, said.CustomsEvent)]:
             if (state, event) not in rows:
                 with pytest.raises(IllegalTransition):
                     d.LIST.next(state, event.model_construct())  # type: ignore[call-arg]
@@ -248,7 +269,7 @@ def test_no_sequence_of_words_breaks_the_machine_and_at_most_one_end_is_said(seq
     for step in sequence:
         more: tuple[Any, ...] = ()
         if isinstance(step, WithdrawalAsked):
-            found, more = d.withdraw(found, step)
+            found, more = d.withdraw(found, step, APPLIED, POLICY)
         elif step == "lodge":
             if found is not None and found.waiting is not None:
                 found, more = d.lodged(found, Lodged(found.waiting, UUID(int=1), "G"))
@@ -263,3 +284,97 @@ def test_no_sequence_of_words_breaks_the_machine_and_at_most_one_end_is_said(seq
     assert said_kinds.count("GoodsReleased") <= 1
     ends = ("DocumentsMismatched", "ListRefused", "GoodsDetained", "ReturnShipmentOrdered", "ListWithdrawn", "GoodsReturned")
     assert sum(said_kinds.count(end) for end in ends) <= 1
+
+
+# Returns
+
+
+def days_after(days: int, hour: int = 0) -> datetime:
+    """So many calendar days after the release in Beijing, which was a second before midnight."""
+    return datetime(2026, 11, 23, hour, tzinfo=returns.BEIJING) + timedelta(days=days)
+
+
+@pytest.mark.parametrize(("when", "opened"), [
+    (days_after(1), True), (days_after(30, 23), True), (days_after(31) - timedelta(seconds=1), True), (days_after(31), False),
+])  # fmt: skip
+def test_a_return_is_applied_for_until_the_midnight_that_ends_the_thirtieth_day(when: datetime, opened: bool) -> None:
+    after, (fact,) = d.withdraw(at(State.RELEASED), ASKED, when, POLICY)
+    assert isinstance(fact, said.ReturnOpened if opened else said.ReturnRefused)
+    assert after.state is (State.RETURNING if opened else State.RELEASED)
+    assert (after.waiting, len(after.returns)) == (("return", 1) if opened else (None, 0))
+    if isinstance(fact, said.ReturnRefused):
+        assert "31 days after the release, expected at most 30 (GACC 2020 No. 45" in fact.info
+
+
+@pytest.mark.parametrize(("when", "in_time"), [(days_after(45, 23), True), (days_after(46), False), (days_after(300), False)])
+def test_goods_are_back_in_time_until_the_midnight_that_ends_the_forty_fifth_day(when: datetime, in_time: bool) -> None:
+    found, (granted,) = d.answer(at(State.RETURNING), heard("granted", "399", "return"), POLICY)
+    assert isinstance(granted, said.ReturnGranted)
+    assert granted.back_by.isoformat() == "2027-01-07"
+    after, (fact,) = d.answer(found, heard("released", "800", "return", when=when), POLICY)
+    assert isinstance(fact, said.GoodsReturned)
+    assert (fact.in_time, after.returns[-1].state, after.returns[-1].back_at) == (in_time, "back" if in_time else "late", when)
+
+
+def test_what_was_released_before_the_rule_changed_must_be_back_within_thirty_days() -> None:
+    old = datetime(2020, 3, 27, 12, tzinfo=returns.BEIJING)
+    for released_at, days, in_time in ((old, 30, True), (old, 31, False), (old + timedelta(days=1), 45, True)):
+        found = at(State.RETURNING, released_at=released_at)
+        _, (fact,) = d.answer(found, heard("released", "800", "return", when=released_at + timedelta(days=days)), POLICY)
+        assert isinstance(fact, said.GoodsReturned)
+        assert fact.in_time is in_time
+    assert returns.terms_on(TERMS, "import", old.date() - timedelta(days=4000)) is None
+    after, (refused,) = d.withdraw(at(State.RELEASED, released_at=old - timedelta(days=4000)), ASKED, old, POLICY)
+    assert isinstance(refused, said.ReturnRefused)
+    assert after.returns == ()
+
+
+def two_of(line_no: int, quantity: str | None = None) -> WithdrawalAsked:
+    part = ReturnPart(line_no=line_no, quantity=None if quantity is None else Decimal(quantity))
+    return ASKED.model_copy(update={"lines": (part,)})
+
+
+def give_back(found: Declaration, asked: WithdrawalAsked, number: int) -> tuple[Declaration, list[Any]]:
+    facts: list[Any] = []
+    found, more = d.withdraw(found, asked, APPLIED, POLICY)
+    facts += more
+    for meaning, status in (("granted", "399"), ("released", "800")):
+        if found.state is State.RETURNING:
+            found, more = d.answer(found, heard(meaning, status, "return", pre_no=f"T{number}"), POLICY)
+            facts += more
+    return found, facts
+
+
+def test_a_list_comes_back_line_by_line_and_no_more_of_a_line_than_is_left() -> None:
+    whole = order().lines[0].quantity
+    found, facts = give_back(at(State.RELEASED), two_of(1, "1"), 1)
+    assert kinds(tuple(facts)) == ["ReturnOpened", "ReturnGranted", "GoodsPartlyReturned"]
+    assert found.state is State.CLOSED
+    (line,) = [x for x in facts[-1].lines if x.line_no == 1]
+    assert (line.quantity, line.returned_before, line.ordered) == (1, 0, whole)
+    for asked, why in ((two_of(1, str(whole)), "at most"), (two_of(99), "found none"), (two_of(1, "0"), "more than 0")):
+        same, (refused,) = d.withdraw(found, asked, APPLIED, POLICY)
+        assert isinstance(refused, said.ReturnRefused)
+        assert why in refused.info
+        assert same == replace(found, version=found.version + 1)
+    twice = ASKED.model_copy(update={"lines": (ReturnPart(line_no=1), ReturnPart(line_no=1))})
+    assert kinds(d.withdraw(found, twice, APPLIED, POLICY)[1]) == ["ReturnRefused"]
+    found, facts = give_back(found, ASKED, 2)
+    assert (found.state, kinds(tuple(facts))) == (State.RETURNED, ["ReturnOpened", "ReturnGranted", "GoodsReturned"])
+    assert all(x.returned == x.ordered for x in facts[-1].lines)
+
+
+def test_a_late_word_on_an_earlier_return_says_nothing_about_the_one_that_is_open() -> None:
+    found, _ = give_back(at(State.RELEASED), two_of(1, "1"), 1)
+    found, _ = d.withdraw(found, ASKED, APPLIED, POLICY)
+    for meaning, status in (("granted", "399"), ("released", "800"), ("returned", "100")):
+        after, facts = d.answer(found, heard(meaning, status, "return", pre_no="T1"), POLICY)
+        assert (after.state, after.returns, facts) == (State.RETURNING, found.returns, ())
+
+
+def test_a_return_that_was_refused_takes_nothing_and_may_be_asked_for_again() -> None:
+    found, _ = d.withdraw(at(State.RELEASED), ASKED, APPLIED, POLICY)
+    found, facts = d.answer(found, heard("returned", "100", "return", pre_no="T1"), POLICY)
+    assert (found.state, kinds(facts), found.returns[-1].state) == (State.CLOSED, ["ReturnRefused"], "refused")
+    found, told = give_back(found, ASKED, 2)
+    assert (found.state, told[-1].return_no) == (State.RETURNED, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -63,7 +64,11 @@ ASSESSED = tax.TaxAssessed(
 TAX_REFUSED = tax.TaxRefused(order_id=ID, code="-621005", reason="over", limit="5000.00", value="8000.00")
 TAX_VOIDED = tax.TaxVoided(order_id=ID)
 POSTED = tax.TaxPosted(order_id=ID, total=MONEY)
-RESTORED = tax.TaxRestored(order_id=ID, total=MONEY)
+RESTORED = tax.TaxRestored(order_id=ID, return_no=1, total=MONEY, quota=MONEY, remaining=Money.zero("CNY"))
+KEPT = tax.TaxKept(order_id=ID, return_no=1, total=MONEY)
+RETURN_REFUNDED = payments.ReturnRefunded(
+    order_id=ID, return_no=1, amount=MONEY, goods_amount=MONEY, tax_amount=Money.zero("CNY"), refund_no="R1"
+)
 LODGED = customs.ListLodged(order_id=ID, cop_no="C1", batch_id=uuid4(), message_guid="G", attempt=1)
 MISMATCHED = customs.DocumentsMismatched(
     order_id=ID,
@@ -84,7 +89,24 @@ RELEASED, CLOSED = receipt(customs.GoodsReleased), receipt(customs.ListClosed)
 DETAINED, SHIPPED_BACK = receipt(customs.GoodsDetained), receipt(customs.ReturnShipmentOrdered)
 WITHDRAWN = customs.ListWithdrawn(order_id=ID)
 RETURN_OPENED = customs.ReturnOpened(order_id=ID, invt_no="I")
-GOODS_RETURNED = customs.GoodsReturned(order_id=ID, invt_no="I")
+RETURN_GRANTED = customs.ReturnGranted(order_id=ID, invt_no="I", return_no=1, back_by=AT.date())
+
+
+def back(kind: type[customs.GoodsBack], *, return_no: int = 1, now: int = 2, before: int = 0, in_time: bool = True,
+         refund: bool = True) -> Any:  # fmt: skip
+    """So many of two at 86.00 each are back."""
+    line = customs.ReturnedLine(
+        line_no=1, quantity=Decimal(now), returned_before=Decimal(before), ordered=Decimal(2), total=Money.of("172.00", "CNY"),
+        tax=Money.of("12.10", "CNY"),
+    )  # fmt: skip
+    return kind(
+        order_id=ID, invt_no="I", return_no=return_no, in_time=in_time, refund_if_late=refund, released_on=AT.date(),
+        back_on=AT.date(), lines=(line,),
+    )  # fmt: skip
+
+
+GOODS_RETURNED = back(customs.GoodsReturned)
+PARTLY_RETURNED = back(customs.GoodsPartlyReturned, now=1)
 RETURN_REFUSED = customs.ReturnRefused(order_id=ID, status="100", info="late")
 
 FACTS: tuple[Event, ...] = (
@@ -92,12 +114,14 @@ FACTS: tuple[Event, ...] = (
     DECLINED,
     VOIDED,
     REFUNDED,
+    RETURN_REFUNDED,
     SETTLED,
     ASSESSED,
     TAX_REFUSED,
     TAX_VOIDED,
     POSTED,
     RESTORED,
+    KEPT,
     LODGED,
     MISMATCHED,
     ACCEPTED_LIST,
@@ -112,6 +136,8 @@ FACTS: tuple[Event, ...] = (
     SHIPPED_BACK,
     WITHDRAWN,
     RETURN_OPENED,
+    RETURN_GRANTED,
+    PARTLY_RETURNED,
     GOODS_RETURNED,
     RETURN_REFUSED,
 )
@@ -143,7 +169,18 @@ TO_STAGE: dict[Stage, tuple[Command | Event, ...]] = {
     Stage.FULFILLED: (*AT_CUSTOMS, RELEASED),
     Stage.REJECTED: (ACCEPTED, DECLINED, VOIDED, TAX_VOIDED),
     Stage.CANCELLED: (ACCEPTED, CANCEL, WITHDRAWN, VOIDED, TAX_VOIDED),
-    Stage.RETURNED: (*AT_CUSTOMS, RELEASED, POSTED, RETURN, RETURN_OPENED, GOODS_RETURNED, REFUNDED, RESTORED),
+    Stage.RETURNED: (
+        *AT_CUSTOMS,
+        RELEASED,
+        SETTLED,
+        POSTED,
+        RETURN,
+        RETURN_OPENED,
+        RETURN_GRANTED,
+        GOODS_RETURNED,
+        RETURN_REFUNDED,
+        RESTORED,
+    ),
 }
 
 
@@ -214,7 +251,10 @@ def others(payment: Sequence[Event], tax_facts: Sequence[Event], border: Sequenc
 
     def answer(_order: Order, fact: Event) -> Queues:
         if isinstance(fact, said.OrderUnwinding):
-            return ((REFUNDED if captured else VOIDED,), (RESTORED if posted else TAX_VOIDED,), (), ())
+            return ((REFUNDED if captured else VOIDED,), (TAX_VOIDED,), (), ())
+        if isinstance(fact, said.ReturnAccepted):
+            told = (RESTORED,) if fact.in_time else (KEPT,)
+            return ((RETURN_REFUNDED,), told if posted else (POSTED, *told), (), ())
         if isinstance(fact, said.WithdrawalAsked):
             return (), (), tuple(border), ()
         return (), (), (), ()
@@ -365,8 +405,66 @@ def test_a_cancellation_too_late_is_refused_and_one_repeated_is_not_answered() -
 
 def test_goods_released_while_withdrawing_are_remembered() -> None:
     order, facts = play(RELEASED, RETURN_OPENED, GOODS_RETURNED, order=play(*TO_STAGE[Stage.WITHDRAWING])[0])
-    assert facts == [said.OrderUnwinding(order_id=ID, towards="returned", released=True)]
+    assert facts == [
+        said.ReturnAccepted(order_id=ID, return_no=1, in_time=True, refund_goods=True, whole=True, lines=GOODS_RETURNED.lines)
+    ]
     assert order.released
+
+
+FULFILLED = (*AT_CUSTOMS, RELEASED, SETTLED, POSTED)
+PART = ReturnRequested(ID, NO, PLATFORM, "one of two", (said.ReturnPart(line_no=1, quantity=Decimal(1)),))
+
+
+@pytest.mark.parametrize("answers", [(RETURN_REFUNDED, RESTORED), (RESTORED, RETURN_REFUNDED)])
+def test_an_order_given_back_in_parts_stays_fulfilled_until_all_of_it_is_back(answers: tuple[Event, ...]) -> None:
+    order, facts = play(*FULFILLED, PART, RETURN_OPENED, RETURN_GRANTED, PARTLY_RETURNED)
+    assert [type(f) for f in facts[-2:]] == [said.WithdrawalAsked, said.ReturnAccepted]
+    assert facts[-2] == said.WithdrawalAsked(order_id=ID, reason="one of two", lines=PART.lines)
+    order, facts = play(*answers, order=order)
+    assert order.stage is Stage.FULFILLED
+    assert facts == [
+        said.OrderPartlyReturned(
+            order_id=ID, order_no=NO, corridor="US-CN", reason="one of two", return_no=1, in_time=True,
+            goods_value=Money.of("86.00", "CNY"), amount=MONEY, tax_not_levied=MONEY,
+        )
+    ]  # fmt: skip
+    rest = back(customs.GoodsReturned, return_no=2, now=1, before=1)
+    order, facts = play(RETURN, RETURN_OPENED, RETURN_GRANTED, rest, order=order)
+    order, facts = play(*(a.model_copy(update={"return_no": 2}) for a in answers), order=order)
+    assert order.stage is Stage.RETURNED
+    (last,) = facts
+    assert isinstance(last, said.OrderReturned)
+    assert (last.return_no, last.goods_value, order.refunded) == (2, Money.of("86.00", "CNY"), MONEY + MONEY)
+
+
+def test_goods_that_come_back_late_keep_their_tax_and_are_refunded_if_the_merchant_does() -> None:
+    for refund in (True, False):
+        late = back(customs.GoodsReturned, in_time=False, refund=refund)
+        order, facts = play(*FULFILLED, RETURN, RETURN_OPENED, RETURN_GRANTED, late)
+        accepted = facts[-1]
+        assert isinstance(accepted, said.ReturnAccepted)
+        assert (accepted.in_time, accepted.refund_goods) == (False, refund)
+        order, (end,) = play(KEPT, RETURN_REFUNDED, order=order)
+        assert isinstance(end, said.OrderReturned)
+        assert (order.stage, order.tax_kept, end.in_time) == (Stage.RETURNED, True, False)
+        assert end.tax_not_levied == Money.zero("CNY")
+
+
+def test_an_answer_about_another_return_is_illegal() -> None:
+    order, _ = play(*FULFILLED, RETURN, RETURN_OPENED, GOODS_RETURNED)
+    with pytest.raises(IllegalTransition):
+        follow(order, RETURN_REFUNDED.model_copy(update={"return_no": 2}))
+
+
+def test_lines_are_given_back_of_released_goods_only_and_one_return_at_a_time() -> None:
+    for stage in (Stage.PLACED, Stage.LODGED, Stage.WITHDRAWING):
+        before, _ = play(*TO_STAGE[stage])
+        after, facts = play(PART, order=before)
+        assert facts == [said.CancellationRefused(order_id=ID, state=stage)]
+        assert after == replace(before, version=before.version + 1)
+    with pytest.raises(IllegalTransition):
+        follow(None, PART)
+    assert play(PART, order=play(CANCEL)[0])[1] == []
 
 
 def test_a_refused_return_can_be_asked_for_again() -> None:

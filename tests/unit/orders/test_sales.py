@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from services.orders import sales
 from services.orders.sales import Counted, Key, Row
 from shared.errors import Unprocessable
-from shared.events.orders import OrderFulfilled, OrderRejected, OrderReturned
+from shared.events.orders import GivenBack, OrderFulfilled, OrderPartlyReturned, OrderRejected, OrderReturned
 from shared.money import Money
 
 NOON_MS = 1_795_435_200_000
@@ -147,14 +147,21 @@ def test_a_fulfilled_order_counts_with_its_goods_value_and_what_was_paid() -> No
 
 def test_ends_without_an_amount_count_without_a_currency() -> None:
     rejected = OrderRejected(order_id=uuid4(), order_no="A-1", corridor="us-cn", faults=())
-    returned = OrderReturned(order_id=uuid4(), order_no="A-1", corridor="us-cn", reason="-")
     assert sales.read(*event_bytes(rejected)) == Counted("rejected", "us-cn", "XXX")
-    assert sales.read(*event_bytes(returned)) == Counted("returned", "us-cn", "XXX")
 
 
-def test_a_return_that_states_its_value_counts_with_it() -> None:
-    value = orjson.dumps({"corridor": "us-cn", "goods_value": {"amount": "5.00", "currency": "CNY"}})
-    assert sales.read(b"order.returned.v1", value) == Counted("returned", "us-cn", "CNY", 500)
+@pytest.mark.parametrize(("kind", "stage"), [(OrderReturned, "returned"), (OrderPartlyReturned, "partly_returned")])
+def test_a_return_counts_with_the_value_of_its_goods_and_in_their_currency(kind: type[GivenBack], stage: Any) -> None:
+    cny = Money.of("5.00", "CNY")
+    event = kind(
+        order_id=uuid4(), order_no="A-1", corridor="us-cn", reason="-", return_no=1, in_time=True, goods_value=cny,
+        amount=Money.of("7.00", "CNY"), tax_not_levied=cny,
+    )  # fmt: skip
+    counted = sales.read(*event_bytes(event))
+    assert counted == Counted(stage, "us-cn", "CNY", 500)
+    assert counted is not None
+    row = sales.fold(None, 0, 0, counted)
+    assert (row.returned_minor, row.returned + row.partly_returned, getattr(row, stage)) == (500, 1, 1)
 
 
 @pytest.mark.parametrize("wire_type", [None, b"", b"order.unwinding.v1", b"payment.captured.v1"])

@@ -29,6 +29,10 @@ def yuan(minor: int) -> Money:
     return Money(minor, "CNY")
 
 
+def came_back(assessed: int, remaining: int = 0, part: int = 1) -> TaxRestored:
+    return TaxRestored(order_id=ORDER, return_no=part, total=yuan(assessed), quota=yuan(0), remaining=yuan(remaining))
+
+
 def outcome_of(withheld: int, billed: int) -> str:
     return (
         "exact"
@@ -73,8 +77,9 @@ class Books:
 
     def given_back(self, withheld: int, due: dues.Due) -> None:
         """What undoing the order books, beside what tax says."""
-        self.book(ledger.unsettle(yuan(10**6), yuan(withheld), "M", due.refunded))
-        self.book(ledger.refund(yuan(10**6) - due.refunded))
+        price, tax = ledger.shares(yuan(10**6), yuan(withheld))
+        self.book(ledger.unsettle(price, tax - due.refunded, "M", 1))
+        self.book(ledger.refund(yuan(10**6) - due.refunded, 1))
 
 
 @given(amounts, amounts, amounts)
@@ -108,7 +113,7 @@ def test_goods_that_come_back_leave_no_account_moved(withheld: int, assessed: in
     books.released(withheld, assessed)
     due = books.settled(withheld, assessed, billed)
     books.given_back(withheld, due)
-    due, movements = dues.restored(due, TaxRestored(order_id=ORDER, total=yuan(assessed)))
+    due, movements = dues.restored(due, came_back(assessed))
     books.book(movements)
     assert due.state is DueState.RESTORED
     assert {account: minor for account, minor in books.of.items() if minor} == {}
@@ -118,9 +123,41 @@ def test_goods_that_come_back_leave_no_account_moved(withheld: int, assessed: in
 def test_goods_that_come_back_before_the_bill_leave_no_account_moved(withheld: int, assessed: int) -> None:
     books = Books()
     books.released(withheld, assessed)
-    books.book(ledger.unsettle(yuan(10**6), yuan(withheld), "M", yuan(0)))
-    books.book(ledger.refund(yuan(10**6)))
-    books.book(dues.restored_unbilled(TaxRestored(order_id=ORDER, total=yuan(assessed)), yuan(withheld)))
+    books.book(ledger.unsettle(*ledger.shares(yuan(10**6), yuan(withheld)), "M", 1))
+    books.book(ledger.refund(yuan(10**6), 1))
+    books.book(dues.restored_unbilled(came_back(assessed)))
+    assert {account: minor for account, minor in books.of.items() if minor} == {}
+
+
+@given(amounts, amounts, amounts, st.integers(0, 100), st.booleans())
+def test_goods_that_come_back_in_two_parts_leave_no_account_moved(
+    withheld: int, assessed: int, billed: int, percent: int, bill_between: bool
+) -> None:
+    """Whether the bill comes between the parts or never, whoever of the two topics is heard first."""
+    first_tax, first_owed = withheld * percent // 100, assessed * percent // 100
+    price, _ = ledger.shares(yuan(10**6), yuan(withheld))
+    books = Books()
+    books.released(withheld, assessed)
+    books.book(dues.restored_unbilled(came_back(first_owed, assessed - first_owed)))
+    books.book(ledger.unsettle(yuan(0), yuan(first_tax), "M", 1))
+    books.book(ledger.refund(yuan(first_tax), 1) if first_tax else ())
+    assert books.of[Account.TAX_PAYABLE] == first_owed - assessed
+    if not bill_between:
+        books.book(ledger.unsettle(price, yuan(withheld - first_tax), "M", 2))
+        books.book(ledger.refund(yuan(10**6 - first_tax), 2))
+        books.book(dues.restored_unbilled(came_back(assessed - first_owed, part=2)))
+    else:
+        # Of an order of which some came back no tax goes back by itself.
+        event = TaxBillSettled(
+            order_id=ORDER, tax_no="T", withheld=yuan(withheld), assessed=yuan(assessed - first_owed), billed=yuan(billed),
+            merchant_code="M", outcome=outcome_of(withheld, billed),  # type: ignore[arg-type]
+        )  # fmt: skip
+        due, movements = dues.settled(event, yuan(withheld))
+        books.book(movements)
+        assert books.of[Account.TAX_PAYABLE] == -billed
+        books.book(ledger.unsettle(price, yuan(withheld - first_tax), "M", 2))
+        books.book(ledger.refund(yuan(10**6 - first_tax), 2))
+        books.book(dues.restored(due, came_back(assessed - first_owed, part=2)).movements)
     assert {account: minor for account, minor in books.of.items() if minor} == {}
 
 
@@ -130,7 +167,7 @@ def test_what_comes_back_too_late_costs_the_merchant_the_tax(withheld: int, asse
     books.released(withheld, assessed)
     due = dues.handed_over(books.settled(withheld, assessed, billed), _due(billed))
     books.given_back(withheld, due)
-    due, movements = dues.restored(due, TaxRestored(order_id=ORDER, total=yuan(assessed)))
+    due, movements = dues.restored(due, came_back(assessed))
     books.book(movements)
     assert due.state is DueState.DUE
     assert books.of[Account.TAX_PAYABLE] == -billed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from deploy.sandbox.authority import Authority
 from deploy.sandbox.declarations import NotADeclaration, read_declaration
 from deploy.sandbox.documents import Submission
 from deploy.sandbox.files import pending_outbox
-from deploy.sandbox.language import LANGUAGE, Phrase
-from deploy.sandbox.receipts import RECEIPTS_MAX, Receipt
+from deploy.sandbox.language import LANGUAGE, RETURNS, Phrase
+from deploy.sandbox.receipts import RECEIPTS_MAX, Receipt, return_time
 from deploy.sandbox.rulings import DAY_S, Policy
 from deploy.sandbox.signature import Declarants, SignatureFault
 from deploy.sandbox.xml import CEB
@@ -277,12 +278,40 @@ def test_what_is_cleared_or_gone_cannot_be_cancelled(authority: Authority, decla
     assert "623005" in refused[0].text
 
 
+def released_list(authority: Authority, declarant: Declarant, words: str = "") -> tuple[Submission, str]:
+    order = order_of(words)
+    push(authority, order)
+    return order, invt_no(authority.receive([declarant.sign(list_621(order))], NOW))
+
+
+def test_goods_come_back_line_by_line_and_no_more_than_is_left(authority: Authority, declarant: Declarant) -> None:
+    order, number = released_list(authority, declarant)
+    for quantity, status in (("1", "399"), ("2", "100"), ("1", "399"), ("1", "100")):
+        assert statuses(authority.receive([declarant.sign(return_625(order, number, quantity))], NOW)) == [status]
+    assert [r.status for r in authority.fall_due(NOW + 2)] == [800, 800]
+
+
+@pytest.mark.parametrize("row", RETURNS, ids=lambda row: row.word or "none")
+def test_the_authority_takes_back_as_its_language_says(authority: Authority, declarant: Declarant, row: Phrase) -> None:
+    order, number = released_list(authority, declarant, row.word)
+    given = [*authority.receive([declarant.sign(return_625(order, number))], NOW), *authority.fall_due(NOW + 100)]
+    assert tuple(str(r.status) for r in given) == row.does
+    days = {"": 0, "back_late": 46}.get(row.word)
+    if days is not None:
+        day = datetime.fromtimestamp(NOW + days * 86_400, UTC).astimezone(timezone(timedelta(hours=8)))
+        assert f"<returnTime>{day:%Y%m%d}" in given[-1].xml
+
+
 def test_released_goods_are_taken_back_once(authority: Authority, declarant: Declarant) -> None:
     order = order_of()
     push(authority, order)
     number = invt_no(authority.receive([declarant.sign(list_621(order))], NOW))
     granted = authority.receive([declarant.sign(return_625(order, number))], NOW)
     assert [(r.code, r.status) for r in granted] == [("626", 399)]
+    (back,) = authority.fall_due(NOW + 2)
+    assert (back.code, back.status) == ("626", 800)
+    assert return_time(NOW)[:8] in back.xml
+    assert re.findall("<preNo>.*</preNo>", back.xml) == re.findall("<preNo>.*</preNo>", granted[0].xml)
     assert statuses(authority.receive([declarant.sign(return_625(order, number))], NOW)) == ["100"]
 
 

@@ -11,8 +11,8 @@ from uuid import UUID, uuid5
 
 from services.tax.domain.assessment import Assessable, AssessableLine, Assessment, Refusal, assess
 from services.tax.rulefiles import load
-from shared.events.customs import GoodsReleased
-from shared.events.orders import Direction, Line, NetContent, OrderPlaced, OrderUnwinding, Party
+from shared.events.customs import GoodsReleased, ReturnedLine
+from shared.events.orders import Direction, Line, NetContent, OrderPlaced, OrderUnwinding, Party, ReturnAccepted
 from shared.events.persons import SealedConsignee, SealedPerson
 from shared.money import Money
 
@@ -110,8 +110,19 @@ def placed(
     )  # fmt: skip
 
 
-def unwinding(name: str, *, released: bool = False) -> OrderUnwinding:
-    return OrderUnwinding(order_id=order_id(name), towards="returned" if released else "cancelled", released=released)
+def unwinding(name: str) -> OrderUnwinding:
+    return OrderUnwinding(order_id=order_id(name), towards="cancelled")
+
+
+def given_back(
+    name: str, quantity: str = "1", *, before: str = "0", of: str = "1", number: int = 1, in_time: bool = True, whole: bool = True
+) -> ReturnAccepted:
+    """So many of the first line are back."""
+    line = ReturnedLine(line_no=1, quantity=Decimal(quantity), returned_before=Decimal(before), ordered=Decimal(of),
+                        total=cny("1.00"), tax=cny("0.09"))  # fmt: skip
+    return ReturnAccepted(
+        order_id=order_id(name), return_no=number, in_time=in_time, refund_goods=True, whole=whole, lines=(line,)
+    )
 
 
 def released(name: str) -> GoodsReleased:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 from uuid import UUID
@@ -11,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tax.domain.case import (
-    AFTER_RELEASE,
     TAX,
     EntryKind,
     Followed,
@@ -26,11 +27,11 @@ from services.tax.domain.case import (
 )  # fmt: skip
 from shared.events.base import Event
 from shared.events.customs import GoodsReleased
-from shared.events.orders import OrderPlaced, OrderUnwinding
-from shared.events.tax import TaxAssessed, TaxPosted, TaxRefused, TaxRestored, TaxVoided
+from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
+from shared.events.tax import TaxAssessed, TaxKept, TaxLine, TaxPosted, TaxRefused, TaxRestored, TaxVoided
 from shared.money import Money
 from shared.transitions import IllegalTransition
-from tests.unit.tax.orders import BAG, PERSON, RULES, TOY, Item, cny, order_id, placed, released, unwinding
+from tests.unit.tax.orders import BAG, PERSON, RULES, TOY, Item, cny, given_back, order_id, placed, released, unwinding
 
 YEAR = PersonYear(PERSON, 2026)
 
@@ -41,8 +42,15 @@ def case_in(state: TaxState) -> TaxCase:
     return TaxCase(order_id("A"), state, 3, person, year, "cbec-retail-2019", held, cny("91.00"))
 
 
+ASSESSED = TaxAssessed(
+    order_id=order_id("A"), regime="cbec-retail-2019", dutiable_value=cny("1000.00"), duty=cny(0), consumption_tax=cny(0),
+    vat=cny("91.00"), parcel_tax=cny(0), total=cny("91.00"), rules=("r",), person_ref=PERSON, year=2026,
+    lines=(TaxLine(line_no=1, dutiable_value=cny("1000.00"), duty=cny(0), consumption_tax=cny(0), vat=cny("91.00")),),
+)  # fmt: skip
+
+
 def step(case: TaxCase | None, event: Event, used: str = "0") -> Followed:
-    return follow(case, event, cny(used), RULES)
+    return follow(case, event, cny(used), RULES, ASSESSED)
 
 
 def entered(kind: EntryKind, minor: int = 100_000, part: int = 0) -> tuple[QuotaEntry, ...]:
@@ -99,12 +107,12 @@ def test_a_release_of_an_order_nobody_placed_is_illegal() -> None:
     ("before", "event", "after", "facts", "entries"),
     [
         (TaxState.ASSESSED, unwinding("A"), TaxState.VOIDED, (TaxVoided,), VOIDED),
-        (TaxState.ASSESSED, unwinding("A", released=True), TaxState.RESTORED, (TaxRestored,), VOIDED),
         (TaxState.ASSESSED, released("A"), TaxState.POSTED, (TaxPosted,), POSTED),
-        (TaxState.POSTED, unwinding("A"), TaxState.RESTORED, (TaxRestored,), RESTORED),
-        (TaxState.POSTED, unwinding("A", released=True), TaxState.RESTORED, (TaxRestored,), RESTORED),
+        (TaxState.ASSESSED, given_back("A"), TaxState.RESTORED, (TaxPosted, TaxRestored), POSTED + RESTORED),
+        (TaxState.POSTED, given_back("A"), TaxState.RESTORED, (TaxRestored,), RESTORED),
+        (TaxState.POSTED, given_back("A", in_time=False), TaxState.POSTED, (TaxKept,), ()),
+        (TaxState.POSTED, released("A"), TaxState.POSTED, (), ()),
         (TaxState.REFUSED, unwinding("A"), TaxState.VOIDED, (TaxVoided,), ()),
-        (TaxState.REFUSED, unwinding("A", released=True), TaxState.VOIDED, (TaxVoided,), ()),
         (TaxState.REFUSED, released("A"), TaxState.REFUSED, (), ()),
         (TaxState.VOIDED, released("A"), TaxState.VOIDED, (), ()),
         (TaxState.RESTORED, released("A"), TaxState.RESTORED, (), ()),
@@ -120,9 +128,10 @@ def test_legal_step(
     assert followed.case.version == case.version + len(facts)
     assert followed.case.reserved == (cny("1000.00") if after is TaxState.POSTED else cny(0))
     assert all(getattr(fact, "total", case.total) == case.total for fact in followed.facts)
+    assert followed.case.total == (cny(0) if after is TaxState.RESTORED and before is not after else case.total)
 
 
-EVENTS = (placed("A", [Item(TOY, "1.00")]), unwinding("A"), released("A"))
+EVENTS = (placed("A", [Item(TOY, "1.00")]), unwinding("A"), released("A"), given_back("A"))
 ILLEGAL = [(state, event) for state, event in product(TaxState, EVENTS) if not TAX.allows(state, event)]
 
 
@@ -132,16 +141,10 @@ def test_every_pair_outside_the_table_is_illegal(state: TaxState, event: Event) 
         step(case_in(state), event)
 
 
-@pytest.mark.parametrize("state", [TaxState.VOIDED, TaxState.RESTORED])
-def test_an_order_is_undone_once(state: TaxState) -> None:
-    with pytest.raises(IllegalTransition):
-        step(case_in(state), unwinding("A", released=True))
-
-
 def test_the_tables_hold_nothing_else() -> None:
-    assert {event for _, event, _ in TAX} == {OrderPlaced, OrderUnwinding, GoodsReleased}
-    assert len(ILLEGAL) == len(TaxState) * len(EVENTS) - len(list(TAX))
-    assert {event for _, event, _ in AFTER_RELEASE} == {OrderUnwinding}
+    assert {event for _, event, _ in TAX} == {OrderPlaced, OrderUnwinding, GoodsReleased, ReturnAccepted, TaxRestored}
+    own = [row for row in TAX if row[1] is TaxRestored]
+    assert len(ILLEGAL) == len(TaxState) * len(EVENTS) - len(list(TAX)) + len(own)
 
 
 def test_the_quota_year_turns_at_beijing_midnight() -> None:
@@ -160,6 +163,34 @@ def test_the_last_fen_of_a_year_and_the_first_of_the_next_are_in_different_years
     # Undone in another year, it is given back to the year it was taken from.
     undone = follow_all(after.cases, after.quotas, [unwinding("F")], RULES)
     assert (undone.quotas[PersonYear(PERSON, 2027)], undone.quotas[YEAR]) == (Quota(), Quota(0, 2_600_000))
+
+
+@pytest.mark.parametrize("cuts", [(3,), (1, 2), (1, 1, 1), (2, 1)])
+def test_returns_in_parts_restore_what_was_assessed_to_the_fen(cuts: tuple[int, ...]) -> None:
+    """1,000.01 over three pieces: no part is lost to rounding, whichever way it comes back."""
+    line = TaxLine(line_no=1, dutiable_value=cny("1000.01"), duty=cny(0), consumption_tax=cny("0.01"), vat=cny("91.00"))
+    assessed = ASSESSED.model_copy(update={"lines": (line,), "total": cny("91.01"), "dutiable_value": cny("1000.01")})
+    case = replace(case_in(TaxState.POSTED), reserved=cny("1000.01"), total=cny("91.01"))
+    before, not_levied = 0, cny(0)
+    entries: list[QuotaEntry] = []
+    for number, quantity in enumerate(cuts, 1):
+        event = given_back("A", str(quantity), before=str(before), of="3", number=number, whole=before + quantity == 3)
+        after = follow(case, event, cny(0), RULES, assessed)
+        (fact,) = after.facts
+        assert isinstance(fact, TaxRestored)
+        case, before, not_levied = after.case, before + quantity, not_levied + fact.total
+        entries += after.entries
+        assert (fact.remaining, fact.return_no) == (case.total, number)
+    assert (case.state, case.reserved, case.total) == (TaxState.RESTORED, cny(0), cny(0))
+    assert (sum(e.amount_minor for e in entries), not_levied) == (100_001, cny("91.01"))
+    assert [e.part for e in entries] == list(range(1, len(cuts) + 1))
+
+
+def test_a_late_part_keeps_its_tax_and_quota_whatever_comes_in_time() -> None:
+    late = follow(case_in(TaxState.POSTED), given_back("A", "1", of="4", in_time=False, whole=False), cny(0), RULES, ASSESSED)
+    assert late.facts == (TaxKept(order_id=order_id("A"), return_no=1, total=cny("22.75")),)
+    rest = follow(late.case, given_back("A", "3", before="1", of="4", number=2), cny(0), RULES, ASSESSED)
+    assert (rest.case.state, rest.case.reserved, rest.case.total) == (TaxState.POSTED, cny("250.00"), cny("22.75"))
 
 
 # Batches
@@ -195,7 +226,7 @@ def test_persons_and_years_have_quotas_of_their_own() -> None:
 
 
 commands = st.lists(
-    st.tuples(st.sampled_from(["place", "release", "undo", "undo-released"]), st.integers(0, 7), st.integers(1, 500_000)),
+    st.tuples(st.sampled_from(["place", "release", "undo", "return", "return late"]), st.integers(0, 7), st.integers(1, 500_000)),
     max_size=40,
 )
 
@@ -205,6 +236,8 @@ def test_a_quota_is_always_what_its_orders_hold_and_never_over_the_limit(steps: 
     cases: dict[UUID, TaxCase] = {}
     quota = Quota()
     ledger: list[QuotaEntry] = []
+    assessed: dict[UUID, TaxAssessed] = {}
+    backs: Counter[int] = Counter()
     for what, n, minor in steps:
         name = str(n)
         event: Event
@@ -213,12 +246,19 @@ def test_a_quota_is_always_what_its_orders_hold_and_never_over_the_limit(steps: 
                 event = placed(name, [Item(TOY, str(Money(minor, "CNY")))])
             case "release":
                 event = released(name)
+            case "undo":
+                event = unwinding(name)
             case _:
-                event = unwinding(name, released=what == "undo-released")
+                event = given_back(name, "1", of="3", before=str(backs[n]), number=backs[n] + 1, in_time=what == "return",
+                                   whole=backs[n] == 2)  # fmt: skip
+                if backs[n] == 3 or event.order_id not in assessed:
+                    continue
         try:
-            after = follow_all(cases, {YEAR: quota}, [event], RULES)
+            after = follow_all(cases, {YEAR: quota}, [event], RULES, assessed)
         except IllegalTransition:
             continue
+        backs[n] += isinstance(event, ReturnAccepted)
+        assessed |= {fact.order_id: fact for facts in after.facts for fact in facts if isinstance(fact, TaxAssessed)}
         cases, quota = dict(after.cases), after.quotas[YEAR]
         ledger += after.entries
         summed = Quota()
