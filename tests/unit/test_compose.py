@@ -322,6 +322,29 @@ def test_three_brokers_hold_every_record_three_times_and_acknowledge_it_twice() 
     assert override["volumes"].keys() == {"kafka-2", "kafka-3"}
 
 
+def test_with_tls_every_client_and_every_server_is_told() -> None:
+    override = read("docker-compose.tls.yml")
+    found = {name: merged(CONTAINERS[name], above) for name, above in override["services"].items()}
+    for name, container in CONTAINERS.items():
+        given = container.get("environment", {})
+        told = found.get(name, {}).get("environment", {})
+        if "CROSSBORDER_KAFKA" in given:
+            assert told["CROSSBORDER_KAFKA_SECURITY_PROTOCOL"] == "SASL_SSL", name
+            assert told["CROSSBORDER_KAFKA_CA"] == "/run/secrets/tls_ca", name
+            assert "tls_ca" in override["services"][name]["secrets"], name
+        if "CROSSBORDER_POSTGRES" in given:
+            assert told["CROSSBORDER_POSTGRES"].startswith(given["CROSSBORDER_POSTGRES"] + "?sslmode=verify-full&"), name
+    plain = CONTAINERS["kafka"]["environment"]["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"]
+    assert found["kafka"]["environment"]["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"] == plain.replace("_PLAINTEXT", "_SSL")
+    assert CONTAINERS["kafka"]["volumes"][2].endswith(":/health.properties:ro")
+    (health,) = override["services"]["kafka"]["volumes"]
+    assert health.endswith(":/health.properties:ro")
+    assert "security.protocol=SASL_SSL" in (ROOT / health.split(":")[0]).read_text()
+    assert {s["file"].removeprefix("./secrets/tls/") for s in override["secrets"].values()} == {
+        "ca.crt", *(f"{server}.pem" for server in secrets.HOSTS),
+    }  # fmt: skip
+
+
 def test_prometheus_looks_for_every_program() -> None:
     (job,) = [j for j in read("deploy/prometheus/prometheus.yml")["scrape_configs"] if j["job_name"] == "crossborder"]
     (found,) = job["dns_sd_configs"]
