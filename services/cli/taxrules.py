@@ -12,8 +12,9 @@ import typer
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
 from services.tax.domain.assessment import beijing_date
 from services.tax.domain.comparison import differences
+from services.tax.domain.compiling import Basis, InForce
 from services.tax.domain.goods import longest
-from services.tax.domain.rulebook import Basis, InForce, Rulebook
+from services.tax.domain.rulebook import Rulebook
 from services.tax.domain.rules import Dated, Row
 from services.tax.domain.sources import rows
 from services.tax.rulefiles import RULES, load, read, validate

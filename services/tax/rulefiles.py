@@ -14,9 +14,10 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from services.tax.domain.compiling import RuleSet
 from services.tax.domain.exchange import ExchangeRates
 from services.tax.domain.goods import Articles, Nomenclature, PositiveList, Tariff
-from services.tax.domain.rulebook import Rulebook, RuleSet
+from services.tax.domain.rulebook import Rulebook
 from services.tax.domain.rules import Exempt, GeneralTrade, ParcelTax, RetailImport, RuleFault
 from shared.errors import Misconfigured
 

@@ -21,10 +21,11 @@ from services.tax.domain.assessable import (
     beijing_date,
     dutiable_values,
 )  # fmt: skip
+from services.tax.domain.compiling import Goods, InForce, Parcel, fen
 from services.tax.domain.exchange import RateMissing
 from services.tax.domain.goods import longest
 from services.tax.domain.limits import are_listed, is_full_rate, within_parcel_limit
-from services.tax.domain.rulebook import Goods, InForce, Parcel, Rulebook, fen
+from services.tax.domain.rulebook import Rulebook
 from services.tax.domain.rules import GeneralTrade, ParcelTax, RetailImport
 from shared.money import Money
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from services.tax.domain.assessment import Assessment, Refusal
-from services.tax.domain.rulebook import RuleSet
+from services.tax.domain.compiling import RuleSet
 from services.tax.domain.rules import Row
 from services.tax.domain.sources import rows
 

@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 from services.tax.domain.assessable import Assessable, AssessableLine, OverLimit, Refused
-from services.tax.domain.rulebook import Goods, InForce, Limits, fen
+from services.tax.domain.compiling import Goods, InForce, Limits, fen
 from services.tax.domain.rules import ParcelLimit, ParcelTax, RetailImport
 from shared.money import CurrencyMismatch, Money
 

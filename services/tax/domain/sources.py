@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from services.tax.domain.rules import GeneralTrade, ParcelTax, Regime, RetailImport, Row
 
 if TYPE_CHECKING:
-    from services.tax.domain.rulebook import RuleSet
+    from services.tax.domain.compiling import RuleSet
 
 
 def sources(found: RuleSet) -> Mapping[str, str]:

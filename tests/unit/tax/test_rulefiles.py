@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.tax.domain.rulebook import InForce
+from services.tax.domain.compiling import InForce
 from services.tax.domain.sources import rows
 from services.tax.rulefiles import RULES as FOLDER
 from services.tax.rulefiles import RuleError, load, validate
