@@ -1,0 +1,143 @@
+"""A whole stack with TLS, users, rights and passwords: orders come to their ends, and no secret is seen where others look."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import psutil
+import pytest
+
+from deploy import secrets
+from deploy.embedded import stack as stacks
+from services.cli import publish, samples, verify
+from services.cli import stack as cli
+from services.cli.connect import database, target
+from services.customs.ceb.sign import KEY_FILE
+from shared.access import knows
+from tests.e2e.conftest import Running
+from tests.faults.load import Load
+
+ORDERS: Final = 150
+SETTLE_S: Final = 90.0
+
+
+@pytest.fixture(scope="module")
+async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """A stack as `crossborder up --secured` starts it, on free ports."""
+    home = tmp_path_factory.mktemp("secured")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in stacks.PORTS:
+            patch.setenv(stacks.port_setting(name), "0")
+        stack = cli.make(home, secured=True)
+        began = time.monotonic()
+        await stack.start()
+        try:
+            assert await cli.until_ready(stack) == []
+            print(f"up after {time.monotonic() - began:.1f} s")
+            yield Running(stack)
+        finally:
+            await stack.stop()
+
+
+async def test_orders_of_every_kind_come_to_their_ends_with_no_right_too_few(secured: Running) -> None:
+    to = target(secured.home)
+    assert to.security.user == "operators"
+    load = Load(to, ORDERS, 7, 2.0)
+    await asyncio.wait_for(load.publish(), SETTLE_S)
+    assert await load.settle(SETTLE_S) == []
+    findings = await verify.judge(to, 30.0)
+    assert [f"{f.name}: {f.offending[:5]}" for f in findings if not f.ok] == []
+    assert set(secured.restarts().values()) == {0}
+    logs = "".join(log.read_text() for log in secured.stack.logs.glob("*.log") if log.name != "kafka.log")
+    assert "AuthorizationFailed" not in logs
+
+
+def forms(secret: bytes) -> Iterator[bytes]:
+    """How a secret may be written down: as it is, in hex, in base64 at any place in a longer text."""
+    yield secret
+    yield secret.hex().encode()
+    for before in range(3):
+        encoded = base64.b64encode(b"x" * before + secret)
+        yield encoded[4:-4]
+
+
+def known_secrets(home: Path) -> dict[str, list[bytes]]:
+    """Every password, and every key that opens or signs something; of a text key its inner lines."""
+    found = {path.name: path.read_bytes().strip() for path in (home / "secrets").iterdir() if path.is_file()}
+    for path in [home / "keys" / KEY_FILE, *(home / "keys").glob("*.key"), *(home / "secrets" / "tls").glob("*.key")]:
+        text = path.read_bytes()
+        found[path.name] = text.splitlines()[1] if text.startswith(b"-----") else text
+    return {name: list(forms(secret)) for name, secret in found.items()}
+
+
+def leaks(home: Path, text: bytes) -> set[str]:
+    return {name for name, written in known_secrets(home).items() if any(form in text for form in written)}
+
+
+def test_every_form_of_a_secret_is_found(secured: Running) -> None:
+    known = known_secrets(secured.home)
+    assert known.keys() >= {*secrets.NAMES, "ca.key", "kafka.key", KEY_FILE}
+    assert len(known) >= len(secrets.NAMES) + 6
+    password = (secured.home / "secrets" / "kafka_tax").read_bytes()
+    for text in (password, b"x" + base64.b64encode(b"n,user=" + password + b",more"), password.hex().encode()):
+        assert leaks(secured.home, b"before " + text + b" after") == {"kafka_tax"}
+
+
+async def test_no_secret_is_in_an_argument_a_log_a_metric_or_what_the_stack_writes_down(secured: Running) -> None:
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    lines = {f"{p.pid} {p.name()}": b"\0".join(word.encode() for word in p.cmdline()) for p in processes}
+    assert sum(b"kafka.Kafka" in line for line in lines.values()) >= 1
+    assert sum(b"services." in line or b"deploy.sandbox" in line for line in lines.values()) >= 6
+    places = {f"arguments of {who}": text for who, text in lines.items()}
+    for p in processes[1:]:
+        places[f"environment of {p.pid}"] = "\0".join(f"{k}={v}" for k, v in p.environ().items()).encode()
+    places |= {str(log): log.read_bytes() for log in secured.stack.logs.rglob("*") if log.is_file()}
+    places["stack.json"] = (secured.home / "stack.json").read_bytes()
+    places["server.properties"] = (secured.home / "kafka" / "server.properties").read_bytes()
+    async with aiohttp.ClientSession() as session:
+        for name in secured.stack.programs:
+            async with session.get(f"http://127.0.0.1:{secured.ports[name]}/metrics") as answer:
+                places[f"metrics of {name}"] = await answer.read()
+    assert {place: found for place, text in places.items() if (found := leaks(secured.home, text))} == {}
+
+
+async def test_secrets_of_a_service_are_rotated_while_orders_come(secured: Running) -> None:
+    folder = secured.home / "secrets"
+    old = {name: (folder / name).read_text() for name in ("kafka_payments", "postgres_payments")}
+    to = target(secured.home)
+    records = samples.samples("cherries", 300, 11)
+    publishing = asyncio.create_task(publish.send(to, records, 20.0, lambda _n: None))
+    env = {k: v for k, v in secured.env.items() if k not in {"CROSSBORDER_KAFKA", "CROSSBORDER_POSTGRES"}}
+    status, said = await run(["access", "rotate", "payments"], env)
+    assert (status, said) == (0, "renewed postgres_payments, kafka_payments\n"), said
+    assert not [name for name, was in old.items() if (folder / name).read_text() == was]
+    status, said = await run(["access", "show", "--broker"], env)
+    assert status == 0, said
+    await publishing
+    async with database(to) as conn:
+        deadline = time.monotonic() + SETTLE_S
+        wanted = [r.order_id for r in records]
+        while (ended := await conn.fetchval(
+            "SELECT count(*) FROM orders.orders WHERE order_id = ANY($1) AND state = 'fulfilled'", wanted
+        )) < len(wanted):  # fmt: skip
+            assert time.monotonic() < deadline, ended
+            await asyncio.sleep(0.3)
+    findings = await verify.judge(to, 30.0)
+    assert [f"{f.name}: {f.offending[:5]}" for f in findings if not f.ok] == []
+    assert not await knows(secured.bootstrap, replace(secured.stack.guard.login("payments"), password=old["kafka_payments"]))  # type: ignore[union-attr]
+
+
+async def run(words: list[str], env: dict[str, str]) -> tuple[int, str]:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services", *words, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await child.communicate()
+    return child.returncode or 0, out.decode() or err.decode()
