@@ -1,0 +1,92 @@
+"""Makes the virtual environment with the fastest Python of this machine that will do: `environment.py FOLDER`.
+
+The same Python 3.11 takes up to half as long again when it was built without the compiler's profile (pyenv's default),
+and half of an order's cost is Python. So each interpreter found runs a short sum; another than the caller's is taken
+only where it is clearly faster, and it is said. `make PYTHON=…` names one and ends the choice.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+LEAST = (3, 11)
+MINORS = range(14, 10, -1)
+CLEARLY = 1.15
+"""So many times as fast as the caller's an interpreter must be to be taken instead."""
+
+# What the services do all day: dictionaries, texts, small objects and calls. Prints the version and the best of five.
+SUM = """
+import sys, time
+def once():
+    began = time.perf_counter()
+    rows = [{"a": i, "b": str(i), "c": [i] * 3} for i in range(20000)]
+    for row in rows:
+        for value in row.values():
+            isinstance(value, str) and len(value.upper())
+    sorted(rows, key=lambda row: row["b"])
+    return time.perf_counter() - began
+import venv  # an interpreter without it is of no use
+print(*sys.version_info[:2], sys.implementation.name, min(once() for _ in range(5)))
+"""
+
+
+def candidates() -> list[str]:
+    """Interpreters of the usual names on the PATH and in the system's own folder, each file once."""
+    folders = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin"]
+    names = [f"python3.{minor}" for minor in MINORS]
+    found = {os.path.realpath(sys.executable): sys.executable}
+    for folder in folders:
+        for name in names:
+            path = Path(folder) / name
+            if os.access(path, os.X_OK):
+                found.setdefault(os.path.realpath(path), str(path))
+    return list(found.values())
+
+
+def seconds(python: str) -> float | None:
+    """How long the sum takes there; None where it cannot run or is not a CPython new enough."""
+    try:
+        done = subprocess.run(
+            [python, "-I", "-c", SUM], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20, check=True
+        )
+        major, minor, name, took = done.stdout.decode().split()
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return float(took) if name == "cpython" and (int(major), int(minor)) >= LEAST else None
+
+
+def choose() -> str:
+    """The caller's Python, or one of the same version that is clearly faster.
+
+    Of the same version only: the locked requirements were resolved and tried for it.
+    """
+    ours = seconds(sys.executable)
+    same = f"python3.{sys.version_info[1]}"
+    times = {path: took for path in candidates() if Path(path).name == same and (took := seconds(path)) is not None}
+    if ours is None or not times:
+        return sys.executable
+    best = min(times, key=times.__getitem__)
+    if times[best] * CLEARLY >= ours:
+        return sys.executable
+    times_as_fast = f"{ours / times[best]:.1f} times as fast as {sys.executable}"
+    print(f"Taking {best}: it runs {times_as_fast}. `make PYTHON=…` takes another.")  # noqa: T201
+    return best
+
+
+def make(folder: str, python: str) -> None:
+    """The environment with pip in it, also for an interpreter that has no ensurepip (Debian's own, without python3-venv)."""
+    if subprocess.run([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+        subprocess.run([python, "-m", "venv", folder], check=True)
+        return
+    wheel = next((Path(importlib.util.find_spec("ensurepip").origin).parent / "_bundled").glob("pip-*.whl"))  # type: ignore[union-attr, arg-type]
+    subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
+    own = Path(folder) / "bin" / "python"
+    subprocess.run([own, f"{wheel}/pip", "install", "--quiet", "--no-index", str(wheel)], check=True)
+
+
+if __name__ == "__main__":
+    make(sys.argv[1], sys.executable if os.environ.get("PYTHON_CHOSEN") else choose())
