@@ -272,5 +272,8 @@ def say(text: str) -> None:
 if __name__ == "__main__":
     print(f"Python {platform.python_version()}", file=sys.stderr)
     machine = Machine()
-    machine.prepare()
-    print("stand-ins: " + (", ".join(machine.stand_ins) or "none"))
+    try:
+        machine.prepare()
+        print("stand-ins: " + (", ".join(machine.stand_ins) or "none"))
+    finally:
+        machine.close()
