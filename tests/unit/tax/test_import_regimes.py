@@ -197,6 +197,11 @@ def test_a_refusal_over_a_limit_says_what_general_trade_would_owe(what: Assessab
     assert (refusal.otherwise.total, refusal.otherwise.payable) == (general.total, general.payable)
 
 
+@pytest.mark.parametrize(("on", "duty"), [("2017-11-30", "300.00"), ("2017-12-01", "150.00"), ("2018-07-01", "150.00")])
+def test_a_duty_is_that_of_the_day(on: str, duty: str) -> None:
+    assert str(assessed(order(Item(LIPSTICK, "3000.00", content="10 g"), mode="0110"), day(on)).duty) == duty
+
+
 def test_a_refusal_for_another_reason_than_a_limit_says_nothing_of_general_trade() -> None:
     assert refused(order(Item(CREAM, "425.00"))).otherwise is None
     assert refused(order(Item("0802990000", "6000.00", quantity="2"))).otherwise is None, "no duty is known"
@@ -306,6 +311,13 @@ def test_an_order_in_another_currency_is_assessed_in_cny_at_the_rate_of_its_day(
     assert november.rule in result.rules
     assert assessed(order(Item(TOY, "100.00"), freight="10.00", currency="USD"), day("2026-10-31")).dutiable_value != expected
     assert october.rule != november.rule
+
+
+@pytest.mark.parametrize(("currency", "amount"), [("JPY", "1500"), ("KRW", "12000"), ("BHD", "4.250"), ("USD", "10.00")])
+def test_released_rates_hold_currencies_of_no_two_and_three_decimals(currency: str, amount: str) -> None:
+    result = assessed(order(Item(TOY, amount), currency=currency))
+    assert result.total.currency == "CNY"
+    assert cny("50.00") < result.dutiable_value < cny("80.00")
 
 
 def test_limits_of_an_order_in_another_currency_are_counted_in_cny() -> None:

@@ -96,7 +96,7 @@ STANDARD = 'class = "standard"\nrate = "0.13"\nvalid_from = 2019-04-01'
         ("cbec-retail-2019.toml", '"positive-list-cn"', '"white-list"', "'white-list', which is not there"),
         ("tariff-cn.toml", 'hs = "3401"', 'hs = "3499"', "hs 3499 is unknown: chapter 34 has 7 headings"),
         ("tariff-cn.toml", 'kind = "tariff"', 'kind = "exempt"', "Field required"),
-        ("tariff-cn.toml", '\nsource = "财税[2018]32号"', "", "source: Field required"),
+        ("tariff-cn.toml", '\nsource = "MOF, STA and GACC 2019 No. 39; 13 % on htshub 3304990029"', "", "source: Field required"),
         ("positive-list-cn.toml", 'hs = "9503"', 'hs = "7701"', "hs 7701 is unknown"),
         ("positive-list-cn.toml", 'hs = "9503"', 'hs = "9102"', "overlaps"),
         ("positive-list-cn.toml", 'kg_a_year = "2"', 'kg_a_year = "-2"', "greater than 0"),
