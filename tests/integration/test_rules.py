@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
+from services.tax.app import TaxSettings, wire
 from services.tax.reactions import HEARS, Deps
 from services.tax.rulefiles import RULES, RuleError
 from services.tax.running import RunningRules
@@ -88,6 +89,23 @@ async def test_a_bad_set_is_refused_by_name_and_the_one_in_force_stays_until_a_g
     async with pool.acquire() as conn:
         editions = {row["edition"] for row in await conn.fetch("SELECT edition FROM rule_set")}
     assert editions == {first.edition, taken.edition}
+
+
+async def test_a_service_as_it_is_wired_takes_a_new_set_while_it_runs(pool: Any, folder: Path, database: str, keys: Path) -> None:
+    settings = TaxSettings(kafka="none:9092", postgres=database, keys=keys, rules_dir=folder, rules_every_s=0.02)
+    wiring = await wire(settings, pool)
+    first = wiring.deps.rules.edition
+    try:
+        edit(folder, NINE, TEN)
+        for _ in range(1000):
+            if wiring.deps.rules.edition != first:
+                break
+            await asyncio.sleep(0.02)
+    finally:
+        for close in wiring.closing:
+            await close()
+    vat = [row.rate for row in wiring.deps.rules.tariff.vat if row.class_ == "agricultural"]
+    assert str(vat[-1]) == "0.10"
 
 
 async def test_a_service_does_not_begin_with_a_bad_set(pool: Any, folder: Path) -> None:
