@@ -39,7 +39,8 @@ class Part(BaseModel):
 
 
 class ExportLine(Part):
-    """A line; `duty_rate` and `vat_rate` of the destination are asked for where no rule file has them."""
+    """A line; `duty_rate` and `vat_rate` of the destination are asked for where no rule file has them, `purchase` is the price in CNY
+    without VAT on the special invoice of the goods."""
 
     line_no: int = Field(ge=1)
     hs_code: str = Field(pattern=r"^\d[\d.]{3,12}$")
@@ -49,6 +50,7 @@ class ExportLine(Part):
     net_weight_kg: Decimals = Decimal(0)
     duty_rate: Share | None = None
     vat_rate: Share | None = None
+    purchase: Decimals | None = None
 
     @property
     def hs(self) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from services.cli import landed, taxpast
+from services.cli import export, landed, rebate, taxpast
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
 from services.cli.taxcases import cases
 from services.tax.domain.assessment import Assessable, AssessableLine, AssessedLine, Assessment, Refusal, assess, beijing_date
@@ -37,7 +37,11 @@ tax.add_typer(cases, name="cases")
 tax.add_typer(taxpast.rules, name="rules")
 
 
+tax.add_typer(rebate.rebate, name="rebate")
+
+
 tax.command("landed")(landed.landed_file)
+tax.command("export")(export.export_file)
 
 
 def _decimal_string(value: Any) -> Any:
@@ -92,6 +96,7 @@ class Submission(_Part):
     freight: Decimals = Decimal(0)
     insurance: Decimals = Decimal(0)
     discount: Decimals = Decimal(0)
+    export: dict[str, Any] | None = None
 
 
 @tax.command("assess")
@@ -120,7 +125,7 @@ def assess_file(
     Of JSON lines (a name that ends in .jsonl, or several documents one a line) each gets one line of JSON: the assessment, the refusal,
     or the error with its line number. Exit status then: 2 if a line was wrong, else 1 if one was refused.
     """
-    given = Given(load(rules or RULES), at, used_of(used), _used_kg(used_kg or []))
+    given = Given(load(rules or RULES), at, used_of(used), _used_kg(used_kg or []), rules or RULES)
     text = text_of(file)
     if _is_many(file, text):
         leave(_assess_many(text, given))
@@ -130,7 +135,7 @@ def assess_file(
     if json:
         as_json(as_contract(result, order))
     else:
-        _show(result, order, given.rules)
+        _show(result, order, given.sources(submission))
     if isinstance(result, Refusal):
         leave(Exit.NO)
 
@@ -143,9 +148,19 @@ class Given:
     at: str | None
     used: Money
     used_kg: Mapping[str, Decimal]
+    folder: Path = RULES
 
     def assess(self, submission: Submission, order: Assessable) -> Assessment | Refusal:
-        return assess(order, _day(submission, self.at), self.used, self.rules, self.used_kg)
+        """An export is named by the route its taxes take, where the submission says what decides that."""
+        on = _day(submission, self.at)
+        result = assess(order, on, self.used, self.rules, self.used_kg)
+        if submission.export is None or order.direction != "export" or isinstance(result, Refusal):
+            return result
+        return export.named(result, order.mode, [line.hs_code for line in order.lines], submission.export, on, self.folder)
+
+    def sources(self, submission: Submission) -> Mapping[str, str]:
+        """Where each rule that an assessment may name comes from."""
+        return self.rules.sources if submission.export is None else {**self.rules.sources, **export.sources(self.folder)}
 
 
 def text_of(file: Path) -> str:
@@ -311,7 +326,7 @@ def _line(line: AssessedLine, currency: str) -> dict[str, Any]:
     return {"line_no": line.line_no, **{name: str(Money(getattr(line, name), currency)) for name in OF_A_LINE}}
 
 
-def _show(result: Assessment | Refusal, order: Assessable, rules: Rulebook) -> None:
+def _show(result: Assessment | Refusal, order: Assessable, sources: Mapping[str, str]) -> None:
     from rich.table import Table
 
     if isinstance(result, Refusal):
@@ -334,4 +349,4 @@ def _show(result: Assessment | Refusal, order: Assessable, rules: Rulebook) -> N
     print(f"total tax {result.total} {currency}, payable {result.payable}")
     say("by these rules:")
     for name in result.rules:
-        say(f"  {name}: {rules.sources[name]}")
+        say(f"  {name}: {sources[name]}")

@@ -83,3 +83,47 @@ CREATE TABLE bill_case (
 );
 CREATE INDEX bill_case_open ON bill_case (opened_at) WHERE closed_at IS NULL;
 COMMENT ON TABLE bill_case IS 'What about a tax bill a person must look at. The person writes verdict, note and decided_at (crossborder tax cases settle); the service acts on them and closes the case.';
+
+CREATE TABLE rebate_claim (
+    number        text        PRIMARY KEY,
+    merchant_code text        NOT NULL,
+    month         text        NOT NULL CHECK (month ~ '^[0-9]{4}-[0-9]{2}$'),
+    sequence      int         NOT NULL CHECK (sequence > 0),
+    basis         text        NOT NULL CHECK (basis IN ('declarations','released-lists')),
+    refund_minor  bigint      NOT NULL CHECK (refund_minor >= 0),
+    edition       text        NOT NULL,
+    prepared_at   timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (merchant_code, month, sequence)
+);
+COMMENT ON TABLE rebate_claim IS 'Append only: claims for the refund of VAT on exports, by merchant and month of the release, in fen (crossborder tax rebate prepare). edition is the digest of the rule files of exports it was worked out by.';
+COMMENT ON COLUMN rebate_claim.basis IS 'declarations: every line went into a closed consolidated declaration whose number is known; released-lists: not all are, and the numbers must be added before the claim is filed.';
+
+CREATE TABLE rebate_line (
+    list_no      text    NOT NULL,
+    line_no      int     NOT NULL,
+    claim        text    NOT NULL REFERENCES rebate_claim,
+    declaration  text,
+    hs_code      text    NOT NULL,
+    quantity     numeric NOT NULL CHECK (quantity > 0),
+    unit         text    NOT NULL,
+    basis_minor  bigint  NOT NULL CHECK (basis_minor >= 0),
+    rate         numeric NOT NULL CHECK (rate >= 0),
+    refund_minor bigint  NOT NULL CHECK (refund_minor >= 0),
+    rules        text[]  NOT NULL,
+    PRIMARY KEY (list_no, line_no)
+);
+CREATE INDEX rebate_line_claim ON rebate_line (claim);
+COMMENT ON TABLE rebate_line IS 'Append only: the lines of claims. The key lets a line of a released list be claimed once.';
+
+CREATE TABLE rebate_invoice (
+    list_no       text    NOT NULL,
+    line_no       int     NOT NULL,
+    invoice_no    text    NOT NULL,
+    sku           text    NOT NULL,
+    quantity      numeric NOT NULL CHECK (quantity > 0),
+    taxable_minor bigint  NOT NULL CHECK (taxable_minor >= 0),
+    PRIMARY KEY (list_no, line_no, invoice_no, sku),
+    FOREIGN KEY (list_no, line_no) REFERENCES rebate_line
+);
+CREATE INDEX rebate_invoice_used ON rebate_invoice (invoice_no, sku);
+COMMENT ON TABLE rebate_invoice IS 'Append only: what claimed lines took of VAT special invoices, in their own units and fen without VAT.';

@@ -1,0 +1,121 @@
+"""Released export lists and VAT special invoices: from JSON lines, or the lists from the running stack."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from services.cli.connect import Wrong
+from services.cli.exportfile import Count, Decimals, Part, money, parsed, read_text
+from services.tax.domain.assessment import BEIJING, beijing_date
+from services.tax.domain.rebate import ExportedLine, Invoice, ReleasedList
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True)]
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class GoodsLine(Part):
+    """A line of a list."""
+
+    line_no: int = Field(ge=1)
+    sku: Text
+    hs_code: str = Field(pattern=r"^\d{4,10}$")
+    quantity: Count
+    unit: Text
+    total: Decimals
+
+
+class ListFile(Part):
+    """A released export list; without `declaration` it is not known to be in a closed consolidated declaration."""
+
+    list_no: Text
+    order_no: str = ""
+    merchant: Text
+    mode: Text
+    released_at: datetime
+    currency: str
+    declaration: Text | None = None
+    statistics: bool = False
+    paid: bool
+    came_back: bool = False
+    lines: tuple[GoodsLine, ...] = Field(min_length=1, max_length=1000)
+
+
+class InvoiceFile(Part):
+    """A line of a VAT special invoice; `taxable` is its price without VAT, in CNY."""
+
+    number: str = Field(pattern=r"^\d{8,20}$")
+    merchant: Text
+    sku: Text
+    quantity: Count
+    unit: Text
+    taxable: Decimals
+
+
+def _documents(file: Path, shape: type[Shape]) -> Iterator[tuple[str, Shape]]:
+    for number, line in enumerate(read_text(file).splitlines(), 1):
+        if line.strip():
+            where = f"{file} line {number}"
+            yield where, parsed(where, line, shape)
+
+
+def lists_of(file: Path) -> list[ReleasedList]:
+    """The lists of a file; raises Wrong naming line and field."""
+    return [_list(where, found) for where, found in _documents(file, ListFile)]
+
+
+def _list(where: str, found: ListFile) -> ReleasedList:
+    if found.released_at.tzinfo is None:
+        raise Wrong(f"{where}: released_at: give a time with its offset")
+    lines = tuple(
+        ExportedLine(
+            x.line_no, x.sku, x.hs_code, x.quantity, x.unit, money(f"{where}: lines[{i}].total", x.total, found.currency)
+        )
+        for i, x in enumerate(found.lines)
+    )
+    if len({line.line_no for line in lines}) < len(lines):
+        raise Wrong(f"{where}: lines: a line_no is there twice")
+    return ReleasedList(
+        found.list_no, found.merchant, found.mode, beijing_date(found.released_at), lines, found.order_no, found.declaration,
+        found.statistics, found.paid, found.came_back,
+    )  # fmt: skip
+
+
+def invoices_of(file: Path) -> list[Invoice]:
+    """The invoices of a file, in their order; raises Wrong naming line and field."""
+    return [
+        Invoice(x.number, x.merchant, x.sku, x.quantity, x.unit, money(f"{where}: taxable", x.taxable, "CNY"))
+        for where, x in _documents(file, InvoiceFile)
+    ]
+
+
+_RELEASED: Final = (
+    "SELECT d.invt_no, d.state, m.doc, r.at, coalesce(p.state IN ('captured', 'settled'), false) AS paid FROM customs.declaration d "
+    "JOIN LATERAL (SELECT min(at) AS at FROM customs.receipt WHERE order_id = d.order_id AND followed AND status IN ('800', '899')) r "
+    "ON r.at >= $1 AND r.at < $2 JOIN customs.document m ON m.order_id = d.order_id AND m.kind = 'order' "
+    "LEFT JOIN payments.payment p ON p.order_id = d.order_id "
+    "WHERE d.direction = 'export' AND d.released AND d.invt_no IS NOT NULL AND d.created_at < $2"
+)
+
+
+async def lists_in(conn: Any, first: date) -> list[ReleasedList]:
+    """The export lists that customs released in the calendar month of that first day, Beijing time."""
+    from shared.events.orders import OrderPlaced
+
+    begin = datetime(first.year, first.month, 1, tzinfo=BEIJING)
+    end = (begin + timedelta(days=32)).replace(day=1)
+    found = []
+    async for row in conn.cursor(_RELEASED, begin, end):
+        order = OrderPlaced.from_json(row["doc"])
+        lines = tuple(ExportedLine(x.line_no, x.sku, x.hs_code, Decimal(x.quantity), x.unit, x.total) for x in order.lines)
+        came_back = row["state"] not in {"released", "closed"}
+        of = (row["invt_no"], order.merchant.code, order.mode, beijing_date(row["at"]), lines, order.order_no)
+        found.append(ReleasedList(*of, paid=row["paid"], came_back=came_back))
+    return found
