@@ -43,8 +43,9 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     ),
     Invariant(
         "tax_assessment_names_its_rules",
-        "SELECT order_id::text FROM tax.tax_case WHERE assessment IS NOT NULL AND jsonb_array_length(assessment -> 'rules') = 0",
-        "an assessment does not say which rules it used",
+        "SELECT order_id::text FROM tax.tax_case WHERE assessment IS NOT NULL "
+        "AND (jsonb_array_length(assessment -> 'rules') = 0 OR assessed_from IS NULL)",
+        "an assessment does not say which rules it used, or what it was worked out from",
     ),
     Invariant(
         "tax_holds_only_while_in_force",

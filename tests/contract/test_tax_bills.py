@@ -163,7 +163,9 @@ def assessable(made: dict[str, Any]) -> tuple[Assessable, dict[str, Any]]:
     currency = made["currency"]
     lines = [Line.model_validate({**line, "total": Money.of(line["total"], currency)}) for line in made["lines"]]
     own = tuple(AssessableLine(x.line_no, x.hs_code, x.quantity, x.total, x.net_content, x.net_weight_kg) for x in lines)
-    amounts = {name: Money.of(made[name], currency) for name in ("goods_value", "freight", "insurance", "discount")}
+    goods, freight, insurance, discount = (
+        Money.of(made[name], currency) for name in ("goods_value", "freight", "insurance", "discount")
+    )
     body = {
         "freight": made["freight"], "insured": made["insurance"],
         "lines": [
@@ -171,7 +173,7 @@ def assessable(made: dict[str, Any]) -> tuple[Assessable, dict[str, Any]]:
             for x in lines
         ],
     }  # fmt: skip
-    return Assessable(direction=made["direction"], mode=made["mode"], currency=currency, lines=own, **amounts), body
+    return Assessable(made["direction"], made["mode"], currency, own, goods, freight, insurance, discount), body
 
 
 IMPORTS = [name for name in SAMPLES if submission(name, 1, seed=1)["direction"] == "import"]
