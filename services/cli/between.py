@@ -137,6 +137,20 @@ BETWEEN: Final = (
         "a tax bill was handed over and is not being paid, or is paid and was not handed over",
     ),
     Invariant(
+        "rebate_is_of_a_release",
+        "SELECT l.list_no FROM tax.rebate_line l LEFT JOIN customs.declaration d ON d.invt_no = l.list_no "
+        "WHERE d.order_id IS NULL OR d.direction <> 'export' OR NOT d.released",
+        "a refund of VAT is claimed of a list that was not released as an export",
+    ),
+    Invariant(
+        "rebate_claim_is_its_lines",
+        "SELECT c.number FROM tax.rebate_claim c LEFT JOIN (SELECT claim, sum(refund_minor) AS refund FROM tax.rebate_line "
+        "GROUP BY claim) l ON l.claim = c.number WHERE c.refund_minor IS DISTINCT FROM l.refund "
+        "UNION ALL SELECT l.claim FROM tax.rebate_line l LEFT JOIN (SELECT list_no, line_no, sum(taxable_minor) AS basis "
+        "FROM tax.rebate_invoice GROUP BY list_no, line_no) i USING (list_no, line_no) WHERE l.basis_minor IS DISTINCT FROM i.basis",
+        "a rebate claim is not the sum of its lines, or a line's basis not that of its invoices",
+    ),
+    Invariant(
         "payment_has_order",
         "SELECT p.order_id::text FROM payments.payment p LEFT JOIN orders.orders o USING (order_id) WHERE o.order_id IS NULL",
         "a payment has no order",

@@ -17,6 +17,7 @@ from services.tax.domain.goods import longest
 from services.tax.domain.rulebook import Rulebook
 from services.tax.domain.rules import Dated, Row
 from services.tax.domain.sources import rows
+from services.tax.elsewhere import faults_elsewhere
 from services.tax.rulefiles import RULES, load, read, validate
 
 if TYPE_CHECKING:
@@ -188,10 +189,12 @@ def compare_rules(
 
 @rules.command("validate")
 def validate_rules(folder: Annotated[Path, typer.Argument(help="A folder of rule files.")], json: AsJson = False) -> None:
-    """Validate a set of rules as the service does before it takes one; exit 1 and each fault with file, line and reason."""
+    """Validate a set of rules as the service does before it takes one, and the files of exports and destinations in it; exit 1 and
+    each fault with file, line and reason."""
     if not folder.is_dir():
         raise Wrong(f"{folder} is not a folder")
     book, faults = validate(folder)
+    faults = (*faults, *faults_elsewhere(folder))
     edition = None if book is None else book.edition
     if json:
         told = [{"file": f.path.name, "line": f.line, "reason": f.reason} for f in faults]

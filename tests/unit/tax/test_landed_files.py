@@ -139,3 +139,20 @@ def test_the_document_has_every_regime_with_its_first_day() -> None:
             row = next((row for row in rows if f"`{regime.id}`" in row), "")
             assert f"| {regime.valid_from} |" in row, regime.id
             assert regime.status in row or regime.status == "settled", regime.id
+
+
+def test_validating_a_set_of_rules_looks_at_exports_and_destinations_too(folder: Path) -> None:
+    def validated() -> Result:
+        return CliRunner().invoke(app, ["tax", "rules", "validate", str(folder)])
+
+    assert validated().exit_code == 0
+    for name, old, new in (
+        ("dest-gb.toml", 'at_most = "135.00"', 'at_most = "130.00"'),
+        ("cn-export-routes.toml", "rank = 2", "rank = 1"),
+    ):
+        path = folder / name
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    result = validated()
+    assert result.exit_code == 1
+    assert "dest-gb.toml:" in result.stdout
+    assert "cn-export-routes.toml:" in result.stdout
