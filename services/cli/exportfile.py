@@ -160,7 +160,8 @@ def named_decimals(option: str, given: Sequence[str]) -> dict[str, Decimal]:
             value = Decimal(number)
         except InvalidOperation:
             value = Decimal(0)
-        if not name or not value.is_finite() or value <= 0:
+        # Bounded, so that no exponent makes a number of a billion digits.
+        if not name or not value.is_finite() or value <= 0 or abs(value.adjusted()) > 12 or len(value.as_tuple().digits) > 24:
             raise Wrong(f"{option}: {text!r} is not like USD=0.92")
         found[name] = value
     return found

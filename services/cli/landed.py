@@ -70,7 +70,7 @@ def consignment(order: ExportOrder, channel: str | None) -> Consignment:
     return Consignment(
         order.consignee.country, order.currency, lines, money("freight", order.freight, order.currency),
         money("insurance", order.insurance, order.currency), channel or extra.channel, extra.ioss, earlier,
-        extra.earlier_weight_kg, order.discount > 0, order.merchant.country or "CN",
+        extra.earlier_weight_kg, order.discount > 0, order.merchant.country or "CN", order.mode,
     )  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def fees(work: Work) -> Iterable[Owed]:
         if fee.country == work.country and fee.is_on(work.on) and sum(work.goods) <= work.minor(fee.at_most):
             name = f"{work.of.id}/fee/{fee.country}/{fee.valid_from}"
             work.use(name, fee.source, fee.confidence, fee.status)
-            times = 1 if fee.method == "per-consignment" else len({line.hs_code[:6] for line in work.lines})
+            times = 1 if fee.method == "per-consignment" else len(_subheadings(work.lines))
             amount = Money(times * half_up(work.minor(fee.amount)), work.of.currency)
             numbers = tuple(line.line_no for line in work.lines)
             yield Owed("fee", amount, fee.collector, numbers, name, fee.status, f"{times} of {fee.amount} {work.of.currency}")
@@ -172,10 +172,18 @@ def _over(earlier: Fraction, now: Fraction, limit: Fraction) -> Fraction:
 
 def _flat(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
     assert row.amount is not None
-    headings = {work.lines[i].hs_code[:6] for i in lines}
-    times = 1 if row.method == "per-consignment" else len(headings)
+    times = 1 if row.method == "per-consignment" else len(_subheadings([work.lines[i] for i in lines]))
     what = "consignment" if row.method == "per-consignment" else f"tariff sub-heading, {times} of them"
     return _spread(work, lines, times * work.minor(row.amount)), f"{row.amount} {work.of.currency} a {what}"
+
+
+def _subheadings(lines: Sequence[ShippedLine]) -> set[str]:
+    """The tariff sub-headings of goods: the first six digits of their codes."""
+    for line in lines:
+        if len(line.hs_code) < 6:
+            reason = f"HS code {line.hs_code} of line {line.line_no} names no tariff sub-heading, by which this is charged"
+            raise NotKnown("subheading_missing", reason, "give at least six digits")
+    return {line.hs_code[:6] for line in lines}
 
 
 def _tariff(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:

@@ -164,6 +164,8 @@ class Destination(Row):
     version: int
     name: str
     currency: str
+    modes: tuple[str, ...] = Field(min_length=1)
+    """By which supervision modes of China's customs parcels to consumers leave; what leaves in bulk goes by other rules."""
     countries: dict[Country, str] = Field(min_length=1)
     """Each country with its own currency; empty where that is not one of those supported here."""
     regime: tuple[DestinationRegime, ...] = Field(min_length=1)

@@ -34,6 +34,7 @@ class Consignment:
     earlier_kg: Decimal = Decimal(0)
     discounted: bool = False
     sent_from: str = "CN"
+    mode: str = "9610"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,9 @@ def _no_regime(corridor: str, of: Destination, regime: DestinationRegime | None,
 
 
 def _begin(parcel: Consignment, of: Destination, regime: DestinationRegime, on: date, currencies: Currencies) -> Work:
+    if parcel.mode not in of.modes:
+        reason = f"{of.id} has the rules of parcels to consumers ({', '.join(of.modes)}), not of mode {parcel.mode}"
+        raise NotKnown("mode_not_covered", reason, "ask a customs broker of the destination: it is an ordinary import there")
     channel = parcel.channel or ("ioss" if parcel.ioss and "ioss" in regime.channels else regime.default_channel) or ""
     if channel not in regime.channels:
         known = ", ".join(regime.channels)

@@ -161,7 +161,7 @@ def test_full_rate_without_a_known_duty_is_refused_by_name() -> None:
     [
         (order(Item(TOY, "1.00")), date(2012, 4, 14)),
         (order(Item(TOY, "1.00"), mode="9710"), TODAY),
-        (order(Item(TOY, "1.00"), direction="export"), date(2018, 9, 30)),
+        (order(Item(TOY, "1.00"), direction="export"), date(2013, 12, 31)),
     ],
 )
 def test_no_regime_in_force_is_said_and_not_guessed(what: Assessable, on: date) -> None:

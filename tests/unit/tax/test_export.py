@@ -259,3 +259,12 @@ def test_assess_names_the_route_of_an_export_and_keeps_its_keys(tmp_path: Path) 
     wrong = run("assess", changed(tmp_path, {"export": {"colour": True}}))
     assert (wrong.exit_code, "'colour' is no fact" in wrong.stderr) == (2, True)
     assert "cn-export-routes@1" in run("assess", str(EXAMPLES / "export.json")).stderr
+
+
+@pytest.mark.parametrize(
+    ("on", "regime"),
+    [("2015-06-23", "cn-export-retail-2014"), ("2018-09-30", "cn-export-retail-2014"), ("2018-10-01", "cn-export-retail")],
+)
+def test_nothing_is_owed_on_export_in_any_year(tmp_path: Path, on: str, regime: str) -> None:
+    found = json.loads(run("assess", changed(tmp_path, {"export": {}}), "--at", on, "--json").stdout)
+    assert (found["regime"], found["total"]) == (regime, "0.00")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from itertools import pairwise
@@ -261,7 +262,7 @@ def test_a_seller_below_the_register_limit_collects_nothing() -> None:
         (date(2016, 3, 9), "express", "200.01", "33.00"),
         (date(2016, 3, 10), "express", "800.00", "0.00"),
         (date(2025, 5, 1), "express", "800.00", "0.00"),
-        (date(2025, 5, 1), "express", "800.01", "192.00"),
+        (date(2025, 2, 3), "express", "800.01", "192.00"),
         (date(2025, 5, 2), "express", "100.00", "169.00"),
         (date(2025, 5, 2), "postal-ad-valorem", "100.00", "120.00"),
         (date(2025, 5, 13), "postal-specific", "10.00", "100.00"),
@@ -293,6 +294,23 @@ def test_de_minimis_ended_for_china_first() -> None:
 def test_a_country_rate_that_is_not_held_is_refused_not_taken_as_none() -> None:
     refused = unknown(to("US", "100.00", date(2025, 9, 1), origin="VN"))
     assert refused.code == "rule_unknown"
+
+
+def test_over_de_minimis_the_country_rates_of_spring_2025_are_not_held() -> None:
+    assert known(to("US", "800.00", date(2025, 2, 4))).charges
+    assert unknown(to("US", "800.01", date(2025, 5, 1))).code == "rule_unknown"
+
+
+def test_what_leaves_in_bulk_and_a_code_without_subheading_are_refused() -> None:
+    bulk = replace(parcel("DE", line("100.00", "EUR")), mode="9810")
+    assert unknown(landed(bulk, JULY, DESTINATIONS, None)).code == "mode_not_covered"
+    assert unknown(to("DE", "100.00", JULY, hs="6109")).code == "subheading_missing"
+    assert sums(to("DE", "100.00", date(2025, 5, 1), hs="6109"))[1] == "19.00"
+
+
+def test_goods_worth_nothing_carry_their_freight() -> None:
+    found = known(landed(parcel("GB", line("0", "GBP"), line("0", "GBP", no=2), freight="5.00"), JULY, DESTINATIONS, None))
+    assert sums(found) == ("0.00", "1.00", "6.00")
 
 
 def test_the_persons_day_counts_towards_de_minimis() -> None:

@@ -120,6 +120,7 @@ def test_what_is_not_known_leaves_with_one_and_asks(tmp_path: Path) -> None:
         ({}, ("--at", "soon"), "is not a day"),
         ({}, ("--rate", "USD"), "is not like USD=0.92"),
         ({}, ("--rate", "ZZZ=1"), "is not a currency"),
+        ({}, ("--rate", "USD=1e999999999"), "is not like USD=0.92"),
     ],
 )
 def test_wrong_input_leaves_with_two_and_one_sentence(
