@@ -32,13 +32,14 @@ def landed_file(
         list[str] | None, typer.Option(help="An exchange rate the rules lack: USD=0.92, one USD in the corridor's currency.")
     ] = None,
     rules: Annotated[
-        Path | None, typer.Option(help="A folder of rule files instead of those that came with this release.")
+        Path | None,
+        typer.Option(help="A folder of dest-*.toml, and of exchange rates if it has some, instead of this release's."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The landed cost as JSON.")] = False,
 ) -> None:
     """Landed cost of an export: regime, every charge, who collects it, by which rule; exit 1 where that is not known."""
-    from services.tax.landedfiles import load_destinations
-    from services.tax.rulefiles import RULES, load
+    from services.tax.landedfiles import load_destinations, load_rates
+    from services.tax.rulefiles import RULES
 
     given = named_decimals("--rate", rate or [])
     for currency in given:
@@ -46,8 +47,7 @@ def landed_file(
             raise Wrong(f"--rate: {currency!r} is not a currency of ISO 4217 that is supported here")
     order = export_order(file)
     folder = rules or RULES
-    exchange = load(folder).exchange.rates
-    result = landed(consignment(order, channel), day_of(order, at), load_destinations(folder), exchange, given)
+    result = landed(consignment(order, channel), day_of(order, at), load_destinations(folder), load_rates(folder), given)
     if json:
         as_json(as_document(result))
     else:

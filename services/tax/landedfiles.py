@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.tax.domain.destination import Destination
+from services.tax.domain.exchange import Exchange, ExchangeRates
+from services.tax.domain.rules import RuleFault
 from services.tax.rulefiles import RULES, RuleError
 from services.tax.ruletext import line_of, read_toml, shaped
 
@@ -34,3 +36,19 @@ def load_destinations(folder: Path = RULES) -> tuple[Destination, ...]:
     if not found:
         raise RuleError(folder, None, "there must be rule files of destinations (dest-*.toml), found none")
     return tuple(destination for _, destination in found.values())
+
+
+def load_rates(folder: Path = RULES) -> ExchangeRates:
+    """The exchange rates of a folder, those of this release if it has none; raises RuleError."""
+    for path in sorted(folder.glob("rates-*.toml")):
+        text = read_toml(path)
+        if text.get("kind") == "exchange-rates":
+            rates = shaped(path, text, ExchangeRates)
+            try:
+                Exchange(rates)
+            except RuleFault as fault:
+                raise RuleError(path, line_of(path, (fault.table, fault.index)), str(fault)) from None
+            return rates
+    if folder == RULES:
+        raise RuleError(folder, None, "there must be a rule file of exchange rates (rates-*.toml), found none")
+    return load_rates(RULES)

@@ -157,3 +157,33 @@ def test_validating_a_set_of_rules_looks_at_exports_and_destinations_too(folder:
     assert result.exit_code == 1
     assert "dest-gb.toml:" in result.stdout
     assert "cn-export-routes.toml:" in result.stdout
+
+
+def test_a_new_corridor_is_one_file_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    text = (RULES / "dest-nz.toml").read_text(encoding="utf-8")
+    for old, new in (
+        ("dest-nz", "dest-br"),
+        ('NZ = "NZD"', 'BR = "BRL"'),
+        ('"NZD"', '"BRL"'),
+        ('country = "NZ"', 'country = "BR"'),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "dest-br.toml").write_text(text, encoding="utf-8")
+    order = tmp_path / "order.json"
+    document = json.loads(EXAMPLE.read_text(encoding="utf-8")) | {"consignee": {"country": "BR"}, "landed": {}}
+    order.write_text(json.dumps(document), encoding="utf-8")
+    assert run(str(order)).exit_code == 1
+    missing = run(str(order), "--rules", str(tmp_path), "--json")
+    assert json.loads(missing.stdout)["refused"]["code"] == "rate_missing"
+    found = json.loads(run(str(order), "--rules", str(tmp_path), "--rate", "EUR=6.20", "--json").stdout)
+    assert (found["corridor"], found["currency"], found["goods_value"]) == ("CN-BR", "BRL", "806.00")
+
+
+def test_rates_that_overlap_are_refused_too(folder: Path) -> None:
+    path = folder / "rates-cny.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("valid_to = 2015-01-31", "valid_to = 2015-02-01", 1), encoding="utf-8")
+    result = run(str(EXAMPLE), "--rules", str(folder))
+    assert result.exit_code == 2
+    assert "rates-cny.toml:" in result.stderr
