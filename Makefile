@@ -20,7 +20,7 @@ preflight:
 
 $(INSTALLED): requirements-dev.txt pyproject.toml | preflight
 	@echo "Installing the locked requirements into $(VENV) …"
-	@test -x $(BIN)/python || $(if $(filter-out default file,$(origin PYTHON)),PYTHON_CHOSEN=1 )$(PYTHON) deploy/environment.py $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) deploy/environment.py $(VENV) $(if $(filter-out default file,$(origin PYTHON)),--as-named)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

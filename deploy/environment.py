@@ -1,4 +1,4 @@
-"""Makes the virtual environment with the fastest Python of this machine that will do: `environment.py FOLDER`.
+"""Makes the virtual environment with the fastest Python of this machine that will do: `environment.py FOLDER [--as-named]`.
 
 The same Python 3.11 takes up to half as long again when it was built without the compiler's profile (pyenv's default),
 and half of an order's cost is Python. So each interpreter found runs a short sum; another than the caller's is taken
@@ -89,4 +89,4 @@ def make(folder: str, python: str) -> None:
 
 
 if __name__ == "__main__":
-    make(sys.argv[1], sys.executable if os.environ.get("PYTHON_CHOSEN") else choose())
+    make(sys.argv[1], sys.executable if "--as-named" in sys.argv else choose())

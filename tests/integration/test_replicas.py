@@ -20,6 +20,7 @@ import pytest
 from deploy.sandbox.declarations import read_declaration
 from services.customs.app import CustomsSettings
 from services.customs.app import wire as wire_customs
+from services.tax.app import TaxSettings
 from services.tax.app import wire as wire_tax
 from shared import topics
 from shared.database import connect_pool
@@ -108,7 +109,7 @@ async def test_a_thousand_orders_of_one_person_at_two_replicas_use_the_yearly_qu
 
     def settings(number: int) -> Settings:
         # Small batches, so that the replicas meet at the person's row as often as can be.
-        return Settings(kafka=kafka, postgres=database, topic_prefix=named_topics, keys=keys, replica=number, batch_records=10)
+        return TaxSettings(kafka=kafka, postgres=database, topic_prefix=named_topics, keys=keys, replica=number, batch_records=10)
 
     async with two_replicas("tax", wire_tax, settings) as said:
         await publish(kafka, named_topics + topics.ORDERS, records)
