@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import time
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 from uuid import UUID
@@ -20,6 +21,9 @@ from shared.errors import Misconfigured
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 CACHE_PERSONS_MAX: Final = 2_000
+CACHE_S: Final = 45.0
+"""A key is used for so long without looking whether it is still in the vault: with the transaction that uses it last, which
+may take 15 s, a person whose key was deleted is unreadable everywhere within a minute."""
 MASTER_KEYS: Final = ("wrapping", "reference", "digest", "resting")
 
 
@@ -31,10 +35,11 @@ class Sealing:
     """Seals, opens and compares personal particulars.
 
     Four master keys of 32 bytes, each in a file of its own: `wrapping` encrypts the persons' keys, `reference` makes
-    person references, `digest` makes digests for comparison, `resting` seals records that wait in a table.
+    person references, `digest` makes digests for comparison, `resting` seals records that wait in a table. `clock`: seconds
+    that never go back.
     """
 
-    def __init__(self, master: Mapping[str, bytes]) -> None:
+    def __init__(self, master: Mapping[str, bytes], clock: Callable[[], float] = time.monotonic) -> None:
         missing = [name for name in MASTER_KEYS if len(master.get(name, b"")) != KEY_BYTES]
         if missing:
             raise Misconfigured(f"make the keys with `crossborder keys`: {', '.join(missing)} must be {KEY_BYTES} bytes long")
@@ -42,7 +47,8 @@ class Sealing:
         self._resting = AESGCM(master["resting"])
         self._reference = master["reference"]
         self._digest = master["digest"]
-        self._cache: OrderedDict[UUID, AESGCM] = OrderedDict()
+        self._clock = clock
+        self._cache: OrderedDict[UUID, tuple[float, AESGCM]] = OrderedDict()
 
     @classmethod
     def from_dir(cls, keys: Path) -> Self:
@@ -63,8 +69,12 @@ class Sealing:
         return hashlib.blake2b(normal.encode(), key=self._digest, digest_size=16).hexdigest()
 
     async def keys_of(self, conn: Any, persons: Collection[UUID], *, make: bool = False) -> dict[UUID, AESGCM]:
-        """The keys of `persons`, read (and with `make` created) in bulk; an erased person is not in the answer."""
-        keys = {person: key for person in persons if (key := self._cache.get(person)) is not None}
+        """The keys of `persons`, read (and with `make` created) in bulk.
+
+        A person erased more than CACHE_S seconds ago is not in the answer; one erased since may still be.
+        """
+        now = self._clock()
+        keys = {p: kept[1] for p in persons if (kept := self._cache.get(p)) is not None and now - kept[0] < CACHE_S}
         wanted = sorted(set(persons) - keys.keys())
         if not wanted:
             return keys
@@ -77,20 +87,22 @@ class Sealing:
                 [self._wrap(person, secrets.token_bytes(KEY_BYTES)) for person in wanted],
             )
         rows = await conn.fetch("SELECT person_ref, wrapped_key FROM vault.person_key WHERE person_ref = ANY($1::uuid[])", wanted)
-        for row in rows:
-            keys[row["person_ref"]] = AESGCM(self._unwrap(row["person_ref"], row["wrapped_key"]))
+        read = {row["person_ref"]: AESGCM(self._unwrap(row["person_ref"], row["wrapped_key"])) for row in rows}
         if not make:
-            self._remember(keys)
-        return keys
+            self._remember(read, wanted, now)
+        return keys | read
 
-    def _remember(self, keys: Mapping[UUID, AESGCM]) -> None:
+    def _remember(self, read: Mapping[UUID, AESGCM], wanted: Collection[UUID], now: float) -> None:
         # Only keys read back from committed rows: one made in a transaction that then fails must not live on here.
-        self._cache.update(keys)
-        while len(self._cache) > CACHE_PERSONS_MAX:
+        # As old as the moment before they were read, and at the young end: what is too old stands at the other.
+        for person in wanted:
+            self._cache.pop(person, None)
+        self._cache.update((person, (now, key)) for person, key in read.items())
+        while self._cache and (len(self._cache) > CACHE_PERSONS_MAX or now - next(iter(self._cache.values()))[0] >= CACHE_S):
             self._cache.popitem(last=False)
 
     def forget(self, person: UUID) -> None:
-        """Drop a cached key after its row was deleted."""
+        """Drop a cached key before it is too old by itself: its row was deleted, or did not open what it should."""
         self._cache.pop(person, None)
 
     def _wrap(self, person: UUID, key: bytes) -> bytes:

@@ -52,3 +52,47 @@ def test_key_files_are_made_once_and_readable_by_their_owner_only(tmp_path: Path
     assert set(ensure_master_keys(tmp_path)) == set(MASTER_KEYS)
     assert ensure_master_keys(tmp_path) == []
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+class Vault:
+    """A connection to the table of persons' keys."""
+
+    def __init__(self) -> None:
+        self.rows: dict[UUID, bytes] = {}
+        self.reads = 0
+
+    async def execute(self, _sql: str, persons: list[UUID], wrapped: list[bytes]) -> None:
+        self.rows |= {p: w for p, w in zip(persons, wrapped, strict=True) if p not in self.rows}
+
+    async def fetch(self, _sql: str, persons: list[UUID]) -> list[dict[str, object]]:
+        self.reads += 1
+        return [{"person_ref": p, "wrapped_key": self.rows[p]} for p in persons if p in self.rows]
+
+
+async def test_a_key_deleted_from_the_vault_is_used_by_no_process_a_minute_later(tmp_path: Path) -> None:
+    ensure_master_keys(tmp_path)
+    seconds = [1000.0]
+    sealing = Sealing({n: (tmp_path / f"{n}.key").read_bytes() for n in MASTER_KEYS}, clock=lambda: seconds[0])
+    vault, erased, other = Vault(), uuid4(), uuid4()
+    await sealing.keys_of(vault, [erased, other], make=True)
+    assert (await sealing.keys_of(vault, [erased, other])).keys() == {erased, other}
+    seconds[0] += 30
+    await sealing.keys_of(vault, [uuid4(), erased])  # used again: that must not make it young
+    del vault.rows[erased]
+    seconds[0] += 30
+    assert (await sealing.keys_of(vault, [erased, other])).keys() == {other}
+    seconds[0] += 1
+    assert (await sealing.keys_of(vault, [erased, other])).keys() == {other}
+
+
+async def test_a_key_is_read_once_however_often_it_is_used_while_it_is_young(tmp_path: Path) -> None:
+    ensure_master_keys(tmp_path)
+    seconds = [0.0]
+    sealing = Sealing({n: (tmp_path / f"{n}.key").read_bytes() for n in MASTER_KEYS}, clock=lambda: seconds[0])
+    vault, person = Vault(), uuid4()
+    await sealing.keys_of(vault, [person], make=True)
+    before = vault.reads
+    for _ in range(44):
+        seconds[0] += 1
+        await sealing.keys_of(vault, [person])
+    assert vault.reads == before + 1
