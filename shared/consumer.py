@@ -22,6 +22,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -179,18 +180,23 @@ class Consumer:
 
     async def _handle(self, records: list[Record]) -> bool:
         """Try the batch until it is committed (True), somebody else has done it (False), or the bound is over."""
+        try:
+            await self._patiently(partial(self._handler.handle, records))
+        except inbox.Fenced as fenced:
+            await self._patiently(partial(self._seek_again, records, fenced))
+            return False
+        self.last_progress = time.monotonic()
+        metrics.LAST_PROGRESS.labels(self._service).set_to_current_time()
+        self._committed()
+        return True
+
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step that can be taken again until the database lets it, or RETRY_BOUND_S are over."""
         started = time.monotonic()
         wait_s = 0.1
         while True:
             try:
-                await self._handler.handle(records)
-                self.last_progress = time.monotonic()
-                metrics.LAST_PROGRESS.labels(self._service).set_to_current_time()
-                self._committed()
-                return True
-            except inbox.Fenced as fenced:
-                await self._seek_again(records, fenced)
-                return False
+                return await step()
             except (Unavailable, *LOST, *RETRYABLE) as error:
                 if time.monotonic() - started > RETRY_BOUND_S:
                     raise
@@ -202,17 +208,22 @@ class Consumer:
                 wait_s = min(2.0, wait_s * 2)
 
     async def _seek_again(self, records: list[Record], fenced: inbox.Fenced) -> None:
+        """Read on where the database stands. Nothing is noted before the database has done all, so it may be called again."""
         first: dict[inbox.Partition, int] = {}
         for r in records:
             first.setdefault((r.topic, r.partition), r.offset)
         async with self._pool.acquire() as conn:
             for partition, stored in fenced.partitions.items():
-                await self._judge(conn, partition, stored, first[partition])
+                if stored < first[partition] == self._gap.get(partition):
+                    await inbox.accept_gap(conn, partition, first[partition])
+            self._fail.hit("seek_again")
             there = await inbox.known_offsets(conn, first)
+        for partition, stored in fenced.partitions.items():
+            self._note_fenced(partition, stored, first[partition])
         for (topic, part), stored in there.items():
             self._seek(TopicPartition(named(topic, self._prefix), part), stored)
 
-    async def _judge(self, conn: Any, partition: inbox.Partition, stored: int, found: int) -> None:
+    def _note_fenced(self, partition: inbox.Partition, stored: int, found: int) -> None:
         """Behind us: another process was faster. Ahead of us: a gap; the second time it is met it is accepted."""
         kind = "overtaken" if stored > found else "gap"
         metrics.FENCED.labels(self._service, kind).inc()
@@ -221,7 +232,6 @@ class Consumer:
         elif self._gap.get(partition) == found:
             log.error("records are missing from the log for good", service=self._service, topic=partition[0],
                       partition=partition[1], stored=stored, found=found)  # fmt: skip
-            await inbox.accept_gap(conn, partition, found)
         else:
             self._gap[partition] = found
         log.warning("batch given up, reading again from the stored offset", service=self._service, kind=kind,

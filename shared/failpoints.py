@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 STEPS: Final = (
-    "after_poll", "after_offsets", "after_inbox", "after_reaction", "before_commit", "after_commit",
+    "after_poll", "after_offsets", "after_inbox", "after_reaction", "before_commit", "after_commit", "seek_again",
     "relay_after_read", "relay_after_send", "relay_after_delete",
     "effect_after_claim", "effect_after_call", "effect_before_commit", "effect_after_commit",
     "timer_before_commit", "timer_after_commit",

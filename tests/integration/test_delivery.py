@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,51 @@ async def test_a_service_killed_at_any_step_is_started_anew_and_nothing_is_lost_
         await until(lambda: everything_tallied(tally_pool, 400))
     async with tally_pool.acquire() as conn:
         assert {r["total"] for r in await conn.fetch("SELECT total FROM tally")} == {20}
+
+
+class Cut(Failpoints):
+    """At a step, every connection to the database is cut, so many times."""
+
+    def __init__(self, step: str, database: str, times: int) -> None:
+        super().__init__()
+        self._cut_at, self._database, self.left = step, database, times
+
+    def hit(self, step: str) -> None:
+        if step == self._cut_at and self.left > 0:
+            self.left -= 1
+            # A loop of its own in a thread: here no step may await, and the cut must be done before the next statement.
+            cutting = threading.Thread(target=asyncio.run, args=(self._cut(),))
+            cutting.start()
+            cutting.join()
+
+    async def _cut(self) -> None:
+        conn = await asyncpg.connect(self._database)
+        await conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+                           "AND datname = current_database()")  # fmt: skip
+        await conn.close()
+
+
+@pytest.mark.parametrize("behind", ["overtaken", "gap"])
+async def test_a_fenced_reader_outlives_the_connection_it_looks_up_its_place_with(
+    kafka: str, database: str, tally_pool: Any, sealing: Sealing, topic_prefix: str, behind: str
+) -> None:
+    await topics.create_topics(kafka, topic_prefix, partitions=1)
+    cut, orders, stop = Cut("seek_again", database, times=2), topic_prefix + topics.ORDERS, asyncio.Event()
+    async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0, points=cut).run(stop)) as task:
+        await publish(kafka, orders, [counted(uuid4(), 1, 0) for _ in range(3)])
+        await until(lambda: everything_tallied(tally_pool, 3))
+        async with tally_pool.acquire() as conn:
+            # Another was faster by one record, or the database was restored from before: the log still has what is missing.
+            await conn.execute(
+                "UPDATE consumer_offset SET next = $1 WHERE topic = $2", 4 if behind == "overtaken" else 2, topics.ORDERS
+            )
+        await publish(kafka, orders, [counted(uuid4(), 1, 0) for _ in range(3)])
+        await until(lambda: everything_tallied(tally_pool, 5 if behind == "overtaken" else 6))
+        assert cut.left == 0
+        assert not task.done()
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT next FROM consumer_offset WHERE topic = $1", topics.ORDERS) == 6
+        assert await conn.fetchval("SELECT count(*) FROM tally") == (5 if behind == "overtaken" else 6)
 
 
 class Outside:
