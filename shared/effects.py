@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -26,8 +26,11 @@ from shared.sealing import Sealing
 log = structlog.get_logger(__name__)
 
 CLAIM_MAX: Final = 800
-LEASE_S: Final = 30
-"""A claimed effect is nobody else's for so long: its next time is put off by it, so a dead claimant's come up again."""
+LEASE_S: Final = 10.0
+"""A claimed effect is nobody else's for so long: its next time is put off by it, so a dead claimant's come up again. While the
+outside party is asked it is put off again and again, so a short lease does not mean a short call."""
+CALL_S: Final = 25.0
+"""How long the outside party may take in all for what was claimed at once."""
 POLL_S: Final = 0.05
 BACKOFF_MAX_S: Final = 60.0
 BOUND: Final = b"effect"
@@ -88,8 +91,9 @@ class EffectRunner:
     def __init__(
         self, service: str, pool: Any, deps: Any, perform: Perform, settle: Settle,
         finish: Callable[[Connection, Outcome], Awaitable[None]], after: Callable[[Outcome], None], *, sealing: Sealing,
-        failpoints: Failpoints | None = None,
+        failpoints: Failpoints | None = None, lease_s: float = LEASE_S,
     ) -> None:  # fmt: skip
+        self._lease_s = lease_s
         self._service = service
         self._pool = pool
         self._deps = deps
@@ -136,7 +140,7 @@ class EffectRunner:
                 "ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED) "
                 "UPDATE effect AS e SET attempts = attempts + 1, next_at = now() + make_interval(secs => $2) FROM due "
                 "WHERE e.intent_id = due.intent_id RETURNING e.intent_id, e.order_id, e.kind, e.request, e.attempts",
-                CLAIM_MAX, float(LEASE_S),
+                CLAIM_MAX, self._lease_s,
             )  # fmt: skip
         return [
             Effect(r["intent_id"], r["order_id"], r["kind"], self._sealing.unrest(r["request"], BOUND), r["attempts"])
@@ -146,7 +150,7 @@ class EffectRunner:
     async def _one_kind(self, kind: str, claimed: Sequence[Effect]) -> None:
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(LEASE_S - 5):
+            async with asyncio.timeout(CALL_S), self._keeping(claimed):
                 heard = await self._perform(kind, claimed)
         except (Unavailable, TimeoutError) as error:
             log.warning("outside party does not answer", service=self._service, kind=kind, error=str(error) or "timeout")
@@ -161,6 +165,30 @@ class EffectRunner:
             await self._later(unknown)
         if answered:
             await self._record_or_halve(answered)
+
+    @contextlib.asynccontextmanager
+    async def _keeping(self, claimed: Sequence[Effect]) -> AsyncIterator[None]:
+        """Put the lease off while the call is under way. If that fails, another asks after the same keys: safe, only wasteful."""
+        keeping = asyncio.create_task(self._keep(claimed))
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            if not keeping.cancelled() and (bug := keeping.exception()) is not None:
+                raise bug
+
+    async def _keep(self, claimed: Sequence[Effect]) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / 3)
+            with contextlib.suppress(*LOST, *RETRYABLE):
+                async with self._pool.acquire() as conn:
+                    await conn.execute(
+                        "UPDATE effect AS e SET next_at = now() + make_interval(secs => $3) "
+                        "FROM unnest($1::uuid[], $2::int[]) AS u(intent_id, attempts) "
+                        "WHERE e.intent_id = u.intent_id AND e.attempts = u.attempts",
+                        [e.intent_id for e in claimed], [e.attempts for e in claimed], self._lease_s,
+                    )  # fmt: skip
 
     async def _later(self, unknown: Sequence[Unknown]) -> None:
         waits = [u.retry_s if u.retry_s is not None else backoff_s(u.effect.attempts) for u in unknown]

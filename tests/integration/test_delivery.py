@@ -292,13 +292,16 @@ async def settle(conn: Any, answered: Sequence[Answered], deps: Any) -> Outcome:
     return outcome
 
 
-def runner(pool: Any, sealing: Sealing, outside: Outside, points: Failpoints | None = None) -> EffectRunner:
+def runner(
+    pool: Any, sealing: Sealing, outside: Outside, points: Failpoints | None = None, lease_s: float = effects.LEASE_S
+) -> EffectRunner:
     async def finish(conn: Any, outcome: Outcome) -> None:
         await write(conn, "tax", topics.TAX, outcome, sealing)
 
     return EffectRunner(
-        "tax", pool, TallyDeps(), outside.perform, settle, finish, lambda _: None, sealing=sealing, failpoints=points
-    )
+        "tax", pool, TallyDeps(), outside.perform, settle, finish, lambda _: None, sealing=sealing, failpoints=points,
+        lease_s=lease_s,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("step", EFFECT_STEPS)
@@ -352,6 +355,49 @@ async def test_a_claimant_whose_lease_ran_out_cannot_settle_after_another_did(ta
     await first
     async with tally_pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM tally") == 1
+
+
+async def test_what_was_asked_when_the_process_died_is_settled_by_the_next_within_15_seconds(
+    tally_pool: Any, sealing: Sealing
+) -> None:
+    async with tally_pool.acquire() as conn:
+        await effects.instruct(conn, sealing, [Instruction(uuid4(), uuid4(), "ask", b"")])
+    outside = Outside()
+    with pytest.raises(Killed):
+        await runner(tally_pool, sealing, outside, Failpoints("effect_after_call", in_process=True)).once()
+    async with running(runner(tally_pool, sealing, outside).run()):
+        await until(lambda: empty(tally_pool, "effect"), 15)
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM tally") == 1
+    assert (outside.calls, len(outside.done)) == (2, 1)
+
+
+async def test_a_call_longer_than_the_lease_stays_its_claimants(tally_pool: Any, sealing: Sealing) -> None:
+    async with tally_pool.acquire() as conn:
+        await effects.instruct(conn, sealing, [Instruction(uuid4(), uuid4(), "ask", b"") for _ in range(2)])
+    outside, others, going = Outside(), Outside(), asyncio.Event()
+
+    async def long(kind: str, claimed: Sequence[Effect]) -> Sequence[Answered | Unknown]:
+        await going.wait()
+        return await Outside.perform(outside, kind, claimed)
+
+    outside.perform = long  # type: ignore[method-assign]
+    first = asyncio.create_task(runner(tally_pool, sealing, outside, lease_s=1.5).once())
+    await until(lambda: claimed_once(tally_pool))
+    async with running(runner(tally_pool, sealing, others).run()):
+        for _ in range(2):
+            async with tally_pool.acquire() as conn:
+                due = await conn.fetchval("SELECT max(next_at) FROM effect")
+            await until(lambda due=due: passed(tally_pool, due))
+        going.set()
+        await first
+    assert (outside.calls, others.calls) == (1, 0)
+    assert await empty(tally_pool, "effect")
+
+
+async def passed(pool: Any, due: Any) -> bool:
+    async with pool.acquire() as conn:
+        return bool(await conn.fetchval("SELECT now() > $1", due))
 
 
 async def claimed_once(pool: Any) -> bool:

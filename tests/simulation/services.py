@@ -26,13 +26,14 @@ from services.tax.domain.bills import Bill
 from services.tax.domain.case import FollowedAll, PersonYear, Quota, QuotaEntry, TaxCase, TaxState
 from services.tax.rulefiles import load
 from shared import topics
+from shared.effects import LEASE_S
 from shared.envelope import Message
 from shared.events import EVENT_TYPES
 from shared.events.base import Event
 from shared.events.customs import CustomsEvent, GoodsReleased, TaxBillVoided
 from shared.events.orders import OrderFulfilled, OrderPlaced, OrderUnwinding, ReturnAccepted
 from shared.events.payments import PaymentsEvent, TaxPaid
-from shared.events.tax import TaxAssessed, TaxEvent, TaxRefused
+from shared.events.tax import TaxAssessed, TaxBillCorrected, TaxBillSettled, TaxEvent, TaxRefused, TaxRestored
 from shared.money import Money
 from tests.simulation.broker import Broker, Record, Said, Service
 from tests.simulation.customs import at
@@ -43,7 +44,6 @@ from tests.simulation.world import Violation, World
 RULES: Final = load()
 BILL_POLICY: Final = billpolicy.load()
 YEAR: Final = 2026
-LEASE_S: Final = 30.0
 
 
 def said_by(*bases: type[Event]) -> tuple[type[Event], ...]:
@@ -125,6 +125,7 @@ class Payments(Service):
         self.balances: Counter[tuple[UUID, str]] = Counter()
         self.moved: Counter[tuple[UUID, str]] = Counter()
         self._booked: set[UUID] = set()
+        self.held: dict[UUID, dues.Held] = {}
 
     def transact(self, fresh: Sequence[Record]) -> None:
         self._follow([(record.event_id, record.event) for record in fresh if not isinstance(record.event, TAX_FACTS)])
@@ -132,7 +133,12 @@ class Payments(Service):
 
     def _follow_tax(self, fresh: Sequence[Record]) -> None:
         """As in taxes.py, by the same folding of a batch."""
-        batch = taxes.Folded(dict(self.state), dict(self.dues))
+        told = {r.event.order_id for r in fresh if isinstance(r.event, (TaxRestored, TaxBillCorrected))}
+        told |= {r.event.order_id for r in fresh if isinstance(r.event, TaxBillSettled) and r.event.returns}
+        told |= {o for o, payment in self.state.items() if payment.returns} | {
+            o for o, held in self.held.items() if held.restored
+        }
+        batch = taxes.Folded(dict(self.state), dict(self.dues), {o: replace(self.held.get(o, dues.Held())) for o in told})
         for record in fresh:
             batch.follow(_as_message(record))
         self.state, self.dues = batch.payments, batch.dues
@@ -201,9 +207,23 @@ class Payments(Service):
             for ask in decision.asks:
                 self._instruct(ask)
         self.state.update(changed)
+        for cause, heard in causes:
+            if isinstance(heard, ReturnAccepted):
+                self._share_out(cause, heard.order_id)
         for order_id in changed:
             self._audit(order_id)
         self.announce(facts)
+
+    def _share_out(self, cause: UUID, order_id: UUID) -> None:
+        """As taxes.share_out does after the refund of a return."""
+        folded = taxes.Folded(self.state, dict(self.dues), {order_id: replace(self.held.get(order_id, dues.Held()))})
+        if self.sabotage.shares_out:
+            folded.even_out(cause, order_id, None)
+        self.dues = folded.dues
+        for debit, credit in zip(folded.entries[::2], folded.entries[1::2], strict=True):
+            self._book((debit, credit))
+        for ask, _ in folded.asks:
+            self._instruct(ask)
 
     def _book(self, entries: Sequence[ledger.Entry]) -> None:
         if sum(e.amount_minor for e in entries):
@@ -213,6 +233,7 @@ class Payments(Service):
         self._booked.add(entries[0].txn_id)
         for entry in entries:
             self.balances[entry.order_id, entry.account] += entry.amount_minor
+            self.held.setdefault(entry.order_id, dues.Held()).add(entry)
         self.moved[entries[0].order_id, entries[0].purpose] += entries[0].amount_minor
 
     def _audit(self, order_id: UUID) -> None:
