@@ -405,7 +405,7 @@ TAX_RULES_REFUSED: Final = Gauge(
 )
 BILL_CASES: Final = Gauge(
     "crossborder_tax_bill_cases", "Tax bills that wait for a person, by why; at the last check.", ["reason"]
-).among(reason=("far_off", "missing", "contradicted", "voided", "overdue"))
+).among(reason=("far_off", "missing", "contradicted", "voided", "overdue", "uncorrected"))
 QUOTA_REFUSALS: Final = Counter(
     "crossborder_quota_refusals_total",
     "Orders tax refused, by customs' own code: 1313 yearly limit, -621005 single limit …",

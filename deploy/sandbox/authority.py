@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +33,9 @@ from deploy.sandbox.rulings import (
     pre_no,
     script_of,
     take_back,
+    taxed,
     told_to_refuse,
+    untax,
     why_not_cancelled,
     why_not_taken_back,
 )
@@ -140,7 +142,7 @@ class Authority:
         if not is_levied(entry):
             return
         try:
-            lines = bills.lines_of(entry)
+            lines = bills.lines_of(entry, taxed(entry))
         except NoRate as missing:
             _log.warning("no bill: the tariff has no rate", list=entry.guid, code=str(missing))
             return
@@ -148,6 +150,23 @@ class Authority:
         bill.next_at = self._policy.day_after(entry.released_at or session.now, bills.CONSOLIDATED_AFTER_DAYS)
         session.receipts += bills.issued(entry, bill, lines, origin, _moment(session))
         session.tally["bill", "issued"] += 1
+
+    def _correct(self, session: _Session, entry: Entry) -> None:
+        """Some goods are back in time and the list is billed already: that bill is void, and another is issued for what is left.
+
+        Not where all are back (the bill is void after the term), nor once it is in a payment book: that is paid, and the
+        tax is claimed back.
+        """
+        bill = self.register.bill_of(entry.id)
+        if bill is None or bill.state != 1 or not is_levied(entry) or "uncorrected" in words_of(entry.order_no):
+            return
+        origin = new_guid()
+        session.receipts.append(bills.status_of(entry, replace(bill, state=3), origin, _moment(session)))
+        number, _, edition = str(bill.tax_no).rpartition("_")
+        bill.tax_no = f"{number}_{int(edition) + 1}"
+        session.receipts += bills.issued(entry, bill, bills.lines_of(entry, taxed(entry)), origin, _moment(session))
+        session.tally["bill", "corrected"] += 1
+        self.register.save_bills([bill])
 
     def _consolidate(self, session: _Session, entry: Entry, bill: Bill, origin: str, books: dict[tuple[str, str], str]) -> None:
         """After the term for returns: into the payment book of office and guarantor, or void if the goods came back."""
@@ -326,13 +345,14 @@ class Authority:
     def _take_back(self, session: _Session, document: Document) -> None:
         """Granted for released goods within the term, for lines and quantities of the list; then they are on their way."""
         entry = self._find(session, document)
-        refusal = why_not_taken_back(document, entry, session.now)
+        refusal = why_not_taken_back(document, entry, session.now, self._policy)
         fields = self._answer_request(session, document, entry, refusal, "T")
         if entry is None or refusal:
             return
         take_back(entry, document)
         if "back_never" not in words_of(entry.order_no):
-            application = {"family": document.family, "origin": document.message_guid, "fields": fields}
+            lines = {line["gnum"]: line["qty"] for line in document.lines}
+            application = {"family": document.family, "origin": document.message_guid, "fields": fields, "lines": lines}
             session.going_back.append((session.now + JOURNEY_S * self._policy.pace, entry.id, application))
 
     def _arrive(self, session: _Session, limit: int) -> None:
@@ -348,7 +368,9 @@ class Authority:
             if is_all_taken_back(entry):
                 entry.state = "taken_back"
             at = arrival(entry, _moment(session))
-            entry.body["levied"] = is_late(entry, at)
+            if not is_late(entry, at, self._policy):
+                untax(entry, application["lines"])
+                self._correct(session, entry)
             family, origin, fields = application["family"], application["origin"], application["fields"]
             self._give(session, entry, receipt_of("return", family, origin, fields, 800, TEXTS[800], at))
             session.tally["return", "arrived"] += 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Final
 from xml.sax.saxutils import escape
 
 from deploy.sandbox.documents import words_of
-from deploy.sandbox.duties import LineTax, taxes_of
+from deploy.sandbox.duties import LineTax, part_of, taxes_of
 from deploy.sandbox.receipts import Receipt, new_guid, return_time
 from deploy.sandbox.register import Bill, Entry
 from shared.money import Money
@@ -30,9 +31,12 @@ def days_until_billed(entry: Entry) -> int | None:
     return LATE_DAYS if "latebill" in words else BILLED_AFTER_DAYS
 
 
-def lines_of(entry: Entry) -> list[LineTax]:
-    """What the list is billed; raises duties.NoRate. A word in the order number makes the first line's VAT wrong."""
-    lines = taxes_of(entry.body)
+def lines_of(entry: Entry, left: Mapping[int, Fraction]) -> list[LineTax]:
+    """What the list is billed, of each line the part that is left to tax; raises duties.NoRate.
+
+    A word in the order number makes the first line's VAT wrong.
+    """
+    lines = [part_of(line, left[line.number]) for line in taxes_of(entry.body) if left[line.number]]
     words = words_of(entry.order_no)
     first, total = lines[0], sum(line.total for line in lines)
     if "billhigh" in words:

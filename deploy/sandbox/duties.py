@@ -49,6 +49,12 @@ def taxes_of(body: Mapping[str, Any]) -> list[LineTax]:
     return [_taxes(line, value, full=full) for line, value in zip(lines, values, strict=True)]
 
 
+def part_of(line: LineTax, part: Fraction) -> LineTax:
+    """The value and taxes of part of a line's goods, each half up to the fen."""
+    value, duty, consumption, vat = (_half_up(x * part) for x in (line.value, line.duty, line.consumption, line.vat))
+    return LineTax(line.number, line.code, value, duty, consumption, vat)
+
+
 def _taxes(line: Mapping[str, Any], value: int, *, full: bool) -> LineTax:
     rate = _rate(line["code"])
     consumption = Fraction(rate["consumption"]) if _is_dear(line, value, rate) else Fraction(0)

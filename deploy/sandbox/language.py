@@ -201,6 +201,13 @@ BILLS: Final[tuple[Phrase, ...]] = (
     Phrase("authority", "billlow", "bills a fifth too little", ("816:1", "818:2"), "the difference goes back to the buyer; paid"),
     Phrase("authority", "billfar", "bills three times as much and 100.00", ("816:1", "818:2"), "a person decides; then paid"),
     Phrase("authority", "nobill", "never bills the list", (), "a case for a person once the bill is missing"),
+    Phrase(
+        "authority",
+        "uncorrected",
+        "goes on billing all of a list of which some is back in time",
+        ("816:1", "818:2"),
+        "the merchant bears it; paid; a case for a person",
+    ),
     Phrase("authority", "latebill", "bills on the 35th day", ("816:1", "818:2"), "paid, within the time of payment"),
     Phrase("authority", "dupbill", "sends the same bill twice", ("816:1", "816:1", "818:2"), "paid once"),
     Phrase(

@@ -260,6 +260,11 @@ class Register:
         ).fetchall()
         return [Bill(*row) for row in rows]
 
+    def bill_of(self, list_id: int) -> Bill | None:
+        """The bill of a list, None if there will be none."""
+        row = self._db.execute("SELECT list_id, state, next_at, tax_no, book FROM bill WHERE list_id = ?", (list_id,)).fetchone()
+        return Bill(*row) if row else None
+
     def save_bills(self, bills: Sequence[Bill]) -> None:
         self._db.executemany(
             "UPDATE bill SET state = ?, next_at = ?, tax_no = ?, book = ? WHERE list_id = ?",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
 from hashlib import blake2b
 from typing import Final
 
@@ -41,7 +43,11 @@ class Policy:
 
     def day_after(self, at: float, days: int) -> float:
         """When the calendar day begins that is so many days after the day of `at`, Beijing time; a day lasts `day_s`."""
-        return ((at + _CHINA_S) // self.day_s + days) * self.day_s - _CHINA_S
+        return (self.day_of(at) + days) * self.day_s - _CHINA_S
+
+    def day_of(self, at: float) -> int:
+        """The number of the calendar day, Beijing time."""
+        return int((at + _CHINA_S) // self.day_s)
 
     def draws(self, guid: str) -> bool:
         """Whether a list is examined at random: the same seed and list draw the same."""
@@ -109,12 +115,12 @@ def why_not_cancelled(entry: Entry | None) -> Refusal | None:
     return None
 
 
-def why_not_taken_back(document: Document, entry: Entry | None, now: float) -> Refusal | None:
+def why_not_taken_back(document: Document, entry: Entry | None, now: float, policy: Policy) -> Refusal | None:
     if entry is None:
         return customs_refusal("625002", "原清单不存在")
     if entry.state != "declared" or entry.status not in CLEARED or entry.released_at is None:
         return customs_refusal("625005", f"清单状态不允许退货[returnStatus:{entry.status}]")
-    if _days_after_release(entry, now) > RETURN_DAYS_MAX[entry.family]:
+    if _days_after_release(entry, now, policy) > RETURN_DAYS_MAX[entry.family]:
         return customs_refusal("625006", "超过退货期限")
     if "back_refused" in words_of(entry.order_no):
         return customs_refusal("625011", "退货商品与原清单商品不符")
@@ -146,19 +152,35 @@ def is_all_taken_back(entry: Entry) -> bool:
     return all(Decimal(gone.get(str(line["number"]), "0")) == Decimal(line["quantity"]) for line in entry.body["lines"])
 
 
-def is_late(entry: Entry, at: float) -> bool:
+def is_late(entry: Entry, at: float, policy: Policy) -> bool:
     """Whether goods that come back then come after the term."""
-    return _days_after_release(entry, at) > BACK_DAYS_MAX[entry.family]
+    return _days_after_release(entry, at, policy) > BACK_DAYS_MAX[entry.family]
 
 
-def _days_after_release(entry: Entry, at: float) -> int:
-    """Calendar days in China, the day of the release not counted."""
-    return (_china(at).date() - _china(entry.released_at or at).date()).days
+def _days_after_release(entry: Entry, at: float, policy: Policy) -> int:
+    """Calendar days in China, the day of the release not counted; a day lasts as long as the policy says."""
+    return policy.day_of(at) - policy.day_of(entry.released_at or at)
+
+
+def untax(entry: Entry, lines: Mapping[str, str]) -> None:
+    """Note in the list of which goods no tax is levied, because they are back in time."""
+    free = entry.body.setdefault("untaxed", {})
+    for number, quantity in lines.items():
+        free[number] = str(Decimal(free.get(number, "0")) + Decimal(quantity))
+
+
+def taxed(entry: Entry) -> dict[int, Fraction]:
+    """What part of each line tax is levied on."""
+    free = entry.body.get("untaxed", {})
+    return {
+        line["number"]: 1 - Fraction(Decimal(free.get(str(line["number"]), "0"))) / Fraction(Decimal(line["quantity"]))
+        for line in entry.body["lines"]
+    }
 
 
 def is_levied(entry: Entry) -> bool:
     """Whether tax is levied on a cleared list: not where all its goods came back in time."""
-    return entry.state == "declared" or (entry.state == "taken_back" and bool(entry.body.get("levied")))
+    return entry.state in ("declared", "taken_back") and any(taxed(entry).values())
 
 
 def arrival(entry: Entry, now: float) -> float:

@@ -124,7 +124,8 @@ BETWEEN: Final = (
     Invariant(
         "bill_is_followed",
         "SELECT coalesce(b.tax_no, t.tax_no) FROM (SELECT d.order_id, b.tax_no, b.duty_minor + b.consumption_tax_minor + "
-        "b.vat_minor AS minor FROM customs.tax_bill b JOIN customs.declaration d USING (invt_no) WHERE b.billed_said) b "
+        "b.vat_minor AS minor FROM customs.tax_bill b JOIN customs.declaration d USING (invt_no) "
+        "WHERE b.billed_said AND NOT b.superseded) b "
         "FULL JOIN tax.tax_bill t ON t.order_id = b.order_id "
         "WHERE b.order_id IS NULL OR t.order_id IS NULL OR b.minor <> t.billed_minor OR b.tax_no <> t.tax_no",
         "customs announced a tax bill that tax does not have, or has another",

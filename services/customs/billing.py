@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from services.customs import store
 from services.customs.ceb.parse import Bill
@@ -20,62 +22,107 @@ ANNOUNCED_MAX: Final = 200
 
 
 async def keep(conn: Connection, bills: Sequence[tuple[Bill, datetime]]) -> None:
-    """Keep bills as they came, several words on one list in their order; one that comes again changes nothing."""
+    """Keep bills as they came, several words on one number in their order; one that comes again changes nothing."""
     left = list(bills)
     while left:
-        # One statement may touch a row once, so a second word on the same list waits for the next.
+        # One statement may touch a row once, so a second word on the same number waits for the next.
         rest: list[tuple[Bill, datetime]] = []
-        now: dict[str, tuple[Bill, datetime]] = {}
+        now: dict[tuple[str, str], tuple[Bill, datetime]] = {}
         for bill, at in left:
-            if bill.invt_no in now:
+            number = (bill.invt_no, bill.tax_no)
+            if number in now:
                 rest.append((bill, at))
             else:
-                now[bill.invt_no] = (bill, at)
+                now[number] = (bill, at)
         await store.keep_bills(conn, list(now.values()))
         left = rest
 
 
 async def announce_bills(conn: Connection, _deps: Any) -> Outcome:
-    """Say what is new about bills whose list is cleared, or whose goods are back.
+    """Say what is new about bills whose list is cleared, or whose goods are on their way back or back.
 
-    Waiting for the release puts the facts of an order in their order, though bills come by messages of their own; waiting for a
-    return's outcome means that nobody settles what is about to be taken back.
+    Waiting for the release puts the facts of an order in their order, though bills come by messages of their own.
     """
     kept = await store.lock_bills(conn, ANNOUNCED_MAX)
-    facts = [fact for bill in kept for fact in _facts(bill)]
-    await store.bills_said(conn, kept, {bill.order_id: len(_events(bill)) for bill in kept})
+    facts: list[Announced] = []
+    after: list[KeptBill] = []
+    counts: dict[UUID, int] = {}
+    for order_id, bills in groupby(kept, key=lambda bill: bill.order_id):
+        said_now, told = words_on(list(bills))
+        cause = uuid5(NAMESPACE_URL, f"tax bill:{told[0].invt_no}:{told[0].tax_no}")
+        facts += [Announced(event, cause, told[0].version + number) for number, event in enumerate(said_now, start=1)]
+        after += told
+        counts[order_id] = len(said_now)
+    await store.bills_said(conn, after, counts)
     return Outcome(facts=facts)
 
 
-def _facts(bill: KeptBill) -> list[Announced]:
-    cause = uuid5(NAMESPACE_URL, f"tax bill:{bill.invt_no}:{bill.tax_no}")
-    return [Announced(event, cause, bill.version + number) for number, event in enumerate(_events(bill), start=1)]
+def words_on(bills: Sequence[KeptBill]) -> tuple[list[said.CustomsEvent], list[KeptBill]]:
+    """What is to be said of the bills of one list and was not yet, and the bills once it is said. Pure.
 
-
-def _events(bill: KeptBill) -> list[said.CustomsEvent]:
-    """What is to be said of a bill and was not yet, in the order in which it matters."""
+    The first is in force until it is void and another number is there: then that one replaces it, in whichever order the two
+    words came. Another number while the first is not void contradicts it. A bill that was void before it was announced is not.
+    While goods are on their way back no bill replaces another, since it may have overtaken the word that they are back.
+    """
+    left = [replace(bill, waits=False) for bill in bills]
     events: list[said.CustomsEvent] = []
-    if not bill.billed_said:
-        events.append(
-            said.TaxBilled(
-                order_id=bill.order_id, invt_no=bill.invt_no, tax_no=bill.tax_no, duty=_yuan(bill.duty_minor),
-                consumption_tax=_yuan(bill.consumption_tax_minor), vat=_yuan(bill.vat_minor), total=_yuan(bill.total_minor),
-                withheld=bill.withheld, merchant_code=bill.merchant_code, released_at=bill.released_at,
-                guarantor=bill.guarantor,
-            )
-        )  # fmt: skip
+    at = next((i for i, bill in enumerate(left) if bill.billed_said and not bill.superseded), None)
+    for i, bill in enumerate(left):
+        if bill.billed_said or bill.status == "3":
+            continue
+        if bill.returning and at is not None:
+            left[i] = replace(bill, waits=True)
+            continue
+        if at is None:
+            events.append(_billed(bill))
+        elif left[at].status == "3":
+            events.append(_corrected(bill, left[at]))
+            left[at] = replace(left[at], superseded=True, status_said=True)
+        else:
+            if not bill.other_said:
+                events.append(_contradicted(left[at], bill.tax_no, bill.total_minor))
+            left[i] = replace(bill, other_said=True)
+            continue
+        left[i], at = replace(bill, billed_said=True), i
+    if at is not None:
+        events += _of_status(left[at])
+        left[at] = replace(left[at], status_said=left[at].status != "1", other_said=left[at].other_minor is not None)
+    return events, left
+
+
+def _of_status(bill: KeptBill) -> list[said.CustomsEvent]:
+    events: list[said.CustomsEvent] = []
     if bill.other_tax_no is not None and bill.other_minor is not None and not bill.other_said:
-        events.append(
-            said.TaxBillContradicted(
-                order_id=bill.order_id, tax_no=bill.tax_no, total=_yuan(bill.total_minor), other_tax_no=bill.other_tax_no,
-                other_total=_yuan(bill.other_minor),
-            )
-        )  # fmt: skip
+        events.append(_contradicted(bill, bill.other_tax_no, bill.other_minor))
     if not bill.status_said and bill.status == "2":
         events.append(said.TaxBillConsolidated(order_id=bill.order_id, tax_no=bill.tax_no, payment_book=bill.payment_book or ""))
     if not bill.status_said and bill.status == "3":
         events.append(said.TaxBillVoided(order_id=bill.order_id, tax_no=bill.tax_no))
     return events
+
+
+def _billed(bill: KeptBill) -> said.TaxBilled:
+    return said.TaxBilled(
+        order_id=bill.order_id, invt_no=bill.invt_no, tax_no=bill.tax_no, duty=_yuan(bill.duty_minor),
+        consumption_tax=_yuan(bill.consumption_tax_minor), vat=_yuan(bill.vat_minor), total=_yuan(bill.total_minor),
+        withheld=bill.withheld, merchant_code=bill.merchant_code, released_at=bill.released_at, guarantor=bill.guarantor,
+        returns=bill.returns,
+    )  # fmt: skip
+
+
+def _corrected(bill: KeptBill, replaced: KeptBill) -> said.TaxBillCorrected:
+    return said.TaxBillCorrected(
+        order_id=bill.order_id, invt_no=bill.invt_no, tax_no=bill.tax_no, replaces=replaced.tax_no, duty=_yuan(bill.duty_minor),
+        consumption_tax=_yuan(bill.consumption_tax_minor), vat=_yuan(bill.vat_minor), total=_yuan(bill.total_minor),
+        returns=bill.returns,
+    )  # fmt: skip
+
+
+def _contradicted(bill: KeptBill, other_tax_no: str, other_minor: int) -> said.TaxBillContradicted:
+    return said.TaxBillContradicted(
+        order_id=bill.order_id, tax_no=bill.tax_no, total=_yuan(bill.total_minor), other_tax_no=other_tax_no,
+        other_total=_yuan(other_minor),
+    )  # fmt: skip
 
 
 def _yuan(minor: int) -> Money:

@@ -65,4 +65,9 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "WHERE b.billed_said AND NOT d.released",
         "a tax bill was announced for goods that were not released",
     ),
+    Invariant(
+        "customs_one_bill_in_force",
+        "SELECT invt_no FROM customs.tax_bill WHERE billed_said AND NOT superseded GROUP BY invt_no HAVING count(*) > 1",
+        "two tax bills of one list are both taken for right",
+    ),
 )

@@ -84,7 +84,7 @@ CREATE INDEX receipt_order ON receipt (order_id);
 COMMENT ON TABLE receipt IS 'Append only: what the authority said of each list, and whether it changed anything (a contradiction does not).';
 
 CREATE TABLE tax_bill (
-    invt_no               text        PRIMARY KEY,
+    invt_no               text        NOT NULL,
     tax_no                text        NOT NULL,
     status                text        NOT NULL CHECK (status IN ('1', '2', '3')),
     duty_minor            bigint      CHECK (duty_minor >= 0),
@@ -97,9 +97,11 @@ CREATE TABLE tax_bill (
     billed_said           boolean     NOT NULL DEFAULT false,
     status_said           boolean     NOT NULL DEFAULT false,
     other_said            boolean     NOT NULL DEFAULT false,
+    superseded            boolean     NOT NULL DEFAULT false,
     pending               boolean     NOT NULL DEFAULT true,
-    came_at               timestamptz NOT NULL
+    came_at               timestamptz NOT NULL,
+    PRIMARY KEY (invt_no, tax_no)
 );
 CREATE INDEX tax_bill_pending ON tax_bill (came_at) WHERE pending;
-COMMENT ON TABLE tax_bill IS 'The electronic tax bill (CEB816) of each released list, as it came first, in fen; its status only grows (1 issued, 2 consolidated, 3 void). A CEB818 may overtake it, then the amounts are still missing. pending: there is something in it that was not announced yet; the _said columns tell what was.';
+COMMENT ON TABLE tax_bill IS 'The electronic tax bills (CEB816) of each released list, each as it came first, in fen; one is in force, the others were void when it came (superseded) or contradict it; its status only grows (1 issued, 2 consolidated, 3 void). A CEB818 may overtake it, then the amounts are still missing. pending: there is something in it that was not announced yet; the _said columns tell what was.';
 COMMENT ON COLUMN tax_bill.other_minor IS 'The amount of another bill for the same list: a contradiction, which changes nothing and is announced once.';

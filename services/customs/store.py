@@ -326,9 +326,13 @@ class KeptBill:
     billed_said: bool
     status_said: bool
     other_said: bool
+    superseded: bool
+    returning: bool
+    returns: int
     withheld: Money
     merchant_code: str
     released_at: datetime
+    waits: bool = False
 
     @property
     def total_minor(self) -> int:
@@ -336,30 +340,28 @@ class KeptBill:
 
 
 async def keep_bills(conn: Connection, bills: Sequence[tuple[Bill, datetime]]) -> None:
-    """Write bills, at most one of each list; the first amounts stand and a status only grows."""
+    """Write bills, each number at most once; the first amounts stand and a status only grows."""
     b = [bill for bill, _ in bills]
     await conn.execute(
         """INSERT INTO tax_bill AS t (invt_no, tax_no, status, duty_minor, consumption_tax_minor, vat_minor, payment_book, guarantor,
                came_at)
            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
                $9::timestamptz[])
-           ON CONFLICT (invt_no) DO UPDATE SET
+           ON CONFLICT (invt_no, tax_no) DO UPDATE SET
                duty_minor = coalesce(t.duty_minor, excluded.duty_minor), vat_minor = coalesce(t.vat_minor, excluded.vat_minor),
                consumption_tax_minor = coalesce(t.consumption_tax_minor, excluded.consumption_tax_minor),
                guarantor = coalesce(t.guarantor, excluded.guarantor), pending = true,
-               payment_book = CASE WHEN excluded.tax_no = t.tax_no THEN coalesce(t.payment_book, excluded.payment_book)
-                   ELSE t.payment_book END,
-               status = CASE WHEN excluded.tax_no = t.tax_no THEN greatest(t.status, excluded.status) ELSE t.status END,
-               status_said = t.status_said AND (excluded.tax_no <> t.tax_no OR excluded.status <= t.status),
-               other_tax_no = CASE WHEN excluded.tax_no <> t.tax_no OR (excluded.duty_minor, excluded.consumption_tax_minor,
-                   excluded.vat_minor) <> (t.duty_minor, t.consumption_tax_minor, t.vat_minor)
+               payment_book = coalesce(t.payment_book, excluded.payment_book), status = greatest(t.status, excluded.status),
+               status_said = t.status_said AND excluded.status <= t.status,
+               other_tax_no = CASE WHEN (excluded.duty_minor, excluded.consumption_tax_minor, excluded.vat_minor)
+                   <> (t.duty_minor, t.consumption_tax_minor, t.vat_minor)
                    THEN coalesce(t.other_tax_no, excluded.tax_no) ELSE t.other_tax_no END,
-               other_minor = CASE WHEN excluded.tax_no <> t.tax_no OR (excluded.duty_minor, excluded.consumption_tax_minor,
-                   excluded.vat_minor) <> (t.duty_minor, t.consumption_tax_minor, t.vat_minor)
+               other_minor = CASE WHEN (excluded.duty_minor, excluded.consumption_tax_minor, excluded.vat_minor)
+                   <> (t.duty_minor, t.consumption_tax_minor, t.vat_minor)
                    THEN coalesce(t.other_minor, excluded.duty_minor + excluded.consumption_tax_minor + excluded.vat_minor)
                    ELSE t.other_minor END
-           WHERE (t.duty_minor IS NULL AND excluded.duty_minor IS NOT NULL) OR excluded.tax_no <> t.tax_no
-               OR excluded.status > t.status OR (excluded.duty_minor, excluded.consumption_tax_minor, excluded.vat_minor)
+           WHERE (t.duty_minor IS NULL AND excluded.duty_minor IS NOT NULL) OR excluded.status > t.status
+               OR (excluded.duty_minor, excluded.consumption_tax_minor, excluded.vat_minor)
                <> (t.duty_minor, t.consumption_tax_minor, t.vat_minor)""",
         [x.invt_no for x in b], [x.tax_no for x in b], [x.status for x in b], [x.duty_minor for x in b],
         [x.consumption_tax_minor for x in b], [x.vat_minor for x in b], [x.payment_book for x in b], [x.guarantor for x in b],
@@ -368,16 +370,21 @@ async def keep_bills(conn: Connection, bills: Sequence[tuple[Bill, datetime]]) -
 
 
 async def lock_bills(conn: Connection, most: int) -> list[KeptBill]:
-    """Bills with something to announce whose list is cleared or whose goods are back, their declarations locked.
+    """All bills of the lists that have one with something to announce, where the list is cleared or its goods are back, or on
+    their way: the bills of a list together, the first first, their declarations locked.
 
-    A declaration another transaction has in hand is passed over: its bill is found again at the next turn.
+    A declaration another transaction has in hand is passed over: its bills are found again at the next turn.
     """
     rows = await conn.fetch(
         "SELECT d.order_id, d.version, b.*, o.doc, (SELECT min(r.at) FROM receipt r WHERE r.order_id = d.order_id AND r.followed "
-        "AND r.status IN ('800', '899')) AS released_at FROM tax_bill b JOIN declaration d USING (invt_no) "
-        "JOIN document o ON o.order_id = d.order_id AND o.kind = 'order' "
-        "WHERE b.pending AND b.duty_minor IS NOT NULL AND d.state IN ('released', 'closed', 'returned') "
-        "ORDER BY b.came_at LIMIT $1 FOR UPDATE OF d, b SKIP LOCKED",
+        "AND r.status IN ('800', '899')) AS released_at, d.state = 'returning' AS returning, "
+        "(SELECT coalesce(max(g.return_no), 0) FROM goods_return g WHERE g.order_id = d.order_id "
+        "AND g.state IN ('back', 'late')) AS returns "
+        "FROM tax_bill b JOIN declaration d USING (invt_no) "
+        "JOIN document o ON o.order_id = d.order_id AND o.kind = 'order' WHERE b.duty_minor IS NOT NULL AND b.invt_no IN ("
+        "SELECT p.invt_no FROM tax_bill p JOIN declaration l USING (invt_no) WHERE p.pending AND p.duty_minor IS NOT NULL "
+        "AND l.state IN ('released', 'closed', 'returning', 'returned') ORDER BY p.came_at LIMIT $1) "
+        "ORDER BY d.order_id, b.came_at, b.tax_no FOR UPDATE OF d, b SKIP LOCKED",
         most,
     )
     return [_kept_bill(row) for row in rows]
@@ -390,7 +397,8 @@ def _kept_bill(row: Mapping[str, Any]) -> KeptBill:
         duty_minor=row["duty_minor"], consumption_tax_minor=row["consumption_tax_minor"], vat_minor=row["vat_minor"],
         payment_book=row["payment_book"], guarantor=row["guarantor"], other_tax_no=row["other_tax_no"],
         other_minor=row["other_minor"], billed_said=row["billed_said"], status_said=row["status_said"],
-        other_said=row["other_said"], withheld=order.tax_withheld, merchant_code=order.merchant.code,
+        other_said=row["other_said"], superseded=row["superseded"], returning=row["returning"],
+        returns=row["returns"], withheld=order.tax_withheld, merchant_code=order.merchant.code,
         released_at=row["released_at"],
     )  # fmt: skip
 
@@ -400,10 +408,13 @@ async def bills_said(conn: Connection, bills: Sequence[KeptBill], facts: Mapping
     if not bills:
         return
     await conn.execute(
-        "UPDATE tax_bill SET pending = false, billed_said = true, status_said = status <> '1', other_said = other_minor IS NOT NULL "
-        "WHERE invt_no = ANY($1::text[])",
-        [b.invt_no for b in bills],
-    )
+        "UPDATE tax_bill AS b SET pending = u.p, billed_said = u.bs, status_said = u.ss, other_said = u.os, superseded = u.su "
+        "FROM unnest($1::text[], $2::text[], $3::bool[], $4::bool[], $5::bool[], $6::bool[], $7::bool[]) AS u(i, t, bs, ss, os, su, p) "
+        "WHERE b.invt_no = u.i AND b.tax_no = u.t",
+        [b.invt_no for b in bills], [b.tax_no for b in bills], [b.billed_said for b in bills], [b.status_said for b in bills],
+        [b.other_said for b in bills], [b.superseded for b in bills],
+        [b.waits for b in bills],
+    )  # fmt: skip
     await conn.execute(
         "UPDATE declaration AS d SET version = d.version + u.n, updated_at = now() FROM unnest($1::uuid[], $2::int[]) AS u(o, n) "
         "WHERE d.order_id = u.o AND u.n > 0",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -98,8 +98,11 @@ class Folded:
             if order.stage in domain.ENDED:
                 self.stages.setdefault(("total", corridor), []).append(took)
 
-    async def save(self, conn: Connection) -> Outcome:
-        await store.save(conn, [(self.kept[order_id].order, at) for order_id, at in sorted(self.changed.items())])
+    async def save(self, conn: Connection, known: Collection[UUID] = ()) -> Outcome:
+        """Write everything; of `known` orders, which were there before, no fact changes the terms."""
+        changed = [(self.kept[order_id].order, at) for order_id, at in sorted(self.changed.items())]
+        await store.save(conn, [each for each in changed if each[0].order_id not in known])
+        await store.step(conn, [each for each in changed if each[0].order_id in known])
         await store.add_moments(conn, self.moments)
         return Outcome(facts=self.facts, counts=[partial(_observe, self.reached, self.stages)])
 
@@ -150,15 +153,17 @@ def _refused(submitted: Submitted, faults: tuple[Fault, ...], deps: Deps) -> Ref
 async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Deps) -> Outcome:
     """What payments, tax and customs say of orders."""
     folded = Folded(await store.lock(conn, {m.order_id for m in batch}))
+    known = frozenset(folded.kept)
     for m in batch:
         folded.fold(m, m.event)
-    return await folded.save(conn)
+    return await folded.save(conn, known)
 
 
 OF_BILLS: Final = frozenset(
     {
-        customs.TaxBilled, customs.TaxBillContradicted, customs.TaxBillConsolidated, customs.TaxBillVoided,
-        tax.TaxBillSettled, tax.TaxBillDisputed, tax.TaxBillDue, payments.TaxPaid, payments.TaxRefunded,
+        customs.TaxBilled, customs.TaxBillCorrected, customs.TaxBillContradicted, customs.TaxBillConsolidated,
+        customs.TaxBillVoided, tax.TaxBillSettled, tax.TaxBillCorrected, tax.TaxBillDisputed, tax.TaxBillDue,
+        payments.TaxPaid, payments.TaxRefunded,
     }
 )  # fmt: skip
 """Facts about tax bills come days after an order's end and change nothing about it: they are tax's and payments' affair."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from services.payments.domain.dues import Due, DueState
+from services.payments.domain.dues import Due, DueState, Held
 from shared.database import Connection
 from shared.money import Money
 
@@ -32,7 +32,7 @@ def _due(row: Mapping[str, Any]) -> Due:
     return Due(
         row["order_id"], row["tax_no"], DueState(row["state"]), Money(row["withheld_minor"], currency),
         Money(row["billed_minor"], currency), row["outcome"], row["merchant_code"], Money(row["refunded_minor"], currency),
-        row["payment_id"], row["payment_book"],
+        row["payment_id"], row["payment_book"], row["booked_at_most_minor"], row["returns"], row["turn"],
     )  # fmt: skip
 
 
@@ -42,16 +42,42 @@ async def save(conn: Connection, dues: Sequence[Due]) -> None:
         return
     await conn.execute(
         """INSERT INTO tax_due (order_id, tax_no, state, currency, withheld_minor, billed_minor, outcome, merchant_code, refunded_minor,
-               payment_id, payment_book)
+               payment_id, payment_book, booked_at_most_minor, returns, turn)
            SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
-               $9::bigint[], $10::uuid[], $11::text[])
-           ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, refunded_minor = excluded.refunded_minor,
+               $9::bigint[], $10::uuid[], $11::text[], $12::bigint[], $13::int[], $14::int[])
+           ON CONFLICT (order_id) DO UPDATE SET tax_no = excluded.tax_no, state = excluded.state,
+               billed_minor = excluded.billed_minor, outcome = excluded.outcome, refunded_minor = excluded.refunded_minor,
+               returns = excluded.returns, turn = excluded.turn,
                payment_id = excluded.payment_id, payment_book = excluded.payment_book, changed_at = now()""",
         [d.order_id for d in dues], [d.tax_no for d in dues], [d.state for d in dues], [d.billed.currency for d in dues],
         [d.withheld.minor for d in dues], [d.billed.minor for d in dues], [d.outcome for d in dues],
         [d.merchant_code for d in dues], [d.refunded.minor for d in dues], [d.payment_id for d in dues],
-        [d.payment_book for d in dues],
+        [d.payment_book for d in dues], [d.booked_at_most for d in dues], [d.returns for d in dues], [d.turn for d in dues],
     )  # fmt: skip
+
+
+async def held(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Held]:
+    """What the books have of these orders between withheld and billed; asked only of orders of which goods came back."""
+    if not order_ids:
+        return {}
+    rows = await conn.fetch(
+        "SELECT order_id, coalesce(sum(amount_minor) FILTER (WHERE account = 'tax_suspense'), 0)::bigint AS suspense, "
+        "coalesce(sum(amount_minor) FILTER (WHERE account = 'tax_difference'), 0)::bigint AS difference, "
+        "coalesce(sum(amount_minor) FILTER (WHERE account = 'merchant_claim'), 0)::bigint AS claim, "
+        "coalesce(sum(amount_minor) FILTER (WHERE account = 'tax_suspense' AND purpose = 'refund_tax'), 0)::bigint AS refunded, "
+        "coalesce(max(part) FILTER (WHERE purpose = 'restore_tax'), 0) AS restored "
+        "FROM journal WHERE order_id = ANY($1::uuid[]) GROUP BY order_id",
+        list(order_ids),
+    )
+    return {r["order_id"]: Held(r["suspense"], r["difference"], r["claim"], r["refunded"], r["restored"]) for r in rows}
+
+
+async def restored_among(conn: Connection, order_ids: Collection[UUID]) -> set[UUID]:
+    """Those of these orders of which tax was taken back before there was a bill."""
+    rows = await conn.fetch(
+        "SELECT DISTINCT order_id FROM journal WHERE order_id = ANY($1::uuid[]) AND purpose = 'restore_tax'", list(order_ids)
+    )
+    return {row["order_id"] for row in rows}
 
 
 async def gather(conn: Connection, payment_id: UUID, book: str, bills: int, came: Money, number: int) -> Money | None:

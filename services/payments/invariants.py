@@ -43,7 +43,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "(captured_minor > 0) <> (state IN ('captured', 'settled', 'returning', 'refunding', 'refunded')) "
         "OR (state = 'refunded' AND refunded_minor <> captured_minor - excess_minor) OR refunded_minor + excess_minor > captured_minor "
         "OR (refunded_minor > 0 AND state NOT IN ('settled', 'returning', 'refunded')) "
-        "OR (state = 'returning') <> (return_no IS NOT NULL)",
+        "OR (state = 'returning') <> (return_goods_minor IS NOT NULL) OR (state = 'returning' AND return_no IS NULL)",
         "an order's state does not fit what was captured and refunded",
     ),
     Invariant(
@@ -100,23 +100,21 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     ),
     Invariant(
         "payments_suspense_is_explained",
-        "SELECT d.order_id::text FROM payments.tax_due d LEFT JOIN (SELECT order_id, sum(amount_minor) AS minor FROM payments.journal "
-        "WHERE account = 'tax_suspense' GROUP BY order_id) s USING (order_id) "
-        # Of goods that came back in part after their bill the tax stays in suspense until customs has mended it.
-        "WHERE NOT EXISTS (SELECT FROM payments.journal j WHERE j.order_id = d.order_id AND j.purpose = 'unsettle_tax') "
-        "AND coalesce(s.minor, 0) <> "
-        "CASE WHEN EXISTS (SELECT FROM payments.journal j WHERE j.order_id = d.order_id AND j.purpose = 'refund_tax') "
-        "THEN 0 ELSE -d.refunded_minor END",
+        # While a return is heard of from one side only its part is on its way.
+        "SELECT d.order_id::text FROM payments.tax_due d JOIN payments.payment p USING (order_id) LEFT JOIN (SELECT order_id, "
+        "sum(amount_minor) AS minor, sum(amount_minor) FILTER (WHERE purpose = 'refund_tax') AS refunded FROM payments.journal "
+        "WHERE account = 'tax_suspense' GROUP BY order_id) s USING (order_id) WHERE coalesce(p.return_no, 0) >= d.returns "
+        "AND coalesce(s.minor, 0) <> coalesce(s.refunded, 0) - d.refunded_minor",
         "a difference between withheld and billed tax is borne by nobody",
     ),
     Invariant(
         "payments_tax_refund_asked_once",
         "SELECT p.order_id::text FROM payments.payment p LEFT JOIN payments.tax_due d USING (order_id) "
-        "LEFT JOIN payments.effect e ON e.order_id = p.order_id AND e.kind = 'refund_tax' "
-        "LEFT JOIN payments.journal j ON j.order_id = p.order_id AND j.purpose = 'refund_tax' AND j.seq = 0 "
-        "WHERE (p.excess_minor > 0 OR e.order_id IS NOT NULL OR j.order_id IS NOT NULL) "
-        "AND (p.excess_minor <> coalesce(d.refunded_minor, 0) "
-        "OR (e.order_id IS NULL) = (j.order_id IS NULL) OR p.excess_minor <> coalesce(j.amount_minor, p.excess_minor))",
+        "LEFT JOIN (SELECT order_id, sum(amount_minor) AS minor FROM payments.journal WHERE purpose = 'refund_tax' AND seq = 0 "
+        "GROUP BY order_id) j USING (order_id) "
+        "LEFT JOIN (SELECT DISTINCT order_id FROM payments.effect WHERE kind = 'refund_tax') e ON e.order_id = p.order_id "
+        "WHERE p.excess_minor <> coalesce(d.refunded_minor, 0) OR coalesce(j.minor, 0) > p.excess_minor "
+        "OR (e.order_id IS NULL) <> (coalesce(j.minor, 0) = p.excess_minor)",
         "tax withheld too much was given back other than once, or nobody asks the bank for it",
     ),
 )

@@ -25,7 +25,7 @@ class Account(StrEnum):
 
 
 class Purpose(StrEnum):
-    """Why money moved; each at most once per order, those of returns once per return."""
+    """Why money moved; each at most once per order, those of returns, corrected bills and what they entail once for each."""
 
     CAPTURE = "capture"
     SETTLE_MERCHANT = "settle_merchant"
@@ -40,8 +40,6 @@ class Purpose(StrEnum):
     REFUND_TAX = "refund_tax"
     PAY_TAX = "pay_tax"
     RESTORE_TAX = "restore_tax"
-    RESTORE_DIFFERENCE = "restore_difference"
-    LEVY = "levy"
     RESERVE = "reserve"
     UNRESERVE = "unreserve"
     DEPOSIT = "deposit"
@@ -67,7 +65,8 @@ OWN_FUNDS = Holder(Account.OWN_FUNDS)
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """An amount from one holder (credited) to another (debited); always more than nothing. `part` counts returns from 1."""
+    """An amount from one holder (credited) to another (debited); always more than nothing. `part` counts returns,
+    corrections of a bill or turns of sharing out from 1."""
 
     purpose: Purpose
     debit: Holder

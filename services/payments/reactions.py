@@ -12,7 +12,7 @@ from services.payments import ledger, store
 from services.payments.domain.bank import Transferred
 from services.payments.domain.payment import Decision, Heard, Payment, follow
 from services.payments.ledger import Entry
-from services.payments.taxes import TAX_FACTS, follow_tax, follow_transfers, instruction
+from services.payments.taxes import TAX_FACTS, follow_tax, follow_transfers, instruction, share_out
 from shared import metrics, topics
 from shared.database import Connection
 from shared.effects import Answered, Effect
@@ -60,8 +60,12 @@ async def _follow(conn: Connection, causes: Sequence[Cause]) -> Outcome:
         outcome.instructions += [instruction(ask, traceparent) for ask in decision.asks]
         for movement in decision.movements:
             entries += ledger.entries(cause, heard.order_id, movement)
-    await store.save(conn, before, [p for p in payments.values() if before.get(p.order_id) != p])
     await store.book(conn, entries)
+    if returned := {h.order_id: (cause, trace) for cause, h, trace in causes if isinstance(h, ReturnAccepted)}:
+        shared_out = await share_out(conn, returned, payments)
+        outcome.instructions += [instruction(ask, traceparent) for ask, traceparent in shared_out.asks]
+        await store.book(conn, shared_out.entries)
+    await store.save(conn, before, [p for p in payments.values() if before.get(p.order_id) != p])
     return outcome
 
 

@@ -32,6 +32,7 @@ COMMENT ON COLUMN payment.version IS 'Facts announced about this order.';
 COMMENT ON COLUMN payment.unwinding IS 'The order is being undone: an answer still under way is waited for, then voided or refunded.';
 COMMENT ON COLUMN payment.amount_minor IS 'What the order asked for; captured_minor is what the bank took.';
 COMMENT ON COLUMN payment.tax_withheld_minor IS 'The part of the amount that is the tax office''s once the goods are released.';
+COMMENT ON COLUMN payment.return_no IS 'The last return of its goods that was heard of; return_goods_minor and return_tax_minor are there while the bank is asked to refund it.';
 COMMENT ON COLUMN payment.excess_minor IS 'Tax withheld too much that the bank was asked to give back while the sale stands; refunded_minor is what an undone order gave back besides.';
 COMMENT ON COLUMN payment.authorisation_no IS 'The bank''s number of the hold.';
 COMMENT ON COLUMN payment.payment_no IS 'The bank''s number of the capture, as in the payment document.';
@@ -52,7 +53,7 @@ CREATE TABLE journal (
 );
 COMMENT ON TABLE journal IS 'Append only: the books. Row 0 of a transaction is the debit (positive), row 1 the credit (negative); amounts in minor units.';
 COMMENT ON COLUMN journal.txn_id IS 'uuid5(what the movement follows from, purpose): booking twice is booking once.';
-COMMENT ON COLUMN journal.part IS 'The number of the return a movement belongs to, 0 for all else.';
+COMMENT ON COLUMN journal.part IS 'The number of the return, of the corrected bill, or of the turn of sharing out a difference that a movement belongs to; 0 for all else.';
 COMMENT ON COLUMN journal.party IS 'Whose part of the account: a merchant''s code, or empty.';
 CREATE UNIQUE INDEX each_purpose_once ON journal (order_id, purpose, part, seq);
 
@@ -85,12 +86,17 @@ CREATE TABLE tax_due (
     refunded_minor bigint      NOT NULL CHECK (refunded_minor >= 0),
     payment_id     uuid,
     payment_book   text,
+    booked_at_most_minor bigint NOT NULL DEFAULT 0 CHECK (booked_at_most_minor >= 0),
+    returns        int         NOT NULL DEFAULT 0 CHECK (returns >= 0),
+    turn           int         NOT NULL DEFAULT 0 CHECK (turn >= 0),
     made_at        timestamptz NOT NULL DEFAULT now(),
     changed_at     timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT due_has_payment CHECK (state NOT IN ('due', 'paid') OR payment_id IS NOT NULL)
 ) WITH (fillfactor = 70);
 CREATE INDEX tax_due_payment ON tax_due (payment_id) WHERE payment_id IS NOT NULL;
 COMMENT ON TABLE tax_due IS 'The tax bill of each order against what was withheld, until it is paid or not levied; one row per order and per bill, so a bill is paid at most once.';
+COMMENT ON COLUMN tax_due.returns IS 'The last return of which tax said that its goods are not levied; the difference is shared out once the refund of it is heard of as well.';
+COMMENT ON COLUMN tax_due.turn IS 'How often the difference was shared out anew, after a return or a corrected bill.';
 
 CREATE TABLE tax_payment (
     payment_id   uuid        PRIMARY KEY,

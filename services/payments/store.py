@@ -34,12 +34,12 @@ def _payment(row: Any) -> Payment:
         payment_no=row["payment_no"], refund_no=row["refund_no"],
         captured=Money(row["captured_minor"], currency) if row["payment_no"] is not None else None,
         refunded=Money(row["refunded_minor"], currency) if row["refund_no"] is not None else None, returning=_returning(row),
-        excess=Money(row["excess_minor"], currency) if row["excess_minor"] else None,
+        excess=Money(row["excess_minor"], currency) if row["excess_minor"] else None, returns=row["return_no"] or 0,
     )  # fmt: skip
 
 
 def _returning(row: Any) -> Refunding | None:
-    if row["return_no"] is None:
+    if row["return_goods_minor"] is None:
         return None
     currency = row["currency"]
     return Refunding(row["return_no"], Money(row["return_goods_minor"], currency), Money(row["return_tax_minor"], currency))
@@ -88,7 +88,7 @@ def _terms(p: Payment) -> tuple[Any, ...]:
 def _progress(p: Payment) -> tuple[Any, ...]:
     captured = (p.authorisation_no, p.payment_no, p.captured.minor if p.captured else 0)
     r = p.returning
-    returning = (None, None, None) if r is None else (r.return_no, r.goods.minor, r.tax.minor)
+    returning = (p.returns or None, None, None) if r is None else (r.return_no, r.goods.minor, r.tax.minor)
     return (*captured, p.refund_no, p.refunded.minor if p.refunded else 0, p.excess.minor if p.excess else 0, *returning)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID, uuid5
@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 from services.payments import due_store, guarantee, ledger, store
 from services.payments.domain import dues
 from services.payments.domain.bank import Ask, Transfer, Transferred
-from services.payments.domain.dues import Due
+from services.payments.domain.dues import Due, Held
 from services.payments.domain.payment import Payment, give_back_excess
 from services.payments.guarantee import Deps
 from services.payments.ledger import Entry, Movement
@@ -19,12 +19,12 @@ from shared.database import Connection
 from shared.effects import Answered
 from shared.envelope import Message
 from shared.events.payments import TaxPaid
-from shared.events.tax import TaxBillDue, TaxBillSettled, TaxPosted, TaxRestored
+from shared.events.tax import TaxBillCorrected, TaxBillDue, TaxBillSettled, TaxPosted, TaxRestored
 from shared.hears import Announced, Instruction, Outcome
 from shared.money import Money
 from shared.transitions import IllegalTransition
 
-TAX_FACTS: Final = (TaxPosted, TaxRestored, TaxBillSettled, TaxBillDue)
+TAX_FACTS: Final = (TaxPosted, TaxRestored, TaxBillSettled, TaxBillCorrected, TaxBillDue)
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Folded:
 
     payments: dict[UUID, Payment]
     dues: dict[UUID, Due]
+    held: dict[UUID, Held] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     demands: dict[UUID, Money] = field(default_factory=dict)
     freed: list[UUID] = field(default_factory=list)
@@ -41,7 +42,11 @@ class Folded:
 
     def book(self, cause: UUID, order_id: UUID, movements: Sequence[Movement]) -> None:
         for movement in movements:
-            self.entries += ledger.entries(cause, order_id, movement)
+            entries = ledger.entries(cause, order_id, movement)
+            self.entries += entries
+            if (held := self.held.get(order_id)) is not None:
+                for entry in entries:
+                    held.add(entry)
 
     def follow(self, m: Message) -> None:
         """Follow one fact; raises IllegalTransition for an order whose money was never asked for."""
@@ -54,6 +59,8 @@ class Folded:
                 self._restore(m, m.event)
             case TaxBillSettled():
                 self._settle(m, m.event)
+            case TaxBillCorrected():
+                self._correct(m, m.event)
             case TaxBillDue():
                 self._hand_over(m.event)
 
@@ -80,18 +87,46 @@ class Folded:
             if not event.remaining.minor:
                 self.freed.append(m.order_id)
             return
-        if event.remaining.minor:
-            return  # the bill of the other goods stands as customs made it; what went back stays in suspense until it is mended
         followed = dues.restored(due, event)
         self.dues[m.order_id] = followed.due
         self.book(m.event_id, m.order_id, followed.movements)
+        self.even_out(m.event_id, m.order_id, m.traceparent)
         if followed.due.state is dues.DueState.RESTORED:
             self.freed.append(m.order_id)
+
+    def even_out(self, cause: UUID, order_id: UUID, traceparent: bytes | None) -> None:
+        """Share out the difference of an order of which goods came back, once both the refund and tax's word on it are heard."""
+        due, payment = self.dues.get(order_id), self.payments[order_id]
+        if due is None or payment.returns < due.returns:
+            return
+        evened = dues.even_out(due, self.held.setdefault(order_id, Held()))
+        due = evened.due
+        if evened.excess.minor:
+            decision = give_back_excess(payment, evened.excess, due.turn)
+            self.payments[order_id] = decision.payment
+            self.asks += [(ask, traceparent) for ask in decision.asks]
+            due = replace(due, refunded=due.refunded + evened.excess) if decision.asks else due
+        self.dues[order_id] = due
+        self.book(cause, order_id, evened.movements)
+
+    def _correct(self, m: Message, event: TaxBillCorrected) -> None:
+        due = self.dues.get(m.order_id)
+        if due is None:
+            raise IllegalTransition("no bill", type(event))
+        self.dues[m.order_id], moved = dues.corrected(due, event)
+        self.book(m.event_id, m.order_id, moved)
+        self.even_out(m.event_id, m.order_id, m.traceparent)
 
     def _settle(self, m: Message, event: TaxBillSettled) -> None:
         if m.order_id in self.dues:
             raise IllegalTransition("settled", type(event))
-        followed = dues.settled(event, self._withheld(m.order_id, event.billed.currency))
+        withheld = self._withheld(m.order_id, event.billed.currency)
+        if (held := self.held.get(m.order_id)) is not None:
+            self.dues[m.order_id], moved = dues.began(event, withheld, max(held.restored, event.returns))
+            self.book(m.event_id, m.order_id, moved)
+            self.even_out(m.event_id, m.order_id, m.traceparent)
+            return
+        followed = dues.settled(event, withheld)
         due = followed.due
         if excess := dues.excess_of(due):
             decision = give_back_excess(self.payments[m.order_id], excess)
@@ -118,7 +153,7 @@ async def follow_tax(conn: Connection, batch: Sequence[Message], deps: Deps) -> 
     before = await store.lock(conn, ids)
     billed = {m.order_id for m in batch if not isinstance(m.event, TaxPosted)}
     dues_before = await due_store.lock(conn, billed) if billed else {}
-    folded = Folded(dict(before), dict(dues_before))
+    folded = Folded(dict(before), dict(dues_before), await _held(conn, batch, before))
     for m in batch:
         folded.follow(m)
     await store.save(conn, before, [p for p in folded.payments.values() if before.get(p.order_id) != p])
@@ -135,6 +170,41 @@ async def follow_tax(conn: Connection, batch: Sequence[Message], deps: Deps) -> 
     if folded.freed:
         await guarantee.free(conn, folded.freed)
     return outcome
+
+
+async def _of_returns(conn: Connection, batch: Sequence[Message], payments: Mapping[UUID, Payment]) -> set[UUID]:
+    """The orders of a batch whose difference is worked out from the books: goods of them came back, or their bill was corrected."""
+    found = {m.order_id for m in batch if isinstance(m.event, (TaxRestored, TaxBillCorrected))}
+    found |= {order_id for order_id, payment in payments.items() if payment.returns}
+    found |= {m.order_id for m in batch if isinstance(m.event, TaxBillSettled) and m.event.returns}
+    # Tax may say that goods came back before orders does.
+    settled = {m.order_id for m in batch if isinstance(m.event, TaxBillSettled)} - found
+    return found | (await due_store.restored_among(conn, settled) if settled else set())
+
+
+async def _held(conn: Connection, batch: Sequence[Message], payments: Mapping[UUID, Payment]) -> dict[UUID, Held]:
+    wanted = await _of_returns(conn, batch, payments)
+    return {order_id: Held() for order_id in wanted} | await due_store.held(conn, wanted)
+
+
+async def share_out(
+    conn: Connection, returned: Mapping[UUID, tuple[UUID, bytes | None]], payments: dict[UUID, Payment]
+) -> Folded:
+    """After refunds of returns were decided: share out what is between withheld and billed of those orders that have a bill.
+
+    `returned` names each order's cause and trace. The orders' payments are locked and what was decided on them is booked.
+    """
+    before = await due_store.lock(conn, list(returned))
+    folded = Folded(payments, dict(before), await due_store.held(conn, list(before)))
+    for order_id in before:
+        folded.even_out(*_caused(order_id, returned))
+    await due_store.save(conn, [due for order_id, due in folded.dues.items() if due != before[order_id]])
+    return folded
+
+
+def _caused(order_id: UUID, causes: Mapping[UUID, tuple[UUID, bytes | None]]) -> tuple[UUID, UUID, bytes | None]:
+    cause, traceparent = causes[order_id]
+    return cause, order_id, traceparent
 
 
 def instruction(ask: Ask, traceparent: bytes | None) -> Instruction:

@@ -168,7 +168,7 @@ def _given(ask: Ask, told: BankAnswer) -> said.Answer | said.Transferred:
         case Refund() if told.status == "refunded" and told.refund_no:
             return said.Refunded(ask.order_id, told.refund_no)
         case RefundTax() if told.status == "refunded" and told.refund_no:
-            return said.ExcessRefunded(ask.order_id, ask.amount, told.refund_no)
+            return said.ExcessRefunded(ask.order_id, ask.amount, told.refund_no, ask.turn)
         case Transfer() if told.status == "transferred" and told.transfer_no:
             return said.Transferred(ask.order_id, told.transfer_no)
     raise NotAnAnswer(f"{told.status} is no answer to {ask.kind}")

@@ -26,7 +26,7 @@ def _bill(row: Mapping[str, Any]) -> Bill:
     return Bill(
         row["order_id"], row["tax_no"], BillState(row["state"]), Money(row["withheld_minor"], currency),
         Money(row["assessed_minor"], currency), Money(row["billed_minor"], currency), row["merchant_code"], row["pay_at"],
-        row["pay_until"], row["outcome"], row["payment_book"], row["payment_id"],
+        row["pay_until"], row["outcome"], row["payment_book"], row["payment_id"], row["corrections"],
     )  # fmt: skip
 
 
@@ -36,15 +36,16 @@ async def save(conn: Connection, bills: Sequence[Bill]) -> None:
         return
     await conn.execute(
         """INSERT INTO tax_bill (order_id, tax_no, state, currency, withheld_minor, assessed_minor, billed_minor, outcome, merchant_code,
-               pay_at, pay_until, payment_book, payment_id)
+               pay_at, pay_until, payment_book, payment_id, corrections)
            SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[],
-               $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::uuid[])
-           ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, outcome = excluded.outcome,
+               $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::uuid[], $14::int[])
+           ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, outcome = excluded.outcome, tax_no = excluded.tax_no,
+               assessed_minor = excluded.assessed_minor, billed_minor = excluded.billed_minor, corrections = excluded.corrections,
                payment_book = excluded.payment_book, payment_id = excluded.payment_id, changed_at = now()""",
         [b.order_id for b in bills], [b.tax_no for b in bills], [b.state for b in bills], [b.billed.currency for b in bills],
         [b.withheld.minor for b in bills], [b.assessed.minor for b in bills], [b.billed.minor for b in bills],
         [b.outcome for b in bills], [b.merchant_code for b in bills], [b.pay_at for b in bills], [b.pay_until for b in bills],
-        [b.payment_book for b in bills], [b.payment_id for b in bills],
+        [b.payment_book for b in bills], [b.payment_id for b in bills], [b.corrections for b in bills],
     )  # fmt: skip
 
 
@@ -59,18 +60,21 @@ async def say(conn: Connection, facts: Mapping[UUID, int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class InHand:
-    """A bill that was locked with its tax case: the case's state, and the count of facts said about it."""
+    """A bill that was locked with its tax case: the case's state, and the count of facts said about it, and what is owed."""
 
     bill: Bill
     case_state: str
     version: int
+    owed: Money
 
 
-_WITH_CASE: Final = "SELECT b.*, c.state AS case_state, c.version FROM tax_bill b JOIN tax_case c USING (order_id) "
+_WITH_CASE: Final = (
+    "SELECT b.*, c.state AS case_state, c.version, c.total_minor AS owed_minor FROM tax_bill b JOIN tax_case c USING (order_id) "
+)
 
 
 def _in_hand(row: Mapping[str, Any]) -> InHand:
-    return InHand(_bill(row), row["case_state"], row["version"])
+    return InHand(_bill(row), row["case_state"], row["version"], Money(row["owed_minor"], row["currency"]))
 
 
 async def lock_due(conn: Connection, now: datetime, most: int) -> list[InHand]:

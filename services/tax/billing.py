@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from services.tax import bill_store, billpolicy, store
 from services.tax.bill_store import InHand
+from services.tax.domain.assessment import beijing_date
 from services.tax.domain.bills import (
     DAY_S,
     Bill,
@@ -22,18 +23,21 @@ from services.tax.domain.bills import (
     Followed,
     TimeToPay,
     begin,
+    correct,
     day_begins,
     follow,
+    is_uncorrected,
+    still_withheld,
 )
 from services.tax.domain.case import TaxState
 from shared import metrics
 from shared.database import Connection
 from shared.envelope import Message
-from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBilled, TaxBillVoided
+from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBillCorrected, TaxBilled, TaxBillVoided
 from shared.hears import Announced, Outcome
 from shared.transitions import IllegalTransition
 
-BILL_FACTS: Final = (TaxBilled, TaxBillContradicted, TaxBillConsolidated, TaxBillVoided)
+BILL_FACTS: Final = (TaxBilled, TaxBillCorrected, TaxBillContradicted, TaxBillConsolidated, TaxBillVoided)
 DUE_MAX: Final = 500
 """Bills handed over in one transaction, so that it stays short however many fall due at midnight."""
 
@@ -64,6 +68,10 @@ async def follow_bills(conn: Connection, batch: Sequence[Message], billing: Bill
     cases = await store.lock(conn, ids)
     before = await bill_store.lock(conn, ids)
     bills = dict(before)
+    # Of an order that owes something else than was withheld goods may have come back before the bill.
+    unlike = {m.order_id for m in batch if isinstance(m.event, TaxBilled) and m.order_id not in before and m.order_id in cases
+              and m.event.withheld != cases[m.order_id].total}  # fmt: skip
+    assessed = await store.assessments(conn, unlike)
     said: Counter[UUID] = Counter()
     outcome, opened, closed = Outcome(), set[tuple[UUID, CaseReason]](), set[tuple[UUID, CaseReason]]()
     for m in batch:
@@ -72,10 +80,20 @@ async def follow_bills(conn: Connection, batch: Sequence[Message], billing: Bill
             raise IllegalTransition("no bill", type(m.event))
         restored = case.state is TaxState.RESTORED
         if bill is None:
-            followed = begin(m.event, case.total, billing.policy, billing.day_s)
+            at_first = assessed[m.order_id].total if m.order_id in assessed else case.total
+            withheld = still_withheld(m.event.withheld, at_first, case.total)
+            followed = begin(m.event, case.total, billing.policy, billing.day_s, withheld=withheld)
             closed.add((m.order_id, CaseReason.MISSING))
             if restored:
                 followed = follow(followed.bill, CameBack())
+        elif isinstance(m.event, TaxBillCorrected):
+            terms = billing.policy.on(beijing_date(bill.pay_at))
+            followed = correct(bill, m.event, case.total, terms)
+            if bill.state not in (BillState.DUE, BillState.RETURNED):
+                over = {(m.order_id, CaseReason.CONTRADICTED), (m.order_id, CaseReason.VOIDED)}
+                opened, closed = opened - over, closed | over
+            if followed.bill.state is BillState.SETTLED:
+                closed.add((m.order_id, CaseReason.FAR_OFF))
         elif isinstance(m.event, TaxBillVoided) and restored:
             followed = follow(bill, CameBack())
         else:
@@ -93,6 +111,16 @@ async def follow_bills(conn: Connection, batch: Sequence[Message], billing: Bill
     return outcome
 
 
+async def look_at_returns(conn: Connection, order_ids: Collection[UUID]) -> None:
+    """Goods came back in time after their bill was handed over for payment: a person claims the tax back from the authority.
+
+    The orders' tax cases are locked.
+    """
+    bills = await bill_store.lock(conn, order_ids)
+    paid = {bill.order_id for bill in bills.values() if bill.state is BillState.DUE and bill.billed.minor}
+    await bill_store.open_cases(conn, {(order_id, CaseReason.UNCORRECTED) for order_id in paid})
+
+
 def _announced(followed: Followed, cause: UUID, version: int) -> list[Announced]:
     return [Announced(fact, cause, version + number) for number, fact in enumerate(followed.facts, start=1)]
 
@@ -100,7 +128,7 @@ def _announced(followed: Followed, cause: UUID, version: int) -> list[Announced]
 async def tend_bills(conn: Connection, deps: HasBilling) -> Outcome:
     """Act on what persons decided, then hand over for payment what has fallen due."""
     outcome = await _act_on_verdicts(conn)
-    outcome.extend(await _hand_over(conn, deps.billing.now()))
+    outcome.extend(await _hand_over(conn, deps.billing))
     return outcome
 
 
@@ -114,17 +142,24 @@ async def _act_on_verdicts(conn: Connection) -> Outcome:
             continue
         changed.append(found)
         # Decided while the goods came back: there is nothing left to settle.
-        after.append(follow(found.bill, CameBack() if _came_back(found) else Decided(ours=verdict == "bear")))
+        after.append(follow(found.bill, CameBack() if _came_back(found) else Decided(verdict == "bear", found.owed)))
         outcome.facts += _announced(after[-1], uuid5(found.bill.order_id, "a person decided"), found.version)
     await _write(conn, changed, after)
     await bill_store.close_cases(conn, [(order_id, reason) for _, order_id, reason, _ in decided])
     return outcome
 
 
-async def _hand_over(conn: Connection, now: datetime) -> Outcome:
-    """All bills of a payment book that are due together are one payment; those whose goods came back are taken out."""
+async def _hand_over(conn: Connection, billing: Billing) -> Outcome:
+    """All bills of a payment book that are due together are one payment; those whose goods came back are taken out.
+
+    A bill that still says goods which came back is paid as it is, within the term, and a person claims the tax back.
+    """
     outcome = Outcome()
-    due = await bill_store.lock_due(conn, now, DUE_MAX)
+    due = await bill_store.lock_due(conn, billing.now(), DUE_MAX)
+    await bill_store.open_cases(conn, {
+        (found.bill.order_id, CaseReason.UNCORRECTED) for found in due
+        if not _came_back(found) and is_uncorrected(found.bill, found.owed, billing.policy.on(beijing_date(found.bill.pay_at)))
+    })  # fmt: skip
     books: dict[str, list[Bill]] = {}
     for found in due:
         if not _came_back(found) and found.bill.billed.minor:

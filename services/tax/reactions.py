@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from services.tax import store
-from services.tax.billing import BILL_FACTS, Billing, follow_bills
+from services.tax.billing import BILL_FACTS, Billing, follow_bills, look_at_returns
 from services.tax.domain.case import follow_all, quota_key_of
 from services.tax.domain.rulebook import Rulebook
 from shared import metrics, topics
@@ -53,6 +53,8 @@ async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) 
     changed = [case for order_id, case in after.cases.items() if case != cases.get(order_id)]
     await store.save(conn, changed, assessments, records)
     await store.enter(conn, after.entries)
+    if back := {m.order_id for m in batch if isinstance(m.event, ReturnAccepted) and m.event.in_time}:
+        await look_at_returns(conn, back)
     return Outcome(facts=list(_announced(batch, after.facts, {order_id: case.version for order_id, case in cases.items()})))
 
 

@@ -60,6 +60,7 @@ CREATE TABLE tax_bill (
     pay_until      timestamptz NOT NULL,
     payment_book   text,
     payment_id     uuid,
+    corrections    int         NOT NULL DEFAULT 0 CHECK (corrections >= 0),
     came_at        timestamptz NOT NULL DEFAULT now(),
     changed_at     timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT due_is_in_a_book CHECK (state NOT IN ('consolidated', 'due') OR payment_book IS NOT NULL),
@@ -68,12 +69,13 @@ CREATE TABLE tax_bill (
 CREATE INDEX tax_bill_to_pay ON tax_bill (pay_at) WHERE state = 'consolidated';
 CREATE INDEX tax_bill_open ON tax_bill (pay_until) WHERE state IN ('disputed', 'settled', 'consolidated');
 COMMENT ON TABLE tax_bill IS 'The tax bill of each released list against what the shop withheld and what was assessed, until it is handed over for payment; one row per order, so a bill is paid at most once.';
+COMMENT ON COLUMN tax_bill.corrections IS 'How often customs voided its bill and made another because goods came back; tax_no, assessed_minor and billed_minor are the last one''s.';
 COMMENT ON COLUMN tax_bill.pay_at IS 'The beginning of the calendar day, Beijing time, on which it is handed over for payment; pay_until is the end of the 45th day after the release.';
 COMMENT ON COLUMN tax_bill.payment_id IS 'The payment it was handed over in: all bills of a payment book that were due together.';
 
 CREATE TABLE bill_case (
     order_id   uuid        NOT NULL REFERENCES tax_case,
-    reason     text        NOT NULL CHECK (reason IN ('far_off','missing','contradicted','voided','overdue')),
+    reason     text        NOT NULL CHECK (reason IN ('far_off','missing','contradicted','voided','overdue','uncorrected')),
     opened_at  timestamptz NOT NULL DEFAULT now(),
     verdict    text        CHECK (verdict IN ('accept','bear','close')),
     note       text,

@@ -200,7 +200,7 @@ class ReturnRefused(CustomsEvent):
 
 class TaxBilled(CustomsEvent):
     """CEB816: what customs took for a released list, by kind of tax; with it what the order said the shop had withheld, and
-    when the goods were released."""
+    when the goods were released. `returns`: the last return of its goods that was back when this was said."""
 
     type: ClassVar[str] = "customs.tax-billed.v1"
     invt_no: str
@@ -213,6 +213,7 @@ class TaxBilled(CustomsEvent):
     merchant_code: str
     released_at: datetime
     guarantor: str | None = None
+    returns: int = 0
 
 
 class TaxBillContradicted(CustomsEvent):
@@ -223,6 +224,23 @@ class TaxBillContradicted(CustomsEvent):
     total: Money
     other_tax_no: str
     other_total: Money
+
+
+class TaxBillCorrected(CustomsEvent):
+    """Customs voided its bill `replaces` and issued `tax_no` for the same list: that is what is owed, in all `total`.
+
+    `returns`: the last return of its goods that was back when this was said.
+    """
+
+    type: ClassVar[str] = "customs.tax-bill-corrected.v1"
+    invt_no: str
+    tax_no: str
+    replaces: str
+    duty: Money
+    consumption_tax: Money
+    vat: Money
+    total: Money
+    returns: int = 0
 
 
 class TaxBillConsolidated(CustomsEvent):

@@ -88,7 +88,8 @@ class TaxBillSettled(TaxEvent):
     """Withheld, assessed and billed are set against each other; `outcome` says who bears billed less withheld.
 
     `exact`: there is none; `booked`: we do, within the tolerance or by a person's word; `refund`: it goes back to the buyer;
-    `claim`: it is asked of the merchant's guarantee.
+    `claim`: it is asked of the merchant's guarantee. Up to `booked_at_most` we bear what later returns leave between them.
+    `returns`: the last return that the bill may know of.
     """
 
     type: ClassVar[str] = "tax.bill-settled.v1"
@@ -98,6 +99,22 @@ class TaxBillSettled(TaxEvent):
     billed: Money
     outcome: Literal["exact", "booked", "refund", "claim"]
     merchant_code: str
+    booked_at_most: Money | None = None
+    returns: int = 0
+
+
+class TaxBillCorrected(TaxEvent):
+    """Goods came back, so customs took its bill `replaces` back and made `tax_no` of what is left: `billed` is owed now.
+
+    `number` counts an order's corrections from 1; `returns`: the last return that the bill may know of.
+    """
+
+    type: ClassVar[str] = "tax.bill-corrected.v1"
+    tax_no: str
+    replaces: str
+    number: int
+    billed: Money
+    returns: int
 
 
 class TaxBillDisputed(TaxEvent):

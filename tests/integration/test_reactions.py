@@ -146,6 +146,10 @@ STORIES: Final[dict[str, Story]] = {
     "given back after the bill": Story(
         "cherries", "returned", heard("tax", customs.TaxBillVoided), marker="billlow", then=(DAYS_LATER, RETURN)
     ),
+    "given back in part after the bill": Story(
+        "basket", "fulfilled", heard("tax", customs.TaxBillCorrected) | heard("payments", tax.TaxBillCorrected),
+        then=(DAYS_LATER, RETURN), lines=(1,),
+    ),
     "billed twice": Story("cream", "fulfilled", heard("tax", customs.TaxBillContradicted), marker="contrabill"),
     "export given back": Story("toys_us", "returned", heard("customs", "CEB214"), then=(LATER, RETURN)),
     "given back too late": Story("cherries", "fulfilled", heard("orders", customs.ReturnRefused), then=(MUCH_LATER, RETURN)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,111 @@ async def test_a_partial_refund_reaches_the_buyer_and_a_later_return_gives_back_
     assert held == {}
     await days_pass(world, 31)
     assert (await bill_of(world, order_no))[:2] == ("returned", "restored")
+    await in_order(world)
+
+
+async def given_back(world: World, order_no: str, *lines: int) -> None:
+    """Asked for, granted, and back after a journey; all that is left where no line is named."""
+    asked: dict[str, Any] = {"platform": {"code": "1105910159"}, "order_no": order_no, "reason": "the buyer changed their mind"}
+    if lines:
+        asked["lines"] = [{"line_no": line} for line in lines]
+    world.publish(topics.SUBMISSIONS, [shop_record(order_no, asked, RETURN)])
+    await world.settle_down()
+    world.clock.now += 10
+    await world.settle_down()
+
+
+async def money_of(world: World) -> dict[str, int]:
+    """What the one order of the world owes, was billed, and cost whom, in fen."""
+    row = await world.admin.fetchrow(
+        "SELECT p.tax_withheld_minor AS withheld, c.total_minor AS owed, coalesce(d.billed_minor, 0) AS billed, "
+        "p.excess_minor AS excess, (SELECT coalesce(sum(amount_minor), 0)::bigint FROM payments.journal "
+        "WHERE purpose = 'unsettle_tax' AND seq = 0) AS tax_back FROM payments.payment p JOIN tax.tax_case c USING (order_id) "
+        "LEFT JOIN payments.tax_due d USING (order_id)"
+    )
+    held = await balances(world)
+    kept = ("tax_payable", "tax_suspense", "tax_difference", "merchant_claim", "guarantee_reserved")
+    return dict(row) | {account: held.get(account, 0) for account in kept}
+
+
+@pytest.mark.parametrize("marker", ["", "billhigh", "billlow", "dupbill", "latebill"])
+@pytest.mark.parametrize("days", [0, 2, 20])
+async def test_of_goods_that_came_back_in_part_customs_bills_and_is_paid_what_is_left(
+    world: World, marker: str, days: int
+) -> None:
+    order_no = await placed(world, marker, sample="basket")
+    await days_pass(world, *([days] if days else []))
+    owed_at_first = (await money_of(world))["owed"]
+    await given_back(world, order_no, 2)
+    await in_order(world)
+    assert 0 < (await money_of(world))["owed"] < owed_at_first
+    await days_pass(world, 1, 36 - days)
+    state = await bill_of(world, order_no)
+    corrected = days and marker != "latebill"
+    numbers = await world.admin.fetch("SELECT tax_no, superseded FROM customs.tax_bill ORDER BY tax_no")
+    assert [row["superseded"] for row in numbers] == ([True, False] if corrected else [False])
+    assert (state[:2], state[3]) == (("due", "paid"), [])
+    found = await money_of(world)
+    left = found["withheld"] - found["tax_back"] - found["excess"]
+    assert found["tax_payable"] == found["tax_suspense"] == found["guarantee_reserved"] == found["merchant_claim"] == 0
+    assert found["tax_difference"] == found["billed"] - left
+    assert abs(found["tax_difference"]) <= 50
+    if marker == "billlow":
+        assert found["excess"] > 50, "what customs billed too little of the rest goes back by itself"
+        assert found["billed"] < found["owed"]
+    else:
+        assert abs(found["billed"] - found["owed"]) <= 33
+    paid = world.bank.file.db.execute("SELECT sum(minor) FROM movement WHERE kind = 'transfer'").fetchone()[0]
+    assert paid == found["billed"]
+    await in_order(world)
+
+
+async def test_line_after_line_comes_back_and_nothing_is_owed_at_last(world: World) -> None:
+    order_no = await placed(world, "billlow", sample="basket")
+    await given_back(world, order_no, 2)
+    await days_pass(world, 1)
+    assert (await money_of(world))["excess"] > 0
+    await given_back(world, order_no, 1)
+    await in_order(world)
+    assert (await bill_of(world, order_no))[1:3] == ("settled", "exact") or abs(
+        (await balances(world)).get("tax_difference", 0)
+    ) <= 50
+    await given_back(world, order_no)
+    held = {name: minor for name, minor in (await balances(world)).items() if name not in ("guarantee_free", "own_funds")}
+    assert held == {}
+    await days_pass(world, 36)
+    assert (await bill_of(world, order_no)) == ("returned", "restored", (await bill_of(world, order_no))[2], [])
+    await in_order(world)
+
+
+async def test_goods_back_in_part_after_the_bill_was_paid_are_a_persons_case_and_the_merchant_bears_the_tax(world: World) -> None:
+    order_no = await placed(world, sample="basket")
+    # Applied for within 30 days; the goods are back after the bill was paid and before the 45th day is over.
+    await days_pass(world, 1, 28)
+    asked = {"platform": {"code": "1105910159"}, "order_no": order_no, "reason": "changed their mind", "lines": [{"line_no": 2}]}
+    world.authority._policy = replace(world.authority._policy, pace=10 * DAY)
+    world.publish(topics.SUBMISSIONS, [shop_record(order_no, asked, RETURN)])
+    await world.settle_down()
+    await days_pass(world, 3, 3)
+    assert (await bill_of(world, order_no))[:2] == ("due", "paid")
+    await in_order(world)
+    await days_pass(world, 6)
+    assert (await bill_of(world, order_no))[3] == ["uncorrected"]
+    found = await money_of(world)
+    assert found["merchant_claim"] == found["tax_back"] > 50
+    assert found["tax_suspense"] == found["tax_payable"] == 0
+    await in_order(world)
+
+
+async def test_a_bill_that_customs_does_not_correct_is_paid_and_a_person_claims_the_tax_back(world: World) -> None:
+    order_no = await placed(world, "uncorrected", sample="basket")
+    await days_pass(world, 1)
+    await given_back(world, order_no, 2)
+    found = await money_of(world)
+    assert found["merchant_claim"] == found["tax_back"] > 50
+    await days_pass(world, 36)
+    assert await bill_of(world, order_no) == ("due", "paid", "exact", ["uncorrected"])
+    assert (await money_of(world))["tax_suspense"] == 0
     await in_order(world)
 
 

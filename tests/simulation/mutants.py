@@ -189,4 +189,5 @@ MUTANTS: Final[dict[str, Sabotage]] = {
     "a bill paid though the goods came back": Sabotage(bill=_pays_what_came_back),
     "bills booked under one id": Sabotage(book=_books_each_bill_under_one_id),
     "the deposit is never freed": Sabotage(frees=False),
+    "a return leaves its tax in suspense": Sabotage(shares_out=False),
 }

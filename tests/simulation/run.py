@@ -125,6 +125,8 @@ class Simulation:
             raise Violation(f"{plan.order_no} is {stage} and the bank keeps {kept}, not {expected}")
         if balances[Account.BUYER_FUNDS]:
             raise Violation(f"{plan.order_no} is {stage} and its books are {balances}")
+        if due is not None and balances[Account.TAX_SUSPENSE]:
+            raise Violation(f"{plan.order_no} is {stage} and a difference is borne by nobody: {balances}")
         if not self._in_parts(plan):
             in_between = (Account.TAX_PAYABLE, Account.TAX_SUSPENSE, Account.GUARANTEE_RESERVED)
             if any(balances[account] for account in in_between):
@@ -151,11 +153,12 @@ class Simulation:
         borne = {account: balances[account] for account in (Account.TAX_DIFFERENCE, Account.MERCHANT_CLAIM)}
         difference = due.billed.minor - due.withheld.minor if due is not None else 0
         rightly = dict.fromkeys(borne, 0)
+        first = bill.outcome if bill is not None else None
         if due is not None and fulfilled:
-            rightly[Account.TAX_DIFFERENCE] = difference if due.outcome == "booked" else 0
-            rightly[Account.MERCHANT_CLAIM] = difference if due.outcome == "claim" else 0
+            rightly[Account.TAX_DIFFERENCE] = difference if first == "booked" else 0
+            rightly[Account.MERCHANT_CLAIM] = difference if first == "claim" else 0
         elif due is not None and due.state is DueState.PAID:
-            rightly[Account.TAX_DIFFERENCE] = difference if due.outcome == "booked" else 0
+            rightly[Account.TAX_DIFFERENCE] = difference if first == "booked" else 0
             rightly[Account.MERCHANT_CLAIM] = due.billed.minor - rightly[Account.TAX_DIFFERENCE]
         if borne != rightly:
             raise Violation(f"of the bill of {plan.order_no} ({due}) is borne {borne}, not {rightly}")

@@ -30,6 +30,7 @@ class Sabotage:
     bill: Callable[..., Any] = bills.follow
     book: Callable[[Any], Any] = lambda entries: entries
     frees: bool = True
+    shares_out: bool = True
 
 
 NONE = Sabotage()

@@ -341,7 +341,7 @@ class Tax(Service):
         """A person looks at a bill that is far off."""
         if self.bills[order_id].state is bills.BillState.DISPUTED:
             back = self.state[order_id].state is TaxState.RESTORED
-            word = bills.CameBack() if back else bills.Decided(self.world.dice.random() < 0.5)
+            word = bills.CameBack() if back else bills.Decided(self.world.dice.random() < 0.5, self.state[order_id].total)
             self._keep(uuid5(order_id, "a person decided"), self.sabotage.bill(self.bills[order_id], word))
             if self.bills[order_id].state is bills.BillState.CONSOLIDATED:
                 self._when_due(self.bills[order_id])

@@ -73,6 +73,7 @@ class ExcessRefunded:
     order_id: UUID
     amount: Money
     refund_no: str
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,12 @@ class RefundTax(Ask):
     kind: ClassVar[str] = "refund_tax"
     payment_no: str
     amount: Money
+    turn: int = 0
+
+    @property
+    def intent_id(self) -> UUID:
+        """One for the first bill, one for each time the difference is shared out anew."""
+        return uuid5(self.order_id, f"{self.kind}:{self.turn}" if self.turn else self.kind)
 
 
 class Transfer(Ask):

@@ -91,6 +91,7 @@ class Payment:
 
     `refunded` is all that went back so far; `returning` what is asked of the bank for goods that came back.
     `excess`: tax withheld too much that the bank was asked to give back; what is left is given back where the order is undone.
+    `returns`: the last return that was heard of.
     """
 
     order_id: UUID
@@ -105,6 +106,7 @@ class Payment:
     refunded: Money | None = None
     returning: Refunding | None = None
     excess: Money | None = None
+    returns: int = 0
 
 
 @dataclass(frozen=True)
@@ -256,10 +258,11 @@ def _take_back(after: Payment, heard: ReturnAccepted) -> Decision:
     terms = _terms(after)
     goods, tax = returns.refundable(_captured(after), terms.tax_withheld, heard.lines)
     nothing = Money.zero(goods.currency)
-    # Tax given back already, because customs billed less, is not given back again.
+    # Tax given back already, because customs billed less, is not given back again: its part that belongs to these goods.
+    tax -= returns.tax_of(_excess(after), heard.lines)
     tax = max(nothing, min(tax, _left(after) - (after.refunded or nothing) - goods))
     back = Refunding(heard.return_no, goods if heard.refund_goods else nothing, tax if heard.in_time else nothing)
-    after = replace(after, returning=back)
+    after = replace(after, returning=back, returns=heard.return_no)
     amount = back.goods + back.tax
     if not amount.minor:
         return _close_return(after, None)
@@ -296,21 +299,23 @@ def _refunded(after: Payment, answer: Refunded) -> Decision:
     return Decision(after, (fact,), movements=ledger.refund(amount))
 
 
-def give_back_excess(payment: Payment, amount: Money) -> Decision:
-    """Ask the bank to give back tax that was withheld too much; nothing where all is given back anyway."""
+def give_back_excess(payment: Payment, amount: Money, turn: int = 0) -> Decision:
+    """Ask the bank to give back tax that was withheld too much; nothing where all is given back anyway.
+
+    `turn` tells one such refund from another, after a return or a corrected bill.
+    """
     if payment.unwinding or payment.state not in (State.CAPTURED, State.SETTLED, State.RETURNING):
         return Decision(payment)
-    if payment.refunded is not None or payment.returning is not None:
-        # Of goods that came back the tax went back with them: what is too much of the rest is for a person to say.
-        return Decision(payment)
-    ask = RefundTax(order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=amount)
-    return Decision(replace(payment, excess=amount), asks=(ask,))
+    ask = RefundTax(order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=amount, turn=turn)
+    return Decision(replace(payment, excess=_excess(payment) + amount), asks=(ask,))
 
 
 def _excess_refunded(after: Payment, answer: ExcessRefunded) -> Decision:
     fact = TaxRefunded(order_id=after.order_id, amount=answer.amount, refund_no=answer.refund_no)
     # Out of what stands between withheld and billed, whatever became of the order since.
-    moved = ledger.shift(Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, answer.amount.minor, answer.amount.currency)
+    moved = ledger.shift(
+        Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, answer.amount.minor, answer.amount.currency, answer.turn
+    )
     return Decision(after, (fact,), movements=moved)
 
 

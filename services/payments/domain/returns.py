@@ -17,9 +17,13 @@ def refundable(captured: Money, tax_withheld: Money, lines: Sequence[ReturnedLin
     quantity, each return from where the last one ended. So the returns of an order sum to what was captured, to the fen.
     """
     goods, tax = ledger.shares(captured, tax_withheld)
-    prices = [line.total.minor for line in lines]
+    return _part(goods, [line.total.minor for line in lines], lines), tax_of(tax, lines)
+
+
+def tax_of(tax: Money, lines: Sequence[ReturnedLine]) -> Money:
+    """What of an amount of tax belongs to the goods of one return."""
     taxes = [line.tax.minor for line in lines]
-    return _part(goods, prices, lines), _part(tax, taxes if sum(taxes) else prices, lines)
+    return _part(tax, taxes if sum(taxes) else [line.total.minor for line in lines], lines)
 
 
 def _part(whole: Money, weights: Sequence[int], lines: Sequence[ReturnedLine]) -> Money:

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from services.tax.domain.assessment import beijing_date
 from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBilled, TaxBillVoided
-from shared.events.tax import TaxBillDisputed, TaxBillDue, TaxBillSettled, TaxEvent
+from shared.events.customs import TaxBillCorrected as Corrected
+from shared.events.tax import TaxBillCorrected, TaxBillDisputed, TaxBillDue, TaxBillSettled, TaxEvent
 from shared.money import Money
 from shared.transitions import Transitions
 
@@ -38,6 +39,7 @@ class CaseReason(StrEnum):
     CONTRADICTED = "contradicted"
     VOIDED = "voided"
     OVERDUE = "overdue"
+    UNCORRECTED = "uncorrected"
 
 
 Verdict = Literal["accept", "bear", "close"]
@@ -46,9 +48,11 @@ Verdict = Literal["accept", "bear", "close"]
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A person took a disputed bill as right; `ours`: the house bears the difference."""
+    """A person took a disputed bill as right; `ours`: the house bears the difference. `owed`: what is assessed by now, where
+    goods came back since."""
 
     ours: bool
+    owed: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,9 @@ BILL: Final = Transitions[BillState](
         **{(s, TaxBillVoided): s for s in (BillState.RETURNED, BillState.VOIDED)},
         **{(s, CameBack): s for s in (BillState.RETURNED, BillState.VOIDED)},
         **{(s, TaxBillConsolidated): s for s in (BillState.CONSOLIDATED, BillState.DUE, BillState.RETURNED, BillState.VOIDED)},
+        # Goods came back, so customs made another bill; it is not in a payment book yet.
+        **{(s, Corrected): BillState.SETTLED for s in (BillState.SETTLED, BillState.CONSOLIDATED, BillState.VOIDED)},
+        **{(s, Corrected): s for s in (BillState.DISPUTED, BillState.DUE, BillState.RETURNED)},
         **{(s, TaxBilled): s for s in BillState},
         **{(s, TaxBillContradicted): s for s in BillState},
     }
@@ -124,6 +131,7 @@ class Bill:
     outcome: Outcome | None = None
     payment_book: str | None = None
     payment_id: UUID | None = None
+    corrections: int = 0
 
 
 class Followed(NamedTuple):
@@ -163,29 +171,46 @@ def _bearer(difference: int, booked_at_most: int) -> Outcome:
     return "claim" if difference > 0 else "refund"
 
 
-def begin(event: TaxBilled, assessed: Money, policy: BillPolicy, day_s: float = DAY_S) -> Followed:
-    """A bill came: settle it by rule, or leave it to a person. Days count from the release, whenever the bill came."""
+def still_withheld(withheld: Money, assessed: Money, owed: Money) -> Money:
+    """What of the withheld tax belongs to goods that did not come back, in the proportion in which tax is still owed.
+
+    Payments knows it to the fen; here it decides only whether a person must look.
+    """
+    if not assessed.minor or owed == assessed:
+        return withheld
+    return Money(withheld.minor * owed.minor // assessed.minor, withheld.currency)
+
+
+def begin(
+    event: TaxBilled, assessed: Money, policy: BillPolicy, day_s: float = DAY_S, *, withheld: Money | None = None
+) -> Followed:
+    """A bill came: settle it by rule, or leave it to a person. Days count from the release, whenever the bill came.
+
+    `assessed` is what is owed now and `withheld` what was withheld for it, where goods came back before the bill.
+    """
+    withheld = event.withheld if withheld is None else withheld
     terms = policy.on(beijing_date(event.released_at))
     pay_at = day_begins(event.released_at, terms.pay_on_day, day_s)
     pay_until = day_begins(event.released_at, terms.pay_to_day + 1, day_s)
     bill = Bill(
-        event.order_id, event.tax_no, BillState.SETTLED, event.withheld, assessed, event.total, event.merchant_code, pay_at,
+        event.order_id, event.tax_no, BillState.SETTLED, withheld, assessed, event.total, event.merchant_code, pay_at,
         pay_until,
     )  # fmt: skip
-    outcome = outcome_of(event.withheld, assessed, event.total, terms)
+    outcome = outcome_of(withheld, assessed, event.total, terms)
     if outcome is None:
         fact = TaxBillDisputed(
             order_id=bill.order_id, tax_no=bill.tax_no, withheld=bill.withheld, assessed=assessed, billed=bill.billed
         )
         return Followed(replace(bill, state=BillState.DISPUTED), (fact,), (CaseReason.FAR_OFF,))
-    return _settled(replace(bill, outcome=outcome))
+    return _settled(replace(bill, outcome=outcome), terms.booked_at_most, event.returns)
 
 
-def _settled(bill: Bill) -> Followed:
+def _settled(bill: Bill, booked_at_most: int, returns: int = 0) -> Followed:
     assert bill.outcome is not None
     fact = TaxBillSettled(
         order_id=bill.order_id, tax_no=bill.tax_no, withheld=bill.withheld, assessed=bill.assessed, billed=bill.billed,
-        outcome=bill.outcome, merchant_code=bill.merchant_code,
+        outcome=bill.outcome, merchant_code=bill.merchant_code, booked_at_most=Money(booked_at_most, bill.billed.currency),
+        returns=returns,
     )  # fmt: skip
     return Followed(bill, (fact,))
 
@@ -211,12 +236,57 @@ def follow(bill: Bill, heard: Heard) -> Followed:
     return Followed(bill)
 
 
+def correct(bill: Bill, event: Corrected, owed: Money, terms: Terms) -> Followed:
+    """Goods came back, so customs voided its bill and made another: what it says is owed, and the difference is shared out anew.
+
+    A correction upwards is no correction: nothing is paid on either number until a person has looked. What was handed over
+    for payment is paid; then the new number is a contradiction.
+    """
+    state = BILL.next(bill.state, event)
+    if state in (BillState.DUE, BillState.RETURNED):
+        cases = (CaseReason.CONTRADICTED,) if state is BillState.DUE else ()
+        return Followed(replace(bill, tax_no=bill.tax_no if cases else event.tax_no, billed=bill.billed if cases else event.total),
+                        cases=cases)  # fmt: skip
+    after = replace(
+        bill,
+        state=state,
+        tax_no=event.tax_no,
+        billed=event.total,
+        assessed=owed,
+        payment_book=None,
+        corrections=bill.corrections + 1,
+    )
+    if state is BillState.DISPUTED:
+        outcome = outcome_of(still_withheld(bill.withheld, bill.assessed, owed), owed, event.total, terms)
+        if outcome is None:
+            return Followed(after)
+        return _settled(replace(after, state=BillState.SETTLED, outcome=outcome), terms.booked_at_most, event.returns)
+    fact = TaxBillCorrected(
+        order_id=bill.order_id,
+        tax_no=event.tax_no,
+        replaces=event.replaces,
+        number=after.corrections,
+        billed=event.total,
+        returns=event.returns,
+    )
+    if event.total.minor > max(bill.billed.minor, owed.minor) + terms.person_above:
+        return Followed(replace(after, state=BillState.VOIDED), (fact,), (CaseReason.VOIDED,))
+    return Followed(after, (fact,))
+
+
+def is_uncorrected(bill: Bill, owed: Money, terms: Terms) -> bool:
+    """Whether customs bills goods that came back in time since the bill was settled."""
+    return owed.minor < bill.assessed.minor and bill.billed.minor - owed.minor > terms.booked_at_most
+
+
 def _decided(bill: Bill, heard: Decided) -> Followed:
+    bill = replace(bill, assessed=bill.assessed if heard.owed is None else heard.owed)
     outcome = _bearer(bill.billed.minor - bill.withheld.minor, 0)
     if heard.ours and outcome != "exact":
         outcome = "booked"
     state = BillState.SETTLED if bill.payment_book is None else BillState.CONSOLIDATED
-    return _settled(replace(bill, outcome=outcome, state=state))
+    difference = abs(bill.billed.minor - bill.withheld.minor)
+    return _settled(replace(bill, outcome=outcome, state=state), difference if heard.ours else 0)
 
 
 def _due(bill: Bill, heard: TimeToPay) -> Followed:
