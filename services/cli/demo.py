@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from services.cli.samples import Cast, Play, Step
 
 BOUND_S: Final = 45.0
-DAY_S: Final = "0.2"
-"""Seconds a day lasts in the demo's periods of tax bills, so that a bill of the 1st day is paid on the 33rd before it ends."""
+DAY_S: Final = "0.5"
+"""Seconds a day lasts in the demo's periods of tax bills, so that a bill of the 1st day is paid on the 33rd before it ends,
+and goods asked back after 15 s are within the 30 days."""
 LOOK_S: Final = 0.2
 DEAD_LETTER: Final = "dead-letter"
 ORDERS_MIN: Final = 300
