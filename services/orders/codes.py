@@ -18,6 +18,10 @@ UNIT_OF_CODE: Final[dict[str, str]] = {code: names[0] for code, names in _DATA["
 COUNTRY_OF_CODE: Final[dict[str, str]] = dict(_DATA["country"])
 CURRENCY_OF_CODE: Final[dict[str, str]] = dict(_DATA["currency"])
 
+DECLARABLE_COUNTRIES: Final = frozenset(COUNTRY_OF_CODE.values())
+DECLARABLE_CURRENCIES: Final = frozenset(CURRENCY_OF_CODE.values())
+"""What a list can be written with. Customs prints from a table of its own; a test holds the two against each other."""
+
 
 @cache
 def _countries() -> frozenset[str]:

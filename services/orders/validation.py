@@ -17,7 +17,7 @@ from services.orders.checks import (
     is_telephone,
     resident_id_fault,
 )
-from services.orders.codes import UNITS, is_country
+from services.orders.codes import DECLARABLE_COUNTRIES, DECLARABLE_CURRENCIES, UNITS, is_country
 from services.orders.found import found_of
 from services.orders.shape import limited
 from services.orders.submission import Goods, Payer, Submitted
@@ -28,6 +28,9 @@ MODES: Final[dict[str, frozenset[str]]] = {
     "import": frozenset({"9610", "1210"}),
     "export": frozenset({"9610", "9710", "9810", "1210"}),
 }
+HS_DIGITS: Final = 10
+"""gcode: the 8-digit line and 2 supplementary digits, for imports and for the consolidated export lists (statisticsFlag B)
+declared here; fewer are for simplified lists (A) [S22 CEB604]."""
 LINES_MAX: Final = {"import": 99, "export": 100}  # CEB311 and CEB303 [X22]
 LOGISTICS_NO_MAX: Final = {"import": 60, "export": 32}  # CEB511 and CEB505 [S22]
 PLACED_EARLIEST: Final = datetime(2013, 1, 1, tzinfo=UTC)
@@ -90,9 +93,21 @@ def _place(check: _Check) -> None:
         if code is not None and not is_country(code):
             check.refuse(field, "is_country", code, "ISO 3166-1 alpha-2")
     inward = order.direction == "import"
+    # Only the far end stands on a list, and of goods out of a bonded warehouse that is China.
+    if inward and order.merchant.country is not None and order.mode != "1210":
+        _declarable(check, "merchant.country", order.merchant.country)
+    elif not inward:
+        _declarable(check, "consignee.country", order.consignee.country)
     if is_country(order.consignee.country) and inward is not (order.consignee.country == "CN"):
         expected = "CN for an import" if inward else "another country than CN for an export"
         check.refuse("consignee.country", "country_of_direction", order.consignee.country, expected, ("direction",))
+
+
+def _declarable(check: _Check, field: str, country: str) -> None:
+    """No order is taken whose list could never be written."""
+    if is_country(country) and country not in DECLARABLE_COUNTRIES:
+        expected = "a country with a code of the authority (JGS-20) in gacc.toml"
+        check.refuse(field, "declarable_country", country, expected, ("direction",))
 
 
 def _currency(check: _Check) -> None:
@@ -101,6 +116,9 @@ def _currency(check: _Check) -> None:
         check.refuse("currency", "is_currency", order.currency, "an ISO 4217 currency settled here")
     elif order.direction == "import" and order.currency != "CNY":
         check.refuse("currency", "currency_of_import", order.currency, "CNY", ("direction",))
+    elif order.currency not in DECLARABLE_CURRENCIES:
+        expected = "one of " + " ".join(sorted(DECLARABLE_CURRENCIES))
+        check.refuse("currency", "declarable_currency", order.currency, expected, ("direction",))
 
 
 def _enterprises(check: _Check) -> None:
@@ -209,12 +227,12 @@ def _lines(check: _Check) -> None:
 def _goods(check: _Check, at: str, line: Goods) -> None:
     direction = check.order.direction
     digits = len(line.hs_code)
-    if direction == "import" and digits != 10:
-        check.refuse(f"{at}.hs_code", "is_hs_code", f"{digits} digits", "10 digits for an import", ("direction",))
-    elif direction == "export" and (digits % 2 or not 4 <= digits <= 10):
-        check.refuse(f"{at}.hs_code", "is_hs_code", f"{digits} digits", "4, 6, 8 or 10 digits for an export", ("direction",))
+    if digits != HS_DIGITS:
+        check.refuse(f"{at}.hs_code", "is_hs_code", f"{digits} digits", f"{HS_DIGITS} digits")
     if not is_country(line.origin):
         check.refuse(f"{at}.origin", "is_country", line.origin, "ISO 3166-1 alpha-2")
+    elif direction == "import":
+        _declarable(check, f"{at}.origin", line.origin)
     if line.unit not in UNITS:
         check.refuse(f"{at}.unit", "is_unit", found_of(f"{at}.unit", line.unit), "one of " + " ".join(UNITS))
     if line.gtin is not None and not is_gtin(line.gtin):

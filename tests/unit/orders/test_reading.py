@@ -205,7 +205,7 @@ def test_what_a_ceb311_message_leaves_out_or_cannot_say_is_listed() -> None:
     found = faults(one(message((head, {**LINE, "itemDescribe": "", "unit": "999", "country": "998", "qty": "+2"}))))
     assert {(f.field, f.rule, f.found) for f in found} == {
         ("mode", "is_declared", "1"),
-        ("currency", "is_currency", "502"),
+        ("currency", "currency_of_import", "USD"),
         ("payment.enterprise_code", "required", "nothing"),
         ("payment.token", "required", "nothing"),
         ("lines[0].hs_code", "required", "nothing"),

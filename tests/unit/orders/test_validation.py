@@ -10,14 +10,18 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import pycountry
 import pytest
 
 from deploy.samples import KINDS, SAMPLES, case_of, plain, submission
+from services.customs.ceb import codes as printer
+from services.customs.ceb import tables
+from services.orders import codes
 from services.orders.checks import enterprise_code_fault, is_gtin, is_postal_item, resident_id_fault
 from services.orders.reading import read_submission
 from services.orders.shape import FAULTS_MAX
 from services.orders.submission import Submitted, corridor_of
-from services.orders.validation import validate
+from services.orders.validation import HS_DIGITS, validate
 from shared.events.base import Fault
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -83,6 +87,8 @@ IMPORT = [
     ("consignee.country", "QQ", "is_country"),
     ("merchant.country", "XX", "is_country"),
     ("lines[0].origin", "ZZ", "is_country"),
+    ("lines[0].origin", "EG", "declarable_country"),
+    ("merchant.country", "EG", "declarable_country"),
     ("currency", "USD", "currency_of_import"),
     ("currency", "XXX", "is_currency"),
     ("platform.code", "110591015", "is_enterprise_code"),
@@ -135,7 +141,11 @@ EXPORT = [
     ("platform.code", "无", None),
     ("merchant.code", "无", "is_enterprise_code"),
     ("buyer.phone", None, None),
-    ("lines[0].hs_code", "6109", None),
+    ("lines[0].hs_code", "6109", "is_hs_code"),
+    ("lines[0].hs_code", "61091000", "is_hs_code"),
+    ("lines[0].origin", "EG", None),
+    ("consignee.country", "EG", "declarable_country"),
+    ("currency", "PLN", "declarable_currency"),
     ("lines[0].hs_code", "61091", "is_hs_code"),
     ("lines[0].hs_code", "61", "is_hs_code"),
     ("lines[0].hs_code", "610910000000", "is_hs_code"),
@@ -148,6 +158,42 @@ EXPORT = [
 def test_each_rule_of_an_export(faults_of: Faults, path: str, value: Any, rule: str | None) -> None:
     found = faults_of(put(submission("garments_de", 1, seed=1), path, value))
     assert [(f.field, f.rule) for f in found] == ([] if rule is None else [(path, rule)])
+
+
+def test_a_bonded_import_names_its_own_country_on_the_list_wherever_the_merchant_is(
+    order: dict[str, Any], faults_of: Faults
+) -> None:
+    assert faults_of(put(put(order, "mode", "1210"), "merchant.country", "EG")) == ()
+
+
+@pytest.mark.parametrize(
+    ("declarable", "printed", "all_there_are"),
+    [
+        (codes.DECLARABLE_COUNTRIES, printer.country_code, [country.alpha_2 for country in pycountry.countries]),
+        (codes.DECLARABLE_CURRENCIES, printer.currency_code, [currency.alpha_3 for currency in pycountry.currencies]),
+        (frozenset(codes.UNITS), printer.unit_code, [*codes.UNITS, "stone"]),
+    ],
+    ids=["countries", "currencies", "units"],
+)
+def test_intake_takes_exactly_what_customs_can_write_on_a_list(
+    declarable: frozenset[str], printed: Callable[[str], str], all_there_are: list[str]
+) -> None:
+    def can_be_written(code: str) -> bool:
+        try:
+            return bool(printed(code))
+        except printer.UnknownCode:
+            return False
+
+    assert declarable == {code for code in {*all_there_are, *declarable} if can_be_written(code)}
+
+
+def test_an_hs_code_has_the_digits_that_customs_writes_on_either_list() -> None:
+    for columns in (tables.IMPORT_LINE, tables.EXPORT_LINE):
+        (write,) = [write for _, opening, _, _, write, _ in columns if opening == "<gcode>"]
+        assert write("0" * HS_DIGITS) == "0" * HS_DIGITS
+        for digits in (4, 6, 8, 12):
+            with pytest.raises(ValueError, match="10"):
+                write("0" * digits)
 
 
 def test_an_export_leaves_the_country(faults_of: Faults) -> None:
