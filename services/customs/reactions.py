@@ -147,8 +147,6 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     # What may turn into a return, or is one; everything else needs none of its past.
     going_back = (domain.State.WITHDRAWING, domain.State.RETURNING)
     found_all |= await store.with_returns(conn, {o: d for o, d in found_all.items() if d.state in going_back})
-    # A word on a list that was returned before must be told from one on its correction; few lists have one.
-    found_all |= await store.with_corrected(conn, {o: d for o, d in found_all.items() if d.attempt > 1})
     folded = Folded.of(found_all)
     heard = [(m.event.answer.on, folded.declarations[order_id].message_guid) for m, order_id in named]
     kept: list[tuple[UUID, str, domain.Answer, bool, datetime]] = []

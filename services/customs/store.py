@@ -116,19 +116,6 @@ def _return(row: Mapping[str, Any]) -> Return:
     )  # fmt: skip
 
 
-async def with_corrected(conn: Connection, found: Mapping[UUID, Declaration]) -> dict[UUID, Declaration]:
-    """These declarations with the authority's time of the word that their last correction answers."""
-    if not found:
-        return {}
-    # 900 answers a message of ours by its guid, and an older message's guid names no order any more.
-    rows = await conn.fetch(
-        "SELECT order_id, max(at) AS at FROM receipt WHERE order_id = ANY($1::uuid[]) AND followed "
-        "AND message_type IN ('CEB622', 'CEB604') AND (status IN ('4', '100') OR status LIKE '-%') GROUP BY order_id",
-        list(found),
-    )
-    return {row["order_id"]: replace(found[row["order_id"]], corrected_at=row["at"]) for row in rows}
-
-
 async def save_returns(conn: Connection, found: Sequence[tuple[UUID, Return]]) -> None:
     """Write returns; what was asked for stays, what became of it is new."""
     if not found:

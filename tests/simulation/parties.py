@@ -322,12 +322,6 @@ class Authority(Reader):
         # A receipt sent again is the same to the byte, and its bytes are its id.
         key: Hashable = guid
         self.send([(topics.RECEIPTS, key, Record(self.world.uuid(), Receipt(order_id, ruling)))] * (1 + twice))
-        if "again" in self._plans[order_id].authority.split(".") and on == "declare":
-            self.world.after(20 * self.world.dice.random(), partial(self._repeat, order_id, ruling))
-
-    def _repeat(self, order_id: UUID, ruling: Ruling) -> None:
-        """Say it again in a receipt of its own: other bytes, the time of the same decision, and after whatever was said since."""
-        self.send([(topics.RECEIPTS, self.world.uuid(), Record(self.world.uuid(), Receipt(order_id, ruling)))])
 
 
 def _script(words: list[str]) -> list[int]:

@@ -88,8 +88,7 @@ class Declaration:
     """The documents and the list of one order. `version` counts the facts said about it; `attempt` the lists lodged.
 
     `present` names the documents there are; whether they are at hand as well is the caller's affair until the last comes.
-    So are `returns` and `released_at`, which matter to returns alone, and `corrected_at`, the authority's own time of the word
-    that returned the list before this one: it matters once there is a second.
+    So are `returns` and `released_at`, which matter to returns alone.
     """
 
     order_id: UUID
@@ -115,7 +114,6 @@ class Declaration:
     waiting_s: float = 0.0
     released_at: datetime | None = None
     returns: tuple[Return, ...] = ()
-    corrected_at: datetime | None = None
 
     @property
     def cop_no(self) -> str:
@@ -296,8 +294,6 @@ def answer(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     """Follow one entry of a receipt."""
     if heard.meaning == "waiting" and (heard.invt_no or d.invt_no) == d.invt_no:
         return d, ()
-    if _is_of_an_earlier_list(d, heard):
-        return d, ()
     newly_numbered = d.invt_no is None and heard.invt_no is not None
     # A return has a number of its own; the list keeps the one it is amended by.
     pre_no = d.pre_no if heard.on == "return" else heard.pre_no or d.pre_no
@@ -311,19 +307,6 @@ def answer(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     if heard.meaning == "returned":
         return _on_returned(d, heard, policy)
     return _on_progress(d, heard, policy)
-
-
-def _is_of_an_earlier_list(d: Declaration, heard: Answer) -> bool:
-    """Whether a list is spoken of that was returned and corrected since.
-
-    No entry of a receipt names the message it answers, and copNo stays the same for a corrected list. But its returnTime is
-    the time of the decision, also where the receipt is sent again (CEB622, CEB604), and what was decided before the list was
-    returned cannot be about the next. Both times are the authority's, so clocks may differ; they may be of whole seconds, so
-    of the same moment only the return itself is told from an answer to the correction.
-    """
-    if heard.on != "declare" or d.corrected_at is None or heard.at is None:
-        return False
-    return heard.at < d.corrected_at or (heard.at == d.corrected_at and heard.meaning == "returned")
 
 
 def _on_progress(d: Declaration, heard: Answer, policy: Policy) -> Followed:
@@ -364,7 +347,7 @@ def _on_returned(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     code = heard.code or heard.status
     if code in {*policy.correctable, *policy.too_soon} and d.attempt < policy.attempts_max:
         wait_s = policy.too_soon_wait_s if code in policy.too_soon else 0.0
-        d = replace(d, waiting="declare", waiting_s=wait_s, stored=d.stored or heard.status == "100", corrected_at=heard.at)
+        d = replace(d, waiting="declare", waiting_s=wait_s, stored=d.stored or heard.status == "100")
         return _say(d, said.ListReturned(**common, attempt=d.attempt))
     fault = Fault(
         field="declaration_list", rule="customs_accepts", found=heard.info or heard.status, expected="accepted (120)", code=code

@@ -206,24 +206,6 @@ def test_a_returned_list_is_corrected_and_lodged_again_as_an_amendment() -> None
     assert (after.state, after.attempt, kinds(facts)) == (State.LODGED, 2, ["ListLodged"])
 
 
-@pytest.mark.parametrize("state", [State.LODGED, State.ACCEPTED, State.REVIEW, State.WITHDRAWING])
-@pytest.mark.parametrize(
-    ("meaning", "status", "code"),
-    [("returned", "100", "130126"), ("returned", "100", "99"), ("returned", "-621041", "-621041"), ("examination", "500", None),
-     ("released", "800", None), ("closed", "899", None), ("detained", "501", None), ("shipback", "700", None)],
-)  # fmt: skip
-def test_a_word_on_the_list_before_its_correction_says_nothing_about_the_correction(
-    state: State, meaning: str, status: str, code: str | None
-) -> None:
-    returned = d.answer(at(State.EXAMINATION), heard("returned", "100", code="130126"), POLICY)[0]
-    corrected = replace(d.lodged(returned, Lodged("declare", ORDER_ID, "G2"))[0], state=state, waiting=None)
-    then, earlier, later = (heard(meaning, status, code=code, when=APPLIED + timedelta(milliseconds=ms)) for ms in (0, -1, 1))
-    assert d.answer(corrected, earlier, POLICY) == (corrected, ())
-    # A clock of whole seconds may date an answer to the correction so; the return itself, said again, is dated so for certain.
-    assert (d.answer(corrected, then, POLICY) == (corrected, ())) is (meaning == "returned")
-    assert d.answer(corrected, later, POLICY) != (corrected, ())
-
-
 def test_resubmitted_too_soon_waits_and_is_new_again_since_customs_never_stored_it() -> None:
     after, _ = d.answer(at(State.LODGED), heard("returned", "-621041", code="-621041"), POLICY)
     assert (after.waiting, after.waiting_s, d.correction_of(after)) == ("declare", 2.0, "1")
