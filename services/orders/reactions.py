@@ -93,7 +93,9 @@ class Folded:
         corridor, took = order.corridor or "ZZ-ZZ", (max(0.0, (m.at - received_at).total_seconds()), m.traceparent)
         if stage := STAGES.get(type(heard)):
             self.stages.setdefault((stage, corridor), []).append(took)
-        if before is None or before.stage is not order.stage:
+        # Back from a return that was refused or in part, an order is fulfilled as it was before: one sale, one time to the end.
+        again = before is not None and before.fulfilled and order.stage is domain.Stage.FULFILLED
+        if (before is None or before.stage is not order.stage) and not again:
             self.reached[order.stage, corridor] += 1
             if order.stage in domain.ENDED:
                 self.stages.setdefault(("total", corridor), []).append(took)
