@@ -22,6 +22,7 @@ from shared.errors import Unavailable
 from shared.failpoints import Failpoints
 from shared.hears import Instruction, Outcome
 from shared.sealing import Sealing
+from shared.tasks import wait_for_event
 
 log = structlog.get_logger(__name__)
 
@@ -119,8 +120,7 @@ class EffectRunner:
                 await asyncio.sleep(0.5)
 
     async def _idle(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), POLL_S)
+        await wait_for_event(self._wake, POLL_S)
         self._wake.clear()
 
     async def once(self) -> int:

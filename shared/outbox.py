@@ -23,6 +23,7 @@ from shared.envelope import Outgoing
 from shared.failpoints import Failpoints
 from shared.kafka import OPEN, Security
 from shared.sealing import Sealing
+from shared.tasks import wait_for_event
 from shared.topics import DEAD_LETTER_BYTES_MAX, named
 
 log = structlog.get_logger(__name__)
@@ -152,8 +153,7 @@ class Relay:
         rows = await conn.fetch("SELECT id, topic, key, headers, value, sealed FROM outbox ORDER BY id LIMIT $1", READ_MAX)
         self.last_progress = time.monotonic()
         if not rows:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_S)
+            await wait_for_event(self._wake, POLL_S)
             return
         self._fail.hit("relay_after_read")
         started = time.perf_counter()

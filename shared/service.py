@@ -26,6 +26,7 @@ from shared.hears import Hears, Observer, Outcome
 from shared.invariants import Invariant
 from shared.sealing import Sealing
 from shared.settings import Settings, load
+from shared.tasks import end
 from shared.vitals import STUCK_S, Vitals, note_end
 
 log = structlog.get_logger(__name__)
@@ -128,17 +129,18 @@ class Service:
         jobs += [self._timer(timer) for timer in self.wiring.timers]
         if self.effects is not None:
             jobs += [self.effects.run(), self.effects.run()]
-        tasks = [asyncio.create_task(job) for job in jobs]
+        tasks = [asyncio.create_task(job, name=getattr(job, "__qualname__", None)) for job in jobs]
         waiter = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {waiter}:
                 task.result()
         finally:
-            waiter.cancel()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if stuck := await end([waiter, *tasks]):
+                # Whatever they hold, the database and the offsets know better: a process nobody can stop is worse.
+                log.error("tasks would not end, the process does", service=self.wiring.name, tasks=sorted(stuck))
+                sys.stderr.flush()
+                os._exit(1)
             for close in self.wiring.closing:
                 await close()
             await runner.cleanup()

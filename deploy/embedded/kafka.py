@@ -255,7 +255,8 @@ async def _leads(bootstrap: str, names: list[str], timeout_s: float, security: S
         await consumer.start()
         every = [TopicPartition(n, p) for n in names for p in consumer.partitions_for_topic(n) or ()]
         # The library asks again by itself as long as the answer is "not the leader".
-        await asyncio.wait_for(consumer.end_offsets(every), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await consumer.end_offsets(every)
     except (KafkaError, TimeoutError):
         return False
     finally:

@@ -26,6 +26,7 @@ from deploy.sandbox.documents import Payment, Submission, Waybill, read_submissi
 from deploy.sandbox.files import File, Offsets, drop_outbox, offsets_of, pending_outbox
 from shared import topics
 from shared.kafka import OPEN, Security
+from shared.tasks import wait_for_event
 
 _log = structlog.get_logger()
 GROUP: Final = "sandbox"
@@ -157,8 +158,7 @@ class Wire:
     async def _keep_time(self) -> None:
         """Hand documents over when woken; every tick do what has fallen due."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TICK_S)
+            await wait_for_event(self._wake, TICK_S)
             self._wake.clear()
             now = time.time()
             self._bank.finish_due(now)
@@ -187,8 +187,7 @@ class Wire:
             await producer.start()
             try:
                 while True:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._to_send.wait(), 1.0)
+                    await wait_for_event(self._to_send, 1.0)
                     self._to_send.clear()
                     for party, file in (
                         ("carrier", self._carrier.file),
@@ -202,7 +201,8 @@ class Wire:
                 await asyncio.sleep(0.5)
             finally:
                 with contextlib.suppress(KafkaError, TimeoutError):
-                    await asyncio.wait_for(producer.stop(), 5.0)
+                    async with asyncio.timeout(5.0):
+                        await producer.stop()
 
 
 async def _send_some(producer: AIOKafkaProducer, party: str, file: File) -> bool:

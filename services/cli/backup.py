@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from services.cli.connect import Absent, Wrong, home_of, run, say, stack_file
+from shared.tasks import wait_for_event
 
 HOME = typer.Option(None, "--home", help="folder of the stack; .crossborder by default")
 
@@ -65,10 +66,7 @@ async def _until_stopped(follower: object, folder: Path) -> None:
     while not stop.is_set():
         if not getattr(follower, "running", False):
             raise Absent(f"look at {folder / 'follow.log'}: changes are no longer received")
-        try:
-            await asyncio.wait_for(stop.wait(), 1.0)
-        except TimeoutError:
-            continue
+        await wait_for_event(stop, 1.0)
 
 
 def restore(
