@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
+from deploy.embedded import process
 from deploy.embedded.kafka import EmbeddedKafka
 from deploy.embedded.postgres import EmbeddedPostgres
 from services.schema import migrate
@@ -41,7 +42,9 @@ async def kafka(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     broker = EmbeddedKafka(tmp_path_factory.mktemp("kafka"))
     await broker.start()
     yield broker.bootstrap
+    ended = None if broker.running else process.tail(broker.log)
     await broker.stop()
+    assert ended is None, f"Kafka ended while the tests ran; the end of its log:\n{ended}"
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +59,9 @@ async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
     await server.start()
     yield await _with_template(server.dsn(), TEMPLATE)
+    ended = None if server.running else process.tail(server.log)
     await server.stop()
+    assert ended is None, f"PostgreSQL ended while the tests ran; the end of its log:\n{ended}"
 
 
 @pytest.fixture
