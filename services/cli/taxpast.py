@@ -15,7 +15,7 @@ from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, r
 from services.cli.taxrules import AsJson, day_of, rules, table_of
 from services.tax.domain.assessment import BEIJING, Assessment, Refusal, assess
 from services.tax.domain.comparison import WhatIf
-from services.tax.domain.record import of_document
+from services.tax.domain.record import Record, of_document
 from services.tax.domain.rulebook import Rulebook
 from services.tax.rulefiles import RULES, load
 from shared.money import Money
@@ -95,7 +95,7 @@ async def _over_stack(current: Rulebook, proposed: Rulebook, since: date, at: st
         async for row in conn.cursor(RECORDED, _begin(since)):
             record = of_document(row["assessed_from"])
             on = record.on if at is None else day_of(at)
-            before, after = (assess(record.order, on, record.used, book) for book in (current, proposed))
+            before, after = (_again(record._replace(on=on), book) for book in (current, proposed))
             found.add(str(row["order_id"]), before, after)
     return found
 
@@ -128,9 +128,13 @@ async def _recheck(since: date) -> tuple[int, list[str]]:
             checked += 1
             record = of_document(row["assessed_from"])
             book = editions.get(record.edition)
-            if book is None or not _is_same(assess(record.order, record.on, record.used, book), row["assessment"]):
+            if book is None or not _is_same(_again(record, book), row["assessment"]):
                 differ.append(str(row["order_id"]))
     return checked, differ
+
+
+def _again(record: Record, book: Rulebook) -> Assessment | Refusal:
+    return assess(record.order, record.on, record.used, book, record.used_kg)
 
 
 def _archived(files: Mapping[str, str]) -> Rulebook:

@@ -34,6 +34,33 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "an order reserved, posted or voided quota other than once, or was given back more than it posted",
     ),
     Invariant(
+        "tax_weight_is_what_orders_hold",
+        "SELECT coalesce(w.person_ref, c.person_ref)::text FROM tax.weight w FULL JOIN (SELECT person_ref, year, x ->> 1 AS hs, "
+        "coalesce(sum((x ->> 3)::bigint) FILTER (WHERE state = 'assessed'), 0) AS reserved, "
+        "coalesce(sum((x ->> 3)::bigint) FILTER (WHERE state <> 'assessed'), 0) AS posted FROM tax.tax_case, "
+        "LATERAL jsonb_array_elements(weights) x WHERE weights IS NOT NULL GROUP BY person_ref, year, x ->> 1) c "
+        "ON c.person_ref = w.person_ref AND c.year = w.year AND c.hs = w.hs "
+        "WHERE coalesce(w.reserved_mg, 0) <> coalesce(c.reserved, 0) OR coalesce(w.posted_mg, 0) <> coalesce(c.posted, 0)",
+        "a person's weight of goods limited by the year is not the sum of what their orders hold",
+    ),
+    Invariant(
+        "tax_weight_is_its_ledger",
+        "SELECT coalesce(w.person_ref, e.person_ref)::text FROM tax.weight w FULL JOIN (SELECT person_ref, year, hs, "
+        "sum(CASE kind WHEN 'reserve' THEN amount_mg WHEN 'restore' THEN 0 ELSE -amount_mg END) AS reserved, "
+        "sum(CASE kind WHEN 'post' THEN amount_mg WHEN 'restore' THEN -amount_mg ELSE 0 END) AS posted "
+        "FROM tax.weight_entry GROUP BY person_ref, year, hs) e ON e.person_ref = w.person_ref AND e.year = w.year AND e.hs = w.hs "
+        "WHERE coalesce(w.reserved_mg, 0) <> coalesce(e.reserved, 0) OR coalesce(w.posted_mg, 0) <> coalesce(e.posted, 0)",
+        "a person's weight of goods limited by the year is not the sum of its entries",
+    ),
+    Invariant(
+        "tax_weight_entered_once",
+        "SELECT order_id::text FROM tax.weight_entry GROUP BY order_id, line_no HAVING count(*) FILTER (WHERE kind = 'reserve') <> 1 "
+        "OR count(*) FILTER (WHERE kind IN ('post', 'void')) > 1 OR count(DISTINCT (person_ref, year, hs)) > 1 "
+        "OR coalesce(sum(amount_mg) FILTER (WHERE kind = 'restore'), 0) > coalesce(sum(amount_mg) FILTER (WHERE kind = 'post'), 0) "
+        "OR sum(amount_mg) FILTER (WHERE kind IN ('post', 'void')) <> sum(amount_mg) FILTER (WHERE kind = 'reserve')",
+        "a line reserved, posted or voided a yearly weight other than once, or was given back more than it posted",
+    ),
+    Invariant(
         "tax_lines_sum_to_head",
         "SELECT order_id::text FROM tax.tax_case, LATERAL (SELECT sum((l #>> '{duty,amount}')::numeric + (l #>> '{vat,amount}')::numeric "
         "+ (l #>> '{consumption_tax,amount}')::numeric) AS total FROM jsonb_array_elements(assessment -> 'lines') l) s "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from services.tax import store
+from services.tax import store, weight_store
 from services.tax.billing import BILL_FACTS, Billing, follow_bills, look_at_returns
-from services.tax.domain.case import follow_all, quota_key_of
+from services.tax.domain.case import PersonYear, TaxCase, follow_all, quota_key_of
 from services.tax.domain.rulebook import Rulebook
+from services.tax.domain.weights import is_weighed
 from shared import metrics, topics
 from shared.database import Connection
 from shared.envelope import Message
@@ -46,6 +47,7 @@ async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) 
     drawn = {quota_key_of(m.event) for m in batch if isinstance(m.event, OrderPlaced) and m.event.direction == "import"}
     held = {case.quota_key for case in cases.values() if case.quota_key is not None}
     quotas = await store.lock_quotas(conn, drawn, held)
+    quotas = await weight_store.with_weights(conn, quotas, _weighed(cases.values(), batch, deps.rules))
     assessed = await store.assessments(conn, {m.order_id for m in batch if isinstance(m.event, ReturnAccepted)})
     after = follow_all(cases, quotas, [m.event for m in batch], deps.rules, assessed)
     assessments = {f.order_id: f.model_dump_json() for facts in after.facts for f in facts if isinstance(f, TaxAssessed)}
@@ -53,9 +55,16 @@ async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) 
     changed = [case for order_id, case in after.cases.items() if case != cases.get(order_id)]
     await store.save(conn, changed, assessments, records)
     await store.enter(conn, after.entries)
+    await weight_store.enter(conn, after.weighed)
     if back := {m.order_id for m in batch if isinstance(m.event, ReturnAccepted) and m.event.in_time}:
         await look_at_returns(conn, back)
     return Outcome(facts=list(_announced(batch, after.facts, {order_id: case.version for order_id, case in cases.items()})))
+
+
+def _weighed(cases: Iterable[TaxCase], batch: Sequence[Message], rules: Rulebook) -> set[PersonYear]:
+    """Whose weights of a year matter: of goods that the positive list limits some are placed, or held already."""
+    held = {case.quota_key for case in cases if case.weights and case.quota_key is not None}
+    return held | {quota_key_of(m.event) for m in batch if isinstance(m.event, OrderPlaced) and is_weighed(m.event, rules)}
 
 
 def _announced(batch: Sequence[Message], facts: Sequence[Sequence[TaxEvent]], versions: dict[UUID, int]) -> Sequence[Announced]:

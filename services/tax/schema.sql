@@ -12,10 +12,11 @@ CREATE TABLE tax_case (
     total_minor   bigint NOT NULL CHECK (total_minor >= 0),
     assessment    jsonb    STORAGE EXTERNAL,
     assessed_from jsonb    STORAGE EXTERNAL,
+    weights       jsonb,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70);
-COMMENT ON TABLE tax_case IS 'One row per order, so one assessment in force. reserved_minor is what the order holds of the quota now: reserved while assessed, used once posted, less what came back in time, 0 once voided. total_minor is what it owes, less what is not levied for the same reason. assessment is the fact as published; assessed_from is what it, or a refusal, was worked out from: goods, amounts, day, use of the year before, edition of the rules.';
+COMMENT ON TABLE tax_case IS 'One row per order, so one assessment in force. reserved_minor is what the order holds of the quota now: reserved while assessed, used once posted, less what came back in time, 0 once voided. total_minor is what it owes, less what is not levied for the same reason. assessment is the fact as published; assessed_from is what it, or a refusal, was worked out from: goods, amounts, day, use of the year before, edition of the rules. weights is what the order holds now of yearly weights, as [line, HS prefix, milligrams in all, milligrams held], none where its goods are not limited by weight.';
 
 CREATE TABLE rule_set (
     edition text        PRIMARY KEY,
@@ -45,6 +46,31 @@ CREATE TABLE quota_entry (
 );
 COMMENT ON TABLE quota_entry IS 'Append only: the ledger of the personal yearly quota. An order reserves, then posts at its release or is voided; what came back in time is restored. The key lets each happen once per order; part counts the returns of an order that is given back in parts. person_ref is a keyed hash of the identity number, never the number.';
 COMMENT ON COLUMN quota_entry.year IS 'The Beijing calendar year of the day the order was placed, by which it was assessed.';
+
+CREATE TABLE weight (
+    person_ref  uuid   NOT NULL,
+    year        int    NOT NULL,
+    hs          text   NOT NULL,
+    reserved_mg bigint NOT NULL CHECK (reserved_mg >= 0),
+    posted_mg   bigint NOT NULL CHECK (posted_mg >= 0),
+    PRIMARY KEY (person_ref, year, hs),
+    FOREIGN KEY (person_ref, year) REFERENCES quota
+) WITH (fillfactor = 70);
+COMMENT ON TABLE weight IS 'The balance of weight_entry, kept in step by the statement that writes the entries: what of goods that the positive list limits by kilograms a person and year is reserved by open orders and used by released ones. Guarded by the row of quota of the same person and year, which is locked while an order is decided.';
+
+CREATE TABLE weight_entry (
+    order_id   uuid        NOT NULL,
+    line_no    int         NOT NULL,
+    kind       text        NOT NULL CHECK (kind IN ('reserve','post','void','restore')),
+    part       int         NOT NULL CHECK (part >= 0 AND (part > 0) = (kind = 'restore')),
+    person_ref uuid        NOT NULL,
+    year       int         NOT NULL,
+    hs         text        NOT NULL,
+    amount_mg  bigint      NOT NULL CHECK (amount_mg > 0),
+    entered_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (order_id, line_no, kind, part)
+);
+COMMENT ON TABLE weight_entry IS 'Append only: the ledger of the yearly weights of the positive list, by line of an order; kind, part, person_ref and year as in quota_entry. hs is the prefix of the list whose note limits the goods.';
 
 CREATE TABLE tax_bill (
     order_id       uuid        PRIMARY KEY REFERENCES tax_case,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from services.tax.domain.case import PersonYear, Quota, QuotaEntry, TaxCase, TaxState
+from services.tax.domain.weights import LineWeight
 from shared.database import Connection
 from shared.events.tax import TaxAssessed
 from shared.money import Money
@@ -14,7 +16,7 @@ from shared.money import Money
 async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, TaxCase]:
     """The cases of these orders, locked in one order; an order without one is not in the answer."""
     rows = await conn.fetch(
-        "SELECT order_id, state, version, person_ref, year, regime, currency, reserved_minor, total_minor FROM tax_case "
+        "SELECT order_id, state, version, person_ref, year, regime, currency, reserved_minor, total_minor, weights FROM tax_case "
         "WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE",
         list(order_ids),
     )
@@ -22,6 +24,7 @@ async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, TaxC
         r["order_id"]: TaxCase(
             r["order_id"], TaxState(r["state"]), r["version"], r["person_ref"], r["year"], r["regime"],
             Money(r["reserved_minor"], r["currency"]), Money(r["total_minor"], r["currency"]),
+            () if r["weights"] is None else tuple(LineWeight(*weight) for weight in json.loads(r["weights"])),
         )
         for r in rows
     }  # fmt: skip
@@ -67,17 +70,17 @@ async def save(conn: Connection, cases: Sequence[TaxCase], assessments: Mapping[
         return
     await conn.execute(
         """INSERT INTO tax_case AS t (order_id, state, version, person_ref, year, regime, currency, reserved_minor, total_minor, assessment,
-               assessed_from)
+               assessed_from, weights)
            SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::bigint[],
-               $9::bigint[], $10::jsonb[], $11::jsonb[])
+               $9::bigint[], $10::jsonb[], $11::jsonb[], $12::jsonb[])
            ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, version = excluded.version,
-               reserved_minor = excluded.reserved_minor, total_minor = excluded.total_minor,
+               reserved_minor = excluded.reserved_minor, total_minor = excluded.total_minor, weights = excluded.weights,
                assessment = coalesce(t.assessment, excluded.assessment),
                assessed_from = coalesce(t.assessed_from, excluded.assessed_from), updated_at = now()""",
         [c.order_id for c in cases], [c.state for c in cases], [c.version for c in cases], [c.person_ref for c in cases],
         [c.year for c in cases], [c.regime for c in cases], [c.total.currency for c in cases],
         [c.reserved.minor for c in cases], [c.total.minor for c in cases], [assessments.get(c.order_id) for c in cases],
-        [records.get(c.order_id) for c in cases],
+        [records.get(c.order_id) for c in cases], [json.dumps(c.weights) if c.weights else None for c in cases],
     )  # fmt: skip
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from shared.events.orders import Direction, NetContent, OrderPlaced
@@ -12,6 +14,10 @@ from shared.money import CurrencyMismatch, Money, share_by_largest_remainder
 
 BEIJING: Final = timezone(timedelta(hours=8))
 """China has one time zone and no summer time; the customs day and the quota's year turn at its midnight."""
+
+
+NOTHING: Final[Mapping[str, Decimal]] = MappingProxyType({})
+"""Kilograms by HS prefix of a buyer who had nothing of what is limited by weight."""
 
 
 def beijing_date(at: datetime) -> date:
@@ -71,11 +77,20 @@ class AssessedLine(NamedTuple):
     parcel_tax: int = 0
 
 
+class Weighed(NamedTuple):
+    """What a line takes of a yearly weight; `hs` is the prefix of the positive list whose note limits the goods."""
+
+    line_no: int
+    hs: str
+    kilograms: Decimal
+
+
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """What the order owes under a regime, by which rules. `payable` is the total less what is waived; `counted` is
-    what the order takes of the buyer's yearly limit, None where the regime has none. `edition` is the digest of all rules
-    it was worked out by; with the same order, day and use of the year it gives the same again."""
+    what the order takes of the buyer's yearly limit, None where the regime has none; `weighed` what it takes of yearly weights.
+    `edition` is the digest of all rules it was worked out by; with the same order, day and use of the year it gives the same
+    again."""
 
     regime: str
     version: int
@@ -90,6 +105,7 @@ class Assessment:
     counted: Money | None
     lines: tuple[AssessedLine, ...]
     rules: tuple[str, ...]
+    weighed: tuple[Weighed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

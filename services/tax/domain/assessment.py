@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from types import MappingProxyType
-from typing import Final
 
 from services.tax.domain.assessable import (
     BEIJING,
+    NOTHING,
     Assessable,
     AssessableLine,
     AssessedLine,
@@ -18,6 +17,7 @@ from services.tax.domain.assessable import (
     OverLimit,
     Refusal,
     Refused,
+    Weighed,
     beijing_date,
     dutiable_values,
 )  # fmt: skip
@@ -30,10 +30,9 @@ from services.tax.domain.rules import GeneralTrade, ParcelTax, RetailImport
 from shared.money import Money
 
 __all__ = [
-    "BEIJING", "Assessable", "AssessableLine", "AssessedLine", "Assessment", "Refusal", "assess", "beijing_date", "dutiable_values",
+    "BEIJING", "NOTHING", "Assessable", "AssessableLine", "AssessedLine", "Assessment", "Refusal", "assess", "beijing_date",
+    "dutiable_values",
 ]  # fmt: skip
-
-NOTHING: Final[Mapping[str, Decimal]] = MappingProxyType({})
 
 
 def assess(
@@ -103,11 +102,10 @@ def _retail(
 ) -> Assessment:  # fmt: skip
     """Duty at the reduced rate and a share of the other taxes inside the limits, all in full for one piece beyond the single one."""
     goods = _all_known(order, in_force, on)
-    if not all(kind.free for kind in goods):
-        are_listed(order, goods, used_kg, regime, on)
+    weighed = () if all(kind.free for kind in goods) else are_listed(order, goods, used_kg, regime, on)
     full = is_full_rate(order, sum(values), used, in_force)
     lines = _lines(order, values, goods, full=full, on=on, named=named)
-    return _assessed(in_force, rules, "CNY", lines, named, counted=True)
+    return _assessed(in_force, rules, "CNY", lines, named, counted=True, weighed=weighed)
 
 
 def _general(
@@ -226,7 +224,7 @@ def _is_taxed(goods: Goods, line: AssessableLine, value: int) -> bool:
 
 def _assessed(
     in_force: InForce, rules: Rulebook, currency: str, lines: list[AssessedLine], named: Mapping[str, None],
-    *, waived: int = 0, counted: bool = False,
+    *, waived: int = 0, counted: bool = False, weighed: tuple[Weighed, ...] = (),
 ) -> Assessment:  # fmt: skip
     duty, consumption, vat = sum(x.duty for x in lines), sum(x.consumption_tax for x in lines), sum(x.vat for x in lines)
     parcel = sum(x.parcel_tax for x in lines)
@@ -238,5 +236,5 @@ def _assessed(
         regime=in_force.regime.id, version=in_force.regime.version, edition=rules.edition, dutiable_value=value,
         duty=Money(duty, currency), consumption_tax=Money(consumption, currency), vat=Money(vat, currency),
         parcel_tax=Money(parcel, currency), total=Money(total, currency), payable=Money(total - waived, currency),
-        counted=value if counted else None, lines=tuple(lines), rules=(*in_force.rules, *named),
+        counted=value if counted else None, lines=tuple(lines), rules=(*in_force.rules, *named), weighed=weighed,
     )  # fmt: skip

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from services.tax.domain.assessment import Assessable, Assessment, Refusal, assess, beijing_date
+from services.tax.domain import weights
+from services.tax.domain.assessment import NOTHING, Assessable, Assessment, Refusal, assess, beijing_date
+from services.tax.domain.ledger import EntryKind, PersonYear, Quota, QuotaEntry, WeightEntry
 from services.tax.domain.record import Record
 from services.tax.domain.returns import belongs_to
 from services.tax.domain.rulebook import Rulebook
+from services.tax.domain.weights import LineWeight
 from shared.events.base import Event
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
@@ -19,6 +23,11 @@ from shared.events.tax import TaxAssessed, TaxEvent, TaxKept, TaxLine, TaxPosted
 from shared.money import Money
 from shared.transitions import IllegalTransition, Transitions
 from shared.values import replace
+
+__all__ = [
+    "EntryKind", "Followed", "FollowedAll", "PersonYear", "Quota", "QuotaEntry", "TaxCase", "TaxState", "WeightEntry", "follow",
+    "follow_all", "quota_key_of",
+]  # fmt: skip
 
 
 class TaxState(StrEnum):
@@ -53,64 +62,11 @@ TAX: Final = Transitions(
 """An order's first event makes its case and is not in the table."""
 
 
-class PersonYear(NamedTuple):
-    """A buyer's calendar year, Beijing time: what a quota is kept by."""
-
-    person_ref: UUID
-    year: int
-
-
-class Quota(NamedTuple):
-    """What of a yearly limit open orders have reserved and released ones have used, in fen."""
-
-    reserved_minor: int = 0
-    posted_minor: int = 0
-
-    @property
-    def used(self) -> Money:
-        return Money(self.reserved_minor + self.posted_minor, "CNY")
-
-
-class EntryKind(StrEnum):
-    """Why a quota changes. Each at most once per order, but for an order that is given back in parts."""
-
-    RESERVE = "reserve"
-    POST = "post"
-    VOID = "void"
-    RESTORE = "restore"
-
-
-_MOVES: Final[dict[EntryKind, tuple[int, int]]] = {
-    EntryKind.RESERVE: (+1, 0),
-    EntryKind.POST: (-1, +1),
-    EntryKind.VOID: (-1, 0),
-    EntryKind.RESTORE: (0, -1),
-}
-"""What an entry's amount does to what is reserved and to what is used; store.py says the same to PostgreSQL."""
-
-
-class QuotaEntry(NamedTuple):
-    """One line of the ledger of a person's year: an order's amount in fen, always more than none.
-
-    `part` is 0, but for what is restored: there it counts the order's returns from 1.
-    """
-
-    key: PersonYear
-    order_id: UUID
-    kind: EntryKind
-    amount_minor: int
-    part: int = 0
-
-    def apply(self, quota: Quota) -> Quota:
-        reserved, posted = _MOVES[self.kind]
-        return Quota(quota.reserved_minor + reserved * self.amount_minor, quota.posted_minor + posted * self.amount_minor)
-
-
 @dataclass(frozen=True)
 class TaxCase:
     """An order's assessment: `reserved` is what it holds of the buyer's yearly quota now, reserved or posted;
     `total` is what it owes, less what is not levied because the goods came back in time. `version` counts the facts said
-    about it."""
+    about it. `weights` is what it holds of the year's weights in the same way."""
 
     order_id: UUID
     state: TaxState
@@ -120,6 +76,7 @@ class TaxCase:
     regime: str | None
     reserved: Money
     total: Money
+    weights: tuple[LineWeight, ...] = ()
 
     @property
     def quota_key(self) -> PersonYear | None:
@@ -130,13 +87,14 @@ class TaxCase:
 class Followed(NamedTuple):
     """The case after an event, what tax says of it, and what it writes into the ledger of the buyer's year.
 
-    `record` is what an assessment made by this event was worked out from.
+    `record` is what an assessment made by this event was worked out from; `weighed` goes into the ledger of weights.
     """
 
     case: TaxCase
     facts: tuple[TaxEvent, ...] = ()
     entries: tuple[QuotaEntry, ...] = ()
     record: Record | None = None
+    weighed: tuple[WeightEntry, ...] = ()
 
 
 def quota_key_of(event: OrderPlaced) -> PersonYear:
@@ -144,14 +102,17 @@ def quota_key_of(event: OrderPlaced) -> PersonYear:
     return PersonYear(event.buyer.person_ref, beijing_date(event.placed_at).year)
 
 
-def follow(case: TaxCase | None, event: Event, used: Money, rules: Rulebook, assessed: TaxAssessed | None = None) -> Followed:
-    """Fold one event into an order's case; `used` is the buyer's year so far and matters to an order being placed,
+def follow(
+    case: TaxCase | None, event: Event, used: Money, rules: Rulebook, assessed: TaxAssessed | None = None,
+    used_kg: Mapping[str, Decimal] = NOTHING,
+) -> Followed:  # fmt: skip
+    """Fold one event into an order's case; `used` and `used_kg` are the buyer's year so far and matter to an order being placed,
     `assessed` is its assessment as published and matters to goods that came back.
 
     Raises IllegalTransition for what may not happen, a release of an order that tax never heard of included.
     """
     if case is None:
-        return _first(event, used, rules)
+        return _first(event, used, rules, used_kg)
     state = TAX.next(case.state, event)
     if isinstance(event, ReturnAccepted):
         return _given_back(case, event, assessed)
@@ -162,13 +123,18 @@ def follow(case: TaxCase | None, event: Event, used: Money, rules: Rulebook, ass
 
 def _posted(case: TaxCase, state: TaxState) -> Followed:
     posted = replace(case, state=state, version=case.version + 1)
-    return Followed(posted, (TaxPosted(order_id=case.order_id, total=case.total),), _entry(case, EntryKind.POST))
+    return Followed(
+        posted,
+        (TaxPosted(order_id=case.order_id, total=case.total),),
+        _entry(case, EntryKind.POST),
+        weighed=_weights(case, EntryKind.POST),
+    )
 
 
-def _first(event: Event, used: Money, rules: Rulebook) -> Followed:
+def _first(event: Event, used: Money, rules: Rulebook, used_kg: Mapping[str, Decimal]) -> Followed:
     if isinstance(event, OrderPlaced):
-        record = Record(Assessable.of(event), beijing_date(event.placed_at), used, rules.edition)
-        return _placed(event, assess(record.order, record.on, used, rules), record)
+        record = Record(Assessable.of(event), beijing_date(event.placed_at), used, rules.edition, used_kg)
+        return _placed(event, assess(record.order, record.on, used, rules, used_kg), record)
     if isinstance(event, OrderUnwinding):
         none = Money.zero("CNY")
         tombstone = TaxCase(event.order_id, TaxState.VOIDED, 1, None, None, None, none, none)
@@ -184,8 +150,11 @@ def _placed(event: OrderPlaced, result: Assessment | Refusal, record: Record) ->
         return Followed(refused, (fact,), (), record)
     key = None if result.counted is None else quota_key_of(event)
     person_ref, year = (None, None) if key is None else key
-    case = TaxCase(event.order_id, TaxState.ASSESSED, 1, person_ref, year, result.regime, result.counted or none, result.total)
-    return Followed(case, (_assessed(case, result),), _entry(case, EntryKind.RESERVE), record)
+    held = weights.held(result.weighed)
+    case = TaxCase(
+        event.order_id, TaxState.ASSESSED, 1, person_ref, year, result.regime, result.counted or none, result.total, held
+    )
+    return Followed(case, (_assessed(case, result),), _entry(case, EntryKind.RESERVE), record, _weights(case, EntryKind.RESERVE))
 
 
 def _assessed(case: TaxCase, result: Assessment) -> TaxAssessed:
@@ -203,8 +172,10 @@ def _assessed(case: TaxCase, result: Assessment) -> TaxAssessed:
 
 
 def _voided(case: TaxCase, state: TaxState) -> Followed:
-    after = replace(case, state=state, version=case.version + 1, reserved=Money.zero(case.reserved.currency))
-    return Followed(after, (TaxVoided(order_id=case.order_id),), _entry(case, EntryKind.VOID))
+    none = Money.zero(case.reserved.currency)
+    after = replace(case, state=state, version=case.version + 1, reserved=none, weights=weights.freed(case.weights))
+    void = EntryKind.VOID
+    return Followed(after, (TaxVoided(order_id=case.order_id),), _entry(case, void), weighed=_weights(case, void))
 
 
 def _given_back(case: TaxCase, event: ReturnAccepted, assessed: TaxAssessed | None) -> Followed:
@@ -214,7 +185,8 @@ def _given_back(case: TaxCase, event: ReturnAccepted, assessed: TaxAssessed | No
     if case.state is TaxState.ASSESSED:  # what came back was released
         posted = _posted(case, TaxState.POSTED)
         back = _given_back(posted.case, event, assessed)
-        return Followed(back.case, posted.facts + back.facts, posted.entries + back.entries)
+        entries, weighed = posted.entries + back.entries, posted.weighed + back.weighed
+        return Followed(back.case, posted.facts + back.facts, entries, weighed=weighed)
     value, tax = belongs_to(assessed, event.lines)
     owed = Money(tax, case.total.currency)
     if not event.in_time:
@@ -226,10 +198,12 @@ def _given_back(case: TaxCase, event: ReturnAccepted, assessed: TaxAssessed | No
 def _restored(case: TaxCase, event: ReturnAccepted, owed: Money, quota: Money) -> Followed:
     remaining = case.total - owed
     fact = TaxRestored(order_id=case.order_id, return_no=event.return_no, total=owed, quota=quota, remaining=remaining)
-    after = replace(case, version=case.version + 1, reserved=case.reserved - quota, total=remaining)
+    stays, back = weights.given_back(case.weights, event.lines)
+    after = replace(case, version=case.version + 1, reserved=case.reserved - quota, total=remaining, weights=stays)
     if event.whole and not after.reserved.minor and not remaining.minor:
         after = replace(after, state=TAX.next(case.state, fact))
-    return Followed(after, (fact,), _entry(replace(case, reserved=quota), EntryKind.RESTORE, part=event.return_no))
+    gives, kind, part = replace(case, reserved=quota, weights=back), EntryKind.RESTORE, event.return_no
+    return Followed(after, (fact,), _entry(gives, kind, part=part), weighed=_weights(gives, kind, part=part))
 
 
 def _entry(case: TaxCase, kind: EntryKind, *, part: int = 0) -> tuple[QuotaEntry, ...]:
@@ -238,10 +212,18 @@ def _entry(case: TaxCase, kind: EntryKind, *, part: int = 0) -> tuple[QuotaEntry
     return () if key is None or held == 0 else (QuotaEntry(key, case.order_id, kind, held, part),)
 
 
-class FollowedAll(NamedTuple):
-    """The cases and quotas after a batch, per event of the batch what tax says, and all that goes into the ledger.
+def _weights(case: TaxCase, kind: EntryKind, *, part: int = 0) -> tuple[WeightEntry, ...]:
+    """The same of the weights it holds, line by line."""
+    key = case.quota_key
+    if key is None or not case.weights:
+        return ()
+    return tuple(WeightEntry(key, case.order_id, w.line_no, w.hs, kind, w.held_mg, part) for w in case.weights if w.held_mg)
 
-    `records` are those of the assessments the batch made, by order.
+
+class FollowedAll(NamedTuple):
+    """The cases and quotas after a batch, per event of the batch what tax says, and all that goes into the ledgers.
+
+    `records` are those of the assessments the batch made, by order; `weighed` is the ledger of weights.
     """
 
     cases: Mapping[UUID, TaxCase]
@@ -249,6 +231,7 @@ class FollowedAll(NamedTuple):
     facts: Sequence[tuple[TaxEvent, ...]]
     entries: Sequence[QuotaEntry]
     records: Mapping[UUID, Record]
+    weighed: Sequence[WeightEntry] = ()
 
 
 def follow_all(
@@ -269,15 +252,20 @@ def follow_all(
     facts: list[tuple[TaxEvent, ...]] = []
     entries: list[QuotaEntry] = []
     records: dict[UUID, Record] = {}
+    weighed: list[WeightEntry] = []
     for event in events:
         key = quota_key_of(event) if isinstance(event, OrderPlaced) else None
         used = Quota() if key is None else quotas.get(key, Quota())
-        followed = follow(cases.get(event.order_id), event, used.used, rules, (assessed or {}).get(event.order_id))
+        published = (assessed or {}).get(event.order_id)
+        followed = follow(cases.get(event.order_id), event, used.used, rules, published, used.used_kg)
         cases[event.order_id] = followed.case
         for entry in followed.entries:
             quotas[entry.key] = entry.apply(quotas.get(entry.key, Quota()))
+        for taken in followed.weighed:
+            quotas[taken.key] = taken.apply(quotas.get(taken.key, Quota()))
         entries += followed.entries
+        weighed += followed.weighed
         if followed.record is not None:
             records[event.order_id] = followed.record
         facts.append(followed.facts)
-    return FollowedAll(cases, quotas, facts, entries, records)
+    return FollowedAll(cases, quotas, facts, entries, records, weighed)

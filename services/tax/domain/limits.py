@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 
-from services.tax.domain.assessable import Assessable, AssessableLine, OverLimit, Refused
+from services.tax.domain.assessable import Assessable, AssessableLine, OverLimit, Refused, Weighed
 from services.tax.domain.compiling import Goods, InForce, Limits, fen
 from services.tax.domain.rules import ParcelLimit, ParcelTax, RetailImport
 from shared.money import CurrencyMismatch, Money
@@ -40,9 +40,14 @@ def _over_year(regime: RetailImport, limits: Limits, year: int) -> OverLimit:
     return OverLimit(regime.yearly.code, reason, str(limit), str(found))
 
 
-def are_listed(order: Assessable, goods: Sequence[Goods], used_kg: Mapping[str, Decimal], regime: RetailImport, on: date) -> None:
-    """Every line is on the positive list, by this mode, and within what a person may buy of it in a year; raises Refused."""
-    kilograms: dict[str, Decimal] = {}
+def are_listed(
+    order: Assessable, goods: Sequence[Goods], used_kg: Mapping[str, Decimal], regime: RetailImport, on: date
+) -> tuple[Weighed, ...]:
+    """Every line is on the positive list, by this mode, and within what a person may buy of it in a year; raises Refused.
+
+    The answer is what the order takes of yearly weights.
+    """
+    weighed: list[Weighed] = []
     for line, kind in zip(order.lines, goods, strict=True):
         row = kind.listed
         if row is None:
@@ -55,17 +60,24 @@ def are_listed(order: Assessable, goods: Sequence[Goods], used_kg: Mapping[str, 
             reason = f"HS code {line.hs_code} of line {line.line_no} may be imported by mode {', '.join(row.modes)} only"
             raise Refused("mode_not_on_positive_list", reason, ", ".join(row.modes), order.mode)
         if row.kg_a_year is not None:
-            _weigh(line, row.hs, row.kg_a_year, kilograms, used_kg)
+            weighed.append(_weighed(line, row.hs, row.kg_a_year, weighed, used_kg))
+    return tuple(weighed)
 
 
-def _weigh(line: AssessableLine, hs: str, most: Decimal, kilograms: dict[str, Decimal], used_kg: Mapping[str, Decimal]) -> None:
-    if line.net_weight_kg is None:
+def _weighed(line: AssessableLine, hs: str, most: Decimal, before: Sequence[Weighed], used_kg: Mapping[str, Decimal]) -> Weighed:
+    """A line within the yearly weight; raises Refused. A weight equal to the limit is inside it.
+
+    What was counted under a shorter or a longer prefix of the same goods counts too: an edition of the list may have named them so.
+    """
+    if line.net_weight_kg is None or line.net_weight_kg <= 0:
         reason = f"line {line.line_no} needs its net weight: a person may buy {most} kg a year of HS {hs}"
-        raise Refused("net_weight_missing", reason, "net_weight_kg", "none")
-    kilograms[hs] = kilograms.get(hs, used_kg.get(hs, Decimal(0))) + line.net_weight_kg
-    if kilograms[hs] > most:
-        reason = f"with this order the buyer's year would hold {kilograms[hs]} kg of HS {hs}, over the limit of {most} kg"
-        raise OverLimit("weight_over_yearly", reason, f"{most} kg", f"{kilograms[hs]} kg")
+        raise Refused("net_weight_missing", reason, "net_weight_kg", str(line.net_weight_kg or "none"))
+    used = sum((kg for prefix, kg in used_kg.items() if prefix.startswith(hs) or hs.startswith(prefix)), Decimal(0))
+    year = used + sum((x.kilograms for x in before if x.hs == hs), Decimal(0)) + line.net_weight_kg
+    if year > most:
+        reason = f"with this order the buyer's year would hold {year} kg of HS {hs}, over the limit of {most} kg"
+        raise OverLimit("weight_over_yearly", reason, f"{most} kg", f"{year} kg")
+    return Weighed(line.line_no, hs, line.net_weight_kg)
 
 
 def within_parcel_limit(order: Assessable, value: int, regime: ParcelTax, named: dict[str, None]) -> None:

@@ -7,18 +7,20 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from services.tax.domain.assessable import Assessable, AssessableLine
+from services.tax.domain.assessable import NOTHING, Assessable, AssessableLine
 from shared.events.orders import NetContent
 from shared.money import Money
 
 
 class Record(NamedTuple):
-    """The inputs of one assessment: the order, the day, what the buyer's year held before it, and the edition of the rules."""
+    """The inputs of one assessment: the order, the day, what the buyer's year held before it in value and in kilograms, and the
+    edition of the rules."""
 
     order: Assessable
     on: date
     used: Money
     edition: str
+    used_kg: Mapping[str, Decimal] = NOTHING
 
     def as_document(self) -> dict[str, Any]:
         """Without a person: goods, amounts and the country they come from."""
@@ -31,6 +33,8 @@ class Record(NamedTuple):
             amount: Money = getattr(order, name)
             if amount.minor:
                 found[name] = str(amount)
+        if self.used_kg:
+            found["used_kg"] = {hs: f"{kilograms:f}" for hs, kilograms in self.used_kg.items()}
         if order.sent_from is not None:
             found["sent_from"] = order.sent_from
         return found
@@ -56,7 +60,8 @@ def of_document(found: Mapping[str, Any]) -> Record:
     order = Assessable(
         found["direction"], found["mode"], currency, lines, goods, freight, insurance, discount, found.get("sent_from")
     )
-    return Record(order, date.fromisoformat(found["on"]), Money.of(found["used"], "CNY"), found["edition"])
+    used_kg = {hs: Decimal(kilograms) for hs, kilograms in found.get("used_kg", {}).items()}
+    return Record(order, date.fromisoformat(found["on"]), Money.of(found["used"], "CNY"), found["edition"], used_kg)
 
 
 def _read(line: Sequence[Any], currency: str) -> AssessableLine:

@@ -98,7 +98,7 @@ def placed(
     )
     lines = tuple(
         Line(line_no=x.line_no, sku="S", name="goods", hs_code=x.hs_code, origin="US", quantity=x.quantity, unit="piece",
-             net_weight_kg=Decimal(1), net_content=x.net_content, unit_price=x.total.major, total=x.total)
+             net_weight_kg=x.net_weight_kg or Decimal(1), net_content=x.net_content, unit_price=x.total.major, total=x.total)
         for x in what.lines
     )  # fmt: skip
     return OrderPlaced(
