@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from shared.money import Money
 from tests.unit.tax.orders import BAG, CHERRIES, CREAM, RULES, TODAY, TOY, WATCH, WINE, Item, assessed, cny, order, refused, taxes
 
 LIPSTICK, PERFUME, PHONE, SHIRT, RICE, SUGAR = "3304100000", "3303000020", "8517130000", "6109100010", "1006309000", "1701999000"
+NAPPIES, SUIT, MACADAMIA = "9619001100", "6203110000", "0802620000"
 IN_2015 = date(2015, 11, 23)
 
 
@@ -197,9 +198,92 @@ def test_a_refusal_over_a_limit_says_what_general_trade_would_owe(what: Assessab
     assert (refusal.otherwise.total, refusal.otherwise.payable) == (general.total, general.payable)
 
 
-@pytest.mark.parametrize(("on", "duty"), [("2017-11-30", "300.00"), ("2017-12-01", "150.00"), ("2018-07-01", "150.00")])
-def test_a_duty_is_that_of_the_day(on: str, duty: str) -> None:
-    assert str(assessed(order(Item(LIPSTICK, "3000.00", content="10 g"), mode="0110"), day(on)).duty) == duty
+@pytest.mark.parametrize(
+    ("hs", "on", "duty"),
+    [
+        (LIPSTICK, "2017-11-30", "300.00"), (LIPSTICK, "2017-12-01", "150.00"), (LIPSTICK, "2018-07-01", "150.00"),
+        (CREAM, "2015-05-31", "150.00"), (CREAM, "2015-06-01", "60.00"), (CREAM, "2016-10-01", "60.00"), (CREAM, "2018-07-01", "30.00"),
+        (NAPPIES, "2015-05-31", "225.00"), (NAPPIES, "2017-11-30", "60.00"), (NAPPIES, "2017-12-01", "0.00"),
+        (SUIT, "2015-05-31", "525.00"), (SUIT, "2018-06-30", "300.00"), (SUIT, "2018-07-01", "240.00"),
+        (MACADAMIA, "2017-11-30", "720.00"), (MACADAMIA, "2018-06-30", "360.00"),
+    ],
+)  # fmt: skip
+def test_a_duty_is_that_of_the_day(hs: str, on: str, duty: str) -> None:
+    assert str(assessed(order(Item(hs, "3000.00", content="10 g"), mode="0110"), day(on)).duty) == duty
+
+
+LISTED = (
+    *(
+        "0802110000",
+        "0809290000",
+        "0813100000",
+        "1806310000",
+        "1901101090",
+        "2106909090",
+        "2204210000",
+        "3303000020",
+        "3304990029",
+    ),
+    *(
+        "3305100090",
+        "3306109000",
+        "3307300000",
+        "3401300010",
+        "3924100000",
+        "4202210090",
+        "6109100010",
+        "6110200090",
+        "6203424090",
+    ),
+    *(
+        "6204620000",
+        "6402990000",
+        "6403911190",
+        "6404199000",
+        "8509409000",
+        "8510100000",
+        "8517130000",
+        "9004100000",
+        "9101290090",
+    ),
+    *("9102210090", "9503008900", "9619002000"),
+)
+GROWN = ("0802", "0809", "0813")
+VAT_BY_LAW = (
+    ("2015-01-01", "0.17", "0.13"), ("2017-07-01", "0.17", "0.11"), ("2018-05-01", "0.16", "0.10"), ("2019-04-01", "0.13", "0.09"),
+)  # fmt: skip
+TURNS = ("2015-06-01", "2016-04-08", "2016-10-01", "2017-06-30", "2017-07-01", "2018-04-30", "2018-05-01", "2018-11-01", "2018-12-31",
+         "2019-01-01", "2019-03-31", "2019-04-01", "2019-04-09", "2022-03-01", "2023-06-01", "2026-11-23")  # fmt: skip
+
+
+def fen_of(amount: Decimal) -> Money:
+    return cny(str(amount.quantize(Decimal("0.01"), ROUND_HALF_UP)))
+
+
+@pytest.mark.parametrize("on", TURNS)
+@pytest.mark.parametrize("hs", LISTED)
+def test_a_listed_heading_owes_by_the_law_of_the_day_or_is_refused_by_name(hs: str, on: str) -> None:
+    """Worked out from the rates of the day, not by the code under test."""
+    _, standard, grown = max(row for row in VAT_BY_LAW if row[0] <= on)
+    vat = Decimal(grown if hs.startswith(GROWN) else standard)
+    what = Item(hs, "1000.00", content="500 g")
+    within = assess(order(what), day(on), cny(0), RULES)
+    assert isinstance(within, Assessment), within
+    if on >= "2016-04-08":
+        c = {"2204": Decimal("0.10"), "3303": Decimal("0.30"), "3304": Decimal("0.30")}.get(hs[:4], Decimal(0))
+        c = c if hs.startswith("2204") or on < "2016-10-01" else Decimal(0)
+        base = Decimal(1000) / (1 - c)
+        assert (within.duty.minor, within.vat) == (0, fen_of(base * vat * Decimal("0.7")))
+        assert within.consumption_tax == fen_of(base * c * Decimal("0.7"))
+    assert isinstance(assess(order(what, mode="personal"), day(on), cny(0), RULES), Assessment)
+    full = assess(order(what, mode="0110"), day(on), cny(0), RULES)
+    if isinstance(full, Refusal):
+        assert (full.code, full.value) == ("tariff_unknown", hs)
+        assert hs in full.reason
+        assert on in full.reason
+    else:
+        assert any("/duty/" in name for name in full.rules)
+        assert all(name in RULES.sources for name in full.rules)
 
 
 def test_a_refusal_for_another_reason_than_a_limit_says_nothing_of_general_trade() -> None:
