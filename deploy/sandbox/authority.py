@@ -239,6 +239,7 @@ class Authority:
                 continue
             entry = last if last and document.head["appType"] == "2" else drafted
             if entry is last:
+                self._say_again(session, entry)
                 register.amend(entry, document)
             else:
                 entry.pre_no = pre_no("B", number, session.now)
@@ -285,7 +286,7 @@ class Authority:
             if isinstance(verdict, Wait):
                 session.tally["list", "waits"] += 1
                 continue
-            refusal = verdict or told_to_refuse(entry)
+            refusal = verdict or told_to_refuse(entry, entry.returns)
             if refusal:
                 entry.state = "returned" if refusal.status == 100 else "refused"
                 entry.returns += refusal.status == 100
@@ -313,6 +314,9 @@ class Authority:
             days = bills.days_until_billed(entry)
             if days is not None:
                 session.to_bill.append((entry.id, self._policy.day_after(session.now, days)))
+        self._give(session, entry, self._receipt(session, entry, status, text))
+
+    def _receipt(self, session: _Session, entry: Entry, status: int, text: str) -> Receipt:
         fields = {
             **entry.body["fields"],
             "copNo": entry.cop_no,
@@ -321,11 +325,13 @@ class Authority:
         }
         if entry.invt_no and status >= 120:
             fields["invtNo"] = entry.invt_no
-        self._give(
-            session,
-            entry,
-            receipt_of("list", entry.family, entry.message_guid, fields, status, text, _moment(session)),
-        )
+        return receipt_of("list", entry.family, entry.message_guid, fields, status, text, _moment(session))
+
+    def _say_again(self, session: _Session, entry: Entry) -> None:
+        """The word that returned a list, said once more now that it is corrected: of the list before, in a receipt of its own."""
+        refusal = told_to_refuse(entry, returns=0)
+        if "again" in words_of(entry.order_no) and refusal:
+            session.receipts.append(self._receipt(session, entry, refusal.status, refusal.text))
 
     def _give(self, session: _Session, entry: Entry, receipt: Receipt) -> None:
         session.receipts += [receipt, receipt] if "dupreceipt" in words_of(entry.order_no) else [receipt]

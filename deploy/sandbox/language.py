@@ -138,6 +138,13 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
     ),
     Phrase(
         "authority",
+        "again",
+        "beside `return`: once the amendment comes, says the return of the list before again, in a receipt of its own",
+        ("2", "120", "800"),
+        "fulfilled after one amendment",
+    ),
+    Phrase(
+        "authority",
         "reject",
         "returns the list every time (100, 99: name and number do not belong together)",
         ("2", "100"),

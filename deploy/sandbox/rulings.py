@@ -97,12 +97,12 @@ def inadmissible(document: Document, last: Entry | None) -> Refusal | None:
     return None
 
 
-def told_to_refuse(entry: Entry) -> Refusal | None:
-    """The refusals of the language."""
+def told_to_refuse(entry: Entry, returns: int) -> Refusal | None:
+    """The refusals of the language, for a list that was returned so many times."""
     words = words_of(entry.order_no)
     if "reject" in words:
         return customs_refusal("99", "订购人姓名与证件号码不匹配")
-    if "return" in words and entry.returns == 0:
+    if "return" in words and returns == 0:
         return customs_refusal("130126", "清单与订单的订购人电话不一致")
     return None
 

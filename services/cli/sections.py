@@ -91,9 +91,10 @@ def _amount(value: Any) -> Any:
 
 
 async def _declaration(conn: Any, order_id: UUID) -> dict[str, Any] | None:
+    from services.customs.domain.numbers import cop_no_of
+
     row = await conn.fetchrow(
-        "SELECT d.state, d.direction, d.cop_no, d.invt_no, d.pre_no, d.status, d.attempt, d.released, "
-        "d.batch_id, b.message_type, "
+        "SELECT d.state, d.direction, d.invt_no, d.pre_no, d.status, d.attempt, d.released, d.batch_id, b.message_type, "
         "b.message_guid, b.lists AS batch_lists, b.lodged_at, 'order' = ANY(d.present) AS has_order, "
         "'payment' = ANY(d.present) AS has_payment, 'tax' = ANY(d.present) AS has_tax, 'waybill' = ANY(d.present) "
         " AS has_waybill "
@@ -103,6 +104,7 @@ async def _declaration(conn: Any, order_id: UUID) -> dict[str, Any] | None:
     if row is None:
         return None
     found = dict(row)
+    found["cop_no"] = cop_no_of(order_id, found["attempt"])
     documents = {name: found.pop(f"has_{name}") for name in ("order", "payment", "waybill", "tax")}
     found["documents"] = [name for name, there in documents.items() if there]
     found["returns"] = [

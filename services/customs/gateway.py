@@ -25,6 +25,7 @@ from services.customs.ceb.documents import (
 from services.customs.ceb.parse import Bill, Receipt, parse_answer
 from services.customs.ceb.sign import Signer
 from services.customs.domain.declaration import Answer, Declaration, Kind, correction_of
+from services.customs.domain.numbers import cop_no_of, first_and_attempt
 from services.customs.domain.returns import quantities, returned_before
 from services.customs.policy import NoOffice, Office, Policy
 from shared.envelope import Message, Record
@@ -55,7 +56,7 @@ class NotLodgeable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a receipt message, in the words of the domain."""
+    """One entry of a receipt message, in the words of the domain; `cop_no` is the number of the order's first list."""
 
     message_type: str
     cop_no: str | None
@@ -67,8 +68,8 @@ class Entry:
 def decode_receipts(record: Record) -> Sequence[Message]:
     """One message per entry of the receipt; raises Unprocessable for what is no receipt.
 
-    Its bytes are its id, for it has a guid and a time of its own. One that the authority sends again long after must not
-    return a list that was corrected since.
+    Its bytes are its id, for it has a guid and a time of its own. In other bytes the authority may say the same again, long
+    after: which list it is about is told by the number, and a list that was corrected since is returned no more.
     """
     try:
         entries: Sequence[Receipt | Bill] = parse_answer(record.value or b"")
@@ -85,10 +86,11 @@ def decode_receipts(record: Record) -> Sequence[Message]:
 
 def _entry(receipt: Receipt) -> Entry:
     kind = ANSWERS.get(receipt.message_type, "declare")
-    return Entry(receipt.message_type, receipt.cop_no, _answer(receipt, kind), receipt.original_guid)
+    cop_no, attempt = first_and_attempt(receipt.cop_no) if receipt.cop_no else (None, None)
+    return Entry(receipt.message_type, cop_no, _answer(receipt, kind, attempt), receipt.original_guid)
 
 
-def _answer(receipt: Receipt, kind: Kind) -> Answer:
+def _answer(receipt: Receipt, kind: Kind, attempt: int | None) -> Answer:
     """The entry in the domain's words. The authority's own text stays out: it may quote a person."""
     status = codes.status(receipt.status)
     meaning = status.meaning_class
@@ -99,7 +101,7 @@ def _answer(receipt: Receipt, kind: Kind) -> Answer:
     if meaning == "accepted" and kind != "declare":
         meaning = "waiting"
     code = receipt.inner_code or (receipt.status if receipt.status.startswith("-") else None)
-    return Answer(kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no, receipt.at)
+    return Answer(kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no, receipt.at, attempt)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ class Authority:
         importing, bonded = order.direction == "import", order.mode == "1210"
         net = sum((line.net_weight_kg for line in order.lines), Decimal(0))
         return ListDraft(
-            guid=guid, cop_no=d.cop_no, app_type=correction_of(d), app_time=at.astimezone(BEIJING), order_no=order.order_no,
+            guid=guid, cop_no=cop_no_of(d.order_id, d.attempt + 1), app_type=correction_of(d), app_time=at.astimezone(BEIJING),
+            order_no=order.order_no,
             platform=Enterprise(order.platform.code, order.platform.name),
             merchant=Enterprise(order.merchant.code, order.merchant.name),
             logistics=Enterprise(waybill.logistics_code, waybill.logistics_name), logistics_no=waybill.logistics_no,

@@ -88,10 +88,10 @@ async def _send(
             break
         except NotDeclarable as refused:
             # One document the schema has no room for: the others go without it.
-            for d, _ in part:
-                if d.cop_no == refused.cop_no:
+            for d, draft in part:
+                if draft.cop_no == refused.cop_no:
                     _give_up(deps, d, due, str(refused), at, folded)
-            part = [(d, draft) for d, draft in part if d.cop_no != refused.cop_no]
+            part = [(d, draft) for d, draft in part if draft.cop_no != refused.cop_no]
     if not part:
         return Outcome()
     await store.add_batch(conn, batch_id, due, guid, message_type, len(part), closed_by, at)

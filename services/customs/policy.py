@@ -16,6 +16,7 @@ from typing import Any
 
 from services.customs.ceb.documents import Enterprise
 from services.customs.domain.declaration import Policy as Rules
+from services.customs.domain.numbers import LISTS_MAX
 from services.customs.domain.returns import Terms
 from shared.errors import Misconfigured
 
@@ -150,11 +151,7 @@ def _policy(data: Mapping[str, Any]) -> Policy:
             Enterprise(declarant["code"], declarant["name"]), declarant["dxp_id"], declarant["guarantor_code"]
         ),
         batching=Batching(int(batching["lists_max"]), int(batching["lines_max"]), float(batching["age_s"])),
-        amendments=Amendments(
-            int(amendments["attempts_max"]), frozenset(amendments["correctable"]),
-            frozenset(amendments["too_soon"]),
-            float(amendments["too_soon_wait_s"]),
-        ),
+        amendments=_amendments(amendments),
         offices=tuple(Office(**row) for row in data["offices"]),
         bonded=Bonded(Enterprise(data["bonded"]["area_code"], data["bonded"]["area_name"]),
         data["bonded"]["ledger_no"]),
@@ -164,6 +161,14 @@ def _policy(data: Mapping[str, Any]) -> Policy:
         return_terms=_terms(returns["terms"]),
         statutory=statutory,
     )  # fmt: skip
+
+
+def _amendments(row: Mapping[str, Any]) -> Amendments:
+    """How lists are corrected; raises ValueError for more of them than their numbers can tell apart."""
+    most = int(row["attempts_max"])
+    if not 1 <= most <= LISTS_MAX:
+        raise ValueError(f"amendments.attempts_max: found {most}, expected 1 to {LISTS_MAX}")
+    return Amendments(most, frozenset(row["correctable"]), frozenset(row["too_soon"]), float(row["too_soon_wait_s"]))
 
 
 def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[Terms, ...]:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from services.customs.ceb.parse import Bill
 from services.customs.domain.declaration import Answer, Declaration, Kind, State
+from services.customs.domain.numbers import cop_no_of
 from services.customs.domain.returns import Return
 from shared.database import Connection
 from shared.events.base import Event
@@ -179,7 +180,7 @@ async def save(
                 [",".join(sorted(x.present)) for x in d], [x.attempt for x in d], [x.stored for x in d], [x.released for x in d],
                 [x.cancel_refused for x in d], [x.invt_no for x in d], [x.pre_no for x in d], [x.status for x in d],
                 [x.batch_id for x in d], [x.message_guid for x in d], [x.group_key for x in d],
-                *([] if is_known else [[x.cop_no for x in d]]),
+                *([] if is_known else [[cop_no_of(x.order_id) for x in d]]),
             )  # fmt: skip
     came = [
         (x.order_id, kind, doc) for x in declarations for kind, doc in papers.get(x.order_id, {}).items() if kind in x.present

@@ -82,7 +82,7 @@ class GoodsHeld(ReceiptEvent):
 
 
 class ListReturned(ReceiptEvent):
-    """100 or a negative code: sent back to be corrected; the correction follows under the same number."""
+    """100 or a negative code: sent back to be corrected; the correction follows under a number of its own."""
 
     type: ClassVar[str] = "customs.list-returned.v1"
     attempt: int

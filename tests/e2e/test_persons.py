@@ -22,7 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.sandbox.receipts import messages_of, receipt_of
 from services.cli import reading
-from services.customs.domain.declaration import cop_no_of
+from services.customs.domain.numbers import cop_no_of
 from shared.envelope import headers_of
 from shared.identity import order_id_of
 from shared.outbox import utc_now

@@ -197,7 +197,7 @@ class Customs(Service):
                 after, said = domain.unlodgeable(d, kind, "the buyer's key was deleted", at, POLICY)
                 cause = uuid5(order_id, f"not lodgeable:{kind}:{d.version}")
             else:
-                requests.append(Request(order_id, kind, domain.correction_of(d) == "2", d.invt_no, _asked(d)))
+                requests.append(Request(order_id, kind, domain.correction_of(d) == "2", d.invt_no, _asked(d), d.attempt + 1))
                 after, said = domain.lodged(d, Lodged(kind, batch_id, guid))
                 cause = batch_id
             changed[order_id] = after

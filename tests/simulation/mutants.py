@@ -104,6 +104,11 @@ def _overlooks_a_late_release(cases: Cases, quotas: Cases, events: Sequence[Any]
     return case.follow_all(cases, quotas, events, rules, assessed)
 
 
+def _follows_a_word_on_an_earlier_list(d: Declaration, heard: Any, policy: Any) -> Any:
+    """Customs takes what is said again of the list it corrected for a word on the correction."""
+    return declaration.answer(d, replace(heard, attempt=None), policy)
+
+
 def _takes_the_first_return_for_all(d: Declaration, heard: Any, policy: Any) -> Any:
     """Customs says all is back when the first part is."""
     after, facts = declaration.answer(d, heard, policy)
@@ -182,6 +187,7 @@ MUTANTS: Final[dict[str, Sabotage]] = {
     "customs lodges again for a second waybill": Sabotage(collect=_takes_the_last_document),
     "customs withdraws without asking": Sabotage(withdraw=_withdraws_what_is_lodged),
     "customs follows a contradiction": Sabotage(answer=_follows_every_word),
+    "customs follows a word on an earlier list": Sabotage(answer=_follows_a_word_on_an_earlier_list),
     "customs takes the first part for all": Sabotage(answer=_takes_the_first_return_for_all),
     "customs does not stop": Sabotage(stop=_ignores_the_stop),
     "tax settles a dispute without a person": Sabotage(bill=_hands_over_twice),

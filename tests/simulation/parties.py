@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -141,6 +141,8 @@ class Request:
     amends: bool
     invt_no: str | None
     quantity: Decimal = Decimal(0)
+    attempt: int = 0
+    """Which list of the order its number is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ class Listed:
     state: str = "none"
     status: int = 0
     guid: str = ""
+    attempt: int = 0
     invt_no: str | None = None
     returns: int = 0
     refused_early: bool = False
@@ -223,7 +226,7 @@ class Authority(Reader):
             raise Violation(f"a second list was lodged while one is live: {request.order_id}")
         if request.amends != (entry.state == "returned"):
             raise Violation(f"a list {'amends' if request.amends else 'is new'} where the last is {entry.state}")
-        entry.guid = guid
+        entry.guid, entry.attempt = guid, request.attempt
         if "eport" in words and not entry.refused_early:
             entry.refused_early, entry.state = True, "refused"
             self._answer(request.order_id, entry, "declare", -621041, guid)
@@ -316,12 +319,22 @@ class Authority(Reader):
         code = str(status) if status < 0 else code
         invt_no = entry.invt_no if on != "declare" or status >= 120 else None
         at = AT + timedelta(seconds=self.world.now) + after
-        ruling = Ruling(on, meaning, str(status), "", code, invt_no, pre_no, at)  # type: ignore[arg-type]
+        attempt = entry.attempt if on == "declare" else None
+        ruling = Ruling(on, meaning, str(status), "", code, invt_no, pre_no, at, attempt)  # type: ignore[arg-type]
         entry.history.append(f"{on} {status}")
         twice = "dupreceipt" in self._plans[order_id].authority
         # A receipt sent again is the same to the byte, and its bytes are its id.
         key: Hashable = guid
         self.send([(topics.RECEIPTS, key, Record(self.world.uuid(), Receipt(order_id, ruling)))] * (1 + twice))
+        if entry.released and on == "declare" and status not in (800, 899):
+            return  # it contradicts itself: said first, nobody could tell which of the two it means
+        for _ in range(self._plans[order_id].authority.split(".").count("again")):
+            self.world.after(self.world.dice.random() ** 2 * 60, partial(self._repeat, order_id, ruling))
+
+    def _repeat(self, order_id: UUID, ruling: Ruling) -> None:
+        """Say it again, after whatever was said since: in a receipt of its own, of other bytes and dated anew."""
+        ruling = replace(ruling, at=AT + timedelta(seconds=self.world.now)) if ruling.on == "declare" else ruling
+        self.send([(topics.RECEIPTS, self.world.uuid(), Record(self.world.uuid(), Receipt(order_id, ruling)))])
 
 
 def _script(words: list[str]) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from random import Random
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -94,6 +95,8 @@ def _plan(world: World, number: int) -> Plan:
     order_no = f"SIM-{world.seed}-{number}"
     order_id = order_id_of(PLATFORM, order_no)
     carrier = dice.choice(CARRIER)
+    # By dice of its own, so that it changes no seed in which nothing is said again.
+    again = Random(f"{world.seed} {number} again").choice(("", "", "", ".again", ".again.again"))
     asks = [(dice.random() ** 2 * 90, dice.choice(("cancel", "return", "part"))) for _ in range(dice.choice((0, 0, 0, 1, 1, 2)))]
     # Given back one after another, in parts and at last wholly.
     asks += [
@@ -102,7 +105,7 @@ def _plan(world: World, number: int) -> Plan:
     if carrier == "lost":
         asks.append((100 + dice.random() * 100, "cancel"))
     first = dice.random() * 10
-    again = [dice.random() * 60 for _ in range(dice.choice((0, 0, 0, 1)))]
+    twice = [dice.random() * 60 for _ in range(dice.choice((0, 0, 0, 1)))]
     direction: Direction = "export" if dice.random() < 0.2 else "import"
     hs_code, fen = dice.choice(WARES) if direction == "import" else WARES[0]
     return Plan(
@@ -112,12 +115,12 @@ def _plan(world: World, number: int) -> Plan:
         faulty=dice.random() < 0.05,
         token=dice.choice(TOKENS),
         carrier=carrier,
-        authority=dice.choice(AUTHORITY),
+        authority=dice.choice(AUTHORITY) + again,
         cancel_granted=dice.random() < 0.7,
         return_granted=dice.random() < 0.8,
         return_late=dice.random() < 0.3,
         unprintable=frozenset(kind for kind in ("declare", "cancel", "return") if dice.random() < 0.03),
-        submissions=(first, *again),
+        submissions=(first, *twice),
         conflicting=tuple(dice.random() * 60 for _ in range(dice.choice((0, 0, 0, 0, 1)))),
         asks=tuple(asks),
     )

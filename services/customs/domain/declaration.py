@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, Final, Literal
 from uuid import UUID
 
 from services.customs.domain import returns
+from services.customs.domain.numbers import cop_no_of
 from services.customs.domain.returns import Return, Terms
 from shared.events import Event, Fault
 from shared.events import customs as said
@@ -69,6 +68,7 @@ class Answer:
     """One entry of a receipt: the list it is about, its status, and what the status means (a class of domain 2.4).
 
     `on` tells which request is answered; `code` is the inner or negative code where there is one; `at` is the authority's time.
+    `attempt` is the list that the number in the receipt is of, None where it has none.
     """
 
     on: Kind
@@ -81,6 +81,7 @@ class Answer:
     invt_no: str | None = None
     pre_no: str | None = None
     at: datetime | None = None
+    attempt: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ class Declaration:
 
     @property
     def cop_no(self) -> str:
-        return cop_no_of(self.order_id)
+        """The number of the list lodged last; before the first, of the first."""
+        return cop_no_of(self.order_id, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +136,6 @@ class Policy:
 
 Match = Callable[[OrderPlaced, PaymentCaptured, WaybillIssued], Sequence[said.Mismatch]]
 Followed = tuple[Declaration, tuple[Event, ...]]
-
-
-@lru_cache(maxsize=4096)
-def cop_no_of(order_id: UUID) -> str:
-    """The enterprise's own number of an order's documents: at most 20 characters (CEB621 copNo), from 95 bits of the id."""
-    return "C" + base64.b32encode(order_id.bytes)[:19].decode()
 
 
 Document = OrderPlaced | PaymentCaptured | TaxAssessed | WaybillIssued
@@ -294,12 +290,11 @@ def answer(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     """Follow one entry of a receipt."""
     if heard.meaning == "waiting" and (heard.invt_no or d.invt_no) == d.invt_no:
         return d, ()
-    newly_numbered = d.invt_no is None and heard.invt_no is not None
-    # A return has a number of its own; the list keeps the one it is amended by.
-    pre_no = d.pre_no if heard.on == "return" else heard.pre_no or d.pre_no
-    d = replace(d, status=heard.status, invt_no=heard.invt_no or d.invt_no, pre_no=pre_no)
-    if newly_numbered and d.state is State.WITHDRAWING:
-        d = replace(d, waiting="cancel")
+    earlier = _is_of_an_earlier_list(d, heard)
+    d = _with_numbers(d, heard, earlier=earlier)
+    if earlier:
+        return d, ()
+    d = replace(d, status=heard.status)
     if heard.on == "cancel":
         return _on_cancellation(d, heard, policy)
     if heard.on == "return":
@@ -307,6 +302,25 @@ def answer(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     if heard.meaning == "returned":
         return _on_returned(d, heard, policy)
     return _on_progress(d, heard, policy)
+
+
+def _with_numbers(d: Declaration, heard: Answer, *, earlier: bool) -> Declaration:
+    """With the numbers it tells; a cancellation that waited for the list's is lodged now."""
+    newly_numbered = d.invt_no is None and heard.invt_no is not None
+    pre_no = d.pre_no
+    if heard.on == "declare":  # a cancellation and a return have numbers of their own
+        pre_no = d.pre_no or heard.pre_no if earlier else heard.pre_no or d.pre_no
+    d = replace(d, invt_no=heard.invt_no or d.invt_no, pre_no=pre_no)
+    return replace(d, waiting="cancel") if newly_numbered and d.state is State.WITHDRAWING else d
+
+
+def _is_of_an_earlier_list(d: Declaration, heard: Answer) -> bool:
+    """Whether a list is spoken of that was returned and corrected since: what was to be done about that word is done.
+
+    That the goods were released, detained or ordered back is about the goods, under whichever number it is said.
+    """
+    of_goods = ("released", "closed", "detained", "shipback")
+    return heard.on == "declare" and heard.attempt is not None and heard.attempt < d.attempt and heard.meaning not in of_goods
 
 
 def _on_progress(d: Declaration, heard: Answer, policy: Policy) -> Followed:

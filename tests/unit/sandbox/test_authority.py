@@ -110,6 +110,17 @@ def test_a_returned_list_is_accepted_once_amended(authority: Authority, declaran
     assert statuses(authority.receive([amended], NOW)) == ["2", "120", "800"]
 
 
+def test_a_return_is_said_again_of_the_list_before_once_its_amendment_comes(authority: Authority, declarant: Declarant) -> None:
+    order = order_of("return.again")
+    push(authority, order)
+    first = authority.receive([declarant.sign(list_621(order, "COP1"))], NOW)
+    second = authority.receive([declarant.sign(list_621(order, "COP2", app_type="2", app_time="20261123090001"))], NOW)
+    assert [(r.status, f"<copNo>{n}</copNo>" in r.xml) for r, n in zip(second, ("COP1", *["COP2"] * 3), strict=True)] == [
+        (100, True), (2, True), (120, True), (800, True),
+    ]  # fmt: skip
+    assert second[0].xml != first[-1].xml
+
+
 def test_a_rejected_list_is_rejected_again_when_amended(authority: Authority, declarant: Declarant) -> None:
     order = order_of("reject")
     push(authority, order)

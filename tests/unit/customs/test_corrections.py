@@ -1,0 +1,154 @@
+"""A list that customs returned and its correction: one live list, in every order in which their words can come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from services.customs.domain import declaration as d
+from services.customs.domain.declaration import Answer, Declaration, Lodged, Policy, State
+from services.customs.domain.numbers import LISTS_MAX, cop_no_of, first_and_attempt
+from services.customs.domain.returns import BEIJING
+from shared.events import Event
+from shared.events import customs as said
+from shared.events.orders import WithdrawalAsked
+from tests.unit.customs.documents import ORDER_ID, order, payment, tax, waybill
+
+POLICY = Policy(correctable={"130126"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=5.0)
+AT = datetime(2026, 11, 23, 12, tzinfo=BEIJING)
+INVT = "90072026I000000001"
+RETURNED = ("returned", "100", "130126")
+TOO_SOON = ("returned", "-621041", "-621041")
+ACCEPTED, EXAMINATION, RELEASED = ("accepted", "120", None), ("examination", "500", None), ("released", "800", None)
+Word = tuple[str, str, str | None]
+
+
+def word(attempt: int, told: Word, number: str | None = INVT) -> Answer:
+    meaning, status, code = told
+    return Answer("declare", meaning, status, "", code, number, f"B{attempt}", AT, attempt)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Border:
+    """A declaration, and the authority's words that are on their way to it: any may come next."""
+
+    found: Declaration
+    on_the_way: tuple[Answer, ...]
+    lodged: int = 1
+    facts: tuple[Event, ...] = field(default=(), compare=False)
+
+    def heard(self, index: int, plan: Sequence[Sequence[Word]]) -> Border:
+        """The word is followed; a list that is to be lodged now is, and the authority answers it."""
+        left = (*self.on_the_way[:index], *self.on_the_way[index + 1 :])
+        found, facts = d.answer(self.found, self.on_the_way[index], POLICY)
+        if found.waiting != "declare":
+            return Border(found, left, self.lodged, (*self.facts, *facts))
+        assert self.lodged < len(plan), "a list was lodged although the one before is live"
+        found, more = d.lodged(found, Lodged("declare", UUID(int=1), "G"))
+        new = tuple(word(found.attempt, told) for told in plan[self.lodged])
+        return Border(found, (*left, *new), self.lodged + 1, (*self.facts, *facts, *more))
+
+
+def every_end(plan: Sequence[Sequence[Word]], begin: Declaration) -> Iterator[Border]:
+    """Every border this can come to, over every order of arrival; what answers a list comes after it was lodged."""
+    first = Border(begin, tuple(word(1, told) for told in plan[0]))
+    seen, left = {first}, [first]
+    while left:
+        border = left.pop()
+        if not border.on_the_way:
+            yield border
+        for index in range(len(border.on_the_way)):
+            then = border.heard(index, plan)
+            if then not in seen:
+                seen.add(then)
+                left.append(then)
+
+
+def lodged() -> Declaration:
+    papers = {"order": order(), "payment": payment(), "tax": tax(), "waybill": waybill(), "direction": "import"}
+    found = Declaration(ORDER_ID, state=State.MATCHED, present=d.ALL_DOCUMENTS, **papers)  # type: ignore[arg-type]
+    return d.lodged(found, Lodged("declare", UUID(int=1), "G"))[0]
+
+
+PLANS: list[list[list[Word]]] = [
+    [[RETURNED, RETURNED], [ACCEPTED, RELEASED]],
+    [[ACCEPTED, RETURNED, RETURNED, RETURNED], [ACCEPTED, ACCEPTED, EXAMINATION, RELEASED, RELEASED]],
+    [[ACCEPTED, EXAMINATION, RETURNED, RETURNED], [ACCEPTED, RELEASED]],
+    [[TOO_SOON, TOO_SOON], [RETURNED, RETURNED], [ACCEPTED, RELEASED]],
+    [[RETURNED, RETURNED], [RETURNED, RETURNED], [ACCEPTED, RELEASED, RELEASED]],
+]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_each_list_is_corrected_once_and_the_last_released_in_every_order_of_arrival(plan: list[list[Word]]) -> None:
+    """A word said again has other bytes, thus another message id, and the inbox lets it in."""
+    ends = list(every_end(plan, lodged()))
+    assert ends
+    for end in ends:
+        assert (end.lodged, end.found.attempt, end.found.state) == (len(plan), len(plan), State.RELEASED)
+
+
+def test_a_correction_that_is_returned_too_is_refused_by_its_own_word_alone() -> None:
+    """Attempts run out by words on each list, not by the same word said again."""
+    for end in every_end([[RETURNED, RETURNED], [RETURNED, RETURNED], [RETURNED, RETURNED]], lodged()):
+        assert (end.lodged, end.found.state) == (3, State.REFUSED)
+
+
+def test_what_is_said_again_of_a_returned_list_grants_no_withdrawal_of_its_correction() -> None:
+    """It would give the money back for goods that are still to be released."""
+    found, _ = d.answer(lodged(), word(1, RETURNED), POLICY)
+    found, _ = d.lodged(found, Lodged("declare", UUID(int=2), "H"))
+    found, _ = d.withdraw(found, WithdrawalAsked(order_id=ORDER_ID, reason="buyer"), AT, POLICY)
+    assert (found.state, found.waiting) == (State.WITHDRAWING, "cancel")
+    assert d.answer(found, word(1, RETURNED), POLICY) == (found, ())
+    after, (fact,) = d.answer(found, word(2, RETURNED), POLICY)
+    assert (after.state, type(fact)) == (State.WITHDRAWN, said.ListWithdrawn)
+
+
+def test_a_number_that_only_a_late_word_on_the_list_before_tells_is_taken_from_it() -> None:
+    found, _ = d.answer(lodged(), word(1, RETURNED, None), POLICY)
+    found, _ = d.lodged(found, Lodged("declare", UUID(int=2), "H"))
+    found, _ = d.withdraw(found, WithdrawalAsked(order_id=ORDER_ID, reason="buyer"), AT, POLICY)
+    assert (found.state, found.waiting) == (State.WITHDRAWING, None)
+    after, facts = d.answer(found, word(1, ACCEPTED), POLICY)
+    assert (after.state, after.waiting, after.invt_no, after.pre_no, facts) == (State.WITHDRAWING, "cancel", INVT, "B1", ())
+
+
+def test_the_number_a_correction_was_given_is_not_taken_back_by_a_late_word_on_the_list_before() -> None:
+    found, _ = d.answer(lodged(), word(1, TOO_SOON, None), POLICY)
+    found, _ = d.lodged(found, Lodged("declare", UUID(int=2), "H"))
+    found, _ = d.answer(found, word(2, ACCEPTED), POLICY)
+    after, facts = d.answer(found, word(1, TOO_SOON, None), POLICY)
+    assert (after, facts) == (found, ())
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [(RELEASED, State.RELEASED), (("detained", "501", None), State.DETAINED), (("shipback", "700", None), State.SHIPPED_BACK)],
+)
+def test_what_became_of_the_goods_counts_under_whichever_number_it_is_said(told: Word, state: State) -> None:
+    found, _ = d.answer(lodged(), word(1, RETURNED), POLICY)
+    found, _ = d.lodged(found, Lodged("declare", UUID(int=2), "H"))
+    assert d.answer(found, word(1, told), POLICY)[0].state is state
+
+
+def test_each_list_of_an_order_has_a_number_of_its_own_by_which_the_first_is_found() -> None:
+    numbers = [cop_no_of(ORDER_ID, attempt) for attempt in range(1, LISTS_MAX + 1)]
+    assert len(set(numbers)) == LISTS_MAX
+    assert {len(number) for number in numbers} == {20}
+    assert [first_and_attempt(number) for number in numbers] == [(numbers[0], n) for n in range(1, LISTS_MAX + 1)]
+    assert cop_no_of(ORDER_ID, 0) == numbers[0]
+    for foreign in ("SHOP-1", "1" * 20, "A" * 20, ""):
+        assert first_and_attempt(foreign) == (foreign, None)
+
+
+def test_times_tell_nothing_about_which_list_is_meant() -> None:
+    """A receipt's time is another's clock: a word on the correction may be dated before the word that called for it."""
+    found, _ = d.answer(lodged(), word(1, RETURNED), POLICY)
+    found, _ = d.lodged(found, Lodged("declare", UUID(int=2), "H"))
+    early = replace(word(2, RELEASED), at=AT - timedelta(hours=1))
+    assert d.answer(found, early, POLICY)[0].state is State.RELEASED
