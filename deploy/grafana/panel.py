@@ -203,12 +203,13 @@ def _steps(panel: Panel) -> list[dict[str, Any]]:
 def _options(kind: Kind) -> dict[str, Any]:
     if kind == "timeseries":
         return {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
             "tooltip": {"mode": "multi", "sort": "desc"},
         }
     if kind == "stat":
         return {
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
             "colorMode": "background", "graphMode": "none", "textMode": "auto", "orientation": "auto", "justifyMode": "auto",
+            "wideLayout": True, "showPercentChange": False, "percentChangeColorMode": "standard",
         }  # fmt: skip
     return {"showHeader": True, "cellHeight": "sm"}
