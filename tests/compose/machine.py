@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -208,17 +209,30 @@ def _with_pip(context: Path, _image: str) -> None:
 
 
 def _with_jars(context: Path, image: str) -> None:
-    version = image.rpartition(":")[2]
-    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={context / 'libs'}"]
-    run("mvn", "-q", "-B", "-f", str(context / "pom.xml"), f"-Dkafka.version={version}", *goal, timeout_s=1800)
+    _maven(context, context / "libs", f"-Dkafka.version={image.rpartition(':')[2]}")
 
 
-def _with_postgres(context: Path, _image: str) -> None:
+def _with_postgres(context: Path, image: str) -> None:
+    # The release of the tag itself, built with TLS, in a jar that holds the server and nothing to ask it with.
+    version = image.rpartition(":")[2].partition("-")[0]
+    architecture = {"x86_64": "amd64", "aarch64": "arm64v8"}[platform.machine()]
+    _maven(context, context / "jars", f"-Dpostgres.version={version}.0", f"-Dpostgres.architecture={architecture}")
+    (jar,) = (context / "jars").glob("*.jar")
+    with zipfile.ZipFile(jar) as packed:
+        (name,) = (n for n in packed.namelist() if n.endswith(".txz"))
+        (context / "server.txz").write_bytes(packed.read(name))
+    shutil.rmtree(context / "jars")
+    # psql and its like come from the wheel, and the libraries that they were linked to from beside its package.
     installed = binaries().parent
-    shutil.copytree(installed, context / "pginstall18", ignore=shutil.ignore_patterns("include", "*.a"))
-    # The libraries that the wheel's programs were linked to stand beside its package.
-    package = installed.parent
-    shutil.copytree(package.with_name(f"{package.name}.libs"), context / "libs")
+    (context / "clients").mkdir()
+    for name in ("psql", "pg_isready", "pg_dump", "pg_restore", "pg_basebackup"):
+        shutil.copy2(installed / "bin" / name, context / "clients" / name)
+    shutil.copytree(installed.parent.with_name(f"{installed.parent.name}.libs"), context / "libs")
+
+
+def _maven(context: Path, folder: Path, *given: str) -> None:
+    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+    run("mvn", "-q", "-B", "-f", str(context / "pom.xml"), *given, *goal, timeout_s=1800)
 
 
 def _as_it_is(_context: Path, _image: str) -> None:

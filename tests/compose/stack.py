@@ -60,6 +60,20 @@ class Stack:
         """What `docker compose …` printed on stdout."""
         return run(*self._command(*args), env=self.env, cwd=self.folder, timeout_s=timeout_s)
 
+    def piped(self, *args: str, given: Path | None = None, to: Path | None = None) -> None:
+        """Runs `docker compose …` with the bytes of a file for its input, or its output into one."""
+        with (given or Path("/dev/null")).open("rb") as source, (to or Path("/dev/null")).open("wb") as target:
+            done = subprocess.run(
+                self._command(*args),
+                env=self.env,
+                cwd=self.folder,
+                stdin=source,
+                stdout=target,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+        assert done.returncode == 0, done.stderr.decode()[-2000:]
+
     def _command(self, *args: str) -> list[str]:
         return ["docker", "compose", "--progress", "quiet", "--project-name", self.project, *self._files, *args]
 

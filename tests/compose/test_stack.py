@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from deploy.grafana.boards import BOARDS
+from deploy.grafana.panel import Board
 from tests.compose.machine import Machine, say
 from tests.compose.stack import PROGRAMS, SERVICES, Stack, until
+from tests.watch import in_promql
 
 pytestmark = pytest.mark.compose
 
@@ -38,7 +41,9 @@ def test_compose_resolves_the_profile(machine: Machine, folder: Path, profile: s
     plain = Stack(machine, folder, "crossborder-test", profile)
     three = Stack(machine, folder, "crossborder-test", profile, ("docker-compose.yml", "docker-compose.three-brokers.yml"))
     assert plain.config()["services"].keys() >= {"kafka", "postgres", *PROGRAMS}
+    tls = Stack(machine, folder, "crossborder-test", profile, ("docker-compose.yml", "docker-compose.tls.yml"))
     assert three.config()["services"].keys() == plain.config()["services"].keys() | {"kafka-2", "kafka-3"}
+    assert tls.config()["services"].keys() == plain.config()["services"].keys()
 
 
 def test_up_comes_back_when_jobs_are_done_and_the_rest_is_well(stack: Stack) -> None:
@@ -89,6 +94,15 @@ def test_prometheus_sees_every_program_and_counts_what_the_tables_hold(stack: St
     # Whatever was returned had been fulfilled before, and is counted as both.
     assert held["fulfilled"] <= counted()["fulfilled"] <= held["fulfilled"] + held["returned"]
     assert stack.number("sum(crossborder_invariant_violations)") == 0
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+def test_every_query_of_a_board_is_answered(stack: Stack, board: Board) -> None:
+    """By the real Prometheus; without a series are only rates of what did not happen and windows that are longer than this run."""
+    asked = [(panel.title, in_promql(query.expr)) for panel in board.panels for query in panel.queries]
+    silent = [title for title, query in asked if not stack.samples(query)]
+    say(f"{board.uid}: {len(asked)} queries, without a series: {', '.join(silent) or 'none'}")
+    assert len(silent) < len(asked) / 2
 
 
 def test_an_alert_fires_and_resolves_through_alertmanager(stack: Stack) -> None:

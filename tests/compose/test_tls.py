@@ -1,4 +1,4 @@
-"""docker-compose.tls.yml: the same orders over TLS, and nothing but TLS at the broker's door."""
+"""docker-compose.tls.yml: the same orders over TLS, and nothing but TLS at the doors of broker and database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose.machine import Machine, say, tags
+from tests.compose.machine import Machine, say
 from tests.compose.stack import SERVICES, Stack
 
 pytestmark = pytest.mark.compose
@@ -18,11 +18,9 @@ pytestmark = pytest.mark.compose
 @pytest.fixture(scope="module")
 def stack(machine: Machine, folder: Path) -> Iterator[Stack]:
     files = ["docker-compose.yml", "docker-compose.tls.yml"]
-    if tags()["POSTGRES_IMAGE"] in machine.stand_ins:
-        say("NOT TRIED: TLS to PostgreSQL, its stand-in has none")
-        files.append("tests/compose/open-database.yml")
     made = Stack(machine, folder, "crossborder-test-tls", "minimal", files)
-    with made.fresh():
+    with made.fresh() as seconds:
+        say(f"up over TLS and well after {seconds:.0f} s")
         yield made
 
 
@@ -31,14 +29,44 @@ def test_orders_go_their_way_over_tls(stack: Stack) -> None:
     stack.verify()
 
 
-def test_every_service_is_on_an_encrypted_connection_of_its_own_role(stack: Stack, machine: Machine) -> None:
+def test_every_service_is_on_an_encrypted_connection_of_its_own_role(stack: Stack) -> None:
     found = stack.rows(
-        "SELECT DISTINCT usename, ssl FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) WHERE client_addr IS NOT NULL"
+        "SELECT DISTINCT usename, ssl, version FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) WHERE client_addr IS NOT NULL"
     )
-    assert {role for role, _ in found} >= {f"crossborder_{service}" for service in SERVICES}
-    if tags()["POSTGRES_IMAGE"] in machine.stand_ins:
-        pytest.skip("NOT TRIED: TLS to PostgreSQL, its stand-in has none")
-    assert {encrypted for _, encrypted in found} == {"t"}
+    assert {role for role, *_ in found} >= {f"crossborder_{service}" for service in SERVICES}
+    assert {encrypted for _, encrypted, _ in found} == {"t"}
+    assert {version for *_, version in found} <= {"TLSv1.3", "TLSv1.2"}
+
+
+LOGIN = """
+import asyncio, os, pathlib, sys, asyncpg
+asyncio.run(asyncpg.connect(sys.argv[1], password=pathlib.Path("/run/secrets/crossborder_postgres_password").read_text()))
+print("in")
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        ("@postgres:5432/crossborder?sslmode=verify-full&sslrootcert=/run/secrets/tls_ca", None),
+        ("@postgres:5432/crossborder?sslmode=disable", "no encryption"),
+        # Another authority's, and no name of the certificate's: the host has it from the network.
+        ("@postgres:5432/crossborder?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt", "certificate verify failed"),
+        ("@{address}:5432/crossborder?sslmode=verify-full&sslrootcert=/run/secrets/tls_ca", "certificate verify failed"),
+    ],
+    ids=["by name and authority", "in clear", "by another authority", "by another name"],
+)  # fmt: skip
+def test_the_database_lets_in_by_tls_only_and_shows_a_certificate_of_its_own_name(
+    stack: Stack, asked: str, answer: str | None
+) -> None:
+    (network,) = stack.inspect("postgres")["NetworkSettings"]["Networks"].values()
+    url = "postgresql://postgres" + asked.format(address=network["IPAddress"])
+    command = ("run", "--rm", "--no-TTY", "--no-deps", "--entrypoint", "python", "cli", "-c", LOGIN, url)
+    if answer is None:
+        assert stack.compose(*command).strip() == "in"
+        return
+    with pytest.raises(RuntimeError, match=answer):
+        stack.compose(*command)
 
 
 def test_the_broker_shows_a_certificate_of_the_stacks_own_authority(stack: Stack) -> None:

@@ -340,6 +340,13 @@ def test_with_tls_every_client_and_every_server_is_told() -> None:
     (health,) = override["services"]["kafka"]["volumes"]
     assert health.endswith(":/health.properties:ro")
     assert "security.protocol=SASL_SSL" in (ROOT / health.split(":")[0]).read_text()
+    (rights,) = override["services"]["postgres"]["volumes"]
+    assert rights == "./deploy/postgres/pg_hba-tls.conf:/pg_hba.conf:ro"
+    assert "-chba_file=/pg_hba.conf" in override["services"]["postgres"]["entrypoint"][2]
+    lines = [line.split() for line in (ROOT / rights.split(":")[0]).read_text().splitlines() if not line.startswith("#")]
+    assert [line for line in lines if line[0] != "local" and line[3] not in {"127.0.0.1/32", "::1/128"}] == [
+        ["hostssl", "all", "all", "all", "scram-sha-256"]
+    ], "from outside by TLS and password only"
     assert {s["file"].removeprefix("./secrets/tls/") for s in override["secrets"].values()} == {
         "ca.crt", *(f"{server}.pem" for server in secrets.HOSTS),
     }  # fmt: skip
