@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.embedded.process import free_port
 from tests.e2e.conftest import Running
-from tests.watch import ROOT, board_queries, names_in, queries, rules, runbook_queries
+from tests.watch import CONTRACT, ROOT, board_queries, names_in, queries, rules, runbook_queries
 
 PROMETHEUS: Final = {
     "up",
@@ -65,8 +65,8 @@ async def prober(stack: Running) -> AsyncIterator[int]:
         await child.wait()
 
 
-async def test_every_metric_of_rules_boards_and_runbooks_is_in_a_live_scrape(stack: Running) -> None:
-    wanted = missing = asked()
+async def test_every_metric_of_rules_boards_runbooks_and_scripts_is_in_a_live_scrape(stack: Running) -> None:
+    wanted = missing = asked() | CONTRACT.keys()
     assert len(wanted) > 50
     async with prober(stack) as port:
         ports = [stack.ports[program] for program in stack.stack.programs if program != "probe"] + [port]

@@ -20,7 +20,7 @@ from deploy.grafana.boards import BOARDS
 from deploy.grafana.panel import DATASOURCE, OWN, WIDTH, Board, as_json
 from deploy.sandbox import metrics as sandbox
 from shared import metrics
-from tests.watch import ROOT, RULES, board_queries, in_promql, names_in, queries, rules, runbook_queries
+from tests.watch import CONTRACT, ROOT, RULES, board_queries, in_promql, names_in, queries, rules, runbook_queries
 
 CASES = sorted((ROOT / "tests/prometheus").glob("*.test.yml"))
 ALERTS = [rule for rule in rules() if "alert" in rule]
@@ -60,6 +60,11 @@ def declared() -> dict[str, frozenset[str]]:
 
 
 SERIES = declared()
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_a_series_that_others_script_against_keeps_its_name_and_labels(name: str) -> None:
+    assert SERIES[name] == CONTRACT[name]
 
 
 @pytest.mark.parametrize("query", sorted({*queries(), *board_queries()}))
