@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
 from services.customs import store
 from services.customs.ceb import codes
+from services.customs.domain import match
 from services.customs.domain.declaration import Kind
 from shared import metrics
 from shared.database import Connection
@@ -40,6 +41,13 @@ class Awaited:
         return None if since is None else time.monotonic() - since
 
 
+TOLD: Final[Mapping[codes.StatusClass, str]] = {
+    "accepted": "ListAccepted", "review": "ListInReview", "examination": "ExaminationOrdered", "held": "GoodsHeld",
+    "released": "GoodsReleased", "closed": "ListClosed", "returned": "ListReturned", "detained": "GoodsDetained",
+    "shipback": "ReturnShipmentOrdered",
+}  # fmt: skip
+"""The fact that a status of a list is told by; the others tell none, or one that depends on what was asked."""
+
 MESSAGES: Final = Awaited()
 WAYBILLS: Final = Awaited()
 
@@ -48,6 +56,10 @@ def begin() -> None:
     """Make the children that are known beforehand, at 0, and show the metrics without labels."""
     metrics.export(metrics.BATCH_LISTS, metrics.LAST_LODGED)
     metrics.RECEIPTS.among(status=codes.status_label)
+    for code, told in codes.decided().items():
+        if told in TOLD:
+            metrics.RECEIPTS.begin((TOLD[told],), (code,))
+    metrics.MATCH_FAILURES.begin(match.CODES)
     kinds = metrics.OPERATIONS["authority"]
     for gauge in (metrics.BATCHES_OPEN, metrics.BATCHES_LATE, metrics.LISTS_WAITING, metrics.BATCH_OLDEST):
         gauge.begin(kinds)

@@ -41,12 +41,17 @@ class TaxSettings(Settings):
     bills_every_s: float = Field(1.0, gt=0, le=3600, description="how often tax bills are looked at, in seconds")
 
 
+QUOTA_CODES: Final = ("1313", "-621005")
+"""The yearly limit and the limit of an order; refusals for other reasons are counted from their first on."""
+
+
 async def wire(settings: TaxSettings, pool: Any) -> Wiring:
     """The tax service of these settings; its rules are read, checked and archived here, and followed from then on."""
     sealing = Sealing.from_dir(settings.keys_dir)
     running = RunningRules(settings.rules_dir or rulefiles.RULES, pool)
     rules = await running.begin()
     metrics.TAX_ASSESSED.begin(TAX_KINDS, sorted({regime.id for regime in rules.regimes}))
+    metrics.QUOTA_REFUSALS.begin(QUOTA_CODES)
     deps = Deps(rules, Billing(day_s=settings.day_s))
     timers = (
         Timer("bills", settings.bills_every_s, tend_bills),

@@ -25,9 +25,7 @@ PROMETHEUS: Final = {
     "prometheus_rule_evaluation_failures_total",
 }
 """What Prometheus makes by itself."""
-RARE: Final = re.compile(
-    r"crossborder_(match_failures|quota_refusals|receipts|verified_sales|verified_sales_minor|sandbox_operations)_total"
-)
+RARE: Final = re.compile(r"crossborder_(verified_sales_minor|sandbox_operations)_total")
 """Their labels are codes and corridors that only some orders have: declared from the start, a series from the first on."""
 
 

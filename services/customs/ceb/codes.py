@@ -134,6 +134,11 @@ def status(code: str) -> Status:
     raise UnknownCode(f"returnStatus {code!r} is not in the authority's list here")
 
 
+def decided() -> dict[str, StatusClass]:
+    """What each returnStatus of the list means."""
+    return {code: found.meaning_class for code, found in _statuses().items()}
+
+
 def status_label(code: str) -> str:
     """The status as a metric's label: itself if it is in the lists here, `-n` for any other technical failure."""
     return code if code in _statuses() or code in _errors() else "-n"

@@ -35,6 +35,12 @@ WAYBILL_RULE: Final = "-503001"
 This is the waybill band's business-rule code [2018, 7-3].
 """
 
+CODES: Final = (
+    AMOUNT, PAYMENT_ENTERPRISE, LINE_COUNT, LINE_ITEMS, BUYER_ON_LIST, BUYER_PHONE_ON_LIST, BUYER_IS_NOT_PAYER, ORDER_RULE,
+    WAYBILL_RULE,
+)  # fmt: skip
+"""Every code a mismatch can have."""
+
 Document = Literal["order", "payment", "waybill", "list"]
 
 

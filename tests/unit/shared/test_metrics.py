@@ -117,6 +117,17 @@ labels = {"service": "tax", "topic": topics.ORDERS}
 assert REGISTRY.get_sample_value("crossborder_dead_letters_total", {**labels, "reason": "integrity"}) == 0
 counted = {**labels, "event_type": "order.placed.v1", "outcome": "duplicate"}
 assert REGISTRY.get_sample_value("crossborder_events_processed_total", counted) == 0
+
+from services.customs import counting
+from services.orders import streams
+
+counting.begin()
+streams.begin()
+for labels in ({"message": "GoodsReleased", "status": "800"}, {"message": "ListReturned", "status": "100"}):
+    assert REGISTRY.get_sample_value("crossborder_receipts_total", labels) == 0
+assert REGISTRY.get_sample_value("crossborder_match_failures_total", {"code": "1332"}) == 0
+assert REGISTRY.get_sample_value("crossborder_verified_sales_total", {"corridor": "US-CN"}) == 0
+assert REGISTRY.get_sample_value("crossborder_verified_sales_total", {"corridor": "probe"}) is None
 """
 
 
