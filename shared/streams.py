@@ -203,6 +203,8 @@ async def _watch(view: View) -> None:
 def main(name: str, settings: Settings, make: Callable[[Any, Settings], View]) -> None:
     """Run a view until SIGTERM or SIGINT; exit status 1 asks the supervisor to start it anew."""
     logs.configure(name, settings.log_level, settings.log_format)
+    # faust reads Kafka in a thread with a loop of its own, which is made by the policy.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
         uvloop.run(_main(name, settings, make))
     except Misconfigured as error:
