@@ -13,6 +13,7 @@ from services.customs.ceb.sign import Signer
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS
 from services.customs.lodging import lodge_due
+from services.customs.overdue import EVERY_S, give_up_returns
 from services.customs.reactions import HEARS, Deps
 from shared import topics
 from shared.sealing import Sealing
@@ -39,9 +40,14 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
         sealing=Sealing.from_dir(settings.keys_dir), authority=authority, match=matching.mismatches,
         policy=rules.rules,
     )  # fmt: skip
+    timers = (
+        Timer("lodge", settings.lodge_every_s, lodge_due),
+        Timer("bills", BILLS_EVERY_S, announce_bills),
+        Timer("returns", EVERY_S, give_up_returns),
+    )
     return Wiring(
         "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=counting.observe, gauges=counting.gauges(rules.batching.age_s),
-        timers=(Timer("lodge", settings.lodge_every_s, lodge_due), Timer("bills", BILLS_EVERY_S, announce_bills)), invariants=INVARIANTS,
+        timers=timers, invariants=INVARIANTS,
     )  # fmt: skip
 
 

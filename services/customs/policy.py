@@ -175,13 +175,13 @@ def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[Terms, ...]:
     """The terms for returns; raises ValueError for a day with two, or a term without a source or of no days."""
     found = tuple(
         Terms(row["direction"], row["valid_from"], row.get("valid_to"), int(row["apply_days_max"]), int(row["back_days_max"]),
-              row["source"])
+              row["source"], int(row["given_up_days"]))
         for row in sorted(rows, key=lambda row: (row["direction"], row["valid_from"]))
     )  # fmt: skip
     for before, after in pairwise(found):
         if before.direction == after.direction and (before.valid_to is None or before.valid_to >= after.valid_from):
             raise ValueError(f"returns.terms: two terms for {after.direction} on {after.valid_from}, expected one")
     for each in found:
-        if not each.source or min(each.apply_days_max, each.back_days_max) < 1:
+        if not each.source or min(each.apply_days_max, each.back_days_max, each.given_up_days) < 1:
             raise ValueError(f"returns.terms: the term from {each.valid_from} needs a source and days above 0")
     return found

@@ -106,6 +106,15 @@ async def with_returns(conn: Connection, found: Mapping[UUID, Declaration]) -> d
     }
 
 
+async def list_open_returns(conn: Connection, applied_before: datetime, most: int) -> list[UUID]:
+    """The orders with a return applied for before then that is still open, the oldest first."""
+    rows = await conn.fetch(
+        "SELECT order_id FROM goods_return WHERE state IN ('asked', 'granted') AND applied_at < $1 ORDER BY applied_at LIMIT $2",
+        applied_before, most,
+    )  # fmt: skip
+    return [row["order_id"] for row in rows]
+
+
 _PARTS: Final = TypeAdapter(tuple[ReturnPart, ...])
 _LINES: Final = TypeAdapter(tuple[ReturnedLine, ...])
 
@@ -264,11 +273,15 @@ async def count_waiting(conn: Connection, late_s: float) -> list[Batches]:
 
 
 async def count_owed(conn: Connection) -> list[tuple[str, int, datetime | None]]:
-    """What outside parties owe, and since when: waybills of placed orders, and a word on lodged lists. Reads all declarations."""
+    """What outside parties owe, and since when: waybills of placed orders, and a word on lodged lists. Reads all declarations.
+
+    A list without a number that is to be taken back is owed one still: its cancellation cannot even be asked for without.
+    """
     row = await conn.fetchrow(
-        "SELECT count(*) FILTER (WHERE state = 'lodged') AS lists, min(updated_at) FILTER (WHERE state = 'lodged') AS lodged_at, "
+        "SELECT count(*) FILTER (WHERE state <> 'collecting') AS lists, min(updated_at) FILTER (WHERE state <> 'collecting') AS lodged_at, "
         "count(*) FILTER (WHERE state = 'collecting') AS parcels, min(created_at) FILTER (WHERE state = 'collecting') AS placed_at "
-        "FROM declaration WHERE state = 'lodged' OR (state = 'collecting' AND 'order' = ANY(present) AND 'waybill' <> ALL(present))"
+        "FROM declaration WHERE state = 'lodged' OR (state = 'withdrawing' AND invt_no IS NULL) "
+        "OR (state = 'collecting' AND 'order' = ANY(present) AND 'waybill' <> ALL(present))"
     )
     return [("authority", row["lists"], row["lodged_at"]), ("carrier", row["parcels"], row["placed_at"])]
 

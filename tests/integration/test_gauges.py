@@ -120,6 +120,11 @@ async def test_open_orders_books_and_border_are_shown_as_they_stand_at_every_ste
     await measure(world)
     assert shown("declaration_batches_open", kind="declare") == shown("declaration_batches_late", kind="declare") == 0
     assert shown("party_unanswered", party="authority") == 5, "the authority owes a word on each list"
+    one = await world.admin.fetchval("UPDATE customs.declaration SET state = 'withdrawing' WHERE order_id = (SELECT min(order_id::text)"
+                                     "::uuid FROM customs.declaration WHERE state = 'lodged') RETURNING order_id")  # fmt: skip
+    await measure(world)
+    assert shown("party_unanswered", party="authority") == 5, "also on one that is to be taken back and has no number yet"
+    await world.admin.execute("UPDATE customs.declaration SET state = 'lodged' WHERE order_id = $1", one)
     assert total("declaration_batches_total", outcome="lodged") == lodged + groups
     assert time.time() - shown("declaration_last_lodged_timestamp_seconds") < 60
 

@@ -33,6 +33,7 @@ from services.customs.ceb.sign import CERTIFICATE_FILE, Signer
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS as CUSTOMS_INVARIANTS
 from services.customs.lodging import lodge_due
+from services.customs.overdue import give_up_returns
 from services.orders import reactions as orders
 from services.orders.invariants import INVARIANTS as ORDERS_INVARIANTS
 from services.payments import guarantee
@@ -64,7 +65,8 @@ HEARS: Final[dict[str, dict[str, Hears]]] = {
     "orders": orders.HEARS, "payments": payments.HEARS, "tax": tax.HEARS, "customs": customs.HEARS,
 }  # fmt: skip
 TIMERS: Final[tuple[tuple[str, Any], ...]] = (
-    ("customs", lodge_due), ("customs", announce_bills), ("tax", tend_bills), ("tax", look_for_lapses), ("payments", guarantee.tend),
+    ("customs", lodge_due), ("customs", announce_bills), ("customs", give_up_returns), ("tax", tend_bills), ("tax", look_for_lapses),
+    ("payments", guarantee.tend),
 )  # fmt: skip
 INVARIANTS: Final = (*ORDERS_INVARIANTS, *PAYMENTS_INVARIANTS, *TAX_INVARIANTS, *CUSTOMS_INVARIANTS, *BETWEEN)
 AGE_S: Final = 600

@@ -423,6 +423,21 @@ def _back(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     return _say(replace(d, waiting=None), fact)
 
 
+def give_up_return(d: Declaration, at: datetime, policy: Policy) -> Followed:
+    """A return whose goods never came, or that nobody ever answered: the list stays closed and the sale a sale.
+
+    Its returns and its release must be at hand. Before the day, and of what is no open return, nothing follows.
+    """
+    if d.state is not State.RETURNING or d.returns[-1].state not in returns.OPEN:
+        return d, ()
+    last = returns.given_up_after(_known_terms(d, policy), _released_at(d))
+    if returns.beijing_date(at) <= last:
+        return d, ()
+    why = f"the goods were not back: found none by {last}, the last day they are waited for"
+    d = replace(_with_return(d, state="refused"), waiting=None)
+    return _say(d, said.ReturnRefused(order_id=d.order_id, status="", info=why))
+
+
 def _with_return(d: Declaration, **change: Any) -> Declaration:
     """With its open return changed, which is the last."""
     return replace(d, returns=(*d.returns[:-1], replace(d.returns[-1], **change)))

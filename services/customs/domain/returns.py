@@ -41,7 +41,10 @@ class Return:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Within how many days after the release a return is applied for and its goods are back, for what is released on a day
-    of the term's validity; `valid_to` is the last."""
+    of the term's validity; `valid_to` is the last.
+
+    `given_up_days` is ours and no law: goods may come back late, but so many days past the term nobody waits any longer.
+    """
 
     direction: str
     valid_from: date
@@ -49,6 +52,7 @@ class Terms:
     apply_days_max: int
     back_days_max: int
     source: str
+    given_up_days: int
 
 
 def days_between(start: datetime, stop: datetime) -> int:
@@ -70,6 +74,11 @@ def terms_on(terms: Sequence[Terms], direction: str, day: date) -> Terms | None:
         if term.direction == direction and term.valid_from <= day and (term.valid_to is None or day <= term.valid_to):
             return term
     return None
+
+
+def given_up_after(term: Terms, released_at: datetime) -> date:
+    """The last day on which goods released then are waited for."""
+    return beijing_date(released_at) + timedelta(days=term.back_days_max + term.given_up_days)
 
 
 def returned_before(returns: Sequence[Return]) -> dict[int, Decimal]:

@@ -329,6 +329,32 @@ def test_what_was_released_before_the_rule_changed_must_be_back_within_thirty_da
     assert after.returns == ()
 
 
+@pytest.mark.parametrize("granted", [False, True])
+@pytest.mark.parametrize(("when", "given_up"), [(days_after(135, 23), False), (days_after(136), True)])
+def test_goods_that_never_come_back_are_waited_for_ninety_days_past_the_term(
+    granted: bool, when: datetime, given_up: bool
+) -> None:
+    found = at(State.RETURNING)
+    if granted:
+        found, _ = d.answer(found, heard("granted", "399", "return"), POLICY)
+    after, facts = d.give_up_return(found, when, POLICY)
+    if not given_up:
+        assert (after, facts) == (found, ())
+        return
+    assert (after.state, after.waiting, after.returns[-1].state) == (State.CLOSED, None, "refused")
+    assert kinds(facts) == ["ReturnRefused"]
+    assert "2027-04-07" in facts[0].info  # type: ignore[attr-defined]
+    assert d.give_up_return(after, when + timedelta(days=1), POLICY) == (after, ()), "once"
+    late, said_late = d.answer(after, heard("released", "800", "return", when=when), POLICY)
+    assert (late.state, said_late) == (State.CLOSED, ())
+
+
+@pytest.mark.parametrize("state", [State.RELEASED, State.CLOSED, State.LODGED, State.WITHDRAWN])
+def test_what_is_no_open_return_is_not_given_up(state: State) -> None:
+    found = at(state)
+    assert d.give_up_return(found, days_after(10_000), POLICY) == (found, ())
+
+
 def two_of(line_no: int, quantity: str | None = None) -> WithdrawalAsked:
     part = ReturnPart(line_no=line_no, quantity=None if quantity is None else Decimal(quantity))
     return ASKED.model_copy(update={"lines": (part,)})
