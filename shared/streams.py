@@ -80,6 +80,8 @@ def make_app(name: str, settings: Settings) -> Any:
         broker_rebalance_timeout=30,
         broker_max_poll_interval=300,
         producer_acks=-1,
+        # A second's rows leave together: without it each is a request of its own, an eighth of what the view cost.
+        producer_linger=0.005,
         producer_request_timeout=ACK_BOUND_S,
         stream_wait_empty=False,
         **_credentials(settings.kafka_security),
