@@ -19,6 +19,7 @@ from shared.identity import NAMESPACE, order_id_of
 SUBMITTED: Final = "order.submitted.v1"
 CANCEL_REQUESTED: Final = "order.cancel-requested.v1"
 RETURN_REQUESTED: Final = "return.requested.v1"
+PARTLY_RETURNED: Final = "order.partly-returned.v1"
 DEAD_LETTER: Final = "dead-letter"
 
 YEARLY_ORDERS: Final = 4
@@ -29,7 +30,8 @@ YEARLY_ORDERS: Final = 4
 class Record:
     """One record for `orders.submissions`.
 
-    `delay_s` after the case began; `when`: or, for who can see it, once the order is in one of these states.
+    `delay_s` after the case began; or, for who can see it: `when`, once the order is in one of these states; `once`, when this
+    is on its timeline.
     """
 
     order_no: str
@@ -38,6 +40,7 @@ class Record:
     headers: tuple[tuple[str, bytes], ...] = ()
     delay_s: float = 0.0
     when: tuple[str, ...] | None = None
+    once: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,11 +150,11 @@ def _yearly(draft: _Draft) -> None:
 
 
 def _in_two_parts(draft: _Draft) -> None:
-    """A line first; all that is left once that is closed, which takes some seconds."""
+    """A line first; all that is left once that is closed, for there is one return at a time, and before the term is over."""
     made = draft.order("returned", sample="basket")
     draft.submit(made)
     draft.ask(made, RETURN_REQUESTED, "one line does not please", {"lines": [{"line_no": 1}]}, delay_s=10.0, when=("fulfilled",))
-    draft.ask(made, RETURN_REQUESTED, "neither do the others", delay_s=15.0)
+    draft.ask(made, RETURN_REQUESTED, "neither do the others", delay_s=15.0, once=PARTLY_RETURNED)
 
 
 def _before_its_order(draft: _Draft) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -150,7 +150,7 @@ async def _play(to: Target, play: Play) -> dict[str, str]:
     """Publish every step when its moment has come, show the orders move, and come back when each is at its end."""
     from rich.live import Live
 
-    from services.cli import counts
+    from services.cli import counts, samples
 
     pending, ends = list(play.steps), dict[str, str]()
     began = time.monotonic()
@@ -159,7 +159,8 @@ async def _play(to: Target, play: Play) -> dict[str, str]:
         with Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live:
             while time.monotonic() - began < BOUND_S:
                 states = await _states(conn)
-                pending = await _publish_due(to, pending, states, time.monotonic() - began)
+                said = await samples.said_of(conn, pending)
+                pending = await _publish_due(to, pending, states, said, time.monotonic() - began)
                 ends = await _ends(to, play, states)
                 if console.is_terminal:
                     live.update(counts.table(Counter(states.values()), _progress(play, ends)), refresh=True)
@@ -178,10 +179,12 @@ async def _states(conn: Any) -> dict[str, str]:
     return {row["order_no"]: row["state"] for row in await conn.fetch("SELECT order_no, state FROM orders.orders")}
 
 
-async def _publish_due(to: Target, pending: list[Step], states: Mapping[str, str], elapsed_s: float) -> list[Step]:
+async def _publish_due(
+    to: Target, pending: list[Step], states: Mapping[str, str], said: Mapping[str, Collection[str]], elapsed_s: float
+) -> list[Step]:
     from services.cli import publish
 
-    due = [s for s in pending if (elapsed_s >= s.delay_s if s.when is None else states.get(s.order_no) in s.when)]
+    due = [s for s in pending if s.is_due(elapsed_s, states.get(s.order_no), said.get(s.order_no, ()))]
     if due:
         await publish.send(to, [replace(step.record, after_s=0.0) for step in due], None, lambda _n: None)
     return [step for step in pending if step not in due]

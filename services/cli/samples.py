@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from services.cli.connect import Wrong
 from services.cli.publish import Submission, submission_of
@@ -36,13 +36,25 @@ class Cast:
 
 @dataclass(frozen=True)
 class Step:
-    """One record of the demo: published `delay_s` seconds after the start or, where `when` is given, once its order is in
-    one of those states."""
+    """One record of the demo: published `delay_s` seconds after the start or, where they are given, once its order is in one
+    of the states `when`, or `once` this is on its timeline."""
 
     order_no: str
     record: Submission
     delay_s: float
     when: tuple[str, ...] | None
+    once: str | None = None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the clock alone says when; nothing need become of its order first."""
+        return self.when is None and self.once is None
+
+    def is_due(self, elapsed_s: float, state: str | None, said: Collection[str]) -> bool:
+        """Whether to publish it `elapsed_s` seconds after the start, with its order in `state` and `said` on its timeline."""
+        if self.once is not None:
+            return self.once in said
+        return elapsed_s >= self.delay_s if self.when is None else state in self.when
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,21 @@ class Play:
     casts: tuple[Cast, ...]
     steps: tuple[Step, ...]
     counts: dict[int, dict[str, int]]
+
+
+async def said_of(conn: Any, steps: Iterable[Step]) -> dict[str, set[str]]:
+    """By order number: what is on the timelines of the orders, of that which some of the steps wait for."""
+    awaited = {s.order_no: s.once for s in steps if s.once is not None}
+    found: dict[str, set[str]] = {}
+    if awaited:
+        rows = await conn.fetch(
+            "SELECT DISTINCT order_no, type FROM orders.orders JOIN orders.timeline USING (order_id) "
+            "WHERE order_no = ANY($1) AND type = ANY($2)",
+            list(awaited), list({*awaited.values()}),
+        )  # fmt: skip
+        for row in rows:
+            found.setdefault(row["order_no"], set()).add(row["type"])
+    return found
 
 
 def now() -> datetime:
@@ -109,7 +136,7 @@ def of_demo(orders: int, seed: int | None) -> Play:
         case = case_of(kind, 1 + number * CASE_NUMBERS, seed=seed, at=at)
         casts += [Cast(kind, KINDS[kind].title, no, case.ends[no], number, KINDS[kind].bill) for no in case.orders]
         for record, r in zip(_records(iter([case])), case.records, strict=True):
-            steps.append(Step(r.order_no, record, r.delay_s, r.when))
+            steps.append(Step(r.order_no, record, r.delay_s, r.when, r.once))
         if case.counts:
             counts[number] = case.counts
         number += 1

@@ -13,12 +13,10 @@ from typing import Final
 from services.cli import dlq, publish, samples
 from services.cli.connect import Absent, Target, database
 from services.cli.samples import Cast, Step
-from shared.events.orders import OrderPartlyReturned
 
 DEAD_LETTER: Final = "dead-letter"
 UNREADABLE: Final = frozenset({"malformed", "behind_poison"})
 LOOK_S: Final = 0.3
-IN_PARTS: Final = "returned_in_two_parts"
 CALLED_OFF: Final = frozenset({"cancelled", "returned"})
 
 
@@ -32,7 +30,6 @@ class Load:
         cases = {c.order_no: c.case for c in play.casts}
         last = max(cases.values()) or 1
         self._pending = [(cases[s.order_no] / last * spread_s, s) for s in play.steps]
-        self._in_parts = {c.order_no for c in play.casts if c.kind == IN_PARTS}
         self._began = self.last_at = time.monotonic()
 
     async def publish(self) -> None:
@@ -40,13 +37,14 @@ class Load:
         while self._pending:
             # Where the broker is gone nothing counts as published; the ids make doubles harmless.
             with contextlib.suppress(Absent):
-                await self._publish_due(await self.states(), await self._back_in_part())
+                async with database(self._to) as conn:
+                    said = await samples.said_of(conn, [s for _, s in self._pending])
+                await self._publish_due(await self.states(), said)
             await asyncio.sleep(LOOK_S)
 
-    async def _publish_due(self, states: Mapping[str, str], back_in_part: Collection[str]) -> None:
+    async def _publish_due(self, states: Mapping[str, str], said: Mapping[str, Collection[str]]) -> None:
         elapsed = time.monotonic() - self._began
-        waits = self._in_parts.difference(back_in_part)
-        due = [(at, s) for at, s in self._pending if _is_due(at, s, elapsed, states, waits)]
+        due = [(at, s) for at, s in self._pending if s.is_due(elapsed - at, states.get(s.order_no), said.get(s.order_no, ()))]
         if due:
             due.sort(key=lambda pair: pair[0] + pair[1].delay_s)
             await publish.send(self._to, [replace(s.record, after_s=0.0) for _, s in due], None, lambda _n: None)
@@ -57,17 +55,6 @@ class Load:
         async with database(self._to) as conn:
             rows = await conn.fetch("SELECT order_no, state FROM orders.orders")
         return {row["order_no"]: row["state"] for row in rows}
-
-    async def _back_in_part(self) -> set[str]:
-        """Orders whose first return is closed; only then may the rest be asked for."""
-        if not any(s.order_no in self._in_parts for _, s in self._pending):
-            return set()
-        async with database(self._to) as conn:
-            rows = await conn.fetch(
-                "SELECT order_no FROM orders.orders JOIN orders.timeline USING (order_id) WHERE type = $1",
-                OrderPartlyReturned.type,
-            )
-        return {row["order_no"] for row in rows}
 
     async def settle(self, timeout_s: float) -> list[str]:
         """Wait until every order is at an end of its kind; returns what is wrong with those that are not."""
@@ -83,7 +70,7 @@ class Load:
         return wrong or await self._letters()
 
     def _wrong(self, states: Mapping[str, str]) -> list[str]:
-        found = [f"{s.order_no} is not published" for _, s in self._pending if s.when is None]
+        found = [f"{s.order_no} is not published" for _, s in self._pending if s.is_timed]
         late = {s.order_no: s for _, s in self._pending}
         for c in self.casts:
             end = states.get(c.order_no, DEAD_LETTER)
@@ -105,15 +92,6 @@ class Load:
             if by_no.get(order_no) not in UNREADABLE:
                 found.append(f"a dead letter from {letter.record.topic} for {order_no}: {dict(letter.record.headers)}")
         return found
-
-
-def _is_due(at: float, step: Step, elapsed: float, states: Mapping[str, str], waits: Collection[str]) -> bool:
-    if step.order_no in waits and step.when is None and step.delay_s:
-        # A broker that was away keeps the first return open longer than the play thinks, and there is one return at a time.
-        return False
-    if step.when is not None:
-        return states.get(step.order_no) in step.when
-    return elapsed >= at + step.delay_s
 
 
 def _rightly(c: Cast, state: str, late: Step | None) -> frozenset[str]:

@@ -9,6 +9,7 @@ from deploy.samples import KINDS
 from services.cli import samples
 from services.cli.connect import Wrong
 from services.cli.demo import wrong_of
+from shared.events.orders import OrderPartlyReturned
 
 
 def test_the_demo_has_orders_of_every_kind_and_as_many_as_asked_for() -> None:
@@ -53,3 +54,25 @@ def test_a_kind_comes_with_all_its_records_in_their_time() -> None:
 def test_a_sample_that_is_none_names_all() -> None:
     with pytest.raises(Wrong, match=r"cherries.*released"):
         samples.samples("bananas", 1, 1)
+
+
+def test_the_rest_is_asked_back_once_the_first_part_is_closed_however_long_that_takes() -> None:
+    steps = [s for s in samples.of_demo(1, seed=1).steps if s.order_no == _in_parts()]
+    (rest,) = [s for s in steps if s.once is not None]
+    assert not rest.is_timed
+    assert not rest.is_due(3600.0, "fulfilled", {"return.requested.v1"})
+    assert rest.is_due(0.1, "fulfilled", {"return.requested.v1", OrderPartlyReturned.type})
+
+
+def test_a_step_waits_for_its_moment_or_for_its_order() -> None:
+    play = samples.of_demo(1, seed=1)
+    (first,) = [s for s in play.steps if s.order_no == _in_parts() and s.is_timed]
+    assert first.is_due(0.0, None, ())
+    (part,) = [s for s in play.steps if s.order_no == _in_parts() and s.when]
+    assert not part.is_due(3600.0, "released", ())
+    assert part.is_due(0.0, "fulfilled", ())
+
+
+def _in_parts() -> str:
+    (order_no,) = [c.order_no for c in samples.of_demo(1, seed=1).casts if c.kind == "returned_in_two_parts"]
+    return order_no
