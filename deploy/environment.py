@@ -18,20 +18,20 @@ MINORS = range(14, 10, -1)
 CLEARLY = 1.15
 """So many times as fast as the caller's an interpreter must be to be taken instead."""
 
-# What the services do all day: dictionaries, texts, small objects and calls. Prints the version and the best of 25, since
-# other work on the machine only ever adds to it.
+# What the services do all day: dictionaries, texts, small objects and calls. Prints the version, the best of 25 in seconds of
+# the processor, since other work on the machine only ever adds to it, and which file really ran.
 SUM = """
-import sys, time
+import os, sys, time
 def once():
-    began = time.perf_counter()
+    began = time.process_time()
     rows = [{"a": i, "b": str(i), "c": [i] * 3} for i in range(20000)]
     for row in rows:
         for value in row.values():
             isinstance(value, str) and len(value.upper())
     sorted(rows, key=lambda row: row["b"])
-    return time.perf_counter() - began
+    return time.process_time() - began
 import venv  # an interpreter without it is of no use
-print(*sys.version_info[:2], sys.implementation.name, min(once() for _ in range(25)))
+print(*sys.version_info[:2], sys.implementation.name, min(once() for _ in range(25)), os.path.realpath(sys.executable))
 """
 
 
@@ -48,16 +48,20 @@ def candidates() -> list[str]:
     return list(found.values())
 
 
-def seconds(python: str) -> float | None:
-    """How long the sum takes there; None where it cannot run or is not a CPython new enough."""
+def measured(python: str) -> tuple[str, float] | None:
+    """Which file runs under this name, and how long the sum takes there; None where it cannot run or is not a CPython new enough.
+
+    The name may be a script that starts another (a version manager's), so the interpreter itself says what it is.
+    """
     try:
         done = subprocess.run(
             [python, "-I", "-c", SUM], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20, check=True
         )
-        major, minor, name, took = done.stdout.decode().split()
+        major, minor, name, took, path = done.stdout.decode().rstrip("\n").split(" ", 4)
+        found = (path, float(took)) if name == "cpython" and (int(major), int(minor)) >= LEAST else None
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return float(took) if name == "cpython" and (int(major), int(minor)) >= LEAST else None
+    return found
 
 
 def choose() -> str:
@@ -65,15 +69,16 @@ def choose() -> str:
 
     Of the same version only: the locked requirements were resolved and tried for it.
     """
-    ours = seconds(sys.executable)
+    ours = measured(sys.executable)
     same = f"python3.{sys.version_info[1]}"
-    times = {path: took for path in candidates() if Path(path).name == same and (took := seconds(path)) is not None}
+    found = [measured(path) for path in candidates() if Path(path).name == same]
+    times = {path: took for path, took in filter(None, found) if ours is not None and path != ours[0]}
     if ours is None or not times:
         return sys.executable
     best = min(times, key=times.__getitem__)
-    if times[best] * CLEARLY >= ours:
+    if times[best] * CLEARLY >= ours[1]:
         return sys.executable
-    times_as_fast = f"{ours / times[best]:.1f} times as fast as {sys.executable}"
+    times_as_fast = f"{ours[1] / times[best]:.1f} times as fast as {sys.executable}"
     print(f"Taking {best}: it runs {times_as_fast}. `make PYTHON=…` takes another.")  # noqa: T201
     return best
 

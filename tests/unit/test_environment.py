@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +20,23 @@ def test_the_choice_is_the_callers_or_another_of_its_version() -> None:
 
 def test_what_is_no_interpreter_or_too_old_is_not_a_candidate(tmp_path: Path) -> None:
     fake = tmp_path / "python3.11"
-    fake.write_text("#!/bin/sh\necho 3 6 cpython 0.0001\n")
+    fake.write_text("#!/bin/sh\necho 3 6 cpython 0.0001 /old/python\n")
     fake.chmod(0o755)
-    assert environment.seconds(str(fake)) is None
-    assert environment.seconds(str(tmp_path / "missing")) is None
-    assert environment.seconds(sys.executable) is not None
+    assert environment.measured(str(fake)) is None
+    assert environment.measured(str(tmp_path / "missing")) is None
+    assert environment.measured(sys.executable) is not None
+
+
+def test_a_script_that_starts_the_callers_own_python_is_no_other_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shim = tmp_path / f"python3.{sys.version_info[1]}"
+    shim.write_text(f'#!/bin/sh\nexec "{os.path.realpath(sys.executable)}" "$@"\n')
+    shim.chmod(0o755)
+    found = environment.measured(str(shim))
+    assert found is not None
+    assert found[0] == os.path.realpath(sys.executable)
+    monkeypatch.setattr(environment, "candidates", lambda: [str(shim)])
+    monkeypatch.setattr(environment, "CLEARLY", 0.0)
+    assert environment.choose() == sys.executable
 
 
 def test_a_clearly_faster_interpreter_of_the_same_version_is_taken(
@@ -32,7 +45,7 @@ def test_a_clearly_faster_interpreter_of_the_same_version_is_taken(
     other = str(tmp_path / f"python3.{sys.version_info[1]}")
     monkeypatch.setattr(environment, "candidates", lambda: [sys.executable, other])
     for took, chosen in ((0.5, other), (0.95, sys.executable)):
-        monkeypatch.setattr(environment, "seconds", lambda path, took=took: took if path == other else 1.0)
+        monkeypatch.setattr(environment, "measured", lambda path, took=took: (path, took if path == other else 1.0))
         assert environment.choose() == chosen
     assert "2.0 times as fast" in capsys.readouterr().out
 
