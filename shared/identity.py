@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from functools import lru_cache
 from typing import Final
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
-NAMESPACE: Final = uuid5(NAMESPACE_URL, "crossborder")
+NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "crossborder")
 
 
 @lru_cache(maxsize=1)
@@ -28,8 +29,8 @@ def uuid_of(text: str) -> UUID:
     return _compiled()(text)
 
 
-def _uuid5(namespace: UUID, name: str) -> UUID:
-    """What `uuid.uuid5` makes (RFC 9562, 5.5), in half the time."""
+def uuid5(namespace: UUID, name: str) -> UUID:
+    """What `uuid.uuid5` makes (RFC 9562, 5.5), in half the time: every fact, movement and receipt is named by one."""
     digest = bytearray(hashlib.sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
@@ -43,14 +44,14 @@ def _platform_namespace(platform_code: str) -> UUID:
 
 def order_id_of(platform_code: str, order_no: str) -> UUID:
     """The order's id: the same submission always names the same order (contract: uuid5(platform.code, order_no))."""
-    return _uuid5(_platform_namespace(platform_code), order_no)
+    return uuid5(_platform_namespace(platform_code), order_no)
 
 
 def event_id_of(cause: UUID, event_type: str, subject: UUID) -> UUID:
     """The id of a fact that follows from `cause`: deciding twice announces the same id, so the inbox drops the second."""
-    return _uuid5(cause, f"{event_type}:{subject}")
+    return uuid5(cause, f"{event_type}:{subject}")
 
 
 def record_id_of(topic: str, partition: int, offset: int) -> UUID:
     """The id of a record that came without one: its place in the log."""
-    return _uuid5(NAMESPACE, f"record:{topic}:{partition}:{offset}")
+    return uuid5(NAMESPACE, f"record:{topic}:{partition}:{offset}")

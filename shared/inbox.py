@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from shared import metrics
-from shared.database import Connection
+from shared.database import Connection, copied
 
 Partition = tuple[str, int]
 
@@ -65,8 +65,11 @@ async def unseen(conn: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
     """Mark the events as handled; returns those that had not been."""
     if not event_ids:
         return set()
+    ids = set(event_ids)
+    if await copied(conn, "inbox", ("event_id",), [(event_id,) for event_id in ids]):
+        return ids
     rows = await conn.fetch(
-        "INSERT INTO inbox (event_id) SELECT DISTINCT unnest($1::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id", event_ids
+        "INSERT INTO inbox (event_id) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id", list(ids)
     )
     return {row["event_id"] for row in rows}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import NAMESPACE_URL, UUID
 
 from services.customs import store
 from services.customs.ceb.parse import Bill
@@ -15,6 +15,7 @@ from services.customs.store import KeptBill
 from shared.database import Connection
 from shared.events import customs as said
 from shared.hears import Announced, Outcome
+from shared.identity import uuid5
 from shared.money import Money
 
 ANNOUNCED_MAX: Final = 200

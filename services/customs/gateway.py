@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Final
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import NAMESPACE_URL, UUID
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -33,6 +33,7 @@ from shared.errors import Unprocessable
 from shared.events.orders import Line, OrderPlaced
 from shared.events.persons import ConsigneeParticulars, Particulars
 from shared.hears import message
+from shared.identity import uuid5
 from shared.sealing import bound, unseal
 
 BEIJING: Final = timezone(timedelta(hours=8))

@@ -21,7 +21,7 @@ CREATE TABLE declaration (
     group_key      text,
     created_at     timestamptz NOT NULL DEFAULT now(),
     updated_at     timestamptz NOT NULL DEFAULT now()
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 40);
 CREATE INDEX declaration_message ON declaration (message_guid);
 COMMENT ON TABLE declaration IS 'The list of one order; one row per order, so at most one live list. present names the documents there are.';
 

@@ -14,7 +14,7 @@ from services.customs.ceb.parse import Bill
 from services.customs.domain.declaration import Answer, Declaration, Kind, State
 from services.customs.domain.numbers import cop_no_of
 from services.customs.domain.returns import Return
-from shared.database import Connection
+from shared.database import Connection, copied
 from shared.events.base import Event
 from shared.events.customs import ReturnedLine
 from shared.events.logistics import WaybillIssued
@@ -194,7 +194,7 @@ async def save(
     came = [
         (x.order_id, kind, doc) for x in declarations for kind, doc in papers.get(x.order_id, {}).items() if kind in x.present
     ]
-    if came:
+    if came and not await copied(conn, "document", ("order_id", "kind", "doc"), came):
         await conn.execute(
             "INSERT INTO document (order_id, kind, doc) SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[]) ON CONFLICT DO NOTHING",
             *map(list, zip(*came, strict=True)),

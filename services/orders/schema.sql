@@ -18,7 +18,7 @@ CREATE TABLE orders (
     received_at       timestamptz NOT NULL,
     updated_at        timestamptz NOT NULL,
     ended_at          timestamptz
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 40);
 CREATE INDEX orders_order_no ON orders (order_no);
 -- No index has a column that changes on the way, so that a step of an order writes its row and nothing else.
 CREATE INDEX orders_open ON orders (received_at) WHERE ended_at IS NULL;
@@ -31,12 +31,12 @@ CREATE TABLE submission (
 COMMENT ON TABLE submission IS 'Append only: a digest of each field as submitted (keyed where personal), as JSON, to tell a repetition from another order under the same number. Apart from the order, whose row is written at every step.';
 
 CREATE TABLE timeline (
-    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id        bigint GENERATED ALWAYS AS IDENTITY,
     order_id  uuid        NOT NULL,
     at        timestamptz NOT NULL,
     source    text        NOT NULL,
     type      text        NOT NULL,
-    summary   json        NOT NULL
+    summary   json        NOT NULL,
+    PRIMARY KEY (order_id, id)
 );
-CREATE INDEX timeline_order ON timeline (order_id, id);
 COMMENT ON TABLE timeline IS 'Append only: every fact heard or said about an order, for people to read; no personal data.';

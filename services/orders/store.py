@@ -13,7 +13,7 @@ import orjson
 from services.orders.domain import ENDED, Order
 from services.orders.legs import Border, Payment, Stage, Tax
 from services.orders.order import Returning
-from shared.database import Connection
+from shared.database import Connection, copied
 from shared.events.base import Fault
 from shared.money import Money
 
@@ -134,12 +134,12 @@ async def save(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> No
         [x.goods_value.minor if x.goods_value else None for x in o], [x.amount_paid.minor if x.amount_paid else None for x in o],
         [x.placed_at for x in o], at, [moment if x.stage in ENDED else None for x, moment in orders],
     )  # fmt: skip
-    told = [x for x in o if x.fingerprint]
-    if told:
+    told = [(x.order_id, orjson.dumps(dict(x.fingerprint))) for x in o if x.fingerprint]
+    if told and not await copied(conn, "submission", ("order_id", "fingerprint"), told):
         await conn.execute(
             "INSERT INTO submission (order_id, fingerprint) SELECT * FROM unnest($1::uuid[], $2::bytea[]) ON CONFLICT DO NOTHING",
-            [x.order_id for x in told], [orjson.dumps(dict(x.fingerprint)) for x in told],
-        )  # fmt: skip
+            *map(list, zip(*told, strict=True)),
+        )
 
 
 async def step(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from uuid import UUID, uuid5
+from uuid import UUID
 
+from shared.identity import uuid5
 from shared.money import Money
 
 

@@ -26,7 +26,7 @@ CREATE TABLE payment (
     CONSTRAINT terms_known CHECK (
         state = 'voided' OR num_nulls(currency, amount_minor, tax_withheld_minor, merchant_code, enterprise_code) = 0),
     CONSTRAINT captured_has_number CHECK (captured_minor = 0 OR payment_no IS NOT NULL)
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 45);
 COMMENT ON TABLE payment IS 'Each order''s payment. An order that was undone before it was heard of has a row without terms, so that its late OrderPlaced asks nothing of the bank.';
 COMMENT ON COLUMN payment.version IS 'Facts announced about this order.';
 COMMENT ON COLUMN payment.unwinding IS 'The order is being undone: an answer still under way is waited for, then voided or refunded.';

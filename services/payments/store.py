@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from services.payments.domain.payment import Payment, Refunding, State, Terms
 from services.payments.ledger import Entry
-from shared.database import Connection
+from shared.database import Connection, copied
 from shared.errors import Unavailable
 from shared.money import Money
 
@@ -92,21 +92,19 @@ def _progress(p: Payment) -> tuple[Any, ...]:
     return (*captured, p.refund_no, p.refunded.minor if p.refunded else 0, p.excess.minor if p.excess else 0, *returning)
 
 
+_ENTRY: Final = ("txn_id", "seq", "order_id", "purpose", "account", "party", "currency", "amount_minor", "part")
+
+
 async def book(conn: Connection, entries: Sequence[Entry]) -> None:
     """Write the entries in one statement; a movement that is in the books already is left as it stands."""
-    if not entries:
+    rows = [(e.txn_id, e.seq, e.order_id, e.purpose, e.account, e.party, e.currency, e.amount_minor, e.part) for e in entries]
+    if not rows or await copied(conn, "journal", _ENTRY, rows):
         return
     await conn.execute(
-        "INSERT INTO journal (txn_id, seq, order_id, purpose, account, party, currency, amount_minor, part) "
-        "SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[], "
-        "$7::text[], "
-        "$8::bigint[], $9::int[]) "
-        "ON CONFLICT (txn_id, seq) DO NOTHING",
-        [e.txn_id for e in entries], [e.seq for e in entries], [e.order_id for e in entries],
-        [e.purpose for e in entries], [e.account for e in entries], [e.party for e in entries],
-        [e.currency for e in entries], [e.amount_minor for e in entries],
-        [e.part for e in entries],
-    )  # fmt: skip
+        f"INSERT INTO journal ({', '.join(_ENTRY)}) SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], "  # noqa: S608
+        "$5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[]) ON CONFLICT (txn_id, seq) DO NOTHING",
+        *map(list, zip(*rows, strict=True)),
+    )
 
 
 async def count_asked(conn: Connection) -> tuple[int, datetime | None]:

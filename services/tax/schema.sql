@@ -15,7 +15,7 @@ CREATE TABLE tax_case (
     weights       jsonb,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 50);
 COMMENT ON TABLE tax_case IS 'One row per order, so one assessment in force. reserved_minor is what the order holds of the quota now: reserved while assessed, used once posted, less what came back in time, 0 once voided. total_minor is what it owes, less what is not levied for the same reason. assessment is the fact as published; assessed_from is what it, or a refusal, was worked out from: goods, amounts, day, use of the year before, edition of the rules. weights is what the order holds now of yearly weights, as [line, HS prefix, milligrams in all, milligrams held], none where its goods are not limited by weight.';
 
 CREATE TABLE rule_set (
@@ -31,7 +31,7 @@ CREATE TABLE quota (
     reserved_minor bigint NOT NULL CHECK (reserved_minor >= 0),
     posted_minor   bigint NOT NULL CHECK (posted_minor >= 0),
     PRIMARY KEY (person_ref, year)
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 50);
 COMMENT ON TABLE quota IS 'The balance of quota_entry, kept in step by the statement that writes the entries: what of a person''s yearly limit is reserved by open orders and used by released ones. The row is locked while an order is decided, so concurrent orders never exceed the limit together.';
 
 CREATE TABLE quota_entry (

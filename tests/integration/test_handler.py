@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from shared import inbox, topics
+from shared.database import copied
 from shared.envelope import Record
 from shared.errors import Unavailable, Unprocessable
 from shared.failpoints import Failpoints, Killed
@@ -61,6 +62,25 @@ async def test_the_same_event_published_twice_counts_once_even_within_a_batch(ta
     await tally_handler().handle([counted(order, 5, 0, event_id=event), counted(order, 5, 1, event_id=event)])
     await tally_handler().handle([counted(order, 5, 2, event_id=event)])
     assert await totals(tally_pool) == {order: 5}
+
+
+async def test_of_events_some_of_which_are_known_only_the_others_count(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    order, known, fresh = uuid4(), uuid4(), uuid4()
+    await tally_handler().handle([counted(order, 5, 0, event_id=known)])
+    again = [counted(order, 5, 1, event_id=known), counted(order, 7, 2, event_id=fresh), counted(order, 7, 3, event_id=fresh)]
+    await tally_handler().handle(again)
+    assert await totals(tally_pool) == {order: 12}
+    async with tally_pool.acquire() as conn:
+        assert {row["event_id"] for row in await conn.fetch("SELECT event_id FROM inbox")} == {known, fresh}
+
+
+async def test_rows_one_of_which_is_there_are_not_written_at_all(tally_pool: Any) -> None:
+    there, new = uuid4(), uuid4()
+    async with tally_pool.acquire() as conn, conn.transaction():
+        assert await copied(conn, "held_order", ("order_id", "reason"), [(there, "first")])
+        assert not await copied(conn, "held_order", ("order_id", "reason"), [(new, "second"), (there, "second")])
+        assert [tuple(row) for row in await conn.fetch("SELECT order_id, reason FROM held_order")] == [(there, "first")]
 
 
 async def test_a_gap_is_seen(tally_pool: Any, tally_handler: Make) -> None:

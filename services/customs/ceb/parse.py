@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from lxml import etree
@@ -208,10 +208,11 @@ def return_time(value: str) -> datetime:
     try:
         if len(value) != 17 or not (value.isascii() and value.isdecimal()):
             raise ValueError
-        at = datetime.strptime(value[:14], "%Y%m%d%H%M%S").replace(tzinfo=BEIJING)
+        # By hand: `strptime` takes ten times as long, and every list has three receipts.
+        day, clock = (int(value[:4]), int(value[4:6]), int(value[6:8])), (int(value[8:10]), int(value[10:12]), int(value[12:14]))
+        return datetime(*day, *clock, int(value[14:]) * 1000, tzinfo=BEIJING)
     except ValueError:
         raise XmlRefused("returnTime must be 17 digits, yyyyMMddHHmmssSSS", "invalid_value") from None
-    return at + timedelta(milliseconds=int(value[14:]))
 
 
 def to_json(data: bytes) -> dict[str, Any]:

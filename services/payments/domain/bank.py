@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from shared.events.base import Fact
 from shared.events.persons import SealedPerson
+from shared.identity import uuid5
 from shared.money import Money
 
 
