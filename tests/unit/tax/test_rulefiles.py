@@ -53,7 +53,7 @@ def test_heading_has_a_rate_today_and_a_source(hs: str) -> None:
 def test_the_longest_prefix_counts() -> None:
     today = in_force(date(2026, 11, 23))
     goods = [today.find(code) for code in ("1901101090", "1901109000", "1901100000", "9102910000", "9102990000")]
-    assert [g.hs for g in goods if g is not None] == ["19011010", "19011090", "190110", "910291", "9102"]
+    assert [g.hs for g in goods if g is not None] == ["19011010", "19011090", "190110", "910291", "910299"]
 
 
 def test_regimes_begin_and_end_on_their_days() -> None:
