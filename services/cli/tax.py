@@ -383,6 +383,8 @@ def _show(result: Assessment | Refusal, order: Assessable, sources: Mapping[str,
     table.add_row("total", "", *[str(amount) for amount in totals], style="bold")
     paper().print(table)
     print(f"total tax {result.total} {currency}, payable {result.payable}")
+    if order.direction == "export":
+        say("what it costs where it arrives: crossborder tax landed FILE")
     say("by these rules:")
     for name in result.rules:
         say(f"  {name}: {sources[name]}")

@@ -128,7 +128,7 @@ def test_a_bad_file_is_refused_by_name_and_reason(folder: Path, name: str, old: 
 @pytest.mark.parametrize(
     ("name", "old", "new", "line", "reason"),
     [
-        ("cbec-retail-2016.toml", "valid_to = 2018-12-31", "valid_to = 2015-12-31", "valid_to = 2015-12-31", "before valid_from 2016-04-08"),
+        ("cbec-retail-2016.toml", "valid_to = 2018-12-31", "valid_to = 2015-12-31", "valid_to = 2015-12-31", "before valid_from"),
         ("cbec-retail-2019.toml", 'vat_share = "0.70"', 'vat_share = "70"', 'vat_share = "70"', "less than or equal to 1, found '70'"),
         ("cbec-retail-2019.toml", 'vat_share = "0.70"', "", "[within]", "within.vat_share: Field required"),
         ("cbec-retail-2019.toml", '\nsource = "财关税[2018]49号 art. 1-2; reported by ecns.cn, 30 Nov 2018"', "", 'id = "cbec-retail-2019"',
