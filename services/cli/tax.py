@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -16,11 +16,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from services.cli import export, landed, rebate, taxpast
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.faults import Wrongly, faults_of
 from services.cli.taxcases import cases
 from services.tax.domain.assessment import Assessable, AssessableLine, AssessedLine, Assessment, Refusal, assess, beijing_date
 from services.tax.rulefiles import RULES, load
 from shared.events.orders import Direction, NetContent
-from shared.money import Money, MoneyError
+from shared.money import EXPONENTS, Money, MoneyError
 
 if TYPE_CHECKING:
     from services.tax.domain.rulebook import Rulebook
@@ -123,14 +124,14 @@ def assess_file(
     """Assess a submission: regime, duty, consumption tax and VAT by line and in total, or the refusal (exit 1).
 
     Of JSON lines (a name that ends in .jsonl, or several documents one a line) each gets one line of JSON: the assessment, the refusal,
-    or the error with its line number. Exit status then: 2 if a line was wrong, else 1 if one was refused.
+    or its faults. Exit status then: 2 if a line was wrong, else 1 if one was refused.
     """
     given = Given(load(rules or RULES), at, used_of(used), _used_kg(used_kg or []), rules or RULES)
     text = text_of(file)
     if _is_many(file, text):
         leave(_assess_many(text, given))
     submission = parse(str(file), text)
-    order = assessable(submission)
+    order = assessable(str(file), submission)
     result = given.assess(submission, order)
     if json:
         as_json(as_contract(result, order))
@@ -194,11 +195,13 @@ def _assess_many(text: str, given: Given) -> Exit:
             continue
         try:
             submission = parse(f"line {number}", line)
-            order = assessable(submission)
+            order = assessable(f"line {number}", submission)
             result = given.assess(submission, order)
         except Wrong as error:
             wrong = True
             found: dict[str, Any] = {"line": number, "error": str(error)}
+            if isinstance(error, Unread):
+                found["faults"] = [fault._asdict() for fault in error.faults]
         else:
             refused = refused or isinstance(result, Refusal)
             found = {"line": number, "order_no": submission.order_no, **as_contract(result, order)}
@@ -206,57 +209,90 @@ def _assess_many(text: str, given: Given) -> Exit:
     return Exit.WRONG if wrong else Exit.NO if refused else Exit.DONE
 
 
+class Unread(Wrong):
+    """A document is not as it must be; `faults` says each field of it."""
+
+    def __init__(self, name: str, faults: Sequence[Wrongly]) -> None:
+        super().__init__("\n".join(f"{name}: {fault}" for fault in faults))
+        self.faults: Final = tuple(faults)
+
+
 def parse(name: str, text: str) -> Submission:
-    """A submission from its JSON; raises Wrong naming the field."""
+    """A submission from its JSON; raises Unread with every fault: field, rule, found, expected."""
     try:
         return Submission.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        message = first["msg"].removeprefix("Value error, ")
-        raise Wrong(f"{name}: {field or 'the file'}: {message}") from None
+        raise Unread(name, faults_of(error)) from None
 
 
-def assessable(submission: Submission) -> Assessable:
-    """The tax side of a submission; raises Wrong naming the field that is no amount of the currency, or does not add up."""
+def assessable(name: str, submission: Submission) -> Assessable:
+    """The tax side of a submission; raises Unread where an amount is none of the currency, or the lines do not add up."""
+    faults = list(_unlike(submission))
+    if faults:
+        raise Unread(name, faults)
+    currency = submission.currency
     lines = tuple(
         AssessableLine(
             line.line_no,
             line.hs_code.replace(".", ""),
             line.quantity,
-            _money(f"lines[{index}].total", line.total, submission.currency),
+            Money.of(line.total, currency),
             None if line.net_content is None else NetContent.model_validate(line.net_content.model_dump()),
             line.net_weight_kg,
         )
-        for index, line in enumerate(submission.lines)
+        for line in submission.lines
     )
-    total = Money.total((line.total for line in lines), submission.currency)
-    if submission.goods_value is not None and _money("goods_value", submission.goods_value, submission.currency) != total:
-        raise Wrong(f"goods_value: {submission.goods_value} is not the sum of the lines' totals, {total}")
+    carriage, insured, off = (
+        Money.of(amount, currency) for amount in (submission.freight, submission.insurance, submission.discount)
+    )
     return Assessable(
         submission.direction,
         submission.mode,
-        submission.currency,
+        currency,
         lines,
-        total,
-        _money("freight", submission.freight, submission.currency),
-        _money("insurance", submission.insurance, submission.currency),
-        _money("discount", submission.discount, submission.currency),
+        Money.total((line.total for line in lines), currency),
+        carriage,
+        insured,
+        off,
         None if submission.merchant is None else submission.merchant.country,
     )
 
 
-def _money(field: str, amount: Decimal, currency: str) -> Money:
+def _unlike(submission: Submission) -> Iterator[Wrongly]:
+    """What of sound shape is no amount of the currency, does not add up, or is there twice."""
+    currency = submission.currency
+    if currency not in EXPONENTS:
+        yield Wrongly("currency", "is_currency", repr(currency), "a currency of ISO 4217 supported here, like CNY")
+        return
+    amounts = {f"lines[{i}].total": line.total for i, line in enumerate(submission.lines)}
+    head = {name: getattr(submission, name) for name in ("goods_value", "freight", "insurance", "discount")}
+    unlike = [name for name, amount in (amounts | head).items() if amount is not None and not _is_money(amount, currency)]
+    for name in unlike:
+        decimals = f"an amount of at most {EXPONENTS[currency]} decimals, as {currency} has, and within the limit"
+        yield Wrongly(name, "is_amount", str((amounts | head)[name]), decimals)
+    total = sum(amounts.values())
+    if not unlike and submission.goods_value not in (None, total):
+        yield Wrongly("goods_value", "sum_of_lines", str(submission.goods_value), f"{total}, the sum of the lines' totals")
+    numbers = [line.line_no for line in submission.lines]
+    for i, number in enumerate(numbers):
+        if number in numbers[:i]:
+            yield Wrongly(f"lines[{i}].line_no", "unique", str(number), "a number that no other line has")
+
+
+def _is_money(amount: Decimal, currency: str) -> bool:
     try:
-        return Money.of(amount, currency)
-    except MoneyError as error:
-        raise Wrong(str(error) if str(error).startswith("currency") else f"{field}: {error}") from None
+        Money.of(amount, currency)
+    except MoneyError:
+        return False
+    return True
 
 
 def _day(submission: Submission, at: str | None) -> date:
     if at is None:
         if submission.placed_at is None or submission.placed_at.tzinfo is None:
-            raise Wrong("placed_at: give a time with its offset, or the day by --at")
+            found = "nothing" if submission.placed_at is None else f"'{submission.placed_at.isoformat()}'"
+            expected = "a time with its offset, like 2026-11-23T09:00:00+08:00, or the day by --at"
+            raise Wrong(str(Wrongly("placed_at", "is_time", found, expected)))
         return beijing_date(submission.placed_at)
     try:
         return date.fromisoformat(at)
@@ -347,6 +383,8 @@ def _show(result: Assessment | Refusal, order: Assessable, sources: Mapping[str,
     table.add_row("total", "", *[str(amount) for amount in totals], style="bold")
     paper().print(table)
     print(f"total tax {result.total} {currency}, payable {result.payable}")
+    if order.direction == "export":
+        say("what it costs where it arrives: crossborder tax landed FILE")
     say("by these rules:")
     for name in result.rules:
         say(f"  {name}: {sources[name]}")

@@ -76,8 +76,9 @@ def _over_file(file: Path, current: Rulebook, proposed: Rulebook, at: str | None
     found = WhatIf()
     for number, line in enumerate(text_of(file).splitlines(), 1):
         if line.strip():
-            submission = parse(f"{file} line {number}", line)
-            order = assessable(submission)
+            name = f"{file} line {number}"
+            submission = parse(name, line)
+            order = assessable(name, submission)
             before, after = (Given(book, at, used_of("0"), {}).assess(submission, order) for book in (current, proposed))
             found.add(submission.order_no or f"line {number}", before, after)
     return found

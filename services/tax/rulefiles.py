@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -182,18 +183,32 @@ def _kind_of(path: Path, found: dict[str, Any]) -> type[Document]:
 def _fault(path: Path, error: ErrorDetails) -> RuleError:
     at = error["loc"]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at).lstrip(".")
-    return RuleError(path, _line_of(path, at), f"{where or 'the file'}: {error['msg'].removeprefix('Value error, ')}")
+    value = error["input"]
+    found = f", found {value!r}" if error["type"] != "missing" and isinstance(value, str | int | float | date) else ""
+    reason = error["msg"].removeprefix("Value error, ")
+    return RuleError(path, _line_of(path, at or reason.split()[:1]), f"{where or 'the file'}: {reason}{found}")
 
 
-def _line_of(path: Path, at: Sequence[Any]) -> int | None:
-    """The line where the row begins, or where the key stands, as far as the text tells."""
+def _line_of(path: Path, at: Sequence[Any]) -> int:
+    """The line where the row begins, or where the key stands, or where the table or the file that lacks it begins."""
     lines = path.read_text(encoding="utf-8").splitlines()
     if len(at) > 1 and isinstance(at[1], int):
         starts = [number for number, line in enumerate(lines, 1) if line.strip() == f"[[{at[0]}]]"]
-        return starts[at[1]] if at[1] < len(starts) else None
-    for key in (at[-1], at[0]) if at else ():
-        pattern = rf"\s*(\[{re.escape(str(key))}\]|{re.escape(str(key))}\s*=)"
-        for number, line in enumerate(lines, 1):
-            if re.match(pattern, line):
-                return number
-    return None
+        return starts[at[1]] if at[1] < len(starts) else _first(lines)
+    tables = [number for number, line in enumerate(lines, 1) if line.startswith("[")]
+    for begin in (number for number in tables if at and lines[number - 1].strip() == f"[{at[0]}]"):
+        ends = next((number for number in tables if number > begin), len(lines) + 1)
+        return _key(lines, at[-1], begin, ends) or begin
+    head = _key(lines, at[0], 0, tables[0] if tables else len(lines) + 1) if at else None
+    return head or _first(lines)
+
+
+def _key(lines: Sequence[str], key: Any, after: int, before: int) -> int | None:
+    """The line between two others where a key stands."""
+    pattern = re.compile(rf"\s*{re.escape(str(key))}\s*=")
+    return next((number for number in range(after + 1, before) if pattern.match(lines[number - 1])), None)
+
+
+def _first(lines: Sequence[str]) -> int:
+    """The first line that says something."""
+    return next((number for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")), 1)

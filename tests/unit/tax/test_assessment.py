@@ -68,7 +68,7 @@ def test_an_assessment_names_regime_version_and_every_rule_with_a_source() -> No
     assert "tariff-cn/consumption/skin-care/2016-10-01" in result.rules
     assert all(len(RULES.sources[name]) > 5 for name in result.rules)
     full = assessed(order(Item(BAG, "6000.00")))
-    assert "tariff-cn/duty/420221/2018-07-01" in full.rules
+    assert "tariff-cn/duty/420221/2026-01-01" in full.rules
     assert "cbec-retail-2019/within" not in full.rules
 
 

@@ -78,6 +78,48 @@ def test_wrong_input_is_one_sentence_naming_the_field(tmp_path: Path, change: di
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"freight": 1.5}, "freight: found the number 1.5, expected a decimal string"),
+        ({"freight": "1.005"}, "freight: found 1.005, expected an amount of at most 2 decimals, as CNY has"),
+        ({"freight": "1,00"}, "freight: found '1,00', expected a decimal in a string"),
+        ({"freight": "NaN"}, "freight: found 'NaN', expected a finite decimal"),
+        ({"insurance": "-1"}, "insurance: found '-1', expected at least 0 (at_least)"),
+        ({"currency": "cny"}, "currency: found 'cny', expected a currency of ISO 4217"),
+        ({"direction": "sideways"}, "direction: found 'sideways', expected import or export (one_of)"),
+        ({"goods_value": "724.99"}, "goods_value: found 724.99, expected 725.00, the sum of the lines' totals (sum_of_lines)"),
+        ({"lines": []}, "lines: found 0 lines, expected at least 1 lines (line_count)"),
+        ({"lines": "none"}, "lines: found 'none', expected a list (is_list)"),
+        ({"merchant": {"country": "usa"}}, "merchant.country: found 'usa', expected ISO 3166-1 alpha-2 in capitals"),
+        ({"placed_at": "soon"}, "placed_at: found 'soon', expected a time with its offset"),
+        ({"placed_at": None}, "placed_at: found nothing, expected a time with its offset"),
+    ],
+)
+def test_a_fault_says_field_found_expected_and_rule(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    result = run(written(tmp_path, submission() | change))
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    what = submission() | {"freight": 1.5, "mode": None}
+    what["lines"][0] |= {"hs_code": "3304.99.x", "quantity": "0", "net_content": {"value": "20", "unit": "oz"}}
+    del what["lines"][1]["total"]
+    said = run(written(tmp_path, what)).stderr.splitlines()
+    fields = ("mode", "lines[0].hs_code", "lines[0].quantity", "lines[0].net_content.unit", "lines[1].total", "freight")
+    assert [line.split(": ")[1] for line in said] == list(fields)
+    found = json.loads(run("-", stdin="\n".join([json.dumps(what)] * 2)).stdout.splitlines()[0])
+    assert [fault["field"] for fault in found["faults"]] == list(fields)
+    assert found["faults"][4] == {"field": "lines[1].total", "rule": "required", "found": "nothing", "expected": "a value"}
+
+
+def test_a_line_number_is_there_once(tmp_path: Path) -> None:
+    what = submission()
+    what["lines"][1]["line_no"] = 1
+    assert "lines[1].line_no: found 1, expected a number that no other line has (unique)" in run(written(tmp_path, what)).stderr
+
+
 @pytest.mark.parametrize("field", ["hs_code", "quantity", "total", "line_no"])
 def test_a_line_without_a_field_is_named_with_it(tmp_path: Path, field: str) -> None:
     what = submission()

@@ -286,6 +286,36 @@ def test_a_listed_heading_owes_by_the_law_of_the_day_or_is_refused_by_name(hs: s
         assert all(name in RULES.sources for name in full.rules)
 
 
+@pytest.mark.parametrize("hs", LISTED)
+def test_a_piece_of_each_listed_heading_has_its_full_rate_today(hs: str) -> None:
+    assert any("/duty/" in name for name in assessed(order(Item(hs, "6000.00", content="10 g"))).rules)
+
+
+@pytest.mark.parametrize(
+    ("hs", "on", "percent"),
+    [
+        ("0802110000", "2025-12-31", "24"), ("0802110000", "2026-01-01", "10"), ("0802520000", "2026-11-23", "5"),
+        ("0802619000", "2024-06-01", "12"), ("0802611000", "2026-01-01", "0"), ("0813401000", "2026-01-01", "20"),
+        ("0813403000", "2026-01-01", "25"), ("3305100090", "2025-12-31", "2"), ("3305100090", "2026-01-01", "3"),
+        ("3307200000", "2026-01-01", "3"), ("4202111090", "2026-01-01", "8"), ("4202119090", "2026-01-01", "6"),
+        ("4202290000", "2026-01-01", "10"), ("4202920000", "2026-01-01", "6"), ("6109909060", "2026-01-01", "6"),
+        ("6110120011", "2026-01-01", "6"), ("6203330000", "2026-01-01", "12"), ("6203439049", "2026-01-01", "12"),
+        ("6204630000", "2026-01-01", "12"), ("6204440090", "2020-01-01", "6"), ("6403990090", "2018-07-01", "8"),
+        ("6403400010", "2026-01-01", "14"), ("9101290090", "2026-01-01", "8"), ("9101990000", "2026-01-01", "15"),
+        ("9619002000", "2026-01-01", "2"), ("9619009000", "2026-01-01", "6"),
+    ],
+)  # fmt: skip
+def test_the_duty_of_a_piece_is_that_of_the_longest_prefix_on_the_day(hs: str, on: str, percent: str) -> None:
+    assert assessed(order(Item(hs, "10000.00", content="500 g"), mode="0110"), day(on)).duty == cny(str(Decimal(percent) * 100))
+
+
+@pytest.mark.parametrize(("hs", "on"), [("4202111090", "2025-12-31"), ("9101990000", "2025-12-31"), ("6203330000", "2025-12-31"),
+                                        ("6403120000", "2026-11-23"), ("3307410000", "2026-11-23")])  # fmt: skip
+def test_a_duty_that_was_not_found_is_refused_by_name(hs: str, on: str) -> None:
+    refusal = refused(order(Item(hs, "10000.00"), mode="0110"), day(on))
+    assert (refusal.code, refusal.value) == ("tariff_unknown", hs)
+
+
 def test_a_refusal_for_another_reason_than_a_limit_says_nothing_of_general_trade() -> None:
     assert refused(order(Item(CREAM, "425.00"))).otherwise is None
     assert refused(order(Item("0802990000", "6000.00", quantity="2"))).otherwise is None, "no duty is known"

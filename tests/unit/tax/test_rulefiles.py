@@ -53,7 +53,7 @@ def test_heading_has_a_rate_today_and_a_source(hs: str) -> None:
 def test_the_longest_prefix_counts() -> None:
     today = in_force(date(2026, 11, 23))
     goods = [today.find(code) for code in ("1901101090", "1901109000", "1901100000", "9102910000", "9102990000")]
-    assert [g.hs for g in goods if g is not None] == ["19011010", "19011090", "190110", "910291", "9102"]
+    assert [g.hs for g in goods if g is not None] == ["19011010", "19011090", "190110", "910291", "910299"]
 
 
 def test_regimes_begin_and_end_on_their_days() -> None:
@@ -122,7 +122,32 @@ def test_a_bad_file_is_refused_by_name_and_reason(folder: Path, name: str, old: 
         load(folder)
     assert reason in str(refused.value)
     assert refused.value.path.name == name
-    assert str(refused.value).startswith(name)
+    assert str(refused.value).startswith(f"{name}:{refused.value.line}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "line", "reason"),
+    [
+        ("cbec-retail-2016.toml", "valid_to = 2018-12-31", "valid_to = 2015-12-31", "valid_to = 2015-12-31", "before valid_from"),
+        ("cbec-retail-2019.toml", 'vat_share = "0.70"', 'vat_share = "70"', 'vat_share = "70"', "less than or equal to 1, found '70'"),
+        ("cbec-retail-2019.toml", 'vat_share = "0.70"', "", "[within]", "within.vat_share: Field required"),
+        ("cbec-retail-2019.toml", '\nsource = "财关税[2018]49号 art. 1-2; reported by ecns.cn, 30 Nov 2018"', "", 'id = "cbec-retail-2019"',
+         "source: Field required"),
+        ("parcel-tax-2018.toml", 'rate = "0.25"', 'rate = "-0.25"', "[[rate]]", "than or equal to 0, found '-0.25'"),
+        ("parcel-tax-2018.toml", 'kind = "parcel-tax"', 'kind = "toll"', 'kind = "toll"', "found 'toll'"),
+        ("rates-cny.toml", 'USD = "619.7220"', "USD = 619.7220", "[[period]]", "period[0].per_100.USD: write numbers as decimal strings"),
+    ],
+)  # fmt: skip
+def test_the_line_is_that_of_the_key_or_of_what_lacks_it(
+    folder: Path, name: str, old: str, new: str, line: str, reason: str
+) -> None:
+    edit(folder, name, old, new)
+    with pytest.raises(RuleError) as refused:
+        load(folder)
+    assert reason in str(refused.value)
+    text = (folder / name).read_text(encoding="utf-8").splitlines()
+    assert refused.value.line is not None
+    assert text[refused.value.line - 1] == line
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""What is wrong with a document, each fault as a sentence: field, rule, found, expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+FOUND_MAX: Final = 60
+
+_RULES: Final[Mapping[str, tuple[str, str]]] = {
+    "missing": ("required", "a value"),
+    "json_invalid": ("is_json", "one JSON document"),
+    "model_type": ("is_object", "an object"),
+    "model_attributes_type": ("is_object", "an object"),
+    "dict_type": ("is_object", "an object"),
+    "tuple_type": ("is_list", "a list"),
+    "string_type": ("is_text", "a string"),
+    "int_type": ("is_whole_number", "a whole number"),
+    "int_parsing": ("is_whole_number", "a whole number"),
+    "int_from_float": ("is_whole_number", "a whole number"),
+    "decimal_parsing": ("is_decimal", 'a decimal in a string, like "12.00"'),
+    "decimal_max_digits": ("is_decimal", "a decimal of at most 24 digits"),
+    "finite_number": ("is_decimal", "a finite decimal"),
+    "datetime_type": ("is_time", "a time with its offset, like 2026-11-23T09:00:00+08:00"),
+    "datetime_parsing": ("is_time", "a time with its offset, like 2026-11-23T09:00:00+08:00"),
+    "datetime_from_date_parsing": ("is_time", "a time with its offset, like 2026-11-23T09:00:00+08:00"),
+}
+_PATTERNS: Final[Mapping[str, tuple[str, str]]] = {
+    r"^\d[\d.]{3,12}$": ("is_hs_code", "4 to 10 digits, dots allowed, like 3304.99.0029"),
+    "^(ml|g|piece)$": ("one_of", "ml, g or piece"),
+    "^[A-Z]{2}$": ("is_country", "ISO 3166-1 alpha-2 in capitals, like US"),
+}
+_KINDS: Final[Mapping[type, str]] = {
+    bool: "true or false",
+    int: "the number",
+    float: "the number",
+    dict: "an object",
+    list: "a list",
+}
+
+
+class Wrongly(NamedTuple):
+    """One fault of a document; the field as `lines[0].total`, empty for the document itself."""
+
+    field: str
+    rule: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.field or 'the file'}: found {self.found}, expected {self.expected} ({self.rule})"
+
+
+def faults_of(error: ValidationError) -> list[Wrongly]:
+    """Every fault of a shape. A list is not too short by parts that are wrong themselves: pydantic counts only the sound ones."""
+    errors = error.errors(include_url=False)
+    return [
+        _wrongly(each)
+        for each in errors
+        if each["type"] != "too_short"
+        or not any(len(e["loc"]) > len(each["loc"]) and e["loc"][: len(each["loc"])] == each["loc"] for e in errors)
+    ]
+
+
+def _wrongly(error: ErrorDetails) -> Wrongly:
+    kind, context = error["type"], error.get("ctx", {})
+    found = "nothing" if kind == "missing" else _found(error["input"])
+    rule, expected = _RULES.get(kind, (kind, error["msg"].removeprefix("Value error, ")))
+    match kind:
+        case "string_pattern_mismatch":
+            rule, expected = _PATTERNS.get(context["pattern"], ("has_form", f"the form {context['pattern']}"))
+        case "literal_error":
+            rule, expected = "one_of", str(context["expected"]).replace("'", "")
+        case "greater_than":
+            rule, expected = "above", f"more than {context['gt']}"
+        case "greater_than_equal":
+            rule, expected = "at_least", f"at least {context['ge']}"
+        case "too_short":
+            rule, expected, found = "line_count", f"at least {context['min_length']} lines", f"{context['actual_length']} lines"
+        case "value_error":
+            rule, expected = "is_decimal", expected.replace("write it as ", "")
+        case "json_invalid":
+            found = str(context["error"])
+    return Wrongly(path_of(error["loc"]), rule, found, expected)
+
+
+def path_of(steps: tuple[int | str, ...]) -> str:
+    """`("lines", 1, "hs_code")` as `lines[1].hs_code`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+
+
+def _found(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        text = value if len(value) <= FOUND_MAX else f"{value[:FOUND_MAX]}…"
+        return repr(text)
+    kind = _KINDS.get(type(value), "something else")
+    return f"{kind} {value}" if kind == "the number" else kind
