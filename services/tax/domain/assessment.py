@@ -24,7 +24,7 @@ from services.tax.domain.assessable import (
 from services.tax.domain.compiling import Goods, InForce, Parcel, fen
 from services.tax.domain.exchange import RateMissing
 from services.tax.domain.goods import longest
-from services.tax.domain.limits import are_listed, is_full_rate, within_parcel_limit
+from services.tax.domain.limits import are_listed, standing, within_parcel_limit
 from services.tax.domain.rulebook import Rulebook
 from services.tax.domain.rules import GeneralTrade, ParcelTax, RetailImport
 from shared.money import Money
@@ -100,12 +100,12 @@ def _retail(
     order: Assessable, values: Sequence[int], in_force: InForce, regime: RetailImport, on: date, used: Money,
     used_kg: Mapping[str, Decimal], rules: Rulebook, named: dict[str, None],
 ) -> Assessment:  # fmt: skip
-    """Duty at the reduced rate and a share of the other taxes inside the limits, all in full for one piece beyond the single one."""
+    """Duty at the reduced rate and a share of the other taxes inside the limits; all in full beyond, where the regime takes that."""
     goods = _all_known(order, in_force, on)
     weighed = () if all(kind.free for kind in goods) else are_listed(order, goods, used_kg, regime, on)
-    full = is_full_rate(order, sum(values), used, in_force)
+    full, counted = standing(order, sum(values), used, in_force)
     lines = _lines(order, values, goods, full=full, on=on, named=named)
-    return _assessed(in_force, rules, "CNY", lines, named, counted=True, weighed=weighed)
+    return _assessed(in_force, rules, "CNY", lines, named, counted=counted, weighed=weighed)
 
 
 def _general(

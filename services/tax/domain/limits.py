@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from typing import NamedTuple
 
 from services.tax.domain.assessable import Assessable, AssessableLine, OverLimit, Refused, Weighed
 from services.tax.domain.compiling import Goods, InForce, Limits, fen
@@ -12,8 +13,15 @@ from services.tax.domain.rules import ParcelLimit, ParcelTax, RetailImport
 from shared.money import CurrencyMismatch, Money
 
 
-def is_full_rate(order: Assessable, value: int, used: Money, in_force: InForce) -> bool:
-    """Whether the full rate applies; raises OverLimit beyond a limit. A value equal to the limit is inside it."""
+class Standing(NamedTuple):
+    """Where an order stands to the limits: whether it owes the full rates, and whether it counts to the buyer's year."""
+
+    is_full_rate: bool
+    is_counted: bool
+
+
+def standing(order: Assessable, value: int, used: Money, in_force: InForce) -> Standing:
+    """By the limits of an order and of a year; raises OverLimit beyond one. A value equal to the limit is inside it."""
     regime, limits = in_force.regime, in_force.limits
     assert isinstance(regime, RetailImport)
     assert limits is not None
@@ -21,12 +29,14 @@ def is_full_rate(order: Assessable, value: int, used: Money, in_force: InForce) 
         raise CurrencyMismatch(f"the year's purchases are in CNY, not {used.currency}")
     year = used.minor + value
     if year > limits.yearly:
+        if regime.yearly.over == "full-rate":
+            return Standing(is_full_rate=True, is_counted=False)
         raise _over_year(regime, limits, year)
     if value <= limits.single:
-        return False
+        return Standing(is_full_rate=False, is_counted=True)
     one_piece = _is_one_piece(order)
     if (regime.single.one_piece if one_piece else regime.single.several) == "full-rate":
-        return True
+        return Standing(is_full_rate=True, is_counted=True)
     limit, found = Money(limits.single, "CNY"), Money(value, "CNY")
     pieces = "one piece" if one_piece else "several pieces"
     raise OverLimit(

@@ -72,11 +72,12 @@ class SingleLimit(Row):
 
 
 class YearlyLimit(Row):
-    """What one person may buy in a calendar year, Beijing time; beyond, the goods leave this channel."""
+    """What one person may buy in a calendar year, Beijing time; beyond, goods leave this channel or owe all taxes in full, and
+    count to no year."""
 
     amount: Amount
     code: str
-    over: Literal["refuse"]
+    over: Literal["full-rate", "refuse"]
 
 
 class Within(Row):

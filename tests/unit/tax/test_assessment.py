@@ -105,8 +105,14 @@ def test_full_rate_counts_to_the_year_and_the_year_speaks_first() -> None:
 
 def test_limits_of_2016_are_their_own() -> None:
     assert assessed(order(Item(BAG, "2000.00", quantity="2")), IN_2016).regime == "cbec-retail-2016"
-    assert refused(order(Item(BAG, "2000.01", quantity="2")), IN_2016).code == "-621005"
-    assert refused(order(Item(BAG, "100.00")), IN_2016, used="19900.01").limit == "20000.00"
+
+
+def test_in_2016_what_is_over_a_limit_is_taxed_in_full_and_beyond_the_year_counts_no_more() -> None:
+    several = assessed(order(Item(BAG, "2000.01", quantity="2")), IN_2016)
+    assert (str(several.duty), str(several.vat), str(several.counted)) == ("200.00", "374.00", "2000.01")
+    within, over = (assessed(order(Item(BAG, "100.00")), IN_2016, used=used) for used in ("19900.00", "19900.01"))
+    assert (str(within.duty), str(within.vat), str(within.counted)) == ("0.00", "11.90", "100.00")
+    assert (str(over.duty), str(over.vat), over.counted) == ("10.00", "18.70", None)
 
 
 @pytest.mark.parametrize(

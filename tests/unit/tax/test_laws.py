@@ -44,6 +44,15 @@ def total_of(what: Assessable, on: date) -> int | None:
     return result.total.minor if isinstance(result, Assessment) else None
 
 
+def straddles(on: date, mode: str, *worth: int) -> bool:
+    """Whether some of these values in fen are over the single limit and others are not, while those over it are taxed in full.
+
+    The law's own gap of 2016 to 2018: an order of several pieces over the limit owes all taxes, its pieces apart the reduced
+    ones. The regime of 2019 sends such orders away.
+    """
+    return mode in ("9610", "1210") and date(2016, 4, 8) <= on < date(2019, 1, 1) and min(worth) <= 200_000 < max(worth)
+
+
 @given(
     st.sampled_from([(CREAM, "20 g"), (WATCH, None), (BAG, None), (WINE, None), (TOY, None)]), days, modes, st.integers(0, 2_599_000),
     st.integers(0, 1_000_000),
@@ -73,7 +82,8 @@ def test_the_order_of_lines_changes_nothing(
 def test_splitting_an_order_by_lines_owes_the_same(chosen: list[Line], at: int, on: date, mode: str) -> None:
     whole = total_of(made(chosen, mode), on)
     parts = [total_of(made(part, mode), on) for part in (chosen[:at], chosen[at:]) if part]
-    if whole is not None and None not in parts:
+    worth = [sum(minor for _, minor, _ in part) for part in (chosen, chosen[:at], chosen[at:])]
+    if whole is not None and None not in parts and not straddles(on, mode, *worth):
         assert whole == sum(part for part in parts if part is not None)
 
 
@@ -83,7 +93,7 @@ def test_splitting_pieces_of_a_line_over_orders_never_lowers_the_tax_below_the_r
 ) -> None:
     whole = total_of(made([(kind, each * pieces, pieces)], mode), on)
     single = total_of(made([(kind, each, 1)], mode), on)
-    if whole is not None and single is not None:
+    if whole is not None and single is not None and not straddles(on, mode, each, each * pieces):
         # Of each order three taxes are rounded by half a fen at most, and of the whole one too.
         assert abs(whole - pieces * single) <= 3 * (pieces + 1) / 2
 
