@@ -152,6 +152,18 @@ BETWEEN: Final = (
         "a rebate claim is not the sum of its lines, or a line's basis not that of its invoices",
     ),
     Invariant(
+        "declared_lines_are_the_lists",
+        # Amounts are printed with all decimals of their currency, so that their scale is its exponent.
+        "SELECT coalesce(l.invt_no, s.invt_no) FROM (SELECT e.invt_no, (x ->> 'line_no')::int AS line_no, (x ->> 'quantity')::numeric AS "
+        "quantity, x ->> 'unit' AS unit, x #>> '{total,currency}' AS currency, (x #>> '{total,amount}')::numeric AS amount "
+        "FROM customs.export_list e JOIN customs.document p ON p.order_id = e.order_id AND p.kind = 'order', "
+        "LATERAL jsonb_array_elements(convert_from(p.doc, 'UTF8')::jsonb -> 'lines') x WHERE e.state = 'consolidated') l "
+        "FULL JOIN (SELECT s.* FROM customs.summary_line s JOIN customs.export_list e USING (invt_no) WHERE e.state = 'consolidated') s "
+        "ON s.invt_no = l.invt_no AND s.line_no = l.line_no WHERE (l.quantity, l.unit, l.currency, l.amount * 10 ^ scale(l.amount)) "
+        "IS DISTINCT FROM (s.quantity, s.unit, s.currency, s.amount_minor)",
+        "the lines of consolidated declarations are not those of their lists, each once, with their quantities and amounts",
+    ),
+    Invariant(
         "payment_has_order",
         "SELECT p.order_id::text FROM payments.payment p LEFT JOIN orders.orders o USING (order_id) WHERE o.order_id IS NULL",
         "a payment has no order",
