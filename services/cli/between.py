@@ -144,6 +144,13 @@ BETWEEN: Final = (
         "a refund of VAT is claimed of a list that was not released as an export",
     ),
     Invariant(
+        "rebate_stands_on_a_closed_declaration",
+        "SELECT l.list_no FROM tax.rebate_line l LEFT JOIN customs.summary_line s ON s.invt_no = l.list_no AND s.line_no = l.line_no "
+        "LEFT JOIN customs.summary_declaration d USING (decl_seq_no) WHERE d.stage IS DISTINCT FROM 'closed' "
+        "OR d.entry_id <> l.declaration OR s.declared_line <> l.declaration_line",
+        "a refund of VAT is claimed of a line that is not in the closed declaration the claim names",
+    ),
+    Invariant(
         "rebate_claim_is_its_lines",
         "SELECT c.number FROM tax.rebate_claim c LEFT JOIN (SELECT claim, sum(refund_minor) AS refund FROM tax.rebate_line "
         "GROUP BY claim) l ON l.claim = c.number WHERE c.refund_minor IS DISTINCT FROM l.refund "
