@@ -57,8 +57,8 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
         Timer("summary words", WORDS_EVERY_S, announce_words),
     )
     return Wiring(
-        "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=counting.observe, gauges=counting.gauges(rules.batching.age_s),
-        timers=timers, invariants=INVARIANTS,
+        "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=counting.observe,
+        gauges=counting.gauges(rules.batching.age_s, consolidating), timers=timers, invariants=INVARIANTS,
     )  # fmt: skip
 
 
