@@ -53,6 +53,7 @@ OPERATIONS: Final[dict[str, tuple[str, ...]]] = {
     "carrier": ("waybill",), "authority": ("declare", "cancel", "return"),
 }  # fmt: skip
 SUMMARY_STATES: Final = ("requested", "accepted", "refused", "declared", "closed", "superseded")
+CONSOLIDATED_STAGES: Final = ("generated", "declared", "returned", "closed")
 UNCONSOLIDATED: Final = ("open", "requested", "set_aside")
 CALL_OUTCOMES: Final = ("ok", "timeout", "unreachable", "error", "unreadable")
 """`ok`: an answer that could be read, whatever it said; `error`: an HTTP status of 400 or more."""
@@ -445,6 +446,11 @@ BATCH_OLDEST: Final = Gauge(
 SUMMARIES: Final = Gauge("crossborder_summaries", "Requests to consolidate export lists, by state.", ["state"]).among(
     state=SUMMARY_STATES
 )
+CONSOLIDATED: Final = Gauge(
+    "crossborder_consolidated_declarations",
+    "Export declarations that customs made of these requests, by stage; a returned one waits for its broker.",
+    ["stage"],
+).among(stage=CONSOLIDATED_STAGES)
 LISTS_UNCONSOLIDATED: Final = Gauge(
     "crossborder_lists_unconsolidated",
     "Closed export lists that are in no numbered declaration yet, of months that are over, by what they wait for.",

@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 
 EVERY_S: Final = 60.0
 """A month has a fortnight, so a minute is nothing; an empty turn reads three small indexes."""
+REQUESTS_MAX: Final = 50
+LISTS_MAX: Final = 10_000
+"""In one turn."""
 WORDS_EVERY_S: Final = 0.5
 WORDS_MAX: Final = 500
 """Facts in one transaction: the timer must never hold up the receipts that come beside it."""
@@ -75,9 +78,9 @@ class Consolidating:
 
 
 async def make_requests(conn: Connection, deps: Deps) -> Outcome:
-    """Free the lists of refused requests whose wait is over, and ask for the lists of one group that are due.
+    """Free the lists of refused requests whose wait is over, and ask for the lists that are due, a request for each group.
 
-    One request a turn: its transaction stays as short as its lists are few, and the next turn makes the next.
+    So many in a turn that its transaction stays short; the next turn makes the next.
     """
     rules = deps.consolidating
     now = rules.now()
@@ -85,24 +88,26 @@ async def make_requests(conn: Connection, deps: Deps) -> Outcome:
         await store.free_lists(conn, s.summary_id)
         await store.save(conn, domain.free(s), now)
     before = months.closed_before(now, rules.policy.summaries.from_day, rules.day_s)
-    for group in await store.list_groups(conn, before):
-        outcome = await _request(conn, deps.authority, rules, group, now)
-        if outcome is not None:
-            return outcome
+    outcome, left = Outcome(), LISTS_MAX
+    for group in (await store.list_groups(conn, before))[:REQUESTS_MAX]:
+        if left <= 0:
+            break
+        outcome.extend(await _request(conn, deps.authority, rules, group, now))
+        left -= group.lists
     await store.forget_asked(conn)
-    return Outcome()
+    return outcome
 
 
-async def _request(conn: Connection, authority: Authority, rules: Consolidating, group: Group, now: datetime) -> Outcome | None:
-    """Ask for the lists of a group, as many as one request takes; None where none can be taken now."""
+async def _request(conn: Connection, authority: Authority, rules: Consolidating, group: Group, now: datetime) -> Outcome:
+    """Ask for the lists of a group, as many as one request takes; those that cannot be taken now wait."""
     month = rules.month_of(group.closed_at)
     by, due_at, summaries = rules.grouping_of(month), rules.due_at(month), rules.policy.summaries
     if by is None or due_at is None:
         log.error("export lists cannot be consolidated: the policy has no summary.terms for their month", month=group.month)
-        return None
+        return Outcome()
     taken = await store.take(conn, group, summaries.lists_max * summaries.messages_max)
     if not taken:
-        return None
+        return Outcome()
     lines = await store.list_lines(conn, [invt_no for _, invt_no, _ in taken], rules.traf_mode)
     parts = [taken[start : start + summaries.lists_max] for start in range(0, len(taken), summaries.lists_max)]
     summary_id = uuid4()

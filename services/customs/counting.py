@@ -57,6 +57,7 @@ def begin() -> None:
     """Make the children that are known beforehand, at 0, and show the metrics without labels."""
     metrics.export(metrics.BATCH_LISTS, metrics.LAST_LODGED, metrics.CONSOLIDATION_DUE)
     metrics.SUMMARIES.begin(metrics.SUMMARY_STATES)
+    metrics.CONSOLIDATED.begin(metrics.CONSOLIDATED_STAGES)
     metrics.LISTS_UNCONSOLIDATED.begin(metrics.UNCONSOLIDATED)
     metrics.RECEIPTS.among(status=codes.status_label)
     for code, told in codes.decided().items():
@@ -126,8 +127,10 @@ async def measure_summaries(conn: Connection, rules: Consolidating) -> None:
     states = await summary_store.count_states(conn)
     for state in metrics.SUMMARY_STATES:
         metrics.SUMMARIES.labels(state).set(states.get(state, 0))
-    now = rules.month_of(rules.now())
-    owed = [each for each in await summary_store.list_owed(conn) if each.month != now.label]
+    stages = await summary_store.count_stages(conn)
+    for stage in metrics.CONSOLIDATED_STAGES:
+        metrics.CONSOLIDATED.labels(stage).set(stages.get(stage, 0))
+    owed = await summary_store.list_owed(conn, rules.month_of(rules.now()).begins)
     for state in metrics.UNCONSOLIDATED:
         metrics.LISTS_UNCONSOLIDATED.labels(state).set(sum(each.lists for each in owed if each.state == state))
     due = [at for each in owed if (at := rules.due_at(rules.month_of(each.closed_at))) is not None]

@@ -148,7 +148,7 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     if told := [m for m in batch if isinstance(m.event, SummaryReceipt | SummaryResult)]:
         for m in told:
             await summaries.hear(conn, [m.event], m.at, deps.consolidating)
-        batch = [m for m in batch if m not in told]
+        batch = [m for m in batch if not isinstance(m.event, SummaryReceipt | SummaryResult)]
         if not batch:
             return Outcome()
     named = await _named(conn, batch)

@@ -120,7 +120,7 @@ CREATE TABLE export_list (
     CONSTRAINT requested_by_one CHECK ((summary_id IS NOT NULL) = (state IN ('requested','consolidated')))
 ) WITH (fillfactor = 70);
 CREATE INDEX export_list_open ON export_list (closed_at) WHERE state = 'open';
-CREATE INDEX export_list_owed ON export_list (month, state) WHERE state IN ('open','requested','set_aside');
+CREATE INDEX export_list_owed ON export_list (closed_at, month, state) WHERE state IN ('open','requested','set_aside');
 CREATE INDEX export_list_summary ON export_list (summary_id) WHERE summary_id IS NOT NULL;
 COMMENT ON TABLE export_list IS 'The closed export lists under statisticsFlag B, one row each: the one column summary_id lets a list be in one live request only. set_aside: a refusal named it, so a person must look (crossborder customs summaries take-up); returned: all its goods came back before it was taken up.';
 COMMENT ON COLUMN export_list.month IS 'The calendar month in Beijing in which it was closed (899), by which it is consolidated.';

@@ -44,9 +44,15 @@ class Group:
 
 async def list_groups(conn: Connection, before: datetime) -> list[Group]:
     """Groups of open lists that were closed before then, or whose month a person asks for; the oldest first."""
+    # Alone, the time finds its index: lists of the month that goes on are many, and read on request only.
+    asked = await conn.fetchval("SELECT EXISTS (SELECT FROM month_asked)")
     rows = await conn.fetch(
         "SELECT month, customs_code, consignor, count(*) AS lists, min(closed_at) AS closed_at FROM export_list "
         "WHERE state = 'open' AND (closed_at < $1 OR month IN (SELECT month FROM month_asked)) "
+        "GROUP BY month, customs_code, consignor ORDER BY min(closed_at), customs_code, consignor"
+        if asked
+        else "SELECT month, customs_code, consignor, count(*) AS lists, min(closed_at) AS closed_at FROM export_list "
+        "WHERE state = 'open' AND closed_at < $1 "
         "GROUP BY month, customs_code, consignor ORDER BY min(closed_at), customs_code, consignor",
         before,
     )
@@ -362,6 +368,11 @@ async def count_states(conn: Connection) -> dict[str, int]:
     return {row["state"]: row["n"] for row in rows}
 
 
+async def count_stages(conn: Connection) -> dict[str, int]:
+    rows = await conn.fetch("SELECT stage, count(*) AS n FROM summary_declaration GROUP BY stage")
+    return {row["stage"]: row["n"] for row in rows}
+
+
 @dataclass(frozen=True, slots=True)
 class Owed:
     """Lists of a month that are not in a declared declaration yet."""
@@ -372,10 +383,11 @@ class Owed:
     closed_at: datetime
 
 
-async def list_owed(conn: Connection) -> list[Owed]:
-    """The lists that are still to be consolidated, by month and state; the oldest month first."""
+async def list_owed(conn: Connection, before: datetime) -> list[Owed]:
+    """The lists closed before then that are still to be consolidated, by month and state; the oldest month first."""
     rows = await conn.fetch(
         "SELECT month, state, count(*) AS lists, min(closed_at) AS closed_at FROM export_list "
-        "WHERE state IN ('open', 'requested', 'set_aside') GROUP BY month, state ORDER BY min(closed_at)"
+        "WHERE state IN ('open', 'requested', 'set_aside') AND closed_at < $1 GROUP BY month, state ORDER BY min(closed_at)",
+        before,
     )
     return [Owed(*row) for row in rows]

@@ -14,6 +14,9 @@ import pytest
 from deploy.samples import submission
 from deploy.sandbox.receipts import Receipt, format_fault, messages_of, new_guid, return_time
 from services.cli import summaries
+from services.cli.connect import database as connection
+from services.cli.connect import target
+from services.cli.rebatefiles import lists_in
 from services.customs.consolidating import announce_words, make_requests
 from services.customs.domain.months import month_of
 from shared import topics
@@ -301,4 +304,21 @@ async def test_a_person_asks_before_the_timer_asks_anew_and_takes_up(
     number = await world.admin.fetchval("SELECT invt_no FROM customs.export_list WHERE state = 'set_aside'")
     assert await summaries._update(summaries._TAKE_UP, number)
     assert "set_aside" not in await lists(world)
+    assert await world.broken() == {}
+
+
+async def test_lists_under_summary_statistics_are_never_taken_up(
+    world: World, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deps = world.deps["customs"]
+    simplified = replace(deps.authority, policy=replace(deps.authority.policy, statistics_flag="A"))
+    world.deps["customs"] = replace(deps, authority=simplified)
+    await placed(world, "")
+    month = month_of(datetime.fromtimestamp(world.clock.now, UTC))
+    await month_ends(world)
+    assert await lists(world) == await states(world) == []
+    monkeypatch.setenv("CROSSBORDER_POSTGRES", database)
+    async with connection(target()) as conn, conn.transaction():
+        (found,) = await lists_in(conn, month.begins.date())
+    assert found.statistics
     assert await world.broken() == {}
