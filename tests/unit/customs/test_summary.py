@@ -306,6 +306,40 @@ def test_what_customs_declared_after_all_is_refused_no_more() -> None:
     assert (after.state, after.again_at) == (State.DECLARED, None)
 
 
+receipts = st.builds(
+    receipt, meaning=st.sampled_from(["waiting", "accepted", "returned"]), seq=st.integers(1, 2),
+    status=st.sampled_from(["2", "399", "100"]), code=st.sampled_from([None, "701009", "1"]), sum_no=st.sampled_from([None, "N1"]), named=st.sampled_from([(), ("E1",)]),
+)  # fmt: skip
+results = st.builds(
+    lambda word, number, count: (replace(word[0], decl_seq_no=number), count if word[1] else 0),
+    st.sampled_from(WORDS), st.sampled_from(["D1", "D2"]), st.integers(1, 3),
+)  # fmt: skip
+RANK = {State.REQUESTED: 0, State.ACCEPTED: 1, State.REFUSED: 2, State.DECLARED: 3, State.CLOSED: 4}
+
+
+@given(st.lists(receipts | results, max_size=25))
+def test_whatever_customs_says_in_whatever_order_a_request_never_goes_back_and_each_word_is_said_once(words: list[Any]) -> None:
+    s, made, said = REQUEST, dict[str, Declaration](), Counter[tuple[str, Stage]]()
+    for word in words:
+        before = s
+        if isinstance(word, Answer):
+            s, aside = answer(s, word, word.named, POLICY)
+            assert not aside or (before.state is not State.REFUSED and s.state is State.REFUSED)
+        else:
+            told, count = word
+            stage = made[told.decl_seq_no].stage if told.decl_seq_no in made else Stage.GENERATED
+            made[told.decl_seq_no], stages = to_say(hear(made.get(told.decl_seq_no), told, count))
+            said.update((told.decl_seq_no, each) for each in stages)
+            assert stage is not Stage.CLOSED or made[told.decl_seq_no].stage is Stage.CLOSED
+            s = progress(s, made.values())
+        assert RANK[s.state] >= RANK[before.state]
+        assert s.sum_no == (before.sum_no or s.sum_no)
+    assert all(times == 1 for times in said.values())
+    if s.state in (State.DECLARED, State.CLOSED):
+        assert sum(d.lines for d in made.values()) == s.lines
+        assert all(d.entry_id for d in made.values())
+
+
 # --- policy
 
 
