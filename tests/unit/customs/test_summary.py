@@ -308,7 +308,8 @@ def test_what_customs_declared_after_all_is_refused_no_more() -> None:
 
 receipts = st.builds(
     receipt, meaning=st.sampled_from(["waiting", "accepted", "returned"]), seq=st.integers(1, 2),
-    status=st.sampled_from(["2", "399", "100"]), code=st.sampled_from([None, "701009", "1"]), sum_no=st.sampled_from([None, "N1"]), named=st.sampled_from([(), ("E1",)]),
+    status=st.sampled_from(["2", "399", "100"]), code=st.sampled_from([None, "701009", "1"]),
+    sum_no=st.sampled_from([None, "N1"]), named=st.sampled_from([(), ("E1",)]),
 )  # fmt: skip
 results = st.builds(
     lambda word, number, count: (replace(word[0], decl_seq_no=number), count if word[1] else 0),
