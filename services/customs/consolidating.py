@@ -88,12 +88,14 @@ async def make_requests(conn: Connection, deps: Deps) -> Outcome:
         await store.free_lists(conn, s.summary_id)
         await store.save(conn, domain.free(s), now)
     before = months.closed_before(now, rules.policy.summaries.from_day, rules.day_s)
-    outcome, left = Outcome(), LISTS_MAX
-    for group in (await store.list_groups(conn, before))[:REQUESTS_MAX]:
-        if left <= 0:
+    outcome, made, left = Outcome(), 0, LISTS_MAX
+    for group in await store.list_groups(conn, before):
+        if left <= 0 or made >= REQUESTS_MAX:
             break
-        outcome.extend(await _request(conn, deps.authority, rules, group, now))
-        left -= group.lists
+        asked = await _request(conn, deps.authority, rules, group, now)
+        if asked.records:
+            outcome.extend(asked)
+            made, left = made + 1, left - group.lists
     await store.forget_asked(conn)
     return outcome
 
