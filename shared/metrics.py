@@ -26,7 +26,7 @@ OTHER: Final = "other"
 SERVICES: Final = ("orders", "payments", "tax", "customs", "streams-sales", "streams-risk", "sandbox", "probe")
 TOPICS: Final = tuple(topic.name for topic in topics.TOPICS)
 COMMANDS: Final = ("order.submitted.v1", "order.cancel-requested.v1", "return.requested.v1")
-RECEIPT_MESSAGES: Final = ("CEB622", "CEB604", "CEB624", "CEB606", "CEB626", "CEB214", "CEB816", "CEB818")
+RECEIPT_MESSAGES: Final = ("CEB622", "CEB604", "CEB624", "CEB606", "CEB626", "CEB214", "CEB816", "CEB818", "CEB702", "CEB792")
 RECEIPT_FACTS: Final = tuple(kind.__name__ for kind in EVENT_TYPES.values() if issubclass(kind, ReceiptEvent))
 OUTCOMES: Final = ("ok", "duplicate", "ignored", "parked", "dead-letter", "skipped")
 POOL_STATES: Final = ("open", "idle", "busy", "max")
@@ -52,6 +52,9 @@ OPERATIONS: Final[dict[str, tuple[str, ...]]] = {
     "bank": ("authorise", "capture", "void", "refund", "refund_tax", "transfer", "query"),
     "carrier": ("waybill",), "authority": ("declare", "cancel", "return"),
 }  # fmt: skip
+SUMMARY_STATES: Final = ("requested", "accepted", "refused", "declared", "closed", "superseded")
+CONSOLIDATED_STAGES: Final = ("generated", "declared", "returned", "closed")
+UNCONSOLIDATED: Final = ("open", "requested", "set_aside")
 CALL_OUTCOMES: Final = ("ok", "timeout", "unreachable", "error", "unreadable")
 """`ok`: an answer that could be read, whatever it said; `error`: an HTTP status of 400 or more."""
 EFFECT_OUTCOMES: Final = ("answered", "unknown", "conflict", "unsettled")
@@ -440,6 +443,24 @@ BATCH_OLDEST: Final = Gauge(
     "When the oldest open batch got its first list; 0 if none.",
     ["kind"],
 ).among(kind=OPERATIONS["authority"])
+SUMMARIES: Final = Gauge("crossborder_summaries", "Requests to consolidate export lists, by state.", ["state"]).among(
+    state=SUMMARY_STATES
+)
+CONSOLIDATED: Final = Gauge(
+    "crossborder_consolidated_declarations",
+    "Export declarations that customs made of these requests, by stage; a returned one waits for its broker.",
+    ["stage"],
+).among(stage=CONSOLIDATED_STAGES)
+LISTS_UNCONSOLIDATED: Final = Gauge(
+    "crossborder_lists_unconsolidated",
+    "Closed export lists that are in no numbered declaration yet, of months that are over, by what they wait for.",
+    ["state"],
+).among(state=UNCONSOLIDATED)
+CONSOLIDATION_DUE: Final = Gauge(
+    "crossborder_consolidation_due_timestamp_seconds",
+    "The end of the last day to consolidate the oldest of these lists; 0 if there is none.",
+    registry=None,
+)
 LAST_LODGED: Final = Gauge(
     "crossborder_declaration_last_lodged_timestamp_seconds",
     "When a collective message last left; 0 before the first.",

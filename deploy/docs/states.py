@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.customs.domain import declaration
+from services.customs.domain import declaration, summary
 from services.orders import domain as orders
 from services.orders import legs
 from services.payments.domain import dues, payment
@@ -80,6 +80,18 @@ MACHINES: Final = (
         "`LIST`. A lesser word of the authority after a greater one, and any word on a decided list, is kept in "
         "`customs.receipt` with `followed = false` and changes nothing.",
         declaration.LIST, ("collecting",), ("closed", *(str(state) for state in declaration.OVER)),
+    ),
+    Machine(
+        "A summary request", "services/customs/domain/summary.py",
+        "`SUMMARY`, folded by `answer`, `progress` and `free`. A request (CEB701) holds its lists until it is superseded, so a list is in "
+        "one live request only. Refused, it frees its lists by policy, or when a person says so.",
+        summary.SUMMARY, ("requested",), ("closed", "superseded"),
+    ),
+    Machine(
+        "A consolidated declaration", "services/customs/domain/summary.py",
+        "`DECLARATION`, folded by `hear`: what customs makes of a request (CEB792), told once and again whenever it changes. What a "
+        "decState means is data (`services/customs/ceb/codes.toml`).",
+        summary.DECLARATION, ("generated",), ("closed",),
     ),
 )  # fmt: skip
 

@@ -76,6 +76,45 @@ BOARD: Final = Board(
             ],
         ),
         Row(
+            "Consolidation of exports",
+            [
+                Panel(
+                    "Lists of past months not consolidated",
+                    "lists",
+                    "Closed export lists in no numbered declaration yet: not asked for, asked for, or set aside for a person.",
+                    [Query("max by (state) (crossborder_lists_unconsolidated)", "{{state}}")],
+                    stacked=True,
+                ),
+                Panel(
+                    "Days to the last day",
+                    "d",
+                    "Until the time is over in which the oldest of these lists must be consolidated; nothing where there is none.",
+                    [
+                        Query(
+                            "(max(crossborder_consolidation_due_timestamp_seconds) > 0) / 86400 - time() / 86400",
+                            "days",
+                        )
+                    ],
+                ),
+                Panel(
+                    "Requests",
+                    "requests",
+                    "Summary requests by where they stand; a refused one may wait for a person.",
+                    [Query("max by (state) (crossborder_summaries)", "{{state}}")],
+                    stacked=True,
+                    width=4,
+                ),
+                Panel(
+                    "Declarations",
+                    "declarations",
+                    "What customs made of the requests, by stage; a returned one waits for its broker.",
+                    [Query("max by (stage) (crossborder_consolidated_declarations)", "{{stage}}")],
+                    stacked=True,
+                    width=4,
+                ),
+            ],
+        ),
+        Row(
             "The authority",
             [
                 Panel(

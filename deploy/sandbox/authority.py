@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from deploy.sandbox import bills, metrics
+from deploy.sandbox.consolidation import Consolidation
 from deploy.sandbox.declarations import Declaration, Document, NotADeclaration, read_declaration
 from deploy.sandbox.documents import Payment, Submission, Waybill, words_of
 from deploy.sandbox.duties import NoRate
@@ -69,6 +70,7 @@ class Authority:
         self._topic = topic
         self._declarants = declarants
         self._policy = policy or Policy()
+        self._consolidation = Consolidation(self.register, self._policy)
 
     # --- what comes in, each in one transaction; the receipts returned are in the outbox already
 
@@ -99,7 +101,7 @@ class Authority:
                     self._lodge(session, lists)
                     lists = []
                     for document in declaration.documents:
-                        self._cancel(session, document) if declaration.kind == "cancel" else self._take_back(session, document)
+                        self._request(session, document)
             self._lodge(session, lists)
             return self._close(session, offsets)
 
@@ -115,6 +117,7 @@ class Authority:
                 self._answer(session, entry, item.status, item.text)
             self._arrive(session, limit)
             self._bill_due(session)
+            self._tell(session, "summary", self._consolidation.fall_due(now, limit))
             return self._close(session, None)
 
     # --- tax bills: in bulk, days after the release
@@ -336,7 +339,23 @@ class Authority:
     def _give(self, session: _Session, entry: Entry, receipt: Receipt) -> None:
         session.receipts += [receipt, receipt] if "dupreceipt" in words_of(entry.order_no) else [receipt]
 
-    # --- requests to cancel or to return
+    # --- requests to cancel, to return or to consolidate
+
+    def _request(self, session: _Session, document: Document) -> None:
+        match document.kind:
+            case "cancel":
+                self._cancel(session, document)
+            case "summary":
+                # What this transaction changed must be seen by the query.
+                self.register.save(session.changed.values())
+                self._tell(session, "summary", self._consolidation.take_in(document, _moment(session)))
+            case _:
+                self._take_back(session, document)
+
+    def _tell(self, session: _Session, kind: str, receipts: list[Receipt]) -> None:
+        session.receipts += receipts
+        for receipt in receipts:
+            session.tally[kind, f"ceb{receipt.code}.{receipt.status}".lower()] += 1
 
     def _cancel(self, session: _Session, document: Document) -> None:
         """Granted unless the goods are cleared or gone another way; no more is said about the list then."""

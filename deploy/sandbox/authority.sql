@@ -51,3 +51,20 @@ CREATE TABLE IF NOT EXISTS bill (
     list_id INTEGER PRIMARY KEY, state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3), next_at REAL, tax_no TEXT, book TEXT
 );
 CREATE INDEX IF NOT EXISTS bill_due ON bill (next_at) WHERE next_at IS NOT NULL;
+
+-- Messages of requests to consolidate lists (CEB701): a request is decided with the last of them.
+CREATE TABLE IF NOT EXISTS summary_message (
+    cop_no TEXT NOT NULL, seq INTEGER NOT NULL, origin TEXT NOT NULL, head BLOB NOT NULL, numbers BLOB NOT NULL,
+    PRIMARY KEY (cop_no, seq)
+);
+-- Which line of which declaration each line of a consolidated list is part of.
+CREATE TABLE IF NOT EXISTS consolidated (
+    invt_no TEXT NOT NULL, line INTEGER NOT NULL, decl_seq_no TEXT NOT NULL, declared_line INTEGER NOT NULL, PRIMARY KEY (invt_no, line)
+);
+-- Words on declarations (CEB792) to be given later.
+CREATE TABLE IF NOT EXISTS summary_due (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, origin TEXT NOT NULL, twice INTEGER NOT NULL, notice BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS summary_due_at ON summary_due (at);
+-- Lists whose request was told to wait once already.
+CREATE TABLE IF NOT EXISTS summary_wait (invt_no TEXT PRIMARY KEY) WITHOUT ROWID;

@@ -1,4 +1,4 @@
-"""Reading what an enterprise declares: lists, cancellations, returns; checked without the schema."""
+"""Reading what an enterprise declares: lists, cancellations, returns, summary requests; checked without the schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.sandbox.xml import children, fields_of, is_message
 from shared.xml import XmlRefused, local_name, parse_untrusted
 
 Family = Literal["621", "603"]
-Kind = Literal["list", "cancel", "return"]
+Kind = Literal["list", "cancel", "return", "summary"]
 
 _KINDS: Final[dict[str, tuple[Kind, Family, str]]] = {
     "CEB621Message": ("list", "621", "Inventory"),
@@ -23,6 +23,7 @@ _KINDS: Final[dict[str, tuple[Kind, Family, str]]] = {
     "CEB605Message": ("cancel", "603", "InvtCancel"),
     "CEB625Message": ("return", "621", "InvtRefund"),
     "CEB213Message": ("return", "603", "InvtRefund"),
+    "CEB701Message": ("summary", "603", "SummaryApply"),
 }
 DOCUMENTS_MAX: Final = 100
 
@@ -124,6 +125,16 @@ _REQUIRED: Final[dict[tuple[Kind, Family], tuple[str, ...]]] = {
         "reason",
         "country",
     ),
+    ("summary", "603"): (
+        *_COMMON,
+        "copNo",
+        "declAgentCode",
+        "declAgentName",
+        "summaryFlag",
+        "itemNameFlag",
+        "msgCount",
+        "msgSeqNo",
+    ),
 }
 _LINE_REQUIRED: Final[dict[Kind, tuple[str, ...]]] = {
     "list": (
@@ -142,6 +153,7 @@ _LINE_REQUIRED: Final[dict[Kind, tuple[str, ...]]] = {
     ),
     "cancel": (),
     "return": ("gnum", "gcode", "gname", "qty", "unit"),
+    "summary": ("invtNo",),
 }
 _GUID: Final = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 _NUMBER: Final = re.compile(r"-?\d{1,14}(\.\d{1,5})?")
@@ -169,6 +181,9 @@ _SHAPES: Final = {
     "grossWeight": _NUMBER,
     "netWeight": _NUMBER,
     "statisticsFlag": re.compile("[AB]"),
+    "summaryFlag": re.compile("[12]"),
+    "msgCount": re.compile(r"[1-9]\d{0,8}"),
+    "msgSeqNo": re.compile(r"[1-9]\d{0,8}"),
 }
 
 
@@ -182,7 +197,7 @@ class NotADeclaration(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One list, cancellation or return of a message."""
+    """One list, cancellation, return or summary request of a message."""
 
     kind: Kind
     family: Family
@@ -242,7 +257,7 @@ def read_declaration(value: bytes) -> Declaration:
 def _read(kind: Kind, family: Family, guid: str, entry: etree._Element) -> Document:
     if kind == "cancel":
         return Document(kind, family, guid, fields_of(entry), ())
-    stem = "Inventory" if kind == "list" else "InvtRefund"
+    stem = {"list": "Inventory", "return": "InvtRefund", "summary": "SummaryApply"}[kind]
     head = next(children(entry, stem + "Head"), None)
     lines = tuple(fields_of(line) for line in children(entry, stem + "List"))
     return Document(kind, family, guid, {} if head is None else fields_of(head), lines)
@@ -261,7 +276,7 @@ def _fault(document: Document, number: int) -> str | None:
         for name in _missing(_LINE_REQUIRED[document.kind], line):
             return f"{place}, line {line.get('gnum', '?')}: {name} is missing"
         for name in _misshapen(line):
-            return f"{place}, line {line['gnum']}: {name} has not the right form"
+            return f"{place}, line {line.get('gnum', '?')}: {name} has not the right form"
     return None
 
 

@@ -228,8 +228,35 @@ BILLS: Final[tuple[Phrase, ...]] = (
 """What becomes of the tax bill of a released import list; `message:status`, and how the bill ends."""
 
 
+SUMMARIES: Final[tuple[Phrase, ...]] = (
+    Phrase(
+        "authority", "", "passes the request; makes declarations, gives their numbers 1 s later, closes them 2 s later",
+        ("702:399", "792:1", "792:L", "792:R"), "closed",
+    ),
+    Phrase(
+        "authority", "sum_refused", "refuses a request with this list (100, 701005), naming the list", ("702:100",),
+        "the list is set aside for a person, the others are asked for anew",
+    ),
+    Phrase(
+        "authority", "sum_wait", "refuses the first request with this list (100, 701009: too often)", ("702:100",),
+        "closed, after the request was made anew",
+    ),
+    Phrase("authority", "sum_no", "refuses every request with this list, naming none (100, 701099)", ("702:100",), "a person decides"),
+    Phrase("authority", "sum_silent", "takes the request and never answers", (), "stays requested; operators are alerted in time"),
+    Phrase(
+        "authority", "sum_dup", "says every word twice",
+        ("702:399", "792:1", "702:399", "792:1", "792:L", "792:L", "792:R", "792:R"), "closed",
+    ),
+    Phrase(
+        "authority", "dec_returned", "returns the declaration to the broker after 1 s; numbers it 1 s later, then closes it",
+        ("702:399", "792:1", "792:E", "792:L", "792:R"), "closed",
+    ),
+)  # fmt: skip
+"""What becomes of a request to consolidate closed export lists; `message:status`. A word of one list is about the whole request."""
+
+
 def words(party: Party) -> frozenset[str]:
-    return frozenset(row.word for row in (*LANGUAGE, *RETURNS, *BILLS) if row.party == party)
+    return frozenset(row.word for row in (*LANGUAGE, *RETURNS, *BILLS, *SUMMARIES) if row.party == party)
 
 
 def page() -> str:
@@ -282,6 +309,21 @@ def page() -> str:
         "|---|---|---|---|",
     ]
     for row in BILLS:
+        word = f"`{row.word}`" if row.word else "(none)"
+        lines.append(f"| {word} | {row.meaning} | {', '.join(row.does) or '–'} | {row.end} |")
+    lines += [
+        "",
+        "## Consolidation",
+        "",
+        "A request (CEB701) must name lists under statisticsFlag B that are closed (899), of one office and one consignor, and in no",
+        "other declaration. The authority groups them by itself: a declaration for each producer, country, mode and transport, with",
+        "at most 50 lines of one destination, tariff code, currency and unit.",
+        f"Where: {WHERE['authority']}, beside the words above; a word of one list is about the whole request.",
+        "",
+        "| word | what it does | messages, with their status | what becomes of the request |",
+        "|---|---|---|---|",
+    ]
+    for row in SUMMARIES:
         word = f"`{row.word}`" if row.word else "(none)"
         lines.append(f"| {word} | {row.meaning} | {', '.join(row.does) or '–'} | {row.end} |")
     lines += [

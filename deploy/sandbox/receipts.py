@@ -1,4 +1,4 @@
-"""Writing receipts: CEB622, 604, 624, 606, 626, 214 and 900, up to 100 answers in a message, in order."""
+"""Writing receipts: CEB622, 604, 624, 606, 626, 214, 702 and 900, up to 100 answers in a message, in order."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ _FORMS: Final[dict[tuple[Kind, Family], tuple[str, str, tuple[str, ...]]]] = {
         "RefundReturn",
         ("ebpCode", "ebcCode", "agentCode", "coElNo", "preNo", "invtNo"),
     ),
+    ("summary", "603"): (
+        "702",
+        "SummaryReturn",
+        ("agentCode", "ebcCode", "copNo", "preNo", "sumNo", "msgSeqNo"),
+    ),
 }
 # The export schema wants invtNo and orderNo in every receipt, empty where there is none yet.
 _MAY_BE_EMPTY: Final = frozenset({"604", "606", "214"})
@@ -78,7 +83,7 @@ class Receipt:
 
     code: str
     origin: str
-    status: int
+    status: int | str
     text: str
     cop_no: str
     xml: str
@@ -127,8 +132,8 @@ def messages_of(topic: str, receipts: Iterable[Receipt], now: float) -> Iterator
     for receipt in receipts:
         by_message.setdefault((receipt.code, receipt.origin), []).append(receipt)
     for (code, origin), answers in by_message.items():
-        # A CEB900 speaks of one message only.
-        size = 1 if code == "900" else RECEIPTS_MAX
+        # A CEB900 speaks of one message only; a CEB792 may have thousands of lines.
+        size = 1 if code in ("900", "792") else RECEIPTS_MAX
         for start in range(0, len(answers), size):
             yield _message(topic, code, origin, answers[start : start + size], now)
 

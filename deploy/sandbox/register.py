@@ -16,6 +16,8 @@ from deploy.sandbox.documents import Payment, Submission, Waybill
 from deploy.sandbox.files import KAFKA_TABLES, File
 from shared.identity import order_id_of
 
+_OF_EXPORTS: Final = ("ownerCode", "country", "tradeMode", "trafMode", "grossWeight", "netWeight")
+"""What lists are consolidated by."""
 LIVE: Final = frozenset({"silent", "waiting", "declared"})
 _ID_WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _SELECT: Final = (
@@ -26,6 +28,7 @@ _BY_IDS: Final = _SELECT + "WHERE id IN (SELECT value FROM json_each(?))"  # noq
 _BY_ORDERS: Final = _SELECT + "WHERE order_id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608
 _WAITING: Final = _SELECT + "WHERE state = 'waiting' AND order_id IN (SELECT value FROM json_each(?))"  # noqa: S608
 _BY_INVT_NO: Final = _SELECT + "WHERE invt_no = ? ORDER BY id DESC LIMIT 1"
+_BY_INVT_NOS: Final = _SELECT + "WHERE invt_no IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608
 _BY_COP_NO: Final = _SELECT + "WHERE cop_no = ? ORDER BY id DESC LIMIT 1"
 
 
@@ -142,6 +145,10 @@ class Register:
 
     def by_ids(self, ids: Iterable[int]) -> dict[int, Entry]:
         return {row[0]: _entry(row) for row in self.file.by_key(_BY_IDS, ids)}
+
+    def by_invt_nos(self, numbers: Iterable[str]) -> dict[str, Entry]:
+        """The lists of these numbers."""
+        return {row[8]: _entry(row) for row in self.file.by_key(_BY_INVT_NOS, numbers)}
 
     def waiting(self, order_ids: Iterable[str]) -> list[Entry]:
         """Lists of these orders that wait for a document."""
@@ -327,7 +334,16 @@ class Register:
 
     def _list_body(self, document: Document) -> dict[str, Any]:
         head = document.head
-        fields = ("customsCode", "ebpCode", "ebcCode", "agentCode", "statisticsFlag", "assureCode")
+        exported = document.family == "603"
+        fields = (
+            "customsCode",
+            "ebpCode",
+            "ebcCode",
+            "agentCode",
+            "statisticsFlag",
+            "assureCode",
+            *(_OF_EXPORTS if exported else ()),
+        )
         return {
             "family": document.family,
             "waybill": [head["logisticsCode"], head["logisticsNo"]],
@@ -348,6 +364,7 @@ class Register:
                     "total": line["totalPrice"],
                     "country": line["country"],
                 }
+                | ({"currency": line["currency"], "unit": line["unit"]} if exported else {})
                 for line in document.lines
             ],
         }

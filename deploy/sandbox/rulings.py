@@ -201,6 +201,16 @@ def invt_no(entry: Entry, serial: int, now: float) -> str:
     return f"{office}{_china(now):%Y}{letter}{serial % 10**9:09d}"
 
 
+def summary_no(serial: int, now: float) -> str:
+    """S + yyyymmdd + 9 digits, of a summary request and of a declaration made of it (sumNo, declSeqNo) [SMP]."""
+    return f"S{_china(now):%Y%m%d}{serial % 10**9:09d}"
+
+
+def entry_id(office: str, serial: int, now: float) -> str:
+    """The number of a full export declaration: 4 customs + 4 year + 0 + 9 digits."""
+    return f"{office}{_china(now):%Y}0{serial % 10**9:09d}"
+
+
 def payment_book(office: str, serial: int, now: float) -> str:
     """The number of a payment book: 4 customs + yyyymmdd + L + 9 digits; its form is this sandbox's own, the field has 50."""
     return f"{office}{_china(now):%Y%m%d}L{serial % 10**9:09d}"

@@ -14,7 +14,10 @@ from services.cli.connect import Absent, Exit, Wrong, say
 GROUPS: Final = {
     "tax": ("services.cli.tax", "What an order owes, worked out from a file."),
     "access": ("services.cli.access", "Users and rights on the broker: who may read and write what."),
-    "customs": ("services.cli.customs", "Documents and messages of the customs family, from files."),
+    "customs": (
+        "services.cli.customs",
+        "Documents and messages of the customs family, from files; consolidation of export lists.",
+    ),
 }
 """Groups in modules that are read only when they are asked for: module and help."""
 

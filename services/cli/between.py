@@ -144,12 +144,31 @@ BETWEEN: Final = (
         "a refund of VAT is claimed of a list that was not released as an export",
     ),
     Invariant(
+        "rebate_stands_on_a_closed_declaration",
+        "SELECT l.list_no FROM tax.rebate_line l LEFT JOIN customs.summary_line s ON s.invt_no = l.list_no AND s.line_no = l.line_no "
+        "LEFT JOIN customs.summary_declaration d USING (decl_seq_no) WHERE d.stage IS DISTINCT FROM 'closed' "
+        "OR d.entry_id <> l.declaration OR s.declared_line <> l.declaration_line",
+        "a refund of VAT is claimed of a line that is not in the closed declaration the claim names",
+    ),
+    Invariant(
         "rebate_claim_is_its_lines",
         "SELECT c.number FROM tax.rebate_claim c LEFT JOIN (SELECT claim, sum(refund_minor) AS refund FROM tax.rebate_line "
         "GROUP BY claim) l ON l.claim = c.number WHERE c.refund_minor IS DISTINCT FROM l.refund "
         "UNION ALL SELECT l.claim FROM tax.rebate_line l LEFT JOIN (SELECT list_no, line_no, sum(taxable_minor) AS basis "
         "FROM tax.rebate_invoice GROUP BY list_no, line_no) i USING (list_no, line_no) WHERE l.basis_minor IS DISTINCT FROM i.basis",
         "a rebate claim is not the sum of its lines, or a line's basis not that of its invoices",
+    ),
+    Invariant(
+        "declared_lines_are_the_lists",
+        # Amounts are printed with all decimals of their currency, so that their scale is its exponent.
+        "SELECT coalesce(l.invt_no, s.invt_no) FROM (SELECT e.invt_no, (x ->> 'line_no')::int AS line_no, (x ->> 'quantity')::numeric AS "
+        "quantity, x ->> 'unit' AS unit, x #>> '{total,currency}' AS currency, (x #>> '{total,amount}')::numeric AS amount "
+        "FROM customs.export_list e JOIN customs.document p ON p.order_id = e.order_id AND p.kind = 'order', "
+        "LATERAL jsonb_array_elements(convert_from(p.doc, 'UTF8')::jsonb -> 'lines') x WHERE e.state = 'consolidated') l "
+        "FULL JOIN (SELECT s.* FROM customs.summary_line s JOIN customs.export_list e USING (invt_no) WHERE e.state = 'consolidated') s "
+        "ON s.invt_no = l.invt_no AND s.line_no = l.line_no WHERE (l.quantity, l.unit, l.currency, l.amount * 10 ^ scale(l.amount)) "
+        "IS DISTINCT FROM (s.quantity, s.unit, s.currency, s.amount_minor)",
+        "the lines of consolidated declarations are not those of their lists, each once, with their quantities and amounts",
     ),
     Invariant(
         "payment_has_order",

@@ -1,6 +1,6 @@
 """`crossborder customs …`.
 
-Documents and messages of the customs family, from files, without a running stack.
+Documents and messages of the customs family, from files, without a running stack; and what became of summary requests on one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.summaries import summaries
 
 SCHEMAS: Final = "CROSSBORDER_CEB_XSD"
 WHERE: Final = (
@@ -22,7 +23,10 @@ WHERE: Final = (
     f"they come with the enterprise message specification, edition 202205) by --schema or {SCHEMAS}"
 )
 
-customs = typer.Typer(no_args_is_help=True, help="Documents and messages of the customs family, from files.")
+customs = typer.Typer(
+    no_args_is_help=True, help="Documents and messages of the customs family, from files; consolidation of export lists."
+)
+customs.add_typer(summaries, name="summaries")
 
 File = Annotated[Path | None, typer.Option(help="A submission as JSON, or the CEB message as XML.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]

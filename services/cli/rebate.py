@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
@@ -18,11 +18,6 @@ from services.tax.rulefiles import RULES
 from shared.money import Money
 
 rebate = typer.Typer(no_args_is_help=True, help="Claims for the refund of VAT on exports, by merchant and month.")
-
-ON_LISTS: Final = (
-    "no consolidated declaration is known of some lines: the claim stands on released lists, and the numbers of their "
-    "declarations must be added before it is filed"
-)
 
 
 @rebate.command("prepare")
@@ -39,7 +34,8 @@ def prepare_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: what the stack's claims would be.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Claims, and what is left out, as JSON.")] = False,
 ) -> None:
-    """Prepare the claims of a month. A line is claimed once: from a stack they are kept, and asking again gives no second claim.
+    """Prepare the claims of a month, of lines in closed consolidated declarations. A line is claimed once: from a stack claims are
+    kept, and asking again gives no second one.
 
     Exit 1 if there is nothing to claim and nothing was claimed before.
     """
@@ -66,9 +62,9 @@ def list_(json: Annotated[bool, typer.Option("--json", help="For machines.")] = 
         return
     from rich.table import Table
 
-    table = Table("claim", "merchant", "month", "lines", "refund CNY", "stands on", "prepared", box=None)
+    table = Table("claim", "merchant", "month", "lines", "refund CNY", "declarations", "prepared", box=None)
     for row in rows:
-        names = ("number", "merchant", "month", "lines", "refund", "basis", "prepared_at")
+        names = ("number", "merchant", "month", "lines", "refund", "declarations", "prepared_at")
         table.add_row(*[str(row[name]) for name in names])
     paper().print(table)
 
@@ -126,7 +122,7 @@ def _document(found: Prepared, book: ExportBook) -> dict[str, Any]:
 
 def _claim(claim: Claim) -> dict[str, Any]:
     return {
-        "number": claim.number, "merchant": claim.merchant, "month": claim.month, "basis": claim.basis, "currency": "CNY",
+        "number": claim.number, "merchant": claim.merchant, "month": claim.month, "declarations": claim.declarations, "currency": "CNY",
         "refund": str(claim.refund), "lines": [_line(line) for line in claim.lines],
     }  # fmt: skip
 
@@ -134,8 +130,9 @@ def _claim(claim: Claim) -> dict[str, Any]:
 def _line(line: Claimed) -> dict[str, Any]:
     uses = [{"invoice": x.number, "sku": x.sku, "quantity": f"{x.quantity:f}", "taxable": str(x.taxable)} for x in line.uses]
     return {
-        **line.line._asdict(), "declaration": line.declaration, "hs_code": line.hs_code, "quantity": f"{line.quantity:f}",
-        "unit": line.unit, "fob": str(line.total), "fob_currency": line.total.currency, "invoices": uses, "basis": str(line.basis),
+        **line.line._asdict(), "declaration": line.declared.entry_id, "declaration_line": line.declared.line,
+        "hs_code": line.hs_code, "quantity": f"{line.quantity:f}", "unit": line.unit, "fob": str(line.total),
+        "fob_currency": line.total.currency, "invoices": uses, "basis": str(line.basis),
         "rate": str(line.rate), "refund": str(line.refund), "rules": list(line.rules),
     }  # fmt: skip
 
@@ -143,13 +140,11 @@ def _line(line: Claimed) -> dict[str, Any]:
 def _show(found: Prepared, *, kept: bool) -> None:
     from rich.table import Table
 
-    table = Table("claim", "lines", "basis CNY", "refund CNY", "stands on", title="Claims" if kept else "Claims, not kept")
+    table = Table("claim", "lines", "basis CNY", "refund CNY", "declarations", title="Claims" if kept else "Claims, not kept")
     for claim in found.claims:
         basis = Money.total((line.basis for line in claim.lines), "CNY")
-        table.add_row(claim.number, str(len(claim.lines)), str(basis), str(claim.refund), claim.basis)
+        table.add_row(claim.number, str(len(claim.lines)), str(basis), str(claim.refund), str(len(claim.declarations)))
     paper().print(table)
-    if any(claim.basis == "released-lists" for claim in found.claims):
-        say(ON_LISTS)
     if found.already:
         say(f"{len(found.already)} lines are claimed already: {', '.join(sorted({number for _, number in found.already}))}")
     for out in found.left_out:

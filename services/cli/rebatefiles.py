@@ -7,15 +7,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
+import orjson
 from pydantic import BaseModel, Field, StringConstraints
 
 from services.cli.connect import Wrong
 from services.cli.exportfile import Count, Decimals, Part, money, parsed, read_text
 from services.tax.domain.assessment import BEIJING, beijing_date
-from services.tax.domain.rebate import ExportedLine, Invoice, ReleasedList
+from services.tax.domain.rebate import Declared, ExportedLine, Invoice, ReleasedList
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True)]
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -30,10 +31,12 @@ class GoodsLine(Part):
     quantity: Count
     unit: Text
     total: Decimals
+    declaration: Text | None = None
+    declaration_line: int | None = Field(None, ge=1)
 
 
 class ListFile(Part):
-    """A released export list; without `declaration` it is not known to be in a closed consolidated declaration."""
+    """A released export list; `declaration` is the closed consolidated declaration of those lines that name none of their own."""
 
     list_no: Text
     order_no: str = ""
@@ -76,15 +79,21 @@ def _list(where: str, found: ListFile) -> ReleasedList:
         raise Wrong(f"{where}: released_at: give a time with its offset")
     lines = tuple(
         ExportedLine(
-            x.line_no, x.sku, x.hs_code, x.quantity, x.unit, money(f"{where}: lines[{i}].total", x.total, found.currency)
+            x.line_no,
+            x.sku,
+            x.hs_code,
+            x.quantity,
+            x.unit,
+            money(f"{where}: lines[{i}].total", x.total, found.currency),
+            Declared(number, x.declaration_line) if (number := x.declaration or found.declaration) else None,
         )
         for i, x in enumerate(found.lines)
     )
     if len({line.line_no for line in lines}) < len(lines):
         raise Wrong(f"{where}: lines: a line_no is there twice")
     return ReleasedList(
-        found.list_no, found.merchant, found.mode, beijing_date(found.released_at), lines, found.order_no, found.declaration,
-        found.statistics, found.paid, found.came_back,
+        found.list_no, found.merchant, found.mode, beijing_date(found.released_at), lines, found.order_no, found.statistics,
+        found.paid, found.came_back,
     )  # fmt: skip
 
 
@@ -97,16 +106,21 @@ def invoices_of(file: Path) -> list[Invoice]:
 
 
 _RELEASED: Final = (
-    "SELECT d.invt_no, d.state, m.doc, r.at, coalesce(p.state IN ('captured', 'settled'), false) AS paid FROM customs.declaration d "
-    "JOIN LATERAL (SELECT min(at) AS at FROM customs.receipt WHERE order_id = d.order_id AND followed AND status IN ('800', '899')) r "
-    "ON r.at >= $1 AND r.at < $2 JOIN customs.document m ON m.order_id = d.order_id AND m.kind = 'order' "
-    "LEFT JOIN payments.payment p ON p.order_id = d.order_id "
+    "SELECT d.invt_no, d.state, m.doc, r.at, r.closed, coalesce(p.state IN ('captured', 'settled'), false) AS paid, e.state AS list_state, "
+    "e.month, s.state AS summary_state, s.info, s.cop_no, c.declared::text FROM customs.declaration d "
+    "JOIN LATERAL (SELECT min(at) FILTER (WHERE followed) AS at, bool_or(status = '899') AS closed FROM customs.receipt "
+    "WHERE order_id = d.order_id AND status IN ('800', '899') AND message_type = 'CEB604') r ON r.at >= $1 AND r.at < $2 "
+    "JOIN customs.document m ON m.order_id = d.order_id AND m.kind = 'order' "
+    "LEFT JOIN payments.payment p ON p.order_id = d.order_id LEFT JOIN customs.export_list e ON e.order_id = d.order_id "
+    "LEFT JOIN customs.summary s ON s.summary_id = e.summary_id "
+    "LEFT JOIN LATERAL (SELECT jsonb_agg(jsonb_build_array(l.line_no, x.entry_id, l.declared_line, x.stage)) AS declared "
+    "FROM customs.summary_line l JOIN customs.summary_declaration x USING (decl_seq_no) WHERE l.invt_no = d.invt_no) c ON true "
     "WHERE d.direction = 'export' AND d.released AND d.invt_no IS NOT NULL AND d.created_at < $2"
 )
 
 
 async def lists_in(conn: Any, first: date) -> list[ReleasedList]:
-    """The export lists that customs released in the calendar month of that first day, Beijing time."""
+    """The export lists that customs released in the calendar month of that first day, Beijing time, with what became of each."""
     from shared.events.orders import OrderPlaced
 
     begin = datetime(first.year, first.month, 1, tzinfo=BEIJING)
@@ -114,8 +128,40 @@ async def lists_in(conn: Any, first: date) -> list[ReleasedList]:
     found = []
     async for row in conn.cursor(_RELEASED, begin, end):
         order = OrderPlaced.from_json(row["doc"])
-        lines = tuple(ExportedLine(x.line_no, x.sku, x.hs_code, Decimal(x.quantity), x.unit, x.total) for x in order.lines)
+        declared = {line_no: told for line_no, *told in orjson.loads(row["declared"] or "[]")}
+        lines = tuple(
+            ExportedLine(
+                x.line_no, x.sku, x.hs_code, Decimal(x.quantity), x.unit, x.total, *_declared(row, declared.get(x.line_no))
+            )
+            for x in order.lines
+        )
         came_back = row["state"] not in {"released", "closed"}
+        # Closed lists that are not among those to be consolidated are under statisticsFlag A.
+        statistics = row["closed"] and row["list_state"] is None
         of = (row["invt_no"], order.merchant.code, order.mode, beijing_date(row["at"]), lines, order.order_no)
-        found.append(ReleasedList(*of, paid=row["paid"], came_back=came_back))
+        found.append(ReleasedList(*of, statistics=statistics, paid=row["paid"], came_back=came_back))
     return found
+
+
+def _declared(row: Any, told: Sequence[Any] | None) -> tuple[Declared | None, str]:
+    """The closed declaration of a line, or why it is in none yet."""
+    if told is not None:
+        entry_id, line, stage = told
+        if stage == "closed":
+            return Declared(entry_id, line), ""
+        return None, f"declaration {entry_id or 'without a number yet'} is {stage}, expected closed"
+    return None, _waits(row)
+
+
+def _waits(row: Any) -> str:
+    """Where a list stands that is in no declaration."""
+    match row["list_state"], row["summary_state"]:
+        case None, _:
+            return "the list is released and not closed (899) yet"
+        case "open", _:
+            return f"the lists of {row['month']} are not asked to be consolidated yet"
+        case "set_aside", _:
+            return "customs refused to consolidate the list, and a person must look (crossborder customs summaries)"
+        case _, "refused":
+            return f"customs refused request {row['cop_no']}: {row['info']}"
+    return f"request {row['cop_no']} is {row['summary_state']}, and customs has told of no declaration yet"

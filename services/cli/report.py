@@ -47,6 +47,15 @@ SECTIONS: Final = {
         "customs.declaration",
         "SELECT state, count(*) AS lists FROM customs.declaration GROUP BY state ORDER BY state",
     ),
+    "consolidation": (
+        "customs.summary",
+        (
+            "SELECT s.state, count(*) AS requests, sum(s.lists)::bigint AS lists, sum(d.declarations)::bigint AS declarations, "
+            "sum(d.lines)::bigint AS declared_lines FROM customs.summary s LEFT JOIN LATERAL (SELECT count(DISTINCT x.decl_seq_no) "
+            "AS declarations, count(DISTINCT (l.decl_seq_no, l.declared_line)) AS lines FROM customs.summary_declaration x "
+            "LEFT JOIN customs.summary_line l USING (decl_seq_no) WHERE x.sum_no = s.sum_no) d ON true GROUP BY s.state ORDER BY s.state"
+        ),
+    ),
     "receipts": (
         "customs.receipt",
         (

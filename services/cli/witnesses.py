@@ -13,6 +13,7 @@ from services.cli.verify import Finding
 
 BANK_SAYS: Final = "what the bank moved is not what our journal says"
 AUTHORITY_SAYS: Final = "the authority's register and our declarations disagree on a release"
+DECLARED_SAYS: Final = "the authority put a line of a list into another declaration than we were told"
 LISTS_SAYS: Final = "an order has more than one live list in the authority's register"
 
 
@@ -89,6 +90,7 @@ async def authority(to: Target) -> list[Finding]:
             )
         ]
     released, doubled = read_register(path)
+    theirs = read_declared(path)
     async with database(to) as conn:
         if not await conn.fetchval("SELECT to_regclass('customs.declaration') IS NOT NULL"):
             return []
@@ -96,11 +98,14 @@ async def authority(to: Target) -> list[Finding]:
             "SELECT order_id::text AS order_id, state FROM customs.declaration "
             "WHERE state IN ('released', 'closed', 'withdrawing', 'returning')"
         )
+        lines = await conn.fetch("SELECT invt_no, line_no, decl_seq_no, declared_line FROM customs.summary_line")
     ours = {row["order_id"] for row in rows if row["state"] in {"released", "closed"}}
     undecided = {row["order_id"] for row in rows} - ours
     differ = [f"{order_id} released by the authority only" for order_id in sorted(released - ours - undecided)]
     differ += [f"{order_id} released by customs only" for order_id in sorted(ours - released)]
+    moved = sorted(theirs ^ {tuple(row) for row in lines})
     return [
+        Finding("authority_declarations", DECLARED_SAYS, tuple(f"{no} line {line}: {decl}" for no, line, decl, _ in moved)),
         Finding("authority_register", AUTHORITY_SAYS, tuple(differ)),
         Finding("authority_one_live_list", LISTS_SAYS, tuple(doubled)),
     ]
@@ -110,6 +115,12 @@ def register_of(home: Path) -> Path | None:
     """The file of the sandbox's customs authority."""
     found = sorted((home / "sandbox").glob("authority*"))
     return next((path for path in found if path.suffix in {".sqlite", ".sqlite3", ".db"}), None)
+
+
+def read_declared(path: Path) -> set[tuple[str, int, str, int]]:
+    """Each line of a consolidated list with the declaration it is in and its line there; read-only."""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as file:
+        return set(file.execute("SELECT invt_no, line, decl_seq_no, declared_line FROM consolidated"))
 
 
 def read_register(path: Path) -> tuple[set[str], list[str]]:

@@ -10,6 +10,8 @@ from pydantic import Field
 from services.customs import counting, matching, policy
 from services.customs.billing import announce_bills
 from services.customs.ceb.sign import Signer
+from services.customs.consolidating import WORDS_EVERY_S, Consolidating, announce_words, make_requests
+from services.customs.domain.months import DAY_S
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS
 from services.customs.lodging import lodge_due
@@ -28,6 +30,12 @@ class CustomsSettings(Settings):
     """What customs is told besides."""
 
     customs_policy: Path | None = Field(None, description="the declarant's policy file; by default the one that comes along")
+    day_s: float = Field(
+        DAY_S,
+        gt=0,
+        le=DAY_S,
+        description="seconds a calendar day lasts in the periods of tax bills; less than 86400 only to rehearse",
+    )
     lodge_every_s: float = Field(0.1, gt=0, le=60, description="how often open batches are looked at, in seconds")
 
 
@@ -36,18 +44,21 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
     counting.begin()
     rules = policy.load(settings.customs_policy)
     authority = Authority(rules, Signer.from_dir(settings.keys_dir))
+    consolidating = Consolidating(rules, settings.day_s)
     deps = Deps(
         sealing=Sealing.from_dir(settings.keys_dir), authority=authority, match=matching.mismatches,
-        policy=rules.rules,
+        policy=rules.rules, consolidating=consolidating,
     )  # fmt: skip
     timers = (
         Timer("lodge", settings.lodge_every_s, lodge_due),
         Timer("bills", BILLS_EVERY_S, announce_bills),
         Timer("returns", EVERY_S, give_up_returns),
+        Timer("summaries", consolidating.every_s, make_requests),
+        Timer("summary words", WORDS_EVERY_S, announce_words),
     )
     return Wiring(
-        "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=counting.observe, gauges=counting.gauges(rules.batching.age_s),
-        timers=timers, invariants=INVARIANTS,
+        "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=counting.observe,
+        gauges=counting.gauges(rules.batching.age_s, consolidating), timers=timers, invariants=INVARIANTS,
     )  # fmt: skip
 
 

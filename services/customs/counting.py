@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, 
 from typing import Final
 from uuid import UUID
 
-from services.customs import store
+from services.customs import store, summary_store
 from services.customs.ceb import codes
+from services.customs.consolidating import Consolidating
 from services.customs.domain import match
 from services.customs.domain.declaration import Kind
 from shared import metrics
@@ -54,7 +55,10 @@ WAYBILLS: Final = Awaited()
 
 def begin() -> None:
     """Make the children that are known beforehand, at 0, and show the metrics without labels."""
-    metrics.export(metrics.BATCH_LISTS, metrics.LAST_LODGED)
+    metrics.export(metrics.BATCH_LISTS, metrics.LAST_LODGED, metrics.CONSOLIDATION_DUE)
+    metrics.SUMMARIES.begin(metrics.SUMMARY_STATES)
+    metrics.CONSOLIDATED.begin(metrics.CONSOLIDATED_STAGES)
+    metrics.LISTS_UNCONSOLIDATED.begin(metrics.UNCONSOLIDATED)
     metrics.RECEIPTS.among(status=codes.status_label)
     for code, told in codes.decided().items():
         if told in TOLD:
@@ -118,8 +122,23 @@ def papers_heard(placed: Collection[UUID], shipped: Collection[UUID]) -> None:
     metrics.PARTY_LAST_SUCCESS.labels("carrier").set_to_current_time()
 
 
-def gauges(age_s: float) -> Callable[[Connection], Awaitable[None]]:
-    """Sets the gauges of open batches, which close at the age of `age_s`, and of what carrier and authority owe."""
+async def measure_summaries(conn: Connection, rules: Consolidating) -> None:
+    """Sets the gauges of consolidation. Lists of the month that goes on are not owed yet."""
+    states = await summary_store.count_states(conn)
+    for state in metrics.SUMMARY_STATES:
+        metrics.SUMMARIES.labels(state).set(states.get(state, 0))
+    stages = await summary_store.count_stages(conn)
+    for stage in metrics.CONSOLIDATED_STAGES:
+        metrics.CONSOLIDATED.labels(stage).set(stages.get(stage, 0))
+    owed = await summary_store.list_owed(conn, rules.month_of(rules.now()).begins)
+    for state in metrics.UNCONSOLIDATED:
+        metrics.LISTS_UNCONSOLIDATED.labels(state).set(sum(each.lists for each in owed if each.state == state))
+    due = [at for each in owed if (at := rules.due_at(rules.month_of(each.closed_at))) is not None]
+    metrics.CONSOLIDATION_DUE.set(min(due).timestamp() if due else 0)
+
+
+def gauges(age_s: float, rules: Consolidating) -> Callable[[Connection], Awaitable[None]]:
+    """Sets the gauges of open batches, which close at the age of `age_s`, of consolidation, and of what carrier and authority owe."""
 
     async def measure(conn: Connection) -> None:
         found: dict[str, store.Batches] = {batches.kind: batches for batches in await store.count_waiting(conn, age_s + LATE_S)}
@@ -132,5 +151,6 @@ def gauges(age_s: float) -> Callable[[Connection], Awaitable[None]]:
         for party, count, oldest in await store.count_owed(conn):
             metrics.PARTY_PENDING.labels(party).set(count)
             metrics.PARTY_PENDING_OLDEST.labels(party).set(oldest.timestamp() if oldest else 0)
+        await measure_summaries(conn, rules)
 
     return measure

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Final
-from uuid import NAMESPACE_URL, UUID
+from uuid import NAMESPACE_URL, UUID, uuid4
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -21,8 +21,9 @@ from services.customs.ceb.documents import (
     ListDraft,
     ReturnLine,
     ReturnRequest,
+    SummaryRequest,
 )
-from services.customs.ceb.parse import Bill, Receipt, parse_answer
+from services.customs.ceb.parse import Bill, Receipt, SummaryReceipt, SummaryResult, parse_answer
 from services.customs.ceb.sign import Signer
 from services.customs.domain.declaration import Answer, Declaration, Kind, correction_of
 from services.customs.domain.numbers import cop_no_of, first_and_attempt
@@ -64,6 +65,8 @@ class Entry:
     answer: Answer
     message_guid: str | None = None
     """Set where a whole message of ours is answered (900: it failed the format check), and no list is named."""
+    statistics_flag: str | None = None
+    """Of an export list, as the authority repeats it: B is to be consolidated."""
 
 
 def decode_receipts(record: Record) -> Sequence[Message]:
@@ -73,13 +76,13 @@ def decode_receipts(record: Record) -> Sequence[Message]:
     after: which list it is about is told by the number, and a list that was corrected since is returned no more.
     """
     try:
-        entries: Sequence[Receipt | Bill] = parse_answer(record.value or b"")
+        entries: Sequence[Receipt | Bill | SummaryReceipt | SummaryResult] = parse_answer(record.value or b"")
     except codes.UnknownCode as error:
         raise Unprocessable("invalid_value", str(error)) from None
     digest = hashlib.sha256(record.value or b"").hexdigest()
     found = []
     for index, told in enumerate(entries):
-        entry = told if isinstance(told, Bill) else _entry(told)
+        entry = _entry(told) if isinstance(told, Receipt) else told
         event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{index}")
         found.append(message(record, event_id, f"{told.message_type}.{told.status}", UUID(int=0), entry))
     return found
@@ -88,7 +91,7 @@ def decode_receipts(record: Record) -> Sequence[Message]:
 def _entry(receipt: Receipt) -> Entry:
     kind = ANSWERS.get(receipt.message_type, "declare")
     cop_no, attempt = first_and_attempt(receipt.cop_no) if receipt.cop_no else (None, None)
-    return Entry(receipt.message_type, cop_no, _answer(receipt, kind, attempt), receipt.original_guid)
+    return Entry(receipt.message_type, cop_no, _answer(receipt, kind, attempt), receipt.original_guid, receipt.statistics_flag)
 
 
 def _answer(receipt: Receipt, kind: Kind, attempt: int | None) -> Answer:
@@ -168,7 +171,7 @@ class Authority:
             buyer_name=buyer.name if importing else None, buyer_phone=(buyer.phone or consignee.phone) if importing else None,
             consignee_address=_address(order, consignee) if importing else None,
             crossing_on=None if importing else at.astimezone(BEIJING).date(),
-            statistics_flag=None if importing else self.policy.statistics_flag,  # type: ignore[arg-type]
+            statistics_flag=None if importing else self.policy.statistics_of(office),  # type: ignore[arg-type]
             owner=None if importing else Enterprise(order.merchant.code, order.merchant.name),
             destination_port=None if importing else codes.country_code(order.consignee.country),
             wrap_type=None if importing else self.policy.export_wrap_type,
@@ -243,6 +246,20 @@ class Authority:
             return self.signer.sign(build.build_returns(guid, transfer, drafts, way))  # type: ignore[arg-type]
         made = build.build_import_lists if way == "import" else build.build_export_lists
         return self.signer.sign(made(guid, transfer, drafts))  # type: ignore[arg-type]
+
+    def summary_request(
+        self, cop_no: str, at: datetime, customs_code: str, merchant: Enterprise, invt_nos: Sequence[str], part: tuple[int, int]
+    ) -> tuple[str, bytes]:
+        """Message `part` (number, of how many) of a summary request, signed, with its guid; raises NotDeclarable."""
+        guid, summaries = str(uuid4()).upper(), self.policy.summaries
+        request = SummaryRequest(
+            guid=str(uuid4()).upper(), cop_no=cop_no, app_time=at.astimezone(BEIJING), customs_code=customs_code,
+            agent=self.policy.declarant.company, merchant=merchant, broker=summaries.broker,
+            summary_flag=summaries.summary_flag,  # type: ignore[arg-type]
+            item_name_flag=summaries.item_name_flag, invt_nos=tuple(invt_nos), count=part[1], seq=part[0],
+        )  # fmt: skip
+        transfer = BaseTransfer(company=self.policy.declarant.company, dxp_id=self.policy.declarant.dxp_id)
+        return guid, self.signer.sign(build.build_summary_requests(guid, transfer, [request]))
 
     def messages(self, drafts: Sequence[tuple[Declaration, Draft]]) -> Iterator[list[tuple[Declaration, Draft]]]:
         """Divide drafts so that no message has more lists or lines than the policy lets one have."""

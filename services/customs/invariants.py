@@ -70,4 +70,34 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "SELECT invt_no FROM customs.tax_bill WHERE billed_said AND NOT superseded GROUP BY invt_no HAVING count(*) > 1",
         "two tax bills of one list are both taken for right",
     ),
+    Invariant(
+        "customs_summary_holds_its_lists",
+        "SELECT s.cop_no FROM customs.summary s LEFT JOIN customs.export_list e USING (summary_id) GROUP BY s.summary_id, s.cop_no "
+        "HAVING count(e.order_id) > CASE s.state WHEN 'superseded' THEN 0 ELSE s.lists END "
+        "OR (s.state IN ('requested', 'accepted', 'declared', 'closed') AND count(e.order_id) <> s.lists) "
+        "UNION ALL SELECT e.invt_no FROM customs.export_list e LEFT JOIN customs.summary s USING (summary_id) "
+        "WHERE e.summary_id IS NOT NULL AND (s.summary_id IS NULL OR (e.state = 'consolidated') <> (s.state IN ('declared', 'closed')))",
+        "a list is in no live summary request that it should be in, or a request does not hold the lists it left with",
+    ),
+    Invariant(
+        "customs_list_is_declared_by_its_own_request",
+        "SELECT l.invt_no FROM customs.summary_line l JOIN customs.export_list e USING (invt_no) "
+        "JOIN customs.summary_declaration d USING (decl_seq_no) LEFT JOIN customs.summary s ON s.sum_no = d.sum_no "
+        "WHERE s.summary_id IS DISTINCT FROM e.summary_id",
+        "a line of a list is in a declaration of another summary request than the list",
+    ),
+    Invariant(
+        "customs_summary_is_of_closed_lists",
+        "SELECT e.invt_no FROM customs.export_list e JOIN customs.declaration d USING (order_id) "
+        "WHERE d.direction <> 'export' OR NOT d.released OR d.invt_no <> e.invt_no",
+        "a list is to be consolidated that was not released as an export",
+    ),
+    Invariant(
+        "customs_declaration_has_its_lines",
+        "SELECT d.decl_seq_no FROM customs.summary_declaration d LEFT JOIN customs.summary_line l USING (decl_seq_no) "
+        "GROUP BY d.decl_seq_no HAVING count(l.invt_no) <> d.lines "
+        "UNION ALL SELECT d.decl_seq_no FROM customs.summary_declaration d LEFT JOIN customs.summary s USING (sum_no) "
+        "WHERE s.summary_id IS NULL AND d.came_at < now() - interval '1 day'",
+        "a consolidated declaration has other lines than it was told with, or nobody here asked for it",
+    ),
 )

@@ -12,13 +12,19 @@ from functools import lru_cache
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from services.customs.ceb.documents import Enterprise
+from services.customs.domain import months
 from services.customs.domain.declaration import Policy as Rules
+from services.customs.domain.grouping import Grouping
 from services.customs.domain.numbers import LISTS_MAX
 from services.customs.domain.returns import Terms
+from services.customs.domain.summary import Policy as Asking
 from shared.errors import Misconfigured
+
+LISTS_IN_A_MESSAGE_MAX: Final = 10_000
+"""A listed number takes some 70 bytes of a message of at most a megabyte."""
 
 
 class NoOffice(LookupError):
@@ -69,6 +75,7 @@ class Office:
     vehicle: str | None = None
     voyage_no: str | None = None
     site_code: str | None = None
+    statistics_flag: str | None = None
     confidence: str = "general"
 
 
@@ -78,6 +85,23 @@ class Bonded:
 
     area: Enterprise
     ledger_no: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summaries:
+    """How released export lists are consolidated: by whom, from which day of the month on, in how large requests, by which terms."""
+
+    broker: Enterprise
+    summary_flag: str
+    item_name_flag: str
+    from_day: int
+    lists_max: int
+    messages_max: int
+    asking: Asking
+    terms: tuple[months.Terms, ...]
+
+    def grouping(self, terms: months.Terms) -> Grouping:
+        return Grouping(terms.lines_max, terms.hs_digits, self.item_name_flag == "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +118,7 @@ class Policy:
     export_wrap_type: str
     export_return_trade_mode: Mapping[str, str]
     return_terms: tuple[Terms, ...]
+    summaries: Summaries
     statutory: Mapping[str, tuple[str, str | None]]
 
     @property
@@ -114,6 +139,10 @@ class Policy:
         if not fitting:
             raise NoOffice(f"the policy names no office for {direction} {mode} {country}")
         return max(fitting, key=lambda o: (o.country != "*", o.mode != "*"))
+
+    def statistics_of(self, office: Office) -> str:
+        """The statisticsFlag of an export list lodged at this office: its own, or else that of all."""
+        return office.statistics_flag or self.statistics_flag
 
     def statutory_units(self, hs_code: str) -> tuple[str, str | None]:
         """The first and second statutory unit of a tariff line; the longest prefix of the policy wins."""
@@ -159,6 +188,7 @@ def _policy(data: Mapping[str, Any]) -> Policy:
         export_wrap_type=data["export"]["wrap_type"],
         export_return_trade_mode=dict(returns["export_trade_mode"]),
         return_terms=_terms(returns["terms"]),
+        summaries=_summaries(data["summary"]),
         statutory=statutory,
     )  # fmt: skip
 
@@ -184,4 +214,25 @@ def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[Terms, ...]:
     for each in found:
         if not each.source or min(each.apply_days_max, each.back_days_max, each.given_up_days) < 1:
             raise ValueError(f"returns.terms: the term from {each.valid_from} needs a source and days above 0")
+    return found
+
+
+def _summaries(row: Mapping[str, Any]) -> Summaries:
+    """How lists are consolidated; raises ValueError for terms without a source, or numbers that cannot be."""
+    terms = tuple(
+        months.Terms(each["valid_from"], int(each["due_day"]), int(each["lines_max"]), int(each["hs_digits"]), each["source"])
+        for each in sorted(row["terms"], key=lambda each: each["valid_from"])
+    )
+    for each in terms:
+        if not each.source or not 1 <= each.due_day <= 28 or each.lines_max < 1 or not 4 <= each.hs_digits <= 10:
+            raise ValueError(
+                f"summary.terms: the terms from {each.valid_from} need a source, a due_day up to 28, lines and digits"
+            )
+    asking = Asking(frozenset(row["ask_again"]), int(row["attempts_max"]), float(row["wait_s"]))
+    found = Summaries(
+        Enterprise(row["broker_code"], row["broker_name"]), row["summary_flag"], row["item_name_flag"], int(row["from_day"]),
+        int(row["lists_max"]), int(row["messages_max"]), asking, terms,
+    )  # fmt: skip
+    if not 1 <= found.lists_max <= LISTS_IN_A_MESSAGE_MAX or not 1 <= found.messages_max <= 99 or not 1 <= found.from_day <= 28:
+        raise ValueError("summary: lists_max, messages_max or from_day is out of bounds")
     return found

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from services.customs import billing, counting, store, waybill
-from services.customs.ceb.parse import Bill
+from services.customs import billing, counting, store, summaries, summary_store, waybill
+from services.customs.ceb.parse import Bill, SummaryReceipt, SummaryResult
+from services.customs.consolidating import Consolidating
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration
 from services.customs.gateway import Authority, decode_receipts
@@ -36,6 +37,7 @@ class Deps:
     authority: Authority
     policy: domain.Policy
     match: domain.Match
+    consolidating: Consolidating
 
 
 @dataclass
@@ -135,11 +137,18 @@ def _follow(found: Declaration | None, event: Event, at: datetime, deps: Deps) -
 async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
     """The authority spoke: follow each entry on the list it names, or on every list of the message it names.
 
-    Tax bills come after the release and in bulk: they are only kept here, and announced by a timer (billing.py).
+    Tax bills come after the release and in bulk: they are only kept here, and announced by a timer (billing.py). So is what
+    becomes of summary requests (summaries.py).
     """
     if bills := [m for m in batch if isinstance(m.event, Bill)]:
         await billing.keep(conn, [(m.event, m.at) for m in bills])
         batch = [m for m in batch if not isinstance(m.event, Bill)]
+        if not batch:
+            return Outcome()
+    if told := [m for m in batch if isinstance(m.event, SummaryReceipt | SummaryResult)]:
+        for m in told:
+            await summaries.hear(conn, [m.event], m.at, deps.consolidating)
+        batch = [m for m in batch if not isinstance(m.event, SummaryReceipt | SummaryResult)]
         if not batch:
             return Outcome()
     named = await _named(conn, batch)
@@ -159,9 +168,28 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     outcome = await folded.save(conn, deps.authority)
     if kept:
         await store.add_receipts(conn, kept)
+    await _note_closed(conn, named, deps)
+    for m in batch:
+        if m.event.message_guid is not None:
+            answer = m.event.answer
+            await summaries.refuse_whole(
+                conn, [m.event.message_guid], answer.status, answer.info, answer.at or m.at, deps.consolidating
+            )
     refused = sum(m.event.message_guid is not None for m in batch)
     outcome.counts.append(partial(counting.receipts_heard, heard, refused))
     return outcome
+
+
+async def _note_closed(conn: Connection, named: Sequence[tuple[Message, UUID]], deps: Deps) -> None:
+    """Export lists that were closed (899) under statisticsFlag B are to be consolidated with those of their month."""
+    closed = {}
+    for m, order_id in named:
+        entry = m.event
+        if entry.message_type == "CEB604" and entry.answer.meaning == "closed" and entry.statistics_flag == "B":
+            at = entry.answer.at or m.at
+            closed[order_id] = (at, deps.consolidating.month_of(at).label)
+    if closed:
+        await summary_store.add_closed(conn, closed)
 
 
 async def _named(conn: Connection, batch: Sequence[Message]) -> list[tuple[Message, UUID]]:

@@ -105,3 +105,107 @@ CREATE TABLE tax_bill (
 CREATE INDEX tax_bill_pending ON tax_bill (came_at) WHERE pending;
 COMMENT ON TABLE tax_bill IS 'The electronic tax bills (CEB816) of each released list, each as it came first, in fen; one is in force, the others were void when it came (superseded) or contradict it; its status only grows (1 issued, 2 consolidated, 3 void). A CEB818 may overtake it, then the amounts are still missing. pending: there is something in it that was not announced yet; the _said columns tell what was.';
 COMMENT ON COLUMN tax_bill.other_minor IS 'The amount of another bill for the same list: a contradiction, which changes nothing and is announced once.';
+
+CREATE TABLE export_list (
+    order_id     uuid        PRIMARY KEY REFERENCES declaration,
+    invt_no      text        NOT NULL UNIQUE,
+    month        text        NOT NULL,
+    customs_code text        NOT NULL,
+    consignor    text        NOT NULL,
+    closed_at    timestamptz NOT NULL,
+    state        text        NOT NULL CHECK (state IN ('open','requested','consolidated','set_aside','returned')),
+    requests     int         NOT NULL DEFAULT 0 CHECK (requests >= 0),
+    summary_id   uuid,
+    part         int,
+    CONSTRAINT requested_by_one CHECK ((summary_id IS NOT NULL) = (state IN ('requested','consolidated')))
+) WITH (fillfactor = 70);
+CREATE INDEX export_list_open ON export_list (closed_at) WHERE state = 'open';
+CREATE INDEX export_list_owed ON export_list (closed_at, month, state) WHERE state IN ('open','requested','set_aside');
+CREATE INDEX export_list_summary ON export_list (summary_id) WHERE summary_id IS NOT NULL;
+COMMENT ON TABLE export_list IS 'The closed export lists under statisticsFlag B, one row each: the one column summary_id lets a list be in one live request only. set_aside: a refusal named it, so a person must look (crossborder customs summaries take-up); returned: all its goods came back before it was taken up.';
+COMMENT ON COLUMN export_list.month IS 'The calendar month in Beijing in which it was closed (899), by which it is consolidated.';
+COMMENT ON COLUMN export_list.requests IS 'How often it was asked for.';
+
+CREATE TABLE summary (
+    summary_id   uuid        PRIMARY KEY,
+    cop_no       text        NOT NULL UNIQUE,
+    month        text        NOT NULL,
+    customs_code text        NOT NULL,
+    consignor    text        NOT NULL,
+    state        text        NOT NULL CHECK (state IN ('requested','accepted','refused','declared','closed','superseded')),
+    attempt      int         NOT NULL CHECK (attempt > 0),
+    parts        int         NOT NULL CHECK (parts > 0),
+    accepted     int[]       NOT NULL DEFAULT '{}',
+    lists        int         NOT NULL CHECK (lists > 0),
+    lines        int         NOT NULL CHECK (lines > 0),
+    expected     int         NOT NULL CHECK (expected > 0),
+    sum_no       text        UNIQUE,
+    status       text,
+    code         text,
+    info         text,
+    due_at       timestamptz NOT NULL,
+    again_at     timestamptz,
+    requested_at timestamptz NOT NULL,
+    changed_at   timestamptz NOT NULL
+);
+CREATE INDEX summary_refused ON summary (again_at) WHERE state = 'refused';
+COMMENT ON TABLE summary IS 'Requests to consolidate the closed export lists of a month, of one office and one consignor (CEB701), in parts messages. superseded: refused, and its lists were freed to be asked for anew. expected: declarations by our own grouping. due_at: the end of the last day of the law.';
+COMMENT ON COLUMN summary.again_at IS 'When the lists of a refused request are free again; none: a person must say so (crossborder customs summaries again).';
+
+CREATE TABLE summary_part (
+    summary_id   uuid        NOT NULL REFERENCES summary,
+    seq          int         NOT NULL CHECK (seq > 0),
+    message_guid text        NOT NULL UNIQUE,
+    lists        int         NOT NULL CHECK (lists > 0),
+    PRIMARY KEY (summary_id, seq)
+);
+COMMENT ON TABLE summary_part IS 'Append only: the messages of each request.';
+
+CREATE TABLE summary_declaration (
+    decl_seq_no text        PRIMARY KEY,
+    sum_no      text        NOT NULL,
+    stage       text        NOT NULL CHECK (stage IN ('generated','declared','returned','closed')),
+    said        text        NOT NULL CHECK (said IN ('generated','declared','closed')),
+    dec_state   text        NOT NULL,
+    entry_id    text,
+    tmp_no      text,
+    pre_no      text,
+    count       int         NOT NULL CHECK (count > 0),
+    told        int[]       NOT NULL,
+    lines       int         NOT NULL CHECK (lines >= 0),
+    came_at     timestamptz NOT NULL DEFAULT now(),
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT declared_has_number CHECK (stage NOT IN ('declared','closed') OR entry_id IS NOT NULL)
+);
+CREATE INDEX summary_declaration_sum ON summary_declaration (sum_no);
+COMMENT ON TABLE summary_declaration IS 'The formal export declarations customs made of requests (CEB792), each as it was told last. told: the messages whose lines came, of count; said: what was announced of it.';
+
+CREATE TABLE summary_line (
+    invt_no       text    NOT NULL REFERENCES export_list (invt_no),
+    line_no       int     NOT NULL,
+    decl_seq_no   text    NOT NULL REFERENCES summary_declaration,
+    declared_line int     NOT NULL CHECK (declared_line > 0),
+    hs_code       text    NOT NULL,
+    quantity      numeric NOT NULL CHECK (quantity > 0),
+    unit          text    NOT NULL,
+    amount_minor  bigint  NOT NULL CHECK (amount_minor >= 0),
+    currency      text    NOT NULL,
+    PRIMARY KEY (invt_no, line_no)
+);
+CREATE INDEX summary_line_of ON summary_line (decl_seq_no, declared_line);
+COMMENT ON TABLE summary_line IS 'Append only: which line of which declaration each line of a list went into, with what it adds there. The key lets a line be declared once.';
+
+CREATE TABLE summary_word (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    order_id    uuid   NOT NULL REFERENCES declaration,
+    kind        text   NOT NULL CHECK (kind IN ('requested','refused','set_aside','declared','closed')),
+    summary_id  uuid   NOT NULL REFERENCES summary,
+    decl_seq_no text   REFERENCES summary_declaration
+);
+COMMENT ON TABLE summary_word IS 'Facts about orders that are decided and not announced yet: a request has thousands of lists, so they are said in portions.';
+
+CREATE TABLE month_asked (
+    month    text        PRIMARY KEY,
+    asked_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE month_asked IS 'Months a person asks to consolidate before the timer does (crossborder customs summaries request); the service takes up what is closed by then and deletes the row.';

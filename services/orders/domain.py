@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from services.orders.fingerprint import differing, verdict_of
-from services.orders.legs import BORDER, CLEARED, PAYMENT, TAX, UNDONE, Stage
+from services.orders.legs import BORDER, CLEARED, OF_SUMMARIES, PAYMENT, TAX, UNDONE, Stage
 from services.orders.order import Accepted, Order, Refused, Returning
 from services.orders.refusals import faults_of
 from services.orders.submission import CancelRequested, ReturnRequested
@@ -393,4 +393,9 @@ DECISIONS: Final[dict[tuple[Stage, type], Decision]] = {
     },
     **{(stage, customs.ListWithdrawn): _nothing for stage in (Stage.REJECTED, Stage.CANCELLED)},
     (Stage.FULFILLED, customs.GoodsReleased): _nothing,
+    **{
+        (stage, heard): _nothing
+        for stage in (Stage.FULFILLED, Stage.WITHDRAWING, Stage.UNWINDING, Stage.RETURNED)
+        for heard in OF_SUMMARIES
+    },
 }

@@ -72,6 +72,11 @@ UNDONE: Final = frozenset({Payment.VOIDED, Payment.REFUNDED, Tax.VOIDED})
 CLEARED: Final = frozenset({Border.RELEASED, Border.CLOSED, Border.RETURNING, Border.RETURNED})
 """The goods were released."""
 
+OF_SUMMARIES: Final = (
+    customs.SummaryRequested, customs.SummaryRefused, customs.ListConsolidated, customs.ConsolidatedDeclarationClosed,
+)  # fmt: skip
+"""Facts about the consolidation of an export list, weeks after its release: the timeline shows them, and they change nothing."""
+
 _AT_CUSTOMS: Final = (Border.LODGED, Border.ACCEPTED, Border.REVIEW, Border.EXAMINATION, Border.HELD)
 
 PAYMENT: Final = Transitions[Payment](
@@ -130,5 +135,7 @@ BORDER: Final = Transitions[Border](
         # Refused before it was opened.
         **{(at, customs.ReturnRefused): at for at in (Border.RELEASED, Border.CLOSED)},
         (Border.RETURNING, customs.ListClosed): Border.RETURNING,
+        # Consolidated in a month's declaration, whatever becomes of the goods meanwhile.
+        **{(at, told): at for at in sorted(CLEARED) for told in OF_SUMMARIES},
     }
 )

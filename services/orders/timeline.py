@@ -16,6 +16,7 @@ from shared.money import Money
 
 _GIVEN_BACK: Final = ("return_no", "in_time", "goods_value", "amount", "tax_not_levied", "reason")
 _RECEIPT: Final = ("cop_no", "status", "info", "invt_no")
+_DECLARED: Final = ("invt_no", "entry_id", "parts")
 _BACK: Final = ("invt_no", "return_no", "in_time", "released_on", "back_on")
 
 # What is shown of each fact, by name: a field that is added to a fact stays unseen until it is added here.
@@ -62,6 +63,10 @@ SHOWN: Final[dict[type[Event], tuple[str, ...]]] = {
     customs.GoodsPartlyReturned: _BACK,
     customs.GoodsReturned: _BACK,
     customs.ReturnRefused: ("status", "info"),
+    customs.SummaryRequested: ("invt_no", "summary_no", "month", "due_by"),
+    customs.SummaryRefused: ("invt_no", "summary_no", "status", "info", "set_aside"),
+    customs.ListConsolidated: _DECLARED,
+    customs.ConsolidatedDeclarationClosed: _DECLARED,
 }
 
 

@@ -38,10 +38,10 @@ async def save(conn: Connection, prepared: Prepared, edition: str) -> None:
     if not claims:
         return
     await conn.execute(
-        "INSERT INTO tax.rebate_claim (number, merchant_code, month, sequence, basis, refund_minor, edition) "
-        "SELECT *, $7::text FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::bigint[])",
+        "INSERT INTO tax.rebate_claim (number, merchant_code, month, sequence, refund_minor, edition) "
+        "SELECT *, $6::text FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[])",
         [c.number for c in claims], [c.merchant for c in claims], [c.month for c in claims], [c.sequence for c in claims],
-        [c.basis for c in claims], [c.refund.minor for c in claims], edition,
+        [c.refund.minor for c in claims], edition,
     )  # fmt: skip
     await _save_lines(conn, claims)
     uses = [(line.line, use) for claim in claims for line in claim.lines for use in line.uses]
@@ -56,22 +56,23 @@ async def save(conn: Connection, prepared: Prepared, edition: str) -> None:
 async def _save_lines(conn: Connection, claims: Sequence[Claim]) -> None:
     lines = [(claim.number, line) for claim in claims for line in claim.lines]
     await conn.execute(
-        "INSERT INTO tax.rebate_line (list_no, line_no, claim, declaration, hs_code, quantity, unit, basis_minor, rate, "
-        "refund_minor, rules) SELECT a, b, c, d, e, f, g, h, i, j, string_to_array(k, ',') "
+        "INSERT INTO tax.rebate_line (list_no, line_no, claim, declaration, declaration_line, hs_code, quantity, unit, basis_minor, "
+        "rate, refund_minor, rules) SELECT a, b, c, d, l, e, f, g, h, i, j, string_to_array(k, ',') "
         "FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], $8::bigint[], "
-        "$9::numeric[], $10::bigint[], $11::text[]) AS u(a, b, c, d, e, f, g, h, i, j, k)",
+        "$9::numeric[], $10::bigint[], $11::text[], $12::int[]) AS u(a, b, c, d, e, f, g, h, i, j, k, l)",
         [x.line.list_no for _, x in lines], [x.line.line_no for _, x in lines], [number for number, _ in lines],
-        [x.declaration for _, x in lines], [x.hs_code for _, x in lines], [x.quantity for _, x in lines],
+        [x.declared.entry_id for _, x in lines], [x.hs_code for _, x in lines], [x.quantity for _, x in lines],
         [x.unit for _, x in lines], [x.basis.minor for _, x in lines], [x.rate for _, x in lines],
         [x.refund.minor for _, x in lines], [",".join(x.rules) for _, x in lines],
+        [x.declared.line for _, x in lines],
     )  # fmt: skip
 
 
 async def list_claims(conn: Connection) -> list[dict[str, Any]]:
-    """Every claim with its number of lines, the newest first."""
+    """Every claim with its numbers of lines and of declarations, the newest first."""
     rows = await conn.fetch(
-        "SELECT c.number, c.merchant_code AS merchant, c.month, c.basis, c.refund_minor, c.edition, c.prepared_at, "
-        "(SELECT count(*) FROM tax.rebate_line l WHERE l.claim = c.number) AS lines FROM tax.rebate_claim c "
-        "ORDER BY c.prepared_at DESC, c.number"
+        "SELECT c.number, c.merchant_code AS merchant, c.month, c.refund_minor, c.edition, c.prepared_at, "
+        "l.lines, l.declarations FROM tax.rebate_claim c, LATERAL (SELECT count(*) AS lines, "
+        "count(DISTINCT declaration) AS declarations FROM tax.rebate_line WHERE claim = c.number) l ORDER BY c.prepared_at DESC, c.number"
     )
     return [dict(row) for row in rows]

@@ -117,20 +117,19 @@ CREATE TABLE rebate_claim (
     merchant_code text        NOT NULL,
     month         text        NOT NULL CHECK (month ~ '^[0-9]{4}-[0-9]{2}$'),
     sequence      int         NOT NULL CHECK (sequence > 0),
-    basis         text        NOT NULL CHECK (basis IN ('declarations','released-lists')),
     refund_minor  bigint      NOT NULL CHECK (refund_minor >= 0),
     edition       text        NOT NULL,
     prepared_at   timestamptz NOT NULL DEFAULT now(),
     UNIQUE (merchant_code, month, sequence)
 );
 COMMENT ON TABLE rebate_claim IS 'Append only: claims for the refund of VAT on exports, by merchant and month of the release, in fen (crossborder tax rebate prepare). edition is the digest of the rule files of exports it was worked out by.';
-COMMENT ON COLUMN rebate_claim.basis IS 'declarations: every line went into a closed consolidated declaration whose number is known; released-lists: not all are, and the numbers must be added before the claim is filed.';
 
 CREATE TABLE rebate_line (
     list_no      text    NOT NULL,
     line_no      int     NOT NULL,
     claim        text    NOT NULL REFERENCES rebate_claim,
-    declaration  text,
+    declaration  text    NOT NULL,
+    declaration_line int NOT NULL CHECK (declaration_line > 0),
     hs_code      text    NOT NULL,
     quantity     numeric NOT NULL CHECK (quantity > 0),
     unit         text    NOT NULL,
@@ -141,7 +140,7 @@ CREATE TABLE rebate_line (
     PRIMARY KEY (list_no, line_no)
 );
 CREATE INDEX rebate_line_claim ON rebate_line (claim);
-COMMENT ON TABLE rebate_line IS 'Append only: the lines of claims. The key lets a line of a released list be claimed once.';
+COMMENT ON TABLE rebate_line IS 'Append only: the lines of claims, each with the closed consolidated declaration and the line of it that it stands on. The key lets a line of a released list be claimed once.';
 
 CREATE TABLE rebate_invoice (
     list_no       text    NOT NULL,

@@ -256,3 +256,53 @@ class TaxBillVoided(CustomsEvent):
 
     type: ClassVar[str] = "customs.tax-bill-voided.v1"
     tax_no: str
+
+
+class SummaryEvent(CustomsEvent):
+    """A fact about the consolidation of a closed export list: `summary_no` is the copNo of the request (CEB701) it is in."""
+
+    invt_no: str
+    summary_no: str
+
+
+class SummaryRequested(SummaryEvent):
+    """The list is in a request to consolidate the lists of a month, to be done by the end of `due_by`."""
+
+    type: ClassVar[str] = "customs.summary-requested.v1"
+    month: str
+    due_by: date
+
+
+class SummaryRefused(SummaryEvent):
+    """CEB702 with 100 or a negative code: the request was refused. `set_aside`: the refusal names this list, so a person must look;
+    else it is asked for anew, or a person decides about the whole request."""
+
+    type: ClassVar[str] = "customs.summary-refused.v1"
+    status: str
+    info: str
+    set_aside: bool
+
+
+class DeclaredPart(Fact):
+    """A line of the list, and the line of the declaration that it is part of."""
+
+    line_no: int
+    declared_line: int
+
+
+class ListConsolidated(SummaryEvent):
+    """CEB792: lines of the list are in a formal export declaration that has a number. Lines in another one are told of theirs."""
+
+    type: ClassVar[str] = "customs.list-consolidated.v1"
+    decl_seq_no: str
+    entry_id: str
+    parts: tuple[DeclaredPart, ...]
+
+
+class ConsolidatedDeclarationClosed(SummaryEvent):
+    """CEB792: the declaration that these lines are in is closed; a refund of VAT may be claimed of them."""
+
+    type: ClassVar[str] = "customs.consolidated-declaration-closed.v1"
+    decl_seq_no: str
+    entry_id: str
+    parts: tuple[DeclaredPart, ...]

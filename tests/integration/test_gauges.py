@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from prometheus_client import REGISTRY
 
 from deploy.samples.kinds import plain
 from services.customs import counting
+from services.customs.domain.months import month_of
 from services.customs.lodging import lodge_due
 from services.orders import app as orders
 from services.payments import app as payments
 from shared import topics
 from shared.envelope import Outgoing
 from shared.handler import write
+from tests.integration.test_summaries import month_ends, placed
 from tests.integration.world import World, opened
 
 AGE_S = 1.0
@@ -52,7 +55,8 @@ def publish(world: World, count: int) -> None:
 
 
 async def measure(world: World) -> None:
-    for service, gauges in (("orders", orders.measure), ("payments", payments.measure), ("customs", counting.gauges(AGE_S))):
+    of_customs = counting.gauges(AGE_S, world.deps["customs"].consolidating)
+    for service, gauges in (("orders", orders.measure), ("payments", payments.measure), ("customs", of_customs)):
         async with world.pools[service].acquire() as conn:
             await gauges(conn)
 
@@ -162,3 +166,14 @@ async def test_a_ledger_that_does_not_sum_to_zero_is_shown(world: World) -> None
     )
     await measure(world)
     assert shown("ledger_imbalance_minor", currency="EUR") == 700
+
+
+async def test_lists_not_consolidated_are_shown_with_their_last_day_once_their_month_is_over(world: World) -> None:
+    await placed(world, "sum_no", "")
+    await measure(world)
+    assert total("lists_unconsolidated") == shown("consolidation_due_timestamp_seconds") == 0
+    month = month_of(datetime.fromtimestamp(world.clock.now, UTC))
+    await month_ends(world)
+    await measure(world)
+    assert (shown("lists_unconsolidated", state="requested"), shown("summaries", state="refused")) == (2, 1)
+    assert shown("consolidation_due_timestamp_seconds") == world.deps["customs"].consolidating.due_at(month).timestamp()

@@ -23,7 +23,7 @@ import pytest
 
 from deploy.samples import submission
 from deploy.sandbox.receipts import format_fault, messages_of
-from services.customs.ceb.parse import BILL_MESSAGES, RECEIPT_MESSAGES
+from services.customs.ceb.parse import BILL_MESSAGES, RECEIPT_MESSAGES, SUMMARY_MESSAGES
 from services.payments.domain.bank import Refunded
 from shared import inbox, topics
 from shared.effects import Answered, Effect, Perform, Unknown
@@ -45,7 +45,7 @@ ISSUED, DELIVERED = "waybill.issued.v1", "waybill.delivered.v1"
 OF_INTAKE: Final = {
     topics.SUBMISSIONS: (SUBMITTED, CANCEL, RETURN),
     topics.WAYBILLS: (ISSUED, DELIVERED),
-    topics.RECEIPTS: tuple(sorted(RECEIPT_MESSAGES | BILL_MESSAGES)),
+    topics.RECEIPTS: tuple(sorted(RECEIPT_MESSAGES | BILL_MESSAGES | SUMMARY_MESSAGES)),
 }
 """What outsiders write: these topics are decoded by the service itself, so their rows name no types."""
 
@@ -107,7 +107,13 @@ STORIES: Final[dict[str, Story]] = {
         | heard("customs", said.OrderPlaced, payments.PaymentCaptured, tax.TaxAssessed, ISSUED, DELIVERED, "CEB622", "CEB816", "CEB818"),
         then=(LATER, DELIVERED),
     ),
-    "exported": Story("toys_us", "fulfilled", heard("orders", customs.ListClosed) | heard("customs", "CEB604")),
+    "exported": Story(
+        "toys_us", "fulfilled",
+        heard("orders", customs.ListClosed, customs.SummaryRequested, customs.ListConsolidated,
+              customs.ConsolidatedDeclarationClosed)
+        | heard("customs", "CEB604", "CEB702", "CEB792"),
+    ),
+    "not consolidated": Story("toys_us", "fulfilled", heard("orders", customs.SummaryRefused), marker="sum_refused"),
     "declined": Story(
         "cherries", "rejected",
         heard("orders", payments.PaymentDeclined, payments.PaymentVoided, tax.TaxVoided)
@@ -228,6 +234,10 @@ async def play(cast: Cast, settle: Callable[[], Any]) -> None:
         clock.now += seconds
         await settle()
         await cast.ask(when)
+        await settle()
+    # Exports are consolidated in the next month, from its second day on, and told of word by word.
+    for seconds in (86_400.0, 1.0, 1.0):
+        clock.now += seconds
         await settle()
 
 

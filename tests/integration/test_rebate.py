@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +24,7 @@ from shared.database import connect_pool
 from shared.money import Money
 from shared.settings import Settings
 from tests.integration.test_reactions import LATER, STORIES, Cast, played_in
+from tests.integration.test_summaries import month_ends, passes
 
 BOOK = load_exports()
 
@@ -47,8 +49,16 @@ def bought(lists: list[ReleasedList]) -> list[Invoice]:
 
 
 async def exported(cast: Cast, stories: list[str]) -> None:
+    """Exports that are released and closed, in a month that goes on."""
     cast.submit([STORIES[name] for name in stories])
     await cast.world.settle_down()
+    await passes(cast.world, 1)
+
+
+async def consolidated(cast: Cast) -> None:
+    """The month ends, and customs closes the declarations it makes of the lists."""
+    await month_ends(cast.world)
+    await passes(cast.world, 1, 1)
 
 
 async def released(dsn: str, monkeypatch: pytest.MonkeyPatch, first: date) -> list[ReleasedList]:
@@ -59,7 +69,7 @@ async def released(dsn: str, monkeypatch: pytest.MonkeyPatch, first: date) -> li
 
 async def month_of_releases(admin: Any) -> date:
     at: date = await admin.fetchval(
-        "SELECT (min(at) AT TIME ZONE 'Asia/Shanghai')::date FROM customs.receipt WHERE status = '800'"
+        "SELECT (min(at) AT TIME ZONE 'Asia/Shanghai')::date FROM customs.receipt WHERE status = '800' AND message_type = 'CEB604'"
     )
     return at.replace(day=1)
 
@@ -75,13 +85,26 @@ async def test_what_customs_released_is_claimed_once_and_kept(database: str, key
         lists = await released(database, monkeypatch, first)
         assert len(lists) == 2
         assert all(entry.paid and not entry.came_back for entry in lists)
+        early = await asked(first, lists)
+        assert (early.claims, {out.reason for out in early.left_out}) == (
+            (), {f"not yet claimable: the lists of {first:%Y-%m} are not asked to be consolidated yet"},
+        )  # fmt: skip
+
+        await month_ends(cast.world)
+        waiting = await asked(first, lists)
+        assert {re.sub("S[A-Z0-9]+", "S…", out.reason) for out in waiting.left_out} == {
+            "not yet claimable: declaration without a number yet is generated, expected closed"
+        }
+        await passes(cast.world, 1, 1)
 
         assert (await asked(first, lists, write=False)).claims
         assert await cast.world.admin.fetchval("SELECT count(*) FROM tax.rebate_claim") == 0
 
         found = await asked(first, lists)
         (claim,) = found.claims
-        assert claim.basis == "released-lists"
+        numbers = await cast.world.admin.fetch("SELECT entry_id FROM customs.summary_declaration")
+        assert claim.declarations == [row["entry_id"] for row in numbers]
+        assert {line.declared.line for line in claim.lines} == {1, 2}
         assert claim.number == f"{claim.merchant}-{first:%Y%m}-001"
         again = await asked(first, lists)
         assert (again.claims, {number for _, number in again.already}) == ((), {claim.number})
@@ -97,6 +120,9 @@ async def test_what_customs_released_is_claimed_once_and_kept(database: str, key
         await cast.world.admin.execute("UPDATE tax.rebate_line SET refund_minor = refund_minor - 1")
         await cast.world.admin.execute("UPDATE customs.declaration SET released = false WHERE direction = 'export'")
         assert "rebate_is_of_a_release" in await cast.world.broken()
+        await cast.world.admin.execute("UPDATE customs.declaration SET released = true WHERE direction = 'export'")
+        await cast.world.admin.execute("UPDATE customs.summary_declaration SET stage = 'declared', said = 'declared'")
+        assert "rebate_stands_on_a_closed_declaration" in await cast.world.broken()
 
 
 async def test_two_who_ask_at_once_make_one_claim_and_the_table_refuses_a_second(
@@ -104,6 +130,7 @@ async def test_two_who_ask_at_once_make_one_claim_and_the_table_refuses_a_second
 ) -> None:
     async with played_in(database, keys) as cast:
         await exported(cast, ["exported", "exported"])
+        await consolidated(cast)
         first = await month_of_releases(cast.world.admin)
         lists = await released(database, monkeypatch, first)
         found = await asyncio.gather(*(asked(first, lists) for _ in range(4)))
@@ -119,6 +146,7 @@ async def test_goods_that_come_back_are_left_out_or_to_be_repaid(
 ) -> None:
     async with played_in(database, keys) as cast:
         await exported(cast, ["export given back"])
+        await consolidated(cast)
         first = await month_of_releases(cast.world.admin)
         lists = await released(database, monkeypatch, first)
         (claim,) = (await asked(first, lists)).claims

@@ -30,6 +30,7 @@ from services.customs import matching, policy
 from services.customs import reactions as customs
 from services.customs.billing import announce_bills
 from services.customs.ceb.sign import CERTIFICATE_FILE, Signer
+from services.customs.consolidating import Consolidating, announce_words, make_requests
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS as CUSTOMS_INVARIANTS
 from services.customs.lodging import lodge_due
@@ -65,7 +66,8 @@ HEARS: Final[dict[str, dict[str, Hears]]] = {
     "orders": orders.HEARS, "payments": payments.HEARS, "tax": tax.HEARS, "customs": customs.HEARS,
 }  # fmt: skip
 TIMERS: Final[tuple[tuple[str, Any], ...]] = (
-    ("customs", lodge_due), ("customs", announce_bills), ("customs", give_up_returns), ("tax", tend_bills), ("tax", look_for_lapses),
+    ("customs", lodge_due), ("customs", announce_bills), ("customs", give_up_returns),
+    ("customs", make_requests), ("customs", announce_words), ("tax", tend_bills), ("tax", look_for_lapses),
     ("payments", guarantee.tend),
 )  # fmt: skip
 INVARIANTS: Final = (*ORDERS_INVARIANTS, *PAYMENTS_INVARIANTS, *TAX_INVARIANTS, *CUSTOMS_INVARIANTS, *BETWEEN)
@@ -328,7 +330,7 @@ async def opened(
             "tax": tax.Deps(rulefiles.load(), Billing(now=lambda: datetime.fromtimestamp(clock.now, UTC))),
             "customs": customs.Deps(
                 sealing=sealing, authority=Authority(rules, Signer.from_dir(keys)), match=matching.mismatches,
-                policy=rules.rules,
+                policy=rules.rules, consolidating=Consolidating(rules, now=lambda: datetime.fromtimestamp(clock.now, UTC)),
             ),
         }  # fmt: skip
         authority = SandboxAuthority(topics.RECEIPTS, Declarants(keys / CERTIFICATE_FILE))

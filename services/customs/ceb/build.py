@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 from services.customs.ceb import tables
-from services.customs.ceb.documents import BaseTransfer, CancelRequest, ListDraft, ReturnRequest
-from services.customs.ceb.writing import Compiled, NotDeclarable, write_row
+from services.customs.ceb.documents import BaseTransfer, CancelRequest, ListDraft, ReturnRequest, SummaryRequest
+from services.customs.ceb.writing import Compiled, NotDeclarable, text, write_row
 from shared.xml import XML_BYTES_MAX
 
 CEB: Final = "http://www.chinaport.gov.cn/ceb"
@@ -75,6 +75,23 @@ def build_returns(guid: str, base_transfer: BaseTransfer, requests: Sequence[Ret
     )
     write = _of_lines(name, "InvtRefund", "InvtRefundHead", head, "InvtRefundList", line)
     return _message(name, guid, base_transfer, requests, write)
+
+
+def build_summary_requests(guid: str, base_transfer: BaseTransfer, requests: Sequence[SummaryRequest]) -> bytes:
+    """CEB701Message of 1 to 100 requests, or parts of them; raises NotDeclarable, MessageTooLarge."""
+    number = text(20)
+
+    def write(request: Any, into: list[str]) -> None:
+        if not request.invt_nos:
+            raise NotDeclarable(request.cop_no, "invt_nos", "SummaryApplyList", "are none, a request names at least one list")
+        into.append("<SummaryApply><SummaryApplyHead>")
+        write_row(tables.SUMMARY_HEAD, request, request.cop_no, into)
+        into.append("</SummaryApplyHead>")
+        for invt_no in request.invt_nos:
+            into += ("<SummaryApplyList><invtNo>", number(invt_no), "</invtNo></SummaryApplyList>")
+        into.append("</SummaryApply>")
+
+    return _message("CEB701Message", guid, base_transfer, requests, write)
 
 
 def _of_lines(

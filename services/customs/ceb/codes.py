@@ -144,6 +144,19 @@ def status_label(code: str) -> str:
     return code if code in _statuses() or code in _errors() else "-n"
 
 
+DecState = Literal["waiting", "declared", "returned", "finished", "unknown"]
+
+
+@lru_cache(maxsize=1)
+def _dec_states() -> dict[str, DecState]:
+    return {row[0]: row[1] for row in _data()["dec_state"]}
+
+
+def dec_state(code: str) -> DecState:
+    """What the decState of a CEB792 means; `unknown` for a value that is not in the list, since customs alone determines them."""
+    return _dec_states().get(code, "unknown")
+
+
 def error(code: str) -> ErrorCode | None:
     """What an inner or negative code means, None if it is not in the list."""
     return _errors().get(code)

@@ -224,3 +224,30 @@ class ReturnRequest:
     voyage_no: str | None = None
     port_code: str | None = None
     country: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryRequest:
+    """One message of a request to consolidate released export lists (CEB701): of one office and one consignor.
+
+    `count` and `seq` tell the messages of one request; both are 1 where it is not split.
+    """
+
+    guid: str
+    cop_no: str
+    """The enterprise's own number of the request, the same in all its messages."""
+    app_time: datetime
+    customs_code: str
+    agent: Enterprise
+    merchant: Enterprise
+    broker: Enterprise
+    """Who declares what customs makes of it (declAgentCode)."""
+    summary_flag: Literal["1", "2"]
+    """1 by consignor alone, 2 by consignor and producer."""
+    item_name_flag: str
+    """1: goods of different names are different lines."""
+    invt_nos: tuple[str, ...]
+    count: int = 1
+    seq: int = 1
+    site_code: str | None = None
+    note: str | None = None

@@ -60,6 +60,7 @@ class Receipt:
     original_id: str | None = None
     original_type: str | None = None
     original_guid: str | None = None
+    statistics_flag: str | None = None
 
     @property
     def code(self) -> str:
@@ -94,10 +95,16 @@ def parse_receipts(data: bytes) -> list[Receipt]:
     return _receipts_of(parse_message(data))
 
 
-def parse_answer(data: bytes) -> list[Receipt] | list[Bill]:
-    """What the authority says in one message: receipts, or tax bills (816, 818); raises XmlRefused for anything else."""
+def parse_answer(data: bytes) -> list[Receipt] | list[Bill] | list[SummaryReceipt] | list[SummaryResult]:
+    """What the authority says in one message: receipts, tax bills (816, 818), or what became of a summary request (702, 792).
+
+    Raises XmlRefused for anything else.
+    """
     root = parse_message(data)
-    return parse_bills(root) if local_name(root).removesuffix("Message") in BILL_MESSAGES else _receipts_of(root)
+    name = local_name(root).removesuffix("Message")
+    if name in BILL_MESSAGES:
+        return parse_bills(root)
+    return parse_summaries(root) if name in SUMMARY_MESSAGES else _receipts_of(root)
 
 
 def _receipts_of(root: etree._Element) -> list[Receipt]:
@@ -183,6 +190,129 @@ def _fen(text: str, name: str) -> int:
     return minor
 
 
+@dataclass(frozen=True, slots=True)
+class SummaryReceipt:
+    """One entry of a CEB702: what the authority says of message `seq` of a summary request. `named`: lists that its text names."""
+
+    cop_no: str
+    seq: int
+    status: str
+    at: datetime
+    info: str
+    code: str | None = None
+    sum_no: str | None = None
+    named: tuple[str, ...] = ()
+    message_type: str = "CEB702"
+
+    @property
+    def public_info(self) -> str:
+        """The code with this project's own words for it, and the numbers of the lists."""
+        known = codes.error(self.code) if self.code else None
+        meaning = known.meaning if known else codes.status(self.status).meaning
+        told = f"[Code:{self.code};Desc:{meaning}]" if self.code else meaning
+        return f"{told}: {', '.join(self.named[:20])}" if self.named else told
+
+
+@dataclass(frozen=True, slots=True)
+class ResultLine:
+    """A line of a list and the line of the declaration that it went into (gnum, gseqno)."""
+
+    invt_no: str
+    line_no: int
+    declared_line: int
+    hs_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryResult:
+    """One entry of a CEB792: a declaration that customs made, or what changed about it; it may come without lines."""
+
+    sum_no: str
+    decl_seq_no: str
+    status: str
+    """decState: its values are customs' own."""
+    at: datetime
+    customs_code: str
+    entry_id: str | None = None
+    tmp_no: str | None = None
+    pre_no: str | None = None
+    count: int = 1
+    seq: int = 1
+    lines: tuple[ResultLine, ...] = ()
+    message_type: str = "CEB792"
+
+
+SUMMARY_MESSAGES: Final = frozenset({"CEB702", "CEB792"})
+_INVT_NO: Final = re.compile(r"(?<![0-9A-Z])[0-9]{8}E[0-9]{9,11}(?![0-9A-Z])")
+
+
+def parse_summaries(root: etree._Element) -> list[SummaryReceipt] | list[SummaryResult]:
+    """The entries of a CEB702 or a CEB792; raises XmlRefused for one that lacks what it is about, or contradicts itself."""
+    if local_name(root) == "CEB702Message":
+        entries = [fields_of(child) for child in root if local_name(child) == "SummaryReturn"]
+        receipts = [_summary_receipt(each) for each in entries]
+        if not receipts:
+            raise XmlRefused("CEB702 holds no SummaryReturn", "unknown_shape")
+        return receipts
+    results = [_summary_result(child) for child in root if local_name(child) == "SummaryResult"]
+    if not results:
+        raise XmlRefused("CEB792 holds no SummaryResult", "unknown_shape")
+    return results
+
+
+def _summary_receipt(found: dict[str, str]) -> SummaryReceipt:
+    _need("CEB702", found, "copNo", "returnStatus", "returnTime")
+    status, info = found["returnStatus"], found.get("returnInfo", "")
+    try:
+        codes.status(status)
+    except codes.UnknownCode as error:
+        raise XmlRefused(f"CEB702: {error}", "invalid_value") from None
+    inner = _INNER_CODE.search(info)
+    return SummaryReceipt(
+        cop_no=found["copNo"], seq=_count("CEB702", found, "msgSeqNo"), status=status, at=return_time(found["returnTime"]), info=info,
+        code=inner[1] if inner else (status if status.startswith("-") else None), sum_no=found.get("sumNo"),
+        named=tuple(dict.fromkeys(_INVT_NO.findall(info))),
+    )  # fmt: skip
+
+
+def _summary_result(entry: etree._Element) -> SummaryResult:
+    heads = [fields_of(child) for child in entry if local_name(child) == "SummaryResultHead"]
+    if len(heads) != 1:
+        raise XmlRefused("CEB792: an entry has no SummaryResultHead, or several", "unknown_shape")
+    head = heads[0]
+    _need("CEB792", head, "customsCode", "sumNo", "declSeqNo", "decState", "opDate")
+    lines = tuple(_result_line(fields_of(child)) for child in entry if local_name(child) == "SummaryResultList")
+    if len({(line.invt_no, line.line_no) for line in lines}) < len(lines):
+        raise XmlRefused("CEB792: a line of a list is there twice", "invalid_value")
+    count, seq = _count("CEB792", head, "msgCount"), _count("CEB792", head, "msgSeqNo")
+    if seq > count:
+        raise XmlRefused("CEB792: msgSeqNo is beyond msgCount", "invalid_value")
+    return SummaryResult(
+        sum_no=head["sumNo"], decl_seq_no=head["declSeqNo"], status=head["decState"], at=return_time(head["opDate"]),
+        customs_code=head["customsCode"], entry_id=head.get("entryId"), tmp_no=head.get("decTmpNo"), pre_no=head.get("decPreNo"),
+        count=count, seq=seq, lines=lines,
+    )  # fmt: skip
+
+
+def _result_line(found: dict[str, str]) -> ResultLine:
+    _need("CEB792", found, "invtNo", "gseqno", "gnum", "gcode")
+    return ResultLine(found["invtNo"], _count("CEB792", found, "gnum"), _count("CEB792", found, "gseqno"), found["gcode"])
+
+
+def _need(message_type: str, found: dict[str, str], *names: str) -> None:
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise XmlRefused(f"{message_type} lacks {', '.join(missing)}", "unknown_shape")
+
+
+def _count(message_type: str, found: dict[str, str], name: str) -> int:
+    """A number from 1; 1 where there is none: "not filled in where not split"."""
+    value = found.get(name, "1")
+    if not (value.isascii() and value.isdecimal() and len(value) <= 9 and int(value) > 0):
+        raise XmlRefused(f"{message_type}: {name} must be a number from 1", "invalid_value")
+    return int(value)
+
+
 def _receipt(message_type: str, found: dict[str, str], number: str) -> Receipt:
     missing = [name for name in ("returnStatus", "returnTime", *([number] if number else [])) if name not in found]
     if missing:
@@ -199,7 +329,7 @@ def _receipt(message_type: str, found: dict[str, str], number: str) -> Receipt:
         cop_no=found.get(number), pre_no=found.get("preNo"), invt_no=found.get("invtNo"),
         inner_code=inner[1] if inner else (status if status.startswith("-") else None),
         original_id=found.get("oriCopMsgId"), original_type=found.get("oriMessageType"),
-        original_guid=original[1].upper() if original else None,
+        original_guid=original[1].upper() if original else None, statistics_flag=found.get("statisticsFlag"),
     )  # fmt: skip
 
 

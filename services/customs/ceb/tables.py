@@ -200,3 +200,17 @@ EXPORT_RETURN_LINE: Final = compiled((
     Column("unit2", "second_unit", codes.unit_code, optional=True),
     Column("note", "note", text(500), optional=True),
 ))  # fmt: skip
+
+SUMMARY_HEAD: Final = compiled((
+    # Asked for anew it is a request of its own, so always new.
+    _GUID, Column("appType", None, fixed("1")), Column("appTime", "app_time", moment),
+    Column("appStatus", None, fixed(DECLARED)),
+    _CUSTOMS, Column("copNo", "cop_no", text(30)),
+    *_party("agent", "agent"), *_party("ebc", "merchant"), *_party("declAgent", "broker"),
+    Column("loctNo", "site_code", text(10), optional=True),
+    Column("summaryFlag", "summary_flag", exactly(1)),
+    # The text says "1 or not filled in", the schema wants one character: 0 stands for not filled in.
+    Column("itemNameFlag", "item_name_flag", exactly(1)),
+    # "Not filled in where not split" says the text, the schema wants both: 1 of 1.
+    Column("msgCount", "count", whole), Column("msgSeqNo", "seq", whole), _NOTE,
+))  # fmt: skip

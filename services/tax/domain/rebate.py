@@ -1,4 +1,5 @@
-"""Claims for the refund of VAT on exports, by merchant and month: no released line twice, no invoice beyond its whole."""
+"""Claims for the refund of VAT on exports, by merchant and month: of lines in closed consolidated declarations, none twice, no
+invoice beyond its whole."""
 
 from __future__ import annotations
 
@@ -7,18 +8,24 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from services.tax.domain.crossing import half_up
 from services.tax.domain.export import Decision, ExportBook, Facts, decide
 from shared.money import Money
 
-Basis = Literal["declarations", "released-lists"]
-"""What a claim stands on: closed consolidated declarations, or the lists they are made of where no declaration is known."""
+UNDECLARED: Final = "no closed consolidated declaration is given"
+
+
+class Declared(NamedTuple):
+    """The closed consolidated declaration a line went into, and its line there; None where a file does not say."""
+
+    entry_id: str
+    line: int | None
 
 
 class ExportedLine(NamedTuple):
-    """A line of a released export list; `total` is its price FOB."""
+    """A line of a released export list; `total` is its price FOB. `waits` says why it is in no closed declaration yet."""
 
     line_no: int
     sku: str
@@ -26,12 +33,13 @@ class ExportedLine(NamedTuple):
     quantity: Decimal
     unit: str
     total: Money
+    declared: Declared | None = None
+    waits: str = UNDECLARED
 
 
 @dataclass(frozen=True, slots=True)
 class ReleasedList:
-    """A released export list. `declaration` is the number of the closed consolidated declaration it went into, None where none
-    is known; `statistics` says the list is under summary statistics and never goes into one."""
+    """A released export list; `statistics` says that it is under summary statistics and never goes into a declaration."""
 
     list_no: str
     merchant: str
@@ -39,7 +47,6 @@ class ReleasedList:
     released_on: date
     lines: tuple[ExportedLine, ...]
     order_no: str = ""
-    declaration: str | None = None
     statistics: bool = False
     paid: bool = True
     came_back: bool = False
@@ -77,7 +84,7 @@ class Claimed(NamedTuple):
     """A line of a claim: the basis is what it cost without VAT, the refund that times the rate."""
 
     line: Line
-    declaration: str | None
+    declared: Declared
     hs_code: str
     quantity: Decimal
     unit: str
@@ -106,12 +113,16 @@ class Claim:
     merchant: str
     month: str
     sequence: int
-    basis: Basis
     lines: tuple[Claimed, ...]
 
     @property
     def refund(self) -> Money:
         return Money.total((line.refund for line in self.lines), "CNY")
+
+    @property
+    def declarations(self) -> list[str]:
+        """The numbers of the declarations it stands on."""
+        return sorted({line.declared.entry_id for line in self.lines})
 
 
 @dataclass(frozen=True)
@@ -149,8 +160,9 @@ def prepare(
 ) -> Prepared:  # fmt: skip
     """The claims of a month, one a merchant. The same lists again, with what the first claims took, give no further claim.
 
-    A line is taken whole or not at all: its route must be refund, its exporter a trader, and invoices of its SKU must cover it,
-    the oldest first as they are given. Raises ValueError where a list or an invoice line is there twice with another content.
+    A line is taken whole or not at all: it must be in a closed consolidated declaration, its route must be refund, its exporter a
+    trader, and invoices of its SKU must cover it, the oldest first as they are given. Raises ValueError where a list or an invoice
+    line is there twice with another content.
     """
     found = _once({entry.list_no: entry for entry in lists}, lists)
     stock = _Stock(invoices, before.used)
@@ -184,8 +196,7 @@ def _once(by_no: Mapping[str, ReleasedList], lists: Sequence[ReleasedList]) -> l
 
 def _claim(merchant: str, month: str, lines: list[Claimed], before: Before) -> Claim:
     sequence = before.claims.get((merchant, month), 0) + 1
-    basis: Basis = "declarations" if all(line.declaration is not None for line in lines) else "released-lists"
-    return Claim(f"{merchant}-{month.replace('-', '')}-{sequence:03}", merchant, month, sequence, basis, tuple(lines))
+    return Claim(f"{merchant}-{month.replace('-', '')}-{sequence:03}", merchant, month, sequence, tuple(lines))
 
 
 def _claimed(
@@ -202,10 +213,11 @@ def _claimed(
         return LeftOut(key, entry.merchant, f"no rebate rate is known for HS code {line.hs_code} on {entry.released_on}")
     if (reason := _against(entry, line, decision, said, stock)) is not None:
         return LeftOut(key, entry.merchant, reason, decision.regime)
+    assert line.declared is not None, "what is not declared was left out"
     uses = stock.take(entry.merchant, line)
     basis = Money.total((use.taxable for use in uses), "CNY")
     return Claimed(
-        key, entry.declaration, line.hs_code, line.quantity, line.unit, line.total, uses, basis, rate.rate, basis.times(rate.rate),
+        key, line.declared, line.hs_code, line.quantity, line.unit, line.total, uses, basis, rate.rate, basis.times(rate.rate),
         decision.rules,
     )  # fmt: skip
 
@@ -214,6 +226,8 @@ def _against(entry: ReleasedList, line: ExportedLine, decision: Decision, said: 
     """What speaks against claiming a line, None if nothing."""
     if entry.came_back:
         return "the goods came back"
+    if line.declared is None and not entry.statistics:
+        return f"not yet claimable: {line.waits}"
     missing = decision.missing or (() if "exporter" in said else ("exporter",))
     if decision.vat == "refund" and said.get("exporter") == "producer":
         return "a producer is refunded with its VAT return (免抵退), not by such a claim"

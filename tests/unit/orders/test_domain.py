@@ -108,6 +108,16 @@ def back(kind: type[customs.GoodsBack], *, return_no: int = 1, now: int = 2, bef
 GOODS_RETURNED = back(customs.GoodsReturned)
 PARTLY_RETURNED = back(customs.GoodsPartlyReturned, now=1)
 RETURN_REFUSED = customs.ReturnRefused(order_id=ID, status="100", info="late")
+SUMMARY: dict[str, Any] = {"order_id": ID, "invt_no": "I", "summary_no": "S1"}
+DECLARED: dict[str, Any] = {
+    "decl_seq_no": "S", "entry_id": "224420260000000001", "parts": (customs.DeclaredPart(line_no=1, declared_line=1),)
+}  # fmt: skip
+OF_CONSOLIDATION = (
+    customs.SummaryRequested(**SUMMARY, month="2026-11", due_by=AT.date()),
+    customs.SummaryRefused(**SUMMARY, status="100", info="no", set_aside=False),
+    customs.ListConsolidated(**SUMMARY, **DECLARED),
+    customs.ConsolidatedDeclarationClosed(**SUMMARY, **DECLARED),
+)
 
 FACTS: tuple[Event, ...] = (
     CAPTURED,
@@ -140,6 +150,7 @@ FACTS: tuple[Event, ...] = (
     PARTLY_RETURNED,
     GOODS_RETURNED,
     RETURN_REFUSED,
+    *OF_CONSOLIDATION,
 )
 COMMANDS: tuple[Command, ...] = (ACCEPTED, REFUSED, CANCEL, RETURN)
 HEARD: tuple[Command | Event, ...] = (*COMMANDS, *FACTS)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from services.cli.app import app
 from services.tax.domain.export import Facts
-from services.tax.domain.rebate import Before, Claim, ExportedLine, Invoice, Line, Prepared, ReleasedList, prepare
+from services.tax.domain.rebate import Before, Claim, Declared, ExportedLine, Invoice, Line, Prepared, ReleasedList, prepare
 from services.tax.exportfiles import load_exports
 from shared.money import Money
 
@@ -33,8 +33,12 @@ def facts_of(_merchant: str, _day: date) -> Facts:
 def released(no: str = "E1", *, day: date = date(2026, 10, 3), merchant: str = "M1", quantity: str = "2", hs: str = TEE,
              declaration: str | None = "D1", paid: bool = True, came_back: bool = False, statistics: bool = False,
              lines: int = 1) -> ReleasedList:  # fmt: skip
-    goods = tuple(ExportedLine(n, "TEE", hs, Decimal(quantity), "piece", Money.of("60.00", "EUR")) for n in range(1, lines + 1))
-    return ReleasedList(no, merchant, "9610", day, goods, "", declaration, statistics, paid, came_back)
+    total = Money.of("60.00", "EUR")
+    goods = tuple(
+        ExportedLine(n, "TEE", hs, Decimal(quantity), "piece", total, Declared(declaration, n) if declaration else None)
+        for n in range(1, lines + 1)
+    )
+    return ReleasedList(no, merchant, "9610", day, goods, "", statistics, paid, came_back)
 
 
 def invoice(number: str = "1", quantity: str = "100", taxable: str = "3333.33", merchant: str = "M1") -> Invoice:
@@ -61,7 +65,7 @@ def one(found: Prepared) -> Claim:
 
 def test_a_claim_is_the_price_without_vat_times_the_rate() -> None:
     claim = one(prepare([released()], "2026-10", [invoice()], facts_of, BOOK))
-    assert (claim.number, claim.basis, str(claim.refund)) == ("M1-202610-001", "declarations", "8.67")
+    assert (claim.number, claim.declarations, str(claim.refund)) == ("M1-202610-001", ["D1"], "8.67")
     assert claim.lines[0].rules[0].startswith("cn-export-rebates@1/6109")
 
 
@@ -95,15 +99,22 @@ def test_the_same_list_in_a_file_twice_counts_once_and_another_under_its_number_
     assert prepare([released()], "2026-10", [twice, twice, invoice(quantity="1")], facts_of, BOOK).claims == ()
 
 
-def test_without_a_declaration_a_claim_stands_on_released_lists() -> None:
-    lists = [released(), released("E2", declaration=None)]
-    assert one(prepare(lists, "2026-10", [invoice()], facts_of, BOOK)).basis == "released-lists"
+def test_only_lines_in_a_closed_declaration_are_claimed_and_the_others_are_not_yet_claimable() -> None:
+    found = prepare([released(lines=2), released("E2", declaration=None)], "2026-10", [invoice()], facts_of, BOOK)
+    assert [line.declared for line in one(found).lines] == [Declared("D1", 1), Declared("D1", 2)]
+    (out,) = found.left_out
+    assert (out.line, out.reason) == (Line("E2", 1), "not yet claimable: no closed consolidated declaration is given")
+    later = prepare([released("E2", declaration="D2")], "2026-10", [invoice()], facts_of, BOOK, after(found))
+    assert (one(later).number, one(later).declarations) == ("M1-202610-002", ["D2"])
 
 
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
         (released(came_back=True), "the goods came back"),
+        (released(declaration=None, paid=False), "not yet claimable"),
+        (released(declaration=None, came_back=True), "the goods came back"),
+        (released(declaration=None, statistics=True), "the electronic data of the export declaration"),
         (released(paid=False), "the proceeds are collected"),
         (released(statistics=True), "the electronic data of the export declaration"),
         (released(quantity="101"), "invoices of TEE cover 100 of 101 piece"),
@@ -184,18 +195,18 @@ def test_the_example_as_json() -> None:
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     (claim,) = found["claims"]
-    assert (claim["number"], claim["refund"], claim["basis"]) == ("4403960XYZ-202610-001", "53.30", "declarations")
-    assert [line["refund"] for line in claim["lines"]] == ["8.67", "40.30", "4.33"]
+    assert (claim["number"], claim["refund"], claim["declarations"]) == ("4403960XYZ-202610-001", "53.30", ["224420260000000001"])
+    assert [(line["refund"], line["declaration_line"]) for line in claim["lines"]] == [("8.67", 1), ("40.30", 2), ("4.33", 1)]
     assert [out["list_no"] for out in found["left_out"]] == ["22442026E000000003", "22442026E000000002"]
 
 
-def test_a_claim_on_lists_says_so_and_nothing_to_claim_leaves_with_one(tmp_path: Path) -> None:
+def test_a_list_without_declaration_says_so_and_nothing_to_claim_leaves_with_one(tmp_path: Path) -> None:
     lists = tmp_path / "lists.jsonl"
     text = (EXAMPLES / "released-lists.jsonl").read_text(encoding="utf-8")
     lists.write_text(text.replace('"declaration": "224420260000000001", ', ""), encoding="utf-8")
     result = run("prepare", str(lists), *COMMON)
-    assert "released-lists" in result.stdout
-    assert "no consolidated declaration is known" in result.stderr
+    assert result.stdout.count("not yet claimable: no closed consolidated declaration is given") == 5
+    assert result.exit_code == 1
     assert run("prepare", str(lists), "--month", "2026-09", *COMMON[2:]).exit_code == 1
 
 
@@ -207,6 +218,7 @@ def test_a_claim_on_lists_says_so_and_nothing_to_claim_leaves_with_one(tmp_path:
         ("T10:00:00+08:00", "T10:00:00", "line 1: released_at: give a time with its offset"),
         ('"total": "60.00"', '"total": "60.001"', "line 1: lines[0].total"),
         ('"line_no": 2', '"line_no": 1', "a line_no is there twice"),
+        ('"declaration_line": 1', '"declaration_line": 0', "line 1: lines[0].declaration_line"),
     ],
 )
 def test_wrong_lists_leave_with_two_and_name_line_and_field(tmp_path: Path, old: str, new: str, says: str) -> None:

@@ -1,0 +1,173 @@
+"""Closed export lists of a month that is over are asked to be consolidated, by a timer; so is what there is to say of them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+
+import orjson
+import structlog
+
+from services.customs import summary_store as store
+from services.customs.ceb.documents import Enterprise
+from services.customs.ceb.writing import NotDeclarable
+from services.customs.domain import grouping, months
+from services.customs.domain import summary as domain
+from services.customs.domain.returns import BEIJING
+from services.customs.domain.summary import Summary
+from services.customs.policy import NoOffice, Policy
+from services.customs.summary_store import Asked, Group, Word
+from services.customs.workdays import is_working_day
+from shared import topics
+from shared.database import Connection
+from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
+from shared.events import customs as said
+from shared.hears import Announced, Outcome
+
+if TYPE_CHECKING:
+    from services.customs.gateway import Authority
+    from services.customs.reactions import Deps
+
+log = structlog.get_logger(__name__)
+
+EVERY_S: Final = 60.0
+"""A month has a fortnight, so a minute is nothing; an empty turn reads three small indexes."""
+REQUESTS_MAX: Final = 50
+LISTS_MAX: Final = 10_000
+"""In one turn."""
+WORDS_EVERY_S: Final = 0.5
+WORDS_MAX: Final = 500
+"""Facts in one transaction: the timer must never hold up the receipts that come beside it."""
+
+
+@dataclass(frozen=True)
+class Consolidating:
+    """By which policy and clock lists are consolidated; a day lasts `day_s` seconds, less than 86,400 only to rehearse."""
+
+    policy: Policy
+    day_s: float = months.DAY_S
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+
+    @property
+    def every_s(self) -> float:
+        return min(EVERY_S, max(0.5, self.day_s / 2))
+
+    def month_of(self, at: datetime) -> months.Month:
+        return months.month_of(at, self.day_s)
+
+    def grouping_of(self, month: months.Month) -> grouping.Grouping | None:
+        """How lists of a month are grouped, None if no terms are known for it."""
+        terms = months.terms_on(self.policy.summaries.terms, month)
+        return None if terms is None else self.policy.summaries.grouping(terms)
+
+    def due_at(self, month: months.Month) -> datetime | None:
+        """The end of the last day to consolidate the lists of a month, None if no terms are known for it."""
+        terms = months.terms_on(self.policy.summaries.terms, month)
+        return None if terms is None else months.due_at(month, terms, is_working_day, self.day_s)
+
+    def traf_mode(self, mode: str, country: str) -> str:
+        """The mode of transport of export lists of a mode and country."""
+        try:
+            return self.policy.office("export", mode, country).traf_mode
+        except NoOffice:
+            return ""
+
+
+async def make_requests(conn: Connection, deps: Deps) -> Outcome:
+    """Free the lists of refused requests whose wait is over, and ask for the lists that are due, a request for each group.
+
+    So many in a turn that its transaction stays short; the next turn makes the next.
+    """
+    rules = deps.consolidating
+    now = rules.now()
+    for s in await store.lock_to_free(conn, now):
+        await store.free_lists(conn, s.summary_id)
+        await store.save(conn, domain.free(s), now)
+    before = months.closed_before(now, rules.policy.summaries.from_day, rules.day_s)
+    outcome, made, left = Outcome(), 0, LISTS_MAX
+    for group in await store.list_groups(conn, before):
+        if left <= 0 or made >= REQUESTS_MAX:
+            break
+        asked = await _request(conn, deps.authority, rules, group, now)
+        if asked.records:
+            outcome.extend(asked)
+            made, left = made + 1, left - group.lists
+    await store.forget_asked(conn)
+    return outcome
+
+
+async def _request(conn: Connection, authority: Authority, rules: Consolidating, group: Group, now: datetime) -> Outcome:
+    """Ask for the lists of a group, as many as one request takes; those that cannot be taken now wait."""
+    month = rules.month_of(group.closed_at)
+    by, due_at, summaries = rules.grouping_of(month), rules.due_at(month), rules.policy.summaries
+    if by is None or due_at is None:
+        log.error("export lists cannot be consolidated: the policy has no summary.terms for their month", month=group.month)
+        return Outcome()
+    taken = await store.take(conn, group, summaries.lists_max * summaries.messages_max)
+    if not taken:
+        return Outcome()
+    lines = await store.list_lines(conn, [invt_no for _, invt_no, _ in taken], rules.traf_mode)
+    parts = [taken[start : start + summaries.lists_max] for start in range(0, len(taken), summaries.lists_max)]
+    summary_id = uuid4()
+    s = Summary(summary_id, cop_no_of(summary_id), len(parts), len(lines), 1 + max(requests for _, _, requests in taken))
+    merchant = Enterprise(group.consignor, await store.merchant_name(conn, taken[0][0]))
+    outcome = Outcome()
+    sent: list[tuple[str, Sequence[UUID]]] = []
+    for seq, part in enumerate(parts, 1):
+        numbers = [invt_no for _, invt_no, _ in part]
+        try:
+            guid, xml = authority.summary_request(s.cop_no, now, group.customs_code, merchant, numbers, (seq, len(parts)))
+        except NotDeclarable as refused:
+            log.error("a summary request cannot be printed", month=group.month, error=str(refused))
+            await store.set_aside_open(conn, [order_id for order_id, _, _ in taken])
+            return Outcome()
+        sent.append((guid, [order_id for order_id, _, _ in part]))
+        headers = headers_of(
+            event_id=uuid5(summary_id, str(seq)),
+            event_type="CEB701Message.v1",
+            source="customs",
+            at=now,
+            content_type=CONTENT_TYPE_XML,
+        )
+        # Under the first message's guid, so that all of a request comes down one partition, in order.
+        outcome.records.append(Outgoing(topics.DECLARATIONS, sent[0][0].encode(), xml, headers, sealed=True))
+    await store.add(conn, s, Asked(group, len(grouping.grouped(lines, by)), due_at, now), sent)
+    log.info("consolidation asked for", month=group.month, lists=len(taken), messages=len(parts), attempt=s.attempt)
+    return outcome
+
+
+def cop_no_of(summary_id: UUID) -> str:
+    """The enterprise's own number of a request: 27 of the 30 characters there are."""
+    return "S" + base64.b32encode(summary_id.bytes).decode().rstrip("=")
+
+
+async def announce_words(conn: Connection, _deps: Deps) -> Outcome:
+    """Say what was decided about the lists of requests and their declarations, a portion at a time."""
+    words = await store.lock_words(conn, WORDS_MAX)
+    if not words:
+        return Outcome()
+    facts: list[Announced] = []
+    counts: dict[UUID, int] = {}
+    for word in words:
+        counts[word.order_id] = counts.get(word.order_id, 0) + 1
+        cause = uuid5(NAMESPACE_URL, f"summary:{word.cop_no}:{word.decl_seq_no or ''}:{word.kind}")
+        facts.append(Announced(_fact(word), cause, word.version + counts[word.order_id]))
+    await store.words_said(conn, [word.id for word in words], counts)
+    return Outcome(facts=facts)
+
+
+def _fact(word: Word) -> said.SummaryEvent:
+    common: dict[str, Any] = {"order_id": word.order_id, "invt_no": word.invt_no, "summary_no": word.cop_no}
+    if word.kind == "requested":
+        # Due at the end of the last day, which is the beginning of the next.
+        last = (word.due_at.astimezone(BEIJING) - timedelta(microseconds=1)).date()
+        return said.SummaryRequested(**common, month=word.month, due_by=last)
+    if word.kind in ("refused", "set_aside"):
+        return said.SummaryRefused(**common, status=word.status or "", info=word.info or "", set_aside=word.kind == "set_aside")
+    parts = tuple(said.DeclaredPart(line_no=line, declared_line=declared) for line, declared in orjson.loads(word.parts))
+    kind = said.ListConsolidated if word.kind == "declared" else said.ConsolidatedDeclarationClosed
+    return kind(**common, decl_seq_no=word.decl_seq_no or "", entry_id=word.entry_id or "", parts=parts)
