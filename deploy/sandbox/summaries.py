@@ -18,6 +18,8 @@ LINES_MAX: Final = 50
 """Lines of one declaration."""
 RESULT_LINES_MAX: Final = 2000
 """List lines told in one message, which has a limit in bytes."""
+NAMED_MAX: Final = 15
+"""Lists named in one refusal: its text has 1,000 characters, and a list in another declaration is named with that."""
 NOTICE_S: Final = 1.0
 """Between one word on a declaration and the next."""
 
@@ -43,7 +45,8 @@ def words_in(entries: Sequence[Entry]) -> frozenset[str]:
 def why_not(
     head: Mapping[str, str], numbers: Sequence[str], found: Mapping[str, Entry], consolidated: Mapping[str, str], told_to_wait: bool
 ) -> Refusal | None:  # fmt: skip
-    """What speaks against consolidating these lists; a list that is the reason is named."""
+    """What speaks against consolidating these lists; those that are the reason are named, as many as a text has room for."""
+    unfit: list[str] = []
     for number in numbers:
         entry = found.get(number)
         if entry is None or entry.family != "603" or any(entry.body["fields"][x] != head[x] for x in ("customsCode", "ebcCode")):
@@ -51,7 +54,9 @@ def why_not(
         state = "" if number not in consolidated else f",declSeqNo:{consolidated[number]}"
         barred = entry.state != "declared" or entry.status != CLOSED or is_all_taken_back(entry)
         if barred or state or entry.body["fields"].get("statisticsFlag") != "B" or "sum_refused" in words_of(entry.order_no):
-            return customs_refusal("701005", f"清单状态不允许汇总[invtNo:{number}{state}]")
+            unfit.append(f"[invtNo:{number}{state}]")
+    if unfit:
+        return customs_refusal("701005", f"清单状态不允许汇总{''.join(unfit[:NAMED_MAX])}")
     words = words_in(list(found.values()))
     if "sum_wait" in words and not told_to_wait:
         return customs_refusal("701009", "汇总申请过于频繁，请稍后再报")
