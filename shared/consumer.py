@@ -37,7 +37,7 @@ from shared.errors import Unavailable
 from shared.failpoints import Failpoints
 from shared.handler import Handler
 from shared.hears import Hears
-from shared.kafka import OPEN, Security
+from shared.kafka import METADATA_MS, OPEN, Security
 from shared.topics import MESSAGE_BYTES_MAX, named
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ def make_consumer(bootstrap: str, group: str, member: str, security: Security = 
         enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed",
         session_timeout_ms=SESSION_MS, heartbeat_interval_ms=2_000, max_poll_interval_ms=120_000,
         max_partition_fetch_bytes=2 * MESSAGE_BYTES_MAX, fetch_max_bytes=32 * MESSAGE_BYTES_MAX, fetch_max_wait_ms=100,
-        request_timeout_ms=20_000, retry_backoff_ms=100, metadata_max_age_ms=60_000, **security.options(),
+        request_timeout_ms=20_000, retry_backoff_ms=100, metadata_max_age_ms=METADATA_MS, **security.options(),
     )  # fmt: skip
 
 

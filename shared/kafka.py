@@ -14,6 +14,10 @@ from shared.errors import Misconfigured
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 MECHANISM: Final = "SCRAM-SHA-512"
 """The one mechanism: the password itself never crosses the wire, and the broker keeps only a verifier of it."""
+METADATA_MS: Final = 5_000
+"""How often a reader asks for its topics anew. A broker that has just started can answer that a topic has no partitions; the
+leader of a group then gives nobody any, and nothing but the next answer says that this was wrong. aiokafka's default is five
+minutes."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import uvloop
 
 from shared import health, logs, metrics, topics
 from shared.errors import Misconfigured
-from shared.kafka import MECHANISM, Security
+from shared.kafka import MECHANISM, METADATA_MS, Security
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -72,6 +72,7 @@ def make_app(name: str, settings: Settings) -> Any:
         topic_partitions=topics.PARTITIONS,
         table_standby_replicas=0,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_MS,
         consumer_max_fetch_size=topics.MESSAGE_BYTES_MAX,
         broker_max_poll_records=500,
         broker_session_timeout=SESSION_S,

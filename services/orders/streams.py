@@ -264,6 +264,11 @@ class SalesView:
         consumer.stop_flow()  # until faust has sought; it resumes the flow by itself
         self.app.flow_control.suspend()
         ours = {tp.partition: tp for tp in consumer.assignment() if tp.topic == self.source}
+        log_of_ours = {tp.partition for tp in consumer.assignment() if tp.topic == self.table.changelog_topic_name}
+        if ours.keys() - log_of_ours:
+            # A broker that has just started may name the one and not yet the other. Nothing would be restored, and what
+            # the source no longer holds would be written off; a start anew asks again.
+            end("the table's changelog has no partitions yet", lacking=len(ours.keys() - log_of_ours))
         # faust's memory store only forgets rows it restored, not those it wrote itself.
         for raw in [raw for raw in data if _partition(raw) not in ours]:
             data.pop(raw, None)

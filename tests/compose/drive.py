@@ -14,9 +14,8 @@ SETTLE_S = 300.0
 
 async def drive(orders: int, spread_s: float, seed: int) -> dict[str, object]:
     load = Load(target(), orders, seed, spread_s)
-    publishing = asyncio.create_task(load.publish())
-    wrong = await load.settle(spread_s + SETTLE_S)
-    publishing.cancel()
+    async with load.publishing():
+        wrong = await load.settle(spread_s + SETTLE_S)
     return {"orders": len(load.casts), "wrong": wrong}
 
 

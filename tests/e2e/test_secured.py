@@ -51,8 +51,8 @@ async def test_orders_of_every_kind_come_to_their_ends_with_no_right_too_few(sec
     to = target(secured.home)
     assert to.security.user == "operators"
     load = Load(to, ORDERS, 7, 2.0)
-    await asyncio.wait_for(load.publish(), SETTLE_S)
-    assert await load.settle(SETTLE_S) == []
+    async with load.publishing():
+        assert await load.settle(SETTLE_S) == []
     findings = await verify.judge(to, 30.0)
     assert [f"{f.name}: {f.offending[:5]}" for f in findings if not f.ok] == []
     assert set(secured.restarts().values()) == {0}

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -32,8 +32,20 @@ class Load:
         self._pending = [(cases[s.order_no] / last * spread_s, s) for s in play.steps]
         self._began = self.last_at = time.monotonic()
 
-    async def publish(self) -> None:
-        """Publish what is due until all is out; some of it may wait for a moment that never comes."""
+    @contextlib.asynccontextmanager
+    async def publishing(self) -> AsyncIterator[None]:
+        """Publish what is due as long as the block lasts. What is not out then waited for a moment that never came; whether that
+        is right, `settle` says, so it belongs into the block."""
+        task = asyncio.create_task(self._publish())
+        try:
+            yield
+            if task.done():
+                task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _publish(self) -> None:
         while self._pending:
             # Where the broker is gone nothing counts as published; the ids make doubles harmless.
             with contextlib.suppress(Absent):

@@ -30,30 +30,33 @@ async def test_a_destroyed_database_is_restored_to_its_last_commit(
     async with running(home, monkeypatch) as stack:
         to = target(stack.home)
         load = Load(to, ORDERS, 17, SPREAD_S)
-        publishing = asyncio.create_task(load.publish())
-        await asyncio.sleep(4)
-        follower = backup.Follower(stack.dsn, folder, synchronous=True)
-        await follower.start()
-        began = time.monotonic()
-        await backup.base(stack.dsn, folder)
-        print(f"copied in {time.monotonic() - began:.1f} s under load")
-        await asyncio.sleep(8)
-        async with database(to) as conn:
-            known = {row["order_id"]: row["version"] for row in await conn.fetch("SELECT order_id, version FROM orders.orders")}
-        stack.postgres.kill()
-        await follower.end()
-        shutil.rmtree(stack.postgres.data)
-        await asyncio.sleep(2)
-        began = time.monotonic()
-        done = await backup.restore(folder, stack.postgres)
-        await stack.postgres.start()
-        print(f"restored to {done.last_commit} in {time.monotonic() - began:.1f} s")
-        async with database(to) as conn:
-            found = {row["order_id"]: row["version"] for row in await conn.fetch("SELECT order_id, version FROM orders.orders")}
-        assert len(known) > 100
-        assert [order_id for order_id, at in known.items() if found.get(order_id, -1) < at] == []
-        await publishing
-        wrong = await load.settle(SETTLE_S)
-        assert wrong == []
+        async with load.publishing():
+            await asyncio.sleep(4)
+            follower = backup.Follower(stack.dsn, folder, synchronous=True)
+            await follower.start()
+            began = time.monotonic()
+            await backup.base(stack.dsn, folder)
+            print(f"copied in {time.monotonic() - began:.1f} s under load")
+            await asyncio.sleep(8)
+            async with database(to) as conn:
+                known = {
+                    row["order_id"]: row["version"] for row in await conn.fetch("SELECT order_id, version FROM orders.orders")
+                }
+            stack.postgres.kill()
+            await follower.end()
+            shutil.rmtree(stack.postgres.data)
+            await asyncio.sleep(2)
+            began = time.monotonic()
+            done = await backup.restore(folder, stack.postgres)
+            await stack.postgres.start()
+            print(f"restored to {done.last_commit} in {time.monotonic() - began:.1f} s")
+            async with database(to) as conn:
+                found = {
+                    row["order_id"]: row["version"] for row in await conn.fetch("SELECT order_id, version FROM orders.orders")
+                }
+            assert len(known) > 100
+            assert [order_id for order_id, at in known.items() if found.get(order_id, -1) < at] == []
+            wrong = await load.settle(SETTLE_S)
+            assert wrong == []
         findings = await verify.judge(to, 30.0)
         assert [f"{f.name}: {f.offending[:5]}" for f in findings if not f.ok] == []

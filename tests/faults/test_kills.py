@@ -69,18 +69,17 @@ async def test_orders_of_every_kind_survive_kills_of_services_and_broken_connect
 ) -> None:
     async with running(home, monkeypatch) as stack:
         load, chaos = Load(target(home), 60, SEED, 6.0), Chaos(stack, SEED)
-        publishing = asyncio.create_task(load.publish())
-        for kind, victim in (
-            ("kill", "customs"),
-            ("connections", None),
-            ("kill", "orders"),
-            ("kill", "tax"),
-            ("kill", "sandbox"),
-        ):
-            await asyncio.sleep(1.2)
-            await chaos.strike(kind, victim)
-        await _judge(stack, load, chaos)
-        publishing.cancel()
+        async with load.publishing():
+            for kind, victim in (
+                ("kill", "customs"),
+                ("connections", None),
+                ("kill", "orders"),
+                ("kill", "tax"),
+                ("kill", "sandbox"),
+            ):
+                await asyncio.sleep(1.2)
+                await chaos.strike(kind, victim)
+            await _judge(stack, load, chaos)
 
 
 @pytest.mark.faults
@@ -89,12 +88,11 @@ async def test_random_faults_lose_nothing_and_double_nothing(home: Path, monkeyp
     print(f"\n{FAULTS} faults; `make faults N={FAULTS} SEED={SEED}` does the same harm again")
     async with running(home, monkeypatch, twice=SECOND) as stack:
         load, chaos = Load(target(home), 40 * FAULTS, SEED, 2.5 * FAULTS), Chaos(stack, SEED)
-        publishing = asyncio.create_task(load.publish())
-        for _ in range(FAULTS):
-            await asyncio.sleep(PAUSE_S)
-            await chaos.strike()
-        await chaos.rest()
-        await _judge(stack, load, chaos)
-        publishing.cancel()
+        async with load.publishing():
+            for _ in range(FAULTS):
+                await asyncio.sleep(PAUSE_S)
+                await chaos.strike()
+            await chaos.rest()
+            await _judge(stack, load, chaos)
         restarts = {s.name: s.restarts for s in stack.supervisor.status() if s.restarts}
         print(f"restarts: {restarts}")

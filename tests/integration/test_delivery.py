@@ -202,6 +202,17 @@ async def test_two_replicas_one_replaced_under_load_tally_each_record_once(
     assert len({dict(r.headers)["ce_id"] for r in facts}) == 4000
 
 
+async def test_a_service_to_which_a_broker_just_started_names_no_partitions_has_them_soon(
+    kafka: str, topic_prefix: str, database: str, tally_pool: Any, sealing: Sealing
+) -> None:
+    service = tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0)
+    async with running(service.run(asyncio.Event())):
+        await asyncio.sleep(3)  # it has joined its group and been given nothing
+        await topics.create_topics(kafka, topic_prefix, partitions=3)
+        await publish(kafka, topic_prefix + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(50)])
+        await until(lambda: everything_tallied(tally_pool, 50), 30)
+
+
 @pytest.mark.parametrize(
     "step", ["after_poll", "after_offsets", "after_inbox", "after_reaction", "before_commit", "after_commit"]
 )

@@ -16,6 +16,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.embedded.process import free_port
 from services.orders import sales
@@ -208,6 +209,41 @@ async def test_totals_are_exact_though_the_worker_is_killed_twice(bench: Bench) 
             await asyncio.sleep(0.5)
     assert "crossborder_verified_sales_minor_total" in page
     assert (await last.get("/healthz")).status_code == 200
+
+
+async def test_a_view_to_which_a_broker_just_started_names_no_partitions_has_them_soon(
+    kafka: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    bench = Bench(kafka, topic_prefix, tmp_path)
+    await bench.worker().ready()  # a group whose leader saw topics without partitions: nobody has any
+    await bench.start()
+    try:
+        await bench.publish(range(500))
+        await bench.until(count=400, within_s=40)
+        assert await bench.totals() == expected(range(500))
+    finally:
+        await bench.close()
+
+
+async def test_a_view_that_sees_no_changelog_beside_its_topic_ends_and_counts_nothing(
+    kafka: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    bench = Bench(kafka, topic_prefix, tmp_path)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic(bench.source, topics.PARTITIONS, 1)])
+    await admin.close()
+    early = bench.worker()
+    assert await early.ended(within_s=40) == 1
+    assert "changelog has no partitions yet" in early.tail()
+    await bench.start()
+    try:
+        await bench.publish(range(500))
+        bench.worker()
+        await bench.until(count=400)
+        assert await bench.totals() == expected(range(500))
+    finally:
+        await bench.close()
 
 
 async def test_what_a_relay_sent_twice_counts_once_also_over_a_kill(bench: Bench) -> None:
