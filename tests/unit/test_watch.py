@@ -180,7 +180,13 @@ def test_what_is_inhibited_exists_and_never_by_itself() -> None:
 
 
 def test_a_dead_broker_or_database_explains_whatever_stands_still() -> None:
-    still = {"CrossborderNoProgress", "CrossborderPartitionStuck", "CrossborderOutboxStuck", "CrossborderSyntheticOrderFails"}
+    still = {
+        "CrossborderNoProgress",
+        "CrossborderPartitionStuck",
+        "CrossborderPartitionsUnread",
+        "CrossborderOutboxStuck",
+        "CrossborderSyntheticOrderFails",
+    }
     for cause in ("CrossborderKafkaDown", "CrossborderPostgresDown"):
         (rule,) = (r for r in ROUTES["inhibit_rules"] if cause in r["source_matchers"][0])
         assert still <= set(re.findall(r"Crossborder\w+", rule["target_matchers"][0]))
