@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
 ROUND_S: Final = 6.0
@@ -40,3 +40,16 @@ async def end(tasks: Iterable[asyncio.Task[Any]], *, round_s: float = ROUND_S, r
         # Looked at, so that the loop does not complain of an error nobody asked for.
         _ = [task.cancelled() or task.exception() for task in done]
     return frozenset(task.get_name() for task in pending)
+
+
+async def together(*steps: Coroutine[Any, Any, None]) -> None:
+    """Run the steps side by side to their ends. The first error is raised once every other step has been cancelled and ended.
+
+    `asyncio.gather` raises it at once and lets the others go on: what they open after that, nobody closes.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None

@@ -21,6 +21,7 @@ from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.supervisor import Program, Status, Supervisor
 from shared.access import PRINCIPALS, Access
 from shared.errors import Misconfigured
+from shared.tasks import together
 from shared.topics import OPERATORS
 
 DATABASE: Final = "crossborder"
@@ -123,10 +124,10 @@ class Stack:
                 secrets.make(self.home / "secrets")
                 secrets.make_certificates(self.home / "secrets")
             began = time.monotonic()
-            await asyncio.gather(self.kafka.start(), self.postgres.start())
+            await together(self.kafka.start(), self.postgres.start())
             self.told(f"Kafka and PostgreSQL answer after {time.monotonic() - began:.1f} s")
             await self.postgres.ensure_database(DATABASE)
-            await asyncio.gather(self._migrate(), self._create_topics())
+            await together(self._migrate(), self._create_topics())
             await self.give_access()
             for name in self.programs:
                 self.supervisor.start(Program(name, [sys.executable, "-m", MODULES[name]], self.child_env(name)))

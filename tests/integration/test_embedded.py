@@ -231,6 +231,20 @@ async def test_a_stack_starts_prepared_writes_itself_down_and_leaves_nothing(hom
     assert not stack.postgres.running
 
 
+async def test_a_stack_whose_database_cannot_start_leaves_no_broker(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in stacks.PORTS:
+        monkeypatch.setenv(stacks.port_setting(name), "0")
+    stack = Stack(home, programs=())
+    stack.postgres.data.mkdir(parents=True)
+    (stack.postgres.data / "not-of-postgresql").touch()
+    with pytest.raises(Misconfigured, match="PostgreSQL cannot make its data"):
+        await stack.start()
+    await asyncio.sleep(1)  # a start that went on beside it would have its process by now
+    assert not stack.kafka.running
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(home) in " ".join(p.info["cmdline"] or ())]
+    assert stacks.find(home) == {}
+
+
 def test_a_stack_that_was_killed_is_not_found_running(home: Path) -> None:
     (home / "stack.json").write_text(json.dumps({"pid": 2**22 + 1, "kafka": "127.0.0.1:1"}))
     assert stacks.find(home) == {}

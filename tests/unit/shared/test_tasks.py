@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from shared.tasks import end, wait_for_event
+from shared.tasks import end, together, wait_for_event
 
 STEPS = range(6)
 
@@ -81,3 +81,23 @@ async def test_what_will_not_end_is_named_and_what_failed_is_not_raised() -> Non
     assert await end(tasks, round_s=0.02, rounds=2) == {"stubborn"}
     release.set()
     await tasks[0]
+
+
+async def test_what_runs_beside_a_failing_step_has_ended_when_the_error_is_raised() -> None:
+    ended = []
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("the first")
+
+    async def goes_on() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append("beside")
+
+    with pytest.raises(LookupError, match="the first"):
+        await together(goes_on(), fails())
+    assert ended == ["beside"]
+    await together(asyncio.sleep(0), asyncio.sleep(0))
