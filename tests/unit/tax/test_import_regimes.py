@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
@@ -204,8 +204,9 @@ def test_a_refusal_over_a_limit_says_what_general_trade_would_owe(what: Assessab
         (LIPSTICK, "2017-11-30", "300.00"), (LIPSTICK, "2017-12-01", "150.00"), (LIPSTICK, "2018-07-01", "150.00"),
         (CREAM, "2015-05-31", "150.00"), (CREAM, "2015-06-01", "60.00"), (CREAM, "2016-10-01", "60.00"), (CREAM, "2018-07-01", "30.00"),
         (NAPPIES, "2015-05-31", "225.00"), (NAPPIES, "2017-11-30", "60.00"), (NAPPIES, "2017-12-01", "0.00"),
-        (SUIT, "2015-05-31", "525.00"), (SUIT, "2018-06-30", "300.00"), (SUIT, "2018-07-01", "240.00"),
-        (MACADAMIA, "2017-11-30", "720.00"), (MACADAMIA, "2018-06-30", "360.00"),
+        (SUIT, "2015-05-31", "525.00"), (SUIT, "2017-11-30", "300.00"), (SUIT, "2018-01-01", "150.00"), (SUIT, "2018-07-01", "150.00"),
+        (SUIT, "2020-01-01", "240.00"), (MACADAMIA, "2016-05-07", "570.00"), (MACADAMIA, "2017-11-30", "570.00"),
+        (MACADAMIA, "2018-06-30", "360.00"),
     ],
 )  # fmt: skip
 def test_a_duty_is_that_of_the_day(hs: str, on: str, duty: str) -> None:
@@ -252,8 +253,9 @@ GROWN = ("0802", "0809", "0813")
 VAT_BY_LAW = (
     ("2015-01-01", "0.17", "0.13"), ("2017-07-01", "0.17", "0.11"), ("2018-05-01", "0.16", "0.10"), ("2019-04-01", "0.13", "0.09"),
 )  # fmt: skip
-TURNS = ("2015-06-01", "2016-04-08", "2016-10-01", "2017-06-30", "2017-07-01", "2018-04-30", "2018-05-01", "2018-11-01", "2018-12-31",
-         "2019-01-01", "2019-03-31", "2019-04-01", "2019-04-09", "2022-03-01", "2023-06-01", "2026-11-23")  # fmt: skip
+TURNS = ("2015-06-01", "2016-01-01", "2016-04-08", "2016-10-01", "2017-06-30", "2017-07-01", "2017-11-30", "2017-12-01", "2018-01-01",
+         "2018-04-30", "2018-05-01", "2018-06-30", "2018-07-01", "2018-11-01", "2018-12-31", "2019-01-01", "2019-03-31", "2019-04-01",
+         "2019-04-09", "2019-07-01", "2020-01-01", "2022-03-01", "2023-06-01", "2025-12-31", "2026-01-01", "2026-11-23")  # fmt: skip
 
 
 def fen_of(amount: Decimal) -> Money:
@@ -286,6 +288,61 @@ def test_a_listed_heading_owes_by_the_law_of_the_day_or_is_refused_by_name(hs: s
         assert all(name in RULES.sources for name in full.rules)
 
 
+def full_rate(hs: str, total: str, on: date) -> Assessment | Refusal:
+    return assess(order(Item(hs, total, content="500 g"), mode="0110"), on, cny(0), RULES)
+
+
+def code_of(hs: str) -> str:
+    """A code of ten digits that this prefix of the tariff speaks for, and no longer one."""
+    prefixes = {row.hs for row in RULES.tariff.heading}
+    codes = (hs.ljust(10, digit) for digit in "0987654321")
+    return next(code for code in codes if max((p for p in prefixes if code.startswith(p)), key=len) == hs)
+
+
+@pytest.mark.parametrize("hs", sorted({row.hs for row in RULES.tariff.heading if row.hs[:4] not in ("1006", "1701")}))
+def test_every_prefix_owes_its_duty_from_first_to_last_day_and_is_refused_by_name_before(hs: str) -> None:
+    duties = [duty for row in RULES.tariff.heading if row.hs == hs for duty in row.duty]
+    code = code_of(hs)
+    for duty in duties:
+        for on in (duty.valid_from, duty.valid_to or TODAY):
+            owed = full_rate(code, "10000.00", on)
+            assert isinstance(owed, Assessment), owed
+            assert owed.duty == fen_of(10000 * duty.rate), on
+    before = [min(duty.valid_from for duty in duties) - timedelta(days=1)] if duties else [day(on) for on in TURNS]
+    for on in before:
+        refusal = full_rate(code, "10000.00", on)
+        if on >= day("2015-01-01"):
+            assert isinstance(refusal, Refusal), refusal
+            assert (refusal.code, refusal.value) == ("tariff_unknown", code)
+
+
+@pytest.mark.parametrize(
+    ("hs", "value", "on", "mode", "expected"),
+    [
+        # One piece over 2,000 in the retail import of 2016, taxed in full: duty d % of V; VAT 17 % of V + duty.
+        ("6204410000", "3000.00", "2016-05-07", "9610", ("480.00", "0.00", "591.60")),  # 16 %; 17 % of 3,480
+        ("6403990090", "2500.00", "2017-03-15", "9610", ("250.00", "0.00", "467.50")),  # 10 %; 17 % of 2,750
+        ("4202129000", "2500.00", "2016-05-07", "9610", ("250.00", "0.00", "467.50")),  # 10 % since January 2016
+        ("9004100000", "2100.00", "2016-05-07", "9610", ("126.00", "0.00", "378.42")),  # 6 %; 17 % of 2,226
+        ("6402990000", "2200.00", "2017-03-15", "1210", ("528.00", "0.00", "463.76")),  # 24 %; 17 % of 2,728
+        ("9102210090", "9000.00", "2016-05-07", "9610", ("990.00", "0.00", "1698.30")),  # 11 %; below 10,000; 17 % of 9,990
+        # Consumption tax c is part of its own base, (V + duty) / (1 - c).
+        ("9101290090", "20000.00", "2017-03-15", "9610", ("3000.00", "5750.00", "4887.50")),  # 15 %; 20 % of 28,750; 17 % of it
+        ("3303000020", "2400.00", "2016-05-07", "9610", ("240.00", "1131.43", "641.14")),  # 10 %; 30 % and 17 % of 3,771.43
+        # General trade.
+        ("0802110000", "1000.00", "2016-05-07", "0110", ("100.00", "0.00", "143.00")),  # 10 %; 13 % of 1,100
+        ("0809290000", "1000.00", "2017-07-01", "0110", ("100.00", "0.00", "121.00")),  # 10 %; 11 % of 1,100
+        ("9503008900", "1000.00", "2015-06-01", "0110", ("0.00", "0.00", "170.00")),
+        ("1806310000", "1000.00", "2017-03-15", "0110", ("80.00", "0.00", "183.60")),  # 8 %; 17 % of 1,080
+        ("6109100010", "1000.00", "2016-05-07", "0110", ("140.00", "0.00", "193.80")),  # 14 %; 17 % of 1,140
+    ],
+)  # fmt: skip
+def test_full_rates_of_2015_to_2017_worked_out_by_hand(
+    hs: str, value: str, on: str, mode: str, expected: tuple[str, str, str]
+) -> None:
+    assert taxes(assessed(order(Item(hs, value, content="10 ml"), mode=mode), day(on))) == expected
+
+
 @pytest.mark.parametrize("hs", LISTED)
 def test_a_piece_of_each_listed_heading_has_its_full_rate_today(hs: str) -> None:
     assert any("/duty/" in name for name in assessed(order(Item(hs, "6000.00", content="10 g"))).rules)
@@ -294,7 +351,7 @@ def test_a_piece_of_each_listed_heading_has_its_full_rate_today(hs: str) -> None
 @pytest.mark.parametrize(
     ("hs", "on", "percent"),
     [
-        ("0802110000", "2025-12-31", "24"), ("0802110000", "2026-01-01", "10"), ("0802520000", "2026-11-23", "5"),
+        ("0802110000", "2016-05-07", "10"), ("0802110000", "2025-12-31", "10"), ("0802520000", "2026-11-23", "5"),
         ("0802619000", "2024-06-01", "12"), ("0802611000", "2026-01-01", "0"), ("0813401000", "2026-01-01", "20"),
         ("0813403000", "2026-01-01", "25"), ("3305100090", "2025-12-31", "2"), ("3305100090", "2026-01-01", "3"),
         ("3307200000", "2026-01-01", "3"), ("4202111090", "2026-01-01", "8"), ("4202119090", "2026-01-01", "6"),
@@ -303,14 +360,38 @@ def test_a_piece_of_each_listed_heading_has_its_full_rate_today(hs: str) -> None
         ("6204630000", "2026-01-01", "12"), ("6204440090", "2020-01-01", "6"), ("6403990090", "2018-07-01", "8"),
         ("6403400010", "2026-01-01", "14"), ("9101290090", "2026-01-01", "8"), ("9101990000", "2026-01-01", "15"),
         ("9619002000", "2026-01-01", "2"), ("9619009000", "2026-01-01", "6"),
+        # What July 2018 cut, on both sides, and what lines of one heading owed apart.
+        ("6109909060", "2018-06-30", "14"), ("6109909060", "2018-07-01", "6"), ("6110120011", "2018-07-01", "5"),
+        ("6110110000", "2017-06-01", "14"), ("6110300090", "2017-06-01", "16"), ("6203330000", "2018-06-30", "17.5"),
+        ("6203330000", "2018-07-01", "12"), ("6204510000", "2018-06-30", "14"), ("6402990000", "2018-06-30", "24"),
+        ("6402990000", "2018-07-01", "10"), ("6402120000", "2018-07-01", "4"), ("6402910000", "2015-05-31", "24"),
+        ("6402910000", "2015-06-01", "12"), ("6404110000", "2018-06-30", "12"), ("6404199000", "2018-06-30", "24"),
+        ("6403400010", "2018-06-30", "24"), ("6403990090", "2018-06-30", "10"), ("9101110000", "2018-06-30", "11"),
+        ("9101191000", "2018-06-30", "16"), ("9101910000", "2018-06-30", "15"), ("9102120000", "2018-06-30", "23"),
+        ("9102110000", "2018-06-30", "12.5"), ("9102110000", "2018-07-01", "10"), ("3924100000", "2018-06-30", "10"),
+        ("3924100000", "2018-07-01", "6.5"), ("1806320000", "2026-11-23", "10"), ("2106909090", "2018-06-30", "20"),
+        # What December 2017 and January 2016 cut, and November 2018.
+        ("3303000020", "2017-11-30", "10"), ("3303000020", "2017-12-01", "5"), ("3303000020", "2018-07-01", "3"),
+        ("3305200000", "2017-11-30", "15"), ("3305900000", "2017-11-30", "10"), ("3305200000", "2026-11-23", "3"),
+        ("3305100090", "2018-07-01", "2"), ("3306101000", "2017-11-30", "10"), ("4202111090", "2015-12-31", "15"),
+        ("4202111090", "2016-01-01", "10"), ("4202111090", "2018-07-01", "8"), ("9004100000", "2015-12-31", "20"),
+        ("9004100000", "2016-01-01", "6"), ("9004100000", "2026-01-01", "7"), ("9004909000", "2018-07-01", "7"),
+        ("8510900000", "2018-10-31", "12"), ("8510900000", "2018-11-01", "8"), ("8510200000", "2018-06-30", "15"),
+        ("8509800000", "2018-07-01", "8"), ("8509409000", "2018-07-01", "6"), ("1901101090", "2016-05-07", "5"),
     ],
 )  # fmt: skip
 def test_the_duty_of_a_piece_is_that_of_the_longest_prefix_on_the_day(hs: str, on: str, percent: str) -> None:
     assert assessed(order(Item(hs, "10000.00", content="500 g"), mode="0110"), day(on)).duty == cny(str(Decimal(percent) * 100))
 
 
-@pytest.mark.parametrize(("hs", "on"), [("4202111090", "2025-12-31"), ("9101990000", "2025-12-31"), ("6203330000", "2025-12-31"),
-                                        ("6403120000", "2026-11-23"), ("3307410000", "2026-11-23")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("hs", "on"),
+    [
+        ("0802420000", "2025-12-31"), ("0802110000", "2015-12-31"), ("8510100000", "2017-12-31"), ("6204110000", "2017-12-31"),
+        ("3401300010", "2017-12-31"), ("2106901000", "2026-11-23"), ("8517690000", "2026-11-23"), ("6403120000", "2026-11-23"),
+        ("3307410000", "2026-11-23"),
+    ],
+)  # fmt: skip
 def test_a_duty_that_was_not_found_is_refused_by_name(hs: str, on: str) -> None:
     refusal = refused(order(Item(hs, "10000.00"), mode="0110"), day(on))
     assert (refusal.code, refusal.value) == ("tariff_unknown", hs)
