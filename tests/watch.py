@@ -15,7 +15,8 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 RULES: Final = (ROOT / "deploy/prometheus/recording.yml", ROOT / "deploy/prometheus/alerts.yml")
 WORDS: Final = frozenset({
     "sum", "min", "max", "avg", "count", "by", "without", "rate", "increase", "resets", "time", "vector", "absent", "abs", "offset",
-    "bool", "and", "or", "unless", "on", "ignoring", "histogram_quantile", "avg_over_time", "min_over_time", "sum_over_time",
+    "bool", "and", "or", "unless", "on", "ignoring", "histogram_quantile", "avg_over_time", "min_over_time",
+    "max_over_time", "sum_over_time",
     "last_over_time",
 })  # fmt: skip
 """Of PromQL, not of ours."""
