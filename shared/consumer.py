@@ -21,8 +21,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 
 import structlog
@@ -48,6 +49,7 @@ HINT_EVERY_S: Final = 1.0
 AuthorizationFailed: Final = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
 REACH_S: Final = 5.0
 SESSION_MS: Final = 10_000
+_TIMESTAMP: Final = attrgetter("timestamp")
 
 
 def make_consumer(bootstrap: str, group: str, member: str, security: Security = OPEN) -> AIOKafkaConsumer:
@@ -125,12 +127,12 @@ class Consumer:
         polled = await self._most_advanced_first()
         self._polled_at.set_to_current_time()
         self._fail.hit("after_poll")
-        records = [self._record(r) for batch in polled.values() for r in batch]
+        records = self._records(polled)
         if not records:
             self.last_progress = time.monotonic()
             await self._hint()
             return 0
-        self._observe_delay(records)
+        self._observe_delay(polled)
         with self._in_hand(len(records)):
             handled = await self._handle(records)
         if handled:
@@ -164,19 +166,24 @@ class Consumer:
                 room -= sum(map(len, found.values()))
         return polled or await self._consumer.getmany(timeout_ms=POLL_MS, max_records=self._batch_records)
 
-    def _record(self, r: Any) -> Record:
-        return Record(r.topic[len(self._prefix) :], r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+    def _records(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> list[Record]:
+        found: list[Record] = []
+        for tp, batch in polled.items():
+            topic, part = self.plain(tp.topic), tp.partition
+            found += [Record(topic, part, r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch]
+        return found
 
-    def _observe_delay(self, records: list[Record]) -> None:
+    def _observe_delay(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
         now_ms = time.time() * 1000
-        oldest: dict[str, Record] = {}
-        for r in records:
-            if r.topic not in oldest or r.timestamp_ms < oldest[r.topic].timestamp_ms:
-                oldest[r.topic] = r
+        oldest: dict[str, Any] = {}
+        for tp, batch in polled.items():
+            r = min(batch, key=_TIMESTAMP)
+            if tp.topic not in oldest or r.timestamp < oldest[tp.topic].timestamp:
+                oldest[tp.topic] = r
         for topic, r in oldest.items():
             trace = next((value for name, value in r.headers if name == "traceparent"), None)
-            seconds = max(0.0, (now_ms - r.timestamp_ms) / 1000)
-            metrics.QUEUE_DELAY.labels(self._service, topic).observe(seconds, metrics.exemplar(trace))
+            seconds = max(0.0, (now_ms - r.timestamp) / 1000)
+            metrics.QUEUE_DELAY.labels(self._service, self.plain(topic)).observe(seconds, metrics.exemplar(trace))
 
     async def _handle(self, records: list[Record]) -> bool:
         """Try the batch until it is committed (True), somebody else has done it (False), or the bound is over."""

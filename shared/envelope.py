@@ -100,6 +100,21 @@ def first_headers(headers: Iterable[tuple[str, bytes]]) -> Mapping[str, bytes]:
     return found
 
 
+_OURS: Final = ("ce_specversion", "ce_id", "ce_type")
+
+
+def attributes_of(headers: Headers) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """`ce_type`, `ce_id` and `traceparent`, each the first of its name; None where there is none."""
+    # Our own writers put them in one order (`headers_of`), and every record of every topic comes through here.
+    if len(headers) > 2 and (headers[0][0], headers[1][0], headers[2][0]) == _OURS:
+        for name, value in headers[3:]:
+            if name == "traceparent":
+                return headers[2][1], headers[1][1], value
+        return headers[2][1], headers[1][1], None
+    found = first_headers(headers)
+    return found.get("ce_type"), found.get("ce_id"), found.get("traceparent")
+
+
 def uuid_or_none(text: bytes | None) -> UUID | None:
     """The UUID in a header or key, None where there is none or it is something else."""
     if not text or len(text) > 45:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -26,7 +27,12 @@ REPLAY_HEADER: Final = "dlq_replay"
 ORIGIN_HEADER: Final = "dlq_origin"
 """On a replay, and its last header: topic/partition/offset of the record that was given up."""
 PARKED: Final = b"parked"
+NO_ORDER: Final = UUID(int=0)
+"""The order id of a message that is about none."""
 Place = tuple[str, int, int]
+Found = Sequence[Message] | Unprocessable
+"""What a record was read as: its messages, none if it is not for us, or why it cannot be read."""
+Read = tuple[Record, Found]
 
 
 class Handler:
@@ -48,7 +54,7 @@ class Handler:
         self._sealing = sealing
         self._observe = observe
         self._fail = failpoints or Failpoints()
-        self._wanted = {name: frozenset(kind.type for kind in row.types) for name, row in hears.items()}
+        self._wanted = {name: {kind.type.encode(): kind for kind in row.types} for name, row in hears.items()}
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Handle the records, in order, each partition's without a hole.
@@ -57,26 +63,25 @@ class Handler:
         batch is worth trying again; whatever part was committed by then is found by the offsets. A statement that does not
         fit the schema is raised too: with a migration that is missing, every record would be given up.
         """
-        decoded: dict[Place, Sequence[Message] | Unprocessable] = {place(r): self.decode(r) for r in records}
-        await self._divide(records, decoded)
+        await self._divide([(r, self.decode(r)) for r in records])
 
-    async def _divide(self, records: Sequence[Record], decoded: dict[Place, Sequence[Message] | Unprocessable]) -> None:
+    async def _divide(self, read: Sequence[Read]) -> None:
         try:
-            await self._transact(records, decoded)
+            await self._transact(read)
         except (inbox.Fenced, Unavailable, *LOST, *RETRYABLE, *SCHEMA):
             raise
         except Exception as error:
-            if len(records) > 1:
-                half = len(records) // 2
-                await self._divide(records[:half], decoded)
-                await self._divide(records[half:], decoded)
+            if len(read) > 1:
+                half = len(read) // 2
+                await self._divide(read[:half])
+                await self._divide(read[half:])
                 return
-            if isinstance(decoded[place(records[0])], Unprocessable):
+            record, found = read[0]
+            if isinstance(found, Unprocessable):
                 raise  # even the dead letter could not be written: this is ours, not the record's
-            decoded[place(records[0])] = as_unprocessable(error)
             if not isinstance(error, Unprocessable | IllegalTransition):
-                log.exception("a record failed for a reason nobody foresaw", service=self.service, topic=records[0].topic)
-            await self._transact(records, decoded)
+                log.exception("a record failed for a reason nobody foresaw", service=self.service, topic=record.topic)
+            await self._transact([(record, as_unprocessable(error))])
 
     def holds(self, record: Record) -> set[UUID]:
         """The order that is held if this record cannot be handled; none for a record from outside, which says nothing of one."""
@@ -90,8 +95,8 @@ class Handler:
     def unrest(self, packed: bytes) -> Record:
         return unpack_record(self._sealing.unrest(packed, PARKED))
 
-    def decode(self, record: Record) -> Sequence[Message] | Unprocessable:
-        """What the service makes of a record: its messages, none if it is not for us, or why it cannot be read."""
+    def decode(self, record: Record) -> Found:
+        """What the service makes of a record."""
         row = self.hears[record.topic]
         try:
             if row.decode is not None:
@@ -100,11 +105,11 @@ class Handler:
         except Unprocessable as refused:
             return refused
 
-    async def _transact(self, records: Sequence[Record], decoded: Mapping[Place, Sequence[Message] | Unprocessable]) -> None:
+    async def _transact(self, read: Sequence[Read]) -> None:
         started = time.perf_counter()
-        batch = _Batch(self, records, decoded)
+        batch = _Batch(self, read)
         async with self.pool.acquire() as conn, conn.transaction():
-            await inbox.advance(conn, moves(records))
+            await inbox.advance(conn, moves(record for record, _ in read))
             self._fail.hit("after_offsets")
             outcome = await batch.run(conn)
             self._fail.hit("after_reaction")
@@ -121,62 +126,49 @@ class Handler:
 class _Batch:
     """The records of one transaction on their way through it."""
 
-    def __init__(
-        self, handler: Handler, records: Sequence[Record], decoded: Mapping[Place, Sequence[Message] | Unprocessable]
-    ) -> None:
+    def __init__(self, handler: Handler, read: Sequence[Read]) -> None:
         self._h = handler
-        self._records = records
-        self._decoded = decoded
-        self._outcomes: list[tuple[str, str, str]] = []
+        self._size = len(read)
+        self._outcomes: Counter[tuple[str, str, str]] = Counter()
+        # A third of what a service reads is not for it: such a record moves the offset and is counted, no more.
+        self._told = [each for each in read if each[1]]
+        self._refused = [(record, found) for record, found in self._told if isinstance(found, Unprocessable)]
+        self._replayed = [at for record, _ in read if (at := origin_of(record)) is not None]
+        if len(self._told) < self._size:
+            self._outcomes.update((record.topic, "", "ignored") for record, found in read if not found)
 
     async def run(self, conn: Connection) -> Outcome:
-        await inbox.lock_orders(conn, self._h.service, self._order_ids())
-        messages = await self._step_round_held(conn)
-        fresh = await self._drop_seen(conn, messages)
+        messages = [m for _, found in self._told if not isinstance(found, Unprocessable) for m in found]
+        order_ids = {m.order_id for m in messages}
+        order_ids.discard(NO_ORDER)
+        await inbox.lock_orders(conn, self._h.service, order_ids)
+        fresh = await self._drop_seen(conn, await self._step_round_held(conn, messages))
         self._h._fail.hit("after_inbox")
         outcome = Outcome()
         for reaction, group in self._by_reaction(fresh).items():
             outcome.extend(await reaction(conn, group, self._h.deps))
-        self._outcomes += [(m.topic, m.type, "ok") for m in fresh]
-        if replayed := [at for r in self._records if (at := origin_of(r)) is not None]:
-            await inbox.forget_dead_letters(conn, replayed)
-        for record in self._records:
-            refused = self._decoded[place(record)]
-            if isinstance(refused, Unprocessable):
-                outcome.records.append(await self._dead_letter(conn, record, refused))
-                letters = metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason)
-                outcome.counts.append(letters.inc)
+        self._outcomes.update((m.topic, m.type, "ok") for m in fresh)
+        if self._replayed:
+            await inbox.forget_dead_letters(conn, self._replayed)
+        for record, refused in self._refused:
+            outcome.records.append(await self._dead_letter(conn, record, refused))
+            letters = metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason)
+            outcome.counts.append(letters.inc)
         return outcome
 
-    def _order_ids(self) -> set[UUID]:
-        return {m.order_id for found in self._decoded_here() for m in found if m.order_id.int}
-
-    def _decoded_here(self) -> Iterator[Sequence[Message]]:
-        for record in self._records:
-            found = self._decoded[place(record)]
-            if not isinstance(found, Unprocessable):
-                yield found
-
-    async def _step_round_held(self, conn: Connection) -> list[Message]:
+    async def _step_round_held(self, conn: Connection, messages: list[Message]) -> list[Message]:
         """The messages to handle now: those of held orders are parked, those a replay sets free come in their old order."""
-        internal: set[UUID] = set()
-        for record in self._records:
-            found = self._decoded[place(record)]
-            if not isinstance(found, Unprocessable):
-                if not found:
-                    self._outcomes.append((record.topic, "", "ignored"))
-                elif not self._h.hears[record.topic].intake:
-                    internal.update(m.order_id for m in found)
+        hears = self._h.hears
+        internal = {m.order_id for m in messages if not hears[m.topic].intake}
         held = await inbox.held_among(conn, internal) if internal else set()
-        if not held and not any(self._h.holds(r) for r in self._records if isinstance(self._decoded[place(r)], Unprocessable)):
-            return [m for found in self._decoded_here() for m in found]
+        if not held and not any(self._h.holds(record) for record, _ in self._refused):
+            return messages
         return await self._divert(conn, held)
 
     async def _divert(self, conn: Connection, held: set[UUID]) -> list[Message]:
         messages: list[Message] = []
         park: list[tuple[UUID, bytes]] = []
-        for record in self._records:
-            found = self._decoded[place(record)]
+        for record, found in self._told:
             if isinstance(found, Unprocessable):
                 # What comes behind a bad record of the same order waits for it, in this very batch already.
                 held |= self._h.holds(record)
@@ -195,7 +187,7 @@ class _Batch:
                 park = [(o, r) for o, r in park if o not in touched]
             else:
                 park.append((found[0].order_id, self._h.rest(record)))
-                self._outcomes.append((record.topic, found[0].type, "parked"))
+                self._outcomes[record.topic, found[0].type, "parked"] += 1
         if park:
             await inbox.park(conn, park)
         return messages
@@ -204,25 +196,27 @@ class _Batch:
         found = self._h.decode(self._h.unrest(packed))
         return () if isinstance(found, Unprocessable) else found
 
-    async def _drop_seen(self, conn: Connection, messages: Sequence[Message]) -> list[Message]:
+    async def _drop_seen(self, conn: Connection, messages: list[Message]) -> list[Message]:
         unseen = await inbox.unseen(conn, [m.event_id for m in messages])
+        if len(unseen) == len(messages):
+            return messages
         fresh: list[Message] = []
         for m in messages:
             if m.event_id in unseen:
                 unseen.discard(m.event_id)
                 fresh.append(m)
             else:
-                self._outcomes.append((m.topic, m.type, "duplicate"))
+                self._outcomes[m.topic, m.type, "duplicate"] += 1
         return fresh
 
     def _by_reaction(self, messages: Sequence[Message]) -> dict[Any, list[Message]]:
-        groups: dict[Any, list[Message]] = {}
+        groups: defaultdict[Any, list[Message]] = defaultdict(list)
         for m in messages:
-            groups.setdefault(self._h.hears[m.topic].reaction, []).append(m)
+            groups[self._h.hears[m.topic].reaction].append(m)
         return groups
 
     async def _dead_letter(self, conn: Connection, record: Record, refused: Unprocessable) -> Outgoing:
-        self._outcomes.append((record.topic, "", "dead-letter"))
+        self._outcomes[record.topic, "", "dead-letter"] += 1
         await inbox.note_dead_letter(conn, place(record), refused.reason)
         log.error("record given up", service=self._h.service, topic=record.topic, partition=record.partition,
                   offset=record.offset, reason=refused.reason, error=str(refused)[:300])  # fmt: skip
@@ -233,11 +227,8 @@ class _Batch:
     def count(self, seconds: float) -> None:
         service = self._h.service
         metrics.PROCESSING.labels(service).observe(seconds)
-        metrics.BATCH_RECORDS.labels(service).observe(len(self._records))
-        totals: dict[tuple[str, str, str], int] = {}
-        for key in self._outcomes:
-            totals[key] = totals.get(key, 0) + 1
-        for (topic, event_type, outcome), count in totals.items():
+        metrics.BATCH_RECORDS.labels(service).observe(self._size)
+        for (topic, event_type, outcome), count in self._outcomes.items():
             metrics.EVENTS.labels(service, topic, event_type, outcome).inc(count)
 
 
@@ -265,7 +256,7 @@ def _is_number(text: str, most: int) -> bool:
     return text.isascii() and text.isdecimal() and int(text) <= most
 
 
-def moves(records: Sequence[Record]) -> dict[inbox.Partition, tuple[int, int]]:
+def moves(records: Iterable[Record]) -> dict[inbox.Partition, tuple[int, int]]:
     """Per partition: the first offset of the batch, and the one behind its last."""
     found: dict[inbox.Partition, tuple[int, int]] = {}
     for r in records:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from shared.database import Connection
-from shared.envelope import Message, Outgoing, Record, first_headers, headers_of, uuid_or_none
+from shared.envelope import Message, Outgoing, Record, attributes_of, headers_of, uuid_or_none
 from shared.errors import Unprocessable
-from shared.events import EVENT_TYPES, Event
+from shared.events import Event
 from shared.identity import event_id_of, record_id_of
 
 _NIL: Final = UUID(int=0)
@@ -89,22 +89,22 @@ class Hears:
     intake: bool = False
 
 
-def decode_event(record: Record, wanted: frozenset[str]) -> Sequence[Message]:
+def decode_event(record: Record, wanted: Mapping[bytes, type[Event]]) -> Sequence[Message]:
     """The message of a record on one of our own topics; types this service or release does not know are skipped."""
-    wire_type = next((value for name, value in record.headers if name == "ce_type"), b"").decode("ascii", "replace")
-    if not wire_type:
+    event_type, ce_id, traceparent = attributes_of(record.headers)
+    if not event_type:
         raise Unprocessable("unknown_shape", "the record has no ce_type header")
-    if wire_type not in wanted:
+    kind = wanted.get(event_type)
+    if kind is None:
         return ()
-    by_name = first_headers(record.headers)
-    event_id = uuid_or_none(by_name.get("ce_id"))
+    event_id = uuid_or_none(ce_id)
     if event_id is None:
         raise Unprocessable("unknown_shape", "the ce_id header is not a UUID")
     try:
-        event = EVENT_TYPES[wire_type].from_json(record.value or b"")
+        event = kind.from_json(record.value or b"")
     except ValueError as error:
-        raise Unprocessable("invalid_value", f"the value is not a {wire_type}: {brief(error)}") from None
-    return (message(record, event_id, wire_type, event.order_id, event, by_name.get("traceparent")),)
+        raise Unprocessable("invalid_value", f"the value is not a {kind.type}: {brief(error)}") from None
+    return (message(record, event_id, kind.type, event.order_id, event, traceparent),)
 
 
 def brief(error: ValueError) -> str:
