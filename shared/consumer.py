@@ -69,8 +69,7 @@ class Consumer:
     def __init__(
         self, service: str, hears: Mapping[str, Hears], handler: Handler, pool: Any, bootstrap: str, *, prefix: str = "",
         replica: int | str = 0, batch_records: int = 1000, pressed: Callable[[], bool] = lambda: False,
-        committed: Callable[[], None] = lambda: None, failpoints: Failpoints | None = None,
-        security: Security = OPEN,
+        failpoints: Failpoints | None = None, security: Security = OPEN,
     ) -> None:  # fmt: skip
         self._service = service
         self._hears = hears
@@ -79,7 +78,6 @@ class Consumer:
         self._prefix = prefix
         self._batch_records = batch_records
         self._pressed = pressed
-        self._committed = committed
         self._fail = failpoints or Failpoints()
         self._consumer = make_consumer(bootstrap, f"{prefix}{service}", f"{prefix}{service}-{replica}", security)
         self._ends: dict[TopicPartition, int] = {}
@@ -194,7 +192,6 @@ class Consumer:
             return False
         self.last_progress = time.monotonic()
         metrics.LAST_PROGRESS.labels(self._service).set_to_current_time()
-        self._committed()
         return True
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:

@@ -32,7 +32,7 @@ LEASE_S: Final = 10.0
 outside party is asked it is put off again and again, so a short lease does not mean a short call."""
 CALL_S: Final = 25.0
 """How long the outside party may take in all for what was claimed at once."""
-POLL_S: Final = 0.05
+POLL_S: Final = 0.1
 BACKOFF_MAX_S: Final = 60.0
 BOUND: Final = b"effect"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from shared.database import DATA, LOST, RETRYABLE, SCHEMA, Connection
 from shared.envelope import Message, Outgoing, Record, rfc3339, uuid_or_none
 from shared.errors import Unavailable, Unprocessable
 from shared.failpoints import Failpoints
-from shared.hears import Hears, Observer, Outcome, decode_event, fact_record
+from shared.hears import Hears, Outcome, decode_event, fact_record
 from shared.sealing import Sealing
 from shared.topics import dead_letters_of
 from shared.transitions import IllegalTransition
@@ -44,7 +44,7 @@ class Handler:
 
     def __init__(
         self, service: str, topic: str, hears: Mapping[str, Hears], pool: Any, deps: Any, *, sealing: Sealing,
-        observe: Observer | None = None, failpoints: Failpoints | None = None,
+        after: Callable[[Outcome], None] = Outcome.count, failpoints: Failpoints | None = None,
     ) -> None:  # fmt: skip
         self.service = service
         self.topic = topic
@@ -52,7 +52,7 @@ class Handler:
         self.pool = pool
         self.deps = deps
         self._sealing = sealing
-        self._observe = observe
+        self._after = after
         self._fail = failpoints or Failpoints()
         self._wanted = {name: {kind.type.encode(): kind for kind in row.types} for name, row in hears.items()}
 
@@ -117,10 +117,7 @@ class Handler:
             self._fail.hit("before_commit")
         self._fail.hit("after_commit")
         batch.count(time.perf_counter() - started)
-        if self._observe is not None:
-            self._observe(outcome.facts)
-        for count in outcome.counts:
-            count()
+        self._after(outcome)
 
 
 class _Batch:

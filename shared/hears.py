@@ -62,6 +62,11 @@ class Outcome:
         self.instructions += other.instructions
         self.counts += other.counts
 
+    def count(self) -> None:
+        """Run the counts; the transaction is committed."""
+        for each in self.counts:
+            each()
+
 
 Reaction = Callable[[Connection, Sequence[Message], Any], Awaitable[Outcome]]
 """Lock, fold, save, return what follows; the third argument is what the service's app wired up (its `Deps`)."""

@@ -38,22 +38,21 @@ async def known_offsets(conn: Connection, begin: Mapping[Partition, int]) -> dic
 async def advance(conn: Connection, moves: Mapping[Partition, tuple[int, int]]) -> None:
     """Move each partition from its first offset to behind its last; raises Fenced if any stands elsewhere.
 
-    Rows are locked in one order, so that two processes that briefly read the same partitions wait and never deadlock.
+    Rows are locked in one order, so that two processes that briefly read the same partitions wait and never deadlock. All are
+    moved in the same question, for Fenced rolls the transaction back.
     """
     ordered = sorted(moves)
     rows = await conn.fetch(
-        "SELECT topic, part, next FROM consumer_offset JOIN unnest($1::text[], $2::int[]) AS w(topic, part) USING (topic, part) "
-        "ORDER BY topic, part FOR UPDATE OF consumer_offset",
-        [t for t, _ in ordered], [p for _, p in ordered],
+        "WITH stood AS MATERIALIZED (SELECT topic, part, o.next, w.next AS onward FROM consumer_offset AS o "
+        "JOIN unnest($1::text[], $2::int[], $3::bigint[]) AS w(topic, part, next) USING (topic, part) "
+        "ORDER BY topic, part FOR UPDATE OF o) "
+        "UPDATE consumer_offset AS o SET next = stood.onward FROM stood WHERE o.topic = stood.topic AND o.part = stood.part "
+        "RETURNING o.topic, o.part, stood.next",
+        [t for t, _ in ordered], [p for _, p in ordered], [moves[p][1] for p in ordered],
     )  # fmt: skip
     there = {(row["topic"], row["part"]): row["next"] for row in rows}
     if any(there.get(partition) != moves[partition][0] for partition in ordered):
         raise Fenced({p: there.get(p, moves[p][0]) for p in ordered if there.get(p) != moves[p][0]})
-    await conn.execute(
-        "UPDATE consumer_offset AS o SET next = w.next FROM unnest($1::text[], $2::int[], $3::bigint[]) AS w(topic, part, next) "
-        "WHERE o.topic = w.topic AND o.part = w.part",
-        [t for t, _ in ordered], [p for _, p in ordered], [moves[p][1] for p in ordered],
-    )  # fmt: skip
 
 
 async def accept_gap(conn: Connection, partition: Partition, found: int) -> None:

@@ -75,12 +75,11 @@ class Service:
         self._fail = points or failpoints.from_environment()
         common: dict[str, Any] = {"sealing": wiring.sealing, "failpoints": self._fail}
         security = settings.kafka_security
-        self.handler = Handler(wiring.name, wiring.topic, wiring.hears, pool, wiring.deps, observe=wiring.observe, **common)
+        self.handler = Handler(wiring.name, wiring.topic, wiring.hears, pool, wiring.deps, after=self._after, **common)
         self.relay = outbox.Relay(wiring.name, pool, settings.kafka, prefix=settings.topic_prefix, security=security, **common)
         self.consumer = Consumer(
             wiring.name, wiring.hears, self.handler, pool, settings.kafka, prefix=settings.topic_prefix, replica=settings.member,
-            batch_records=settings.batch_records, pressed=self._pressed, committed=self._committed, failpoints=self._fail,
-            security=security,
+            batch_records=settings.batch_records, pressed=self._pressed, failpoints=self._fail, security=security,
         )  # fmt: skip
         self.effects = self._effect_runner(common)
         metrics.begin(wiring.name, {topic: [kind.type for kind in row.types] for topic, row in wiring.hears.items()})
@@ -100,13 +99,10 @@ class Service:
     def _after(self, outcome: Outcome) -> None:
         if self.wiring.observe is not None:
             self.wiring.observe(outcome.facts)
-        for count in outcome.counts:
-            count()
-        self._committed()
-
-    def _committed(self) -> None:
-        self.relay.wake()
-        if self.effects is not None:
+        outcome.count()
+        if outcome.facts or outcome.records:
+            self.relay.wake()
+        if outcome.instructions and self.effects is not None:
             self.effects.wake()
 
     def _pressed(self) -> bool:

@@ -26,6 +26,7 @@ from deploy.sandbox.documents import Payment, Submission, Waybill, read_submissi
 from deploy.sandbox.files import File, Offsets, drop_outbox, offsets_of, pending_outbox
 from shared import topics
 from shared.kafka import OPEN, Security
+from shared.outbox import publish
 from shared.tasks import wait_for_event
 
 _log = structlog.get_logger()
@@ -212,8 +213,7 @@ async def _send_some(producer: AIOKafkaProducer, party: str, file: File) -> bool
     if not pending:
         return False
     async with asyncio.timeout(SEND_TIMEOUT_S):
-        sent = [await producer.send(r.topic, r.value, key=r.key, headers=list(r.headers)) for _, r in pending]
-        await asyncio.gather(*sent)
+        await publish(producer, ((r.topic, r.key, r.value, list(r.headers)) for _, r in pending))
     drop_outbox(file, [number for number, _ in pending])
     return len(pending) == SEND_RECORDS
 

@@ -79,7 +79,7 @@ class Rig:
     def handler(self, points: Failpoints | None = None) -> Handler:
         return Handler(
             "payments", topics.PAYMENTS, reactions.HEARS, self.pool, None, sealing=self.sealing,
-            observe=self.counted.extend, failpoints=points,
+            after=lambda outcome: self.counted.extend(outcome.facts), failpoints=points,
         )  # fmt: skip
 
     def runner(self, points: Failpoints | None = None) -> EffectRunner:
