@@ -127,7 +127,8 @@ async def save(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> No
            ON CONFLICT (order_id) DO UPDATE SET state = excluded.state, doc = excluded.doc, version = excluded.version,
                corridor = excluded.corridor, direction = excluded.direction, mode = excluded.mode, currency = excluded.currency,
                goods_value_minor = excluded.goods_value_minor, amount_paid_minor = excluded.amount_paid_minor,
-               placed_at = excluded.placed_at, updated_at = excluded.updated_at, ended_at = excluded.ended_at""",
+               placed_at = excluded.placed_at, updated_at = excluded.updated_at,
+               ended_at = CASE WHEN t.state = excluded.state THEN t.ended_at ELSE excluded.ended_at END""",
         [x.order_id for x in o], [x.order_no for x in o], [x.platform_code for x in o], [x.corridor for x in o],
         [x.direction for x in o], [x.mode for x in o], [x.stage for x in o], [_doc(x) for x in o], [x.version for x in o],
         [x.amount_paid.currency if x.amount_paid else None for x in o],
@@ -143,12 +144,16 @@ async def save(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> No
 
 
 async def step(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> None:
-    """Write what a fact can change of orders that the caller has locked: no terms, which are as they were placed."""
+    """Write what a fact can change of orders that the caller has locked: no terms, which are as they were placed.
+
+    An order has ended when it came to where it ended: what is heard of it afterwards does not move that.
+    """
     if not orders:
         return
     o = [order for order, _ in orders]
     await conn.execute(
-        """UPDATE orders AS t SET state = x.s, doc = x.j::json, version = x.v, updated_at = x.u, ended_at = x.e
+        """UPDATE orders AS t SET state = x.s, doc = x.j::json, version = x.v, updated_at = x.u,
+               ended_at = CASE WHEN t.state = x.s THEN t.ended_at ELSE x.e END
            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::timestamptz[], $6::timestamptz[]) AS x(i, s, j, v, u, e)
            WHERE t.order_id = x.i""",
         [x.order_id for x in o], [x.stage for x in o], [_doc(x) for x in o], [x.version for x in o],

@@ -438,6 +438,18 @@ async def test_whoever_moves_first_every_order_comes_to_the_same_end(database: s
         assert await cast.world.broken() == {}
 
 
+async def test_what_is_heard_after_the_end_does_not_move_it(database: str, keys: Path) -> None:
+    async with played_in(database, keys) as cast:
+        cast.submit([STORIES["exported"]])
+        await cast.world.settle_down()
+        at_first = await cast.world.admin.fetchrow("SELECT ended_at, version, updated_at FROM orders.orders")
+        await play(cast, cast.world.settle_down)
+        # Its consolidation a month later is the order's, too.
+        at_last = await cast.world.admin.fetchrow("SELECT ended_at, version, updated_at FROM orders.orders")
+        assert at_last["ended_at"] == at_first["ended_at"] is not None
+        assert at_last["updated_at"] > at_first["updated_at"]
+
+
 DOCUMENTS: Final = {
     said.OrderPlaced.type: topics.ORDERS, payments.PaymentCaptured.type: topics.PAYMENTS, tax.TaxAssessed.type: topics.TAX,
     ISSUED: topics.WAYBILLS,
