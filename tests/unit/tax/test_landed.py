@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
@@ -156,15 +156,69 @@ def test_an_ioss_number_means_its_channel_and_is_checked() -> None:
     assert unknown(to("DE", "130", date(2025, 5, 1), ioss="IM372")).code == "ioss_malformed"
 
 
+UNION = [
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT", "LU", "LV", "MT", "NL", "PL",
+    "PT", "RO", "SE", "SI", "SK",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("country", "vat"), [("DE", "19.00"), ("FR", "20.00"), ("NL", "21.00"), ("PL", "23.00"), ("ES", "21.00"), ("IT", "22.00")]
+    ("on", "vats"),
+    [
+        # the Commission's list of standard rates, as of these days
+        (date(2023, 5, 1), "20 21 20 19 21 19 25 20 21 24 20 24 25 27 23 22 21 16 21 18 21 23 23 19 25 22 20"),
+        (date(2025, 9, 1), "20 21 20 19 21 19 25 24 21 25.5 20 24 25 27 23 22 21 17 21 18 21 23 23 21 25 22 23"),
+    ],
 )
-def test_vat_of_member_states(country: str, vat: str) -> None:
-    assert sums(to(country, "100.00", date(2025, 5, 1), channel="ioss"))[1] == vat
+def test_vat_of_all_member_states(on: date, vats: str) -> None:
+    found = {country: Decimal(sums(to(country, "100.00", on, channel="ioss"))[1]) for country in UNION}
+    assert found == dict(zip(UNION, map(Decimal, vats.split()), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("country", "day", "before", "since"),
+    [
+        ("DE", date(2020, 7, 1), "19", "16"), ("DE", date(2021, 1, 1), "16", "19"),
+        ("EE", date(2024, 1, 1), "20", "22"), ("EE", date(2025, 7, 1), "22", "24"),
+        ("FI", date(2024, 9, 1), "24", "25.5"), ("GR", date(2016, 6, 1), "23", "24"),
+        ("IE", date(2020, 9, 1), "23", "21"), ("IE", date(2021, 3, 1), "21", "23"),
+        ("LU", date(2023, 1, 1), "17", "16"), ("LU", date(2024, 1, 1), "16", "17"),
+        ("RO", date(2016, 1, 1), "24", "20"), ("RO", date(2017, 1, 1), "20", "19"), ("RO", date(2025, 8, 1), "19", "21"),
+        ("SK", date(2025, 1, 1), "20", "23"),
+    ],
+)  # fmt: skip
+def test_a_member_states_vat_changes_on_its_day(country: str, day: date, before: str, since: str) -> None:
+    told = [Decimal(sums(to(country, "100.00", on))[1]) for on in (day - timedelta(days=1), day)]
+    assert told == [Decimal(before), Decimal(since)]
+
+
+def test_every_member_state_has_a_vat_on_every_day() -> None:
+    days = [date(2015, 1, 1) + timedelta(days=n) for n in range(0, 4400, 5)]
+    union = next(d for d in DESTINATIONS if d.id == "dest-eu")
+    assert sorted(union.countries) == UNION
+    assert {(country, on) for country in UNION for on in days} == {
+        (row.country, on) for row in union.vat for on in days if row.is_on(on)
+    }
+
+
+def test_goods_that_may_owe_less_are_refused_and_children_are_told_of() -> None:
+    for country, hs in (
+        ("IE", "6111200000"),
+        ("LU", "6209200000"),
+        ("SK", "9619000011"),
+        ("GR", "1806900000"),
+        ("DK", "4901990000"),
+    ):
+        assert unknown(to(country, "100.00", date(2025, 5, 1), hs=hs)).code == "vat_unknown", country
+    # Denmark has one rate for food and all else.
+    assert sums(to("DK", "100.00", date(2025, 5, 1), hs="1806900000"))[1] == "25.00"
+    assert any("children's clothing" in notice for notice in known(to("IE", "100.00", date(2025, 5, 1))).notices)
 
 
 def test_a_member_state_without_a_rate_and_a_reduced_chapter_are_refused() -> None:
-    assert unknown(to("AT", "100.00", date(2025, 5, 1))).code == "rule_unknown"
+    silent = [d.model_copy(update={"vat": tuple(row for row in d.vat if row.country != "AT")}) for d in DESTINATIONS]
+    refused = unknown(landed(parcel("AT", line("100.00", "EUR")), date(2025, 5, 1), silent, None))
+    assert (refused.code, refused.reason) == ("rule_unknown", "the VAT of AT on 2025-05-01 is not known")
     refused = unknown(to("DE", "100.00", date(2025, 5, 1), hs="4901990000"))
     assert (refused.code, refused.ask) == ("vat_unknown", "give vat_rate in the line")
     assert sums(to("DE", "100.00", date(2025, 5, 1), hs="4901990000", vat="0.07"))[1] == "7.00"
