@@ -49,6 +49,8 @@ HINT_EVERY_S: Final = 1.0
 AuthorizationFailed: Final = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
 REACH_S: Final = 5.0
 SESSION_MS: Final = 10_000
+FETCH_BYTES: Final = 256 * 1024
+"""What is fetched ahead of a partition: some hundred records. A larger record comes all the same (KIP-74), alone."""
 _TIMESTAMP: Final = attrgetter("timestamp")
 
 
@@ -58,7 +60,7 @@ def make_consumer(bootstrap: str, group: str, member: str, security: Security = 
         bootstrap_servers=bootstrap, group_id=group, group_instance_id=member, client_id=member,
         enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed",
         session_timeout_ms=SESSION_MS, heartbeat_interval_ms=2_000, max_poll_interval_ms=120_000,
-        max_partition_fetch_bytes=2 * MESSAGE_BYTES_MAX, fetch_max_bytes=32 * MESSAGE_BYTES_MAX, fetch_max_wait_ms=100,
+        max_partition_fetch_bytes=FETCH_BYTES, fetch_max_bytes=32 * MESSAGE_BYTES_MAX, fetch_max_wait_ms=100,
         request_timeout_ms=20_000, retry_backoff_ms=100, metadata_max_age_ms=METADATA_MS, **security.options(),
     )  # fmt: skip
 

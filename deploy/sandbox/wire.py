@@ -78,7 +78,7 @@ class Wire:
             auto_offset_reset="earliest",
             max_poll_records=POLL_RECORDS,
             fetch_max_bytes=16 * 1024 * 1024,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+            max_partition_fetch_bytes=512 * 1024,
             **self._security.options(),
         )
         await consumer.start()
