@@ -38,7 +38,7 @@ from shared.errors import Unavailable
 from shared.failpoints import Failpoints
 from shared.handler import Handler
 from shared.hears import Hears
-from shared.kafka import METADATA_MS, OPEN, Security
+from shared.kafka import FETCH_BYTES, METADATA_MS, OPEN, Security
 from shared.topics import MESSAGE_BYTES_MAX, named
 
 log = structlog.get_logger(__name__)
@@ -49,8 +49,6 @@ HINT_EVERY_S: Final = 1.0
 AuthorizationFailed: Final = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
 REACH_S: Final = 5.0
 SESSION_MS: Final = 10_000
-FETCH_BYTES: Final = 256 * 1024
-"""What is fetched ahead of a partition: some hundred records. A larger record comes all the same (KIP-74), alone."""
 _TIMESTAMP: Final = attrgetter("timestamp")
 
 

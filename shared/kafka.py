@@ -14,6 +14,9 @@ from shared.errors import Misconfigured
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 MECHANISM: Final = "SCRAM-SHA-512"
 """The one mechanism: the password itself never crosses the wire, and the broker keeps only a verifier of it."""
+FETCH_BYTES: Final = 256 * 1024
+"""What a reader fetches ahead of a partition: some hundred records, since all of it lies in memory, of every partition that is
+behind. A larger record comes all the same (KIP-74), alone."""
 METADATA_MS: Final = 5_000
 """How often a reader asks for its topics anew. A broker that has just started can answer that a topic has no partitions; the
 leader of a group then gives nobody any, and nothing but the next answer says that this was wrong. aiokafka's default is five
