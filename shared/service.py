@@ -154,8 +154,7 @@ class Service:
                     await self._finish(conn, outcome)
                     self._fail.hit("timer_before_commit")
                 self._fail.hit("timer_after_commit")
-                if outcome.facts or outcome.records or outcome.instructions:
-                    self._after(outcome)
+                self._after(outcome)
             except (*LOST, *RETRYABLE, Unavailable) as error:
                 log.warning("timer waits for the database", timer=timer.name, error=type(error).__name__)
                 await asyncio.sleep(0.5)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from services.cli.publish import Submission
 
 STALLED_S: Final = 60.0
-LOOK_S: Final = 1.0
+LOOK_MIN_S: Final = 0.25
+LOOK_MAX_S: Final = 4.0
 
 
 def register(app: typer.Typer) -> None:
@@ -149,14 +150,21 @@ async def _drive(to: Target, records: Sequence[Submission], rate: float | None) 
             publishing = asyncio.create_task(publish.send(to, records, rate, lambda _n: None))
             ended, moved = 0, began
             while ended < len(ids) and (time.monotonic() - moved < STALLED_S or not publishing.done()):
-                await asyncio.sleep(LOOK_S)
-                # Counting all is one index-free scan of a small table; asking by id would cost more than
-                # the run itself.
+                await asyncio.sleep(_until_next_look(time.monotonic() - began, ended, len(ids)))
+                # Counting all reads the whole table; asking by id would cost more than the run itself.
                 now = counts.ended(await counts.by_state(conn)) - already
                 ended, moved = (now, time.monotonic()) if now != ended else (ended, moved)
                 advance(ended)
             await publishing
             return moved - began, ended
+
+
+def _until_next_look(elapsed_s: float, ended: int, of: int) -> float:
+    """Seconds: a third of what is left at the pace so far, so that looks are few on the way, since each of them takes from what
+    is measured, and many at the end, since the last one is the result.
+    """
+    left_s = elapsed_s * (of - ended) / ended if ended else elapsed_s
+    return min(LOOK_MAX_S, max(LOOK_MIN_S, left_s / 3))
 
 
 async def _log_end(to: Target) -> int:
