@@ -309,8 +309,9 @@ class Authority:
             self._answer(session, entry, status, text)
 
     def _answer(self, session: _Session, entry: Entry, status: int, text: str) -> None:
-        # A late examination after the release contradicts the register and does not change it.
-        if not (entry.status in CLEARED and status not in CLEARED):
+        # A late examination after the release contradicts the register and does not change it; nor does what the e-port says
+        # to a message that came again.
+        if not (entry.status in CLEARED and status not in CLEARED) and not (status < 0 and entry.state == "declared"):
             entry.status = status
         if status == 800 and entry.released_at is None:
             entry.released_at = session.now

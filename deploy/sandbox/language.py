@@ -180,6 +180,13 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
         ("-621041",),
         "fulfilled after lodging again",
     ),
+    Phrase(
+        "authority",
+        "twice",
+        "hears the message again and refuses it at the e-port (-621004, exports -603001), before the release and 1 s after it",
+        ("2", "120", "-621004", "800", "-621004"),
+        "fulfilled; customs has the list, so the refusal changes nothing",
+    ),
 )
 
 RETURNS: Final[tuple[Phrase, ...]] = (

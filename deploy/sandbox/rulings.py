@@ -12,9 +12,10 @@ from typing import Final
 
 import structlog
 
-from deploy.sandbox.declarations import Document
+from deploy.sandbox.declarations import Document, Family
 from deploy.sandbox.documents import words_of
 from deploy.sandbox.matching import Refusal, customs_refusal
+from deploy.sandbox.receipts import TEXTS
 from deploy.sandbox.register import LIVE, Entry
 
 _log = structlog.get_logger()
@@ -76,7 +77,16 @@ def script_of(entry: Entry, policy: Policy) -> list[tuple[float, int]]:
         script.append((at + DEPARTURE_S * policy.pace, 899))
     if "contradict" in words:
         script.append((at + step, 500))
+    if "twice" in words:
+        # The message came again: once while customs has the list in hand, and once after its last word.
+        script.insert(1, (0.0, declared_already(entry.family)))
+        script.append((at + step, declared_already(entry.family)))
     return script
+
+
+def declared_already(family: Family) -> int:
+    """What the e-port says to a list that is declared already; for exports no number of its own is printed [S22]."""
+    return -603001 if family == "603" else -621004
 
 
 def inadmissible(document: Document, last: Entry | None) -> Refusal | None:
@@ -86,8 +96,8 @@ def inadmissible(document: Document, last: Entry | None) -> Refusal | None:
     if kind == "1":
         if last is None or last.state not in LIVE:
             return None
-        code = -603001 if exported else -621004
-        return Refusal(code, f"[Code:{code};Desc:清单已申报，不允许重复申报]")
+        code = declared_already(document.family)
+        return Refusal(code, TEXTS[code])
     if kind != "2" or last is None or last.state != "returned":
         code = -603001 if exported else -621012
         return Refusal(code, f"[Code:{code};Desc:清单状态不允许变更]")

@@ -70,7 +70,7 @@ def begin() -> None:
     metrics.BATCHES.begin(("lodged", "refused"))
     metrics.BATCH_SECONDS.begin(("size", "age"))
     for party in ("carrier", "authority"):
-        metrics.PARTY_CALLS.begin((party,), metrics.OPERATIONS[party], ("ok",))
+        metrics.PARTY_CALLS.begin((party,), metrics.OPERATIONS[party], ("ok", "unreadable"))
         metrics.PARTY_SECONDS.begin((party,), metrics.OPERATIONS[party])
         for gauge in (metrics.PARTY_LAST_SUCCESS, metrics.PARTY_PENDING, metrics.PARTY_PENDING_OLDEST):
             gauge.begin((party,))
@@ -96,13 +96,18 @@ def lodged(guid: str, lists: int, closed_by: str, open_s: float) -> None:
     MESSAGES.ask(guid)
 
 
-def receipts_heard(entries: Collection[tuple[Kind, str | None]], refused: int) -> None:
-    """The authority answered: of each entry what was asked and in which message; `refused`: messages refused whole."""
+def receipts_heard(entries: Collection[tuple[Kind, str | None]], refused: int, unread: Collection[Kind]) -> None:
+    """The authority answered: of each entry what was asked and in which message; `refused`: messages refused whole.
+
+    `unread`: entries of which nothing follows, since their status or what they are about is not known here.
+    """
     for kind, guid in entries:
         metrics.PARTY_CALLS.labels("authority", kind, "ok").inc()
         seconds = MESSAGES.hear(guid) if guid else None
         if seconds is not None:
             metrics.PARTY_SECONDS.labels("authority", kind).observe(seconds)
+    for kind in unread:
+        metrics.PARTY_CALLS.labels("authority", kind, "unreadable").inc()
     metrics.BATCHES.labels("refused").inc(refused)
     metrics.PARTY_LAST_SUCCESS.labels("authority").set_to_current_time()
 

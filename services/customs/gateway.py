@@ -91,13 +91,16 @@ def decode_receipts(record: Record) -> Sequence[Message]:
 def _entry(receipt: Receipt) -> Entry:
     kind = ANSWERS.get(receipt.message_type, "declare")
     cop_no, attempt = first_and_attempt(receipt.cop_no) if receipt.cop_no else (None, None)
-    return Entry(receipt.message_type, cop_no, _answer(receipt, kind, attempt), receipt.original_guid, receipt.statistics_flag)
+    # The number of the exchange platform's envelope is the guid of the message in it, as this declarant numbers them.
+    guid = receipt.original_guid or receipt.original_id if receipt.message_type == "CEB900" else None
+    return Entry(receipt.message_type, cop_no, _answer(receipt, kind, attempt), guid, receipt.statistics_flag)
 
 
 def _answer(receipt: Receipt, kind: Kind, attempt: int | None) -> Answer:
     """The entry in the domain's words. The authority's own text stays out: it may quote a person."""
-    status = codes.status(receipt.status)
-    meaning = status.meaning_class
+    status = codes.find_status(receipt.status)
+    meaning = status.meaning_class if status else "unknown"
+    technical = meaning == "technical"
     if meaning == "technical":
         meaning = "returned"
     if meaning == "granted" and kind == "declare":
@@ -105,7 +108,9 @@ def _answer(receipt: Receipt, kind: Kind, attempt: int | None) -> Answer:
     if meaning == "accepted" and kind != "declare":
         meaning = "waiting"
     code = receipt.inner_code or (receipt.status if receipt.status.startswith("-") else None)
-    return Answer(kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no, receipt.at, attempt)
+    return Answer(
+        kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no, receipt.at, attempt, technical
+    )
 
 
 @dataclass(frozen=True)

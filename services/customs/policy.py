@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from services.customs.ceb.build import DOCUMENTS_MAX
 from services.customs.ceb.documents import Enterprise
 from services.customs.domain import months
 from services.customs.domain.declaration import Policy as Rules
@@ -60,6 +61,7 @@ class Amendments:
     correctable: frozenset[str]
     too_soon: frozenset[str]
     too_soon_wait_s: float
+    there_already: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class Policy:
     def rules(self) -> Rules:
         """The part of it that the domain decides by."""
         a = self.amendments
-        return Rules(a.correctable, a.too_soon, a.attempts_max, a.too_soon_wait_s, self.return_terms)
+        return Rules(a.correctable, a.too_soon, a.attempts_max, a.too_soon_wait_s, self.return_terms, a.there_already)
 
     def office(self, direction: str, mode: str, country: str) -> Office:
         """The office for goods of a direction and mode from or to `country`.
@@ -179,7 +181,7 @@ def _policy(data: Mapping[str, Any]) -> Policy:
         declarant=Declarant(
             Enterprise(declarant["code"], declarant["name"]), declarant["dxp_id"], declarant["guarantor_code"]
         ),
-        batching=Batching(int(batching["lists_max"]), int(batching["lines_max"]), float(batching["age_s"])),
+        batching=_batching(batching),
         amendments=_amendments(amendments),
         offices=tuple(Office(**row) for row in data["offices"]),
         bonded=Bonded(Enterprise(data["bonded"]["area_code"], data["bonded"]["area_name"]),
@@ -198,7 +200,19 @@ def _amendments(row: Mapping[str, Any]) -> Amendments:
     most = int(row["attempts_max"])
     if not 1 <= most <= LISTS_MAX:
         raise ValueError(f"amendments.attempts_max: found {most}, expected 1 to {LISTS_MAX}")
-    return Amendments(most, frozenset(row["correctable"]), frozenset(row["too_soon"]), float(row["too_soon_wait_s"]))
+    return Amendments(
+        most, frozenset(row["correctable"]), frozenset(row["too_soon"]), float(row["too_soon_wait_s"]), frozenset(row["there_already"])
+    )  # fmt: skip
+
+
+def _batching(row: Mapping[str, Any]) -> Batching:
+    """When a collective message closes; raises ValueError for more lists than the schema has room for, or none."""
+    found = Batching(int(row["lists_max"]), int(row["lines_max"]), float(row["age_s"]))
+    if not 1 <= found.lists_max <= DOCUMENTS_MAX:
+        raise ValueError(f"batching.lists_max: found {found.lists_max}, expected 1 to {DOCUMENTS_MAX}")
+    if found.lines_max < 1 or not found.age_s > 0:
+        raise ValueError(f"batching: found lines_max {found.lines_max} and age_s {found.age_s:g}, expected both above 0")
+    return found
 
 
 def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[Terms, ...]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
 
+import structlog
+
 from services.customs import billing, counting, store, summaries, summary_store, waybill
 from services.customs.ceb.parse import Bill, SummaryReceipt, SummaryResult
 from services.customs.consolidating import Consolidating
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration
-from services.customs.gateway import Authority, decode_receipts
+from services.customs.gateway import Authority, Entry, decode_receipts
 from services.customs.store import Waiting
 from shared import topics
 from shared.database import Connection
@@ -27,6 +29,8 @@ from shared.events.tax import TaxAssessed
 from shared.hears import Announced, Hears, Outcome
 from shared.sealing import Sealing
 from shared.values import replace
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,12 @@ class Folded:
     papers: dict[UUID, dict[str, bytes]]
     facts: list[Announced]
     known: frozenset[UUID]
+    taken_up: set[UUID]
+    """Those whose correction is not to be lodged after all."""
 
     @classmethod
     def of(cls, declarations: Mapping[UUID, Declaration]) -> Folded:
-        return cls(dict(declarations), {}, {}, [], frozenset(declarations))
+        return cls(dict(declarations), {}, {}, [], frozenset(declarations), set())
 
     def keep(self, m: Message, event: Event) -> None:
         """Note a document as it came, to be written as it came; a waybill without the particulars it came with."""
@@ -68,6 +74,8 @@ class Folded:
         if before == after:
             return False
         self.touched[after.order_id] = at
+        if before is not None and before.state is domain.State.MATCHED and after.state in (*domain.PENDING, *domain.CLEARED):
+            self.taken_up.add(after.order_id)
         first = after.version - len(facts) + 1
         self.facts += [Announced(fact, cause, first + i, traceparent) for i, fact in enumerate(facts)]
         return before is None or before.state != after.state or bool(facts)
@@ -79,8 +87,8 @@ class Folded:
             await store.save_returns(conn, [(d.order_id, each) for d in changed for each in d.returns])
             waiting = [Waiting(d.order_id, d.waiting, d.group_key or "", self.touched[d.order_id] + timedelta(seconds=d.waiting_s))
                        for d in changed if d.waiting is not None]  # fmt: skip
-            gone = [d.order_id for d in changed if d.waiting is None and d.state in (domain.State.WITHDRAWN, *domain.OVER)]
-            await store.queue(conn, waiting, gone)
+            gone = {d.order_id for d in changed if d.waiting is None and d.state in (domain.State.WITHDRAWN, *domain.OVER)}
+            await store.queue(conn, waiting, gone | {d.order_id for d in changed if d.waiting is None} & self.taken_up)
         return Outcome(facts=self.facts)
 
 
@@ -140,28 +148,19 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     Tax bills come after the release and in bulk: they are only kept here, and announced by a timer (billing.py). So is what
     becomes of summary requests (summaries.py).
     """
-    if bills := [m for m in batch if isinstance(m.event, Bill)]:
-        await billing.keep(conn, [(m.event, m.at) for m in bills])
-        batch = [m for m in batch if not isinstance(m.event, Bill)]
-        if not batch:
-            return Outcome()
-    if told := [m for m in batch if isinstance(m.event, SummaryReceipt | SummaryResult)]:
-        for m in told:
-            await summaries.hear(conn, [m.event], m.at, deps.consolidating)
-        batch = [m for m in batch if not isinstance(m.event, SummaryReceipt | SummaryResult)]
-        if not batch:
-            return Outcome()
+    batch = await _without_bills_and_summaries(conn, batch, deps)
+    if not batch:
+        return Outcome()
     named = await _named(conn, batch)
-    found_all = await store.lock(conn, {order_id for _, order_id in named})
+    found_all = await store.lock(conn, {order_id for _, order_id, _ in named})
     # What may turn into a return, or is one; everything else needs none of its past.
     going_back = (domain.State.WITHDRAWING, domain.State.RETURNING)
     found_all |= await store.with_returns(conn, {o: d for o, d in found_all.items() if d.state in going_back})
     folded = Folded.of(found_all)
-    heard = [(m.event.answer.on, folded.declarations[order_id].message_guid) for m, order_id in named]
+    heard = [(answer.on, folded.declarations[order_id].message_guid) for _, order_id, answer in named]
     kept: list[tuple[UUID, str, domain.Answer, bool, datetime]] = []
-    for m, order_id in named:
+    for m, order_id, answer in named:
         found = folded.declarations[order_id]
-        answer = m.event.answer if m.event.message_guid is None else replace(m.event.answer, on=domain.asked_of(found))
         followed = folded.fold(domain.answer(found, answer, deps.policy), m.event_id, m.at, m.traceparent)
         # "We have it" promises nothing, so it is in order even where it changes nothing.
         kept.append((order_id, m.event.message_type, answer, followed or answer.meaning == "waiting", answer.at or m.at))
@@ -169,21 +168,60 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     if kept:
         await store.add_receipts(conn, kept)
     await _note_closed(conn, named, deps)
-    for m in batch:
-        if m.event.message_guid is not None:
-            answer = m.event.answer
-            await summaries.refuse_whole(
-                conn, [m.event.message_guid], answer.status, answer.info, answer.at or m.at, deps.consolidating
-            )
-    refused = sum(m.event.message_guid is not None for m in batch)
-    outcome.counts.append(partial(counting.receipts_heard, heard, refused))
+    refused = [m for m in batch if m.event.message_guid is not None]
+    of_summaries = await _refuse_requests(conn, refused, deps)
+    unread = _unread(batch, named, of_summaries)
+    outcome.counts.append(partial(counting.receipts_heard, heard, len(refused), unread))
     return outcome
 
 
-async def _note_closed(conn: Connection, named: Sequence[tuple[Message, UUID]], deps: Deps) -> None:
+async def _without_bills_and_summaries(conn: Connection, batch: Sequence[Message], deps: Deps) -> Sequence[Message]:
+    """Keeps tax bills and what is said of summary requests; returns the other entries."""
+    if bills := [m for m in batch if isinstance(m.event, Bill)]:
+        await billing.keep(conn, [(m.event, m.at) for m in bills])
+    for m in batch:
+        if isinstance(m.event, SummaryReceipt | SummaryResult):
+            await summaries.hear(conn, [m.event], m.at, deps.consolidating)
+    return [m for m in batch if not isinstance(m.event, Bill | SummaryReceipt | SummaryResult)]
+
+
+async def _refuse_requests(conn: Connection, refused: Sequence[Message], deps: Deps) -> set[UUID]:
+    """Summary requests in messages that were refused whole are refused; returns which of the entries were about one."""
+    about_one = set()
+    for m in refused:
+        answer = m.event.answer
+        at = answer.at or m.at
+        if await summaries.refuse_whole(conn, [m.event.message_guid], answer.status, answer.info, at, deps.consolidating):
+            about_one.add(m.event_id)
+    return about_one
+
+
+Named = tuple[Message, UUID, domain.Answer]
+
+
+def _unread(batch: Sequence[Message], named: Sequence[Named], elsewhere: Collection[UUID]) -> list[domain.Kind]:
+    """What was asked where the answer is of no use: a status in no list here, or about nothing known here. Said in the log."""
+    somebodys = {m.event_id for m, _, _ in named} | set(elsewhere)
+    unread = []
+    for m in batch:
+        entry: Entry = m.event
+        if entry.answer.meaning == "unknown":
+            why = "its status is in none of the authority's lists here"
+        elif m.event_id not in somebodys:
+            why = "it names nothing known here"
+        else:
+            continue
+        unread.append(entry.answer.on)
+        # The numbers are no person's; the authority's own text stays out, for it may quote one.
+        log.warning("look at this receipt, nothing follows from it", why=why, message=entry.message_type,
+                    status=entry.answer.status, cop_no=entry.cop_no, invt_no=entry.answer.invt_no, guid=entry.message_guid)  # fmt: skip
+    return unread
+
+
+async def _note_closed(conn: Connection, named: Sequence[Named], deps: Deps) -> None:
     """Export lists that were closed (899) under statisticsFlag B are to be consolidated with those of their month."""
     closed = {}
-    for m, order_id in named:
+    for m, order_id, _ in named:
         entry = m.event
         if entry.message_type == "CEB604" and entry.answer.meaning == "closed" and entry.statistics_flag == "B":
             at = entry.answer.at or m.at
@@ -192,20 +230,24 @@ async def _note_closed(conn: Connection, named: Sequence[tuple[Message, UUID]], 
         await summary_store.add_closed(conn, closed)
 
 
-async def _named(conn: Connection, batch: Sequence[Message]) -> list[tuple[Message, UUID]]:
-    """Each entry with the order it speaks of; entries about numbers nobody here knows are left out."""
+async def _named(conn: Connection, batch: Sequence[Message]) -> list[Named]:
+    """Each entry with the order it speaks of and what it says; entries about numbers nobody here knows are left out.
+
+    Where a whole message of ours is answered, what was asked in it tells which request is meant.
+    """
     entries = [m.event for m in batch]
     by_cop, by_invt = await store.orders_of(
         conn, {e.cop_no for e in entries if e.cop_no}, {e.answer.invt_no for e in entries if e.answer.invt_no and not e.cop_no}
     )
     guids = {e.message_guid for e in entries if e.message_guid}
     by_guid = await store.orders_in(conn, guids) if guids else {}
-    found: list[tuple[Message, UUID]] = []
+    found: list[Named] = []
     for m in batch:
+        answer = m.event.answer
         if m.event.message_guid is not None:
-            found += [(m, order_id) for order_id in by_guid.get(m.event.message_guid, ())]
-        elif order_id := by_cop.get(m.event.cop_no) or by_invt.get(m.event.answer.invt_no):
-            found.append((m, order_id))
+            found += [(m, order_id, replace(answer, on=kind)) for order_id, kind in by_guid.get(m.event.message_guid, ())]
+        elif order_id := by_cop.get(m.event.cop_no) or by_invt.get(answer.invt_no):
+            found.append((m, order_id, answer))
     return found
 
 

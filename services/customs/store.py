@@ -165,12 +165,16 @@ async def orders_of(
     return {r["cop_no"]: r["order_id"] for r in rows}, {r["invt_no"]: r["order_id"] for r in rows if r["invt_no"]}
 
 
-async def orders_in(conn: Connection, guids: Collection[str]) -> dict[str, list[UUID]]:
-    """The orders whose latest request left in these messages."""
-    rows = await conn.fetch("SELECT order_id, message_guid FROM declaration WHERE message_guid = ANY($1::text[])", list(guids))
-    found: dict[str, list[UUID]] = {}
+async def orders_in(conn: Connection, guids: Collection[str]) -> dict[str, list[tuple[UUID, Kind]]]:
+    """The orders whose latest request left in these messages, and what was asked for in each."""
+    rows = await conn.fetch(
+        "SELECT d.order_id, d.message_guid, b.kind FROM declaration AS d JOIN batch AS b USING (message_guid) "
+        "WHERE d.message_guid = ANY($1::text[])",
+        list(guids),
+    )
+    found: dict[str, list[tuple[UUID, Kind]]] = {}
     for row in rows:
-        found.setdefault(row["message_guid"], []).append(row["order_id"])
+        found.setdefault(row["message_guid"], []).append((row["order_id"], row["kind"]))
     return found
 
 

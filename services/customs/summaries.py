@@ -40,10 +40,15 @@ async def _follow_receipt(conn: Connection, told: SummaryReceipt, at: datetime, 
 
 async def refuse_whole(
     conn: Connection, guids: Sequence[str], status: str, info: str, at: datetime, rules: Consolidating
-) -> None:
-    """A CEB900 says that these messages failed the format check: the requests they belong to are refused."""
-    for s, seq in await store.lock_in_message(conn, guids):
+) -> bool:
+    """A CEB900 says that these messages failed the format check: the requests they belong to are refused.
+
+    Tells whether there are such requests.
+    """
+    found = await store.lock_in_message(conn, guids)
+    for s, seq in found:
         await _answer(conn, s, domain.Answer(s.cop_no, seq, "returned", status, info, at, status), at, rules)
+    return bool(found)
 
 
 def answer_of(told: SummaryReceipt) -> domain.Answer:

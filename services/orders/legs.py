@@ -78,6 +78,8 @@ OF_SUMMARIES: Final = (
 """Facts about the consolidation of an export list, weeks after its release: the timeline shows them, and they change nothing."""
 
 _AT_CUSTOMS: Final = (Border.LODGED, Border.ACCEPTED, Border.REVIEW, Border.EXAMINATION, Border.HELD)
+# Customs may go on with a list that was to be corrected.
+_ON_THE_WAY: Final = (*_AT_CUSTOMS, Border.CORRECTING)
 
 PAYMENT: Final = Transitions[Payment](
     {
@@ -112,20 +114,20 @@ BORDER: Final = Transitions[Border](
     {
         (Border.AWAITED, customs.ListLodged): Border.LODGED,
         (Border.CORRECTING, customs.ListLodged): Border.LODGED,
-        **{(at, customs.ListAccepted): Border.ACCEPTED for at in _AT_CUSTOMS},
-        **{(at, customs.ListInReview): Border.REVIEW for at in _AT_CUSTOMS},
-        **{(at, customs.ExaminationOrdered): Border.EXAMINATION for at in _AT_CUSTOMS},
-        **{(at, customs.GoodsHeld): Border.HELD for at in _AT_CUSTOMS},
+        **{(at, customs.ListAccepted): Border.ACCEPTED for at in _ON_THE_WAY},
+        **{(at, customs.ListInReview): Border.REVIEW for at in _ON_THE_WAY},
+        **{(at, customs.ExaminationOrdered): Border.EXAMINATION for at in _ON_THE_WAY},
+        **{(at, customs.GoodsHeld): Border.HELD for at in _ON_THE_WAY},
         **{(at, customs.ListReturned): Border.CORRECTING for at in _AT_CUSTOMS},
-        **{(at, customs.GoodsReleased): Border.RELEASED for at in _AT_CUSTOMS},
+        **{(at, customs.GoodsReleased): Border.RELEASED for at in _ON_THE_WAY},
         (Border.RELEASED, customs.GoodsReleased): Border.RELEASED,
         (Border.RELEASED, customs.ListClosed): Border.CLOSED,
         # Over at the border.
         (Border.AWAITED, customs.DocumentsMismatched): Border.MISMATCHED,
-        **{(at, customs.ListRefused): Border.REFUSED for at in (*_AT_CUSTOMS, Border.AWAITED, Border.CORRECTING)},
-        **{(at, customs.GoodsDetained): Border.DETAINED for at in _AT_CUSTOMS},
-        **{(at, customs.ReturnShipmentOrdered): Border.SHIPPED_BACK for at in _AT_CUSTOMS},
-        **{(at, customs.ListWithdrawn): Border.WITHDRAWN for at in (*_AT_CUSTOMS, Border.AWAITED, Border.CORRECTING)},
+        **{(at, customs.ListRefused): Border.REFUSED for at in (*_ON_THE_WAY, Border.AWAITED)},
+        **{(at, customs.GoodsDetained): Border.DETAINED for at in _ON_THE_WAY},
+        **{(at, customs.ReturnShipmentOrdered): Border.SHIPPED_BACK for at in _ON_THE_WAY},
+        **{(at, customs.ListWithdrawn): Border.WITHDRAWN for at in (*_ON_THE_WAY, Border.AWAITED)},
         # Coming back. A return that was refused may be asked for again.
         **{(at, customs.ReturnOpened): Border.RETURNING for at in (Border.RELEASED, Border.CLOSED)},
         (Border.RETURNING, customs.ReturnGranted): Border.RETURNING,

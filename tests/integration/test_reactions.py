@@ -94,6 +94,7 @@ class Story:
     token: str = "tok_ok"
     marker: str = ""
     then: tuple[str, str] | None = None
+    and_then: tuple[str, str] | None = None
     lines: tuple[int, ...] = ()
 
 
@@ -129,6 +130,10 @@ STORIES: Final[dict[str, Story]] = {
     "corrected": Story("lotion", "fulfilled", heard("orders", customs.ListReturned), marker="return"),
     "refused by customs": Story("cherries", "rejected", heard("orders", customs.ListRefused), marker="reject"),
     "unreadable": Story("cherries", "rejected", heard("customs", "CEB900"), marker="silent", then=(MUCH_LATER, "CEB900")),
+    "cancelled and unreadable": Story(
+        "cherries", "cancelled", heard("customs", "CEB900"), marker="silent", then=(ON_THE_WAY, CANCEL), and_then=(MUCH_LATER, "CEB900")
+    ),
+    "lodged twice": Story("cherries", "fulfilled", heard("customs", "CEB622"), marker="twice.examine"),
     "detained": Story("cherries", "rejected", heard("orders", customs.GoodsDetained), marker="detain"),
     "shipped back": Story("cherries", "rejected", heard("orders", customs.ReturnShipmentOrdered), marker="shipback"),
     "cancelled early": Story(
@@ -193,8 +198,9 @@ class Cast:
     async def ask(self, when: str) -> None:
         for made in self.made:
             story = self.stories[made["order_no"]]
-            if story.then is not None and story.then[0] == when:
-                await self._ask(made, story.then[1], story.lines)
+            for then in (story.then, story.and_then):
+                if then is not None and then[0] == when:
+                    await self._ask(made, then[1], story.lines)
 
     async def _ask(self, made: dict[str, Any], what: str, lines: Sequence[int]) -> None:
         order_id = order_id_of(made["platform"]["code"], made["order_no"])

@@ -37,7 +37,12 @@ from tests.simulation.sabotage import Sabotage
 from tests.simulation.world import Violation, World
 
 POLICY: Final = Policy(
-    correctable={"130126"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=5.0, returns=policy.load(None).return_terms
+    correctable={"130126"},
+    too_soon={"-621041"},
+    attempts_max=3,
+    too_soon_wait_s=5.0,
+    returns=policy.load(None).return_terms,
+    there_already={"-621004"},
 )
 LISTS_MAX: Final = 2
 AGE_S: Final = 1.0
@@ -157,12 +162,15 @@ class Customs(Service):
         return followed
 
     def _save(self, changed: Mapping[UUID, Declaration]) -> None:
+        before = {order_id: self.state[order_id].state if order_id in self.state else None for order_id in changed}
         self.state.update(changed)
         for order_id, d in changed.items():
             if d.waiting is not None:
                 self.waiting[order_id] = Waiting(d.waiting, d.direction or "", self.world.now + d.waiting_s)
                 self.world.after(d.waiting_s + AGE_S, self._lodge_due)
-            elif d.state in domain.OVER:
+            elif d.state in domain.OVER or (
+                d.state in (*domain.PENDING, *domain.CLEARED) and before[order_id] is domain.State.MATCHED
+            ):
                 self.waiting.pop(order_id, None)
 
     # --- batches

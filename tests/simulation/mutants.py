@@ -109,6 +109,11 @@ def _follows_a_word_on_an_earlier_list(d: Declaration, heard: Any, policy: Any) 
     return declaration.answer(d, replace(heard, attempt=None), policy)
 
 
+def _follows_the_e_port(found: Declaration, heard: declaration.Answer, policy: declaration.Policy) -> declaration.Followed:
+    """Customs takes what the e-port could not pass on for a decision on the list."""
+    return declaration.answer(found, replace(heard, technical=False), policy)
+
+
 def _takes_the_first_return_for_all(d: Declaration, heard: Any, policy: Any) -> Any:
     """Customs says all is back when the first part is."""
     after, facts = declaration.answer(d, heard, policy)
@@ -188,6 +193,7 @@ MUTANTS: Final[dict[str, Sabotage]] = {
     "customs withdraws without asking": Sabotage(withdraw=_withdraws_what_is_lodged),
     "customs follows a contradiction": Sabotage(answer=_follows_every_word),
     "customs follows a word on an earlier list": Sabotage(answer=_follows_a_word_on_an_earlier_list),
+    "customs follows the e-port's no to a message that came twice": Sabotage(answer=_follows_the_e_port),
     "customs takes the first part for all": Sabotage(answer=_takes_the_first_return_for_all),
     "customs does not stop": Sabotage(stop=_ignores_the_stop),
     "tax settles a dispute without a person": Sabotage(bill=_hands_over_twice),

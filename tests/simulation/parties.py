@@ -238,6 +238,10 @@ class Authority(Reader):
         entry.state = "declared"
         entry.invt_no = entry.invt_no or f"I{request.order_id}"
         self._rule(request.order_id, entry, _script(words), guid)
+        if "twice" in words:
+            # The message came a second time, and the e-port will not have it: at any time until long after the release.
+            told = Ruling("declare", "returned", "-621004", "", "-621004", None, None, AT, request.attempt, technical=True)
+            self.world.after(self.world.dice.random() ** 2 * 60, partial(self._repeat, request.order_id, told))
 
     def _rule(self, order_id: UUID, entry: Listed, script: list[int], guid: str) -> None:
         """The next word on a list, until it is cancelled; the time between two words is free."""
@@ -320,7 +324,7 @@ class Authority(Reader):
         invt_no = entry.invt_no if on != "declare" or status >= 120 else None
         at = AT + timedelta(seconds=self.world.now) + after
         attempt = entry.attempt if on == "declare" else None
-        ruling = Ruling(on, meaning, str(status), "", code, invt_no, pre_no, at, attempt)  # type: ignore[arg-type]
+        ruling = Ruling(on, meaning, str(status), "", code, invt_no, pre_no, at, attempt, status < 0)  # type: ignore[arg-type]
         entry.history.append(f"{on} {status}")
         twice = "dupreceipt" in self._plans[order_id].authority
         # A receipt sent again is the same to the byte, and its bytes are its id.

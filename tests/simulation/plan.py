@@ -28,7 +28,7 @@ TOKENS: Final = (
 )  # fmt: skip
 CARRIER: Final = (*("",) * 8, "lost", "dupway", "badway")
 AUTHORITY: Final = (
-    *("",) * 6, "review", "examine", "detain", "hold", "hold", "return", "return", "reject", "shipback", "eport", "contradict",
+    *("",) * 6, "review", "examine", "detain", "hold", "hold.twice", "return", "return.twice", "reject", "shipback", "eport", "contradict",
     "contradict_501", "dupreceipt", "only_899", "examine.dupreceipt", "return.dupreceipt", "eport.hold",
 )  # fmt: skip
 WARES: Final = (("0809290000", 17_200), ("0809290000", 17_200), ("4202210090", 490_000), ("4202210090", 680_000))

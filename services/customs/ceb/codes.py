@@ -115,9 +115,17 @@ def unit_of(code: str) -> str:
 
 
 def status(code: str) -> Status:
-    """What a returnStatus means; any value below zero is a technical failure at the e-port [202205].
+    """What a returnStatus means, as `find_status` tells it; raises UnknownCode."""
+    found = find_status(code)
+    if found is None:
+        raise UnknownCode(f"returnStatus {code!r} is not in the authority's list here")
+    return found
 
-    Raises UnknownCode.
+
+def find_status(code: str) -> Status | None:
+    """What a returnStatus means, None where no list here has it.
+
+    Any value below zero is a technical failure at the e-port [202205].
     """
     found = _statuses().get(code)
     if found is not None:
@@ -131,7 +139,7 @@ def status(code: str) -> Status:
             "电子口岸异常",
             "spec",
         )
-    raise UnknownCode(f"returnStatus {code!r} is not in the authority's list here")
+    return None
 
 
 def decided() -> dict[str, StatusClass]:

@@ -38,6 +38,7 @@ _REPEATED: Final = frozenset(_REPEATED_NAMES.split())
 """Elements that may come more than once: always a list in JSON, even when there is one."""
 # The authority writes `[Code:1800;Desc:…]`, sometimes `Code:1313` without brackets.
 _INNER_CODE: Final = re.compile(r"\bCode\s*[:：]\s*(-?[0-9]{1,9})", re.IGNORECASE)
+_STATUS: Final = re.compile(r"-?[0-9]{1,10}")
 _ORIGINAL_GUID: Final = re.compile(r"""\bguid\s*=\s*["']([0-9A-Za-z-]{36})["']""")
 
 
@@ -74,7 +75,8 @@ class Receipt:
         Nothing the authority quoted from the document.
         """
         known = codes.error(self.code)
-        meaning = known.meaning if known else codes.status(self.status).meaning
+        status = codes.find_status(self.status)
+        meaning = known.meaning if known else status.meaning if status else f"status {self.status} is in no list here"
         return f"[Code:{self.code};Desc:{meaning}]" if self.inner_code else meaning
 
 
@@ -318,12 +320,15 @@ def _receipt(message_type: str, found: dict[str, str], number: str) -> Receipt:
     if missing:
         raise XmlRefused(f"{message_type} lacks {', '.join(missing)}", "unknown_shape")
     status, info = found["returnStatus"], found.get("returnInfo", "")
-    try:
-        codes.status(status)
-    except codes.UnknownCode as error:
-        raise XmlRefused(f"{message_type}: {error}", "invalid_value") from None
+    # One that is in no list here is a port's own, perhaps: the entry is kept, and the other lists of the message are heard.
+    if not _STATUS.fullmatch(status):
+        raise XmlRefused(f"{message_type}: returnStatus must be a number of up to 10 digits", "invalid_value")
     inner = _INNER_CODE.search(info)
     original = _ORIGINAL_GUID.search(found.get("oriBizMessage", "")[:4000])
+    if not number and original is None and "oriCopMsgId" not in found:
+        raise XmlRefused(
+            f"{message_type} names no message: found neither oriCopMsgId nor a guid in oriBizMessage", "unknown_shape"
+        )
     return Receipt(
         message_type=message_type, status=status, at=return_time(found["returnTime"]), info=info,
         cop_no=found.get(number), pre_no=found.get("preNo"), invt_no=found.get("invtNo"),

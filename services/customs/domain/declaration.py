@@ -68,12 +68,14 @@ class Answer:
     """One entry of a receipt: the list it is about, its status, and what the status means (a class of domain 2.4).
 
     `on` tells which request is answered; `code` is the inner or negative code where there is one; `at` is the authority's time.
-    `attempt` is the list that the number in the receipt is of, None where it has none.
+    `attempt` is the list that the number in the receipt is of, None where it has none. `technical`: the e-port says it, on the
+    way to customs, and customs decided nothing. `unknown`: a status that is in none of the authority's lists here.
     """
 
     on: Kind
     meaning: Literal[
-        "waiting", "accepted", "review", "examination", "held", "released", "closed", "returned", "detained", "shipback", "granted"
+        "waiting", "accepted", "review", "examination", "held", "released", "closed", "returned", "detained", "shipback", "granted",
+        "unknown",
     ]  # fmt: skip
     status: str
     info: str
@@ -82,6 +84,7 @@ class Answer:
     pre_no: str | None = None
     at: datetime | None = None
     attempt: int | None = None
+    technical: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,14 +127,15 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the declarant may decide: which return codes a corrected list mends, how often, and how long to wait first; and
-    the terms of the law for returns."""
+    """What the declarant may decide: which return codes a corrected list mends, how often, how long to wait first, and which
+    say that customs has the list already; and the terms of the law for returns."""
 
     correctable: Collection[str]
     too_soon: Collection[str]
     attempts_max: int
     too_soon_wait_s: float
     returns: Sequence[Terms] = ()
+    there_already: Collection[str] = ()
 
 
 Match = Callable[[OrderPlaced, PaymentCaptured, WaybillIssued], Sequence[said.Mismatch]]
@@ -177,6 +181,8 @@ LIST: Final = Transitions[State](
         # Refused before it was ever lodged.
         **{(s, said.ReturnRefused): s for s in CLEARED},
         (State.MATCHED, said.ListLodged): State.LODGED,
+        # While a correction waits to be lodged, customs goes on with the list it is of (`_goes_on`).
+        **{(State.MATCHED, kind): _PROGRESS[meaning] for meaning, kind in _SAID.items() if meaning != "closed"},
     }
 )  # fmt: skip
 
@@ -288,12 +294,13 @@ def unlodgeable(d: Declaration, kind: Kind, why: str, at: datetime, policy: Poli
 
 def answer(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     """Follow one entry of a receipt."""
-    if heard.meaning == "waiting" and (heard.invt_no or d.invt_no) == d.invt_no:
+    if heard.meaning in ("waiting", "unknown") and (heard.invt_no or d.invt_no) == d.invt_no:
         return d, ()
     earlier = _is_of_an_earlier_list(d, heard)
     d = _with_numbers(d, heard, earlier=earlier)
     if earlier:
         return d, ()
+    before = d.status
     d = replace(d, status=heard.status)
     if heard.on == "cancel":
         return _on_cancellation(d, heard, policy)
@@ -301,7 +308,7 @@ def answer(d: Declaration, heard: Answer, policy: Policy) -> Followed:
         return _on_return(d, heard, policy)
     if heard.meaning == "returned":
         return _on_returned(d, heard, policy)
-    return _on_progress(d, heard, policy)
+    return _on_progress(d, heard, before, policy)
 
 
 def _with_numbers(d: Declaration, heard: Answer, *, earlier: bool) -> Declaration:
@@ -323,12 +330,22 @@ def _is_of_an_earlier_list(d: Declaration, heard: Answer) -> bool:
     return heard.on == "declare" and heard.attempt is not None and heard.attempt < d.attempt and heard.meaning not in of_goods
 
 
-def _on_progress(d: Declaration, heard: Answer, policy: Policy) -> Followed:
+def _goes_on(d: Declaration, heard: Answer, before: str | None) -> bool:
+    """Whether customs goes on with a list that was to be corrected: the goods are decided on, or it was never returned.
+
+    Not returned is what only the e-port said no to (`before`: the last status): a word that came twice was refused the second
+    time, say. After a 100 a lesser word is one that was overtaken.
+    """
+    of_goods = heard.meaning in ("released", "closed", "detained", "shipback")
+    return d.attempt > 0 and (of_goods or (before or "").startswith("-"))
+
+
+def _on_progress(d: Declaration, heard: Answer, before: str | None, policy: Policy) -> Followed:
     kind = _SAID.get(heard.meaning)
-    if kind is None:
+    if kind is None or (d.state is State.MATCHED and not _goes_on(d, heard, before)):
         return d, ()
-    d = replace(d, stored=d.stored or heard.meaning == "accepted")
-    if heard.meaning == "closed" and d.state in (*PENDING, State.WITHDRAWING):
+    d = replace(d, stored=d.stored or heard.meaning == "accepted", waiting=None if d.state is State.MATCHED else d.waiting)
+    if heard.meaning == "closed" and d.state in (*PENDING, State.MATCHED, State.WITHDRAWING):
         kind = said.GoodsReleased  # 899 where 800 was never heard: closed goods were released
     fact = kind(order_id=d.order_id, cop_no=d.cop_no, status=heard.status, info=heard.info, invt_no=d.invt_no)
     # A release is the last word on a list, also while its cancellation is under way.
@@ -347,6 +364,8 @@ def _on_progress(d: Declaration, heard: Answer, policy: Policy) -> Followed:
 
 def _on_returned(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     """100 or a negative code: correct and lodge again where that can help, give up where it cannot."""
+    if heard.technical and _has_the_list(d, heard, policy):
+        return d, ()
     if d.state is State.WITHDRAWING and not d.released:
         return _say(replace(d, waiting=None), said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
     if d.state not in PENDING:
@@ -369,14 +388,35 @@ def _on_returned(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     return _say(d, said.ListRefused(**common, faults=(fault,)))
 
 
+def _has_the_list(d: Declaration, heard: Answer, policy: Policy) -> bool:
+    """Whether an e-port's no is about a message that came twice: customs has the list, and will say what becomes of it.
+
+    A number below zero is a failure on the way and no decision of customs (message specification 202205). Followed, it would
+    give the money back for goods that are still to be released, or lodge a second list beside a live one.
+    """
+    if (heard.code or heard.status) in policy.there_already:
+        return True
+    if d.state is State.WITHDRAWING:
+        return d.attempt == 1 and d.invt_no is not None
+    return d.state is not State.LODGED
+
+
 def _on_cancellation(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     if d.state is not State.WITHDRAWING:
         return d, ()
-    if heard.meaning == "granted":
+    if heard.meaning == "granted" and not d.released:
         return _say(d, said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
-    if heard.meaning == "returned":
+    if heard.meaning == "returned" and _is_too_soon(heard, policy):
+        return replace(d, waiting="cancel", waiting_s=policy.too_soon_wait_s), ()
+    if heard.meaning in ("granted", "returned"):
+        # Granted for goods that were released before: they are on their way to the buyer, and only a return takes them back.
         return _cancellation_refused(replace(d, waiting=None), _at(heard), policy)
     return d, ()
+
+
+def _is_too_soon(heard: Answer, policy: Policy) -> bool:
+    """Whether the request only has to be made again: it was made too soon, or did not reach customs."""
+    return (heard.code or heard.status) in policy.too_soon
 
 
 def _cancellation_refused(d: Declaration, at: datetime, policy: Policy) -> Followed:
@@ -395,6 +435,8 @@ def _on_return(d: Declaration, heard: Answer, policy: Policy) -> Followed:
             return _granted(_with_return(d, state="granted", pre_no=heard.pre_no), policy)
         case "released" | "closed":
             return _back(d, heard, policy)
+        case "returned" if d.returns[-1].state == "asked" and _is_too_soon(heard, policy):
+            return replace(d, waiting="return", waiting_s=policy.too_soon_wait_s), ()
         case "returned":
             d = _with_return(d, state="refused", pre_no=heard.pre_no)
             return _say(d, said.ReturnRefused(order_id=d.order_id, status=heard.status, info=heard.info))
@@ -462,11 +504,6 @@ def _known_terms(d: Declaration, policy: Policy) -> Terms:
 def _say(d: Declaration, fact: Event) -> Followed:
     """Fold one's own fact and announce it."""
     return replace(d, state=LIST.next(d.state, fact), version=d.version + 1), (fact,)
-
-
-def asked_of(d: Declaration) -> Kind:
-    """What was last asked of the authority, where its answer names a whole message and no request."""
-    return {State.WITHDRAWING: "cancel", State.RETURNING: "return"}.get(d.state, "declare")  # type: ignore[return-value]
 
 
 def correction_of(d: Declaration) -> Literal["1", "2"]:

@@ -54,6 +54,18 @@ def test_why_is_as_precise_as_the_text_says(status: str, info: str, code: str) -
     assert found.code == code
 
 
+def test_an_entry_whose_status_is_in_no_list_does_not_take_the_others_with_it() -> None:
+    """A port may have statuses of its own, and up to 99 other lists are in the same message."""
+    texts = [elements(guid=GUID, copNo=f"C000000000000000000{n}", preNo="B20261123000000001", returnStatus=status,
+                      returnTime="20261123090203456", returnInfo="x") for n, status in enumerate(("800", "401", "800"))]  # fmt: skip
+    one = receipt("CEB622", "InventoryReturn", texts[0])
+    begin, end = one.index(b"<ceb:InventoryReturn"), one.index(b"</ceb:CEB622Message")
+    entries = [receipt("CEB622", "InventoryReturn", text)[begin:end] for text in texts]
+    found = parse_receipts(one[:begin] + b"".join(entries) + one[end:])
+    assert [each.status for each in found] == ["800", "401", "800"]
+    assert found[1].public_info == "status 401 is in no list here"
+
+
 def test_the_public_text_never_quotes_the_authoritys() -> None:
     (found,) = parse_receipts(entry("CEB622", "100", "[Code:13127;Desc:订购人 张三 与订单不符]"))
     assert "张三" in found.info
@@ -134,13 +146,16 @@ def test_a_comment_does_not_cut_a_text() -> None:
         receipt("CEB621", "Inventory", ""),
         receipt("CEB622", "OrderReturn", ""),
         entry("CEB622", "120", "").replace(b"copNo>", b"other>"),
-        entry("CEB622", "18", "x"),
+        entry("CEB622", "18x", "x"),
+        entry("CEB622", "12345678901", "x"),
+        receipt("CEB900", "MessageReturn", elements(guid=GUID, returnStatus="-2", returnTime="20261123090203456", returnInfo="x")),
         entry("CEB622", "120", "x").replace(b"20261123090203456", b"20261323090203456"),
         entry("CEB622", "120", "x").replace(b"20261123090203456", b"20261123090203"),
         entry("CEB622", "120", "x").replace(b"<ceb:preNo>", b"<ceb:copNo>C2</ceb:copNo><ceb:preNo>"),
         entry("CEB622", "120", "x").replace(b"<ceb:copNo>", b"<ceb:copNo><ceb:a/>"),
     ],
-    ids=["namespace", "root", "not_a_receipt", "other_entry", "no_number", "unknown_status", "month_13",
+    ids=["namespace", "root", "not_a_receipt", "other_entry", "no_number", "status_is_no_number", "long_status", "about_nothing",
+    "month_13",
     "short_time",
          "number_twice", "nested"],
 )  # fmt: skip

@@ -18,18 +18,23 @@ from shared.events import customs as said
 from shared.events.orders import WithdrawalAsked
 from tests.unit.customs.documents import ORDER_ID, order, payment, tax, waybill
 
-POLICY = Policy(correctable={"130126"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=5.0)
+POLICY = Policy(
+    correctable={"130126"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=5.0, there_already={"-621004", "-621012"}
+)
 AT = datetime(2026, 11, 23, 12, tzinfo=BEIJING)
 INVT = "90072026I000000001"
 RETURNED = ("returned", "100", "130126")
 TOO_SOON = ("returned", "-621041", "-621041")
 ACCEPTED, EXAMINATION, RELEASED = ("accepted", "120", None), ("examination", "500", None), ("released", "800", None)
+DECLARED_ALREADY = ("returned", "-621004", "-621004")
+NO_AMENDMENT = ("returned", "-621012", "-621012")
 Word = tuple[str, str, str | None]
 
 
 def word(attempt: int, told: Word, number: str | None = INVT) -> Answer:
     meaning, status, code = told
-    return Answer("declare", meaning, status, "", code, number, f"B{attempt}", AT, attempt)  # type: ignore[arg-type]
+    technical = status.startswith("-")
+    return Answer("declare", meaning, status, "", code, number, f"B{attempt}", AT, attempt, technical)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,9 @@ PLANS: list[list[list[Word]]] = [
     [[ACCEPTED, EXAMINATION, RETURNED, RETURNED], [ACCEPTED, RELEASED]],
     [[TOO_SOON, TOO_SOON], [RETURNED, RETURNED], [ACCEPTED, RELEASED]],
     [[RETURNED, RETURNED], [RETURNED, RETURNED], [ACCEPTED, RELEASED, RELEASED]],
+    # A message that came twice: the e-port refuses it the second time, and customs goes on with the list.
+    [[ACCEPTED, DECLARED_ALREADY, EXAMINATION, RELEASED, DECLARED_ALREADY]],
+    [[ACCEPTED, RETURNED, DECLARED_ALREADY], [ACCEPTED, NO_AMENDMENT, RELEASED]],
 ]
 
 
@@ -134,6 +142,59 @@ def test_what_became_of_the_goods_counts_under_whichever_number_it_is_said(told:
     found, _ = d.answer(lodged(), word(1, RETURNED), POLICY)
     found, _ = d.lodged(found, Lodged("declare", UUID(int=2), "H"))
     assert d.answer(found, word(1, told), POLICY)[0].state is state
+
+
+@pytest.mark.parametrize("told", [ACCEPTED, ("review", "300", None), EXAMINATION, ("held", "600", None), RELEASED])
+def test_a_list_that_only_the_e_port_refused_is_taken_up_again_when_customs_goes_on_with_it(told: Word) -> None:
+    """The message came twice and the second was too soon: a second list beside the live one would be refused, or examined too."""
+    found, facts = d.answer(lodged(), word(1, TOO_SOON, None), POLICY)
+    assert (found.state, found.waiting, [type(f) for f in facts]) == (State.MATCHED, "declare", [said.ListReturned])
+    found, facts = d.answer(found, word(1, told), POLICY)
+    assert (found.waiting, found.attempt, found.invt_no, len(facts)) == (None, 1, INVT, 1)
+    assert found.state is (State.RELEASED if told is RELEASED else d._PROGRESS[told[0]])
+
+
+def test_a_lesser_word_that_the_return_overtook_does_not_stop_the_correction() -> None:
+    found, _ = d.answer(lodged(), word(1, RETURNED), POLICY)
+    assert d.answer(found, word(1, ACCEPTED), POLICY)[0].waiting == "declare"
+    assert d.answer(found, word(1, EXAMINATION), POLICY)[0].state is State.MATCHED
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [(RELEASED, State.RELEASED), (("closed", "899", None), State.RELEASED), (("detained", "501", None), State.DETAINED),
+     (("shipback", "700", None), State.SHIPPED_BACK)],
+)  # fmt: skip
+def test_what_becomes_of_the_goods_of_a_returned_list_stops_its_correction(told: Word, state: State) -> None:
+    found, _ = d.answer(lodged(), word(1, RETURNED), POLICY)
+    found, facts = d.answer(found, word(1, told), POLICY)
+    assert (found.state, found.waiting, found.attempt, len(facts)) == (state, None, 1, 1)
+
+
+@pytest.mark.parametrize("state", [State.ACCEPTED, State.REVIEW, State.EXAMINATION, State.HELD])
+@pytest.mark.parametrize("code", ["-621004", "-621041", "-603001", "-1"])
+def test_no_word_of_the_e_port_undoes_a_list_that_customs_has(state: State, code: str) -> None:
+    """It would give the money back for goods that are still to be released, or lodge a second list beside a live one."""
+    found = replace(lodged(), state=state, invt_no=INVT)
+    assert d.answer(found, word(1, ("returned", code, code)), POLICY)[1] == ()
+    assert d.answer(found, word(1, ("returned", code, code)), POLICY)[0].state is state
+
+
+def test_a_list_that_is_declared_already_waits_for_what_customs_says_of_it() -> None:
+    found, facts = d.answer(lodged(), word(1, DECLARED_ALREADY, None), POLICY)
+    assert (found.state, found.waiting, facts) == (State.LODGED, None, ())
+    found, _ = d.answer(found, word(1, RELEASED), POLICY)
+    assert found.state is State.RELEASED
+
+
+def test_no_word_of_the_e_port_grants_the_withdrawal_of_a_list_that_customs_has() -> None:
+    asked = WithdrawalAsked(order_id=ORDER_ID, reason="buyer")
+    numbered, _ = d.withdraw(d.answer(lodged(), word(1, ACCEPTED), POLICY)[0], asked, AT, POLICY)
+    assert d.answer(numbered, word(1, ("returned", "-603001", "-603001")), POLICY)[0].state is State.WITHDRAWING
+    unnumbered, _ = d.withdraw(lodged(), asked, AT, POLICY)
+    assert d.answer(unnumbered, word(1, DECLARED_ALREADY, None), POLICY)[0].state is State.WITHDRAWING
+    after, (fact,) = d.answer(unnumbered, word(1, ("returned", "-2", "0002"), None), POLICY)
+    assert (after.state, type(fact)) == (State.WITHDRAWN, said.ListWithdrawn)
 
 
 def test_each_list_of_an_order_has_a_number_of_its_own_by_which_the_first_is_found() -> None:

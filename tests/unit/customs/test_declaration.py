@@ -25,7 +25,8 @@ from shared.transitions import IllegalTransition
 from tests.unit.customs.documents import ORDER_ID, order, payment, tax, waybill
 
 TERMS = policy.load(None).return_terms
-POLICY = Policy(correctable={"130126", "1332"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=2.0, returns=TERMS)
+POLICY = Policy(correctable={"130126", "1332"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=2.0, returns=TERMS,
+                there_already={"-621004"})  # fmt: skip
 RELEASED_AT = datetime(2026, 11, 23, 23, 59, 59, tzinfo=returns.BEIJING)
 APPLIED = RELEASED_AT + timedelta(days=3)
 ASKED = WithdrawalAsked(order_id=ORDER_ID, reason="buyer")
@@ -131,6 +132,30 @@ def test_a_withdrawal_before_customs_gave_a_number_waits_for_the_number() -> Non
 def test_a_granted_cancellation_withdraws_the_list() -> None:
     after, facts = d.answer(at(State.WITHDRAWING), heard("granted", "399", "cancel"), POLICY)
     assert (after.state, kinds(facts)) == (State.WITHDRAWN, ["ListWithdrawn"])
+
+
+def test_a_cancellation_granted_after_the_release_was_heard_becomes_a_return() -> None:
+    """A release is the last word on a list; orders, payments and tax have followed it."""
+    found, facts = d.answer(at(State.WITHDRAWING), heard("released", "800"), POLICY)
+    assert (found.state, kinds(facts)) == (State.WITHDRAWING, ["GoodsReleased"])
+    found, facts = d.answer(found, heard("granted", "399", "cancel"), POLICY)
+    assert (found.state, found.waiting, kinds(facts)) == (State.RETURNING, "return", ["ReturnOpened"])
+
+
+@pytest.mark.parametrize(("state", "on"), [(State.WITHDRAWING, "cancel"), (State.RETURNING, "return")])
+def test_a_request_that_did_not_reach_customs_is_made_again(state: State, on: str) -> None:
+    """Status 4 refuses nothing: the buyer would be told of a refusal that customs never spoke."""
+    found, facts = d.answer(at(state), heard("returned", "4", on), replace(POLICY, too_soon={"-621041", "4"}))
+    assert (found.state, found.waiting, found.waiting_s, facts) == (state, on, 2.0, ())
+    found, facts = d.lodged(found, Lodged(on, UUID(int=2), "H"))  # type: ignore[arg-type]
+    assert (found.state, found.waiting, found.cancel_refused, facts) == (state, None, False, ())
+
+
+def test_a_status_in_no_list_changes_nothing() -> None:
+    for state in State:
+        found = at(state)
+        for on in ("declare", "cancel", "return"):
+            assert d.answer(found, heard("unknown", "401", on), POLICY) == (found, ())
 
 
 @pytest.mark.parametrize("order_of_arrival", list(permutations([heard("returned", "100", "cancel"), heard("released", "800")])))
@@ -249,6 +274,7 @@ MEANINGS = (
     "detained",
     "shipback",
     "granted",
+    "unknown",
 )
 steps = st.one_of(
     st.sampled_from([order(), payment(), tax(), waybill()]),
@@ -257,7 +283,7 @@ steps = st.one_of(
     st.tuples(
         st.sampled_from(MEANINGS),
         st.sampled_from(["declare", "cancel", "return"]),
-        st.sampled_from([None, "130126", "-621041", "9"]),
+        st.sampled_from([None, "130126", "-621041", "-621004", "9"]),
     ),
 )
 
@@ -275,7 +301,9 @@ def test_no_sequence_of_words_breaks_the_machine_and_at_most_one_end_is_said(seq
                 found, more = d.lodged(found, Lodged(found.waiting, UUID(int=1), "G"))
         elif isinstance(step, tuple):
             if found is not None:
-                found, more = d.answer(found, heard(step[0], "1", step[1], step[2]), POLICY)
+                code = step[2] or ""
+                told = replace(heard(step[0], code or "1", step[1], step[2]), technical=code.startswith("-"))
+                found, more = d.answer(found, told, POLICY)
         else:
             found, more = d.collect(found, step, agree)
         facts += more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_the_longest_tariff_prefix_wins() -> None:
 
 def test_every_code_the_policy_names_is_in_the_authoritys_lists() -> None:
     policy = load()
-    for code in policy.amendments.correctable | policy.amendments.too_soon:
+    for code in policy.amendments.correctable | policy.amendments.too_soon | policy.amendments.there_already:
         assert codes.error(code) is not None or codes.status(code).meaning_class == "technical"
     for first, second in policy.statutory.values():
         assert codes.unit_code(first)
@@ -46,4 +47,23 @@ def test_a_policy_with_a_hole_names_it(tmp_path: Path) -> None:
     path = tmp_path / "nonsense.toml"
     path.write_text("= = =")
     with pytest.raises(Misconfigured, match="cannot be read"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "named"),
+    [
+        ("lists_max = 100", "lists_max = 101", "batching.lists_max: found 101, expected 1 to 100"),
+        ("lists_max = 100", "lists_max = 0", "batching.lists_max: found 0"),
+        ("lines_max = 800", "lines_max = 0", "lines_max 0"),
+        ("age_s = 1.0", "age_s = 0.0", "age_s 0"),
+    ],
+)
+def test_a_policy_by_which_no_message_could_be_lodged_is_refused(line: str, instead: str, named: str, tmp_path: Path) -> None:
+    """The schema has room for 100 documents: every larger message would come back whole, as a CEB900."""
+    text = files("services.customs").joinpath("policy.toml").read_text(encoding="utf-8")
+    assert line in text
+    path = tmp_path / "policy.toml"
+    path.write_text(text.replace(line, instead, 1), encoding="utf-8")
+    with pytest.raises(Misconfigured, match=named):
         load(path)
