@@ -110,7 +110,7 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
         "badway",
         "writes another consignee on the waybill",
         ("issued",),
-        "rejected: 120002, consignee differs",
+        "rejected by the match before the list is lodged: -503001, consignee differs",
     ),
     Phrase(
         "authority",
@@ -204,7 +204,13 @@ RETURNS: Final[tuple[Phrase, ...]] = (
         ("399", "800"),
         "the price is refunded, if the merchant does; the tax stays levied and the quota used",
     ),
-    Phrase("authority", "back_never", "grants it; the goods never come back", ("399",), "stays open"),
+    Phrase(
+        "authority",
+        "back_never",
+        "grants it; the goods never come back",
+        ("399",),
+        "given up 90 days past the term: the sale stands",
+    ),
     Phrase("authority", "back_refused", "refuses it (100, 625011: other goods)", ("100",), "the sale stands"),
 )
 """What becomes of the return of released goods, whole or in part."""
