@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import math
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,6 +19,9 @@ from typing import Final
 from shared.errors import Misconfigured
 
 POLL_S: Final = 0.05
+_SERVERS: Final = (20_000, 32_768)
+"""Below what Linux gives to the near ends of connections unless it is told otherwise."""
+_given: Final[set[int]] = set()
 _PR_SET_PDEATHSIG: Final = 1
 # Loaded here: between fork and exec a child must not import or allocate more than it has to.
 _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -92,10 +96,24 @@ async def stop(child: subprocess.Popen[bytes], number: signal.Signals, timeout_s
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback address that nobody listens on now, and that no connection is given by chance.
+
+    The system takes the near end of a connection from a range of its own (`ip_local_port_range`). A server whose port is out of
+    that range finds it free when it is started anew: one in it was lost to a connection once in some hundred restarts under load.
+    """
+    for _ in range(100):
+        port = _SERVERS[0] + secrets.randbelow(_SERVERS[1] - _SERVERS[0])
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
+        return port
+    raise Misconfigured(f"stop what listens on 127.0.0.1: no free port was found from {_SERVERS[0]} to {_SERVERS[1] - 1}")
 
 
 def require_free(port: int, what: str, setting: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy import environment
+from deploy.embedded import process
 
 
 def test_the_choice_is_the_callers_or_another_of_its_version() -> None:
@@ -65,3 +67,13 @@ def test_an_interpreter_without_ensurepip_gets_pip_all_the_same(tmp_path: Path, 
     except (StopIteration, AttributeError):
         pytest.skip("this Python has no ensurepip, whose wheel of pip is what such an environment is given")
     assert run([str(tmp_path / "made" / "bin" / "python"), "-m", "pip", "--version"], check=False).returncode == 0
+
+
+def test_a_free_port_is_one_that_no_connection_is_given_by_chance() -> None:
+    """It must still be free when its server is started anew."""
+    low, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split())
+    given = [process.free_port() for _ in range(50)]
+    assert len(set(given)) == 50
+    assert all(port < low for port in given)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", given[0]))
