@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
+
+import orjson
 
 from services.cli import reading
 from services.cli.connect import Target, database
 from services.cli.verify import Finding
 from shared.envelope import Record, first_headers, uuid_or_none
+from shared.money import Money
+from shared.outbox import partition_of
+
+HOUR_S: Final = 3600
 
 ENDS: Final = frozenset({b"order.rejected.v1", b"order.cancelled.v1", b"order.returned.v1", b"order.fulfilled.v1"})
 TABLES: Final = {
@@ -31,34 +38,31 @@ class Ledger:
     holes: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     ends: dict[UUID, list[bytes]] = field(default_factory=lambda: defaultdict(list))
-    fulfilled: list[bytes] = field(default_factory=list)
 
-    def add(self, record: Record, *, begins_late: bool) -> None:
-        """One more record in the order of the log. `begins_late`: the log has forgotten its beginning."""
+    def add(self, record: Record, *, begins_late: bool) -> bool:
+        """One more record in the order of the log; tells whether it is a new fact. `begins_late`: the log has forgotten its
+        beginning.
+        """
         heads = first_headers(record.headers)
         order_id, ce_id = uuid_or_none(record.key), heads.get("ce_id", b"")
         version = int(heads.get("order_version", b"0"))
         if order_id is None or version < 1:
             self.holes.append(f"{record.topic}/{record.partition}/{record.offset} has no order or no order_version")
-            return
+            return False
         seen = self.ids.setdefault(order_id, [])
         if begins_late and not seen:
             seen += [b""] * (version - 1)
         if version <= len(seen):
             if seen[version - 1] not in (ce_id, b""):
                 self.doubled.append(f"{order_id} {record.topic} version {version}")
-            return
+            return False
         if version > len(seen) + 1:
             self.holes.append(f"{order_id} {record.topic} version {len(seen) + 1} is missing before {version}")
             seen += [b""] * (version - 1 - len(seen))
         seen.append(ce_id)
-        self._end(order_id, heads.get("ce_type", b""), record)
-
-    def _end(self, order_id: UUID, wire_type: bytes, record: Record) -> None:
-        if wire_type in ENDS:
+        if (wire_type := heads.get("ce_type", b"")) in ENDS:
             self.ends[order_id].append(wire_type)
-        if wire_type == b"order.fulfilled.v1":
-            self.fulfilled.append(record.value or b"")
+        return True
 
     def many_ends(self) -> list[str]:
         """Orders with more than one end; a fulfilled order may still come back, and then is returned (or
@@ -68,15 +72,73 @@ class Ledger:
         return [str(order_id) for order_id, ends in self.ends.items() if len(ends) > 1 and ends not in lawful]
 
 
+@dataclass
+class Sold:
+    """What the log of orders says of each hour, for the stream of sales to agree with: by the hour's begin (seconds since 1970
+    UTC), corridor and stage how many orders, by hour, corridor and currency the goods of the fulfilled in minor units.
+
+    `whole_from_s`: the begin of the first hour of which nothing is forgotten.
+    """
+
+    stages: Mapping[bytes, str]
+    synthetic: str
+    orders: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    minor: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    whole_from_s: int = 0
+
+    def add(self, record: Record) -> None:
+        """One more fact; a synthetic order counts nowhere, and what is not what its type says is skipped, as the stream does."""
+        wire_type = first_headers(record.headers).get("ce_type", b"")
+        stage = self.stages.get(wire_type)
+        if stage is None:
+            return
+        try:
+            event = orjson.loads(record.value or b"")
+            corridor, value = event["corridor"], event["goods_value"] if stage == "fulfilled" else None
+            goods = None if value is None else Money.of(value["amount"], value["currency"])
+        except (ArithmeticError, KeyError, TypeError, ValueError):
+            return
+        if corridor == self.synthetic:
+            return
+        hour = record.timestamp_ms // 1000 // HOUR_S * HOUR_S
+        self.orders[hour, corridor, stage] += 1
+        if goods is not None:
+            self.minor[hour, corridor, goods.currency] += goods.minor
+
+    def forgets_before(self, first_ms: int) -> None:
+        """A log of which something is gone begins at this time: the hour it stands in is cut."""
+        self.whole_from_s = max(self.whole_from_s, (first_ms // 1000 // HOUR_S + 1) * HOUR_S)
+
+
+def sold() -> Sold | None:
+    """Nothing counted yet; None where the streams are no part of this installation."""
+    try:
+        from services.orders.sales import STAGES
+        from services.orders.submission import PROBE
+    except ModuleNotFoundError:
+        return None
+    return Sold(STAGES, PROBE)
+
+
 async def judge(to: Target) -> list[Finding]:
     """Every invariant of the logs."""
     from services.schema import SERVICES
+    from shared.topics import ORDERS
 
     ledgers = {service: Ledger() for service in SERVICES}
     topics = {f"{service}.events": service for service in SERVICES}
     begin = {place: first for place, (first, _) in (await reading.ends(to, list(topics))).items()}
+    late = {place for place, first in begin.items() if first > 0}
+    sales, cut = sold(), set(late)
     async for record in reading.read(to, list(topics)):
-        ledgers[topics[record.topic]].add(record, begins_late=begin.get((record.topic, record.partition), 0) > 0)
+        place = (record.topic, record.partition)
+        new = ledgers[topics[record.topic]].add(record, begins_late=place in late)
+        if sales is not None and record.topic == ORDERS:
+            if place in cut:
+                sales.forgets_before(record.timestamp_ms)
+            if new:
+                sales.add(record)
+        cut.discard(place)
     holes = [hole for ledger in ledgers.values() for hole in ledger.holes]
     doubled = [one for ledger in ledgers.values() for one in ledger.doubled]
     return [
@@ -86,13 +148,13 @@ async def judge(to: Target) -> list[Finding]:
         Finding(
             "log_agrees_with_tables",
             "a service's table counts other facts than the log has",
-            tuple(await _versions(to, ledgers)),
+            tuple(await _versions(to, ledgers, begin)),
         ),
-        await _sales(to, ledgers["orders"]),
+        await _sales(to, sales),
     ]
 
 
-async def _versions(to: Target, ledgers: dict[str, Ledger]) -> list[str]:
+async def _versions(to: Target, ledgers: dict[str, Ledger], begin: Mapping[reading.Place, int]) -> list[str]:
     """Orders for which the table's version is not the number of facts in the log."""
     found = []
     async with database(to) as conn:
@@ -101,54 +163,58 @@ async def _versions(to: Target, ledgers: dict[str, Ledger]) -> list[str]:
             if not await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
                 continue
             there = {row["order_id"]: row["version"] for row in await conn.fetch(TABLES[service])}
+            topic = f"{service}.events"
+            parts = sum(name == topic for name, _ in begin)
             for order_id in ledger.ids.keys() | {i for i, version in there.items() if version}:
                 said = len(ledger.ids.get(order_id, ()))
                 # A log that has forgotten an old order says nothing against the table.
-                if there.get(order_id, 0) != said and (said or order_id not in there):
+                if not said and parts and begin.get((topic, partition_of(str(order_id).encode(), parts)), 0) > 0:
+                    continue
+                if there.get(order_id, 0) != said:
                     found.append(f"{order_id} {table} has {there.get(order_id, 0)}, the log {said}")
     return found
 
 
-async def _sales(to: Target, ledger: Ledger) -> Finding:
-    """The verified sales of the stream are the fulfilled orders of the log but the synthetic ones, by corridor and currency."""
-    import orjson
+async def _sales(to: Target, sold: Sold | None) -> Finding:
+    """The stream of sales counts what the log of orders says, stage by stage, by corridor and currency, but for synthetic orders.
 
-    from shared.money import Money
+    Both logs forget their old records, and not at the same moment: hours that are cut in one of them are left out.
+    """
     from shared.topics import SALES
 
-    name, says = (
-        "sales_are_fulfilled_orders",
-        "the stream of verified sales counts other orders than were fulfilled",
-    )
+    name, says = "sales_are_fulfilled_orders", "the stream of verified sales counts other orders than were fulfilled"
     if "streams" not in to.known.get("programs", {}):
         return Finding(name, says, skipped="no streams worker is known to run")
-    try:
-        from services.orders.sales import totals_of
-        from services.orders.submission import PROBE
-    except ModuleNotFoundError:
+    if sold is None:
         return Finding(name, says, skipped="the streams are not part of this installation")
-    expected: Counter[tuple[str, str]] = Counter()
-    minor: Counter[tuple[str, str]] = Counter()
-    for value in ledger.fulfilled:
-        event = orjson.loads(value)
-        if event["corridor"] == PROBE:
-            continue
-        goods = Money.of(event["goods_value"]["amount"], event["goods_value"]["currency"])
-        expected[event["corridor"], goods.currency] += 1
-        minor[event["corridor"], goods.currency] += goods.minor
-    totals = totals_of([(r.key, r.value) async for r in reading.read(to, [SALES])])
-    return Finding(name, says, tuple(_differences(expected, minor, totals)))
+    from services.orders.sales import totals_of
+
+    cut = {place for place, (first, _) in (await reading.ends(to, [SALES])).items() if first > 0}
+    rows = []
+    async for record in reading.read(to, [SALES]):
+        if (place := (record.topic, record.partition)) in cut:
+            sold.forgets_before(record.timestamp_ms)
+            cut.discard(place)
+        rows.append((record.key, record.value))
+    return Finding(name, says, tuple(_differences(sold, totals_of(rows, since_s=sold.whole_from_s))))
 
 
-def _differences(expected: Counter[tuple[str, str]], minor: Counter[tuple[str, str]], totals: dict[str, Any]) -> list[str]:
+def _differences(sold: Sold, totals: Mapping[str, Any]) -> list[str]:
     found = []
-    for corridor in sorted({c for c, _ in expected} | set(totals)):
-        count = sum(n for (c, _), n in expected.items() if c == corridor)
-        streamed = totals[corridor].counts["fulfilled"] if corridor in totals else 0
-        if count != streamed:
-            found.append(f"corridor {corridor}: {count} orders fulfilled, {streamed} in the stream")
-        sums = {currency: m for (c, currency), m in minor.items() if c == corridor}
-        seen = {currency: m for currency, m in totals[corridor].verified_minor.items() if m} if corridor in totals else {}
-        if sums != seen:
-            found.append(f"corridor {corridor}: goods of {sums} minor units fulfilled, {seen} in the stream")
+    orders = Counter[tuple[str, str]]()
+    minor = Counter[tuple[str, str]]()
+    for counted, into in ((sold.orders, orders), (sold.minor, minor)):
+        for (hour, corridor, what), n in counted.items():
+            if hour >= sold.whole_from_s:
+                into[corridor, what] += n
+    for corridor in sorted({c for c, _ in orders} | set(totals)):
+        seen = totals.get(corridor)
+        for stage in dict.fromkeys(sold.stages.values()):
+            count, streamed = orders[corridor, stage], seen.counts[stage] if seen else 0
+            if count != streamed:
+                found.append(f"corridor {corridor}: {count} orders {stage.replace('_', ' ')}, {streamed} in the stream")
+        sums = {currency: m for (c, currency), m in minor.items() if c == corridor and m}
+        streamed_sums = {currency: m for currency, m in seen.verified_minor.items() if m} if seen else {}
+        if sums != streamed_sums:
+            found.append(f"corridor {corridor}: goods of {sums} minor units fulfilled, {streamed_sums} in the stream")
     return found

@@ -27,7 +27,7 @@ class Behind:
 
 
 async def offsets(conn: Any) -> dict[str, dict[tuple[str, int], int]]:
-    """The stored offsets of every service that has a schema."""
+    """The stored offsets of every service that has a schema; it has none of a partition it was never given."""
     from services.schema import SERVICES
 
     found: dict[str, dict[tuple[str, int], int]] = {}
@@ -40,18 +40,19 @@ async def offsets(conn: Any) -> dict[str, dict[tuple[str, int], int]]:
 
 
 async def behind(to: Target) -> list[Behind]:
-    """Every partition every service reads."""
+    """Every partition of every topic that a service is to read. What it was never given it has read nothing of."""
     from services.cli import reading
+    from shared.topics import TOPICS
 
     async with database(to) as conn:
         stored = await offsets(conn)
-    topics = sorted({topic for places in stored.values() for topic, _ in places})
-    there = await reading.ends(to, topics)
+    heard = {service: {topic.name for topic in TOPICS if service in topic.readers} for service in stored}
+    there = await reading.ends(to, sorted(set().union(*heard.values())))
     return [
-        Behind(service, topic, part, following, *there[topic, part])
+        Behind(service, topic, part, places.get((topic, part), 0), first, end)
         for service, places in stored.items()
-        for (topic, part), following in places.items()
-        if (topic, part) in there
+        for (topic, part), (first, end) in there.items()
+        if topic in heard[service] or (topic, part) in places
     ]
 
 

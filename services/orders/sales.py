@@ -285,18 +285,23 @@ class Total:
         self.returned_minor[currency] += Money.of(found["returned_goods_value"], currency).minor
 
 
-def totals_of(records: Iterable[tuple[bytes | None, bytes | None]], size: Size = "hour") -> dict[str, Total]:
+def totals_of(records: Iterable[tuple[bytes | None, bytes | None]], size: Size = "hour", since_s: int = 0) -> dict[str, Total]:
     """Per corridor, all windows of one size added up, from the (key, value) records of `streams.sales`.
+
+    `since_s`: only windows that begin then or later, seconds since 1970 UTC.
 
     Of the records with one key the one with the greatest offset counts: after a crash a worker may repeat an
     earlier state before it catches up. The sizes count the same orders, so only one of them may be added up.
     """
     newest: dict[bytes, dict[str, Any]] = {}
+    since = _time(since_s)
     for key, value in records:
         if key is None or value is None:
             continue
         found = orjson.loads(value)
-        if found["size"] == size and (key not in newest or found["offset"] >= newest[key]["offset"]):
+        if found["size"] != size or found["window_start"] < since:
+            continue
+        if key not in newest or found["offset"] >= newest[key]["offset"]:
             newest[key] = found
     totals: dict[str, Total] = {}
     for found in newest.values():

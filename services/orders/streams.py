@@ -60,6 +60,7 @@ from services.orders import sales
 from shared import metrics, topics
 from shared.envelope import first_headers
 from shared.errors import Unprocessable
+from shared.handler import REPLAY_HEADER
 from shared.settings import Settings, load
 from shared.streams import ACK_BOUND_S, PULSE, StreamSettings, end, main
 
@@ -101,6 +102,8 @@ class SalesView:
         self.seen: dict[int, sales.Seen] = {}
         self._earliest: dict[int, int] = {}
         self.pairs: set[tuple[str, str]] = set()
+        self._lag_shown: set[int] = set()
+        self._orders_shown: set[tuple[str, sales.Stage, str]] = set()
         self.ready = False
         self.last_progress = time.monotonic()
         self._batch = Batch()
@@ -135,7 +138,8 @@ class SalesView:
             end("records were skipped", partition=partition, wanted=place.next, found=offset)
         self._batch.messages.append(message)
         heads = first_headers(message.headers or ())
-        is_new = self.seen[partition].is_new(heads.get("ce_id"))
+        # What an operator gives back of a dead letter stands further up in the log already, where it was counted.
+        is_new = self.seen[partition].is_new(heads.get("ce_id")) and REPLAY_HEADER not in heads
         if offset < place.next:
             return
         at_ms = round(message.timestamp * 1000)
@@ -310,10 +314,15 @@ class SalesView:
         lag = {p: (ends.get(tp) or 0) - places[p].next for p, tp in ours.items() if p in places}
         for partition, behind in lag.items():
             metrics.LAG.labels(topics.ORDERS, partition).set(behind)
+        # What another worker has now must not stand here with what it once was: the two are added up.
+        for partition in self._lag_shown - lag.keys():
+            metrics.LAG.remove(topics.ORDERS, partition)
+        self._lag_shown = set(lag)
         return lag
 
     def show(self, now_s: int) -> None:
         """The gauges of the current and the previous window, added up over our partitions."""
+        shown = set()
         for size, width in sales.SIZES.items():
             start = now_s - now_s % width
             for window, start_s in ((size, start), (f"{size}_before", start - width)):
@@ -324,6 +333,10 @@ class SalesView:
                         counts[metrics.corridor_of(corridor), stage] += sum(getattr(row, stage) for row in rows if row)
                 for (corridor, stage), count in counts.items():
                     metrics.STREAM_ORDERS.labels(corridor, stage, window).set(count)
+                    shown.add((corridor, stage, window))
+        for labels in self._orders_shown - shown:
+            metrics.STREAM_ORDERS.remove(*labels)
+        self._orders_shown = shown
 
 
 async def _sent(under_way: list[Any]) -> None:

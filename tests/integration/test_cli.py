@@ -102,6 +102,20 @@ async def test_a_lost_fact_a_doubled_one_and_a_table_that_counts_others_are_name
     assert found["log_agrees_with_tables"] == (f"{ORDER} orders.orders has 0, the log 3",)
 
 
+async def test_an_order_whose_facts_are_all_missing_from_a_log_that_forgot_nothing_is_named(
+    kafka: str, database: str, topic_prefix: str, home: Path
+) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    conn = await asyncpg.connect(database)
+    await conn.execute(
+        "INSERT INTO customs.declaration (order_id, state, version, present, attempt, stored, released, cancel_refused, cop_no) "
+        "VALUES ($1, 'lodged', 1, '{}', 1, false, false, false, 'C')", ORDER,
+    )  # fmt: skip
+    await conn.close()
+    found = {f.name: f.offending for f in await facts.judge(to)}
+    assert found["log_agrees_with_tables"] == (f"{ORDER} customs.declaration has 1, the log 0",)
+
+
 async def test_records_nobody_handled_and_offsets_beyond_the_log_are_named(
     kafka: str, database: str, topic_prefix: str, home: Path
 ) -> None:
@@ -111,9 +125,10 @@ async def test_records_nobody_handled_and_offsets_beyond_the_log_are_named(
     conn = await asyncpg.connect(database)
     await conn.execute("INSERT INTO payments.consumer_offset VALUES ($1, $2, 0), ($1, $3, 9)", place[0], place[1], 1 - place[1])
     await conn.close()
-    assert await lag.lag_of(to) == {"payments": 1}
+    assert await lag.lag_of(to) == {"orders": 0, "payments": 1, "tax": 1, "customs": 1}
     found = {f.name: f.offending for f in await verify.judge(to, 0)}
-    assert found["no_lag"] == (f"payments {place[0]}/{place[1]} at 0",)
+    # Tax and customs were never given the partition.
+    assert found["no_lag"] == tuple(f"{service} {place[0]}/{place[1]} at 0" for service in ("payments", "tax", "customs"))
     assert found["offsets_within_log"] == (f"payments {place[0]}/{1 - place[1]} at 9, the log ends at 0",)
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import orjson
 import pytest
 
-from services.cli.facts import Ledger
+from services.cli.facts import HOUR_S, Ledger, Sold, _differences, sold
 from services.cli.verify import Finding, _still, as_document, invariants
 from services.cli.witnesses import read_register, register_of
+from services.orders import sales
+from services.orders.submission import PROBE
 from shared.envelope import Record
 
 ORDER = UUID(int=1)
@@ -104,3 +108,49 @@ def test_the_register_tells_what_was_released_and_what_is_live_twice(tmp_path: P
 
 def test_without_a_sandbox_there_is_no_register(tmp_path: Path) -> None:
     assert register_of(tmp_path) is None
+
+
+NOON_S = 1_800_000_000 // HOUR_S * HOUR_S
+
+
+def sold_of(*facts: tuple[int, str, str]) -> Sold:
+    """What a log of facts (seconds, wire type, corridor) says, each of goods of 1.00 CNY."""
+    found = sold()
+    assert found is not None
+    for at_s, wire_type, corridor in facts:
+        value = orjson.dumps({"corridor": corridor, "goods_value": {"amount": "1.00", "currency": "CNY"}})
+        found.add(Record("orders.events", 0, 0, at_s * 1000, b"", value, (("ce_type", wire_type.encode()),)))
+    return found
+
+
+def rows_of(*rows: tuple[int, dict[str, int]]) -> list[tuple[bytes, bytes]]:
+    """The hours of `streams.sales` as a worker would say them."""
+    found = []
+    for at_s, counts in rows:
+        key = sales.Key(0, "hour", at_s, "US-CN", "CNY")
+        row = sales.Row(verified_minor=100 * counts.get("fulfilled", 0), **counts)
+        found.append((sales.result_key(key), sales.result_of(key, row, datetime.now(UTC))))
+    return found
+
+
+def test_the_stream_must_count_every_stage_as_the_log_does() -> None:
+    log = sold_of(
+        (NOON_S, "order.placed.v1", "US-CN"), (NOON_S, "order.fulfilled.v1", "US-CN"), (NOON_S, "order.placed.v1", PROBE)
+    )
+    assert _differences(log, sales.totals_of(rows_of((NOON_S, {"placed": 1, "fulfilled": 1})))) == []
+    twice = _differences(log, sales.totals_of(rows_of((NOON_S, {"placed": 2, "fulfilled": 1}))))
+    assert twice == ["corridor US-CN: 1 orders placed, 2 in the stream"]
+    assert len(_differences(log, sales.totals_of([]))) == 3
+
+
+def test_hours_that_a_log_has_forgotten_in_part_say_nothing() -> None:
+    """Both topics keep 14 days, and delete by segments, each in its own time."""
+    rows = rows_of((NOON_S, {"fulfilled": 2}), (NOON_S + HOUR_S, {"fulfilled": 1}))
+    log = sold_of((NOON_S + 60, "order.fulfilled.v1", "US-CN"), (NOON_S + HOUR_S, "order.fulfilled.v1", "US-CN"))
+    assert _differences(log, sales.totals_of(rows))
+    log.forgets_before((NOON_S + 60) * 1000)
+    assert log.whole_from_s == NOON_S + HOUR_S
+    assert _differences(log, sales.totals_of(rows, since_s=log.whole_from_s)) == []
+    log = sold_of((NOON_S + 60, "order.fulfilled.v1", "US-CN"))
+    log.forgets_before((NOON_S + 60) * 1000)
+    assert len(_differences(log, sales.totals_of(rows, since_s=log.whole_from_s))) == 2
