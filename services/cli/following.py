@@ -21,14 +21,17 @@ ENDS: Final = {
     b"order.resubmitted.v1": "exists",
 }
 """What ends the wait for an order; one that was there already says so and may be at its end since long."""
+GIVEN_BACK: Final = frozenset({b"order.returned.v1", b"order.partly-returned.v1", b"order.cancellation-refused.v1"})
+"""What answers the request that goods go back; before that, a fulfilled order is not at the end of what was published."""
 
 
 class Follower:
-    """Reads from where the topics end when it is entered."""
+    """Reads from where the topics end when it is entered. `given_back`: of the wanted, those whose return is asked for."""
 
-    def __init__(self, to: Target, wanted: Collection[UUID]) -> None:
+    def __init__(self, to: Target, wanted: Collection[UUID], given_back: Collection[UUID] = ()) -> None:
         self._to = to
         self._wanted = set(wanted)
+        self._given_back = set(given_back)
         self._stack = AsyncExitStack()
         self._reader: Any = None
         self.ends: dict[UUID, str] = {}
@@ -47,18 +50,26 @@ class Follower:
         await self._stack.aclose()
 
     async def follow(self, timeout_s: float, advance: Callable[[int], None], *, busy: Callable[[], bool] = lambda: False) -> None:
-        """Read until each is at its end, or for `timeout_s` seconds after the last was published."""
+        """Read until all is published and each is at its end, or for `timeout_s` seconds after the last was published."""
         deadline = time.monotonic() + timeout_s
-        while len(self.ends) < len(self._wanted) and time.monotonic() < deadline:
+        while (busy() or self._open() > 0) and time.monotonic() < deadline:
             if busy():
                 deadline = time.monotonic() + timeout_s
             for batch in (await self._reader.getmany(timeout_ms=200, max_records=5000)).values():
                 for r in batch:
                     self._see(r)
-            advance(len(self.ends))
+            advance(len(self._wanted) - self._open())
+
+    def _open(self) -> int:
+        unanswered = sum(self.ends.get(order_id) == "fulfilled" for order_id in self._given_back)
+        return len(self._wanted) - len(self.ends) + unanswered
 
     def _see(self, r: Any) -> None:
-        end = ENDS.get(first_headers(r.headers).get("ce_type", b""))
+        wire_type = first_headers(r.headers).get("ce_type", b"")
         order_id = uuid_or_none(r.key)
-        if end is not None and order_id in self._wanted:
+        if order_id not in self._wanted:
+            return
+        if (end := ENDS.get(wire_type)) is not None:
             self.ends[order_id] = end
+        if wire_type in GIVEN_BACK:
+            self._given_back.discard(order_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -114,14 +114,14 @@ def return_(
 ) -> None:
     """Ask that the goods of an order go back, all or some. In time, no tax is levied on them and the buyer's quota is restored."""
     parts = _lines(lines)
-    more: dict[str, Any] = {"refund_if_late": refund_if_late} | ({"lines": parts} if parts else {})
+    more: dict[str, Any] = {"refund_if_late": refund_if_late} | ({"lines": parts} if lines is not None else {})
     _ask("return.requested.v1", order_ref, reason, None, more)
 
 
 def _lines(text: str | None) -> list[dict[str, Any]]:
     """`1,2:3` as the lines of a return request; raises Wrong."""
     found: list[dict[str, Any]] = []
-    for part in text.split(",") if text else ():
+    for part in text.split(",") if text is not None else ():
         number, _, quantity = part.strip().partition(":")
         if not (number.isascii() and number.isdecimal()) or (":" in part and not _QUANTITY.fullmatch(quantity)):
             raise Wrong(f"name lines as `1,2` or `1:2` (two of line 1): {part.strip()!r} is neither")
@@ -155,14 +155,27 @@ async def _publish(to: Target, wire_type: str, order_ref: str, reason: str, plat
         **more,
     }
     headers = headers_of(event_id=uuid4(), event_type=wire_type, source="crossborder-cli", at=at)
+    value = json.dumps(asked, ensure_ascii=False).encode()
+    _require_readable(value, headers)
     async with producer(to) as out:
         await out.send_and_wait(
             named(SUBMISSIONS, to.prefix),
-            value=json.dumps(asked, ensure_ascii=False).encode(),
+            value=value,
             key=order_no.encode(),
             headers=list(headers),
         )
     return order_no
+
+
+def _require_readable(value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+    """Raises Wrong for what the intake would set aside as a dead letter, by its own rules."""
+    from services.orders.reading import read_submission
+    from shared.errors import Unprocessable
+
+    try:
+        read_submission(value, headers)
+    except Unprocessable as error:
+        raise Wrong(f"mend the request, nothing was published: {error}") from None
 
 
 async def find(conn: Any, order_ref: str) -> dict[str, Any]:

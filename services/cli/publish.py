@@ -17,6 +17,7 @@ import typer
 from services.cli.connect import Exit, Target, Wrong, as_json, leave, producer, run, say, target
 
 SUBMITTED: Final = "order.submitted.v1"
+RETURN_REQUESTED: Final = b"return.requested.v1"
 AWAITED_MAX: Final = 2000
 """Sends that are not awaited yet: enough for full batches, few enough that memory stays flat."""
 FILE_BYTES_MAX: Final = 512 * 1024 * 1024
@@ -44,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 def publish(
     sample: str | None = typer.Option(None, "--sample", help="kind of sample order; a wrong name lists them all"),
-    count: int = typer.Option(1, min=1, max=5_000_000, help="how many sample orders"),
+    count: int | None = typer.Option(None, min=1, max=5_000_000, help="how many sample orders  [default: 1]"),
     rate: float | None = typer.Option(None, min=0.01, help="orders a second; as fast as the broker takes them by default"),
     file: Path | None = typer.Option(None, help="submissions, one JSON object a line (.jsonl), or a CEB311Message (.xml)"),
     follow: bool = typer.Option(False, "--follow", "-f", help="wait until each is at its end, and show it"),
@@ -53,11 +54,11 @@ def publish(
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Publish orders to the topic `orders.submissions`."""
-    if file is not None and (sample is not None or seed is not None):
-        raise Wrong("give either --file or --sample and --seed, not both")
+    if file is not None and (sample is not None or seed is not None or count is not None):
+        raise Wrong("give either --file, which is published whole, or --sample, --count and --seed")
     from services.cli import samples
 
-    records = from_file(file) if file is not None else samples.samples(sample, count, seed)
+    records = from_file(file) if file is not None else samples.samples(sample, count or 1, seed)
     found = run(_publish(target(), records, rate, follow, timeout, show=not json))
     if json:
         as_json(found)
@@ -187,25 +188,37 @@ async def _publish(
     if not follow:
         with progress(len(records), "published", show) as advance:
             seconds = await send(to, records, rate, advance)
-        return _result(records, seconds, {})
-    async with Follower(to, wanted) as follower:
+        return _result(records, seconds, None)
+    given_back = {r.order_id for r in records if r.order_id is not None and ("ce_type", RETURN_REQUESTED) in r.headers}
+    async with Follower(to, wanted, given_back) as follower:
         with progress(len(wanted), "at their end", show) as advance:
             publishing = asyncio.create_task(send(to, records, rate, lambda _n: None))
-            await follower.follow(timeout_s, advance, busy=lambda: not publishing.done())
+            try:
+                await follower.follow(timeout_s, advance, busy=lambda: _is_under_way(publishing))
+            finally:
+                publishing.cancel()
             seconds = await publishing
     return _result(records, seconds, {wanted[i]: follower.ends.get(i) for i in wanted})
 
 
-def _result(records: Sequence[Submission], seconds: float, ends: dict[str, str | None]) -> dict[str, Any]:
-    counts = Counter(end for end in ends.values() if end)
+def _is_under_way(publishing: asyncio.Task[float]) -> bool:
+    """Whether records are still being published; raises what went wrong, at once: nobody waits for what was never sent."""
+    if publishing.done():
+        publishing.result()
+    return not publishing.done()
+
+
+def _result(records: Sequence[Submission], seconds: float, ends: dict[str, str | None] | None) -> dict[str, Any]:
+    """What `--json` says. `ends`: of the orders that were followed, None if none was to be."""
+    followed = ends or {}
+    rows: list[dict[str, str | None]] = [{"order_no": no, "end": end} for no, end in followed.items()]
     return {
         "published": len(records),
         "seconds": round(seconds, 3),
         "per_second": round(len(records) / seconds, 1) if seconds else 0.0,
-        "orders": [{"order_no": no, "end": end} for no, end in ends.items()]
-        or [{"order_no": r.order_no} for r in records[:1000]],
-        "ends": dict(counts),
-        "open": sum(1 for end in ends.values() if end is None),
+        "orders": rows if ends is not None else [{"order_no": r.order_no} for r in records[:1000]],
+        "ends": dict(Counter(end for end in followed.values() if end)),
+        "open": sum(1 for end in followed.values() if end is None),
     }
 
 

@@ -1,0 +1,144 @@
+"""`publish --follow` waits for the end of all that was published and says at once what went wrong; requests are read before they go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli import following, orders, publish
+from services.cli.app import app
+from services.cli.connect import Absent, Target
+from services.cli.publish import Submission
+
+ORDER = UUID(int=1)
+TO = Target("kafka", "postgres", "", Path())
+HEADS = (("ce_type", b"return.requested.v1"),)
+
+
+class Log:
+    """A consumer of `orders.events` that is given one fact at a time."""
+
+    def __init__(self) -> None:
+        self.facts: list[bytes] = []
+
+    async def getmany(self, **_: Any) -> dict[int, list[Any]]:
+        await asyncio.sleep(0)
+        return {0: [SimpleNamespace(headers=[("ce_type", self.facts.pop(0))], key=str(ORDER).encode())]} if self.facts else {}
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    made = Log()
+
+    async def enter(self: following.Follower) -> following.Follower:
+        self._reader = made
+        return self
+
+    monkeypatch.setattr(following.Follower, "__aenter__", enter)
+    monkeypatch.setattr(publish, "target", lambda: TO)
+    return made
+
+
+@contextlib.contextmanager
+def sending(monkeypatch: pytest.MonkeyPatch, how: Callable[[], Any]) -> Iterator[None]:
+    async def send(*_: Any) -> float:
+        await how()
+        return 1.0
+
+    monkeypatch.setattr(publish, "send", send)
+    yield
+
+
+def submission(*, given_back: bool = False) -> list[Submission]:
+    first = Submission("NO", ORDER, b"NO", b"{}", ())
+    return [first, Submission("NO", ORDER, b"NO", b"{}", HEADS, after_s=1.0)] if given_back else [first]
+
+
+async def followed(records: list[Submission], timeout_s: float = 60) -> dict[str, Any]:
+    return await publish._publish(TO, records, None, True, timeout_s, show=False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [
+        (b"order.returned.v1", "returned"),
+        (b"order.partly-returned.v1", "fulfilled"),
+        (b"order.cancellation-refused.v1", "fulfilled"),
+    ],
+)
+async def test_an_order_that_is_to_go_back_is_followed_to_the_answer(
+    log: Log, monkeypatch: pytest.MonkeyPatch, answer: bytes, end: str
+) -> None:
+    log.facts = [b"order.fulfilled.v1", *[b"order.lodged.v1"] * 20, answer]
+    with sending(monkeypatch, lambda: asyncio.sleep(0)):
+        found = await followed(submission(given_back=True))
+    assert (found["orders"], found["open"], log.facts) == ([{"order_no": "NO", "end": end}], 0, [])
+
+
+async def test_nothing_is_at_its_end_before_all_is_published(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.facts = [b"order.fulfilled.v1", *[b"order.lodged.v1"] * 20]
+
+    async def until_read() -> None:
+        while log.facts:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    with sending(monkeypatch, until_read):
+        found = await followed(submission())
+    assert (found["ends"], log.facts) == ({"fulfilled": 1}, [])
+
+
+async def test_what_goes_wrong_while_publishing_is_said_at_once(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails() -> None:
+        raise Absent("start the stack with `crossborder up`")
+
+    with sending(monkeypatch, fails), pytest.raises(Absent):
+        await asyncio.wait_for(followed(submission(), timeout_s=3600), 30)
+
+
+@pytest.mark.usefixtures("log")
+def test_a_record_that_names_no_order_is_published_and_nothing_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with sending(monkeypatch, lambda: asyncio.sleep(0)):
+        done = CliRunner().invoke(app, ["publish", "--sample", "malformed", "--follow"])
+    assert (done.exit_code, done.exception) == (0, None)
+
+
+@pytest.mark.usefixtures("log")
+def test_a_file_is_published_whole() -> None:
+    done = CliRunner().invoke(app, ["publish", "--file", "docs/examples/orders.jsonl", "--count", "2"])
+    assert done.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ["return", "X", "--lines", ""],
+        ["return", "X", "--lines", "0"],
+        ["return", "X", "--lines", "1:0"],
+        ["cancel", "X", "--reason", "a" * 500],
+    ],
+)
+def test_a_request_that_the_intake_would_set_aside_is_not_published(monkeypatch: pytest.MonkeyPatch, request_: list[str]) -> None:
+    """An empty list of lines, from an empty shell variable, would have asked for all of the order."""
+
+    @contextlib.asynccontextmanager
+    async def database(*_: Any) -> Any:
+        yield None
+
+    async def find(*_: Any) -> dict[str, str]:
+        return {"order_no": "X", "platform_code": "1105910159"}
+
+    def producer(*_: Any) -> Any:
+        raise AssertionError("it was published")
+
+    for name, instead in (("target", lambda: TO), ("database", database), ("find", find), ("producer", producer)):
+        monkeypatch.setattr(orders, name, instead)
+    done = CliRunner().invoke(app, ["order", *request_])
+    assert done.exit_code == 2, done.output
