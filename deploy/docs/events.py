@@ -56,7 +56,8 @@ OUTSIDE: Final = """## From outside
 
 A record without headers on `orders.submissions` is taken as `order.submitted.v1`; a value that is a `CEB311Message` is read
 as [ceb311-intake.md](ceb311-intake.md) says. `order.cancel-requested.v1` and `return.requested.v1` (in the header `ce_type`)
-name their order: `{"platform": {"code": "…"}, "order_no": "…", "reason": "…"}`. `authority.declarations` and
+name their order: `{"platform": {"code": "…"}, "order_no": "…", "reason": "…"}`. The reason stays
+there: facts and the timeline say how many characters it has, since people write persons into it. `authority.declarations` and
 `authority.receipts` carry the authority's own XML: CEB621, 603, 623, 605, 625, 213, 701 out; CEB622, 604, 624, 606, 626,
 214, 816, 818, 702, 792 and 900 in.
 """

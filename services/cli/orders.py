@@ -96,7 +96,7 @@ def list_(
 @order.command()
 def cancel(
     order_ref: str = typer.Argument(..., metavar="NO_OR_ID"),
-    reason: str = typer.Option("called off by the operator", help="why, for the timeline; no personal particulars"),
+    reason: str = typer.Option("called off by the operator", help="why; stays with the request, the timeline has its length"),
     platform: str | None = typer.Option(None, help="code of the platform, for an order that has not come yet"),
 ) -> None:
     """Call an order off; what that leads to depends on how far it is. One that has not come yet is called
@@ -108,7 +108,7 @@ def cancel(
 @order.command("return")
 def return_(
     order_ref: str = typer.Argument(..., metavar="NO_OR_ID"),
-    reason: str = typer.Option("the buyer gives the goods back", help="why, for the timeline; no personal particulars"),
+    reason: str = typer.Option("the buyer gives the goods back", help="why; stays with the request, the timeline has its length"),
     lines: str | None = typer.Option(None, help="only these lines, `1,2`, or so many of a line, `1:2`; else all that is left"),
     refund_if_late: bool = typer.Option(True, help="refund the price even if the goods come back after the term"),
 ) -> None:

@@ -7,27 +7,17 @@ from typing import Any, Final
 
 ECHO_MAX: Final = 60
 
-PERSONAL: Final = frozenset(
-    {
-        "buyer.name",
-        "buyer.id_number",
-        "buyer.phone",
-        "payment.token",
-        "payment.payer.name",
-        "payment.payer.id_number",
-        "consignee.name",
-        "consignee.phone",
-        "consignee.address",
-        "consignee.postcode",
-    }
-)
-"""Never echoed. The token is no person's but lets whoever reads it collect the payment."""
+_PERSONS: Final = ("buyer", "consignee", "payment.payer")
+"""Nothing below these is echoed, the kind of document and the place no more than a name: what stands in the wrong field of a
+person is likely the person."""
 
-_HOLDERS: Final = frozenset(field[:dot] for field in PERSONAL for dot, sign in enumerate(field) if sign == ".")
-"""What personal fields stand in: a text in place of the object is likely the person in one line."""
+_WITHHELD: Final = frozenset({*_PERSONS, "payment", "payment.token"})
+"""A text in place of an object is likely the person in one line. The token is no person's but lets whoever reads it collect
+the payment."""
 
-# A value put into the wrong field must not reach the log: identity numbers (18, or 15 of the old kind) and mobiles.
-_LIKE_PERSONAL: Final = re.compile(r"(?<![0-9])(?:[0-9]{17}[0-9Xx]|[0-9]{15}|1[3-9][0-9]{9})(?![0-9])")
+# A value put into the wrong field must not reach the log: identity numbers (18, or 15 of the old kind) and telephones, in any
+# grouping and with whatever country code. A run of 11 digits and more is none of the values a refusal needs to quote.
+_LIKE_PERSONAL: Final = re.compile(r"\+?\d(?:[ -]?\d){10,}[Xx]?|\+\d(?:[ -]?\d){6,}")
 _KINDS: Final[dict[type, str]] = {bool: "true or false", int: "a number", float: "a number", dict: "an object", list: "a list"}
 
 
@@ -36,11 +26,15 @@ def found_of(field: str, value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, str):
-        return f"{len(value)} characters" if field in PERSONAL or field in _HOLDERS else echo(value)
+        return f"{len(value)} characters" if _is_personal(field) else echo(value)
     kind = _KINDS.get(type(value), "something else")
-    if field in PERSONAL or kind in ("an object", "a list", "something else"):
+    if _is_personal(field) or kind in ("an object", "a list", "something else"):
         return kind
     return f"{kind}, {echo(str(value).lower())}"
+
+
+def _is_personal(field: str) -> bool:
+    return field in _WITHHELD or field.startswith(tuple(f"{person}." for person in _PERSONS))
 
 
 def echo(text: str) -> str:

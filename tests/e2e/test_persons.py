@@ -117,7 +117,8 @@ async def _go_on(p: Planted) -> None:
     await p.submit(refused, "lodged")
     await p.come_to_their_ends()
     await p.ask(cancelled, CANCEL, f"{cancelled['buyer']['id_number']} asked for it", "cancelled")
-    await p.ask(returned, RETURN, "not as sweet as hoped", "returned")
+    to, buyer = returned["consignee"], returned["buyer"]
+    await p.ask(returned, RETURN, f"{buyer['name']} (+86{buyer['phone']}) of {to['address']} says it is not sweet", "returned")
     order_id = order_id_of(refused["platform"]["code"], refused["order_no"])
     text = f"[Code:99;Desc:订购人{refused['buyer']['name']}与{refused['buyer']['id_number']}不匹配]"
     fields = {"copNo": cop_no_of(order_id), "preNo": "B20261123000000001", "customsCode": "2244"}

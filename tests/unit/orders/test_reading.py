@@ -97,14 +97,19 @@ def test_a_number_that_is_too_long_still_names_the_order_that_is_refused(order: 
 
 
 def test_commands_name_their_order(order: dict[str, Any]) -> None:
-    asked = {"order_no": order["order_no"], "platform": order["platform"], "reason": "call 13912345678"}
+    asked = {"order_no": order["order_no"], "platform": order["platform"], "reason": "Wang Xiaoming, passport E12345678"}
     submitted = one(json.dumps(order).encode())
     for wire_type, kind in (("order.cancel-requested.v1", CancelRequested), ("return.requested.v1", ReturnRequested)):
         found = one(json.dumps(asked).encode(), (("ce_type", wire_type.encode()),))
         assert isinstance(found, kind)
         assert found.order_id == submitted.order_id
-        assert found.reason == "call (digits hidden)"
-    for reason in (7, "x" * 201, "a\nb"):
+        assert found.reason == "33 characters"
+        for nothing in (None, ""):
+            (found,) = read_submission(json.dumps({**asked, "reason": nothing}).encode(), (("ce_type", wire_type.encode()),))
+            assert isinstance(found, kind)
+            assert found.reason == "not given"
+    reasons: tuple[Any, ...] = (7, 0, False, [], "x" * 201, "a\nb")
+    for reason in reasons:
         with pytest.raises(Unprocessable):
             one(json.dumps({**asked, "reason": reason}).encode(), (("ce_type", b"return.requested.v1"),))
 

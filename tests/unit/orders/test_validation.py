@@ -237,14 +237,41 @@ def test_a_refusal_quotes_no_person(order: dict[str, Any], faults_of: Faults) ->
         ("consignee.postcode", "secret postcode 2000000"),
         ("payment.payer.id_number", 330821198809085211),
         ("payment.token", ["secret token"]),
+        ("buyer.id_type", "E12345678"),
+        ("payment.payer.id_type", "Wang Xiaoming"),
+        ("payment.payer.name", {"is": "Wang Xiaoming"}),
+        ("consignee.country", "Wang Xiaoming, secret street"),
+        ("consignee.region", "Wang\x07"),
+        ("consignee.city", "secret street\x07"),
         ("lines[0].unit", "13912345678"),
         ("currency", "330821198809085211"),
     ):
         order = put(order, path, value)
     said = json.dumps([f.model_dump() for f in faults_of(order)])
-    assert len(faults_of(order)) >= 9
-    for personal in ("330821", "Wang", "139123", "secret", "2000000"):
+    assert len(faults_of(order)) >= 14
+    for personal in ("330821", "Wang", "139123", "secret", "2000000", "E123"):
         assert personal not in said
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "13800138000", "8613800138000", "+8613800138000", "008613800138000", "+86 138 0013 8000", "(+86)138-0013-8000",
+        "+49 30 123456", "021-61234567", "33082119880908521x", "330821880908521",
+    ],
+)  # fmt: skip
+def test_a_telephone_or_identity_number_in_any_field_is_hidden_however_it_is_written(
+    order: dict[str, Any], faults_of: Faults, number: str
+) -> None:
+    (fault,) = faults_of(put(order, "currency", f"tel {number}."))
+    assert "(digits hidden)" in fault.found
+    assert sum(c.isdigit() for c in fault.found) <= 2, "a country code in brackets tells nobody"
+
+
+@pytest.mark.parametrize("value", ["2026-11-23 09:00:00", "20261123", "1,000.00", "+2", "2.000001"])
+def test_a_value_that_is_no_number_of_a_person_is_quoted(order: dict[str, Any], faults_of: Faults, value: str) -> None:
+    (fault,) = faults_of(put(order, "placed_at", value))
+    assert fault.found == value
 
 
 def test_a_refusal_is_bounded(order: dict[str, Any], faults_of: Faults) -> None:
