@@ -6,6 +6,7 @@ What the message does not carry is read from its free texts by the convention of
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -52,13 +53,18 @@ def _order(element: etree._Element) -> Submitted | CancelRequested:
     heads, lines = element.findall(f"{CEB}OrderHead"), element.findall(f"{CEB}OrderList")
     if len(heads) != 1:
         raise Unprocessable("unknown_shape", "an Order has one OrderHead")
-    head = fields_of(heads[0])
+    head = _texts(heads[0])
     faults: list[Fault] = []
-    document = _document(head, [fields_of(line) for line in lines[: LINES_MAX + 2]], faults)
+    document = _document(head, [_texts(line) for line in lines[: LINES_MAX + 2]], faults)
     if head.get("appType") == "3":
         order_no, platform_code = named(document)
         return CancelRequested(order_id_of(platform_code, order_no), order_no, platform_code, "deleted by the shop (appType 3)")
     return read_document(document, faults)
+
+
+def _texts(element: etree._Element) -> dict[str, str]:
+    """The fields in NFC, as those of JSON are: one number names one order, whoever wrote it."""
+    return {name: unicodedata.normalize("NFC", text) for name, text in fields_of(element).items()}
 
 
 def _document(head: Mapping[str, str], lines: list[dict[str, str]], faults: list[Fault]) -> dict[str, Any]:

@@ -197,6 +197,14 @@ def test_a_ceb311_message_is_a_submission() -> None:
     assert s.payment.payer.id_number == s.buyer.id_number
 
 
+def test_a_number_names_one_order_in_xml_and_in_json_however_its_letters_are_composed(order: dict[str, Any]) -> None:
+    for number in ("Caf\u00e9-1", "Cafe\u0301-1"):
+        xml, plain = one(message(({**HEAD, "orderNo": number}, LINE))), one(json.dumps({**order, "order_no": number}).encode())
+        deleted = one(message(({**HEAD, "appType": "3", "orderNo": number}, LINE)))
+        assert {xml.order_no, plain.order_no, deleted.order_no} == {"Caf\u00e9-1"}
+        assert xml.order_id == plain.order_id == deleted.order_id
+
+
 def test_a_hundred_orders_are_a_hundred_submissions_and_more_are_refused() -> None:
     orders = [({**HEAD, "orderNo": f"XML-{n}"}, LINE) for n in range(101)]
     found = read_submission(message(*orders[:100]), ())
