@@ -65,8 +65,11 @@ class Sealing:
 
     def digest(self, text: str) -> str:
         """A keyed hash (BLAKE2b, RFC 7693) of the normalised text, 32 hex characters, to compare without opening."""
-        normal = " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split()).casefold()
-        return hashlib.blake2b(normal.encode(), key=self._digest, digest_size=16).hexdigest()
+        return self.digest_exact(normal(text))
+
+    def digest_exact(self, text: str) -> str:
+        """A keyed hash of the text to the letter, 32 hex characters: where another case or space is another value."""
+        return hashlib.blake2b(text.encode(), key=self._digest, digest_size=16).hexdigest()
 
     async def keys_of(self, conn: Any, persons: Collection[UUID], *, make: bool = False) -> dict[UUID, AESGCM]:
         """The keys of `persons`, read (and with `make` created) in bulk.
@@ -117,6 +120,11 @@ class Sealing:
 
     def unrest(self, value: bytes, bound_to: bytes) -> bytes:
         return unseal(self._resting, value, bound_to)
+
+
+def normal(text: str) -> str:
+    """What two people write of one name: width, case and runs of white space do not count."""
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split()).casefold()
 
 
 def bound(order_id: UUID, field: str) -> bytes:

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
 from services.orders.submission import Consignee, Goods, Payer, Submission, Submitted
+from shared.sealing import normal
 
 PERSONAL: Final = frozenset({"buyer", "consignee", "payment"})
 """Fields with personal values: their digest must be keyed, or it could be guessed back."""
 
 DIGEST_CHARACTERS: Final = 16
 
+VERSION: Final = 2
+"""How prints are made today. An order is compared by the version it was kept with, so that old ones keep their repetitions:
+in 1 the parts of a personal field ran into one another, and case and width of letters did not count."""
+_MARK: Final = "v"
 
-def fingerprint(submitted: Submitted, digest: Callable[[str], str]) -> dict[str, str]:
+
+def fingerprint(submitted: Submitted, digest: Callable[[str], str], version: int = VERSION) -> dict[str, str]:
     """A digest of each top-level field in its canonical form (`172.0` is `172.00`), personal ones by the keyed `digest`.
 
     What came in a broken shape counts as it came, so that a refused submission repeated is the same one too.
+    `digest` hashes the text to the letter.
     """
-    texts = _canonical(submitted.submission) | {field: f"raw:{value}" for field, value in submitted.raw}
-    return {field: _short(digest(text) if field in PERSONAL else _plain(text)) for field, text in texts.items()}
+    s = submitted.submission
+    texts = _separated(s) if version == 1 else _counted(s)
+    texts |= {field: f"raw:{value}" for field, value in submitted.raw}
+    personal = (lambda text: digest(normal(text))) if version == 1 else digest
+    marked = {} if version == 1 else {_MARK: str(version)}
+    return marked | {field: _short(personal(text) if field in PERSONAL else _plain(text)) for field, text in texts.items()}
+
+
+def version_of(known: Mapping[str, str]) -> int:
+    """The version that a submission must be printed with to be compared with `known`; today's if nothing is known."""
+    return int(known.get(_MARK, 1)) if known else VERSION
 
 
 def differing(known: Mapping[str, str], came: Mapping[str, str]) -> tuple[str, ...]:
@@ -37,25 +53,45 @@ def verdict_of(different: tuple[str, ...]) -> str:
 FIELDS: Final = tuple(name for name in Submission.model_fields if name != "order_no")
 
 
-def _canonical(s: Submission) -> dict[str, str]:
+Parts = tuple[str | None, ...]
+
+
+def _separated(s: Submission) -> dict[str, str]:
+    """Each field as version 1 had it."""
+    lines = "\x1e".join("\x1f".join(part or "" for part in _line(line)) for line in s.lines)
+    return {field: "\x1f".join(part or "" for part in parts) for field, parts in _canonical(s).items()} | {"lines": lines}
+
+
+def _counted(s: Submission) -> dict[str, str]:
+    return {field: counted(parts) for field, parts in _canonical(s).items()} | {
+        "lines": counted(counted(_line(line)) for line in s.lines)
+    }
+
+
+def counted(parts: Iterable[str | None]) -> str:
+    """The parts as one text that no other parts have: each after its length, one that is not there as `-`."""
+    return "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
+
+
+def _canonical(s: Submission) -> dict[str, Parts]:
+    """The parts of each field but the lines."""
     return {
-        "placed_at": str(s.placed_at.timestamp()),
-        "direction": s.direction,
-        "mode": s.mode,
-        "platform": s.platform.name,
-        "merchant": _joined(s.merchant.code, s.merchant.name, s.merchant.country),
-        "buyer": _joined(*_person(s.buyer), s.buyer.phone),
-        "consignee": _joined(*_consignee(s.consignee)),
-        "payment": _joined(s.payment.enterprise_code, s.payment.token, *_person(s.payment.payer)),
-        "currency": s.currency,
-        "lines": "\x1e".join(_line(line) for line in s.lines),
-        "goods_value": _number(s.goods_value),
-        "freight": _number(s.freight),
-        "insurance": _number(s.insurance),
-        "discount": _number(s.discount),
-        "tax_withheld": _number(s.tax_withheld),
-        "amount_paid": _number(s.amount_paid),
-        "logistics_no": s.logistics_no or "",
+        "placed_at": (str(s.placed_at.timestamp()),),
+        "direction": (s.direction,),
+        "mode": (s.mode,),
+        "platform": (s.platform.name,),
+        "merchant": (s.merchant.code, s.merchant.name, s.merchant.country),
+        "buyer": (*_person(s.buyer), s.buyer.phone),
+        "consignee": _consignee(s.consignee),
+        "payment": (s.payment.enterprise_code, s.payment.token, *_person(s.payment.payer)),
+        "currency": (s.currency,),
+        "goods_value": (_number(s.goods_value),),
+        "freight": (_number(s.freight),),
+        "insurance": (_number(s.insurance),),
+        "discount": (_number(s.discount),),
+        "tax_withheld": (_number(s.tax_withheld),),
+        "amount_paid": (_number(s.amount_paid),),
+        "logistics_no": (s.logistics_no,),
     }
 
 
@@ -63,13 +99,13 @@ def _person(person: Payer) -> tuple[str, ...]:
     return person.name, person.id_type, person.id_number
 
 
-def _consignee(c: Consignee) -> tuple[str | None, ...]:
+def _consignee(c: Consignee) -> Parts:
     return c.name, c.phone, c.country, c.region, c.city, c.address, c.postcode
 
 
-def _line(line: Goods) -> str:
+def _line(line: Goods) -> Parts:
     content = line.net_content
-    return _joined(
+    return (
         str(line.line_no),
         line.sku,
         line.name,
@@ -88,10 +124,6 @@ def _line(line: Goods) -> str:
 
 def _number(value: Decimal) -> str:
     return str(value.normalize())
-
-
-def _joined(*parts: str | None) -> str:
-    return "\x1f".join(part or "" for part in parts)
 
 
 def _plain(text: str) -> str:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from services.orders import domain, store
 from services.orders.domain import Accepted, Command, Order, Refused
-from services.orders.fingerprint import fingerprint
+from services.orders.fingerprint import fingerprint, version_of
 from services.orders.persons import persons_of, seal_persons
 from services.orders.reading import read_submission
 from services.orders.store import Kept, Moment
@@ -131,25 +131,23 @@ async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Out
     for m in batch:
         if not isinstance(m.event, Submitted):
             folded.fold(m, m.event)
-        elif faults[m.event_id]:
-            folded.fold(m, _refused(m.event, faults[m.event_id], deps))
+            continue
+        known = folded.kept.get(m.order_id)
+        printed = fingerprint(m.event, deps.sealing.digest_exact, version_of(known.order.fingerprint if known else {}))
+        if faults[m.event_id]:
+            folded.fold(m, _refused(m.event, faults[m.event_id], printed, deps))
         else:
-            accepted = Accepted(
-                placed(m.event, *seal_persons(m.event, keys, deps.sealing), deps.probe_platform),
-                fingerprint(m.event, deps.sealing.digest),
-            )
-            folded.fold(m, accepted)
+            fact = placed(m.event, *seal_persons(m.event, keys, deps.sealing), deps.probe_platform)
+            folded.fold(m, Accepted(fact, printed))
     outcome = await folded.save(conn)
     if ignored := sum(len(m.event.ignored) for m in batch if isinstance(m.event, Submitted)):
         outcome.counts.append(partial(metrics.IGNORED_FIELDS.labels("orders").inc, ignored))
     return outcome
 
 
-def _refused(submitted: Submitted, faults: tuple[Fault, ...], deps: Deps) -> Refused:
+def _refused(submitted: Submitted, faults: tuple[Fault, ...], printed: Mapping[str, str], deps: Deps) -> Refused:
     corridor = corridor_of(submitted, deps.probe_platform)
-    return Refused(
-        submitted.order_id, submitted.order_no, submitted.platform_code, corridor, faults, fingerprint(submitted, deps.sealing.digest),
-    )  # fmt: skip
+    return Refused(submitted.order_id, submitted.order_no, submitted.platform_code, corridor, faults, printed)
 
 
 async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Deps) -> Outcome:

@@ -24,6 +24,9 @@ import pytest
 from deploy.samples import submission
 from deploy.sandbox.receipts import format_fault, messages_of
 from services.customs.ceb.parse import BILL_MESSAGES, RECEIPT_MESSAGES, SUMMARY_MESSAGES
+from services.orders.fingerprint import fingerprint
+from services.orders.reading import read_submission
+from services.orders.submission import Submitted
 from services.payments.domain.bank import Refunded
 from shared import inbox, topics
 from shared.effects import Answered, Effect, Perform, Unknown
@@ -454,6 +457,26 @@ async def test_what_is_heard_after_the_end_does_not_move_it(database: str, keys:
         at_last = await cast.world.admin.fetchrow("SELECT ended_at, version, updated_at FROM orders.orders")
         assert at_last["ended_at"] == at_first["ended_at"] is not None
         assert at_last["updated_at"] > at_first["updated_at"]
+
+
+async def test_an_order_kept_under_an_old_print_knows_its_repetition(database: str, keys: Path) -> None:
+    async with played_in(database, keys) as cast:
+        cast.submit([STORIES["released"]])
+        await cast.world.settle_down()
+        (made,) = cast.made
+        (submitted,) = read_submission(json.dumps(made).encode(), ())
+        assert isinstance(submitted, Submitted)
+        old = json.dumps(fingerprint(submitted, cast.world.sealing.digest_exact, 1)).encode()
+        other = made | {"payment": made["payment"] | {"token": "tok_flaky"}}
+        for kept in (None, old):
+            if kept is not None:
+                await cast.world.admin.execute("UPDATE orders.submission SET fingerprint = $1", kept)
+            again = [shop_record(made["order_no"], document, SUBMITTED) for document in (made, other)]
+            cast.world.publish(topics.SUBMISSIONS, again)
+            await cast.world.settle_down()
+        told = await cast.world.admin.fetch("SELECT summary ->> 'verdict' FROM orders.timeline WHERE type = $1 ORDER BY id",
+                                            said.OrderResubmitted.type)  # fmt: skip
+        assert [verdict for (verdict,) in told] == ["exists", "exists_with_different_payment"] * 2
 
 
 DOCUMENTS: Final = {

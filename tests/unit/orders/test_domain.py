@@ -10,10 +10,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deploy.samples import submission
 from services.orders.domain import DECISIONS, ENDED, STAGE, Command, follow
-from services.orders.fingerprint import fingerprint
+from services.orders.fingerprint import VERSION, counted, differing, fingerprint, verdict_of, version_of
 from services.orders.legs import BORDER, PAYMENT, TAX, Stage
 from services.orders.order import Accepted, Order, Refused
 from services.orders.reactions import OF_BILLS
@@ -24,6 +26,7 @@ from shared.events import orders as said
 from shared.events.base import EVENT_TYPES, Event, Fault
 from shared.events.persons import SealedConsignee, SealedPerson
 from shared.money import Money
+from shared.sealing import MASTER_KEYS, Sealing
 from shared.transitions import IllegalTransition
 from tests.unit.orders.conftest import read
 
@@ -383,6 +386,74 @@ def test_a_refused_submission_repeated_exists_and_mended_differs() -> None:
     assert fingerprint(read(broken), str) == known
     assert fingerprint(SUBMITTED, str) | {"freight": known["freight"]} == known
     assert fingerprint(SUBMITTED, str) != known
+
+
+KEYED = Sealing({name: bytes(32) for name in MASTER_KEYS}).digest_exact
+
+
+def compared(one: dict[str, Any], other: dict[str, Any]) -> str:
+    """The verdict on the second where the first is kept under its number."""
+    known = fingerprint(read(one), KEYED)
+    return verdict_of(differing(known, fingerprint(read(other), KEYED, version_of(known))))
+
+
+def put(path: str, *values: Any) -> dict[str, Any]:
+    document: dict[str, Any] = submission("cherries", 1, seed=1)
+    for name, value in zip(path.split(), values, strict=True):
+        *way, last = name.split(".")
+        place: Any = document
+        for step in way:
+            place = place[int(step) if step.isdigit() else step]
+        place[last] = value
+    return document
+
+
+@pytest.mark.parametrize(("paths", "one", "other"), [
+    ("payment.token", ("TOK_OK",), ("tok_ok",)),
+    ("consignee.region consignee.city", ("Shanghai", "Pudong Xinqu"), ("Shanghai Pudong", "Xinqu")),
+    ("consignee.region consignee.city", ("Shanghai", None), (None, "Shanghai")),
+    ("consignee.address consignee.postcode", ("Road 1 200000", None), ("Road 1", "200000")),
+    ("buyer.name", ("Zhang San",), ("zhang san",)),
+    ("merchant.name merchant.country", ("Cherries", None), ("Cherries\xa0", None)),
+    ("lines.0.brand lines.0.gtin", ("4006381333931", None), (None, "4006381333931")),
+])  # fmt: skip
+def test_what_moves_over_the_border_of_two_parts_is_another_order(
+    paths: str, one: tuple[Any, ...], other: tuple[Any, ...]
+) -> None:
+    field = paths.partition(".")[0]
+    assert compared(put(paths, *one), put(paths, *other)) == f"exists_with_different_{field}"
+    assert compared(put(paths, *one), put(paths, *one)) == "exists"
+
+
+PARTS = st.lists(st.none() | st.text("ab0123456789:-; \x1f", max_size=4), max_size=4).map(tuple)
+
+
+@given(PARTS, PARTS)
+def test_other_parts_are_another_text(one: tuple[str | None, ...], other: tuple[str | None, ...]) -> None:
+    assert (counted(one) == counted(other)) == (one == other)
+
+
+KEPT_OF_OLD = {
+    "placed_at": "3b9c09a061d59a79", "direction": "d01207309a9264fe", "mode": "0fa9f35aa0516b98", "platform": "a52eefe89bac2988",
+    "merchant": "f9e229c443471722", "buyer": "741ca302c3a07ac5", "consignee": "746d83ba7c375bb1", "payment": "4f3fbf310ed954f3",
+    "currency": "906592fed44f6966", "lines": "15e44d584011029c", "goods_value": "6a875259841beef3", "freight": "e3e5dea58763a6aa",
+    "insurance": "842b7d9d43cddf75", "discount": "842b7d9d43cddf75", "tax_withheld": "16becd78c2d345c2",
+    "amount_paid": "7d401f891a6b8e69", "logistics_no": "e4a6a0577479b2b4",
+}  # fmt: skip
+"""What version 1 kept of the basket below, under keys of zeros."""
+BROKEN_OF_OLD = {"freight": "fd37064a31ed6c26", "consignee": "e0c6bee6ca9da353"}
+
+
+def test_an_order_kept_under_an_old_print_is_compared_by_it() -> None:
+    basket: dict[str, Any] = submission("basket", 3, seed=2)
+    basket["buyer"]["name"] = "Zhang  San"
+    assert (version_of(KEPT_OF_OLD), version_of({}), version_of(fingerprint(SUBMITTED, KEYED))) == (1, VERSION, VERSION)
+    assert fingerprint(read(basket), KEYED, 1) == KEPT_OF_OLD
+    other = fingerprint(read(basket | {"mode": "1210"}), KEYED, 1)
+    assert differing(KEPT_OF_OLD, other) == ("mode",)
+    broken: dict[str, Any] = submission("cherries", 1, seed=1) | {"freight": 20.0}
+    broken["consignee"]["phone"] = 7
+    assert BROKEN_OF_OLD.items() <= fingerprint(read(broken), KEYED, 1).items()
 
 
 def test_persons_are_digested_with_the_key_only() -> None:

@@ -38,6 +38,9 @@ def test_one_document_has_one_reference_whatever_its_case_and_another_has_anothe
 def test_digests_compare_normalised_text_and_differ_between_installations(sealing: Sealing, tmp_path: Path) -> None:
     assert sealing.digest("Zhang  San") == sealing.digest(" zhang san ")
     assert sealing.digest("Zhang San") != sealing.digest("Li Si")
+    spellings = ("Zhang San", "zhang san", "Zhang  San", "Zhang\x1fSan", "\uff3ahang San")
+    assert len({sealing.digest(text) for text in spellings}) == 1
+    assert len({sealing.digest_exact(text) for text in spellings}) == len(spellings)
     other = tmp_path / "other"
     ensure_master_keys(other)
     assert Sealing.from_dir(other).digest("Zhang San") != sealing.digest("Zhang San")
