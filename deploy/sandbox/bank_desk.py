@@ -181,6 +181,8 @@ def _void(desk: Desk, item: Item) -> Answer:
         return say(item, "error", code="500", reason="a capture is on its way, try again")
     if authorisation.state in {"captured", "declined"}:
         return say(item, "declined", code="AM05", reason=f"the authorisation is {authorisation.state}")
+    if authorisation.token == "tok_expired":
+        return say(item, "declined", code="AC04", reason="the authorisation has expired")
     authorisation.state = "voided"
     return say(item, "voided", authorisation_no=authorisation.number)
 

@@ -41,8 +41,8 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
     Phrase(
         "bank",
         "tok_expired",
-        "authorises, then declines the capture: AC04",
-        ("authorised", "declined"),
+        "authorises, then declines the capture, and to void: AC04, the hold ran out",
+        ("authorised", "declined", "declined"),
         "rejected",
     ),
     Phrase(

@@ -144,6 +144,9 @@ def _word(effect: Effect, ask: Ask, told: BankAnswer | None, sealing: Sealing) -
 
 
 _REFUSED: Final = {"declined", "invalid"}
+_GONE: Final = {"AC04", "NOOR"}
+"""Why the bank declines to void what it no longer holds: the hold is closed, as when it ran out, or no such hold is known. Of any
+other reason, above all that it was captured, nothing follows by itself."""
 
 
 def _answer(ask: Ask, told: BankAnswer, sealing: Sealing) -> said.Answer | said.Transferred:
@@ -157,9 +160,17 @@ def _answer(ask: Ask, told: BankAnswer, sealing: Sealing) -> said.Answer | said.
             return said.CaptureDeclined(ask.order_id, code, reason)
         case Capture() if told.status == "captured":
             return _captured(ask, told, sealing)
-        case Void() if told.status == "voided":
-            return said.Voided(ask.order_id)
+        case Void():
+            return _let_go(ask, told)
     return _given(ask, told)
+
+
+def _let_go(ask: Void, told: BankAnswer) -> said.Voided | said.HoldGone:
+    if told.status == "voided":
+        return said.Voided(ask.order_id)
+    if told.status == "declined" and told.code in _GONE:
+        return said.HoldGone(ask.order_id)
+    raise NotAnAnswer(f"{told.status} {told.code or 'without a code'} is no answer to {ask.kind}")
 
 
 def _given(ask: Ask, told: BankAnswer) -> said.Answer | said.Transferred:

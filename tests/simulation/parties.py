@@ -72,7 +72,7 @@ class Bank:
             return self._give_out(ask)
         if self.captured(order_id):
             raise Violation(f"the bank was asked to void what it captured for {order_id}")
-        return said.Voided(order_id)
+        return said.HoldGone(order_id) if token == "expired" else said.Voided(order_id)
 
     def _give_out(self, ask: said.Refund | said.RefundTax | said.Transfer) -> Answer | said.Transferred:
         order_id = ask.order_id

@@ -60,6 +60,13 @@ class Voided:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldGone:
+    """There is nothing to let go: the hold ran out at the bank, or the bank knows of none."""
+
+    order_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Refunded:
     """The bank gave back what it was asked to."""
 
@@ -85,7 +92,7 @@ class Transferred:
     transfer_no: str
 
 
-Answer = Authorised | AuthorisationDeclined | Captured | CaptureDeclined | Voided | Refunded | ExcessRefunded
+Answer = Authorised | AuthorisationDeclined | Captured | CaptureDeclined | Voided | HoldGone | Refunded | ExcessRefunded
 """What the bank says of an order's money; a transfer to customs is of many orders and followed by itself."""
 
 

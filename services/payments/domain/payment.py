@@ -20,6 +20,7 @@ from services.payments.domain.bank import (
     Captured,
     CaptureDeclined,
     ExcessRefunded,
+    HoldGone,
     Refund,
     Refunded,
     RefundTax,
@@ -130,6 +131,7 @@ PAYMENT: Final = Transitions[State](
         (State.AUTHORISED, CaptureDeclined): State.VOIDING,
         (State.AUTHORISED, OrderUnwinding): State.AUTHORISED,
         (State.VOIDING, Voided): State.DECLINED,
+        (State.VOIDING, HoldGone): State.DECLINED,
         (State.VOIDING, OrderUnwinding): State.VOIDING,
         (State.CAPTURED, GoodsReleased): State.SETTLED,
         (State.CAPTURED, OrderUnwinding): State.REFUNDING,
@@ -159,6 +161,7 @@ UNWINDING: Final = Transitions[State](
         (State.AUTHORISED, Captured): State.REFUNDING,
         (State.AUTHORISED, CaptureDeclined): State.VOIDING,
         (State.VOIDING, Voided): State.VOIDED,
+        (State.VOIDING, HoldGone): State.VOIDED,
         (State.REFUNDING, Refunded): State.REFUNDED,
         (State.REFUNDING, ExcessRefunded): State.REFUNDING,
         (State.REFUNDED, ExcessRefunded): State.REFUNDED,
@@ -288,7 +291,7 @@ def _close_return(after: Payment, refund_no: str | None) -> Decision:
     return Decision(replace(after, state=PAYMENT.next(State.RETURNING, fact), returning=None), (fact,))
 
 
-def _let_go(after: Payment, _answer: Voided) -> Decision:
+def _let_go(after: Payment, _answer: Voided | HoldGone) -> Decision:
     return Decision(after, (PaymentVoided(order_id=after.order_id),) if after.unwinding else ())
 
 
@@ -329,6 +332,7 @@ _DECIDE: Final[dict[tuple[State, type], Callable[..., Decision]]] = {
     (State.AUTHORISED, CaptureDeclined): _decline_capture,
     (State.AUTHORISED, OrderUnwinding): _wait,
     (State.VOIDING, Voided): _let_go,
+    (State.VOIDING, HoldGone): _let_go,
     (State.VOIDING, OrderUnwinding): _wait,
     (State.CAPTURED, GoodsReleased): _settle,
     (State.CAPTURED, OrderUnwinding): _give_back,

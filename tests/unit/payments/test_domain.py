@@ -19,6 +19,7 @@ from services.payments.domain.bank import (
     Capture,
     Captured,
     CaptureDeclined,
+    HoldGone,
     Refund,
     Refunded,
     Void,
@@ -98,6 +99,7 @@ AUTHORISED = Authorised(ORDER, "A1")
 NO_FUNDS = AuthorisationDeclined(ORDER, "AM04", "insufficient funds")
 EXPIRED = CaptureDeclined(ORDER, "AC04", "the authorisation has expired")
 VOIDED = Voided(ORDER)
+GONE = HoldGone(ORDER)
 REFUNDED = Refunded(ORDER, "R1")
 
 
@@ -115,6 +117,7 @@ HEARD: tuple[Heard, ...] = (
     captured(),
     EXPIRED,
     VOIDED,
+    GONE,
     REFUNDED,
 )
 
@@ -302,12 +305,16 @@ def test_each_return_is_asked_of_the_bank_under_a_key_of_its_own_and_booked_once
     assert len(keys) == len(set(keys)), "each purpose once per return"
 
 
-def test_an_expired_hold_is_declined_and_let_go() -> None:
-    payment, facts, asks, _ = all_after(PLACED, AUTHORISED, EXPIRED, VOIDED)
+@pytest.mark.parametrize("answer", [VOIDED, GONE], ids=["voided", "gone"])
+def test_an_expired_hold_is_declined_and_let_go(answer: Heard) -> None:
+    payment, facts, asks, _ = all_after(PLACED, AUTHORISED, EXPIRED, answer)
     assert payment.state is State.DECLINED
     assert facts[-1] == PaymentDeclined(order_id=ORDER, code="AC04", reason="the authorisation has expired", amount=cny("204.10"))
     assert isinstance(asks[-1], Void)
-    assert after(PLACED, AUTHORISED, EXPIRED, VOIDED, UNWOUND).facts == (PaymentVoided(order_id=ORDER),)
+    for way in ((EXPIRED, answer, UNWOUND), (EXPIRED, UNWOUND, answer), (UNWOUND, EXPIRED, answer)):
+        decision = after(PLACED, AUTHORISED, *way)
+        assert decision.payment.state is State.VOIDED
+        assert decision.facts == (PaymentVoided(order_id=ORDER),)
 
 
 BANK_SAYS: dict[str, tuple[Heard, ...]] = {

@@ -176,6 +176,16 @@ async def test_a_voided_authorisation_cannot_be_captured_nor_a_captured_one_void
     assert (await shop.one("voids", late))["status"] == "declined"
 
 
+async def test_a_hold_that_ran_out_can_be_neither_captured_nor_voided(shop: Shop) -> None:
+    held = await shop.authorise("tok_expired")
+    void = {"key": "v", "reference": "order", "authorisation_no": held["authorisation_no"]}
+    for path, item in (("captures", capture(held["authorisation_no"])), ("voids", void)):
+        answer = await shop.one(path, item)
+        assert (answer["status"], answer["code"]) == ("declined", "AC04")
+    strange = await shop.one("voids", void | {"key": "w", "authorisation_no": "A0"})
+    assert (strange["status"], strange["code"]) == ("declined", "NOOR")
+
+
 async def test_a_capture_on_its_way_cannot_be_voided_yet() -> None:
     bank = Bank()
     held = bank.perform("authorise", [authorisation("tok_slow")], NOW)[0][0]
