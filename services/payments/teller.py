@@ -174,7 +174,9 @@ def _let_go(ask: Void, told: BankAnswer) -> said.Voided | said.HoldGone:
 
 
 def _given(ask: Ask, told: BankAnswer) -> said.Answer | said.Transferred:
-    """Money that went out: back to the buyer, or to customs. The bank has no right to refuse it."""
+    """Money that went out: back to the buyer, or to customs. The bank has no right to refuse it, nor to give another sum."""
+    if isinstance(ask, Refund | RefundTax | Transfer):
+        _is_of(ask, told)
     match ask:
         case Refund() if told.status == "refunded" and told.refund_no:
             return said.Refunded(ask.order_id, told.refund_no)
@@ -183,6 +185,16 @@ def _given(ask: Ask, told: BankAnswer) -> said.Answer | said.Transferred:
         case Transfer() if told.status == "transferred" and told.transfer_no:
             return said.Transferred(ask.order_id, told.transfer_no)
     raise NotAnAnswer(f"{told.status} is no answer to {ask.kind}")
+
+
+def _is_of(ask: Refund | RefundTax | Transfer, told: BankAnswer) -> None:
+    """Raises NotAnAnswer, or MoneyError, where the bank names an amount or a payment that is not the one it was asked about."""
+    asked, currency = ask.amount, ask.amount.currency
+    amount = Money.of(told.amount or str(asked), told.currency or currency)
+    if amount != asked:
+        raise NotAnAnswer(f"ask the bank what it moved: amount must be {asked} {currency}, found {amount} {amount.currency}")
+    if not isinstance(ask, Transfer) and told.payment_no not in (None, ask.payment_no):
+        raise NotAnAnswer(f"ask the bank what it moved: payment_no must be {ask.payment_no}, found {told.payment_no}")
 
 
 def _captured(ask: Capture, told: BankAnswer, sealing: Sealing) -> said.Captured:

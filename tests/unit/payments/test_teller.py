@@ -9,7 +9,18 @@ from uuid import UUID
 import pytest
 from prometheus_client import REGISTRY
 
-from services.payments.domain.bank import Ask, HoldGone, Refund, Void, Voided
+from services.payments.domain.bank import (
+    Ask,
+    ExcessRefunded,
+    HoldGone,
+    Refund,
+    Refunded,
+    RefundTax,
+    Transfer,
+    Transferred,
+    Void,
+    Voided,
+)
 from services.payments.gateway import BankAnswer, Item
 from services.payments.teller import PERSON_S, Teller
 from shared.effects import Answered, Effect, Unknown
@@ -18,7 +29,15 @@ from shared.sealing import MASTER_KEYS, Sealing
 
 ORDER = UUID(int=1)
 VOID = Void(order_id=ORDER, authorisation_no="A1")
-REFUND = Refund(order_id=ORDER, payment_no="P1", amount=Money(20410, "CNY"))
+PAID = Money(20410, "CNY")
+REFUND = Refund(order_id=ORDER, payment_no="P1", amount=PAID)
+REFUND_TAX = RefundTax(order_id=ORDER, payment_no="P1", amount=PAID)
+TRANSFER = Transfer(order_id=ORDER, payment_book="B1", amount=PAID)
+DONE: dict[str, dict[str, Any]] = {
+    "refund": {"status": "refunded", "refund_no": "R1"},
+    "refund_tax": {"status": "refunded", "refund_no": "R1"},
+    "transfer": {"status": "transferred", "transfer_no": "T1"},
+}
 
 
 class OneAnswer:
@@ -81,3 +100,45 @@ async def test_a_voided_hold_is_let_go() -> None:
     assert isinstance(word, Answered)
     assert word.answer == Voided(ORDER)
     assert not await is_left_to_a_person(REFUND, status="pending")
+
+
+@pytest.mark.parametrize(
+    ("ask", "answer"),
+    [
+        (REFUND, Refunded(ORDER, "R1")),
+        (REFUND_TAX, ExcessRefunded(ORDER, PAID, "R1")),
+        (TRANSFER, Transferred(ORDER, "T1")),
+    ],
+    ids=lambda v: getattr(v, "kind", ""),
+)
+@pytest.mark.parametrize("said", [{}, {"amount": "204.10", "currency": "CNY"}, {"amount": "204.1"}, {"currency": "CNY"}], ids=str)
+async def test_money_that_went_out_is_booked_where_the_bank_names_what_was_asked_or_nothing(
+    ask: Ask, answer: object, said: dict[str, Any]
+) -> None:
+    word = await word_on(ask, **DONE[ask.kind], **said)
+    assert isinstance(word, Answered)
+    assert word.answer == answer
+
+
+@pytest.mark.parametrize("ask", [REFUND, REFUND_TAX, TRANSFER], ids=lambda ask: ask.kind)
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"amount": "1.00", "currency": "CNY"},
+        {"amount": "204.11"},
+        {"amount": "204.10", "currency": "USD"},
+        {"currency": "USD"},
+        {"currency": "JPY"},
+        {"amount": "all of it"},
+    ],
+    ids=str,
+)
+async def test_another_amount_than_was_asked_for_is_no_answer(ask: Ask, said: dict[str, Any]) -> None:
+    assert await is_left_to_a_person(ask, **DONE[ask.kind], **said)
+
+
+@pytest.mark.parametrize("ask", [REFUND, REFUND_TAX], ids=lambda ask: ask.kind)
+async def test_a_refund_of_another_payment_is_no_answer(ask: Ask) -> None:
+    assert await is_left_to_a_person(ask, **DONE[ask.kind], payment_no="OTHER")
+    word = await word_on(ask, **DONE[ask.kind], payment_no="P1")
+    assert isinstance(word, Answered)
