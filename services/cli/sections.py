@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
-AMOUNTS: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax")
+AMOUNTS: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax", "payable")
 
 
 async def of_order(conn: Any, order_id: UUID) -> dict[str, Any]:
@@ -70,7 +70,7 @@ async def _tax(conn: Any, order_id: UUID) -> dict[str, Any] | None:
     if row is None:
         return None
     told = row["assessment"] or {}
-    amounts = {name: _amount(told[name]) for name in AMOUNTS if name in told}
+    amounts = {name: _amount(told[name]) for name in AMOUNTS if told.get(name) is not None}
     lines = [{name: _amount(value) for name, value in line.items()} for line in told.get("lines", ())]
     return {
         "state": row["state"],

@@ -153,7 +153,7 @@ def write_files(files: Mapping[str, str], folder: Path) -> None:
 
 
 def _is_same(result: Assessment | Refusal, published: Mapping[str, Any] | None) -> bool:
-    """Whether an answer is the published one, all of it: taxes by line, total and the rules it names; a refusal published nothing."""
+    """Whether an answer is the published one: taxes by line, total, what is waived and the rules it names; a refusal has none."""
     if isinstance(result, Refusal) or published is None:
         return isinstance(result, Refusal) and published is None
     currency = result.total.currency
@@ -165,7 +165,10 @@ def _is_same(result: Assessment | Refusal, published: Mapping[str, Any] | None) 
         }
         for line in result.lines
     ]
-    return heads and published["lines"] == lines and published["rules"] == list(result.rules)
+    payable = None if result.payable == result.total else {"amount": str(result.payable), "currency": currency}
+    # What was published before that was said does not say it.
+    owed = published.get("payable", payable) == payable
+    return heads and owed and published["lines"] == lines and published["rules"] == list(result.rules)
 
 
 HEADS: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax", "total")

@@ -39,7 +39,7 @@ SHOWN: Final[dict[type[Event], tuple[str, ...]]] = {
     payments.PaymentRefunded: ("amount", "refund_no"),
     payments.ReturnRefunded: ("return_no", "amount", "goods_amount", "tax_amount", "refund_no"),
     payments.MerchantSettled: ("merchant_code", "merchant_amount", "tax_amount"),
-    tax.TaxAssessed: ("regime", "dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax", "total"),
+    tax.TaxAssessed: ("regime", "dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax", "total", "payable"),
     tax.TaxRefused: ("code", "reason", "limit", "value"),
     tax.TaxVoided: (),
     tax.TaxPosted: ("total",),

@@ -80,7 +80,7 @@ async def follow_bills(conn: Connection, batch: Sequence[Message], billing: Bill
             raise IllegalTransition("no bill", type(m.event))
         restored = case.state is TaxState.RESTORED
         if bill is None:
-            at_first = assessed[m.order_id].total if m.order_id in assessed else case.total
+            at_first = assessed[m.order_id].owed if m.order_id in assessed else case.total
             withheld = still_withheld(m.event.withheld, at_first, case.total)
             followed = begin(m.event, case.total, billing.policy, billing.day_s, withheld=withheld)
             closed.add((m.order_id, CaseReason.MISSING))

@@ -24,7 +24,10 @@ class TaxEvent(Event):
 
 
 class TaxAssessed(TaxEvent):
-    """What the order owes under the regime in force, and by which rules; the buyer's yearly quota is reserved."""
+    """What is assessed under the regime in force, and by which rules; the buyer's yearly quota is reserved.
+
+    `payable` is what of the total is owed where a small amount is waived; not there, all of it is.
+    """
 
     type: ClassVar[str] = "tax.assessed.v1"
     regime: str
@@ -38,6 +41,12 @@ class TaxAssessed(TaxEvent):
     rules: tuple[str, ...]
     person_ref: UUID | None = None
     year: int | None = None
+    payable: Money | None = None
+
+    @property
+    def owed(self) -> Money:
+        """The total less what is waived."""
+        return self.total if self.payable is None else self.payable
 
 
 class TaxRefused(TaxEvent):

@@ -103,6 +103,25 @@ async def test_nothing_is_paid_before_the_33rd_day_and_a_book_is_paid_by_one_tra
     await in_order(world)
 
 
+@pytest.mark.parametrize("returned", [False, True])
+async def test_parcel_tax_that_is_waived_is_owed_by_nobody(world: World, returned: bool) -> None:
+    """The tax of a small parcel of 2015, 10.60 of 106.00, is not levied: no bill is missed and the books owe nothing."""
+    order_no = await placed(
+        world, "nobill", sample="cherries", placed_at="2015-06-01T09:00:00+08:00", tax_withheld="0.00", amount_paid="106.00"
+    )
+    case = await world.admin.fetchrow(
+        "SELECT regime, state, total_minor, assessment #>> '{total,amount}' AS total FROM tax.tax_case"
+    )
+    assert tuple(case) == ("parcel-tax-2012", "posted", 0, "10.60")
+    if returned:
+        await given_back(world, order_no)
+        assert await world.admin.fetchval("SELECT state FROM tax.tax_case") == "restored"
+    await days_pass(world, 1, 30, 3, 6)
+    assert await bill_of(world, order_no) == (None, None, None, [])
+    assert (await balances(world)).get("tax_payable", 0) == 0
+    await in_order(world)
+
+
 @pytest.mark.parametrize(("withheld", "account", "minor"), [("-5.00", "merchant_claim", 500), ("-0.40", "tax_difference", 40)])
 async def test_what_the_shop_withheld_too_little(world: World, withheld: str, account: str, minor: int) -> None:
     made = submission("cream", 1, seed=7)

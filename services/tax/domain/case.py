@@ -65,7 +65,7 @@ TAX: Final = Transitions(
 @dataclass(frozen=True)
 class TaxCase:
     """An order's assessment: `reserved` is what it holds of the buyer's yearly quota now, reserved or posted;
-    `total` is what it owes, less what is not levied because the goods came back in time. `version` counts the facts said
+    `total` is what it owes: what is payable, less what is not levied because the goods came back in time. `version` counts the facts said
     about it. `weights` is what it holds of the year's weights in the same way."""
 
     order_id: UUID
@@ -152,7 +152,7 @@ def _placed(event: OrderPlaced, result: Assessment | Refusal, record: Record) ->
     person_ref, year = (None, None) if key is None else key
     held = weights.held(result.weighed)
     case = TaxCase(
-        event.order_id, TaxState.ASSESSED, 1, person_ref, year, result.regime, result.counted or none, result.total, held
+        event.order_id, TaxState.ASSESSED, 1, person_ref, year, result.regime, result.counted or none, result.payable, held
     )
     return Followed(case, (_assessed(case, result),), _entry(case, EntryKind.RESERVE), record, _weights(case, EntryKind.RESERVE))
 
@@ -168,6 +168,7 @@ def _assessed(case: TaxCase, result: Assessment) -> TaxAssessed:
         order_id=case.order_id, regime=result.regime, dutiable_value=result.dutiable_value, duty=result.duty,
         consumption_tax=result.consumption_tax, vat=result.vat, parcel_tax=result.parcel_tax, total=result.total,
         lines=lines, rules=result.rules, person_ref=case.person_ref, year=case.year,
+        payable=None if result.payable == result.total else result.payable,
     )  # fmt: skip
 
 

@@ -18,25 +18,30 @@ class Belongs(NamedTuple):
 
 
 def belongs_to(assessed: TaxAssessed, lines: Sequence[ReturnedLine]) -> Belongs:
-    """What was assessed on the goods of one return, exactly as it was assessed: each line by the quantity that came back,
-    starting where the return before it ended, so that the returns of an order sum to its assessment to the fen.
+    """What is owed on the goods of one return, exactly as it was assessed: each line by the quantity that came back,
+    starting where the return before it ended, so that the returns of an order sum to what it owes to the fen.
 
     Tax that is on the head alone (parcel tax) is shared over the lines by dutiable value, largest remainder. A line the
     assessment does not know has nothing.
     """
     by_number = {line.line_no: line for line in lines}
-    of_lines = [(x.duty + x.consumption_tax + x.vat).minor for x in assessed.lines]
+    levied = [_levied(assessed, x) for x in assessed.lines]
     values = [x.dutiable_value.minor for x in assessed.lines]
-    on_head = share_by_largest_remainder(assessed.total.minor - sum(of_lines), values)
+    on_head = share_by_largest_remainder(assessed.owed.minor - sum(map(sum, levied)), values)
     value, tax = 0, 0
-    for assessed_line, dutiable, shared in zip(assessed.lines, values, on_head, strict=True):
+    for assessed_line, parts, dutiable, shared in zip(assessed.lines, levied, values, on_head, strict=True):
         line = by_number.get(assessed_line.line_no)
         if line is not None:
             stretch = (line.returned_before, line.returned, line.ordered)
             value += part_between(dutiable, *stretch)
-            tax += sum(part_between(part, *stretch) for part in _taxes(assessed_line)) + part_between(shared, *stretch)
+            tax += sum(part_between(part, *stretch) for part in (*parts, shared))
     return Belongs(value, tax)
 
 
-def _taxes(line: TaxLine) -> tuple[int, int, int]:
+def _levied(assessed: TaxAssessed, line: TaxLine) -> tuple[int, ...]:
+    """The taxes of a line that are owed. What is waived is a small ticket's all, or its duty (the regimes know no other)."""
+    if not assessed.owed.minor:
+        return ()
+    if assessed.owed + assessed.duty == assessed.total:
+        return line.consumption_tax.minor, line.vat.minor
     return line.duty.minor, line.consumption_tax.minor, line.vat.minor

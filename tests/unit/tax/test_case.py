@@ -77,6 +77,42 @@ def test_a_placed_order_is_assessed_and_reserves_its_dutiable_value() -> None:
     assert [line.vat for line in fact.lines] == [cny("91.00")]
 
 
+MILK, IN_2015 = "1901101000", datetime(2015, 6, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("value", "assessed", "owed"), [("500.00", "50.00", "0.00"), ("501.00", "50.10", "50.10")])
+def test_tax_that_is_waived_is_assessed_and_not_owed(value: str, assessed: str, owed: str) -> None:
+    """Parcel tax of 50 yuan or less is not levied (GACC 2010 No. 43, art. 1)."""
+    after = step(None, placed("A", [Item(MILK, value)], at=IN_2015))
+    (fact,) = after.facts
+    assert isinstance(fact, TaxAssessed)
+    assert (fact.parcel_tax, fact.total, fact.owed, after.case.total) == (cny(assessed), cny(assessed), cny(owed), cny(owed))
+    assert fact.payable == (None if assessed == owed else cny(owed))
+    posted = follow(after.case, released("A"), cny(0), RULES)
+    assert posted.facts == (TaxPosted(order_id=order_id("A"), total=cny(owed)),)
+    back = follow(posted.case, given_back("A"), cny(0), RULES, fact)
+    (restored,) = back.facts
+    assert isinstance(restored, TaxRestored)
+    assert (restored.total, restored.remaining, back.case.state) == (cny(owed), cny(0), TaxState.RESTORED)
+
+
+@pytest.mark.parametrize(("payable", "owed"), [(None, "70.00"), ("60.00", "60.00"), ("0.00", "0.00")])
+def test_returns_give_back_what_was_owed_and_nothing_that_was_waived(payable: str | None, owed: str) -> None:
+    line = TaxLine(line_no=1, dutiable_value=cny("300.00"), duty=cny("10.00"), consumption_tax=cny("20.00"), vat=cny("40.00"))
+    assessed = ASSESSED.model_copy(update={
+        "lines": (line,), "duty": cny("10.00"), "consumption_tax": cny("20.00"), "vat": cny("40.00"), "total": cny("70.00"),
+        "payable": None if payable is None else cny(payable),
+    })  # fmt: skip
+    case = replace(case_in(TaxState.POSTED), person_ref=None, year=None, reserved=cny(0), total=assessed.owed)
+    given = cny(0)
+    for number, before in enumerate(("0", "1", "2"), 1):
+        event = given_back("A", before=before, of="3", number=number, whole=number == 3)
+        (fact,) = follow(case, event, cny(0), RULES, assessed).facts
+        assert isinstance(fact, TaxRestored)
+        case, given = follow(case, event, cny(0), RULES, assessed).case, given + fact.total
+    assert (given, case.total, case.state) == (cny(owed), cny(0), TaxState.RESTORED)
+
+
 def test_a_refused_order_reserves_nothing_and_says_limit_and_value() -> None:
     after = step(None, placed("A", [Item(TOY, "700.00")]), used="25500.00")
     assert (after.case.state, after.case.reserved, after.entries) == (TaxState.REFUSED, cny(0), ())
