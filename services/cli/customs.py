@@ -37,7 +37,9 @@ def match_documents(
     order: File = None,
     payment: File = None,
     waybill: File = None,
-    declared: Annotated[Path | None, typer.Option("--list", help="The declaration list, as JSON or CEB621 XML.")] = None,
+    declared: Annotated[
+        Path | None, typer.Option("--list", help="The declaration list, as JSON or CEB621 or CEB603 XML.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Compare the three documents, and the list with them.
@@ -49,12 +51,11 @@ def match_documents(
 
     if not (order or payment or waybill or declared):
         raise Wrong("give at least one of --order, --payment, --waybill, --list")
-    verdict = match(
-        read.order_of(order) if order else None,
-        read.payment_of(payment) if payment else None,
-        read.waybill_of(waybill) if waybill else None,
-        read.list_of(declared) if declared else None,
+    ordered = read.order_of(order) if order else None
+    waybilled, listed = read.compared(
+        ordered, read.waybill_of(waybill) if waybill else None, read.list_of(declared) if declared else None
     )
+    verdict = match(ordered, read.payment_of(payment) if payment else None, waybilled, listed)
     mismatches = [mismatch.model_dump(mode="json") for mismatch in verdict.mismatches]
     if json:
         as_json({"matched": verdict.matched, "missing": list(verdict.missing), "mismatches": mismatches})

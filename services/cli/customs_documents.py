@@ -6,13 +6,15 @@ A submission, a waybill as carriers send it, or CEB XML.
 from __future__ import annotations
 
 import json
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
+from services.cli import customs_messages as messages
 from services.cli.connect import Wrong
+from services.cli.customs_messages import UNSAID, Form, maybe, normal, number
 from services.customs.ceb import codes
 from services.customs.ceb.parse import to_json
 from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
@@ -22,36 +24,53 @@ from shared.money import Money, MoneyError
 Doc = Mapping[str, Any]
 T = TypeVar("T")
 
-# Where the document is in each message that carries it: outer element, head, lines.
-_ENVELOPES: Final = {
-    "order": ("CEB311", "Order", "OrderHead", "OrderList"),
-    "payment": ("CEB411", "Payment", "PaymentHead", ""),
-    "waybill": ("CEB511", "Logistics", "LogisticsHead", ""),
-    "list": ("CEB621", "Inventory", "InventoryHead", "InventoryList"),
-}
+
+@dataclass(frozen=True, slots=True)
+class FiledOrder(OrderDoc):
+    """A submission's order; `listed_address` is its address as a list prints it, after region and city."""
+
+    listed_address: str | None = None
 
 
 def order_of(path: Path) -> OrderDoc:
-    """The order in a submission or a CEB311Message; raises Wrong."""
-    return _read(path, "order", _order_from_json, _order_from_xml)
+    """The order in a submission, a CEB311Message or, of an export, a CEB303Message; raises Wrong."""
+    return _read(path, "order", _order_from_json, messages.ORDERS)
 
 
 def payment_of(path: Path) -> PaymentDoc:
-    """The payment in a CEB411Message, or as a submission tells it; raises Wrong."""
-    return _read(path, "payment", _payment_from_json, _payment_from_xml)
+    """The payment in a CEB411Message, the receipt of funds in a CEB403Message, or as a submission tells it; raises Wrong."""
+    return _read(path, "payment", _payment_from_json, messages.PAYMENTS)
 
 
 def waybill_of(path: Path) -> WaybillDoc:
-    """The waybill in a CEB511Message, a carrier's `waybill.issued.v1`, or as a submission tells it.
+    """The waybill in a CEB511Message or CEB505Message, a carrier's `waybill.issued.v1`, or as a submission tells it.
 
     Raises Wrong.
     """
-    return _read(path, "waybill", _waybill_from_json, _waybill_from_xml)
+    return _read(path, "waybill", _waybill_from_json, messages.WAYBILLS)
 
 
 def list_of(path: Path) -> ListDoc:
-    """The declaration list in a CEB621Message, or as a submission tells it; raises Wrong."""
-    return _read(path, "list", _list_from_json, _list_from_xml)
+    """The declaration list in a CEB621Message or CEB603Message, or as a submission tells it; raises Wrong."""
+    return _read(path, "list", _list_from_json, messages.LISTS)
+
+
+def compared(
+    order: OrderDoc | None, waybill: WaybillDoc | None, listed: ListDoc | None
+) -> tuple[WaybillDoc | None, ListDoc | None]:
+    """Waybill and list as they are compared with the order: where one of two documents does not say a thing, they agree on it,
+    and an address behind its region and city is the order's own.
+    """
+    if order is not None and waybill is not None:
+        for name in ("consignee_name", "consignee_phone", "consignee_address"):
+            if UNSAID in (getattr(order, name), getattr(waybill, name)):
+                waybill = replace(waybill, **{name: getattr(order, name)})
+    if order is not None and listed is not None:
+        if isinstance(order, FiledOrder) and listed.consignee_address == order.listed_address:
+            listed = replace(listed, consignee_address=order.consignee_address)
+        if UNSAID in (order.buyer_id, order.buyer_name, order.consignee_address):  # a 303 names nobody
+            listed = replace(listed, consignee_address=None, buyer_id=None, buyer_name=None)
+    return waybill, listed
 
 
 def content_of(path: Path) -> bytes:
@@ -62,11 +81,11 @@ def content_of(path: Path) -> bytes:
         raise Wrong(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _read(path: Path, what: str, from_json: Callable[[Doc], T], from_xml: Callable[[Doc, Sequence[Doc]], T]) -> T:
+def _read(path: Path, what: str, from_json: Callable[[Doc], T], forms: Mapping[str, Form[T]]) -> T:
     data = content_of(path)
     try:
         if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
-            return from_xml(*_from_envelope(to_json(data), what))
+            return messages.read(to_json(data), what, forms)
         found = json.loads(data, parse_float=Decimal)
         if not isinstance(found, dict):
             raise Wrong(f"{path}: a JSON object is expected")
@@ -79,46 +98,6 @@ def _read(path: Path, what: str, from_json: Callable[[Doc], T], from_xml: Callab
         raise Wrong(f"{path}: the {what} cannot be read: {str(error) or type(error).__name__}") from None
 
 
-def _from_envelope(message: Doc, what: str) -> tuple[Doc, Sequence[Doc]]:
-    """Head and lines of the message's only document of this kind."""
-    name, outer, head, line = _ENVELOPES[what]
-    if message["message"] != name:
-        raise Wrong(f"a {what} is read from {name}Message or JSON, not from {message['message']}Message")
-    found = message[outer]
-    if len(found) != 1:
-        raise Wrong(f"give one {what} a file: {name}Message holds {len(found)}")
-    return found[0][head], found[0][line] if line else ()
-
-
-def normal(text: str) -> str:
-    """A text as it is compared: width, case and blanks do not matter.
-
-    The same rule as the service's digests.
-    """
-    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
-
-
-def _number(value: str | int | Decimal) -> Decimal:
-    number = Decimal(value)
-    if not number.is_finite():
-        raise ValueError(f"{value!r} is not a number")
-    return number
-
-
-def _maybe(text: str | None) -> str | None:
-    return normal(text) if text else None
-
-
-def _known(name_of: Callable[[str], str], code: str | None) -> str | None:
-    """The name of the authority's code, or the code as it is: both sides of a comparison go this way."""
-    if not code:
-        return None
-    try:
-        return name_of(code)
-    except codes.UnknownCode:
-        return code
-
-
 def _order_from_json(doc: Doc) -> OrderDoc:
     currency, buyer, consignee = doc["currency"], doc["buyer"], doc["consignee"]
     payment = doc.get("payment") or {}
@@ -126,7 +105,7 @@ def _order_from_json(doc: Doc) -> OrderDoc:
     def money(field: str) -> Money:
         return Money.of(doc.get(field) or "0", currency)
 
-    return OrderDoc(
+    return FiledOrder(
         platform_code=doc["platform"]["code"],
         order_no=doc["order_no"],
         direction="export" if doc.get("direction") == "export" else "import",
@@ -138,13 +117,24 @@ def _order_from_json(doc: Doc) -> OrderDoc:
         amount_paid=Money.of(doc["amount_paid"], currency),
         buyer_id=normal(buyer["id_number"]),
         buyer_name=normal(buyer["name"]),
-        buyer_phone=_maybe(buyer.get("phone")),
+        buyer_phone=maybe(buyer.get("phone")),
         consignee_name=normal(consignee["name"]),
         consignee_phone=normal(consignee["phone"]),
         consignee_address=normal(consignee["address"]),
+        listed_address=normal(" ".join(filter(None, (consignee.get("region"), consignee.get("city"), consignee["address"])))),
         lines=_lines_from_json(doc),
         payment_enterprise=payment.get("enterprise_code"),
     )
+
+
+def _unit(name: str | None) -> str | None:
+    """The first name of the unit's code: `pcs` and `piece` are one, as they are on a list."""
+    if name is None:
+        return None
+    try:
+        return codes.unit_of(codes.unit_code(name))
+    except codes.UnknownCode:
+        return name
 
 
 def _lines_from_json(doc: Doc) -> tuple[GoodsLine, ...]:
@@ -152,54 +142,13 @@ def _lines_from_json(doc: Doc) -> tuple[GoodsLine, ...]:
         GoodsLine(
             line_no=int(line["line_no"]),
             name=normal(line["name"]),
-            quantity=_number(line["quantity"]),
-            unit_price=_number(line["unit_price"]),
-            total=_number(line["total"]),
-            unit=line.get("unit"),
+            quantity=number(line["quantity"]),
+            unit_price=number(line["unit_price"]),
+            total=number(line["total"]),
+            unit=_unit(line.get("unit")),
             origin=line.get("origin"),
         )
         for line in doc["lines"]
-    )
-
-
-def _order_from_xml(head: Doc, lines: Sequence[Doc]) -> OrderDoc:
-    def money(field: str) -> Money:
-        return Money.of(head[field], codes.currency_of(head["currency"]))
-
-    return OrderDoc(
-        platform_code=head["ebpCode"],
-        order_no=head["orderNo"],
-        direction="import",
-        goods_value=money("goodsValue"),
-        freight=money("freight"),
-        # In a 311 the freight is all charges, insurance among them.
-        insurance=Money.zero(codes.currency_of(head["currency"])),
-        tax_withheld=money("taxTotal"),
-        discount=money("discount"),
-        amount_paid=money("acturalPaid"),
-        buyer_id=normal(head["buyerIdNumber"]),
-        buyer_name=normal(head["buyerName"]),
-        buyer_phone=_maybe(head.get("buyerTelephone")),
-        consignee_name=normal(head["consignee"]),
-        consignee_phone=normal(head["consigneeTelephone"]),
-        consignee_address=normal(head["consigneeAddress"]),
-        lines=_lines_from_xml(lines, "itemName"),
-        payment_enterprise=head.get("payCode"),
-    )
-
-
-def _lines_from_xml(lines: Sequence[Doc], name: str) -> tuple[GoodsLine, ...]:
-    return tuple(
-        GoodsLine(
-            line_no=int(line["gnum"]),
-            name=normal(line[name]),
-            quantity=_number(line["qty"]),
-            unit_price=_number(line["price"]),
-            total=_number(line["totalPrice"]),
-            unit=_known(codes.unit_of, line.get("unit")),
-            origin=_known(codes.country_of, line.get("country")),
-        )
-        for line in lines
     )
 
 
@@ -211,20 +160,9 @@ def _payment_from_json(doc: Doc) -> PaymentDoc:
         platform_code=doc["platform"]["code"] if "platform" in doc else doc["platform_code"],
         order_no=doc["order_no"],
         amount_paid=Money.of(doc["amount_paid"], doc["currency"]),
-        payer_id=_maybe(payer.get("id_number")),
-        payer_name=_maybe(payer.get("name")),
+        payer_id=maybe(payer.get("id_number")),
+        payer_name=maybe(payer.get("name")),
         payment_enterprise=payment.get("enterprise_code"),
-    )
-
-
-def _payment_from_xml(head: Doc, _: Sequence[Doc]) -> PaymentDoc:
-    return PaymentDoc(
-        platform_code=head["ebpCode"],
-        order_no=head["orderNo"],
-        amount_paid=Money.of(head["amountPaid"], codes.currency_of(head["currency"])),
-        payer_id=normal(head["payerIdNumber"]),
-        payer_name=normal(head["payerName"]),
-        payment_enterprise=head["payCode"],
     )
 
 
@@ -240,17 +178,6 @@ def _waybill_from_json(doc: Doc) -> WaybillDoc:
     )
 
 
-def _waybill_from_xml(head: Doc, _: Sequence[Doc]) -> WaybillDoc:
-    return WaybillDoc(
-        logistics_code=head["logisticsCode"],
-        logistics_no=head["logisticsNo"],
-        consignee_name=normal(head["consignee"]),
-        consignee_phone=normal(head["consigneeTelephone"]),
-        consignee_address=normal(head["consigneeAddress"]),
-        order_no=head["orderNo"],
-    )
-
-
 def _list_from_json(doc: Doc) -> ListDoc:
     buyer = doc.get("buyer") or {}
     return ListDoc(
@@ -259,22 +186,8 @@ def _list_from_json(doc: Doc) -> ListDoc:
         logistics_code=doc.get("logistics_code"),
         logistics_no=doc.get("logistics_no"),
         lines=_lines_from_json(doc),
-        buyer_id=_maybe(buyer.get("id_number")),
-        buyer_name=_maybe(buyer.get("name")),
-        buyer_phone=_maybe(buyer.get("phone")),
-        consignee_address=_maybe((doc.get("consignee") or {}).get("address")),
-    )
-
-
-def _list_from_xml(head: Doc, lines: Sequence[Doc]) -> ListDoc:
-    return ListDoc(
-        platform_code=head["ebpCode"],
-        order_no=head["orderNo"],
-        logistics_code=head["logisticsCode"],
-        logistics_no=head["logisticsNo"],
-        lines=_lines_from_xml(lines, "gname"),
-        buyer_id=normal(head["buyerIdNumber"]),
-        buyer_name=normal(head["buyerName"]),
-        buyer_phone=normal(head["buyerTelephone"]),
-        consignee_address=normal(head["consigneeAddress"]),
+        buyer_id=maybe(buyer.get("id_number")),
+        buyer_name=maybe(buyer.get("name")),
+        buyer_phone=maybe(buyer.get("phone")),
+        consignee_address=maybe((doc.get("consignee") or {}).get("address")),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,24 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.app import app
-from services.customs.ceb.build import CEB, build_import_lists
+from services.customs import gateway
+from services.customs.ceb.build import CEB, build_export_lists, build_import_lists
 from services.customs.ceb.sign import Signer
-from tests.contract.ceb.samples import GUID, SCHEMAS, TRANSFER, elements, import_list, needs_schemas
+from shared.events.persons import ConsigneeParticulars
+from shared.money import Money
+from tests.contract.ceb.samples import GUID, SCHEMAS, TRANSFER, elements, export_list, import_list, line, needs_schemas
+from tests.unit.customs import documents
 
-ADDRESS = "上海市浦东新区世纪大道1号"
+ADDRESS = "世纪大道1号"
 ORDER: dict[str, Any] = {
     "order_no": "SHOP1-000001", "direction": "import", "mode": "9610",
     "platform": {"code": "1105910160", "name": "Example Platform"},
     "buyer": {"name": "张三", "id_type": "1", "id_number": "11010519491231002x", "phone": "13800000000"},
-    "consignee": {"name": "李四", "phone": "13900000000", "country": "CN", "address": ADDRESS},
+    "consignee": {"name": "李四", "phone": "13900000000", "country": "CN", "region": "上海市", "city": "浦东新区", "address": ADDRESS},
     "payment": {"enterprise_code": "PAY1", "token": "tok_ok", "payer": {"name": "张三", "id_number": "11010519491231002X"}},
     "currency": "CNY",
     "lines": [{"line_no": 1, "sku": "CHERRY-US-1KG", "name": "车厘子", "hs_code": "0809290000", "origin": "US", "quantity": "2",
-               "unit": "kg", "net_weight_kg": "2.000", "unit_price": "86.00", "total": "172.00"}],
+               "unit": "pcs", "net_weight_kg": "2.000", "unit_price": "86.00", "total": "172.00"}],
     "goods_value": "172.00", "freight": "20.00", "insurance": "0.00", "discount": "0.00", "tax_withheld": "12.10",
     "amount_paid": "204.10",
 }  # fmt: skip
@@ -33,7 +38,7 @@ ORDER_HEAD = {
     "buyerTelephone": "13800000000", "payCode": "PAY1", "consignee": "李四", "consigneeTelephone": "13900000000",
     "consigneeAddress": ADDRESS,
 }  # fmt: skip
-ORDER_LINE = {"gnum": "1", "itemName": "车厘子", "qty": "2", "unit": "035", "price": "86", "totalPrice": "172", "country": "502"}
+ORDER_LINE = {"gnum": "1", "itemName": "车厘子", "qty": "2", "unit": "007", "price": "86", "totalPrice": "172", "country": "502"}
 PAYMENT = {
     "payCode": "PAY1", "orderNo": "SHOP1-000001", "ebpCode": "1105910160", "payerIdNumber": "11010519491231002X",
     "payerName": "张三", "amountPaid": "204.10", "currency": "142",
@@ -42,10 +47,30 @@ WAYBILL = {
     "logisticsCode": "3105960001", "logisticsNo": "EX000000001", "orderNo": "SHOP1-000001", "consignee": "李四",
     "consigneeAddress": ADDRESS, "consigneeTelephone": "13900000000",
 }  # fmt: skip
+EXPORT: dict[str, Any] = ORDER | {
+    "order_no": "SHOP2-000001", "direction": "export", "currency": "USD", "freight": "5.00", "tax_withheld": "0.00",
+    "amount_paid": "177.00", "consignee": ORDER["consignee"] | {"country": "RU"},
+}  # fmt: skip
+EXPORT_HEAD = {"ebpCode": "1105910160", "orderNo": "SHOP2-000001", "goodsValue": "172", "freight": "5", "currency": "502"}
+EXPORT_LINE = {
+    "gnum": "1",
+    "itemName": "车厘子",
+    "qty": "2",
+    "unit": "007",
+    "currency": "502",
+    "price": "86",
+    "totalPrice": "172",
+}
+FUNDS = {"ebpCode": "1105910160", "orderNo": "SHOP2-000001", "payCode": "PAY1", "charge": "177.00", "currency": "502"}
+EXPORT_WAYBILL = {"logisticsCode": "3105960001", "logisticsNo": "EX000000001", "freight": "5", "currency": "502"}
+GOODS = line(unit="pcs")
+"""As the customs service declares them."""
 
 
 def message(number: int, outer: str, **parts: dict[str, str]) -> str:
-    body = "".join(f"<ceb:{name}>{elements(**texts)}</ceb:{name}>" for name, texts in parts.items())
+    body = "".join(
+        f"<ceb:{name}>{elements(**texts)}</ceb:{name}>" if name else elements(**texts) for name, texts in parts.items()
+    )
     head = f'CEB{number}Message xmlns:ceb="{CEB}" guid="{GUID}" version="1.0"'
     return f"<ceb:{head}><ceb:{outer}>{body}</ceb:{outer}></ceb:CEB{number}Message>"
 
@@ -57,8 +82,29 @@ def folder(tmp_path: Path, signer: Signer) -> Path:
     (tmp_path / "payment.xml").write_text(message(411, "Payment", PaymentHead=PAYMENT))
     (tmp_path / "short.xml").write_text(message(411, "Payment", PaymentHead=PAYMENT | {"amountPaid": "203.10"}))
     (tmp_path / "waybill.xml").write_text(message(511, "Logistics", LogisticsHead=WAYBILL))
-    (tmp_path / "list.xml").write_bytes(signer.sign(build_import_lists(GUID, TRANSFER, [import_list()])))
+    lists = {
+        "list.xml": build_import_lists(GUID, TRANSFER, [import_list(consignee_address=printed(), lines=(GOODS,))]),
+        "plain.xml": build_import_lists(GUID, TRANSFER, [import_list(consignee_address=ADDRESS, lines=(GOODS,))]),
+        "elsewhere.xml": build_import_lists(GUID, TRANSFER, [import_list(consignee_address=f"{printed()}0", lines=(GOODS,))]),
+        "export-list.xml": build_export_lists(GUID, TRANSFER, [
+            export_list(lines=(replace(GOODS, origin="RU", total=Money.of("172.00", "USD"), gtin="6291041500213"),)),
+        ]),
+    }  # fmt: skip
+    for name, built in lists.items():
+        (tmp_path / name).write_bytes(signer.sign(built))
+    (tmp_path / "export.json").write_text(json.dumps(EXPORT))
+    (tmp_path / "export.xml").write_text(message(303, "Order", OrderHead=EXPORT_HEAD, OrderList=EXPORT_LINE))
+    (tmp_path / "funds.xml").write_text(message(403, "Receipts", **{"": FUNDS}))
+    (tmp_path / "short-funds.xml").write_text(message(403, "Receipts", **{"": FUNDS | {"charge": "176.00"}}))
+    (tmp_path / "export-waybill.xml").write_text(message(505, "Logistics", **{"": EXPORT_WAYBILL}))
     return tmp_path
+
+
+def printed() -> str:
+    """The address as the customs service writes it on a list."""
+    order, at = documents.order(), ConsigneeParticulars(name="李四", phone="13900000000", address=ADDRESS)
+    to = order.consignee.model_copy(update={name: ORDER["consignee"][name] for name in ("region", "city")})
+    return gateway._address(order.model_copy(update={"consignee": to}), at)
 
 
 def run(folder: Path, *words: str) -> tuple[int, str, str]:
@@ -67,15 +113,44 @@ def run(folder: Path, *words: str) -> tuple[int, str, str]:
     return found.exit_code, found.stdout, found.stderr
 
 
-@pytest.mark.parametrize("order", ["order.json", "order.xml"])
+# A 311 has one field for all of the address, and so has the list of its order.
+PAIRS = [("order.json", name) for name in ("order.json", "list.xml", "plain.xml")] + [
+    ("order.xml", name) for name in ("order.json", "plain.xml")
+]
+
+
+@pytest.mark.parametrize(("order", "declared"), PAIRS)
 @pytest.mark.parametrize("payment", ["order.json", "payment.xml"])
 @pytest.mark.parametrize("waybill", ["order.json", "waybill.xml"])
-@pytest.mark.parametrize("declared", ["order.json", "list.xml"])
 def test_the_same_order_matches_itself_in_every_form(folder: Path, order: str, payment: str, waybill: str, declared: str) -> None:
     status, out, _ = run(
         folder, "match", "--order", order, "--payment", payment, "--waybill", waybill, "--list", declared, "--json"
     )
     assert (status, json.loads(out)) == (0, {"matched": True, "missing": [], "mismatches": []})
+
+
+@pytest.mark.parametrize("order", ["export.json", "export.xml"])
+@pytest.mark.parametrize("payment", ["export.json", "funds.xml"])
+@pytest.mark.parametrize("waybill", ["export.json", "export-waybill.xml"])
+@pytest.mark.parametrize("declared", ["export.json", "export-list.xml"])
+def test_an_export_matches_itself_in_every_form(folder: Path, order: str, payment: str, waybill: str, declared: str) -> None:
+    status, out, _ = run(
+        folder, "match", "--order", order, "--payment", payment, "--waybill", waybill, "--list", declared, "--json"
+    )
+    assert (status, json.loads(out)) == (0, {"matched": True, "missing": [], "mismatches": []})
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "field"),
+    [
+        (("--order", "order.json", "--list", "elsewhere.xml"), "-503001", "consignee.address"),
+        (("--order", "export.xml", "--payment", "short-funds.xml"), "1332", "amount_paid"),
+        (("--order", "export.json", "--payment", "short-funds.xml"), "1332", "amount_paid"),
+    ],
+)
+def test_what_differs_in_any_form_is_a_mismatch(folder: Path, words: tuple[str, ...], code: str, field: str) -> None:
+    status, out, _ = run(folder, "match", *words, "--json")
+    assert (status, [(m["code"], m["field"]) for m in json.loads(out)["mismatches"]]) == (1, [(code, field)])
 
 
 def test_a_mismatch_shows_code_field_and_both_values(folder: Path) -> None:
@@ -117,7 +192,7 @@ def test_a_message_is_validated_by_named_schemas(folder: Path, monkeypatch: pyte
     [
         (("match",), "give at least one of"),
         (("match", "--order", "nowhere.json"), "cannot be read"),
-        (("match", "--order", "payment.xml"), "CEB311Message"),
+        (("match", "--order", "payment.xml"), "CEB311Message, CEB303Message or JSON, not from CEB411Message"),
         (("match", "--payment", "broken.json"), "cannot be read"),
         (("match", "--order", "empty.json"), "lacks currency"),
         (("parse", "order.json"), "not well-formed"),

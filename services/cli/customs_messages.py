@@ -1,0 +1,223 @@
+"""The documents of the three-document match in the authority's XML: of imports 311, 411, 511 and 621, of exports 303, 403, 505
+and 603.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from services.cli.connect import Wrong
+from services.customs.ceb import codes
+from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
+from shared.money import Money
+
+Doc = Mapping[str, Any]
+T = TypeVar("T")
+
+UNSAID: Final = "\0"
+"""In place of a person whom this kind of message does not name; no text of XML or of a submission is this."""
+
+
+class Form(NamedTuple, Generic[T]):
+    """Where the document is in a message that carries it, its fields in `head` or in the outer element itself, and who reads it."""
+
+    outer: str
+    head: str
+    lines: str
+    read: Callable[[Doc, Sequence[Doc]], T]
+
+
+def read(message: Doc, what: str, forms: Mapping[str, Form[T]]) -> T:
+    """The message's only document of this kind; raises Wrong where it is another message or holds several."""
+    name = message["message"]
+    form = forms.get(name)
+    if form is None:
+        known = ", ".join(f"{known}Message" for known in forms)
+        raise Wrong(f"a {what} is read from {known} or JSON, not from {name}Message")
+    found = message[form.outer]
+    if len(found) != 1:
+        raise Wrong(f"give one {what} a file: {name}Message holds {len(found)}")
+    return form.read(found[0][form.head] if form.head else found[0], found[0][form.lines] if form.lines else ())
+
+
+def normal(text: str) -> str:
+    """A text as it is compared: width, case and blanks do not matter.
+
+    The same rule as the service's digests.
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
+
+
+def number(value: str | int | Decimal) -> Decimal:
+    number = Decimal(value)
+    if not number.is_finite():
+        raise ValueError(f"{value!r} is not a number")
+    return number
+
+
+def maybe(text: str | None) -> str | None:
+    return normal(text) if text else None
+
+
+def _known(name_of: Callable[[str], str], code: str | None) -> str | None:
+    """The name of the authority's code, or the code as it is: both sides of a comparison go this way."""
+    if not code:
+        return None
+    try:
+        return name_of(code)
+    except codes.UnknownCode:
+        return code
+
+
+def _order_from_xml(head: Doc, lines: Sequence[Doc]) -> OrderDoc:
+    def money(field: str) -> Money:
+        return Money.of(head[field], codes.currency_of(head["currency"]))
+
+    return OrderDoc(
+        platform_code=head["ebpCode"],
+        order_no=head["orderNo"],
+        direction="import",
+        goods_value=money("goodsValue"),
+        freight=money("freight"),
+        # In a 311 the freight is all charges, insurance among them.
+        insurance=Money.zero(codes.currency_of(head["currency"])),
+        tax_withheld=money("taxTotal"),
+        discount=money("discount"),
+        amount_paid=money("acturalPaid"),
+        buyer_id=normal(head["buyerIdNumber"]),
+        buyer_name=normal(head["buyerName"]),
+        buyer_phone=maybe(head.get("buyerTelephone")),
+        consignee_name=normal(head["consignee"]),
+        consignee_phone=normal(head["consigneeTelephone"]),
+        consignee_address=normal(head["consigneeAddress"]),
+        lines=_lines_from_xml(lines, "itemName"),
+        payment_enterprise=head.get("payCode"),
+    )
+
+
+def _lines_from_xml(lines: Sequence[Doc], name: str) -> tuple[GoodsLine, ...]:
+    return tuple(
+        GoodsLine(
+            line_no=int(line["gnum"]),
+            name=normal(line[name]),
+            quantity=number(line["qty"]),
+            unit_price=number(line["price"]),
+            total=number(line["totalPrice"]),
+            unit=_known(codes.unit_of, line.get("unit")),
+            origin=_known(codes.country_of, line.get("country")),
+        )
+        for line in lines
+    )
+
+
+def _export_order_from_xml(head: Doc, lines: Sequence[Doc]) -> OrderDoc:
+    """A 303 has no persons, no tax and no discount: paid are goods and freight [202205 CEB303]."""
+    currency = codes.currency_of(head["currency"])
+    nothing, goods, freight = Money.zero(currency), Money.of(head["goodsValue"], currency), Money.of(head["freight"], currency)
+    return OrderDoc(
+        platform_code=head["ebpCode"],
+        order_no=head["orderNo"],
+        direction="export",
+        goods_value=goods,
+        freight=freight,
+        insurance=nothing,
+        tax_withheld=nothing,
+        discount=nothing,
+        amount_paid=goods + freight,
+        buyer_id=UNSAID,
+        buyer_name=UNSAID,
+        consignee_name=UNSAID,
+        consignee_phone=UNSAID,
+        consignee_address=UNSAID,
+        lines=_lines_from_xml(lines, "itemName"),
+    )
+
+
+def _payment_from_xml(head: Doc, _: Sequence[Doc]) -> PaymentDoc:
+    return PaymentDoc(
+        platform_code=head["ebpCode"],
+        order_no=head["orderNo"],
+        amount_paid=Money.of(head["amountPaid"], codes.currency_of(head["currency"])),
+        payer_id=normal(head["payerIdNumber"]),
+        payer_name=normal(head["payerName"]),
+        payment_enterprise=head["payCode"],
+    )
+
+
+def _funds_from_xml(head: Doc, _: Sequence[Doc]) -> PaymentDoc:
+    """A 403 is the receipt of an export's funds; who paid is not said."""
+    return PaymentDoc(
+        platform_code=head["ebpCode"],
+        order_no=head["orderNo"],
+        amount_paid=Money.of(head["charge"], codes.currency_of(head["currency"])),
+        payment_enterprise=head.get("payCode"),
+    )
+
+
+def _waybill_from_xml(head: Doc, _: Sequence[Doc]) -> WaybillDoc:
+    return WaybillDoc(
+        logistics_code=head["logisticsCode"],
+        logistics_no=head["logisticsNo"],
+        consignee_name=normal(head["consignee"]),
+        consignee_phone=normal(head["consigneeTelephone"]),
+        consignee_address=normal(head["consigneeAddress"]),
+        order_no=head["orderNo"],
+    )
+
+
+def _export_waybill_from_xml(head: Doc, _: Sequence[Doc]) -> WaybillDoc:
+    """A 505 names neither order nor consignee; its number is the list's."""
+    return WaybillDoc(
+        logistics_code=head["logisticsCode"],
+        logistics_no=head["logisticsNo"],
+        consignee_name=UNSAID,
+        consignee_phone=UNSAID,
+        consignee_address=UNSAID,
+    )
+
+
+def _list_from_xml(head: Doc, lines: Sequence[Doc]) -> ListDoc:
+    return ListDoc(
+        platform_code=head["ebpCode"],
+        order_no=head["orderNo"],
+        logistics_code=head["logisticsCode"],
+        logistics_no=head["logisticsNo"],
+        lines=_lines_from_xml(lines, "gname"),
+        buyer_id=normal(head["buyerIdNumber"]),
+        buyer_name=normal(head["buyerName"]),
+        buyer_phone=normal(head["buyerTelephone"]),
+        consignee_address=normal(head["consigneeAddress"]),
+    )
+
+
+def _export_list_from_xml(head: Doc, lines: Sequence[Doc]) -> ListDoc:
+    """A 603 names no person, and of its lines the country they go to instead of their origin."""
+    return ListDoc(
+        platform_code=head["ebpCode"],
+        order_no=head["orderNo"],
+        logistics_code=head["logisticsCode"],
+        logistics_no=head["logisticsNo"],
+        lines=tuple(replace(line, origin=None) for line in _lines_from_xml(lines, "gname")),
+    )
+
+
+ORDERS: Final[dict[str, Form[OrderDoc]]] = {
+    "CEB311": Form("Order", "OrderHead", "OrderList", _order_from_xml),
+    "CEB303": Form("Order", "OrderHead", "OrderList", _export_order_from_xml),
+}
+PAYMENTS: Final[dict[str, Form[PaymentDoc]]] = {
+    "CEB411": Form("Payment", "PaymentHead", "", _payment_from_xml),
+    "CEB403": Form("Receipts", "", "", _funds_from_xml),
+}
+WAYBILLS: Final[dict[str, Form[WaybillDoc]]] = {
+    "CEB511": Form("Logistics", "LogisticsHead", "", _waybill_from_xml),
+    "CEB505": Form("Logistics", "", "", _export_waybill_from_xml),
+}
+LISTS: Final[dict[str, Form[ListDoc]]] = {
+    "CEB621": Form("Inventory", "InventoryHead", "InventoryList", _list_from_xml),
+    "CEB603": Form("Inventory", "InventoryHead", "InventoryList", _export_list_from_xml),
+}
