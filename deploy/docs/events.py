@@ -80,7 +80,8 @@ def page() -> str:
 
 def _topics() -> list[str]:
     largest = topics.MESSAGE_BYTES_MAX // 1024 // 1024
-    lines = ["## Topics", "", f"{topics.PARTITIONS} partitions each; no record above {largest} MiB.", ""]
+    bound = f"no record above {largest} MiB; compressed by gzip, snappy, lz4, zstd or not"
+    lines = ["## Topics", "", f"{topics.PARTITIONS} partitions each; {bound}.", ""]
     lines += ["| topic | written by | read by | kept | persons in clear |", "|---|---|---|---|---|"]
     for topic in topics.TOPICS:
         kept = "compacted" if topic.cleanup == "compact" else f"{topic.retention_ms // topics.DAY_MS} days"

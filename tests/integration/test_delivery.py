@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from shared import effects, outbox, topics
 from shared.effects import Answered, Effect, EffectRunner, Unknown
@@ -51,8 +51,10 @@ async def read_all(kafka: str, topic: str) -> list[Any]:
         await consumer.stop()
 
 
-async def publish(kafka: str, topic: str, records: list[Any]) -> None:
-    producer = make_producer(kafka, "test")
+async def publish(kafka: str, topic: str, records: list[Any], compression: str | None = None) -> None:
+    producer = (
+        AIOKafkaProducer(bootstrap_servers=kafka, compression_type=compression) if compression else make_producer(kafka, "t")
+    )
     await producer.start()
     try:
         acks = [await producer.send(topic, key=r.key, value=r.value, headers=list(r.headers)) for r in records]
@@ -211,6 +213,16 @@ async def test_a_service_to_which_a_broker_just_started_names_no_partitions_has_
         await topics.create_topics(kafka, topic_prefix, partitions=3)
         await publish(kafka, topic_prefix + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(50)])
         await until(lambda: everything_tallied(tally_pool, 50), 30)
+
+
+async def test_what_was_compressed_with_any_codec_is_taken_in(
+    kafka: str, named_topics: str, database: str, tally_pool: Any, sealing: Sealing
+) -> None:
+    async with running(tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())) as task:
+        for codec in ("gzip", "snappy", "lz4", "zstd"):
+            await publish(kafka, named_topics + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(20)], codec)
+        await until(lambda: everything_tallied(tally_pool, 80))
+        assert not task.done()
 
 
 @pytest.mark.parametrize(
