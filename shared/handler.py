@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ import structlog
 
 from shared import effects, inbox, metrics, outbox
 from shared.database import DATA, LOST, RETRYABLE, SCHEMA, Connection
-from shared.envelope import Message, Outgoing, Record, rfc3339, uuid_or_none
+from shared.envelope import Headers, Message, Outgoing, Record, rfc3339, uuid_or_none
 from shared.errors import Unavailable, Unprocessable
 from shared.failpoints import Failpoints
 from shared.hears import Hears, Outcome, decode_event, fact_record
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 REPLAY_HEADER: Final = "dlq_replay"
 ORIGIN_HEADER: Final = "dlq_origin"
 """On a replay, and its last header: topic/partition/offset of the record that was given up."""
+CUT_BYTES: Final = 64 * 1024
+"""Of a record too large for the dead letters: how much of its value is kept, of its headers, and of its key."""
 PARKED: Final = b"parked"
 NO_ORDER: Final = UUID(int=0)
 """The order id of a message that is about none."""
@@ -277,7 +280,10 @@ def as_unprocessable(error: Exception) -> Unprocessable:
 
 
 def dead_letter(service: str, record: Record, refused: Unprocessable, attempts: int = 1) -> Outgoing:
-    """The dead letter of a record: its own bytes and headers, and where it came from and why."""
+    """The dead letter of a record: its own bytes and headers, and where it came from and why.
+
+    One that its topic would not take has the beginning of them: a record that came compressed may be of any size.
+    """
     origin = (
         ("dlq_reason", refused.reason.encode()), ("dlq_error", str(refused)[:500].encode()), ("dlq_service", service.encode()),
         ("dlq_topic", record.topic.encode()), ("dlq_partition", str(record.partition).encode()),
@@ -285,7 +291,20 @@ def dead_letter(service: str, record: Record, refused: Unprocessable, attempts: 
         ("dlq_at", outbox.utc_now().isoformat(timespec="milliseconds").encode()),
     )  # fmt: skip
     kept = tuple((name, value) for name, value in record.headers if not name.startswith("dlq_"))
-    return Outgoing(dead_letters_of(record.topic), record.key or b"", record.value or b"", (*kept, *origin), sealed=True)
+    whole = Outgoing(dead_letters_of(record.topic), record.key or b"", record.value or b"", (*kept, *origin), sealed=True)
+    return whole if outbox.fits(whole) else _cut(whole, kept, origin)
+
+
+def _cut(whole: Outgoing, kept: Headers, origin: Headers) -> Outgoing:
+    """The beginning of a dead letter, and how much there was; the record itself lies where it came from."""
+    room, few = CUT_BYTES, []
+    for name, value in kept:
+        room -= len(name.encode()) + len(value or b"")
+        if room < 0:
+            break
+        few.append((name, value))
+    cut = (("dlq_bytes", str(len(whole.value)).encode()), ("dlq_sha256", hashlib.sha256(whole.value).hexdigest().encode()))
+    return whole._replace(key=whole.key[:CUT_BYTES], value=whole.value[:CUT_BYTES], headers=(*few, *origin, *cut))
 
 
 def pack_record(record: Record) -> bytes:

@@ -14,17 +14,19 @@ import asyncpg
 import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from shared import metrics
 from shared.database import LOST, Connection
 from shared.envelope import Outgoing
+from shared.errors import Unprocessable
 from shared.failpoints import Failpoints
 from shared.kafka import OPEN, Security
 from shared.sealing import Sealing
 from shared.tasks import wait_for_event
-from shared.topics import DEAD_LETTER_BYTES_MAX, named
+from shared.topics import DEAD_LETTER_BYTES_MAX, bytes_max_of, named
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +53,18 @@ def make_producer(bootstrap: str, client_id: str, security: Security = OPEN) -> 
 
 
 async def append(conn: Connection, sealing: Sealing | None, records: Sequence[Outgoing]) -> None:
-    """Write the records in the caller's transaction, in this order, in one query."""
+    """Write the records in the caller's transaction, in this order, in one query.
+
+    Raises Unprocessable for one that its topic would not take: the relay could never pass it.
+    """
     if not records:
         return
+    for r in records:
+        if not fits(r):
+            raise Unprocessable(
+                "too_large",
+                f"what follows from it for {r.topic} has {size_of(r)} bytes: at most {bytes_max_of(r.topic)} are taken",
+            )
     # COPY writes whole pages at once, which costs the server half of what an INSERT of the same rows does.
     await conn.copy_records_to_table(
         "outbox", columns=("topic", "key", "headers", "value", "sealed"),
@@ -62,6 +73,16 @@ async def append(conn: Connection, sealing: Sealing | None, records: Sequence[Ou
             for r in records
         ],
     )  # fmt: skip
+
+
+def fits(record: Outgoing) -> bool:
+    """Whether the record's topic takes it."""
+    return size_of(record) <= bytes_max_of(record.topic)
+
+
+def size_of(record: Outgoing) -> int:
+    """Bytes of the record as the broker counts them where it is not compressed, with the batch around it; some 20 too many."""
+    return int(DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, list(record.headers)))
 
 
 def _sealing(sealing: Sealing | None) -> Sealing:
@@ -103,6 +124,8 @@ class Relay:
         self._security = security
         self._wake = asyncio.Event()
         self._idle_s = POLL_S
+        self._most = READ_MAX
+        self._refused: set[int] = set()
         self.leading = False
         self.last_progress = time.monotonic()
 
@@ -156,13 +179,37 @@ class Relay:
 
     async def _publish(self, conn: Connection, producer: AIOKafkaProducer) -> None:
         self._wake.clear()
-        rows = await conn.fetch("SELECT id, topic, key, headers, value, sealed FROM outbox ORDER BY id LIMIT $1", READ_MAX)
+        most = self._most
+        rows = await conn.fetch(
+            "SELECT id, topic, key, headers, value, sealed FROM outbox WHERE id <> ALL($2::bigint[]) ORDER BY id LIMIT $1",
+            most, list(self._refused),
+        )  # fmt: skip
         self.last_progress = time.monotonic()
         if rows:
-            await self._send(conn, producer, rows)
+            try:
+                await self._send(conn, producer, rows)
+            except MessageSizeTooLargeError:
+                self._narrow(rows)
+                raise
+            self._most = min(READ_MAX, 2 * most)
         self._idle_s = POLL_S if rows else min(POLL_MAX_S, 2 * self._idle_s)
-        if len(rows) < READ_MAX:
+        if len(rows) < most:
             await wait_for_event(self._wake, self._idle_s)
+
+    def _narrow(self, rows: Sequence[Any]) -> None:
+        """The broker finds one of these too large: read half as many, until it stands alone and is left where it is.
+
+        It stays in the outbox, and in its gauges, until somebody changes the topic's limit and starts the service anew; nobody
+        else waits for it.
+        """
+        self._most = max(1, len(rows) // 2)
+        if len(rows) == 1:
+            self._most = READ_MAX
+            self._refused.add(rows[0]["id"])
+            log.error(
+                "the broker does not take a record, it stays in the outbox: raise max.message.bytes of its topic and start anew",
+                service=self._service, topic=rows[0]["topic"], outbox_id=rows[0]["id"], bytes=len(rows[0]["value"]),
+            )  # fmt: skip
 
     async def _send(self, conn: Connection, producer: AIOKafkaProducer, rows: Sequence[Any]) -> None:
         """Publish the rows and delete them once the broker has acknowledged them all."""

@@ -73,6 +73,11 @@ def dead_letters_of(topic: str) -> str:
     return f"{topic}.dead-letters"
 
 
+def bytes_max_of(topic: str) -> int:
+    """Bytes of the largest batch the broker takes for this topic: value, key and headers of a record that is alone in one."""
+    return DEAD_LETTER_BYTES_MAX if topic.endswith(dead_letters_of("")) else MESSAGE_BYTES_MAX
+
+
 OPERATORS: Final = "operators"
 """The command line: it judges by reading every topic, and gives dead letters back to where they came from."""
 ADMIN: Final = "admin"
@@ -134,8 +139,7 @@ async def create_topics(
 
 
 def _new(topic: Topic, prefix: str, replicas: int, partitions: int) -> NewTopic:
-    largest = DEAD_LETTER_BYTES_MAX if topic.name.endswith(dead_letters_of("")) else MESSAGE_BYTES_MAX
-    config = {"max.message.bytes": str(largest), "cleanup.policy": topic.cleanup}
+    config = {"max.message.bytes": str(bytes_max_of(topic.name)), "cleanup.policy": topic.cleanup}
     if topic.cleanup == "delete":
         config["retention.ms"] = str(topic.retention_ms)
     return NewTopic(named(topic.name, prefix), partitions, replicas, topic_configs=config)

@@ -36,6 +36,32 @@ class DeadLetter:
         """The topic it came from, and goes to when it is replayed."""
         return self.head("dlq_topic") or self.record.topic.removesuffix(".dead-letters")
 
+    @property
+    def lies_at(self) -> str:
+        """The place of the record that was given up: topic/partition/offset."""
+        return f"{self.origin}/{self.head('dlq_partition')}/{self.head('dlq_offset')}"
+
+    @property
+    def is_cut(self) -> bool:
+        """It has only the beginning of the record, which was too large to be set aside."""
+        return bool(self.head("dlq_sha256"))
+
+    def may_go(self) -> bool:
+        """Whether it can be replayed: it is whole, and its topic takes it as it is, without the compression it came with."""
+        from shared.envelope import Outgoing
+        from shared.outbox import fits
+
+        value, key = self.record.value or b"", self.record.key or b""
+        return not self.is_cut and fits(Outgoing(self.origin, key, value, tuple(self.again())))
+
+    def stays(self) -> str:
+        """Why it is not replayed, and what to do instead."""
+        bytes_, sha256 = self.head("dlq_bytes") or len(self.record.value or b""), self.head("dlq_sha256")
+        return (
+            f"ask its sender for a smaller one, then `crossborder dlq drop --id {self.letter_id}`: {self.letter_id} is too large to "
+            f"be replayed; the original of {bytes_} bytes{f' (sha256 {sha256})' if sha256 else ''} lies at {self.lies_at}"
+        )
+
     def summary(self) -> dict[str, Any]:
         """What the list shows; the value itself may be personal and is not in it."""
         value = self.record.value or b""
@@ -45,17 +71,17 @@ class DeadLetter:
             "reason": self.head("dlq_reason"),
             "error": self.head("dlq_error"),
             "service": self.head("dlq_service"),
-            "origin": f"{self.origin}/{self.head('dlq_partition')}/{self.head('dlq_offset')}",
+            "origin": self.lies_at,
             "key": (self.record.key or b"").decode("utf-8", "replace"),
-            "bytes": len(value),
+            "bytes": int(self.head("dlq_bytes") or len(value)),
+            "cut": self.is_cut,
             "attempts": self.head("dlq_attempts"),
         }
 
     def again(self) -> list[tuple[str, bytes]]:
         """The headers of its replay: the original ones, which dead letter it was, and last the place of the record given up."""
         kept = [(name, value) for name, value in self.record.headers if not name.startswith("dlq_")]
-        place = f"{self.origin}/{self.head('dlq_partition')}/{self.head('dlq_offset')}"
-        return [*kept, (REPLAY_HEADER, self.letter_id.encode()), (ORIGIN_HEADER, place.encode())]
+        return [*kept, (REPLAY_HEADER, self.letter_id.encode()), (ORIGIN_HEADER, self.lies_at.encode())]
 
 
 def chosen(letters: Iterable[DeadLetter], ids: Sequence[str], reason: str | None, everything: bool) -> list[DeadLetter]:
@@ -145,7 +171,7 @@ def show(
         typer.echo(letter.record.value or b"", nl=False)
         return
     headers = {name: raw.decode("utf-8", "replace") for name, raw in letter.record.headers if not name.startswith("dlq_")}
-    sha256 = hashlib.sha256(letter.record.value or b"").hexdigest()
+    sha256 = letter.head("dlq_sha256") or hashlib.sha256(letter.record.value or b"").hexdigest()
     found = {**letter.summary(), "sha256": sha256, "headers": headers}
     if json:
         as_json(found)
@@ -167,28 +193,31 @@ def replay(
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Publish the original bytes to the original topic again. Doing it twice does no harm: what was
-    handled is known.
+    handled is known. One too large for that stays, and a sentence says where the original lies.
     """
     if not (ids or reason or everything):
         raise Wrong("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
     to = target()
     found = run(_replay(to, ids, reason, everything, dry_run))
+    going = [letter for letter in found if letter.may_go()]
     rows = [
         {
             "id": letter.letter_id,
             "to": letter.origin,
             "key": (letter.record.key or b"").decode("utf-8", "replace"),
-            "replayed": not dry_run,
+            "replayed": letter in going and not dry_run,
         }
         for letter in found
     ]
     if json:
         as_json(rows)
-    else:
-        for row in rows:
+    for letter, row in zip(found, rows, strict=True):
+        if letter not in going:
+            say(letter.stays())
+        elif not json:
             print(f"{row['id']} {'would go' if dry_run else 'went'} to {row['to']} under the key {row['key'] or '(none)'}")
-    say(f"{len(rows)} dead letters {'would be' if dry_run else 'were'} replayed")
-    if not rows:
+    say(f"{len(going)} dead letters {'would be' if dry_run else 'were'} replayed")
+    if not going or len(going) < len(found):
         leave(Exit.NO)
 
 
@@ -199,7 +228,7 @@ async def _replay(to: Target, ids: Sequence[str], reason: str | None, everything
     if dry_run or not found:
         return found
     async with producer(to) as out:
-        for letter in found:
+        for letter in (letter for letter in found if letter.may_go()):
             # One after the other: two dead letters of one key must come again in their old order.
             await out.send_and_wait(
                 named(letter.origin, to.prefix),

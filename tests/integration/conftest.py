@@ -13,7 +13,7 @@ import pytest
 
 from services.customs.ceb.sign import ensure_keys
 from shared import database, topics
-from shared.envelope import Message, Record, headers_of
+from shared.envelope import Message, Outgoing, Record, headers_of
 from shared.errors import Unprocessable
 from shared.events.base import Event
 from shared.failpoints import Failpoints
@@ -44,6 +44,7 @@ class TallyDeps:
 
     poison: set[int] = field(default_factory=set)
     error: Callable[[], Exception] = lambda: Unprocessable("invalid_value", "this amount cannot be tallied")
+    large: set[int] = field(default_factory=set)
     calls: int = 0
 
 
@@ -59,6 +60,8 @@ async def tally(conn: Any, batch: Sequence[Message], deps: TallyDeps) -> Outcome
             "SET total = t.total + excluded.total, version = t.version + 1 RETURNING total, version",
             m.order_id, m.event.amount,
         )  # fmt: skip
+        if m.event.amount in deps.large:
+            outcome.records.append(Outgoing(topics.TAX, b"k", b"x" * topics.MESSAGE_BYTES_MAX, ()))
         outcome.facts.append(Announced(Tallied(order_id=m.order_id, total=row["total"]), m.event_id, row["version"]))
     return outcome
 

@@ -172,6 +172,31 @@ async def test_what_rests_in_the_outbox_sealed_goes_out_in_clear(
     assert [r.value for r in await read_all(kafka, named_topics + topics.DECLARATIONS)] == [b"<planted/>"]
 
 
+async def test_a_record_the_broker_does_not_take_stays_and_the_others_are_published(
+    kafka: str, named_topics: str, tally_pool: Any, sealing: Sealing
+) -> None:
+    async with tally_pool.acquire() as conn:
+        small = [Outgoing(topics.TAX, str(i).encode(), b"small", ()) for i in range(50)]
+        await outbox.append(conn, sealing, [*small[:20], Outgoing(topics.TAX, b"1", b"x" * 1000, ()), *small[20:]])
+        # As it were before what goes into the outbox was bounded, or with a topic whose limit was lowered since.
+        await conn.execute("UPDATE outbox SET value = convert_to(repeat('x', 2100000), 'UTF8') WHERE length(value) = 1000")
+    relay = Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing)
+
+    async def one_is_left() -> bool:
+        async with tally_pool.acquire() as conn:
+            return bool(await conn.fetchval("SELECT count(*) = 1 FROM outbox"))
+
+    async with running(relay.run()) as task:
+        await until(one_is_left)
+        await fill_outbox(tally_pool, sealing, 20)
+        await until(one_is_left)
+        assert not task.done()
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT length(value) FROM outbox") == 2_100_000
+    published = await read_all(kafka, named_topics + topics.TAX)
+    assert {r.key for r in published if r.value == b"small"} == {str(i).encode() for i in range(50)}
+
+
 def tally_service(kafka: str, dsn: str, prefix: str, pool: Any, sealing: Sealing, replica: int, **more: Any) -> Service:
     settings = Settings(kafka=kafka, postgres=dsn, topic_prefix=prefix, replica=replica, batch_records=100)
     return Service(Wiring("tax", topics.TAX, TALLY_HEARS, more.pop("deps", TallyDeps()), sealing), settings, pool, **more)

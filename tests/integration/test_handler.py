@@ -122,6 +122,19 @@ async def test_a_value_that_cannot_be_read_is_a_dead_letter(tally_pool: Any, tal
     assert [r["topic"] for r in await outbox_rows(tally_pool)] == [topics.TAX, "orders.events.dead-letters"]
 
 
+async def test_a_record_from_which_something_too_large_would_follow_is_a_dead_letter(
+    tally_pool: Any, tally_handler: Make
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    good, bad = uuid4(), uuid4()
+    handler = tally_handler(TallyDeps(large={7}))
+    await handler.handle([counted(good, 5, 0), counted(bad, 7, 1)])
+    assert await totals(tally_pool) == {good: 5}
+    rows = await outbox_rows(tally_pool)
+    assert [r["topic"] for r in rows] == [topics.TAX, "orders.events.dead-letters"]
+    assert dict(unpack_headers(rows[1]["headers"]))["dlq_reason"] == b"too_large"
+
+
 async def test_types_a_service_does_not_hear_are_stepped_over(tally_pool: Any, tally_handler: Make) -> None:
     await offsets_begin(tally_pool, P0)
     record = counted(uuid4(), 5, 0)

@@ -9,6 +9,7 @@ from services.cli.dlq import DeadLetter, chosen
 from shared.envelope import Record
 from shared.errors import Unprocessable
 from shared.handler import dead_letter
+from shared.topics import MESSAGE_BYTES_MAX
 
 
 def letter(offset: int, reason: str = "malformed") -> DeadLetter:
@@ -46,3 +47,24 @@ def test_an_unknown_id_or_no_choice_is_refused() -> None:
         chosen([letter(1)], ["nowhere/0/0"], None, everything=False)
     with pytest.raises(Wrong, match="--all"):
         chosen([letter(1)], [], None, everything=False)
+
+
+def large(value: bytes) -> DeadLetter:
+    record = Record("orders.submissions", 3, 47, 1_000, b"key", value, (("ce_id", b"1"),))
+    made = dead_letter("orders", record, Unprocessable("too_large", "what to mend"))
+    return DeadLetter(Record(made.topic, 3, 7, 2_000, made.key, made.value, made.headers))
+
+
+def test_a_dead_letter_that_was_cut_is_not_replayed_and_says_where_the_original_lies() -> None:
+    found = large(b"x" * 10_000_000)
+    assert (found.is_cut, found.may_go(), found.summary()["bytes"]) == (True, False, 10_000_000)
+    assert "the original of 10000000 bytes (sha256 " in found.stays()
+    assert found.stays().endswith("lies at orders.submissions/3/47")
+    assert found.stays().startswith("ask its sender for a smaller one")
+
+
+def test_a_whole_one_that_came_compressed_and_is_too_large_without_is_not_replayed_either() -> None:
+    assert large(b"x" * (MESSAGE_BYTES_MAX - 1_000)).may_go()
+    found = large(b"x" * MESSAGE_BYTES_MAX)
+    assert (found.is_cut, found.may_go()) == (False, False)
+    assert f"the original of {MESSAGE_BYTES_MAX} bytes lies at orders.submissions/3/47" in found.stays()
