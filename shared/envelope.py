@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,6 +101,13 @@ def first_headers(headers: Iterable[tuple[str, bytes]]) -> Mapping[str, bytes]:
     return found
 
 
+def traceparent_of(value: bytes | None) -> bytes | None:
+    """The trace context in the W3C form; None where there is none or it is something else: whatever follows carries it on."""
+    return value if value is not None and _TRACEPARENT.fullmatch(value) and value[3:35] != _NO_TRACE else None
+
+
+_TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_NO_TRACE: Final = b"0" * 32
 _OURS: Final = ("ce_specversion", "ce_id", "ce_type")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from shared.database import Connection
-from shared.envelope import Message, Outgoing, Record, attributes_of, headers_of, uuid_or_none
+from shared.envelope import Message, Outgoing, Record, attributes_of, headers_of, traceparent_of, uuid_or_none
 from shared.errors import Unprocessable
 from shared.events import Event
 from shared.identity import event_id_of, record_id_of
@@ -124,11 +124,10 @@ def brief(error: ValueError) -> str:
 def message(
     record: Record, event_id: UUID, wire_type: str, order_id: UUID, event: Any, traceparent: bytes | None = None
 ) -> Message:
-    """A message at its place in the log, with the record's own time."""
+    """A message at its place in the log, with the record's own time; only a well-formed trace goes on with it."""
     at = datetime.fromtimestamp(record.timestamp_ms / 1000, tz=UTC)
-    return Message(
-        event_id, wire_type, order_id, event, at, record.topic, record.partition, record.offset, traceparent, record.value
-    )
+    trace = traceparent_of(traceparent)
+    return Message(event_id, wire_type, order_id, event, at, record.topic, record.partition, record.offset, trace, record.value)
 
 
 def intake_id(record: Record, by_name: Any, digest: str) -> UUID:

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 import prometheus_client as client
 
 from shared import topics
+from shared.envelope import traceparent_of
 from shared.events import EVENT_TYPES
 from shared.events.customs import ReceiptEvent
 from shared.money import EXPONENTS
@@ -122,12 +123,8 @@ class Histogram(_Closed, client.Histogram):
 
 def exemplar(traceparent: bytes | None) -> dict[str, str] | None:
     """The trace a measurement belongs to, for OpenMetrics: `trace_id` of a W3C traceparent; None if there is no valid one."""
-    if traceparent is None or len(traceparent) != 55 or traceparent[2:3] != b"-" or traceparent[35:36] != b"-":
-        return None
-    trace_id = traceparent[3:35]
-    if not trace_id.isalnum() or trace_id.strip(b"0123456789abcdef") or trace_id == b"0" * 32:
-        return None
-    return {"trace_id": trace_id.decode("ascii")}
+    valid = traceparent_of(traceparent)
+    return {"trace_id": valid[3:35].decode("ascii")} if valid is not None else None
 
 
 def corridor_of(value: str) -> str:
