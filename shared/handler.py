@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -107,6 +108,9 @@ class Handler:
             return decode_event(record, self._wanted[record.topic])
         except Unprocessable as refused:
             return refused
+        except Exception as bug:
+            log.exception("a record could not be read for a reason nobody foresaw", service=self.service, topic=record.topic)
+            return as_unprocessable(bug)
 
     async def _transact(self, read: Sequence[Read]) -> None:
         started = time.perf_counter()
@@ -244,16 +248,17 @@ def place(record: Record) -> Place:
 
 
 def origin_of(record: Record) -> Place | None:
-    """Which record that was given up this one replays; None for any other."""
+    """Which record that was given up this one replays; None for any other. A replay comes by the topic of the record given up."""
     if not record.headers or record.headers[-1][0] != ORIGIN_HEADER:
         return None
-    topic, _, rest = (record.headers[-1][1] or b"").decode("utf-8", "replace").partition("/")
-    part, _, offset = rest.partition("/")
-    return (topic, int(part), int(offset)) if _is_number(part, 2**31 - 1) and _is_number(offset, 2**63 - 1) else None
+    found = _PLACE.fullmatch(record.headers[-1][1] or b"")
+    if found is None or found[1] != record.topic.encode():
+        return None
+    part, offset = int(found[2]), int(found[3])
+    return (record.topic, part, offset) if part < 2**31 and offset < 2**63 else None
 
 
-def _is_number(text: str, most: int) -> bool:
-    return text.isascii() and text.isdecimal() and int(text) <= most
+_PLACE: Final = re.compile(rb"([^/]+)/([0-9]{1,10})/([0-9]{1,19})")
 
 
 def moves(records: Iterable[Record]) -> dict[inbox.Partition, tuple[int, int]]:

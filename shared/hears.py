@@ -15,6 +15,8 @@ from shared.events import Event
 from shared.identity import event_id_of, record_id_of
 
 _NIL: Final = UUID(int=0)
+TIMESTAMP_MS_END: Final = 7_258_118_400_000
+"""The year 2200."""
 
 
 class Announced(NamedTuple):
@@ -124,7 +126,15 @@ def brief(error: ValueError) -> str:
 def message(
     record: Record, event_id: UUID, wire_type: str, order_id: UUID, event: Any, traceparent: bytes | None = None
 ) -> Message:
-    """A message at its place in the log, with the record's own time; only a well-formed trace goes on with it."""
+    """A message at its place in the log, with the record's own time; only a well-formed trace goes on with it.
+
+    Raises Unprocessable for a time out of all reason: a broker takes any, and an order's terms are counted from it.
+    """
+    if not 0 <= record.timestamp_ms < TIMESTAMP_MS_END:
+        raise Unprocessable(
+            "invalid_value",
+            f"the record's timestamp is between 1970 and 2200, in milliseconds; this one is {record.timestamp_ms}",
+        )
     at = datetime.fromtimestamp(record.timestamp_ms / 1000, tz=UTC)
     trace = traceparent_of(traceparent)
     return Message(event_id, wire_type, order_id, event, at, record.topic, record.partition, record.offset, trace, record.value)

@@ -55,7 +55,8 @@ FROM_OUTSIDE: Final[tuple[tuple[str, str, type[BaseModel]], ...]] = (
 OUTSIDE: Final = """## From outside
 
 A record without headers on `orders.submissions` is taken as `order.submitted.v1`; a value that is a `CEB311Message` is read
-as [ceb311-intake.md](ceb311-intake.md) says. `order.cancel-requested.v1` and `return.requested.v1` (in the header `ce_type`)
+as [ceb311-intake.md](ceb311-intake.md) says. The record's own timestamp, from which an order's terms are counted, is between
+1970 and 2200. `order.cancel-requested.v1` and `return.requested.v1` (in the header `ce_type`)
 name their order: `{"platform": {"code": "…"}, "order_no": "…", "reason": "…"}`. The reason stays
 there: facts and the timeline say how many characters it has, since people write persons into it. `authority.declarations` and
 `authority.receipts` carry the authority's own XML: CEB621, 603, 623, 605, 625, 213, 701 out; CEB622, 604, 624, 606, 626,
