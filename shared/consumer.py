@@ -28,7 +28,7 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import CorruptRecordException, GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import OffsetAndMetadata
 
 from shared import inbox, metrics
@@ -36,6 +36,7 @@ from shared.database import LOST, RETRYABLE
 from shared.envelope import Record
 from shared.errors import Unavailable
 from shared.failpoints import Failpoints
+from shared.fetched import read_any_header
 from shared.handler import Handler
 from shared.hears import Hears
 from shared.kafka import FETCH_BYTES, METADATA_MS, OPEN, Security
@@ -54,6 +55,7 @@ _TIMESTAMP: Final = attrgetter("timestamp")
 
 def make_consumer(bootstrap: str, group: str, member: str, security: Security = OPEN) -> AIOKafkaConsumer:
     """The consumer; each of these settings is asserted by a test, since aiokafka's defaults lose or repeat records."""
+    read_any_header()
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap, group_id=group, group_instance_id=member, client_id=member,
         enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed",
@@ -159,10 +161,19 @@ class Consumer:
         for topic in reversed([named(t, self._prefix) for t in self._hears]):
             mine = [tp for tp in open_now if tp.topic == topic]
             if mine and room > 0:
-                found = await self._consumer.getmany(*mine, timeout_ms=0, max_records=room)
+                found = await self._fetched(*mine, timeout_ms=0, max_records=room)
                 polled |= found
                 room -= sum(map(len, found.values()))
-        return polled or await self._consumer.getmany(timeout_ms=POLL_MS, max_records=self._batch_records)
+        return polled or await self._fetched(timeout_ms=POLL_MS, max_records=self._batch_records)
+
+    async def _fetched(self, *partitions: TopicPartition, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
+        """What is there. What cannot be read stops the process and is never stepped over: nobody knows what it says."""
+        try:
+            return dict(await self._consumer.getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records))
+        except CorruptRecordException as error:
+            raise Unavailable(
+                f"look at the disk and the log of the broker and compare the partition's replicas: {error}"
+            ) from error
 
     def _records(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> list[Record]:
         found: list[Record] = []

@@ -25,6 +25,7 @@ from shared.sealing import Sealing
 from shared.service import Service, Wiring
 from shared.settings import Settings
 from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted
+from tests.unit.shared.test_batches import changed
 
 RELAY_STEPS = ("relay_after_read", "relay_after_send", "relay_after_delete")
 EFFECT_STEPS = ("effect_after_claim", "effect_after_call", "effect_before_commit", "effect_after_commit")
@@ -247,6 +248,26 @@ async def test_what_was_compressed_with_any_codec_is_taken_in(
         for codec in ("gzip", "snappy", "lz4", "zstd"):
             await publish(kafka, named_topics + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(20)], codec)
         await until(lambda: everything_tallied(tally_pool, 80))
+        assert not task.done()
+
+
+async def test_a_record_with_a_header_name_that_is_no_utf8_is_taken_in_and_so_are_those_beside_it(
+    kafka: str, named_topics: str, database: str, tally_pool: Any, sealing: Sealing
+) -> None:
+    records = [counted(uuid4(), 1, 0, extra=(("n\u00e4me", b"x"),)) for _ in range(3)]
+    async with running(tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())) as task:
+        producer = AIOKafkaProducer(bootstrap_servers=kafka)
+        await producer.start()
+        try:
+            batch = producer.create_batch()
+            for r in records:
+                batch.append(timestamp=None, key=r.key, value=r.value, headers=list(r.headers))
+            batch._buffer = bytearray(changed(bytes(batch._build()), "n\u00e4me".encode(), b"n\xe4\xe4me"))
+            await (await producer.send_batch(batch, named_topics + topics.ORDERS, partition=0))
+        finally:
+            await producer.stop()
+        await publish(kafka, named_topics + topics.ORDERS, [counted(uuid4(), 1, 0)])
+        await until(lambda: everything_tallied(tally_pool, 4))
         assert not task.done()
 
 

@@ -1,0 +1,90 @@
+"""What the broker sends, read although a header's name is no UTF-8, and with its place where it cannot be read at all.
+
+A broker takes any bytes for the name of a header. aiokafka decodes it strictly, in the middle of a batch: one record of a shop would
+keep every reader from the whole batch, however often it starts anew. Here such a batch, and no other, is read by aiokafka's own
+Python reader instead of its compiled one, with U+FFFD where the name is no UTF-8. Nothing in aiokafka's interface lets one do
+this, so its fetcher is given these classes; a test reads through the fetcher's own names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException, KafkaError
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import _MemoryRecordsPy
+from aiokafka.record.util import decode_varint_py
+
+
+def read_any_header() -> None:
+    """From now on every consumer of this process reads so; saying it twice changes nothing."""
+    fetcher.MemoryRecords = Batches
+    fetcher.PartitionRecords = Records
+
+
+class Records(fetcher.PartitionRecords):  # type: ignore[misc]
+    """The records of one partition; what cannot be read raises CorruptRecordException with its place, and without its bytes."""
+
+    def _unpack_records(self) -> Iterator[Any]:
+        try:
+            yield from super()._unpack_records()
+        except Exception as error:
+            what = str(error) if isinstance(error, KafkaError) else type(error).__name__
+            raise CorruptRecordException(
+                f"what lies in {self._tp.topic}/{self._tp.partition} at offset {self.next_fetch_offset} cannot be read ({what})"
+            ) from error
+
+
+class Batches(_MemoryRecordsPy):  # type: ignore[misc]
+    """The batches of one partition, each with the bytes it is made of."""
+
+    def next_batch(self, *options: int) -> Any:
+        raw = self._next_slice
+        batch = super().next_batch(*options)
+        # Before version 2 a record had no headers; what a transaction's end is written in is read by other means.
+        return batch if batch is None or raw[self.MAGIC_OFFSET] < 2 or batch.is_control_batch else _Batch(batch, raw)
+
+
+class _Batch:
+    def __init__(self, batch: Any, raw: memoryview) -> None:
+        self._batch = batch
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        read = 0
+        try:
+            for record in self._batch:
+                read += 1
+                yield record
+        except (UnicodeDecodeError, CorruptRecordException) as error:
+            # The Python reader says the former in the words of the latter.
+            if not isinstance(error, UnicodeDecodeError) and not isinstance(error.__cause__, UnicodeDecodeError):
+                raise
+            yield from islice(_Lenient(self._raw), read, None)
+
+
+class _Lenient(_DefaultRecordBatchPy):  # type: ignore[misc]
+    def _maybe_uncompress(self) -> None:
+        super()._maybe_uncompress()
+        self._buffer: bytearray = _Bytes(self._buffer)
+
+    def _read_msg(self) -> Any:
+        # The compiled one wants a bytearray and nothing derived from it.
+        return super()._read_msg(decode_varint_py)
+
+
+class _Bytes(bytearray):
+    """What a batch's reader cuts the names of headers out of, and decodes nothing else of."""
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        return _Bytes(found) if isinstance(found, bytearray) else found
+
+    def decode(self, *_: Any, **__: Any) -> str:
+        return super().decode("utf-8", "replace")
