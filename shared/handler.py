@@ -69,9 +69,9 @@ class Handler:
         """
         await self._divide([(r, self.decode(r)) for r in records])
 
-    async def _divide(self, read: Sequence[Read]) -> None:
+    async def _divide(self, read: Sequence[Read], *, apart: bool = False) -> None:
         try:
-            await self._transact(read)
+            await self._transact(read, apart=apart)
         except (inbox.Fenced, Unavailable, *LOST, *RETRYABLE, *SCHEMA):
             raise
         except Exception as error:
@@ -83,9 +83,17 @@ class Handler:
             record, found = read[0]
             if isinstance(found, Unprocessable):
                 raise  # even the dead letter could not be written: this is ours, not the record's
-            if not isinstance(error, Unprocessable | IllegalTransition):
-                log.exception("a record failed for a reason nobody foresaw", service=self.service, topic=record.topic)
-            await self._transact([(record, as_unprocessable(error))])
+            if not apart and is_replay(record) and not self.hears[record.topic].intake:
+                # It came with what waited behind it, and any of these may be the one that cannot be handled.
+                await self._divide(read, apart=True)
+                return
+            await self._transact([(record, self.blame(record, error))])
+
+    def blame(self, record: Record, error: Exception) -> Unprocessable:
+        """Why the record is given up; what nobody foresaw is in the log with its trace."""
+        if not isinstance(error, Unprocessable | IllegalTransition):
+            log.error("a record failed for a reason nobody foresaw", service=self.service, topic=record.topic, exc_info=error)
+        return as_unprocessable(error)
 
     def holds(self, record: Record) -> set[UUID]:
         """The order that is held if this record cannot be handled; none for a record from outside, which says nothing of one."""
@@ -108,19 +116,16 @@ class Handler:
             return decode_event(record, self._wanted[record.topic])
         except Unprocessable as refused:
             return refused
-        except Exception as bug:
-            log.exception("a record could not be read for a reason nobody foresaw", service=self.service, topic=record.topic)
-            return as_unprocessable(bug)
+        except Exception as bug:  # noqa: BLE001  the one record is given up, with the trace in the log
+            return self.blame(record, bug)
 
-    async def _transact(self, read: Sequence[Read]) -> None:
+    async def _transact(self, read: Sequence[Read], *, apart: bool = False) -> None:
         started = time.perf_counter()
         batch = _Batch(self, read)
         async with self.pool.acquire() as conn, conn.transaction():
             await inbox.advance(conn, moves(record for record, _ in read))
             self._fail.hit("after_offsets")
-            outcome = await batch.run(conn)
-            self._fail.hit("after_reaction")
-            await write(conn, self.service, self.topic, outcome, self._sealing)
+            outcome = await (batch.run_apart(conn) if apart else batch.run(conn))
             self._fail.hit("before_commit")
         self._fail.hit("after_commit")
         batch.count(time.perf_counter() - started)
@@ -143,22 +148,79 @@ class _Batch:
 
     async def run(self, conn: Connection) -> Outcome:
         messages = [m for _, found in self._told if not isinstance(found, Unprocessable) for m in found]
-        order_ids = {m.order_id for m in messages}
-        order_ids.discard(NO_ORDER)
-        await inbox.lock_orders(conn, self._h.service, order_ids)
-        fresh = await self._drop_seen(conn, await self._step_round_held(conn, messages))
+        await self._lock(conn, messages)
+        outcome = await self._react(conn, await self._step_round_held(conn, messages))
+        if self._replayed:
+            await inbox.forget_dead_letters(conn, self._replayed)
+        for record, refused in self._refused:
+            await self._give_up(conn, outcome, record, refused)
+        await self._write(conn, outcome)
+        return outcome
+
+    async def run_apart(self, conn: Connection) -> Outcome:
+        """A replay by itself, then, one by one, what waited behind it, until one of these has to be given up.
+
+        That one is the dead letter now and holds the order; what is behind it waits on.
+        """
+        messages = [m for _, found in self._told if not isinstance(found, Unprocessable) for m in found]
+        await self._lock(conn, messages)
+        held = await inbox.held_among(conn, {m.order_id for m in messages})
+        outcome = await self._react(conn, messages)
+        await inbox.forget_dead_letters(conn, self._replayed)
+        await self._write(conn, outcome)
+        await inbox.unhold(conn, held)
+        for order_id in held:
+            waiting = await inbox.unpark(conn, [order_id])
+            for at, packed in enumerate(waiting, 1):
+                record = self._h.unrest(packed)
+                refused = await self._try(conn, record, outcome)
+                if refused is not None:
+                    letter = Outcome()
+                    await self._give_up(conn, letter, record, refused)
+                    await inbox.hold(conn, order_id, refused.reason)
+                    await inbox.park(conn, [(order_id, each) for each in waiting[at:]])
+                    await self._write(conn, letter)
+                    outcome.extend(letter)
+                    break
+        return outcome
+
+    async def _try(self, conn: Connection, record: Record, outcome: Outcome) -> Unprocessable | None:
+        """Handle one parked record; why it cannot be, and nothing of it stays."""
+        found = self._h.decode(record)
+        if isinstance(found, Unprocessable):
+            return found
+        counted = self._outcomes.copy()
+        try:
+            async with conn.transaction():
+                followed = await self._react(conn, list(found))
+                await self._write(conn, followed)
+        except (Unavailable, *LOST, *RETRYABLE, *SCHEMA):
+            raise
+        except Exception as error:  # noqa: BLE001  what is not foreseen is in the log with its trace
+            self._outcomes = counted
+            return self._h.blame(record, error)
+        outcome.extend(followed)
+        return None
+
+    async def _lock(self, conn: Connection, messages: Sequence[Message]) -> None:
+        await inbox.lock_orders(conn, self._h.service, {m.order_id for m in messages} - {NO_ORDER})
+
+    async def _react(self, conn: Connection, messages: list[Message]) -> Outcome:
+        fresh = await self._drop_seen(conn, messages)
         self._h._fail.hit("after_inbox")
         outcome = Outcome()
         for reaction, group in self._by_reaction(fresh).items():
             outcome.extend(await reaction(conn, group, self._h.deps))
         self._outcomes.update((m.topic, m.type, "ok") for m in fresh)
-        if self._replayed:
-            await inbox.forget_dead_letters(conn, self._replayed)
-        for record, refused in self._refused:
-            outcome.records.append(await self._dead_letter(conn, record, refused))
-            letters = metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason)
-            outcome.counts.append(letters.inc)
         return outcome
+
+    async def _give_up(self, conn: Connection, outcome: Outcome, record: Record, refused: Unprocessable) -> None:
+        outcome.records.append(await self._dead_letter(conn, record, refused))
+        outcome.counts.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
+
+    async def _write(self, conn: Connection, outcome: Outcome) -> None:
+        self._h._fail.hit("after_reaction")
+        await write(conn, self._h.service, self._h.topic, outcome, self._h._sealing)
 
     async def _step_round_held(self, conn: Connection, messages: list[Message]) -> list[Message]:
         """The messages to handle now: those of held orders are parked, those a replay sets free come in their old order."""
@@ -180,7 +242,7 @@ class _Batch:
             touched = {m.order_id for m in found} & held
             if not touched or self._h.hears[record.topic].intake:
                 messages += found
-            elif any(name == REPLAY_HEADER for name, _ in record.headers):
+            elif is_replay(record):
                 held -= touched
                 messages += found
                 await inbox.unhold(conn, touched)
@@ -198,7 +260,9 @@ class _Batch:
 
     def _again(self, packed: bytes) -> Sequence[Message]:
         found = self._h.decode(self._h.unrest(packed))
-        return () if isinstance(found, Unprocessable) else found
+        if isinstance(found, Unprocessable):
+            raise found  # the replay is tried apart from what waited, and this one given up then
+        return found
 
     async def _drop_seen(self, conn: Connection, messages: list[Message]) -> list[Message]:
         unseen = await inbox.unseen(conn, [m.event_id for m in messages])
@@ -245,6 +309,11 @@ async def write(conn: Connection, service: str, topic: str, outcome: Outcome, se
 
 def place(record: Record) -> Place:
     return record.topic, record.partition, record.offset
+
+
+def is_replay(record: Record) -> bool:
+    """Whether it is a dead letter given to us again."""
+    return any(name == REPLAY_HEADER for name, _ in record.headers)
 
 
 def origin_of(record: Record) -> Place | None:

@@ -18,6 +18,7 @@ from shared.errors import Unavailable, Unprocessable
 from shared.failpoints import Failpoints, Killed
 from shared.handler import Handler
 from shared.outbox import unpack_headers
+from shared.transitions import IllegalTransition
 from tests.integration.conftest import TallyDeps, counted, offsets_begin, snapshot
 
 Make = Callable[..., Handler]
@@ -88,6 +89,18 @@ async def test_a_gap_is_seen(tally_pool: Any, tally_handler: Make) -> None:
     with pytest.raises(inbox.Fenced) as fenced:
         await tally_handler().handle([counted(uuid4(), 5, 3)])
     assert fenced.value.partitions == {P0: 0}
+
+
+async def owed(pool: Any) -> list[int]:
+    """The offsets of the dead letters nobody has replayed yet."""
+    async with pool.acquire() as conn:
+        return [r["at_offset"] for r in await conn.fetch("SELECT at_offset FROM dead_letter ORDER BY 1")]
+
+
+def replayed(record: Record, offset: int) -> Record:
+    """The record given up, as `crossborder dlq replay` publishes it."""
+    origin = f"{record.topic}/{record.partition}/{record.offset}".encode()
+    return replace(record, offset=offset, headers=(*record.headers, ("dlq_replay", b"1"), ("dlq_origin", origin)))
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
@@ -176,6 +189,65 @@ async def test_a_replay_that_fails_again_leaves_the_order_held_and_its_records_p
         assert await conn.fetchval("SELECT count(*) FROM held_order") == 1
         assert await conn.fetchval("SELECT count(*) FROM parked") == 1
     assert await totals(tally_pool) == {}
+
+
+async def test_a_parked_record_that_fails_behind_a_replay_is_the_dead_letter_and_the_replay_is_done(
+    tally_pool: Any, tally_handler: Make
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    order, other = uuid4(), uuid4()
+    first, second = counted(order, 666, 0), counted(order, 777, 2)
+    await tally_handler(TallyDeps(poison={666})).handle([first, counted(order, 2, 1), second, counted(order, 4, 3)])
+    again = replayed(first, 4)
+    await tally_handler(TallyDeps(poison={777})).handle([counted(other, 1, 4), replace(again, offset=5), counted(order, 8, 6)])
+    assert await totals(tally_pool) == {order: 666 + 2, other: 1}
+    dead = [dict(unpack_headers(r["headers"])) for r in await outbox_rows(tally_pool) if r["topic"].endswith(".dead-letters")]
+    assert [(head["dlq_offset"], head["dlq_reason"]) for head in dead] == [(b"0", b"invalid_value"), (b"2", b"invalid_value")]
+    assert await owed(tally_pool) == [2]
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT order_id FROM held_order") == order
+        assert await conn.fetchval("SELECT count(*) FROM parked") == 2
+    await tally_handler().handle([replayed(second, 7)])
+    assert await totals(tally_pool) == {order: 666 + 2 + 777 + 4 + 8, other: 1}
+    versions = [dict(unpack_headers(r["headers"])) for r in await outbox_rows(tally_pool) if r["key"] == str(order).encode()]
+    assert [v["order_version"] for v in versions if "order_version" in v] == [b"1", b"2", b"3", b"4", b"5"]
+    assert await owed(tally_pool) == []
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM held_order") == 0
+        assert await conn.fetchval("SELECT count(*) FROM parked") == 0
+
+
+@pytest.mark.parametrize("error", [lambda: asyncpg.DataError("no"), lambda: KeyError("a bug"), lambda: IllegalTransition(1, int)])
+async def test_whatever_a_parked_record_fails_for_it_leaves_nothing_but_its_dead_letter(
+    tally_pool: Any, tally_handler: Make, error: Callable[[], Exception]
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    order = uuid4()
+    first = counted(order, 666, 0)
+    await tally_handler(TallyDeps(poison={666})).handle([first, counted(order, 2, 1), counted(order, 777, 2)])
+    await tally_handler(TallyDeps(poison={777}, error=error)).handle([replayed(first, 3)])
+    assert await totals(tally_pool) == {order: 666 + 2}
+    assert await owed(tally_pool) == [2]
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM inbox") == 2
+
+
+async def test_a_parked_record_that_can_no_longer_be_read_is_a_dead_letter(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    order = uuid4()
+    first = counted(order, 666, 0)
+    handler = tally_handler(TallyDeps(poison={666}))
+    await handler.handle([first, counted(order, 2, 1)])
+    async with tally_pool.acquire() as conn:
+        # A release that reads no more what the one before parked.
+        (packed,) = await inbox.unpark(conn, [order])
+        await inbox.park(conn, [(order, handler.rest(replace(handler.unrest(packed), value=b"{")))])
+    await tally_handler().handle([replayed(first, 2), counted(order, 4, 3)])
+    assert await totals(tally_pool) == {order: 666}
+    assert await owed(tally_pool) == [1]
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT reason FROM held_order") == "invalid_value"
+        assert await conn.fetchval("SELECT count(*) FROM parked") == 1
 
 
 async def test_what_is_unavailable_is_raised_and_leaves_no_trace(tally_pool: Any, tally_handler: Make) -> None:
