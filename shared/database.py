@@ -65,7 +65,10 @@ class _Pooled(asyncpg.Connection):  # type: ignore[misc]
 
 
 async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX) -> Any:
-    """A pool logged in as `crossborder_<role>`, whose search path is the schema `<role>`."""
+    """A pool logged in as `crossborder_<role>`, whose search path is the schema `<role>`.
+
+    Raises Misconfigured for a DSN, database or role that trying again does not mend, Unavailable if nobody answers.
+    """
     given = settings.database_password
     password = {"password": given} if given else {}
     try:
@@ -80,10 +83,22 @@ async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX) -
                 "plan_cache_mode": "force_custom_plan", "random_page_cost": "1.1",
             },
         )  # fmt: skip
+    except asyncpg.exceptions.ClientConfigurationError as error:
+        raise Misconfigured(f"{_SET_POSTGRES}: {error}") from None
+    except (ValueError, OverflowError):
+        # The library's words quote a part of the DSN, and in one that is wrong the password may stand anywhere.
+        raise Misconfigured(
+            f"{_SET_POSTGRES}: in this one host or port is none, or the password is not percent-encoded"
+        ) from None
+    except asyncpg.InvalidCatalogNameError as error:
+        raise Misconfigured(f"create the database and run `crossborder migrate`, or set CROSSBORDER_POSTGRES: {error}") from None
     except LOST as error:
         raise Unavailable(f"PostgreSQL does not answer at {redacted(settings.postgres)}: {error}") from error
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         raise Misconfigured(f"run `crossborder migrate`: the role crossborder_{role} cannot log in ({error})") from None
+
+
+_SET_POSTGRES: Final = "set CROSSBORDER_POSTGRES to a DSN as postgresql://USER@HOST:PORT/DATABASE"
 
 
 def redacted(dsn: str) -> str:

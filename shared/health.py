@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
@@ -15,7 +16,7 @@ Check = Callable[[], bool]
 
 
 async def serve(bind: str, port: int, ready: Mapping[str, Check], alive: Mapping[str, Check]) -> tuple[web.AppRunner, int]:
-    """Start the server; returns it and the port it has. Raises Misconfigured if the port is taken."""
+    """Start the server; returns it and the port it has. Raises Misconfigured if it cannot listen there."""
     app = web.Application()
     app.add_routes([
         web.get("/metrics", _metrics),
@@ -29,8 +30,16 @@ async def serve(bind: str, port: int, ready: Mapping[str, Check], alive: Mapping
         await site.start()
     except OSError as error:
         await runner.cleanup()
-        raise Misconfigured(f"free port {port} or set CROSSBORDER_METRICS_PORT to another: {error.strerror}") from None
+        raise Misconfigured(f"{_mend(error, bind, port)}: {error.strerror}") from None
     return runner, runner.addresses[0][1]
+
+
+def _mend(error: OSError, bind: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"free port {port} or set CROSSBORDER_METRICS_PORT to another"
+    if error.errno == errno.EACCES:
+        return f"set CROSSBORDER_METRICS_PORT to a port this user may open, this one is {port}"
+    return f"set CROSSBORDER_BIND to an address of this machine, this one is {bind!r}"
 
 
 async def _metrics(request: web.Request) -> web.Response:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import Misconfigured
@@ -106,9 +107,7 @@ def load(kind: type[AnySettings]) -> AnySettings:
     try:
         settings = kind()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "CROSSBORDER_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise Misconfigured(f"set {name} right: {first['msg']} (found {first.get('input')!r})") from None
+        raise Misconfigured("\n".join(_wrong(each) for each in error.errors())) from None
     found = _embedded(settings.home)
     taken: dict[str, Any] = _taken(found, settings.model_fields_set)
     if taken:
@@ -119,6 +118,11 @@ def load(kind: type[AnySettings]) -> AnySettings:
             f"{settings.home}"
         )
     return settings
+
+
+def _wrong(error: ErrorDetails) -> str:
+    name = "CROSSBORDER_" + "_".join(str(part) for part in error["loc"]).upper()
+    return f"set {name} right: {error['msg']} (found {error.get('input')!r})"
 
 
 def _taken(found: Mapping[str, str], given: Collection[str]) -> dict[str, str]:

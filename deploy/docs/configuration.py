@@ -20,8 +20,8 @@ from shared.settings import Settings
 HEAD: Final = """# Configuration
 
 Written by `python -m deploy.docs` from the settings classes. A process reads its settings once, at its start, each from the
-environment variable or from a file of that name in lower case in `/run/secrets`; a wrong or missing one ends it with one
-sentence that names it (exit 2, and the supervisor does not start it again). Where neither `CROSSBORDER_KAFKA` nor
+environment variable or from a file of that name in lower case in `/run/secrets`; wrong or missing ones end it with one
+sentence for each that names it (exit 2, and the supervisor does not start it again). Where neither `CROSSBORDER_KAFKA` nor
 `CROSSBORDER_POSTGRES` is given, the embedded stack that runs in `CROSSBORDER_HOME` is found by its `stack.json`.
 
 Policy is data and never comes this way: rates and limits in [services/tax/rules/](../services/tax/rules), the declarant in

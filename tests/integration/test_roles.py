@@ -147,6 +147,9 @@ async def test_a_roles_password_is_changed_while_its_service_works(tmp_path: Pat
                 await connect_pool(wrong, "tax")
         with pytest.raises(Misconfigured, match="crossborder_orders cannot log in"):
             await connect_pool(Settings(postgres=dsn, postgres_password_file=file), "orders")
+        missing = Settings(postgres=dsn.replace("/guarded", "/nowhere"), postgres_password_file=file)
+        with pytest.raises(Misconfigured, match=r"set CROSSBORDER_POSTGRES: database \"nowhere\" does not exist"):
+            await connect_pool(missing, "tax")
         for pool in (before, after):
             pool.terminate()
         written = postgres.log.read_text()
