@@ -9,9 +9,12 @@ the stored offsets from the first record to behind the last, by compare-and-swap
   rolled back and it seeks again (`Fenced`). No lease, no generation, no clock takes part in that.
 - A connection that dies during commit leaves the outcome unknown. The same batch runs again: if the commit had gone
   through, the offsets say so.
-- Our topics are not compacted and nobody writes to them in transactions, so offsets have no holes. A batch that starts
-  behind the stored offset means records are missing; they are read once more, and only if the log really no longer has
-  them is the hole stepped over, loudly.
+- A batch that starts behind the stored offset means that something is missing between; it is read once more, so that nothing
+  is passed over that is there. If it is missing still, the beginning of the log tells: where that lies behind the stored
+  offset, records were deleted unread, and the gap is stepped over loudly. Otherwise no offset between holds a record that
+  counts: a shop that writes in transactions leaves a mark at the end of each, and that is stepped over quietly.
+- A stored offset behind the end of the log means another log: the topic was made anew, or lost its end. Kafka would send us to
+  its beginning and the database back, without end, so the process ends with what to do.
 
 `getmany` is used, never iteration: aiokafka's iterator skips a record too big for the fetch buffer (aiokafka #1173).
 """
@@ -21,10 +24,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -34,7 +37,7 @@ from aiokafka.structs import OffsetAndMetadata
 from shared import inbox, metrics
 from shared.database import LOST, RETRYABLE
 from shared.envelope import Record
-from shared.errors import Unavailable
+from shared.errors import Misconfigured, Unavailable
 from shared.failpoints import Failpoints
 from shared.fetched import read_any_header
 from shared.handler import Handler
@@ -63,6 +66,13 @@ def make_consumer(bootstrap: str, group: str, member: str, security: Security = 
         max_partition_fetch_bytes=FETCH_BYTES, fetch_max_bytes=32 * MESSAGE_BYTES_MAX, fetch_max_wait_ms=100,
         request_timeout_ms=20_000, retry_backoff_ms=100, metadata_max_age_ms=METADATA_MS, **security.options(),
     )  # fmt: skip
+
+
+class _Log(NamedTuple):
+    """Offset of a log's first record, and the one behind its last."""
+
+    begin: int
+    end: int
 
 
 class Consumer:
@@ -227,6 +237,9 @@ class Consumer:
         first: dict[inbox.Partition, int] = {}
         for r in records:
             first.setdefault((r.topic, r.partition), r.offset)
+        logs = await self._logs(fenced.partitions)
+        for partition, stored in fenced.partitions.items():
+            self._require_reach(partition, stored, logs[partition].end)
         async with self._pool.acquire() as conn:
             for partition, stored in fenced.partitions.items():
                 if stored < first[partition] == self._gap.get(partition):
@@ -234,23 +247,46 @@ class Consumer:
             self._fail.hit("seek_again")
             there = await inbox.known_offsets(conn, first)
         for partition, stored in fenced.partitions.items():
-            self._note_fenced(partition, stored, first[partition])
+            self._note_fenced(partition, stored, first[partition], logs[partition].begin)
         for (topic, part), stored in there.items():
             self._seek(TopicPartition(named(topic, self._prefix), part), stored)
 
-    def _note_fenced(self, partition: inbox.Partition, stored: int, found: int) -> None:
-        """Behind us: another process was faster. Ahead of us: a gap; the second time it is met it is accepted."""
-        kind = "overtaken" if stored > found else "gap"
+    async def _logs(self, partitions: Iterable[inbox.Partition]) -> dict[inbox.Partition, _Log]:
+        """Where the log of each partition begins and ends; raises Unavailable where the broker does not tell."""
+        asked = {p: TopicPartition(named(p[0], self._prefix), p[1]) for p in partitions}
+        try:
+            begin = await self._consumer.beginning_offsets(list(asked.values()))
+            end = await self._consumer.end_offsets(list(asked.values()))
+        except KafkaError as error:
+            raise Unavailable(f"Kafka does not tell where its logs begin and end: {error}") from error
+        return {p: _Log(begin[tp], end[tp]) for p, tp in asked.items()}
+
+    def _require_reach(self, partition: inbox.Partition, stored: int, end: int) -> None:
+        if stored > end:
+            topic, part = partition
+            raise Misconfigured(
+                f"give the broker its data back or, to read {topic} from its beginning, delete its rows of "
+                f"{self._service}.consumer_offset: {topic}/{part} ends at offset {end}, and what was handled ends at {stored}, so the "
+                "topic was made anew or lost its end"
+            )
+
+    def _note_fenced(self, partition: inbox.Partition, stored: int, found: int, begin: int) -> None:
+        """Behind us: another process was faster. Ahead of us: a gap or a hole; the second time it is met it is accepted.
+
+        `begin`: where the log begins, in front of the stored offset if nothing unread was deleted.
+        """
+        kind = "overtaken" if stored > found else "gap" if stored < begin else "hole"
         metrics.FENCED.labels(self._service, kind).inc()
+        where: dict[str, Any] = {
+            "service": self._service, "topic": partition[0], "partition": partition[1], "stored": stored, "found": found
+        }  # fmt: skip
         if kind == "overtaken":
             self._gap.pop(partition, None)
-        elif self._gap.get(partition) == found:
-            log.error("records are missing from the log for good", service=self._service, topic=partition[0],
-                      partition=partition[1], stored=stored, found=found)  # fmt: skip
-        else:
+        elif self._gap.get(partition) != found:
             self._gap[partition] = found
-        log.warning("batch given up, reading again from the stored offset", service=self._service, kind=kind,
-                    topic=partition[0], partition=partition[1], stored=stored, found=found)  # fmt: skip
+        elif kind == "gap":
+            log.error("records are missing from the log for good", **where)
+        (log.debug if kind == "hole" else log.warning)("batch given up, reading again from the stored offset", kind=kind, **where)
 
     def _seek(self, tp: TopicPartition, offset: int) -> None:
         if tp in self._consumer.assignment():

@@ -31,6 +31,7 @@ RECEIPT_MESSAGES: Final = ("CEB622", "CEB604", "CEB624", "CEB606", "CEB626", "CE
 RECEIPT_FACTS: Final = tuple(kind.__name__ for kind in EVENT_TYPES.values() if issubclass(kind, ReceiptEvent))
 OUTCOMES: Final = ("ok", "duplicate", "ignored", "parked", "dead-letter", "skipped")
 POOL_STATES: Final = ("open", "idle", "busy", "max")
+FENCES: Final = ("overtaken", "gap", "hole")
 END_REASONS: Final = ("watchdog_consumer", "watchdog_relay", "unavailable", "unexpected")
 INTAKE_TYPES: Final = {
     topics.SUBMISSIONS: COMMANDS, topics.WAYBILLS: ("waybill.issued.v1", "waybill.delivered.v1"), topics.RECEIPTS: RECEIPT_MESSAGES,
@@ -219,9 +220,10 @@ INTAKE_PAUSED: Final = Gauge(
 ).among(service=SERVICES)
 FENCED: Final = Counter(
     "crossborder_consumer_fenced_total",
-    "Batches given up because the offset in the database was another: overtaken by another process, or a gap in the log.",
+    "Batches given up because the offset in the database was another: overtaken by another process, a gap where records were "
+    "deleted unread, or a hole that never held one (the end of a writer's transaction).",
     ["service", "kind"],
-).among(service=SERVICES, kind=("overtaken", "gap"))  # fmt: skip
+).among(service=SERVICES, kind=FENCES)  # fmt: skip
 RETRIES: Final = Counter(
     "crossborder_batch_retries_total", "Batches tried again because database or Kafka did not answer.", ["service"]
 ).among(service=SERVICES)
@@ -529,7 +531,7 @@ def begin(service: str, hears: Mapping[str, Collection[str]]) -> None:
         HELD_OLDEST, PARKED, EFFECTS_OPEN, EFFECTS_UNKNOWN, EFFECTS_OLDEST, IGNORED_FIELDS, LOOP_LAG, POOL_WAITING,
     ):  # fmt: skip
         metric.begin(one)
-    FENCED.begin(one, ("overtaken", "gap"))
+    FENCED.begin(one, FENCES)
     POOL.begin(one, POOL_STATES)
     PROCESS_ENDS.begin(one, END_REASONS)
     QUEUE_DELAY.begin(one, hears)

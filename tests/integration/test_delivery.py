@@ -6,17 +6,20 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from shared import effects, outbox, topics
+from shared import effects, inbox, metrics, outbox, topics
 from shared.effects import Answered, Effect, EffectRunner, Unknown
 from shared.envelope import Outgoing
+from shared.errors import Misconfigured
 from shared.failpoints import Failpoints, Killed
 from shared.handler import write
 from shared.hears import Announced, Instruction, Outcome
@@ -24,7 +27,7 @@ from shared.outbox import Relay, make_producer
 from shared.sealing import Sealing
 from shared.service import Service, Wiring
 from shared.settings import Settings
-from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted
+from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted, offsets_begin
 from tests.unit.shared.test_batches import changed
 
 RELAY_STEPS = ("relay_after_read", "relay_after_send", "relay_after_delete")
@@ -332,6 +335,75 @@ async def test_a_fenced_reader_outlives_the_connection_it_looks_up_its_place_wit
     async with tally_pool.acquire() as conn:
         assert await conn.fetchval("SELECT next FROM consumer_offset WHERE topic = $1", topics.ORDERS) == 6
         assert await conn.fetchval("SELECT count(*) FROM tally") == (5 if behind == "overtaken" else 6)
+
+
+async def fenced(kind: str) -> float:
+    return float(metrics.FENCED.labels("tax", kind)._value.get())
+
+
+async def test_the_end_of_a_writers_transaction_is_stepped_over_quietly(
+    kafka: str, database: str, tally_pool: Any, sealing: Sealing, topic_prefix: str
+) -> None:
+    await topics.create_topics(kafka, topic_prefix, partitions=1)
+    gaps, holes = await fenced("gap"), await fenced("hole")
+    shop = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"{topic_prefix}shop")
+    await shop.start()
+    try:
+        async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())) as task:
+            for count in (3, 6, 9):
+                async with shop.transaction():
+                    for r in [counted(uuid4(), 1, 0) for _ in range(3)]:
+                        await shop.send(topic_prefix + topics.ORDERS, key=r.key, value=r.value, headers=list(r.headers))
+                await until(partial(everything_tallied, tally_pool, count))
+            with contextlib.suppress(ZeroDivisionError):
+                async with shop.transaction():
+                    r = counted(uuid4(), 1, 0)
+                    await shop.send_and_wait(topic_prefix + topics.ORDERS, key=r.key, value=r.value, headers=list(r.headers))
+                    raise ZeroDivisionError
+            await publish(kafka, topic_prefix + topics.ORDERS, [counted(uuid4(), 1, 0)])
+            await until(lambda: everything_tallied(tally_pool, 10))
+            assert not task.done()
+    finally:
+        await shop.stop()
+    assert await fenced("gap") == gaps
+    assert await fenced("hole") > holes
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT next FROM consumer_offset WHERE topic = $1", topics.ORDERS) == 3 * 4 + 2 + 1
+
+
+async def test_records_deleted_unread_are_counted_as_a_gap(
+    kafka: str, database: str, tally_pool: Any, sealing: Sealing, topic_prefix: str
+) -> None:
+    await topics.create_topics(kafka, topic_prefix, partitions=1)
+    await publish(kafka, topic_prefix + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(5)])
+    await offsets_begin(tally_pool, (topics.ORDERS, 0))
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.delete_records({TopicPartition(topic_prefix + topics.ORDERS, 0): RecordsToDelete(before_offset=3)})
+    await admin.close()
+    gaps, holes = await fenced("gap"), await fenced("hole")
+    async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())):
+        await until(lambda: everything_tallied(tally_pool, 2))
+    assert (await fenced("gap"), await fenced("hole")) == (gaps + 2, holes)
+
+
+async def test_a_log_that_ends_before_what_was_handled_ends_the_service_with_what_to_do(
+    kafka: str, database: str, tally_pool: Any, sealing: Sealing, topic_prefix: str
+) -> None:
+    await topics.create_topics(kafka, topic_prefix, partitions=1)
+    async with tally_pool.acquire() as conn:
+        await inbox.known_offsets(conn, {(topics.ORDERS, 0): 1000})
+    await publish(kafka, topic_prefix + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(5)])
+    service = tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0)
+    with pytest.raises(
+        Misconfigured, match=r"give the broker its data back or, .*orders\.events/0 ends at offset 5, .* ends at 1000"
+    ):
+        async with asyncio.timeout(60):
+            await service.run(asyncio.Event())
+    async with tally_pool.acquire() as conn:
+        await conn.execute("DELETE FROM tax.consumer_offset WHERE topic = 'orders.events'")
+    async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())):
+        await until(lambda: everything_tallied(tally_pool, 5))
 
 
 class Outside:
