@@ -294,7 +294,8 @@ class Consumer:
             self._done[tp] = offset
 
     def revoked(self) -> None:
-        """A rebalance begins. Called by the rebalance listener."""
+        """A rebalance begins, until whose end nothing is read. Called by the rebalance listener."""
+        self.ready.clear()
         self._revoked_at = time.monotonic()
 
     async def assigned(self, partitions: list[TopicPartition]) -> None:

@@ -406,6 +406,28 @@ async def test_a_log_that_ends_before_what_was_handled_ends_the_service_with_wha
         await until(lambda: everything_tallied(tally_pool, 5))
 
 
+async def test_a_service_is_not_ready_while_its_partitions_are_being_given_out(
+    kafka: str, database: str, tally_pool: Any, sealing: Sealing, named_topics: str
+) -> None:
+    first, second = (tally_service(kafka, database, named_topics, tally_pool, sealing, replica) for replica in range(2))
+    ready = first.consumer.ready
+    was_not = asyncio.Event()
+    taken_away = first.consumer.revoked
+
+    def revoked() -> None:
+        taken_away()
+        if not ready.is_set():
+            was_not.set()
+
+    async with running(first.run(asyncio.Event())):
+        await ready.wait()
+        first.consumer.revoked = revoked  # type: ignore[method-assign]
+        async with running(second.run(asyncio.Event())):
+            async with asyncio.timeout(60):
+                await was_not.wait()
+                await ready.wait()
+
+
 class Outside:
     """An outside party that keeps what it did under each key."""
 
