@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import threading
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from shared.effects import Answered, Effect, EffectRunner, Unknown
 from shared.envelope import Outgoing
 from shared.errors import Misconfigured
 from shared.failpoints import Failpoints, Killed
-from shared.handler import write
+from shared.handler import CUT_BYTES, write
 from shared.hears import Announced, Instruction, Outcome
 from shared.outbox import Relay, make_producer
 from shared.sealing import Sealing
@@ -56,9 +58,8 @@ async def read_all(kafka: str, topic: str) -> list[Any]:
 
 
 async def publish(kafka: str, topic: str, records: list[Any], compression: str | None = None) -> None:
-    producer = (
-        AIOKafkaProducer(bootstrap_servers=kafka, compression_type=compression) if compression else make_producer(kafka, "t")
-    )
+    compressing = partial(AIOKafkaProducer, bootstrap_servers=kafka, compression_type=compression, max_request_size=2**24)
+    producer = compressing() if compression else make_producer(kafka, "test")
     await producer.start()
     try:
         acks = [await producer.send(topic, key=r.key, value=r.value, headers=list(r.headers)) for r in records]
@@ -252,6 +253,22 @@ async def test_what_was_compressed_with_any_codec_is_taken_in(
             await publish(kafka, named_topics + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(20)], codec)
         await until(lambda: everything_tallied(tally_pool, 80))
         assert not task.done()
+
+
+async def test_a_record_too_large_for_the_dead_letters_once_it_is_unpacked_is_cut_and_nothing_waits_for_it(
+    kafka: str, named_topics: str, database: str, tally_pool: Any, sealing: Sealing
+) -> None:
+    huge = replace(counted(uuid4(), 1, 0), value=b"x" * (10 * 1024 * 1024))
+    await publish(kafka, named_topics + topics.ORDERS, [huge], "gzip")
+    await publish(kafka, named_topics + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(20)])
+    async with running(tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())):
+        await until(lambda: everything_tallied(tally_pool, 20))
+        await until(lambda: empty(tally_pool, "outbox"))
+    (letter,) = await read_all(kafka, named_topics + topics.dead_letters_of(topics.ORDERS))
+    head = dict(letter.headers)
+    assert letter.value == b"x" * CUT_BYTES
+    assert (head["dlq_bytes"], head["dlq_topic"], head["dlq_offset"]) == (b"10485760", b"orders.events", b"0")
+    assert head["dlq_sha256"].decode() == hashlib.sha256(huge.value or b"").hexdigest()
 
 
 async def test_a_record_with_a_header_name_that_is_no_utf8_is_taken_in_and_so_are_those_beside_it(
