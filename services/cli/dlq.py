@@ -42,6 +42,16 @@ class DeadLetter:
         return f"{self.origin}/{self.head('dlq_partition')}/{self.head('dlq_offset')}"
 
     @property
+    def owed_as(self) -> tuple[str, str, int, int]:
+        """The service that owes it, and the place under which it does."""
+        return (
+            self.head("dlq_service"),
+            self.origin,
+            int(self.head("dlq_partition") or -1),
+            int(self.head("dlq_offset") or -1),
+        )
+
+    @property
     def is_cut(self) -> bool:
         """It has only the beginning of the record, which was too large to be set aside."""
         return bool(self.head("dlq_sha256"))
@@ -122,6 +132,19 @@ async def replayed(to: Target, letters: Sequence[DeadLetter]) -> set[str]:
     return found
 
 
+async def owed(to: Target, letters: Sequence[DeadLetter]) -> set[str]:
+    """Which of them their service still owes: neither handled after a replay, nor dropped."""
+    from services.schema import SERVICES
+
+    places: set[tuple[str, str, int, int]] = set()
+    async with database(to) as conn:
+        for service in SERVICES:
+            if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.dead_letter"):
+                rows = await conn.fetch(_ALL_OWED.format(service))
+                places |= {(service, row["topic"], row["part"], row["at_offset"]) for row in rows}
+    return {letter.letter_id for letter in letters if letter.owed_as in places}
+
+
 @dlq.command("list")
 def list_(
     reason: str | None = typer.Option(None, help="only those given up for this reason"),
@@ -129,14 +152,14 @@ def list_(
 ) -> None:
     """List the dead letters, the oldest first."""
     to = target()
-    found, done = run(_list(to, reason))
-    rows = [{**letter.summary(), "replayed": letter.letter_id in done} for letter in found]
+    found, done, due = run(_list(to, reason))
+    rows = [{**letter.summary(), "replayed": letter.letter_id in done, "owed": letter.letter_id in due} for letter in found]
     if json:
         as_json(rows)
         return
     from rich.table import Table
 
-    table = Table("id", "at", "service", "reason", "error", "key", "replayed", box=None)
+    table = Table("id", "at", "service", "reason", "error", "key", "replayed", "owed", box=None)
     for row in rows:
         table.add_row(
             row["id"],
@@ -146,17 +169,18 @@ def list_(
             row["error"][:80],
             row["key"],
             "yes" if row["replayed"] else "",
+            "yes" if row["owed"] else "",
         )
     paper().print(table)
     say(
-        f"{len(rows)} dead letters"
+        f"{len(rows)} dead letters, {len(due)} of them owed"
         + ("; `crossborder dlq show ID` shows one, `crossborder dlq replay` gives them again" if rows else "")
     )
 
 
-async def _list(to: Target, reason: str | None) -> tuple[list[DeadLetter], set[str]]:
+async def _list(to: Target, reason: str | None) -> tuple[list[DeadLetter], set[str], set[str]]:
     found = chosen(await letters_of(to), (), reason, everything=True)
-    return found, await replayed(to, found)
+    return found, await replayed(to, found), await owed(to, found)
 
 
 @dlq.command()
@@ -187,13 +211,13 @@ def show(
 @dlq.command()
 def replay(
     ids: list[str] = typer.Option([], "--id", metavar="TOPIC/PARTITION/OFFSET", help="this one; may be given again"),
-    reason: str | None = typer.Option(None, help="those given up for this reason"),
-    everything: bool = typer.Option(False, "--all", help="every one"),
+    reason: str | None = typer.Option(None, help="those given up for this reason that are owed and not replayed yet"),
+    everything: bool = typer.Option(False, "--all", help="every one that is owed and not replayed yet"),
     dry_run: bool = typer.Option(False, "--dry-run", help="say what would be done"),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Publish the original bytes to the original topic again. Doing it twice does no harm: what was
-    handled is known. One too large for that stays, and a sentence says where the original lies.
+    """Publish the original bytes to the original topic again. Doing it twice does no harm: what was handled, replayed or dropped
+    is sent again by its --id alone. One too large for that stays, and a sentence says where the original lies.
     """
     if not (ids or reason or everything):
         raise Wrong("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
@@ -225,6 +249,10 @@ async def _replay(to: Target, ids: Sequence[str], reason: str | None, everything
     from shared.topics import named
 
     found = chosen(await letters_of(to), ids, reason, everything)
+    if not ids:
+        # Else each try while the cause is not mended would double them: one that fails again is a new dead letter.
+        left = await owed(to, found) - await replayed(to, found)
+        found = [letter for letter in found if letter.letter_id in left]
     if dry_run or not found:
         return found
     async with producer(to) as out:
@@ -272,8 +300,7 @@ async def _drop(to: Target, ids: Sequence[str], reason: str | None, dry_run: boo
 async def _drop_one(conn: Any, letter: DeadLetter, dry_run: bool) -> str:
     from services.schema import SERVICES
 
-    service = letter.head("dlq_service")
-    place = (letter.origin, int(letter.head("dlq_partition") or -1), int(letter.head("dlq_offset") or -1))
+    service, *place = letter.owed_as
     if service not in SERVICES or not await conn.fetchval(_OWED.format(service), *place):
         return "is not owed"
     order_id = uuid_or_none(letter.record.key)
@@ -286,6 +313,7 @@ async def _drop_one(conn: Any, letter: DeadLetter, dry_run: bool) -> str:
 
 
 HOLDS: Final = "holds its order: replay it"
+_ALL_OWED: Final = "SELECT topic, part, at_offset FROM {0}.dead_letter"
 _OWED: Final = "SELECT EXISTS (SELECT FROM {0}.dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3)"
 _HELD: Final = "SELECT EXISTS (SELECT FROM {0}.held_order WHERE order_id = $1)"
 _FORGET: Final = "DELETE FROM {0}.dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3"
