@@ -15,6 +15,7 @@ from services.customs import reactions as customs_reactions
 from services.customs import waybill
 from services.orders import reactions as orders_reactions
 from services.orders import submission
+from services.orders.reading import REASONS
 from services.payments import reactions as payments_reactions
 from services.tax import reactions as tax_reactions
 from shared import topics
@@ -57,8 +58,9 @@ OUTSIDE: Final = """## From outside
 A record without headers on `orders.submissions` is taken as `order.submitted.v1`; a value that is a `CEB311Message` is read
 as [ceb311-intake.md](ceb311-intake.md) says. The record's own timestamp, from which an order's terms are counted, is between
 1970 and 2200. `order.cancel-requested.v1` and `return.requested.v1` (in the header `ce_type`)
-name their order: `{"platform": {"code": "…"}, "order_no": "…", "reason": "…"}`. The reason stays
-there: facts and the timeline say how many characters it has, since people write persons into it. `authority.declarations` and
+name their order: `{"platform": {"code": "…"}, "order_no": "…", "reason": "…"}`. The reasons
+REASONS are shown as
+they are; of any other text, which may name persons, facts and the timeline have the length. `authority.declarations` and
 `authority.receipts` carry the authority's own XML: CEB621, 603, 623, 605, 625, 213, 701 out; CEB622, 604, 624, 606, 626,
 214, 816, 818, 702, 792 and 900 in.
 """
@@ -92,7 +94,7 @@ def _topics() -> list[str]:
 
 
 def _outside() -> list[str]:
-    lines = [OUTSIDE]
+    lines = [OUTSIDE.replace("REASONS", ", ".join(f"`{reason}`" for reason in REASONS))]
     for topic, wire_type, kind in FROM_OUTSIDE:
         lines += [f"### `{wire_type}` on `{topic}`", "", *_fields(kind)]
     return [*lines, *_described(_parts(kind for _, _, kind in FROM_OUTSIDE))]

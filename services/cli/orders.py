@@ -41,6 +41,10 @@ ENDS: Final = ("fulfilled", "rejected", "cancelled", "returned")
 PERSONAL: Final = frozenset({"buyer", "payer", "consignee", "sealed", "buyer_ref", "person_ref", "payer_ref"})
 """Never shown, though sealed or hashed: nobody reads them, and a reference links a person's orders."""
 
+WHY: Final = (
+    "why: buyer_request, operator, out_of_stock, duplicate, fraud_suspected, wrong_address, damaged, not_as_described or recalled; "
+    "of any other text, which may name persons, the timeline has the length"
+)
 _QUANTITY: Final = re.compile(r"[0-9]{1,14}(\.[0-9]{1,5})?")
 
 HEAD: Final = (
@@ -96,7 +100,7 @@ def list_(
 @order.command()
 def cancel(
     order_ref: str = typer.Argument(..., metavar="NO_OR_ID"),
-    reason: str = typer.Option("called off by the operator", help="why; stays with the request, the timeline has its length"),
+    reason: str = typer.Option("operator", help=WHY),
     platform: str | None = typer.Option(None, help="code of the platform, for an order that has not come yet"),
 ) -> None:
     """Call an order off; what that leads to depends on how far it is. One that has not come yet is called
@@ -108,7 +112,7 @@ def cancel(
 @order.command("return")
 def return_(
     order_ref: str = typer.Argument(..., metavar="NO_OR_ID"),
-    reason: str = typer.Option("the buyer gives the goods back", help="why; stays with the request, the timeline has its length"),
+    reason: str = typer.Option("buyer_request", help=WHY),
     lines: str | None = typer.Option(None, help="only these lines, `1,2`, or so many of a line, `1:2`; else all that is left"),
     refund_if_late: bool = typer.Option(True, help="refund the price even if the goods come back after the term"),
 ) -> None:

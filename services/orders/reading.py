@@ -26,6 +26,10 @@ RETURN_REQUESTED: Final = "return.requested.v1"
 JSON_BYTES_MAX: Final = 256 * 1024
 DEPTH_MAX: Final = 16
 REASON_MAX: Final = 200
+REASONS: Final = (
+    "buyer_request", "operator", "out_of_stock", "duplicate", "fraud_suspected", "wrong_address", "damaged", "not_as_described", "recalled",
+)  # fmt: skip
+"""Why an order is called off or given back, in words that name nobody: these are shown as they are, any other text by its length."""
 PARTS_MAX: Final = 100
 """Lines of one return request: as many as an order may have."""
 
@@ -58,7 +62,7 @@ def _command(kind: str, document: dict[str, Any]) -> CancelRequested | ReturnReq
     if not isinstance(reason, str) or not reason.isprintable() or len(reason) > REASON_MAX:
         raise Unprocessable("invalid_value", f"reason must be a text of at most {REASON_MAX} characters")
     # People write names and addresses into it, which no pattern finds; the text stays with the request, on the intake topic.
-    shown = f"{len(reason)} characters" if reason else "not given"
+    shown = reason if reason in REASONS else f"{len(reason)} characters" if reason else "not given"
     order_id = order_id_of(platform_code, order_no)
     if kind == CANCEL_REQUESTED:
         return CancelRequested(order_id, order_no, platform_code, shown)

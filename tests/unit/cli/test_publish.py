@@ -17,6 +17,7 @@ from services.cli import following, orders, publish
 from services.cli.app import app
 from services.cli.connect import Absent, Target
 from services.cli.publish import Submission
+from services.orders.reading import REASONS
 
 ORDER = UUID(int=1)
 TO = Target("kafka", "postgres", "", Path())
@@ -114,6 +115,11 @@ def test_a_record_that_names_no_order_is_published_and_nothing_followed(monkeypa
 def test_a_file_is_published_whole() -> None:
     done = CliRunner().invoke(app, ["publish", "--file", "docs/examples/orders.jsonl", "--count", "2"])
     assert done.exit_code == 2
+
+
+def test_the_command_names_the_reasons_that_are_shown() -> None:
+    named = orders.WHY.partition("; ")[0].removeprefix("why: ").replace(" or ", ", ").split(", ")
+    assert tuple(named) == REASONS
 
 
 @pytest.mark.parametrize(

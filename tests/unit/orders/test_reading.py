@@ -108,6 +108,9 @@ def test_commands_name_their_order(order: dict[str, Any]) -> None:
             (found,) = read_submission(json.dumps({**asked, "reason": nothing}).encode(), (("ce_type", wire_type.encode()),))
             assert isinstance(found, kind)
             assert found.reason == "not given"
+        (found,) = read_submission(json.dumps({**asked, "reason": "out_of_stock"}).encode(), (("ce_type", wire_type.encode()),))
+        assert isinstance(found, kind)
+        assert found.reason == "out_of_stock"
     reasons: tuple[Any, ...] = (7, 0, False, [], "x" * 201, "a\nb")
     for reason in reasons:
         with pytest.raises(Unprocessable):
