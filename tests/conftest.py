@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,32 @@ TEMPLATE = "crossborder_template"
 # A machine that is busy with something else takes an example past the usual 200 ms: that says nothing of the code.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+TEMP_ROOT: pytest.StashKey[Path] = pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each run has a folder of its own for what its tests leave, gone after it unless something failed.
+
+    Runs that share pytest's own close it to one another: as root the server runs as another user, and with the next run's start
+    it could reach its data no more.
+    """
+    if config.option.basetemp is None and "PYTEST_DEBUG_TEMPROOT" not in os.environ:
+        root = config.stash[TEMP_ROOT] = Path(tempfile.mkdtemp(prefix="crossborder-tests-"))
+        root.chmod(0o755)
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(root)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    root = session.config.stash.get(TEMP_ROOT, None)
+    if root is not None and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if config.stash.get(TEMP_ROOT, None) is not None:
+        del os.environ["PYTEST_DEBUG_TEMPROOT"]
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,8 @@ def replay(
         elif not json:
             print(f"{row['id']} {'would go' if dry_run else 'went'} to {row['to']} under the key {row['key'] or '(none)'}")
     say(f"{len(going)} dead letters {'would be' if dry_run else 'were'} replayed")
-    if not going or len(going) < len(found):
+    # What stays is told above; only who asks for it by its id, or for nothing that can go, gets no for an answer.
+    if not going or (ids and len(going) < len(found)):
         leave(Exit.NO)
 
 

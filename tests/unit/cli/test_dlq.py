@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from typer.testing import CliRunner
+
+from services.cli import dlq
 from services.cli.connect import Wrong
 from services.cli.dlq import DeadLetter, chosen
 from shared.envelope import Record
@@ -68,3 +72,19 @@ def test_a_whole_one_that_came_compressed_and_is_too_large_without_is_not_replay
     found = large(b"x" * MESSAGE_BYTES_MAX)
     assert (found.is_cut, found.may_go()) == (False, False)
     assert f"the original of {MESSAGE_BYTES_MAX} bytes lies at orders.submissions/3/47" in found.stays()
+
+
+@pytest.mark.parametrize(("how", "status"), [(["--all"], 0), (["--id", "orders.events.dead-letters/3/7"], 1)])
+def test_one_that_is_too_large_lets_the_others_go(monkeypatch: pytest.MonkeyPatch, how: list[str], status: int) -> None:
+    """It is named, with what to do; who asked for it alone gets no for an answer."""
+    cut = letter(7)
+    cut = DeadLetter(replace(cut.record, headers=(*cut.record.headers, ("dlq_sha256", b"0"), ("dlq_bytes", b"9"))))
+
+    async def found(_to: object, ids: list[str], *_: object) -> list[DeadLetter]:
+        return [cut] if ids else [cut, letter(8)]
+
+    monkeypatch.setattr(dlq, "target", lambda: None)
+    monkeypatch.setattr(dlq, "_replay", found)
+    done = CliRunner().invoke(dlq.dlq, ["replay", *how])
+    assert done.exit_code == status
+    assert "too large" in done.output
