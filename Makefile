@@ -74,7 +74,7 @@ down: ## stop the containers; the data stays
 compose-test: preflight $(INSTALLED) ## bring the containers up with Docker and do them harm; some twenty minutes
 	@$(BIN)/python -m pytest -q -s -m compose tests/compose
 
-clean: ## delete the environment and everything a run left behind, except the fetched Kafka jars
+clean: ## delete the environment and everything a run left behind, except the fetched Kafka jars; not while a stack runs
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m deploy.embedded.clean
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	@find .crossborder -mindepth 1 -maxdepth 1 ! -name kafka-libs -exec rm -rf {} + 2>/dev/null || true
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

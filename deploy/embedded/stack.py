@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from deploy import secrets
-from deploy.embedded import process
+from deploy.embedded import lock, process
 from deploy.embedded.kafka import EmbeddedKafka, Secured, wait_led
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.supervisor import Program, Status, Supervisor
@@ -105,7 +103,7 @@ class Stack:
 
     @property
     def file(self) -> Path:
-        return self.home / "stack.json"
+        return self.home / lock.WRITTEN
 
     @property
     def dsn(self) -> str:
@@ -117,7 +115,7 @@ class Stack:
 
     async def start(self) -> None:
         """Bring everything up, in order; after any failure what was started is stopped."""
-        self._take_lock()
+        self._lock = lock.take(self.home)
         try:
             self._require_ports()
             if self.secured:
@@ -142,7 +140,7 @@ class Stack:
         await asyncio.gather(self.kafka.stop(), self.postgres.stop())
         if self._lock is not None:
             self.file.unlink(missing_ok=True)
-            self._lock.close()
+            lock.free(self._lock)
             self._lock = None
         return ended
 
@@ -196,21 +194,6 @@ class Stack:
                 f"choose another folder, or empty it with `make clean`: the data in {self.home} is of "
                 f"{'an open stack' if self.secured else 'a stack with --secured'}"
             )
-
-    def _take_lock(self) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
-        lock = (self.home / "stack.lock").open("w")
-        try:
-            # The kernel frees it with the process, so a killed stack never blocks the next one.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            running = find(self.home).get("pid", "unknown")
-            raise Misconfigured(
-                f"a stack already runs in {self.home} (process {running}): stop it with `crossborder down`, "
-                "or set CROSSBORDER_HOME to another folder"
-            ) from None
-        self._lock = lock
 
     def _require_ports(self) -> None:
         process.require_free(self.ports["kafka"], "Kafka", port_setting("kafka"))
@@ -283,20 +266,4 @@ def _status(name: str, pid: int | None, log: Path) -> Status:
 
 def find(home: Path | None = None) -> dict[str, Any]:
     """What the running stack wrote down about itself; empty if none runs, whatever file a killed one left."""
-    home = home or home_dir()
-    try:
-        found = json.loads((home / "stack.json").read_text())
-        os.kill(int(found["pid"]), 0)
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return dict(found)
-
-
-def erase(home: Path | None = None) -> None:
-    """Delete the data of a stack that does not run; the resolved jars stay."""
-    home = home or home_dir()
-    if find(home):
-        raise Misconfigured(f"stop the stack in {home} first: `crossborder down`")
-    for name in ("kafka", "postgres", "sandbox", "keys", "logs", "streams", "secrets"):
-        shutil.rmtree(home / name, ignore_errors=True)
-    (home / "stack.json").unlink(missing_ok=True)
+    return lock.written(home or home_dir())

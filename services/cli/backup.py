@@ -8,7 +8,8 @@ from pathlib import Path
 
 import typer
 
-from services.cli.connect import Absent, Wrong, home_of, run, say, stack_file
+from deploy.embedded import lock
+from services.cli.connect import Absent, Wrong, home_of, none_runs, run, say, stack_file
 from shared.tasks import wait_for_event
 
 HOME = typer.Option(None, "--home", help="folder of the stack; .crossborder by default")
@@ -35,7 +36,7 @@ def backup(
         raise Wrong("give --follow with --synchronous: a commit can only wait for a follower that runs")
     found = stack_file(home_of(home))
     if not found:
-        raise Absent(f"start the stack with `crossborder up`: none is running in {home_of(home)}")
+        raise none_runs(home_of(home))
     run(_backup(str(found["postgres"]), folder, follow=follow, synchronous=synchronous, release=release))
 
 
@@ -81,7 +82,7 @@ def restore(
     from deploy.embedded.postgres import EmbeddedPostgres
 
     where = home_of(home)
-    if stack_file(where):
+    if lock.runs(where):
         raise Wrong(f"stop the stack first (`crossborder down`): it runs in {where}")
     postgres = EmbeddedPostgres(where / "postgres", log=where / "logs" / "postgres.log")
     done = run(backups.restore(folder, postgres))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 import typer
 
+from deploy.embedded import lock
 from shared.kafka import OPEN, Security
 
 if TYPE_CHECKING:
@@ -72,12 +73,16 @@ def home_of(home: Path | None) -> Path:
 
 def stack_file(home: Path) -> dict[str, Any]:
     """`stack.json` of a running embedded stack; empty if there is none, whatever file a killed one left."""
-    try:
-        found = json.loads((home / "stack.json").read_text())
-        os.kill(int(found["pid"]), 0)
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return dict(found)
+    return lock.written(home)
+
+
+def none_runs(home: Path) -> Absent:
+    """That no stack of this folder answers: it is on its way, or there is none."""
+    if lock.runs(home):
+        return Absent(
+            f"wait until the stack in {home} is up: process {lock.holder(home) or 'unknown'} is starting or stopping it"
+        )
+    return Absent(f"start the stack with `crossborder up`: none is running in {home}")
 
 
 def target(home: Path | None = None) -> Target:

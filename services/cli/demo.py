@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from deploy.embedded import lock
 from services.cli.connect import (
     Exit,
     Target,
@@ -25,7 +26,6 @@ from services.cli.connect import (
     paper,
     run,
     say,
-    stack_file,
     talk,
     target,
 )
@@ -79,7 +79,7 @@ def demo(
 
 def _fresh(home: Path) -> None:
     """A demo begins with empty topics and tables; the one before is deleted."""
-    if stack_file(home):
+    if lock.runs(home):
         raise Wrong(f"stop the stack of the last demo first: `CROSSBORDER_HOME={home} crossborder down`")
     for name in ("kafka", "postgres", "sandbox", "keys", "logs", "streams"):
         shutil.rmtree(home / name, ignore_errors=True)
@@ -88,7 +88,7 @@ def _fresh(home: Path) -> None:
 def _stop(home: Path) -> None:
     from services.cli import stack
 
-    if stack_file(home):
+    if lock.runs(home):
         say("stopping …")
         stack.stop(home)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Mapping
@@ -13,8 +12,8 @@ from typing import Any, Final
 
 import typer
 
-from services.cli.connect import Absent, Exit, Target, Wrong, as_json, home_of, leave, run, say, stack_file, target
-from services.cli.stack import is_alive
+from services.cli.connect import Absent, Exit, Target, Wrong, as_json, home_of, leave, none_runs, run, say, stack_file, target
+from services.cli.stack import is_alive, tell
 
 READY_S: Final = 60.0
 BACK_S: Final = 15.0
@@ -56,7 +55,7 @@ def restart(
     folder = home_of(home)
     found = stack_file(folder)
     if not found:
-        raise Absent(f"start the stack with `crossborder up`: none is running in {folder}")
+        raise none_runs(folder)
     there = [name for name in found["programs"] if name not in {"kafka", "postgres"}]
     unknown = sorted(set(programs or ()) - set(there))
     if unknown:
@@ -84,7 +83,7 @@ async def _one(to: Target, name: str) -> Restart:
     began = time.monotonic()
     before = _pid(to.known, name)
     if before is not None:
-        os.kill(before, signal.SIGTERM)
+        tell(before, signal.SIGTERM)
     deadline = began + READY_S
     while before is not None and is_alive(before) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(LOOK_S)

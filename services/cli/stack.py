@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from deploy.embedded import lock
 from services.cli.connect import (
     Absent,
     Exit,
@@ -24,6 +24,7 @@ from services.cli.connect import (
     as_json,
     home_of,
     leave,
+    none_runs,
     paper,
     run,
     say,
@@ -160,6 +161,8 @@ def start_detached(home: Path, *, secured: bool = False, probe: bool = False) ->
     if stack_file(home):
         say(f"a stack runs in {home} already; `crossborder status` shows it")
         return
+    if lock.runs(home):
+        raise none_runs(home)
     (home / "logs").mkdir(parents=True, exist_ok=True)
     log = home / "logs" / "up.log"
     options = [*(["--secured"] if secured else []), *(["--probe"] if probe else [])]
@@ -208,29 +211,39 @@ def down(home: Path | None = HOME) -> None:
 
 
 def stop(home: Path) -> bool:
-    """Stop the stack of this folder; False if none runs."""
-    found = stack_file(home)
-    if not found:
+    """Stop the stack of this folder, also one that is just starting; False if none runs."""
+    if not lock.runs(home):
         return False
-    pid = int(found["pid"])
-    os.kill(pid, signal.SIGTERM)
+    pid = lock.holder(home)
+    if pid is None:
+        raise none_runs(home)
+    tell(pid, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_S
-    while is_alive(pid):
+    while lock.holder(home) == pid:
         if time.monotonic() > deadline:
             raise Absent(f"look at {home / 'logs'}: process {pid} did not end in {DOWN_S:.0f} s")
         time.sleep(0.05)
     return True
 
 
-def is_alive(pid: int) -> bool:
-    """Whether the process still runs; a child of ours that has ended is taken note of."""
-    with contextlib.suppress(OSError):
-        os.waitpid(pid, os.WNOHANG)
+def tell(pid: int, number: signal.Signals) -> None:
+    """Send a process of the stack a signal, if it still runs; raises Wrong if it is not this user's."""
     try:
-        os.kill(pid, 0)
-    except OSError:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        raise Wrong(f"do this as the user whose stack it is: process {pid} is another user's") from None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process still runs; one that has ended and waits for its parent to take note does not."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 def status(json: bool = typer.Option(False, "--json", help="for machines"), home: Path | None = HOME) -> None:
@@ -240,7 +253,7 @@ def status(json: bool = typer.Option(False, "--json", help="for machines"), home
     if not found:
         if json:
             as_json({"running": False, "home": str(folder), "programs": []})
-        raise Absent(f"start the stack with `crossborder up`: none is running in {folder}")
+        raise none_runs(folder)
     programs = run(_programs(found))
     well = all(p["state"] == "running" and p["ready"] is not False for p in programs)
     if json:
