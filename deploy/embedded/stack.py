@@ -16,6 +16,7 @@ from deploy import secrets
 from deploy.embedded import lock, process
 from deploy.embedded.kafka import EmbeddedKafka, Secured, wait_led
 from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.embedded.server import Watched
 from deploy.embedded.supervisor import Program, Status, Supervisor
 from shared.access import PRINCIPALS, Access
 from shared.errors import Misconfigured
@@ -95,6 +96,12 @@ class Stack:
         )
         self.postgres = EmbeddedPostgres(self.home / "postgres", log=logs / "postgres.log", passwords=self.secured)
         self.supervisor = Supervisor(logs, changed=self._child_changed)
+        self.lost = asyncio.Event()
+        """Set when broker or database are given up: then this stack is of no use and must be stopped."""
+        self._servers = [
+            Watched(n, s, changed=self._server_changed) for n, s in (("kafka", self.kafka), ("postgres", self.postgres))
+        ]
+        self._watchers: list[asyncio.Task[None]] = []
         self._lock: IO[str] | None = None
 
     @property
@@ -124,6 +131,9 @@ class Stack:
             began = time.monotonic()
             await together(self.kafka.start(), self.postgres.start())
             self.told(f"Kafka and PostgreSQL answer after {time.monotonic() - began:.1f} s")
+            self._watchers = [asyncio.create_task(server.watch()) for server in self._servers]
+            for watcher in self._watchers:
+                watcher.add_done_callback(self._watch_ended)
             await self.postgres.ensure_database(DATABASE)
             await together(self._migrate(), self._create_topics())
             await self.give_access()
@@ -136,6 +146,9 @@ class Stack:
 
     async def stop(self) -> list[Status]:
         """Services first, then the broker and the database, so that nobody works against a closed door."""
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
         ended = await self.supervisor.stop()
         await asyncio.gather(self.kafka.stop(), self.postgres.stop())
         if self._lock is not None:
@@ -147,8 +160,7 @@ class Stack:
     def status(self) -> list[Status]:
         """Broker, database and every child."""
         return [
-            _status("kafka", self.kafka.pid, self.kafka.log),
-            _status("postgres", self.postgres.pid, self.postgres.log),
+            *(server.status() for server in self._servers),
             *self.supervisor.status(),
         ]
 
@@ -233,6 +245,19 @@ class Stack:
         if self.file.exists():
             self._write_down()
 
+    def _server_changed(self, status: Status, said: str) -> None:
+        if status.state == "waiting":
+            self.told(f"{status.name} is started anew on its data: {said}")
+        elif status.state == "failed":
+            self.told(f"look at {status.log}: {status.name} does not stay up, so the stack is stopped ({said})")
+        if self.file.exists():
+            self._write_down()
+
+    def _watch_ended(self, watcher: asyncio.Task[None]) -> None:
+        if not watcher.cancelled():
+            self.lost.set()
+            watcher.result()
+
     def _operators(self) -> dict[str, str]:
         """How the command line logs in."""
         assert self.guard is not None
@@ -258,10 +283,6 @@ class Stack:
         draft = self.file.with_suffix(".part")
         draft.write_text(json.dumps(text, indent=2))
         draft.replace(self.file)
-
-
-def _status(name: str, pid: int | None, log: Path) -> Status:
-    return Status(name, "running" if pid else "stopped", pid, 0, None, log)
 
 
 def find(home: Path | None = None) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import typer
 
+from services.cli.answering import is_alive, is_ready
 from services.cli.connect import Absent, Exit, Target, Wrong, as_json, home_of, leave, none_runs, run, say, stack_file, target
-from services.cli.stack import is_alive, tell
+from services.cli.stack import tell
 
 READY_S: Final = 60.0
 BACK_S: Final = 15.0
@@ -112,20 +113,10 @@ async def _until_ready(to: Target, name: str, before: int | None, deadline: floa
 
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
         while time.monotonic() < deadline:
-            if _pid(to.known, name) not in {None, before} and await _answers(session, to.known["ports"][name]):
+            if _pid(to.known, name) not in {None, before} and await is_ready(session, to.known["ports"][name]):
                 return
             await asyncio.sleep(LOOK_S)
     raise Absent(f"look at the log of {name}: it was not ready {READY_S:.0f} s after it was told to stop")
-
-
-async def _answers(session: Any, port: int) -> bool:
-    import aiohttp
-
-    try:
-        async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
-            return bool(answer.status == 200)
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return False
 
 
 async def _ends(to: Target, name: str) -> dict[tuple[str, int], int]:

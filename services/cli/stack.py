@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from deploy.embedded import lock
+from services.cli import answering
 from services.cli.connect import (
     Absent,
     Exit,
@@ -101,6 +102,12 @@ async def _foreground(home: Path, *, secured: bool = False, probe: bool = False)
         await asyncio.gather(starting, return_exceptions=True)
         return True
     await starting
+    return await _keep(stack, stop)
+
+
+async def _keep(stack: Stack, stop: asyncio.Event) -> bool:
+    """Keep a started stack until it is told to stop or is lost; whether it was well until then."""
+    losing = asyncio.create_task(_stop_if_lost(stack, stop))
     missing = await until_ready(stack, stop)
     try:
         for line in urls(stack_file(stack.home)):
@@ -109,8 +116,14 @@ async def _foreground(home: Path, *, secured: bool = False, probe: bool = False)
         await stop.wait()
     finally:
         say("stopping …")
+        losing.cancel()
         await stack.stop()
-    return not missing
+    return not missing and not stack.lost.is_set()
+
+
+async def _stop_if_lost(stack: Stack, stop: asyncio.Event) -> None:
+    await stack.lost.wait()
+    stop.set()
 
 
 def not_ready(stack: Stack, missing: Sequence[str]) -> str:
@@ -130,21 +143,11 @@ async def until_ready(stack: Stack, stop: asyncio.Event | None = None, timeout_s
             for name in [n for n, port in ports.items() if n == "streams" or not port]:
                 # The streams worker is never in the way of an order, so nobody waits for it.
                 ports.pop(name)
-            answers = await asyncio.gather(*(_is_ready(session, port) for port in ports.values()))
+            answers = await asyncio.gather(*(answering.is_ready(session, port) for port in ports.values()))
             ports = {name: port for (name, port), ready in zip(ports.items(), answers, strict=True) if not ready}
             if ports:
                 await asyncio.sleep(0.1)
     return sorted(ports)
-
-
-async def _is_ready(session: Any, port: int) -> bool:
-    import aiohttp
-
-    try:
-        async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
-            return bool(answer.status == 200)
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return False
 
 
 def urls(found: Mapping[str, Any]) -> list[str]:
@@ -236,16 +239,6 @@ def tell(pid: int, number: signal.Signals) -> None:
         raise Wrong(f"do this as the user whose stack it is: process {pid} is another user's") from None
 
 
-def is_alive(pid: int) -> bool:
-    """Whether the process still runs; one that has ended and waits for its parent to take note does not."""
-    import psutil
-
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 def status(json: bool = typer.Option(False, "--json", help="for machines"), home: Path | None = HOME) -> None:
     """Say what of the embedded stack runs, and where."""
     folder = home_of(home)
@@ -254,7 +247,7 @@ def status(json: bool = typer.Option(False, "--json", help="for machines"), home
         if json:
             as_json({"running": False, "home": str(folder), "programs": []})
         raise none_runs(folder)
-    programs = run(_programs(found))
+    programs = run(answering.programs(found))
     well = all(p["state"] == "running" and p["ready"] is not False for p in programs)
     if json:
         as_json(
@@ -287,15 +280,3 @@ def status(json: bool = typer.Option(False, "--json", help="for machines"), home
             say(line)
     if not well:
         leave(Exit.NO)
-
-
-async def _programs(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    import aiohttp
-
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
-        rows = []
-        for name, p in found["programs"].items():
-            port = found["ports"].get(name)
-            ready = await _is_ready(session, port) if port and name != "kafka" else None
-            rows.append({**p, "name": name, "port": port, "ready": ready})
-    return rows

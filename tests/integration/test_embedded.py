@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from deploy.embedded.kafka import EmbeddedKafka, find_java, resolve_jars, wait_l
 from deploy.embedded.postgres import SOCKET, EmbeddedPostgres
 from deploy.embedded.stack import Stack
 from deploy.embedded.supervisor import Program, Supervisor
+from services.cli import answering
 from shared.errors import Misconfigured
 from shared.topics import Topic, create_topics
 
@@ -205,6 +207,12 @@ async def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> 
     await until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
 
+def commands_of(home: Path) -> list[str]:
+    """The command lines of the processes that have to do with a folder."""
+    lines = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if str(home) in line]
+
+
 async def test_a_stack_starts_prepared_writes_itself_down_and_leaves_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in stacks.PORTS:
         monkeypatch.setenv(stacks.port_setting(name), "0")
@@ -231,6 +239,50 @@ async def test_a_stack_starts_prepared_writes_itself_down_and_leaves_nothing(hom
     assert not stack.postgres.running
 
 
+async def test_broker_and_database_that_end_by_themselves_are_started_anew_and_given_up_when_they_cannot(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in stacks.PORTS:
+        monkeypatch.setenv(stacks.port_setting(name), "0")
+    said: list[str] = []
+    stack = Stack(home, programs=(), told=said.append)
+    await stack.start()
+    try:
+        for name, server in (("kafka", stack.kafka), ("postgres", stack.postgres)):
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
+            await until(lambda name=name: stacks.find(home)["programs"][name]["restarts"] == 1, 40)  # type: ignore[misc]
+            assert server.running
+        rows = {row["name"]: row for row in await answering.programs(stacks.find(home))}
+        assert {name: (row["state"], row["ready"]) for name, row in rows.items()} == dict.fromkeys(rows, ("running", True))
+        assert await create_topics(stack.kafka.bootstrap) == [], "the broker has the topics of before"
+        (home / "kafka" / "data" / "meta.properties").write_text("of another\n")
+        os.kill(rows["kafka"]["pid"], signal.SIGKILL)
+        await until(lambda: not stack.kafka.running)
+        row = next(row for row in await answering.programs(stacks.find(home)) if row["name"] == "kafka")
+        assert (row["state"], row["ready"]) == ("waiting", False)
+        async with asyncio.timeout(60):
+            await stack.lost.wait()
+        assert said[-1].startswith(f"look at {home / 'logs' / 'kafka.log'}: kafka does not stay up, so the stack is stopped")
+    finally:
+        await stack.stop()
+    assert not stack.postgres.running
+
+
+async def test_a_paused_broker_is_said_not_to_answer(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in stacks.PORTS:
+        monkeypatch.setenv(stacks.port_setting(name), "0")
+    stack = Stack(home, programs=())
+    await stack.start()
+    try:
+        stack.kafka.pause()
+        rows = {row["name"]: (row["state"], row["ready"]) for row in await answering.programs(stacks.find(home))}
+        assert rows == {"kafka": ("running", False), "postgres": ("running", True)}
+    finally:
+        stack.kafka.resume()
+        await stack.stop()
+
+
 async def test_a_stack_whose_database_cannot_start_leaves_no_broker(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in stacks.PORTS:
         monkeypatch.setenv(stacks.port_setting(name), "0")
@@ -239,9 +291,11 @@ async def test_a_stack_whose_database_cannot_start_leaves_no_broker(home: Path, 
     (stack.postgres.data / "not-of-postgresql").touch()
     with pytest.raises(Misconfigured, match="PostgreSQL cannot make its data"):
         await stack.start()
+    # The broker's storage is being formatted by a program that ends by itself.
+    await until(lambda: not [line for line in commands_of(home) if "StorageTool" in line], 60)
     await asyncio.sleep(1)  # a start that went on beside it would have its process by now
     assert not stack.kafka.running
-    assert not [p for p in psutil.process_iter(["cmdline"]) if str(home) in " ".join(p.info["cmdline"] or ())]
+    assert commands_of(home) == []
     assert stacks.find(home) == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -18,6 +19,8 @@ from typer.testing import CliRunner
 
 from deploy.embedded import lock
 from deploy.embedded import stack as stacks
+from deploy.embedded.process import free_port
+from services.cli import answering
 from services.cli import stack as cli
 from services.cli.app import app
 from shared.errors import Misconfigured
@@ -121,7 +124,7 @@ def test_a_stack_that_ended_and_whose_parent_took_no_note_is_down(home: Path, ho
     write_down(home, holder.pid)
     os.kill(holder.pid, signal.SIGKILL)
     os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
-    assert not cli.is_alive(holder.pid)
+    assert not answering.is_alive(holder.pid)
     assert ask("down") == (0, "", f"no stack runs in {home}\n")
 
 
@@ -173,6 +176,13 @@ def as_nobody(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "CROSSBORDER_HOME": str(home)}
     command = [sys.executable, *words]
     return subprocess.run(command, cwd=ROOT, env=env, user=NOBODY, capture_output=True, text=True, check=False)
+
+
+async def test_a_stack_that_lost_its_broker_stops_and_was_not_well(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stack = stacks.Stack(home, ports={name: free_port() for name in stacks.PORTS}, programs=())
+    stack.lost.set()
+    assert not await cli._keep(stack, asyncio.Event())
+    assert capsys.readouterr().err.endswith("stopping …\n")
 
 
 # --- make clean

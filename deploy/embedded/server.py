@@ -1,0 +1,107 @@
+"""Broker and database as children of a stack: killed and stopped at will, started anew on their data if they end by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from deploy.embedded import process
+from deploy.embedded.supervisor import State, Status
+from shared.errors import Misconfigured, Unavailable
+
+PAUSES_S: Final = (0.2, 1.0, 2.0, 5.0, 5.0)
+"""Before each start in a row: a killed postmaster's backends go a moment later than it does, and until then no other starts."""
+STEADY_S: Final = 60.0
+"""A server that ran this long was well: its next end is the first in a row again."""
+
+
+class Server(ABC):
+    """One child that answers on a port or socket; `log` has what it says."""
+
+    log: Path
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._is_wanted = False
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self.running and self._child else None
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it answered once and has ended since, without having been stopped or killed by this object."""
+        return self._is_wanted and not self.running
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its last exit, -9 for SIGKILL; None while it runs or if it never did."""
+        return self._child.poll() if self._child else None
+
+    @abstractmethod
+    async def start(self, timeout_s: float = ...) -> None:
+        """Come back once it answers; raises Unavailable if it does not, Misconfigured if it cannot."""
+
+    def kill(self) -> None:
+        """kill -9; the data stays."""
+        self._is_wanted = False
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+
+
+class Watched:
+    """Starts a server anew that ended by itself, as often in a row as there are pauses."""
+
+    def __init__(
+        self, name: str, server: Server, *, changed: Callable[[Status, str], None], pauses_s: Sequence[float] = PAUSES_S
+    ) -> None:
+        self._name = name
+        self._server = server
+        self._changed = changed
+        self._pauses_s = pauses_s
+        self._state: State = "stopped"
+        self._restarts = 0
+
+    def status(self) -> Status:
+        """What became of it so far."""
+        server = self._server
+        return Status(
+            self._name, "running" if server.running else self._state, server.pid, self._restarts, server.exit_code, server.log
+        )
+
+    async def watch(self) -> None:
+        """Comes back when it is given up."""
+        in_a_row = 0
+        while True:
+            since = time.monotonic()
+            while not self._server.is_lost:  # noqa: ASYNC110  works on any event loop, as in process.py
+                await asyncio.sleep(process.POLL_S)
+            in_a_row = 0 if time.monotonic() - since > STEADY_S else in_a_row
+            said = f"it ended with status {self._server.exit_code}"
+            while not self._server.running:
+                if in_a_row == len(self._pauses_s):
+                    self._tell("failed", said)
+                    return
+                self._tell("waiting", said)
+                await asyncio.sleep(self._pauses_s[in_a_row])
+                in_a_row += 1
+                try:
+                    await self._server.start()
+                except (Misconfigured, Unavailable, OSError) as error:
+                    said = str(error).partition("\n")[0]
+            self._restarts += 1
+            self._tell("running", "it answers again")
+
+    def _tell(self, state: State, said: str) -> None:
+        self._state = state
+        self._changed(self.status(), said)

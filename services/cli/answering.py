@@ -1,0 +1,78 @@
+"""Whether what a stack wrote down about itself still runs, and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from services.cli.connect import security_of
+
+ANSWER_S: Final = 3.0
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process still runs; one that has ended and waits for its parent to take note does not."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def is_ready(session: Any, port: int) -> bool:
+    """Whether the program on this port says that it is ready."""
+    import aiohttp
+
+    try:
+        async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+            return bool(answer.status == 200)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
+
+
+async def programs(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each program of a running stack: what was written down, on which port, and whether it answers; None if it has no port."""
+    import aiohttp
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        rows = []
+        for name, p in found["programs"].items():
+            port = found["ports"].get(name)
+            if name in SERVERS:
+                ready: bool | None = await SERVERS[name](found)
+            else:
+                ready = await is_ready(session, port) if port else None
+            # One that has just ended is not written down as that yet.
+            gone = p["pid"] is not None and not is_alive(p["pid"])
+            rows.append({**p, "name": name, "port": port, "ready": ready, **({"state": "waiting", "pid": None} if gone else {})})
+    return rows
+
+
+async def _kafka(found: Mapping[str, Any]) -> bool:
+    from deploy.embedded import kafka
+
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await kafka.answers(str(found["kafka"]), security_of(found, env=False))
+    except TimeoutError:
+        return False
+
+
+async def _postgres(found: Mapping[str, Any]) -> bool:
+    import asyncpg
+
+    from shared.database import LOST
+
+    try:
+        conn = await asyncpg.connect(str(found["postgres"]), timeout=ANSWER_S)
+    except (*LOST, asyncpg.PostgresError):
+        return False
+    await conn.close()
+    return True
+
+
+SERVERS: Final = {"kafka": _kafka, "postgres": _postgres}
