@@ -49,6 +49,7 @@ def restart(
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Restart programs of the embedded stack one after the other while orders flow: a new release, a new secret.
+    A new setting needs `crossborder down` and `crossborder up`: programs keep the environment in which `up` was called.
 
     Each is told to stop, is started anew, and must have read everything that had come meanwhile before the next one's
     turn. Exit 1 if one took more than 15 s for that.
@@ -61,6 +62,8 @@ def restart(
     unknown = sorted(set(programs or ()) - set(there))
     if unknown:
         raise Wrong(f"choose among {', '.join(there)}: {', '.join(unknown)} does not run here")
+    for name in programs or there:
+        _require_started(found["programs"][name], name)
     done = run(roll(target(home), programs or there))
     if json:
         as_json([asdict(each) | {"well": each.well} for each in done])
@@ -108,12 +111,24 @@ async def caught_up(to: Target, name: str) -> float:
     return time.monotonic() - began
 
 
+def _require_started(program: Mapping[str, Any], name: str) -> None:
+    """Raise Absent if the supervisor has given the program up: then nothing is waited for, only a person can mend that."""
+    if program["state"] == "failed":
+        raise Absent(
+            f"mend what the end of {program['log']} says, then `crossborder down` and `crossborder up`: {name} does not start"
+        )
+
+
 async def _until_ready(to: Target, name: str, before: int | None, deadline: float) -> None:
     import aiohttp
 
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
         while time.monotonic() < deadline:
-            if _pid(to.known, name) not in {None, before} and await is_ready(session, to.known["ports"][name]):
+            found = to.known
+            if not found:
+                raise none_runs(to.home)
+            _require_started(found["programs"][name], name)
+            if _pid(found, name) not in {None, before} and await is_ready(session, found["ports"][name]):
                 return
             await asyncio.sleep(LOOK_S)
     raise Absent(f"look at the log of {name}: it was not ready {READY_S:.0f} s after it was told to stop")
