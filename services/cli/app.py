@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import sys
 from importlib import import_module
 from typing import Any, Final
 
@@ -20,6 +24,10 @@ GROUPS: Final = {
     ),
 }
 """Groups in modules that are read only when they are asked for: module and help."""
+
+
+CUT_OFF: Final = 128 + signal.SIGPIPE
+"""The status of any program whose reader went away: whether the answer was yes or no, nobody waited to hear."""
 
 
 def speak(error: Exception) -> Exit | None:
@@ -50,15 +58,31 @@ def _of_database(error: Exception) -> Exit | None:
     return None
 
 
+def is_cut_off() -> bool:
+    """Whether nobody reads stdout any more, as behind `| head`; what is still to be written is let go then."""
+    asked = select.poll()
+    asked.register(sys.stdout.fileno(), 0)
+    if not asked.poll(0):
+        return False
+    # The interpreter flushes once more at its end, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
 class Spoken(TyperGroup):
     """The root group: translates errors, and knows the groups of other modules without reading them."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and is_cut_off():
+                raise typer.Exit(CUT_OFF) from None
             # Usage errors of the parser carry their own exit status, 2.
             status = None if hasattr(error, "exit_code") else speak(error)
             if status is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -213,7 +214,12 @@ def paper() -> Console:
     """The console for data: stdout."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    class Paper(Console):
+        def on_broken_pipe(self) -> None:
+            """Its own way is to end with 1, which says here that the answer is no."""
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    return Paper(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 
 
 def mark(ok: bool | None) -> Text:

@@ -71,6 +71,7 @@ def make(home: Path, env: Mapping[str, str] | None = None, *, secured: bool = Fa
 
     # A broker that has just made its topics lets clients ask twice; nobody can do anything about that.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    lock.make_folder(home)
     make_keys(home / "keys")
     programs = [name for name, module in MODULES.items() if is_there(module)]
     for name in sorted(set(MODULES) - set(programs)):
@@ -166,7 +167,7 @@ def start_detached(home: Path, *, secured: bool = False, probe: bool = False) ->
         return
     if lock.runs(home):
         raise none_runs(home)
-    (home / "logs").mkdir(parents=True, exist_ok=True)
+    lock.make_folder(home / "logs")
     log = home / "logs" / "up.log"
     options = [*(["--secured"] if secured else []), *(["--probe"] if probe else [])]
     with log.open("wb") as out:

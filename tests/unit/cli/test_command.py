@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +24,7 @@ NEEDS_A_STACK = [
     ["watch", "--once"], ["dlq", "list"], ["dlq", "show", "orders.submissions.dead-letters/0/0"], ["dlq", "replay", "--all"],
     ["verify", "--wait", "0"], ["migrate"], ["topics"],
 ]  # fmt: skip
+ROOT = Path(__file__).resolve().parents[3]
 SUBMISSION = {"order_no": "CLI-1", "platform": {"code": "1105910159"}}
 
 
@@ -154,6 +157,28 @@ def test_status_for_machines_says_that_none_runs(nowhere: Path) -> None:
     status, out, _ = ask("status", "--json")
     assert status == 3
     assert json.loads(out)["running"] is False
+
+
+@pytest.mark.parametrize("words", [["--json"], []], ids=["json", "table"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_went_away_ends_a_command_without_a_word(words: list[str], unbuffered: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "services", "tax", "assess", "docs/examples/order.json", *words]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=env, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize("detach", [[], ["--detach"]], ids=["foreground", "detached"])
+@pytest.mark.parametrize("home", ["file", "file/below", "/proc/self/none"])
+def test_a_folder_that_cannot_be_made_is_said_in_one_sentence(nowhere: Path, home: str, detach: list[str]) -> None:
+    (nowhere / "file").touch()
+    status, out, err = ask("up", *detach, "--home", str(nowhere / home))
+    assert (status, out) == (2, "")
+    assert err.startswith("choose a folder of your own with CROSSBORDER_HOME or --home: ")
+    assert err.count("\n") == 1
 
 
 def test_keys_are_made_once_and_readable_by_nobody_else(nowhere: Path) -> None:
