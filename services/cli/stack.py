@@ -109,11 +109,14 @@ async def _foreground(home: Path, *, secured: bool = False, probe: bool = False)
 async def _keep(stack: Stack, stop: asyncio.Event) -> bool:
     """Keep a started stack until it is told to stop or is lost; whether it was well until then."""
     losing = asyncio.create_task(_stop_if_lost(stack, stop))
-    missing = await until_ready(stack, stop)
+    missing: list[str] = []
     try:
-        for line in urls(stack_file(stack.home)):
-            say(line)
-        say("up; Ctrl-C or `crossborder down` stops everything" if not missing else not_ready(stack, missing))
+        found = await until_ready(stack, stop)
+        if not stop.is_set():
+            missing = found
+            for line in urls(stack_file(stack.home)):
+                say(line)
+            say("up; Ctrl-C or `crossborder down` stops everything" if not missing else not_ready(stack, missing))
         await stop.wait()
     finally:
         say("stopping …")

@@ -185,6 +185,17 @@ async def test_a_stack_that_lost_its_broker_stops_and_was_not_well(home: Path, c
     assert capsys.readouterr().err.endswith("stopping …\n")
 
 
+async def test_a_stack_told_to_stop_before_it_is_ready_was_well(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stack = stacks.Stack(home, ports={name: free_port() for name in stacks.PORTS}, programs=("orders",))
+    stop = asyncio.Event()
+    keeping = asyncio.create_task(cli._keep(stack, stop))
+    await asyncio.sleep(0)
+    assert not keeping.done()
+    stop.set()
+    assert await keeping
+    assert capsys.readouterr().err == "stopping …\n"
+
+
 # --- make clean
 
 
