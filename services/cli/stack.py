@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import typer
 
@@ -163,6 +163,14 @@ def urls(found: Mapping[str, Any]) -> list[str]:
     return [*lines, f"bank       {found['bank_url']}/v1/statement"] if found.get("bank_url") else lines
 
 
+class Started(Protocol):
+    """A process of which is asked whether it has ended, and with which status."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+
 def start_detached(home: Path, *, secured: bool = False, probe: bool = False) -> None:
     """Start a stack in a process of its own and wait until it is up; raises what `up` would have said."""
     if stack_file(home):
@@ -171,9 +179,10 @@ def start_detached(home: Path, *, secured: bool = False, probe: bool = False) ->
     if lock.runs(home):
         raise none_runs(home)
     lock.make_folder(home / "logs")
-    log = home / "logs" / "up.log"
+    # Another `up` of this moment may have the folder, and its log is its own: this one gets that name with the lock.
+    draft = home / "logs" / f"up.{os.getpid()}.part"
     options = [*(["--secured"] if secured else []), *(["--probe"] if probe else [])]
-    with log.open("wb") as out:
+    with draft.open("wb") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", "services", "up", "--home", str(home), *options],
             stdin=subprocess.DEVNULL,
@@ -182,23 +191,28 @@ def start_detached(home: Path, *, secured: bool = False, probe: bool = False) ->
             start_new_session=True,
         )
     try:
-        _await_up(home, child, log)
+        _await_up(home, child, draft)
     except BaseException:
         if child.poll() is None:
             child.terminate()
         raise
+    finally:
+        draft.unlink(missing_ok=True)
 
 
-def _await_up(home: Path, child: subprocess.Popen[bytes], log: Path) -> None:
+def _await_up(home: Path, child: Started, draft: Path) -> None:
+    log = draft
     deadline = time.monotonic() + READY_S + FIRST_S
     told = 0
     while time.monotonic() < deadline:
+        if log == draft and lock.holder(home) == child.pid:
+            log = draft.replace(home / "logs" / "up.log")
         ended = child.poll()
         text = log.read_text(errors="replace")
         if ended is not None:
             if ended == Exit.WRONG:
                 raise Wrong(text[told:].strip())
-            raise Absent(text[told:].strip() or f"look at {log}: the stack ended with status {ended}")
+            raise Absent(text[told:].strip() or f"look at {home / 'logs'}: the stack ended with status {ended}")
         whole = text.rfind("\n") + 1
         print(text[told:whole], end="", file=sys.stderr, flush=True)
         told = max(told, whole)
@@ -208,7 +222,7 @@ def _await_up(home: Path, child: subprocess.Popen[bytes], log: Path) -> None:
             stop(home)
             raise Absent(f"look at {home / 'logs'}: the stack was not ready in time and was stopped")
         time.sleep(0.05)
-    raise Absent(f"look at {log}: the stack was not up in time")
+    raise Absent(f"look at {home / 'logs'}: the stack was not up in time")
 
 
 def down(home: Path | None = HOME) -> None:

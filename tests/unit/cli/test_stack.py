@@ -23,6 +23,7 @@ from deploy.embedded.process import free_port
 from services.cli import answering
 from services.cli import stack as cli
 from services.cli.app import app
+from services.cli.connect import Wrong
 from shared.errors import Misconfigured
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -194,6 +195,35 @@ async def test_a_stack_told_to_stop_before_it_is_ready_was_well(home: Path, caps
     stop.set()
     assert await keeping
     assert capsys.readouterr().err == "stopping …\n"
+
+
+class Child:
+    """A started `up` as whoever waits for it sees it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.ended: int | None = None
+
+    def poll(self) -> int | None:
+        return self.ended
+
+
+def test_an_up_that_lost_the_race_for_the_folder_leaves_the_log_of_the_other_alone(
+    home: Path, holder: subprocess.Popen[str]
+) -> None:
+    log = home / "logs" / "up.log"
+    drafts = [home / "logs" / name for name in ("first.part", "second.part")]
+    log.parent.mkdir()
+    for draft in drafts:
+        draft.write_text("starting\nup; Ctrl-C\n")
+    cli._await_up(home, Child(holder.pid), drafts[0])
+    assert (log.read_text(), drafts[0].exists()) == ("starting\nup; Ctrl-C\n", False)
+    drafts[1].write_text("a stack already runs\n")
+    second = Child(holder.pid + 1)
+    second.ended = 2
+    with pytest.raises(Wrong, match="a stack already runs"):
+        cli._await_up(home, second, drafts[1])
+    assert log.read_text() == "starting\nup; Ctrl-C\n"
 
 
 # --- make clean
