@@ -67,6 +67,15 @@ def ports_from_environment() -> dict[str, int]:
     return found
 
 
+def require_distinct(ports: Mapping[str, int]) -> None:
+    """Raise Misconfigured if two are to listen on one port: it would be free for both when it is looked at."""
+    first: dict[int, str] = {}
+    for name, port in ports.items():
+        other = first.setdefault(port, name)
+        if other != name:
+            raise Misconfigured(f"set {port_setting(other)} or {port_setting(name)} to another port: both are {port}")
+
+
 def port_setting(name: str) -> str:
     return f"CROSSBORDER_{name.upper()}_PORT"
 
@@ -208,11 +217,13 @@ class Stack:
             )
 
     def _require_ports(self) -> None:
+        banks = ["bank"] if "sandbox" in self.programs else []
+        require_distinct({name: self.ports[name] for name in ("kafka", "kafka_controller", *self.programs, *banks)})
         process.require_free(self.ports["kafka"], "Kafka", port_setting("kafka"))
         process.require_free(self.ports["kafka_controller"], "Kafka's controller", port_setting("kafka_controller"))
         for name in self.programs:
             process.require_free(self.ports[name], f"the metrics of {name}", port_setting(name))
-        if "sandbox" in self.programs:
+        if banks:
             process.require_free(self.ports["bank"], "the bank's sandbox", port_setting("bank"))
 
     async def _migrate(self) -> None:

@@ -18,6 +18,7 @@ from typing import Final
 import typer
 
 from services.cli.connect import Absent, Exit, Target, as_json, leave, mark, paper, run, target
+from shared.errors import Misconfigured
 
 JAVA_MIN: Final = 17
 PYTHON_MIN: Final = (3, 11)
@@ -123,10 +124,15 @@ async def of_stack() -> list[Check]:
 
 
 def ports() -> Iterator[Check]:
-    """Whether each port of the embedded stack is free, and if not, who has it and how to choose another."""
-    from deploy.embedded.stack import port_setting, ports_from_environment
+    """Whether each port of the embedded stack is its own and free, and if not, who has it and how to choose another."""
+    from deploy.embedded.stack import OPTIONAL, port_setting, ports_from_environment, require_distinct
 
-    for name, port in ports_from_environment().items():
+    found = ports_from_environment()
+    try:
+        require_distinct({name: port for name, port in found.items() if name not in OPTIONAL})
+    except Misconfigured as error:
+        yield Check("ports", False, "two are the same", str(error))
+    for name, port in found.items():
         if is_free(port):
             yield Check(f"port {port}", True, f"free for {name}")
         else:

@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from deploy.embedded import stack as stacks
+from deploy.embedded.process import free_port
 from services.cli import doctor
 from services.cli.app import app
 from services.cli.publish import from_file
+from shared.errors import Misconfigured
 
 NEEDS_A_STACK = [
     ["status"], ["order", "list"], ["order", "show", "X-1"], ["order", "cancel", "X-1"], ["order", "return", "X-1"],
@@ -254,6 +257,17 @@ def test_publishing_a_file_twice_gives_records_of_their_own(tmp_path: Path) -> N
 def test_doctor_names_who_holds_a_port(taken: int) -> None:
     assert not doctor.is_free(taken)
     assert "process" in doctor.holder_of(taken)
+
+
+def test_two_programs_on_one_port_are_named_with_their_settings(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSBORDER_KAFKA_PORT", "8101")
+    said = "set CROSSBORDER_ORDERS_PORT or CROSSBORDER_KAFKA_PORT to another port: both are 8101"
+    (check,) = (check for check in doctor.ports() if check.name == "ports")
+    assert (check.ok, check.todo) == (False, said)
+    with pytest.raises(Misconfigured, match="set CROSSBORDER_KAFKA_PORT or CROSSBORDER_ORDERS_PORT"):
+        stacks.Stack(nowhere)._require_ports()
+    free = {name: free_port() for name in stacks.PORTS}
+    stacks.Stack(nowhere, ports={**free, "probe": free["kafka"]}, programs=())._require_ports()
 
 
 @pytest.mark.parametrize(
