@@ -82,11 +82,12 @@ class Follower:
         self._child: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Come back once changes arrive."""
+        """Come back once changes arrive; what the server kept for a follower that was killed is let go, nobody can go on from it."""
         wal = self._folder / "wal"
         wal.mkdir(mode=0o700, parents=True, exist_ok=True)
         tool = [str(binaries() / "pg_receivewal"), "--directory", str(wal), "--slot", NAME, "--no-password"]
         dsn = f"{self._dsn}&application_name={NAME}"
+        await _drop_slot(self._dsn)
         await _run([*tool, "--dbname", dsn, "--create-slot", "--if-not-exists"], "the server keeps no changes for a backup")
         self._child = process.start([*tool, "--dbname", dsn, "--synchronous"], self._folder / "follow.log")
         deadline = time.monotonic() + START_S
@@ -98,10 +99,12 @@ class Follower:
             await _system(self._dsn, f"ALTER SYSTEM SET synchronous_standby_names = '{NAME}'")
 
     async def stop(self) -> None:
-        """End in order: commits wait for it no longer."""
+        """End in order: commits wait for it no longer, and the server keeps no changes for it."""
         if self._synchronous:
             await release(self._dsn)
-        await self.end()
+        if self._child is not None:
+            await self.end()
+            await _drop_slot(self._dsn, STOP_S)
 
     async def end(self) -> None:
         """End the process alone, the server may be gone."""
@@ -120,9 +123,25 @@ class Follower:
             await conn.close()
 
 
+async def _drop_slot(dsn: str, timeout_s: float = 0.0) -> None:
+    """Have the server keep no more changes; one in use is left alone, after `timeout_s` seconds in which its user may end."""
+    conn = await asyncpg.connect(dsn)
+    try:
+        deadline = time.monotonic() + timeout_s
+        while active := await conn.fetchval("SELECT active FROM pg_replication_slots WHERE slot_name = $1", NAME):
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.05)
+        if active is False:
+            await conn.execute("SELECT pg_drop_replication_slot($1)", NAME)
+    finally:
+        await conn.close()
+
+
 async def release(dsn: str) -> None:
-    """Let commits wait for no follower any more."""
+    """Let commits wait for no follower any more, and keep no changes for one that is gone."""
     await _system(dsn, "ALTER SYSTEM RESET synchronous_standby_names")
+    await _drop_slot(dsn)
 
 
 async def restore(folder: Path, postgres: EmbeddedPostgres) -> Restored:

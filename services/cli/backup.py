@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from deploy.embedded import lock
 from services.cli.connect import Absent, Wrong, home_of, none_runs, run, say, stack_file
 from shared.tasks import wait_for_event
+
+if TYPE_CHECKING:
+    from deploy.embedded.backup import Follower
 
 HOME = typer.Option(None, "--home", help="folder of the stack; .crossborder by default")
 
@@ -28,7 +32,11 @@ def backup(
         "--synchronous",
         help="with --follow: no commit counts before it is in the backup; without the follower commits wait",
     ),
-    release: bool = typer.Option(False, "--release", help="let commits wait for no follower any more, and do nothing else"),
+    release: bool = typer.Option(
+        False,
+        "--release",
+        help="let commits wait for no follower any more, keep no changes for one that is gone, and do nothing else",
+    ),
     home: Path | None = HOME,
 ) -> None:
     """Copy the embedded stack's database while it runs. The keys are not part of it: keep them elsewhere."""
@@ -56,7 +64,20 @@ async def _backup(dsn: str, folder: Path, *, follow: bool, synchronous: bool, re
         if follow:
             await _until_stopped(follower, folder)
     finally:
+        await _end(follower)
+
+
+async def _end(follower: Follower) -> None:
+    from shared.database import LOST
+
+    try:
         await follower.stop()
+    except LOST as error:
+        await follower.end()
+        raise Absent(
+            "start the stack with `crossborder up`, then let it go with `crossborder backup FOLDER --release`: the database "
+            f"went away ({type(error).__name__}), and keeps changes or has commits wait for this backup"
+        ) from None
 
 
 async def _until_stopped(follower: object, folder: Path) -> None:

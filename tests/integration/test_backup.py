@@ -62,6 +62,30 @@ async def test_without_a_follower_commits_wait_until_they_are_released(tmp_path:
         assert not waiting.done()
         await backup.release(postgres.dsn())
         await asyncio.wait_for(waiting, 10)
+        assert await conn.fetchval("SELECT count(*) FROM pg_replication_slots") == 0
+        await conn.close()
+    finally:
+        await postgres.stop()
+
+
+async def test_a_follower_that_has_ended_leaves_nothing_for_which_changes_are_kept(tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path / "postgres")
+    await postgres.start()
+    try:
+        conn = await asyncpg.connect(postgres.dsn())
+        slots = "SELECT array_agg(active) FROM pg_replication_slots"
+        killed = backup.Follower(postgres.dsn(), tmp_path / "killed")
+        await killed.start()
+        await killed.end()
+        first = await conn.fetchval("SELECT restart_lsn FROM pg_replication_slots")
+        await conn.execute("SELECT pg_switch_wal()")
+        next_one = backup.Follower(postgres.dsn(), tmp_path / "next")
+        await next_one.start()
+        assert await conn.fetchval("SELECT restart_lsn > $1::pg_lsn FROM pg_replication_slots", first), "it began anew"
+        await backup.Follower(postgres.dsn(), tmp_path / "plain").stop()
+        assert await conn.fetchval(slots) == [True]
+        await next_one.stop()
+        assert await conn.fetchval(slots) is None
         await conn.close()
     finally:
         await postgres.stop()
