@@ -8,18 +8,34 @@ from services.tax.domain.assessment import Assessment, assess
 from tests.unit.tax.orders import BAG, CHERRIES, CREAM, RULES, TODAY, TOY, WINE, Item, cny, order
 
 AIM_PER_SECOND = 20_000
-"""Five-line orders a second in one process (processor time): forty times the orders a machine of two cores carries through all services."""
+"""Five-line orders a second in one process (processor time) of the machine this was set on, where YARDSTICK took 37 µs."""
+RATIO_MAX = 1.5
+"""An assessment beside YARDSTICK: 20,000 a second came to 1.35, and a host that is slower today is slower in both."""
+ENTRIES = {number: str(number) for number in range(1000)}
 
 
-def test_five_line_orders_are_assessed_and_how_fast_is_said() -> None:
+def yardstick() -> int:
+    total = 0
+    for number, text in ENTRIES.items():
+        total += len(text) + number
+    return total
+
+
+def test_a_five_line_order_is_assessed_in_little_more_than_a_walk_through_a_dictionary() -> None:
     goods = (CHERRIES, TOY, WINE, BAG)
     what = order(*[Item(hs, "172.00") for hs in goods], Item(CREAM, "172.00", content="50 ml"), freight="20.00")
-    used, count = cny("1000.00"), 5_000
-    best = 0.0
-    for _ in range(3):
+    used, count = cny("1000.00"), 500
+    best, bare = float("inf"), float("inf")
+    for _ in range(20):  # in turn, since a neighbour's load comes and goes
         began = process_time()
         results = [assess(what, TODAY, used, RULES) for _ in range(count)]
-        best = max(best, count / (process_time() - began))
+        best = min(best, (process_time() - began) / count)
+        began = process_time()
+        for _ in range(count):
+            yardstick()
+        bare = min(bare, (process_time() - began) / count)
     assert all(isinstance(result, Assessment) and len(result.lines) == 5 for result in results)
-    assert best >= AIM_PER_SECOND
-    print(f"\n{best:,.0f} assessments of five lines a second, {best / AIM_PER_SECOND:.2f} times the aim of {AIM_PER_SECOND:,}")
+    print(
+        f"\n{1 / best:,.0f} assessments of five lines a second, aim {AIM_PER_SECOND:,}; {best / bare:.2f} of the yardstick's time"
+    )
+    assert best / bare <= RATIO_MAX
