@@ -94,6 +94,7 @@ async def _bench(to: Target, count: int, rate: float | None, seed: int | None, r
             "kafka_messages_per_second": round(await measure.raw_kafka(to)),
             "postgres_rows_per_second": round(await measure.raw_postgres(to)),
         }
+    walks = [await measure.host_walks()] if raw else []
     say(f"making {warm_up + count} orders …")
     records = samples.samples(None, warm_up + count, seed)
     if warm_up:
@@ -110,6 +111,7 @@ async def _bench(to: Target, count: int, rate: float | None, seed: int | None, r
         watching.cancel()
     peak.look()
     after = measure.cpu_seconds(to.known)
+    walks += [await measure.host_walks()] if raw else []
     fulfilled = driven.states.get("fulfilled", 0)
     # An order that was refused went but a part of the way: it is no order done.
     per_second = fulfilled / driven.seconds if driven.seconds else 0.0
@@ -132,6 +134,8 @@ async def _bench(to: Target, count: int, rate: float | None, seed: int | None, r
         "own_time_p50_ms": measure.quantile(own, 0.50),
         "own_time_p99_ms": measure.quantile(own, 0.99),
         "raw": limits,
+        # Before and after: what differs from run to run may be the host, and not what is measured.
+        "host_walks_per_second": [round(each) for each in walks],
         "records_per_order": round(written, 1),
         # The share of the bare broker's messages that the run's own records came to.
         "ratio_to_raw": round(per_second * written / bare, 3) if bare else None,
@@ -215,6 +219,7 @@ def _show(found: Mapping[str, Any]) -> None:
         head.add_row(name.replace("_", " "), str(found[name]))
     for name, value in found["raw"].items():
         head.add_row(f"raw {name.replace('_', ' ')}", str(value))
+    head.add_row("host walks per second, before and after", ", ".join(map(str, found["host_walks_per_second"])))
     costs = Table("process", "CPU s per 1000 orders", "MiB", box=None)
     for name, cpu in found["cpu_seconds_per_1000_orders"].items():
         costs.add_row(name, str(cpu), str(found["rss_mib"].get(name, "")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,6 +124,37 @@ class Peak:
     def look(self) -> None:
         for name, mib in rss_mib(self.known).items():
             self.mib[name] = max(self.mib.get(name, 0.0), mib)
+
+
+WALKS: Final = """
+import sys, time
+
+def walk(entries):
+    total = 0
+    for number, text in entries.items():
+        total += len(text) + number
+    return total
+
+entries, walks, end = {number: str(number) for number in range(1000)}, 0, time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    for _ in range(100):
+        walk(entries)
+    walks += 100
+print(walks)
+"""
+
+
+async def host_walks(seconds: float = 1.0) -> float:
+    """How fast the machine is now: walks a second through a dictionary of 1,000 entries, by all its cores at once, added up.
+
+    What a core does is not the same from one minute to the next where others share the host: twice as much was seen.
+    """
+    walkers = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", WALKS, str(seconds), stdout=asyncio.subprocess.PIPE)
+        for _ in range(os.cpu_count() or 1)
+    ]
+    told = await asyncio.gather(*(walker.communicate() for walker in walkers))
+    return sum(int(out) for out, _ in told) / seconds
 
 
 async def raw_kafka(to: Target, seconds: float = RAW_S) -> float:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from services.cli import bench, counts, publish
+from services.cli import bench, counts, measure, publish
 from services.cli.bench import LOOK_MAX_S, LOOK_MIN_S, _until_next_look
 
 
@@ -77,6 +77,10 @@ async def test_orders_of_others_that_end_meanwhile_are_not_ours(monkeypatch: pyt
         (111, {"fulfilled": 5}),
     )
     assert (await driven()).states == {"fulfilled": 5}
+
+
+async def test_how_fast_the_host_is_is_measured_on_every_core() -> None:
+    assert await measure.host_walks(0.2) > 0
 
 
 async def test_what_was_refused_is_told_from_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
