@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     it could reach its data no more.
     """
     if config.option.basetemp is None and "PYTEST_DEBUG_TEMPROOT" not in os.environ:
-        root = config.stash[TEMP_ROOT] = Path(tempfile.mkdtemp(prefix="crossborder-tests-"))
+        root = config.stash[TEMP_ROOT] = Path(tempfile.mkdtemp(prefix="cb-tests-"))
         root.chmod(0o755)
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(root)
 

@@ -82,7 +82,7 @@ async def encrypted(tmp_path: Path) -> AsyncIterator[Encrypted]:
     (data / "pg_hba.conf").write_text(HBA)
     port = process.free_port()
     options = {
-        "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": data, "ssl": "on", "ssl_min_protocol_version": "TLSv1.2",
+        "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "ssl": "on", "ssl_min_protocol_version": "TLSv1.2",
         "ssl_cert_file": data.with_name("postgres.crt"), "ssl_key_file": data.with_name("postgres.key"), "fsync": "off",
     }  # fmt: skip
     command = [str(programs / "postgres"), "-D", str(data), *(word for k, v in options.items() for word in ("-c", f"{k}={v}"))]
