@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+import ssl
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,9 @@ async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX) -
                 "plan_cache_mode": "force_custom_plan", "random_page_cost": "1.1",
             },
         )  # fmt: skip
+    except ssl.SSLError as error:
+        # A certificate that is not trusted is a ValueError too, and may be the server's fault as well as ours.
+        raise Unavailable(f"PostgreSQL is not trusted at {redacted(settings.postgres)}: {error}") from error
     except asyncpg.exceptions.ClientConfigurationError as error:
         raise Misconfigured(f"{_SET_POSTGRES}: {error}") from None
     except (ValueError, OverflowError):
