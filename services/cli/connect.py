@@ -134,7 +134,7 @@ def _with_secret(dsn: str) -> str:
 
 @asynccontextmanager
 async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
-    """A connection to the stack's database, read-only unless `write`; raises Absent if it does not answer."""
+    """A connection to the stack's database, read-only unless `write`; raises Absent if it does not answer, or no more."""
     import asyncpg
 
     from shared.database import LOST, redacted
@@ -154,6 +154,11 @@ async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
         for kind in ("json", "jsonb"):
             await conn.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
         yield conn
+    except tuple(kind for kind in LOST if kind.__module__.startswith("asyncpg")) as error:
+        raise Absent(
+            f"try again, and look at `crossborder status`: PostgreSQL ended the connection at {redacted(to.postgres)} "
+            f"({type(error).__name__})"
+        ) from None
     finally:
         await conn.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections import Counter
@@ -90,11 +91,12 @@ class Chaos:
         """kill -9 of one connection's process: the postmaster then ends all others and recovers."""
         pid = self._stack.postgres.pid
         backends = psutil.Process(pid).children() if pid else []
-        own = [child for child in backends if "crossborder" in " ".join(child.cmdline())]
+        own = [child for child in backends if "crossborder" in _command_of(child)]
         if own:
             victim = own[self._dice.randrange(len(own))]
             self._told(f"kill -9 PostgreSQL backend {victim.pid}")
-            victim.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
 
     async def _break_connections(self) -> None:
         self._told("pg_terminate_backend of every connection")
@@ -129,3 +131,11 @@ async def _until_started(start: Callable[[], Awaitable[None]], timeout_s: float 
             await asyncio.sleep(0.3)
         else:
             return
+
+
+def _command_of(process: psutil.Process) -> str:
+    """Its command line; nothing of one that has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # of which a zombie is one
+        return ""

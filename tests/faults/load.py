@@ -31,16 +31,15 @@ class Load:
         last = max(cases.values()) or 1
         self._pending = [(cases[s.order_no] / last * spread_s, s) for s in play.steps]
         self._began = self.last_at = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
         """Publish what is due as long as the block lasts. What is not out then waited for a moment that never came; whether that
         is right, `settle` says, so it belongs into the block."""
-        task = asyncio.create_task(self._publish())
+        self._task = task = asyncio.create_task(self._publish())
         try:
             yield
-            if task.done():
-                task.result()
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -73,6 +72,8 @@ class Load:
         deadline = time.monotonic() + timeout_s
         wrong = ["not looked at"]
         while wrong and time.monotonic() < deadline:
+            if self._task is not None and self._task.done():
+                self._task.result()  # what ended it says more than all that was not published
             try:
                 wrong = self._wrong(await self.states())
             except Absent:

@@ -6,10 +6,11 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
 from aiokafka import AIOKafkaProducer
 
-from services.cli import dlq, facts, lag, reading, verify
-from services.cli.connect import Target
+from services.cli import connect, dlq, facts, lag, reading, verify
+from services.cli.connect import Absent, Target
 from shared.envelope import Record, headers_of
 from shared.errors import Unprocessable
 from shared.handler import dead_letter
@@ -99,6 +100,22 @@ async def test_all_that_is_replayed_is_what_is_owed_and_was_not_replayed_yet(
     # By its id any of them is, also what was dropped.
     assert await dlq._replay(to, [letters[5].letter_id], None, everything=False, dry_run=False) == [letters[5]]
     await conn.close()
+
+
+async def test_a_connection_that_is_cut_under_a_command_is_said_in_one_sentence(
+    kafka: str, database: str, topic_prefix: str, home: Path
+) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+
+    async def asks() -> None:
+        async with connect.database(to) as conn:
+            killer = await asyncpg.connect(database)
+            await killer.execute("SELECT pg_terminate_backend($1)", conn.get_server_pid())
+            await killer.close()
+            await conn.fetchval("SELECT 1")
+
+    with pytest.raises(Absent, match="PostgreSQL ended the connection"):
+        await asks()
 
 
 async def test_an_empty_stack_breaks_no_invariant(kafka: str, database: str, topic_prefix: str, home: Path) -> None:
