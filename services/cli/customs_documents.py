@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 
 from services.cli import customs_messages as messages
 from services.cli.connect import Wrong
-from services.cli.customs_messages import UNSAID, Form, maybe, normal, number
+from services.cli.customs_messages import UNSAID, Form, known_as, maybe, number
 from services.customs.ceb import codes
 from services.customs.ceb.parse import to_json
+from services.customs.ceb.writing import address_line
 from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
 from shared.errors import Unprocessable
 from shared.money import Money, MoneyError
+from shared.sealing import normal
 
 Doc = Mapping[str, Any]
 T = TypeVar("T")
@@ -121,20 +123,15 @@ def _order_from_json(doc: Doc) -> OrderDoc:
         consignee_name=normal(consignee["name"]),
         consignee_phone=normal(consignee["phone"]),
         consignee_address=normal(consignee["address"]),
-        listed_address=normal(" ".join(filter(None, (consignee.get("region"), consignee.get("city"), consignee["address"])))),
+        listed_address=normal(address_line(consignee.get("region"), consignee.get("city"), consignee["address"])),
         lines=_lines_from_json(doc),
         payment_enterprise=payment.get("enterprise_code"),
     )
 
 
-def _unit(name: str | None) -> str | None:
+def _unit(name: str) -> str:
     """The first name of the unit's code: `pcs` and `piece` are one, as they are on a list."""
-    if name is None:
-        return None
-    try:
-        return codes.unit_of(codes.unit_code(name))
-    except codes.UnknownCode:
-        return name
+    return codes.unit_of(codes.unit_code(name))
 
 
 def _lines_from_json(doc: Doc) -> tuple[GoodsLine, ...]:
@@ -145,7 +142,7 @@ def _lines_from_json(doc: Doc) -> tuple[GoodsLine, ...]:
             quantity=number(line["quantity"]),
             unit_price=number(line["unit_price"]),
             total=number(line["total"]),
-            unit=_unit(line.get("unit")),
+            unit=None if (unit := line.get("unit")) is None else known_as(_unit, unit),
             origin=line.get("origin"),
         )
         for line in doc["lines"]

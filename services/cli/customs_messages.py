@@ -4,7 +4,6 @@ and 603.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -14,6 +13,7 @@ from services.cli.connect import Wrong
 from services.customs.ceb import codes
 from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
 from shared.money import Money
+from shared.sealing import normal
 
 Doc = Mapping[str, Any]
 T = TypeVar("T")
@@ -44,14 +44,6 @@ def read(message: Doc, what: str, forms: Mapping[str, Form[T]]) -> T:
     return form.read(found[0][form.head] if form.head else found[0], found[0][form.lines] if form.lines else ())
 
 
-def normal(text: str) -> str:
-    """A text as it is compared: width, case and blanks do not matter.
-
-    The same rule as the service's digests.
-    """
-    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
-
-
 def number(value: str | int | Decimal) -> Decimal:
     number = Decimal(value)
     if not number.is_finite():
@@ -63,14 +55,16 @@ def maybe(text: str | None) -> str | None:
     return normal(text) if text else None
 
 
-def _known(name_of: Callable[[str], str], code: str | None) -> str | None:
-    """The name of the authority's code, or the code as it is: both sides of a comparison go this way."""
-    if not code:
-        return None
+def known_as(name_of: Callable[[str], str], value: str) -> str:
+    """The name of a code or unit, or the value as it is where the authority's lists have none: both sides of a comparison go this way."""
     try:
-        return name_of(code)
+        return name_of(value)
     except codes.UnknownCode:
-        return code
+        return value
+
+
+def _maybe_known(name_of: Callable[[str], str], code: str | None) -> str | None:
+    return known_as(name_of, code) if code else None
 
 
 def _order_from_xml(head: Doc, lines: Sequence[Doc]) -> OrderDoc:
@@ -107,8 +101,8 @@ def _lines_from_xml(lines: Sequence[Doc], name: str) -> tuple[GoodsLine, ...]:
             quantity=number(line["qty"]),
             unit_price=number(line["price"]),
             total=number(line["totalPrice"]),
-            unit=_known(codes.unit_of, line.get("unit")),
-            origin=_known(codes.country_of, line.get("country")),
+            unit=_maybe_known(codes.unit_of, line.get("unit")),
+            origin=_maybe_known(codes.country_of, line.get("country")),
         )
         for line in lines
     )

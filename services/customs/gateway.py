@@ -25,6 +25,7 @@ from services.customs.ceb.documents import (
 )
 from services.customs.ceb.parse import Bill, Receipt, SummaryReceipt, SummaryResult, parse_answer
 from services.customs.ceb.sign import Signer
+from services.customs.ceb.writing import address_line
 from services.customs.domain.declaration import Answer, Declaration, Kind, correction_of
 from services.customs.domain.numbers import cop_no_of, first_and_attempt
 from services.customs.domain.returns import quantities, returned_before
@@ -174,7 +175,7 @@ class Authority:
             guarantor_code=self.policy.declarant.guarantor_code if importing else None,
             buyer_id_type=buyer.id_type if importing else None, buyer_id_number=buyer.id_number if importing else None,
             buyer_name=buyer.name if importing else None, buyer_phone=(buyer.phone or consignee.phone) if importing else None,
-            consignee_address=_address(order, consignee) if importing else None,
+            consignee_address=address_line(order.consignee.region, order.consignee.city, consignee.address) if importing else None,
             crossing_on=None if importing else at.astimezone(BEIJING).date(),
             statistics_flag=None if importing else self.policy.statistics_of(office),  # type: ignore[arg-type]
             owner=None if importing else Enterprise(order.merchant.code, order.merchant.name),
@@ -289,10 +290,6 @@ def opened(order: OrderPlaced, keys: Mapping[UUID, AESGCM]) -> tuple[Particulars
     buyer = unseal(key, order.buyer.sealed, bound(order.order_id, "buyer"))
     consignee = unseal(key, order.consignee.sealed, bound(order.order_id, "consignee"))
     return Particulars.model_validate_json(buyer), ConsigneeParticulars.model_validate_json(consignee)
-
-
-def _address(order: OrderPlaced, consignee: ConsigneeParticulars) -> str:
-    return " ".join(part for part in (order.consignee.region, order.consignee.city, consignee.address) if part)
 
 
 def _model(line: Line) -> str:

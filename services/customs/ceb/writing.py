@@ -180,3 +180,8 @@ def write_row(table: Compiled, document: Any, cop_no: str, into: list[str]) -> N
             into += (opening, write(value), closing)
         except ValueError as error:
             raise NotDeclarable(cop_no, source, opening[1:-1], str(error)) from None
+
+
+def address_line(region: str | None, city: str | None, address: str) -> str:
+    """A consignee's address as a list has it, which has one field for all of it."""
+    return " ".join(part for part in (region, city, address) if part)

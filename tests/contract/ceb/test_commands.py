@@ -11,13 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.app import app
-from services.customs import gateway
 from services.customs.ceb.build import CEB, build_export_lists, build_import_lists
 from services.customs.ceb.sign import Signer
-from shared.events.persons import ConsigneeParticulars
 from shared.money import Money
 from tests.contract.ceb.samples import GUID, SCHEMAS, TRANSFER, elements, export_list, import_list, line, needs_schemas
-from tests.unit.customs import documents
 
 ADDRESS = "世纪大道1号"
 ORDER: dict[str, Any] = {
@@ -101,16 +98,21 @@ def folder(tmp_path: Path, signer: Signer) -> Path:
 
 
 def printed() -> str:
-    """The address as the customs service writes it on a list."""
-    order, at = documents.order(), ConsigneeParticulars(name="李四", phone="13900000000", address=ADDRESS)
-    to = order.consignee.model_copy(update={name: ORDER["consignee"][name] for name in ("region", "city")})
-    return gateway._address(order.model_copy(update={"consignee": to}), at)
+    """The address as a list has it."""
+    return " ".join((*(ORDER["consignee"][name] for name in ("region", "city")), ADDRESS))
 
 
 def run(folder: Path, *words: str) -> tuple[int, str, str]:
     """Exit status, stdout and stderr; words with a dot in them are files of the folder."""
     found = CliRunner().invoke(app, ["customs", *(str(folder / w) if "." in w else w for w in words)])
     return found.exit_code, found.stdout, found.stderr
+
+
+def matched(folder: Path, order: str, payment: str, waybill: str, declared: str) -> tuple[int, Any]:
+    """Exit status and JSON of a match of the four."""
+    words = ("--order", order, "--payment", payment, "--waybill", waybill, "--list", declared, "--json")
+    status, out, _ = run(folder, "match", *words)
+    return status, json.loads(out)
 
 
 # A 311 has one field for all of the address, and so has the list of its order.
@@ -123,10 +125,8 @@ PAIRS = [("order.json", name) for name in ("order.json", "list.xml", "plain.xml"
 @pytest.mark.parametrize("payment", ["order.json", "payment.xml"])
 @pytest.mark.parametrize("waybill", ["order.json", "waybill.xml"])
 def test_the_same_order_matches_itself_in_every_form(folder: Path, order: str, payment: str, waybill: str, declared: str) -> None:
-    status, out, _ = run(
-        folder, "match", "--order", order, "--payment", payment, "--waybill", waybill, "--list", declared, "--json"
-    )
-    assert (status, json.loads(out)) == (0, {"matched": True, "missing": [], "mismatches": []})
+    status, found = matched(folder, order, payment, waybill, declared)
+    assert (status, found) == (0, {"matched": True, "missing": [], "mismatches": []})
 
 
 @pytest.mark.parametrize("order", ["export.json", "export.xml"])
@@ -134,10 +134,8 @@ def test_the_same_order_matches_itself_in_every_form(folder: Path, order: str, p
 @pytest.mark.parametrize("waybill", ["export.json", "export-waybill.xml"])
 @pytest.mark.parametrize("declared", ["export.json", "export-list.xml"])
 def test_an_export_matches_itself_in_every_form(folder: Path, order: str, payment: str, waybill: str, declared: str) -> None:
-    status, out, _ = run(
-        folder, "match", "--order", order, "--payment", payment, "--waybill", waybill, "--list", declared, "--json"
-    )
-    assert (status, json.loads(out)) == (0, {"matched": True, "missing": [], "mismatches": []})
+    status, found = matched(folder, order, payment, waybill, declared)
+    assert (status, found) == (0, {"matched": True, "missing": [], "mismatches": []})
 
 
 @pytest.mark.parametrize(
