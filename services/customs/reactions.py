@@ -46,19 +46,17 @@ class Deps:
 
 @dataclass
 class Folded:
-    """Declarations on their way through a batch: what is saved, said and queued at its end."""
+    """Declarations on their way through a batch: what is saved, said and queued at its end. `found`: as they were locked."""
 
     declarations: dict[UUID, Declaration]
     touched: dict[UUID, datetime]
     papers: dict[UUID, dict[str, bytes]]
     facts: list[Announced]
-    known: frozenset[UUID]
-    taken_up: set[UUID]
-    """Those whose correction is not to be lodged after all."""
+    found: Mapping[UUID, Declaration]
 
     @classmethod
     def of(cls, declarations: Mapping[UUID, Declaration]) -> Folded:
-        return cls(dict(declarations), {}, {}, [], frozenset(declarations), set())
+        return cls(dict(declarations), {}, {}, [], declarations)
 
     def keep(self, m: Message, event: Event) -> None:
         """Note a document as it came, to be written as it came; a waybill without the particulars it came with."""
@@ -74,8 +72,6 @@ class Folded:
         if before == after:
             return False
         self.touched[after.order_id] = at
-        if before is not None and before.state is domain.State.MATCHED and after.state in (*domain.PENDING, *domain.CLEARED):
-            self.taken_up.add(after.order_id)
         first = after.version - len(facts) + 1
         self.facts += [Announced(fact, cause, first + i, traceparent) for i, fact in enumerate(facts)]
         return before is None or before.state != after.state or bool(facts)
@@ -83,13 +79,20 @@ class Folded:
     async def save(self, conn: Connection, authority: Authority) -> Outcome:
         changed = [_grouped(self.declarations[order_id], authority) for order_id in sorted(self.touched)]
         if changed:
-            await store.save(conn, changed, self.papers, self.known)
+            await store.save(conn, changed, self.papers, self.found.keys())
             await store.save_returns(conn, [(d.order_id, each) for d in changed for each in d.returns])
             waiting = [Waiting(d.order_id, d.waiting, d.group_key or "", self.touched[d.order_id] + timedelta(seconds=d.waiting_s))
                        for d in changed if d.waiting is not None]  # fmt: skip
-            gone = {d.order_id for d in changed if d.waiting is None and d.state in (domain.State.WITHDRAWN, *domain.OVER)}
-            await store.queue(conn, waiting, gone | {d.order_id for d in changed if d.waiting is None} & self.taken_up)
+            await store.queue(conn, waiting, [d.order_id for d in changed if d.waiting is None and self._waits_no_more(d)])
         return Outcome(facts=self.facts)
+
+    def _waits_no_more(self, d: Declaration) -> bool:
+        """Whether nothing of it is to be lodged any more: it is over, or customs goes on with the list that was to be corrected.
+        A list that is lodged was taken out of its batch already.
+        """
+        found = self.found.get(d.order_id)
+        was_matched = found is not None and found.state is domain.State.MATCHED
+        return d.state in domain.OVER or (was_matched and d.state not in (domain.State.MATCHED, domain.State.LODGED))
 
 
 def _grouped(d: Declaration, authority: Authority) -> Declaration:
