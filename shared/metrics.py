@@ -122,6 +122,22 @@ class Histogram(_Closed, client.Histogram):
     """A histogram with closed labels."""
 
 
+class Shown:
+    """The children of a gauge that this process shows; one that it has no more is removed, for its new owner shows it now."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._now: set[tuple[str, ...]] = set()
+
+    def show(self, values: Mapping[tuple[str, ...], float]) -> None:
+        """These, by their labels' values, and no others."""
+        for labels, value in values.items():
+            self._gauge.labels(*labels).set(value)
+        for labels in self._now - values.keys():
+            self._gauge.remove(*labels)
+        self._now = set(values)
+
+
 def exemplar(traceparent: bytes | None) -> dict[str, str] | None:
     """The trace a measurement belongs to, for OpenMetrics: `trace_id` of a W3C traceparent; None if there is no valid one."""
     valid = traceparent_of(traceparent)

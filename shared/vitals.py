@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
@@ -59,7 +59,7 @@ class Vitals:
         self._gauges = gauges
         self._invariants = invariants
         self._ends_shown: dict[str, int] = {}
-        self._lag_shown: set[tuple[str, str]] = set()
+        self._lag = metrics.Shown(metrics.LAG)
         self.pending = 0
         self.open_effects = 0
         self.beat = time.monotonic()
@@ -80,24 +80,14 @@ class Vitals:
                     self.pending = await outbox.measure(conn, self._service)
                     self.open_effects = await effects.measure(conn, self._service)
                 self.measured = time.monotonic()
-                self._show_lag(await self._consumer.lag())
+                lag = await self._consumer.lag()
+                self._lag.show({(self._consumer.plain(tp.topic), str(tp.partition)): behind for tp, behind in lag.items()})
             except (*LOST, *RETRYABLE) as error:
                 log.warning("gauges wait for the database", error=type(error).__name__)
             size, idle = self._pool.get_size(), self._pool.get_idle_size()
             for state, count in (("open", size), ("idle", idle), ("busy", size - idle), ("max", self._pool.get_max_size())):
                 metrics.POOL.labels(self._service, state).set(count)
             await asyncio.sleep(PRESSURE_EVERY_S)
-
-    def _show_lag(self, lag: Mapping[Any, int]) -> None:
-        shown = set()
-        for tp, behind in lag.items():
-            labels = (self._consumer.plain(tp.topic), str(tp.partition))
-            metrics.LAG.labels(*labels).set(behind)
-            shown.add(labels)
-        # A partition that now belongs to another replica must not stand here with the lag it once had.
-        for labels in self._lag_shown - shown:
-            metrics.LAG.remove(*labels)
-        self._lag_shown = shown
 
     async def _look(self) -> None:
         while True:

@@ -102,8 +102,8 @@ class SalesView:
         self.seen: dict[int, sales.Seen] = {}
         self._earliest: dict[int, int] = {}
         self.pairs: set[tuple[str, str]] = set()
-        self._lag_shown: set[int] = set()
-        self._orders_shown: set[tuple[str, sales.Stage, str]] = set()
+        self._lag = metrics.Shown(metrics.LAG)
+        self._orders = metrics.Shown(metrics.STREAM_ORDERS)
         self.ready = False
         self.last_progress = time.monotonic()
         self._batch = Batch()
@@ -312,31 +312,20 @@ class SalesView:
         ours = {tp.partition: tp for tp in self.app.consumer.assignment() if tp.topic == self.source}
         ends = await self.app.consumer.highwaters(*ours.values()) if ours else {}
         lag = {p: (ends.get(tp) or 0) - places[p].next for p, tp in ours.items() if p in places}
-        for partition, behind in lag.items():
-            metrics.LAG.labels(topics.ORDERS, partition).set(behind)
-        # What another worker has now must not stand here with what it once was: the two are added up.
-        for partition in self._lag_shown - lag.keys():
-            metrics.LAG.remove(topics.ORDERS, partition)
-        self._lag_shown = set(lag)
+        self._lag.show({(topics.ORDERS, str(partition)): behind for partition, behind in lag.items()})
         return lag
 
     def show(self, now_s: int) -> None:
         """The gauges of the current and the previous window, added up over our partitions."""
-        shown = set()
+        shown: Counter[tuple[str, ...]] = Counter()
         for size, width in sales.SIZES.items():
             start = now_s - now_s % width
             for window, start_s in ((size, start), (f"{size}_before", start - width)):
-                counts: Counter[tuple[str, sales.Stage]] = Counter()
                 for corridor, currency in self.pairs:
                     rows = [self._row(sales.Key(p, size, start_s, corridor, currency)) for p in self.places]
                     for stage in sales.STAGES.values():
-                        counts[metrics.corridor_of(corridor), stage] += sum(getattr(row, stage) for row in rows if row)
-                for (corridor, stage), count in counts.items():
-                    metrics.STREAM_ORDERS.labels(corridor, stage, window).set(count)
-                    shown.add((corridor, stage, window))
-        for labels in self._orders_shown - shown:
-            metrics.STREAM_ORDERS.remove(*labels)
-        self._orders_shown = shown
+                        shown[metrics.corridor_of(corridor), stage, window] += sum(getattr(row, stage) for row in rows if row)
+        self._orders.show(shown)
 
 
 async def _sent(under_way: list[Any]) -> None:
