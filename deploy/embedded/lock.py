@@ -86,8 +86,9 @@ def holder(home: Path) -> int | None:
 
 def written(home: Path) -> dict[str, Any]:
     """What the running stack wrote down about itself; empty if none runs or it is not up yet, whatever file a killed one left."""
-    found = _read(home) if runs(home) else {}
-    return found if found and found.get("pid") == holder(home) else {}
+    pid = holder(home)
+    found = _read(home) if pid is not None else {}
+    return found if found.get("pid") == pid else {}
 
 
 def _read(home: Path) -> dict[str, Any]:
