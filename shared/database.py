@@ -24,10 +24,12 @@ Connection = Any
 POOL_MAX: Final = 6
 SCRAM_ITERATIONS: Final = 4096
 MIGRATION_LOCK: Final = 0x63726F7373
-LOST: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError,
-               asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError,
-               asyncpg.IdleInTransactionSessionTimeoutError, asyncpg.IdleSessionTimeoutError,
-               asyncpg.TransactionTimeoutError)  # fmt: skip
+CUT: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+              asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError,
+              asyncpg.IdleInTransactionSessionTimeoutError, asyncpg.IdleSessionTimeoutError,
+              asyncpg.TransactionTimeoutError)  # fmt: skip
+"""The connection ended, in the words of the database's client: nobody else says these."""
+LOST: Final = (*CUT, OSError, TimeoutError)
 """The connection died, so the outcome of what ran on it is unknown: run it again, the offsets tell which way it went."""
 RETRYABLE: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError,
                     asyncpg.QueryCanceledError, asyncpg.TooManyConnectionsError)  # fmt: skip

@@ -137,7 +137,7 @@ async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
     """A connection to the stack's database, read-only unless `write`; raises Absent if it does not answer, or no more."""
     import asyncpg
 
-    from shared.database import LOST, redacted
+    from shared.database import CUT, LOST, redacted
 
     settings = {
         "application_name": "crossborder-cli",
@@ -154,7 +154,7 @@ async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
         for kind in ("json", "jsonb"):
             await conn.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
         yield conn
-    except tuple(kind for kind in LOST if kind.__module__.startswith("asyncpg")) as error:
+    except CUT as error:
         raise Absent(
             f"try again, and look at `crossborder status`: PostgreSQL ended the connection at {redacted(to.postgres)} "
             f"({type(error).__name__})"
