@@ -32,7 +32,6 @@ from shared.topics import ADMIN, SUPER_USERS
 FOLDER: Final = Path(deploy.__file__).parent / "kafka"
 JAVA_LEAST: Final = 17
 START_S: Final = 60.0
-STOP_S: Final = 15.0
 # The broker shares two cores with everything else: the serial collector and no more heap than it needs.
 JVM: Final = ("-Xms256m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=256m", "-Xss512k",
               "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")  # fmt: skip
@@ -153,17 +152,6 @@ class EmbeddedKafka(Server):
             self.kill()
             raise
         self._is_wanted = True
-
-    async def stop(self) -> None:
-        """End the broker in order, or with SIGKILL when it takes more than STOP_S seconds."""
-        self._is_wanted = False
-        if self._child is not None:
-            await process.stop(self._child, signal.SIGTERM, STOP_S)
-
-    async def restart(self, timeout_s: float = START_S) -> None:
-        """Start again on the same data and port, after `kill`, `stop` or neither."""
-        await self.stop()
-        await self.start(timeout_s)
 
     def pause(self) -> None:
         """SIGSTOP: the broker is there and answers nothing."""

@@ -27,7 +27,6 @@ SYSTEM_USER: Final = "pgserver"
 SOCKET: Final = ".s.PGSQL.5432"
 SOCKET_PATH_MAX: Final = 100
 START_S: Final = 30.0
-STOP_S: Final = 15.0
 SETTINGS: Final = {
     # Durability is not traded for speed: an answered commit survives kill -9 and a power cut.
     "fsync": "on",
@@ -86,6 +85,8 @@ class EmbeddedPostgres(Server):
     A killed postmaster's backends end by themselves. `passwords`: every role but the superuser must show its own, even on the socket.
     """
 
+    end_signal = signal.SIGINT
+
     def __init__(self, folder: Path, *, log: Path | None = None, passwords: bool = False) -> None:
         super().__init__()
         self._passwords = passwords
@@ -122,19 +123,9 @@ class EmbeddedPostgres(Server):
 
     async def stop(self) -> None:
         """End the server in order: sessions are broken off, what they committed is kept."""
-        await self._end()
+        await super().stop()
         if self._short is not None:
             shutil.rmtree(self._short, ignore_errors=True)
-
-    async def restart(self, timeout_s: float = START_S) -> None:
-        """Start again on the same data, after `kill`, `stop` or neither."""
-        await self._end()
-        await self.start(timeout_s)
-
-    async def _end(self) -> None:
-        self._is_wanted = False
-        if self._child is not None:
-            await process.stop(self._child, signal.SIGINT, STOP_S)
 
     async def ensure_database(self, name: str, *, template: str | None = None) -> str:
         """Create the database if it is missing, as a copy of `template` if one is named; returns its DSN."""

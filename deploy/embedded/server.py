@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from deploy.embedded import process
 from deploy.embedded.supervisor import State, Status
@@ -16,14 +17,16 @@ from shared.errors import Misconfigured, Unavailable
 
 PAUSES_S: Final = (0.2, 1.0, 2.0, 5.0, 5.0)
 """Before each start in a row: a killed postmaster's backends go a moment later than it does, and until then no other starts."""
+STOP_S: Final = 15.0
 STEADY_S: Final = 60.0
 """A server that ran this long was well: its next end is the first in a row again."""
 
 
 class Server(ABC):
-    """One child that answers on a port or socket; `log` has what it says."""
+    """One child that answers on a port or socket; `log` has what it says, `end_signal` ends it in order."""
 
     log: Path
+    end_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
@@ -50,6 +53,12 @@ class Server(ABC):
     @abstractmethod
     async def start(self, timeout_s: float = ...) -> None:
         """Come back once it answers; raises Unavailable if it does not, Misconfigured if it cannot."""
+
+    async def stop(self) -> None:
+        """End it in order, or with SIGKILL when it takes more than STOP_S seconds."""
+        self._is_wanted = False
+        if self._child is not None:
+            await process.stop(self._child, self.end_signal, STOP_S)
 
     def kill(self) -> None:
         """kill -9; the data stays."""
