@@ -126,31 +126,15 @@ class Peak:
             self.mib[name] = max(self.mib.get(name, 0.0), mib)
 
 
-WALKS: Final = """
-import sys, time
-
-def walk(entries):
-    total = 0
-    for number, text in entries.items():
-        total += len(text) + number
-    return total
-
-entries, walks, end = {number: str(number) for number in range(1000)}, 0, time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
-    for _ in range(100):
-        walk(entries)
-    walks += 100
-print(walks)
-"""
-
-
 async def host_walks(seconds: float = 1.0) -> float:
-    """How fast the machine is now: walks a second through a dictionary of 1,000 entries, by all its cores at once, added up.
+    """How fast the machine is now: walks of the yardstick a second, by all its cores at once, added up.
 
     What a core does is not the same from one minute to the next where others share the host: twice as much was seen.
     """
     walkers = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", WALKS, str(seconds), stdout=asyncio.subprocess.PIPE)
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.cli.yardstick", str(seconds), stdout=asyncio.subprocess.PIPE
+        )
         for _ in range(os.cpu_count() or 1)
     ]
     told = await asyncio.gather(*(walker.communicate() for walker in walkers))
