@@ -77,14 +77,23 @@ class Sold:
     """What the log of orders says of each hour, for the stream of sales to agree with: by the hour's begin (seconds since 1970
     UTC), corridor and stage how many orders, by hour, corridor and currency the goods of the fulfilled in minor units.
 
-    `whole_from_s`: the begin of the first hour of which nothing is forgotten.
+    `cut`: partitions that have forgotten their beginning, and of which no record was seen yet. `whole_from_s`: the begin of the
+    first hour of which nothing is forgotten.
     """
 
     stages: Mapping[bytes, str]
     synthetic: str
     orders: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     minor: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    cut: set[reading.Place] = field(default_factory=set)
     whole_from_s: int = 0
+
+    def see(self, record: Record) -> None:
+        """A record of a log that is compared, in its order: where the log is cut, the hour of the first is not whole."""
+        place = (record.topic, record.partition)
+        if place in self.cut:
+            self.cut.discard(place)
+            self.forgets_before(record.timestamp_ms)
 
     def add(self, record: Record) -> None:
         """One more fact; a synthetic order counts nowhere, and what is not what its type says is skipped, as the stream does."""
@@ -129,16 +138,16 @@ async def judge(to: Target) -> list[Finding]:
     topics = {f"{service}.events": service for service in SERVICES}
     begin = {place: first for place, (first, _) in (await reading.ends(to, list(topics))).items()}
     late = {place for place, first in begin.items() if first > 0}
-    sales, cut = sold(), set(late)
+    sales = sold()
+    if sales is not None:
+        sales.cut |= {place for place in late if place[0] == ORDERS}
     async for record in reading.read(to, list(topics)):
         place = (record.topic, record.partition)
         new = ledgers[topics[record.topic]].add(record, begins_late=place in late)
         if sales is not None and record.topic == ORDERS:
-            if place in cut:
-                sales.forgets_before(record.timestamp_ms)
+            sales.see(record)
             if new:
                 sales.add(record)
-        cut.discard(place)
     holes = [hole for ledger in ledgers.values() for hole in ledger.holes]
     doubled = [one for ledger in ledgers.values() for one in ledger.doubled]
     return [
@@ -189,12 +198,10 @@ async def _sales(to: Target, sold: Sold | None) -> Finding:
         return Finding(name, says, skipped="the streams are not part of this installation")
     from services.orders.sales import totals_of
 
-    cut = {place for place, (first, _) in (await reading.ends(to, [SALES])).items() if first > 0}
+    sold.cut |= {place for place, (first, _) in (await reading.ends(to, [SALES])).items() if first > 0}
     rows = []
     async for record in reading.read(to, [SALES]):
-        if (place := (record.topic, record.partition)) in cut:
-            sold.forgets_before(record.timestamp_ms)
-            cut.discard(place)
+        sold.see(record)
         rows.append((record.key, record.value))
     return Finding(name, says, tuple(_differences(sold, totals_of(rows, since_s=sold.whole_from_s))))
 
