@@ -140,7 +140,7 @@ async def owed(to: Target, letters: Sequence[DeadLetter]) -> set[str]:
     async with database(to) as conn:
         for service in SERVICES:
             if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.dead_letter"):
-                rows = await conn.fetch(_ALL_OWED.format(service))
+                rows = await conn.fetch(_OWED.format(service))
                 places |= {(service, row["topic"], row["part"], row["at_offset"]) for row in rows}
     return {letter.letter_id for letter in letters if letter.owed_as in places}
 
@@ -294,16 +294,19 @@ def drop(
 
 async def _drop(to: Target, ids: Sequence[str], reason: str | None, dry_run: bool) -> list[dict[str, str]]:
     letters = chosen(await letters_of(to), ids, reason, everything=False)
+    due = await owed(to, letters)
     async with database(to, write=not dry_run) as conn:
-        return [{"id": letter.letter_id, "outcome": await _drop_one(conn, letter, dry_run)} for letter in letters]
+        return [
+            {
+                "id": letter.letter_id,
+                "outcome": await _drop_one(conn, letter, dry_run) if letter.letter_id in due else "is not owed",
+            }
+            for letter in letters
+        ]
 
 
 async def _drop_one(conn: Any, letter: DeadLetter, dry_run: bool) -> str:
-    from services.schema import SERVICES
-
     service, *place = letter.owed_as
-    if service not in SERVICES or not await conn.fetchval(_OWED.format(service), *place):
-        return "is not owed"
     order_id = uuid_or_none(letter.record.key)
     if order_id is not None and await conn.fetchval(_HELD.format(service), order_id):
         return HOLDS
@@ -314,8 +317,7 @@ async def _drop_one(conn: Any, letter: DeadLetter, dry_run: bool) -> str:
 
 
 HOLDS: Final = "holds its order: replay it"
-_ALL_OWED: Final = "SELECT topic, part, at_offset FROM {0}.dead_letter"
-_OWED: Final = "SELECT EXISTS (SELECT FROM {0}.dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3)"
+_OWED: Final = "SELECT topic, part, at_offset FROM {0}.dead_letter"
 _HELD: Final = "SELECT EXISTS (SELECT FROM {0}.held_order WHERE order_id = $1)"
 _FORGET: Final = "DELETE FROM {0}.dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3"
 """The schema is one of SERVICES."""
