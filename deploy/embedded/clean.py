@@ -15,7 +15,9 @@ from shared.errors import Misconfigured
 USUAL: Final = Path(".crossborder")
 DEMO: Final = "demo"
 """The demo's stack has its folder in the other's."""
-LEFT: Final = ("kafka", "postgres", "sandbox", "keys", "logs", "streams", "secrets", "stack.json", "stack.part", "stack.lock")
+DATA: Final = ("kafka", "postgres", "sandbox", "keys", "logs", "streams")
+"""The folders of an open stack."""
+LEFT: Final = (*DATA, "secrets", lock.WRITTEN, "stack.part", lock.LOCK)
 """What a stack leaves; the fetched jars stay, and whatever is not a stack's. The lock goes last."""
 
 

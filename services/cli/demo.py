@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from deploy.embedded import lock
+from deploy.embedded.clean import DATA
 from services.cli.connect import (
     Exit,
     Target,
@@ -81,7 +82,7 @@ def _fresh(home: Path) -> None:
     """A demo begins with empty topics and tables; the one before is deleted."""
     if lock.runs(home):
         raise Wrong(f"stop the stack of the last demo first: `CROSSBORDER_HOME={home} crossborder down`")
-    for name in ("kafka", "postgres", "sandbox", "keys", "logs", "streams"):
+    for name in DATA:
         shutil.rmtree(home / name, ignore_errors=True)
 
 
