@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from deploy.embedded import lock
-from services.cli.connect import Absent, Wrong, home_of, none_runs, run, say, stack_file
+from services.cli.connect import HOME, Absent, Wrong, home_of, none_runs, run, say, stack_file
 from shared.tasks import wait_for_event
 
 if TYPE_CHECKING:
     from deploy.embedded.backup import Follower
-
-HOME = typer.Option(None, "--home", help="folder of the stack; .crossborder by default")
 
 
 def register(app: typer.Typer) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
 
 import typer
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 T = TypeVar("T")
+HOME: Final = typer.Option(
+    None, "--home", readable=False, help="folder of the stack's data, logs and keys; .crossborder by default"
+)
+"""Whether it can be read is asked where it is opened, and said in one sentence."""
 
 PIPE_COLUMNS = 160
 """Width of tables that go into a file or pipe, where there is no terminal to ask."""

@@ -13,7 +13,21 @@ from typing import Any, Final
 import typer
 
 from services.cli.answering import is_alive, is_ready
-from services.cli.connect import Absent, Exit, Target, Wrong, as_json, home_of, leave, none_runs, run, say, stack_file, target
+from services.cli.connect import (
+    HOME,
+    Absent,
+    Exit,
+    Target,
+    Wrong,
+    as_json,
+    home_of,
+    leave,
+    none_runs,
+    run,
+    say,
+    stack_file,
+    target,
+)
 from services.cli.stack import tell
 
 READY_S: Final = 60.0
@@ -45,7 +59,7 @@ def register(app: typer.Typer) -> None:
 
 def restart(
     programs: list[str] = typer.Argument(None, help="which; by default every service and the sandboxes, each in turn"),
-    home: Path | None = typer.Option(None, "--home", help="folder of the stack; .crossborder by default"),
+    home: Path | None = HOME,
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Restart programs of the embedded stack one after the other while orders flow: a new release, a new secret.

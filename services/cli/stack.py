@@ -19,6 +19,7 @@ import typer
 from deploy.embedded import lock
 from services.cli import answering
 from services.cli.connect import (
+    HOME,
     Absent,
     Exit,
     Wrong,
@@ -40,7 +41,6 @@ FIRST_S: Final = 240.0
 """The very first start fetches Kafka's jars."""
 DOWN_S: Final = 45.0
 NOT_READY: Final = "did not become ready"
-HOME: Final = typer.Option(None, "--home", help="folder of the stack's data, logs and keys; .crossborder by default")
 
 
 def register(app: typer.Typer) -> None:

@@ -33,6 +33,17 @@ HOLD = (
     "held = lock.take(pathlib.Path(sys.argv[1]))\nprint('held', flush=True)\ntime.sleep(600)"
 )
 """What `up` does first; it is killed by SIGTERM as any program is."""
+DOWN_AS_NOBODY = """
+import os, sys
+from services.cli.app import app
+app(["down", "--home", sys.argv[1]], standalone_mode=False)
+os.chdir("/")
+os.setgroups([])
+os.setgid(int(sys.argv[3]))
+os.setuid(int(sys.argv[3]))
+app(["down", "--home", sys.argv[2]], prog_name="crossborder")
+"""
+"""Another user may not be able to read this environment: everything that `down` needs is loaded by a `down` of nothing before."""
 
 
 def ask(*words: str) -> tuple[int, str, str]:
@@ -153,30 +164,29 @@ def test_who_looks_keeps_nobody_from_starting(home: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_a_stack_of_another_user_is_said_to_be_that() -> None:
-    if as_nobody(Path(), "-c", "import services").returncode:
-        pytest.skip("this environment is closed to other users")
+def test_a_stack_of_another_user_is_said_to_be_that(home: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        child = run_holder(home)
+        theirs = Path(folder)
+        child = run_holder(theirs)
         try:
-            home.chmod(0o755)
-            done = as_nobody(home, "-m", "services", "down")
+            theirs.chmod(0o755)
             said = f"do this as the user whose stack it is: process {child.pid} is another user's\n"
-            assert (done.returncode, done.stderr) == (2, said)
-            home.chmod(0o700)
-            done = as_nobody(home, "-m", "services", "down")
-            assert done.returncode == 2
-            assert done.stderr.startswith("choose a folder of your own with CROSSBORDER_HOME or --home: ")
+            assert down_as_nobody(theirs, empty=home) == (2, said)
+            theirs.chmod(0o700)
+            code, said = down_as_nobody(theirs, empty=home)
+            assert code == 2
+            assert said.startswith("choose a folder of your own with CROSSBORDER_HOME or --home: ")
             assert child.poll() is None
         finally:
             end(child)
 
 
-def as_nobody(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "CROSSBORDER_HOME": str(home)}
-    command = [sys.executable, *words]
-    return subprocess.run(command, cwd=ROOT, env=env, user=NOBODY, capture_output=True, text=True, check=False)
+def down_as_nobody(home: Path, *, empty: Path) -> tuple[int, str]:
+    command = [sys.executable, "-c", DOWN_AS_NOBODY, str(empty), str(home), str(NOBODY)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    of_nothing, _, said = done.stderr.partition("\n")
+    assert of_nothing == f"no stack runs in {empty}"
+    return done.returncode, said
 
 
 async def test_a_stack_that_lost_its_broker_stops_and_was_not_well(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
