@@ -39,7 +39,7 @@ from shared.database import LOST, RETRYABLE
 from shared.envelope import Record
 from shared.errors import Misconfigured, Unavailable
 from shared.failpoints import Failpoints
-from shared.fetched import read_any_header
+from shared.fetched import read_whatever_comes
 from shared.handler import Handler
 from shared.hears import Hears
 from shared.kafka import FETCH_BYTES, METADATA_MS, OPEN, Security
@@ -58,7 +58,7 @@ _TIMESTAMP: Final = attrgetter("timestamp")
 
 def make_consumer(bootstrap: str, group: str, member: str, security: Security = OPEN) -> AIOKafkaConsumer:
     """The consumer; each of these settings is asserted by a test, since aiokafka's defaults lose or repeat records."""
-    read_any_header()
+    read_whatever_comes()
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap, group_id=group, group_instance_id=member, client_id=member,
         enable_auto_commit=False, auto_offset_reset="earliest", isolation_level="read_committed",

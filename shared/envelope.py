@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
 from shared.identity import uuid_of
@@ -15,6 +15,17 @@ Headers = Sequence[tuple[str, bytes]]
 
 CONTENT_TYPE_JSON: Final = b"application/json"
 CONTENT_TYPE_XML: Final = b"application/xml"
+
+
+class Unread(bytes):
+    """A batch as it lies in the log, which stands in the place of its records: it was not unpacked. `why` says why, and what to do."""
+
+    why: str
+
+    def __new__(cls, packed: bytes | memoryview, why: str) -> Self:
+        made = super().__new__(cls, packed)
+        made.why = why
+        return made
 
 
 # Not frozen, and its neighbours are tuples: a frozen dataclass takes three times as long to make, and thousands

@@ -1,32 +1,64 @@
-"""What the broker sends, read although a header's name is no UTF-8, and with its place where it cannot be read at all.
+"""What the broker sends, read whatever a producer did to it, and named by its place where it cannot be read at all.
 
 A broker takes any bytes for the name of a header. aiokafka decodes it strictly, in the middle of a batch: one record of a shop would
 keep every reader from the whole batch, however often it starts anew. Here such a batch, and no other, is read by aiokafka's own
-Python reader instead of its compiled one, with U+FFFD where the name is no UTF-8. Nothing in aiokafka's interface lets one do
-this, so its fetcher is given these classes; a test reads through the fetcher's own names.
+Python reader instead of its compiled one, with U+FFFD where the name is no UTF-8.
+
+A batch that unpacks to more than it may (`shared.unpacking`) is not unpacked: in the place of its records stands one, at the last
+one's offset, whose value says so (`envelope.Unread`). And one poll gives out POLL_BYTES of values and one record more at most, since
+a thousand records that came compressed may be of any size together.
+
+Nothing in aiokafka's interface lets one do this, so its fetcher is given these classes; a test reads through the fetcher's own names.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException, KafkaError
-from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 from aiokafka.record.util import decode_varint_py
 
+from shared import unpacking
+from shared.envelope import Unread
 
-def read_any_header() -> None:
+POLL_BYTES: Final = 16 * 1024 * 1024
+
+
+def read_whatever_comes() -> None:
     """From now on every consumer of this process reads so; saying it twice changes nothing."""
+    unpacking.bound()
     fetcher.MemoryRecords = Batches
     fetcher.PartitionRecords = Records
 
 
 class Records(fetcher.PartitionRecords):  # type: ignore[misc]
-    """The records of one partition; what cannot be read raises CorruptRecordException with its place, and without its bytes."""
+    """The records of one partition; what cannot be read raises CorruptRecordException with its place, and without its bytes.
+
+    Where there is no room for more the fetcher takes this for the end, and asks the broker again for what follows.
+    """
+
+    room: ClassVar[int] = POLL_BYTES
+
+    def __next__(self) -> Any:
+        if Records.room <= 0:
+            raise StopIteration
+        record = super().__next__()
+        if Records.room == POLL_BYTES:
+            # A poll gives out what is there without waiting for anything, so it is over when the loop comes to this.
+            asyncio.get_running_loop().call_soon(Records.begin)
+        Records.room -= len(record.value or b"") + 1
+        return record
+
+    @classmethod
+    def begin(cls) -> None:
+        """There is room again."""
+        Records.room = POLL_BYTES
 
     def _unpack_records(self) -> Iterator[Any]:
         try:
@@ -67,6 +99,16 @@ class _Batch:
             if not isinstance(error, UnicodeDecodeError) and not isinstance(error.__cause__, UnicodeDecodeError):
                 raise
             yield from islice(_Lenient(self._raw), read, None)
+        except unpacking.TooLarge:
+            yield self._unread()
+
+    def _unread(self) -> _DefaultRecordPy:
+        batch, last = self._batch, self._batch.next_offset - 1
+        why = (
+            f"send fewer records in one batch: the one of offsets {batch.base_offset} to {last} has more than "
+            f"{unpacking.UNPACKED_MAX} bytes when it is unpacked, and {len(self._raw)} as it lies in the log"
+        )
+        return _DefaultRecordPy(last, batch.max_timestamp, batch.timestamp_type, None, Unread(self._raw, why), [])
 
 
 class _Lenient(_DefaultRecordBatchPy):  # type: ignore[misc]

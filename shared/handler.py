@@ -15,7 +15,7 @@ import structlog
 
 from shared import effects, inbox, metrics, outbox
 from shared.database import DATA, LOST, RETRYABLE, SCHEMA, Connection
-from shared.envelope import Headers, Message, Outgoing, Record, rfc3339, uuid_or_none
+from shared.envelope import Headers, Message, Outgoing, Record, Unread, rfc3339, uuid_or_none
 from shared.errors import Unavailable, Unprocessable
 from shared.failpoints import Failpoints
 from shared.hears import Hears, Outcome, decode_event, fact_record
@@ -109,6 +109,8 @@ class Handler:
 
     def decode(self, record: Record) -> Found:
         """What the service makes of a record."""
+        if type(record.value) is Unread:
+            return Unprocessable("too_large", record.value.why)
         row = self.hears[record.topic]
         try:
             if row.decode is not None:
@@ -356,7 +358,8 @@ def as_unprocessable(error: Exception) -> Unprocessable:
 def dead_letter(service: str, record: Record, refused: Unprocessable, attempts: int = 1) -> Outgoing:
     """The dead letter of a record: its own bytes and headers, and where it came from and why.
 
-    One that its topic would not take has the beginning of them: a record that came compressed may be of any size.
+    One that its topic would not take has the beginning of them: a record that came compressed may be of any size. So has what
+    stands in the place of a batch: it is none of the records.
     """
     origin = (
         ("dlq_reason", refused.reason.encode()), ("dlq_error", str(refused)[:500].encode()), ("dlq_service", service.encode()),
@@ -366,7 +369,7 @@ def dead_letter(service: str, record: Record, refused: Unprocessable, attempts: 
     )  # fmt: skip
     kept = tuple((name, value) for name, value in record.headers if not name.startswith("dlq_"))
     whole = Outgoing(dead_letters_of(record.topic), record.key or b"", record.value or b"", (*kept, *origin), sealed=True)
-    return whole if outbox.fits(whole) else _cut(whole, kept, origin)
+    return whole if outbox.fits(whole) and type(record.value) is not Unread else _cut(whole, kept, origin)
 
 
 def _cut(whole: Outgoing, kept: Headers, origin: Headers) -> Outgoing:

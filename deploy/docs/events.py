@@ -22,6 +22,7 @@ from shared import topics
 from shared.events import EVENT_TYPES, Event, customs, logistics, orders, payments, tax
 from shared.hears import Hears
 from shared.money import Money
+from shared.unpacking import UNPACKED_MAX
 
 HEAD: Final = """# Topics and events
 
@@ -83,7 +84,10 @@ def page() -> str:
 
 def _topics() -> list[str]:
     largest = topics.MESSAGE_BYTES_MAX // 1024 // 1024
-    bound = f"no record above {largest} MiB; compressed by gzip, snappy, lz4, zstd or not"
+    unpacked = UNPACKED_MAX // 1024 // 1024
+    bound = (
+        f"no record above {largest} MiB; compressed by gzip, snappy, lz4, zstd or not, a batch to {unpacked} MiB unpacked at most"
+    )
     lines = ["## Topics", "", f"{topics.PARTITIONS} partitions each; {bound}.", ""]
     lines += ["| topic | written by | read by | kept | persons in clear |", "|---|---|---|---|---|"]
     for topic in topics.TOPICS:

@@ -25,7 +25,7 @@ from deploy.sandbox.carrier import Carrier
 from deploy.sandbox.documents import Payment, Submission, Waybill, read_submissions
 from deploy.sandbox.files import File, Offsets, drop_outbox, offsets_of, pending_outbox
 from shared import topics
-from shared.fetched import read_any_header
+from shared.fetched import read_whatever_comes
 from shared.kafka import OPEN, Security
 from shared.outbox import publish
 from shared.tasks import wait_for_event
@@ -71,7 +71,7 @@ class Wire:
     # --- in
 
     async def _consume(self) -> None:
-        read_any_header()
+        read_whatever_comes()
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             client_id="sandbox",

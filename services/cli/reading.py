@@ -43,10 +43,10 @@ async def consumer(to: Target) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of no group."""
     from aiokafka import AIOKafkaConsumer
 
-    from shared.fetched import read_any_header
+    from shared.fetched import read_whatever_comes
     from shared.topics import MESSAGE_BYTES_MAX
 
-    read_any_header()
+    read_whatever_comes()
     async with kafka_errors(to):
         made = AIOKafkaConsumer(
             bootstrap_servers=to.kafka,

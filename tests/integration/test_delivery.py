@@ -59,7 +59,7 @@ async def read_all(kafka: str, topic: str) -> list[Any]:
 
 
 async def publish(kafka: str, topic: str, records: list[Any], compression: str | None = None) -> None:
-    compressing = partial(AIOKafkaProducer, bootstrap_servers=kafka, compression_type=compression, max_request_size=2**24)
+    compressing = partial(AIOKafkaProducer, bootstrap_servers=kafka, compression_type=compression, max_request_size=2**27)
     producer = compressing() if compression else make_producer(kafka, "test")
     await producer.start()
     try:
@@ -273,6 +273,27 @@ async def test_a_record_too_large_for_the_dead_letters_once_it_is_unpacked_is_cu
     assert letter.value == b"x" * CUT_BYTES
     assert (head["dlq_bytes"], head["dlq_topic"], head["dlq_offset"]) == (b"10485760", b"orders.events", b"0")
     assert head["dlq_sha256"].decode() == hashlib.sha256(huge.value or b"").hexdigest()
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+async def test_a_batch_that_unpacks_to_far_too_much_is_a_dead_letter_and_nothing_waits_for_it(
+    kafka: str, named_topics: str, database: str, tally_pool: Any, sealing: Sealing, codec: str
+) -> None:
+    bomb = replace(counted(uuid4(), 1, 0), value=b"0" * (100 * 1024 * 1024))
+    await publish(kafka, named_topics + topics.ORDERS, [bomb], codec)
+    await publish(kafka, named_topics + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(20)])
+    async with running(tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())) as task:
+        await until(lambda: everything_tallied(tally_pool, 20))
+        await until(lambda: empty(tally_pool, "outbox"))
+        assert not task.done()
+    (letter,) = await read_all(kafka, named_topics + topics.dead_letters_of(topics.ORDERS))
+    head = dict(letter.headers)
+    assert (head["dlq_reason"], head["dlq_topic"], head["dlq_offset"]) == (b"too_large", b"orders.events", b"0")
+    assert head["dlq_error"].startswith(
+        b"send fewer records in one batch: the one of offsets 0 to 0 has more than 16777216 bytes"
+    )
+    assert len(letter.value) == min(CUT_BYTES, int(head["dlq_bytes"]))
+    assert letter.value[16] == 2  # the batch itself, in Kafka's format
 
 
 async def test_a_record_with_a_header_name_that_is_no_utf8_is_taken_in_and_so_are_those_beside_it(

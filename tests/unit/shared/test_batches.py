@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,9 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder, _DefaultRecordBatchPy
 from aiokafka.record.util import calc_crc32c
 
+from shared import unpacking
 from shared.consumer import make_consumer
+from shared.envelope import Unread
 
 CODECS = {
     "gzip": DefaultRecordBatch.CODEC_GZIP, "snappy": DefaultRecordBatch.CODEC_SNAPPY, "lz4": DefaultRecordBatch.CODEC_LZ4,
@@ -34,11 +39,35 @@ def batch(count: int, codec: int = DefaultRecordBatch.CODEC_NONE, headers: Mappi
     return bytes(made.build())
 
 
+def bomb(codec: int, first: int = 0) -> bytes:
+    """A batch of two records, the first of 64 MiB when it is unpacked, as it lies in the log from offset `first`."""
+    made = DefaultRecordBatchBuilder(2, codec, 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27)
+    for offset, value in enumerate((b"0" * (64 << 20), b"{}")):
+        made.append(offset, 1_700_000_000_000 + offset, b"key", value, [])
+    after = bytearray(made.build())
+    after[0:8] = struct.pack(">q", first)
+    return bytes(after)
+
+
 def changed(made: bytes, old: bytes, new: bytes) -> bytes:
     """The batch with other bytes of the same number in it, and the checksum they ask for."""
     after = bytearray(made.replace(old, new))
     after[17:21] = struct.pack(">I", calc_crc32c(bytes(after[21:])))
     return bytes(after)
+
+
+@contextmanager
+def bounded(bytes_max: int) -> Iterator[None]:
+    """Fails if this process takes more memory than that at once within the block, beyond what it had before."""
+    memory = Path("/proc/self/status").read_text
+    Path("/proc/self/clear_refs").write_text("5")  # from now on the peak counts anew
+    before = memory()
+    yield
+    assert 1024 * (kib(memory(), "VmHWM") - kib(before, "VmRSS")) < bytes_max
+
+
+def kib(status: str, name: str) -> int:
+    return int(status.split(f"{name}:")[1].split(maxsplit=1)[0])
 
 
 @pytest.fixture(autouse=True)
@@ -58,14 +87,18 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 def read(fetched: bytes, into: list[Any] | None = None) -> list[Any]:
     """The records of what was fetched, as aiokafka gives them out."""
     found = [] if into is None else into
-    at = TopicPartition("t", 3)
-    records = fetcher.MemoryRecords(fetched)
-    found.extend(fetcher.PartitionRecords(at, records, [], 0, None, None, True, fetcher.READ_COMMITTED))
+    found.extend(given(fetched))
     return found
 
 
+def given(fetched: bytes, at: int = 0) -> Any:
+    """What aiokafka takes the records out of, from offset `at`."""
+    place = TopicPartition("t", 3)
+    return fetcher.PartitionRecords(place, fetcher.MemoryRecords(fetched), [], at, None, None, True, fetcher.READ_COMMITTED)
+
+
 @pytest.mark.parametrize("name", CODECS)
-def test_a_batch_of_every_codec_is_read(name: str) -> None:
+async def test_a_batch_of_every_codec_is_read(name: str) -> None:
     assert getattr(codec, f"has_{name}")()
     compressed = batch(100, CODECS[name])
     assert len(compressed) < len(batch(100)) / 2
@@ -74,8 +107,64 @@ def test_a_batch_of_every_codec_is_read(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", CODECS)
+async def test_a_batch_that_unpacks_to_more_than_it_may_is_one_record_that_says_so_and_what_is_behind_it_is_read(
+    reader: str, name: str
+) -> None:
+    packed = bomb(CODECS[name], first=3)
+    behind = bytearray(batch(2, CODECS[name]))
+    behind[0:8] = struct.pack(">q", 5)
+    fetched = batch(3, CODECS[name]) + packed + bytes(behind)
+    with bounded(48 << 20):
+        found = read(fetched)
+    assert [r.offset for r in found] == [0, 1, 2, 4, 5, 6]
+    (unread,) = [r.value for r in found if isinstance(r.value, Unread)]
+    assert unread == packed
+    assert unread.why == (
+        f"send fewer records in one batch: the one of offsets 3 to 4 has more than 16777216 bytes when it is unpacked, and "
+        f"{len(packed)} as it lies in the log"
+    )
+    assert (found[3].timestamp, found[3].key, found[3].headers) == (1_700_000_000_001, None, ())
+    # Who stands in the middle of such a batch (it was allowed more before) steps over nothing without a word.
+    assert [r.offset for r in given(packed, at=4)] == [4]
+
+
+@pytest.mark.parametrize("name", CODECS)
+async def test_a_batch_of_just_what_it_may_have_is_read(name: str) -> None:
+    made = DefaultRecordBatchBuilder(2, CODECS[name], 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27)
+    most = unpacking.UNPACKED_MAX - 20
+    made.append(0, 1_700_000_000_000, b"key", b"0" * most, [])
+    (found,) = read(bytes(made.build()))
+    assert found.value == b"0" * most
+
+
+async def test_snappy_in_blocks_is_bounded_as_a_whole_and_read_where_it_fits() -> None:
+    """As Java's and librdkafka's older producers write it."""
+    value = bytes(range(256)) * 4096
+    assert unpacking.DECODERS["snappy_decode"](codec.snappy_encode(value)) == value
+    assert unpacking.DECODERS["snappy_decode"](codec.snappy_encode(value, xerial_compatible=False)) == value
+    for xerial in (True, False):
+        with pytest.raises(unpacking.TooLarge):
+            unpacking.DECODERS["snappy_decode"](codec.snappy_encode(b"0" * (64 << 20), xerial_compatible=xerial))
+
+
+async def test_one_poll_gives_out_no_more_than_it_may_and_the_next_goes_on_there() -> None:
+    made = DefaultRecordBatchBuilder(2, CODECS["zstd"], 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27)
+    for offset in range(3):
+        made.append(offset, 1_700_000_000_000, b"key", b"0" * (5 << 20), [])
+    fetched = bytes(made.build())
+    offsets: list[int] = []
+    for _ in range(2):
+        offsets += [r.offset for r in given(fetched)]
+        offsets += [r.offset for r in given(fetched)]
+        offsets.append(-1)
+        assert list(given(fetched)) == []
+        await asyncio.sleep(0)
+    assert offsets == [0, 1, 2, 0, -1] * 2
+
+
 @pytest.mark.parametrize("bad", [0, 3, 9])
-def test_a_header_name_that_is_no_utf8_costs_no_record(reader: str, bad: int) -> None:
+async def test_a_header_name_that_is_no_utf8_costs_no_record(reader: str, bad: int) -> None:
     headers = [("ce_id", b"1"), ("n\u00e4me", b"value"), ("ce_type", b"x")]
     made = changed(batch(10, headers={bad: headers}), "n\u00e4me".encode(), b"n\xe4\xe4me")
     found = read(made + batch(3))
@@ -85,7 +174,7 @@ def test_a_header_name_that_is_no_utf8_costs_no_record(reader: str, bad: int) ->
     assert {r.headers for r in found if r.offset != bad} == {(("name", b"value"),)}
 
 
-def test_several_such_names_and_compression_are_read_too(reader: str) -> None:
+async def test_several_such_names_and_compression_are_read_too(reader: str) -> None:
     plain = changed(
         batch(5, headers={1: [("\u00e4", b"")], 3: [("\u00e4\u00e4", b"a"), ("b", b"c")]}), "\u00e4".encode(), b"\xff\xfe"
     )
@@ -108,7 +197,9 @@ def test_several_such_names_and_compression_are_read_too(reader: str) -> None:
     ],
     ids=["crc", "length of a key", "varints", "not zstd", "no codec"],
 )
-def test_what_cannot_be_read_is_named_by_its_place_and_nothing_behind_it_is_given_out(reader: str, broken: Any, why: str) -> None:
+async def test_what_cannot_be_read_is_named_by_its_place_and_nothing_behind_it_is_given_out(
+    reader: str, broken: Any, why: str
+) -> None:
     good, bad = batch(3), bytearray(batch(3))
     bad[0:8] = struct.pack(">q", 3)
     found: list[Any] = []
