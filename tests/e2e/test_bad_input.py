@@ -155,3 +155,26 @@ async def test_a_record_beyond_the_limit_is_refused_by_the_producer_and_by_the_b
     status, out, err = await stack.command("publish", "--file", str(file))
     assert (status, out) == (2, "")
     assert f"at most {MESSAGE_BYTES_MAX} bytes" in err
+
+
+async def test_a_batch_that_unpacks_to_far_too_much_costs_nothing_but_itself(stack: Running) -> None:
+    bomb = {"bootstrap_servers": stack.bootstrap, "compression_type": "zstd", "max_request_size": 2**28}
+    producer = AIOKafkaProducer(acks="all", **bomb)
+    await producer.start()
+    try:
+        await producer.send_and_wait(SUBMISSIONS, b'{"note": "' + b"x" * (200 * 1024 * 1024), b"bomb")
+    finally:
+        await producer.stop()
+    behind = order(300)
+    await stack.publish(SUBMISSIONS, (b"bomb", json_of(behind), ()))
+    deadline = time.monotonic() + BOUND_S
+    rows: list[Any] = []
+    while time.monotonic() < deadline and not rows:
+        await asyncio.sleep(0.2)
+        rows = await stack.fetch("SELECT 1 FROM orders.orders WHERE order_no = $1 AND state = 'fulfilled'", behind["order_no"])
+    assert rows
+    told = [dict(letter.headers) async for letter in reading.read(stack.target, [dead_letters_of(SUBMISSIONS)])]
+    assert [head["dlq_reason"] for head in told if head["dlq_error"].startswith(b"send fewer records in one batch")] == [
+        b"too_large"
+    ]
+    assert set(stack.restarts().values()) == {0}
