@@ -5,8 +5,8 @@ keep every reader from the whole batch, however often it starts anew. Here such 
 Python reader instead of its compiled one, with U+FFFD where the name is no UTF-8.
 
 A batch that unpacks to more than it may (`shared.unpacking`) is not unpacked: in the place of its records stands one, at the last
-one's offset, whose value says so (`envelope.Unread`). And one poll gives out POLL_BYTES of values and one record more at most, since
-a thousand records that came compressed may be of any size together.
+one's offset, whose value says so (`envelope.Unread`). And one poll gives out POLL_BYTES of values that came compressed and one record
+more at most, since a thousand of them may be of any size together; what was not compressed is no larger than what was fetched.
 
 Nothing in aiokafka's interface lets one do this, so its fetcher is given these classes; a test reads through the fetcher's own names.
 """
@@ -48,17 +48,20 @@ class Records(fetcher.PartitionRecords):  # type: ignore[misc]
     def __next__(self) -> Any:
         if Records.room <= 0:
             raise StopIteration
-        record = super().__next__()
-        if Records.room == POLL_BYTES:
+        return super().__next__()
+
+    @classmethod
+    def unpacked(cls, value: bytes | None) -> None:
+        """The value of a record that came compressed is given out."""
+        if cls.room == POLL_BYTES:
             # A poll gives out what is there without waiting for anything, so it is over when the loop comes to this.
-            asyncio.get_running_loop().call_soon(Records.begin)
-        Records.room -= len(record.value or b"") + 1
-        return record
+            asyncio.get_running_loop().call_soon(cls.begin)
+        cls.room -= len(value or b"") + 1
 
     @classmethod
     def begin(cls) -> None:
         """There is room again."""
-        Records.room = POLL_BYTES
+        cls.room = POLL_BYTES
 
     def _unpack_records(self) -> Iterator[Any]:
         try:
@@ -84,6 +87,7 @@ class _Batch:
     def __init__(self, batch: Any, raw: memoryview) -> None:
         self._batch = batch
         self._raw = raw
+        self._is_packed = bool(batch.compression_type)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
@@ -93,6 +97,8 @@ class _Batch:
         try:
             for record in self._batch:
                 read += 1
+                if self._is_packed:
+                    Records.unpacked(record.value)
                 yield record
         except (UnicodeDecodeError, CorruptRecordException) as error:
             # The Python reader says the former in the words of the latter.
