@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ async def consumer(to: Target) -> AsyncIterator[AIOKafkaConsumer]:
     from aiokafka import AIOKafkaConsumer
 
     from shared.fetched import read_whatever_comes
+    from shared.kafka import FETCH_BYTES
     from shared.topics import MESSAGE_BYTES_MAX
 
     read_whatever_comes()
@@ -54,7 +55,9 @@ async def consumer(to: Target) -> AsyncIterator[AIOKafkaConsumer]:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            max_partition_fetch_bytes=2 * MESSAGE_BYTES_MAX,
+            # The broker sends a record that is larger than these all the same, alone.
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_bytes=2 * MESSAGE_BYTES_MAX,
             fetch_max_wait_ms=100,
             request_timeout_ms=20_000,
             **to.security.options(),
@@ -79,11 +82,21 @@ async def ends(to: Target, topics: Sequence[str]) -> dict[Place, tuple[int, int]
     return {(tp.topic[len(to.prefix) :], tp.partition): (first[tp], last[tp]) for tp in found}
 
 
-async def read(to: Target, topics: Sequence[str], *, since_ms: int | None = None) -> AsyncIterator[Record]:
+async def read(
+    to: Target,
+    topics: Sequence[str],
+    *,
+    since_ms: int | None = None,
+    numbers: Collection[int] | None = None,
+    by_number: bool = False,
+) -> AsyncIterator[Record]:
     """Every record of `topics` from the beginning (or the time `since_ms`) to the end as it is when
     reading begins.
+
+    `numbers`: only partitions with these. `by_number`: all partitions with one number before any with the next, so that all
+    records of an order come before those of other partitions' orders.
     """
-    found = await partitions(to, topics)
+    found = [tp for tp in await partitions(to, topics) if numbers is None or tp.partition in numbers]
     if not found:
         return
     async with consumer(to) as reader:
@@ -95,11 +108,13 @@ async def read(to: Target, topics: Sequence[str], *, since_ms: int | None = None
             start = {tp: at[tp].offset if at.get(tp) else end[tp] for tp in found}
         for tp in found:
             reader.seek(tp, start[tp])
-        open_ = {tp for tp in found if start[tp] < end[tp]}
-        reader.pause(*(tp for tp in found if tp not in open_))
-        while open_:
-            async for record in _poll(reader, open_, end, len(to.prefix)):
-                yield record
+        reader.pause(*found)
+        for number in sorted({tp.partition for tp in found}) if by_number else (None,):
+            open_ = {tp for tp in found if start[tp] < end[tp] and number in (None, tp.partition)}
+            reader.resume(*open_)
+            while open_:
+                async for record in _poll(reader, open_, end, len(to.prefix)):
+                    yield record
 
 
 async def _poll(reader: Any, open_: set[TopicPartition], end: dict[TopicPartition, int], prefix: int) -> AsyncIterator[Record]:

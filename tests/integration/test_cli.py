@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from services.cli import connect, dlq, facts, lag, reading, verify
 from services.cli.connect import Absent, Target
 from shared.envelope import Record, headers_of
 from shared.errors import Unprocessable
 from shared.handler import dead_letter
-from shared.outbox import utc_now
+from shared.outbox import partition_of, utc_now
 from shared.topics import create_topics
 
 ORDER = UUID(int=7)
@@ -150,6 +153,63 @@ async def test_an_order_whose_facts_are_all_missing_from_a_log_that_forgot_nothi
     await conn.close()
     found = {f.name: f.offending for f in await facts.judge(to)}
     assert found["log_agrees_with_tables"] == (f"{ORDER} customs.declaration has 1, the log 0",)
+
+
+DECLARED = (
+    "INSERT INTO customs.declaration (order_id, state, version, present, attempt, stored, released, cancel_refused, cop_no) "
+    "SELECT o, 'lodged', v, '{}', 1, false, false, false, o::text FROM unnest($1::uuid[], $2::int[]) AS w(o, v)"
+)
+
+
+async def say(to: Target, orders: Sequence[UUID]) -> None:
+    """Customs says one fact of each of the orders."""
+    out = AIOKafkaProducer(bootstrap_servers=to.kafka)
+    await out.start()
+    try:
+        for order_id in orders:
+            heads = headers_of(event_id=uuid4(), event_type="declaration.lodged.v1", source="customs", at=utc_now(), version=1)
+            await out.send(f"{to.prefix}customs.events", b"{}", key=str(order_id).encode(), headers=list(heads))
+    finally:
+        await out.stop()
+
+
+async def test_among_many_orders_each_that_the_log_counts_otherwise_is_named(
+    kafka: str, database: str, topic_prefix: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "ROWS_AT_ONCE", 7)
+    to = await stack(kafka, database, topic_prefix, home)
+    orders = [uuid4() for _ in range(60)]
+    versions = [1] * 55 + [2, 2] + [1, 1, 1]
+    conn = await asyncpg.connect(database)
+    await conn.execute(DECLARED, orders, versions)
+    await conn.close()
+    await say(to, orders[:57])
+    found = {f.name: f.offending for f in await facts.judge(to)}
+    more = [f"{order_id} customs.declaration has 2, the log 1" for order_id in orders[55:57]]
+    unsaid = [f"{order_id} customs.declaration has 1, the log 0" for order_id in orders[57:]]
+    assert sorted(found["log_agrees_with_tables"]) == sorted(more + unsaid)
+
+
+async def test_what_a_log_has_forgotten_says_nothing_against_a_table_and_what_another_never_had_does(
+    kafka: str, database: str, topic_prefix: str, home: Path
+) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    orders = [uuid4() for _ in range(60)]
+    conn = await asyncpg.connect(database)
+    await conn.execute(DECLARED, orders, [1] * 60)
+    await conn.close()
+    await say(to, orders[:50])
+    cut = TopicPartition(f"{to.prefix}customs.events", 1)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_records({cut: RecordsToDelete(before_offset=5)})
+    finally:
+        await admin.close()
+    found = {f.name: f.offending for f in await facts.judge(to)}
+    unsaid = [order_id for order_id in orders[50:] if partition_of(str(order_id).encode(), 2) == 0]
+    assert unsaid
+    assert sorted(found["log_agrees_with_tables"]) == sorted(f"{o} customs.declaration has 1, the log 0" for o in unsaid)
 
 
 async def test_records_nobody_handled_and_offsets_beyond_the_log_are_named(
