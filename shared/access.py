@@ -29,7 +29,7 @@ from shared.topics import GROUPS, SUPER_USERS, TOPICS, named
 
 SCRAM_ITERATIONS: Final = 8192
 SCRAM_SHA_512: Final = 2
-_SEEN_BOUND_S: Final = 10.0
+_SEEN_BOUND_S: Final = 60.0
 
 
 class Operation(IntEnum):
@@ -137,7 +137,8 @@ class Access:
     async def apply(self, prefix: str = "", passwords: Mapping[str, str] | None = None) -> Done:
         """Make the broker's list exactly `grants(prefix)`; give the users of `passwords` these and drop users nobody declared.
 
-        Running it again changes nothing. Raises Misconfigured where the user is not allowed to do this.
+        Running it again changes nothing. Raises Misconfigured where the user is not allowed to do this, and Unavailable where
+        the broker does not show in time that it knows.
         """
         wanted, there = grants(prefix), await self.listed()
         added, removed = sorted(wanted - there), sorted(there - wanted)
@@ -152,9 +153,14 @@ class Access:
         changed = [who for who, secret in sorted((passwords or {}).items()) if not await self._lets_in(who, secret)]
         await self._set_users({who: (passwords or {})[who] for who in changed}, gone)
         # The broker learns of a change a moment after the controller has it.
-        async with asyncio.timeout(_SEEN_BOUND_S):
-            while await self.listed() != wanted or not await self._let_in(changed, passwords or {}):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(_SEEN_BOUND_S):
+                while await self.listed() != wanted or not await self._let_in(changed, passwords or {}):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise Unavailable(
+                f"say `crossborder access apply` again: after {_SEEN_BOUND_S:g} s the broker still knows less than it was told"
+            ) from None
         return Done(added, removed, changed, gone)
 
     async def listed(self) -> frozenset[Grant]:

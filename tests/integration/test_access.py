@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import AsyncMock
 
 import pytest
 from aiokafka.conn import AIOKafkaConnection, create_conn
@@ -212,6 +213,20 @@ async def test_applying_again_changes_nothing_and_takes_away_what_nobody_declare
         assert (list(done.added), list(done.passwords), list(done.gone)) == ([], [], ["mallory"])
         assert await broker.listed() == grants()
         assert await broker.users() == {*PRINCIPALS, *SUPER_USERS}
+
+
+async def test_a_broker_that_does_not_show_in_time_what_it_was_told_is_asked_again_by_a_person(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passwords = {who: guarded.secured.password(who) for who in PRINCIPALS}
+    monkeypatch.setattr("shared.access._SEEN_BOUND_S", 0.2)
+    async with Access.opened(guarded.kafka.bootstrap, guarded.kafka.security) as broker:
+        known = await broker.listed()
+        monkeypatch.setattr(broker, "listed", AsyncMock(side_effect=[known] + [known - {min(known)}] * 1000))
+        with pytest.raises(Unavailable, match="say `crossborder access apply` again"):
+            await broker.apply("", passwords)
+    async with Access.opened(guarded.kafka.bootstrap, guarded.kafka.security) as broker:
+        assert not await broker.apply("", passwords)
 
 
 async def test_a_password_is_changed_while_its_user_works(guarded: Guarded) -> None:
