@@ -5,7 +5,7 @@ keep every reader from the whole batch, however often it starts anew. Here such 
 Python reader instead of its compiled one, with U+FFFD where the name is no UTF-8.
 
 A batch that unpacks to more than it may (`shared.unpacking`) is not unpacked: in the place of its records stands one, at the last
-one's offset, whose value says so (`envelope.Unread`). And one poll gives out POLL_BYTES of values that came compressed and one record
+one's offset, whose value says so (`envelope.Unread`). And one poll gives out POLL_BYTES of records that came compressed and one record
 more at most, since a thousand of them may be of any size together; what was not compressed is no larger than what was fetched.
 
 Nothing in aiokafka's interface lets one do this, so its fetcher is given these classes; a test reads through the fetcher's own names.
@@ -51,12 +51,13 @@ class Records(fetcher.PartitionRecords):  # type: ignore[misc]
         return super().__next__()
 
     @classmethod
-    def unpacked(cls, value: bytes | None) -> None:
-        """The value of a record that came compressed is given out."""
+    def unpacked(cls, record: Any) -> None:
+        """A record that came compressed is given out."""
         if cls.room == POLL_BYTES:
             # A poll gives out what is there without waiting for anything, so it is over when the loop comes to this.
             asyncio.get_running_loop().call_soon(cls.begin)
-        cls.room -= len(value or b"") + 1
+        headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+        cls.room -= len(record.key or b"") + len(record.value or b"") + headers + 1
 
     @classmethod
     def begin(cls) -> None:
@@ -87,18 +88,23 @@ class _Batch:
     def __init__(self, batch: Any, raw: memoryview) -> None:
         self._batch = batch
         self._raw = raw
-        self._is_packed = bool(batch.compression_type)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
     def __iter__(self) -> Iterator[Any]:
+        return self._counted() if self._batch.compression_type else self._records()
+
+    def _counted(self) -> Iterator[Any]:
+        for record in self._records():
+            Records.unpacked(record)
+            yield record
+
+    def _records(self) -> Iterator[Any]:
         read = 0
         try:
             for record in self._batch:
                 read += 1
-                if self._is_packed:
-                    Records.unpacked(record.value)
                 yield record
         except (UnicodeDecodeError, CorruptRecordException) as error:
             # The Python reader says the former in the words of the latter.

@@ -46,9 +46,12 @@ def bomb(codec: int, first: int = 0) -> bytes:
     made = DefaultRecordBatchBuilder(2, codec, 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27)
     for offset, value in enumerate((b"0" * (64 << 20), b"{}")):
         made.append(offset, 1_700_000_000_000 + offset, b"key", value, [])
-    after = bytearray(made.build())
-    after[0:8] = struct.pack(">q", first)
-    return bytes(after)
+    return moved(bytes(made.build()), first)
+
+
+def moved(made: bytes, first: int) -> bytes:
+    """The batch as it lies in the log from offset `first`, which its checksum does not cover."""
+    return struct.pack(">q", first) + made[8:]
 
 
 def changed(made: bytes, old: bytes, new: bytes) -> bytes:
@@ -100,9 +103,7 @@ async def test_a_batch_that_unpacks_to_more_than_it_may_is_one_record_that_says_
     reader: str, name: str
 ) -> None:
     packed = bomb(CODECS[name], first=3)
-    behind = bytearray(batch(2, CODECS[name]))
-    behind[0:8] = struct.pack(">q", 5)
-    found = read(batch(3, CODECS[name]) + packed + bytes(behind))
+    found = read(batch(3, CODECS[name]) + packed + moved(batch(2, CODECS[name]), 5))
     assert [r.offset for r in found] == [0, 1, 2, 4, 5, 6]
     (unread,) = [r.value for r in found if isinstance(r.value, Unread)]
     assert unread == packed
@@ -169,6 +170,20 @@ async def test_one_poll_gives_out_no_more_than_it_may_and_the_next_goes_on_there
     assert offsets == [0, 1, 2, 0, -1] * 2
 
 
+@pytest.mark.parametrize("name", ["name", "n\u00e4me"], ids=["utf-8", "not utf-8"])
+async def test_keys_and_headers_count_too_and_so_does_what_is_read_by_the_other_reader(name: str) -> None:
+    made = DefaultRecordBatchBuilder(2, CODECS["gzip"], 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27)
+    for offset in range(3):
+        made.append(offset, 1_700_000_000_000, b"0" * (2 << 20), b"", [(name, b"0" * (3 << 20))])
+    fetched = bytes(made.build())
+    if not name.isascii():
+        plain = codec.gzip_decode(fetched[61:]).replace("n\u00e4me".encode(), b"n\xe4\xe4me")
+        squeezed = bytearray(fetched[:61] + codec.gzip_encode(plain))
+        squeezed[8:12] = struct.pack(">i", len(squeezed) - 12)
+        fetched = changed(bytes(squeezed), b"", b"")
+    assert [r.offset for r in [*given(fetched), *given(fetched), *given(fetched)]] == [0, 1, 2, 0]
+
+
 @pytest.mark.parametrize("bad", [0, 3, 9])
 async def test_a_header_name_that_is_no_utf8_costs_no_record(reader: str, bad: int) -> None:
     headers = [("ce_id", b"1"), ("n\u00e4me", b"value"), ("ce_type", b"x")]
@@ -206,9 +221,8 @@ async def test_several_such_names_and_compression_are_read_too(reader: str) -> N
 async def test_what_cannot_be_read_is_named_by_its_place_and_nothing_behind_it_is_given_out(
     reader: str, broken: Any, why: str
 ) -> None:
-    good, bad = batch(3), bytearray(batch(3))
-    bad[0:8] = struct.pack(">q", 3)
+    good, bad = batch(3), moved(batch(3), 3)
     found: list[Any] = []
     with pytest.raises(CorruptRecordException, match=rf"what lies in t/3 at offset 3 cannot be read .*{why}") as named:
-        read(good + broken(bytes(bad)) + good, found)
+        read(good + broken(bad) + good, found)
     assert '"number"' not in str(named.value)
