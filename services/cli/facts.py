@@ -62,6 +62,11 @@ class Ledger:
             self.ends[order_id].append(wire_type)
         return True
 
+    def forget(self) -> None:
+        """Nothing more comes of the orders so far; what is wrong with them stays."""
+        self.ids.clear()
+        self.ends.clear()
+
     def many_ends(self) -> list[str]:
         """Orders with more than one end; a fulfilled order may still come back, and then is returned (or
         cancelled late).
@@ -132,54 +137,49 @@ async def judge(to: Target) -> list[Finding]:
     from services.schema import SERVICES
     from shared.topics import ORDERS
 
-    topics = {f"{service}.events": service for service in SERVICES}
+    topics = {_topic_of(service): service for service in SERVICES}
     begin = {place: first for place, (first, _) in (await reading.ends(to, list(topics))).items()}
     late = {place for place, first in begin.items() if first > 0}
     sales = sold()
     if sales is not None:
         sales.cut |= {place for place in late if place[0] == ORDERS}
-    logs = Logs()
+    ledgers = {service: Ledger() for service in SERVICES}
+    many_ends: list[str] = []
     async with database(to) as conn:
         there = [s for s in SERVICES if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", TABLES[s])]
         tables = Tables(to, conn, there, begin)
-        # All that is said of an order stands in partitions of one number: of the orders of one number at a time is remembered.
-        number, ledgers = 0, {service: Ledger() for service in SERVICES}
+        # All that is said of an order stands in partitions of one number: only the orders of one number are remembered at a time.
+        number = 0
         async for record in reading.read(to, list(topics), by_number=True):
             if record.partition != number:
-                await tables.compare(number, ledgers)
-                logs.add(ledgers)
-                number, ledgers = record.partition, {service: Ledger() for service in SERVICES}
+                many_ends += await _settle(number, ledgers, tables)
+                number = record.partition
             place = (record.topic, record.partition)
             new = ledgers[topics[record.topic]].add(record, begins_late=place in late)
             if sales is not None and record.topic == ORDERS:
                 sales.see(record)
                 if new:
                     sales.add(record)
-        await tables.compare(number, ledgers)
-        logs.add(ledgers)
+        many_ends += await _settle(number, ledgers, tables)
         await tables.find_unsaid()
+    holes = [hole for ledger in ledgers.values() for hole in ledger.holes]
+    doubled = [one for ledger in ledgers.values() for one in ledger.doubled]
     return [
-        Finding("facts_without_hole", "a fact about an order was lost, or went out of order", tuple(logs.holes)),
-        Finding("facts_decided_once", "two different facts of one order have the same version", tuple(logs.doubled)),
-        Finding("one_end", "an order came to two ends", tuple(logs.many_ends)),
+        Finding("facts_without_hole", "a fact about an order was lost, or went out of order", tuple(holes)),
+        Finding("facts_decided_once", "two different facts of one order have the same version", tuple(doubled)),
+        Finding("one_end", "an order came to two ends", tuple(many_ends)),
         Finding("log_agrees_with_tables", "a service's table counts other facts than the log has", tuple(tables.differ)),
         await _sales(to, sales),
     ]
 
 
-@dataclass
-class Logs:
-    """What is wrong with all that was read."""
-
-    holes: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
-    many_ends: list[str] = field(default_factory=list)
-
-    def add(self, ledgers: Mapping[str, Ledger]) -> None:
-        for ledger in ledgers.values():
-            self.holes += ledger.holes
-            self.doubled += ledger.doubled
-        self.many_ends += ledgers["orders"].many_ends()
+async def _settle(number: int, ledgers: Mapping[str, Ledger], tables: Tables) -> list[str]:
+    """All partitions of this number were read: compare their orders with the tables, and forget them; returns those with many ends."""
+    await tables.compare(number, ledgers)
+    many_ends = ledgers["orders"].many_ends()
+    for ledger in ledgers.values():
+        ledger.forget()
+    return many_ends
 
 
 class Tables:

@@ -21,6 +21,11 @@ from shared.outbox import partition_of, utc_now
 from shared.topics import create_topics
 
 ORDER = UUID(int=7)
+DECLARED = (
+    "INSERT INTO customs.declaration (order_id, state, version, present, attempt, stored, released, cancel_refused, cop_no) "
+    "SELECT o, 'lodged', v, '{}', 1, false, false, false, o::text FROM unnest($1::uuid[], $2::int[]) AS w(o, v)"
+)
+"""Orders that customs has declared, each with its version."""
 
 
 async def send(to: Target, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
@@ -146,19 +151,10 @@ async def test_an_order_whose_facts_are_all_missing_from_a_log_that_forgot_nothi
 ) -> None:
     to = await stack(kafka, database, topic_prefix, home)
     conn = await asyncpg.connect(database)
-    await conn.execute(
-        "INSERT INTO customs.declaration (order_id, state, version, present, attempt, stored, released, cancel_refused, cop_no) "
-        "VALUES ($1, 'lodged', 1, '{}', 1, false, false, false, 'C')", ORDER,
-    )  # fmt: skip
+    await conn.execute(DECLARED, [ORDER], [1])
     await conn.close()
     found = {f.name: f.offending for f in await facts.judge(to)}
     assert found["log_agrees_with_tables"] == (f"{ORDER} customs.declaration has 1, the log 0",)
-
-
-DECLARED = (
-    "INSERT INTO customs.declaration (order_id, state, version, present, attempt, stored, released, cancel_refused, cop_no) "
-    "SELECT o, 'lodged', v, '{}', 1, false, false, false, o::text FROM unnest($1::uuid[], $2::int[]) AS w(o, v)"
-)
 
 
 async def say(to: Target, orders: Sequence[UUID]) -> None:
