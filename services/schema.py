@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -65,13 +66,37 @@ class UserPasswords(Settings):
 
 
 def migrations() -> list[database.Migration]:
-    """Every script in the order it runs: the vault, then each service's kernel tables, own tables and rights."""
+    """Return every script in the order it runs: the vault's, then each service's.
+
+    A schema begins with its `schema.sql`, which is frozen, and goes on with the numbered scripts of
+    the folder `migrations`: those of the kernel first, then the service's own. A service's rights
+    are granted anew whenever one of its scripts ran.
+    """
     scripts = [database.Migration("vault", "schema", _read("services.vault", "schema.sql"))]
+    scripts += _numbered("vault", "services.vault", "")
     for service in SERVICES:
         scripts.append(database.Migration(service, "kernel", _read("shared", "schema.sql")))
         scripts.append(database.Migration(service, "schema", _read(f"services.{service}", "schema.sql")))
-        scripts.append(database.Migration(service, "rights", rights(service)))
+        scripts += _numbered(service, "shared", "kernel/")
+        scripts += _numbered(service, f"services.{service}", "")
+        scripts.append(database.Migration(service, "rights", rights(service), repeatable=True))
     return scripts
+
+
+_NUMBERED: Final = re.compile(r"[0-9]{4}_[a-z0-9_]+\.sql")
+
+
+def _numbered(schema: str, package: str, prefix: str) -> list[database.Migration]:
+    """Return the numbered scripts of a package in their order; its folder may be missing."""
+    folder = files(package).joinpath("migrations")
+    if not folder.is_dir():
+        return []
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    wrong = [name for name in names if not _NUMBERED.fullmatch(name)]
+    numbers = [name[:4] for name in names]
+    if wrong or len(set(numbers)) < len(numbers):
+        raise ValueError(f"name each script of {package}/migrations NNNN_name.sql, with a number of its own: {names}")
+    return [database.Migration(schema, prefix + name.removesuffix(".sql"), folder.joinpath(name).read_text()) for name in names]
 
 
 _APPEND_ONLY: Final = """DO $$ DECLARE t regclass; BEGIN

@@ -136,11 +136,16 @@ def scram_verifier(password: str, salt: bytes | None = None) -> str:
 
 @dataclass(frozen=True)
 class Migration:
-    """One SQL script of one schema; a released script is never edited, a new one is added."""
+    """One SQL script of one schema; a released script is never edited, a new one is added.
+
+    A repeatable script may be edited: it runs again after a change of its own and after each other
+    script of its schema.
+    """
 
     schema: str
     name: str
     sql: str
+    repeatable: bool = False
 
     @property
     def checksum(self) -> str:
@@ -168,7 +173,12 @@ async def apply(
         )
         for role in roles:
             await _ensure_role(conn, role, (passwords or {}).get(role))
-        return [f"{m.schema}/{m.name}" for m in migrations if await _apply_one(conn, m)]
+        ran: list[Migration] = []
+        for migration in migrations:
+            again = migration.repeatable and any(m.schema == migration.schema for m in ran)
+            if await _apply_one(conn, migration, again=again):
+                ran.append(migration)
+        return [f"{m.schema}/{m.name}" for m in ran]
     finally:
         await conn.close()
 
@@ -184,23 +194,24 @@ async def _ensure_role(conn: Connection, role: str, password: str | None) -> Non
         await conn.execute(change)
 
 
-async def _apply_one(conn: Connection, migration: Migration) -> bool:
+async def _apply_one(conn: Connection, migration: Migration, *, again: bool) -> bool:
     known = await conn.fetchval(
         "SELECT checksum FROM migrations.applied WHERE schema = $1 AND name = $2", migration.schema, migration.name
     )
-    if known is not None:
-        if known != migration.checksum:
-            raise Misconfigured(
-                f"start with an empty database (`make clean`) or add a new migration: {migration.schema}/{migration.name} "
-                "was changed after it had run here"
-            )
+    if known == migration.checksum and not again:
         return False
+    if known not in (None, migration.checksum) and not migration.repeatable:
+        raise Misconfigured(
+            f"start with an empty database (`make clean`) or add a new migration: {migration.schema}/{migration.name} "
+            "was changed after it had run here"
+        )
     async with conn.transaction():
         await conn.execute(f'CREATE SCHEMA IF NOT EXISTS "{migration.schema}"')
         await conn.execute(f'SET LOCAL search_path TO "{migration.schema}"')
         await conn.execute(migration.sql)
         await conn.execute(
-            "INSERT INTO migrations.applied (schema, name, checksum) VALUES ($1, $2, $3)",
+            "INSERT INTO migrations.applied (schema, name, checksum) VALUES ($1, $2, $3) "
+            "ON CONFLICT (schema, name) DO UPDATE SET checksum = excluded.checksum, at = now()",
             migration.schema, migration.name, migration.checksum,
         )  # fmt: skip
     return True

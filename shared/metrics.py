@@ -1,7 +1,8 @@
 """Every metric of the project, declared once; labels are from closed sets and never name an order or a person.
 
 Whatever comes from outside and is not in its label's set reads `other`, so no input can make series without end. The set of
-the authority's statuses is customs' own and is closed in its app with `among`; until then that label reads `other`. Where all
+the authority's statuses is customs' own and is closed in its app with `among`; until then that label reads `other`. So are the
+kinds of case of each service. Where all
 values are known the children are made at the start, so that a counter stands at 0 before its first event and `rate` sees it.
 """
 
@@ -285,6 +286,12 @@ HELD_OLDEST: Final = Gauge(
 PARKED: Final = Gauge(
     "crossborder_parked_records", "Records of held orders that wait behind their dead letter.", ["service"]
 ).among(service=SERVICES)
+CASES_OPEN: Final = Gauge(
+    "crossborder_cases_open", "Contradictions and dead ends that a person must settle, by kind.", ["service", "kind"]
+).among(service=SERVICES, kind=())
+CASES_OLDEST: Final = Gauge(
+    "crossborder_cases_oldest_open_timestamp_seconds", "When the oldest open case was opened; 0 if none.", ["service"]
+).among(service=SERVICES)
 EFFECTS_OPEN: Final = Gauge(
     "crossborder_effects_open", "Instructions to an outside party without an answer yet.", ["service"]
 ).among(service=SERVICES)
@@ -544,7 +551,7 @@ def begin(service: str, hears: Mapping[str, Collection[str]]) -> None:
     for metric in (
         PROCESSING, BATCH_RECORDS, IN_FLIGHT, LAST_PROGRESS, LAST_POLL, ASSIGNED, REBALANCES, REBALANCE_SECONDS, INTAKE_PAUSED, RETRIES,
         OUTBOX_PENDING, OUTBOX_OLDEST, PUBLISHED, PUBLISH_SECONDS, PRODUCER_FAILURES, RELAY_LEADING, DEAD_LETTER_OLDEST, HELD_ORDERS,
-        HELD_OLDEST, PARKED, EFFECTS_OPEN, EFFECTS_UNKNOWN, EFFECTS_OLDEST, IGNORED_FIELDS, LOOP_LAG, POOL_WAITING,
+        HELD_OLDEST, PARKED, CASES_OLDEST, EFFECTS_OPEN, EFFECTS_UNKNOWN, EFFECTS_OLDEST, IGNORED_FIELDS, LOOP_LAG, POOL_WAITING,
     ):  # fmt: skip
         metric.begin(one)
     FENCED.begin(one, FENCES)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 import uvloop
 
-from shared import effects, failpoints, health, inbox, logs, metrics, outbox, topics
+from shared import cases, effects, failpoints, health, inbox, logs, metrics, outbox, topics
 from shared.consumer import Consumer
 from shared.database import LOST, RETRYABLE, Connection, connect_pool
 from shared.errors import Misconfigured, Unavailable
@@ -62,6 +62,7 @@ class Wiring:
     timers: Sequence[Timer] = ()
     gauges: Callable[[Connection], Awaitable[None]] | None = None
     invariants: Sequence[Invariant] = ()
+    case_kinds: cases.Kinds = field(default_factory=dict)
     closing: Sequence[Callable[[], Awaitable[None]]] = field(default_factory=tuple)
 
 
@@ -84,8 +85,9 @@ class Service:
         self.effects = self._effect_runner(common)
         metrics.begin(wiring.name, {topic: [kind.type for kind in row.types] for topic, row in wiring.hears.items()})
         self.vitals = Vitals(
-            wiring.name, pool, self.consumer, self.relay, list(wiring.hears), gauges=wiring.gauges, invariants=wiring.invariants
-        )
+            wiring.name, pool, self.consumer, self.relay, list(wiring.hears), gauges=wiring.gauges, invariants=wiring.invariants,
+            case_kinds=wiring.case_kinds,
+        )  # fmt: skip
 
     def _effect_runner(self, common: dict[str, Any]) -> effects.EffectRunner | None:
         w = self.wiring

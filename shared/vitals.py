@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from shared import effects, inbox, metrics, outbox
+from shared import cases, effects, inbox, metrics, outbox
 from shared.consumer import Consumer
 from shared.database import LOST, RETRYABLE, Connection
 from shared.errors import Unavailable
@@ -50,6 +50,7 @@ class Vitals:
     def __init__(
         self, service: str, pool: Any, consumer: Consumer, relay: outbox.Relay, heard: Collection[str],
         gauges: Callable[[Connection], Awaitable[None]] | None = None, invariants: Sequence[Invariant] = (),
+        case_kinds: cases.Kinds | None = None,
     ) -> None:  # fmt: skip
         self._service = service
         self._pool = pool
@@ -58,6 +59,8 @@ class Vitals:
         self._heard = heard
         self._gauges = gauges
         self._invariants = invariants
+        self._case_kinds = case_kinds or {}
+        metrics.CASES_OPEN.among(kind=self._case_kinds).begin((service,), self._case_kinds)
         self._ends_shown: dict[str, int] = {}
         self._lag = metrics.Shown(metrics.LAG)
         self.pending = 0
@@ -95,6 +98,7 @@ class Vitals:
             try:
                 async with self._pool.acquire() as conn:
                     await inbox.measure(conn, self._service, self._heard)
+                    await cases.measure(conn, self._service, self._case_kinds)
                     await self._show_ends(conn)
                     if self._gauges is not None:
                         await self._gauges(conn)

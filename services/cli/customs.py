@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from services.cli.cases import add_close, group_of
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
 from services.cli.summaries import summaries
 
@@ -27,6 +28,9 @@ customs = typer.Typer(
     no_args_is_help=True, help="Documents and messages of the customs family, from files; consolidation of export lists."
 )
 customs.add_typer(summaries, name="summaries")
+cases = group_of("customs")
+add_close(cases, "customs")
+customs.add_typer(cases, name="cases")
 
 File = Annotated[Path | None, typer.Option(help="A submission as JSON, or the CEB message as XML.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]

@@ -194,11 +194,10 @@ async def _postgres(to: Target) -> list[Check]:
         there = await conn.fetchval("SELECT to_regclass('migrations.applied') IS NOT NULL")
         rows = await conn.fetch("SELECT schema, name, checksum FROM migrations.applied") if there else []
     applied = {(row["schema"], row["name"]): row["checksum"] for row in rows}
-    wanted = {(m.schema, m.name): m.checksum for m in migrations()}
-    missing = [f"{schema}/{name}" for (schema, name) in wanted if (schema, name) not in applied]
-    changed = [
-        f"{schema}/{name}" for (schema, name), checksum in wanted.items() if applied.get((schema, name), checksum) != checksum
-    ]
+    scripts = migrations()
+    differ = [m for m in scripts if applied.get((m.schema, m.name)) != m.checksum]
+    missing = [f"{m.schema}/{m.name}" for m in differ if m.repeatable or (m.schema, m.name) not in applied]
+    changed = [f"{m.schema}/{m.name}" for m in differ if not m.repeatable and (m.schema, m.name) in applied]
     found.append(
         Check(
             "migrations",

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from services.customs import counting, matching, policy
 from services.customs.billing import announce_bills
+from services.customs.cases import KINDS
 from services.customs.ceb.sign import Signer
 from services.customs.consolidating import WORDS_EVERY_S, Consolidating, announce_words, make_requests
 from services.customs.domain.months import DAY_S
@@ -59,6 +60,7 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
     return Wiring(
         "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=counting.observe,
         gauges=counting.gauges(rules.batching.age_s, consolidating), timers=timers, invariants=INVARIANTS,
+        case_kinds=KINDS,
     )  # fmt: skip
 
 

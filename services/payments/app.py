@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from services.payments import guarantee, reactions, store
+from services.payments.cases import KINDS
 from services.payments.gateway import HttpBank
 from services.payments.guarantee import Deps
 from services.payments.invariants import INVARIANTS
@@ -36,7 +37,7 @@ async def wire(settings: PaymentsSettings, pool: Any) -> Wiring:
         name="payments", topic=topics.PAYMENTS, hears=reactions.HEARS, deps=Deps(), sealing=sealing,
         observe=reactions.observe, perform=Teller(bank, sealing, pool).perform, settle=reactions.settle,
         closing=(bank.close,), gauges=measure, timers=(Timer("guarantee", GUARANTEE_EVERY_S, guarantee.tend),),
-        invariants=INVARIANTS,
+        invariants=INVARIANTS, case_kinds=KINDS,
     )  # fmt: skip
 
 
