@@ -110,10 +110,19 @@ async def _request(conn: Connection, authority: Authority, rules: Consolidating,
     taken = await store.take(conn, group, summaries.lists_max * summaries.messages_max)
     if not taken:
         return Outcome()
-    lines = await store.list_lines(conn, [invt_no for _, invt_no, _ in taken], rules.traf_mode)
-    parts = [taken[start : start + summaries.lists_max] for start in range(0, len(taken), summaries.lists_max)]
     summary_id = uuid4()
-    s = Summary(summary_id, cop_no_of(summary_id), len(parts), len(lines), 1 + max(requests for _, _, requests in taken))
+    cop_no = cop_no_of(summary_id)
+    bad, most = authority.summary_lists(cop_no, [invt_no for _, invt_no, _ in taken])
+    if bad:
+        log.error("these lists cannot be named in a summary request", month=group.month, lists=bad)
+        await store.set_aside_open(conn, [order_id for order_id, invt_no, _ in taken if invt_no in bad])
+        taken = [each for each in taken if each[1] not in bad]
+    if not taken:
+        return Outcome()
+    taken = taken[: most * summaries.messages_max]
+    lines = await store.list_lines(conn, [invt_no for _, invt_no, _ in taken], rules.traf_mode)
+    parts = [taken[start : start + most] for start in range(0, len(taken), most)]
+    s = Summary(summary_id, cop_no, len(parts), len(lines), 1 + max(requests for _, _, requests in taken))
     merchant = Enterprise(group.consignor, await store.merchant_name(conn, taken[0][0]))
     outcome = Outcome()
     sent: list[tuple[str, Sequence[UUID]]] = []
@@ -122,6 +131,7 @@ async def _request(conn: Connection, authority: Authority, rules: Consolidating,
         try:
             guid, xml = authority.summary_request(s.cop_no, now, group.customs_code, merchant, numbers, (seq, len(parts)))
         except NotDeclarable as refused:
+            # Its head: the lists of this consignor and office can be in no request.
             log.error("a summary request cannot be printed", month=group.month, error=str(refused))
             await store.set_aside_open(conn, [order_id for order_id, _, _ in taken])
             return Outcome()

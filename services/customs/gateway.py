@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from functools import cached_property
 from typing import Final
 from uuid import NAMESPACE_URL, UUID, uuid4
 
@@ -25,13 +26,14 @@ from services.customs.ceb.documents import (
 )
 from services.customs.ceb.parse import Bill, Receipt, SummaryReceipt, SummaryResult, parse_answer
 from services.customs.ceb.sign import Signer
-from services.customs.ceb.writing import address_line
+from services.customs.ceb.writing import NotDeclarable, address_line
 from services.customs.domain.declaration import Answer, Declaration, Kind, correction_of
 from services.customs.domain.numbers import cop_no_of, first_and_attempt
 from services.customs.domain.returns import quantities, returned_before
 from services.customs.policy import NoOffice, Office, Policy
 from shared.envelope import Message, Record
-from shared.errors import Unprocessable
+from shared.errors import Misconfigured, Unprocessable
+from shared.events import Fault
 from shared.events.orders import Line, OrderPlaced
 from shared.events.persons import ConsigneeParticulars, Particulars
 from shared.hears import message
@@ -40,6 +42,9 @@ from shared.sealing import bound, unseal
 
 BEIJING: Final = timezone(timedelta(hours=8))
 _SMALLEST: Final = Decimal("0.00001")
+_NO_GUID: Final = "00000000-0000-0000-0000-000000000000"
+SUMMARY_HEAD_BYTES: Final = 16 * 1024
+"""Room for the head of a summary request: its texts have 1,300 characters at most, each at most five bytes when written."""
 ANSWERS: Final[Mapping[str, Kind]] = {
     "CEB622": "declare", "CEB604": "declare", "CEB624": "cancel", "CEB606": "cancel", "CEB626": "return", "CEB214": "return",
 }  # fmt: skip
@@ -54,7 +59,21 @@ Draft = ListDraft | CancelRequest | ReturnRequest
 
 
 class NotLodgeable(ValueError):
-    """This declaration cannot be printed: a code the authority has no word for, or a person who was erased."""
+    """This declaration cannot be printed: a code the authority has no word for, a person who was erased, or a text too long."""
+
+    def __init__(self, found: str, *, field: str = "declaration_list", rule: str = "list_can_be_printed",
+                 expected: str = "a declarable list") -> None:  # fmt: skip
+        super().__init__(found)
+        self.fault = Fault(field=field, rule=rule, found=found, expected=expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """One declaration's list, cancellation or return request as it stands in a message."""
+
+    declaration: Declaration
+    xml: bytes
+    lines: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,16 +261,37 @@ class Authority:
             second_quantity=_in_unit(line, second) if second else None, second_unit=second,
         )  # fmt: skip
 
-    def compose(self, direction: str, kind: Kind, guid: str, drafts: Sequence[Draft]) -> bytes:
-        """The collective message of up to 100 documents of one direction and kind, signed."""
-        transfer = BaseTransfer(company=self.policy.declarant.company, dxp_id=self.policy.declarant.dxp_id)
-        way = "export" if direction == "export" else "import"
-        if kind == "cancel":
-            return self.signer.sign(build.build_cancellations(guid, transfer, drafts, way))  # type: ignore[arg-type]
-        if kind == "return":
-            return self.signer.sign(build.build_returns(guid, transfer, drafts, way))  # type: ignore[arg-type]
-        made = build.build_import_lists if way == "import" else build.build_export_lists
-        return self.signer.sign(made(guid, transfer, drafts))  # type: ignore[arg-type]
+    def printed(self, d: Declaration, kind: Kind, draft: Draft) -> Printed:
+        """One document as it stands in its message; raises NotLodgeable for one the schema, or any message, has no room for."""
+        message_type = MESSAGE_TYPES[_direction(d), kind]
+        try:
+            xml = build.write_document(message_type, draft)
+        except NotDeclarable as refused:
+            raise NotLodgeable(str(refused), field=refused.field) from None
+        room = self.room(message_type)
+        if len(xml) > room:
+            raise NotLodgeable(f"{len(xml)} bytes", rule="fits_one_message", expected=f"at most {room} bytes as sent")
+        return Printed(d, xml, len(getattr(draft, "lines", ())) or 1)
+
+    def room(self, message_type: str) -> int:
+        """Bytes that the documents of one message may have: what is left beside its head, its sender and the signature."""
+        return self._rooms[message_type]
+
+    @cached_property
+    def _rooms(self) -> Mapping[str, int]:
+        most = self.policy.batching.bytes_max - self.signer.bytes_added()
+        try:
+            return {name: most - len(build.assemble(name, _NO_GUID, self._transfer, ())) for name in build.MESSAGES}
+        except NotDeclarable as error:
+            raise Misconfigured(f"mend the customs policy, no message can be sent by it: declarant: {error}") from None
+
+    @property
+    def _transfer(self) -> BaseTransfer:
+        return BaseTransfer(company=self.policy.declarant.company, dxp_id=self.policy.declarant.dxp_id)
+
+    def compose(self, message_type: str, guid: str, documents: Sequence[bytes]) -> bytes:
+        """The collective message of these documents, signed."""
+        return self.signer.sign(build.assemble(message_type, guid, self._transfer, documents))
 
     def summary_request(
         self, cop_no: str, at: datetime, customs_code: str, merchant: Enterprise, invt_nos: Sequence[str], part: tuple[int, int]
@@ -264,22 +304,38 @@ class Authority:
             summary_flag=summaries.summary_flag,  # type: ignore[arg-type]
             item_name_flag=summaries.item_name_flag, invt_nos=tuple(invt_nos), count=part[1], seq=part[0],
         )  # fmt: skip
-        transfer = BaseTransfer(company=self.policy.declarant.company, dxp_id=self.policy.declarant.dxp_id)
-        return guid, self.signer.sign(build.build_summary_requests(guid, transfer, [request]))
+        return guid, self.compose("CEB701Message", guid, [build.write_document("CEB701Message", request)])
 
-    def messages(self, drafts: Sequence[tuple[Declaration, Draft]]) -> Iterator[list[tuple[Declaration, Draft]]]:
-        """Divide drafts so that no message has more lists or lines than the policy lets one have."""
-        part: list[tuple[Declaration, Draft]] = []
-        lines = 0
-        for d, draft in drafts:
-            own = len(getattr(draft, "lines", ())) or 1
-            if part and (len(part) >= self.policy.batching.lists_max or lines + own > self.policy.batching.lines_max):
+    def messages(self, message_type: str, printed: Iterable[Printed]) -> Iterator[list[Printed]]:
+        """Divide documents so that no message has more lists, lines or bytes as sent than the policy lets one have."""
+        batching, room = self.policy.batching, self.room(message_type)
+        part: list[Printed] = []
+        lines = size = 0
+        for each in printed:
+            full = len(part) >= batching.lists_max or lines + each.lines > batching.lines_max or size + len(each.xml) > room
+            if part and full:
                 yield part
-                part, lines = [], 0
-            part.append((d, draft))
-            lines += own
+                part, lines, size = [], 0, 0
+            part.append(each)
+            lines, size = lines + each.lines, size + len(each.xml)
         if part:
             yield part
+
+    def summary_lists(self, cop_no: str, invt_nos: Sequence[str]) -> tuple[list[str], int]:
+        """Those of the numbers that cannot be written, and how many of the others one message has room for."""
+        size, bad = 1, []
+        for invt_no in invt_nos:
+            try:
+                size = max(size, len(build.write_number(cop_no, invt_no)))
+            except NotDeclarable:
+                bad.append(invt_no)
+        return bad, min(self.policy.summaries.lists_max, max(1, (self.room("CEB701Message") - SUMMARY_HEAD_BYTES) // size))
+
+
+def _direction(d: Declaration) -> str:
+    """The direction of the message a declaration's requests go in."""
+    assert d.order is not None
+    return "export" if d.order.direction == "export" else "import"
 
 
 def opened(order: OrderPlaced, keys: Mapping[UUID, AESGCM]) -> tuple[Particulars, ConsigneeParticulars]:
@@ -287,8 +343,11 @@ def opened(order: OrderPlaced, keys: Mapping[UUID, AESGCM]) -> tuple[Particulars
     key = keys.get(order.buyer.person_ref)
     if key is None:
         raise NotLodgeable("the buyer's key was deleted, so the declaration cannot be printed")
-    buyer = unseal(key, order.buyer.sealed, bound(order.order_id, "buyer"))
-    consignee = unseal(key, order.consignee.sealed, bound(order.order_id, "consignee"))
+    try:
+        buyer = unseal(key, order.buyer.sealed, bound(order.order_id, "buyer"))
+        consignee = unseal(key, order.consignee.sealed, bound(order.order_id, "consignee"))
+    except ValueError:
+        raise NotLodgeable("the buyer's particulars were sealed under a key that was deleted since") from None
     return Particulars.model_validate_json(buyer), ConsigneeParticulars.model_validate_json(consignee)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -11,15 +11,15 @@ from uuid import UUID, uuid4, uuid5
 import structlog
 
 from services.customs import counting, store
-from services.customs.ceb.writing import NotDeclarable
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration, Lodged
-from services.customs.gateway import MESSAGE_TYPES, Draft, NotLodgeable
+from services.customs.gateway import MESSAGE_TYPES, NotLodgeable, Printed
 from services.customs.reactions import Deps, Folded
 from services.customs.store import Due
 from shared import topics
 from shared.database import Connection
 from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
+from shared.events import Fault
 from shared.hears import Outcome
 
 log = structlog.get_logger(__name__)
@@ -54,49 +54,49 @@ async def _lodge(
     persons = {d.order.buyer.person_ref for d in found.values() if d.order is not None}
     keys = await deps.sealing.keys_of(conn, persons)
     folded = Folded.of(found)
-    drafts = []
-    for order_id in taken:
-        d = found[order_id]
+    printed: list[Printed] = []
+    # By their ids, so that the place of a list in its message is known when a receipt names it.
+    for _, d in sorted(found.items()):
         try:
-            drafts.append((d, deps.authority.draft(d, due.kind, keys, _guid(), at)))
+            printed.append(deps.authority.printed(d, due.kind, deps.authority.draft(d, due.kind, keys, _guid(), at)))
         except NotLodgeable as refused:
-            _give_up(deps, d, due, str(refused), at, folded)
+            _give_up(deps, d, due, refused.fault, at, folded)
     outcome = Outcome()
-    for part in deps.authority.messages(drafts):
-        outcome.extend(await _send(conn, deps, due, part, at, closed_by, folded))
+    message_type = MESSAGE_TYPES[_direction(due), due.kind]
+    for part in deps.authority.messages(message_type, printed):
+        outcome.extend(await _send(conn, deps, due, message_type, part, at, closed_by, folded))
     outcome.extend(await folded.save(conn, deps.authority))
     return outcome
 
 
-def _give_up(deps: Deps, d: Declaration, due: Due, why: str, at: datetime, folded: Folded) -> None:
-    log.error("a declaration cannot be printed", order_id=str(d.order_id), kind=due.kind, error=why)
+def _direction(due: Due) -> str:
+    return due.group_key.split("|", 1)[0]
+
+
+def _give_up(deps: Deps, d: Declaration, due: Due, fault: Fault, at: datetime, folded: Folded) -> None:
+    log.error("a declaration cannot be printed", order_id=str(d.order_id), kind=due.kind, error=fault.found)
     # The version: a return may be refused, asked for anew and refused again, and each refusal is a fact of its own.
     folded.fold(
-        domain.unlodgeable(d, due.kind, why, at, deps.policy), uuid5(d.order_id, f"not lodgeable:{due.kind}:{d.version}"), at
-    )
+        domain.unlodgeable(d, due.kind, fault.found or "", at, deps.policy, fault),
+        uuid5(d.order_id, f"not lodgeable:{due.kind}:{d.version}"), at,
+    )  # fmt: skip
 
 
 async def _send(
-    conn: Connection, deps: Deps, due: Due, part: list[tuple[Declaration, Draft]], at: datetime, closed_by: str, folded: Folded
+    conn: Connection,
+    deps: Deps,
+    due: Due,
+    message_type: str,
+    part: Sequence[Printed],
+    at: datetime,
+    closed_by: str,
+    folded: Folded,
 ) -> Outcome:
-    direction = due.group_key.split("|", 1)[0]
     guid, batch_id = _guid(), uuid4()
-    message_type = MESSAGE_TYPES[direction, due.kind]
-    while part:
-        try:
-            xml = deps.authority.compose(direction, due.kind, guid, [draft for _, draft in part])
-            break
-        except NotDeclarable as refused:
-            # One document the schema has no room for: the others go without it.
-            for d, draft in part:
-                if draft.cop_no == refused.cop_no:
-                    _give_up(deps, d, due, str(refused), at, folded)
-            part = [(d, draft) for d, draft in part if draft.cop_no != refused.cop_no]
-    if not part:
-        return Outcome()
+    xml = deps.authority.compose(message_type, guid, [each.xml for each in part])
     await store.add_batch(conn, batch_id, due, guid, message_type, len(part), closed_by, at)
-    for d, _ in part:
-        folded.fold(domain.lodged(d, Lodged(due.kind, batch_id, guid)), batch_id, at)
+    for each in part:
+        folded.fold(domain.lodged(each.declaration, Lodged(due.kind, batch_id, guid)), batch_id, at)
     headers = headers_of(
         event_id=batch_id, event_type=f"{message_type}.v1", source="customs", at=at, content_type=CONTENT_TYPE_XML
     )

@@ -23,9 +23,14 @@ from services.customs.domain.numbers import LISTS_MAX
 from services.customs.domain.returns import Terms
 from services.customs.domain.summary import Policy as Asking
 from shared.errors import Misconfigured
+from shared.xml import XML_BYTES_MAX
 
 LISTS_IN_A_MESSAGE_MAX: Final = 10_000
 """A listed number takes some 70 bytes of a message of at most a megabyte."""
+
+
+BYTES_MIN: Final = 32 * 1024
+"""A message takes at least the longest list of one line, its sender and the signature."""
 
 
 class NoOffice(LookupError):
@@ -45,12 +50,13 @@ class Declarant:
 class Batching:
     """When a collective message closes.
 
-    At so many lists or lines, or at an age in seconds, whichever is first.
+    At so many lists, lines or bytes as sent (signed), or at an age in seconds, whichever is first.
     """
 
     lists_max: int
     lines_max: int
     age_s: float
+    bytes_max: int = XML_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +213,9 @@ def _amendments(row: Mapping[str, Any]) -> Amendments:
 
 def _batching(row: Mapping[str, Any]) -> Batching:
     """When a collective message closes; raises ValueError for more lists than the schema has room for, or none."""
-    found = Batching(int(row["lists_max"]), int(row["lines_max"]), float(row["age_s"]))
+    found = Batching(int(row["lists_max"]), int(row["lines_max"]), float(row["age_s"]), int(row.get("bytes_max", XML_BYTES_MAX)))
+    if not BYTES_MIN <= found.bytes_max <= XML_BYTES_MAX:
+        raise ValueError(f"batching.bytes_max: found {found.bytes_max}, expected {BYTES_MIN} to {XML_BYTES_MAX}")
     if not 1 <= found.lists_max <= DOCUMENTS_MAX:
         raise ValueError(f"batching.lists_max: found {found.lists_max}, expected 1 to {DOCUMENTS_MAX}")
     if found.lines_max < 1 or not found.age_s > 0:

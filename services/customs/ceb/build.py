@@ -25,25 +25,24 @@ Direction = Literal["import", "export"]
 _GUID: Final = re.compile(r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 _HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>\n<{name} xmlns="' + CEB + '" guid="{guid}" version="1.0">'
 # Lines of one document [schema 202205].
-_LINES_MAX: Final = {
-    "CEB621Message": 99, "CEB603Message": 100, "CEB625Message": 99, "CEB213Message": 100,
-}  # fmt: skip
+_LINES_MAX: Final = {"CEB621Message": 99, "CEB603Message": 100, "CEB625Message": 99, "CEB213Message": 100}
 
 
 class MessageTooLarge(ValueError):
     """The documents together exceed what one message may hold: put fewer of them into it."""
 
 
+Writer = Callable[[Any, list[str]], None]
+
+
 def build_import_lists(guid: str, base_transfer: BaseTransfer, lists: Sequence[ListDraft]) -> bytes:
     """CEB621Message of 1 to 100 lists; raises NotDeclarable, MessageTooLarge."""
-    write = _of_lines("CEB621Message", "Inventory", "InventoryHead", tables.IMPORT_HEAD, "InventoryList", tables.IMPORT_LINE)
-    return _message("CEB621Message", guid, base_transfer, lists, write)
+    return _message("CEB621Message", guid, base_transfer, lists)
 
 
 def build_export_lists(guid: str, base_transfer: BaseTransfer, lists: Sequence[ListDraft]) -> bytes:
     """CEB603Message of 1 to 100 lists; raises NotDeclarable, MessageTooLarge."""
-    write = _of_lines("CEB603Message", "Inventory", "InventoryHead", tables.EXPORT_HEAD, "InventoryList", tables.EXPORT_LINE)
-    return _message("CEB603Message", guid, base_transfer, lists, write)
+    return _message("CEB603Message", guid, base_transfer, lists)
 
 
 def build_cancellations(guid: str, base_transfer: BaseTransfer, requests: Sequence[CancelRequest], direction: Direction) -> bytes:
@@ -51,15 +50,7 @@ def build_cancellations(guid: str, base_transfer: BaseTransfer, requests: Sequen
 
     Raises NotDeclarable, MessageTooLarge.
     """
-    name = "CEB623Message" if direction == "import" else "CEB605Message"
-    table = tables.IMPORT_CANCEL if direction == "import" else tables.EXPORT_CANCEL
-
-    def write(request: Any, into: list[str]) -> None:
-        into.append("<InvtCancel>")
-        write_row(table, request, request.cop_no, into)
-        into.append("</InvtCancel>")
-
-    return _message(name, guid, base_transfer, requests, write)
+    return _message("CEB623Message" if direction == "import" else "CEB605Message", guid, base_transfer, requests)
 
 
 def build_returns(guid: str, base_transfer: BaseTransfer, requests: Sequence[ReturnRequest], direction: Direction) -> bytes:
@@ -67,38 +58,61 @@ def build_returns(guid: str, base_transfer: BaseTransfer, requests: Sequence[Ret
 
     Raises NotDeclarable, MessageTooLarge.
     """
-    name = "CEB625Message" if direction == "import" else "CEB213Message"
-    head, line = (
-        (tables.IMPORT_RETURN_HEAD, tables.IMPORT_RETURN_LINE)
-        if direction == "import"
-        else (tables.EXPORT_RETURN_HEAD, tables.EXPORT_RETURN_LINE)
-    )
-    write = _of_lines(name, "InvtRefund", "InvtRefundHead", head, "InvtRefundList", line)
-    return _message(name, guid, base_transfer, requests, write)
+    return _message("CEB625Message" if direction == "import" else "CEB213Message", guid, base_transfer, requests)
 
 
 def build_summary_requests(guid: str, base_transfer: BaseTransfer, requests: Sequence[SummaryRequest]) -> bytes:
     """CEB701Message of 1 to 100 requests, or parts of them; raises NotDeclarable, MessageTooLarge."""
-    number = text(20)
+    return _message("CEB701Message", guid, base_transfer, requests)
 
+
+def write_document(name: str, document: Any) -> bytes:
+    """One document of a message of this name, as it stands in the message; raises NotDeclarable."""
+    into: list[str] = []
+    _WRITERS[name](document, into)
+    return "".join(into).encode()
+
+
+def write_number(cop_no: str, invt_no: str) -> bytes:
+    """A list that a summary request names, as it stands in the message; raises NotDeclarable."""
+    try:
+        return f"<SummaryApplyList><invtNo>{_LISTED(invt_no)}</invtNo></SummaryApplyList>".encode()
+    except ValueError as error:
+        raise NotDeclarable(cop_no, "invt_nos", "invtNo", str(error)) from None
+
+
+def assemble(name: str, guid: str, base_transfer: BaseTransfer, documents: Sequence[bytes]) -> bytes:
+    """The message of documents that are written already; raises NotDeclarable for a `base_transfer` that cannot be written."""
+    if not _GUID.fullmatch(guid):
+        raise ValueError("the message guid must be a UUID of 36 upper-case characters")
+    transfer = ["<BaseTransfer>"]
+    write_row(tables.BASE_TRANSFER, base_transfer, "BaseTransfer", transfer)
+    transfer += ("</BaseTransfer></", name, ">")
+    return b"".join((_HEAD.format(name=name, guid=guid).encode(), *documents, "".join(transfer).encode()))
+
+
+def _write_cancellation(table: Compiled) -> Writer:
     def write(request: Any, into: list[str]) -> None:
-        if not request.invt_nos:
-            raise NotDeclarable(request.cop_no, "invt_nos", "SummaryApplyList", "are none, a request names at least one list")
-        into.append("<SummaryApply><SummaryApplyHead>")
-        write_row(tables.SUMMARY_HEAD, request, request.cop_no, into)
-        into.append("</SummaryApplyHead>")
-        for invt_no in request.invt_nos:
-            into += ("<SummaryApplyList><invtNo>", number(invt_no), "</invtNo></SummaryApplyList>")
-        into.append("</SummaryApply>")
+        into.append("<InvtCancel>")
+        write_row(table, request, request.cop_no, into)
+        into.append("</InvtCancel>")
 
-    return _message("CEB701Message", guid, base_transfer, requests, write)
+    return write
 
 
-def _of_lines(
-    message: str, outer: str, head: str, head_table: Compiled, line: str, line_table: Compiled
-) -> Callable[[Any, list[str]], None]:
+def _write_summary(request: Any, into: list[str]) -> None:
+    if not request.invt_nos:
+        raise NotDeclarable(request.cop_no, "invt_nos", "SummaryApplyList", "are none, a request names at least one list")
+    into.append("<SummaryApply><SummaryApplyHead>")
+    write_row(tables.SUMMARY_HEAD, request, request.cop_no, into)
+    into.append("</SummaryApplyHead>")
+    into += (write_number(request.cop_no, invt_no).decode() for invt_no in request.invt_nos)
+    into.append("</SummaryApply>")
+
+
+def _of_lines(message: str, outer: str, head_table: Compiled, line_table: Compiled) -> Writer:
     """How a document of a head and lines is written."""
-    lines_max = _LINES_MAX[message]
+    lines_max, head, line = _LINES_MAX[message], f"{outer}Head", f"{outer}List"
 
     def write(document: Any, into: list[str]) -> None:
         if not 1 <= len(document.lines) <= lines_max:
@@ -120,24 +134,23 @@ def _of_lines(
     return write
 
 
-def _message(
-    name: str,
-    guid: str,
-    base_transfer: BaseTransfer,
-    documents: Sequence[Any],
-    write: Callable[[Any, list[str]], None],
-) -> bytes:
+_LISTED: Final = text(20)
+_WRITERS: Final[dict[str, Writer]] = {
+    "CEB621Message": _of_lines("CEB621Message", "Inventory", tables.IMPORT_HEAD, tables.IMPORT_LINE),
+    "CEB603Message": _of_lines("CEB603Message", "Inventory", tables.EXPORT_HEAD, tables.EXPORT_LINE),
+    "CEB623Message": _write_cancellation(tables.IMPORT_CANCEL),
+    "CEB605Message": _write_cancellation(tables.EXPORT_CANCEL),
+    "CEB625Message": _of_lines("CEB625Message", "InvtRefund", tables.IMPORT_RETURN_HEAD, tables.IMPORT_RETURN_LINE),
+    "CEB213Message": _of_lines("CEB213Message", "InvtRefund", tables.EXPORT_RETURN_HEAD, tables.EXPORT_RETURN_LINE),
+    "CEB701Message": _write_summary,
+}  # fmt: skip
+MESSAGES: Final = tuple(_WRITERS)
+
+
+def _message(name: str, guid: str, base_transfer: BaseTransfer, documents: Sequence[Any]) -> bytes:
     if not 1 <= len(documents) <= DOCUMENTS_MAX:
         raise MessageTooLarge(f"{name} takes 1 to {DOCUMENTS_MAX} documents, not {len(documents)}")
-    if not _GUID.fullmatch(guid):
-        raise ValueError("the message guid must be a UUID of 36 upper-case characters")
-    parts = [_HEAD.format(name=name, guid=guid)]
-    for document in documents:
-        write(document, parts)
-    parts.append("<BaseTransfer>")
-    write_row(tables.BASE_TRANSFER, base_transfer, "BaseTransfer", parts)
-    parts += ("</BaseTransfer></", name, ">")
-    message = "".join(parts).encode()
+    message = assemble(name, guid, base_transfer, [write_document(name, document) for document in documents])
     if len(message) > XML_BYTES_MAX - SIGNATURE_BYTES_MAX:
         raise MessageTooLarge(f"{name} of {len(documents)} documents has {len(message)} bytes: put fewer into one message")
     return message

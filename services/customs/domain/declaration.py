@@ -279,11 +279,14 @@ def lodged(d: Declaration, event: Lodged) -> Followed:
                                    attempt=d.attempt))  # fmt: skip
 
 
-def unlodgeable(d: Declaration, kind: Kind, why: str, at: datetime, policy: Policy) -> Followed:
-    """The request cannot be printed at all (a code without a word at the authority, an erased person): no wait can help."""
+def unlodgeable(d: Declaration, kind: Kind, why: str, at: datetime, policy: Policy, fault: Fault | None = None) -> Followed:
+    """The request cannot be printed at all (a code without a word at the authority, an erased person): no wait can help.
+
+    `fault` says it of the field that is wrong; by default it is the list as a whole.
+    """
     d = replace(d, waiting=None)
     if kind == "declare":
-        fault = Fault(field="declaration_list", rule="list_can_be_printed", found=why, expected="a declarable list")
+        fault = fault or Fault(field="declaration_list", rule="list_can_be_printed", found=why, expected="a declarable list")
         return _say(
             d, said.ListRefused(order_id=d.order_id, cop_no=d.cop_no, status="", info=why, invt_no=d.invt_no, faults=(fault,))
         )
