@@ -26,7 +26,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -41,7 +41,7 @@ from shared.errors import Misconfigured, Unavailable
 from shared.failpoints import Failpoints
 from shared.fetched import read_whatever_comes
 from shared.handler import Handler
-from shared.hears import Hears
+from shared.hears import Hears, came_at_ms
 from shared.kafka import FETCH_BYTES, METADATA_MS, OPEN, Security
 from shared.topics import MESSAGE_BYTES_MAX, named
 
@@ -54,6 +54,7 @@ AuthorizationFailed: Final = (TopicAuthorizationFailedError, GroupAuthorizationF
 REACH_S: Final = 5.0
 SESSION_MS: Final = 10_000
 _TIMESTAMP: Final = attrgetter("timestamp")
+_FIRST: Final = itemgetter(0)
 
 
 def make_consumer(bootstrap: str, group: str, member: str, security: Security = OPEN) -> AIOKafkaConsumer:
@@ -193,15 +194,19 @@ class Consumer:
         return found
 
     def _observe_delay(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
-        now_ms = time.time() * 1000
-        oldest: dict[str, Any] = {}
+        now_ms = int(time.time() * 1000)
+        oldest: dict[str, tuple[int, Any]] = {}
         for tp, batch in polled.items():
             r = min(batch, key=_TIMESTAMP)
-            if tp.topic not in oldest or r.timestamp < oldest[tp.topic].timestamp:
-                oldest[tp.topic] = r
-        for topic, r in oldest.items():
+            at_ms = r.timestamp
+            if self._hears[self.plain(tp.topic)].intake and came_at_ms(at_ms, now_ms) != at_ms:
+                # Who wrote it has a clock of its own: the others may still have waited.
+                at_ms, r = min(((came_at_ms(r.timestamp, now_ms), r) for r in batch), key=_FIRST)
+            if tp.topic not in oldest or at_ms < oldest[tp.topic][0]:
+                oldest[tp.topic] = at_ms, r
+        for topic, (at_ms, r) in oldest.items():
             trace = next((value for name, value in r.headers if name == "traceparent"), None)
-            seconds = max(0.0, (now_ms - r.timestamp) / 1000)
+            seconds = max(0.0, (now_ms - at_ms) / 1000)
             metrics.QUEUE_DELAY.labels(self._service, self.plain(topic)).observe(seconds, metrics.exemplar(trace))
 
     async def _handle(self, records: list[Record]) -> bool:

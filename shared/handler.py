@@ -18,7 +18,7 @@ from shared.database import DATA, LOST, RETRYABLE, SCHEMA, Connection
 from shared.envelope import Headers, Message, Outgoing, Record, Unread, rfc3339, uuid_or_none
 from shared.errors import Unavailable, Unprocessable
 from shared.failpoints import Failpoints
-from shared.hears import Hears, Outcome, decode_event, fact_record
+from shared.hears import Hears, Outcome, came, decode_event, fact_record
 from shared.sealing import Sealing
 from shared.topics import dead_letters_of
 from shared.transitions import IllegalTransition
@@ -114,7 +114,8 @@ class Handler:
         row = self.hears[record.topic]
         try:
             if row.decode is not None:
-                return row.decode(record)
+                found = row.decode(record)
+                return came(found, record.timestamp_ms, int(time.time() * 1000)) if row.intake else found
             return decode_event(record, self._wanted[record.topic])
         except Unprocessable as refused:
             return refused

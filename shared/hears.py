@@ -17,6 +17,25 @@ from shared.identity import event_id_of, record_id_of
 _NIL: Final = UUID(int=0)
 TIMESTAMP_MS_END: Final = 7_258_118_400_000
 """The year 2200."""
+BEHIND_MAX_MS: Final = 24 * 3600 * 1000
+"""So far back is an outsider's clock believed: longer than intake stands still, and little in a sum of seconds."""
+
+
+def came_at_ms(stamped_ms: int, now_ms: int) -> int:
+    """When a record from outside came, in milliseconds: as it is stamped, or now if it is stamped later or long ago.
+
+    An outsider's clock is not ours: delays, stages and deadlines are counted from this, whatever stands on the record.
+    """
+    return stamped_ms if now_ms - BEHIND_MAX_MS <= stamped_ms <= now_ms else now_ms
+
+
+def came(found: Sequence[Message], stamped_ms: int, now_ms: int) -> Sequence[Message]:
+    """The messages of a record from outside at the time when it came."""
+    at_ms = came_at_ms(stamped_ms, now_ms)
+    if at_ms == stamped_ms:
+        return found
+    at = datetime.fromtimestamp(at_ms / 1000, tz=UTC)
+    return [m._replace(at=at) for m in found]
 
 
 class Announced(NamedTuple):
@@ -128,12 +147,12 @@ def message(
 ) -> Message:
     """A message at its place in the log, with the record's own time; only a well-formed trace goes on with it.
 
-    Raises Unprocessable for a time out of all reason: a broker takes any, and an order's terms are counted from it.
+    Raises Unprocessable for a time out of all reason: a broker takes any.
     """
     if not 0 <= record.timestamp_ms < TIMESTAMP_MS_END:
         raise Unprocessable(
             "invalid_value",
-            f"the record's timestamp is between 1970 and 2200, in milliseconds; this one is {record.timestamp_ms}",
+            f"the record's own timestamp is {record.timestamp_ms}: give milliseconds since 1970",
         )
     at = datetime.fromtimestamp(record.timestamp_ms / 1000, tz=UTC)
     trace = traceparent_of(traceparent)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -15,11 +15,11 @@ from services.orders import domain, store
 from services.orders.domain import Accepted, Command, Order, Refused
 from services.orders.fingerprint import fingerprint, version_of
 from services.orders.persons import persons_of, seal_persons
-from services.orders.reading import read_submission
+from services.orders.reading import Intake, read_submission
 from services.orders.store import Kept, Moment
 from services.orders.submission import Submitted, corridor_of, placed
 from services.orders.timeline import summary
-from services.orders.validation import validate
+from services.orders.validation import PLACED_EARLIEST, validate
 from shared import metrics, topics
 from shared.database import Connection
 from shared.envelope import Message, Record, first_headers
@@ -48,7 +48,7 @@ STAGES: Final[dict[type, str]] = {
 def decode(record: Record) -> Sequence[Message]:
     """The submissions or the command in a record; raises Unprocessable where no order can be named."""
     by_name = first_headers(record.headers)
-    found = read_submission(record.value, record.headers)
+    found = [_with_time(each, record.timestamp_ms) for each in read_submission(record.value, record.headers)]
     wire_type = by_name.get("ce_type", b"").decode("ascii", "replace") or SUBMITTED
     first_id = intake_id(record, by_name, hashlib.sha256(record.value or b"").hexdigest())
     traceparent = by_name.get("traceparent")
@@ -56,6 +56,18 @@ def decode(record: Record) -> Sequence[Message]:
     ids = [first_id] if len(found) == 1 else [event_id_of(first_id, str(i), each.order_id) for i, each in enumerate(found)]
     return [message(record, i, wire_type, each.order_id, each, traceparent) for i, each in zip(ids, found, strict=True)]
 
+
+def _with_time(found: Intake, stamped_ms: int) -> Intake:
+    """A submission in a record that is stamped before there were such orders: the shop counts in seconds, say."""
+    if stamped_ms >= _EARLIEST_MS or not isinstance(found, Submitted) or stamped_ms < 0:
+        return found
+    stamped = datetime.fromtimestamp(stamped_ms / 1000, tz=UTC)
+    said = f"the record's own timestamp is {stamped:%Y-%m-%d}"
+    fault = Fault(field="timestamp", rule="is_milliseconds", found=said, expected="give milliseconds since 1970")
+    return replace(found, shape_faults=(*found.shape_faults, fault))
+
+
+_EARLIEST_MS: Final = PLACED_EARLIEST.timestamp() * 1000
 
 Took = tuple[float, bytes | None]
 """Seconds from the first record about an order to the end of a stage, and the trace it belongs to."""

@@ -12,12 +12,14 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from services.orders import ceb311
+from services.orders.found import found_of
 from services.orders.shape import named, read_document
 from services.orders.submission import DECIMAL, CancelRequested, ReturnRequested, Submitted
 from shared.envelope import first_headers
 from shared.errors import Unprocessable
 from shared.events.orders import ReturnPart
 from shared.identity import order_id_of
+from shared.texts import utf8
 
 SUBMITTED: Final = "order.submitted.v1"
 CANCEL_REQUESTED: Final = "order.cancel-requested.v1"
@@ -25,7 +27,6 @@ RETURN_REQUESTED: Final = "return.requested.v1"
 
 JSON_BYTES_MAX: Final = 256 * 1024
 DEPTH_MAX: Final = 16
-REASON_MAX: Final = 200
 REASONS: Final = (
     "buyer_request", "operator", "out_of_stock", "duplicate", "fraud_suspected", "wrong_address", "damaged", "not_as_described", "recalled",
 )  # fmt: skip
@@ -45,24 +46,19 @@ def read_submission(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -
     kind = first_headers(headers).get("ce_type", b"").decode("ascii", "replace") or SUBMITTED
     if kind not in (SUBMITTED, CANCEL_REQUESTED, RETURN_REQUESTED):
         raise Unprocessable("unknown_shape", f"ce_type must be {SUBMITTED}, {CANCEL_REQUESTED} or {RETURN_REQUESTED}")
-    body = (value or b"").removeprefix(b"\xef\xbb\xbf").lstrip()
+    body = utf8(value or b"")
     if not body:
         raise Unprocessable("malformed", "the record is empty")
     if kind == SUBMITTED and body[:1] == b"<":
         return ceb311.read_message(body)
-    document = _decode(body)
-    return (read_document(document),) if kind == SUBMITTED else (_command(kind, document),)
+    if kind == SUBMITTED:
+        return (read_document(_decode(body)),)
+    return (_command(kind, _decode(body, free_text="reason")),)
 
 
 def _command(kind: str, document: dict[str, Any]) -> CancelRequested | ReturnRequested:
     order_no, platform_code = named(document)
-    reason = document.get("reason")
-    if reason is None:
-        reason = ""
-    if not isinstance(reason, str) or not reason.isprintable() or len(reason) > REASON_MAX:
-        raise Unprocessable("invalid_value", f"reason must be a text of at most {REASON_MAX} characters")
-    # People write names and addresses into it, which no pattern finds; the text stays with the request, on the intake topic.
-    shown = reason if reason in REASONS else f"{len(reason)} characters" if reason else "not given"
+    shown = _reason(document.get("reason"))
     order_id = order_id_of(platform_code, order_no)
     if kind == CANCEL_REQUESTED:
         return CancelRequested(order_id, order_no, platform_code, shown)
@@ -70,6 +66,18 @@ def _command(kind: str, document: dict[str, Any]) -> CancelRequested | ReturnReq
     if not isinstance(refund_if_late, bool):
         raise Unprocessable("invalid_value", "refund_if_late must be true or false")
     return ReturnRequested(order_id, order_no, platform_code, shown, _parts(document.get("lines")), refund_if_late)
+
+
+def _reason(given: Any) -> str:
+    """The reason as it is shown: whatever stands there, the command is obeyed.
+
+    People write names and addresses into it, which no pattern finds; the text stays with the request, on the intake topic.
+    """
+    if given is None or given == "":
+        return "not given"
+    if not isinstance(given, str):
+        return "not a text"
+    return given if given in REASONS else f"{len(given)} characters"
 
 
 def _parts(lines: Any) -> tuple[ReturnPart, ...]:
@@ -96,8 +104,11 @@ def _part(number: int, line: Any) -> ReturnPart:
     return ReturnPart(line_no=line_no, quantity=Decimal(quantity))
 
 
-def _decode(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`, its texts in NFC; raises Unprocessable. Of the parser's words only the place is kept."""
+def _decode(body: bytes, free_text: str | None = None) -> dict[str, Any]:
+    """The JSON object in `body`, its texts in NFC; raises Unprocessable. Of the parser's words only the place is kept.
+
+    What stands in the member `free_text` is taken as it is.
+    """
     if len(body) > JSON_BYTES_MAX:
         raise Unprocessable("too_large", f"a submission has at most {JSON_BYTES_MAX} bytes, this one has {len(body)}")
     plain = _decode_plain(body)
@@ -116,10 +127,18 @@ def _decode(body: bytes) -> dict[str, Any]:
     except ValueError:
         raise Unprocessable("malformed", "a number has too many digits") from None
     if not isinstance(document, dict):
-        raise Unprocessable("unknown_shape", "the value must be one JSON object or a CEB311Message")
+        raise Unprocessable("unknown_shape", f"the value must be one JSON object or a CEB311Message: found {_kind(document)}")
+    free = {free_text: document.pop(free_text)} if free_text is not None and free_text in document else {}
     tidied = _tidy(document, 1)
     assert isinstance(tidied, dict)
-    return tidied
+    return tidied | free
+
+
+def _kind(value: Any) -> str:
+    """What was found instead of an object, and what to do about it."""
+    if isinstance(value, list):
+        return "a list, send each of its orders as a record of its own"
+    return "a text, send the object without quotes around it" if isinstance(value, str) else found_of("", value)
 
 
 _SPACED_COLON: Final = re.compile(rb'"\s+:')

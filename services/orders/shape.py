@@ -16,9 +16,13 @@ from services.orders.submission import Submission, Submitted
 from shared.errors import Unprocessable
 from shared.events.base import Fault
 from shared.identity import order_id_of
+from shared.texts import hidden_in, identifier
 
 FAULTS_MAX: Final = 100
 """A refusal lists all its faults up to this many; a last one says how many more there are."""
+
+_ENVELOPES: Final = ("data", "payload")
+"""Where others put the value: CloudEvents in structured mode, Kafka Connect with a schema."""
 
 NAMED_MAX: Final = 200
 """An order number longer than the field allows still names the order that is refused, up to this many characters."""
@@ -44,7 +48,7 @@ _DECIMALS: Final = frozenset(
 _PATTERNS: Final[dict[str, tuple[str, str]]] = {
     wire.DECIMAL: ("is_decimal", 'a decimal of at most 14 digits and 5 decimals, as "425.00"'),
     wire.TIME: ("is_time", "RFC 3339 with offset, as 2026-11-23T09:00:00+08:00"),
-    wire.TEXT: ("is_plain_text", "text without control or direction characters, not blank"),
+    wire.TEXT: ("is_plain_text", "text that can be seen and printed: no control or direction characters, not blank"),
     wire.COUNTRY: ("is_country", "ISO 3166-1 alpha-2 in capitals"),
     wire.CURRENCY: ("is_currency", "ISO 4217 in capitals"),
     wire.CODE: ("is_enterprise_code", "customs registration (10) or unified social credit code (18)"),
@@ -132,12 +136,26 @@ def read_document(document: dict[str, Any], found: Sequence[Fault] = ()) -> Subm
 
 def named(document: Mapping[str, Any]) -> tuple[str, str]:
     """The order number and platform code, which name the order; raises Unprocessable where one is missing."""
+    wrapped = next((name for name in _ENVELOPES if isinstance(document.get(name), dict)), None)
+    if wrapped is not None and "order_no" not in document:
+        raise Unprocessable("unknown_shape", f"send what stands in {wrapped} as the value, without what is around it")
     platform = document.get("platform")
     order_no, code = document.get("order_no"), platform.get("code") if isinstance(platform, dict) else None
-    for field, value, longest in (("order_no", order_no, NAMED_MAX), ("platform.code", code, NAMED_MAX)):
-        if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > longest:
-            raise Unprocessable("invalid_value", f"{field} must be a text of 1 to {longest} characters, or no order is named")
-    return str(order_no), str(code)
+    return _name("order_no", order_no), _name("platform.code", code)
+
+
+def _name(field: str, value: Any) -> str:
+    """One of the two texts that name an order, as they are kept; invisible characters would make two orders of one."""
+    name = identifier(value) if isinstance(value, str) else ""
+    if not 1 <= len(name) <= NAMED_MAX:
+        found = f"{len(name)} characters" if isinstance(value, str) else found_of(field, value)
+        raise Unprocessable(
+            "invalid_value", f"{field} must be a text of 1 to {NAMED_MAX} characters, or no order is named: found {found}"
+        )
+    hidden = hidden_in(name)
+    if hidden is not None:
+        raise Unprocessable("invalid_value", f"{field}: send it without characters that cannot be seen: found {hidden}")
+    return name
 
 
 def limited(faults: Sequence[Fault]) -> tuple[Fault, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -20,32 +20,55 @@ from shared.money import Money
 
 DECIMAL: Final = r"^-?(0|[1-9][0-9]{0,13})(\.[0-9]{1,5})?$"
 """CEB's N19,5 as text. Signs pass so that a negative amount is refused for what it is."""
-TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
-# No control characters, and none of those that reorder or hide text on the screen of whoever examines the order.
-_SEEN: Final = r"[^\p{Cc}\x{2028}\x{2029}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FEFF}]"
-TEXT: Final = rf"^{_SEEN}*[^\s\p{{Cc}}\x{{202A}}-\x{{202E}}\x{{2066}}-\x{{2069}}\x{{FEFF}}]{_SEEN}*$"
+TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+"""RFC 3339, which does not bound the digits of a fraction of a second: of more than 6 the rest is cut off."""
+# No control characters, none of those that reorder or hide text on the screen of whoever examines the order, and none that
+# XML, which customs is written to in, cannot carry (U+FFFE, U+FFFF).
+_UNSEEN: Final = r"\p{Cc}\x{2028}\x{2029}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FEFF}\x{FFFE}\x{FFFF}"
+TEXT: Final = rf"^[^{_UNSEEN}]*[^\s\p{{Cf}}{_UNSEEN}][^{_UNSEEN}]*$"
 COUNTRY: Final = r"^[A-Z]{2}$"
 CURRENCY: Final = r"^[A-Z]{3}$"
 CODE: Final = r"^([0-9A-Z]{1,18}|无)$"
 HS_CODE: Final = r"^[0-9]{1,14}$"
 ID_TYPE: Final = r"^[12]$"
 
+LEAP_SECOND: Final = "23:59:60"
+
+
+def _decimal(text: str) -> Decimal:
+    """The figure as it is printed and compared: there is one zero, without a sign."""
+    found = Decimal(text)
+    return found if found or text[0] != "-" else -found
+
+
+def _moment(text: str) -> datetime:
+    """The moment; one in a leap second is the last microsecond before it, since no clock here has such seconds."""
+    found = text.upper()
+    if found[17:19] == "60":
+        second = datetime.fromisoformat(found[:17] + "59" + found[19:]).astimezone(UTC)
+        if f"{second:%H:%M}:60" != LEAP_SECOND:
+            raise ValueError("only the last minute of a day in UTC has 61 seconds")
+        return second.replace(microsecond=999_999)
+    return datetime.fromisoformat(found)
+
+
 _DECIMAL = core_schema.no_info_after_validator_function(
-    Decimal, core_schema.str_schema(pattern=DECIMAL, max_length=24, strict=True)
+    _decimal, core_schema.str_schema(pattern=DECIMAL, max_length=24, strict=True, strip_whitespace=True)
 )
 _TIME = core_schema.no_info_after_validator_function(
-    datetime.fromisoformat, core_schema.str_schema(pattern=TIME, max_length=40, strict=True)
+    _moment, core_schema.str_schema(pattern=TIME, max_length=200, strict=True, strip_whitespace=True)
 )
 
 Amount = Annotated[Decimal, GetPydanticSchema(lambda _source, _handler: _DECIMAL)]
 Time = Annotated[datetime, GetPydanticSchema(lambda _source, _handler: _TIME)]
-Country = Annotated[str, Field(pattern=COUNTRY)]
-Code = Annotated[str, Field(pattern=CODE)]
-IdType = Annotated[str, Field(pattern=ID_TYPE)]
+Country = Annotated[str, StringConstraints(pattern=COUNTRY, strip_whitespace=True)]
+Code = Annotated[str, StringConstraints(pattern=CODE, strip_whitespace=True)]
+IdType = Annotated[str, StringConstraints(pattern=ID_TYPE, strip_whitespace=True)]
 
 
-def _text(length_max: int) -> Any:
-    return Field(min_length=1, max_length=length_max, pattern=TEXT)
+def _text(length_max: int, *, to_upper: bool | None = None) -> Any:
+    """A text without the blanks around it, which are no part of it, in JSON as in XML (`shared.texts`)."""
+    return StringConstraints(min_length=1, max_length=length_max, pattern=TEXT, strip_whitespace=True, to_upper=to_upper)
 
 
 class Wire(BaseModel):
@@ -74,7 +97,7 @@ class Payer(Wire):
 
     name: Annotated[str, _text(60)]
     id_type: IdType
-    id_number: Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=TEXT, to_upper=True)]
+    id_number: Annotated[str, _text(60, to_upper=True)]
 
 
 class Buyer(Payer):
@@ -114,9 +137,9 @@ class Goods(Wire):
     """One line."""
 
     line_no: int
-    sku: Annotated[str, _text(30)]
+    sku: Annotated[str, _text(20)]  # itemNo of a list, which has room for less than an order [X22 CEB621, CEB603]
     name: Annotated[str, _text(250)]
-    hs_code: Annotated[str, Field(pattern=HS_CODE)]
+    hs_code: Annotated[str, StringConstraints(pattern=HS_CODE, strip_whitespace=True)]
     origin: Country
     brand: Annotated[str, _text(100)] | None = None
     gtin: Annotated[str, _text(50)] | None = None
@@ -140,7 +163,7 @@ class Submission(Wire):
     buyer: Buyer
     consignee: Consignee
     payment: Payment
-    currency: Annotated[str, Field(pattern=CURRENCY)]
+    currency: Annotated[str, StringConstraints(pattern=CURRENCY, strip_whitespace=True)]
     lines: Annotated[tuple[Goods, ...], Field(strict=False)]
     goods_value: Amount
     freight: Amount

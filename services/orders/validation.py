@@ -23,6 +23,7 @@ from services.orders.shape import limited
 from services.orders.submission import Goods, Payer, Submitted
 from shared.events.base import Fault
 from shared.money import EXPONENTS
+from shared.texts import hidden_in, other_spelling_in
 
 MODES: Final[dict[str, frozenset[str]]] = {
     "import": frozenset({"9610", "1210"}),
@@ -33,6 +34,7 @@ HS_DIGITS: Final = 10
 declared here; fewer are for simplified lists (A) [S22 CEB604]."""
 LINES_MAX: Final = {"import": 99, "export": 100}  # CEB311 and CEB303 [X22]
 LOGISTICS_NO_MAX: Final = {"import": 60, "export": 32}  # CEB511 and CEB505 [S22]
+LISTED_ADDRESS_MAX: Final = 200  # consigneeAddress of CEB621, which has region, city and street in one [X22]
 PLACED_EARLIEST: Final = datetime(2013, 1, 1, tzinfo=UTC)
 AHEAD_MAX: Final = timedelta(hours=24)
 AMOUNT_MAX: Final = Decimal(1_000_000_000)
@@ -65,7 +67,7 @@ class _Check:
 
 
 def validate(submitted: Submitted, now: datetime) -> tuple[Fault, ...]:
-    """Every fault of the submission, those of its shape included; `now` is the record's own time. None means accepted."""
+    """Every fault of the submission, those of its shape included; `now` is when it came. None means accepted."""
     check = _Check(submitted, now)
     for rule in _RULES:
         rule(check)
@@ -163,10 +165,36 @@ def _person(check: _Check, field: str, person: Payer) -> None:
 
 
 def _consignee(check: _Check) -> None:
+    if check.order.direction == "import":
+        # As customs prints it, with a blank between the parts; an export list names no consignee.
+        to = check.order.consignee
+        length = sum(len(part) + 1 for part in (to.region, to.city, to.address) if part) - 1
+        if length > LISTED_ADDRESS_MAX:
+            expected = f"at most {LISTED_ADDRESS_MAX} characters with region and city before the street"
+            reads = ("direction", "consignee.region", "consignee.city")
+            check.refuse("consignee.address", "length_max", f"{length} characters", expected, reads)
     postcode = check.order.consignee.postcode
     if postcode is not None and check.order.consignee.country == "CN" and not re.fullmatch("[0-9]{6}", postcode):
         found = found_of("consignee.postcode", postcode)
         check.refuse("consignee.postcode", "is_postcode", found, "6 digits in CN", ("consignee.country",))
+
+
+def _one_spelling(check: _Check) -> None:
+    """A number that could be written plainer would be another order, person or parcel than the one that looks like it."""
+    order = check.order
+    numbers = [
+        ("order_no", order.order_no), ("payment.token", order.payment.token), ("logistics_no", order.logistics_no or ""),
+        ("buyer.id_number", order.buyer.id_number), ("payment.payer.id_number", order.payment.payer.id_number),
+        *((f"lines[{index}].sku", line.sku) for index, line in enumerate(order.lines)),
+    ]  # fmt: skip
+    for field, number in numbers:
+        if number.isascii():
+            continue
+        hidden, other = hidden_in(number), other_spelling_in(number)
+        if hidden is not None:
+            check.refuse(field, "is_seen", hidden, "no characters that cannot be seen")
+        elif other is not None:
+            check.refuse(field, "is_one_spelling", other, "no full-width or other compatibility characters")
 
 
 def _logistics_no(check: _Check) -> None:
@@ -271,6 +299,7 @@ _RULES: Final[tuple[Callable[[_Check], None], ...]] = (
     _enterprises,
     _persons,
     _consignee,
+    _one_spelling,
     _logistics_no,
     _amounts,
     _lines,

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.samples import submission
+from services.orders.fingerprint import fingerprint
 from services.orders.reading import JSON_BYTES_MAX, Intake, read_submission
 from services.orders.submission import CancelRequested, ReturnRequested, Submitted
 from services.orders.validation import validate
@@ -54,7 +55,8 @@ def test_a_submission_is_read_with_and_without_headers(order: dict[str, Any], pr
         (b'{"order_no": "1"}', "invalid_value"),
         (b'{"order_no": 1, "platform": {"code": "1105910159"}}', "invalid_value"),
         (b'{"order_no": "1", "platform": "1105910159"}', "invalid_value"),
-        (b'{"order_no": "1\\n", "platform": {"code": "1105910159"}}', "invalid_value"),
+        (b'{"order_no": "1\\n2", "platform": {"code": "1105910159"}}', "invalid_value"),
+        (b'{"order_no": " \\u3000", "platform": {"code": "1105910159"}}', "invalid_value"),
         (b'{"order_no": "' + b"1" * 201 + b'", "platform": {"code": "1105910159"}}', "invalid_value"),
         (b'{"order_no": "\\ud800", "platform": {"code": "1105910159"}}', "malformed"),
         (b'{"order_no": "1", "order_no": "2", "platform": {"code": "1105910159"}}', "malformed"),
@@ -111,10 +113,28 @@ def test_commands_name_their_order(order: dict[str, Any]) -> None:
         (found,) = read_submission(json.dumps({**asked, "reason": "out_of_stock"}).encode(), (("ce_type", wire_type.encode()),))
         assert isinstance(found, kind)
         assert found.reason == "out_of_stock"
-    reasons: tuple[Any, ...] = (7, 0, False, [], "x" * 201, "a\nb")
-    for reason in reasons:
-        with pytest.raises(Unprocessable):
-            one(json.dumps({**asked, "reason": reason}).encode(), (("ce_type", b"return.requested.v1"),))
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("Zu klein.\nBitte stornieren, danke!", "34 characters"),
+        ("\u4e0d\u60f3\u8981\u4e86\u3000\u8c22\u8c22", "7 characters"),
+        ("a gift for \U0001f468\u200d\U0001f469\u200d\U0001f467 instead", "24 characters"),
+        ("x" * 300, "300 characters"),
+        ("\x00\u202e\uffff", "3 characters"),
+        ("cut in the middle of \ud83d", "22 characters"),
+        (7, "not a text"),
+        (False, "not a text"),
+        ([["a", None], {"b": "\ud800"}], "not a text"),
+    ],
+)
+@pytest.mark.parametrize("wire_type", ["order.cancel-requested.v1", "return.requested.v1"])
+def test_free_text_never_vetoes_a_command(order: dict[str, Any], wire_type: str, reason: Any, shown: str) -> None:
+    asked = {"order_no": order["order_no"], "platform": order["platform"], "reason": reason}
+    found = one(json.dumps(asked).encode(), (("ce_type", wire_type.encode()),))
+    assert isinstance(found, CancelRequested | ReturnRequested)
+    assert (found.order_no, found.reason) == (order["order_no"], shown)
 
 
 def test_another_type_is_unprocessable(order: dict[str, Any]) -> None:
@@ -206,6 +226,151 @@ def test_a_number_names_one_order_in_xml_and_in_json_however_its_letters_are_com
         deleted = one(message(({**HEAD, "appType": "3", "orderNo": number}, LINE)))
         assert {xml.order_no, plain.order_no, deleted.order_no} == {"Caf\u00e9-1"}
         assert xml.order_id == plain.order_id == deleted.order_id
+
+
+BLANKS = ("", " ", "\t", "\n", "\u00a0", "\u3000", "\u2009 ")
+
+
+@pytest.mark.parametrize("before", BLANKS)
+@pytest.mark.parametrize("after", BLANKS)
+def test_blanks_around_a_text_are_no_part_of_it_in_xml_and_in_json(order: dict[str, Any], before: str, after: str) -> None:
+    """One order number is one order, and the same order again is the same."""
+    texts = {"orderNo": "N-1", "ebpCode": HEAD["ebpCode"], "payTransactionId": "tok_ok"}
+    xml = one(message(({**HEAD, **{name: before + text + after for name, text in texts.items()}}, LINE)))
+    spaced = json.loads(json.dumps(order))
+    for place, name in ((spaced, "order_no"), (spaced["platform"], "code"), (spaced["buyer"], "id_number"),
+                        (spaced["payment"], "token"), (spaced["consignee"], "phone"), (spaced["lines"][0], "sku"),
+                        (spaced["merchant"], "name"), (spaced, "freight"), (spaced, "currency"), (spaced, "placed_at")):  # fmt: skip
+        place[name] = before + place[name] + after
+    spaced["order_no"] = f"{before}N-1{after}"
+    plain, cancelled = (
+        one(json.dumps({**order, "order_no": "N-1"}).encode()),
+        one(
+            json.dumps({"order_no": spaced["order_no"], "platform": spaced["platform"]}).encode(),
+            (("ce_type", b"order.cancel-requested.v1"),),
+        ),
+    )
+    found = one(json.dumps(spaced).encode())
+    assert isinstance(found, Submitted)
+    assert isinstance(plain, Submitted)
+    assert isinstance(xml, Submitted)
+    assert faults(found) == faults(xml) == ()
+    assert found.submission == plain.submission
+    assert (found.order_no, xml.order_no, cancelled.order_no) == ("N-1", "N-1", "N-1")
+    # Same platform, so same id, in whichever form it came.
+    assert plain.order_id == found.order_id == cancelled.order_id
+    other = one(message(({**HEAD, "orderNo": "N-1"}, LINE)))
+    assert xml.order_id == other.order_id
+
+
+@pytest.mark.parametrize("c", ["\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad", "\u200f", "\ue000"])
+def test_a_number_with_a_character_that_nobody_sees_is_refused_by_name_in_xml_and_in_json(order: dict[str, Any], c: str) -> None:
+    for value in (
+        json.dumps({**order, "order_no": f"A{c}1"}).encode(),
+        message(({**HEAD, "orderNo": f"A{c}1"}, LINE)),
+        json.dumps({**order, "order_no": f"A1{c}"}).encode(),
+        message(({**HEAD, "appType": "3", "orderNo": f"A1{c}"}, LINE)),
+    ):
+        with pytest.raises(Unprocessable, match=f"order_no: send it without .* found U\\+{ord(c):04X} at character [23]$"):
+            one(value)
+
+
+@pytest.mark.parametrize("number", ["\uff21-1", "A-\uff11", "\u2163-1", "\u2460", "\ufb01-1"])
+def test_a_number_that_could_be_written_plainer_is_refused_by_name_in_xml_and_in_json(order: dict[str, Any], number: str) -> None:
+    for value in (json.dumps({**order, "order_no": number}).encode(), message(({**HEAD, "orderNo": number}, LINE))):
+        assert [(f.field, f.rule) for f in faults(one(value))] == [("order_no", "is_one_spelling")]
+
+
+@pytest.mark.parametrize(
+    ("path", "number", "rule"),
+    [
+        (("buyer", "id_number"), "E\uff11234567", "is_one_spelling"),
+        (("payment", "payer", "id_number"), "E1234567\u200b", "is_seen"),
+        (("payment", "token"), "tok\u200b_ok", "is_seen"),
+        (("lines", 0, "sku"), "\uff33KU", "is_one_spelling"),
+    ],
+)
+def test_no_number_of_a_person_or_of_goods_has_two_spellings(path: tuple[str | int, ...], number: str, rule: str) -> None:
+    order = submission("garments_de", 1, seed=1)
+    place: Any = order
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = number
+    assert rule in [f.rule for f in faults(one(json.dumps(order).encode()))]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("form", ["json", "xml", "cancel"])
+def test_another_encoding_is_named(order: dict[str, Any], encoding: str, form: str) -> None:
+    text = message((HEAD, LINE)).decode() if form == "xml" else json.dumps(order)
+    headers = (("ce_type", b"order.cancel-requested.v1"),) if form == "cancel" else ()
+    with pytest.raises(Unprocessable, match=f"send UTF-8: the value is {encoding[:6].upper()}"):
+        one(text.encode(encoding), headers)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            {"specversion": "1.0", "type": "order.submitted.v1", "data": {"order_no": "1"}},
+            "send what stands in data as the value",
+        ),
+        ({"schema": {"type": "struct"}, "payload": {"order_no": "1"}}, "send what stands in payload as the value"),
+        ([{"order_no": "1"}], "found a list, send each of its orders as a record of its own"),
+        (json.dumps({"order_no": "1"}), "found a text, send the object without quotes around it"),
+        (
+            {"order_no": 7, "platform": {"code": "1105910159"}},
+            "order_no must be a text of 1 to 200 characters.*: found a number, 7",
+        ),
+    ],
+)
+def test_what_stands_around_or_instead_of_an_order_is_named(value: Any, said: str) -> None:
+    with pytest.raises(Unprocessable, match=said):
+        one(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize(
+    ("time", "read"),
+    [
+        ("2026-11-23T09:00:00.123+08:00", "2026-11-23T09:00:00.123000+08:00"),
+        ("2026-11-23T09:00:00.1234567+08:00", "2026-11-23T09:00:00.123456+08:00"),
+        ("2026-11-23T01:00:00.123456789Z", "2026-11-23T01:00:00.123456+00:00"),
+        ("2026-11-23t01:00:00." + "9" * 60 + "z", "2026-11-23T01:00:00.999999+00:00"),
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.999999+00:00"),
+        ("2017-01-01T07:59:60.5+08:00", "2016-12-31T23:59:59.999999+00:00"),
+        ("2026-11-23 09:00:00-00:30", "2026-11-23T09:00:00-00:30"),
+    ],
+)
+def test_rfc_3339_has_any_number_of_fraction_digits(order: dict[str, Any], time: str, read: str) -> None:
+    found = one(json.dumps({**order, "placed_at": time}).encode())
+    assert isinstance(found, Submitted)
+    assert faults(found) == ()
+    assert found.submission.placed_at.isoformat() == read
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2026-11-23T09:00:60Z", "2026-11-23T09:00:00.Z", "2026-11-23T09:00:00,5Z", "2026-02-30T09:00:00Z", "0000-01-01T00:00:00Z",
+     "2026-11-23T24:00:00Z", "2026-11-23T09:00:00+24:00", "2026-11-23T09:00:00", "20261123T090000Z"],
+)  # fmt: skip
+def test_a_time_that_is_none_is_refused_by_name(order: dict[str, Any], time: str) -> None:
+    found = faults(one(json.dumps({**order, "placed_at": time}).encode()))
+    assert [(f.field, f.rule) for f in found] == [("placed_at", "is_time")]
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_time_at_the_end_of_the_calendar_is_refused_like_any_other(order: dict[str, Any], time: str) -> None:
+    found = faults(one(json.dumps({**order, "placed_at": time}).encode()))
+    assert [f.field for f in found] == ["placed_at"]
+
+
+def test_there_is_one_zero(order: dict[str, Any]) -> None:
+    plain, signed = (one(json.dumps({**order, "discount": zero}).encode()) for zero in ("0.00", "-0.00"))
+    assert isinstance(plain, Submitted)
+    assert isinstance(signed, Submitted)
+    assert faults(signed) == ()
+    assert str(signed.submission.discount) == "0.00"
+    assert fingerprint(plain, str) == fingerprint(signed, str)
 
 
 def test_a_hundred_orders_are_a_hundred_submissions_and_more_are_refused() -> None:

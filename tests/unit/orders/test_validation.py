@@ -55,7 +55,7 @@ IMPORT = [
     ("platform.name", "x" * 101, "length_max"),
     ("platform.name", "a\u202eb", "is_plain_text"),
     ("platform.name", "a\x07b", "is_plain_text"),
-    ("platform.name", "   ", "is_plain_text"),
+    ("platform.name", "   ", "required"),
     ("merchant", None, "is_object"),
     ("merchant.country", "us", "is_country"),
     ("buyer.id_type", "3", "one_of"),
@@ -377,3 +377,30 @@ def test_a_thousand_orders_are_made_read_and_validated_in_a_second() -> None:
         assert isinstance(found, Submitted)
         assert validate(found, NOW) == ()
     assert time.process_time() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "rule"),
+    [
+        ("lines[0].sku", "S" * 20, None),
+        ("lines[0].sku", "S" * 21, "length_max"),
+        ("consignee.address", "x" * (200 - len("Guangdong Guangzhou ")), None),
+        ("consignee.address", "x" * (201 - len("Guangdong Guangzhou ")), "length_max"),
+        ("lines[0].name", "cherries\ufffe", "is_plain_text"),
+        ("lines[0].name", "cherries\uffff", "is_plain_text"),
+        ("consignee.name", "\u200b\u200d", "is_plain_text"),
+        ("consignee.name", "\u4e70\u4e70\u63d0\u00b7\u963f\u535c\u675c\u62c9", None),
+        ("lines[0].name", "\u0643\u0631\u0632 \u200f \U0001f352", None),
+    ],
+    ids=lambda v: ascii(v)[:30],
+)
+def test_nothing_is_taken_in_that_no_list_has_room_or_letters_for(
+    order: dict[str, Any], faults_of: Faults, path: str, value: str, rule: str | None
+) -> None:
+    order["consignee"] |= {"region": "Guangdong", "city": "Guangzhou"}
+    assert [f.rule for f in faults_of(put(order, path, value))] == ([] if rule is None else [rule])
+
+
+def test_an_export_list_names_no_consignee_so_its_address_may_be_long(faults_of: Faults) -> None:
+    export = submission("garments_de", 1, seed=1)
+    assert faults_of(put(put(export, "consignee.address", "x" * 200), "consignee.region", "y" * 100)) == ()
