@@ -50,12 +50,26 @@ async def announce_bills(conn: Connection, _deps: Any) -> Outcome:
     counts: dict[UUID, int] = {}
     for order_id, bills in groupby(kept, key=lambda bill: bill.order_id):
         said_now, told = words_on(list(bills))
-        cause = uuid5(NAMESPACE_URL, f"tax bill:{told[0].invt_no}:{told[0].tax_no}")
-        facts += [Announced(event, cause, told[0].version + number) for number, event in enumerate(said_now, start=1)]
+        facts += [
+            Announced(event, cause_of(told[0].invt_no, event), told[0].version + number)
+            for number, event in enumerate(said_now, start=1)
+        ]
         after += told
         counts[order_id] = len(said_now)
     await store.bills_said(conn, after, counts)
     return Outcome(facts=facts)
+
+
+def cause_of(invt_no: str, event: said.CustomsEvent) -> UUID:
+    """Return the id that a fact about a list's tax bills follows from.
+
+    It comes from what the fact is about, the bill's number or both numbers and the amount of a
+    contradiction: a second correction is another fact than the first.
+    """
+    subject = f"{event.tax_no}"  # type: ignore[attr-defined]  # all facts about bills have one
+    if isinstance(event, said.TaxBillContradicted):
+        subject += f":{event.other_tax_no}:{event.other_total}"
+    return uuid5(NAMESPACE_URL, f"tax bill:{invt_no}:{subject}")
 
 
 def words_on(bills: Sequence[KeptBill]) -> tuple[list[said.CustomsEvent], list[KeptBill]]:

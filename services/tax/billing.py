@@ -143,7 +143,7 @@ async def _act_on_verdicts(conn: Connection) -> Outcome:
         changed.append(found)
         # Decided while the goods came back: there is nothing left to settle.
         after.append(follow(found.bill, CameBack() if _came_back(found) else Decided(verdict == "bear", found.owed)))
-        outcome.facts += _announced(after[-1], uuid5(found.bill.order_id, "a person decided"), found.version)
+        outcome.facts += _announced(after[-1], uuid5(found.bill.order_id, f"a person decided on {found.bill.tax_no}"), found.version)
     await _write(conn, changed, after)
     await bill_store.close_cases(conn, [(order_id, reason) for _, order_id, reason, _ in decided])
     return outcome
@@ -169,7 +169,7 @@ async def _hand_over(conn: Connection, billing: Billing) -> Outcome:
     for found in due:
         pay = pays.get(found.bill.payment_book or "") or TimeToPay(uuid5(NAMESPACE_URL, "nothing to pay"), 0)
         after.append(follow(found.bill, CameBack() if _came_back(found) else pay))
-        outcome.facts += _announced(after[-1], uuid5(found.bill.order_id, "the bill is due"), found.version)
+        outcome.facts += _announced(after[-1], uuid5(found.bill.order_id, f"the bill {found.bill.tax_no} is due"), found.version)
     await _write(conn, due, after)
     return outcome
 

@@ -325,3 +325,21 @@ async def test_a_consolidation_that_overtakes_its_bill_waits_for_it(world: World
         )
     assert state in ("consolidated", "disputed")
     await in_order(world)
+
+
+async def test_each_correction_of_a_bill_is_a_fact_of_its_own(world: World) -> None:
+    order_no = await placed(world, sample="basket")
+    await days_pass(world, 2)
+    for line in (2, 1):
+        await given_back(world, order_no, line)
+        await days_pass(world, 2)
+    ids = [dict(record.headers)["ce_id"] for record in world.log[topics.CUSTOMS]]
+    assert len(ids) == len(set(ids))
+    newest = await world.admin.fetchrow("SELECT tax_no FROM customs.tax_bill WHERE billed_said AND NOT superseded")
+    for table in ("tax.tax_bill", "payments.tax_due"):
+        row = await world.admin.fetchrow(f"SELECT tax_no, billed_minor FROM {table}")
+        owed = await world.admin.fetchval("SELECT total_minor FROM tax.tax_case")
+        assert (row["tax_no"], row["billed_minor"]) == (newest["tax_no"], owed)
+    await days_pass(world, 33)
+    assert (await bill_of(world, order_no))[:2] == ("due", "paid")
+    await in_order(world)
