@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from services.customs import policy_limits
 from services.customs.ceb.build import DOCUMENTS_MAX
 from services.customs.ceb.documents import Enterprise
 from services.customs.domain import months
@@ -29,6 +30,7 @@ LISTS_IN_A_MESSAGE_MAX: Final = 10_000
 """A listed number takes some 70 bytes of a message of at most a megabyte."""
 
 
+AGE_MAX_S: Final = 86_400.0
 BYTES_MIN: Final = 32 * 1024
 """A message takes at least the longest list of one line, its sender and the signature."""
 
@@ -161,11 +163,13 @@ class Policy:
 def load(path: Path | None = None) -> Policy:
     """The policy in the file, or the one that comes with the service.
 
-    Raises Misconfigured naming what is missing.
+    Raises Misconfigured naming what is missing, or what no message could be built with.
     """
     try:
         source = files("services.customs").joinpath("policy.toml") if path is None else path
-        return _policy(tomllib.loads(source.read_text(encoding="utf-8")))
+        found = _policy(tomllib.loads(source.read_text(encoding="utf-8")))
+        policy_limits.check(found)
+        return found
     except KeyError as error:
         raise Misconfigured(f"the customs policy lacks {error.args[0]}") from None
     except (OSError, TypeError, ValueError) as error:
@@ -218,8 +222,11 @@ def _batching(row: Mapping[str, Any]) -> Batching:
         raise ValueError(f"batching.bytes_max: found {found.bytes_max}, expected {BYTES_MIN} to {XML_BYTES_MAX}")
     if not 1 <= found.lists_max <= DOCUMENTS_MAX:
         raise ValueError(f"batching.lists_max: found {found.lists_max}, expected 1 to {DOCUMENTS_MAX}")
-    if found.lines_max < 1 or not found.age_s > 0:
-        raise ValueError(f"batching: found lines_max {found.lines_max} and age_s {found.age_s:g}, expected both above 0")
+    if found.lines_max < 1 or not 0 < found.age_s <= AGE_MAX_S:
+        raise ValueError(
+            f"batching: found lines_max {found.lines_max} and age_s {found.age_s:g}, expected both above 0, "
+            f"and age_s up to {AGE_MAX_S:g}"
+        )
     return found
 
 

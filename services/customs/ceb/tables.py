@@ -5,7 +5,7 @@ One table a message.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from services.customs.ceb import codes
 from services.customs.ceb.writing import (
@@ -214,3 +214,23 @@ SUMMARY_HEAD: Final = compiled((
     # "Not filled in where not split" says the text, the schema wants both: 1 of 1.
     Column("msgCount", "count", whole), Column("msgSeqNo", "seq", whole), _NOTE,
 ))  # fmt: skip
+
+_ALL: Final = (
+    BASE_TRANSFER, IMPORT_HEAD, IMPORT_LINE, EXPORT_HEAD, EXPORT_LINE, IMPORT_CANCEL, EXPORT_CANCEL, IMPORT_RETURN_HEAD,
+    IMPORT_RETURN_LINE, EXPORT_RETURN_HEAD, EXPORT_RETURN_LINE, SUMMARY_HEAD,
+)  # fmt: skip
+
+
+def check(source: str, value: Any) -> None:
+    """Write a value as every message has it that takes this field.
+
+    Raises ValueError with the element and its rule; KeyError for a field that no message has.
+    """
+    columns = [(opening[1:-1], write) for table in _ALL for name, opening, _, _, write, _ in table if name == source]
+    if not columns:
+        raise KeyError(source)
+    for element, write in columns:
+        try:
+            write(value)
+        except ValueError as error:
+            raise ValueError(f"{element} {error}") from None
