@@ -102,6 +102,7 @@ class Consumer:
         self._gap: dict[inbox.Partition, int] = {}
         self._hinted = 0.0
         self.ready = asyncio.Event()
+        self.failed: Exception | None = None
         self.last_progress = time.monotonic()
 
     async def run(self) -> None:
@@ -134,6 +135,8 @@ class Consumer:
 
     async def poll_once(self) -> int:
         """One poll and its transaction; returns how many records it handled."""
+        if self.failed is not None:
+            raise self.failed
         self._regulate()
         polled = await self._most_advanced_first()
         self._polled_at.set_to_current_time()
@@ -386,3 +389,6 @@ class _Seek(ConsumerRebalanceListener):  # type: ignore[misc]
                 # aiokafka would log this and read on from Kafka's hint; without the database nothing may be read.
                 log.warning("assignment waits for the stored offsets", error=type(error).__name__)
                 await asyncio.sleep(0.5)
+            except Exception as error:  # noqa: BLE001  the next poll raises it, and the process starts anew
+                self._consumer.failed = error
+                return None

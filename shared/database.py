@@ -31,13 +31,54 @@ CUT: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.I
 """The connection ended, in the words of the database's client: nobody else says these."""
 LOST: Final = (*CUT, OSError, TimeoutError)
 """The connection died, so the outcome of what ran on it is unknown: run it again, the offsets tell which way it went."""
-RETRYABLE: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError,
-                    asyncpg.QueryCanceledError, asyncpg.TooManyConnectionsError)  # fmt: skip
-"""Nothing was done and nothing is wrong with the record: run it again."""
-DATA: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError)
-"""The database refuses the values themselves."""
-SCHEMA: Final = (asyncpg.SyntaxOrAccessError,)
+DATA: Final = (
+    asyncpg.CardinalityViolationError,  # 21: two rows of one statement are the same
+    asyncpg.DataError,  # 22
+    asyncpg.IntegrityConstraintViolationError,  # 23
+    asyncpg.TriggeredDataChangeViolationError,  # 27
+    asyncpg.WithCheckOptionViolationError,  # 44
+    asyncpg.ProgramLimitExceededError,  # 54: too long for an index, nested too deeply
+    asyncpg.PLPGSQLError,  # P0: our own functions refuse
+)
+"""The database refuses the values themselves: these classes of SQLSTATE, and no other, may be a record's own fault."""
+SCHEMA: Final = (asyncpg.SyntaxOrAccessError, asyncpg.InvalidCatalogNameError, asyncpg.InvalidSchemaNameError)
 """The statement itself is wrong here: a table, column or right of another release. No record can help it."""
+RETRYABLE: Final = (
+    asyncpg.FeatureNotSupportedError,  # 0A: a plan made before a table was changed
+    asyncpg.InvalidCursorStateError,  # 24
+    asyncpg.InvalidTransactionStateError,  # 25: read-only, or ended by a failure before
+    asyncpg.InvalidSQLStatementNameError,  # 26
+    asyncpg.InvalidAuthorizationSpecificationError,  # 28
+    asyncpg.InvalidTransactionTerminationError,  # 2D
+    asyncpg.TransactionRollbackError,  # 40: deadlock, serialization
+    asyncpg.InsufficientResourcesError,  # 53: disk, memory, lock table, connections
+    asyncpg.ObjectNotInPrerequisiteStateError,  # 55: a lock that is not available
+    asyncpg.OperatorInterventionError,  # 57: cancelled, shut down
+    asyncpg.PostgresSystemError,  # 58: an error of the disk
+    asyncpg.InternalServerError,  # XX
+    asyncpg.UnknownPostgresError,
+)
+"""Trouble of the server, and nothing is wrong with the record: run it again. The SQLSTATE class is behind each."""
+OUTDATED: Final = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
+"""A table was changed beside a running service. The client has forgotten its plans by then, so the next try makes new ones."""
+
+
+def is_of_values(error: BaseException) -> bool:
+    """Whether the database or its client refuses the values themselves; False for every other trouble of theirs.
+
+    A value of another type than the parameter's, which the client says, is none of these: the column is of another release.
+    """
+    return isinstance(error, DATA) and not (error.severity is None and _is_of_another_type(error))
+
+
+def is_of_database(error: BaseException) -> bool:
+    """Whether the error is the database's or its client's, whatever it says."""
+    return isinstance(error, (asyncpg.PostgresError, *LOST))
+
+
+def _is_of_another_type(error: BaseException) -> bool:
+    cause = error.__cause__ or error.__context__
+    return cause is not None and (isinstance(cause, TypeError) or _is_of_another_type(cause))
 
 
 async def copied(conn: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> bool:
@@ -102,6 +143,8 @@ async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX) -
         raise Unavailable(f"PostgreSQL does not answer at {redacted(settings.postgres)}: {error}") from error
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         raise Misconfigured(f"run `crossborder migrate`: the role crossborder_{role} cannot log in ({error})") from None
+    except RETRYABLE as error:
+        raise Unavailable(f"PostgreSQL lets nobody in at {redacted(settings.postgres)}: {error}") from error
 
 
 _SET_POSTGRES: Final = "set CROSSBORDER_POSTGRES to a DSN as postgresql://USER@HOST:PORT/DATABASE"

@@ -27,5 +27,9 @@ class Unavailable(Exception):
     """Something outside does not answer now: wait a little and try the same again, for a bounded time."""
 
 
+class TooManyGivenUp(Exception):
+    """So many records fail within a minute for reasons nobody foresaw that the fault is ours: the process ends, none is given up."""
+
+
 class Misconfigured(Exception):
     """A setting is wrong or missing; the first line says which and what to do."""

@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,9 +14,9 @@ import orjson
 import structlog
 
 from shared import effects, inbox, metrics, outbox
-from shared.database import DATA, LOST, RETRYABLE, SCHEMA, Connection
+from shared.database import DATA, OUTDATED, Connection, is_of_database, is_of_values
 from shared.envelope import Headers, Message, Outgoing, Record, Unread, rfc3339, uuid_or_none
-from shared.errors import Unavailable, Unprocessable
+from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.failpoints import Failpoints
 from shared.hears import Hears, Outcome, came, decode_event, fact_record
 from shared.sealing import Sealing
@@ -33,6 +33,11 @@ CUT_BYTES: Final = 64 * 1024
 PARKED: Final = b"parked"
 NO_ORDER: Final = UUID(int=0)
 """The order id of a message that is about none."""
+UNFORESEEN: Final = ("unexpected", "integrity")
+"""Reasons that are no refusal of ours, but a failure nobody foresaw."""
+UNFORESEEN_MAX: Final = 20
+UNFORESEEN_S: Final = 60.0
+"""More records than that are not given up for such reasons in so many seconds: then the fault is no record's, but ours."""
 Place = tuple[str, int, int]
 Found = Sequence[Message] | Unprocessable
 """What a record was read as: its messages, none if it is not for us, or why it cannot be read."""
@@ -48,13 +53,15 @@ class Handler:
 
     def __init__(
         self, service: str, topic: str, hears: Mapping[str, Hears], pool: Any, deps: Any, *, sealing: Sealing,
-        after: Callable[[Outcome], None] = Outcome.count, failpoints: Failpoints | None = None,
+        after: Callable[[Outcome], None] = Outcome.count, failpoints: Failpoints | None = None, orders_at_once: int = 5000,
     ) -> None:  # fmt: skip
+        """`orders_at_once`: how many orders one transaction locks at most, as long as no single record is about more."""
         self.service = service
         self.topic = topic
         self.hears = hears
         self.pool = pool
         self.deps = deps
+        self._orders_at_once = orders_at_once
         self._sealing = sealing
         self._after = after
         self._fail = failpoints or Failpoints()
@@ -63,18 +70,19 @@ class Handler:
     async def handle(self, records: Sequence[Record]) -> None:
         """Handle the records, in order, each partition's without a hole.
 
-        Raises inbox.Fenced if the offsets stand elsewhere, and Unavailable or a database's connection error if the same
-        batch is worth trying again; whatever part was committed by then is found by the offsets. A statement that does not
-        fit the schema is raised too: with a migration that is missing, every record would be given up.
+        Raises inbox.Fenced if the offsets stand elsewhere, and Unavailable or any error of the database that does not speak
+        of the values themselves: a full disk or lock table, a lost connection, a table of another release is no record's fault.
+        Whatever part was committed by then is found by the offsets. Raises TooManyGivenUp where so many fail that it is ours.
         """
-        await self._divide([(r, self.decode(r)) for r in records])
+        for portion in portions([(r, self.decode(r)) for r in records], self._orders_at_once):
+            await self._divide(portion)
 
     async def _divide(self, read: Sequence[Read], *, apart: bool = False) -> None:
         try:
             await self._transact(read, apart=apart)
-        except (inbox.Fenced, Unavailable, *LOST, *RETRYABLE, *SCHEMA):
-            raise
         except Exception as error:
+            if not may_be_the_records(error) and not (isinstance(error, TooManyGivenUp) and len(read) > 1):
+                raise
             if len(read) > 1:
                 half = len(read) // 2
                 await self._divide(read[:half])
@@ -119,10 +127,19 @@ class Handler:
             return decode_event(record, self._wanted[record.topic])
         except Unprocessable as refused:
             return refused
-        except Exception as bug:  # noqa: BLE001  the one record is given up, with the trace in the log
-            return self.blame(record, bug)
+        except Exception as bug:
+            if not may_be_the_records(bug):
+                raise
+            return self.blame(record, bug)  # the one record is given up, with the trace in the log
 
     async def _transact(self, read: Sequence[Read], *, apart: bool = False) -> None:
+        try:
+            await self._transact_once(read, apart=apart)
+        except OUTDATED as error:
+            log.info("a table was changed, the batch is tried with new plans", service=self.service, error=type(error).__name__)
+            await self._transact_once(read, apart=apart)
+
+    async def _transact_once(self, read: Sequence[Read], *, apart: bool) -> None:
         started = time.perf_counter()
         batch = _Batch(self, read)
         async with self.pool.acquire() as conn, conn.transaction():
@@ -197,10 +214,10 @@ class _Batch:
             async with conn.transaction():
                 followed = await self._react(conn, list(found))
                 await self._write(conn, followed)
-        except (Unavailable, *LOST, *RETRYABLE, *SCHEMA):
-            raise
-        except Exception as error:  # noqa: BLE001  what is not foreseen is in the log with its trace
-            self._outcomes = counted
+        except Exception as error:
+            if not may_be_the_records(error):
+                raise
+            self._outcomes = counted  # what is not foreseen is in the log with its trace
             return self._h.blame(record, error)
         outcome.extend(followed)
         return None
@@ -289,11 +306,23 @@ class _Batch:
     async def _dead_letter(self, conn: Connection, record: Record, refused: Unprocessable) -> Outgoing:
         self._outcomes[record.topic, "", "dead-letter"] += 1
         await inbox.note_dead_letter(conn, place(record), refused.reason)
+        await self._require_few(conn, refused)
         log.error("record given up", service=self._h.service, topic=record.topic, partition=record.partition,
                   offset=record.offset, reason=refused.reason, error=str(refused)[:300])  # fmt: skip
         for order_id in self._h.holds(record):
             await inbox.hold(conn, order_id, refused.reason)
         return dead_letter(self._h.service, record, refused)
+
+    async def _require_few(self, conn: Connection, refused: Unprocessable) -> None:
+        """Raise TooManyGivenUp if this one is more than may be given up in a minute; counted where a new process finds it."""
+        if refused.reason not in UNFORESEEN:
+            return
+        count = await inbox.given_up_within(conn, UNFORESEEN_S, UNFORESEEN)
+        if count > UNFORESEEN_MAX:
+            raise TooManyGivenUp(
+                f"look for the trace in the log of {self._h.service}: more than {UNFORESEEN_MAX} records failed within "
+                f"{UNFORESEEN_S:.0f} s for reasons nobody foresaw, the last one with {refused}; the next is not given up"
+            )
 
     def count(self, seconds: float) -> None:
         service = self._h.service
@@ -308,6 +337,26 @@ async def write(conn: Connection, service: str, topic: str, outcome: Outcome, se
     at = rfc3339(outbox.utc_now())
     await outbox.append(conn, sealing, [*(fact_record(service, topic, fact, at) for fact in outcome.facts), *outcome.records])
     await effects.instruct(conn, sealing, outcome.instructions)
+
+
+def portions(read: Sequence[Read], most: int) -> Iterator[Sequence[Read]]:
+    """The records in runs of at most `most` messages each, since each may lock an order; one record of more stands alone."""
+    begin, room = 0, most
+    for at, (_, found) in enumerate(read):
+        count = 0 if isinstance(found, Unprocessable) else len(found)
+        if count > room and at > begin:
+            yield read[begin:at]
+            begin, room = at, most
+        room -= count
+    if begin < len(read):
+        yield read[begin:]
+
+
+def may_be_the_records(error: Exception) -> bool:
+    """Whether a failure may be the record's own: a refusal, a value the database refuses, an error of decoding or reacting."""
+    if isinstance(error, inbox.Fenced | Unavailable | TooManyGivenUp | MemoryError):
+        return False
+    return is_of_values(error) or not is_of_database(error)
 
 
 def place(record: Record) -> Place:

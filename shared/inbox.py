@@ -125,6 +125,15 @@ async def note_dead_letter(conn: Connection, place: tuple[str, int, int], reason
     )
 
 
+async def given_up_within(conn: Connection, seconds: float, reasons: Sequence[str]) -> int:
+    """How many records were given up for one of these reasons in so many seconds, and are still owed."""
+    count: int = await conn.fetchval(
+        "SELECT count(*) FROM dead_letter WHERE reason = ANY($2::text[]) AND at > clock_timestamp() - make_interval(secs => $1)",
+        seconds, list(reasons),
+    )  # fmt: skip
+    return count
+
+
 async def forget_dead_letters(conn: Connection, places: Sequence[tuple[str, int, int]]) -> None:
     """Their replays came. One that is given up again is remembered anew, by its own place."""
     await conn.execute(

@@ -33,7 +33,7 @@ RECEIPT_FACTS: Final = tuple(kind.__name__ for kind in EVENT_TYPES.values() if i
 OUTCOMES: Final = ("ok", "duplicate", "ignored", "parked", "dead-letter", "skipped")
 POOL_STATES: Final = ("open", "idle", "busy", "max")
 FENCES: Final = ("overtaken", "gap", "hole")
-END_REASONS: Final = ("watchdog_consumer", "watchdog_relay", "unavailable", "unexpected")
+END_REASONS: Final = ("watchdog_consumer", "watchdog_relay", "unavailable", "unexpected", "too_many_given_up")
 INTAKE_TYPES: Final = {
     topics.SUBMISSIONS: COMMANDS, topics.WAYBILLS: ("waybill.issued.v1", "waybill.delivered.v1"), topics.RECEIPTS: RECEIPT_MESSAGES,
 }  # fmt: skip

@@ -76,7 +76,9 @@ class Service:
         self._fail = points or failpoints.from_environment()
         common: dict[str, Any] = {"sealing": wiring.sealing, "failpoints": self._fail}
         security = settings.kafka_security
-        self.handler = Handler(wiring.name, wiring.topic, wiring.hears, pool, wiring.deps, after=self._after, **common)
+        self.handler = Handler(
+            wiring.name, wiring.topic, wiring.hears, pool, wiring.deps, after=self._after, orders_at_once=settings.batch_records, **common
+        )  # fmt: skip
         self.relay = outbox.Relay(wiring.name, pool, settings.kafka, prefix=settings.topic_prefix, security=security, **common)
         self.consumer = Consumer(
             wiring.name, wiring.hears, self.handler, pool, settings.kafka, prefix=settings.topic_prefix, replica=settings.member,

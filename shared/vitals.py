@@ -17,7 +17,7 @@ import structlog
 from shared import cases, effects, inbox, metrics, outbox
 from shared.consumer import Consumer
 from shared.database import LOST, RETRYABLE, Connection
-from shared.errors import Unavailable
+from shared.errors import TooManyGivenUp, Unavailable
 from shared.invariants import Invariant
 
 log = structlog.get_logger(__name__)
@@ -188,6 +188,8 @@ def reason_of(error: BaseException) -> str:
     """Under which reason the end of a process is counted."""
     if isinstance(error, Stuck):
         return f"watchdog_{error.part}"
+    if isinstance(error, TooManyGivenUp):
+        return "too_many_given_up"
     return "unavailable" if isinstance(error, (Unavailable, *LOST, *RETRYABLE)) else "unexpected"
 
 
