@@ -128,9 +128,11 @@ def _answer(receipt: Receipt, kind: Kind, attempt: int | None) -> Answer:
     if meaning == "accepted" and kind != "declare":
         meaning = "waiting"
     code = receipt.inner_code or (receipt.status if receipt.status.startswith("-") else None)
+    way = (codes.way_of(code or receipt.status) or codes.way_of(receipt.status)) if technical else None
     return Answer(
-        kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no, receipt.at, attempt, technical
-    )
+        kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no, receipt.at, attempt, technical,
+        way,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     kept: list[tuple[UUID, str, domain.Answer, bool, datetime]] = []
     for m, order_id, answer in named:
         found = folded.declarations[order_id]
-        followed = folded.fold(domain.answer(found, answer, deps.policy), m.event_id, m.at, m.traceparent)
+        followed = folded.fold(domain.answer(found, answer, deps.policy, m.at), m.event_id, m.at, m.traceparent)
         # "We have it" promises nothing, so it is in order even where it changes nothing.
         kept.append((order_id, m.event.message_type, answer, followed or answer.meaning == "waiting", answer.at or m.at))
     outcome = await folded.save(conn, deps.authority)

@@ -143,7 +143,9 @@ async def _act_on_verdicts(conn: Connection) -> Outcome:
         changed.append(found)
         # Decided while the goods came back: there is nothing left to settle.
         after.append(follow(found.bill, CameBack() if _came_back(found) else Decided(verdict == "bear", found.owed)))
-        outcome.facts += _announced(after[-1], uuid5(found.bill.order_id, f"a person decided on {found.bill.tax_no}"), found.version)
+        outcome.facts += _announced(
+            after[-1], uuid5(found.bill.order_id, f"a person decided on {found.bill.tax_no}"), found.version
+        )
     await _write(conn, changed, after)
     await bill_store.close_cases(conn, [(order_id, reason) for _, order_id, reason, _ in decided])
     return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,14 +35,19 @@ class Status:
     confidence: str
 
 
+Way = Literal["decision", "there", "wait", "ours"]
+"""What follows from a code of the e-port or the exchange platform, which decide nothing for customs (see codes.toml)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
-    """A code that says why something was sent back."""
+    """A code that says why something was sent back; `way` where no officer of customs gave it."""
 
     code: str
     meaning: str
     confidence: str
     source: str
+    way: Way | None = None
 
 
 @lru_cache(maxsize=1)
@@ -56,7 +62,7 @@ def _statuses() -> dict[str, Status]:
 
 @lru_cache(maxsize=1)
 def _errors() -> dict[str, ErrorCode]:
-    return {row[0]: ErrorCode(row[0], row[1], row[2], row[3]) for row in _data()["error"]}
+    return {row[0]: ErrorCode(*row) for row in _data()["error"]}
 
 
 @lru_cache(maxsize=8)
@@ -168,3 +174,21 @@ def dec_state(code: str) -> DecState:
 def error(code: str) -> ErrorCode | None:
     """What an inner or negative code means, None if it is not in the list."""
     return _errors().get(code)
+
+
+@lru_cache(maxsize=1)
+def _failures() -> tuple[tuple[re.Pattern[str], Way], ...]:
+    return tuple((_form(row[0]), row[1]) for row in _data()["failure"])
+
+
+def _form(form: str) -> re.Pattern[str]:
+    return re.compile("-[0-9]+" if form == "-*" else form.replace("n", "[0-9]"))
+
+
+@lru_cache(maxsize=1024)
+def way_of(code: str) -> Way | None:
+    """What follows from a code of the e-port or the exchange platform; None for a word of customs itself."""
+    known = _errors().get(code) or _errors().get(code.removeprefix("-").zfill(4))
+    if known is not None and known.way is not None:
+        return known.way
+    return next((way for form, way in _failures() if form.fullmatch(code)), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from services.customs.domain import returns
-from services.customs.domain.numbers import cop_no_of
+from services.customs.domain.numbers import cop_no_of, last_told_apart
 from services.customs.domain.returns import Return, Terms
 from shared.events import Event, Fault
 from shared.events import customs as said
@@ -53,6 +53,10 @@ OVER: Final = (State.MISMATCHED, State.REFUSED, State.DETAINED, State.SHIPPED_BA
 Kind = Literal["declare", "cancel", "return"]
 """What a declaration may be waiting to lodge in a collective message."""
 
+Way = Literal["decision", "there", "wait", "ours", "again"]
+"""What follows from a failure on the way: nothing more is to be hoped for; customs has it already; the same again later;
+our own signature or registration is wrong; the message was refused whole, and this request goes again in a smaller one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lodged:
@@ -69,7 +73,8 @@ class Answer:
 
     `on` tells which request is answered; `code` is the inner or negative code where there is one; `at` is the authority's time.
     `attempt` is the list that the number in the receipt is of, None where it has none. `technical`: the e-port says it, on the
-    way to customs, and customs decided nothing. `unknown`: a status that is in none of the authority's lists here.
+    way to customs, and customs decided nothing; `way` is what follows then. `unknown`: a status that is in none of the
+    authority's lists here. `part`: the smaller message this request goes in next, where the one it was in was refused whole.
     """
 
     on: Kind
@@ -85,11 +90,15 @@ class Answer:
     at: datetime | None = None
     attempt: int | None = None
     technical: bool = False
+    way: Way | None = None
+    part: UUID | None = None
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """The documents and the list of one order. `version` counts the facts said about it; `attempt` the lists lodged.
+    """The documents and the list of one order. `version` counts the facts said about it; `attempt` the lists lodged, and
+    `spared` those of them that were lodged again through no fault of theirs: a failure on the way is no decision.
+    `waits_since`: when the first of the failures was told that nothing else was heard after.
 
     `present` names the documents there are; whether they are at hand as well is the caller's affair until the last comes.
     So are `returns` and `released_at`, which matter to returns alone.
@@ -116,6 +125,9 @@ class Declaration:
     group_key: str | None = None
     waiting: Kind | None = None
     waiting_s: float = 0.0
+    part: UUID | None = None
+    spared: int = 0
+    waits_since: datetime | None = None
     released_at: datetime | None = None
     returns: tuple[Return, ...] = ()
 
@@ -127,8 +139,9 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the declarant may decide: which return codes a corrected list mends, how often, how long to wait first, and which
-    say that customs has the list already; and the terms of the law for returns."""
+    """What the declarant may decide: which return codes a corrected list mends, and how often; which ask for patience only, and
+    which say that customs has the list already, beside those of the authority's own lists (`Answer.way`); how long to be
+    patient, and how long to wait first and at most; and the terms of the law for returns."""
 
     correctable: Collection[str]
     too_soon: Collection[str]
@@ -136,6 +149,8 @@ class Policy:
     too_soon_wait_s: float
     returns: Sequence[Terms] = ()
     there_already: Collection[str] = ()
+    patience_s: float = 24 * 3600.0
+    wait_max_s: float = 2 * 3600.0
 
 
 Match = Callable[[OrderPlaced, PaymentCaptured, WaybillIssued], Sequence[said.Mismatch]]
@@ -271,7 +286,7 @@ def _terms(d: Declaration, policy: Policy) -> Terms | None:
 
 def lodged(d: Declaration, event: Lodged) -> Followed:
     """The collective message with this declaration's request was put on the wire."""
-    d = replace(d, waiting=None, waiting_s=0.0, batch_id=event.batch_id, message_guid=event.message_guid)
+    d = replace(d, waiting=None, waiting_s=0.0, part=None, batch_id=event.batch_id, message_guid=event.message_guid)
     if event.kind != "declare":
         return d, ()
     d = replace(d, attempt=d.attempt + 1)
@@ -295,8 +310,8 @@ def unlodgeable(d: Declaration, kind: Kind, why: str, at: datetime, policy: Poli
     return _cancellation_refused(d, at, policy)
 
 
-def answer(d: Declaration, heard: Answer, policy: Policy) -> Followed:
-    """Follow one entry of a receipt."""
+def answer(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | None = None) -> Followed:
+    """Follow one entry of a receipt; `came_at` is when it came, by which patience is measured, by default the authority's time."""
     if heard.meaning in ("waiting", "unknown") and (heard.invt_no or d.invt_no) == d.invt_no:
         return d, ()
     earlier = _is_of_an_earlier_list(d, heard)
@@ -305,13 +320,41 @@ def answer(d: Declaration, heard: Answer, policy: Policy) -> Followed:
         return d, ()
     before = d.status
     d = replace(d, status=heard.status)
+    if heard.meaning == "returned":
+        way = _way(heard, policy)
+        d = replace(d, waits_since=(d.waits_since or came_at or _at(heard)) if way == "wait" else None)
+        if way == "wait" and _is_out_of_patience(d, came_at or _at(heard), policy):
+            way = "decision"
+        return _ON_FAILURE[heard.on](d, heard, way, came_at or _at(heard), policy)
+    d = replace(d, waits_since=None)
     if heard.on == "cancel":
         return _on_cancellation(d, heard, policy)
     if heard.on == "return":
         return _on_return(d, heard, policy)
-    if heard.meaning == "returned":
-        return _on_returned(d, heard, policy)
     return _on_progress(d, heard, before, policy)
+
+
+def _way(heard: Answer, policy: Policy) -> Way:
+    """What follows from a refusal: of the authority's own lists, or what the declarant's policy says of its code."""
+    code = heard.code or heard.status
+    if heard.way is not None and heard.way != "decision":
+        return heard.way
+    if code in policy.there_already and heard.technical:
+        return "there"
+    return "wait" if code in policy.too_soon else "decision"
+
+
+def _is_out_of_patience(d: Declaration, now: datetime, policy: Policy) -> bool:
+    """Patience is a time and never a number of attempts: an outage has as many of these as it lasts."""
+    return d.waits_since is not None and (now - d.waits_since).total_seconds() > policy.patience_s
+
+
+def _again(d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy) -> Declaration:
+    """The same request waits to be lodged again. The pause grows with the time that it has waited already."""
+    pause_s = 0.0
+    if way == "wait" and d.waits_since is not None:
+        pause_s = max(policy.too_soon_wait_s, min((now - d.waits_since).total_seconds(), policy.wait_max_s))
+    return replace(d, waiting=heard.on, waiting_s=pause_s, part=heard.part)
 
 
 def _with_numbers(d: Declaration, heard: Answer, *, earlier: bool) -> Declaration:
@@ -330,7 +373,9 @@ def _is_of_an_earlier_list(d: Declaration, heard: Answer) -> bool:
     That the goods were released, detained or ordered back is about the goods, under whichever number it is said.
     """
     of_goods = ("released", "closed", "detained", "shipback")
-    return heard.on == "declare" and heard.attempt is not None and heard.attempt < d.attempt and heard.meaning not in of_goods
+    if heard.on != "declare" or heard.attempt is None or heard.meaning in of_goods:
+        return False
+    return heard.attempt < last_told_apart(d.attempt)
 
 
 def _goes_on(d: Declaration, heard: Answer, before: str | None) -> bool:
@@ -365,9 +410,9 @@ def _on_progress(d: Declaration, heard: Answer, before: str | None, policy: Poli
     return d, facts
 
 
-def _on_returned(d: Declaration, heard: Answer, policy: Policy) -> Followed:
-    """100 or a negative code: correct and lodge again where that can help, give up where it cannot."""
-    if heard.technical and _has_the_list(d, heard, policy):
+def _on_returned(d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy) -> Followed:
+    """100 or a negative code: lodge again where that can help, give up where it cannot."""
+    if heard.technical and (way == "there" or _has_the_list(d)):
         return d, ()
     if d.state is State.WITHDRAWING and not d.released:
         return _say(replace(d, waiting=None), said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
@@ -381,45 +426,44 @@ def _on_returned(d: Declaration, heard: Answer, policy: Policy) -> Followed:
         "invt_no": d.invt_no,
     }
     code = heard.code or heard.status
-    if code in {*policy.correctable, *policy.too_soon} and d.attempt < policy.attempts_max:
-        wait_s = policy.too_soon_wait_s if code in policy.too_soon else 0.0
-        d = replace(d, waiting="declare", waiting_s=wait_s, stored=d.stored or heard.status == "100")
-        return _say(d, said.ListReturned(**common, attempt=d.attempt))
+    returned = said.ListReturned(**common, attempt=d.attempt)
+    stored = d.stored or heard.status == "100"
+    if way in _AGAIN:
+        return _say(replace(_again(d, heard, way, now, policy), spared=d.spared + 1, stored=stored), returned)
+    if code in policy.correctable and d.attempt - d.spared < policy.attempts_max:
+        return _say(replace(d, waiting="declare", waiting_s=0.0, stored=stored), returned)
     fault = Fault(
         field="declaration_list", rule="customs_accepts", found=heard.info or heard.status, expected="accepted (120)", code=code
     )
     return _say(d, said.ListRefused(**common, faults=(fault,)))
 
 
-def _has_the_list(d: Declaration, heard: Answer, policy: Policy) -> bool:
+def _has_the_list(d: Declaration) -> bool:
     """Whether an e-port's no is about a message that came twice: customs has the list, and will say what becomes of it.
 
     A number below zero is a failure on the way and no decision of customs (message specification 202205). Followed, it would
     give the money back for goods that are still to be released, or lodge a second list beside a live one.
     """
-    if (heard.code or heard.status) in policy.there_already:
-        return True
     if d.state is State.WITHDRAWING:
-        return d.attempt == 1 and d.invt_no is not None
+        return d.attempt - d.spared <= 1 and d.invt_no is not None
     return d.state is not State.LODGED
 
 
-def _on_cancellation(d: Declaration, heard: Answer, policy: Policy) -> Followed:
-    if d.state is not State.WITHDRAWING:
+def _on_cancellation_failed(d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy) -> Followed:
+    if d.state is not State.WITHDRAWING or way == "there":
         return d, ()
-    if heard.meaning == "granted" and not d.released:
+    if way in _AGAIN:
+        return _again(d, heard, way, now, policy), ()
+    return _cancellation_refused(replace(d, waiting=None), _at(heard), policy)
+
+
+def _on_cancellation(d: Declaration, heard: Answer, policy: Policy) -> Followed:
+    if d.state is not State.WITHDRAWING or heard.meaning != "granted":
+        return d, ()
+    if not d.released:
         return _say(d, said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
-    if heard.meaning == "returned" and _is_too_soon(heard, policy):
-        return replace(d, waiting="cancel", waiting_s=policy.too_soon_wait_s), ()
-    if heard.meaning in ("granted", "returned"):
-        # Granted for goods that were released before: they are on their way to the buyer, and only a return takes them back.
-        return _cancellation_refused(replace(d, waiting=None), _at(heard), policy)
-    return d, ()
-
-
-def _is_too_soon(heard: Answer, policy: Policy) -> bool:
-    """Whether the request only has to be made again: it was made too soon, or did not reach customs."""
-    return (heard.code or heard.status) in policy.too_soon
+    # Granted for goods that were released before: they are on their way to the buyer, and only a return takes them back.
+    return _cancellation_refused(replace(d, waiting=None), _at(heard), policy)
 
 
 def _cancellation_refused(d: Declaration, at: datetime, policy: Policy) -> Followed:
@@ -429,21 +473,34 @@ def _cancellation_refused(d: Declaration, at: datetime, policy: Policy) -> Follo
 
 
 def _on_return(d: Declaration, heard: Answer, policy: Policy) -> Followed:
-    """Granted (399), the goods are awaited; released (800), the authority has seen that they are back; 100 refuses."""
-    of_another = heard.pre_no is not None and any(heard.pre_no == each.pre_no for each in d.returns[:-1])
-    if d.state is not State.RETURNING or of_another:
+    """Granted (399), the goods are awaited; released (800), the authority has seen that they are back."""
+    if d.state is not State.RETURNING or _is_of_another_return(d, heard):
         return d, ()
     match heard.meaning:
         case "granted" if d.returns[-1].state == "asked":
             return _granted(_with_return(d, state="granted", pre_no=heard.pre_no), policy)
         case "released" | "closed":
             return _back(d, heard, policy)
-        case "returned" if d.returns[-1].state == "asked" and _is_too_soon(heard, policy):
-            return replace(d, waiting="return", waiting_s=policy.too_soon_wait_s), ()
-        case "returned":
-            d = _with_return(d, state="refused", pre_no=heard.pre_no)
-            return _say(d, said.ReturnRefused(order_id=d.order_id, status=heard.status, info=heard.info))
     return d, ()
+
+
+def _is_of_another_return(d: Declaration, heard: Answer) -> bool:
+    return heard.pre_no is not None and any(heard.pre_no == each.pre_no for each in d.returns[:-1])
+
+
+def _on_return_failed(d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy) -> Followed:
+    if d.state is not State.RETURNING or _is_of_another_return(d, heard) or way == "there":
+        return d, ()
+    if way in _AGAIN and d.returns[-1].state == "asked":
+        return _again(d, heard, way, now, policy), ()
+    d = _with_return(d, state="refused", pre_no=heard.pre_no)
+    return _say(replace(d, waiting=None), said.ReturnRefused(order_id=d.order_id, status=heard.status, info=heard.info))
+
+
+_AGAIN: Final = ("wait", "ours", "again")
+_ON_FAILURE: Final[Mapping[Kind, Callable[[Declaration, Answer, Way, datetime, Policy], Followed]]] = {
+    "declare": _on_returned, "cancel": _on_cancellation_failed, "return": _on_return_failed,
+}  # fmt: skip
 
 
 def _granted(d: Declaration, policy: Policy) -> Followed:

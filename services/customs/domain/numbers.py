@@ -13,6 +13,11 @@ LISTS_MAX: Final = len(_LETTERS)
 """Lists of one order that can be told apart."""
 
 
+def last_told_apart(attempt: int) -> int:
+    """The list that a number of this attempt tells: the attempt itself, or the last there is a letter for."""
+    return min(max(attempt, 1), LISTS_MAX)
+
+
 @lru_cache(maxsize=4096)
 def cop_no_of(order_id: UUID, attempt: int = 1) -> str:
     """The number of the list that is lodged as an order's `attempt`-th: at most 20 characters (CEB621 copNo), from 95 bits
@@ -20,9 +25,10 @@ def cop_no_of(order_id: UUID, attempt: int = 1) -> str:
 
     No receipt names the message or the guid it answers (CEB622, CEB604: its own guid, copNo, preNo, invtNo, returnTime), preNo
     and invtNo stay through a correction, and returnTime is of another's clock and, in CEB604, of the receipt and not of the
-    decision. copNo alone is chosen by the declarant and repeated by the authority.
+    decision. copNo alone is chosen by the declarant and repeated by the authority. A list that is lodged more often than there
+    are letters, since its way is blocked for hours, keeps the last of them.
     """
-    return _LETTERS[max(attempt, 1) - 1] + base64.b32encode(order_id.bytes)[: _LENGTH - 1].decode()
+    return _LETTERS[last_told_apart(attempt) - 1] + base64.b32encode(order_id.bytes)[: _LENGTH - 1].decode()
 
 
 def first_and_attempt(cop_no: str) -> tuple[str, int | None]:

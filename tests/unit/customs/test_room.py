@@ -31,7 +31,7 @@ BYTES_MAX = 48 * 1024
 DOCUMENTS: dict[str, Any] = {
     "CEB621Message": lambda n: import_list(n, lines=tuple(line(k, name="车" * (n % 250 + 1)) for k in range(1, n % 99 + 2))),
     "CEB603Message": export_list,
-    "CEB623Message": lambda n: cancellation(reason="因&<>\\r" * (n % 200 + 1)),
+    "CEB623Message": lambda n: cancellation(reason="因&<>\r" * (n % 200 + 1)),
     "CEB605Message": lambda n: cancellation(reason="x" * (n % 1000 + 1)),
     "CEB625Message": lambda n: return_request(reason="因" * (n % 1000 + 1)),
 }
