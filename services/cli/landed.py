@@ -14,8 +14,8 @@ from services.tax.domain.landed import Consignment, Landed, NotLanded, landed
 from shared.money import EXPONENTS, Money
 
 if TYPE_CHECKING:
+    from services.tax.domain.charge import ChargeKind
     from services.tax.domain.charging import Owed
-    from services.tax.domain.destination import ChargeKind
 
 KINDS: Final[tuple[ChargeKind, ...]] = ("duty", "surcharge", "vat", "fee")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from services.cli import export, landed, rebate, taxpast
+from services.cli import export, landed, rebate, taxpast, taxrates
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
 from services.cli.faults import Wrongly, faults_of
 from services.cli.taxcases import cases
@@ -39,6 +39,9 @@ tax.add_typer(taxpast.rules, name="rules")
 
 
 tax.add_typer(rebate.rebate, name="rebate")
+
+
+tax.add_typer(taxrates.rates, name="rates")
 
 
 tax.command("landed")(landed.landed_file)

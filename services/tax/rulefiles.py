@@ -34,8 +34,9 @@ TABLES: Final[dict[str, type[Tariff | Articles | PositiveList | ExchangeRates | 
 }  # fmt: skip
 """What a file may be, by its `kind`: a regime, or a table that regimes read."""
 
-ELSEWHERE: Final = ("dest-", "cn-export-")
-"""Names of files that may be another module's to read: destinations, and what an export is refunded. Those of a kind above are ours."""
+ELSEWHERE: Final = ("dest-", "goods-", "cn-export-")
+"""Names of files that may be another module's to read: destinations with their lists of goods, and what an export is refunded. Those
+of a kind above are ours."""
 
 FILES_MAX: Final = 200
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024

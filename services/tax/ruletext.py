@@ -21,12 +21,18 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise RuleError(path, None, f"is over {FILE_BYTES_MAX} bytes")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise RuleError(path, int(line[1]) if line else None, f"not TOML: {error}") from None
+        return parsed(path, path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RuleError(path, None, f"cannot be read: {error}") from None
+
+
+def parsed(path: Path, text: str) -> dict[str, Any]:
+    """What a text that is to stand in a file says; raises RuleError where it is not TOML."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line ([0-9]+)", str(error))
+        raise RuleError(path, int(line[1]) if line else None, f"not TOML: {error}") from None
 
 
 def shaped(path: Path, found: dict[str, Any], shape: type[Model]) -> Model:

@@ -9,19 +9,10 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from services.tax.domain.crossing import GIVEN, NotKnown, RuleUsed, half_up
-from services.tax.domain.destination import (
-    Charge,
-    ChargeKind,
-    Collector,
-    Destination,
-    DestinationRegime,
-    StandardVat,
-    Status,
-    TariffRate,
-    of_origin,
-    tariff_of,
-)
+from services.tax.domain.charge import Charge, ChargeKind, Collector, Status, groups, of_goods, of_origin
+from services.tax.domain.crossing import GIVEN, Currencies, NotKnown, RuleUsed, half_up
+from services.tax.domain.destination import Destination, DestinationRegime, Fee, StandardVat, TariffRate, tariff_of
+from services.tax.domain.goodslist import lists_with
 from shared.money import EXPONENTS, Money
 
 
@@ -66,6 +57,7 @@ class Work:
     insurance: int
     earlier: int
     earlier_kg: Decimal
+    currencies: Currencies
     rules: dict[str, RuleUsed] = field(default_factory=dict)
     paid: dict[ChargeKind, list[Fraction]] = field(default_factory=dict)
 
@@ -75,6 +67,10 @@ class Work:
     def minor(self, amount: Decimal) -> Fraction:
         scale: int = 10 ** EXPONENTS[self.of.currency]
         return Fraction(amount) * scale
+
+    def lists_of(self, i: int) -> frozenset[str]:
+        """The lists of goods that a line's code is on that day."""
+        return lists_with(self.of.lists, self.lines[i].hs_code, self.on)
 
     def part(self, i: int, name: str) -> Fraction:
         """A line's own part of the goods, of the carriage shared by value, or of what was charged before."""
@@ -87,26 +83,41 @@ class Work:
 
 
 def fees(work: Work) -> Iterable[Owed]:
+    """What the country charges for handling the consignment; a fee in a currency of its own is crossed at the day's rate."""
     for fee in work.of.fee:
         if fee.country == work.country and fee.is_on(work.on) and sum(work.goods) <= work.minor(fee.at_most):
             name = f"{work.of.id}/fee/{fee.country}/{fee.valid_from}"
             work.use(name, fee.source, fee.confidence, fee.status)
             times = 1 if fee.method == "per-consignment" else len(_subheadings(work.lines))
-            amount = Money(times * half_up(work.minor(fee.amount)), work.of.currency)
             numbers = tuple(line.line_no for line in work.lines)
-            yield Owed("fee", amount, fee.collector, numbers, name, fee.status, f"{times} of {fee.amount} {work.of.currency}")
+            amount, how = _fee(work, fee, times)
+            yield Owed("fee", amount, fee.collector, numbers, name, fee.status, how)
+
+
+def _fee(work: Work, fee: Fee, times: int) -> tuple[Money, str]:
+    currency = fee.currency or work.of.currency
+    one, how = Fraction(fee.amount), f"{times} of {fee.amount} {currency}"
+    if fee.with_vat:
+        vat = _standard_vat(work)
+        one, how = one * (1 + Fraction(vat)), f"{how} and {_percent(vat)} on it"
+    minor = times * half_up(one * 10 ** EXPONENTS[currency])
+    return Money(work.currencies.minor(Money(minor, currency)), work.of.currency), how
 
 
 def charges_of(work: Work, kind: ChargeKind) -> Iterable[Owed]:
-    """The charges of a kind, each on the lines it holds for."""
-    rows = [row for row in work.regime.charge if row.kind == kind and row.holds_for(work.country, work.channel)]
-    by_row: dict[int, list[int]] = {}
-    for i, line in enumerate(work.lines):
-        row = _row_for(work, of_origin(rows, line.origin), i) if rows else None
-        if row is not None:
-            by_row.setdefault(rows.index(row), []).append(i)
+    """The charges of a kind, each on the lines it holds for; those with a name are charged side by side, and told if they come to
+    something."""
+    found: list[Owed] = []
     paid = [Fraction(0)] * len(work.lines)
-    found = [_owed(work, rows[index], lines, paid) for index, lines in sorted(by_row.items())]
+    for group in groups(row for row in work.regime.charge if row.kind == kind):
+        rows = [row for row in group if row.holds_for(work.country, work.channel)]
+        by_row: dict[int, list[int]] = {}
+        for i, line in enumerate(work.lines):
+            row = _row_for(work, of_goods(of_origin(rows, line.origin), work.lists_of(i)), i) if rows else None
+            if row is not None:
+                by_row.setdefault(rows.index(row), []).append(i)
+        owed = [_owed(work, rows[index], lines, paid) for index, lines in sorted(by_row.items())]
+        found += [one for one in owed if one.amount.minor or group[0].name is None]
     work.paid[kind] = paid
     return found
 
@@ -150,6 +161,13 @@ def _share(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], s
     kilograms = [Fraction(work.lines[i].weight_kg) for i in lines]
     least = [weight * work.minor(row.per_kg) for weight in kilograms]
     return (least if sum(least) > sum(parts) else parts), f"{how}, at least {row.per_kg} {work.of.currency} a kilogram"
+
+
+def _top_up(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
+    """What the duty of each line is below a share of its base."""
+    assert row.rate is not None
+    parts = [max(_base(work, row, i) * Fraction(row.rate) - work.part(i, "duty"), Fraction(0)) for i in lines]
+    return parts, f"what the duty is below {_percent(row.rate)} of {' + '.join(row.base)}"
 
 
 def _excess(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
@@ -224,6 +242,11 @@ def _vat_rate(work: Work, line: ShippedLine) -> Decimal:
     if line.vat_rate is not None:
         work.use(f"{GIVEN}/vat/{line.line_no}", "vat_rate of the line, as it was given", "unverified", "settled")
         return line.vat_rate
+    return _standard_vat(work, line)
+
+
+def _standard_vat(work: Work, line: ShippedLine | None = None) -> Decimal:
+    """The VAT of the country that day; raises NotKnown for goods that may owe a reduced one."""
     found: StandardVat | None = next((r for r in work.of.vat if r.country == work.country and r.is_on(work.on)), None)
     if found is None or found.rate is None:
         why = "" if found is None else f": {found.note or found.source}"
@@ -231,7 +254,7 @@ def _vat_rate(work: Work, line: ShippedLine) -> Decimal:
         raise NotKnown(
             "rule_unknown", reason, f"add a [[vat]] row to the rule file of {work.of.id}, or give vat_rate in each line"
         )
-    if line.hs_code.startswith(found.reduced):
+    if line is not None and line.hs_code.startswith(found.reduced):
         reason = f"HS code {line.hs_code} of line {line.line_no} may owe a reduced VAT in {work.country}, which no rule file has"
         raise NotKnown("vat_unknown", reason, "give vat_rate in the line")
     work.use(f"{work.of.id}/vat/{found.country}/{found.valid_from}", found.source, found.confidence, found.status)
@@ -239,7 +262,7 @@ def _vat_rate(work: Work, line: ShippedLine) -> Decimal:
 
 
 _METHODS: Final = {
-    "none": _none, "share": _share, "excess": _excess, "tariff": _tariff, "vat": _vat, "per-subheading": _flat,
+    "none": _none, "share": _share, "top-up": _top_up, "excess": _excess, "tariff": _tariff, "vat": _vat, "per-subheading": _flat,
     "per-consignment": _flat,
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from services.tax.domain.destination import Status
+from services.tax.domain.charge import Status
 from services.tax.domain.exchange import ExchangeRates, RatePeriod
 from shared.money import EXPONENTS, Money
 

@@ -2,88 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Final, Literal
+from itertools import product
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from services.tax.domain.charge import Amount, Charge, Collector, Judged, groups, of_goods, of_origin
 from services.tax.domain.goods import longest
-from services.tax.domain.rules import Country, Dated, Hs, Id, Rate, Row, RuleFault, check_periods, decimal_string
+from services.tax.domain.goodslist import GoodsList, HsPrefix, overlap
+from services.tax.domain.rules import Country, Hs, Id, Rate, Row, RuleFault, check_periods
 from shared.money import EXPONENTS, Money, MoneyError
-
-Status = Literal["settled", "disputed", "unknown"]
-"""Whether sources agree on a rule, contradict each other, or say nothing: what is unknown is never guessed."""
-ChargeKind = Literal["duty", "surcharge", "vat", "fee"]
-ORDER: Final[tuple[Literal["duty", "surcharge", "vat"], ...]] = ("duty", "surcharge", "vat")
-"""What is charged first may be part of the base of what comes later."""
-Method = Literal["none", "tariff", "share", "excess", "per-subheading", "per-consignment", "vat", "unknown"]
-Collector = Literal["nobody", "ioss-seller", "seller", "importer", "carrier", "operator"]
-Part = Literal["goods", "freight", "insurance", "duty", "surcharge"]
-
-Amount = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, max_digits=15, allow_inf_nan=False)]
-Hs2 = Annotated[str, StringConstraints(pattern=r"^\d{2,10}$")]
-"""A prefix of a code that may be a chapter alone."""
-
-
-class Judged(Dated):
-    """A dated rule, and whether its sources agree."""
-
-    status: Status = "settled"
-    note: str = ""
-
-
-class Charge(Row):
-    """One charge of a regime: who collects it, on what, how much.
-
-    It holds for values over `over` and up to `at_most` (both of the corridor's currency, the upper one included), for the
-    channels and origins it names (for all others where it names none). `basis` says what is compared: the intrinsic value of
-    the consignment, or of one piece of each line.
-    """
-
-    kind: Literal["duty", "surcharge", "vat"]
-    method: Method
-    collector: Collector
-    channels: tuple[Id, ...] = ()
-    origins: tuple[Country, ...] = ()
-    over: Amount | None = None
-    at_most: Amount | None = None
-    basis: Literal["consignment", "piece"] = "consignment"
-    rate: Rate | None = None
-    amount: Amount | None = None
-    per_kg: Amount | None = None
-    limit: Amount | None = None
-    limit_kg: Amount | None = None
-    base: tuple[Part, ...] = ()
-    countries: tuple[Country, ...] = ()
-    status: Status = "settled"
-    note: str = ""
-
-    @model_validator(mode="after")
-    def _complete(self) -> Charge:
-        needs = {
-            "share": ("rate", "base"), "excess": ("rate", "per_kg", "limit", "limit_kg"), "tariff": ("base",), "vat": ("base",),
-            "per-subheading": ("amount",), "per-consignment": ("amount",),
-        }.get(self.method, ())  # fmt: skip
-        for name in needs:
-            if getattr(self, name) in (None, ()):
-                raise ValueError(f"a charge by method {self.method!r} needs {name}")
-        for name in ("rate", "amount", "per_kg", "limit", "limit_kg"):
-            if getattr(self, name) is not None and name not in (*needs, *(("per_kg",) if self.method == "share" else ())):
-                raise ValueError(f"{name} says nothing to a charge by method {self.method!r}")
-        if self.over is not None and self.at_most is not None and self.over >= self.at_most:
-            raise ValueError(f"over {self.over} is not below at_most {self.at_most}")
-        if (self.method == "unknown") != (self.status == "unknown"):
-            raise ValueError('method "unknown" and status "unknown" go together')
-        late = [part for part in self.base if part in ORDER and ORDER.index(part) >= ORDER.index(self.kind)]
-        if late:
-            raise ValueError(f"the base of {self.kind} cannot hold {late[0]}, which is worked out later")
-        if (self.method == "none") != (self.collector == "nobody") and self.method != "unknown":
-            raise ValueError("what is not charged is collected by nobody, and only that")
-        return self
-
-    def holds_for(self, country: str, channel: str) -> bool:
-        return (not self.countries or country in self.countries) and (not self.channels or channel in self.channels)
 
 
 class DestinationRegime(Judged):
@@ -95,9 +25,11 @@ class DestinationRegime(Judged):
     """What the limit of a value counts: one consignment, or all that one person got in a month or day."""
     channels: tuple[Id, ...] = ()
     default_channel: Id | None = None
-    not_covered: tuple[Hs2, ...] = ()
+    not_covered: tuple[HsPrefix, ...] = ()
     h7_at_most: Amount | None = None
     """The intrinsic value up to which the short declaration H7 will do; H1 beyond. None where there is no such thing."""
+    h1_goods: tuple[Id, ...] = ()
+    """Lists of goods, by their files' ids, for which H7 will not do at any value."""
     h7_codes: dict[Id, tuple[str, ...]] = Field(default_factory=dict)
     charge: tuple[Charge, ...] = ()
 
@@ -122,7 +54,7 @@ class StandardVat(Judged):
 
     country: Country
     rate: Rate | None = None
-    reduced: tuple[Hs2, ...] = ()
+    reduced: tuple[HsPrefix, ...] = ()
 
     @model_validator(mode="after")
     def _known(self) -> StandardVat:
@@ -140,11 +72,17 @@ class TariffRate(Judged):
 
 
 class Fee(Judged):
-    """What a country charges besides for handling consignments up to a value; it is no part of the base of VAT."""
+    """What a country charges besides for handling consignments up to a value; it is no part of the base of VAT.
+
+    `amount` is in the fee's own currency where it names one, else in the destination's; `at_most` always in the destination's.
+    `with_vat`: the country's standard VAT is charged on the fee itself and told with it.
+    """
 
     country: Country
     method: Literal["per-subheading", "per-consignment"]
     amount: Amount
+    currency: str = ""
+    with_vat: bool = False
     at_most: Amount
     collector: Collector
 
@@ -173,6 +111,19 @@ class Destination(Row):
     tariff: tuple[TariffRate, ...] = ()
     fee: tuple[Fee, ...] = ()
     notice: tuple[Notice, ...] = ()
+    _lists: dict[str, GoodsList] = PrivateAttr(default_factory=dict)
+
+    @property
+    def lists(self) -> Mapping[str, GoodsList]:
+        """The lists of goods that its charges name, by id."""
+        return self._lists
+
+    def with_lists(self, lists: Mapping[str, GoodsList]) -> Destination:
+        """The same with the lists of goods that it names; raises RuleFault where one is not there, or two overlap."""
+        check_lists(self, lists)
+        found = self.model_copy()
+        found._lists = {name: lists[name] for name in sorted(names_of_lists(self))}
+        return found
 
     @field_validator("currency")
     @classmethod
@@ -194,7 +145,19 @@ class Destination(Row):
                 _in_currency(index, charge, self.currency)
             check_bands(index, regime, self.countries)
         self._rates()
+        self._fees()
         return self
+
+    def _fees(self) -> None:
+        for index, fee in enumerate(self.fee):
+            currency = fee.currency or self.currency
+            if currency not in EXPONENTS:
+                raise RuleFault("fee", index, f"currency {currency!r} is unknown; expected a code of ISO 4217")
+            for name, of in (("amount", currency), ("at_most", self.currency)):
+                try:
+                    Money.of(getattr(fee, name), of)
+                except MoneyError as error:
+                    raise RuleFault("fee", index, f"{name}: {error}") from None
 
     def _rates(self) -> None:
         tables: tuple[tuple[str, tuple[StandardVat | Fee, ...]], ...] = (("vat", self.vat), ("fee", self.fee))
@@ -221,21 +184,38 @@ def _in_currency(index: int, charge: Charge, currency: str) -> None:
 
 
 def check_bands(index: int, regime: DestinationRegime, countries: Iterable[str]) -> None:
-    """Of each kind of charge there is exactly one for every value, channel, origin and country; raises RuleFault with the gap."""
-    origins = {origin for charge in regime.charge for origin in charge.origins}
-    for kind in {charge.kind for charge in regime.charge}:
-        rows = [charge for charge in regime.charge if charge.kind == kind]
-        for channel in regime.channels:
-            for country in sorted(countries):
-                for origin in (*sorted(origins), ""):
-                    held = of_origin([row for row in rows if row.holds_for(country, channel)], origin)
-                    _continuous(index, f"{kind} by {channel} to {country}", held)
+    """Of each kind and name of charge there is exactly one for every value, channel, origin, country and list of goods; raises
+    RuleFault with the gap."""
+    origins = ("", *sorted({origin for charge in regime.charge for origin in charge.origins}))
+    for rows in groups(regime.charge):
+        kind = rows[0].kind if rows[0].name is None else f"{rows[0].kind} {rows[0].name}"
+        lists = ("", *sorted({name for row in rows for name in row.goods}))
+        for channel, country, origin, goods in product(regime.channels, sorted(countries), origins, lists):
+            held = of_origin([row for row in rows if row.holds_for(country, channel)], origin)
+            if goods and not any(goods in row.goods for row in held):
+                continue
+            where = f"{kind} by {channel} to {country}" + (f" on goods of {goods}" if goods else "")
+            _continuous(index, where, of_goods(held, frozenset({goods} - {""})))
 
 
-def of_origin(rows: Sequence[Charge], origin: str) -> list[Charge]:
-    """The charges on goods of an origin: those that name it, else those that name none."""
-    named = [row for row in rows if origin in row.origins]
-    return named or [row for row in rows if not row.origins]
+def names_of_lists(destination: Destination) -> set[str]:
+    """The lists of goods that a destination names."""
+    return {name for regime in destination.regime for row in regime.charge for name in row.goods} | {
+        name for regime in destination.regime for name in regime.h1_goods
+    }
+
+
+def check_lists(destination: Destination, lists: Mapping[str, GoodsList]) -> None:
+    """Every list of goods that a destination names is there, and no goods are on two lists of one group; raises RuleFault."""
+    for index, regime in enumerate(destination.regime):
+        for name in (*(name for row in regime.charge for name in row.goods), *regime.h1_goods):
+            if name not in lists:
+                reason = f"goods: there is no list {name!r}; a file goods-*.toml with that id was expected"
+                raise RuleFault("regime", index, reason)
+        for rows in groups(regime.charge):
+            ids = sorted({name for row in rows for name in row.goods})
+            if (hs := overlap(lists[name] for name in ids)) is not None:
+                raise RuleFault("regime", index, f"{rows[0].kind}: hs {hs} is on two of the lists {', '.join(ids)}")
 
 
 def _continuous(index: int, what: str, rows: Sequence[Charge]) -> None:

@@ -8,17 +8,21 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from services.tax.domain.rules import Dated, Id, Row, check_periods, decimal_string, faults_of
+from services.tax.domain.rules import Dated, Id, Row, RuleFault, check_periods, decimal_string, faults_of
 from shared.money import EXPONENTS, Money
 
 PerHundred = Annotated[Decimal, BeforeValidator(decimal_string), Field(gt=0, max_digits=15, allow_inf_nan=False)]
 
 
 class RatePeriod(Dated):
-    """What 100 units of each currency are worth from a first to a last day."""
+    """What 100 units of each currency are worth from a first to a last day.
 
+    `carried_over`: rates of an earlier day than the rule asks for, until those of that day are imported.
+    """
+
+    carried_over: bool = False
     per_100: dict[str, PerHundred] = Field(min_length=1)
 
     @field_validator("per_100")
@@ -38,6 +42,14 @@ class ExchangeRates(Row):
     version: int
     to: Literal["CNY"]
     period: tuple[RatePeriod, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _carried_over_last(self) -> ExchangeRates:
+        last = max(period.valid_from for period in self.period)
+        for index, period in enumerate(self.period):
+            if period.carried_over and period.valid_from != last:
+                raise RuleFault("period", index, "only the last period may be carried over: import the rates of the days between")
+        return self
 
 
 class RateMissing(LookupError):

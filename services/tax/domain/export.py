@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 from pydantic import BeforeValidator, Field, StrictBool, model_validator
 
 from services.tax.domain.crossing import half_up
-from services.tax.domain.destination import Hs2
+from services.tax.domain.goodslist import HsPrefix
 from services.tax.domain.rules import Dated, Id, Rate, Row, RuleFault, check_periods, decimal_string
 from shared.money import Money
 
@@ -108,7 +108,7 @@ class ExportRoutes(Row):
 class RebateRate(Dated):
     """The rate at which VAT on goods is refunded; `cancelled` where the State Council ended it."""
 
-    hs: Hs2
+    hs: HsPrefix
     rate: Rate
     cancelled: bool = False
 

@@ -9,13 +9,14 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
+from services.tax.domain.charge import ORDER, ChargeKind
 from services.tax.domain.charging import Owed, ShippedLine, Work, charges_of, fees
 from services.tax.domain.crossing import Currencies, NotKnown, RuleUsed
-from services.tax.domain.destination import ORDER, ChargeKind, Destination, DestinationRegime
+from services.tax.domain.destination import Destination, DestinationRegime
 from services.tax.domain.exchange import ExchangeRates
 from shared.money import Money
 
-IOSS: Final = re.compile(r"IM\d{10}")
+IOSS: Final = re.compile(r"IM[0-9]{10}")
 """The identification number of a seller in the Import One-Stop Shop (form unverified)."""
 
 
@@ -124,7 +125,7 @@ def _begin(parcel: Consignment, of: Destination, regime: DestinationRegime, on: 
     earlier = currencies.minor(parcel.earlier) if parcel.earlier is not None and regime.counts != "consignment" else 0
     earlier_kg = parcel.earlier_kg if regime.counts != "consignment" else Decimal(0)
     freight, insurance = currencies.minor(parcel.freight), currencies.minor(parcel.insurance)
-    work = Work(of, regime, channel, parcel.country, on, parcel.lines, goods, freight, insurance, earlier, earlier_kg)
+    work = Work(of, regime, channel, parcel.country, on, parcel.lines, goods, freight, insurance, earlier, earlier_kg, currencies)
     work.use(f"{of.id}/{regime.id}", regime.source, regime.confidence, regime.status)
     return work
 
@@ -154,13 +155,16 @@ def _concerns(countries: Sequence[str], country: str) -> bool:
 
 
 def _declared(work: Work) -> tuple[str, ...]:
-    """The dataset of the declaration and its procedure codes: H7 for low intrinsic values, H1 beyond; none where that is not told.
+    """The dataset of the declaration and its procedure codes: H7 for low intrinsic values, H1 beyond and for goods outside the relief;
+    none where that is not told.
 
-    Intrinsic value: the price without VAT and without separately shown transport (AEAT manual, ED 14 14).
+    Intrinsic value: the price without VAT and without separately shown transport (AEAT manual, ED 14 14). Relief: Regulation (EC)
+    1186/2009 art. 23 and 24.
     """
     regime = work.regime
     if regime.h7_at_most is None:
         return ()
-    if sum(work.goods) > work.minor(regime.h7_at_most):
+    beyond = sum(work.goods) > work.minor(regime.h7_at_most)
+    if beyond or any(not work.lists_of(i).isdisjoint(regime.h1_goods) for i in range(len(work.lines))):
         return ("H1",)
     return ("H7", *regime.h7_codes.get(work.channel, ()))

@@ -29,7 +29,7 @@ Share = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, le=1, al
 Amount = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, max_digits=15, decimal_places=2, allow_inf_nan=False)]
 Source = Annotated[str, StringConstraints(min_length=3)]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-Hs = Annotated[str, StringConstraints(pattern=r"^(0[1-9]|[1-8]\d|9[0-7])(\d{2}){1,4}$")]
+Hs = Annotated[str, StringConstraints(pattern=r"^(0[1-9]|[1-8][0-9]|9[0-7])([0-9]{2}){1,4}$")]
 """A prefix of a code of chapters 01 to 97: its heading of four digits, or six, eight or ten."""
 
 

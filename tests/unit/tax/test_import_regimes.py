@@ -49,7 +49,7 @@ def test_mode_and_day_choose_the_regime(mode: str, on: str, regime: str) -> None
     ("hs", "total", "on", "vat"),
     [
         (TOY, "1000.00", "2018-04-30", "119.00"), (TOY, "1000.00", "2018-05-01", "112.00"), (TOY, "1000.00", "2019-03-31", "112.00"),
-        (TOY, "1000.00", "2019-04-01", "91.00"), (CHERRIES, "300.00", "2016-04-08", "27.30"), (CHERRIES, "300.00", "2017-06-30", "27.30"),
+        (TOY, "1000.00", "2019-04-01", "91.00"), (CHERRIES, "300.00", "2016-04-16", "27.30"), (CHERRIES, "300.00", "2017-06-30", "27.30"),
         (CHERRIES, "300.00", "2017-07-01", "23.10"), (CHERRIES, "300.00", "2018-04-30", "23.10"),
         (CHERRIES, "300.00", "2018-05-01", "21.00"), (CHERRIES, "300.00", "2019-03-31", "21.00"),
         (CHERRIES, "300.00", "2019-04-01", "18.90"),
@@ -134,6 +134,28 @@ def test_a_parcel_of_several_pieces_is_limited_by_where_it_comes_from(sent_from:
     refusal = refused(order(Item(SHIRT, str(Money(fen + 1, "CNY")), quantity="2"), sent_from=sent_from), IN_2015)
     assert (refusal.code, refusal.limit, refusal.value) == ("parcel_over_limit", limit, str(Money(fen + 1, "CNY")))
     assert any("/limit/" in name for name in refusal.rules)
+
+
+@pytest.mark.parametrize("sent_from", ["US", "HK", "MO", "TW", None])
+def test_since_december_2024_one_limit_of_2000_holds_for_what_comes_in_from_anywhere(sent_from: str | None) -> None:
+    """GACC 2024 No. 176 art. 1 with 税委会公告2024年第11号 art. 6(2); formula infant milk owes 13 %."""
+    milk, first = "1901101000", date(2024, 12, 1)
+    before, since = (
+        order(Item(milk, total, quantity="2"), mode="personal", sent_from=sent_from) for total in ("1000.01", "2000.00")
+    )
+    assert refused(before, first - timedelta(days=1)).code == "parcel_over_limit"
+    found = assessed(since, first)
+    assert (found.regime, str(found.payable)) == ("parcel-tax-2024", "260.00")
+    over = order(Item(milk, "2000.01", quantity="2"), mode="personal", sent_from=sent_from)
+    assert refused(over, first).limit == "2000.00"
+    assert any(rule == "parcel-tax-2024/limit/other" for rule in found.rules)
+
+
+def test_fresh_fruit_came_with_the_second_positive_list() -> None:
+    """2016 No. 40 has dried fruit only; No. 47 held from 16 April 2016."""
+    cherries = order(Item(CHERRIES, "300.00"))
+    assert refused(cherries, date(2016, 4, 15)).code == "not_on_positive_list"
+    assert str(assessed(cherries, date(2016, 4, 16)).payable) == "27.30"
 
 
 def test_one_indivisible_piece_may_be_worth_more_than_the_limit_of_a_parcel() -> None:
@@ -270,6 +292,10 @@ def test_a_listed_heading_owes_by_the_law_of_the_day_or_is_refused_by_name(hs: s
     vat = Decimal(grown if hs.startswith(GROWN) else standard)
     what = Item(hs, "1000.00", content="500 g")
     within = assess(order(what), day(on), cny(0), RULES)
+    if (hs[:4], on) == ("0809", "2016-04-08"):
+        assert isinstance(within, Refusal)
+        assert within.code == "not_on_positive_list"
+        return
     assert isinstance(within, Assessment), within
     if on >= "2016-04-08":
         c = {"2204": Decimal("0.10"), "3303": Decimal("0.30"), "3304": Decimal("0.30")}.get(hs[:4], Decimal(0))

@@ -249,10 +249,42 @@ def test_three_euro_are_owed_by_tariff_subheading_not_by_piece_or_line() -> None
     assert [owed.status for owed in found.charges if owed.kind == "duty"] == ["settled"]
 
 
-def test_outside_ioss_the_three_euro_are_marked_disputed() -> None:
-    found = known(to("DE", "100.00", JULY, channel="ordinary"))
-    assert [owed.status for owed in found.charges if owed.kind == "duty"] == ["disputed"]
-    assert any(notice.startswith("disputed: dest-eu/eu-2026/duty") for notice in found.notices)
+@pytest.mark.parametrize("channel", ["ioss", "special-arrangement", "ordinary"])
+def test_what_was_settled_in_june_2026_is_no_longer_disputed(channel: str) -> None:
+    """Commission guidance notes of 2 June 2026: all distance sales whatever the VAT scheme, and VAT on the duty."""
+    found = known(to("DE", "100.00", JULY, channel=channel))
+    assert sums(found) == ("3.00", "19.57", "122.57")
+    assert {owed.status for owed in found.charges} == {"settled"}
+    assert not any(notice.startswith("disputed") for notice in found.notices)
+
+
+PERFUME = "3303000000"
+
+
+def test_perfume_is_outside_the_reliefs_until_they_end() -> None:
+    """Regulation (EC) 1186/2009 art. 24(b): duty by the tariff and H1 at any value; Directive 2009/132/EC art. 24: VAT below EUR 22 too."""
+    found = known(to("DE", "100.00", date(2025, 5, 1), hs=PERFUME, channel="ioss"))
+    assert (sums(found), found.declaration) == (("0.00", "19.00", "119.00"), ("H1",))
+    dear = known(to("DE", "100.00", date(2025, 5, 1), hs=PERFUME, duty="0.10"))
+    assert sums(dear)[0] == "10.00"
+    assert sums(to("DE", "20.00", date(2018, 5, 1)))[1] == "0.00"
+    assert sums(to("DE", "20.00", date(2018, 5, 1), hs=PERFUME))[1] == "3.80"
+    mixed = parcel("DE", line("10.00", "EUR"), line("10.00", "EUR", hs=PERFUME, no=2), channel="ioss")
+    assert known(landed(mixed, date(2025, 5, 1), DESTINATIONS, None)).declaration == ("H1",)
+    assert unknown(to("DE", "20.00", date(2025, 5, 1), hs=PERFUME, channel="private")).code == "rule_unknown"
+    assert known(to("DE", "100.00", JULY, hs=PERFUME, channel="ioss")).declaration == ("H7", "F48")
+
+
+def test_romanias_fee_is_in_its_own_currency_and_of_half_a_year() -> None:
+    """Law 239/2025: 25 RON a parcel up to EUR 150, January to June 2026, when the Union's flat duty began."""
+    days = [date(2025, 12, 31), date(2026, 1, 1), date(2026, 6, 30), JULY]
+    rates = {"RON": Decimal("0.2")}
+    paid = [known(landed(parcel("RO", line("50", "EUR")), day, DESTINATIONS, None, rates)).sum_of("fee") for day in days]
+    assert [str(amount) for amount in paid] == ["0.00", "5.00", "5.00", "0.00"]
+    assert str(known(landed(parcel("RO", line("150.01", "EUR")), days[1], DESTINATIONS, None, rates)).sum_of("fee")) == "0.00"
+    assert unknown(landed(parcel("RO", line("50", "EUR")), days[1], DESTINATIONS, None)).code == "rate_missing"
+    # crossed at the day's rate: 25 RON at 5.09 to the euro
+    assert str(known(to("RO", "50.00", date(2026, 2, 15), channel="ioss")).sum_of("fee")) == "4.91"
 
 
 def test_national_handling_fees_hold_in_their_time_only() -> None:
@@ -289,8 +321,7 @@ def test_thresholds_are_inside_themselves(country: str, on: date, total: str, du
 
 
 @pytest.mark.parametrize(
-    ("country", "on"), [("GB", date(2020, 12, 31)), ("GB", date(2029, 4, 1)), ("NZ", date(2019, 11, 30)), ("US", date(2026, 7, 24)),
-                        ("BR", JULY)],
+    ("country", "on"), [("GB", date(2020, 12, 31)), ("GB", date(2029, 4, 1)), ("NZ", date(2019, 11, 30)), ("BR", JULY)],
 )  # fmt: skip
 def test_an_unknown_corridor_refuses_and_asks_for_a_rule_file(country: str, on: date) -> None:
     refused = unknown(to(country, "100.00", on))
@@ -303,6 +334,24 @@ def test_new_zealand_goes_by_the_good_and_not_by_the_parcel() -> None:
     found = known(landed(parcel("NZ", *lines), date(2026, 1, 1), DESTINATIONS, None))
     by_whom = {owed.collector: (str(owed.amount), owed.lines) for owed in found.charges if owed.kind == "vat"}
     assert by_whom == {"seller": ("270.00", (1,)), "importer": ("180.00", (2,))}
+
+
+def test_new_zealand_takes_gst_on_the_duty_at_the_border() -> None:
+    """customs.govt.nz, 12 July 2019: the seller's GST is on the goods, 'GST will still be payable on any duty at the border'."""
+    found = known(to("NZ", "1200.00", date(2025, 10, 1), pieces="2"))
+    assert sums(found) == ("120.00", "198.00", "1518.00")
+    by_whom = {owed.collector: str(owed.amount) for owed in found.charges if owed.kind == "vat"}
+    assert by_whom == {"seller": "180.00", "importer": "18.00"}
+    # a dear piece: the GST at the border holds the duty once
+    assert sums(to("NZ", "1200.00", date(2025, 10, 1)))[1] == "198.00"
+
+
+def test_new_zealands_levy_is_told_with_its_gst() -> None:
+    """Goods management levy NZD 2.21 a low-value air consignment from 1 April 2026, and 15 % on it."""
+    fees = [str(known(to("NZ", total, on)).sum_of("fee")) for total, on in (
+        ("100.00", date(2026, 3, 31)), ("100.00", date(2026, 4, 1)), ("1000.00", date(2026, 4, 1)), ("1000.01", date(2026, 4, 1)),
+    )]  # fmt: skip
+    assert fees == ["0.00", "2.54", "2.54", "0.00"]
 
 
 def test_a_seller_below_the_register_limit_collects_nothing() -> None:
@@ -342,7 +391,7 @@ def test_de_minimis_ended_for_china_first() -> None:
     mixed = parcel("US", line("100.00", "USD"), line("100.00", "USD", no=2, origin="VN"))
     charges = known(landed(mixed, day, DESTINATIONS, None)).charges
     assert {(owed.kind, owed.lines, str(owed.amount)) for owed in charges if owed.amount.minor} == {
-        ("duty", (1,), "24.00"), ("surcharge", (1,), "145.00"),
+        ("duty", (1,), "24.00"), ("surcharge", (1,), "20.00"), ("surcharge", (1,), "125.00"),
     }  # fmt: skip
 
 
@@ -352,7 +401,7 @@ def test_a_country_rate_that_is_not_held_is_refused_not_taken_as_none() -> None:
 
 
 def test_over_de_minimis_the_country_rates_of_spring_2025_are_not_held() -> None:
-    assert known(to("US", "800.00", date(2025, 2, 4))).charges
+    assert known(to("US", "800.00", date(2025, 2, 6))).charges
     assert unknown(to("US", "800.01", date(2025, 5, 1))).code == "rule_unknown"
 
 
@@ -373,9 +422,69 @@ def test_the_persons_day_counts_towards_de_minimis() -> None:
     assert str(known(to("US", "300.00", date(2020, 5, 1), earlier="500.01")).sum_of("duty")) == "72.00"
 
 
-def test_the_surcharge_of_2026_is_marked_disputed() -> None:
+def test_the_surcharge_of_2026_was_ten_percent() -> None:
     found = known(to("US", "100.00", date(2026, 3, 1)))
-    assert {owed.kind: owed.status for owed in found.charges} == {"duty": "settled", "surcharge": "disputed"}
+    assert {owed.kind: (str(owed.amount), owed.status) for owed in found.charges} == {
+        "duty": ("24.00", "settled"), "surcharge": ("10.00", "settled"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("on", "phone", "tee"),
+    [
+        # duty and surcharges on 500 of telephones and of T-shirts from China; duty of T-shirts 16.5 + 7.5 %
+        (date(2025, 5, 2), "100.00", "845.00"), (date(2025, 5, 14), "100.00", "270.00"), (date(2025, 8, 29), "100.00", "270.00"),
+        (date(2025, 11, 10), "50.00", "220.00"), (date(2026, 2, 24), "0.00", "170.00"), (date(2026, 7, 23), "0.00", "170.00"),
+        (date(2026, 7, 24), "0.00", "182.50"),
+    ],
+)  # fmt: skip
+def test_telephones_are_outside_the_reciprocal_duty(on: date, phone: str, tee: str) -> None:
+    """CBP CSMS 64724565, Presidential Memorandum of 11 April 2025; Annex II of the proclamation of 20 February 2026."""
+    for hs, charged in ((PHONE, phone), (TEE, tee)):
+        found = known(to("US", "500.00", on, hs=hs))
+        assert str(found.sum_of("duty") + found.sum_of("surcharge")) == charged, hs
+
+
+def test_of_listed_chips_every_code_below_the_prefix_counts_and_of_toys_none() -> None:
+    for hs, charged in (
+        ("8542310045", "0.20"),
+        ("8471300100", "0.20"),
+        ("8517130000", "0.20"),
+        (TOY, "1.45"),
+        ("8517180050", "1.45"),
+    ):
+        found = known(to("US", "100.00", date(2025, 5, 5), hs=hs, duty="0"))
+        assert found.sum_of("surcharge").minor == int(Decimal(charged) * 10000), hs
+
+
+@pytest.mark.parametrize(
+    ("origin", "charged"),
+    [
+        # 16.5 % on a T-shirt, 7.5 % more from China since 2020; 91 FR 47318 upon it
+        ("CN", "365.00"), ("HK", "290.00"), ("VN", "290.00"), ("IN", "265.00"), ("GB", "265.00"), ("KE", "165.00"),
+        ("DE", "165.00"), ("JP", "165.00"),
+    ],
+)  # fmt: skip
+def test_since_24_july_2026_sixty_economies_owe_section_301(origin: str, charged: str) -> None:
+    found = known(to("US", "1000.00", date(2026, 7, 24), origin=origin))
+    assert str(found.sum_of("duty") + found.sum_of("surcharge")) == charged
+
+
+def test_the_duty_is_topped_up_to_what_it_is_with_the_additional_one() -> None:
+    """U.S. note 52(k): the Union and Taiwan 10 % in all, Japan, Korea and Switzerland 12.5 %."""
+    for origin, charged in (("DE", "60.00"), ("TW", "60.00"), ("JP", "85.00"), ("KR", "85.00"), ("CH", "85.00")):
+        found = known(to("US", "1000.00", date(2026, 8, 1), origin=origin, duty="0.04"))
+        assert (str(found.sum_of("duty")), str(found.sum_of("surcharge"))) == ("40.00", charged)
+    assert unknown(to("US", "1000.00", date(2026, 8, 1), origin="CA")).code == "rule_unknown"
+    assert unknown(to("US", "10.00", date(2026, 8, 1), channel="postal-ad-valorem")).code == "rule_unknown"
+
+
+def test_two_days_of_february_2025_were_without_de_minimis_for_china() -> None:
+    """Executive Order 14195 from 4 February 2025; the amendment of 5 February brought de minimis back."""
+    days = [date(2025, 2, 3), date(2025, 2, 4), date(2025, 2, 5), date(2025, 2, 6)]
+    charged = [str(known(to("US", "100.00", day)).total) for day in days]
+    assert charged == ["100.00", "134.00", "134.00", "100.00"]
+    assert str(known(to("US", "100.00", days[1], origin="VN")).total) == "100.00"
 
 
 def test_a_heading_without_a_duty_is_refused_by_name_or_taken_as_given() -> None:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.tax.domain.assessment import Assessable, Assessment, assess
@@ -135,6 +135,7 @@ RATES: Final = {TOY: ("0", STANDARD), SHIRT: ("0", STANDARD), CHERRIES: ("0", PR
 
 @given(st.sampled_from(sorted(RATES)), st.integers(0, 200_000), st.sampled_from([on for on in DAYS if on >= date(2016, 4, 8)]))
 def test_the_reduced_tax_is_seventy_percent_of_the_combined_rate(hs: str, minor: int, on: date) -> None:
+    assume(hs != CHERRIES or on >= date(2016, 4, 16))  # fresh fruit came with the second list
     percent, table = RATES[hs]
     c, v = Decimal(percent) / 100, rate_on(table, on)
     expected = (Decimal(minor) / 100 * (c + v) / (1 - c) * Decimal("0.7")).quantize(Decimal("0.01"), ROUND_HALF_UP)

@@ -1,0 +1,71 @@
+"""`crossborder tax rates …`: the exchange rates of the next months, from the European Central Bank's public csv."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.connect import Exit, Wrong, as_json, leave, say
+from services.tax.rulefiles import RULES
+
+rates = typer.Typer(no_args_is_help=True, help="The exchange rates by which tax counts other currencies in CNY.")
+
+
+@rates.command("import")
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="The bank's csv: eurofxref-hist.csv, eurofxref.csv, or its data interface's EXR/D..EUR.SP00.A as csvdata."
+        ),
+    ],
+    folder: Annotated[
+        Path, typer.Option("--rules", help="The folder whose table is to grow: the one CROSSBORDER_RULES_DIR names.")
+    ] = RULES,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: print the periods.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The periods as JSON.")] = False,
+) -> None:
+    """Write the next periods of the table, each with its source: a month has the rates of the third Wednesday of the month before.
+
+    Exit 1 where the file does not reach the next month's day.
+    """
+    from services.tax.domain.ecb import Missing, NotRates
+    from services.tax.ratefiles import imported, put, read_bank, toml_of
+
+    try:
+        found = imported(folder, read_bank(file))
+    except NotRates as error:
+        raise Wrong(f"{file}: {error}") from None
+    except Missing as error:
+        if json:
+            as_json({"file": rates_name(folder), "periods": [], "missing": str(error)})
+        say(f"nothing to import: {error}")
+        leave(Exit.NO)
+    if not dry_run:
+        put(found)
+    if json:
+        told = [
+            {
+                "valid_from": str(p.month.first),
+                "valid_to": str(p.month.last),
+                "of": str(p.of),
+                "source": p.source,
+                "per_100": p.per_100,
+            }
+            for p in found.periods
+        ]
+        as_json({"file": found.path.name, "periods": told, "replaces": found.replaces, "written": not dry_run})
+        return
+    for period in found.periods:
+        print(toml_of(period) if dry_run else f"{period.month}: euro reference rates of {period.of}")
+    if not dry_run:
+        say(f"{found.path}: {len(found.periods)} periods more, to {found.periods[-1].month.last}")
+
+
+def rates_name(folder: Path) -> str:
+    """The name of the file of exchange rates of a folder."""
+    from services.tax.ratefiles import rates_path
+
+    return rates_path(folder).name

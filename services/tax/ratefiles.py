@@ -1,0 +1,96 @@
+"""Writes the periods of exchange rates that follow from the European Central Bank's files into a rule file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from services.tax.domain.ecb import NotRates, Period, next_periods, read_quotes
+from services.tax.domain.exchange import Exchange, ExchangeRates
+from services.tax.domain.rules import RuleFault
+from services.tax.rulefiles import RuleError
+from services.tax.ruletext import line_of, parsed, read_toml, shaped
+
+BYTES_MAX: Final = 64 * 1024 * 1024
+"""The bank's whole history is about 2 MiB wide and 30 MiB long."""
+
+
+class Imported(NamedTuple):
+    """What an import adds to a file of rates: the periods, the file, and its text with them."""
+
+    path: Path
+    periods: Sequence[Period]
+    replaces: str | None
+    text: str
+
+
+def rates_path(folder: Path) -> Path:
+    """The file of exchange rates of a folder; raises RuleError where there is not exactly one."""
+    those = [path for path in sorted(folder.glob("*.toml")) if read_toml(path).get("kind") == "exchange-rates"]
+    if len(those) != 1:
+        found = ", ".join(path.name for path in those) or "none"
+        raise RuleError(folder, None, f"there must be one rule file of exchange rates (rates-*.toml), found {found}")
+    return those[0]
+
+
+def read_bank(path: Path) -> str:
+    """The text of a file of the bank's; raises NotRates where it cannot be one."""
+    try:
+        if path.stat().st_size > BYTES_MAX:
+            raise NotRates(f"the file: found over {BYTES_MAX} bytes, expected less")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise NotRates(f"cannot be read: {error.strerror}") from None
+    if raw.startswith(b"PK"):
+        raise NotRates("the file: found a zip archive, expected the csv in it: unpack it first")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotRates("the file: found no UTF-8 text, expected the csv as the bank gives it") from None
+
+
+def imported(folder: Path, bank: str) -> Imported:
+    """The next periods of a folder's table by a text of the bank's. Raises NotRates, Missing, and RuleError where the table is bad."""
+    path = rates_path(folder)
+    rates = shaped(path, read_toml(path), ExchangeRates)
+    periods = next_periods(rates.period, read_quotes(bank))
+    text = path.read_text(encoding="utf-8")
+    carried = next((period for period in rates.period if period.carried_over), None)
+    if carried is not None:
+        text = _without_last(path, text)
+    text = text.rstrip("\n") + "\n" + "".join(f"\n{toml_of(period)}" for period in periods)
+    _checked(path, text)
+    return Imported(path, periods, None if carried is None else str(carried.valid_from), text)
+
+
+def put(found: Imported) -> None:
+    """Write the file beside its place and rename it into it, so that a service never reads half of it."""
+    beside = found.path.with_suffix(".toml.new")
+    beside.write_text(found.text, encoding="utf-8")
+    beside.replace(found.path)
+
+
+def toml_of(period: Period) -> str:
+    """A period as its rule file spells it."""
+    rates = ", ".join(f'{currency} = "{rate}"' for currency, rate in period.per_100.items())
+    return (
+        f"[[period]]\nvalid_from = {period.month.first}\nvalid_to = {period.month.last}\n"
+        f'per_100 = {{ {rates} }}\nsource = "{period.source}"\nconfidence = "inferred"\n'
+    )
+
+
+def _without_last(path: Path, text: str) -> str:
+    """The text before its last period, which must be the one carried over; raises RuleError."""
+    at = text.rfind("[[period]]")
+    if at < 0 or "carried_over = true" not in text[at:]:
+        raise RuleError(path, line_of(path, ["period"]), "the period that is carried over must be the last of the file")
+    return text[:at]
+
+
+def _checked(path: Path, text: str) -> None:
+    rates = shaped(path, parsed(path, text), ExchangeRates)
+    try:
+        Exchange(rates)
+    except RuleFault as fault:
+        raise RuleError(path, None, str(fault)) from None
