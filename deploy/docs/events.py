@@ -59,7 +59,8 @@ OUTSIDE: Final = """## From outside
 A record without headers on `orders.submissions` is taken as `order.submitted.v1`; a value that is a `CEB311Message` is read
 as [ceb311-intake.md](ceb311-intake.md) says. Values are UTF-8, with or without a byte order mark. An order has the limits of
 the last system on its way: an item number of 20 characters, of an import 200 for region, city and address together. The
-record's own timestamp is in milliseconds; one of later than now or of more than a day ago counts as now. `order.cancel-requested.v1` and `return.requested.v1` (in the header `ce_type`)
+record's own timestamp is in milliseconds; one of later than now or of more than a day ago counts as now.
+`order.cancel-requested.v1` and `return.requested.v1` (in the header `ce_type`)
 name their order: `{"platform": {"code": "…"}, "order_no": "…", "reason": "…"}`. The reasons
 REASONS are shown as
 they are; of any other text, which may name persons, facts and the timeline have the length. `authority.declarations` and
