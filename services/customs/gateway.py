@@ -188,7 +188,7 @@ class Authority:
             logistics=Enterprise(waybill.logistics_code, waybill.logistics_name), logistics_no=waybill.logistics_no,
             agent=self.policy.declarant.company, customs_code=office.customs_code, port_code=office.port_code,
             trade_mode=order.mode, traf_mode=office.traf_mode, country=self._country(order, bonded=bonded), freight=order.freight,
-            insurance=order.insurance, gross_weight_kg=max(waybill.gross_weight_kg, net), net_weight_kg=net,
+            insurance=order.insurance, gross_weight_kg=waybill.gross_weight_kg, net_weight_kg=net,
             lines=tuple(self._line(line, order, bonded=bonded) for line in order.lines), pre_no=d.pre_no, invt_no=d.invt_no,
             vehicle=office.vehicle, voyage_no=office.voyage_no, bill_no=_bill_no(at) if office.vehicle else None,
             site_code=office.site_code, area=self.policy.bonded.area if bonded else None,

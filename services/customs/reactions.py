@@ -107,6 +107,11 @@ async def collect_documents(conn: Connection, batch: Sequence[Message], deps: De
     heard = [(m, m.event.digested(deps.sealing) if isinstance(m.event, waybill.WireWaybill) else m.event) for m in batch]
     heard = [(m, event) for m, event in heard if not isinstance(event, waybill.WireDelivered)]
     found = await store.lock(conn, {m.order_id for m, _ in heard})
+    directions = {event.order_id: event.direction for _, event in heard if isinstance(event, OrderPlaced)}
+    for _, event in heard:
+        if isinstance(event, WaybillIssued):
+            known = found.get(event.order_id)
+            waybill.require_room(event.logistics_no, directions.get(event.order_id) or (known.direction if known else None))
     found |= await store.with_documents(conn, _completed(found, [event for _, event in heard]))
     asked = {m.order_id for m, event in heard if isinstance(event, WithdrawalAsked)}
     found |= await store.with_returns(conn, {o: d for o, d in found.items() if o in asked and d.state in domain.CLEARED})
