@@ -24,7 +24,8 @@ from services.customs.ceb.documents import (
     ReturnRequest,
     SummaryRequest,
 )
-from services.customs.ceb.parse import Bill, Receipt, SummaryReceipt, SummaryResult, parse_answer
+from services.customs.ceb.entries import Receipt
+from services.customs.ceb.parse import read_answer
 from services.customs.ceb.sign import Signer
 from services.customs.ceb.writing import NotDeclarable, address_line
 from services.customs.domain.declaration import Answer, Declaration, Kind, correction_of
@@ -32,11 +33,11 @@ from services.customs.domain.numbers import cop_no_of, first_and_attempt
 from services.customs.domain.returns import quantities, returned_before
 from services.customs.policy import NoOffice, Office, Policy
 from shared.envelope import Message, Record
-from shared.errors import Misconfigured, Unprocessable
+from shared.errors import Misconfigured
 from shared.events import Fault
 from shared.events.orders import Line, OrderPlaced
 from shared.events.persons import ConsigneeParticulars, Particulars
-from shared.hears import message
+from shared.hears import Partly, Unreadable, message
 from shared.identity import uuid5
 from shared.sealing import bound, unseal
 
@@ -90,21 +91,22 @@ class Entry:
 
 
 def decode_receipts(record: Record) -> Sequence[Message]:
-    """One message per entry of the receipt; raises Unprocessable for what is no receipt.
+    """One message per entry of the receipt, and which entries cannot be read; raises Unprocessable for what is no receipt.
 
     Its bytes are its id, for it has a guid and a time of its own. In other bytes the authority may say the same again, long
     after: which list it is about is told by the number, and a list that was corrected since is returned no more.
     """
-    try:
-        entries: Sequence[Receipt | Bill | SummaryReceipt | SummaryResult] = parse_answer(record.value or b"")
-    except codes.UnknownCode as error:
-        raise Unprocessable("invalid_value", str(error)) from None
+    answer = read_answer(record.value or b"")
+    if answer.unreadable and not answer.told and len(answer.unreadable) == 1:
+        raise answer.unreadable[0][1]
     digest = hashlib.sha256(record.value or b"").hexdigest()
     found = []
-    for index, told in enumerate(entries):
+    for number, told in answer.told:
         entry = _entry(told) if isinstance(told, Receipt) else told
-        event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{index}")
-        found.append(message(record, event_id, f"{told.message_type}.{told.status}", UUID(int=0), entry))
+        event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{number - 1}")
+        found.append(message(record, event_id, f"{told.message_type}.{told.status}", UUID(int=0), entry, entry=number))
+    if answer.unreadable:
+        return Partly(found, [Unreadable(number, why) for number, why in answer.unreadable])
     return found
 
 
