@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StringCons
 from pydantic_core import core_schema
 
 from services.orders.codes import is_country
+from services.orders.late import taxed_at
 from shared.events.base import Fault
 from shared.events.orders import Direction, Line, Mode, NetContent, OrderPlaced, Party, ReturnPart
 from shared.events.persons import SealedConsignee, SealedPerson
@@ -245,8 +246,9 @@ def corridor_of(submitted: Submitted, probe_platform: str = "") -> str:
 
 
 def placed(
-    submitted: Submitted, buyer: SealedPerson, payer: SealedPerson, consignee: SealedConsignee, probe_platform: str = ""
-) -> OrderPlaced:
+    submitted: Submitted, buyer: SealedPerson, payer: SealedPerson, consignee: SealedConsignee, probe_platform: str = "",
+    came_at: datetime | None = None,
+) -> OrderPlaced:  # fmt: skip
     """The fact that a valid submission becomes; the persons in it sealed by the caller."""
     s = submitted.submission
 
@@ -275,6 +277,7 @@ def placed(
         discount=money(s.discount),
         tax_withheld=money(s.tax_withheld),
         amount_paid=money(s.amount_paid),
+        taxed_at=None if came_at is None else taxed_at(s.placed_at, came_at),
     )
 
 
