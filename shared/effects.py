@@ -10,19 +10,20 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
 
-from shared import metrics
+from shared import aside, metrics
 from shared.database import LOST, RETRYABLE, Connection
 from shared.errors import Unavailable
 from shared.failpoints import Failpoints
 from shared.hears import Instruction, Outcome
-from shared.sealing import Sealing
+from shared.sealing import Sealing, Unsealable
 from shared.tasks import wait_for_event
+from shared.trouble import Failures
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,8 @@ class Effect:
     kind: str
     request: bytes
     attempts: int
+    apart: bool = False
+    """It failed alone before, so it is asked by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +114,18 @@ class EffectRunner:
         self._wake.set()
 
     async def run(self) -> None:
+        """Ends only by cancellation: an error nobody foresaw is counted and logged, and tried again after growing pauses."""
+        failures = Failures(self._service, "effects")
         while True:
             try:
                 if not await self.once():
                     await self._idle()
+                failures.none()
             except (*LOST, *RETRYABLE) as error:
                 log.warning("effects wait for the database", service=self._service, error=type(error).__name__)
                 await asyncio.sleep(0.5)
+            except Exception as error:  # noqa: BLE001  counted, logged and alerted
+                await asyncio.sleep(failures.one(error))
 
     async def _idle(self) -> None:
         await wait_for_event(self._wake, POLL_S)
@@ -127,10 +135,15 @@ class EffectRunner:
         """Claim what is due, perform and settle it; returns how many were claimed."""
         claimed = await self._claim()
         self._fail.hit("effect_after_claim")
-        by_kind: dict[str, list[Effect]] = {}
+        groups: dict[tuple[str, UUID | None], list[Effect]] = {}
         for effect in claimed:
-            by_kind.setdefault(effect.kind, []).append(effect)
-        await asyncio.gather(*(self._one_kind(kind, effects) for kind, effects in by_kind.items()))
+            groups.setdefault((effect.kind, effect.intent_id if effect.apart else None), []).append(effect)
+        ends = await asyncio.gather(
+            *(self._one_kind(kind, effects) for (kind, _), effects in groups.items()), return_exceptions=True
+        )
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
         return len(claimed)
 
     async def _claim(self) -> list[Effect]:
@@ -139,13 +152,23 @@ class EffectRunner:
                 "WITH due AS MATERIALIZED (SELECT intent_id FROM effect WHERE next_at <= now() "
                 "ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED) "
                 "UPDATE effect AS e SET attempts = attempts + 1, next_at = now() + make_interval(secs => $2) FROM due "
-                "WHERE e.intent_id = due.intent_id RETURNING e.intent_id, e.order_id, e.kind, e.request, e.attempts",
+                "WHERE e.intent_id = due.intent_id RETURNING e.intent_id, e.order_id, e.kind, e.request, e.attempts, "
+                "e.intent_id = ANY (ARRAY(SELECT subject::uuid FROM aside WHERE source = 'effect')) AS apart",
                 CLAIM_MAX, self._lease_s,
             )  # fmt: skip
-        return [
-            Effect(r["intent_id"], r["order_id"], r["kind"], self._sealing.unrest(r["request"], BOUND), r["attempts"])
-            for r in rows
-        ]
+        return await self._opened([Effect(**row) for row in rows])
+
+    async def _opened(self, sealed: Sequence[Effect]) -> list[Effect]:
+        """The effects with their requests in clear; one that does not open is set aside."""
+        opened: list[Effect] = []
+        closed: list[tuple[Effect, tuple[str, str]]] = []
+        for effect in sealed:
+            try:
+                opened.append(replace(effect, request=self._sealing.unrest(effect.request, BOUND)))
+            except Unsealable as error:
+                closed.append((effect, aside.reason_of(error)))
+        await self._set_aside(closed)
+        return opened
 
     async def _one_kind(self, kind: str, claimed: Sequence[Effect]) -> None:
         started = time.perf_counter()
@@ -155,6 +178,12 @@ class EffectRunner:
         except (Unavailable, TimeoutError) as error:
             log.warning("outside party does not answer", service=self._service, kind=kind, error=str(error) or "timeout")
             heard = [Unknown(effect) for effect in claimed]
+        except Exception as error:
+            if aside.is_blameless(error):
+                raise
+            # One of them is to blame: it is found, and set aside with the reason.
+            await self._perform_halves(kind, claimed, error)
+            return
         metrics.EFFECT_SECONDS.labels(self._service, kind).observe(time.perf_counter() - started)
         self._fail.hit("effect_after_call")
         answered = [h for h in heard if isinstance(h, Answered)]
@@ -165,6 +194,40 @@ class EffectRunner:
             await self._later(unknown)
         if answered:
             await self._record_or_halve(answered)
+
+    async def _perform_halves(self, kind: str, claimed: Sequence[Effect], error: Exception) -> None:
+        """Perform failed. Halve, for what was sent may have been heard: each half is a new attempt under the same keys."""
+        if len(claimed) == 1:
+            log.error("an instruction cannot be performed", service=self._service, kind=kind, exc_info=error,
+                      order_id=str(claimed[0].order_id))  # fmt: skip
+            await self._set_aside([(claimed[0], aside.reason_of(error))])
+            return
+        again = await self._claim_again(claimed)
+        half = (len(again) + 1) // 2
+        for part in (again[:half], again[half:]):
+            if part:
+                await self._one_kind(kind, part)
+
+    async def _claim_again(self, claimed: Sequence[Effect]) -> list[Effect]:
+        """The effects as a further attempt; without those another has claimed meanwhile."""
+        async with self._pool.acquire() as conn:
+            rows = await conn.fetch(
+                "UPDATE effect AS e SET attempts = e.attempts + 1, next_at = now() + make_interval(secs => $3) "
+                "FROM unnest($1::uuid[], $2::int[]) AS u(intent_id, attempts) "
+                "WHERE e.intent_id = u.intent_id AND e.attempts = u.attempts RETURNING e.intent_id, e.attempts",
+                [e.intent_id for e in claimed], [e.attempts for e in claimed], self._lease_s,
+            )  # fmt: skip
+        attempts = {row["intent_id"]: row["attempts"] for row in rows}
+        return [replace(e, attempts=attempts[e.intent_id]) for e in claimed if e.intent_id in attempts]
+
+    async def _set_aside(self, failed: Sequence[tuple[Effect, tuple[str, str]]]) -> None:
+        """Note these, and ask none of them before its pause is over."""
+        if not failed:
+            return
+        async with self._pool.acquire() as conn, conn.transaction():
+            items = [aside.Failed(str(effect.intent_id), effect.order_id, *why) for effect, why in failed]
+            waits = await aside.put(conn, self._service, aside.EFFECT, items)
+            await _put_off(conn, [(effect, waits[str(effect.intent_id)]) for effect, _ in failed])
 
     @contextlib.asynccontextmanager
     async def _keeping(self, claimed: Sequence[Effect]) -> AsyncIterator[None]:
@@ -191,25 +254,21 @@ class EffectRunner:
                     )  # fmt: skip
 
     async def _later(self, unknown: Sequence[Unknown]) -> None:
-        waits = [u.retry_s if u.retry_s is not None else backoff_s(u.effect.attempts) for u in unknown]
         async with self._pool.acquire() as conn:
-            await conn.execute(
-                "UPDATE effect AS e SET next_at = now() + make_interval(secs => u.wait) "
-                "FROM unnest($1::uuid[], $2::int[], $3::float8[]) AS u(intent_id, attempts, wait) "
-                "WHERE e.intent_id = u.intent_id AND e.attempts = u.attempts",
-                [u.effect.intent_id for u in unknown], [u.effect.attempts for u in unknown], waits,
-            )  # fmt: skip
+            await _put_off(conn, [
+                (u.effect, u.retry_s if u.retry_s is not None else backoff_s(u.effect.attempts)) for u in unknown
+            ])  # fmt: skip
 
     async def _record_or_halve(self, answered: Sequence[Answered]) -> None:
-        """Settle the answers; one that cannot be settled waits alone, loudly, and never stops the others."""
+        """Settle the answers; one that cannot be settled is set aside, and never stops the others."""
         try:
             await self._record(answered)
-        except (*LOST, *RETRYABLE):
-            # Ask again soon under the same keys: the outside party repeats its answers, so waiting out the lease gains nothing.
-            with contextlib.suppress(*LOST, *RETRYABLE):
-                await self._later([Unknown(a.effect, 0.2) for a in answered])
-            raise
-        except Exception:
+        except Exception as error:
+            if aside.is_blameless(error):
+                # Ask again soon under the same keys: the party repeats its answers, so waiting out the lease gains nothing.
+                with contextlib.suppress(*LOST, *RETRYABLE):
+                    await self._later([Unknown(a.effect, 0.2) for a in answered])
+                raise
             if len(answered) > 1:
                 half = len(answered) // 2
                 await self._record_or_halve(answered[:half])
@@ -218,7 +277,7 @@ class EffectRunner:
             effect = answered[0].effect
             log.exception("an answer cannot be settled", service=self._service, kind=effect.kind, order_id=str(effect.order_id))
             metrics.EFFECTS.labels(self._service, effect.kind, "unsettled").inc()
-            await self._later([Unknown(effect, BACKOFF_MAX_S)])
+            await self._set_aside([(effect, aside.reason_of(error))])
 
     async def _record(self, answered: Sequence[Answered]) -> None:
         async with self._pool.acquire() as conn, conn.transaction():
@@ -229,10 +288,22 @@ class EffectRunner:
             )  # fmt: skip
             ours = {row["intent_id"] for row in rows}
             outcome = await self._settle(conn, [a for a in answered if a.effect.intent_id in ours], self._deps)
+            if apart := [str(a.effect.intent_id) for a in answered if a.effect.apart and a.effect.intent_id in ours]:
+                await aside.clear(conn, aside.EFFECT, apart)
             await self._finish(conn, outcome)
             self._fail.hit("effect_before_commit")
         self._fail.hit("effect_after_commit")
         self._after(outcome)
+
+
+async def _put_off(conn: Connection, waits: Sequence[tuple[Effect, float]]) -> None:
+    """Claim each effect again after so many seconds, unless another has claimed it meanwhile."""
+    await conn.execute(
+        "UPDATE effect AS e SET next_at = now() + make_interval(secs => u.wait) "
+        "FROM unnest($1::uuid[], $2::int[], $3::float8[]) AS u(intent_id, attempts, wait) "
+        "WHERE e.intent_id = u.intent_id AND e.attempts = u.attempts",
+        [e.intent_id for e, _ in waits], [e.attempts for e, _ in waits], [wait for _, wait in waits],
+    )  # fmt: skip
 
 
 def backoff_s(attempts: int) -> float:
@@ -241,9 +312,10 @@ def backoff_s(attempts: int) -> float:
 
 
 async def measure(conn: Connection, service: str) -> int:
-    """Set the gauges of open instructions; returns their number."""
+    """Set the gauges of open instructions; returns their number. What is set aside has a gauge of its own."""
     row = await conn.fetchrow(
-        "SELECT count(*) AS open, count(*) FILTER (WHERE attempts > 1) AS unknown, min(created_at) AS oldest FROM effect"
+        "SELECT count(*) AS open, count(*) FILTER (WHERE attempts > 1) AS unknown, min(created_at) AS oldest FROM effect "
+        "WHERE intent_id <> ALL (ARRAY(SELECT subject::uuid FROM aside WHERE source = 'effect'))"
     )
     metrics.EFFECTS_OPEN.labels(service).set(row["open"])
     metrics.EFFECTS_UNKNOWN.labels(service).set(row["unknown"])

@@ -29,10 +29,6 @@ SERVICES: Final = ("orders", "payments", "tax", "customs", "streams-sales", "str
 TOPICS: Final = tuple(topic.name for topic in topics.TOPICS)
 COMMANDS: Final = ("order.submitted.v1", "order.cancel-requested.v1", "return.requested.v1")
 RECEIPT_MESSAGES: Final = ("CEB622", "CEB604", "CEB624", "CEB606", "CEB626", "CEB214", "CEB816", "CEB818", "CEB702", "CEB792")
-NOTICE_MESSAGES: Final = (
-    "CEB304", "CEB312", "CEB404", "CEB412", "CEB506", "CEB508", "CEB510", "CEB512", "CEB514", "CEB608", "CEB712", "CEB216",
-)  # fmt: skip
-"""Receipts that need nothing: each has its label, and no series before it comes."""
 RECEIPT_FACTS: Final = tuple(kind.__name__ for kind in EVENT_TYPES.values() if issubclass(kind, ReceiptEvent))
 OUTCOMES: Final = ("ok", "duplicate", "ignored", "parked", "dead-letter", "skipped")
 POOL_STATES: Final = ("open", "idle", "busy", "max")
@@ -64,6 +60,11 @@ CONSOLIDATED_STAGES: Final = ("generated", "declared", "returned", "closed")
 UNCONSOLIDATED: Final = ("open", "requested", "set_aside")
 CALL_OUTCOMES: Final = ("ok", "timeout", "unreachable", "error", "unreadable")
 """`ok`: an answer that could be read, whatever it said; `error`: an HTTP status of 400 or more."""
+TIMERS: Final = ("lodge", "bills", "returns", "summaries", "summary words", "guarantee", "lapses")
+ASIDE_SOURCES: Final = ("effect", "outbox", *TIMERS)
+"""Where items are set aside: instructions, records to publish, and what timers work on."""
+ASIDE_REASONS: Final = (*REASONS, "sealed")
+LOOPS: Final = ("effects", "relay", "sweep", "gauges", "invariants", *TIMERS)
 EFFECT_OUTCOMES: Final = ("answered", "unknown", "conflict", "unsettled")
 PROBE_OUTCOMES: Final = ("fulfilled", "rejected", "cancelled", "returned", "late", "unpublished")
 
@@ -179,7 +180,7 @@ def event_type_of(value: str) -> str:
     if value in _EVENT_TYPES:
         return value
     message = value.partition(".")[0].removesuffix("Message")
-    return message if message in RECEIPT_MESSAGES or message in NOTICE_MESSAGES else OTHER
+    return message if message in RECEIPT_MESSAGES else OTHER
 
 
 _EVENT_TYPES: Final = frozenset((*EVENT_TYPES, *COMMANDS, *INTAKE_TYPES[topics.WAYBILLS], "", "any", "unreadable"))
@@ -313,6 +314,24 @@ EFFECT_SECONDS: Final = Histogram(
     "crossborder_effect_call_seconds", "Time until all instructions of one kind claimed together were answered or given up.",
     ["service", "kind"], buckets=_FAST,
 ).among(service=SERVICES, kind=OPERATIONS["bank"])  # fmt: skip
+ASIDE: Final = Gauge(
+    "crossborder_set_aside_items", "Items that failed alone and are set aside: tried again after growing pauses, others go on.",
+    ["service", "source"],
+).among(service=SERVICES, source=ASIDE_SOURCES)  # fmt: skip
+ASIDE_OLDEST: Final = Gauge(
+    "crossborder_set_aside_oldest_timestamp_seconds", "Since when the oldest of them is set aside; 0 if none.", ["service"]
+).among(service=SERVICES)
+SET_ASIDE: Final = Counter(
+    "crossborder_set_aside_total", "Times an item was set aside, tries that failed again included.",
+    ["service", "source", "reason"],
+).among(service=SERVICES, source=ASIDE_SOURCES, reason=ASIDE_REASONS)  # fmt: skip
+LOOP_FAILURES: Final = Counter(
+    "crossborder_loop_failures_total", "Turns of a timer or loop that failed for a reason nobody foresaw.", ["service", "loop"]
+).among(service=SERVICES, loop=LOOPS)
+LOOP_FAILS: Final = Gauge(
+    "crossborder_loop_failed_in_a_row", "Turns of a timer or loop that failed one after the other; 0 once one succeeds.",
+    ["service", "loop"],
+).among(service=SERVICES, loop=LOOPS)  # fmt: skip
 IGNORED_FIELDS: Final = Counter("crossborder_ignored_fields_total", "Unknown fields in submissions, ignored.", ["service"]).among(
     service=SERVICES
 )

@@ -5,42 +5,69 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.partitioner import murmur2
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from shared import metrics
-from shared.database import LOST, Connection
-from shared.envelope import Outgoing
+from shared import aside, metrics
+from shared.database import LOST, RETRYABLE, Connection
+from shared.envelope import Outgoing, uuid_or_none
 from shared.errors import Unprocessable
 from shared.failpoints import Failpoints
 from shared.kafka import OPEN, Security
 from shared.sealing import Sealing
 from shared.tasks import wait_for_event
-from shared.topics import DEAD_LETTER_BYTES_MAX, bytes_max_of, named
+from shared.topics import DEAD_LETTER_BYTES_MAX, MESSAGE_BYTES_MAX, bytes_max_of, dead_letters_of, named
+from shared.trouble import Failures
 
 log = structlog.get_logger(__name__)
 
 READ_MAX: Final = 2000
+READ_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bytes of the values read at once, beside the last of them."""
 POLL_S: Final = 0.03
 POLL_MAX_S: Final = 0.12
 """What another replica wrote is found so soon at first, and each time nothing is found, twice as late, to a bound. What this
 process wrote it says itself."""
 ACK_BOUND_S: Final = 30.0
 LEADER_RETRY_S: Final = 1.0
+ASIDE_EVERY_S: Final = 5.0
+TOPIC_CLOSED_S: Final = 30.0
+TOPIC_CLOSED_MAX_S: Final = 300.0
+"""The records of a topic that is missing, or that the relay may not write, wait so long at first and at most. Others go on."""
+ASIDE: Final = "outbox"
 RELAY_LOCK: Final = 0x6F7574
 BOUND: Final = b"outbox"
+T = TypeVar("T")
 Sent = tuple[str, bytes | None, bytes, list[tuple[str, bytes]]]
 """A record on its way: topic, key, value, headers."""
+
+
+class TopicClosed(Exception):
+    """The topic is not there, or this user may not write it."""
+
+    def __init__(self, topic: str, error: Exception) -> None:
+        super().__init__(f"{topic}: {type(error).__name__}")
+        self.topic = topic
+
+
+class Narrowed(Exception):
+    """One of the records cannot be published: fewer are read next."""
 
 
 def make_producer(bootstrap: str, client_id: str, security: Security = OPEN) -> AIOKafkaProducer:
@@ -59,12 +86,7 @@ async def append(conn: Connection, sealing: Sealing | None, records: Sequence[Ou
     """
     if not records:
         return
-    for r in records:
-        if not fits(r):
-            raise Unprocessable(
-                "too_large",
-                f"what follows from it for {r.topic} has {size_of(r)} bytes: at most {bytes_max_of(r.topic)} are taken",
-            )
+    refuse_unfit(records)
     # COPY writes whole pages at once, which costs the server half of what an INSERT of the same rows does.
     await conn.copy_records_to_table(
         "outbox", columns=("topic", "key", "headers", "value", "sealed"),
@@ -73,6 +95,16 @@ async def append(conn: Connection, sealing: Sealing | None, records: Sequence[Ou
             for r in records
         ],
     )  # fmt: skip
+
+
+def refuse_unfit(records: Sequence[Outgoing]) -> None:
+    """Raise Unprocessable for the first record that its topic would not take."""
+    for r in records:
+        if not fits(r):
+            raise Unprocessable(
+                "too_large",
+                f"what follows from it for {r.topic} has {size_of(r)} bytes: at most {bytes_max_of(r.topic)} are taken",
+            )
 
 
 def fits(record: Outgoing) -> bool:
@@ -125,7 +157,11 @@ class Relay:
         self._wake = asyncio.Event()
         self._idle_s = POLL_S
         self._most = READ_MAX
-        self._refused: set[int] = set()
+        self._aside: dict[int, bytes | None] = {}
+        """What is set aside: the record's id, and its key where the records behind it must wait for it."""
+        self._looked = float("-inf")
+        self._closed: dict[str, tuple[float, float]] = {}
+        """Topics that take nothing: until when they are left alone, and for how long that is."""
         self.leading = False
         self.last_progress = time.monotonic()
 
@@ -135,11 +171,15 @@ class Relay:
 
     async def run(self) -> None:
         """Lead when the lock can be had, follow otherwise; ends only by cancellation."""
+        failures = Failures(self._service, "relay")
         while True:
             try:
                 await self._try_to_lead()
-            except LOST as error:
+                failures.none()
+            except (*LOST, *RETRYABLE) as error:
                 log.warning("relay lost its database connection", service=self._service, error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001  counted, logged and alerted
+                await asyncio.sleep(failures.one(error))
             await asyncio.sleep(LEADER_RETRY_S)
 
     async def _try_to_lead(self) -> None:
@@ -169,7 +209,7 @@ class Relay:
                 await producer.start()
                 while True:
                     await self._publish(conn, producer)
-            except (KafkaError, TimeoutError) as error:
+            except (KafkaError, TimeoutError, TopicClosed, Narrowed) as error:
                 # A producer that has failed once may have a hole in its sequence: a new one, and read again.
                 metrics.PRODUCER_FAILURES.labels(self._service).inc()
                 log.warning("relay starts a new producer", service=self._service, error=type(error).__name__)
@@ -179,55 +219,144 @@ class Relay:
 
     async def _publish(self, conn: Connection, producer: AIOKafkaProducer) -> None:
         self._wake.clear()
+        if time.monotonic() - self._looked > ASIDE_EVERY_S:
+            await self._look_aside(conn, producer)
         most = self._most
-        rows = await conn.fetch(
-            "SELECT id, topic, key, headers, value, sealed FROM outbox WHERE id <> ALL($2::bigint[]) ORDER BY id LIMIT $1",
-            most, list(self._refused),
-        )  # fmt: skip
+        rows = await self._read(conn, most)
         self.last_progress = time.monotonic()
         if rows:
-            try:
-                await self._send(conn, producer, rows)
-            except MessageSizeTooLargeError:
-                self._narrow(rows)
-                raise
+            await self._send_or_narrow(conn, producer, rows)
             self._most = min(READ_MAX, 2 * most)
         self._idle_s = POLL_S if rows else min(POLL_MAX_S, 2 * self._idle_s)
         if len(rows) < most:
             await wait_for_event(self._wake, self._idle_s)
 
-    def _narrow(self, rows: Sequence[Any]) -> None:
-        """The broker finds one of these too large: read half as many, until it stands alone and is left where it is.
+    async def _read(self, conn: Connection, most: int) -> Sequence[Any]:
+        """The next records, limited in number and bytes; without those set aside, those behind them, and closed topics."""
+        closed = [topic for topic, (until, _) in self._closed.items() if until > time.monotonic()]
+        found: Sequence[Any] = await conn.fetch(
+            "SELECT id, topic, key, headers, value, sealed FROM ("
+            "SELECT *, sum(octet_length(value)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before "
+            "FROM outbox WHERE id <> ALL($2::bigint[]) AND (key <> ALL($3::bytea[]) OR topic LIKE '%.dead-letters') "
+            "AND topic <> ALL($4::text[]) ORDER BY id LIMIT $1) AS o WHERE before < $5 ORDER BY id",
+            most, list(self._aside), [key for key in self._aside.values() if key is not None], closed,
+            READ_BYTES_MAX,
+        )  # fmt: skip
+        return found
 
-        It stays in the outbox, and in its gauges, until somebody changes the topic's limit and starts the service anew; nobody
-        else waits for it.
-        """
-        self._most = max(1, len(rows) // 2)
-        if len(rows) == 1:
-            self._most = READ_MAX
-            self._refused.add(rows[0]["id"])
-            log.error(
-                "the broker does not take a record, it stays in the outbox: raise max.message.bytes of its topic and start anew",
-                service=self._service, topic=rows[0]["topic"], outbox_id=rows[0]["id"], bytes=len(rows[0]["value"]),
-            )  # fmt: skip
+    async def _send_or_narrow(self, conn: Connection, producer: AIOKafkaProducer, rows: Sequence[Any]) -> None:
+        """Send the rows. If one of them is to blame, read half as many next; at last it stands alone and is set aside."""
+        try:
+            await self._send(conn, producer, rows)
+        except TopicClosed as closed:
+            topic = closed.topic.removeprefix(self._prefix)
+            pause_s = min(TOPIC_CLOSED_MAX_S, 2 * self._closed.get(topic, (0.0, TOPIC_CLOSED_S / 2))[1])
+            self._closed[topic] = time.monotonic() + pause_s, pause_s
+            log.error("a topic takes no records, they wait and others go on: create it, or give this user the right to write it",
+                      service=self._service, topic=topic, error=str(closed), again_in_s=pause_s)  # fmt: skip
+            raise
+        except Exception as error:
+            if not _is_of_a_record(error):
+                raise
+            self._most = max(1, len(rows) // 2)
+            if len(rows) == 1:
+                self._most = READ_MAX
+                await self._set_aside(conn, [(rows[0], error)])
+            raise Narrowed(type(error).__name__) from error
+
+    async def _set_aside(self, conn: Connection, failed: Sequence[tuple[Any, Exception]]) -> None:
+        """Leave these where they are, and what comes behind them of the same order."""
+        items = [aside.Failed(str(row["id"]), uuid_or_none(row["key"]), *_why(row, error)) for row, error in failed]
+        await aside.put(conn, self._service, ASIDE, items)
+        self._aside |= {row["id"]: _ordered_key(row["topic"], row["key"]) for row, _ in failed}
+
+    async def _look_aside(self, conn: Connection, producer: AIOKafkaProducer) -> None:
+        """Learn what is set aside, and try again, each alone, what is due."""
+        self._looked = time.monotonic()
+        rows = await conn.fetch(
+            "SELECT a.subject, a.retry_at <= now() AS due, o.id, o.topic, o.key FROM aside a LEFT JOIN outbox o "
+            "ON o.id = a.subject::bigint WHERE a.source = $1 ORDER BY o.id",
+            ASIDE,
+        )
+        if gone := [row["subject"] for row in rows if row["id"] is None]:
+            await aside.clear(conn, ASIDE, gone)
+        self._aside = {row["id"]: _ordered_key(row["topic"], row["key"]) for row in rows if row["id"] is not None}
+        for number in [row["id"] for row in rows if row["id"] is not None and row["due"]]:
+            found = await conn.fetch("SELECT id, topic, key, headers, value, sealed FROM outbox WHERE id = $1", number)
+            try:
+                await self._send_or_narrow(conn, producer, found)
+            except TopicClosed as error:
+                await self._set_aside(conn, [(found[0], error)])
+                raise
+            if not await conn.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE id = $1)", number):
+                await aside.clear(conn, ASIDE, [str(number)])
+                self._aside.pop(number, None)
 
     async def _send(self, conn: Connection, producer: AIOKafkaProducer, rows: Sequence[Any]) -> None:
         """Publish the rows and delete them once the broker has acknowledged them all."""
         self._fail.hit("relay_after_read")
+        ready, records = await self._opened(conn, rows)
+        if not ready:
+            return
         started = time.perf_counter()
         async with asyncio.timeout(ACK_BOUND_S):
-            await publish(producer, (self._record(r) for r in rows))
+            await publish(producer, records)
         metrics.PUBLISH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
         self._fail.hit("relay_after_send")
-        await conn.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", [r["id"] for r in rows])
-        metrics.PUBLISHED.labels(self._service).inc(len(rows))
+        await conn.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", ready)
+        metrics.PUBLISHED.labels(self._service).inc(len(ready))
         self._fail.hit("relay_after_delete")
+
+    async def _opened(self, conn: Connection, rows: Sequence[Any]) -> tuple[list[int], list[Sent]]:
+        """The rows as records, with their ids. One that cannot be read is set aside, and what is behind it waits."""
+        ids: list[int] = []
+        records: list[Sent] = []
+        failed: list[tuple[Any, Exception]] = []
+        waiting: set[bytes] = set()
+        for row in rows:
+            if waiting and _ordered_key(row["topic"], row["key"]) in waiting:
+                continue
+            try:
+                records.append(self._record(row))
+                ids.append(row["id"])
+            except Exception as error:  # noqa: BLE001  whatever it is, it is this row's
+                failed.append((row, error))
+                if (key := _ordered_key(row["topic"], row["key"])) is not None:
+                    waiting.add(key)
+        if failed:
+            await self._set_aside(conn, failed)
+        return ids, records
 
     def _record(self, row: Any) -> Sent:
         value: bytes = row["value"]
         if row["sealed"]:
             value = _sealing(self._sealing).unrest(value, BOUND)
-        return named(row["topic"], self._prefix), row["key"], value, unpack_headers(row["headers"])
+        headers = unpack_headers(row["headers"])
+        if len(value) > MESSAGE_BYTES_MAX // 2:
+            # The broker would refuse this one and take what stands behind it.
+            refuse_unfit([Outgoing(row["topic"], row["key"], value, tuple(headers))])
+        return named(row["topic"], self._prefix), row["key"], value, headers
+
+
+def _ordered_key(topic: str, key: bytes) -> bytes | None:
+    """The key of records that follow each other, an order's; None where records of one key have no order."""
+    return None if topic.endswith(dead_letters_of("")) or uuid_or_none(key) is None else key
+
+
+def _is_of_a_record(error: Exception) -> bool:
+    """Whether a record is to blame: too large for the broker, or nothing that the network, broker or database says."""
+    if isinstance(error, KafkaError):
+        return isinstance(error, MessageSizeTooLargeError)
+    return not aside.is_blameless(error)
+
+
+def _why(row: Any, error: Exception) -> tuple[str, str]:
+    if isinstance(error, MessageSizeTooLargeError):
+        return "too_large", (
+            f"the broker does not take its {len(row['value'])} bytes: raise max.message.bytes of {row['topic']} to "
+            f"{bytes_max_of(row['topic'])}"
+        )
+    return aside.reason_of(error)
 
 
 async def publish(producer: AIOKafkaProducer, records: Iterable[Sent]) -> None:
@@ -237,20 +366,31 @@ async def publish(producer: AIOKafkaProducer, records: Iterable[Sent]) -> None:
     four questions for every single record.
     """
     filling: dict[tuple[str, int], Any] = {}
-    acks = []
+    partitions: dict[str, int] = {}
+    acks: list[tuple[str, Any]] = []
     for topic, key, value, headers in records:
         if not key:
-            acks.append(await producer.send(topic, key=None, value=value, headers=headers))
+            acks.append((topic, await _of(topic, producer.send(topic, key=None, value=value, headers=headers))))
             continue
-        place = topic, partition_of(key, len(await producer.partitions_for(topic)))
+        if topic not in partitions:
+            partitions[topic] = len(await _of(topic, producer.partitions_for(topic)))
+        place = topic, partition_of(key, partitions[topic])
         batch = filling.get(place)
         if batch is None or batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
             if batch is not None:
-                acks.append(await producer.send_batch(batch, topic, partition=place[1]))
+                acks.append((topic, await producer.send_batch(batch, topic, partition=place[1])))
             batch = filling[place] = producer.create_batch()
             batch.append(timestamp=None, key=key, value=value, headers=headers)
-    acks += [await producer.send_batch(batch, topic, partition=part) for (topic, part), batch in filling.items()]
-    await asyncio.gather(*acks)
+    acks += [(topic, await producer.send_batch(batch, topic, partition=part)) for (topic, part), batch in filling.items()]
+    await asyncio.gather(*(_of(topic, ack) for topic, ack in acks))
+
+
+async def _of(topic: str, work: Awaitable[T]) -> T:
+    """The result; raises TopicClosed where the topic itself takes nothing."""
+    try:
+        return await work
+    except (TopicAuthorizationFailedError, UnknownTopicOrPartitionError, InvalidTopicError) as error:
+        raise TopicClosed(topic, error) from error
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
@@ -262,8 +402,11 @@ async def _stop(producer: AIOKafkaProducer) -> None:
 
 
 async def measure(conn: Connection, service: str) -> int:
-    """Set the outbox gauges; returns how many records wait."""
-    row = await conn.fetchrow("SELECT count(*) AS pending, min(at) AS oldest FROM outbox")
+    """Set the outbox gauges; returns how many records wait. What is set aside has a gauge of its own."""
+    row = await conn.fetchrow(
+        "SELECT count(*) AS pending, min(at) AS oldest FROM outbox "
+        "WHERE id <> ALL (ARRAY(SELECT subject::bigint FROM aside WHERE source = 'outbox'))"
+    )
     metrics.OUTBOX_PENDING.labels(service).set(row["pending"])
     metrics.OUTBOX_OLDEST.labels(service).set(row["oldest"].timestamp() if row["oldest"] else 0)
     return int(row["pending"])

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import time
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -16,7 +17,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.errors import Misconfigured
-from shared.texts import address_forms, normal
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -29,6 +29,10 @@ MASTER_KEYS: Final = ("wrapping", "reference", "digest", "resting")
 
 class PersonErased(Exception):
     """This person's key was deleted, so the particulars cannot be read by anyone any more."""
+
+
+class Unsealable(ValueError):
+    """Sealed bytes that this key does not open: sealed under another one, altered, or of another order or field."""
 
 
 class Sealing:
@@ -67,10 +71,6 @@ class Sealing:
         """A keyed hash (BLAKE2b, RFC 7693) of the normalised text, 32 hex characters, to compare without opening."""
         return self.digest_exact(normal(text))
 
-    def digests_of_address(self, region: str | None, city: str | None, address: str) -> tuple[str, ...]:
-        """A digest of each way to write the address: two addresses are the same if they share one."""
-        return tuple(map(self.digest_exact, address_forms(region, city, address)))
-
     def digest_exact(self, text: str) -> str:
         """A keyed hash of the text to the letter, 32 hex characters: where another case or space is another value."""
         return hashlib.blake2b(text.encode(), key=self._digest, digest_size=16).hexdigest()
@@ -99,6 +99,19 @@ class Sealing:
             self._remember(read, wanted, now)
         return keys | read
 
+    async def keys_for(self, conn: Any, sealed: Collection[tuple[UUID, bytes, bytes]]) -> dict[UUID, AESGCM]:
+        """The keys to open these: each a person, sealed bytes, and what they are bound to.
+
+        A cached key that does not open its bytes is read anew: the person was erased and came again under another key.
+        """
+        keys = await self.keys_of(conn, {person for person, _, _ in sealed})
+        stale = {person for person, value, bound_to in sealed if person in keys and not _opens(keys[person], value, bound_to)}
+        if not stale:
+            return keys
+        for person in stale:
+            self.forget(person)
+        return {p: key for p, key in keys.items() if p not in stale} | await self.keys_of(conn, stale)
+
     def _remember(self, read: Mapping[UUID, AESGCM], wanted: Collection[UUID], now: float) -> None:
         # Only keys read back from committed rows: one made in a transaction that then fails must not live on here.
         # As old as the moment before they were read, and at the young end: what is too old stands at the other.
@@ -126,6 +139,11 @@ class Sealing:
         return unseal(self._resting, value, bound_to)
 
 
+def normal(text: str) -> str:
+    """What two people write of one name: width, case and runs of white space do not count."""
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split()).casefold()
+
+
 def bound(order_id: UUID, field: str) -> bytes:
     """What a sealed field is bound to: it opens nowhere but in this field of this order."""
     return order_id.bytes + field.encode()
@@ -137,11 +155,19 @@ def seal(key: AESGCM, value: bytes, bound_to: bytes) -> bytes:
 
 
 def unseal(key: AESGCM, value: bytes, bound_to: bytes) -> bytes:
-    """The sealed bytes in clear; raises ValueError if they were altered or belong to another order or field."""
+    """The sealed bytes in clear; raises Unsealable if they were altered or belong to another key, order or field."""
     try:
         return key.decrypt(value[:NONCE_BYTES], value[NONCE_BYTES:], bound_to)
-    except InvalidTag:
-        raise ValueError("sealed value was altered or belongs to another order or field") from None
+    except (InvalidTag, ValueError):
+        raise Unsealable("sealed value was altered or belongs to another order or field") from None
+
+
+def _opens(key: AESGCM, value: bytes, bound_to: bytes) -> bool:
+    try:
+        unseal(key, value, bound_to)
+    except Unsealable:
+        return False
+    return True
 
 
 def ensure_master_keys(keys: Path) -> list[str]:

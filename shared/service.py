@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import signal
@@ -27,6 +26,7 @@ from shared.invariants import Invariant
 from shared.sealing import Sealing
 from shared.settings import Settings, load
 from shared.tasks import end
+from shared.trouble import Failures
 from shared.vitals import STUCK_S, Vitals, note_end
 
 log = structlog.get_logger(__name__)
@@ -147,31 +147,48 @@ class Service:
             log.info("service stopped", service=self.wiring.name)
 
     async def _timer(self, timer: Timer) -> None:
+        """Ends only by cancellation: a turn that fails is counted and logged, and tried again after growing pauses."""
+        failures = Failures(self.wiring.name, timer.name)
         while True:
             await asyncio.sleep(timer.every_s)
             try:
-                async with self.pool.acquire() as conn, conn.transaction():
-                    name = f"{self.wiring.name}.{timer.name}"
-                    if not await conn.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", TIMER_LOCK, name):
-                        continue
-                    outcome = await timer.action(conn, self.wiring.deps)
-                    await self._finish(conn, outcome)
-                    self._fail.hit("timer_before_commit")
-                self._fail.hit("timer_after_commit")
-                self._after(outcome)
+                await self._turn(timer)
+                failures.none()
             except (*LOST, *RETRYABLE, Unavailable) as error:
                 log.warning("timer waits for the database", timer=timer.name, error=type(error).__name__)
                 await asyncio.sleep(0.5)
+            except Exception as error:  # noqa: BLE001  counted, logged and alerted
+                await asyncio.sleep(failures.one(error))
+
+    async def _turn(self, timer: Timer) -> None:
+        async with self.pool.acquire() as conn, conn.transaction():
+            name = f"{self.wiring.name}.{timer.name}"
+            if not await conn.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", TIMER_LOCK, name):
+                return
+            outcome = await timer.action(conn, self.wiring.deps)
+            await self._finish(conn, outcome)
+            self._fail.hit("timer_before_commit")
+        self._fail.hit("timer_after_commit")
+        self._after(outcome)
 
     async def _sweep(self) -> None:
+        failures = Failures(self.wiring.name, "sweep")
         while True:
             await asyncio.sleep(3600)
-            with contextlib.suppress(*LOST, *RETRYABLE):
-                async with self.pool.acquire() as conn:
-                    await inbox.forget_before(conn, INBOX_DAYS)
-                    for topic in self.wiring.hears:
-                        if lost := await inbox.expire_dead_letters(conn, topic, topics.retention_s_of(topic)):
-                            log.error("dead letters nobody replayed are gone from the log", topic=topic, count=lost)
+            try:
+                await self._sweep_once()
+                failures.none()
+            except (*LOST, *RETRYABLE) as error:
+                log.warning("the sweep waits for the database", error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001  counted, logged and alerted
+                failures.one(error)
+
+    async def _sweep_once(self) -> None:
+        async with self.pool.acquire() as conn:
+            await inbox.forget_before(conn, INBOX_DAYS)
+            for topic in self.wiring.hears:
+                if lost := await inbox.expire_dead_letters(conn, topic, topics.retention_s_of(topic)):
+                    log.error("dead letters nobody replayed are gone from the log", topic=topic, count=lost)
 
 
 Wire = Callable[[Any, Any], Awaitable[Wiring]]

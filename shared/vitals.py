@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import structlog
 
-from shared import cases, effects, inbox, metrics, outbox
+from shared import aside, cases, effects, inbox, metrics, outbox
 from shared.consumer import Consumer
 from shared.database import LOST, RETRYABLE, Connection
 from shared.errors import TooManyGivenUp, Unavailable
 from shared.invariants import Invariant
+from shared.trouble import Failures
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +78,7 @@ class Vitals:
         return [self._press(), self._look(), self._judge(), self._heart(), self._watch(), self._reach()]
 
     async def _press(self) -> None:
+        failures = Failures(self._service, "gauges")
         while True:
             try:
                 async with self._pool.acquire() as conn:
@@ -85,25 +87,33 @@ class Vitals:
                 self.measured = time.monotonic()
                 lag = await self._consumer.lag()
                 self._lag.show({(self._consumer.plain(tp.topic), str(tp.partition)): behind for tp, behind in lag.items()})
+                failures.none()
             except (*LOST, *RETRYABLE) as error:
                 log.warning("gauges wait for the database", error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001  counted, logged and alerted
+                failures.one(error)
             size, idle = self._pool.get_size(), self._pool.get_idle_size()
             for state, count in (("open", size), ("idle", idle), ("busy", size - idle), ("max", self._pool.get_max_size())):
                 metrics.POOL.labels(self._service, state).set(count)
             await asyncio.sleep(PRESSURE_EVERY_S)
 
     async def _look(self) -> None:
+        failures = Failures(self._service, "gauges")
         while True:
             started = time.monotonic()
             try:
                 async with self._pool.acquire() as conn:
                     await inbox.measure(conn, self._service, self._heard)
                     await cases.measure(conn, self._service, self._case_kinds)
+                    await aside.measure(conn, self._service)
                     await self._show_ends(conn)
                     if self._gauges is not None:
                         await self._gauges(conn)
+                failures.none()
             except (*LOST, *RETRYABLE) as error:
                 log.warning("gauges wait for the database", error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001  counted, logged and alerted
+                failures.one(error)
             await asyncio.sleep(max(GAUGES_EVERY_S, (time.monotonic() - started) / SHARE))
 
     async def _show_ends(self, conn: Connection) -> None:
@@ -116,14 +126,18 @@ class Vitals:
     async def _judge(self) -> None:
         """Look whether the service's own invariants hold; one transaction never shows what is merely under way."""
         rest_s = INVARIANTS_EVERY_S
+        failures = Failures(self._service, "invariants")
         while True:
             await asyncio.sleep(rest_s)
             started = time.monotonic()
             for invariant in self._invariants:
                 try:
                     await self.look_at(invariant)
+                    failures.none()
                 except (*LOST, *RETRYABLE) as error:
                     log.warning("an invariant was not looked at", invariant=invariant.name, error=type(error).__name__)
+                except Exception as error:  # noqa: BLE001  counted, logged and alerted
+                    failures.one(error)
             rest_s = max(INVARIANTS_EVERY_S, (time.monotonic() - started) / SHARE)
 
     async def look_at(self, invariant: Invariant) -> int:

@@ -18,6 +18,7 @@ from services.cli.connect import Absent, Exit, Wrong, say
 GROUPS: Final = {
     "tax": ("services.cli.tax", "What an order owes, worked out from a file."),
     "payments": ("services.cli.payments", "Money: cases that only a person can settle."),
+    "aside": ("services.cli.aside", "Items that failed alone and were set aside: list, retry."),
     "access": ("services.cli.access", "Users and rights on the broker: who may read and write what."),
     "customs": (
         "services.cli.customs",

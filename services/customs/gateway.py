@@ -24,8 +24,7 @@ from services.customs.ceb.documents import (
     ReturnRequest,
     SummaryRequest,
 )
-from services.customs.ceb.entries import Receipt
-from services.customs.ceb.parse import read_answer
+from services.customs.ceb.parse import Bill, Receipt, SummaryReceipt, SummaryResult, parse_answer
 from services.customs.ceb.sign import Signer
 from services.customs.ceb.writing import NotDeclarable, address_line
 from services.customs.domain.declaration import Answer, Declaration, Kind, correction_of
@@ -33,13 +32,13 @@ from services.customs.domain.numbers import cop_no_of, first_and_attempt
 from services.customs.domain.returns import quantities, returned_before
 from services.customs.policy import NoOffice, Office, Policy
 from shared.envelope import Message, Record
-from shared.errors import Misconfigured
+from shared.errors import Misconfigured, Unprocessable
 from shared.events import Fault
 from shared.events.orders import Line, OrderPlaced
 from shared.events.persons import ConsigneeParticulars, Particulars
-from shared.hears import Partly, Unreadable, message
+from shared.hears import message
 from shared.identity import uuid5
-from shared.sealing import bound, unseal
+from shared.sealing import Unsealable, bound, unseal
 
 BEIJING: Final = timezone(timedelta(hours=8))
 _SMALLEST: Final = Decimal("0.00001")
@@ -91,22 +90,21 @@ class Entry:
 
 
 def decode_receipts(record: Record) -> Sequence[Message]:
-    """One message per entry of the receipt, and which entries cannot be read; raises Unprocessable for what is no receipt.
+    """One message per entry of the receipt; raises Unprocessable for what is no receipt.
 
     Its bytes are its id, for it has a guid and a time of its own. In other bytes the authority may say the same again, long
     after: which list it is about is told by the number, and a list that was corrected since is returned no more.
     """
-    answer = read_answer(record.value or b"")
-    if answer.unreadable and not answer.told and len(answer.unreadable) == 1:
-        raise answer.unreadable[0][1]
+    try:
+        entries: Sequence[Receipt | Bill | SummaryReceipt | SummaryResult] = parse_answer(record.value or b"")
+    except codes.UnknownCode as error:
+        raise Unprocessable("invalid_value", str(error)) from None
     digest = hashlib.sha256(record.value or b"").hexdigest()
     found = []
-    for number, told in answer.told:
+    for index, told in enumerate(entries):
         entry = _entry(told) if isinstance(told, Receipt) else told
-        event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{number - 1}")
-        found.append(message(record, event_id, f"{told.message_type}.{told.status}", UUID(int=0), entry, entry=number))
-    if answer.unreadable:
-        return Partly(found, [Unreadable(number, why) for number, why in answer.unreadable])
+        event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{index}")
+        found.append(message(record, event_id, f"{told.message_type}.{told.status}", UUID(int=0), entry))
     return found
 
 
@@ -190,7 +188,7 @@ class Authority:
             logistics=Enterprise(waybill.logistics_code, waybill.logistics_name), logistics_no=waybill.logistics_no,
             agent=self.policy.declarant.company, customs_code=office.customs_code, port_code=office.port_code,
             trade_mode=order.mode, traf_mode=office.traf_mode, country=self._country(order, bonded=bonded), freight=order.freight,
-            insurance=order.insurance, gross_weight_kg=waybill.gross_weight_kg, net_weight_kg=net,
+            insurance=order.insurance, gross_weight_kg=max(waybill.gross_weight_kg, net), net_weight_kg=net,
             lines=tuple(self._line(line, order, bonded=bonded) for line in order.lines), pre_no=d.pre_no, invt_no=d.invt_no,
             vehicle=office.vehicle, voyage_no=office.voyage_no, bill_no=_bill_no(at) if office.vehicle else None,
             site_code=office.site_code, area=self.policy.bonded.area if bonded else None,
@@ -342,15 +340,26 @@ def _direction(d: Declaration) -> str:
     return "export" if d.order.direction == "export" else "import"
 
 
+def sealed_in(order: OrderPlaced) -> tuple[tuple[UUID, bytes, bytes], ...]:
+    """What of an order is opened to print a document: the person, the sealed bytes, and what they are bound to."""
+    person = order.buyer.person_ref
+    return (
+        (person, order.buyer.sealed, bound(order.order_id, "buyer")),
+        (person, order.consignee.sealed, bound(order.order_id, "consignee")),
+    )
+
+
 def opened(order: OrderPlaced, keys: Mapping[UUID, AESGCM]) -> tuple[Particulars, ConsigneeParticulars]:
-    """The buyer's and consignee's particulars in clear, to print a document; raises NotLodgeable for an erased person."""
+    """The buyer's and consignee's particulars in clear, to print a document; raises NotLodgeable for an erased person.
+
+    A person who was erased and orders again has another key, and what was sealed under the old one stays closed.
+    """
     key = keys.get(order.buyer.person_ref)
     if key is None:
         raise NotLodgeable("the buyer's key was deleted, so the declaration cannot be printed")
     try:
-        buyer = unseal(key, order.buyer.sealed, bound(order.order_id, "buyer"))
-        consignee = unseal(key, order.consignee.sealed, bound(order.order_id, "consignee"))
-    except ValueError:
+        buyer, consignee = (unseal(key, value, bound_to) for _, value, bound_to in sealed_in(order))
+    except Unsealable:
         raise NotLodgeable("the buyer's particulars were sealed under a key that was deleted since") from None
     return Particulars.model_validate_json(buyer), ConsigneeParticulars.model_validate_json(consignee)
 

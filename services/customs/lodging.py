@@ -13,7 +13,7 @@ import structlog
 from services.customs import counting, store
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration, Lodged
-from services.customs.gateway import MESSAGE_TYPES, NotLodgeable, Printed
+from services.customs.gateway import MESSAGE_TYPES, NotLodgeable, Printed, sealed_in
 from services.customs.reactions import Deps, Folded
 from services.customs.store import Due
 from shared import topics
@@ -51,8 +51,7 @@ async def _lodge(
     conn: Connection, deps: Deps, due: Due, taken: Mapping[UUID, Declaration], at: datetime, closed_by: str
 ) -> Outcome:
     found = await (store.with_documents if due.kind == "declare" else store.with_returns)(conn, taken)
-    persons = {d.order.buyer.person_ref for d in found.values() if d.order is not None}
-    keys = await deps.sealing.keys_of(conn, persons)
+    keys = await deps.sealing.keys_for(conn, [each for d in found.values() if d.order is not None for each in sealed_in(d.order)])
     folded = Folded.of(found)
     printed: list[Printed] = []
     # By their ids, so that the place of a list in its message is known when a receipt names it.

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.errors import Misconfigured
-from shared.sealing import MASTER_KEYS, Sealing, bound, ensure_master_keys, seal, unseal
+from shared.sealing import MASTER_KEYS, Sealing, Unsealable, bound, ensure_master_keys, seal, unseal
 
 
 @pytest.fixture
@@ -99,3 +99,23 @@ async def test_a_key_is_read_once_however_often_it_is_used_while_it_is_young(tmp
         seconds[0] += 1
         await sealing.keys_of(vault, [person])
     assert vault.reads == before + 1
+
+
+async def test_a_person_who_was_erased_and_came_again_is_read_with_the_new_key_at_once(tmp_path: Path) -> None:
+    ensure_master_keys(tmp_path)
+    sealing = Sealing({n: (tmp_path / f"{n}.key").read_bytes() for n in MASTER_KEYS}, clock=lambda: 0.0)
+    vault, person, before, after = Vault(), uuid4(), bound(uuid4(), "buyer"), bound(uuid4(), "buyer")
+    old = seal((await sealing.keys_of(vault, [person], make=True))[person], b"particulars", before)
+    assert (await sealing.keys_for(vault, [(person, old, before)])).keys() == {person}
+    del vault.rows[person]
+    new = seal((await Sealing.from_dir(tmp_path).keys_of(vault, [person], make=True))[person], b"particulars", after)
+    keys = await sealing.keys_for(vault, [(person, old, before), (person, new, after)])
+    assert unseal(keys[person], new, after) == b"particulars"
+    with pytest.raises(Unsealable):
+        unseal(keys[person], old, before)
+
+
+@pytest.mark.parametrize("value", [b"", b"short", b"x" * 11, b"x" * 12, b"x" * 40])
+def test_what_was_never_sealed_is_refused_by_one_error(value: bytes) -> None:
+    with pytest.raises(Unsealable):
+        unseal(AESGCM(AESGCM.generate_key(256)), value, b"")

@@ -1,0 +1,98 @@
+"""`crossborder aside`: items that a service set aside because they failed alone, and how they are tried at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import typer
+
+from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, run, say, target
+
+aside = typer.Typer(no_args_is_help=True, help="Items that failed alone and were set aside: list, retry.")
+
+FIELDS: Final = (
+    "id", "service", "source", "subject", "order_id", "reason", "error", "times", "first_at", "last_at", "retry_at"
+)  # fmt: skip
+
+
+@aside.command("list")
+def list_(json: bool = typer.Option(False, "--json", help="for machines")) -> None:
+    """List what is set aside, oldest first: an instruction, a record to publish, or an item of a timer. Exit 1 if there is any."""
+    rows = run(items_of(target()))
+    if json:
+        as_json(rows)
+    elif rows:
+        _show(rows)
+    say(f"{len(rows)} items are set aside" + ("; `crossborder aside retry ID` tries one at once" if rows else ""))
+    leave(Exit.NO if rows else Exit.DONE)
+
+
+@aside.command()
+def retry(
+    ids: list[str] = typer.Argument(None, metavar="[SERVICE/NUMBER]...", help="as `list` prints them"),
+    everything: bool = typer.Option(False, "--all", help="all that are set aside"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """Try items at once, not after their pause. Mend the cause first: one that fails again is set aside again."""
+    if not (ids or everything):
+        raise Wrong("say which: an id that `crossborder aside list` prints, or --all")
+    rows = run(_retry(target(), ids or []))
+    if json:
+        as_json(rows)
+    else:
+        for row in rows:
+            print(f"{row['id']} is tried now: {row['source']} {row['subject']}")
+    say(f"{len(rows)} items are tried now" + ("; `crossborder aside list` shows those that fail again" if rows else ""))
+
+
+async def items_of(to: Target) -> list[dict[str, Any]]:
+    """Every item that a service of this stack has set aside, oldest first."""
+    async with database(to) as conn:
+        return await _items(conn)
+
+
+async def _items(conn: Any) -> list[dict[str, Any]]:
+    from services.schema import SERVICES
+
+    found: list[dict[str, Any]] = []
+    for service in SERVICES:
+        rows = await conn.fetch(_LIST.format(service))
+        found += [{"id": f"{service}/{row['number']}", "service": service, **row} for row in rows]
+    found.sort(key=lambda row: row["first_at"])
+    return [{name: row[name] for name in FIELDS} for row in found]
+
+
+async def _retry(to: Target, ids: Sequence[str]) -> list[dict[str, Any]]:
+    async with database(to, write=True) as conn, conn.transaction():
+        rows = await _items(conn)
+        if unknown := sorted(set(ids) - {row["id"] for row in rows}):
+            raise Wrong(f"choose an id that `crossborder aside list` prints: nothing is set aside as {', '.join(unknown)}")
+        chosen = [row for row in rows if not ids or row["id"] in ids]
+        for row in chosen:
+            await conn.execute(_DUE.format(row["service"]), row["source"], row["subject"])
+            if row["source"] == "effect":
+                await conn.execute(_ASK_NOW.format(row["service"]), row["subject"])
+        return chosen
+
+
+def _show(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table("id", "source", "order or subject", "reason", "times", "since", "again at", "error", box=None)
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        table.add_row(
+            row["id"], row["source"], str(row["order_id"] or row["subject"]), row["reason"], str(row["times"]),
+            f"{row['first_at']:%Y-%m-%d %H:%M:%S%z}", f"{row['retry_at']:%H:%M:%S%z}", row["error"],
+        )  # fmt: skip
+    paper().print(table)
+
+
+_LIST: Final = (
+    "SELECT number, source, subject, order_id, reason, error, times, first_at, last_at, retry_at FROM {0}.aside ORDER BY number"
+)
+_DUE: Final = "UPDATE {0}.aside SET retry_at = now() WHERE source = $1 AND subject = $2"
+_ASK_NOW: Final = "UPDATE {0}.effect SET next_at = now() WHERE intent_id = $1::text::uuid"
+"""The schema is one of SERVICES."""

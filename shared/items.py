@@ -1,0 +1,96 @@
+"""What a timer works on, item by item: one that fails is set aside, and the others are done."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+import structlog
+
+from shared import aside, outbox
+from shared.database import Connection
+from shared.envelope import rfc3339
+from shared.hears import Outcome, fact_record
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Subject(NamedTuple):
+    """How an item is named in the table `aside`, and which order it is about."""
+
+    subject: str
+    order_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Items(Generic[T]):
+    """The items of one timer: whose it is, the timer's name, and how an item is named.
+
+    Items are independent of each other. A timer must not select an item while the `retry_at` of its row in `aside` is to come.
+    """
+
+    service: str
+    timer: str
+    subject_of: Callable[[T], Subject]
+
+    async def each(self, conn: Connection, items: Sequence[T], act: Callable[[Sequence[T]], Awaitable[Outcome]]) -> Outcome:
+        """Act on the items, together where possible, in savepoints of the caller's transaction.
+
+        If acting fails, the items are halved until the bad one stands alone. It is set aside, and nothing of it stays. An
+        item that was set aside before is tried alone. Raises what is no item's fault.
+        """
+        if not items:
+            return Outcome()
+        suspects = await aside.among(conn, self.timer, [self.subject_of(item).subject for item in items])
+        outcome = await self._halve(conn, [i for i in items if self.subject_of(i).subject not in suspects], act)
+        for item in items:
+            subject = self.subject_of(item).subject
+            if subject not in suspects:
+                continue
+            tried = await _attempt(conn, act, [item])
+            if isinstance(tried, Outcome):
+                await aside.clear(conn, self.timer, [subject])
+                outcome.extend(tried)
+            else:
+                await self._set_aside(conn, item, tried)
+        return outcome
+
+    async def _halve(self, conn: Connection, items: Sequence[T], act: Callable[[Sequence[T]], Awaitable[Outcome]]) -> Outcome:
+        if not items:
+            return Outcome()
+        tried = await _attempt(conn, act, items)
+        if isinstance(tried, Outcome):
+            return tried
+        if len(items) == 1:
+            await self._set_aside(conn, items[0], tried)
+            return Outcome()
+        half = len(items) // 2
+        outcome = await self._halve(conn, items[:half], act)
+        outcome.extend(await self._halve(conn, items[half:], act))
+        return outcome
+
+    async def _set_aside(self, conn: Connection, item: T, error: Exception) -> None:
+        log.error("a timer cannot do one item", service=self.service, timer=self.timer, exc_info=error)
+        await aside.put(conn, self.service, self.timer, [aside.failed(*self.subject_of(item), error)])
+
+
+async def _attempt(conn: Connection, act: Callable[[Sequence[T]], Awaitable[Outcome]], items: Sequence[T]) -> Outcome | Exception:
+    try:
+        async with conn.transaction():
+            outcome = await act(items)
+            _refuse_unfit(outcome)
+            return outcome
+    except Exception as error:
+        if aside.is_blameless(error):
+            raise
+        return error
+
+
+def _refuse_unfit(outcome: Outcome) -> None:
+    """Raise Unprocessable for what the outbox would refuse, while it is known whose it is."""
+    at = rfc3339(outbox.utc_now())
+    outbox.refuse_unfit([*(fact_record("", "", fact, at) for fact in outcome.facts), *outcome.records])

@@ -1,0 +1,40 @@
+"""Loops that go on: an error nobody foresaw is counted and logged, and tried again after a growing pause."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from shared import metrics
+
+log = structlog.get_logger(__name__)
+
+FIRST_S: Final = 0.5
+PAUSE_MAX_S: Final = 60.0
+
+
+class Failures:
+    """Turns of one loop that failed in a row, shown in a gauge for as long as they go on."""
+
+    def __init__(self, service: str, loop: str) -> None:
+        self._labels = service, loop
+        self._in_a_row = 0
+        metrics.LOOP_FAILURES.labels(*self._labels)
+        metrics.LOOP_FAILS.labels(*self._labels).set(0)
+
+    def one(self, error: Exception) -> float:
+        """Count a turn that failed; returns the seconds to wait before the next: 0.5 doubled each time, a minute at most."""
+        service, loop = self._labels
+        self._in_a_row += 1
+        metrics.LOOP_FAILURES.labels(service, loop).inc()
+        metrics.LOOP_FAILS.labels(service, loop).set(self._in_a_row)
+        log.error("a loop failed and is tried again: this is a fault of the program", service=service, loop=loop,
+                  in_a_row=self._in_a_row, exc_info=error)  # fmt: skip
+        return float(min(PAUSE_MAX_S, FIRST_S * 2 ** min(self._in_a_row - 1, 12)))
+
+    def none(self) -> None:
+        """A turn succeeded."""
+        if self._in_a_row:
+            self._in_a_row = 0
+            metrics.LOOP_FAILS.labels(*self._labels).set(0)
