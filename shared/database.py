@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import math
 import os
 import ssl
 from base64 import b64encode
@@ -22,6 +23,8 @@ Connection = Any
 """An asyncpg connection; the library has no type marker."""
 
 POOL_MAX: Final = 6
+LOCKS_KEPT: Final = 32
+"""Locks of tables and indexes a connection needs besides those on orders; most find room in its own few places."""
 SCRAM_ITERATIONS: Final = 4096
 MIGRATION_LOCK: Final = 0x63726F7373
 CUT: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError,
@@ -148,6 +151,15 @@ async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX) -
 
 
 _SET_POSTGRES: Final = "set CROSSBORDER_POSTGRES to a DSN as postgresql://USER@HOST:PORT/DATABASE"
+
+
+def locks_wanted(processes: int, batch_records: int, connections: int) -> int:
+    """What the server's `max_locks_per_transaction` must be at least, for so many processes of services.
+
+    Each locks the orders of one batch at a time, at most `batch_records`. The server's one lock table has room for
+    `max_locks_per_transaction` times `max_connections` (`connections`), whoever takes them.
+    """
+    return LOCKS_KEPT + math.ceil(processes * batch_records / connections)
 
 
 def redacted(dsn: str) -> str:

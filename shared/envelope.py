@@ -47,7 +47,7 @@ class Message(NamedTuple):
     """One decoded record, as a reaction gets it.
 
     `event` is what the topic's decoder made of the value; `at` is the record's own timestamp, so that handling it
-    again sees the same time.
+    again sees the same time. `entry` is its number, from 1, in a record that tells of several things; else 0.
     """
 
     event_id: UUID
@@ -60,6 +60,7 @@ class Message(NamedTuple):
     offset: int
     traceparent: bytes | None = None
     value: bytes | None = None
+    entry: int = 0
 
 
 class Outgoing(NamedTuple):

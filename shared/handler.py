@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from shared.database import DATA, OUTDATED, Connection, is_of_database, is_of_va
 from shared.envelope import Headers, Message, Outgoing, Record, Unread, rfc3339, uuid_or_none
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.failpoints import Failpoints
-from shared.hears import Hears, Outcome, came, decode_event, fact_record
+from shared.hears import Hears, Outcome, Partly, Unreadable, came, decode_event, fact_record
 from shared.sealing import Sealing
 from shared.topics import dead_letters_of
 from shared.transitions import IllegalTransition
@@ -48,7 +49,8 @@ class Handler:
     """Handles the records of one poll for one service.
 
     A batch that fails is halved until the bad record stands alone; that one goes to the dead letters in the transaction
-    that steps over it, and its order is held, so nothing half-done moves on and nobody else waits.
+    that steps over it, and its order is held, so nothing half-done moves on and nobody else waits. A record with entries is
+    divided in its turn: the entry that cannot be handled is a dead letter, the others of its record are handled.
     """
 
     def __init__(
@@ -93,6 +95,9 @@ class Handler:
                 raise  # even the dead letter could not be written: this is ours, not the record's
             if not apart and is_replay(record) and not self.hears[record.topic].intake:
                 # It came with what waited behind it, and any of these may be the one that cannot be handled.
+                await self._divide(read, apart=True)
+                return
+            if not apart and self.hears[record.topic].alone is not None and (len(found) > 1 or type(found) is Partly):
                 await self._divide(read, apart=True)
                 return
             await self._transact([(record, self.blame(record, error))])
@@ -162,7 +167,9 @@ class _Batch:
         # A third of what a service reads is not for it: such a record moves the offset and is counted, no more.
         self._told = [each for each in read if each[1]]
         self._refused = [(record, found) for record, found in self._told if isinstance(found, Unprocessable)]
+        self._unreadable = [(record, each) for record, found in self._told if type(found) is Partly for each in found.unreadable]
         self._replayed = [at for record, _ in read if (at := origin_of(record)) is not None]
+        self._replayed_entries = [which for record, _ in read if (which := entry_origin_of(record)) is not None]
         if len(self._told) < self._size:
             self._outcomes.update((record.topic, "", "ignored") for record, found in read if not found)
 
@@ -170,14 +177,54 @@ class _Batch:
         messages = [m for _, found in self._told if not isinstance(found, Unprocessable) for m in found]
         await self._lock(conn, messages)
         outcome = await self._react(conn, await self._step_round_held(conn, messages))
-        if self._replayed:
-            await inbox.forget_dead_letters(conn, self._replayed)
-        for record, refused in self._refused:
-            await self._give_up(conn, outcome, record, refused)
+        await self._settle(conn, outcome)
         await self._write(conn, outcome)
         return outcome
 
+    async def _settle(self, conn: Connection, outcome: Outcome) -> None:
+        """What replays came is owed no longer; what cannot be read is given up."""
+        if self._replayed:
+            await inbox.forget_dead_letters(conn, self._replayed)
+        for at, entry in self._replayed_entries:
+            await inbox.forget_entry(conn, at, entry)
+        for record, refused in self._refused:
+            await self._give_up(conn, outcome, record, refused)
+        for record, unreadable in self._unreadable:
+            await self._give_up_entry(conn, outcome, record, unreadable)
+
     async def run_apart(self, conn: Connection) -> Outcome:
+        """One record in steps, each of which may fail by itself: its entries, or a replay and what waited behind it."""
+        record, _ = self._told[0]
+        return await (self._run_entries if self._h.hears[record.topic].intake else self._run_replay)(conn)
+
+    async def _run_entries(self, conn: Connection) -> Outcome:
+        """The entries of a record, one of which cannot be handled: that one is given up, the others are handled."""
+        record, found = self._told[0]
+        assert not isinstance(found, Unprocessable), "what cannot be read is given up before"
+        await self._lock(conn, found)
+        outcome, letters = Outcome(), Outcome()
+        failed = await self._try_entries(conn, record, found, outcome)
+        await self._settle(conn, letters)
+        for each in failed:
+            await self._give_up_entry(conn, letters, record, each)
+        await self._write(conn, letters)
+        outcome.extend(letters)
+        return outcome
+
+    async def _try_entries(
+        self, conn: Connection, record: Record, messages: Sequence[Message], outcome: Outcome
+    ) -> list[Unreadable]:
+        """Handle these entries, in halves where that fails; returns those that cannot be."""
+        refused = await self._try(conn, record, messages, outcome)
+        if refused is None:
+            return []
+        if len(messages) == 1:
+            return [Unreadable(messages[0].entry, refused)]
+        half = len(messages) // 2
+        first = await self._try_entries(conn, record, messages[:half], outcome)
+        return first + await self._try_entries(conn, record, messages[half:], outcome)
+
+    async def _run_replay(self, conn: Connection) -> Outcome:
         """A replay by itself, then, one by one, what waited behind it, until one of these has to be given up.
 
         That one is the dead letter now and holds the order; what is behind it waits on.
@@ -193,7 +240,7 @@ class _Batch:
             waiting = await inbox.unpark(conn, [order_id])
             for at, packed in enumerate(waiting, 1):
                 record = self._h.unrest(packed)
-                refused = await self._try(conn, record, outcome)
+                refused = await self._try_parked(conn, record, outcome)
                 if refused is not None:
                     letter = Outcome()
                     await self._give_up(conn, letter, record, refused)
@@ -204,15 +251,16 @@ class _Batch:
                     break
         return outcome
 
-    async def _try(self, conn: Connection, record: Record, outcome: Outcome) -> Unprocessable | None:
-        """Handle one parked record; why it cannot be, and nothing of it stays."""
+    async def _try_parked(self, conn: Connection, record: Record, outcome: Outcome) -> Unprocessable | None:
         found = self._h.decode(record)
-        if isinstance(found, Unprocessable):
-            return found
+        return found if isinstance(found, Unprocessable) else await self._try(conn, record, found, outcome)
+
+    async def _try(self, conn: Connection, record: Record, messages: Sequence[Message], outcome: Outcome) -> Unprocessable | None:
+        """Handle these messages of a record; why they cannot be handled, and nothing of them stays then."""
         counted = self._outcomes.copy()
         try:
             async with conn.transaction():
-                followed = await self._react(conn, list(found))
+                followed = await self._react(conn, list(messages))
                 await self._write(conn, followed)
         except Exception as error:
             if not may_be_the_records(error):
@@ -236,6 +284,15 @@ class _Batch:
 
     async def _give_up(self, conn: Connection, outcome: Outcome, record: Record, refused: Unprocessable) -> None:
         outcome.records.append(await self._dead_letter(conn, record, refused))
+        outcome.counts.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
+
+    async def _give_up_entry(self, conn: Connection, outcome: Outcome, record: Record, failed: Unreadable) -> None:
+        """One entry is a dead letter: a record with nothing but it, so that its replay brings no other with it."""
+        alone = self._h.hears[record.topic].alone
+        assert alone is not None, "only a topic whose records have entries tells which of them are unreadable"
+        value = alone(record.value or b"", failed.entry)
+        refused = Unprocessable(failed.why.reason, f"entry {failed.entry}: {failed.why}")
+        outcome.records.append(await self._dead_letter(conn, replace(record, value=value), refused, failed.entry))
         outcome.counts.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
 
     async def _write(self, conn: Connection, outcome: Outcome) -> None:
@@ -303,15 +360,15 @@ class _Batch:
             groups[self._h.hears[m.topic].reaction].append(m)
         return groups
 
-    async def _dead_letter(self, conn: Connection, record: Record, refused: Unprocessable) -> Outgoing:
+    async def _dead_letter(self, conn: Connection, record: Record, refused: Unprocessable, entry: int = 0) -> Outgoing:
         self._outcomes[record.topic, "", "dead-letter"] += 1
-        await inbox.note_dead_letter(conn, place(record), refused.reason)
+        await inbox.note_dead_letter(conn, place(record), refused.reason, entry)
         await self._require_few(conn, refused)
         log.error("record given up", service=self._h.service, topic=record.topic, partition=record.partition,
                   offset=record.offset, reason=refused.reason, error=str(refused)[:300])  # fmt: skip
         for order_id in self._h.holds(record):
             await inbox.hold(conn, order_id, refused.reason)
-        return dead_letter(self._h.service, record, refused)
+        return dead_letter(self._h.service, record, refused, entry=entry)
 
     async def _require_few(self, conn: Connection, refused: Unprocessable) -> None:
         """Raise TooManyGivenUp if this one is more than may be given up in a minute; counted where a new process finds it."""
@@ -373,13 +430,25 @@ def origin_of(record: Record) -> Place | None:
     if not record.headers or record.headers[-1][0] != ORIGIN_HEADER:
         return None
     found = _PLACE.fullmatch(record.headers[-1][1] or b"")
-    if found is None or found[1] != record.topic.encode():
+    return None if found is None or found[4] else _place_in(record.topic, found)
+
+
+def entry_origin_of(record: Record) -> tuple[Place, int] | None:
+    """Which entry of which record this one replays, where it replays one."""
+    if not record.headers or record.headers[-1][0] != ORIGIN_HEADER:
         return None
+    found = _PLACE.fullmatch(record.headers[-1][1] or b"")
+    at = None if found is None or not found[4] else _place_in(record.topic, found)
+    return None if found is None or at is None else (at, int(found[4]))
+
+
+def _place_in(topic: str, found: re.Match[bytes]) -> Place | None:
     part, offset = int(found[2]), int(found[3])
-    return (record.topic, part, offset) if part < 2**31 and offset < 2**63 else None
+    return (topic, part, offset) if found[1] == topic.encode() and part < 2**31 and offset < 2**63 else None
 
 
-_PLACE: Final = re.compile(rb"([^/]+)/([0-9]{1,10})/([0-9]{1,19})")
+_PLACE: Final = re.compile(rb"([^/]+)/([0-9]{1,10})/([0-9]{1,19})(?:/([0-9]{1,9}))?")
+"""Topic, partition, offset; and the number of the entry, where one entry was given up."""
 
 
 def moves(records: Iterable[Record]) -> dict[inbox.Partition, tuple[int, int]]:
@@ -405,8 +474,8 @@ def as_unprocessable(error: Exception) -> Unprocessable:
     return Unprocessable("unexpected", type(error).__name__)
 
 
-def dead_letter(service: str, record: Record, refused: Unprocessable, attempts: int = 1) -> Outgoing:
-    """The dead letter of a record: its own bytes and headers, and where it came from and why.
+def dead_letter(service: str, record: Record, refused: Unprocessable, attempts: int = 1, entry: int = 0) -> Outgoing:
+    """The dead letter of a record: its own bytes and headers, and where it came from and why. `entry`: of that one entry of it.
 
     One that its topic would not take has the beginning of them: a record that came compressed may be of any size. So has what
     stands in the place of a batch: it is none of the records.
@@ -416,6 +485,7 @@ def dead_letter(service: str, record: Record, refused: Unprocessable, attempts: 
         ("dlq_topic", record.topic.encode()), ("dlq_partition", str(record.partition).encode()),
         ("dlq_offset", str(record.offset).encode()), ("dlq_attempts", str(attempts).encode()),
         ("dlq_at", outbox.utc_now().isoformat(timespec="milliseconds").encode()),
+        *((("dlq_entry", str(entry).encode()),) if entry else ()),
     )  # fmt: skip
     kept = tuple((name, value) for name, value in record.headers if not name.startswith("dlq_"))
     whole = Outgoing(dead_letters_of(record.topic), record.key or b"", record.value or b"", (*kept, *origin), sealed=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -35,7 +35,8 @@ def came(found: Sequence[Message], stamped_ms: int, now_ms: int) -> Sequence[Mes
     if at_ms == stamped_ms:
         return found
     at = datetime.fromtimestamp(at_ms / 1000, tz=UTC)
-    return [m._replace(at=at) for m in found]
+    restamped = [m._replace(at=at) for m in found]
+    return Partly(restamped, found.unreadable) if isinstance(found, Partly) else restamped
 
 
 class Announced(NamedTuple):
@@ -99,6 +100,24 @@ Decoder = Callable[[Record], Sequence[Message]]
 """Makes messages of one record, pure; raises Unprocessable. An empty answer means: not for us."""
 
 
+class Unreadable(NamedTuple):
+    """One entry of a record that cannot be read, by its number from 1; the other entries can."""
+
+    entry: int
+    why: Unprocessable
+
+
+class Partly(list[Message]):
+    """The messages of a record some entries of which cannot be read: each of those becomes a dead letter of its own."""
+
+    def __init__(self, messages: Iterable[Message], unreadable: Sequence[Unreadable]) -> None:
+        super().__init__(messages)
+        self.unreadable = unreadable
+
+    def __bool__(self) -> bool:
+        return True
+
+
 @dataclass(frozen=True)
 class Hears:
     """One row of the table: which reaction answers a topic, which types of it matter, and how a record is read.
@@ -107,12 +126,16 @@ class Hears:
 
     `types` empty means all. `intake`: written by outsiders, so a bad record says nothing about an order (it is never
     held for it), and reading may pause when the service is behind.
+
+    `alone`, where records have entries, makes the value that a record would have with one entry only: the dead letter of
+    that entry.
     """
 
     reaction: Reaction
     types: tuple[type[Event], ...] = ()
     decode: Decoder | None = None
     intake: bool = False
+    alone: Callable[[bytes, int], bytes] | None = None
 
 
 def decode_event(record: Record, wanted: Mapping[bytes, type[Event]]) -> Sequence[Message]:
@@ -143,7 +166,7 @@ def brief(error: ValueError) -> str:
 
 
 def message(
-    record: Record, event_id: UUID, wire_type: str, order_id: UUID, event: Any, traceparent: bytes | None = None
+    record: Record, event_id: UUID, wire_type: str, order_id: UUID, event: Any, traceparent: bytes | None = None, entry: int = 0
 ) -> Message:
     """A message at its place in the log, with the record's own time; only a well-formed trace goes on with it.
 
@@ -156,7 +179,9 @@ def message(
         )
     at = datetime.fromtimestamp(record.timestamp_ms / 1000, tz=UTC)
     trace = traceparent_of(traceparent)
-    return Message(event_id, wire_type, order_id, event, at, record.topic, record.partition, record.offset, trace, record.value)
+    return Message(
+        event_id, wire_type, order_id, event, at, record.topic, record.partition, record.offset, trace, record.value, entry
+    )
 
 
 def intake_id(record: Record, by_name: Any, digest: str) -> UUID:

@@ -118,11 +118,15 @@ async def unpark(conn: Connection, order_ids: Collection[UUID]) -> list[bytes]:
     return [row["record"] for row in sorted(rows, key=lambda row: row["id"])]
 
 
-async def note_dead_letter(conn: Connection, place: tuple[str, int, int], reason: str) -> None:
-    """Remember that the record of this topic, partition and offset was given up, until its replay is handled."""
+async def note_dead_letter(conn: Connection, place: tuple[str, int, int], reason: str, entry: int = 0) -> None:
+    """Remember that the record of this topic, partition and offset was given up, until its replay is handled.
+
+    `entry` is the number of the one entry that was, from 1; 0 means the whole record.
+    """
     await conn.execute(
-        "INSERT INTO dead_letter (topic, part, at_offset, reason) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", *place, reason
-    )
+        "INSERT INTO dead_letter (topic, part, at_offset, reason, entry) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+        *place, reason, entry,
+    )  # fmt: skip
 
 
 async def given_up_within(conn: Connection, seconds: float, reasons: Sequence[str]) -> int:
@@ -138,9 +142,14 @@ async def forget_dead_letters(conn: Connection, places: Sequence[tuple[str, int,
     """Their replays came. One that is given up again is remembered anew, by its own place."""
     await conn.execute(
         "DELETE FROM dead_letter AS d USING unnest($1::text[], $2::int[], $3::bigint[]) AS w(topic, part, at_offset) "
-        "WHERE (d.topic, d.part, d.at_offset) = (w.topic, w.part, w.at_offset)",
+        "WHERE (d.topic, d.part, d.at_offset, d.entry) = (w.topic, w.part, w.at_offset, 0)",
         [p[0] for p in places], [p[1] for p in places], [p[2] for p in places],
     )  # fmt: skip
+
+
+async def forget_entry(conn: Connection, place: tuple[str, int, int], entry: int) -> None:
+    """The replay of one entry of a record came; the letters of its other entries stay."""
+    await conn.execute("DELETE FROM dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = $4", *place, entry)
 
 
 async def expire_dead_letters(conn: Connection, topic: str, kept_s: float) -> int:

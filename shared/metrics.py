@@ -29,6 +29,10 @@ SERVICES: Final = ("orders", "payments", "tax", "customs", "streams-sales", "str
 TOPICS: Final = tuple(topic.name for topic in topics.TOPICS)
 COMMANDS: Final = ("order.submitted.v1", "order.cancel-requested.v1", "return.requested.v1")
 RECEIPT_MESSAGES: Final = ("CEB622", "CEB604", "CEB624", "CEB606", "CEB626", "CEB214", "CEB816", "CEB818", "CEB702", "CEB792")
+NOTICE_MESSAGES: Final = (
+    "CEB304", "CEB312", "CEB404", "CEB412", "CEB506", "CEB508", "CEB510", "CEB512", "CEB514", "CEB608", "CEB712", "CEB216",
+)  # fmt: skip
+"""Receipts that need nothing: each has its label, and no series before it comes."""
 RECEIPT_FACTS: Final = tuple(kind.__name__ for kind in EVENT_TYPES.values() if issubclass(kind, ReceiptEvent))
 OUTCOMES: Final = ("ok", "duplicate", "ignored", "parked", "dead-letter", "skipped")
 POOL_STATES: Final = ("open", "idle", "busy", "max")
@@ -180,7 +184,7 @@ def event_type_of(value: str) -> str:
     if value in _EVENT_TYPES:
         return value
     message = value.partition(".")[0].removesuffix("Message")
-    return message if message in RECEIPT_MESSAGES else OTHER
+    return message if message in RECEIPT_MESSAGES or message in NOTICE_MESSAGES else OTHER
 
 
 _EVENT_TYPES: Final = frozenset((*EVENT_TYPES, *COMMANDS, *INTAKE_TYPES[topics.WAYBILLS], "", "any", "unreadable"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -20,6 +21,9 @@ EXPONENTS: Final[dict[str, int]] = {
     "MOP": 2, "MXN": 2, "MYR": 2, "NOK": 2, "NZD": 2, "PHP": 2, "PLN": 2, "RON": 2, "RUB": 2, "SAR": 2, "SEK": 2, "SGD": 2,
     "THB": 2, "TND": 3, "TRY": 2, "TWD": 2, "UAH": 2, "USD": 2, "VND": 0, "ZAR": 2,
 }  # fmt: skip
+
+AMOUNT: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
+"""An amount as it is written in a paper."""
 
 MINOR_MAX: Final = 10**15
 """No single amount may exceed this many minor units: a limit on everything, far below PostgreSQL's bigint."""
@@ -49,10 +53,16 @@ class Money:
 
     @classmethod
     def of(cls, amount: str | Decimal | int, currency: str) -> Self:
-        """Exact conversion from major units; raises MoneyError if the amount has more decimals than the currency."""
+        """Exact conversion from major units; raises MoneyError if the amount has more decimals than the currency.
+
+        A text is digits and a point, `425.00`: what Python reads as a number besides (`1e3`, `1_000`, other scripts' digits,
+        blanks) is no amount of a paper.
+        """
         exponent = EXPONENTS.get(currency)
         if exponent is None:
             raise MoneyError(f"currency {currency!r} is not one of the ISO 4217 currencies supported here")
+        if isinstance(amount, str) and not AMOUNT.fullmatch(amount):
+            raise MoneyError(f"{amount[:40]!r} is not a decimal amount: expected digits and a point")
         try:
             scaled = Decimal(amount).scaleb(exponent)
         except (InvalidOperation, ValueError) as error:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import secrets
 import time
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.errors import Misconfigured
+from shared.texts import address_forms, normal
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -70,6 +70,10 @@ class Sealing:
     def digest(self, text: str) -> str:
         """A keyed hash (BLAKE2b, RFC 7693) of the normalised text, 32 hex characters, to compare without opening."""
         return self.digest_exact(normal(text))
+
+    def digests_of_address(self, region: str | None, city: str | None, address: str) -> tuple[str, ...]:
+        """A digest of each way to write the address: two addresses are the same if they share one."""
+        return tuple(map(self.digest_exact, address_forms(region, city, address)))
 
     def digest_exact(self, text: str) -> str:
         """A keyed hash of the text to the letter, 32 hex characters: where another case or space is another value."""
@@ -137,11 +141,6 @@ class Sealing:
 
     def unrest(self, value: bytes, bound_to: bytes) -> bytes:
         return unseal(self._resting, value, bound_to)
-
-
-def normal(text: str) -> str:
-    """What two people write of one name: width, case and runs of white space do not count."""
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split()).casefold()
 
 
 def bound(order_id: UUID, field: str) -> bytes:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 from shared.errors import Unprocessable
+
+# No control characters, none of those that reorder or hide text on the screen of whoever examines the order, and none that
+# XML, which customs is written to in, cannot carry (U+FFFE, U+FFFF).
+_UNSEEN: Final = r"\p{Cc}\x{2028}\x{2029}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FEFF}\x{FFFE}\x{FFFF}"
+TEXT: Final = rf"^[^{_UNSEEN}]*[^\s\p{{Cf}}{_UNSEEN}][^{_UNSEEN}]*$"
+"""What a text must match that is printed for customs; a pattern of pydantic's."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _OTHER_BOMS: Final = (
@@ -56,3 +64,73 @@ def other_spelling_in(text: str) -> str | None:
     return next(
         (f"U+{ord(c):04X} at character {at}" for at, c in enumerate(text, 1) if unicodedata.normalize("NFKC", c) != c), None
     )
+
+
+def normal(text: str) -> str:
+    """What two people write of one name: width, case, blanks, invisible characters and the shape of the middle dot do not count."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_ALIKE)
+    return " ".join(text.split()).casefold()
+
+
+_ALIKE: Final = {
+    **dict.fromkeys((0xAD, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)),
+    **dict.fromkeys((0x2022, 0x2027, 0x2219, 0x22C5, 0x30FB), "\N{MIDDLE DOT}"),
+}
+
+
+def address_forms(region: str | None, city: str | None, address: str) -> tuple[str, ...]:
+    """The ways to write one address: the street alone, behind its city, and behind region and city.
+
+    Two addresses are the same if they share one. Some write region and city before the street, some in fields of their own,
+    some both; "Guangdong province" is Guangdong.
+    """
+    region_name, city_name = _place(region or ""), _place(city or "")
+    line = _parted(address)
+    street = _behind(_behind(line, region_name), city_name)
+    in_town = _joined(city_name, street)
+    found = _SUFFIXES.match(line)
+    plain = line if found is None else f"{found[1]}{found[2] or ''}{line[found.end() :]}"
+    return tuple(sorted({line, plain, street, in_town, _joined(region_name, in_town)}))
+
+
+_HAN: Final = "\u3400-\u9fff"
+_AREA: Final = "特别行政区|自治区|省|市"  # special region, autonomous region, province, city
+_TOWN: Final = "自治州|地区|盟|市"  # autonomous prefecture, prefecture, league, city
+_SUFFIXES: Final = re.compile(f"([{_HAN}]{{2,8}}?)(?:{_AREA})(?:([{_HAN}]{{2,8}}?)(?:{_TOWN}))?")
+_SUFFIX: Final = re.compile(f"(?<=[{_HAN}]{{2}})(?:{_AREA}|{_TOWN})$")
+_NEXT_SUFFIX: Final = re.compile(f"(?:{_AREA}|{_TOWN})")
+_NO_BLANK: Final = re.compile(f"(?<=[{_HAN}]) | (?=[{_HAN}])")
+_COMMAS: Final = str.maketrans(",;\u3001", "   ")
+
+
+def _parted(text: str) -> str:
+    """An address in one spelling: commas are blanks, and there are none beside Han characters."""
+    found = " ".join(normal(text).translate(_COMMAS).split())
+    return found if found.isascii() or " " not in found else _NO_BLANK.sub("", found)
+
+
+@lru_cache(maxsize=4096)
+def _place(text: str) -> str:
+    """A region or city without the word for what it is."""
+    return _SUFFIX.sub("", _parted(text))
+
+
+def _joined(before: str, behind: str) -> str:
+    """Two parts of an address as `_parted` would have them together."""
+    if not before or not behind:
+        return before or behind
+    is_han = "\u3400" <= before[-1] <= "\u9fff" or "\u3400" <= behind[0] <= "\u9fff"
+    return before + behind if is_han else f"{before} {behind}"
+
+
+def _behind(line: str, name: str) -> str:
+    """What stands behind a place at the beginning of an address; all of it if it does not begin there."""
+    if not name or not line.startswith(name):
+        return line
+    rest = line[len(name) :]
+    if rest[:1].isascii() and rest[:1].isalnum():
+        return line  # another word that begins alike
+    found = _NEXT_SUFFIX.match(rest)
+    rest = rest[found.end() :] if found else rest
+    return rest.lstrip() or line

@@ -20,7 +20,9 @@ import asyncpg
 
 from deploy.embedded import process
 from deploy.embedded.server import Server
+from shared.database import locks_wanted
 from shared.errors import Misconfigured, Unavailable
+from shared.settings import Settings
 
 SYSTEM_USER: Final = "pgserver"
 """PostgreSQL refuses to run as root, so root's server runs as this user, made where it is missing."""
@@ -65,6 +67,14 @@ SETTINGS: Final = {
 }
 
 
+BATCH_RECORDS: Final[int] = Settings.model_fields["batch_records"].default
+
+
+def locks_for(batch_records: int, connections: int = int(SETTINGS["max_connections"])) -> int:
+    """The `max_locks_per_transaction` of a server for as many processes as may log in: a working one has two connections or more."""
+    return locks_wanted(connections // 2, batch_records, connections)
+
+
 WITH_PASSWORDS: Final = "local all,replication postgres trust\nlocal all all scram-sha-256\n"
 """Only who may pass the folder of the socket can be the superuser; it is closed to all but the server's own user and root."""
 
@@ -82,13 +92,17 @@ def binaries() -> Path:
 class EmbeddedPostgres(Server):
     """One server with its data under `folder`; stop, kill and start it as often as you like.
 
-    A killed postmaster's backends end by themselves. `passwords`: every role but the superuser must show its own, even on the socket.
+    A killed postmaster's backends end by themselves. `batch_records`: most records a service handles in one transaction.
+    `passwords`: every role but the superuser must show its own, even on the socket.
     """
 
     end_signal = signal.SIGINT
 
-    def __init__(self, folder: Path, *, log: Path | None = None, passwords: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, log: Path | None = None, passwords: bool = False, batch_records: int = BATCH_RECORDS
+    ) -> None:
         super().__init__()
+        self._settings = {**SETTINGS, "max_locks_per_transaction": str(locks_for(batch_records))}
         self._passwords = passwords
         self.folder = folder.resolve()
         self.data = self.folder / "data"
@@ -110,7 +124,7 @@ class EmbeddedPostgres(Server):
             return
         user = await asyncio.to_thread(self._prepare)
         command = [str(self._binaries / "postgres"), "-D", str(self.data), "-k", str(self._socket_dir)]
-        for name, value in SETTINGS.items():
+        for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         # SIGQUIT is the server's own way to end at once and take its backends with it.
         self._child = process.start(command, self.log, cwd=self.data, user=user, last=signal.SIGQUIT)

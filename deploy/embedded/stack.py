@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 from deploy import secrets
 from deploy.embedded import lock, process
 from deploy.embedded.kafka import EmbeddedKafka, Secured, wait_led
-from deploy.embedded.postgres import EmbeddedPostgres
+from deploy.embedded.postgres import BATCH_RECORDS, EmbeddedPostgres
 from deploy.embedded.server import Watched
 from deploy.embedded.supervisor import Program, Status, Supervisor
 from shared.access import PRINCIPALS, Access
@@ -103,7 +103,9 @@ class Stack:
         self.kafka = EmbeddedKafka(
             self.home / "kafka", self.ports["kafka"], self.ports["kafka_controller"], log=logs / "kafka.log", secured=self.guard
         )
-        self.postgres = EmbeddedPostgres(self.home / "postgres", log=logs / "postgres.log", passwords=self.secured)
+        self.postgres = EmbeddedPostgres(
+            self.home / "postgres", log=logs / "postgres.log", passwords=self.secured, batch_records=self._batch_records()
+        )
         self.supervisor = Supervisor(logs, changed=self._child_changed)
         self.lost = asyncio.Event()
         """Set when broker or database are given up: then this stack is of no use and must be stopped."""
@@ -186,6 +188,11 @@ class Stack:
             **(self._login(name) if self.guard else {}),
             **self.env,
         }
+
+    def _batch_records(self) -> int:
+        """As the children will have it; one that is no number they refuse themselves, by name."""
+        given = {**os.environ, **self.env}.get("CROSSBORDER_BATCH_RECORDS", "")
+        return int(given) if given.isdigit() else BATCH_RECORDS
 
     def _login(self, name: str) -> dict[str, str]:
         """How a child shows itself to the broker and the database: files with its own passwords, and nobody else's."""

@@ -14,8 +14,10 @@ from uuid import UUID
 import orjson
 
 from deploy.sandbox.xml import children, fields_of, is_message
+from shared.errors import Unprocessable
 from shared.identity import order_id_of
 from shared.money import Money
+from shared.texts import identifier, utf8
 from shared.xml import XmlRefused, parse_untrusted
 
 _SUBMITTED: Final = "order.submitted.v1"
@@ -116,20 +118,20 @@ def read_submissions(value: bytes | None, headers: Iterable[tuple[str, bytes]]) 
             if kind.decode("ascii", "replace") != _SUBMITTED:
                 return
             break
-    if not value:
-        return
     try:
-        if value.lstrip()[:1] == b"<":
-            yield from _from_xml(value)
-        else:
-            yield _from_json(orjson.loads(value))
-    except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation, XmlRefused):
+        text = utf8(value or b"")
+        if text[:1] == b"<":
+            yield from _from_xml(text)
+        elif text:
+            yield _from_json(orjson.loads(text))
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation, XmlRefused, Unprocessable):
         return
 
 
 def _from_json(doc: Mapping[str, Any]) -> Submission:
     buyer, to, payment = doc["buyer"], doc["consignee"], doc.get("payment") or {}
-    order_no, platform_code, currency = _text(doc, "order_no"), _text(doc["platform"], "code"), doc["currency"]
+    order_no, platform_code = identifier(_text(doc, "order_no")), identifier(_text(doc["platform"], "code"))
+    currency = _text(doc, "currency").strip()
     return Submission(
         order_id=order_id_of(platform_code, order_no),
         order_no=order_no,
@@ -188,9 +190,9 @@ def _from_xml(value: bytes) -> Iterator[Submission]:
         head = fields_of(heads[0])
         lines = tuple(_line_from_xml(fields_of(line)) for line in lists)
         yield Submission(
-            order_id_of(head["ebpCode"], head["orderNo"]),
-            head["orderNo"],
-            head["ebpCode"],
+            order_id_of(identifier(head["ebpCode"]), identifier(head["orderNo"])),
+            identifier(head["orderNo"]),
+            identifier(head["ebpCode"]),
             "import",
             "CNY",
             _figure(head["goodsValue"]),
@@ -213,10 +215,15 @@ def _from_xml(value: bytes) -> Iterator[Submission]:
                 head["consigneeAddress"],
                 None,
             ),
-            # A 311 document has no weights: the parcel is weighed at the counter, one kilogram a line here.
-            Decimal(len(lines)),
+            sum((_weight_of(fields_of(line)) for line in lists), Decimal(0)),
             lines,
         )
+
+
+def _weight_of(line: Mapping[str, str]) -> Decimal:
+    """The net weight that a shop writes into `itemDescribe`; a 311 has no field for it: at the counter it is a kilogram then."""
+    tags = dict(part.split(":", 1) for part in line.get("itemDescribe", "").split(";") if ":" in part)
+    return _figure(tags.get("NET", "1").strip())
 
 
 def _line_from_xml(line: Mapping[str, str]) -> Goods:

@@ -21,7 +21,7 @@ from services.customs.ceb.writing import address_line
 from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
 from shared.errors import Unprocessable
 from shared.money import Money, MoneyError
-from shared.sealing import normal
+from shared.texts import normal
 
 Doc = Mapping[str, Any]
 T = TypeVar("T")

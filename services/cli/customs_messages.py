@@ -13,7 +13,7 @@ from services.cli.connect import Wrong
 from services.customs.ceb import codes
 from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
 from shared.money import Money
-from shared.sealing import normal
+from shared.texts import normal
 
 Doc = Mapping[str, Any]
 T = TypeVar("T")

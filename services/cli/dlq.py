@@ -38,17 +38,19 @@ class DeadLetter:
 
     @property
     def lies_at(self) -> str:
-        """The place of the record that was given up: topic/partition/offset."""
-        return f"{self.origin}/{self.head('dlq_partition')}/{self.head('dlq_offset')}"
+        """The place of the record that was given up: topic/partition/offset, and its entry where one alone was."""
+        entry = self.head("dlq_entry")
+        return f"{self.origin}/{self.head('dlq_partition')}/{self.head('dlq_offset')}{f'/{entry}' if entry else ''}"
 
     @property
-    def owed_as(self) -> tuple[str, str, int, int]:
-        """The service that owes it, and the place under which it does."""
+    def owed_as(self) -> tuple[str, str, int, int, int]:
+        """The service that owes it, and the place under which it does; the last number is the entry, 0 for a whole record."""
         return (
             self.head("dlq_service"),
             self.origin,
             int(self.head("dlq_partition") or -1),
             int(self.head("dlq_offset") or -1),
+            int(self.head("dlq_entry") or 0),
         )
 
     @property
@@ -136,12 +138,12 @@ async def owed(to: Target, letters: Sequence[DeadLetter]) -> set[str]:
     """Which of them their service still owes: neither handled after a replay, nor dropped."""
     from services.schema import SERVICES
 
-    places: set[tuple[str, str, int, int]] = set()
+    places: set[tuple[str, str, int, int, int]] = set()
     async with database(to) as conn:
         for service in SERVICES:
             if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.dead_letter"):
                 rows = await conn.fetch(_OWED.format(service))
-                places |= {(service, row["topic"], row["part"], row["at_offset"]) for row in rows}
+                places |= {(service, row["topic"], row["part"], row["at_offset"], row["entry"]) for row in rows}
     return {letter.letter_id for letter in letters if letter.owed_as in places}
 
 
@@ -317,7 +319,7 @@ async def _drop_one(conn: Any, letter: DeadLetter, dry_run: bool) -> str:
 
 
 HOLDS: Final = "holds its order: replay it"
-_OWED: Final = "SELECT topic, part, at_offset FROM {0}.dead_letter"
+_OWED: Final = "SELECT topic, part, at_offset, entry FROM {0}.dead_letter"
 _HELD: Final = "SELECT EXISTS (SELECT FROM {0}.held_order WHERE order_id = $1)"
-_FORGET: Final = "DELETE FROM {0}.dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3"
+_FORGET: Final = "DELETE FROM {0}.dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = $4"
 """The schema is one of SERVICES."""

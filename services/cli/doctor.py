@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import typer
 
@@ -191,6 +191,7 @@ async def _postgres(to: Target) -> list[Check]:
 
     async with database(to) as conn:
         found = [Check("postgres", True, str(await conn.fetchval("SHOW server_version")))]
+        found.append(await _locks(conn))
         there = await conn.fetchval("SELECT to_regclass('migrations.applied') IS NOT NULL")
         rows = await conn.fetch("SELECT schema, name, checksum FROM migrations.applied") if there else []
     applied = {(row["schema"], row["name"]): row["checksum"] for row in rows}
@@ -216,6 +217,42 @@ async def _postgres(to: Target) -> list[Check]:
             )
         )
     return found
+
+
+async def _locks(conn: Any) -> Check:
+    """Whether the server's lock table has room for the batches of all processes of services that are logged in now."""
+    from services.schema import SERVICES
+    from shared.database import POOL_MAX
+
+    locks, connections = [int(await conn.fetchval(f"SHOW {name}")) for name in ("max_locks_per_transaction", "max_connections")]
+    roles = [f"crossborder_{service}" for service in SERVICES]
+    processes = await conn.fetchval(
+        "SELECT coalesce(sum(greatest(hosts, ceil(open::numeric / $2))), 0)::int FROM (SELECT count(*) AS open, "
+        "count(DISTINCT coalesce(client_addr, '0.0.0.0')) AS hosts FROM pg_stat_activity WHERE usename = ANY($1::text[]) GROUP BY usename)",
+        roles, POOL_MAX,
+    )  # fmt: skip
+    return locks_check(locks, connections, max(processes, len(SERVICES)), batch_records())
+
+
+def locks_check(locks: int, connections: int, processes: int, batch: int) -> Check:
+    """`max_locks_per_transaction` against what so many processes with batches of this size lock at once."""
+    from shared.database import locks_wanted
+
+    wanted = locks_wanted(processes, batch, connections)
+    todo = f"set max_locks_per_transaction of PostgreSQL to {wanted} or more and restart it" if locks < wanted else ""
+    return Check("lock table", not todo, f"{locks} locks a connection, {processes} processes with batches of {batch}", todo)
+
+
+def batch_records() -> int:
+    """CROSSBORDER_BATCH_RECORDS as the services have it, where this command has the same environment."""
+    from pydantic import ValidationError
+
+    from shared.settings import Settings
+
+    try:
+        return Settings().batch_records
+    except ValidationError:
+        return int(Settings.model_fields["batch_records"].default)
 
 
 async def _kafka(to: Target) -> list[Check]:

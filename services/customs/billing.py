@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID
 
 from services.customs import store
-from services.customs.ceb.parse import Bill
+from services.customs.ceb.entries import Bill
 from services.customs.store import KeptBill
 from shared.database import Connection
 from shared.events import customs as said

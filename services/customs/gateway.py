@@ -24,7 +24,8 @@ from services.customs.ceb.documents import (
     ReturnRequest,
     SummaryRequest,
 )
-from services.customs.ceb.parse import Bill, Receipt, SummaryReceipt, SummaryResult, parse_answer
+from services.customs.ceb.entries import Receipt
+from services.customs.ceb.parse import read_answer
 from services.customs.ceb.sign import Signer
 from services.customs.ceb.writing import NotDeclarable, address_line
 from services.customs.domain.declaration import Answer, Declaration, Kind, correction_of
@@ -32,11 +33,11 @@ from services.customs.domain.numbers import cop_no_of, first_and_attempt
 from services.customs.domain.returns import quantities, returned_before
 from services.customs.policy import NoOffice, Office, Policy
 from shared.envelope import Message, Record
-from shared.errors import Misconfigured, Unprocessable
+from shared.errors import Misconfigured
 from shared.events import Fault
 from shared.events.orders import Line, OrderPlaced
 from shared.events.persons import ConsigneeParticulars, Particulars
-from shared.hears import message
+from shared.hears import Partly, Unreadable, message
 from shared.identity import uuid5
 from shared.sealing import Unsealable, bound, unseal
 
@@ -90,21 +91,22 @@ class Entry:
 
 
 def decode_receipts(record: Record) -> Sequence[Message]:
-    """One message per entry of the receipt; raises Unprocessable for what is no receipt.
+    """One message per entry of the receipt, and which entries cannot be read; raises Unprocessable for what is no receipt.
 
     Its bytes are its id, for it has a guid and a time of its own. In other bytes the authority may say the same again, long
     after: which list it is about is told by the number, and a list that was corrected since is returned no more.
     """
-    try:
-        entries: Sequence[Receipt | Bill | SummaryReceipt | SummaryResult] = parse_answer(record.value or b"")
-    except codes.UnknownCode as error:
-        raise Unprocessable("invalid_value", str(error)) from None
+    answer = read_answer(record.value or b"")
+    if answer.unreadable and not answer.told and len(answer.unreadable) == 1:
+        raise answer.unreadable[0][1]
     digest = hashlib.sha256(record.value or b"").hexdigest()
     found = []
-    for index, told in enumerate(entries):
+    for number, told in answer.told:
         entry = _entry(told) if isinstance(told, Receipt) else told
-        event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{index}")
-        found.append(message(record, event_id, f"{told.message_type}.{told.status}", UUID(int=0), entry))
+        event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{number - 1}")
+        found.append(message(record, event_id, f"{told.message_type}.{told.status}", UUID(int=0), entry, entry=number))
+    if answer.unreadable:
+        return Partly(found, [Unreadable(number, why) for number, why in answer.unreadable])
     return found
 
 
@@ -188,7 +190,7 @@ class Authority:
             logistics=Enterprise(waybill.logistics_code, waybill.logistics_name), logistics_no=waybill.logistics_no,
             agent=self.policy.declarant.company, customs_code=office.customs_code, port_code=office.port_code,
             trade_mode=order.mode, traf_mode=office.traf_mode, country=self._country(order, bonded=bonded), freight=order.freight,
-            insurance=order.insurance, gross_weight_kg=max(waybill.gross_weight_kg, net), net_weight_kg=net,
+            insurance=order.insurance, gross_weight_kg=waybill.gross_weight_kg, net_weight_kg=net,
             lines=tuple(self._line(line, order, bonded=bonded) for line in order.lines), pre_no=d.pre_no, invt_no=d.invt_no,
             vehicle=office.vehicle, voyage_no=office.voyage_no, bill_no=_bill_no(at) if office.vehicle else None,
             site_code=office.site_code, area=self.policy.bonded.area if bonded else None,

@@ -1,11 +1,15 @@
-"""The documents as the service holds them, in the shape the three-document match compares: persons as references and digests."""
+"""The documents as the service holds them, in the shape the three-document match compares: persons as references and digests.
+
+What is told of a person who differs is which documents differ, and how long each text is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from services.customs.domain.match import GoodsLine, OrderDoc, PaymentDoc, WaybillDoc, match
-from shared.events.customs import Mismatch
+from shared.events.customs import Mismatch, Side
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced
 from shared.events.payments import PaymentCaptured
@@ -13,7 +17,28 @@ from shared.events.payments import PaymentCaptured
 
 def mismatches(order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued) -> Sequence[Mismatch]:
     """All disagreements between the three documents of one order; none if they match."""
-    return match(_order(order), _payment(order, payment), _waybill(waybill)).mismatches
+    verdict = match(_order(order), _payment(order, payment), _waybill(order, waybill))
+    return [_told(mismatch, order, payment, waybill) for mismatch in verdict.mismatches]
+
+
+def _told(found: Mismatch, order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued) -> Mismatch:
+    """The mismatch without what stands for a person in it."""
+    lengths = {
+        "buyer.id_number": (order.buyer.id_length, payment.payer_id_length),
+        "buyer.name": (order.buyer.name_length, payment.payer_name_length),
+        "consignee.name": (order.consignee.name_length, waybill.consignee_name_length),
+        "consignee.phone": (order.consignee.phone_length, waybill.consignee_phone_length),
+        "consignee.address": (order.consignee.address_length, waybill.consignee_address_length),
+    }.get(found.field)
+    if lengths is None:
+        return found
+    left, right = (f"{length} characters" if length is not None else "another text" for length in lengths)
+    return Mismatch(
+        code=found.code,
+        field=found.field,
+        left=Side(document=found.left.document, value=left),
+        right=Side(document=found.right.document, value=right),
+    )
 
 
 def _order(order: OrderPlaced) -> OrderDoc:
@@ -25,6 +50,7 @@ def _order(order: OrderPlaced) -> OrderDoc:
         consignee_address=order.consignee.address_digest,
         lines=tuple(GoodsLine(line.line_no, line.name, line.quantity, line.unit_price, line.total.major) for line in order.lines),
         payment_enterprise=order.payment_enterprise,
+        net_weight_kg=sum((line.net_weight_kg for line in order.lines), Decimal(0)),
     )  # fmt: skip
 
 
@@ -35,9 +61,12 @@ def _payment(order: OrderPlaced, payment: PaymentCaptured) -> PaymentDoc:
     )  # fmt: skip
 
 
-def _waybill(waybill: WaybillIssued) -> WaybillDoc:
+def _waybill(order: OrderPlaced, waybill: WaybillIssued) -> WaybillDoc:
+    # Region and city stand before the street, or in fields of their own.
+    shared = set(order.consignee.address_digests) & set(waybill.consignee_address_digests)
     return WaybillDoc(
         logistics_code=waybill.logistics_code, logistics_no=waybill.logistics_no,
         consignee_name=waybill.consignee_name_digest, consignee_phone=waybill.consignee_phone_digest,
-        consignee_address=waybill.consignee_address_digest,
+        consignee_address=order.consignee.address_digest if shared else waybill.consignee_address_digest,
+        gross_weight_kg=waybill.gross_weight_kg,
     )  # fmt: skip

@@ -12,7 +12,8 @@ from uuid import UUID
 import structlog
 
 from services.customs import billing, counting, store, summaries, summary_store, waybill
-from services.customs.ceb.parse import Bill, SummaryReceipt, SummaryResult
+from services.customs.ceb.entries import Bill, Notice, SummaryReceipt, SummaryResult
+from services.customs.ceb.parse import alone
 from services.customs.consolidating import Consolidating
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration
@@ -107,6 +108,11 @@ async def collect_documents(conn: Connection, batch: Sequence[Message], deps: De
     heard = [(m, m.event.digested(deps.sealing) if isinstance(m.event, waybill.WireWaybill) else m.event) for m in batch]
     heard = [(m, event) for m, event in heard if not isinstance(event, waybill.WireDelivered)]
     found = await store.lock(conn, {m.order_id for m, _ in heard})
+    directions = {event.order_id: event.direction for _, event in heard if isinstance(event, OrderPlaced)}
+    for _, event in heard:
+        if isinstance(event, WaybillIssued):
+            known = found.get(event.order_id)
+            waybill.require_room(event.logistics_no, directions.get(event.order_id) or (known.direction if known else None))
     found |= await store.with_documents(conn, _completed(found, [event for _, event in heard]))
     asked = {m.order_id for m, event in heard if isinstance(event, WithdrawalAsked)}
     found |= await store.with_returns(conn, {o: d for o, d in found.items() if o in asked and d.state in domain.CLEARED})
@@ -179,13 +185,15 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
 
 
 async def _without_bills_and_summaries(conn: Connection, batch: Sequence[Message], deps: Deps) -> Sequence[Message]:
-    """Keeps tax bills and what is said of summary requests; returns the other entries."""
+    """Keeps tax bills, what is said of summary requests, and what needs nothing; returns the other entries."""
+    if notices := [m.event for m in batch if isinstance(m.event, Notice)]:
+        await store.add_notices(conn, notices)
     if bills := [m for m in batch if isinstance(m.event, Bill)]:
         await billing.keep(conn, [(m.event, m.at) for m in bills])
     for m in batch:
         if isinstance(m.event, SummaryReceipt | SummaryResult):
             await summaries.hear(conn, [m.event], m.at, deps.consolidating)
-    return [m for m in batch if not isinstance(m.event, Bill | SummaryReceipt | SummaryResult)]
+    return [m for m in batch if isinstance(m.event, Entry)]
 
 
 async def _refuse_requests(conn: Connection, refused: Sequence[Message], deps: Deps) -> set[UUID]:
@@ -240,8 +248,11 @@ async def _named(conn: Connection, batch: Sequence[Message]) -> list[Named]:
     """
     entries = [m.event for m in batch]
     by_cop, by_invt = await store.orders_of(
-        conn, {e.cop_no for e in entries if e.cop_no}, {e.answer.invt_no for e in entries if e.answer.invt_no and not e.cop_no}
+        conn, {e.cop_no for e in entries if e.cop_no}, {e.answer.invt_no for e in entries if e.answer.invt_no}
     )
+    # Under a number that is not ours a list is still known by those that customs gave it.
+    strange = {e.answer.pre_no for e in entries if e.answer.pre_no and not (e.cop_no in by_cop or e.answer.invt_no in by_invt)}
+    by_pre = await store.orders_numbered(conn, strange) if strange else {}
     guids = {e.message_guid for e in entries if e.message_guid}
     by_guid = await store.orders_in(conn, guids) if guids else {}
     found: list[Named] = []
@@ -249,8 +260,10 @@ async def _named(conn: Connection, batch: Sequence[Message]) -> list[Named]:
         answer = m.event.answer
         if m.event.message_guid is not None:
             found += [(m, order_id, replace(answer, on=kind)) for order_id, kind in by_guid.get(m.event.message_guid, ())]
-        elif order_id := by_cop.get(m.event.cop_no) or by_invt.get(answer.invt_no):
+        elif order_id := by_cop.get(m.event.cop_no):
             found.append((m, order_id, answer))
+        elif order_id := by_invt.get(answer.invt_no) or by_pre.get(answer.pre_no):
+            found.append((m, order_id, replace(answer, attempt=None)))
     return found
 
 
@@ -259,5 +272,5 @@ HEARS: Final = {
     topics.WAYBILLS: Hears(collect_documents, decode=waybill.decode, intake=True),
     topics.TAX: Hears(collect_documents, (TaxAssessed,)),
     topics.PAYMENTS: Hears(collect_documents, (PaymentCaptured,)),
-    topics.RECEIPTS: Hears(follow_receipts, decode=decode_receipts, intake=True),
+    topics.RECEIPTS: Hears(follow_receipts, decode=decode_receipts, intake=True, alone=alone),
 }

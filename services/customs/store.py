@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+import orjson
 from pydantic import TypeAdapter
 
-from services.customs.ceb.parse import Bill
+from services.customs.ceb.entries import Bill, Notice
 from services.customs.domain.declaration import Answer, Declaration, Kind, State
 from services.customs.domain.numbers import cop_no_of
 from services.customs.domain.returns import Return
@@ -163,6 +164,15 @@ async def orders_of(
         list(cop_nos), list(invt_nos),
     )  # fmt: skip
     return {r["cop_no"]: r["order_id"] for r in rows}, {r["invt_no"]: r["order_id"] for r in rows if r["invt_no"]}
+
+
+async def orders_numbered(conn: Connection, pre_nos: Collection[str]) -> dict[str, UUID]:
+    """Which orders the e-port's own numbers of lists belong to; one that two lists have is in no answer."""
+    rows = await conn.fetch(
+        "SELECT pre_no, array_agg(order_id) AS orders FROM declaration WHERE pre_no = ANY($1::text[]) GROUP BY pre_no",
+        list(pre_nos),
+    )
+    return {row["pre_no"]: row["orders"][0] for row in rows if len(row["orders"]) == 1}
 
 
 async def orders_in(conn: Connection, guids: Collection[str]) -> dict[str, list[tuple[UUID, Kind]]]:
@@ -322,6 +332,14 @@ async def add_receipts(conn: Connection, rows: Sequence[tuple[UUID, str, Answer,
     await conn.copy_records_to_table(
         "receipt", columns=("order_id", "message_type", "status", "code", "info", "followed", "at"),
         records=[(order_id, kind, a.status, a.code, a.info, followed, at) for order_id, kind, a, followed, at in rows],
+    )  # fmt: skip
+
+
+async def add_notices(conn: Connection, notices: Sequence[Notice]) -> None:
+    """Keep receipts about documents that are not lodged here."""
+    await conn.copy_records_to_table(
+        "notice", columns=("message_type", "status", "code", "numbers", "at"),
+        records=[(n.message_type, n.status, n.code, orjson.dumps(n.numbers).decode(), n.at) for n in notices],
     )  # fmt: skip
 
 

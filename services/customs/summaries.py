@@ -8,7 +8,7 @@ from typing import Final
 
 from services.customs import summary_store as store
 from services.customs.ceb import codes
-from services.customs.ceb.parse import SummaryReceipt, SummaryResult
+from services.customs.ceb.entries import SummaryReceipt, SummaryResult
 from services.customs.consolidating import Consolidating
 from services.customs.domain import grouping
 from services.customs.domain import summary as domain

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.customs.ceb.parse import ResultLine
+from services.customs.ceb.entries import ResultLine
 from services.customs.domain.declaration import CLEARED, OVER
 from services.customs.domain.grouping import Head, ListLine, Place
 from services.customs.domain.summary import Declaration, Stage, State, Summary

@@ -9,19 +9,29 @@ from decimal import Decimal
 from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
 from shared.envelope import Message, Record, first_headers, uuid_or_none
 from shared.errors import Unprocessable
 from shared.events.logistics import WaybillDelivered, WaybillIssued
-from shared.hears import brief, intake_id, message
+from shared.hears import intake_id, message
 from shared.identity import order_id_of
 from shared.money import Money, MoneyError
 from shared.sealing import Sealing
+from shared.texts import TEXT, hidden_in, identifier, other_spelling_in, utf8
 
 WAYBILL_BYTES_MAX: Final = 64 * 1024
-Text = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
-Number = Annotated[str, StringConstraints(pattern=r"^\d{1,14}(\.\d{1,5})?$")]
+LOGISTICS_NO_MAX: Final = {"import": 60, "export": 32}  # of a list, CEB621 and CEB603 [X22]
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
+"""What is compared and never printed: it need not fit a list."""
+Number = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,14}(\.[0-9]{1,5})?$", strip_whitespace=True)]
+
+
+def _printed(length_max: int) -> StringConstraints:
+    """A text that a list prints: as long as it has room for, and of letters that XML can carry."""
+    return StringConstraints(min_length=1, max_length=length_max, strip_whitespace=True, pattern=TEXT)
 
 
 class WireConsignee(BaseModel):
@@ -41,14 +51,14 @@ class WireConsignee(BaseModel):
 class WireWaybill(BaseModel):
     """`waybill.issued.v1` on `logistics.waybills`. The order is named by its id, or by platform and number."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, regex_engine="rust-regex")
 
     order_id: UUID | None = None
     platform_code: str | None = None
     order_no: str | None = None
-    logistics_code: Annotated[str, StringConstraints(min_length=1, max_length=18)]
-    logistics_name: Text
-    logistics_no: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    logistics_code: Annotated[str, _printed(18)]
+    logistics_name: Annotated[str, _printed(100)]
+    logistics_no: Annotated[str, _printed(60)]
     currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] = "CNY"
     freight: Number
     insurance: Number = "0"
@@ -59,9 +69,7 @@ class WireWaybill(BaseModel):
 
     @property
     def order(self) -> UUID | None:
-        if self.order_id is not None:
-            return self.order_id
-        return order_id_of(self.platform_code, self.order_no) if self.platform_code and self.order_no else None
+        return _named(self.order_id, self.platform_code, self.order_no)
 
     def digested(self, sealing: Sealing) -> WaybillIssued:
         """The document with digests in place of particulars."""
@@ -73,6 +81,10 @@ class WireWaybill(BaseModel):
             pack_count=self.pack_count, consignee_name_digest=sealing.digest(self.consignee.name),
             consignee_phone_digest=sealing.digest(self.consignee.phone),
             consignee_address_digest=sealing.digest(self.consignee.address),
+            consignee_address_digests=sealing.digests_of_address(
+                self.consignee.region, self.consignee.city, self.consignee.address),
+            consignee_name_length=len(self.consignee.name), consignee_phone_length=len(self.consignee.phone),
+            consignee_address_length=len(self.consignee.address),
         )  # fmt: skip
 
 
@@ -81,32 +93,79 @@ class WireDelivered(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    order_id: UUID
+    order_id: UUID | None = None
+    platform_code: str | None = None
+    order_no: str | None = None
     logistics_no: str
+
+    @property
+    def order(self) -> UUID | None:
+        return _named(self.order_id, self.platform_code, self.order_no)
+
+
+def _named(order_id: UUID | None, platform_code: str | None, order_no: str | None) -> UUID | None:
+    """The order by its id, or by platform and number as orders reads them."""
+    if order_id is not None:
+        return order_id
+    code, number = identifier(platform_code or ""), identifier(order_no or "")
+    return order_id_of(code, number) if code and number else None
 
 
 def decode(record: Record) -> Sequence[Message]:
     """The waybill in a record; without a ce_type it is taken as issued. Raises Unprocessable for anything else."""
     by_name = first_headers(record.headers)
     wire_type = by_name.get("ce_type", WaybillIssued.type.encode()).decode("ascii", "replace")
-    value = record.value or b""
-    if len(value) > WAYBILL_BYTES_MAX:
-        raise Unprocessable("too_large", f"a waybill has at most {WAYBILL_BYTES_MAX} bytes, this one {len(value)}")
-    digest = hashlib.sha256(value).hexdigest()
-    event_id = intake_id(record, by_name, digest)
+    raw = record.value or b""
+    if len(raw) > WAYBILL_BYTES_MAX:
+        raise Unprocessable("too_large", f"a waybill has at most {WAYBILL_BYTES_MAX} bytes, this one {len(raw)}")
+    event_id = intake_id(record, by_name, hashlib.sha256(raw).hexdigest())
+    value = utf8(raw)
     try:
         if wire_type == WaybillDelivered.type:
             delivered = WireDelivered.model_validate_json(value)
-            return (message(record, event_id, wire_type, delivered.order_id, delivered),)
+            order_id = delivered.order or uuid_or_none(record.key)
+            return () if order_id is None else (message(record, event_id, wire_type, order_id, delivered),)
         if wire_type != WaybillIssued.type:
             return ()
         waybill = WireWaybill.model_validate_json(value)
         Money.of(waybill.freight, waybill.currency), Money.of(waybill.insurance, waybill.currency)
     except MoneyError as error:
         raise Unprocessable("invalid_value", f"freight or insurance: {error}") from None
-    except ValueError as error:
-        raise Unprocessable("invalid_value", f"the value is not a {wire_type}: {brief(error)}") from None
+    except ValidationError as error:
+        raise Unprocessable("invalid_value", f"the value is not a {wire_type}: {_said(error)}") from None
+    for field, number in (("logistics_code", waybill.logistics_code), ("logistics_no", waybill.logistics_no)):
+        if (hidden := hidden_in(number) or other_spelling_in(number)) is not None:
+            raise Unprocessable("invalid_value", f"{field}: send it in plain characters that can be seen: found {hidden}")
     order_id = waybill.order or uuid_or_none(record.key)
     if order_id is None:
         raise Unprocessable("unknown_shape", "name the order: order_id, or platform_code and order_no")
     return (message(record, event_id, wire_type, order_id, waybill.model_copy(update={"order_id": order_id})),)
+
+
+def _said(error: ValidationError) -> str:
+    """Which fields break which rule, without the values, which may be a person's."""
+    return "; ".join(_fault(item) for item in error.errors(include_url=False, include_input=False)[:5])
+
+
+def _fault(item: ErrorDetails) -> str:
+    field = ".".join(map(str, item["loc"])) or "value"
+    if item["type"] == "string_pattern_mismatch":
+        return f"{field}: {_PATTERNS.get(item['ctx']['pattern'], 'written as in docs/events.md')}"
+    return f"{field}: {item['msg']}"
+
+
+_PATTERNS: Final = {TEXT: "text that can be seen and printed: no control or direction characters, not blank"}
+
+
+def require_room(logistics_no: str, direction: str | None) -> None:
+    """Raises Unprocessable for a number that a list of this direction has no room for: it is the carrier's to correct.
+
+    The order may not be here yet; only an import's list has room for a long number.
+    """
+    longest = LOGISTICS_NO_MAX[direction or "export"]
+    if len(logistics_no) > longest:
+        unknown = "" if direction else ", and it is not known yet to be an import: send it again when the order is placed"
+        raise Unprocessable(
+            "invalid_value",
+            f"logistics_no has {len(logistics_no)} characters: the list of an {direction or 'export'} has room for {longest}{unknown}",
+        )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
 from services.orders.submission import Consignee, Goods, Payer, Submission, Submitted
-from shared.sealing import normal
 
 PERSONAL: Final = frozenset({"buyer", "consignee", "payment"})
 """Fields with personal values: their digest must be keyed, or it could be guessed back."""
@@ -30,9 +30,13 @@ def fingerprint(submitted: Submitted, digest: Callable[[str], str], version: int
     s = submitted.submission
     texts = _separated(s) if version == 1 else _counted(s)
     texts |= {field: f"raw:{value}" for field, value in submitted.raw}
-    personal = (lambda text: digest(normal(text))) if version == 1 else digest
+    personal = (lambda text: digest(_normal_of_version_1(text))) if version == 1 else digest
     marked = {} if version == 1 else {_MARK: str(version)}
     return marked | {field: _short(personal(text) if field in PERSONAL else _plain(text)) for field, text in texts.items()}
+
+
+def _normal_of_version_1(text: str) -> str:
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split()).casefold()
 
 
 def version_of(known: Mapping[str, str]) -> int:

@@ -41,6 +41,8 @@ def seal_persons(
             country=consignee.country, region=consignee.region, city=consignee.city,
             name_digest=sealing.digest(consignee.name), phone_digest=sealing.digest(consignee.phone),
             address_digest=sealing.digest(consignee.address),
+            address_digests=sealing.digests_of_address(consignee.region, consignee.city, consignee.address),
+            name_length=len(consignee.name), phone_length=len(consignee.phone), address_length=len(consignee.address),
         ),
     )  # fmt: skip
 
@@ -51,5 +53,5 @@ def _person(person: Payer, ref: UUID, key: AESGCM, order_id: UUID, role: str, se
     return SealedPerson(
         person_ref=ref, sealed=seal(key, inside.model_dump_json().encode(), bound(order_id, role)), id_type=person.id_type,
         name_digest=sealing.digest(person.name), id_digest=sealing.digest(person.id_number),
-        phone_digest=sealing.digest(phone) if phone else None,
+        phone_digest=sealing.digest(phone) if phone else None, name_length=len(person.name), id_length=len(person.id_number),
     )  # fmt: skip

@@ -149,7 +149,7 @@ async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Out
         if faults[m.event_id]:
             folded.fold(m, _refused(m.event, faults[m.event_id], printed, deps))
         else:
-            fact = placed(m.event, *seal_persons(m.event, keys, deps.sealing), deps.probe_platform)
+            fact = placed(m.event, *seal_persons(m.event, keys, deps.sealing), deps.probe_platform, m.at)
             folded.fold(m, Accepted(fact, printed))
     outcome = await folded.save(conn)
     if ignored := sum(len(m.event.ignored) for m in batch if isinstance(m.event, Submitted)):

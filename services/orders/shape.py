@@ -16,7 +16,7 @@ from services.orders.submission import Submission, Submitted
 from shared.errors import Unprocessable
 from shared.events.base import Fault
 from shared.identity import order_id_of
-from shared.texts import hidden_in, identifier
+from shared.texts import TEXT, hidden_in, identifier
 
 FAULTS_MAX: Final = 100
 """A refusal lists all its faults up to this many; a last one says how many more there are."""
@@ -48,7 +48,7 @@ _DECIMALS: Final = frozenset(
 _PATTERNS: Final[dict[str, tuple[str, str]]] = {
     wire.DECIMAL: ("is_decimal", 'a decimal of at most 14 digits and 5 decimals, as "425.00"'),
     wire.TIME: ("is_time", "RFC 3339 with offset, as 2026-11-23T09:00:00+08:00"),
-    wire.TEXT: ("is_plain_text", "text that can be seen and printed: no control or direction characters, not blank"),
+    TEXT: ("is_plain_text", "text that can be seen and printed: no control or direction characters, not blank"),
     wire.COUNTRY: ("is_country", "ISO 3166-1 alpha-2 in capitals"),
     wire.CURRENCY: ("is_currency", "ISO 4217 in capitals"),
     wire.CODE: ("is_enterprise_code", "customs registration (10) or unified social credit code (18)"),

@@ -12,20 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, StringCons
 from pydantic_core import core_schema
 
 from services.orders.codes import is_country
+from services.orders.late import taxed_at
 from shared.events.base import Fault
 from shared.events.orders import Direction, Line, Mode, NetContent, OrderPlaced, Party, ReturnPart
 from shared.events.persons import SealedConsignee, SealedPerson
 from shared.identity import order_id_of
 from shared.money import Money
+from shared.texts import TEXT
 
 DECIMAL: Final = r"^-?(0|[1-9][0-9]{0,13})(\.[0-9]{1,5})?$"
 """CEB's N19,5 as text. Signs pass so that a negative amount is refused for what it is."""
 TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 """RFC 3339, which does not bound the digits of a fraction of a second: of more than 6 the rest is cut off."""
-# No control characters, none of those that reorder or hide text on the screen of whoever examines the order, and none that
-# XML, which customs is written to in, cannot carry (U+FFFE, U+FFFF).
-_UNSEEN: Final = r"\p{Cc}\x{2028}\x{2029}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FEFF}\x{FFFE}\x{FFFF}"
-TEXT: Final = rf"^[^{_UNSEEN}]*[^\s\p{{Cf}}{_UNSEEN}][^{_UNSEEN}]*$"
 COUNTRY: Final = r"^[A-Z]{2}$"
 CURRENCY: Final = r"^[A-Z]{3}$"
 CODE: Final = r"^([0-9A-Z]{1,18}|无)$"
@@ -248,8 +246,9 @@ def corridor_of(submitted: Submitted, probe_platform: str = "") -> str:
 
 
 def placed(
-    submitted: Submitted, buyer: SealedPerson, payer: SealedPerson, consignee: SealedConsignee, probe_platform: str = ""
-) -> OrderPlaced:
+    submitted: Submitted, buyer: SealedPerson, payer: SealedPerson, consignee: SealedConsignee, probe_platform: str = "",
+    came_at: datetime | None = None,
+) -> OrderPlaced:  # fmt: skip
     """The fact that a valid submission becomes; the persons in it sealed by the caller."""
     s = submitted.submission
 
@@ -278,6 +277,7 @@ def placed(
         discount=money(s.discount),
         tax_withheld=money(s.tax_withheld),
         amount_paid=money(s.amount_paid),
+        taxed_at=None if came_at is None else taxed_at(s.placed_at, came_at),
     )
 
 

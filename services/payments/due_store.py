@@ -19,12 +19,10 @@ async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Due]
     return {row["order_id"]: _due(row) for row in rows}
 
 
-async def lock_of(conn: Connection, payment_ids: Collection[UUID]) -> dict[UUID, Due]:
-    """The dues that are paid by these payments, locked in one order."""
-    rows = await conn.fetch(
-        "SELECT * FROM tax_due WHERE payment_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE", list(payment_ids)
-    )
-    return {row["order_id"]: _due(row) for row in rows}
+async def orders_of(conn: Connection, payment_ids: Collection[UUID]) -> list[UUID]:
+    """Return the orders whose dues these payments pay; complete once the payments were asked for."""
+    rows = await conn.fetch("SELECT order_id FROM tax_due WHERE payment_id = ANY($1::uuid[])", list(payment_ids))
+    return [row["order_id"] for row in rows]
 
 
 def _due(row: Mapping[str, Any]) -> Due:
@@ -136,9 +134,18 @@ async def give_back(conn: Connection, amount: Money) -> None:
 
 
 async def lock_free(conn: Connection) -> Money:
-    """What of the deposit is free; nobody else takes of it until the transaction ends."""
-    minor = await conn.fetchval("SELECT amount_minor - reserved_minor FROM guarantee WHERE currency = 'CNY' FOR UPDATE")
-    return Money(minor or 0, "CNY")
+    """What of the deposit is free; nobody else takes of it until the transaction ends.
+
+    The row of the deposit is made if it is missing, so that there is always one to lock.
+    """
+    query = "SELECT amount_minor - reserved_minor FROM guarantee WHERE currency = 'CNY' FOR UPDATE"
+    minor = await conn.fetchval(query)
+    if minor is None:
+        await conn.execute(
+            "INSERT INTO guarantee (currency, amount_minor, reserved_minor) VALUES ('CNY', 0, 0) ON CONFLICT DO NOTHING"
+        )
+        minor = await conn.fetchval(query)
+    return Money(minor, "CNY")
 
 
 async def reserved_of(conn: Connection, order_ids: Collection[UUID]) -> list[tuple[UUID, Money]]:
@@ -158,6 +165,11 @@ async def add_uncovered(conn: Connection, demands: Sequence[tuple[UUID, Money]])
             "INSERT INTO uncovered (order_id, currency, amount_minor) SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[])",
             [order_id for order_id, _ in demands], [amount.currency for _, amount in demands], [a.minor for _, a in demands],
         )  # fmt: skip
+
+
+async def is_one_uncovered(conn: Connection) -> bool:
+    """Return whether a demand waits for cover; the deposit must be locked."""
+    return bool(await conn.fetchval("SELECT EXISTS (SELECT FROM uncovered)"))
 
 
 async def list_uncovered(conn: Connection, most: int) -> list[tuple[UUID, Money]]:

@@ -1,4 +1,8 @@
-"""The deposit at customs: how much it is by policy, and that it covers first whoever waited longest."""
+"""The deposit at customs: how much it is by policy, and that it covers first whoever waited longest.
+
+The row of the deposit is locked before the queue of demands, and after payments, dues and transfers:
+one order for every writer (see `lock` of store.py and due_store.py), so no two wait for each other.
+"""
 
 from __future__ import annotations
 
@@ -67,39 +71,45 @@ class Deps:
 
 async def tend(conn: Connection, deps: Deps) -> Outcome:
     """Bring the deposit to what the policy wants, and cover what waits as far as it reaches, the oldest first."""
-    await _adjust(conn, deps.deposit)
+    free = await due_store.lock_free(conn)
+    free += await _adjust(conn, deps.deposit)
     waiting = await due_store.list_uncovered(conn, COVERED_MAX)
     if waiting:
-        free = await due_store.lock_free(conn)
-        covered = []
-        for order_id, amount in waiting:
-            if amount.minor > free.minor:
-                break  # nobody overtakes who has waited longer
-            free -= amount
-            covered.append((order_id, amount))
+        covered, _ = cover(free, waiting)
         await _reserve(conn, covered)
         await due_store.drop_uncovered(conn, [order_id for order_id, _ in covered])
     return Outcome()
 
 
-async def _adjust(conn: Connection, wanted: Money) -> None:
+async def _adjust(conn: Connection, wanted: Money) -> Money:
+    """Book the change of the deposit; return the change."""
     change, total = await due_store.adjust_deposit(conn, wanted)
     if change:
         moved = ledger.shift(Purpose.DEPOSIT, ledger.FREE, ledger.OWN_FUNDS, change, wanted.currency)
         name = uuid5(NAMESPACE_URL, f"deposit at customs:{total}")
         await store.book(conn, [entry for movement in moved for entry in ledger.entries(due_store.fresh_id(), name, movement)])
+    return Money(change, wanted.currency)
 
 
 async def reserve(conn: Connection, deps: Deps, demands: list[tuple[Any, Money]]) -> None:
-    """Reserve these orders' tax; what the deposit cannot cover is written down and waits. Never overdrawn."""
+    """Reserve these orders' tax; what the deposit cannot cover is written down and waits. Never overdrawn.
+
+    While an older demand waits, younger ones wait behind it: `tend` serves the oldest first.
+    """
     if not demands:
         return
     total = Money.total((amount for _, amount in demands), "CNY")
     if await due_store.take(conn, total):
-        await _book_reserved(conn, demands)
-        return
-    await _adjust(conn, deps.deposit)
-    covered, uncovered = cover(await due_store.lock_free(conn), demands)
+        # The row of the deposit is locked now, so nobody else adds a demand to the queue.
+        if not await due_store.is_one_uncovered(conn):
+            await _book_reserved(conn, demands)
+            return
+        await due_store.give_back(conn, total)
+    free = await due_store.lock_free(conn)
+    free += await _adjust(conn, deps.deposit)
+    if await due_store.is_one_uncovered(conn):
+        free = Money.zero("CNY")
+    covered, uncovered = cover(free, demands)
     await _reserve(conn, covered)
     await due_store.add_uncovered(conn, uncovered)
 
@@ -121,6 +131,7 @@ async def _book_reserved(conn: Connection, covered: list[tuple[Any, Money]]) -> 
 
 async def free(conn: Connection, order_ids: list[Any]) -> None:
     """Give back what is reserved for these orders; those that still waited for cover wait no longer."""
+    await due_store.lock_free(conn)
     await due_store.drop_uncovered(conn, order_ids)
     reserved = await due_store.reserved_of(conn, order_ids)
     entries: list[Entry] = []

@@ -217,9 +217,11 @@ def instruction(ask: Ask, traceparent: bytes | None) -> Instruction:
 async def follow_transfers(conn: Connection, answered: Sequence[Answered]) -> Outcome:
     """The bank paid customs: every bill of the payment is paid, and its part of the deposit is free again."""
     transfers = {a.answer.order_id: a.answer for a in answered if isinstance(a.answer, Transferred)}
+    # Payments, then dues, then transfers, then the deposit: the order of `follow_tax`.
+    payments = await store.lock(conn, await due_store.orders_of(conn, transfers))
+    locked = await due_store.lock(conn, payments)
     made = await due_store.payments_made(conn, {payment_id: t.transfer_no for payment_id, t in transfers.items()})
-    found = await due_store.lock_of(conn, made)
-    payments = await store.lock(conn, found)
+    found = {order_id: due for order_id, due in locked.items() if due.payment_id in made}
     outcome, entries, after = Outcome(), list[Entry](), list[Due]()
     told: list[Payment] = []
     for order_id, due in found.items():

@@ -209,4 +209,5 @@ def _captured(ask: Capture, told: BankAnswer, sealing: Sealing) -> said.Captured
     return said.Captured(
         ask.order_id, amount, told.payment_no, told.enterprise_code,
         sealing.person_ref(payer.id_type, payer.id_number), sealing.digest(payer.name), told.paid_at,
+        len(payer.name), len(payer.id_number),
     )  # fmt: skip

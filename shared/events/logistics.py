@@ -12,7 +12,7 @@ from shared.money import Money
 class WaybillIssued(Event):
     """The carrier booked the parcel; the waybill document of the three-document match.
 
-    Weight in kilograms. Digests are as in `SealedConsignee`.
+    Weight in kilograms. Digests and lengths are as in `SealedConsignee`.
     """
 
     type: ClassVar[str] = "waybill.issued.v1"
@@ -26,6 +26,10 @@ class WaybillIssued(Event):
     consignee_name_digest: str
     consignee_phone_digest: str
     consignee_address_digest: str
+    consignee_address_digests: tuple[str, ...] = ()
+    consignee_name_length: int | None = None
+    consignee_phone_length: int | None = None
+    consignee_address_length: int | None = None
 
 
 class WaybillDelivered(Event):

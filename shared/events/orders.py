@@ -61,7 +61,11 @@ class OrdersEvent(Event):
 
 
 class OrderPlaced(OrdersEvent):
-    """An order passed every intake rule and is open; the document the other services work from."""
+    """An order passed every intake rule and is open; the document the other services work from.
+
+    `taxed_at`: the moment whose day gives the tariff, the exchange rate and the year of the quota, where that is another day than
+    that of `placed_at`: the order came long after it was placed.
+    """
 
     type: ClassVar[str] = "order.placed.v1"
     order_no: str
@@ -84,6 +88,12 @@ class OrderPlaced(OrdersEvent):
     discount: Money
     tax_withheld: Money
     amount_paid: Money
+    taxed_at: datetime | None = None
+
+    @property
+    def counts_at(self) -> datetime:
+        """The moment whose day in Beijing the order counts on."""
+        return self.taxed_at or self.placed_at
 
 
 class OrderRejected(OrdersEvent):

@@ -27,6 +27,8 @@ class PaymentCaptured(PaymentsEvent):
     payer_ref: UUID
     payer_name_digest: str
     paid_at: datetime
+    payer_name_length: int | None = None
+    payer_id_length: int | None = None
 
 
 class PaymentDeclined(PaymentsEvent):

@@ -11,7 +11,8 @@ class SealedPerson(Fact):
     """A buyer or payer: `person_ref` is a keyed hash of the identity document; `sealed` is AES-GCM under that person's
     own key, bound to the order and the role, and opens to `Particulars`.
 
-    Digests are keyed hashes of the normalised text, 32 hex characters, so that documents can be matched unopened.
+    Digests are keyed hashes of the normalised text, 32 hex characters, so that documents can be matched unopened. Lengths are
+    in characters, to be told where documents disagree.
     """
 
     person_ref: UUID
@@ -20,10 +21,15 @@ class SealedPerson(Fact):
     name_digest: str
     id_digest: str
     phone_digest: str | None = None
+    name_length: int | None = None
+    id_length: int | None = None
 
 
 class SealedConsignee(Fact):
-    """Who receives the parcel: the place in clear down to the city, the rest sealed under the buyer's key."""
+    """Who receives the parcel: the place in clear down to the city, the rest sealed under the buyer's key.
+
+    `address_digests` are of all the ways to write the address (`shared.texts.address_forms`).
+    """
 
     person_ref: UUID
     sealed: bytes
@@ -33,6 +39,10 @@ class SealedConsignee(Fact):
     name_digest: str
     phone_digest: str
     address_digest: str
+    address_digests: tuple[str, ...] = ()
+    name_length: int | None = None
+    phone_length: int | None = None
+    address_length: int | None = None
 
 
 class Particulars(Fact):

@@ -16,6 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from deploy.embedded.postgres import SYSTEM_USER, EmbeddedPostgres, _let_through, _system_user
+from services.cli import doctor
 from services.schema import migrate
 from shared import topics
 from shared.database import CUT, connect_pool
@@ -250,6 +251,28 @@ async def test_a_lock_table_with_hardly_a_place_left_costs_no_record(
     await tally_handler().handle(records[await handled(tally_pool) :])
     assert len(await totals(tally_pool)) == 40
     assert await nobody_is_blamed(tally_pool)
+
+
+@pytest.mark.skipif("CROSSBORDER_TEST_POSTGRES" in os.environ, reason="NOT TRIED: the server has settings of its own")
+async def test_the_lock_table_has_room_for_a_batch_of_every_process_that_can_log_in(
+    tally_pool: Any, tally_handler: Make, database: str
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    other = await asyncpg.connect(database)
+    batch, connections = Settings().batch_records, int(await other.fetchval("SHOW max_connections"))
+    async with other.transaction():
+        await other.execute(LOCKS, 10**12, 10**12 + batch * (connections // 2 - 1) - 1)
+        await tally_handler().handle([counted(uuid4(), 1, i) for i in range(batch)])
+    await other.close()
+    assert len(await totals(tally_pool)) == batch
+
+
+async def test_doctor_looks_at_the_lock_table_of_the_server_it_finds(tally_pool: Any, database: str) -> None:
+    conn = await asyncpg.connect(database)
+    check = await doctor._locks(conn)
+    assert check.ok, check
+    assert check.found.startswith(f"{await conn.fetchval('SHOW max_locks_per_transaction')} locks a connection, 4 processes")
+    await conn.close()
 
 
 LOCKS = "SELECT count(pg_advisory_xact_lock(k)) FROM generate_series($1::bigint, $2::bigint) k"

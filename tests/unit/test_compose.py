@@ -16,6 +16,7 @@ import yaml
 import deploy.sandbox
 import services
 from deploy import secrets
+from deploy.embedded.postgres import locks_for
 from deploy.embedded.stack import MODULES
 from services.schema import SERVICES, RolePasswords
 from shared import topics
@@ -363,3 +364,13 @@ def test_prometheus_looks_for_every_program() -> None:
 
 def alerts() -> list[dict[str, Any]]:
     return [rule for group in read("deploy/prometheus/alerts.yml")["groups"] for rule in group["rules"]]
+
+
+def test_the_lock_table_has_room_for_the_batches_of_as_many_processes_as_can_log_in() -> None:
+    said = dict(each.removeprefix("-c").split("=", 1) for each in CONTAINERS["postgres"]["command"] if each.startswith("-c"))
+    batch = int(dotenv()["CROSSBORDER_BATCH_RECORDS"])
+    assert batch == Settings.model_fields["batch_records"].default
+    assert said["max_locks_per_transaction"] == "${POSTGRES_MAX_LOCKS:?is set in .env}"
+    assert int(dotenv()["POSTGRES_MAX_LOCKS"]) == locks_for(batch, int(said["max_connections"]))
+    for name in SERVICES:
+        assert CONTAINERS[name]["environment"]["CROSSBORDER_BATCH_RECORDS"] == "${CROSSBORDER_BATCH_RECORDS:?is set in .env}"

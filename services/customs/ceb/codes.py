@@ -171,6 +171,16 @@ def dec_state(code: str) -> DecState:
     return _dec_states().get(code, "unknown")
 
 
+@lru_cache(maxsize=1)
+def _passed() -> frozenset[str]:
+    return frozenset(_data()["passed"])
+
+
+def is_passed(code: str) -> bool:
+    """Whether an inner code says that a check was passed: it is no reason for a refusal."""
+    return code in _passed()
+
+
 def error(code: str) -> ErrorCode | None:
     """What an inner or negative code means, None if it is not in the list."""
     return _errors().get(code)

@@ -82,6 +82,7 @@ class OrderDoc:
     buyer_phone: str | None = None
     payment_enterprise: str | None = None
     buyer_authenticated: bool = False
+    net_weight_kg: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class WaybillDoc:
     consignee_phone: str
     consignee_address: str
     order_no: str | None = None
+    gross_weight_kg: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,10 @@ def _order_and_waybill(order: OrderDoc, waybill: WaybillDoc) -> Iterator[Mismatc
     ):
         if left != right:
             yield _differs(WAYBILL_RULE, field, "order", left, "waybill", right)
+    net, gross = order.net_weight_kg, waybill.gross_weight_kg
+    if net is not None and gross is not None and gross < net:
+        # A parcel is as heavy as what is in it: one of the two is wrong, and nobody here knows which.
+        yield _differs(WAYBILL_RULE, "gross_weight_kg", "order", f"net {net:f}", "waybill", f"gross {gross:f}")
 
 
 def _order_and_list(order: OrderDoc, list_: ListDoc) -> Iterator[Mismatch]:

@@ -214,7 +214,8 @@ class Declaration:
     @property
     def complete(self) -> bool:
         """All of its lines came."""
-        return self.told >= set(range(1, self.count + 1))
+        # Not by a set of all numbers: the count is the sender's word.
+        return all(seq in self.told for seq in range(1, self.count + 1))
 
 
 def hear(found: Declaration | None, told: Result, lines: int) -> Declaration:

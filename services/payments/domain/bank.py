@@ -41,6 +41,8 @@ class Captured:
     payer_ref: UUID
     payer_name_digest: str
     paid_at: datetime
+    payer_name_length: int | None = None
+    payer_id_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

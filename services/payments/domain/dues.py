@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -221,14 +221,13 @@ def restored_unbilled(event: TaxRestored) -> tuple[Movement, ...]:
     return ledger.shift(Purpose.RESTORE_TAX, ledger.TAX_OFFICE, ledger.SUSPENSE, total.minor, total.currency, event.return_no)
 
 
-def cover(free: Money, demands: Iterable[tuple[UUID, Money]]) -> tuple[list[tuple[UUID, Money]], list[tuple[UUID, Money]]]:
-    """Which demands on the deposit fit into what is free of it, in their order, and which do not: it is never overdrawn."""
-    covered: list[tuple[UUID, Money]] = []
-    uncovered: list[tuple[UUID, Money]] = []
-    for order_id, amount in demands:
-        if amount.minor <= free.minor:
-            free -= amount
-            covered.append((order_id, amount))
-        else:
-            uncovered.append((order_id, amount))
-    return covered, uncovered
+def cover(free: Money, demands: Sequence[tuple[UUID, Money]]) -> tuple[list[tuple[UUID, Money]], list[tuple[UUID, Money]]]:
+    """Split demands on the deposit into those that fit into what is free of it and those that wait.
+
+    The oldest come first and are served first: behind one that does not fit all wait, however small.
+    """
+    for at, (_, amount) in enumerate(demands):
+        if amount.minor > free.minor:
+            return list(demands[:at]), list(demands[at:])
+        free -= amount
+    return list(demands), []

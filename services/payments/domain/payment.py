@@ -215,6 +215,7 @@ def _capture(after: Payment, answer: Captured) -> Decision:
         order_id=after.order_id, amount=answer.amount, payment_no=answer.payment_no,
         enterprise_code=answer.enterprise_code, payer_ref=answer.payer_ref,
         payer_name_digest=answer.payer_name_digest, paid_at=answer.paid_at,
+        payer_name_length=answer.payer_name_length, payer_id_length=answer.payer_id_length,
     )  # fmt: skip
     asks = (_refund(after),) if after.unwinding else ()
     return Decision(after, (fact,), asks, ledger.capture(answer.amount))

@@ -99,7 +99,7 @@ class Followed(NamedTuple):
 
 def quota_key_of(event: OrderPlaced) -> PersonYear:
     """The quota an order may draw on; its row is to be locked before the order is followed."""
-    return PersonYear(event.buyer.person_ref, beijing_date(event.placed_at).year)
+    return PersonYear(event.buyer.person_ref, beijing_date(event.counts_at).year)
 
 
 def follow(
@@ -133,7 +133,7 @@ def _posted(case: TaxCase, state: TaxState) -> Followed:
 
 def _first(event: Event, used: Money, rules: Rulebook, used_kg: Mapping[str, Decimal]) -> Followed:
     if isinstance(event, OrderPlaced):
-        record = Record(Assessable.of(event), beijing_date(event.placed_at), used, rules.edition, used_kg)
+        record = Record(Assessable.of(event), beijing_date(event.counts_at), used, rules.edition, used_kg)
         return _placed(event, assess(record.order, record.on, used, rules, used_kg), record)
     if isinstance(event, OrderUnwinding):
         none = Money.zero("CNY")

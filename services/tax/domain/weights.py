@@ -24,8 +24,8 @@ class LineWeight(NamedTuple):
 
 
 def is_weighed(order: OrderPlaced, rules: Rulebook) -> bool:
-    """Whether some line is of goods that a person may buy only so many kilograms of in a year, on the day it was placed."""
-    in_force = rules.on(order.direction, order.mode, beijing_date(order.placed_at))
+    """Whether some line is of goods that a person may buy only so many kilograms of in a year, on the day it counts on."""
+    in_force = rules.on(order.direction, order.mode, beijing_date(order.counts_at))
     if in_force is None or in_force.regime.kind != "retail-import":
         return False
     found = (in_force.find(line.hs_code) for line in order.lines)

@@ -278,6 +278,18 @@ def test_java_versions_are_read(text: str, major: int) -> None:
     assert doctor.java_major(text) == major
 
 
+@pytest.mark.parametrize(("locks", "processes", "batch", "wanted"), [
+    (282, 50, 500, None), (64, 4, 500, None), (64, 8, 500, 72), (64, 4, 5000, 232), (2532, 50, 5000, None), (282, 60, 500, 332),
+])  # fmt: skip
+def test_doctor_compares_the_lock_table_with_replicas_times_batch(
+    locks: int, processes: int, batch: int, wanted: int | None
+) -> None:
+    found = doctor.locks_check(locks, 100, processes, batch)
+    assert found.ok is (wanted is None)
+    assert found.todo == (f"set max_locks_per_transaction of PostgreSQL to {wanted} or more and restart it" if wanted else "")
+    assert f"{processes} processes with batches of {batch}" in found.found
+
+
 def test_doctor_without_a_stack_answers_no_and_says_what_to_do(nowhere: Path) -> None:
     status, out, _ = ask("doctor", "--json")
     found = json.loads(out)

@@ -128,7 +128,6 @@ def test_the_command_names_the_reasons_that_are_shown() -> None:
         ["return", "X", "--lines", ""],
         ["return", "X", "--lines", "0"],
         ["return", "X", "--lines", "1:0"],
-        ["cancel", "X", "--reason", "a" * 500],
     ],
 )
 def test_a_request_that_the_intake_would_set_aside_is_not_published(monkeypatch: pytest.MonkeyPatch, request_: list[str]) -> None:

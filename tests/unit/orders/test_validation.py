@@ -389,7 +389,7 @@ def test_a_thousand_orders_are_made_read_and_validated_in_a_second() -> None:
         ("lines[0].name", "cherries\ufffe", "is_plain_text"),
         ("lines[0].name", "cherries\uffff", "is_plain_text"),
         ("consignee.name", "\u200b\u200d", "is_plain_text"),
-        ("consignee.name", "\u4e70\u4e70\u63d0\u00b7\u963f\u535c\u675c\u62c9", None),
+        ("consignee.name", "买买提\u00b7阿卜杜拉", None),
         ("lines[0].name", "\u0643\u0631\u0632 \u200f \U0001f352", None),
     ],
     ids=lambda v: ascii(v)[:30],
