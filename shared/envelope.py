@@ -15,6 +15,10 @@ Headers = Sequence[tuple[str, bytes]]
 
 CONTENT_TYPE_JSON: Final = b"application/json"
 CONTENT_TYPE_XML: Final = b"application/xml"
+REPLAY_HEADER: Final = "dlq_replay"
+ORIGIN_HEADER: Final = "dlq_origin"
+"""On a dead letter given to its topic again: which letter it was, and topic/partition/offset of the record that was given up.
+They tell readers so and ask for nothing: whoever may write the topic may set them."""
 
 
 class Unread(bytes):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import structlog
 
 from shared import effects, inbox, metrics, outbox
 from shared.database import DATA, OUTDATED, Connection, is_of_database, is_of_values
-from shared.envelope import Headers, Message, Outgoing, Record, Unread, rfc3339, uuid_or_none
+from shared.envelope import Headers, Message, Outgoing, Record, Unread, attributes_of, rfc3339, uuid_or_none
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.failpoints import Failpoints
 from shared.hears import Hears, Outcome, Partly, Unreadable, came, decode_event, fact_record
@@ -26,9 +25,6 @@ from shared.transitions import IllegalTransition
 
 log = structlog.get_logger(__name__)
 
-REPLAY_HEADER: Final = "dlq_replay"
-ORIGIN_HEADER: Final = "dlq_origin"
-"""On a replay, and its last header: topic/partition/offset of the record that was given up."""
 CUT_BYTES: Final = 64 * 1024
 """Of a record too large for the dead letters: how much of its value is kept, of its headers, and of its key."""
 PARKED: Final = b"parked"
@@ -93,14 +89,14 @@ class Handler:
             record, found = read[0]
             if isinstance(found, Unprocessable):
                 raise  # even the dead letter could not be written: this is ours, not the record's
-            if not apart and is_replay(record) and not self.hears[record.topic].intake:
-                # It came with what waited behind it, and any of these may be the one that cannot be handled.
-                await self._divide(read, apart=True)
-                return
             if not apart and self.hears[record.topic].alone is not None and (len(found) > 1 or type(found) is Partly):
                 await self._divide(read, apart=True)
                 return
             await self._transact([(record, self.blame(record, error))])
+
+    def committed(self, outcome: Outcome) -> None:
+        """A transaction beside the batches is committed: what follows from it is under way."""
+        self._after(outcome)
 
     def blame(self, record: Record, error: Exception) -> Unprocessable:
         """Why the record is given up; what nobody foresaw is in the log with its trace."""
@@ -150,7 +146,7 @@ class Handler:
         async with self.pool.acquire() as conn, conn.transaction():
             await inbox.advance(conn, moves(record for record, _ in read))
             self._fail.hit("after_offsets")
-            outcome = await (batch.run_apart(conn) if apart else batch.run(conn))
+            outcome = await (batch.run_entries(conn) if apart else batch.run(conn))
             self._fail.hit("before_commit")
         self._fail.hit("after_commit")
         batch.count(time.perf_counter() - started)
@@ -168,8 +164,6 @@ class _Batch:
         self._told = [each for each in read if each[1]]
         self._refused = [(record, found) for record, found in self._told if isinstance(found, Unprocessable)]
         self._unreadable = [(record, each) for record, found in self._told if type(found) is Partly for each in found.unreadable]
-        self._replayed = [at for record, _ in read if (at := origin_of(record)) is not None]
-        self._replayed_entries = [which for record, _ in read if (which := entry_origin_of(record)) is not None]
         if len(self._told) < self._size:
             self._outcomes.update((record.topic, "", "ignored") for record, found in read if not found)
 
@@ -182,22 +176,13 @@ class _Batch:
         return outcome
 
     async def _settle(self, conn: Connection, outcome: Outcome) -> None:
-        """What replays came is owed no longer; what cannot be read is given up."""
-        if self._replayed:
-            await inbox.forget_dead_letters(conn, self._replayed)
-        for at, entry in self._replayed_entries:
-            await inbox.forget_entry(conn, at, entry)
+        """What cannot be read is given up."""
         for record, refused in self._refused:
             await self._give_up(conn, outcome, record, refused)
         for record, unreadable in self._unreadable:
             await self._give_up_entry(conn, outcome, record, unreadable)
 
-    async def run_apart(self, conn: Connection) -> Outcome:
-        """One record in steps, each of which may fail by itself: its entries, or a replay and what waited behind it."""
-        record, _ = self._told[0]
-        return await (self._run_entries if self._h.hears[record.topic].intake else self._run_replay)(conn)
-
-    async def _run_entries(self, conn: Connection) -> Outcome:
+    async def run_entries(self, conn: Connection) -> Outcome:
         """The entries of a record, one of which cannot be handled: that one is given up, the others are handled."""
         record, found = self._told[0]
         assert not isinstance(found, Unprocessable), "what cannot be read is given up before"
@@ -224,33 +209,6 @@ class _Batch:
         first = await self._try_entries(conn, record, messages[:half], outcome)
         return first + await self._try_entries(conn, record, messages[half:], outcome)
 
-    async def _run_replay(self, conn: Connection) -> Outcome:
-        """A replay by itself, then, one by one, what waited behind it, until one of these has to be given up.
-
-        That one is the dead letter now and holds the order; what is behind it waits on.
-        """
-        messages = [m for _, found in self._told if not isinstance(found, Unprocessable) for m in found]
-        await self._lock(conn, messages)
-        held = await inbox.held_among(conn, {m.order_id for m in messages})
-        outcome = await self._react(conn, messages)
-        await inbox.forget_dead_letters(conn, self._replayed)
-        await self._write(conn, outcome)
-        await inbox.unhold(conn, held)
-        for order_id in held:
-            waiting = await inbox.unpark(conn, [order_id])
-            for at, packed in enumerate(waiting, 1):
-                record = self._h.unrest(packed)
-                refused = await self._try_parked(conn, record, outcome)
-                if refused is not None:
-                    letter = Outcome()
-                    await self._give_up(conn, letter, record, refused)
-                    await inbox.hold(conn, order_id, refused.reason)
-                    await inbox.park(conn, [(order_id, each) for each in waiting[at:]])
-                    await self._write(conn, letter)
-                    outcome.extend(letter)
-                    break
-        return outcome
-
     async def _try_parked(self, conn: Connection, record: Record, outcome: Outcome) -> Unprocessable | None:
         found = self._h.decode(record)
         return found if isinstance(found, Unprocessable) else await self._try(conn, record, found, outcome)
@@ -271,7 +229,8 @@ class _Batch:
         return None
 
     async def _lock(self, conn: Connection, messages: Sequence[Message]) -> None:
-        await inbox.lock_orders(conn, self._h.service, {m.order_id for m in messages} - {NO_ORDER})
+        held = {order_id for record, _ in self._refused for order_id in self._h.holds(record)}
+        await inbox.lock_orders(conn, self._h.service, {*held, *(m.order_id for m in messages)} - {NO_ORDER})
 
     async def _react(self, conn: Connection, messages: list[Message]) -> Outcome:
         fresh = await self._drop_seen(conn, messages)
@@ -300,9 +259,10 @@ class _Batch:
         await write(conn, self._h.service, self._h.topic, outcome, self._h._sealing)
 
     async def _step_round_held(self, conn: Connection, messages: list[Message]) -> list[Message]:
-        """The messages to handle now: those of held orders are parked, those a replay sets free come in their old order."""
+        """The messages to handle now: those of held orders are parked."""
         hears = self._h.hears
         internal = {m.order_id for m in messages if not hears[m.topic].intake}
+        internal |= {order_id for record, _ in self._refused for order_id in self._h.holds(record)}
         held = await inbox.held_among(conn, internal) if internal else set()
         if not held and not any(self._h.holds(record) for record, _ in self._refused):
             return messages
@@ -311,38 +271,30 @@ class _Batch:
     async def _divert(self, conn: Connection, held: set[UUID]) -> list[Message]:
         messages: list[Message] = []
         park: list[tuple[UUID, bytes]] = []
+        refused: list[tuple[Record, Unprocessable]] = []
         for record, found in self._told:
-            if isinstance(found, Unprocessable):
+            order_ids = self._h.holds(record) if isinstance(found, Unprocessable) else {m.order_id for m in found}
+            if order_ids & held and not self._h.hears[record.topic].intake:
+                # A bad one too: an order is held by one record at a time, and goes on in its order when that is settled.
+                park += [(order_id, self._h.rest(record)) for order_id in order_ids & held]
+                event_type = "" if isinstance(found, Unprocessable) else found[0].type
+                self._outcomes[record.topic, event_type, "parked"] += 1
+            elif isinstance(found, Unprocessable):
                 # What comes behind a bad record of the same order waits for it, in this very batch already.
-                held |= self._h.holds(record)
-                continue
-            touched = {m.order_id for m in found} & held
-            if not touched or self._h.hears[record.topic].intake:
-                messages += found
-            elif is_replay(record):
-                held -= touched
-                messages += found
-                await inbox.unhold(conn, touched)
-                for packed in await inbox.unpark(conn, touched):
-                    messages += self._again(packed)
-                # Those parked earlier in this very batch are behind the replayed one too.
-                messages += [m for o, r in park if o in touched for m in self._again(r)]
-                park = [(o, r) for o, r in park if o not in touched]
+                held |= order_ids
+                refused.append((record, found))
             else:
-                park.append((found[0].order_id, self._h.rest(record)))
-                self._outcomes[record.topic, found[0].type, "parked"] += 1
+                messages += found
+        self._refused = refused
         if park:
             await inbox.park(conn, park)
         return messages
 
-    def _again(self, packed: bytes) -> Sequence[Message]:
-        found = self._h.decode(self._h.unrest(packed))
-        if isinstance(found, Unprocessable):
-            raise found  # the replay is tried apart from what waited, and this one given up then
-        return found
-
     async def _drop_seen(self, conn: Connection, messages: list[Message]) -> list[Message]:
-        unseen = await inbox.unseen(conn, [m.event_id for m in messages])
+        try:
+            unseen = await inbox.unseen(conn, [(m.event_id, inbox.digest_of(m.type, m.value)) for m in messages])
+        except inbox.Reused as reused:
+            raise _reused(reused, "came before") from None
         if len(unseen) == len(messages):
             return messages
         fresh: list[Message] = []
@@ -362,11 +314,14 @@ class _Batch:
 
     async def _dead_letter(self, conn: Connection, record: Record, refused: Unprocessable, entry: int = 0) -> Outgoing:
         self._outcomes[record.topic, "", "dead-letter"] += 1
-        await inbox.note_dead_letter(conn, place(record), refused.reason, entry)
+        order_id = next(iter(self._h.holds(record)), None)
+        kept = None if order_id is None else self._h.rest(record)
+        letter = inbox.Letter(*place(record), refused.reason, order_id, kept, error=str(refused)[:500], entry=entry)
+        await inbox.note_dead_letter(conn, letter)
         await self._require_few(conn, refused)
         log.error("record given up", service=self._h.service, topic=record.topic, partition=record.partition,
                   offset=record.offset, reason=refused.reason, error=str(refused)[:300])  # fmt: skip
-        for order_id in self._h.holds(record):
+        if order_id is not None:
             await inbox.hold(conn, order_id, refused.reason)
         return dead_letter(self._h.service, record, refused, entry=entry)
 
@@ -385,6 +340,10 @@ class _Batch:
         service = self._h.service
         metrics.PROCESSING.labels(service).observe(seconds)
         metrics.BATCH_RECORDS.labels(service).observe(self._size)
+        self.count_events()
+
+    def count_events(self) -> None:
+        service = self._h.service
         for (topic, event_type, outcome), count in self._outcomes.items():
             metrics.EVENTS.labels(service, topic, event_type, outcome).inc(count)
 
@@ -392,7 +351,12 @@ class _Batch:
 async def write(conn: Connection, service: str, topic: str, outcome: Outcome, sealing: Sealing) -> None:
     """Put what was decided into the outbox and the effects, in the caller's transaction."""
     at = rfc3339(outbox.utc_now())
-    await outbox.append(conn, sealing, [*(fact_record(service, topic, fact, at) for fact in outcome.facts), *outcome.records])
+    facts = [fact_record(service, topic, fact, at) for fact in outcome.facts]
+    try:
+        await inbox.claim(conn, [_content(fact.event.type, record) for fact, record in zip(outcome.facts, facts, strict=True)])
+    except inbox.Reused as reused:
+        raise _reused(reused, "was said before") from None
+    await outbox.append(conn, sealing, [*facts, *outcome.records])
     await effects.instruct(conn, sealing, outcome.instructions)
 
 
@@ -416,39 +380,21 @@ def may_be_the_records(error: Exception) -> bool:
     return is_of_values(error) or not is_of_database(error)
 
 
+def _content(event_type: str, record: Outgoing) -> inbox.Content:
+    event_id = uuid_or_none(attributes_of(record.headers)[1])
+    assert event_id is not None
+    return event_id, inbox.digest_of(event_type, record.value)
+
+
+def _reused(reused: inbox.Reused, when: str) -> Unprocessable:
+    return Unprocessable(
+        "id_reused",
+        f"give each fact an id of its own: {', '.join(map(str, sorted(reused.event_ids)[:3]))} {when} with other content",
+    )
+
+
 def place(record: Record) -> Place:
     return record.topic, record.partition, record.offset
-
-
-def is_replay(record: Record) -> bool:
-    """Whether it is a dead letter given to us again."""
-    return any(name == REPLAY_HEADER for name, _ in record.headers)
-
-
-def origin_of(record: Record) -> Place | None:
-    """Which record that was given up this one replays; None for any other. A replay comes by the topic of the record given up."""
-    if not record.headers or record.headers[-1][0] != ORIGIN_HEADER:
-        return None
-    found = _PLACE.fullmatch(record.headers[-1][1] or b"")
-    return None if found is None or found[4] else _place_in(record.topic, found)
-
-
-def entry_origin_of(record: Record) -> tuple[Place, int] | None:
-    """Which entry of which record this one replays, where it replays one."""
-    if not record.headers or record.headers[-1][0] != ORIGIN_HEADER:
-        return None
-    found = _PLACE.fullmatch(record.headers[-1][1] or b"")
-    at = None if found is None or not found[4] else _place_in(record.topic, found)
-    return None if found is None or at is None else (at, int(found[4]))
-
-
-def _place_in(topic: str, found: re.Match[bytes]) -> Place | None:
-    part, offset = int(found[2]), int(found[3])
-    return (topic, part, offset) if found[1] == topic.encode() and part < 2**31 and offset < 2**63 else None
-
-
-_PLACE: Final = re.compile(rb"([^/]+)/([0-9]{1,10})/([0-9]{1,19})(?:/([0-9]{1,9}))?")
-"""Topic, partition, offset; and the number of the entry, where one entry was given up."""
 
 
 def moves(records: Iterable[Record]) -> dict[inbox.Partition, tuple[int, int]]:

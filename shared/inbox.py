@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from shared import metrics
 from shared.database import Connection, copied
 
 Partition = tuple[str, int]
+Content = tuple[UUID, int]
+"""The id of an event, and the digest of what it says."""
 
 
 class Fenced(Exception):
@@ -60,17 +65,54 @@ async def accept_gap(conn: Connection, partition: Partition, found: int) -> None
     await conn.execute("UPDATE consumer_offset SET next = $3 WHERE topic = $1 AND part = $2 AND next < $3", *partition, found)
 
 
-async def unseen(conn: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
-    """Mark the events as handled; returns those that had not been."""
-    if not event_ids:
+class Reused(Exception):
+    """Two different contents came under one id: one of them would be lost without a word."""
+
+    def __init__(self, event_ids: Collection[UUID]) -> None:
+        super().__init__(f"{len(event_ids)} ids")
+        self.event_ids = frozenset(event_ids)
+
+
+def digest_of(event_type: str, value: bytes | None) -> int:
+    """What tells two contents apart, as the database keeps it: 64 bits of BLAKE2b over the type and the value.
+
+    It finds mistakes, not forgers: who may write the topics of facts is the access list's to say.
+    """
+    found = hashlib.blake2b(value or b"", digest_size=8, person=zlib.crc32(event_type.encode()).to_bytes(4, "big"))
+    return int.from_bytes(found.digest(), "big", signed=True)
+
+
+async def unseen(conn: Connection, events: Sequence[Content]) -> set[UUID]:
+    """Mark the events as handled; returns those that had not been. Raises Reused for an id that has other content."""
+    return await _marked(conn, "inbox", events)
+
+
+async def claim(conn: Connection, facts: Sequence[Content]) -> None:
+    """Note which facts this service says. Raises Reused for an id under which it says, or said, another one."""
+    await _marked(conn, "said", facts)
+
+
+async def _marked(conn: Connection, table: str, events: Sequence[Content]) -> set[UUID]:
+    if not events:
         return set()
-    ids = set(event_ids)
-    if await copied(conn, "inbox", ("event_id",), [(event_id,) for event_id in ids]):
-        return ids
-    rows = await conn.fetch(
-        "INSERT INTO inbox (event_id) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING RETURNING event_id", list(ids)
-    )
-    return {row["event_id"] for row in rows}
+    digests = dict(events)
+    if len(digests) < len(events) and (twice := {i for i, digest in events if digests[i] != digest}):
+        raise Reused(twice)
+    if await copied(conn, table, ("event_id", "digest"), list(digests.items())):
+        return set(digests)
+    rows = await conn.fetch(_MARK.format(table), list(digests), list(digests.values()))
+    fresh = {row["event_id"] for row in rows}
+    there = await conn.fetch(_MARKED.format(table), list(digests.keys() - fresh))
+    if reused := {row["event_id"] for row in there if row["digest"] != digests[row["event_id"]]}:
+        raise Reused(reused)
+    return fresh
+
+
+_MARK: Final = (
+    "INSERT INTO {0} (event_id, digest) SELECT * FROM unnest($1::uuid[], $2::bigint[]) ON CONFLICT DO NOTHING RETURNING event_id"
+)
+_MARKED: Final = "SELECT event_id, digest FROM {0} WHERE event_id = ANY($1::uuid[]) AND digest IS NOT NULL"
+"""What an earlier release noted has no digest."""
 
 
 async def forget_before(conn: Connection, days: int) -> None:
@@ -118,14 +160,33 @@ async def unpark(conn: Connection, order_ids: Collection[UUID]) -> list[bytes]:
     return [row["record"] for row in sorted(rows, key=lambda row: row["id"])]
 
 
-async def note_dead_letter(conn: Connection, place: tuple[str, int, int], reason: str, entry: int = 0) -> None:
-    """Remember that the record of this topic, partition and offset was given up, until its replay is handled.
+@dataclass(frozen=True)
+class Letter:
+    """A record that was given up, as the database owes it. `record` has the bytes of one that holds its order, and only of such."""
 
-    `entry` is the number of the one entry that was, from 1; 0 means the whole record.
-    """
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    order_id: UUID | None = None
+    record: bytes | None = None
+    sealed: bool = True
+    attempts: int = 1
+    error: str | None = None
+    entry: int = 0
+    """The number of the one entry that was given up, from 1; 0 means the whole record."""
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        return self.topic, self.partition, self.offset
+
+
+async def note_dead_letter(conn: Connection, letter: Letter) -> None:
+    """Remember that this record was given up, until its replay is handled or an operator lets it go."""
     await conn.execute(
-        "INSERT INTO dead_letter (topic, part, at_offset, reason, entry) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-        *place, reason, entry,
+        "INSERT INTO dead_letter (topic, part, at_offset, reason, order_id, record, sealed, error, entry) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+        *letter.place, letter.reason, letter.order_id, letter.record, letter.sealed, letter.error, letter.entry,
     )  # fmt: skip
 
 
@@ -138,24 +199,46 @@ async def given_up_within(conn: Connection, seconds: float, reasons: Sequence[st
     return count
 
 
-async def forget_dead_letters(conn: Connection, places: Sequence[tuple[str, int, int]]) -> None:
-    """Their replays came. One that is given up again is remembered anew, by its own place."""
+async def kept_letters(
+    conn: Connection, *, place: tuple[str, int, int] | None = None, order_id: UUID | None = None
+) -> list[Letter]:
+    """The letters at this place, or that hold this order, locked."""
+    topic, part, offset = place or (None, None, None)
+    rows = await conn.fetch(
+        "SELECT topic, part, at_offset, reason, order_id, record, sealed, attempts, error FROM dead_letter "
+        "WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = 0 OR order_id = $4 ORDER BY at, topic, part, at_offset FOR UPDATE",
+        topic, part, offset, order_id,
+    )  # fmt: skip
+    return [Letter(*row) for row in rows]
+
+
+async def note_failed_again(conn: Connection, letter: Letter, reason: str, error: str) -> None:
+    """A replay failed: the letter is owed as before, for the newest reason."""
+    await conn.execute(
+        "UPDATE dead_letter SET attempts = attempts + 1, reason = $4, error = $5 "
+        "WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = 0",
+        *letter.place, reason, error,
+    )  # fmt: skip
+    if letter.order_id is not None:
+        await conn.execute("UPDATE held_order SET reason = $2 WHERE order_id = $1", letter.order_id, reason)
+
+
+async def forget_letters(conn: Connection, letters: Sequence[Letter]) -> None:
+    """These are owed no longer: their replays were handled, or an operator let them go."""
     await conn.execute(
         "DELETE FROM dead_letter AS d USING unnest($1::text[], $2::int[], $3::bigint[]) AS w(topic, part, at_offset) "
         "WHERE (d.topic, d.part, d.at_offset, d.entry) = (w.topic, w.part, w.at_offset, 0)",
-        [p[0] for p in places], [p[1] for p in places], [p[2] for p in places],
+        [x.topic for x in letters], [x.partition for x in letters], [x.offset for x in letters],
     )  # fmt: skip
 
 
-async def forget_entry(conn: Connection, place: tuple[str, int, int], entry: int) -> None:
-    """The replay of one entry of a record came; the letters of its other entries stay."""
-    await conn.execute("DELETE FROM dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = $4", *place, entry)
-
-
 async def expire_dead_letters(conn: Connection, topic: str, kept_s: float) -> int:
-    """Forget those of a topic whose bytes the log no longer has; returns how many there were."""
+    """Forget those of a topic whose bytes the log no longer has; returns how many there were.
+
+    One that holds its order stays: its bytes are here.
+    """
     done = await conn.execute(
-        "DELETE FROM dead_letter WHERE topic = $1 AND at < now() - make_interval(secs => $2)", topic, kept_s
+        "DELETE FROM dead_letter WHERE topic = $1 AND order_id IS NULL AND at < now() - make_interval(secs => $2)", topic, kept_s
     )
     return int(done.split()[-1])
 

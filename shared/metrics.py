@@ -17,6 +17,7 @@ import prometheus_client as client
 
 from shared import topics
 from shared.envelope import traceparent_of
+from shared.errors import UNPROCESSABLE_REASONS
 from shared.events import EVENT_TYPES
 from shared.events.customs import ReceiptEvent
 from shared.money import EXPONENTS
@@ -41,8 +42,7 @@ END_REASONS: Final = ("watchdog_consumer", "watchdog_relay", "unavailable", "une
 INTAKE_TYPES: Final = {
     topics.SUBMISSIONS: COMMANDS, topics.WAYBILLS: ("waybill.issued.v1", "waybill.delivered.v1"), topics.RECEIPTS: RECEIPT_MESSAGES,
 }  # fmt: skip
-REASONS: Final = ("malformed", "unknown_shape", "invalid_value", "too_large", "integrity", "illegal_transition", "unexpected")
-"""Why a record was given up."""
+REASONS: Final = UNPROCESSABLE_REASONS
 PROBE: Final = "probe"
 """The corridor of synthetic orders, so that they are told apart wherever corridors are."""
 CORRIDORS: Final = (

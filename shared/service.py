@@ -16,9 +16,9 @@ from typing import Any, Final
 import structlog
 import uvloop
 
-from shared import cases, effects, failpoints, health, inbox, logs, metrics, outbox, topics
+from shared import cases, effects, failpoints, health, inbox, logs, metrics, outbox, requests, topics
 from shared.consumer import Consumer
-from shared.database import LOST, RETRYABLE, Connection, connect_pool
+from shared.database import LOST, RETRYABLE, Connection, connect_pool, is_of_database
 from shared.errors import Misconfigured, Unavailable
 from shared.handler import Handler, write
 from shared.hears import Hears, Observer, Outcome
@@ -125,7 +125,7 @@ class Service:
         )  # fmt: skip
         log.info("service starts", service=self.wiring.name, port=port, replica=self.settings.member)
         metrics.BUILD_INFO.labels(self.wiring.name, version("crossborder")).set(1)
-        jobs = [self.consumer.run(), self.relay.run(), self._sweep(), *self.vitals.jobs()]
+        jobs = [self.consumer.run(), self.relay.run(), self._sweep(), self._obey(), *self.vitals.jobs()]
         jobs += [self._timer(timer) for timer in self.wiring.timers]
         if self.effects is not None:
             jobs += [self.effects.run(), self.effects.run()]
@@ -170,6 +170,17 @@ class Service:
             self._fail.hit("timer_before_commit")
         self._fail.hit("timer_after_commit")
         self._after(outcome)
+
+    async def _obey(self) -> None:
+        """Follow what operators ask by the database."""
+        while True:
+            await asyncio.sleep(requests.EVERY_S)
+            try:
+                await requests.obey(self.handler)
+            except Exception as error:
+                if not isinstance(error, Unavailable) and not is_of_database(error):
+                    raise
+                log.warning("an operator's request waits for the database", error=type(error).__name__)
 
     async def _sweep(self) -> None:
         failures = Failures(self.wiring.name, "sweep")

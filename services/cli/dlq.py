@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, producer, run, say, target
-from shared.envelope import Record, first_headers, uuid_or_none
+from shared.envelope import ORIGIN_HEADER, REPLAY_HEADER, Record, first_headers, uuid_or_none
+
+if TYPE_CHECKING:
+    from services.cli.letters import Owed
 
 dlq = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay, drop.")
-
-REPLAY_HEADER: Final = "dlq_replay"
-ORIGIN_HEADER: Final = "dlq_origin"
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A record of a `*.dead-letters` topic; `letter_id` is its own place: topic/partition/offset."""
+    """A record of a `*.dead-letters` topic; `letter_id` is its own place: topic/partition/offset.
+
+    `kept` is set where the topic has it no more and its service keeps it, since it holds an order: its bytes are sealed.
+    """
 
     record: Record
+    kept: Owed | None = None
 
     @property
     def letter_id(self) -> str:
+        if self.kept is not None:
+            return self.kept.letter_id
         return f"{self.record.topic}/{self.record.partition}/{self.record.offset}"
 
     def head(self, name: str) -> str:
@@ -43,15 +49,24 @@ class DeadLetter:
         return f"{self.origin}/{self.head('dlq_partition')}/{self.head('dlq_offset')}{f'/{entry}' if entry else ''}"
 
     @property
+    def service(self) -> str:
+        """Which gave it up."""
+        return self.head("dlq_service")
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Where the record that was given up lies."""
+        return self.origin, int(self.head("dlq_partition") or -1), int(self.head("dlq_offset") or -1)
+
+    @property
+    def entry(self) -> int:
+        """The number of the one entry that was given up; 0 for a whole record."""
+        return int(self.head("dlq_entry") or 0)
+
+    @property
     def owed_as(self) -> tuple[str, str, int, int, int]:
         """The service that owes it, and the place under which it does; the last number is the entry, 0 for a whole record."""
-        return (
-            self.head("dlq_service"),
-            self.origin,
-            int(self.head("dlq_partition") or -1),
-            int(self.head("dlq_offset") or -1),
-            int(self.head("dlq_entry") or 0),
-        )
+        return self.service, *self.place, self.entry
 
     @property
     def is_cut(self) -> bool:
@@ -110,41 +125,48 @@ def chosen(letters: Iterable[DeadLetter], ids: Sequence[str], reason: str | None
 
 
 async def letters_of(to: Target) -> list[DeadLetter]:
-    """Every dead letter, the oldest first."""
-    from services.cli import reading
+    """Every dead letter, the oldest first; those too whose topic has them no more, but hold an order."""
+    from services.cli import letters, reading
     from shared.topics import TOPICS
 
     names = [t.name for t in TOPICS if t.name.endswith(".dead-letters")]
     found = [DeadLetter(record) async for record in reading.read(to, names)]
+    there = {letter.owed_as for letter in found}
+    found += [_of_kept(each) for each in await letters.owed_letters(to) if each.has_bytes and _place_of(each) not in there]
     return sorted(found, key=lambda letter: (letter.record.timestamp_ms, letter.letter_id))
 
 
+def _place_of(each: Owed) -> tuple[str, str, int, int, int]:
+    return each.service, *each.place, each.entry
+
+
+def _of_kept(each: Owed) -> DeadLetter:
+    """What there is of a letter that its topic has no more."""
+    from shared.topics import dead_letters_of
+
+    topic, partition, offset = each.place
+    heads = {
+        "dlq_reason": each.reason, "dlq_error": each.error, "dlq_service": each.service, "dlq_topic": topic,
+        "dlq_partition": partition, "dlq_offset": offset, "dlq_attempts": each.attempts, "dlq_at": each.at.isoformat(),
+    }  # fmt: skip
+    key = str(each.order_id or "").encode()
+    headers = tuple((name, str(value).encode()) for name, value in heads.items())
+    return DeadLetter(Record(dead_letters_of(topic), partition, offset, int(each.at.timestamp() * 1000), key, b"", headers), each)
+
+
 async def replayed(to: Target, letters: Sequence[DeadLetter]) -> set[str]:
-    """Which of them were replayed: a record in the origin topic, later than the dead letter, says so in a
-    header.
-    """
-    from services.cli import reading
+    """Which of them an operator gave again. The database tells, not a header: that anybody might write."""
+    from services.cli.letters import replayed_letters
 
-    if not letters:
-        return set()
-    since = min(letter.record.timestamp_ms for letter in letters)
-    found: set[str] = set()
-    async for record in reading.read(to, sorted({letter.origin for letter in letters}), since_ms=since):
-        found |= {value.decode("utf-8", "replace") for name, value in record.headers if name == REPLAY_HEADER}
-    return found
+    return await replayed_letters(to) & {letter.letter_id for letter in letters}
 
 
-async def owed(to: Target, letters: Sequence[DeadLetter]) -> set[str]:
-    """Which of them their service still owes: neither handled after a replay, nor dropped."""
-    from services.schema import SERVICES
+async def owed(to: Target, letters: Sequence[DeadLetter]) -> dict[str, Owed]:
+    """Those of them that their service still owes: neither handled after a replay, nor dropped, nor skipped."""
+    from services.cli.letters import owed_letters
 
-    places: set[tuple[str, str, int, int, int]] = set()
-    async with database(to) as conn:
-        for service in SERVICES:
-            if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.dead_letter"):
-                rows = await conn.fetch(_OWED.format(service))
-                places |= {(service, row["topic"], row["part"], row["at_offset"], row["entry"]) for row in rows}
-    return {letter.letter_id for letter in letters if letter.owed_as in places}
+    places = {_place_of(each): each for each in await owed_letters(to)}
+    return {letter.letter_id: places[letter.owed_as] for letter in letters if letter.owed_as in places}
 
 
 @dlq.command("list")
@@ -180,7 +202,7 @@ def list_(
     )
 
 
-async def _list(to: Target, reason: str | None) -> tuple[list[DeadLetter], set[str], set[str]]:
+async def _list(to: Target, reason: str | None) -> tuple[list[DeadLetter], set[str], Collection[str]]:
     found = chosen(await letters_of(to), (), reason, everything=True)
     return found, await replayed(to, found), await owed(to, found)
 
@@ -194,6 +216,8 @@ def show(
     """Show one dead letter: why it was given up, its headers, and with --value its bytes."""
     letter = chosen(run(letters_of(target())), [letter_id], None, everything=False)[0]
     if value:
+        if letter.kept is not None:
+            raise Wrong(f"only {letter.kept.service} can open what it keeps sealed, and the topic has it no more: {letter_id}")
         typer.echo(letter.record.value or b"", nl=False)
         return
     headers = {name: raw.decode("utf-8", "replace") for name, raw in letter.record.headers if not name.startswith("dlq_")}
@@ -218,48 +242,150 @@ def replay(
     dry_run: bool = typer.Option(False, "--dry-run", help="say what would be done"),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Publish the original bytes to the original topic again. Doing it twice does no harm: what was handled, replayed or dropped
-    is sent again by its --id alone. One too large for that stays, and a sentence says where the original lies.
+    """Give the original bytes again: one that holds an order to the service that owes it, any other to its topic.
+
+    Doing it twice does no harm: what was handled, replayed or dropped is sent again by its --id alone. One too large for that
+    stays, and a sentence says where the original lies.
     """
     if not (ids or reason or everything):
         raise Wrong("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
-    to = target()
-    found = run(_replay(to, ids, reason, everything, dry_run))
-    going = [letter for letter in found if letter.may_go()]
-    rows = [
-        {
-            "id": letter.letter_id,
-            "to": letter.origin,
-            "key": (letter.record.key or b"").decode("utf-8", "replace"),
-            "replayed": letter in going and not dry_run,
-        }
-        for letter in found
-    ]
+    found = run(_replay(target(), ids, reason, everything, dry_run))
     if json:
-        as_json(rows)
-    for letter, row in zip(found, rows, strict=True):
-        if letter not in going:
-            say(letter.stays())
+        as_json([row(each, dry_run) for each in found])
+    for each in found:
+        if each.became == STAYS:
+            say(each.letter.stays())
         elif not json:
-            print(f"{row['id']} {'would go' if dry_run else 'went'} to {row['to']} under the key {row['key'] or '(none)'}")
-    say(f"{len(going)} dead letters {'would be' if dry_run else 'were'} replayed")
+            print(told(each, dry_run))
+    good = sum(each.became in (WENT, HANDLED) for each in found)
+    say(f"{good} dead letters {'would be' if dry_run else 'were'} replayed")
     # What stays is told above; only who asks for it by its id, or for nothing that can go, gets no for an answer.
-    if not going or (ids and len(going) < len(found)):
+    if not good or (ids and good < len(found)) or any(each.became in (FAILED, WAITS) for each in found):
         leave(Exit.NO)
 
 
-async def _replay(to: Target, ids: Sequence[str], reason: str | None, everything: bool, dry_run: bool) -> list[DeadLetter]:
+@dataclass
+class Given:
+    """A letter that was to be given again, and what became of it."""
+
+    letter: DeadLetter
+    became: str
+    why: str = ""
+
+
+WENT, HANDLED, FAILED, WAITS, STAYS = "went", "handled", "failed again", "asked", "stays"
+
+
+def row(each: Given, dry_run: bool) -> dict[str, Any]:
+    """What `--json` says of it."""
+    return {
+        "id": each.letter.letter_id,
+        "to": each.letter.origin,
+        "key": (each.letter.record.key or b"").decode("utf-8", "replace"),
+        "replayed": each.became in (WENT, HANDLED) and not dry_run,
+        "became": each.became,
+        "why": each.why,
+    }
+
+
+def told(each: Given, dry_run: bool) -> str:
+    """The same in a line."""
+    letter, key = each.letter, (each.letter.record.key or b"").decode("utf-8", "replace") or "(none)"
+    if each.became == WENT or dry_run:
+        return f"{letter.letter_id} {'would go' if dry_run else 'went'} to {letter.origin} under the key {key}"
+    if each.became == HANDLED:
+        return f"{letter.letter_id} was handled by {letter.head('dlq_service')}, and what waited behind it: {each.why}"
+    if each.became == WAITS:
+        return f"{letter.letter_id} is asked of {letter.head('dlq_service')}, which has not done it yet: start it"
+    return f"{letter.letter_id} {each.became}: {each.why}"
+
+
+async def _replay(to: Target, ids: Sequence[str], reason: str | None, everything: bool, dry_run: bool) -> list[Given]:
+    found = chosen(await letters_of(to), ids, reason, everything)
+    due = await owed(to, found)
+    if not ids:
+        found = [letter for letter in found if letter.letter_id in due]
+    if dry_run or not found:
+        return [Given(letter, WENT if letter.may_go() or _is_kept(letter, due) else STAYS) for letter in found]
+    async with database(to, write=True) as conn:
+        held = {letter.letter_id for letter in found if await _holds(conn, letter, due)}
+    asked = await _ask_again(to, [letter for letter in found if letter.letter_id in held])
+    return [
+        *await _publish_again(to, [letter for letter in found if letter.letter_id not in held], due),
+        *await _results(to, asked),
+    ]
+
+
+def _is_kept(letter: DeadLetter, due: Mapping[str, Owed]) -> bool:
+    return letter.letter_id in due and due[letter.letter_id].has_bytes
+
+
+async def _holds(conn: Any, letter: DeadLetter, due: Mapping[str, Owed]) -> bool:
+    """Whether the letter holds its order, so that its service has to take it from its own table; what an earlier release gave up
+    is put there first.
+    """
+    from services.cli.letters import give_bytes
+    from shared.handler import pack_record
+
+    each = due.get(letter.letter_id)
+    if each is None or each.has_bytes:
+        return each is not None
+    order_id = uuid_or_none(letter.record.key)
+    if order_id is None or letter.is_cut or not await conn.fetchval(_HELD.format(each.service), order_id):
+        return False
+    headers = tuple((name, value) for name, value in letter.record.headers if not name.startswith("dlq_"))
+    original = Record(*each.place, letter.record.timestamp_ms, letter.record.key, letter.record.value, headers)
+    await give_bytes(conn, each.service, each.place, order_id, pack_record(original))
+    return True
+
+
+async def _ask_again(to: Target, letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, tuple[str, int]]]:
+    """Ask their services for these, which hold their orders."""
+    from services.cli.letters import operator
+    from shared.requests import ask
+
+    asked = []
+    async with database(to, write=True) as conn:
+        for letter in letters:
+            service = letter.service
+            number = await ask(conn, service, "replay", operator(), letter=letter.letter_id, place=letter.place,
+                               order_id=uuid_or_none(letter.record.key))  # fmt: skip
+            asked.append((letter, (service, number)))
+    return asked
+
+
+async def _results(to: Target, asked: Sequence[tuple[DeadLetter, tuple[str, int]]]) -> list[Given]:
+    from services.cli.letters import results_of
+
+    results = await results_of(to, [number for _, number in asked]) if asked else {}
+    given = []
+    for letter, number in asked:
+        result = results.get(number)
+        if result is None:
+            given.append(Given(letter, WAITS))
+        elif result["outcome"] == "done":
+            again = f", then it is held again: {result['held_again']}" if "held_again" in result else ""
+            given.append(Given(letter, HANDLED, f"{result['followed']} records{again}"))
+        else:
+            given.append(Given(letter, FAILED, str(result.get("why") or f"{result.get('reason')}: {result.get('error')}")))
+    return given
+
+
+async def _publish_again(to: Target, letters: Sequence[DeadLetter], due: Mapping[str, Owed]) -> list[Given]:
+    """Put these back where they came from. What is acknowledged is owed no longer: it is handled, or given up anew."""
+    from services.cli.letters import operator
+    from services.schema import SERVICES
+    from shared.requests import ask
     from shared.topics import named
 
-    found = chosen(await letters_of(to), ids, reason, everything)
-    if not ids:
-        # Else each try while the cause is not mended would double them: one that fails again is a new dead letter.
-        left = await owed(to, found) - await replayed(to, found)
-        found = [letter for letter in found if letter.letter_id in left]
-    if dry_run or not found:
-        return found
-    async with producer(to) as out:
-        for letter in (letter for letter in found if letter.may_go()):
+    given = []
+    if not any(letter.may_go() for letter in letters):
+        return [Given(letter, STAYS) for letter in letters]
+    async with producer(to) as out, database(to, write=True) as conn:
+        for letter in letters:
+            if not letter.may_go():
+                given.append(Given(letter, STAYS))
+                continue
             # One after the other: two dead letters of one key must come again in their old order.
             await out.send_and_wait(
                 named(letter.origin, to.prefix),
@@ -267,7 +393,14 @@ async def _replay(to: Target, ids: Sequence[str], reason: str | None, everything
                 key=letter.record.key or None,
                 headers=letter.again(),
             )
-    return found
+            service = letter.service
+            async with conn.transaction():
+                if letter.letter_id in due:
+                    await conn.execute(_FORGET.format(service), *letter.place, letter.entry)
+                await ask(conn, service if service in SERVICES else "orders", "replay", operator(), letter=letter.letter_id,
+                          place=letter.place, outcome="done")  # fmt: skip
+            given.append(Given(letter, WENT))
+    return given
 
 
 @dlq.command()
@@ -278,7 +411,7 @@ def drop(
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Owe these no longer: nobody will replay them, and no gauge counts them. Their bytes stay in the topic as long as it keeps
-    them. One that holds an order is left alone: only a replay lets the order go on.
+    them. One that holds an order is left alone: only a replay, or `crossborder order release`, lets the order go on.
     """
     if not (ids or reason):
         raise Wrong("say which dead letters: --id TOPIC/PARTITION/OFFSET, or --reason REASON")
@@ -308,18 +441,22 @@ async def _drop(to: Target, ids: Sequence[str], reason: str | None, dry_run: boo
 
 
 async def _drop_one(conn: Any, letter: DeadLetter, dry_run: bool) -> str:
-    service, *place = letter.owed_as
+    from services.cli.letters import operator
+    from shared.requests import ask
+
+    service = letter.service
     order_id = uuid_or_none(letter.record.key)
     if order_id is not None and await conn.fetchval(_HELD.format(service), order_id):
         return HOLDS
     if dry_run:
         return "would be dropped"
-    await conn.execute(_FORGET.format(service), *place)
+    async with conn.transaction():
+        await conn.execute(_FORGET.format(service), *letter.place, letter.entry)
+        await ask(conn, service, "drop", operator(), letter=letter.letter_id, place=letter.place, outcome="done")
     return "dropped"
 
 
-HOLDS: Final = "holds its order: replay it"
-_OWED: Final = "SELECT topic, part, at_offset, entry FROM {0}.dead_letter"
+HOLDS: Final = "holds its order: replay it, or let the order go with `crossborder order release ORDER --skip --note WHY`"
 _HELD: Final = "SELECT EXISTS (SELECT FROM {0}.held_order WHERE order_id = $1)"
 _FORGET: Final = "DELETE FROM {0}.dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = $4"
 """The schema is one of SERVICES."""

@@ -23,8 +23,10 @@ from services.cli.connect import (
     say,
     target,
 )
+from services.cli.release import release
 
-order = typer.Typer(no_args_is_help=True, help="Orders: show, list, cancel, return.")
+order = typer.Typer(no_args_is_help=True, help="Orders: show, list, cancel, return, release.")
+order.command()(release)
 
 STATES: Final = (
     "awaits_order",

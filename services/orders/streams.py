@@ -58,9 +58,8 @@ from pydantic import Field
 
 from services.orders import sales
 from shared import metrics, topics
-from shared.envelope import first_headers
+from shared.envelope import REPLAY_HEADER, first_headers
 from shared.errors import Unprocessable
-from shared.handler import REPLAY_HEADER
 from shared.settings import Settings, load
 from shared.streams import ACK_BOUND_S, PULSE, StreamSettings, end, main
 

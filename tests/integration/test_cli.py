@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -12,13 +15,15 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from services.cli import connect, dlq, facts, lag, reading, verify
-from services.cli.connect import Absent, Target
+from services.cli import connect, dlq, facts, lag, reading, release, verify
+from services.cli.connect import Absent, Target, Wrong
+from shared import requests, topics
 from shared.envelope import Record, headers_of
 from shared.errors import Unprocessable
-from shared.handler import dead_letter
+from shared.handler import Handler, dead_letter
 from shared.outbox import partition_of, utc_now
 from shared.topics import create_topics
+from tests.integration.conftest import TallyDeps, counted, offsets_begin
 
 ORDER = UUID(int=7)
 DECLARED = (
@@ -49,25 +54,37 @@ async def stack(kafka: str, database: str, prefix: str, home: Path) -> Target:
     return Target(kafka, database, prefix, home)
 
 
+def given(found: list[dlq.Given]) -> list[dlq.DeadLetter]:
+    """Those that went back to their topics, or would."""
+    return [each.letter for each in found if each.became == dlq.WENT]
+
+
 async def test_a_replay_puts_the_original_record_back_and_the_list_tells(
     kafka: str, database: str, topic_prefix: str, home: Path
 ) -> None:
     to = await stack(kafka, database, topic_prefix, home)
     poison = Record("orders.submissions", 0, 5, 0, b"SHOP-1", b"\xff{", (("ce_id", b"x"), ("shop", b"mine")))
-    made = dead_letter("orders", poison, Unprocessable("malformed", "not JSON"))
+    made = dead_letter("orders", poison, Unprocessable("malformed", "not JSON"), entry=2)
     await send(to, made.topic, made.key, made.value, list(made.headers))
+    conn = await asyncpg.connect(database)
+    await conn.execute(
+        "INSERT INTO orders.dead_letter (topic, part, at_offset, reason, entry) "
+        "SELECT 'orders.submissions', 0, 5, 'malformed', n FROM generate_series(1, 3) n"
+    )
 
     (letter,) = await dlq.letters_of(to)
     assert await dlq.replayed(to, [letter]) == set()
-    assert await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=True) == [letter]
+    assert given(await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=True)) == [letter]
     assert [r async for r in reading.read(to, ["orders.submissions"])] == []
 
     await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=False)
     (again,) = [r async for r in reading.read(to, ["orders.submissions"])]
     assert (again.key, again.value) == (poison.key, poison.value)
-    origin = ("dlq_origin", b"orders.submissions/0/5")
+    origin = ("dlq_origin", b"orders.submissions/0/5/2")
     assert again.headers == (*poison.headers, ("dlq_replay", letter.letter_id.encode()), origin)
     assert await dlq.replayed(to, [letter]) == {letter.letter_id}
+    assert await conn.fetchval("SELECT array_agg(entry ORDER BY 1) FROM orders.dead_letter") == [1, 3]
+    await conn.close()
 
 
 async def test_a_letter_nobody_will_replay_is_owed_no_longer_unless_it_holds_an_order(
@@ -83,10 +100,10 @@ async def test_a_letter_nobody_will_replay_is_owed_no_longer_unless_it_holds_an_
     )
     await conn.execute("INSERT INTO tax.held_order (order_id, reason) VALUES ($1, 'malformed')", ORDER)
     would = await dlq._drop(to, [], "malformed", dry_run=True)
-    assert sorted(row["outcome"] for row in would) == ["holds its order: replay it", "is not owed", "would be dropped"]
+    assert sorted(row["outcome"] for row in would) == [dlq.HOLDS, "is not owed", "would be dropped"]
     assert await conn.fetchval("SELECT count(*) FROM tax.dead_letter") == 2
     done = await dlq._drop(to, [], "malformed", dry_run=False)
-    assert sorted(row["outcome"] for row in done) == ["dropped", "holds its order: replay it", "is not owed"]
+    assert sorted(row["outcome"] for row in done) == ["dropped", dlq.HOLDS, "is not owed"]
     assert await conn.fetchval("SELECT array_agg(at_offset) FROM tax.dead_letter") == [6]
     await conn.close()
 
@@ -102,11 +119,102 @@ async def test_all_that_is_replayed_is_what_is_owed_and_was_not_replayed_yet(
     conn = await asyncpg.connect(database)
     await conn.execute("INSERT INTO tax.dead_letter (topic, part, at_offset, reason) VALUES ('orders.events', 0, 6, 'malformed')")
     letters = {letter.owed_as[3]: letter for letter in await dlq.letters_of(to)}
-    assert await dlq.owed(to, list(letters.values())) == {letters[6].letter_id}
-    assert await dlq._replay(to, [], None, everything=True, dry_run=False) == [letters[6]]
+    assert set(await dlq.owed(to, list(letters.values()))) == {letters[6].letter_id}
+    assert given(await dlq._replay(to, [], None, everything=True, dry_run=False)) == [letters[6]]
+    assert await dlq.owed(to, list(letters.values())) == {}
     assert await dlq._replay(to, [], "malformed", everything=False, dry_run=False) == []
     # By its id any of them is, also what was dropped.
-    assert await dlq._replay(to, [letters[5].letter_id], None, everything=False, dry_run=False) == [letters[5]]
+    assert given(await dlq._replay(to, [letters[5].letter_id], None, everything=False, dry_run=False)) == [letters[5]]
+    await conn.close()
+
+
+@contextlib.asynccontextmanager
+async def obeying(handler: Handler) -> AsyncIterator[None]:
+    """The service follows what operators ask, as it does while it runs."""
+
+    async def loop() -> None:
+        while True:
+            await requests.obey(handler)
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(loop())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_holds_an_order_is_replayed_though_its_topic_has_it_no_more(
+    kafka: str, database: str, topic_prefix: str, home: Path, tally_pool: Any, tally_handler: Any
+) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    await offsets_begin(tally_pool, (topics.ORDERS, 0))
+    order = uuid4()
+    handler = tally_handler(TallyDeps(poison={666}))
+    await handler.handle([counted(order, 666, 0), counted(order, 2, 1)])  # no relay brings the letter to its topic
+    (letter,) = await dlq.letters_of(to)
+    name = "tax/orders.events/0/0"
+    assert (letter.letter_id, letter.head("dlq_error")) == (name, "this amount cannot be tallied")
+    with pytest.raises(Wrong, match="only tax can open what it keeps sealed"):
+        await asyncio.to_thread(show_value, name, to)
+    async with obeying(handler):
+        (failed,) = await dlq._replay(to, [name], None, everything=False, dry_run=False)
+    assert (failed.became, failed.why) == (dlq.FAILED, "invalid_value: this amount cannot be tallied")
+    async with obeying(tally_handler()):
+        (handled,) = await dlq._replay(to, [], None, everything=True, dry_run=False)
+    assert (handled.became, handled.why) == (dlq.HANDLED, "1 records")
+    assert await dlq.letters_of(to) == []
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT total FROM tally WHERE order_id = $1", order) == 668
+
+
+def show_value(name: str, to: Target) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dlq, "target", lambda: to)
+        dlq.show(name, value=True)
+
+
+async def test_what_an_earlier_release_gave_up_is_replayed_from_its_topic(
+    kafka: str, database: str, topic_prefix: str, home: Path, tally_pool: Any, tally_handler: Any
+) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    await offsets_begin(tally_pool, (topics.ORDERS, 0))
+    order = uuid4()
+    poison = counted(order, 666, 0)
+    await tally_handler(TallyDeps(poison={666})).handle([poison, counted(order, 2, 1)])
+    made = dead_letter("tax", poison, Unprocessable("invalid_value", "no"))
+    await send(to, made.topic, made.key, made.value, list(made.headers))
+    conn = await asyncpg.connect(database)
+    await conn.execute("UPDATE tax.dead_letter SET record = NULL, order_id = NULL")
+    async with obeying(tally_handler()):
+        (found,) = await dlq._replay(to, [], None, everything=True, dry_run=False)
+    assert found.became == dlq.HANDLED
+    assert await conn.fetchval("SELECT total FROM tax.tally WHERE order_id = $1", order) == 668
+    await conn.close()
+
+
+async def test_a_held_order_is_released_with_who_and_why(
+    kafka: str, database: str, topic_prefix: str, home: Path, tally_pool: Any, tally_handler: Any
+) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    await offsets_begin(tally_pool, (topics.ORDERS, 0))
+    order = uuid4()
+    handler = tally_handler(TallyDeps(poison={666}))
+    await handler.handle([counted(order, 666, 0), counted(order, 2, 1)])
+    with pytest.raises(Wrong, match="say --skip and --note"):
+        release.release(str(order), skip=True, note=" ", service=None, json=False)
+    with pytest.raises(Wrong, match="choose a service that holds it: tax"):
+        await release._release(to, str(order), "a fault of ours", "customs")
+    async with obeying(handler):
+        (found,) = await release._release(to, str(order), "a fault of ours", None)
+    assert (found["service"], found["outcome"], found["followed"]) == ("tax", "done", 1)
+    assert [each["at"] for each in found["skipped"]] == ["orders.events/0/0"]
+    conn = await asyncpg.connect(database)
+    row = await conn.fetchrow("SELECT by_whom, act, order_id, note FROM tax.operator_request")
+    assert tuple(row)[1:] == ("skip", order, "a fault of ours")
+    assert row["by_whom"]
+    assert await conn.fetchval("SELECT total FROM tax.tally WHERE order_id = $1", order) == 2
     await conn.close()
 
 

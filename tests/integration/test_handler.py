@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
+import orjson
 import pytest
 
-from shared import inbox, topics
+from shared import inbox, requests, topics
 from shared.database import copied
 from shared.envelope import Record
 from shared.errors import Unavailable, Unprocessable
 from shared.failpoints import Failpoints, Killed
-from shared.handler import Handler
+from shared.handler import Handler, pack_record, write
+from shared.hears import Announced, Outcome
 from shared.outbox import unpack_headers
 from shared.transitions import IllegalTransition
-from tests.integration.conftest import TallyDeps, counted, offsets_begin, snapshot
+from tests.integration.conftest import Tallied, TallyDeps, counted, offsets_begin, snapshot
 
 Make = Callable[..., Handler]
 P0 = (topics.ORDERS, 0)
@@ -97,8 +100,27 @@ async def owed(pool: Any) -> list[int]:
         return [r["at_offset"] for r in await conn.fetch("SELECT at_offset FROM dead_letter ORDER BY 1")]
 
 
-def replayed(record: Record, offset: int) -> Record:
-    """The record given up, as `crossborder dlq replay` publishes it."""
+async def replay(handler: Handler, record: Record) -> Mapping[str, Any]:
+    """Ask for the record given up again, as `crossborder dlq replay` does; what became of it."""
+    return await _asked(handler, "replay", place=(record.topic, record.partition, record.offset))
+
+
+async def skip(handler: Handler, order_id: UUID) -> Mapping[str, Any]:
+    """Let the order go, as `crossborder order release --skip` does; what became of it."""
+    return await _asked(handler, "skip", order_id=order_id, note="the shop sent it anew")
+
+
+async def _asked(handler: Handler, act: str, **what: Any) -> Mapping[str, Any]:
+    async with handler.pool.acquire() as conn:
+        number = await requests.ask(conn, "tax", act, "an operator", **what)
+    assert await requests.obey(handler) == 1
+    async with handler.pool.acquire() as conn:
+        row = await conn.fetchrow("SELECT outcome, details FROM operator_result WHERE request_id = $1", number)
+    return {"outcome": row["outcome"], **orjson.loads(row["details"])}
+
+
+def forged(record: Record, offset: int) -> Record:
+    """The record again, with the headers that once asked for a replay."""
     origin = f"{record.topic}/{record.partition}/{record.offset}".encode()
     return replace(record, offset=offset, headers=(*record.headers, ("dlq_replay", b"1"), ("dlq_origin", origin)))
 
@@ -166,8 +188,8 @@ async def test_later_records_of_a_held_order_wait_and_a_replay_lets_them_through
     await tally_handler(TallyDeps(poison={666})).handle([poison, counted(order, 2, 1), counted(other, 3, 2)])
     await tally_handler(TallyDeps(poison={666})).handle([counted(order, 4, 3)])
     assert await totals(tally_pool) == {other: 3}
-    again = Record(poison.topic, 0, 4, poison.timestamp_ms, poison.key, poison.value, (*poison.headers, ("dlq_replay", b"1")))
-    await tally_handler().handle([again, counted(order, 8, 5)])
+    assert await replay(tally_handler(), poison) == {"outcome": "done", "followed": 2}
+    await tally_handler().handle([counted(order, 8, 4)])
     assert await totals(tally_pool) == {order: 666 + 2 + 4 + 8, other: 3}
     facts = [r for r in await outbox_rows(tally_pool) if r["topic"] == topics.TAX and r["key"] == str(order).encode()]
     assert [dict(unpack_headers(r["headers"]))["order_version"] for r in facts] == [b"1", b"2", b"3", b"4"]
@@ -184,7 +206,9 @@ async def test_a_replay_that_fails_again_leaves_the_order_held_and_its_records_p
     poison = counted(order, 666, 0)
     handler = tally_handler(TallyDeps(poison={666}))
     await handler.handle([poison, counted(order, 2, 1)])
-    await handler.handle([Record(poison.topic, 0, 2, 0, poison.key, poison.value, (*poison.headers, ("dlq_replay", b"1")))])
+    found = await replay(handler, poison)
+    assert found == {"outcome": "failed", "reason": "invalid_value", "error": "this amount cannot be tallied"}
+    assert await owed(tally_pool) == [0]
     async with tally_pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM held_order") == 1
         assert await conn.fetchval("SELECT count(*) FROM parked") == 1
@@ -198,8 +222,9 @@ async def test_a_parked_record_that_fails_behind_a_replay_is_the_dead_letter_and
     order, other = uuid4(), uuid4()
     first, second = counted(order, 666, 0), counted(order, 777, 2)
     await tally_handler(TallyDeps(poison={666})).handle([first, counted(order, 2, 1), second, counted(order, 4, 3)])
-    again = replayed(first, 4)
-    await tally_handler(TallyDeps(poison={777})).handle([counted(other, 1, 4), replace(again, offset=5), counted(order, 8, 6)])
+    handler = tally_handler(TallyDeps(poison={777}))
+    await handler.handle([counted(other, 1, 4), counted(order, 8, 5)])
+    assert await replay(handler, first) == {"outcome": "done", "followed": 1, "held_again": "invalid_value"}
     assert await totals(tally_pool) == {order: 666 + 2, other: 1}
     dead = [dict(unpack_headers(r["headers"])) for r in await outbox_rows(tally_pool) if r["topic"].endswith(".dead-letters")]
     assert [(head["dlq_offset"], head["dlq_reason"]) for head in dead] == [(b"0", b"invalid_value"), (b"2", b"invalid_value")]
@@ -207,7 +232,7 @@ async def test_a_parked_record_that_fails_behind_a_replay_is_the_dead_letter_and
     async with tally_pool.acquire() as conn:
         assert await conn.fetchval("SELECT order_id FROM held_order") == order
         assert await conn.fetchval("SELECT count(*) FROM parked") == 2
-    await tally_handler().handle([replayed(second, 7)])
+    assert await replay(tally_handler(), second) == {"outcome": "done", "followed": 2}
     assert await totals(tally_pool) == {order: 666 + 2 + 777 + 4 + 8, other: 1}
     versions = [dict(unpack_headers(r["headers"])) for r in await outbox_rows(tally_pool) if r["key"] == str(order).encode()]
     assert [v["order_version"] for v in versions if "order_version" in v] == [b"1", b"2", b"3", b"4", b"5"]
@@ -225,7 +250,7 @@ async def test_whatever_a_parked_record_fails_for_it_leaves_nothing_but_its_dead
     order = uuid4()
     first = counted(order, 666, 0)
     await tally_handler(TallyDeps(poison={666})).handle([first, counted(order, 2, 1), counted(order, 777, 2)])
-    await tally_handler(TallyDeps(poison={777}, error=error)).handle([replayed(first, 3)])
+    await replay(tally_handler(TallyDeps(poison={777}, error=error)), first)
     assert await totals(tally_pool) == {order: 666 + 2}
     assert await owed(tally_pool) == [2]
     async with tally_pool.acquire() as conn:
@@ -242,7 +267,8 @@ async def test_a_parked_record_that_can_no_longer_be_read_is_a_dead_letter(tally
         # A release that reads no more what the one before parked.
         (packed,) = await inbox.unpark(conn, [order])
         await inbox.park(conn, [(order, handler.rest(replace(handler.unrest(packed), value=b"{")))])
-    await tally_handler().handle([replayed(first, 2), counted(order, 4, 3)])
+    await replay(tally_handler(), first)
+    await tally_handler().handle([counted(order, 4, 2)])
     assert await totals(tally_pool) == {order: 666}
     assert await owed(tally_pool) == [1]
     async with tally_pool.acquire() as conn:
@@ -328,5 +354,131 @@ async def test_what_comes_behind_an_unreadable_record_of_its_order_waits_in_the_
     unreadable = replace(good, offset=1, value=b"{")
     await tally_handler().handle([good, unreadable, counted(order, 4, 2)])
     assert await totals(tally_pool) == {order: 2}
-    await tally_handler().handle([replace(counted(order, 8, 3), headers=(*counted(order, 8, 3).headers, ("dlq_replay", b"1")))])
-    assert await totals(tally_pool) == {order: 14}
+    async with tally_pool.acquire() as conn:
+        # Once it can be read, as after a release that knows more.
+        packed = pack_record(replace(good, offset=1, headers=counted(order, 8, 1).headers))
+        await conn.execute("UPDATE dead_letter SET record = $1, sealed = false", packed)
+    assert await replay(tally_handler(), unreadable) == {"outcome": "done", "followed": 1}
+    assert await totals(tally_pool) == {order: 8}
+
+
+async def test_two_bad_records_of_an_order_are_settled_one_after_the_other_in_their_order(
+    tally_pool: Any, tally_handler: Make
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    order = uuid4()
+    first, second = replace(counted(order, 1, 0), value=b"{"), replace(counted(order, 1, 2), value=b"[")
+    await tally_handler().handle([first, counted(order, 2, 1), second, counted(order, 4, 3)])
+    assert await owed(tally_pool) == [0]
+    assert (await skip(tally_handler(), order))["held_again"] == "invalid_value"
+    assert await totals(tally_pool) == {order: 2}
+    assert await owed(tally_pool) == [2]
+    assert (await skip(tally_handler(), order))["followed"] == 1
+    assert await totals(tally_pool) == {order: 6}
+
+
+async def test_a_header_asks_for_nothing(tally_pool: Any, tally_handler: Make) -> None:
+    """Whoever may write a topic may set it: the order stays held, the letter owed, and what came waits in its place."""
+    await offsets_begin(tally_pool, P0)
+    order, other = uuid4(), uuid4()
+    poison = counted(order, 666, 0)
+    handler = tally_handler(TallyDeps(poison={666}))
+    await handler.handle([poison, counted(order, 2, 1)])
+    await tally_handler().handle([forged(poison, 2), forged(counted(other, 3, 0), 3)])
+    assert await totals(tally_pool) == {other: 3}
+    assert await owed(tally_pool) == [0]
+    assert await replay(tally_handler(), poison) == {"outcome": "done", "followed": 2}
+    assert await totals(tally_pool) == {order: 668, other: 3}
+
+
+async def test_what_holds_an_order_is_kept_sealed_for_as_long_as_it_does(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    order = uuid4()
+    poison = counted(order, 666, 0)
+    keyless = replace(counted(uuid4(), 1, 1), key=None, value=b"{")
+    await tally_handler(TallyDeps(poison={666})).handle([poison, keyless, counted(order, 2, 2)])
+    async with tally_pool.acquire() as conn:
+        await conn.execute("UPDATE dead_letter SET at = now() - interval '400 days'")
+        assert await inbox.expire_dead_letters(conn, topics.ORDERS, 14 * 86400) == 1
+        kept = await conn.fetchval("SELECT record FROM dead_letter")
+    assert str(order).encode() not in kept
+    assert await replay(tally_handler(), poison) == {"outcome": "done", "followed": 1}
+    assert await totals(tally_pool) == {order: 668}
+
+
+async def test_an_order_is_let_go_without_what_holds_it_and_the_audit_says_what_that_was(
+    tally_pool: Any, tally_handler: Make
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    order = uuid4()
+    poison = counted(order, 666, 0)
+    handler = tally_handler(TallyDeps(poison={666}))
+    await handler.handle([poison, counted(order, 2, 1), counted(order, 4, 2)])
+    found = await skip(handler, order)
+    skipped = found.pop("skipped")  # type: ignore[attr-defined]
+    assert found == {"outcome": "done", "followed": 2}
+    assert [(each["at"], each["reason"], each["ce_type"]) for each in skipped] == [
+        ("orders.events/0/0", "invalid_value", "test.counted.v1")
+    ]
+    assert await totals(tally_pool) == {order: 6}
+    async with tally_pool.acquire() as conn:
+        for table in ("held_order", "parked", "dead_letter"):
+            assert await conn.fetchval(f"SELECT count(*) FROM {table}") == 0, table
+        row = await conn.fetchrow("SELECT by_whom, note, at FROM operator_request")
+        assert (row["by_whom"], row["note"]) == ("an operator", "the shop sent it anew")
+        for statement in ("UPDATE operator_request SET note = 'other'", "DELETE FROM operator_result"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await conn.execute(statement)
+    assert (await skip(handler, order))["outcome"] == "nothing"
+
+
+async def test_an_order_held_by_an_earlier_release_whose_letter_is_gone_is_let_go(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    order = uuid4()
+    await tally_handler(TallyDeps(poison={666})).handle([counted(order, 666, 0), counted(order, 2, 1)])
+    async with tally_pool.acquire() as conn:
+        await conn.execute("DELETE FROM dead_letter")
+    assert await skip(tally_handler(), order) == {"outcome": "done", "skipped": [], "followed": 1}
+    assert await totals(tally_pool) == {order: 2}
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_other_content_under_the_same_id_is_a_dead_letter_and_not_silence(
+    tally_pool: Any, tally_handler: Make, together: bool
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    order, event = uuid4(), uuid4()
+    first, second = counted(order, 5, 0, event_id=event), counted(order, 6, 1, event_id=event)
+    for batch in ([first, second],) if together else ([first], [second]):
+        await tally_handler().handle(batch)
+    await tally_handler().handle([counted(uuid4(), 5, 2, event_id=event)])
+    assert await totals(tally_pool) == {order: 5}
+    dead = [dict(unpack_headers(r["headers"])) for r in await outbox_rows(tally_pool) if r["topic"].endswith(".dead-letters")]
+    assert [head["dlq_reason"] for head in dead] == [b"id_reused", b"id_reused"]
+    assert str(event).encode() in dead[0]["dlq_error"]
+
+
+async def test_an_event_an_earlier_release_handled_is_heard_once_whatever_it_says(tally_pool: Any, tally_handler: Make) -> None:
+    await offsets_begin(tally_pool, P0)
+    order, event = uuid4(), uuid4()
+    async with tally_pool.acquire() as conn:
+        await conn.execute("INSERT INTO inbox (event_id) VALUES ($1)", event)
+    await tally_handler().handle([counted(order, 5, 0, event_id=event), counted(order, 7, 1)])
+    assert await totals(tally_pool) == {order: 7}
+
+
+async def test_a_service_refuses_to_say_two_facts_under_one_id(tally_pool: Any, tally_handler: Make) -> None:
+    """By one cause the tally moves twice, as where a cause is named after less than what it is about."""
+    await offsets_begin(tally_pool, P0)
+    order, cause = uuid4(), uuid4()
+    fact = [Announced(Tallied(order_id=order, total=n), cause, n) for n in (1, 2)]
+    async with tally_pool.acquire() as conn:
+        for outcome in (Outcome(facts=fact), Outcome(facts=[fact[0], fact[0]])):
+            refused = outcome.facts[0] is not outcome.facts[1]
+            with pytest.raises(Unprocessable, match="was said before with other content") if refused else nullcontext():
+                async with conn.transaction():
+                    await write(conn, "tax", topics.TAX, outcome, tally_handler()._sealing)
+        with pytest.raises(Unprocessable, match="give each fact an id of its own"):
+            async with conn.transaction():
+                await write(conn, "tax", topics.TAX, Outcome(facts=fact[1:]), tally_handler()._sealing)
+    assert len(await outbox_rows(tally_pool)) == 2

@@ -35,7 +35,6 @@ from shared.events import customs, payments, tax
 from shared.events import orders as said
 from shared.events.base import Event
 from shared.failpoints import Failpoints, Killed
-from shared.handler import REPLAY_HEADER
 from shared.identity import order_id_of
 from shared.outbox import unpack_headers
 from tests.integration.world import HEARS, Channel, Deliver, World, deliver_plainly, opened
@@ -332,20 +331,22 @@ class Poisoner:
     """Spoils one record of each wanted entry in the batch in which it comes, each of another order, and looks what it costs."""
 
     wanted: set[Entry]
-    spoiled: list[tuple[str, Record]] = field(default_factory=list)
+    spoiled: list[tuple[Channel, int, Record]] = field(default_factory=list)
+    """Where it was to be read, at which offset it was, and what it should have been."""
     keys: set[bytes | None] = field(default_factory=set)
     sizes: dict[Entry, int] = field(default_factory=dict)
     tries: int = 0
 
     async def __call__(self, world: World, channel: Channel, records: list[Record]) -> None:
         batch, good = list(records), {}
+        places: list[tuple[int, Record]] = []
         for i, record in enumerate(records):
             entries = {entry_of(channel, m) for m in world.decoded(channel, record)}
             intake = HEARS[channel[0]][channel[1]].intake
             if entries & self.wanted and (intake or record.key not in self.keys):
                 self.wanted -= entries
                 self.keys.add(record.key)
-                self.spoiled.append((channel[1], record))
+                places.append((i, record))
                 self.sizes |= dict.fromkeys(entries, len(records))
                 batch[i] = self._spoil(record)
             else:
@@ -353,6 +354,9 @@ class Poisoner:
         strangers = [] if len(good) == len(records) else _of_strangers(channel, list(good.values()))
         batch[len(batch) // 2 : len(batch) // 2] = strangers
         spoiled = [r for r in batch if r not in good.values()]
+        at = world.offsets[channel]
+        middle = len(records) // 2
+        self.spoiled += [(channel, at + i + (len(strangers) if i >= middle else 0), record) for i, record in places]
         await self._cost(world, channel, batch, spoiled)
 
     def _spoil(self, record: Record) -> Record:
@@ -386,11 +390,13 @@ class Poisoner:
         done = await world.admin.fetch(f"SELECT event_id FROM {service}.inbox WHERE event_id = ANY($1)", list(ids))
         assert {row["event_id"] for row in done} == ids, f"{channel}: others were not done"
 
-    def replay(self, world: World) -> bool:
-        """Publish what was spoiled again, as it should have been; True if there was something."""
-        for topic, r in self.spoiled:
-            again = Outgoing(topic, r.key or b"", r.value or b"", (*r.headers, (REPLAY_HEADER, b"a/0/0")))
-            world.publish(topic, [again])
+    async def replay(self, world: World) -> bool:
+        """Give what was spoiled again, as it should have been; True if there was something."""
+        for channel, place, r in self.spoiled:
+            if HEARS[channel[0]][channel[1]].intake:
+                world.publish(channel[1], [Outgoing(channel[1], r.key or b"", r.value or b"", r.headers)])
+            else:
+                await world.replay(channel, place, r)
         found, self.spoiled = bool(self.spoiled), []
         return found
 
@@ -417,7 +423,7 @@ async def test_a_poison_record_in_a_full_batch_costs_only_itself(database: str, 
 
         async def settle() -> None:
             await world.settle_down()
-            while poisoner.replay(world):
+            while await poisoner.replay(world):
                 await world.settle_down()
 
         cast.submit(list(STORIES.values()) * 12)

@@ -32,6 +32,15 @@ def number(n: int) -> str:
     return f"22442026I{n:09d}"
 
 
+async def given_again(world: World, offset: int, entry: int, record: Outgoing) -> None:
+    """What `crossborder dlq replay` does: the letter is owed no longer once its record is back in the topic."""
+    await world.admin.execute(
+        "DELETE FROM customs.dead_letter WHERE topic = $1 AND part = 0 AND at_offset = $2 AND entry = $3",
+        topics.RECEIPTS, offset, entry,
+    )  # fmt: skip
+    await hear(world, record)
+
+
 async def test_one_entry_that_cannot_be_read_is_one_dead_letter_and_the_others_are_followed(world: World) -> None:
     found = [await placed(world, n) for n in range(3)]
     rows = [row_of(d["cop_no"], "800", invtNo=number(n)) for n, d in enumerate(found)]
@@ -48,9 +57,8 @@ async def test_one_entry_that_cannot_be_read_is_one_dead_letter_and_the_others_a
     assert found[0]["cop_no"].encode() not in (letter.value or b"")
 
     mended = (letter.value or b"").replace(b">20261123120000<", b">20261123120000000<")
-    origin = f"{topics.RECEIPTS}/0/{offset}/2".encode()
-    again = (*(h for h in letter.headers if not h[0].startswith("dlq_")), ("dlq_replay", b"1"), ("dlq_origin", origin))
-    await hear(world, Outgoing(topics.RECEIPTS, b"k", mended, again))
+    again = tuple(h for h in letter.headers if not h[0].startswith("dlq_"))
+    await given_again(world, offset, 2, Outgoing(topics.RECEIPTS, b"k", mended, again))
     assert (await declared(world, found[1]["order_id"]))["state"] == "released"
     assert await owed(world) == []
     assert await world.broken() == {}
@@ -64,8 +72,7 @@ async def test_a_replay_that_fails_again_is_owed_anew_and_two_letters_of_a_recor
     (first, one), (second, other) = await owed(world)
     assert (first == second, one, other) == (True, 1, 3)
     letter = world.log[LETTERS][0]
-    origin = f"{topics.RECEIPTS}/0/{first}/1".encode()
-    await hear(world, Outgoing(topics.RECEIPTS, b"k", letter.value or b"", (("dlq_replay", b"1"), ("dlq_origin", origin))))
+    await given_again(world, first, 1, Outgoing(topics.RECEIPTS, b"k", letter.value or b"", ()))
     assert [entry for _, entry in await owed(world)] == [3, 0]
 
 

@@ -17,7 +17,8 @@ from shared.errors import Misconfigured
 from shared.settings import Settings
 
 APPEND_ONLY: Final = {
-    "inbox", "orders.timeline", "payments.journal", "customs.document", "customs.batch", "customs.receipt", "tax.quota_entry",
+    "inbox", "said", "operator_request", "operator_result",
+    "orders.timeline", "payments.journal", "customs.document", "customs.batch", "customs.receipt", "tax.quota_entry",
     "tax.weight_entry", "tax.rule_set", "tax.rebate_claim", "tax.rebate_line", "tax.rebate_invoice", "orders.submission",
     "customs.summary_part", "customs.summary_line",
 }  # fmt: skip

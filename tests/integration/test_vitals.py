@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from prometheus_client import REGISTRY
 
 from services.payments.gateway import HttpBank
-from shared import inbox, topics, vitals
+from shared import inbox, requests, topics, vitals
 from shared.envelope import Record
 from shared.errors import Unavailable
 from shared.handler import Handler
@@ -35,11 +35,11 @@ def shown(name: str, **labels: str) -> float:
     return found
 
 
-def replay(poison: Record, offset: int) -> Record:
-    """What `crossborder dlq replay` writes."""
-    origin = f"{poison.topic}/{poison.partition}/{poison.offset}".encode()
-    headers = (*poison.headers, ("dlq_replay", b"x.dead-letters/0/0"), ("dlq_origin", origin))
-    return Record(poison.topic, 0, offset, poison.timestamp_ms, poison.key, poison.value, headers)
+async def replay(handler: Handler, poison: Record) -> None:
+    """What `crossborder dlq replay` asks for."""
+    async with handler.pool.acquire() as conn:
+        await requests.ask(conn, "tax", "replay", "an operator", place=(poison.topic, poison.partition, poison.offset))
+    assert await requests.obey(handler) == 1
 
 
 async def until(seen: Callable[[], Awaitable[bool]]) -> None:
@@ -66,11 +66,11 @@ async def test_a_dead_letter_is_owed_until_its_replay_is_handled(tally_pool: Any
     assert shown("parked_records", service="tax") == 1
     assert time.time() - shown("held_orders_oldest_timestamp_seconds", service="tax") < 60
 
-    await tally_handler(deps).handle([replay(poison, 2)])  # its cause is not mended yet: given up again, owed once
+    await replay(tally_handler(deps), poison)  # its cause is not mended yet: given up again, owed once
     await measured(tally_pool)
     assert shown("dead_letters_unreplayed_records", service="tax", topic=topics.ORDERS) == 1
 
-    await tally_handler().handle([replay(replay(poison, 2), 3)])
+    await replay(tally_handler(), poison)
     await measured(tally_pool)
     assert shown("dead_letters_unreplayed_records", service="tax", topic=topics.ORDERS) == 0
     assert shown("dead_letters_oldest_unreplayed_timestamp_seconds", service="tax") == 0
@@ -90,8 +90,8 @@ async def test_a_batch_rolled_back_counts_no_dead_letter(tally_pool: Any, tally_
 
 async def test_letters_the_log_no_longer_has_are_forgotten(tally_pool: Any) -> None:
     async with tally_pool.acquire() as conn:
-        await inbox.note_dead_letter(conn, (topics.ORDERS, 0, 1), "malformed")
-        await inbox.note_dead_letter(conn, (topics.ORDERS, 0, 1), "malformed")
+        for _ in range(2):
+            await inbox.note_dead_letter(conn, inbox.Letter(topics.ORDERS, 0, 1, "malformed"))
         assert await inbox.expire_dead_letters(conn, topics.ORDERS, 3600) == 0
         await conn.execute("UPDATE dead_letter SET at = now() - interval '2 hours'")
         assert await inbox.expire_dead_letters(conn, topics.PAYMENTS, 3600) == 0

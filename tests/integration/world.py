@@ -46,13 +46,13 @@ from services.tax import reactions as tax
 from services.tax import rulefiles
 from services.tax.billing import Billing, look_for_lapses, tend_bills
 from services.tax.invariants import INVARIANTS as TAX_INVARIANTS
-from shared import inbox, topics
+from shared import inbox, requests, topics
 from shared.database import connect_pool
 from shared.effects import EffectRunner, Perform
 from shared.envelope import Message, Outgoing, Record
 from shared.errors import Unprocessable
 from shared.failpoints import Failpoints
-from shared.handler import Handler, write
+from shared.handler import Handler, pack_record, write
 from shared.hears import Hears, Outcome
 from shared.outbox import BOUND, unpack_headers
 from shared.sealing import Sealing
@@ -164,6 +164,17 @@ class World:
         """The records at the offsets at which this service would read on."""
         at = self.offsets[channel]
         return [replace(record, offset=at + i) for i, record in enumerate(records)]
+
+    async def replay(self, channel: Channel, offset: int, record: Record) -> None:
+        """What an operator does about the letter of this offset, once its cause is mended: `record` is what it should have been."""
+        service, topic = channel
+        async with self.pools[service].acquire() as conn:
+            await conn.execute(
+                "UPDATE dead_letter SET record = $3, sealed = false WHERE topic = $1 AND part = 0 AND at_offset = $2",
+                topic, offset, pack_record(record),
+            )  # fmt: skip
+            await requests.ask(conn, service, "replay", "an operator", place=(topic, 0, offset))
+        await requests.obey(self.handler(service))
 
     async def handle(self, channel: Channel, records: Sequence[Record], points: Failpoints | None = None) -> None:
         """Give one service records of one topic; the offsets move only if it returns."""

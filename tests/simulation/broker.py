@@ -65,7 +65,7 @@ class Reader:
         self.sabotage = sabotage
         self._hears = {topic: frozenset(kinds) for topic, kinds in hears.items()}
         self._lanes: dict[tuple[str, Hashable], Lane] = {}
-        self._inbox: set[UUID] = set()
+        self._inbox: dict[UUID, Any] = {}
         self._outbox: list[tuple[str, Hashable, Record]] = []
         self._relaying = False
         for topic in hears:
@@ -100,7 +100,7 @@ class Reader:
                 for _ in range(count):
                     one.records.popleft()
             if self.sabotage.inbox:
-                self._inbox.update(record.event_id for record in fresh)
+                self._inbox.update(fresh)
         for one, _ in taken:
             self._wake(one)
 
@@ -117,8 +117,9 @@ class Reader:
             return list(batch)
         found: dict[UUID, Record] = {}
         for record in batch:
-            if record.event_id not in self._inbox:
-                found.setdefault(record.event_id, record)
+            before = self._inbox.get(record.event_id) or found.setdefault(record.event_id, record).event
+            if before != record.event:
+                raise Violation(f"{self.name} hears two facts under one id: {before} and {record.event}")
         return list(found.values())
 
     def transact(self, fresh: Sequence[Record]) -> None:

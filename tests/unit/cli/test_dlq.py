@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from services.cli import dlq
 from services.cli.connect import Wrong
-from services.cli.dlq import DeadLetter, chosen
+from services.cli.dlq import STAYS, WENT, DeadLetter, Given, chosen
 from shared.envelope import Record
 from shared.errors import Unprocessable
 from shared.handler import dead_letter
@@ -80,8 +80,8 @@ def test_one_that_is_too_large_lets_the_others_go(monkeypatch: pytest.MonkeyPatc
     cut = letter(7)
     cut = DeadLetter(replace(cut.record, headers=(*cut.record.headers, ("dlq_sha256", b"0"), ("dlq_bytes", b"9"))))
 
-    async def found(_to: object, ids: list[str], *_: object) -> list[DeadLetter]:
-        return [cut] if ids else [cut, letter(8)]
+    async def found(_to: object, ids: list[str], *_: object) -> list[Given]:
+        return [Given(cut, STAYS)] if ids else [Given(cut, STAYS), Given(letter(8), WENT)]
 
     monkeypatch.setattr(dlq, "target", lambda: None)
     monkeypatch.setattr(dlq, "_replay", found)

@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 
 from services.orders.streams import SalesView
 from shared import metrics, topics
-from shared.handler import REPLAY_HEADER
+from shared.envelope import REPLAY_HEADER
 
 NOW = 1_700_000_000
 

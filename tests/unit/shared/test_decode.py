@@ -21,7 +21,7 @@ from services.tax import reactions as tax
 from shared import topics
 from shared.envelope import Message, Record, traceparent_of
 from shared.errors import Unprocessable
-from shared.handler import Handler, dead_letter, origin_of
+from shared.handler import Handler, dead_letter
 from shared.hears import Hears
 from shared.outbox import fits, unpack_headers
 from shared.sealing import Sealing, ensure_master_keys
@@ -86,6 +86,9 @@ class Pool:
         # Every offset stands where a batch here begins.
         return [{"topic": topic, "part": part, "next": 5} for topic, part, _ in zip(*given, strict=True)]
 
+    async def fetchval(self, _sql: str, *_given: Any) -> int:
+        return 0
+
     async def copy_records_to_table(self, _table: str, *, columns: Any, records: Any) -> None:
         self.letters += [dict(unpack_headers(headers)) for _topic, _key, headers, *_ in records]
 
@@ -93,11 +96,8 @@ class Pool:
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        (record(b"junk", ("dlq_origin", b"orders.submissions/" + b"9" * 5_000 + b"/1")), "malformed"),
-        (record(b"junk", ("dlq_origin", b"orders.submissions/0/" + b"9" * 5_000)), "malformed"),
-        (record(b"junk", ("dlq_origin", b"\x00/0/1")), "malformed"),
-        (record(b"junk", ("dlq_origin", "orders.submissions/٣/1".encode())), "malformed"),
-        (record(b"junk", ("dlq_origin", b"payments.events/0/1")), "malformed"),
+        (record(b"junk", ("dlq_origin", b"orders.submissions/0/1")), "malformed"),
+        (record(b"junk", ("dlq_replay", b"orders.submissions.dead-letters/0/1")), "malformed"),
         (record(timestamp_ms=-(10**17)), "invalid_value"),
         (record(timestamp_ms=10**17), "invalid_value"),
         (record(timestamp_ms=-1), "invalid_value"),
@@ -109,12 +109,6 @@ async def test_what_stands_around_a_value_makes_a_dead_letter_at_most(record: Re
     await orders(pool, sealing).handle([record])
     assert [letter["dlq_reason"].decode() for letter in pool.letters] == [reason]
     assert pool.forgotten == []
-
-
-async def test_a_replay_of_the_same_topic_settles_what_it_replays(sealing: Sealing) -> None:
-    pool = Pool()
-    await orders(pool, sealing).handle([record(b"junk", ("dlq_origin", b"orders.submissions/11/9223372036854775807"))])
-    assert pool.forgotten == [("orders.submissions", 11, 2**63 - 1)]
 
 
 async def test_a_decoder_with_a_fault_costs_the_record_it_fails_on_and_no_other(sealing: Sealing) -> None:
@@ -159,7 +153,6 @@ def test_no_record_of_any_topic_crashes_its_reader(
     handler = Handler(service, f"{service}.events", SERVICES[service], None, None, sealing=None)  # type: ignore[arg-type]
     made = Record(topic, 0, 5, timestamp_ms, key, value, tuple(headers))
     found = handler.decode(made)
-    origin_of(made)
     handler.holds(made)
     if isinstance(found, Unprocessable):
         assert found.reason != "unexpected"

@@ -1,0 +1,121 @@
+"""What the database knows of dead letters: which are owed, the bytes of those that hold an order, and what operators asked."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from services.cli.connect import Target, database
+
+Place = tuple[str, int, int]
+Asked = tuple[str, int]
+"""A service, and the number of a request in its schema."""
+
+FOLLOWED_S: Final = 30.0
+"""So long a command waits for a service to do what it is asked."""
+POLL_S: Final = 0.2
+
+
+@dataclass(frozen=True)
+class Owed:
+    """A letter that its service owes. `has_bytes`: it holds its order, and the database keeps what it was."""
+
+    service: str
+    place: Place
+    reason: str
+    error: str
+    at: datetime
+    order_id: UUID | None
+    has_bytes: bool
+    attempts: int
+    entry: int = 0
+
+    @property
+    def letter_id(self) -> str:
+        """Under which it is named where its topic has it no more."""
+        return f"{self.service}/{'/'.join(map(str, self.place))}"
+
+
+async def owed_letters(to: Target) -> list[Owed]:
+    """Every letter that a service owes, the oldest first."""
+    found: list[Owed] = []
+    async with database(to) as conn:
+        for service in await _services(conn):
+            found += [
+                Owed(service, (row["topic"], row["part"], row["at_offset"]), row["reason"], row["error"] or "", row["at"],
+                     row["order_id"], row["kept"], row["attempts"], row["entry"])
+                for row in await conn.fetch(_OWED.format(service))
+            ]  # fmt: skip
+    return sorted(found, key=lambda each: each.at)
+
+
+async def replayed_letters(to: Target) -> set[str]:
+    """The ids of the letters that an operator gave again."""
+    found: set[str] = set()
+    async with database(to) as conn:
+        for service in await _services(conn):
+            rows = await conn.fetch(_REPLAYED.format(service))
+            found |= {row["letter"] for row in rows}
+    return found
+
+
+async def _services(conn: Any) -> list[str]:
+    """The services whose tables this database has."""
+    from services.schema import SERVICES
+
+    return [s for s in SERVICES if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{s}.operator_request")]
+
+
+async def holders_of(conn: Any, order_id: UUID) -> list[str]:
+    """The services that hold this order."""
+    return [
+        service for service in await _services(conn)
+        if await conn.fetchval(_HOLDS.format(service), order_id)
+    ]  # fmt: skip
+
+
+def operator() -> str:
+    """Who asks, for the audit: the user of this machine."""
+    with suppress(KeyError, OSError):
+        return getpass.getuser()
+    return "unknown"
+
+
+async def results_of(to: Target, asked: Sequence[Asked], timeout_s: float = FOLLOWED_S) -> dict[Asked, Mapping[str, Any]]:
+    """What became of these requests: outcome and details. One that its service has not followed in time is left out."""
+    found: dict[Asked, Mapping[str, Any]] = {}
+    until = time.monotonic() + timeout_s
+    async with database(to) as conn:
+        while True:
+            for service, number in set(asked) - found.keys():
+                row = await conn.fetchrow(_RESULT.format(service), number)
+                if row is not None:
+                    found[service, number] = {"outcome": row["outcome"], **row["details"]}
+            if len(found) == len(set(asked)) or time.monotonic() > until:
+                return found
+            await asyncio.sleep(POLL_S)
+
+
+async def give_bytes(conn: Any, service: str, place: Place, order_id: UUID, packed: bytes) -> None:
+    """Give a service the bytes of a letter that an earlier release gave up, which only its topic has."""
+    await conn.execute(_GIVE.format(service), *place, packed, order_id)
+
+
+_OWED: Final = (
+    "SELECT topic, part, at_offset, reason, error, at, order_id, record IS NOT NULL AS kept, attempts, entry FROM {0}.dead_letter"
+)
+_REPLAYED: Final = "SELECT letter FROM {0}.operator_request WHERE act = 'replay' AND letter IS NOT NULL"
+_HOLDS: Final = "SELECT EXISTS (SELECT FROM {0}.held_order WHERE order_id = $1)"
+_RESULT: Final = "SELECT outcome, details FROM {0}.operator_result WHERE request_id = $1"
+_GIVE: Final = (
+    "UPDATE {0}.dead_letter SET record = $4, sealed = false, order_id = $5 "
+    "WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = 0 AND record IS NULL"
+)
+"""The schema is one of SERVICES."""
