@@ -89,7 +89,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     Invariant(
         "customs_summary_is_of_closed_lists",
         "SELECT e.invt_no FROM customs.export_list e JOIN customs.declaration d USING (order_id) "
-        "WHERE d.direction <> 'export' OR NOT d.released OR d.invt_no <> e.invt_no",
+        "WHERE d.direction <> 'export' OR NOT (d.released OR d.state = 'withdrawing') OR d.invt_no <> e.invt_no",
         "a list is to be consolidated that was not released as an export",
     ),
     Invariant(

@@ -68,14 +68,13 @@ class Folded:
     def fold(self, followed: domain.Followed, cause: UUID, at: datetime, traceparent: bytes | None = None) -> bool:
         """Keep the new state and number its facts; tells whether anything changed."""
         after, facts = followed
-        before = self.declarations.get(after.order_id)
-        self.declarations[after.order_id] = after
-        if before == after:
+        if self.declarations.get(after.order_id) == after:
             return False
+        self.declarations[after.order_id] = after
         self.touched[after.order_id] = at
         first = after.version - len(facts) + 1
         self.facts += [Announced(fact, cause, first + i, traceparent) for i, fact in enumerate(facts)]
-        return before is None or before.state != after.state or bool(facts)
+        return True
 
     async def save(self, conn: Connection, authority: Authority) -> Outcome:
         changed = [_grouped(self.declarations[order_id], authority) for order_id in sorted(self.touched)]
@@ -176,7 +175,7 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     outcome = await folded.save(conn, deps.authority)
     if kept:
         await store.add_receipts(conn, kept)
-    await _note_closed(conn, named, deps)
+    await _note_closed(conn, named, folded, deps)
     refused = [m for m in batch if m.event.message_guid is not None]
     of_summaries = await _refuse_requests(conn, refused, deps)
     unread = _unread(batch, named, of_summaries)
@@ -229,11 +228,19 @@ def _unread(batch: Sequence[Message], named: Sequence[Named], elsewhere: Collect
     return unread
 
 
-async def _note_closed(conn: Connection, named: Sequence[Named], deps: Deps) -> None:
-    """Export lists that were closed (899) under statisticsFlag B are to be consolidated with those of their month."""
+async def _note_closed(conn: Connection, named: Sequence[Named], folded: Folded, deps: Deps) -> None:
+    """Export lists that were closed (899) under statisticsFlag B are to be consolidated with those of their month.
+
+    One that was refused or withdrawn is not, whatever is said of it afterwards; nor is one whose cancellation is granted after.
+    """
+    withdrawn = [o for o, d in folded.declarations.items() if d.state is domain.State.WITHDRAWN and folded.found[o].release_waits]
+    if withdrawn:
+        await summary_store.drop_closed(conn, withdrawn)
     closed = {}
     for m, order_id, _ in named:
-        entry = m.event
+        entry, d = m.event, folded.declarations[order_id]
+        if not (d.released or d.release_waits):
+            continue
         if entry.message_type == "CEB604" and entry.answer.meaning == "closed" and entry.statistics_flag == "B":
             at = entry.answer.at or m.at
             closed[order_id] = (at, deps.consolidating.month_of(at).label)

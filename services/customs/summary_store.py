@@ -31,6 +31,11 @@ async def add_closed(conn: Connection, closed: Mapping[UUID, tuple[datetime, str
     )  # fmt: skip
 
 
+async def drop_closed(conn: Connection, order_ids: Collection[UUID]) -> None:
+    """Forget that these lists are to be consolidated: they were withdrawn."""
+    await conn.execute("DELETE FROM export_list WHERE order_id = ANY($1::uuid[]) AND state = 'open'", list(order_ids))
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Open lists of a month, an office and a consignor: they may be in one request. `closed_at`: of the first of them."""

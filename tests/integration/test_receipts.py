@@ -12,6 +12,7 @@ import pytest
 from shared import topics
 from shared.envelope import Outgoing, first_headers
 from tests.integration.receipts import declared, hear, placed, receipt, row_of
+from tests.integration.test_reactions import CANCEL, shop_record
 from tests.integration.world import World, opened
 
 LETTERS = topics.dead_letters_of(topics.RECEIPTS)
@@ -90,8 +91,8 @@ async def test_an_entry_that_cannot_be_handled_costs_no_other_of_its_record(worl
     assert [row["decl_seq_no"] for row in rows] == ["D0", "D1", "D2", "D4"]
     assert [entry for _, entry in await owed(world)] == [4]
     [letter] = world.log[LETTERS]
-    assert b"D3" in (letter.value or b"")
-    assert b"D2" not in (letter.value or b"")
+    assert b">D3<" in (letter.value or b"")
+    assert b">D2<" not in (letter.value or b"")
     assert first_headers(letter.headers)["dlq_error"].startswith(b"entry 4: CEB792: list 22442026E000000009 is in no")
 
 
@@ -157,3 +158,67 @@ async def test_the_letter_of_an_entry_says_which_to_the_command_line(world: Worl
     assert made.lies_at == f"{topics.RECEIPTS}/0/{offset}/2"
     assert made.owed_as == ("customs", topics.RECEIPTS, 0, offset, 2)
     assert made.again()[-1] == ("dlq_origin", f"{topics.RECEIPTS}/0/{offset}/2".encode())
+
+
+def row_604(found: dict[str, Any], status: str, **more: str) -> dict[str, str]:
+    order_no = found["order_no"]
+    told = {"agentCode": "1105910159", "ebcCode": "1", "ebpCode": "1", "orderNo": order_no, "statisticsFlag": "B"}
+    row = row_of(found["cop_no"], status, invtNo=found["invt_no"]) | told | more
+    del row["customsCode"]
+    return row
+
+
+async def withdrawn(world: World, found: dict[str, Any]) -> None:
+    """The shop takes the order back; from now on the authority says what the test lets it say."""
+    world.outside = lambda: None  # type: ignore[method-assign]
+    asked = {"order_no": found["order_no"], "platform": found["submission"]["platform"], "reason": "x"}
+    world.publish(topics.SUBMISSIONS, [shop_record(found["order_no"], asked, CANCEL)])
+    await world.settle_down()
+
+
+@pytest.mark.parametrize("granted_first", [True, False])
+@pytest.mark.parametrize("status", ["800", "899"])
+async def test_a_withdrawn_list_is_of_no_month_in_whichever_order_it_is_told(
+    world: World, status: str, granted_first: bool
+) -> None:
+    found = await placed(world, sample="toys_us")
+    found["invt_no"] = "22442026E000000001"
+    await hear(world, receipt("CEB604", "InventoryReturn", row_604(found, "120")))
+    await withdrawn(world, found)
+    assert (await declared(world, found["order_id"]))["state"] == "withdrawing"
+    granted = receipt("CEB606", "InvtCancelReturn", row_604(found, "399", preNo="B20261123000000077"))
+    over = receipt("CEB604", "InventoryReturn", row_604(found, status))
+    for said in (granted, over) if granted_first else (over, granted):
+        await hear(world, said)
+        assert await world.broken() == {}
+    after = await declared(world, found["order_id"])
+    assert (after["state"], after["status"], after["released"]) == ("withdrawn", "399", False)
+    assert await world.states() == {found["order_no"]: "cancelled"}
+    assert await world.admin.fetchval("SELECT count(*) FROM customs.export_list") == 0
+
+
+async def test_a_refused_cancellation_of_a_closed_list_leaves_it_in_its_month(world: World) -> None:
+    found = await placed(world, sample="toys_us")
+    found["invt_no"] = "22442026E000000001"
+    await hear(world, receipt("CEB604", "InventoryReturn", row_604(found, "120")))
+    await withdrawn(world, found)
+    await hear(world, receipt("CEB604", "InventoryReturn", row_604(found, "899")))
+    assert await world.broken() == {}
+    assert (await declared(world, found["order_id"]))["released"] is False
+    await hear(world, receipt("CEB606", "InvtCancelReturn", row_604(found, "100")))
+    after = await declared(world, found["order_id"])
+    assert (after["state"], after["released"]) == ("returning", True)
+    assert await world.admin.fetchval("SELECT state FROM customs.export_list") == "open"
+    assert await world.broken() == {}
+
+
+async def test_a_word_that_leads_to_nothing_changes_no_row_of_a_list(world: World) -> None:
+    found = await placed(world)
+    for status in ("120", "800"):
+        await hear(world, receipt("CEB622", "InventoryReturn", row_of(found["cop_no"], status, invtNo=number(1))))
+    before = await declared(world, found["order_id"])
+    for status in ("2", "120", "300", "800", "-621004", "18", "4"):
+        await hear(world, receipt("CEB622", "InventoryReturn", row_of(found["cop_no"], status, invtNo=number(1))))
+    assert await declared(world, found["order_id"]) == before
+    followed = await world.admin.fetch("SELECT status FROM customs.receipt WHERE followed ORDER BY id")
+    assert [row["status"] for row in followed] == ["120", "800", "2"]

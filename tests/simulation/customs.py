@@ -204,6 +204,8 @@ class Customs(Service):
                 at = AT + timedelta(seconds=self.world.now)
                 after, said = domain.unlodgeable(d, kind, "the buyer's key was deleted", at, POLICY)
                 cause = uuid5(order_id, f"not lodgeable:{kind}:{d.version}")
+                if any(isinstance(fact, GoodsReleased) for fact in said):
+                    self.released_at[order_id] = at
             else:
                 requests.append(Request(order_id, kind, domain.correction_of(d) == "2", d.invt_no, _asked(d), d.attempt + 1))
                 after, said = domain.lodged(d, Lodged(kind, batch_id, guid))

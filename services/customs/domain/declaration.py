@@ -47,6 +47,8 @@ class State(StrEnum):
 PENDING: Final = (State.LODGED, State.ACCEPTED, State.REVIEW, State.EXAMINATION, State.HELD)
 """The list is with the authority and not decided."""
 CLEARED: Final = (State.RELEASED, State.CLOSED)
+RELEASES: Final = ("800", "899")
+"""The statuses of a list whose goods may go (message specification 202205)."""
 OVER: Final = (State.MISMATCHED, State.REFUSED, State.DETAINED, State.SHIPPED_BACK, State.WITHDRAWN, State.RETURNED)
 """Nothing more can come of it."""
 
@@ -130,6 +132,11 @@ class Declaration:
     waits_since: datetime | None = None
     released_at: datetime | None = None
     returns: tuple[Return, ...] = ()
+
+    @property
+    def release_waits(self) -> bool:
+        """Released while its cancellation is under way: which of the two stands is known once the cancellation is answered."""
+        return self.state is State.WITHDRAWING and not self.released and self.status in RELEASES
 
     @property
     def cop_no(self) -> str:
@@ -311,15 +318,28 @@ def unlodgeable(d: Declaration, kind: Kind, why: str, at: datetime, policy: Poli
 
 
 def answer(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | None = None) -> Followed:
-    """Follow one entry of a receipt; `came_at` is when it came, by which patience is measured, by default the authority's time."""
+    """Follow one entry of a receipt; `came_at` is when it came, by which patience is measured, by default the authority's time.
+
+    In whichever order the words on a list come, it ends in one state. A word that leads to nothing changes nothing: `status`
+    is the last word on the list that was followed.
+    """
     if heard.meaning in ("waiting", "unknown") and (heard.invt_no or d.invt_no) == d.invt_no:
         return d, ()
     earlier = _is_of_an_earlier_list(d, heard)
     d = _with_numbers(d, heard, earlier=earlier)
-    if earlier:
+    if earlier or heard.meaning in ("waiting", "unknown"):
         return d, ()
+    after, facts = _follow(d, heard, policy, came_at)
+    same = replace(after, status=d.status, waits_since=d.waits_since) == d and after.release_waits == d.release_waits
+    return (d, ()) if same and not facts else (after, facts)
+
+
+def _follow(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | None) -> Followed:
+    if d.release_waits and heard.on == "declare":
+        return d, ()  # a release is the last word on a list
     before = d.status
-    d = replace(d, status=heard.status)
+    if heard.on != "cancel" or heard.meaning == "granted":  # a cancellation that fails says nothing of the list
+        d = replace(d, status=heard.status)
     if heard.meaning == "returned":
         way = _way(heard, policy)
         d = replace(d, waits_since=(d.waits_since or came_at or _at(heard)) if way == "wait" else None)
@@ -392,22 +412,47 @@ def _on_progress(d: Declaration, heard: Answer, before: str | None, policy: Poli
     kind = _SAID.get(heard.meaning)
     if kind is None or (d.state is State.MATCHED and not _goes_on(d, heard, before)):
         return d, ()
-    d = replace(d, stored=d.stored or heard.meaning == "accepted", waiting=None if d.state is State.MATCHED else d.waiting)
-    if heard.meaning == "closed" and d.state in (*PENDING, State.MATCHED, State.WITHDRAWING):
-        kind = said.GoodsReleased  # 899 where 800 was never heard: closed goods were released
-    fact = kind(order_id=d.order_id, cop_no=d.cop_no, status=heard.status, info=heard.info, invt_no=d.invt_no)
     # A release is the last word on a list, also while its cancellation is under way.
-    if not LIST.allows(d.state, fact) or (d.state is State.WITHDRAWING and d.released):
+    if d.state is State.WITHDRAWING and d.released:
         return d, ()
-    if isinstance(fact, said.GoodsReleased):
-        d = replace(d, released=True, released_at=heard.at)
-    if isinstance(fact, said.GoodsDetained | said.ReturnShipmentOrdered):
-        d = replace(d, waiting=None)
-    d, facts = _say(d, fact)
-    if d.state is State.WITHDRAWING and d.released and d.cancel_refused:
-        d, opened = _open_return(d, None, _at(heard), policy)
-        return d, (*facts, *opened)
+    if heard.meaning in ("released", "closed") and d.state in (*PENDING, State.MATCHED, State.WITHDRAWING):
+        return _on_release(d, heard, policy)
+    fact = kind(order_id=d.order_id, cop_no=d.cop_no, status=heard.status, info=heard.info, invt_no=d.invt_no)
+    if not LIST.allows(d.state, fact):
+        return d, ()
+    over = isinstance(fact, said.GoodsDetained | said.ReturnShipmentOrdered)
+    waiting = None if over or d.state is State.MATCHED else d.waiting
+    return _say(replace(d, stored=True, waiting=waiting), fact)
+
+
+def _on_release(d: Declaration, heard: Answer, policy: Policy) -> Followed:
+    """800; or 899 where 800 was not heard, and both are said then: goods that are closed were released.
+
+    While a cancellation is under way the release waits for its answer: granted, the list is withdrawn in whichever order the
+    two words came.
+    """
+    d = replace(d, stored=True, released_at=heard.at)
+    if d.state is State.WITHDRAWING:
+        return _release_and_return(d, _at(heard), policy) if d.cancel_refused else (d, ())
+    common: dict[str, Any] = {
+        "order_id": d.order_id, "cop_no": d.cop_no, "status": heard.status, "info": heard.info, "invt_no": d.invt_no,
+    }  # fmt: skip
+    waiting = None if d.state is State.MATCHED else d.waiting
+    d, facts = _say(replace(d, released=True, waiting=waiting), said.GoodsReleased(**common))
+    if heard.meaning == "closed":
+        d, closed = _say(d, said.ListClosed(**common))
+        facts += closed
     return d, facts
+
+
+def _release_and_return(d: Declaration, at: datetime, policy: Policy) -> Followed:
+    """The cancellation came too late: the goods were released, and only a return takes them back."""
+    facts: tuple[Event, ...] = ()
+    if not d.released:
+        fact = said.GoodsReleased(order_id=d.order_id, cop_no=d.cop_no, status=d.status or "", info="", invt_no=d.invt_no)
+        d, facts = _say(replace(d, released=True), fact)
+    d, opened = _open_return(d, None, at, policy)
+    return d, (*facts, *opened)
 
 
 def _on_returned(d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy) -> Followed:
@@ -418,6 +463,7 @@ def _on_returned(d: Declaration, heard: Answer, way: Way, now: datetime, policy:
         return _say(replace(d, waiting=None), said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
     if d.state not in PENDING:
         return d, ()
+    d = replace(d, stored=d.stored or heard.status == "100")
     common: dict[str, Any] = {
         "order_id": d.order_id,
         "cop_no": d.cop_no,
@@ -427,11 +473,10 @@ def _on_returned(d: Declaration, heard: Answer, way: Way, now: datetime, policy:
     }
     code = heard.code or heard.status
     returned = said.ListReturned(**common, attempt=d.attempt)
-    stored = d.stored or heard.status == "100"
     if way in _AGAIN:
-        return _say(replace(_again(d, heard, way, now, policy), spared=d.spared + 1, stored=stored), returned)
+        return _say(replace(_again(d, heard, way, now, policy), spared=d.spared + 1), returned)
     if code in policy.correctable and d.attempt - d.spared < policy.attempts_max:
-        return _say(replace(d, waiting="declare", waiting_s=0.0, stored=stored), returned)
+        return _say(replace(d, waiting="declare", waiting_s=0.0), returned)
     fault = Fault(
         field="declaration_list", rule="customs_accepts", found=heard.info or heard.status, expected="accepted (120)", code=code
     )
@@ -461,15 +506,17 @@ def _on_cancellation(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     if d.state is not State.WITHDRAWING or heard.meaning != "granted":
         return d, ()
     if not d.released:
-        return _say(d, said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
-    # Granted for goods that were released before: they are on their way to the buyer, and only a return takes them back.
+        # Also where the release was heard: customs cancels no list that it has cleared, and nothing has followed from that word.
+        gone = replace(d, waiting=None, released_at=None)
+        return _say(gone, said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
+    # Granted for goods whose release was followed: they are on their way to the buyer, and only a return takes them back.
     return _cancellation_refused(replace(d, waiting=None), _at(heard), policy)
 
 
 def _cancellation_refused(d: Declaration, at: datetime, policy: Policy) -> Followed:
     """The list is cleared, or an officer has it in hand: what the list itself is told next decides."""
     d = replace(d, cancel_refused=True)
-    return _open_return(d, None, at, policy) if d.released else (d, ())
+    return _release_and_return(d, at, policy) if d.released or d.release_waits else (d, ())
 
 
 def _on_return(d: Declaration, heard: Answer, policy: Policy) -> Followed:

@@ -1,0 +1,125 @@
+"""Receipts come in any order and more than once: whatever the order, one list ends in one state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+
+from services.customs import policy
+from services.customs.ceb.codes import find_status
+from services.customs.ceb.entries import Receipt
+from services.customs.domain import declaration as d
+from services.customs.domain.declaration import Answer, Declaration, Lodged, State
+from services.customs.domain.returns import Return
+from services.customs.gateway import ANSWERS, _answer
+from tests.unit.customs.documents import ORDER_ID, order, tax
+from tests.unit.customs.test_declaration import APPLIED, RELEASED_AT
+
+RULES: Final = policy.load(None).rules
+INVT: Final = "90072026I000000001"
+HISTORY: Final = {"version"}
+"""What tells of the way and not of the end: how many facts were said."""
+
+
+def word(status: str, code: str | None = None, message: str = "CEB622") -> Answer:
+    """What is heard of list 1, as the gateway reads it."""
+    told = Receipt(
+        message, status, RELEASED_AT, "", None, "B1", None if status.startswith("-") else INVT,
+        code or (status if status.startswith("-") else None),
+    )  # fmt: skip
+    assert find_status(status) is not None
+    return _answer(told, ANSWERS[message], 1)
+
+
+def lodged() -> Declaration:
+    matched = Declaration(ORDER_ID, state=State.MATCHED, direction="import", waiting="declare", order=order(), tax=tax())
+    return d.lodged(matched, Lodged("declare", UUID(int=1), "G"))[0]
+
+
+def withdrawing() -> Declaration:
+    return replace(lodged(), state=State.WITHDRAWING, invt_no=INVT, pre_no="B1", status="120", stored=True)
+
+
+GRANTED: Final = word("399", message="CEB624")
+REFUSED: Final = word("100", message="CEB624")
+SETS: Final[dict[str, tuple[Declaration, Sequence[Answer], State]]] = {
+    "released": (lodged(), [word(s) for s in ("2", "120", "300", "500", "600", "800", "899")], State.CLOSED),
+    "corrected": (lodged(), [word("2"), word("120"), word("100", "130126"), word("-621004")], State.MATCHED),
+    "refused": (lodged(), [word("2"), word("120"), word("100", "1313"), word("-621004")], State.REFUSED),
+    "detained": (lodged(), [word(s) for s in ("2", "120", "500", "501")], State.DETAINED),
+    "shipped back": (lodged(), [word(s) for s in ("2", "120", "300", "700")], State.SHIPPED_BACK),
+    "withdrawn and released": (withdrawing(), [GRANTED, word("800")], State.WITHDRAWN),
+    "withdrawn and closed": (withdrawing(), [GRANTED, word("899")], State.WITHDRAWN),
+    "withdrawn, released and closed": (withdrawing(), [GRANTED, word("800"), word("899"), word("120")], State.WITHDRAWN),
+    "not withdrawn and released": (withdrawing(), [REFUSED, word("800")], State.RETURNING),
+    "not withdrawn and closed": (withdrawing(), [REFUSED, word("800"), word("899")], State.RETURNING),
+}
+
+
+def columns(found: Declaration) -> dict[str, Any]:
+    told = {name: getattr(found, name) for name in Declaration.__dataclass_fields__}
+    return {name: value for name, value in told.items() if name not in HISTORY}
+
+
+def heard(start: Declaration, words: Sequence[Answer]) -> tuple[Declaration, list[str]]:
+    facts: list[str] = []
+    for each in words:
+        before = start
+        start, more = d.answer(start, each, RULES, APPLIED)
+        facts += [type(fact).__name__ for fact in more]
+        assert start.version == before.version + len(more)
+    return start, facts
+
+
+@pytest.mark.parametrize(("start", "words", "end"), SETS.values(), ids=SETS)
+def test_any_order_of_receipts_ends_in_one_state(start: Declaration, words: Sequence[Answer], end: State) -> None:
+    ends = []
+    for order_of in permutations(words):
+        found, facts = heard(start, order_of)
+        ends.append(columns(found))
+        assert len(set(facts)) == len(facts), "each fact is said once"
+    assert {each["state"] for each in ends} == {end}
+    # 800 and 899 both let the goods go: which of the two was the first of a withdrawn list's words is of no account.
+    assert all({**each, "status": ""} == {**ends[0], "status": ""} for each in ends)
+
+
+@pytest.mark.parametrize(("start", "words", "end"), SETS.values(), ids=SETS)
+def test_and_so_does_any_order_of_receipts_that_come_more_than_once(
+    start: Declaration, words: Sequence[Answer], end: State
+) -> None:
+    """Each word is heard again at every later place; longer sets are tried with one word doubled at a time."""
+    for order_of in permutations(words):
+        for twice in range(len(order_of)) if len(order_of) < 6 else (0, len(order_of) - 1):
+            for again in range(twice + 1, len(order_of) + 1):
+                found, _ = heard(start, [*order_of[:again], order_of[twice], *order_of[again:]])
+                assert found.state is end
+        found, _ = heard(start, [*order_of, *order_of, *order_of[::-1]])
+        assert found.state is end
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_word_that_is_ignored_changes_no_column(state: State) -> None:
+    start = replace(withdrawing(), state=state, released=state in (*d.CLEARED, State.RETURNING, State.RETURNED), status="x")
+    if state is State.RETURNING:
+        start = replace(start, returns=(Return(1, "asked", (), True, APPLIED),), released_at=RELEASED_AT)
+    words = [word(s) for s in ("1", "2", "3", "4", "120", "300", "399", "400", "500", "501", "505", "600", "700", "800", "899")]
+    words += (
+        [word(s) for s in ("-621004", "-621012", "-621017", "-1", "18")] if find_status("18") else [word("-621004"), word("-1")]
+    )
+    words += [word("100", code) for code in ("130126", "1313")] + [word(s, message="CEB624") for s in ("2", "120", "300")]
+    for each in words:
+        found, facts = d.answer(start, each, RULES, APPLIED)
+        changed = {name for name, value in columns(found).items() if value != columns(start)[name]}
+        assert facts or not changed or changed - {"status", "waits_since"}, each
+
+
+def test_a_release_that_waits_for_the_cancellation_is_said_when_that_is_refused() -> None:
+    found, facts = heard(withdrawing(), [word("800"), word("500"), word("501"), word("100", "1313"), word("899")])
+    assert (found.state, found.release_waits, facts) == (State.WITHDRAWING, True, [])
+    found, facts = heard(found, [REFUSED])
+    assert (found.state, found.released, facts) == (State.RETURNING, True, ["GoodsReleased", "ReturnOpened"])
