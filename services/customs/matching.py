@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from services.customs.domain.match import GoodsLine, OrderDoc, PaymentDoc, WaybillDoc, match
+from services.customs.domain.match import WAYBILL_NUMBER, GoodsLine, OrderDoc, PaymentDoc, WaybillDoc, match
 from shared.events.customs import Mismatch, Side
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced
@@ -19,6 +19,16 @@ def mismatches(order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIss
     """All disagreements between the three documents of one order; none if they match."""
     verdict = match(_order(order), _payment(order, payment), _waybill(order, waybill))
     return [_told(mismatch, order, payment, waybill) for mismatch in verdict.mismatches]
+
+
+def number_taken(waybill: WaybillIssued) -> Mismatch:
+    """The number of this waybill is that of another order that is not over: customs takes it once."""
+    return Mismatch(
+        code=WAYBILL_NUMBER,
+        field="logistics_no",
+        left=Side(document="order", value="a number of its own"),
+        right=Side(document="waybill", value=f"{waybill.logistics_no}, which is another order's"),
+    )
 
 
 def _told(found: Mismatch, order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued) -> Mismatch:

@@ -18,11 +18,13 @@ from services.customs.consolidating import Consolidating
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration
 from services.customs.gateway import Authority, Entry, decode_receipts
+from services.customs.matching import number_taken
 from services.customs.store import Waiting
 from shared import topics
 from shared.database import Connection
 from shared.envelope import Message
 from shared.events import Event
+from shared.events.customs import Mismatch
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced, OrderUnwinding, WithdrawalAsked
 from shared.events.payments import PaymentCaptured
@@ -60,10 +62,17 @@ class Folded:
         return cls(dict(declarations), {}, {}, [], declarations)
 
     def keep(self, m: Message, event: Event) -> None:
-        """Note a document as it came, to be written as it came; a waybill without the particulars it came with."""
-        if name := domain.DOCUMENTS.get(type(event)):
-            came = None if isinstance(event, WaybillIssued) else m.value
-            self.papers.setdefault(m.order_id, {}).setdefault(name, came or event.to_json())
+        """Note a document that was followed, to be written as it came; a waybill without the particulars it came with."""
+        if isinstance(event, WaybillIssued):
+            if self.declarations[m.order_id].waybill is event:
+                self.papers.setdefault(m.order_id, {})["waybill"] = event.to_json()
+        elif name := domain.DOCUMENTS.get(type(event)):
+            self.papers.setdefault(m.order_id, {}).setdefault(name, m.value or event.to_json())
+
+    def corrections(self) -> list[tuple[UUID, bytes]]:
+        """The waybills noted in the place of ones that are written already; they are no first documents."""
+        later = [order_id for order_id in self.papers if order_id in self.found and "waybill" in self.found[order_id].present]
+        return [(o, self.papers[o].pop("waybill")) for o in later if "waybill" in self.papers[o]]
 
     def fold(self, followed: domain.Followed, cause: UUID, at: datetime, traceparent: bytes | None = None) -> bool:
         """Keep the new state and number its facts; tells whether anything changed."""
@@ -112,13 +121,16 @@ async def collect_documents(conn: Connection, batch: Sequence[Message], deps: De
         if isinstance(event, WaybillIssued):
             known = found.get(event.order_id)
             waybill.require_room(event.logistics_no, directions.get(event.order_id) or (known.direction if known else None))
-    found |= await store.with_documents(conn, _completed(found, [event for _, event in heard]))
+    events = [event for _, event in heard]
+    found |= await store.with_documents(conn, _completed(found, events) | _corrected(found, events))
     asked = {m.order_id for m, event in heard if isinstance(event, WithdrawalAsked)}
     found |= await store.with_returns(conn, {o: d for o, d in found.items() if o in asked and d.state in domain.CLEARED})
+    match = _one_number_one_order(deps.match, await store.claim_numbers(conn, _numbers(found, events)))
     folded = Folded.of(found)
     for m, event in heard:
+        folded.fold(_follow(folded.declarations.get(m.order_id), event, m.at, deps, match), m.event_id, m.at, m.traceparent)
         folded.keep(m, event)
-        folded.fold(_follow(folded.declarations.get(m.order_id), event, m.at, deps), m.event_id, m.at, m.traceparent)
+    await store.correct_waybills(conn, folded.corrections(), _given_up(found, folded.declarations))
     outcome = await folded.save(conn, deps.authority)
     placed = [event.order_id for _, event in heard if isinstance(event, OrderPlaced)]
     shipped = [event.order_id for _, event in heard if isinstance(event, WaybillIssued)]
@@ -140,14 +152,60 @@ def _completed(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> di
     }
 
 
-def _follow(found: Declaration | None, event: Event, at: datetime, deps: Deps) -> domain.Followed:
+def _corrected(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> dict[UUID, Declaration]:
+    """The declarations whose waybill another one of these events may take the place of: it must be read too."""
+    shipped = {event.order_id for event in events if isinstance(event, WaybillIssued)}
+    return {o: found[o] for o in shipped if o in found and domain.may_be_corrected(found[o])}
+
+
+def _numbers(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> list[tuple[str, str, UUID]]:
+    """The waybill's number of each order that these events complete or correct, which the order is to hold."""
+    coming: dict[UUID, set[str]] = {}
+    waybills = {order_id: d.waybill for order_id, d in found.items()}
+    for event in events:
+        if name := domain.DOCUMENTS.get(type(event)):
+            coming.setdefault(event.order_id, set()).add(name)
+        if isinstance(event, WaybillIssued):
+            waybills[event.order_id] = event
+    wanted = []
+    for order_id, names in coming.items():
+        d = found.get(order_id) or Declaration(order_id)
+        is_complete = d.present | names == domain.ALL_DOCUMENTS
+        is_open = d.state is domain.State.COLLECTING or ("waybill" in names and domain.may_be_corrected(d))
+        if is_complete and is_open and (sent := waybills.get(order_id)) is not None:
+            wanted.append((sent.logistics_code, sent.logistics_no, order_id))
+    return wanted
+
+
+def _one_number_one_order(match: domain.Match, refused: Collection[UUID]) -> domain.Match:
+    """The match, which also refuses an order whose waybill has the number of another order."""
+    if not refused:
+        return match
+
+    def found(order: OrderPlaced, payment: PaymentCaptured, sent: WaybillIssued) -> Sequence[Mismatch]:
+        return [*match(order, payment, sent), *([number_taken(sent)] if order.order_id in refused else [])]
+
+    return found
+
+
+def _given_up(found: Mapping[UUID, Declaration], now: Mapping[UUID, Declaration]) -> set[tuple[str, str, UUID]]:
+    """The numbers that orders no longer hold, since their waybills were corrected."""
+    numbers = {
+        (was.waybill.logistics_code, was.waybill.logistics_no, order_id)
+        for order_id, was in found.items() if was.waybill is not None and domain.may_be_corrected(was)
+    }  # fmt: skip
+    kept = {(d.waybill.logistics_code, d.waybill.logistics_no, o) for o, d in now.items() if d.waybill is not None}
+    return numbers - kept
+
+
+def _follow(found: Declaration | None, event: Event, at: datetime, deps: Deps, match: domain.Match) -> domain.Followed:
     match event:
         case OrderUnwinding():
             return domain.stop(found, event)
         case WithdrawalAsked():
             return domain.withdraw(found, event, at, deps.policy)
         case _:
-            return domain.collect(found, event, deps.match)  # type: ignore[arg-type]
+            return domain.collect(found, event, match)  # type: ignore[arg-type]
 
 
 async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -12,7 +13,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from services.customs.ceb.entries import Bill, Notice
-from services.customs.domain.declaration import Answer, Declaration, Kind, State
+from services.customs.domain.declaration import OVER, Answer, Declaration, Kind, State
 from services.customs.domain.numbers import cop_no_of
 from services.customs.domain.returns import Return
 from shared.database import Connection, copied
@@ -69,12 +70,17 @@ async def with_documents(conn: Connection, found: Mapping[UUID, Declaration]) ->
     The assessment is kept for people and never compared, so it stays where it is.
     """
     rows = await conn.fetch(
-        "SELECT order_id, kind, doc FROM document WHERE order_id = ANY($1::uuid[]) AND kind <> 'tax'", list(found)
+        "SELECT order_id, kind, doc, 0::bigint AS id FROM document WHERE order_id = ANY($1::uuid[]) AND kind <> 'tax' "
+        "UNION ALL SELECT order_id, 'waybill', doc, id FROM later_waybill WHERE order_id = ANY($1::uuid[])",
+        list(found),
     )
     documents: dict[UUID, dict[str, bytes]] = {}
-    for row in rows:
+    for row in sorted(rows, key=_ID):  # the newest waybill counts
         documents.setdefault(row["order_id"], {})[row["kind"]] = row["doc"]
     return {order_id: _filled(d, documents.get(order_id, {})) for order_id, d in found.items()}
+
+
+_ID: Final = itemgetter("id")
 
 
 async def with_returns(conn: Connection, found: Mapping[UUID, Declaration]) -> dict[UUID, Declaration]:
@@ -213,6 +219,53 @@ async def save(
             "INSERT INTO document (order_id, kind, doc) SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[]) ON CONFLICT DO NOTHING",
             *map(list, zip(*came, strict=True)),
         )
+
+
+async def correct_waybills(
+    conn: Connection, later: Sequence[tuple[UUID, bytes]], given_up: Collection[tuple[str, str, UUID]]
+) -> None:
+    """Write waybills that take the place of others; the numbers (of which carrier, by which order) that are free with it."""
+    if later:
+        await conn.execute(
+            "INSERT INTO later_waybill (order_id, doc) SELECT * FROM unnest($1::uuid[], $2::bytea[])",
+            *map(list, zip(*later, strict=True)),
+        )
+    if given_up:
+        await conn.execute(
+            "DELETE FROM waybill_number AS w USING unnest($1::text[], $2::text[], $3::uuid[]) AS x(c, n, o) "
+            "WHERE w.logistics_code = x.c AND w.logistics_no = x.n AND w.order_id = x.o",
+            *map(list, zip(*sorted(given_up), strict=True)),
+        )  # fmt: skip
+
+
+async def claim_numbers(conn: Connection, wanted: Sequence[tuple[str, str, UUID]]) -> set[UUID]:
+    """Let orders hold the numbers of their waybills, each the number of a carrier; returns the orders that may not.
+
+    Another order that is not over holds it. Of two in one call the first gets it.
+    """
+    if not wanted:
+        return set()
+    # In one order, so that two replicas that want the same numbers wait for one another and never deadlock.
+    wanted = sorted(wanted, key=_NUMBER)
+    columns = [list(column) for column in zip(*wanted, strict=True)]
+    rows = await conn.fetch(
+        "INSERT INTO waybill_number (logistics_code, logistics_no, order_id) "
+        "SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[]) ON CONFLICT DO NOTHING RETURNING order_id",
+        *columns,
+    )
+    refused = {order_id for _, _, order_id in wanted} - {row["order_id"] for row in rows}
+    if refused:
+        rows = await conn.fetch(
+            "UPDATE waybill_number AS w SET order_id = x.o FROM unnest($1::text[], $2::text[], $3::uuid[]) AS x(c, n, o) "
+            "WHERE w.logistics_code = x.c AND w.logistics_no = x.n AND x.o = ANY($4::uuid[]) AND (w.order_id = x.o OR EXISTS "
+            "(SELECT FROM declaration AS d WHERE d.order_id = w.order_id AND d.state = ANY($5::text[]))) RETURNING w.order_id",
+            *columns, list(refused), list(OVER),
+        )  # fmt: skip
+        refused -= {row["order_id"] for row in rows}
+    return refused
+
+
+_NUMBER: Final = itemgetter(0, 1)
 
 
 _ROWS: Final = (

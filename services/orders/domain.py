@@ -343,6 +343,7 @@ Decision = Callable[[Order, Any], Followed]
 _FACTS_OF_PAYMENT: Final = (payments.PaymentCaptured, payments.MerchantSettled)
 _FACTS_OF_TAX: Final = (tax.TaxAssessed, tax.TaxPosted)
 _PROGRESS: Final = (
+    customs.WaybillCorrected,
     customs.ListLodged,
     customs.ListAccepted,
     customs.ListInReview,

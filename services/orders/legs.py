@@ -112,6 +112,7 @@ TAX: Final = Transitions[Tax](
 
 BORDER: Final = Transitions[Border](
     {
+        (Border.AWAITED, customs.WaybillCorrected): Border.AWAITED,
         (Border.AWAITED, customs.ListLodged): Border.LODGED,
         (Border.CORRECTING, customs.ListLodged): Border.LODGED,
         **{(at, customs.ListAccepted): Border.ACCEPTED for at in _ON_THE_WAY},

@@ -46,6 +46,7 @@ SHOWN: Final[dict[type[Event], tuple[str, ...]]] = {
     tax.TaxRestored: ("return_no", "total", "quota", "remaining"),
     tax.TaxKept: ("return_no", "total"),
     customs.DocumentsMismatched: ("mismatches",),
+    customs.WaybillCorrected: ("logistics_code", "logistics_no", "instead_of"),
     customs.ListLodged: ("cop_no", "batch_id", "message_guid", "attempt"),
     customs.ListAccepted: _RECEIPT,
     customs.ListInReview: _RECEIPT,

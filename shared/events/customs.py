@@ -38,6 +38,15 @@ class DocumentsMismatched(CustomsEvent):
     mismatches: tuple[Mismatch, ...]
 
 
+class WaybillCorrected(CustomsEvent):
+    """The carrier sent another waybill before the list was lodged: the list will have this one. `instead_of` is the number before."""
+
+    type: ClassVar[str] = "customs.waybill-corrected.v1"
+    logistics_code: str
+    logistics_no: str
+    instead_of: str
+
+
 class ListLodged(CustomsEvent):
     """The declaration list left for the authority in a collective message."""
 

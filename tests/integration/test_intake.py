@@ -78,3 +78,185 @@ async def test_free_text_a_mark_and_blanks_stand_in_nobodys_way(world: World) ->
 
 def order_id(order: dict[str, Any]) -> Any:
     return order_id_of(order["platform"]["code"], order["order_no"])
+
+
+LODGED: Final = "lodged"
+"""The authority of the sandbox has no waybill of its carrier for these orders, so their lists are lodged and wait for it."""
+
+
+def parcel(order: dict[str, Any], number: str, **changed: Any) -> Outgoing:
+    """A waybill for an order, as its carrier sends it."""
+    to = order["consignee"]
+    sent = {
+        "platform_code": order["platform"]["code"], "order_no": order["order_no"], "logistics_code": "31229908QR",
+        "logistics_name": "Sandbox Express", "logistics_no": number, "freight": "20.00", "gross_weight_kg": "9.5",
+        "consignee": {name: to[name] for name in ("name", "phone", "country", "region", "city", "address")}, **changed,
+    }  # fmt: skip
+    return Outgoing("", order["order_no"].encode(), json.dumps(sent).encode(), ())
+
+
+async def letters(world: World, service: str) -> list[str]:
+    return [row["reason"] for row in await world.admin.fetch(f"SELECT reason FROM {service}.dead_letter")]
+
+
+async def listed(world: World, order: dict[str, Any]) -> str | None:
+    """The waybill's number on the list that was lodged of an order."""
+    texts = [(r.value or b"").decode() for r in world.log[topics.DECLARATIONS]]
+    text = next((text for text in texts if order["order_no"] in text), None)
+    if text is None:
+        return None
+    list_of = text[text.index(order["order_no"]) :]
+    return list_of.split("<logisticsNo>")[1].split("<")[0]
+
+
+async def faults(world: World, order: dict[str, Any]) -> set[tuple[str, str]]:
+    told = await world.admin.fetchval(
+        "SELECT summary -> 'faults' FROM orders.timeline WHERE order_id = $1 AND type = 'order.rejected.v1'", order_id(order)
+    )
+    return {(fault["field"], fault["code"]) for fault in json.loads(told or "[]")}
+
+
+async def test_an_unreadable_or_unprintable_waybill_is_a_dead_letter_and_the_order_waits_for_a_good_one(world: World) -> None:
+    order, export = sample(1, "lost"), sample(2, "lost", sample="garments_de")
+    submit(world, order, export)
+    await world.settle_down()
+    bad = [
+        Outgoing("", b"1", b"\xff\xfe{\x00}\x00", ()),
+        Outgoing("", b"1", b"not json", ()),
+        parcel(order, "YT\ufffe1"),
+        parcel(order, "9" * 61),
+        parcel(order, "YT1", logistics_name="x" * 101),
+        parcel(order, "YT1", gross_weight_kg="１.5"),
+        parcel(export, "9" * 33),
+    ]
+    world.publish(topics.WAYBILLS, bad)
+    await world.settle_down()
+    assert set((await world.states()).values()) == {"placed"}
+    assert sorted(await letters(world, "customs")) == sorted(["malformed", *["invalid_value"] * 6])
+    good = parcel(order, "9" * 60)
+    world.publish(topics.WAYBILLS, [good._replace(value=b"\xef\xbb\xbf" + good.value), parcel(export, "9" * 32)])
+    await world.settle_down()
+    assert set((await world.states()).values()) == {LODGED}
+    assert await listed(world, order) == "9" * 60
+    assert await listed(world, export) == "9" * 32
+    assert await world.broken() == {}
+
+
+@pytest.mark.parametrize("when", ["before it is placed", "while it waits", "at once", "after the match"])
+async def test_a_waybill_is_corrected_until_the_list_is_lodged(world: World, when: str) -> None:
+    order = sample(1, "lost")
+    first, second = parcel(order, "YT1"), parcel(order, "YT2")
+    if when == "before it is placed":
+        world.publish(topics.WAYBILLS, [first, second])
+        await world.advance(("customs", topics.WAYBILLS), 1)
+        await world.advance(("customs", topics.WAYBILLS), 1)
+        submit(world, order)
+    elif when == "while it waits":
+        submit(world, order)
+        await world.advance(("orders", topics.SUBMISSIONS))
+        await world.relay()
+        await world.advance(("customs", topics.ORDERS))
+        world.publish(topics.WAYBILLS, [first])
+        await world.advance(("customs", topics.WAYBILLS))
+        world.publish(topics.WAYBILLS, [second])
+        await world.advance(("customs", topics.WAYBILLS))
+    elif when == "at once":
+        submit(world, order)
+        await world.settle_down()
+        world.publish(topics.WAYBILLS, [first, second])
+    else:
+        submit(world, order)
+        await world.settle_down()
+        world.publish(topics.WAYBILLS, [first])
+        await world.advance(("customs", topics.WAYBILLS))
+        assert await world.admin.fetchval("SELECT state FROM customs.declaration") == "matched"
+        world.publish(topics.WAYBILLS, [second])
+        await world.advance(("customs", topics.WAYBILLS))
+        # The first number is free again.
+        assert [row["logistics_no"] for row in await world.admin.fetch("SELECT logistics_no FROM customs.waybill_number")] == [
+            "YT2"
+        ]
+    await world.settle_down()
+    assert await world.states() == {order["order_no"]: LODGED}
+    assert await listed(world, order) == "YT2"
+    told = await world.admin.fetch("SELECT summary FROM orders.timeline WHERE type = 'customs.waybill-corrected.v1'")
+    numbers = [(json.loads(row["summary"])["instead_of"], json.loads(row["summary"])["logistics_no"]) for row in told]
+    assert numbers == ([] if when == "before it is placed" else [("YT1", "YT2")])
+    # It is lodged now: a third changes nothing.
+    world.publish(topics.WAYBILLS, [parcel(order, "YT3")])
+    await world.settle_down()
+    assert await world.states() == {order["order_no"]: LODGED}
+    assert len(await world.admin.fetch("SELECT FROM orders.timeline WHERE type = 'customs.waybill-corrected.v1'")) == len(told)
+    assert await world.broken() == {}
+
+
+async def test_a_correction_that_contradicts_the_order_ends_it_before_a_list_is_lodged(world: World) -> None:
+    order = sample(1, "lost")
+    submit(world, order)
+    await world.settle_down()
+    world.publish(topics.WAYBILLS, [parcel(order, "YT1")])
+    await world.advance(("customs", topics.WAYBILLS))
+    other = {**order["consignee"], "name": "测试收件人"}
+    world.publish(topics.WAYBILLS, [parcel(order, "YT2", consignee=other)])
+    await world.settle_down()
+    assert await world.states() == {order["order_no"]: "rejected"}
+    assert await faults(world, order) == {("consignee.name", "-503001")}
+    assert await listed(world, order) is None
+    assert await world.broken() == {}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_number_on_two_live_orders_is_refused_for_the_second(world: World, at_once: bool) -> None:
+    first, second, third = sample(1, "lost"), sample(2, "lost"), sample(3, "lost")
+    submit(world, first, second, third)
+    await world.settle_down()
+    world.publish(topics.WAYBILLS, [parcel(first, "YT1")])
+    if not at_once:
+        await world.settle_down()
+    world.publish(topics.WAYBILLS, [parcel(second, "YT1"), parcel(third, "YT1", logistics_code="11059199PT")])
+    await world.settle_down()
+    ends = {first["order_no"]: LODGED, second["order_no"]: "rejected", third["order_no"]: LODGED}
+    assert await world.states() == ends
+    assert await faults(world, second) == {("logistics_no", "-504015")}
+    assert await world.broken() == {}
+
+
+async def test_the_number_of_an_order_that_is_over_is_free(world: World) -> None:
+    first, second = sample(1, "lost"), sample(2, "lost")
+    submit(world, first, second)
+    await world.settle_down()
+    world.publish(topics.WAYBILLS, [parcel(first, "YT1")])
+    await world.advance(("customs", topics.WAYBILLS))
+    asked = {"platform": first["platform"], "order_no": first["order_no"], "reason": "buyer_request"}
+    world.publish(topics.SUBMISSIONS, [Outgoing("", b"1", json.dumps(asked).encode(), CANCEL)])
+    await world.advance(("orders", topics.SUBMISSIONS))
+    await world.relay()
+    await world.advance(("customs", topics.ORDERS))
+    world.publish(topics.WAYBILLS, [parcel(second, "YT1")])
+    await world.settle_down()
+    assert await world.states() == {first["order_no"]: "cancelled", second["order_no"]: LODGED}
+    assert await listed(world, second) == "YT1"
+
+
+async def test_a_parcel_lighter_than_its_goods_and_another_address_are_told(world: World) -> None:
+    light, other, same = sample(1, "lost"), sample(2, "lost"), sample(3, "lost")
+    submit(world, light, other, same)
+    await world.settle_down()
+    to = same["consignee"]
+    whole = {**to, "region": None, "city": None, "address": f"{to['region']} {to['city']} {to['address']}"}
+    world.publish(
+        topics.WAYBILLS,
+        [
+            parcel(light, "YT1", gross_weight_kg="0.5"),
+            parcel(other, "YT2", consignee={**other["consignee"], "address": "另一条路1号"}),
+            parcel(same, "YT3", consignee=whole),
+        ],
+    )
+    await world.settle_down()
+    assert list((await world.states()).values()) == ["rejected", "rejected", LODGED]
+    assert await faults(world, light) == {("gross_weight_kg", "-503001")}
+    told = await world.admin.fetchval("SELECT summary::text FROM orders.timeline WHERE type = 'customs.documents-mismatched.v1' "
+                                      "AND order_id = $1", order_id(other))  # fmt: skip
+    assert f"{len(other['consignee']['address'])} characters" in told
+    assert "6 characters" in told
+    assert other["consignee"]["address"] not in told

@@ -117,11 +117,11 @@ class Carrier(Reader):
             if word == "lost" or event.order_id in self._booked:
                 continue
             self._booked.add(event.order_id)
-            for _ in range(2 if word == "dupway" else 1):
-                self.world.soon(partial(self._issue, event.order_id, "other" if word == "badway" else "cn"))
+            for number in {"dupway": ("W1", "W1"), "secondway": ("W1", "W2")}.get(word, ("W1",)):
+                self.world.soon(partial(self._issue, event.order_id, "other" if word == "badway" else "cn", number))
 
-    def _issue(self, order_id: UUID, consignee: str) -> None:
-        waybill = _WAYBILL.model_copy(update={"order_id": order_id, "consignee_name_digest": consignee})
+    def _issue(self, order_id: UUID, consignee: str, number: str) -> None:
+        waybill = _WAYBILL.model_copy(update={"order_id": order_id, "consignee_name_digest": consignee, "logistics_no": number})
         self.send([(topics.WAYBILLS, order_id, Record(self.world.uuid(), waybill))])
 
 

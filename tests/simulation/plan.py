@@ -95,7 +95,9 @@ def _plan(world: World, number: int) -> Plan:
     order_no = f"SIM-{world.seed}-{number}"
     order_id = order_id_of(PLATFORM, order_no)
     carrier = dice.choice(CARRIER)
-    # By dice of its own, so that it changes no seed in which nothing is said again.
+    # By dice of their own, so that they change no seed in which nothing is said again.
+    if carrier == "" and not Random(f"{world.seed} {number} second waybill").randrange(8):
+        carrier = "secondway"
     again = Random(f"{world.seed} {number} again").choice(("", "", "", ".again", ".again.again"))
     asks = [(dice.random() ** 2 * 90, dice.choice(("cancel", "return", "part"))) for _ in range(dice.choice((0, 0, 0, 1, 1, 2)))]
     # Given back one after another, in parts and at last wholly.

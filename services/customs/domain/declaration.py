@@ -194,7 +194,8 @@ LIST: Final = Transitions[State](
         **{(s, said.ListReturned): State.MATCHED for s in PENDING},
         **{(s, said.ListRefused): State.REFUSED for s in (*PENDING, State.MATCHED)},
         **{(s, said.ListWithdrawn): State.WITHDRAWN for s in (State.COLLECTING, State.MATCHED, State.WITHDRAWING)},
-        (State.COLLECTING, said.DocumentsMismatched): State.MISMATCHED,
+        **{(s, said.DocumentsMismatched): State.MISMATCHED for s in (State.COLLECTING, State.MATCHED)},
+        **{(s, said.WaybillCorrected): s for s in (State.COLLECTING, State.MATCHED)},
         **{(s, said.ReturnOpened): State.RETURNING for s in (*CLEARED, State.WITHDRAWING)},
         (State.RETURNING, said.ReturnGranted): State.RETURNING,
         (State.RETURNING, said.GoodsPartlyReturned): State.CLOSED,
@@ -215,23 +216,56 @@ def collect(found: Declaration | None, document: Document, match: Match) -> Foll
     The four are the legal trio and the assessment (GACC 2016 No. 26 arts. 3-4). Absence is a wait, never a refusal.
     """
     d = found or Declaration(document.order_id)
+    if isinstance(document, WaybillIssued) and may_be_corrected(d):
+        return _corrected(d, document, match)
     if d.state is not State.COLLECTING:
         return d, ()
     d = _with(d, document)
     if d.present != ALL_DOCUMENTS:
         return d, ()
+    d, facts = _matched(d, match)
+    return (d, facts) if facts else (replace(d, state=State.MATCHED, waiting="declare"), ())
+
+
+def _matched(d: Declaration, match: Match) -> Followed:
+    """Nothing is said of documents that match."""
     assert d.order is not None
     assert d.payment is not None
     assert d.waybill is not None
     mismatches = match(d.order, d.payment, d.waybill)
-    if mismatches:
-        return _say(d, said.DocumentsMismatched(order_id=d.order_id, mismatches=tuple(mismatches)))
-    return replace(d, state=State.MATCHED, waiting="declare"), ()
+    if not mismatches:
+        return d, ()
+    return _say(replace(d, waiting=None), said.DocumentsMismatched(order_id=d.order_id, mismatches=tuple(mismatches)))
+
+
+def may_be_corrected(d: Declaration) -> bool:
+    """Whether another waybill takes the place of the one that is there: until a list with it is lodged."""
+    return "waybill" in d.present and (d.state is State.COLLECTING or (d.state is State.MATCHED and d.attempt == 0))
+
+
+def _corrected(d: Declaration, waybill: WaybillIssued, match: Match) -> Followed:
+    """The carrier says something else before the list is lodged; the waybill that is there must be at hand.
+
+    An order that nobody has placed has no timeline to tell it in.
+    """
+    before = d.waybill
+    assert before is not None
+    if before == waybill:
+        return d, ()
+    told: tuple[Event, ...] = ()
+    d = replace(d, waybill=waybill)
+    if "order" in d.present:
+        d, told = _say(d, said.WaybillCorrected(order_id=d.order_id, logistics_code=waybill.logistics_code,
+                                                logistics_no=waybill.logistics_no, instead_of=before.logistics_no))  # fmt: skip
+    if d.state is State.COLLECTING:
+        return d, told
+    d, facts = _matched(d, match)
+    return d, (*told, *facts)
 
 
 def _with(d: Declaration, document: Document) -> Declaration:
     name = DOCUMENTS[type(document)]
-    # The first of a kind counts: a carrier that repeats itself must not change a list that may be printed already.
+    # The first of a kind counts, but for a waybill that is corrected in time.
     if name in d.present:
         return d
     direction = document.direction if isinstance(document, OrderPlaced) else d.direction

@@ -35,9 +35,12 @@ WAYBILL_RULE: Final = "-503001"
 This is the waybill band's business-rule code [2018, 7-3].
 """
 
+WAYBILL_NUMBER: Final = "-504015"
+"""A waybill's number that is another order's already [2018, 7-3: duplicate waybill number]."""
+
 CODES: Final = (
     AMOUNT, PAYMENT_ENTERPRISE, LINE_COUNT, LINE_ITEMS, BUYER_ON_LIST, BUYER_PHONE_ON_LIST, BUYER_IS_NOT_PAYER, ORDER_RULE,
-    WAYBILL_RULE,
+    WAYBILL_RULE, WAYBILL_NUMBER,
 )  # fmt: skip
 """Every code a mismatch can have."""
 

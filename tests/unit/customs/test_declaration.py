@@ -91,9 +91,36 @@ def test_a_document_that_comes_twice_or_late_changes_nothing() -> None:
     matched = replace(at(State.MATCHED), present=d.ALL_DOCUMENTS, order=order(), payment=payment(), tax=tax(), waybill=waybill())
     for document in (order(), payment(), tax(), waybill()):
         assert d.collect(matched, document, disagree) == (matched, ())
+    for state in State:
+        lodged = replace(matched, state=state, attempt=1)
+        if state is not State.COLLECTING:
+            assert d.collect(lodged, SECOND, disagree) == (lodged, ())
+
+
+SECOND = waybill().model_copy(update={"logistics_no": "W2"})
+
+
+def test_a_waybill_is_corrected_until_the_list_is_lodged_and_the_order_is_told() -> None:
     first = d.collect(None, waybill(), agree)[0]
-    second = waybill().model_copy(update={"logistics_no": "W2"})
-    assert d.collect(first, second, agree)[0].waybill == waybill()
+    # Nobody has placed the order yet, so there is no timeline to tell it in.
+    assert d.collect(first, SECOND, agree) == (replace(first, waybill=SECOND), ())
+    placed = d.collect(first, order(), agree)[0]
+    corrected, facts = d.collect(placed, SECOND, agree)
+    assert [(f.logistics_no, f.instead_of) for f in facts if isinstance(f, said.WaybillCorrected)] == [("W2", "W1")]
+    assert (corrected.waybill, corrected.state, corrected.version) == (SECOND, State.COLLECTING, placed.version + 1)
+    assert d.collect(corrected, SECOND, agree) == (corrected, ())
+
+
+def test_a_waybill_that_is_corrected_after_the_match_must_match_too() -> None:
+    matched = replace(
+        at(State.MATCHED, attempt=0), present=d.ALL_DOCUMENTS, order=order(), payment=payment(), tax=tax(), waybill=waybill()
+    )
+    kept, facts = d.collect(matched, SECOND, agree)
+    assert (kept.state, kept.waybill, kept.waiting, kinds(facts)) == (
+        State.MATCHED, SECOND, matched.waiting, ["WaybillCorrected"],
+    )  # fmt: skip
+    over, facts = d.collect(matched, SECOND, disagree)
+    assert (over.state, over.waiting, kinds(facts)) == (State.MISMATCHED, None, ["WaybillCorrected", "DocumentsMismatched"])
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ MISMATCHED = customs.DocumentsMismatched(
         ),
     ),
 )
+WAYBILL_CORRECTED = customs.WaybillCorrected(order_id=ID, logistics_code="L", logistics_no="W2", instead_of="W1")
 ACCEPTED_LIST, REVIEW = receipt(customs.ListAccepted), receipt(customs.ListInReview)
 EXAMINED, HELD = receipt(customs.ExaminationOrdered), receipt(customs.GoodsHeld)
 SENT_BACK = receipt(customs.ListReturned, attempt=1)
@@ -135,6 +136,7 @@ FACTS: tuple[Event, ...] = (
     POSTED,
     RESTORED,
     KEPT,
+    WAYBILL_CORRECTED,
     LODGED,
     MISMATCHED,
     ACCEPTED_LIST,
