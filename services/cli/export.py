@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
-from services.cli.exportfile import ExportOrder, day_of, export_order, money
+from services.cli.exportfile import ExportOrder, Reading, money, wrong_facts
+from services.cli.taxfile import answer_many, bytes_of, day_of, decoded, is_many
 from services.tax.domain.export import (
     UNDETERMINED,
     Decision,
     ExportBook,
     Facts,
-    check_facts,
     decide,
     deemed_income_of,
     output_vat_of,
@@ -27,6 +27,8 @@ from services.tax.domain.export import (
     sources_of,
 )
 from shared.money import Money
+
+__all__ = ["wrong_facts"]
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +39,10 @@ if TYPE_CHECKING:
 
 def export_file(
     file: Annotated[
-        Path, typer.Argument(help="An export order (order.submitted.v1) as JSON, with what the exporter says; - reads stdin.")
+        Path,
+        typer.Argument(
+            help="An export order (order.submitted.v1) as JSON, with what the exporter says, or JSON lines; - reads stdin."
+        ),
     ],
     at: Annotated[
         str | None,
@@ -53,31 +58,33 @@ def export_file(
 ) -> None:
     """Refund, exemption or taxation of an exported order, line by line; each condition with found, expected and source.
 
-    Exit 1 where no route can be named: the facts that decide are listed.
+    Exit 1 where no route can be named: the facts that decide are listed. Of JSON lines each gets one line of JSON; exit status then: 2 if a
+    line was wrong, else 1 if one has no route.
     """
     from services.tax.exportfiles import load_merchants
     from services.tax.rulefiles import RULES, load
 
-    order, folder = export_order(file), rules or RULES
-    book, on = book_of(folder), day_of(order, at)
-    standing = load_merchants(merchants).facts_of(order.merchant.code, on) if merchants else {}
-    decisions = decisions_of(order, on, {**standing, **facts_of(order.export)}, book)
-    document = as_document(order, decisions, book, load(folder), on)
+    folder = rules or RULES
+    exporters = load_merchants(merchants) if merchants else None
+    reading, book, imports = Reading.of(folder, at), book_of(folder), load(folder)
+
+    def answer(name: str, text: str) -> dict[str, Any]:
+        order = reading.order(name, text)
+        on = day_of(order.placed_at, at)
+        standing = exporters.facts_of(order.merchant.code, on) if exporters else {}
+        decisions = decisions_of(order, on, {**standing, **order.export}, book)
+        return as_document(order, decisions, book, imports, on)
+
+    raw = bytes_of(file)
+    if is_many(file, raw):
+        leave(answer_many(raw, answer, lambda found: found["regime"] == UNDETERMINED))
+    document = answer(str(file), decoded(str(file), raw))
     if json:
         as_json(document)
     else:
         show(document)
     if document["regime"] == UNDETERMINED:
         leave(Exit.NO)
-
-
-def facts_of(said: dict[str, Any]) -> Facts:
-    """What the exporter says in the order; raises Wrong naming what is no such fact."""
-    try:
-        check_facts(said)
-    except ValueError as error:
-        raise Wrong(f"export: {error}") from None
-    return said
 
 
 def decisions_of(order: ExportOrder, on: date, facts: Facts, book: ExportBook) -> list[Decision]:
@@ -161,8 +168,7 @@ def sources(folder: Path) -> Mapping[str, str]:
 
 def named(result: Assessment, mode: str, hs_codes: Sequence[str], said: dict[str, Any], on: date, folder: Path) -> Assessment:
     """An export's assessment under the name of its route, with the rules of it; unchanged where none can be named."""
-    facts = facts_of(said)
-    found = [decide(book_of(folder), on, mode, hs, facts) for hs in hs_codes]
+    found = [decide(book_of(folder), on, mode, hs, said) for hs in hs_codes]
     decisions = [decision for decision in found if decision is not None]
     if not decisions or regime_of(decisions) == UNDETERMINED:
         return result

@@ -1,50 +1,50 @@
-"""What of a submission matters to an export: read from a file, every wrong field named."""
+"""What of a submission matters to an export: read from a file, every fault of it told."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from services.cli.connect import Wrong
-from services.tax.domain.assessment import beijing_date
+from services.cli.faults import Wrongly
+from services.cli.taxfile import (
+    Count,
+    CountryCode,
+    Decimals,
+    Document,
+    HsCode,
+    LineNo,
+    Part,
+    Time,
+    bytes_of,
+    decoded,
+    option_decimal,
+    read,
+    timed,
+)
+from services.tax.domain.goods import Nomenclature
 from shared.money import Money, MoneyError
+
+__all__ = ["Count", "Decimals", "Part", "money", "parsed", "read_text"]
 
 LINES_MAX = 1000
 """Lines of one file's order; customs takes 100, a question may be larger."""
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-def _decimal_string(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ValueError('write it as a decimal string, like "12.00"')
-    return value
-
-
-Decimals = Annotated[Decimal, BeforeValidator(_decimal_string), Field(ge=0, allow_inf_nan=False, max_digits=24)]
-Count = Annotated[Decimals, Field(gt=0)]
 Share = Annotated[Decimals, Field(le=10)]
-
-
-class Part(BaseModel):
-    """A part of a file; what it does not know is ignored, as everywhere in submissions."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class ExportLine(Part):
     """A line; `duty_rate` and `vat_rate` of the destination are asked for where no rule file has them, `purchase` is the price in CNY
     without VAT on the special invoice of the goods."""
 
-    line_no: int = Field(ge=1)
-    hs_code: str = Field(pattern=r"^\d[\d.]{3,12}$")
-    origin: str = Field(pattern="^[A-Z]{2}$")
+    line_no: LineNo
+    hs_code: HsCode
+    origin: CountryCode
     quantity: Count
     total: Decimals
     net_weight_kg: Decimals = Decimal(0)
@@ -61,13 +61,13 @@ class Seller(Part):
     """Who sells."""
 
     code: str | None = None
-    country: str | None = Field(None, pattern="^[A-Z]{2}$")
+    country: CountryCode | None = None
 
 
 class Receiver(Part):
     """Where the parcel goes."""
 
-    country: str = Field(pattern="^[A-Z]{2}$")
+    country: CountryCode
 
 
 class LandedInput(Part):
@@ -83,7 +83,7 @@ class ExportOrder(Part):
     """An order that leaves China."""
 
     order_no: str | None = None
-    placed_at: datetime | None = None
+    placed_at: Time | None = None
     direction: str = "export"
     mode: str = "9610"
     merchant: Seller = Seller()
@@ -98,14 +98,49 @@ class ExportOrder(Part):
     export: dict[str, Any] = Field(default_factory=dict)
 
 
+class Reading(NamedTuple):
+    """What reading an export order needs besides its text: codes that exist, the modes of exports, the day if it is given."""
+
+    known: Nomenclature | None
+    modes: Sequence[str]
+    at: str | None
+
+    @classmethod
+    def of(cls, folder: Path, at: str | None) -> Reading:
+        """By the rule files of a folder, those of this release where it has none of a kind."""
+        from services.tax.exportfiles import load_export_modes
+        from services.tax.rulefiles import load_nomenclature
+
+        return cls(load_nomenclature(folder), load_export_modes(folder), at)
+
+    def order(self, name: str, text: str) -> ExportOrder:
+        """An export order from its JSON; raises Unread with every fault."""
+        return read(name, text, ExportOrder, self.known, timed(self.at), self._way, wrong_facts)
+
+    def _way(self, document: Document) -> Iterator[Wrongly]:
+        direction, mode = document.get("direction", "export"), document.get("mode", "9610")
+        if isinstance(direction, str) and direction != "export":
+            yield Wrongly("direction", "one_of", repr(direction), "'export': `crossborder tax assess` takes imports")
+        if isinstance(mode, str) and mode not in self.modes:
+            yield Wrongly("mode", "one_of", repr(mode), f"a mode of exports: {', '.join(self.modes)}")
+
+
+def wrong_facts(document: Document) -> Iterator[Wrongly]:
+    """What an exporter says in `export` that is no such fact."""
+    from services.tax.domain.export import check_facts
+
+    said = document.get("export")
+    for name, value in said.items() if isinstance(said, dict) else ():
+        try:
+            check_facts({name: value})
+        except ValueError as error:
+            found = repr(value) if isinstance(value, str | bool) else type(value).__name__
+            yield Wrongly(f"export.{name}", "is_fact", found[:60], str(error).removeprefix(f"{name}: expected "))
+
+
 def read_text(file: Path) -> str:
     """The file, or stdin for `-`; raises Wrong."""
-    try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Wrong(f"{file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Wrong(f"{file} is not UTF-8 text") from None
+    return decoded(str(file), bytes_of(file))
 
 
 def parsed(name: str, text: str, shape: type[Model]) -> Model:
@@ -118,19 +153,6 @@ def parsed(name: str, text: str, shape: type[Model]) -> Model:
         raise Wrong(f"{name}: {at or 'the file'}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def export_order(file: Path) -> ExportOrder:
-    """The export order of a file; raises Wrong where it is none, or its amounts do not add up."""
-    order = parsed(str(file), read_text(file), ExportOrder)
-    if order.direction != "export":
-        raise Wrong(f"{file}: direction: expected 'export', found {order.direction!r}; `crossborder tax assess` takes imports")
-    goods = Money.total(
-        (money(f"lines[{i}].total", line.total, order.currency) for i, line in enumerate(order.lines)), order.currency
-    )
-    if order.goods_value is not None and money("goods_value", order.goods_value, order.currency) != goods:
-        raise Wrong(f"{file}: goods_value: {order.goods_value} is not the sum of the lines' totals, {goods}")
-    return order
-
-
 def money(field: str, amount: Decimal, currency: str) -> Money:
     """An amount of a field; raises Wrong naming it."""
     try:
@@ -139,29 +161,15 @@ def money(field: str, amount: Decimal, currency: str) -> Money:
         raise Wrong(str(error) if str(error).startswith("currency") else f"{field}: {error}") from None
 
 
-def day_of(order: ExportOrder, at: str | None) -> date:
-    """The day by `--at`, else the Beijing day the order was placed; raises Wrong where neither tells."""
-    if at is None:
-        if order.placed_at is None or order.placed_at.tzinfo is None:
-            raise Wrong("placed_at: give a time with its offset, or the day by --at")
-        return beijing_date(order.placed_at)
-    try:
-        return date.fromisoformat(at)
-    except ValueError:
-        raise Wrong(f"--at: {at!r} is not a day like 2026-11-23") from None
-
-
 def named_decimals(option: str, given: Sequence[str]) -> dict[str, Decimal]:
     """NAME=NUMBER options, each above zero; raises Wrong."""
     found: dict[str, Decimal] = {}
     for text in given:
         name, _, number = text.partition("=")
-        try:
-            value = Decimal(number)
-        except InvalidOperation:
-            value = Decimal(0)
-        # Bounded, so that no exponent makes a number of a billion digits.
-        if not name or not value.is_finite() or value <= 0 or abs(value.adjusted()) > 12 or len(value.as_tuple().digits) > 24:
+        value = option_decimal(number)
+        if not name or value is None or value <= 0:
             raise Wrong(f"{option}: {text!r} is not like USD=0.92")
+        if name in found:
+            raise Wrong(f"{option}: {name} is there twice")
         found[name] = value
     return found

@@ -29,7 +29,7 @@ _RULES: Final[Mapping[str, tuple[str, str]]] = {
     "datetime_from_date_parsing": ("is_time", "a time with its offset, like 2026-11-23T09:00:00+08:00"),
 }
 _PATTERNS: Final[Mapping[str, tuple[str, str]]] = {
-    r"^\d[\d.]{3,12}$": ("is_hs_code", "4 to 10 digits, dots allowed, like 3304.99.0029"),
+    r"^[0-9]{4}(\.?[0-9]{2}){0,3}$": ("is_hs_code", "4, 6, 8 or 10 digits, dots allowed between them, like 3304.99.0029"),
     "^(ml|g|piece)$": ("one_of", "ml, g or piece"),
     "^[A-Z]{2}$": ("is_country", "ISO 3166-1 alpha-2 in capitals, like US"),
 }
@@ -39,6 +39,15 @@ _KINDS: Final[Mapping[type, str]] = {
     float: "the number",
     dict: "an object",
     list: "a list",
+}
+
+
+_BOUNDS: Final[Mapping[str, tuple[str, str]]] = {
+    "greater_than": ("above", "more than {gt}"),
+    "greater_than_equal": ("at_least", "at least {ge}"),
+    "less_than_equal": ("at_most", "at most {le}"),
+    "too_short": ("line_count", "at least {min_length} lines"),
+    "too_long": ("line_count", "at most {max_length} lines"),
 }
 
 
@@ -67,24 +76,31 @@ def faults_of(error: ValidationError) -> list[Wrongly]:
 
 def _wrongly(error: ErrorDetails) -> Wrongly:
     kind, context = error["type"], error.get("ctx", {})
-    found = "nothing" if kind == "missing" else _found(error["input"])
+    found = _shown(error)
     rule, expected = _RULES.get(kind, (kind, error["msg"].removeprefix("Value error, ")))
+    if kind in _BOUNDS:
+        rule, expected = _BOUNDS[kind][0], _BOUNDS[kind][1].format(**context)
     match kind:
         case "string_pattern_mismatch":
             rule, expected = _PATTERNS.get(context["pattern"], ("has_form", f"the form {context['pattern']}"))
         case "literal_error":
             rule, expected = "one_of", str(context["expected"]).replace("'", "")
-        case "greater_than":
-            rule, expected = "above", f"more than {context['gt']}"
-        case "greater_than_equal":
-            rule, expected = "at_least", f"at least {context['ge']}"
-        case "too_short":
-            rule, expected, found = "line_count", f"at least {context['min_length']} lines", f"{context['actual_length']} lines"
         case "value_error":
             rule, expected = "is_decimal", expected.replace("write it as ", "")
-        case "json_invalid":
-            found = str(context["error"])
     return Wrongly(path_of(error["loc"]), rule, found, expected)
+
+
+def _shown(error: ErrorDetails) -> str:
+    match error["type"]:
+        case "missing":
+            return "nothing"
+        case "json_invalid":
+            return str(error.get("ctx", {})["error"])
+        case "too_short" | "too_long":
+            return f"{error.get('ctx', {})['actual_length']} lines"
+        case "model_type" | "model_attributes_type" | "dict_type" if isinstance(error["input"], str):
+            return "a text"  # where an object was expected, it may be a person's name
+    return _found(error["input"])
 
 
 def path_of(steps: tuple[int | str, ...]) -> str:

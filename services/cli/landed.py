@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
-from services.cli.exportfile import ExportOrder, day_of, export_order, money, named_decimals
+from services.cli.exportfile import ExportOrder, Reading, money, named_decimals
+from services.cli.taxfile import answer_many, bytes_of, day_of, decoded, is_many
 from services.tax.domain.charging import ShippedLine
 from services.tax.domain.landed import Consignment, Landed, NotLanded, landed
 from shared.money import EXPONENTS, Money
@@ -21,7 +22,7 @@ KINDS: Final[tuple[ChargeKind, ...]] = ("duty", "surcharge", "vat", "fee")
 
 
 def landed_file(
-    file: Annotated[Path, typer.Argument(help="An export order (order.submitted.v1) as JSON; - reads stdin.")],
+    file: Annotated[Path, typer.Argument(help="An export order (order.submitted.v1) as JSON, or JSON lines; - reads stdin.")],
     at: Annotated[
         str | None, typer.Option(help="The day it arrives, YYYY-MM-DD; the Beijing day of placed_at if not given.")
     ] = None,
@@ -37,7 +38,10 @@ def landed_file(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The landed cost as JSON.")] = False,
 ) -> None:
-    """Landed cost of an export: regime, every charge, who collects it, by which rule; exit 1 where that is not known."""
+    """Landed cost of an export: regime, every charge, who collects it, by which rule; exit 1 where that is not known.
+
+    Of JSON lines each gets one line of JSON; exit status then: 2 if a line was wrong, else 1 if one is not known.
+    """
     from services.tax.landedfiles import load_destinations, load_rates
     from services.tax.rulefiles import RULES
 
@@ -45,9 +49,17 @@ def landed_file(
     for currency in given:
         if currency not in EXPONENTS:
             raise Wrong(f"--rate: {currency!r} is not a currency of ISO 4217 that is supported here")
-    order = export_order(file)
     folder = rules or RULES
-    result = landed(consignment(order, channel), day_of(order, at), load_destinations(folder), load_rates(folder), given)
+    reading, destinations, rates = Reading.of(folder, at), load_destinations(folder), load_rates(folder)
+
+    def answer(name: str, text: str) -> Landed | NotLanded:
+        order = reading.order(name, text)
+        return landed(consignment(order, channel), day_of(order.placed_at, at), destinations, rates, given)
+
+    raw = bytes_of(file)
+    if is_many(file, raw):
+        leave(answer_many(raw, lambda name, text: as_document(answer(name, text)), lambda found: found["refused"] is not None))
+    result = answer(str(file), decoded(str(file), raw))
     if json:
         as_json(as_document(result))
     else:

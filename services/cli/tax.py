@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
-from json import dumps, loads
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from services.cli import export, landed, rebate, taxpast, taxrates
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
-from services.cli.faults import Wrongly, faults_of
 from services.cli.taxcases import cases
-from services.tax.domain.assessment import Assessable, AssessableLine, AssessedLine, Assessment, Refusal, assess, beijing_date
+from services.cli.taxfile import (
+    Count,
+    CountryCode,
+    Decimals,
+    HsCode,
+    LineNo,
+    Part,
+    Time,
+    answer_many,
+    bytes_of,
+    day_of,
+    decoded,
+    is_many,
+    option_decimal,
+    read,
+    timed,
+)
+from services.tax.domain.assessment import Assessable, AssessableLine, AssessedLine, Assessment, Refusal, assess
 from services.tax.rulefiles import RULES, load
 from shared.events.orders import Direction, NetContent
-from shared.money import EXPONENTS, Money, MoneyError
+from shared.money import Money, MoneyError
 
 if TYPE_CHECKING:
     from services.tax.domain.rulebook import Rulebook
 
+LINES_MAX: Final = 1000
+"""Lines of one file's order; customs takes 99, a question may be larger."""
 AMOUNTS: Final = ("duty", "consumption_tax", "vat", "parcel_tax", "total", "payable")
 OF_A_LINE: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax")
 
@@ -48,54 +64,40 @@ tax.command("landed")(landed.landed_file)
 tax.command("export")(export.export_file)
 
 
-def _decimal_string(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ValueError('write it as a decimal string, like "12.00"')
-    return value
-
-
-Decimals = Annotated[Decimal, BeforeValidator(_decimal_string), Field(ge=0, allow_inf_nan=False, max_digits=24)]
-Count = Annotated[Decimals, Field(gt=0)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class SubmittedContent(_Part):
+class SubmittedContent(Part):
     """The net content of one unit."""
 
     value: Count
     unit: str = Field(pattern="^(ml|g|piece)$")
 
 
-class SubmittedLine(_Part):
+class SubmittedLine(Part):
     """What of a submitted line matters to tax."""
 
-    line_no: int = Field(ge=1)
-    hs_code: str = Field(pattern=r"^\d[\d.]{3,12}$")
+    line_no: LineNo
+    hs_code: HsCode
     quantity: Count
     total: Decimals
     net_content: SubmittedContent | None = None
     net_weight_kg: Decimals | None = None
 
 
-class Seller(_Part):
+class Seller(Part):
     """Where the goods are sent from."""
 
-    country: str | None = Field(None, pattern="^[A-Z]{2}$")
+    country: CountryCode | None = None
 
 
-class Submission(_Part):
+class Submission(Part):
     """What of a submission matters to tax; who buys and who pays does not."""
 
     order_no: str | None = None
     merchant: Seller | None = None
-    placed_at: datetime | None = None
+    placed_at: Time | None = None
     direction: Direction
     mode: str
     currency: str
-    lines: tuple[SubmittedLine, ...] = Field(min_length=1)
+    lines: tuple[SubmittedLine, ...] = Field(min_length=1, max_length=LINES_MAX)
     goods_value: Decimals | None = None
     freight: Decimals = Decimal(0)
     insurance: Decimals = Decimal(0)
@@ -130,11 +132,11 @@ def assess_file(
     or its faults. Exit status then: 2 if a line was wrong, else 1 if one was refused.
     """
     given = Given(load(rules or RULES), at, used_of(used), _used_kg(used_kg or []), rules or RULES)
-    text = text_of(file)
-    if _is_many(file, text):
-        leave(_assess_many(text, given))
-    submission = parse(str(file), text)
-    order = assessable(str(file), submission)
+    raw = bytes_of(file)
+    if is_many(file, raw):
+        leave(answer_many(raw, given.answer, lambda found: found["refused"] is not None))
+    submission = given.parse(str(file), decoded(str(file), raw))
+    order = assessable(submission)
     result = given.assess(submission, order)
     if json:
         as_json(as_contract(result, order))
@@ -154,85 +156,31 @@ class Given:
     used_kg: Mapping[str, Decimal]
     folder: Path = RULES
 
+    def parse(self, name: str, text: str) -> Submission:
+        """A submission from its JSON; raises Unread with every fault: field, rule, found, expected."""
+        return read(name, text, Submission, self.rules.found.nomenclature, timed(self.at), export.wrong_facts)
+
     def assess(self, submission: Submission, order: Assessable) -> Assessment | Refusal:
         """An export is named by the route its taxes take, where the submission says what decides that."""
-        on = _day(submission, self.at)
+        on = day_of(submission.placed_at, self.at)
         result = assess(order, on, self.used, self.rules, self.used_kg)
         if submission.export is None or order.direction != "export" or isinstance(result, Refusal):
             return result
         return export.named(result, order.mode, [line.hs_code for line in order.lines], submission.export, on, self.folder)
+
+    def answer(self, name: str, text: str) -> dict[str, Any]:
+        """The answer to one document of many, as scripts know it."""
+        submission = self.parse(name, text)
+        order = assessable(submission)
+        return {"order_no": submission.order_no, **as_contract(self.assess(submission, order), order)}
 
     def sources(self, submission: Submission) -> Mapping[str, str]:
         """Where each rule that an assessment may name comes from."""
         return self.rules.sources if submission.export is None else {**self.rules.sources, **export.sources(self.folder)}
 
 
-def text_of(file: Path) -> str:
-    """A file's text, - is stdin; raises Wrong."""
-    try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Wrong(f"{file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Wrong(f"{file} is not UTF-8 text") from None
-
-
-def _is_many(file: Path, text: str) -> bool:
-    """Whether it is JSON lines: by its name, or because its first line is a whole document and there is another."""
-    if file.suffix in {".jsonl", ".ndjson"}:
-        return True
-    lines = [line for line in text.splitlines() if line.strip()]
-    if len(lines) < 2:
-        return False
-    try:
-        return isinstance(loads(lines[0]), dict)
-    except ValueError:
-        return False
-
-
-def _assess_many(text: str, given: Given) -> Exit:
-    """One line of JSON for each line that is not empty."""
-    wrong = refused = False
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            submission = parse(f"line {number}", line)
-            order = assessable(f"line {number}", submission)
-            result = given.assess(submission, order)
-        except Wrong as error:
-            wrong = True
-            found: dict[str, Any] = {"line": number, "error": str(error)}
-            if isinstance(error, Unread):
-                found["faults"] = [fault._asdict() for fault in error.faults]
-        else:
-            refused = refused or isinstance(result, Refusal)
-            found = {"line": number, "order_no": submission.order_no, **as_contract(result, order)}
-        print(dumps(found, ensure_ascii=False))
-    return Exit.WRONG if wrong else Exit.NO if refused else Exit.DONE
-
-
-class Unread(Wrong):
-    """A document is not as it must be; `faults` says each field of it."""
-
-    def __init__(self, name: str, faults: Sequence[Wrongly]) -> None:
-        super().__init__("\n".join(f"{name}: {fault}" for fault in faults))
-        self.faults: Final = tuple(faults)
-
-
-def parse(name: str, text: str) -> Submission:
-    """A submission from its JSON; raises Unread with every fault: field, rule, found, expected."""
-    try:
-        return Submission.model_validate_json(text)
-    except ValidationError as error:
-        raise Unread(name, faults_of(error)) from None
-
-
-def assessable(name: str, submission: Submission) -> Assessable:
-    """The tax side of a submission; raises Unread where an amount is none of the currency, or the lines do not add up."""
-    faults = list(_unlike(submission))
-    if faults:
-        raise Unread(name, faults)
+def assessable(submission: Submission) -> Assessable:
+    """The tax side of a submission."""
     currency = submission.currency
     lines = tuple(
         AssessableLine(
@@ -261,76 +209,26 @@ def assessable(name: str, submission: Submission) -> Assessable:
     )
 
 
-def _unlike(submission: Submission) -> Iterator[Wrongly]:
-    """What of sound shape is no amount of the currency, does not add up, or is there twice."""
-    currency = submission.currency
-    if currency not in EXPONENTS:
-        yield Wrongly("currency", "is_currency", repr(currency), "a currency of ISO 4217 supported here, like CNY")
-        return
-    amounts = {f"lines[{i}].total": line.total for i, line in enumerate(submission.lines)}
-    head = {name: getattr(submission, name) for name in ("goods_value", "freight", "insurance", "discount")}
-    unlike = [name for name, amount in (amounts | head).items() if amount is not None and not _is_money(amount, currency)]
-    for name in unlike:
-        decimals = f"an amount of at most {EXPONENTS[currency]} decimals, as {currency} has, and within the limit"
-        yield Wrongly(name, "is_amount", str((amounts | head)[name]), decimals)
-    total = sum(amounts.values())
-    if not unlike and submission.goods_value not in (None, total):
-        yield Wrongly("goods_value", "sum_of_lines", str(submission.goods_value), f"{total}, the sum of the lines' totals")
-    numbers = [line.line_no for line in submission.lines]
-    for i, number in enumerate(numbers):
-        if number in numbers[:i]:
-            yield Wrongly(f"lines[{i}].line_no", "unique", str(number), "a number that no other line has")
-
-
-def _is_money(amount: Decimal, currency: str) -> bool:
-    try:
-        Money.of(amount, currency)
-    except MoneyError:
-        return False
-    return True
-
-
-def _day(submission: Submission, at: str | None) -> date:
-    if at is None:
-        if submission.placed_at is None or submission.placed_at.tzinfo is None:
-            found = "nothing" if submission.placed_at is None else f"'{submission.placed_at.isoformat()}'"
-            expected = "a time with its offset, like 2026-11-23T09:00:00+08:00, or the day by --at"
-            raise Wrong(str(Wrongly("placed_at", "is_time", found, expected)))
-        return beijing_date(submission.placed_at)
-    try:
-        return date.fromisoformat(at)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        raise Wrong(f"--at: {at!r} is not a day like 2026-11-23, nor a time with its offset") from None
-    if moment.tzinfo is None:
-        raise Wrong(f"--at: {at!r} is a time without its offset, like +08:00")
-    return beijing_date(moment)
-
-
 def used_of(used: str) -> Money:
     """A buyer's use of the year as an option gives it; raises Wrong."""
+    amount = option_decimal(used)
+    if amount is None:
+        raise Wrong(f"--used: {used!r} is not an amount in CNY like 1000.00")
     try:
-        found = Money.of(used, "CNY")
+        return Money.of(amount, "CNY")
     except MoneyError as error:
         raise Wrong(f"--used: {error}") from None
-    if found.minor < 0:
-        raise Wrong(f"--used: {used} is below zero")
-    return found
 
 
 def _used_kg(given: Sequence[str]) -> dict[str, Decimal]:
     found: dict[str, Decimal] = {}
     for text in given:
         hs, _, weight = text.partition("=")
-        try:
-            kilograms = Decimal(weight)
-        except InvalidOperation:
-            kilograms = Decimal(-1)
-        if not hs.isdecimal() or not kilograms.is_finite() or kilograms < 0:
+        kilograms = option_decimal(weight)
+        if re.fullmatch("[0-9]{4,10}", hs) is None or kilograms is None:
             raise Wrong(f"--used-kg: {text!r} is not an HS prefix and kilograms like 1701=1.5")
+        if hs in found:
+            raise Wrong(f"--used-kg: {hs} is there twice")
         found[hs] = kilograms
     return found
 

@@ -39,7 +39,7 @@ def what_if(
     """Say what a proposed set of rules would have changed over last month's orders, or over those of a file."""
     proposed, current = load(folder), load(against)
     if orders is None:
-        first = day_of(since) if since is not None else day_of(None) - MONTH
+        first = day_of(since, "--since") if since is not None else day_of(None) - MONTH
         found = run(_over_stack(current, proposed, first, at))
     else:
         found = _over_file(orders, current, proposed, at)
@@ -71,16 +71,23 @@ def _money(told: dict[str, dict[str, Any]]) -> None:
 
 
 def _over_file(file: Path, current: Rulebook, proposed: Rulebook, at: str | None) -> WhatIf:
-    from services.cli.tax import Given, assessable, parse, text_of, used_of
+    """Raises Unread with every fault of every line: a sum over some of the orders would say nothing."""
+    from services.cli.tax import Given, assessable, used_of
+    from services.cli.taxfile import Unread, bytes_of, decoded, lines_of
 
-    found = WhatIf()
-    for number, line in enumerate(text_of(file).splitlines(), 1):
-        if line.strip():
-            name = f"{file} line {number}"
-            submission = parse(name, line)
-            order = assessable(name, submission)
-            before, after = (Given(book, at, used_of("0"), {}).assess(submission, order) for book in (current, proposed))
-            found.add(submission.order_no or f"line {number}", before, after)
+    found, faults = WhatIf(), []
+    old, new = (Given(book, at, used_of("0"), {}) for book in (current, proposed))
+    for number, line in lines_of(bytes_of(file)):
+        name = f"line {number}"
+        try:
+            submission = old.parse(name, decoded(name, line))
+        except Unread as error:
+            faults += [fault._replace(field=f"{name}: {fault.field or 'the line'}") for fault in error.faults]
+            continue
+        order = assessable(submission)
+        found.add(submission.order_no or name, old.assess(submission, order), new.assess(submission, order))
+    if faults:
+        raise Unread(str(file), faults)
     return found
 
 
@@ -111,7 +118,7 @@ def recheck(
     json: AsJson = False,
 ) -> None:
     """Work out the running stack's assessments again, each by the edition of the rules it names; exit 1 if one differs."""
-    checked, differ = run(_recheck(day_of(since) if since is not None else date(1, 1, 2)))
+    checked, differ = run(_recheck(day_of(since, "--since") if since is not None else date(1, 1, 2)))
     if json:
         as_json({"checked": checked, "differ": differ})
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.taxfile import option_day
 from services.tax.domain.assessment import beijing_date
 from services.tax.domain.comparison import differences
 from services.tax.domain.compiling import Basis, InForce
@@ -91,12 +92,9 @@ def show_rules(
     _out({rule: _plain(row) for rule, row in chosen}, json)
 
 
-def day_of(at: str | None) -> date:
+def day_of(at: str | None, option: str = "--at") -> date:
     """A day as an option gives it, today in Beijing if it gives none; raises Wrong."""
-    try:
-        return beijing_date(datetime.now(UTC)) if at is None else date.fromisoformat(at)
-    except ValueError:
-        raise Wrong(f"{at!r} is not a day like 2026-11-23") from None
+    return beijing_date(datetime.now(UTC)) if at is None else option_day(option, at)
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -26,6 +26,20 @@ def load_exports(folder: Path = RULES) -> ExportBook:
     return ExportBook(routes, rebates, edition_of(text for text in texts.values() if text.get("kind") in kinds))
 
 
+def load_export_modes(folder: Path = RULES) -> tuple[str, ...]:
+    """The supervision modes by which exports have rules, by the exempt regimes of a folder, else of this release; raises RuleError."""
+    texts = (read_toml(path) for path in sorted(folder.glob("cn-export-*.toml")))
+    modes = {
+        mode
+        for text in texts
+        if (text.get("kind"), text.get("direction")) == ("exempt", "export")
+        for mode in text.get("modes", ())
+    }
+    if not modes and folder != RULES:
+        return load_export_modes(RULES)
+    return tuple(sorted(map(str, modes)))
+
+
 def load_merchants(path: Path) -> Merchants:
     """The exporters of a file, what holds of each by date; raises RuleError."""
     return shaped(path, read_toml(path), Merchants)

@@ -130,6 +130,18 @@ def compiled(found: Found) -> Rulebook:
         raise RuleError(path, line or _line_of(path, ["valid_from"]), str(fault)) from None
 
 
+def load_nomenclature(folder: Path = RULES) -> Nomenclature | None:
+    """How many headings each chapter has, by a folder's file, else by this release's; raises RuleError."""
+    for path in sorted(folder.glob("hs-*.toml")):
+        text = _parsed(path, _read(path))
+        if text.get("kind") == "hs-nomenclature":
+            try:
+                return Nomenclature.model_validate(text)
+            except ValidationError as error:
+                raise _fault(path, error.errors(include_url=False)[0]) from None
+    return None if folder == RULES else load_nomenclature(RULES)
+
+
 def edition_of(texts: Any) -> str:
     """A digest of what rule files say, whatever their names, comments and order: 12 hexadecimal digits."""
     said = sorted(json.dumps(text, sort_keys=True, ensure_ascii=False, default=str) for text in texts)

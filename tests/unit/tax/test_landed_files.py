@@ -111,8 +111,16 @@ def test_what_is_not_known_leaves_with_one_and_asks(tmp_path: Path) -> None:
     ("change", "arguments", "says"),
     [
         ({"direction": "import"}, (), "expected 'export'"),
-        ({"goods_value": "131.00"}, (), "is not the sum of the lines' totals"),
-        ({"currency": "XXX"}, (), "'XXX' is not one of the ISO 4217"),
+        (
+            {"goods_value": "131.00"},
+            (),
+            "goods_value: found 131.00, expected 130.00, the sum of the lines' totals (sum_of_lines)",
+        ),
+        (
+            {"currency": "XXX"},
+            (),
+            "currency: found 'XXX', expected a currency of ISO 4217 supported here, like CNY (is_currency)",
+        ),
         ({"freight": "1.001"}, (), "freight"),
         ({"consignee": {}}, (), "consignee.country"),
         ({"lines": []}, (), "lines"),
