@@ -477,7 +477,7 @@ BATCH_LISTS: Final = Histogram(
 BATCH_SECONDS: Final = Histogram(
     "crossborder_declaration_batch_open_seconds", "From a batch's first list to its lodging.", ["closed_by"],
     buckets=(0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0),
-).among(closed_by=("size", "age"))  # fmt: skip
+).among(closed_by=("size", "age", "part", "trial"))  # fmt: skip
 BATCHES_OPEN: Final = Gauge(
     "crossborder_declaration_batches_open", "Open batches: groups with lists that wait to be lodged.", ["kind"]
 ).among(kind=OPERATIONS["authority"])
@@ -492,6 +492,12 @@ BATCH_OLDEST: Final = Gauge(
     "When the oldest open batch got its first list; 0 if none.",
     ["kind"],
 ).among(kind=OPERATIONS["authority"])
+LODGING_PAUSED: Final = Gauge(
+    "crossborder_lodging_paused",
+    "Groups of declarations of which nothing but one list now and then is lodged: `wait`, the way to customs is blocked; `ours`, our "
+    "own signature, certificate or registration is refused.",
+    ["reason"],
+).among(reason=("wait", "ours"))
 SUMMARIES: Final = Gauge("crossborder_summaries", "Requests to consolidate export lists, by state.", ["state"]).among(
     state=SUMMARY_STATES
 )

@@ -209,6 +209,14 @@ _ALL: Final = (
     Kind("examined", "examined, then released", _simple("fulfilled", marker="examine")),
     Kind("detained", "examined, then detained", _simple("rejected", marker="detain"), code="501"),
     Kind("corrected", "returned by customs, corrected", _simple("fulfilled", sample="lotion", marker="return")),
+    Kind("port_outage", "the e-port cannot reach customs", _simple("fulfilled", marker="outage")),
+    Kind("port_busy", "the e-port is busy", _simple("fulfilled", sample="lotion", marker="busy")),
+    Kind(
+        "refused_whole",
+        "its message is refused whole",
+        _simple("rejected", sample="lotion", marker="ceb900"),
+        code="0002",
+    ),
     Kind("cancelled_before_order", "cancelled before it came", _before_its_order),
     Kind(
         "cancelled_before_payment",

@@ -30,8 +30,10 @@ from deploy.sandbox.rulings import (
     is_all_taken_back,
     is_late,
     is_levied,
+    not_taken,
     payment_book,
     pre_no,
+    refused_whole,
     script_of,
     take_back,
     taxed,
@@ -198,6 +200,10 @@ class Authority:
         if not self.register.is_new_message(declaration.guid, declaration.message_type):
             session.tally[declaration.kind, "seen"] += 1
             return None
+        if whole := refused_whole(declaration.documents):
+            session.receipts.append(format_fault(declaration.guid, declaration.message_type, -2, whole, session.now))
+            session.tally[declaration.kind, "refused whole"] += 1
+            return None
         try:
             self._declarants.check(declaration.root)
         except SignatureFault as fault:
@@ -258,12 +264,12 @@ class Authority:
             entry.state = "silent"
             session.tally["list", "silent"] += 1
             return False
-        if "eport" in words and last is None:
+        refusal = not_taken(entry, last, session.now, self._policy)
+        if refusal:
             entry.state = "refused"
-            self._answer(session, entry, -621041, "[Code:-621041;Desc:重复申报过于频繁，请稍后再报]")
+            self._answer(session, entry, refusal.status, refusal.text)
             session.tally["list", "refused"] += 1
-            return False
-        return True
+        return refusal is None
 
     def _recheck(self, order_ids: Sequence[str], now: float, offsets: Offsets | None) -> list[Receipt]:
         """Decide the lists that waited for these documents."""

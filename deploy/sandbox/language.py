@@ -187,6 +187,34 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
         ("2", "120", "-621004", "800", "-621004"),
         "fulfilled; customs has the list, so the refusal changes nothing",
     ),
+    Phrase(
+        "authority",
+        "outage",
+        "the e-port cannot send the list to customs (4) for 8 s from the first that came, then it can",
+        ("4",),
+        "fulfilled once the way is free",
+    ),
+    Phrase(
+        "authority",
+        "busy",
+        "the e-port refuses the first two lists (-621022, exports -604001: try again), then takes it",
+        ("-621022",),
+        "fulfilled after lodging twice more",
+    ),
+    Phrase(
+        "authority",
+        "ceb900",
+        "refuses every message with this list whole, by a CEB900 that names its place",
+        ("-2",),
+        "rejected alone: 0002; the other lists of its messages are lodged again",
+    ),
+    Phrase(
+        "authority",
+        "ceb900_blind",
+        "the same, by a CEB900 that names nothing",
+        ("-2",),
+        "rejected once it stands alone: 0002; the other lists of its messages are lodged again",
+    ),
 )
 
 RETURNS: Final[tuple[Phrase, ...]] = (

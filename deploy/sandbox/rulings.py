@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -23,6 +23,8 @@ _CHINA: Final = timezone(timedelta(hours=8))
 STAGE_S: Final = 1.0
 SLOW_S: Final = 2.0
 DEPARTURE_S: Final = 0.5
+OUTAGE_S: Final = 8.0
+BUSY_TIMES: Final = 2
 DAY_S: Final = 86400.0
 _CHINA_S: Final = 8 * 3600.0
 RETURN_DAYS_MAX: Final = {"621": 30, "603": 365}  # SS-6941; export: GACC 2020 No. 44 [GK]
@@ -82,6 +84,33 @@ def script_of(entry: Entry, policy: Policy) -> list[tuple[float, int]]:
         script.insert(1, (0.0, declared_already(entry.family)))
         script.append((at + step, declared_already(entry.family)))
     return script
+
+
+def not_taken(entry: Entry, last: Entry | None, now: float, policy: Policy) -> Refusal | None:
+    """What the e-port says where it does not take a list in, since its way to customs is blocked or it is busy."""
+    words = words_of(entry.order_no)
+    entry.body["first_at"] = first_at = last.body.get("first_at", now) if last else now
+    entry.body["times"] = times = last.body.get("times", 0) if last else 0
+    if "outage" in words and now < first_at + OUTAGE_S * policy.pace:
+        return Refusal(4, "发送海关失败")
+    if "busy" in words and times < BUSY_TIMES:
+        entry.body["times"] = times + 1
+        code = -604001 if entry.family == "603" else -621022
+        return Refusal(code, f"[Code:{code};Desc:申报失败，请重试]")
+    if "eport" in words and last is None:
+        return Refusal(-621041, "[Code:-621041;Desc:重复申报过于频繁，请稍后再报]")
+    return None
+
+
+def refused_whole(documents: Sequence[Document]) -> str | None:
+    """Why the e-port refuses a message whole, because of the words of a list in it; None where it does not."""
+    for number, document in enumerate(documents, start=1):
+        words = words_of(document.head.get("orderNo", ""))
+        if "ceb900" in words:
+            return f"[Code:0002;Desc:document {number}: an element is not expected there]"
+        if "ceb900_blind" in words:
+            return "[Code:0002;Desc:an element is not expected there]"
+    return None
 
 
 def declared_already(family: Family) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, 
 from typing import Final
 from uuid import UUID
 
-from services.customs import store, summary_store
+from services.customs import pausing, store, summary_store
 from services.customs.ceb import codes
 from services.customs.consolidating import Consolidating
 from services.customs.domain import match
@@ -68,7 +68,8 @@ def begin() -> None:
     for gauge in (metrics.BATCHES_OPEN, metrics.BATCHES_LATE, metrics.LISTS_WAITING, metrics.BATCH_OLDEST):
         gauge.begin(kinds)
     metrics.BATCHES.begin(("lodged", "refused"))
-    metrics.BATCH_SECONDS.begin(("size", "age"))
+    metrics.BATCH_SECONDS.begin(("size", "age", "part", "trial"))
+    metrics.LODGING_PAUSED.begin(pausing.REASONS)
     for party in ("carrier", "authority"):
         metrics.PARTY_CALLS.begin((party,), metrics.OPERATIONS[party], ("ok", "unreadable"))
         metrics.PARTY_SECONDS.begin((party,), metrics.OPERATIONS[party])
@@ -156,6 +157,7 @@ def gauges(age_s: float, rules: Consolidating) -> Callable[[Connection], Awaitab
         for party, count, oldest in await store.count_owed(conn):
             metrics.PARTY_PENDING.labels(party).set(count)
             metrics.PARTY_PENDING_OLDEST.labels(party).set(oldest.timestamp() if oldest else 0)
+        await pausing.measure(conn)
         await measure_summaries(conn, rules)
 
     return measure

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from functools import cached_property
 from typing import Final
 from uuid import NAMESPACE_URL, UUID, uuid4
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.customs.ceb import build, codes
@@ -88,6 +89,8 @@ class Entry:
     """Set where a whole message of ours is answered (900: it failed the format check), and no list is named."""
     statistics_flag: str | None = None
     """Of an export list, as the authority repeats it: B is to be consolidated."""
+    text: str = field(default="", repr=False)
+    """Of a 900, as it came: it may name the document that is wrong, and a person. It is looked into and not kept."""
 
 
 def decode_receipts(record: Record) -> Sequence[Message]:
@@ -115,15 +118,17 @@ def _entry(receipt: Receipt) -> Entry:
     cop_no, attempt = first_and_attempt(receipt.cop_no) if receipt.cop_no else (None, None)
     # The number of the exchange platform's envelope is the guid of the message in it, as this declarant numbers them.
     guid = receipt.original_guid or receipt.original_id if receipt.message_type == "CEB900" else None
-    return Entry(receipt.message_type, cop_no, _answer(receipt, kind, attempt), guid, receipt.statistics_flag)
+    text = receipt.info if receipt.message_type == "CEB900" else ""
+    return Entry(receipt.message_type, cop_no, _answer(receipt, kind, attempt), guid, receipt.statistics_flag, text)
 
 
 def _answer(receipt: Receipt, kind: Kind, attempt: int | None) -> Answer:
     """The entry in the domain's words. The authority's own text stays out: it may quote a person."""
     status = codes.find_status(receipt.status)
     meaning = status.meaning_class if status else "unknown"
-    technical = meaning == "technical"
-    if meaning == "technical":
+    # A whole message is refused by the exchange platform or the e-port, whatever its status is.
+    technical = meaning == "technical" or receipt.message_type == "CEB900"
+    if meaning == "technical" or receipt.message_type == "CEB900":
         meaning = "returned"
     if meaning == "granted" and kind == "declare":
         meaning = "accepted"
@@ -288,6 +293,11 @@ class Authority:
             return {name: most - len(build.assemble(name, _NO_GUID, self._transfer, ())) for name in build.MESSAGES}
         except NotDeclarable as error:
             raise Misconfigured(f"mend the customs policy, no message can be sent by it: declarant: {error}") from None
+
+    @cached_property
+    def certificate(self) -> str:
+        """The fingerprint of the certificate that is signed by."""
+        return self.signer.certificate.fingerprint(hashes.SHA256()).hex()
 
     @property
     def _transfer(self) -> BaseTransfer:

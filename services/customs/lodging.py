@@ -10,9 +10,10 @@ from uuid import UUID, uuid4, uuid5
 
 import structlog
 
-from services.customs import counting, store
+from services.customs import counting, pausing, store
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration, Lodged
+from services.customs.domain.pausing import ALL
 from services.customs.gateway import MESSAGE_TYPES, NotLodgeable, Printed, sealed_in
 from services.customs.reactions import Deps, Folded
 from services.customs.store import Due
@@ -30,21 +31,39 @@ MESSAGES_MAX: Final = 5
 
 
 async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
-    """Close every batch that is due and put its message on the wire, all in the caller's transaction."""
+    """Close every batch that is due and put its message on the wire, all in the caller's transaction.
+
+    While lodging pauses for a group, nothing of it leaves but one list now and then, to see whether the way is free.
+    """
     batching = deps.authority.policy.batching
+    pauses = await pausing.load(conn)
     outcome = Outcome()
+    if pauses:
+        pauses = await pausing.end_those_over(conn, pauses, datetime.now(UTC))
+        for pause in await pausing.take_trials(conn, pauses, deps.authority.certificate):
+            outcome.extend(await _try(conn, deps, None if pause.scope == ALL else pause.scope))
     left = MESSAGES_MAX
     for due in await store.list_due(conn, batching.lists_max, batching.age_s):
+        if any(pause.holds(due.group_key) for pause in pauses):
+            continue
         now = datetime.now(UTC)
-        aged = (now - due.opened_at).total_seconds() >= batching.age_s
+        aged = due.part is not None or (now - due.opened_at).total_seconds() >= batching.age_s
         waiting = due.count
         while left and (waiting >= batching.lists_max or (aged and waiting > 0)):
             taken = await store.take(conn, due, batching.lists_max)
             if not taken:
                 break
             left, waiting = left - 1, waiting - len(taken)
-            outcome.extend(await _lodge(conn, deps, due, taken, now, "age" if len(taken) < batching.lists_max else "size"))
+            by = "part" if due.part is not None else "age" if len(taken) < batching.lists_max else "size"
+            outcome.extend(await _lodge(conn, deps, due, taken, now, by))
     return outcome
+
+
+async def _try(conn: Connection, deps: Deps, group_key: str | None) -> Outcome:
+    """Lodge one list alone."""
+    due = await store.find_trial(conn, group_key)
+    taken = await store.take(conn, due, 1) if due is not None else {}
+    return await _lodge(conn, deps, due, taken, datetime.now(UTC), "trial") if due is not None and taken else Outcome()
 
 
 async def _lodge(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,6 +71,8 @@ class Amendments:
     too_soon: frozenset[str]
     too_soon_wait_s: float
     there_already: frozenset[str]
+    patience_s: float = 24 * 3600.0
+    wait_max_s: float = 2 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,10 @@ class Policy:
     def rules(self) -> Rules:
         """The part of it that the domain decides by."""
         a = self.amendments
-        return Rules(a.correctable, a.too_soon, a.attempts_max, a.too_soon_wait_s, self.return_terms, a.there_already)
+        return Rules(
+            a.correctable, a.too_soon, a.attempts_max, a.too_soon_wait_s, self.return_terms, a.there_already, a.patience_s,
+            a.wait_max_s,
+        )  # fmt: skip
 
     def office(self, direction: str, mode: str, country: str) -> Office:
         """The office for goods of a direction and mode from or to `country`.
@@ -210,9 +216,16 @@ def _amendments(row: Mapping[str, Any]) -> Amendments:
     most = int(row["attempts_max"])
     if not 1 <= most <= LISTS_MAX:
         raise ValueError(f"amendments.attempts_max: found {most}, expected 1 to {LISTS_MAX}")
-    return Amendments(
-        most, frozenset(row["correctable"]), frozenset(row["too_soon"]), float(row["too_soon_wait_s"]), frozenset(row["there_already"])
+    found = Amendments(
+        most, frozenset(row["correctable"]), frozenset(row["too_soon"]), float(row["too_soon_wait_s"]), frozenset(row["there_already"]),
+        float(row.get("patience_s", 24 * 3600)), float(row.get("wait_max_s", 2 * 3600)),
     )  # fmt: skip
+    if not 0 < found.too_soon_wait_s <= found.wait_max_s <= found.patience_s < inf:
+        raise ValueError(
+            f"amendments: found too_soon_wait_s {found.too_soon_wait_s:g}, wait_max_s {found.wait_max_s:g} and patience_s "
+            f"{found.patience_s:g}, expected each above 0 and none above the next"
+        )
+    return found
 
 
 def _batching(row: Mapping[str, Any]) -> Batching:

@@ -11,15 +11,18 @@ from uuid import UUID
 
 import structlog
 
-from services.customs import billing, counting, store, summaries, summary_store, waybill
+from services.customs import billing, counting, pausing, store, summaries, summary_store, waybill, whole
 from services.customs.ceb.entries import Bill, Notice, SummaryReceipt, SummaryResult
 from services.customs.ceb.parse import alone
 from services.customs.consolidating import Consolidating
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration
+from services.customs.domain.pausing import reason_to_pause, shows_the_way_free
 from services.customs.gateway import Authority, Entry, decode_receipts
 from services.customs.matching import number_taken
+from services.customs.pausing import Told
 from services.customs.store import Waiting
+from services.customs.whole import Named
 from shared import topics
 from shared.database import Connection
 from shared.envelope import Message
@@ -90,7 +93,7 @@ class Folded:
         if changed:
             await store.save(conn, changed, self.papers, self.found.keys())
             await store.save_returns(conn, [(d.order_id, each) for d in changed for each in d.returns])
-            waiting = [Waiting(d.order_id, d.waiting, d.group_key or "", self.touched[d.order_id] + timedelta(seconds=d.waiting_s))
+            waiting = [Waiting(d.order_id, d.waiting, d.group_key or "", self.touched[d.order_id] + timedelta(seconds=d.waiting_s), d.part)
                        for d in changed if d.waiting is not None]  # fmt: skip
             await store.queue(conn, waiting, [d.order_id for d in changed if d.waiting is None and self._waits_no_more(d)])
         return Outcome(facts=self.facts)
@@ -233,12 +236,27 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     outcome = await folded.save(conn, deps.authority)
     if kept:
         await store.add_receipts(conn, kept)
+    await pausing.hear(conn, _of_pauses(named, folded, deps), deps.authority.certificate)
     await _note_closed(conn, named, folded, deps)
     refused = [m for m in batch if m.event.message_guid is not None]
     of_summaries = await _refuse_requests(conn, refused, deps)
     unread = _unread(batch, named, of_summaries)
     outcome.counts.append(partial(counting.receipts_heard, heard, len(refused), unread))
     return outcome
+
+
+def _of_pauses(named: Sequence[Named], folded: Folded, deps: Deps) -> list[Told]:
+    """What tells that the way is blocked or free, once for each message answered."""
+    own_pace, told = deps.policy.too_soon, {}
+    for m, order_id, answer in named:
+        found = folded.found[order_id]
+        reason = reason_to_pause(answer, own_pace)
+        if reason is None and (not shows_the_way_free(answer) or m.event.message_guid is not None):
+            continue
+        told[found.group_key, found.message_guid, reason] = Told(
+            found.group_key or "", found.message_guid, reason, answer.code or answer.status
+        )
+    return list(told.values())
 
 
 async def _without_bills_and_summaries(conn: Connection, batch: Sequence[Message], deps: Deps) -> Sequence[Message]:
@@ -262,9 +280,6 @@ async def _refuse_requests(conn: Connection, refused: Sequence[Message], deps: D
         if await summaries.refuse_whole(conn, [m.event.message_guid], answer.status, answer.info, at, deps.consolidating):
             about_one.add(m.event_id)
     return about_one
-
-
-Named = tuple[Message, UUID, domain.Answer]
 
 
 def _unread(batch: Sequence[Message], named: Sequence[Named], elsewhere: Collection[UUID]) -> list[domain.Kind]:
@@ -318,14 +333,10 @@ async def _named(conn: Connection, batch: Sequence[Message]) -> list[Named]:
     # Under a number that is not ours a list is still known by those that customs gave it.
     strange = {e.answer.pre_no for e in entries if e.answer.pre_no and not (e.cop_no in by_cop or e.answer.invt_no in by_invt)}
     by_pre = await store.orders_numbered(conn, strange) if strange else {}
-    guids = {e.message_guid for e in entries if e.message_guid}
-    by_guid = await store.orders_in(conn, guids) if guids else {}
-    found: list[Named] = []
+    found: list[Named] = await whole.read(conn, batch)
     for m in batch:
         answer = m.event.answer
-        if m.event.message_guid is not None:
-            found += [(m, order_id, replace(answer, on=kind)) for order_id, kind in by_guid.get(m.event.message_guid, ())]
-        elif order_id := by_cop.get(m.event.cop_no):
+        if order_id := by_cop.get(m.event.cop_no):
             found.append((m, order_id, answer))
         elif order_id := by_invt.get(answer.invt_no) or by_pre.get(answer.pre_no):
             found.append((m, order_id, replace(answer, attempt=None)))

@@ -37,6 +37,7 @@ class Waiting:
     kind: Kind
     group_key: str
     since: datetime
+    part: UUID | None = None
 
 
 async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Declaration]:
@@ -50,7 +51,7 @@ async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Decl
 
 _SELECTED: Final = (
     "SELECT order_id, state, version, attempt, stored, released, cancel_refused, invt_no, pre_no, status, batch_id, message_guid, "
-    "group_key, direction, present FROM declaration "
+    "group_key, direction, present, spared, waits_since FROM declaration "
     "WHERE order_id = ANY($1::uuid[]) ORDER BY order_id "
 )
 
@@ -60,7 +61,7 @@ def _declaration(row: Mapping[str, Any]) -> Declaration:
         order_id=row["order_id"], state=State(row["state"]), version=row["version"], attempt=row["attempt"], stored=row["stored"],
         released=row["released"], cancel_refused=row["cancel_refused"], invt_no=row["invt_no"], pre_no=row["pre_no"],
         status=row["status"], group_key=row["group_key"], batch_id=row["batch_id"], message_guid=row["message_guid"],
-        direction=row["direction"], present=frozenset(row["present"]),
+        direction=row["direction"], present=frozenset(row["present"]), spared=row["spared"], waits_since=row["waits_since"],
     )  # fmt: skip
 
 
@@ -181,17 +182,52 @@ async def orders_numbered(conn: Connection, pre_nos: Collection[str]) -> dict[st
     return {row["pre_no"]: row["orders"][0] for row in rows if len(row["orders"]) == 1}
 
 
-async def orders_in(conn: Connection, guids: Collection[str]) -> dict[str, list[tuple[UUID, Kind]]]:
-    """The orders whose latest request left in these messages, and what was asked for in each."""
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """One request in a message of ours. `lists`: how many the message left with; `part`: as what of a message refused before;
+    `tried`: the order that was named then, and whether it was refused alone."""
+
+    order_id: UUID
+    message_guid: str
+    kind: Kind
+    invt_no: str | None
+    lists: int
+    part: UUID | None
+    tried: UUID | None
+    tried_refused: bool | None
+
+
+async def requests_in(conn: Connection, guids: Collection[str]) -> dict[str, list[Inside]]:
+    """The latest requests of orders that left in these messages, as they stand in them."""
     rows = await conn.fetch(
-        "SELECT d.order_id, d.message_guid, b.kind FROM declaration AS d JOIN batch AS b USING (message_guid) "
-        "WHERE d.message_guid = ANY($1::text[])",
+        "SELECT d.order_id, d.message_guid, b.kind, d.invt_no, b.lists, b.part, "
+        "p.tried, t.state = 'refused' AS tried_refused "
+        "FROM declaration AS d JOIN batch AS b USING (message_guid) LEFT JOIN part AS p ON p.part = b.part "
+        "LEFT JOIN declaration AS t ON t.order_id = p.tried WHERE d.message_guid = ANY($1::text[]) ORDER BY d.order_id",
         list(guids),
     )
-    found: dict[str, list[tuple[UUID, Kind]]] = {}
+    found: dict[str, list[Inside]] = {}
     for row in rows:
-        found.setdefault(row["message_guid"], []).append((row["order_id"], row["kind"]))
+        found.setdefault(row["message_guid"], []).append(Inside(**row))
     return found
+
+
+async def order_nos(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The numbers of these orders, by their documents."""
+    rows = await conn.fetch(
+        "SELECT order_id, convert_from(doc, 'UTF8')::jsonb ->> 'order_no' AS order_no FROM document "
+        "WHERE kind = 'order' AND order_id = ANY($1::uuid[])",
+        list(order_ids),
+    )
+    return {row["order_id"]: row["order_no"] for row in rows}
+
+
+async def add_parts(conn: Connection, guid: str, parts: Mapping[UUID, int], tried: UUID | None) -> None:
+    """Note what a message is divided into: each part with its number of lists."""
+    await conn.executemany(
+        "INSERT INTO part (part, message_guid, lists, tried) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        [(part, guid, lists, tried) for part, lists in parts.items()],
+    )
 
 
 async def save(
@@ -208,7 +244,8 @@ async def save(
                 query, [x.order_id for x in d], [x.state for x in d], [x.version for x in d], [x.direction for x in d],
                 [",".join(sorted(x.present)) for x in d], [x.attempt for x in d], [x.stored for x in d], [x.released for x in d],
                 [x.cancel_refused for x in d], [x.invt_no for x in d], [x.pre_no for x in d], [x.status for x in d],
-                [x.batch_id for x in d], [x.message_guid for x in d], [x.group_key for x in d],
+                [x.batch_id for x in d], [x.message_guid for x in d], [x.group_key for x in d], [x.spared for x in d],
+                [x.waits_since for x in d],
                 *([] if is_known else [[cop_no_of(x.order_id) for x in d]]),
             )  # fmt: skip
     came = [
@@ -270,18 +307,19 @@ _NUMBER: Final = itemgetter(0, 1)
 
 _ROWS: Final = (
     "unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::int[], $7::bool[], $8::bool[], $9::bool[], $10::text[], "
-    "$11::text[], $12::text[], $13::uuid[], $14::text[], $15::text[]"
+    "$11::text[], $12::text[], $13::uuid[], $14::text[], $15::text[], $16::int[], $17::timestamptz[]"
 )
 _INSERT: Final = f"""
     INSERT INTO declaration (order_id, state, version, direction, present, attempt, stored, released, cancel_refused, invt_no, pre_no,
-        status, batch_id, message_guid, group_key, cop_no)
-    SELECT i, s, v, d, string_to_array(pr, ','), a, st, r, c, inn, pn, su, b, m, g, cn
-    FROM {_ROWS}, $16::text[]) AS x(i, s, v, d, pr, a, st, r, c, inn, pn, su, b, m, g, cn)"""  # noqa: S608
+        status, batch_id, message_guid, group_key, spared, waits_since, cop_no)
+    SELECT i, s, v, d, string_to_array(pr, ','), a, st, r, c, inn, pn, su, b, m, g, sp, ws, cn
+    FROM {_ROWS}, $18::text[]) AS x(i, s, v, d, pr, a, st, r, c, inn, pn, su, b, m, g, sp, ws, cn)"""  # noqa: S608
 _UPDATE: Final = f"""
     UPDATE declaration AS t SET state = x.s, version = x.v, direction = coalesce(t.direction, x.d),
         present = string_to_array(x.pr, ','), attempt = x.a, stored = x.st, released = x.r, cancel_refused = x.c, invt_no = x.inn,
-        pre_no = x.pn, status = x.su, batch_id = x.b, message_guid = x.m, group_key = coalesce(t.group_key, x.g), updated_at = now()
-    FROM {_ROWS}) AS x(i, s, v, d, pr, a, st, r, c, inn, pn, su, b, m, g) WHERE t.order_id = x.i"""  # noqa: S608
+        pre_no = x.pn, status = x.su, batch_id = x.b, message_guid = x.m, group_key = coalesce(t.group_key, x.g), spared = x.sp,
+        waits_since = x.ws, updated_at = now()
+    FROM {_ROWS}) AS x(i, s, v, d, pr, a, st, r, c, inn, pn, su, b, m, g, sp, ws) WHERE t.order_id = x.i"""  # noqa: S608
 
 
 async def queue(conn: Connection, waiting: Sequence[Waiting], gone: Collection[UUID]) -> None:
@@ -290,31 +328,43 @@ async def queue(conn: Connection, waiting: Sequence[Waiting], gone: Collection[U
         await conn.execute("DELETE FROM waiting WHERE order_id = ANY($1::uuid[])", list(gone))
     if waiting:
         await conn.execute(
-            "INSERT INTO waiting (order_id, kind, group_key, since) "
-            "SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) "
-            "ON CONFLICT (order_id) DO UPDATE SET kind = excluded.kind, group_key = excluded.group_key, since = excluded.since",
+            "INSERT INTO waiting (order_id, kind, group_key, since, part) "
+            "SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::uuid[]) ON CONFLICT (order_id) "
+            "DO UPDATE SET kind = excluded.kind, group_key = excluded.group_key, since = excluded.since, part = excluded.part",
             [w.order_id for w in waiting], [w.kind for w in waiting], [w.group_key for w in waiting], [w.since for w in waiting],
+            [w.part for w in waiting],
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A group whose open batch must close, by size or by age."""
+    """A group whose open batch must close, by size or by age; with `part`, what a message that was refused whole is divided into."""
 
     kind: Kind
     group_key: str
     count: int
     opened_at: datetime
+    part: UUID | None = None
 
 
 async def list_due(conn: Connection, size: int, age_s: float) -> list[Due]:
-    """The groups with `size` entries waiting, or an entry that has waited for `age_s` seconds."""
+    """The groups with `size` entries waiting, or an entry that has waited for `age_s` seconds, and every part of a message."""
     rows = await conn.fetch(
-        "SELECT kind, group_key, count(*) AS count, min(since) AS opened_at FROM waiting WHERE since <= now() GROUP BY kind, group_key "
-        "HAVING count(*) >= $1 OR min(since) <= now() - make_interval(secs => $2)",
+        "SELECT kind, group_key, count(*) AS count, min(since) AS opened_at, part FROM waiting WHERE since <= now() "
+        "GROUP BY kind, group_key, part "
+        "HAVING part IS NOT NULL OR count(*) >= $1 OR min(since) <= now() - make_interval(secs => $2)",
         size, age_s,
     )  # fmt: skip
-    return [Due(row["kind"], row["group_key"], row["count"], row["opened_at"]) for row in rows]
+    return [Due(row["kind"], row["group_key"], row["count"], row["opened_at"], row["part"]) for row in rows]
+
+
+async def find_trial(conn: Connection, group_key: str | None) -> Due | None:
+    """What waits longest in a group, or in any: one list alone is tried, whether or not its own pause is over."""
+    row = await conn.fetchrow(
+        "SELECT kind, group_key, since, part FROM waiting WHERE $1::text IS NULL OR group_key = $1 ORDER BY since LIMIT 1",
+        group_key,
+    )
+    return None if row is None else Due(row["kind"], row["group_key"], 1, row["since"], row["part"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,9 +379,11 @@ class Batches:
 
 
 async def count_waiting(conn: Connection, late_s: float) -> list[Batches]:
-    """The open batches by kind; late is one whose first list waits longer than `late_s` seconds."""
+    """The open batches by kind; late is one whose first list waits longer than `late_s` seconds while lodging does not pause."""
     rows = await conn.fetch(
-        "SELECT kind, count(*) AS groups, count(*) FILTER (WHERE oldest < now() - make_interval(secs => $1)) AS late, "
+        "SELECT kind, count(*) AS groups, "
+        "count(*) FILTER (WHERE oldest < now() - make_interval(secs => $1) "
+        "AND NOT EXISTS (SELECT FROM pause WHERE scope IN ('*', group_key))) AS late, "
         "sum(lists)::bigint AS lists, min(oldest) AS oldest FROM (SELECT kind, group_key, count(*) AS lists, min(since) AS oldest "
         "FROM waiting WHERE since <= now() GROUP BY kind, group_key) AS g GROUP BY kind",
         late_s,
@@ -354,13 +406,14 @@ async def count_owed(conn: Connection) -> list[tuple[str, int, datetime | None]]
 
 
 async def take(conn: Connection, due: Due, most: int) -> dict[UUID, Declaration]:
-    """Take the longest waiting entries of a group out, up to `most`, and lock their declarations.
+    """Take the longest waiting entries of a group or part out, up to `most`, and lock their declarations.
 
     Declarations another transaction has in hand are passed over: they are locked before their entry is, here as there.
     """
     rows = await conn.fetch(
-        "SELECT order_id FROM waiting WHERE kind = $1 AND group_key = $2 AND since <= now() ORDER BY since LIMIT $3",
-        due.kind, due.group_key, most,
+        "SELECT order_id FROM waiting WHERE kind = $1 AND group_key = $2 AND part IS NOT DISTINCT FROM $4 "
+        "AND since <= greatest(now(), $5) ORDER BY since LIMIT $3",
+        due.kind, due.group_key, most, due.part, due.opened_at,
     )  # fmt: skip
     locked = await conn.fetch(_SELECTED + "FOR UPDATE SKIP LOCKED", [row["order_id"] for row in rows])
     found = {row["order_id"]: _declaration(row) for row in locked}
@@ -374,9 +427,9 @@ async def add_batch(
     conn: Connection, batch_id: UUID, due: Due, guid: str, message_type: str, lists: int, closed_by: str, at: datetime
 ) -> None:
     await conn.execute(
-        "INSERT INTO batch (batch_id, kind, group_key, message_guid, message_type, lists, closed_by, opened_at, lodged_at) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        batch_id, due.kind, due.group_key, guid, message_type, lists, closed_by, due.opened_at, at,
+        "INSERT INTO batch (batch_id, kind, group_key, message_guid, message_type, lists, closed_by, opened_at, lodged_at, part) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        batch_id, due.kind, due.group_key, guid, message_type, lists, closed_by, due.opened_at, at, due.part,
     )  # fmt: skip
 
 

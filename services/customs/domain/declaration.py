@@ -76,7 +76,8 @@ class Answer:
     `on` tells which request is answered; `code` is the inner or negative code where there is one; `at` is the authority's time.
     `attempt` is the list that the number in the receipt is of, None where it has none. `technical`: the e-port says it, on the
     way to customs, and customs decided nothing; `way` is what follows then. `unknown`: a status that is in none of the
-    authority's lists here. `part`: the smaller message this request goes in next, where the one it was in was refused whole.
+    authority's lists here. `part`: the smaller message this request goes in next, and after how long (`pause_s`), where the one
+    it was in was refused whole.
     """
 
     on: Kind
@@ -94,6 +95,7 @@ class Answer:
     technical: bool = False
     way: Way | None = None
     part: UUID | None = None
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -405,7 +407,7 @@ def _is_out_of_patience(d: Declaration, now: datetime, policy: Policy) -> bool:
 
 def _again(d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy) -> Declaration:
     """The same request waits to be lodged again. The pause grows with the time that it has waited already."""
-    pause_s = 0.0
+    pause_s = heard.pause_s
     if way == "wait" and d.waits_since is not None:
         pause_s = max(policy.too_soon_wait_s, min((now - d.waits_since).total_seconds(), policy.wait_max_s))
     return replace(d, waiting=heard.on, waiting_s=pause_s, part=heard.part)

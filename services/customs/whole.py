@@ -1,0 +1,102 @@
+"""Messages of ours that the authority refused whole (CEB900): divided, until what is wrong stands alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+from uuid import NAMESPACE_URL, UUID
+
+from services.customs import store
+from services.customs.domain.declaration import Answer
+from services.customs.domain.numbers import cop_no_of
+from services.customs.gateway import Entry
+from services.customs.store import Inside
+from shared.database import Connection
+from shared.envelope import Message
+from shared.identity import uuid5
+from shared.values import replace
+
+REST_S: Final = 1.0
+"""The document that is named goes first: the others follow when it may have been answered."""
+_OF_DOCUMENTS: Final = (None, "decision")
+"""Refusals for what stands in a message, and not for its way or its signature."""
+Named = tuple[Message, UUID, Answer]
+_PLACE: Final = re.compile(r"(?:\bdocument|第)\s*([0-9]{1,3})(?![0-9])", re.IGNORECASE)
+_LIST: Final = re.compile(r"(?<![0-9A-Z])[C-Z]([A-Z2-7]{19})(?![0-9A-Z])")
+
+
+async def read(conn: Connection, batch: Sequence[Message]) -> list[Named]:
+    """Each of these entries with every request that was in its message, and what it means for that.
+
+    What is wrong with one document refuses all of its message, and decides nothing of the others: they are lodged again, in
+    smaller messages under new guids, until the wrong one stands alone and is refused by itself. Of n with k wrong that takes
+    at most 1 + 2k⌈log2 n⌉ messages, fewer where the refusal names the document: that one is tried alone first.
+    """
+    entries = [m for m in batch if m.event.message_guid is not None]
+    if not entries:
+        return []
+    inside = await store.requests_in(conn, {m.event.message_guid for m in entries})
+    alone = {
+        each.order_id for m in entries for each in inside.get(m.event.message_guid, ())
+        if each.lists == 1 and m.event.answer.way in _OF_DOCUMENTS
+    }  # fmt: skip
+    found: list[Named] = []
+    for m in entries:
+        requests = inside.get(m.event.message_guid, [])
+        parts = await _divided(conn, m.event, requests, alone)
+        for each in requests:
+            answer = replace(m.event.answer, on=each.kind)
+            if each.order_id in parts:
+                part, pause_s = parts[each.order_id]
+                answer = replace(answer, way="again", part=part, pause_s=pause_s)
+            found.append((m, each.order_id, answer))
+    return found
+
+
+async def _divided(
+    conn: Connection, entry: Entry, requests: Sequence[Inside], alone: Collection[UUID]
+) -> Mapping[UUID, tuple[UUID, float]]:
+    """Which part each request goes in next, and after how long; none where the message is not to be divided.
+
+    `alone`: orders whose documents are refused by themselves now.
+    """
+    if not requests or requests[0].lists == 1 or entry.answer.way not in _OF_DOCUMENTS:
+        return {}
+    ids = [each.order_id for each in requests]
+    first = requests[0]
+    misled = first.part is not None and not (first.tried_refused or first.tried in alone)
+    tried = None if misled else await _named(conn, entry, requests)
+    if tried is not None:
+        groups = [[tried], [order_id for order_id in ids if order_id != tried]]
+    else:
+        middle = (len(ids) + 1) // 2
+        groups = [ids[:middle], ids[middle:]]
+    guid = requests[0].message_guid
+    parts = {uuid5(NAMESPACE_URL, f"part:{guid}:{number}"): group for number, group in enumerate(groups) if group}
+    await store.add_parts(conn, guid, {part: len(group) for part, group in parts.items()}, tried)
+    after = {part: 0.0 if tried is None or group == [tried] else REST_S for part, group in parts.items()}
+    return {order_id: (part, after[part]) for part, group in parts.items() for order_id in group}
+
+
+async def _named(conn: Connection, entry: Entry, requests: Sequence[Inside]) -> UUID | None:
+    """The order whose document the text names, by a number of ours or of customs, or by its place in the message.
+
+    A name that was followed in vain is followed no more: the rest is halved, so that a text that names at random costs nothing.
+    """
+    text = entry.text
+    lists = set(_LIST.findall(text))
+    told = [
+        each.order_id for each in requests if cop_no_of(each.order_id)[1:] in lists or (each.invt_no and each.invt_no in text)
+    ]
+    if not told:
+        numbers = await store.order_nos(conn, [each.order_id for each in requests])
+        told = [order_id for order_id, number in sorted(numbers.items()) if _stands_in(number, text)]
+    if not told and (place := _PLACE.search(text)) and requests[0].lists == len(requests):
+        at = int(place[1]) - 1
+        told = [requests[at].order_id] if 0 <= at < len(requests) else []
+    return told[0] if len(told) == 1 else None
+
+
+def _stands_in(number: str, text: str) -> bool:
+    return re.search(rf"(?<![0-9A-Za-z]){re.escape(number)}(?![0-9A-Za-z])", text) is not None

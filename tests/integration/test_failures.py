@@ -1,0 +1,186 @@
+"""A failure on the way to customs is no decision: messages refused whole, an e-port that is out, a signature refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from math import ceil, log2
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.samples import submission
+from deploy.sandbox.receipts import format_fault, messages_of
+from shared import topics
+from shared.envelope import Outgoing
+from tests.integration.test_reactions import SUBMITTED, shop_record
+from tests.integration.world import World, opened
+
+AT = datetime.now(UTC) - timedelta(hours=2)
+LISTS = 100
+
+
+def submit(world: World, count: int, marker: Callable[[int], str] = lambda _: "", prefix: str = "FAIL") -> list[str]:
+    orders = [submission("cherries", n, seed=7, prefix=prefix, at=AT, person=n, marker=marker(n)) for n in range(1, count + 1)]
+    world.publish(topics.SUBMISSIONS, [shop_record(each["order_no"], each, SUBMITTED) for each in orders])
+    return [each["order_no"] for each in orders]
+
+
+def lodged(world: World) -> list[bytes]:
+    return [record.value or b"" for record in world.log[topics.DECLARATIONS]]
+
+
+async def ended(world: World) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for order_no, state in (await world.states()).items():
+        found.setdefault(state, set()).add(order_no)
+    return found
+
+
+async def pauses(world: World) -> list[tuple[str, str, str]]:
+    return [tuple(row) for row in await world.admin.fetch("SELECT scope, reason, code FROM customs.pause")]
+
+
+@pytest.mark.parametrize(
+    ("word", "bad"), [("ceb900", {LISTS}), ("ceb900", {7, 8, 93}), ("ceb900_blind", {1}), ("ceb900_blind", {11, 24, 37, 50, 63})]
+)
+async def test_a_message_refused_whole_costs_the_bad_lists_only(
+    bad: Collection[int], word: str, database: str, keys: Path
+) -> None:
+    """Ninety-nine orders were refused and refunded for a fault of one list among them."""
+    async with opened(database, keys) as world:
+        orders = submit(world, LISTS, lambda n: word if n in bad else "")
+        await world.settle_down()
+        found = await ended(world)
+        assert found["rejected"] == {orders[n - 1] for n in bad}
+        assert len(found["fulfilled"]) == LISTS - len(bad)
+        messages = lodged(world)
+        assert len(messages) <= 1 + 2 * len(bad) * ceil(log2(LISTS))
+        if word == "ceb900":
+            assert len(messages) <= 1 + 2 * len(bad), "the list that is named is tried alone"
+        guids = [re.search(rb'guid="([^"]+)"', message) for message in messages]
+        assert len({match[1] for match in guids if match}) == len(messages), "each under a guid of its own"
+        assert await world.broken() == {}
+
+
+def fault(guid: str, status: str, info: str) -> Outgoing:
+    (made,) = messages_of(topics.RECEIPTS, [format_fault(guid, "CEB621Message", -2, info, 1_790_000_000.0)], 1_790_000_000.0)
+    return made._replace(value=made.value.replace(b"<returnStatus>-2<", f"<returnStatus>{status}<".encode()))
+
+
+async def names_told(world: World, told: Callable[[list[str]], str]) -> tuple[int, dict[str, set[str]]]:
+    """Refuse every message that has the first of the orders in it, with this text; the others are accepted by the sandbox."""
+    orders = submit(world, 16, lambda _: "silent")
+    await world.settle_down()
+    answered = 0
+    while answered < len(lodged(world)):
+        for message in lodged(world)[answered:]:
+            answered += 1
+            guid = re.findall(rb'guid="([^"]+)"', message)[0].decode()
+            inside = [number.decode() for number in re.findall(rb"<orderNo>([^<]+)</orderNo>", message)]
+            if orders[0] in inside:
+                world.publish(topics.RECEIPTS, [fault(guid, "-2", told(inside))])
+        await world.settle_down()
+    return answered, await ended(world)
+
+
+@pytest.mark.parametrize("told", ["order", "list", "place", "nobody", "wrong", "all"])
+async def test_who_is_named_is_tried_alone_first(told: str, database: str, keys: Path) -> None:
+    async with opened(database, keys) as world:
+        numbers: dict[str, str] = {}
+
+        def text(inside: list[str]) -> str:
+            place = inside.index(first) + 1 if first in inside else 0
+            other = next((number for number in inside if number != first), first)
+            return {
+                "order": f"[Code:0002;Desc:order {first} is wrong]", "list": f"[Code:0002;Desc:{numbers.get(first, first)}]",
+                "place": f"[Code:0002;Desc:第{place}条数据格式错误]", "nobody": "[Code:0002;Desc:format]",
+                "wrong": f"[Code:0002;Desc:{other}]", "all": f"[Code:0002;Desc:{' '.join(inside)}]",
+            }[told]  # fmt: skip
+
+        first = submission("cherries", 1, seed=7, prefix="FAIL", at=AT, person=1, marker="silent")["order_no"]
+        sent, found = await names_told(world, text)
+        assert found["rejected"] == {first}
+        assert sent <= (3 if told in ("order", "list", "place") else 1 + 2 * 4 + (2 if told == "wrong" else 0))
+        assert len(found["lodged"]) == 15
+
+
+@pytest.mark.parametrize("word", ["outage", "busy"])
+async def test_an_order_whose_way_is_blocked_is_fulfilled_in_time(word: str, database: str, keys: Path) -> None:
+    async with opened(database, keys) as world:
+        orders = submit(world, 20, lambda n: word if n % 2 else "")
+        for _ in range(40):
+            await world.settle_down()
+            world.clock.now += 1
+        assert (await ended(world))["fulfilled"] == set(orders)
+        assert await pauses(world) == []
+        assert await world.broken() == {}
+
+
+async def test_while_the_way_is_blocked_only_trials_leave_and_all_when_it_is_free(database: str, keys: Path) -> None:
+    """Half an hour of outage: nobody is refused, little is sent, and all are through at once when it ends."""
+    async with opened(database, keys) as world:
+        orders = submit(world, 300, lambda _: "outage")
+        world.authority._policy = replace(world.authority._policy, pace=225.0)
+        for _ in range(30):
+            await world.settle_down()
+            world.clock.now += 60
+        sent = len(lodged(world))
+        assert sent <= 3 + 2 * 30, "messages of a hundred at first, then one list at a time"
+        assert set(await ended(world)) == {"lodged"}
+        assert [row[1:] for row in await pauses(world)] == [("wait", "4")]
+        world.clock.now += 1
+        for _ in range(3):
+            await world.settle_down()
+        assert (await ended(world)) == {"fulfilled": set(orders)}
+        assert await pauses(world) == []
+        assert await world.broken() == {}
+
+
+async def test_a_refusal_of_our_signature_stops_lodging_refuses_nobody_and_goes_on_when_mended(
+    database: str, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database, keys) as world:
+        monkeypatch.setattr(world.authority._declarants, "check", _refused)
+        orders = submit(world, 30)
+        for _ in range(4):
+            await world.settle_down()
+        assert set(await ended(world)) == {"lodged"}
+        assert await pauses(world) == [("*", "ours", "-621029")]
+        sent = len(lodged(world))
+        more = submit(world, 5, prefix="MORE")
+        await world.settle_down()
+        assert len(lodged(world)) <= sent + 1, "nothing but a trial"
+        monkeypatch.undo()
+        for _ in range(3):
+            await world.settle_down()
+        assert (await ended(world))["fulfilled"] == {*orders, *more}
+        assert await pauses(world) == []
+
+
+def _refused(*_: Any) -> None:
+    from deploy.sandbox.signature import SignatureFault
+
+    raise SignatureFault("of another key", differs=False)
+
+
+@pytest.mark.parametrize(("status", "info", "reason"), [
+    ("-3003", "timeout", "wait"), ("-1001", "[Code:1001;Desc:x]", "ours"), ("-1004", "[Code:1004;Desc:x]", "ours"),
+])  # fmt: skip
+async def test_a_900_for_the_way_or_the_signature_divides_nothing(
+    status: str, info: str, reason: str, database: str, keys: Path
+) -> None:
+    async with opened(database, keys) as world:
+        submit(world, 10, lambda _: "silent")
+        await world.settle_down()
+        guid = await world.admin.fetchval("SELECT message_guid FROM customs.batch")
+        world.publish(topics.RECEIPTS, [fault(guid, status, info)])
+        for channel in world.channels():
+            await world.advance(channel)
+        assert [row[1] for row in await pauses(world)] == [reason]
+        assert await world.admin.fetchval("SELECT count(*) FROM customs.waiting WHERE part IS NULL") == 10
+        assert await world.admin.fetchval("SELECT count(*) FROM customs.part") == 0
+        assert await world.broken() == {}
