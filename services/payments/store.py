@@ -10,7 +10,7 @@ from uuid import UUID
 from services.payments.domain.payment import Payment, Refunding, State, Terms
 from services.payments.ledger import Entry
 from shared.database import Connection, copied
-from shared.errors import Unavailable
+from shared.errors import Unavailable, Unprocessable
 from shared.money import Money
 
 
@@ -96,15 +96,32 @@ _ENTRY: Final = ("txn_id", "seq", "order_id", "purpose", "account", "party", "cu
 
 
 async def book(conn: Connection, entries: Sequence[Entry]) -> None:
-    """Write the entries in one statement; a movement that is in the books already is left as it stands."""
+    """Write the entries in one statement; a movement that is in the books already is left as it stands.
+
+    Raises Unprocessable if the books have the same movement with another amount, account or order.
+    """
     rows = [(e.txn_id, e.seq, e.order_id, e.purpose, e.account, e.party, e.currency, e.amount_minor, e.part) for e in entries]
     if not rows or await copied(conn, "journal", _ENTRY, rows):
         return
     await conn.execute(
-        f"INSERT INTO journal ({', '.join(_ENTRY)}) SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], "  # noqa: S608
-        "$5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[]) ON CONFLICT (txn_id, seq) DO NOTHING",
+        f"INSERT INTO journal ({', '.join(_ENTRY)}) SELECT * FROM unnest({_UNNESTED}) ON CONFLICT (txn_id, seq) DO NOTHING",  # noqa: S608
         *map(list, zip(*rows, strict=True)),
     )
+    other = await conn.fetchrow(
+        f"SELECT txn_id, purpose FROM (SELECT * FROM unnest({_UNNESTED}) "  # noqa: S608
+        f"EXCEPT SELECT {', '.join(_ENTRY)} FROM journal WHERE txn_id = ANY($1::uuid[])) "
+        f"AS differing({', '.join(_ENTRY)}) LIMIT 1",
+        *map(list, zip(*rows, strict=True)),
+    )
+    if other is not None:
+        raise Unprocessable(
+            "integrity", f"the books have the {other['purpose']} {other['txn_id']} with another amount, account or order"
+        )
+
+
+_UNNESTED: Final = (
+    "$1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[]"
+)
 
 
 async def count_asked(conn: Connection) -> tuple[int, datetime | None]:
