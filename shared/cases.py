@@ -51,27 +51,28 @@ class StoredCase:
     closed_by: str | None
 
 
-async def open_all(conn: Connection, cases: Sequence[Case]) -> None:
-    """Open the cases in the caller's transaction.
+async def open_all(conn: Connection, cases: Sequence[Case]) -> list[Case]:
+    """Open the cases in the caller's transaction; return those that were not open before.
 
     A case that is open already is met once more: it takes the newest details. A case that a person
     closed opens again only with other details: the same facts were settled.
     """
     if not cases:
-        return
+        return []
     newest = {(case.kind, case.subject): case for case in cases}
     ordered = [newest[key] for key in sorted(newest)]
-    await conn.execute(
+    rows = await conn.fetch(
         "INSERT INTO cases AS c (kind, subject, order_id, details) "
         "SELECT n.kind, n.subject, n.order_id, n.details "
         "FROM unnest($1::text[], $2::text[], $3::uuid[], $4::jsonb[]) AS n(kind, subject, order_id, details) "
         "WHERE NOT EXISTS (SELECT FROM cases AS settled WHERE settled.kind = n.kind AND settled.subject = n.subject "
         "AND settled.closed_at IS NOT NULL AND settled.details = n.details) "
         "ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE "
-        "SET details = excluded.details, times = c.times + 1, last_at = now()",
+        "SET details = excluded.details, times = c.times + 1, last_at = now() RETURNING kind, subject, times = 1 AS fresh",
         [case.kind for case in ordered], [case.subject for case in ordered],
         [case.order_id for case in ordered], [orjson.dumps(case.details).decode() for case in ordered],
     )  # fmt: skip
+    return [newest[row["kind"], row["subject"]] for row in rows if row["fresh"]]
 
 
 async def close(conn: Connection, number: int, *, verdict: str, note: str, by: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from deploy.sandbox import metrics
+from deploy.sandbox import bank_books, metrics
 from deploy.sandbox.bank_desk import (
     DO,
     Answer,
@@ -22,13 +22,16 @@ from deploy.sandbox.bank_desk import (
     capture,
     fault_of,
     say,
+    swapped,
     token_of,
     told,
+    turned_away,
     withheld,
 )
 from deploy.sandbox.files import File
 
 SLOW_S: Final = 2.0
+HANG_S: Final = 6.0
 
 
 class Bank:
@@ -37,17 +40,26 @@ class Bank:
     def __init__(self, path: Path | None = None, pace: float = 1.0) -> None:
         self.file = File(path, Path(__file__).with_name("bank.sql").read_text(encoding="utf-8"))
         self._slow_s = SLOW_S * pace
+        self.hang_s = HANG_S * pace
 
-    def perform(self, kind: str, items: Sequence[Item], now: float) -> tuple[list[Answer], bool]:
-        """Answers to a bulk, in its order, committed; True if the line is to be cut instead of answering."""
+    def perform(self, kind: str, items: Sequence[Item], now: float) -> tuple[list[Answer], str]:
+        """Answers to a bulk, in its order, committed; and what becomes of them on the way: `hangup`, `null`, `hang`, `busy`.
+
+        Of a bulk that is turned away as `busy` nothing was done. Raises Unable, and did nothing.
+        """
         with self.file.transaction():
             self._finish_due(now)
             desk = self._desk(items, now)
+            if keys := turned_away(desk, kind, list(items)):
+                desk.operations |= {key: Operation(key, kind, b"", b"", "retry", None, None) for key in keys}
+                desk.touched |= set(keys)
+                self._save(desk)
+                return [], "busy"
             answers = [self._answer(desk, kind, item) for item in items]
             self._save(desk)
         for status, number in Counter(answer["status"] for answer in answers).items():
             metrics.OPERATIONS.labels("bank", kind, status).inc(number)
-        return answers, desk.hang_up
+        return answers, desk.line
 
     def ask(self, keys: Sequence[str], now: float) -> list[Answer]:
         """What became of each key: `unknown_key`, `pending`, or the recorded answer."""
@@ -55,6 +67,12 @@ class Bank:
             self._finish_due(now)
             found = self._operations(keys)
         return [told(key, found.get(key)) for key in keys]
+
+    def find(self, references: Sequence[str], now: float) -> list[Answer]:
+        """What is in the books under each reference, whether or not its key is still known."""
+        with self.file.transaction():
+            self._finish_due(now)
+            return bank_books.find(self.file, references)
 
     def finish_due(self, now: float) -> bool:
         """Finish what was running and is due; True if there was something."""
@@ -72,7 +90,7 @@ class Bank:
         raw = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
         fingerprint = blake2b(raw, digest_size=16).digest()
         known = desk.operations.get(key)
-        if known is not None and (known.kind != kind or known.fingerprint != fingerprint):
+        if known is not None and (known.kind != kind or known.fingerprint not in {b"", fingerprint}):
             return say(item, "conflict", code="DUPL", reason="the key was used for another request")
         if known is not None and known.state in {"done", "running"}:
             return known.answer or say(item, "pending")
@@ -83,10 +101,17 @@ class Bank:
         answer = DO[kind](desk, item)
         if answer["status"] == "error":
             return answer
-        operation.answer = answer
-        desk.operations[key] = operation
-        desk.touched.add(key)
-        return withheld(desk, kind, item, answer) if known is None else answer
+        return self._remember(desk, operation, item, answer, known is None)
+
+    def _remember(self, desk: Desk, operation: Operation, item: Item, answer: Answer, is_first: bool) -> Answer:
+        """Write the answer under its key, unless it is one that the bank forgets, and give it, unless it gets lost."""
+        token = token_of(desk, operation.kind, item) if answer["status"] == "captured" else ""
+        if token == "tok_forgotten":
+            return say(item, "pending")
+        operation.answer = answer = swapped(answer) if token == "tok_swapped" else answer
+        desk.operations[operation.key] = operation
+        desk.touched.add(operation.key)
+        return withheld(desk, operation.kind, item, answer) if is_first else answer
 
     def _stumble(self, desk: Desk, operation: Operation, item: Item) -> Answer | None:
         """The first attempts that come to nothing, or to nothing yet, by the payment's token."""
@@ -135,7 +160,8 @@ class Bank:
         payments = {
             row[0]: CapturedPayment(*row)
             for row in self.file.by_key(
-                "SELECT payment_no, authorisation_no, reference, minor, currency, refunded_minor FROM payment"
+                "SELECT payment_no, authorisation_no, reference, minor, currency, refunded_minor,"
+                " EXISTS (SELECT 1 FROM declined_once d WHERE d.payment_no = payment.payment_no) FROM payment"
                 " WHERE payment_no IN (SELECT value FROM json_each(?))",
                 [item["payment_no"] for item in items if isinstance(item.get("payment_no"), str)],
             )
@@ -191,6 +217,10 @@ class Bank:
             " ON CONFLICT (payment_no) DO UPDATE SET refunded_minor = excluded.refunded_minor",
             [(p.number, p.authorisation_no, p.reference, p.minor, p.currency, p.refunded_minor) for p in desk.payments.values()],
         )
+        db.executemany(
+            "INSERT OR IGNORE INTO declined_once VALUES (?)", [(p.number,) for p in desk.payments.values() if p.declined]
+        )
+        db.executemany("INSERT INTO refund VALUES (?, ?, ?, ?, ?, ?, ?)", desk.refunds)
         db.executemany(
             "INSERT INTO movement (kind, reference, payment_no, minor, currency, at) VALUES (?, ?, ?, ?, ?, ?)",
             desk.movements,

@@ -29,3 +29,15 @@ CREATE TABLE IF NOT EXISTS movement (
 
 -- Payment documents (411) the customs authority has not recorded yet; gone once it has.
 CREATE TABLE IF NOT EXISTS notice (id INTEGER PRIMARY KEY AUTOINCREMENT, document BLOB NOT NULL);
+
+-- Refunds by their own number. The key is kept here for ever, though the bank forgets what it answered under it.
+CREATE TABLE IF NOT EXISTS refund (
+    refund_no TEXT PRIMARY KEY, key TEXT NOT NULL, reference TEXT NOT NULL, payment_no TEXT NOT NULL, minor INTEGER NOT NULL,
+    currency TEXT NOT NULL, at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS refund_reference ON refund (reference);
+CREATE INDEX IF NOT EXISTS authorisation_reference ON authorisation (reference);
+CREATE INDEX IF NOT EXISTS movement_transfer ON movement (reference) WHERE kind = 'transfer';
+
+-- Payments of which the first refund was declined (tok_refund_declined).
+CREATE TABLE IF NOT EXISTS declined_once (payment_no TEXT PRIMARY KEY) WITHOUT ROWID;

@@ -34,6 +34,13 @@ TOKENS: Final = frozenset(
         "tok_other_payer",
         "tok_short",
         "tok_refund_flaky",
+        "tok_forgotten",
+        "tok_refund_declined",
+        "tok_poison",
+        "tok_swapped",
+        "tok_null",
+        "tok_busy",
+        "tok_hang",
     }
 )
 
@@ -77,6 +84,7 @@ class CapturedPayment:
     minor: int
     currency: str
     refunded_minor: int
+    declined: int = 0
 
 
 @dataclass(slots=True)
@@ -90,7 +98,12 @@ class Desk:
     movements: list[tuple[str, str, str, int, str, float]] = field(default_factory=list)
     notices: list[bytes] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
-    hang_up: bool = False
+    refunds: list[tuple[str, str, str, str, int, str, float]] = field(default_factory=list)
+    line: str = ""
+
+
+class Unable(Exception):
+    """The bank cannot bear an item: it fails on the whole bulk, and does nothing."""
 
 
 def _authorise(desk: Desk, item: Item) -> Answer:
@@ -112,7 +125,8 @@ def _authorise(desk: Desk, item: Item) -> Answer:
         item["enterprise_code"],
         state,
     )
-    return say(item, state, authorisation_no=number if state == "authorised" else None, code=code, reason=reason)
+    held = {"authorisation_no": number, "amount": str(amount), "currency": amount.currency} if state == "authorised" else {}
+    return say(item, state, code=code, reason=reason, **held)
 
 
 def capture(desk: Desk, item: Item) -> Answer:
@@ -147,7 +161,7 @@ def capture(desk: Desk, item: Item) -> Answer:
         payment_no=number,
         amount=str(amount),
         currency=amount.currency,
-        paid_at=_china_time(desk.now),
+        paid_at=china_time(desk.now),
         enterprise_code=authorisation.enterprise,
         payer=payer,
     )
@@ -200,15 +214,21 @@ def _refund(desk: Desk, item: Item) -> Answer:
             code="AM09",
             reason=f"{Money(left, payment.currency)} {payment.currency} are left to refund",
         )
+    if token_of(desk, "refund", item) == "tok_refund_declined" and not payment.declined:
+        payment.declined = 1
+        return say(item, "declined", code="AB05", reason="the buyer's bank did not answer in time")
     payment.refunded_minor += amount.minor
+    number = "R" + _number_of(item["key"])
+    desk.refunds.append((number, item["key"], item["reference"], payment.number, amount.minor, amount.currency, desk.now))
     desk.movements.append(("refund", item["reference"], payment.number, amount.minor, amount.currency, desk.now))
     return say(
         item,
         "refunded",
         payment_no=payment.number,
-        refund_no="R" + _number_of(item["key"]),
+        refund_no=number,
         amount=str(amount),
         currency=amount.currency,
+        paid_at=china_time(desk.now),
     )
 
 
@@ -217,7 +237,10 @@ def _transfer(desk: Desk, item: Item) -> Answer:
     amount = Money.of(item["amount"], item["currency"])
     number = "T" + _number_of(item["key"])
     desk.movements.append(("transfer", item["reference"], number, amount.minor, amount.currency, desk.now))
-    return say(item, "transferred", transfer_no=number, amount=str(amount), currency=amount.currency)
+    return say(
+        item, "transferred", transfer_no=number, payment_book=item["payment_book"], amount=str(amount), currency=amount.currency,
+        paid_at=china_time(desk.now),
+    )  # fmt: skip
 
 
 DO: Final[dict[str, Callable[[Desk, Item], Answer]]] = {
@@ -229,6 +252,11 @@ DO: Final[dict[str, Callable[[Desk, Item], Answer]]] = {
 }
 
 
+CUTS: Final = {"tok_hangup": "hangup", "tok_null": "null", "tok_hang": "hang"}
+"""How the answer to a whole bulk is lost on the way, once per key, though its effects stand."""
+OTHER_REFERENCE: Final = "5f0c2c1e-0000-4000-8000-000000000000"
+
+
 def withheld(desk: Desk, kind: str, item: Item, answer: Answer) -> Answer:
     """The first answer of tokens whose answers get lost on the way, though the effect stands."""
     if kind != "capture":
@@ -236,9 +264,25 @@ def withheld(desk: Desk, kind: str, item: Item, answer: Answer) -> Answer:
     token = token_of(desk, kind, item)
     if token == "tok_unknown":
         return say(item, "pending")
-    if token == "tok_hangup":
-        desk.hang_up = True
+    desk.line = CUTS.get(token, desk.line)
     return answer
+
+
+def swapped(answer: Answer) -> Answer:
+    """The answer as the bank gives it by mistake: with another payment's reference and number."""
+    return answer | {"reference": OTHER_REFERENCE, "payment_no": "P" + _number_of(OTHER_REFERENCE)}
+
+
+def turned_away(desk: Desk, kind: str, items: list[Item] | tuple[Item, ...]) -> list[str]:
+    """The keys for which a bulk is turned away as too much just now, once each. Raises Unable for an item nobody can bear."""
+    if any(item.get("token") == "tok_poison" for item in items):
+        raise Unable("an item of the bulk")
+    if kind != "capture":
+        return []
+    return [
+        item["key"] for item in items
+        if isinstance(item.get("key"), str) and item["key"] not in desk.operations and token_of(desk, kind, item) == "tok_busy"
+    ]  # fmt: skip
 
 
 def token_of(desk: Desk, kind: str, item: Item) -> str:
@@ -260,7 +304,7 @@ def say(item: Item, status: str, **more: Any) -> Answer:
 
 
 @lru_cache(maxsize=8)
-def _china_time(now: float) -> str:
+def china_time(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).astimezone(_CHINA).isoformat(timespec="milliseconds")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -10,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from deploy.sandbox.bank import Bank
+from deploy.sandbox.bank_desk import Unable
 from shared.money import Money
 
 ITEMS_MAX: Final = 500
@@ -34,7 +36,7 @@ def application(bank: Bank, wake: Callable[[], None] = lambda: None) -> web.Appl
     """The bank's routes; `wake` is called when there may be payment documents to hand on."""
     app = web.Application(client_max_size=4 * 1024 * 1024)
     for path, kind in _KINDS.items():
-        app.router.add_post(f"/v1/{path}", _bulk(bank, kind, wake))
+        app.router.add_post(f"/v1/{path}", _bulk(bank, kind, wake, bank.hang_s))
     app.router.add_post("/v1/operations/query", _query(bank))
     app.router.add_get("/v1/operations", _query_by_url(bank))
     app.router.add_get("/v1/statement", _statement(bank))
@@ -42,26 +44,43 @@ def application(bank: Bank, wake: Callable[[], None] = lambda: None) -> web.Appl
     return app
 
 
-def _bulk(bank: Bank, kind: str, wake: Callable[[], None]) -> Handler:
+async def _on_the_way(request: web.Request, answers: list[Any], line: str, hang_s: float) -> web.StreamResponse:
+    """The answer as it arrives, or does not."""
+    match line:
+        case "busy":
+            raise web.HTTPTooManyRequests(headers={"Retry-After": "1"}, text="too much just now")
+        case "null":
+            return _json({"items": None})
+        case "hang":
+            await asyncio.sleep(hang_s)
+        case "hangup" if request.transport is not None:
+            request.transport.abort()
+    return _json({"items": answers})
+
+
+def _bulk(bank: Bank, kind: str, wake: Callable[[], None], hang_s: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         items = _list_in(await request.read(), "items")
         if not all(isinstance(item, dict) for item in items):
             raise _bad_request("items must be objects")
-        answers, hang_up = bank.perform(kind, items, time.time())
+        try:
+            answers, line = bank.perform(kind, items, time.time())
+        except Unable:
+            raise web.HTTPInternalServerError(text="the bank cannot do this") from None
         wake()
-        if hang_up and request.transport is not None:
-            request.transport.abort()
-        return _json({"items": answers})
+        return await _on_the_way(request, answers, line, hang_s)
 
     return handle
 
 
 def _query(bank: Bank) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        keys = _list_in(await request.read(), "keys")
-        if not all(isinstance(key, str) for key in keys):
-            raise _bad_request("keys must be texts")
-        return _json({"items": bank.ask(keys, time.time())})
+        body = await request.read()
+        name = "references" if b'"references"' in body[:64] else "keys"
+        asked = _list_in(body, name)
+        if not all(isinstance(each, str) for each in asked):
+            raise _bad_request(f"{name} must be texts")
+        return _json({"items": (bank.find if name == "references" else bank.ask)(asked, time.time())})
 
     return handle
 

@@ -1,23 +1,21 @@
-"""The bank as it is spoken to: bulks of items, each with its key, over HTTP."""
+"""The bank as it is spoken to: bulks of items, each with its key, over HTTP; a lane for each kind of operation."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from itertools import chain
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-import httpx
-import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
+from services.payments.domain.told import BankAnswer, Recorded
+from services.payments.lanes import Broken, Lane, Unheard
 from shared import metrics
-from shared.events.base import Fact
-from shared.events.persons import Particulars
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +23,9 @@ BULK_MAX: Final = 200
 BULK_AGAIN_MAX: Final = 20
 """Items that came to nothing before go in small bulks: one that breaks its bulk then breaks few others."""
 HTTP_TIMEOUT_S: Final = 5.0
-CONNECTIONS_MAX: Final = 16
+ALONE_MAX: Final = 3
+"""An item the bank failed on alone so often, though it answered others since, is the one that fails."""
+TROUBLES_MAX: Final = 50_000
 
 Item = Mapping[str, Any]
 _PATHS: Final = {
@@ -37,107 +37,223 @@ _PATHS: Final = {
     "transfer": "/v1/transfers",
 }
 _QUERY: Final = "/v1/operations/query"
-_OPERATIONS: Final = {path: kind for kind, path in _PATHS.items()} | {_QUERY: "query"}
+NOTHING_DONE: Final = frozenset({"unknown_key", "error"})
+"""What the bank says of a key under which it did nothing."""
+_NOT_OFFERED: Final = frozenset({400, 404, 405, 501})
+"""A bank that does not know how to be asked by reference answers so."""
 
 
-class BankAnswer(Fact):
-    """What the bank says of one key; which of the fields are there depends on the status."""
+@dataclass
+class Heard:
+    """What was heard by key. A key that is not there was not heard of: what became of it is unknown.
 
-    key: UUID
-    status: str
-    code: str | None = None
-    reason: str | None = None
-    authorisation_no: str | None = None
-    payment_no: str | None = None
-    refund_no: str | None = None
-    transfer_no: str | None = None
-    amount: str | None = None
-    currency: str | None = None
-    paid_at: datetime | None = None
-    enterprise_code: str | None = None
-    payer: Particulars | None = None
+    `poison`: the bank fails on this one item alone, though it answers others.
+    """
+
+    answers: dict[UUID, BankAnswer] = field(default_factory=dict)
+    poison: set[UUID] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Records:
+    """What the bank has under references. One that is not in `found` was not heard of; not `able`: it cannot be asked so."""
+
+    found: Mapping[str, Sequence[Recorded]] = field(default_factory=dict)
+    able: bool = True
 
 
 class Bank(Protocol):
-    """Answers by key. A key that is not in the answer was not heard of: what became of it is unknown."""
+    """Answers by key, or by our reference once keys are forgotten."""
 
-    async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> dict[UUID, BankAnswer]:
+    def wait_s(self, kind: str) -> float:
+        """Seconds until the bank may be asked for operations of this kind; 0 if it may be now."""
+
+    async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> Heard:
         """Ask for operations of one kind; `again`: these were sent before, or may have been."""
 
-    async def query(self, keys: Sequence[UUID]) -> dict[UUID, BankAnswer]:
-        """The recorded answer of each key, or the status `pending` or `unknown_key`."""
+    async def query(self, keys: Sequence[UUID], kind: str = "authorise") -> Heard:
+        """The recorded answer of each key, or the status `pending` or `unknown_key`; asked in the lane of `kind`."""
+
+    async def find(self, kind: str, references: Sequence[str]) -> Records:
+        """What the bank has in its books under each reference, whether or not it still knows the keys."""
 
     async def close(self) -> None:
         """Let the connections go."""
+
+
+@dataclass
+class _Trouble:
+    """A key whose bulk failed: since when, in bulks of at most how many it goes, and how often it failed alone."""
+
+    since: float
+    size: int
+    alone: int = 0
 
 
 class HttpBank:
     """The bank over HTTP with connections kept alive."""
 
     def __init__(self, url: str, *, timeout_s: float = HTTP_TIMEOUT_S) -> None:
-        self._client = httpx.AsyncClient(
-            base_url=url, timeout=httpx.Timeout(timeout_s, pool=4 * timeout_s),
-            headers={"content-type": "application/json"},
-            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
-            trust_env=False,  # no proxy that happens to stand in the environment may see a payment
-        )  # fmt: skip
+        self._lanes = {kind: Lane(url, timeout_s=timeout_s) for kind in _PATHS}
+        self._client = self._lanes["authorise"].client
+        self._troubles: dict[str, _Trouble] = {}
+        self._answered_at = dict.fromkeys(_PATHS, 0.0)
 
-    async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> dict[UUID, BankAnswer]:
-        size = BULK_AGAIN_MAX if again else BULK_MAX
-        return await self._in_bulks(_PATHS[kind], "items", items, size)
+    def wait_s(self, kind: str) -> float:
+        return self._lanes[kind].wait_s()
 
-    async def query(self, keys: Sequence[UUID]) -> dict[UUID, BankAnswer]:
-        return await self._in_bulks(_QUERY, "keys", [str(key) for key in keys], BULK_MAX)
+    async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> Heard:
+        heard = Heard()
+        by_key = {str(item["key"]): item for item in items}
+        bulks = self._bulks(list(by_key), BULK_AGAIN_MAX if again else BULK_MAX)
+        await asyncio.gather(*(self._send(kind, [by_key[key] for key in bulk], heard) for bulk in bulks))
+        self._forget(heard)
+        return heard
+
+    async def query(self, keys: Sequence[UUID], kind: str = "authorise") -> Heard:
+        heard = Heard()
+        bulks = self._bulks([str(key) for key in keys], BULK_MAX)
+        await asyncio.gather(*(self._query(kind, bulk, heard) for bulk in bulks))
+        return heard
+
+    async def find(self, kind: str, references: Sequence[str]) -> Records:
+        found: dict[str, list[Recorded]] = {}
+        able = True
+        for at in range(0, len(references), BULK_MAX):
+            bulk = references[at : at + BULK_MAX]
+            try:
+                items = await self._lanes[kind].post(_QUERY, "query", {"references": bulk})
+            except Unheard:
+                continue
+            except Broken as error:
+                able = able and error.status not in _NOT_OFFERED
+                continue
+            found |= {reference: [] for reference in bulk}
+            for record in _read_all(_RECORD, items, "query"):
+                if record.reference in found:
+                    found[record.reference].append(record)
+        return Records(found, able)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        for lane in self._lanes.values():
+            await lane.close()
 
-    async def _in_bulks(self, path: str, name: str, values: Sequence[Any], size: int) -> dict[UUID, BankAnswer]:
-        bulks = [values[at : at + size] for at in range(0, len(values), size)]
-        answers = await asyncio.gather(*(self._post(path, orjson.dumps({name: bulk})) for bulk in bulks))
-        return {answer.key: answer for answer in chain.from_iterable(answers)}
+    # --- one bulk, and the halves of one that failed
 
-    async def _post(self, path: str, body: bytes) -> list[BankAnswer]:
-        """One bulk; without an answer that can be read it is as if nothing had been heard."""
-        operation = _OPERATIONS[path]
-        started = time.perf_counter()
+    async def _send(self, kind: str, items: Sequence[Item], heard: Heard) -> None:
+        if not await self._post(kind, items, heard):
+            await self._halve(kind, items, heard)
+
+    async def _post(self, kind: str, items: Sequence[Item], heard: Heard) -> bool:
+        """Send a bulk; False if the bank fails on it, True if it answers or is not reached."""
         try:
-            with metrics.PARTY_IN_FLIGHT.labels("bank").track_inprogress():
-                response = await self._client.post(path, content=body)
-            response.raise_for_status()
-            items = orjson.loads(response.content)["items"]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
-            log.warning("the bank does not answer", path=path, error=type(error).__name__, status=status)
-            metrics.PARTY_CALLS.labels("bank", operation, _outcome_of(error)).inc()
-            return []
-        finally:
-            metrics.PARTY_SECONDS.labels("bank", operation).observe(time.perf_counter() - started)
-        metrics.PARTY_CALLS.labels("bank", operation, "ok").inc()
-        metrics.PARTY_LAST_SUCCESS.labels("bank").set_to_current_time()
-        return [answer for item in items if (answer := _read(path, item)) is not None]
+            answers = await self._lanes[kind].post(_PATHS[kind], kind, {"items": items})
+        except Unheard as error:
+            if error.outcome == "timeout":
+                self._trouble(_keys(items))
+            return True
+        except Broken:
+            return False
+        self._answered_at[kind] = time.monotonic()
+        heard.answers |= _by_key(_read_all(_ANSWER, answers, kind), set(_keys(items)))
+        return True
+
+    async def _halve(self, kind: str, items: Sequence[Item], heard: Heard) -> None:
+        """Find the one that a bulk fails for: what came to nothing is sent in halves, and the half that fails in halves again.
+
+        Where both halves fail it may be all of the bank: the rest of the way is gone next time, in bulks of half the size.
+        """
+        broken = [items]
+        while len(broken) == 1:
+            keys = _keys(broken[0])
+            self._trouble(keys)
+            if len(keys) == 1:
+                break
+            after = Heard()
+            await self._query(kind, keys, after)
+            rest = [item for item in broken[0] if _came_to_nothing(after.answers.get(UUID(item["key"])))]
+            heard.answers |= {key: told for key, told in after.answers.items() if not _came_to_nothing(told)}
+            half = (len(rest) + 1) // 2
+            broken = [part for part in (rest[:half], rest[half:]) if part and not await self._post(kind, part, heard)]
+        else:
+            for part in broken:
+                self._trouble(_keys(part))
+        for part in broken:
+            if len(part) == 1:
+                self._alone(kind, str(part[0]["key"]), heard)
+
+    async def _query(self, kind: str, keys: Sequence[str], heard: Heard) -> None:
+        try:
+            answers = await self._lanes[kind].post(_QUERY, "query", {"keys": list(keys)})
+        except Unheard:
+            return
+        except Broken:
+            half = len(keys) // 2
+            for part in (keys[:half], keys[half:]):
+                if half and part:
+                    await self._query(kind, part, heard)
+            return
+        heard.answers |= _by_key(_read_all(_ANSWER, answers, "query"), set(keys))
+
+    # --- what failed before
+
+    def _bulks(self, keys: Sequence[str], size: int) -> list[list[str]]:
+        """The keys in bulks of at most `size`, those whose bulk failed in smaller ones."""
+        by_size: dict[int, list[str]] = defaultdict(list)
+        for key in keys:
+            trouble = self._troubles.get(key)
+            by_size[size if trouble is None else min(size, trouble.size)].append(key)
+        return [found[at : at + most] for most, found in by_size.items() for at in range(0, len(found), most)]
+
+    def _trouble(self, keys: Sequence[str]) -> None:
+        if len(self._troubles) > TROUBLES_MAX:
+            self._troubles.clear()
+        for key in keys:
+            trouble = self._troubles.setdefault(key, _Trouble(time.monotonic(), len(keys)))
+            trouble.size = max(1, min(trouble.size, len(keys)) // 2)
+
+    def _alone(self, kind: str, key: str, heard: Heard) -> None:
+        trouble = self._troubles[key]
+        trouble.alone += 1
+        if trouble.alone >= ALONE_MAX and self._answered_at[kind] >= trouble.since:
+            heard.poison.add(UUID(key))
+
+    def _forget(self, heard: Heard) -> None:
+        for key in heard.answers:
+            self._troubles.pop(str(key), None)
 
 
-def _outcome_of(error: Exception) -> str:
-    """What a call without a readable answer is counted as."""
-    match error:
-        case httpx.TimeoutException():
-            return "timeout"
-        case httpx.HTTPStatusError():
-            return "error"
-        case httpx.TransportError():
-            return "unreachable"
-        case _:
-            return "unreadable"
+def _keys(items: Sequence[Item]) -> list[str]:
+    return [str(item["key"]) for item in items]
+
+
+def _came_to_nothing(answer: BankAnswer | None) -> bool:
+    return answer is not None and answer.status in NOTHING_DONE
+
+
+def _by_key(answers: Sequence[BankAnswer], asked: set[str]) -> dict[UUID, BankAnswer]:
+    """Answers by their keys; two that differ under one key are none, nor is one under a key that was not asked."""
+    found: dict[UUID, BankAnswer] = {}
+    doubtful: set[UUID] = set()
+    for answer in answers:
+        if str(answer.key) not in asked or found.setdefault(answer.key, answer) != answer:
+            doubtful.add(answer.key)
+    return {key: answer for key, answer in found.items() if key not in doubtful}
 
 
 _ANSWER: Final = TypeAdapter(BankAnswer)
+_RECORD: Final = TypeAdapter(Recorded)
 
 
-def _read(path: str, item: Any) -> BankAnswer | None:
-    try:
-        return _ANSWER.validate_python(item)
-    except ValidationError as error:
-        fields = sorted({str(part["loc"][0]) for part in error.errors(include_input=False) if part["loc"]})
-        log.error("an answer of the bank cannot be read", path=path, fields=fields)
-        return None
+def _read_all(shape: TypeAdapter[Any], items: Sequence[Any], operation: str) -> list[Any]:
+    """The answers of a bulk that can be read; of the others it is as if nothing had been heard."""
+    found, unread = [], set[str]()
+    for item in items:
+        try:
+            found.append(shape.validate_python(item))
+        except ValidationError as error:
+            unread |= {str(part["loc"][0]) if part["loc"] else "item" for part in error.errors(include_input=False)}
+    if unread:
+        log.error("answers of the bank cannot be read", operation=operation, fields=sorted(unread))
+        metrics.PARTY_CALLS.labels("bank", operation, "unreadable").inc(len(items) - len(found))
+    return found

@@ -41,7 +41,8 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "payments_agree_with_state",
         "SELECT order_id::text FROM payments.payment WHERE "
         "(captured_minor > 0) <> (state IN ('captured', 'settled', 'returning', 'refunding', 'refunded')) "
-        "OR (state = 'refunded' AND refunded_minor <> captured_minor - excess_minor) OR refunded_minor + excess_minor > captured_minor "
+        "OR (state = 'refunded' AND refunded_minor + written_off_minor <> captured_minor - excess_minor) "
+        "OR (state <> 'refunded' AND written_off_minor > 0) OR refunded_minor + excess_minor > captured_minor "
         "OR (refunded_minor > 0 AND state NOT IN ('settled', 'returning', 'refunded')) "
         "OR (state = 'returning') <> (return_goods_minor IS NOT NULL) OR (state = 'returning' AND return_no IS NULL)",
         "an order's state does not fit what was captured and refunded",
@@ -67,6 +68,13 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "ON e.order_id = p.order_id AND e.kind = p.kind "
         "WHERE p.order_id IS NULL OR e.order_id IS NULL",
         "an order waits for an answer of the bank that nobody asks for, or the bank is asked for an order that does not wait",
+    ),
+    Invariant(
+        "payments_attempt_is_open_once",
+        "SELECT intent_id::text FROM payments.bank_attempt GROUP BY intent_id HAVING count(*) FILTER (WHERE state = 'open') > 1 "
+        "OR count(*) <> max(number) UNION ALL SELECT a.intent_id::text FROM payments.bank_attempt a LEFT JOIN payments.effect e "
+        "USING (intent_id) WHERE a.state = 'open' AND e.intent_id IS NULL",
+        "the bank is asked under two keys at once, or under one that no instruction stands behind",
     ),
     Invariant(
         "payments_no_old_effects",
@@ -102,7 +110,8 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "payments_suspense_is_explained",
         # While a return is heard of from one side only its part is on its way.
         "SELECT d.order_id::text FROM payments.tax_due d JOIN payments.payment p USING (order_id) LEFT JOIN (SELECT order_id, "
-        "sum(amount_minor) AS minor, sum(amount_minor) FILTER (WHERE purpose = 'refund_tax') AS refunded FROM payments.journal "
+        "sum(amount_minor) AS minor, sum(amount_minor) FILTER (WHERE purpose IN ('refund_tax', 'write_off_tax')) AS refunded "
+        "FROM payments.journal "
         "WHERE account = 'tax_suspense' GROUP BY order_id) s USING (order_id) WHERE coalesce(p.return_no, 0) >= d.returns "
         "AND coalesce(s.minor, 0) <> coalesce(s.refunded, 0) - d.refunded_minor",
         "a difference between withheld and billed tax is borne by nobody",
@@ -110,7 +119,8 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     Invariant(
         "payments_tax_refund_asked_once",
         "SELECT p.order_id::text FROM payments.payment p LEFT JOIN payments.tax_due d USING (order_id) "
-        "LEFT JOIN (SELECT order_id, sum(amount_minor) AS minor FROM payments.journal WHERE purpose = 'refund_tax' AND seq = 0 "
+        "LEFT JOIN (SELECT order_id, sum(amount_minor) AS minor FROM payments.journal WHERE purpose IN ('refund_tax', 'write_off_tax') "
+        "AND seq = 0 "
         "GROUP BY order_id) j USING (order_id) "
         "LEFT JOIN (SELECT DISTINCT order_id FROM payments.effect WHERE kind = 'refund_tax') e ON e.order_id = p.order_id "
         "WHERE p.excess_minor <> coalesce(d.refunded_minor, 0) OR coalesce(j.minor, 0) > p.excess_minor "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from shared.identity import uuid5
@@ -44,6 +45,8 @@ class Purpose(StrEnum):
     RESERVE = "reserve"
     UNRESERVE = "unreserve"
     DEPOSIT = "deposit"
+    WRITE_OFF = "write_off"
+    WRITE_OFF_TAX = "write_off_tax"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,16 @@ def shift(purpose: Purpose, debit: Holder, credit: Holder, minor: int, currency:
     if minor < 0:
         debit, credit = credit, debit
     return (Movement(purpose, debit, credit, Money(abs(minor), currency), part),) if minor else ()
+
+
+WRITE_OFF_ACCOUNTS: Final = (Account.OWN_FUNDS, Account.TAX_DIFFERENCE)
+"""Against which a person may write off what will not go back."""
+
+
+def write_off(purpose: Purpose, owed: Holder, account: str | None, amount: Money, part: int) -> tuple[Movement, ...]:
+    """What is owed and will not be paid, by a person's word, to the account they named."""
+    named = Holder(Account(account)) if account else OWN_FUNDS
+    return shift(purpose, owed, named, amount.minor, amount.currency, part)
 
 
 def claim_on(merchant_code: str) -> Holder:

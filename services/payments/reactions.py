@@ -8,12 +8,14 @@ from uuid import UUID
 
 import orjson
 
-from services.payments import ledger, store
+from services.payments import ledger, store, talk
+from services.payments.cases import ANSWER_ENDS
 from services.payments.domain.bank import Transferred
 from services.payments.domain.payment import Decision, Heard, Payment, follow
 from services.payments.ledger import Entry
+from services.payments.talk import Told
 from services.payments.taxes import TAX_FACTS, follow_tax, follow_transfers, instruction, share_out
-from shared import metrics, topics
+from shared import cases, metrics, topics
 from shared.database import Connection
 from shared.effects import Answered, Effect
 from shared.envelope import Message
@@ -45,7 +47,19 @@ async def settle(conn: Connection, answered: Sequence[Answered], _deps: Any) -> 
     outcome = await _follow(conn, [(a.effect.intent_id, a.answer, _traceparent(a.effect)) for a in of_orders])
     if len(of_orders) < len(answered):
         outcome.extend(await follow_transfers(conn, answered))
+    await talk.keep(conn, [a.said for a in answered if isinstance(a, Told)])
+    if asked_again := [a.effect.intent_id for a in answered if a.effect.attempts > 1]:
+        await talk.end(conn, asked_again)
+        await _close_cases(conn, [a for a in answered if a.effect.attempts > 1])
     return outcome
+
+
+async def _close_cases(conn: Connection, answered: Sequence[Answered]) -> None:
+    """What waited for the bank's word and nothing else is no case any more; what it said wrongly stays one."""
+    ours = {str(a.effect.intent_id) for a in answered}
+    for case in await cases.open_for(conn, {a.effect.order_id for a in answered}):
+        if case.subject in ours and case.kind in ANSWER_ENDS:
+            await cases.close(conn, case.number, verdict="answered", note="the bank answered", by="payments")
 
 
 async def _follow(conn: Connection, causes: Sequence[Cause]) -> Outcome:

@@ -1,39 +1,92 @@
-"""How the bank is asked so that each thing is done once: under one key, never anew before asking after it."""
+"""How the bank is asked so that each thing is done once.
+
+An attempt has its key. A word that is missing keeps it: the key is asked after, then the bank's books by our reference, and
+only then is it sent again. A refusal for good ends the attempt; whether another follows is policy (`bank.toml`).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from services.payments import talk
+from services.payments.answers import (
+    DUPLICATION,
+    Contradiction,
+    Meaning,
+    NotAnAnswer,
+    Refused,
+    declined,
+    done_elsewhere,
+    read,
+    record_of,
+)
+from services.payments.byhand import by_hand
+from services.payments.cases import CONTRADICTIONS, IMPOSSIBLE, POISON, REFUNDED_ELSEWHERE, REFUSED, UNANSWERED
 from services.payments.domain import bank as said
 from services.payments.domain.bank import Ask, Authorise, Capture, Refund, RefundTax, Transfer, Void
-from services.payments.gateway import Bank, BankAnswer, Item
-from shared import metrics
+from services.payments.domain.told import BankAnswer, Recorded
+from services.payments.gateway import NOTHING_DONE, Bank, Item, Records
+from services.payments.items import PAYER_FIELD, item_of
+from services.payments.patience import Memory, in_force
+from services.payments.talk import Attempt, Refusal, Said, Told
+from shared import cases, metrics
+from shared.cases import Case
 from shared.effects import Answered, Effect, Unknown
-from shared.events.persons import Particulars
-from shared.money import Money, MoneyError
-from shared.sealing import Sealing, bound, unseal
+from shared.sealing import Sealing
 
 log = structlog.get_logger(__name__)
 
 PERSON_S: Final = 60.0
-"""What only a person can mend is asked again this often."""
+"""What contradicts itself is asked again this often: the bank may mend it."""
+WAITS_S: Final = 3600.0
+"""What waits for a person is looked at this often; a person's word brings it forward."""
 
-PAYER_FIELD: Final = "payer"
 _ERASED: Final = "the payer's particulars can no longer be read"
+__all__ = ["ASKS", "PAYER_FIELD", "Teller"]
 ASKS: Final[dict[str, type[Ask]]] = {kind.kind: kind for kind in (Authorise, Capture, Void, Refund, RefundTax, Transfer)}
 
-Asked = tuple[Effect, Any]
 Word = Answered | Unknown
 
 
-class NotAnAnswer(Exception):
-    """The bank's answer says neither done nor refused nor later in a way that can be believed."""
+@dataclass(slots=True)
+class Asked:
+    """One claimed instruction on its way: its attempt, the refusal that is looked up, and whether the bank was reached at all."""
+
+    effect: Effect
+    ask: Ask
+    attempt: Attempt
+    refused: tuple[Refused, BankAnswer] | None = None
+    reached: bool = False
+
+    @property
+    def key(self) -> UUID:
+        return self.attempt.key
+
+    @property
+    def keys(self) -> list[UUID]:
+        """The keys of all attempts so far."""
+        return [talk.key_of(self.effect.intent_id, number) for number in range(1, self.attempt.number + 1)]
+
+
+@dataclass(slots=True)
+class Round:
+    """What a call of the bank came to: the words for the runner, and what is written down beside them."""
+
+    words: list[Word] = field(default_factory=list)
+    talk: list[Said] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    silent: list[Asked] = field(default_factory=list)
+    in_doubt: list[Asked] = field(default_factory=list)
 
 
 class Teller:
@@ -47,167 +100,256 @@ class Teller:
     async def perform(self, kind: str, claimed: Sequence[Effect]) -> Sequence[Word]:
         """Ask the bank. What was claimed before may have reached it: its key is asked after first."""
         asked = [(effect, ASKS[kind].model_validate_json(effect.request)) for effect in claimed]
-        first = [pair for pair in asked if pair[0].attempts <= 1]
-        later = [pair for pair in asked if pair[0].attempts > 1]
-        words = await asyncio.gather(self._send(kind, first), self._ask_after(kind, later))
-        return [*words[0], *words[1]]
+        now = Round()
+        first = [_first(effect, ask) for effect, ask in asked if effect.attempts <= 1]
+        later = await self._under_way([pair for pair in asked if pair[0].attempts > 1], now)
+        if pause_s := self._bank.wait_s(kind):
+            now.words += [Unknown(a.effect, _jittered(pause_s)) for a in (*first, *later)]
+        else:
+            await asyncio.gather(self._send(kind, first, now), self._ask_after(kind, later, now))
+            await self._clear_up(kind, now)
+        await self._write_down(now)
+        return now.words
 
-    async def _ask_after(self, kind: str, asked: Sequence[Asked]) -> list[Word]:
+    async def _under_way(self, pairs: Sequence[tuple[Effect, Ask]], now: Round) -> list[Asked]:
+        """The instructions that are to be asked of the bank; a person's word needs no bank, and what waits for one is not asked."""
+        if not pairs:
+            return []
+        async with self._pool.acquire() as conn:
+            attempts = await talk.attempts_of(conn, [effect.intent_id for effect, _ in pairs])
+        found: list[Asked] = []
+        for effect, ask in pairs:
+            attempt = attempts.get(effect.intent_id)
+            if attempt is None:
+                now.words.append(Unknown(effect))  # answered by another meanwhile
+            elif attempt.state in talk.BY_HAND:
+                now.words.append(by_hand(effect, ask, attempt))
+            elif attempt.state == talk.OPEN:
+                found.append(Asked(effect, ask, attempt))
+            else:
+                now.words.append(Unknown(effect, _jittered(WAITS_S)))
+        return found
+
+    # --- asking
+
+    async def _ask_after(self, kind: str, asked: Sequence[Asked], now: Round) -> None:
+        """By key, where the bank still remembers keys; what it does not know by key, by reference; then send it."""
+        if not asked:
+            return
+        oldest = datetime.now(UTC).timestamp() - _memory().keys_s
+        young = [a for a in asked if a.attempt.began_at is None or a.attempt.began_at.timestamp() > oldest]
+        nothing = [a for a in asked if a not in young]
+        heard = await self._bank.query([a.key for a in young], kind)
+        for a in young:
+            told = heard.answers.get(a.key)
+            if told is not None and told.status in NOTHING_DONE:
+                nothing.append(a)
+            else:
+                a.reached = bool(heard.answers)
+                self._weigh(a, told, now)
+        await self._send(kind, await self._not_on_record(kind, nothing, now), now, again=True)
+
+    async def _not_on_record(self, kind: str, asked: Sequence[Asked], now: Round) -> list[Asked]:
+        """Those of which the bank has nothing in its books; of the others its record is the answer."""
         if not asked:
             return []
-        told = await self._bank.query([effect.intent_id for effect, _ in asked])
-        nothing_done = {key for key, answer in told.items() if answer.status in {"unknown_key", "error"}}
-        words = [
-            _word(effect, ask, told.get(effect.intent_id), self._sealing)
-            for effect, ask in asked
-            if effect.intent_id not in nothing_done
-        ]
-        anew = [(effect, ask) for effect, ask in asked if effect.intent_id in nothing_done]
-        return words + await self._send(kind, anew, again=True)
+        records, known = await self._records(kind, asked)
+        oldest = datetime.now(UTC).timestamp() - _memory().keys_s
+        found: list[Asked] = []
+        for a in asked:
+            theirs = records.found.get(a.ask.reference)
+            if theirs is None:
+                forgotten = a.attempt.began_at is not None and a.attempt.began_at.timestamp() <= oldest
+                a.reached = not records.able
+                # A key the bank has forgotten would do it again: without its books nobody can tell.
+                (now.silent if forgotten or records.able else found).append(a)
+            elif (record := record_of(a.ask, a.keys, theirs, known.get(a.ask.order_id, ()))) is not None:
+                self._weigh(a, _as_answer(record, a.key), now, by="records")
+            else:
+                found.append(a)
+        return found
 
-    async def _send(self, kind: str, asked: Sequence[Asked], *, again: bool = False) -> list[Word]:
+    async def _records(self, kind: str, asked: Sequence[Asked]) -> tuple[Records, Mapping[UUID, set[str]]]:
+        records = await self._bank.find(kind, sorted({a.ask.reference for a in asked}))
+        if kind not in {"refund", "refund_tax"}:
+            return records, {}
+        async with self._pool.acquire() as conn:
+            return records, await talk.numbers_known(conn, {a.ask.order_id for a in asked})
+
+    async def _send(self, kind: str, asked: Sequence[Asked], now: Round, *, again: bool = False) -> None:
         if not asked:
-            return []
+            return
         keys = await self._keys(asked)
         items: list[Item] = []
-        words: list[Word] = []
         sent: list[Asked] = []
-        for effect, ask in asked:
-            item = _item(ask, keys)
+        for a in asked:
+            item = item_of(a.ask, a.key, keys)
             if item is None:
                 # Nothing was sent under this key, or the bank has just said so: nobody is contradicted.
-                words.append(Answered(effect, said.AuthorisationDeclined(ask.order_id, "erased", _ERASED)))
+                now.words.append(Answered(a.effect, said.AuthorisationDeclined(a.ask.order_id, "erased", _ERASED)))
             else:
                 items.append(item)
-                sent.append((effect, ask))
-        told = await self._bank.send(kind, items, again=again) if items else {}
-        return words + [_word(effect, ask, told.get(effect.intent_id), self._sealing) for effect, ask in sent]
+                sent.append(a)
+        if not items:
+            return
+        heard = await self._bank.send(kind, items, again=again)
+        for a in sent:
+            if a.key in heard.poison:
+                now.cases.append(_case(POISON, a, {"bank_says": "nothing: it fails on this alone and answers others"}))
+            a.reached = bool(heard.answers)
+            self._weigh(a, heard.answers.get(a.key), now)
 
     async def _keys(self, asked: Sequence[Asked]) -> Mapping[UUID, AESGCM]:
-        payers = {ask.payer.person_ref for _, ask in asked if isinstance(ask, Authorise)}
+        payers = {a.ask.payer.person_ref for a in asked if isinstance(a.ask, Authorise)}
         if not payers:
             return {}
         async with self._pool.acquire() as conn:
             return await self._sealing.keys_of(conn, payers)
 
+    # --- what the bank's word means
 
-def _item(ask: Ask, keys: Mapping[UUID, AESGCM]) -> Item | None:
-    """The item on the wire; None if its payer can no longer be read."""
-    item: dict[str, Any] = {"key": str(ask.intent_id), "reference": ask.reference}
-    match ask:
-        case Authorise():
-            payer = _open(ask, keys)
-            if payer is None:
-                return None
-            who = {"name": payer.name, "id_type": payer.id_type, "id_number": payer.id_number}
-            item |= {"token": ask.token, "payer": who, "enterprise_code": ask.enterprise_code}
-            return item | _money(ask.amount)
-        case Capture():
-            return item | _money(ask.amount) | {"authorisation_no": ask.authorisation_no}
-        case Refund() | RefundTax():
-            return item | _money(ask.amount) | {"payment_no": ask.payment_no}
-        case Transfer():
-            return item | _money(ask.amount) | {"payment_book": ask.payment_book}
-        case Void():
-            return item | {"authorisation_no": ask.authorisation_no}
-    raise TypeError(f"{ask.kind} cannot be asked of the bank")
+    def _weigh(self, a: Asked, told: BankAnswer | None, now: Round, *, by: str = "bank") -> None:
+        """The word on one instruction; what contradicts itself is looked up in the bank's books (`_clear_up`)."""
+        if told is None:
+            now.silent.append(a)
+            return
+        try:
+            meaning = read(a.ask, told, self._sealing)
+        except NotAnAnswer as error:
+            metrics.PARTY_CALLS.labels("bank", a.ask.kind, "unreadable").inc()
+            log.warning("an answer of the bank is none", kind=a.ask.kind, order_id=str(a.ask.order_id), error=str(error))
+            a.reached = True
+            now.silent.append(a)
+        except Contradiction as doubt:
+            now.talk.append(talk.said_of(a.ask, a.attempt.number, told, by))
+            now.cases.append(_case(doubt.kind, a, talk.word_of(now.talk[-1]) | {"found": str(doubt)}))
+            if by == "records":
+                now.words.append(Unknown(a.effect, _jittered(PERSON_S)))
+            else:
+                now.in_doubt.append(a)
+        else:
+            self._take(a, told, meaning, now, by)
 
+    def _take(self, a: Asked, told: BankAnswer, meaning: Meaning | None, now: Round, by: str) -> None:
+        kept = talk.said_of(a.ask, a.attempt.number, told, by)
+        if meaning is None:
+            a.reached = True
+            now.talk.append(kept)
+            now.silent.append(a)
+        elif not isinstance(meaning, Refused):
+            now.words.append(Told(a.effect, meaning, kept))
+        elif _needs_books(a.ask, meaning) and by == "bank":
+            now.talk.append(kept)
+            a.refused = meaning, told
+            now.in_doubt.append(a)
+        else:
+            self._refuse(a, told, meaning, now)
 
-def _money(amount: Money) -> dict[str, str]:
-    return {"amount": str(amount), "currency": amount.currency}
+    def _refuse(self, a: Asked, told: BankAnswer, refused: Refused, now: Round, elsewhere: Sequence[Recorded] = ()) -> None:
+        """A refusal for good: another attempt, or the answer that it is, or a person's case."""
+        kept = talk.said_of(a.ask, a.attempt.number, told)
+        pause_s = _pause_s(a.ask, refused, a.attempt.number)
+        if pause_s is None and isinstance(a.ask, Authorise | Capture):
+            now.words.append(Told(a.effect, declined(a.ask, refused), kept))
+            return
+        now.talk.append(kept)
+        now.refusals.append(Refusal(a.effect, a.attempt, refused.code, pause_s))
+        if pause_s is None:
+            details = talk.word_of(kept)
+            if elsewhere:
+                details["refunds_at_the_bank"] = [f"{r.refund_no} {r.amount} {r.currency}" for r in elsewhere[:20]]
+            now.cases.append(_case(REFUNDED_ELSEWHERE if elsewhere else REFUSED, a, details))
+        now.words.append(Unknown(a.effect, _jittered(WAITS_S if pause_s is None else pause_s)))
 
+    # --- what is looked up
 
-def _open(ask: Authorise, keys: Mapping[UUID, AESGCM]) -> Particulars | None:
-    key = keys.get(ask.payer.person_ref)
-    if key is None:
-        return None
-    try:
-        opened = unseal(key, ask.payer.sealed, bound(ask.order_id, PAYER_FIELD))
-        return Particulars.model_validate_json(opened)
-    except ValueError:
-        # Erased and come again under a new key, or altered: either way nobody can read it.
-        log.error("a payer's particulars cannot be opened", order_id=str(ask.order_id))
-        return None
+    async def _clear_up(self, kind: str, now: Round) -> None:
+        """Look up in the bank's books what contradicts itself; give what had no word its next time."""
+        if now.in_doubt:
+            await self._look_up(kind, now)
+        patience_s = _memory().patience_s
+        for a in now.silent:
+            now.words.append(Unknown(a.effect))
+            if a.reached and _age_s(a) > patience_s:
+                now.cases.append(_case(UNANSWERED, a, {}))
 
+    async def _look_up(self, kind: str, now: Round) -> None:
+        doubtful, now.in_doubt = now.in_doubt, []
+        records, known = await self._records(kind, doubtful)
+        for a in doubtful:
+            theirs = records.found.get(a.ask.reference)
+            numbers = known.get(a.ask.order_id, set())
+            asked_twice = a.refused is None or a.refused[0].code == DUPLICATION
+            record = record_of(a.ask, a.keys, theirs, numbers) if theirs and asked_twice else None
+            if record is not None:
+                self._weigh(a, _as_answer(record, a.key), now, by="records")
+            elif a.refused is not None and (theirs is not None or not asked_twice):
+                refused, told = a.refused
+                self._stand_by(a, told, refused, now, done_elsewhere(a.ask, a.keys, theirs or (), numbers))
+            else:
+                now.words.append(Unknown(a.effect, _jittered(PERSON_S)))
 
-def _word(effect: Effect, ask: Ask, told: BankAnswer | None, sealing: Sealing) -> Word:
-    """The bank's word on one effect; without one, `pending` or `error` (nothing done) it is asked again."""
-    if told is None or told.status in {"pending", "error", "unknown_key"}:
-        return Unknown(effect)
-    try:
-        return Answered(effect, _answer(ask, told, sealing))
-    except (NotAnAnswer, MoneyError) as error:
-        metrics.EFFECTS.labels("payments", ask.kind, "conflict").inc()
-        log.error("a person must look at this at the bank", order_id=str(ask.order_id), kind=ask.kind,
-                  status=told.status, code=told.code, error=str(error))  # fmt: skip
-        return Unknown(effect, PERSON_S)
+    def _stand_by(self, a: Asked, told: BankAnswer, refused: Refused, now: Round, elsewhere: Sequence[Recorded]) -> None:
+        """The bank's books do not speak against its refusal; unless it says it was done already, which they do not show."""
+        if isinstance(a.ask, Authorise | Capture):
+            kept = talk.said_of(a.ask, a.attempt.number, told)
+            now.cases.append(_case(IMPOSSIBLE, a, talk.word_of(kept) | {"found": "done already, and not in the bank's books"}))
+            now.words.append(Unknown(a.effect, _jittered(PERSON_S)))
+        else:
+            self._refuse(a, told, refused, now, elsewhere)
 
-
-_REFUSED: Final = {"declined", "invalid"}
-_GONE: Final = {"AC04", "NOOR"}
-"""Why the bank declines to void what it no longer holds: the hold is closed, as when it ran out, or no such hold is known. Of any
-other reason, above all that it was captured, nothing follows by itself."""
-
-
-def _answer(ask: Ask, told: BankAnswer, sealing: Sealing) -> said.Answer | said.Transferred:
-    code, reason = told.code or "unspecified", told.reason or "the bank gave no reason"
-    match ask:
-        case Authorise() if told.status in _REFUSED:
-            return said.AuthorisationDeclined(ask.order_id, code, reason)
-        case Authorise() if told.status == "authorised" and told.authorisation_no:
-            return said.Authorised(ask.order_id, told.authorisation_no)
-        case Capture() if told.status in _REFUSED:
-            return said.CaptureDeclined(ask.order_id, code, reason)
-        case Capture() if told.status == "captured":
-            return _captured(ask, told, sealing)
-        case Void():
-            return _let_go(ask, told)
-    return _given(ask, told)
-
-
-def _let_go(ask: Void, told: BankAnswer) -> said.Voided | said.HoldGone:
-    if told.status == "voided":
-        return said.Voided(ask.order_id)
-    if told.status == "declined" and told.code in _GONE:
-        return said.HoldGone(ask.order_id)
-    raise NotAnAnswer(f"{told.status} {told.code or 'without a code'} is no answer to {ask.kind}")
-
-
-def _given(ask: Ask, told: BankAnswer) -> said.Answer | said.Transferred:
-    """Money that went out: back to the buyer, or to customs. The bank has no right to refuse it, nor to give another sum."""
-    if isinstance(ask, Refund | RefundTax | Transfer):
-        _is_of(ask, told)
-    match ask:
-        case Refund() if told.status == "refunded" and told.refund_no:
-            return said.Refunded(ask.order_id, told.refund_no)
-        case RefundTax() if told.status == "refunded" and told.refund_no:
-            return said.ExcessRefunded(ask.order_id, ask.amount, told.refund_no, ask.turn)
-        case Transfer() if told.status == "transferred" and told.transfer_no:
-            return said.Transferred(ask.order_id, told.transfer_no)
-    raise NotAnAnswer(f"{told.status} is no answer to {ask.kind}")
-
-
-def _is_of(ask: Refund | RefundTax | Transfer, told: BankAnswer) -> None:
-    """Raises NotAnAnswer, or MoneyError, where the bank names an amount or a payment that is not the one it was asked about."""
-    asked, currency = ask.amount, ask.amount.currency
-    amount = Money.of(told.amount or str(asked), told.currency or currency)
-    if amount != asked:
-        raise NotAnAnswer(f"ask the bank what it moved: amount must be {asked} {currency}, found {amount} {amount.currency}")
-    if not isinstance(ask, Transfer) and told.payment_no not in (None, ask.payment_no):
-        raise NotAnAnswer(f"ask the bank what it moved: payment_no must be {ask.payment_no}, found {told.payment_no}")
+    async def _write_down(self, now: Round) -> None:
+        if not (now.talk or now.refusals or now.cases):
+            return
+        async with self._pool.acquire() as conn, conn.transaction():
+            await talk.keep(conn, now.talk)
+            await talk.refuse(conn, now.refusals)
+            opened = await cases.open_all(conn, now.cases)
+        for case in opened:
+            if case.kind in CONTRADICTIONS:
+                metrics.EFFECTS.labels("payments", case.details["kind"], "conflict").inc()
+            log.error("a person must settle this", case=case.kind, order_id=str(case.order_id))
 
 
-def _captured(ask: Capture, told: BankAnswer, sealing: Sealing) -> said.Captured:
-    if not (told.payment_no and told.amount and told.currency and told.paid_at):
-        raise NotAnAnswer("the capture lacks its number, amount or time")
-    if not (told.enterprise_code and told.payer):
-        raise NotAnAnswer("the capture lacks its enterprise or payer")
-    amount = Money.of(told.amount, told.currency)
-    if amount.currency != ask.amount.currency or amount.minor <= 0 or told.paid_at.tzinfo is None:
-        raise NotAnAnswer("the capture is in another currency, of nothing, or at no certain time")
-    payer = told.payer
-    return said.Captured(
-        ask.order_id, amount, told.payment_no, told.enterprise_code,
-        sealing.person_ref(payer.id_type, payer.id_number), sealing.digest(payer.name), told.paid_at,
-        len(payer.name), len(payer.id_number),
-    )  # fmt: skip
+def _first(effect: Effect, ask: Ask) -> Asked:
+    return Asked(effect, ask, Attempt(effect.intent_id, 1, effect.intent_id))
+
+
+def _memory() -> Memory:
+    return in_force().memory(datetime.now(UTC).date())
+
+
+def _age_s(a: Asked) -> float:
+    return (datetime.now(UTC) - a.attempt.began_at).total_seconds() if a.attempt.began_at else 0.0
+
+
+def _jittered(seconds: float) -> float:
+    """A little longer, so that not all that waits comes back at once."""
+    return seconds * (1 + 0.1 * random.random())
+
+
+def _pause_s(ask: Ask, refused: Refused, attempt: int) -> float | None:
+    return in_force().pause_s(ask.kind, refused.code, attempt, datetime.now(UTC).date())
+
+
+def _needs_books(ask: Ask, refused: Refused) -> bool:
+    """A refusal that the bank's books may explain: it was done already, or given back at the bank's own desk."""
+    if isinstance(ask, Refund | RefundTax):
+        return _pause_s(ask, refused, 1) is None
+    return refused.code == DUPLICATION and not isinstance(ask, Void)
+
+
+def _as_answer(record: Recorded, key: UUID) -> BankAnswer:
+    return record.model_copy(update={"key": key})
+
+
+def _case(kind: str, a: Asked, word: Mapping[str, Any]) -> Case:
+    """What a person must settle about an instruction. A transfer to customs is of no order."""
+    amount = getattr(a.ask, "amount", None)
+    asked = {
+        "kind": a.ask.kind, "attempt": a.attempt.number, "asked": f"{amount} {amount.currency}" if amount else None,
+        "asked_of": talk.about(a.ask), "asked_again": a.attempt.asked_again or None,
+    }  # fmt: skip
+    order_id = None if isinstance(a.ask, Transfer) else a.ask.order_id
+    details = {name: value for name, value in asked.items() if value is not None} | dict(word)
+    return Case(kind, str(a.effect.intent_id), order_id, details)

@@ -151,6 +151,7 @@ class Rig:
     async def placed(self, token: str = "tok_ok") -> OrderPlaced:
         order_id = uuid4()
         person = self.sealing.person_ref(PAYER.id_type, PAYER.id_number)
+        self.sealing.forget(person)  # of another test's database, which it outlives by less than a minute
         conn = await asyncpg.connect(self.dsn)  # orders makes the keys, payments may only read them
         keys = await self.sealing.keys_of(conn, [person], make=True)
         await conn.close()
@@ -409,7 +410,7 @@ async def test_the_journal_refuses_a_transaction_that_does_not_balance(rig: Rig)
         for currencies, minors in ((["CNY", "CNY"], [100, -99]), (["CNY", "USD"], [100, -100])):
             with pytest.raises(asyncpg.CheckViolationError) as refused:
                 await conn.execute(insert, uuid4(), uuid4(), [0, 1], accounts, currencies, minors)
-            assert refused.value.constraint_name == "journal_balances"
+            assert refused.value.constraint_name in {"journal_balances", "journal_one_movement"}
         with pytest.raises(asyncpg.CheckViolationError):
             await conn.execute(insert, uuid4(), uuid4(), [0], ["bank_clearing"], ["CNY"], [100])
         assert await conn.fetchval("SELECT count(*) FROM journal") == 0

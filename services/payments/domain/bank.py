@@ -70,20 +70,29 @@ class HoldGone:
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """The bank gave back what it was asked to."""
+    """The bank gave back what it was asked to; `amount` where a person said that it was less.
+
+    What was not given back is written off against the account.
+    """
 
     order_id: UUID
     refund_no: str
+    paid_at: datetime | None = None
+    amount: Money | None = None
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExcessRefunded:
-    """The bank gave back the tax that was withheld too much."""
+    """The bank gave back the tax that was withheld too much; `written_off` is what a person said will not go back."""
 
     order_id: UUID
     amount: Money
     refund_no: str
     turn: int = 0
+    paid_at: datetime | None = None
+    written_off: Money | None = None
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,7 @@ class Transferred:
 
     order_id: UUID
     transfer_no: str
+    paid_at: datetime | None = None
 
 
 Answer = Authorised | AuthorisationDeclined | Captured | CaptureDeclined | Voided | HoldGone | Refunded | ExcessRefunded

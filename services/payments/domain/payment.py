@@ -92,7 +92,7 @@ class Payment:
 
     `refunded` is all that went back so far; `returning` what is asked of the bank for goods that came back.
     `excess`: tax withheld too much that the bank was asked to give back; what is left is given back where the order is undone.
-    `returns`: the last return that was heard of.
+    `returns`: the last return that was heard of. `written_off`: what of an undone order a person said will not go back.
     """
 
     order_id: UUID
@@ -108,6 +108,7 @@ class Payment:
     returning: Refunding | None = None
     excess: Money | None = None
     returns: int = 0
+    written_off: Money | None = None
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def _capture(after: Payment, answer: Captured) -> Decision:
     after = replace(after, captured=answer.amount, payment_no=answer.payment_no)
     fact = PaymentCaptured(
         order_id=after.order_id, amount=answer.amount, payment_no=answer.payment_no,
-        enterprise_code=answer.enterprise_code, payer_ref=answer.payer_ref,
+        enterprise_code=answer.enterprise_code or _terms(after).enterprise_code, payer_ref=answer.payer_ref,
         payer_name_digest=answer.payer_name_digest, paid_at=answer.paid_at,
         payer_name_length=answer.payer_name_length, payer_id_length=answer.payer_id_length,
     )  # fmt: skip
@@ -275,11 +276,26 @@ def _take_back(after: Payment, heard: ReturnAccepted) -> Decision:
 
 
 def _returned(after: Payment, answer: Refunded) -> Decision:
-    assert after.returning is not None, "the bank refunds what a return asked for"
-    amount = after.returning.goods + after.returning.tax
-    total = amount if after.refunded is None else after.refunded + amount
-    closed = _close_return(replace(after, refunded=total, refund_no=answer.refund_no), answer.refund_no)
-    return replace(closed, movements=ledger.refund(amount, after.returning.return_no))
+    back = after.returning
+    assert back is not None, "the bank refunds what a return asked for"
+    paid, off = _paid(back.goods + back.tax, answer)
+    # Where a person wrote some of it off, what went back is the price first.
+    goods = min(paid, back.goods)
+    total = paid if after.refunded is None else after.refunded + paid
+    went = replace(after, refunded=total, refund_no=answer.refund_no, returning=Refunding(back.return_no, goods, paid - goods))
+    closed = _close_return(went, answer.refund_no)
+    return replace(closed, movements=_refund_moved(paid, off, answer, back.return_no))
+
+
+def _paid(asked: Money, answer: Refunded) -> tuple[Money, Money]:
+    """What went back of what the bank was asked for, and what a person wrote off."""
+    paid = asked if answer.amount is None else answer.amount
+    return paid, asked - paid
+
+
+def _refund_moved(paid: Money, off: Money, answer: Refunded, part: int = 0) -> tuple[Movement, ...]:
+    moved = ledger.refund(paid, part) if paid.minor else ()
+    return moved + ledger.write_off(Purpose.WRITE_OFF, ledger.BUYER, answer.account, off, part)
 
 
 def _close_return(after: Payment, refund_no: str | None) -> Decision:
@@ -297,10 +313,10 @@ def _let_go(after: Payment, _answer: Voided | HoldGone) -> Decision:
 
 
 def _refunded(after: Payment, answer: Refunded) -> Decision:
-    amount = _left(after)
-    fact = PaymentRefunded(order_id=after.order_id, amount=amount, refund_no=answer.refund_no)
-    after = replace(after, refunded=amount, refund_no=answer.refund_no)
-    return Decision(after, (fact,), movements=ledger.refund(amount))
+    paid, off = _paid(_left(after), answer)
+    fact = PaymentRefunded(order_id=after.order_id, amount=paid, refund_no=answer.refund_no)
+    after = replace(after, refunded=paid, refund_no=answer.refund_no, written_off=off if off.minor else None)
+    return Decision(after, (fact,), movements=_refund_moved(paid, off, answer))
 
 
 def give_back_excess(payment: Payment, amount: Money, turn: int = 0) -> Decision:
@@ -315,11 +331,13 @@ def give_back_excess(payment: Payment, amount: Money, turn: int = 0) -> Decision
 
 
 def _excess_refunded(after: Payment, answer: ExcessRefunded) -> Decision:
-    fact = TaxRefunded(order_id=after.order_id, amount=answer.amount, refund_no=answer.refund_no)
+    currency = answer.amount.currency
+    off = answer.written_off or Money.zero(currency)
+    paid = answer.amount - off
+    fact = TaxRefunded(order_id=after.order_id, amount=paid, refund_no=answer.refund_no)
     # Out of what stands between withheld and billed, whatever became of the order since.
-    moved = ledger.shift(
-        Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, answer.amount.minor, answer.amount.currency, answer.turn
-    )
+    moved = ledger.shift(Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, paid.minor, currency, answer.turn)
+    moved += ledger.write_off(Purpose.WRITE_OFF_TAX, ledger.SUSPENSE, answer.account, off, answer.turn)
     return Decision(after, (fact,), movements=moved)
 
 

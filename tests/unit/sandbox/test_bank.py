@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from deploy.sandbox.bank import SLOW_S, Bank
+from deploy.sandbox.bank import HANG_S, SLOW_S, Bank
 from deploy.sandbox.bank_desk import OTHER_PAYER, TOKENS
 from deploy.sandbox.bank_http import application
 from deploy.sandbox.language import LANGUAGE, Phrase, words
@@ -26,10 +26,10 @@ class Shop:
     """Speaks to the bank as the payments service does."""
 
     def __init__(self, client: TestClient[Any, Any]) -> None:
-        self._client = client
+        self.client = client
 
     async def post(self, path: str, *items: dict[str, Any]) -> list[dict[str, Any]]:
-        response = await self._client.post(f"/v1/{path}", json={"items": items})
+        response = await self.client.post(f"/v1/{path}", json={"items": items})
         assert response.status == 200
         found: list[dict[str, Any]] = (await response.json())["items"]
         return found
@@ -38,12 +38,17 @@ class Shop:
         return (await self.post(path, item))[0]
 
     async def ask(self, *keys: str) -> list[dict[str, Any]]:
-        response = await self._client.post("/v1/operations/query", json={"keys": keys})
+        response = await self.client.post("/v1/operations/query", json={"keys": keys})
+        found: list[dict[str, Any]] = (await response.json())["items"]
+        return found
+
+    async def books(self, *references: str) -> list[dict[str, Any]]:
+        response = await self.client.post("/v1/operations/query", json={"references": references})
         found: list[dict[str, Any]] = (await response.json())["items"]
         return found
 
     async def get(self, path: str) -> Any:
-        return await (await self._client.get(path)).json()
+        return await (await self.client.get(path)).json()
 
     async def authorise(self, token: str, reference: str = "order") -> dict[str, Any]:
         return await self.one("authorisations", authorisation(token, reference))
@@ -85,22 +90,41 @@ async def shop(bank: Bank) -> AsyncIterator[Shop]:
 async def _rehearse(shop: Shop, row: Phrase) -> list[str]:
     """What the bank says when each step of the row is asked for in turn."""
     said: list[str] = []
-    held = await shop.authorise(row.word)
-    said.append(held["status"])
-    payment_no = ""
-    for step in row.does[1:]:
-        if step.startswith("?"):
-            said.append("?" + (await _asked(shop, step[1:]))["status"])
-        elif step == "!hangup":
-            with pytest.raises(aiohttp.ClientConnectionError):
-                await shop.one("captures", capture(held["authorisation_no"]))
-            said.append("!hangup")
-        else:
-            item = refund(payment_no, "204.10") if payment_no else capture(held["authorisation_no"])
-            answer = await shop.one("refunds" if payment_no else "captures", item)
-            said.append(answer["status"])
-            payment_no = answer.get("payment_no") or payment_no
+    held, payment_no = "", ""
+    for step in row.does:
+        match step[0]:
+            case "?":
+                said.append("?" + (await _asked(shop, step[1:]))["status"])
+            case "&":
+                (found,) = [r for r in await shop.books("order") if r["operation"] == "capture"]
+                assert found["reference"] == "order"
+                said.append("&" + found["status"])
+            case "!":
+                said.append(await _lost(shop, capture(held) if held else authorisation(row.word), bool(held)))
+            case _:
+                item = refund(payment_no, "204.10", "order-r" + "2" * (step[0] == "+")) if payment_no else capture(held)
+                path = "refunds" if payment_no else "captures"
+                answer = await (shop.one(path, item) if held else shop.authorise(row.word))
+                held = held or answer.get("authorisation_no", "")
+                payment_no = answer.get("payment_no") or payment_no
+                said.append("+" * (step[0] == "+") + answer["status"])
     return said
+
+
+async def _lost(shop: Shop, item: dict[str, Any], held: bool) -> str:
+    """What becomes of a bulk whose answer does not arrive."""
+    try:
+        async with asyncio.timeout(HANG_S * 0.01 / 2):
+            response = await shop.client.post("/v1/captures" if held else "/v1/authorisations", json={"items": [item]})
+            if response.status != 200:
+                assert response.headers.get("Retry-After") == ("1" if response.status == 429 else None)
+                return "!busy" if response.status == 429 else f"!{response.status}"
+            assert (await response.json())["items"] is None
+            return "!null"
+    except TimeoutError:
+        return "!hang"
+    except aiohttp.ClientConnectionError:
+        return "!hangup"
 
 
 async def _asked(shop: Shop, wanted: str) -> dict[str, Any]:

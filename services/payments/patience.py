@@ -1,0 +1,96 @@
+"""How long the bank is waited for, and after which refusals it is asked anew: dated data, `bank.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from shared.errors import Misconfigured
+
+POLICY: Final = Path(__file__).with_name("bank.toml")
+KINDS: Final = frozenset({"authorise", "capture", "void", "refund", "refund_tax", "transfer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """From `valid_from` on: seconds for which the bank remembers a key, and until a missing word is a case."""
+
+    valid_from: date
+    keys_s: float
+    patience_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """Seconds before each attempt after the first that was refused for a reason."""
+
+    valid_from: date
+    kinds: frozenset[str]
+    pauses_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """The policy toward the bank."""
+
+    memories: tuple[Memory, ...]
+    reasons: Mapping[str, tuple[Pauses, ...]]
+
+    def memory(self, day: date) -> Memory:
+        """What holds on a day; the first row's before it."""
+        return next((m for m in reversed(self.memories) if m.valid_from <= day), self.memories[0])
+
+    def pause_s(self, kind: str, code: str, attempt: int, day: date) -> float | None:
+        """Seconds until the attempt after `attempt` (from 1), which was refused for `code`; None if there is none."""
+        rows = [row for row in self.reasons.get(code, ()) if row.valid_from <= day]
+        if not rows or kind not in rows[-1].kinds or attempt > len(rows[-1].pauses_s):
+            return None
+        return rows[-1].pauses_s[attempt - 1]
+
+
+def load(path: Path = POLICY) -> Patience:
+    """The policy of a file; raises Misconfigured naming what is wrong."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        memories = tuple(Memory(r["valid_from"], _s(r["keys_s"]), _s(r["patience_s"])) for r in found["memory"] if r["source"])
+        reasons: dict[str, tuple[Pauses, ...]] = {}
+        for row in found["reason"]:
+            reasons[row["code"]] = (*reasons.get(row["code"], ()), _pauses(row))
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+        raise Misconfigured(f"mend {path.name}: {type(error).__name__}: {error}") from None
+    for what, days in (
+        ("memory", [m.valid_from for m in memories]),
+        *((c, [p.valid_from for p in r]) for c, r in reasons.items()),
+    ):
+        if not days or not all(type(day) is date for day in days) or days != sorted(set(days)):
+            raise Misconfigured(f"mend {path.name}: rows of {what} must be each from a later day than the one before")
+    return Patience(memories, reasons)
+
+
+def _pauses(row: Mapping[str, Any]) -> Pauses:
+    if not row["source"] or not row["pauses_s"]:
+        raise ValueError(f"{row['code']} needs a source and pauses")
+    return Pauses(row["valid_from"], frozenset(_kinds(row["kinds"])), tuple(_s(pause) for pause in row["pauses_s"]))
+
+
+def _kinds(kinds: Sequence[str]) -> Sequence[str]:
+    if not kinds or set(kinds) - KINDS:
+        raise ValueError(f"kinds must be of {', '.join(sorted(KINDS))}, found {kinds}")
+    return kinds
+
+
+def _s(seconds: Any) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or not 0 < seconds <= 30 * 86400:
+        raise ValueError(f"seconds must be a whole number up to 30 days, found {seconds!r}")
+    return float(seconds)
+
+
+@lru_cache(maxsize=1)
+def in_force() -> Patience:
+    """The policy this release came with."""
+    return load()

@@ -1,0 +1,255 @@
+"""Whatever a payment waits for, a person's word is a way out, and the books, the bank and the order agree afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from deploy.sandbox import bank_desk
+from services.payments import due_store
+from services.payments.cases import KINDS
+from services.payments.domain.bank import RefundTax, Transfer
+from services.payments.domain.payment import State
+from services.payments.settling import VERDICTS, NotSettled, Verdict, settle
+from services.payments.taxes import instruction
+from shared import cases, effects
+from shared.cases import StoredCase
+from shared.money import Money
+from tests.integration.test_bank_says_anything import captured, doing, forget_everything, open_cases, talk_of
+from tests.integration.test_payments import Rig, cny, given_back, released, rig, unwinding
+
+__all__ = ["rig"]
+
+STAYS = Money.zero("CNY")
+
+
+def refused(_desk: Any, item: Any) -> dict[str, Any]:
+    return bank_desk.say(item, "declined", code="AG01", reason="not allowed")
+
+
+def nothing(_desk: Any, item: Any) -> dict[str, Any]:
+    return bank_desk.say(item, "pending")
+
+
+async def say(rig: Rig, verdict: Verdict, number: int | None = None) -> None:
+    """What `crossborder payments cases settle` does in its transaction, and what the service does next."""
+    (case,) = [c for c in await open_cases(rig) if number in (None, c.number)]
+    async with rig.pool.acquire() as conn, conn.transaction():
+        await cases.close(conn, case.number, verdict=verdict.word, note="the bank said so", by="ops")
+        await settle(conn, case, verdict)
+    await rig.ask_bank(4)
+
+
+async def waiting(rig: Rig, state: State) -> UUID:
+    """An order whose payment is in this state, with a case for a person."""
+    placed = await rig.placed()
+    kind = {State.AUTHORISING: "authorise", State.AUTHORISED: "capture", State.VOIDING: "void"}.get(state, "refund")
+    await rig.hear(placed)
+    with doing(kind, nothing if kind in {"authorise", "capture"} else refused):
+        if kind == "void":
+            with doing("capture", refused):
+                await rig.ask_bank(3)
+        else:
+            await rig.ask_bank(3)
+        if state is State.REFUNDING:
+            await rig.hear(unwinding(placed.order_id))
+        if state is State.RETURNING:
+            await rig.hear(released(placed.order_id), given_back(placed.order_id))
+        async with rig.pool.acquire() as conn:
+            await conn.execute("UPDATE effect SET created_at = now() - interval '1 hour'")
+        await rig.ask_bank(3)
+    async with rig.pool.acquire() as conn:
+        await conn.execute("UPDATE effect SET created_at = now()")
+    assert (await rig.state(placed.order_id)).state is state
+    assert [c.order_id for c in await open_cases(rig)] == [placed.order_id]
+    return placed.order_id
+
+
+AWAITED = (State.AUTHORISING, State.AUTHORISED, State.VOIDING, State.REFUNDING, State.RETURNING)
+"""The states in which the bank's word is waited for; the others wait for other services, or for nothing."""
+DONE = Verdict("done", bank_no="X1")
+OFF = Verdict("write-off", account="own_funds")
+WALK: dict[tuple[State, str], tuple[Verdict, State, list[str]]] = {
+    (State.AUTHORISING, "done"): (DONE, State.VOIDING, []),
+    (State.AUTHORISING, "not-done"): (Verdict("not-done"), State.DECLINED, ["declined"]),
+    (State.AUTHORISING, "ask-again"): (Verdict("ask-again"), State.CAPTURED, ["captured"]),
+    (State.AUTHORISING, "new-attempt"): (Verdict("new-attempt"), State.CAPTURED, ["captured"]),
+    (State.AUTHORISED, "done"): (DONE, State.CAPTURED, ["captured"]),
+    (State.AUTHORISED, "not-done"): (Verdict("not-done"), State.DECLINED, ["declined"]),
+    (State.AUTHORISED, "ask-again"): (Verdict("ask-again"), State.CAPTURED, ["captured"]),
+    (State.AUTHORISED, "new-attempt"): (Verdict("new-attempt"), State.CAPTURED, ["captured"]),
+    (State.VOIDING, "done"): (DONE, State.DECLINED, ["declined"]),
+    (State.VOIDING, "not-done"): (Verdict("not-done"), State.DECLINED, ["declined"]),
+    (State.VOIDING, "new-attempt"): (Verdict("new-attempt"), State.DECLINED, ["declined"]),
+    (State.REFUNDING, "done"): (DONE, State.REFUNDED, ["captured", "refunded"]),
+    (State.REFUNDING, "not-done"): (Verdict("not-done"), State.REFUNDED, ["captured", "refunded"]),
+    (State.REFUNDING, "new-attempt"): (Verdict("new-attempt"), State.REFUNDED, ["captured", "refunded"]),
+    (State.REFUNDING, "write-off"): (OFF, State.REFUNDED, ["captured", "refunded"]),
+    (State.RETURNING, "done"): (DONE, State.SETTLED, ["captured", "settled", "return-refunded"]),
+    (State.RETURNING, "not-done"): (Verdict("not-done"), State.SETTLED, ["captured", "settled", "return-refunded"]),
+    (State.RETURNING, "new-attempt"): (Verdict("new-attempt"), State.SETTLED, ["captured", "settled", "return-refunded"]),
+    (State.RETURNING, "write-off"): (OFF, State.SETTLED, ["captured", "settled", "return-refunded"]),
+}
+
+
+def test_no_state_that_waits_for_the_bank_is_without_a_way_out() -> None:
+    assert {state for state, _ in WALK} == set(AWAITED)
+    assert {word for _, word in WALK} == set(VERDICTS) - {"noted"}
+    assert all(KINDS.values())
+
+
+@pytest.mark.parametrize(("state", "word"), WALK, ids=str)
+async def test_every_word_leads_out_of_every_state(rig: Rig, state: State, word: str) -> None:
+    verdict, end, told = WALK[state, word]
+    order_id = await waiting(rig, state)
+    if (state, word) == (State.AUTHORISING, "done"):
+        # The bank knows no hold of this number, so the capture is declined, and the hold let go.
+        with doing("void", nothing):
+            await say(rig, verdict)
+    else:
+        if word == "ask-again":  # the bank gave no answer and recorded none
+            await forget_everything(rig)
+        await say(rig, verdict)
+    assert (await rig.state(order_id)).state is end
+    assert await rig.told(order_id) == told or end is State.VOIDING
+    if end is State.VOIDING:
+        await rig.ask_bank()
+    assert await open_cases(rig) == []
+    if verdict.word in {"done", "not-done", "write-off"}:
+        assert any(status in {"done", "not_done", "written_off", "refunded"} for _, _, status, _ in await talk_of(rig, order_id))
+    await rig.verify()
+
+
+async def books(rig: Rig) -> dict[str, int]:
+    async with rig.pool.acquire() as conn:
+        return {r["account"]: r["minor"] for r in await conn.fetch("SELECT * FROM balance") if r["minor"]}
+
+
+async def test_what_is_written_off_stands_against_the_named_account_and_what_is_done_is_gone(rig: Rig) -> None:
+    order_id = await waiting(rig, State.REFUNDING)
+    await say(rig, Verdict("done", bank_no="DESK-7", amount="100.00", account="own_funds"))
+    assert await books(rig) == {"bank_clearing": 10410, "own_funds": -10410}
+    refund = (await rig.facts(order_id))[-1]
+    assert (refund.amount, refund.refund_no) == (cny("100.00"), "DESK-7")  # type: ignore[attr-defined]
+    assert (await talk_of(rig, order_id))[-1] == ("refund", 1, "done", "DESK-7")
+
+
+async def test_a_capture_of_another_amount_by_a_persons_word_is_booked_as_it_is(rig: Rig) -> None:
+    order_id = await waiting(rig, State.AUTHORISED)
+    await say(rig, Verdict("done", bank_no="P9", amount="300.00"))
+    assert await books(rig) == {"bank_clearing": 30000, "buyer_funds": -30000}
+    await rig.hear(unwinding(order_id))
+    with doing(
+        "refund", lambda _d, i: bank_desk.say(i, "refunded", payment_no="P9", refund_no="R9", amount="300.00", currency="CNY")
+    ):
+        await rig.ask_bank()
+    assert await books(rig) == {}
+
+
+async def test_tax_given_back_is_settled_by_hand_as_well(rig: Rig) -> None:
+    order_id = await captured(rig)
+    payment = await rig.state(order_id)
+    ask = RefundTax(order_id=order_id, payment_no=payment.payment_no or "", amount=cny("2.00"))
+    async with rig.pool.acquire() as conn, conn.transaction():
+        await conn.execute("UPDATE payment SET excess_minor = 200")
+        await effects.instruct(conn, rig.sealing, [instruction(ask, b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")])
+    with doing("refund", refused):
+        await rig.ask_bank(2)
+    await say(rig, Verdict("done", bank_no="D1", amount="1.50", account="tax_difference"))
+    async with rig.pool.acquire() as conn:
+        booked = await conn.fetch(
+            "SELECT purpose, account, amount_minor FROM journal WHERE amount_minor < 0 AND purpose <> 'capture' ORDER BY 1"
+        )
+        assert [tuple(row) for row in booked] == [("refund_tax", "bank_clearing", -150), ("write_off_tax", "tax_difference", -50)]
+        assert await conn.fetchval("SELECT count(*) FROM effect") == 0
+    assert await rig.told(order_id) == ["captured", "tax-refunded"]
+    admin = await asyncpg.connect(rig.dsn)
+    await admin.execute("DELETE FROM payments.journal; DELETE FROM payments.payment")
+    await admin.close()
+
+
+@pytest.mark.parametrize("word", ["done", "not-done", "new-attempt"])
+async def test_a_transfer_to_customs_declined_for_good_is_settled(rig: Rig, word: str) -> None:
+    payment_id = uuid4()
+    async with rig.pool.acquire() as conn, conn.transaction():
+        await due_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
+        ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
+        await effects.instruct(conn, rig.sealing, [instruction(ask, None)])
+    with doing("transfer", refused):
+        await rig.ask_bank(3)
+    await say(rig, Verdict(word, bank_no="T1" if word == "done" else None))
+    async with rig.pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM effect") == 0
+        assert (await conn.fetchval("SELECT transfer_no FROM tax_payment") == "T1") is (word == "done")
+    assert rig.bank_moved().get("transfer", 0) == (0 if word == "done" else 1210)
+    admin = await asyncpg.connect(rig.dsn)
+    await admin.execute("DELETE FROM payments.tax_payment")
+    await admin.close()
+
+
+async def test_a_transfer_declined_once_is_made_later(rig: Rig) -> None:
+    payment_id = uuid4()
+    async with rig.pool.acquire() as conn, conn.transaction():
+        await due_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
+        ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
+        await effects.instruct(conn, rig.sealing, [instruction(ask, None)])
+    with doing("transfer", lambda _d, item: bank_desk.say(item, "declined", code="AM04", reason="insufficient funds today")):
+        await rig.ask_bank(1)
+    await rig.ask_bank(4)
+    assert rig.bank_moved() == {"transfer": 1210}
+    assert await open_cases(rig) == []
+    admin = await asyncpg.connect(rig.dsn)
+    await admin.execute("DELETE FROM payments.tax_payment")
+    await admin.close()
+
+
+async def test_what_was_asked_again_and_refused_again_is_a_case_again(rig: Rig) -> None:
+    await waiting(rig, State.REFUNDING)
+    with doing("refund", refused):
+        await say(rig, Verdict("ask-again"))
+        assert [c.kind for c in await open_cases(rig)] == ["refused"]
+        await say(rig, Verdict("new-attempt"))
+        assert [c.details["attempt"] for c in await open_cases(rig)] == [2]
+    await say(rig, OFF)
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "says"),
+    [
+        (State.REFUNDING, Verdict("done"), "--number"),
+        (State.REFUNDING, Verdict("done", bank_no="R", amount="204.11"), "at most 204.10"),
+        (State.REFUNDING, Verdict("done", bank_no="R", amount="1e2"), "at most 204.10|--amount|--account"),
+        (State.REFUNDING, Verdict("done", bank_no="R", amount="100.00"), "--account"),
+        (State.REFUNDING, Verdict("write-off"), "own_funds or tax_difference"),
+        (State.REFUNDING, Verdict("write-off", account="bank_clearing"), "own_funds or tax_difference"),
+        (State.REFUNDING, Verdict("noted"), "still owes"),
+        (State.AUTHORISED, Verdict("write-off", account="own_funds"), "only what is owed to a buyer"),
+        (State.AUTHORISING, Verdict("done", bank_no="A", amount="1.00"), "of nothing else"),
+    ],
+    ids=str,
+)
+async def test_a_word_that_does_not_fit_changes_nothing(rig: Rig, state: State, verdict: Verdict, says: str) -> None:
+    await waiting(rig, state)
+    (case,) = await open_cases(rig)
+    async with rig.pool.acquire() as conn:
+        before = await conn.fetch("SELECT * FROM bank_attempt")
+        with pytest.raises(NotSettled, match=says):
+            async with conn.transaction():
+                await settle(conn, case, verdict)
+        assert await conn.fetch("SELECT * FROM bank_attempt") == before
+
+
+async def test_a_contradiction_that_was_answered_is_noted(rig: Rig) -> None:
+    placed = await rig.placed("tok_swapped")
+    await rig.hear(placed)
+    await rig.ask_bank()
+    assert await rig.told(placed.order_id) == ["captured"]
+    (case,) = await open_cases(rig)
+    assert isinstance(case, StoredCase)
+    async with rig.pool.acquire() as conn, conn.transaction():
+        with pytest.raises(NotSettled, match="noted"):
+            await settle(conn, case, DONE)
+        await settle(conn, case, Verdict("noted"))
