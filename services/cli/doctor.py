@@ -104,8 +104,8 @@ async def of_stack() -> list[Check]:
         to = target()
     except Absent as absent:
         return [Check("stack", False, "none is running", str(absent)), *ports()]
-    found = [*keys(to)]
-    for look in (_postgres, _kafka):
+    found: list[Check] = []
+    for look in (_attention, _keys, _postgres, _kafka):
         try:
             async with asyncio.timeout(15):
                 found += await look(to)
@@ -183,6 +183,20 @@ def keys(to: Target) -> Iterator[Check]:
             f"{path} mode {mode:o}",
             f"run `chmod 600 {path}`" if open_to_others else "",
         )
+
+
+async def _attention(to: Target) -> list[Check]:
+    """What runs, and what waits for a person."""
+    from services.cli import attention
+
+    return [
+        Check(f.name.replace("_", " "), f.ok, f.skipped or "; ".join(f.offending[:5]) or "none waits", "" if f.ok else f.says)
+        for f in await attention.look(to)
+    ]
+
+
+async def _keys(to: Target) -> list[Check]:
+    return list(keys(to))
 
 
 async def _postgres(to: Target) -> list[Check]:

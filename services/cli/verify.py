@@ -13,6 +13,8 @@ from services.cli.connect import Absent, Exit, Target, as_json, database, leave,
 
 SHOWN_MAX: Final = 1000
 LOOK_AGAIN_S: Final = 0.5
+ATTENTION: Final = ("programs", "held_orders", "open_cases", "set_aside")
+"""Findings that are no invariants: somebody must act."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ def verify(
     json: bool = typer.Option(False, "--json", help="for machines"),
     wait: float = typer.Option(10.0, min=0, help="look again for so many seconds; what is under way is no violation"),
 ) -> None:
-    """Check every invariant over the live databases and topics."""
+    """Check what runs and what waits for a person, then every invariant over the live databases and topics."""
     to = target()
-    findings = run(judge(to, wait))
+    findings = run(_all(to, wait))
     ok = all(f.ok for f in findings)
     if json:
         as_json(as_document(findings))
@@ -49,6 +51,22 @@ def verify(
         show(findings)
     if not ok:
         leave(Exit.NO)
+
+
+async def _all(to: Target, wait_s: float) -> list[Finding]:
+    return [*await attend(to, wait_s), *await judge(to, wait_s)]
+
+
+async def attend(to: Target, wait_s: float = 10.0) -> list[Finding]:
+    """Return what a person must act on; programs have `wait_s` seconds to become ready."""
+    from services.cli import attention
+
+    deadline = time.monotonic() + wait_s
+    found = await attention.look(to)
+    while not found[0].ok and time.monotonic() < deadline:
+        await _pause()
+        found = await attention.look(to)
+    return found
 
 
 def as_document(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -62,9 +80,14 @@ def violations(findings: Sequence[Finding]) -> int:
 
 
 def show(findings: Sequence[Finding]) -> None:
-    """A table of every invariant, and the offending ids of those that are broken."""
+    """Print who must act first, then a table of every invariant, and the offending ids of those that are broken."""
     from rich.table import Table
 
+    for f in findings:
+        if f.name in ATTENTION and not f.ok:
+            say(f"ACT: {f.says}")
+            for offender in f.offending[:20]:
+                say(f"  {offender}")
     table = Table("", "invariant", "broken by", box=None)
     for f in findings:
         table.add_row(
@@ -73,11 +96,12 @@ def show(findings: Sequence[Finding]) -> None:
     page = paper()
     page.print(table)
     for f in findings:
-        for offender in f.offending[:20]:
+        for offender in f.offending[:20] if f.name not in ATTENTION else ():
             page.print(f"{f.name}: {offender}")
-    broken = sum(1 for f in findings if not f.ok)
-    kept = sum(1 for f in findings if f.ok and not f.skipped)
-    say(f"{broken} of {len(findings)} invariants are broken" if broken else f"all {kept} invariants hold")
+    invariants = [f for f in findings if f.name not in ATTENTION]
+    broken = sum(1 for f in invariants if not f.ok)
+    kept = sum(1 for f in invariants if f.ok and not f.skipped)
+    say(f"{broken} of {len(invariants)} invariants are broken" if broken else f"all {kept} invariants hold")
 
 
 async def judge(to: Target, wait_s: float = 10.0) -> list[Finding]:

@@ -241,6 +241,26 @@ async def test_an_empty_stack_breaks_no_invariant(kafka: str, database: str, top
     assert {f.name for f in findings if f.skipped} == {"bank_statement", "authority_register", "sales_are_fulfilled_orders"}
 
 
+async def test_what_waits_for_a_person_comes_before_the_invariants(
+    kafka: str, database: str, topic_prefix: str, home: Path
+) -> None:
+    to = await stack(kafka, database, topic_prefix, home)
+    assert [f.name for f in await verify.attend(to, 0) if not f.ok] == []
+    conn = await asyncpg.connect(database)
+    await conn.execute("INSERT INTO tax.held_order (order_id, reason) VALUES ($1, 'unexpected')", ORDER)
+    await conn.execute("INSERT INTO customs.cases (kind, subject, details) VALUES ('odd', 'C1', '{}')")
+    await conn.execute(
+        "INSERT INTO payments.aside (source, subject, reason, error, retry_at) VALUES ('effect', 'E1', 'unreadable', 'x', now())"
+    )
+    await conn.close()
+    found = {f.name: f.offending for f in await verify.attend(to, 0) if not f.ok}
+    assert found == {
+        "held_orders": (f"tax {ORDER}: unexpected",),
+        "open_cases": ("customs case 1 odd C1",),
+        "set_aside": ("payments effect E1: unreadable",),
+    }
+
+
 async def test_a_lost_fact_a_doubled_one_and_a_table_that_counts_others_are_named(
     kafka: str, database: str, topic_prefix: str, home: Path
 ) -> None:
