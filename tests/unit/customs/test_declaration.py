@@ -112,9 +112,8 @@ def test_a_waybill_is_corrected_until_the_list_is_lodged_and_the_order_is_told()
 
 
 def test_a_waybill_that_is_corrected_after_the_match_must_match_too() -> None:
-    matched = replace(
-        at(State.MATCHED, attempt=0), present=d.ALL_DOCUMENTS, order=order(), payment=payment(), tax=tax(), waybill=waybill()
-    )
+    matched = replace(at(State.MATCHED), present=d.ALL_DOCUMENTS, order=order(), payment=payment(), tax=tax(), waybill=waybill())
+    matched = replace(matched, attempt=0)
     kept, facts = d.collect(matched, SECOND, agree)
     assert (kept.state, kept.waybill, kept.waiting, kinds(facts)) == (
         State.MATCHED, SECOND, matched.waiting, ["WaybillCorrected"],
