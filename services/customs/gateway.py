@@ -33,9 +33,11 @@ from services.customs.domain.declaration import Answer, Declaration, Kind, corre
 from services.customs.domain.numbers import cop_no_of, first_and_attempt
 from services.customs.domain.returns import quantities, returned_before
 from services.customs.policy import NoOffice, Office, Policy
+from services.customs.units import in_unit
 from shared.envelope import Message, Record
 from shared.errors import Misconfigured
 from shared.events import Fault
+from shared.events.logistics import WaybillIssued
 from shared.events.orders import Line, OrderPlaced
 from shared.events.persons import ConsigneeParticulars, Particulars
 from shared.hears import Partly, Unreadable, message
@@ -44,6 +46,7 @@ from shared.sealing import Unsealable, bound, unseal
 
 BEIJING: Final = timezone(timedelta(hours=8))
 _SMALLEST: Final = Decimal("0.00001")
+BILL_NO_MAX: Final = 37  # CEB621 [X22]
 _NO_GUID: Final = "00000000-0000-0000-0000-000000000000"
 SUMMARY_HEAD_BYTES: Final = 16 * 1024
 """Room for the head of a summary request: its texts have 1,300 characters at most, each at most five bytes when written."""
@@ -197,7 +200,7 @@ class Authority:
             trade_mode=order.mode, traf_mode=office.traf_mode, country=self._country(order, bonded=bonded), freight=order.freight,
             insurance=order.insurance, gross_weight_kg=waybill.gross_weight_kg, net_weight_kg=net,
             lines=tuple(self._line(line, order, bonded=bonded) for line in order.lines), pre_no=d.pre_no, invt_no=d.invt_no,
-            vehicle=office.vehicle, voyage_no=office.voyage_no, bill_no=_bill_no(at) if office.vehicle else None,
+            vehicle=office.vehicle, voyage_no=office.voyage_no, bill_no=_bill_no(order, waybill),
             site_code=office.site_code, area=self.policy.bonded.area if bonded else None,
             ledger_no=self.policy.bonded.ledger_no if bonded else None,
             guarantor_code=self.policy.declarant.guarantor_code if importing else None,
@@ -216,11 +219,12 @@ class Authority:
 
     def _line(self, line: Line, order: OrderPlaced, *, bonded: bool) -> DraftLine:
         unit, second = self.policy.statutory_units(line.hs_code)
+        second_quantity = in_unit(line, second) if second else None
         return DraftLine(
             line_no=line.line_no, sku=line.sku, name=line.name, model=_model(line), hs_code=line.hs_code,
             origin=line.origin if order.direction == "import" else order.consignee.country, quantity=line.quantity, unit=line.unit,
-            statutory_quantity=_in_unit(line, unit), statutory_unit=unit,
-            second_quantity=_in_unit(line, second) if second else None, second_unit=second, unit_price=line.unit_price,
+            statutory_quantity=_statutory(line, unit), statutory_unit=unit,
+            second_quantity=second_quantity, second_unit=None if second_quantity is None else second, unit_price=line.unit_price,
             total=line.total, gtin=line.gtin, record_no=line.sku if bonded else None,
         )  # fmt: skip
 
@@ -255,7 +259,8 @@ class Authority:
             pre_no=d.pre_no, order_no=order.order_no,
             buyer_id_type=buyer.id_type, buyer_id_number=buyer.id_number, buyer_name=buyer.name, buyer_phone=buyer.phone,
             trade_mode=self.policy.export_return_trade_mode[order.mode] if exporting else None, site_code=office.site_code,
-            bill_no=_bill_no(at), traf_mode=office.traf_mode, vehicle=office.vehicle, voyage_no=office.voyage_no,
+            # Where there is no bill, the waybill's number stands for it [202205 CEB213].
+            bill_no=waybill.logistics_no, traf_mode=office.traf_mode, vehicle=office.vehicle, voyage_no=office.voyage_no,
             port_code=office.port_code, country=order.consignee.country if exporting else None,
         )  # fmt: skip
 
@@ -264,10 +269,11 @@ class Authority:
         unit, second = self.policy.statutory_units(line.hs_code)
         weight = line.net_weight_kg if quantity == line.quantity else _part(line.net_weight_kg, quantity, line.quantity)
         line = line.model_copy(update={"quantity": quantity, "net_weight_kg": weight})
+        second_quantity = in_unit(line, second) if second else None
         return ReturnLine(
             line_no=line.line_no, hs_code=line.hs_code, name=line.name, quantity=line.quantity, unit=line.unit, model=_model(line),
-            statutory_quantity=_in_unit(line, unit), statutory_unit=unit,
-            second_quantity=_in_unit(line, second) if second else None, second_unit=second,
+            statutory_quantity=_statutory(line, unit), statutory_unit=unit,
+            second_quantity=second_quantity, second_unit=None if second_quantity is None else second,
         )  # fmt: skip
 
     def printed(self, d: Declaration, kind: Kind, draft: Draft) -> Printed:
@@ -383,9 +389,15 @@ def _model(line: Line) -> str:
     return "|".join(parts)
 
 
-def _in_unit(line: Line, unit: str) -> Decimal:
-    """The line's quantity in a statutory unit: weight for kg, the ordered quantity for everything counted."""
-    return line.net_weight_kg if unit == "kg" else line.quantity
+def _statutory(line: Line, unit: str) -> Decimal:
+    """The line's quantity in its first statutory unit, which a list must have; raises NotLodgeable where it is not known."""
+    quantity = in_unit(line, unit)
+    if quantity is None:
+        raise NotLodgeable(
+            f"{line.quantity:f} {line.unit} of tariff line {line.hs_code}", field=f"lines[{line.line_no}].unit",
+            rule="statutory_quantity_is_known", expected=f"a quantity in {unit}, or goods whose net content tells it",
+        )  # fmt: skip
+    return quantity
 
 
 def _part(weight_kg: Decimal, quantity: Decimal, of: Decimal) -> Decimal:
@@ -393,6 +405,10 @@ def _part(weight_kg: Decimal, quantity: Decimal, of: Decimal) -> Decimal:
     return max((weight_kg * quantity / of).quantize(_SMALLEST), _SMALLEST)
 
 
-def _bill_no(at: datetime) -> str:
-    """The consolidated bill of the day's cargo (direct purchase and export lists name one)."""
-    return f"CB{at.astimezone(BEIJING):%Y%m%d}"
+def _bill_no(order: OrderPlaced, waybill: WaybillIssued) -> str | None:
+    """The bill that an import's list names: of the goods or the waybill [202205 CEB621], of which the waybill's is known.
+
+    Goods out of a bonded warehouse have none. An export's list may leave it out.
+    """
+    is_direct = order.direction == "import" and order.mode != "1210"
+    return waybill.logistics_no if is_direct and len(waybill.logistics_no) <= BILL_NO_MAX else None
