@@ -64,7 +64,7 @@ CONSOLIDATED_STAGES: Final = ("generated", "declared", "returned", "closed")
 UNCONSOLIDATED: Final = ("open", "requested", "set_aside")
 CALL_OUTCOMES: Final = ("ok", "timeout", "unreachable", "error", "unreadable", "busy")
 """`ok`: an answer that could be read, whatever it said; `error`: an HTTP status of 400 or more; `busy`: 429 or 503."""
-TIMERS: Final = ("lodge", "bills", "returns", "summaries", "summary words", "guarantee", "lapses")
+TIMERS: Final = ("lodge", "bills", "returns", "summaries", "summary words", "cases", "guarantee", "lapses")
 ASIDE_SOURCES: Final = ("effect", "outbox", *TIMERS)
 """Where items are set aside: instructions, records to publish, and what timers work on."""
 ASIDE_REASONS: Final = (*REASONS, "sealed")

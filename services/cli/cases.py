@@ -12,6 +12,8 @@ import typer
 from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, run, say, target
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from shared.cases import Kinds, StoredCase
 
 SERVICES_WITH_CASES: Final = ("customs", "payments")
@@ -98,6 +100,31 @@ def document(service: str, case: StoredCase) -> dict[str, Any]:
         "note": case.note,
         "closed_by": case.closed_by,
     }
+
+
+async def of_order(conn: Any, order_id: UUID) -> list[dict[str, Any]]:
+    """The open cases of an order, as JSON, for `crossborder order show`."""
+    from shared import cases
+
+    found = []
+    for service in SERVICES_WITH_CASES:
+        if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.cases"):
+            found += [document(service, case) for case in await cases.open_for(conn, [order_id], schema=service)]
+    return found
+
+
+async def open_cases(conn: Any) -> list[str]:
+    """Every open case in a sentence, for `crossborder verify`."""
+    from shared import cases
+
+    found = []
+    for service in SERVICES_WITH_CASES:
+        if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.cases"):
+            found += [
+                f"{case.kind} of {case.subject}: `crossborder {service} cases show {case.number}`"
+                for case in await cases.fetch(conn, schema=service)
+            ]
+    return found
 
 
 async def _fetch(service: str, *, open_only: bool) -> list[StoredCase]:

@@ -271,6 +271,9 @@ def _print(found: Mapping[str, Any]) -> None:
             f"  fault {fault.get('field')}: {fault.get('rule')}, found {fault.get('found')}, expected "
             f"{fault.get('expected')}" + (f" ({fault['code']})" if fault.get("code") else "")
         )
+    for case in found.get("cases") or ():
+        page.print(f"\ncase: {case['kind']}, `crossborder {case['service']} cases show {case['number']}`", style="bold")
+        page.print(f"  {case['what_to_do']}")
     for title in ("money", "tax", "declaration"):
         if found.get(title):
             page.print(f"\n{title}", style="bold")

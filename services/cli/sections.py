@@ -9,8 +9,11 @@ AMOUNTS: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_ta
 
 
 async def of_order(conn: Any, order_id: UUID) -> dict[str, Any]:
-    """Money, tax and declaration of the order; None where that service has not heard of it."""
+    """Open cases, money, tax and declaration of the order; None where that service has not heard of it."""
+    from services.cli import cases
+
     return {
+        "cases": await cases.of_order(conn, order_id),
         "money": await _money(conn, order_id) if await _there(conn, "payments.payment") else None,
         "tax": await _tax(conn, order_id) if await _there(conn, "tax.tax_case") else None,
         "declaration": await _declaration(conn, order_id) if await _there(conn, "customs.declaration") else None,

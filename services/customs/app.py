@@ -12,6 +12,7 @@ from services.customs.billing import announce_bills
 from services.customs.cases import KINDS
 from services.customs.ceb.sign import Signer
 from services.customs.consolidating import WORDS_EVERY_S, Consolidating, announce_words, make_requests
+from services.customs.contradicting import SETTLE_EVERY_S, settle_cases
 from services.customs.domain.months import DAY_S
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS
@@ -54,6 +55,7 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
         Timer("lodge", settings.lodge_every_s, lodge_due),
         Timer("bills", BILLS_EVERY_S, announce_bills),
         Timer("returns", EVERY_S, give_up_returns),
+        Timer("cases", SETTLE_EVERY_S, settle_cases),
         Timer("summaries", consolidating.every_s, make_requests),
         Timer("summary words", WORDS_EVERY_S, announce_words),
     )

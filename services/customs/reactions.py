@@ -15,7 +15,9 @@ from services.customs import billing, counting, pausing, store, summaries, summa
 from services.customs.ceb.entries import Bill, Notice, SummaryReceipt, SummaryResult
 from services.customs.ceb.parse import alone
 from services.customs.consolidating import Consolidating
+from services.customs.contradicting import Odd, open_cases
 from services.customs.domain import declaration as domain
+from services.customs.domain.contradictions import Kind, contradiction
 from services.customs.domain.declaration import Declaration
 from services.customs.domain.pausing import reason_to_pause, shows_the_way_free
 from services.customs.gateway import Authority, Entry, decode_receipts
@@ -228,15 +230,21 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     folded = Folded.of(found_all)
     heard = [(answer.on, folded.declarations[order_id].message_guid) for _, order_id, answer in named]
     kept: list[tuple[UUID, str, domain.Answer, bool, datetime]] = []
+    odd: list[Odd] = []
     for m, order_id, answer in named:
         found = folded.declarations[order_id]
         followed = folded.fold(domain.answer(found, answer, deps.policy, m.at), m.event_id, m.at, m.traceparent)
+        if kind := contradiction(found, answer, deps.policy) or _of_another(m, answer):
+            said, after = replace(answer, invt_no=m.event.answer.invt_no), folded.declarations[order_id].state
+            odd.append(Odd(kind, found, m.event.message_type, said, after))
         # "We have it" promises nothing, so it is in order even where it changes nothing.
         kept.append((order_id, m.event.message_type, answer, followed or answer.meaning == "waiting", answer.at or m.at))
     outcome = await folded.save(conn, deps.authority)
     if kept:
         await store.add_receipts(conn, kept)
     await pausing.hear(conn, _of_pauses(named, folded, deps), deps.authority.certificate)
+    if odd:
+        await open_cases(conn, odd)
     await _note_closed(conn, named, folded, deps)
     refused = [m for m in batch if m.event.message_guid is not None]
     of_summaries = await _refuse_requests(conn, refused, deps)
@@ -282,6 +290,10 @@ async def _refuse_requests(conn: Connection, refused: Sequence[Message], deps: D
     return about_one
 
 
+def _of_another(m: Message, answer: domain.Answer) -> Kind | None:
+    return "number_of_another" if answer.invt_no != m.event.answer.invt_no else None
+
+
 def _unread(batch: Sequence[Message], named: Sequence[Named], elsewhere: Collection[UUID]) -> list[domain.Kind]:
     """What was asked where the answer is of no use: a status in no list here, or about nothing known here. Said in the log."""
     somebodys = {m.event_id for m, _, _ in named} | set(elsewhere)
@@ -324,7 +336,8 @@ async def _note_closed(conn: Connection, named: Sequence[Named], folded: Folded,
 async def _named(conn: Connection, batch: Sequence[Message]) -> list[Named]:
     """Each entry with the order it speaks of and what it says; entries about numbers nobody here knows are left out.
 
-    Where a whole message of ours is answered, what was asked in it tells which request is meant.
+    Where a whole message of ours is answered, what was asked in it tells which request is meant. A number that is another list's
+    is left out of the answer.
     """
     entries = [m.event for m in batch]
     by_cop, by_invt = await store.orders_of(
@@ -337,7 +350,8 @@ async def _named(conn: Connection, batch: Sequence[Message]) -> list[Named]:
     for m in batch:
         answer = m.event.answer
         if order_id := by_cop.get(m.event.cop_no):
-            found.append((m, order_id, answer))
+            of_another = by_invt.get(answer.invt_no, order_id) != order_id
+            found.append((m, order_id, replace(answer, invt_no=None) if of_another else answer))
         elif order_id := by_invt.get(answer.invt_no) or by_pre.get(answer.pre_no):
             found.append((m, order_id, replace(answer, attempt=None)))
     return found

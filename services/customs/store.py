@@ -436,9 +436,40 @@ async def add_batch(
 async def add_receipts(conn: Connection, rows: Sequence[tuple[UUID, str, Answer, bool, datetime]]) -> None:
     """Keep what the authority said: order, message type, answer, whether it changed anything, when."""
     await conn.copy_records_to_table(
-        "receipt", columns=("order_id", "message_type", "status", "code", "info", "followed", "at"),
-        records=[(order_id, kind, a.status, a.code, a.info, followed, at) for order_id, kind, a, followed, at in rows],
+        "receipt", columns=("order_id", "message_type", "status", "code", "info", "followed", "at", "invt_no"),
+        records=[(order_id, kind, a.status, a.code, a.info, followed, at, a.invt_no) for order_id, kind, a, followed, at in rows],
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One entry of a receipt as it was kept."""
+
+    order_id: UUID
+    message_type: str
+    status: str
+    code: str | None
+    invt_no: str | None
+    followed: bool
+    at: datetime
+
+
+async def list_receipts(conn: Connection, order_ids: Collection[UUID]) -> list[Heard]:
+    """All that the authority said of these orders' lists, in the order it came."""
+    rows = await conn.fetch(
+        "SELECT order_id, message_type, status, code, invt_no, followed, at FROM receipt WHERE order_id = ANY($1::uuid[]) ORDER BY id",
+        list(order_ids),
+    )
+    return [Heard(**row) for row in rows]
+
+
+async def settle_unnumbered(conn: Connection) -> None:
+    """Close the open cases of lists without a number whose number came."""
+    await conn.execute(
+        "UPDATE cases AS c SET closed_at = now(), verdict = 'closed', note = 'customs gave the list its number', "
+        "closed_by = 'customs' FROM declaration AS d WHERE c.kind = 'declared_unnumbered' AND c.closed_at IS NULL "
+        "AND d.order_id = c.order_id AND d.invt_no IS NOT NULL"
+    )
 
 
 async def add_notices(conn: Connection, notices: Sequence[Notice]) -> None:

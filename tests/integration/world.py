@@ -32,6 +32,7 @@ from services.customs import reactions as customs
 from services.customs.billing import announce_bills
 from services.customs.ceb.sign import CERTIFICATE_FILE, Signer
 from services.customs.consolidating import Consolidating, announce_words, make_requests
+from services.customs.contradicting import settle_cases
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS as CUSTOMS_INVARIANTS
 from services.customs.lodging import lodge_due
@@ -68,7 +69,7 @@ HEARS: Final[dict[str, dict[str, Hears]]] = {
     "orders": orders.HEARS, "payments": payments.HEARS, "tax": tax.HEARS, "customs": customs.HEARS,
 }  # fmt: skip
 TIMERS: Final[tuple[tuple[str, Any], ...]] = (
-    ("customs", lodge_due), ("customs", announce_bills), ("customs", give_up_returns),
+    ("customs", lodge_due), ("customs", announce_bills), ("customs", give_up_returns), ("customs", settle_cases),
     ("customs", make_requests), ("customs", announce_words), ("tax", tend_bills), ("tax", look_for_lapses),
     ("payments", guarantee.tend),
 )  # fmt: skip

@@ -361,7 +361,7 @@ def answer(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | No
     """
     if heard.meaning in ("waiting", "unknown") and (heard.invt_no or d.invt_no) == d.invt_no:
         return d, ()
-    earlier = _is_of_an_earlier_list(d, heard)
+    earlier = is_of_an_earlier_list(d, heard)
     d = _with_numbers(d, heard, earlier=earlier)
     if earlier or heard.meaning in ("waiting", "unknown"):
         return d, ()
@@ -377,7 +377,7 @@ def _follow(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | N
     if heard.on != "cancel" or heard.meaning == "granted":  # a cancellation that fails says nothing of the list
         d = replace(d, status=heard.status)
     if heard.meaning == "returned":
-        way = _way(heard, policy)
+        way = way_of(heard, policy)
         d = replace(d, waits_since=(d.waits_since or came_at or _at(heard)) if way == "wait" else None)
         if way == "wait" and _is_out_of_patience(d, came_at or _at(heard), policy):
             way = "decision"
@@ -390,7 +390,7 @@ def _follow(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | N
     return _on_progress(d, heard, before, policy)
 
 
-def _way(heard: Answer, policy: Policy) -> Way:
+def way_of(heard: Answer, policy: Policy) -> Way:
     """What follows from a refusal: of the authority's own lists, or what the declarant's policy says of its code."""
     code = heard.code or heard.status
     if heard.way is not None and heard.way != "decision":
@@ -419,11 +419,20 @@ def _with_numbers(d: Declaration, heard: Answer, *, earlier: bool) -> Declaratio
     pre_no = d.pre_no
     if heard.on == "declare":  # a cancellation and a return have numbers of their own
         pre_no = d.pre_no or heard.pre_no if earlier else heard.pre_no or d.pre_no
-    d = replace(d, invt_no=heard.invt_no or d.invt_no, pre_no=pre_no)
+    first = earlier or is_another_number(d, heard)
+    invt_no = d.invt_no or heard.invt_no if first else heard.invt_no or d.invt_no
+    d = replace(d, invt_no=invt_no, pre_no=pre_no)
     return replace(d, waiting="cancel") if newly_numbered and d.state is State.WITHDRAWING else d
 
 
-def _is_of_an_earlier_list(d: Declaration, heard: Answer) -> bool:
+def is_another_number(d: Declaration, heard: Answer) -> bool:
+    """Whether customs gives this list a second number: the first stays. A list that is lodged anew may get one of its own."""
+    if heard.invt_no is None or d.invt_no in (None, heard.invt_no):
+        return False
+    return not (heard.on == "declare" and d.attempt > 1 and heard.attempt == d.attempt and d.state is State.LODGED)
+
+
+def is_of_an_earlier_list(d: Declaration, heard: Answer) -> bool:
     """Whether a list is spoken of that was returned and corrected since: what was to be done about that word is done.
 
     That the goods were released, detained or ordered back is about the goods, under whichever number it is said.

@@ -47,7 +47,7 @@ def disagree(*_: object) -> list[said.Mismatch]:
 def at(state: State, **more: Any) -> Declaration:
     papers: dict[str, Any] = {"order": order(), "tax": tax(), "released_at": RELEASED_AT, "direction": "import"}
     asked = (Return(1, "asked", (), True, APPLIED),) if state is State.RETURNING else ()
-    return Declaration(ORDER_ID, state=state, invt_no=INVT, attempt=1, **(papers | {"returns": asked} | more))
+    return Declaration(ORDER_ID, state=state, invt_no=INVT, **(papers | {"returns": asked, "attempt": 1} | more))
 
 
 def heard(
