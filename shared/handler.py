@@ -19,6 +19,7 @@ from shared.envelope import Headers, Message, Outgoing, Record, Unread, attribut
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.failpoints import Failpoints
 from shared.hears import Hears, Outcome, Partly, Unreadable, came, decode_event, fact_record
+from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.topics import dead_letters_of
 from shared.transitions import IllegalTransition
@@ -52,6 +53,7 @@ class Handler:
     def __init__(
         self, service: str, topic: str, hears: Mapping[str, Hears], pool: Any, deps: Any, *, sealing: Sealing,
         after: Callable[[Outcome], None] = Outcome.count, failpoints: Failpoints | None = None, orders_at_once: int = 5000,
+        parties: Parties | None = None,
     ) -> None:  # fmt: skip
         """`orders_at_once`: how many orders one transaction locks at most, as long as no single record is about more."""
         self.service = service
@@ -63,6 +65,7 @@ class Handler:
         self._sealing = sealing
         self._after = after
         self._fail = failpoints or Failpoints()
+        self.parties = parties or Parties()
         self._wanted = {name: {kind.type.encode(): kind for kind in row.types} for name, row in hears.items()}
 
     async def handle(self, records: Sequence[Record]) -> None:
@@ -116,14 +119,16 @@ class Handler:
     def unrest(self, packed: bytes) -> Record:
         return unpack_record(self._sealing.unrest(packed, PARKED))
 
-    def decode(self, record: Record) -> Found:
-        """What the service makes of a record."""
+    def decode(self, record: Record, *, trusted: bool = False) -> Found:
+        """What the service makes of a record. `trusted`: an operator says it, so no party's signature is asked for."""
         if type(record.value) is Unread:
             return Unprocessable("too_large", record.value.why)
         row = self.hears[record.topic]
         try:
             if row.decode is not None:
                 found = row.decode(record)
+                if row.speaks_for is not None and not trusted:
+                    self.parties.require(record, {code for m in found if (code := row.speaks_for(m.event)) is not None})
                 return came(found, record.timestamp_ms, int(time.time() * 1000)) if row.intake else found
             return decode_event(record, self._wanted[record.topic])
         except Unprocessable as refused:

@@ -129,6 +129,9 @@ class Hears:
 
     `alone`, where records have entries, makes the value that a record would have with one entry only: the dead letter of
     that entry.
+
+    `speaks_for`, of a topic that several parties write, tells whom an event speaks for: its code, which may be bound to a key
+    (`shared.parties`), or None for nobody.
     """
 
     reaction: Reaction
@@ -136,6 +139,7 @@ class Hears:
     decode: Decoder | None = None
     intake: bool = False
     alone: Callable[[bytes, int], bytes] | None = None
+    speaks_for: Callable[[Any], str | None] | None = None
 
 
 def decode_event(record: Record, wanted: Mapping[bytes, type[Event]]) -> Sequence[Message]:

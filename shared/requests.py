@@ -6,7 +6,7 @@ A header of a record asks for nothing: whoever may write a topic could set it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -34,6 +34,7 @@ class Request:
     act: str
     order_id: UUID | None
     place: tuple[str, int, int] | None
+    record: bytes | None = None
 
 
 @dataclass
@@ -84,13 +85,13 @@ async def _obey_next(handler: Handler) -> bool:
 
 async def _next(conn: Connection) -> Request | None:
     row = await conn.fetchrow(
-        "SELECT q.id, q.act, q.order_id, q.topic, q.part, q.at_offset FROM operator_request q "
+        "SELECT q.id, q.act, q.order_id, q.topic, q.part, q.at_offset, q.record FROM operator_request q "
         "WHERE NOT EXISTS (SELECT FROM operator_result r WHERE r.request_id = q.id) ORDER BY q.id LIMIT 1"
     )
     if row is None:
         return None
     place = None if row["topic"] is None else (row["topic"], row["part"], row["at_offset"])
-    return Request(row["id"], row["act"], row["order_id"], place)
+    return Request(row["id"], row["act"], row["order_id"], place, row["record"])
 
 
 class _Obeying(_Batch):
@@ -104,6 +105,8 @@ class _Obeying(_Batch):
             return await self._skip(conn, request.order_id)
         if request.act == "replay" and request.place is not None:
             return await self._replay(conn, request.place)
+        if request.act == "command" and request.record is not None:
+            return await self._command(conn, unpack_record(request.record), request.number)
         return Outcome(), Result("nothing", {"why": "there is nothing for the service to do"})
 
     async def _replay(self, conn: Connection, place: tuple[str, int, int]) -> tuple[Outcome, Result]:
@@ -127,6 +130,18 @@ class _Obeying(_Batch):
             return outcome, Result("failed", {"reason": refused.reason, "error": str(refused)[:500]})
         await inbox.forget_letters(conn, letters)
         return outcome, Result("done", await self._let_go(conn, order_id, outcome))
+
+    async def _command(self, conn: Connection, record: Record, number: int) -> tuple[Outcome, Result]:
+        """Follow what an operator says in the words of the intake; no party has to sign it."""
+        found = self._h.decode(replace(record, offset=-number), trusted=True)
+        if isinstance(found, Unprocessable):
+            return Outcome(), Result("failed", {"reason": found.reason, "error": str(found)[:500]})
+        await self._lock(conn, found)
+        outcome = Outcome()
+        refused = await self._try(conn, record, found, outcome)
+        if refused is not None:
+            return Outcome(), Result("failed", {"reason": refused.reason, "error": str(refused)[:500]})
+        return outcome, Result("done")
 
     async def _skip(self, conn: Connection, order_id: UUID) -> tuple[Outcome, Result]:
         """Let the order go on without what holds it."""
@@ -181,21 +196,22 @@ class _Obeying(_Batch):
 
 async def ask(
     conn: Connection, schema: str, act: str, by: str, *, order_id: UUID | None = None, letter: str | None = None,
-    place: tuple[str, int, int] | None = None, note: str = "", outcome: str | None = None, details: Mapping[str, Any] | None = None,
+    place: tuple[str, int, int] | None = None, note: str = "", record: bytes | None = None,
+    outcome: str | None = None, details: Mapping[str, Any] | None = None,
 ) -> int:  # fmt: skip
     """Write a request into a service's schema and return its number; with `outcome` it is done already, and only noted.
 
     `schema` is the name of a service; the connection encodes JSON itself.
     """
     topic, part, offset = place or (None, None, None)
-    number: int = await conn.fetchval(_ASK.format(schema), by, act, order_id, letter, topic, part, offset, note)
+    number: int = await conn.fetchval(_ASK.format(schema), by, act, order_id, letter, topic, part, offset, note, record)
     if outcome is not None:
         await conn.execute(_NOTE.format(schema), number, outcome, details or {})
     return number
 
 
 _ASK: Final = (
-    "INSERT INTO {0}.operator_request (by_whom, act, order_id, letter, topic, part, at_offset, note) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id"
+    "INSERT INTO {0}.operator_request (by_whom, act, order_id, letter, topic, part, at_offset, note, record) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id"
 )
 _NOTE: Final = "INSERT INTO {0}.operator_result (request_id, outcome, details) VALUES ($1, $2, $3)"

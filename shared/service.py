@@ -23,6 +23,7 @@ from shared.errors import Misconfigured, Unavailable
 from shared.handler import Handler, write
 from shared.hears import Hears, Observer, Outcome
 from shared.invariants import Invariant
+from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.settings import Settings, load
 from shared.tasks import end
@@ -77,7 +78,8 @@ class Service:
         common: dict[str, Any] = {"sealing": wiring.sealing, "failpoints": self._fail}
         security = settings.kafka_security
         self.handler = Handler(
-            wiring.name, wiring.topic, wiring.hears, pool, wiring.deps, after=self._after, orders_at_once=settings.batch_records, **common
+            wiring.name, wiring.topic, wiring.hears, pool, wiring.deps, after=self._after, orders_at_once=settings.batch_records,
+            parties=Parties(all_bound=settings.parties_bound == "all"), **common
         )  # fmt: skip
         self.relay = outbox.Relay(wiring.name, pool, settings.kafka, prefix=settings.topic_prefix, security=security, **common)
         self.consumer = Consumer(
@@ -123,6 +125,8 @@ class Service:
                 "relay": lambda: time.monotonic() - self.relay.last_progress < STUCK_S,
             },
         )  # fmt: skip
+        async with self.pool.acquire() as conn:
+            await self.handler.parties.load(conn)  # before the first record is read: none may be taken at its word by mistake
         log.info("service starts", service=self.wiring.name, port=port, replica=self.settings.member)
         metrics.BUILD_INFO.labels(self.wiring.name, version("crossborder")).set(1)
         jobs = [self.consumer.run(), self.relay.run(), self._sweep(), self._obey(), *self.vitals.jobs()]
@@ -176,6 +180,7 @@ class Service:
         while True:
             await asyncio.sleep(requests.EVERY_S)
             try:
+                await self.handler.parties.refresh(self.pool)
                 await requests.obey(self.handler)
             except Exception as error:
                 if not isinstance(error, Unavailable) and not is_of_database(error):

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -51,6 +51,9 @@ class Settings(BaseSettings):
         "PROBE00001",
         pattern="^[0-9A-Z]{10}$",
         description="code of the platform whose orders are synthetic: no sales, corridor `probe`",
+    )
+    parties_bound: Literal["registered", "all"] = Field(
+        "registered", description="which platforms and carriers must sign what they say: those with a key, or all"
     )
     log_format: str = Field("json", pattern="^(json|console)$", description="json or console")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level that is written")

@@ -60,6 +60,7 @@ A record without headers on `orders.submissions` is taken as `order.submitted.v1
 as [ceb311-intake.md](ceb311-intake.md) says. Values are UTF-8, with or without a byte order mark. An order has the limits of
 the last system on its way: an item number of 20 characters, of an import 200 for region, city and address together. The
 record's own timestamp is in milliseconds; one of later than now or of more than a day ago counts as now.
+Where the platform or carrier has a key, the header `party_signature` has its signature ([access.md](access.md)).
 `order.cancel-requested.v1` and `return.requested.v1` (in the header `ce_type`)
 name their order: `{"platform": {"code": "…"}, "order_no": "…", "reason": "…"}`. The reasons
 REASONS are shown as

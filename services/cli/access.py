@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from services.cli.connect import Absent, Exit, Wrong, as_json, home_of, leave, paper, run, say, security_of, stack_file, target
+from services.cli.parties import party
 
 if TYPE_CHECKING:
     from shared.access import Done, Grant
     from shared.kafka import Security
 
 access = typer.Typer(no_args_is_help=True, add_completion=False)
+access.add_typer(party, name="party")
 
 
 @access.command()

@@ -163,6 +163,9 @@ async def _publish(to: Target, wire_type: str, order_ref: str, reason: str, plat
     headers = headers_of(event_id=uuid4(), event_type=wire_type, source="crossborder-cli", at=at)
     value = json.dumps(asked, ensure_ascii=False).encode()
     _require_readable(value, headers)
+    if await _is_bound(to, platform):
+        await _command(to, order_no, value, headers)
+        return order_no
     async with producer(to) as out:
         await out.send_and_wait(
             named(SUBMISSIONS, to.prefix),
@@ -171,6 +174,33 @@ async def _publish(to: Target, wire_type: str, order_ref: str, reason: str, plat
             headers=list(headers),
         )
     return order_no
+
+
+async def _is_bound(to: Target, platform: str) -> bool:
+    from services.cli.parties import is_bound
+
+    async with database(to) as conn:
+        return await is_bound(conn, platform)
+
+
+async def _command(to: Target, order_no: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+    """Say it for a platform that signs: an operator has not its key, so this comes by the database."""
+    from services.cli.letters import operator, results_of
+    from shared.envelope import Record
+    from shared.handler import pack_record
+    from shared.outbox import utc_now
+    from shared.requests import ask
+    from shared.topics import SUBMISSIONS
+
+    record = Record(SUBMISSIONS, 0, 0, int(utc_now().timestamp() * 1000), order_no.encode(), value, tuple(headers))
+    async with database(to, write=True) as conn:
+        number = await ask(conn, "orders", "command", operator(), record=pack_record(record))
+    result = (await results_of(to, [("orders", number)])).get(("orders", number))
+    if result is None:
+        say("start orders: it has not done yet what it is asked, and does it when it runs")
+        leave(Exit.NO)
+    if result["outcome"] != "done":
+        raise Wrong(f"orders refused it: {result.get('error') or result.get('why')}")
 
 
 def _require_readable(value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -48,6 +48,7 @@ def publish(
     count: int | None = typer.Option(None, min=1, max=5_000_000, help="how many sample orders  [default: 1]"),
     rate: float | None = typer.Option(None, min=0.01, help="orders a second; as fast as the broker takes them by default"),
     file: Path | None = typer.Option(None, help="submissions, one JSON object a line (.jsonl), or a CEB311Message (.xml)"),
+    sign: Path | None = typer.Option(None, help="sign each record with this private key of a bound platform (PEM)"),
     follow: bool = typer.Option(False, "--follow", "-f", help="wait until each is at its end, and show it"),
     timeout: float = typer.Option(120.0, min=1, help="with --follow: most seconds to wait"),
     seed: int | None = typer.Option(None, help="the same seed makes the same orders; by default each run makes others"),
@@ -59,6 +60,8 @@ def publish(
     from services.cli import samples
 
     records = from_file(file) if file is not None else samples.samples(sample, count or 1, seed)
+    if sign is not None:
+        records = signed(records, sign)
     found = run(_publish(target(), records, rate, follow, timeout, show=not json))
     if json:
         as_json(found)
@@ -70,6 +73,18 @@ def publish(
             say(", ".join(f"{n} {end}" for end, n in sorted(found["ends"].items())) or "none came to an end")
     if follow and found["open"]:
         leave(Exit.NO)
+
+
+def signed(records: Sequence[Submission], key: Path) -> list[Submission]:
+    """The records with the signature of a platform's key; raises Wrong if it is none."""
+    from services.cli.parties import private_key
+    from shared.envelope import first_headers
+    from shared.parties import sign
+
+    private = private_key(key)
+    return [
+        replace(r, headers=(*r.headers, sign(private, first_headers(r.headers).get("ce_type", b""), r.value))) for r in records
+    ]
 
 
 def submission_of(order_no: str, order_id: UUID | None, value: bytes, content_type: bytes | None = None) -> Submission:

@@ -111,6 +111,11 @@ def _named(order_id: UUID | None, platform_code: str | None, order_no: str | Non
     return order_id_of(code, number) if code and number else None
 
 
+def carrier_of(event: WireWaybill | WireDelivered) -> str | None:
+    """The carrier that an event on the waybills' topic speaks for; that a parcel was delivered changes nothing here."""
+    return event.logistics_code if isinstance(event, WireWaybill) else None
+
+
 def decode(record: Record) -> Sequence[Message]:
     """The waybill in a record; without a ce_type it is taken as issued. Raises Unprocessable for anything else."""
     by_name = first_headers(record.headers)

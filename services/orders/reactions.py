@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
@@ -188,7 +189,7 @@ def said_by(module: object) -> tuple[type[Event], ...]:
 
 
 HEARS: Final = {
-    topics.SUBMISSIONS: Hears(take_in, decode=decode, intake=True),
+    topics.SUBMISSIONS: Hears(take_in, decode=decode, intake=True, speaks_for=attrgetter("platform_code")),
     topics.PAYMENTS: Hears(follow_facts, said_by(payments)),
     topics.TAX: Hears(follow_facts, said_by(tax)),
     topics.CUSTOMS: Hears(follow_facts, said_by(customs)),

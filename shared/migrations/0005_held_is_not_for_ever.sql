@@ -15,16 +15,20 @@ CREATE TABLE operator_request (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at         timestamptz NOT NULL DEFAULT now(),
     by_whom    text        NOT NULL CHECK (by_whom <> ''),
-    act        text        NOT NULL CHECK (act IN ('replay', 'skip', 'drop')),
+    act        text        NOT NULL CHECK (act IN ('replay', 'skip', 'drop', 'command')),
     order_id   uuid,
     letter     text,
     topic      text,
     part       int,
     at_offset  bigint,
     note       text        NOT NULL DEFAULT '' CHECK (act <> 'skip' OR note <> ''),
-    CHECK (act = 'skip' AND order_id IS NOT NULL OR num_nulls(topic, part, at_offset) = 0)
+    record     bytea,
+    CHECK (
+        act = 'skip' AND order_id IS NOT NULL OR act = 'command' AND record IS NOT NULL OR num_nulls(topic, part, at_offset) = 0
+    )
 );
 COMMENT ON TABLE operator_request IS 'Append only: what operators asked of this service about its dead letters and held orders, who and why. No record of a topic can ask for it.';
+COMMENT ON COLUMN operator_request.record IS 'Of a command: the record as it would stand in the intake topic. It names an order and no person.';
 
 CREATE TABLE operator_result (
     request_id bigint      PRIMARY KEY REFERENCES operator_request,

@@ -197,7 +197,9 @@ class World:
 
     async def handle(self, channel: Channel, records: Sequence[Record], points: Failpoints | None = None) -> None:
         """Give one service records of one topic; the offsets move only if it returns."""
-        await self.handler(channel[0], points).handle(self.place(channel, records))
+        handler = self.handler(channel[0], points)
+        await handler.parties.refresh(self.pools[channel[0]])
+        await handler.handle(self.place(channel, records))
         self.offsets[channel] += len(records)
 
     def decoded(self, channel: Channel, record: Record) -> Sequence[Message]:

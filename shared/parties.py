@@ -1,0 +1,105 @@
+"""Which outside party wrote a record: Kafka does not tell the reader, so a party that has a key signs what it says.
+
+A platform or carrier with a key is *bound*: a record that speaks for its code counts only with its signature. One without a key
+is taken at its word, unless the setting says that every party is bound.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from shared.database import Connection
+from shared.envelope import Record, first_headers
+from shared.errors import Unprocessable
+
+SIGNATURE_HEADER: Final = "party_signature"
+"""Base64 of an Ed25519 signature (RFC 8032) over `ce_type`, a line feed and the value; once for each party that signs."""
+SIGNATURES_MAX: Final = 4
+KEY_BYTES: Final = 32
+REFRESH_S: Final = 1.0
+
+
+def signed_bytes(event_type: bytes, value: bytes) -> bytes:
+    """What a party signs: the type, so that no cancellation is made of a return, and the value, which names party and order."""
+    return event_type + b"\n" + value
+
+
+def sign(key: Ed25519PrivateKey, event_type: bytes, value: bytes) -> tuple[str, bytes]:
+    """The header that a party adds to its record."""
+    return SIGNATURE_HEADER, base64.b64encode(key.sign(signed_bytes(event_type, value)))
+
+
+class Parties:
+    """The keys of the bound parties, as the database has them; read again about once a second."""
+
+    def __init__(self, *, all_bound: bool = False) -> None:
+        self._all_bound = all_bound
+        self._keys: Mapping[str, tuple[Ed25519PublicKey, ...]] = {}
+        self._read_at = float("-inf")
+
+    async def refresh(self, pool: Any) -> None:
+        """Read the keys if they are older than a second."""
+        if time.monotonic() - self._read_at < REFRESH_S:
+            return
+        async with pool.acquire() as conn:
+            await self.load(conn)
+
+    async def load(self, conn: Connection) -> None:
+        """Read the keys now. A party whose last key was removed stays bound: nobody speaks for it until it has a new one."""
+        rows = await conn.fetch("SELECT code, public_key, removed_at IS NULL AS valid FROM party_key ORDER BY code, added_at")
+        found: dict[str, tuple[Ed25519PublicKey, ...]] = {}
+        for row in rows:
+            valid = (Ed25519PublicKey.from_public_bytes(row["public_key"]),) if row["valid"] else ()
+            found[row["code"]] = (*found.get(row["code"], ()), *valid)
+        self._keys = found
+        self._read_at = time.monotonic()
+
+    def require(self, record: Record, codes: Collection[str]) -> None:
+        """Raise Unprocessable, `signature`, if the record speaks for a bound party that did not sign it."""
+        if not self._keys and not self._all_bound:
+            return
+        for code in sorted(codes):
+            keys = self._keys.get(code)
+            if keys is None and not self._all_bound:
+                continue
+            if not keys:
+                raise Unprocessable(
+                    "signature", f"give {code[:32]} a key with `crossborder access party add`: it has none that counts"
+                )
+            if not _is_signed(record, keys):
+                raise Unprocessable(
+                    "signature",
+                    f"sign the record with the key of {code[:32]}: the header {SIGNATURE_HEADER} must have its Ed25519 signature "
+                    "over ce_type, a line feed and the value",
+                )
+
+
+def _is_signed(record: Record, keys: Iterable[Ed25519PublicKey]) -> bool:
+    event_type = first_headers(record.headers).get("ce_type", b"")
+    signed = signed_bytes(event_type, record.value or b"")
+    for signature in _signatures(record):
+        for key in keys:
+            try:
+                key.verify(signature, signed)
+            except InvalidSignature:
+                continue
+            return True
+    return False
+
+
+def _signatures(record: Record) -> list[bytes]:
+    given = [value for name, value in record.headers if name == SIGNATURE_HEADER][:SIGNATURES_MAX]
+    found = []
+    for value in given:
+        try:
+            found.append(base64.b64decode(value or b"", validate=True))
+        except binascii.Error:
+            continue
+    return found
