@@ -147,6 +147,7 @@ class Prober:
         while True:
             self._reader = AIOKafkaConsumer(
                 bootstrap_servers=kafka, group_id=None, client_id=NAME, enable_auto_commit=False, auto_offset_reset="latest",
+                isolation_level="read_committed",
                 fetch_max_wait_ms=100, max_partition_fetch_bytes=2 * topics.MESSAGE_BYTES_MAX, **security,
             )  # fmt: skip
             self._writer = AIOKafkaProducer(

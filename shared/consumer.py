@@ -13,6 +13,8 @@ the stored offsets from the first record to behind the last, by compare-and-swap
   is passed over that is there. If it is missing still, the beginning of the log tells: where that lies behind the stored
   offset, records were deleted unread, and the gap is stepped over loudly. Otherwise no offset between holds a record that
   counts: a shop that writes in transactions leaves a mark at the end of each, and that is stepped over quietly.
+- Once a second the stored offset is moved over what came to nothing behind the last record: marks, and what a transaction that was
+  given up had written. Everything up to where the reader stands was asked for by then, and all that came is committed.
 - A stored offset behind the end of the log means another log: the topic was made anew, or lost its end. Kafka would send us to
   its beginning and the database back, without end, so the process ends with what to do.
 
@@ -101,6 +103,8 @@ class Consumer:
         self._paused = metrics.INTAKE_PAUSED.labels(service)
         self._gap: dict[inbox.Partition, int] = {}
         self._hinted = 0.0
+        self._stepped = 0.0
+        self._held_back: dict[TopicPartition, tuple[int, float]] = {}
         self.ready = asyncio.Event()
         self.failed: Exception | None = None
         self.last_progress = time.monotonic()
@@ -144,6 +148,7 @@ class Consumer:
         records = self._records(polled)
         if not records:
             self.last_progress = time.monotonic()
+            await self._step_over()
             await self._hint()
             return 0
         self._observe_delay(polled)
@@ -153,6 +158,7 @@ class Consumer:
             ends = {tp: batch[-1].offset + 1 for tp, batch in polled.items()}
             self._ends |= ends
             self._done |= ends
+        await self._step_over()
         await self._hint()
         return len(records)
 
@@ -259,6 +265,47 @@ class Consumer:
         for (topic, part), stored in there.items():
             self._seek(TopicPartition(named(topic, self._prefix), part), stored)
 
+    async def _step_over(self) -> None:
+        """Move the stored offsets to where the reader stands, if between them no record came and none was deleted unread."""
+        if time.monotonic() - self._stepped < HINT_EVERY_S:
+            return
+        self._stepped = time.monotonic()
+        try:
+            async with asyncio.timeout(REACH_S):
+                moves = await self._nothing_between(await self._stands_ahead())
+        except (Unavailable, TimeoutError) as error:
+            log.debug("what came to nothing is stepped over later", service=self._service, error=type(error).__name__)
+            return
+        try:
+            if moves:
+                await self._patiently(partial(self._move, moves))
+        except inbox.Fenced as fenced:
+            # Another process has these partitions, or had them: read on where it left off.
+            for (topic, part), stored in fenced.partitions.items():
+                self._seek(TopicPartition(named(topic, self._prefix), part), stored)
+
+    async def _stands_ahead(self) -> dict[inbox.Partition, tuple[int, int]]:
+        """Of each partition whose reader went on behind the last record handled: the stored offset, and where it stands."""
+        found: dict[inbox.Partition, tuple[int, int]] = {}
+        for tp in self._consumer.assignment() & self._done.keys():
+            with contextlib.suppress(KafkaError):  # it was taken away just now
+                stands = await self._consumer.position(tp)
+                if stands > self._done[tp]:
+                    found[self.plain(tp.topic), tp.partition] = (self._done[tp], stands)
+        return found
+
+    async def _nothing_between(self, ahead: Mapping[inbox.Partition, tuple[int, int]]) -> dict[inbox.Partition, tuple[int, int]]:
+        """Those whose log still has what lay between: a reader also goes on where records were deleted unread."""
+        logs = await self._logs(ahead) if ahead else {}
+        return {p: (done, stands) for p, (done, stands) in ahead.items() if logs[p].begin <= done and stands <= logs[p].end}
+
+    async def _move(self, moves: Mapping[inbox.Partition, tuple[int, int]]) -> None:
+        async with self._pool.acquire() as conn, conn.transaction():
+            await inbox.advance(conn, moves)
+        for (topic, part), (_, stands) in moves.items():
+            tp = TopicPartition(named(topic, self._prefix), part)
+            self._done[tp] = self._ends[tp] = stands
+
     async def _logs(self, partitions: Iterable[inbox.Partition]) -> dict[inbox.Partition, _Log]:
         """Where the log of each partition begins and ends; raises Unavailable where the broker does not tell."""
         asked = {p: TopicPartition(named(p[0], self._prefix), p[1]) for p in partitions}
@@ -353,13 +400,29 @@ class Consumer:
         return topic[len(self._prefix) :]
 
     async def lag(self) -> dict[TopicPartition, int]:
-        """Records in the log not handled yet, per partition this process reads; what is not known is left out."""
+        """Records that may be read and are not handled yet, per partition of this process; what is not known is left out."""
         found: dict[TopicPartition, int] = {}
         for tp in self._consumer.assignment():
-            high = self._consumer.highwater(tp)
-            if high is not None:
+            stable = self._consumer.last_stable_offset(tp)
+            if stable is not None:
                 done = self._done.get(tp)
-                found[tp] = max(0, high - (await self._consumer.position(tp) if done is None else done))
+                found[tp] = max(0, stable - (await self._consumer.position(tp) if done is None else done))
+        return found
+
+    def held_back(self) -> dict[TopicPartition, float]:
+        """Seconds for which a transaction that is not ended has kept us from reading on, per partition; called every few seconds."""
+        found: dict[TopicPartition, float] = {}
+        since: dict[TopicPartition, tuple[int, float]] = {}
+        now = time.monotonic()
+        for tp in self._consumer.assignment():
+            written, stable = self._consumer.highwater(tp), self._consumer.last_stable_offset(tp)
+            if written is None or stable is None:
+                continue
+            if written > stable:
+                before = self._held_back.get(tp)
+                since[tp] = before if before is not None and before[0] == stable else (stable, now)
+            found[tp] = now - since[tp][1] if tp in since else 0.0
+        self._held_back = since
         return found
 
     async def reaches_broker(self) -> bool:

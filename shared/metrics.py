@@ -221,7 +221,12 @@ IN_FLIGHT: Final = Gauge(
 ).among(service=SERVICES)
 LAG: Final = Gauge(
     "crossborder_consumer_lag_records",
-    "Records in the log that this process has not handled yet, of each partition it reads.",
+    "Records in the log that may be read and that this process has not handled yet, of each partition it reads.",
+    ["topic", "partition"],
+).among(topic=TOPICS, partition=_PARTITIONS)  # fmt: skip
+HELD_BACK: Final = Gauge(
+    "crossborder_consumer_held_back_seconds",
+    "For how long a transaction that its producer has not ended keeps everybody from reading on, of each partition this process reads.",
     ["topic", "partition"],
 ).among(topic=TOPICS, partition=_PARTITIONS)  # fmt: skip
 LAST_PROGRESS: Final = Gauge(

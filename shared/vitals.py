@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
+from aiokafka import TopicPartition
 
 from shared import aside, cases, effects, inbox, metrics, outbox
 from shared.consumer import Consumer
@@ -64,6 +65,7 @@ class Vitals:
         metrics.CASES_OPEN.among(kind=self._case_kinds).begin((service,), self._case_kinds)
         self._ends_shown: dict[str, int] = {}
         self._lag = metrics.Shown(metrics.LAG)
+        self._held_back = metrics.Shown(metrics.HELD_BACK)
         self.pending = 0
         self.open_effects = 0
         self.beat = time.monotonic()
@@ -85,8 +87,8 @@ class Vitals:
                     self.pending = await outbox.measure(conn, self._service)
                     self.open_effects = await effects.measure(conn, self._service)
                 self.measured = time.monotonic()
-                lag = await self._consumer.lag()
-                self._lag.show({(self._consumer.plain(tp.topic), str(tp.partition)): behind for tp, behind in lag.items()})
+                self._lag.show(self._by_partition(await self._consumer.lag()))
+                self._held_back.show(self._by_partition(self._consumer.held_back()))
                 failures.none()
             except (*LOST, *RETRYABLE) as error:
                 log.warning("gauges wait for the database", error=type(error).__name__)
@@ -96,6 +98,9 @@ class Vitals:
             for state, count in (("open", size), ("idle", idle), ("busy", size - idle), ("max", self._pool.get_max_size())):
                 metrics.POOL.labels(self._service, state).set(count)
             await asyncio.sleep(PRESSURE_EVERY_S)
+
+    def _by_partition(self, found: Mapping[TopicPartition, float]) -> dict[tuple[str, ...], float]:
+        return {(self._consumer.plain(tp.topic), str(tp.partition)): value for tp, value in found.items()}
 
     async def _look(self) -> None:
         failures = Failures(self._service, "gauges")

@@ -78,6 +78,7 @@ class Wire:
             group_id=topics.named(GROUP, self._prefix),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             max_poll_records=POLL_RECORDS,
             fetch_max_bytes=16 * 1024 * 1024,
             max_partition_fetch_bytes=512 * 1024,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from services.cli.connect import Target, database
+
+LOOKED_THROUGH: Final = 1000
+"""Offsets that are looked through for a record: so few may all be marks of transactions."""
 
 
 @dataclass(frozen=True)
 class Behind:
-    """One partition as one service has it: where it reads on, where the log ends, and where the log
-    begins.
+    """One partition as one service has it: where it reads on, where the log begins and where what may be read of it ends.
+
+    `unread`: offset of the first record it has not handled, if that is known; there may be none before the end.
     """
 
     service: str
@@ -20,10 +25,20 @@ class Behind:
     next: int
     first: int
     end: int
+    unread: int = 0
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.topic, self.partition
+
+    @property
+    def reads_on(self) -> int:
+        """From where on there is something to read."""
+        return max(self.next, self.first, self.unread)
 
     @property
     def records(self) -> int:
-        return max(0, self.end - max(self.next, self.first))
+        return max(0, self.end - self.reads_on)
 
 
 async def offsets(conn: Any) -> dict[str, dict[tuple[str, int], int]]:
@@ -48,12 +63,29 @@ async def behind(to: Target) -> list[Behind]:
         stored = await offsets(conn)
     heard = {service: {topic.name for topic in TOPICS if service in topic.readers} for service in stored}
     there = await reading.ends(to, sorted(set().union(*heard.values())))
-    return [
+    found = [
         Behind(service, topic, part, places.get((topic, part), 0), first, end)
         for service, places in stored.items()
         for (topic, part), (first, end) in there.items()
         if topic in heard[service] or (topic, part) in places
     ]
+    return await past_marks(to, found)
+
+
+async def past_marks(to: Target, places: Sequence[Behind]) -> list[Behind]:
+    """The same, with the first record that is unread where hardly anything is: behind the last record may be marks only."""
+    from services.cli import reading
+
+    few = [b for b in places if 0 < b.records <= LOOKED_THROUGH]
+    ranges: dict[tuple[str, int], tuple[int, int]] = {}
+    found: dict[tuple[tuple[str, int], int], int] = {}
+    while few:
+        # Services may stand at several places of one partition; each place is looked through once.
+        ranges = {b.place: (b.reads_on, b.end) for b in few}
+        first = await reading.first_records(to, ranges)
+        found |= {(place, ranges[place][0]): offset for place, offset in first.items()}
+        few = [b for b in few if (b.place, b.reads_on) not in found]
+    return [replace(b, unread=found.get((b.place, b.reads_on), 0)) if b.records else b for b in places]
 
 
 async def lag_of(to: Target) -> dict[str, int]:

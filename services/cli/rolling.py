@@ -118,9 +118,11 @@ async def caught_up(to: Target, name: str) -> float:
     """Wait until the service has handled everything that is in the log now; returns the seconds that took."""
     began = time.monotonic()
     marks = await _ends(to, name)
-    while await _behind(to, name, marks):
+    while waits := await _behind(to, name, marks):
         if time.monotonic() - began > READY_S:
-            raise Absent(f"look at the log of {name}: what was in the topics {READY_S:.0f} s ago is not handled yet")
+            raise Absent(
+                f"look at the log of {name}: what was in the topics {READY_S:.0f} s ago is not handled yet, {', '.join(waits[:5])}"
+            )
         await asyncio.sleep(LOOK_S)
     return time.monotonic() - began
 
@@ -149,20 +151,24 @@ async def _until_ready(to: Target, name: str, before: int | None, deadline: floa
 
 
 async def _ends(to: Target, name: str) -> dict[tuple[str, int], int]:
-    """Where the log of each partition the service reads ends now."""
-    from services.cli import lag
+    """Where what may be read of each partition of the service ends now; what lies behind an open transaction is told."""
+    from services.cli import lag, reading
 
-    return {(b.topic, b.partition): b.end for b in await lag.behind(to) if b.service == name}
+    found = {b.place: b.end for b in await lag.behind(to) if b.service == name}
+    for told in await reading.held_back(to, sorted({topic for topic, _ in found})):
+        say(f"{name} is not waited for there: {told}")
+    return found
 
 
-async def _behind(to: Target, name: str, marks: Mapping[tuple[str, int], int]) -> bool:
-    """Whether something that was in the log at those marks is still unread."""
+async def _behind(to: Target, name: str, marks: Mapping[tuple[str, int], int]) -> list[str]:
+    """Where a record that was in the log at those marks is still unread."""
     from services.cli import lag
     from services.cli.connect import database
 
     async with database(to) as conn:
         stored = (await lag.offsets(conn))[name]
-    return any(stored.get(place, 0) < end for place, end in marks.items())
+    late = [lag.Behind(name, *place, stored.get(place, 0), 0, end) for place, end in marks.items() if stored.get(place, 0) < end]
+    return [f"{b.topic}/{b.partition} at {b.next} of {b.end}" for b in await lag.past_marks(to, late) if b.records]
 
 
 def _pid(found: Mapping[str, Any], name: str) -> int | None:

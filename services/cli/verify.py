@@ -191,11 +191,13 @@ def invariants() -> list[Any]:
 
 async def _offsets(to: Target) -> list[Finding]:
     """Every record of every topic a service reads was handled: stored offsets stand at the ends."""
-    from services.cli import lag
+    from services.cli import lag, reading
+    from shared.topics import TOPICS
 
     places = await lag.behind(to)
     # The stored offset is part of the name: a service that makes progress is not behind in every look.
-    late = [f"{b.service} {b.topic}/{b.partition} at {b.next}" for b in places if max(b.next, b.first) < b.end]
+    late = [f"{b.service} {b.topic}/{b.partition} at {b.next}" for b in places if b.records]
+    waiting = await reading.open_transactions(to, [topic.name for topic in TOPICS if topic.readers])
     beyond = [f"{b.service} {b.topic}/{b.partition} at {b.next}, the log ends at {b.end}" for b in places if b.next > b.end]
     return [
         Finding("no_lag", "records wait although their service makes no progress", tuple(late)),
@@ -203,5 +205,11 @@ async def _offsets(to: Target) -> list[Finding]:
             "offsets_within_log",
             "a stored offset lies beyond the end of the log: the log was lost, or is another",
             tuple(beyond),
+        ),
+        # The offset is part of the name: a producer that ends one transaction and opens the next holds nobody back.
+        Finding(
+            "no_open_transaction",
+            "a producer does not end its transaction, and nobody reads what was written behind it",
+            tuple(f"{topic}/{part} from offset {stable}" for (topic, part), (stable, _) in sorted(waiting.items())),
         ),
     ]
