@@ -97,6 +97,11 @@ async def clear(conn: Connection, source: str, subjects: Collection[str]) -> Non
     await conn.execute("DELETE FROM aside WHERE source = $1 AND subject = ANY($2::text[])", source, list(subjects))
 
 
+async def forget_gone(conn: Connection, source: str, due_for_s: float) -> None:
+    """Forget items that were due for so many seconds and were not tried: they wait no more, as those of an order undone."""
+    await conn.execute("DELETE FROM aside WHERE source = $1 AND retry_at < now() - make_interval(secs => $2)", source, due_for_s)
+
+
 async def measure(conn: Connection, service: str) -> None:
     """Show how many items are set aside, by source, and since when the oldest is."""
     rows = await conn.fetch("SELECT source, count(*) AS n, min(first_at) AS oldest FROM aside GROUP BY source")

@@ -17,6 +17,8 @@ from shared.hears import Outcome, fact_record
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+Later = Callable[[T, float], Awaitable[None]]
+"""Puts an item that was set aside back where it waits, for so many seconds."""
 
 
 class Subject(NamedTuple):
@@ -26,18 +28,30 @@ class Subject(NamedTuple):
     order_id: UUID | None = None
 
 
+def of_order(order_id: UUID) -> Subject:
+    """An item that is an order."""
+    return Subject(str(order_id), order_id)
+
+
 @dataclass(frozen=True)
 class Items(Generic[T]):
     """The items of one timer: whose it is, the timer's name, and how an item is named.
 
-    Items are independent of each other. A timer must not select an item while the `retry_at` of its row in `aside` is to come.
+    Items are independent of each other. A timer must not select an item while the `retry_at` of its row in `aside` is to
+    come: its query leaves such rows out, or `later` lets the item itself wait.
     """
 
     service: str
     timer: str
     subject_of: Callable[[T], Subject]
 
-    async def each(self, conn: Connection, items: Sequence[T], act: Callable[[Sequence[T]], Awaitable[Outcome]]) -> Outcome:
+    async def each(
+        self,
+        conn: Connection,
+        items: Sequence[T],
+        act: Callable[[Sequence[T]], Awaitable[Outcome]],
+        later: Later[T] | None = None,
+    ) -> Outcome:
         """Act on the items, together where possible, in savepoints of the caller's transaction.
 
         If acting fails, the items are halved until the bad one stands alone. It is set aside, and nothing of it stays. An
@@ -46,7 +60,7 @@ class Items(Generic[T]):
         if not items:
             return Outcome()
         suspects = await aside.among(conn, self.timer, [self.subject_of(item).subject for item in items])
-        outcome = await self._halve(conn, [i for i in items if self.subject_of(i).subject not in suspects], act)
+        outcome = await self._halve(conn, [i for i in items if self.subject_of(i).subject not in suspects], act, later)
         for item in items:
             subject = self.subject_of(item).subject
             if subject not in suspects:
@@ -56,26 +70,31 @@ class Items(Generic[T]):
                 await aside.clear(conn, self.timer, [subject])
                 outcome.extend(tried)
             else:
-                await self._set_aside(conn, item, tried)
+                await self._set_aside(conn, item, tried, later)
         return outcome
 
-    async def _halve(self, conn: Connection, items: Sequence[T], act: Callable[[Sequence[T]], Awaitable[Outcome]]) -> Outcome:
+    async def _halve(
+        self, conn: Connection, items: Sequence[T], act: Callable[[Sequence[T]], Awaitable[Outcome]], later: Later[T] | None
+    ) -> Outcome:
         if not items:
             return Outcome()
         tried = await _attempt(conn, act, items)
         if isinstance(tried, Outcome):
             return tried
         if len(items) == 1:
-            await self._set_aside(conn, items[0], tried)
+            await self._set_aside(conn, items[0], tried, later)
             return Outcome()
         half = len(items) // 2
-        outcome = await self._halve(conn, items[:half], act)
-        outcome.extend(await self._halve(conn, items[half:], act))
+        outcome = await self._halve(conn, items[:half], act, later)
+        outcome.extend(await self._halve(conn, items[half:], act, later))
         return outcome
 
-    async def _set_aside(self, conn: Connection, item: T, error: Exception) -> None:
+    async def _set_aside(self, conn: Connection, item: T, error: Exception, later: Later[T] | None) -> None:
         log.error("a timer cannot do one item", service=self.service, timer=self.timer, exc_info=error)
-        await aside.put(conn, self.service, self.timer, [aside.failed(*self.subject_of(item), error)])
+        subject = self.subject_of(item)
+        waits = await aside.put(conn, self.service, self.timer, [aside.failed(*subject, error)])
+        if later is not None:
+            await later(item, waits[subject.subject])
 
 
 async def _attempt(conn: Connection, act: Callable[[Sequence[T]], Awaitable[Outcome]], items: Sequence[T]) -> Outcome | Exception:

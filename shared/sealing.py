@@ -85,7 +85,9 @@ class Sealing:
         A person erased more than CACHE_S seconds ago is not in the answer; one erased since may still be.
         """
         now = self._clock()
-        keys = {p: kept[1] for p in persons if (kept := self._cache.get(p)) is not None and now - kept[0] < CACHE_S}
+        # To seal under a remembered key that was deleted since would make what nobody can ever open.
+        remembered = {} if make else self._cache
+        keys = {p: kept[1] for p in persons if (kept := remembered.get(p)) is not None and now - kept[0] < CACHE_S}
         wanted = sorted(set(persons) - keys.keys())
         if not wanted:
             return keys

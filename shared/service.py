@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 import uvloop
 
-from shared import cases, effects, failpoints, health, inbox, logs, metrics, outbox, requests, topics
+from shared import aside, cases, effects, failpoints, health, inbox, logs, metrics, outbox, requests, topics
 from shared.consumer import Consumer
 from shared.database import LOST, RETRYABLE, Connection, connect_pool, is_of_database
 from shared.errors import Misconfigured, Unavailable
@@ -36,6 +36,7 @@ OUTBOX_MAX: Final = 20_000
 EFFECTS_MAX: Final = 20_000
 DATABASE_S: Final = 10.0
 INBOX_DAYS: Final = 15
+GONE_EVERY_S: Final = 60.0
 TIMER_LOCK: Final = 0x74696D
 
 
@@ -153,10 +154,14 @@ class Service:
     async def _timer(self, timer: Timer) -> None:
         """Ends only by cancellation: a turn that fails is counted and logged, and tried again after growing pauses."""
         failures = Failures(self.wiring.name, timer.name)
+        looked = time.monotonic()
         while True:
             await asyncio.sleep(timer.every_s)
             try:
                 await self._turn(timer)
+                if time.monotonic() - looked > GONE_EVERY_S:
+                    looked = time.monotonic()
+                    await self._forget_gone(timer)
                 failures.none()
             except (*LOST, *RETRYABLE, Unavailable) as error:
                 log.warning("timer waits for the database", timer=timer.name, error=type(error).__name__)
@@ -177,15 +182,22 @@ class Service:
 
     async def _obey(self) -> None:
         """Follow what operators ask by the database."""
+        failures = Failures(self.wiring.name, "requests")
         while True:
             await asyncio.sleep(requests.EVERY_S)
             try:
                 await self.handler.parties.refresh(self.pool)
                 await requests.obey(self.handler)
-            except Exception as error:
-                if not isinstance(error, Unavailable) and not is_of_database(error):
-                    raise
-                log.warning("an operator's request waits for the database", error=type(error).__name__)
+                failures.none()
+            except Exception as error:  # noqa: BLE001  counted, logged and alerted
+                if isinstance(error, Unavailable) or is_of_database(error):
+                    log.warning("an operator's request waits for the database", error=type(error).__name__)
+                else:
+                    await asyncio.sleep(failures.one(error))
+
+    async def _forget_gone(self, timer: Timer) -> None:
+        async with self.pool.acquire() as conn:
+            await aside.forget_gone(conn, timer.name, GONE_EVERY_S + 2 * timer.every_s)
 
     async def _sweep(self) -> None:
         failures = Failures(self.wiring.name, "sweep")

@@ -71,8 +71,8 @@ async def _retry(to: Target, ids: Sequence[str]) -> list[dict[str, Any]]:
         chosen = [row for row in rows if not ids or row["id"] in ids]
         for row in chosen:
             await conn.execute(_DUE.format(row["service"]), row["source"], row["subject"])
-            if row["source"] == "effect":
-                await conn.execute(_ASK_NOW.format(row["service"]), row["subject"])
+            if (also := _ALSO.get(row["source"])) is not None:
+                await conn.execute(also.format(row["service"]), row["subject"])
         return chosen
 
 
@@ -94,5 +94,9 @@ _LIST: Final = (
     "SELECT number, source, subject, order_id, reason, error, times, first_at, last_at, retry_at FROM {0}.aside ORDER BY number"
 )
 _DUE: Final = "UPDATE {0}.aside SET retry_at = now() WHERE source = $1 AND subject = $2"
-_ASK_NOW: Final = "UPDATE {0}.effect SET next_at = now() WHERE intent_id = $1::text::uuid"
+_ALSO: Final = {
+    "effect": "UPDATE {0}.effect SET next_at = now() WHERE intent_id = $1::text::uuid",
+    "lodge": "UPDATE {0}.waiting SET since = now() WHERE order_id = $1::text::uuid",
+}
+"""What waits in a table of its own."""
 """The schema is one of SERVICES."""

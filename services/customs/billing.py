@@ -16,10 +16,12 @@ from shared.database import Connection
 from shared.events import customs as said
 from shared.hears import Announced, Outcome
 from shared.identity import uuid5
+from shared.items import Items, of_order
 from shared.money import Money
 
 ANNOUNCED_MAX: Final = 200
 """Bills in one transaction: the timer must never hold up the receipts that come beside it."""
+ORDERS: Final = Items("customs", "bills", of_order)
 
 
 async def keep(conn: Connection, bills: Sequence[tuple[Bill, datetime]]) -> None:
@@ -44,7 +46,16 @@ async def announce_bills(conn: Connection, _deps: Any) -> Outcome:
 
     Waiting for the release puts the facts of an order in their order, though bills come by messages of their own.
     """
-    kept = await store.lock_bills(conn, ANNOUNCED_MAX)
+    rows = await store.lock_bills(conn, ANNOUNCED_MAX)
+    by_order = {order_id: list(of_it) for order_id, of_it in groupby(rows, key=lambda row: row["order_id"])}
+
+    async def act(orders: Sequence[UUID]) -> Outcome:
+        return await _announce(conn, [store.kept_bill(row) for order_id in orders for row in by_order[order_id]])
+
+    return await ORDERS.each(conn, list(by_order), act)
+
+
+async def _announce(conn: Connection, kept: Sequence[KeptBill]) -> Outcome:
     facts: list[Announced] = []
     after: list[KeptBill] = []
     counts: dict[UUID, int] = {}

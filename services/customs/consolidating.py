@@ -27,6 +27,7 @@ from shared.database import Connection
 from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
 from shared.events import customs as said
 from shared.hears import Announced, Outcome
+from shared.items import Items, Subject, of_order
 
 if TYPE_CHECKING:
     from services.customs.gateway import Authority
@@ -42,6 +43,22 @@ LISTS_MAX: Final = 10_000
 WORDS_EVERY_S: Final = 0.5
 WORDS_MAX: Final = 500
 """Facts in one transaction: the timer must never hold up the receipts that come beside it."""
+
+Taken = tuple[UUID, str, int]
+"""A list to ask for: its order, its number, and how often it was asked for."""
+LISTS: Final = Items[Taken]("customs", "summaries", lambda taken: of_order(taken[0]))
+REFUSED: Final = Items[Summary]("customs", "summaries", lambda s: Subject(str(s.summary_id)))
+WORDS: Final = Items[UUID]("customs", "summary words", of_order)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What the lists of a group are asked for by."""
+
+    group: Group
+    by: grouping.Grouping
+    due_at: datetime
+    now: datetime
 
 
 @dataclass(frozen=True)
@@ -84,9 +101,14 @@ async def make_requests(conn: Connection, deps: Deps) -> Outcome:
     """
     rules = deps.consolidating
     now = rules.now()
-    for s in await store.lock_to_free(conn, now):
-        await store.free_lists(conn, s.summary_id)
-        await store.save(conn, domain.free(s), now)
+
+    async def free(some: Sequence[Summary]) -> Outcome:
+        for s in some:
+            await store.free_lists(conn, s.summary_id)
+            await store.save(conn, domain.free(s), now)
+        return Outcome()
+
+    await REFUSED.each(conn, await store.lock_to_free(conn, now), free)
     before = months.closed_before(now, rules.policy.summaries.from_day, rules.day_s)
     outcome, made, left = Outcome(), 0, LISTS_MAX
     for group in await store.list_groups(conn, before):
@@ -110,6 +132,15 @@ async def _request(conn: Connection, authority: Authority, rules: Consolidating,
     taken = await store.take(conn, group, summaries.lists_max * summaries.messages_max)
     if not taken:
         return Outcome()
+
+    async def act(some: Sequence[Taken]) -> Outcome:
+        return await _ask(conn, authority, rules, Asking(group, by, due_at, now), list(some))
+
+    return await LISTS.each(conn, taken, act)
+
+
+async def _ask(conn: Connection, authority: Authority, rules: Consolidating, asking: Asking, taken: list[Taken]) -> Outcome:
+    group, now, summaries = asking.group, asking.now, rules.policy.summaries
     summary_id = uuid4()
     cop_no = cop_no_of(summary_id)
     bad, most = authority.summary_lists(cop_no, [invt_no for _, invt_no, _ in taken])
@@ -145,7 +176,7 @@ async def _request(conn: Connection, authority: Authority, rules: Consolidating,
         )
         # Under the first message's guid, so that all of a request comes down one partition, in order.
         outcome.records.append(Outgoing(topics.DECLARATIONS, sent[0][0].encode(), xml, headers, sealed=True))
-    await store.add(conn, s, Asked(group, len(grouping.grouped(lines, by)), due_at, now), sent)
+    await store.add(conn, s, Asked(group, len(grouping.grouped(lines, asking.by)), asking.due_at, now), sent)
     log.info("consolidation asked for", month=group.month, lists=len(taken), messages=len(parts), attempt=s.attempt)
     return outcome
 
@@ -157,9 +188,17 @@ def cop_no_of(summary_id: UUID) -> str:
 
 async def announce_words(conn: Connection, _deps: Deps) -> Outcome:
     """Say what was decided about the lists of requests and their declarations, a portion at a time."""
-    words = await store.lock_words(conn, WORDS_MAX)
-    if not words:
-        return Outcome()
+    words: dict[UUID, list[Word]] = {}
+    for word in await store.lock_words(conn, WORDS_MAX):
+        words.setdefault(word.order_id, []).append(word)
+
+    async def act(orders: Sequence[UUID]) -> Outcome:
+        return await _announce(conn, [word for order_id in orders for word in words[order_id]])
+
+    return await WORDS.each(conn, list(words), act)
+
+
+async def _announce(conn: Connection, words: Sequence[Word]) -> Outcome:
     facts: list[Announced] = []
     counts: dict[UUID, int] = {}
     for word in words:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID, uuid4, uuid5
@@ -16,18 +16,22 @@ from services.customs.domain.declaration import Declaration, Lodged
 from services.customs.domain.pausing import ALL
 from services.customs.gateway import MESSAGE_TYPES, NotLodgeable, Printed, sealed_in
 from services.customs.reactions import Deps, Folded
-from services.customs.store import Due
+from services.customs.store import Due, Waiting
 from shared import topics
 from shared.database import Connection
 from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
 from shared.events import Fault
 from shared.hears import Outcome
+from shared.items import Items, of_order
 
 log = structlog.get_logger(__name__)
 
 
 MESSAGES_MAX: Final = 5
 """Messages in one transaction: it stays short and small however many lists wait; the next turn takes the next."""
+
+
+LISTS: Final = Items("customs", "lodge", of_order)
 
 
 async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
@@ -67,6 +71,21 @@ async def _try(conn: Connection, deps: Deps, group_key: str | None) -> Outcome:
 
 
 async def _lodge(
+    conn: Connection, deps: Deps, due: Due, taken: Mapping[UUID, Declaration], at: datetime, closed_by: str
+) -> Outcome:
+    """Lodge what was taken out of an open batch. What cannot be is set aside and waits alone; the others go without it."""
+
+    async def act(some: Sequence[UUID]) -> Outcome:
+        return await _lodge_together(conn, deps, due, {order_id: taken[order_id] for order_id in some}, at, closed_by)
+
+    async def later(order_id: UUID, wait_s: float) -> None:
+        waiting = Waiting(order_id, due.kind, due.group_key, datetime.now(UTC) + timedelta(seconds=wait_s), due.part)
+        await store.queue(conn, [waiting], ())
+
+    return await LISTS.each(conn, list(taken), act, later)
+
+
+async def _lodge_together(
     conn: Connection, deps: Deps, due: Due, taken: Mapping[UUID, Declaration], at: datetime, closed_by: str
 ) -> Outcome:
     found = await (store.with_documents if due.kind == "declare" else store.with_returns)(conn, taken)

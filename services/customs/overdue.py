@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 from services.customs import store
 from services.customs.domain import declaration as domain
 from services.customs.reactions import Deps, Folded
 from shared.database import Connection
 from shared.hears import Outcome
+from shared.items import Items, of_order
 
 EVERY_S: Final = 3600.0
 RETURNS_MAX: Final = 500
 """In one transaction; the next turn takes the next."""
+RETURNS: Final = Items("customs", "returns", of_order)
 
 
 async def give_up_returns(conn: Connection, deps: Deps) -> Outcome:
@@ -25,6 +28,14 @@ async def give_up_returns(conn: Connection, deps: Deps) -> Outcome:
     old = await store.list_open_returns(conn, now - timedelta(days=least), RETURNS_MAX)
     if not old:
         return Outcome()
+
+    async def act(some: Sequence[UUID]) -> Outcome:
+        return await _give_up(conn, deps, some, now)
+
+    return await RETURNS.each(conn, old, act)
+
+
+async def _give_up(conn: Connection, deps: Deps, old: Sequence[UUID], now: datetime) -> Outcome:
     found = await store.with_returns(conn, await store.lock(conn, old))
     folded = Folded.of(found)
     for order_id in old:

@@ -117,7 +117,8 @@ async def with_returns(conn: Connection, found: Mapping[UUID, Declaration]) -> d
 async def list_open_returns(conn: Connection, applied_before: datetime, most: int) -> list[UUID]:
     """The orders with a return applied for before then that is still open, the oldest first."""
     rows = await conn.fetch(
-        "SELECT order_id FROM goods_return WHERE state IN ('asked', 'granted') AND applied_at < $1 ORDER BY applied_at LIMIT $2",
+        "SELECT order_id FROM goods_return WHERE state IN ('asked', 'granted') AND applied_at < $1 AND order_id <> ALL "
+        "(ARRAY(SELECT subject::uuid FROM aside WHERE source = 'returns' AND retry_at > now())) ORDER BY applied_at LIMIT $2",
         applied_before, most,
     )  # fmt: skip
     return [row["order_id"] for row in rows]
@@ -542,13 +543,14 @@ async def keep_bills(conn: Connection, bills: Sequence[tuple[Bill, datetime]]) -
     )  # fmt: skip
 
 
-async def lock_bills(conn: Connection, most: int) -> list[KeptBill]:
+async def lock_bills(conn: Connection, most: int) -> Sequence[Mapping[str, Any]]:
     """All bills of the lists that have one with something to announce, where the list is cleared or its goods are back, or on
     their way: the bills of a list together, the first first, their declarations locked.
 
-    A declaration another transaction has in hand is passed over: its bills are found again at the next turn.
+    A declaration another transaction has in hand is passed over: its bills are found again at the next turn. Rows, for one
+    that cannot be read must not stop the others: `kept_bill` reads one.
     """
-    rows = await conn.fetch(
+    rows: Sequence[Mapping[str, Any]] = await conn.fetch(
         "SELECT d.order_id, d.version, b.*, o.doc, (SELECT min(r.at) FROM receipt r WHERE r.order_id = d.order_id AND r.followed "
         "AND r.status IN ('800', '899')) AS released_at, d.state = 'returning' AS returning, "
         "(SELECT coalesce(max(g.return_no), 0) FROM goods_return g WHERE g.order_id = d.order_id "
@@ -556,14 +558,16 @@ async def lock_bills(conn: Connection, most: int) -> list[KeptBill]:
         "FROM tax_bill b JOIN declaration d USING (invt_no) "
         "JOIN document o ON o.order_id = d.order_id AND o.kind = 'order' WHERE b.duty_minor IS NOT NULL AND b.invt_no IN ("
         "SELECT p.invt_no FROM tax_bill p JOIN declaration l USING (invt_no) WHERE p.pending AND p.duty_minor IS NOT NULL "
-        "AND l.state IN ('released', 'closed', 'returning', 'returned') ORDER BY p.came_at LIMIT $1) "
+        "AND l.state IN ('released', 'closed', 'returning', 'returned') AND l.order_id <> ALL (ARRAY(SELECT subject::uuid FROM aside "
+        "WHERE source = 'bills' AND retry_at > now())) ORDER BY p.came_at LIMIT $1) "
         "ORDER BY d.order_id, b.came_at, b.tax_no FOR UPDATE OF d, b SKIP LOCKED",
         most,
     )
-    return [_kept_bill(row) for row in rows]
+    return rows
 
 
-def _kept_bill(row: Mapping[str, Any]) -> KeptBill:
+def kept_bill(row: Mapping[str, Any]) -> KeptBill:
+    """A row as a bill."""
     order = OrderPlaced.model_validate_json(row["doc"])
     return KeptBill(
         order_id=row["order_id"], version=row["version"], invt_no=row["invt_no"], tax_no=row["tax_no"], status=row["status"],

@@ -77,6 +77,7 @@ async def take(conn: Connection, group: Group, most: int) -> list[tuple[UUID, st
     rows = await conn.fetch(
         "SELECT e.order_id, e.invt_no, e.requests, d.state FROM export_list e JOIN declaration d USING (order_id) "
         "WHERE e.state = 'open' AND e.month = $1 AND e.customs_code = $2 AND e.consignor = $3 AND d.state <> 'returning' "
+        "AND e.order_id <> ALL (ARRAY(SELECT subject::uuid FROM aside WHERE source = 'summaries' AND retry_at > now())) "
         "ORDER BY e.closed_at, e.order_id LIMIT $4 FOR UPDATE OF e, d SKIP LOCKED",
         group.month, group.customs_code, group.consignor, most,
     )  # fmt: skip
@@ -186,7 +187,10 @@ async def lock_in_message(conn: Connection, guids: Collection[str]) -> list[tupl
 async def lock_to_free(conn: Connection, now: datetime) -> list[Summary]:
     """Refused requests whose lists are free again by now."""
     rows = await conn.fetch(
-        _SUMMARY + "WHERE state = 'refused' AND again_at <= $1 ORDER BY again_at LIMIT 100 FOR UPDATE SKIP LOCKED", now
+        _SUMMARY + "WHERE state = 'refused' AND again_at <= $1 "  # noqa: S608
+        "AND summary_id <> ALL (ARRAY(SELECT subject::uuid FROM aside WHERE source = 'summaries' AND retry_at > now())) "
+        "ORDER BY again_at LIMIT 100 FOR UPDATE SKIP LOCKED",
+        now,
     )
     return [_summary(row) for row in rows]
 
@@ -347,7 +351,9 @@ async def lock_words(conn: Connection, most: int) -> list[Word]:
         "SELECT w.id, w.order_id, d.version, w.kind, e.invt_no, s.cop_no, s.month, s.due_at, s.status, s.info, w.decl_seq_no, c.entry_id, "
         "(SELECT coalesce(jsonb_agg(jsonb_build_array(l.line_no, l.declared_line) ORDER BY l.line_no), '[]') FROM summary_line l "
         "WHERE l.invt_no = e.invt_no AND l.decl_seq_no = w.decl_seq_no)::text AS parts "
-        "FROM (SELECT * FROM summary_word ORDER BY id LIMIT $1) w JOIN summary s USING (summary_id) JOIN export_list e USING (order_id) "
+        "FROM (SELECT * FROM summary_word WHERE order_id <> ALL (ARRAY(SELECT subject::uuid FROM aside "
+        "WHERE source = 'summary words' AND retry_at > now())) ORDER BY id LIMIT $1) w "
+        "JOIN summary s USING (summary_id) JOIN export_list e USING (order_id) "
         "LEFT JOIN summary_declaration c USING (decl_seq_no) JOIN declaration d ON d.order_id = w.order_id "
         "ORDER BY w.order_id, w.id FOR UPDATE OF d SKIP LOCKED",
         most,

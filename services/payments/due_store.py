@@ -174,7 +174,11 @@ async def is_one_uncovered(conn: Connection) -> bool:
 
 async def list_uncovered(conn: Connection, most: int) -> list[tuple[UUID, Money]]:
     """What waits for cover, the oldest first, locked."""
-    rows = await conn.fetch("SELECT order_id, currency, amount_minor FROM uncovered ORDER BY id LIMIT $1 FOR UPDATE", most)
+    rows = await conn.fetch(
+        "SELECT order_id, currency, amount_minor FROM uncovered WHERE order_id <> ALL (ARRAY(SELECT subject::uuid FROM aside "
+        "WHERE source = 'guarantee' AND retry_at > now())) ORDER BY id LIMIT $1 FOR UPDATE",
+        most,
+    )
     return [(row["order_id"], Money(row["amount_minor"], row["currency"])) for row in rows]
 
 

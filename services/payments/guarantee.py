@@ -7,7 +7,7 @@ one order for every writer (see `lock` of store.py and due_store.py), so no two 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -21,10 +21,12 @@ from shared import metrics
 from shared.database import Connection
 from shared.errors import Misconfigured
 from shared.hears import Outcome
+from shared.items import Items, of_order
 from shared.money import Money, MoneyError
 
 POLICY: Final = Path(__file__).with_name("guarantee.toml")
 COVERED_MAX: Final = 500
+DEMANDS: Final = Items[tuple[Any, Money]]("payments", "guarantee", lambda demand: of_order(demand[0]))
 _BEIJING: Final = timezone(timedelta(hours=8))
 
 
@@ -76,8 +78,13 @@ async def tend(conn: Connection, deps: Deps) -> Outcome:
     waiting = await due_store.list_uncovered(conn, COVERED_MAX)
     if waiting:
         covered, _ = cover(free, waiting)
-        await _reserve(conn, covered)
-        await due_store.drop_uncovered(conn, [order_id for order_id, _ in covered])
+
+        async def act(some: Sequence[tuple[Any, Money]]) -> Outcome:
+            await _reserve(conn, list(some))
+            await due_store.drop_uncovered(conn, [order_id for order_id, _ in some])
+            return Outcome()
+
+        return await DEMANDS.each(conn, covered, act)
     return Outcome()
 
 

@@ -73,32 +73,51 @@ _WITH_CASE: Final = (
 )
 
 
-def _in_hand(row: Mapping[str, Any]) -> InHand:
+Row = Mapping[str, Any]
+"""A row as it lies in the table: one that cannot be read must not stop the others."""
+
+
+def in_hand(row: Row) -> InHand:
+    """A row as a bill in hand."""
     return InHand(_bill(row), row["case_state"], row["version"], Money(row["owed_minor"], row["currency"]))
 
 
-async def lock_due(conn: Connection, now: datetime, most: int) -> list[InHand]:
+async def lock_due(conn: Connection, now: datetime, most: int) -> Sequence[Row]:
     """Consolidated bills whose day of payment has come, oldest first; those another transaction has in hand wait."""
-    rows = await conn.fetch(
-        _WITH_CASE + "WHERE b.state = 'consolidated' AND b.pay_at <= $1 ORDER BY b.pay_at, b.order_id LIMIT $2 "
+    rows: Sequence[Row] = await conn.fetch(
+        _WITH_CASE + "WHERE b.state = 'consolidated' AND b.pay_at <= $1 AND b.order_id <> ALL (ARRAY(SELECT subject::uuid "
+        "FROM aside WHERE source = 'bills' AND retry_at > now())) ORDER BY b.pay_at, b.order_id LIMIT $2 "
         "FOR UPDATE OF b, c SKIP LOCKED",
         now, most,
     )  # fmt: skip
-    return [_in_hand(row) for row in rows]
+    return rows
 
 
-async def lock_decided(conn: Connection, most: int) -> list[tuple[InHand | None, UUID, CaseReason, Verdict]]:
-    """Cases with a person's verdict that was not acted on yet, each with its bill if there is one."""
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What persons decided about one order, and the row of its bill if there is one."""
+
+    order_id: UUID
+    decided: Sequence[tuple[CaseReason, Verdict]]
+    bill: Row | None
+
+
+async def lock_decided(conn: Connection, most: int) -> list[Verdicts]:
+    """Cases with a person's verdict that was not acted on yet, by order."""
     decided = await conn.fetch(
-        "SELECT order_id, reason, verdict FROM bill_case WHERE closed_at IS NULL AND verdict IS NOT NULL ORDER BY opened_at LIMIT $1 "
+        "SELECT order_id, reason, verdict FROM bill_case WHERE closed_at IS NULL AND verdict IS NOT NULL AND order_id <> ALL "
+        "(ARRAY(SELECT subject::uuid FROM aside WHERE source = 'bills' AND retry_at > now())) ORDER BY opened_at LIMIT $1 "
         "FOR UPDATE SKIP LOCKED",
         most,
     )
     rows = await conn.fetch(
         _WITH_CASE + "WHERE b.order_id = ANY($1::uuid[]) ORDER BY b.order_id FOR UPDATE OF b, c", [r["order_id"] for r in decided]
     )
-    bills = {row["order_id"]: _in_hand(row) for row in rows}
-    return [(bills.get(r["order_id"]), r["order_id"], CaseReason(r["reason"]), r["verdict"]) for r in decided]
+    bills = {row["order_id"]: row for row in rows}
+    by_order: dict[UUID, list[tuple[CaseReason, Verdict]]] = {}
+    for row in decided:
+        by_order.setdefault(row["order_id"], []).append((CaseReason(row["reason"]), row["verdict"]))
+    return [Verdicts(order_id, verdicts, bills.get(order_id)) for order_id, verdicts in by_order.items()]
 
 
 async def open_cases(conn: Connection, cases: Collection[tuple[UUID, CaseReason]]) -> None:

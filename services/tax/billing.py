@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from services.tax import bill_store, billpolicy, store
-from services.tax.bill_store import InHand
+from services.tax.bill_store import InHand, Row, Verdicts
 from services.tax.domain.assessment import beijing_date
 from services.tax.domain.bills import (
     DAY_S,
@@ -35,11 +35,14 @@ from shared.database import Connection
 from shared.envelope import Message
 from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBillCorrected, TaxBilled, TaxBillVoided
 from shared.hears import Announced, Outcome
+from shared.items import Items, of_order
 from shared.transitions import IllegalTransition
 
 BILL_FACTS: Final = (TaxBilled, TaxBillCorrected, TaxBillContradicted, TaxBillConsolidated, TaxBillVoided)
 DUE_MAX: Final = 500
 """Bills handed over in one transaction, so that it stays short however many fall due at midnight."""
+DUE: Final = Items[Row]("tax", "bills", lambda row: of_order(row["order_id"]))
+VERDICTS: Final = Items[Verdicts]("tax", "bills", lambda verdicts: of_order(verdicts.order_id))
 
 
 def _utc_now() -> datetime:
@@ -133,12 +136,20 @@ async def tend_bills(conn: Connection, deps: HasBilling) -> Outcome:
 
 
 async def _act_on_verdicts(conn: Connection) -> Outcome:
+    async def act(some: Sequence[Verdicts]) -> Outcome:
+        return await _follow_verdicts(conn, some)
+
+    return await VERDICTS.each(conn, await bill_store.lock_decided(conn, DUE_MAX), act)
+
+
+async def _follow_verdicts(conn: Connection, decided: Sequence[Verdicts]) -> Outcome:
     outcome = Outcome()
-    decided = await bill_store.lock_decided(conn, DUE_MAX)
     changed: list[InHand] = []
     after: list[Followed] = []
-    for found, _, reason, verdict in decided:
-        if found is None or reason is not CaseReason.FAR_OFF or found.bill.state is not BillState.DISPUTED:
+    for each in decided:
+        found = None if each.bill is None else bill_store.in_hand(each.bill)
+        verdict = dict(each.decided).get(CaseReason.FAR_OFF)
+        if found is None or verdict is None or found.bill.state is not BillState.DISPUTED:
             continue
         changed.append(found)
         # Decided while the goods came back: there is nothing left to settle.
@@ -147,17 +158,23 @@ async def _act_on_verdicts(conn: Connection) -> Outcome:
             after[-1], uuid5(found.bill.order_id, f"a person decided on {found.bill.tax_no}"), found.version
         )
     await _write(conn, changed, after)
-    await bill_store.close_cases(conn, [(order_id, reason) for _, order_id, reason, _ in decided])
+    await bill_store.close_cases(conn, [(each.order_id, reason) for each in decided for reason, _ in each.decided])
     return outcome
 
 
 async def _hand_over(conn: Connection, billing: Billing) -> Outcome:
+    async def act(some: Sequence[Row]) -> Outcome:
+        return await _hand_over_together(conn, billing, [bill_store.in_hand(row) for row in some])
+
+    return await DUE.each(conn, await bill_store.lock_due(conn, billing.now(), DUE_MAX), act)
+
+
+async def _hand_over_together(conn: Connection, billing: Billing, due: Sequence[InHand]) -> Outcome:
     """All bills of a payment book that are due together are one payment; those whose goods came back are taken out.
 
     A bill that still says goods which came back is paid as it is, within the term, and a person claims the tax back.
     """
     outcome = Outcome()
-    due = await bill_store.lock_due(conn, billing.now(), DUE_MAX)
     await bill_store.open_cases(conn, {
         (found.bill.order_id, CaseReason.UNCORRECTED) for found in due
         if not _came_back(found) and is_uncorrected(found.bill, found.owed, billing.policy.on(beijing_date(found.bill.pay_at)))
