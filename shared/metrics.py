@@ -460,6 +460,11 @@ TAX_ASSESSED: Final = Counter(
 TAX_RULES_REFUSED: Final = Gauge(
     "crossborder_tax_rules_refused", "1 while changed rule files are refused and the rules before them stay in force."
 )
+TAX_RULES_LAST_DAY: Final = Gauge(
+    "crossborder_tax_rules_last_day_timestamp_seconds",
+    "When the last day of a table of the tax rules is over, of those that have one and that nothing follows.",
+    ["table"],
+).among(table=first(40))
 BILL_CASES: Final = Gauge(
     "crossborder_tax_bill_cases", "Tax bills that wait for a person, by why; at the last check.", ["reason"]
 ).among(reason=("far_off", "missing", "contradicted", "voided", "overdue", "uncorrected"))

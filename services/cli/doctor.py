@@ -23,6 +23,8 @@ from shared.errors import Misconfigured
 JAVA_MIN: Final = 17
 PYTHON_MIN: Final = (3, 11)
 LAG_MAX: Final = 10_000
+RULES_END_DAYS: Final = 14
+"""How long before its last day a table of rules is said to end, as the alert CrossborderTaxRulesEnd has it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(json: bool = typer.Option(False, "--json", help="for machines")) -> None:
     """Look at versions, ports, keys, reachability, migrations, topics and lag; say what to do about each."""
-    checks = [*tools(), *run(of_stack())]
+    checks = [*tools(), *rule_ends(), *run(of_stack())]
     ok = all(check.ok for check in checks)
     if json:
         as_json({"ok": ok, "checks": [asdict(check) for check in checks]})
@@ -54,6 +56,26 @@ def doctor(json: bool = typer.Option(False, "--json", help="for machines")) -> N
         paper().print(table)
     if not ok:
         leave(Exit.NO)
+
+
+def rule_ends() -> Iterator[Check]:
+    """The last day of each table of the tax rules that has one: those of CROSSBORDER_RULES_DIR, or of the release."""
+    from services.cli.taxrules import day_of, said_of
+    from services.tax.elsewhere import ends_in, faults_elsewhere
+    from services.tax.rulefiles import RULES, validate
+
+    folder, today = Path(os.environ.get("CROSSBORDER_RULES_DIR") or RULES), day_of(None)
+    if not folder.is_dir():
+        yield Check("tax rules", False, f"{folder} is no folder", "set CROSSBORDER_RULES_DIR to the folder of the rule files")
+        return
+    book, faults = validate(folder)
+    faults = (*faults, *faults_elsewhere(folder))
+    todo = "mend the files: `crossborder tax rules validate` lists every fault" if faults else ""
+    yield Check("tax rules", not faults, str(faults[0]) if faults or book is None else f"edition {book.edition}", todo)
+    for end in ends_in(folder):
+        soon = end.left(today) < RULES_END_DAYS
+        todo = "docs/runbooks/CrossborderTaxRulesEnd.md: import the rates, or write the next row" if soon else ""
+        yield Check(f"tax rules {end.table}", not soon, said_of(end, today).removeprefix(f"{end.table}: "), todo)
 
 
 def tools() -> Iterator[Check]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,12 +15,17 @@ from services.cli.taxfile import option_day
 from services.tax.domain.assessment import beijing_date
 from services.tax.domain.comparison import differences
 from services.tax.domain.compiling import Basis, InForce
+from services.tax.domain.destination import TariffRate
+from services.tax.domain.exchange import ExchangeRates
+from services.tax.domain.export import RebateRate
 from services.tax.domain.goods import longest
+from services.tax.domain.goodslist import ListedGoods
 from services.tax.domain.rulebook import Rulebook
 from services.tax.domain.rules import Dated, Row
 from services.tax.domain.sources import rows
-from services.tax.elsewhere import faults_elsewhere
-from services.tax.rulefiles import RULES, load, read, validate
+from services.tax.domain.tables import Document, End, first_day, last_day, rows_elsewhere
+from services.tax.elsewhere import Others, ends_in, every_document, faults_elsewhere, read_elsewhere
+from services.tax.rulefiles import RULES, load, validate
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,36 +41,39 @@ AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
 
 @rules.command("list")
 def list_rules(folder: Folder = RULES, json: AsJson = False) -> None:
-    """List the rule files: id, kind, first and last day, and how sure their rules are."""
-    found = read(folder)
-    if found.faults:
-        raise found.faults[0]
-    book = load(folder)
-    listed: list[dict[str, Any]] = [
-        {
-            "file": path.name, "id": d.id, "version": d.version, "kind": str(found.texts[path]["kind"]),
-            "valid_from": str(d.valid_from) if isinstance(d, Dated) else None,
-            "valid_to": str(d.valid_to) if isinstance(d, Dated) and d.valid_to else None,
-            "confidence": _confidence(book, d.id),
-        }
-        for path, d in found.documents.items()
-    ]  # fmt: skip
+    """List every rule file, destinations and exports too: id, kind, first and last day, and how sure its rules are."""
+    book, others = load(folder), read_elsewhere(folder)
+    if others.faults:
+        raise others.faults[0]
+    named = [*rows(book.found), *(found for document in others.documents.values() for found in rows_elsewhere(document))]
+    listed = [_listed(path, document, named) for path, document in every_document(folder).items()]
     if json:
         as_json({"edition": book.edition, "files": listed})
         return
     table = table_of("file", "id", "version", "kind", "from", "to", "rules by confidence")
     for row in listed:
         sure = ", ".join(f"{count} {name}" for name, count in row["confidence"].items())
-        table.add_row(
-            row["file"], row["id"], str(row["version"]), row["kind"], row["valid_from"] or "", row["valid_to"] or "", sure
-        )
+        last = (row["last_day"] or "") + (" carried over" if row["carried_over"] else "")
+        table.add_row(row["file"], row["id"], str(row["version"]), row["kind"], row["first_day"] or "", last, sure)
     paper().print(table)
     print(f"edition {book.edition}")
 
 
-def _confidence(book: Rulebook, of: str) -> dict[str, int]:
+def _listed(path: Path, d: Document, named: Sequence[tuple[str, Row]]) -> dict[str, Any]:
+    first, last = first_day(d), last_day(d)
+    return {
+        "file": path.name, "id": d.id, "version": d.version, "kind": d.kind,
+        "valid_from": str(d.valid_from) if isinstance(d, Dated) else None,
+        "valid_to": str(d.valid_to) if isinstance(d, Dated) and d.valid_to else None,
+        "first_day": None if first is None else str(first), "last_day": None if last is None else str(last),
+        "carried_over": isinstance(d, ExchangeRates) and any(period.carried_over for period in d.period),
+        "confidence": _confidence(d.id, named),
+    }  # fmt: skip
+
+
+def _confidence(of: str, named: Sequence[tuple[str, Row]]) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for name, row in rows(book.found):
+    for name, row in named:
         if name.startswith((f"{of}@", f"{of}/")):
             counts[row.confidence] = counts.get(row.confidence, 0) + 1
     return counts
@@ -72,24 +81,38 @@ def _confidence(book: Rulebook, of: str) -> dict[str, int]:
 
 @rules.command("show")
 def show_rules(
-    name: Annotated[str, typer.Argument(help="An HS code, the id of a rule file, or a rule as an assessment names it.")],
+    name: Annotated[
+        str, typer.Argument(help="An HS code, the id of a rule file, or a rule as an assessment or a landed cost names it.")
+    ],
     at: Annotated[str | None, typer.Option(help="The day for an HS code, YYYY-MM-DD; today if not given.")] = None,
     folder: Folder = RULES,
     json: AsJson = False,
 ) -> None:
-    """Show rules with their sources: of a file, one by its name, or all that an HS code owes on a day by each regime."""
-    book = load(folder)
-    if name.isdecimal() and len(name) >= 4:
-        found = {"hs": name, "at": str(day_of(at)), "regimes": list(_by_regime(book, name, day_of(at)))}
+    """Show rules with their sources: of a file, one by its name, or all that an HS code owes on a day by each regime and destination."""
+    book, others = load(folder), read_elsewhere(folder)
+    if re.fullmatch("[0-9]{4,10}", name):
+        on = day_of(at)
+        found = {"hs": name, "at": str(on), "regimes": list(_by_regime(book, name, on))}
+        found["elsewhere"] = list(_elsewhere_of(others, name, on))
         _out(found, json)
         if not found["regimes"]:
             say(f"no rate is known for HS code {name} on {found['at']}")
             leave(Exit.NO)
         return
-    chosen = [(rule, row) for rule, row in rows(book.found) if rule == name or rule.startswith((f"{name}@", f"{name}/"))]
+    named = [*rows(book.found), *(found for document in others.documents.values() for found in rows_elsewhere(document))]
+    chosen = [(rule, row) for rule, row in named if rule == name or rule.startswith((f"{name}@", f"{name}/"))]
     if not chosen:
         raise Wrong(f"name: {name!r} is no HS code, rule file or rule; `crossborder tax rules list` names the files")
     _out({rule: _plain(row) for rule, row in chosen}, json)
+
+
+def _elsewhere_of(others: Others, hs: str, day: date) -> Iterator[dict[str, Any]]:
+    """What the files of destinations and exports say of a code on a day: duties, refunds, and lists that it is on."""
+    for document in others.documents.values():
+        for rule, row in rows_elsewhere(document):
+            if isinstance(row, TariffRate | RebateRate | ListedGoods) and hs.startswith(row.hs) and row.is_on(day):
+                rate = None if isinstance(row, ListedGoods) else str(row.rate)
+                yield {"rule": rule, "rate": rate, "source": f"{row.source} ({row.confidence})"}
 
 
 def day_of(at: str | None, option: str = "--at") -> date:
@@ -98,7 +121,8 @@ def day_of(at: str | None, option: str = "--at") -> date:
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    nested = {name for name in type(row).model_fields if isinstance(getattr(row, name), tuple) and name != "modes"}
+    fields = {name: getattr(row, name) for name in type(row).model_fields}
+    nested = {name for name, value in fields.items() if isinstance(value, tuple) and any(isinstance(part, Row) for part in value)}
     return row.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=nested)
 
 
@@ -173,7 +197,7 @@ def compare_rules(
 ) -> None:
     """Compare two sets of rules row by row; exit 1 if they differ."""
     before, after = load(old), load(new or RULES)
-    found = differences(before.found, after.found)
+    found = differences(_named(before, old), _named(after, new or RULES))
     if json:
         as_json({"old": before.edition, "new": after.edition, "differences": [d._asdict() for d in found]})
     else:
@@ -185,21 +209,47 @@ def compare_rules(
     leave(Exit.NO if found else Exit.DONE)
 
 
+def _named(book: Rulebook, folder: Path) -> Iterator[tuple[str, Row]]:
+    """Every rule of a folder by its name; raises RuleError for a file of destinations or exports that is bad."""
+    others = read_elsewhere(folder)
+    if others.faults:
+        raise others.faults[0]
+    yield from rows(book.found)
+    for document in others.documents.values():
+        yield from rows_elsewhere(document)
+
+
 @rules.command("validate")
 def validate_rules(folder: Annotated[Path, typer.Argument(help="A folder of rule files.")], json: AsJson = False) -> None:
     """Validate a set of rules as the service does before it takes one, and the files of exports and destinations in it; exit 1 and
-    each fault with file, line and reason."""
+    each fault with file, line and reason. Of a good set the last day of each table that has one is told."""
     if not folder.is_dir():
         raise Wrong(f"{folder} is not a folder")
     book, faults = validate(folder)
     faults = (*faults, *faults_elsewhere(folder))
     edition = None if book is None else book.edition
+    ends, today = ends_in(folder), beijing_date(datetime.now(UTC))
     if json:
         told = [{"file": f.path.name, "line": f.line, "reason": f.reason} for f in faults]
-        as_json({"valid": not faults, "edition": edition, "faults": told})
+        last = [
+            {"table": end.table, "last_day": str(end.last), "days_left": end.left(today), "carried_over": end.carried_over}
+            for end in ends
+        ]
+        as_json({"valid": not faults, "edition": edition, "faults": told, "last_days": last})
     else:
         print("\n".join(map(str, faults)) if faults else f"valid, edition {edition}")
+        for end in ends:
+            print(said_of(end, today))
     leave(Exit.NO if faults else Exit.DONE)
+
+
+def said_of(end: End, today: date) -> str:
+    """The last day of a table as a sentence."""
+    left = end.left(today)
+    over = f"{left} days left" if left >= 0 else f"over since {-left} days"
+    return f"{end.table}: last day {end.last}, {over}" + (
+        ", carried over: `crossborder tax rates import`" if end.carried_over else ""
+    )
 
 
 def table_of(*columns: str) -> Table:

@@ -1,27 +1,78 @@
-"""Whether a folder's files of exports and destinations are good, for whoever validates a set of rules."""
+"""The files of destinations, of lists of goods and of exports, beside those that imports are assessed by: each with its faults."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from services.tax.domain.export import ExportRoutes, RebateRates
+from services.tax.domain.tables import Document, Elsewhere, End, ends_of
 from services.tax.exportfiles import load_exports
-from services.tax.landedfiles import load_destinations
+from services.tax.landedfiles import read_destination, read_destinations, read_lists
 from services.tax.rulefiles import RuleError
+from services.tax.rulefiles import read as read_imports
+from services.tax.ruletext import read_toml, shaped
 
-READERS: Final[tuple[tuple[str, Callable[[Path], Any]], ...]] = (
-    ("dest-*.toml", load_destinations), ("cn-export-r*.toml", load_exports),
-)  # fmt: skip
+EXPORTS: Final[dict[str, type[ExportRoutes | RebateRates]]] = {"export-routes": ExportRoutes, "export-rebates": RebateRates}
+
+
+@dataclass
+class Others:
+    """What a folder holds besides the rules of imports."""
+
+    documents: dict[Path, Elsewhere] = field(default_factory=dict)
+    faults: list[RuleError] = field(default_factory=list)
+
+
+def read_elsewhere(folder: Path) -> Others:
+    """Every such file of a folder, with the first fault of each; a folder without them has none: rules of imports may stand alone."""
+    found = Others()
+    try:
+        lists = read_lists(folder)
+        found.documents |= lists
+    except RuleError as fault:
+        found.faults.append(fault)
+        lists = {}
+    for path in sorted(folder.glob("dest-*.toml")):
+        try:
+            found.documents[path] = read_destination(path, {goods.id: goods for goods in lists.values()})
+        except RuleError as fault:
+            found.faults.append(fault)
+    _exports(folder, found)
+    if not found.faults and any(folder.glob("dest-*.toml")):
+        try:
+            read_destinations(folder)
+        except RuleError as fault:
+            found.faults.append(fault)
+    return found
+
+
+def _exports(folder: Path, found: Others) -> None:
+    try:
+        if any(folder.glob("cn-export-r*.toml")):
+            load_exports(folder)
+        for path in sorted(folder.glob("cn-export-*.toml")):
+            text = read_toml(path)
+            shape = EXPORTS.get(str(text.get("kind")))
+            if shape is not None:
+                found.documents[path] = shaped(path, text, shape)
+    except RuleError as fault:
+        found.faults.append(fault)
 
 
 def faults_elsewhere(folder: Path) -> Sequence[RuleError]:
-    """The first fault of each; a folder without such files has none, since a set of rules for imports may stand alone."""
-    found = []
-    for pattern, reader in READERS:
-        if any(folder.glob(pattern)):
-            try:
-                reader(folder)
-            except RuleError as fault:
-                found.append(fault)
-    return found
+    """The first fault of each of these files."""
+    return read_elsewhere(folder).faults
+
+
+def every_document(folder: Path) -> dict[Path, Document]:
+    """All files of a folder that can be read, by path in the order of their names; faults are for `validate` to tell."""
+    found: dict[Path, Document] = {**read_imports(folder).documents, **read_elsewhere(folder).documents}
+    return dict(sorted(found.items()))
+
+
+def ends_in(folder: Path) -> list[End]:
+    """The tables of a folder that say nothing after some day, the next to end first."""
+    return ends_of(every_document(folder).values())

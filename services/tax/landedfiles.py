@@ -29,7 +29,7 @@ def read_destinations(folder: Path) -> dict[Path, Destination]:
     ids: dict[str, Path] = {}
     countries: dict[str, Path] = {}
     for path in sorted(folder.glob("dest-*.toml")):
-        destination = _destination(path, lists)
+        destination = read_destination(path, lists)
         if destination.id in ids:
             raise RuleError(path, line_of(path, ["id"]), f"the id {destination.id} is that of {ids[destination.id].name} too")
         for country in destination.countries:
@@ -56,7 +56,8 @@ def read_lists(folder: Path) -> dict[Path, GoodsList]:
     return found
 
 
-def _destination(path: Path, lists: dict[str, GoodsList]) -> Destination:
+def read_destination(path: Path, lists: dict[str, GoodsList]) -> Destination:
+    """A destination with the lists of goods it names; raises RuleError."""
     destination = shaped(path, _of_kind(path, KIND, "dest-*"), Destination)
     try:
         return destination.with_lists(lists)

@@ -63,6 +63,8 @@ class Found:
     folder: Path
     documents: dict[Path, Document] = field(default_factory=dict)
     texts: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
+    others: list[Mapping[str, Any]] = field(default_factory=list)
+    """What the files say that are another module's to read: they are of the edition too."""
     written: dict[str, str] = field(default_factory=dict)
     faults: list[RuleError] = field(default_factory=list)
 
@@ -98,6 +100,8 @@ def read(folder: Path) -> Found:
             written = _read(path)
             text = _parsed(path, written)
             if path.name.startswith(ELSEWHERE) and text.get("kind") not in REGIMES:
+                found.others.append(text)
+                found.written[path.name] = written
                 continue
             found.documents[path] = _kind_of(path, text).model_validate(text)
             found.texts[path] = text
@@ -120,7 +124,7 @@ def compiled(found: Found) -> Rulebook:
         tuple(regimes.values()), tariff,
         tuple(d for d in found.documents.values() if isinstance(d, Articles)),
         tuple(d for d in found.documents.values() if isinstance(d, PositiveList)),
-        _one(found, ExchangeRates), _one(found, Nomenclature), edition_of(found.texts.values()), found.written,
+        _one(found, ExchangeRates), _one(found, Nomenclature), edition_of([*found.texts.values(), *found.others]), found.written,
     )  # fmt: skip
     try:
         return Rulebook(rules)

@@ -12,6 +12,7 @@ import structlog
 
 from services.tax import store
 from services.tax.domain.rulebook import Rulebook
+from services.tax.elsewhere import ends_in
 from services.tax.rulefiles import RuleError, load
 from shared import metrics
 from shared.database import LOST
@@ -34,6 +35,7 @@ class RunningRules:
         self.folder = folder
         self._pool = pool
         self._seen: Stamp = {}
+        self._last_days = metrics.Shown(metrics.TAX_RULES_LAST_DAY)
 
     async def begin(self) -> Rulebook:
         """The rules to start with, archived; raises RuleError, so that a service never starts with bad ones."""
@@ -41,6 +43,7 @@ class RunningRules:
         rules = await asyncio.to_thread(load, self.folder)
         await self._archive(rules)
         metrics.TAX_RULES_REFUSED.set(0)
+        await self._tell_last_days()
         return rules
 
     async def look(self, holder: HoldsRules) -> None:
@@ -61,6 +64,12 @@ class RunningRules:
             holder.rules = rules
         self._seen = stamp
         metrics.TAX_RULES_REFUSED.set(0)
+        await self._tell_last_days()
+
+    async def _tell_last_days(self) -> None:
+        """Each table's last day as a gauge, those of destinations and exports too; a file that is bad tells none."""
+        ends = await asyncio.to_thread(ends_in, self.folder)
+        self._last_days.show({(end.table,): end.over.timestamp() for end in ends})
 
     async def follow(self, holder: HoldsRules, every_s: float) -> None:
         """Look every so often; an absent database is waited for, since an edition is used only once it is archived."""

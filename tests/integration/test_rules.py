@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from services.cli.app import app
 from services.tax.app import TaxSettings, wire
+from services.tax.domain.assessable import BEIJING
 from services.tax.reactions import HEARS, Deps
 from services.tax.rulefiles import RULES, RuleError
 from services.tax.running import RunningRules
@@ -89,6 +90,34 @@ async def test_a_bad_set_is_refused_by_name_and_the_one_in_force_stays_until_a_g
     async with pool.acquire() as conn:
         editions = {row["edition"] for row in await conn.fetch("SELECT edition FROM rule_set")}
     assert editions == {first.edition, taken.edition}
+
+
+def last_days() -> dict[str, date]:
+    """What the gauge says of each table, as the day before the moment at which it is over in Beijing."""
+    found = {}
+    for sample in next(iter(metrics.TAX_RULES_LAST_DAY.collect())).samples:
+        over = datetime.fromtimestamp(sample.value, BEIJING)
+        assert (over.hour, over.minute) == (0, 0)
+        found[sample.labels["table"]] = over.date() - timedelta(days=1)
+    return found
+
+
+async def test_the_last_day_of_each_table_is_shown_and_follows_an_import(pool: Any, folder: Path, tmp_path: Path) -> None:
+    running = RunningRules(folder, pool)
+    deps = Deps(await running.begin())
+    assert last_days() == {"rates-cny": date(2026, 12, 31), "dest-eu": date(2028, 6, 30), "dest-gb": date(2029, 3, 31)}
+    bank = tmp_path / "eurofxref.csv"
+    bank.write_text("Date, USD, CNY, \n16 December 2026, 1.16, 7.25, \n18 November 2026, 1.16, 7.25, \n", encoding="utf-8")
+    imported = await asyncio.to_thread(CliRunner().invoke, app, ["tax", "rates", "import", str(bank), "--rules", str(folder)])
+    assert imported.exit_code == 0, imported.output
+    (folder / "dest-gb.toml").unlink()
+    first = deps.rules.edition
+    await running.look(deps)
+    assert deps.rules.edition != first
+    assert last_days() == {"rates-cny": date(2027, 1, 31), "dest-eu": date(2028, 6, 30)}
+    async with pool.acquire() as conn:
+        kept = await conn.fetchval("SELECT files FROM rule_set WHERE edition = $1", deps.rules.edition)
+    assert "dest-eu.toml" in kept
 
 
 async def test_a_service_as_it_is_wired_takes_a_new_set_while_it_runs(pool: Any, folder: Path, database: str, keys: Path) -> None:

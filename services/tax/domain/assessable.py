@@ -21,8 +21,11 @@ NOTHING: Final[Mapping[str, Decimal]] = MappingProxyType({})
 
 
 def beijing_date(at: datetime) -> date:
-    """The calendar day in Beijing of a moment."""
-    return at.astimezone(BEIJING).date()
+    """The calendar day in Beijing of a moment; one at the ends of the calendar, which has no such day, is on its own."""
+    try:
+        return at.astimezone(BEIJING).date()
+    except OverflowError:
+        return at.date()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from services.tax.domain.assessment import Assessment, Refusal
-from services.tax.domain.compiling import RuleSet
 from services.tax.domain.rules import Row
-from services.tax.domain.sources import rows
 
 SHOWN_MAX = 1_000
 """How many changed orders a comparison keeps by name; all of them are counted."""
@@ -23,9 +21,9 @@ class Difference(NamedTuple):
     fields: Mapping[str, tuple[str | None, str | None]]
 
 
-def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
+def differences(old: Iterable[tuple[str, Row]], new: Iterable[tuple[str, Row]]) -> list[Difference]:
     """Rules added, removed and changed, by name. Tables inside a rule are rules of their own and are not told twice."""
-    before, after = {name: _said(row) for name, row in rows(old)}, {name: _said(row) for name, row in rows(new)}
+    before, after = {name: _said(row) for name, row in old}, {name: _said(row) for name, row in new}
     found = []
     for name in sorted({*before, *after}):
         was, now = before.get(name), after.get(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
@@ -25,7 +25,7 @@ from services.tax.domain.goods import (
     in_force_by_prefix,
     longest,
 )  # fmt: skip
-from services.tax.domain.rules import Dated, Exempt, ParcelTax, Regime, RetailImport
+from services.tax.domain.rules import Dated, Exempt, ParcelTax, Regime, RetailImport, day_after
 
 Classed = TypeVar("Classed", Vat, Consumption)
 
@@ -144,8 +144,9 @@ def boundaries(regime: Regime, found: RuleSet) -> list[date]:
     days = {regime.valid_from}
     for row in () if isinstance(regime, Exempt) else _tables(regime, found):
         days.add(row.valid_from)
-        if row.valid_to is not None:
-            days.add(row.valid_to + timedelta(days=1))
+        after = None if row.valid_to is None else day_after(row.valid_to)
+        if after is not None:
+            days.add(after)
     return sorted(day for day in days if regime.is_on(day))
 
 

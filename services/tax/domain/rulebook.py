@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import date, timedelta
+from datetime import date
 from typing import Final
 
 from services.tax.domain.compiling import InForce, RuleSet, boundaries, in_force_on
 from services.tax.domain.exchange import Exchange
 from services.tax.domain.goods import check_articles, check_list, check_tariff
-from services.tax.domain.rules import ParcelTax, Regime, RetailImport, RuleFault, check_periods, faults_of
+from services.tax.domain.rules import ParcelTax, Regime, RetailImport, RuleFault, check_periods, day_after, faults_of
 from services.tax.domain.sources import sources
 
 
@@ -41,8 +41,9 @@ class Rulebook:
                 in_force = self._in_force.setdefault((regime.direction, mode), [])
                 of_mode += starts
                 in_force += compiled
-                if regime.valid_to is not None:
-                    of_mode.append(regime.valid_to + timedelta(days=1))
+                after = None if regime.valid_to is None else day_after(regime.valid_to)
+                if after is not None:
+                    of_mode.append(after)
                     in_force.append(None)
 
     def on(self, direction: str, mode: str, day: date) -> InForce | None:

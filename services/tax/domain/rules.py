@@ -62,6 +62,11 @@ class Dated(Row):
         return self.valid_from <= day and (self.valid_to is None or day <= self.valid_to)
 
 
+def day_after(day: date) -> date | None:
+    """The next day; None after the last that a calendar has, so that `valid_to = 9999-12-31` is as good as none."""
+    return None if day == date.max else day + timedelta(days=1)
+
+
 class SingleLimit(Row):
     """What one order may be worth, and what happens beyond."""
 
@@ -236,5 +241,5 @@ def _follows(table: str, what: str, index: int, before: _Placed, row: _Placed) -
     if before.valid_to is None or row.valid_from <= before.valid_to:
         until = before.valid_to or "on"
         raise RuleFault(table, index, f"{what} from {row.valid_from} overlaps the row from {before.valid_from} {until}")
-    if row.valid_from != before.valid_to + timedelta(days=1):
+    if row.valid_from != day_after(before.valid_to):
         raise RuleFault(table, index, f"{what} has a gap from {before.valid_to} to {row.valid_from}")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
+from services.tax.domain.export import sources_of
+from services.tax.elsewhere import ends_in
 from services.tax.rulefiles import RULES, load
 
+EXPORT = Path(__file__).resolve().parents[3] / "docs" / "examples" / "export.json"
 ORDER = Path(__file__).with_name("golden") / "submission.json"
 
 
@@ -99,3 +103,149 @@ def test_what_if_counts_orders_of_a_file_and_the_tax_by_either_set(proposed: Pat
     assert found["same"]["orders"] == 1
     assert [row[0] for row in found["changed"]] == ["SHOP1-20261123-000001", "DEAR", "CHERRY"]
     assert "would owe more" in run("what-if", str(proposed), "--orders", str(path)).stdout
+
+
+def test_list_has_every_file_destinations_and_exports_too_with_its_last_day() -> None:
+    found = {row["file"]: row for row in json.loads(run("list", "--json").stdout)["files"]}
+    assert set(found) == {path.name for path in RULES.glob("*.toml")}
+    assert {row["kind"] for row in found.values()} >= {
+        "destination",
+        "goods-list",
+        "export-routes",
+        "export-rebates",
+        "exchange-rates",
+    }
+    days = {name: (row["first_day"], row["last_day"]) for name, row in found.items()}
+    assert days["rates-cny.toml"] == ("2015-01-01", "2026-12-31")
+    assert days["dest-eu.toml"] == ("2015-01-01", "2028-06-30")  # what follows is unknown
+    assert days["dest-us.toml"] == ("2015-01-01", None)
+    assert days["parcel-tax-2019.toml"] == ("2019-04-09", "2024-11-30")
+    assert found["rates-cny.toml"]["carried_over"]
+    assert all(sum(row["confidence"].values()) for row in found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("dest-us.toml", 'rate = "0.165"', 'rate = "0.17"'), ("dest-eu.toml", 'amount = "25.00"', 'amount = "26.00"'),
+        ("goods-us-electronics.toml", 'hs = "8486"', 'hs = "8487"'), ("cn-export-rebates.toml", 'rate = "0.13"', 'rate = "0.12"'),
+        ("rates-cny.toml", 'USD = "619.7220"', 'USD = "619.7221"'),
+    ],
+)  # fmt: skip
+def test_the_edition_and_a_comparison_are_of_every_file(proposed: Path, name: str, old: str, new: str) -> None:
+    before = load(proposed).edition
+    edit(proposed, name, old, new)
+    assert load(proposed).edition != before
+    differences = json.loads(run("compare", str(RULES), str(proposed), "--json").stdout)["differences"]
+    assert len(differences) > 1  # and produce at 10 %
+
+
+def test_the_edition_is_kept_with_every_file_so_that_it_comes_out_again(tmp_path: Path) -> None:
+    book = load()
+    assert set(book.texts) == {path.name for path in RULES.glob("*.toml")}
+    for name, text in book.texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert load(tmp_path).edition == book.edition
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("dest-us/us-2026-07-24", "Section 301 on 60 economies"), ("dest-us/us-2026-07-24/surcharge/3", "rate: 0.125"),
+        ("dest-eu/vat/RO/2025-08-01", "rate: 0.21"), ("dest-eu/fee/RO/2026-01-01", "currency: RON"),
+        ("dest-us/tariff/610910/CN/2020-02-14", "rate: 0.24"), ("us-electronics/85171300/2025-04-05", "CSMS 64724565"),
+        ("us-electronics", "us-electronics/8542/2025-04-05"), ("cn-export-routes", "cn-export-routes@1/cn-export-refund"),
+        ("cn-export-rebates@1", "rate:"), ("dest-nz", "dest-nz/nz-2019/vat/"), ("parcel-tax-2024/limit/other", "2000.00"),
+    ],
+)  # fmt: skip
+def test_show_finds_rules_of_destinations_and_exports_by_their_names(name: str, says: str) -> None:
+    result = run("show", name)
+    assert result.exit_code == 0, result.output
+    assert says in result.stdout
+
+
+def test_every_rule_that_a_landed_cost_or_a_route_names_can_be_shown() -> None:
+    from services.tax.domain.tables import rows_elsewhere
+    from services.tax.elsewhere import read_elsewhere
+    from services.tax.exportfiles import load_exports
+
+    known = {name for document in read_elsewhere(RULES).documents.values() for name, _ in rows_elsewhere(document)}
+    book = load_exports()
+    assert known >= set(sources_of(book))
+    for country, on in (
+        ("US", "2025-05-05"),
+        ("US", "2026-08-01"),
+        ("DE", "2026-07-01"),
+        ("NZ", "2026-05-01"),
+        ("RO", "2026-02-01"),
+    ):
+        order = json.loads(EXPORT.read_text(encoding="utf-8")) | {"consignee": {"country": country}, "landed": {}}
+        result = CliRunner().invoke(app, ["tax", "landed", "-", "--at", on, "--json"], input=json.dumps(order))
+        named = {rule["id"] for rule in json.loads(result.stdout)["rules"]}
+        assert {name for name in named if name.startswith("dest-")} <= known
+
+
+def test_show_of_a_code_tells_what_destinations_charge_and_which_lists_have_it() -> None:
+    found = json.loads(run("show", "8517130000", "--at", "2026-11-30", "--json").stdout)
+    rules = {row["rule"] for row in found["elsewhere"]}
+    assert {
+        "dest-us/tariff/851713/2015-01-01",
+        "us-electronics/85171300/2025-04-05",
+        "cn-export-rebates@1/8517/2020-03-20",
+    } <= rules
+
+
+def test_validate_tells_each_tables_last_day_and_every_bad_destination(proposed: Path) -> None:
+    told = run("validate", str(proposed))
+    assert (told.exit_code, told.stdout.splitlines()[1].split(", ")[0]) == (0, "rates-cny: last day 2026-12-31")
+    last = {row["table"]: row for row in json.loads(run("validate", str(proposed), "--json").stdout)["last_days"]}
+    assert {name: row["last_day"] for name, row in last.items()} == {
+        "rates-cny": "2026-12-31", "dest-eu": "2028-06-30", "dest-gb": "2029-03-31",
+    }  # fmt: skip
+    assert last["rates-cny"]["carried_over"]
+    edit(proposed, "dest-gb.toml", 'rate = "0.20"', "rate = 0.20")
+    edit(proposed, "dest-us.toml", 'goods = ["us-electronics"]', 'goods = ["us-ships"]')
+    faults = {fault["file"] for fault in json.loads(run("validate", str(proposed), "--json").stdout)["faults"]}
+    assert faults == {"dest-gb.toml", "dest-us.toml"}
+
+
+def test_a_list_of_goods_that_is_not_there_or_overlaps_is_refused(proposed: Path) -> None:
+    (proposed / "goods-more.toml").write_text(
+        (proposed / "goods-us-electronics.toml").read_text(encoding="utf-8").replace("us-electronics", "us-more", 1),
+        encoding="utf-8",
+    )
+    assert run("validate", str(proposed)).exit_code == 0
+    text = (proposed / "dest-us.toml").read_text(encoding="utf-8")
+    at = text.index('goods = ["us-electronics"]', text.index('id = "us-2025-11-10"'))
+    (proposed / "dest-us.toml").write_text(
+        text[:at] + 'goods = ["us-electronics", "us-more"]' + text[at + 26 :], encoding="utf-8"
+    )
+    result = run("validate", str(proposed))
+    assert (result.exit_code, "is on two of the lists us-electronics, us-more" in result.stdout) == (1, True)
+    (proposed / "goods-us-electronics.toml").unlink()
+    assert "there is no list 'us-electronics'" in run("validate", str(proposed)).stdout
+
+
+def test_a_last_day_at_the_end_of_the_calendar_is_as_good_as_none(proposed: Path) -> None:
+    edit(proposed, "parcel-tax-2024.toml", "valid_from = 2024-12-01", "valid_from = 2024-12-01\nvalid_to = 9999-12-31")
+    edit(proposed, "dest-nz.toml", "valid_from = 2019-12-01", "valid_from = 2019-12-01\nvalid_to = 9999-12-31")
+    assert run("validate", str(proposed)).exit_code == 0
+    assert run("show", "1901101000", "--at", "2026-11-30", "--rules", str(proposed)).exit_code == 0
+    ends = {end.table: end.over.year for end in ends_in(proposed)}
+    assert (ends["parcel-tax-2024"], ends["dest-nz"]) == (9999, 9999)
+
+
+def test_doctor_tells_each_tables_last_day_14_days_before(proposed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from services.cli import doctor, taxrules
+
+    monkeypatch.setenv("CROSSBORDER_RULES_DIR", str(proposed))
+    for today, ok in ((date(2026, 12, 17), True), (date(2026, 12, 18), False), (date(2027, 1, 2), False)):
+        monkeypatch.setattr(taxrules, "day_of", lambda _, today=today: today)
+        found = {check.name: check for check in doctor.rule_ends()}
+        assert found["tax rules"].ok
+        rates = found["tax rules rates-cny"]
+        assert (rates.ok, bool(rates.todo), "2026-12-31" in rates.found) == (ok, not ok, True)
+    edit(proposed, "dest-gb.toml", 'rate = "0.20"', "rate = 0.20")
+    assert not {check.name: check.ok for check in doctor.rule_ends()}["tax rules"]
+    monkeypatch.setenv("CROSSBORDER_RULES_DIR", str(proposed / "none"))
+    assert [check.ok for check in doctor.rule_ends()] == [False]
