@@ -17,19 +17,14 @@ from services.customs.domain.returns import quantities, returned_before
 from shared import topics
 from shared.events.base import Event
 from shared.events.customs import (
-    CustomsEvent,
     GoodsBack,
     GoodsReleased,
-    TaxBillConsolidated,
-    TaxBillContradicted,
-    TaxBilled,
-    TaxBillVoided,
 )
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced, OrderUnwinding, WithdrawalAsked
 from shared.events.payments import PaymentCaptured
 from shared.events.tax import TaxAssessed
-from shared.money import Money
+from tests.simulation.billing import Bills
 from tests.simulation.broker import Broker, Record, Said, Service
 from tests.simulation.parties import BillWord, Collective, Receipt, Request
 from tests.simulation.plan import AT, Plan
@@ -57,16 +52,6 @@ class Waiting:
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A tax bill as it came first; `said`: what of it was announced."""
-
-    status: int = 1
-    total: int | None = None
-    other: int | None = None
-    said: frozenset[type] = frozenset()
-
-
 def at(world: World) -> datetime:
     """The world's time as a date: its beginning is noon in Beijing of some day."""
     return datetime.fromtimestamp(1_795_320_000 + world.now, UTC)
@@ -85,7 +70,7 @@ class Customs(Service):
         super().__init__(world, broker, sabotage, hears)
         self._plans = plans
         self.waiting: dict[UUID, Waiting] = {}
-        self.bills: dict[UUID, Kept] = {}
+        self.bills = Bills()
         self.released_at: dict[UUID, datetime] = {}
 
     def transact(self, fresh: Sequence[Record]) -> None:
@@ -110,41 +95,22 @@ class Customs(Service):
     # --- tax bills, as in billing.py: kept as they come, announced once the list is cleared or its return decided
 
     def _keep(self, word: BillWord) -> None:
-        kept = self.bills.get(word.order_id, Kept())
-        other = word.total if None not in (kept.total, word.total) and kept.total != word.total else None
-        total = word.total if kept.total is None else kept.total
-        after = replace(kept, status=max(kept.status, word.status), total=total, other=kept.other or other)
-        if after != kept:
-            self.bills[word.order_id] = after
-            self.world.after(0.5, partial(self._announce_bill, word.order_id))
+        if self.bills.keep(word):
+            self.world.after(0.5, partial(self._announce_bills, word.order_id))
 
-    def _announce_bill(self, order_id: UUID) -> None:
-        kept, d = self.bills[order_id], self.state[order_id]
-        if kept.total is None:
+    def _announce_bills(self, order_id: UUID) -> None:
+        d = self.state[order_id]
+        if not self.bills.known(order_id):
             return
-        if d.state not in (*domain.CLEARED, domain.State.RETURNED) or self.world.happens(self.world.weather.crash_before_commit):
-            self.world.after(2.0, partial(self._announce_bill, order_id))
+        told = (*domain.CLEARED, domain.State.RETURNING, domain.State.RETURNED)
+        if d.state not in told or self.world.happens(self.world.weather.crash_before_commit):
+            self.world.after(2.0, partial(self._announce_bills, order_id))
             return
-        events = self._words_on(order_id, kept)
-        self.bills[order_id] = replace(kept, said=frozenset({*kept.said, *(type(event) for event in events)}))
-        self.state[order_id] = replace(d, version=d.version + len(events))
-        self.announce([Said(event, uuid5(order_id, "bill"), d.version + n) for n, event in enumerate(events, start=1)])
-
-    def _words_on(self, order_id: UUID, kept: Kept) -> list[CustomsEvent]:
-        total, order = Money(kept.total or 0, "CNY"), self._plans[order_id].placed
-        none = Money.zero("CNY")
-        words: list[CustomsEvent] = [
-            TaxBilled(order_id=order_id, invt_no="I", tax_no="T", duty=none, consumption_tax=none, vat=total, total=total,
-                      withheld=order.tax_withheld, merchant_code=order.merchant.code, released_at=self.released_at[order_id])
-        ]  # fmt: skip
-        if kept.other is not None:
-            other = Money(kept.other, "CNY")
-            words.append(TaxBillContradicted(order_id=order_id, tax_no="T", total=total, other_tax_no="T", other_total=other))
-        if kept.status == 2:
-            words.append(TaxBillConsolidated(order_id=order_id, tax_no="T", payment_book="B"))
-        if kept.status == 3:
-            words.append(TaxBillVoided(order_id=order_id, tax_no="T"))
-        return [word for word in words if type(word) not in kept.said]
+        facts, waits = self.bills.say(d, self._plans[order_id].placed, self.released_at[order_id])
+        self.state[order_id] = replace(d, version=d.version + len(facts))
+        self.announce(facts)
+        if waits:
+            self.world.after(2.0, partial(self._announce_bills, order_id))
 
     def _follow(self, found: Declaration | None, event: Any) -> domain.Followed:
         followed: domain.Followed
@@ -225,7 +191,7 @@ class Customs(Service):
 
     def at_rest(self) -> None:
         super().at_rest()
-        if any(kept.total is None or TaxBilled not in kept.said for kept in self.bills.values()):
+        if any(self.bills.unsaid()):
             raise Violation("a tax bill was never announced")
         if self.waiting:
             raise Violation(f"open batches are never closed: {[w.kind for w in self.waiting.values()]}")

@@ -169,6 +169,7 @@ class BillWord:
     order_id: UUID
     status: int
     total: int | None = None
+    tax_no: str = "T1"
 
 
 @dataclass(slots=True)
@@ -186,6 +187,10 @@ class Listed:
     returned: Decimal = Decimal(0)
     late: Decimal = Decimal(0)
     applications: int = 0
+    bills: int = 0
+    billed: int = 0
+    """How many tax bills there were, and what the last one says in fen; nothing changes once it is consolidated."""
+    consolidated: bool = False
     history: list[str] = field(default_factory=list)
 
 
@@ -263,13 +268,23 @@ class Authority(Reader):
             return
         dice = self.world.dice
         total = max(0, self.assessed(order_id) + dice.choice((0, 0, 0, 30, -30, 700, -700, 30_000)))
+        entry.bills, entry.billed = 1, total
         self._tell(BillWord(order_id, 1, total))
         if dice.random() < 0.2:
             self._tell(BillWord(order_id, 1, total + dice.choice((0, 100))))
         self.world.after(30 * self.day_s, partial(self._consolidate, order_id, entry))
 
     def _consolidate(self, order_id: UUID, entry: Listed) -> None:
-        self._tell(BillWord(order_id, 2 if entry.state == "declared" else 3))
+        entry.consolidated = True
+        self._tell(BillWord(order_id, 2 if entry.state == "declared" else 3, tax_no=f"T{entry.bills}"))
+
+    def _correct(self, order_id: UUID, entry: Listed, back: Decimal, before: Decimal) -> None:
+        """Some of the goods came back in time: the bill is void, and another is made of what is left."""
+        left = int(entry.billed * (before - back) / before)
+        words = [BillWord(order_id, 3, tax_no=f"T{entry.bills}"), BillWord(order_id, 1, left, f"T{entry.bills + 1}")]
+        entry.bills, entry.billed = entry.bills + 1, left
+        for word in words:
+            self._tell(word)
 
     def _tell(self, word: BillWord) -> None:
         # By messages of their own: a word on a bill may overtake any other.
@@ -304,6 +319,9 @@ class Authority(Reader):
             entry.state = "taken_back"
         late = plan.return_late and number == "T1"
         entry.late += request.quantity if late else 0
+        if entry.bills and not entry.consolidated and not late and entry.state == "declared":
+            ordered = sum((line.quantity for line in plan.placed.lines), Decimal(0))
+            self._correct(request.order_id, entry, request.quantity, ordered - entry.returned + request.quantity)
         days = timedelta(days=366 if late else 0)
         self._answer(request.order_id, entry, "return", 800, guid, pre_no=number, after=days)
 

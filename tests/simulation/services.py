@@ -22,6 +22,7 @@ from services.payments.taxes import TAX_FACTS
 from services.tax import billpolicy
 from services.tax.billing import BILL_FACTS
 from services.tax.domain import bills
+from services.tax.domain.assessment import beijing_date
 from services.tax.domain.bills import Bill
 from services.tax.domain.case import FollowedAll, PersonYear, Quota, QuotaEntry, TaxCase, TaxState
 from services.tax.rulefiles import load
@@ -31,6 +32,7 @@ from shared.envelope import Message
 from shared.events import EVENT_TYPES
 from shared.events.base import Event
 from shared.events.customs import CustomsEvent, GoodsReleased, TaxBillVoided
+from shared.events.customs import TaxBillCorrected as CustomsCorrected
 from shared.events.orders import OrderFulfilled, OrderPlaced, OrderUnwinding, ReturnAccepted
 from shared.events.payments import PaymentsEvent, TaxPaid
 from shared.events.tax import TaxAssessed, TaxBillCorrected, TaxBillSettled, TaxEvent, TaxRefused, TaxRestored
@@ -319,13 +321,17 @@ class Tax(Service):
         case, bill = self.state[event.order_id], self.bills.get(event.order_id)
         back = case.state is TaxState.RESTORED
         if bill is None:
-            followed = bills.begin(event, case.total, BILL_POLICY, self.day_s)
+            at_first = self.assessed[event.order_id].owed if event.withheld != case.total else case.total
+            withheld = bills.still_withheld(event.withheld, at_first, case.total)
+            followed = bills.begin(event, case.total, BILL_POLICY, self.day_s, withheld=withheld)
             if back:
                 followed = bills.follow(followed.bill, bills.CameBack())
+        elif isinstance(event, CustomsCorrected):
+            followed = bills.correct(bill, event, case.total, BILL_POLICY.on(beijing_date(bill.pay_at)))
         else:
             followed = self.sabotage.bill(bill, bills.CameBack() if back and isinstance(event, TaxBillVoided) else event)
         self._keep(cause, followed)
-        if followed.bill.state is bills.BillState.DISPUTED and bill is None:
+        if followed.bill.state is bills.BillState.DISPUTED and (bill is None or bill.state is not bills.BillState.DISPUTED):
             self.world.after(self.world.dice.random() * 60 * self.day_s, partial(self._decide, event.order_id))
         if followed.bill.state is bills.BillState.CONSOLIDATED:
             self._when_due(followed.bill)
@@ -342,7 +348,8 @@ class Tax(Service):
         if self.bills[order_id].state is bills.BillState.DISPUTED:
             back = self.state[order_id].state is TaxState.RESTORED
             word = bills.CameBack() if back else bills.Decided(self.world.dice.random() < 0.5, self.state[order_id].total)
-            self._keep(uuid5(order_id, "a person decided"), self.sabotage.bill(self.bills[order_id], word))
+            cause = uuid5(order_id, f"a person decided on {self.bills[order_id].tax_no}")
+            self._keep(cause, self.sabotage.bill(self.bills[order_id], word))
             if self.bills[order_id].state is bills.BillState.CONSOLIDATED:
                 self._when_due(self.bills[order_id])
 
@@ -358,7 +365,7 @@ class Tax(Service):
         pay = bills.TimeToPay(self.world.uuid(), sum(1 for b in due if b.order_id not in back and b.billed.minor))
         for bill in due:
             heard = bills.CameBack() if bill.order_id in back else pay
-            self._keep(uuid5(bill.order_id, "the bill is due"), self.sabotage.bill(bill, heard))
+            self._keep(uuid5(bill.order_id, f"the bill {bill.tax_no} is due"), self.sabotage.bill(bill, heard))
 
     def _follow_orders(self, fresh: Sequence[Record]) -> None:
         events = [record.event for record in fresh]

@@ -256,10 +256,12 @@ def correct(bill: Bill, event: Corrected, owed: Money, terms: Terms) -> Followed
         payment_book=None,
         corrections=bill.corrections + 1,
     )
-    if state is BillState.DISPUTED:
+    if bill.outcome is None:
+        # It was never settled, nor said to be: a dispute that goes on, or one whose bill was void before it was over.
         outcome = outcome_of(still_withheld(bill.withheld, bill.assessed, owed), owed, event.total, terms)
         if outcome is None:
-            return Followed(after)
+            cases = () if state is BillState.DISPUTED else (CaseReason.FAR_OFF,)
+            return Followed(replace(after, state=BillState.DISPUTED), cases=cases)
         return _settled(replace(after, state=BillState.SETTLED, outcome=outcome), terms.booked_at_most, event.returns)
     fact = TaxBillCorrected(
         order_id=bill.order_id,

@@ -22,13 +22,15 @@ from services.tax.domain.bills import (
     Terms,
     TimeToPay,
     begin,
+    correct,
     day_begins,
     follow,
     outcome_of,
 )
 from shared.errors import Misconfigured
 from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBilled, TaxBillVoided
-from shared.events.tax import TaxBillDisputed, TaxBillDue, TaxBillSettled
+from shared.events.customs import TaxBillCorrected as Corrected
+from shared.events.tax import TaxBillCorrected, TaxBillDisputed, TaxBillDue, TaxBillSettled
 from shared.money import Money
 from shared.transitions import IllegalTransition
 
@@ -197,3 +199,32 @@ def test_a_bad_policy_is_refused_by_name_and_reason(tmp_path: Path, old: str, ne
     (tmp_path / "bills.toml").write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(Misconfigured, match=says):
         load(tmp_path / "bills.toml")
+
+
+def corrected(total: int, returns: int = 1) -> Corrected:
+    return Corrected(
+        order_id=ORDER, invt_no="I", tax_no="I_1", replaces="I_0", duty=yuan(0), consumption_tax=yuan(0), vat=yuan(total),
+        total=yuan(total), returns=returns,
+    )  # fmt: skip
+
+
+def test_a_bill_that_was_void_before_its_dispute_was_over_is_settled_by_the_one_that_replaces_it() -> None:
+    """Payments heard of no bill yet, so a correction would be of nothing: the simulation found it."""
+    void = follow(begun(total=99_999), VOIDED).bill
+    found = correct(void, corrected(1_210), yuan(1_210), TERMS)
+    assert (found.bill.state, found.bill.outcome) == (BillState.SETTLED, "exact")
+    assert [type(fact) for fact in found.facts] == [TaxBillSettled]
+
+
+def test_one_that_is_as_far_off_as_the_void_one_is_a_persons_case_again() -> None:
+    void = follow(begun(total=99_999), VOIDED).bill
+    found = correct(void, corrected(99_998), yuan(1_210), TERMS)
+    assert (found.bill.state, found.facts, found.cases) == (BillState.DISPUTED, (), (CaseReason.FAR_OFF,))
+    decided = follow(found.bill, Decided(ours=True, owed=yuan(1_210)))
+    assert (decided.bill.state, decided.bill.tax_no) == (BillState.SETTLED, "I_1")
+    assert [type(fact) for fact in decided.facts] == [TaxBillSettled]
+
+
+def test_a_bill_that_was_settled_and_void_is_corrected() -> None:
+    void = follow(begun(), VOIDED).bill
+    assert [type(fact) for fact in correct(void, corrected(605), yuan(605), TERMS).facts] == [TaxBillCorrected]
