@@ -157,6 +157,13 @@ def _in_two_parts(draft: _Draft) -> None:
     draft.ask(made, RETURN_REQUESTED, "neither do the others", delay_s=15.0, once=PARTLY_RETURNED)
 
 
+def _one_number(draft: _Draft) -> None:
+    """Whichever is matched first has the number; an express parcel's, so both are imports."""
+    draft.submit(draft.order("fulfilled", "rejected", sample="cherries"))
+    draft.submit(draft.order("rejected", "fulfilled", sample="cherries", offset=1, marker=f"twin{draft.number:06d}"))
+    draft.counts = {"fulfilled": 1, "rejected": 1}
+
+
 def _before_its_order(draft: _Draft) -> None:
     made = draft.order("cancelled")
     draft.ask(made, CANCEL_REQUESTED, "the buyer changed their mind")
@@ -204,6 +211,9 @@ _ALL: Final = (
     Kind("other_payer", "the payer is not the buyer", _simple("rejected", sample="cherries", token="tok_other_payer"), code="47"),
     Kind("short", "the bank captured another amount", _simple("rejected", token="tok_short"), code="1332"),
     Kind("late_waybill", "the waybill comes late", _simple("fulfilled", marker="late")),
+    Kind("blurred_waybill", "waybills nobody can read, then a good one", _simple("fulfilled", marker="blurred")),
+    Kind("second_waybill", "another waybill before lodging", _simple("fulfilled", marker="newway")),
+    Kind("one_number", "one waybill number on two orders", _one_number, code="-504015"),
     Kind("single_limit", "over 5,000 in company", _simple("rejected", sample="handbag_in_company"), code="-621005"),
     Kind("yearly_limit", "over 26,000 a year", _yearly, code="1313"),
     Kind("examined", "examined, then released", _simple("fulfilled", marker="examine")),

@@ -20,7 +20,7 @@ from deploy.sandbox import metrics
 from deploy.sandbox.documents import Submission, Waybill, words_of
 from deploy.sandbox.files import KAFKA_TABLES, File, Offsets, append_outbox, move_offsets
 from shared.envelope import Outgoing, headers_of
-from shared.identity import NAMESPACE, event_id_of
+from shared.identity import NAMESPACE, event_id_of, order_id_of
 from shared.money import Money
 
 _ISSUED: Final = "waybill.issued.v1"
@@ -89,12 +89,16 @@ class Carrier:
             words = words_of(submission.order_no)
             number = self._number(submission, taken)
             taken.add(number)
-            state = "lost" if "lost" in words else "late" if "late" in words else "issued"
+            state = "lost" if "lost" in words else "late" if words & {"late", "blurred"} else "issued"
             booked.append((order_id, number, state, now if state == "issued" else None))
-            document = _document(submission, number, wrong="badway" in words)
+            document = _document(submission, _twin_of(submission, words) or number, wrong="badway" in words)
+            if "blurred" in words:
+                records += _blurred(self._topic, document, now)
             if state == "late":
                 late.append((order_id, now + self._late_s, orjson.dumps(document)))
             elif state == "issued":
+                if "newway" in words:
+                    records += self._records({**document, "logistics_no": f"{number}0"}, now, twice=False, name="first")
                 records += self._records(document, now, twice="dupway" in words)
                 notices.append((_notice(document),))
         for state, count in Counter(row[2] for row in booked).items():
@@ -109,12 +113,12 @@ class Carrier:
         append_outbox(self.file.db, self._records(document, now, twice=twice))
         self.file.db.execute("INSERT INTO notice (document) VALUES (?)", (_notice(document),))
 
-    def _records(self, document: dict[str, Any], now: float, *, twice: bool) -> list[Outgoing]:
+    def _records(self, document: dict[str, Any], now: float, *, twice: bool, name: str = "") -> list[Outgoing]:
         order_id = UUID(document["order_id"])
         issued_at, headers = _headers(now)
         value = orjson.dumps({**document, "issued_at": issued_at})
         # The second has an id of its own: a document sent again, not a record delivered again.
-        names = ("", "again") if twice else ("",)
+        names = (name, "again") if twice else (name,)
         ids = [event_id_of(order_id, _ISSUED + name, order_id) for name in names]
         key = document["order_id"].encode()
         return [Outgoing(self._topic, key, value, (("ce_id", str(event_id).encode()), *headers)) for event_id in ids]
@@ -122,7 +126,7 @@ class Carrier:
     def _number(self, submission: Submission, taken: AbstractSet[str]) -> str:
         """The parcel's number: an S10 item identifier for exports, the express house's own for imports."""
         if submission.direction != "export":
-            return f"YT{submission.order_id.int % 10**16:016d}"
+            return _express_number(submission.order_id)
         salt = 0
         while True:
             number = s10_of(submission.order_id, salt)
@@ -140,6 +144,32 @@ def s10_of(order_id: UUID, salt: int = 0) -> str:
     body = f"{digits:08d}"
     check = 11 - sum(int(digit) * weight for digit, weight in zip(body, _S10_WEIGHTS, strict=True)) % 11
     return f"{_S10_FIRST[draw % 6]}{_LETTERS[second]}{body}{ {10: 0, 11: 5}.get(check, check) }CN"
+
+
+def _twin_of(submission: Submission, words: AbstractSet[str]) -> str | None:
+    """The number of another order's parcel, where a word names that order by its last six digits."""
+    digits = next((word[4:] for word in words if word.startswith("twin") and len(word) == 10 and word[4:].isdigit()), None)
+    if digits is None:
+        return None
+    base = submission.order_no.partition("~")[0]
+    return _express_number(order_id_of(submission.platform_code, base[:-6] + digits))
+
+
+def _express_number(order_id: UUID) -> str:
+    return f"YT{order_id.int % 10**16:016d}"
+
+
+def _blurred(topic: str, document: dict[str, Any], now: float) -> list[Outgoing]:
+    """The waybill in an encoding that nobody reads, and with a number that cannot be printed."""
+    order_id = UUID(document["order_id"])
+    text = orjson.dumps(document).decode()
+    values = (text.encode("utf-16"), orjson.dumps({**document, "logistics_no": document["logistics_no"] + "\ufffe"}))
+    headers = _headers(now)[1]
+    return [
+        Outgoing(topic, document["order_id"].encode(), value,
+                 (("ce_id", str(event_id_of(order_id, f"{_ISSUED}blurred{number}", order_id)).encode()), *headers))
+        for number, value in enumerate(values)
+    ]  # fmt: skip
 
 
 @lru_cache(maxsize=8)

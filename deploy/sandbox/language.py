@@ -156,6 +156,23 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
     Phrase("carrier", "dupway", "sends the same waybill twice, under two ids", ("issued", "issued"), "fulfilled"),
     Phrase(
         "carrier",
+        "blurred",
+        "sends a waybill in UTF-16 and one with U+FFFE in its number; a good one 2 s later",
+        ("unreadable", "unprintable", "issued"),
+        "fulfilled, with two dead letters of the carrier's",
+    ),
+    Phrase(
+        "carrier", "newway", "sends a waybill, and at once another number", ("issued", "issued"), "fulfilled under the second"
+    ),
+    Phrase(
+        "carrier",
+        "twin000001",
+        "writes the number of the parcel of the order whose number ends in 000001, or other six digits",
+        ("issued",),
+        "rejected by the match before the list is lodged: -504015, another order's number",
+    ),
+    Phrase(
+        "carrier",
         "badway",
         "writes another consignee on the waybill",
         ("issued",),

@@ -130,7 +130,7 @@ async def collect_documents(conn: Connection, batch: Sequence[Message], deps: De
     found |= await store.with_documents(conn, _completed(found, events) | _corrected(found, events))
     asked = {m.order_id for m, event in heard if isinstance(event, WithdrawalAsked)}
     found |= await store.with_returns(conn, {o: d for o, d in found.items() if o in asked and d.state in domain.CLEARED})
-    match = _one_number_one_order(deps.match, await store.claim_numbers(conn, _numbers(found, events)))
+    match = _one_number_one_order(deps.match, await _hold_numbers(conn, found, events))
     folded = Folded.of(found)
     for m, event in heard:
         folded.fold(_follow(folded.declarations.get(m.order_id), event, m.at, deps, match), m.event_id, m.at, m.traceparent)
@@ -163,8 +163,8 @@ def _corrected(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> di
     return {o: found[o] for o in shipped if o in found and domain.may_be_corrected(found[o])}
 
 
-def _numbers(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> list[tuple[str, str, UUID]]:
-    """The waybill's number of each order that these events complete or correct, which the order is to hold."""
+async def _hold_numbers(conn: Connection, found: Mapping[UUID, Declaration], events: Sequence[Event]) -> set[UUID]:
+    """Let orders hold the numbers of the waybills that come; of those about to be matched, which may not have theirs."""
     coming: dict[UUID, set[str]] = {}
     waybills = {order_id: d.waybill for order_id, d in found.items()}
     for event in events:
@@ -172,14 +172,18 @@ def _numbers(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> list
             coming.setdefault(event.order_id, set()).add(name)
         if isinstance(event, WaybillIssued):
             waybills[event.order_id] = event
-    wanted = []
+    fresh, wanted, live = [], [], {}
     for order_id, names in coming.items():
         d = found.get(order_id) or Declaration(order_id)
-        is_complete = d.present | names == domain.ALL_DOCUMENTS
-        is_open = d.state is domain.State.COLLECTING or ("waybill" in names and domain.may_be_corrected(d))
-        if is_complete and is_open and (sent := waybills.get(order_id)) is not None:
-            wanted.append((sent.logistics_code, sent.logistics_no, order_id))
-    return wanted
+        live[order_id] = d.state not in domain.OVER and "order" in d.present | names
+        sent = waybills.get(order_id)
+        if sent is None or not (d.state is domain.State.COLLECTING or domain.may_be_corrected(d)):
+            continue
+        number = sent.logistics_code, sent.logistics_no, order_id
+        fresh += [number] if "waybill" in names else []
+        wanted += [number] if d.present | names == domain.ALL_DOCUMENTS else []
+    await store.note_numbers(conn, fresh)
+    return await store.claim_numbers(conn, wanted, live)
 
 
 def _one_number_one_order(match: domain.Match, refused: Collection[UUID]) -> domain.Match:

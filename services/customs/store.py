@@ -259,9 +259,11 @@ async def save(
         )
 
 
-async def correct_waybills(
-    conn: Connection, later: Sequence[tuple[UUID, bytes]], given_up: Collection[tuple[str, str, UUID]]
-) -> None:
+Number = tuple[str, str, UUID]
+"""A carrier, the number of one of its waybills, and the order that it is for."""
+
+
+async def correct_waybills(conn: Connection, later: Sequence[tuple[UUID, bytes]], given_up: Collection[Number]) -> None:
     """Write waybills that take the place of others; the numbers (of which carrier, by which order) that are free with it."""
     if later:
         await conn.execute(
@@ -276,30 +278,43 @@ async def correct_waybills(
         )  # fmt: skip
 
 
-async def claim_numbers(conn: Connection, wanted: Sequence[tuple[str, str, UUID]]) -> set[UUID]:
-    """Let orders hold the numbers of their waybills, each the number of a carrier; returns the orders that may not.
+async def note_numbers(conn: Connection, numbers: Sequence[Number]) -> None:
+    """The first order whose waybill has a number holds it; sorted, so that two replicas wait for one another and never deadlock."""
+    if numbers:
+        await conn.execute(
+            "INSERT INTO waybill_number (logistics_code, logistics_no, order_id) "
+            "SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[]) ON CONFLICT DO NOTHING",
+            *map(list, zip(*sorted(numbers, key=_NUMBER), strict=True)),
+        )
 
-    Another order that is not over holds it. Of two in one call the first gets it.
+
+async def claim_numbers(conn: Connection, wanted: Sequence[Number], live: Mapping[UUID, bool]) -> set[UUID]:
+    """Let orders that are about to be matched hold their numbers; returns those that may not: another live order holds it.
+
+    An order is live once it is placed and until it is over; of those in hand the caller knows it by `live`.
     """
     if not wanted:
         return set()
-    # In one order, so that two replicas that want the same numbers wait for one another and never deadlock.
-    wanted = sorted(wanted, key=_NUMBER)
-    columns = [list(column) for column in zip(*wanted, strict=True)]
     rows = await conn.fetch(
-        "INSERT INTO waybill_number (logistics_code, logistics_no, order_id) "
-        "SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[]) ON CONFLICT DO NOTHING RETURNING order_id",
-        *columns,
-    )
-    refused = {order_id for _, _, order_id in wanted} - {row["order_id"] for row in rows}
-    if refused:
-        rows = await conn.fetch(
-            "UPDATE waybill_number AS w SET order_id = x.o FROM unnest($1::text[], $2::text[], $3::uuid[]) AS x(c, n, o) "
-            "WHERE w.logistics_code = x.c AND w.logistics_no = x.n AND x.o = ANY($4::uuid[]) AND (w.order_id = x.o OR EXISTS "
-            "(SELECT FROM declaration AS d WHERE d.order_id = w.order_id AND d.state = ANY($5::text[]))) RETURNING w.order_id",
-            *columns, list(refused), list(OVER),
+        "SELECT x.o, x.c, x.n, w.order_id AS holder, coalesce(d.state <> ALL($4::text[]) AND 'order' = ANY(d.present), false) AS is_live "
+        "FROM unnest($1::text[], $2::text[], $3::uuid[]) AS x(c, n, o) "
+        "LEFT JOIN waybill_number AS w ON w.logistics_code = x.c AND w.logistics_no = x.n "
+        "LEFT JOIN declaration AS d ON d.order_id = w.order_id AND w.order_id <> x.o WHERE w.order_id IS DISTINCT FROM x.o",
+        *map(list, zip(*wanted, strict=True)), list(OVER),
+    )  # fmt: skip
+    refused = set()
+    for row in sorted(rows, key=itemgetter("c", "n")):
+        holder = row["holder"]
+        if holder is not None and live.get(holder, row["is_live"]):
+            refused.add(row["o"])
+            continue
+        taken = await conn.fetchval(
+            "INSERT INTO waybill_number AS w (logistics_code, logistics_no, order_id) VALUES ($1, $2, $3) "
+            "ON CONFLICT (logistics_code, logistics_no) DO UPDATE SET order_id = excluded.order_id "
+            "WHERE w.order_id IN ($3, $4) RETURNING order_id",
+            row["c"], row["n"], row["o"], holder or row["o"],
         )  # fmt: skip
-        refused -= {row["order_id"] for row in rows}
+        refused |= set() if taken else {row["o"]}
     return refused
 
 

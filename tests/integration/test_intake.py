@@ -260,3 +260,33 @@ async def test_a_parcel_lighter_than_its_goods_and_another_address_are_told(worl
     assert f"{len(other['consignee']['address'])} characters" in told
     assert "6 characters" in told
     assert other["consignee"]["address"] not in told
+
+
+async def test_a_number_with_a_wrong_order_number_is_free_for_the_right_one(world: World) -> None:
+    """The carrier mistyped the order: nobody placed that one, and what it sends again is for the right one."""
+    order = sample(1, "lost")
+    submit(world, order)
+    await world.settle_down()
+    world.publish(topics.WAYBILLS, [parcel({**order, "order_no": "IN-mistyped"}, "YT1")])
+    await world.settle_down()
+    world.publish(topics.WAYBILLS, [parcel(order, "YT1")])
+    await world.settle_down()
+    assert await world.states() == {order["order_no"]: LODGED}
+    assert await listed(world, order) == "YT1"
+
+
+async def test_a_number_that_was_given_to_the_wrong_order_is_free_once_that_is_corrected(world: World) -> None:
+    first, second = sample(1, "lost"), sample(2, "lost")
+    submit(world, first, second)
+    await world.settle_down()
+    for sent in (parcel(first, "YT1"), parcel(first, "YT2"), parcel(second, "YT1")):
+        world.publish(topics.WAYBILLS, [sent])
+        await world.advance(("customs", topics.WAYBILLS))
+    await world.settle_down()
+    assert await world.states() == {first["order_no"]: LODGED, second["order_no"]: LODGED}
+    assert (await listed(world, first), await listed(world, second)) == ("YT2", "YT1")
+    # One that came too late to be taken holds no number.
+    world.publish(topics.WAYBILLS, [parcel(first, "YT3")])
+    await world.settle_down()
+    numbers = await world.admin.fetch("SELECT logistics_no FROM customs.waybill_number ORDER BY 1")
+    assert [row["logistics_no"] for row in numbers] == ["YT1", "YT2"]

@@ -11,7 +11,9 @@ from deploy.sandbox.carrier import LATE_S, Carrier, s10_of
 from deploy.sandbox.documents import read_submissions
 from deploy.sandbox.files import pending_outbox
 from deploy.sandbox.language import LANGUAGE, Phrase
-from shared.envelope import Outgoing, first_headers
+from services.customs.waybill import decode
+from shared.envelope import Outgoing, Record, first_headers
+from shared.errors import Unprocessable
 from tests.unit.sandbox.papers import NOW, read, submission
 
 ROWS = [row for row in LANGUAGE if row.party == "carrier"]
@@ -34,11 +36,32 @@ def test_the_carrier_speaks_every_row_of_its_language(row: Phrase) -> None:
     carrier.issue_late(NOW + LATE_S)
     issued = sent(carrier)
     assert len(issued) == len(row.does)
-    assert at_once == (0 if row.word == "late" else len(row.does))
+    assert at_once == {"late": 0, "blurred": 2}.get(row.word, len(row.does))
     assert len({first_headers(record.headers)["ce_id"] for record in issued}) == len(issued)
-    assert len({document(record)["logistics_no"] for record in issued}) == min(len(issued), 1)
-    for record in issued:
+    good = [record for record, does in zip(issued, row.does, strict=True) if does == "issued"]
+    assert len({document(record)["logistics_no"] for record in good}) == (2 if row.word == "newway" else min(len(good), 1))
+    for record in good:
         assert (document(record)["consignee"]["name"] == "李四") == (row.word != "badway")
+
+
+def test_a_twin_has_the_number_of_the_order_it_names() -> None:
+    carrier = Carrier("waybills")
+    carrier.book([read(submission("SHOP1-000001")), read(submission("SHOP1-000002~twin000001"))], NOW)
+    first, second = (document(record) for record in sent(carrier))
+    assert first["order_id"] != second["order_id"]
+    assert first["logistics_no"] == second["logistics_no"]
+
+
+def test_what_is_blurred_is_refused_by_customs_and_the_good_one_is_read() -> None:
+    carrier = Carrier("waybills")
+    carrier.book([read(submission("SHOP1-1~blurred"))], NOW)
+    carrier.issue_late(NOW + LATE_S)
+    found = [decode(Record("w", 0, 0, 1_796_000_000_000, r.key, r.value, r.headers)) if at == 2 else None
+             for at, r in enumerate(sent(carrier))]  # fmt: skip
+    assert [bool(each) for each in found] == [False, False, True]
+    for record in sent(carrier)[:2]:
+        with pytest.raises(Unprocessable):
+            decode(Record("w", 0, 0, 1_796_000_000_000, record.key, record.value, record.headers))
 
 
 def test_a_waybill_is_a_cloudevent_keyed_by_its_order() -> None:
