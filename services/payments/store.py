@@ -36,6 +36,7 @@ def _payment(row: Any) -> Payment:
         refunded=Money(row["refunded_minor"], currency) if row["refund_no"] is not None else None, returning=_returning(row),
         excess=Money(row["excess_minor"], currency) if row["excess_minor"] else None, returns=row["return_no"] or 0,
         written_off=Money(row["written_off_minor"], currency) if row["written_off_minor"] else None,
+        returned_tax=Money(row["returned_tax_minor"], currency) if row["returned_tax_minor"] else None,
     )  # fmt: skip
 
 
@@ -56,10 +57,10 @@ async def save(conn: Connection, before: Mapping[UUID, Payment], after: Sequence
         await conn.execute(
             "UPDATE payment AS p SET version = x.v, state = x.s, unwinding = x.u, authorisation_no = x.a, payment_no = x.n, "
             "captured_minor = x.c, refund_no = x.rn, refunded_minor = x.r, excess_minor = x.e, return_no = x.b, "
-            "return_goods_minor = x.bg, return_tax_minor = x.bt, written_off_minor = x.w, changed_at = now() "
+            "return_goods_minor = x.bg, return_tax_minor = x.bt, written_off_minor = x.w, returned_tax_minor = x.rt, changed_at = now() "
             "FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bool[], $5::text[], $6::text[], $7::bigint[], $8::text[], "
-            "$9::bigint[], $10::bigint[], $11::int[], $12::bigint[], $13::bigint[], $14::bigint[]) "
-            "AS x(i, v, s, u, a, n, c, rn, r, e, b, bg, bt, w) WHERE p.order_id = x.i",
+            "$9::bigint[], $10::bigint[], $11::int[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[]) "
+            "AS x(i, v, s, u, a, n, c, rn, r, e, b, bg, bt, w, rt) WHERE p.order_id = x.i",
             *map(list, zip(*((p.order_id, p.version, p.state, p.unwinding, *_progress(p)) for p in there), strict=True)),
         )
     begun = [p for p in after if p.order_id not in before]
@@ -68,10 +69,10 @@ async def save(conn: Connection, before: Mapping[UUID, Payment], after: Sequence
     rows = await conn.fetch(
         "INSERT INTO payment (order_id, version, state, unwinding, currency, amount_minor, tax_withheld_minor, merchant_code, "
         "enterprise_code, authorisation_no, payment_no, captured_minor, refund_no, refunded_minor, excess_minor, return_no, "
-        "return_goods_minor, return_tax_minor, written_off_minor) "
+        "return_goods_minor, return_tax_minor, written_off_minor, returned_tax_minor) "
         "SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bool[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], "
         "$9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::int[], "
-        "$17::bigint[], $18::bigint[], $19::bigint[]) "
+        "$17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[]) "
         "ON CONFLICT (order_id) DO NOTHING RETURNING order_id",
         *map(list, zip(*((p.order_id, p.version, p.state, p.unwinding, *_terms(p), *_progress(p)) for p in begun), strict=True)),
     )
@@ -91,7 +92,8 @@ def _progress(p: Payment) -> tuple[Any, ...]:
     r = p.returning
     returning = (p.returns or None, None, None) if r is None else (r.return_no, r.goods.minor, r.tax.minor)
     given = (p.refund_no, p.refunded.minor if p.refunded else 0, p.excess.minor if p.excess else 0)
-    return (*captured, *given, *returning, p.written_off.minor if p.written_off else 0)
+    kept = (p.written_off.minor if p.written_off else 0, p.returned_tax.minor if p.returned_tax else 0)
+    return (*captured, *given, *returning, *kept)
 
 
 _ENTRY: Final = ("txn_id", "seq", "order_id", "purpose", "account", "party", "currency", "amount_minor", "part")

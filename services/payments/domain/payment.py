@@ -93,6 +93,7 @@ class Payment:
     `refunded` is all that went back so far; `returning` what is asked of the bank for goods that came back.
     `excess`: tax withheld too much that the bank was asked to give back; what is left is given back where the order is undone.
     `returns`: the last return that was heard of. `written_off`: what of an undone order a person said will not go back.
+    `returned_tax`: the withheld tax of all goods that came back, also of those that came too late to get it.
     """
 
     order_id: UUID
@@ -109,6 +110,7 @@ class Payment:
     excess: Money | None = None
     returns: int = 0
     written_off: Money | None = None
+    returned_tax: Money | None = None
 
 
 @dataclass(frozen=True)
@@ -261,13 +263,16 @@ def _settle_and_take_back(after: Payment, heard: ReturnAccepted) -> Decision:
 def _take_back(after: Payment, heard: ReturnAccepted) -> Decision:
     """The buyer gets back the price of the goods, and the tax withheld on them if they came in time."""
     terms = _terms(after)
-    goods, tax = returns.refundable(_captured(after), terms.tax_withheld, heard.lines)
+    captured = _captured(after)
+    goods, share = returns.refundable(captured, terms.tax_withheld, heard.lines)
     nothing = Money.zero(goods.currency)
-    # Tax given back already, because customs billed less, is not given back again: its part that belongs to these goods.
-    tax -= returns.tax_of(_excess(after), heard.lines)
-    tax = max(nothing, min(tax, _left(after) - (after.refunded or nothing) - goods))
+    gone = after.returned_tax or nothing
+    if (excess := _excess(after)).minor:
+        # Tax given back already, because customs billed less, was of goods that were still sold.
+        share = returns.tax_still_withheld(ledger.shares(captured, terms.tax_withheld)[1] - excess - gone, heard.lines)
+    tax = max(nothing, min(share, _left(after) - (after.refunded or nothing) - goods))
     back = Refunding(heard.return_no, goods if heard.refund_goods else nothing, tax if heard.in_time else nothing)
-    after = replace(after, returning=back, returns=heard.return_no)
+    after = replace(after, returning=back, returns=heard.return_no, returned_tax=gone + share)
     amount = back.goods + back.tax
     if not amount.minor:
         return _close_return(after, None)

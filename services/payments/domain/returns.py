@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
 
 from services.payments import ledger
 from shared.events.customs import ReturnedLine
@@ -10,20 +13,16 @@ from shared.money import Money, part_between, share_by_largest_remainder
 
 
 def refundable(captured: Money, tax_withheld: Money, lines: Sequence[ReturnedLine]) -> tuple[Money, Money]:
-    """The merchant's and the tax office's part of what was captured that belong to the goods of one return.
+    """Return the merchant's and the tax office's part of what was captured that belong to the goods of one return.
 
     What the buyer paid for the goods, with freight, insurance and discount, is shared over the lines by their prices; what
     was withheld as tax by what was assessed on each, by price where nothing was: both by largest remainder, a line by its
     quantity, each return from where the last one ended. So the returns of an order sum to what was captured, to the fen.
     """
     goods, tax = ledger.shares(captured, tax_withheld)
-    return _part(goods, [line.total.minor for line in lines], lines), tax_of(tax, lines)
-
-
-def tax_of(tax: Money, lines: Sequence[ReturnedLine]) -> Money:
-    """What of an amount of tax belongs to the goods of one return."""
     taxes = [line.tax.minor for line in lines]
-    return _part(tax, taxes if sum(taxes) else [line.total.minor for line in lines], lines)
+    prices = [line.total.minor for line in lines]
+    return _part(goods, prices, lines), _part(tax, taxes if sum(taxes) else prices, lines)
 
 
 def _part(whole: Money, weights: Sequence[int], lines: Sequence[ReturnedLine]) -> Money:
@@ -32,3 +31,33 @@ def _part(whole: Money, weights: Sequence[int], lines: Sequence[ReturnedLine]) -
         part_between(share, line.returned_before, line.returned, line.ordered) for share, line in zip(shares, lines, strict=True)
     )
     return Money(back, whole.currency)
+
+
+def tax_still_withheld(left: Money, lines: Sequence[ReturnedLine]) -> Money:
+    """Return what of the tax that is still withheld belongs to the goods of one return.
+
+    Where customs billed less, the difference went back on the goods that were still sold then. `left` is
+    what was withheld less that and less the tax of earlier returns. It is shared over the goods that were
+    still sold by what was assessed on them, by price where nothing was. The last return takes all that is
+    left, to the fen.
+    """
+    sold = [line.ordered - line.returned_before for line in lines]
+    assessed = any(line.tax.minor for line in lines)
+    weights = _scaled([
+        Fraction(line.tax.minor if assessed else line.total.minor) * Fraction(rest) / Fraction(line.ordered)
+        for line, rest in zip(lines, sold, strict=True)
+    ])  # fmt: skip
+    if left.minor <= 0 or not sum(weights):
+        return Money.zero(left.currency)
+    shares = share_by_largest_remainder(left.minor, weights)
+    back = sum(
+        part_between(share, Decimal(0), line.quantity, rest)
+        for share, line, rest in zip(shares, lines, sold, strict=True) if rest > 0
+    )  # fmt: skip
+    return Money(back, left.currency)
+
+
+def _scaled(weights: Sequence[Fraction]) -> list[int]:
+    """Return integers in the same proportion."""
+    common = math.lcm(*(weight.denominator for weight in weights))
+    return [int(weight * common) for weight in weights]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from itertools import product
 from uuid import UUID, uuid4, uuid5
 
@@ -19,14 +20,25 @@ from services.payments.domain.bank import (
     Capture,
     Captured,
     CaptureDeclined,
+    ExcessRefunded,
     HoldGone,
     Refund,
     Refunded,
     Void,
     Voided,
 )
-from services.payments.domain.payment import PAYMENT, UNWINDING, Decision, Heard, Payment, State, follow
-from services.payments.domain.returns import refundable
+from services.payments.domain.payment import (
+    PAYMENT,
+    UNWINDING,
+    Decision,
+    Heard,
+    Payment,
+    State,
+    Terms,
+    follow,
+    give_back_excess,
+)
+from services.payments.domain.returns import refundable, tax_still_withheld
 from services.payments.ledger import Account, Entry
 from shared.events.customs import GoodsReleased, ReturnedLine
 from shared.events.orders import OrderPlaced, OrderUnwinding, Party, ReturnAccepted
@@ -291,6 +303,62 @@ def test_the_returns_of_an_order_sum_to_what_was_captured_in_however_many_parts(
         goods_back, tax_back = goods_back + goods, tax_back + of_tax
         before = [b + n for b, n in zip(before, now, strict=True)]
     assert (goods_back, tax_back) == ledger.shares(captured_, withheld)
+
+
+@given(orders_in_parts(), st.data())
+def test_a_piece_gets_the_tax_that_is_still_withheld_on_what_is_still_sold(
+    drawn: tuple[int, int, list[tuple[int, int, int]], list[list[int]]], data: st.DataObject
+) -> None:
+    """Between the returns customs bills less, and the difference goes back at once."""
+    _, tax, lines, parts = drawn
+    left = Money(tax, "CNY")
+    before = [0] * len(lines)
+    for now in parts:
+        left -= Money(data.draw(st.integers(0, left.minor)), "CNY")
+        told = [
+            ReturnedLine(line_no=i, quantity=Decimal(n), returned_before=Decimal(b), ordered=Decimal(q), total=Money(p, "CNY"),
+                         tax=Money(t, "CNY"))
+            for i, ((p, t, q), n, b) in enumerate(zip(lines, now, before, strict=True), 1)
+        ]  # fmt: skip
+        weight = [Fraction((t if any(x for _, x, _ in lines) else p), q) for p, t, q in lines]
+        sold = sum(w * (q - b) for w, (_, _, q), b in zip(weight, lines, before, strict=True))
+        mine = sum(w * n for w, n in zip(weight, now, strict=True))
+        share = tax_still_withheld(left, told)
+        assert 0 <= share.minor <= left.minor
+        if sold:
+            assert abs(share.minor - left.minor * mine / sold) <= len(lines)
+        left -= share
+        before = [b + n for b, n in zip(before, now, strict=True)]
+    assert left.minor == 0 or not sold
+
+
+def test_after_a_lower_bill_a_later_return_gets_the_tax_that_is_left_on_what_is_left() -> None:
+    """10.00 withheld on 4 pieces, 2 of them back: 5.00. Customs bills 4.00 on the rest: 1.00. 1 more back: 2.00."""
+    terms = Terms(cny("110.00"), cny("10.00"), "M", "E")
+    payment = Payment(ORDER, state=State.SETTLED, terms=terms, authorisation_no="A", payment_no="P", captured=cny("110.00"))
+
+    def returned(payment: Payment, number: int, pieces: int, before: int) -> tuple[Payment, Money]:
+        piece = ReturnedLine(
+            line_no=1,
+            quantity=Decimal(pieces),
+            returned_before=Decimal(before),
+            ordered=Decimal(4),
+            total=cny("100.00"),
+            tax=cny("10.00"),
+        )
+        asked = follow(payment, ReturnAccepted(
+            order_id=ORDER, return_no=number, in_time=True, refund_goods=True, whole=False, lines=(piece,)
+        )).payment  # fmt: skip
+        assert asked.returning is not None
+        return follow(asked, Refunded(ORDER, f"R{number}")).payment, asked.returning.tax
+
+    payment, first = returned(payment, 1, 2, 0)
+    payment = give_back_excess(payment, cny("1.00"), 1).payment
+    payment = follow(payment, ExcessRefunded(ORDER, cny("1.00"), "X1", 1)).payment
+    payment, second = returned(payment, 2, 1, 2)
+    payment, third = returned(payment, 3, 1, 3)
+    assert (first, second, third) == (cny("5.00"), cny("2.00"), cny("2.00"))
+    assert payment.refunded == payment.captured - cny("1.00") if payment.captured else False
 
 
 def test_each_return_is_asked_of_the_bank_under_a_key_of_its_own_and_booked_once() -> None:
