@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -31,6 +33,8 @@ CLAIM_MAX: Final = 800
 LEASE_S: Final = 10.0
 """A claimed effect is nobody else's for so long: its next time is put off by it, so a dead claimant's come up again. While the
 outside party is asked it is put off again and again, so a short lease does not mean a short call."""
+LANE_CALLS: Final = 2
+"""Calls of one kind at once."""
 CALL_S: Final = 25.0
 """How long the outside party may take in all for what was claimed at once."""
 POLL_S: Final = 0.1
@@ -108,24 +112,62 @@ class EffectRunner:
         self._sealing = sealing
         self._fail = failpoints or Failpoints()
         self._wake = asyncio.Event()
+        self._under_way: Counter[str] = Counter()
 
     def wake(self) -> None:
         """New instructions were committed in this process."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Ends only by cancellation: an error nobody foresaw is counted and logged, and tried again after growing pauses."""
+        """Ends only by cancellation: an error nobody foresaw is counted and logged, and tried again after growing pauses.
+
+        Each kind has a lane of its own: one that is slow keeps no other kind from its turn.
+        """
         failures = Failures(self._service, "effects")
-        while True:
-            try:
-                if not await self.once():
-                    await self._idle()
-                failures.none()
-            except (*LOST, *RETRYABLE) as error:
-                log.warning("effects wait for the database", service=self._service, error=type(error).__name__)
-                await asyncio.sleep(0.5)
-            except Exception as error:  # noqa: BLE001  counted, logged and alerted
-                await asyncio.sleep(failures.one(error))
+        calls: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                try:
+                    claimed = await self._begin(calls)
+                    await self._heed(calls)
+                    if not claimed:
+                        await self._idle()
+                    failures.none()
+                except (*LOST, *RETRYABLE) as error:
+                    log.warning("effects wait for the database", service=self._service, error=type(error).__name__)
+                    await asyncio.sleep(0.5)
+                except Exception as error:  # noqa: BLE001  counted, logged and alerted
+                    await asyncio.sleep(failures.one(error))
+        finally:
+            for call in calls:
+                call.cancel()
+            if calls:
+                await asyncio.wait(calls)
+
+    async def _begin(self, calls: set[asyncio.Task[None]]) -> int:
+        """Claim what is due of the kinds whose lane has room, and begin to perform it; returns how many were claimed."""
+        claimed = await self._claim()
+        self._fail.hit("effect_after_claim")
+        for kind, effects in self._groups(claimed):
+            calls.add(asyncio.create_task(self._in_lane(kind, effects)))
+        return len(claimed)
+
+    async def _in_lane(self, kind: str, claimed: Sequence[Effect]) -> None:
+        self._under_way[kind] += 1
+        try:
+            await self._one_kind(kind, claimed)
+        finally:
+            self._under_way[kind] -= 1
+            self._wake.set()
+
+    @staticmethod
+    async def _heed(calls: set[asyncio.Task[None]]) -> None:
+        """Forget the calls that ended; raises what one of them ended with."""
+        await asyncio.sleep(0)  # those just begun count from now on
+        ended = [call for call in calls if call.done()]
+        calls.difference_update(ended)
+        for error in [error for call in ended if (error := call.exception()) is not None]:
+            raise error
 
     async def _idle(self) -> None:
         await wait_for_event(self._wake, POLL_S)
@@ -135,26 +177,33 @@ class EffectRunner:
         """Claim what is due, perform and settle it; returns how many were claimed."""
         claimed = await self._claim()
         self._fail.hit("effect_after_claim")
-        groups: dict[tuple[str, UUID | None], list[Effect]] = {}
-        for effect in claimed:
-            groups.setdefault((effect.kind, effect.intent_id if effect.apart else None), []).append(effect)
         ends = await asyncio.gather(
-            *(self._one_kind(kind, effects) for (kind, _), effects in groups.items()), return_exceptions=True
+            *(self._one_kind(kind, effects) for kind, effects in self._groups(claimed)), return_exceptions=True
         )
         for end in ends:
             if isinstance(end, BaseException):
                 raise end
         return len(claimed)
 
+    @staticmethod
+    def _groups(claimed: Sequence[Effect]) -> list[tuple[str, list[Effect]]]:
+        """The effects by kind; one that was set aside goes alone."""
+        groups: dict[tuple[str, UUID | None], list[Effect]] = {}
+        for effect in claimed:
+            groups.setdefault((effect.kind, effect.intent_id if effect.apart else None), []).append(effect)
+        return [(kind, effects) for (kind, _), effects in groups.items()]
+
     async def _claim(self) -> list[Effect]:
+        """Claim what is due, of all kinds but those whose lane is full."""
+        full = [kind for kind, count in self._under_way.items() if count >= LANE_CALLS]
         async with self._pool.acquire() as conn:
             rows = await conn.fetch(
-                "WITH due AS MATERIALIZED (SELECT intent_id FROM effect WHERE next_at <= now() "
+                "WITH due AS MATERIALIZED (SELECT intent_id FROM effect WHERE next_at <= now() AND kind <> ALL ($3::text[]) "
                 "ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED) "
                 "UPDATE effect AS e SET attempts = attempts + 1, next_at = now() + make_interval(secs => $2) FROM due "
                 "WHERE e.intent_id = due.intent_id RETURNING e.intent_id, e.order_id, e.kind, e.request, e.attempts, "
                 "e.intent_id = ANY (ARRAY(SELECT subject::uuid FROM aside WHERE source = 'effect')) AS apart",
-                CLAIM_MAX, self._lease_s,
+                CLAIM_MAX, self._lease_s, full,
             )  # fmt: skip
         return await self._opened([Effect(**row) for row in rows])
 
@@ -306,9 +355,9 @@ async def _put_off(conn: Connection, waits: Sequence[tuple[Effect, float]]) -> N
     )  # fmt: skip
 
 
-def backoff_s(attempts: int) -> float:
-    """Seconds until the next try: 0.2 doubled each time, a minute at most."""
-    return float(min(BACKOFF_MAX_S, 0.1 * 2 ** min(attempts, 12)))
+def backoff_s(attempts: int, dice: Callable[[], float] = random.random) -> float:
+    """Seconds until the next try: 0.2 doubled each time, a minute at most; a fifth more or less, so that not all come at once."""
+    return float(min(BACKOFF_MAX_S, 0.1 * 2 ** min(attempts, 12))) * (0.8 + 0.4 * dice())
 
 
 async def measure(conn: Connection, service: str) -> int:

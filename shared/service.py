@@ -133,7 +133,7 @@ class Service:
         jobs = [self.consumer.run(), self.relay.run(), self._sweep(), self._obey(), *self.vitals.jobs()]
         jobs += [self._timer(timer) for timer in self.wiring.timers]
         if self.effects is not None:
-            jobs += [self.effects.run(), self.effects.run()]
+            jobs += [self.effects.run()]
         tasks = [asyncio.create_task(job, name=getattr(job, "__qualname__", None)) for job in jobs]
         waiter = asyncio.create_task(stop.wait())
         try:
