@@ -400,9 +400,21 @@ def test_a_country_rate_that_is_not_held_is_refused_not_taken_as_none() -> None:
     assert refused.code == "rule_unknown"
 
 
-def test_over_de_minimis_the_country_rates_of_spring_2025_are_not_held() -> None:
-    assert known(to("US", "800.00", date(2025, 2, 6))).charges
-    assert unknown(to("US", "800.01", date(2025, 5, 1))).code == "rule_unknown"
+@pytest.mark.parametrize(
+    ("on", "phone", "toy"),
+    [
+        (date(2025, 2, 6), "0.10", "0.10"), (date(2025, 3, 3), "0.10", "0.10"), (date(2025, 3, 4), "0.20", "0.20"),
+        (date(2025, 4, 4), "0.20", "0.20"), (date(2025, 4, 5), "0.20", "0.30"), (date(2025, 4, 8), "0.20", "0.30"),
+        (date(2025, 4, 9), "0.20", "1.04"), (date(2025, 4, 10), "0.20", "1.45"), (date(2025, 5, 1), "0.20", "1.45"),
+    ],
+)  # fmt: skip
+def test_over_de_minimis_china_owed_what_spring_2025_decreed(on: date, phone: str, toy: str) -> None:
+    """Executive Orders 14195, 14228, 14257, 14259 and 14266; telephones outside the reciprocal duty from 5 April 2025."""
+    for hs, rate in ((PHONE, phone), (TOY, toy)):
+        assert known(to("US", "1000.00", on, hs=hs)).sum_of("surcharge") == Money.of("1000.00", "USD").times(Decimal(rate)), hs
+        assert str(known(to("US", "800.00", on, hs=hs)).total) == "800.00"
+    other = to("US", "800.01", on, hs=PHONE, origin="VN")
+    assert unknown(other).code == "rule_unknown" if on >= date(2025, 4, 5) else known(other).total == Money.of("800.01", "USD")
 
 
 def test_what_leaves_in_bulk_and_a_code_without_subheading_are_refused() -> None:
