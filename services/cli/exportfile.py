@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
 from services.cli.connect import Wrong
 from services.cli.faults import Wrongly
@@ -20,8 +20,6 @@ from services.cli.taxfile import (
     LineNo,
     Part,
     Time,
-    bytes_of,
-    decoded,
     option_decimal,
     read,
     timed,
@@ -29,12 +27,9 @@ from services.cli.taxfile import (
 from services.tax.domain.goods import Nomenclature
 from shared.money import Money, MoneyError
 
-__all__ = ["Count", "Decimals", "Part", "money", "parsed", "read_text"]
-
 LINES_MAX = 1000
 """Lines of one file's order; customs takes 100, a question may be larger."""
 
-Model = TypeVar("Model", bound=BaseModel)
 Share = Annotated[Decimals, Field(le=10)]
 
 
@@ -136,21 +131,6 @@ def wrong_facts(document: Document) -> Iterator[Wrongly]:
         except ValueError as error:
             found = repr(value) if isinstance(value, str | bool) else type(value).__name__
             yield Wrongly(f"export.{name}", "is_fact", found[:60], str(error).removeprefix(f"{name}: expected "))
-
-
-def read_text(file: Path) -> str:
-    """The file, or stdin for `-`; raises Wrong."""
-    return decoded(str(file), bytes_of(file))
-
-
-def parsed(name: str, text: str, shape: type[Model]) -> Model:
-    """A JSON document of that shape; raises Wrong naming the first field that is wrong, never its value."""
-    try:
-        return shape.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        raise Wrong(f"{name}: {at or 'the file'}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def money(field: str, amount: Decimal, currency: str) -> Money:

@@ -70,7 +70,7 @@ def list_(json: Annotated[bool, typer.Option("--json", help="For machines.")] = 
 
 
 def _first_of(month: str) -> date:
-    if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month) is None or month < "2014":
+    if re.fullmatch(r"20[0-9]{2}-(0[1-9]|1[0-2])", month) is None or month < "2014":
         raise Wrong(f"--month: {month!r} is not a month like 2026-10, from 2014 on")
     return date(int(month[:4]), int(month[5:]), 1)
 

@@ -11,7 +11,8 @@ import orjson
 from pydantic import BaseModel, Field, StringConstraints
 
 from services.cli.connect import Wrong
-from services.cli.exportfile import Count, Decimals, Part, money, parsed, read_text
+from services.cli.exportfile import money
+from services.cli.taxfile import Count, Decimals, LineNo, Part, Time, bytes_of, decoded, lines_of, read
 from services.tax.domain.assessment import BEIJING, beijing_date
 from services.tax.domain.rebate import Declared, ExportedLine, Invoice, ReleasedList
 
@@ -25,9 +26,9 @@ Shape = TypeVar("Shape", bound=BaseModel)
 class GoodsLine(Part):
     """A line of a list."""
 
-    line_no: int = Field(ge=1)
+    line_no: LineNo
     sku: Text
-    hs_code: str = Field(pattern=r"^\d{4,10}$")
+    hs_code: str = Field(pattern=r"^[0-9]{4,10}$")
     quantity: Count
     unit: Text
     total: Decimals
@@ -42,7 +43,7 @@ class ListFile(Part):
     order_no: str = ""
     merchant: Text
     mode: Text
-    released_at: datetime
+    released_at: Time
     currency: str
     declaration: Text | None = None
     statistics: bool = False
@@ -54,7 +55,7 @@ class ListFile(Part):
 class InvoiceFile(Part):
     """A line of a VAT special invoice; `taxable` is its price without VAT, in CNY."""
 
-    number: str = Field(pattern=r"^\d{8,20}$")
+    number: str = Field(pattern=r"^[0-9]{8,20}$")
     merchant: Text
     sku: Text
     quantity: Count
@@ -63,14 +64,21 @@ class InvoiceFile(Part):
 
 
 def _documents(file: Path, shape: type[Shape]) -> Iterator[tuple[str, Shape]]:
-    for number, line in enumerate(read_text(file).splitlines(), 1):
-        if line.strip():
-            where = f"{file} line {number}"
-            yield where, parsed(where, line, shape)
+    """Each line of a file; raises Wrong with every fault of every line: of a part of the file nothing is claimed."""
+    found, wrong = [], []
+    for number, line in lines_of(bytes_of(file)):
+        where = f"{file} line {number}"
+        try:
+            found.append((where, read(where, decoded(where, line), shape, None)))
+        except Wrong as error:
+            wrong.append(str(error))
+    if wrong:
+        raise Wrong("\n".join(wrong))
+    yield from found
 
 
 def lists_of(file: Path) -> list[ReleasedList]:
-    """The lists of a file; raises Wrong naming line and field."""
+    """The lists of a file; raises Wrong naming each line and field that is wrong."""
     return [_list(where, found) for where, found in _documents(file, ListFile)]
 
 
@@ -89,8 +97,6 @@ def _list(where: str, found: ListFile) -> ReleasedList:
         )
         for i, x in enumerate(found.lines)
     )
-    if len({line.line_no for line in lines}) < len(lines):
-        raise Wrong(f"{where}: lines: a line_no is there twice")
     return ReleasedList(
         found.list_no, found.merchant, found.mode, beijing_date(found.released_at), lines, found.order_no, found.statistics,
         found.paid, found.came_back,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
@@ -15,10 +16,15 @@ from shared.events.orders import Direction
 Confidence = Literal["published", "secondary", "inferred", "unverified"]
 
 
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
+
+
 def decimal_string(value: Any) -> Any:
     """A number as a rule file spells it; raises ValueError for one that TOML would read as a float or an integer."""
     if not isinstance(value, str):
         raise ValueError("write numbers as decimal strings, so that none passes through a float")
+    if _DECIMAL.fullmatch(value) is None:
+        raise ValueError("a decimal string has digits and a point only, like 0.13")
     return value
 
 

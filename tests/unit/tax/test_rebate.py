@@ -214,11 +214,16 @@ def test_a_list_without_declaration_says_so_and_nothing_to_claim_leaves_with_one
     ("old", "new", "says"),
     [
         ('"merchant": "4403960XYZ"', '"merchant": ""', "line 1: merchant"),
-        ('"quantity": "2"', '"quantity": 2', "line 1: lines[0].quantity: write it as a decimal string"),
+        ('"quantity": "2"', '"quantity": 2', "line 1: lines[0].quantity: found the number 2, expected a decimal string"),
         ("T10:00:00+08:00", "T10:00:00", "line 1: released_at: give a time with its offset"),
         ('"total": "60.00"', '"total": "60.001"', "line 1: lines[0].total"),
-        ('"line_no": 2', '"line_no": 1', "a line_no is there twice"),
+        ('"line_no": 2', '"line_no": 1', "line 1: lines[1].line_no: found 1, expected a number that no other line has (unique)"),
         ('"declaration_line": 1', '"declaration_line": 0', "line 1: lines[0].declaration_line"),
+        ('"quantity": "2"', '"quantity": "２"', "line 1: lines[0].quantity: found '２'"),
+        ('"hs_code": "6109', '"hs_code": "６109', "line 1: lines[0].hs_code"),
+        ("T10:00:00+08:00", "T10:00:00.123456789+08:00x", "line 1: released_at: found"),
+        ("2026-10-", "9999-10-", "line 1: released_at: found '9999-10-"),
+        ('"total": "60.00"', '"total": "6e1"', "line 1: lines[0].total: found '6e1'"),
     ],
 )
 def test_wrong_lists_leave_with_two_and_name_line_and_field(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -229,6 +234,23 @@ def test_wrong_lists_leave_with_two_and_name_line_and_field(tmp_path: Path, old:
     result = run("prepare", str(lists), *COMMON)
     assert result.exit_code == 2
     assert says in result.stderr
+
+
+def test_every_line_that_is_wrong_is_named(tmp_path: Path) -> None:
+    lists = tmp_path / "lists.jsonl"
+    good = (EXAMPLES / "released-lists.jsonl").read_bytes()
+    lists.write_bytes(b"{\n" + good + b"\xff\n")
+    result = run("prepare", str(lists), *COMMON)
+    assert (result.exit_code, result.stdout) == (2, "")
+    count = len(good.splitlines()) + 2
+    assert "line 1: the file: found" in result.stderr
+    assert f"line {count} is not UTF-8 text" in result.stderr
+
+
+@pytest.mark.parametrize("month", ["２０２６-10", "0001-01", "9999-12", "2026-10\n", "2013-12"])
+def test_a_month_that_no_claim_can_be_of_is_wrong(month: str) -> None:
+    result = run("prepare", str(EXAMPLES / "released-lists.jsonl"), "--month", month, *COMMON[2:])
+    assert (result.exit_code, "--month" in result.stderr) == (2, True)
 
 
 def test_a_month_that_is_none_is_wrong() -> None:
