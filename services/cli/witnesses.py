@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
 from contextlib import closing
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
 from services.cli.connect import Target, database
 from services.cli.verify import Finding
+from shared.money import Money
+
+Line = tuple[str, str, int, str]
+"""A movement at the bank: the number of the payment or transfer, its kind, minor units, currency."""
 
 BANK_SAYS: Final = "what the bank moved is not what our journal says"
 AUTHORITY_SAYS: Final = "the authority's register and our declarations disagree on a release"
@@ -18,9 +24,7 @@ LISTS_SAYS: Final = "an order has more than one live list in the authority's reg
 
 
 async def bank(to: Target) -> list[Finding]:
-    """Captures, refunds and transfers of the bank's statement equal those of the journal; each payment that differs
-    is named.
-    """
+    """Return whether each capture, refund and transfer of the bank's statement is in the journal, and the reverse."""
     import httpx
 
     url = os.environ.get("CROSSBORDER_BANK_URL") or to.known.get("bank_url") or "http://127.0.0.1:8110"
@@ -39,40 +43,52 @@ async def bank(to: Target) -> list[Finding]:
                 skipped=f"the bank does not answer at {url} ({type(error).__name__})",
             )
         ]
-    differ = [
-        f"payment {no} {kind}: bank {theirs.get((no, kind), 0)}, journal {ours.get((no, kind), 0)} minor units"
-        for no, kind in sorted(ours.keys() | theirs.keys())
-        if ours.get((no, kind), 0) != theirs.get((no, kind), 0)
+    return [Finding("bank_statement", BANK_SAYS, tuple(breaks(ours, theirs)))]
+
+
+def breaks(ours: Counter[Line], theirs: Counter[Line]) -> list[str]:
+    """Return each line of the bank's statement or of our journal that the other side does not have.
+
+    Lines are compared one by one: two that are wrong by the same amount do not cancel each other.
+    Of one payment and kind, a line that only the bank has is set beside one that only we have.
+    """
+    missing: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+    for side, lines in enumerate((theirs - ours, ours - theirs)):
+        for payment_no, kind, minor, currency in sorted(lines.elements()):
+            amounts = missing.setdefault((payment_no, kind), ([], []))
+            amounts[side].append(str(Money(minor, currency)) + f" {currency}")
+    return [
+        f"payment {payment_no} {kind}: bank {bank}, journal {journal}"
+        for (payment_no, kind), (at_bank, in_books) in sorted(missing.items())
+        for bank, journal in zip_longest(at_bank, in_books, fillvalue="nothing")
     ]
-    return [Finding("bank_statement", BANK_SAYS, tuple(differ))]
 
 
-async def _journal(conn: Any) -> dict[tuple[str, str], int]:
+async def _journal(conn: Any) -> Counter[Line]:
+    """Return each movement at the bank that is in the books; a transfer to customs is one for all its bills."""
     rows = await conn.fetch(
-        "SELECT p.payment_no AS no, CASE j.purpose WHEN 'refund_tax' THEN 'refund' ELSE j.purpose END AS kind, "
-        "sum(abs(j.amount_minor))::bigint AS minor FROM payments.journal j "
+        "SELECT coalesce(p.payment_no, '') AS no, CASE j.purpose WHEN 'refund_tax' THEN 'refund' ELSE j.purpose END AS kind, "
+        "abs(j.amount_minor) AS minor, j.currency FROM payments.journal j "
         "JOIN payments.payment p USING (order_id) WHERE j.account = 'bank_clearing' AND j.purpose IN "
-        "('capture', 'refund', 'refund_tax') GROUP BY 1, 2 "
-        "UNION ALL SELECT t.transfer_no, 'transfer', sum(-j.amount_minor)::bigint FROM payments.journal j "
+        "('capture', 'refund', 'refund_tax') "
+        "UNION ALL SELECT t.transfer_no, 'transfer', sum(-j.amount_minor)::bigint, j.currency FROM payments.journal j "
         "JOIN payments.tax_due d USING (order_id) JOIN payments.tax_payment t USING (payment_id) "
-        "WHERE j.account = 'bank_clearing' AND j.purpose = 'pay_tax' GROUP BY 1"
+        "WHERE j.account = 'bank_clearing' AND j.purpose = 'pay_tax' GROUP BY t.transfer_no, j.currency"
     )
-    return {(row["no"], row["kind"]): row["minor"] for row in rows}
+    return Counter((row["no"], row["kind"], row["minor"], row["currency"]) for row in rows)
 
 
-async def _operations(client: Any) -> dict[tuple[str, str], int]:
-    """Every movement of the bank's statement in minor units, page by page."""
-    from shared.money import Money
-
-    found: dict[tuple[str, str], int] = {}
+async def _operations(client: Any) -> Counter[Line]:
+    """Return each movement of the bank's statement, page by page."""
+    found: Counter[Line] = Counter()
     after = 0
     while True:
         page = (await client.get("/v1/statement/operations", params={"after": after})).raise_for_status().json()
         if not page["items"]:
             return found
         for item in page["items"]:
-            key = (item["payment_no"], item["kind"])
-            found[key] = found.get(key, 0) + Money.of(item["amount"], item["currency"]).minor
+            amount = Money.of(item["amount"], item["currency"])
+            found[item["payment_no"], item["kind"], amount.minor, amount.currency] += 1
         after = page["next"]
 
 

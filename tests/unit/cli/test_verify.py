@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from services.cli.facts import HOUR_S, Ledger, Sold, _differences, sold
 from services.cli.verify import Finding, _still, as_document, invariants
-from services.cli.witnesses import read_register, register_of
+from services.cli.witnesses import Line, breaks, read_register, register_of
 from services.orders import sales
 from services.orders.submission import PROBE
 from shared.envelope import Record
@@ -154,3 +155,31 @@ def test_hours_that_a_log_has_forgotten_in_part_say_nothing() -> None:
     log = sold_of((NOON_S + 60, "order.fulfilled.v1", "US-CN"))
     log.forgets_before((NOON_S + 60) * 1000)
     assert len(_differences(log, sales.totals_of(rows, since_s=log.whole_from_s))) == 2
+
+
+PAID: tuple[Line, ...] = (("P1", "capture", 20410, "CNY"), ("P1", "refund", 4601, "CNY"), ("P1", "refund", 9201, "CNY"))
+
+
+@pytest.mark.parametrize(
+    ("bank", "found"),
+    [
+        (PAID, []),
+        (PAID[::-1], []),
+        (
+            (PAID[0], ("P1", "refund", 5601, "CNY"), ("P1", "refund", 8201, "CNY")),
+            ["payment P1 refund: bank 56.01 CNY, journal 46.01 CNY", "payment P1 refund: bank 82.01 CNY, journal 92.01 CNY"],
+        ),
+        ((*PAID, PAID[1]), ["payment P1 refund: bank 46.01 CNY, journal nothing"]),
+        (PAID[1:], ["payment P1 capture: bank nothing, journal 204.10 CNY"]),
+        (
+            (("P1", "capture", 20410, "USD"), *PAID[1:]),
+            ["payment P1 capture: bank 204.10 USD, journal 204.10 CNY"],
+        ),
+        (
+            (("P2", "capture", 20410, "CNY"), *PAID[1:]),
+            ["payment P1 capture: bank nothing, journal 204.10 CNY", "payment P2 capture: bank 204.10 CNY, journal nothing"],
+        ),
+    ],
+)
+def test_the_statement_is_compared_line_by_line(bank: tuple[Line, ...], found: list[str]) -> None:
+    assert breaks(Counter(PAID), Counter(bank)) == found
