@@ -24,8 +24,9 @@ folded. Therefore faust's commit is only a hint here, and the table itself says 
    aiokafka does not seek, so those records would be lost (a kill before the first commit is enough). Its seek
    is replaced: flow is stopped, and reading begins where the table ends, whatever was committed. An emptied
    changelog rebuilds the view from the whole topic.
-4. In between, offsets must follow each other. A hole means that faust dropped something: the process ends
-   and step 3 mends it. The topic is neither compacted nor transactional, so a healthy log has no holes.
+4. In between, offsets must follow each other. A hole with a record in it means that faust dropped something:
+   the process ends and step 3 mends it. Whether there is one, a reader of its own tells: the topic is not
+   compacted, but a writer with transactions leaves a mark behind each, also behind the last record.
 5. A process that slept through its session could write rows over those of its successor. Before each step
    it looks at the clock that also runs while asleep (`Pulse`) and ends itself instead.
 6. The log itself has records twice where a relay died between sending and deleting. The ids of the last
@@ -54,10 +55,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
+from aiokafka import TopicPartition
 from pydantic import Field
 
 from services.orders import sales
-from shared import metrics, topics
+from shared import ends, metrics, topics
 from shared.envelope import REPLAY_HEADER, first_headers
 from shared.errors import Unprocessable
 from shared.settings import Settings, load
@@ -100,6 +102,8 @@ class SalesView:
         self.places: dict[int, sales.Place] = {}
         self.seen: dict[int, sales.Seen] = {}
         self._earliest: dict[int, int] = {}
+        self._settings = settings
+        self._stood: dict[int, tuple[int, int]] = {}
         self.pairs: set[tuple[str, str]] = set()
         self._lag = metrics.Shown(metrics.LAG)
         self._orders = metrics.Shown(metrics.STREAM_ORDERS)
@@ -119,6 +123,7 @@ class SalesView:
         """The agent: one event after the other, acknowledged only when it is in the table."""
         async for event in stream.noack().events():
             try:
+                await self._pass_hole(event.message.partition, event.message.offset)
                 self.take(event.message)
             except Exception as error:
                 log.exception("an event could not be folded")
@@ -126,6 +131,21 @@ class SalesView:
             if len(self._batch.messages) >= PENDING_MAX:
                 self._room.clear()
                 await self._room.wait()
+
+    async def _pass_hole(self, partition: int, offset: int) -> bool:
+        """Go on at this offset, if no record is in front of it; returns whether the place is there now."""
+        place = self.places.get(partition)
+        if place is None or offset <= place.next:
+            return False
+        tp = TopicPartition(self.source, partition)
+        settings = self._settings
+        first = await ends.first_records(
+            settings.kafka, {tp: (place.next, offset)}, committed=False, security=settings.kafka_security
+        )
+        if first[tp] < offset or self.places.get(partition) != place:
+            return False
+        self.places[partition] = sales.Place(offset, place.newest_ms)
+        return True
 
     def take(self, message: Any) -> None:
         """Fold one record; one that was folded before changes nothing."""
@@ -251,6 +271,7 @@ class SalesView:
         self.ready = False
         async with self._writing:
             self.places.clear()
+            self._stood.clear()
             self._batch = Batch()
         self._room.set()
 
@@ -309,8 +330,14 @@ class SalesView:
         """Records in the log that are not yet in the table, by partition."""
         places = dict(self.places)
         ours = {tp.partition: tp for tp in self.app.consumer.assignment() if tp.topic == self.source}
-        ends = await self.app.consumer.highwaters(*ours.values()) if ours else {}
-        lag = {p: (ends.get(tp) or 0) - places[p].next for p, tp in ours.items() if p in places}
+        found = await self.app.consumer.highwaters(*ours.values()) if ours else {}
+        stands = {p: (places[p].next, found.get(tp) or 0) for p, tp in ours.items() if p in places}
+        for partition, stood in stands.items():
+            # Where nothing has moved since the last look, there may be nothing: marks of transactions are no records.
+            if stood[0] < stood[1] and self._stood.get(partition) == stood and await self._pass_hole(partition, stood[1]):
+                stands[partition] = (stood[1], stood[1])
+        self._stood = stands
+        lag = {partition: end - next_ for partition, (next_, end) in stands.items()}
         self._lag.show({(topics.ORDERS, str(partition)): behind for partition, behind in lag.items()})
         return lag
 

@@ -15,7 +15,7 @@ from services.tax.domain.rulebook import Rulebook
 from services.tax.elsewhere import ends_in
 from services.tax.rulefiles import RuleError, load
 from shared import metrics
-from shared.database import LOST
+from shared.database import LOST, RETRYABLE
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ class RunningRules:
             await asyncio.sleep(every_s)
             try:
                 await self.look(holder)
-            except (*LOST, OSError) as error:
+            except (*LOST, *RETRYABLE) as error:
                 log.warning("new rules wait", error=type(error).__name__)
 
     async def _archive(self, rules: Rulebook) -> None:

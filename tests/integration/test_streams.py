@@ -246,6 +246,42 @@ async def test_a_view_that_sees_no_changelog_beside_its_topic_ends_and_counts_no
         await bench.close()
 
 
+async def test_marks_of_transactions_are_no_lag_and_no_hole_that_ends_the_view(bench: Bench) -> None:
+    """Behind the last record of several partitions, and between records; half of the transactions were given up."""
+    worker = bench.worker()
+    writer = AIOKafkaProducer(bootstrap_servers=bench.kafka, transactional_id=f"{bench.prefix}relay")
+    plain, bench._producer = bench._producer, writer
+    await writer.start()
+    try:
+        for begin in (0, 100, 200):
+            await writer.begin_transaction()
+            await bench.publish(range(begin, begin + 100))
+            await writer.commit_transaction()
+            await bench.until(count=(begin + 100) * 8 // 10)
+    finally:
+        bench._producer = plain
+        await writer.stop()
+    await bench.publish(range(300, 320))
+    await bench.until(count=256)
+    async with (
+        AIOKafkaProducer(bootstrap_servers=bench.kafka, transactional_id=f"{bench.prefix}relay") as last,
+        last.transaction(),
+    ):
+        for partition in range(topics.PARTITIONS):
+            await last.send(bench.source, b"{}", partition=partition)
+    await worker.ready()
+
+    async def lag() -> dict[str, float]:
+        lines = (await worker.get("/metrics")).text.splitlines()
+        return {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("crossborder_consumer_lag_records{")}
+
+    async with asyncio.timeout(30):
+        while set((await lag()).values()) != {0.0} or len(await lag()) != topics.PARTITIONS:  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
+    assert worker.process.poll() is None, worker.tail()
+    assert await bench.totals() == expected(range(320))
+
+
 async def test_what_a_relay_sent_twice_counts_once_also_over_a_kill(bench: Bench) -> None:
     first = bench.worker()
     await bench.publish(range(300))
