@@ -6,6 +6,7 @@ from typing import Final
 
 from shared.cases import Kinds
 
+LODGING_REFUSED: Final = "lodging_refused"
 KINDS: Final[Kinds] = {
     "released_after_refusal": "Ask the customs office where the goods are and have them stopped or brought back: the buyer has the "
     "money back. If they are delivered, agree with the buyer on payment.",
@@ -17,4 +18,6 @@ KINDS: Final[Kinds] = {
     "with the first.",
     "declared_unnumbered": "Ask the e-port for the number of the list: it says that the list is declared, and customs never gave "
     "it one. The case closes by itself when the number comes.",
+    LODGING_REFUSED: "Put the key and certificate, or the user number, that the authority has on file in place and restart customs; "
+    "nobody is refused, all lists wait, and the case is closed when one is taken.",
 }

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 import structlog
 
+from services.customs.cases import LODGING_REFUSED
 from services.customs.domain.pausing import ALL, FIRST_S, OUTAGE_S, Reason, next_trial
-from shared import metrics
+from shared import cases, metrics
+from shared.cases import Case
 from shared.database import Connection
 
 log = structlog.get_logger(__name__)
@@ -71,6 +73,10 @@ async def hear(conn: Connection, told: Sequence[Told], certificate: str) -> None
         )  # fmt: skip
         if opened == "INSERT 0 1":
             log.error("lodging pauses", scope=scope, reason=each.reason, code=each.code)
+            if each.reason == "ours":
+                # The time, since the same refusal after it was mended is a case of its own.
+                details = {"code": each.code, "certificate": certificate, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+                await cases.open_all(conn, [Case(LODGING_REFUSED, scope, details=details)])
 
 
 async def end_those_over(conn: Connection, pauses: Sequence[Pause], now: datetime) -> list[Pause]:
@@ -82,6 +88,12 @@ async def end_those_over(conn: Connection, pauses: Sequence[Pause], now: datetim
             await conn.execute(
                 "UPDATE waiting SET since = now() WHERE since > now() AND ($1 = $2 OR group_key = $1)", pause.scope, ALL
             )
+        if pause.reason == "ours":
+            for case in (
+                each for each in await cases.fetch(conn) if each.kind == LODGING_REFUSED and each.subject == pause.scope
+            ):
+                note = "a list was taken after the refusals: found the way free by a trial"
+                await cases.close(conn, case.number, verdict="mended", note=note, by="customs")
         log.warning("lodging goes on", scope=pause.scope, reason=pause.reason, paused_s=round(lasted_s))
     return [each for each in pauses if not each.over]
 

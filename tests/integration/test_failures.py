@@ -44,6 +44,10 @@ async def pauses(world: World) -> list[tuple[str, str, str]]:
     return [tuple(row) for row in await world.admin.fetch("SELECT scope, reason, code FROM customs.pause")]
 
 
+async def open_cases(world: World) -> list[str]:
+    return [row["kind"] for row in await world.admin.fetch("SELECT kind FROM customs.cases WHERE closed_at IS NULL")]
+
+
 @pytest.mark.parametrize(
     ("word", "bad"), [("ceb900", {LISTS}), ("ceb900", {7, 8, 93}), ("ceb900_blind", {1}), ("ceb900_blind", {11, 24, 37, 50, 63})]
 )
@@ -150,6 +154,7 @@ async def test_a_refusal_of_our_signature_stops_lodging_refuses_nobody_and_goes_
             await world.settle_down()
         assert set(await ended(world)) == {"lodged"}
         assert await pauses(world) == [("*", "ours", "-621029")]
+        assert await open_cases(world) == ["lodging_refused"]
         sent = len(lodged(world))
         more = submit(world, 5, prefix="MORE")
         await world.settle_down()
@@ -159,6 +164,7 @@ async def test_a_refusal_of_our_signature_stops_lodging_refuses_nobody_and_goes_
             await world.settle_down()
         assert (await ended(world))["fulfilled"] == {*orders, *more}
         assert await pauses(world) == []
+        assert await open_cases(world) == []
 
 
 def _refused(*_: Any) -> None:
