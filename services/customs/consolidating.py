@@ -143,7 +143,8 @@ async def _ask(conn: Connection, authority: Authority, rules: Consolidating, ask
     group, now, summaries = asking.group, asking.now, rules.policy.summaries
     summary_id = uuid4()
     cop_no = cop_no_of(summary_id)
-    bad, most = authority.summary_lists(cop_no, [invt_no for _, invt_no, _ in taken])
+    bad, room = authority.summary_lists(cop_no, [invt_no for _, invt_no, _ in taken])
+    most = min(summaries.lists_max, room)
     if bad:
         log.error("these lists cannot be named in a summary request", month=group.month, lists=bad)
         await store.set_aside_open(conn, [order_id for order_id, invt_no, _ in taken if invt_no in bad])

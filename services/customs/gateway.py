@@ -349,7 +349,7 @@ class Authority:
                 size = max(size, len(build.write_number(cop_no, invt_no)))
             except NotDeclarable:
                 bad.append(invt_no)
-        return bad, min(self.policy.summaries.lists_max, max(1, (self.room("CEB701Message") - SUMMARY_HEAD_BYTES) // size))
+        return bad, max(1, (self.room("CEB701Message") - SUMMARY_HEAD_BYTES) // size)
 
 
 def _direction(d: Declaration) -> str:

@@ -75,7 +75,11 @@ async def hear(conn: Connection, told: Sequence[Told], certificate: str) -> None
             log.error("lodging pauses", scope=scope, reason=each.reason, code=each.code)
             if each.reason == "ours":
                 # The time, since the same refusal after it was mended is a case of its own.
-                details = {"code": each.code, "certificate": certificate, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+                details = {
+                    "code": each.code,
+                    "certificate": certificate,
+                    "since": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
                 await cases.open_all(conn, [Case(LODGING_REFUSED, scope, details=details)])
 
 

@@ -131,7 +131,7 @@ STORIES: Final[dict[str, Story]] = {
     ),
     "corrected": Story("lotion", "fulfilled", heard("orders", customs.ListReturned), marker="return"),
     "refused by customs": Story("cherries", "rejected", heard("orders", customs.ListRefused), marker="reject"),
-    "unreadable": Story("cherries", "rejected", heard("customs", "CEB900"), marker="silent", then=(MUCH_LATER, "CEB900")),
+    "unreadable": Story("cherries", "rejected", heard("customs", "CEB900"), marker="ceb900"),
     "cancelled and unreadable": Story(
         "cherries", "cancelled", heard("customs", "CEB900"), marker="silent", then=(ON_THE_WAY, CANCEL), and_then=(MUCH_LATER, "CEB900")
     ),

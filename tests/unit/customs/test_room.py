@@ -81,7 +81,7 @@ def test_a_summary_request_names_as_many_lists_as_its_message_has_room_for() -> 
     merchant = replace(port.policy.declarant.company, name="公" * 100)
     _, xml = port.summary_request("S1", at, "2244", merchant, numbers[:most], (1, 7))
     assert len(xml) <= BYTES_MAX
-    assert authority().summary_lists("S1", numbers)[1] == port.policy.summaries.lists_max
+    assert authority().summary_lists("S1", numbers)[1] >= port.policy.summaries.lists_max
 
 
 def test_a_declarant_no_message_can_be_sent_by_is_told_at_once_and_not_looked_for_for_ever() -> None:
