@@ -204,13 +204,19 @@ async def _announce(conn: Connection, words: Sequence[Word]) -> Outcome:
     counts: dict[UUID, int] = {}
     for word in words:
         counts[word.order_id] = counts.get(word.order_id, 0) + 1
-        cause = uuid5(NAMESPACE_URL, f"summary:{word.cop_no}:{word.decl_seq_no or ''}:{word.kind}")
-        facts.append(Announced(_fact(word), cause, word.version + counts[word.order_id]))
+        cause = cause_of(word)
+        facts.append(Announced(fact_of(word), cause, word.version + counts[word.order_id]))
     await store.words_said(conn, [word.id for word in words], counts)
     return Outcome(facts=facts)
 
 
-def _fact(word: Word) -> said.SummaryEvent:
+def cause_of(word: Word) -> UUID:
+    """The id that a word follows from: the request, the declaration where it is about one, and what is said."""
+    return uuid5(NAMESPACE_URL, f"summary:{word.cop_no}:{word.decl_seq_no or ''}:{word.kind}")
+
+
+def fact_of(word: Word) -> said.SummaryEvent:
+    """What a word says."""
     common: dict[str, Any] = {"order_id": word.order_id, "invt_no": word.invt_no, "summary_no": word.cop_no}
     if word.kind == "requested":
         # Due at the end of the last day, which is the beginning of the next.

@@ -48,8 +48,12 @@ class Broker:
 
     def __init__(self) -> None:
         self.readers: dict[str, list[Reader]] = {}
+        self.published: set[str] = set()
+        """The types of events that were published."""
 
     def publish(self, topic: str, key: Hashable, record: Record) -> None:
+        if isinstance(record.event, Event):
+            self.published.add(record.event.type)
         for reader in self.readers.get(topic, ()):
             reader.deliver(topic, key, record)
 

@@ -29,6 +29,7 @@ from tests.simulation.broker import Broker, Record, Said, Service
 from tests.simulation.parties import BillWord, Collective, Receipt, Request
 from tests.simulation.plan import AT, Plan
 from tests.simulation.sabotage import Sabotage
+from tests.simulation.summaries import ASKING, Months, Told
 from tests.simulation.world import Violation, World
 
 POLICY: Final = Policy(
@@ -65,12 +66,13 @@ class Customs(Service):
     def __init__(self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]) -> None:
         hears = {
             topics.ORDERS: (OrderPlaced, WithdrawalAsked, OrderUnwinding), topics.PAYMENTS: (PaymentCaptured,),
-            topics.TAX: (TaxAssessed,), topics.WAYBILLS: (WaybillIssued,), topics.RECEIPTS: (Receipt, BillWord),
+            topics.TAX: (TaxAssessed,), topics.WAYBILLS: (WaybillIssued,), topics.RECEIPTS: (Receipt, BillWord, Told),
         }  # fmt: skip
         super().__init__(world, broker, sabotage, hears)
         self._plans = plans
         self.waiting: dict[UUID, Waiting] = {}
         self.bills = Bills()
+        self.months = Months()
         self.released_at: dict[UUID, datetime] = {}
 
     def transact(self, fresh: Sequence[Record]) -> None:
@@ -79,6 +81,9 @@ class Customs(Service):
         for event_id, event in fresh:
             if isinstance(event, BillWord):
                 self._keep(event)
+                continue
+            if isinstance(event, Told):
+                self._hear_of_months(event)
                 continue
             found = changed.get(event.order_id) or self.state.get(event.order_id)
             after, said = self._follow(found, event)
@@ -89,8 +94,43 @@ class Customs(Service):
             facts += [Said(fact, event_id, first + i) for i, fact in enumerate(said)]
             if any(isinstance(fact, GoodsReleased) for fact in said):
                 self.released_at[event.order_id] = at(self.world)
+                self._close(after)
         self._save(changed)
         self.announce(facts)
+
+    # --- export lists, as in consolidating.py: asked for together, announced in portions
+
+    def _close(self, d: Declaration) -> None:
+        if d.direction == "export":
+            self.months.open[d.order_id] = 0
+            self.world.after(AGE_S, self._ask_for_months)
+
+    def _ask_for_months(self) -> None:
+        if self.world.happens(self.world.weather.crash_before_commit):
+            self.world.after(AGE_S, self._ask_for_months)
+            return
+        self.months.free(self._now())
+        asked = self.months.ask(self.world.uuid(), self.state)
+        if asked is not None:
+            self._say_words()
+            self.send([(topics.DECLARATIONS, asked.cop_no, Record(asked.order_id, asked))])
+        elif self.months.open:
+            self.world.after(AGE_S, self._ask_for_months)
+
+    def _hear_of_months(self, told: Told) -> None:
+        self.months.hear(told)
+        self.world.after(AGE_S / 2, self._say_words)
+        self.world.after(ASKING.wait_s + AGE_S, self._ask_for_months)
+
+    def _say_words(self) -> None:
+        facts = self.months.say(self.state, self._now())
+        for fact in facts:
+            d = self.state[fact.event.order_id]
+            self.state[fact.event.order_id] = replace(d, version=d.version + 1)
+        self.announce(facts)
+
+    def _now(self) -> datetime:
+        return AT + timedelta(seconds=self.world.now)
 
     # --- tax bills, as in billing.py: kept as they come, announced once the list is cleared or its return decided
 
@@ -193,6 +233,8 @@ class Customs(Service):
         super().at_rest()
         if any(self.bills.unsaid()):
             raise Violation("a tax bill was never announced")
+        if left := list(self.months.unended()):
+            raise Violation(f"the consolidation comes to no end: {left}")
         if self.waiting:
             raise Violation(f"open batches are never closed: {[w.kind for w in self.waiting.values()]}")
 

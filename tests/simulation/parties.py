@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
+from random import Random
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from services.orders.domain import Accepted
 from services.payments.domain import bank as said
 from services.payments.domain.bank import Answer, Ask
 from shared import topics
-from shared.events.logistics import WaybillIssued
+from shared.events.logistics import WaybillDelivered, WaybillIssued
 from shared.money import Money
 from tests.simulation.broker import Broker, Reader, Record
 from tests.simulation.plan import AT, ENTERPRISE, PERSONS, Plan
@@ -123,6 +124,10 @@ class Carrier(Reader):
     def _issue(self, order_id: UUID, consignee: str, number: str) -> None:
         waybill = _WAYBILL.model_copy(update={"order_id": order_id, "consignee_name_digest": consignee, "logistics_no": number})
         self.send([(topics.WAYBILLS, order_id, Record(self.world.uuid(), waybill))])
+        # Nobody waits for it, and it may come at any time.
+        if not Random(f"{self.world.seed} {order_id} delivered").randrange(4):
+            delivered = WaybillDelivered(order_id=order_id, logistics_no=number)
+            self.world.after(60.0, lambda: self.send([(topics.WAYBILLS, order_id, Record(self.world.uuid(), delivered))]))
 
 
 _WAYBILL: Final = WaybillIssued(

@@ -23,6 +23,7 @@ from tests.simulation.parties import Authority, Bank, Carrier, Listed
 from tests.simulation.plan import PLATFORM, Plan, draw, quotas
 from tests.simulation.sabotage import NONE, Sabotage
 from tests.simulation.services import Orders, Payments, Tax
+from tests.simulation.summaries import Office
 from tests.simulation.world import Violation, World
 
 
@@ -35,6 +36,8 @@ class History:
     steps: int
     trace: list[str]
     trace_hash: str
+    types: frozenset[str]
+    """The types of events that were published."""
 
 
 class Simulation:
@@ -47,6 +50,7 @@ class Simulation:
         self.bank = Bank(world, self.plans)
         self.carrier = Carrier(world, broker, NONE, self.plans)
         self.authority = Authority(world, broker, NONE, self.plans)
+        self.office = Office(world, broker, NONE)
         self.orders = Orders(world, broker, sabotage)
         self.payments = Payments(world, broker, sabotage, self.bank)
         self.tax = Tax(world, broker, sabotage, quotas(list(self.plans.values())))
@@ -59,7 +63,7 @@ class Simulation:
         for plan in self.plans.values():
             self._submit(plan)
         self.world.run()
-        for reader in (self.orders, self.payments, self.tax, self.customs, self.carrier, self.authority):
+        for reader in (self.orders, self.payments, self.tax, self.customs, self.carrier, self.authority, self.office):
             reader.at_rest()
         for plan in self.plans.values():
             self._judge(plan)
@@ -235,7 +239,9 @@ def simulate(seed: int, sabotage: Sabotage = NONE) -> History:
         tail = "\n".join(simulation.world.trace[-12:])
         raise Violation(f"seed {seed}: {type(error).__name__}: {error}\n{tail}") from error
     world = simulation.world
-    return History(seed, len(simulation.plans), world.steps, world.trace, world.trace_hash())
+    return History(
+        seed, len(simulation.plans), world.steps, world.trace, world.trace_hash(), frozenset(simulation.broker.published)
+    )
 
 
 def chunk(seeds: range) -> tuple[int, int, int, list[str]]:
