@@ -72,7 +72,17 @@ def publish(
         if follow:
             say(", ".join(f"{n} {end}" for end, n in sorted(found["ends"].items())) or "none came to an end")
     if follow and found["open"]:
+        for told in run(_held_back(target())):
+            say(told)
         leave(Exit.NO)
+
+
+async def _held_back(to: Target) -> list[str]:
+    """Why some may be open still: a transaction of somebody's that is not ended stands in front of them."""
+    from services.cli import reading
+    from shared.topics import TOPICS
+
+    return await reading.held_back(to, [topic.name for topic in TOPICS if topic.readers])
 
 
 def signed(records: Sequence[Submission], key: Path) -> list[Submission]:

@@ -1,10 +1,14 @@
 """The library defaults that lose or repeat records are not what we run with."""
 
 import asyncpg
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from shared import metrics, vitals
 from shared.consumer import make_consumer
-from shared.database import LOST
+from shared.database import LOST, RETRYABLE
+from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
+from shared.handler import may_be_the_records
 from shared.outbox import make_producer
 from shared.streams import StreamSettings, make_app
 from shared.topics import DEAD_LETTER_BYTES_MAX, MESSAGE_BYTES_MAX, PARTITIONS
@@ -42,3 +46,36 @@ def test_what_a_view_holds_in_memory_after_a_restart_is_bounded() -> None:
 def test_a_session_that_the_server_ended_is_a_lost_connection_and_no_fault_of_a_record() -> None:
     assert issubclass(asyncpg.IdleInTransactionSessionTimeoutError, LOST)
     assert issubclass(asyncpg.AdminShutdownError, LOST)
+
+
+KINDS = sorted(
+    (name, kind) for name, kind in vars(asyncpg).items() if isinstance(kind, type) and issubclass(kind, asyncpg.PostgresError)
+)
+BLAMED = ("21", "22", "23", "27", "44", "54", "P0")
+AGAIN = ("08", "0A", "25", "28", "40", "53", "55", "57", "58", "XX")
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS)
+def test_of_every_class_of_error_it_is_said_whose_fault_it_is(name: str, kind: type[asyncpg.PostgresError]) -> None:
+    group = (kind.sqlstate or "")[:2]
+    assert may_be_the_records(kind("it says so")) is (group in BLAMED), name
+    if group in AGAIN:
+        assert issubclass(kind, (*LOST, *RETRYABLE)), f"{name} is not tried again"
+    assert not (issubclass(kind, RETRYABLE) and group in BLAMED)
+
+
+@pytest.mark.parametrize(("error", "may"), [
+    (MemoryError(), False), (TooManyGivenUp("ours"), False), (Unavailable("later"), False), (asyncpg.InterfaceError("closed"), False),
+    (OSError(5, "input/output error"), False), (TimeoutError(), False), (KeyError("a bug"), True), (RecursionError(), True),
+    (Unprocessable("malformed", "no"), True),
+])  # fmt: skip
+def test_whose_fault_any_other_error_may_be(error: Exception, may: bool) -> None:
+    assert may_be_the_records(error) is may
+
+
+def test_the_end_of_a_process_that_gave_up_too_many_is_counted_as_such() -> None:
+    assert vitals.reason_of(TooManyGivenUp("ours")) == "too_many_given_up"
+    assert vitals.reason_of(asyncpg.DiskFullError("full")) == "unavailable"
+    assert {vitals.reason_of(e) for e in (KeyError(), TooManyGivenUp(), asyncpg.DiskFullError("full"))} <= set(
+        metrics.END_REASONS
+    )
