@@ -270,7 +270,11 @@ def _summaries(row: Mapping[str, Any]) -> Summaries:
             raise ValueError(
                 f"summary.terms: the terms from {each.valid_from} need a source, a due_day up to 28, lines and digits"
             )
-    asking = Asking(frozenset(row["ask_again"]), int(row["attempts_max"]), float(row["wait_s"]))
+    asking = Asking(
+        frozenset(row["ask_again"]), int(row["attempts_max"]), float(row["wait_s"]), float(row.get("wait_max_s", 3600))
+    )
+    if not 0 < asking.wait_s <= asking.wait_max_s < inf:
+        raise ValueError(f"summary: found wait_s {asking.wait_s:g} and wait_max_s {asking.wait_max_s:g}, expected both above 0")
     found = Summaries(
         Enterprise(row["broker_code"], row["broker_name"]), row["summary_flag"], row["item_name_flag"], int(row["from_day"]),
         int(row["lists_max"]), int(row["messages_max"]), asking, terms,

@@ -289,7 +289,9 @@ async def _refuse_requests(conn: Connection, refused: Sequence[Message], deps: D
     for m in refused:
         answer = m.event.answer
         at = answer.at or m.at
-        if await summaries.refuse_whole(conn, [m.event.message_guid], answer.status, answer.info, at, deps.consolidating):
+        on_the_way = answer.way in ("wait", "ours")
+        guids = [m.event.message_guid]
+        if await summaries.refuse_whole(conn, guids, answer.status, answer.info, at, deps.consolidating, on_the_way=on_the_way):
             about_one.add(m.event_id)
     return about_one
 

@@ -39,7 +39,14 @@ async def _follow_receipt(conn: Connection, told: SummaryReceipt, at: datetime, 
 
 
 async def refuse_whole(
-    conn: Connection, guids: Sequence[str], status: str, info: str, at: datetime, rules: Consolidating
+    conn: Connection,
+    guids: Sequence[str],
+    status: str,
+    info: str,
+    at: datetime,
+    rules: Consolidating,
+    *,
+    on_the_way: bool = False,
 ) -> bool:
     """A CEB900 says that these messages failed the format check: the requests they belong to are refused.
 
@@ -47,16 +54,22 @@ async def refuse_whole(
     """
     found = await store.lock_in_message(conn, guids)
     for s, seq in found:
-        await _answer(conn, s, domain.Answer(s.cop_no, seq, "returned", status, info, at, status), at, rules)
+        await _answer(
+            conn, s, domain.Answer(s.cop_no, seq, "returned", status, info, at, status, on_the_way=on_the_way), at, rules
+        )
     return bool(found)
 
 
 def answer_of(told: SummaryReceipt) -> domain.Answer:
     """The receipt in the domain's words. The authority's own text stays out of it."""
-    meaning = MEANINGS.get(codes.status(told.status).meaning_class, "waiting")
+    found = codes.status(told.status).meaning_class
+    way = (codes.way_of(told.code or told.status) or codes.way_of(told.status)) if found == "technical" else None
+    # Of a request that customs has already the receipt is still to come.
+    meaning = "waiting" if way == "there" else MEANINGS.get(found, "waiting")
     return domain.Answer(
-        told.cop_no, told.seq, meaning, told.status, told.public_info, told.at, told.code, told.sum_no, told.named
-    )
+        told.cop_no, told.seq, meaning, told.status, told.public_info, told.at, told.code, told.sum_no, told.named,
+        on_the_way=way in ("wait", "ours"),
+    )  # fmt: skip
 
 
 async def _answer(conn: Connection, s: Summary, told: domain.Answer, at: datetime, rules: Consolidating) -> None:

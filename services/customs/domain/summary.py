@@ -102,11 +102,13 @@ DECLARATION: Final = Transitions[Stage](
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the declarant decides: which refusals ask for patience only, how often to ask, and how long to wait first."""
+    """What the declarant decides: which refusals ask for patience only, how often to ask, and how long to wait first; at most so
+    long after a failure on the way, which is asked again until the way is free."""
 
     ask_again: Collection[str]
     attempts_max: int
     wait_s: float
+    wait_max_s: float = 3600.0
 
 
 Meaning = Literal["waiting", "accepted", "returned"]
@@ -114,7 +116,8 @@ Meaning = Literal["waiting", "accepted", "returned"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One entry of a CEB702, on message `seq` of a request. `named`: the lists its text names."""
+    """One entry of a CEB702, on message `seq` of a request. `named`: the lists its text names; `on_the_way`: no officer of customs
+    refused it, the way is blocked or our own signature is refused."""
 
     cop_no: str
     seq: int
@@ -125,6 +128,7 @@ class Answer:
     code: str | None = None
     sum_no: str | None = None
     named: tuple[str, ...] = ()
+    on_the_way: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,8 +155,8 @@ class Summary:
 def answer(s: Summary, told: Answer, of_it: Collection[str], policy: Policy) -> tuple[Summary, frozenset[str]]:
     """Follow a receipt; `of_it` are the named lists that are the request's. Also tells which lists are set aside for a person.
 
-    A refusal that names lists sets these aside and frees the others; one that asks for patience frees all after a wait; any other
-    waits for a person. What a decided request is told changes nothing.
+    A refusal that names lists sets these aside and frees the others; one that asks for patience frees all after a wait, and so
+    does a failure on the way, with growing pauses; any other waits for a person. What a decided request is told changes nothing.
     """
     s = replace(s, sum_no=s.sum_no or told.sum_no)
     if told.meaning == "waiting" or s.state not in (State.REQUESTED, State.ACCEPTED):
@@ -166,6 +170,9 @@ def answer(s: Summary, told: Answer, of_it: Collection[str], policy: Policy) -> 
     aside = frozenset(told.named) & frozenset(of_it)
     if aside:
         return replace(s, again_at=told.at), aside
+    if told.on_the_way:
+        pause_s = min(policy.wait_s * 2 ** min(s.attempt - 1, 20), policy.wait_max_s)
+        return replace(s, again_at=told.at + timedelta(seconds=pause_s)), frozenset()
     if (told.code or told.status) in policy.ask_again and s.attempt < policy.attempts_max:
         s = replace(s, again_at=told.at + timedelta(seconds=policy.wait_s))
     return s, frozenset()

@@ -361,3 +361,17 @@ def test_an_office_of_a_pilot_zone_may_have_a_flag_of_its_own() -> None:
 def test_month_is_a_month() -> None:
     assert month_of(AT) == Month("2026-12", beijing(2026, 12, 1), beijing(2027, 1, 1))
     assert months.DAY_S == 86_400
+
+
+def test_a_failure_on_the_way_refuses_no_request_for_good_however_often_it_is_told() -> None:
+    """Three outages of the e-port left the lists of a month to a person."""
+    pauses = []
+    for attempt in range(1, 20):
+        s = Summary(UUID(int=1), "S1", 1, 3, attempt)
+        told = Answer("S1", 1, "returned", "-701004", "", AT, "-701004", on_the_way=True)
+        after, aside = answer(s, told, set(), POLICY)
+        assert (after.state, aside) == (State.REFUSED, frozenset())
+        assert after.again_at is not None
+        pauses.append((after.again_at - AT).total_seconds())
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (5.0, 3600.0)
