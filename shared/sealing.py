@@ -72,8 +72,8 @@ class Sealing:
         return self.digest_exact(normal(text))
 
     def digests_of_address(self, region: str | None, city: str | None, address: str) -> tuple[str, ...]:
-        """A digest of each way to write the address: two addresses are the same if they share one."""
-        return tuple(map(self.digest_exact, address_forms(region, city, address)))
+        """A digest of each way to write the address, 16 hex characters: two addresses are the same if they share one."""
+        return tuple(self.digest_exact(form)[:16] for form in address_forms(region, city, address))
 
     def digest_exact(self, text: str) -> str:
         """A keyed hash of the text to the letter, 32 hex characters: where another case or space is another value."""

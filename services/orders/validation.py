@@ -182,19 +182,25 @@ def _consignee(check: _Check) -> None:
 def _one_spelling(check: _Check) -> None:
     """A number that could be written plainer would be another order, person or parcel than the one that looks like it."""
     order = check.order
-    numbers = [
-        ("order_no", order.order_no), ("payment.token", order.payment.token), ("logistics_no", order.logistics_no or ""),
-        ("buyer.id_number", order.buyer.id_number), ("payment.payer.id_number", order.payment.payer.id_number),
-        *((f"lines[{index}].sku", line.sku) for index, line in enumerate(order.lines)),
-    ]  # fmt: skip
-    for field, number in numbers:
-        if number.isascii():
-            continue
-        hidden, other = hidden_in(number), other_spelling_in(number)
-        if hidden is not None:
-            check.refuse(field, "is_seen", hidden, "no characters that cannot be seen")
-        elif other is not None:
-            check.refuse(field, "is_one_spelling", other, "no full-width or other compatibility characters")
+    _number(check, "order_no", order.order_no)
+    _number(check, "payment.token", order.payment.token)
+    _number(check, "buyer.id_number", order.buyer.id_number)
+    _number(check, "payment.payer.id_number", order.payment.payer.id_number)
+    if order.logistics_no is not None:
+        _number(check, "logistics_no", order.logistics_no)
+    for index, line in enumerate(order.lines):
+        if not line.sku.isascii():
+            _number(check, f"lines[{index}].sku", line.sku)
+
+
+def _number(check: _Check, field: str, number: str) -> None:
+    if number.isascii():
+        return
+    hidden, other = hidden_in(number), other_spelling_in(number)
+    if hidden is not None:
+        check.refuse(field, "is_seen", hidden, "no characters that cannot be seen")
+    elif other is not None:
+        check.refuse(field, "is_one_spelling", other, "no full-width or other compatibility characters")
 
 
 def _logistics_no(check: _Check) -> None:

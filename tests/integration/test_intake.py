@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from deploy.samples import submission
-from shared import topics
+from shared import metrics, topics
 from shared.envelope import Outgoing
 from shared.identity import order_id_of
 from tests.integration.world import World, opened
@@ -45,6 +45,46 @@ async def test_one_buyer_has_one_quota_a_year_whatever_year_the_orders_are_dated
     came = datetime.now(UTC) - timedelta(seconds=600)
     assert [row["year"] for row in await world.admin.fetch("SELECT year FROM tax.quota")] == [came.astimezone(BEIJING).year]
     assert await world.broken() == {}
+
+
+async def test_one_record_of_1970_puts_no_years_into_a_sum(world: World) -> None:
+    def summed() -> float:
+        return sum(
+            sample.value
+            for metric in (metrics.STAGE_SECONDS, metrics.QUEUE_DELAY)
+            for family in metric.collect()
+            for sample in family.samples
+            if sample.name.endswith("_sum")
+        )
+
+    before = summed()
+    stamped, called_off, good = sample(1), sample(2, "lost"), sample(3)
+    submit(world, stamped, called_off, good)
+    asked = {"platform": called_off["platform"], "order_no": called_off["order_no"], "reason": "buyer_request"}
+    world.publish(topics.SUBMISSIONS, [Outgoing("", b"2", json.dumps(asked).encode(), CANCEL)])
+    records = world.log[topics.SUBMISSIONS]
+    records[0].timestamp_ms = int(datetime.now(UTC).timestamp())  # in seconds
+    records[1].timestamp_ms = 0
+    records[2].timestamp_ms = int(datetime(2199, 1, 1, tzinfo=UTC).timestamp() * 1000)
+    records[3].timestamp_ms = 1
+    await world.settle_down()
+    assert await world.states() == {
+        stamped["order_no"]: "rejected", called_off["order_no"]: "rejected", good["order_no"]: "fulfilled",
+    }  # fmt: skip
+    found = {(f["field"], f["found"], f["expected"]) for f in await faults_of(world, stamped)}
+    assert found == {("timestamp", "the record's own timestamp is 1970-01-21", "give milliseconds since 1970")}
+    assert summed() - before < 24 * 3600
+    stamps = await world.admin.fetch("SELECT received_at, updated_at FROM orders.orders")
+    now = datetime.now(UTC)
+    assert all(abs((at - now).total_seconds()) < 3600 for row in stamps for at in row)
+
+
+async def faults_of(world: World, order: dict[str, Any]) -> list[dict[str, Any]]:
+    told = await world.admin.fetchval(
+        "SELECT summary -> 'faults' FROM orders.timeline WHERE order_id = $1 AND type = 'order.rejected.v1'", order_id(order)
+    )
+    found: list[dict[str, Any]] = json.loads(told or "[]")
+    return found
 
 
 async def test_free_text_a_mark_and_blanks_stand_in_nobodys_way(world: World) -> None:
@@ -110,10 +150,7 @@ async def listed(world: World, order: dict[str, Any]) -> str | None:
 
 
 async def faults(world: World, order: dict[str, Any]) -> set[tuple[str, str]]:
-    told = await world.admin.fetchval(
-        "SELECT summary -> 'faults' FROM orders.timeline WHERE order_id = $1 AND type = 'order.rejected.v1'", order_id(order)
-    )
-    return {(fault["field"], fault["code"]) for fault in json.loads(told or "[]")}
+    return {(fault["field"], fault["code"]) for fault in await faults_of(world, order)}
 
 
 async def test_an_unreadable_or_unprintable_waybill_is_a_dead_letter_and_the_order_waits_for_a_good_one(world: World) -> None:
