@@ -22,7 +22,7 @@ def import_(
         ),
     ],
     folder: Annotated[
-        Path, typer.Option("--rules", help="The folder whose table is to grow: the one CROSSBORDER_RULES_DIR names.")
+        Path, typer.Option("--rules", envvar="CROSSBORDER_RULES_DIR", help="The folder whose table is to grow.")
     ] = RULES,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: print the periods.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The periods as JSON.")] = False,
@@ -45,6 +45,8 @@ def import_(
         leave(Exit.NO)
     if not dry_run:
         put(found)
+    if found.jumps:
+        say(f"look at {', '.join(found.jumps)}: a fifth more or less than the month before")
     if json:
         told = [
             {
@@ -56,7 +58,15 @@ def import_(
             }
             for p in found.periods
         ]
-        as_json({"file": found.path.name, "periods": told, "replaces": found.replaces, "written": not dry_run})
+        as_json(
+            {
+                "file": found.path.name,
+                "periods": told,
+                "replaces": found.replaces,
+                "jumps": list(found.jumps),
+                "written": not dry_run,
+            }
+        )
         return
     for period in found.periods:
         print(toml_of(period) if dry_run else f"{period.month}: euro reference rates of {period.of}")

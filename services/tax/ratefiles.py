@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from services.tax.domain.ecb import NotRates, Period, next_periods, read_quotes
+from services.tax.domain.ecb import NotRates, Period, jumps, next_periods, read_quotes
 from services.tax.domain.exchange import Exchange, ExchangeRates
 from services.tax.domain.rules import RuleFault
 from services.tax.rulefiles import RuleError
@@ -23,6 +23,8 @@ class Imported(NamedTuple):
     periods: Sequence[Period]
     replaces: str | None
     text: str
+    jumps: Sequence[str] = ()
+    """Currencies of the first of them that are a fifth more or less than in the last period before."""
 
 
 def rates_path(folder: Path) -> Path:
@@ -61,14 +63,19 @@ def imported(folder: Path, bank: str) -> Imported:
         text = _without_last(path, text)
     text = text.rstrip("\n") + "\n" + "".join(f"\n{toml_of(period)}" for period in periods)
     _checked(path, text)
-    return Imported(path, periods, None if carried is None else str(carried.valid_from), text)
+    before = max((period for period in rates.period if not period.carried_over), key=lambda period: period.valid_from)
+    replaced = None if carried is None else str(carried.valid_from)
+    return Imported(path, periods, replaced, text, jumps(before.per_100, periods[0]))
 
 
 def put(found: Imported) -> None:
-    """Write the file beside its place and rename it into it, so that a service never reads half of it."""
+    """Write the file beside its place and rename it into it, so that a service never reads half of it; raises RuleError."""
     beside = found.path.with_suffix(".toml.new")
-    beside.write_text(found.text, encoding="utf-8")
-    beside.replace(found.path)
+    try:
+        beside.write_text(found.text, encoding="utf-8")
+        beside.replace(found.path)
+    except OSError as error:
+        raise RuleError(found.path, None, f"cannot be written: {error.strerror}") from None
 
 
 def toml_of(period: Period) -> str:

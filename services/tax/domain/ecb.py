@@ -92,7 +92,7 @@ def rates_day(month: Month) -> date:
 def read_quotes(text: str) -> dict[date, dict[str, Decimal]]:
     """The rates by day of a file as the bank gives it: one column a currency (`eurofxref-hist.csv`, `eurofxref.csv`), or one line a
     rate (its data interface). Raises NotRates."""
-    rows = csv.reader(text.removeprefix("\ufeff").splitlines())
+    rows = csv.reader(re.split(r"\r\n|\n|\r", text.removeprefix("\ufeff")))
     try:
         head = [name.strip() for name in next(rows, [])]
         if "TIME_PERIOD" in head:
@@ -125,10 +125,11 @@ def _wide(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[Quoted]:
     for number, row in enumerate(rows, 2):
         if not any(cell.strip() for cell in row):
             continue
-        if len(row) > len(head):
+        # Every line of the bank's ends with a comma; one that is shorter was cut off, and its last number with it.
+        if len(row) != len(head):
             raise NotRates(f"line {number}: found {len(row)} columns, expected {len(head)}, as many as the first line has")
         day = _day(number, row[0].strip())
-        for name, cell in zip(head[1:], row[1:], strict=False):
+        for name, cell in zip(head[1:], row[1:], strict=True):
             if name and cell.strip() not in ("", "N/A"):
                 yield number, day, name, _rate(number, name, cell.strip())
 
@@ -212,6 +213,13 @@ def _rounded(exact: Fraction) -> str:
     whole = Decimal(exact.numerator) / Decimal(exact.denominator)
     places = max(4, 3 - whole.adjusted())
     return str(whole.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
+
+
+def jumps(before: Mapping[str, Decimal], period: Period) -> list[str]:
+    """Currencies that a month's rates have a fifth more or less of than those before: a person should look at these."""
+    then = {name: Fraction(rate) for name, rate in before.items()}
+    now = {name: Fraction(Decimal(rate)) for name, rate in period.per_100.items()}
+    return [name for name, rate in now.items() if name in then and not Fraction(5, 6) <= rate / then[name] <= Fraction(6, 5)]
 
 
 def next_periods(table: Sequence[RatePeriod], quotes: Mapping[date, Quotes]) -> list[Period]:

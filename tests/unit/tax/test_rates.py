@@ -135,6 +135,8 @@ def test_a_holiday_takes_the_next_day_with_rates_but_a_file_of_single_days_does_
         (WIDE + "18.11.2026,1.16,170.1,N/A,7.25,5.1,\n", "line 2: Date: found '18.11.2026'"),
         (WIDE + DECEMBER + "2026-11-18,1.17,170.1,N/A,7.25,5.1,\n", "line 3: USD of 2026-11-18: found 1.17, expected 1.16"),
         (WIDE + "2026-11-18,1.16,170.1,N/A,7.25,5.1,,8\n", "line 2: found 8 columns"),
+        (WIDE + "2026-11-18,1.16,170.1,N/A,7.2", "line 2: found 5 columns, expected 7"),
+        (WIDE + "2026-11-18,1.1", "line 2: found 2 columns, expected 7"),
         (LONG.replace("OBS_VALUE", "VALUE"), "found no column OBS_VALUE"),
         (LONG + "EXR.D.USD.EUR.SP00.A,D,USD\n", "line 6: found 3 columns, expected 9"),
     ],
@@ -157,6 +159,21 @@ def test_a_zip_bytes_that_are_no_text_and_a_missing_file_are_named(tmp_path: Pat
         result = run(path, "--rules", str(folder))
         assert (result.exit_code, says in result.stderr) == (2, True)
     assert run(tmp_path / "none.csv", "--rules", str(folder)).exit_code == 2
+
+
+def test_rates_that_jump_are_named_for_a_person_to_look_at(tmp_path: Path, folder: Path) -> None:
+    upside_down = WIDE + "2026-11-18,0.86,170.1,N/A,7.25,5.1,\n"
+    result = run(bank(tmp_path, upside_down), "--rules", str(folder), "--dry-run")
+    assert result.exit_code == 0
+    assert "look at USD, " in result.stderr
+    assert "look at" not in run(bank(tmp_path, WIDE + DECEMBER), "--rules", str(folder), "--dry-run").stderr
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, folder: Path) -> None:
+    (folder / "rates-cny.toml.new").mkdir()
+    result = run(bank(tmp_path, WIDE + DECEMBER), "--rules", str(folder))
+    assert result.exit_code == 2
+    assert "rates-cny.toml: cannot be written" in result.stderr
 
 
 def test_only_the_last_period_may_be_carried_over(folder: Path) -> None:
