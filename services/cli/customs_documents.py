@@ -17,11 +17,10 @@ from services.cli.connect import Wrong
 from services.cli.customs_messages import UNSAID, Form, known_as, maybe, number
 from services.customs.ceb import codes
 from services.customs.ceb.parse import to_json
-from services.customs.ceb.writing import address_line
 from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
 from shared.errors import Unprocessable
 from shared.money import Money, MoneyError
-from shared.texts import normal
+from shared.texts import address_forms, normal
 
 Doc = Mapping[str, Any]
 T = TypeVar("T")
@@ -29,9 +28,27 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FiledOrder(OrderDoc):
-    """A submission's order; `listed_address` is its address as a list prints it, after region and city."""
+    """A submission's order; `forms` are the ways to write its address, behind region and city or without them."""
 
-    listed_address: str | None = None
+    forms: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FiledWaybill(WaybillDoc):
+    """A carrier's waybill, with the ways to write its address."""
+
+    forms: frozenset[str] = frozenset()
+
+
+def _forms(found: OrderDoc | WaybillDoc | ListDoc) -> frozenset[str]:
+    """The ways to write a document's address; one that is read from XML has all of it in one text."""
+    if isinstance(found, FiledOrder | FiledWaybill):
+        return found.forms
+    return frozenset(address_forms(None, None, found.consignee_address or ""))
+
+
+def _forms_of(consignee: Doc) -> frozenset[str]:
+    return frozenset(address_forms(consignee.get("region"), consignee.get("city"), consignee["address"]))
 
 
 def order_of(path: Path) -> OrderDoc:
@@ -67,8 +84,10 @@ def compared(
         for name in ("consignee_name", "consignee_phone", "consignee_address"):
             if UNSAID in (getattr(order, name), getattr(waybill, name)):
                 waybill = replace(waybill, **{name: getattr(order, name)})
+        if _forms(order) & _forms(waybill):
+            waybill = replace(waybill, consignee_address=order.consignee_address)
     if order is not None and listed is not None:
-        if isinstance(order, FiledOrder) and listed.consignee_address == order.listed_address:
+        if listed.consignee_address is not None and _forms(order) & _forms(listed):
             listed = replace(listed, consignee_address=order.consignee_address)
         if UNSAID in (order.buyer_id, order.buyer_name, order.consignee_address):  # a 303 names nobody
             listed = replace(listed, consignee_address=None, buyer_id=None, buyer_name=None)
@@ -123,10 +142,17 @@ def _order_from_json(doc: Doc) -> OrderDoc:
         consignee_name=normal(consignee["name"]),
         consignee_phone=normal(consignee["phone"]),
         consignee_address=normal(consignee["address"]),
-        listed_address=normal(address_line(consignee.get("region"), consignee.get("city"), consignee["address"])),
+        forms=_forms_of(consignee),
+        net_weight_kg=_net_weight(doc),
         lines=_lines_from_json(doc),
         payment_enterprise=payment.get("enterprise_code"),
     )
+
+
+def _net_weight(doc: Doc) -> Decimal | None:
+    """What the goods weigh together; None where a line does not say it."""
+    weights = [line.get("net_weight_kg") for line in doc["lines"]]
+    return None if None in weights else sum((number(weight) for weight in weights), Decimal(0))
 
 
 def _unit(name: str) -> str:
@@ -165,13 +191,15 @@ def _payment_from_json(doc: Doc) -> PaymentDoc:
 
 def _waybill_from_json(doc: Doc) -> WaybillDoc:
     consignee = doc["consignee"]
-    return WaybillDoc(
+    return FiledWaybill(
         logistics_code=doc.get("logistics_code"),
         logistics_no=doc.get("logistics_no"),
         consignee_name=normal(consignee["name"]),
         consignee_phone=normal(consignee["phone"]),
         consignee_address=normal(consignee["address"]),
         order_no=doc.get("order_no"),
+        gross_weight_kg=None if (gross := doc.get("gross_weight_kg")) is None else number(gross),
+        forms=_forms_of(consignee),
     )
 
 

@@ -129,6 +129,24 @@ def test_the_same_order_matches_itself_in_every_form(folder: Path, order: str, p
     assert (status, found) == (0, {"matched": True, "missing": [], "mismatches": []})
 
 
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"address": f"上海浦东新区{ADDRESS}", "region": None, "city": None}, []),
+        ({"address": f"上海市 浦东新区，{ADDRESS}"}, []),
+        ({"address": f"{ADDRESS}\u200b"}, []),
+        ({"address": f"{ADDRESS}1"}, [("-503001", "consignee.address")]),
+    ],
+)
+def test_files_are_compared_as_the_service_compares(folder: Path, changed: dict[str, Any], found: list[tuple[str, str]]) -> None:
+    sent = {"order_no": ORDER["order_no"], "logistics_code": "L", "logistics_no": "W1", "gross_weight_kg": "9",
+            "consignee": ORDER["consignee"] | changed}  # fmt: skip
+    for gross, light in (("9", []), ("0.1", [("-503001", "gross_weight_kg")])):
+        (folder / "parcel.json").write_text(json.dumps(sent | {"gross_weight_kg": gross}))
+        _, told = matched(folder, "order.json", "order.json", "parcel.json", "order.json")
+        assert [(m["code"], m["field"]) for m in told["mismatches"]] == [*found, *light]
+
+
 @pytest.mark.parametrize("order", ["export.json", "export.xml"])
 @pytest.mark.parametrize("payment", ["export.json", "funds.xml"])
 @pytest.mark.parametrize("waybill", ["export.json", "export-waybill.xml"])
