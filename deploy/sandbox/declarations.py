@@ -156,22 +156,22 @@ _LINE_REQUIRED: Final[dict[Kind, tuple[str, ...]]] = {
     "summary": ("invtNo",),
 }
 _GUID: Final = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
-_NUMBER: Final = re.compile(r"-?\d{1,14}(\.\d{1,5})?")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,14}(\.[0-9]{1,5})?")
 _SHAPES: Final = {
     "guid": _GUID,
     "appType": re.compile("[123]"),
-    "appTime": re.compile(r"\d{14}"),
+    "appTime": re.compile(r"[0-9]{14}"),
     "appStatus": re.compile("[12]"),
-    "customsCode": re.compile(r"\d{4}"),
-    "portCode": re.compile(r"\d{4}"),
+    "customsCode": re.compile(r"[0-9]{4}"),
+    "portCode": re.compile(r"[0-9]{4}"),
     "ieFlag": re.compile("[IE]"),
-    "tradeMode": re.compile(r"\d{4}"),
+    "tradeMode": re.compile(r"[0-9]{4}"),
     "country": re.compile(r"[0-9A-Z]{3}"),
-    "gcode": re.compile(r"\d{10}"),
+    "gcode": re.compile(r"[0-9]{10}"),
     "currency": re.compile(r"[0-9A-Z]{3}"),
-    "unit": re.compile(r"\d{3}"),
-    "unit1": re.compile(r"\d{3}"),
-    "gnum": re.compile(r"[1-9]\d{0,2}"),
+    "unit": re.compile(r"[0-9]{3}"),
+    "unit1": re.compile(r"[0-9]{3}"),
+    "gnum": re.compile(r"[1-9][0-9]{0,2}"),
     "qty": _NUMBER,
     "qty1": _NUMBER,
     "price": _NUMBER,
@@ -182,8 +182,8 @@ _SHAPES: Final = {
     "netWeight": _NUMBER,
     "statisticsFlag": re.compile("[AB]"),
     "summaryFlag": re.compile("[12]"),
-    "msgCount": re.compile(r"[1-9]\d{0,8}"),
-    "msgSeqNo": re.compile(r"[1-9]\d{0,8}"),
+    "msgCount": re.compile(r"[1-9][0-9]{0,8}"),
+    "msgSeqNo": re.compile(r"[1-9][0-9]{0,8}"),
 }
 
 

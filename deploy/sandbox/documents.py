@@ -16,7 +16,7 @@ import orjson
 from deploy.sandbox.xml import children, fields_of, is_message
 from shared.errors import Unprocessable
 from shared.identity import order_id_of
-from shared.money import Money
+from shared.money import AMOUNT, Money
 from shared.texts import identifier, utf8
 from shared.xml import XmlRefused, parse_untrusted
 
@@ -175,6 +175,8 @@ def _text(doc: Mapping[str, Any], name: str) -> str:
 
 def _figure(text: str) -> Decimal:
     """A decimal that can be reckoned with; what is endless or no number is refused as a ValueError."""
+    if not AMOUNT.fullmatch(text):
+        raise ValueError("not a figure")
     figure = Decimal(text)
     if not figure.is_finite() or abs(figure) > _FIGURE_MAX:
         raise ValueError("not a figure")

@@ -113,20 +113,6 @@ async def of_order(conn: Any, order_id: UUID) -> list[dict[str, Any]]:
     return found
 
 
-async def open_cases(conn: Any) -> list[str]:
-    """Every open case in a sentence, for `crossborder verify`."""
-    from shared import cases
-
-    found = []
-    for service in SERVICES_WITH_CASES:
-        if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.cases"):
-            found += [
-                f"{case.kind} of {case.subject}: `crossborder {service} cases show {case.number}`"
-                for case in await cases.fetch(conn, schema=service)
-            ]
-    return found
-
-
 async def _fetch(service: str, *, open_only: bool) -> list[StoredCase]:
     from shared import cases
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from services.cli import customs_messages as messages
 from services.cli.connect import Wrong
-from services.cli.customs_messages import UNSAID, Form, known_as, maybe, number
+from services.cli.customs_messages import UNSAID, Form, known_as, line_number, maybe, number
 from services.customs.ceb import codes
 from services.customs.ceb.parse import to_json
 from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
@@ -163,7 +163,7 @@ def _unit(name: str) -> str:
 def _lines_from_json(doc: Doc) -> tuple[GoodsLine, ...]:
     return tuple(
         GoodsLine(
-            line_no=int(line["line_no"]),
+            line_no=line_number(line["line_no"]),
             name=normal(line["name"]),
             quantity=number(line["quantity"]),
             unit_price=number(line["unit_price"]),

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from services.cli.connect import Wrong
 from services.customs.ceb import codes
 from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
-from shared.money import Money
+from shared.money import AMOUNT, Money
 from shared.texts import normal
 
 Doc = Mapping[str, Any]
@@ -45,10 +45,20 @@ def read(message: Doc, what: str, forms: Mapping[str, Form[T]]) -> T:
 
 
 def number(value: str | int | Decimal) -> Decimal:
+    """A quantity or a price of a document: digits and a point; raises ValueError for anything else."""
+    if isinstance(value, str) and not AMOUNT.fullmatch(value):
+        raise ValueError(f"{value[:40]!r} is not a number: expected digits and a point")
     number = Decimal(value)
     if not number.is_finite():
         raise ValueError(f"{value!r} is not a number")
     return number
+
+
+def line_number(value: str | int) -> int:
+    """The number of a line; raises ValueError for what is not written in digits."""
+    if isinstance(value, str) and not (value.isascii() and value.isdecimal() and len(value) <= 9):
+        raise ValueError(f"{value[:40]!r} is not the number of a line")
+    return int(value)
 
 
 def maybe(text: str | None) -> str | None:
@@ -96,7 +106,7 @@ def _order_from_xml(head: Doc, lines: Sequence[Doc]) -> OrderDoc:
 def _lines_from_xml(lines: Sequence[Doc], name: str) -> tuple[GoodsLine, ...]:
     return tuple(
         GoodsLine(
-            line_no=int(line["gnum"]),
+            line_no=line_number(line["gnum"]),
             name=normal(line[name]),
             quantity=number(line["qty"]),
             unit_price=number(line["price"]),

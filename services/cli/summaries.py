@@ -52,7 +52,7 @@ def request(month: str = typer.Argument(..., help="the calendar month in Beijing
 
     Exit 1 if no list of the month is to be asked for.
     """
-    if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month) is None:
+    if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month) is None:
         raise Wrong(f"{month!r} is not a month like 2026-11")
     count = run(_request(month))
     say(f"{count} lists of {month} are being asked for" if count else f"no list of {month} waits to be asked for")

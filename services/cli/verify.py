@@ -139,7 +139,6 @@ async def _look(to: Target) -> list[Finding]:
     from services.cli import witnesses
 
     found = await _tables(to)
-    found += await _cases(to)
     found += await _offsets(to)
     found += await witnesses.bank(to)
     found += await witnesses.authority(to)
@@ -163,14 +162,6 @@ async def _tables(to: Target) -> list[Finding]:
     if all(f.skipped for f in found):
         raise Absent("run `crossborder migrate`: the database has none of the tables")
     return found
-
-
-async def _cases(to: Target) -> list[Finding]:
-    """Contradictions and dead ends wait for a person."""
-    from services.cli import cases
-
-    async with database(to) as conn:
-        return [Finding("cases_settled", "something waits for a person: look at each case", tuple(await cases.open_cases(conn)))]
 
 
 def invariants() -> list[Any]:

@@ -13,6 +13,7 @@ from services.customs import store
 from services.customs.ceb.entries import Bill
 from services.customs.store import KeptBill
 from shared.database import Connection
+from shared.errors import Unprocessable
 from shared.events import customs as said
 from shared.hears import Announced, Outcome
 from shared.identity import uuid5
@@ -25,7 +26,11 @@ ORDERS: Final = Items("customs", "bills", of_order)
 
 
 async def keep(conn: Connection, bills: Sequence[tuple[Bill, datetime]]) -> None:
-    """Keep bills as they came, several words on one number in their order; one that comes again changes nothing."""
+    """Keep bills as they came, several words on one number in their order; one that comes again changes nothing.
+
+    Raises Unprocessable for a bill of an export's list, and of a list that is none of ours.
+    """
+    await _require_imports(conn, [bill for bill, _ in bills])
     left = list(bills)
     while left:
         # One statement may touch a row once, so a second word on the same number waits for the next.
@@ -39,6 +44,24 @@ async def keep(conn: Connection, bills: Sequence[tuple[Bill, datetime]]) -> None
                 now[number] = (bill, at)
         await store.keep_bills(conn, list(now.values()))
         left = rest
+
+
+async def _require_imports(conn: Connection, bills: Sequence[Bill]) -> None:
+    """Imports alone are billed. A bill may overtake the word that tells the list's number, while one of ours waits for that."""
+    directions = await store.directions_of(conn, {bill.invt_no for bill in bills})
+    strange = [bill for bill in bills if directions.get(bill.invt_no) != "import"]
+    if not strange:
+        return
+    first = next((bill for bill in strange if bill.invt_no in directions), None)
+    if first is not None:
+        raise Unprocessable(
+            "invalid_value", f"{first.message_type}: list {first.invt_no} is an export's, and imports alone are billed"
+        )
+    if not await store.has_unnumbered_import(conn):
+        first = strange[0]
+        raise Unprocessable(
+            "invalid_value", f"{first.message_type}: list {first.invt_no} is none of ours, and none waits for a number"
+        )
 
 
 async def announce_bills(conn: Connection, _deps: Any) -> Outcome:

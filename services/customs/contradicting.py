@@ -18,6 +18,8 @@ from shared.database import Connection
 from shared.hears import Outcome
 
 SETTLE_EVERY_S: Final = 5.0
+STRANGE_BILL_S: Final = 3600.0
+"""A bill that overtook the number of its list waits for it so long: that comes within minutes of the lodging."""
 _GOES: Final = frozenset({"released", "closed"})
 _STOPS: Final = frozenset({"returned", "detained", "shipback", "granted"})
 
@@ -90,6 +92,8 @@ def _told(message_type: str, status: str, code: str | None, invt_no: str | None,
 
 
 async def settle_cases(conn: Connection, _deps: Any) -> Outcome:
-    """Close the cases of lists that have their number after all."""
+    """Close the cases of lists that have their number after all, and open those of bills that nobody's list came for."""
     await store.settle_unnumbered(conn)
+    strange = await store.open_strange_bills(conn, STRANGE_BILL_S)
+    await cases.open_all(conn, [Case("bill_of_nobody", tax_no, None, {"list": invt_no}) for invt_no, tax_no in strange])
     return Outcome()

@@ -528,6 +528,31 @@ class KeptBill:
         return self.duty_minor + self.consumption_tax_minor + self.vat_minor
 
 
+async def directions_of(conn: Connection, invt_nos: Collection[str]) -> dict[str, str | None]:
+    """Whether the lists of these numbers are imports or exports; numbers nobody knows are not in the answer."""
+    rows = await conn.fetch("SELECT invt_no, direction FROM declaration WHERE invt_no = ANY($1::text[])", list(invt_nos))
+    return {row["invt_no"]: row["direction"] for row in rows}
+
+
+async def has_unnumbered_import(conn: Connection) -> bool:
+    """Whether a lodged import waits for its number. Reads many declarations, so it is asked about strange bills only."""
+    found: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM declaration WHERE invt_no IS NULL AND direction = 'import' AND attempt > 0 "
+        "AND state IN ('lodged', 'matched', 'withdrawing'))"
+    )
+    return found
+
+
+async def open_strange_bills(conn: Connection, after_s: float) -> list[tuple[str, str]]:
+    """The numbers of bills kept for so long whose list never got known, or is an export's: list and bill."""
+    rows = await conn.fetch(
+        "SELECT b.invt_no, b.tax_no FROM tax_bill b LEFT JOIN declaration d USING (invt_no) WHERE b.pending "
+        "AND b.came_at < now() - make_interval(secs => $1) AND d.direction IS DISTINCT FROM 'import' LIMIT 100",
+        after_s,
+    )
+    return [(row["invt_no"], row["tax_no"]) for row in rows]
+
+
 async def keep_bills(conn: Connection, bills: Sequence[tuple[Bill, datetime]]) -> None:
     """Write bills, each number at most once; the first amounts stand and a status only grows."""
     b = [bill for bill, _ in bills]
@@ -573,8 +598,9 @@ async def lock_bills(conn: Connection, most: int) -> Sequence[Mapping[str, Any]]
         "FROM tax_bill b JOIN declaration d USING (invt_no) "
         "JOIN document o ON o.order_id = d.order_id AND o.kind = 'order' WHERE b.duty_minor IS NOT NULL AND b.invt_no IN ("
         "SELECT p.invt_no FROM tax_bill p JOIN declaration l USING (invt_no) WHERE p.pending AND p.duty_minor IS NOT NULL "
-        "AND l.state IN ('released', 'closed', 'returning', 'returned') AND l.order_id <> ALL (ARRAY(SELECT subject::uuid FROM aside "
-        "WHERE source = 'bills' AND retry_at > now())) ORDER BY p.came_at LIMIT $1) "
+        "AND l.direction = 'import' AND l.state IN ('released', 'closed', 'returning', 'returned') "
+        "AND l.order_id <> ALL (ARRAY(SELECT subject::uuid FROM aside WHERE source = 'bills' AND retry_at > now())) "
+        "ORDER BY p.came_at LIMIT $1) "
         "ORDER BY d.order_id, b.came_at, b.tax_no FOR UPDATE OF d, b SKIP LOCKED",
         most,
     )

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from services.tax.domain.bills import BillPolicy, Terms
 from shared.errors import Misconfigured
+from shared.money import AMOUNT
 
 BILLS: Final = Path(__file__).with_name("bills.toml")
 
@@ -20,6 +21,8 @@ BILLS: Final = Path(__file__).with_name("bills.toml")
 def _fen(value: object) -> int:
     if not isinstance(value, str):
         raise ValueError('write the amount as a decimal string, like "0.50"')
+    if not AMOUNT.fullmatch(value):
+        raise ValueError('write the amount in digits and a point, like "0.50"')
     minor = Decimal(value) * 100
     if minor != int(minor):
         raise ValueError("an amount has at most two decimals")

@@ -115,7 +115,7 @@ async def test_a_withdrawn_list_that_is_released_is_a_case_in_either_order(world
     assert "refunded" in case.details["money"]
 
 
-async def test_a_case_is_counted_shown_with_its_order_and_named_by_verify(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_case_is_counted_and_shown_with_its_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     found = await placed(world)
     await say(world, found, "800")
     await say(world, found, "500", returnTime="20261123120000001")
@@ -125,14 +125,54 @@ async def test_a_case_is_counted_shown_with_its_order_and_named_by_verify(world:
         "refused_after_release",
         KINDS["refused_after_release"],
     )
-    assert await shown.open_cases(world.admin) == [
-        f"refused_after_release of {found['cop_no']}: `crossborder customs cases show {case['number']}`"
-    ]
     monkeypatch.setitem(metrics.CASES_OPEN._sets, "kind", frozenset(KINDS))
     async with world.pools["customs"].acquire() as conn:
         await cases.measure(conn, "customs", KINDS)
         assert metrics.CASES_OPEN.labels("customs", "refused_after_release")._value.get() == 1
         assert await cases.close(conn, case["number"], verdict="closed", note="the office says: examined before", by="ops")
-    assert await shown.open_cases(world.admin) == []
+    assert await shown.of_order(world.admin, found["order_id"]) == []
     await say(world, found, "500", returnTime="20261123120000001")
-    assert await shown.open_cases(world.admin) == [], "the same word again"
+    assert await shown.of_order(world.admin, found["order_id"]) == [], "the same word again"
+
+
+BILL = (
+    "<TaxHeadRd><guid>G</guid><returnTime>20261201120000000</returnTime><invtNo>{invt_no}</invtNo><taxNo>{invt_no}_0</taxNo>"
+    "<customsTax>0</customsTax><valueAddedTax>1.00</valueAddedTax><consumptionTax>0</consumptionTax><status>1</status></TaxHeadRd>"
+    "<TaxListRd><gnum>1</gnum><gcode>1</gcode><taxPrice>1</taxPrice><customsTax>0</customsTax><valueAddedTax>1.00</valueAddedTax>"
+    "<consumptionTax>0</consumptionTax></TaxListRd>"
+)
+STATUS = (
+    "<TaxHeadStatus><guid>G</guid><returnTime>20261201120000000</returnTime><invtNo>{invt_no}</invtNo><taxNo>{invt_no}_0</taxNo>"
+    "<status>3</status></TaxHeadStatus>"
+)
+
+
+@pytest.mark.parametrize(("message", "form"), [("CEB816", BILL), ("CEB818", STATUS)])
+async def test_a_bill_of_an_export_or_of_nobody_is_refused_at_the_door(world: World, message: str, form: str) -> None:
+    mine, export = await placed(world, 1, marker="nobill"), await placed(world, 2, sample="toys_us", marker="hold")
+    assert (mine["state"], export["direction"]) == ("released", "export")
+    # Customs numbers exports with an E; one of another form is known by its list all the same.
+    odd = export["invt_no"].replace("E", "X")
+    await world.admin.execute("UPDATE customs.declaration SET invt_no = $1 WHERE order_id = $2", odd, export["order_id"])
+    numbers = [mine["invt_no"], "22442026E000000001", odd, number(999_999)]
+    await hear(world, receipt(message, "Tax", *(form.format(invt_no=each) for each in numbers)))
+    refused = await world.admin.fetch("SELECT entry, reason FROM customs.dead_letter ORDER BY entry")
+    assert [tuple(row) for row in refused] == [(2, "invalid_value"), (3, "invalid_value"), (4, "invalid_value")]
+    rows = await world.admin.fetch("SELECT invt_no FROM customs.tax_bill")
+    assert [row["invt_no"] for row in rows] == [mine["invt_no"]]
+    for service in ("tax", "payments", "orders"):
+        assert await world.admin.fetchval(f"SELECT count(*) FROM {service}.held_order") == 0
+        assert await world.admin.fetchval(f"SELECT count(*) FROM {service}.dead_letter") == 0
+
+
+async def test_a_bill_that_overtakes_the_number_of_its_list_is_kept(world: World) -> None:
+    found = await placed(world)
+    assert found["invt_no"] is None
+    await hear(world, receipt("CEB816", "Tax", BILL.format(invt_no=number(1)), BILL.format(invt_no=number(2))))
+    assert await world.admin.fetchval("SELECT count(*) FROM customs.dead_letter") == 0
+    await say(world, found, "800")
+    assert await world.admin.fetchval("SELECT billed_said FROM customs.tax_bill WHERE invt_no = $1", number(1))
+    await world.admin.execute("UPDATE customs.tax_bill SET came_at = now() - interval '2 hours'")
+    await world.lodge()
+    [case] = await cases.fetch(world.admin, schema="customs")
+    assert (case.kind, case.subject, case.details) == ("bill_of_nobody", f"{number(2)}_0", {"list": number(2)})

@@ -94,6 +94,11 @@ BILL_MESSAGES: Final = frozenset({"CEB816", "CEB818"})
 _TAXES: Final = ("customsTax", "valueAddedTax", "consumptionTax")
 
 
+EXPORT_NUMBER: Final = re.compile(r"[0-9]{8}E[0-9]{9,11}")
+"""An invtNo of an export: customs, year, E and 9 to 11 digits (202205)."""
+CNY: Final = "142"
+
+
 def read_bill(message_type: str, entry: etree._Element) -> Bill:
     """The bill of a Tax in a CEB816, or its status in a CEB818; raises XmlRefused for one that contradicts itself.
 
@@ -109,6 +114,10 @@ def read_bill(message_type: str, entry: etree._Element) -> Bill:
 def _bill(message_type: str, head: dict[str, str], lines: list[dict[str, str]]) -> Bill:
     named = ("invtNo", "taxNo", "status", *(_TAXES if message_type == "CEB816" else ()))
     _need(message_type, head, *named, *(("entDutyNo",) if "entDutyNo" in head else ()))
+    if EXPORT_NUMBER.fullmatch(head["invtNo"]):
+        raise XmlRefused(f"{message_type}: list {head['invtNo']} is an export's, and imports alone are billed", "invalid_value")
+    if head.get("currency", CNY) != CNY:
+        raise XmlRefused(f"{message_type}: currency must be {CNY}, found {head['currency'][:8]}", "invalid_value")
     status, book = head["status"], head.get("entDutyNo") or None
     if status not in {"1", "2", "3"}:
         raise XmlRefused(f"{message_type}: status must be 1, 2 or 3", "invalid_value")
@@ -188,7 +197,7 @@ class SummaryResult:
 
 
 SUMMARY_MESSAGES: Final = frozenset({"CEB702", "CEB792"})
-_INVT_NO: Final = re.compile(r"(?<![0-9A-Z])[0-9]{8}E[0-9]{9,11}(?![0-9A-Z])")
+_INVT_NO: Final = re.compile(rf"(?<![0-9A-Z]){EXPORT_NUMBER.pattern}(?![0-9A-Z])")
 
 
 def read_summary_receipt(entry: etree._Element) -> SummaryReceipt:

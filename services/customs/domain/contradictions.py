@@ -16,7 +16,10 @@ from services.customs.domain.declaration import (
     way_of,
 )
 
-Kind = Literal["released_after_refusal", "refused_after_release", "two_numbers", "number_of_another", "declared_unnumbered"]
+Kind = Literal[
+    "released_after_refusal", "refused_after_release", "two_numbers", "number_of_another", "declared_unnumbered",
+    "bill_of_nobody",
+]  # fmt: skip
 
 UNDONE: Final = (State.REFUSED, State.WITHDRAWN, State.MISMATCHED, State.DETAINED, State.SHIPPED_BACK)
 """The order is undone, so the buyer has the money back."""

@@ -76,6 +76,10 @@ def test_an_entry_that_cannot_be_read_costs_no_other(bad: str) -> None:
 MIXED = {
     "sum": ("CEB816", "Tax", bill(), bill(valueAddedTax="12.31")),
     "amount with an exponent": ("CEB816", "Tax", bill(), bill(customsTax="0e0")),
+    "full-width amount": ("CEB816", "Tax", bill(), bill(customsTax="０")),
+    "grouped amount": ("CEB816", "Tax", bill(), bill(customsTax="0_0")),
+    "an export's": ("CEB816", "Tax", bill(), bill(invtNo="22442026E000000001")),
+    "another currency": ("CEB816", "Tax", bill(currency="142"), bill(currency="502")),
     "book": ("CEB818", "Tax", status(), status(status="2")),
     "head": ("CEB816", "Tax", bill(), ""),
     "gseqno": ("CEB792", "SummaryResult", result("D1", LINE), result("D2", WITHOUT_GSEQNO)),

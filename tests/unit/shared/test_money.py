@@ -68,3 +68,22 @@ def test_freight_of_ten_over_three_equal_lines_gives_the_first_the_odd_fen() -> 
 @pytest.mark.parametrize(("minor", "factor", "expected"), [(100, "0.005", 1), (100, "0.004", 0), (-100, "0.005", -1)])
 def test_half_a_minor_unit_rounds_away_from_zero(minor: int, factor: str, expected: int) -> None:
     assert Money(minor, "CNY").times(Decimal(factor)).minor == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e3", "1E3", "1_000", "１２", "٣", "1.２", " 1", "1 ", "1\n", "+1", ".5", "5.", "1,000", "", "-", "--1", "0x1", "NaN", "Infinity",
+     "1" * 31, "1.00\u200b", "−1", "²"],
+)  # fmt: skip
+def test_an_amount_is_digits_and_a_point(text: str) -> None:
+    with pytest.raises(MoneyError):
+        Money.of(text, "JPY")
+    with pytest.raises(ValidationError):
+        TypeAdapter(Money).validate_python({"amount": text, "currency": "CNY"})
+
+
+@pytest.mark.parametrize(
+    ("text", "minor"), [("0", 0), ("12", 1200), ("12.3", 1230), ("12.30", 1230), ("12.30000", 1230), ("-1.05", -105)]
+)
+def test_and_nothing_less_is_read_than_before(text: str, minor: int) -> None:
+    assert Money.of(text, "CNY") == Money(minor, "CNY")
