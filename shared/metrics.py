@@ -68,7 +68,7 @@ TIMERS: Final = ("lodge", "bills", "returns", "summaries", "summary words", "cas
 ASIDE_SOURCES: Final = ("effect", "outbox", *TIMERS)
 """Where items are set aside: instructions, records to publish, and what timers work on."""
 ASIDE_REASONS: Final = (*REASONS, "sealed")
-LOOPS: Final = ("effects", "relay", "requests", "sweep", "gauges", "invariants", *TIMERS)
+LOOPS: Final = ("effects", "relay", "requests", "rules", "sweep", "gauges", "invariants", *TIMERS)
 EFFECT_OUTCOMES: Final = ("answered", "unknown", "conflict", "unsettled")
 PROBE_OUTCOMES: Final = ("fulfilled", "rejected", "cancelled", "returned", "late", "unpublished")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 BULK_MAX: Final = 200
 BULK_AGAIN_MAX: Final = 20
 """Items that came to nothing before go in small bulks: one that breaks its bulk then breaks few others."""
+BULK_BYTES_MAX: Final = 512 * 1024
+"""Bytes of the items of one request as sent."""
 HTTP_TIMEOUT_S: Final = 5.0
 ALONE_MAX: Final = 3
 """An item the bank failed on alone so often, though it answered others since, is the one that fails."""
@@ -105,8 +108,10 @@ class HttpBank:
     async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> Heard:
         heard = Heard()
         by_key = {str(item["key"]): item for item in items}
+        sizes = {key: len(orjson.dumps(item)) + 1 for key, item in by_key.items()}
         bulks = self._bulks(list(by_key), BULK_AGAIN_MAX if again else BULK_MAX)
-        await asyncio.gather(*(self._send(kind, [by_key[key] for key in bulk], heard) for bulk in bulks))
+        parts = [part for bulk in bulks for part in _in_bytes(bulk, sizes)]
+        await asyncio.gather(*(self._send(kind, [by_key[key] for key in part], heard) for part in parts))
         self._forget(heard)
         return heard
 
@@ -149,8 +154,10 @@ class HttpBank:
         try:
             answers = await self._lanes[kind].post(_PATHS[kind], kind, {"items": items})
         except Unheard as error:
-            if error.outcome == "timeout":
+            if error.may_be_an_item:
                 self._trouble(_keys(items))
+                if len(items) == 1:
+                    self._alone(kind, str(items[0]["key"]), heard)
             return True
         except Broken:
             return False
@@ -183,17 +190,27 @@ class HttpBank:
                 self._alone(kind, str(part[0]["key"]), heard)
 
     async def _query(self, kind: str, keys: Sequence[str], heard: Heard) -> None:
+        """Ask after keys; where the bank fails, after halves. Where both fail, it may be all of the bank: less next time."""
+        broken = [] if await self._post_query(kind, keys, heard) else [keys]
+        while len(broken) == 1 and len(broken[0]) > 1:
+            half = (len(broken[0]) + 1) // 2
+            parts = (broken[0][:half], broken[0][half:])
+            broken = [part for part in parts if not await self._post_query(kind, part, heard)]
+        for part in broken:
+            self._trouble(part)
+
+    async def _post_query(self, kind: str, keys: Sequence[str], heard: Heard) -> bool:
+        """Ask after the keys; False if the bank fails on them, True if it answers or is not reached."""
         try:
             answers = await self._lanes[kind].post(_QUERY, "query", {"keys": list(keys)})
-        except Unheard:
-            return
+        except Unheard as error:
+            if error.may_be_an_item:
+                self._trouble(keys)
+            return True
         except Broken:
-            half = len(keys) // 2
-            for part in (keys[:half], keys[half:]):
-                if half and part:
-                    await self._query(kind, part, heard)
-            return
+            return False
         heard.answers |= _by_key(_read_all(_ANSWER, answers, "query"), set(keys))
+        return True
 
     # --- what failed before
 
@@ -221,6 +238,20 @@ class HttpBank:
     def _forget(self, heard: Heard) -> None:
         for key in heard.answers:
             self._troubles.pop(str(key), None)
+
+
+def _in_bytes(keys: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """The keys in parts whose items have no more bytes together than one request may; a larger item goes alone."""
+    part: list[str] = []
+    size = 0
+    for key in keys:
+        if part and size + sizes[key] > BULK_BYTES_MAX:
+            yield part
+            part, size = [], 0
+        part.append(key)
+        size += sizes[key]
+    if part:
+        yield part
 
 
 def _keys(items: Sequence[Item]) -> list[str]:

@@ -13,7 +13,7 @@ from services.payments.domain.bank import Ask, Authorise, Capture, Refund, Refun
 from services.payments.gateway import Item
 from shared.events.persons import Particulars
 from shared.money import Money
-from shared.sealing import bound, unseal
+from shared.sealing import Unsealable, bound, unseal
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +42,11 @@ def item_of(ask: Ask, key: UUID, keys: Mapping[UUID, AESGCM]) -> Item | None:
     raise TypeError(f"{ask.kind} cannot be asked of the bank")
 
 
+def sealed_in(ask: Authorise) -> tuple[UUID, bytes, bytes]:
+    """What is opened of an instruction: the person, the sealed bytes, and what they are bound to."""
+    return ask.payer.person_ref, ask.payer.sealed, bound(ask.order_id, PAYER_FIELD)
+
+
 def _money(amount: Money) -> dict[str, str]:
     return {"amount": str(amount), "currency": amount.currency}
 
@@ -51,9 +56,10 @@ def _open(ask: Authorise, keys: Mapping[UUID, AESGCM]) -> Particulars | None:
     if key is None:
         return None
     try:
-        opened = unseal(key, ask.payer.sealed, bound(ask.order_id, PAYER_FIELD))
+        _, sealed, bound_to = sealed_in(ask)
+        opened = unseal(key, sealed, bound_to)
         return Particulars.model_validate_json(opened)
-    except ValueError:
+    except Unsealable:
         # Erased and come again under a new key, or altered: either way nobody can read it.
         log.error("a payer's particulars cannot be opened", order_id=str(ask.order_id))
         return None

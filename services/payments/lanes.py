@@ -32,11 +32,15 @@ Dice = Callable[[], float]
 
 
 class Unheard(Exception):
-    """The bank was not reached, or not in time: what became of it is unknown."""
+    """The bank was not reached, or not in time: what became of it is unknown.
 
-    def __init__(self, outcome: str) -> None:
+    `may_be_an_item`: the request may have arrived, and one item of it may be what the bank cannot bear.
+    """
+
+    def __init__(self, outcome: str, *, may_be_an_item: bool = False) -> None:
         super().__init__(outcome)
         self.outcome = outcome
+        self.may_be_an_item = may_be_an_item
 
 
 class Broken(Exception):
@@ -135,7 +139,7 @@ class Lane:
                 raw = await self._read(path, body)
         except (httpx.TimeoutException, TimeoutError):
             self._breaker.failed(time.monotonic())
-            raise Unheard("timeout") from None
+            raise Unheard("timeout", may_be_an_item=True) from None
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.DecodingError):
             # The request arrived and the line was cut: it may be this very request that the bank cannot bear.
             raise Broken("unreachable") from None
@@ -168,10 +172,10 @@ class Lane:
                 self._breaker.failed(now)
             else:
                 self._breaker.asked_to_wait(now, pause_s)
-            raise Unheard("busy")
+            raise Unheard("busy", may_be_an_item=status == 503 and pause_s is None)
         if status in {502, 504}:
             self._breaker.failed(now)
-            raise Unheard("error")
+            raise Unheard("error", may_be_an_item=True)
         if not 200 <= status < 300:
             raise Broken("error", status)
         if response.headers.get("content-encoding", "identity").lower() != "identity":

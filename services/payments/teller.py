@@ -35,7 +35,7 @@ from services.payments.domain import bank as said
 from services.payments.domain.bank import Ask, Authorise, Capture, Refund, RefundTax, Transfer, Void
 from services.payments.domain.told import BankAnswer, Recorded
 from services.payments.gateway import NOTHING_DONE, Bank, Item, Records
-from services.payments.items import PAYER_FIELD, item_of
+from services.payments.items import PAYER_FIELD, item_of, sealed_in
 from services.payments.patience import Memory, in_force
 from services.payments.talk import Attempt, Refusal, Said, Told
 from shared import cases, metrics
@@ -200,11 +200,11 @@ class Teller:
             self._weigh(a, heard.answers.get(a.key), now)
 
     async def _keys(self, asked: Sequence[Asked]) -> Mapping[UUID, AESGCM]:
-        payers = {a.ask.payer.person_ref for a in asked if isinstance(a.ask, Authorise)}
+        payers = [sealed_in(a.ask) for a in asked if isinstance(a.ask, Authorise)]
         if not payers:
             return {}
         async with self._pool.acquire() as conn:
-            return await self._sealing.keys_of(conn, payers)
+            return await self._sealing.keys_for(conn, payers)
 
     # --- what the bank's word means
 

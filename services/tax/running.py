@@ -16,6 +16,7 @@ from services.tax.elsewhere import ends_in
 from services.tax.rulefiles import RuleError, load
 from shared import metrics
 from shared.database import LOST, RETRYABLE
+from shared.trouble import Failures
 
 log = structlog.get_logger(__name__)
 
@@ -73,12 +74,16 @@ class RunningRules:
 
     async def follow(self, holder: HoldsRules, every_s: float) -> None:
         """Look every so often; an absent database is waited for, since an edition is used only once it is archived."""
+        failures = Failures("tax", "rules")
         while True:
             await asyncio.sleep(every_s)
             try:
                 await self.look(holder)
+                failures.none()
             except (*LOST, *RETRYABLE) as error:
                 log.warning("new rules wait", error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001  counted, logged and alerted: else the task would end without a word
+                await asyncio.sleep(failures.one(error))
 
     async def _archive(self, rules: Rulebook) -> None:
         async with self._pool.acquire() as conn:

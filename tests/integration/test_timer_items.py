@@ -117,8 +117,8 @@ async def test_a_person_who_was_erased_and_orders_again_costs_nobody_else(world:
     other = submission("cherries", 3, seed=7, prefix="ERA", at=at, person=2)
     world.publish(topics.SUBMISSIONS, [shop_record(mine[0]["order_no"], mine[0], SUBMITTED)])
     await world.settle_down()
-    person = await world.admin.fetchval("DELETE FROM vault.person_key RETURNING person_ref")
-    world.sealing.forget(person)
+    assert await world.admin.execute("DELETE FROM vault.person_key") == "DELETE 1"
+    # The old key is still remembered here, as it may be for 45 s: the new order is read with the new one all the same.
     world.publish(topics.SUBMISSIONS, [shop_record(mine[1]["order_no"], mine[1], SUBMITTED)])
     await world.settle_down()
     assert await world.states() == {each["order_no"]: "fulfilled" for each in mine}
