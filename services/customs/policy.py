@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from services.customs import policy_limits
+from services.customs.ceb import codes
 from services.customs.ceb.build import DOCUMENTS_MAX
 from services.customs.ceb.documents import Enterprise
 from services.customs.domain import months
@@ -140,7 +141,7 @@ class Policy:
         a = self.amendments
         return Rules(
             a.correctable, a.too_soon, a.attempts_max, a.too_soon_wait_s, self.return_terms, a.there_already, a.patience_s,
-            a.wait_max_s,
+            a.wait_max_s, codes.way_of,
         )  # fmt: skip
 
     def office(self, direction: str, mode: str, country: str) -> Office:

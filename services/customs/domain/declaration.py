@@ -160,6 +160,8 @@ class Policy:
     there_already: Collection[str] = ()
     patience_s: float = 24 * 3600.0
     wait_max_s: float = 2 * 3600.0
+    way_of: Callable[[str], Way | None] = lambda _code: None
+    """What the authority's lists say of a code, for an answer that does not tell its `way`."""
 
 
 Match = Callable[[OrderPlaced, PaymentCaptured, WaybillIssued], Sequence[said.Mismatch]]
@@ -393,8 +395,9 @@ def _follow(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | N
 def way_of(heard: Answer, policy: Policy) -> Way:
     """What follows from a refusal: of the authority's own lists, or what the declarant's policy says of its code."""
     code = heard.code or heard.status
-    if heard.way is not None and heard.way != "decision":
-        return heard.way
+    way = heard.way or (policy.way_of(code) if heard.technical else None)
+    if way is not None and way != "decision":
+        return way
     if code in policy.there_already and heard.technical:
         return "there"
     return "wait" if code in policy.too_soon else "decision"

@@ -123,3 +123,12 @@ def test_a_release_that_waits_for_the_cancellation_is_said_when_that_is_refused(
     assert (found.state, found.release_waits, facts) == (State.WITHDRAWING, True, [])
     found, facts = heard(found, [REFUSED])
     assert (found.state, found.released, facts) == (State.RETURNING, True, ["GoodsReleased", "ReturnOpened"])
+
+
+@pytest.mark.parametrize(
+    "code", ["4", "-621003", "-621009", "-621017", "-621020", "-621022", "-604001", "-3003", "-621029", "-99999"]
+)
+def test_an_answer_that_tells_no_way_is_judged_by_the_lists_of_the_authority(code: str) -> None:
+    told = Answer("declare", "returned", code, "", code if code.startswith("-") else None, None, "B1", RELEASED_AT, 1, True)
+    found, facts = heard(lodged(), [told])
+    assert (found.state, found.waiting, facts) == (State.MATCHED, "declare", ["ListReturned"])
