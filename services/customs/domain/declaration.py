@@ -149,7 +149,7 @@ class Declaration:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the declarant may decide: which return codes a corrected list mends, and how often; which ask for patience only, and
-    which say that customs has the list already, beside those of the authority's own lists (`Answer.way`); how long to be
+    which say that customs has the list already, beside those of the authority's own lists; how long to be
     patient, and how long to wait first and at most; and the terms of the law for returns."""
 
     correctable: Collection[str]
@@ -395,7 +395,7 @@ def _follow(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | N
 def way_of(heard: Answer, policy: Policy) -> Way:
     """What follows from a refusal: of the authority's own lists, or what the declarant's policy says of its code."""
     code = heard.code or heard.status
-    way = heard.way or (policy.way_of(code) if heard.technical else None)
+    way = heard.way or ((policy.way_of(code) or policy.way_of(heard.status)) if heard.technical else None)
     if way is not None and way != "decision":
         return way
     if code in policy.there_already and heard.technical:

@@ -37,6 +37,12 @@ def lodged(on: Kind = "declare") -> Declaration:
     )  # fmt: skip
 
 
+def test_the_policy_knows_the_class_of_a_code_that_nobody_looked_up() -> None:
+    told = replace(failure("-621017"), way=None)
+    found, _ = d.answer(lodged(), told, RULES, AT)
+    assert (found.waiting, found.waiting_s) == ("declare", 5.0)
+
+
 def once_more(found: Declaration) -> Declaration:
     assert found.waiting is not None
     return d.lodged(found, Lodged(found.waiting, UUID(int=1), "G"))[0]
