@@ -244,12 +244,12 @@ def _result_line(element: etree._Element) -> ResultLine:
 
 
 def _need(message_type: str, found: dict[str, str], *names: str) -> None:
-    missing = [name for name in names if name not in found]
-    if missing:
+    if not found.keys() >= frozenset(names):
+        missing = [name for name in names if name not in found]
         raise XmlRefused(f"{message_type} lacks {', '.join(missing)}", "unknown_shape")
-    long = [name for name in names if len(found[name]) > NUMBER_CHARS_MAX]
-    if long:
-        raise XmlRefused(f"{message_type}: {', '.join(long)} has more than {NUMBER_CHARS_MAX} characters", "invalid_value")
+    for name in names:
+        if len(found[name]) > NUMBER_CHARS_MAX:
+            raise XmlRefused(f"{message_type}: {name} has more than {NUMBER_CHARS_MAX} characters", "invalid_value")
 
 
 def _count(message_type: str, found: dict[str, str], name: str) -> int:
@@ -270,7 +270,7 @@ def read_receipt(message_type: str, entry: etree._Element) -> Receipt:
     number = RECEIPTS[f"{message_type}Message"][1]
     # By the number that customs gave it a list is known without ours.
     own = (number,) if number and "invtNo" not in found else ()
-    _need(message_type, found, "returnStatus", "returnTime", *own, *(name for name in NUMBERS if name in found))
+    _need(message_type, found, "returnStatus", "returnTime", *own, *[name for name in NUMBERS if name in found])
     info = found.get("returnInfo", "")
     status = _status(message_type, found)
     original = _ORIGINAL_GUID.search(found.get("oriBizMessage", "")[:4000])
