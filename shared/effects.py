@@ -363,7 +363,8 @@ def backoff_s(attempts: int, dice: Callable[[], float] = random.random) -> float
 async def measure(conn: Connection, service: str) -> int:
     """Set the gauges of open instructions; returns their number. What is set aside has a gauge of its own."""
     row = await conn.fetchrow(
-        "SELECT count(*) AS open, count(*) FILTER (WHERE attempts > 1) AS unknown, min(created_at) AS oldest FROM effect "
+        "SELECT count(*) AS open, count(*) FILTER (WHERE attempts > 1) AS unknown, "
+        "min(created_at) FILTER (WHERE next_at < now() + interval '2 minutes') AS oldest FROM effect "
         "WHERE intent_id <> ALL (ARRAY(SELECT subject::uuid FROM aside WHERE source = 'effect'))"
     )
     metrics.EFFECTS_OPEN.labels(service).set(row["open"])

@@ -58,7 +58,7 @@ class Case:
 class Kind:
     """What is rehearsed. `code` is the refusal's own; `verdict` what a submission that came again is answered; `bill` what
     becomes of the tax bill, where that is what is rehearsed: the state of its payment and who bears the difference, or why a
-    person must look at it.
+    person must look at it. `verdict_of_person`: how a person settles the case of payments that the order becomes.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Kind:
     code: str | None = None
     verdict: str | None = None
     bill: str | None = None
+    verdict_of_person: str | None = None
 
 
 class _Draft:
@@ -210,6 +211,28 @@ _ALL: Final = (
     Kind("unknown", "unknown at the bank, then captured", _simple("fulfilled", token="tok_unknown")),
     Kind("other_payer", "the payer is not the buyer", _simple("rejected", sample="cherries", token="tok_other_payer"), code="47"),
     Kind("short", "the bank captured another amount", _simple("rejected", token="tok_short"), code="1332"),
+    Kind("bank_forgets", "the bank forgets the key of a capture", _simple("fulfilled", token="tok_forgotten")),
+    Kind("bank_null", "the bank answers null", _simple("fulfilled", token="tok_null")),
+    Kind("bank_busy", "the bank turns captures away", _simple("fulfilled", token="tok_busy")),
+    Kind("bank_hangs", "the bank answers too late", _simple("fulfilled", token="tok_hang")),
+    Kind(
+        "bank_swaps",
+        "answered with another payment",
+        _simple("fulfilled", token="tok_swapped"),
+        verdict_of_person="noted",
+    ),
+    Kind(
+        "bank_fails_on_one",
+        "the bank cannot bear it",
+        _simple("rejected", token="tok_poison"),
+        code="not_done",
+        verdict_of_person="not-done",
+    ),
+    Kind(
+        "refund_declined_once",
+        "the first refund is declined",
+        _asked(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",), token="tok_refund_declined"),
+    ),
     Kind("late_waybill", "the waybill comes late", _simple("fulfilled", marker="late")),
     Kind("blurred_waybill", "waybills nobody can read, then a good one", _simple("fulfilled", marker="blurred")),
     Kind("second_waybill", "another waybill before lodging", _simple("fulfilled", marker="newway")),

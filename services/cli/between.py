@@ -19,8 +19,7 @@ def each_service(service: str) -> tuple[Invariant, ...]:
         Invariant(
             f"{service}_effects_answered",
             f"SELECT order_id::text FROM {service}.effect WHERE created_at < now() - interval '1 "  # noqa: S608
-            ""
-            "minute'",
+            "minute' AND next_at < now() + interval '2 minutes'",
             "an outside party was asked over a minute ago and nobody knows its answer",
         ),
         Invariant(
@@ -66,9 +65,9 @@ BETWEEN: Final = (
         "undone_is_unpaid",
         "SELECT o.order_id::text FROM orders.orders o JOIN payments.payment p USING (order_id) "
         "WHERE (o.state IN ('rejected', 'cancelled') OR (o.state = 'returned' AND NOT (o.doc ->> 'tax_kept')::bool)) "
-        "AND p.captured_minor <> p.refunded_minor + p.excess_minor "
+        "AND p.captured_minor <> p.refunded_minor + p.excess_minor + p.written_off_minor "
         "OR (o.state = 'returned' AND p.refunded_minor <> (o.doc ->> 'refunded_minor')::bigint)",
-        "an order came to nothing and the buyer's money was not given back, or other than its returns say",
+        "an order came to nothing and the buyer's money was neither given back nor written off, or other than its returns say",
     ),
     Invariant(
         "undone_is_not_asked",

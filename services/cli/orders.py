@@ -304,6 +304,8 @@ def _print(found: Mapping[str, Any]) -> None:
     for case in found.get("cases") or ():
         page.print(f"\ncase: {case['kind']}, `crossborder {case['service']} cases show {case['number']}`", style="bold")
         page.print(f"  {case['what_to_do']}")
+        if says := case["details"].get("bank_says"):
+            page.print(f"  the bank says: {says}")
     for title in ("money", "tax", "declaration"):
         if found.get(title):
             page.print(f"\n{title}", style="bold")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import getpass
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from services.cli.cases import group_of
-from services.cli.connect import Exit, Wrong, database, leave, run, say, target
+from services.cli.connect import Exit, Target, Wrong, database, leave, run, say, target
+
+if TYPE_CHECKING:
+    from services.payments.settling import Verdict
 
 payments = typer.Typer(no_args_is_help=True, help="Money: cases that only a person can settle.")
 cases = group_of("payments")
 payments.add_typer(cases, name="cases")
 
-VERDICT_HELP = "ask-again, new-attempt, done, not-done, write-off or noted; `crossborder payments cases verdicts` explains each"
+VERDICT_HELP: Final = (
+    "ask-again, new-attempt, done, not-done, write-off or noted; `crossborder payments cases verdicts` explains each"
+)
 
 
 @cases.command("verdicts")
@@ -46,7 +52,7 @@ def settle(
     if verdict not in VERDICTS:
         raise Wrong(f"choose a verdict of {', '.join(VERDICTS)}: {verdict!r} is none")
     try:
-        follows = run(_settle(number, Verdict(verdict, bank_no, amount, account), note))
+        follows = run(settle_case(target(), number, Verdict(verdict, bank_no, amount, account), note))
     except NotSettled as error:
         raise Wrong(str(error)) from None
     if follows is None:
@@ -55,12 +61,15 @@ def settle(
     say(f"case {number} is settled: {follows}")
 
 
-async def _settle(number: int, verdict: object, note: str) -> str | None:
-    from services.payments.settling import Verdict, settle
+async def settle_case(to: Target, number: int, verdict: Verdict, note: str) -> str | None:
+    """Settle a case in the name of whoever runs the command; return what follows, None if it is not open.
+
+    Raises NotSettled for a verdict that does not fit, Wrong for a note that is none.
+    """
+    from services.payments.settling import settle
     from shared import cases as kept
 
-    assert isinstance(verdict, Verdict)
-    async with database(target(), write=True) as conn, conn.transaction():
+    async with database(to, write=True) as conn, conn.transaction():
         await conn.execute("SET LOCAL search_path TO payments")
         case = await kept.fetch_one(conn, number)
         if case is None or case.closed_at is not None:

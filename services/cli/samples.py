@@ -24,7 +24,7 @@ SHARE_OF_KINDS: Final = 40
 @dataclass(frozen=True)
 class Cast:
     """One order of the demo: its kind, the ends that are right for it, the case it belongs to, and what is right for its tax bill
-    where that is what its kind is about."""
+    where that is what its kind is about; `verdict`: how a person settles the case that it becomes."""
 
     kind: str
     title: str
@@ -32,6 +32,7 @@ class Cast:
     expected: tuple[str, ...]
     case: int
     bill: str | None = None
+    verdict: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,11 @@ def _records(cases: Iterator[Case]) -> Iterator[Submission]:
             yield Submission(r.order_no, case.orders[r.order_no], r.key, r.value, r.headers, after_s=r.delay_s)
 
 
-def of_demo(orders: int, seed: int | None) -> Play:
-    """At least `orders` orders of every kind, and the records to publish."""
+def of_demo(orders: int, seed: int | None, *, attended: bool = True) -> Play:
+    """At least `orders` orders of every kind, and the records to publish; not `attended`: of those that need no person."""
     from deploy.samples import KINDS, case_of
+
+    kinds = {name: kind for name, kind in KINDS.items() if attended or kind.verdict_of_person is None}
 
     seed = secrets.randbits(31) if seed is None else seed
     at = now()
@@ -131,10 +134,11 @@ def of_demo(orders: int, seed: int | None) -> Play:
     counts: dict[int, dict[str, int]] = {}
     rounds = max(1, orders // SHARE_OF_KINDS)
     number = 0
-    while number < rounds * len(KINDS) or len(casts) < orders:
-        kind = list(KINDS)[number % len(KINDS)] if number < rounds * len(KINDS) else "released"
+    while number < rounds * len(kinds) or len(casts) < orders:
+        kind = list(kinds)[number % len(kinds)] if number < rounds * len(kinds) else "released"
         case = case_of(kind, 1 + number * CASE_NUMBERS, seed=seed, at=at)
-        casts += [Cast(kind, KINDS[kind].title, no, case.ends[no], number, KINDS[kind].bill) for no in case.orders]
+        of = kinds[kind]
+        casts += [Cast(kind, of.title, no, case.ends[no], number, of.bill, of.verdict_of_person) for no in case.orders]
         for record, r in zip(_records(iter([case])), case.records, strict=True):
             steps.append(Step(r.order_no, record, r.delay_s, r.when, r.once))
         if case.counts:

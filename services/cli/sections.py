@@ -50,6 +50,7 @@ async def _money(conn: Any, order_id: UUID) -> dict[str, Any] | None:
         "payment_no": row["payment_no"],
         "refund_no": row["refund_no"],
         "merchant_code": row["merchant_code"],
+        "bank": await _talk(conn, order_id) if await _there(conn, "payments.bank_talk") else [],
         "journal": [
             {
                 "purpose": r["purpose"],
@@ -61,6 +62,25 @@ async def _money(conn: Any, order_id: UUID) -> dict[str, Any] | None:
             for r in booked
         ],
     }
+
+
+async def _talk(conn: Any, order_id: UUID) -> list[dict[str, Any]]:
+    """What the bank was asked and what it answered, attempt by attempt."""
+    from services.cli.orders import major
+
+    rows = await conn.fetch(
+        "SELECT at, kind, attempt, asked_minor, asked_currency, status, code, reason, number, minor, currency, paid_at, by "
+        "FROM payments.bank_talk WHERE order_id = $1 ORDER BY at, attempt",
+        order_id,
+    )
+    return [
+        {
+            "at": r["at"], "asked": r["kind"], "attempt": r["attempt"], "of": major(r["asked_minor"], r["asked_currency"]),
+            "answered": r["status"], "code": r["code"], "says": r["reason"], "number": r["number"],
+            "amount": major(r["minor"], r["currency"]), "value_date": r["paid_at"], "by": r["by"],
+        }
+        for r in rows
+    ]  # fmt: skip
 
 
 async def _tax(conn: Any, order_id: UUID) -> dict[str, Any] | None:

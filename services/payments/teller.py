@@ -269,7 +269,7 @@ class Teller:
             await self._look_up(kind, now)
         patience_s = _memory().patience_s
         for a in now.silent:
-            now.words.append(Unknown(a.effect))
+            now.words.append(Unknown(a.effect, _patiently(a)))
             if a.reached and _age_s(a) > patience_s:
                 now.cases.append(_case(UNANSWERED, a, {}))
 
@@ -321,6 +321,11 @@ def _memory() -> Memory:
 
 def _age_s(a: Asked) -> float:
     return (datetime.now(UTC) - a.attempt.began_at).total_seconds() if a.attempt.began_at else 0.0
+
+
+def _patiently(a: Asked) -> float | None:
+    """Half as long again as it has been waited for, a minute at most: claims while the lane paused count for nothing."""
+    return None if a.attempt.began_at is None else _jittered(min(60.0, max(0.2, _age_s(a) / 2)))
 
 
 def _jittered(seconds: float) -> float:

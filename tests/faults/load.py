@@ -25,7 +25,7 @@ class Load:
 
     def __init__(self, to: Target, orders: int, seed: int, spread_s: float) -> None:
         self._to = to
-        play = samples.of_demo(orders, seed)
+        play = samples.of_demo(orders, seed, attended=False)
         self.casts, self._counts = play.casts, play.counts
         cases = {c.order_no: c.case for c in play.casts}
         last = max(cases.values()) or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,6 +10,8 @@ import asyncpg
 import pytest
 
 from deploy.sandbox import bank_desk
+from services.cli.connect import Target, Wrong
+from services.cli.payments import settle_case
 from services.payments import due_store
 from services.payments.cases import KINDS
 from services.payments.domain.bank import RefundTax, Transfer
@@ -137,6 +140,22 @@ async def test_what_is_written_off_stands_against_the_named_account_and_what_is_
     assert (await talk_of(rig, order_id))[-1] == ("refund", 1, "done", "DESK-7")
 
 
+async def test_what_a_person_is_shown_of_an_order_has_the_banks_own_sentence(rig: Rig) -> None:
+    from services.cli import sections
+
+    order_id = await waiting(rig, State.REFUNDING)
+    conn = await asyncpg.connect(rig.dsn)
+    try:
+        shown = await sections.of_order(conn, order_id)
+    finally:
+        await conn.close()
+    (case,) = shown["cases"]
+    assert (case["kind"], case["details"]["bank_says"]) == ("refused", "not allowed")
+    said = [(r["asked"], r["attempt"], r["answered"], r["code"], r["says"]) for r in shown["money"]["bank"]]
+    assert ("refund", 1, "declined", "AG01", "not allowed") in said
+    await say(rig, OFF)
+
+
 async def test_a_capture_of_another_amount_by_a_persons_word_is_booked_as_it_is(rig: Rig) -> None:
     order_id = await waiting(rig, State.AUTHORISED)
     await say(rig, Verdict("done", bank_no="P9", amount="300.00"))
@@ -253,3 +272,19 @@ async def test_a_contradiction_that_was_answered_is_noted(rig: Rig) -> None:
         with pytest.raises(NotSettled, match="noted"):
             await settle(conn, case, DONE)
         await settle(conn, case, Verdict("noted"))
+
+
+async def test_the_command_settles_a_case_once_and_leaves_it_open_where_the_word_does_not_fit(rig: Rig, tmp_path: Path) -> None:
+    order_id = await waiting(rig, State.REFUNDING)
+    (case,) = await open_cases(rig)
+    to = Target("", rig.dsn, "", tmp_path)
+    with pytest.raises(NotSettled):
+        await settle_case(to, case.number, Verdict("done"), "the bank said so")
+    with pytest.raises(Wrong, match="say why"):
+        await settle_case(to, case.number, OFF, " ")
+    assert [c.number for c in await open_cases(rig)] == [case.number]
+    assert await settle_case(to, case.number, OFF, "the account is closed") == "what is owed is written off against own_funds"
+    assert await settle_case(to, case.number, OFF, "the account is closed") is None
+    await rig.ask_bank(2)
+    assert (await rig.state(order_id)).state is State.REFUNDED
+    assert rig.bank_moved() == {"capture": 20410}

@@ -92,7 +92,7 @@ class Payment:
 
     `refunded` is all that went back so far; `returning` what is asked of the bank for goods that came back.
     `excess`: tax withheld too much that the bank was asked to give back; what is left is given back where the order is undone.
-    `returns`: the last return that was heard of. `written_off`: what of an undone order a person said will not go back.
+    `returns`: the last return that was heard of. `written_off`: what a person said will not go back.
     `returned_tax`: the withheld tax of all goods that came back, also of those that came too late to get it.
     """
 
@@ -287,7 +287,10 @@ def _returned(after: Payment, answer: Refunded) -> Decision:
     # Where a person wrote some of it off, what went back is the price first.
     goods = min(paid, back.goods)
     total = paid if after.refunded is None else after.refunded + paid
-    went = replace(after, refunded=total, refund_no=answer.refund_no, returning=Refunding(back.return_no, goods, paid - goods))
+    went = replace(
+        after, refunded=total, refund_no=answer.refund_no, written_off=_written_off(after, off),
+        returning=Refunding(back.return_no, goods, paid - goods),
+    )  # fmt: skip
     closed = _close_return(went, answer.refund_no)
     return replace(closed, movements=_refund_moved(paid, off, answer, back.return_no))
 
@@ -296,6 +299,10 @@ def _paid(asked: Money, answer: Refunded) -> tuple[Money, Money]:
     """What went back of what the bank was asked for, and what a person wrote off."""
     paid = asked if answer.amount is None else answer.amount
     return paid, asked - paid
+
+
+def _written_off(payment: Payment, off: Money) -> Money | None:
+    return (payment.written_off + off if payment.written_off else off) if off.minor else payment.written_off
 
 
 def _refund_moved(paid: Money, off: Money, answer: Refunded, part: int = 0) -> tuple[Movement, ...]:
@@ -320,7 +327,7 @@ def _let_go(after: Payment, _answer: Voided | HoldGone) -> Decision:
 def _refunded(after: Payment, answer: Refunded) -> Decision:
     paid, off = _paid(_left(after), answer)
     fact = PaymentRefunded(order_id=after.order_id, amount=paid, refund_no=answer.refund_no)
-    after = replace(after, refunded=paid, refund_no=answer.refund_no, written_off=off if off.minor else None)
+    after = replace(after, refunded=paid, refund_no=answer.refund_no, written_off=_written_off(after, off))
     return Decision(after, (fact,), movements=_refund_moved(paid, off, answer))
 
 
