@@ -124,6 +124,7 @@ STORIES: Final[dict[str, Story]] = {
         token="tok_declined",
     ),
     "refused by tax": Story("handbag_in_company", "rejected", heard("orders", tax.TaxRefused, payments.PaymentRefunded)),
+    "under another waybill": Story("cherries", "fulfilled", heard("orders", customs.WaybillCorrected), marker="newway"),
     "mismatched": Story("cherries", "rejected", heard("orders", customs.DocumentsMismatched), token="tok_short"),
     "examined": Story(
         "cherries", "fulfilled", heard("orders", customs.ListInReview, customs.ExaminationOrdered, customs.GoodsHeld),
