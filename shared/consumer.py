@@ -15,6 +15,8 @@ the stored offsets from the first record to behind the last, by compare-and-swap
   counts: a shop that writes in transactions leaves a mark at the end of each, and that is stepped over quietly.
 - Once a second the stored offset is moved over what came to nothing behind the last record: marks, and what a transaction that was
   given up had written. Everything up to where the reader stands was asked for by then, and all that came is committed.
+- A topic that was deleted and made anew has another id; so has each topic of which offsets are stored, and it is compared every few
+  seconds (`topic_ids`).
 - A stored offset behind the end of the log means another log: the topic was made anew, or lost its end. Kafka would send us to
   its beginning and the database back, without end, so the process ends with what to do.
 
@@ -30,13 +32,14 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CorruptRecordException, GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import OffsetAndMetadata
 
-from shared import inbox, metrics
+from shared import inbox, metrics, topic_ids
 from shared.database import LOST, RETRYABLE
 from shared.envelope import Record
 from shared.errors import Misconfigured, Unavailable
@@ -104,6 +107,7 @@ class Consumer:
         self._gap: dict[inbox.Partition, int] = {}
         self._hinted = 0.0
         self._stepped = 0.0
+        self._compared = time.monotonic()
         self._held_back: dict[TopicPartition, tuple[int, float]] = {}
         self.ready = asyncio.Event()
         self.failed: Exception | None = None
@@ -141,6 +145,7 @@ class Consumer:
         """One poll and its transaction; returns how many records it handled."""
         if self.failed is not None:
             raise self.failed
+        await self._look_at_topics()
         self._regulate()
         polled = await self._most_advanced_first()
         self._polled_at.set_to_current_time()
@@ -265,6 +270,27 @@ class Consumer:
         for (topic, part), stored in there.items():
             self._seek(TopicPartition(named(topic, self._prefix), part), stored)
 
+    async def _topic_ids(self) -> dict[str, UUID]:
+        found = await topic_ids.ask(self._consumer._client, [named(t, self._prefix) for t in self._hears])
+        return {self.plain(topic): topic_id for topic, topic_id in found.items()}
+
+    async def _look_at_topics(self) -> None:
+        """Compare the topics' ids, every few seconds; raises Misconfigured if one was made anew beside us."""
+        if time.monotonic() - self._compared < METADATA_MS / 1000:
+            return
+        self._compared = time.monotonic()
+        try:
+            async with asyncio.timeout(REACH_S):
+                ids = await self._topic_ids()
+        except (KafkaError, TimeoutError) as error:
+            log.debug("the topics' ids are not known", service=self._service, error=type(error).__name__)
+            return
+        await self._patiently(partial(self._require_same, ids))
+
+    async def _require_same(self, ids: Mapping[str, UUID]) -> None:
+        async with self._pool.acquire() as conn:
+            await topic_ids.require_same(conn, self._service, ids)
+
     async def _step_over(self) -> None:
         """Move the stored offsets to where the reader stands, if between them no record came and none was deleted unread."""
         if time.monotonic() - self._stepped < HINT_EVERY_S:
@@ -360,7 +386,9 @@ class Consumer:
         if partitions:
             begin = await self._consumer.beginning_offsets(partitions)
             plain = {(tp.topic[len(self._prefix) :], tp.partition): offset for tp, offset in begin.items()}
+            ids = await self._topic_ids()
             async with self._pool.acquire() as conn:
+                await topic_ids.require_same(conn, self._service, ids)
                 there = await inbox.known_offsets(conn, plain)
             for (topic, part), offset in there.items():
                 self._seek(TopicPartition(named(topic, self._prefix), part), offset)

@@ -18,6 +18,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from deploy.embedded.kafka import wait_led
 from shared import effects, inbox, metrics, outbox, topics
 from shared.database import CUT
 from shared.effects import Answered, Effect, EffectRunner, Unknown
@@ -445,6 +446,44 @@ async def test_a_log_that_ends_before_what_was_handled_ends_the_service_with_wha
         await conn.execute("DELETE FROM tax.consumer_offset WHERE topic = 'orders.events'")
     async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())):
         await until(lambda: everything_tallied(tally_pool, 5))
+
+
+async def make_anew(kafka: str, prefix: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.delete_topics([prefix + topics.ORDERS])
+    while prefix + topics.ORDERS in await admin.list_topics():  # noqa: ASYNC110  only the broker knows
+        await asyncio.sleep(0.1)
+    await admin.close()
+    await topics.create_topics(kafka, prefix, partitions=1)
+    await wait_led(kafka, [prefix + topics.ORDERS])
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_a_topic_made_anew_ends_the_service_with_what_to_do_however_long_it_is(
+    kafka: str, database: str, tally_pool: Any, sealing: Sealing, topic_prefix: str, runs: bool
+) -> None:
+    """Made anew while the service is down, or beside it; its log is longer by now than what was handled of the one before."""
+    await topics.create_topics(kafka, topic_prefix, partitions=1)
+    name = topic_prefix + topics.ORDERS
+    await publish(kafka, name, [counted(uuid4(), 1, 0) for _ in range(50)])
+    async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())) as first:
+        await until(lambda: everything_tallied(tally_pool, 50))
+        if runs:
+            await make_anew(kafka, topic_prefix)
+            await publish(kafka, name, [counted(uuid4(), 1, 0) for _ in range(200)])
+            with pytest.raises(Misconfigured, match=r"orders\.events was deleted and made anew"):
+                await asyncio.wait_for(first, 30)
+    if not runs:
+        await make_anew(kafka, topic_prefix)
+        await publish(kafka, name, [counted(uuid4(), 1, 0) for _ in range(200)])
+        with pytest.raises(Misconfigured, match=r"delete the rows of orders\.events in tax\.consumer_offset: .* made anew"):
+            async with asyncio.timeout(60):
+                await tally_service(kafka, database, topic_prefix, tally_pool, sealing, 1).run(asyncio.Event())
+    async with tally_pool.acquire() as conn:
+        await conn.execute("DELETE FROM tax.consumer_offset WHERE topic = 'orders.events'")
+    async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 2).run(asyncio.Event())):
+        await until(lambda: everything_tallied(tally_pool, 250))
 
 
 async def test_a_service_is_not_ready_while_its_partitions_are_being_given_out(
