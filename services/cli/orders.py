@@ -242,6 +242,7 @@ async def _list(to: Target, state: str | None, limit: int) -> list[dict[str, Any
 
 async def _show(to: Target, order_ref: str) -> dict[str, Any]:
     from services.cli import sections
+    from services.cli.waits import waits_of
 
     async with database(to) as conn:
         row = await find(conn, order_ref)
@@ -261,6 +262,7 @@ async def _show(to: Target, order_ref: str) -> dict[str, Any]:
             )
         ]
         found |= await sections.of_order(conn, row["order_id"])
+        found["waits_for"] = await waits_of(conn, row["order_id"], row["state"], found["cases"])
     return found
 
 
@@ -295,6 +297,8 @@ def _print(found: Mapping[str, Any]) -> None:
     page = paper()
     page.print(f"{found['order_no']}  {found['order_id']}", style="bold")
     page.print(f"state {found['state']}  corridor {found['corridor']}  mode {found['mode']}  placed {_time(found['placed_at'])}")
+    for waited in found["waits_for"]:
+        page.print(f"waits for: {waited}", style="bold", soft_wrap=True)
     page.print(f"goods {_amount(found, 'goods_value')}  paid {_amount(found, 'amount_paid')}")
     for fault in (found["detail"] or {}).get("faults") or ():
         page.print(
@@ -311,9 +315,10 @@ def _print(found: Mapping[str, Any]) -> None:
             page.print(f"\n{title}", style="bold")
             for name, value in found[title].items():
                 _print_part(page, name, value)
-    table = Table("at", "source", "fact", "", box=None)
+    table = Table("at", "after", "source", "fact", "", box=None)
+    began = found["timeline"][0]["at"] if found["timeline"] else None
     for row in found["timeline"]:
-        table.add_row(_time(row["at"]), row["source"], row["type"], _brief(row["summary"]))
+        table.add_row(_time(row["at"]), _after(began, row["at"]), row["source"], row["type"], _brief(row["summary"]))
     page.print("\ntimeline", style="bold")
     page.print(table)
 
@@ -322,7 +327,7 @@ def _print_part(page: Any, name: str, value: Any) -> None:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         for item in value:
             page.print(f"  {name:<16} {_brief(item)}")
-    elif value not in (None, []):
+    elif value not in (None, [], {}):
         page.print(f"  {name:<16} {_brief(value)}")
 
 
@@ -334,7 +339,14 @@ def _brief(value: Any) -> str:
         return "  ".join(f"{k}={_brief(v)}" for k, v in value.items() if v not in (None, "", [], {}))
     if isinstance(value, list):
         return "; ".join(_brief(v) for v in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return _time(value) if isinstance(value, datetime) else str(value)
+
+
+def _after(began: datetime | None, at: datetime) -> str:
+    """The seconds since the first entry; an entry of another clock may lie before it."""
+    return "" if began is None else f"{(at - began).total_seconds():+.3f} s"
 
 
 def _time(at: datetime | None) -> str:

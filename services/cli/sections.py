@@ -83,6 +83,29 @@ async def _talk(conn: Any, order_id: UUID) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+_BILL: Final = (
+    "SELECT b.tax_no, b.state, b.currency, b.withheld_minor, b.assessed_minor, b.billed_minor, b.outcome, b.payment_book, "
+    "b.corrections, b.pay_at, b.pay_until, d.state AS payment, p.transfer_no, p.paid_at FROM tax.tax_bill b "
+    "LEFT JOIN payments.tax_due d USING (order_id) LEFT JOIN payments.tax_payment p ON p.payment_id = d.payment_id "
+    "WHERE b.order_id = $1"
+)
+
+
+def _bill(row: Any) -> dict[str, Any] | None:
+    """What customs billed, against what was withheld and assessed, and how far its payment is."""
+    from services.cli.orders import major
+
+    if row is None:
+        return None
+    amounts = {name: major(row[f"{name}_minor"], row["currency"]) for name in ("withheld", "assessed", "billed")}
+    rest = {name: value for name, value in row.items() if not name.endswith("_minor")}
+    return _without_nothing({"tax_no": row["tax_no"], "state": row["state"], **amounts, **rest})
+
+
+def _without_nothing(row: Any) -> dict[str, Any]:
+    return {name: value for name, value in dict(row).items() if value is not None}
+
+
 async def _tax(conn: Any, order_id: UUID) -> dict[str, Any] | None:
     from services.cli.orders import major
 
@@ -103,6 +126,7 @@ async def _tax(conn: Any, order_id: UUID) -> dict[str, Any] | None:
         "total": major(row["total_minor"], row["currency"]),
         "quota_held": major(row["reserved_minor"], row["currency"]),
         "quota_year": row["year"],
+        "bill": _bill(await conn.fetchrow(_BILL, order_id)),
         "lines": lines,
         "rules": told.get("rules", []),
     }
