@@ -38,8 +38,8 @@ from shared.trouble import Failures
 log = structlog.get_logger(__name__)
 
 READ_MAX: Final = 2000
-READ_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Bytes of the values read at once, beside the last of them."""
+READ_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes of the values read at once."""
 POLL_S: Final = 0.03
 POLL_MAX_S: Final = 0.12
 """What another replica wrote is found so soon at first, and each time nothing is found, twice as late, to a bound. What this
@@ -235,10 +235,9 @@ class Relay:
         """The next records, limited in number and bytes; without those set aside, those behind them, and closed topics."""
         closed = [topic for topic, (until, _) in self._closed.items() if until > time.monotonic()]
         found: Sequence[Any] = await conn.fetch(
-            "SELECT id, topic, key, headers, value, sealed FROM ("
-            "SELECT *, sum(octet_length(value)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before "
-            "FROM outbox WHERE id <> ALL($2::bigint[]) AND (key <> ALL($3::bytea[]) OR topic LIKE '%.dead-letters') "
-            "AND topic <> ALL($4::text[]) ORDER BY id LIMIT $1) AS o WHERE before < $5 ORDER BY id",
+            f"SELECT id, topic, key, headers, value, sealed FROM outbox WHERE {_READY} ORDER BY id LIMIT ("  # noqa: S608
+            "SELECT CASE WHEN coalesce(sum(n), 0) <= $5 THEN $1::int ELSE greatest(1, $5 / max(n)) END FROM ("
+            f"SELECT octet_length(value) AS n FROM outbox WHERE {_READY} ORDER BY id LIMIT $1) AS next)",
             most, list(self._aside), [key for key in self._aside.values() if key is not None], closed,
             READ_BYTES_MAX,
         )  # fmt: skip
@@ -336,6 +335,12 @@ class Relay:
             # The broker would refuse this one and take what stands behind it.
             refuse_unfit([Outgoing(row["topic"], row["key"], value, tuple(headers))])
         return named(row["topic"], self._prefix), row["key"], value, headers
+
+
+_READY: Final = (
+    "id <> ALL($2::bigint[]) AND (key <> ALL($3::bytea[]) OR topic LIKE '%.dead-letters') AND topic <> ALL($4::text[])"
+)
+"""What may be published now: not set aside, not behind such a record, and of no closed topic."""
 
 
 def _ordered_key(topic: str, key: bytes) -> bytes | None:
