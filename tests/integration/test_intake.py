@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from deploy.samples import submission
+from deploy.samples import case_of, submission
 from shared import metrics, topics
 from shared.envelope import Outgoing
 from shared.identity import order_id_of
@@ -327,3 +328,19 @@ async def test_a_number_that_was_given_to_the_wrong_order_is_free_once_that_is_c
     await world.settle_down()
     numbers = await world.admin.fetch("SELECT logistics_no FROM customs.waybill_number ORDER BY 1")
     assert [row["logistics_no"] for row in numbers] == ["YT1", "YT2"]
+
+
+@pytest.mark.parametrize("kind", ["blurred_waybill", "second_waybill", "one_number"])
+async def test_the_demos_kinds_of_waybills_end_as_they_say(world: World, kind: str) -> None:
+    case = case_of(kind, 41, seed=7, prefix="KIND", at=datetime.now(UTC) - timedelta(hours=2))
+    world.publish(topics.SUBMISSIONS, [Outgoing("", r.key, r.value, r.headers) for r in case.records])
+    await world.settle_down()
+    world.clock.now += 10
+    await world.settle_down()
+    states = await world.states()
+    assert set(states) == set(case.ends)
+    assert all(states[no] in ends for no, ends in case.ends.items())
+    if case.counts:
+        assert Counter(states.values()) == case.counts
+    assert len(await letters(world, "customs")) == (2 if kind == "blurred_waybill" else 0)
+    assert await world.broken() == {}
