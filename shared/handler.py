@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -18,7 +18,7 @@ from shared.database import DATA, OUTDATED, Connection, is_of_database, is_of_va
 from shared.envelope import Headers, Message, Outgoing, Record, Unread, attributes_of, rfc3339, uuid_or_none
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.failpoints import Failpoints
-from shared.hears import Hears, Outcome, Partly, Unreadable, came, decode_event, fact_record
+from shared.hears import Announced, Hears, Outcome, Partly, Unreadable, came, decode_event, fact_record
 from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.topics import dead_letters_of
@@ -165,6 +165,7 @@ class _Batch:
         self._h = handler
         self._size = len(read)
         self._outcomes: Counter[tuple[str, str, str]] = Counter()
+        self._heard: set[UUID] = set()
         # A third of what a service reads is not for it: such a record moves the offset and is counted, no more.
         self._told = [each for each in read if each[1]]
         self._refused = [(record, found) for record, found in self._told if isinstance(found, Unprocessable)]
@@ -244,6 +245,7 @@ class _Batch:
         for reaction, group in self._by_reaction(fresh).items():
             outcome.extend(await reaction(conn, group, self._h.deps))
         self._outcomes.update((m.topic, m.type, "ok") for m in fresh)
+        self._heard.update(m.event_id for m in fresh)
         return outcome
 
     async def _give_up(self, conn: Connection, outcome: Outcome, record: Record, refused: Unprocessable) -> None:
@@ -261,7 +263,7 @@ class _Batch:
 
     async def _write(self, conn: Connection, outcome: Outcome) -> None:
         self._h._fail.hit("after_reaction")
-        await write(conn, self._h.service, self._h.topic, outcome, self._h._sealing)
+        await write(conn, self._h.service, self._h.topic, outcome, self._h._sealing, self._heard)
 
     async def _step_round_held(self, conn: Connection, messages: list[Message]) -> list[Message]:
         """The messages to handle now: those of held orders are parked."""
@@ -353,12 +355,17 @@ class _Batch:
             metrics.EVENTS.labels(service, topic, event_type, outcome).inc(count)
 
 
-async def write(conn: Connection, service: str, topic: str, outcome: Outcome, sealing: Sealing) -> None:
-    """Put what was decided into the outbox and the effects, in the caller's transaction."""
+async def write(
+    conn: Connection, service: str, topic: str, outcome: Outcome, sealing: Sealing, heard: Collection[UUID] = ()
+) -> None:
+    """Put what was decided into the outbox and the effects, in the caller's transaction.
+
+    `heard`: the messages handled in it. Raises Unprocessable for a fact whose id another one has.
+    """
     at = rfc3339(outbox.utc_now())
     facts = [fact_record(service, topic, fact, at) for fact in outcome.facts]
     try:
-        await inbox.claim(conn, [_content(fact.event.type, record) for fact, record in zip(outcome.facts, facts, strict=True)])
+        await inbox.claim(conn, _claims(outcome.facts, facts, heard))
     except inbox.Reused as reused:
         raise _reused(reused, "was said before") from None
     await outbox.append(conn, sealing, [*facts, *outcome.records])
@@ -383,6 +390,17 @@ def may_be_the_records(error: Exception) -> bool:
     if isinstance(error, inbox.Fenced | Unavailable | TooManyGivenUp | MemoryError):
         return False
     return is_of_values(error) or not is_of_database(error)
+
+
+def _claims(facts: Sequence[Announced], records: Sequence[Outgoing], heard: Collection[UUID]) -> list[inbox.Content]:
+    """The facts whose ids are to be noted: a message is handled once, so what follows from one and differs in type repeats no id.
+
+    What timers, answers and persons lead to has causes of our own making; and of two facts under one id both are looked at.
+    """
+    ids = [attributes_of(record.headers)[1] for record in records]
+    if len(set(ids)) < len(ids):
+        heard = ()
+    return [_content(f.event.type, record) for f, record in zip(facts, records, strict=True) if f.cause not in heard]
 
 
 def _content(event_type: str, record: Outgoing) -> inbox.Content:

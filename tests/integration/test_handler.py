@@ -482,3 +482,14 @@ async def test_a_service_refuses_to_say_two_facts_under_one_id(tally_pool: Any, 
             async with conn.transaction():
                 await write(conn, "tax", topics.TAX, Outcome(facts=fact[1:]), tally_handler()._sealing)
     assert len(await outbox_rows(tally_pool)) == 2
+
+
+async def test_ids_are_noted_of_what_no_message_led_to_and_of_nothing_else(tally_pool: Any, tally_handler: Make) -> None:
+    """A message is handled once, so what follows from it repeats no id: to note those too would cost each record."""
+    await offsets_begin(tally_pool, P0)
+    await tally_handler().handle([counted(uuid4(), 5, 0)])
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM said") == 0
+        fact = Announced(Tallied(order_id=uuid4(), total=1), uuid4(), 1)
+        await write(conn, "tax", topics.TAX, Outcome(facts=[fact]), tally_handler()._sealing)
+        assert await conn.fetchval("SELECT count(*) FROM said") == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -139,3 +141,46 @@ async def test_a_waybill_in_the_name_of_a_bound_carrier_is_none(world: World) ->
     assert await world.states() == {mine["order_no"]: "placed"}
     await said(world, signed(waybill, CARRIER))
     assert await world.states() == {mine["order_no"]: "fulfilled"}
+
+
+async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_as_an_operator(
+    database: str, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from services.cli import orders, parties, publish
+    from services.cli.connect import Target, Wrong
+
+    to = Target("", database, "", tmp_path)
+    monkeypatch.setattr(parties, "target", lambda: to)
+    mine, pem, other = order(1), tmp_path / "shop.pem", tmp_path / "other.pem"
+    code = mine["platform"]["code"]
+    other.write_text("no key")
+    with pytest.raises(Wrong, match="give an Ed25519 key as PEM"):
+        await asyncio.to_thread(parties.add, code, other, False)
+    await asyncio.to_thread(parties.add, code, pem, False)
+    assert pem.stat().st_mode & 0o777 == 0o600
+    await asyncio.to_thread(parties.add, code, pem, False)
+    assert [(row["code"], row["is"], row["removed_at"]) for row in await parties._list()] == [(code, "platform", None)]
+    assert "nothing to do" in capsys.readouterr().err
+
+    async with opened(database, keys) as world:
+        value = json.dumps(mine).encode()
+        (record,) = publish.signed([publish.submission_of(mine["order_no"], None, value)], pem)
+        await said(world, Outgoing(topics.SUBMISSIONS, b"k", record.value, record.headers))
+        assert await world.states() == {mine["order_no"]: "fulfilled"}
+
+        async def obey() -> None:
+            while not await requests.obey(world.handler("orders")):  # noqa: ASYNC110  another task asks
+                await asyncio.sleep(0.05)
+
+        task = asyncio.create_task(obey())
+        await orders._publish(to, RETURN, mine["order_no"], "operator", None, {})
+        await task
+        for _ in range(2):
+            world.clock.now += 20
+            await world.settle_down()
+        assert await world.states() == {mine["order_no"]: "returned"}
+        await asyncio.to_thread(parties.remove, code, None, False)
+        forged = order(2)
+        (record,) = publish.signed([publish.submission_of(forged["order_no"], None, json.dumps(forged).encode())], pem)
+        await said(world, Outgoing(topics.SUBMISSIONS, b"k", record.value, record.headers))
+        assert await world.states() == {mine["order_no"]: "returned"}
