@@ -82,9 +82,12 @@ def digest_of(event_type: str, value: bytes | None) -> int:
     return int.from_bytes(found.digest(), "big", signed=True)
 
 
-async def unseen(conn: Connection, events: Sequence[Content]) -> set[UUID]:
-    """Mark the events as handled; returns those that had not been. Raises Reused for an id that has other content."""
-    return await _marked(conn, "inbox", events)
+async def unseen(conn: Connection, events: Sequence[Content], *, repeats: bool = False) -> set[UUID]:
+    """Mark the events as handled; returns those that had not been. Raises Reused for an id that has other content.
+
+    `repeats`: the events come from outside, where saying a thing twice is ordinary.
+    """
+    return await _marked(conn, "inbox", events, repeats=repeats)
 
 
 async def claim(conn: Connection, facts: Sequence[Content]) -> None:
@@ -92,16 +95,18 @@ async def claim(conn: Connection, facts: Sequence[Content]) -> None:
     await _marked(conn, "said", facts)
 
 
-async def _marked(conn: Connection, table: str, events: Sequence[Content]) -> set[UUID]:
+async def _marked(conn: Connection, table: str, events: Sequence[Content], *, repeats: bool = False) -> set[UUID]:
     if not events:
         return set()
     digests = dict(events)
     if len(digests) < len(events) and (twice := {i for i, digest in events if digests[i] != digest}):
         raise Reused(twice)
-    if await copied(conn, table, ("event_id", "digest"), list(digests.items())):
+    if not repeats and await copied(conn, table, ("event_id", "digest"), list(digests.items())):
         return set(digests)
     rows = await conn.fetch(_MARK.format(table), list(digests), list(digests.values()))
     fresh = {row["event_id"] for row in rows}
+    if len(fresh) == len(digests):
+        return fresh
     there = await conn.fetch(_MARKED.format(table), list(digests.keys() - fresh))
     if reused := {row["event_id"] for row in there if row["digest"] != digests[row["event_id"]]}:
         raise Reused(reused)

@@ -535,6 +535,11 @@ RECEIPTS: Final = Counter(
     "crossborder_receipts_total", "Receipts of the authority that changed something, by the fact they told and their status.",
     ["message", "status"],
 ).among(message=RECEIPT_FACTS)  # fmt: skip
+LISTS_NOT_PRINTED: Final = Counter(
+    "crossborder_lists_not_printed_total",
+    "Requests to the authority that could not be printed and never left; each order is undone.",
+    ["kind"],
+).among(kind=OPERATIONS["authority"])
 MATCH_FAILURES: Final = Counter(
     "crossborder_match_failures_total",
     "Mismatches between documents, by the authority's code; one order may have several.",

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -60,6 +60,8 @@ class Server:
 
     root_dsn: str
     template: str
+    log: Path | None = None
+    """What it writes of errors; None of a server that ran already."""
 
     def dsn(self, name: str) -> str:
         return urlunsplit(urlsplit(self.root_dsn)._replace(path=f"/{name}"))
@@ -91,7 +93,7 @@ async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
         return
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
     await server.start()
-    yield await _with_template(server.dsn(), TEMPLATE)
+    yield replace(await _with_template(server.dsn(), TEMPLATE), log=server.log)
     ended = None if server.running else process.tail(server.log)
     await server.stop()
     assert ended is None, f"PostgreSQL ended while the tests ran; the end of its log:\n{ended}"

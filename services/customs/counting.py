@@ -67,6 +67,7 @@ def begin() -> None:
     kinds = metrics.OPERATIONS["authority"]
     for gauge in (metrics.BATCHES_OPEN, metrics.BATCHES_LATE, metrics.LISTS_WAITING, metrics.BATCH_OLDEST):
         gauge.begin(kinds)
+    metrics.LISTS_NOT_PRINTED.begin(kinds)
     metrics.BATCHES.begin(("lodged", "refused"))
     metrics.BATCH_SECONDS.begin(("size", "age", "part", "trial"))
     metrics.LODGING_PAUSED.begin(pausing.REASONS)
@@ -81,11 +82,17 @@ def observe(facts: Sequence[Announced]) -> None:
     """Count what was said: receipts by status, mismatches by code."""
     for fact in facts:
         event = fact.event
-        if isinstance(event, ReceiptEvent):
+        if isinstance(event, ReceiptEvent) and event.status:
             metrics.RECEIPTS.labels(type(event).__name__, event.status).inc()
         elif isinstance(event, DocumentsMismatched):
             for mismatch in event.mismatches:
                 metrics.MATCH_FAILURES.labels(mismatch.code).inc()
+
+
+def not_printed(kinds: Sequence[Kind]) -> None:
+    """Requests could not be printed: the authority never had them, so they are no receipts of it."""
+    for kind in kinds:
+        metrics.LISTS_NOT_PRINTED.labels(kind).inc()
 
 
 def lodged(guid: str, lists: int, closed_by: str, open_s: float) -> None:

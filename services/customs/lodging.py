@@ -12,7 +12,7 @@ import structlog
 
 from services.customs import counting, pausing, store
 from services.customs.domain import declaration as domain
-from services.customs.domain.declaration import Declaration, Lodged
+from services.customs.domain.declaration import Declaration, Kind, Lodged
 from services.customs.domain.pausing import ALL
 from services.customs.gateway import MESSAGE_TYPES, NotLodgeable, Printed, sealed_in
 from services.customs.reactions import Deps, Folded
@@ -92,13 +92,15 @@ async def _lodge_together(
     keys = await deps.sealing.keys_for(conn, [each for d in found.values() if d.order is not None for each in sealed_in(d.order)])
     folded = Folded.of(found)
     printed: list[Printed] = []
+    given_up: list[Kind] = []
     # By their ids, so that the place of a list in its message is known when a receipt names it.
     for _, d in sorted(found.items()):
         try:
             printed.append(deps.authority.printed(d, due.kind, deps.authority.draft(d, due.kind, keys, _guid(), at)))
         except NotLodgeable as refused:
             _give_up(deps, d, due, refused.fault, at, folded)
-    outcome = Outcome()
+            given_up.append(due.kind)
+    outcome = Outcome(counts=[partial(counting.not_printed, given_up)] if given_up else [])
     message_type = MESSAGE_TYPES[_direction(due), due.kind]
     for part in deps.authority.messages(message_type, printed):
         outcome.extend(await _send(conn, deps, due, message_type, part, at, closed_by, folded))

@@ -84,6 +84,8 @@ class Folded:
     moments: list[Moment] = field(default_factory=list)
     reached: Counter[tuple[str, str]] = field(default_factory=Counter)
     stages: dict[tuple[str, str], list[Took]] = field(default_factory=dict)
+    printed: frozenset[UUID] = frozenset()
+    """Orders whose fingerprint was there before the batch."""
 
     def fold(self, m: Message, heard: Command | Event) -> None:
         """Follow one thing heard."""
@@ -116,7 +118,7 @@ class Folded:
     async def save(self, conn: Connection, known: Collection[UUID] = ()) -> Outcome:
         """Write everything; of `known` orders, which were there before, no fact changes the terms."""
         changed = [(self.kept[order_id].order, at) for order_id, at in sorted(self.changed.items())]
-        await store.save(conn, [each for each in changed if each[0].order_id not in known])
+        await store.save(conn, [each for each in changed if each[0].order_id not in known], self.printed)
         await store.step(conn, [each for each in changed if each[0].order_id in known])
         await store.add_moments(conn, self.moments)
         return Outcome(facts=self.facts, counts=[partial(_observe, self.reached, self.stages)])
@@ -136,7 +138,8 @@ def _observe(reached: Mapping[tuple[str, str], int], stages: Mapping[tuple[str, 
 
 async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
     """Submissions, cancellations and return requests: validate, seal the persons, place or refuse."""
-    folded = Folded(await store.lock(conn, {m.order_id for m in batch}, fingerprints=True))
+    found = await store.lock(conn, {m.order_id for m in batch}, fingerprints=True)
+    folded = Folded(found, printed=frozenset(order_id for order_id, each in found.items() if each.order.fingerprint))
     faults = {m.event_id: validate(m.event, m.at) for m in batch if isinstance(m.event, Submitted)}
     valid = [m.event for m in batch if isinstance(m.event, Submitted) and not faults[m.event_id]]
     persons = {person for submitted in valid for person in persons_of(submitted.submission, deps.sealing)}

@@ -111,8 +111,11 @@ def _of_returns(doc: Mapping[str, Any], currency: str) -> dict[str, Any]:
     return {"returning": returning, "refunded": money(doc.get("refunded_minor")), "tax_kept": doc.get("tax_kept", False)}
 
 
-async def save(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> None:
-    """Write orders as submissions and commands leave them, each with the time of what changed it; a fingerprint once kept stays."""
+async def save(conn: Connection, orders: Sequence[tuple[Order, datetime]], printed: Collection[UUID] = ()) -> None:
+    """Write orders as submissions and commands leave them, each with the time of what changed it; a fingerprint once kept stays.
+
+    `printed`: orders whose fingerprint was there when the caller locked them. It is not written again.
+    """
     if not orders:
         return
     o = [order for order, _ in orders]
@@ -135,7 +138,7 @@ async def save(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> No
         [x.goods_value.minor if x.goods_value else None for x in o], [x.amount_paid.minor if x.amount_paid else None for x in o],
         [x.placed_at for x in o], at, [moment if x.stage in ENDED else None for x, moment in orders],
     )  # fmt: skip
-    told = [(x.order_id, orjson.dumps(dict(x.fingerprint))) for x in o if x.fingerprint]
+    told = [(x.order_id, orjson.dumps(dict(x.fingerprint))) for x in o if x.fingerprint and x.order_id not in printed]
     if told and not await copied(conn, "submission", ("order_id", "fingerprint"), told):
         await conn.execute(
             "INSERT INTO submission (order_id, fingerprint) SELECT * FROM unnest($1::uuid[], $2::bytea[]) ON CONFLICT DO NOTHING",

@@ -47,8 +47,9 @@ async def settle(conn: Connection, answered: Sequence[Answered], _deps: Any) -> 
     outcome = await _follow(conn, [(a.effect.intent_id, a.answer, _traceparent(a.effect)) for a in of_orders])
     if len(of_orders) < len(answered):
         outcome.extend(await follow_transfers(conn, answered))
-    await talk.keep(conn, [a.said for a in answered if isinstance(a, Told)])
-    if asked_again := [a.effect.intent_id for a in answered if a.effect.attempts > 1]:
+    asked_again = [a.effect.intent_id for a in answered if a.effect.attempts > 1]
+    await talk.keep(conn, [a.said for a in answered if isinstance(a, Told)], repeats=bool(asked_again))
+    if asked_again:
         await talk.end(conn, asked_again)
         await _close_cases(conn, [a for a in answered if a.effect.attempts > 1])
     return outcome

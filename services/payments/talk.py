@@ -108,8 +108,11 @@ _TALK: Final = (
 )  # fmt: skip
 
 
-async def keep(conn: Connection, talk: Sequence[Said]) -> None:
-    """Write what was said, within a transaction; a word that is kept already is left as it stands."""
+async def keep(conn: Connection, talk: Sequence[Said], *, repeats: bool = False) -> None:
+    """Write what was said, within a transaction; a word that is kept already is left as it stands.
+
+    `repeats`: something was asked before, and the bank may say the same again.
+    """
     rows = [
         (
             s.order_id, s.intent_id, s.attempt, s.brief, s.kind, s.asked and s.asked.minor, s.asked and s.asked.currency,
@@ -118,7 +121,7 @@ async def keep(conn: Connection, talk: Sequence[Said]) -> None:
         )
         for s in talk
     ]  # fmt: skip
-    if not rows or await copied(conn, "bank_talk", _TALK, rows):
+    if not rows or (not repeats and await copied(conn, "bank_talk", _TALK, rows)):
         return
     await conn.execute(
         "INSERT INTO bank_talk (order_id, intent_id, attempt, said, kind, asked_minor, asked_currency, asked_of, status, code, "

@@ -302,7 +302,7 @@ class Teller:
         if not (now.talk or now.refusals or now.cases):
             return
         async with self._pool.acquire() as conn, conn.transaction():
-            await talk.keep(conn, now.talk)
+            await talk.keep(conn, now.talk, repeats=True)
             await talk.refuse(conn, now.refusals)
             opened = await cases.open_all(conn, now.cases)
         for case in opened:

@@ -58,7 +58,10 @@ class ListLodged(CustomsEvent):
 
 
 class ReceiptEvent(CustomsEvent):
-    """A fact that a receipt told: `status` is its returnStatus, `info` its returnInfo without personal values."""
+    """A fact that a receipt told: `status` is its returnStatus, `info` its returnInfo without personal values.
+
+    `status` is empty where no receipt came: the list could not be printed here, and customs never had it.
+    """
 
     cop_no: str
     status: str

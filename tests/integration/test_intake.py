@@ -15,6 +15,7 @@ from deploy.samples import case_of, submission
 from shared import metrics, topics
 from shared.envelope import Outgoing
 from shared.identity import order_id_of
+from tests.conftest import Server
 from tests.integration.world import World, opened
 
 BEIJING: Final = timezone(timedelta(hours=8))
@@ -46,6 +47,26 @@ async def test_one_buyer_has_one_quota_a_year_whatever_year_the_orders_are_dated
     came = datetime.now(UTC) - timedelta(seconds=600)
     assert [row["year"] for row in await world.admin.fetch("SELECT year FROM tax.quota")] == [came.astimezone(BEIJING).year]
     assert await world.broken() == {}
+
+
+async def test_what_is_said_twice_is_no_error_of_the_database(world: World, postgres: Server) -> None:
+    """A shop, a carrier and an authority may say the same again, with or without the same id."""
+    orders = [sample(n) for n in range(3)]
+    submit(world, *orders)
+    submit(world, *orders)
+    spelled = [Outgoing("", o["order_no"].encode(), json.dumps(o, indent=1).encode(), ()) for o in orders]
+    world.publish(topics.SUBMISSIONS, spelled)
+    await world.settle_down()
+    world.publish(topics.SUBMISSIONS, [each._replace(value=each.value + b" ") for each in spelled])
+    for topic in (topics.WAYBILLS, topics.RECEIPTS):
+        again = [record for record in world.log[topic] if record.value]
+        world.publish(topic, [Outgoing("", r.key or b"", r.value or b"", r.headers) for r in again])
+    await world.settle_down()
+    assert set((await world.states()).values()) == {"fulfilled"}
+    if postgres.log is not None:
+        name = await world.admin.fetchval("SELECT current_database()")
+        found = [line for line in postgres.log.read_text("utf-8").splitlines() if f"@{name} ERROR" in line]
+        assert found == []
 
 
 async def test_one_record_of_1970_puts_no_years_into_a_sum(world: World) -> None:

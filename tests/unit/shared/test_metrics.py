@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import shutil
 import string
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,11 +22,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from services.customs import counting
 from services.orders.legs import Stage
 from shared import health, metrics, topics
-from shared.errors import Unprocessable
-from shared.events.customs import ListAccepted
+from shared.errors import UNPROCESSABLE_REASONS, Unprocessable
+from shared.events import Fault
+from shared.events.customs import ListAccepted, ListRefused
 from shared.hears import Announced
 
 ORDER = UUID(int=1)
+ROOT = Path(__file__).resolve().parents[3]
 SERIES_MAX = 6000
 """Of one process, were it all services at once; the bound of a family is below."""
 FAMILY_MAX = 2500
@@ -106,6 +110,46 @@ def test_every_reason_a_record_is_given_up_for_is_in_the_label_s_set() -> None:
 
     assert as_unprocessable(ValueError("x")).reason in metrics.REASONS
     assert as_unprocessable(Unprocessable("too_large", "x")).reason in metrics.REASONS
+
+
+REFUSE_BY = {"Unprocessable": 0, "XmlRefused": 1}
+"""What refuses a record, and which argument is the reason."""
+
+
+def reasons_written() -> set[str]:
+    """Every reason that a program text gives, wherever it refuses a record."""
+    found: set[str] = set()
+    for path in (p for folder in ("services", "shared") for p in (ROOT / folder).rglob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func).rpartition(".")[2]
+            place = 0 if name == "__init__" and path.name == "sign.py" else REFUSE_BY.get(name)
+            if place is not None and len(call.args) > place and isinstance(given := call.args[place], ast.Constant):
+                found.add(given.value)
+    return found
+
+
+def test_the_metric_shows_every_reason_that_is_given_anywhere() -> None:
+    written = reasons_written()
+    assert written >= {"signature", "malformed", "integrity", "too_large", "illegal_transition"}
+    assert written <= set(UNPROCESSABLE_REASONS)
+    for metric in (metrics.DEAD_LETTERS, metrics.SET_ASIDE):
+        assert {metric._closed("reason", reason) for reason in UNPROCESSABLE_REASONS} == set(UNPROCESSABLE_REASONS)
+
+
+def test_a_list_that_cannot_be_printed_is_no_receipt_of_the_authority() -> None:
+    """It was counted as a technical failure of the e-port, though no message ever left."""
+    fault = Fault(field="declaration_list", rule="list_can_be_printed", found="no code", expected="a declarable list")
+    refused = ListRefused(order_id=ORDER, cop_no="X", status="", info="no code", faults=(fault,))
+
+    def counted() -> float:
+        return sum(sample.value for family in metrics.RECEIPTS.collect() for sample in family.samples
+                   if sample.name.endswith("_total"))  # fmt: skip
+
+    before = counted()
+    counting.observe([Announced(refused, ORDER, 1)])
+    assert counted() == before
+    counting.observe([Announced(refused.model_copy(update={"status": "100"}), ORDER, 1)])
+    assert counted() == before + 1
 
 
 FRESH = """
