@@ -30,7 +30,7 @@ from services.cli.connect import (
 )
 
 if TYPE_CHECKING:
-    from services.cli.publish import Submission
+    from services.cli.orderfile import Submission
 
 STALLED_S: Final = 60.0
 LOOK_MIN_S: Final = 0.25

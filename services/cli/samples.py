@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from services.cli.connect import Wrong
-from services.cli.publish import Submission, submission_of
+from services.cli.orderfile import Submission, submission_of
 
 if TYPE_CHECKING:
     from datetime import datetime

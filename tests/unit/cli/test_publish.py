@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,10 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner
 
-from services.cli import following, orders, publish
+from services.cli import following, orders, publish, steps
 from services.cli.app import app
 from services.cli.connect import Absent, Target
-from services.cli.publish import Submission
+from services.cli.orderfile import Submission
 from services.orders.reading import REASONS
 
 ORDER = UUID(int=1)
@@ -44,7 +45,12 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
         return self
 
     monkeypatch.setattr(following.Follower, "__aenter__", enter)
+
+    async def became(_to: Target, ids: list[UUID], _ends: Any) -> dict[UUID, Any]:
+        return {}
+
     monkeypatch.setattr(publish, "target", lambda: TO)
+    monkeypatch.setattr(steps, "became", became)
     return made
 
 
@@ -81,7 +87,7 @@ async def test_an_order_that_is_to_go_back_is_followed_to_the_answer(
     log.facts = [b"order.fulfilled.v1", *[b"order.lodged.v1"] * 20, answer]
     with sending(monkeypatch, lambda: asyncio.sleep(0)):
         found = await followed(submission(given_back=True))
-    assert (found["orders"], found["open"], log.facts) == ([{"order_no": "NO", "end": end}], 0, [])
+    assert (found["orders"], found["open"], log.facts) == ([{"order_no": "NO", "end": end, "became": None}], 0, [])
 
 
 async def test_nothing_is_at_its_end_before_all_is_published(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,3 +153,44 @@ def test_a_request_that_the_intake_would_set_aside_is_not_published(monkeypatch:
         monkeypatch.setattr(orders, name, instead)
     done = CliRunner().invoke(app, ["order", *request_])
     assert done.exit_code == 2, done.output
+
+
+FAULT = {"field": "lines[0].total", "rule": "is_product", "found": "1.00", "expected": "2.00", "code": "1332"}
+AT = datetime(2026, 11, 30, 9, tzinfo=UTC)
+
+
+def test_the_faults_of_a_refused_order_are_told_and_that_its_number_is_used_up() -> None:
+    lines = list(steps.told("A-1", "rejected", {"state": "rejected", "faults": [FAULT], "steps": []}))
+    assert lines == [
+        "A-1  rejected",
+        "  fault lines[0].total: is_product, found 1.00, expected 2.00 (1332)",
+        "  mend it and send it under a new number: A-1 is used up",
+    ]
+
+
+def test_the_steps_of_an_accepted_order_are_told_with_how_long_each_took() -> None:
+    rows = [
+        {"at": AT + timedelta(seconds=after), "source": source, "type": kind}
+        for after, source, kind in ((0, "orders", "order.placed.v1"), (1.25, "payments", "payment.captured.v1"))
+    ]
+    found = {"state": "fulfilled", "faults": [], "steps": steps.steps(rows)}
+    assert [" ".join(line.split()) for line in steps.told("A-1", "fulfilled", found)] == [
+        "A-1 fulfilled", "0.000 s +0.000 orders order.placed.v1", "1.250 s +1.250 payments payment.captured.v1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "verdict", "says"),
+    [
+        ("exists", "rejected", "exists_with_different_lines", True),
+        ("exists", "rejected", "exists", True),
+        ("exists", "fulfilled", "exists_with_different_buyer", True),
+        ("exists", "fulfilled", "exists", False),
+        ("rejected", "rejected", None, True),
+        ("fulfilled", "fulfilled", None, False),
+        ("cancelled", "cancelled", None, False),
+    ],
+)
+def test_a_new_number_is_advised_where_the_old_one_is_used_up(end: str, state: str, verdict: str | None, says: bool) -> None:
+    said = steps.what_to_send("A-1", end, {"state": state, "verdict": verdict, "faults": []})
+    assert (said is not None and "under a new number" in said) is says
