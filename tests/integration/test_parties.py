@@ -146,7 +146,7 @@ async def test_a_waybill_in_the_name_of_a_bound_carrier_is_none(world: World) ->
 async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_as_an_operator(
     database: str, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from services.cli import orders, parties, publish
+    from services.cli import orderfile, orders, parties, publish
     from services.cli.connect import Target, Wrong
 
     to = Target("", database, "", tmp_path)
@@ -164,7 +164,7 @@ async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_
 
     async with opened(database, keys) as world:
         value = json.dumps(mine).encode()
-        (record,) = publish.signed([publish.submission_of(mine["order_no"], None, value)], pem)
+        (record,) = publish.signed([orderfile.submission_of(mine["order_no"], None, value)], pem)
         await said(world, Outgoing(topics.SUBMISSIONS, b"k", record.value, record.headers))
         assert await world.states() == {mine["order_no"]: "fulfilled"}
 
@@ -181,6 +181,6 @@ async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_
         assert await world.states() == {mine["order_no"]: "returned"}
         await asyncio.to_thread(parties.remove, code, None, False)
         forged = order(2)
-        (record,) = publish.signed([publish.submission_of(forged["order_no"], None, json.dumps(forged).encode())], pem)
+        (record,) = publish.signed([orderfile.submission_of(forged["order_no"], None, json.dumps(forged).encode())], pem)
         await said(world, Outgoing(topics.SUBMISSIONS, b"k", record.value, record.headers))
         assert await world.states() == {mine["order_no"]: "returned"}

@@ -124,7 +124,7 @@ def reasons_written() -> set[str]:
             name = ast.unparse(call.func).rpartition(".")[2]
             place = 0 if name == "__init__" and path.name == "sign.py" else REFUSE_BY.get(name)
             if place is not None and len(call.args) > place and isinstance(given := call.args[place], ast.Constant):
-                found.add(given.value)
+                found.add(str(given.value))
     return found
 
 
