@@ -14,9 +14,8 @@ CREATE TABLE IF NOT EXISTS order_document (order_id TEXT PRIMARY KEY, body BLOB 
 CREATE TABLE IF NOT EXISTS payment_document (reference TEXT PRIMARY KEY, payment_no TEXT NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS waybill_document (
     logistics_code TEXT NOT NULL, logistics_no TEXT NOT NULL, order_id TEXT NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (logistics_code, logistics_no)
+    PRIMARY KEY (order_id, logistics_code, logistics_no)
 );
-CREATE INDEX IF NOT EXISTS waybill_of_order ON waybill_document (order_id);
 
 -- The register, one row per list. status = the last receipt's returnStatus (0: none given); state: waiting = for a
 -- document, declared = accepted or cleared, returned = 100 and may be amended, refused = by the e-port,
