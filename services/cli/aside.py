@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import typer
 
+from services.cli.beginnings import meant
 from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, run, say, target
 
 aside = typer.Typer(no_args_is_help=True, help="Items that failed alone and were set aside: list, retry.")
@@ -66,9 +67,10 @@ async def _items(conn: Any) -> list[dict[str, Any]]:
 async def _retry(to: Target, ids: Sequence[str]) -> list[dict[str, Any]]:
     async with database(to, write=True) as conn, conn.transaction():
         rows = await _items(conn)
-        if unknown := sorted(set(ids) - {row["id"] for row in rows}):
+        whole = {given: meant(given, {row["id"] for row in rows}, "item's id", to_change=True) for given in ids}
+        if unknown := sorted(given for given, found in whole.items() if found is None):
             raise Wrong(f"choose an id that `crossborder aside list` prints: nothing is set aside as {', '.join(unknown)}")
-        chosen = [row for row in rows if not ids or row["id"] in ids]
+        chosen = [row for row in rows if not ids or row["id"] in whole.values()]
         for row in chosen:
             await conn.execute(_DUE.format(row["service"]), row["source"], row["subject"])
             if (also := _ALSO.get(row["source"])) is not None:
@@ -80,8 +82,6 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table("id", "source", "order or subject", "reason", "times", "since", "again at", "error", box=None)
-    for column in table.columns:
-        column.overflow = "fold"
     for row in rows:
         table.add_row(
             row["id"], row["source"], str(row["order_id"] or row["subject"]), row["reason"], str(row["times"]),

@@ -137,8 +137,6 @@ def _show_table(service: str, found: list[StoredCase]) -> None:
         print(f"no case of {service} is open")
         return
     table = Table("case", "kind", "subject", "order", "opened", "met", "verdict")
-    for column in table.columns:
-        column.overflow = "fold"
     for case in found:
         table.add_row(
             str(case.number), case.kind, case.subject, str(case.order_id or ""),

@@ -221,12 +221,29 @@ def talk() -> Console:
 
 def paper() -> Console:
     """The console for data: stdout."""
+    from rich.cells import cell_len
     from rich.console import Console
+    from rich.table import Table
+
+    from services.cli.tables import laid_out
 
     class Paper(Console):
         def on_broken_pipe(self) -> None:
             """Its own way is to end with 1, which says here that the answer is no."""
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+        def print(self, *objects: Any, **how: Any) -> None:
+            """Lay tables out so that no id is cut; a page that is too narrow for that is made wider."""
+            page = self.width
+            try:
+                for each in objects:
+                    if isinstance(each, Table):
+                        self.width = max(self.width, laid_out(each, self))
+                    elif isinstance(each, str):
+                        self.width = max(self.width, *map(cell_len, each.split()), 0)
+                super().print(*objects, **how)
+            finally:
+                self.width = page
 
     return Paper(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 

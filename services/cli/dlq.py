@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from services.cli.beginnings import meant
 from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, producer, run, say, target
 from shared.envelope import ORIGIN_HEADER, REPLAY_HEADER, Record, first_headers, uuid_or_none
 
@@ -111,14 +112,17 @@ class DeadLetter:
         return [*kept, (REPLAY_HEADER, self.letter_id.encode()), (ORIGIN_HEADER, self.lies_at.encode())]
 
 
-def chosen(letters: Iterable[DeadLetter], ids: Sequence[str], reason: str | None, everything: bool) -> list[DeadLetter]:
-    """The dead letters that are meant; raises Wrong if an id is not there."""
+def chosen(
+    letters: Iterable[DeadLetter], ids: Sequence[str], reason: str | None, everything: bool, *, to_change: bool = True
+) -> list[DeadLetter]:
+    """The dead letters that are meant; raises Wrong if an id is not there. A unique beginning of an id will do."""
     found = list(letters)
-    missing = set(ids) - {letter.letter_id for letter in found}
-    if missing:
+    there = {letter.letter_id for letter in found}
+    whole = {given: meant(given, there, "dead letter's id", to_change=to_change) for given in ids}
+    if missing := {given for given, letter_id in whole.items() if letter_id is None}:
         raise Wrong(f"choose an id of `crossborder dlq list`: there is no dead letter {', '.join(sorted(missing))}")
     if ids:
-        found = [letter for letter in found if letter.letter_id in ids]
+        found = [letter for letter in found if letter.letter_id in whole.values()]
     elif not everything and reason is None:
         raise Wrong("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
     return [letter for letter in found if reason is None or letter.head("dlq_reason") == reason]
@@ -190,7 +194,7 @@ def list_(
             row["at"][:19],
             row["service"],
             row["reason"],
-            row["error"][:80],
+            row["error"],
             row["key"],
             "yes" if row["replayed"] else "",
             "yes" if row["owed"] else "",
@@ -214,7 +218,7 @@ def show(
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Show one dead letter: why it was given up, its headers, and with --value its bytes."""
-    letter = chosen(run(letters_of(target())), [letter_id], None, everything=False)[0]
+    letter = chosen(run(letters_of(target())), [letter_id], None, everything=False, to_change=False)[0]
     if value:
         if letter.kept is not None:
             raise Wrong(f"only {letter.kept.service} can open what it keeps sealed, and the topic has it no more: {letter_id}")

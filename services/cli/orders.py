@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import typer
 
@@ -58,7 +58,7 @@ HEAD: Final = (
 
 @order.command()
 def show(
-    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id"),
+    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Show where an order stands and how it got there."""
@@ -101,7 +101,7 @@ def list_(
 
 @order.command()
 def cancel(
-    order_ref: str = typer.Argument(..., metavar="NO_OR_ID"),
+    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"),
     reason: str = typer.Option("operator", help=WHY),
     platform: str | None = typer.Option(None, help="code of the platform, for an order that has not come yet"),
 ) -> None:
@@ -113,7 +113,7 @@ def cancel(
 
 @order.command("return")
 def return_(
-    order_ref: str = typer.Argument(..., metavar="NO_OR_ID"),
+    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"),
     reason: str = typer.Option("buyer_request", help=WHY),
     lines: str | None = typer.Option(None, help="only these lines, `1,2`, or so many of a line, `1:2`; else all that is left"),
     refund_if_late: bool = typer.Option(True, help="refund the price even if the goods come back after the term"),
@@ -150,7 +150,7 @@ async def _publish(to: Target, wire_type: str, order_ref: str, reason: str, plat
     order_no = order_ref
     if platform is None:
         async with database(to) as conn:
-            row = await find(conn, order_ref)
+            row = await find(conn, order_ref, to_change=True)
         order_no, platform = row["order_no"], row["platform_code"]
     at = utc_now()
     asked = {
@@ -214,20 +214,16 @@ def _require_readable(value: bytes, headers: Sequence[tuple[str, bytes]]) -> Non
         raise Wrong(f"mend the request, nothing was published: {error}") from None
 
 
-async def find(conn: Any, order_ref: str) -> dict[str, Any]:
-    """The order of this id or number; raises Wrong if there is none, or several of the number."""
-    try:
-        rows = await conn.fetch(HEAD + "WHERE order_id = $1", UUID(order_ref))
-    except ValueError:
-        rows = await conn.fetch(HEAD + "WHERE order_no = $1 ORDER BY received_at", order_ref)
-    if not rows:
+async def find(conn: Any, order_ref: str, *, to_change: bool = False) -> dict[str, Any]:
+    """The order of this id or number, or of a unique beginning of one; raises Wrong if several may be meant."""
+    from services.cli.beginnings import order_of
+
+    order_id = await order_of(conn, order_ref, to_change=to_change)
+    row = await conn.fetchrow(HEAD + "WHERE order_id = $1", order_id) if order_id is not None else None
+    if row is None:
         say(f"look with `crossborder order list`: no order {order_ref} is known here")
         leave(Exit.NO)
-    if len(rows) > 1:
-        raise Wrong(
-            f"name the order by its id: {', '.join(str(row['order_id']) for row in rows)} all have the number {order_ref}"
-        )
-    return dict(rows[0])
+    return dict(row)
 
 
 async def _list(to: Target, state: str | None, limit: int) -> list[dict[str, Any]]:

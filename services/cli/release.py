@@ -12,7 +12,7 @@ from services.cli.letters import Asked, holders_of, operator, results_of
 
 
 def release(
-    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id"),
+    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"),
     skip: bool = typer.Option(False, "--skip", help="leave out the record that holds it; it is never handled then"),
     note: str = typer.Option("", help="why, for the audit; it is kept for ever, so name no person"),
     service: str | None = typer.Option(None, help="only in this service, where several hold it"),
@@ -59,7 +59,7 @@ async def _order_id(conn: Any, order_ref: str, find: Any) -> UUID:
     try:
         return UUID(order_ref)
     except ValueError:
-        found: UUID = (await find(conn, order_ref))["order_id"]
+        found: UUID = (await find(conn, order_ref, to_change=True))["order_id"]
         return found
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import typer
 
+from services.cli.beginnings import meant
 from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, run, say, target
 
 summaries = typer.Typer(
@@ -27,6 +28,14 @@ _TAKE_UP: Final = "UPDATE customs.export_list SET state = 'open' WHERE invt_no =
 _AGAIN: Final = (
     "UPDATE customs.summary SET again_at = now() WHERE cop_no = $1 AND state = 'refused' AND again_at IS NULL RETURNING 1"
 )
+_SET_ASIDE: Final = (
+    "SELECT invt_no FROM customs.export_list WHERE state = 'set_aside' AND starts_with(invt_no, $1) ORDER BY invt_no LIMIT 11"
+)
+_REFUSED: Final = (
+    "SELECT cop_no FROM customs.summary WHERE state = 'refused' AND again_at IS NULL AND starts_with(cop_no, $1) "
+    "ORDER BY cop_no LIMIT 11"
+)
+"""Those that may be meant by the beginning of a number."""
 
 
 @summaries.callback()
@@ -61,28 +70,29 @@ def request(month: str = typer.Argument(..., help="the calendar month in Beijing
 
 
 @summaries.command("again")
-def again(cop_no: str = typer.Argument(..., help="the request's own number")) -> None:
+def again(cop_no: str = typer.Argument(..., help="the request's own number, or its beginning")) -> None:
     """Have the lists of a refused request asked for anew, once the reason is mended."""
-    _decide(_AGAIN, cop_no, "is asked for anew", "no refused request that waits for a person has the number")
+    _decide(_AGAIN, _REFUSED, cop_no, "is asked for anew", "no refused request that waits for a person has the number")
 
 
 @summaries.command("take-up")
-def take_up(invt_no: str = typer.Argument(..., help="the list's number")) -> None:
+def take_up(invt_no: str = typer.Argument(..., help="the list's number, or its beginning")) -> None:
     """Take a list up again that was set aside because a refusal named it, once the reason is mended."""
-    _decide(_TAKE_UP, invt_no, "is taken up again", "no list that was set aside has the number")
+    _decide(_TAKE_UP, _SET_ASIDE, invt_no, "is taken up again", "no list that was set aside has the number")
 
 
-def _decide(query: str, number: str, done: str, else_: str) -> None:
-    if run(_update(query, number)):
-        say(f"{number} {done}")
+def _decide(query: str, candidates: str, number: str, done: str, else_: str) -> None:
+    if (whole := run(_update(query, candidates, number))) is not None:
+        say(f"{whole} {done}")
     else:
         say(f"{else_} {number}")
         leave(Exit.NO)
 
 
-async def _update(query: str, number: str) -> bool:
+async def _update(query: str, candidates: str, number: str) -> str | None:
     async with database(target(), write=True) as conn:
-        return bool(await conn.fetchval(query, number))
+        whole = meant(number, [row[0] for row in await conn.fetch(candidates, number)], "number")
+        return whole if whole is not None and await conn.fetchval(query, whole) else None
 
 
 async def _request(month: str) -> int:

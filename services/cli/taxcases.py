@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import typer
 
+from services.cli.beginnings import order_of
 from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, run, say, target
 
 cases = typer.Typer(no_args_is_help=True, help="Tax bills that a person must look at.")
@@ -48,7 +49,7 @@ def list_(
 
 @cases.command()
 def settle(
-    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id"),
+    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"),
     verdict: str = typer.Argument(..., help=", ".join(f"{name}: {says}" for name, says in VERDICTS.items())),
     note: str = typer.Option(..., "--note", help="why, for whoever looks later; no personal particulars"),
     reason: str | None = typer.Option(None, "--reason", help="which case, where the order has several"),
@@ -87,10 +88,9 @@ async def _settle(
     """Write a verdict; raises Wrong where it is not clear which case is meant, or the verdict does not fit it."""
     async with database(target(), write=True) as conn, conn.transaction():
         rows = await conn.fetch(
-            "SELECT k.order_id, k.reason, k.verdict FROM tax.bill_case k LEFT JOIN orders.orders o USING (order_id) "
-            "WHERE (k.order_id::text = $1 OR o.order_no = $1) AND k.closed_at IS NULL "
-            "AND ($2::text IS NULL OR k.reason = $2) FOR UPDATE OF k",
-            order_ref, reason,
+            "SELECT k.order_id, k.reason, k.verdict FROM tax.bill_case k "
+            "WHERE k.order_id = $1 AND k.closed_at IS NULL AND ($2::text IS NULL OR k.reason = $2) FOR UPDATE OF k",
+            await order_of(conn, order_ref, to_change=True), reason,
         )  # fmt: skip
         if len(rows) > 1:
             raise Wrong(f"name the case by --reason: {order_ref} has {', '.join(sorted(row['reason'] for row in rows))}")

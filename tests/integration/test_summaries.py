@@ -292,8 +292,9 @@ async def test_a_person_asks_before_the_timer_asks_anew_and_takes_up(
     await world.settle_down()
     refused = (await summaries._list(month, 1))["requests"][0]
     assert (refused["state"], refused["waits_for_a_person"]) == ("refused", True)
-    assert await summaries._update(summaries._AGAIN, refused["cop_no"])
-    assert not await summaries._update(summaries._AGAIN, refused["cop_no"])
+    again = summaries._AGAIN, summaries._REFUSED
+    assert await summaries._update(*again, refused["cop_no"][:-1]) == refused["cop_no"]
+    assert await summaries._update(*again, refused["cop_no"]) is None
     world.clock.now = max(world.clock.now, datetime.now(UTC).timestamp()) + 1
     await world.settle_down()
     assert await states(world) == ["closed", "superseded"]
@@ -302,7 +303,7 @@ async def test_a_person_asks_before_the_timer_asks_anew_and_takes_up(
     await summaries._request(month)
     await world.settle_down()
     number = await world.admin.fetchval("SELECT invt_no FROM customs.export_list WHERE state = 'set_aside'")
-    assert await summaries._update(summaries._TAKE_UP, number)
+    assert await summaries._update(summaries._TAKE_UP, summaries._SET_ASIDE, number[:-1]) == number
     assert "set_aside" not in await lists(world)
     assert await world.broken() == {}
 

@@ -88,3 +88,22 @@ def test_one_that_is_too_large_lets_the_others_go(monkeypatch: pytest.MonkeyPatc
     done = CliRunner().invoke(dlq.dlq, ["replay", *how])
     assert done.exit_code == status
     assert "too large" in done.output
+
+
+def test_a_beginning_of_an_id_that_only_one_letter_has_is_enough() -> None:
+    one, two = letter(5), letter(57)
+    begun = "orders.events.dead-letters/3/"
+    assert chosen([one, two], [one.letter_id], None, everything=False) == [one]
+    assert chosen([two], ["orders.ev"], None, everything=False) == [two]
+    with pytest.raises(Wrong, match=f"{begun}5, {begun}57"):
+        chosen([one, two], ["orders.ev"], None, everything=False)
+    with pytest.raises(Wrong, match="there is no dead letter tax"):
+        chosen([one, two], ["tax"], None, everything=False)
+
+
+def test_a_letter_that_is_gone_is_not_taken_for_one_whose_number_begins_alike() -> None:
+    """Letter 5 was kept for its time and is gone: to drop it is not to drop letter 57."""
+    gone = letter(5).letter_id
+    with pytest.raises(Wrong, match="may be another"):
+        chosen([letter(57)], [gone], None, everything=False)
+    assert chosen([letter(57)], [gone], None, everything=False, to_change=False) == [letter(57)]

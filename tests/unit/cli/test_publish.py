@@ -143,7 +143,7 @@ def test_a_request_that_the_intake_would_set_aside_is_not_published(monkeypatch:
     async def database(*_: Any) -> Any:
         yield None
 
-    async def find(*_: Any) -> dict[str, str]:
+    async def find(*_: Any, **__: Any) -> dict[str, str]:
         return {"order_no": "X", "platform_code": "1105910159"}
 
     def producer(*_: Any) -> Any:

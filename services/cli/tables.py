@@ -1,0 +1,42 @@
+"""How a table is laid out: a word, and so an id, is never cut nor broken; where they do not fit, the table is wider than the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def laid_out(table: Table, console: Console) -> int:
+    """Give each column its width, and return the width of the page that the table needs."""
+    from rich.measure import Measurement
+
+    wide = console.options.update(width=_WIDE)
+    ranges = []
+    for column in table.columns:
+        cells = [Measurement.get(console, wide, cell) for cell in (column.header, *column.cells)]
+        ranges.append((max(cell.minimum for cell in cells), max(cell.maximum for cell in cells)))
+    around = Measurement.get(console, wide, table).maximum - sum(most for _, most in ranges)
+    widths = shared_out(ranges, console.width - around)
+    for column, width in zip(table.columns, widths, strict=True):
+        column.width = width
+    return max(console.width, sum(widths) + around)
+
+
+def shared_out(ranges: Sequence[tuple[int, int]], room: int) -> list[int]:
+    """The width of each column of (longest word, longest text): its words at least, and what room there is beyond them."""
+    widths = [least for least, _ in ranges]
+    free = max(0, room - sum(widths))
+    wanting = sorted(range(len(ranges)), key=lambda i: ranges[i][1] - ranges[i][0])
+    for place, i in enumerate(wanting):
+        least, most = ranges[i]
+        more = min(most - least, free // (len(wanting) - place))
+        widths[i] += more
+        free -= more
+    return widths
+
+
+_WIDE = 1_000_000
