@@ -97,7 +97,10 @@ class OrderPlaced(OrdersEvent):
 
 
 class OrderRejected(OrdersEvent):
-    """The order's end: it was refused at intake, or by the bank, tax or customs and everything done was undone."""
+    """The order's end: it was refused at intake, or by the bank, tax or customs and everything done was undone.
+
+    Its number is used up: a mended order is sent under a new number.
+    """
 
     type: ClassVar[str] = "order.rejected.v1"
     order_no: str
