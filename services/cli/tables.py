@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +20,8 @@ def laid_out(table: Table, console: Console) -> int:
         cells = [Measurement.get(console, wide, cell) for cell in (column.header, *column.cells)]
         ranges.append((max(cell.minimum for cell in cells), max(cell.maximum for cell in cells)))
     around = Measurement.get(console, wide, table).maximum - sum(most for _, most in ranges)
+    if sum(least for least, _ in ranges) + around > console.width:
+        ranges = [(max(least, min(most, READABLE)), most) for least, most in ranges]
     widths = shared_out(ranges, console.width - around)
     for column, width in zip(table.columns, widths, strict=True):
         column.width = width
@@ -39,4 +41,6 @@ def shared_out(ranges: Sequence[tuple[int, int]], room: int) -> list[int]:
     return widths
 
 
-_WIDE = 1_000_000
+_WIDE: Final = 1_000_000
+READABLE: Final = 32
+"""Of a table that is wider than the page in any case, a text is not squeezed to one word a line."""

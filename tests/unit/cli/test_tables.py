@@ -50,6 +50,12 @@ def test_a_table_is_no_wider_than_the_page_where_its_words_fit() -> None:
     assert max(map(len, printed(table, 80).splitlines())) <= 80
 
 
+def test_a_table_that_is_too_wide_in_any_case_squeezes_no_text() -> None:
+    table = Table("id", "order", "error", box=None)
+    table.add_row(LETTER, ID, ERROR)
+    assert len(printed(table, 80).splitlines()) <= 5
+
+
 def test_room_is_shared_out_to_who_wants_it() -> None:
     assert tables.shared_out([(5, 5), (3, 30), (3, 10)], 40) == [5, 25, 10]
     assert tables.shared_out([(36, 36), (36, 36)], 20) == [36, 36]
