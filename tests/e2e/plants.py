@@ -113,7 +113,7 @@ BROKEN: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "consignee phone in words": ("consignee.phone", lambda value: f"{value} or so"),
     "consignee address too long": ("consignee.address", lambda value: value * 200),
     "consignee address as an object": ("consignee.address", lambda value: {"street": value}),
-    "consignee postcode of another form": ("consignee.postcode", lambda value: f"{value} "),
+    "consignee postcode of another form": ("consignee.postcode", lambda value: f"{value}-Z"),
     "consignee country that is a person": ("consignee.country", lambda _value: resident_id(_RESIDENTS_FROM)),
     "consignee country that is a name and a street": ("consignee.country", lambda _value: f"{NAME} {STREET}"),
     "consignee city that is a street": ("consignee.city", lambda _value: f"{STREET} {NAME}\x07"),
