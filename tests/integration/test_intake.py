@@ -50,8 +50,9 @@ async def test_one_buyer_has_one_quota_a_year_whatever_year_the_orders_are_dated
 
 
 async def test_what_is_said_twice_is_no_error_of_the_database(world: World, postgres: Server) -> None:
-    """A shop, a carrier and an authority may say the same again, with or without the same id."""
-    orders = [sample(n) for n in range(3)]
+    """A shop, a carrier, a bank and an authority may say the same again, with or without the same id."""
+    orders = [*(sample(n) for n in range(3)), sample(3, "newway"), sample(4, token="tok_busy")]
+    orders.append(sample(5, token="tok_refund_declined"))
     submit(world, *orders)
     submit(world, *orders)
     spelled = [Outgoing("", o["order_no"].encode(), json.dumps(o, indent=1).encode(), ()) for o in orders]
@@ -63,6 +64,11 @@ async def test_what_is_said_twice_is_no_error_of_the_database(world: World, post
         world.publish(topic, [Outgoing("", r.key or b"", r.value or b"", r.headers) for r in again])
     await world.settle_down()
     assert set((await world.states()).values()) == {"fulfilled"}
+    back = {"platform": {"code": orders[5]["platform"]["code"]}, "order_no": orders[5]["order_no"], "reason": "operator"}
+    for indent in (None, None, 1):
+        value = json.dumps(back | {"requested_at": datetime.now(UTC).isoformat()}, indent=indent).encode()
+        world.publish(topics.SUBMISSIONS, [Outgoing("", b"5", value, (("ce_type", b"return.requested.v1"),))])
+    await world.settle_down()
     if postgres.log is not None:
         name = await world.admin.fetchval("SELECT current_database()")
         found = [line for line in postgres.log.read_text("utf-8").splitlines() if f"@{name} ERROR" in line]
