@@ -607,6 +607,7 @@ def begin(service: str, hears: Mapping[str, Collection[str]]) -> None:
     PROCESS_ENDS.begin(one, END_REASONS)
     QUEUE_DELAY.begin(one, hears)
     DEAD_LETTERS.begin(one, hears, REASONS)
+    SET_ASIDE.begin(one, ("effect", "outbox"), ASIDE_REASONS)
     DEAD_LETTER_DEBT.begin(one, hears)
     for topic, types in hears.items():
         EVENTS.begin(one, (topic,), types or INTAKE_TYPES.get(topic, ()), ("ok", "duplicate"))

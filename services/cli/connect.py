@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
@@ -164,7 +164,9 @@ async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
             f"({type(error).__name__})"
         ) from None
     finally:
-        await conn.close()
+        # A connection that was cut cannot be closed in order; why it was cut is said already.
+        with suppress(*CUT, OSError):
+            await conn.close()
 
 
 @asynccontextmanager
