@@ -63,6 +63,7 @@ async def test_what_needs_nothing_does_as_the_page_says(line: str, status: int) 
     assert found[0] == status, found
 
 
+@pytest.mark.timeout(300)
 async def test_the_commands_do_as_the_page_says_in_the_order_of_the_page(stack: Running) -> None:
     await ready(stack)
     for block in blocks():

@@ -21,6 +21,7 @@ APPEND_ONLY: Final = {
     "orders.timeline", "payments.journal", "customs.document", "customs.batch", "customs.receipt", "tax.quota_entry",
     "tax.weight_entry", "tax.rule_set", "tax.rebate_claim", "tax.rebate_line", "tax.rebate_invoice", "orders.submission",
     "customs.summary_part", "customs.summary_line", "customs.notice", "customs.later_waybill",
+    "customs.part", "payments.bank_talk",
 }  # fmt: skip
 """Tables every service has, and with their schema those of one. A new one is said here and in its own comment (`Append only: …`)."""
 VAULT: Final = {"orders": {"SELECT", "INSERT"}, "payments": {"SELECT"}, "customs": {"SELECT"}, "tax": set()}
