@@ -24,7 +24,8 @@ def test_every_order_ends_rightly_whatever_crashes_repeats_or_lags(start: int) -
 
 def test_every_type_of_event_comes_in_some_seed() -> None:
     """What the simulation never says, it proves nothing about: teach it each new type."""
-    left = set(EVENT_TYPES)
+    # Other tests of the same run have events of their own.
+    left = {name for name, kind in EVENT_TYPES.items() if kind.__module__.startswith("shared.events.")}
     for seed in range(SEEDS):
         left -= simulate(seed).types
         if not left:
