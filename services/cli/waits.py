@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from shared.metrics import ENDS
+
 DOCUMENTS: Final = ("order", "payment", "tax", "waybill")
 """What a list is made of."""
 DECIDED_BY_CUSTOMS: Final = ("lodged", "accepted", "review", "examination", "held", "withdrawing", "returning")
-ENDED: Final = ("fulfilled", "rejected", "cancelled", "returned")
 
 
 async def waits_of(conn: Any, order_id: UUID, state: str, cases: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -22,7 +23,7 @@ async def waits_of(conn: Any, order_id: UUID, state: str, cases: Sequence[Mappin
         for case in cases
     ]
     found += await _bank(conn, order_id)
-    if state not in ENDED:
+    if state not in ENDS:
         found += await _customs(conn, order_id)
     return found
 
