@@ -12,8 +12,19 @@ from shared.errors import Unprocessable
 # No control characters, none of those that reorder or hide text on the screen of whoever examines the order, and none that
 # XML, which customs is written to in, cannot carry (U+FFFE, U+FFFF).
 _UNSEEN: Final = r"\p{Cc}\x{2028}\x{2029}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FEFF}\x{FFFE}\x{FFFF}"
-TEXT: Final = rf"^[^{_UNSEEN}]*[^\s\p{{Cf}}{_UNSEEN}][^{_UNSEEN}]*$"
+# Marks alone, fillers, selectors and the empty braille cell print nothing: a name made of them is a blank one.
+_BLANK: Final = r"\s\p{Cf}\p{Cn}\p{M}\p{Default_Ignorable_Code_Point}\x{2800}"
+TEXT: Final = rf"^[^{_UNSEEN}]*[^{_BLANK}{_UNSEEN}][^{_UNSEEN}]*$"
 """What a text must match that is printed for customs; a pattern of pydantic's."""
+
+_IGNORABLE: Final = (
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F),
+    (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+"""Default_Ignorable_Code_Point of Unicode 15: what a screen shows nothing for, though Python may call it printable."""
+_INVISIBLE: Final = frozenset(code for first, last in _IGNORABLE for code in range(first, last + 1))
+_SEEN_AS_NOTHING: Final = re.compile(f"[{''.join(f'{chr(a)}-{chr(b)}' for a, b in _IGNORABLE)}\u2800]")
 
 _BOM: Final = b"\xef\xbb\xbf"
 _OTHER_BOMS: Final = (
@@ -22,11 +33,13 @@ _OTHER_BOMS: Final = (
 
 
 def utf8(value: bytes) -> bytes:
-    """The text of a record without a byte order mark and without blanks before it.
+    """The text of a record without byte order marks and blanks before it, in whatever order they stand.
 
     Raises Unprocessable for UTF-16 and UTF-32, by name. Other bytes that are no UTF-8 are the parser's affair, which knows where.
     """
-    text = value.removeprefix(_BOM).lstrip()
+    text = value.lstrip()
+    while text.startswith(_BOM):
+        text = text[len(_BOM) :].lstrip()
     # A text that begins with a letter, a bracket or a blank of one byte has a zero beside it in no encoding but these.
     if text[:1] in (b"\xff", b"\xfe", b"\x00") or text[1:2] == b"\x00":
         raise Unprocessable("malformed", f"send UTF-8: the value is {_encoding_of(value)}")
@@ -49,9 +62,11 @@ def identifier(text: str) -> str:
 
 def hidden_in(text: str) -> str | None:
     """The first character of an `identifier` that nobody sees, and where it stands; None if all can be seen."""
-    if text.isprintable():
+    if text.isprintable() and (text.isascii() or not _SEEN_AS_NOTHING.search(text)):
         return None
-    return next(f"U+{ord(c):04X} at character {at}" for at, c in enumerate(text, 1) if not c.isprintable())
+    return next(
+        f"U+{ord(c):04X} at character {at}" for at, c in enumerate(text, 1) if not c.isprintable() or _SEEN_AS_NOTHING.match(c)
+    )
 
 
 def other_spelling_in(text: str) -> str | None:
@@ -74,7 +89,7 @@ def normal(text: str) -> str:
 
 
 _ALIKE: Final = {
-    **dict.fromkeys((0xAD, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)),
+    **dict.fromkeys(_INVISIBLE),
     **dict.fromkeys((0x2022, 0x2027, 0x2219, 0x22C5, 0x30FB), "\N{MIDDLE DOT}"),
 }
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import orjson
 
@@ -53,7 +54,7 @@ def read_submission(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -
         return ceb311.read_message(body)
     if kind == SUBMITTED:
         return (read_document(_decode(body)),)
-    return (_command(kind, _decode(body, free_text="reason")),)
+    return (_command(kind, _decode(body, is_command=True)),)
 
 
 def _command(kind: str, document: dict[str, Any]) -> CancelRequested | ReturnRequested:
@@ -77,7 +78,7 @@ def _reason(given: Any) -> str:
         return "not given"
     if not isinstance(given, str):
         return "not a text"
-    return given if given in REASONS else f"{len(given)} characters"
+    return given.strip() if given.strip() in REASONS else f"{len(given)} characters"
 
 
 def _parts(lines: Any) -> tuple[ReturnPart, ...]:
@@ -104,34 +105,64 @@ def _part(number: int, line: Any) -> ReturnPart:
     return ReturnPart(line_no=line_no, quantity=Decimal(quantity))
 
 
-def _decode(body: bytes, free_text: str | None = None) -> dict[str, Any]:
+def _decode(body: bytes, *, is_command: bool = False) -> dict[str, Any]:
     """The JSON object in `body`, its texts in NFC; raises Unprocessable. Of the parser's words only the place is kept.
 
-    What stands in the member `free_text` is taken as it is.
+    Of a command, only what names the order and the lines must be sound: no text beside them vetoes it.
     """
     if len(body) > JSON_BYTES_MAX:
         raise Unprocessable("too_large", f"a submission has at most {JSON_BYTES_MAX} bytes, this one has {len(body)}")
     plain = _decode_plain(body)
     if plain is not None:
         return plain
+    document = _parse(body, is_lenient=is_command)
+    if isinstance(document, _NotJson):
+        raise Unprocessable("malformed", document.why)
+    if not isinstance(document, dict):
+        raise Unprocessable("unknown_shape", f"the value must be one JSON object or a CEB311Message: found {_kind(document)}")
+    reason = {"reason": document["reason"]} if is_command and "reason" in document else {}
+    tidied = _tidy(_of_command(document) if is_command else document, 1)
+    assert isinstance(tidied, dict)
+    return tidied | reason
+
+
+_OF_COMMAND: Final = ("order_no", "lines", "refund_if_late", "data", "payload")
+
+
+def _of_command(document: dict[str, Any]) -> dict[str, Any]:
+    """What of a command is read; everything else in it may be anything."""
+    found = _part_of(document, _OF_COMMAND, beside=("platform",))
+    platform = document.get("platform")
+    return found | {"platform": _part_of(platform, ("code",)) if isinstance(platform, dict) else platform}
+
+
+def _part_of(given: dict[str, Any], names: Sequence[str], beside: Sequence[str] = ()) -> dict[str, Any]:
+    """These members; raises Unprocessable where one of them or of those `beside` them comes twice."""
+    if isinstance(given, _Doubled) and not given.twice.isdisjoint((*names, *beside)):
+        raise Unprocessable("malformed", _TWICE)
+    return {name: given[name] for name in names if name in given}
+
+
+def _parse(body: bytes, *, is_lenient: bool) -> Any:
+    """The JSON value in `body`; raises Unprocessable. `_tidy` refuses what is no JSON in it.
+
+    Lenient: bytes that are no UTF-8 become halves of surrogate pairs, and a text may hold control characters.
+    """
     try:
-        text = body.decode("utf-8")
+        text = body.decode("utf-8", "surrogateescape" if is_lenient else "strict")
     except UnicodeDecodeError as error:
         raise Unprocessable("malformed", f"the encoding must be UTF-8, byte {error.start} is not") from None
     try:
-        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_constant, parse_int=_whole if is_lenient else None,
+            strict=not is_lenient,
+        )  # fmt: skip
     except json.JSONDecodeError as error:
         raise Unprocessable("malformed", f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
         raise Unprocessable("malformed", f"nested deeper than {DEPTH_MAX}") from None
     except ValueError:
-        raise Unprocessable("malformed", "a number has too many digits") from None
-    if not isinstance(document, dict):
-        raise Unprocessable("unknown_shape", f"the value must be one JSON object or a CEB311Message: found {_kind(document)}")
-    free = {free_text: document.pop(free_text)} if free_text is not None and free_text in document else {}
-    tidied = _tidy(document, 1)
-    assert isinstance(tidied, dict)
-    return tidied | free
+        raise Unprocessable("malformed", _TOO_MANY_DIGITS) from None
 
 
 def _kind(value: Any) -> str:
@@ -166,23 +197,50 @@ def _names(value: dict[str, Any] | list[Any]) -> int:
     return own + sum(_names(each) for each in inner if isinstance(each, dict | list))
 
 
+_TOO_MANY_DIGITS: Final = "a number has too many digits"
+_DIGITS_MAX: Final = 4000
+_TWICE: Final = "a name comes twice in one object"
+
+
+class _NotJson:
+    """What stands in the place of a value that is none in JSON."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+class _Doubled(dict[str, Any]):
+    """An object in which the names `twice` come twice: two readers might each take another one of the two values."""
+
+    twice: set[str]
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) != len(pairs):
-        # Two readers might each take another one of the two values.
-        raise Unprocessable("malformed", "a name comes twice in one object")
-    return found
+    if len(found) == len(pairs):
+        return found
+    doubled = _Doubled(found)
+    doubled.twice = {name for name, count in Counter(name for name, _ in pairs).items() if count > 1}
+    return doubled
 
 
-def _constant(name: str) -> NoReturn:
-    raise Unprocessable("malformed", f"{name} is not JSON")
+def _constant(name: str) -> _NotJson:
+    return _NotJson(f"{name} is not JSON")
+
+
+def _whole(digits: str) -> int | _NotJson:
+    return int(digits) if len(digits) < _DIGITS_MAX else _NotJson(_TOO_MANY_DIGITS)
 
 
 def _tidy(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return _nfc(value)
+    if isinstance(value, _NotJson):
+        raise Unprocessable("malformed", value.why)
     if not isinstance(value, dict | list):
         return value
+    if isinstance(value, _Doubled):
+        raise Unprocessable("malformed", _TWICE)
     if depth > DEPTH_MAX:
         raise Unprocessable("malformed", f"nested deeper than {DEPTH_MAX}")
     if isinstance(value, dict):
@@ -197,5 +255,5 @@ def _nfc(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise Unprocessable("malformed", "a text has half a surrogate pair") from None
+        raise Unprocessable("malformed", "a text has half a surrogate pair, or bytes that are no UTF-8") from None
     return unicodedata.normalize("NFC", text)

@@ -22,7 +22,7 @@ from shared.texts import TEXT
 
 DECIMAL: Final = r"^-?(0|[1-9][0-9]{0,13})(\.[0-9]{1,5})?$"
 """CEB's N19,5 as text. Signs pass so that a negative amount is refused for what it is."""
-TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 """RFC 3339, which does not bound the digits of a fraction of a second: of more than 6 the rest is cut off."""
 COUNTRY: Final = r"^[A-Z]{2}$"
 CURRENCY: Final = r"^[A-Z]{3}$"

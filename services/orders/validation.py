@@ -18,7 +18,7 @@ from services.orders.checks import (
     resident_id_fault,
 )
 from services.orders.codes import DECLARABLE_COUNTRIES, DECLARABLE_CURRENCIES, UNITS, is_country
-from services.orders.found import found_of
+from services.orders.found import echo, found_of
 from services.orders.shape import limited
 from services.orders.submission import Goods, Payer, Submitted
 from shared.events.base import Fault
@@ -252,7 +252,7 @@ def _lines(check: _Check) -> None:
         )
     numbers = [line.line_no for line in lines]
     if sorted(numbers) != list(range(1, len(lines) + 1)):
-        found = " ".join(str(number)[:20] for number in numbers[:20])
+        found = " ".join(echo(str(number)) for number in numbers[:20])
         check.refuse("lines", "line_numbers", found, f"1 to {len(lines)}, each once", ("lines[*]", "lines[*].line_no"))
     for index, line in enumerate(lines):
         _goods(check, f"lines[{index}]", line)

@@ -11,7 +11,7 @@ from shared.errors import Unprocessable
 from shared.texts import address_forms, hidden_in, identifier, normal, other_spelling_in, utf8
 
 
-@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\n \t", b"\xef\xbb\xbf\r\n"])
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\n \t", b"\xef\xbb\xbf\r\n", b" \xef\xbb\xbf\xef\xbb\xbf\n"])
 def test_a_byte_order_mark_and_blanks_are_no_part_of_a_value(before: bytes) -> None:
     assert utf8(before + b'{"a": 1}') == b'{"a": 1}'
     assert utf8(before) == b""
@@ -29,6 +29,11 @@ def test_no_text_in_utf8_is_taken_for_another_encoding(value: str) -> None:
     assert utf8(json.dumps(value).encode()) == json.dumps(value).encode()
 
 
+@pytest.mark.parametrize("c", ["\ufe0f", "\u034f", "\u2800", "\u3164", "\u115f", "\u17b4", "\U000e0100", "\u200b", "\u00ad"])
+def test_what_a_screen_shows_nothing_for_is_hidden(c: str) -> None:
+    assert hidden_in(f"A{c}1") == f"U+{ord(c):04X} at character 2"
+
+
 def test_a_number_has_one_spelling() -> None:
     assert identifier(" \u3000Cafe\u0301-1\n") == "Caf\u00e9-1"
     assert (hidden_in("A1"), hidden_in("A\u200b1"), hidden_in("中-1")) == (None, "U+200B at character 2", None)
@@ -44,6 +49,7 @@ def test_a_number_has_one_spelling() -> None:
         ("买买提\u00b7阿卜杜拉", "买买提\u30fb阿卜杜拉"),
         ("买买提\u00b7阿卜杜拉", "买买提\uff65阿卜杜拉"),
         ("李雷", "李\u200b雷\ufeff"),
+        ("葛雷", "葛\U000e0100\ufe0f\u034f雷\u2061\u3164"),
         ("Stra\u00dfe 5\uff0c2", "STRASSE 5,2"),
         ("\uff2c\uff29 \uff2c\uff25\uff29", "Li Lei"),
     ],
