@@ -14,8 +14,9 @@ ALL: Final = "*"
 FIRST_S: Final = 1.0
 OUTAGE_S: Final = 60.0
 """A pause so long was an outage: what waits for its own pause need wait no more when it is over."""
-# Growing, and so short that a way that was blocked for half an hour is found free within half a minute.
-_SHARE: Final[dict[Reason, float]] = {"wait": 60.0, "ours": 10.0}
+# Growing, and so short that a way that was blocked for half an hour is found free within ten seconds: of the minute in which
+# all that waits is to be through, the lists need most.
+_SHARE: Final[dict[Reason, float]] = {"wait": 180.0, "ours": 10.0}
 _LEAST_S: Final[dict[Reason, float]] = {"wait": 2.0, "ours": 30.0}
 _MOST_S: Final[dict[Reason, float]] = {"wait": 60.0, "ours": 300.0}
 

@@ -13,6 +13,7 @@ from services.customs.ceb import codes
 from services.customs.domain import declaration as d
 from services.customs.domain.declaration import Answer, Declaration, Kind, Lodged, State, Way
 from services.customs.domain.numbers import LISTS_MAX, cop_no_of, first_and_attempt
+from services.customs.domain.pausing import next_trial
 from services.customs.domain.returns import BEIJING, Return
 from shared.events import customs as said
 from tests.unit.customs.documents import ORDER_ID, order, tax
@@ -90,6 +91,17 @@ def test_an_outage_refuses_nobody_however_often_it_is_told_of(on: Kind) -> None:
     ended, facts = d.answer(found, failure("-621017", on, found.attempt), RULES, AT + timedelta(hours=25))
     assert ended.waiting is None
     assert [type(fact).__name__ for fact in facts] == {"declare": ["ListRefused"], "cancel": [], "return": ["ReturnRefused"]}[on]
+
+
+def test_a_way_that_is_free_again_is_found_soon_and_tried_seldom() -> None:
+    """After half an hour half a minute went by: of the minute in which ten thousand lists are to be through."""
+    paused, trials = timedelta(0), 0
+    while paused < timedelta(hours=24):
+        pause = next_trial("wait", paused)
+        assert pause <= timedelta(seconds=10) or paused > timedelta(minutes=30)
+        paused, trials = paused + pause, trials + 1
+    assert pause == timedelta(seconds=60)
+    assert trials < 2500
 
 
 def test_patience_begins_anew_once_something_else_was_heard() -> None:
