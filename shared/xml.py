@@ -92,13 +92,22 @@ def _in_utf8(data: bytes, encodings: Encodings) -> bytes:
             raise XmlRefused(f"the encoding must be {encodings.value}, byte {error.start} is not UTF-8") from None
         return _from_gb(body)
     # Some senders declare GB2312 and write UTF-8: what reads as Chinese text in UTF-8 is no GB.
-    return body if name not in _GB or all(c < "\x80" or c >= _CHINESE_MIN for c in text) else _from_gb(body)
+    return body if name not in _GB or _is_chinese(text) else _from_gb(body, body)
 
 
-def _from_gb(body: bytes) -> bytes:
+def _is_chinese(text: str) -> bool:
+    """Whether most of what is not ASCII is Chinese. A point between names, `·`, is none, and its bytes are two of GB as well."""
+    other = [c for c in text if c >= "\x80"]
+    return 2 * sum(c >= _CHINESE_MIN for c in other) >= len(other)
+
+
+def _from_gb(body: bytes, instead: bytes | None = None) -> bytes:
+    """The body in UTF-8; `instead` where it is no GB, raises XmlRefused if that is not given."""
     try:
         return body.decode("gb18030").encode()
     except UnicodeError as error:
+        if instead is not None:
+            return instead
         raise XmlRefused(f"the encoding must be UTF-8 or GB18030, byte {getattr(error, 'start', 0)} is neither") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -299,7 +300,8 @@ def code_in(info: str) -> str | None:
 
     One text may tell of several checks: `[Code:1800;Desc:passed][Code:1313;Desc:yearly limit]` is a refusal for 1313.
     """
-    told = _INNER_CODE.findall(info)
+    plain = info if info.isascii() else unicodedata.normalize("NFKC", info)  # letters and digits of full width too
+    told = _INNER_CODE.findall(plain)
     errors = [code for code in told if not codes.is_passed(code)]
     return next(reversed(errors or told), None)
 

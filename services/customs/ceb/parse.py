@@ -89,14 +89,16 @@ def read_answer(data: bytes) -> Answer:
     """
     answer = Answer()
     root = _message(data)
-    read = _READERS[local_name(root)][1]
+    name, read = _READERS[local_name(root)]
     for number, entry in enumerate(_entries(root), 1):
         try:
+            if entry.tag != f"{{{CEB}}}{name}":
+                raise XmlRefused(f"{_type_of(root)}: an entry must be {name} in namespace {CEB}", "unknown_shape")
             answer.told.append((number, read(entry)))
         except XmlRefused as refused:
             answer.unreadable.append((number, refused))
     if not answer.told and not answer.unreadable:
-        raise XmlRefused(f"{_type_of(root)} holds no {_READERS[local_name(root)][0]}", "unknown_shape")
+        raise XmlRefused(f"{_type_of(root)} holds no {name}", "unknown_shape")
     return answer
 
 
@@ -149,8 +151,23 @@ def _unwrapped(root: etree._Element) -> bytes:
         raise XmlRefused(f"the Data of {local_name(root)} is not Base64") from None
 
 
+_NO_ENTRIES: Final = frozenset({"BaseTransfer", "BaseSubscribe", "ExtendMessage", "Signature"})
+_ENTRIES: Final = frozenset(entry for entry, _ in _READERS.values())
+
+
 def _entries(root: etree._Element) -> Iterator[etree._Element]:
-    return root.iterchildren(f"{{{CEB}}}{_READERS[local_name(root)][0]}")
+    """The entries of a message, and what may be meant for one: under another name, or in another namespace.
+
+    A sender's own elements beside them, in a namespace of their own, are none.
+    """
+    right = f"{{{CEB}}}{_READERS[local_name(root)][0]}"
+    for child in root:
+        if child.tag == right or _may_be_entry(etree.QName(child)):
+            yield child
+
+
+def _may_be_entry(name: etree.QName) -> bool:
+    return name.localname in _ENTRIES or (name.namespace in (CEB, None) and name.localname not in _NO_ENTRIES)
 
 
 def _type_of(root: etree._Element) -> str:

@@ -96,6 +96,29 @@ def test_so_does_one_of_any_other_message(of: str, entry: str, good: str, bad: s
         parse_answer(message(good, bad, of=of, entry=entry))
 
 
+@pytest.mark.parametrize("bad", [
+    f"<ceb:InventoryReturns>{row()}</ceb:InventoryReturns>", f"<ceb:InvtCancelReturn>{row()}</ceb:InvtCancelReturn>",
+    "<InventoryReturn><copNo>C1</copNo></InventoryReturn>", '<x:InventoryReturn xmlns:x="urn:x"><x:copNo>C1</x:copNo></x:InventoryReturn>',
+], ids=["misspelt", "of another message", "without a namespace", "in another namespace"])  # fmt: skip
+def test_an_entry_under_another_name_is_not_lost_without_a_word(bad: str) -> None:
+    two = message(row(1), row(2)).replace(b"</ceb:InventoryReturn>", b"</ceb:InventoryReturn>" + bad.encode(), 1)
+    answer = read_answer(two)
+    assert [number for number, _ in answer.told] == [1, 3]
+    assert [number for number, _ in answer.unreadable] == [2]
+    assert read_answer(alone(two, 2)).told == []
+    (third,) = parse_answer(alone(two, 3))
+    assert isinstance(third, Receipt)
+    assert third.cop_no == f"C{2:019d}"
+
+
+def test_what_stands_beside_the_entries_is_none() -> None:
+    beside = (
+        b'<ceb:BaseTransfer/><ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"/><x:local xmlns:x="urn:x">1</x:local>'
+    )
+    answer = read_answer(message(row(1), row(2)).replace(b"</ceb:InventoryReturn>", b"</ceb:InventoryReturn>" + beside, 1))
+    assert ([number for number, _ in answer.told], answer.unreadable) == ([1, 2], [])
+
+
 def test_a_bad_entry_alone_is_the_whole_record() -> None:
     with pytest.raises(Unprocessable, match="17 digits"):
         decode_receipts(record(message(BAD["time of 14 digits"])))
@@ -142,7 +165,7 @@ def text_of(head: bytes, text: str, encoding: str) -> str:
 def test_what_is_declared_is_not_always_what_is_sent() -> None:
     assert text_of(b"\xef\xbb\xbf", "放行", "utf-8") == "放行"
     assert text_of(b"", "放行", "gbk") == "放行"
-    for odd in ("放行", "放行中", "，。"):
+    for odd in ("放行", "放行中", "，。", "买买提·吐尔逊", "买·提", "é放行"):
         assert text_of(b'<?xml version="1.0" encoding="gb2312"?>', odd, "utf-8") == odd
     # Its bytes in GBK are a Latin letter in UTF-8.
     assert text_of(b'<?xml version="1.0" encoding="gb2312"?>', "模", "gbk") == "模"
@@ -202,6 +225,8 @@ def test_an_envelope_without_a_message_is_refused(data: bytes) -> None:
         ("[Code:1800;Desc:通过][Code:2600;Desc:放行]", "2600"),
         ("［Code：1313；Desc：x］", "1313"),
         ("退单Code:1313", "1313"),
+        ("[Code:１３１３;Desc:x]", "1313"),
+        ("[Code:1800;Desc:通过]［Ｃｏｄｅ：１３０１２６；Desc：电话不一致］", "130126"),
         ("[code : -621041;desc:x]", "-621041"),
         ("barCode:6901 is unknown", "100"),
         ("[Code:12345678901]", "100"),
