@@ -32,7 +32,7 @@ from shared.failpoints import Failpoints
 from shared.kafka import OPEN, Security
 from shared.sealing import Sealing
 from shared.tasks import wait_for_event
-from shared.topics import DEAD_LETTER_BYTES_MAX, MESSAGE_BYTES_MAX, bytes_max_of, dead_letters_of, named
+from shared.topics import DEAD_LETTER_BYTES_MAX, MESSAGE_BYTES_MAX, PARTITIONS, bytes_max_of, dead_letters_of, named
 from shared.trouble import Failures
 
 log = structlog.get_logger(__name__)
@@ -378,7 +378,8 @@ async def publish(producer: AIOKafkaProducer, records: Iterable[Sent]) -> None:
             acks.append((topic, await _of(topic, producer.send(topic, key=None, value=value, headers=headers))))
             continue
         if topic not in partitions:
-            partitions[topic] = len(await _of(topic, producer.partitions_for(topic)))
+            # Partitions that were added later get none of ours: an order's facts would not follow each other any more.
+            partitions[topic] = min(PARTITIONS, len(await _of(topic, producer.partitions_for(topic))))
         place = topic, partition_of(key, partitions[topic])
         batch = filling.get(place)
         if batch is None or batch.append(timestamp=None, key=key, value=value, headers=headers) is None:

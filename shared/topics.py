@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from shared.kafka import OPEN, Security
@@ -18,6 +19,8 @@ DAY_MS: Final = 24 * 3600 * 1000
 EVENTS_RETENTION_MS: Final = 14 * DAY_MS
 INTAKE_RETENTION_MS: Final = 3 * DAY_MS
 """Topics that carry personal particulars in clear, because an outside party writes or reads them, are kept shortly."""
+PERSONAL_SEGMENT_MS: Final = DAY_MS
+"""A record is deleted with the segment it is in, which takes records for so long. Kafka's own figure is a week."""
 
 MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024
 DEAD_LETTER_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
@@ -26,17 +29,34 @@ DEAD_LETTER_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. `personal`: carries personal particulars in clear, so it has short retention and access of its own."""
+    """One topic. `personal`: carries personal particulars in clear, so it has short retention and access of its own.
+
+    `outside`: parties outside write it, whose clocks are not ours. The broker stamps each record as it comes. Retention goes
+    by a record's time, so one dated long ago would be deleted unread, and one dated in the future kept for as long again.
+    """
 
     name: str
     writers: tuple[str, ...]
     readers: tuple[str, ...]
     personal: bool = False
     cleanup: Literal["delete", "compact"] = "delete"
+    outside: bool = False
 
     @property
     def retention_ms(self) -> int:
         return INTAKE_RETENTION_MS if self.personal else EVENTS_RETENTION_MS
+
+    @property
+    def config(self) -> dict[str, str]:
+        """What the broker is told of the topic."""
+        found = {"max.message.bytes": str(bytes_max_of(self.name)), "cleanup.policy": self.cleanup}
+        if self.cleanup == "delete":
+            found["retention.ms"] = str(self.retention_ms)
+        if self.personal:
+            found["segment.ms"] = str(PERSONAL_SEGMENT_MS)
+        if self.outside:
+            found["message.timestamp.type"] = "LogAppendTime"
+        return found
 
 
 SUBMISSIONS: Final = "orders.submissions"
@@ -53,14 +73,14 @@ SALES_TABLE: Final = "streams-sales-windows-changelog"
 """What the faust table of `streams.sales` restores itself from; faust derives the name: `<app id>-<table>-changelog`."""
 
 _HEARD: Final = (
-    Topic(SUBMISSIONS, ("shops",), ("orders", "sandbox"), personal=True),
-    Topic(WAYBILLS, ("sandbox",), ("customs",), personal=True),
+    Topic(SUBMISSIONS, ("shops",), ("orders", "sandbox"), personal=True, outside=True),
+    Topic(WAYBILLS, ("sandbox",), ("customs",), personal=True, outside=True),
     Topic(ORDERS, ("orders",), ("payments", "tax", "customs", "streams")),
     Topic(PAYMENTS, ("payments",), ("orders", "customs")),
     Topic(TAX, ("tax",), ("orders", "payments", "customs")),
     Topic(CUSTOMS, ("customs",), ("orders", "payments", "tax")),
     Topic(DECLARATIONS, ("customs",), ("sandbox",), personal=True),
-    Topic(RECEIPTS, ("sandbox",), ("customs",), personal=True),
+    Topic(RECEIPTS, ("sandbox",), ("customs",), personal=True, outside=True),
 )
 
 
@@ -120,13 +140,19 @@ async def create_topics(
     bootstrap: str, prefix: str = "", *, replicas: int = 1, extra: Iterable[Topic] = (), partitions: int = PARTITIONS,
     security: Security = OPEN,
 ) -> Sequence[str]:  # fmt: skip
-    """Create the topics that are missing; returns the names of those made. Running it again changes nothing."""
+    """Create the topics that are missing; returns the names of those made. Running it again changes nothing.
+
+    Topics that an earlier release made get the settings they lack. Whatever an operator has set stays.
+    """
     wanted = [*TOPICS, *extra]
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="topics", **security.options())
     await admin.start()
     try:
         there = set(await admin.list_topics())
         missing = [topic for topic in wanted if named(topic.name, prefix) not in there]
+        old = {named(topic.name, prefix): topic for topic in wanted if topic not in missing}
+        if old:
+            await _complete(admin, old)
         if not missing:
             return []
         answer = await admin.create_topics([_new(topic, prefix, replicas, partitions) for topic in missing])
@@ -139,7 +165,26 @@ async def create_topics(
 
 
 def _new(topic: Topic, prefix: str, replicas: int, partitions: int) -> NewTopic:
-    config = {"max.message.bytes": str(bytes_max_of(topic.name)), "cleanup.policy": topic.cleanup}
-    if topic.cleanup == "delete":
-        config["retention.ms"] = str(topic.retention_ms)
-    return NewTopic(named(topic.name, prefix), partitions, replicas, topic_configs=config)
+    return NewTopic(named(topic.name, prefix), partitions, replicas, topic_configs=topic.config)
+
+
+async def _complete(admin: AIOKafkaAdminClient, old: Mapping[str, Topic]) -> None:
+    """Give these topics the settings they lack, by their names on the broker."""
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in old])
+    lacking: list[ConfigResource] = []
+    for code, why, _, name, entries in (each for answer in answers for each in answer.resources):
+        if code:
+            raise for_code(code)(f"{name}: {why}")
+        # The broker forgets whatever is not said again.
+        own = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_ON_TOPIC}
+        if old[name].config.keys() - own.keys():
+            lacking.append(ConfigResource(ConfigResourceType.TOPIC, name, configs=old[name].config | own))
+    if not lacking:
+        return
+    for code, why, _, name in (each for answer in await admin.alter_configs(lacking) for each in answer.resources):
+        if code:
+            raise for_code(code)(f"{name}: {why}")
+
+
+_SET_ON_TOPIC: Final = 1
+"""Where a setting comes from, in the words of the protocol: DYNAMIC_TOPIC_CONFIG."""

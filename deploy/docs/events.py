@@ -54,12 +54,17 @@ FROM_OUTSIDE: Final[tuple[tuple[str, str, type[BaseModel]], ...]] = (
 )
 """What shops and carriers write: these carry persons in clear, which end here."""
 
+KEPT: Final = """A record is deleted with the segment it is in: of a topic with persons in clear, a day later at most. Add no
+partitions: `crossborder doctor` tells which topics have others than they were made with. Services go on writing to the first
+12 only, so an order's facts stay in order; a shop's client would use all of them."""
+
 OUTSIDE: Final = """## From outside
 
 A record without headers on `orders.submissions` is taken as `order.submitted.v1`; a value that is a `CEB311Message` is read
 as [ceb311-intake.md](ceb311-intake.md) says. Values are UTF-8, with or without a byte order mark. An order has the limits of
 the last system on its way: an item number of 20 characters, of an import 200 for region, city and address together. The
-record's own timestamp is in milliseconds; one of later than now or of more than a day ago counts as now.
+broker stamps these records as they come (`LogAppendTime`): a shop's clock says nothing of when they came, or how long they
+are kept. Where a topic was set to `CreateTime`, milliseconds are expected; later than now, or a day ago, counts as now.
 Where the platform or carrier has a key, the header `party_signature` has its signature ([access.md](access.md)).
 `order.cancel-requested.v1` and `return.requested.v1` (in the header `ce_type`)
 name their order: `{"platform": {"code": "…"}, "order_no": "…", "reason": "…"}`. The reasons
@@ -91,7 +96,7 @@ def _topics() -> list[str]:
     bound = (
         f"no record above {largest} MiB; compressed by gzip, snappy, lz4, zstd or not, a batch to {unpacked} MiB unpacked at most"
     )
-    lines = ["## Topics", "", f"{topics.PARTITIONS} partitions each; {bound}.", ""]
+    lines = ["## Topics", "", f"{topics.PARTITIONS} partitions each; {bound}.", "", KEPT, ""]
     lines += ["| topic | written by | read by | kept | persons in clear |", "|---|---|---|---|---|"]
     for topic in topics.TOPICS:
         kept = "compacted" if topic.cleanup == "compact" else f"{topic.retention_ms // topics.DAY_MS} days"

@@ -10,7 +10,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -292,12 +293,30 @@ def batch_records() -> int:
         return int(Settings.model_fields["batch_records"].default)
 
 
+def partitions_check(counts: Mapping[str, int]) -> Check:
+    """Whether each topic has the partitions it was made with. A key belongs to a partition by their number.
+
+    Where some were added, services write to the first of them only, so an order's facts stay in order. A shop's client
+    uses all: a command can be read before the order that it is about.
+    """
+    from shared.topics import PARTITIONS
+
+    other = {name: count for name, count in sorted(counts.items()) if count != PARTITIONS}
+    todo = (
+        f"make these topics anew with {PARTITIONS} partitions, once nothing is unread and nobody writes; until then a "
+        "cancellation may be read before its order: give its dead letter again with `crossborder dlq replay`"
+    )
+    found = ", ".join(f"{name} has {count}" for name, count in other.items()) or f"{PARTITIONS} of each topic"
+    return Check("partitions", not other, found, todo if other else "")
+
+
 async def _kafka(to: Target) -> list[Check]:
     from services.cli import reading
     from services.cli.lag import lag_of
     from shared.topics import TOPICS
 
-    there = {name for name, _ in await reading.ends(to, [t.name for t in TOPICS])}
+    counts = Counter(name for name, _ in await reading.ends(to, [t.name for t in TOPICS]))
+    there = set(counts)
     missing = [t.name for t in TOPICS if t.name not in there]
     found = [
         Check("kafka", True, to.kafka),
@@ -307,6 +326,7 @@ async def _kafka(to: Target) -> list[Check]:
             f"{len(there)} of {len(TOPICS)}",
             f"run `crossborder topics`: {', '.join(missing)} missing" if missing else "",
         ),
+        partitions_check(counts),
     ]
     for service, behind in (await lag_of(to)).items():
         todo = f"look at the log of {service}: is it running?" if behind > LAG_MAX else ""
