@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, NoReturn, Protocol
 import faust
 import structlog
 import uvloop
+from faust.transport.drivers import aiokafka as driver
 
 from shared import health, logs, metrics, topics
 from shared.errors import Misconfigured
@@ -56,7 +57,7 @@ class View(Protocol):
 
 def make_app(name: str, settings: Settings) -> Any:
     """The faust app: no web, no leader, makes no topics; bytes only, so a message reaches no codec."""
-    return faust.App(
+    app = faust.App(
         f"{settings.topic_prefix}{name}",
         broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(",")),
         store="memory://",
@@ -89,6 +90,22 @@ def make_app(name: str, settings: Settings) -> Any:
         stream_wait_empty=False,
         **_credentials(settings.kafka_security),
     )
+    app.transport.Consumer = _Consumer  # type: ignore[misc]
+    return app
+
+
+class _CommittedThread(driver.AIOKafkaConsumerThread):
+    """Reads what was committed, as services do. By itself faust does so only where it writes in transactions too."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        made = super()._create_worker_consumer(transport)
+        made._isolation_level = "read_committed"  # read by its start; faust passes no such setting on
+        return made
+
+
+class _Consumer(driver.Consumer):
+    def _new_consumer_thread(self) -> Any:
+        return _CommittedThread(self, loop=self.loop, beacon=self.beacon)
 
 
 def _credentials(security: Security) -> Mapping[str, Any]:

@@ -26,7 +26,8 @@ folded. Therefore faust's commit is only a hint here, and the table itself says 
    changelog rebuilds the view from the whole topic.
 4. In between, offsets must follow each other. A hole with a record in it means that faust dropped something:
    the process ends and step 3 mends it. Whether there is one, a reader of its own tells: the topic is not
-   compacted, but a writer with transactions leaves a mark behind each, also behind the last record.
+   compacted, but a writer with transactions leaves a mark behind each, also behind the last record. What a
+   transaction wrote counts once it is committed; what one gave up is no record.
 5. A process that slept through its session could write rows over those of its successor. Before each step
    it looks at the clock that also runs while asleep (`Pulse`) and ends itself instead.
 6. The log itself has records twice where a relay died between sending and deleting. The ids of the last
@@ -139,9 +140,7 @@ class SalesView:
             return False
         tp = TopicPartition(self.source, partition)
         settings = self._settings
-        first = await ends.first_records(
-            settings.kafka, {tp: (place.next, offset)}, committed=False, security=settings.kafka_security
-        )
+        first = await ends.first_records(settings.kafka, {tp: (place.next, offset)}, security=settings.kafka_security)
         if first[tp] < offset or self.places.get(partition) != place:
             return False
         self.places[partition] = sales.Place(offset, place.newest_ms)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -26,6 +26,7 @@ from shared.envelope import headers_of
 from shared.events.orders import OrderCancelled, OrderFulfilled, OrderRejected, OrderResubmitted, OrdersEvent
 from shared.money import Money
 from shared.outbox import utc_now
+from shared.streams import STUCK_S
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def event_of(number: int) -> OrdersEvent:
     )  # fmt: skip
 
 
-def expected(numbers: range) -> dict[str, tuple[dict[str, int], int, int]]:
+def expected(numbers: Iterable[int]) -> dict[str, tuple[dict[str, int], int, int]]:
     """Per corridor: counts by stage, goods value and amount paid in fen."""
     found = {corridor: (Counter[str](), [0, 0]) for corridor in CORRIDORS}
     for number in numbers:
@@ -280,6 +281,43 @@ async def test_marks_of_transactions_are_no_lag_and_no_hole_that_ends_the_view(b
             await asyncio.sleep(0.5)
     assert worker.process.poll() is None, worker.tail()
     assert await bench.totals() == expected(range(320))
+
+
+async def test_only_what_was_committed_counts_and_an_open_transaction_ends_no_view(bench: Bench) -> None:
+    worker = bench.worker()
+    await bench.publish(range(100))
+    plain = bench._producer
+
+    async def writer(name: str, numbers: range) -> AIOKafkaProducer:
+        made = AIOKafkaProducer(
+            bootstrap_servers=bench.kafka, transactional_id=f"{bench.prefix}{name}", transaction_timeout_ms=300_000
+        )
+        await made.start()
+        await made.begin_transaction()
+        bench._producer = made
+        await bench.publish(numbers)
+        bench._producer = plain
+        return made
+
+    aborted, committed = await writer("aborted", range(100, 200)), await writer("committed", range(200, 300))
+    await aborted.abort_transaction()
+    await committed.commit_transaction()
+    await bench.until(count=160)
+    open_ = await writer("open", range(300, 400))
+    await bench.publish(range(400, 420))
+    await bench.until(count=160)
+    await asyncio.sleep(STUCK_S + 5)
+    counted = [*range(100), *range(200, 300)]
+    assert await bench.totals() == expected(counted)
+    assert worker.process.poll() is None, worker.tail()
+    worker.kill()
+    worker = bench.worker()
+    await worker.ready()
+    await open_.commit_transaction()
+    await bench.until(count=256)
+    assert await bench.totals() == expected([*counted, *range(300, 420)])
+    for each in (aborted, committed, open_):
+        await each.stop()
 
 
 async def test_what_a_relay_sent_twice_counts_once_also_over_a_kill(bench: Bench) -> None:
