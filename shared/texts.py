@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from shared.errors import Unprocessable
 
@@ -52,6 +55,43 @@ def _encoding_of(value: bytes) -> str:
             return name
     zeros = value[:8].count(0)
     return "UTF-32" if zeros >= 6 else "UTF-16" if zeros >= 3 else "neither that nor any text"
+
+
+TWICE: Final = "a name comes twice in one object"
+"""Two readers might each take another one of the two values."""
+_SPACED_COLON: Final = re.compile(rb'"\s+:')
+
+
+def has_name_twice(body: bytes) -> bool:
+    """Whether an object of this JSON text has a name twice; False for what is no JSON."""
+    try:
+        if b"\\" not in body and not _SPACED_COLON.search(body):
+            # Where nothing is escaped, a quotation mark before a colon ends a name.
+            return names_in(orjson.loads(body)) != body.count(b'":')
+        json.loads(body, object_pairs_hook=_once)
+    except _Twice:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def names_in(value: Any) -> int:
+    """How many names of members there are, at every depth."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    own = len(value) if isinstance(value, dict) else 0
+    return own + sum(names_in(each) for each in inner if isinstance(each, dict | list))
+
+
+class _Twice(Exception):
+    """A name comes twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Twice
+    return found
 
 
 def identifier(text: str) -> str:

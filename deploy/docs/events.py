@@ -69,7 +69,9 @@ Where the platform or carrier has a key, the header `party_signature` has its si
 `order.cancel-requested.v1` and `return.requested.v1` (in the header `ce_type`)
 name their order: `{"platform": {"code": "…"}, "order_no": "…", "reason": "…"}`. The reasons
 REASONS are shown as
-they are; of any other text, which may name persons, facts and the timeline have the length. `authority.declarations` and
+they are; of any other text, which may name persons, facts and the timeline have the length. No text in them vetoes them:
+only the order's number, the platform's code and the lines must be sound. A waybill's `pack_count` is 1 for an import, whose
+list has room for one parcel, and up to 999 for an export. `authority.declarations` and
 `authority.receipts` carry the authority's own XML: CEB621, 603, 623, 605, 625, 213, 701 out; CEB622, 604, 624, 606, 626,
 214, 816, 818, 702, 792 and 900 in.
 """

@@ -211,7 +211,7 @@ class Authority:
             statistics_flag=None if importing else self.policy.statistics_of(office),  # type: ignore[arg-type]
             owner=None if importing else Enterprise(order.merchant.code, order.merchant.name),
             destination_port=None if importing else codes.country_code(order.consignee.country),
-            wrap_type=None if importing else self.policy.export_wrap_type,
+            wrap_type=None if importing else self.policy.export_wrap_type, pack_count=1 if importing else waybill.pack_count,
         )  # fmt: skip
 
     def _country(self, order: OrderPlaced, *, bonded: bool) -> str:
@@ -383,10 +383,14 @@ def opened(order: OrderPlaced, keys: Mapping[UUID, AESGCM]) -> tuple[Particulars
 
 
 def _model(line: Line) -> str:
-    parts = [line.brand or "no brand"]
+    """gmodel: brand and content as far as they are known, else the goods' name, which may stand there too [202205].
+
+    A brand that the shop does not tell is not "none": goods of a brand would be declared as goods without.
+    """
+    parts = [line.brand] if line.brand is not None else []
     if line.net_content is not None:
         parts.append(f"{line.net_content.value.normalize():f}{line.net_content.unit}")
-    return "|".join(parts)
+    return "|".join(parts) or line.name
 
 
 def _statutory(line: Line, unit: str) -> Decimal:

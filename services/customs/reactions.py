@@ -125,7 +125,7 @@ async def collect_documents(conn: Connection, batch: Sequence[Message], deps: De
     for _, event in heard:
         if isinstance(event, WaybillIssued):
             known = found.get(event.order_id)
-            waybill.require_room(event.logistics_no, directions.get(event.order_id) or (known.direction if known else None))
+            waybill.require_room(event, directions.get(event.order_id) or (known.direction if known else None))
     events = [event for _, event in heard]
     found |= await store.with_documents(conn, _completed(found, events) | _corrected(found, events))
     asked = {m.order_id for m, event in heard if isinstance(event, WithdrawalAsked)}

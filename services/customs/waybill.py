@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
 from shared.envelope import Message, Record, first_headers, uuid_or_none
@@ -19,14 +19,34 @@ from shared.hears import intake_id, message
 from shared.identity import order_id_of
 from shared.money import Money, MoneyError
 from shared.sealing import Sealing
-from shared.texts import TEXT, hidden_in, identifier, other_spelling_in, utf8
+from shared.texts import TEXT, TWICE, has_name_twice, hidden_in, identifier, other_spelling_in, utf8
 
 WAYBILL_BYTES_MAX: Final = 64 * 1024
 LOGISTICS_NO_MAX: Final = {"import": 60, "export": 32}  # of a list, CEB621 and CEB603 [X22]
+PACKS_MAX: Final = {"import": 1, "export": 999}
+"""Parcels of one waybill: packNo of CEB511 and CEB621 is limited to 1, that of CEB505 and CEB603 is their count [X22]."""
+NUMBER: Final = r"^[0-9]{1,14}(\.[0-9]{1,5})?$"
+CURRENCY: Final = "^[A-Z]{3}$"
+COUNTRY: Final = "^[A-Z]{2}$"
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
 """What is compared and never printed: it need not fit a list."""
-Number = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,14}(\.[0-9]{1,5})?$", strip_whitespace=True)]
+Number = Annotated[str, StringConstraints(pattern=NUMBER, strip_whitespace=True)]
+
+
+def _above_nothing(text: str) -> str:
+    if not Decimal(text):
+        raise ValueError("a parcel weighs more than 0")
+    return text
+
+
+def _counted(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a whole number: found true or false")
+    return value
+
+
+Weight = Annotated[Number, AfterValidator(_above_nothing)]
 
 
 def _printed(length_max: int) -> StringConstraints:
@@ -41,7 +61,7 @@ class WireConsignee(BaseModel):
 
     name: Text
     phone: Text
-    country: Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")]
+    country: Annotated[str, StringConstraints(pattern=COUNTRY)]
     region: str | None = None
     city: str | None = None
     address: Text
@@ -56,14 +76,14 @@ class WireWaybill(BaseModel):
     order_id: UUID | None = None
     platform_code: str | None = None
     order_no: str | None = None
-    logistics_code: Annotated[str, _printed(18)]
+    logistics_code: Annotated[str, _printed(18), AfterValidator(identifier)]
     logistics_name: Annotated[str, _printed(100)]
-    logistics_no: Annotated[str, _printed(60)]
-    currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] = "CNY"
+    logistics_no: Annotated[str, _printed(60), AfterValidator(identifier)]
+    currency: Annotated[str, StringConstraints(pattern=CURRENCY)] = "CNY"
     freight: Number
     insurance: Number = "0"
-    gross_weight_kg: Number
-    pack_count: int = Field(1, ge=1, le=999)
+    gross_weight_kg: Weight
+    pack_count: Annotated[int, BeforeValidator(_counted)] = Field(1, ge=1, le=PACKS_MAX["export"])
     consignee: WireConsignee
     issued_at: datetime | None = None
 
@@ -125,6 +145,8 @@ def decode(record: Record) -> Sequence[Message]:
         raise Unprocessable("too_large", f"a waybill has at most {WAYBILL_BYTES_MAX} bytes, this one {len(raw)}")
     event_id = intake_id(record, by_name, hashlib.sha256(raw).hexdigest())
     value = utf8(raw)
+    if has_name_twice(value):
+        raise Unprocessable("malformed", TWICE)
     try:
         if wire_type == WaybillDelivered.type:
             delivered = WireDelivered.model_validate_json(value)
@@ -138,13 +160,26 @@ def decode(record: Record) -> Sequence[Message]:
         raise Unprocessable("invalid_value", f"freight or insurance: {error}") from None
     except ValidationError as error:
         raise Unprocessable("invalid_value", f"the value is not a {wire_type}: {_said(error)}") from None
-    for field, number in (("logistics_code", waybill.logistics_code), ("logistics_no", waybill.logistics_no)):
-        if (hidden := hidden_in(number) or other_spelling_in(number)) is not None:
-            raise Unprocessable("invalid_value", f"{field}: send it in plain characters that can be seen: found {hidden}")
+    _require_one_meaning(waybill)
     order_id = waybill.order or uuid_or_none(record.key)
     if order_id is None:
         raise Unprocessable("unknown_shape", "name the order: order_id, or platform_code and order_no")
     return (message(record, event_id, wire_type, order_id, waybill.model_copy(update={"order_id": order_id})),)
+
+
+def _require_one_meaning(sent: WireWaybill) -> None:
+    """Raises Unprocessable where a number looks like another, or the order is named in two ways that disagree."""
+    named = {"platform_code": sent.platform_code, "order_no": sent.order_no}
+    for field, text in {"logistics_code": sent.logistics_code, "logistics_no": sent.logistics_no, **named}.items():
+        number = identifier(text or "")
+        if (hidden := hidden_in(number) or other_spelling_in(number)) is not None:
+            raise Unprocessable("invalid_value", f"{field}: send it in plain characters that can be seen: found {hidden}")
+    if sent.order_id is None or not sent.platform_code or not sent.order_no:
+        return
+    # An order of an earlier release may have blanks around its number.
+    ids = {_named(None, sent.platform_code, sent.order_no), order_id_of(sent.platform_code, sent.order_no)}
+    if sent.order_id not in ids:
+        raise Unprocessable("invalid_value", "order_id is not the order of platform_code and order_no: send those of one order")
 
 
 def _said(error: ValidationError) -> str:
@@ -156,21 +191,31 @@ def _fault(item: ErrorDetails) -> str:
     field = ".".join(map(str, item["loc"])) or "value"
     if item["type"] == "string_pattern_mismatch":
         return f"{field}: {_PATTERNS.get(item['ctx']['pattern'], 'written as in docs/events.md')}"
-    return f"{field}: {item['msg']}"
+    return f"{field}: {item['msg'].removeprefix('Value error, ')}"
 
 
-_PATTERNS: Final = {TEXT: "text that can be seen and printed: no control or direction characters, not blank"}
+_PATTERNS: Final = {
+    TEXT: "text that can be seen and printed: no control or direction characters, not blank",
+    NUMBER: 'a decimal of at most 14 digits and 5 decimals, as "20.00"',
+    CURRENCY: "ISO 4217 in capitals",
+    COUNTRY: "ISO 3166-1 alpha-2 in capitals",
+}
 
 
-def require_room(logistics_no: str, direction: str | None) -> None:
-    """Raises Unprocessable for a number that a list of this direction has no room for: it is the carrier's to correct.
+def require_room(sent: WaybillIssued | WireWaybill, direction: str | None) -> None:
+    """Raises Unprocessable for a number or a count of parcels that a list of this direction has no room for.
 
-    The order may not be here yet; only an import's list has room for a long number.
+    It is the carrier's to correct. The order may not be here yet: then what any list has room for is taken.
     """
-    longest = LOGISTICS_NO_MAX[direction or "export"]
-    if len(logistics_no) > longest:
-        unknown = "" if direction else ", and it is not known yet to be an import: send it again when the order is placed"
+    unknown = "" if direction else ", and the order is not known yet: send it again when the order is placed"
+    longest, of_number = LOGISTICS_NO_MAX[direction or "export"], direction or "export"
+    if len(sent.logistics_no) > longest:
         raise Unprocessable(
             "invalid_value",
-            f"logistics_no has {len(logistics_no)} characters: the list of an {direction or 'export'} has room for {longest}{unknown}",
+            f"logistics_no has {len(sent.logistics_no)} characters: the list of an {of_number} has room for {longest}{unknown}",
+        )
+    most, of_packs = PACKS_MAX[direction or "import"], direction or "import"
+    if sent.pack_count > most:
+        raise Unprocessable(
+            "invalid_value", f"pack_count is {sent.pack_count}: the list of an {of_packs} has room for {most} parcel{unknown}"
         )

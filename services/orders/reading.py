@@ -20,7 +20,7 @@ from shared.envelope import first_headers
 from shared.errors import Unprocessable
 from shared.events.orders import ReturnPart
 from shared.identity import order_id_of
-from shared.texts import utf8
+from shared.texts import TWICE, names_in, utf8
 
 SUBMITTED: Final = "order.submitted.v1"
 CANCEL_REQUESTED: Final = "order.cancel-requested.v1"
@@ -139,7 +139,7 @@ def _of_command(document: dict[str, Any]) -> dict[str, Any]:
 def _part_of(given: dict[str, Any], names: Sequence[str], beside: Sequence[str] = ()) -> dict[str, Any]:
     """These members; raises Unprocessable where one of them or of those `beside` them comes twice."""
     if isinstance(given, _Doubled) and not given.twice.isdisjoint((*names, *beside)):
-        raise Unprocessable("malformed", _TWICE)
+        raise Unprocessable("malformed", TWICE)
     return {name: given[name] for name in names if name in given}
 
 
@@ -187,19 +187,11 @@ def _decode_plain(body: bytes) -> dict[str, Any] | None:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return document if isinstance(document, dict) and _names(document) == body.count(b'":') else None
-
-
-def _names(value: dict[str, Any] | list[Any]) -> int:
-    """How many names of members there are, at every depth."""
-    inner = value.values() if isinstance(value, dict) else value
-    own = len(value) if isinstance(value, dict) else 0
-    return own + sum(_names(each) for each in inner if isinstance(each, dict | list))
+    return document if isinstance(document, dict) and names_in(document) == body.count(b'":') else None
 
 
 _TOO_MANY_DIGITS: Final = "a number has too many digits"
 _DIGITS_MAX: Final = 4000
-_TWICE: Final = "a name comes twice in one object"
 
 
 class _NotJson:
@@ -240,7 +232,7 @@ def _tidy(value: Any, depth: int) -> Any:
     if not isinstance(value, dict | list):
         return value
     if isinstance(value, _Doubled):
-        raise Unprocessable("malformed", _TWICE)
+        raise Unprocessable("malformed", TWICE)
     if depth > DEPTH_MAX:
         raise Unprocessable("malformed", f"nested deeper than {DEPTH_MAX}")
     if isinstance(value, dict):

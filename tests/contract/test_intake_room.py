@@ -56,7 +56,7 @@ OF_ORDER: Final[Mapping[str, str]] = {
 """Which field of an order each column of a message is printed from."""
 OF_WAYBILL: Final[Mapping[str, str]] = {
     "logistics.code": "logistics_code", "logistics.name": "logistics_name", "logistics_no": "logistics_no", "bill_no": "logistics_no",
-    "gross_weight_kg": "gross_weight_kg",
+    "gross_weight_kg": "gross_weight_kg", "pack_count": "pack_count",
 }  # fmt: skip
 OURS: Final = frozenset({
     "guid", "app_type", "app_time", "customs_code", "port_code", "cop_no", "pre_no", "invt_no", "guarantor_code", "ledger_no",
@@ -169,10 +169,10 @@ def test_a_waybill_that_is_taken_fits_every_column_it_is_printed_in(direction: s
     sent = {"order_id": str(UUID(int=7)), "logistics_code": "L", "logistics_name": "L", "logistics_no": "1", "freight": "1",
             "gross_weight_kg": "1", "consignee": {"name": "n", "phone": "1", "country": "CN", "address": "a"}}  # fmt: skip
 
-    def takes(field: str, text: str) -> bool:
+    def takes(field: str, text: str | int) -> bool:
         try:
             (found,) = waybill.decode(Record("w", 0, 0, 1_796_000_000_000, None, json.dumps({**sent, field: text}).encode(), ()))
-            waybill.require_room(found.event.logistics_no, direction)
+            waybill.require_room(found.event, direction)
         except Unprocessable:
             return False
         return True
@@ -186,9 +186,24 @@ def test_a_waybill_that_is_taken_fits_every_column_it_is_printed_in(direction: s
                 assert takes(field, "9" * 14 + ".99999")
                 write(Decimal("9" * 14 + ".99999"))
                 continue
+            if field == "pack_count":
+                write(max(n for n in range(2000) if takes(field, n)))
+                continue
             text = longest(lambda text, at=field: takes(at, text))  # type: ignore[misc]
             assert text is not None
             write(text[:37] if source == "bill_no" else text)  # a longer number is left out of an import's list
+
+
+def test_every_field_of_a_waybill_is_printed_compared_or_read() -> None:
+    read = {"order_id", "platform_code", "order_no", "currency", "freight", "insurance", "consignee", "issued_at"}
+    assert set(waybill.WireWaybill.model_fields) == {*OF_WAYBILL.values()} | read, "say where the new field is printed"
+
+
+def test_an_imports_list_says_one_parcel_and_no_waybill_says_another_number() -> None:
+    columns = {opening: (source, write) for source, opening, _, _, write, _ in tables.IMPORT_HEAD}
+    source, write = columns["<packNo>"]
+    assert (source, write(None)) == ("", "1")
+    assert waybill.PACKS_MAX["import"] == 1
 
 
 BETWEEN_FIELDS: Final = frozenset({"price_times_quantity", "country_of_direction", "resident_buyer", "amount_composition"})

@@ -203,7 +203,7 @@ def test_two_readings_of_the_law_agree_to_the_fen(code: str, value: str, content
     )  # fmt: skip
     found = assess(order, datetime(2026, 11, 23, tzinfo=UTC).date(), Money.zero("CNY"), load())
     assert isinstance(found, Assessment)
-    told_line = {"number": 1, "code": code, "quantity": "1", "total": value, "model": f"no brand|{content}ml"}
+    told_line = {"number": 1, "code": code, "quantity": "1", "total": value, "model": f"Acme|{content}ml"}
     (own,) = taxes_of({"freight": "0.07", "insured": "0", "lines": [told_line]})
     assert own.total == found.total.minor
 

@@ -167,14 +167,14 @@ async def letters(world: World, service: str) -> list[str]:
     return [row["reason"] for row in await world.admin.fetch(f"SELECT reason FROM {service}.dead_letter")]
 
 
-async def listed(world: World, order: dict[str, Any]) -> str | None:
-    """The waybill's number on the list that was lodged of an order."""
+async def listed(world: World, order: dict[str, Any], element: str = "logisticsNo") -> str | None:
+    """The waybill's number, or another element, on the list that was lodged of an order."""
     texts = [(r.value or b"").decode() for r in world.log[topics.DECLARATIONS]]
     text = next((text for text in texts if order["order_no"] in text), None)
     if text is None:
         return None
     list_of = text[text.index(order["order_no"]) :]
-    return list_of.split("<logisticsNo>")[1].split("<")[0]
+    return list_of.split(f"<{element}>")[1].split("<")[0]
 
 
 async def faults(world: World, order: dict[str, Any]) -> set[tuple[str, str]]:
@@ -192,18 +192,21 @@ async def test_an_unreadable_or_unprintable_waybill_is_a_dead_letter_and_the_ord
         parcel(order, "9" * 61),
         parcel(order, "YT1", logistics_name="x" * 101),
         parcel(order, "YT1", gross_weight_kg="１.5"),
+        parcel(order, "YT1", pack_count=2),
+        parcel(order, "YT1", order_no=order["order_no"] + "\u200b"),
         parcel(export, "9" * 33),
     ]
     world.publish(topics.WAYBILLS, bad)
     await world.settle_down()
     assert set((await world.states()).values()) == {"placed"}
-    assert sorted(await letters(world, "customs")) == sorted(["malformed", *["invalid_value"] * 6])
+    assert sorted(await letters(world, "customs")) == sorted(["malformed", *["invalid_value"] * 8])
     good = parcel(order, "9" * 60)
-    world.publish(topics.WAYBILLS, [good._replace(value=b"\xef\xbb\xbf" + good.value), parcel(export, "9" * 32)])
+    world.publish(topics.WAYBILLS, [good._replace(value=b"\xef\xbb\xbf" + good.value), parcel(export, "9" * 32, pack_count=3)])
     await world.settle_down()
     assert set((await world.states()).values()) == {LODGED}
     assert await listed(world, order) == "9" * 60
     assert await listed(world, export) == "9" * 32
+    assert [await listed(world, each, "packNo") for each in (order, export)] == ["1", "3"]
     assert await world.broken() == {}
 
 

@@ -138,6 +138,8 @@ class ListDraft:
     destination_port: str | None = None
     """POD."""
     total_package_no: str | None = None
+    pack_count: int = 1
+    """Parcels of the waybill; an import's list always says 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ EXPORT_HEAD: Final = compiled((
     Column("fFlag", None, fixed("3")),
     Column("insuredFee", "insurance", amount), Column("iCurrency", "insurance", currency),
     Column("iFlag", None, fixed("3")),
-    Column("wrapType", "wrap_type", exactly(1)), Column("packNo", None, fixed("1")),
+    Column("wrapType", "wrap_type", exactly(1)), Column("packNo", "pack_count", whole),
     Column("grossWeight", "gross_weight_kg", number), Column("netWeight", "net_weight_kg", number), _NOTE,
 ))  # fmt: skip
 

@@ -67,7 +67,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 KEY = AESGCM(b"k" * 32)
 
 
-def draft(authority: Authority, units: tuple[str, str | None], number: str = "W1", **changed: Any) -> Any:
+def draft(authority: Authority, units: tuple[str, str | None], number: str = "W1", packs: int = 1, **changed: Any) -> Any:
     by = Authority(replace(authority.policy, statutory={"": units}), authority.signer)
     placed = order().model_copy(update=changed)
     person = Particulars(name="n", id_type="1", id_number="i", phone="1").model_dump_json().encode()
@@ -78,7 +78,7 @@ def draft(authority: Authority, units: tuple[str, str | None], number: str = "W1
             "consignee": placed.consignee.model_copy(update={"sealed": seal(KEY, to, bound(ORDER_ID, "consignee"))}),
         }
     )
-    sent = waybill().model_copy(update={"logistics_no": number})
+    sent = waybill().model_copy(update={"logistics_no": number, "pack_count": packs})
     return by.draft(Declaration(ORDER_ID, order=placed, waybill=sent), "declare", {PERSON: KEY}, GUID, order().placed_at)
 
 
@@ -107,3 +107,28 @@ def test_an_imports_bill_is_that_of_its_waybill_or_none(
     authority: Authority, number: str, changed: dict[str, Any], bill_no: str | None
 ) -> None:
     assert draft(authority, ("kg", None), number, **changed).bill_no == bill_no
+
+
+@pytest.mark.parametrize(
+    ("brand", "of_net", "model"),
+    [
+        ("Acme", content("50", "ml"), "Acme|50ml"),
+        ("Acme", None, "Acme"),
+        (None, content("50.00", "ml"), "50ml"),
+        (None, None, "Sweet cherries, fresh"),
+        ("无品牌", None, "无品牌"),
+    ],
+)
+def test_a_brand_that_the_shop_does_not_tell_is_not_said_to_be_none(
+    authority: Authority, brand: str | None, of_net: NetContent | None, model: str
+) -> None:
+    told = line("kg", of_net).model_copy(update={"brand": brand, "name": "Sweet cherries, fresh"})
+    (of_list,) = draft(authority, ("kg", None), lines=(told,)).lines
+    assert of_list.model == model
+
+
+@pytest.mark.parametrize(("direction", "packs"), [("import", 1), ("export", 3)])
+def test_an_exports_list_says_how_many_parcels_its_waybill_has(authority: Authority, direction: Any, packs: int) -> None:
+    placed = order().model_copy(update={"direction": direction})
+    to = placed.consignee.model_copy(update={"country": "RU"}) if direction == "export" else placed.consignee
+    assert draft(authority, ("kg", None), packs=3, direction=direction, consignee=to).pack_count == packs
