@@ -59,6 +59,8 @@ class Money:
         blanks) is no amount of a paper.
         """
         exponent = EXPONENTS.get(currency)
+        if isinstance(amount, str) and (plain := _plain(amount, exponent or 0)) is not None:
+            return cls(plain, currency)
         if exponent is None:
             raise MoneyError(f"currency {currency!r} is not one of the ISO 4217 currencies supported here")
         if isinstance(amount, str) and not AMOUNT.fullmatch(amount):
@@ -162,16 +164,20 @@ def _from_wire(doc: dict[str, str]) -> Money:
 
 @lru_cache(maxsize=4096)
 def _read(amount: str, currency: str) -> Money:
-    """The amount of a wire object; the usual form, with all its decimals, is read without Decimal.
+    """The amount of a wire object.
 
     Remembered: most amounts on the wire are nothing, a list price or what another record of the same order said.
     """
-    exponent = EXPONENTS.get(currency, 0)
-    if exponent and amount[-exponent - 1 : -exponent] == ".":
-        digits = amount[: -exponent - 1] + amount[-exponent:]
-        if digits.isdecimal() and digits.isascii() and len(digits) <= 15:
-            return Money(int(digits), currency)
     return Money.of(amount, currency)
+
+
+def _plain(amount: str, exponent: int) -> int | None:
+    """The minor units of an amount in the usual form, digits with all decimals of its currency; None for any other."""
+    if not exponent or amount[-exponent - 1 : -exponent] != ".":
+        return None
+    whole = amount[: -exponent - 1]
+    digits = whole + amount[-exponent:]
+    return int(digits) if whole and len(digits) <= 15 and digits.isdecimal() and digits.isascii() else None
 
 
 def round_half_up(value: Decimal) -> int:

@@ -63,9 +63,9 @@ def _is_ours(ask: Ask, told: BankAnswer) -> None:
         raise NotAnAnswer("the answer lacks our reference")
     if told.reference != ask.reference:
         raise Contradiction(ANOTHER_PAYMENT, f"reference must be {ask.reference}, found {told.reference}")
-    for name in ("authorisation_no", "payment_no", "payment_book"):
-        asked, found = getattr(ask, name, None), getattr(told, name)
-        if asked is not None and found is not None and asked != found:
+    if (name := ask.about_field) is not None:
+        asked, found = ask.about, getattr(told, name)
+        if found is not None and asked != found:
             raise Contradiction(ANOTHER_PAYMENT, f"{name} must be {asked}, found {found}")
 
 
@@ -130,9 +130,10 @@ def _named(asked: Money, told: BankAnswer, *, at_most: bool = False, must: bool 
     if told.currency != asked.currency:
         raise Contradiction(ANOTHER_CURRENCY, f"currency must be {asked.currency}, found {told.currency}")
     try:
-        amount = Money.of(told.amount, told.currency)
+        amount = told.money
     except MoneyError as error:
         raise NotAnAnswer(str(error)) from None
+    assert amount is not None, "both its parts are there"
     if amount.minor <= 0 or amount > asked or (amount != asked and not at_most):
         most = "at most " if at_most else ""
         raise Contradiction(ANOTHER_AMOUNT, f"amount must be {most}{asked} {asked.currency}, found {amount} {amount.currency}")
@@ -169,7 +170,7 @@ def record_of(ask: Ask, keys: Collection[UUID], records: Sequence[Recorded], kno
 
 def _is_amount(asked: Money, told: BankAnswer) -> bool:
     try:
-        return Money.of(told.amount or "", told.currency or "") == asked
+        return told.money == asked
     except MoneyError:
         return False
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from services.payments import talk
 from services.payments.domain import bank as said
 from services.payments.domain.bank import Ask, Authorise, Capture, Refund, RefundTax, Transfer
 from services.payments.talk import Attempt, Said, Told
@@ -25,7 +24,7 @@ def by_hand(effect: Effect, ask: Ask, attempt: Attempt) -> Told:
     """The answer that a person's word is. Raises ValueError for a word that is none for this instruction."""
     amount = _amount(ask, attempt)
     kept = Said(
-        ask.order_id, ask.intent_id, attempt.number, ask.kind, getattr(ask, "amount", None), talk.about(ask), attempt.state,
+        ask.order_id, attempt.intent_id, attempt.number, ask.kind, getattr(ask, "amount", None), ask.about, attempt.state,
         number=attempt.bank_no, amount=amount, by="person",
     )  # fmt: skip
     return Told(effect, _answer(ask, attempt, amount), kept)

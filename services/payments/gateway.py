@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import orjson
@@ -108,10 +108,9 @@ class HttpBank:
     async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> Heard:
         heard = Heard()
         by_key = {str(item["key"]): item for item in items}
-        sizes = {key: len(orjson.dumps(item)) + 1 for key, item in by_key.items()}
         bulks = self._bulks(list(by_key), BULK_AGAIN_MAX if again else BULK_MAX)
-        parts = [part for bulk in bulks for part in _in_bytes(bulk, sizes)]
-        await asyncio.gather(*(self._send(kind, [by_key[key] for key in part], heard) for part in parts))
+        parts = [part for bulk in bulks for part in _in_bytes([by_key[key] for key in bulk])]
+        await asyncio.gather(*(self._send(kind, part, heard) for part in parts))
         self._forget(heard)
         return heard
 
@@ -236,20 +235,25 @@ class HttpBank:
             heard.poison.add(UUID(key))
 
     def _forget(self, heard: Heard) -> None:
-        for key in heard.answers:
-            self._troubles.pop(str(key), None)
+        if self._troubles:
+            for key in heard.answers:
+                self._troubles.pop(str(key), None)
 
 
-def _in_bytes(keys: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """The keys in parts whose items have no more bytes together than one request may; a larger item goes alone."""
-    part: list[str] = []
+def _in_bytes(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """The items in parts that have no more bytes than one request may; a larger item goes alone."""
+    if len(orjson.dumps(items)) <= BULK_BYTES_MAX:
+        yield items
+        return
+    part: list[Item] = []
     size = 0
-    for key in keys:
-        if part and size + sizes[key] > BULK_BYTES_MAX:
+    for item in items:
+        more = len(orjson.dumps(item)) + 1
+        if part and size + more > BULK_BYTES_MAX:
             yield part
             part, size = [], 0
-        part.append(key)
-        size += sizes[key]
+        part.append(item)
+        size += more
     if part:
         yield part
 
@@ -267,17 +271,32 @@ def _by_key(answers: Sequence[BankAnswer], asked: set[str]) -> dict[UUID, BankAn
     found: dict[UUID, BankAnswer] = {}
     doubtful: set[UUID] = set()
     for answer in answers:
-        if str(answer.key) not in asked or found.setdefault(answer.key, answer) != answer:
+        first = found.setdefault(answer.key, answer)
+        if (first is not answer and first != answer) or str(answer.key) not in asked:
             doubtful.add(answer.key)
-    return {key: answer for key, answer in found.items() if key not in doubtful}
+    return {key: answer for key, answer in found.items() if key not in doubtful} if doubtful else found
 
 
-_ANSWER: Final = TypeAdapter(BankAnswer)
-_RECORD: Final = TypeAdapter(Recorded)
+class _Shape(NamedTuple):
+    """How one item of an answer is read, and how all are at once."""
+
+    one: TypeAdapter[Any]
+    all: TypeAdapter[list[Any]]
 
 
-def _read_all(shape: TypeAdapter[Any], items: Sequence[Any], operation: str) -> list[Any]:
+_ANSWER: Final = _Shape(TypeAdapter(BankAnswer), TypeAdapter(list[BankAnswer]))
+_RECORD: Final = _Shape(TypeAdapter(Recorded), TypeAdapter(list[Recorded]))
+
+
+def _read_all(shape: _Shape, items: Sequence[Any], operation: str) -> list[Any]:
     """The answers of a bulk that can be read; of the others it is as if nothing had been heard."""
+    try:
+        return shape.all.validate_python(items)
+    except ValidationError:
+        return _read_each(shape.one, items, operation)
+
+
+def _read_each(shape: TypeAdapter[Any], items: Sequence[Any], operation: str) -> list[Any]:
     found, unread = [], set[str]()
     for item in items:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from services.payments.domain.bank import Ask
@@ -20,8 +20,7 @@ REFUSED: Final = "refused"
 BY_HAND: Final = frozenset({"done", "not_done", "written_off"})
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt of an instruction, under its own key; the last fields are a person's word."""
 
     intent_id: UUID
@@ -35,8 +34,7 @@ class Attempt:
     asked_again: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """One word of the bank, or of a person, on one attempt."""
 
     order_id: UUID
@@ -82,22 +80,15 @@ def key_of(intent_id: UUID, number: int) -> UUID:
     return intent_id if number == 1 else uuid5(intent_id, f"attempt {number}")
 
 
-def about(ask: Ask) -> str | None:
-    """The number of the hold, payment or payment book that it is about."""
-    return next(
-        (found for name in ("authorisation_no", "payment_no", "payment_book") if (found := getattr(ask, name, None))), None
-    )
-
-
-def said_of(ask: Ask, attempt: int, told: BankAnswer, by: str = "bank") -> Said:
+def said_of(ask: Ask, attempt: Attempt, told: BankAnswer, by: str = "bank") -> Said:
     """The bank's answer as it is kept; an amount that is none is left out."""
     number = told.refund_no or told.transfer_no or told.payment_no or told.authorisation_no
     try:
-        amount = Money.of(told.amount, told.currency) if told.amount and told.currency else None
+        amount = told.money
     except MoneyError:
         amount = None
     return Said(
-        ask.order_id, ask.intent_id, attempt, ask.kind, getattr(ask, "amount", None), about(ask), told.status,
+        ask.order_id, attempt.intent_id, attempt.number, ask.kind, getattr(ask, "amount", None), ask.about, told.status,
         told.code, told.reason, number, amount, told.paid_at, by,
     )  # fmt: skip
 

@@ -221,7 +221,7 @@ class Teller:
             a.reached = True
             now.silent.append(a)
         except Contradiction as doubt:
-            now.talk.append(talk.said_of(a.ask, a.attempt.number, told, by))
+            now.talk.append(talk.said_of(a.ask, a.attempt, told, by))
             now.cases.append(_case(doubt.kind, a, talk.word_of(now.talk[-1]) | {"found": str(doubt)}))
             if by == "records":
                 now.words.append(Unknown(a.effect, _jittered(PERSON_S)))
@@ -231,7 +231,7 @@ class Teller:
             self._take(a, told, meaning, now, by)
 
     def _take(self, a: Asked, told: BankAnswer, meaning: Meaning | None, now: Round, by: str) -> None:
-        kept = talk.said_of(a.ask, a.attempt.number, told, by)
+        kept = talk.said_of(a.ask, a.attempt, told, by)
         if meaning is None:
             a.reached = True
             now.talk.append(kept)
@@ -247,7 +247,7 @@ class Teller:
 
     def _refuse(self, a: Asked, told: BankAnswer, refused: Refused, now: Round, elsewhere: Sequence[Recorded] = ()) -> None:
         """A refusal for good: another attempt, or the answer that it is, or a person's case."""
-        kept = talk.said_of(a.ask, a.attempt.number, told)
+        kept = talk.said_of(a.ask, a.attempt, told)
         pause_s = _pause_s(a.ask, refused, a.attempt.number)
         if pause_s is None and isinstance(a.ask, Authorise | Capture):
             now.words.append(Told(a.effect, declined(a.ask, refused), kept))
@@ -292,7 +292,7 @@ class Teller:
     def _stand_by(self, a: Asked, told: BankAnswer, refused: Refused, now: Round, elsewhere: Sequence[Recorded]) -> None:
         """The bank's books do not speak against its refusal; unless it says it was done already, which they do not show."""
         if isinstance(a.ask, Authorise | Capture):
-            kept = talk.said_of(a.ask, a.attempt.number, told)
+            kept = talk.said_of(a.ask, a.attempt, told)
             now.cases.append(_case(IMPOSSIBLE, a, talk.word_of(kept) | {"found": "done already, and not in the bank's books"}))
             now.words.append(Unknown(a.effect, _jittered(PERSON_S)))
         else:
@@ -353,7 +353,7 @@ def _case(kind: str, a: Asked, word: Mapping[str, Any]) -> Case:
     amount = getattr(a.ask, "amount", None)
     asked = {
         "kind": a.ask.kind, "attempt": a.attempt.number, "asked": f"{amount} {amount.currency}" if amount else None,
-        "asked_of": talk.about(a.ask), "asked_again": a.attempt.asked_again or None,
+        "asked_of": a.ask.about, "asked_again": a.attempt.asked_again or None,
     }  # fmt: skip
     order_id = None if isinstance(a.ask, Transfer) else a.ask.order_id
     details = {name: value for name, value in asked.items() if value is not None} | dict(word)

@@ -112,6 +112,8 @@ class Ask(Fact):
     """Something to ask of the bank once; with `traceparent` the answer's facts continue the trace."""
 
     kind: ClassVar[str]
+    about_field: ClassVar[str | None] = None
+    """The field with the number of the hold, payment or payment book that it is about."""
 
     order_id: UUID
     traceparent: str | None = None
@@ -120,6 +122,11 @@ class Ask(Fact):
     def intent_id(self) -> UUID:
         """The idempotency key: one of each kind per order, the same for ever."""
         return uuid5(self.order_id, self.kind)
+
+    @property
+    def about(self) -> str | None:
+        """The number of the hold, payment or payment book that it is about."""
+        return None if self.about_field is None else getattr(self, self.about_field)
 
     @property
     def reference(self) -> str:
@@ -141,6 +148,7 @@ class Capture(Ask):
     """Take the amount held."""
 
     kind: ClassVar[str] = "capture"
+    about_field: ClassVar[str | None] = "authorisation_no"
     authorisation_no: str
     amount: Money
 
@@ -149,6 +157,8 @@ class Void(Ask):
     """Let the amount held go."""
 
     kind: ClassVar[str] = "void"
+    about_field: ClassVar[str | None] = "authorisation_no"
+    amount: ClassVar[None] = None
     authorisation_no: str
 
 
@@ -156,6 +166,7 @@ class Refund(Ask):
     """Give back what was captured, or what belongs to the goods of one return."""
 
     kind: ClassVar[str] = "refund"
+    about_field: ClassVar[str | None] = "payment_no"
     payment_no: str
     amount: Money
     return_no: int | None = None
@@ -170,6 +181,7 @@ class RefundTax(Ask):
     """Give back the tax that was withheld too much."""
 
     kind: ClassVar[str] = "refund_tax"
+    about_field: ClassVar[str | None] = "payment_no"
     payment_no: str
     amount: Money
     turn: int = 0
@@ -184,5 +196,6 @@ class Transfer(Ask):
     """Pay the bills of a payment book to customs; `order_id` is the payment's own id."""
 
     kind: ClassVar[str] = "transfer"
+    about_field: ClassVar[str | None] = "payment_book"
     payment_book: str
     amount: Money

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConst
 
 from shared.events.base import Fact
 from shared.events.persons import Particulars
+from shared.money import Money
 
 REASON_MAX: Final = 300
 _LONG_NUMBER: Final = re.compile(r"[0-9]{11,}[Xx]?")
@@ -62,6 +63,11 @@ class BankAnswer(Fact):
     paid_at: At | None = None
     enterprise_code: Number | None = None
     payer: Particulars | None = None
+
+    @property
+    def money(self) -> Money | None:
+        """The amount it names, None if it names none; raises MoneyError for one that is none of its currency."""
+        return None if self.amount is None or self.currency is None else Money.of(self.amount, self.currency)
 
 
 class Recorded(BankAnswer):

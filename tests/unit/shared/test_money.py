@@ -72,8 +72,10 @@ def test_half_a_minor_unit_rounds_away_from_zero(minor: int, factor: str, expect
 
 @pytest.mark.parametrize(
     "text",
-    ["1e3", "1E3", "1_000", "１２", "٣", "1.２", " 1", "1 ", "1\n", "+1", ".5", "5.", "1,000", "", "-", "--1", "0x1", "NaN", "Infinity",
-     "1" * 31, "1.00\u200b", "−1", "²"],
+    [
+        "1e3", "1E3", "1_000", "１２", "٣", "1.２", " 1", "1 ", "1\n", "+1", ".5", ".50", "5.", "1,000", "", "-",
+        "--1", "0x1", "NaN", "Infinity", "1" * 31, "1.00\u200b", "−1", "²",
+    ],
 )  # fmt: skip
 def test_an_amount_is_digits_and_a_point(text: str) -> None:
     with pytest.raises(MoneyError):
