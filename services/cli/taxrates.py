@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli.connect import Exit, Wrong, as_json, leave, say
+from services.tax.domain.assessment import beijing_date
 from services.tax.rulefiles import RULES
+
+if TYPE_CHECKING:
+    from services.tax.ratefiles import Imported
 
 rates = typer.Typer(no_args_is_help=True, help="The exchange rates by which tax counts other currencies in CNY.")
 
@@ -45,8 +51,8 @@ def import_(
         leave(Exit.NO)
     if not dry_run:
         put(found)
-    if found.jumps:
-        say(f"look at {', '.join(found.jumps)}: a fifth more or less than the month before")
+    for sentence in _look_at(found):
+        say(sentence)
     if json:
         told = [
             {
@@ -55,6 +61,7 @@ def import_(
                 "of": str(p.of),
                 "source": p.source,
                 "per_100": p.per_100,
+                "lacking": list(p.lacking),
             }
             for p in found.periods
         ]
@@ -72,6 +79,17 @@ def import_(
         print(toml_of(period) if dry_run else f"{period.month}: euro reference rates of {period.of}")
     if not dry_run:
         say(f"{found.path}: {len(found.periods)} periods more, to {found.periods[-1].month.last}")
+
+
+def _look_at(found: Imported) -> Iterator[str]:
+    """What a person should know before orders are assessed by these rates."""
+    if found.jumps:
+        yield f"look at {', '.join(found.jumps)}: a fifth more or less than the month before"
+    for period in found.periods:
+        if period.lacking:
+            yield f"{', '.join(period.lacking)}: no rate of {period.of} in the file: orders in it are refused in {period.month}"
+    for day in found.ahead(beijing_date(datetime.now(UTC))):
+        yield f"look at the file: {day} is yet to come, and no bank has rates of it"
 
 
 def rates_name(folder: Path) -> str:

@@ -11,9 +11,9 @@ from services.tax.domain.export import ExportRoutes, RebateRates
 from services.tax.domain.tables import Document, Elsewhere, End, ends_of
 from services.tax.exportfiles import load_exports
 from services.tax.landedfiles import read_destination, read_destinations, read_lists
-from services.tax.rulefiles import RuleError
+from services.tax.rulefiles import REGIMES, RuleError
 from services.tax.rulefiles import read as read_imports
-from services.tax.ruletext import read_toml, shaped
+from services.tax.ruletext import line_of, read_toml, shaped
 
 EXPORTS: Final[dict[str, type[ExportRoutes | RebateRates]]] = {"export-routes": ExportRoutes, "export-rebates": RebateRates}
 
@@ -55,7 +55,11 @@ def _exports(folder: Path, found: Others) -> None:
             load_exports(folder)
         for path in sorted(folder.glob("cn-export-*.toml")):
             text = read_toml(path)
-            shape = EXPORTS.get(str(text.get("kind")))
+            kind = str(text.get("kind"))
+            shape = EXPORTS.get(kind)
+            if shape is None and kind not in REGIMES:
+                known = ", ".join((*EXPORTS, "exempt"))
+                raise RuleError(path, line_of(path, ["kind"]), f"kind: it must be one of {known}, found {text.get('kind')!r}")
             if shape is not None:
                 found.documents[path] = shaped(path, text, shape)
     except RuleError as fault:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -19,7 +20,7 @@ def load_exports(folder: Path = RULES) -> ExportBook:
     texts = {path: read_toml(path) for path in sorted(folder.glob("cn-export-*.toml"))}
     kinds = ("export-routes", "export-rebates")
     for path, text in texts.items():
-        if text.get("kind") not in {*kinds, "exempt"}:
+        if text.get("kind") not in (*kinds, "exempt"):
             known = ", ".join((*kinds, "exempt"))
             raise RuleError(path, line_of(path, ["kind"]), f"kind: it must be one of {known}, found {text.get('kind')!r}")
     routes, rebates = _one(folder, texts, kinds[0], ExportRoutes), _one(folder, texts, kinds[1], RebateRates)
@@ -33,11 +34,15 @@ def load_export_modes(folder: Path = RULES) -> tuple[str, ...]:
         mode
         for text in texts
         if (text.get("kind"), text.get("direction")) == ("exempt", "export")
-        for mode in text.get("modes", ())
+        for mode in _list_of(text.get("modes"))
     }
     if not modes and folder != RULES:
         return load_export_modes(RULES)
     return tuple(sorted(map(str, modes)))
+
+
+def _list_of(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
 
 
 def load_merchants(path: Path) -> Merchants:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
+import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from services.tax.domain.ecb import NotRates, Period, jumps, next_periods, read_quotes
 from services.tax.domain.exchange import Exchange, ExchangeRates
 from services.tax.domain.rules import RuleFault
-from services.tax.rulefiles import RuleError
+from services.tax.rulefiles import RuleError, text_of
 from services.tax.ruletext import line_of, parsed, read_toml, shaped
 
 BYTES_MAX: Final = 64 * 1024 * 1024
@@ -26,6 +33,10 @@ class Imported(NamedTuple):
     jumps: Sequence[str] = ()
     """Currencies of the first of them that are a fifth more or less than in the last period before."""
 
+    def ahead(self, today: date) -> list[date]:
+        """Days in the file that are yet to come, whose rates a period has: no bank knows these."""
+        return [period.of for period in self.periods if period.of > today]
+
 
 def rates_path(folder: Path) -> Path:
     """The file of exchange rates of a folder; raises RuleError where there is not exactly one."""
@@ -39,11 +50,12 @@ def rates_path(folder: Path) -> Path:
 def read_bank(path: Path) -> str:
     """The text of a file of the bank's; raises NotRates where it cannot be one."""
     try:
-        if path.stat().st_size > BYTES_MAX:
-            raise NotRates(f"the file: found over {BYTES_MAX} bytes, expected less")
-        raw = path.read_bytes()
+        with sys.stdin.buffer if str(path) == "-" else path.open("rb") as file:
+            raw = file.read(BYTES_MAX + 1)
     except OSError as error:
         raise NotRates(f"cannot be read: {error.strerror}") from None
+    if len(raw) > BYTES_MAX:
+        raise NotRates(f"the file: found over {BYTES_MAX} bytes, expected less")
     if raw.startswith(b"PK"):
         raise NotRates("the file: found a zip archive, expected the csv in it: unpack it first")
     try:
@@ -55,12 +67,12 @@ def read_bank(path: Path) -> str:
 def imported(folder: Path, bank: str) -> Imported:
     """The next periods of a folder's table by a text of the bank's. Raises NotRates, Missing, and RuleError where the table is bad."""
     path = rates_path(folder)
-    rates = shaped(path, read_toml(path), ExchangeRates)
+    text = text_of(path)
+    rates = shaped(path, parsed(path, text), ExchangeRates)
     periods = next_periods(rates.period, read_quotes(bank))
-    text = path.read_text(encoding="utf-8")
     carried = next((period for period in rates.period if period.carried_over), None)
     if carried is not None:
-        text = _without_last(path, text)
+        text = _without_last(path, text, rates)
     text = text.rstrip("\n") + "\n" + "".join(f"\n{toml_of(period)}" for period in periods)
     _checked(path, text)
     before = max((period for period in rates.period if not period.carried_over), key=lambda period: period.valid_from)
@@ -69,13 +81,42 @@ def imported(folder: Path, bank: str) -> Imported:
 
 
 def put(found: Imported) -> None:
-    """Write the file beside its place and rename it into it, so that a service never reads half of it; raises RuleError."""
-    beside = found.path.with_suffix(".toml.new")
+    """Write the file beside its place, onto the disk, and rename it into it: nobody reads half of it, not after a power cut either.
+
+    It stays whose it was, and as readable: the services may run as another user than who imports. A link stays a link. Raises RuleError.
+    """
+    path = Path(os.path.realpath(found.path))
     try:
-        beside.write_text(found.text, encoding="utf-8")
-        beside.replace(found.path)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(found.text)
+                _as_before(file.fileno(), path)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        _synced(path.parent)
     except OSError as error:
         raise RuleError(found.path, None, f"cannot be written: {error.strerror}") from None
+
+
+def _as_before(handle: int, path: Path) -> None:
+    before = path.stat()
+    os.fchmod(handle, stat.S_IMODE(before.st_mode))
+    if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+        with suppress(PermissionError):
+            os.fchown(handle, before.st_uid, before.st_gid)
+
+
+def _synced(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def toml_of(period: Period) -> str:
@@ -87,12 +128,12 @@ def toml_of(period: Period) -> str:
     )
 
 
-def _without_last(path: Path, text: str) -> str:
+def _without_last(path: Path, text: str, rates: ExchangeRates) -> str:
     """The text before its last period, which must be the one carried over; raises RuleError."""
-    at = text.rfind("[[period]]")
-    if at < 0 or "carried_over = true" not in text[at:]:
+    starts = [found.start() for found in re.finditer(r"(?m)^[ \t]*\[\[period\]\]", text)]
+    if len(starts) != len(rates.period) or not rates.period[-1].carried_over:
         raise RuleError(path, line_of(path, ["period"]), "the period that is carried over must be the last of the file")
-    return text[:at]
+    return text[: starts[-1]]
 
 
 def _checked(path: Path, text: str) -> None:

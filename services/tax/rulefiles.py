@@ -97,9 +97,9 @@ def read(folder: Path) -> Found:
         return found
     for path in paths:
         try:
-            written = _read(path)
+            written = text_of(path)
             text = _parsed(path, written)
-            if path.name.startswith(ELSEWHERE) and text.get("kind") not in REGIMES:
+            if path.name.startswith(ELSEWHERE) and str(text.get("kind")) not in REGIMES:
                 found.others.append(text)
                 found.written[path.name] = written
                 continue
@@ -137,7 +137,7 @@ def compiled(found: Found) -> Rulebook:
 def load_nomenclature(folder: Path = RULES) -> Nomenclature | None:
     """How many headings each chapter has, by a folder's file, else by this release's; raises RuleError."""
     for path in sorted(folder.glob("hs-*.toml")):
-        text = _parsed(path, _read(path))
+        text = _parsed(path, text_of(path))
         if text.get("kind") == "hs-nomenclature":
             try:
                 return Nomenclature.model_validate(text)
@@ -170,13 +170,21 @@ def _distinct(documents: Mapping[Path, Document]) -> None:
         seen[document.id] = path
 
 
-def _read(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The text of a rule file, a byte order mark taken off; raises RuleError where it is too large, unreadable or not UTF-8."""
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise RuleError(path, None, f"is over {FILE_BYTES_MAX} bytes")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(path, None, f"cannot be read: {error}") from None
+        raw = path.read_bytes()
+    except OSError as error:
+        raise RuleError(path, None, f"cannot be read: {error.strerror}") from None
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise RuleError(path, None, "cannot be read: it is UTF-16 text, write it as UTF-8")
+    try:
+        return raw.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise RuleError(path, line, f"cannot be read: byte {error.start} is not UTF-8 text, write it as UTF-8") from None
 
 
 def _parsed(path: Path, written: str) -> dict[str, Any]:
@@ -208,7 +216,7 @@ def _fault(path: Path, error: ErrorDetails) -> RuleError:
 
 def _line_of(path: Path, at: Sequence[Any]) -> int:
     """The line where the row begins, or where the key stands, or where the table or the file that lacks it begins."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = text_of(path).splitlines()
     if len(at) > 1 and isinstance(at[1], int):
         starts = [number for number, line in enumerate(lines, 1) if line.strip() == f"[[{at[0]}]]"]
         return starts[at[1]] if at[1] < len(starts) else _first(lines)

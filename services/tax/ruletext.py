@@ -11,19 +11,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from services.tax.domain.rules import RuleFault
-from services.tax.rulefiles import FILE_BYTES_MAX, RuleError
+from services.tax.rulefiles import RuleError, text_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """What a file says; raises RuleError where it is too large, unreadable or not TOML."""
-    try:
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise RuleError(path, None, f"is over {FILE_BYTES_MAX} bytes")
-        return parsed(path, path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(path, None, f"cannot be read: {error}") from None
+    return parsed(path, text_of(path))
 
 
 def parsed(path: Path, text: str) -> dict[str, Any]:
@@ -51,7 +46,7 @@ def shaped(path: Path, found: dict[str, Any], shape: type[Model]) -> Model:
 
 def line_of(path: Path, at: Sequence[Any]) -> int | None:
     """The line where a row begins, be it one within a row, or where a key stands; None where the text does not tell."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = text_of(path).splitlines()
     if len(at) > 1 and isinstance(at[1], int):
         return _row(lines, at)
     for key in at[:1]:

@@ -11,8 +11,16 @@ from typing import Final, NamedTuple
 
 from services.tax.domain.charge import Charge, ChargeKind, Collector, Status, groups, of_goods, of_origin
 from services.tax.domain.crossing import GIVEN, Currencies, NotKnown, RuleUsed, half_up
-from services.tax.domain.destination import Destination, DestinationRegime, Fee, StandardVat, TariffRate, tariff_of
-from services.tax.domain.goodslist import lists_with
+from services.tax.domain.destination import (
+    Destination,
+    DestinationRegime,
+    Fee,
+    StandardVat,
+    TariffRate,
+    other_rates,
+    tariff_of,
+)
+from services.tax.domain.goodslist import SHARED_DIGITS, lists_that_may_have, lists_with, may_be
 from shared.money import EXPONENTS, Money
 
 
@@ -72,6 +80,10 @@ class Work:
         """The lists of goods that a line's code is on that day."""
         return lists_with(self.of.lists, self.lines[i].hs_code, self.on)
 
+    def unsure_of(self, i: int) -> frozenset[str]:
+        """The lists of goods of which a line's code does not tell whether they have it."""
+        return lists_that_may_have(self.of.lists, self.lines[i].hs_code, self.on)
+
     def part(self, i: int, name: str) -> Fraction:
         """A line's own part of the goods, of the carriage shared by value, or of what was charged before."""
         if name == "goods":
@@ -113,13 +125,33 @@ def charges_of(work: Work, kind: ChargeKind) -> Iterable[Owed]:
         rows = [row for row in group if row.holds_for(work.country, work.channel)]
         by_row: dict[int, list[int]] = {}
         for i, line in enumerate(work.lines):
-            row = _row_for(work, of_goods(of_origin(rows, line.origin), work.lists_of(i)), i) if rows else None
+            row = _row_of_goods(work, of_origin(rows, line.origin), i) if rows else None
             if row is not None:
                 by_row.setdefault(rows.index(row), []).append(i)
         owed = [_owed(work, rows[index], lines, paid) for index, lines in sorted(by_row.items())]
         found += [one for one in owed if one.amount.minor or group[0].name is None]
     work.paid[kind] = paid
     return found
+
+
+def _row_of_goods(work: Work, rows: Sequence[Charge], i: int) -> Charge | None:
+    """The charge on a line by the lists it is on; raises NotKnown where its code does not tell that, and it matters."""
+    lists = work.lists_of(i)
+    row = _row_for(work, of_goods(rows, lists), i)
+    for name in sorted(work.unsure_of(i)):
+        other = _row_for(work, of_goods(rows, lists | {name}), i)
+        if other is not row and not (other is not None and row is not None and other.method == row.method == "none"):
+            raise not_told(work.lines[i], f"the list {name} has it", "list the goods by six digits")
+    return row
+
+
+def not_told(line: ShippedLine, what: str, otherwise: str) -> NotKnown:
+    """A code that does not tell something of goods: it is short, or only the destination's own digits would tell."""
+    reason = f"HS code {line.hs_code} of line {line.line_no} does not tell whether {what}"
+    ask = (
+        "give ten digits" if len(line.hs_code) < SHARED_DIGITS else f"{otherwise}: the digits after these are each country's own"
+    )
+    return NotKnown("subheading_missing", reason, ask)
 
 
 def _row_for(work: Work, rows: Sequence[Charge], i: int) -> Charge | None:
@@ -158,7 +190,7 @@ def _share(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], s
     how = f"{_percent(row.rate)} of {' + '.join(row.base)}"
     if row.per_kg is None:
         return parts, how
-    kilograms = [Fraction(work.lines[i].weight_kg) for i in lines]
+    kilograms = [_weight(work, work.lines[i]) for i in lines]
     least = [weight * work.minor(row.per_kg) for weight in kilograms]
     return (least if sum(least) > sum(parts) else parts), f"{how}, at least {row.per_kg} {work.of.currency} a kilogram"
 
@@ -178,10 +210,18 @@ def _excess(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], 
     assert row.limit_kg is not None
     limit, limit_kg = work.minor(row.limit), Fraction(row.limit_kg)
     value = _over(Fraction(work.earlier), Fraction(sum(work.goods[i] for i in lines)), limit)
-    weight = _over(Fraction(work.earlier_kg), sum((Fraction(work.lines[i].weight_kg) for i in lines), Fraction(0)), limit_kg)
+    weight = _over(Fraction(work.earlier_kg), sum((_weight(work, work.lines[i]) for i in lines), Fraction(0)), limit_kg)
     owed = max(value * Fraction(row.rate), weight * work.minor(row.per_kg))
     how = f"{_percent(row.rate)} of what is over {row.limit} {work.of.currency}, at least {row.per_kg} a kilogram over {row.limit_kg} kg"
     return _spread(work, lines, owed), how
+
+
+def _weight(work: Work, line: ShippedLine) -> Fraction:
+    """A line's kilograms; raises NotKnown where they are not told: goods that weigh nothing would owe too little."""
+    if line.weight_kg <= 0:
+        reason = f"line {line.line_no} needs its weight: {work.of.name} charges by the kilogram"
+        raise NotKnown("net_weight_missing", reason, "give net_weight_kg in the line")
+    return Fraction(line.weight_kg)
 
 
 def _over(earlier: Fraction, now: Fraction, limit: Fraction) -> Fraction:
@@ -219,6 +259,9 @@ def _duty_rate(work: Work, line: ShippedLine) -> Decimal:
         return line.duty_rate
     rows: list[TariffRate] = [row for row in work.of.tariff if row.is_on(work.on)]
     found = tariff_of(rows, line.hs_code, line.origin)
+    if found is not None and (others := other_rates(rows, found, line.hs_code, line.origin)):
+        what = f"it owes {_percent(found.rate)} as HS {found.hs} or {_percent(others[0].rate)} as HS {others[0].hs}"
+        raise not_told(line, what, "give duty_rate in the line")
     if found is None:
         reason = (
             f"{work.of.id} has no duty rate for HS code {line.hs_code} of line {line.line_no} (origin {line.origin}) on {work.on}"
@@ -254,7 +297,7 @@ def _standard_vat(work: Work, line: ShippedLine | None = None) -> Decimal:
         raise NotKnown(
             "rule_unknown", reason, f"add a [[vat]] row to the rule file of {work.of.id}, or give vat_rate in each line"
         )
-    if line is not None and line.hs_code.startswith(found.reduced):
+    if line is not None and any(line.hs_code.startswith(hs) or may_be(hs, line.hs_code) for hs in found.reduced):
         reason = f"HS code {line.hs_code} of line {line.line_no} may owe a reduced VAT in {work.country}, which no rule file has"
         raise NotKnown("vat_unknown", reason, "give vat_rate in the line")
     work.use(f"{work.of.id}/vat/{found.country}/{found.valid_from}", found.source, found.confidence, found.status)

@@ -7,12 +7,12 @@ from decimal import Decimal
 from itertools import product
 from typing import Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, StrictBool, field_validator, model_validator
 
 from services.tax.domain.charge import Amount, Charge, Collector, Judged, groups, of_goods, of_origin
 from services.tax.domain.goods import longest
-from services.tax.domain.goodslist import GoodsList, HsPrefix, overlap
-from services.tax.domain.rules import Country, Hs, Id, Rate, Row, RuleFault, check_periods
+from services.tax.domain.goodslist import GoodsList, HsPrefix, may_be, overlap
+from services.tax.domain.rules import Country, Hs, Id, Rate, Row, RuleFault, Share, Version, check_periods
 from shared.money import EXPONENTS, Money, MoneyError
 
 
@@ -53,7 +53,7 @@ class StandardVat(Judged):
     """The standard VAT or GST of a country. Goods of `reduced` chapters may owe less: their rate is asked for, never assumed."""
 
     country: Country
-    rate: Rate | None = None
+    rate: Share | None = None
     reduced: tuple[HsPrefix, ...] = ()
 
     @model_validator(mode="after")
@@ -82,7 +82,7 @@ class Fee(Judged):
     method: Literal["per-subheading", "per-consignment"]
     amount: Amount
     currency: str = ""
-    with_vat: bool = False
+    with_vat: StrictBool = False
     at_most: Amount
     collector: Collector
 
@@ -99,7 +99,7 @@ class Destination(Row):
 
     kind: Literal["destination"]
     id: Id
-    version: int
+    version: Version
     name: str
     currency: str
     modes: tuple[str, ...] = Field(min_length=1)
@@ -231,6 +231,16 @@ def _continuous(index: int, what: str, rows: Sequence[Charge]) -> None:
         reached = row.at_most
     if reached is not None:
         raise RuleFault("regime", index, f"{what}: nothing is said of values over {reached}")
+
+
+def other_rates(rows: Sequence[TariffRate], found: TariffRate, hs_code: str, origin: str) -> list[TariffRate]:
+    """The rows of another rate that a code may be of, which it does not tell; those that hold for the same origins as the one found."""
+    return [
+        row
+        for row in rows
+        if row.rate != found.rate and (origin in row.origins) == (origin in found.origins) and may_be(row.hs, hs_code)
+        and (origin in row.origins or not row.origins) and len(row.hs) > len(found.hs)
+    ]  # fmt: skip
 
 
 def tariff_of(rows: Sequence[TariffRate], hs_code: str, origin: str) -> TariffRate | None:

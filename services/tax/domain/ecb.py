@@ -26,6 +26,10 @@ NEAR: Final = timedelta(days=7)
 """A day without rates is a holiday if the file has rates within so many days before it and after it."""
 LONG: Final[Mapping[str, str]] = {"FREQ": "D", "CURRENCY_DENOM": "EUR", "EXR_TYPE": "SP00", "EXR_SUFFIX": "A"}
 """The daily reference rates among the series of the bank's data interface."""
+PER_100_MIN, PER_100_MAX = Decimal("0.0001"), Decimal(1_000_000)
+"""What 100 units of a currency may be worth in CNY: the rial of Iran is near the one end, the dinar of Kuwait far from the other."""
+REMEMBERED: Final = 12
+"""A currency of the last so many periods is looked for in the next one, though the period between them lacks it."""
 FIRST, LAST = date(1999, 1, 1), date(2099, 12, 31)
 _RATE: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _DAY: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
@@ -72,11 +76,13 @@ class Month:
 
 
 class Period(NamedTuple):
-    """The rates of a month by the bank's of a day: what 100 units of each currency are in CNY."""
+    """The rates of a month by the bank's of a day: what 100 units of each currency are in CNY; `lacking` are currencies of the table of
+    which the bank has no rate that day."""
 
     month: Month
     of: date
     per_100: Mapping[str, str]
+    lacking: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -122,6 +128,9 @@ def _days(quoted: Iterable[Quoted]) -> dict[date, dict[str, Decimal]]:
 
 
 def _wide(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[Quoted]:
+    named = [name for name in head if name]
+    if twice := next((name for name in named if named.count(name) > 1), None):
+        raise NotRates(f"line 1: found the column {twice} twice, expected each currency once")
     for number, row in enumerate(rows, 2):
         if not any(cell.strip() for cell in row):
             continue
@@ -193,7 +202,8 @@ def day_for(month: Month, quotes: Mapping[date, Quotes]) -> date:
 def period_of(month: Month, quotes: Mapping[date, Quotes], currencies: Sequence[str]) -> Period:
     """A month's rates of these currencies from a file; raises Missing, or NotRates where that day has no rate of CNY or USD."""
     day = day_for(month, quotes)
-    return Period(month, day, crossed(day, quotes[day], currencies))
+    per_100 = crossed(day, quotes[day], currencies)
+    return Period(month, day, per_100, tuple(name for name in currencies if name not in per_100))
 
 
 def crossed(day: date, of_day: Quotes, currencies: Iterable[str]) -> dict[str, str]:
@@ -205,7 +215,12 @@ def crossed(day: date, of_day: Quotes, currencies: Iterable[str]) -> dict[str, s
     euro = Fraction(of_day["CNY"]) * 100
     worth = {"EUR": euro} | {name: euro / Fraction(rate) for name, rate in of_day.items()}
     worth |= {name: worth["USD"] / Fraction(peg) for name, peg in PEGS.items() if name not in worth}
-    return {name: _rounded(worth[name]) for name in currencies if name in worth}
+    found = {name: _rounded(worth[name]) for name in currencies if name in worth}
+    for name, rate in found.items():
+        if not PER_100_MIN <= Decimal(rate) <= PER_100_MAX:
+            expected = f"from {PER_100_MIN} to {PER_100_MAX}, as any currency is"
+            raise NotRates(f"{name} of {day}: found 100 of it worth {rate} CNY, expected {expected} (is_rate)")
+    return found
 
 
 def _rounded(exact: Fraction) -> str:
@@ -213,6 +228,14 @@ def _rounded(exact: Fraction) -> str:
     whole = Decimal(exact.numerator) / Decimal(exact.denominator)
     places = max(4, 3 - whole.adjusted())
     return str(whole.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
+
+
+def upside_down(before: Mapping[str, Decimal], period: Period) -> str | None:
+    """A currency that a month's rates have more than twice or less than half of those before, as no month has had; or None."""
+    for name, rate in period.per_100.items():
+        if name in before and not Fraction(1, 2) <= Fraction(Decimal(rate)) / Fraction(before[name]) <= 2:
+            return name
+    return None
 
 
 def jumps(before: Mapping[str, Decimal], period: Period) -> list[str]:
@@ -232,11 +255,26 @@ def next_periods(table: Sequence[RatePeriod], quotes: Mapping[date, Quotes]) -> 
     if last.valid_to is None:
         raise Missing(f"the rates from {last.valid_from} hold without a last day: give that period its valid_to first")
     month = Month.of(last.valid_to + timedelta(days=1))
-    currencies = tuple(last.per_100)
+    lately = sorted(settled, key=lambda period: period.valid_from, reverse=True)[:REMEMBERED]
+    currencies = tuple(dict.fromkeys(name for period in lately for name in period.per_100))
     found = [period_of(month, quotes, currencies)]
     while True:
         month = month.next
         try:
             found.append(period_of(month, quotes, currencies))
         except Missing:
-            return found
+            break
+    _plausible(last.per_100, found)
+    return found
+
+
+def _plausible(before: Mapping[str, Decimal], periods: Iterable[Period]) -> None:
+    for period in periods:
+        name = upside_down(before, period)
+        if name is not None:
+            found = f"100 of it worth {period.per_100[name]} CNY, {before[name]} the month before"
+            raise NotRates(
+                f"{name} of {period.of}: found {found}, expected at most twice and at least half of that (is_rate): "
+                "if it is so, write the period by hand"
+            )
+        before = {**before, **{of: Decimal(rate) for of, rate in period.per_100.items()}}

@@ -8,9 +8,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, field_validator, model_validator
 
-from services.tax.domain.rules import Dated, Id, Row, RuleFault, check_periods, decimal_string, faults_of
+from services.tax.domain.rules import Dated, Id, Row, RuleFault, Version, check_periods, decimal_string, faults_of
 from shared.money import EXPONENTS, Money
 
 PerHundred = Annotated[Decimal, BeforeValidator(decimal_string), Field(gt=0, max_digits=15, allow_inf_nan=False)]
@@ -22,7 +22,7 @@ class RatePeriod(Dated):
     `carried_over`: rates of an earlier day than the rule asks for, until those of that day are imported.
     """
 
-    carried_over: bool = False
+    carried_over: StrictBool = False
     per_100: dict[str, PerHundred] = Field(min_length=1)
 
     @field_validator("per_100")
@@ -39,7 +39,7 @@ class ExchangeRates(Row):
 
     kind: Literal["exchange-rates"]
     id: Id
-    version: int
+    version: Version
     to: Literal["CNY"]
     period: tuple[RatePeriod, ...] = Field(min_length=1)
 

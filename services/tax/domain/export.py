@@ -9,11 +9,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
-from pydantic import BeforeValidator, Field, StrictBool, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from services.tax.domain.crossing import half_up
 from services.tax.domain.goodslist import HsPrefix
-from services.tax.domain.rules import Dated, Id, Rate, Row, RuleFault, check_periods, decimal_string
+from services.tax.domain.rules import Dated, Id, Row, RuleFault, Share, Version, check_periods
 from shared.money import Money
 
 Fact = Literal[
@@ -60,14 +60,11 @@ class Route(Dated):
     """A way of treating VAT and consumption tax of exported goods; lower ranks are tried first."""
 
     id: Id
-    rank: int
+    rank: StrictInt
     name: str
     vat: Vat
-    deemed_income: bool = False
+    deemed_income: StrictBool = False
     condition: tuple[Condition, ...] = ()
-
-
-Share = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class DeemedIncome(Dated):
@@ -82,7 +79,7 @@ class ExportRoutes(Row):
 
     kind: Literal["export-routes"]
     id: Id
-    version: int
+    version: Version
     route: tuple[Route, ...] = Field(min_length=1)
     deemed_income: tuple[DeemedIncome, ...] = ()
 
@@ -109,8 +106,8 @@ class RebateRate(Dated):
     """The rate at which VAT on goods is refunded; `cancelled` where the State Council ended it."""
 
     hs: HsPrefix
-    rate: Rate
-    cancelled: bool = False
+    rate: Share
+    cancelled: StrictBool = False
 
     @model_validator(mode="after")
     def _none_left(self) -> RebateRate:
@@ -124,7 +121,7 @@ class RebateRates(Row):
 
     kind: Literal["export-rebates"]
     id: Id
-    version: int
+    version: Version
     rate: tuple[RebateRate, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -157,7 +154,7 @@ class Merchants(Row):
 
     kind: Literal["export-merchants"]
     id: Id
-    version: int
+    version: Version
     merchant: tuple[Merchant, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

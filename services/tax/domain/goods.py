@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from services.tax.domain.rules import (
     Amount,
@@ -18,6 +18,8 @@ from services.tax.domain.rules import (
     Rate,
     Row,
     RuleFault,
+    Share,
+    Version,
     check_periods,
     decimal_string,
     faults_of,
@@ -41,7 +43,7 @@ class Vat(Dated):
     """The value-added tax of a class of goods."""
 
     class_: Id = Field(alias="class")
-    rate: Rate
+    rate: Share
 
 
 class Consumption(Dated):
@@ -80,7 +82,7 @@ class Tariff(Row):
 
     kind: Literal["tariff"]
     id: Id
-    version: int
+    version: Version
     vat: tuple[Vat, ...]
     consumption: tuple[Consumption, ...] = ()
     heading: tuple[Heading, ...]
@@ -113,7 +115,7 @@ class Articles(Row):
 
     kind: Literal["parcel-articles"]
     id: Id
-    version: int
+    version: Version
     article: tuple[Article, ...] = Field(min_length=1)
 
 
@@ -124,7 +126,7 @@ class Listed(Dated):
     """Whether goods are on the positive list, and its notes: by which modes only, how much a person may buy in a year."""
 
     hs: Hs
-    listed: bool
+    listed: StrictBool
     modes: tuple[str, ...] = ()
     kg_a_year: Kilograms | None = None
     note: str = ""
@@ -134,7 +136,7 @@ class ListEdition(Dated):
     """A published edition of the list."""
 
     name: str
-    lines: int = Field(gt=0)
+    lines: StrictInt = Field(gt=0)
 
 
 class PositiveList(Row):
@@ -142,7 +144,7 @@ class PositiveList(Row):
 
     kind: Literal["positive-list"]
     id: Id
-    version: int
+    version: Version
     edition: tuple[ListEdition, ...] = Field(min_length=1)
     goods: tuple[Listed, ...] = Field(min_length=1)
 
@@ -152,8 +154,8 @@ class Nomenclature(Row):
 
     kind: Literal["hs-nomenclature"]
     id: Id
-    version: int
-    headings: dict[str, int]
+    version: Version
+    headings: dict[str, StrictInt]
 
     def has(self, hs: str) -> bool:
         return 1 <= int(hs[2:4]) <= self.headings.get(hs[:2], 0)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from services.tax.domain.rules import Dated, Id, Row, check_periods
+from services.tax.domain.rules import Dated, Id, Row, Version, check_periods
 
 HsPrefix = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}([0-9]{2}){0,4}$")]
 """A prefix of a code that may be a chapter alone."""
@@ -25,7 +25,7 @@ class GoodsList(Row):
 
     kind: Literal["goods-list"]
     id: Id
-    version: int
+    version: Version
     name: str
     goods: tuple[ListedGoods, ...] = Field(min_length=1)
 
@@ -38,6 +38,30 @@ class GoodsList(Row):
     def has(self, hs_code: str, on: date) -> bool:
         """Whether a code is on the list that day, by any of its prefixes."""
         return any(hs_code.startswith(row.hs) and row.is_on(on) for row in self.goods)
+
+
+SHARED_DIGITS: Final = 6
+"""So many digits of a code are of the Harmonized System; those after them are each country's own."""
+
+
+def may_be(prefix: str, hs_code: str) -> bool:
+    """Whether goods may be of a prefix that their code does not tell: it is too short, or its further digits are another country's.
+
+    An order has the codes of China, a list those of the destination: 8541.49.00.00 there is 8541.49.10 or 8541.49.95 here.
+    """
+    if hs_code.startswith(prefix):
+        return False
+    shared = min(len(prefix), SHARED_DIGITS)
+    return prefix.startswith(hs_code) or (len(prefix) > shared and hs_code.startswith(prefix[:shared]))
+
+
+def lists_that_may_have(lists: Mapping[str, GoodsList], hs_code: str, on: date) -> frozenset[str]:
+    """The ids of the lists of which a code does not tell on a day whether they have it."""
+    return frozenset(
+        name
+        for name, goods in lists.items()
+        if not goods.has(hs_code, on) and any(may_be(row.hs, hs_code) and row.is_on(on) for row in goods.goods)
+    )
 
 
 def lists_with(lists: Mapping[str, GoodsList], hs_code: str, on: date) -> frozenset[str]:

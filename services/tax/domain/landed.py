@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final
 
 from services.tax.domain.charge import ORDER, ChargeKind
-from services.tax.domain.charging import Owed, ShippedLine, Work, charges_of, fees
+from services.tax.domain.charging import Owed, ShippedLine, Work, charges_of, fees, not_told
 from services.tax.domain.crossing import Currencies, NotKnown, RuleUsed
 from services.tax.domain.destination import Destination, DestinationRegime
 from services.tax.domain.exchange import ExchangeRates
@@ -165,6 +165,9 @@ def _declared(work: Work) -> tuple[str, ...]:
     if regime.h7_at_most is None:
         return ()
     beyond = sum(work.goods) > work.minor(regime.h7_at_most)
+    unsure = next((i for i in range(len(work.lines)) if not work.unsure_of(i).isdisjoint(regime.h1_goods)), None)
+    if unsure is not None and not beyond:
+        raise not_told(work.lines[unsure], "H7 will do for it", "list the goods by six digits")
     if beyond or any(not work.lists_of(i).isdisjoint(regime.h1_goods) for i in range(len(work.lines))):
         return ("H1",)
     return ("H7", *regime.h7_codes.get(work.channel, ()))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints, model_validator
 
 from shared.events.orders import Direction
 
@@ -28,7 +28,25 @@ def decimal_string(value: Any) -> Any:
     return value
 
 
-Rate = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, le=10, allow_inf_nan=False)]
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def a_day(value: Any) -> Any:
+    """A day as a rule file spells it; raises ValueError for a time, and for a number, which would count seconds since 1970."""
+    if isinstance(value, datetime) or not isinstance(value, date | str):
+        raise ValueError("write a day like 2026-11-23, without a time")
+    if isinstance(value, str) and _DAY.fullmatch(value) is None:
+        raise ValueError("write a day like 2026-11-23")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(a_day)]
+Version = StrictInt
+
+RATE_MAX: Final = 4
+"""The highest share a charge may be. Tobacco owes 350 % in the United States, the highest duty of any corridor here; a rate written
+as percent ("9" for "0.09") is refused."""
+Rate = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, le=RATE_MAX, allow_inf_nan=False)]
 """A share of a value; a duty may pass one, a consumption tax may not (it is part of its own base)."""
 InclusiveRate = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, lt=1, allow_inf_nan=False)]
 Share = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, le=1, allow_inf_nan=False)]
@@ -55,8 +73,8 @@ class Row(BaseModel):
 class Dated(Row):
     """A rule in force from its first to its last day, both included; without a last day it is in force still."""
 
-    valid_from: date
-    valid_to: date | None = None
+    valid_from: Day
+    valid_to: Day | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Dated:
@@ -121,7 +139,7 @@ class RetailImport(Dated):
 
     kind: Literal["retail-import"]
     id: Id
-    version: int
+    version: Version
     name: str
     direction: Literal["import"]
     modes: tuple[str, ...]
@@ -148,7 +166,7 @@ class ParcelRate(Row):
 
     class_: Id = Field(alias="class")
     name: str
-    rate: Rate
+    rate: Share
 
 
 class ParcelTax(Dated):
@@ -156,7 +174,7 @@ class ParcelTax(Dated):
 
     kind: Literal["parcel-tax"]
     id: Id
-    version: int
+    version: Version
     name: str
     direction: Literal["import"]
     modes: tuple[str, ...]
@@ -184,7 +202,7 @@ class GeneralTrade(Dated):
 
     kind: Literal["general-trade"]
     id: Id
-    version: int
+    version: Version
     name: str
     direction: Literal["import"]
     modes: tuple[str, ...]
@@ -198,7 +216,7 @@ class Exempt(Dated):
 
     kind: Literal["exempt"]
     id: Id
-    version: int
+    version: Version
     name: str
     direction: Direction
     modes: tuple[str, ...]

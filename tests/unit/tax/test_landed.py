@@ -470,6 +470,64 @@ def test_of_listed_chips_every_code_below_the_prefix_counts_and_of_toys_none() -
 
 
 @pytest.mark.parametrize(
+    "hs",
+    ["851713", "85171300", "8517629900", "8517621000", "8523511000", "8528521100", "8541100000", "8541490000", "8541491000",
+     "8471300000", "8473309000", "8542"],
+)  # fmt: skip
+def test_listed_goods_are_told_by_the_six_digits_that_all_countries_share(hs: str) -> None:
+    """CSMS 64724565 names lines of eight digits; an order from China has China's own digits after six, or six alone."""
+    assert known(to("US", "500.00", date(2025, 5, 5), hs=hs, duty="0")).sum_of("surcharge").minor == 10000
+
+
+def test_a_code_that_does_not_tell_its_list_is_refused_where_it_matters() -> None:
+    for hs in ("8517", "8541"):
+        refused = unknown(to("US", "500.00", date(2025, 5, 5), hs=hs, duty="0"))
+        assert (refused.code, refused.ask) == ("subheading_missing", "give ten digits")
+        assert f"HS code {hs} of line 1 does not tell whether the list us-electronics has it" in refused.reason
+    assert known(to("US", "500.00", date(2025, 4, 9), hs="8517", duty="0")).sum_of("surcharge").minor == 0
+    assert known(to("US", "500.00", date(2025, 5, 5), hs="8518", duty="0")).sum_of("surcharge").minor == 72500
+
+
+def test_a_list_or_a_duty_by_a_countrys_own_digits_is_not_guessed_from_the_exporters() -> None:
+    """A file may name eight digits; China's 8541.49.00.00 is one of several such lines."""
+    us = next(found for found in DESTINATIONS if found.id == "dest-us")
+    listed = us.lists["us-electronics"]
+    eight = listed.model_copy(update={"goods": (listed.goods[0].model_copy(update={"hs": "85414910"}),)})
+    strict = us.with_lists({"us-electronics": eight})
+    on = date(2025, 5, 5)
+
+    def asked(hs: str) -> Landed | NotLanded:
+        return landed(parcel("US", line("500.00", "USD", hs=hs, duty="0")), on, [strict], RULES.exchange.rates)
+
+    assert known(asked("8541491000")).sum_of("surcharge").minor == 10000
+    assert known(asked("8541500000")).sum_of("surcharge").minor == 72500
+    assert "list the goods by six digits" in unknown(asked("8541490000")).ask
+    rows = (us.tariff[0].model_copy(update={"hs": "61091000", "rate": Decimal("0.5"), "origins": ()}), *us.tariff)
+    dearer = us.model_copy(update={"tariff": rows})
+    dearer._lists = us._lists
+    six = parcel("US", line("500.00", "USD", hs="610910", origin="VN"))
+    refused = unknown(landed(six, date(2026, 7, 24), [dearer], RULES.exchange.rates))
+    assert "it owes 16.5 % as HS 610910 or 50 % as HS 61091000" in refused.reason
+
+
+def test_a_short_code_that_may_owe_a_reduced_vat_is_refused() -> None:
+    assert unknown(to("DE", "20.00", date(2026, 5, 1), hs="9004")).code == "vat_unknown"
+    assert sums(to("DE", "20.00", date(2026, 5, 1), hs="900410"))[1] == "3.80"
+
+
+def test_what_is_charged_by_weight_asks_for_it() -> None:
+    for on in (date(2015, 1, 1), date(2019, 1, 1), date(2025, 1, 1), JULY):
+        refused = unknown(to("RU", "300.00", on, kg="0"))
+        assert (refused.code, refused.ask) == ("net_weight_missing", "give net_weight_kg in the line")
+    assert sums(to("DE", "20.00", date(2026, 5, 1), kg="0"))[1] == "3.80"
+
+
+def test_a_portable_computer_owes_no_tariff_and_no_reciprocal_duty() -> None:
+    for on, charged in ((date(2025, 5, 5), "100.00"), (date(2025, 12, 5), "50.00"), (date(2026, 3, 5), "0.00")):
+        assert str(known(to("US", "500.00", on, hs="8471300000")).sum_of("surcharge")) == charged
+
+
+@pytest.mark.parametrize(
     ("origin", "charged"),
     [
         # 16.5 % on a T-shirt, 7.5 % more from China since 2020; 91 FR 47318 upon it

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
+import subprocess
+import sys
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +17,7 @@ from typer.testing import CliRunner, Result
 from services.cli.app import app
 from services.tax.domain.ecb import Missing, Month, NotRates, day_for, next_periods, rates_day, read_quotes
 from services.tax.landedfiles import load_rates
+from services.tax.ratefiles import imported
 from services.tax.rulefiles import RULES, load
 
 WIDE = "Date,USD,JPY,CYP,CNY,RON,\n"
@@ -137,6 +141,7 @@ def test_a_holiday_takes_the_next_day_with_rates_but_a_file_of_single_days_does_
         (WIDE + "2026-11-18,1.16,170.1,N/A,7.25,5.1,,8\n", "line 2: found 8 columns"),
         (WIDE + "2026-11-18,1.16,170.1,N/A,7.2", "line 2: found 5 columns, expected 7"),
         (WIDE + "2026-11-18,1.1", "line 2: found 2 columns, expected 7"),
+        ("Date,USD,USD,CNY,\n2026-11-18,1.16,1.16,7.25,\n", "line 1: found the column USD twice"),
         (LONG.replace("OBS_VALUE", "VALUE"), "found no column OBS_VALUE"),
         (LONG + "EXR.D.USD.EUR.SP00.A,D,USD\n", "line 6: found 3 columns, expected 9"),
     ],
@@ -169,11 +174,97 @@ def test_rates_that_jump_are_named_for_a_person_to_look_at(tmp_path: Path, folde
     assert "look at" not in run(bank(tmp_path, WIDE + DECEMBER), "--rules", str(folder), "--dry-run").stderr
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, folder: Path) -> None:
-    (folder / "rates-cny.toml.new").mkdir()
-    result = run(bank(tmp_path, WIDE + DECEMBER), "--rules", str(folder))
-    assert result.exit_code == 2
+def test_a_disk_that_is_full_leaves_the_table_and_nothing_beside_it(tmp_path: Path, folder: Path) -> None:
+    """No file may be longer than 4 blocks here, so that the write ends in the middle, as on a full disk."""
+    before = (folder / "rates-cny.toml").read_bytes()
+    names = sorted(path.name for path in folder.iterdir())
+    asked = [
+        sys.executable,
+        "-m",
+        "services",
+        "tax",
+        "rates",
+        "import",
+        str(bank(tmp_path, WIDE + DECEMBER)),
+        "--rules",
+        str(folder),
+    ]
+    limited = ["sh", "-c", 'ulimit -f 4; exec "$@"', "sh", *asked]
+    result = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
     assert "rates-cny.toml: cannot be written" in result.stderr
+    assert (folder / "rates-cny.toml").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
+def test_what_a_killed_import_left_is_no_rule_file_and_no_hindrance(tmp_path: Path, folder: Path) -> None:
+    before = load(folder).edition
+    for name in (".rates-cny.toml.x1.new", "rates-cny.toml.new"):
+        (folder / name).write_text("[[peri", encoding="utf-8")
+    assert load(folder).edition == before
+    assert run(bank(tmp_path, WIDE + DECEMBER), "--rules", str(folder)).exit_code == 0
+
+
+def test_the_table_stays_as_readable_as_it_was_and_a_link_stays_a_link(tmp_path: Path, folder: Path) -> None:
+    """Who imports may be another user than who runs the services."""
+    real = tmp_path / "elsewhere.toml"
+    table = folder / "rates-cny.toml"
+    table.rename(real)
+    table.symlink_to(real)
+    real.chmod(0o640)
+    assert run(bank(tmp_path, WIDE + DECEMBER), "--rules", str(folder)).exit_code == 0
+    assert table.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert "2026-11-18" in real.read_text(encoding="utf-8")
+
+
+def test_a_currency_that_the_bank_left_out_is_said_and_comes_back(tmp_path: Path, folder: Path) -> None:
+    without = WIDE + "2026-11-18,1.16,170.1,N/A,7.25,N/A,\n"
+    result = run(bank(tmp_path, without), "--rules", str(folder), "--json")
+    assert result.exit_code == 0
+    assert "RON" in json.loads(result.stdout)["periods"][0]["lacking"]
+    assert "RON, SEK: no rate of 2026-11-18 in the file: orders in it are refused in 2026-12" in result.stderr
+    assert run(bank(tmp_path, WIDE + "2026-12-16,1.16,170.1,N/A,7.25,5.1,\n"), "--rules", str(folder)).exit_code == 0
+    assert load(folder).exchange.rate("RON", date(2027, 1, 1)).rule == "rates-cny/RON/2027-01-01"
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("2026-11-18,7.25,170.1,N/A,1.16,5.1,\n", "USD of 2026-11-18: found 100 of it worth 16.0000 CNY, "),
+        ("2026-11-18,1.16,1.701,N/A,7.25,5.1,\n", "JPY of 2026-11-18: found 100 of it worth 426.2199 CNY, "),
+        ("2026-11-18,0.000000001,170.1,N/A,7.25,5.1,\n", "USD of 2026-11-18: found 100 of it worth 725000000000.0000 CNY, "),
+        ("2026-11-18,999999999,170.1,N/A,7.25,5.1,\n", "expected from 0.0001 to 1000000"),
+    ],
+)
+def test_rates_that_no_month_could_bring_are_refused_and_not_taken(tmp_path: Path, folder: Path, row: str, says: str) -> None:
+    """Columns in each other's place, a point at another place."""
+    before = (folder / "rates-cny.toml").read_bytes()
+    result = run(bank(tmp_path, WIDE + row), "--rules", str(folder))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert says in result.stderr
+    assert (folder / "rates-cny.toml").read_bytes() == before
+
+
+def test_days_that_are_yet_to_come_are_said(tmp_path: Path, folder: Path) -> None:
+    row = "2098-11-19,1.16,170.1,N/A,7.25,5.1,\n"
+    assert run(bank(tmp_path, WIDE + row), "--rules", str(folder)).exit_code == 1
+    found = imported(folder, WIDE + DECEMBER)
+    assert found.ahead(date(2026, 11, 17)) == [date(2026, 11, 18)]
+    assert found.ahead(date(2026, 11, 18)) == []
+
+
+def test_a_comment_after_the_last_period_and_line_ends_of_windows_do_not_matter(tmp_path: Path, folder: Path) -> None:
+    path = folder / "rates-cny.toml"
+    text = path.read_text(encoding="utf-8") + "\n# [[period]] of customs' own table: carried_over = true\n"
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert run(bank(tmp_path, WIDE + DECEMBER), "--rules", str(folder)).exit_code == 0
+    assert load(folder).exchange.rate("USD", date(2026, 12, 1)).rule == "rates-cny/USD/2026-12-01"
+
+
+def test_the_csv_may_come_by_stdin(tmp_path: Path, folder: Path) -> None:
+    result = CliRunner().invoke(app, ["tax", "rates", "import", "-", "--rules", str(folder)], input=WIDE + DECEMBER)
+    assert result.exit_code == 0, result.output
 
 
 def test_only_the_last_period_may_be_carried_over(folder: Path) -> None:

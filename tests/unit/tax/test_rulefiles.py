@@ -10,8 +10,9 @@ import pytest
 
 from services.tax.domain.compiling import InForce
 from services.tax.domain.sources import rows
+from services.tax.elsewhere import faults_elsewhere
 from services.tax.rulefiles import RULES as FOLDER
-from services.tax.rulefiles import RuleError, load, validate
+from services.tax.rulefiles import RuleError, load, read, validate
 from tests.unit.tax.orders import RULES
 
 HEADINGS = [
@@ -110,6 +111,16 @@ STANDARD = 'class = "standard"\nrate = "0.13"\nvalid_from = 2019-04-01'
         ("parcel-tax-2018.toml", 'sent_from = ["HK", "MO", "TW"]\n', "", "one limit, and only one"),
         ("parcel-tax-2018.toml", 'rate = "0.25"', 'rate = "-0.25"', "greater than or equal to 0"),
         ("cn-general-trade.toml", 'tax_at_most = "50.00"', 'tax_at_most = "50.005"', "decimal places"),
+        ("tariff-cn.toml", STANDARD, STANDARD.replace("0.13", "13"), "less than or equal to 1, found '13'"),
+        ("tariff-cn.toml", STANDARD, STANDARD.replace("0.13", "9"), "less than or equal to 1"),
+        ("tariff-cn.toml", STANDARD, STANDARD.replace("2019-04-01", "20190401"), "write a day like 2026-11-23"),
+        ("tariff-cn.toml", STANDARD, STANDARD.replace("2019-04-01", "86400"), "write a day like 2026-11-23"),
+        ("tariff-cn.toml", STANDARD, STANDARD.replace("2019-04-01", "2019-04-01T00:00:00"), "without a time"),
+        ("tariff-cn.toml", STANDARD, STANDARD.replace("2019-04-01", "true"), "write a day like 2026-11-23"),
+        ("parcel-tax-2018.toml", 'rate = "0.25"', 'rate = "2.5"', "less than or equal to 1"),
+        ("parcel-tax-2018.toml", "version = 1", 'version = "1"', "should be a valid integer"),
+        ("positive-list-cn.toml", "listed = true", 'listed = "yes"', "should be a valid boolean"),
+        ("rates-cny.toml", "carried_over = true", "carried_over = 1", "should be a valid boolean"),
         ("rates-cny.toml", 'USD = "619.7220"', 'USD = "0"', "greater than 0"),
         ("rates-cny.toml", 'USD = "619.7220"', 'USD = "６19.7220"', "digits and a point only"),
         ("rates-cny.toml", 'USD = "619.7220"', 'USD = "1e-999999999"', "digits and a point only"),
@@ -165,6 +176,37 @@ def test_the_line_of_the_bad_row_is_named(folder: Path, old: str, new: str) -> N
         load(folder)
     assert refused.value.line == row
     assert text.splitlines()[row - 1].startswith("[[")
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (b"", "kind"), (b"# nothing\n", "kind"), (b'{"a": 1}', "not TOML"), (b"\x00" * 100, "not TOML"), (b'kind = ["x"]\n', "kind"),
+        (b'id = "caf\xe9"\n', "byte 9 is not UTF-8 text"), ("kind = 1".encode("utf-16"), "UTF-16 text, write it as UTF-8"),
+        (None, "cannot be read"),
+    ],
+    ids=["empty", "comment", "json", "nul", "kind-list", "latin-1", "utf-16", "folder"],
+)  # fmt: skip
+def test_a_file_that_says_nothing_sound_is_refused_by_name(tmp_path: Path, path: Path, written: bytes | None, says: str) -> None:
+    bad = tmp_path / path.name
+    if written is None:
+        bad.mkdir()
+    else:
+        bad.write_bytes(written)
+    faults = [*read(tmp_path).faults, *faults_elsewhere(tmp_path)]
+    told = next(str(fault) for fault in faults if fault.path == bad)
+    assert told.startswith(path.name)
+    assert says in told
+    assert str(tmp_path) not in told
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_say_nothing(folder: Path) -> None:
+    before = load(folder).edition
+    for path in folder.glob("*.toml"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert load(folder).edition == before
+    assert faults_elsewhere(folder) == []
 
 
 def test_a_set_with_a_bad_file_is_refused_whole_and_every_fault_is_told(folder: Path) -> None:
