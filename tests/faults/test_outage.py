@@ -27,6 +27,7 @@ def keys(tmp_path: Path) -> Path:
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(600)
 async def test_ten_thousand_lists_are_through_a_minute_after_an_outage(
     database: str, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

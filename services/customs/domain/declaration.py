@@ -187,9 +187,9 @@ _SAID: Final[dict[str, type[said.ReceiptEvent]]] = {
 LIST: Final = Transitions[State](
     {
         **{(s, said.ListAccepted): State.ACCEPTED for s in (State.LODGED,)},
-        **{(s, said.ListInReview): State.REVIEW for s in PENDING if s is not State.REVIEW},
+        **{(s, said.ListInReview): State.REVIEW for s in (State.LODGED, State.ACCEPTED)},
+        **{(s, said.GoodsHeld): State.HELD for s in (State.LODGED, State.ACCEPTED, State.REVIEW)},
         **{(s, said.ExaminationOrdered): State.EXAMINATION for s in PENDING if s is not State.EXAMINATION},
-        **{(s, said.GoodsHeld): State.HELD for s in PENDING if s is not State.HELD},
         **{(s, said.GoodsReleased): State.RELEASED for s in PENDING},
         **{(s, said.GoodsDetained): State.DETAINED for s in (*PENDING, State.WITHDRAWING)},
         **{(s, said.ReturnShipmentOrdered): State.SHIPPED_BACK for s in (*PENDING, State.WITHDRAWING)},
@@ -383,6 +383,8 @@ def _follow(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | N
         d = replace(d, waits_since=(d.waits_since or came_at or _at(heard)) if way == "wait" else None)
         if way == "wait" and _is_out_of_patience(d, came_at or _at(heard), policy):
             way = "decision"
+        if heard.on == "declare" and d.state is State.MATCHED and not heard.technical:
+            return _on_returned_as_well(d, heard, way, before, policy)
         return _ON_FAILURE[heard.on](d, heard, way, came_at or _at(heard), policy)
     d = replace(d, waits_since=None)
     if heard.on == "cancel":
@@ -446,20 +448,32 @@ def is_of_an_earlier_list(d: Declaration, heard: Answer) -> bool:
     return heard.attempt < last_told_apart(d.attempt)
 
 
-def _goes_on(d: Declaration, heard: Answer, before: str | None) -> bool:
+def _goes_on(d: Declaration, heard: Answer, before: str | None, policy: Policy) -> bool:
     """Whether customs goes on with a list that was to be corrected: the goods are decided on, or it was never returned.
 
     Not returned is what only the e-port said no to (`before`: the last status): a word that came twice was refused the second
     time, say. After a 100 a lesser word is one that was overtaken.
     """
     of_goods = heard.meaning in ("released", "closed", "detained", "shipback")
-    return d.attempt > 0 and (of_goods or (before or "").startswith("-"))
+    return d.attempt > 0 and (of_goods or _failed_on_the_way(before, policy))
+
+
+def _failed_on_the_way(status: str | None, policy: Policy) -> bool:
+    """Whether a list that waits to be lodged again was never returned by customs: the e-port said no to it (4, below zero)."""
+    return status is not None and (status.startswith("-") or policy.way_of(status) is not None)
+
+
+def _not_spared(d: Declaration) -> Declaration:
+    """Customs has the list that failed on the way, or had it: its own word on it counts, and the wait is over."""
+    return replace(d, spared=max(0, d.spared - 1), waiting_s=0.0, part=None)
 
 
 def _on_progress(d: Declaration, heard: Answer, before: str | None, policy: Policy) -> Followed:
     kind = _SAID.get(heard.meaning)
-    if kind is None or (d.state is State.MATCHED and not _goes_on(d, heard, before)):
+    if kind is None or (d.state is State.MATCHED and not _goes_on(d, heard, before, policy)):
         return d, ()
+    if d.state is State.MATCHED and _failed_on_the_way(before, policy):
+        d = _not_spared(d)
     # A release is the last word on a list, also while its cancellation is under way.
     if d.state is State.WITHDRAWING and d.released:
         return d, ()
@@ -512,23 +526,44 @@ def _on_returned(d: Declaration, heard: Answer, way: Way, now: datetime, policy:
     if d.state not in PENDING:
         return d, ()
     d = replace(d, stored=d.stored or heard.status == "100")
-    common: dict[str, Any] = {
-        "order_id": d.order_id,
-        "cop_no": d.cop_no,
-        "status": heard.status,
-        "info": heard.info,
-        "invt_no": d.invt_no,
-    }
-    code = heard.code or heard.status
-    returned = said.ListReturned(**common, attempt=d.attempt)
+    returned = said.ListReturned(
+        order_id=d.order_id, cop_no=d.cop_no, status=heard.status, info=heard.info, invt_no=d.invt_no, attempt=d.attempt
+    )
     if way in _AGAIN:
         return _say(replace(_again(d, heard, way, now, policy), spared=d.spared + 1), returned)
-    if code in policy.correctable and d.attempt - d.spared < policy.attempts_max:
+    if _mendable(d, heard, policy):
         return _say(replace(d, waiting="declare", waiting_s=0.0), returned)
+    return _say(d, _refused(d, heard))
+
+
+def _on_returned_as_well(d: Declaration, heard: Answer, way: Way, before: str | None, policy: Policy) -> Followed:
+    """100 for the list that is to be lodged again already, in whichever order the two words came.
+
+    The e-port's failure was told first: then this is the decision. Customs gave another reason first: then the list is given
+    up, if this one is mended by no correction.
+    """
+    failed = _failed_on_the_way(before, policy)
+    if d.attempt == 0 or way != "decision" or heard.attempt != d.attempt or not (failed or before == heard.status):
+        return d, ()
+    if failed:
+        d = replace(_not_spared(d), stored=d.stored or heard.status == "100", waiting="declare")
+    if _mendable(d, heard, policy):
+        return d, ()
+    return _say(replace(d, waiting=None), _refused(d, heard))
+
+
+def _mendable(d: Declaration, heard: Answer, policy: Policy) -> bool:
+    return (heard.code or heard.status) in policy.correctable and d.attempt - d.spared < policy.attempts_max
+
+
+def _refused(d: Declaration, heard: Answer) -> said.ListRefused:
+    found = heard.info or heard.status
     fault = Fault(
-        field="declaration_list", rule="customs_accepts", found=heard.info or heard.status, expected="accepted (120)", code=code
+        field="declaration_list", rule="customs_accepts", found=found, expected="accepted (120)", code=heard.code or heard.status
     )
-    return _say(d, said.ListRefused(**common, faults=(fault,)))
+    return said.ListRefused(
+        order_id=d.order_id, cop_no=d.cop_no, status=heard.status, info=heard.info, invt_no=d.invt_no, faults=(fault,)
+    )
 
 
 def _has_the_list(d: Declaration) -> bool:

@@ -51,6 +51,16 @@ SETS: Final[dict[str, tuple[Declaration, Sequence[Answer], State]]] = {
     "released": (lodged(), [word(s) for s in ("2", "120", "300", "500", "600", "800", "899")], State.CLOSED),
     "corrected": (lodged(), [word("2"), word("120"), word("100", "130126"), word("-621004")], State.MATCHED),
     "refused": (lodged(), [word("2"), word("120"), word("100", "1313"), word("-621004")], State.REFUSED),
+    "examined": (lodged(), [word(s) for s in ("2", "120", "300", "500")], State.EXAMINATION),
+    "held and examined": (lodged(), [word(s) for s in ("505", "120", "600", "500", "300")], State.EXAMINATION),
+    "held": (lodged(), [word(s) for s in ("505", "120", "300", "600")], State.HELD),
+    "never failed": (lodged(), [word("4"), word("2"), word("120"), word("300")], State.REVIEW),
+    "failed twice and was there": (lodged(), [word("-621041"), word("-621017"), word("120")], State.ACCEPTED),
+    "failed and corrected": (lodged(), [word("4"), word("2"), word("120"), word("100", "130126")], State.MATCHED),
+    "refused by us and corrected": (lodged(), [word("-621029"), word("120"), word("100", "130126")], State.MATCHED),
+    "failed and refused": (lodged(), [word("-621017"), word("120"), word("100", "1313"), word("500")], State.REFUSED),
+    "returned for two reasons": (lodged(), [word("120"), word("100", "130126"), word("100", "1313")], State.REFUSED),
+    "failed and detained": (lodged(), [word("4"), word("120"), word("501")], State.DETAINED),
     "detained": (lodged(), [word(s) for s in ("2", "120", "500", "501")], State.DETAINED),
     "shipped back": (lodged(), [word(s) for s in ("2", "120", "300", "700")], State.SHIPPED_BACK),
     "withdrawn and released": (withdrawing(), [GRANTED, word("800")], State.WITHDRAWN),
@@ -82,7 +92,8 @@ def test_any_order_of_receipts_ends_in_one_state(start: Declaration, words: Sequ
     for order_of in permutations(words):
         found, facts = heard(start, order_of)
         ends.append(columns(found))
-        assert len(set(facts)) == len(facts), "each fact is said once"
+        # A list may be returned twice: on the way to customs, and by it.
+        assert all(facts.count(fact) == 1 for fact in facts if fact != "ListReturned"), "each fact is said once"
     assert {each["state"] for each in ends} == {end}
     # 800 and 899 both let the goods go: which of the two was the first of a withdrawn list's words is of no account.
     assert all({**each, "status": ""} == {**ends[0], "status": ""} for each in ends)
