@@ -43,7 +43,10 @@ def _moment(text: str) -> datetime:
     """The moment; one in a leap second is the last microsecond before it, since no clock here has such seconds."""
     found = text.upper()
     if found[17:19] == "60":
-        second = datetime.fromisoformat(found[:17] + "59" + found[19:]).astimezone(UTC)
+        try:
+            second = datetime.fromisoformat(found[:17] + "59" + found[19:]).astimezone(UTC)
+        except OverflowError:
+            raise ValueError("in UTC it is before the year 1 or after 9999") from None
         if f"{second:%H:%M}:60" != LEAP_SECOND:
             raise ValueError("only the last minute of a day in UTC has 61 seconds")
         return second.replace(microsecond=999_999)

@@ -393,7 +393,8 @@ def test_rfc_3339_has_any_number_of_fraction_digits(order: dict[str, Any], time:
 @pytest.mark.parametrize(
     "time",
     ["2026-11-23T09:00:60Z", "2026-11-23T09:00:00.Z", "2026-11-23T09:00:00,5Z", "2026-02-30T09:00:00Z", "0000-01-01T00:00:00Z",
-     "2026-11-23T24:00:00Z", "2026-11-23T09:00:00+24:00", "2026-11-23T09:00:00+08:60", "2026-11-23T09:00:00", "20261123T090000Z"],
+     "2026-11-23T24:00:00Z", "2026-11-23T09:00:00+24:00", "2026-11-23T09:00:00+08:60", "2026-11-23T09:00:00", "20261123T090000Z",
+     "9999-12-31T23:59:60-12:00", "0001-01-01T07:59:60+08:00", "0001-01-01T00:00:60+23:59"],
 )  # fmt: skip
 def test_a_time_that_is_none_is_refused_by_name(order: dict[str, Any], time: str) -> None:
     found = faults(one(json.dumps({**order, "placed_at": time}).encode()))
