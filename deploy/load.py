@@ -36,7 +36,7 @@ class LoadSettings(Settings):
 def broker() -> Target:
     """The broker that the settings name."""
     settings = load(LoadSettings)
-    return Target(settings.kafka, "", settings.topic_prefix, settings.home, settings.kafka_security)
+    return Target(settings.kafka, "", settings.topic_prefix, settings.home, settings.kafka_security, settings.party_pem)
 
 
 async def publish_round(to: Target, rate: float, beat: Path = BEAT, round_s: float = ROUND_S) -> int:

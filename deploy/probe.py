@@ -34,6 +34,7 @@ from shared.errors import Misconfigured
 from shared.identity import order_id_of
 from shared.kafka import Security
 from shared.outbox import utc_now
+from shared.parties import key_of, signed_headers
 from shared.settings import Settings, load
 
 log = structlog.get_logger(__name__)
@@ -109,6 +110,7 @@ class Prober:
     ) -> None:
         self._settings = settings
         self._security = security or settings.kafka_security
+        self._key = key_of(settings.party_pem) if settings.party_pem else None
         self._ended = ended
         self._orders = topics.named(topics.ORDERS, settings.topic_prefix)
         self._submissions = topics.named(topics.SUBMISSIONS, settings.topic_prefix)
@@ -202,7 +204,8 @@ class Prober:
                 self._open[order_id] = probe
                 probe.published = time.monotonic()
                 value = json.dumps(made, ensure_ascii=False).encode()
-                await self._writer.send_and_wait(self._submissions, value, key=probe.order_no.encode(), headers=headers)
+                signed = list(signed_headers(self._key, headers, value))
+                await self._writer.send_and_wait(self._submissions, value, key=probe.order_no.encode(), headers=signed)
         except (KafkaError, TimeoutError, OSError) as error:
             log.warning("the synthetic order was not taken", error=type(error).__name__)
             # It may have arrived all the same, but whoever could not publish for so long has an outage to look at.

@@ -1,7 +1,8 @@
-"""`make secrets`: random passwords and a small certificate authority, once, in a folder that no commit and no image has."""
+"""`make secrets`: random passwords and keys and a small certificate authority, once, in a folder that no commit and no image has."""
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import ipaddress
 import secrets
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 
 NAMES: Final = (
     "postgres_admin", "postgres_orders", "postgres_payments", "postgres_tax", "postgres_customs",
-    "kafka_admin", "kafka_broker", "kafka_customs", "kafka_operators", "kafka_orders", "kafka_payments", "kafka_probe", "kafka_sandbox",
-    "kafka_shops", "kafka_streams", "kafka_tax",
+    "kafka_admin", "kafka_broker", "kafka_carriers", "kafka_customs", "kafka_operators", "kafka_orders", "kafka_payments",
+    "kafka_probe", "kafka_sandbox", "kafka_shops", "kafka_streams", "kafka_tax",
     "grafana_admin",
+    "party_operators", "party_probe", "party_sandbox", "party_shops",
 )  # fmt: skip
-"""One password for each role of the database and each user of the broker, of `shared/topics.py`."""
+"""One password for each role of the database and each user of the broker, of `shared/topics.py`; and one key for each program
+that speaks as a platform or carrier, with which it signs what it says (`services/cli/ownparties.py`)."""
 TLS: Final = "tls"
 HOSTS: Final = {
     "kafka": ("kafka", "kafka1", "kafka2", "kafka3", "kafka-1", "kafka-2", "kafka-3", "localhost", "127.0.0.1"),
@@ -31,7 +34,7 @@ SERVER_DAYS: Final = 820
 
 
 def make(folder: Path) -> list[str]:
-    """Make the passwords that are missing; returns the names of those made.
+    """Make the passwords and keys that are missing; returns the names of those made.
 
     The folder is closed to other users. The files in it are readable, because compose mounts each one as it is into
     containers that run under a user of their own.
@@ -40,8 +43,14 @@ def make(folder: Path) -> list[str]:
     folder.chmod(0o700)
     made = [name for name in NAMES if not (folder / name).exists()]
     for name in made:
-        _write(folder / name, secrets.token_hex(24).encode())
+        _write(folder / name, _party_key() if name.startswith("party_") else secrets.token_hex(24).encode())
     return made
+
+
+def _party_key() -> bytes:
+    """A private Ed25519 key as PEM (RFC 8410, 7): any 32 bytes are one, so no library is needed."""
+    text = base64.b64encode(bytes.fromhex("302e020100300506032b657004220420") + secrets.token_bytes(32)).decode()
+    return f"-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n".encode()
 
 
 def make_certificates(folder: Path) -> list[str]:

@@ -54,6 +54,7 @@ class UserPasswords(Settings):
     tax_kafka_password: SecretStr | None = Field(None, description="password of the broker's user tax")
     customs_kafka_password: SecretStr | None = Field(None, description="password of the broker's user customs")
     streams_kafka_password: SecretStr | None = Field(None, description="password of the broker's user streams")
+    carriers_kafka_password: SecretStr | None = Field(None, description="password of the broker's user carriers")
     sandbox_kafka_password: SecretStr | None = Field(None, description="password of the broker's user sandbox")
     shops_kafka_password: SecretStr | None = Field(None, description="password of the broker's user shops")
     probe_kafka_password: SecretStr | None = Field(None, description="password of the broker's user probe")
@@ -63,6 +64,35 @@ class UserPasswords(Settings):
         """Those that are set, by user."""
         found = {user: getattr(self, f"{user}_kafka_password") for user in PRINCIPALS}
         return {user: password.get_secret_value() for user, password in found.items() if password}
+
+
+class PartyKeys(Settings):
+    """The private keys of those programs of the stack that speak as a platform or carrier; `migrate` tells the database whose
+    they are.
+    """
+
+    needs_postgres: ClassVar[bool] = False
+
+    operators_party_key: SecretStr | None = Field(None, description="key with which the command line signs")
+    probe_party_key: SecretStr | None = Field(None, description="key with which the prober signs")
+    sandbox_party_key: SecretStr | None = Field(None, description="key with which the sandbox's carriers sign")
+    shops_party_key: SecretStr | None = Field(None, description="key with which the sample platform signs")
+
+    def given(self) -> dict[str, bytes]:
+        """Those that are set, by program."""
+        found = {program: getattr(self, f"{program}_party_key") for program in SIGNERS}
+        return {program: key.get_secret_value().encode() for program, key in found.items() if key}
+
+
+SIGNERS: Final = ("operators", "probe", "sandbox", "shops")
+"""The programs of the stack that speak as a platform or carrier."""
+
+
+def party_keys_in(folder: Path | str | None = None) -> dict[str, bytes]:
+    """The keys of these programs, from the files `party_PROGRAM` of a folder of secrets; none without a folder."""
+    if folder is None:
+        return {}
+    return {program: (secret_of(Path(folder) / f"party_{program}", "--secrets") or "").encode() for program in SIGNERS}
 
 
 def migrations() -> list[database.Migration]:

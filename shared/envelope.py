@@ -51,7 +51,8 @@ class Message(NamedTuple):
     """One decoded record, as a reaction gets it.
 
     `event` is what the topic's decoder made of the value; `at` is the record's own timestamp, so that handling it
-    again sees the same time. `entry` is its number, from 1, in a record that tells of several things; else 0.
+    again sees the same time. `entry` is its number, from 1, in a record that tells of several things; else 0. `once`: its id is
+    remembered for good.
     """
 
     event_id: UUID
@@ -65,6 +66,7 @@ class Message(NamedTuple):
     traceparent: bytes | None = None
     value: bytes | None = None
     entry: int = 0
+    once: bool = False
 
 
 class Outgoing(NamedTuple):

@@ -19,7 +19,7 @@ from shared.envelope import Headers, Message, Outgoing, Record, Unread, attribut
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.failpoints import Failpoints
 from shared.hears import Announced, Hears, Outcome, Partly, Unreadable, came, decode_event, fact_record
-from shared.parties import Parties
+from shared.parties import Parties, once
 from shared.sealing import Sealing
 from shared.topics import dead_letters_of
 from shared.transitions import IllegalTransition
@@ -128,7 +128,7 @@ class Handler:
             if row.decode is not None:
                 found = row.decode(record)
                 if row.speaks_for is not None and not trusted:
-                    self.parties.require(record, {code for m in found if (code := row.speaks_for(m.event)) is not None})
+                    found = self._as_signed(record, row, found)
                 return came(found, record.timestamp_ms, int(time.time() * 1000)) if row.intake else found
             return decode_event(record, self._wanted[record.topic])
         except Unprocessable as refused:
@@ -137,6 +137,16 @@ class Handler:
             if not may_be_the_records(bug):
                 raise
             return self.blame(record, bug)  # the one record is given up, with the trace in the log
+
+    def _as_signed(self, record: Record, row: Hears, found: Sequence[Message]) -> Sequence[Message]:
+        """What a record says, of a bound party only what it signed; raises Unprocessable, `signature`, where it did not."""
+        assert row.speaks_for is not None
+        assert row.decode is not None
+        if not self.parties.require(record, {code for m in found if (code := row.speaks_for(m.event)) is not None}):
+            return found
+        if uuid_or_none(record.key) is not None:  # a key that may name an order
+            found = row.decode(replace(record, key=None))
+        return once(record, found, for_good=row.for_good) if any(isinstance(m.event, row.once) for m in found) else found
 
     async def _transact(self, read: Sequence[Read], *, apart: bool = False) -> None:
         try:
@@ -300,6 +310,7 @@ class _Batch:
     async def _drop_seen(self, conn: Connection, messages: list[Message]) -> list[Message]:
         # What outsiders say twice is no error of the database; a fact comes again only after a crash, and COPY costs less.
         by_origin: dict[bool, list[inbox.Content]] = {False: [], True: []}
+        for_good: list[inbox.Content] = []
         # A receipt speaks of 100 lists, each a message with the whole record: its bytes are digested once.
         digests: dict[tuple[str, int], int] = {}
         for m in messages:
@@ -307,11 +318,12 @@ class _Batch:
             digest = digests.get(content)
             if digest is None:
                 digest = digests[content] = inbox.digest_of(m.type, m.value)
-            by_origin[self._h.hears[m.topic].intake].append((m.event_id, digest))
+            (for_good if m.once else by_origin[self._h.hears[m.topic].intake]).append((m.event_id, digest))
         try:
             unseen = await inbox.unseen(conn, by_origin[False]) | await inbox.unseen(conn, by_origin[True], repeats=True)
         except inbox.Reused as reused:
             raise _reused(reused, "came before") from None
+        unseen |= await inbox.unseen_for_good(conn, for_good)
         if len(unseen) == len(messages):
             return messages
         fresh: list[Message] = []

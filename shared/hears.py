@@ -131,7 +131,8 @@ class Hears:
     that entry.
 
     `speaks_for`, of a topic that several parties write, tells whom an event speaks for: its code, which may be bound to a key
-    (`shared.parties`), or None for nobody.
+    (`shared.parties`), or None for nobody. Of its events of the types `once` a signed one counts once, whoever sends it again;
+    `for_good`, since a command may do harm after years too.
     """
 
     reaction: Reaction
@@ -140,6 +141,8 @@ class Hears:
     intake: bool = False
     alone: Callable[[bytes, int], bytes] | None = None
     speaks_for: Callable[[Any], str | None] | None = None
+    once: tuple[type, ...] = ()
+    for_good: bool = False
 
 
 def decode_event(record: Record, wanted: Mapping[bytes, type[Event]]) -> Sequence[Message]:

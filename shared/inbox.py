@@ -90,6 +90,13 @@ async def unseen(conn: Connection, events: Sequence[Content], *, repeats: bool =
     return await _marked(conn, "inbox", events, repeats=repeats)
 
 
+async def unseen_for_good(conn: Connection, events: Sequence[Content]) -> set[UUID]:
+    """The same, but these are never forgotten: they come again whenever somebody likes."""
+    digests = dict(events)
+    rows = await conn.fetch(_MARK_FOR_GOOD, list(digests), list(digests.values())) if digests else ()
+    return {row["event_id"] for row in rows}
+
+
 async def claim(conn: Connection, facts: Sequence[Content]) -> None:
     """Note which facts this service says. Raises Reused for an id under which it says, or said, another one."""
     await _marked(conn, "said", facts)
@@ -115,6 +122,10 @@ async def _marked(conn: Connection, table: str, events: Sequence[Content], *, re
 
 _MARK: Final = (
     "INSERT INTO {0} (event_id, digest) SELECT * FROM unnest($1::uuid[], $2::bigint[]) ON CONFLICT DO NOTHING RETURNING event_id"
+)
+_MARK_FOR_GOOD: Final = (
+    "INSERT INTO inbox (event_id, digest, seen_at) SELECT *, 'infinity'::timestamptz FROM unnest($1::uuid[], $2::bigint[]) "
+    "ON CONFLICT DO NOTHING RETURNING event_id"
 )
 _MARKED: Final = "SELECT event_id, digest FROM {0} WHERE event_id = ANY($1::uuid[]) AND digest IS NOT NULL"
 """What an earlier release noted has no digest."""

@@ -48,6 +48,11 @@ class Security:
     def tls(self) -> bool:
         return self.protocol.endswith("SSL")
 
+    @property
+    def tells_apart(self) -> bool:
+        """Whether the broker knows who writes: by a password, or by the certificate of the client."""
+        return self.sasl or (self.tls and self.certificate is not None)
+
     @cached_property
     def context(self) -> ssl.SSLContext | None:
         """The TLS context, host names verified; None without TLS. Raises Misconfigured for a file that cannot be read."""

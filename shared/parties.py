@@ -1,29 +1,34 @@
 """Which outside party wrote a record: Kafka does not tell the reader, so a party that has a key signs what it says.
 
 A platform or carrier with a key is *bound*: a record that speaks for its code counts only with its signature. One without a key
-is taken at its word, unless the setting says that every party is bound.
+is taken at its word where the broker tells nobody apart; where it does, every party is bound, and one without a key says nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from shared.database import Connection
-from shared.envelope import Record, first_headers
-from shared.errors import Unprocessable
+from shared.envelope import Headers, Message, Record, first_headers
+from shared.errors import Misconfigured, Unprocessable
+from shared.identity import event_id_of, record_id_of
 
 SIGNATURE_HEADER: Final = "party_signature"
 """Base64 of an Ed25519 signature (RFC 8032) over `ce_type`, a line feed and the value; once for each party that signs."""
 SIGNATURES_MAX: Final = 4
 KEY_BYTES: Final = 32
 REFRESH_S: Final = 1.0
+_NIL: Final = UUID(int=0)
 
 
 def signed_bytes(event_type: bytes, value: bytes) -> bytes:
@@ -34,6 +39,32 @@ def signed_bytes(event_type: bytes, value: bytes) -> bytes:
 def sign(key: Ed25519PrivateKey, event_type: bytes, value: bytes) -> tuple[str, bytes]:
     """The header that a party adds to its record."""
     return SIGNATURE_HEADER, base64.b64encode(key.sign(signed_bytes(event_type, value)))
+
+
+def signed_headers(key: Ed25519PrivateKey | None, headers: Headers, value: bytes) -> Headers:
+    """The headers of a record with the party's signature; as they are without a key, or where the record has one already."""
+    found = first_headers(headers)
+    if key is None or SIGNATURE_HEADER in found:
+        return headers
+    return (*headers, sign(key, found.get("ce_type", b""), value))
+
+
+def key_of(pem: bytes) -> Ed25519PrivateKey:
+    """The private key in a PEM text; raises Misconfigured, which does not show it."""
+    try:
+        found: Any = load_pem_private_key(pem, None)
+    except (ValueError, TypeError):
+        found = None
+    if not isinstance(found, Ed25519PrivateKey):
+        raise Misconfigured("set CROSSBORDER_PARTY_KEY_FILE to a private Ed25519 key as PEM, without a pass phrase")
+    return found
+
+
+def once(record: Record, messages: Sequence[Message], *, for_good: bool) -> list[Message]:
+    """The messages of a signed record under an id of what was signed: sent again, by whomever, they are repetitions."""
+    signed = signed_bytes(first_headers(record.headers).get("ce_type", b""), record.value or b"")
+    first = event_id_of(record_id_of(record.topic, 0, 0), f"signed|{hashlib.sha256(signed).hexdigest()}", _NIL)
+    return [m._replace(event_id=event_id_of(first, str(i), m.order_id), once=for_good) for i, m in enumerate(messages)]
 
 
 class Parties:
@@ -61,14 +92,19 @@ class Parties:
         self._keys = found
         self._read_at = time.monotonic()
 
-    def require(self, record: Record, codes: Collection[str]) -> None:
-        """Raise Unprocessable, `signature`, if the record speaks for a bound party that did not sign it."""
+    def require(self, record: Record, codes: Collection[str]) -> bool:
+        """Raise Unprocessable, `signature`, if the record speaks for a bound party that did not sign it.
+
+        Returns whether it speaks for one, so that it counts for what was signed only.
+        """
         if not self._keys and not self._all_bound:
-            return
+            return False
+        bound = False
         for code in sorted(codes):
             keys = self._keys.get(code)
             if keys is None and not self._all_bound:
                 continue
+            bound = True
             if not keys:
                 raise Unprocessable(
                     "signature", f"give {code[:32]} a key with `crossborder access party add`: it has none that counts"
@@ -79,6 +115,7 @@ class Parties:
                     f"sign the record with the key of {code[:32]}: the header {SIGNATURE_HEADER} must have its Ed25519 signature "
                     "over ce_type, a line feed and the value",
                 )
+        return bound
 
 
 def _is_signed(record: Record, keys: Iterable[Ed25519PublicKey]) -> bool:

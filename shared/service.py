@@ -80,7 +80,7 @@ class Service:
         security = settings.kafka_security
         self.handler = Handler(
             wiring.name, wiring.topic, wiring.hears, pool, wiring.deps, after=self._after, orders_at_once=settings.batch_records,
-            parties=Parties(all_bound=settings.parties_bound == "all"), **common
+            parties=Parties(all_bound=settings.all_parties_bound), **common
         )  # fmt: skip
         self.relay = outbox.Relay(wiring.name, pool, settings.kafka, prefix=settings.topic_prefix, security=security, **common)
         self.consumer = Consumer(

@@ -52,9 +52,15 @@ class Settings(BaseSettings):
         pattern="^[0-9A-Z]{10}$",
         description="code of the platform whose orders are synthetic: no sales, corridor `probe`",
     )
-    parties_bound: Literal["registered", "all"] = Field(
-        "registered", description="which platforms and carriers must sign what they say: those with a key, or all"
+    parties_bound: Literal["auto", "registered", "all"] = Field(
+        "auto",
+        description="which platforms and carriers must sign what they say: those with a key, or all; auto is all where the broker "
+        "tells its users apart",
     )
+    party_key: SecretStr | None = Field(
+        None, description="private key (Ed25519, PEM) with which this program signs what it says as a platform or carrier"
+    )
+    party_key_file: Path | None = Field(None, description="file with that key, instead of the key itself")
     log_format: str = Field("json", pattern="^(json|console)$", description="json or console")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level that is written")
     batch_records: int = Field(
@@ -78,6 +84,20 @@ class Settings(BaseSettings):
         )
 
     @property
+    def all_parties_bound(self) -> bool:
+        """Whether a platform or carrier without a key says nothing: by default where the broker tells its users apart."""
+        if self.parties_bound == "auto":
+            return self.kafka_security.tells_apart
+        return self.parties_bound == "all"
+
+    @property
+    def party_pem(self) -> bytes | None:
+        """The key with which this program signs as a party, None where it has none."""
+        given = self.party_key.get_secret_value() if self.party_key else ""
+        found = given or secret_of(self.party_key_file, "CROSSBORDER_PARTY_KEY_FILE")
+        return found.encode() if found else None
+
+    @property
     def database_password(self) -> str | None:
         """The password of the role, from wherever it was given."""
         return self.postgres_password or secret_of(self.postgres_password_file, "CROSSBORDER_POSTGRES_PASSWORD_FILE")
@@ -90,8 +110,10 @@ class Settings(BaseSettings):
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
-_OF_THE_STACK: Final = ("kafka", "kafka_security_protocol", "kafka_user", "kafka_password_file", "kafka_ca", "postgres")
-"""What is taken from a running embedded stack: broker and database, each whole or not at all."""
+_OF_THE_STACK: Final = (
+    "kafka", "kafka_security_protocol", "kafka_user", "kafka_password_file", "kafka_ca", "postgres", "party_key_file",
+)  # fmt: skip
+"""What is taken from a running embedded stack: broker and database, each whole or not at all. A party's key goes with the broker."""
 
 
 def secret_of(file: Path | None, setting: str) -> str | None:
@@ -135,7 +157,8 @@ def _wrong(error: ErrorDetails) -> str:
 
 def _taken(found: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
     """What of the embedded stack counts: what belongs to a broker or database named by hand does not."""
-    return {name: found[name] for name in _OF_THE_STACK if name in found and name.partition("_")[0] not in given}
+    own = {"kafka", "party"} if "kafka" in given else given
+    return {name: found[name] for name in _OF_THE_STACK if name in found and name.partition("_")[0] not in {*own, *given}}
 
 
 def _embedded(home: Path) -> dict[str, str]:

@@ -72,9 +72,12 @@ RISK: Final = "streams.risk"
 SALES_TABLE: Final = "streams-sales-windows-changelog"
 """What the faust table of `streams.sales` restores itself from; faust derives the name: `<app id>-<table>-changelog`."""
 
+CARRIERS: Final = "carriers"
+"""Whoever sends waybills. The sandbox is carrier and authority at once; a real carrier may not write the authority's receipts."""
+
 _HEARD: Final = (
     Topic(SUBMISSIONS, ("shops",), ("orders", "sandbox"), personal=True, outside=True),
-    Topic(WAYBILLS, ("sandbox",), ("customs",), personal=True, outside=True),
+    Topic(WAYBILLS, ("sandbox", CARRIERS), ("customs",), personal=True, outside=True),
     Topic(ORDERS, ("orders",), ("payments", "tax", "customs", "streams")),
     Topic(PAYMENTS, ("payments",), ("orders", "customs")),
     Topic(TAX, ("tax",), ("orders", "payments", "customs")),

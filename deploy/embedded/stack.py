@@ -20,6 +20,7 @@ from deploy.embedded.server import Watched
 from deploy.embedded.supervisor import Program, Status, Supervisor
 from shared.access import PRINCIPALS, Access
 from shared.errors import Misconfigured
+from shared.settings import Settings
 from shared.tasks import together
 from shared.topics import OPERATORS
 
@@ -27,7 +28,11 @@ DATABASE: Final = "crossborder"
 MIGRATE: Final = (
     sys.executable,
     "-c",
-    "import asyncio, sys; from services import schema; asyncio.run(schema.migrate(sys.argv[1], schema.passwords_in(*sys.argv[2:])))",
+    (
+        "import asyncio, sys; from services import schema; from services.cli import ownparties; dsn, probe, *folder = sys.argv[1:]; "
+        "asyncio.run(schema.migrate(dsn, schema.passwords_in(*folder))); "
+        "asyncio.run(ownparties.register(dsn, schema.party_keys_in(*folder), probe))"
+    ),
 )
 PORTS: Final = {
     "orders": 8101, "payments": 8102, "tax": 8103, "customs": 8104, "streams": 8105, "sandbox": 8106, "probe": 8107,
@@ -204,8 +209,9 @@ class Stack:
             "CROSSBORDER_KAFKA_PASSWORD_FILE": str(self.guard.password_file(user)),
             "CROSSBORDER_KAFKA_CA": str(self.guard.ca),
         }
-        own = self.home / "secrets" / f"postgres_{name}"
-        return {**found, "CROSSBORDER_POSTGRES_PASSWORD_FILE": str(own)} if own.exists() else found
+        own = {"CROSSBORDER_POSTGRES_PASSWORD_FILE": f"postgres_{name}", "CROSSBORDER_PARTY_KEY_FILE": f"party_{name}"}
+        files = {setting: self.home / "secrets" / file for setting, file in own.items()}
+        return found | {setting: str(file) for setting, file in files.items() if file.exists()}
 
     async def give_access(self) -> None:
         """Make rights and passwords on the broker what the table of topics and the secrets say; nothing for an open one."""
@@ -238,7 +244,8 @@ class Stack:
             await self.prepare_database(self.dsn)
             return
         # Through a child, since what deploys may not import what it deploys.
-        command = [*MIGRATE, self.dsn, *([str(self.home / "secrets")] if self.secured else [])]
+        probe = {**os.environ, **self.env}.get("CROSSBORDER_PROBE_PLATFORM") or Settings.model_fields["probe_platform"].default
+        command = [*MIGRATE, self.dsn, probe, *([str(self.home / "secrets")] if self.secured else [])]
         child = process.start(command, self.logs / "migrate.log")
         if await process.wait_exit(child, 60) != 0:
             child.kill()
@@ -284,6 +291,7 @@ class Stack:
             "kafka_user": OPERATORS,
             "kafka_password_file": str(self.guard.password_file(OPERATORS)),
             "kafka_ca": str(self.guard.ca),
+            "party_key_file": str(self.home / "secrets" / f"party_{OPERATORS}"),
         }
 
     def _write_down(self) -> None:

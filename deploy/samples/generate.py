@@ -23,6 +23,7 @@ PERSONS: Final = 700_000
 """Buyers drawn at random have numbers below this; those above are for whoever needs a buyer of their own."""
 
 _CATALOGUE: Final[dict[str, Any]] = tomllib.loads((Path(__file__).parent / "catalogue.toml").read_text(encoding="utf-8"))
+PLATFORM_CODE: Final[str] = _CATALOGUE["platform"]["code"]
 SAMPLES: Final[tuple[str, ...]] = tuple(_CATALOGUE["samples"])
 PLAIN: Final[tuple[str, ...]] = tuple(name for name in SAMPLES if _CATALOGUE["samples"][name].get("plain", True))
 """The samples that are fulfilled if nothing is rehearsed."""

@@ -22,6 +22,7 @@ from deploy.sandbox.signature import Declarants
 from deploy.sandbox.wire import Wire
 from shared import health, logs, topics
 from shared.errors import Misconfigured
+from shared.parties import key_of
 
 _log = structlog.get_logger()
 
@@ -29,8 +30,9 @@ _log = structlog.get_logger()
 async def serve(settings: SandboxSettings, stop: asyncio.Event) -> None:
     """Run the three parties until `stop` is set; a failure of the wire ends the process."""
     folder, pace = settings.sandbox_dir, settings.sandbox_pace
+    key = key_of(settings.party_pem) if settings.party_pem else None
     bank = Bank(folder / "bank.db", pace)
-    carrier = Carrier(topics.named(topics.WAYBILLS, settings.topic_prefix), folder / "carrier.db", pace)
+    carrier = Carrier(topics.named(topics.WAYBILLS, settings.topic_prefix), folder / "carrier.db", pace, key)
     policy = Policy(pace, settings.sandbox_examination_rate, settings.sandbox_seed, settings.day_s)
     declarants = Declarants(settings.certificate)
     authority = Authority(topics.named(topics.RECEIPTS, settings.topic_prefix), declarants, folder / "authority.db", policy)

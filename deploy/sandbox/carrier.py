@@ -15,6 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.sandbox import metrics
 from deploy.sandbox.documents import Submission, Waybill, words_of
@@ -22,6 +23,7 @@ from deploy.sandbox.files import KAFKA_TABLES, File, Offsets, append_outbox, mov
 from shared.envelope import Outgoing, headers_of
 from shared.identity import NAMESPACE, event_id_of, order_id_of
 from shared.money import Money
+from shared.parties import signed_headers
 
 _ISSUED: Final = "waybill.issued.v1"
 LATE_S: Final = 2.0
@@ -45,11 +47,12 @@ POST: Final = _House("11059199PT", "Sandbox Post")
 class Carrier:
     """The carrier's decisions over its file. Times are seconds since the epoch."""
 
-    def __init__(self, topic: str, path: Path | None = None, pace: float = 1.0) -> None:
-        """`topic` is where waybills go."""
+    def __init__(self, topic: str, path: Path | None = None, pace: float = 1.0, key: Ed25519PrivateKey | None = None) -> None:
+        """`topic` is where waybills go; `key` signs them."""
         self.file = File(path, KAFKA_TABLES + Path(__file__).with_name("carrier.sql").read_text(encoding="utf-8"))
         self._topic = topic
         self._late_s = LATE_S * pace
+        self._key = key
 
     def book(self, submissions: Sequence[Submission], now: float, offsets: Offsets | None = None) -> None:
         """Book a parcel for each order not seen before and issue what can be issued, in one transaction."""
@@ -120,7 +123,7 @@ class Carrier:
         # The second has an id of its own: a document sent again, not a record delivered again.
         names = (name, "again") if twice else (name,)
         ids = [event_id_of(order_id, _ISSUED + name, order_id) for name in names]
-        key = document["order_id"].encode()
+        key, headers = document["order_id"].encode(), tuple(signed_headers(self._key, headers, value))
         return [Outgoing(self._topic, key, value, (("ce_id", str(event_id).encode()), *headers)) for event_id in ids]
 
     def _number(self, submission: Submission, taken: AbstractSet[str]) -> str:

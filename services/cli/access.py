@@ -104,7 +104,7 @@ async def _differences() -> tuple[Sequence[Grant], Sequence[Grant]]:
 
 @access.command()
 def rotate(
-    program: str = typer.Argument(..., help="whose passwords: a service, streams, sandbox, shops or operators"),
+    program: str = typer.Argument(..., help="whose passwords: a service, streams, sandbox, shops, carriers or operators"),
 ) -> None:
     """Give a program of the embedded stack (`crossborder up --secured`) new passwords and restart it, while orders flow.
 

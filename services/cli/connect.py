@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
@@ -64,6 +64,8 @@ class Target:
     prefix: str
     home: Path
     security: Security = OPEN
+    party_pem: bytes | None = field(default=None, repr=False)
+    """The key with which the command line signs as a platform, where it has one."""
 
     @property
     def known(self) -> Mapping[str, Any]:
@@ -107,7 +109,8 @@ def target(home: Path | None = None) -> Target:
     if home is None and os.environ.get("CROSSBORDER_POSTGRES"):
         postgres = _with_secret(postgres)
     prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", ""))
-    return Target(kafka or "127.0.0.1:9092", postgres, prefix, folder, security_of(found, env=home is None))
+    security, pem = security_of(found, env=home is None), party_pem_of(found, env=home is None)
+    return Target(kafka or "127.0.0.1:9092", postgres, prefix, folder, security, pem)
 
 
 def security_of(found: Mapping[str, Any], *, env: bool = True) -> Security:
@@ -123,6 +126,20 @@ def security_of(found: Mapping[str, Any], *, env: bool = True) -> Security:
         return OPEN
     secret = secret_of(Path(str(found["kafka_password_file"])), "CROSSBORDER_KAFKA_PASSWORD_FILE")
     return Security(found["kafka_security_protocol"], str(found["kafka_user"]), secret or "", Path(str(found["kafka_ca"])))
+
+
+def party_pem_of(found: Mapping[str, Any], *, env: bool = True) -> bytes | None:
+    """The key with which a command signs what it publishes: by its own settings, else as the embedded stack wrote down."""
+    from shared.settings import Settings, load, secret_of
+
+    class Anywhere(Settings):
+        needs_postgres: ClassVar[bool] = False
+
+    if env and (pem := load(Anywhere).party_pem):
+        return pem
+    file = found.get("party_key_file")
+    secret = secret_of(Path(str(file)), "CROSSBORDER_PARTY_KEY_FILE") if file else None
+    return secret.encode() if secret else None
 
 
 def _with_secret(dsn: str) -> str:

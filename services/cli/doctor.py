@@ -129,7 +129,7 @@ async def of_stack() -> list[Check]:
     except Absent as absent:
         return [Check("stack", False, "none is running", str(absent)), *ports()]
     found: list[Check] = []
-    for look in (_attention, _keys, _postgres, _kafka):
+    for look in (_attention, _keys, _postgres, _parties, _kafka):
         try:
             async with asyncio.timeout(15):
                 found += await look(to)
@@ -255,6 +255,29 @@ async def _postgres(to: Target) -> list[Check]:
             )
         )
     return found
+
+
+async def _parties(to: Target) -> list[Check]:
+    """Who must sign what it says as a platform or carrier, and which platforms of open orders cannot."""
+    from services.cli.connect import database
+    from services.cli.parties import all_bound
+
+    async with database(to) as conn:
+        signing = [await conn.fetchval(_SIGNING.format(schema)) for schema in ("orders", "customs")]
+        mute = [row["platform_code"] for row in await conn.fetch(_MUTE)] if all_bound(to) else []
+    found = f"{signing[0]} platforms and {signing[1]} carriers sign what they say"
+    if not all_bound(to):
+        apart = "" if to.security.tells_apart else ", since the broker tells nobody apart"
+        return [Check("parties", True, f"{found}; every other is taken at its word{apart}: docs/access.md")]
+    todo = f"give {', '.join(mute)} a key with `crossborder access party add`: what they say is refused" if mute else ""
+    return [Check("parties", not mute, f"{found}; every other is refused", todo)]
+
+
+_SIGNING: Final = "SELECT count(DISTINCT code) FROM {0}.party_key WHERE removed_at IS NULL"
+_MUTE: Final = (
+    "SELECT DISTINCT platform_code FROM orders.orders o WHERE ended_at IS NULL AND NOT EXISTS "
+    "(SELECT FROM orders.party_key k WHERE k.code = o.platform_code AND k.removed_at IS NULL) ORDER BY 1 LIMIT 5"
+)
 
 
 async def _locks(conn: Any) -> Check:

@@ -19,21 +19,27 @@ def register(app: typer.Typer) -> None:
 
 def migrate(
     secrets: Path | None = typer.Option(
-        None, "--secrets", help="folder with a file postgres_SERVICE for each role, as `make secrets` makes it"
+        None,
+        "--secrets",
+        help="folder with postgres_SERVICE for each role and party_PROGRAM for each key, as `make secrets` makes it",
     ),
 ) -> None:
-    """Bring the database of CROSSBORDER_POSTGRES to this release, and give the roles their passwords where these are
-    known; running it again changes nothing.
+    """Bring the database of CROSSBORDER_POSTGRES to this release, give the roles their passwords and bind the stack's own
+    platforms and carriers to their keys, where these are known; running it again changes nothing.
     """
     import asyncpg
 
     from services import schema
+    from services.cli import ownparties
     from shared.database import LOST, redacted
     from shared.settings import load
 
     to = target()
+    keys = load(schema.PartyKeys)
     try:
         ran = run(schema.migrate(to.postgres, load(schema.RolePasswords).given() | schema.passwords_in(secrets)))
+        known = keys.given() | schema.party_keys_in(secrets)
+        ran += [f"party {each}" for each in run(ownparties.register(to.postgres, known, keys.probe_platform))]
     except (*LOST, asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
         raise Absent(
             f"start PostgreSQL, or set CROSSBORDER_POSTGRES: no answer at {redacted(to.postgres)} ({error or 'timeout'})"

@@ -177,8 +177,10 @@ async def _publish(to: Target, wire_type: str, order_ref: str, reason: str, plat
 
 
 async def _is_bound(to: Target, platform: str) -> bool:
-    from services.cli.parties import is_bound
+    from services.cli.parties import all_bound, is_bound
 
+    if all_bound(to):
+        return True
     async with database(to) as conn:
         return await is_bound(conn, platform)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import typer
 
-from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, run, say, target
+from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, run, say, target
 from services.cli.letters import operator
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 party = typer.Typer(no_args_is_help=True, add_completion=False, help="Platforms and carriers that sign what they say.")
 
+CARRIER_CODE_MAX: Final = 18
 CARRIER: Final = typer.Option(False, "--carrier", help="a carrier, by its logistics code; else a platform")
 
 
@@ -31,6 +33,7 @@ def add(
 
     A second key counts beside the first, so that a party changes keys without a pause.
     """
+    _require_code(code, carrier)
     made = not key.exists()
     public = _made(key) if made else _read(key)
     outcome = run(_add(_schema(carrier), code, public.public_bytes_raw()))
@@ -122,9 +125,24 @@ def _bytes_of(path: Path) -> bytes:
         raise Wrong(f"give a key that can be read: {path} ({error.strerror})") from None
 
 
-async def _add(schema: str, code: str, public: bytes) -> str:
-    if not code.strip() or code != code.strip():
+def _require_code(code: str, carrier: bool) -> None:
+    """Raise Wrong for a code that no record can have: a key under it would bind nobody."""
+    from services.orders.submission import CODE
+    from shared.texts import hidden_in, identifier, other_spelling_in
+
+    if not code or code != identifier(code):
         raise Wrong("give the code without blanks around it, as the party's records have it")
+    if odd := hidden_in(code) or other_spelling_in(code):
+        raise Wrong(f"give the code in plain characters, as the party's records have it: found {odd}")
+    if carrier and len(code) > CARRIER_CODE_MAX:
+        raise Wrong(f"give the carrier's logistics code: it has at most {CARRIER_CODE_MAX} characters, this one {len(code)}")
+    if not carrier and not re.fullmatch(CODE, code):
+        raise Wrong(
+            "give the platform's code in capitals and digits, at most 18: the customs registration or the social credit code"
+        )
+
+
+async def _add(schema: str, code: str, public: bytes) -> str:
     async with database(target(), write=True) as conn:
         done = await conn.execute(_ADD.format(schema), code, public, operator())
     return "bound" if done.endswith("1") else "nothing to do, the key counts already for"
@@ -143,6 +161,19 @@ async def _remove(schema: str, code: str, public_key: str | None) -> int:
     async with database(target(), write=True) as conn:
         done = await conn.execute(_REMOVE.format(schema), code, public_key, operator())
     return int(done.split()[-1])
+
+
+def all_bound(to: Target) -> bool:
+    """Whether a party without a key says nothing here, as far as this command knows: by its settings, or since the broker
+    tells its users apart.
+    """
+    from shared.settings import Settings, load
+
+    class Anywhere(Settings):
+        needs_postgres: ClassVar[bool] = False
+
+    said = load(Anywhere).parties_bound
+    return to.security.tells_apart if said == "auto" else said == "all"
 
 
 async def is_bound(conn: Any, platform: str) -> bool:

@@ -14,10 +14,12 @@ from typing import Any, Final
 import typer
 
 from services.cli import steps
-from services.cli.connect import Exit, Target, Wrong, as_json, leave, producer, run, say, target
+from services.cli.connect import Absent, Exit, Target, Wrong, as_json, leave, producer, run, say, target
 from services.cli.orderfile import Submission, from_file
 
 RETURN_REQUESTED: Final = b"return.requested.v1"
+LOOKED_AT: Final = 1000
+"""Records whose signatures are looked at before any is published: those of one file are mostly one platform's."""
 AWAITED_MAX: Final = 2000
 """Sends that are not awaited yet: enough for full batches, few enough that memory stays flat."""
 
@@ -33,7 +35,9 @@ def publish(
     file: Path | None = typer.Option(
         None, help="orders in JSON (one document, an array, or one a line) or a CEB311Message; `-` is stdin"
     ),
-    sign: Path | None = typer.Option(None, help="sign each record with this private key of a bound platform (PEM)"),
+    sign: Path | None = typer.Option(
+        None, help="sign with this private key of a platform (PEM); else with CROSSBORDER_PARTY_KEY_FILE"
+    ),
     follow: bool = typer.Option(False, "--follow", "-f", help="wait until each is at its end, and show it"),
     timeout: float = typer.Option(120.0, min=1, help="with --follow: most seconds to wait"),
     seed: int | None = typer.Option(None, help="the same seed makes the same orders; by default each run makes others"),
@@ -47,7 +51,9 @@ def publish(
     records = from_file(file) if file is not None else samples.samples(sample, count or 1, seed)
     if sign is not None:
         records = signed(records, sign)
-    found = run(_publish(target(), records, rate, follow, timeout, show=not json))
+    to = target()
+    run(_require_heard(to, records))
+    found = run(_publish(to, records, rate, follow, timeout, show=not json))
     if json:
         as_json(found)
     else:
@@ -83,13 +89,43 @@ def signed(records: Sequence[Submission], key: Path) -> list[Submission]:
     ]
 
 
+async def _require_heard(to: Target, records: Sequence[Submission]) -> None:
+    """Raise Wrong for a record that would be refused as another's: whoever follows it would wait in vain."""
+    from services.cli.connect import database
+    from services.cli.parties import all_bound
+    from services.orders.reading import read_submission
+    from shared.envelope import Record
+    from shared.errors import Unprocessable
+    from shared.parties import Parties, key_of, signed_headers
+    from shared.topics import SUBMISSIONS
+
+    known = Parties(all_bound=all_bound(to))
+    try:
+        async with database(to) as conn:
+            await conn.execute("SET search_path = orders")
+            await known.load(conn)
+    except Absent:
+        return  # Kafka alone takes records: what becomes of them is seen when the database is back
+    key = key_of(to.party_pem) if to.party_pem else None
+    for r in records[:LOOKED_AT]:
+        headers = tuple(signed_headers(key, r.headers, r.value))
+        try:
+            codes = {each.platform_code for each in read_submission(r.value, headers)}
+            known.require(Record(SUBMISSIONS, 0, 0, 0, r.key, r.value, headers), codes)
+        except Unprocessable as error:
+            if error.reason == "signature":  # any other fault is for the service to tell
+                raise Wrong(f"{error}; `--sign KEY.pem` does so. Nothing was published") from None
+
+
 async def send(to: Target, records: Sequence[Submission], rate: float | None, sent: Callable[[int], None]) -> float:
-    """Publish all of them, at `rate` a second if given; returns the seconds it took until the last
-    acknowledgement.
+    """Publish all of them, at `rate` a second if given, signed where there is a key to sign with; returns the seconds it took
+    until the last acknowledgement.
     """
+    from shared.parties import key_of, signed_headers
     from shared.topics import SUBMISSIONS, named
 
     topic = named(SUBMISSIONS, to.prefix)
+    key = key_of(to.party_pem) if to.party_pem else None
     async with producer(to) as out:
         await out.partitions_for(topic)
         began = time.monotonic()
@@ -98,7 +134,7 @@ async def send(to: Target, records: Sequence[Submission], rate: float | None, se
             due = began + max(r.after_s, n / rate if rate is not None else 0.0)
             if (early := due - time.monotonic()) > 0:
                 await asyncio.sleep(early)
-            awaited.add(await out.send(topic, value=r.value, key=r.key, headers=list(r.headers)))
+            awaited.add(await out.send(topic, value=r.value, key=r.key, headers=list(signed_headers(key, r.headers, r.value))))
             if len(awaited) >= AWAITED_MAX:
                 done, awaited = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
                 for ack in done:

@@ -365,7 +365,9 @@ async def _named(conn: Connection, batch: Sequence[Message]) -> list[Named]:
 
 HEARS: Final = {
     topics.ORDERS: Hears(collect_documents, (OrderPlaced, WithdrawalAsked, OrderUnwinding)),
-    topics.WAYBILLS: Hears(collect_documents, decode=waybill.decode, intake=True, speaks_for=waybill.carrier_of),
+    topics.WAYBILLS: Hears(
+        collect_documents, decode=waybill.decode, intake=True, speaks_for=waybill.carrier_of, once=(waybill.WireWaybill,)
+    ),
     topics.TAX: Hears(collect_documents, (TaxAssessed,)),
     topics.PAYMENTS: Hears(collect_documents, (PaymentCaptured,)),
     topics.RECEIPTS: Hears(follow_receipts, decode=decode_receipts, intake=True, alone=alone),

@@ -18,7 +18,7 @@ from services.orders.fingerprint import fingerprint, version_of
 from services.orders.persons import persons_of, seal_persons
 from services.orders.reading import Intake, read_submission
 from services.orders.store import Kept, Moment
-from services.orders.submission import Submitted, corridor_of, placed
+from services.orders.submission import CancelRequested, ReturnRequested, Submitted, corridor_of, placed
 from services.orders.timeline import summary
 from services.orders.validation import PLACED_EARLIEST, validate
 from shared import metrics, topics
@@ -192,7 +192,14 @@ def said_by(module: object) -> tuple[type[Event], ...]:
 
 
 HEARS: Final = {
-    topics.SUBMISSIONS: Hears(take_in, decode=decode, intake=True, speaks_for=attrgetter("platform_code")),
+    topics.SUBMISSIONS: Hears(
+        take_in,
+        decode=decode,
+        intake=True,
+        speaks_for=attrgetter("platform_code"),
+        once=(CancelRequested, ReturnRequested),
+        for_good=True,
+    ),
     topics.PAYMENTS: Hears(follow_facts, said_by(payments)),
     topics.TAX: Hears(follow_facts, said_by(tax)),
     topics.CUSTOMS: Hears(follow_facts, said_by(customs)),

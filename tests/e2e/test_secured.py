@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import aiohttp
 import psutil
@@ -17,9 +19,9 @@ import pytest
 
 from deploy import secrets
 from deploy.embedded import stack as stacks
-from services.cli import publish, samples, verify
+from services.cli import orderfile, parties, publish, samples, verify
 from services.cli import stack as cli
-from services.cli.connect import database, target
+from services.cli.connect import Target, database, target
 from services.customs.ceb.sign import KEY_FILE
 from shared.access import knows
 from tests.e2e.conftest import Running
@@ -75,6 +77,7 @@ def known_secrets(home: Path) -> dict[str, list[bytes]]:
     for path in [home / "keys" / KEY_FILE, *(home / "keys").glob("*.key"), *(home / "secrets" / "tls").glob("*.key")]:
         text = path.read_bytes()
         found[path.name] = text.splitlines()[1] if text.startswith(b"-----") else text
+    found |= {name: text.splitlines()[1] for name, text in found.items() if name.startswith("party_")}
     return {name: list(forms(secret)) for name, secret in found.items()}
 
 
@@ -107,6 +110,54 @@ async def test_no_secret_is_in_an_argument_a_log_a_metric_or_what_the_stack_writ
             async with session.get(f"http://127.0.0.1:{secured.ports[name]}/metrics") as answer:
                 places[f"metrics of {name}"] = await answer.read()
     assert {place: found for place, text in places.items() if (found := leaks(secured.home, text))} == {}
+
+
+async def test_who_has_the_shops_password_and_no_key_gives_back_nobodys_order(secured: Running) -> None:
+    """The user `shops` is every shop's: which platform speaks, its signature says, and nothing does by default."""
+    to = target(secured.home)
+    order, other = samples.samples("cherries", 2, 12)
+    await publish.send(to, [order], None, lambda _n: None)
+    await until_is(to, order.order_id, "fulfilled")
+    shop = replace(to, security=secured.stack.guard.login("shops"), party_pem=None)  # type: ignore[union-attr]
+    platform = json.loads(order.value)["platform"]
+    asked = json.dumps({"platform": platform, "order_no": order.order_no, "reason": "buyer_request"}).encode()
+    plain = orderfile.submission_of(order.order_no, order.order_id, asked)
+    stranger = Path(secured.home) / "stranger.pem"
+    parties._made(stranger)
+    for wire_type in (b"order.cancel-requested.v1", b"return.requested.v1"):
+        headers = tuple((name, wire_type if name == "ce_type" else value) for name, value in plain.headers)
+        command = replace(plain, headers=headers)
+        await publish.send(shop, [command, *publish.signed([command], stranger)], None, lambda _n: None)
+    await publish.send(shop, [other], None, lambda _n: None)
+    async with database(to) as conn:
+        deadline = time.monotonic() + SETTLE_S
+        while (refused := await conn.fetchval("SELECT count(*) FROM orders.dead_letter WHERE reason = 'signature'")) < 5:
+            assert time.monotonic() < deadline, refused
+            await asyncio.sleep(0.2)
+        states = await conn.fetch(
+            "SELECT order_id, state FROM orders.orders WHERE order_id = ANY($1)", [order.order_id, other.order_id]
+        )
+    assert {row["order_id"]: row["state"] for row in states} == {order.order_id: "fulfilled"}
+    # An operator still does, by the database; and the letters are let go, so that nothing is left for the next test.
+    env = {k: v for k, v in secured.env.items() if k not in {"CROSSBORDER_KAFKA", "CROSSBORDER_POSTGRES"}}
+    status, said = await run(["order", "return", order.order_no], env)
+    assert status == 0, said
+    await until_is(to, order.order_id, "returned")
+    status, said = await run(["dlq", "drop", "--reason", "signature"], env)
+    assert status == 0, said
+    status, said = await run(["doctor", "--json"], env)
+    (check,) = [each for each in json.loads(said)["checks"] if each["name"] == "parties"]
+    assert (check["ok"], check["found"]) == (
+        True, "2 platforms and 2 carriers sign what they say; every other is refused",
+    )  # fmt: skip
+
+
+async def until_is(to: Target, order_id: UUID | None, state: str) -> None:
+    async with database(to) as conn:
+        deadline = time.monotonic() + SETTLE_S
+        while (found := await conn.fetchval("SELECT state FROM orders.orders WHERE order_id = $1", order_id)) != state:
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.2)
 
 
 async def test_secrets_of_a_service_are_rotated_while_orders_come(secured: Running) -> None:

@@ -58,6 +58,7 @@ from shared.failpoints import Failpoints
 from shared.handler import Handler, pack_record, write
 from shared.hears import Hears, Outcome
 from shared.outbox import BOUND, unpack_headers
+from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.settings import Settings
 
@@ -142,6 +143,8 @@ class World:
     read: Counter[Channel] = field(default_factory=Counter)
     offsets: Counter[Channel] = field(default_factory=Counter)
     wrap_bank: Callable[[Perform], Perform] = lambda perform: perform
+    all_bound: bool = False
+    """Whether a party without a key says nothing, as where the broker tells its users apart."""
 
     def __post_init__(self) -> None:
         self._heard_by_sandbox: Counter[str] = Counter()
@@ -159,6 +162,7 @@ class World:
             self.deps[service],
             sealing=self.sealing,
             failpoints=points,
+            parties=Parties(all_bound=self.all_bound),
         )
 
     def runner(self, points: Failpoints | None = None) -> EffectRunner:

@@ -252,6 +252,21 @@ def test_publishing_a_file_twice_gives_records_of_their_own(tmp_path: Path) -> N
     assert dict(one.headers)["ce_id"] != dict(two.headers)["ce_id"]
 
 
+# --- parties
+
+
+@pytest.mark.parametrize("words", [
+    ["110591015a"], [" 1105910159"], ["１１０５９１０１５９"], ["1105910159\u200b"], ["1105910159110591015X"], [""],
+    ["LOGISTICS\u200b1", "--carrier"], ["L" * 19, "--carrier"],
+])  # fmt: skip
+def test_a_code_that_no_record_has_is_bound_to_nothing(words: list[str], nowhere: Path) -> None:
+    key = nowhere / "key.pem"
+    status, _, said = ask("access", "party", "add", *words, "--key", str(key))
+    assert status == 2, said
+    assert said.startswith("give the"), said
+    assert not key.exists()
+
+
 # --- doctor
 
 

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import base64
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import SecretStr
 
+from deploy import secrets
+from deploy.samples import submission
+from services.cli.connect import Target
+from services.customs import waybill
+from services.orders.reading import read_submission
+from shared import topics
+from shared.access import Operation, grants
 from shared.envelope import Record
-from shared.errors import Unprocessable
-from shared.parties import SIGNATURE_HEADER, SIGNATURES_MAX, Parties, sign
+from shared.errors import Misconfigured, Unprocessable
+from shared.parties import SIGNATURE_HEADER, SIGNATURES_MAX, Parties, key_of, sign, signed_headers
+from shared.settings import Settings
 
 MINE, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 CANCEL = b"order.cancel-requested.v1"
@@ -39,8 +51,8 @@ def record(*headers: tuple[str, bytes], value: bytes = VALUE, kind: bytes = CANC
 
 async def test_only_the_key_of_the_party_signs_for_it() -> None:
     known = await parties(("A", MINE, True), ("B", OTHER, True))
-    known.require(record(sign(MINE, CANCEL, VALUE)), {"A"})
-    known.require(record(), {"C"})
+    assert known.require(record(sign(MINE, CANCEL, VALUE)), {"A"})
+    assert not known.require(record(), {"C"}), "nobody signed, so nothing is bound to what was signed"
     with pytest.raises(Unprocessable, match="sign the record with the key of A"):
         known.require(record(sign(OTHER, CANCEL, VALUE)), {"A"})
     with pytest.raises(Unprocessable, match="sign the record with the key of B"):
@@ -73,6 +85,66 @@ async def test_a_party_changes_keys_without_a_pause_and_is_never_unbound() -> No
     gone = await parties(("A", MINE, False))
     with pytest.raises(Unprocessable, match="give A a key"):
         gone.require(record(sign(MINE, CANCEL, VALUE)), {"A"})
+
+
+@pytest.mark.parametrize(("protocol", "more", "said", "all_bound"), [
+    ("PLAINTEXT", {}, None, False), ("PLAINTEXT", {}, "all", True), ("SSL", {}, None, False),
+    ("SSL", {"kafka_certificate": "client.crt", "kafka_key": "client.key"}, None, True),
+    ("SASL_PLAINTEXT", {}, None, True), ("SASL_SSL", {}, None, True), ("SASL_SSL", {}, "registered", False),
+])  # fmt: skip
+def test_every_party_is_bound_where_the_broker_tells_its_users_apart(
+    protocol: str, more: dict[str, str], said: str | None, all_bound: bool
+) -> None:
+    login = {"kafka_user": "orders", "kafka_password": "x"} if protocol.startswith("SASL") else {}
+    bound = {"parties_bound": said} if said else {}
+    given = {"kafka_security_protocol": protocol, **login, **more, **bound}
+    assert Settings.model_validate(given).all_parties_bound is all_bound
+
+
+def test_the_key_that_make_secrets_makes_signs_and_shows_in_no_text(tmp_path: Path) -> None:
+    secrets.make(tmp_path)
+    settings = Settings(party_key_file=tmp_path / "party_shops")
+    assert settings.party_pem
+    key = key_of(settings.party_pem)
+    headers = (("ce_type", CANCEL),)
+    (*_, (name, signature)) = signed_headers(key, headers, VALUE)
+    assert name == SIGNATURE_HEADER
+    key.public_key().verify(base64.b64decode(signature), CANCEL + b"\n" + VALUE)
+    assert signed_headers(key, ((SIGNATURE_HEADER, b"mine"), *headers), VALUE) == ((SIGNATURE_HEADER, b"mine"), *headers)
+    assert signed_headers(None, headers, VALUE) == headers
+    inner = settings.party_pem.splitlines()[1].decode()
+    for shown in (
+        Settings(party_key=SecretStr(settings.party_pem.decode())),
+        Target("", "", "", tmp_path, party_pem=settings.party_pem),
+    ):
+        assert inner not in repr(shown)
+    with pytest.raises(Misconfigured, match="CROSSBORDER_PARTY_KEY_FILE") as refused:
+        key_of(b"-----BEGIN PRIVATE KEY-----\nsecret")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_shop_writes_orders_and_a_carrier_waybills_and_neither_anything_else() -> None:
+    written = {
+        who: {g.name for g in grants() if g.principal == who and g.operation == Operation.WRITE}
+        for who in ("shops", topics.CARRIERS, topics.PROBER)
+    }
+    assert written == {
+        "shops": {topics.SUBMISSIONS}, topics.CARRIERS: {topics.WAYBILLS}, topics.PROBER: {topics.SUBMISSIONS},
+    }  # fmt: skip
+
+
+async def test_a_signed_record_says_the_same_on_no_other_topic() -> None:
+    """One key for a platform and a carrier: what was signed for one topic is nothing on the other."""
+    order = submission("cherries", 1, seed=7)
+    value = json.dumps(
+        order | {"logistics_code": "A", "logistics_name": "A", "logistics_no": "1", "gross_weight_kg": "1"}
+    ).encode()
+    for kind in (b"order.submitted.v1", CANCEL, b"return.requested.v1"):
+        sent = record(sign(MINE, kind, value), value=value, kind=kind)
+        assert waybill.decode(replace(sent, topic="logistics.waybills")) == ()
+    issued = record(sign(MINE, b"waybill.issued.v1", value), value=value, kind=b"waybill.issued.v1")
+    with pytest.raises(Unprocessable, match="ce_type must be"):
+        read_submission(issued.value, issued.headers)
 
 
 async def test_where_all_are_bound_a_stranger_says_nothing() -> None:
