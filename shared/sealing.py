@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.errors import Misconfigured
-from shared.texts import address_forms, normal
+from shared.texts import address_forms, normal, normal_before
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -70,6 +70,10 @@ class Sealing:
     def digest(self, text: str) -> str:
         """A keyed hash (BLAKE2b, RFC 7693) of the normalised text, 32 hex characters, to compare without opening."""
         return self.digest_exact(normal(text))
+
+    def digest_before(self, text: str) -> str:
+        """`digest` as release 0.1.0 made it."""
+        return self.digest_exact(normal_before(text))
 
     def digests_of_address(self, region: str | None, city: str | None, address: str) -> tuple[str, ...]:
         """A digest of each way to write the address, 16 hex characters: two addresses are the same if they share one."""

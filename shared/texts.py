@@ -128,6 +128,11 @@ def normal(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
+def normal_before(text: str) -> str:
+    """`normal` as release 0.1.0 had it, of which digests are stored: invisible characters and the shape of a dot counted."""
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split()).casefold()
+
+
 _ALIKE: Final = {
     **dict.fromkeys(_INVISIBLE),
     **dict.fromkeys((0x2022, 0x2027, 0x2219, 0x22C5, 0x30FB), "\N{MIDDLE DOT}"),

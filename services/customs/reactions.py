@@ -20,6 +20,7 @@ from services.customs.domain import declaration as domain
 from services.customs.domain.contradictions import Kind, contradiction
 from services.customs.domain.declaration import Declaration
 from services.customs.domain.pausing import reason_to_pause, shows_the_way_free
+from services.customs.earlier import match_in_one_form
 from services.customs.gateway import Authority, Entry, decode_receipts
 from services.customs.matching import number_taken
 from services.customs.pausing import Told
@@ -130,7 +131,8 @@ async def collect_documents(conn: Connection, batch: Sequence[Message], deps: De
     found |= await store.with_documents(conn, _completed(found, events) | _corrected(found, events))
     asked = {m.order_id for m, event in heard if isinstance(event, WithdrawalAsked)}
     found |= await store.with_returns(conn, {o: d for o, d in found.items() if o in asked and d.state in domain.CLEARED})
-    match = _one_number_one_order(deps.match, await _hold_numbers(conn, found, events))
+    match = await match_in_one_form(conn, deps.match, found, events, deps.sealing)
+    match = _one_number_one_order(match, await _hold_numbers(conn, found, events))
     folded = Folded.of(found)
     for m, event in heard:
         folded.fold(_follow(folded.declarations.get(m.order_id), event, m.at, deps, match), m.event_id, m.at, m.traceparent)

@@ -330,6 +330,77 @@ async def test_a_parcel_lighter_than_its_goods_and_another_address_are_told(worl
     assert other["consignee"]["address"] not in told
 
 
+ODD: Final = {"name": "买买提\u2022阿卜杜拉", "address": "科技\u200b路1号"}
+PLAIN: Final = {"name": "买买提\u00b7阿卜杜拉", "address": "科技路1号"}
+
+
+async def make_earlier(world: World, kind: str, order: dict[str, Any]) -> None:
+    """Store a document as release 0.1.0 would have, which knew no lengths and no ways to write an address."""
+    sealing, to = world.sealing, order["consignee"]
+    of = {"name": to["name"], "phone": to["phone"], "address": to["address"]}
+    digests = {f"{name}_digest": sealing.digest_before(text) for name, text in of.items()}
+    stored = json.loads(
+        await world.admin.fetchval("SELECT doc FROM customs.document WHERE order_id = $1 AND kind = $2", order_id(order), kind)
+    )
+    if kind == "order":
+        stored["consignee"] = {
+            n: v for n, v in stored["consignee"].items() if "length" not in n and n != "address_digests"
+        } | digests
+        stored["buyer"] = {n: v for n, v in stored["buyer"].items() if "length" not in n}
+        stored["buyer"]["name_digest"] = sealing.digest_before(order["buyer"]["name"])
+    elif kind == "payment":
+        stored = {n: v for n, v in stored.items() if "length" not in n}
+        stored["payer_name_digest"] = sealing.digest_before(order["buyer"]["name"])
+    else:
+        stored = {n: v for n, v in stored.items() if "length" not in n and n != "consignee_address_digests"}
+        stored |= {f"consignee_{name}": digest for name, digest in digests.items()}
+    await world.admin.execute(
+        "UPDATE customs.document SET doc = $3 WHERE order_id = $1 AND kind = $2",
+        order_id(order),
+        kind,
+        json.dumps(stored).encode(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "spelled", "end"),
+    [
+        (("order", "payment"), ODD, LODGED),
+        (("order", "payment"), PLAIN, LODGED),
+        (("order",), ODD, LODGED),
+        (("payment",), ODD, LODGED),
+        (("order", "payment"), {"name": "买买提\u00b7阿卜"}, "rejected"),
+        (("order", "payment"), {"address": "科技路2号"}, "rejected"),
+    ],
+    ids=ascii,
+)
+async def test_documents_of_the_release_before_are_compared_in_todays_spelling(
+    world: World, stored: tuple[str, ...], spelled: dict[str, str], end: str
+) -> None:
+    order = sample(1, "lost")
+    order["consignee"] |= ODD
+    order["buyer"]["name"] = order["payment"]["payer"]["name"] = ODD["name"]
+    submit(world, order)
+    await world.settle_down()
+    for kind in stored:
+        await make_earlier(world, kind, order)
+    world.publish(topics.WAYBILLS, [parcel(order, "YT1", consignee={**order["consignee"], **spelled})])
+    await world.settle_down()
+    assert await world.states() == {order["order_no"]: end}
+    assert await world.broken() == {}
+
+
+async def test_a_waybill_of_the_release_before_is_compared_in_its_own_spelling(world: World) -> None:
+    order = sample(1, "lost")
+    order["consignee"] |= ODD
+    world.publish(topics.WAYBILLS, [parcel(order, "YT1")])
+    await world.settle_down()
+    await make_earlier(world, "waybill", order)
+    submit(world, order)
+    await world.settle_down()
+    assert await world.states() == {order["order_no"]: LODGED}
+
+
 async def test_a_number_with_a_wrong_order_number_is_free_for_the_right_one(world: World) -> None:
     """The carrier mistyped the order: nobody placed that one, and what it sends again is for the right one."""
     order = sample(1, "lost")

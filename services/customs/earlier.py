@@ -1,0 +1,92 @@
+"""Documents of release 0.1.0, whose digests of persons are of a plainer normal form, compared with today's.
+
+Only the order's particulars can be opened, so its digests are made anew in the form of what they are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
+
+from services.customs.domain.declaration import Declaration, Match
+from services.customs.gateway import NotLodgeable, opened, sealed_in
+from shared.database import Connection
+from shared.events import Event
+from shared.events.customs import Mismatch
+from shared.events.logistics import WaybillIssued
+from shared.events.orders import OrderPlaced
+from shared.events.payments import PaymentCaptured
+from shared.events.persons import ConsigneeParticulars, Particulars
+from shared.sealing import Sealing
+
+Opened = tuple[Particulars, ConsigneeParticulars]
+
+
+def is_earlier(document: Event) -> bool:
+    """Whether a document was written by release 0.1.0, which told neither lengths nor the ways to write an address."""
+    match document:
+        case OrderPlaced():
+            return not document.consignee.address_digests
+        case WaybillIssued():
+            return not document.consignee_address_digests
+        case PaymentCaptured():
+            return document.payer_name_length is None
+    return False
+
+
+async def match_in_one_form(
+    conn: Connection, match: Match, found: Mapping[UUID, Declaration], events: Sequence[Event], sealing: Sealing
+) -> Match:
+    """The match; where one of an order's documents is of release 0.1.0, its persons are compared in one normal form."""
+    stored = (document for d in found.values() for document in (d.order, d.payment, d.waybill) if document is not None)
+    documents: list[Event] = [*stored, *events]
+    about = {document.order_id for document in documents if is_earlier(document)}
+    if not about:
+        return match
+    orders = [each for each in documents if isinstance(each, OrderPlaced) and each.order_id in about]
+    particulars = await _open(conn, orders, sealing)
+
+    def in_one_form(order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued) -> Sequence[Mismatch]:
+        of_order = particulars.get(order.order_id)
+        same = of_order is None or is_earlier(order) == is_earlier(payment) == is_earlier(waybill)
+        return match(
+            order if same or of_order is None else respelled(order, of_order, payment, waybill, sealing), payment, waybill
+        )
+
+    return in_one_form
+
+
+async def _open(conn: Connection, orders: Iterable[OrderPlaced], sealing: Sealing) -> dict[UUID, Opened]:
+    """The particulars of these orders; those of an erased person stay closed."""
+    keys = await sealing.keys_for(conn, [each for order in orders for each in sealed_in(order)])
+    found: dict[UUID, Opened] = {}
+    for order in orders:
+        try:
+            found[order.order_id] = opened(order, keys)
+        except NotLodgeable:
+            continue
+    return found
+
+
+def respelled(
+    order: OrderPlaced, particulars: Opened, payment: PaymentCaptured, waybill: WaybillIssued, sealing: Sealing
+) -> OrderPlaced:
+    """The order with the buyer's digests in the form of the payment, and the consignee's in that of the waybill."""
+    buyer, consignee = particulars
+    of_payment = sealing.digest_before if is_earlier(payment) else sealing.digest
+    of_waybill = sealing.digest_before if is_earlier(waybill) else sealing.digest
+    to = order.consignee
+    forms = () if is_earlier(waybill) else sealing.digests_of_address(to.region, to.city, consignee.address)
+    return order.model_copy(
+        update={
+            "buyer": order.buyer.model_copy(update={"name_digest": of_payment(buyer.name)}),
+            "consignee": to.model_copy(
+                update={
+                    "name_digest": of_waybill(consignee.name),
+                    "phone_digest": of_waybill(consignee.phone),
+                    "address_digest": of_waybill(consignee.address),
+                    "address_digests": forms,
+                }
+            ),
+        }
+    )
