@@ -98,6 +98,14 @@ async def copied(conn: Connection, table: str, columns: Sequence[str], rows: Seq
     return True
 
 
+async def check_now(conn: Connection) -> None:
+    """Have the database check what it would check at the commit, so that the error is known while it is known whose it is.
+
+    Called at the end of a savepoint; raises what the commit would.
+    """
+    await conn.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
+
+
 class _Pooled(asyncpg.Connection):  # type: ignore[misc]
     """A connection that comes back to its pool as it is, not by a question to the server each time.
 

@@ -19,8 +19,16 @@ class Unprocessable(Exception):
     """
 
     def __init__(self, reason: UnprocessableReason, message: str) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.reason = reason
+
+
+def printable(text: str) -> str:
+    """The text with U+FFFD for what cannot be printed: a text that quotes what came is kept in tables, headers and logs.
+
+    PostgreSQL takes no U+0000, and nothing can encode half of a surrogate pair.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 class Unavailable(Exception):

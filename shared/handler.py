@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from shared import effects, inbox, metrics, outbox
-from shared.database import DATA, OUTDATED, Connection, is_of_database, is_of_values
+from shared.database import DATA, OUTDATED, Connection, check_now, is_of_database, is_of_values
 from shared.envelope import Headers, Message, Outgoing, Record, Unread, attributes_of, rfc3339, uuid_or_none
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.failpoints import Failpoints
@@ -236,6 +236,7 @@ class _Batch:
             async with conn.transaction():
                 followed = await self._react(conn, list(messages))
                 await self._write(conn, followed)
+                await check_now(conn)
         except Exception as error:
             if not may_be_the_records(error):
                 raise
@@ -389,7 +390,7 @@ async def write(
     try:
         await inbox.claim(conn, _claims(outcome.facts, facts, heard))
     except inbox.Reused as reused:
-        raise _reused(reused, "was said before") from None
+        raise said_before(reused) from None
     await outbox.append(conn, sealing, [*facts, *outcome.records])
     await effects.instruct(conn, sealing, outcome.instructions)
 
@@ -422,13 +423,18 @@ def _claims(facts: Sequence[Announced], records: Sequence[Outgoing], heard: Coll
     ids = [attributes_of(record.headers)[1] for record in records]
     if len(set(ids)) < len(ids):
         heard = ()
-    return [_content(f.event.type, record) for f, record in zip(facts, records, strict=True) if f.cause not in heard]
+    return [content_of(f.event.type, record) for f, record in zip(facts, records, strict=True) if f.cause not in heard]
 
 
-def _content(event_type: str, record: Outgoing) -> inbox.Content:
+def content_of(event_type: str, record: Outgoing) -> inbox.Content:
     event_id = uuid_or_none(attributes_of(record.headers)[1])
     assert event_id is not None
     return event_id, inbox.digest_of(event_type, record.value)
+
+
+def said_before(reused: inbox.Reused) -> Unprocessable:
+    """Facts cannot be announced: another was announced under the same id."""
+    return _reused(reused, "was said before")
 
 
 def _reused(reused: inbox.Reused, when: str) -> Unprocessable:

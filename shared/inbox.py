@@ -102,6 +102,17 @@ async def claim(conn: Connection, facts: Sequence[Content]) -> None:
     await _marked(conn, "said", facts)
 
 
+async def require_unsaid(conn: Connection, facts: Sequence[Content]) -> None:
+    """Raise Reused for an id under which this service said another fact; nothing is noted."""
+    if facts and (reused := await _other(conn, "said", dict(facts))):
+        raise Reused(reused)
+
+
+async def _other(conn: Connection, table: str, digests: Mapping[UUID, int]) -> set[UUID]:
+    rows = await conn.fetch(_MARKED.format(table), list(digests))
+    return {row["event_id"] for row in rows if row["digest"] != digests[row["event_id"]]}
+
+
 async def _marked(conn: Connection, table: str, events: Sequence[Content], *, repeats: bool = False) -> set[UUID]:
     if not events:
         return set()
@@ -114,8 +125,7 @@ async def _marked(conn: Connection, table: str, events: Sequence[Content], *, re
     fresh = {row["event_id"] for row in rows}
     if len(fresh) == len(digests):
         return fresh
-    there = await conn.fetch(_MARKED.format(table), list(digests.keys() - fresh))
-    if reused := {row["event_id"] for row in there if row["digest"] != digests[row["event_id"]]}:
+    if reused := await _other(conn, table, {i: digest for i, digest in digests.items() if i not in fresh}):
         raise Reused(reused)
     return fresh
 

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import structlog
 
-from shared import aside, outbox
-from shared.database import Connection
+from shared import aside, inbox, outbox
+from shared.database import Connection, check_now
 from shared.envelope import rfc3339
+from shared.handler import content_of, said_before
 from shared.hears import Outcome, fact_record
 
 log = structlog.get_logger(__name__)
@@ -60,12 +61,13 @@ class Items(Generic[T]):
         if not items:
             return Outcome()
         suspects = await aside.among(conn, self.timer, [self.subject_of(item).subject for item in items])
-        outcome = await self._halve(conn, [i for i in items if self.subject_of(i).subject not in suspects], act, later)
+        turn = _Turn(conn, act)
+        outcome = await self._halve(turn, [i for i in items if self.subject_of(i).subject not in suspects], later)
         for item in items:
             subject = self.subject_of(item).subject
             if subject not in suspects:
                 continue
-            tried = await _attempt(conn, act, [item])
+            tried = await turn.attempt([item])
             if isinstance(tried, Outcome):
                 await aside.clear(conn, self.timer, [subject])
                 outcome.extend(tried)
@@ -73,20 +75,18 @@ class Items(Generic[T]):
                 await self._set_aside(conn, item, tried, later)
         return outcome
 
-    async def _halve(
-        self, conn: Connection, items: Sequence[T], act: Callable[[Sequence[T]], Awaitable[Outcome]], later: Later[T] | None
-    ) -> Outcome:
+    async def _halve(self, turn: _Turn[T], items: Sequence[T], later: Later[T] | None) -> Outcome:
         if not items:
             return Outcome()
-        tried = await _attempt(conn, act, items)
+        tried = await turn.attempt(items)
         if isinstance(tried, Outcome):
             return tried
         if len(items) == 1:
-            await self._set_aside(conn, items[0], tried, later)
+            await self._set_aside(turn.conn, items[0], tried, later)
             return Outcome()
         half = len(items) // 2
-        outcome = await self._halve(conn, items[:half], act, later)
-        outcome.extend(await self._halve(conn, items[half:], act, later))
+        outcome = await self._halve(turn, items[:half], later)
+        outcome.extend(await self._halve(turn, items[half:], later))
         return outcome
 
     async def _set_aside(self, conn: Connection, item: T, error: Exception, later: Later[T] | None) -> None:
@@ -97,19 +97,39 @@ class Items(Generic[T]):
             await later(item, waits[subject.subject])
 
 
-async def _attempt(conn: Connection, act: Callable[[Sequence[T]], Awaitable[Outcome]], items: Sequence[T]) -> Outcome | Exception:
-    try:
-        async with conn.transaction():
-            outcome = await act(items)
-            _refuse_unfit(outcome)
-            return outcome
-    except Exception as error:
-        if aside.is_blameless(error):
-            raise
-        return error
+class _Turn(Generic[T]):
+    """One turn of a timer: what is tried in it, and which facts it is to say."""
 
+    def __init__(self, conn: Connection, act: Callable[[Sequence[T]], Awaitable[Outcome]]) -> None:
+        self.conn = conn
+        self._act = act
+        self._said: dict[UUID, int] = {}
 
-def _refuse_unfit(outcome: Outcome) -> None:
-    """Raise Unprocessable for what the outbox would refuse, while it is known whose it is."""
-    at = rfc3339(outbox.utc_now())
-    outbox.refuse_unfit([*(fact_record("", "", fact, at) for fact in outcome.facts), *outcome.records])
+    async def attempt(self, items: Sequence[T]) -> Outcome | Exception:
+        """What follows from these, or why they fail; nothing of them stays then. Raises what is no item's fault."""
+        try:
+            async with self.conn.transaction():
+                outcome = await self._act(items)
+                facts = await self._fit(outcome)
+                await check_now(self.conn)
+        except Exception as error:
+            if aside.is_blameless(error):
+                raise
+            return error
+        self._said |= facts
+        return outcome
+
+    async def _fit(self, outcome: Outcome) -> dict[UUID, int]:
+        """The facts' ids and contents; raises Unprocessable for what will be refused, while it is known whose it is."""
+        at = rfc3339(outbox.utc_now())
+        records = [fact_record("", "", fact, at) for fact in outcome.facts]
+        outbox.refuse_unfit([*records, *outcome.records])
+        facts = [content_of(f.event.type, record) for f, record in zip(outcome.facts, records, strict=True)]
+        found = dict(facts)
+        if other := {i for i, digest in facts if digest != found[i] or digest != self._said.get(i, digest)}:
+            raise said_before(inbox.Reused(other))
+        try:
+            await inbox.require_unsaid(self.conn, facts)
+        except inbox.Reused as reused:
+            raise said_before(reused) from None
+        return found

@@ -417,6 +417,72 @@ async def test_an_item_of_a_timer_that_leads_to_more_than_a_topic_takes_is_set_a
     assert (row["order_id"], row["reason"]) == (orders[2], "too_large")
 
 
+AT_COMMIT = (
+    "CREATE FUNCTION tax.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE check_violation; END $$; "
+    "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON tax.tally DEFERRABLE INITIALLY DEFERRED "
+    "FOR EACH ROW WHEN (NEW.total = 13) EXECUTE FUNCTION tax.refuse()"
+)
+"""Makes the database refuse one total, and only when the transaction is committed."""
+
+
+async def test_an_item_of_a_timer_that_the_commit_would_refuse_is_set_aside(
+    tally_pool: Any, database: str, sealing: Sealing
+) -> None:
+    conn = await asyncpg.connect(database)
+    await conn.execute(AT_COMMIT)
+    await conn.close()
+    orders = [uuid4() for _ in range(20)]
+
+    async def act(some: Sequence[UUID]) -> Outcome:
+        await used.executemany("INSERT INTO tally VALUES ($1, $2, 1)", [(order, orders.index(order)) for order in some])
+        return Outcome()
+
+    async with tally_pool.acquire() as used, used.transaction():
+        await TALLIES.each(used, orders, act)
+    assert await run_sql(tally_pool, "SELECT count(*) FROM tally") == 19
+    (row,) = await aside_rows(tally_pool)
+    assert (row["order_id"], row["reason"]) == (orders[13], "integrity")
+
+
+async def test_items_of_a_timer_that_fail_only_together_are_all_done(tally_pool: Any) -> None:
+    orders, done = [uuid4() for _ in range(16)], list[UUID]()
+
+    async def act(some: Sequence[UUID]) -> Outcome:
+        if {orders[3], orders[4]} <= {*some} or {orders[9], orders[15]} <= {*some}:
+            raise KeyError("not these two")
+        done.extend(some)
+        return Outcome()
+
+    async with tally_pool.acquire() as conn, conn.transaction():
+        await TALLIES.each(conn, orders, act)
+    assert sorted(done) == sorted(orders)
+    assert await aside_rows(tally_pool) == []
+
+
+async def test_an_item_of_a_timer_that_repeats_an_id_with_other_content_is_set_aside(tally_pool: Any, sealing: Sealing) -> None:
+    """Of an id said before, and of one that another item of the same turn has."""
+    orders = [uuid4() for _ in range(20)]
+    said = Announced(Tallied(order_id=orders[5], total=0), orders[5], 1)
+
+    def facts(order: UUID) -> list[Announced]:
+        if order == orders[17]:
+            return [Announced(Tallied(order_id=orders[2], total=17), orders[2], 1)]
+        return [Announced(Tallied(order_id=order, total=1), order, 1)]
+
+    async def act(some: Sequence[UUID]) -> Outcome:
+        return Outcome(facts=[fact for order in some for fact in facts(order)])
+
+    async with tally_pool.acquire() as conn:
+        async with conn.transaction():
+            await write(conn, "tax", topics.TAX, Outcome(facts=[said]), sealing)
+        async with conn.transaction():
+            await write(conn, "tax", topics.TAX, await TALLIES.each(conn, orders, act), sealing)
+    assert {(row["order_id"], row["reason"]) for row in await aside_rows(tally_pool)} == {
+        (orders[5], "id_reused"), (orders[17], "id_reused"),
+    }  # fmt: skip
+    assert await run_sql(tally_pool, "SELECT count(*) FROM outbox") == 1 + 18
+
+
 async def test_trouble_of_the_database_sets_no_item_of_a_timer_aside(tally_pool: Any) -> None:
     async def act(_some: Sequence[UUID]) -> Outcome:
         raise asyncpg.DiskFullError("no space left")

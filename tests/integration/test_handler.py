@@ -15,14 +15,16 @@ import pytest
 
 from shared import inbox, requests, topics
 from shared.database import copied
-from shared.envelope import Record
+from shared.envelope import Message, Record
 from shared.errors import Unavailable, Unprocessable
 from shared.failpoints import Failpoints, Killed
 from shared.handler import Handler, pack_record, write
-from shared.hears import Announced, Outcome
+from shared.hears import Announced, Hears, Outcome, message
 from shared.outbox import unpack_headers
+from shared.sealing import Sealing
 from shared.transitions import IllegalTransition
-from tests.integration.conftest import Tallied, TallyDeps, counted, offsets_begin, snapshot
+from tests.integration.conftest import Counted, Tallied, TallyDeps, counted, offsets_begin, snapshot, tally
+from tests.integration.test_aside import AT_COMMIT
 
 Make = Callable[..., Handler]
 P0 = (topics.ORDERS, 0)
@@ -255,6 +257,66 @@ async def test_whatever_a_parked_record_fails_for_it_leaves_nothing_but_its_dead
     assert await owed(tally_pool) == [2]
     async with tally_pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM inbox") == 2
+
+
+async def test_what_the_commit_would_refuse_costs_one_record_and_one_request_only(
+    tally_pool: Any, tally_handler: Make, database: str
+) -> None:
+    conn = await asyncpg.connect(database)
+    await conn.execute(AT_COMMIT)
+    await conn.close()
+    await offsets_begin(tally_pool, P0)
+    order, orders = uuid4(), [uuid4() for _ in range(20)]
+    bad = counted(order, 13, 5)
+    records = [counted(each, 1, at) for at, each in enumerate(orders)]
+    await tally_handler().handle([*records[:5], bad, *(replace(r, offset=r.offset + 1) for r in records[5:])])
+    await tally_handler().handle([counted(order, 2, 21)])
+    assert await totals(tally_pool) == dict.fromkeys(orders, 1)
+    found = await replay(tally_handler(), bad)
+    assert (found["outcome"], found["reason"]) == ("failed", "integrity")
+    assert await owed(tally_pool) == [5]
+    assert (await skip(tally_handler(), order))["followed"] == 1
+    assert await totals(tally_pool) == {**dict.fromkeys(orders, 1), order: 2}
+
+
+async def test_of_a_record_with_entries_the_one_that_the_commit_would_refuse_is_given_up(
+    tally_pool: Any, sealing: Sealing, database: str
+) -> None:
+    conn = await asyncpg.connect(database)
+    await conn.execute(AT_COMMIT)
+    await conn.close()
+    orders = [uuid4() for _ in range(9)]
+
+    def read(record: Record) -> list[Message]:
+        return [
+            message(record, uuid4(), Counted.type, each, Counted(order_id=each, amount=9 + n), entry=n)
+            for n, each in enumerate(orders, 1)
+        ]
+
+    hears = {topics.RECEIPTS: Hears(tally, decode=read, intake=True, alone=lambda _value, entry: b"%d" % entry)}
+    handler = Handler("tax", topics.TAX, hears, tally_pool, TallyDeps(), sealing=sealing)
+    await offsets_begin(tally_pool, (topics.RECEIPTS, 0))
+    await handler.handle([counted(uuid4(), 1, 0, topic=topics.RECEIPTS)])
+    assert await totals(tally_pool) == {each: 9 + n for n, each in enumerate(orders, 1) if n != 4}
+    async with tally_pool.acquire() as conn:
+        rows = await conn.fetch("SELECT entry, reason FROM dead_letter")
+    assert [(row["entry"], row["reason"]) for row in rows] == [(4, "integrity")]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "half a pair \ud800", "\udfff" * 600, "line\nend\x1b[2J"])
+async def test_a_refusal_that_quotes_what_cannot_be_kept_is_kept_all_the_same(
+    tally_pool: Any, tally_handler: Make, text: str
+) -> None:
+    await offsets_begin(tally_pool, P0)
+    poison = counted(uuid4(), 666, 0)
+    deps = TallyDeps(poison={666}, error=lambda: Unprocessable("invalid_value", f"found {text}"))
+    await tally_handler(deps).handle([poison, counted(uuid4(), 1, 1)])
+    assert await owed(tally_pool) == [0]
+    assert (await replay(tally_handler(deps), poison))["outcome"] == "failed"
+    async with tally_pool.acquire() as conn:
+        error = await conn.fetchval("SELECT error FROM dead_letter")
+    assert error.startswith("found ")
+    assert "\N{REPLACEMENT CHARACTER}" in error
 
 
 async def test_a_parked_record_that_can_no_longer_be_read_is_a_dead_letter(tally_pool: Any, tally_handler: Make) -> None:
