@@ -29,7 +29,7 @@ from services.customs.ceb.entries import Receipt
 from services.customs.ceb.parse import read_answer
 from services.customs.ceb.sign import Signer
 from services.customs.ceb.writing import NotDeclarable, address_line
-from services.customs.domain.declaration import Answer, Declaration, Kind, correction_of
+from services.customs.domain.declaration import Answer, Declaration, Kind, Way, correction_of
 from services.customs.domain.numbers import cop_no_of, first_and_attempt
 from services.customs.domain.returns import quantities, returned_before
 from services.customs.policy import NoOffice, Office, Policy
@@ -138,11 +138,22 @@ def _answer(receipt: Receipt, kind: Kind, attempt: int | None) -> Answer:
     if meaning == "accepted" and kind != "declare":
         meaning = "waiting"
     code = receipt.inner_code or (receipt.status if receipt.status.startswith("-") else None)
-    way = (codes.way_of(code or receipt.status) or codes.way_of(receipt.status)) if technical else None
     return Answer(
         kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no, receipt.at, attempt, technical,
-        way,
+        _way(receipt, code, technical=technical),
     )  # fmt: skip
+
+
+def _way(receipt: Receipt, code: str | None, *, technical: bool) -> Way | None:
+    """What follows from a failure on the way, by its code, else by its status."""
+    if receipt.message_type == "CEB900":
+        # A code that is in no list may speak of one document: the message is divided, and only what is alone waits.
+        return codes.listed_way_of(code or receipt.status) or codes.listed_way_of(receipt.status)
+    if technical:
+        return codes.way_of(code or receipt.status) or codes.way_of(receipt.status)
+    # The reason in a return of customs (100) may be the e-port's: our signature, or a way that was blocked.
+    way = codes.way_of(code) if code is not None and code.startswith("-") else None
+    return way if receipt.status == "100" and way in ("wait", "ours") else None
 
 
 @dataclass(frozen=True)

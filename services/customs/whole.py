@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from uuid import NAMESPACE_URL, UUID
@@ -84,7 +85,7 @@ async def _named(conn: Connection, entry: Entry, requests: Sequence[Inside]) -> 
 
     A name that was followed in vain is followed no more: the rest is halved, so that a text that names at random costs nothing.
     """
-    text = entry.text
+    text = unicodedata.normalize("NFKC", entry.text)
     lists = set(_LIST.findall(text))
     told = [
         each.order_id for each in requests if cop_no_of(each.order_id)[1:] in lists or (each.invt_no and each.invt_no in text)
@@ -99,4 +100,4 @@ async def _named(conn: Connection, entry: Entry, requests: Sequence[Inside]) -> 
 
 
 def _stands_in(number: str, text: str) -> bool:
-    return re.search(rf"(?<![0-9A-Za-z]){re.escape(number)}(?![0-9A-Za-z])", text) is not None
+    return re.search(rf"(?<![0-9A-Za-z]){re.escape(unicodedata.normalize('NFKC', number))}(?![0-9A-Za-z])", text) is not None

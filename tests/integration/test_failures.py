@@ -116,6 +116,29 @@ async def test_who_is_named_is_tried_alone_first(told: str, database: str, keys:
         assert len(found["lodged"]) == 15
 
 
+@pytest.mark.parametrize(("status", "info"), [("-9", "[Code:0009;Desc:x]"), ("-77", ""), ("-900001", "[Code:-900001;Desc:x]")])
+async def test_a_900_with_a_code_in_no_list_is_divided_and_refuses_nobody(
+    status: str, info: str, database: str, keys: Path
+) -> None:
+    """All of the message waited for a day, and were given up together then."""
+    async with opened(database, keys) as world:
+        orders = submit(world, 16, lambda _: "silent")
+        await world.settle_down()
+        answered, good = 0, []
+        for _ in range(8):
+            for message in lodged(world)[answered:]:
+                answered += 1
+                inside = re.findall(rb"<orderNo>([^<]+)</orderNo>", message)
+                if orders[0].encode() in inside:
+                    world.publish(topics.RECEIPTS, [fault(re.findall(rb'guid="([^"]+)"', message)[0].decode(), status, info)])
+                else:
+                    good += inside
+            await world.settle_down()
+        assert sorted(number.decode() for number in good) == orders[1:], "each of the others left once without the first"
+        assert set(await ended(world)) == {"lodged"}
+        assert await world.broken() == {}
+
+
 @pytest.mark.parametrize("word", ["outage", "busy"])
 async def test_an_order_whose_way_is_blocked_is_fulfilled_in_time(word: str, database: str, keys: Path) -> None:
     async with opened(database, keys) as world:

@@ -191,14 +191,23 @@ def _failures() -> tuple[tuple[re.Pattern[str], Way], ...]:
     return tuple((_form(row[0]), row[1]) for row in _data()["failure"])
 
 
+_ANY: Final = re.compile("-[0-9]+")
+
+
 def _form(form: str) -> re.Pattern[str]:
-    return re.compile("-[0-9]+" if form == "-*" else form.replace("n", "[0-9]"))
+    return _ANY if form == "-*" else re.compile(form.replace("n", "[0-9]"))
 
 
 @lru_cache(maxsize=1024)
 def way_of(code: str) -> Way | None:
     """What follows from a code of the e-port or the exchange platform; None for a word of customs itself."""
+    return listed_way_of(code) or next((way for form, way in _failures() if form.fullmatch(code)), None)
+
+
+@lru_cache(maxsize=1024)
+def listed_way_of(code: str) -> Way | None:
+    """What follows from a code by itself or by its form; None for one that only is a number below zero."""
     known = _errors().get(code) or _errors().get(code.removeprefix("-").zfill(4))
     if known is not None and known.way is not None:
         return known.way
-    return next((way for form, way in _failures() if form.fullmatch(code)), None)
+    return next((way for form, way in _failures() if form is not _ANY and form.fullmatch(code)), None)

@@ -32,7 +32,7 @@ def reason_to_pause(told: Answer, own_pace: Collection[str]) -> Reason | None:
 
     `own_pace` are codes that speak of one list's pace and nothing else.
     """
-    if told.meaning != "returned" or not told.technical or (told.code or told.status) in own_pace:
+    if told.meaning != "returned" or (told.code or told.status) in own_pace:
         return None
     return told.way if told.way in ("wait", "ours") else None
 

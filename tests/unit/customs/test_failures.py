@@ -10,11 +10,13 @@ import pytest
 
 from services.customs import policy
 from services.customs.ceb import codes
+from services.customs.ceb.entries import Receipt, code_in
 from services.customs.domain import declaration as d
 from services.customs.domain.declaration import Answer, Declaration, Kind, Lodged, State, Way
 from services.customs.domain.numbers import LISTS_MAX, cop_no_of, first_and_attempt
-from services.customs.domain.pausing import next_trial
+from services.customs.domain.pausing import next_trial, reason_to_pause
 from services.customs.domain.returns import BEIJING, Return
+from services.customs.gateway import _answer
 from shared.events import customs as said
 from tests.unit.customs.documents import ORDER_ID, order, tax
 
@@ -119,6 +121,20 @@ def test_our_own_signature_refuses_nobody_ever(code: str, on: Kind) -> None:
         found, _ = d.answer(found, failure(code, on, found.attempt), RULES, AT + timedelta(days=days))
         assert (found.waiting, found.waiting_s) == (on, 0.0)
         found = once_more(found)
+
+
+@pytest.mark.parametrize(("info", "way"), [
+    ("[Code:-621029;Desc:x]", "ours"), ("[Code:-601001;Desc:x]", "ours"), ("[Code:-621017;Desc:x]", "wait"), ("[Code:-5]", "wait"),
+    ("[Code:-621004;Desc:x]", None), ("[Code:-621018;Desc:x]", None), ("[Code:1313;Desc:x]", None), ("[Code:1001;Desc:x]", None),
+])  # fmt: skip
+def test_a_100_for_our_signature_or_a_blocked_way_refuses_nobody(info: str, way: Way | None) -> None:
+    receipt = Receipt("CEB622", "100", AT, info, None, "B1", INVT, code_in(info))
+    told = _answer(receipt, "declare", 1)
+    assert told.way == way
+    found, facts = d.answer(replace(lodged(), invt_no=INVT), told, RULES, AT)
+    assert [type(fact) for fact in facts] == [said.ListReturned if way else said.ListRefused]
+    assert found.waiting == ("declare" if way else None)
+    assert reason_to_pause(told, RULES.too_soon) == way
 
 
 def test_what_was_spared_counts_for_no_correction() -> None:
