@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from shared.xml import XmlRefused, parse_untrusted
 _SUBMITTED: Final = "order.submitted.v1"
 _NO_WORDS: Final[frozenset[str]] = frozenset()
 _FIGURE_MAX: Final = Decimal(10) ** 13
+_NUMBER_MAX: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def read_submissions(value: bytes | None, headers: Iterable[tuple[str, bytes]]) 
             yield from _from_xml(text)
         elif text:
             yield _from_json(orjson.loads(text))
-    except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation, XmlRefused, Unprocessable):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, XmlRefused, Unprocessable):
         return
 
 
@@ -152,7 +153,7 @@ def _from_json(doc: Mapping[str, Any]) -> Submission:
         enterprise=_text(payment, "enterprise_code") if payment.get("enterprise_code") else None,
         consignee=Consignee(
             _text(to, "name"), _text(to, "phone") if to.get("phone") else "", _text(to, "country"),
-            to.get("region"), to.get("city"), _text(to, "address"), to.get("postcode"),
+            _said(to, "region"), _said(to, "city"), _text(to, "address"), _said(to, "postcode"),
         ),
         net_weight_kg=sum((_figure(g["net_weight_kg"]) for g in doc["lines"]), Decimal(0)),
         lines=tuple(_line_from_json(g) for g in doc["lines"]),
@@ -161,7 +162,7 @@ def _from_json(doc: Mapping[str, Any]) -> Submission:
 
 def _line_from_json(line: Mapping[str, Any]) -> Goods:
     return Goods(
-        int(line["line_no"]), _text(line, "name"), _figure(line["quantity"]), _figure(line["unit_price"]),
+        _number(line["line_no"]), _text(line, "name"), _figure(line["quantity"]), _figure(line["unit_price"]),
         _figure(line["total"]), _text(line, "origin"),
     )  # fmt: skip
 
@@ -170,6 +171,18 @@ def _text(doc: Mapping[str, Any], name: str) -> str:
     found = doc[name]
     if not isinstance(found, str):
         raise TypeError(name)
+    return found
+
+
+def _said(doc: Mapping[str, Any], name: str) -> str | None:
+    return _text(doc, name) if doc.get(name) is not None else None
+
+
+def _number(given: Any) -> int:
+    """The number of a line; one of more than nine digits is none, and no file of ours could keep it."""
+    found = int(given)
+    if not 0 <= found < _NUMBER_MAX:
+        raise ValueError("not the number of a line")
     return found
 
 
@@ -230,7 +243,7 @@ def _weight_of(line: Mapping[str, str]) -> Decimal:
 
 def _line_from_xml(line: Mapping[str, str]) -> Goods:
     return Goods(
-        int(line["gnum"]),
+        _number(line["gnum"]),
         line["itemName"],
         _figure(line["qty"]),
         _figure(line["price"]),

@@ -130,6 +130,24 @@ def test_commands_and_what_cannot_be_read_are_ignored(value: bytes, headers: tup
     assert list(read_submissions(value, headers)) == []
 
 
+@pytest.mark.parametrize(
+    ("was", "given"),
+    [
+        *(
+            (b'"line_no":1,', b'"line_no":' + given)
+            for given in (b"1" + b"0" * 40, b"1e300", b"-1", b'"' + b"9" * 5000 + b'"', b"[]")
+        ),
+        *((b'"region":"Shanghai"', b'"region":' + given) for given in (b"[]", b"{}", b"7", b"true")),
+        (b'"postcode":"200000"', b'"postcode":200000'),
+    ],
+)
+def test_what_no_file_of_ours_could_keep_is_ignored(was: bytes, given: bytes) -> None:
+    """A number beyond 64 bits, among others: it would end the outside parties again and again, for everybody."""
+    value = submission().replace(was, given + b"," if was.endswith(b",") else given)
+    assert list(read_submissions(submission(), ()))
+    assert list(read_submissions(value, ())) == []
+
+
 def test_a_311_document_is_an_order_too() -> None:
     head = (
         "<orderNo>N1</orderNo><ebpCode>P</ebpCode><goodsValue>10</goodsValue><freight>1</freight><discount>0</discount>"
