@@ -44,7 +44,7 @@ class ExportLine(Part):
     total: Decimals
     net_weight_kg: Decimals = Decimal(0)
     duty_rate: Share | None = None
-    vat_rate: Share | None = None
+    vat_rate: Annotated[Decimals, Field(le=1)] | None = None
     purchase: Decimals | None = None
 
     @property

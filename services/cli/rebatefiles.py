@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from services.cli.connect import Wrong
 from services.cli.exportfile import money
-from services.cli.taxfile import Count, Decimals, LineNo, Part, Time, bytes_of, decoded, lines_of, read
+from services.cli.taxfile import Count, Decimals, HsCode, LineNo, Part, Time, bytes_of, decoded, lines_of, read
 from services.tax.domain.assessment import BEIJING, beijing_date
 from services.tax.domain.rebate import Declared, ExportedLine, Invoice, ReleasedList
 
@@ -28,7 +28,7 @@ class GoodsLine(Part):
 
     line_no: LineNo
     sku: Text
-    hs_code: str = Field(pattern=r"^[0-9]{4,10}$")
+    hs_code: HsCode
     quantity: Count
     unit: Text
     total: Decimals
@@ -65,11 +65,13 @@ class InvoiceFile(Part):
 
 def _documents(file: Path, shape: type[Shape]) -> Iterator[tuple[str, Shape]]:
     """Each line of a file; raises Wrong with every fault of every line: of a part of the file nothing is claimed."""
-    found, wrong = [], []
+    from services.tax.rulefiles import load_nomenclature
+
+    found, wrong, known = [], [], load_nomenclature()
     for number, line in lines_of(bytes_of(file)):
         where = f"{file} line {number}"
         try:
-            found.append((where, read(where, decoded(where, line), shape, None)))
+            found.append((where, read(where, decoded(where, line), shape, known)))
         except Wrong as error:
             wrong.append(str(error))
     if wrong:
@@ -89,7 +91,7 @@ def _list(where: str, found: ListFile) -> ReleasedList:
         ExportedLine(
             x.line_no,
             x.sku,
-            x.hs_code,
+            x.hs_code.replace(".", ""),
             x.quantity,
             x.unit,
             money(f"{where}: lines[{i}].total", x.total, found.currency),

@@ -11,7 +11,7 @@ from json import dumps, loads
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from services.cli.connect import Exit, Wrong
@@ -42,8 +42,17 @@ def _decimal_string(value: Any) -> Any:
 
 
 def _whole_number(value: Any) -> Any:
-    if isinstance(value, bool):
+    """A number as JSON writes whole ones: `"1"` and `1.0` beside `1` would be one line number in two spellings."""
+    if isinstance(value, bool) or not isinstance(value, int):
         raise PydanticCustomError("int_type", "Input should be a valid integer")
+    return value
+
+
+def _country(value: str) -> str:
+    from services.orders.codes import is_country
+
+    if not is_country(value):
+        raise PydanticCustomError("is_country", "ISO 3166-1 alpha-2 in capitals, like US")
     return value
 
 
@@ -69,7 +78,7 @@ Count = Annotated[Decimals, Field(gt=0)]
 HsCode = Annotated[str, Field(pattern=HS_CODE)]
 LineNo = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=999_999)]
 Time = Annotated[datetime, BeforeValidator(_time)]
-CountryCode = Annotated[str, Field(pattern="^[A-Z]{2}$")]
+CountryCode = Annotated[str, Field(pattern="^[A-Z]{2}$"), AfterValidator(_country)]
 
 
 class Part(BaseModel):

@@ -21,9 +21,9 @@ from services.tax.domain.assessable import (
     beijing_date,
     dutiable_values,
 )  # fmt: skip
-from services.tax.domain.compiling import Goods, InForce, Parcel, fen
+from services.tax.domain.compiling import Goods, InForce, Owed, Parcel, Ratio, fen
 from services.tax.domain.exchange import RateMissing
-from services.tax.domain.goods import longest
+from services.tax.domain.goods import CODE_DIGITS, longer, longest
 from services.tax.domain.limits import are_listed, standing, within_parcel_limit
 from services.tax.domain.rulebook import Rulebook
 from services.tax.domain.rules import GeneralTrade, ParcelTax, RetailImport
@@ -104,7 +104,7 @@ def _retail(
     goods = _all_known(order, in_force, on)
     weighed = () if all(kind.free for kind in goods) else are_listed(order, goods, used_kg, regime, on)
     full, counted = standing(order, sum(values), used, in_force)
-    lines = _lines(order, values, goods, full=full, on=on, named=named)
+    lines = _lines(order, values, goods, in_force, full=full, on=on, named=named)
     return _assessed(in_force, rules, "CNY", lines, named, counted=counted, weighed=weighed)
 
 
@@ -118,7 +118,7 @@ def _general(
     named: dict[str, None],
 ) -> Assessment:
     """All taxes in full; the duty is waived up to a ticket's small amount (Regulations on import and export duties, art. 45)."""
-    lines = _lines(order, values, _all_known(order, in_force, on), full=True, on=on, named=named)
+    lines = _lines(order, values, _all_known(order, in_force, on), in_force, full=True, on=on, named=named)
     duty = sum(line.duty for line in lines)
     waived = duty if duty <= fen(regime.duty_waiver.tax_at_most) else 0
     return _assessed(in_force, rules, "CNY", lines, named, waived=waived)
@@ -155,12 +155,18 @@ def _parcel(
         if parcel is None:
             reason = f"no class of parcel articles is known for HS code {line.hs_code} of line {line.line_no} on {on}"
             raise Refused("tariff_unknown", reason, "a heading with a known class", line.hs_code)
-        rate = parcel.other if parcel.other is not None and _is_dear(parcel, line, value) else parcel.rate
+        rate = _rate(parcel, line, value)
+        if any(other is None or _rate(other, line, value) != rate for other in longer(in_force.parcels, line.hs_code)):
+            raise _short(line)
         lines.append(AssessedLine(line.line_no, value, 0, 0, 0, rate.of(value)))
         named.update(dict.fromkeys(parcel.rules))
     total = sum(line.parcel_tax for line in lines)
     waived = total if total <= fen(regime.waiver.tax_at_most) else 0
     return _assessed(in_force, rules, "CNY", lines, named, waived=waived)
+
+
+def _rate(parcel: Parcel, line: AssessableLine, value: int) -> Ratio:
+    return parcel.other if parcel.other is not None and _is_dear(parcel, line, value) else parcel.rate
 
 
 def _is_dear(parcel: Parcel, line: AssessableLine, value: int) -> bool:
@@ -181,7 +187,14 @@ def _all_known(order: Assessable, in_force: InForce, on: date) -> list[Goods]:
 
 
 def _lines(
-    order: Assessable, values: Sequence[int], goods: Sequence[Goods], *, full: bool, on: date, named: dict[str, None]
+    order: Assessable,
+    values: Sequence[int],
+    goods: Sequence[Goods],
+    in_force: InForce,
+    *,
+    full: bool,
+    on: date,
+    named: dict[str, None],
 ) -> list[AssessedLine]:
     """Each line's taxes, rounded half up to the fen per tax and line; the rules used join `named` in their first order."""
     assessed = []
@@ -190,6 +203,8 @@ def _lines(
         if basis is None:
             raise _without_duty(line, on)
         owed = basis.taxed if kind.has_consumption_tax and _is_taxed(kind, line, value) else basis.plain
+        if len(line.hs_code) < CODE_DIGITS and _is_short(line, value, kind, owed, in_force, full=full):
+            raise _short(line)
         assessed.append(
             AssessedLine(line.line_no, value, owed.duty.of(value), owed.consumption_tax.of(value), owed.vat.of(value))
         )
@@ -197,6 +212,31 @@ def _lines(
         if kind.list_rule is not None:
             named[kind.list_rule] = None
     return assessed
+
+
+def _owed(goods: Goods, line: AssessableLine, value: int, *, full: bool) -> Owed | None:
+    """What goods owe of a value at that level of rates; None where their duty is not known."""
+    basis = goods.full if full else goods.within
+    if basis is None:
+        return None
+    return basis.taxed if goods.has_consumption_tax and _is_taxed(goods, line, value) else basis.plain
+
+
+def _is_short(line: AssessableLine, value: int, kind: Goods, owed: Owed, in_force: InForce, *, full: bool) -> bool:
+    """Whether goods that a short code may be as well owe something else, or are on the positive list by other terms."""
+    return any(
+        other is None or _terms(other) != _terms(kind) or _owed(other, line, value, full=full) != owed
+        for other in in_force.others(line.hs_code)
+    )
+
+
+def _terms(goods: Goods) -> tuple[object, ...] | None:
+    return None if goods.listed is None else (goods.listed.listed, goods.listed.modes, goods.listed.kg_a_year)
+
+
+def _short(line: AssessableLine) -> Refused:
+    reason = f"HS code {line.hs_code} of line {line.line_no} is too short: goods of it owe by different rules"
+    return Refused("tariff_unknown", reason, "ten digits", line.hs_code)
 
 
 def _without_duty(line: AssessableLine, on: date) -> Refused:

@@ -23,6 +23,7 @@ from services.tax.domain.goods import (
     Tariff,
     Vat,
     in_force_by_prefix,
+    longer,
     longest,
 )  # fmt: skip
 from services.tax.domain.rules import Dated, Exempt, ParcelTax, Regime, RetailImport, day_after
@@ -115,6 +116,10 @@ class InForce:
     def find(self, hs_code: str) -> Goods | None:
         """The goods of the longest prefix; None if no rate is known."""
         return longest(self.goods, hs_code)
+
+    def others(self, hs_code: str) -> list[Goods | None]:
+        """What else the goods of a short code may be."""
+        return longer(self.goods, hs_code)
 
 
 class RuleSet(NamedTuple):

@@ -28,6 +28,9 @@ from services.tax.domain.rules import (
 PREFIX_DIGITS: Final = (10, 8, 6, 4)
 """How long a prefix may be, the longest first, since that one counts."""
 
+CODE_DIGITS: Final = PREFIX_DIGITS[0]
+"""How many digits a code of China's tariff has."""
+
 T = TypeVar("T")
 
 
@@ -37,6 +40,13 @@ def longest(rows: Mapping[str, T], hs_code: str) -> T | None:
         if digits <= len(hs_code) and hs_code[:digits] in rows:
             return rows[hs_code[:digits]]
     return None
+
+
+def longer(rows: Mapping[str, T], hs_code: str) -> list[T]:
+    """The rows of longer prefixes that begin with a code: what it may be besides what it says, where it has less than ten digits."""
+    if len(hs_code) >= CODE_DIGITS:
+        return []
+    return [row for prefix, row in sorted(rows.items()) if len(prefix) > len(hs_code) and prefix.startswith(hs_code)]
 
 
 class Vat(Dated):

@@ -191,6 +191,29 @@ def test_goods_without_a_class_are_refused_by_name() -> None:
     assert refused(order(Item("4901990000", "10.00"), mode="personal")).code == "tariff_unknown"
 
 
+@pytest.mark.parametrize(
+    ("mode", "hs", "on", "ten"),
+    [
+        # Skin care owed no consumption tax before October 2016 by one code of ten digits alone, and 30 % by the others.
+        ("9610", "330499", "2016-08-20", "3304990029"), ("personal", "33049900", "2016-08-20", "3304990029"),
+        # The duty of 8517.69 and 8517.70 is another than that of telephones.
+        ("0110", "8517", "2026-11-20", "8517130000"),
+    ],
+)  # fmt: skip
+def test_a_code_that_is_too_short_for_its_rate_is_refused_by_name(mode: str, hs: str, on: str, ten: str) -> None:
+    told = refused(order(Item(hs, "900.00"), mode=mode), day(on))
+    assert (told.code, told.limit, told.value) == ("tariff_unknown", "ten digits", hs)
+    assert f"HS code {hs} of line 1 is too short" in told.reason
+    assert assessed(order(Item(ten, "900.00"), mode=mode), day(on)).total.minor > 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "hs"), [("9610", "8517"), ("9610", "9102"), ("personal", "9102"), ("personal", "6109"), ("0110", "851713")]
+)
+def test_a_short_code_whose_goods_all_owe_the_same_is_assessed(mode: str, hs: str) -> None:
+    assert assessed(order(Item(hs, "900.00"), mode=mode)).total.minor > 0
+
+
 # General trade, and what a refusal says of it
 
 
