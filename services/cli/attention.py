@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.cli.connect import Target, database
+from services.cli.connect import Absent, Target, database
 from services.cli.verify import Finding
 
 CRASHES: Final = 3
@@ -19,8 +19,15 @@ ASIDE_SAYS: Final = "an item failed alone: `crossborder aside list`, mend the ca
 
 
 async def look(to: Target) -> list[Finding]:
-    """Return what a person must act on: programs first, then held orders, open cases, and items set aside."""
-    return [await _programs(to), *await _rows(to)]
+    """Return what a person must act on: programs first, then held orders, open cases, and items set aside.
+
+    A database that does not answer hides the last three; the programs are told all the same.
+    """
+    programs = await _programs(to)
+    try:
+        return [programs, *await _rows(to)]
+    except Absent as absent:
+        return [programs, *(Finding(name, says, skipped=str(absent)) for name, (says, _) in _LOOKED_FOR.items())]
 
 
 async def _programs(to: Target) -> Finding:
@@ -55,11 +62,7 @@ def _started(pid: int | None, now: float) -> float:
 
 async def _rows(to: Target) -> list[Finding]:
     async with database(to) as conn:
-        return [
-            Finding("held_orders", HELD_SAYS, await _of_each(conn, _HELD)),
-            Finding("open_cases", CASES_SAY, await _of_each(conn, _CASES)),
-            Finding("set_aside", ASIDE_SAYS, await _of_each(conn, _ASIDE)),
-        ]
+        return [Finding(name, says, await _of_each(conn, looked_for)) for name, (says, looked_for) in _LOOKED_FOR.items()]
 
 
 _HELD: Final = "held_order", "SELECT order_id::text || ': ' || reason FROM {0}.held_order ORDER BY held_at"
@@ -68,6 +71,10 @@ _CASES: Final = (
     "SELECT 'case ' || number || ' ' || kind || ' ' || subject FROM {0}.cases WHERE closed_at IS NULL ORDER BY number",
 )
 _ASIDE: Final = "aside", "SELECT source || ' ' || subject || ': ' || reason FROM {0}.aside ORDER BY number"
+
+_LOOKED_FOR: Final = {
+    "held_orders": (HELD_SAYS, _HELD), "open_cases": (CASES_SAY, _CASES), "set_aside": (ASIDE_SAYS, _ASIDE),
+}  # fmt: skip
 
 
 async def _of_each(conn: Any, looked_for: tuple[str, str]) -> tuple[str, ...]:

@@ -153,6 +153,11 @@ def _with_secret(dsn: str) -> str:
     return with_password(dsn, load(Anywhere).database_password)
 
 
+def _first(to: Target) -> str:
+    """What to do first where a part of the stack does not answer: one that runs needs no start."""
+    return "look at `crossborder status`, then at the log it names" if to.known else "start the stack with `crossborder up`"
+
+
 @asynccontextmanager
 async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
     """A connection to the stack's database, read-only unless `write`; raises Absent if it does not answer, or no more."""
@@ -168,9 +173,7 @@ async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
     try:
         conn = await asyncpg.connect(to.postgres, timeout=5, command_timeout=120, server_settings=settings)
     except (*LOST, asyncpg.PostgresError, ValueError) as error:
-        raise Absent(
-            f"start the stack with `crossborder up`: PostgreSQL does not answer at {redacted(to.postgres)} ({error or 'timeout'})"
-        ) from None
+        raise Absent(f"{_first(to)}: PostgreSQL does not answer at {redacted(to.postgres)} ({str(error) or 'timeout'})") from None
     try:
         for kind in ("json", "jsonb"):
             await conn.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
@@ -195,9 +198,7 @@ async def kafka_errors(to: Target) -> AsyncIterator[None]:
     try:
         yield
     except (KafkaError, OSError) as error:
-        raise Absent(
-            f"start the stack with `crossborder up`: Kafka does not answer at {to.kafka} ({type(error).__name__})"
-        ) from None
+        raise Absent(f"{_first(to)}: Kafka does not answer at {to.kafka} ({type(error).__name__})") from None
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(json: bool = typer.Option(False, "--json", help="for machines")) -> None:
     """Look at versions, ports, keys, reachability, migrations, topics and lag; say what to do about each."""
-    checks = [*tools(), *rule_ends(), *run(of_stack())]
+    checks = [*run(of_stack()), *tools(), *rule_ends()]
     ok = all(check.ok for check in checks)
     if json:
         as_json({"ok": ok, "checks": [asdict(check) for check in checks]})
@@ -214,9 +214,17 @@ async def _attention(to: Target) -> list[Check]:
     from services.cli import attention
 
     return [
-        Check(f.name.replace("_", " "), f.ok, f.skipped or "; ".join(f.offending[:5]) or "none waits", "" if f.ok else f.says)
+        _told(f.name, f.ok and not (f.skipped and f.name != "programs"), f.skipped, f.offending, f.says)
         for f in await attention.look(to)
     ]
+
+
+def _told(name: str, ok: bool, skipped: str, offending: Sequence[str], says: str) -> Check:
+    found = ("not known" if not ok else skipped) if skipped else "; ".join(offending[:5]) or _NOTHING[name == "programs"]
+    return Check(name.replace("_", " "), ok, found, "" if ok else skipped or says)
+
+
+_NOTHING: Final = {True: "all run and are ready", False: "none waits"}
 
 
 async def _keys(to: Target) -> list[Check]:

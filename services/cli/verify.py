@@ -54,7 +54,14 @@ def verify(
 
 
 async def _all(to: Target, wait_s: float) -> list[Finding]:
-    return [*await attend(to, wait_s), *await judge(to, wait_s)]
+    found = await attend(to, wait_s)
+    try:
+        return [*found, *await judge(to, wait_s)]
+    except Absent as absent:
+        if found[0].ok:
+            raise
+        # What runs is known, and why nothing else can be judged is said with it.
+        return [*found, Finding("invariants", "none could be judged", skipped=str(absent))]
 
 
 async def attend(to: Target, wait_s: float = 10.0) -> list[Finding]:
@@ -101,6 +108,9 @@ def show(findings: Sequence[Finding]) -> None:
     invariants = [f for f in findings if f.name not in ATTENTION]
     broken = sum(1 for f in invariants if not f.ok)
     kept = sum(1 for f in invariants if f.ok and not f.skipped)
+    if not kept and not broken:
+        say(f"no invariant could be judged: {next((f.skipped for f in invariants if f.skipped), 'there are none')}")
+        return
     say(f"{broken} of {len(invariants)} invariants are broken" if broken else f"all {kept} invariants hold")
 
 

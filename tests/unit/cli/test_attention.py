@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import psutil
 import pytest
+import typer
 
+from services.cli import attention, doctor, verify
 from services.cli.attention import trouble_of
+from services.cli.connect import Absent, Target
 from services.cli.verify import Finding, show
+
+NOBODY: Final = Target("127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/none", "", Path("/nonexistent"))
+"""Where neither a broker nor a database answers."""
 
 STARTED = psutil.Process(os.getpid()).create_time()
 
@@ -47,3 +54,44 @@ def test_verify_begins_with_what_a_person_must_do(capsys: pytest.CaptureFixture[
     assert "books_balance: order 1" in out
     assert "programs: " not in out
     assert time.time() > STARTED
+
+
+@pytest.fixture
+def down(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def programs(_to: Target) -> Finding:
+        return Finding("programs", attention.PROGRAMS_SAY, ("postgres is down after 1 restarts, see postgres.log",))
+
+    monkeypatch.setattr(attention, "_programs", programs)
+
+
+@pytest.mark.usefixtures("down")
+async def test_a_program_that_is_down_is_told_first_where_the_database_does_not_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = await verify._all(NOBODY, 0)
+    assert [(f.name, f.ok) for f in found[:2]] == [("programs", False), ("held_orders", True)]
+    assert all("PostgreSQL does not answer" in f.skipped for f in found[1:])
+    show(found)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [f"ACT: {attention.PROGRAMS_SAY}", "  postgres is down after 1 restarts, see postgres.log"]
+    assert lines[-1].startswith("no invariant could be judged: start the stack")
+    checks = await doctor._attention(NOBODY)
+    assert [(c.name, c.ok, c.found) for c in checks[:2]] == [
+        ("programs", False, "postgres is down after 1 restarts, see postgres.log"), ("held orders", False, "not known"),
+    ]  # fmt: skip
+
+
+async def test_what_does_not_answer_is_said_where_no_program_is_known_here() -> None:
+    with pytest.raises(Absent, match="start the stack with `crossborder up`: PostgreSQL does not answer"):
+        await verify._all(NOBODY, 0)
+
+
+def test_doctor_begins_with_what_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async def stack() -> list[doctor.Check]:
+        return [doctor.Check("programs", False, "tax is down", "look at its log")]
+
+    monkeypatch.setattr(doctor, "of_stack", stack)
+    with pytest.raises(typer.Exit):
+        doctor.doctor(json=False)
+    first = capsys.readouterr().out.splitlines()[1]
+    assert first.split()[:2] == ["NO", "programs"]
