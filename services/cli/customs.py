@@ -15,6 +15,7 @@ import typer
 
 from services.cli.cases import add_close, group_of
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.notices import notices
 from services.cli.summaries import summaries
 
 SCHEMAS: Final = "CROSSBORDER_CEB_XSD"
@@ -31,6 +32,7 @@ customs.add_typer(summaries, name="summaries")
 cases = group_of("customs")
 add_close(cases, "customs")
 customs.add_typer(cases, name="cases")
+customs.command("notices")(notices)
 
 File = Annotated[Path | None, typer.Option(help="A submission as JSON, or the CEB message as XML.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]

@@ -138,6 +138,7 @@ def _amount(value: Any) -> Any:
 
 
 async def _declaration(conn: Any, order_id: UUID) -> dict[str, Any] | None:
+    from services.cli import notices
     from services.customs.domain.numbers import cop_no_of
 
     row = await conn.fetchrow(
@@ -169,6 +170,7 @@ async def _declaration(conn: Any, order_id: UUID) -> dict[str, Any] | None:
             order_id,
         )
     ]
+    found["notices"] = (await notices.of_order(conn, order_id))[::-1] if await _there(conn, "customs.notice") else []
     return found
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from services.cli import notices, orders
+from services.cli.connect import Target
 from shared import topics
 from shared.envelope import Outgoing, first_headers
 from tests.integration.receipts import declared, hear, placed, receipt, row_of
@@ -133,6 +135,35 @@ async def test_receipts_that_need_nothing_are_kept(world: World) -> None:
         ("CEB712", "120", "1800", '{"copNo": "X1"}'),
     ]
     assert await owed(world) == []
+
+
+async def test_an_order_shows_what_was_said_of_the_documents_that_others_lodge(
+    world: World, database: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await placed(world)
+    common = {"returnStatus": "120", "returnTime": "20261123120000000", "returnInfo": "x"}
+    payment_no = await world.admin.fetchval("SELECT payment_no FROM payments.payment")
+    waybill = await world.admin.fetchrow("SELECT logistics_code, logistics_no FROM customs.waybill_number")
+    platform = found["submission"]["platform"]["code"]
+    await hear(
+        world,
+        receipt(
+            "CEB312", "OrderReturn", {"ebpCode": platform, "orderNo": found["order_no"]} | common | {"returnStatus": "-301010"}
+        ),
+        receipt("CEB312", "OrderReturn", {"ebpCode": "another's", "orderNo": found["order_no"]} | common),
+        receipt("CEB404", "ReceiptsReturn", {"orderNo": found["order_no"]} | common),
+        receipt("CEB412", "PaymentReturn", {"payCode": "1", "payTransactionId": payment_no} | common),
+        receipt("CEB512", "LogisticsReturn", {"logisticsCode": waybill[0], "logisticsNo": waybill[1]} | common),
+        receipt("CEB512", "LogisticsReturn", {"logisticsCode": waybill[0], "logisticsNo": "of another"} | common),
+    )
+    shown = await orders._show(Target("127.0.0.1:1", database, "", home), found["order_no"])
+    told = [(each["message_type"], each["status"]) for each in shown["declaration"]["notices"]]
+    assert told == [("CEB312", "-301010"), ("CEB404", "120"), ("CEB412", "120"), ("CEB512", "120")]
+    assert shown["declaration"]["notices"][0]["meaning"] == "duplicate order number"
+    monkeypatch.setenv("CROSSBORDER_POSTGRES", database)
+    assert len(await notices._list(None, None, 50)) == 6
+    assert [each["status"] for each in await notices._list(None, "CEB312", 1)] == ["120"]
+    assert [each["message_type"] for each in await notices._list(found["order_no"], "CEB412", 50)] == ["CEB412"]
 
 
 async def test_the_same_receipt_in_gbk_and_in_an_envelope_is_heard(world: World) -> None:
