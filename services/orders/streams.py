@@ -286,12 +286,13 @@ class SalesView:
         consumer, data = self.app.consumer, self.table.data
         consumer.stop_flow()  # until faust has sought; it resumes the flow by itself
         self.app.flow_control.suspend()
-        ours = {tp.partition: tp for tp in consumer.assignment() if tp.topic == self.source}
+        ours = self._ours()
         log_of_ours = {tp.partition for tp in consumer.assignment() if tp.topic == self.table.changelog_topic_name}
         if ours.keys() - log_of_ours:
             # A broker that has just started may name the one and not yet the other. Nothing would be restored, and what
             # the source no longer holds would be written off; a start anew asks again.
-            end("the table's changelog has no partitions yet", lacking=len(ours.keys() - log_of_ours))
+            end("the table's changelog has no partitions yet; with partitions added to the topic, run one worker only",
+                lacking=len(ours.keys() - log_of_ours))  # fmt: skip
         # faust's memory store only forgets rows it restored, not those it wrote itself.
         for raw in [raw for raw in data if _partition(raw) not in ours]:
             data.pop(raw, None)
@@ -312,13 +313,18 @@ class SalesView:
         metrics.REBALANCES.labels(NAME).inc()
         log.info("the table is restored", partitions=len(ours), rows=len(data))
 
+    def _ours(self) -> dict[int, TopicPartition]:
+        """Our partitions of the topic. Those that somebody added have nothing of an order, and no part of the table."""
+        mine = self.app.consumer.assignment()
+        return {tp.partition: tp for tp in mine if tp.topic == self.source and tp.partition < topics.PARTITIONS}
+
     async def _stand_at_places(self) -> None:
         """Read on from so far before the table's places that a record sent again is known as such.
 
         Faust calls it instead of its seek to the committed offsets.
         """
         consumer = self.app.consumer
-        ours = {tp.partition: tp for tp in consumer.assignment() if tp.topic == self.source}
+        ours = self._ours()
         wanted = {ours[p]: max(self._earliest[p], place.next - sales.SEEN_MAX) for p, place in self.places.items() if p in ours}
         if wanted:
             await consumer.seek_wait(wanted)
@@ -328,7 +334,7 @@ class SalesView:
     async def lag(self) -> dict[int, int]:
         """Records in the log that are not yet in the table, by partition."""
         places = dict(self.places)
-        ours = {tp.partition: tp for tp in self.app.consumer.assignment() if tp.topic == self.source}
+        ours = self._ours()
         found = await self.app.consumer.highwaters(*ours.values()) if ours else {}
         stands = {p: (places[p].next, found.get(tp) or 0) for p, tp in ours.items() if p in places}
         for partition, stood in stands.items():

@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from deploy.embedded.process import free_port
 from services.orders import sales
@@ -24,8 +24,9 @@ from services.orders.submission import PROBE
 from shared import topics
 from shared.envelope import headers_of
 from shared.events.orders import OrderCancelled, OrderFulfilled, OrderRejected, OrderResubmitted, OrdersEvent
+from shared.kafka import METADATA_MS
 from shared.money import Money
-from shared.outbox import utc_now
+from shared.outbox import partition_of, utc_now
 from shared.streams import STUCK_S
 
 pytestmark = pytest.mark.slow
@@ -93,7 +94,9 @@ class Bench:
         for number in numbers:
             event = event_of(number)
             headers = headers_of(event_id=uuid5(NAMESPACE_URL, str(number)), event_type=event.type, source="orders", at=utc_now())
-            await self._producer.send(self.source, event.to_json(), key=str(event.order_id).encode(), headers=list(headers))
+            key = str(event.order_id).encode()
+            place = partition_of(key, topics.PARTITIONS)
+            await self._producer.send(self.source, event.to_json(), key=key, headers=list(headers), partition=place)
             if per_second and number % 20 == 0:
                 await asyncio.sleep(20 / per_second)
         await self._producer.flush()
@@ -318,6 +321,25 @@ async def test_only_what_was_committed_counts_and_an_open_transaction_ends_no_vi
     assert await bench.totals() == expected([*counted, *range(300, 420)])
     for each in (aborted, committed, open_):
         await each.stop()
+
+
+async def test_partitions_that_somebody_adds_to_its_topic_cost_the_view_nothing(bench: Bench) -> None:
+    worker = bench.worker()
+    await bench.publish(range(100))
+    await bench.until(count=80)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bench.kafka)
+    await admin.start()
+    await admin.create_partitions({bench.source: NewPartitions(2 * topics.PARTITIONS)})
+    await admin.close()
+    await asyncio.sleep(METADATA_MS / 1000 + 5)
+    await bench.publish(range(100, 200))
+    await bench.until(count=160)
+    worker.kill()
+    worker = bench.worker()
+    await worker.ready()
+    await bench.publish(range(200, 300))
+    await bench.until(count=240)
+    assert await bench.totals() == expected(range(300))
 
 
 async def test_what_a_relay_sent_twice_counts_once_also_over_a_kill(bench: Bench) -> None:
