@@ -10,8 +10,9 @@ import typer
 from services.cli.beginnings import meant
 from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, run, say, target
 
-aside = typer.Typer(no_args_is_help=True, help="Items that failed alone and were set aside: list, retry.")
+aside = typer.Typer(no_args_is_help=True, help="Items that failed alone and were set aside: list, retry, drop.")
 
+OUTBOX: Final = "outbox"
 FIELDS: Final = (
     "id", "service", "source", "subject", "order_id", "reason", "error", "times", "first_at", "last_at", "retry_at"
 )  # fmt: skip
@@ -47,6 +48,26 @@ def retry(
     say(f"{len(rows)} items are tried now" + ("; `crossborder aside list` shows those that fail again" if rows else ""))
 
 
+@aside.command()
+def drop(
+    item: str = typer.Argument(..., metavar="SERVICE/NUMBER", help="as `list` prints it"),
+    note: str = typer.Option("", help="why, for the audit; it is kept for ever, so name no person"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """Give up a record to publish: nobody will hear it, and what waits behind it of its order is published.
+
+    Try `crossborder aside retry` first: nothing is left out then.
+    """
+    if not note.strip():
+        raise Wrong('say --note "why": nobody will hear what is given up; `crossborder aside retry` publishes it')
+    row = run(_drop(target(), item, note.strip()))
+    if json:
+        as_json(row)
+    else:
+        print(f"{row['id']} is given up: {row.get('ce_type', 'a record')} for {row['topic']}")
+    say("publishing goes on behind it; `crossborder verify` tells who misses it")
+
+
 async def items_of(to: Target) -> list[dict[str, Any]]:
     """Every item that a service of this stack has set aside, oldest first."""
     async with database(to) as conn:
@@ -78,6 +99,48 @@ async def _retry(to: Target, ids: Sequence[str]) -> list[dict[str, Any]]:
         return chosen
 
 
+async def _drop(to: Target, given: str, note: str) -> dict[str, Any]:
+    """Delete the record from the outbox, and note who did it, why, and which record it was."""
+    from services.cli.letters import operator
+    from shared.requests import ask
+
+    async with database(to, write=True) as conn, conn.transaction():
+        rows = {row["id"]: row for row in await _items(conn)}
+        found = meant(given, set(rows), "item's id", to_change=True)
+        if found is None:
+            raise Wrong(f"choose an id that `crossborder aside list` prints: nothing is set aside as {given}")
+        row = rows[found]
+        if row["source"] != OUTBOX:
+            raise Wrong(
+                f"mend the cause and run `crossborder aside retry {found}`: it is of {row['source']}, and only a record to publish "
+                "can be given up. Of an instruction to the bank the case is settled: `crossborder payments cases list`"
+            )
+        gone = await conn.fetchrow(_UNPUBLISHED.format(row["service"]), row["subject"])
+        await conn.execute(_FORGET.format(row["service"]), OUTBOX, row["subject"])
+        details = _told_of(gone)
+        await ask(
+            conn, row["service"], "give_up", operator(), order_id=row["order_id"], letter=f"{OUTBOX} {row['subject']}", note=note,
+            outcome="done" if gone else "nothing", details=details,
+        )  # fmt: skip
+        return {**row, **details}
+
+
+def _told_of(gone: Any) -> dict[str, str]:
+    """What a record was, for the audit: its topic, and which fact it was if its headers can be read."""
+    from shared.outbox import unpack_headers
+
+    if gone is None:
+        return {"topic": "no topic: it was published meanwhile"}
+    try:
+        heads = dict(unpack_headers(gone["headers"]))
+    except ValueError:
+        heads = {}
+    told: dict[str, str] = {
+        name: heads[name].decode("utf-8", "replace") for name in ("ce_type", "ce_id", "order_version") if name in heads
+    }
+    return {"topic": gone["topic"], **told}
+
+
 def _show(rows: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
 
@@ -94,6 +157,8 @@ _LIST: Final = (
     "SELECT number, source, subject, order_id, reason, error, times, first_at, last_at, retry_at FROM {0}.aside ORDER BY number"
 )
 _DUE: Final = "UPDATE {0}.aside SET retry_at = now() WHERE source = $1 AND subject = $2"
+_UNPUBLISHED: Final = "DELETE FROM {0}.outbox WHERE id = $1::text::bigint RETURNING topic, headers"
+_FORGET: Final = "DELETE FROM {0}.aside WHERE source = $1 AND subject = $2"
 _ALSO: Final = {
     "effect": "UPDATE {0}.effect SET next_at = now() WHERE intent_id = $1::text::uuid",
     "lodge": "UPDATE {0}.waiting SET since = now() WHERE order_id = $1::text::uuid",

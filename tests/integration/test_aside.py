@@ -15,10 +15,10 @@ from prometheus_client import REGISTRY
 
 from services.cli import aside as cli
 from services.cli.connect import Target, Wrong
-from shared import effects, metrics, outbox, topics
+from shared import effects, metrics, outbox, requests, topics
 from shared.effects import Answered, Effect, EffectRunner, Unknown
 from shared.envelope import Outgoing
-from shared.handler import write
+from shared.handler import Handler, write
 from shared.hears import Announced, Instruction, Outcome
 from shared.items import Items, Subject
 from shared.outbox import Relay
@@ -526,3 +526,32 @@ async def test_an_operator_sees_what_is_set_aside_and_has_it_tried_at_once(
     await runner(tally_pool, sealing, party.perform).once()
     assert await cli.items_of(to) == []
     assert await everything_tallied(tally_pool, 1)
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+async def test_a_record_that_no_cause_can_be_mended_of_is_given_up_with_a_note(
+    kafka: str, topic_prefix: str, tally_pool: Any, sealing: Sealing, database: str, tmp_path: Path, spoil: str
+) -> None:
+    await topics.create_topics(kafka, topic_prefix, partitions=1)
+    (order,) = await instruct(tally_pool, sealing, b"bad")
+    await runner(tally_pool, sealing, Party({b"bad"}).perform).once()
+    await append(tally_pool, sealing, fact(order, "bad"), fact(order, "behind"))
+    await run_sql(tally_pool, SPOILS[spoil])
+    to = Target("nowhere:1", database, "", tmp_path)
+    async with running(Relay("tax", tally_pool, kafka, prefix=topic_prefix, sealing=sealing).run()):
+        await until(lambda: aside_is(tally_pool, 2))
+        instruction, record = await cli.items_of(to)
+        with pytest.raises(Wrong, match="only a record to publish"):
+            await cli._drop(to, instruction["id"], "the key is lost")
+        with pytest.raises(Wrong, match="nothing is set aside as tax/999"):
+            await cli._drop(to, "tax/999", "the key is lost")
+        given_up = await cli._drop(to, record["id"], "the key is lost")
+        assert given_up["topic"] == topics.TAX
+        await until(lambda: empty(tally_pool, "outbox"))
+    assert [r.value for r in await read_all(kafka, topic_prefix + topics.TAX)] == [b"behind"]
+    assert [row["source"] for row in await aside_rows(tally_pool)] == ["effect"]
+    async with tally_pool.acquire() as conn:
+        row = await conn.fetchrow("SELECT q.*, r.outcome FROM operator_request q JOIN operator_result r ON r.request_id = q.id")
+    assert (row["act"], row["order_id"], row["note"], row["outcome"]) == ("give_up", order, "the key is lost", "done")
+    assert row["letter"] == f"outbox {record['subject']}"
+    assert await requests.obey(Handler("tax", topics.TAX, TALLY_HEARS, tally_pool, TallyDeps(), sealing=sealing)) == 0
