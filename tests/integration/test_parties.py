@@ -25,6 +25,7 @@ from shared import requests, topics
 from shared.envelope import Outgoing, Record, first_headers
 from shared.handler import pack_record
 from shared.identity import order_id_of
+from shared.kafka import Security
 from shared.parties import sign
 from tests.integration.test_reactions import CANCEL, RETURN, SUBMITTED, shop_record
 from tests.integration.world import World, opened
@@ -283,6 +284,32 @@ async def test_the_stack_binds_its_own_parties_and_never_brings_back_a_key_that_
         ]
     finally:
         await conn.close()
+
+
+TAKEN = "taken at its word, since the broker tells nobody apart"
+
+
+async def test_doctor_says_in_one_line_who_must_sign_and_who_cannot(world: World, database: str, tmp_path: Path) -> None:
+    from services.cli import doctor
+    from services.cli.connect import Target
+
+    open_stack = Target("", database, "", tmp_path)
+    secured = replace(open_stack, security=Security("SASL_PLAINTEXT", "operators", "a password"))
+    mine = order(1) | {"order_no": "P-waits~lost"}
+    await said(world, shop_record(mine["order_no"], mine, SUBMITTED))
+    assert await world.states() == {mine["order_no"]: "placed"}
+    (check,) = await doctor._parties(open_stack)
+    assert (check.ok, check.found) == (
+        True,
+        f"0 platforms and 0 carriers sign what they say; every other is {TAKEN}: docs/access.md",
+    )
+    (check,) = await doctor._parties(secured)
+    assert (check.ok, check.todo) == (
+        False, f"give {mine['platform']['code']} a key with `crossborder access party add`: what they say is refused",
+    )  # fmt: skip
+    await bind(world, "orders", mine["platform"]["code"], SHOP)
+    (check,) = await doctor._parties(secured)
+    assert (check.ok, check.found) == (True, "1 platforms and 0 carriers sign what they say; every other is refused")
 
 
 async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_as_an_operator(
