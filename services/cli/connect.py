@@ -32,6 +32,7 @@ HOME: Final = typer.Option(
 )
 """Whether it can be read is asked where it is opened, and said in one sentence."""
 
+SECRETS: Final = Path("/run/secrets")
 PIPE_COLUMNS = 160
 """Width of tables that go into a file or pipe, where there is no terminal to ask."""
 
@@ -135,7 +136,9 @@ def party_pem_of(found: Mapping[str, Any], *, env: bool = True) -> bytes | None:
     class Anywhere(Settings):
         needs_postgres: ClassVar[bool] = False
 
-    if env and (pem := load(Anywhere).party_pem):
+    # Only then: a command that signs nothing is not held up by another setting that is wrong.
+    said = os.environ.get("CROSSBORDER_PARTY_KEY") or os.environ.get("CROSSBORDER_PARTY_KEY_FILE")
+    if env and (said or SECRETS.is_dir()) and (pem := load(Anywhere).party_pem):
         return pem
     file = found.get("party_key_file")
     secret = secret_of(Path(str(file)), "CROSSBORDER_PARTY_KEY_FILE") if file else None

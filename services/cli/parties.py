@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -167,12 +167,7 @@ def all_bound(to: Target) -> bool:
     """Whether a party without a key says nothing here, as far as this command knows: by its settings, or since the broker
     tells its users apart.
     """
-    from shared.settings import Settings, load
-
-    class Anywhere(Settings):
-        needs_postgres: ClassVar[bool] = False
-
-    said = load(Anywhere).parties_bound
+    said = os.environ.get("CROSSBORDER_PARTIES_BOUND") or "auto"
     return to.security.tells_apart if said == "auto" else said == "all"
 
 
