@@ -18,7 +18,9 @@ FILE_BYTES_MAX: Final = 512 * 1024 * 1024
 HEADERS_BYTES: Final = 1024
 """Room for a record's key and headers."""
 STDIN: Final = "-"
-_BLANK: Final = re.compile(r"[ \t\r\n]*")
+_BOM: Final = "\ufeff"
+"""It stands before each part of a file that was put together of files."""
+_BLANK: Final = re.compile(rf"[ \t\r\n{_BOM}]*")
 
 Part = tuple[str, bytes]
 """Where one submission stands, and its bytes as they were written."""
@@ -91,7 +93,7 @@ def _parts(content: bytes, name: str) -> list[Part]:
     """Each submission of the text: one a line if the first line is a whole one, else documents, or the items of arrays."""
     import orjson
 
-    lines = [(n, line) for n, line in enumerate(content.splitlines(), 1) if line.strip()]
+    lines = [(n, line) for n, line in enumerate(map(_unmarked, content.splitlines()), 1) if line.strip()]
     try:
         by_line = isinstance(orjson.loads(lines[0][1]), dict)
     except orjson.JSONDecodeError:
@@ -110,6 +112,10 @@ def _parts(content: bytes, name: str) -> list[Part]:
         ) from None
     except RecursionError:
         raise Wrong(f"mend {name}: it is nested too deep for an order") from None
+
+
+def _unmarked(line: bytes) -> bytes:
+    return line.removeprefix(_BOM.encode())
 
 
 def _documents(text: str) -> Iterator[Part]:
@@ -175,16 +181,20 @@ def _require_small(value: bytes, where: str) -> None:
 def _of_json(value: bytes, where: str) -> Submission:
     import orjson
 
+    from services.orders.reading import JSON_BYTES_MAX
     from shared.identity import order_id_of
-    from shared.texts import identifier
+    from shared.texts import TWICE, has_name_twice, identifier
 
-    _require_small(value, where)
+    if len(value) > JSON_BYTES_MAX:
+        raise Wrong(f"make {where} smaller: a submission has at most {JSON_BYTES_MAX} bytes, this one {len(value)}")
     try:
         found = orjson.loads(value)
         order_no, platform = found["order_no"], found["platform"]["code"]
     except (ValueError, KeyError, TypeError) as error:
-        kind = "is not JSON" if isinstance(error, ValueError) else "has no order_no and platform.code"
+        kind = f"is not JSON ({error})" if isinstance(error, ValueError) else "has no order_no and platform.code"
         raise Wrong(f"mend {where}: it {kind}; see the submission in README.md") from None
+    if has_name_twice(value):
+        raise Wrong(f"mend {where}: {TWICE}; see the submission in README.md")
     if not isinstance(order_no, str) or not isinstance(platform, str):
         raise Wrong(f"mend {where}: order_no and platform.code must be strings")
     return submission_of(order_no, order_id_of(identifier(platform), identifier(order_no)), value)

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import typer
 
+from services.cli import steps
 from services.cli.connect import (
     Exit,
     Target,
@@ -260,6 +261,7 @@ async def _show(to: Target, order_ref: str) -> dict[str, Any]:
             )
         ]
         found |= await sections.of_order(conn, row["order_id"])
+        found["next"] = steps.next_of(row["order_no"], row["state"], (found["detail"] or {}).get("faults") or ())
         found["waits_for"] = await waits_of(conn, row["order_id"], row["state"], found["cases"])
     return found
 
@@ -286,7 +288,7 @@ def without_persons(found: Any) -> Any:
 
 
 def _amount(row: Mapping[str, Any], name: str) -> str:
-    return f"{row[name]} {row['currency']}" if row[name] is not None else ""
+    return f"{row[name]} {row['currency']}" if row[name] is not None else "-"
 
 
 def _print(found: Mapping[str, Any]) -> None:
@@ -294,15 +296,15 @@ def _print(found: Mapping[str, Any]) -> None:
 
     page = paper()
     page.print(f"{found['order_no']}  {found['order_id']}", style="bold")
-    page.print(f"state {found['state']}  corridor {found['corridor']}  mode {found['mode']}  placed {_time(found['placed_at'])}")
+    known = {name: found[name] or "-" for name in ("corridor", "mode")}
+    page.print(f"state {found['state']}  corridor {known['corridor']}  mode {known['mode']}  placed {_time(found['placed_at'])}")
     for waited in found["waits_for"]:
         page.print(f"waits for: {waited}", style="bold", soft_wrap=True)
+    if found["next"]:
+        page.print(f"next: {found['next']}", soft_wrap=True)
     page.print(f"goods {_amount(found, 'goods_value')}  paid {_amount(found, 'amount_paid')}")
     for fault in (found["detail"] or {}).get("faults") or ():
-        page.print(
-            f"  fault {fault.get('field')}: {fault.get('rule')}, found {fault.get('found')}, expected "
-            f"{fault.get('expected')}" + (f" ({fault['code']})" if fault.get("code") else "")
-        )
+        page.print(f"  {steps.sentence(fault)}", soft_wrap=True)
     for case in found.get("cases") or ():
         page.print(f"\ncase: {case['kind']}, `crossborder {case['service']} cases show {case['number']}`", style="bold")
         page.print(f"  {case['what_to_do']}")

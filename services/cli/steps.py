@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -24,11 +24,17 @@ _RESUBMITTED: Final = (
 
 async def became(to: Target, order_ids: Sequence[UUID], ends: Mapping[UUID, str]) -> dict[UUID, dict[str, Any]]:
     """Of each order that is known here: its state, its faults, and the steps if there are not too many orders."""
+    from services.cli import cases
+    from services.cli.waits import waits_of
+
     asked = list(order_ids[:FAULTS_OF_MAX])
     async with database(to) as conn:
         found = {
             row["order_id"]: {"state": row["state"], "faults": row["faults"] or []} for row in await conn.fetch(_HEADS, asked)
         }
+        for order_id in found.keys() & {i for i in asked[:STEPS_OF_MAX] if i not in ends}:
+            open_cases = await cases.of_order(conn, order_id)
+            found[order_id]["waits_for"] = await waits_of(conn, order_id, found[order_id]["state"], open_cases)
         for order_id in found.keys() & {i for i in asked if ends.get(i) == "exists"}:
             found[order_id]["verdict"] = await conn.fetchval(_RESUBMITTED, order_id, "order.resubmitted.v1")
         if len(order_ids) <= STEPS_OF_MAX:
@@ -56,7 +62,11 @@ def told(order_no: str, end: str | None, found: Mapping[str, Any] | None) -> Ite
     """The lines about one order, for people."""
     yield f"{order_no}  {end or 'open'}"
     if found is None:
+        if end is None:
+            yield "  nothing is known of it: look at `crossborder dlq list`, if its record was given up, and at `crossborder status`"
         return
+    for waited in found.get("waits_for") or ():
+        yield f"  waits for: {waited}"
     for fault in found["faults"] if found["state"] == "rejected" else ():
         yield f"  {sentence(fault)}"
     if found["state"] != "rejected":
@@ -74,8 +84,40 @@ def what_to_send(order_no: str, end: str | None, found: Mapping[str, Any]) -> st
             return f"send it under a new number: {order_no} is {state} ({verdict or 'exists'}) and stays as it is"
         return None
     if found["state"] == "rejected":
-        return f"mend it and send it under a new number: {order_no} is used up"
+        return next_of(order_no, "rejected", found["faults"])
     return None
+
+
+def next_of(order_no: str, state: str, faults: Sequence[Mapping[str, Any]]) -> str | None:
+    """What the shop may do about an order that has come to its end; None for one that has not."""
+    if state == "rejected":
+        rules = [(str(fault.get("rule")), str(fault.get("code"))) for fault in faults]
+        advice = next((said for is_so, said in _AFTER_REFUSAL if any(is_so(*rule) for rule in rules)), _MEND)
+        return advice.format(order_no)
+    return _AFTER.get(state, "").format(order_no) or None
+
+
+_MEND: Final = "mend it and send it under a new number: {} is used up"
+_RETURNED_BY_CUSTOMS: Final = "700"
+_AFTER_REFUSAL: Final[tuple[tuple[Callable[[str, str], bool], str], ...]] = (
+    (lambda rule, code: rule == "customs_releases" and code == _RETURNED_BY_CUSTOMS,
+     "take the goods back: customs sends them away and {} is used up; other goods need an order under a new number"),
+    (lambda rule, _: rule == "customs_releases",
+     "settle it with customs, which keeps the goods: {} is not to be sent again under any number"),
+    (lambda rule, _: rule == "bank_accepts", "have the buyer pay another way and send it under a new number: {} is used up"),
+    (lambda rule, _: rule == "tax_accepts",
+     "change the goods or the way they come, by the limit that is named, and send it under a new number: {} is used up"),
+    (lambda rule, _: rule.endswith("_matches_payment"),
+     "have the buyer pay in their own name what the order says, and send it under a new number: {} is used up"),
+    (lambda rule, _: rule.endswith("_matches_waybill"),
+     "make order and waybill agree: send it under a new number and have the carrier book it again; {} is used up"),
+)  # fmt: skip
+"""By the faults of a refused order, the gravest first: what is to be done beside sending it again, or in place of it."""
+_AFTER: Final[Mapping[str, str]] = {
+    "fulfilled": "nothing is to be done; goods that are to go back: `crossborder order return {}`",
+    "cancelled": "nothing is to be done, what was paid is given back; wanted after all, it is sent under a new number: {} is used up",
+    "returned": "nothing is to be done, the goods are back; wanted again, they are ordered under a new number: {} is used up",
+}
 
 
 def sentence(fault: Mapping[str, Any]) -> str:

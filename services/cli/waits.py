@@ -11,6 +11,7 @@ from shared.metrics import ENDS
 
 DOCUMENTS: Final = ("order", "payment", "tax", "waybill")
 """What a list is made of."""
+AWAITS_ORDER: Final = "awaits_order"
 DECIDED_BY_CUSTOMS: Final = ("lodged", "accepted", "review", "examination", "held", "withdrawing", "returning")
 
 
@@ -23,7 +24,9 @@ async def waits_of(conn: Any, order_id: UUID, state: str, cases: Sequence[Mappin
         for case in cases
     ]
     found += await _bank(conn, order_id)
-    if state not in ENDS:
+    if state == AWAITS_ORDER:
+        found.append("the order itself: its cancellation came first, and it is called off when it comes")
+    elif state not in ENDS:
         found += await _customs(conn, order_id)
     return found
 

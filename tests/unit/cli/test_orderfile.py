@@ -42,6 +42,9 @@ PRETTY = json.dumps(ORDER, indent=1, ensure_ascii=False)
         ("\ufeff" + json.dumps(ORDER), ["F-1"]),
         ("\ufeff\n " + PRETTY, ["F-1"]),
         (json.dumps([ORDER]) + json.dumps([OTHER]), ["F-1", "F-2"]),
+        ("\ufeff" + json.dumps(ORDER) + "\n\ufeff" + json.dumps(OTHER) + "\n", ["F-1", "F-2"]),
+        ("\ufeff" + PRETTY + "\ufeff" + PRETTY, ["F-1", "F-1"]),
+        ("\ufeff" + json.dumps([ORDER]) + "\n\ufeff" + json.dumps([OTHER]), ["F-1", "F-2"]),
     ],
 )
 def test_every_way_to_write_orders_down_is_read(tmp_path: Path, content: str, found: list[str]) -> None:
@@ -67,6 +70,9 @@ def test_what_is_published_is_what_was_written(tmp_path: Path) -> None:
         ("[" * 100_000, "nested too deep"),
         (b"", "it is empty"),
         (PRETTY.encode("gb18030"), "must be UTF-8"),
+        (json.dumps({**ORDER, "x": "y" * 256 * 1024}), "at most 262144 bytes"),
+        (json.dumps(ORDER).replace("{", '{"order_no": "F-9", ', 1), "a name comes twice"),
+        (json.dumps(ORDER) + "\n" + json.dumps({**OTHER, "x": float("nan")}), r"line 2 of .* is not JSON \(.*column"),
     ],
 )
 def test_what_is_no_order_is_named_by_its_place(tmp_path: Path, content: str | bytes, said: str) -> None:

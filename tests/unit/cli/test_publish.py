@@ -18,6 +18,7 @@ from services.cli import following, orders, publish, steps
 from services.cli.app import app
 from services.cli.connect import Absent, Target
 from services.cli.orderfile import Submission
+from services.cli.orders import ENDS, STATES
 from services.orders.reading import REASONS
 
 ORDER = UUID(int=1)
@@ -177,6 +178,41 @@ def test_the_steps_of_an_accepted_order_are_told_with_how_long_each_took() -> No
     assert [" ".join(line.split()) for line in steps.told("A-1", "fulfilled", found)] == [
         "A-1 fulfilled", "0.000 s +0.000 orders order.placed.v1", "1.250 s +1.250 payments payment.captured.v1",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "code", "says"),
+    [
+        ("is_product", "1332", "mend it and send it under a new number: A-1 is used up"),
+        ("bank_accepts", "AM04", "have the buyer pay another way and send it under a new number"),
+        ("tax_accepts", "-621005", "by the limit that is named, and send it under a new number"),
+        ("order_matches_payment", "47", "have the buyer pay in their own name"),
+        ("order_matches_waybill", "-503001", "have the carrier book it again"),
+        ("customs_accepts", "100", "mend it and send it under a new number"),
+        ("customs_releases", "700", "take the goods back"),
+        ("customs_releases", "502", "A-1 is not to be sent again under any number"),
+        ("customs_releases", "599", "settle it with customs"),
+    ],
+)
+def test_what_is_to_be_done_goes_by_what_was_refused(rule: str, code: str, says: str) -> None:
+    first = {"field": "x", "rule": "is_product", "found": "1", "expected": "2"}
+    faults = [first, first | {"rule": rule, "code": code}]
+    assert says in str(steps.next_of("A-1", "rejected", faults))
+    assert says in list(steps.told("A-1", "rejected", {"state": "rejected", "faults": faults}))[-1]
+
+
+def test_every_end_says_what_may_be_done_and_nothing_else_does() -> None:
+    told = {state: steps.next_of("A-1", state, ()) for state in STATES}
+    assert {state for state, said in told.items() if said} == set(ENDS)
+    assert {state for state, said in told.items() if said and "under a new number" in said} == set(ENDS) - {"fulfilled"}
+    assert all("A-1" in said for said in told.values() if said)
+
+
+def test_an_order_that_came_to_no_end_says_what_it_waits_for() -> None:
+    held = {"state": "placed", "faults": [], "waits_for": ["waybill (a paper is missing)"]}
+    assert list(steps.told("A-1", None, held)) == ["A-1  open", "  waits for: waybill (a paper is missing)"]
+    assert "crossborder dlq list" in list(steps.told("A-1", None, None))[1]
+    assert list(steps.told("A-1", "fulfilled", None)) == ["A-1  fulfilled"]
 
 
 @pytest.mark.parametrize(
