@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any, Final
 
 from services.cli.connect import Target, database
 from services.cli.verify import Finding
-from shared.money import Money
+from shared.money import Money, MoneyError
 
 Line = tuple[str, str, int, str]
 """A movement at the bank: the number of the payment or transfer, its kind, minor units, currency."""
 
+_PARTS: Final = ("payment_no", "kind", "amount", "currency")
 BANK_SAYS: Final = "what the bank moved is not what our journal says"
 AUTHORITY_SAYS: Final = "the authority's register and our declarations disagree on a release"
 DECLARED_SAYS: Final = "the authority put a line of a list into another declaration than we were told"
@@ -34,8 +36,8 @@ async def bank(to: Target) -> list[Finding]:
         ours = await _journal(conn)
     try:
         async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
-            theirs = await _operations(client)
-    except (httpx.HTTPError, ValueError, KeyError) as error:
+            theirs, unread = await _operations(client)
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         return [
             Finding(
                 "bank_statement",
@@ -43,7 +45,7 @@ async def bank(to: Target) -> list[Finding]:
                 skipped=f"the bank does not answer at {url} ({type(error).__name__})",
             )
         ]
-    return [Finding("bank_statement", BANK_SAYS, tuple(breaks(ours, theirs)))]
+    return [Finding("bank_statement", BANK_SAYS, (*unread, *breaks(ours, theirs)))]
 
 
 def breaks(ours: Counter[Line], theirs: Counter[Line]) -> list[str]:
@@ -78,18 +80,45 @@ async def _journal(conn: Any) -> Counter[Line]:
     return Counter((row["no"], row["kind"], row["minor"], row["currency"]) for row in rows)
 
 
-async def _operations(client: Any) -> Counter[Line]:
-    """Return each movement of the bank's statement, page by page."""
+async def _operations(client: Any) -> tuple[Counter[Line], list[str]]:
+    """Return each movement of the bank's statement, page by page, and a sentence for each line that cannot be read.
+
+    Raises ValueError for a statement whose pages do not go on.
+    """
     found: Counter[Line] = Counter()
+    unread: list[str] = []
     after = 0
     while True:
         page = (await client.get("/v1/statement/operations", params={"after": after})).raise_for_status().json()
-        if not page["items"]:
-            return found
-        for item in page["items"]:
-            amount = Money.of(item["amount"], item["currency"])
-            found[item["payment_no"], item["kind"], amount.minor, amount.currency] += 1
-        after = page["next"]
+        items = page["items"]
+        if not isinstance(items, list):
+            raise TypeError("the lines of a page must be a list")
+        if not items:
+            return found, unread
+        lines, more = lines_of(items)
+        found.update(lines)
+        unread += more
+        following = page["next"]
+        if not isinstance(following, int) or following <= after:
+            raise ValueError("the page after this one must be a later one")
+        after = following
+
+
+def lines_of(items: Sequence[Any]) -> tuple[Counter[Line], list[str]]:
+    """Return the lines of a page that can be read, and a sentence for each of the others: what it is of nobody knows."""
+    found: Counter[Line] = Counter()
+    unread: list[str] = []
+    for item in items:
+        line = item if isinstance(item, dict) else {}
+        if wrong := [name for name in _PARTS if not isinstance(line.get(name), str)]:
+            unread.append(f"a line of the bank cannot be read: {', '.join(wrong)} must be text")
+            continue
+        payment_no, kind, amount, currency = (str(line[name]) for name in _PARTS)
+        try:
+            found[payment_no, kind, Money.of(amount, currency).minor, currency] += 1
+        except MoneyError as error:
+            unread.append(f"payment {payment_no[:64]} {kind[:32]}: the line cannot be read: {error}")
+    return found, unread
 
 
 async def authority(to: Target) -> list[Finding]:

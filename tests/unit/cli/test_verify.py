@@ -7,14 +7,16 @@ from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import httpx
 import orjson
 import pytest
 
 from services.cli.facts import HOUR_S, Ledger, Sold, _differences, sold
 from services.cli.verify import Finding, _still, as_document, invariants
-from services.cli.witnesses import Line, breaks, read_register, register_of
+from services.cli.witnesses import Line, _operations, breaks, lines_of, read_register, register_of
 from services.orders import sales
 from services.orders.submission import PROBE
 from shared.envelope import Record
@@ -183,3 +185,47 @@ PAID: tuple[Line, ...] = (("P1", "capture", 20410, "CNY"), ("P1", "refund", 4601
 )
 def test_the_statement_is_compared_line_by_line(bank: tuple[Line, ...], found: list[str]) -> None:
     assert breaks(Counter(PAID), Counter(bank)) == found
+
+
+LINE: dict[str, Any] = {"payment_no": "P1", "kind": "capture", "amount": "204.10", "currency": "CNY"}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (LINE | {"currency": "XTS"}, "payment P1 capture: the line cannot be read: currency 'XTS'"),
+        (LINE | {"currency": "cny"}, "payment P1 capture: the line cannot be read: currency 'cny'"),
+        (LINE | {"amount": "2e2"}, "payment P1 capture: the line cannot be read: '2e2' is not a decimal amount"),
+        (LINE | {"amount": "204.101"}, "payment P1 capture: the line cannot be read: '204.101' has more than 2 decimals"),
+        (LINE | {"amount": 204.1}, "a line of the bank cannot be read: amount must be text"),
+        (LINE | {"payment_no": None, "kind": 7}, "a line of the bank cannot be read: payment_no, kind must be text"),
+        (None, "a line of the bank cannot be read: payment_no, kind, amount, currency must be text"),
+        ([LINE], "a line of the bank cannot be read: payment_no, kind, amount, currency must be text"),
+    ],
+    ids=str,
+)
+def test_a_line_of_the_statement_that_cannot_be_read_is_told_and_the_others_are_compared(line: Any, says: str) -> None:
+    found, (unread,) = lines_of([LINE, line, LINE])
+    assert found == Counter({("P1", "capture", 20410, "CNY"): 2})
+    assert unread.startswith(says)
+
+
+def test_a_line_of_no_money_and_one_of_a_kind_nobody_knows_are_lines() -> None:
+    found, unread = lines_of([LINE | {"amount": "0.00"}, LINE | {"kind": "chargeback"}, LINE | {"amount": "-1.00"}])
+    assert not unread
+    assert breaks(Counter(PAID[:1]), found + Counter(PAID[:1])) == [
+        "payment P1 capture: bank -1.00 CNY, journal nothing",
+        "payment P1 capture: bank 0.00 CNY, journal nothing",
+        "payment P1 chargeback: bank 204.10 CNY, journal nothing",
+    ]
+
+
+@pytest.mark.parametrize(
+    "page", [{"items": None, "next": 1}, {"items": [LINE], "next": 0}, {"items": [LINE], "next": None}, [], {}]
+)
+async def test_a_statement_that_does_not_go_on_ends(page: Any) -> None:
+    async with httpx.AsyncClient(
+        base_url="http://bank", transport=httpx.MockTransport(lambda _: httpx.Response(200, json=page))
+    ) as client:
+        with pytest.raises((ValueError, TypeError, KeyError)):
+            await _operations(client)
