@@ -46,7 +46,7 @@ def settle(
         None, "--account", help="what is not moved is written off against: own_funds, tax_difference"
     ),
 ) -> None:
-    """Settle a case by what was found out at the bank; the money follows within a second. Exit 1 if it is not open."""
+    """Settle a case by what was found out at the bank; the money follows within half a minute. Exit 1 if it is not open."""
     from services.payments.settling import VERDICTS, NotSettled, Verdict
 
     if verdict not in VERDICTS:
@@ -75,7 +75,9 @@ async def settle_case(to: Target, number: int, verdict: Verdict, note: str) -> s
         if case is None or case.closed_at is not None:
             return None
         try:
-            await kept.close(conn, number, verdict=verdict.word, note=note, by=getpass.getuser())
+            closed = await kept.close(conn, number, verdict=verdict.word, note=note, by=getpass.getuser())
         except ValueError as error:
             raise Wrong(str(error)) from None
+        if not closed:
+            return None  # another settled it at the same moment
         return await settle(conn, case, verdict)

@@ -10,6 +10,7 @@ from services.payments import ledger, talk
 from services.payments.talk import Attempt
 from shared.cases import StoredCase
 from shared.database import Connection
+from shared.effects import CALL_S
 from shared.money import Money, MoneyError
 
 ASK_AGAIN: Final = "ask-again"
@@ -58,9 +59,15 @@ async def settle(conn: Connection, case: StoredCase, verdict: Verdict) -> str:
         raise NotSettled(f"choose another of {', '.join(VERDICTS)}: the bank still owes an answer on this")
     intent_id, kind = effect["intent_id"], effect["kind"]
     attempt = (await talk.attempts_of(conn, [intent_id]))[intent_id]
+    if attempt.state in talk.BY_HAND:
+        raise NotSettled(f"settle it as {NOTED} in a minute: by another case of {kind} it counts as {attempt.state} already")
     follows = await _act(conn, case, kind, attempt, verdict)
-    await conn.execute("UPDATE effect SET next_at = now() WHERE intent_id = $1", intent_id)
-    return follows
+    # What is on its way to the bank at this moment may be done: it ends first, and its answer goes before the person's word.
+    waits = attempt.state == talk.OPEN and verdict.word in {NEW_ATTEMPT, NOT_DONE, WRITE_OFF}
+    await conn.execute(
+        "UPDATE effect SET next_at = now() + make_interval(secs => $2) WHERE intent_id = $1", intent_id, CALL_S if waits else 0
+    )
+    return f"{follows}, in half a minute" if waits else follows
 
 
 async def _act(conn: Connection, case: StoredCase, kind: str, attempt: Attempt, verdict: Verdict) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -223,6 +224,53 @@ async def test_a_transfer_declined_once_is_made_later(rig: Rig) -> None:
     admin = await asyncpg.connect(rig.dsn)
     await admin.execute("DELETE FROM payments.tax_payment")
     await admin.close()
+
+
+async def test_of_two_who_settle_a_case_at_once_the_first_is_obeyed(rig: Rig, tmp_path: Path) -> None:
+    order_id = await waiting(rig, State.REFUNDING)
+    (case,) = await open_cases(rig)
+    to = Target("", rig.dsn, "", tmp_path)
+    words = (OFF, Verdict("new-attempt"), DONE, OFF)
+    follows = await asyncio.gather(*(settle_case(to, case.number, word, "the bank said so") for word in words))
+    assert [found is None for found in follows].count(False) == 1
+    async with rig.pool.acquire() as conn:
+        assert (
+            await conn.fetchval("SELECT count(*) FROM bank_attempt WHERE state = 'written_off' OR number > 1 OR bank_no > ''")
+            == 1
+        )
+    await rig.ask_bank()
+    assert (await rig.state(order_id)).state is State.REFUNDED
+
+
+@pytest.mark.parametrize("second", [Verdict("new-attempt"), Verdict("not-done"), Verdict("ask-again"), OFF, DONE], ids=str)
+async def test_one_instruction_takes_one_word_however_many_cases_it_has(rig: Rig, second: Verdict) -> None:
+    order_id = await waiting(rig, State.REFUNDING)
+    (first,) = await open_cases(rig)
+    async with rig.pool.acquire() as conn:
+        async with conn.transaction():
+            await cases.open_all(conn, [cases.Case("unanswered", first.subject, order_id, dict(first.details))])
+            other = next(case for case in await cases.fetch(conn) if case.number != first.number)
+            await settle(conn, first, DONE)
+        with pytest.raises(NotSettled, match="settle it as noted in a minute"):
+            async with conn.transaction():
+                await settle(conn, other, second)
+    await rig.ask_bank()
+    assert rig.bank_moved() == {"capture": 20410}
+    assert (await rig.state(order_id)).refund_no == "X1"
+    async with rig.pool.acquire() as conn, conn.transaction():
+        assert "nothing is open" in await settle(conn, other, Verdict("noted"))
+
+
+async def test_what_is_under_way_to_the_bank_ends_before_it_is_asked_anew(rig: Rig) -> None:
+    await waiting(rig, State.AUTHORISED)
+    (case,) = await open_cases(rig)
+    async with rig.pool.acquire() as conn:
+        for word, least in (("ask-again", -1), ("new-attempt", effects.CALL_S - 5)):
+            async with conn.transaction():
+                await settle(conn, case, Verdict(word))
+            wait_s = await conn.fetchval("SELECT extract(epoch FROM next_at - now())::float8 FROM effect")
+            assert least < wait_s <= effects.CALL_S
+    await rig.ask_bank()
 
 
 async def test_what_was_asked_again_and_refused_again_is_a_case_again(rig: Rig) -> None:
