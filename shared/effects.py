@@ -34,7 +34,7 @@ LEASE_S: Final = 10.0
 """A claimed effect is nobody else's for so long: its next time is put off by it, so a dead claimant's come up again. While the
 outside party is asked it is put off again and again, so a short lease does not mean a short call."""
 LANE_CALLS: Final = 2
-"""Calls of one kind at once."""
+"""Calls of one kind at once, and as many of what is asked for again: slow look-ups keep nothing new from its turn."""
 CALL_S: Final = 25.0
 """How long the outside party may take in all for what was claimed at once."""
 POLL_S: Final = 0.1
@@ -112,7 +112,7 @@ class EffectRunner:
         self._sealing = sealing
         self._fail = failpoints or Failpoints()
         self._wake = asyncio.Event()
-        self._under_way: Counter[str] = Counter()
+        self._under_way: Counter[tuple[str, bool]] = Counter()
 
     def wake(self) -> None:
         """New instructions were committed in this process."""
@@ -153,11 +153,12 @@ class EffectRunner:
         return len(claimed)
 
     async def _in_lane(self, kind: str, claimed: Sequence[Effect]) -> None:
-        self._under_way[kind] += 1
+        lane = kind, claimed[0].attempts > 1
+        self._under_way[lane] += 1
         try:
             await self._one_kind(kind, claimed)
         finally:
-            self._under_way[kind] -= 1
+            self._under_way[lane] -= 1
             self._wake.set()
 
     @staticmethod
@@ -187,23 +188,25 @@ class EffectRunner:
 
     @staticmethod
     def _groups(claimed: Sequence[Effect]) -> list[tuple[str, list[Effect]]]:
-        """The effects by kind; one that was set aside goes alone."""
-        groups: dict[tuple[str, UUID | None], list[Effect]] = {}
+        """The effects by kind, the new ones by themselves; one that was set aside goes alone."""
+        groups: dict[tuple[str, bool, UUID | None], list[Effect]] = {}
         for effect in claimed:
-            groups.setdefault((effect.kind, effect.intent_id if effect.apart else None), []).append(effect)
-        return [(kind, effects) for (kind, _), effects in groups.items()]
+            alone = effect.intent_id if effect.apart else None
+            groups.setdefault((effect.kind, effect.attempts > 1, alone), []).append(effect)
+        return [(kind, effects) for (kind, _, _), effects in groups.items()]
 
     async def _claim(self) -> list[Effect]:
         """Claim what is due, of all kinds but those whose lane is full."""
-        full = [kind for kind, count in self._under_way.items() if count >= LANE_CALLS]
+        full = [lane for lane, count in self._under_way.items() if count >= LANE_CALLS]
         async with self._pool.acquire() as conn:
             rows = await conn.fetch(
-                "WITH due AS MATERIALIZED (SELECT intent_id FROM effect WHERE next_at <= now() AND kind <> ALL ($3::text[]) "
+                "WITH due AS MATERIALIZED (SELECT intent_id FROM effect WHERE next_at <= now() "
+                "AND kind <> ALL (CASE WHEN attempts > 0 THEN $4::text[] ELSE $3::text[] END) "
                 "ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED) "
                 "UPDATE effect AS e SET attempts = attempts + 1, next_at = now() + make_interval(secs => $2) FROM due "
                 "WHERE e.intent_id = due.intent_id RETURNING e.intent_id, e.order_id, e.kind, e.request, e.attempts, "
                 "e.intent_id = ANY (ARRAY(SELECT subject::uuid FROM aside WHERE source = 'effect')) AS apart",
-                CLAIM_MAX, self._lease_s, full,
+                CLAIM_MAX, self._lease_s, [kind for kind, again in full if not again], [kind for kind, again in full if again],
             )  # fmt: skip
         return await self._opened([Effect(**row) for row in rows])
 

@@ -62,8 +62,9 @@ OPERATIONS: Final[dict[str, tuple[str, ...]]] = {
 SUMMARY_STATES: Final = ("requested", "accepted", "refused", "declared", "closed", "superseded")
 CONSOLIDATED_STAGES: Final = ("generated", "declared", "returned", "closed")
 UNCONSOLIDATED: Final = ("open", "requested", "set_aside")
-CALL_OUTCOMES: Final = ("ok", "timeout", "unreachable", "error", "unreadable", "busy")
-"""`ok`: an answer that could be read, whatever it said; `error`: an HTTP status of 400 or more; `busy`: 429 or 503."""
+CALL_OUTCOMES: Final = ("ok", "timeout", "unreachable", "error", "unreadable", "busy", "forbidden")
+"""`ok`: an answer that could be read, whatever it said; `error`: an HTTP status of 400 or more; `busy`: 429 or 503; `forbidden`:
+401, 403 or 407."""
 TIMERS: Final = ("lodge", "bills", "returns", "summaries", "summary words", "cases", "guarantee", "lapses")
 ASIDE_SOURCES: Final = ("effect", "outbox", *TIMERS)
 """Where items are set aside: instructions, records to publish, and what timers work on."""

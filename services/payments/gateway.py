@@ -50,11 +50,13 @@ _NOT_OFFERED: Final = frozenset({400, 404, 405, 501})
 class Heard:
     """What was heard by key. A key that is not there was not heard of: what became of it is unknown.
 
-    `poison`: the bank fails on this one item alone, though it answers others.
+    `poison`: the bank fails on this one item alone, though it answers others. `spoken`: the keys that the bank was heard to
+    answer, whether or not it had a word on them that can be read.
     """
 
     answers: dict[UUID, BankAnswer] = field(default_factory=dict)
     poison: set[UUID] = field(default_factory=set)
+    spoken: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class HttpBank:
 
     def __init__(self, url: str, *, timeout_s: float = HTTP_TIMEOUT_S) -> None:
         self._lanes = {kind: Lane(url, timeout_s=timeout_s) for kind in _PATHS}
+        # What is looked up has connections of its own: slow look-ups keep nothing from being asked for the first time.
+        self._looks = {kind: Lane(url, timeout_s=timeout_s) for kind in _PATHS}
         self._client = self._lanes["authorise"].client
         self._troubles: dict[str, _Trouble] = {}
         self._answered_at = dict.fromkeys(_PATHS, 0.0)
@@ -126,7 +130,7 @@ class HttpBank:
         for at in range(0, len(references), BULK_MAX):
             bulk = references[at : at + BULK_MAX]
             try:
-                items = await self._lanes[kind].post(_QUERY, "query", {"references": bulk})
+                items = await self._looks[kind].post(_QUERY, "query", {"references": bulk})
             except Unheard:
                 continue
             except Broken as error:
@@ -139,7 +143,7 @@ class HttpBank:
         return Records(found, able)
 
     async def close(self) -> None:
-        for lane in self._lanes.values():
+        for lane in (*self._lanes.values(), *self._looks.values()):
             await lane.close()
 
     # --- one bulk, and the halves of one that failed
@@ -161,7 +165,8 @@ class HttpBank:
         except Broken:
             return False
         self._answered_at[kind] = time.monotonic()
-        heard.answers |= _by_key(_read_all(_ANSWER, answers, kind), set(_keys(items)))
+        heard.spoken |= (asked := set(_keys(items)))
+        heard.answers |= _by_key(_read_all(_ANSWER, answers, kind), asked)
         return True
 
     async def _halve(self, kind: str, items: Sequence[Item], heard: Heard) -> None:
@@ -201,13 +206,14 @@ class HttpBank:
     async def _post_query(self, kind: str, keys: Sequence[str], heard: Heard) -> bool:
         """Ask after the keys; False if the bank fails on them, True if it answers or is not reached."""
         try:
-            answers = await self._lanes[kind].post(_QUERY, "query", {"keys": list(keys)})
+            answers = await self._looks[kind].post(_QUERY, "query", {"keys": list(keys)})
         except Unheard as error:
             if error.may_be_an_item:
                 self._trouble(keys)
             return True
         except Broken:
             return False
+        heard.spoken |= set(keys)
         heard.answers |= _by_key(_read_all(_ANSWER, answers, "query"), set(keys))
         return True
 

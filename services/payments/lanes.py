@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import httpx
@@ -25,10 +27,17 @@ ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 PAUSE_MAX_S: Final = 600.0
 """A bank that asks for a longer pause is asked again after this."""
 FAILURES_MAX: Final = 5
+_NOT_US: Final = frozenset({401, 403, 407})
 BREAK_MIN_S: Final = 0.5
 BREAK_MAX_S: Final = 30.0
 
 Dice = Callable[[], float]
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    """Whom the lanes trust, read once for all of them."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class Unheard(Exception):
@@ -104,6 +113,7 @@ class Lane:
             headers={"content-type": "application/json", "accept-encoding": "identity"},
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
             trust_env=False,  # no proxy that happens to stand in the environment may see a payment
+            verify=_tls(),
         )  # fmt: skip
 
     def wait_s(self) -> float:
@@ -173,6 +183,10 @@ class Lane:
             else:
                 self._breaker.asked_to_wait(now, pause_s)
             raise Unheard("busy", may_be_an_item=status == 503 and pause_s is None)
+        if status in _NOT_US:
+            # Our own key is refused, which is no order's fault, or a filter before the bank forbids one item.
+            self._breaker.failed(now)
+            raise Unheard("forbidden", may_be_an_item=True)
         if status in {502, 504}:
             self._breaker.failed(now)
             raise Unheard("error", may_be_an_item=True)

@@ -110,11 +110,15 @@ class DirectBank:
             for item in items if len(items) > 1 else ():
                 heard.answers |= (await self.send(kind, [item])).answers
             return heard
-        return Heard({found.key: found for found in map(BankAnswer.model_validate, answers)})
+        return self._heard(answers, [str(item["key"]) for item in items])
 
     async def query(self, keys: Sequence[UUID], kind: str = "authorise") -> Heard:
         answers = self.bank.ask([str(key) for key in keys], self.clock.now)
-        return Heard({found.key: found for found in map(BankAnswer.model_validate, answers)})
+        return self._heard(answers, [str(key) for key in keys])
+
+    @staticmethod
+    def _heard(answers: Sequence[Any], asked: Sequence[str]) -> Heard:
+        return Heard({found.key: found for found in map(BankAnswer.model_validate, answers)}, spoken=set(asked))
 
     async def find(self, kind: str, references: Sequence[str]) -> Records:
         found: dict[str, list[Recorded]] = {reference: [] for reference in references}
