@@ -20,8 +20,9 @@ _REFUSED: Final = frozenset({"declined", "invalid"})
 _GONE: Final = frozenset({"AC04", "NOOR"})
 """Why the bank declines to void what it no longer holds: the hold is closed, as when it ran out, or no such hold is known. Of any
 other reason, above all that it was captured, nothing follows by itself."""
-DUPLICATION: Final = "AM05"
-"""ISO 20022: Duplication. A bank that forgot a key says so of what it did under it: its books are asked, not this."""
+DUPLICATION: Final = frozenset({"AM05", "DU01", "DU02", "DU03", "DU04", "DU05"})
+"""ISO 20022: Duplication, of a message, a payment, a transaction, an end-to-end id or an instruction. A bank that forgot a key
+says so of what it did under it: its books are asked, not this."""
 
 
 class NotAnAnswer(Exception):

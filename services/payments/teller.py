@@ -32,7 +32,7 @@ from services.payments.answers import (
 from services.payments.byhand import by_hand
 from services.payments.cases import CONTRADICTIONS, IMPOSSIBLE, POISON, REFUNDED_ELSEWHERE, REFUSED, UNANSWERED
 from services.payments.domain import bank as said
-from services.payments.domain.bank import Ask, Authorise, Capture, Refund, RefundTax, Transfer, Void
+from services.payments.domain.bank import Ask, Authorise, Capture, HoldGone, Refund, RefundTax, Transfer, Void
 from services.payments.domain.told import BankAnswer, Recorded
 from services.payments.gateway import NOTHING_DONE, Bank, Item, Records
 from services.payments.items import PAYER_FIELD, item_of, sealed_in
@@ -65,6 +65,7 @@ class Asked:
     ask: Ask
     attempt: Attempt
     refused: tuple[Refused, BankAnswer] | None = None
+    gone: Told | None = None
     reached: bool = False
 
     @property
@@ -143,9 +144,10 @@ class Teller:
         for a in young:
             told = heard.answers.get(a.key)
             if told is not None and told.status in NOTHING_DONE:
+                a.reached = True
                 nothing.append(a)
             else:
-                a.reached = bool(heard.answers)
+                a.reached = str(a.key) in heard.spoken
                 self._weigh(a, told, now)
         await self._send(kind, await self._not_on_record(kind, nothing, now), now, again=True)
 
@@ -160,7 +162,7 @@ class Teller:
             theirs = records.found.get(a.ask.reference)
             if theirs is None:
                 forgotten = a.attempt.began_at is not None and a.attempt.began_at.timestamp() <= oldest
-                a.reached = not records.able
+                a.reached = a.reached or not records.able
                 # A key the bank has forgotten would do it again: without its books nobody can tell.
                 (now.silent if forgotten or records.able else found).append(a)
             elif (record := record_of(a.ask, a.keys, theirs, known.get(a.ask.order_id, ()))) is not None:
@@ -196,7 +198,7 @@ class Teller:
         for a in sent:
             if a.key in heard.poison:
                 now.cases.append(_case(POISON, a, {"bank_says": "nothing: it fails on this alone and answers others"}))
-            a.reached = bool(heard.answers)
+            a.reached = str(a.key) in heard.spoken
             self._weigh(a, heard.answers.get(a.key), now)
 
     async def _keys(self, asked: Sequence[Asked]) -> Mapping[UUID, AESGCM]:
@@ -236,6 +238,10 @@ class Teller:
             a.reached = True
             now.talk.append(kept)
             now.silent.append(a)
+        elif isinstance(meaning, HoldGone):
+            # A bank says so of a hold that it captured as well.
+            a.gone = Told(a.effect, meaning, kept)
+            now.in_doubt.append(a)
         elif not isinstance(meaning, Refused):
             now.words.append(Told(a.effect, meaning, kept))
         elif _needs_books(a.ask, meaning) and by == "bank":
@@ -265,7 +271,9 @@ class Teller:
 
     async def _clear_up(self, kind: str, now: Round) -> None:
         """Look up in the bank's books what contradicts itself; give what had no word its next time."""
-        if now.in_doubt:
+        # Looked up when it is asked after: those that were asked for beside it do not wait for a slow look-up.
+        now.words += [Unknown(a.effect, 0.0) for a in now.in_doubt if a.effect.attempts <= 1]
+        if any(a.effect.attempts > 1 for a in now.in_doubt):
             await self._look_up(kind, now)
         patience_s = _memory().patience_s
         for a in now.silent:
@@ -274,12 +282,15 @@ class Teller:
                 now.cases.append(_case(UNANSWERED, a, {}))
 
     async def _look_up(self, kind: str, now: Round) -> None:
-        doubtful, now.in_doubt = now.in_doubt, []
+        doubtful, now.in_doubt = [a for a in now.in_doubt if a.effect.attempts > 1], []
         records, known = await self._records(kind, doubtful)
         for a in doubtful:
             theirs = records.found.get(a.ask.reference)
+            if a.gone is not None:
+                self._let_go(a, a.gone, theirs, records, now)
+                continue
             numbers = known.get(a.ask.order_id, set())
-            asked_twice = a.refused is None or a.refused[0].code == DUPLICATION
+            asked_twice = a.refused is None or a.refused[0].code in DUPLICATION
             record = record_of(a.ask, a.keys, theirs, numbers) if theirs and asked_twice else None
             if record is not None:
                 self._weigh(a, _as_answer(record, a.key), now, by="records")
@@ -287,7 +298,23 @@ class Teller:
                 refused, told = a.refused
                 self._stand_by(a, told, refused, now, done_elsewhere(a.ask, a.keys, theirs or (), numbers))
             else:
+                if a.refused is not None and not records.able:
+                    word = talk.word_of(talk.said_of(a.ask, a.attempt, a.refused[1]))
+                    now.cases.append(_case(IMPOSSIBLE, a, word | {"found": "done already, and the bank's books cannot be asked"}))
                 now.words.append(Unknown(a.effect, _jittered(PERSON_S)))
+
+    @staticmethod
+    def _let_go(a: Asked, gone: Told, theirs: Sequence[Recorded] | None, records: Records, now: Round) -> None:
+        """The hold is gone: let go, unless the bank's books say that it was captured, so that the buyer's money is there."""
+        taken = next((r for r in theirs or () if (r.operation, r.status) == ("capture", "captured")), None)
+        if taken is not None:
+            found = f"the bank's books have the capture {taken.payment_no} of {taken.amount} {taken.currency}, which it declined"
+            now.cases.append(_case(IMPOSSIBLE, a, talk.word_of(gone.said) | {"found": found}))
+        if taken is None and (theirs is not None or not records.able):
+            now.words.append(gone)
+        else:
+            now.talk.append(gone.said)
+            now.words.append(Unknown(a.effect, _jittered(PERSON_S)))
 
     def _stand_by(self, a: Asked, told: BankAnswer, refused: Refused, now: Round, elsewhere: Sequence[Recorded]) -> None:
         """The bank's books do not speak against its refusal; unless it says it was done already, which they do not show."""
@@ -341,7 +368,7 @@ def _needs_books(ask: Ask, refused: Refused) -> bool:
     """A refusal that the bank's books may explain: it was done already, or given back at the bank's own desk."""
     if isinstance(ask, Refund | RefundTax):
         return _pause_s(ask, refused, 1) is None
-    return refused.code == DUPLICATION and not isinstance(ask, Void)
+    return refused.code in DUPLICATION and not isinstance(ask, Void)
 
 
 def _as_answer(record: Recorded, key: UUID) -> BankAnswer:

@@ -20,6 +20,7 @@ from deploy.sandbox.bank_http import application
 from services.payments import reactions
 from services.payments.domain.bank import Refund
 from services.payments.gateway import HttpBank
+from services.payments.settling import Verdict, settle
 from services.payments.talk import key_of
 from services.payments.teller import Teller
 from shared import cases
@@ -294,6 +295,102 @@ async def test_money_refunded_at_the_banks_own_desk_is_one_case_that_names_the_r
     (found,) = case.details["refunds_at_the_bank"]
     assert found.endswith(" 204.10 CNY")
     assert conflicts("refund") == before + 1
+
+
+async def test_a_hold_that_is_gone_because_it_was_captured_is_a_case_and_not_let_go(rig: Rig) -> None:
+    """The bank captures, says that it declines, and of the void that it has no such hold any more."""
+    placed = await rig.placed()
+    await rig.hear(placed)
+
+    def captures_and_declines(desk: Any, item: Any) -> dict[str, Any]:
+        real(desk, item)
+        return bank_desk.say(item, "declined", code="AG01", reason="not allowed")
+
+    def gone(_desk: Any, item: Any) -> dict[str, Any]:
+        return bank_desk.say(item, "declined", code="AC04", reason="the hold is closed")
+
+    with doing("capture", captures_and_declines) as real, doing("void", gone):
+        await rig.ask_bank(6)
+    assert rig.bank_moved() == {"capture": 20410}
+    (case,) = await open_cases(rig)
+    assert (case.kind, case.order_id) == ("impossible_answer", placed.order_id)
+    assert "of 204.10 CNY, which it declined" in case.details["found"]
+    assert str((await rig.state(placed.order_id)).state) == "voiding"
+
+
+@pytest.mark.parametrize("fault", ["left out", "amount", "currency", "reference", "status"])
+async def test_an_order_the_bank_has_no_word_on_is_a_case_once_it_was_patiently_asked(rig: Rig, fault: str) -> None:
+    """It answers each time, and of this one payment never so that it can be read: a person must ask it."""
+    placed = await rig.placed()
+    await rig.hear(placed)
+    bad: dict[str, Any] = {"amount": 204.1, "currency": "cny", "reference": None, "status": "CAPTURED"}
+
+    async def answering(request: web.Request, go: Any) -> Any:
+        found = await go()
+        if fault == "" or request.path == "/v1/authorisations" or "references" in await request.json():
+            return found
+        items = orjson.loads(found.body)["items"]
+        return web.json_response({"items": [] if fault == "left out" else [item | {fault: bad[fault]} for item in items]})
+
+    async with bank_that(rig, answering) as runner:
+        await ask(rig, runner, 4)
+        assert await open_cases(rig) == []
+        async with rig.pool.acquire() as conn:
+            await conn.execute("UPDATE effect SET created_at = now() - interval '20 minutes'")
+        await ask(rig, runner, 2)
+        assert [(c.kind, c.order_id) for c in await open_cases(rig)] == [("unanswered", placed.order_id)]
+        fault = ""
+        async with rig.pool.acquire() as conn:
+            await conn.execute("UPDATE effect SET created_at = now()")
+        await ask(rig, runner, 2)
+    assert await rig.told(placed.order_id) == ["captured"]
+    assert await open_cases(rig) == []
+
+
+@pytest.mark.parametrize("code", ["AM05", "DU03", "DU05"])
+async def test_what_was_done_already_by_a_bank_whose_books_cannot_be_asked_is_a_case(rig: Rig, code: str) -> None:
+    order_id = await captured(rig)
+    await rig.hear(unwinding(order_id))
+
+    async def answering(request: web.Request, go: Any) -> Any:
+        if request.path == "/v1/operations/query" and "references" in await request.json():
+            raise web.HTTPNotFound
+        return await go()
+
+    with doing("refund", lambda _d, item: bank_desk.say(item, "declined", code=code, reason="done already")):
+        async with bank_that(rig, answering) as runner:
+            await ask(rig, runner, 3)
+    (case,) = await open_cases(rig)
+    assert (case.kind, case.details["code"]) == ("impossible_answer", code)
+    async with rig.pool.acquire() as conn, conn.transaction():
+        await cases.close(conn, case.number, verdict="done", note="the bank said so", by="ops")
+        await settle(conn, case, Verdict("done", bank_no="R1"))
+    await rig.ask_bank(3)
+    assert str((await rig.state(order_id)).state) == "refunded"
+
+
+async def test_what_is_asked_after_in_vain_is_a_case_though_the_bank_answers_by_key(rig: Rig) -> None:
+    placed = await rig.placed()
+    await rig.hear(placed)
+    broken = [True]
+
+    async def answering(request: web.Request, go: Any) -> Any:
+        document = await request.json()
+        if broken[0] and (request.path == "/v1/captures" or "references" in document):
+            raise web.HTTPInternalServerError
+        return await go()
+
+    async with bank_that(rig, answering) as runner:
+        await ask(rig, runner, 3)
+        async with rig.pool.acquire() as conn:
+            await conn.execute("UPDATE effect SET created_at = now() - interval '20 minutes'")
+        await ask(rig, runner, 2)
+        assert [c.kind for c in await open_cases(rig)] == ["unanswered"]
+        broken[0] = False
+        async with rig.pool.acquire() as conn:
+            await conn.execute("UPDATE effect SET created_at = now()")
+        await ask(rig, runner, 3)
+    assert await rig.told(placed.order_id) == ["captured"]
 
 
 # --- a bank that answers something else

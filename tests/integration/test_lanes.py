@@ -7,6 +7,8 @@ import time
 from typing import Any
 from uuid import UUID
 
+import orjson
+import pytest
 from aiohttp import web
 
 from shared.effects import EffectRunner, backoff_s
@@ -108,6 +110,46 @@ async def test_a_bank_that_hangs_in_one_lane_hinders_no_other(rig: Rig) -> None:
         assert time.monotonic() - began < 2
     await rig.ask_bank()
     assert rig.bank_moved()["refund"] == 40 * 20410
+
+
+@pytest.mark.parametrize("word", ["pending", "nothing", "contradiction"])
+async def test_slow_look_ups_do_not_change_the_time_to_capture(rig: Rig, word: str) -> None:
+    """Captures without a word are looked up, slowly, by as many as come; new ones are captured as ever."""
+    doubtful: set[str] = set()
+    slow = [0.0]
+
+    async def answering(request: web.Request, go: Any) -> Any:
+        if request.path == "/v1/operations/query":
+            await asyncio.sleep(slow[0])
+        if request.path != "/v1/captures":
+            return await go()
+        asked = {item["key"]: item["reference"] for item in (await request.json())["items"]}
+        items = orjson.loads((await go()).body)["items"]
+        ours = [item for item in items if asked[item["key"]] in doubtful]
+        for item in ours:
+            item["status" if word == "pending" else "reference"] = word
+        return web.json_response({"items": [item for item in items if word != "nothing" or item not in ours]})
+
+    async with bank_that(rig, answering) as runner:
+        waits: list[list[float]] = []
+        async with running(runner.run()):
+            for slow[0] in (0.0, 4.0):
+                waits.append([])
+                for _ in range(6):
+                    beside, fresh = [await rig.placed() for _ in range(4)], await rig.placed()
+                    if slow[0]:
+                        doubtful |= {str(order.order_id) for order in beside}
+                    began = time.monotonic()
+                    await rig.hear(*beside, fresh)
+                    runner.wake()
+                    async with asyncio.timeout(30):
+                        await is_captured(rig, fresh.order_id)
+                    waits[-1].append(time.monotonic() - began)
+    quick, slowly = (sorted(of) for of in waits)
+    print("seconds to capture:", [round(s, 3) for s in quick], "beside slow look-ups:", [round(s, 3) for s in slowly])
+    assert slowly[3] < quick[3] * 1.1 + 0.3  # a look-up takes 4 s; a busy machine some tenths of one
+    doubtful.clear()
+    await rig.ask_bank()
 
 
 def test_a_backoff_has_jitter_and_stays_within_a_fifth() -> None:

@@ -169,7 +169,23 @@ async def test_a_capture_of_another_amount_by_a_persons_word_is_booked_as_it_is(
     assert await books(rig) == {}
 
 
-async def test_tax_given_back_is_settled_by_hand_as_well(rig: Rig) -> None:
+TAX_OFF = Verdict("write-off", account="tax_difference")
+TAX_WALK: list[tuple[Verdict, list[tuple[str, str, int]]]] = [
+    (DONE, [("refund_tax", "bank_clearing", -200)]),
+    (
+        Verdict("done", bank_no="D1", amount="1.50", account="tax_difference"),
+        [("refund_tax", "bank_clearing", -150), ("write_off_tax", "tax_difference", -50)],
+    ),
+    (Verdict("not-done"), [("refund_tax", "bank_clearing", -200)]),
+    (Verdict("new-attempt"), [("refund_tax", "bank_clearing", -200)]),
+    (Verdict("ask-again"), [("refund_tax", "bank_clearing", -200)]),
+    (TAX_OFF, [("write_off_tax", "tax_difference", -200)]),
+]
+
+
+@pytest.mark.parametrize(("verdict", "booked"), TAX_WALK, ids=str)
+async def test_every_word_leads_out_of_a_refund_of_tax(rig: Rig, verdict: Verdict, booked: list[tuple[str, str, int]]) -> None:
+    assert {word.word for word, _ in TAX_WALK} == set(VERDICTS) - {"noted"}
     order_id = await captured(rig)
     payment = await rig.state(order_id)
     ask = RefundTax(order_id=order_id, payment_no=payment.payment_no or "", amount=cny("2.00"))
@@ -178,21 +194,24 @@ async def test_tax_given_back_is_settled_by_hand_as_well(rig: Rig) -> None:
         await effects.instruct(conn, rig.sealing, [instruction(ask, b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")])
     with doing("refund", refused):
         await rig.ask_bank(2)
-    await say(rig, Verdict("done", bank_no="D1", amount="1.50", account="tax_difference"))
+    if verdict.word == "ask-again":
+        await forget_everything(rig)
+    await say(rig, verdict)
     async with rig.pool.acquire() as conn:
-        booked = await conn.fetch(
+        found = await conn.fetch(
             "SELECT purpose, account, amount_minor FROM journal WHERE amount_minor < 0 AND purpose <> 'capture' ORDER BY 1"
         )
-        assert [tuple(row) for row in booked] == [("refund_tax", "bank_clearing", -150), ("write_off_tax", "tax_difference", -50)]
+        assert [tuple(row) for row in found] == booked
         assert await conn.fetchval("SELECT count(*) FROM effect") == 0
     assert await rig.told(order_id) == ["captured", "tax-refunded"]
+    assert await open_cases(rig) == []
     admin = await asyncpg.connect(rig.dsn)
     await admin.execute("DELETE FROM payments.journal; DELETE FROM payments.payment")
     await admin.close()
 
 
-@pytest.mark.parametrize("word", ["done", "not-done", "new-attempt"])
-async def test_a_transfer_to_customs_declined_for_good_is_settled(rig: Rig, word: str) -> None:
+@pytest.mark.parametrize("word", sorted(set(VERDICTS) - {"noted"}))
+async def test_every_word_but_a_write_off_leads_out_of_a_transfer_to_customs(rig: Rig, word: str) -> None:
     payment_id = uuid4()
     async with rig.pool.acquire() as conn, conn.transaction():
         await due_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
@@ -200,11 +219,18 @@ async def test_a_transfer_to_customs_declined_for_good_is_settled(rig: Rig, word
         await effects.instruct(conn, rig.sealing, [instruction(ask, None)])
     with doing("transfer", refused):
         await rig.ask_bank(3)
+    if word == "write-off":
+        with pytest.raises(NotSettled, match="settle transfer as done or not-done"):
+            await say(rig, OFF)
+        word = "not-done"
+    if word == "ask-again":
+        await forget_everything(rig)
     await say(rig, Verdict(word, bank_no="T1" if word == "done" else None))
     async with rig.pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM effect") == 0
         assert (await conn.fetchval("SELECT transfer_no FROM tax_payment") == "T1") is (word == "done")
     assert rig.bank_moved().get("transfer", 0) == (0 if word == "done" else 1210)
+    assert await open_cases(rig) == []
     admin = await asyncpg.connect(rig.dsn)
     await admin.execute("DELETE FROM payments.tax_payment")
     await admin.close()
