@@ -14,12 +14,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from services.cli.connect import Absent, Exit, Target, as_json, leave, mark, paper, run, target
+from services.cli.connect import Absent, Exit, Target, as_json, leave, mark, paper, run, say, target
 from shared.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 JAVA_MIN: Final = 17
 PYTHON_MIN: Final = (3, 11)
@@ -36,6 +39,8 @@ class Check:
     ok: bool
     found: str
     todo: str = ""
+    soon: bool = False
+    """It is right and will not stay so: a person should see to it. The exit status is that of what is right."""
 
 
 def register(app: typer.Typer) -> None:
@@ -53,16 +58,25 @@ def doctor(json: bool = typer.Option(False, "--json", help="for machines")) -> N
 
         table = Table("", "what", "found", "what to do", box=None)
         for check in checks:
-            table.add_row(mark(check.ok), check.name, check.found, check.todo)
+            table.add_row(marked(check), check.name, check.found, check.todo)
         paper().print(table)
+        if soon := [check.name for check in checks if check.ok and check.soon]:
+            say(f"nothing is wrong yet with {', '.join(soon)}: see to it soon")
     if not ok:
         leave(Exit.NO)
+
+
+def marked(check: Check) -> Text:
+    """The mark of a check: `soon` stands for what is right and will not stay so."""
+    from rich.text import Text
+
+    return Text("soon", "yellow") if check.ok and check.soon else mark(check.ok)
 
 
 def rule_ends() -> Iterator[Check]:
     """The last day of each table of the tax rules that has one: those of CROSSBORDER_RULES_DIR, or of the release."""
     from services.cli.taxrules import day_of, said_of
-    from services.tax.elsewhere import ends_in, faults_elsewhere
+    from services.tax.elsewhere import ends_in, faults_elsewhere, part_ends_in
     from services.tax.rulefiles import RULES, validate
 
     folder, today = Path(os.environ.get("CROSSBORDER_RULES_DIR") or RULES), day_of(None)
@@ -73,11 +87,16 @@ def rule_ends() -> Iterator[Check]:
     faults = (*faults, *faults_elsewhere(folder))
     todo = "mend the files: `crossborder tax rules validate` lists every fault" if faults else ""
     yield Check("tax rules", not faults, str(faults[0]) if faults or book is None else f"edition {book.edition}", todo)
-    for end in ends_in(folder):
+    whole = ends_in(folder)
+    for end in (*whole, *part_ends_in(folder)):
         left = end.left(today)
-        todo = "docs/runbooks/CrossborderTaxRulesEnd.md: import the rates, or write the next row" if left < RULES_END_DAYS else ""
-        # What ends soon is said and alerted; it is wrong only once it has ended.
-        yield Check(f"tax rules {end.table}", left >= 0, said_of(end, today).removeprefix(f"{end.table}: "), todo)
+        near = left < RULES_END_DAYS
+        todo = "docs/runbooks/CrossborderTaxRulesEnd.md: import the rates, or write the next row" if near else ""
+        # What ends soon is said and alerted; it is wrong only once all of a table has ended. Of a part, other rows go on.
+        ok = left >= 0 or end not in whole
+        yield Check(
+            f"tax rules {end.table}", ok, said_of(end, today).removeprefix(f"{end.table}: "), todo, near or end.carried_over
+        )
 
 
 def tools() -> Iterator[Check]:

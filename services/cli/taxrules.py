@@ -23,8 +23,8 @@ from services.tax.domain.goodslist import ListedGoods
 from services.tax.domain.rulebook import Rulebook
 from services.tax.domain.rules import Dated, Row
 from services.tax.domain.sources import rows
-from services.tax.domain.tables import Document, End, first_day, last_day, rows_elsewhere
-from services.tax.elsewhere import Others, ends_in, every_document, faults_elsewhere, read_elsewhere
+from services.tax.domain.tables import Document, End, first_day, last_day, rows_elsewhere, unknown_in
+from services.tax.elsewhere import Others, ends_in, every_document, faults_elsewhere, part_ends_in, read_elsewhere
 from services.tax.rulefiles import RULES, load, validate
 
 if TYPE_CHECKING:
@@ -40,23 +40,54 @@ AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
 
 
 @rules.command("list")
-def list_rules(folder: Folder = RULES, json: AsJson = False) -> None:
+def list_rules(
+    folder: Folder = RULES,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="What no file knows instead: each rule by which a landed cost is refused.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
     """List every rule file, destinations and exports too: id, kind, first and last day, and how sure its rules are."""
     book, others = load(folder), read_elsewhere(folder)
     if others.faults:
         raise others.faults[0]
+    if unknown:
+        _list_unknown(others, json)
+        return
     named = [*rows(book.found), *(found for document in others.documents.values() for found in rows_elsewhere(document))]
     listed = [_listed(path, document, named) for path, document in every_document(folder).items()]
     if json:
         as_json({"edition": book.edition, "files": listed})
         return
-    table = table_of("file", "id", "version", "kind", "from", "to", "rules by confidence")
+    table = table_of("file", "id", "version", "kind", "from", "to", "rules by confidence", "unknown")
     for row in listed:
         sure = ", ".join(f"{count} {name}" for name, count in row["confidence"].items())
         last = (row["last_day"] or "") + (" carried over" if row["carried_over"] else "")
-        table.add_row(row["file"], row["id"], str(row["version"]), row["kind"], row["first_day"] or "", last, sure)
+        table.add_row(
+            row["file"],
+            row["id"],
+            str(row["version"]),
+            row["kind"],
+            row["first_day"] or "",
+            last,
+            sure,
+            str(row["unknown"] or ""),
+        )
     paper().print(table)
     print(f"edition {book.edition}")
+    if any(row["unknown"] for row in listed):
+        say("what is unknown is refused by name: crossborder tax rules list --unknown")
+
+
+def _list_unknown(others: Others, json: bool) -> None:
+    found = unknown_in(others.documents.values())
+    if json:
+        as_json(
+            [{**row._asdict(), "first": str(row.first), "last": None if row.last is None else str(row.last)} for row in found]
+        )
+        return
+    for row in found:
+        print(f"{row.rule} from {row.first}{'' if row.last is None else f' to {row.last}'}: {row.why}")
 
 
 def _listed(path: Path, d: Document, named: Sequence[tuple[str, Row]]) -> dict[str, Any]:
@@ -67,7 +98,7 @@ def _listed(path: Path, d: Document, named: Sequence[tuple[str, Row]]) -> dict[s
         "valid_to": str(d.valid_to) if isinstance(d, Dated) and d.valid_to else None,
         "first_day": None if first is None else str(first), "last_day": None if last is None else str(last),
         "carried_over": isinstance(d, ExchangeRates) and any(period.carried_over for period in d.period),
-        "confidence": _confidence(d.id, named),
+        "confidence": _confidence(d.id, named), "unknown": len(unknown_in([d])),
     }  # fmt: skip
 
 
@@ -235,10 +266,11 @@ def validate_rules(folder: Annotated[Path, typer.Argument(help="A folder of rule
             {"table": end.table, "last_day": str(end.last), "days_left": end.left(today), "carried_over": end.carried_over}
             for end in ends
         ]
-        as_json({"valid": not faults, "edition": edition, "faults": told, "last_days": last})
+        parts = [{"table": end.table, "last_day": str(end.last), "days_left": end.left(today)} for end in part_ends_in(folder)]
+        as_json({"valid": not faults, "edition": edition, "faults": told, "last_days": last, "parts": parts})
     else:
         print("\n".join(map(str, faults)) if faults else f"valid, edition {edition}")
-        for end in ends:
+        for end in (*ends, *part_ends_in(folder)):
             print(said_of(end, today))
     leave(Exit.NO if faults else Exit.DONE)
 

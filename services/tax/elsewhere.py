@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from services.tax.domain.export import ExportRoutes, RebateRates
-from services.tax.domain.tables import Document, Elsewhere, End, ends_of
+from services.tax.domain.tables import Document, Elsewhere, End, ends_of, part_ends_of
 from services.tax.exportfiles import load_exports
 from services.tax.landedfiles import read_destination, read_destinations, read_lists
 from services.tax.rulefiles import REGIMES, RuleError
@@ -75,6 +75,11 @@ def every_document(folder: Path) -> dict[Path, Document]:
     """All files of a folder that can be read, by path in the order of their names; faults are for `validate` to tell."""
     found: dict[Path, Document] = {**read_imports(folder).documents, **read_elsewhere(folder).documents}
     return dict(sorted(found.items()))
+
+
+def part_ends_in(folder: Path) -> list[End]:
+    """The parts of a folder's destinations that end before the whole does, the next to end first."""
+    return part_ends_of(every_document(folder).values())
 
 
 def ends_in(folder: Path) -> list[End]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
 from services.tax import store
+from services.tax.domain.assessable import beijing_date
 from services.tax.domain.rulebook import Rulebook
-from services.tax.elsewhere import ends_in
+from services.tax.elsewhere import ends_in, faults_elsewhere
 from services.tax.rulefiles import RuleError, load
 from shared import metrics
 from shared.database import LOST, RETRYABLE
@@ -41,7 +44,7 @@ class RunningRules:
     async def begin(self) -> Rulebook:
         """The rules to start with, archived; raises RuleError, so that a service never starts with bad ones."""
         self._seen = _stamp(self.folder)
-        rules = await asyncio.to_thread(load, self.folder)
+        rules = await asyncio.to_thread(_whole, self.folder)
         await self._archive(rules)
         metrics.TAX_RULES_REFUSED.set(0)
         await self._tell_last_days()
@@ -53,7 +56,8 @@ class RunningRules:
         if stamp == self._seen:
             return
         try:
-            rules = await asyncio.to_thread(load, self.folder)
+            rules = await asyncio.to_thread(_whole, self.folder)
+            _nothing_lost(self.folder, holder.rules, rules, beijing_date(datetime.now(UTC)))
         except RuleError as fault:
             self._seen = stamp
             metrics.TAX_RULES_REFUSED.set(1)
@@ -90,7 +94,33 @@ class RunningRules:
             await store.archive(conn, rules.edition, json.dumps(rules.texts, ensure_ascii=False))
 
 
+def _whole(folder: Path) -> Rulebook:
+    """The rules of a folder, all of whose files are good, those of destinations and exports too; raises RuleError."""
+    rules = load(folder)
+    for fault in faults_elsewhere(folder):
+        raise fault
+    return rules
+
+
+def _nothing_lost(folder: Path, before: Rulebook, after: Rulebook, today: date) -> None:
+    """Whatever may be traded today may be traded by the next rules too: a file that was lost is no new law. Raises RuleError."""
+    for direction in ("import", "export"):
+        for mode in before.modes(direction):
+            was = before.on(direction, mode, today)
+            if was is not None and after.on(direction, mode, today) is None:
+                reason = (
+                    f"no regime in force on {today} for {direction} by mode {mode}, which {was.regime.id} had: is a file missing?"
+                )
+                raise RuleError(folder, None, reason)
+
+
 def _stamp(folder: Path) -> Stamp:
     """Names, sizes and times of a folder's rule files: what changes when one is edited."""
-    found = {path.name: path.stat() for path in sorted(folder.glob("*.toml"))}
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
+    found: dict[str, tuple[int, int]] = {}
+    for path in sorted(folder.glob("*.toml")):
+        with suppress(
+            FileNotFoundError
+        ):  # one that is renamed or taken away at this moment; a link to nothing is refused when read
+            stat = path.stat()
+            found[path.name] = (stat.st_size, stat.st_mtime_ns)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -13,6 +14,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import structlog
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
@@ -90,6 +92,70 @@ async def test_a_bad_set_is_refused_by_name_and_the_one_in_force_stays_until_a_g
     async with pool.acquire() as conn:
         editions = {row["edition"] for row in await conn.fetch("SELECT edition FROM rule_set")}
     assert editions == {first.edition, taken.edition}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "says"),
+    [
+        ("dest-gb.toml", 'at_most = "135.00"', 'at_most = "130.00"', "a gap from 130.00 to 135.00"),
+        ("dest-gb.toml", 'kind = "destination"', 'kind = ["destination"]', "kind"),
+        ("goods-us-electronics.toml", 'id = "us-electronics"', 'id = "us-ships"', "there is no list 'us-electronics'"),
+        ("cn-export-routes.toml", "rank = 2", 'rank = "2"', "valid integer"),
+        ("rates-cny.toml", 'kind = "exchange-rates"', "", "kind"),
+        ("cbec-retail-2019.toml", "", None, "import by mode 1210, which cbec-retail-2019 had: is a file missing?"),
+        ("parcel-tax-2024.toml", "", None, "import by mode personal, which parcel-tax-2024 had"),
+        ("tariff-cn.toml", "", None, "there must be one tariff"),
+        ("dest-eu.toml", "", "\x00", "not TOML"),
+    ],
+)  # fmt: skip
+async def test_a_running_service_goes_on_by_its_rules_whatever_file_went_bad_or_got_lost(
+    pool: Any, folder: Path, name: str, old: str, new: str | None, says: str
+) -> None:
+    running = RunningRules(folder, pool)
+    deps = Deps(await running.begin())
+    first, path = deps.rules, folder / name
+    before = path.read_text(encoding="utf-8")
+    assert old in before
+    if new is None:
+        path.unlink()
+    else:
+        path.write_text(before.replace(old, new, 1), encoding="utf-8")
+    with structlog.testing.capture_logs() as logs:
+        await running.look(deps)
+        await running.look(deps)
+    assert deps.rules is first
+    assert metrics.TAX_RULES_REFUSED._value.get() == 1
+    assert [says in str(log["error"]) for log in logs] == [True], "said once, by name"
+    path.write_text(before, encoding="utf-8")
+    await running.look(deps)
+    assert (deps.rules.edition, metrics.TAX_RULES_REFUSED._value.get()) == (first.edition, 0)
+
+
+async def test_rules_that_are_written_while_they_are_read_are_never_half_taken(pool: Any, folder: Path, tmp_path: Path) -> None:
+    """Two replicas look all the time while rates are imported month by month: each set they take is a whole one."""
+    replicas = [RunningRules(folder, pool) for _ in range(2)]
+    deps = [Deps(await running.begin()) for running in replicas]
+    done = asyncio.Event()
+
+    async def looks(running: RunningRules, held: Deps) -> int:
+        refused = 0
+        while not done.is_set():
+            await running.look(held)
+            refused += int(metrics.TAX_RULES_REFUSED._value.get())
+            await asyncio.sleep(0)
+        await running.look(held)
+        return refused
+
+    looking = [asyncio.create_task(looks(running, held)) for running, held in zip(replicas, deps, strict=True)]
+    bank = tmp_path / "eurofxref.csv"
+    for day in ("18 November 2026", "16 December 2026", "20 January 2027"):
+        bank.write_text(f"Date, USD, CNY, \n{day}, 1.16, 7.75, \n", encoding="utf-8")
+        found = await asyncio.to_thread(CliRunner().invoke, app, ["tax", "rates", "import", str(bank), "--rules", str(folder)])
+        assert found.exit_code == 0, found.output
+    done.set()
+    assert await asyncio.gather(*looking) == [0, 0]
+    assert {held.rules.exchange.rate("USD", date(2027, 2, 28)).rule for held in deps} == {"rates-cny/USD/2027-02-01"}
+    assert [name for name in os.listdir(folder) if not name.endswith(".toml")] == []  # noqa: PTH208
 
 
 def last_days() -> dict[str, date]:

@@ -99,6 +99,9 @@ def fees(work: Work) -> Iterable[Owed]:
     for fee in work.of.fee:
         if fee.country == work.country and fee.is_on(work.on) and sum(work.goods) <= work.minor(fee.at_most):
             name = f"{work.of.id}/fee/{fee.country}/{fee.valid_from}"
+            if fee.status == "unknown":
+                reason = f"what {fee.country} charges for handling on {work.on} is not known: {fee.note or fee.source}"
+                raise NotKnown("rule_unknown", reason, f"add it to the rule file of {work.of.id}, with its source")
             work.use(name, fee.source, fee.confidence, fee.status)
             times = 1 if fee.method == "per-consignment" else len(_subheadings(work.lines))
             numbers = tuple(line.line_no for line in work.lines)
@@ -267,6 +270,11 @@ def _duty_rate(work: Work, line: ShippedLine) -> Decimal:
             f"{work.of.id} has no duty rate for HS code {line.hs_code} of line {line.line_no} (origin {line.origin}) on {work.on}"
         )
         raise NotKnown("tariff_unknown", reason, "add a [[tariff]] row with its source, or give duty_rate in the line")
+    if found.status == "unknown":
+        reason = (
+            f"the duty of HS code {line.hs_code} of line {line.line_no} on {work.on} is not known: {found.note or found.source}"
+        )
+        raise NotKnown("rule_unknown", reason, f"add it to the rule file of {work.of.id}, or give duty_rate in the line")
     origin = f"/{'+'.join(found.origins)}" if found.origins else ""
     work.use(f"{work.of.id}/tariff/{found.hs}{origin}/{found.valid_from}", found.source, found.confidence, found.status)
     return found.rate

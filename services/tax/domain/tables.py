@@ -7,6 +7,7 @@ from datetime import date, datetime, time
 from typing import Final, NamedTuple
 
 from services.tax.domain.assessable import BEIJING
+from services.tax.domain.charge import Charge, Judged
 from services.tax.domain.destination import Destination
 from services.tax.domain.exchange import ExchangeRates
 from services.tax.domain.export import ExportRoutes, RebateRates
@@ -105,6 +106,51 @@ def ends_of(documents: Iterable[Document]) -> list[End]:
         carried = isinstance(document, ExchangeRates) and any(period.carried_over for period in document.period)
         ends.append(End(document.id, last, carried))
     return sorted(ends, key=lambda end: (end.last, end.table))
+
+
+def part_ends_of(documents: Iterable[Document]) -> list[End]:
+    """The VAT of single countries that is not known after some day, though the file of their destination says other things."""
+    ends = []
+    for document in (found for found in documents if isinstance(found, Destination)):
+        for country in document.countries:
+            known = [row.valid_to for row in document.vat if row.country == country and row.status != "unknown"]
+            if known and None not in known:
+                ends.append(End(f"{document.id}/vat/{country}", max(day for day in known if day is not None)))
+    return sorted(ends, key=lambda end: (end.last, end.table))
+
+
+class Unknown(NamedTuple):
+    """A rule that says what is not known: what needs it is refused by this name, never guessed. Without a last day it is still so."""
+
+    rule: str
+    first: date
+    last: date | None
+    why: str
+
+
+def unknown_in(documents: Iterable[Document]) -> list[Unknown]:
+    """Every rule of the destinations whose status is `unknown`, in the order of the files."""
+    found = []
+    for document in (each for each in documents if isinstance(each, Destination)):
+        days: Dated = document.regime[0]
+        for name, row in rows_elsewhere(document):
+            days = row if isinstance(row, Dated) else days  # a charge has the days of its regime
+            if isinstance(row, Judged | Charge) and row.status == "unknown":
+                found.append(Unknown(name, days.valid_from, days.valid_to, _why(row)))
+    return found
+
+
+def _why(row: Judged | Charge) -> str:
+    """Why a rule is unknown, and of which parcels that is."""
+    why = row.note or row.source
+    if not isinstance(row, Charge):
+        return why
+    parts = {
+        "by": row.channels, "from": row.origins, "to": row.countries, "on": row.goods,
+        "over": () if row.over is None else (str(row.over),), "up to": () if row.at_most is None else (str(row.at_most),),
+    }  # fmt: skip
+    told = [f"{word} {', '.join(values)}" for word, values in parts.items() if values]
+    return f"{row.kind} {'; '.join(told)}: {why}" if told else f"{row.kind}: {why}"
 
 
 Regime = RetailImport | ParcelTax | GeneralTrade | Exempt

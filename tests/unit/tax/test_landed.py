@@ -295,6 +295,22 @@ def test_national_handling_fees_hold_in_their_time_only() -> None:
     assert str(known(to("FR", "150.01", date(2026, 3, 1))).sum_of("fee")) == "0.00"
 
 
+def test_a_fee_or_a_duty_that_is_unknown_is_refused_and_not_charged() -> None:
+    """A file may say of any rule that it is not known; its number stands for nothing then."""
+    eu = next(found for found in DESTINATIONS if found.id == "dest-eu")
+
+    def told(**changed: object) -> NotLanded:
+        other = eu.model_copy(update=changed)
+        other._lists = eu._lists
+        return unknown(landed(parcel("FR", line("200.00", "EUR")), date(2026, 5, 1), [other], RULES.exchange.rates))
+
+    unsure = {"status": "unknown", "note": "nobody knows"}
+    fees = tuple(fee.model_copy(update={**unsure, "at_most": Decimal(500)}) for fee in eu.fee)
+    duties = tuple(row.model_copy(update=unsure) for row in eu.tariff)
+    for refused in (told(fee=fees), told(tariff=duties)):
+        assert (refused.code, "nobody knows" in refused.reason) == ("rule_unknown", True)
+
+
 def test_after_the_flat_duty_nothing_is_guessed() -> None:
     refused = unknown(to("DE", "100.00", date(2028, 7, 1)))
     assert refused.code == "corridor_unknown"

@@ -250,3 +250,51 @@ def test_doctor_tells_each_tables_last_day_14_days_before(proposed: Path, monkey
     assert not {check.name: check.ok for check in doctor.rule_ends()}["tax rules"]
     monkeypatch.setenv("CROSSBORDER_RULES_DIR", str(proposed / "none"))
     assert [check.ok for check in doctor.rule_ends()] == [False]
+
+
+def test_doctor_warns_of_what_ends_soon_and_is_no_failure(proposed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from services.cli import doctor, taxrules
+
+    edit(proposed, "rates-cny.toml", "carried_over = true\n", "")
+    monkeypatch.setenv("CROSSBORDER_RULES_DIR", str(proposed))
+    days = (
+        (date(2026, 12, 17), "ok"), (date(2026, 12, 18), "soon"), (date(2026, 12, 31), "soon"), (date(2027, 1, 1), "NO"),
+    )  # fmt: skip
+    for today, said in days:
+        monkeypatch.setattr(taxrules, "day_of", lambda _, today=today: today)
+        found = {check.name: check for check in doctor.rule_ends()}
+        assert doctor.marked(found["tax rules rates-cny"]).plain == said, today
+        assert doctor.marked(found["tax rules dest-gb"]).plain == "ok"
+        # Of Russia's VAT since 2027 nothing is known; the other countries of its file go on, so that is no failure of this machine.
+        part = found["tax rules dest-eaeu/vat/RU"]
+        assert (part.ok, part.soon) == (True, said != "ok")
+        assert "2026-12-31" in part.found
+
+
+def test_doctor_says_that_rates_are_carried_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    from services.cli import doctor, taxrules
+
+    monkeypatch.delenv("CROSSBORDER_RULES_DIR", raising=False)
+    monkeypatch.setattr(taxrules, "day_of", lambda _: date(2026, 12, 1))
+    rates = {check.name: check for check in doctor.rule_ends()}["tax rules rates-cny"]
+    assert (rates.ok, rates.soon) == (True, True)
+    assert "carried over: `crossborder tax rates import`" in rates.found
+
+
+def test_list_tells_every_rule_by_which_a_landed_cost_is_refused() -> None:
+    files = {row["file"]: row["unknown"] for row in json.loads(run("list", "--json").stdout)["files"]}
+    assert files["dest-us.toml"] > 0
+    assert (files["dest-nz.toml"], files["dest-au.toml"], files["rates-cny.toml"]) == (0, 0, 0)
+    found = {row["rule"]: row for row in json.loads(run("list", "--unknown", "--json").stdout)}
+    assert found["dest-gb/gb-2029"]["first"] == "2029-04-01"
+    assert found["dest-eaeu/vat/RU/2027-01-01"]["last"] is None
+    text = run("list", "--unknown").stdout
+    assert "from 2026-07-24: surcharge by express; from CA, MX, BR: it depends on USMCA" in text
+    assert "dest-us/us-2025-11-10/surcharge/7 from 2025-11-10 to 2026-02-23: " in text
+    assert len(found) == sum(files.values())
+    assert run("show", "dest-us/us-2025-11-10/surcharge/7").exit_code == 0
+
+
+def test_validate_tells_parts_that_end_before_their_file(proposed: Path) -> None:
+    assert json.loads(run("validate", str(proposed), "--json").stdout)["parts"][0]["table"] == "dest-eaeu/vat/RU"
+    assert "dest-eaeu/vat/RU: last day 2026-12-31, " in run("validate", str(proposed)).stdout
