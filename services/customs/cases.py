@@ -21,5 +21,5 @@ KINDS: Final[Kinds] = {
     LODGING_REFUSED: "Put the key and certificate, or the user number, that the authority has on file in place and restart customs; "
     "nobody is refused, all lists wait, and the case is closed when one is taken.",
     "bill_of_nobody": "Ask the customs office whose list the tax bill is for: no import of ours has that number. Nothing is paid on "
-    "it.",
+    "it. The case closes by itself when the list gets known.",
 }

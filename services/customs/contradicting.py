@@ -92,8 +92,9 @@ def _told(message_type: str, status: str, code: str | None, invt_no: str | None,
 
 
 async def settle_cases(conn: Connection, _deps: Any) -> Outcome:
-    """Close the cases of lists that have their number after all, and open those of bills that nobody's list came for."""
+    """Close the cases that time has settled, and open those of bills that nobody's list came for."""
     await store.settle_unnumbered(conn)
+    await store.settle_strange_bills(conn)
     strange = await store.open_strange_bills(conn, STRANGE_BILL_S)
     await cases.open_all(conn, [Case("bill_of_nobody", tax_no, None, {"list": invt_no}) for invt_no, tax_no in strange])
     return Outcome()

@@ -56,7 +56,8 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     Invariant(
         "customs_bill_has_its_list",
         "SELECT b.tax_no FROM customs.tax_bill b LEFT JOIN customs.declaration d USING (invt_no) "
-        "WHERE d.order_id IS NULL AND b.came_at < now() - interval '1 day'",
+        "WHERE d.order_id IS NULL AND b.came_at < now() - interval '1 day' AND NOT EXISTS (SELECT FROM customs.cases c "
+        "WHERE c.kind = 'bill_of_nobody' AND c.subject = b.tax_no AND c.closed_at IS NOT NULL)",
         "the authority billed a list that nobody here lodged",
     ),
     Invariant(

@@ -488,6 +488,15 @@ async def settle_unnumbered(conn: Connection) -> None:
     )
 
 
+async def settle_strange_bills(conn: Connection) -> None:
+    """Close the open cases of bills whose list got known after all."""
+    await conn.execute(
+        "UPDATE cases AS c SET closed_at = now(), verdict = 'closed', note = 'the list of the bill got known', "
+        "closed_by = 'customs' FROM tax_bill AS b JOIN declaration AS d USING (invt_no) WHERE c.kind = 'bill_of_nobody' "
+        "AND c.closed_at IS NULL AND b.tax_no = c.subject AND d.direction = 'import'"
+    )
+
+
 async def add_notices(conn: Connection, notices: Sequence[Notice]) -> None:
     """Keep receipts about documents that are not lodged here."""
     await conn.copy_records_to_table(
@@ -544,10 +553,14 @@ async def has_unnumbered_import(conn: Connection) -> bool:
 
 
 async def open_strange_bills(conn: Connection, after_s: float) -> list[tuple[str, str]]:
-    """The numbers of bills kept for so long whose list never got known, or is an export's: list and bill."""
+    """The numbers of bills kept for so long whose list never got known, or is an export's: list and bill.
+
+    Those that are a case already, open or closed, are left out.
+    """
     rows = await conn.fetch(
         "SELECT b.invt_no, b.tax_no FROM tax_bill b LEFT JOIN declaration d USING (invt_no) WHERE b.pending "
-        "AND b.came_at < now() - make_interval(secs => $1) AND d.direction IS DISTINCT FROM 'import' LIMIT 100",
+        "AND b.came_at < now() - make_interval(secs => $1) AND d.direction IS DISTINCT FROM 'import' AND NOT EXISTS "
+        "(SELECT FROM cases c WHERE c.kind = 'bill_of_nobody' AND c.subject = b.tax_no) ORDER BY b.came_at LIMIT 100",
         after_s,
     )
     return [(row["invt_no"], row["tax_no"]) for row in rows]

@@ -176,3 +176,22 @@ async def test_a_bill_that_overtakes_the_number_of_its_list_is_kept(world: World
     await world.lodge()
     [case] = await cases.fetch(world.admin, schema="customs")
     assert (case.kind, case.subject, case.details) == ("bill_of_nobody", f"{number(2)}_0", {"list": number(2)})
+
+
+async def test_a_bill_of_nobody_is_one_case_that_closes_when_its_list_gets_known(world: World) -> None:
+    found = await placed(world)
+    await hear(world, receipt("CEB816", "Tax", BILL.format(invt_no=number(1)), BILL.format(invt_no=number(2))))
+    await world.admin.execute("UPDATE customs.tax_bill SET came_at = now() - interval '2 days'")
+    for _ in range(3):
+        await world.lodge()
+    assert await found_in(world) == [("bill_of_nobody", 1)] * 2
+    await say(world, found, "800")
+    [left] = await cases.fetch(world.admin, schema="customs")
+    assert left.subject == f"{number(2)}_0"
+    assert set(await world.broken()) == {"customs_bill_has_its_list"}
+    await world.admin.execute("SET search_path TO customs")
+    assert await cases.close(world.admin, left.number, verdict="closed", note="of another company", by="a person")
+    assert not await cases.close(world.admin, left.number, verdict="closed", note="once more", by="a person")
+    await world.lodge()
+    assert await found_in(world) == []
+    assert await world.broken() == {}, "nothing is left to do for anybody"

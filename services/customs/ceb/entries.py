@@ -117,8 +117,9 @@ def _bill(message_type: str, head: dict[str, str], lines: list[dict[str, str]]) 
     _need(message_type, head, *named, *(("entDutyNo",) if "entDutyNo" in head else ()))
     if EXPORT_NUMBER.fullmatch(head["invtNo"]):
         raise XmlRefused(f"{message_type}: list {head['invtNo']} is an export's, and imports alone are billed", "invalid_value")
-    if head.get("currency", CNY) != CNY:
-        raise XmlRefused(f"{message_type}: currency must be {CNY}, found {head['currency'][:8]}", "invalid_value")
+    for currency in [each["currency"] for each in (head, *lines) if "currency" in each]:
+        if currency != CNY:
+            raise XmlRefused(f"{message_type}: currency must be {CNY}, found {currency[:8]}", "invalid_value")
     status, book = head["status"], head.get("entDutyNo") or None
     if status not in {"1", "2", "3"}:
         raise XmlRefused(f"{message_type}: status must be 1, 2 or 3", "invalid_value")

@@ -80,6 +80,12 @@ MIXED = {
     "grouped amount": ("CEB816", "Tax", bill(), bill(customsTax="0_0")),
     "an export's": ("CEB816", "Tax", bill(), bill(invtNo="22442026E000000001")),
     "another currency": ("CEB816", "Tax", bill(currency="142"), bill(currency="502")),
+    "another currency of a line": (
+        "CEB816",
+        "Tax",
+        bill(),
+        bill().replace("<ceb:taxPrice>", "<ceb:currency>502</ceb:currency><ceb:taxPrice>"),
+    ),
     "book": ("CEB818", "Tax", status(), status(status="2")),
     "head": ("CEB816", "Tax", bill(), ""),
     "gseqno": ("CEB792", "SummaryResult", result("D1", LINE), result("D2", WITHOUT_GSEQNO)),
