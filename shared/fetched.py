@@ -6,7 +6,8 @@ Python reader instead of its compiled one, with U+FFFD where the name is no UTF-
 
 A batch that unpacks to more than it may (`shared.unpacking`) is not unpacked: in the place of its records stands one, at the last
 one's offset, whose value says so (`envelope.Unread`). And one poll gives out POLL_BYTES of records that came compressed and one record
-more at most, since a thousand of them may be of any size together; what was not compressed is no larger than what was fetched.
+more at most, since a thousand of them may be of any size together; what was not compressed is no larger than what was fetched, and
+counts only where its batch is larger than most topics take.
 
 Nothing in aiokafka's interface lets one do this, so its fetcher is given these classes; a test reads through the fetcher's own names.
 """
@@ -26,6 +27,7 @@ from aiokafka.record.util import decode_varint_py
 
 from shared import unpacking
 from shared.envelope import Unread
+from shared.topics import MESSAGE_BYTES_MAX
 
 POLL_BYTES: Final = 16 * 1024 * 1024
 
@@ -93,7 +95,7 @@ class _Batch:
         return getattr(self._batch, name)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._counted() if self._batch.compression_type else self._records()
+        return self._counted() if self._batch.compression_type or len(self._raw) > MESSAGE_BYTES_MAX else self._records()
 
     def _counted(self) -> Iterator[Any]:
         for record in self._records():

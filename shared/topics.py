@@ -25,6 +25,8 @@ PERSONAL_SEGMENT_MS: Final = DAY_MS
 MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024
 DEAD_LETTER_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 64 * 1024
 """A dead letter is the record it was with headers more: the largest record must not be too large to be set aside."""
+RECEIPT_BYTES_MAX: Final = 16 * 1024 * 1024 + 64 * 1024
+"""A receipt may name every line of a month's lists: 16 MiB of document, and room for its key and headers."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def dead_letters_of(topic: str) -> str:
 
 def bytes_max_of(topic: str) -> int:
     """Bytes of the largest batch the broker takes for this topic: value, key and headers of a record that is alone in one."""
-    return DEAD_LETTER_BYTES_MAX if topic.endswith(dead_letters_of("")) else MESSAGE_BYTES_MAX
+    if topic.endswith(dead_letters_of("")):
+        return DEAD_LETTER_BYTES_MAX
+    return RECEIPT_BYTES_MAX if topic == RECEIPTS else MESSAGE_BYTES_MAX
 
 
 OPERATORS: Final = "operators"

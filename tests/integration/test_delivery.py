@@ -17,9 +17,12 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import MessageSizeTooLargeError
 
 from deploy.embedded.kafka import wait_led
+from services.customs.ceb.parse import ANSWER_BYTES_MAX
 from shared import effects, inbox, metrics, outbox, topics
+from shared.consumer import make_consumer
 from shared.database import CUT
 from shared.effects import Answered, Effect, EffectRunner, Unknown
 from shared.envelope import Outgoing
@@ -274,6 +277,26 @@ async def test_a_record_too_large_for_the_dead_letters_once_it_is_unpacked_is_cu
     assert letter.value == b"x" * CUT_BYTES
     assert (head["dlq_bytes"], head["dlq_topic"], head["dlq_offset"]) == (b"10485760", b"orders.events", b"0")
     assert head["dlq_sha256"].decode() == hashlib.sha256(huge.value or b"").hexdigest()
+
+
+async def test_a_receipt_of_a_whole_month_is_taken_in_as_it_is(kafka: str, named_topics: str) -> None:
+    """A port that does not compress could send two MiB of the 16 that are read."""
+    topic = named_topics + topics.RECEIPTS
+    month = b"x" * ANSWER_BYTES_MAX
+    async with AIOKafkaProducer(bootstrap_servers=kafka, max_request_size=2**25) as port:
+        for value in (month, b"small", month):
+            await port.send_and_wait(topic, value, key=b"k", partition=1)
+        with pytest.raises(MessageSizeTooLargeError):
+            await port.send_and_wait(named_topics + topics.ORDERS, month, partition=1)
+    consumer = make_consumer(kafka, named_topics + "g", "g-0")
+    consumer.subscribe([topic])
+    async with consumer:
+        polls: list[list[int]] = []
+        while sum(map(len, polls)) < 3:
+            found = await consumer.getmany(timeout_ms=1000, max_records=1000)
+            polls += [[len(r.value) for r in records] for records in found.values()]
+    assert [size for poll in polls for size in poll] == [len(month), 5, len(month)]
+    assert all(sum(poll) <= len(month) + 5 for poll in polls), "no two of them are in hand at once"
 
 
 @pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])

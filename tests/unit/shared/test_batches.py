@@ -170,6 +170,16 @@ async def test_one_poll_gives_out_no_more_than_it_may_and_the_next_goes_on_there
     assert offsets == [0, 1, 2, 0, -1] * 2
 
 
+async def test_what_is_large_counts_in_a_poll_though_it_was_not_compressed() -> None:
+    """Three receipts of a month would be in memory at once."""
+    made = DefaultRecordBatchBuilder(2, 0, 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27)
+    made.append(0, 1_700_000_000_000, b"key", b"0" * (16 << 20), [])
+    large = bytes(made.build())
+    assert [r.offset for r in given(large + moved(large, 1) + moved(batch(2, 0), 2))] == [0]
+    await asyncio.sleep(0)
+    assert [r.offset for r in given(moved(batch(2, 0), 2))] == [2, 3]
+
+
 @pytest.mark.parametrize("name", ["name", "n\u00e4me"], ids=["utf-8", "not utf-8"])
 async def test_keys_and_headers_count_too_and_so_does_what_is_read_by_the_other_reader(name: str) -> None:
     made = DefaultRecordBatchBuilder(2, CODECS["gzip"], 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27)
