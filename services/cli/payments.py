@@ -66,7 +66,7 @@ async def settle_case(to: Target, number: int, verdict: Verdict, note: str) -> s
 
     Raises NotSettled for a verdict that does not fit, Wrong for a note that is none.
     """
-    from services.payments.settling import settle
+    from services.payments.settling import lock, settle
     from shared import cases as kept
 
     async with database(to, write=True) as conn, conn.transaction():
@@ -74,6 +74,7 @@ async def settle_case(to: Target, number: int, verdict: Verdict, note: str) -> s
         case = await kept.fetch_one(conn, number)
         if case is None or case.closed_at is not None:
             return None
+        await lock(conn, case)
         try:
             closed = await kept.close(conn, number, verdict=verdict.word, note=note, by=getpass.getuser())
         except ValueError as error:

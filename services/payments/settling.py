@@ -45,6 +45,11 @@ class Verdict:
     account: str | None = None
 
 
+async def lock(conn: Connection, case: StoredCase) -> None:
+    """Lock the instruction of a case; whoever settles or records locks it first, and the case after it."""
+    await conn.execute("SELECT FROM effect WHERE intent_id = $1 FOR UPDATE", UUID(case.subject))
+
+
 async def settle(conn: Connection, case: StoredCase, verdict: Verdict) -> str:
     """Act on a verdict in the caller's transaction, on the schema of payments; return what follows. Raises NotSettled.
 

@@ -67,12 +67,13 @@ class Told(Answered):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An attempt that the bank refused for good; `pause_s` until the next, None where a person decides."""
+    """An attempt that the bank refused for good; `anew`: another follows, else a person decides. Looked at again in `wait_s`."""
 
     effect: Effect
     attempt: Attempt
     code: str
-    pause_s: float | None
+    anew: bool
+    wait_s: float
 
 
 def key_of(intent_id: UUID, number: int) -> UUID:
@@ -150,9 +151,18 @@ async def numbers_known(conn: Connection, order_ids: Collection[UUID]) -> dict[U
 
 
 async def refuse(conn: Connection, refusals: Sequence[Refusal]) -> None:
-    """End refused attempts, begin those that follow, and put the instructions off; who lost the claim changes nothing."""
+    """End refused attempts, begin those that follow, and put the instructions off; who lost the claim changes nothing.
+
+    The instructions are locked first, as by whoever settles or records: so none of them waits for another in a circle.
+    """
     if not refusals:
         return
+    await conn.execute(
+        "UPDATE effect AS e SET next_at = now() + make_interval(secs => u.wait) "
+        "FROM unnest($1::uuid[], $2::int[], $3::float8[]) AS u(intent_id, attempts, wait) "
+        "WHERE e.intent_id = u.intent_id AND e.attempts = u.attempts",
+        [r.effect.intent_id for r in refusals], [r.effect.attempts for r in refusals], [r.wait_s for r in refusals],
+    )  # fmt: skip
     await conn.execute(
         "WITH x AS (SELECT u.*, e.order_id, e.kind, e.created_at FROM unnest($1::uuid[], $2::int[], $3::int[], $4::uuid[], $5::text[]) "
         "AS u(intent_id, attempts, number, key, code) JOIN effect e ON e.intent_id = u.intent_id AND e.attempts = u.attempts) "
@@ -162,7 +172,7 @@ async def refuse(conn: Connection, refusals: Sequence[Refusal]) -> None:
         [r.effect.intent_id for r in refusals], [r.effect.attempts for r in refusals], [r.attempt.number for r in refusals],
         [r.attempt.key for r in refusals], [r.code for r in refusals],
     )  # fmt: skip
-    again = [r for r in refusals if r.pause_s is not None]
+    again = [r for r in refusals if r.anew]
     if again:
         await begin(conn, [(r.effect.intent_id, r.attempt.number + 1) for r in again])
 

@@ -259,13 +259,14 @@ class Teller:
             now.words.append(Told(a.effect, declined(a.ask, refused), kept))
             return
         now.talk.append(kept)
-        now.refusals.append(Refusal(a.effect, a.attempt, refused.code, pause_s))
+        wait_s = _jittered(WAITS_S if pause_s is None else pause_s)
+        now.refusals.append(Refusal(a.effect, a.attempt, refused.code, pause_s is not None, wait_s))
         if pause_s is None:
             details = talk.word_of(kept)
             if elsewhere:
                 details["refunds_at_the_bank"] = [f"{r.refund_no} {r.amount} {r.currency}" for r in elsewhere[:20]]
             now.cases.append(_case(REFUNDED_ELSEWHERE if elsewhere else REFUSED, a, details))
-        now.words.append(Unknown(a.effect, _jittered(WAITS_S if pause_s is None else pause_s)))
+        now.words.append(Unknown(a.effect, wait_s))
 
     # --- what is looked up
 
@@ -329,8 +330,8 @@ class Teller:
         if not (now.talk or now.refusals or now.cases):
             return
         async with self._pool.acquire() as conn, conn.transaction():
-            await talk.keep(conn, now.talk, repeats=True)
             await talk.refuse(conn, now.refusals)
+            await talk.keep(conn, now.talk, repeats=True)
             opened = await cases.open_all(conn, now.cases)
         for case in opened:
             if case.kind in CONTRADICTIONS:

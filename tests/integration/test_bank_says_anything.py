@@ -26,6 +26,7 @@ from services.payments.teller import Teller
 from shared import cases
 from shared.cases import StoredCase
 from shared.effects import EffectRunner
+from shared.failpoints import Failpoints, Killed
 from tests.integration.test_payments import PAYER, Rig, given_back, released, rig, unwinding
 
 __all__ = ["rig"]
@@ -246,6 +247,23 @@ async def test_two_attempts_are_never_open_at_once(rig: Rig) -> None:
             async with conn.transaction():
                 await conn.execute(insert, intent, 2, uuid4())
         await conn.execute("DELETE FROM bank_attempt")
+
+
+async def test_who_dies_after_a_refusal_has_not_shortened_the_pause(rig: Rig) -> None:
+    order_id = await captured(rig)
+    await rig.hear(unwinding(order_id))
+    await now_due(rig)
+    with (
+        doing("refund", lambda _d, item: bank_desk.say(item, "declined", code="AM04", reason="not today")),
+        pytest.raises(Killed),
+    ):
+        await rig.runner(Failpoints("effect_after_call", in_process=True)).once()
+    async with rig.pool.acquire() as conn:
+        row = await conn.fetchrow("SELECT extract(epoch FROM next_at - now())::float8 AS wait, attempts FROM effect")
+        assert await conn.fetchval("SELECT count(*) FROM bank_attempt WHERE state = 'open'") == 1
+    assert row["wait"] > 800
+    await rig.ask_bank()
+    assert rig.bank_moved() == {"capture": 20410, "refund": 20410}
 
 
 async def test_two_claimants_of_one_refusal_begin_one_attempt(rig: Rig) -> None:

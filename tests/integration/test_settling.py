@@ -268,6 +268,21 @@ async def test_of_two_who_settle_a_case_at_once_the_first_is_obeyed(rig: Rig, tm
     assert (await rig.state(order_id)).state is State.REFUNDED
 
 
+async def test_a_person_and_the_banks_answer_do_not_wait_for_one_another(rig: Rig, tmp_path: Path) -> None:
+    await waiting(rig, State.REFUNDING)
+    (case,) = await open_cases(rig)
+    async with rig.pool.acquire() as conn:
+        answered = conn.transaction()
+        await answered.start()
+        await conn.execute("SELECT FROM effect FOR UPDATE")  # as the answer is recorded: the instruction, then its cases
+        settling = asyncio.create_task(settle_case(Target("", rig.dsn, "", tmp_path), case.number, OFF, "the bank said so"))
+        await asyncio.sleep(0.5)
+        assert await cases.close(conn, case.number, verdict="answered", note="the bank answered", by="payments")
+        await answered.commit()
+    assert await settling is None
+    await rig.ask_bank()
+
+
 @pytest.mark.parametrize("second", [Verdict("new-attempt"), Verdict("not-done"), Verdict("ask-again"), OFF, DONE], ids=str)
 async def test_one_instruction_takes_one_word_however_many_cases_it_has(rig: Rig, second: Verdict) -> None:
     order_id = await waiting(rig, State.REFUNDING)
