@@ -538,6 +538,25 @@ def test_what_is_charged_by_weight_asks_for_it() -> None:
     assert sums(to("DE", "20.00", date(2026, 5, 1), kg="0"))[1] == "3.80"
 
 
+@pytest.mark.parametrize(
+    ("hs", "first"),
+    [
+        # A book owes none of the additional duties (50 U.S.C. 1702(b)); a pan owes Section 232's; coffee none since November 2025.
+        ("4901990000", date(2025, 2, 4)), ("4901990000", date(2025, 5, 2)), ("3004909099", date(2025, 5, 2)),
+        ("7323930000", date(2025, 8, 29)), ("0901210000", date(2025, 11, 14)), ("9401610000", date(2026, 3, 1)),
+        ("4901990000", date(2026, 8, 1)),
+    ],
+)  # fmt: skip
+def test_goods_that_the_orders_leave_out_by_lists_not_held_are_refused(hs: str, first: date) -> None:
+    refused = unknown(to("US", "50.00", first, hs=hs, duty="0"))
+    assert refused.code == "goods_not_covered"
+    assert "by lists that are not held" in refused.reason
+
+
+def test_those_goods_are_free_where_de_minimis_is() -> None:
+    assert known(to("US", "50.00", date(2025, 3, 5), hs="4901990000")).sum_of("surcharge").minor == 0
+
+
 def test_a_portable_computer_owes_no_tariff_and_no_reciprocal_duty() -> None:
     for on, charged in ((date(2025, 5, 5), "100.00"), (date(2025, 12, 5), "50.00"), (date(2026, 3, 5), "0.00")):
         assert str(known(to("US", "500.00", on, hs="8471300000")).sum_of("surcharge")) == charged
