@@ -22,7 +22,10 @@ from shared.settings import Settings
 Connection = Any
 """An asyncpg connection; the library has no type marker."""
 
-POOL_MAX: Final = 6
+POOL_MAX: Final = 8
+"""Connections of one process of a service at most."""
+LOOKING_MAX: Final = 4
+"""How many of them are for timers, gauges and operators' requests; the others are for records and effects."""
 LOCKS_KEPT: Final = 32
 """Locks of tables and indexes a connection needs besides those on orders; most find room in its own few places."""
 SCRAM_ITERATIONS: Final = 4096
@@ -119,8 +122,10 @@ class _Pooled(asyncpg.Connection):  # type: ignore[misc]
         return ""
 
 
-async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX) -> Any:
+async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX, plan_once: bool = False) -> Any:
     """A pool logged in as `crossborder_<role>`, whose search path is the schema `<role>`.
+
+    `plan_once`: for statements that find rows by their keys. The server plans each once a connection.
 
     Raises Misconfigured for a DSN, database or role that trying again does not mend, Unavailable if nobody answers.
     """
@@ -133,9 +138,7 @@ async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX) -
             server_settings={
                 "search_path": role, "application_name": f"crossborder-{role}", "statement_timeout": "15000",
                 "lock_timeout": "5000", "idle_in_transaction_session_timeout": "15000", "jit": "off",
-                # A plan cached while a table was empty scans it whole once per row when it is not (measured: statements of
-                # over 5 s on 20,000 open effects). Planning anew costs 0.1 ms a batch.
-                "plan_cache_mode": "force_custom_plan", "random_page_cost": "1.1",
+                "random_page_cost": "1.1", **(_PLAN_ONCE if plan_once else _PLAN_ANEW),
             },
         )  # fmt: skip
     except ssl.SSLError as error:
@@ -158,6 +161,13 @@ async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX) -
         raise Unavailable(f"PostgreSQL lets nobody in at {redacted(settings.postgres)}: {error}") from error
 
 
+_PLAN_ANEW: Final = {"plan_cache_mode": "force_custom_plan"}
+"""For statements that look at a whole table: what is best depends on how much is there."""
+_PLAN_ONCE: Final = {
+    "plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
+}  # fmt: skip
+"""For statements that take rows by their keys. A plan kept from the time when a table was empty would scan the table for each row
+(statements of over 5 s on 20,000 open effects), so the planner may not choose scans, nor the joins that need them."""
 _SET_POSTGRES: Final = "set CROSSBORDER_POSTGRES to a DSN as postgresql://USER@HOST:PORT/DATABASE"
 
 

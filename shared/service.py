@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
@@ -18,7 +19,7 @@ import uvloop
 
 from shared import aside, cases, effects, failpoints, health, inbox, logs, metrics, outbox, requests, topics
 from shared.consumer import Consumer
-from shared.database import LOST, RETRYABLE, Connection, connect_pool, is_of_database
+from shared.database import LOOKING_MAX, LOST, POOL_MAX, RETRYABLE, Connection, connect_pool, is_of_database
 from shared.errors import Misconfigured, Unavailable
 from shared.handler import Handler, write
 from shared.hears import Hears, Observer, Outcome
@@ -71,10 +72,13 @@ class Wiring:
 class Service:
     """One running service; `run` returns when it is told to stop and raises when it must be started anew."""
 
-    def __init__(self, wiring: Wiring, settings: Settings, pool: Any, points: failpoints.Failpoints | None = None) -> None:
+    def __init__(
+        self, wiring: Wiring, settings: Settings, pool: Any, points: failpoints.Failpoints | None = None, *, looking: Any = None
+    ) -> None:
+        """`pool` is for records and effects; `looking`, for timers, gauges and requests, is the same one by default."""
         self.wiring = wiring
         self.settings = settings
-        self.pool = pool
+        self.pool = looking or pool
         self._fail = points or failpoints.from_environment()
         common: dict[str, Any] = {"sealing": wiring.sealing, "failpoints": self._fail}
         security = settings.kafka_security
@@ -87,18 +91,18 @@ class Service:
             wiring.name, wiring.hears, self.handler, pool, settings.kafka, prefix=settings.topic_prefix, replica=settings.member,
             batch_records=settings.batch_records, pressed=self._pressed, failpoints=self._fail, security=security,
         )  # fmt: skip
-        self.effects = self._effect_runner(common)
+        self.effects = self._effect_runner(pool, common)
         metrics.begin(wiring.name, {topic: [kind.type for kind in row.types] for topic, row in wiring.hears.items()})
         self.vitals = Vitals(
-            wiring.name, pool, self.consumer, self.relay, list(wiring.hears), gauges=wiring.gauges, invariants=wiring.invariants,
-            case_kinds=wiring.case_kinds,
+            wiring.name, self.pool, self.consumer, self.relay, list(wiring.hears), gauges=wiring.gauges, invariants=wiring.invariants,
+            case_kinds=wiring.case_kinds, working=pool,
         )  # fmt: skip
 
-    def _effect_runner(self, common: dict[str, Any]) -> effects.EffectRunner | None:
+    def _effect_runner(self, pool: Any, common: dict[str, Any]) -> effects.EffectRunner | None:
         w = self.wiring
         if w.perform is None or w.settle is None:
             return None
-        return effects.EffectRunner(w.name, self.pool, w.deps, w.perform, w.settle, self._finish, self._after, **common)
+        return effects.EffectRunner(w.name, pool, w.deps, w.perform, w.settle, self._finish, self._after, **common)
 
     async def _finish(self, conn: Connection, outcome: Outcome) -> None:
         await write(conn, self.wiring.name, self.wiring.topic, outcome, self.wiring.sealing)
@@ -246,14 +250,24 @@ async def _main(service: str, settings: Settings, wire: Wire) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    pool = await connect_pool(settings, service)
+    async with (
+        _pool_of(settings, service, size=LOOKING_MAX) as looking,
+        _pool_of(settings, service, size=POOL_MAX - LOOKING_MAX, plan_once=True) as pool,
+    ):
+        try:
+            await Service(await wire(settings, pool), settings, pool, looking=looking).run(stop)
+        except Misconfigured:
+            raise
+        except Exception as error:
+            await note_end(looking, error)
+            raise
+
+
+@contextlib.asynccontextmanager
+async def _pool_of(settings: Settings, service: str, **options: Any) -> AsyncIterator[Any]:
+    pool = await connect_pool(settings, service, **options)
     try:
-        await Service(await wire(settings, pool), settings, pool).run(stop)
-    except Misconfigured:
-        raise
-    except Exception as error:
-        await note_end(pool, error)
-        raise
+        yield pool
     finally:
         try:
             async with asyncio.timeout(5):

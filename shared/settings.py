@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     log_format: str = Field("json", pattern="^(json|console)$", description="json or console")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level that is written")
     batch_records: int = Field(
-        500,
+        1000,
         ge=1,
         le=5000,
         description="most records handled in one transaction; the database's lock table must have room for them, see `crossborder doctor`",

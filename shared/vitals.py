@@ -52,10 +52,12 @@ class Vitals:
     def __init__(
         self, service: str, pool: Any, consumer: Consumer, relay: outbox.Relay, heard: Collection[str],
         gauges: Callable[[Connection], Awaitable[None]] | None = None, invariants: Sequence[Invariant] = (),
-        case_kinds: cases.Kinds | None = None,
+        case_kinds: cases.Kinds | None = None, working: Any = None,
     ) -> None:  # fmt: skip
+        """`pool` is what the loops look with, `working` what records and effects are handled with: the same one by default."""
         self._service = service
         self._pool = pool
+        self._pools = [pool] if working is None or working is pool else [pool, working]
         self._consumer = consumer
         self._relay = relay
         self._heard = heard
@@ -94,8 +96,10 @@ class Vitals:
                 log.warning("gauges wait for the database", error=type(error).__name__)
             except Exception as error:  # noqa: BLE001  counted, logged and alerted
                 failures.one(error)
-            size, idle = self._pool.get_size(), self._pool.get_idle_size()
-            for state, count in (("open", size), ("idle", idle), ("busy", size - idle), ("max", self._pool.get_max_size())):
+            size, idle, most = (
+                sum(getattr(pool, name)() for pool in self._pools) for name in ("get_size", "get_idle_size", "get_max_size")
+            )
+            for state, count in (("open", size), ("idle", idle), ("busy", size - idle), ("max", most)):
                 metrics.POOL.labels(self._service, state).set(count)
             await asyncio.sleep(PRESSURE_EVERY_S)
 
@@ -167,7 +171,7 @@ class Vitals:
             await asyncio.sleep(BEAT_S)
             self.beat = time.monotonic()
             lags.append(max(0.0, self.beat - before - BEAT_S))
-            waiting.append(waiting_for(self._pool))
+            waiting.append(sum(map(waiting_for, self._pools)))
             lag.set(max(lags))
             waits.set(max(waiting))
 

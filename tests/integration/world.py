@@ -147,6 +147,7 @@ class World:
     read: Counter[Channel] = field(default_factory=Counter)
     offsets: Counter[Channel] = field(default_factory=Counter)
     wrap_bank: Callable[[Perform], Perform] = lambda perform: perform
+    looking: dict[str, Any] = field(default_factory=dict)
     all_bound: bool = False
     """Whether a party without a key says nothing, as where the broker tells its users apart."""
 
@@ -261,7 +262,7 @@ class World:
         )
         self._trial = False
         for service, action in TIMERS:
-            async with self.pools[service].acquire() as conn, conn.transaction():
+            async with self.looking[service].acquire() as conn, conn.transaction():
                 await write(conn, service, SPEAKS[service], await action(conn, self.deps[service]), self.sealing)
 
     def outside(self) -> None:
@@ -366,10 +367,12 @@ async def opened(
     async with AsyncExitStack() as stack:
         admin = await asyncpg.connect(dsn)
         stack.push_async_callback(admin.close)
-        pools = {}
+        pools, looking = {}, {}
         for service in SPEAKS:
-            pools[service] = await connect_pool(Settings(postgres=dsn), service, size=2)
+            pools[service] = await connect_pool(Settings(postgres=dsn), service, size=2, plan_once=True)
+            looking[service] = await connect_pool(Settings(postgres=dsn), service, size=1)
             stack.callback(pools[service].terminate)
+            stack.callback(looking[service].terminate)
             async with pools[service].acquire() as conn:
                 await inbox.known_offsets(conn, {(topic, 0): 0 for topic in HEARS[service]})
         sealing, rules, clock = Sealing.from_dir(keys), policy.load(None), Clock()
@@ -385,6 +388,7 @@ async def opened(
         world = World(admin, pools, deps, sealing, clock, SandboxBank(), Carrier(topics.WAYBILLS), authority, deliver)
         if wrap_bank is not None:
             world.wrap_bank = wrap_bank
+        world.looking = looking
         for file in (world.bank.file, world.carrier.file, authority.register.file):
             stack.callback(file.close)
         yield world
