@@ -146,7 +146,10 @@ class Handler:
             return found
         if uuid_or_none(record.key) is not None:  # a key that may name an order
             found = row.decode(replace(record, key=None))
-        return once(record, found, for_good=row.for_good) if any(isinstance(m.event, row.once) for m in found) else found
+        if not any(isinstance(m.event, row.once) for m in found):
+            return found
+        signed = once(record, found, for_good=row.for_good)
+        return Partly(signed, found.unreadable) if isinstance(found, Partly) else signed
 
     async def _transact(self, read: Sequence[Read], *, apart: bool = False) -> None:
         try:

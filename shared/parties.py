@@ -64,7 +64,9 @@ def once(record: Record, messages: Sequence[Message], *, for_good: bool) -> list
     """The messages of a signed record under an id of what was signed: sent again, by whomever, they are repetitions."""
     signed = signed_bytes(first_headers(record.headers).get("ce_type", b""), record.value or b"")
     first = event_id_of(record_id_of(record.topic, 0, 0), f"signed|{hashlib.sha256(signed).hexdigest()}", _NIL)
-    return [m._replace(event_id=event_id_of(first, str(i), m.order_id), once=for_good) for i, m in enumerate(messages)]
+    # By its number in the record, where it has one: an entry that cannot be read moves no other's id.
+    places = [(m.entry - 1 if m.entry else i, m) for i, m in enumerate(messages)]
+    return [m._replace(event_id=event_id_of(first, str(place), m.order_id), once=for_good) for place, m in places]
 
 
 class Parties:

@@ -6,21 +6,26 @@ Read on a code path of their own: what the orders service makes of the same byte
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
+from lxml import etree
 
 from deploy.sandbox.xml import children, fields_of, is_message
 from shared.errors import Unprocessable
 from shared.identity import order_id_of
 from shared.money import AMOUNT, Money
-from shared.texts import identifier, utf8
+from shared.texts import hidden_in, identifier, utf8
 from shared.xml import XmlRefused, parse_untrusted
 
 _SUBMITTED: Final = "order.submitted.v1"
+_CANNOT_BE_READ: Final = (
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, XmlRefused, Unprocessable,
+)  # fmt: skip
 _NO_WORDS: Final[frozenset[str]] = frozenset()
 _FIGURE_MAX: Final = Decimal(10) ** 13
 _NUMBER_MAX: Final = 10**9
@@ -125,13 +130,21 @@ def read_submissions(value: bytes | None, headers: Iterable[tuple[str, bytes]]) 
             yield from _from_xml(text)
         elif text:
             yield _from_json(orjson.loads(text))
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, XmlRefused, Unprocessable):
+    except _CANNOT_BE_READ:
         return
+
+
+def _named(text: str) -> str:
+    """A number that names an order; one with a character that nobody sees names none."""
+    number = identifier(text)
+    if hidden_in(number) is not None:
+        raise ValueError("nobody sees all of it")
+    return number
 
 
 def _from_json(doc: Mapping[str, Any]) -> Submission:
     buyer, to, payment = doc["buyer"], doc["consignee"], doc.get("payment") or {}
-    order_no, platform_code = identifier(_text(doc, "order_no")), identifier(_text(doc["platform"], "code"))
+    order_no, platform_code = _named(_text(doc, "order_no")), _named(_text(doc["platform"], "code"))
     currency = _text(doc, "currency").strip()
     return Submission(
         order_id=order_id_of(platform_code, order_no),
@@ -201,38 +214,44 @@ def _from_xml(value: bytes) -> Iterator[Submission]:
     if not is_message(root, "CEB311Message"):
         return
     for order in children(root, "Order"):
-        heads, lists = list(children(order, "OrderHead")), list(children(order, "OrderList"))
-        head = fields_of(heads[0])
-        lines = tuple(_line_from_xml(fields_of(line)) for line in lists)
-        yield Submission(
-            order_id_of(identifier(head["ebpCode"]), identifier(head["orderNo"])),
-            identifier(head["orderNo"]),
-            identifier(head["ebpCode"]),
-            "import",
-            "CNY",
-            _figure(head["goodsValue"]),
-            _figure(head["freight"]),
-            Decimal(0),
-            _figure(head["discount"]),
-            _figure(head["taxTotal"]),
-            _figure(head["acturalPaid"]),
-            head["buyerName"],
-            head["buyerIdNumber"],
-            head.get("buyerTelephone"),
+        # One that cannot be read hides no other.
+        with suppress(*_CANNOT_BE_READ):
+            yield _order_from_xml(order)
+
+
+def _order_from_xml(order: etree._Element) -> Submission:
+    heads, lists = list(children(order, "OrderHead")), list(children(order, "OrderList"))
+    head = fields_of(heads[0])
+    lines = tuple(_line_from_xml(fields_of(line)) for line in lists)
+    return Submission(
+        order_id_of(_named(head["ebpCode"]), _named(head["orderNo"])),
+        _named(head["orderNo"]),
+        _named(head["ebpCode"]),
+        "import",
+        "CNY",
+        _figure(head["goodsValue"]),
+        _figure(head["freight"]),
+        Decimal(0),
+        _figure(head["discount"]),
+        _figure(head["taxTotal"]),
+        _figure(head["acturalPaid"]),
+        head["buyerName"],
+        head["buyerIdNumber"],
+        head.get("buyerTelephone"),
+        None,
+        head.get("payCode"),
+        Consignee(
+            head["consignee"],
+            head["consigneeTelephone"],
+            "CN",
             None,
-            head.get("payCode"),
-            Consignee(
-                head["consignee"],
-                head["consigneeTelephone"],
-                "CN",
-                None,
-                None,
-                head["consigneeAddress"],
-                None,
-            ),
-            sum((_weight_of(fields_of(line)) for line in lists), Decimal(0)),
-            lines,
-        )
+            None,
+            head["consigneeAddress"],
+            None,
+        ),
+        sum((_weight_of(fields_of(line)) for line in lists), Decimal(0)),
+        lines,
+    )
 
 
 def _weight_of(line: Mapping[str, str]) -> Decimal:

@@ -204,6 +204,7 @@ def _of_xml(content: bytes, where: str) -> Submission:
     from shared.envelope import CONTENT_TYPE_XML
     from shared.errors import Unprocessable
     from shared.identity import order_id_of
+    from shared.texts import identifier
     from shared.xml import parse_untrusted
 
     _require_small(content, where)
@@ -213,7 +214,7 @@ def _of_xml(content: bytes, where: str) -> Submission:
         raise Wrong(f"mend {where}: {error}") from None
     if not str(root.tag).endswith("}CEB311Message") and root.tag != "CEB311Message":
         raise Wrong(f"give a CEB311Message: the root of {where} is {str(root.tag).rpartition('}')[2]}")
-    order_no, platform = (root.findtext(f".//{{*}}{name}") or "" for name in ("orderNo", "ebpCode"))
+    order_no, platform = (identifier(root.findtext(f".//{{*}}{name}") or "") for name in ("orderNo", "ebpCode"))
     if not order_no or not platform:
         raise Wrong(f"mend {where}: it has no orderNo or no ebpCode")
     return submission_of(order_no, order_id_of(platform, order_no), content, CONTENT_TYPE_XML)

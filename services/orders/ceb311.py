@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lxml import etree
 
@@ -35,21 +35,52 @@ _HEAD_TEXTS: Final = {
 }
 
 
-def read_message(body: bytes) -> tuple[Submitted | CancelRequested, ...]:
-    """The orders of a message; raises Unprocessable for the whole of it where one cannot be read or named.
+Order = Submitted | CancelRequested
 
-    All or none: a record that is half taken and half a dead letter could not be replayed.
-    """
+
+class Entries(NamedTuple):
+    """The orders of a message by their number in it, from 1, and why the others cannot be read or named."""
+
+    orders: list[tuple[int, Order]]
+    unreadable: list[tuple[int, Unprocessable]]
+
+
+def read_message(body: bytes) -> Entries:
+    """The orders of a message; raises Unprocessable for what is no such message."""
+    found = Entries([], [])
+    for number, order in enumerate(_orders(body), 1):
+        try:
+            found.orders.append((number, _order(order)))
+        except Unprocessable as refused:
+            found.unreadable.append((number, refused))
+    return found
+
+
+def alone(body: bytes, number: int) -> bytes:
+    """The message with nothing but its order of this number: a record that is replayed brings no other order with it."""
+    root = _root(body)
+    for at, order in enumerate(root.findall(f"{CEB}Order"), 1):
+        if at != number:
+            root.remove(order)
+    written: bytes = etree.tostring(root, encoding="UTF-8", xml_declaration=True)
+    return written
+
+
+def _orders(body: bytes) -> list[etree._Element]:
+    orders = _root(body).findall(f"{CEB}Order")
+    if not 1 <= len(orders) <= ORDERS_MAX:
+        raise Unprocessable("unknown_shape", f"a CEB311Message has 1 to {ORDERS_MAX} orders, this one has {len(orders)}")
+    return orders
+
+
+def _root(body: bytes) -> etree._Element:
     root = parse_untrusted(body, XML_BYTES_MAX)
     if root.tag != f"{CEB}CEB311Message":
         raise Unprocessable("unknown_shape", "the XML must be a CEB311Message of namespace http://www.chinaport.gov.cn/ceb")
-    orders = root.findall(f"{CEB}Order")
-    if not 1 <= len(orders) <= ORDERS_MAX:
-        raise Unprocessable("unknown_shape", f"a CEB311Message has 1 to {ORDERS_MAX} orders, this one has {len(orders)}")
-    return tuple(_order(order) for order in orders)
+    return root
 
 
-def _order(element: etree._Element) -> Submitted | CancelRequested:
+def _order(element: etree._Element) -> Order:
     heads, lines = element.findall(f"{CEB}OrderHead"), element.findall(f"{CEB}OrderList")
     if len(heads) != 1:
         raise Unprocessable("unknown_shape", "an Order has one OrderHead")

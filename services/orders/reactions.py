@@ -13,10 +13,11 @@ from typing import Final
 from uuid import UUID
 
 from services.orders import domain, store
+from services.orders.ceb311 import Entries
 from services.orders.domain import Accepted, Command, Order, Refused
 from services.orders.fingerprint import fingerprint, version_of
 from services.orders.persons import persons_of, seal_persons
-from services.orders.reading import Intake, read_submission
+from services.orders.reading import Intake, alone, read_entries
 from services.orders.store import Kept, Moment
 from services.orders.submission import CancelRequested, ReturnRequested, Submitted, corridor_of, placed
 from services.orders.timeline import summary
@@ -26,7 +27,7 @@ from shared.database import Connection
 from shared.envelope import Message, Record, first_headers
 from shared.events import EVENT_TYPES, Event, customs, payments, tax
 from shared.events.base import Fault
-from shared.hears import Announced, Hears, Outcome, intake_id, message
+from shared.hears import Announced, Hears, Outcome, Partly, Unreadable, intake_id, message
 from shared.identity import event_id_of
 from shared.sealing import Sealing
 
@@ -47,15 +48,27 @@ STAGES: Final[dict[type, str]] = {
 
 
 def decode(record: Record) -> Sequence[Message]:
-    """The submissions or the command in a record; raises Unprocessable where no order can be named."""
+    """The submissions or the command in a record, and which orders of a CEB311 message cannot be read or named.
+
+    Raises Unprocessable where nothing can be.
+    """
     by_name = first_headers(record.headers)
-    found = [_with_time(each, record.timestamp_ms) for each in read_submission(record.value, record.headers)]
+    read = read_entries(record.value, record.headers)
     wire_type = by_name.get("ce_type", b"").decode("ascii", "replace") or SUBMITTED
     first_id = intake_id(record, by_name, hashlib.sha256(record.value or b"").hexdigest())
     traceparent = by_name.get("traceparent")
-    # A CEB311 message holds many orders: each has an id of its own, from the record's and the order's.
-    ids = [first_id] if len(found) == 1 else [event_id_of(first_id, str(i), each.order_id) for i, each in enumerate(found)]
-    return [message(record, i, wire_type, each.order_id, each, traceparent) for i, each in zip(ids, found, strict=True)]
+    orders: Sequence[tuple[int, Intake]] = read.orders if isinstance(read, Entries) else [(0, read)]
+    bad = read.unreadable if isinstance(read, Entries) else []
+    is_one = len(orders) + len(bad) == 1
+    if is_one and bad:
+        raise bad[0][1]
+    found = []
+    for number, each in orders:
+        # A CEB311 message holds many orders: each has an id of its own, from the record's and the order's.
+        own = first_id if is_one else event_id_of(first_id, str(number - 1), each.order_id)
+        said = _with_time(each, record.timestamp_ms)
+        found.append(message(record, own, wire_type, each.order_id, said, traceparent, number))
+    return Partly(found, [Unreadable(number, why) for number, why in bad]) if bad else found
 
 
 def _with_time(found: Intake, stamped_ms: int) -> Intake:
@@ -196,6 +209,7 @@ HEARS: Final = {
         take_in,
         decode=decode,
         intake=True,
+        alone=alone,
         speaks_for=attrgetter("platform_code"),
         once=(CancelRequested, ReturnRequested),
         for_good=True,

@@ -41,9 +41,19 @@ Intake = Submitted | CancelRequested | ReturnRequested
 def read_submission(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> tuple[Intake, ...]:
     """What one record says: one submission or command, or the up to 100 orders of a CEB311 message.
 
-    Raises Unprocessable where nothing can be read or no order is named; every other fault is in what is returned. A
+    Raises Unprocessable where one of them cannot be read or named; every other fault is in what is returned. A
     record without a `ce_type` header is a submission (so plain `kcat` works).
     """
+    found = read_entries(value, headers)
+    if not isinstance(found, ceb311.Entries):
+        return (found,)
+    for _, refused in found.unreadable:
+        raise refused
+    return tuple(order for _, order in found.orders)
+
+
+def read_entries(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Intake | ceb311.Entries:
+    """`read_submission`, with the orders of a CEB311 message that can be read where others cannot."""
     kind = first_headers(headers).get("ce_type", b"").decode("ascii", "replace") or SUBMITTED
     if kind not in (SUBMITTED, CANCEL_REQUESTED, RETURN_REQUESTED):
         raise Unprocessable("unknown_shape", f"ce_type must be {SUBMITTED}, {CANCEL_REQUESTED} or {RETURN_REQUESTED}")
@@ -53,8 +63,8 @@ def read_submission(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -
     if kind == SUBMITTED and body[:1] == b"<":
         return ceb311.read_message(body)
     if kind == SUBMITTED:
-        return (read_document(_decode(body)),)
-    return (_command(kind, _decode(body, is_command=True)),)
+        return read_document(_decode(body))
+    return _command(kind, _decode(body, is_command=True))
 
 
 def _command(kind: str, document: dict[str, Any]) -> CancelRequested | ReturnRequested:
@@ -249,3 +259,8 @@ def _nfc(text: str) -> str:
     except UnicodeEncodeError:
         raise Unprocessable("malformed", "a text has half a surrogate pair, or bytes that are no UTF-8") from None
     return unicodedata.normalize("NFC", text)
+
+
+def alone(value: bytes, number: int) -> bytes:
+    """The record with nothing but its order of this number; only a CEB311 message has several."""
+    return ceb311.alone(utf8(value), number)

@@ -17,6 +17,7 @@ from shared.envelope import Outgoing
 from shared.identity import order_id_of
 from tests.conftest import Server
 from tests.integration.world import World, opened
+from tests.unit.orders.test_reading import HEAD, LINE, message
 
 BEIJING: Final = timezone(timedelta(hours=8))
 CANCEL: Final = (("ce_type", b"order.cancel-requested.v1"),)
@@ -37,6 +38,18 @@ def submit(world: World, *orders: dict[str, Any]) -> None:
     world.publish(
         topics.SUBMISSIONS, [Outgoing("", order["order_no"].encode(), json.dumps(order).encode(), ()) for order in orders]
     )
+
+
+async def test_an_order_that_cannot_be_named_costs_itself_only_of_a_ceb311_message(world: World) -> None:
+    at = f"{datetime.now(timezone(timedelta(hours=8))) - timedelta(hours=1):%Y%m%d%H%M%S}"
+    heads = [{**HEAD, "appTime": at, "orderNo": number} for number in ("XML-1", "XML-\u200b2", "XML-3")]
+    world.publish(topics.SUBMISSIONS, [Outgoing("", b"x", message(*((head, LINE) for head in heads)), ())])
+    await world.settle_down()
+    assert await world.states() == {"XML-1": "fulfilled", "XML-3": "fulfilled"}
+    (letter,) = await world.admin.fetch("SELECT reason, error, entry, order_id FROM orders.dead_letter")
+    assert (letter["reason"], letter["entry"], letter["order_id"]) == ("invalid_value", 2, None)
+    assert letter["error"].startswith("entry 2: order_no: send it without characters that cannot be seen")
+    assert await world.broken() == {}
 
 
 async def test_one_buyer_has_one_quota_a_year_whatever_year_the_orders_are_dated(world: World) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
@@ -12,13 +13,17 @@ from hypothesis import strategies as st
 
 from deploy.samples import submission
 from services.orders.fingerprint import fingerprint
-from services.orders.reading import JSON_BYTES_MAX, Intake, read_submission
+from services.orders.reactions import decode
+from services.orders.reading import JSON_BYTES_MAX, Intake, alone, read_submission
 from services.orders.submission import CancelRequested, ReturnRequested, Submitted
 from services.orders.validation import validate
+from shared.envelope import Record
 from shared.errors import Unprocessable
 from shared.events.base import Fault
+from shared.hears import Partly
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
 CEB = "http://www.chinaport.gov.cn/ceb"
 SUBMITTED = (("ce_type", b"order.submitted.v1"),)
 
@@ -422,6 +427,44 @@ def test_a_hundred_orders_are_a_hundred_submissions_and_more_are_refused() -> No
     assert len({f.order_id for f in found}) == 100
     with pytest.raises(Unprocessable):
         read_submission(message(*orders), ())
+
+
+UNNAMED: Final = {
+    "no number": {**HEAD, "orderNo": ""},
+    "a hidden character": {**HEAD, "orderNo": "XML-1\u200b"},
+    "no platform": {**HEAD, "ebpCode": ""},
+    "an element twice": {**HEAD, "note": "</note><note>"},
+    "an element in a text": {**HEAD, "note": "<b>x</b>"},
+    "deleted and not named": {**HEAD, "appType": "3", "orderNo": "\u3164\u2800"},
+}
+
+
+@pytest.mark.parametrize("place", [1, 50, 100])
+@pytest.mark.parametrize("kind", UNNAMED)
+def test_an_order_of_a_ceb311_message_that_cannot_be_read_costs_itself_only(kind: str, place: int) -> None:
+    good = [({**HEAD, "orderNo": f"XML-{n}"}, LINE) for n in range(1, 101)]
+    mixed = [*good[: place - 1], (UNNAMED[kind], LINE), *good[place:]]
+    found, all_good = (decode(Record("s", 0, 0, NOW_MS, b"k", message(*each), ())) for each in (mixed, good))
+    assert isinstance(found, Partly)
+    ((entry, refused),) = found.unreadable
+    assert (entry, refused.reason in ("invalid_value", "unknown_shape")) == (place, True)
+    assert [(m.order_id, m.entry) for m in found] == [(m.order_id, m.entry) for m in all_good if m.entry != place]
+    assert len({m.event_id for m in found}) == 99
+    with pytest.raises(Unprocessable, match=re.escape(str(refused))):
+        decode(Record("s", 0, 0, NOW_MS, b"k", alone(message(*mixed), place), ()))
+
+
+def test_an_order_set_aside_alone_is_the_order() -> None:
+    orders = [({**HEAD, "orderNo": f"XML-{n}"}, LINE) for n in range(3)]
+    (found,) = read_submission(alone(b"\xef\xbb\xbf" + message(*orders), 2), ())
+    assert (found.order_no, faults(found)) == ("XML-1", ())
+
+
+def test_a_message_with_nothing_that_can_be_read_is_one_dead_letter() -> None:
+    with pytest.raises(Unprocessable, match="order_no"):
+        decode(Record("s", 0, 0, NOW_MS, b"k", message((UNNAMED["no number"], LINE)), ()))
+    with pytest.raises(Unprocessable, match="order_no"):
+        read_submission(message((HEAD, LINE), (UNNAMED["no number"], LINE)), ())
 
 
 def test_what_a_ceb311_message_leaves_out_or_cannot_say_is_listed() -> None:

@@ -16,13 +16,17 @@ from deploy import secrets
 from deploy.samples import submission
 from services.cli.connect import Target
 from services.customs import waybill
+from services.orders import reactions
 from services.orders.reading import read_submission
 from shared import topics
 from shared.access import Operation, grants
 from shared.envelope import Record
 from shared.errors import Misconfigured, Unprocessable
-from shared.parties import SIGNATURE_HEADER, SIGNATURES_MAX, Parties, key_of, sign, signed_headers
+from shared.handler import Handler
+from shared.hears import Partly
+from shared.parties import SIGNATURE_HEADER, SIGNATURES_MAX, Parties, key_of, once, sign, signed_headers
 from shared.settings import Settings
+from tests.unit.orders.test_reading import HEAD, LINE, message
 
 MINE, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 CANCEL = b"order.cancel-requested.v1"
@@ -152,3 +156,18 @@ async def test_where_all_are_bound_a_stranger_says_nothing() -> None:
     with pytest.raises(Unprocessable, match="give C a key"):
         known.require(record(), {"C"})
     known.require(record(), set())
+
+
+async def test_an_entry_that_cannot_be_read_is_not_lost_for_a_signature_and_moves_no_id() -> None:
+    heads = [{**HEAD, "appType": "3", "orderNo": f"XML-{n}"} for n in range(1, 4)]
+    heads[1]["orderNo"] = "XML-\u200b2"
+    handler = Handler("orders", topics.ORDERS, reactions.HEARS, None, None, sealing=None)  # type: ignore[arg-type]
+    await handler.parties.load(Rows(("1105910159", MINE, True)))
+    value = message(*((head, LINE) for head in heads))
+    found = handler.decode(record(sign(MINE, b"", value), value=value, kind=b""))
+    assert isinstance(found, Partly)
+    assert [(entry, why.reason) for entry, why in found.unreadable] == [(2, "invalid_value")]
+    assert [(m.event.order_no, m.once) for m in found] == [("XML-1", True), ("XML-3", True)]
+    all_read = [m._replace(entry=n) for n, m in enumerate([found[0], found[0], found[1]], 1)]
+    ids = [m.event_id for m in once(record(value=value), all_read, for_good=True)]
+    assert [m.event_id for m in once(record(value=value), [all_read[0], all_read[2]], for_good=True)] == [ids[0], ids[2]]
