@@ -110,7 +110,22 @@ async def of_order(conn: Any, order_id: UUID) -> list[dict[str, Any]]:
     for service in SERVICES_WITH_CASES:
         if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.cases"):
             found += [document(service, case) for case in await cases.open_for(conn, [order_id], schema=service)]
-    return found
+    return found + await _of_its_tax_payment(conn, order_id)
+
+
+async def _of_its_tax_payment(conn: Any, order_id: UUID) -> list[dict[str, Any]]:
+    """The open cases of the transfer to customs that pays the order's tax bill, which is of many orders."""
+    from shared import cases
+
+    if not await conn.fetchval("SELECT to_regclass('payments.tax_due') IS NOT NULL"):
+        return []
+    rows = await conn.fetch(
+        "SELECT c.number FROM payments.tax_due d JOIN payments.effect e ON e.order_id = d.payment_id "
+        "JOIN payments.cases c ON c.subject = e.intent_id::text WHERE d.order_id = $1 AND c.closed_at IS NULL ORDER BY 1",
+        order_id,
+    )
+    found = [await cases.fetch_one(conn, row["number"], schema="payments") for row in rows]
+    return [document("payments", case) for case in found if case is not None]
 
 
 async def _fetch(service: str, *, open_only: bool) -> list[StoredCase]:

@@ -20,6 +20,7 @@ from deploy.sandbox.bank_http import application
 from services.payments import reactions
 from services.payments.domain.bank import Refund
 from services.payments.gateway import HttpBank
+from services.payments.patience import in_force
 from services.payments.settling import Verdict, settle
 from services.payments.talk import key_of
 from services.payments.teller import Teller
@@ -247,6 +248,26 @@ async def test_two_attempts_are_never_open_at_once(rig: Rig) -> None:
             async with conn.transaction():
                 await conn.execute(insert, intent, 2, uuid4())
         await conn.execute("DELETE FROM bank_attempt")
+
+
+async def test_after_each_reason_there_are_as_many_attempts_as_its_row_says_and_then_a_case(rig: Rig) -> None:
+    of_refunds = {code: rows[-1] for code, rows in in_force().reasons.items() if "refund" in rows[-1].kinds}
+    attempts = {code: len(row.pauses_s) + 1 for code, row in of_refunds.items()} | {"AC04": 1, "ZZ99": 1}
+    orders = [await rig.placed() for _ in attempts]
+    codes = {str(order.order_id): code for order, code in zip(orders, attempts, strict=True)}
+    await rig.hear(*orders)
+    await rig.ask_bank()
+    await rig.hear(*(unwinding(order.order_id) for order in orders))
+    with doing("refund", lambda _d, i: bank_desk.say(i, "declined", code=codes[i["reference"]], reason="no")):
+        await rig.ask_bank(max(attempts.values()) + 4)
+    async with rig.pool.acquire() as conn:
+        rows = await conn.fetch("SELECT order_id, count(*) AS n, count(DISTINCT key) AS keys FROM bank_attempt GROUP BY 1")
+        assert await conn.fetchval("SELECT count(*) FROM bank_attempt WHERE state <> 'refused'") == 0
+    assert {codes[str(row["order_id"])]: row["n"] for row in rows} == attempts
+    assert all(row["keys"] == row["n"] for row in rows)
+    found = await open_cases(rig)
+    assert {c.details["code"]: (c.kind, c.details["attempt"]) for c in found} == {c: ("refused", n) for c, n in attempts.items()}
+    assert rig.bank_moved() == {"capture": len(orders) * 20410}
 
 
 async def test_who_dies_after_a_refusal_has_not_shortened_the_pause(rig: Rig) -> None:

@@ -11,11 +11,14 @@ import asyncpg
 import pytest
 
 from deploy.sandbox import bank_desk
+from services.cli.cases import of_order
 from services.cli.connect import Target, Wrong
 from services.cli.payments import settle_case
+from services.cli.waits import waits_of
 from services.payments import due_store
 from services.payments.cases import KINDS
 from services.payments.domain.bank import RefundTax, Transfer
+from services.payments.domain.dues import Due, DueState
 from services.payments.domain.payment import State
 from services.payments.settling import VERDICTS, NotSettled, Verdict, settle
 from services.payments.taxes import instruction
@@ -233,6 +236,25 @@ async def test_every_word_but_a_write_off_leads_out_of_a_transfer_to_customs(rig
     assert await open_cases(rig) == []
     admin = await asyncpg.connect(rig.dsn)
     await admin.execute("DELETE FROM payments.tax_payment")
+    await admin.close()
+
+
+async def test_an_order_whose_tax_cannot_be_paid_says_so(rig: Rig) -> None:
+    order_id, payment_id = await captured(rig), uuid4()
+    due = Due(order_id, "T1", DueState.DUE, cny("12.10"), cny("12.10"), "exact", "M", STAYS, payment_id, "B1")
+    async with rig.pool.acquire() as conn, conn.transaction():
+        await due_store.save(conn, [due])
+        await due_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
+        ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
+        await effects.instruct(conn, rig.sealing, [instruction(ask, None)])
+    with doing("transfer", refused):
+        await rig.ask_bank(3)
+    admin = await asyncpg.connect(rig.dsn)
+    (case,) = await of_order(admin, order_id)
+    (waits,) = await waits_of(admin, order_id, "fulfilled", [case])
+    assert waits == f"a person: case {case['number']} of payments (refused), `crossborder payments cases show {case['number']}`"
+    await say(rig, Verdict("done", bank_no="T1"))
+    assert await of_order(admin, order_id) == []
     await admin.close()
 
 
