@@ -18,6 +18,8 @@ _RULES: Final[Mapping[str, tuple[str, str]]] = {
     "dict_type": ("is_object", "an object"),
     "tuple_type": ("is_list", "a list"),
     "string_type": ("is_text", "a string"),
+    "bool_type": ("is_true_or_false", "true or false"),
+    "string_too_short": ("length", "a text that is not empty"),
     "int_type": ("is_whole_number", "a whole number"),
     "int_parsing": ("is_whole_number", "a whole number"),
     "int_from_float": ("is_whole_number", "a whole number"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import orjson
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StrictBool, StringConstraints
 
 from services.cli.connect import Wrong
 from services.cli.exportfile import money
@@ -33,7 +33,7 @@ class GoodsLine(Part):
     unit: Text
     total: Decimals
     declaration: Text | None = None
-    declaration_line: int | None = Field(None, ge=1)
+    declaration_line: LineNo | None = None
 
 
 class ListFile(Part):
@@ -46,9 +46,9 @@ class ListFile(Part):
     released_at: Time
     currency: str
     declaration: Text | None = None
-    statistics: bool = False
-    paid: bool
-    came_back: bool = False
+    statistics: StrictBool = False
+    paid: StrictBool
+    came_back: StrictBool = False
     lines: tuple[GoodsLine, ...] = Field(min_length=1, max_length=1000)
 
 

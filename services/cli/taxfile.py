@@ -23,6 +23,8 @@ from shared.money import EXPONENTS, Money, MoneyError
 FIRST, LAST = date(2000, 1, 1), date(2099, 12, 31)
 """The days that a declaration may be of: none of the rules is older, and none is meant for later."""
 BYTES_MAX: Final = 256 * 1024 * 1024
+FAULTS_MAX: Final = 1000
+"""So many faults of one document are told; of those beyond, how many there are."""
 HS_CODE: Final = r"^[0-9]{4}(\.?[0-9]{2}){0,3}$"
 
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,60}(\.[0-9]{1,60})?")
@@ -94,8 +96,9 @@ class Unread(Wrong):
     """A document is not as it must be; `faults` says each field of it."""
 
     def __init__(self, name: str, faults: Sequence[Wrongly]) -> None:
-        super().__init__("\n".join(f"{name}: {fault}" for fault in faults))
-        self.faults: Final = tuple(faults)
+        more = [f"{name}: and {len(faults) - FAULTS_MAX} faults more"] if len(faults) > FAULTS_MAX else []
+        super().__init__("\n".join([*(f"{name}: {fault}" for fault in faults[:FAULTS_MAX]), *more]))
+        self.faults: Final = tuple(faults[:FAULTS_MAX])
 
 
 def told(error: Wrong) -> dict[str, Any]:

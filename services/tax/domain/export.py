@@ -131,10 +131,15 @@ class RebateRates(Row):
         return self
 
     def on(self, hs_code: str, day: date) -> RebateRate | None:
-        """The row of the longest prefix that day; None where none is known, also if a longer prefix is not in force."""
+        """The row of the longest prefix that day; None where none is known, also if a longer prefix is not in force, or if the code is
+        so short that goods of it have several rates."""
         prefixes = [row for row in self.rate if hs_code.startswith(row.hs)]
         longest = max((len(row.hs) for row in prefixes), default=0)
-        return next((row for row in prefixes if len(row.hs) == longest and row.is_on(day)), None)
+        found = next((row for row in prefixes if len(row.hs) == longest and row.is_on(day)), None)
+        longer = [row for row in self.rate if len(row.hs) > len(hs_code) and row.hs.startswith(hs_code) and row.is_on(day)]
+        if found is not None and any((row.rate, row.cancelled) != (found.rate, found.cancelled) for row in longer):
+            return None
+        return found
 
 
 class Merchant(Dated):

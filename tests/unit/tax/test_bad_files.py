@@ -203,6 +203,16 @@ def test_all_faults_are_told_at_once_whatever_their_kind(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_of_a_thousand_faults_and_more_the_others_are_counted(command: str) -> None:
+    wrong = SOUND | {"lines": [SOUND["lines"][0] | {"line_no": i, "total": "1e3"} for i in range(1, 3001)]}
+    result = run(command, json.dumps(wrong))
+    assert (result.exit_code, result.stdout) == (2, "")
+    told = result.stderr.splitlines()
+    assert len(told) == 1001
+    assert told[-1] == "-: and 2000 faults more"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
     "bad",
     [

@@ -114,6 +114,17 @@ def test_refund_rates_and_cancellations_by_date(hs: str, on: date, regime: str, 
     assert row.rate == Decimal(rate)
 
 
+def test_a_code_too_short_for_its_refund_has_none() -> None:
+    """Of 8507 batteries of lithium are refunded less than others; a code of four digits does not tell which these are."""
+    row = BOOK.rebates.on(BATTERY, TODAY)
+    assert row is not None
+    wider = row.model_copy(update={"hs": "8507", "rate": Decimal("0.13")})
+    table = BOOK.rebates.model_copy(update={"rate": (wider, *BOOK.rebates.rate)})
+    assert table.on("8507", TODAY) is None
+    assert table.on("8507100000", TODAY) == wider
+    assert table.on(BATTERY, TODAY) == row
+
+
 def test_cancelled_goods_are_not_exempt_in_a_zone_either() -> None:
     assert route(ZONE, on=date(2026, 4, 1), hs=PANEL).regime == "cn-export-taxed"
 

@@ -224,6 +224,23 @@ def test_a_list_without_declaration_says_so_and_nothing_to_claim_leaves_with_one
         ("T10:00:00+08:00", "T10:00:00.123456789+08:00x", "line 1: released_at: found"),
         ("2026-10-", "9999-10-", "line 1: released_at: found '9999-10-"),
         ('"total": "60.00"', '"total": "6e1"', "line 1: lines[0].total: found '6e1'"),
+        (
+            '"hs_code": "6109100021"',
+            '"hs_code": "61091"',
+            "line 1: lines[0].hs_code: found '61091', expected 4, 6, 8 or 10 digits",
+        ),
+        (
+            '"hs_code": "6109100021"',
+            '"hs_code": "9999999999"',
+            "lines[0].hs_code: found '9999999999', expected a code of the Harmonized",
+        ),
+        ('"paid": true', '"paid": "yes"', "line 1: paid: found 'yes', expected true or false (is_true_or_false)"),
+        ('"paid": true', '"paid": 1', "line 1: paid: found the number 1, expected true or false"),
+        (
+            '"declaration_line": 1',
+            '"declaration_line": "1"',
+            "line 1: lines[0].declaration_line: found '1', expected a whole number",
+        ),
     ],
 )
 def test_wrong_lists_leave_with_two_and_name_line_and_field(tmp_path: Path, old: str, new: str, says: str) -> None:
