@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -46,20 +47,23 @@ async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
         pauses = await pausing.end_those_over(conn, pauses, datetime.now(UTC))
         for pause in await pausing.take_trials(conn, pauses, deps.authority.certificate):
             outcome.extend(await _try(conn, deps, None if pause.scope == ALL else pause.scope))
+    now = datetime.now(UTC)
+    found = await store.list_due(conn, batching.lists_max, batching.age_s)
+    # One message of each in turn, so that nobody waits for the thousands of another group.
+    turns = deque((due, due.count) for due in found if not any(pause.holds(due.group_key) for pause in pauses))
     left = MESSAGES_MAX
-    for due in await store.list_due(conn, batching.lists_max, batching.age_s):
-        if any(pause.holds(due.group_key) for pause in pauses):
-            continue
-        now = datetime.now(UTC)
+    while turns and left:
+        due, waiting = turns.popleft()
         aged = due.part is not None or (now - due.opened_at).total_seconds() >= batching.age_s
-        waiting = due.count
-        while left and (waiting >= batching.lists_max or (aged and waiting > 0)):
-            taken = await store.take(conn, due, batching.lists_max)
-            if not taken:
-                break
-            left, waiting = left - 1, waiting - len(taken)
-            by = "part" if due.part is not None else "age" if len(taken) < batching.lists_max else "size"
-            outcome.extend(await _lodge(conn, deps, due, taken, now, by))
+        if waiting <= 0 or not (aged or waiting >= batching.lists_max):
+            continue
+        taken = await store.take(conn, due, batching.lists_max)
+        if not taken:
+            continue
+        by = "part" if due.part is not None else "age" if len(taken) < batching.lists_max else "size"
+        outcome.extend(await _lodge(conn, deps, due, taken, now, by))
+        left -= 1
+        turns.append((due, waiting - len(taken)))
     return outcome
 
 

@@ -368,7 +368,7 @@ async def list_due(conn: Connection, size: int, age_s: float) -> list[Due]:
     rows = await conn.fetch(
         "SELECT kind, group_key, count(*) AS count, min(since) AS opened_at, part FROM waiting WHERE since <= now() "
         "GROUP BY kind, group_key, part "
-        "HAVING part IS NOT NULL OR count(*) >= $1 OR min(since) <= now() - make_interval(secs => $2)",
+        "HAVING part IS NOT NULL OR count(*) >= $1 OR min(since) <= now() - make_interval(secs => $2) ORDER BY min(since), group_key, part",
         size, age_s,
     )  # fmt: skip
     return [Due(row["kind"], row["group_key"], row["count"], row["opened_at"], row["part"]) for row in rows]

@@ -11,6 +11,7 @@ from typing import Any
 
 from deploy.samples import submission
 from services.customs.gateway import Authority
+from services.customs.lodging import MESSAGES_MAX
 from services.customs.reactions import Deps
 from shared import topics
 from shared.xml import XML_BYTES_MAX
@@ -79,11 +80,31 @@ async def test_returns_are_closed_by_bytes_as_well(database: str, keys: Path) ->
         submit(world, *orders)
         await world.settle_down()
         before = len(world.log[topics.DECLARATIONS])
-        batched(world, bytes_max=150_000)
+        batched(world, bytes_max=250_000)
         asked = [{"platform": o["platform"], "order_no": o["order_no"], "reason": "does not please"} for o in orders]
         world.publish(topics.SUBMISSIONS, [shop_record(each["order_no"], each, RETURN) for each in asked])
         await world.settle_down()
         sent = [record.value or b"" for record in world.log[topics.DECLARATIONS][before:]]
         assert len(sent) > 1
-        assert max(map(len, sent)) <= 150_000
+        assert max(map(len, sent)) <= 250_000
         assert sum(value.count(b"<InvtRefundHead>") for value in sent) == len(orders)
+
+
+async def test_nobody_waits_for_the_thousands_of_another_group(database: str, keys: Path) -> None:
+    """While one group had a backlog, a turn lodged nothing else."""
+    async with opened(database, keys) as world:
+        batched(world, lists_max=2)
+        submit(world, *[made("cherries", n) for n in range(40)])
+        submit(world, *[made("toys_us", 100 + n) for n in range(3)])
+        for _ in range(4):
+            for channel in world.channels():
+                await world.advance(channel)
+            await world.ask_bank()
+            await world.relay()
+            world.outside()
+        assert await world.admin.fetchval("SELECT count(*) FROM customs.waiting") == 43
+        # Who has waited longest is of the group with the backlog.
+        await world.admin.execute("UPDATE customs.waiting SET since = since - interval '1 hour' WHERE group_key LIKE 'import%'")
+        await world.lodge()
+        lodged = await world.admin.fetch("SELECT group_key, count(*) AS count FROM customs.batch GROUP BY 1 ORDER BY 1")
+        assert [row["count"] for row in lodged] == [2, MESSAGES_MAX - 2]
