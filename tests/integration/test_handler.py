@@ -494,6 +494,30 @@ async def test_an_order_is_let_go_without_what_holds_it_and_the_audit_says_what_
     assert (await skip(handler, order))["outcome"] == "nothing"
 
 
+async def test_an_order_that_two_persons_let_go_at_once_is_let_go_once(tally_pool: Any, tally_handler: Make) -> None:
+    """It holds two letters, as of two topics; an order that nothing holds, ended or unknown, is told so."""
+    await offsets_begin(tally_pool, P0, (topics.PAYMENTS, 0))
+    order = uuid4()
+    bad = [counted(order, 666, 0), counted(order, 2, 1), counted(order, 3, 0, topic=topics.PAYMENTS)]
+    await tally_handler(TallyDeps(poison={666})).handle(bad)
+    async with tally_pool.acquire() as conn:
+        packed = tally_handler().rest(bad[2])
+        await inbox.note_dead_letter(conn, inbox.Letter(topics.PAYMENTS, 0, 9, "integrity", order, packed))
+        for _ in range(2):
+            await requests.ask(conn, "tax", "skip", "an operator", order_id=order, note="the shop sent it anew")
+    counts = await asyncio.gather(requests.obey(tally_handler()), requests.obey(tally_handler()))
+    assert sum(counts) == 2
+    async with tally_pool.acquire() as conn:
+        rows = await conn.fetch("SELECT outcome, details FROM operator_result ORDER BY request_id")
+    assert [row["outcome"] for row in rows] == ["done", "nothing"]
+    assert len(orjson.loads(rows[0]["details"])["skipped"]) == 2
+    assert await totals(tally_pool) == {order: 2 + 3}
+    assert await owed(tally_pool) == []
+    for other in (order, uuid4()):
+        assert (await skip(tally_handler(), other))["outcome"] == "nothing"
+    assert await totals(tally_pool) == {order: 2 + 3}
+
+
 async def test_an_order_held_by_an_earlier_release_whose_letter_is_gone_is_let_go(tally_pool: Any, tally_handler: Make) -> None:
     await offsets_begin(tally_pool, P0)
     order = uuid4()

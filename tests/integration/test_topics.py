@@ -14,7 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from deploy.embedded.kafka import wait_led
-from shared import topics
+from shared import outbox, topics
+from shared.envelope import Outgoing
+from shared.errors import Unprocessable
 from shared.handler import write
 from shared.hears import Announced, Outcome
 from shared.outbox import Relay
@@ -101,3 +103,30 @@ async def test_an_orders_facts_stay_in_one_partition_though_partitions_are_added
         places.setdefault(record.key, set()).add(record.partition)
     assert len(places) == len(orders)
     assert all(len(partitions) == 1 for partitions in places.values())
+
+
+@pytest.mark.parametrize("topic", [topics.TAX, topics.dead_letters_of(topics.TAX)])
+async def test_the_largest_record_that_the_outbox_takes_is_published_and_one_byte_more_is_refused(
+    kafka: str, topic_prefix: str, tally_pool: Any, sealing: Sealing, topic: str
+) -> None:
+    """With a key or none, with few headers or 10,000, or with a key of one MiB."""
+    await topics.create_topics(kafka, topic_prefix, partitions=1)
+    few, many = (("n", b"1"),), tuple((f"h{n}", b"v") for n in range(10_000))
+    kinds = [(b"", few), (b"k", few), (str(uuid4()).encode(), many), (b"k" * 2**20, few)]
+    largest = []
+    for key, headers in kinds:
+        empty_ = Outgoing(topic, key, b"", headers)
+        room = topics.bytes_max_of(topic) - outbox.size_of(empty_)
+        # The length is written in so many bytes that the last few are found by trying.
+        value = next(room - less for less in range(64) if outbox.fits(empty_._replace(value=b"x" * (room - less))))
+        largest.append(empty_._replace(value=b"x" * value))
+        async with tally_pool.acquire() as conn:
+            with pytest.raises(Unprocessable, match="bytes"):
+                await outbox.append(conn, sealing, [empty_._replace(value=b"x" * (value + 1))])
+    async with tally_pool.acquire() as conn:
+        await outbox.append(conn, sealing, largest)
+    async with running(Relay("tax", tally_pool, kafka, prefix=topic_prefix, sealing=sealing).run()):
+        await until(lambda: empty(tally_pool, "outbox"), 60)
+    async with tally_pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(*) FROM aside") == 0
+    assert len(await read_all(kafka, topics.named(topic, topic_prefix))) == len(kinds)
