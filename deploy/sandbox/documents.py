@@ -29,6 +29,8 @@ _CANNOT_BE_READ: Final = (
 _NO_WORDS: Final[frozenset[str]] = frozenset()
 _FIGURE_MAX: Final = Decimal(10) ** 13
 _NUMBER_MAX: Final = 10**9
+_TEXT_MAX: Final = 4000
+"""Characters of one text: a record that came compressed may have texts that no waybill could carry on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,8 @@ def _text(doc: Mapping[str, Any], name: str) -> str:
     found = doc[name]
     if not isinstance(found, str):
         raise TypeError(name)
+    if len(found) > _TEXT_MAX:
+        raise ValueError(name)
     return found
 
 
@@ -221,8 +225,8 @@ def _from_xml(value: bytes) -> Iterator[Submission]:
 
 def _order_from_xml(order: etree._Element) -> Submission:
     heads, lists = list(children(order, "OrderHead")), list(children(order, "OrderList"))
-    head = fields_of(heads[0])
-    lines = tuple(_line_from_xml(fields_of(line)) for line in lists)
+    head = _short(fields_of(heads[0]))
+    lines = tuple(_line_from_xml(_short(fields_of(line))) for line in lists)
     return Submission(
         order_id_of(_named(head["ebpCode"]), _named(head["orderNo"])),
         _named(head["orderNo"]),
@@ -252,6 +256,13 @@ def _order_from_xml(order: etree._Element) -> Submission:
         sum((_weight_of(fields_of(line)) for line in lists), Decimal(0)),
         lines,
     )
+
+
+def _short(fields: dict[str, str]) -> dict[str, str]:
+    """The fields; raises ValueError if one has more characters than any paper has room for."""
+    if any(len(text) > _TEXT_MAX for text in fields.values()):
+        raise ValueError("a text is too long")
+    return fields
 
 
 def _weight_of(line: Mapping[str, str]) -> Decimal:

@@ -139,10 +139,12 @@ def test_commands_and_what_cannot_be_read_are_ignored(value: bytes, headers: tup
         ),
         *((b'"region":"Shanghai"', b'"region":' + given) for given in (b"[]", b"{}", b"7", b"true")),
         (b'"postcode":"200000"', b'"postcode":200000'),
+        (b'"region":"Shanghai"', b'"region":"' + b"x" * 3_000_000 + b'"'),
+        (b'"name":"Sweet', b'"name":"' + b"x" * 5_000 + b"Sweet"),
     ],
 )
 def test_what_no_file_of_ours_could_keep_is_ignored(was: bytes, given: bytes) -> None:
-    """A number beyond 64 bits, among others: it would end the outside parties again and again, for everybody."""
+    """A number beyond 64 bits, a waybill beyond 2 MiB: these would end the outside parties again and again, for everybody."""
     value = submission().replace(was, given + b"," if was.endswith(b",") else given)
     assert list(read_submissions(submission(), ()))
     assert list(read_submissions(value, ())) == []
@@ -160,3 +162,5 @@ def test_a_311_document_is_an_order_too() -> None:
     xml = f'<CEB311Message xmlns="http://www.chinaport.gov.cn/ceb" guid="G" version="1.0">{order * 2}</CEB311Message>'
     found = list(read_submissions(xml.encode(), ()))
     assert [(o.order_no, str(o.amount_paid), o.adds_up) for o in found] == [("N1", "11.5", True)] * 2
+    for text in ("李四", "<itemName>x"):
+        assert list(read_submissions(xml.replace(text, text + "x" * 5_000).encode(), ())) == []
