@@ -24,7 +24,7 @@ KINDS: Final[Kinds] = {
     REFUSED: f"Ask the bank what hinders it, and mend it, or pay another way; then {_SETTLE}.",
     REFUNDED_ELSEWHERE: f"Find the refund made at the bank's own desk; then {_SETTLE}, VERDICT `done` with its number and amount.",
     POISON: f"Ask the bank why it fails on this instruction alone; then {_SETTLE}.",
-    UNANSWERED: f"Ask the bank what became of it: it answers, and has not said for a quarter of an hour; then {_SETTLE}.",
+    UNANSWERED: f"Ask the bank what became of it: it is silent on this for a quarter of an hour, or on all for a day; then {_SETTLE}.",
 }
 
 CONTRADICTIONS: Final = frozenset({ANOTHER_PAYMENT, ANOTHER_CURRENCY, ANOTHER_AMOUNT, IMPOSSIBLE, REFUSED, REFUNDED_ELSEWHERE})

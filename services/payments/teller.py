@@ -276,10 +276,11 @@ class Teller:
         now.words += [Unknown(a.effect, 0.0) for a in now.in_doubt if a.effect.attempts <= 1]
         if any(a.effect.attempts > 1 for a in now.in_doubt):
             await self._look_up(kind, now)
-        patience_s = _memory().patience_s
+        memory = _memory()
         for a in now.silent:
             now.words.append(Unknown(a.effect, _patiently(a)))
-            if a.reached and _age_s(a) > patience_s:
+            # A bank that answers nothing at all has an alert, not a case for each payment; past its memory a person must ask it.
+            if _age_s(a) > (memory.patience_s if a.reached else memory.keys_s):
                 now.cases.append(_case(UNANSWERED, a, {}))
 
     async def _look_up(self, kind: str, now: Round) -> None:

@@ -566,6 +566,28 @@ async def test_a_bank_that_fails_on_everything_makes_no_cases(rig: Rig) -> None:
     assert rig.bank_moved() == {"capture": 8 * 20410}
 
 
+async def test_a_payment_that_a_broken_bank_left_open_for_a_day_is_a_case_with_a_way_out(rig: Rig) -> None:
+    placed = await rig.placed()
+    await rig.hear(placed)
+
+    async def broken(_request: web.Request, _go: Any) -> web.StreamResponse:
+        return web.Response(text="<html>back soon</html>", content_type="text/html")
+
+    async with bank_that(rig, broken) as runner:
+        for hours, kinds in ((23, []), (25, ["unanswered"])):
+            await ask(rig, runner, 1)
+            async with rig.pool.acquire() as conn:
+                await conn.execute("UPDATE effect SET created_at = now() - make_interval(hours => $1)", hours)
+            await ask(rig, runner, 2)
+            assert [c.kind for c in await open_cases(rig)] == kinds
+    (case,) = await open_cases(rig)
+    async with rig.pool.acquire() as conn, conn.transaction():
+        await cases.close(conn, case.number, verdict="not-done", note="the bank said so", by="ops")
+        await settle(conn, case, Verdict("not-done"))
+    await rig.ask_bank(2)
+    assert await rig.told(placed.order_id) == ["declined"]
+
+
 # --- what is kept
 
 
