@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
-from services.cli.taxfile import option_day
+from services.cli.taxfile import HS_CODE, option_day
 from services.tax.domain.assessment import beijing_date
 from services.tax.domain.comparison import differences
 from services.tax.domain.compiling import Basis, InForce
@@ -121,8 +121,8 @@ def show_rules(
 ) -> None:
     """Show rules with their sources: of a file, one by its name, or all that an HS code owes on a day by each regime and destination."""
     book, others = load(folder), read_elsewhere(folder)
-    if re.fullmatch("[0-9]{4,10}", name):
-        on = day_of(at)
+    if re.fullmatch(HS_CODE, name):
+        on, name = day_of(at), name.replace(".", "")
         found = {"hs": name, "at": str(on), "regimes": list(_by_regime(book, name, on))}
         found["elsewhere"] = list(_elsewhere_of(others, name, on))
         _out(found, json)

@@ -193,8 +193,9 @@ def day_for(month: Month, quotes: Mapping[date, Quotes]) -> date:
     after = [day for day in quotes if wanted < day <= wanted + NEAR]
     if not before or not after:
         reach = f"{min(quotes)} to {max(quotes)}"
+        more = ": eurofxref-hist.csv has every day" if len(quotes) == 1 else ""
         raise Missing(
-            f"{month} has the rates of {wanted}, the third Wednesday of the month before; the file has days from {reach}"
+            f"{month} has the rates of {wanted}, the third Wednesday of the month before; the file has days from {reach}{more}"
         )
     return min(after)
 

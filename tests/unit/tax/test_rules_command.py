@@ -298,3 +298,10 @@ def test_list_tells_every_rule_by_which_a_landed_cost_is_refused() -> None:
 def test_validate_tells_parts_that_end_before_their_file(proposed: Path) -> None:
     assert json.loads(run("validate", str(proposed), "--json").stdout)["parts"][0]["table"] == "dest-eaeu/vat/RU"
     assert "dest-eaeu/vat/RU: last day 2026-12-31, " in run("validate", str(proposed)).stdout
+
+
+def test_show_takes_a_code_with_dots_and_no_code_of_odd_digits() -> None:
+    assert json.loads(run("show", "3304.99.0029", "--json").stdout)["hs"] == "3304990029"
+    for name in ("330499002", "33049900291", "3304*", "３３０４"):
+        result = run("show", name)
+        assert (result.exit_code, "is no HS code, rule file or rule" in result.stderr) == (2, True)
