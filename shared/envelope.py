@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
@@ -91,20 +92,29 @@ def headers_of(
     `version` counts the facts of one order by one service, from 1 without a hole.
     """
     headers = [
-        ("ce_specversion", b"1.0"),
+        _VERSION,
         ("ce_id", str(event_id).encode()),
-        ("ce_type", event_type.encode()),
-        ("ce_source", f"/{source}".encode()),
+        _named("ce_type", event_type),
+        _named("ce_source", f"/{source}"),
         ("ce_time", at if isinstance(at, bytes) else rfc3339(at)),
         ("content-type", content_type),
     ]
     if version is not None:
-        headers.append(("order_version", str(version).encode()))
+        headers.append(("order_version", b"%d" % version))
     if cause is not None:
         headers.append(("ce_causationid", str(cause).encode()))
     if traceparent is not None:
         headers.append(("traceparent", traceparent))
     return tuple(headers)
+
+
+_VERSION: Final = ("ce_specversion", b"1.0")
+
+
+@lru_cache(maxsize=1024)
+def _named(name: str, text: str) -> tuple[str, bytes]:
+    """A header whose few values stand on every record."""
+    return name, text.encode()
 
 
 def rfc3339(at: datetime) -> bytes:

@@ -15,10 +15,10 @@ import structlog
 
 from shared import effects, inbox, metrics, outbox
 from shared.database import DATA, OUTDATED, Connection, check_now, is_of_database, is_of_values
-from shared.envelope import Headers, Message, Outgoing, Record, Unread, attributes_of, rfc3339, uuid_or_none
+from shared.envelope import Headers, Message, Outgoing, Record, Unread, rfc3339, uuid_or_none
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.failpoints import Failpoints
-from shared.hears import Announced, Hears, Outcome, Partly, Unreadable, came, decode_event, fact_record
+from shared.hears import Announced, Hears, Outcome, Partly, Unreadable, came, decode_event, fact_with_id
 from shared.parties import Parties, once
 from shared.sealing import Sealing
 from shared.topics import dead_letters_of
@@ -389,12 +389,12 @@ async def write(
     `heard`: the messages handled in it. Raises Unprocessable for a fact whose id another one has.
     """
     at = rfc3339(outbox.utc_now())
-    facts = [fact_record(service, topic, fact, at) for fact in outcome.facts]
+    facts = [fact_with_id(service, topic, fact, at) for fact in outcome.facts]
     try:
         await inbox.claim(conn, _claims(outcome.facts, facts, heard))
     except inbox.Reused as reused:
         raise said_before(reused) from None
-    await outbox.append(conn, sealing, [*facts, *outcome.records])
+    await outbox.append(conn, sealing, [*(record for _, record in facts), *outcome.records])
     await effects.instruct(conn, sealing, outcome.instructions)
 
 
@@ -418,21 +418,18 @@ def may_be_the_records(error: Exception) -> bool:
     return is_of_values(error) or not is_of_database(error)
 
 
-def _claims(facts: Sequence[Announced], records: Sequence[Outgoing], heard: Collection[UUID]) -> list[inbox.Content]:
+def _claims(facts: Sequence[Announced], made: Sequence[tuple[UUID, Outgoing]], heard: Collection[UUID]) -> list[inbox.Content]:
     """The facts whose ids are to be noted: a message is handled once, so what follows from one and differs in type repeats no id.
 
     What timers, answers and persons lead to has causes of our own making; and of two facts under one id both are looked at.
     """
-    ids = [attributes_of(record.headers)[1] for record in records]
-    if len(set(ids)) < len(ids):
+    if len({event_id for event_id, _ in made}) < len(made):
         heard = ()
-    return [content_of(f.event.type, record) for f, record in zip(facts, records, strict=True) if f.cause not in heard]
+    return [content_of(fact, *each) for fact, each in zip(facts, made, strict=True) if fact.cause not in heard]
 
 
-def content_of(event_type: str, record: Outgoing) -> inbox.Content:
-    event_id = uuid_or_none(attributes_of(record.headers)[1])
-    assert event_id is not None
-    return event_id, inbox.digest_of(event_type, record.value)
+def content_of(fact: Announced, event_id: UUID, record: Outgoing) -> inbox.Content:
+    return event_id, inbox.digest_of(fact.event.type, record.value)
 
 
 def said_before(reused: inbox.Reused) -> Unprocessable:

@@ -204,11 +204,12 @@ def intake_id(record: Record, by_name: Any, digest: str) -> UUID:
     return event_id_of(record_id_of(record.topic, 0, 0), f"{source}|{ce_id.decode('utf-8', 'replace')}|{digest}", _NIL)
 
 
-def fact_record(service: str, topic: str, announced: Announced, at: datetime | bytes) -> Outgoing:
-    """The record of a fact, ready for the outbox."""
+def fact_with_id(service: str, topic: str, announced: Announced, at: datetime | bytes) -> tuple[UUID, Outgoing]:
+    """The record of a fact, ready for the outbox, and the fact's id."""
     event = announced.event
+    event_id = event_id_of(announced.cause, event.type, event.order_id)
     headers = headers_of(
-        event_id=event_id_of(announced.cause, event.type, event.order_id), event_type=event.type, source=service, at=at,
-        version=announced.version, cause=announced.cause, traceparent=announced.traceparent,
+        event_id=event_id, event_type=event.type, source=service, at=at, version=announced.version, cause=announced.cause,
+        traceparent=announced.traceparent,
     )  # fmt: skip
-    return Outgoing(topic, str(event.order_id).encode(), event.to_json(), headers)
+    return event_id, Outgoing(topic, str(event.order_id).encode(), event.to_json(), headers)

@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -78,8 +79,14 @@ def digest_of(event_type: str, value: bytes | None) -> int:
 
     It finds mistakes, not forgers: who may write the topics of facts is the access list's to say.
     """
-    found = hashlib.blake2b(value or b"", digest_size=8, person=zlib.crc32(event_type.encode()).to_bytes(4, "big"))
+    found = _of_type(event_type).copy()
+    found.update(value or b"")
     return int.from_bytes(found.digest(), "big", signed=True)
+
+
+@lru_cache(maxsize=1024)
+def _of_type(event_type: str) -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=8, person=zlib.crc32(event_type.encode()).to_bytes(4, "big"))
 
 
 async def unseen(conn: Connection, events: Sequence[Content], *, repeats: bool = False) -> set[UUID]:

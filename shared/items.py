@@ -13,7 +13,7 @@ from shared import aside, inbox, outbox
 from shared.database import Connection, check_now
 from shared.envelope import rfc3339
 from shared.handler import content_of, said_before
-from shared.hears import Outcome, fact_record
+from shared.hears import Outcome, fact_with_id
 
 log = structlog.get_logger(__name__)
 
@@ -122,9 +122,9 @@ class _Turn(Generic[T]):
     async def _fit(self, outcome: Outcome) -> dict[UUID, int]:
         """The facts' ids and contents; raises Unprocessable for what will be refused, while it is known whose it is."""
         at = rfc3339(outbox.utc_now())
-        records = [fact_record("", "", fact, at) for fact in outcome.facts]
-        outbox.refuse_unfit([*records, *outcome.records])
-        facts = [content_of(f.event.type, record) for f, record in zip(outcome.facts, records, strict=True)]
+        made = [fact_with_id("", "", fact, at) for fact in outcome.facts]
+        outbox.refuse_unfit([*(record for _, record in made), *outcome.records])
+        facts = [content_of(fact, *each) for fact, each in zip(outcome.facts, made, strict=True)]
         found = dict(facts)
         if other := {i for i, digest in facts if digest != found[i] or digest != self._said.get(i, digest)}:
             raise said_before(inbox.Reused(other))

@@ -86,15 +86,21 @@ async def append(conn: Connection, sealing: Sealing | None, records: Sequence[Ou
     """
     if not records:
         return
-    refuse_unfit(records)
+    packed = [pack_headers(r.headers) for r in records]
+    refuse_unfit([r for r, headers in zip(records, packed, strict=True) if _is_large(r, headers)])
     # COPY writes whole pages at once, which costs the server half of what an INSERT of the same rows does.
     await conn.copy_records_to_table(
         "outbox", columns=("topic", "key", "headers", "value", "sealed"),
         records=[
-            (r.topic, r.key, pack_headers(r.headers), _sealing(sealing).rest(r.value, BOUND) if r.sealed else r.value, r.sealed)
-            for r in records
+            (r.topic, r.key, headers, _sealing(sealing).rest(r.value, BOUND) if r.sealed else r.value, r.sealed)
+            for r, headers in zip(records, packed, strict=True)
         ],
     )  # fmt: skip
+
+
+def _is_large(record: Outgoing, packed: bytes) -> bool:
+    """Whether the record may be too large for its topic; nearly all are far from it, and need no exact count."""
+    return len(record.key) + len(record.value) + len(packed) > MESSAGE_BYTES_MAX // 4
 
 
 def refuse_unfit(records: Sequence[Outgoing]) -> None:

@@ -50,7 +50,7 @@ class Sealing:
         self._wrapping = AESGCM(master["wrapping"])
         self._resting = AESGCM(master["resting"])
         self._reference = master["reference"]
-        self._digest = master["digest"]
+        self._hasher = hashlib.blake2b(key=master["digest"], digest_size=16)
         self._clock = clock
         self._cache: OrderedDict[UUID, tuple[float, AESGCM]] = OrderedDict()
 
@@ -81,7 +81,9 @@ class Sealing:
 
     def digest_exact(self, text: str) -> str:
         """A keyed hash of the text to the letter, 32 hex characters: where another case or space is another value."""
-        return hashlib.blake2b(text.encode(), key=self._digest, digest_size=16).hexdigest()
+        found = self._hasher.copy()
+        found.update(text.encode())
+        return found.hexdigest()
 
     async def keys_of(self, conn: Any, persons: Collection[UUID], *, make: bool = False) -> dict[UUID, AESGCM]:
         """The keys of `persons`, read (and with `make` created) in bulk.
@@ -114,8 +116,12 @@ class Sealing:
 
         A cached key that does not open its bytes is read anew: the person was erased and came again under another key.
         """
+        cached = {person for person, _, _ in sealed} & self._cache.keys()
         keys = await self.keys_of(conn, {person for person, _, _ in sealed})
-        stale = {person for person, value, bound_to in sealed if person in keys and not _opens(keys[person], value, bound_to)}
+        stale = {
+            person for person, value, bound_to in sealed
+            if person in cached and person in keys and not _opens(keys[person], value, bound_to)
+        }  # fmt: skip
         if not stale:
             return keys
         for person in stale:
