@@ -51,7 +51,7 @@ class Topic:
     @property
     def config(self) -> dict[str, str]:
         """What the broker is told of the topic."""
-        found = {"max.message.bytes": str(bytes_max_of(self.name)), "cleanup.policy": self.cleanup}
+        found = {_LARGEST: str(bytes_max_of(self.name)), "cleanup.policy": self.cleanup}
         if self.cleanup == "delete":
             found["retention.ms"] = str(self.retention_ms)
         if self.personal:
@@ -149,7 +149,8 @@ async def create_topics(
 ) -> Sequence[str]:  # fmt: skip
     """Create the topics that are missing; returns the names of those made. Running it again changes nothing.
 
-    Topics that an earlier release made get the settings they lack. Whatever an operator has set stays.
+    Topics that an earlier release made get the settings they lack, and take records as large as they must. Whatever else an
+    operator has set stays.
     """
     wanted = [*TOPICS, *extra]
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="topics", **security.options())
@@ -184,8 +185,10 @@ async def _complete(admin: AIOKafkaAdminClient, old: Mapping[str, Topic]) -> Non
             raise for_code(code)(f"{name}: {why}")
         # The broker forgets whatever is not said again.
         own = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_ON_TOPIC}
-        if old[name].config.keys() - own.keys():
-            lacking.append(ConfigResource(ConfigResourceType.TOPIC, name, configs=old[name].config | own))
+        wanted = old[name].config | own
+        wanted[_LARGEST] = str(max(int(wanted[_LARGEST]), bytes_max_of(old[name].name)))
+        if wanted != own:
+            lacking.append(ConfigResource(ConfigResourceType.TOPIC, name, configs=wanted))
     if not lacking:
         return
     for code, why, _, name in (each for answer in await admin.alter_configs(lacking) for each in answer.resources):
@@ -193,5 +196,6 @@ async def _complete(admin: AIOKafkaAdminClient, old: Mapping[str, Topic]) -> Non
             raise for_code(code)(f"{name}: {why}")
 
 
+_LARGEST: Final = "max.message.bytes"
 _SET_ON_TOPIC: Final = 1
 """Where a setting comes from, in the words of the protocol: DYNAMIC_TOPIC_CONFIG."""

@@ -65,15 +65,15 @@ async def test_a_topic_of_an_earlier_release_gets_what_it_lacks_and_keeps_what_a
 ) -> None:
     before = {"max.message.bytes": "2097152", "cleanup.policy": "delete", "retention.ms": str(5 * DAY_MS),
               "delete.retention.ms": "1234"}  # fmt: skip
-    old = [topics.named(topic, topic_prefix) for topic in (topics.SUBMISSIONS, topics.ORDERS)]
+    old = [topics.named(topic, topic_prefix) for topic in (topics.SUBMISSIONS, topics.ORDERS, topics.RECEIPTS)]
     await admin.create_topics([NewTopic(name, 1, 1, topic_configs=before) for name in old])
     await wait_led(kafka, old)
     made = await topics.create_topics(kafka, topic_prefix, partitions=1)
     assert not {*old} & {*made}
     assert await topics.create_topics(kafka, topic_prefix, partitions=1) == []
-    assert await set_on(admin, old) == {
-        old[0]: {**before, "message.timestamp.type": "LogAppendTime", "segment.ms": str(DAY_MS)}, old[1]: before,
-    }  # fmt: skip
+    stamped = {"message.timestamp.type": "LogAppendTime", "segment.ms": str(DAY_MS)}
+    larger = {"max.message.bytes": str(topics.bytes_max_of(topics.RECEIPTS))}
+    assert await set_on(admin, old) == {old[0]: before | stamped, old[1]: before, old[2]: before | stamped | larger}
 
 
 async def test_an_orders_facts_stay_in_one_partition_though_partitions_are_added(
