@@ -20,7 +20,7 @@ from deploy.sandbox.rulings import not_taken
 from services.customs.lodging import MESSAGES_MAX
 from shared import topics
 from shared.envelope import Outgoing
-from tests.integration.test_reactions import SUBMITTED, shop_record
+from tests.integration.test_reactions import CANCEL, RETURN, SUBMITTED, shop_record
 from tests.integration.world import World, opened
 
 AT = datetime.now(UTC) - timedelta(hours=2)
@@ -233,4 +233,38 @@ async def test_a_900_for_the_way_or_the_signature_divides_nothing(
         assert [row[1] for row in await pauses(world)] == [reason]
         assert await world.admin.fetchval("SELECT count(*) FROM customs.waiting WHERE part IS NULL") == 10
         assert await world.admin.fetchval("SELECT count(*) FROM customs.part") == 0
+        assert await world.broken() == {}
+
+
+@pytest.mark.parametrize("asked", [CANCEL, RETURN])
+async def test_a_message_of_cancellations_or_returns_refused_whole_costs_the_bad_one_only(
+    asked: str, database: str, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database, keys) as world:
+        orders = submit(world, 8, lambda _: "hold" if asked == CANCEL else "")
+        await world.settle_down()
+        before = len(lodged(world))
+        platform = submission("cherries", 1, seed=7, prefix="FAIL", at=AT, person=1)["platform"]
+        monkeypatch.setattr(world.authority, "receive", lambda *_: [])  # answered below
+        body = {"platform": platform, "reason": "does not please"}
+        world.publish(topics.SUBMISSIONS, [shop_record(each, {**body, "order_no": each}, asked) for each in orders])
+        await world.settle_down()
+        answered, alone = before, []
+        while answered < len(lodged(world)):
+            for message in lodged(world)[answered:]:
+                answered += 1
+                inside = re.findall(rb"<orderNo>([^<]+)</orderNo>", message)
+                if orders[0].encode() in inside:
+                    guid = re.findall(rb'guid="([^"]+)"', message)[0].decode()
+                    world.publish(topics.RECEIPTS, [fault(guid, "-2", "[Code:0002;Desc:format]")])
+                    alone += inside if len(inside) == 1 else []
+            await world.settle_down()
+        assert alone == [orders[0].encode()]
+        assert answered - before <= 1 + 2 * 3
+        rows = await world.admin.fetch(
+            "SELECT o.order_no, d.state, d.cancel_refused FROM customs.declaration d JOIN orders.orders o USING (order_id)"
+        )
+        state = "withdrawing" if asked == CANCEL else "returning"
+        refused = [row["order_no"] for row in rows if row["cancel_refused"] or row["state"] != state]
+        assert refused == [orders[0]]
         assert await world.broken() == {}
