@@ -22,4 +22,6 @@ KINDS: Final[Kinds] = {
     "nobody is refused, all lists wait, and the case is closed when one is taken.",
     "bill_of_nobody": "Ask the customs office whose list the tax bill is for: no import of ours has that number. Nothing is paid on "
     "it. The case closes by itself when the list gets known.",
+    "declaration_of_nobody": "Ask the customs office whose consolidated declaration it is: no summary request of ours has its "
+    "sumNo. The case closes by itself when the request gets known.",
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from services.customs import store
+from services.customs import store, summary_store
 from services.customs.ceb import codes
 from services.customs.domain.contradictions import HELD, MONEY, Kind
 from services.customs.domain.declaration import Answer, Declaration, State
@@ -19,7 +19,7 @@ from shared.hears import Outcome
 
 SETTLE_EVERY_S: Final = 5.0
 STRANGE_BILL_S: Final = 3600.0
-"""A bill that overtook the number of its list waits for it so long: that comes within minutes of the lodging."""
+"""A bill that overtook the number of its list, or a declaration that of its request, waits for it so long."""
 _GOES: Final = frozenset({"released", "closed"})
 _STOPS: Final = frozenset({"returned", "detained", "shipback", "granted"})
 
@@ -92,9 +92,12 @@ def _told(message_type: str, status: str, code: str | None, invt_no: str | None,
 
 
 async def settle_cases(conn: Connection, _deps: Any) -> Outcome:
-    """Close the cases that time has settled, and open those of bills that nobody's list came for."""
+    """Close the cases that time has settled, and open those of bills and declarations that are of nobody."""
     await store.settle_unnumbered(conn)
     await store.settle_strange_bills(conn)
+    await summary_store.settle_strange(conn)
     strange = await store.open_strange_bills(conn, STRANGE_BILL_S)
     await cases.open_all(conn, [Case("bill_of_nobody", tax_no, None, {"list": invt_no}) for invt_no, tax_no in strange])
+    declared = await summary_store.open_strange(conn, STRANGE_BILL_S)
+    await cases.open_all(conn, [Case("declaration_of_nobody", seq, None, {"sum_no": sum_no}) for seq, sum_no in declared])
     return Outcome()

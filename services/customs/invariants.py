@@ -98,7 +98,8 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "SELECT d.decl_seq_no FROM customs.summary_declaration d LEFT JOIN customs.summary_line l USING (decl_seq_no) "
         "GROUP BY d.decl_seq_no HAVING count(l.invt_no) <> d.lines "
         "UNION ALL SELECT d.decl_seq_no FROM customs.summary_declaration d LEFT JOIN customs.summary s USING (sum_no) "
-        "WHERE s.summary_id IS NULL AND d.came_at < now() - interval '1 day'",
+        "WHERE s.summary_id IS NULL AND d.came_at < now() - interval '1 day' AND NOT EXISTS (SELECT FROM customs.cases c "
+        "WHERE c.kind = 'declaration_of_nobody' AND c.subject = d.decl_seq_no AND c.closed_at IS NOT NULL)",
         "a consolidated declaration has other lines than it was told with, or nobody here asked for it",
     ),
 )

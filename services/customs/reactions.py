@@ -291,7 +291,7 @@ async def _refuse_requests(conn: Connection, refused: Sequence[Message], deps: D
     for m in refused:
         answer = m.event.answer
         at = answer.at or m.at
-        on_the_way = answer.way in ("wait", "ours")
+        on_the_way = domain.way_of(answer, deps.policy) in ("wait", "ours")
         guids = [m.event.message_guid]
         if await summaries.refuse_whole(conn, guids, answer.status, answer.info, at, deps.consolidating, on_the_way=on_the_way):
             about_one.add(m.event_id)

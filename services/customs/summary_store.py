@@ -402,3 +402,23 @@ async def list_owed(conn: Connection, before: datetime) -> list[Owed]:
         before,
     )
     return [Owed(*row) for row in rows]
+
+
+async def open_strange(conn: Connection, after_s: float) -> list[tuple[str, str]]:
+    """Declarations known for so long whose request never got known and that are no case yet: their number and the sumNo."""
+    rows = await conn.fetch(
+        "SELECT d.decl_seq_no, d.sum_no FROM summary_declaration d LEFT JOIN summary s USING (sum_no) WHERE s.summary_id IS NULL "
+        "AND d.came_at < now() - make_interval(secs => $1) AND NOT EXISTS (SELECT FROM cases c "
+        "WHERE c.kind = 'declaration_of_nobody' AND c.subject = d.decl_seq_no) ORDER BY d.came_at LIMIT 100",
+        after_s,
+    )
+    return [(row["decl_seq_no"], row["sum_no"]) for row in rows]
+
+
+async def settle_strange(conn: Connection) -> None:
+    """Close the open cases of declarations whose request got known after all."""
+    await conn.execute(
+        "UPDATE cases AS c SET closed_at = now(), verdict = 'closed', note = 'the request of the declaration got known', "
+        "closed_by = 'customs' FROM summary_declaration AS d JOIN summary AS s USING (sum_no) "
+        "WHERE c.kind = 'declaration_of_nobody' AND c.closed_at IS NULL AND d.decl_seq_no = c.subject"
+    )

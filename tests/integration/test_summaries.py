@@ -19,7 +19,7 @@ from services.cli.connect import target
 from services.cli.rebatefiles import lists_in
 from services.customs.consolidating import announce_words, make_requests
 from services.customs.domain.months import month_of
-from shared import topics
+from shared import cases, topics
 from shared.handler import write
 from tests.integration.test_reactions import RETURN, SUBMITTED, shop_record
 from tests.integration.world import World, opened
@@ -241,14 +241,37 @@ async def test_a_result_that_is_not_of_our_lists_is_a_dead_letter_that_says_why(
     assert await world.broken() == {}
 
 
-async def test_a_request_that_fails_the_format_check_is_refused(world: World) -> None:
+async def test_a_declaration_of_nobody_is_a_case_until_a_person_or_its_request_settles_it(world: World) -> None:
+    """Nobody could end the broken promise."""
+    world.publish(topics.RECEIPTS, messages_of(topics.RECEIPTS, [result({})], world.clock.now))
+    await world.settle_down()
+    await world.admin.execute("UPDATE customs.summary_declaration SET came_at = now() - interval '2 days'")
+    await world.lodge()
+    await world.lodge()
+    [case] = await cases.fetch(world.admin, schema="customs")
+    assert (case.kind, case.subject, case.times) == ("declaration_of_nobody", "S20261201999999998", 1)
+    assert set(await world.broken()) == {"customs_declaration_has_its_lines"}
+    await world.admin.execute("SET search_path TO customs")
+    assert await cases.close(world.admin, case.number, verdict="closed", note="of another company", by="a person")
+    await world.lodge()
+    assert await cases.fetch(world.admin, schema="customs") == []
+    assert await world.broken() == {}
+
+
+@pytest.mark.parametrize(("status", "info", "again"), [("-2", "[Code:0002;Desc:schema]", False), ("-77", "x", True)])
+async def test_a_request_that_fails_the_format_check_is_refused(world: World, status: str, info: str, again: bool) -> None:
+    """One that is refused for a reason in no list is asked for again: it may have been the way."""
     await placed(world, "sum_silent")
     await month_ends(world)
     guid = await world.admin.fetchval("SELECT message_guid FROM customs.summary_part")
-    fault = format_fault(guid, "CEB701Message", -2, "[Code:0002;Desc:schema]", world.clock.now)
-    world.publish(topics.RECEIPTS, messages_of(topics.RECEIPTS, [fault], world.clock.now))
-    await world.settle_down()
-    assert await states(world) == ["refused"]
+    fault = format_fault(guid, "CEB701Message", -2, info, world.clock.now)
+    [said] = messages_of(topics.RECEIPTS, [fault], world.clock.now)
+    value = (said.value or b"").replace(b"<returnStatus>-2<", f"<returnStatus>{status}<".encode())
+    world.publish(topics.RECEIPTS, [said._replace(value=value)])
+    for channel in world.channels():
+        await world.advance(channel)
+    row = await world.admin.fetchrow("SELECT state, again_at IS NOT NULL AS again FROM customs.summary")
+    assert tuple(row) == ("refused", again)
     assert await world.broken() == {}
 
 

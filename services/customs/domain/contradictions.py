@@ -18,7 +18,7 @@ from services.customs.domain.declaration import (
 
 Kind = Literal[
     "released_after_refusal", "refused_after_release", "two_numbers", "number_of_another", "declared_unnumbered",
-    "bill_of_nobody",
+    "bill_of_nobody", "declaration_of_nobody",
 ]  # fmt: skip
 
 UNDONE: Final = (State.REFUSED, State.WITHDRAWN, State.MISMATCHED, State.DETAINED, State.SHIPPED_BACK)
