@@ -65,8 +65,8 @@ _SPACED_COLON: Final = re.compile(rb'"\s+:')
 def has_name_twice(body: bytes) -> bool:
     """Whether an object of this JSON text has a name twice; False for what is no JSON."""
     try:
-        if b"\\" not in body and not _SPACED_COLON.search(body):
-            # Where nothing is escaped, a quotation mark before a colon ends a name.
+        if b'\\"' not in body and not _SPACED_COLON.search(body):
+            # Where no quotation mark is escaped, one before a colon ends a name.
             return names_in(orjson.loads(body)) != body.count(b'":')
         json.loads(body, object_pairs_hook=_once)
     except _Twice:

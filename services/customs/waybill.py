@@ -169,16 +169,19 @@ def decode(record: Record) -> Sequence[Message]:
 
 def _require_one_meaning(sent: WireWaybill) -> None:
     """Raises Unprocessable where a number looks like another, or the order is named in two ways that disagree."""
-    named = {"platform_code": sent.platform_code, "order_no": sent.order_no}
-    for field, text in {"logistics_code": sent.logistics_code, "logistics_no": sent.logistics_no, **named}.items():
-        number = identifier(text or "")
-        if (hidden := hidden_in(number) or other_spelling_in(number)) is not None:
+    code, number = sent.platform_code, sent.order_no
+    for field, text in (
+        ("logistics_code", sent.logistics_code), ("logistics_no", sent.logistics_no), ("platform_code", code), ("order_no", number),
+    ):  # fmt: skip
+        if text is None or (text.isascii() and text.isprintable()):
+            continue
+        plain = identifier(text)
+        if (hidden := hidden_in(plain) or other_spelling_in(plain)) is not None:
             raise Unprocessable("invalid_value", f"{field}: send it in plain characters that can be seen: found {hidden}")
-    if sent.order_id is None or not sent.platform_code or not sent.order_no:
+    if sent.order_id is None or not code or not number or sent.order_id == _named(None, code, number):
         return
     # An order of an earlier release may have blanks around its number.
-    ids = {_named(None, sent.platform_code, sent.order_no), order_id_of(sent.platform_code, sent.order_no)}
-    if sent.order_id not in ids:
+    if sent.order_id != order_id_of(code, number):
         raise Unprocessable("invalid_value", "order_id is not the order of platform_code and order_no: send those of one order")
 
 
