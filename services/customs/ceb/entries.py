@@ -6,6 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from lxml import etree
@@ -347,6 +348,7 @@ def read_notice(message_type: str, entry: etree._Element) -> Notice:
     return Notice(message_type, _status(message_type, found), return_time(found["returnTime"]), numbers, code)
 
 
+@lru_cache(maxsize=256)
 def return_time(value: str) -> datetime:
     """yyyyMMddHHmmssSSS, Beijing; raises XmlRefused."""
     try:
