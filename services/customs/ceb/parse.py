@@ -90,15 +90,16 @@ def read_answer(data: bytes) -> Answer:
     answer = Answer()
     root = _message(data)
     name, read = _READERS[local_name(root)]
+    right = f"{{{CEB}}}{name}"
+    if root.find(right) is None:
+        raise XmlRefused(f"{_type_of(root)} holds no {name}", "unknown_shape")
     for number, entry in enumerate(_entries(root), 1):
         try:
-            if entry.tag != f"{{{CEB}}}{name}":
+            if entry.tag != right:
                 raise XmlRefused(f"{_type_of(root)}: an entry must be {name} in namespace {CEB}", "unknown_shape")
             answer.told.append((number, read(entry)))
         except XmlRefused as refused:
             answer.unreadable.append((number, refused))
-    if not answer.told and not answer.unreadable:
-        raise XmlRefused(f"{_type_of(root)} holds no {name}", "unknown_shape")
     return answer
 
 
