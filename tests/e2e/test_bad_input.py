@@ -16,6 +16,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from deploy.samples import submission
 from services.cli import reading
+from services.orders.reading import JSON_BYTES_MAX
 from shared.envelope import Record
 from shared.topics import MESSAGE_BYTES_MAX, SUBMISSIONS, dead_letters_of
 from tests.e2e.conftest import Running
@@ -154,7 +155,7 @@ async def test_a_record_beyond_the_limit_is_refused_by_the_producer_and_by_the_b
     file.write_bytes(json_of({**order(1), "note": value.decode()}))
     status, out, err = await stack.command("publish", "--file", str(file))
     assert (status, out) == (2, "")
-    assert f"at most {MESSAGE_BYTES_MAX} bytes" in err
+    assert f"at most {JSON_BYTES_MAX} bytes" in err
 
 
 async def test_a_batch_that_unpacks_to_far_too_much_costs_nothing_but_itself(stack: Running) -> None:
