@@ -570,11 +570,13 @@ async def test_a_failure_while_an_answer_is_settled_leaves_no_trace(at_the_bank:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_answer_settled_twice_is_settled_once(at_the_bank: Cast, kind: str) -> None:
     world = at_the_bank.world
-    await bank_is_due(world, kind)
-    runner = world.runner()
-    claimed = await runner._claim()
-    answered = [word for word in await runner._perform(kind, claimed) if isinstance(word, Answered)]
-    assert answered
+    answered: list[Answered] = []
+    while not answered:  # of a hold that is gone the bank's books are asked, the next time
+        await bank_is_due(world, kind)
+        runner = world.runner()
+        claimed = await runner._claim()
+        assert max(effect.attempts for effect in claimed) <= 2
+        answered = [word for word in await runner._perform(kind, claimed) if isinstance(word, Answered)]
     await runner._record(answered)
     before = await world.snapshot("payments")
     await runner._record(answered)
