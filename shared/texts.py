@@ -77,10 +77,16 @@ def has_name_twice(body: bytes) -> bool:
 
 
 def names_in(value: Any) -> int:
-    """How many names of members there are, at every depth."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    own = len(value) if isinstance(value, dict) else 0
-    return own + sum(names_in(each) for each in inner if isinstance(each, dict | list))
+    """How many names of members there are, at every depth of what a JSON parser made."""
+    count, inside = 0, value
+    if type(value) is dict:
+        count, inside = len(value), value.values()
+    elif type(value) is not list:
+        return 0
+    for each in inside:
+        if type(each) is dict or type(each) is list:
+            count += names_in(each)
+    return count
 
 
 class _Twice(Exception):

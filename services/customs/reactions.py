@@ -83,7 +83,7 @@ class Folded:
     def fold(self, followed: domain.Followed, cause: UUID, at: datetime, traceparent: bytes | None = None) -> bool:
         """Keep the new state and number its facts; tells whether anything changed."""
         after, facts = followed
-        if self.declarations.get(after.order_id) == after:
+        if not facts and self.declarations.get(after.order_id) == after:
             return False
         self.declarations[after.order_id] = after
         self.touched[after.order_id] = at
@@ -165,6 +165,10 @@ def _corrected(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> di
     return {o: found[o] for o in shipped if o in found and domain.may_be_corrected(found[o])}
 
 
+_UNKNOWN: Final = Declaration(UUID(int=0))
+"""What is known of an order of which nothing is here yet."""
+
+
 async def _hold_numbers(conn: Connection, found: Mapping[UUID, Declaration], events: Sequence[Event]) -> set[UUID]:
     """Let orders hold the numbers of the waybills that come; of those about to be matched, which may not have theirs."""
     coming: dict[UUID, set[str]] = {}
@@ -176,7 +180,7 @@ async def _hold_numbers(conn: Connection, found: Mapping[UUID, Declaration], eve
             waybills[event.order_id] = event
     fresh, wanted, live = [], [], {}
     for order_id, names in coming.items():
-        d = found.get(order_id) or Declaration(order_id)
+        d = found.get(order_id, _UNKNOWN)
         live[order_id] = d.state not in domain.OVER and "order" in d.present | names
         sent = waybills.get(order_id)
         if sent is None or not (d.state is domain.State.COLLECTING or domain.may_be_corrected(d)):

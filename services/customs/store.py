@@ -57,12 +57,15 @@ _SELECTED: Final = (
 
 
 def _declaration(row: Mapping[str, Any]) -> Declaration:
-    return Declaration(
-        order_id=row["order_id"], state=State(row["state"]), version=row["version"], attempt=row["attempt"], stored=row["stored"],
+    return replace(
+        _NEW, order_id=row["order_id"], state=State(row["state"]), version=row["version"], attempt=row["attempt"], stored=row["stored"],
         released=row["released"], cancel_refused=row["cancel_refused"], invt_no=row["invt_no"], pre_no=row["pre_no"],
         status=row["status"], group_key=row["group_key"], batch_id=row["batch_id"], message_guid=row["message_guid"],
         direction=row["direction"], present=frozenset(row["present"]), spared=row["spared"], waits_since=row["waits_since"],
     )  # fmt: skip
+
+
+_NEW: Final = Declaration(UUID(int=0))
 
 
 async def with_documents(conn: Connection, found: Mapping[UUID, Declaration]) -> dict[UUID, Declaration]:

@@ -188,14 +188,16 @@ _SPACED_COLON: Final = re.compile(rb'"\s+:')
 def _decode_plain(body: bytes) -> dict[str, Any] | None:
     """The JSON object of the usual kind of body, at a third of the cost; None where the careful way must look.
 
-    Plain ASCII without escapes is in NFC, so few brackets cannot be nested too deeply, and if every `":` belongs to a name
-    that is there, no name came twice.
+    Without escapes, every text of a body in NFC is in NFC. So few brackets cannot be nested too deeply, and if every `":`
+    belongs to a name that is there, no name came twice.
     """
-    if not body.isascii() or b"\\" in body or body.count(b"{") + body.count(b"[") > DEPTH_MAX or _SPACED_COLON.search(body):
+    if b"\\" in body or body.count(b"{") + body.count(b"[") > DEPTH_MAX or _SPACED_COLON.search(body):
         return None
     try:
+        if not (body.isascii() or unicodedata.is_normalized("NFC", body.decode())):
+            return None
         document = orjson.loads(body)
-    except orjson.JSONDecodeError:
+    except (UnicodeDecodeError, orjson.JSONDecodeError):
         return None
     return document if isinstance(document, dict) and names_in(document) == body.count(b'":') else None
 
