@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar, Final
@@ -39,9 +39,7 @@ class RolePasswords(Settings):
 
 def passwords_in(folder: Path | str | None = None) -> dict[str, str]:
     """The passwords of the services' roles, from the files `postgres_SERVICE` of a folder of secrets; none without a folder."""
-    if folder is None:
-        return {}
-    return {service: secret_of(Path(folder) / f"postgres_{service}", "--secrets") or "" for service in SERVICES}
+    return _secrets_in(folder, "postgres", SERVICES)
 
 
 class UserPasswords(Settings):
@@ -90,9 +88,14 @@ SIGNERS: Final = ("operators", "probe", "sandbox", "shops")
 
 def party_keys_in(folder: Path | str | None = None) -> dict[str, bytes]:
     """The keys of these programs, from the files `party_PROGRAM` of a folder of secrets; none without a folder."""
+    return {program: key.encode() for program, key in _secrets_in(folder, "party", SIGNERS).items()}
+
+
+def _secrets_in(folder: Path | str | None, kind: str, names: Iterable[str]) -> dict[str, str]:
+    """The files `KIND_NAME` of a folder of secrets by name; none without a folder."""
     if folder is None:
         return {}
-    return {program: (secret_of(Path(folder) / f"party_{program}", "--secrets") or "").encode() for program in SIGNERS}
+    return {name: secret_of(Path(folder) / f"{kind}_{name}", "--secrets") or "" for name in names}
 
 
 def migrations() -> list[database.Migration]:

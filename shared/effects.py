@@ -279,7 +279,7 @@ class EffectRunner:
         async with self._pool.acquire() as conn, conn.transaction():
             items = [aside.Failed(str(effect.intent_id), effect.order_id, *why) for effect, why in failed]
             waits = await aside.put(conn, self._service, aside.EFFECT, items)
-            await _put_off(conn, [(effect, waits[str(effect.intent_id)]) for effect, _ in failed])
+            await put_off(conn, [(effect, waits[str(effect.intent_id)]) for effect, _ in failed])
 
     @contextlib.asynccontextmanager
     async def _keeping(self, claimed: Sequence[Effect]) -> AsyncIterator[None]:
@@ -307,7 +307,7 @@ class EffectRunner:
 
     async def _later(self, unknown: Sequence[Unknown]) -> None:
         async with self._pool.acquire() as conn:
-            await _put_off(conn, [
+            await put_off(conn, [
                 (u.effect, u.retry_s if u.retry_s is not None else backoff_s(u.effect.attempts)) for u in unknown
             ])  # fmt: skip
 
@@ -348,7 +348,7 @@ class EffectRunner:
         self._after(outcome)
 
 
-async def _put_off(conn: Connection, waits: Sequence[tuple[Effect, float]]) -> None:
+async def put_off(conn: Connection, waits: Sequence[tuple[Effect, float]]) -> None:
     """Claim each effect again after so many seconds, unless another has claimed it meanwhile."""
     await conn.execute(
         "UPDATE effect AS e SET next_at = now() + make_interval(secs => u.wait) "

@@ -65,9 +65,8 @@ _SPACED_COLON: Final = re.compile(rb'"\s+:')
 def has_name_twice(body: bytes) -> bool:
     """Whether an object of this JSON text has a name twice; False for what is no JSON."""
     try:
-        if b'\\"' not in body and not _SPACED_COLON.search(body):
-            # Where no quotation mark is escaped, one before a colon ends a name.
-            return names_in(orjson.loads(body)) != body.count(b'":')
+        if names_can_be_counted(body):
+            return not has_each_name_once(body, orjson.loads(body))
         json.loads(body, object_pairs_hook=_once)
     except _Twice:
         return True
@@ -76,7 +75,17 @@ def has_name_twice(body: bytes) -> bool:
     return False
 
 
-def names_in(value: Any) -> int:
+def names_can_be_counted(body: bytes) -> bool:
+    """Whether each `":` of a JSON text ends a name: no quotation mark is escaped, and no blank stands before a colon."""
+    return b'\\"' not in body and not _SPACED_COLON.search(body)
+
+
+def has_each_name_once(body: bytes, document: Any) -> bool:
+    """Whether no object of a JSON text, whose names can be counted, has a name twice; `document` is what a parser made of it."""
+    return _names_in(document) == body.count(b'":')
+
+
+def _names_in(value: Any) -> int:
     """How many names of members there are, at every depth of what a JSON parser made."""
     count, inside = 0, value
     if type(value) is dict:
@@ -85,7 +94,7 @@ def names_in(value: Any) -> int:
         return 0
     for each in inside:
         if type(each) is dict or type(each) is list:
-            count += names_in(each)
+            count += _names_in(each)
     return count
 
 

@@ -97,9 +97,9 @@ def _topics() -> list[str]:
     unpacked = UNPACKED_MAX // 1024 // 1024
     receipts = topics.RECEIPT_BYTES_MAX // 1024 // 1024
     bound = (
-        f"no record above {largest} MiB, in `{topics.RECEIPTS}` none above {receipts} MiB (one that was made earlier takes "
-        f"{largest} MiB until its `max.message.bytes` is set to {topics.RECEIPT_BYTES_MAX}); compressed by gzip, snappy, lz4, zstd "
-        f"or not, a batch to {unpacked} MiB unpacked at most"
+        f"no record above {largest} MiB, in `{topics.RECEIPTS}` none above {receipts} MiB (`crossborder topics` and each start "
+        f"raise the limit of a topic that was made earlier); compressed by gzip, snappy, lz4, zstd or not, a batch to {unpacked} MiB "
+        "unpacked at most"
     )
     lines = ["## Topics", "", f"{topics.PARTITIONS} partitions each; {bound}.", "", KEPT, ""]
     lines += ["| topic | written by | read by | kept | persons in clear |", "|---|---|---|---|---|"]

@@ -48,10 +48,9 @@ async def match_in_one_form(
 
     def in_one_form(order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued) -> Sequence[Mismatch]:
         of_order = particulars.get(order.order_id)
-        same = of_order is None or is_earlier(order) == is_earlier(payment) == is_earlier(waybill)
-        return match(
-            order if same or of_order is None else respelled(order, of_order, payment, waybill, sealing), payment, waybill
-        )
+        if of_order is not None and not is_earlier(order) == is_earlier(payment) == is_earlier(waybill):
+            order = respelled(order, of_order, payment, waybill, sealing)
+        return match(order, payment, waybill)
 
     return in_one_form
 

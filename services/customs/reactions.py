@@ -165,10 +165,6 @@ def _corrected(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> di
     return {o: found[o] for o in shipped if o in found and domain.may_be_corrected(found[o])}
 
 
-_UNKNOWN: Final = Declaration(UUID(int=0))
-"""What is known of an order of which nothing is here yet."""
-
-
 async def _hold_numbers(conn: Connection, found: Mapping[UUID, Declaration], events: Sequence[Event]) -> set[UUID]:
     """Let orders hold the numbers of the waybills that come; of those about to be matched, which may not have theirs."""
     coming: dict[UUID, set[str]] = {}
@@ -180,7 +176,7 @@ async def _hold_numbers(conn: Connection, found: Mapping[UUID, Declaration], eve
             waybills[event.order_id] = event
     fresh, wanted, live = [], [], {}
     for order_id, names in coming.items():
-        d = found.get(order_id, _UNKNOWN)
+        d = found.get(order_id, domain.BLANK)
         live[order_id] = d.state not in domain.OVER and "order" in d.present | names
         sent = waybills.get(order_id)
         if sent is None or not (d.state is domain.State.COLLECTING or domain.may_be_corrected(d)):

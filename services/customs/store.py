@@ -13,7 +13,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from services.customs.ceb.entries import Bill, Notice
-from services.customs.domain.declaration import OVER, Answer, Declaration, Kind, State
+from services.customs.domain.declaration import BLANK, OVER, Answer, Declaration, Kind, State
 from services.customs.domain.numbers import cop_no_of
 from services.customs.domain.returns import Return
 from shared.database import Connection, copied
@@ -58,14 +58,11 @@ _SELECTED: Final = (
 
 def _declaration(row: Mapping[str, Any]) -> Declaration:
     return replace(
-        _NEW, order_id=row["order_id"], state=State(row["state"]), version=row["version"], attempt=row["attempt"], stored=row["stored"],
+        BLANK, order_id=row["order_id"], state=State(row["state"]), version=row["version"], attempt=row["attempt"], stored=row["stored"],
         released=row["released"], cancel_refused=row["cancel_refused"], invt_no=row["invt_no"], pre_no=row["pre_no"],
         status=row["status"], group_key=row["group_key"], batch_id=row["batch_id"], message_guid=row["message_guid"],
         direction=row["direction"], present=frozenset(row["present"]), spared=row["spared"], waits_since=row["waits_since"],
     )  # fmt: skip
-
-
-_NEW: Final = Declaration(UUID(int=0))
 
 
 async def with_documents(conn: Connection, found: Mapping[UUID, Declaration]) -> dict[UUID, Declaration]:

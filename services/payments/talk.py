@@ -11,7 +11,7 @@ from uuid import UUID
 from services.payments.domain.bank import Ask
 from services.payments.domain.told import BankAnswer
 from shared.database import Connection, copied
-from shared.effects import Answered, Effect
+from shared.effects import Answered, Effect, put_off
 from shared.identity import uuid5
 from shared.money import Money, MoneyError
 
@@ -157,12 +157,7 @@ async def refuse(conn: Connection, refusals: Sequence[Refusal]) -> None:
     """
     if not refusals:
         return
-    await conn.execute(
-        "UPDATE effect AS e SET next_at = now() + make_interval(secs => u.wait) "
-        "FROM unnest($1::uuid[], $2::int[], $3::float8[]) AS u(intent_id, attempts, wait) "
-        "WHERE e.intent_id = u.intent_id AND e.attempts = u.attempts",
-        [r.effect.intent_id for r in refusals], [r.effect.attempts for r in refusals], [r.wait_s for r in refusals],
-    )  # fmt: skip
+    await put_off(conn, [(r.effect, r.wait_s) for r in refusals])
     await conn.execute(
         "WITH x AS (SELECT u.*, e.order_id, e.kind, e.created_at FROM unnest($1::uuid[], $2::int[], $3::int[], $4::uuid[], $5::text[]) "
         "AS u(intent_id, attempts, number, key, code) JOIN effect e ON e.intent_id = u.intent_id AND e.attempts = u.attempts) "

@@ -146,6 +146,10 @@ class Declaration:
         return cop_no_of(self.order_id, self.attempt)
 
 
+BLANK: Final = Declaration(UUID(int=0))
+"""What is known of an order of which nothing is here yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the declarant may decide: which return codes a corrected list mends, and how often; which ask for patience only, and
