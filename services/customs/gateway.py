@@ -322,7 +322,7 @@ class Authority:
 
     def compose(self, message_type: str, guid: str, documents: Sequence[bytes]) -> bytes:
         """The collective message of these documents, signed."""
-        return self.signer.sign(build.assemble(message_type, guid, self._transfer, documents))
+        return self.signer.sign_canonical(build.assemble(message_type, guid, self._transfer, documents))
 
     def summary_request(
         self, cop_no: str, at: datetime, customs_code: str, merchant: Enterprise, invt_nos: Sequence[str], part: tuple[int, int]

@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 from lxml import etree
 
 from shared.errors import Misconfigured, Unprocessable
-from shared.xml import parse_untrusted
+from shared.xml import XML_BYTES_MAX, XmlRefused, parse_untrusted
 
 DS: Final = "http://www.w3.org/2000/09/xmldsig#"
 C14N: Final = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
@@ -85,7 +85,27 @@ class Signer:
         root = parse_untrusted(message)
         if root.find(f".//{_D}Signature") is not None:
             raise SignatureRefused("the message is signed already")
-        digest = hashlib.sha256(_canonical(root)).digest()
+        self._add_signature(root, hashlib.sha256(_canonical(root)).digest())
+        return _written(root)
+
+    def sign_canonical(self, message: bytes) -> bytes:
+        """The same for a message of `build`: a line with the XML declaration, and the root element in canonical form.
+
+        What is signed are its bytes as they are. No tree is made of them: the signature is made in the root without its
+        content, and the content is put back. Raises XmlRefused for a message that is too large.
+        """
+        if len(message) > XML_BYTES_MAX:
+            raise XmlRefused(f"a document has at most {XML_BYTES_MAX} bytes, this one has {len(message)}", "too_large")
+        begin = message.index(b"\n") + 1
+        inside, end = message.index(b">", begin) + 1, message.rindex(b"</")
+        root = parse_untrusted(message[:inside] + message[end:])
+        self._add_signature(root, hashlib.sha256(message[begin:]).digest())
+        signed = _written(root)
+        behind = signed.index(b"<ds:Signature")
+        return signed[:behind] + message[inside:end] + signed[behind:]
+
+    def _add_signature(self, root: etree._Element, digest: bytes) -> None:
+        """Sign what has this SHA-256 digest; the signature is the last child of its root."""
         signature = etree.SubElement(root, f"{_D}Signature", nsmap={"ds": DS})
         signed_info = etree.SubElement(signature, f"{_D}SignedInfo")
         etree.SubElement(signed_info, f"{_D}CanonicalizationMethod", Algorithm=C14N)
@@ -102,7 +122,6 @@ class Signer:
         data = etree.SubElement(key_info, f"{_D}X509Data")
         der = self.certificate.public_bytes(serialization.Encoding.DER)
         etree.SubElement(data, f"{_D}X509Certificate").text = b64encode(der).decode()
-        return etree.tostring(root, encoding="UTF-8", xml_declaration=True)
 
 
 def verify(message: bytes, certificate: x509.Certificate) -> bytes:
@@ -184,6 +203,10 @@ def _decoded(element: etree._Element) -> bytes:
 def _canonical(element: etree._Element) -> bytes:
     canonical: bytes = etree.tostring(element, method="c14n", exclusive=False, with_comments=False, with_tail=False)
     return canonical
+
+
+def _written(root: etree._Element) -> bytes:
+    return etree.tostring(root, encoding="UTF-8", xml_declaration=True)
 
 
 def _cut(element: etree._Element) -> None:

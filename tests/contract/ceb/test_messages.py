@@ -25,7 +25,7 @@ from services.customs.ceb.build import (
 )
 from services.customs.ceb.documents import ListDraft
 from services.customs.ceb.parse import to_json
-from services.customs.ceb.sign import Signer
+from services.customs.ceb.sign import Signer, verify
 from services.customs.ceb.validate import SchemaFault, validate
 from services.customs.ceb.writing import NotDeclarable, number
 from shared.money import Money
@@ -49,6 +49,14 @@ MESSAGES: dict[str, Callable[[], bytes]] = {
     "CEB605": lambda: build_cancellations(GUID, TRANSFER, [cancellation()], "export"),
     "CEB625": lambda: build_returns(GUID, TRANSFER, [return_request()], "import"),
     "CEB213": lambda: build_returns(GUID, TRANSFER, [return_request()], "export"),
+}
+NAMED: dict[str, Callable[[str], bytes]] = {
+    "CEB621": lambda name: build_import_lists(GUID, TRANSFER, [import_list(1, buyer_name=name), import_list(2)]),
+    "CEB603": lambda name: build_export_lists(GUID, TRANSFER, [replace(export_list(1), note=name)]),
+    "CEB623": lambda name: build_cancellations(GUID, TRANSFER, [cancellation(reason=name)], "import"),
+    "CEB605": lambda name: build_cancellations(GUID, TRANSFER, [cancellation(reason=name)], "export"),
+    "CEB625": lambda name: build_returns(GUID, TRANSFER, [return_request(reason=name)], "import"),
+    "CEB213": lambda name: build_returns(GUID, TRANSFER, [return_request(reason=name)], "export"),
 }
 TEXT_OF_XML = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="￾￿")) | st.text(
     "&<>'\"\r\n\t]]>" + string.ascii_letters
@@ -120,6 +128,16 @@ def test_any_text_that_xml_can_carry_is_read_back_as_it_was(name: str) -> None:
     root = etree.fromstring(build_import_lists(GUID, TRANSFER, [import_list(buyer_name=name)]))
     assert root.findtext(f".//{{{CEB}}}buyerName") == name
     assert len(root) == 2, "the text has not become structure"
+
+
+@settings(max_examples=100, deadline=None)
+@given(message=st.sampled_from(sorted(NAMED)), name=TEXT_OF_XML.filter(lambda text: 1 <= len(text) <= 60))
+def test_messages_are_canonical_as_they_are_written_and_are_signed_so(message: str, name: str, signer: Signer) -> None:
+    written = NAMED[message](name)
+    assert verify(signer.sign(written), signer.certificate) == written.partition(b"\n")[2]
+    signed = signer.sign_canonical(written)
+    assert verify(signed, signer.certificate) == written.partition(b"\n")[2]
+    assert len(signed) - len(written) == signer.bytes_added()
 
 
 @pytest.mark.parametrize("character", ["\x00", "\x1b", "\x0b", "\ud800", "￾", "￿"])

@@ -16,6 +16,7 @@ from services.customs.ceb.build import build_import_lists
 from services.customs.ceb.parse import to_json
 from services.customs.ceb.sign import C14N, DS, SignatureRefused, Signer, ensure_keys, verify
 from shared.errors import Misconfigured
+from shared.xml import XML_BYTES_MAX, XmlRefused
 from tests.contract.ceb.samples import GUID, TRANSFER, import_list
 
 
@@ -35,8 +36,15 @@ def test_what_was_signed_is_what_verification_returns(signer: Signer, message: b
 
 
 def test_another_implementation_verifies_ours(signer: Signer, message: bytes) -> None:
-    read: Any = XMLVerifier().verify(signer.sign(message), x509_cert=pem(signer).decode())
-    assert read.signed_xml.tag == "{http://www.chinaport.gov.cn/ceb}CEB621Message"
+    for signed in (signer.sign(message), signer.sign_canonical(message)):
+        read: Any = XMLVerifier().verify(signed, x509_cert=pem(signer).decode())
+        assert read.signed_xml.tag == "{http://www.chinaport.gov.cn/ceb}CEB621Message"
+
+
+def test_what_is_signed_as_it_is_written_is_no_larger_than_a_document_may_be(signer: Signer, message: bytes) -> None:
+    large = message.replace(b"<note>", b"<note>" + b"x" * XML_BYTES_MAX)
+    with pytest.raises(XmlRefused, match="at most"):
+        signer.sign_canonical(large)
 
 
 def test_ours_verifies_another_implementation(signer: Signer, message: bytes) -> None:
