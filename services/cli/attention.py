@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from services.cli.connect import Absent, Target, database
@@ -58,6 +59,34 @@ def _started(pid: int | None, now: float) -> float:
         return psutil.Process(pid).create_time()
     except psutil.Error:
         return now
+
+
+async def named(to: Target, findings: Sequence[Finding]) -> list[Finding]:
+    """The same; where records wait to be published or read it is said which program does not do it."""
+    return [f if f.ok else replace(f, says=await _says(to, f)) for f in findings]
+
+
+async def _says(to: Target, f: Finding) -> str:
+    from services.cli.verify import WAITS_TO_BE_PUBLISHED
+
+    if f.name.endswith(WAITS_TO_BE_PUBLISHED):
+        service = f.name.removesuffix(WAITS_TO_BE_PUBLISHED)
+        return f"records of {service} wait to be published: {await _why_not(to, service)}"
+    if f.name == "no_lag":
+        services = sorted({offender.split(" ")[0] for offender in f.offending})
+        return "; ".join([f"{f.says}: {await _why_not(to, service)}" for service in services])
+    return f.says
+
+
+async def _why_not(to: Target, service: str) -> str:
+    """What is wrong with the programs of a service, or where to look if nothing is."""
+    from services.cli.answering import programs
+
+    if not to.known:
+        return f"start {service} if it is down, else look at its log"
+    of_service = [p for p in await programs(to.known) if p["name"] == service]
+    wrong = [said for program in of_service if (said := trouble_of(program, time.time()))]
+    return ", ".join(wrong) or f"{service} runs and does not, see its log and `crossborder doctor`"
 
 
 async def _rows(to: Target) -> list[Finding]:

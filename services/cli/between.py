@@ -14,7 +14,7 @@ def each_service(service: str) -> tuple[Invariant, ...]:
             f"{service}_outbox_published",
             f"SELECT topic || ' outbox row ' || id FROM {service}.outbox ORDER BY id LIMIT "  # noqa: S608
             "1000",
-            "a decided record was not published",
+            "records wait to be published",
         ),
         Invariant(
             f"{service}_effects_answered",
@@ -99,7 +99,9 @@ BETWEEN: Final = (
         "WHERE (x ->> 'line_no')::int = l.line_no) v WHERE r.state = 'back' GROUP BY r.order_id), "
         "used AS (SELECT s.person, s.year, sum(s.fen - coalesce(b.fen, 0)) AS fen FROM sold s LEFT JOIN back b USING (order_id) "
         "GROUP BY s.person, s.year) "
-        "SELECT coalesce(q.person_ref::text, u.person) || ' ' || coalesce(q.year, u.year) FROM tax.quota q "
+        "SELECT coalesce(q.person_ref::text, u.person) || ' ' || coalesce(q.year, u.year), "
+        "ARRAY(SELECT c.order_id::text FROM tax.tax_case c WHERE c.person_ref::text = coalesce(q.person_ref::text, u.person) "
+        "AND c.year = coalesce(q.year, u.year)) FROM tax.quota q "
         "FULL JOIN used u ON u.person = q.person_ref::text AND u.year = q.year WHERE coalesce(q.posted_minor, 0) <> coalesce(u.fen, 0)",
         "the quota a person has used in a year is not what customs released for them, less what came back in time",
     ),
@@ -122,7 +124,8 @@ BETWEEN: Final = (
     ),
     Invariant(
         "bill_is_followed",
-        "SELECT coalesce(b.tax_no, t.tax_no) FROM (SELECT d.order_id, b.tax_no, b.duty_minor + b.consumption_tax_minor + "
+        "SELECT coalesce(b.tax_no, t.tax_no), ARRAY[b.order_id::text, t.order_id::text] "
+        "FROM (SELECT d.order_id, b.tax_no, b.duty_minor + b.consumption_tax_minor + "
         "b.vat_minor AS minor FROM customs.tax_bill b JOIN customs.declaration d USING (invt_no) "
         "WHERE b.billed_said AND NOT b.superseded) b "
         "FULL JOIN tax.tax_bill t ON t.order_id = b.order_id "
@@ -131,14 +134,15 @@ BETWEEN: Final = (
     ),
     Invariant(
         "bill_handed_over_is_paid",
-        "SELECT coalesce(t.tax_no, d.tax_no) FROM (SELECT * FROM tax.tax_bill WHERE state = 'due' AND billed_minor > 0) t "
+        "SELECT coalesce(t.tax_no, d.tax_no), ARRAY[t.order_id::text, d.order_id::text] "
+        "FROM (SELECT * FROM tax.tax_bill WHERE state = 'due' AND billed_minor > 0) t "
         "FULL JOIN (SELECT * FROM payments.tax_due WHERE state IN ('due', 'paid')) d USING (order_id) "
         "WHERE t.order_id IS NULL OR d.order_id IS NULL OR t.billed_minor <> d.billed_minor OR d.payment_id <> t.payment_id",
         "a tax bill was handed over and is not being paid, or is paid and was not handed over",
     ),
     Invariant(
         "rebate_is_of_a_release",
-        "SELECT l.list_no FROM tax.rebate_line l LEFT JOIN customs.declaration d ON d.invt_no = l.list_no "
+        "SELECT l.list_no, ARRAY[d.order_id::text] FROM tax.rebate_line l LEFT JOIN customs.declaration d ON d.invt_no = l.list_no "
         "WHERE d.order_id IS NULL OR d.direction <> 'export' OR NOT d.released",
         "a refund of VAT is claimed of a list that was not released as an export",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -54,13 +54,17 @@ async def offsets(conn: Any) -> dict[str, dict[tuple[str, int], int]]:
     return found
 
 
-async def behind(to: Target) -> list[Behind]:
-    """Every partition of every topic that a service is to read. What it was never given it has read nothing of."""
+async def behind(to: Target, stored: Mapping[str, Mapping[tuple[str, int], int]] | None = None) -> list[Behind]:
+    """Every partition of every topic that a service is to read. What it was never given it has read nothing of.
+
+    `stored`: how far each service has read, as `offsets` found it before; asked for now if not given.
+    """
     from services.cli import reading
     from shared.topics import TOPICS
 
-    async with database(to) as conn:
-        stored = await offsets(conn)
+    if stored is None:
+        async with database(to) as conn:
+            stored = await offsets(conn)
     heard = {service: {topic.name for topic in TOPICS if service in topic.readers} for service in stored}
     there = await reading.ends(to, sorted(set().union(*heard.values())))
     found = [

@@ -129,24 +129,30 @@ async def read(
     topics: Sequence[str],
     *,
     since_ms: int | None = None,
+    since: Mapping[Place, int] | None = None,
     numbers: Collection[int] | None = None,
     by_number: bool = False,
+    committed: bool = True,
 ) -> AsyncIterator[Record]:
     """Every record of `topics` from the beginning (or the time `since_ms`) to the end as it is when
     reading begins. What lies behind an open transaction is not waited for: see `open_transactions`.
 
-    `numbers`: only partitions with these. `by_number`: all partitions with one number before any with the next, so that all
-    records of an order come before those of other partitions' orders.
+    `since`: offsets to begin at instead; a partition that is not named is read from its beginning. `numbers`: only partitions
+    with these. `by_number`: all partitions with one number before any with the next, so that all records of an order come
+    before those of other partitions' orders. Without `committed` what a transaction has not ended, or gave up, is read too.
     """
     found = [tp for tp in await partitions(to, topics) if numbers is None or tp.partition in numbers]
     if not found:
         return
     from shared.ends import Ahead
 
-    async with consumer(to) as reader:
+    async with consumer(to, committed=committed) as reader:
         reader.assign(found)
         end = await reader.end_offsets(found)
         start = await reader.beginning_offsets(found)
+        if since is not None:
+            asked = {tp: since.get((tp.topic[len(to.prefix) :], tp.partition), 0) for tp in found}
+            start = {tp: max(first, asked[tp]) for tp, first in start.items()}
         if since_ms is not None:
             at = await reader.offsets_for_times(dict.fromkeys(found, since_ms))
             start = {tp: at[tp].offset if at.get(tp) else end[tp] for tp in found}
