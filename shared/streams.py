@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn, Protocol
@@ -118,6 +119,32 @@ def _credentials(security: Security) -> Mapping[str, Any]:
     return {"broker_credentials": faust.SSLCredentials(security.context)} if security.tls else {}
 
 
+async def publish(app: Any, topic: str, records: Iterable[tuple[int, bytes, bytes | None]]) -> None:
+    """Publish records, each a partition, a key and a value, and await every acknowledgement.
+
+    Each partition's records go as batches filled here, in order: faust's own `send` makes five objects and a future for every
+    single record, a fifth of what the view cost.
+    """
+    producer = (await app.maybe_start_producer())._ensure_producer()
+    filling: dict[int, Any] = {}
+    acks: list[Any] = []
+    for partition, key, value in records:
+        batch = filling.get(partition)
+        if batch is None or batch.append(timestamp=None, key=key, value=value) is None:
+            if batch is not None:
+                acks.append(await producer.send_batch(batch, topic, partition=partition))
+            batch = filling[partition] = producer.create_batch()
+            batch.append(timestamp=None, key=key, value=value)
+    acks += [await producer.send_batch(batch, topic, partition=partition) for partition, batch in filling.items()]
+    await asyncio.gather(*acks)
+
+
+async def partitions_of(app: Any, topic: str) -> int:
+    """How many partitions the topic has."""
+    producer = (await app.maybe_start_producer())._ensure_producer()
+    return len(await producer.partitions_for(topic))
+
+
 def end(why: str, **facts: Any) -> NoReturn:
     """End the process at once, without the commit of an orderly stop; the supervisor starts it anew."""
     log.error("the view ends and must be started anew", why=why, **facts)
@@ -224,6 +251,9 @@ async def _watch(view: View) -> None:
 
 def main(name: str, settings: Settings, make: Callable[[Any, Settings], View]) -> None:
     """Run a view until SIGTERM or SIGINT; exit status 1 asks the supervisor to start it anew."""
+    # As in a service: batches make and drop many small objects in no cycles.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     logs.configure(name, settings.log_level, settings.log_format)
     # faust reads Kafka in a thread with a loop of its own, which is made by the policy.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())

@@ -63,8 +63,9 @@ from services.orders import sales
 from shared import ends, metrics, topics
 from shared.envelope import REPLAY_HEADER, first_headers
 from shared.errors import Unprocessable
+from shared.outbox import partition_of
 from shared.settings import Settings, load
-from shared.streams import ACK_BOUND_S, PULSE, StreamSettings, end, main
+from shared.streams import ACK_BOUND_S, PULSE, StreamSettings, end, main, partitions_of, publish
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +99,7 @@ class SalesView:
         self.name = NAME
         self.app = app
         self.source = topics.named(topics.ORDERS, settings.topic_prefix)
-        self.results = app.topic(topics.named(topics.SALES, settings.topic_prefix), value_type=bytes)
+        self._results = topics.named(topics.SALES, settings.topic_prefix)
         self.table = app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=topics.PARTITIONS, on_recover=self.restored)
         self.places: dict[int, sales.Place] = {}
         self.seen: dict[int, sales.Seen] = {}
@@ -222,23 +223,17 @@ class SalesView:
 
     async def _publish(self, batch: Batch, gone: list[bytes]) -> None:
         now = datetime.now(UTC)
-        results, changelog = self.results, self.table.changelog_topic
+        results, changelog = self._results, self.table.changelog_topic_name
         PULSE.check()
-        await _sent([
-            await results.send(key=sales.result_key(key), value=sales.result_of(key, row, now))
-            for key, row in batch.rows.items()
-        ])  # fmt: skip
+        count = await partitions_of(self.app, results)
+        found = [(sales.result_key(key), sales.result_of(key, row, now)) for key, row in batch.rows.items()]
+        await publish(self.app, results, [(partition_of(key, count), key, value) for key, value in found])
         PULSE.check()
-        await _sent([
-            *[await changelog.send(key=key, value=None, partition=_partition(key)) for key in gone],
-            *[await changelog.send(key=key.encode(), value=row.encode(), partition=key.partition)
-              for key, row in batch.rows.items()],
-        ])  # fmt: skip
+        rows = [(key.partition, key.encode(), row.encode()) for key, row in batch.rows.items()]
+        await publish(self.app, changelog, [*((_partition(key), key, None) for key in gone), *rows])
         PULSE.check()
-        await _sent([
-            await changelog.send(key=sales.place_key(partition), value=place.encode(), partition=partition)
-            for partition, place in batch.places.items()
-        ])  # fmt: skip
+        places = batch.places.items()
+        await publish(self.app, changelog, [(part, sales.place_key(part), place.encode()) for part, place in places])
 
     def _count(self, batch: Batch) -> None:
         for (corridor, currency), count in batch.sold.items():
@@ -357,10 +352,6 @@ class SalesView:
                     for stage in sales.STAGES.values():
                         shown[metrics.corridor_of(corridor), stage, window] += sum(getattr(row, stage) for row in rows if row)
         self._orders.show(shown)
-
-
-async def _sent(under_way: list[Any]) -> None:
-    await asyncio.gather(*under_way)
 
 
 def _partition(raw: bytes) -> int:
