@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.errors import Misconfigured
+from shared.identity import uuid_of_bytes
 from shared.texts import address_forms, normal, normal_before
 
 KEY_BYTES: Final = 32
@@ -65,7 +66,7 @@ class Sealing:
     def person_ref(self, id_type: str, id_number: str) -> UUID:
         """A person's reference: a keyed hash of the identity document, the same for the same document for ever."""
         text = f"{id_type}|{id_number.strip().upper()}".encode()
-        return UUID(bytes=hashlib.blake2b(text, key=self._reference, digest_size=16).digest())
+        return uuid_of_bytes(hashlib.blake2b(text, key=self._reference, digest_size=16).digest())
 
     def digest(self, text: str) -> str:
         """A keyed hash (BLAKE2b, RFC 7693) of the normalised text, 32 hex characters, to compare without opening."""

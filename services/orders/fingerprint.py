@@ -68,13 +68,13 @@ def _separated(s: Submission) -> dict[str, str]:
 
 def _counted(s: Submission) -> dict[str, str]:
     return {field: counted(parts) for field, parts in _canonical(s).items()} | {
-        "lines": counted(counted(_line(line)) for line in s.lines)
+        "lines": counted([counted(_line(line)) for line in s.lines])
     }
 
 
 def counted(parts: Iterable[str | None]) -> str:
     """The parts as one text that no other parts have: each after its length, one that is not there as `-`."""
-    return "".join("-" if part is None else f"{len(part)}:{part}" for part in parts)
+    return "".join(["-" if part is None else f"{len(part)}:{part}" for part in parts])
 
 
 def _canonical(s: Submission) -> dict[str, Parts]:

@@ -37,7 +37,7 @@ def seal_persons(
         _person(s.payment.payer, payer_ref, keys[payer_ref], order_id, "payer", sealing),
         SealedConsignee(
             person_ref=buyer_ref,
-            sealed=seal(keys[buyer_ref], inside.model_dump_json().encode(), bound(order_id, "consignee")),
+            sealed=seal(keys[buyer_ref], inside.to_json(), bound(order_id, "consignee")),
             country=consignee.country, region=consignee.region, city=consignee.city,
             name_digest=sealing.digest(consignee.name), phone_digest=sealing.digest(consignee.phone),
             address_digest=sealing.digest(consignee.address),
@@ -51,7 +51,7 @@ def _person(person: Payer, ref: UUID, key: AESGCM, order_id: UUID, role: str, se
     phone = person.phone if isinstance(person, Buyer) else None
     inside = Particulars(name=person.name, id_type=person.id_type, id_number=person.id_number, phone=phone)
     return SealedPerson(
-        person_ref=ref, sealed=seal(key, inside.model_dump_json().encode(), bound(order_id, role)), id_type=person.id_type,
+        person_ref=ref, sealed=seal(key, inside.to_json(), bound(order_id, role)), id_type=person.id_type,
         name_digest=sealing.digest(person.name), id_digest=sealing.digest(person.id_number),
         phone_digest=sealing.digest(phone) if phone else None, name_length=len(person.name), id_length=len(person.id_number),
     )  # fmt: skip

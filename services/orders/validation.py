@@ -43,6 +43,8 @@ WEIGHT_MAX_KG: Final = Decimal(1_000_000)
 
 _ZERO: Final = Decimal(0)
 _HEAD_AMOUNTS: Final = ("goods_value", "freight", "insurance", "discount", "tax_withheld", "amount_paid")
+_STEPS: Final = {exponent: Decimal(1).scaleb(-exponent) for exponent in set(EXPONENTS.values())}
+"""The smallest amount of a currency, by its number of decimals."""
 _INDEX: Final = re.compile(r"\[[0-9]+\]")
 
 
@@ -228,7 +230,7 @@ def _amount(check: _Check, field: str, amount: Decimal) -> None:
     elif amount > AMOUNT_MAX:
         check.refuse(field, "amount_max", f"{amount:f}", f"at most {AMOUNT_MAX}")
     exponent = EXPONENTS.get(check.order.currency)
-    if exponent is not None and amount != amount.quantize(Decimal(1).scaleb(-exponent)):
+    if exponent is not None and amount != amount.quantize(_STEPS[exponent]):
         check.refuse(field, "decimals", f"{amount:f}", f"at most {exponent} decimals in {check.order.currency}", ("currency",))
 
 

@@ -20,6 +20,10 @@ class Fact(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=False, ser_json_bytes="base64", val_json_bytes="base64")
 
+    def to_json(self) -> bytes:
+        """The bytes for the wire: `model_dump_json` without a text in between."""
+        return self.__pydantic_serializer__.to_json(self)
+
 
 class Event(Fact):
     """One fact about one order. The envelope carries its id, cause and time."""
@@ -42,9 +46,6 @@ class Event(Fact):
         """Read from the wire; raises pydantic.ValidationError, a ValueError."""
         found: Self = cls.__pydantic_validator__.validate_json(value)
         return found
-
-    def to_json(self) -> bytes:
-        return self.__pydantic_serializer__.to_json(self)
 
 
 class Fault(Fact):
