@@ -264,7 +264,8 @@ async def _sales(to: Target, sold: Sold | None) -> Finding:
     from shared.topics import SALES
 
     name, says = "sales_are_fulfilled_orders", "the stream of verified sales counts other orders than were fulfilled"
-    if "streams" not in to.known.get("programs", {}):
+    # One that is down counts what it missed when it runs again; that it is down is told first.
+    if to.known.get("programs", {}).get("streams", {}).get("state") != "running":
         return Finding(name, says, skipped="no streams worker is known to run")
     if sold is None:
         return Finding(name, says, skipped="the streams are not part of this installation")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +17,8 @@ from prometheus_client import REGISTRY
 
 from deploy.sandbox.bank import Bank as SandboxBank
 from deploy.sandbox.bank_http import application
+from services.cli import witnesses
+from services.cli.connect import Target
 from services.payments import reactions, store
 from services.payments.domain.bank import Authorise
 from services.payments.domain.payment import PAYMENT, Payment, State
@@ -392,6 +395,36 @@ async def test_dying_at_any_step_of_asking_the_bank_takes_the_money_once(rig: Ri
         await rig.ask_bank()
         assert await rig.told(placed.order_id) == ["captured"]
     assert rig.bank_moved() == {"capture": 2 * 20410}
+
+
+async def test_what_the_bank_moved_and_is_still_to_be_booked_breaks_nothing_and_what_nobody_asked_for_does(
+    rig: Rig, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies when the bank has taken the money of two orders, before it writes the answers down."""
+    to = Target("", rig.dsn, "", home)
+    monkeypatch.setenv("CROSSBORDER_BANK_URL", str(rig.http._client.base_url))
+    orders = [await rig.placed() for _ in range(2)]
+    await rig.hear(*orders)
+    with pytest.raises(Killed):
+        await rounds(rig.runner(Failpoints("effect_after_call:2", in_process=True)), 3)
+    assert rig.bank_moved() == {"capture": 2 * 20410}
+    (found,) = await witnesses.bank(to)
+    assert (found.offending, found.skipped) == ((), "")
+    # The bank took the money of one of them once more.
+    take = (
+        "INSERT INTO movement (kind, reference, payment_no, minor, currency, at) SELECT kind, reference, {}, minor, currency, at "
+    )
+    db = rig.line.bank.file.db
+    db.execute(take.format("payment_no") + "FROM movement LIMIT 1")
+    (found,) = await witnesses.bank(to)
+    assert [line.split(": ")[1] for line in found.offending] == ["bank 204.10 CNY, journal nothing"]
+    db.execute("DELETE FROM movement WHERE rowid = (SELECT max(rowid) FROM movement)")
+    await rig.ask_bank()
+    (found,) = await witnesses.bank(to)
+    assert found.offending == ()
+    db.execute(take.format("'P-none'") + "FROM movement LIMIT 1")
+    (found,) = await witnesses.bank(to)
+    assert found.offending == ("payment P-none capture: bank 204.10 CNY, journal nothing",)
 
 
 async def rounds(runner: EffectRunner, count: int) -> None:

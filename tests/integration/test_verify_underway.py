@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -13,7 +15,7 @@ import asyncpg
 import orjson
 import pytest
 
-from services.cli import facts, lag, verify
+from services.cli import facts, lag, verify, witnesses
 from services.cli.connect import Target
 from services.cli.verify import Finding
 from shared import outbox, topics
@@ -263,3 +265,37 @@ async def test_between_services_an_order_whose_fact_waits_or_is_unread_breaks_no
     assert await of_both() == [(str(rests),), ()], "it waits for a person, who is told so"
     await admin.close()
     orders.terminate()
+
+
+async def test_what_the_authority_said_and_customs_has_not_read_is_no_disagreement(to: Target, kafka: str, database: str) -> None:
+    path = to.home / "sandbox" / "authority.db"
+    path.parent.mkdir()
+    order_id = str(uuid4())
+    admin = await asyncpg.connect(database)
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("CREATE TABLE register (order_id TEXT, state TEXT, released_at REAL)")
+        file.execute("CREATE TABLE consolidated (invt_no TEXT, line INTEGER, decl_seq_no TEXT, declared_line INTEGER)")
+        file.execute("CREATE TABLE outbox (id INTEGER)")
+        file.execute("INSERT INTO register VALUES (?, 'declared', 1.0)", (order_id,))
+        file.execute("INSERT INTO consolidated VALUES ('I1', 1, 'D1', 1)")
+
+        async def wrong() -> dict[str, tuple[str, ...]]:
+            return {f.name: f.offending for f in await witnesses.authority(to) if not f.ok}
+
+        both = {
+            "authority_declarations": ("I1 line 1: D1",),
+            "authority_register": (f"{order_id} released by the authority only",),
+        }
+        assert await wrong() == both
+        file.execute("INSERT INTO outbox VALUES (1)")
+        assert await wrong() == {}
+        file.execute("DELETE FROM outbox")
+        await write_plain(kafka, to.prefix + topics.RECEIPTS, 4, 1)
+        assert await wrong() == {}
+        await admin.execute("INSERT INTO customs.consumer_offset VALUES ($1, 4, 1)", topics.RECEIPTS)
+        assert await wrong() == both
+        file.execute("INSERT INTO outbox VALUES (1)")
+        await admin.execute(DECLARED, [UUID(int=5)], [1])
+        await admin.execute("UPDATE customs.declaration SET state = 'released'")
+        assert await wrong() == {"authority_register": (f"{UUID(int=5)} released by customs only",)}
+    await admin.close()
