@@ -12,8 +12,10 @@ import structlog
 from shared import aside, inbox, outbox
 from shared.database import Connection, check_now
 from shared.envelope import rfc3339
-from shared.handler import content_of, said_before
-from shared.hears import Outcome, fact_with_id
+from shared.handler import said_before
+from shared.hears import Announced, Outcome, fact_with_id
+from shared.identity import event_id_of
+from shared.topics import MESSAGE_BYTES_MAX
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +99,15 @@ class Items(Generic[T]):
             await later(item, waits[subject.subject])
 
 
+def _content_of(fact: Announced) -> inbox.Content:
+    """The fact's id and content; raises Unprocessable for one that its topic will not take."""
+    event = fact.event
+    value = event.to_json()
+    if len(value) > MESSAGE_BYTES_MAX // 4:  # nearly all are far from it, and need no record to be counted
+        outbox.refuse_unfit([fact_with_id("", "", fact, rfc3339(outbox.utc_now()))[1]])
+    return event_id_of(fact.cause, event.type, event.order_id), inbox.digest_of(event.type, value)
+
+
 class _Turn(Generic[T]):
     """One turn of a timer: what is tried in it, and which facts it is to say."""
 
@@ -121,10 +132,8 @@ class _Turn(Generic[T]):
 
     async def _fit(self, outcome: Outcome) -> dict[UUID, int]:
         """The facts' ids and contents; raises Unprocessable for what will be refused, while it is known whose it is."""
-        at = rfc3339(outbox.utc_now())
-        made = [fact_with_id("", "", fact, at) for fact in outcome.facts]
-        outbox.refuse_unfit([*(record for _, record in made), *outcome.records])
-        facts = [content_of(fact, *each) for fact, each in zip(outcome.facts, made, strict=True)]
+        facts = [_content_of(fact) for fact in outcome.facts]
+        outbox.refuse_unfit(outcome.records)
         found = dict(facts)
         if other := {i for i, digest in facts if digest != found[i] or digest != self._said.get(i, digest)}:
             raise said_before(inbox.Reused(other))

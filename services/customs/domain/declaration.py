@@ -372,8 +372,10 @@ def answer(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | No
     if earlier or heard.meaning in ("waiting", "unknown"):
         return d, ()
     after, facts = _follow(d, heard, policy, came_at)
+    if facts:
+        return after, facts
     same = replace(after, status=d.status, waits_since=d.waits_since) == d and after.release_waits == d.release_waits
-    return (d, ()) if same and not facts else (after, facts)
+    return (d, ()) if same else (after, ())
 
 
 def _follow(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | None) -> Followed:
@@ -390,7 +392,8 @@ def _follow(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | N
         if heard.on == "declare" and d.state is State.MATCHED and not heard.technical:
             return _on_returned_as_well(d, heard, way, before, policy)
         return _ON_FAILURE[heard.on](d, heard, way, came_at or _at(heard), policy)
-    d = replace(d, waits_since=None)
+    if d.waits_since is not None:
+        d = replace(d, waits_since=None)
     if heard.on == "cancel":
         return _on_cancellation(d, heard, policy)
     if heard.on == "return":
@@ -430,7 +433,8 @@ def _with_numbers(d: Declaration, heard: Answer, *, earlier: bool) -> Declaratio
         pre_no = d.pre_no or heard.pre_no if earlier else heard.pre_no or d.pre_no
     first = earlier or is_another_number(d, heard)
     invt_no = d.invt_no or heard.invt_no if first else heard.invt_no or d.invt_no
-    d = replace(d, invt_no=invt_no, pre_no=pre_no)
+    if (invt_no, pre_no) != (d.invt_no, d.pre_no):
+        d = replace(d, invt_no=invt_no, pre_no=pre_no)
     return replace(d, waiting="cancel") if newly_numbered and d.state is State.WITHDRAWING else d
 
 

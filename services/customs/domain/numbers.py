@@ -18,7 +18,6 @@ def last_told_apart(attempt: int) -> int:
     return min(max(attempt, 1), LISTS_MAX)
 
 
-@lru_cache(maxsize=4096)
 def cop_no_of(order_id: UUID, attempt: int = 1) -> str:
     """The number of the list that is lodged as an order's `attempt`-th: at most 20 characters (CEB621 copNo), from 95 bits
     of the id behind a letter that counts.
@@ -28,7 +27,12 @@ def cop_no_of(order_id: UUID, attempt: int = 1) -> str:
     decision. copNo alone is chosen by the declarant and repeated by the authority. A list that is lodged more often than there
     are letters, since its way is blocked for hours, keeps the last of them.
     """
-    return _LETTERS[last_told_apart(attempt) - 1] + base64.b32encode(order_id.bytes)[: _LENGTH - 1].decode()
+    return _LETTERS[last_told_apart(attempt) - 1] + _behind_letter(order_id)
+
+
+@lru_cache(maxsize=4096)
+def _behind_letter(order_id: UUID) -> str:
+    return base64.b32encode(order_id.bytes)[: _LENGTH - 1].decode()
 
 
 def first_and_attempt(cop_no: str) -> tuple[str, int | None]:
