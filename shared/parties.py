@@ -43,8 +43,10 @@ def sign(key: Ed25519PrivateKey, event_type: bytes, value: bytes) -> tuple[str, 
 
 def signed_headers(key: Ed25519PrivateKey | None, headers: Headers, value: bytes) -> Headers:
     """The headers of a record with the party's signature; as they are without a key, or where the record has one already."""
+    if key is None:
+        return headers
     found = first_headers(headers)
-    if key is None or SIGNATURE_HEADER in found:
+    if SIGNATURE_HEADER in found:
         return headers
     return (*headers, sign(key, found.get("ce_type", b""), value))
 

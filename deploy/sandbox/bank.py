@@ -32,6 +32,13 @@ from deploy.sandbox.files import File
 
 SLOW_S: Final = 2.0
 HANG_S: Final = 6.0
+_MOMENTS: Final = {
+    ("capture", "tok_flaky"): ("retry", "error"),
+    ("refund", "tok_refund_flaky"): ("retry", "error"),
+    ("capture", "tok_unknown_lost"): ("lost", "pending"),
+    ("capture", "tok_slow"): ("running", "pending"),
+}
+"""What the first attempt comes to by the payment's token: the state it is kept in, and what is answered."""
 
 
 class Bank:
@@ -116,13 +123,7 @@ class Bank:
     def _stumble(self, desk: Desk, operation: Operation, item: Item) -> Answer | None:
         """The first attempts that come to nothing, or to nothing yet, by the payment's token."""
         token = token_of(desk, operation.kind, item)
-        moments = {
-            ("capture", "tok_flaky"): ("retry", "error"),
-            ("refund", "tok_refund_flaky"): ("retry", "error"),
-            ("capture", "tok_unknown_lost"): ("lost", "pending"),
-            ("capture", "tok_slow"): ("running", "pending"),
-        }
-        moment = moments.get((operation.kind, token))
+        moment = _MOMENTS.get((operation.kind, token))
         if moment is None:
             return None
         operation.state, status = moment
@@ -177,7 +178,7 @@ class Bank:
                 numbers,
             )
         }
-        return Desk(now, operations, authorisations, payments)
+        return Desk(now, operations, authorisations, payments, frozenset(authorisations))
 
     def _operations(self, keys: Sequence[Any]) -> dict[str, Operation]:
         rows = self.file.by_key(
@@ -204,14 +205,17 @@ class Bank:
                 for o in (desk.operations[key] for key in desk.touched)
             ],
         )
+        # An update of what is there costs half of an insert that finds it there.
+        there = [(a.state, a.number) for a in desk.authorisations.values() if a.number in desk.filed]
+        db.executemany("UPDATE authorisation SET state = ? WHERE authorisation_no = ?", there)
         db.executemany(
             "INSERT INTO authorisation VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (authorisation_no) DO UPDATE SET state = excluded.state",
             [
                 (a.number, a.reference, a.minor, a.currency, a.token, a.payer, a.enterprise, a.state)
-                for a in desk.authorisations.values()
+                for a in desk.authorisations.values() if a.number not in desk.filed
             ],
-        )
+        )  # fmt: skip
         db.executemany(
             "INSERT INTO payment VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (payment_no) DO UPDATE SET refunded_minor = excluded.refunded_minor",

@@ -95,6 +95,8 @@ class Desk:
     operations: dict[str, Operation]
     authorisations: dict[str, Authorisation]
     payments: dict[str, CapturedPayment]
+    filed: frozenset[str]
+    """The numbers of the authorisations that were there at its start."""
     movements: list[tuple[str, str, str, int, str, float]] = field(default_factory=list)
     notices: list[bytes] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -231,29 +232,31 @@ def arrival(entry: Entry, now: float) -> float:
 
 def pre_no(letter: str, serial: int, now: float) -> str:
     """Letter + yyyymmdd + 9 digits [S22]: B list, T return, C cancellation."""
-    return f"{letter}{_china(now):%Y%m%d}{serial % 10**9:09d}"
+    return f"{letter}{_day(now)}{serial % 10**9:09d}"
 
 
 def invt_no(entry: Entry, serial: int, now: float) -> str:
     """4 customs + 4 year + I or E + 9 digits [S22, A1]."""
     office, letter = entry.body["fields"]["customsCode"], "I" if entry.family == "621" else "E"
-    return f"{office}{_china(now):%Y}{letter}{serial % 10**9:09d}"
+    return f"{office}{_day(now)[:4]}{letter}{serial % 10**9:09d}"
 
 
 def summary_no(serial: int, now: float) -> str:
     """S + yyyymmdd + 9 digits, of a summary request and of a declaration made of it (sumNo, declSeqNo) [SMP]."""
-    return f"S{_china(now):%Y%m%d}{serial % 10**9:09d}"
+    return f"S{_day(now)}{serial % 10**9:09d}"
 
 
 def entry_id(office: str, serial: int, now: float) -> str:
     """The number of a full export declaration: 4 customs + 4 year + 0 + 9 digits."""
-    return f"{office}{_china(now):%Y}0{serial % 10**9:09d}"
+    return f"{office}{_day(now)[:4]}0{serial % 10**9:09d}"
 
 
 def payment_book(office: str, serial: int, now: float) -> str:
     """The number of a payment book: 4 customs + yyyymmdd + L + 9 digits; its form is this sandbox's own, the field has 50."""
-    return f"{office}{_china(now):%Y%m%d}L{serial % 10**9:09d}"
+    return f"{office}{_day(now)}L{serial % 10**9:09d}"
 
 
-def _china(now: float) -> datetime:
-    return datetime.fromtimestamp(now, UTC).astimezone(_CHINA)
+@lru_cache(maxsize=8)
+def _day(now: float) -> str:
+    """yyyyMMdd, Chinese time: the same for all that one transaction numbers."""
+    return f"{datetime.fromtimestamp(now, UTC).astimezone(_CHINA):%Y%m%d}"

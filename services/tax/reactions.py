@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
+
+import orjson
 
 from services.tax import store, weight_store
 from services.tax.billing import BILL_FACTS, Billing, follow_bills, look_at_returns
@@ -50,8 +51,8 @@ async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) 
     quotas = await weight_store.with_weights(conn, quotas, _weighed(cases.values(), batch, deps.rules))
     assessed = await store.assessments(conn, {m.order_id for m in batch if isinstance(m.event, ReturnAccepted)})
     after = follow_all(cases, quotas, [m.event for m in batch], deps.rules, assessed)
-    assessments = {f.order_id: f.model_dump_json() for facts in after.facts for f in facts if isinstance(f, TaxAssessed)}
-    records = {order_id: json.dumps(record.as_document()) for order_id, record in after.records.items()}
+    assessments = {f.order_id: f.to_json().decode() for facts in after.facts for f in facts if isinstance(f, TaxAssessed)}
+    records = {order_id: orjson.dumps(record.as_document()).decode() for order_id, record in after.records.items()}
     changed = [case for order_id, case in after.cases.items() if case != cases.get(order_id)]
     await store.save(conn, changed, assessments, records)
     await store.enter(conn, after.entries)
