@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -119,11 +120,18 @@ def test_an_alert_says_what_is_the_matter_and_where_to_look(rule: dict[str, Any]
     assert (board[2] is not None) == any(b.variables for b in BOARDS if b.uid == board[1])
 
 
+@cache
+def document(path: str) -> Any:
+    """What a YAML file of the project says; read once, so not to be changed."""
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+@cache
 def cases() -> dict[tuple[str, str], dict[str, list[dict[str, Any]]]]:
     """By alert and burn rate: its cases by kind."""
     found: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
     for file in CASES:
-        for test in yaml.safe_load(file.read_text())["tests"]:
+        for test in document(str(file))["tests"]:
             if named := re.fullmatch(r"(Crossborder\w+)(?: (\w+))?: (fires|quiet|edge)", test["name"]):
                 found.setdefault((named[1], named[2] or ""), {})[named[3]] = test["promql_expr_test"]
     return found
@@ -144,9 +152,58 @@ def test_every_alert_is_tried_firing_quiet_and_at_the_edge(rule: dict[str, Any])
     assert {bool(ask.get("exp_samples")) for ask in tried["edge"]} == {True, False}, "the edge has two sides"
 
 
+def with_their_own_rules(file: Path, folder: Path) -> Iterator[str]:
+    """The cases of a file by the alerts they ask for, each with these alerts alone; one without alerts as it is.
+
+    Promtool evaluates every rule of a file at every step of every case, and no alert reads another.
+    """
+    by_alerts: dict[frozenset[str], list[Any]] = {}
+    for test in document(str(file))["tests"]:
+        asked = {name for ask in test["promql_expr_test"] for name in re.findall(r"Crossborder\w+", ask["expr"])}
+        by_alerts.setdefault(frozenset(asked & NAMES), []).append(test)
+    if by_alerts.keys() == {frozenset()}:
+        yield str(file)
+        return
+    for number, (alerts, tests) in enumerate(by_alerts.items()):
+        assert alerts, f"{file.name}: {tests[0]['name']} asks for no alert"
+        own, these = folder / f"rules-{number}.yml", folder / f"cases-{number}.yml"
+        kept = [rule for rule in ALERTS if rule["alert"] in alerts]
+        own.write_text(yaml.safe_dump({"groups": [{"name": "own", "rules": kept}]}))
+        these.write_text(yaml.safe_dump({**document(str(file)), "rule_files": [str(own)], "tests": tests}))
+        yield str(these)
+
+
 @pytest.mark.parametrize("file", CASES, ids=lambda file: file.name)
-def test_alerts_fire_when_they_should(file: Path) -> None:
-    run(tool("promtool"), "test", "rules", str(file))
+def test_alerts_fire_when_they_should(file: Path, tmp_path: Path) -> None:
+    assert not any("ALERTS" in rule["expr"] for rule in ALERTS), "an alert that reads another needs its rule beside it"
+    run(tool("promtool"), "test", "rules", *with_their_own_rules(file, tmp_path))
+
+
+@pytest.mark.parametrize("file", CASES, ids=lambda file: file.name)
+def test_no_rule_fails_on_what_makes_another_alert_fire(file: Path, tmp_path: Path) -> None:
+    """All rules at every 24th step: what they say is asked above, here only that each can be evaluated."""
+    found, true = document(str(file)), [{"labels": "{}", "value": 1}]
+    step = found["evaluation_interval"]
+    tests = [
+        {
+            **test,
+            "promql_expr_test": [
+                {"expr": "vector(1)", "eval_time": ask["eval_time"], "exp_samples": true} for ask in test["promql_expr_test"]
+            ],
+        }
+        for test in found["tests"]
+    ]
+    every = tmp_path / "every.yml"
+    every.write_text(
+        yaml.safe_dump(
+            {
+                "rule_files": [str(rule) for rule in RULES],
+                "evaluation_interval": f"{24 * int(step[:-1])}{step[-1]}",
+                "tests": tests,
+            }
+        )
+    )
+    run(tool("promtool"), "test", "rules", str(every))
 
 
 # --- routes
@@ -280,7 +337,7 @@ def test_promtool_takes_every_query_of_the_runbooks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_a_service_that_a_runbook_starts_or_stops_is_one_of_compose(name: str) -> None:
-    there = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].keys()
+    there = document("docker-compose.yml")["services"].keys()
     for words in re.findall(r"`docker compose (?:restart|stop|ps|logs|up)([^`]*)`", (RUNBOOKS / f"{name}.md").read_text()):
         named = [w.split("=")[0] for w in words.split() if not w.startswith("-") and not w.isdigit()]
         assert set(named) <= there
