@@ -208,17 +208,19 @@ class EffectRunner:
                 "e.intent_id = ANY (ARRAY(SELECT subject::uuid FROM aside WHERE source = 'effect')) AS apart",
                 CLAIM_MAX, self._lease_s, [kind for kind, again in full if not again], [kind for kind, again in full if again],
             )  # fmt: skip
-        return await self._opened([Effect(**row) for row in rows])
+        return await self._opened([dict(row) for row in rows])
 
-    async def _opened(self, sealed: Sequence[Effect]) -> list[Effect]:
-        """The effects with their requests in clear; one that does not open is set aside."""
+    async def _opened(self, rows: Sequence[dict[str, Any]]) -> list[Effect]:
+        """The effects of these rows with their requests in clear; one that does not open is set aside."""
         opened: list[Effect] = []
         closed: list[tuple[Effect, tuple[str, str]]] = []
-        for effect in sealed:
+        for row in rows:
             try:
-                opened.append(replace(effect, request=self._sealing.unrest(effect.request, BOUND)))
+                row["request"] = self._sealing.unrest(row["request"], BOUND)
             except Unsealable as error:
-                closed.append((effect, aside.reason_of(error)))
+                closed.append((Effect(**row), aside.reason_of(error)))
+            else:
+                opened.append(Effect(**row))
         await self._set_aside(closed)
         return opened
 
