@@ -9,7 +9,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-u
 COMPOSE := docker compose -f docker-compose.yml $(if $(filter 3,$(BROKERS)),-f docker-compose.three-brokers.yml) \
 	$(if $(TLS),-f docker-compose.tls.yml)
 
-.PHONY: help demo test check lock bench faults simulate up down compose-test secrets audit clean preflight jars
+.PHONY: help demo test quick check lock bench faults simulate up down compose-test secrets audit clean preflight jars
 .DEFAULT_GOAL := help
 
 help: ## what each target does
@@ -33,6 +33,10 @@ demo: preflight jars ## the whole way of 300 orders of every kind, on real Kafka
 
 test: preflight jars ## the whole suite, against the same real Kafka and PostgreSQL
 	@$(BIN)/python -m pytest -q
+
+quick: preflight $(INSTALLED) ## while working: unit, contract and simulation tests in short, on every core, in a minute
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" --hypothesis-profile quick \
+		tests/unit tests/contract tests/simulation
 
 check: preflight $(INSTALLED) ## lint, format, types, imports, tidiness
 	@$(BIN)/ruff check .

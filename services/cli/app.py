@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import sys
+from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
@@ -106,17 +107,22 @@ class Elsewhere(TyperGroup):
 
     def _group(self) -> TyperGroup:
         name = str(self.name)
-        try:
-            found = getattr(import_module(GROUPS[name][0]), name)
-        except ModuleNotFoundError as error:
-            raise Wrong(f"install crossborder again: `{name}` is not part of it ({error.name} is missing)") from None
-        return typer.main.get_group(found)
+        return _group_of(GROUPS[name][0], name)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return self._group().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return self._group().list_commands(ctx)
+
+
+@cache
+def _group_of(module: str, name: str) -> TyperGroup:
+    try:
+        found = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise Wrong(f"install crossborder again: `{name}` is not part of it ({error.name} is missing)") from None
+    return typer.main.get_group(found)
 
 
 app = typer.Typer(

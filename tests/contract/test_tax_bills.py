@@ -176,6 +176,7 @@ def assessable(made: dict[str, Any]) -> tuple[Assessable, dict[str, Any]]:
     return Assessable(made["direction"], made["mode"], currency, own, goods, freight, insurance, discount), body
 
 
+RULES = load()
 IMPORTS = [name for name in SAMPLES if submission(name, 1, seed=1)["direction"] == "import"]
 
 
@@ -184,7 +185,7 @@ def test_the_authority_finds_what_tax_assesses(sample: str) -> None:
     for number in range(1, 8):
         made = submission(sample, number, seed=7)
         order, body = assessable(made)
-        found = assess(order, datetime(2026, 11, 23, tzinfo=UTC).date(), Money.zero("CNY"), load())
+        found = assess(order, datetime(2026, 11, 23, tzinfo=UTC).date(), Money.zero("CNY"), RULES)
         if isinstance(found, Assessment):
             lines = taxes_of(body)
             assert [(x.duty, x.consumption, x.vat) for x in lines] == [(x.duty, x.consumption_tax, x.vat) for x in found.lines]
@@ -201,7 +202,7 @@ def test_two_readings_of_the_law_agree_to_the_fen(code: str, value: str, content
         direction="import", mode="9610", currency="CNY", lines=(line,), goods_value=total, freight=Money.of("0.07", "CNY"),
         insurance=none, discount=none,
     )  # fmt: skip
-    found = assess(order, datetime(2026, 11, 23, tzinfo=UTC).date(), Money.zero("CNY"), load())
+    found = assess(order, datetime(2026, 11, 23, tzinfo=UTC).date(), Money.zero("CNY"), RULES)
     assert isinstance(found, Assessment)
     told_line = {"number": 1, "code": code, "quantity": "1", "total": value, "model": f"Acme|{content}ml"}
     (own,) = taxes_of({"freight": "0.07", "insured": "0", "lines": [told_line]})

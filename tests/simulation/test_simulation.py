@@ -49,6 +49,7 @@ def test_another_seed_is_another_history() -> None:
     assert len({simulate(seed).trace_hash for seed in range(20)}) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_system_is_seen(name: str) -> None:
     """A simulation that cannot see the bug proves nothing."""
