@@ -22,7 +22,7 @@ NAMES: Final = (
     "party_operators", "party_probe", "party_sandbox", "party_shops",
 )  # fmt: skip
 """One password for each role of the database and each user of the broker, of `shared/topics.py`; and one key for each program
-that speaks as a platform or carrier, with which it signs what it says (`services/cli/ownparties.py`)."""
+that speaks as a platform or carrier, with which it signs what it says (`services/cli/access/own_parties.py`)."""
 TLS: Final = "tls"
 HOSTS: Final = {
     "kafka": ("kafka", "kafka1", "kafka2", "kafka3", "kafka-1", "kafka-2", "kafka-3", "localhost", "127.0.0.1"),

@@ -44,10 +44,10 @@ from shared.database import LOST, RETRYABLE
 from shared.envelope import Record
 from shared.errors import Misconfigured, Unavailable
 from shared.failpoints import Failpoints
-from shared.fetched import read_whatever_comes
 from shared.handler import Handler
-from shared.hears import Hears, came_at_ms
 from shared.kafka import FETCH_BYTES, METADATA_MS, OPEN, Security
+from shared.record_decoding import read_whatever_comes
+from shared.subscriptions import Hears, came_at_ms
 from shared.topics import MESSAGE_BYTES_MAX, named
 
 log = structlog.get_logger(__name__)

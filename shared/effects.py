@@ -22,8 +22,8 @@ from shared import aside, metrics
 from shared.database import LOST, RETRYABLE, Connection
 from shared.errors import Unavailable
 from shared.failpoints import Failpoints
-from shared.hears import Instruction, Outcome
 from shared.sealing import Sealing, Unsealable
+from shared.subscriptions import Instruction, Outcome
 from shared.tasks import wait_for_event
 from shared.trouble import Failures
 

@@ -18,9 +18,9 @@ from shared.database import DATA, OUTDATED, Connection, check_now, is_of_databas
 from shared.envelope import Headers, Message, Outgoing, Record, Unread, rfc3339, uuid_or_none
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.failpoints import Failpoints
-from shared.hears import Announced, Hears, Outcome, Partly, Unreadable, came, decode_event, fact_with_id
 from shared.parties import Parties, once
 from shared.sealing import Sealing
+from shared.subscriptions import Announced, Hears, Outcome, Partly, Unreadable, came, decode_event, fact_with_id
 from shared.topics import dead_letters_of
 from shared.transitions import IllegalTransition
 

@@ -17,19 +17,19 @@ from typing import Any, Final
 import structlog
 import uvloop
 
-from shared import aside, cases, effects, failpoints, health, inbox, logs, metrics, outbox, requests, topics
+from shared import aside, cases, effects, failpoints, health, inbox, logs, metrics, operator_requests, outbox, topics
 from shared.consumer import Consumer
 from shared.database import LOOKING_MAX, LOST, POOL_MAX, RETRYABLE, Connection, connect_pool, is_of_database
 from shared.errors import Misconfigured, Unavailable
 from shared.handler import Handler, write
-from shared.hears import Hears, Observer, Outcome
 from shared.invariants import Invariant
 from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.settings import Settings, load
+from shared.subscriptions import Hears, Observer, Outcome
 from shared.tasks import end
 from shared.trouble import Failures
-from shared.vitals import STUCK_S, Vitals, note_end
+from shared.watchdog import STUCK_S, Vitals, note_end
 
 log = structlog.get_logger(__name__)
 
@@ -188,10 +188,10 @@ class Service:
         """Follow what operators ask by the database."""
         failures = Failures(self.wiring.name, "requests")
         while True:
-            await asyncio.sleep(requests.EVERY_S)
+            await asyncio.sleep(operator_requests.EVERY_S)
             try:
                 await self.handler.parties.refresh(self.pool)
-                await requests.obey(self.handler)
+                await operator_requests.obey(self.handler)
                 failures.none()
             except Exception as error:  # noqa: BLE001  counted, logged and alerted
                 if isinstance(error, Unavailable) or is_of_database(error):

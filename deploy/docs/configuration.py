@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from deploy.embedded.stack import PORTS, port_setting
 from deploy.probe import ProbeSettings
-from deploy.sandbox.settings import SandboxSettings
+from sandbox.settings import SandboxSettings
 from services.customs.app import CustomsSettings
 from services.orders.streams import SalesSettings
 from services.payments.app import PaymentsSettings
@@ -27,8 +27,8 @@ sentence for each that names it (exit 2, and the supervisor does not start it ag
 Policy is data and never comes this way: rates and limits in [services/tax/rules/](../services/tax/rules), the declarant in
 [services/customs/policy.toml](../services/customs/policy.toml), codes of the authority in
 [services/customs/ceb/codes.toml](../services/customs/ceb/codes.toml), what is done with tax bills in
-[services/tax/bills.toml](../services/tax/bills.toml), the deposit at customs in
-[services/payments/guarantee.toml](../services/payments/guarantee.toml).
+[services/tax/bills/bills.toml](../services/tax/bills/bills.toml), the deposit at customs in
+[services/payments/customs_debt/deposit.toml](../services/payments/customs_debt/deposit.toml).
 """
 CLASSES: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("Payments besides", PaymentsSettings),

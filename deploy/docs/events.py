@@ -11,18 +11,18 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from services.customs import reactions as customs_reactions
+from services.customs import handlers as customs_reactions
 from services.customs import waybill
-from services.orders import reactions as orders_reactions
-from services.orders import submission
-from services.orders.reading import REASONS
-from services.payments import reactions as payments_reactions
-from services.tax import reactions as tax_reactions
+from services.orders import handlers as orders_reactions
+from services.orders.intake import submission
+from services.orders.intake.decoding import REASONS
+from services.payments import handlers as payments_reactions
+from services.tax import handlers as tax_reactions
 from shared import topics
+from shared.decompression import UNPACKED_MAX
 from shared.events import EVENT_TYPES, Event, customs, logistics, orders, payments, tax
-from shared.hears import Hears
 from shared.money import Money
-from shared.unpacking import UNPACKED_MAX
+from shared.subscriptions import Hears
 
 HEAD: Final = """# Topics and events
 

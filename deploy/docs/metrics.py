@@ -12,13 +12,13 @@ from typing import Any, Final
 import prometheus_client
 from prometheus_client.metrics import MetricWrapperBase
 
-from deploy.sandbox import metrics as sandbox
+from sandbox import metrics as sandbox
 from shared import metrics
 
 HEAD: Final = """# Metrics
 
 Written by `python -m deploy.docs` from [shared/metrics.py](../shared/metrics.py) and
-[deploy/sandbox/metrics.py](../deploy/sandbox/metrics.py), where every metric of the project is declared. Base units; labels
+[sandbox/metrics.py](../sandbox/metrics.py), where every metric of the project is declared. Base units; labels
 are from closed sets and never name an order or a person. Each process serves its own on `/metrics` (OpenMetrics when asked).
 The alerts built on them: [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml).
 

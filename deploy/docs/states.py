@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.customs.domain import declaration, summary
-from services.orders import domain as orders
-from services.orders import legs
-from services.payments.domain import dues, payment
-from services.tax.domain import bills, case
+from services.customs.consolidation import domain as consolidation
+from services.customs.domain import declaration
+from services.orders.domain import decisions as orders
+from services.orders.domain import external_states
+from services.payments.customs_debt import domain as customs_debt
+from services.payments.domain import payment
+from services.tax.bills import domain as bills
+from services.tax.domain import case
 from shared.transitions import Transitions
 
 HEAD: Final = """# State machines
@@ -36,17 +39,17 @@ class Machine:
 
 MACHINES: Final = (
     Machine(
-        "An order", "services/orders/domain.py",
+        "An order", "services/orders/domain/decisions.py",
         "`STAGE`, folded by `follow`. An order begins placed, refused at intake (rejected at once), or as a cancellation that "
         "waits for it. Fulfilled is an end unless the goods come back.",
         orders.STAGE, ("awaits_order", "placed"), ("fulfilled", "rejected", "cancelled", "returned"),
     ),
     Machine(
-        "What orders knows of the payment", "services/orders/legs.py",
-        "`PAYMENT`. Payment, tax and border run beside one another, so each is a table of its own.", legs.PAYMENT, ("awaited",),
+        "What orders knows of the payment", "services/orders/domain/external_states.py",
+        "`PAYMENT`. Payment, tax and border run beside one another, so each is a table of its own.", external_states.PAYMENT, ("awaited",),
     ),
-    Machine("What orders knows of the tax", "services/orders/legs.py", "`TAX`.", legs.TAX, ("awaited",)),
-    Machine("What orders knows of the border", "services/orders/legs.py", "`BORDER`.", legs.BORDER, ("awaited",)),
+    Machine("What orders knows of the tax", "services/orders/domain/external_states.py", "`TAX`.", external_states.TAX, ("awaited",)),
+    Machine("What orders knows of the border", "services/orders/domain/external_states.py", "`BORDER`.", external_states.BORDER, ("awaited",)),
     Machine(
         "A payment while its order stands", "services/payments/domain/payment.py",
         "`PAYMENT`, folded by `follow`. The bank's answers (`Authorised`, `Captured` …) are events as well; "
@@ -65,15 +68,15 @@ MACHINES: Final = (
         case.TAX, ("assessed", "refused", "voided"), ("voided", "posted", "restored"),
     ),
     Machine(
-        "A tax bill", "services/tax/domain/bills.py",
+        "A tax bill", "services/tax/bills/domain.py",
         "`BILL`, folded by `follow`; the first TaxBilled makes it, settled or disputed. `Decided` is a person's word, `TimeToPay` "
         "the calendar's, `CameBack` what the assessment's own end says.",
         bills.BILL, ("settled", "disputed"), ("due", "returned", "voided"),
     ),
     Machine(
-        "The payment of a tax bill", "services/payments/domain/dues.py",
+        "The payment of a tax bill", "services/payments/customs_debt/domain.py",
         "`DUE`. TaxBillSettled makes it; `Transferred` is the bank's word on the payment of a whole payment book.",
-        dues.DUE, ("settled",), ("paid", "restored"),
+        customs_debt.DUE, ("settled",), ("paid", "restored"),
     ),
     Machine(
         "A declaration list", "services/customs/domain/declaration.py",
@@ -82,16 +85,16 @@ MACHINES: Final = (
         declaration.LIST, ("collecting",), ("closed", *(str(state) for state in declaration.OVER)),
     ),
     Machine(
-        "A summary request", "services/customs/domain/summary.py",
+        "A summary request", "services/customs/consolidation/domain.py",
         "`SUMMARY`, folded by `answer`, `progress` and `free`. A request (CEB701) holds its lists until it is superseded, so a list is in "
         "one live request only. Refused, it frees its lists by policy, or when a person says so.",
-        summary.SUMMARY, ("requested",), ("closed", "superseded"),
+        consolidation.SUMMARY, ("requested",), ("closed", "superseded"),
     ),
     Machine(
-        "A consolidated declaration", "services/customs/domain/summary.py",
+        "A consolidated declaration", "services/customs/consolidation/domain.py",
         "`DECLARATION`, folded by `hear`: what customs makes of a request (CEB792), told once and again whenever it changes. What a "
         "decState means is data (`services/customs/ceb/codes.toml`).",
-        summary.DECLARATION, ("generated",), ("closed",),
+        consolidation.DECLARATION, ("generated",), ("closed",),
     ),
 )  # fmt: skip
 

@@ -39,7 +39,7 @@ PORTS: Final = {
     "bank": 8110, "kafka": 9092, "kafka_controller": 9093,
 }  # fmt: skip
 MODULES: Final = {
-    "sandbox": "deploy.sandbox",
+    "sandbox": "sandbox",
     "orders": "services.orders.app",
     "payments": "services.payments.app",
     "tax": "services.tax.app",

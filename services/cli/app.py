@@ -13,16 +13,22 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from services.cli import backup, bench, demo, dlq, doctor, jobs, orders, probe, publish, rolling, stack, verify, watch
+from services.cli import backup, dlq, doctor, probe, publish, watch
+from services.cli.bench import app as bench
 from services.cli.connect import Absent, Exit, Wrong, say
+from services.cli.demo import app as demo
+from services.cli.order import app as order
+from services.cli.stack import app as stack
+from services.cli.stack import restart, setup
+from services.cli.verify import app as verify
 
 GROUPS: Final = {
-    "tax": ("services.cli.tax", "What an order owes, worked out from a file."),
-    "payments": ("services.cli.payments", "Money: cases that only a person can settle."),
+    "tax": ("services.cli.tax.app", "What an order owes, worked out from a file."),
+    "payments": ("services.cli.payments.app", "Money: cases that only a person can settle."),
     "aside": ("services.cli.aside", "Items that failed alone and were set aside: list, retry."),
-    "access": ("services.cli.access", "Users and rights on the broker: who may read and write what."),
+    "access": ("services.cli.access.app", "Users and rights on the broker: who may read and write what."),
     "customs": (
-        "services.cli.customs",
+        "services.cli.customs.app",
         "Documents and messages of the customs family, from files; consolidation of export lists.",
     ),
 }
@@ -133,12 +139,12 @@ app = typer.Typer(
     help="Cross-border orders from payment capture to customs release, over Kafka topics.",
 )
 stack.register(app)
-rolling.register(app)
+restart.register(app)
 backup.register(app)
-jobs.register(app)
+setup.register(app)
 publish.register(app)
 probe.register(app)
-app.add_typer(orders.order, name="order")
+app.add_typer(order.order, name="order")
 app.add_typer(dlq.dlq, name="dlq")
 watch.register(app)
 verify.register(app)

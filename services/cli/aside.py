@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import typer
 
-from services.cli.beginnings import meant
 from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, run, say, target
+from services.cli.id_prefixes import meant
 
 aside = typer.Typer(no_args_is_help=True, help="Items that failed alone and were set aside: list, retry, drop.")
 
@@ -101,8 +101,8 @@ async def _retry(to: Target, ids: Sequence[str]) -> list[dict[str, Any]]:
 
 async def _drop(to: Target, given: str, note: str) -> dict[str, Any]:
     """Delete the record from the outbox, and note who did it, why, and which record it was."""
-    from services.cli.letters import operator
-    from shared.requests import ask
+    from services.cli.dead_letters import operator
+    from shared.operator_requests import ask
 
     async with database(to, write=True) as conn, conn.transaction():
         rows = {row["id"]: row for row in await _items(conn)}

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from services.cli.beginnings import meant
 from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, producer, run, say, target
+from services.cli.id_prefixes import meant
 from shared.envelope import ORIGIN_HEADER, REPLAY_HEADER, Record, first_headers, uuid_or_none
 
 if TYPE_CHECKING:
-    from services.cli.letters import Owed
+    from services.cli.dead_letters import Owed
 
 dlq = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay, drop.")
 
@@ -130,13 +130,13 @@ def chosen(
 
 async def letters_of(to: Target) -> list[DeadLetter]:
     """Every dead letter, the oldest first; those too whose topic has them no more, but hold an order."""
-    from services.cli import letters, reading
+    from services.cli import dead_letters, topic_reader
     from shared.topics import TOPICS
 
     names = [t.name for t in TOPICS if t.name.endswith(".dead-letters")]
-    found = [DeadLetter(record) async for record in reading.read(to, names)]
+    found = [DeadLetter(record) async for record in topic_reader.read(to, names)]
     there = {letter.owed_as for letter in found}
-    found += [_of_kept(each) for each in await letters.owed_letters(to) if each.has_bytes and _place_of(each) not in there]
+    found += [_of_kept(each) for each in await dead_letters.owed_letters(to) if each.has_bytes and _place_of(each) not in there]
     return sorted(found, key=lambda letter: (letter.record.timestamp_ms, letter.letter_id))
 
 
@@ -160,14 +160,14 @@ def _of_kept(each: Owed) -> DeadLetter:
 
 async def replayed(to: Target, letters: Sequence[DeadLetter]) -> set[str]:
     """Which of them an operator gave again. The database tells, not a header: that anybody might write."""
-    from services.cli.letters import replayed_letters
+    from services.cli.dead_letters import replayed_letters
 
     return await replayed_letters(to) & {letter.letter_id for letter in letters}
 
 
 async def owed(to: Target, letters: Sequence[DeadLetter]) -> dict[str, Owed]:
     """Those of them that their service still owes: neither handled after a replay, nor dropped, nor skipped."""
-    from services.cli.letters import owed_letters
+    from services.cli.dead_letters import owed_letters
 
     places = {_place_of(each): each for each in await owed_letters(to)}
     return {letter.letter_id: places[letter.owed_as] for letter in letters if letter.owed_as in places}
@@ -328,7 +328,7 @@ async def _holds(conn: Any, letter: DeadLetter, due: Mapping[str, Owed]) -> bool
     """Whether the letter holds its order, so that its service has to take it from its own table; what an earlier release gave up
     is put there first.
     """
-    from services.cli.letters import give_bytes
+    from services.cli.dead_letters import give_bytes
     from shared.handler import pack_record
 
     each = due.get(letter.letter_id)
@@ -345,8 +345,8 @@ async def _holds(conn: Any, letter: DeadLetter, due: Mapping[str, Owed]) -> bool
 
 async def _ask_again(to: Target, letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, tuple[str, int]]]:
     """Ask their services for these, which hold their orders."""
-    from services.cli.letters import operator
-    from shared.requests import ask
+    from services.cli.dead_letters import operator
+    from shared.operator_requests import ask
 
     asked = []
     async with database(to, write=True) as conn:
@@ -359,7 +359,7 @@ async def _ask_again(to: Target, letters: Sequence[DeadLetter]) -> list[tuple[De
 
 
 async def _results(to: Target, asked: Sequence[tuple[DeadLetter, tuple[str, int]]]) -> list[Given]:
-    from services.cli.letters import results_of
+    from services.cli.dead_letters import results_of
 
     results = await results_of(to, [number for _, number in asked]) if asked else {}
     given = []
@@ -377,9 +377,9 @@ async def _results(to: Target, asked: Sequence[tuple[DeadLetter, tuple[str, int]
 
 async def _publish_again(to: Target, letters: Sequence[DeadLetter], due: Mapping[str, Owed]) -> list[Given]:
     """Put these back where they came from. What is acknowledged is owed no longer: it is handled, or given up anew."""
-    from services.cli.letters import operator
+    from services.cli.dead_letters import operator
     from services.schema import SERVICES
-    from shared.requests import ask
+    from shared.operator_requests import ask
     from shared.topics import named
 
     given = []
@@ -445,8 +445,8 @@ async def _drop(to: Target, ids: Sequence[str], reason: str | None, dry_run: boo
 
 
 async def _drop_one(conn: Any, letter: DeadLetter, dry_run: bool) -> str:
-    from services.cli.letters import operator
-    from shared.requests import ask
+    from services.cli.dead_letters import operator
+    from shared.operator_requests import ask
 
     service = letter.service
     order_id = uuid_or_none(letter.record.key)

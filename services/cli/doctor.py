@@ -75,9 +75,9 @@ def marked(check: Check) -> Text:
 
 def rule_ends() -> Iterator[Check]:
     """The last day of each table of the tax rules that has one: those of CROSSBORDER_RULES_DIR, or of the release."""
-    from services.cli.taxrules import day_of, said_of
-    from services.tax.elsewhere import ends_in, faults_elsewhere, part_ends_in
-    from services.tax.rulefiles import RULES, validate
+    from services.cli.tax.rules import day_of, said_of
+    from services.tax.rule_check import ends_in, faults_elsewhere, part_ends_in
+    from services.tax.rulebook.files import RULES, validate
 
     folder, today = Path(os.environ.get("CROSSBORDER_RULES_DIR") or RULES), day_of(None)
     if not folder.is_dir():
@@ -230,7 +230,7 @@ def keys(to: Target) -> Iterator[Check]:
 
 async def _attention(to: Target) -> list[Check]:
     """What runs, and what waits for a person."""
-    from services.cli import attention
+    from services.cli.verify import attention
 
     return [
         _told(f.name, f.ok and not (f.skipped and f.name != "programs"), f.skipped, f.offending, f.says)
@@ -286,8 +286,8 @@ async def _postgres(to: Target) -> list[Check]:
 
 async def _parties(to: Target) -> list[Check]:
     """Who must sign what it says as a platform or carrier, and which platforms of open orders cannot."""
+    from services.cli.access.parties import all_bound
     from services.cli.connect import database
-    from services.cli.parties import all_bound
 
     async with database(to) as conn:
         signing = [await conn.fetchval(_SIGNING.format(schema)) for schema in ("orders", "customs")]
@@ -361,11 +361,11 @@ def partitions_check(counts: Mapping[str, int]) -> Check:
 
 
 async def _kafka(to: Target) -> list[Check]:
-    from services.cli import reading
+    from services.cli import topic_reader
     from services.cli.lag import lag_of
     from shared.topics import TOPICS
 
-    counts = Counter(name for name, _ in await reading.ends(to, [t.name for t in TOPICS]))
+    counts = Counter(name for name, _ in await topic_reader.ends(to, [t.name for t in TOPICS]))
     there = set(counts)
     missing = [t.name for t in TOPICS if t.name not in there]
     found = [

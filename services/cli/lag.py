@@ -59,14 +59,14 @@ async def behind(to: Target, stored: Mapping[str, Mapping[tuple[str, int], int]]
 
     `stored`: how far each service has read, as `offsets` found it before; asked for now if not given.
     """
-    from services.cli import reading
+    from services.cli import topic_reader
     from shared.topics import TOPICS
 
     if stored is None:
         async with database(to) as conn:
             stored = await offsets(conn)
     heard = {service: {topic.name for topic in TOPICS if service in topic.readers} for service in stored}
-    there = await reading.ends(to, sorted(set().union(*heard.values())))
+    there = await topic_reader.ends(to, sorted(set().union(*heard.values())))
     found = [
         Behind(service, topic, part, places.get((topic, part), 0), first, end)
         for service, places in stored.items()
@@ -78,7 +78,7 @@ async def behind(to: Target, stored: Mapping[str, Mapping[tuple[str, int], int]]
 
 async def past_marks(to: Target, places: Sequence[Behind]) -> list[Behind]:
     """The same, with the first record that is unread where hardly anything is: behind the last record may be marks only."""
-    from services.cli import reading
+    from services.cli import topic_reader
 
     few = [b for b in places if 0 < b.records <= LOOKED_THROUGH]
     ranges: dict[tuple[str, int], tuple[int, int]] = {}
@@ -86,7 +86,7 @@ async def past_marks(to: Target, places: Sequence[Behind]) -> list[Behind]:
     while few:
         # Services may stand at several places of one partition; each place is looked through once.
         ranges = {b.place: (b.reads_on, b.end) for b in few}
-        first = await reading.first_records(to, ranges)
+        first = await topic_reader.first_records(to, ranges)
         found |= {(place, ranges[place][0]): offset for place, offset in first.items()}
         few = [b for b in few if (b.place, b.reads_on) not in found]
     return [replace(b, unread=found.get((b.place, b.reads_on), 0)) if b.records else b for b in places]

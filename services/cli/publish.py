@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import typer
 
-from services.cli import steps
 from services.cli.connect import Absent, Exit, Target, Wrong, as_json, leave, producer, run, say, target
-from services.cli.orderfile import Submission, from_file
+from services.cli.order import steps
+from services.cli.submission_files import Submission, from_file
 
 RETURN_REQUESTED: Final = b"return.requested.v1"
 LOOKED_AT: Final = 1000
@@ -71,15 +71,15 @@ def publish(
 
 async def _held_back(to: Target) -> list[str]:
     """Why some may be open still: a transaction of somebody's that is not ended stands in front of them."""
-    from services.cli import reading
+    from services.cli import topic_reader
     from shared.topics import TOPICS
 
-    return await reading.held_back(to, [topic.name for topic in TOPICS if topic.readers])
+    return await topic_reader.held_back(to, [topic.name for topic in TOPICS if topic.readers])
 
 
 def signed(records: Sequence[Submission], key: Path) -> list[Submission]:
     """The records with the signature of a platform's key; raises Wrong if it is none."""
-    from services.cli.parties import private_key
+    from services.cli.access.parties import private_key
     from shared.envelope import first_headers
     from shared.parties import sign
 
@@ -91,9 +91,9 @@ def signed(records: Sequence[Submission], key: Path) -> list[Submission]:
 
 async def _require_heard(to: Target, records: Sequence[Submission]) -> None:
     """Raise Wrong for a record that would be refused as another's: whoever follows it would wait in vain."""
+    from services.cli.access.parties import all_bound
     from services.cli.connect import database
-    from services.cli.parties import all_bound
-    from services.orders.reading import read_submission
+    from services.orders.intake.decoding import read_submission
     from shared.envelope import Record
     from shared.errors import Unprocessable
     from shared.parties import Parties, key_of, signed_headers
@@ -153,7 +153,7 @@ async def _publish(
     *,
     show: bool,
 ) -> dict[str, Any]:
-    from services.cli.following import Follower
+    from services.cli.order.follower import Follower
 
     wanted = {r.order_id: r.order_no for r in records if r.order_id is not None}
     if not follow:

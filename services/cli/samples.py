@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from services.cli.connect import Wrong
-from services.cli.orderfile import Submission, submission_of
+from services.cli.submission_files import Submission, submission_of
 
 if TYPE_CHECKING:
     from datetime import datetime

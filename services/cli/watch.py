@@ -38,7 +38,8 @@ async def _once(to: Target) -> dict[str, Any]:
 
 async def look(to: Target, conn: Any) -> dict[str, Any]:
     """Orders by state, lag by service, records waiting in outboxes, instructions without an answer."""
-    from services.cli import counts, lag
+    from services.cli import lag
+    from services.cli.order import counts
     from services.schema import SERVICES
 
     waiting: dict[str, dict[str, int]] = {"outbox": {}, "effects": {}}
@@ -58,7 +59,7 @@ async def look(to: Target, conn: Any) -> dict[str, Any]:
 async def _watch(to: Target, every: float, once: bool) -> None:
     from rich.live import Live
 
-    from services.cli import counts
+    from services.cli.order import counts
 
     async with database(to) as conn:
         before = await look(to, conn)
@@ -72,7 +73,7 @@ async def _watch(to: Target, every: float, once: bool) -> None:
 
 
 def _page(found: Mapping[str, Any], per_second: float) -> Any:
-    from services.cli import counts
+    from services.cli.order import counts
 
     lines = {"ended a second:": f"{per_second:.1f}"}
     for name in ("lag", "outbox", "effects"):

@@ -7,18 +7,19 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from services.customs import counting, matching, policy
-from services.customs.billing import announce_bills
+from services.customs import match_input, policy
+from services.customs import metrics as customs_metrics
 from services.customs.cases import KINDS
 from services.customs.ceb.sign import Signer
-from services.customs.consolidating import WORDS_EVERY_S, Consolidating, announce_words, make_requests
-from services.customs.contradicting import SETTLE_EVERY_S, settle_cases
-from services.customs.domain.months import DAY_S
+from services.customs.consolidation.months import DAY_S
+from services.customs.consolidation.requests import WORDS_EVERY_S, Consolidating, announce_words, make_requests
+from services.customs.contradiction_cases import SETTLE_EVERY_S, settle_cases
+from services.customs.expired_returns import EVERY_S, give_up_returns
 from services.customs.gateway import Authority
+from services.customs.handlers import HEARS, Deps
 from services.customs.invariants import INVARIANTS
-from services.customs.lodging import lodge_due
-from services.customs.overdue import EVERY_S, give_up_returns
-from services.customs.reactions import HEARS, Deps
+from services.customs.lodging.timer import lodge_due
+from services.customs.tax_bills import announce_bills
 from shared import topics
 from shared.sealing import Sealing
 from shared.service import Timer, Wiring, main
@@ -43,12 +44,12 @@ class CustomsSettings(Settings):
 
 async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
     """The customs service of these settings."""
-    counting.begin()
+    customs_metrics.begin()
     rules = policy.load(settings.customs_policy)
     authority = Authority(rules, Signer.from_dir(settings.keys_dir))
     consolidating = Consolidating(rules, settings.day_s)
     deps = Deps(
-        sealing=Sealing.from_dir(settings.keys_dir), authority=authority, match=matching.mismatches,
+        sealing=Sealing.from_dir(settings.keys_dir), authority=authority, match=match_input.mismatches,
         policy=rules.rules, consolidating=consolidating,
     )  # fmt: skip
     timers = (
@@ -60,8 +61,8 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
         Timer("summary words", WORDS_EVERY_S, announce_words),
     )
     return Wiring(
-        "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=counting.observe,
-        gauges=counting.gauges(rules.batching.age_s, consolidating), timers=timers, invariants=INVARIANTS,
+        "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=customs_metrics.observe,
+        gauges=customs_metrics.gauges(rules.batching.age_s, consolidating), timers=timers, invariants=INVARIANTS,
         case_kinds=KINDS,
     )  # fmt: skip
 

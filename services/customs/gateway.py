@@ -33,16 +33,16 @@ from services.customs.domain.declaration import Answer, Declaration, Kind, Way, 
 from services.customs.domain.numbers import cop_no_of, first_and_attempt
 from services.customs.domain.returns import quantities, returned_before
 from services.customs.policy import NoOffice, Office, Policy
-from services.customs.units import in_unit
+from services.customs.statutory_units import in_unit
 from shared.envelope import Message, Record
 from shared.errors import Misconfigured
 from shared.events import Fault
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import Line, OrderPlaced
 from shared.events.persons import ConsigneeParticulars, Particulars
-from shared.hears import Partly, Unreadable, message
 from shared.identity import uuid5
 from shared.sealing import Unsealable, bound, unseal
+from shared.subscriptions import Partly, Unreadable, message
 
 BEIJING: Final = timezone(timedelta(hours=8))
 _SMALLEST: Final = Decimal("0.00001")

@@ -19,12 +19,12 @@ from services.customs import policy_limits
 from services.customs.ceb import codes
 from services.customs.ceb.build import DOCUMENTS_MAX
 from services.customs.ceb.documents import Enterprise
-from services.customs.domain import months
+from services.customs.consolidation import months
+from services.customs.consolidation.domain import Policy as Asking
+from services.customs.consolidation.grouping import Grouping
 from services.customs.domain.declaration import Policy as Rules
-from services.customs.domain.grouping import Grouping
 from services.customs.domain.numbers import LISTS_MAX
 from services.customs.domain.returns import Terms
-from services.customs.domain.summary import Policy as Asking
 from shared.errors import Misconfigured
 from shared.xml import XML_BYTES_MAX
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from services.orders import store
+from services.orders.domain.external_states import Stage
+from services.orders.handlers import HEARS, Deps
 from services.orders.invariants import INVARIANTS
-from services.orders.legs import Stage
-from services.orders.reactions import HEARS, Deps
 from shared import metrics, topics
 from shared.database import Connection
 from shared.sealing import Sealing

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import orjson
 
-from services.orders.domain import ENDED, Order
-from services.orders.legs import Border, Payment, Stage, Tax
-from services.orders.order import Returning
+from services.orders.domain.decisions import ENDED, Order
+from services.orders.domain.external_states import Border, Payment, Stage, Tax
+from services.orders.domain.order import Returning
 from shared.database import Connection, copied
 from shared.events.base import Fault
 from shared.money import Money

@@ -59,8 +59,8 @@ import structlog
 from aiokafka import TopicPartition
 from pydantic import Field
 
-from services.orders import sales
-from shared import ends, metrics, topics
+from services.orders.domain import sales
+from shared import log_ends, metrics, topics
 from shared.envelope import REPLAY_HEADER, first_headers
 from shared.errors import Unprocessable
 from shared.outbox import partition_of
@@ -141,7 +141,7 @@ class SalesView:
             return False
         tp = TopicPartition(self.source, partition)
         settings = self._settings
-        first = await ends.first_records(settings.kafka, {tp: (place.next, offset)}, security=settings.kafka_security)
+        first = await log_ends.first_records(settings.kafka, {tp: (place.next, offset)}, security=settings.kafka_security)
         if first[tp] < offset or self.places.get(partition) != place:
             return False
         self.places[partition] = sales.Place(offset, place.newest_ms)

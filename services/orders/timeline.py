@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from services.orders.submission import CancelRequested, ReturnRequested
+from services.orders.intake.submission import CancelRequested, ReturnRequested
 from shared.events import customs, payments, tax
 from shared.events import orders as said
 from shared.events.base import Event

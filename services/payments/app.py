@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from services.payments import guarantee, reactions, store
+from services.payments import handlers, store
+from services.payments.bank_commands.sender import Teller
 from services.payments.cases import KINDS
+from services.payments.customs_debt import deposit
+from services.payments.customs_debt.deposit import Deps
 from services.payments.gateway import HttpBank
-from services.payments.guarantee import Deps
 from services.payments.invariants import INVARIANTS
-from services.payments.teller import Teller
 from shared import metrics, topics
 from shared.database import Connection
 from shared.sealing import Sealing
@@ -34,9 +35,9 @@ async def wire(settings: PaymentsSettings, pool: Any) -> Wiring:
     bank = HttpBank(settings.bank_url)
     begin()
     return Wiring(
-        name="payments", topic=topics.PAYMENTS, hears=reactions.HEARS, deps=Deps(), sealing=sealing,
-        observe=reactions.observe, perform=Teller(bank, sealing, pool).perform, settle=reactions.settle,
-        closing=(bank.close,), gauges=measure, timers=(Timer("guarantee", GUARANTEE_EVERY_S, guarantee.tend),),
+        name="payments", topic=topics.PAYMENTS, hears=handlers.HEARS, deps=Deps(), sealing=sealing,
+        observe=handlers.observe, perform=Teller(bank, sealing, pool).perform, settle=handlers.settle,
+        closing=(bank.close,), gauges=measure, timers=(Timer("guarantee", GUARANTEE_EVERY_S, deposit.tend),),
         invariants=INVARIANTS, case_kinds=KINDS,
     )  # fmt: skip
 
@@ -48,16 +49,16 @@ def begin() -> None:
     metrics.PARTY_SECONDS.begin(("bank",), operations)
     for gauge in (metrics.PARTY_LAST_SUCCESS, metrics.PARTY_IN_FLIGHT, metrics.PARTY_PENDING, metrics.PARTY_PENDING_OLDEST):
         gauge.begin(("bank",))
-    metrics.EFFECTS.begin(("payments",), reactions.ASKED, metrics.EFFECT_OUTCOMES)
-    metrics.EFFECT_SECONDS.begin(("payments",), reactions.ASKED)
-    metrics.PAYMENTS.begin(reactions.OUTCOMES.values())
+    metrics.EFFECTS.begin(("payments",), handlers.ASKED, metrics.EFFECT_OUTCOMES)
+    metrics.EFFECT_SECONDS.begin(("payments",), handlers.ASKED)
+    metrics.PAYMENTS.begin(handlers.OUTCOMES.values())
     metrics.CAPTURED.begin(metrics.CURRENCIES, ("captured", "refunded", "declined"))
     metrics.LEDGER_IMBALANCE.begin(metrics.CURRENCIES)
 
 
 async def measure(conn: Connection) -> None:
     """Set the gauges of the books, of the deposit, and of what the bank owes an answer."""
-    await guarantee.gauges(conn)
+    await deposit.gauges(conn)
     asked, oldest = await store.count_asked(conn)
     metrics.PARTY_PENDING.labels("bank").set(asked)
     metrics.PARTY_PENDING_OLDEST.labels("bank").set(oldest.timestamp() if oldest else 0)

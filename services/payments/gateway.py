@@ -14,7 +14,7 @@ import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from services.payments.domain.told import BankAnswer, Recorded
+from services.payments.domain.bank_replies import BankAnswer, Recorded
 from services.payments.lanes import Broken, Lane, Unheard
 from shared import metrics
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from services.payments.domain.ledger import Entry
 from services.payments.domain.payment import Payment, Refunding, State, Terms
-from services.payments.ledger import Entry
 from shared.database import Connection, copied
 from shared.errors import Unavailable, Unprocessable
 from shared.money import Money

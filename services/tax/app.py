@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from services.tax import rulefiles
-from services.tax.billing import Billing, gauges, look_for_lapses, tend_bills
-from services.tax.domain.bills import DAY_S
+from services.tax.bills.domain import DAY_S
+from services.tax.bills.handlers import Billing, gauges, look_for_lapses, tend_bills
+from services.tax.handlers import HEARS, TAX_KINDS, Deps, observe
 from services.tax.invariants import INVARIANTS
-from services.tax.reactions import HEARS, TAX_KINDS, Deps, observe
-from services.tax.running import RunningRules
+from services.tax.rule_reload import RunningRules
+from services.tax.rulebook import files as rule_files
 from shared import metrics, topics
 from shared.sealing import Sealing
 from shared.service import Timer, Wiring, main
@@ -48,7 +48,7 @@ QUOTA_CODES: Final = ("1313", "-621005")
 async def wire(settings: TaxSettings, pool: Any) -> Wiring:
     """The tax service of these settings; its rules are read, checked and archived here, and followed from then on."""
     sealing = Sealing.from_dir(settings.keys_dir)
-    running = RunningRules(settings.rules_dir or rulefiles.RULES, pool)
+    running = RunningRules(settings.rules_dir or rule_files.RULES, pool)
     rules = await running.begin()
     metrics.TAX_ASSESSED.begin(TAX_KINDS, sorted({regime.id for regime in rules.regimes}))
     metrics.QUOTA_REFUSALS.begin(QUOTA_CODES)

@@ -23,10 +23,10 @@ from services.customs.ceb.writing import Compiled, address_line
 from services.customs.domain.declaration import Declaration
 from services.customs.domain.returns import Return
 from services.customs.gateway import Authority
-from services.orders.persons import persons_of, seal_persons
-from services.orders.reading import read_submission
-from services.orders.submission import Submission, Submitted, placed
-from services.orders.validation import LINES_MAX, validate
+from services.orders.intake.decoding import read_submission
+from services.orders.intake.persons import persons_of, seal_persons
+from services.orders.intake.submission import Submission, Submitted, placed
+from services.orders.intake.validation import LINES_MAX, validate
 from shared.envelope import Record
 from shared.errors import Unprocessable
 from shared.money import Money

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.sandbox.authority import Authority
-from deploy.sandbox.documents import Submission, Waybill
-from deploy.sandbox.files import pending_outbox
-from deploy.sandbox.signature import Declarants
+from sandbox.authority.party import Authority
+from sandbox.authority.signature import Declarants
+from sandbox.documents import Submission, Waybill
+from sandbox.storage import pending_outbox
 from services.customs.ceb.build import (
     build_cancellations,
     build_export_lists,

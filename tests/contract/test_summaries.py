@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from deploy.sandbox.authority import Authority
-from deploy.sandbox.files import drop_outbox, pending_outbox
-from deploy.sandbox.language import SUMMARIES, Phrase
-from deploy.sandbox.signature import Declarants
+from sandbox.authority.party import Authority
+from sandbox.authority.signature import Declarants
+from sandbox.language import SUMMARIES, Phrase
+from sandbox.storage import drop_outbox, pending_outbox
 from services.customs.ceb.build import build_export_lists, build_summary_requests
 from services.customs.ceb.documents import SummaryRequest
 from services.customs.ceb.parse import SummaryReceipt, SummaryResult, parse_answer

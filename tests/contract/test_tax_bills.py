@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from deploy.samples import SAMPLES, submission
-from deploy.sandbox.authority import Authority
-from deploy.sandbox.duties import NoRate, taxes_of
-from deploy.sandbox.files import drop_outbox, pending_outbox
-from deploy.sandbox.language import BILLS, Phrase
-from deploy.sandbox.rulings import Policy
-from deploy.sandbox.signature import Declarants
+from sandbox.authority.duties import NoRate, taxes_of
+from sandbox.authority.party import Authority
+from sandbox.authority.policy import Policy
+from sandbox.authority.signature import Declarants
+from sandbox.language import BILLS, Phrase
+from sandbox.storage import drop_outbox, pending_outbox
 from services.customs.ceb.parse import Bill, parse_answer
 from services.customs.ceb.validate import validate
 from services.customs.gateway import _model
 from services.tax.domain.assessment import Assessable, AssessableLine, Assessment, assess
-from services.tax.rulefiles import load
+from services.tax.rulebook.files import load
 from shared.events.orders import Line, NetContent
 from shared.money import Money
 from shared.xml import XmlRefused

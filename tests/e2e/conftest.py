@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.embedded.process import free_port
 from deploy.embedded.stack import PORTS, Stack
-from services.cli import stack as cli
 from services.cli.connect import Target
+from services.cli.stack import app as cli
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
 from deploy.samples import submission
-from services.cli import reading
-from services.orders.reading import JSON_BYTES_MAX
+from services.cli import topic_reader
+from services.orders.intake.decoding import JSON_BYTES_MAX
 from shared.envelope import Record
 from shared.topics import MESSAGE_BYTES_MAX, SUBMISSIONS, dead_letters_of
 from tests.e2e.conftest import Running
@@ -99,7 +99,7 @@ REFUSED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 
 async def letters(stack: Running) -> dict[str, Record]:
     """The dead letters of the intake by key."""
-    return {(r.key or b"").decode(): r async for r in reading.read(stack.target, [dead_letters_of(SUBMISSIONS)])}
+    return {(r.key or b"").decode(): r async for r in topic_reader.read(stack.target, [dead_letters_of(SUBMISSIONS)])}
 
 
 async def publish_all(stack: Running, good: dict[str, Any]) -> None:
@@ -174,7 +174,7 @@ async def test_a_batch_that_unpacks_to_far_too_much_costs_nothing_but_itself(sta
         await asyncio.sleep(0.2)
         rows = await stack.fetch("SELECT 1 FROM orders.orders WHERE order_no = $1 AND state = 'fulfilled'", behind["order_no"])
     assert rows
-    told = [dict(letter.headers) async for letter in reading.read(stack.target, [dead_letters_of(SUBMISSIONS)])]
+    told = [dict(letter.headers) async for letter in topic_reader.read(stack.target, [dead_letters_of(SUBMISSIONS)])]
     assert [head["dlq_reason"] for head in told if head["dlq_error"].startswith(b"send fewer records in one batch")] == [
         b"too_large"
     ]

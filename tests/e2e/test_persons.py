@@ -20,8 +20,8 @@ import aiohttp
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from deploy.sandbox.receipts import messages_of, receipt_of
-from services.cli import reading
+from sandbox.authority.receipts import messages_of, receipt_of
+from services.cli import topic_reader
 from services.customs.domain.numbers import cop_no_of
 from shared.envelope import headers_of
 from shared.identity import order_id_of
@@ -144,7 +144,7 @@ async def planted(stack: Running) -> AsyncIterator[Planted]:
 async def topic_bytes(stack: Running, names: list[str]) -> dict[str, bytes]:
     """Each topic's records, with their keys and headers, in one piece."""
     found: dict[str, bytearray] = {name: bytearray() for name in names}
-    async for r in reading.read(stack.target, names):
+    async for r in topic_reader.read(stack.target, names):
         parts = [r.key or b"", r.value or b"", *(part for name, value in r.headers for part in (name.encode(), value))]
         found[r.topic] += b"\0".join(parts) + b"\0"
     return {name: bytes(text) for name, text in found.items()}
@@ -224,11 +224,11 @@ async def test_no_metric_has_a_planted_person(planted: Planted) -> None:
 
 
 async def test_no_command_shows_a_planted_person(planted: Planted) -> None:
-    from services.cli import orders
     from services.cli.connect import _plain
+    from services.cli.order import app as order_app
 
     for no in planted.ends:
-        shown = json.dumps(await orders._show(planted.stack.target, no), default=_plain, ensure_ascii=False)
+        shown = json.dumps(await order_app._show(planted.stack.target, no), default=_plain, ensure_ascii=False)
         assert seen_in(shown.encode()) == set(), no
     rejected = next(no for no, end in planted.ends.items() if end == "rejected")
     commands = (

@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 
 from deploy.probe import NOBODY, Probe, ProbeSettings, once
-from services.cli import reading
-from services.orders.sales import totals_of
-from services.orders.submission import PROBE
+from services.cli import topic_reader
+from services.orders.domain.sales import totals_of
+from services.orders.intake.submission import PROBE
 from shared.topics import SALES
 from tests.e2e.conftest import Running
 
@@ -27,7 +27,7 @@ async def metric(stack: Running, program: str, start: str) -> float:
 
 
 async def sales(stack: Running) -> dict[str, Any]:
-    return totals_of([(r.key, r.value) async for r in reading.read(stack.target, [SALES])])
+    return totals_of([(r.key, r.value) async for r in topic_reader.read(stack.target, [SALES])])
 
 
 async def test_imports_and_exports_of_the_prober_are_fulfilled_and_left_out_of_the_sales(stack: Running) -> None:

@@ -19,9 +19,11 @@ import pytest
 
 from deploy import secrets
 from deploy.embedded import stack as stacks
-from services.cli import orderfile, parties, publish, samples, verify
-from services.cli import stack as cli
+from services.cli import publish, samples, submission_files
+from services.cli.access import parties
 from services.cli.connect import Target, database, target
+from services.cli.stack import app as cli
+from services.cli.verify import app as verify
 from services.customs.ceb.sign import KEY_FILE
 from shared.access import knows
 from tests.e2e.conftest import Running
@@ -98,7 +100,7 @@ async def test_no_secret_is_in_an_argument_a_log_a_metric_or_what_the_stack_writ
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
     lines = {f"{p.pid} {p.name()}": b"\0".join(word.encode() for word in p.cmdline()) for p in processes}
     assert sum(b"kafka.Kafka" in line for line in lines.values()) >= 1
-    assert sum(b"services." in line or b"deploy.sandbox" in line for line in lines.values()) >= 6
+    assert sum(b"services." in line or b"sandbox" in line for line in lines.values()) >= 6
     places = {f"arguments of {who}": text for who, text in lines.items()}
     for p in processes[1:]:
         places[f"environment of {p.pid}"] = "\0".join(f"{k}={v}" for k, v in p.environ().items()).encode()
@@ -121,7 +123,7 @@ async def test_who_has_the_shops_password_and_no_key_gives_back_nobodys_order(se
     shop = replace(to, security=secured.stack.guard.login("shops"), party_pem=None)  # type: ignore[union-attr]
     platform = json.loads(order.value)["platform"]
     asked = json.dumps({"platform": platform, "order_no": order.order_no, "reason": "buyer_request"}).encode()
-    plain = orderfile.submission_of(order.order_no, order.order_id, asked)
+    plain = submission_files.submission_of(order.order_no, order.order_id, asked)
     stranger = Path(secured.home) / "stranger.pem"
     parties._made(stranger)
     for wire_type in (b"order.cancel-requested.v1", b"return.requested.v1"):

@@ -11,8 +11,8 @@ from typing import Final
 import pytest
 
 from deploy.embedded import backup
-from services.cli import verify
 from services.cli.connect import database, target
+from services.cli.verify import app as verify
 from tests.faults.load import Load
 from tests.faults.test_kills import running
 

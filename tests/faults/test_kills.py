@@ -17,9 +17,9 @@ import pytest
 from deploy.embedded import stack as stacks
 from deploy.embedded.stack import Stack
 from deploy.embedded.supervisor import Program
-from services.cli import stack as cli
-from services.cli import verify
 from services.cli.connect import target
+from services.cli.stack import app as cli
+from services.cli.verify import app as verify
 from tests.faults.chaos import Chaos
 from tests.faults.load import Load
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.customs.ceb.sign import ensure_keys
-from services.customs.domain.pausing import next_trial
+from services.customs.lodging.domain import next_trial
 from shared.sealing import ensure_master_keys
 from tests.integration.test_failures import outage
 from tests.integration.world import opened

@@ -10,8 +10,10 @@ from typing import Final
 
 import pytest
 
-from services.cli import publish, rolling, samples, verify
+from services.cli import publish, samples
 from services.cli.connect import database, target
+from services.cli.stack import restart
+from services.cli.verify import app as verify
 from tests.faults.test_kills import running
 
 RATE: Final = float(os.environ.get("ROLLING_RATE", "200"))
@@ -30,9 +32,9 @@ async def test_each_program_is_restarted_under_load(home: Path, monkeypatch: pyt
         sent: list[int] = []
         publishing = asyncio.create_task(publish.send(to, records, RATE, sent.append))
         await asyncio.sleep(LEAD_S)
-        usual = {name: await rolling.caught_up(to, name) for name in rolling.READERS}
+        usual = {name: await restart.caught_up(to, name) for name in restart.READERS}
         print("without a restart:", ", ".join(f"{name} {s:.1f} s behind" for name, s in usual.items()))
-        done = await rolling.roll(to, list(stack.programs))
+        done = await restart.roll(to, list(stack.programs))
         seconds = await publishing if not publishing.done() else publishing.result()
         for each in done:
             print(f"{each.program:<10} ended {each.ended_s:5.1f} s  ready {each.ready_s:5.1f} s  caught up {each.caught_up_s}")

@@ -18,10 +18,10 @@ from shared.errors import Unprocessable
 from shared.events.base import Event
 from shared.failpoints import Failpoints
 from shared.handler import Handler
-from shared.hears import Announced, Hears, Outcome
 from shared.outbox import utc_now
 from shared.sealing import Sealing, ensure_master_keys
 from shared.settings import Settings
+from shared.subscriptions import Announced, Hears, Outcome
 
 
 class Counted(Event):

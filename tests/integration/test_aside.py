@@ -15,16 +15,16 @@ from prometheus_client import REGISTRY
 
 from services.cli import aside as cli
 from services.cli.connect import Target, Wrong
-from shared import effects, metrics, outbox, requests, topics
+from shared import effects, metrics, operator_requests, outbox, topics
 from shared.effects import Answered, Effect, EffectRunner, Unknown
 from shared.envelope import Outgoing
 from shared.handler import Handler, write
-from shared.hears import Announced, Instruction, Outcome
-from shared.items import Items, Subject
 from shared.outbox import Relay
 from shared.sealing import Sealing, ensure_master_keys
 from shared.service import Service, Timer, Wiring
 from shared.settings import Settings
+from shared.subscriptions import Announced, Instruction, Outcome
+from shared.timer_items import Items, Subject
 from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted
 from tests.integration.test_delivery import empty, everything_tallied, publish, read_all, running, until
 
@@ -554,4 +554,4 @@ async def test_a_record_that_no_cause_can_be_mended_of_is_given_up_with_a_note(
         row = await conn.fetchrow("SELECT q.*, r.outcome FROM operator_request q JOIN operator_result r ON r.request_id = q.id")
     assert (row["act"], row["order_id"], row["note"], row["outcome"]) == ("give_up", order, "the key is lost", "done")
     assert row["letter"] == f"outbox {record['subject']}"
-    assert await requests.obey(Handler("tax", topics.TAX, TALLY_HEARS, tally_pool, TallyDeps(), sealing=sealing)) == 0
+    assert await operator_requests.obey(Handler("tax", topics.TAX, TALLY_HEARS, tally_pool, TallyDeps(), sealing=sealing)) == 0

@@ -15,15 +15,15 @@ import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
 
-from deploy.sandbox import bank_desk
-from deploy.sandbox.bank_http import application
-from services.payments import reactions
+from sandbox.bank import ledger as bank_ledger
+from sandbox.bank.http import application
+from services.payments import handlers
+from services.payments.bank_commands.policy import in_force
+from services.payments.bank_commands.sender import Teller
+from services.payments.bank_commands.settlement import Verdict, settle
+from services.payments.bank_commands.store import key_of
 from services.payments.domain.bank import Refund
 from services.payments.gateway import HttpBank
-from services.payments.patience import in_force
-from services.payments.settling import Verdict, settle
-from services.payments.talk import key_of
-from services.payments.teller import Teller
 from shared import cases
 from shared.cases import StoredCase
 from shared.effects import EffectRunner
@@ -38,12 +38,12 @@ Answering = Callable[[web.Request, Callable[[], Awaitable[web.StreamResponse]]],
 @contextlib.contextmanager
 def doing(kind: str, do: Callable[[Any, Any], dict[str, Any]]) -> Iterator[Callable[[Any, Any], dict[str, Any]]]:
     """The sandbox bank does `do` in place of its own."""
-    real = bank_desk.DO[kind]
-    bank_desk.DO[kind] = do
+    real = bank_ledger.DO[kind]
+    bank_ledger.DO[kind] = do
     try:
         yield real
     finally:
-        bank_desk.DO[kind] = real
+        bank_ledger.DO[kind] = real
 
 
 @contextlib.asynccontextmanager
@@ -62,7 +62,7 @@ async def bank_that(rig: Rig, answering: Answering, *, timeout_s: float = 5.0) -
     await web.TCPSite(server, "127.0.0.1", 0).start()
     http = HttpBank(f"http://127.0.0.1:{server.addresses[0][1]}", timeout_s=timeout_s)
     yield EffectRunner(
-        "payments", rig.pool, None, Teller(http, rig.sealing, rig.pool).perform, reactions.settle, rig._finish, lambda _o: None,
+        "payments", rig.pool, None, Teller(http, rig.sealing, rig.pool).perform, handlers.settle, rig._finish, lambda _o: None,
         sealing=rig.sealing,
     )  # fmt: skip
     await http.close()
@@ -140,7 +140,7 @@ async def test_whatever_key_was_forgotten_nothing_is_done_twice(rig: Rig, step: 
         await now_due(rig)
         await rig.runner().once()
         rig.line.cut = ""
-        with doing("capture", lambda _d, item: bank_desk.say(item, "declined", code="AG01", reason="not allowed")):
+        with doing("capture", lambda _d, item: bank_ledger.say(item, "declined", code="AG01", reason="not allowed")):
             await rig.ask_bank(1)
     if step == "refund":
         await rig.ask_bank()
@@ -206,7 +206,7 @@ async def test_past_the_memory_nothing_is_sent_to_a_bank_that_cannot_be_asked_by
 async def test_a_refund_declined_once_is_made_under_a_new_key(rig: Rig) -> None:
     order_id = await captured(rig)
     await rig.hear(unwinding(order_id))
-    with doing("refund", lambda _d, item: bank_desk.say(item, "declined", code="AM04", reason="not so much today")):
+    with doing("refund", lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not so much today")):
         await rig.ask_bank(1)
     async with rig.pool.acquire() as conn:
         wait = await conn.fetchval("SELECT extract(epoch FROM next_at - now()) FROM effect")
@@ -258,7 +258,7 @@ async def test_after_each_reason_there_are_as_many_attempts_as_its_row_says_and_
     await rig.hear(*orders)
     await rig.ask_bank()
     await rig.hear(*(unwinding(order.order_id) for order in orders))
-    with doing("refund", lambda _d, i: bank_desk.say(i, "declined", code=codes[i["reference"]], reason="no")):
+    with doing("refund", lambda _d, i: bank_ledger.say(i, "declined", code=codes[i["reference"]], reason="no")):
         await rig.ask_bank(max(attempts.values()) + 4)
     async with rig.pool.acquire() as conn:
         rows = await conn.fetch("SELECT order_id, count(*) AS n, count(DISTINCT key) AS keys FROM bank_attempt GROUP BY 1")
@@ -275,7 +275,7 @@ async def test_who_dies_after_a_refusal_has_not_shortened_the_pause(rig: Rig) ->
     await rig.hear(unwinding(order_id))
     await now_due(rig)
     with (
-        doing("refund", lambda _d, item: bank_desk.say(item, "declined", code="AM04", reason="not today")),
+        doing("refund", lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not today")),
         pytest.raises(Killed),
     ):
         await rig.runner(Failpoints("effect_after_call", in_process=True)).once()
@@ -290,7 +290,7 @@ async def test_who_dies_after_a_refusal_has_not_shortened_the_pause(rig: Rig) ->
 async def test_two_claimants_of_one_refusal_begin_one_attempt(rig: Rig) -> None:
     order_id = await captured(rig)
     await rig.hear(unwinding(order_id))
-    with doing("refund", lambda _d, item: bank_desk.say(item, "declined", code="AM04", reason="not so much today")):
+    with doing("refund", lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not so much today")):
         await now_due(rig)
         effects = await rig.runner()._claim()
         teller = Teller(rig.http, rig.sealing, rig.pool)
@@ -306,7 +306,7 @@ async def test_a_refund_refused_for_good_is_one_case_with_the_banks_sentence_and
     before = conflicts("refund")
     await rig.hear(unwinding(order_id))
     with doing(
-        "refund", lambda _d, item: bank_desk.say(item, "declined", code="AC04", reason=f"account of {PAYER.id_number} closed")
+        "refund", lambda _d, item: bank_ledger.say(item, "declined", code="AC04", reason=f"account of {PAYER.id_number} closed")
     ):
         await rig.ask_bank(6)
     (case,) = await open_cases(rig)
@@ -343,10 +343,10 @@ async def test_a_hold_that_is_gone_because_it_was_captured_is_a_case_and_not_let
 
     def captures_and_declines(desk: Any, item: Any) -> dict[str, Any]:
         real(desk, item)
-        return bank_desk.say(item, "declined", code="AG01", reason="not allowed")
+        return bank_ledger.say(item, "declined", code="AG01", reason="not allowed")
 
     def gone(_desk: Any, item: Any) -> dict[str, Any]:
-        return bank_desk.say(item, "declined", code="AC04", reason="the hold is closed")
+        return bank_ledger.say(item, "declined", code="AC04", reason="the hold is closed")
 
     with doing("capture", captures_and_declines) as real, doing("void", gone):
         await rig.ask_bank(6)
@@ -396,7 +396,7 @@ async def test_what_was_done_already_by_a_bank_whose_books_cannot_be_asked_is_a_
             raise web.HTTPNotFound
         return await go()
 
-    with doing("refund", lambda _d, item: bank_desk.say(item, "declined", code=code, reason="done already")):
+    with doing("refund", lambda _d, item: bank_ledger.say(item, "declined", code=code, reason="done already")):
         async with bank_that(rig, answering) as runner:
             await ask(rig, runner, 3)
     (case,) = await open_cases(rig)
@@ -452,7 +452,7 @@ async def test_an_answer_about_something_else_is_a_case_and_the_money_is_looked_
     before = conflicts("capture")
     await rig.hear(placed)
     await rig.runner().once()
-    with doing("capture", lambda desk, item: bank_desk.capture(desk, item) | wrong):
+    with doing("capture", lambda desk, item: bank_ledger.capture(desk, item) | wrong):
         await rig.ask_bank()
     assert await rig.told(placed.order_id) == ["captured"]
     assert (await rig.state(placed.order_id)).captured == placed.amount_paid
@@ -469,7 +469,7 @@ async def test_the_answer_of_another_payment_under_our_key_is_never_booked(rig: 
     first: dict[str, Any] = {}
 
     def stuck(desk: Any, item: Any) -> dict[str, Any]:
-        found = bank_desk.capture(desk, item)
+        found = bank_ledger.capture(desk, item)
         first.update(first or found)
         return first | {"key": item["key"]}
 

@@ -9,8 +9,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.cli.beginnings import order_of
 from services.cli.connect import Wrong
+from services.cli.id_prefixes import order_of
 
 IDS = [UUID(f"{digits}-0000-5000-8000-000000000000") for digits in ("b1858202", "b1858299", "0abc0000")]
 NUMBERS = ["SHOP-1", "SHOP-12", "b18"]

@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from services.payments import ledger, store
-from services.payments.ledger import Account, Purpose
+from services.payments import store
+from services.payments.domain import ledger
+from services.payments.domain.ledger import Account, Purpose
 from shared.errors import Unprocessable
 from shared.money import Money
 from tests.integration.test_payments import Rig, rig

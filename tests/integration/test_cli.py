@@ -15,9 +15,12 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from services.cli import connect, dlq, facts, lag, reading, release, verify
+from services.cli import connect, dlq, lag, topic_reader
 from services.cli.connect import Absent, Target, Wrong
-from shared import requests, topics
+from services.cli.order import release
+from services.cli.verify import app as verify
+from services.cli.verify import log_invariants
+from shared import operator_requests, topics
 from shared.envelope import Record, headers_of
 from shared.errors import Unprocessable
 from shared.handler import Handler, dead_letter
@@ -75,10 +78,10 @@ async def test_a_replay_puts_the_original_record_back_and_the_list_tells(
     (letter,) = await dlq.letters_of(to)
     assert await dlq.replayed(to, [letter]) == set()
     assert given(await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=True)) == [letter]
-    assert [r async for r in reading.read(to, ["orders.submissions"])] == []
+    assert [r async for r in topic_reader.read(to, ["orders.submissions"])] == []
 
     await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=False)
-    (again,) = [r async for r in reading.read(to, ["orders.submissions"])]
+    (again,) = [r async for r in topic_reader.read(to, ["orders.submissions"])]
     assert (again.key, again.value) == (poison.key, poison.value)
     origin = ("dlq_origin", b"orders.submissions/0/5/2")
     assert again.headers == (*poison.headers, ("dlq_replay", letter.letter_id.encode()), origin)
@@ -134,7 +137,7 @@ async def obeying(handler: Handler) -> AsyncIterator[None]:
 
     async def loop() -> None:
         while True:
-            await requests.obey(handler)
+            await operator_requests.obey(handler)
             await asyncio.sleep(0.05)
 
     task = asyncio.create_task(loop())
@@ -268,7 +271,7 @@ async def test_a_lost_fact_a_doubled_one_and_a_table_that_counts_others_are_name
     await fact(to, 1)
     await fact(to, 1)
     await fact(to, 3)
-    found = {f.name: f.offending for f in await facts.judge(to)}
+    found = {f.name: f.offending for f in await log_invariants.judge(to)}
     assert found["facts_without_hole"] == (f"{ORDER} orders.events version 2 is missing before 3",)
     assert found["facts_decided_once"] == (f"{ORDER} orders.events version 1",)
     assert found["log_agrees_with_tables"] == (f"{ORDER} orders.orders has 0, the log 3",)
@@ -281,7 +284,7 @@ async def test_an_order_whose_facts_are_all_missing_from_a_log_that_forgot_nothi
     conn = await asyncpg.connect(database)
     await conn.execute(DECLARED, [ORDER], [1])
     await conn.close()
-    found = {f.name: f.offending for f in await facts.judge(to)}
+    found = {f.name: f.offending for f in await log_invariants.judge(to)}
     assert found["log_agrees_with_tables"] == (f"{ORDER} customs.declaration has 1, the log 0",)
 
 
@@ -300,7 +303,7 @@ async def say(to: Target, orders: Sequence[UUID]) -> None:
 async def test_among_many_orders_each_that_the_log_counts_otherwise_is_named(
     kafka: str, database: str, topic_prefix: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(log_invariants, "ROWS_AT_ONCE", 7)
     to = await stack(kafka, database, topic_prefix, home)
     orders = [uuid4() for _ in range(60)]
     versions = [1] * 55 + [2, 2] + [1, 1, 1]
@@ -308,7 +311,7 @@ async def test_among_many_orders_each_that_the_log_counts_otherwise_is_named(
     await conn.execute(DECLARED, orders, versions)
     await conn.close()
     await say(to, orders[:57])
-    found = {f.name: f.offending for f in await facts.judge(to)}
+    found = {f.name: f.offending for f in await log_invariants.judge(to)}
     more = [f"{order_id} customs.declaration has 2, the log 1" for order_id in orders[55:57]]
     unsaid = [f"{order_id} customs.declaration has 1, the log 0" for order_id in orders[57:]]
     assert sorted(found["log_agrees_with_tables"]) == sorted(more + unsaid)
@@ -330,7 +333,7 @@ async def test_what_a_log_has_forgotten_says_nothing_against_a_table_and_what_an
         await admin.delete_records({cut: RecordsToDelete(before_offset=5)})
     finally:
         await admin.close()
-    found = {f.name: f.offending for f in await facts.judge(to)}
+    found = {f.name: f.offending for f in await log_invariants.judge(to)}
     unsaid = [order_id for order_id in orders[50:] if partition_of(str(order_id).encode(), 2) == 0]
     assert unsaid
     assert sorted(found["log_agrees_with_tables"]) == sorted(f"{o} customs.declaration has 1, the log 0" for o in unsaid)
@@ -341,7 +344,7 @@ async def test_records_nobody_handled_and_offsets_beyond_the_log_are_named(
 ) -> None:
     to = await stack(kafka, database, topic_prefix, home)
     await fact(to, 1)
-    (place,) = {(r.topic, r.partition) async for r in reading.read(to, ["orders.events"])}
+    (place,) = {(r.topic, r.partition) async for r in topic_reader.read(to, ["orders.events"])}
     conn = await asyncpg.connect(database)
     await conn.execute("INSERT INTO payments.consumer_offset VALUES ($1, $2, 0), ($1, $3, 9)", place[0], place[1], 1 - place[1])
     await conn.close()

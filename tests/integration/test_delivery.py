@@ -29,11 +29,11 @@ from shared.envelope import Outgoing
 from shared.errors import Misconfigured
 from shared.failpoints import Failpoints, Killed
 from shared.handler import CUT_BYTES, write
-from shared.hears import Announced, Instruction, Outcome
 from shared.outbox import Relay, make_producer
 from shared.sealing import Sealing
 from shared.service import Service, Wiring
 from shared.settings import Settings
+from shared.subscriptions import Announced, Instruction, Outcome
 from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted, offsets_begin
 from tests.unit.shared.test_batches import changed
 

@@ -23,7 +23,7 @@ from deploy.embedded.kafka import EmbeddedKafka, find_java, resolve_jars, wait_l
 from deploy.embedded.postgres import SOCKET, EmbeddedPostgres
 from deploy.embedded.stack import Stack
 from deploy.embedded.supervisor import Program, Supervisor
-from services.cli import answering
+from services.cli.stack import readiness
 from shared.errors import Misconfigured
 from shared.topics import Topic, create_topics
 
@@ -253,13 +253,13 @@ async def test_broker_and_database_that_end_by_themselves_are_started_anew_and_g
             os.kill(server.pid, signal.SIGKILL)
             await until(lambda name=name: stacks.find(home)["programs"][name]["restarts"] == 1, 40)  # type: ignore[misc]
             assert server.running
-        rows = {row["name"]: row for row in await answering.programs(stacks.find(home))}
+        rows = {row["name"]: row for row in await readiness.programs(stacks.find(home))}
         assert {name: (row["state"], row["ready"]) for name, row in rows.items()} == dict.fromkeys(rows, ("running", True))
         assert await create_topics(stack.kafka.bootstrap) == [], "the broker has the topics of before"
         (home / "kafka" / "data" / "meta.properties").write_text("of another\n")
         os.kill(rows["kafka"]["pid"], signal.SIGKILL)
         await until(lambda: not stack.kafka.running)
-        row = next(row for row in await answering.programs(stacks.find(home)) if row["name"] == "kafka")
+        row = next(row for row in await readiness.programs(stacks.find(home)) if row["name"] == "kafka")
         assert (row["state"], row["ready"]) == ("waiting", False)
         async with asyncio.timeout(60):
             await stack.lost.wait()
@@ -276,7 +276,7 @@ async def test_a_paused_broker_is_said_not_to_answer(home: Path, monkeypatch: py
     await stack.start()
     try:
         stack.kafka.pause()
-        rows = {row["name"]: (row["state"], row["ready"]) for row in await answering.programs(stacks.find(home))}
+        rows = {row["name"]: (row["state"], row["ready"]) for row in await readiness.programs(stacks.find(home))}
         assert rows == {"kafka": ("running", False), "postgres": ("running", True)}
     finally:
         stack.kafka.resume()

@@ -14,9 +14,11 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
-from services.cli import dlq, lag, reading, rolling, verify
+from services.cli import dlq, lag, topic_reader
 from services.cli.connect import Absent, Target
-from shared import ends, inbox, topics
+from services.cli.stack import restart
+from services.cli.verify import app as verify
+from shared import inbox, log_ends, topics
 from shared.envelope import Record
 from shared.errors import Unavailable, Unprocessable
 from shared.handler import dead_letter
@@ -110,12 +112,12 @@ async def test_a_topic_is_read_to_its_end_whatever_it_ends_in(
     async with ending(kafka, topic_prefix + topics.ORDERS, kind) as readable, asyncio.timeout(30):
         for by_number in (False, True):
             found = dict.fromkeys(range(PARTITIONS), 0)
-            async for record in reading.read(to, [topics.ORDERS], by_number=by_number):
+            async for record in topic_reader.read(to, [topics.ORDERS], by_number=by_number):
                 found[record.partition] += 1
             assert found == readable
-        assert sum([1 async for _ in reading.read(to, [topics.ORDERS], since_ms=1)]) == sum(readable.values())
-        assert bool(await reading.open_transactions(to, [topics.ORDERS, topics.TAX])) is is_open(kind)
-        assert len(await reading.held_back(to, [topics.ORDERS])) == (4 if is_open(kind) else 0)
+        assert sum([1 async for _ in topic_reader.read(to, [topics.ORDERS], since_ms=1)]) == sum(readable.values())
+        assert bool(await topic_reader.open_transactions(to, [topics.ORDERS, topics.TAX])) is is_open(kind)
+        assert len(await topic_reader.held_back(to, [topics.ORDERS])) == (4 if is_open(kind) else 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -135,7 +137,7 @@ async def test_who_has_handled_the_last_record_is_not_behind_and_waits_for_nothi
         assert [each.split(" from ")[0] for each in found["no_open_transaction"]] == (
             [f"orders.events/{number}" for number in (0, 1, 3, 4)] if is_open(kind) else []
         )
-        assert await rolling.caught_up(to, "payments") < 10
+        assert await restart.caught_up(to, "payments") < 10
         assert ("payments is not waited for there: end or abort the transaction" in capsys.readouterr().err) is is_open(kind)
         if readable[3]:  # one record before the marks is a record
             await conn.execute("UPDATE tax.consumer_offset SET next = next - 1 WHERE part = 3")
@@ -143,9 +145,9 @@ async def test_who_has_handled_the_last_record_is_not_behind_and_waits_for_nothi
             found = {f.name: f.offending for f in await verify.judge(to, 0)}
             assert found["no_lag"] == (f"tax orders.events/3 at {readable[3] - 1}",)
             with pytest.MonkeyPatch.context() as soon:
-                soon.setattr(rolling, "READY_S", 1.0)
+                soon.setattr(restart, "READY_S", 1.0)
                 with pytest.raises(Absent, match=r"is not handled yet, orders\.events/3 at 3 of "):
-                    await rolling.caught_up(to, "tax")
+                    await restart.caught_up(to, "tax")
         await conn.close()
 
 
@@ -192,7 +194,7 @@ async def test_a_service_stands_where_the_log_may_be_read_to_and_shows_no_lag(
     async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())) as task:
         await until(stands)
         async with ending(kafka, topic_prefix + topics.ORDERS, kind) as readable:
-            end = {place[1]: last for place, (_, last) in (await reading.ends(to, [topics.ORDERS])).items()}
+            end = {place[1]: last for place, (_, last) in (await topic_reader.ends(to, [topics.ORDERS])).items()}
 
             async def is_there() -> bool:
                 return await stands() == end and shown("consumer_lag_records") == {str(number): 0 for number in range(PARTITIONS)}
@@ -207,7 +209,7 @@ async def test_a_service_stands_where_the_log_may_be_read_to_and_shows_no_lag(
                 )
 
             await until(is_held_back)
-        end = {place[1]: last for place, (_, last) in (await reading.ends(to, [topics.ORDERS])).items()}
+        end = {place[1]: last for place, (_, last) in (await topic_reader.ends(to, [topics.ORDERS])).items()}
         await until(is_there)
         if kind == "one of several open":
             assert await everything_tallied(tally_pool, 5), "what lay behind the open transaction was read when it ended"
@@ -255,8 +257,8 @@ async def test_the_first_record_of_a_range_is_found_behind_any_marks(kafka: str,
         first, second, third = (TopicPartition(name, number) for number in (0, 1, 2))
         # 0: record, mark, two given up, mark. 1: two records, mark, two given up, mark, record. 2: nothing.
         asked = {first: (1, 5), second: (2, 7), third: (0, 0)}
-        assert await ends.first_records(kafka, asked) == {first: 5, second: 6, third: 0}
-        assert await ends.first_records(kafka, {first: (0, 5), second: (7, 7)}) == {first: 0, second: 7}
-        assert await ends.first_records(kafka, {first: (1, 5)}, committed=False) == {first: 2}
+        assert await log_ends.first_records(kafka, asked) == {first: 5, second: 6, third: 0}
+        assert await log_ends.first_records(kafka, {first: (0, 5), second: (7, 7)}) == {first: 0, second: 7}
+        assert await log_ends.first_records(kafka, {first: (1, 5)}, committed=False) == {first: 2}
         with pytest.raises(Unavailable, match=rf"for 1 s it has sent nothing of {name}/0 from 5 to 9"):
-            await ends.first_records(kafka, {first: (5, 9)}, still_s=1)
+            await log_ends.first_records(kafka, {first: (5, 9)}, still_s=1)

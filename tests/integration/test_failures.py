@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from deploy.samples import submission
-from deploy.sandbox import authority
-from deploy.sandbox.matching import Refusal
-from deploy.sandbox.receipts import format_fault, messages_of
-from deploy.sandbox.rulings import not_taken
-from services.customs.lodging import MESSAGES_MAX
+from sandbox.authority import party as authority
+from sandbox.authority.matching import Refusal
+from sandbox.authority.policy import not_taken
+from sandbox.authority.receipts import format_fault, messages_of
+from services.customs.lodging.timer import MESSAGES_MAX
 from shared import topics
 from shared.envelope import Outgoing
 from tests.integration.test_reactions import CANCEL, RETURN, SUBMITTED, shop_record
@@ -212,7 +212,7 @@ async def test_a_refusal_of_our_signature_stops_lodging_refuses_nobody_and_goes_
 
 
 def _refused(*_: Any) -> None:
-    from deploy.sandbox.signature import SignatureFault
+    from sandbox.authority.signature import SignatureFault
 
     raise SignatureFault("of another key", differs=False)
 

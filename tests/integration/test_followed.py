@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from deploy.samples import submission
-from services.cli import steps
 from services.cli.connect import Target
+from services.cli.order import steps
 from shared import topics
 from shared.envelope import Outgoing
 from shared.identity import order_id_of

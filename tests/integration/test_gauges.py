@@ -13,9 +13,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from deploy.samples.kinds import plain
-from services.customs import counting
-from services.customs.domain.months import month_of
-from services.customs.lodging import lodge_due
+from services.customs import metrics as customs_metrics
+from services.customs.consolidation.months import month_of
+from services.customs.lodging.timer import lodge_due
 from services.orders import app as orders
 from services.payments import app as payments
 from shared import topics
@@ -41,7 +41,7 @@ def total(name: str, **labels: str) -> float:
 
 @pytest.fixture
 async def world(database: str, keys: Path) -> AsyncIterator[World]:
-    for begin in (counting.begin, orders.begin, payments.begin):
+    for begin in (customs_metrics.begin, orders.begin, payments.begin):
         begin()
     async with opened(database, keys) as found:
         yield found
@@ -55,7 +55,7 @@ def publish(world: World, count: int) -> None:
 
 
 async def measure(world: World) -> None:
-    of_customs = counting.gauges(AGE_S, world.deps["customs"].consolidating)
+    of_customs = customs_metrics.gauges(AGE_S, world.deps["customs"].consolidating)
     for service, gauges in (("orders", orders.measure), ("payments", payments.measure), ("customs", of_customs)):
         async with world.pools[service].acquire() as conn:
             await gauges(conn)

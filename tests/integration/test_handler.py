@@ -13,15 +13,15 @@ import asyncpg
 import orjson
 import pytest
 
-from shared import inbox, requests, topics
+from shared import inbox, operator_requests, topics
 from shared.database import copied
 from shared.envelope import Message, Record
 from shared.errors import Unavailable, Unprocessable
 from shared.failpoints import Failpoints, Killed
 from shared.handler import Handler, pack_record, write
-from shared.hears import Announced, Hears, Outcome, message
 from shared.outbox import unpack_headers
 from shared.sealing import Sealing
+from shared.subscriptions import Announced, Hears, Outcome, message
 from shared.transitions import IllegalTransition
 from tests.integration.conftest import Counted, Tallied, TallyDeps, counted, offsets_begin, snapshot, tally
 from tests.integration.test_aside import AT_COMMIT
@@ -114,8 +114,8 @@ async def skip(handler: Handler, order_id: UUID) -> Mapping[str, Any]:
 
 async def _asked(handler: Handler, act: str, **what: Any) -> Mapping[str, Any]:
     async with handler.pool.acquire() as conn:
-        number = await requests.ask(conn, "tax", act, "an operator", **what)
-    assert await requests.obey(handler) == 1
+        number = await operator_requests.ask(conn, "tax", act, "an operator", **what)
+    assert await operator_requests.obey(handler) == 1
     async with handler.pool.acquire() as conn:
         row = await conn.fetchrow("SELECT outcome, details FROM operator_result WHERE request_id = $1", number)
     return {"outcome": row["outcome"], **orjson.loads(row["details"])}
@@ -504,8 +504,8 @@ async def test_an_order_that_two_persons_let_go_at_once_is_let_go_once(tally_poo
         packed = tally_handler().rest(bad[2])
         await inbox.note_dead_letter(conn, inbox.Letter(topics.PAYMENTS, 0, 9, "integrity", order, packed))
         for _ in range(2):
-            await requests.ask(conn, "tax", "skip", "an operator", order_id=order, note="the shop sent it anew")
-    counts = await asyncio.gather(requests.obey(tally_handler()), requests.obey(tally_handler()))
+            await operator_requests.ask(conn, "tax", "skip", "an operator", order_id=order, note="the shop sent it anew")
+    counts = await asyncio.gather(operator_requests.obey(tally_handler()), operator_requests.obey(tally_handler()))
     assert sum(counts) == 2
     async with tally_pool.acquire() as conn:
         rows = await conn.fetch("SELECT outcome, details FROM operator_result ORDER BY request_id")

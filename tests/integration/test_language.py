@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from deploy.sandbox.language import LANGUAGE, RETURNS, Phrase
+from sandbox.language import LANGUAGE, RETURNS, Phrase
 from services.customs.ceb import codes
 from tests.integration.test_reactions import LATER, RETURN, Cast, Story, play, played_in
 

@@ -14,9 +14,11 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from services.payments import guarantee, reactions, taxes
+from services.payments import handlers
+from services.payments.customs_debt import deposit
+from services.payments.customs_debt import handlers as debt_handlers
+from services.payments.customs_debt.deposit import Deposits, Deps
 from services.payments.domain.bank import Transferred
-from services.payments.guarantee import Deposits, Deps
 from shared.effects import Answered, Effect
 from shared.envelope import Message
 from shared.events.tax import TaxBillDue, TaxBillSettled, TaxEvent, TaxPosted, TaxRestored
@@ -69,7 +71,7 @@ class Writers:
     payments: list[UUID] = field(default_factory=lambda: [uuid4() for _ in range(4)])
 
     async def tax(self, conn: Any, events: Sequence[TaxEvent]) -> None:
-        await taxes.follow_tax(conn, messages(events), DEPS)
+        await debt_handlers.follow_tax(conn, messages(events), DEPS)
 
     async def prepare(self, conn: Any) -> None:
         await self.tax(conn, [TaxPosted(order_id=i, total=cny(OWED)) for i in (*self.in_books, *self.billed)])
@@ -91,14 +93,14 @@ class Writers:
 
     async def transfer(self, conn: Any, dice: random.Random) -> None:
         chosen = dice.sample(self.payments, dice.randint(1, 4))
-        await taxes.follow_transfers(conn, [transferred(payment_id) for payment_id in chosen])
+        await debt_handlers.follow_transfers(conn, [transferred(payment_id) for payment_id in chosen])
 
     async def tend(self, conn: Any, _dice: random.Random) -> None:
-        await guarantee.tend(conn, DEPS)
+        await deposit.tend(conn, DEPS)
 
     async def take_back(self, conn: Any, dice: random.Random) -> None:
         chosen = dice.sample([*self.in_books, *self.billed], 6)
-        await reactions._follow(conn, [(uuid4(), given_back(i), None) for i in chosen])
+        await handlers._follow(conn, [(uuid4(), given_back(i), None) for i in chosen])
 
     def all(self) -> Sequence[Writer]:
         return self.post, self.restore, self.hand_over, self.transfer, self.tend, self.take_back
@@ -135,7 +137,7 @@ async def test_all_writers_run_against_each_other_without_a_deadlock(rig: Rig) -
     assert [failure for _, failed in results for failure in failed] == []
     assert set().union(*(done for done, _ in results)) == {writer.__name__ for writer in writers.all()}
     async with rig.pool.acquire() as conn, conn.transaction():
-        await taxes.follow_transfers(conn, [transferred(payment_id) for payment_id in writers.payments])
+        await debt_handlers.follow_transfers(conn, [transferred(payment_id) for payment_id in writers.payments])
         await conn.execute("DELETE FROM effect")
 
 
@@ -145,7 +147,7 @@ async def test_a_younger_demand_on_the_deposit_never_passes_an_older_one(rig: Ri
     async def reserve(*amounts: str) -> list[UUID]:
         ids = [uuid4() for _ in amounts]
         async with rig.pool.acquire() as conn, conn.transaction():
-            await guarantee.reserve(conn, deps, [(i, cny(a)) for i, a in zip(ids, amounts, strict=True)])
+            await deposit.reserve(conn, deps, [(i, cny(a)) for i, a in zip(ids, amounts, strict=True)])
         return ids
 
     async def waiting() -> list[UUID]:
@@ -158,11 +160,11 @@ async def test_a_younger_demand_on_the_deposit_never_passes_an_older_one(rig: Ri
     (late,) = await reserve("5")
     assert await waiting() == [big, small, late]
     async with rig.pool.acquire() as conn, conn.transaction():
-        await guarantee.free(conn, first)
-        await guarantee.tend(conn, deps)
+        await deposit.free(conn, first)
+        await deposit.tend(conn, deps)
     assert await waiting() == []
     (again,) = await reserve("5")
     assert await waiting() == []
     async with rig.pool.acquire() as conn, conn.transaction():
-        await guarantee.free(conn, [big, small, late, again])
+        await deposit.free(conn, [big, small, late, again])
         assert await conn.fetchval("SELECT reserved_minor FROM guarantee") == 0

@@ -11,8 +11,8 @@ from typing import Any
 
 from deploy.samples import submission
 from services.customs.gateway import Authority
-from services.customs.lodging import MESSAGES_MAX
-from services.customs.reactions import Deps
+from services.customs.handlers import Deps
+from services.customs.lodging.timer import MESSAGES_MAX
 from shared import topics
 from shared.xml import XML_BYTES_MAX
 from tests.integration.test_reactions import RETURN, SUBMITTED, shop_record

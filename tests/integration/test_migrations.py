@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from deploy.embedded.postgres import binaries
-from services.cli.between import BETWEEN
-from services.cli.verify import invariants
+from services.cli.verify.app import invariants
+from services.cli.verify.cross_service_invariants import BETWEEN
 from services.schema import SERVICES, migrate, migrations
 from shared.database import connect_pool
 from shared.errors import Misconfigured

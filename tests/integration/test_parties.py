@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from deploy import secrets
 from deploy.samples import submission
 from deploy.samples.generate import PLATFORM_CODE
-from deploy.sandbox.carrier import EXPRESS, POST
+from sandbox.carrier.party import EXPRESS, POST
 from services import schema
-from services.cli import ownparties
-from shared import requests, topics
+from services.cli.access import own_parties
+from shared import operator_requests, topics
 from shared.envelope import Outgoing, Record, first_headers
 from shared.handler import pack_record
 from shared.identity import order_id_of
@@ -119,9 +119,9 @@ async def test_an_operator_calls_off_an_order_of_a_bound_platform_by_the_databas
     command = shop_record(mine["order_no"], asked, CANCEL)
     record = Record(topics.SUBMISSIONS, 0, 0, int(datetime.now(UTC).timestamp() * 1000), b"x", command.value, command.headers)
     async with world.pools["orders"].acquire() as conn:
-        await requests.ask(conn, "orders", "command", "an operator", record=pack_record(record))
-        await requests.ask(conn, "orders", "command", "an operator", record=pack_record(replace(record, value=b"{")))
-    assert await requests.obey(world.handler("orders")) == 2
+        await operator_requests.ask(conn, "orders", "command", "an operator", record=pack_record(record))
+        await operator_requests.ask(conn, "orders", "command", "an operator", record=pack_record(replace(record, value=b"{")))
+    assert await operator_requests.obey(world.handler("orders")) == 2
     rows = await world.admin.fetch("SELECT outcome, details FROM orders.operator_result ORDER BY request_id")
     assert [row["outcome"] for row in rows] == ["done", "failed"]
     assert orjson.loads(rows[1]["details"])["reason"] == "malformed"
@@ -263,7 +263,7 @@ async def test_the_stack_binds_its_own_parties_and_never_brings_back_a_key_that_
 ) -> None:
     secrets.make(tmp_path / "secrets")
     found = schema.party_keys_in(tmp_path / "secrets")
-    first = await ownparties.register(database, found, "PROBE00001")
+    first = await own_parties.register(database, found, "PROBE00001")
     assert sorted(first) == sorted(
         [f"operators {PLATFORM_CODE}", "operators PROBE00001", "probe PROBE00001", f"shops {PLATFORM_CODE}",
          f"sandbox {EXPRESS.code}", f"sandbox {POST.code}"]
@@ -273,13 +273,13 @@ async def test_the_stack_binds_its_own_parties_and_never_brings_back_a_key_that_
         await conn.execute(
             "UPDATE orders.party_key SET removed_at = now(), removed_by = 'an operator' WHERE code = $1", PLATFORM_CODE
         )
-        assert await ownparties.register(database, found, "PROBE00001") == []
+        assert await own_parties.register(database, found, "PROBE00001") == []
         assert not await conn.fetchval(
             "SELECT count(*) FROM orders.party_key WHERE code = $1 AND removed_at IS NULL", PLATFORM_CODE
         )
         (tmp_path / "secrets" / "party_shops").unlink()
         secrets.make(tmp_path / "secrets")
-        assert await ownparties.register(database, schema.party_keys_in(tmp_path / "secrets"), "PROBE00001") == [
+        assert await own_parties.register(database, schema.party_keys_in(tmp_path / "secrets"), "PROBE00001") == [
             f"shops {PLATFORM_CODE}"
         ]
     finally:
@@ -315,8 +315,10 @@ async def test_doctor_says_in_one_line_who_must_sign_and_who_cannot(world: World
 async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_as_an_operator(
     database: str, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from services.cli import orderfile, orders, parties, publish, samples
+    from services.cli import publish, samples, submission_files
+    from services.cli.access import parties
     from services.cli.connect import Target, Wrong
+    from services.cli.order import app as order_app
 
     to = Target("", database, "", tmp_path)
     monkeypatch.setattr(parties, "target", lambda: to)
@@ -333,7 +335,7 @@ async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_
     assert [(row["code"], row["is"], row["removed_at"]) for row in await parties._list()] == [(code, "platform", None)]
     assert "nothing to do" in capsys.readouterr().err
 
-    unsigned = [orderfile.submission_of(mine["order_no"], None, json.dumps(mine).encode())]
+    unsigned = [submission_files.submission_of(mine["order_no"], None, json.dumps(mine).encode())]
     with pytest.raises(Wrong, match=f"sign the record with the key of {code}.*Nothing was published"):
         await publish._require_heard(to, unsigned)
     with pytest.raises(Wrong, match="Nothing was published"):
@@ -344,16 +346,16 @@ async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_
 
     async with opened(database, keys) as world:
         value = json.dumps(mine).encode()
-        (record,) = publish.signed([orderfile.submission_of(mine["order_no"], None, value)], pem)
+        (record,) = publish.signed([submission_files.submission_of(mine["order_no"], None, value)], pem)
         await said(world, Outgoing(topics.SUBMISSIONS, b"k", record.value, record.headers))
         assert await world.states() == {mine["order_no"]: "fulfilled"}
 
         async def obey() -> None:
-            while not await requests.obey(world.handler("orders")):  # noqa: ASYNC110  another task asks
+            while not await operator_requests.obey(world.handler("orders")):  # noqa: ASYNC110  another task asks
                 await asyncio.sleep(0.05)
 
         task = asyncio.create_task(obey())
-        await orders._publish(to, RETURN, mine["order_no"], "operator", None, {})
+        await order_app._publish(to, RETURN, mine["order_no"], "operator", None, {})
         await task
         for _ in range(2):
             world.clock.now += 20
@@ -361,6 +363,6 @@ async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_
         assert await world.states() == {mine["order_no"]: "returned"}
         await asyncio.to_thread(parties.remove, code, None, False)
         forged = order(2)
-        (record,) = publish.signed([orderfile.submission_of(forged["order_no"], None, json.dumps(forged).encode())], pem)
+        (record,) = publish.signed([submission_files.submission_of(forged["order_no"], None, json.dumps(forged).encode())], pem)
         await said(world, Outgoing(topics.SUBMISSIONS, b"k", record.value, record.headers))
         assert await world.states() == {mine["order_no"]: "returned"}

@@ -15,16 +15,16 @@ import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
 
-from deploy.sandbox.bank import Bank as SandboxBank
-from deploy.sandbox.bank_http import application
-from services.cli import witnesses
+from sandbox.bank.http import application
+from sandbox.bank.party import Bank as SandboxBank
 from services.cli.connect import Target
-from services.payments import reactions, store
+from services.cli.verify import reconciliation
+from services.payments import handlers, store
+from services.payments.bank_commands.sender import PAYER_FIELD, Teller
 from services.payments.domain.bank import Authorise
 from services.payments.domain.payment import PAYMENT, Payment, State
 from services.payments.gateway import HttpBank
 from services.payments.invariants import INVARIANTS
-from services.payments.teller import PAYER_FIELD, Teller
 from shared import topics
 from shared.database import connect_pool
 from shared.effects import EffectRunner
@@ -37,11 +37,11 @@ from shared.events.payments import PaymentCaptured, PaymentDeclined
 from shared.events.persons import Particulars, SealedConsignee, SealedPerson
 from shared.failpoints import Failpoints, Killed
 from shared.handler import Handler, write
-from shared.hears import Announced, Outcome
 from shared.money import Money
 from shared.outbox import unpack_headers, utc_now
 from shared.sealing import Sealing, bound, seal
 from shared.settings import Settings
+from shared.subscriptions import Announced, Outcome
 from tests.integration.conftest import offsets_begin, snapshot
 
 PAYER = Particulars(name="张三", id_type="1", id_number="110101199003070038")
@@ -81,13 +81,13 @@ class Rig:
 
     def handler(self, points: Failpoints | None = None) -> Handler:
         return Handler(
-            "payments", topics.PAYMENTS, reactions.HEARS, self.pool, None, sealing=self.sealing,
+            "payments", topics.PAYMENTS, handlers.HEARS, self.pool, None, sealing=self.sealing,
             after=lambda outcome: self.counted.extend(outcome.facts), failpoints=points,
         )  # fmt: skip
 
     def runner(self, points: Failpoints | None = None) -> EffectRunner:
         return EffectRunner(
-            "payments", self.pool, None, Teller(self.http, self.sealing, self.pool).perform, reactions.settle,
+            "payments", self.pool, None, Teller(self.http, self.sealing, self.pool).perform, handlers.settle,
             self._finish, lambda outcome: self.counted.extend(outcome.facts), sealing=self.sealing,
             failpoints=points,
         )  # fmt: skip
@@ -408,7 +408,7 @@ async def test_what_the_bank_moved_and_is_still_to_be_booked_breaks_nothing_and_
     with pytest.raises(Killed):
         await rounds(rig.runner(Failpoints("effect_after_call:2", in_process=True)), 3)
     assert rig.bank_moved() == {"capture": 2 * 20410}
-    (found,) = await witnesses.bank(to)
+    (found,) = await reconciliation.bank(to)
     assert (found.offending, found.skipped) == ((), "")
     # The bank took the money of one of them once more.
     take = (
@@ -416,14 +416,14 @@ async def test_what_the_bank_moved_and_is_still_to_be_booked_breaks_nothing_and_
     )
     db = rig.line.bank.file.db
     db.execute(take.format("payment_no") + "FROM movement LIMIT 1")
-    (found,) = await witnesses.bank(to)
+    (found,) = await reconciliation.bank(to)
     assert [line.split(": ")[1] for line in found.offending] == ["bank 204.10 CNY, journal nothing"]
     db.execute("DELETE FROM movement WHERE rowid = (SELECT max(rowid) FROM movement)")
     await rig.ask_bank()
-    (found,) = await witnesses.bank(to)
+    (found,) = await reconciliation.bank(to)
     assert found.offending == ()
     db.execute(take.format("'P-none'") + "FROM movement LIMIT 1")
-    (found,) = await witnesses.bank(to)
+    (found,) = await reconciliation.bank(to)
     assert found.offending == ("payment P-none capture: bank 204.10 CNY, journal nothing",)
 
 
@@ -494,7 +494,7 @@ async def test_money_moved_is_counted_once_it_is_committed(rig: Rig) -> None:
     await rig.hear(unwinding(good.order_id), unwinding(bad.order_id))
     await rig.ask_bank()
     before = {outcome: counter(outcome) for outcome in ("captured", "refunded", "declined")}
-    reactions.observe(rig.counted)
+    handlers.observe(rig.counted)
     moved = {outcome: counter(outcome) - was for outcome, was in before.items()}
     assert moved == {"captured": 20410, "refunded": 20410, "declined": 20410}
 
@@ -528,7 +528,7 @@ async def test_a_broken_book_is_found_by_an_invariant(rig: Rig) -> None:
 
 
 def test_every_instruction_of_the_table_is_one_the_teller_can_ask() -> None:
-    from services.payments.teller import ASKS
+    from services.payments.bank_commands.sender import ASKS
 
     assert set(ASKS) == {"authorise", "capture", "void", "refund", "refund_tax", "transfer"}
     assert ASKS["authorise"] is Authorise

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
 from deploy.probe import Probe, Prober, ProbeSettings
-from services.orders.reading import read_submission
+from services.orders.intake.decoding import read_submission
 from shared import topics
 from shared.envelope import headers_of
 from shared.outbox import utc_now

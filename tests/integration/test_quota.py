@@ -15,9 +15,9 @@ import asyncpg
 import orjson
 import pytest
 
-from services.tax import rulefiles
+from services.tax.handlers import HEARS, Deps
 from services.tax.invariants import INVARIANTS
-from services.tax.reactions import HEARS, Deps
+from services.tax.rulebook import files as rule_files
 from shared import inbox, topics
 from shared.database import connect_pool
 from shared.envelope import Record, first_headers, headers_of
@@ -59,7 +59,7 @@ class Replica:
 
     def __init__(self, number: int, pool: Any, sealing: Sealing) -> None:
         self.number = number
-        self._handler = Handler("tax", topics.TAX, HEARS, pool, Deps(rulefiles.load()), sealing=sealing)
+        self._handler = Handler("tax", topics.TAX, HEARS, pool, Deps(rule_files.load()), sealing=sealing)
         self._next: Counter[str] = Counter()
 
     async def hear(self, told: Sequence[Told], chance: random.Random) -> None:

@@ -22,11 +22,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from deploy.samples import submission
-from deploy.sandbox.receipts import format_fault, messages_of
+from sandbox.authority.receipts import format_fault, messages_of
 from services.customs.ceb.parse import BILL_MESSAGES, RECEIPT_MESSAGES, SUMMARY_MESSAGES
-from services.orders.fingerprint import fingerprint
-from services.orders.reading import read_submission
-from services.orders.submission import Submitted
+from services.orders.intake.decoding import read_submission
+from services.orders.intake.fingerprint import fingerprint
+from services.orders.intake.submission import Submitted
 from services.payments.domain.bank import Refunded
 from shared import inbox, topics
 from shared.effects import Answered, Effect, Perform, Unknown

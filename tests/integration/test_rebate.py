@@ -12,14 +12,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.cli import rebate
 from services.cli.connect import database as connection
 from services.cli.connect import target
-from services.cli.rebatefiles import lists_in
-from services.tax import rebate_store
-from services.tax.domain.export import Merchants
-from services.tax.domain.rebate import Invoice, Prepared, ReleasedList
-from services.tax.exportfiles import load_exports
+from services.cli.tax import rebate
+from services.cli.tax.rebate_files import lists_in
+from services.tax.exports.domain import Merchants
+from services.tax.exports.files import load_exports
+from services.tax.rebates import store as rebate_store
+from services.tax.rebates.domain import Invoice, Prepared, ReleasedList
 from shared.database import connect_pool
 from shared.money import Money
 from shared.settings import Settings

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from deploy.sandbox.declarations import read_declaration
+from sandbox.authority.declarations import read_declaration
 from services.customs.app import CustomsSettings
 from services.customs.app import wire as wire_customs
 from services.tax.app import TaxSettings
@@ -27,10 +27,10 @@ from shared.database import connect_pool
 from shared.envelope import Record, headers_of
 from shared.events.orders import Line, OrderPlaced, Party
 from shared.events.persons import SealedConsignee, SealedPerson
-from shared.hears import Announced
 from shared.money import Money
 from shared.service import Service, Wire
 from shared.settings import Settings
+from shared.subscriptions import Announced
 from tests.integration.test_delivery import publish, read_all, until
 from tests.integration.test_reactions import DOCUMENTS, STORIES, Cast
 from tests.integration.world import Channel, World, opened

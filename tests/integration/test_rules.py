@@ -20,9 +20,9 @@ from typer.testing import CliRunner, Result
 from services.cli.app import app
 from services.tax.app import TaxSettings, wire
 from services.tax.domain.assessable import BEIJING
-from services.tax.reactions import HEARS, Deps
-from services.tax.rulefiles import RULES, RuleError
-from services.tax.running import RunningRules
+from services.tax.handlers import HEARS, Deps
+from services.tax.rule_reload import RunningRules
+from services.tax.rulebook.files import RULES, RuleError
 from shared import inbox, metrics, topics
 from shared.database import connect_pool
 from shared.envelope import Record, headers_of

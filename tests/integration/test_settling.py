@@ -10,18 +10,18 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from deploy.sandbox import bank_desk
+from sandbox.bank import ledger as bank_ledger
 from services.cli.cases import of_order
 from services.cli.connect import Target, Wrong
-from services.cli.payments import settle_case
-from services.cli.waits import waits_of
-from services.payments import due_store
+from services.cli.order.waits import waits_of
+from services.cli.payments.app import settle_case
+from services.payments.bank_commands.settlement import VERDICTS, NotSettled, Verdict, settle
 from services.payments.cases import KINDS
+from services.payments.customs_debt import store as debt_store
+from services.payments.customs_debt.domain import Due, DueState
+from services.payments.customs_debt.handlers import instruction
 from services.payments.domain.bank import RefundTax, Transfer
-from services.payments.domain.dues import Due, DueState
 from services.payments.domain.payment import State
-from services.payments.settling import VERDICTS, NotSettled, Verdict, settle
-from services.payments.taxes import instruction
 from shared import cases, effects
 from shared.cases import StoredCase
 from shared.money import Money
@@ -34,11 +34,11 @@ STAYS = Money.zero("CNY")
 
 
 def refused(_desk: Any, item: Any) -> dict[str, Any]:
-    return bank_desk.say(item, "declined", code="AG01", reason="not allowed")
+    return bank_ledger.say(item, "declined", code="AG01", reason="not allowed")
 
 
 def nothing(_desk: Any, item: Any) -> dict[str, Any]:
-    return bank_desk.say(item, "pending")
+    return bank_ledger.say(item, "pending")
 
 
 async def say(rig: Rig, verdict: Verdict, number: int | None = None) -> None:
@@ -145,12 +145,12 @@ async def test_what_is_written_off_stands_against_the_named_account_and_what_is_
 
 
 async def test_what_a_person_is_shown_of_an_order_has_the_banks_own_sentence(rig: Rig) -> None:
-    from services.cli import sections
+    from services.cli.order import details
 
     order_id = await waiting(rig, State.REFUNDING)
     conn = await asyncpg.connect(rig.dsn)
     try:
-        shown = await sections.of_order(conn, order_id)
+        shown = await details.of_order(conn, order_id)
     finally:
         await conn.close()
     (case,) = shown["cases"]
@@ -166,7 +166,7 @@ async def test_a_capture_of_another_amount_by_a_persons_word_is_booked_as_it_is(
     assert await books(rig) == {"bank_clearing": 30000, "buyer_funds": -30000}
     await rig.hear(unwinding(order_id))
     with doing(
-        "refund", lambda _d, i: bank_desk.say(i, "refunded", payment_no="P9", refund_no="R9", amount="300.00", currency="CNY")
+        "refund", lambda _d, i: bank_ledger.say(i, "refunded", payment_no="P9", refund_no="R9", amount="300.00", currency="CNY")
     ):
         await rig.ask_bank()
     assert await books(rig) == {}
@@ -217,7 +217,7 @@ async def test_every_word_leads_out_of_a_refund_of_tax(rig: Rig, verdict: Verdic
 async def test_every_word_but_a_write_off_leads_out_of_a_transfer_to_customs(rig: Rig, word: str) -> None:
     payment_id = uuid4()
     async with rig.pool.acquire() as conn, conn.transaction():
-        await due_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
+        await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
         ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
         await effects.instruct(conn, rig.sealing, [instruction(ask, None)])
     with doing("transfer", refused):
@@ -243,8 +243,8 @@ async def test_an_order_whose_tax_cannot_be_paid_says_so(rig: Rig) -> None:
     order_id, payment_id = await captured(rig), uuid4()
     due = Due(order_id, "T1", DueState.DUE, cny("12.10"), cny("12.10"), "exact", "M", STAYS, payment_id, "B1")
     async with rig.pool.acquire() as conn, conn.transaction():
-        await due_store.save(conn, [due])
-        await due_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
+        await debt_store.save(conn, [due])
+        await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
         ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
         await effects.instruct(conn, rig.sealing, [instruction(ask, None)])
     with doing("transfer", refused):
@@ -261,10 +261,10 @@ async def test_an_order_whose_tax_cannot_be_paid_says_so(rig: Rig) -> None:
 async def test_a_transfer_declined_once_is_made_later(rig: Rig) -> None:
     payment_id = uuid4()
     async with rig.pool.acquire() as conn, conn.transaction():
-        await due_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
+        await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
         ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
         await effects.instruct(conn, rig.sealing, [instruction(ask, None)])
-    with doing("transfer", lambda _d, item: bank_desk.say(item, "declined", code="AM04", reason="insufficient funds today")):
+    with doing("transfer", lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="insufficient funds today")):
         await rig.ask_bank(1)
     await rig.ask_bank(4)
     assert rig.bank_moved() == {"transfer": 1210}

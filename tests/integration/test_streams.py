@@ -19,8 +19,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from deploy.embedded.process import free_port
-from services.orders import sales
-from services.orders.submission import PROBE
+from services.orders.domain import sales
+from services.orders.intake.submission import PROBE
 from shared import topics
 from shared.envelope import headers_of
 from shared.events.orders import OrderCancelled, OrderFulfilled, OrderRejected, OrderResubmitted, OrdersEvent

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from deploy.samples import submission
-from deploy.sandbox.receipts import Receipt, format_fault, messages_of, new_guid, return_time
-from services.cli import summaries
+from sandbox.authority.receipts import Receipt, format_fault, messages_of, new_guid, return_time
 from services.cli.connect import database as connection
 from services.cli.connect import target
-from services.cli.rebatefiles import lists_in
-from services.customs.consolidating import announce_words, make_requests
-from services.customs.domain.months import month_of
+from services.cli.customs import summaries
+from services.cli.tax.rebate_files import lists_in
+from services.customs.consolidation.months import month_of
+from services.customs.consolidation.requests import announce_words, make_requests
 from shared import cases, topics
 from shared.handler import write
 from tests.integration.test_reactions import RETURN, SUBMITTED, shop_record

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from deploy.samples import submission
-from deploy.sandbox.receipts import Receipt, messages_of, new_guid, return_time
-from services.cli import taxcases
-from services.cli.between import BETWEEN
+from sandbox.authority.receipts import Receipt, messages_of, new_guid, return_time
 from services.cli.connect import Wrong
-from services.cli.demo import bills_of
-from services.payments.guarantee import Deposits, Deps
+from services.cli.demo.app import bills_of
+from services.cli.tax import cases as tax_cases
+from services.cli.verify.cross_service_invariants import BETWEEN
+from services.payments.customs_debt.deposit import Deposits, Deps
 from shared import topics
 from shared.money import Money
 from tests.integration.test_reactions import RETURN, SUBMITTED, shop_record
@@ -107,7 +107,7 @@ async def test_nothing_is_paid_before_the_33rd_day_and_a_book_is_paid_by_one_tra
 async def test_parcel_tax_that_is_waived_is_owed_by_nobody(world: World, returned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tax of a small parcel of 2015, 10.60 of 106.00, is not levied: no bill is missed and the books owe nothing."""
     # It came on the day it was placed; the clocks of this test are today's.
-    monkeypatch.setattr("services.orders.submission.taxed_at", lambda placed_at, _came_at: placed_at)
+    monkeypatch.setattr("services.orders.intake.submission.taxed_at", lambda placed_at, _came_at: placed_at)
     order_no = await placed(
         world, "nobill", sample="cherries", placed_at="2015-06-01T09:00:00+08:00", tax_withheld="0.00", amount_paid="106.00"
     )
@@ -269,14 +269,14 @@ async def test_a_person_decides_a_bill_that_is_far_off(
     await days_pass(world, 1, 31)
     assert (await bill_of(world, order_no))[0] == "disputed"
     monkeypatch.setenv("CROSSBORDER_POSTGRES", database)
-    (case,) = await taxcases._list(everything=False)
+    (case,) = await tax_cases._list(everything=False)
     assert (case["order_no"], case["reason"], case["verdict"]) == (order_no, "far_off", None)
     with pytest.raises(Wrong, match="accept or bear"):
-        await taxcases._settle(order_no, "close", "looked at", None)
-    assert await taxcases._settle(order_no, verdict, "looked at", None) == "decided"
-    assert await taxcases._settle(order_no, verdict, "looked at", None) == "already decided:"
+        await tax_cases._settle(order_no, "close", "looked at", None)
+    assert await tax_cases._settle(order_no, verdict, "looked at", None) == "decided"
+    assert await tax_cases._settle(order_no, verdict, "looked at", None) == "already decided:"
     await days_pass(world, 2)
-    assert await taxcases._settle(order_no, verdict, "looked at", None) == "no open case of"
+    assert await tax_cases._settle(order_no, verdict, "looked at", None) == "no open case of"
     assert (await bill_of(world, order_no))[:2] == ("due", "paid")
     assert (await balances(world))[account] > 10_000
     await in_order(world)

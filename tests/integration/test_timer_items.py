@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from deploy.samples import submission
-from services.payments.guarantee import Deposits, Deps
+from services.payments.customs_debt.deposit import Deposits, Deps
 from shared import topics
 from shared.identity import order_id_of
 from shared.money import Money

@@ -10,10 +10,10 @@ import pytest
 
 from shared import topics
 from shared.failpoints import Failpoints, Killed
-from shared.hears import Announced, Outcome
 from shared.sealing import Sealing
 from shared.service import Service, Timer, Wiring
 from shared.settings import Settings
+from shared.subscriptions import Announced, Outcome
 from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps
 
 ORDER = uuid4()

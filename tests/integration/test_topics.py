@@ -18,9 +18,9 @@ from shared import outbox, topics
 from shared.envelope import Outgoing
 from shared.errors import Unprocessable
 from shared.handler import write
-from shared.hears import Announced, Outcome
 from shared.outbox import Relay
 from shared.sealing import Sealing
+from shared.subscriptions import Announced, Outcome
 from tests.integration.conftest import Tallied
 from tests.integration.test_delivery import empty, read_all, running, until
 

@@ -18,15 +18,15 @@ from structlog.testing import capture_logs
 from deploy.embedded.postgres import SYSTEM_USER, EmbeddedPostgres, _let_through, _system_user
 from services.cli import doctor
 from services.schema import migrate
-from shared import requests, topics
+from shared import operator_requests, topics
 from shared.database import CUT, connect_pool
 from shared.envelope import Message
 from shared.errors import TooManyGivenUp
 from shared.handler import UNFORESEEN_MAX, Handler
-from shared.hears import Hears, Outcome
 from shared.outbox import utc_now
 from shared.sealing import Sealing
 from shared.settings import Settings
+from shared.subscriptions import Hears, Outcome
 from tests.integration.conftest import TALLY_HEARS, Counted, TallyDeps, counted, offsets_begin, snapshot
 from tests.integration.test_handler import owed, totals
 
@@ -104,11 +104,11 @@ async def test_what_ails_the_server_behind_a_replay_is_no_parked_records_fault(
     first = counted(order, 666, 0)
     await tally_handler(TallyDeps(poison={666})).handle([first, counted(order, 2, 1), counted(order, 777, 2)])
     async with tally_pool.acquire() as conn:
-        await requests.ask(conn, "tax", "replay", "an operator", place=(topics.ORDERS, 0, 0))
+        await operator_requests.ask(conn, "tax", "replay", "an operator", place=(topics.ORDERS, 0, 0))
     before = await snapshot(tally_pool)
     ails = getattr(asyncpg, name)
     with pytest.raises(ails):
-        await requests.obey(tally_handler(TallyDeps(poison={777}, error=lambda: ails("passing"))))
+        await operator_requests.obey(tally_handler(TallyDeps(poison={777}, error=lambda: ails("passing"))))
     assert await snapshot(tally_pool) == before
 
 

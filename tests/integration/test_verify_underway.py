@@ -15,9 +15,11 @@ import asyncpg
 import orjson
 import pytest
 
-from services.cli import facts, lag, verify, witnesses
+from services.cli import lag
 from services.cli.connect import Target
-from services.cli.verify import Finding
+from services.cli.verify import app as verify
+from services.cli.verify import log_invariants, reconciliation
+from services.cli.verify.app import Finding
 from shared import outbox, topics
 from shared.database import connect_pool
 from shared.envelope import Outgoing, headers_of
@@ -182,13 +184,13 @@ async def test_while_facts_are_decided_and_the_relay_loses_its_connection_nothin
         work = asyncio.create_task(deciding())
         try:
             for _ in range(6):
-                found = {f.name: f.offending for f in await facts.judge(to)}
+                found = {f.name: f.offending for f in await log_invariants.judge(to)}
                 assert (found[HELD], found["facts_without_hole"]) == ((), ())
         finally:
             stop.set()
             await work
         await until(lambda: empty(customs, "outbox"))
-    assert {f.name for f in await facts.judge(to) if not f.ok} == set()
+    assert {f.name for f in await log_invariants.judge(to) if not f.ok} == set()
 
 
 async def cut(to: Target, pool: Any) -> None:
@@ -280,7 +282,7 @@ async def test_what_the_authority_said_and_customs_has_not_read_is_no_disagreeme
         file.execute("INSERT INTO consolidated VALUES ('I1', 1, 'D1', 1)")
 
         async def wrong() -> dict[str, tuple[str, ...]]:
-            return {f.name: f.offending for f in await witnesses.authority(to) if not f.ok}
+            return {f.name: f.offending for f in await reconciliation.authority(to) if not f.ok}
 
         both = {
             "authority_declarations": ("I1 line 1: D1",),

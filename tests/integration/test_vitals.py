@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from prometheus_client import REGISTRY
 
 from services.payments.gateway import HttpBank
-from shared import inbox, requests, topics, vitals
+from shared import inbox, operator_requests, topics, watchdog
 from shared.envelope import Record
 from shared.errors import Unavailable
 from shared.handler import Handler
@@ -38,8 +38,8 @@ def shown(name: str, **labels: str) -> float:
 async def replay(handler: Handler, poison: Record) -> None:
     """What `crossborder dlq replay` asks for."""
     async with handler.pool.acquire() as conn:
-        await requests.ask(conn, "tax", "replay", "an operator", place=(poison.topic, poison.partition, poison.offset))
-    assert await requests.obey(handler) == 1
+        await operator_requests.ask(conn, "tax", "replay", "an operator", place=(poison.topic, poison.partition, poison.offset))
+    assert await operator_requests.obey(handler) == 1
 
 
 async def until(seen: Callable[[], Awaitable[bool]]) -> None:
@@ -120,13 +120,13 @@ class Still:
 async def test_the_watchdog_says_what_stood_and_the_next_process_shows_that_it_bit(
     tally_pool: Any, consumer: Any, relay: Any, part: str
 ) -> None:
-    watched = vitals.Vitals("tax", tally_pool, consumer, relay, [])
-    with pytest.raises(vitals.Stuck) as bitten:
+    watched = watchdog.Vitals("tax", tally_pool, consumer, relay, [])
+    with pytest.raises(watchdog.Stuck) as bitten:
         await asyncio.wait_for(watched._watch(), 10)
     assert time.time() - shown("watchdog_progress_timestamp_seconds", service="tax", part=part) > 30
     before = REGISTRY.get_sample_value("crossborder_process_ends_total", {"service": "tax", "reason": f"watchdog_{part}"}) or 0
-    await vitals.note_end(tally_pool, bitten.value)
-    await vitals.note_end(tally_pool, bitten.value)
+    await watchdog.note_end(tally_pool, bitten.value)
+    await watchdog.note_end(tally_pool, bitten.value)
     async with tally_pool.acquire() as conn:
         await watched._show_ends(conn)
         await watched._show_ends(conn)
@@ -137,20 +137,20 @@ async def test_the_watchdog_leaves_a_consumer_alone_that_has_nothing_to_do(tally
     idle: Any = Still(40, behind=0)
     moving: Any = Still(0)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(vitals.Vitals("tax", tally_pool, idle, moving, [])._watch(), 6)
+        await asyncio.wait_for(watchdog.Vitals("tax", tally_pool, idle, moving, [])._watch(), 6)
     assert time.time() - shown("watchdog_progress_timestamp_seconds", service="tax", part="consumer") < 10
 
 
 def test_the_end_of_a_process_is_counted_by_what_a_person_would_do() -> None:
-    assert vitals.reason_of(Unavailable("x")) == "unavailable"
-    assert vitals.reason_of(asyncpg.ConnectionDoesNotExistError("x")) == "unavailable"
-    assert vitals.reason_of(KeyError("x")) == "unexpected"
+    assert watchdog.reason_of(Unavailable("x")) == "unavailable"
+    assert watchdog.reason_of(asyncpg.ConnectionDoesNotExistError("x")) == "unavailable"
+    assert watchdog.reason_of(KeyError("x")) == "unexpected"
 
 
 async def test_a_broken_invariant_is_shown_with_when_and_how_long_it_was_looked_at(tally_pool: Any) -> None:
     nothing: Any = Still(0)
     broken = Invariant("tax_test_broken", "SELECT 'a' UNION ALL SELECT 'b'", "never")
-    watched = vitals.Vitals("tax", tally_pool, nothing, nothing, [], invariants=[broken])
+    watched = watchdog.Vitals("tax", tally_pool, nothing, nothing, [], invariants=[broken])
     assert shown("invariant_violations", invariant="tax_test_broken") == 0
     assert shown("invariant_last_check_timestamp_seconds", invariant="tax_test_broken") == 0
     assert await watched.look_at(broken) == 2
@@ -161,19 +161,19 @@ async def test_a_broken_invariant_is_shown_with_when_and_how_long_it_was_looked_
 
 async def test_who_waits_for_a_connection_is_counted(tally_pool: Any) -> None:
     taken = [await tally_pool.acquire() for _ in range(tally_pool.get_max_size())]
-    assert vitals.waiting_for(tally_pool) == 0
+    assert watchdog.waiting_for(tally_pool) == 0
 
     async def take() -> Any:
         return await tally_pool.acquire()
 
     late = [asyncio.create_task(take()) for _ in range(3)]
     await asyncio.sleep(0.05)
-    assert vitals.waiting_for(tally_pool) == 3
+    assert watchdog.waiting_for(tally_pool) == 3
     for conn in taken:
         await tally_pool.release(conn)
     for task in late:
         await tally_pool.release(await task)
-    assert vitals.waiting_for(tally_pool) == 0
+    assert watchdog.waiting_for(tally_pool) == 0
 
 
 async def test_a_running_service_shows_its_lag_delay_pool_and_loop(
@@ -295,7 +295,7 @@ class Broker:
 
 async def test_what_does_not_answer_is_shown_as_down_and_again_as_up(tally_pool: Any) -> None:
     broker = Broker()
-    looks = vitals.Vitals("tax", tally_pool, broker, None, [])  # type: ignore[arg-type]
+    looks = watchdog.Vitals("tax", tally_pool, broker, None, [])  # type: ignore[arg-type]
     for there, looked, expected in ((True, 1.0, (1, 1)), (False, 1.0, (0, 1)), (True, 60.0, (1, 0)), (True, 1.0, (1, 1))):
         broker.there, looks.measured = there, time.monotonic() - looked
         await looks.reach()

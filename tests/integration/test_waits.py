@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from services.cli import connect, orders
+from services.cli import connect
 from services.cli.connect import Target
+from services.cli.order import app as order
 from tests.integration.test_tax_bills import days_pass, placed
 from tests.integration.world import World, opened
 
@@ -26,7 +27,7 @@ def to(database: str, home: Path) -> Target:
 
 
 async def show(to: Target, order_no: str) -> dict[str, Any]:
-    return await orders._show(to, order_no)
+    return await order._show(to, order_no)
 
 
 async def test_an_order_at_its_end_waits_for_nothing_and_shows_its_tax_bill(world: World, to: Target) -> None:
@@ -71,7 +72,7 @@ async def test_what_is_printed_holds_no_value_of_the_language(
     monkeypatch.setattr(connect, "PIPE_COLUMNS", 400)
     order_no = await placed(world)
     await days_pass(world, 2)
-    orders._print(await show(to, order_no))
+    order._print(await show(to, order_no))
     out = capsys.readouterr().out
     assert "+0.000 s" in out
     for value in ("None", "True", "False", "Decimal(", "UUID(", "datetime", "{'", "['"):

@@ -16,8 +16,8 @@ import orjson
 import pytest
 
 from services.tax.domain.ledger import MG_A_KG
+from services.tax.handlers import HEARS
 from services.tax.invariants import INVARIANTS
-from services.tax.reactions import HEARS
 from shared import inbox, topics
 from shared.database import connect_pool
 from shared.envelope import first_headers

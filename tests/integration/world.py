@@ -18,49 +18,49 @@ from uuid import UUID
 
 import asyncpg
 
-from deploy.sandbox.authority import Authority as SandboxAuthority
-from deploy.sandbox.bank import Bank as SandboxBank
-from deploy.sandbox.bank_desk import Unable
-from deploy.sandbox.carrier import Carrier
-from deploy.sandbox.documents import read_submissions
-from deploy.sandbox.files import drop_outbox, pending_outbox
-from deploy.sandbox.signature import Declarants
-from deploy.sandbox.wire import Wire
-from services.cli.between import BETWEEN
-from services.customs import matching, policy
-from services.customs import reactions as customs
-from services.customs.billing import announce_bills
+from sandbox.authority.party import Authority as SandboxAuthority
+from sandbox.authority.signature import Declarants
+from sandbox.bank.ledger import Unable
+from sandbox.bank.party import Bank as SandboxBank
+from sandbox.carrier.party import Carrier
+from sandbox.documents import read_submissions
+from sandbox.kafka_io import Wire
+from sandbox.storage import drop_outbox, pending_outbox
+from services.cli.verify.cross_service_invariants import BETWEEN
+from services.customs import handlers as customs
+from services.customs import match_input, policy
 from services.customs.ceb.sign import CERTIFICATE_FILE, Signer
-from services.customs.consolidating import Consolidating, announce_words, make_requests
-from services.customs.contradicting import settle_cases
+from services.customs.consolidation.requests import Consolidating, announce_words, make_requests
+from services.customs.contradiction_cases import settle_cases
+from services.customs.expired_returns import give_up_returns
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS as CUSTOMS_INVARIANTS
-from services.customs.lodging import lodge_due
-from services.customs.overdue import give_up_returns
-from services.orders import reactions as orders
+from services.customs.lodging.timer import lodge_due
+from services.customs.tax_bills import announce_bills
+from services.orders import handlers as orders
 from services.orders.invariants import INVARIANTS as ORDERS_INVARIANTS
-from services.payments import guarantee
-from services.payments import reactions as payments
-from services.payments.domain.told import BankAnswer, Recorded
+from services.payments import handlers as payments
+from services.payments.bank_commands.sender import Teller
+from services.payments.customs_debt import deposit
+from services.payments.domain.bank_replies import BankAnswer, Recorded
 from services.payments.gateway import Heard, Item, Records
 from services.payments.invariants import INVARIANTS as PAYMENTS_INVARIANTS
-from services.payments.teller import Teller
-from services.tax import reactions as tax
-from services.tax import rulefiles
-from services.tax.billing import Billing, look_for_lapses, tend_bills
+from services.tax import handlers as tax
+from services.tax.bills.handlers import Billing, look_for_lapses, tend_bills
 from services.tax.invariants import INVARIANTS as TAX_INVARIANTS
-from shared import inbox, requests, topics
+from services.tax.rulebook import files as rule_files
+from shared import inbox, operator_requests, topics
 from shared.database import connect_pool
 from shared.effects import EffectRunner, Perform
 from shared.envelope import Message, Outgoing, Record
 from shared.errors import Unprocessable
 from shared.failpoints import Failpoints
 from shared.handler import Handler, pack_record, write
-from shared.hears import Hears, Outcome
 from shared.outbox import BOUND, unpack_headers
 from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.settings import Settings
+from shared.subscriptions import Hears, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -72,7 +72,7 @@ HEARS: Final[dict[str, dict[str, Hears]]] = {
 TIMERS: Final[tuple[tuple[str, Any], ...]] = (
     ("customs", lodge_due), ("customs", announce_bills), ("customs", give_up_returns), ("customs", settle_cases),
     ("customs", make_requests), ("customs", announce_words), ("tax", tend_bills), ("tax", look_for_lapses),
-    ("payments", guarantee.tend),
+    ("payments", deposit.tend),
 )  # fmt: skip
 INVARIANTS: Final = (*ORDERS_INVARIANTS, *PAYMENTS_INVARIANTS, *TAX_INVARIANTS, *CUSTOMS_INVARIANTS, *BETWEEN)
 AGE_S: Final = 600
@@ -201,8 +201,8 @@ class World:
                 "UPDATE dead_letter SET record = $3, sealed = false WHERE topic = $1 AND part = 0 AND at_offset = $2",
                 topic, offset, pack_record(record),
             )  # fmt: skip
-            await requests.ask(conn, service, "replay", "an operator", place=(topic, 0, offset))
-        await requests.obey(self.handler(service))
+            await operator_requests.ask(conn, service, "replay", "an operator", place=(topic, 0, offset))
+        await operator_requests.obey(self.handler(service))
 
     async def handle(self, channel: Channel, records: Sequence[Record], points: Failpoints | None = None) -> None:
         """Give one service records of one topic; the offsets move only if it returns."""
@@ -377,10 +377,10 @@ async def opened(
                 await inbox.known_offsets(conn, {(topic, 0): 0 for topic in HEARS[service]})
         sealing, rules, clock = Sealing.from_dir(keys), policy.load(None), Clock()
         deps = {
-            "orders": orders.Deps(sealing), "payments": guarantee.Deps(),
-            "tax": tax.Deps(rulefiles.load(), Billing(now=lambda: datetime.fromtimestamp(clock.now, UTC))),
+            "orders": orders.Deps(sealing), "payments": deposit.Deps(),
+            "tax": tax.Deps(rule_files.load(), Billing(now=lambda: datetime.fromtimestamp(clock.now, UTC))),
             "customs": customs.Deps(
-                sealing=sealing, authority=Authority(rules, Signer.from_dir(keys)), match=matching.mismatches,
+                sealing=sealing, authority=Authority(rules, Signer.from_dir(keys)), match=match_input.mismatches,
                 policy=rules.rules, consolidating=Consolidating(rules, now=lambda: datetime.fromtimestamp(clock.now, UTC)),
             ),
         }  # fmt: skip

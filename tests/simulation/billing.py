@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from services.customs.billing import cause_of, words_on
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration
 from services.customs.store import KeptBill
+from services.customs.tax_bills import cause_of, words_on
 from shared.events.orders import OrderPlaced
 from tests.simulation.broker import Said
 from tests.simulation.parties import BillWord

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from services.customs import matching, policy
+from services.customs import match_input, policy
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration, Kind, Lodged, Policy
 from services.customs.domain.returns import quantities, returned_before
@@ -164,7 +164,7 @@ class Customs(Service):
             case WithdrawalAsked():
                 followed = self.sabotage.withdraw(found, event, AT + timedelta(seconds=self.world.now), POLICY)
             case _:
-                followed = self.sabotage.collect(found, event, matching.mismatches)
+                followed = self.sabotage.collect(found, event, match_input.mismatches)
         return followed
 
     def _save(self, changed: Mapping[UUID, Declaration]) -> None:

@@ -10,13 +10,14 @@ from uuid import UUID
 
 from services.customs.domain import declaration
 from services.customs.domain.declaration import Declaration, State
-from services.orders import domain as orders
-from services.orders.legs import Tax
+from services.orders.domain import decisions as orders
+from services.orders.domain.external_states import Tax
 from services.payments.domain import payment
+from services.payments.domain.ledger import Entry, Purpose
 from services.payments.domain.payment import Decision, Payment
 from services.payments.domain.payment import State as Paid
-from services.payments.ledger import Entry, Purpose
-from services.tax.domain import bills, case
+from services.tax.bills import domain as bills
+from services.tax.domain import case
 from services.tax.domain.case import FollowedAll
 from shared.events.customs import GoodsPartlyReturned, GoodsReleased, GoodsReturned, TaxBillConsolidated
 from shared.events.orders import OrderUnwinding, ReturnAccepted, WithdrawalAsked

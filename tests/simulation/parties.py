@@ -14,7 +14,7 @@ from uuid import UUID
 
 from services.customs.domain.declaration import Answer as Ruling
 from services.customs.domain.declaration import Kind
-from services.orders.domain import Accepted
+from services.orders.domain.decisions import Accepted
 from services.payments.domain import bank as said
 from services.payments.domain.bank import Answer, Ask
 from shared import topics

@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 from uuid import UUID, uuid5
 
-from services.orders.domain import Accepted, Refused
+from services.orders.domain.decisions import Accepted, Refused
 from shared.events.base import Fault
 from shared.events.orders import Direction, Line, OrderPlaced, Party
 from shared.events.persons import SealedConsignee, SealedPerson

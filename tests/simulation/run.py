@@ -9,11 +9,11 @@ from functools import partial
 from uuid import UUID
 
 from services.customs.domain.declaration import CLEARED, OVER, State
-from services.orders.domain import ENDED, CancelRequested, ReturnRequested, Stage
-from services.payments.domain.dues import Due, DueState
+from services.orders.domain.decisions import ENDED, CancelRequested, ReturnRequested, Stage
+from services.payments.customs_debt.domain import Due, DueState
+from services.payments.domain.ledger import Account
 from services.payments.domain.payment import State as Paid
-from services.payments.ledger import Account
-from services.tax.domain.bills import BillState
+from services.tax.bills.domain import BillState
 from services.tax.domain.case import TaxState
 from shared import topics
 from shared.events.orders import ReturnPart

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.customs.domain import declaration
-from services.orders import domain as orders
+from services.orders.domain import decisions as orders
 from services.payments.domain import payment
-from services.tax.domain import bills, case
+from services.tax.bills import domain as bills
+from services.tax.domain import case
 
 
 @dataclass(frozen=True)

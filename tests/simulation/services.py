@@ -10,22 +10,23 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from services.orders.domain import Accepted, CancelRequested, Refused, ReturnRequested
-from services.orders.reactions import OF_BILLS
-from services.payments import ledger, taxes
-from services.payments.domain import dues
+from services.orders.domain.decisions import Accepted, CancelRequested, Refused, ReturnRequested
+from services.orders.handlers import OF_BILLS
+from services.payments.customs_debt import domain as customs_debt
+from services.payments.customs_debt import handlers as debt_handlers
+from services.payments.customs_debt.domain import Due, cover
+from services.payments.customs_debt.handlers import TAX_FACTS
+from services.payments.domain import ledger
 from services.payments.domain.bank import Answer, Ask, Transfer, Transferred
-from services.payments.domain.dues import Due, cover
+from services.payments.domain.ledger import Account
 from services.payments.domain.payment import Decision
-from services.payments.ledger import Account
-from services.payments.taxes import TAX_FACTS
-from services.tax import billpolicy
-from services.tax.billing import BILL_FACTS
-from services.tax.domain import bills
+from services.tax.bills import domain as bills
+from services.tax.bills import policy as bill_policy
+from services.tax.bills.domain import Bill
+from services.tax.bills.handlers import BILL_FACTS
 from services.tax.domain.assessment import beijing_date
-from services.tax.domain.bills import Bill
 from services.tax.domain.case import FollowedAll, PersonYear, Quota, QuotaEntry, TaxCase, TaxState
-from services.tax.rulefiles import load
+from services.tax.rulebook.files import load
 from shared import topics
 from shared.effects import LEASE_S
 from shared.envelope import Message
@@ -44,7 +45,7 @@ from tests.simulation.sabotage import Sabotage
 from tests.simulation.world import Violation, World
 
 RULES: Final = load()
-BILL_POLICY: Final = billpolicy.load()
+BILL_POLICY: Final = bill_policy.load()
 YEAR: Final = 2026
 
 
@@ -127,7 +128,7 @@ class Payments(Service):
         self.balances: Counter[tuple[UUID, str]] = Counter()
         self.moved: Counter[tuple[UUID, str]] = Counter()
         self._booked: set[UUID] = set()
-        self.held: dict[UUID, dues.Held] = {}
+        self.held: dict[UUID, customs_debt.Held] = {}
 
     def transact(self, fresh: Sequence[Record]) -> None:
         self._follow([(record.event_id, record.event) for record in fresh if not isinstance(record.event, TAX_FACTS)])
@@ -140,7 +141,9 @@ class Payments(Service):
         told |= {o for o, payment in self.state.items() if payment.returns} | {
             o for o, held in self.held.items() if held.restored
         }
-        batch = taxes.Folded(dict(self.state), dict(self.dues), {o: replace(self.held.get(o, dues.Held())) for o in told})
+        batch = debt_handlers.Folded(
+            dict(self.state), dict(self.dues), {o: replace(self.held.get(o, customs_debt.Held())) for o in told}
+        )
         for record in fresh:
             batch.follow(_as_message(record))
         self.state, self.dues = batch.payments, batch.dues
@@ -182,7 +185,7 @@ class Payments(Service):
         facts: list[Said] = []
         paid = [due for due in self.dues.values() if due.payment_id == answer.order_id]
         for due in paid:
-            followed = dues.paid(due, answer)
+            followed = customs_debt.paid(due, answer)
             self.dues[due.order_id] = followed.due
             for movement in followed.movements:
                 self._book(ledger.entries(uuid5(answer.order_id, str(due.order_id)), due.order_id, movement))
@@ -218,7 +221,9 @@ class Payments(Service):
 
     def _share_out(self, cause: UUID, order_id: UUID) -> None:
         """As taxes.share_out does after the refund of a return."""
-        folded = taxes.Folded(self.state, dict(self.dues), {order_id: replace(self.held.get(order_id, dues.Held()))})
+        folded = debt_handlers.Folded(
+            self.state, dict(self.dues), {order_id: replace(self.held.get(order_id, customs_debt.Held()))}
+        )
         if self.sabotage.shares_out:
             folded.even_out(cause, order_id, None)
         self.dues = folded.dues
@@ -235,7 +240,7 @@ class Payments(Service):
         self._booked.add(entries[0].txn_id)
         for entry in entries:
             self.balances[entry.order_id, entry.account] += entry.amount_minor
-            self.held.setdefault(entry.order_id, dues.Held()).add(entry)
+            self.held.setdefault(entry.order_id, customs_debt.Held()).add(entry)
         self.moved[entries[0].order_id, entries[0].purpose] += entries[0].amount_minor
 
     def _audit(self, order_id: UUID) -> None:

@@ -10,20 +10,20 @@ from random import Random
 from typing import Any, Final
 from uuid import UUID
 
-from services.customs.consolidating import cause_of, fact_of
-from services.customs.domain import summary
+from services.customs.consolidation import domain as consolidation
+from services.customs.consolidation.domain import Answer, Result, State, Summary
+from services.customs.consolidation.handlers import WORDS
+from services.customs.consolidation.requests import cause_of, fact_of
+from services.customs.consolidation.store import Word
 from services.customs.domain.declaration import OVER, Declaration
 from services.customs.domain.declaration import State as Listed
-from services.customs.domain.summary import Answer, Result, State, Summary
-from services.customs.summaries import WORDS
-from services.customs.summary_store import Word
 from shared import topics
 from tests.simulation.broker import Broker, Reader, Record, Said
 from tests.simulation.plan import AT
 from tests.simulation.sabotage import Sabotage
 from tests.simulation.world import Violation, World
 
-ASKING: Final = summary.Policy(ask_again={"100"}, attempts_max=3, wait_s=5.0)
+ASKING: Final = consolidation.Policy(ask_again={"100"}, attempts_max=3, wait_s=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Months:
     requests: dict[str, Summary] = field(default_factory=dict)
     lists: dict[str, dict[str, UUID]] = field(default_factory=dict)
     """Of each request: its lists, each with its order."""
-    declarations: dict[str, summary.Declaration] = field(default_factory=dict)
+    declarations: dict[str, consolidation.Declaration] = field(default_factory=dict)
     lines: dict[str, set[UUID]] = field(default_factory=dict)
     words: list[tuple[UUID, str, str, str | None]] = field(default_factory=list)
     """What is to be said: the order, the kind, the request and the declaration."""
@@ -62,7 +62,7 @@ class Months:
         """The lists of refused requests whose time has come are open again."""
         for cop_no, s in self.requests.items():
             if s.state is State.REFUSED and s.again_at is not None and s.again_at <= now:
-                self.requests[cop_no] = summary.free(s)
+                self.requests[cop_no] = consolidation.free(s)
                 self.open |= dict.fromkeys(self.lists[cop_no].values(), s.attempt)
 
     def ask(self, summary_id: UUID, declarations: Mapping[UUID, Declaration]) -> Asked | None:
@@ -89,7 +89,7 @@ class Months:
 
     def _answer(self, told: Answer) -> None:
         s, lists = self.requests[told.cop_no], self.lists[told.cop_no]
-        after, aside = summary.answer(s, told, set(told.named) & set(lists), ASKING)
+        after, aside = consolidation.answer(s, told, set(told.named) & set(lists), ASKING)
         self.requests[told.cop_no] = after
         if after.state is not s.state and after.state is State.REFUSED:
             self.words += [(lists.pop(invt_no), "set_aside", told.cop_no, None) for invt_no in sorted(aside)]
@@ -103,7 +103,7 @@ class Months:
             s = next(self.requests[cop_no] for cop_no, lists in self.lists.items() if invt_nos[0] in lists and self._live(cop_no))
         before = self.declarations.get(told.decl_seq_no)
         new = bool(invt_nos) and (before is None or told.seq not in before.told)
-        self.declarations[told.decl_seq_no] = summary.hear(before, told, len(invt_nos) if new else 0)
+        self.declarations[told.decl_seq_no] = consolidation.hear(before, told, len(invt_nos) if new else 0)
         if s is not None:
             if new:
                 orders = {self.lists[s.cop_no][invt_no] for invt_no in invt_nos}
@@ -111,18 +111,18 @@ class Months:
             self._progress(replace(s, sum_no=told.sum_no))
 
     def _live(self, cop_no: str) -> bool:
-        return self.requests[cop_no].state in summary.LIVE
+        return self.requests[cop_no].state in consolidation.LIVE
 
     def _progress(self, s: Summary) -> None:
         made = []
         for number, d in self.declarations.items():
             if d.sum_no == s.sum_no:
-                self.declarations[number], stages = summary.to_say(d)
+                self.declarations[number], stages = consolidation.to_say(d)
                 self.words += [
                     (order_id, WORDS[stage], s.cop_no, number) for stage in stages for order_id in sorted(self.lines[number])
                 ]
                 made.append(self.declarations[number])
-        self.requests[s.cop_no] = summary.progress(s, made)
+        self.requests[s.cop_no] = consolidation.progress(s, made)
 
     def say(self, declarations: Mapping[UUID, Declaration], at: datetime) -> list[Said]:
         """What is to be said, each order's numbered on from its declaration."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-import deploy.sandbox
+import sandbox
 import services
 from deploy import secrets
 from deploy.embedded.postgres import locks_for
@@ -85,7 +85,7 @@ LASTING = sorted(CONTAINERS.keys() - JOBS - COMMANDS)
 
 def settings_classes() -> set[type[Settings]]:
     """Settings and all of its kinds, found by importing every module that may hold one."""
-    for package in (services, deploy.sandbox):
+    for package in (services, sandbox):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name.endswith((".app", ".streams", ".schema", ".settings")) and ".cli" not in module.name:
                 importlib.import_module(module.name)

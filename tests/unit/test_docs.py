@@ -16,9 +16,9 @@ import typer
 from deploy.docs.__main__ import PAGES
 from deploy.docs.picture import picture
 from services.cli.app import app
-from services.orders.reading import read_submission
-from services.orders.submission import Submitted
-from services.orders.validation import validate
+from services.orders.intake.decoding import read_submission
+from services.orders.intake.submission import Submitted
+from services.orders.intake.validation import validate
 from tests.readme import ROOT, Block, blocks
 
 DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))

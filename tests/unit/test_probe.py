@@ -12,10 +12,10 @@ import pytest
 
 from deploy.probe import NOBODY, synthetic
 from deploy.samples.generate import CHINA, resident_id
-from services.orders import sales
-from services.orders.reading import read_submission
-from services.orders.submission import PROBE, Submitted, corridor_of
-from services.orders.validation import validate
+from services.orders.domain import sales
+from services.orders.intake.decoding import read_submission
+from services.orders.intake.submission import PROBE, Submitted, corridor_of
+from services.orders.intake.validation import validate
 from shared import metrics
 from shared.settings import Settings
 

@@ -19,7 +19,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from deploy.grafana.__main__ import FOLDER, text
 from deploy.grafana.boards import BOARDS
 from deploy.grafana.panel import DATASOURCE, OWN, WIDTH, Board, as_json
-from deploy.sandbox import metrics as sandbox
+from sandbox import metrics as sandbox
 from shared import metrics
 from tests.watch import CONTRACT, ROOT, RULES, board_queries, in_promql, names_in, queries, rules, runbook_queries
 

@@ -8,8 +8,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from services.payments import ledger
-from services.payments.domain import returns
+from services.payments.domain import ledger, returns
 from services.payments.domain.bank import (
     Answer,
     Ask,
@@ -27,7 +26,7 @@ from services.payments.domain.bank import (
     Void,
     Voided,
 )
-from services.payments.ledger import Movement, Purpose
+from services.payments.domain.ledger import Movement, Purpose
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
 from shared.events.payments import (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
-from services.payments import ledger
+from services.payments.domain import ledger
 from shared.events.customs import ReturnedLine
 from shared.money import Money, part_between, share_by_largest_remainder
 

@@ -21,12 +21,12 @@ from services.tax.domain.assessable import (
     beijing_date,
     dutiable_values,
 )  # fmt: skip
-from services.tax.domain.compiling import Goods, InForce, Owed, Parcel, Ratio, fen
-from services.tax.domain.exchange import RateMissing
-from services.tax.domain.goods import CODE_DIGITS, longer, longest
 from services.tax.domain.limits import are_listed, standing, within_parcel_limit
-from services.tax.domain.rulebook import Rulebook
-from services.tax.domain.rules import GeneralTrade, ParcelTax, RetailImport
+from services.tax.rulebook.book import Rulebook
+from services.tax.rulebook.compile import Goods, InForce, Owed, Parcel, Ratio, fen
+from services.tax.rulebook.exchange import RateMissing
+from services.tax.rulebook.rows import GeneralTrade, ParcelTax, RetailImport
+from services.tax.rulebook.tariff import CODE_DIGITS, longer, longest
 from shared.money import Money
 
 __all__ = [

@@ -14,8 +14,8 @@ from services.tax.domain.assessment import NOTHING, Assessable, Assessment, Refu
 from services.tax.domain.ledger import EntryKind, PersonYear, Quota, QuotaEntry, WeightEntry
 from services.tax.domain.record import Record
 from services.tax.domain.returns import belongs_to
-from services.tax.domain.rulebook import Rulebook
 from services.tax.domain.weights import LineWeight
+from services.tax.rulebook.book import Rulebook
 from shared.events.base import Event
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from services.tax.domain.assessment import Assessment, Refusal
-from services.tax.domain.rules import Row
+from services.tax.rulebook.rows import Row
 
 SHOWN_MAX = 1_000
 """How many changed orders a comparison keeps by name; all of them are counted."""

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from services.tax.domain.assessable import Assessable, AssessableLine, OverLimit, Refused, Weighed
-from services.tax.domain.compiling import Goods, InForce, Limits, fen
-from services.tax.domain.rules import ParcelLimit, ParcelTax, RetailImport
+from services.tax.rulebook.compile import Goods, InForce, Limits, fen
+from services.tax.rulebook.rows import ParcelLimit, ParcelTax, RetailImport
 from shared.money import CurrencyMismatch, Money
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from services.tax.domain.assessable import Weighed, beijing_date
 from services.tax.domain.ledger import milligrams
-from services.tax.domain.rulebook import Rulebook
+from services.tax.rulebook.book import Rulebook
 from shared.events.customs import ReturnedLine
 from shared.events.orders import OrderPlaced
 from shared.money import part_between

@@ -11,7 +11,7 @@ from services.customs.ceb.parse import Bill, Notice, Receipt, SummaryResult, alo
 from services.customs.gateway import decode_receipts
 from shared.envelope import Record
 from shared.errors import Unprocessable
-from shared.hears import Partly, came
+from shared.subscriptions import Partly, came
 from shared.xml import XmlRefused
 from tests.contract.ceb.samples import GUID, elements, receipt
 

@@ -11,10 +11,12 @@ import psutil
 import pytest
 import typer
 
-from services.cli import attention, doctor, verify
-from services.cli.attention import trouble_of
+from services.cli import doctor
 from services.cli.connect import Absent, Target
-from services.cli.verify import Finding, show
+from services.cli.verify import app as verify
+from services.cli.verify import attention
+from services.cli.verify.app import Finding, show
+from services.cli.verify.attention import trouble_of
 
 NOBODY: Final = Target("127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/none", "", Path("/nonexistent"))
 """Where neither a broker nor a database answers."""

@@ -10,8 +10,11 @@ from uuid import UUID
 
 import pytest
 
-from services.cli import bench, counts, measure, publish
-from services.cli.bench import LOOK_MAX_S, LOOK_MIN_S, _until_next_look
+from services.cli import publish
+from services.cli.bench import app as bench
+from services.cli.bench import measurement
+from services.cli.bench.app import LOOK_MAX_S, LOOK_MIN_S, _until_next_look
+from services.cli.order import counts
 
 
 def test_looks_are_few_on_the_way_and_close_at_the_end() -> None:
@@ -80,7 +83,7 @@ async def test_orders_of_others_that_end_meanwhile_are_not_ours(monkeypatch: pyt
 
 
 async def test_how_fast_the_host_is_is_measured_on_every_core() -> None:
-    assert await measure.host_walks(0.2) > 0
+    assert await measurement.host_walks(0.2) > 0
 
 
 async def test_what_was_refused_is_told_from_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from deploy.embedded import stack as stacks
 from deploy.embedded.process import free_port
 from services.cli import doctor
 from services.cli.app import app
-from services.cli.orderfile import from_file
+from services.cli.submission_files import from_file
 from shared.errors import Misconfigured
 
 NEEDS_A_STACK = [

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from services.cli import publish
 from services.cli.app import app
 from services.cli.connect import Target, Wrong
-from services.cli.orderfile import from_file
+from services.cli.submission_files import from_file
 
 ORDER: dict[str, Any] = {"order_no": "F-1", "platform": {"code": "1105910159"}, "note": "a ] in a text, and 三"}
 OTHER = ORDER | {"order_no": "F-2"}

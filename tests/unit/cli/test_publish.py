@@ -14,12 +14,14 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner
 
-from services.cli import following, orders, publish, steps
+from services.cli import publish
 from services.cli.app import app
 from services.cli.connect import Absent, Target
-from services.cli.orderfile import Submission
-from services.cli.orders import ENDS, STATES
-from services.orders.reading import REASONS
+from services.cli.order import app as order
+from services.cli.order import follower, steps
+from services.cli.order.app import ENDS, STATES
+from services.cli.submission_files import Submission
+from services.orders.intake.decoding import REASONS
 
 ORDER = UUID(int=1)
 TO = Target("kafka", "postgres", "", Path())
@@ -41,11 +43,11 @@ class Log:
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     made = Log()
 
-    async def enter(self: following.Follower) -> following.Follower:
+    async def enter(self: follower.Follower) -> follower.Follower:
         self._reader = made
         return self
 
-    monkeypatch.setattr(following.Follower, "__aenter__", enter)
+    monkeypatch.setattr(follower.Follower, "__aenter__", enter)
 
     async def became(_to: Target, ids: list[UUID], _ends: Any) -> dict[UUID, Any]:
         return {}
@@ -125,7 +127,7 @@ def test_a_file_is_published_whole() -> None:
 
 
 def test_the_command_names_the_reasons_that_are_shown() -> None:
-    named = orders.WHY.partition("; ")[0].removeprefix("why: ").replace(" or ", ", ").split(", ")
+    named = order.WHY.partition("; ")[0].removeprefix("why: ").replace(" or ", ", ").split(", ")
     assert tuple(named) == REASONS
 
 
@@ -151,7 +153,7 @@ def test_a_request_that_the_intake_would_set_aside_is_not_published(monkeypatch:
         raise AssertionError("it was published")
 
     for name, instead in (("target", lambda: TO), ("database", database), ("find", find), ("producer", producer)):
-        monkeypatch.setattr(orders, name, instead)
+        monkeypatch.setattr(order, name, instead)
     done = CliRunner().invoke(app, ["order", *request_])
     assert done.exit_code == 2, done.output
 

@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 from deploy.embedded import lock
 from deploy.embedded import stack as stacks
 from deploy.embedded.process import free_port
-from services.cli import answering
-from services.cli import stack as cli
 from services.cli.app import app
 from services.cli.connect import Wrong
+from services.cli.stack import app as cli
+from services.cli.stack import readiness
 from shared.errors import Misconfigured
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -136,7 +136,7 @@ def test_a_stack_that_ended_and_whose_parent_took_no_note_is_down(home: Path, ho
     write_down(home, holder.pid)
     os.kill(holder.pid, signal.SIGKILL)
     os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
-    assert not answering.is_alive(holder.pid)
+    assert not readiness.is_alive(holder.pid)
     assert ask("down") == (0, "", f"no stack runs in {home}\n")
 
 

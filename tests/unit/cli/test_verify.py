@@ -14,11 +14,11 @@ import httpx
 import orjson
 import pytest
 
-from services.cli.facts import HOUR_S, Ledger, Sold, _differences, sold
-from services.cli.verify import Finding, _still, as_document, invariants
-from services.cli.witnesses import Line, _operations, breaks, lines_of, read_register, register_of
-from services.orders import sales
-from services.orders.submission import PROBE
+from services.cli.verify.app import Finding, _still, as_document, invariants
+from services.cli.verify.log_invariants import HOUR_S, Ledger, Sold, _differences, sold
+from services.cli.verify.reconciliation import Line, _operations, breaks, lines_of, read_register, register_of
+from services.orders.domain import sales
+from services.orders.intake.submission import PROBE
 from shared.envelope import Record
 
 ORDER = UUID(int=1)

@@ -14,9 +14,9 @@ from services.customs.ceb.entries import Receipt, code_in
 from services.customs.domain import declaration as d
 from services.customs.domain.declaration import Answer, Declaration, Kind, Lodged, State, Way
 from services.customs.domain.numbers import LISTS_MAX, cop_no_of, first_and_attempt
-from services.customs.domain.pausing import next_trial, reason_to_pause
 from services.customs.domain.returns import BEIJING, Return
 from services.customs.gateway import _answer
+from services.customs.lodging.domain import next_trial, reason_to_pause
 from shared.events import customs as said
 from tests.unit.customs.documents import ORDER_ID, order, tax
 

@@ -14,11 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.customs.ceb import codes
-from services.customs.domain import months
-from services.customs.domain.grouping import Grouping, Head, ListLine, Mixed, Place, check, grouped
-from services.customs.domain.months import Month, closed_before, due_at, month_of, terms_on
-from services.customs.domain.returns import BEIJING
-from services.customs.domain.summary import (
+from services.customs.consolidation import months
+from services.customs.consolidation.calendar import is_working_day
+from services.customs.consolidation.domain import (
     DECLARATION,
     LIVE,
     SUMMARY,
@@ -43,8 +41,10 @@ from services.customs.domain.summary import (
     progress,
     to_say,
 )
+from services.customs.consolidation.grouping import Grouping, Head, ListLine, Mixed, Place, check, grouped
+from services.customs.consolidation.months import Month, closed_before, due_at, month_of, terms_on
+from services.customs.domain.returns import BEIJING
 from services.customs.policy import load
-from services.customs.workdays import is_working_day
 from shared.money import Money
 from shared.transitions import IllegalTransition
 from shared.values import replace

@@ -14,7 +14,7 @@ from services.customs import policy
 from services.customs.ceb.sign import Signer, ensure_keys
 from services.customs.domain.declaration import Declaration
 from services.customs.gateway import Authority, NotLodgeable
-from services.customs.units import in_unit
+from services.customs.statutory_units import in_unit
 from shared.events.orders import Line, NetContent
 from shared.events.persons import ConsigneeParticulars, Particulars
 from shared.sealing import bound, seal

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.customs.matching import mismatches
+from services.customs.match_input import mismatches
 from services.customs.waybill import LOGISTICS_NO_MAX, WireWaybill, decode, require_room
 from shared.envelope import Record
 from shared.errors import Unprocessable

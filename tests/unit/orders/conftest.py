@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from deploy.samples import submission
-from services.orders.reading import read_submission
-from services.orders.submission import Submitted
-from services.orders.validation import validate
+from services.orders.intake.decoding import read_submission
+from services.orders.intake.submission import Submitted
+from services.orders.intake.validation import validate
 from shared.events.base import Fault
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.samples import submission
-from services.orders.domain import DECISIONS, ENDED, STAGE, Command, follow
-from services.orders.fingerprint import VERSION, counted, differing, fingerprint, verdict_of, version_of
-from services.orders.legs import BORDER, PAYMENT, TAX, Stage
-from services.orders.order import Accepted, Order, Refused
-from services.orders.reactions import OF_BILLS
-from services.orders.submission import CancelRequested, ReturnRequested, Submitted, placed
+from services.orders.domain.decisions import DECISIONS, ENDED, STAGE, Command, follow
+from services.orders.domain.external_states import BORDER, PAYMENT, TAX, Stage
+from services.orders.domain.order import Accepted, Order, Refused
+from services.orders.handlers import OF_BILLS
+from services.orders.intake.fingerprint import VERSION, counted, differing, fingerprint, verdict_of, version_of
+from services.orders.intake.submission import CancelRequested, ReturnRequested, Submitted, placed
 from services.orders.timeline import SHOWN, summary
 from shared.events import customs, payments, tax
 from shared.events import orders as said

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.orders.late import TERMS, taxed_at
+from services.orders.intake.late_orders import TERMS, taxed_at
 
 CAME = datetime(2026, 11, 30, 4, tzinfo=UTC)  # noon in Beijing
 

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.samples import submission
-from services.orders.fingerprint import fingerprint
-from services.orders.reactions import decode
-from services.orders.reading import JSON_BYTES_MAX, Intake, alone, read_submission
-from services.orders.submission import CancelRequested, ReturnRequested, Submitted
-from services.orders.validation import validate
+from services.orders.handlers import decode
+from services.orders.intake.decoding import JSON_BYTES_MAX, Intake, alone, read_submission
+from services.orders.intake.fingerprint import fingerprint
+from services.orders.intake.submission import CancelRequested, ReturnRequested, Submitted
+from services.orders.intake.validation import validate
 from shared.envelope import Record
 from shared.errors import Unprocessable
 from shared.events.base import Fault
-from shared.hears import Partly
+from shared.subscriptions import Partly
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)

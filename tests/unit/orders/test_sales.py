@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.orders import sales
-from services.orders.sales import Counted, Key, Row
+from services.orders.domain import sales
+from services.orders.domain.sales import Counted, Key, Row
 from shared.errors import Unprocessable
 from shared.events.orders import GivenBack, OrderFulfilled, OrderPartlyReturned, OrderRejected, OrderReturned
 from shared.money import Money

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from services.orders.reactions import decode
-from services.orders.validation import validate
+from services.orders.handlers import decode
+from services.orders.intake.validation import validate
 from shared.envelope import Record
 from shared.errors import Unprocessable
-from shared.hears import BEHIND_MAX_MS, came, came_at_ms
+from shared.subscriptions import BEHIND_MAX_MS, came, came_at_ms
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)

@@ -17,12 +17,12 @@ import pytest
 from deploy.samples import KINDS, SAMPLES, case_of, plain, submission
 from services.customs.ceb import codes as printer
 from services.customs.ceb import tables
-from services.orders import codes
-from services.orders.checks import enterprise_code_fault, is_gtin, is_postal_item, resident_id_fault
-from services.orders.reading import read_submission
-from services.orders.shape import FAULTS_MAX
-from services.orders.submission import Submitted, corridor_of
-from services.orders.validation import HS_DIGITS, validate
+from services.orders.intake import codes
+from services.orders.intake.decoding import read_submission
+from services.orders.intake.identifiers import enterprise_code_fault, is_gtin, is_postal_item, resident_id_fault
+from services.orders.intake.schema_faults import FAULTS_MAX
+from services.orders.intake.submission import Submitted, corridor_of
+from services.orders.intake.validation import HS_DIGITS, validate
 from shared.events.base import Fault
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

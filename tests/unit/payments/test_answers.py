@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from services.payments import patience
-from services.payments.answers import Contradiction, Meaning, NotAnAnswer, Refused, read, record_of
+from services.payments.bank_commands import policy as bank_policy
+from services.payments.bank_commands.replies import Contradiction, Meaning, NotAnAnswer, Refused, read, record_of
 from services.payments.domain.bank import (
     Ask,
     Authorised,
@@ -27,7 +27,7 @@ from services.payments.domain.bank import (
     Void,
     Voided,
 )
-from services.payments.domain.told import BankAnswer, Recorded, sentence
+from services.payments.domain.bank_replies import BankAnswer, Recorded, sentence
 from services.payments.lanes import Breaker, pause_of
 from shared.errors import Misconfigured
 from shared.money import Money
@@ -199,7 +199,7 @@ def test_of_several_refunds_ours_is_the_one_under_our_key_or_the_one_nobody_else
 
 
 def test_whether_and_when_the_bank_is_asked_anew_is_dated_data(tmp_path: Path) -> None:
-    policy = patience.load()
+    policy = bank_policy.load()
     today = date(2026, 11, 30)
     assert policy.pause_s("refund", "AM04", 1, today) == 900
     assert policy.pause_s("refund", "AM04", 8, today) is None
@@ -207,7 +207,7 @@ def test_whether_and_when_the_bank_is_asked_anew_is_dated_data(tmp_path: Path) -
     assert policy.pause_s("refund", "AC04", 1, today) is None
     assert policy.memory(today).keys_s == 86400
     file = tmp_path / "bank.toml"
-    good = patience.POLICY.read_text()
+    good = bank_policy.POLICY.read_text()
     for wrong in (
         good.replace("900,", "-1,", 1),
         good.replace('"transfer"', '"gift"', 1),
@@ -216,7 +216,7 @@ def test_whether_and_when_the_bank_is_asked_anew_is_dated_data(tmp_path: Path) -
     ):
         file.write_text(wrong)
         with pytest.raises(Misconfigured, match=r"mend bank\.toml"):
-            patience.load(file)
+            bank_policy.load(file)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.payments import ledger
+from services.payments.domain import ledger
 from services.payments.domain.bank import (
     Ask,
     AuthorisationDeclined,
@@ -27,6 +27,7 @@ from services.payments.domain.bank import (
     Void,
     Voided,
 )
+from services.payments.domain.ledger import Account, Entry
 from services.payments.domain.payment import (
     PAYMENT,
     UNWINDING,
@@ -39,7 +40,6 @@ from services.payments.domain.payment import (
     give_back_excess,
 )
 from services.payments.domain.returns import refundable, tax_still_withheld
-from services.payments.ledger import Account, Entry
 from shared.events.customs import GoodsReleased, ReturnedLine
 from shared.events.orders import OrderPlaced, OrderUnwinding, Party, ReturnAccepted
 from shared.events.payments import (

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.payments import ledger
-from services.payments.domain import dues
+from services.payments.customs_debt import domain as customs_debt
+from services.payments.customs_debt.deposit import POLICY, load
+from services.payments.customs_debt.domain import DueState
+from services.payments.domain import ledger
 from services.payments.domain.bank import Transferred
-from services.payments.domain.dues import DueState
-from services.payments.guarantee import POLICY, load
-from services.payments.ledger import Account, Movement
+from services.payments.domain.ledger import Account, Movement
 from shared.errors import Misconfigured
 from shared.events.tax import TaxBillCorrected, TaxBillDue, TaxBillSettled, TaxPosted, TaxRestored
 from shared.money import Money
@@ -51,7 +51,7 @@ class Books:
 
     def __init__(self) -> None:
         self.of: Counter[Account] = Counter()
-        self.held = dues.Held()
+        self.held = customs_debt.Held()
 
     def book(self, movements: tuple[Movement, ...]) -> None:
         for movement in movements:
@@ -63,32 +63,32 @@ class Books:
         """What a release books: the shares of what was captured, and what was assessed."""
         self.book(ledger.capture(yuan(10**6)))
         self.book(ledger.settle(yuan(10**6), yuan(withheld), "M"))
-        self.book(dues.assessed(TaxPosted(order_id=ORDER, total=yuan(assessed)), yuan(withheld)))
+        self.book(customs_debt.assessed(TaxPosted(order_id=ORDER, total=yuan(assessed)), yuan(withheld)))
 
-    def settled(self, withheld: int, assessed: int, billed: int) -> dues.Due:
+    def settled(self, withheld: int, assessed: int, billed: int) -> customs_debt.Due:
         event = TaxBillSettled(
             order_id=ORDER, tax_no="T", withheld=yuan(withheld), assessed=yuan(assessed), billed=yuan(billed), merchant_code="M",
             outcome=outcome_of(withheld, billed),  # type: ignore[arg-type]
         )  # fmt: skip
-        due, movements = dues.settled(event, yuan(withheld))
+        due, movements = customs_debt.settled(event, yuan(withheld))
         self.book(movements)
-        excess = dues.excess_of(due)
+        excess = customs_debt.excess_of(due)
         if excess is None:
             return due
         self.book(ledger.shift(ledger.Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, excess.minor, "CNY"))
-        return dues.Due(**{f: getattr(due, f) for f in due.__slots__} | {"refunded": excess})
+        return customs_debt.Due(**{f: getattr(due, f) for f in due.__slots__} | {"refunded": excess})
 
-    def evened_out(self, due: dues.Due) -> dues.Due:
+    def evened_out(self, due: customs_debt.Due) -> customs_debt.Due:
         """What is between withheld and billed shared out anew; the bank gives back at once what is too much."""
-        due, moved, excess = dues.even_out(due, self.held)
+        due, moved, excess = customs_debt.even_out(due, self.held)
         self.book(moved)
         if excess.minor:
             self.book(ledger.shift(ledger.Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, excess.minor, "CNY", due.turn))
             due = replace(due, refunded=due.refunded + excess)
-        assert dues.even_out(due, self.held) == (due, (), yuan(0))
+        assert customs_debt.even_out(due, self.held) == (due, (), yuan(0))
         return due
 
-    def given_back(self, withheld: int, due: dues.Due) -> None:
+    def given_back(self, withheld: int, due: customs_debt.Due) -> None:
         """What undoing the order books, beside what tax says."""
         price, tax = ledger.shares(yuan(10**6), yuan(withheld))
         self.book(ledger.unsettle(price, tax - due.refunded, "M", 1))
@@ -103,8 +103,8 @@ def test_customs_gets_what_it_billed_and_nothing_stays_in_between(withheld: int,
     due = books.settled(withheld, assessed, billed)
     assert books.of[Account.TAX_PAYABLE] == -billed
     assert books.of[Account.TAX_SUSPENSE] == 0
-    due = dues.handed_over(due, _due(billed))
-    due, movements = dues.paid(due, Transferred(PAYMENT, "T1"))
+    due = customs_debt.handed_over(due, _due(billed))
+    due, movements = customs_debt.paid(due, Transferred(PAYMENT, "T1"))
     books.book(movements)
     assert due.state is DueState.PAID
     assert books.of[Account.TAX_PAYABLE] == 0
@@ -126,7 +126,7 @@ def test_goods_that_come_back_leave_no_account_moved(withheld: int, assessed: in
     books.released(withheld, assessed)
     due = books.settled(withheld, assessed, billed)
     books.given_back(withheld, due)
-    due, movements = dues.restored(due, came_back(assessed))
+    due, movements = customs_debt.restored(due, came_back(assessed))
     books.book(movements)
     assert books.evened_out(due).state is DueState.RESTORED
     assert {account: minor for account, minor in books.of.items() if minor} == {}
@@ -138,7 +138,7 @@ def test_goods_that_come_back_before_the_bill_leave_no_account_moved(withheld: i
     books.released(withheld, assessed)
     books.book(ledger.unsettle(*ledger.shares(yuan(10**6), yuan(withheld)), "M", 1))
     books.book(ledger.refund(yuan(10**6), 1))
-    books.book(dues.restored_unbilled(came_back(assessed)))
+    books.book(customs_debt.restored_unbilled(came_back(assessed)))
     assert {account: minor for account, minor in books.of.items() if minor} == {}
 
 
@@ -152,20 +152,20 @@ def test_goods_that_come_back_in_two_parts_leave_no_account_moved(
     price, _ = ledger.shares(yuan(10**6), yuan(withheld))
     books = Books()
     books.released(withheld, assessed)
-    books.book(dues.restored_unbilled(came_back(first_owed, assessed - first_owed)))
+    books.book(customs_debt.restored_unbilled(came_back(first_owed, assessed - first_owed)))
     books.book(ledger.unsettle(yuan(0), yuan(first_tax), "M", 1))
     books.book(ledger.refund(yuan(first_tax), 1) if first_tax else ())
     assert books.of[Account.TAX_PAYABLE] == first_owed - assessed
     if not bill_between:
         books.book(ledger.unsettle(price, yuan(withheld - first_tax), "M", 2))
         books.book(ledger.refund(yuan(10**6 - first_tax), 2))
-        books.book(dues.restored_unbilled(came_back(assessed - first_owed, part=2)))
+        books.book(customs_debt.restored_unbilled(came_back(assessed - first_owed, part=2)))
     else:
         event = TaxBillSettled(
             order_id=ORDER, tax_no="T", withheld=yuan(withheld), assessed=yuan(assessed - first_owed), billed=yuan(billed),
             merchant_code="M", outcome=outcome_of(withheld, billed),  # type: ignore[arg-type]
         )  # fmt: skip
-        due, movements = dues.began(event, yuan(withheld), 1)
+        due, movements = customs_debt.began(event, yuan(withheld), 1)
         books.book(movements)
         assert books.of[Account.TAX_PAYABLE] == -billed
         due = books.evened_out(due)
@@ -173,7 +173,7 @@ def test_goods_that_come_back_in_two_parts_leave_no_account_moved(
         rest = withheld - first_tax - due.refunded.minor
         books.book(ledger.unsettle(price, yuan(max(rest, 0)), "M", 2))
         books.book(ledger.refund(price + yuan(max(rest, 0)), 2))
-        due, movements = dues.restored(due, came_back(assessed - first_owed, part=2))
+        due, movements = customs_debt.restored(due, came_back(assessed - first_owed, part=2))
         books.book(movements)
         books.evened_out(due)
     assert {account: minor for account, minor in books.of.items() if minor} == {}
@@ -183,14 +183,14 @@ def test_goods_that_come_back_in_two_parts_leave_no_account_moved(
 def test_what_comes_back_too_late_costs_the_merchant_the_tax(withheld: int, assessed: int, billed: int) -> None:
     books = Books()
     books.released(withheld, assessed)
-    due = dues.handed_over(books.settled(withheld, assessed, billed), _due(billed))
+    due = customs_debt.handed_over(books.settled(withheld, assessed, billed), _due(billed))
     books.given_back(withheld, due)
-    due, movements = dues.restored(due, came_back(assessed))
+    due, movements = customs_debt.restored(due, came_back(assessed))
     books.book(movements)
     due = books.evened_out(due)
     assert due.state is DueState.DUE
     assert books.of[Account.TAX_PAYABLE] == -billed
-    books.book(dues.paid(due, Transferred(PAYMENT, "T1")).movements)
+    books.book(customs_debt.paid(due, Transferred(PAYMENT, "T1")).movements)
     borne = books.of[Account.MERCHANT_CLAIM] + books.of[Account.TAX_DIFFERENCE]
     assert books.of[Account.BANK_CLEARING] == -billed
     assert borne == billed
@@ -214,11 +214,11 @@ def test_a_part_that_comes_back_after_the_bill_ends_alike_in_whatever_order_it_i
             books.book(ledger.refund(yuan(part), 1) if part else ())
             heard = 1
         elif word == "tax":
-            due, moved = dues.restored(due, came_back(owed, max(1, assessed - owed)))
+            due, moved = customs_debt.restored(due, came_back(owed, max(1, assessed - owed)))
             books.book(moved)
         else:
             event = TaxBillCorrected(order_id=ORDER, tax_no="T_1", replaces="T", number=1, billed=yuan(left), returns=1)
-            due, moved = dues.corrected(due, event)
+            due, moved = customs_debt.corrected(due, event)
             books.book(moved)
         due = books.evened_out(due) if heard >= due.returns else due
     assert (due.tax_no, due.billed) == ("T_1", yuan(left))
@@ -232,9 +232,12 @@ def test_a_part_that_comes_back_after_the_bill_ends_alike_in_whatever_order_it_i
 
 
 def test_a_bill_is_paid_once() -> None:
-    due = dues.handed_over(Books().settled(1210, 1210, 1210), _due(1210))
-    paid = dues.paid(due, Transferred(PAYMENT, "T1")).due
-    for again in (lambda: dues.paid(paid, Transferred(PAYMENT, "T2")), lambda: dues.handed_over(paid, _due(1210))):
+    due = customs_debt.handed_over(Books().settled(1210, 1210, 1210), _due(1210))
+    paid = customs_debt.paid(due, Transferred(PAYMENT, "T1")).due
+    for again in (
+        lambda: customs_debt.paid(paid, Transferred(PAYMENT, "T2")),
+        lambda: customs_debt.handed_over(paid, _due(1210)),
+    ):
         with pytest.raises(IllegalTransition):
             again()
 
@@ -242,7 +245,7 @@ def test_a_bill_is_paid_once() -> None:
 @given(st.integers(0, 500), st.lists(st.integers(1, 200), max_size=12))
 def test_the_deposit_is_never_overdrawn_and_nobody_passes_an_older_demand(free: int, wanted: list[int]) -> None:
     demands = [(UUID(int=i), yuan(amount)) for i, amount in enumerate(wanted)]
-    covered, uncovered = dues.cover(yuan(free), demands)
+    covered, uncovered = customs_debt.cover(yuan(free), demands)
     left = free - sum(amount.minor for _, amount in covered)
     assert left >= 0
     assert [*covered, *uncovered] == demands

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.sandbox.authority import Authority
-from deploy.sandbox.signature import Declarants
+from sandbox.authority.party import Authority
+from sandbox.authority.signature import Declarants
 from tests.unit.sandbox.papers import Declarant
 
 

@@ -17,8 +17,8 @@ from lxml import etree
 from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
 from signxml.signer import XMLSigner
 
-from deploy.sandbox.documents import Payment, Submission, Waybill, read_submissions
-from deploy.sandbox.xml import CEB
+from sandbox.documents import Payment, Submission, Waybill, read_submissions
+from sandbox.xml import CEB
 
 NOW: Final = 1795398000.0  # 2026-11-23T09:00+08:00
 BUYER: Final = "11010519491231002X"

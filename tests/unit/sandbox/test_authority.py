@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from deploy.sandbox.authority import Authority
-from deploy.sandbox.declarations import NotADeclaration, read_declaration
-from deploy.sandbox.documents import Submission
-from deploy.sandbox.files import pending_outbox
-from deploy.sandbox.language import LANGUAGE, RETURNS, Phrase
-from deploy.sandbox.receipts import RECEIPTS_MAX, Receipt, return_time
-from deploy.sandbox.rulings import DAY_S, Policy
-from deploy.sandbox.signature import Declarants, SignatureFault
-from deploy.sandbox.xml import CEB
+from sandbox.authority.declarations import NotADeclaration, read_declaration
+from sandbox.authority.party import Authority
+from sandbox.authority.policy import DAY_S, Policy
+from sandbox.authority.receipts import RECEIPTS_MAX, Receipt, return_time
+from sandbox.authority.signature import Declarants, SignatureFault
+from sandbox.documents import Submission
+from sandbox.language import LANGUAGE, RETURNS, Phrase
+from sandbox.storage import pending_outbox
+from sandbox.xml import CEB
 from shared.envelope import first_headers
 from tests.unit.sandbox.papers import (
     NOW,

@@ -11,11 +11,11 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from deploy.sandbox.bank import HANG_S, SLOW_S, Bank
-from deploy.sandbox.bank_desk import OTHER_PAYER, TOKENS
-from deploy.sandbox.bank_http import application
-from deploy.sandbox.language import LANGUAGE, Phrase, words
-from deploy.sandbox.register import is_resident_id
+from sandbox.authority.register import is_resident_id
+from sandbox.bank.http import application
+from sandbox.bank.ledger import OTHER_PAYER, TOKENS
+from sandbox.bank.party import HANG_S, SLOW_S, Bank
+from sandbox.language import LANGUAGE, Phrase, words
 from tests.unit.sandbox.papers import BUYER, ENTERPRISE, NOW
 
 ROWS = [row for row in LANGUAGE if row.party == "bank"]

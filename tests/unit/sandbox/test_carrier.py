@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from deploy.sandbox.carrier import LATE_S, Carrier, s10_of
-from deploy.sandbox.documents import read_submissions
-from deploy.sandbox.files import pending_outbox
-from deploy.sandbox.language import LANGUAGE, Phrase
+from sandbox.carrier.party import LATE_S, Carrier, s10_of
+from sandbox.documents import read_submissions
+from sandbox.language import LANGUAGE, Phrase
+from sandbox.storage import pending_outbox
 from services.customs.waybill import decode
 from shared.envelope import Outgoing, Record, first_headers
 from shared.errors import Unprocessable

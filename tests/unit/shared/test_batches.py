@@ -16,7 +16,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder, _DefaultRecordBatchPy
 from aiokafka.record.util import calc_crc32c
 
-from shared import unpacking
+from shared import decompression
 from shared.consumer import make_consumer
 from shared.envelope import Unread
 
@@ -139,7 +139,7 @@ def memory(*, anew: bool = False) -> tuple[int, int]:
 @pytest.mark.parametrize("name", CODECS)
 async def test_a_batch_of_just_what_it_may_have_is_read(name: str) -> None:
     made = DefaultRecordBatchBuilder(2, CODECS[name], 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27)
-    most = unpacking.UNPACKED_MAX - 20
+    most = decompression.UNPACKED_MAX - 20
     made.append(0, 1_700_000_000_000, b"key", b"0" * most, [])
     (found,) = read(bytes(made.build()))
     assert found.value == b"0" * most
@@ -148,11 +148,11 @@ async def test_a_batch_of_just_what_it_may_have_is_read(name: str) -> None:
 async def test_snappy_in_blocks_is_bounded_as_a_whole_and_read_where_it_fits() -> None:
     """As Java's and librdkafka's older producers write it."""
     value = bytes(range(256)) * 4096
-    assert unpacking.DECODERS["snappy_decode"](codec.snappy_encode(value)) == value
-    assert unpacking.DECODERS["snappy_decode"](codec.snappy_encode(value, xerial_compatible=False)) == value
+    assert decompression.DECODERS["snappy_decode"](codec.snappy_encode(value)) == value
+    assert decompression.DECODERS["snappy_decode"](codec.snappy_encode(value, xerial_compatible=False)) == value
     for xerial in (True, False):
-        with pytest.raises(unpacking.TooLarge):
-            unpacking.DECODERS["snappy_decode"](codec.snappy_encode(b"0" * (64 << 20), xerial_compatible=xerial))
+        with pytest.raises(decompression.TooLarge):
+            decompression.DECODERS["snappy_decode"](codec.snappy_encode(b"0" * (64 << 20), xerial_compatible=xerial))
 
 
 async def test_one_poll_gives_out_no_more_than_it_may_and_the_next_goes_on_there() -> None:

@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.samples import submission
-from services.customs import reactions as customs
-from services.orders import reactions
-from services.payments import reactions as payments
-from services.tax import reactions as tax
+from services.customs import handlers as customs
+from services.orders import handlers
+from services.payments import handlers as payments
+from services.tax import handlers as tax
 from shared import topics
 from shared.envelope import Message, Record, traceparent_of
 from shared.errors import Unprocessable
 from shared.handler import Handler, dead_letter
-from shared.hears import Hears
 from shared.outbox import fits, unpack_headers
 from shared.sealing import Sealing, ensure_master_keys
+from shared.subscriptions import Hears
 
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ORDER = json.dumps(submission("cherries", 1, seed=1)).encode()
@@ -37,7 +37,7 @@ def sealing(tmp_path: Path) -> Sealing:
 
 
 def orders(pool: Any = None, sealing: Any = None) -> Handler:
-    return Handler("orders", topics.ORDERS, reactions.HEARS, pool, None, sealing=sealing)
+    return Handler("orders", topics.ORDERS, handlers.HEARS, pool, None, sealing=sealing)
 
 
 def record(value: bytes = ORDER, *headers: tuple[str, bytes], **changes: Any) -> Record:
@@ -140,7 +140,7 @@ WORDS = (b"order.submitted.v1", b"order.cancel-requested.v1", b"waybill.issued.v
 IDS = (b"0af76519-16cd-43dd-8448-eb211c80319c", b"orders.submissions/0/1", b"9" * 5_000)
 HEADERS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from((*WORDS, *IDS)) | st.binary(max_size=60)), max_size=5)
 VALUES = st.none() | st.binary(max_size=60) | st.sampled_from([ORDER, b"{}", b"[]", b"null", b"<a/>", ORDER[:-20]])
-SERVICES = {"orders": reactions.HEARS, "payments": payments.HEARS, "tax": tax.HEARS, "customs": customs.HEARS}
+SERVICES = {"orders": handlers.HEARS, "payments": payments.HEARS, "tax": tax.HEARS, "customs": customs.HEARS}
 HEARD = [(service, topic) for service, hears in SERVICES.items() for topic in hears]
 
 

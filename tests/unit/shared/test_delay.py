@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from services.orders.reactions import HEARS
+from services.orders.handlers import HEARS
 from shared import metrics, topics
 from shared.consumer import Consumer
 

@@ -19,13 +19,13 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from services.customs import counting
-from services.orders.legs import Stage
+from services.customs import metrics as customs_metrics
+from services.orders.domain.external_states import Stage
 from shared import health, metrics, topics
 from shared.errors import UNPROCESSABLE_REASONS, Unprocessable
 from shared.events import Fault
 from shared.events.customs import ListAccepted, ListRefused
-from shared.hears import Announced
+from shared.subscriptions import Announced
 
 ORDER = UUID(int=1)
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,7 +38,7 @@ PERSONAL = ("张三", "110101199003070038", "13800138000")
 @pytest.fixture(scope="module", autouse=True)
 def _begun() -> None:
     """What every service does when it starts."""
-    counting.begin()
+    customs_metrics.begin()
     for name in ("orders", "payments"):
         import_module(f"services.{name}.app").begin()
 
@@ -87,7 +87,7 @@ def test_receipts_of_the_authority_are_counted_under_statuses_that_are_in_its_li
     def accepted(status: str) -> Announced:
         return Announced(ListAccepted(order_id=ORDER, cop_no="C1", status=status, info=""), ORDER, 1)
 
-    counting.observe([accepted("120"), accepted("-621005"), *(accepted(f"-{number}") for number in range(500, 900))])
+    customs_metrics.observe([accepted("120"), accepted("-621005"), *(accepted(f"-{number}") for number in range(500, 900))])
     receipts = {s.labels["status"]: s.value for m in metrics.RECEIPTS.collect() for s in m.samples if s.name.endswith("_total")}
     assert receipts["120"] >= 1
     assert receipts["-621005"] >= 1
@@ -146,9 +146,9 @@ def test_a_list_that_cannot_be_printed_is_no_receipt_of_the_authority() -> None:
                    if sample.name.endswith("_total"))  # fmt: skip
 
     before = counted()
-    counting.observe([Announced(refused, ORDER, 1)])
+    customs_metrics.observe([Announced(refused, ORDER, 1)])
     assert counted() == before
-    counting.observe([Announced(refused.model_copy(update={"status": "100"}), ORDER, 1)])
+    customs_metrics.observe([Announced(refused.model_copy(update={"status": "100"}), ORDER, 1)])
     assert counted() == before + 1
 
 

@@ -16,16 +16,16 @@ from deploy import secrets
 from deploy.samples import submission
 from services.cli.connect import Target
 from services.customs import waybill
-from services.orders import reactions
-from services.orders.reading import read_submission
+from services.orders import handlers
+from services.orders.intake.decoding import read_submission
 from shared import topics
 from shared.access import Operation, grants
 from shared.envelope import Record
 from shared.errors import Misconfigured, Unprocessable
 from shared.handler import Handler
-from shared.hears import Partly
 from shared.parties import SIGNATURE_HEADER, SIGNATURES_MAX, Parties, key_of, once, sign, signed_headers
 from shared.settings import Settings
+from shared.subscriptions import Partly
 from tests.unit.orders.test_reading import HEAD, LINE, message
 
 MINE, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -161,7 +161,7 @@ async def test_where_all_are_bound_a_stranger_says_nothing() -> None:
 async def test_an_entry_that_cannot_be_read_is_not_lost_for_a_signature_and_moves_no_id() -> None:
     heads = [{**HEAD, "appType": "3", "orderNo": f"XML-{n}"} for n in range(1, 4)]
     heads[1]["orderNo"] = "XML-\u200b2"
-    handler = Handler("orders", topics.ORDERS, reactions.HEARS, None, None, sealing=None)  # type: ignore[arg-type]
+    handler = Handler("orders", topics.ORDERS, handlers.HEARS, None, None, sealing=None)  # type: ignore[arg-type]
     await handler.parties.load(Rows(("1105910159", MINE, True)))
     value = message(*((head, LINE) for head in heads))
     found = handler.decode(record(sign(MINE, b"", value), value=value, kind=b""))

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from shared import metrics, vitals
+from shared import metrics, watchdog
 from shared.consumer import make_consumer
 from shared.database import LOST, RETRYABLE
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
@@ -74,8 +74,8 @@ def test_whose_fault_any_other_error_may_be(error: Exception, may: bool) -> None
 
 
 def test_the_end_of_a_process_that_gave_up_too_many_is_counted_as_such() -> None:
-    assert vitals.reason_of(TooManyGivenUp("ours")) == "too_many_given_up"
-    assert vitals.reason_of(asyncpg.DiskFullError("full")) == "unavailable"
-    assert {vitals.reason_of(e) for e in (KeyError(), TooManyGivenUp(), asyncpg.DiskFullError("full"))} <= set(
+    assert watchdog.reason_of(TooManyGivenUp("ours")) == "too_many_given_up"
+    assert watchdog.reason_of(asyncpg.DiskFullError("full")) == "unavailable"
+    assert {watchdog.reason_of(e) for e in (KeyError(), TooManyGivenUp(), asyncpg.DiskFullError("full"))} <= set(
         metrics.END_REASONS
     )

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from services.tax import rulefiles
-from services.tax.domain.compiling import RuleSet
-from services.tax.domain.rulebook import Rulebook
+from services.tax.rulebook import files as rule_files
+from services.tax.rulebook.book import Rulebook
+from services.tax.rulebook.compile import RuleSet
 
 BOOKS_MAX = 4
 """A compiled set takes some megabytes, and most that a test changes are asked once."""
@@ -41,5 +41,5 @@ def rules_are_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tomllib, "loads", read)
-        patched.setattr(rulefiles, "Rulebook", compiled)
+        patched.setattr(rule_files, "Rulebook", compiled)
         yield

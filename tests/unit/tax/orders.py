@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from services.tax.domain.assessment import Assessable, AssessableLine, Assessment, Refusal, assess
-from services.tax.rulefiles import load
+from services.tax.rulebook.files import load
 from shared.events.customs import GoodsReleased, ReturnedLine
 from shared.events.orders import Direction, Line, NetContent, OrderPlaced, OrderUnwinding, Party, ReturnAccepted
 from shared.events.persons import SealedConsignee, SealedPerson

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tax.domain.assessment import Assessable, Assessment, beijing_date, dutiable_values
-from services.tax.domain.compiling import owed
+from services.tax.rulebook.compile import owed
 from shared.money import CurrencyMismatch, Money
 from tests.unit.tax.orders import BAG, CHERRIES, CREAM, RULES, TODAY, TOY, WATCH, WINE, Item, assessed, order, refused, taxes
 

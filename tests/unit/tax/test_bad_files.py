@@ -11,19 +11,20 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from services.cli import tax
 from services.cli.app import app
-from services.tax import landedfiles, rulefiles
+from services.cli.tax import app as tax
+from services.tax.landed import files as landed_files
+from services.tax.rulebook import files as rule_files
 
-LOAD, DESTINATIONS, RATES = cache(rulefiles.load), cache(landedfiles.load_destinations), cache(landedfiles.load_rates)
+LOAD, DESTINATIONS, RATES = cache(rule_files.load), cache(landed_files.load_destinations), cache(landed_files.load_rates)
 
 
 @pytest.fixture(autouse=True)
 def _read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rules are read once for all these tests: reading them is most of a command's time."""
     for where, name, found in (
-        (rulefiles, "load", LOAD), (tax, "load", LOAD), (landedfiles, "load_destinations", DESTINATIONS),
-        (landedfiles, "load_rates", RATES),
+        (rule_files, "load", LOAD), (tax, "load", LOAD), (landed_files, "load_destinations", DESTINATIONS),
+        (landed_files, "load_rates", RATES),
     ):  # fmt: skip
         monkeypatch.setattr(where, name, found)
 
@@ -306,7 +307,7 @@ def test_a_comparison_over_a_file_names_every_bad_line(tmp_path: Path) -> None:
     path = tmp_path / "orders.jsonl"
     lines = [json.dumps(SOUND), "{", json.dumps(changed("lines.0.hs_code", "9999999999"))]
     path.write_text("\n".join(lines), encoding="utf-8")
-    result = CliRunner().invoke(app, ["tax", "rules", "what-if", str(rulefiles.RULES), "--orders", str(path)])
+    result = CliRunner().invoke(app, ["tax", "rules", "what-if", str(rule_files.RULES), "--orders", str(path)])
     assert result.exit_code == 2
     assert "line 2: the line: found" in result.stderr
     assert "line 3: lines[0].hs_code: found '9999999999'" in result.stderr

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tax.billpolicy import BILLS, load
-from services.tax.domain.bills import (
+from services.tax.bills.domain import (
     BILL,
     Bill,
     BillPolicy,
@@ -27,6 +26,7 @@ from services.tax.domain.bills import (
     follow,
     outcome_of,
 )
+from services.tax.bills.policy import BILLS, load
 from shared.errors import Misconfigured
 from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBilled, TaxBillVoided
 from shared.events.customs import TaxBillCorrected as Corrected

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
-from services.tax.rulefiles import RULES, load
+from services.tax.rulebook.files import RULES, load
 
 GOLDEN = Path(__file__).with_name("golden")
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
-from services.tax.domain.export import FACTS, Decision, Facts, Found, decide, deemed_income_of, output_vat_of, refund_of
-from services.tax.exportfiles import load_exports, load_merchants
-from services.tax.rulefiles import RULES, RuleError
+from services.tax.exports.domain import FACTS, Decision, Facts, Found, decide, deemed_income_of, output_vat_of, refund_of
+from services.tax.exports.files import load_exports, load_merchants
+from services.tax.rulebook.files import RULES, RuleError
 from shared.money import Money
 
 BOOK = load_exports()

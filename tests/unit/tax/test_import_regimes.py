@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from services.tax.domain.assessment import Assessable, Assessment, Refusal, assess
-from services.tax.domain.exchange import Exchange, ExchangeRates, RateMissing
-from services.tax.domain.rulebook import Rulebook
-from services.tax.domain.rules import RuleFault
-from services.tax.rulefiles import RULES as FOLDER
-from services.tax.rulefiles import load
+from services.tax.rulebook.book import Rulebook
+from services.tax.rulebook.exchange import Exchange, ExchangeRates, RateMissing
+from services.tax.rulebook.files import RULES as FOLDER
+from services.tax.rulebook.files import load
+from services.tax.rulebook.rows import RuleFault
 from shared.money import Money
 from tests.unit.tax.orders import BAG, CHERRIES, CREAM, RULES, TODAY, TOY, WATCH, WINE, Item, assessed, cny, order, refused, taxes
 

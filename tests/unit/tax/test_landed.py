@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tax.domain.charging import ShippedLine
-from services.tax.domain.landed import Consignment, Landed, NotLanded, landed
-from services.tax.landedfiles import load_destinations
+from services.tax.landed.charges import ShippedLine
+from services.tax.landed.domain import Consignment, Landed, NotLanded, landed
+from services.tax.landed.files import load_destinations
 from shared.money import Money
 from tests.unit.tax.orders import RULES
 

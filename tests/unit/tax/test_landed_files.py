@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
-from services.tax.landedfiles import load_destinations
-from services.tax.rulefiles import RULES, RuleError
+from services.tax.landed.files import load_destinations
+from services.tax.rulebook.files import RULES, RuleError
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "examples" / "export.json"
 

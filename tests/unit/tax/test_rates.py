@@ -15,10 +15,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
-from services.tax.domain.ecb import Missing, Month, NotRates, day_for, next_periods, rates_day, read_quotes
-from services.tax.landedfiles import load_rates
-from services.tax.ratefiles import imported
-from services.tax.rulefiles import RULES, load
+from services.tax.landed.files import load_rates
+from services.tax.rulebook.ecb import Missing, Month, NotRates, day_for, next_periods, rates_day, read_quotes
+from services.tax.rulebook.files import RULES, load
+from services.tax.rulebook.rate_files import imported
 
 WIDE = "Date,USD,JPY,CYP,CNY,RON,\n"
 DECEMBER = "2026-11-18,1.16,170.1,N/A,7.25,5.1,\n"

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
-from services.tax.domain.export import Facts
-from services.tax.domain.rebate import Before, Claim, Declared, ExportedLine, Invoice, Line, Prepared, ReleasedList, prepare
-from services.tax.exportfiles import load_exports
+from services.tax.exports.domain import Facts
+from services.tax.exports.files import load_exports
+from services.tax.rebates.domain import Before, Claim, Declared, ExportedLine, Invoice, Line, Prepared, ReleasedList, prepare
 from shared.money import Money
 
 BOOK = load_exports()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from services.tax.domain.compiling import InForce
-from services.tax.domain.sources import rows
-from services.tax.elsewhere import faults_elsewhere
-from services.tax.rulefiles import RULES as FOLDER
-from services.tax.rulefiles import RuleError, load, read, validate
+from services.tax.rule_check import faults_elsewhere
+from services.tax.rulebook.compile import InForce
+from services.tax.rulebook.files import RULES as FOLDER
+from services.tax.rulebook.files import RuleError, load, read, validate
+from services.tax.rulebook.sources import rows
 from tests.unit.tax.orders import RULES
 
 HEADINGS = [

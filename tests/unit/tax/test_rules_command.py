@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
-from services.tax.domain.export import sources_of
-from services.tax.elsewhere import ends_in
-from services.tax.rulefiles import RULES, load
+from services.tax.exports.domain import sources_of
+from services.tax.rule_check import ends_in
+from services.tax.rulebook.files import RULES, load
 
 EXPORT = Path(__file__).resolve().parents[3] / "docs" / "examples" / "export.json"
 ORDER = Path(__file__).with_name("golden") / "submission.json"
@@ -165,9 +165,9 @@ def test_show_finds_rules_of_destinations_and_exports_by_their_names(name: str, 
 
 
 def test_every_rule_that_a_landed_cost_or_a_route_names_can_be_shown() -> None:
-    from services.tax.domain.tables import rows_elsewhere
-    from services.tax.elsewhere import read_elsewhere
-    from services.tax.exportfiles import load_exports
+    from services.tax.exports.files import load_exports
+    from services.tax.rule_check import read_elsewhere
+    from services.tax.rule_validity import rows_elsewhere
 
     known = {name for document in read_elsewhere(RULES).documents.values() for name, _ in rows_elsewhere(document)}
     book = load_exports()
@@ -236,12 +236,13 @@ def test_a_last_day_at_the_end_of_the_calendar_is_as_good_as_none(proposed: Path
 
 
 def test_doctor_tells_each_tables_last_day_14_days_before(proposed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.cli import doctor, taxrules
+    from services.cli import doctor
+    from services.cli.tax import rules as tax_rules
 
     monkeypatch.setenv("CROSSBORDER_RULES_DIR", str(proposed))
     days = ((date(2026, 12, 17), True, False), (date(2026, 12, 18), True, True), (date(2027, 1, 2), False, True))
     for today, ok, says in days:
-        monkeypatch.setattr(taxrules, "day_of", lambda _, today=today: today)
+        monkeypatch.setattr(tax_rules, "day_of", lambda _, today=today: today)
         found = {check.name: check for check in doctor.rule_ends()}
         assert found["tax rules"].ok
         rates = found["tax rules rates-cny"]
@@ -253,7 +254,8 @@ def test_doctor_tells_each_tables_last_day_14_days_before(proposed: Path, monkey
 
 
 def test_doctor_warns_of_what_ends_soon_and_is_no_failure(proposed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.cli import doctor, taxrules
+    from services.cli import doctor
+    from services.cli.tax import rules as tax_rules
 
     edit(proposed, "rates-cny.toml", "carried_over = true\n", "")
     monkeypatch.setenv("CROSSBORDER_RULES_DIR", str(proposed))
@@ -261,7 +263,7 @@ def test_doctor_warns_of_what_ends_soon_and_is_no_failure(proposed: Path, monkey
         (date(2026, 12, 17), "ok"), (date(2026, 12, 18), "soon"), (date(2026, 12, 31), "soon"), (date(2027, 1, 1), "NO"),
     )  # fmt: skip
     for today, said in days:
-        monkeypatch.setattr(taxrules, "day_of", lambda _, today=today: today)
+        monkeypatch.setattr(tax_rules, "day_of", lambda _, today=today: today)
         found = {check.name: check for check in doctor.rule_ends()}
         assert doctor.marked(found["tax rules rates-cny"]).plain == said, today
         assert doctor.marked(found["tax rules dest-gb"]).plain == "ok"
@@ -272,10 +274,11 @@ def test_doctor_warns_of_what_ends_soon_and_is_no_failure(proposed: Path, monkey
 
 
 def test_doctor_says_that_rates_are_carried_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.cli import doctor, taxrules
+    from services.cli import doctor
+    from services.cli.tax import rules as tax_rules
 
     monkeypatch.delenv("CROSSBORDER_RULES_DIR", raising=False)
-    monkeypatch.setattr(taxrules, "day_of", lambda _: date(2026, 12, 1))
+    monkeypatch.setattr(tax_rules, "day_of", lambda _: date(2026, 12, 1))
     rates = {check.name: check for check in doctor.rule_ends()}["tax rules rates-cny"]
     assert (rates.ok, rates.soon) == (True, True)
     assert "carried over: `crossborder tax rates import`" in rates.found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import process_time
 
-from services.cli.yardstick import walk
+from services.cli.bench.cpu_baseline import walk
 from services.tax.domain.assessment import Assessment, assess
 from tests.unit.tax.orders import BAG, CHERRIES, CREAM, RULES, TODAY, TOY, WINE, Item, cny, order
 

@@ -1,0 +1,1 @@
+"""The customs authority as an outside party."""

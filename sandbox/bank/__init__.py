@@ -1,0 +1,1 @@
+"""The bank as an outside party."""

@@ -1,0 +1,1 @@
+"""The carrier as an outside party."""

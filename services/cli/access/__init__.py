@@ -1,0 +1,1 @@
+"""`crossborder access …`: users and rights of the broker, keys of the parties."""

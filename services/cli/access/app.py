@@ -1,0 +1,159 @@
+"""`crossborder access …`: the users and rights of the broker, generated from the table of topics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from services.cli.access.parties import party
+from services.cli.connect import Absent, Exit, Wrong, as_json, home_of, leave, paper, run, say, security_of, stack_file, target
+
+if TYPE_CHECKING:
+    from shared.access import Done, Grant
+    from shared.kafka import Security
+
+access = typer.Typer(no_args_is_help=True, add_completion=False)
+access.add_typer(party, name="party")
+
+
+@access.command()
+def apply(
+    secrets: Path | None = typer.Option(
+        None, "--secrets", help="folder with a file kafka_USER for each user, as `make secrets` makes it; else by their settings"
+    ),
+) -> None:
+    """Make the broker's access list exactly what the table of topics says, and give its users their passwords.
+
+    Log in as `admin`. What is on the list and not in the table is removed; running it again changes nothing.
+    """
+    done = run(_apply(secrets))
+    for grant in done.added:
+        print(f"added    {grant}")
+    for grant in done.removed:
+        print(f"removed  {grant}")
+    for who in done.passwords:
+        print(f"password {who}")
+    for who in done.gone:
+        print(f"dropped  {who}")
+    say("the broker is as the table of topics says" if done else "nothing to do: the broker is as the table of topics says")
+
+
+async def _apply(secrets: Path | None) -> Done:
+    from services.schema import UserPasswords
+    from shared.access import PRINCIPALS, Access
+    from shared.settings import load, secret_of
+
+    if secrets is None:
+        passwords = load(UserPasswords).given()
+    else:
+        files = {who: secrets / f"kafka_{who}" for who in PRINCIPALS}
+        passwords = {who: secret_of(file, "--secrets") or "" for who, file in files.items()}
+    kafka, security, prefix = _broker()
+    async with Access.opened(kafka, security) as broker:
+        return await broker.apply(prefix, passwords)
+
+
+@access.command()
+def show(
+    broker: bool = typer.Option(
+        False, "--broker", help="compare with what the broker has; exit 1 where it differs. Log in as admin"
+    ),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """Print who may read and write which topic, and which consumer group."""
+    from shared.access import PRINCIPALS, matrix
+
+    rows = matrix()
+    if json:
+        as_json([{"name": name, "may": {who: may for who, may in found.items() if may}} for name, found in rows])
+    else:
+        from rich.table import Table
+
+        table = Table("", *PRINCIPALS, box=None)
+        for name, found in rows:
+            table.add_row(name, *(_short(found[who]) for who in PRINCIPALS))
+        paper().print(table)
+    if broker:
+        missing, extra = run(_differences())
+        for grant in missing:
+            say(f"missing  {grant}")
+        for grant in extra:
+            say(f"extra    {grant}")
+        if missing or extra:
+            say("run `crossborder access apply`: the broker's list is another")
+            leave(Exit.NO)
+
+
+def _short(may: str) -> str:
+    return "".join(word[0] for word in may.split(", ") if word)
+
+
+async def _differences() -> tuple[Sequence[Grant], Sequence[Grant]]:
+    from shared.access import Access, grants
+
+    kafka, security, prefix = _broker()
+    async with Access.opened(kafka, security) as broker:
+        wanted, there = grants(prefix), await broker.listed()
+    return sorted(wanted - there), sorted(there - wanted)
+
+
+@access.command()
+def rotate(
+    program: str = typer.Argument(..., help="whose passwords: a service, streams, sandbox, shops, carriers or operators"),
+) -> None:
+    """Give a program of the embedded stack (`crossborder up --secured`) new passwords and restart it, while orders flow.
+
+    Its open connections live on until it is restarted; until then a new one of its own would be refused, and tried again.
+    """
+    from shared.access import PRINCIPALS
+
+    found = stack_file(home_of(None))
+    folder = _secrets_of(found)
+    if folder is None:
+        raise Absent("start the stack with `crossborder up --secured`: in containers do as docs/access.md says")
+    if program not in PRINCIPALS:
+        raise Wrong(f"choose one of {', '.join(PRINCIPALS)}: {program} has no password")
+    print(f"renewed {', '.join(run(_rotate(found, folder, program)))}")
+
+
+async def _rotate(found: Mapping[str, Any], folder: Path, program: str) -> Sequence[str]:
+    from deploy import secrets
+    from services import schema
+    from services.cli.stack import restart
+
+    old = [folder / f"{kind}_{program}" for kind in ("kafka", "postgres")]
+    for file in old:
+        file.unlink(missing_ok=True)
+    made = secrets.make(folder)
+    await _apply(folder)
+    await schema.migrate(str(found["postgres"]), schema.passwords_in(folder))
+    if program in found["programs"]:
+        await restart.roll(target(), [program])
+    return made
+
+
+def _secrets_of(found: Mapping[str, Any]) -> Path | None:
+    """The folder of the secrets of a secured embedded stack."""
+    file = found.get("kafka_password_file")
+    return Path(str(file)).parent if file else None
+
+
+def _broker() -> tuple[str, Security, str]:
+    """Where the broker is, how to log in, and a test's prefix. On the embedded stack that is as its admin."""
+    from shared.topics import ADMIN
+
+    found = stack_file(home_of(None))
+    given = os.environ.get("CROSSBORDER_KAFKA")
+    kafka = given or str(found.get("kafka", ""))
+    if not kafka:
+        raise Absent("start the stack with `crossborder up --secured`, or set CROSSBORDER_KAFKA: no broker is known")
+    folder = _secrets_of(found)
+    security = security_of(found)
+    if not given and folder is not None:
+        security = replace(security, user=ADMIN, password=(folder / f"kafka_{ADMIN}").read_text().strip())
+    return kafka, security, os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", ""))

@@ -1,0 +1,48 @@
+"""Whom the programs of the stack itself speak for, and that the database knows their keys: they are bound like everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from shared.parties import key_of
+
+ADDED_BY: Final = "migrate"
+
+
+def codes(probe_platform: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """By program: whose intake it writes to, and the codes of the platforms or carriers it speaks for."""
+    from deploy.samples.generate import PLATFORM_CODE
+    from sandbox.carrier.party import EXPRESS, POST
+
+    return {
+        "operators": ("orders", (PLATFORM_CODE, probe_platform)),
+        "probe": ("orders", (probe_platform,)),
+        "sandbox": ("customs", (EXPRESS.code, POST.code)),
+        "shops": ("orders", (PLATFORM_CODE,)),
+    }
+
+
+async def register(dsn: str, keys: Mapping[str, bytes], probe_platform: str) -> list[str]:
+    """Let each program's key count for what it speaks for; returns `program code` of those that are new.
+
+    A key that an operator removed stays removed. Raises Misconfigured for one that is none.
+    """
+    import asyncpg
+
+    if not keys:
+        return []
+    rows = [
+        (program, schema, code, key_of(keys[program]).public_key().public_bytes_raw())
+        for program, (schema, spoken_for) in codes(probe_platform).items() if program in keys for code in spoken_for
+    ]  # fmt: skip
+    conn = await asyncpg.connect(dsn)
+    try:
+        done = [await conn.execute(_ADD.format(schema), code, public, ADDED_BY) for _, schema, code, public in rows]
+    finally:
+        await conn.close()
+    return [f"{row[0]} {row[2]}" for row, said in zip(rows, done, strict=True) if said.endswith("1")]
+
+
+_ADD: Final = "INSERT INTO {0}.party_key (code, public_key, added_by) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+"""The schema is one of SERVICES."""

@@ -1,0 +1,1 @@
+"""`crossborder bench`: throughput, cost and the limits of broker and database."""

@@ -1,0 +1,232 @@
+"""`crossborder bench`: orders a second through the whole stack, their cost, and the bare limits beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import typer
+
+from services.cli.connect import (
+    Absent,
+    Exit,
+    Target,
+    as_json,
+    database,
+    home_of,
+    leave,
+    run,
+    say,
+    stack_file,
+    talk,
+    target,
+)
+
+if TYPE_CHECKING:
+    from services.cli.submission_files import Submission
+
+STALLED_S: Final = 60.0
+LOOK_MIN_S: Final = 0.25
+LOOK_MAX_S: Final = 4.0
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(bench)
+
+
+def bench(
+    orders: int = typer.Option(20_000, "--orders", "-n", min=1, max=5_000_000, help="how many orders"),
+    rate: float | None = typer.Option(None, min=0.1, help="orders a second; as fast as the stack takes them by default"),
+    seed: int | None = typer.Option(None, help="the same seed makes the same orders; by default each run makes others"),
+    raw: bool = typer.Option(True, help="measure the bare limits of broker and database too"),
+    warm_up: int = typer.Option(
+        2_000, min=0, max=100_000, help="orders that go before, unmeasured: what is measured is sustained"
+    ),
+    json: bool = typer.Option(False, "--json", help="no table, only JSON"),
+) -> None:
+    """Measure the stack; starts one in a temporary folder if none runs. The last thing on stdout is JSON."""
+    with running() as to:
+        found = run(_bench(to, orders, rate, seed, raw, warm_up))
+    if not json:
+        _show(found)
+    as_json(found)
+    if found["violations"] or found["fulfilled"] != found["orders"]:
+        leave(Exit.NO)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Target]:
+    """The running stack, or one of its own that is stopped after."""
+    try:
+        to = target()
+    except Absent:
+        to = None
+    if to is not None:
+        yield to
+        return
+    from services.cli.stack import app as stack
+
+    with tempfile.TemporaryDirectory(prefix="crossborder-bench-", ignore_cleanup_errors=True) as folder:
+        say(f"no stack runs in {home_of(None)}; starting one for this run")
+        home = Path(folder)
+        try:
+            stack.start_detached(home)
+            yield target(home)
+        finally:
+            if stack_file(home):
+                stack.stop(home)
+
+
+async def _bench(to: Target, count: int, rate: float | None, seed: int | None, raw: bool, warm_up: int) -> dict[str, Any]:
+    from services.cli import samples
+    from services.cli.bench import measurement
+    from services.cli.order import counts
+    from services.cli.verify import app as verify
+
+    limits: dict[str, float | None] = {"kafka_messages_per_second": None, "postgres_rows_per_second": None}
+    if raw:
+        say("measuring the bare broker and database …")
+        limits = {
+            "kafka_messages_per_second": round(await measurement.raw_kafka(to)),
+            "postgres_rows_per_second": round(await measurement.raw_postgres(to)),
+        }
+    walks = [await measurement.host_walks()] if raw else []
+    say(f"making {warm_up + count} orders …")
+    records = samples.samples(None, warm_up + count, seed)
+    if warm_up:
+        say(f"{warm_up} orders go before, so that nothing is measured cold …")
+        await _drive(to, records[:warm_up], None)
+        records = records[warm_up:]
+    began_ms = round(time.time() * 1000)
+    before, log_before = measurement.cpu_seconds(to.known), await _log_end(to)
+    peak = measurement.Peak(to.known)
+    watching = asyncio.create_task(peak.watch())
+    try:
+        driven = await _drive(to, records, rate)
+    finally:
+        watching.cancel()
+    peak.look()
+    after = measurement.cpu_seconds(to.known)
+    walks += [await measurement.host_walks()] if raw else []
+    fulfilled = driven.states.get("fulfilled", 0)
+    # An order that was refused went but a part of the way: it is no order done.
+    per_second = fulfilled / driven.seconds if driven.seconds else 0.0
+    written = (await _log_end(to) - log_before) / count
+    say("reading the log for the time that was our own …")
+    own = await measurement.own_ms(to, began_ms)
+    say("verifying …")
+    findings = await verify.judge(to, 20.0)
+    for finding in findings:
+        if not finding.ok:
+            say(f"{finding.name}: {len(finding.offending)} ({finding.offending[0]})")
+    bare = limits["kafka_messages_per_second"]
+    return {
+        "orders": count,
+        "warm_up": warm_up,
+        "orders_per_second": round(per_second, 1),
+        "seconds": round(driven.seconds, 2),
+        "fulfilled": fulfilled,
+        "open": count - counts.ended(driven.states),
+        "own_time_p50_ms": measurement.quantile(own, 0.50),
+        "own_time_p99_ms": measurement.quantile(own, 0.99),
+        "raw": limits,
+        # Before and after: what differs from run to run may be the host, and not what is measured.
+        "host_walks_per_second": [round(each) for each in walks],
+        "records_per_order": round(written, 1),
+        # The share of the bare broker's messages that the run's own records came to.
+        "ratio_to_raw": round(per_second * written / bare, 3) if bare else None,
+        "cpu_seconds_per_1000_orders": {n: round((after[n] - before.get(n, 0.0)) * 1000 / count, 2) for n in after},
+        "rss_mib": peak.mib,
+        "violations": verify.violations(findings),
+    }
+
+
+@dataclass(frozen=True)
+class Driven:
+    """Seconds from the first send to the last end, and how many of the run's own orders are in each state then."""
+
+    seconds: float
+    states: Mapping[str, int]
+
+
+async def _drive(to: Target, records: Sequence[Submission], rate: float | None) -> Driven:
+    """Publish all and wait until each is at an end."""
+    from services.cli import publish
+    from services.cli.order import counts
+
+    ids = [r.order_id for r in records if r.order_id is not None]
+    async with database(to) as conn:
+        already = counts.ended(await counts.by_state(conn))
+        with publish.progress(len(ids), "orders at their end", show=True) as advance:
+            began = time.monotonic()
+            publishing = asyncio.create_task(publish.send(to, records, rate, lambda _n: None))
+            ended, moved = 0, began
+            while ended < len(ids) and (time.monotonic() - moved < STALLED_S or not publishing.done()):
+                await asyncio.sleep(_until_next_look(time.monotonic() - began, ended, len(ids)))
+                now = await _ended(conn, ids, already)
+                ended, moved = (now, time.monotonic()) if now != ended else (ended, moved)
+                advance(ended)
+            await publishing
+            return Driven(moved - began, await counts.by_state(conn, ids))
+
+
+async def _ended(conn: Any, ids: Sequence[UUID], already: int) -> int:
+    """How many of these orders are at an end; on the way, of all but `already`, so the orders of others are among them.
+
+    Counting all reads the whole table once. Asking by id costs more than that and is left for the end, where it is the result.
+    """
+    from services.cli.order import counts
+
+    found = counts.ended(await counts.by_state(conn)) - already
+    return found if found < len(ids) else counts.ended(await counts.by_state(conn, ids))
+
+
+def _until_next_look(elapsed_s: float, ended: int, of: int) -> float:
+    """Seconds: a third of what is left at the pace so far, so that looks are few on the way, since each of them takes from what
+    is measured, and many at the end, since the last one is the result.
+    """
+    left_s = elapsed_s * (of - ended) / ended if ended else elapsed_s
+    return min(LOOK_MAX_S, max(LOOK_MIN_S, left_s / 3))
+
+
+async def _log_end(to: Target) -> int:
+    """Records in all topics."""
+    from services.cli import topic_reader
+    from shared.topics import TOPICS
+
+    return sum(end for _, end in (await topic_reader.ends(to, [t.name for t in TOPICS])).values())
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    head = Table("figure", "value", box=None)
+    for name in (
+        "orders",
+        "orders_per_second",
+        "seconds",
+        "fulfilled",
+        "open",
+        "own_time_p50_ms",
+        "own_time_p99_ms",
+        "records_per_order",
+        "ratio_to_raw",
+        "violations",
+    ):
+        head.add_row(name.replace("_", " "), str(found[name]))
+    for name, value in found["raw"].items():
+        head.add_row(f"raw {name.replace('_', ' ')}", str(value))
+    head.add_row("host walks per second, before and after", ", ".join(map(str, found["host_walks_per_second"])))
+    costs = Table("process", "CPU s per 1000 orders", "MiB", box=None)
+    for name, cpu in found["cpu_seconds_per_1000_orders"].items():
+        costs.add_row(name, str(cpu), str(found["rss_mib"].get(name, "")))
+    console = talk()
+    console.print(head)
+    console.print(costs)

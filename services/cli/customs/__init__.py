@@ -1,0 +1,1 @@
+"""`crossborder customs …`: the match, messages, notices, summaries and cases of customs."""

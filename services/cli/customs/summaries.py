@@ -1,0 +1,168 @@
+"""`crossborder customs summaries …`: requests to consolidate export lists, what customs made of them, and a person's word on them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import typer
+
+from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, run, say, target
+from services.cli.id_prefixes import meant
+
+summaries = typer.Typer(
+    invoke_without_command=True, help="Consolidation of export lists: requests, declarations, and what waits for a person."
+)
+
+_REQUESTS: Final = (
+    "SELECT s.cop_no, s.month, s.customs_code, s.consignor, s.state, s.attempt, s.lists, s.lines, s.expected, s.sum_no, s.code, s.info, "
+    "s.requested_at, s.due_at, s.state = 'refused' AND s.again_at IS NULL AS waits_for_a_person, "
+    "coalesce(d.made, '[]')::text AS declarations FROM customs.summary s LEFT JOIN LATERAL ("
+    "SELECT jsonb_agg(jsonb_build_object('decl_seq_no', x.decl_seq_no, 'entry_id', x.entry_id, 'stage', x.stage, "
+    "'dec_state', x.dec_state, 'lines', x.lines) ORDER BY x.decl_seq_no) AS made "
+    "FROM customs.summary_declaration x WHERE x.sum_no = s.sum_no) d ON true "
+    "WHERE ($1::text IS NULL OR s.month = $1) ORDER BY s.requested_at DESC, s.cop_no LIMIT $2"
+)
+_TAKE_UP: Final = "UPDATE customs.export_list SET state = 'open' WHERE invt_no = $1 AND state = 'set_aside' RETURNING 1"
+_AGAIN: Final = (
+    "UPDATE customs.summary SET again_at = now() WHERE cop_no = $1 AND state = 'refused' AND again_at IS NULL RETURNING 1"
+)
+_SET_ASIDE: Final = (
+    "SELECT invt_no FROM customs.export_list WHERE state = 'set_aside' AND starts_with(invt_no, $1) ORDER BY invt_no LIMIT 11"
+)
+_REFUSED: Final = (
+    "SELECT cop_no FROM customs.summary WHERE state = 'refused' AND again_at IS NULL AND starts_with(cop_no, $1) "
+    "ORDER BY cop_no LIMIT 11"
+)
+"""Those that may be meant by the beginning of a number."""
+
+
+@summaries.callback()
+def list_(
+    context: typer.Context,
+    month: str | None = typer.Option(None, "--month", help="requests of this month only, as 2026-11"),
+    limit: int = typer.Option(100, "--limit", min=1, help="at most so many requests, the newest first"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """List requests to consolidate export lists, and the lists that are still to be consolidated."""
+    if context.invoked_subcommand is not None:
+        return
+    found = run(_list(month, limit))
+    if json:
+        as_json(found)
+    else:
+        _show(found)
+
+
+@summaries.command("request")
+def request(month: str = typer.Argument(..., help="the calendar month in Beijing, as 2026-11; it may not be over yet")) -> None:
+    """Have the lists of a month that are closed by now asked for, before the timer does; the customs service asks within a minute.
+
+    Exit 1 if no list of the month is to be asked for.
+    """
+    if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month) is None:
+        raise Wrong(f"{month!r} is not a month like 2026-11")
+    count = run(_request(month))
+    say(f"{count} lists of {month} are being asked for" if count else f"no list of {month} waits to be asked for")
+    if not count:
+        leave(Exit.NO)
+
+
+@summaries.command("again")
+def again(cop_no: str = typer.Argument(..., help="the request's own number, or its beginning")) -> None:
+    """Have the lists of a refused request asked for anew, once the reason is mended."""
+    _decide(_AGAIN, _REFUSED, cop_no, "is asked for anew", "no refused request that waits for a person has the number")
+
+
+@summaries.command("take-up")
+def take_up(invt_no: str = typer.Argument(..., help="the list's number, or its beginning")) -> None:
+    """Take a list up again that was set aside because a refusal named it, once the reason is mended."""
+    _decide(_TAKE_UP, _SET_ASIDE, invt_no, "is taken up again", "no list that was set aside has the number")
+
+
+def _decide(query: str, candidates: str, number: str, done: str, else_: str) -> None:
+    if (whole := run(_update(query, candidates, number))) is not None:
+        say(f"{whole} {done}")
+    else:
+        say(f"{else_} {number}")
+        leave(Exit.NO)
+
+
+async def _update(query: str, candidates: str, number: str) -> str | None:
+    async with database(target(), write=True) as conn:
+        whole = meant(number, [row[0] for row in await conn.fetch(candidates, number)], "number")
+        return whole if whole is not None and await conn.fetchval(query, whole) else None
+
+
+async def _request(month: str) -> int:
+    async with database(target(), write=True) as conn, conn.transaction():
+        count: int = await conn.fetchval("SELECT count(*) FROM customs.export_list WHERE state = 'open' AND month = $1", month)
+        if count:
+            await conn.execute("INSERT INTO customs.month_asked (month) VALUES ($1) ON CONFLICT DO NOTHING", month)
+    return count
+
+
+async def _list(month: str | None, limit: int) -> dict[str, Any]:
+    from services.customs.policy import load
+
+    rules = load().summaries.terms
+    async with database(target()) as conn:
+        requests = [_request_of(dict(row)) for row in await conn.fetch(_REQUESTS, month, limit)]
+        owed = await conn.fetch(
+            "SELECT month, state, count(*) AS lists, min(closed_at) AS closed_at FROM customs.export_list "
+            "WHERE state IN ('open', 'requested', 'set_aside') AND ($1::text IS NULL OR month = $1) "
+            "GROUP BY month, state ORDER BY min(closed_at), state",
+            month,
+        )
+    return {"requests": requests, "to_consolidate": [_owed(dict(row), rules) for row in owed]}
+
+
+def _request_of(row: dict[str, Any]) -> dict[str, Any]:
+    import orjson
+
+    from services.customs.domain.returns import BEIJING
+
+    last = row.pop("due_at").astimezone(BEIJING) - timedelta(microseconds=1)
+    row["requested_at"] = row["requested_at"].isoformat(timespec="seconds")
+    return row | {"declarations": orjson.loads(row["declarations"]), "due_by": last.date().isoformat()}
+
+
+def _owed(row: dict[str, Any], terms: Any) -> dict[str, Any]:
+    """Lists of a month with its last day; a rehearsed month has none that a calendar knows."""
+    from services.customs.consolidation import months
+    from services.customs.consolidation.calendar import is_working_day
+    from services.customs.domain.returns import BEIJING
+
+    month = months.month_of(row.pop("closed_at"))
+    found = months.terms_on(terms, month) if month.label == row["month"] else None
+    last: date | None = None
+    if found is not None:
+        last = (months.due_at(month, found, is_working_day) - timedelta(microseconds=1)).date()
+    today = datetime.now(UTC).astimezone(BEIJING).date()
+    return row | {"due_by": last and last.isoformat(), "days_left": last and (last - today).days}
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table("request", "month", "office", "consignor", "lists", "state", "declarations", "last day", box=None)
+    for row in found["requests"]:
+        made = row["declarations"]
+        told = (
+            ", ".join(f"{each['entry_id'] or each['decl_seq_no']} {each['stage']}" for each in made)
+            or f"{row['expected']} expected"
+        )
+        state = f"{row['state']} ({row['code'] or row['info']})" if row["state"] == "refused" else row["state"]
+        table.add_row(
+            row["cop_no"], row["month"], row["customs_code"], row["consignor"], str(row["lists"]), state, told, row["due_by"]
+        )
+    paper().print(table)
+    for row in found["to_consolidate"]:
+        days = "" if row["days_left"] is None else f", last day {row['due_by']}, {row['days_left']} days left"
+        say(f"{row['month']}: {row['lists']} lists {row['state'].replace('_', ' ')}{days}")
+    waiting = [row["cop_no"] for row in found["requests"] if row["waits_for_a_person"]]
+    if waiting:
+        say(
+            f"a person must decide about {', '.join(waiting)}: `crossborder customs summaries again REQUEST` once the reason is mended"
+        )

@@ -1,0 +1,1 @@
+"""`crossborder demo`: orders of every kind through the whole stack."""

@@ -1,0 +1,1 @@
+"""`crossborder order …`: one order, and what a person can do about it."""

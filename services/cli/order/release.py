@@ -1,0 +1,73 @@
+"""`crossborder order release`: let an order go on without the record that holds it, with a trace of who did it and why."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import typer
+
+from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, run, say, target
+from services.cli.dead_letters import Asked, holders_of, operator, results_of
+
+
+def release(
+    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"),
+    skip: bool = typer.Option(False, "--skip", help="leave out the record that holds it; it is never handled then"),
+    note: str = typer.Option("", help="why, for the audit; it is kept for ever, so name no person"),
+    service: str | None = typer.Option(None, help="only in this service, where several hold it"),
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """Let a held order go on: the record that holds it is left out, and what waited behind it is handled in its order.
+
+    Try `crossborder dlq replay` first: nothing is left out then.
+    """
+    if not skip or not note.strip():
+        raise Wrong('say --skip and --note "why": what is skipped is never handled; `crossborder dlq replay` handles it')
+    found = run(_release(target(), order_ref, note.strip(), service))
+    if json:
+        as_json(found)
+    else:
+        for row in found:
+            print(_told(row))
+    if any(row["outcome"] != "done" or "held_again" in row for row in found):
+        leave(Exit.NO)
+
+
+async def _release(to: Target, order_ref: str, note: str, only: str | None) -> list[dict[str, Any]]:
+    from services.cli.order.app import find
+    from shared.operator_requests import ask
+
+    async with database(to, write=True) as conn:
+        order_id = await _order_id(conn, order_ref, find)
+        holders = await holders_of(conn, order_id)
+        if only is not None and only not in holders:
+            raise Wrong(f"choose a service that holds it: {', '.join(holders) or 'none does'}")
+        if not holders:
+            say(f"nothing to do: no service holds {order_ref}")
+            leave(Exit.NO)
+        asked: list[Asked] = [
+            (each, await ask(conn, each, "skip", operator(), order_id=order_id, note=note)) for each in holders
+            if only in (None, each)
+        ]  # fmt: skip
+    results = await results_of(to, asked)
+    return [{"service": each, "request": number, **results.get((each, number), {"outcome": "asked"})} for each, number in asked]
+
+
+async def _order_id(conn: Any, order_ref: str, find: Any) -> UUID:
+    """The id of the order; one given by its id may be unknown to orders and held all the same."""
+    try:
+        return UUID(order_ref)
+    except ValueError:
+        found: UUID = (await find(conn, order_ref, to_change=True))["order_id"]
+        return found
+
+
+def _told(row: dict[str, Any]) -> str:
+    if row["outcome"] == "asked":
+        return f"{row['service']} is asked, and has not done it yet: start it"
+    if row["outcome"] != "done":
+        return f"{row['service']}: {row.get('why', row['outcome'])}"
+    what = ", ".join(f"{each.get('ce_type', 'a record')} at {each['at']} ({each['reason']})" for each in row["skipped"])
+    again = f"; then it is held again: {row['held_again']}, see `crossborder dlq list`" if "held_again" in row else ""
+    return f"{row['service']} skipped {what or 'a record it has no bytes of'}; {row['followed']} records followed{again}"

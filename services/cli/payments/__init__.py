@@ -1,0 +1,1 @@
+"""`crossborder payments …`: cases with the bank."""

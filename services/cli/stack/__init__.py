@@ -1,0 +1,1 @@
+"""`crossborder up`, `down`, `status`, `restart`: the stack and its one-shot jobs."""

@@ -1,0 +1,176 @@
+"""`crossborder restart`: one program after the other, the next only when the one before has caught up."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from services.cli.connect import (
+    HOME,
+    Absent,
+    Exit,
+    Target,
+    Wrong,
+    as_json,
+    home_of,
+    leave,
+    none_runs,
+    run,
+    say,
+    stack_file,
+    target,
+)
+from services.cli.stack.app import tell
+from services.cli.stack.readiness import is_alive, is_ready
+
+READY_S: Final = 60.0
+BACK_S: Final = 15.0
+"""A service that takes longer to catch up was not restarted well."""
+LOOK_S: Final = 0.1
+READERS: Final = ("orders", "payments", "tax", "customs")
+"""The programs whose offsets are in the database; of the others it is enough that they are ready."""
+
+
+@dataclass(frozen=True)
+class Restart:
+    """How long a program took: until its process had ended, until it was ready again, until nothing of before was unread."""
+
+    program: str
+    ended_s: float
+    ready_s: float
+    caught_up_s: float | None
+
+    @property
+    def well(self) -> bool:
+        """Whether it had caught up within BACK_S seconds of being ready."""
+        return self.caught_up_s is None or self.caught_up_s <= self.ready_s + BACK_S
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(restart)
+
+
+def restart(
+    programs: list[str] = typer.Argument(None, help="which; by default every service and the sandboxes, each in turn"),
+    home: Path | None = HOME,
+    json: bool = typer.Option(False, "--json", help="for machines"),
+) -> None:
+    """Restart programs of the embedded stack one after the other while orders flow: a new release, a new secret.
+    A new setting needs `crossborder down` and `crossborder up`: programs keep the environment in which `up` was called.
+
+    Each is told to stop, is started anew, and must have read everything that had come meanwhile before the next one's
+    turn. Exit 1 if one took more than 15 s for that.
+    """
+    folder = home_of(home)
+    found = stack_file(folder)
+    if not found:
+        raise none_runs(folder)
+    there = [name for name in found["programs"] if name not in {"kafka", "postgres"}]
+    unknown = sorted(set(programs or ()) - set(there))
+    if unknown:
+        raise Wrong(f"choose among {', '.join(there)}: {', '.join(unknown)} does not run here")
+    for name in programs or there:
+        _require_started(found["programs"][name], name)
+    done = run(roll(target(home), programs or there))
+    if json:
+        as_json([asdict(each) | {"well": each.well} for each in done])
+    else:
+        for each in done:
+            back = "" if each.caught_up_s is None else f", caught up after {each.caught_up_s:.1f} s"
+            print(f"{each.program:<10} ended after {each.ended_s:.1f} s, ready after {each.ready_s:.1f} s{back}")
+    if not all(each.well for each in done):
+        say(
+            f"look at the logs of {', '.join(each.program for each in done if not each.well)}: behind for more than {BACK_S:.0f} s"
+        )
+        leave(Exit.NO)
+
+
+async def roll(to: Target, programs: list[str]) -> list[Restart]:
+    """Restart each in turn; raises Absent for one that does not become ready."""
+    return [await _one(to, name) for name in programs]
+
+
+async def _one(to: Target, name: str) -> Restart:
+    began = time.monotonic()
+    before = _pid(to.known, name)
+    if before is not None:
+        tell(before, signal.SIGTERM)
+    deadline = began + READY_S
+    while before is not None and is_alive(before) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(LOOK_S)
+    ended = time.monotonic() - began
+    await _until_ready(to, name, before, deadline)
+    ready = time.monotonic() - began
+    if name not in READERS:
+        return Restart(name, ended, ready, None)
+    await caught_up(to, name)
+    return Restart(name, ended, ready, time.monotonic() - began)
+
+
+async def caught_up(to: Target, name: str) -> float:
+    """Wait until the service has handled everything that is in the log now; returns the seconds that took."""
+    began = time.monotonic()
+    marks = await _ends(to, name)
+    while waits := await _behind(to, name, marks):
+        if time.monotonic() - began > READY_S:
+            raise Absent(
+                f"look at the log of {name}: what was in the topics {READY_S:.0f} s ago is not handled yet, {', '.join(waits[:5])}"
+            )
+        await asyncio.sleep(LOOK_S)
+    return time.monotonic() - began
+
+
+def _require_started(program: Mapping[str, Any], name: str) -> None:
+    """Raise Absent if the supervisor has given the program up: then nothing is waited for, only a person can mend that."""
+    if program["state"] == "failed":
+        raise Absent(
+            f"mend what the end of {program['log']} says, then `crossborder down` and `crossborder up`: {name} does not start"
+        )
+
+
+async def _until_ready(to: Target, name: str, before: int | None, deadline: float) -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        while time.monotonic() < deadline:
+            found = to.known
+            if not found:
+                raise none_runs(to.home)
+            _require_started(found["programs"][name], name)
+            if _pid(found, name) not in {None, before} and await is_ready(session, found["ports"][name]):
+                return
+            await asyncio.sleep(LOOK_S)
+    raise Absent(f"look at the log of {name}: it was not ready {READY_S:.0f} s after it was told to stop")
+
+
+async def _ends(to: Target, name: str) -> dict[tuple[str, int], int]:
+    """Where what may be read of each partition of the service ends now; what lies behind an open transaction is told."""
+    from services.cli import lag, topic_reader
+
+    found = {b.place: b.end for b in await lag.behind(to) if b.service == name}
+    for told in await topic_reader.held_back(to, sorted({topic for topic, _ in found})):
+        say(f"{name} is not waited for there: {told}")
+    return found
+
+
+async def _behind(to: Target, name: str, marks: Mapping[tuple[str, int], int]) -> list[str]:
+    """Where a record that was in the log at those marks is still unread."""
+    from services.cli import lag
+    from services.cli.connect import database
+
+    async with database(to) as conn:
+        stored = (await lag.offsets(conn))[name]
+    late = [lag.Behind(name, *place, stored.get(place, 0), 0, end) for place, end in marks.items() if stored.get(place, 0) < end]
+    return [f"{b.topic}/{b.partition} at {b.next} of {b.end}" for b in await lag.past_marks(to, late) if b.records]
+
+
+def _pid(found: Mapping[str, Any], name: str) -> int | None:
+    pid = found.get("programs", {}).get(name, {}).get("pid")
+    return int(pid) if pid else None

@@ -1,0 +1,97 @@
+"""`crossborder migrate`, `topics`, `keys`: one-shot jobs for any stack; running one again changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+
+from services.cli.connect import Absent, Target, Wrong, home_of, kafka_errors, run, say, security_of, stack_file, target
+
+
+def register(app: typer.Typer) -> None:
+    for command in (migrate, topics, keys):
+        app.command()(command)
+
+
+def migrate(
+    secrets: Path | None = typer.Option(
+        None,
+        "--secrets",
+        help="folder with postgres_SERVICE for each role and party_PROGRAM for each key, as `make secrets` makes it",
+    ),
+) -> None:
+    """Bring the database of CROSSBORDER_POSTGRES to this release, give the roles their passwords and bind the stack's own
+    platforms and carriers to their keys, where these are known; running it again changes nothing.
+    """
+    import asyncpg
+
+    from services import schema
+    from services.cli.access import own_parties
+    from shared.database import LOST, redacted
+    from shared.settings import load
+
+    to = target()
+    keys = load(schema.PartyKeys)
+    try:
+        ran = run(schema.migrate(to.postgres, load(schema.RolePasswords).given() | schema.passwords_in(secrets)))
+        known = keys.given() | schema.party_keys_in(secrets)
+        ran += [f"party {each}" for each in run(own_parties.register(to.postgres, known, keys.probe_platform))]
+    except (*LOST, asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        raise Absent(
+            f"start PostgreSQL, or set CROSSBORDER_POSTGRES: no answer at {redacted(to.postgres)} ({error or 'timeout'})"
+        ) from None
+    say(f"ran {', '.join(ran)}" if ran else "nothing to do: the database is of this release")
+
+
+def topics(
+    replicas: int = typer.Option(1, min=1, max=5, help="copies of each record, where there are as many brokers"),
+) -> None:
+    """Create the topics that are missing on CROSSBORDER_KAFKA; running it again changes nothing."""
+    made = run(_topics(replicas))
+    say(f"made {', '.join(made)}" if made else "nothing to do: every topic is there")
+
+
+async def _topics(replicas: int) -> Sequence[str]:
+    from shared.topics import create_topics
+
+    found = stack_file(home_of(None))
+    kafka = os.environ.get("CROSSBORDER_KAFKA") or str(found.get("kafka", ""))
+    if not kafka:
+        raise Absent("start the stack with `crossborder up`, or set CROSSBORDER_KAFKA: no broker is known")
+    prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX", "")
+    async with kafka_errors(Target(kafka, "", prefix, home_of(None))):
+        return await create_topics(kafka, prefix, replicas=replicas, security=security_of(found))
+
+
+def keys(
+    folder: Path | None = typer.Option(
+        None, "--keys", help="folder of the keys; by default CROSSBORDER_KEYS, else `keys` in the home folder"
+    ),
+) -> None:
+    """Make the master keys and the declarant's signing keys that are missing; those that are there are
+    left alone.
+    """
+    where = folder or Path(os.environ.get("CROSSBORDER_KEYS") or home_of(None) / "keys")
+    made = make_keys(where)
+    say(f"made {', '.join(made)} in {where}" if made else f"nothing to do: every key is in {where}")
+
+
+def make_keys(folder: Path) -> list[str]:
+    """Make the keys that are missing in the folder; returns the names of those made."""
+    from shared.sealing import ensure_master_keys
+
+    try:
+        made = ensure_master_keys(folder)
+        if find_spec("services.customs.ceb.sign") is not None:
+            from services.customs.ceb import sign
+
+            there = (folder / sign.KEY_FILE).exists() and (folder / sign.CERTIFICATE_FILE).exists()
+            sign.ensure_keys(folder)
+            made += [] if there else ["customs-signing"]
+    except OSError as error:
+        raise Wrong(f"choose a folder that can be written: {folder} ({error.strerror})") from None
+    return made

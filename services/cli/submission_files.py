@@ -1,0 +1,220 @@
+"""The submissions of a file or of stdin: one document, an array, one a line, or a CEB311Message."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import UUID, uuid4
+
+from services.cli.connect import Wrong
+
+SUBMITTED: Final = "order.submitted.v1"
+FILE_BYTES_MAX: Final = 512 * 1024 * 1024
+HEADERS_BYTES: Final = 1024
+"""Room for a record's key and headers."""
+STDIN: Final = "-"
+_BOM: Final = "\ufeff"
+"""It stands before each part of a file that was put together of files."""
+_BLANK: Final = re.compile(rf"[ \t\r\n{_BOM}]*")
+
+Part = tuple[str, bytes]
+"""Where one submission stands, and its bytes as they were written."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One record for `orders.submissions`. `order_id` is None where the value does not say which order it
+    is.
+    """
+
+    order_no: str
+    order_id: UUID | None
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    after_s: float = 0.0
+
+
+def submission_of(order_no: str, order_id: UUID | None, value: bytes, content_type: bytes | None = None) -> Submission:
+    """The record of a submission, with the headers of a shop that knows CloudEvents."""
+    from shared.envelope import CONTENT_TYPE_JSON, headers_of
+    from shared.outbox import utc_now
+
+    headers = headers_of(
+        event_id=uuid4(),
+        event_type=SUBMITTED,
+        source="crossborder-cli",
+        at=utc_now(),
+        content_type=content_type or CONTENT_TYPE_JSON,
+    )
+    return Submission(order_no, order_id, order_no.encode() or None, value, headers)
+
+
+def from_file(path: Path) -> list[Submission]:
+    """The submissions of a file, or of stdin for `-`; raises Wrong naming the place of what is none."""
+    from shared.errors import Unprocessable
+    from shared.texts import utf8
+
+    name = "stdin" if str(path) == STDIN else str(path)
+    try:
+        content = utf8(_bytes_of(path))
+    except Unprocessable as error:
+        raise Wrong(f"mend {name}: {error}; `iconv -t UTF-8 -f …` writes it anew") from None
+    if not content.strip():
+        raise Wrong(f"put orders into {name}: it is empty")
+    if content.startswith(b"<"):
+        return [_of_xml(content, name)]
+    found = [_of_json(value, f"{place} of {name}" if place else name) for place, value in _parts(content, name)]
+    if not found:
+        raise Wrong(f"put orders into {name}: its array is empty")
+    return found
+
+
+def _bytes_of(path: Path) -> bytes:
+    if str(path) == STDIN:
+        content = sys.stdin.buffer.read(FILE_BYTES_MAX + 1)
+    else:
+        try:
+            with path.open("rb") as file:
+                content = file.read(FILE_BYTES_MAX + 1)
+        except OSError as error:
+            raise Wrong(f"give a file that can be read: {path} ({error.strerror})") from None
+    if len(content) > FILE_BYTES_MAX:
+        raise Wrong(f"split {path}: it is larger than {FILE_BYTES_MAX // 1024 // 1024} MiB")
+    return content
+
+
+def _parts(content: bytes, name: str) -> list[Part]:
+    """Each submission of the text: one a line if the first line is a whole one, else documents, or the items of arrays."""
+    import orjson
+
+    lines = [(n, line) for n, line in enumerate(map(_unmarked, content.splitlines()), 1) if line.strip()]
+    try:
+        by_line = isinstance(orjson.loads(lines[0][1]), dict)
+    except orjson.JSONDecodeError:
+        by_line = False
+    if by_line:
+        return [(f"line {n}", line) for n, line in lines]
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise Wrong(f"mend {name}: it must be UTF-8, byte {error.start} is not") from None
+    try:
+        return list(_documents(text))
+    except json.JSONDecodeError as error:
+        raise Wrong(
+            f"mend line {error.lineno} of {name}: it is not JSON ({error.msg} at column {error.colno}); see the submission in README.md"
+        ) from None
+    except RecursionError:
+        raise Wrong(f"mend {name}: it is nested too deep for an order") from None
+
+
+def _unmarked(line: bytes) -> bytes:
+    return line.removeprefix(_BOM.encode())
+
+
+def _documents(text: str) -> Iterator[Part]:
+    """The documents of a text, one behind the other, as they were written; of an array, its items."""
+    at, number = _next(text, 0), 0
+    while at < len(text):
+        if text[at] == "[":
+            items = _items(text, at)
+            for each, (begin, end) in enumerate(items, 1):
+                yield f"item {each}", text[begin:end].encode()
+            at = _next(text, (items[-1][1] if items else at + 1))
+            at = _next(text, at + 1)  # behind the closing bracket
+            continue
+        number += 1
+        end = _end(text, at)
+        line = text.count("\n", 0, at) + 1
+        at, begin = _next(text, end), at
+        yield "" if number == 1 and at == len(text) else f"line {line}", text[begin:end].encode()
+
+
+def _items(text: str, at: int) -> list[tuple[int, int]]:
+    """Where the items of the array at `at` begin and end; behind the last stands its closing bracket."""
+    found: list[tuple[int, int]] = []
+    at = _next(text, at + 1)
+    if text[at : at + 1] == "]":
+        return found
+    while True:
+        end = _end(text, at)
+        found.append((at, end))
+        at = _next(text, end)
+        if text[at : at + 1] == "]":
+            return found
+        if text[at : at + 1] != ",":
+            raise json.JSONDecodeError("expected , or ]", text, at)
+        at = _next(text, at + 1)
+
+
+def _next(text: str, at: int) -> int:
+    found = _BLANK.match(text, at)
+    return found.end() if found else at
+
+
+def _end(text: str, at: int) -> int:
+    try:
+        return _DECODER.raw_decode(text, at)[1]
+    except StopIteration:
+        raise json.JSONDecodeError("expected a value", text, at) from None
+
+
+_DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str)
+"""It finds where a document ends; its numbers are read later, and not here."""
+
+
+def _require_small(value: bytes, where: str) -> None:
+    from shared.topics import MESSAGE_BYTES_MAX
+
+    if len(value) > MESSAGE_BYTES_MAX - HEADERS_BYTES:
+        raise Wrong(
+            f"make {where} smaller: a record has at most {MESSAGE_BYTES_MAX} bytes, this one {len(value)} and its headers"
+        )
+
+
+def _of_json(value: bytes, where: str) -> Submission:
+    import orjson
+
+    from services.orders.intake.decoding import JSON_BYTES_MAX
+    from shared.identity import order_id_of
+    from shared.texts import TWICE, has_name_twice, identifier
+
+    if len(value) > JSON_BYTES_MAX:
+        raise Wrong(f"make {where} smaller: a submission has at most {JSON_BYTES_MAX} bytes, this one {len(value)}")
+    try:
+        found = orjson.loads(value)
+        order_no, platform = found["order_no"], found["platform"]["code"]
+    except (ValueError, KeyError, TypeError) as error:
+        kind = f"is not JSON ({error})" if isinstance(error, ValueError) else "has no order_no and platform.code"
+        raise Wrong(f"mend {where}: it {kind}; see the submission in README.md") from None
+    if has_name_twice(value):
+        raise Wrong(f"mend {where}: {TWICE}; see the submission in README.md")
+    if not isinstance(order_no, str) or not isinstance(platform, str):
+        raise Wrong(f"mend {where}: order_no and platform.code must be strings")
+    return submission_of(order_no, order_id_of(identifier(platform), identifier(order_no)), value)
+
+
+def _of_xml(content: bytes, where: str) -> Submission:
+    from shared.envelope import CONTENT_TYPE_XML
+    from shared.errors import Unprocessable
+    from shared.identity import order_id_of
+    from shared.texts import identifier
+    from shared.xml import parse_untrusted
+
+    _require_small(content, where)
+    try:
+        root = parse_untrusted(content)
+    except Unprocessable as error:
+        raise Wrong(f"mend {where}: {error}") from None
+    if not str(root.tag).endswith("}CEB311Message") and root.tag != "CEB311Message":
+        raise Wrong(f"give a CEB311Message: the root of {where} is {str(root.tag).rpartition('}')[2]}")
+    order_no, platform = (identifier(root.findtext(f".//{{*}}{name}") or "") for name in ("orderNo", "ebpCode"))
+    if not order_no or not platform:
+        raise Wrong(f"mend {where}: it has no orderNo or no ebpCode")
+    return submission_of(order_no, order_id_of(platform, order_no), content, CONTENT_TYPE_XML)

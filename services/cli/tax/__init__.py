@@ -1,0 +1,1 @@
+"""`crossborder tax …`: assessments, rules, rates, exports and rebates."""

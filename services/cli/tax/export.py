@@ -1,0 +1,198 @@
+"""`crossborder tax export`: which route China's taxes on an exported order take, and why, from a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.tax.export_files import ExportOrder, Reading, money, wrong_facts
+from services.cli.tax.order_files import answer_many, bytes_of, day_of, decoded, is_many
+from services.tax.exports.domain import (
+    UNDETERMINED,
+    Decision,
+    ExportBook,
+    Facts,
+    decide,
+    deemed_income_of,
+    output_vat_of,
+    refund_of,
+    regime_of,
+    sources_of,
+)
+from shared.money import Money
+
+__all__ = ["wrong_facts"]
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from services.tax.domain.assessment import Assessment
+    from services.tax.rulebook.book import Rulebook
+
+
+def export_file(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="An export order (order.submitted.v1) as JSON, with what the exporter says, or JSON lines; - reads stdin."
+        ),
+    ],
+    at: Annotated[
+        str | None,
+        typer.Option(help="The export date of the declaration, YYYY-MM-DD; the Beijing day of placed_at if not given."),
+    ] = None,
+    merchants: Annotated[
+        Path | None, typer.Option(help="What holds of each exporter, by date (TOML); the order's own `export` goes before it.")
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="A folder of rule files instead of those that came with this release.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Routes and conditions as JSON.")] = False,
+) -> None:
+    """Refund, exemption or taxation of an exported order, line by line; each condition with found, expected and source.
+
+    Exit 1 where no route can be named: the facts that decide are listed. Of JSON lines each gets one line of JSON; exit status then: 2 if a
+    line was wrong, else 1 if one has no route.
+    """
+    from services.tax.exports.files import load_merchants
+    from services.tax.rulebook.files import RULES, load
+
+    folder = rules or RULES
+    exporters = load_merchants(merchants) if merchants else None
+    reading, book, imports = Reading.of(folder, at), book_of(folder), load(folder)
+
+    def answer(name: str, text: str) -> dict[str, Any]:
+        order = reading.order(name, text)
+        on = day_of(order.placed_at, at)
+        standing = exporters.facts_of(order.merchant.code, on) if exporters else {}
+        decisions = decisions_of(order, on, {**standing, **order.export}, book)
+        return as_document(order, decisions, book, imports, on)
+
+    raw = bytes_of(file)
+    if is_many(file, raw):
+        leave(answer_many(raw, answer, lambda found: found["regime"] == UNDETERMINED))
+    document = answer(str(file), decoded(str(file), raw))
+    if json:
+        as_json(document)
+    else:
+        show(document)
+    if document["regime"] == UNDETERMINED:
+        leave(Exit.NO)
+
+
+def decisions_of(order: ExportOrder, on: date, facts: Facts, book: ExportBook) -> list[Decision]:
+    """The route of each line; raises Wrong for a day before the first rules."""
+    found = [decide(book, on, order.mode, line.hs, facts) for line in order.lines]
+    if any(decision is None for decision in found):
+        first = min(route.valid_from for route in book.routes.route)
+        raise Wrong(f"{on}: no rules of exports are held for days before {first}")
+    return [decision for decision in found if decision is not None]
+
+
+def as_document(order: ExportOrder, decisions: list[Decision], book: ExportBook, rules: Rulebook, on: date) -> dict[str, Any]:
+    """The answer for scripts; amounts are in CNY, null where an invoice, a rate or a heading is missing."""
+    lines = []
+    for line, decision in zip(order.lines, decisions, strict=True):
+        total = money(f"line {line.line_no}", line.total, order.currency)
+        amounts = _amounts(decision, line.hs, total, line.purchase, book, rules, on)
+        checked = [check._asdict() for check in decision.checked]
+        told = {"line_no": line.line_no, "hs_code": line.hs, "regime": decision.regime, "missing": list(decision.missing)}
+        lines.append({**told, **amounts, "conditions": checked})
+    named = dict.fromkeys(rule for decision in decisions for rule in decision.rules)
+    sources = sources_of(book)
+    return {
+        "regime": regime_of(decisions), "edition": book.edition, "on": on.isoformat(), "currency": "CNY", "lines": lines,
+        "rules": [{"id": rule, "source": sources[rule]} for rule in named],
+    }  # fmt: skip
+
+
+def _amounts(
+    decision: Decision, hs: str, total: Money, purchase: Decimal | None, book: ExportBook, rules: Rulebook, on: date
+) -> dict[str, str | None]:
+    """What the route comes to: the refund of what was paid for the goods, deemed income tax, or VAT as on a sale at home."""
+    refund = deemed_tax = output = None
+    sales = _in_cny(total, rules, on)
+    rate = book.rebates.on(hs, on)
+    if decision.vat == "refund" and purchase is not None and rate is not None:
+        refund = refund_of(money("purchase", purchase, "CNY"), rate.rate)
+    if decision.deemed_income and sales is not None:
+        deemed = deemed_income_of(book, sales, on)
+        deemed_tax = None if deemed is None else deemed.tax
+    if decision.vat == "taxed" and sales is not None:
+        vat = vat_rate(rules, hs, on)
+        output = None if vat is None else output_vat_of(sales, vat)
+    found = {"refund": refund, "deemed_income_tax": deemed_tax, "output_vat": output, "sales": sales}
+    return {name: None if amount is None else str(amount) for name, amount in found.items()}
+
+
+def vat_rate(rules: Rulebook, hs: str, on: date) -> Decimal | None:
+    """The VAT on a sale at home of a heading that day, None where the tariff does not have it."""
+    from services.tax.rulebook.tariff import in_force_by_prefix, longest
+
+    heading = longest(in_force_by_prefix(rules.tariff.heading, on), hs)
+    if heading is None:
+        return None
+    return next((row.rate for row in rules.tariff.vat if row.class_ == heading.vat and row.is_on(on)), None)
+
+
+def _in_cny(amount: Money, rules: Rulebook, on: date) -> Money | None:
+    from services.tax.rulebook.exchange import RateMissing
+
+    if amount.currency == "CNY":
+        return amount
+    try:
+        return rules.exchange.rate(amount.currency, on).convert(amount)
+    except RateMissing:
+        return None
+
+
+@cache
+def book_of(folder: Path) -> ExportBook:
+    """The rules of exports of a folder, read once."""
+    from services.tax.exports.files import load_exports
+
+    return load_exports(folder)
+
+
+def sources(folder: Path) -> Mapping[str, str]:
+    """Where each rule of exports comes from."""
+    return sources_of(book_of(folder))
+
+
+def named(result: Assessment, mode: str, hs_codes: Sequence[str], said: dict[str, Any], on: date, folder: Path) -> Assessment:
+    """An export's assessment under the name of its route, with the rules of it; unchanged where none can be named."""
+    found = [decide(book_of(folder), on, mode, hs, said) for hs in hs_codes]
+    decisions = [decision for decision in found if decision is not None]
+    if not decisions or regime_of(decisions) == UNDETERMINED:
+        return result
+    told = dict.fromkeys(rule for decision in decisions for rule in decision.rules)
+    return replace(result, regime=regime_of(decisions), rules=(*result.rules, *told))
+
+
+def show(document: dict[str, Any]) -> None:
+    """The answer for people."""
+    from rich.table import Table
+
+    table = Table("line", "HS code", "route", "refund", "deemed income tax", "output VAT", title=f"{document['regime']}, CNY")
+    for line in document["lines"]:
+        amounts = [line[name] or "" for name in ("refund", "deemed_income_tax", "output_vat")]
+        table.add_row(str(line["line_no"]), line["hs_code"], line["regime"], *amounts)
+    paper().print(table)
+    for line in document["lines"]:
+        for check in line["conditions"]:
+            word = {True: "met", False: "NOT met", None: "NOT KNOWN"}[check["met"]]
+            found = f"found {check['found']}, expected {check['expected']}"
+            print(f"line {line['line_no']}, {check['route']}: {check['what']}: {found}: {word}")
+            say(f"  {check['source']}")
+        if line["missing"]:
+            say(f"line {line['line_no']}: say in `export` or --merchants: {', '.join(line['missing'])}")
+    say("by these rules:")
+    for rule in document["rules"]:
+        say(f"  {rule['id']}: {rule['source']}")

@@ -1,0 +1,155 @@
+"""What of a submission matters to an export: read from a file, every fault of it told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from services.cli.connect import Wrong
+from services.cli.fault_sentences import Wrongly
+from services.cli.tax.order_files import (
+    Count,
+    CountryCode,
+    Decimals,
+    Document,
+    HsCode,
+    LineNo,
+    Part,
+    Time,
+    option_decimal,
+    read,
+    timed,
+)
+from services.tax.rulebook.tariff import Nomenclature
+from shared.money import Money, MoneyError
+
+LINES_MAX = 1000
+"""Lines of one file's order; customs takes 100, a question may be larger."""
+
+Share = Annotated[Decimals, Field(le=10)]
+
+
+class ExportLine(Part):
+    """A line; `duty_rate` and `vat_rate` of the destination are asked for where no rule file has them, `purchase` is the price in CNY
+    without VAT on the special invoice of the goods."""
+
+    line_no: LineNo
+    hs_code: HsCode
+    origin: CountryCode
+    quantity: Count
+    total: Decimals
+    net_weight_kg: Decimals = Decimal(0)
+    duty_rate: Share | None = None
+    vat_rate: Annotated[Decimals, Field(le=1)] | None = None
+    purchase: Decimals | None = None
+
+    @property
+    def hs(self) -> str:
+        return self.hs_code.replace(".", "")
+
+
+class Seller(Part):
+    """Who sells."""
+
+    code: str | None = None
+    country: CountryCode | None = None
+
+
+class Receiver(Part):
+    """Where the parcel goes."""
+
+    country: CountryCode
+
+
+class LandedInput(Part):
+    """What a landed cost depends on besides the order."""
+
+    channel: str | None = None
+    ioss: str | None = None
+    earlier_value: Decimals | None = None
+    earlier_weight_kg: Decimals = Decimal(0)
+
+
+class ExportOrder(Part):
+    """An order that leaves China."""
+
+    order_no: str | None = None
+    placed_at: Time | None = None
+    direction: str = "export"
+    mode: str = "9610"
+    merchant: Seller = Seller()
+    consignee: Receiver
+    currency: str
+    lines: tuple[ExportLine, ...] = Field(min_length=1, max_length=LINES_MAX)
+    goods_value: Decimals | None = None
+    freight: Decimals = Decimal(0)
+    insurance: Decimals = Decimal(0)
+    discount: Decimals = Decimal(0)
+    landed: LandedInput = LandedInput()
+    export: dict[str, Any] = Field(default_factory=dict)
+
+
+class Reading(NamedTuple):
+    """What reading an export order needs besides its text: codes that exist, the modes of exports, the day if it is given."""
+
+    known: Nomenclature | None
+    modes: Sequence[str]
+    at: str | None
+
+    @classmethod
+    def of(cls, folder: Path, at: str | None) -> Reading:
+        """By the rule files of a folder, those of this release where it has none of a kind."""
+        from services.tax.exports.files import load_export_modes
+        from services.tax.rulebook.files import load_nomenclature
+
+        return cls(load_nomenclature(folder), load_export_modes(folder), at)
+
+    def order(self, name: str, text: str) -> ExportOrder:
+        """An export order from its JSON; raises Unread with every fault."""
+        return read(name, text, ExportOrder, self.known, timed(self.at), self._way, wrong_facts)
+
+    def _way(self, document: Document) -> Iterator[Wrongly]:
+        direction, mode = document.get("direction", "export"), document.get("mode", "9610")
+        if isinstance(direction, str) and direction != "export":
+            yield Wrongly("direction", "one_of", repr(direction), "'export': `crossborder tax assess` takes imports")
+        if isinstance(mode, str) and mode not in self.modes:
+            yield Wrongly("mode", "one_of", repr(mode), f"a mode of exports: {', '.join(self.modes)}")
+
+
+def wrong_facts(document: Document) -> Iterator[Wrongly]:
+    """What an exporter says in `export` that is no such fact."""
+    from services.tax.exports.domain import check_facts
+
+    said = document.get("export")
+    for name, value in said.items() if isinstance(said, dict) else ():
+        try:
+            check_facts({name: value})
+        except ValueError as error:
+            found = repr(value) if isinstance(value, str | bool) else type(value).__name__
+            yield Wrongly(f"export.{name}", "is_fact", found[:60], str(error).removeprefix(f"{name}: expected "))
+
+
+def money(field: str, amount: Decimal, currency: str) -> Money:
+    """An amount of a field; raises Wrong naming it."""
+    try:
+        return Money.of(amount, currency)
+    except MoneyError as error:
+        raise Wrong(str(error) if str(error).startswith("currency") else f"{field}: {error}") from None
+
+
+def named_decimals(option: str, given: Sequence[str]) -> dict[str, Decimal]:
+    """NAME=NUMBER options, each above zero; raises Wrong."""
+    found: dict[str, Decimal] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        value = option_decimal(number)
+        if not name or value is None or value <= 0:
+            raise Wrong(f"{option}: {text!r} is not like USD=0.92")
+        if name in found:
+            raise Wrong(f"{option}: {name} is there twice")
+        found[name] = value
+    return found

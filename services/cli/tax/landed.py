@@ -1,0 +1,139 @@
+"""`crossborder tax landed`: what an export costs at its destination, worked out from a file, without a running stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.tax.export_files import ExportOrder, Reading, money, named_decimals
+from services.cli.tax.order_files import answer_many, bytes_of, day_of, decoded, is_many
+from services.tax.landed.charges import ShippedLine
+from services.tax.landed.domain import Consignment, Landed, NotLanded, landed
+from shared.money import EXPONENTS, Money
+
+if TYPE_CHECKING:
+    from services.tax.landed.charge_rules import ChargeKind
+    from services.tax.landed.charges import Owed
+
+KINDS: Final[tuple[ChargeKind, ...]] = ("duty", "surcharge", "vat", "fee")
+
+
+def landed_file(
+    file: Annotated[Path, typer.Argument(help="An export order (order.submitted.v1) as JSON, or JSON lines; - reads stdin.")],
+    at: Annotated[
+        str | None, typer.Option(help="The day it arrives, YYYY-MM-DD; the Beijing day of placed_at if not given.")
+    ] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="How it comes in, as the destination's rules name it: ioss, postal-ad-valorem …")
+    ] = None,
+    rate: Annotated[
+        list[str] | None, typer.Option(help="An exchange rate the rules lack: USD=0.92, one USD in the corridor's currency.")
+    ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(help="A folder of dest-*.toml, and of exchange rates if it has some, instead of this release's."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The landed cost as JSON.")] = False,
+) -> None:
+    """Landed cost of an export: regime, every charge, who collects it, by which rule; exit 1 where that is not known.
+
+    Of JSON lines each gets one line of JSON; exit status then: 2 if a line was wrong, else 1 if one is not known.
+    """
+    from services.tax.landed.files import load_destinations, load_rates
+    from services.tax.rulebook.files import RULES
+
+    given = named_decimals("--rate", rate or [])
+    for currency in given:
+        if currency not in EXPONENTS:
+            raise Wrong(f"--rate: {currency!r} is not a currency of ISO 4217 that is supported here")
+    folder = rules or RULES
+    reading, destinations, rates = Reading.of(folder, at), load_destinations(folder), load_rates(folder)
+
+    def answer(name: str, text: str) -> Landed | NotLanded:
+        order = reading.order(name, text)
+        return landed(consignment(order, channel), day_of(order.placed_at, at), destinations, rates, given)
+
+    raw = bytes_of(file)
+    if is_many(file, raw):
+        leave(answer_many(raw, lambda name, text: as_document(answer(name, text)), lambda found: found["refused"] is not None))
+    result = answer(str(file), decoded(str(file), raw))
+    if json:
+        as_json(as_document(result))
+    else:
+        show(result)
+    if isinstance(result, NotLanded):
+        leave(Exit.NO)
+
+
+def consignment(order: ExportOrder, channel: str | None) -> Consignment:
+    """The parcel of an export order; raises Wrong naming an amount that is none of its currency."""
+    lines = tuple(
+        ShippedLine(
+            line.line_no, line.hs, line.origin, line.quantity, money(f"lines[{i}].total", line.total, order.currency),
+            line.net_weight_kg, line.duty_rate, line.vat_rate,
+        )
+        for i, line in enumerate(order.lines)
+    )  # fmt: skip
+    extra = order.landed
+    earlier = None if extra.earlier_value is None else money("landed.earlier_value", extra.earlier_value, order.currency)
+    return Consignment(
+        order.consignee.country, order.currency, lines, money("freight", order.freight, order.currency),
+        money("insurance", order.insurance, order.currency), channel or extra.channel, extra.ioss, earlier,
+        extra.earlier_weight_kg, order.discount > 0, order.merchant.country or "CN", order.mode,
+    )  # fmt: skip
+
+
+def as_document(result: Landed | NotLanded) -> dict[str, Any]:
+    """The answer for scripts: amounts as decimal strings of `currency`; `refused` null, or why and what to add."""
+    rules = [rule._asdict() for rule in result.rules]
+    if isinstance(result, NotLanded):
+        refused = {"code": result.code, "reason": result.reason, "ask": result.ask}
+        return {"corridor": result.corridor, "regime": result.regime, "refused": refused, "rules": rules}
+    return {
+        "corridor": result.corridor, "destination": result.destination, "regime": result.regime, "channel": result.channel,
+        "currency": result.total.currency, "goods_value": str(result.value), "freight": str(result.freight),
+        "insurance": str(result.insurance), **{kind: str(result.sum_of(kind)) for kind in KINDS}, "landed": str(result.total),
+        "local": None if result.local is None else _wire(result.local),
+        "charges": [_charge(owed) for owed in result.charges], "declaration": list(result.declaration), "refused": None,
+        "rules": rules, "notices": list(result.notices),
+    }  # fmt: skip
+
+
+def _wire(amount: Money) -> dict[str, str]:
+    return {"amount": str(amount), "currency": amount.currency}
+
+
+def _charge(owed: Owed) -> dict[str, Any]:
+    return {**owed._asdict(), "amount": str(owed.amount), "lines": list(owed.lines)}
+
+
+def show(result: Landed | NotLanded) -> None:
+    """The answer for people."""
+    from rich.table import Table
+
+    if isinstance(result, NotLanded):
+        print(f"refused {result.code}: {result.reason}")
+        say(f"to have an answer: {result.ask}")
+        return
+    currency = result.total.currency
+    table = Table("", currency, "collected by", "how", title=f"{result.corridor}: {result.regime}, {result.channel}")
+    table.columns[1].justify = "right"
+    for name, amount in (("goods", result.value), ("freight", result.freight), ("insurance", result.insurance)):
+        table.add_row(name, str(amount), "", "")
+    for owed in result.charges:
+        disputed = "" if owed.status == "settled" else " (disputed)"
+        table.add_row(f"{owed.kind}{disputed}", str(owed.amount), owed.collector, owed.how)
+    table.add_section()
+    local = "" if result.local is None else f"{result.local} {result.local.currency}"
+    table.add_row("landed", str(result.total), "", local, style="bold")
+    paper().print(table)
+    if result.declaration:
+        print(f"declaration {' '.join(result.declaration)}")
+    for notice in result.notices:
+        say(notice)
+    say("by these rules:")
+    for rule in result.rules:
+        say(f"  {rule.id}: {rule.source} [{rule.status}]")

@@ -1,0 +1,99 @@
+"""`crossborder tax rates …`: the exchange rates of the next months, from the European Central Bank's public csv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli.connect import Exit, Wrong, as_json, leave, say
+from services.tax.domain.assessment import beijing_date
+from services.tax.rulebook.files import RULES
+
+if TYPE_CHECKING:
+    from services.tax.rulebook.rate_files import Imported
+
+rates = typer.Typer(no_args_is_help=True, help="The exchange rates by which tax counts other currencies in CNY.")
+
+
+@rates.command("import")
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="The bank's csv: eurofxref-hist.csv, eurofxref.csv, or its data interface's EXR/D..EUR.SP00.A as csvdata."
+        ),
+    ],
+    folder: Annotated[
+        Path, typer.Option("--rules", envvar="CROSSBORDER_RULES_DIR", help="The folder whose table is to grow.")
+    ] = RULES,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: print the periods.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The periods as JSON.")] = False,
+) -> None:
+    """Write the next periods of the table, each with its source: a month has the rates of the third Wednesday of the month before.
+
+    Exit 1 where the file does not reach the next month's day.
+    """
+    from services.tax.rulebook.ecb import Missing, NotRates
+    from services.tax.rulebook.rate_files import imported, put, read_bank, toml_of
+
+    try:
+        found = imported(folder, read_bank(file))
+    except NotRates as error:
+        raise Wrong(f"{file}: {error}") from None
+    except Missing as error:
+        if json:
+            as_json({"file": rates_name(folder), "periods": [], "missing": str(error)})
+        say(f"nothing to import: {error}")
+        leave(Exit.NO)
+    if not dry_run:
+        put(found)
+    for sentence in _look_at(found):
+        say(sentence)
+    if json:
+        told = [
+            {
+                "valid_from": str(p.month.first),
+                "valid_to": str(p.month.last),
+                "of": str(p.of),
+                "source": p.source,
+                "per_100": p.per_100,
+                "lacking": list(p.lacking),
+            }
+            for p in found.periods
+        ]
+        as_json(
+            {
+                "file": found.path.name,
+                "periods": told,
+                "replaces": found.replaces,
+                "jumps": list(found.jumps),
+                "written": not dry_run,
+            }
+        )
+        return
+    for period in found.periods:
+        print(toml_of(period) if dry_run else f"{period.month}: euro reference rates of {period.of}")
+    if not dry_run:
+        say(f"{found.path}: {len(found.periods)} periods more, to {found.periods[-1].month.last}")
+
+
+def _look_at(found: Imported) -> Iterator[str]:
+    """What a person should know before orders are assessed by these rates."""
+    if found.jumps:
+        yield f"look at {', '.join(found.jumps)}: a fifth more or less than the month before"
+    for period in found.periods:
+        if period.lacking:
+            yield f"{', '.join(period.lacking)}: no rate of {period.of} in the file: orders in it are refused in {period.month}"
+    for day in found.ahead(beijing_date(datetime.now(UTC))):
+        yield f"look at the file: {day} is yet to come, and no bank has rates of it"
+
+
+def rates_name(folder: Path) -> str:
+    """The name of the file of exchange rates of a folder."""
+    from services.tax.rulebook.rate_files import rates_path
+
+    return rates_path(folder).name

@@ -1,0 +1,212 @@
+"""`crossborder tax rules …` over orders: what other rules would have changed, and whether what was assessed comes out again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Final
+
+import typer
+
+from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, run, say, target
+from services.cli.tax.rules import AsJson, day_of, rules, table_of
+from services.tax.domain.assessment import BEIJING, Assessment, Refusal, assess
+from services.tax.domain.comparison import WhatIf
+from services.tax.domain.record import Record, of_document
+from services.tax.rulebook.book import Rulebook
+from services.tax.rulebook.files import RULES, load
+from shared.money import Money
+
+__all__ = ["rules"]
+
+MONTH: Final = timedelta(days=31)
+
+
+@rules.command("what-if")
+def what_if(
+    folder: Annotated[Path, typer.Argument(help="A folder with the proposed rule files.")],
+    orders: Annotated[Path | None, typer.Option(help="Submissions as JSON lines instead of the running stack's orders.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="The first day of the stack's orders, YYYY-MM-DD; 31 days ago if not given.")
+    ] = None,
+    against: Annotated[Path, typer.Option(help="The rules to compare with; those of this release if not given.")] = RULES,
+    at: Annotated[str | None, typer.Option(help="The day of every declaration, as if all were made then.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Say what a proposed set of rules would have changed over last month's orders, or over those of a file."""
+    proposed, current = load(folder), load(against)
+    if orders is None:
+        first = day_of(since, "--since") if since is not None else day_of(None) - MONTH
+        found = run(_over_stack(current, proposed, first, at))
+    else:
+        found = _over_file(orders, current, proposed, at)
+    told = {name: asdict(outcome) for name, outcome in found.outcomes.items()}
+    if json:
+        _money(told)
+        as_json({"old": current.edition, "new": proposed.edition, **told, "changed": [list(row) for row in found.changed]})
+        return
+    table = table_of("orders that", "orders", "tax before", "tax after", "difference")
+    for name, outcome in found.outcomes.items():
+        amounts = (outcome.before, outcome.after, outcome.after - outcome.before)
+        table.add_row(TOLD[name], str(outcome.orders), *[str(Money(minor, "CNY")) for minor in amounts])
+    paper().print(table)
+    for row in found.changed[:20]:
+        print(f"{row[0]}: {row[1]} -> {row[2]}")
+    if len(found.changed) > 20:
+        say(f"… and {len(found.changed) - 20} more: --json names them")
+
+
+TOLD: Final = {
+    "same": "owe the same", "more": "would owe more", "less": "would owe less", "refused": "would be refused",
+    "admitted": "would no longer be refused", "otherwise_refused": "would be refused for another reason",
+}  # fmt: skip
+
+
+def _money(told: dict[str, dict[str, Any]]) -> None:
+    for outcome in told.values():
+        outcome.update({name: str(Money(outcome[name], "CNY")) for name in ("before", "after")})
+
+
+def _over_file(file: Path, current: Rulebook, proposed: Rulebook, at: str | None) -> WhatIf:
+    """Raises Unread with every fault of every line: a sum over some of the orders would say nothing."""
+    from services.cli.tax.app import Given, assessable, used_of
+    from services.cli.tax.order_files import Unread, bytes_of, decoded, lines_of
+
+    found, faults = WhatIf(), []
+    old, new = (Given(book, at, used_of("0"), {}) for book in (current, proposed))
+    for number, line in lines_of(bytes_of(file)):
+        name = f"line {number}"
+        try:
+            submission = old.parse(name, decoded(name, line))
+        except Unread as error:
+            faults += [fault._replace(field=f"{name}: {fault.field or 'the line'}") for fault in error.faults]
+            continue
+        order = assessable(submission)
+        found.add(submission.order_no or name, old.assess(submission, order), new.assess(submission, order))
+    if faults:
+        raise Unread(str(file), faults)
+    return found
+
+
+RECORDED: Final = (
+    "SELECT order_id, assessed_from, assessment FROM tax.tax_case WHERE assessed_from IS NOT NULL AND created_at >= $1"
+)
+
+
+async def _over_stack(current: Rulebook, proposed: Rulebook, since: date, at: str | None) -> WhatIf:
+    """By what each order was assessed from, its use of the year before it included; read in one pass and little memory."""
+    found = WhatIf()
+    async with database(target()) as conn, conn.transaction():
+        async for row in conn.cursor(RECORDED, _begin(since)):
+            record = of_document(row["assessed_from"])
+            on = record.on if at is None else day_of(at)
+            before, after = (_again(record._replace(on=on), book) for book in (current, proposed))
+            found.add(str(row["order_id"]), before, after)
+    return found
+
+
+def _begin(day: date) -> datetime:
+    return datetime.combine(day, datetime.min.time(), BEIJING)
+
+
+@rules.command("recheck")
+def recheck(
+    since: Annotated[str | None, typer.Option(help="The first day of the orders, YYYY-MM-DD; all if not given.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Work out the running stack's assessments again, each by the edition of the rules it names; exit 1 if one differs."""
+    checked, differ = run(_recheck(day_of(since, "--since") if since is not None else date(1, 1, 2)))
+    if json:
+        as_json({"checked": checked, "differ": differ})
+    else:
+        print("\n".join(differ) if differ else f"{checked} assessments give the same again")
+    leave(Exit.NO if differ else Exit.DONE)
+
+
+async def _recheck(since: date) -> tuple[int, list[str]]:
+    checked, differ = 0, []
+    async with database(target()) as conn, conn.transaction():
+        editions = {
+            row["edition"]: _archived(row["files"]) for row in await conn.fetch("SELECT edition, files FROM tax.rule_set")
+        }
+        async for row in conn.cursor(RECORDED, _begin(since)):
+            checked += 1
+            record = of_document(row["assessed_from"])
+            book = editions.get(record.edition)
+            if book is None or not _is_same(_again(record, book), row["assessment"]):
+                differ.append(str(row["order_id"]))
+    return checked, differ
+
+
+def _again(record: Record, book: Rulebook) -> Assessment | Refusal:
+    return assess(record.order, record.on, record.used, book, record.used_kg)
+
+
+def _archived(files: Mapping[str, str]) -> Rulebook:
+    with TemporaryDirectory() as folder:
+        write_files(files, Path(folder))
+        return load(Path(folder))
+
+
+def write_files(files: Mapping[str, str], folder: Path) -> None:
+    """Rule files by name into a folder; raises Wrong for a name that is no plain file's."""
+    for name, text in files.items():
+        if Path(name).name != name:
+            raise Wrong(f"{name!r} is no name of a rule file")
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _is_same(result: Assessment | Refusal, published: Mapping[str, Any] | None) -> bool:
+    """Whether an answer is the published one: taxes by line, total, what is waived and the rules it names; a refusal has none."""
+    if isinstance(result, Refusal) or published is None:
+        return isinstance(result, Refusal) and published is None
+    currency = result.total.currency
+    heads = all(published[name] == {"amount": str(getattr(result, name)), "currency": currency} for name in HEADS)
+    lines = [
+        {
+            "line_no": line.line_no,
+            **{name: {"amount": str(Money(getattr(line, name), currency)), "currency": currency} for name in LINES},
+        }
+        for line in result.lines
+    ]
+    payable = None if result.payable == result.total else {"amount": str(result.payable), "currency": currency}
+    # What was published before that was said does not say it.
+    owed = published.get("payable", payable) == payable
+    return heads and owed and published["lines"] == lines and published["rules"] == list(result.rules)
+
+
+HEADS: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax", "total")
+LINES: Final = ("dutiable_value", "duty", "consumption_tax", "vat")
+
+
+@rules.command("archive")
+def archived_editions(
+    edition: Annotated[str | None, typer.Argument(help="The edition whose files are wanted.")] = None,
+    to: Annotated[Path | None, typer.Option(help="A new folder for its files.")] = None,
+    json: AsJson = False,
+) -> None:
+    """List the editions of the rules the running stack has used, or write the files of one into a folder."""
+    editions = run(_editions())
+    if edition is None:
+        told = [{"edition": name, "used_at": at.isoformat(), "files": len(files)} for name, (at, files) in editions.items()]
+        if json:
+            as_json(told)
+        for row in [] if json else told:
+            print(f"{row['edition']}  since {row['used_at']}  {row['files']} files")
+        return
+    if edition not in editions:
+        raise Wrong(f"edition: {edition!r} was never in force here; `crossborder tax rules archive` lists those that were")
+    if to is None or to.exists():
+        raise Wrong("--to: name a folder that is not there yet")
+    to.mkdir(parents=True)
+    write_files(editions[edition][1], to)
+    say(f"{len(editions[edition][1])} files are in {to}: give it to `tax assess --rules`")
+
+
+async def _editions() -> dict[str, tuple[datetime, Mapping[str, str]]]:
+    async with database(target()) as conn:
+        found = await conn.fetch("SELECT edition, used_at, files FROM tax.rule_set ORDER BY used_at")
+    return {row["edition"]: (row["used_at"], row["files"]) for row in found}

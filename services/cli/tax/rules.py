@@ -1,0 +1,291 @@
+"""`crossborder tax rules …`: what the rules say, how two sets differ, and whether a set is good."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.tax.order_files import HS_CODE, option_day
+from services.tax.domain.assessment import beijing_date
+from services.tax.domain.comparison import differences
+from services.tax.exports.domain import RebateRate
+from services.tax.landed.destination import TariffRate
+from services.tax.rule_check import Others, ends_in, every_document, faults_elsewhere, part_ends_in, read_elsewhere
+from services.tax.rule_validity import Document, End, first_day, last_day, rows_elsewhere, unknown_in
+from services.tax.rulebook.book import Rulebook
+from services.tax.rulebook.compile import Basis, InForce
+from services.tax.rulebook.exchange import ExchangeRates
+from services.tax.rulebook.files import RULES, load, validate
+from services.tax.rulebook.goods_lists import ListedGoods
+from services.tax.rulebook.rows import Dated, Row
+from services.tax.rulebook.sources import rows
+from services.tax.rulebook.tariff import longest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+rules = typer.Typer(
+    no_args_is_help=True, help="The rules of tax: show, compare, validate, and ask what another set would change."
+)
+
+Folder = Annotated[Path, typer.Option("--rules", help="A folder of rule files instead of those that came with this release.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
+
+
+@rules.command("list")
+def list_rules(
+    folder: Folder = RULES,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="What no file knows instead: each rule by which a landed cost is refused.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """List every rule file, destinations and exports too: id, kind, first and last day, and how sure its rules are."""
+    book, others = load(folder), read_elsewhere(folder)
+    if others.faults:
+        raise others.faults[0]
+    if unknown:
+        _list_unknown(others, json)
+        return
+    named = [*rows(book.found), *(found for document in others.documents.values() for found in rows_elsewhere(document))]
+    listed = [_listed(path, document, named) for path, document in every_document(folder).items()]
+    if json:
+        as_json({"edition": book.edition, "files": listed})
+        return
+    table = table_of("file", "id", "version", "kind", "from", "to", "rules by confidence", "unknown")
+    for row in listed:
+        sure = ", ".join(f"{count} {name}" for name, count in row["confidence"].items())
+        last = (row["last_day"] or "") + (" carried over" if row["carried_over"] else "")
+        table.add_row(
+            row["file"],
+            row["id"],
+            str(row["version"]),
+            row["kind"],
+            row["first_day"] or "",
+            last,
+            sure,
+            str(row["unknown"] or ""),
+        )
+    paper().print(table)
+    print(f"edition {book.edition}")
+    if any(row["unknown"] for row in listed):
+        say("what is unknown is refused by name: crossborder tax rules list --unknown")
+
+
+def _list_unknown(others: Others, json: bool) -> None:
+    found = unknown_in(others.documents.values())
+    if json:
+        as_json(
+            [{**row._asdict(), "first": str(row.first), "last": None if row.last is None else str(row.last)} for row in found]
+        )
+        return
+    for row in found:
+        print(f"{row.rule} from {row.first}{'' if row.last is None else f' to {row.last}'}: {row.why}")
+
+
+def _listed(path: Path, d: Document, named: Sequence[tuple[str, Row]]) -> dict[str, Any]:
+    first, last = first_day(d), last_day(d)
+    return {
+        "file": path.name, "id": d.id, "version": d.version, "kind": d.kind,
+        "valid_from": str(d.valid_from) if isinstance(d, Dated) else None,
+        "valid_to": str(d.valid_to) if isinstance(d, Dated) and d.valid_to else None,
+        "first_day": None if first is None else str(first), "last_day": None if last is None else str(last),
+        "carried_over": isinstance(d, ExchangeRates) and any(period.carried_over for period in d.period),
+        "confidence": _confidence(d.id, named), "unknown": len(unknown_in([d])),
+    }  # fmt: skip
+
+
+def _confidence(of: str, named: Sequence[tuple[str, Row]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name, row in named:
+        if name.startswith((f"{of}@", f"{of}/")):
+            counts[row.confidence] = counts.get(row.confidence, 0) + 1
+    return counts
+
+
+@rules.command("show")
+def show_rules(
+    name: Annotated[
+        str, typer.Argument(help="An HS code, the id of a rule file, or a rule as an assessment or a landed cost names it.")
+    ],
+    at: Annotated[str | None, typer.Option(help="The day for an HS code, YYYY-MM-DD; today if not given.")] = None,
+    folder: Folder = RULES,
+    json: AsJson = False,
+) -> None:
+    """Show rules with their sources: of a file, one by its name, or all that an HS code owes on a day by each regime and destination."""
+    book, others = load(folder), read_elsewhere(folder)
+    if re.fullmatch(HS_CODE, name):
+        on, name = day_of(at), name.replace(".", "")
+        found = {"hs": name, "at": str(on), "regimes": list(_by_regime(book, name, on))}
+        found["elsewhere"] = list(_elsewhere_of(others, name, on))
+        _out(found, json)
+        if not found["regimes"]:
+            say(f"no rate is known for HS code {name} on {found['at']}")
+            leave(Exit.NO)
+        return
+    named = [*rows(book.found), *(found for document in others.documents.values() for found in rows_elsewhere(document))]
+    chosen = [(rule, row) for rule, row in named if rule == name or rule.startswith((f"{name}@", f"{name}/"))]
+    if not chosen:
+        raise Wrong(f"name: {name!r} is no HS code, rule file or rule; `crossborder tax rules list` names the files")
+    _out({rule: _plain(row) for rule, row in chosen}, json)
+
+
+def _elsewhere_of(others: Others, hs: str, day: date) -> Iterator[dict[str, Any]]:
+    """What the files of destinations and exports say of a code on a day: duties, refunds, and lists that it is on."""
+    for document in others.documents.values():
+        for rule, row in rows_elsewhere(document):
+            if isinstance(row, TariffRate | RebateRate | ListedGoods) and hs.startswith(row.hs) and row.is_on(day):
+                rate = None if isinstance(row, ListedGoods) else str(row.rate)
+                yield {"rule": rule, "rate": rate, "source": f"{row.source} ({row.confidence})"}
+
+
+def day_of(at: str | None, option: str = "--at") -> date:
+    """A day as an option gives it, today in Beijing if it gives none; raises Wrong."""
+    return beijing_date(datetime.now(UTC)) if at is None else option_day(option, at)
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    fields = {name: getattr(row, name) for name in type(row).model_fields}
+    nested = {name for name, value in fields.items() if isinstance(value, tuple) and any(isinstance(part, Row) for part in value)}
+    return row.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=nested)
+
+
+def _by_regime(book: Rulebook, hs: str, day: date) -> Iterator[dict[str, Any]]:
+    for regime in book.regimes:
+        in_force = book.by_id(regime.id, day)
+        if in_force is not None and (found := _of_goods(in_force, hs)):
+            named = found.pop("rules")
+            yield {
+                "regime": regime.id,
+                "modes": list(regime.modes),
+                **found,
+                "rules": {rule: book.sources[rule] for rule in named},
+            }
+
+
+def _of_goods(in_force: InForce, hs: str) -> dict[str, Any]:
+    """What goods owe of each yuan by a regime; exact shares as percent, to four places."""
+    if (parcel := longest(in_force.parcels, hs)) is not None:
+        other = None if parcel.other is None else _percent(parcel.other)
+        return {"prefix": parcel.hs, "parcel_tax": _percent(parcel.rate), "dear_or_taxed": other, "rules": parcel.rules}
+    goods = in_force.find(hs)
+    if goods is None:
+        return {}
+    threshold = None if goods.threshold is None else goods.threshold._asdict()
+    named = [*dict.fromkeys(rule for basis in (goods.within, goods.full) if basis is not None for rule in basis.rules)]
+    listed = None if goods.listed is None else {"listed": goods.listed.listed, "note": goods.listed.note}
+    return {
+        "prefix": goods.hs, "within_limits": _shares(goods.within, goods.has_consumption_tax),
+        "full_rate": _shares(goods.full, goods.has_consumption_tax), "threshold_fen": threshold, "positive_list": listed,
+        "rules": [*named, *([goods.list_rule] if goods.list_rule else [])],
+    }  # fmt: skip
+
+
+def _shares(basis: Basis | None, taxed: bool) -> dict[str, str] | None:
+    if basis is None:
+        return None
+    owed = basis.taxed if taxed else basis.plain
+    return {name: _percent(share) for name, share in owed._asdict().items()}
+
+
+def _percent(share: tuple[int, int]) -> str:
+    return f"{100 * share[0] / share[1]:.4f} %"
+
+
+def _out(found: Mapping[str, Any], json: bool) -> None:
+    if json:
+        as_json(found)
+        return
+    for line in _lines(found, 0):
+        print(line)
+
+
+def _lines(found: Any, depth: int) -> Iterator[str]:
+    for key, value in found.items():
+        if isinstance(value, Mapping):
+            yield f"{'  ' * depth}{key}"
+            yield from _lines(value, depth + 1)
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            for part in value:
+                yield ""
+                yield from _lines(part, depth)
+        elif value not in (None, "", []):
+            yield f"{'  ' * depth}{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+@rules.command("compare")
+def compare_rules(
+    old: Annotated[Path, typer.Argument(help="A folder of rule files.")],
+    new: Annotated[Path | None, typer.Argument(help="Another one; the rules of this release if not given.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Compare two sets of rules row by row; exit 1 if they differ."""
+    before, after = load(old), load(new or RULES)
+    found = differences(_named(before, old), _named(after, new or RULES))
+    if json:
+        as_json({"old": before.edition, "new": after.edition, "differences": [d._asdict() for d in found]})
+    else:
+        for d in found:
+            print(f"{d.kind} {d.rule}")
+            for key, (was, now) in d.fields.items():
+                print(f"  {key}: {was if was is not None else '-'} -> {now if now is not None else '-'}")
+        say(f"{len(found)} rules differ" if found else "the sets say the same")
+    leave(Exit.NO if found else Exit.DONE)
+
+
+def _named(book: Rulebook, folder: Path) -> Iterator[tuple[str, Row]]:
+    """Every rule of a folder by its name; raises RuleError for a file of destinations or exports that is bad."""
+    others = read_elsewhere(folder)
+    if others.faults:
+        raise others.faults[0]
+    yield from rows(book.found)
+    for document in others.documents.values():
+        yield from rows_elsewhere(document)
+
+
+@rules.command("validate")
+def validate_rules(folder: Annotated[Path, typer.Argument(help="A folder of rule files.")], json: AsJson = False) -> None:
+    """Validate a set of rules as the service does before it takes one, and the files of exports and destinations in it; exit 1 and
+    each fault with file, line and reason. Of a good set the last day of each table that has one is told."""
+    if not folder.is_dir():
+        raise Wrong(f"{folder} is not a folder")
+    book, faults = validate(folder)
+    faults = (*faults, *faults_elsewhere(folder))
+    edition = None if book is None else book.edition
+    ends, today = ends_in(folder), beijing_date(datetime.now(UTC))
+    if json:
+        told = [{"file": f.path.name, "line": f.line, "reason": f.reason} for f in faults]
+        last = [
+            {"table": end.table, "last_day": str(end.last), "days_left": end.left(today), "carried_over": end.carried_over}
+            for end in ends
+        ]
+        parts = [{"table": end.table, "last_day": str(end.last), "days_left": end.left(today)} for end in part_ends_in(folder)]
+        as_json({"valid": not faults, "edition": edition, "faults": told, "last_days": last, "parts": parts})
+    else:
+        print("\n".join(map(str, faults)) if faults else f"valid, edition {edition}")
+        for end in (*ends, *part_ends_in(folder)):
+            print(said_of(end, today))
+    leave(Exit.NO if faults else Exit.DONE)
+
+
+def said_of(end: End, today: date) -> str:
+    """The last day of a table as a sentence."""
+    left = end.left(today)
+    over = f"{left} days left" if left >= 0 else f"over since {-left} days"
+    return f"{end.table}: last day {end.last}, {over}" + (
+        ", carried over: `crossborder tax rates import`" if end.carried_over else ""
+    )
+
+
+def table_of(*columns: str) -> Table:
+    """A table for people with these columns."""
+    from rich.table import Table
+
+    return Table(*columns)

@@ -1,0 +1,1 @@
+"""`crossborder verify`: every invariant of databases and topics."""

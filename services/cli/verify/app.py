@@ -1,0 +1,256 @@
+"""`crossborder verify`: every invariant over the live databases and topics; what breaks one is named."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+import typer
+
+from services.cli.connect import Absent, Exit, Target, as_json, database, leave, mark, paper, run, say, target
+
+SHOWN_MAX: Final = 1000
+LOOK_AGAIN_S: Final = 0.5
+LONGEST: Final = 6
+"""While what is under way gets on it is waited for, at most so many times as long as where nothing moves."""
+ATTENTION: Final = ("programs", "held_orders", "open_cases", "set_aside", "no_lag")
+WAITS_TO_BE_PUBLISHED: Final = "_outbox_published"
+"""Findings that are no invariants: somebody must act. The names of those about outboxes end so."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One invariant, judged. `skipped` says why it could not be judged here; then it is neither kept nor
+    broken.
+    """
+
+    name: str
+    says: str
+    offending: tuple[str, ...] = ()
+    skipped: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.offending
+
+    @property
+    def act(self) -> bool:
+        """Whether it is no invariant: nothing is broken by what it finds, and somebody must act."""
+        return self.name in ATTENTION or self.name.endswith(WAITS_TO_BE_PUBLISHED)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(verify)
+
+
+def verify(
+    json: bool = typer.Option(False, "--json", help="for machines"),
+    wait: float = typer.Option(10.0, min=0, help="look again for so many seconds; what is under way is no violation"),
+) -> None:
+    """Check what runs and what waits for a person, then every invariant over the live databases and topics."""
+    to = target()
+    findings = run(_all(to, wait))
+    ok = all(f.ok for f in findings)
+    if json:
+        as_json(as_document(findings))
+    else:
+        show(findings)
+    if not ok:
+        leave(Exit.NO)
+
+
+async def _all(to: Target, wait_s: float) -> list[Finding]:
+    found = await attend(to, wait_s)
+    try:
+        return [*found, *await judge(to, wait_s)]
+    except Absent as absent:
+        if found[0].ok:
+            raise
+        # What runs is known, and why nothing else can be judged is said with it.
+        return [*found, Finding("invariants", "none could be judged", skipped=str(absent))]
+
+
+async def attend(to: Target, wait_s: float = 10.0) -> list[Finding]:
+    """Return what a person must act on; programs have `wait_s` seconds to become ready."""
+    from services.cli.verify import attention
+
+    deadline = time.monotonic() + wait_s
+    found = await attention.look(to)
+    while not found[0].ok and time.monotonic() < deadline:
+        await _pause()
+        found = await attention.look(to)
+    return found
+
+
+def as_document(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The findings as machines get them."""
+    rows = [{**asdict(f), "ok": f.ok, "act": f.act, "offending": list(f.offending[:SHOWN_MAX])} for f in findings]
+    return {"ok": all(f.ok for f in findings), "violations": violations(findings), "invariants": rows}
+
+
+def violations(findings: Sequence[Finding]) -> int:
+    return sum(len(f.offending) for f in findings)
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Print who must act first, then a table of every invariant, and the offending ids of those that are broken."""
+    from rich.table import Table
+
+    for f in findings:
+        if f.act and not f.ok:
+            say(f"ACT: {f.says}")
+            for offender in f.offending[:20]:
+                say(f"  {offender}")
+    table = Table("", "invariant", "broken by", box=None)
+    for f in findings:
+        table.add_row(
+            mark(None if f.skipped else f.ok), f.name, f.skipped or (f"{len(f.offending)}: {f.says}" if not f.ok else "")
+        )
+    page = paper()
+    page.print(table)
+    for f in findings:
+        for offender in f.offending[:20] if not f.act else ():
+            page.print(f"{f.name}: {offender}")
+    invariants = [f for f in findings if not f.act]
+    broken = sum(1 for f in invariants if not f.ok)
+    kept = sum(1 for f in invariants if f.ok and not f.skipped)
+    if not kept and not broken:
+        say(f"no invariant could be judged: {next((f.skipped for f in invariants if f.skipped), 'there are none')}")
+        return
+    say(f"{broken} of {len(invariants)} invariants are broken" if broken else f"all {kept} invariants hold")
+
+
+async def judge(to: Target, wait_s: float = 10.0) -> list[Finding]:
+    """Every invariant, and what waits to be published or read. What offends in every look is broken, or waits for a person;
+    what passes is only under way. Tables and logs are looked at again for `wait_s` seconds each, and longer while what they
+    wait for gets on.
+    """
+    from services.cli.verify import attention, log_invariants
+
+    found = await _patiently(partial(_look, to), wait_s)
+    logs = await _patiently(partial(log_invariants.judge, to), wait_s)
+    return await attention.named(to, [*found, *logs])
+
+
+async def _patiently(look: Callable[[], Awaitable[list[Finding]]], wait_s: float) -> list[Finding]:
+    """What offends in every look. Each time something does so no longer, the rest has `wait_s` seconds more."""
+    found, told = await look(), ""
+    began = moved = time.monotonic()  # from here on: a first look that takes long on a busy machine is not the last
+    while not all(f.ok for f in found) and time.monotonic() < min(moved + wait_s, began + LONGEST * wait_s):
+        if (waits := ", ".join(f.name for f in found if not f.ok)) != told:
+            say(f"looking again, for up to {wait_s:.0f} s while nothing moves: {waits}")
+            told = waits
+        await _pause()
+        again = {f.name: f for f in await look()}
+        still = [_still(f, again[f.name]) for f in found]
+        if violations(still) < violations(found):
+            moved = time.monotonic()
+        found = still
+    return found
+
+
+def _still(before: Finding, now: Finding) -> Finding:
+    remaining = set(now.offending)
+    return replace(now, offending=tuple(o for o in before.offending if o in remaining))
+
+
+async def _pause() -> None:
+    import asyncio
+
+    await asyncio.sleep(LOOK_AGAIN_S)
+
+
+async def _look(to: Target) -> list[Finding]:
+    from services.cli.verify import reconciliation
+
+    found = await _tables(to)
+    found += await _offsets(to)
+    found += await reconciliation.bank(to)
+    found += await reconciliation.authority(to)
+    return found
+
+
+async def _tables(to: Target) -> list[Finding]:
+    """The services' own invariants, and those between services, all in one snapshot.
+
+    Between services an order whose records still wait to be published or read is under way: it breaks nothing.
+    """
+    from services.cli.verify import in_flight
+    from services.cli.verify.cross_service_invariants import BETWEEN
+
+    between = {invariant.name for invariant in BETWEEN}
+    async with database(to) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+        found = [await _one(conn, invariant) for invariant in invariants()]
+        if all(finding.skipped for finding, _ in found):
+            raise Absent("run `crossborder migrate`: the database has none of the tables")
+        concerned = {o for finding, orders in found if finding.name in between for of_one in orders for o in of_one}
+        moving, stored = await in_flight.read_in_snapshot(conn, concerned) if concerned else (set(), {})
+    # Read after the snapshot: what was published by then and not read is in the log behind the offsets it has.
+    if left := concerned - moving:
+        moving |= await in_flight.unread(to, left, stored)
+    return [_at_rest(finding, orders, moving) if finding.name in between else finding for finding, orders in found]
+
+
+async def _one(conn: Any, invariant: Any) -> tuple[Finding, list[list[str]]]:
+    """The invariant, judged, and of each that offends the orders it is about."""
+    import asyncpg
+
+    try:
+        async with conn.transaction():
+            rows = await conn.fetch(invariant.sql)
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+        return Finding(invariant.name, invariant.says, skipped=f"not migrated: {error}"), []
+    offending = tuple(str(row[0]) for row in rows)
+    about = [[o for o in row[1] if o is not None] if len(row) > 1 else [str(row[0])] for row in rows]
+    return Finding(invariant.name, invariant.says, offending), about
+
+
+def _at_rest(finding: Finding, orders: Sequence[Collection[str]], moving: Collection[str]) -> Finding:
+    """The finding without those of whose orders one is under way."""
+    rest = (o for o, of_one in zip(finding.offending, orders, strict=True) if not any(order in moving for order in of_one))
+    return replace(finding, offending=tuple(rest))
+
+
+def invariants() -> list[Any]:
+    """Those of each service that states any, then those that hold between services."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    from services.cli.verify.cross_service_invariants import BETWEEN, each_service
+    from services.schema import SERVICES
+
+    found: list[Any] = []
+    for service in SERVICES:
+        if find_spec(f"services.{service}.invariants") is not None:
+            found += import_module(f"services.{service}.invariants").INVARIANTS
+        found += each_service(service)
+    return [*found, *BETWEEN]
+
+
+async def _offsets(to: Target) -> list[Finding]:
+    """Every record of every topic a service reads was handled: stored offsets stand at the ends."""
+    from services.cli import lag, topic_reader
+    from shared.topics import TOPICS
+
+    places = await lag.behind(to)
+    # The stored offset is part of the name: a service that makes progress is not behind in every look.
+    late = [f"{b.service} {b.topic}/{b.partition} at {b.next}" for b in places if b.records]
+    waiting = await topic_reader.open_transactions(to, [topic.name for topic in TOPICS if topic.readers])
+    beyond = [f"{b.service} {b.topic}/{b.partition} at {b.next}, the log ends at {b.end}" for b in places if b.next > b.end]
+    return [
+        Finding("no_lag", "records wait although their service makes no progress", tuple(late)),
+        Finding(
+            "offsets_within_log",
+            "a stored offset lies beyond the end of the log: the log was lost, or is another",
+            tuple(beyond),
+        ),
+        # The offset is part of the name: a producer that ends one transaction and opens the next holds nobody back.
+        Finding(
+            "no_open_transaction",
+            "a producer does not end its transaction, and nobody reads what was written behind it",
+            tuple(f"{topic}/{part} from offset {stable}" for (topic, part), (stable, _) in sorted(waiting.items())),
+        ),
+    ]

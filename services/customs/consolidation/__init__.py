@@ -1,0 +1,1 @@
+"""Consolidation of released export lists into monthly declarations (CEB701, CEB792)."""

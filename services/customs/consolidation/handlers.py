@@ -1,0 +1,167 @@
+"""What the authority says of summary requests: receipts (CEB702) and the declarations it makes of them (CEB792)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from services.customs.ceb import codes
+from services.customs.ceb.entries import SummaryReceipt, SummaryResult
+from services.customs.consolidation import domain, grouping, store
+from services.customs.consolidation.domain import Declaration, Stage, Summary
+from services.customs.consolidation.requests import Consolidating
+from shared.database import Connection
+from shared.errors import Unprocessable
+from shared.values import replace
+
+WORDS: Final = {Stage.DECLARED: "declared", Stage.CLOSED: "closed"}
+MEANINGS: Final[Mapping[codes.StatusClass, domain.Meaning]] = {
+    "granted": "accepted", "accepted": "accepted", "returned": "returned", "technical": "returned",
+}  # fmt: skip
+"""Of a returnStatus on a summary request; any other is a wait."""
+
+
+async def hear(conn: Connection, told: Sequence[SummaryReceipt | SummaryResult], at: datetime, rules: Consolidating) -> None:
+    """Follow these words, in their order; what they lead to is announced by the timer."""
+    for word in told:
+        if isinstance(word, SummaryReceipt):
+            await _follow_receipt(conn, word, at, rules)
+        else:
+            await _follow_result(conn, word, at, rules)
+
+
+async def _follow_receipt(conn: Connection, told: SummaryReceipt, at: datetime, rules: Consolidating) -> None:
+    for s in await store.lock_by_number(conn, [told.cop_no], []):
+        await _answer(conn, s, answer_of(told), at, rules)
+
+
+async def refuse_whole(
+    conn: Connection,
+    guids: Sequence[str],
+    status: str,
+    info: str,
+    at: datetime,
+    rules: Consolidating,
+    *,
+    on_the_way: bool = False,
+) -> bool:
+    """A CEB900 says that these messages failed the format check: the requests they belong to are refused.
+
+    Tells whether there are such requests.
+    """
+    found = await store.lock_in_message(conn, guids)
+    for s, seq in found:
+        await _answer(
+            conn, s, domain.Answer(s.cop_no, seq, "returned", status, info, at, status, on_the_way=on_the_way), at, rules
+        )
+    return bool(found)
+
+
+def answer_of(told: SummaryReceipt) -> domain.Answer:
+    """The receipt in the domain's words. The authority's own text stays out of it."""
+    found = codes.status(told.status).meaning_class
+    way = (codes.way_of(told.code or told.status) or codes.way_of(told.status)) if found == "technical" else None
+    # Of a request that customs has already the receipt is still to come.
+    meaning = "waiting" if way == "there" else MEANINGS.get(found, "waiting")
+    return domain.Answer(
+        told.cop_no, told.seq, meaning, told.status, told.public_info, told.at, told.code, told.sum_no, told.named,
+        on_the_way=way in ("wait", "ours"),
+    )  # fmt: skip
+
+
+async def _answer(conn: Connection, s: Summary, told: domain.Answer, at: datetime, rules: Consolidating) -> None:
+    named = await store.of_it(conn, s.summary_id, told.named) if told.named else set()
+    after, aside = domain.answer(s, told, named, rules.policy.summaries.asking)
+    if after == s:
+        return
+    await store.save(conn, after, at)
+    if after.state is not s.state and after.state is domain.State.REFUSED:
+        if aside:
+            await store.set_aside(conn, s.summary_id, aside)
+        await store.say_of_lists(conn, "refused", s.summary_id)
+    if after.sum_no is not None and s.sum_no is None:
+        # Results that overtook the receipt wait under the number it tells.
+        await _progress(conn, after, at)
+
+
+async def _follow_result(conn: Connection, told: SummaryResult, at: datetime, rules: Consolidating) -> None:
+    s = next(iter(await store.lock_by_number(conn, [], [told.sum_no])), None)
+    if s is None and told.lines:
+        s = await store.lock_of_list(conn, told.lines[0].invt_no)
+        if s is None:
+            raise Unprocessable("invalid_value", f"CEB792: list {told.lines[0].invt_no} is in no summary request of ours")
+        if s.sum_no not in (None, told.sum_no):
+            raise Unprocessable(
+                "invalid_value", f"CEB792: list {told.lines[0].invt_no} is in request {s.sum_no}, found {told.sum_no}"
+            )
+    there = await store.load_declarations(conn, [told.decl_seq_no], [])
+    before = there.get(told.decl_seq_no)
+    new = bool(told.lines) and (before is None or told.seq not in before.told)
+    after = domain.hear(before, result_of(told), len(told.lines) if new else 0)
+    if after.sum_no != told.sum_no:
+        raise Unprocessable(
+            "invalid_value", f"CEB792: declaration {told.decl_seq_no} is of request {after.sum_no}, found {told.sum_no}"
+        )
+    if after != before:
+        await store.save_declaration(conn, after)
+    if new:
+        assert s is not None
+        await _add_lines(conn, s, told, rules)
+    if s is not None:
+        if s.sum_no is None:
+            s = replace(s, sum_no=told.sum_no)
+            await store.save(conn, s, at)
+        await _progress(conn, s, at)
+
+
+def result_of(told: SummaryResult) -> domain.Result:
+    return domain.Result(
+        told.sum_no, told.decl_seq_no, codes.dec_state(told.status), told.status, told.at, told.entry_id, told.tmp_no, told.pre_no,
+        told.count, told.seq,
+    )  # fmt: skip
+
+
+async def _add_lines(conn: Connection, s: Summary, told: SummaryResult, rules: Consolidating) -> None:
+    """Keep which line went where; raises Unprocessable where that is not our request's, is there twice, or may not be together."""
+    numbers = {line.invt_no for line in told.lines}
+    strange = numbers - await store.of_it(conn, s.summary_id, numbers)
+    if strange:
+        raise Unprocessable("invalid_value", f"CEB792: list {min(strange)} is not in request {s.cop_no}")
+    declared = await store.load_declared(conn, told.decl_seq_no)
+    asked_of = {*numbers, *(place.invt_no for _, place in declared)}
+    lines = {line.place: line for line in await store.list_lines(conn, asked_of, rules.traf_mode)}
+    elsewhere = await store.declared_elsewhere(conn, numbers, told.decl_seq_no)
+    pairs = []
+    for each in told.lines:
+        place = grouping.Place(each.invt_no, each.line_no)
+        line = lines.get(place)
+        if line is None or line.hs_code != each.hs_code:
+            raise Unprocessable("invalid_value", f"CEB792: {each.invt_no} has no line {each.line_no} under {each.hs_code}")
+        if place in elsewhere:
+            raise Unprocessable("invalid_value", f"CEB792: {each.invt_no} line {each.line_no} is in {elsewhere[place]} already")
+        pairs.append((each, line))
+    together = [(each.declared_line, line) for each, line in pairs]
+    closed_at = await store.first_closed(conn, s.summary_id)
+    by = rules.grouping_of(rules.month_of(closed_at or told.at))
+    assert by is not None, "a request is made under terms that are known"
+    try:
+        grouping.check([*((number, lines[place]) for number, place in declared), *together], by)
+    except grouping.Mixed as mixed:
+        raise Unprocessable("invalid_value", f"CEB792: declaration {told.decl_seq_no}: {mixed}") from None
+    await store.add_lines(conn, told.decl_seq_no, pairs)
+
+
+async def _progress(conn: Connection, s: Summary, at: datetime) -> None:
+    """Say what is new of the request's declarations, and where it stands by them."""
+    assert s.sum_no is not None
+    made: list[Declaration] = []
+    for d in (await store.load_declarations(conn, [], [s.sum_no])).values():
+        after, stages = domain.to_say(d)
+        for stage in stages:
+            await store.say_of_declaration(conn, WORDS[stage], s.summary_id, d.decl_seq_no)
+        if after != d:
+            await store.save_declaration(conn, after)
+        made.append(after)
+    if (now := domain.progress(s, made)) != s:
+        await store.save(conn, now, at)

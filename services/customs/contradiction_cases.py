@@ -1,0 +1,104 @@
+"""Contradictions of the authority become cases: with both receipts, what was done with the money, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from services.customs import store
+from services.customs.ceb import codes
+from services.customs.consolidation import store as consolidation_store
+from services.customs.domain.contradictions import HELD, MONEY, Kind
+from services.customs.domain.declaration import Answer, Declaration, State
+from services.customs.store import Heard
+from shared import cases
+from shared.cases import Case
+from shared.database import Connection
+from shared.subscriptions import Outcome
+
+SETTLE_EVERY_S: Final = 5.0
+STRANGE_BILL_S: Final = 3600.0
+"""A bill that overtook the number of its list, or a declaration that of its request, waits for it so long."""
+_GOES: Final = frozenset({"released", "closed"})
+_STOPS: Final = frozenset({"returned", "detained", "shipback", "granted"})
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """An answer that contradicts what was heard before; `list` as it stood then, `after` where it stands with the answer."""
+
+    kind: Kind
+    list: Declaration
+    message_type: str
+    heard: Answer
+    after: State
+
+
+async def open_cases(conn: Connection, found: Sequence[Odd]) -> None:
+    """Open a case for each, unless customs said the two words in the other order and the later one was followed first."""
+    told: dict[UUID, list[Heard]] = {}
+    for each in await store.list_receipts(conn, {odd.list.order_id for odd in found}):
+        told.setdefault(each.order_id, []).append(each)
+    opened = []
+    for odd in found:
+        first = first_word(odd, told.get(odd.list.order_id, []))
+        if not _was_overtaken(odd, first):
+            opened.append(Case(odd.kind, odd.list.cop_no, odd.list.order_id, details_of(odd, first)))
+    await cases.open_all(conn, opened)
+
+
+def first_word(odd: Odd, told: Sequence[Heard]) -> Heard | None:
+    """The receipt that this one contradicts, the last of its kind that was followed; None where there is none. Pure."""
+    match odd.kind:
+        case "two_numbers":
+            fits = [each for each in told if each.invt_no is not None and each.invt_no == odd.list.invt_no]
+            return fits[0] if fits else None
+        case "released_after_refusal" | "refused_after_release":
+            opposite = _STOPS if odd.heard.meaning in _GOES else _GOES
+            fits = [each for each in told if each.followed and _meaning(each.status) in opposite]
+            return fits[-1] if fits else None
+    return None
+
+
+def _meaning(status: str) -> str | None:
+    found = codes.find_status(status)
+    return found.meaning_class if found else None
+
+
+def _was_overtaken(odd: Odd, first: Heard | None) -> bool:
+    """Whether customs said this before it let the goods go: a word that comes late contradicts nothing."""
+    late = first is not None and odd.heard.at is not None and odd.heard.at < first.at
+    return odd.kind == "refused_after_release" and odd.heard.on == "declare" and late
+
+
+def details_of(odd: Odd, first: Heard | None) -> Mapping[str, Any]:
+    """What a person must know, without the authority's own text: it may quote one. Pure."""
+    heard = odd.heard
+    then = _told(odd.message_type, heard.status, heard.code, heard.invt_no, heard.at)
+    return {
+        "list": odd.list.cop_no, "number": odd.list.invt_no, "state": odd.after.value,
+        "first": None if first is None else _told(first.message_type, first.status, first.code, first.invt_no, first.at),
+        "then": then, "money": MONEY.get(odd.after, HELD),
+    }  # fmt: skip
+
+
+def _told(message_type: str, status: str, code: str | None, invt_no: str | None, at: Any) -> dict[str, str | None]:
+    found = codes.find_status(status)
+    return {
+        "message": message_type, "status": status, "meaning": found.meaning if found else None, "code": code, "number": invt_no,
+        "at": at.isoformat() if at else None,
+    }  # fmt: skip
+
+
+async def settle_cases(conn: Connection, _deps: Any) -> Outcome:
+    """Close the cases that time has settled, and open those of bills and declarations that are of nobody."""
+    await store.settle_unnumbered(conn)
+    await store.settle_strange_bills(conn)
+    await consolidation_store.settle_strange(conn)
+    strange = await store.open_strange_bills(conn, STRANGE_BILL_S)
+    await cases.open_all(conn, [Case("bill_of_nobody", tax_no, None, {"list": invt_no}) for invt_no, tax_no in strange])
+    declared = await consolidation_store.open_strange(conn, STRANGE_BILL_S)
+    await cases.open_all(conn, [Case("declaration_of_nobody", seq, None, {"sum_no": sum_no}) for seq, sum_no in declared])
+    return Outcome()

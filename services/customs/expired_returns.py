@@ -1,0 +1,45 @@
+"""Returns whose goods never came back: given up by a timer, so that no order waits for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID, uuid5
+
+from services.customs import store
+from services.customs.domain import declaration as domain
+from services.customs.handlers import Deps, Folded
+from shared.database import Connection
+from shared.subscriptions import Outcome
+from shared.timer_items import Items, of_order
+
+EVERY_S: Final = 3600.0
+RETURNS_MAX: Final = 500
+"""In one transaction; the next turn takes the next."""
+RETURNS: Final = Items("customs", "returns", of_order)
+
+
+async def give_up_returns(conn: Connection, deps: Deps) -> Outcome:
+    """Close every open return that is past the last day its goods are waited for."""
+    now = datetime.now(UTC)
+    # None is given up sooner after it was applied for, so what is younger is not even read.
+    least = min((term.given_up_days for term in deps.policy.returns), default=0)
+    old = await store.list_open_returns(conn, now - timedelta(days=least), RETURNS_MAX)
+    if not old:
+        return Outcome()
+
+    async def act(some: Sequence[UUID]) -> Outcome:
+        return await _give_up(conn, deps, some, now)
+
+    return await RETURNS.each(conn, old, act)
+
+
+async def _give_up(conn: Connection, deps: Deps, old: Sequence[UUID], now: datetime) -> Outcome:
+    found = await store.with_returns(conn, await store.lock(conn, old))
+    folded = Folded.of(found)
+    for order_id in old:
+        d = found[order_id]
+        cause = uuid5(order_id, f"return given up:{d.returns[-1].return_no if d.returns else 0}")
+        folded.fold(domain.give_up_return(d, now, deps.policy), cause, now)
+    return await folded.save(conn, deps.authority)

@@ -1,0 +1,1 @@
+"""Lodging of collective declarations: batches, pauses and trials."""

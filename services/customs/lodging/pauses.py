@@ -1,0 +1,125 @@
+"""Pauses of lodging: opened and ended by what is heard, kept by trials of one list each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from services.customs.cases import LODGING_REFUSED
+from services.customs.lodging.domain import ALL, FIRST_S, OUTAGE_S, Reason, next_trial
+from shared import cases, metrics
+from shared.cases import Case
+from shared.database import Connection
+
+log = structlog.get_logger(__name__)
+
+REASONS: Final[tuple[Reason, ...]] = ("wait", "ours")
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing but trials is lodged for the groups of this scope."""
+
+    scope: str
+    reason: Reason
+    since: datetime
+    next_at: datetime
+    over: bool
+    certificate: str
+
+    def holds(self, group_key: str) -> bool:
+        return self.scope in (ALL, group_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was heard of one group that matters to its pause: the message answered, and the code of a failure."""
+
+    group_key: str
+    message_guid: str | None
+    reason: Reason | None
+    code: str = ""
+
+
+async def load(conn: Connection) -> list[Pause]:
+    """Every pause there is."""
+    rows = await conn.fetch("SELECT scope, reason, since, next_at, over, certificate FROM pause ORDER BY scope")
+    return [Pause(**row) for row in rows]
+
+
+async def hear(conn: Connection, told: Sequence[Told], certificate: str) -> None:
+    """Open a pause where the way is blocked, and end those that a message lodged since shows to be over."""
+    if free := [each for each in told if each.reason is None]:
+        await conn.execute(
+            "UPDATE pause AS p SET over = true WHERE p.scope IN (SELECT q.scope FROM pause AS q JOIN batch AS b "
+            "ON q.scope IN ($2, b.group_key) WHERE b.message_guid = ANY($1::text[]) AND b.lodged_at >= q.since "
+            "AND NOT q.over ORDER BY q.scope FOR UPDATE OF q)",
+            [each.message_guid for each in free], ALL,
+        )  # fmt: skip
+    # Where some pass, it is not the way that is blocked.
+    passing = {each.group_key for each in free}
+    blocked = {(ALL if each.reason == "ours" else each.group_key): each for each in told if each.reason is not None}
+    for scope, each in sorted(blocked.items()):
+        if each.reason == "wait" and each.group_key in passing:
+            continue
+        opened = await conn.execute(
+            "INSERT INTO pause (scope, reason, code, since, next_at, certificate) "
+            "VALUES ($1, $2, $3, now(), now() + make_interval(secs => $4), $5) ON CONFLICT (scope) DO NOTHING",
+            scope, each.reason, each.code, FIRST_S, certificate,
+        )  # fmt: skip
+        if opened == "INSERT 0 1":
+            log.error("lodging pauses", scope=scope, reason=each.reason, code=each.code)
+            if each.reason == "ours":
+                # The time, since the same refusal after it was mended is a case of its own.
+                details = {
+                    "code": each.code,
+                    "certificate": certificate,
+                    "since": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+                await cases.open_all(conn, [Case(LODGING_REFUSED, scope, details=details)])
+
+
+async def end_those_over(conn: Connection, pauses: Sequence[Pause], now: datetime) -> list[Pause]:
+    """Those that go on. After an outage, what waits for its own pause is lodged at once with all the others."""
+    for pause in (each for each in pauses if each.over):
+        await conn.execute("DELETE FROM pause WHERE scope = $1 AND over", pause.scope)
+        lasted_s = (now - pause.since).total_seconds()
+        if lasted_s >= OUTAGE_S or pause.reason == "ours":
+            await conn.execute(
+                "UPDATE waiting SET since = now() WHERE since > now() AND ($1 = $2 OR group_key = $1)", pause.scope, ALL
+            )
+        if pause.reason == "ours":
+            for case in (
+                each for each in await cases.fetch(conn) if each.kind == LODGING_REFUSED and each.subject == pause.scope
+            ):
+                note = "a list was taken after the refusals: found the way free by a trial"
+                await cases.close(conn, case.number, verdict="mended", note=note, by="customs")
+        log.warning("lodging goes on", scope=pause.scope, reason=pause.reason, paused_s=round(lasted_s))
+    return [each for each in pauses if not each.over]
+
+
+async def take_trials(conn: Connection, pauses: Sequence[Pause], certificate: str) -> list[Pause]:
+    """Those of the pauses for which a list is to be tried now; another replica is not asked to do the same.
+
+    A certificate that is not the one refused is tried at once.
+    """
+    now = datetime.now(UTC)
+    due = [each for each in pauses if each.next_at <= now or (each.reason == "ours" and each.certificate != certificate)]
+    for each in due:
+        await conn.execute(
+            "UPDATE pause SET next_at = now() + $2, certificate = $3, trials = trials + 1 WHERE scope = $1",
+            each.scope, next_trial(each.reason, now - each.since), certificate,
+        )  # fmt: skip
+    return due
+
+
+async def measure(conn: Connection) -> None:
+    """Set the gauges of pauses."""
+    rows: Sequence[Mapping[str, Any]] = await conn.fetch("SELECT reason, count(*) AS count FROM pause GROUP BY reason")
+    counts = {row["reason"]: row["count"] for row in rows}
+    for reason in REASONS:
+        metrics.LODGING_PAUSED.labels(reason).set(counts.get(reason, 0))

@@ -1,0 +1,157 @@
+"""Collective declaration: open batches that are full or old enough leave as one signed message each."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+from uuid import UUID, uuid4, uuid5
+
+import structlog
+
+from services.customs import metrics as customs_metrics
+from services.customs import store
+from services.customs.domain import declaration as domain
+from services.customs.domain.declaration import Declaration, Kind, Lodged
+from services.customs.gateway import MESSAGE_TYPES, NotLodgeable, Printed, sealed_in
+from services.customs.handlers import Deps, Folded
+from services.customs.lodging import pauses as lodging_pauses
+from services.customs.lodging.domain import ALL
+from services.customs.store import Due, Waiting
+from shared import topics
+from shared.database import Connection
+from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
+from shared.events import Fault
+from shared.subscriptions import Outcome
+from shared.timer_items import Items, of_order
+
+log = structlog.get_logger(__name__)
+
+
+MESSAGES_MAX: Final = 5
+"""Messages in one transaction: it stays short and small however many lists wait; the next turn takes the next."""
+
+
+LISTS: Final = Items("customs", "lodge", of_order)
+
+
+async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
+    """Close every batch that is due and put its message on the wire, all in the caller's transaction.
+
+    While lodging pauses for a group, nothing of it leaves but one list now and then, to see whether the way is free.
+    """
+    batching = deps.authority.policy.batching
+    pauses = await lodging_pauses.load(conn)
+    outcome = Outcome()
+    if pauses:
+        pauses = await lodging_pauses.end_those_over(conn, pauses, datetime.now(UTC))
+        for pause in await lodging_pauses.take_trials(conn, pauses, deps.authority.certificate):
+            outcome.extend(await _try(conn, deps, None if pause.scope == ALL else pause.scope))
+    now = datetime.now(UTC)
+    found = await store.list_due(conn, batching.lists_max, batching.age_s)
+    # One message of each in turn, so that nobody waits for the thousands of another group.
+    turns = deque((due, due.count) for due in found if not any(pause.holds(due.group_key) for pause in pauses))
+    left = MESSAGES_MAX
+    while turns and left:
+        due, waiting = turns.popleft()
+        aged = due.part is not None or (now - due.opened_at).total_seconds() >= batching.age_s
+        if waiting <= 0 or not (aged or waiting >= batching.lists_max):
+            continue
+        taken = await store.take(conn, due, batching.lists_max)
+        if not taken:
+            continue
+        by = "part" if due.part is not None else "age" if len(taken) < batching.lists_max else "size"
+        outcome.extend(await _lodge(conn, deps, due, taken, now, by))
+        left -= 1
+        turns.append((due, waiting - len(taken)))
+    return outcome
+
+
+async def _try(conn: Connection, deps: Deps, group_key: str | None) -> Outcome:
+    """Lodge one list alone."""
+    due = await store.find_trial(conn, group_key)
+    taken = await store.take(conn, due, 1) if due is not None else {}
+    return await _lodge(conn, deps, due, taken, datetime.now(UTC), "trial") if due is not None and taken else Outcome()
+
+
+async def _lodge(
+    conn: Connection, deps: Deps, due: Due, taken: Mapping[UUID, Declaration], at: datetime, closed_by: str
+) -> Outcome:
+    """Lodge what was taken out of an open batch. What cannot be is set aside and waits alone; the others go without it."""
+
+    async def act(some: Sequence[UUID]) -> Outcome:
+        return await _lodge_together(conn, deps, due, {order_id: taken[order_id] for order_id in some}, at, closed_by)
+
+    async def later(order_id: UUID, wait_s: float) -> None:
+        waiting = Waiting(order_id, due.kind, due.group_key, datetime.now(UTC) + timedelta(seconds=wait_s), due.part)
+        await store.queue(conn, [waiting], ())
+
+    return await LISTS.each(conn, list(taken), act, later)
+
+
+async def _lodge_together(
+    conn: Connection, deps: Deps, due: Due, taken: Mapping[UUID, Declaration], at: datetime, closed_by: str
+) -> Outcome:
+    if due.kind == "declare":  # a list is made of the order and its waybill
+        found = await store.with_documents(conn, taken, without=("tax", "payment"))
+    else:
+        found = await store.with_returns(conn, taken)
+    keys = await deps.sealing.keys_for(conn, [each for d in found.values() if d.order is not None for each in sealed_in(d.order)])
+    folded = Folded.of(found)
+    printed: list[Printed] = []
+    given_up: list[Kind] = []
+    # By their ids, so that the place of a list in its message is known when a receipt names it.
+    for _, d in sorted(found.items()):
+        try:
+            printed.append(deps.authority.printed(d, due.kind, deps.authority.draft(d, due.kind, keys, _guid(), at)))
+        except NotLodgeable as refused:
+            _give_up(deps, d, due, refused.fault, at, folded)
+            given_up.append(due.kind)
+    outcome = Outcome(counts=[partial(customs_metrics.not_printed, given_up)] if given_up else [])
+    message_type = MESSAGE_TYPES[_direction(due), due.kind]
+    for part in deps.authority.messages(message_type, printed):
+        outcome.extend(await _send(conn, deps, due, message_type, part, at, closed_by, folded))
+    outcome.extend(await folded.save(conn, deps.authority))
+    return outcome
+
+
+def _direction(due: Due) -> str:
+    return due.group_key.split("|", 1)[0]
+
+
+def _give_up(deps: Deps, d: Declaration, due: Due, fault: Fault, at: datetime, folded: Folded) -> None:
+    log.error("a declaration cannot be printed", order_id=str(d.order_id), kind=due.kind, error=fault.found)
+    # The version: a return may be refused, asked for anew and refused again, and each refusal is a fact of its own.
+    folded.fold(
+        domain.unlodgeable(d, due.kind, fault.found or "", at, deps.policy, fault),
+        uuid5(d.order_id, f"not lodgeable:{due.kind}:{d.version}"), at,
+    )  # fmt: skip
+
+
+async def _send(
+    conn: Connection,
+    deps: Deps,
+    due: Due,
+    message_type: str,
+    part: Sequence[Printed],
+    at: datetime,
+    closed_by: str,
+    folded: Folded,
+) -> Outcome:
+    guid, batch_id = _guid(), uuid4()
+    xml = deps.authority.compose(message_type, guid, [each.xml for each in part])
+    await store.add_batch(conn, batch_id, due, guid, message_type, len(part), closed_by, at)
+    for each in part:
+        folded.fold(domain.lodged(each.declaration, Lodged(due.kind, batch_id, guid)), batch_id, at)
+    headers = headers_of(
+        event_id=batch_id, event_type=f"{message_type}.v1", source="customs", at=at, content_type=CONTENT_TYPE_XML
+    )
+    record = Outgoing(topics.DECLARATIONS, guid.encode(), xml, headers, sealed=True)
+    open_s = (at - due.opened_at).total_seconds()
+    return Outcome(records=[record], counts=[partial(customs_metrics.lodged, guid, len(part), closed_by, open_s)])
+
+
+def _guid() -> str:
+    return str(uuid4()).upper()

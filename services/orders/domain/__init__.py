@@ -1,0 +1,1 @@
+"""The order: its states, its decisions, its rejections and its sales. Pure."""

@@ -1,0 +1,1 @@
+"""Intake of submissions and commands: decoding, validation and sealing of persons."""

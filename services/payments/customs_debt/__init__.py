@@ -1,0 +1,1 @@
+"""The tax owed to customs: debts, their ledger and the deposit."""

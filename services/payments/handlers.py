@@ -1,0 +1,129 @@
+"""What payments hears, and the one reaction that answers it all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from services.payments import store
+from services.payments.bank_commands import store as command_store
+from services.payments.bank_commands.store import Told
+from services.payments.cases import ANSWER_ENDS
+from services.payments.customs_debt.handlers import TAX_FACTS, follow_tax, follow_transfers, instruction, share_out
+from services.payments.domain import ledger
+from services.payments.domain.bank import Transferred
+from services.payments.domain.ledger import Entry
+from services.payments.domain.payment import Decision, Heard, Payment, follow
+from shared import cases, metrics, topics
+from shared.database import Connection
+from shared.effects import Answered, Effect
+from shared.envelope import Message
+from shared.events.customs import GoodsReleased
+from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
+from shared.events.payments import (
+    MerchantSettled,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentRefunded,
+    PaymentVoided,
+    ReturnRefunded,
+)
+from shared.money import Money
+from shared.subscriptions import Announced, Hears, Outcome
+
+Cause = tuple[UUID, Heard, bytes | None]
+"""The id of what is heard, what is heard, and the trace it belongs to."""
+
+
+async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Any) -> Outcome:
+    """Follow what orders and customs say."""
+    return await _follow(conn, [(m.event_id, m.event, m.traceparent) for m in batch])
+
+
+async def settle(conn: Connection, answered: Sequence[Answered], _deps: Any) -> Outcome:
+    """Follow the bank's answers; an answer's cause is the instruction it answers."""
+    of_orders = [a for a in answered if not isinstance(a.answer, Transferred)]
+    outcome = await _follow(conn, [(a.effect.intent_id, a.answer, _traceparent(a.effect)) for a in of_orders])
+    if len(of_orders) < len(answered):
+        outcome.extend(await follow_transfers(conn, answered))
+    asked_again = [a.effect.intent_id for a in answered if a.effect.attempts > 1]
+    await command_store.keep(conn, [a.said for a in answered if isinstance(a, Told)], repeats=bool(asked_again))
+    if asked_again:
+        await command_store.end(conn, asked_again)
+        await _close_cases(conn, [a for a in answered if a.effect.attempts > 1])
+    return outcome
+
+
+async def _close_cases(conn: Connection, answered: Sequence[Answered]) -> None:
+    """What waited for the bank's word and nothing else is no case any more; what it said wrongly stays one."""
+    ours = {str(a.effect.intent_id) for a in answered}
+    for case in await cases.open_for(conn, {a.effect.order_id for a in answered}):
+        if case.subject in ours and case.kind in ANSWER_ENDS:
+            await cases.close(conn, case.number, verdict="answered", note="the bank answered", by="payments")
+
+
+async def _follow(conn: Connection, causes: Sequence[Cause]) -> Outcome:
+    before = await store.lock(conn, {heard.order_id for _, heard, _ in causes})
+    payments: dict[UUID, Payment] = dict(before)
+    outcome = Outcome()
+    entries: list[Entry] = []
+    for cause, heard, traceparent in causes:
+        decision = follow(payments.get(heard.order_id), heard)
+        payments[heard.order_id] = decision.payment
+        outcome.facts += _announced(decision, cause, traceparent)
+        outcome.instructions += [instruction(ask, traceparent) for ask in decision.asks]
+        for movement in decision.movements:
+            entries += ledger.entries(cause, heard.order_id, movement)
+    await store.book(conn, entries)
+    if returned := {h.order_id: (cause, trace) for cause, h, trace in causes if isinstance(h, ReturnAccepted)}:
+        shared_out = await share_out(conn, returned, payments)
+        outcome.instructions += [instruction(ask, traceparent) for ask, traceparent in shared_out.asks]
+        await store.book(conn, shared_out.entries)
+    await store.save(conn, before, [p for p in payments.values() if before.get(p.order_id) != p])
+    return outcome
+
+
+def _traceparent(effect: Effect) -> bytes | None:
+    found = orjson.loads(effect.request).get("traceparent")
+    return found.encode("latin-1") if found else None
+
+
+def _announced(decision: Decision, cause: UUID, traceparent: bytes | None) -> list[Announced]:
+    first = decision.payment.version - len(decision.facts) + 1
+    return [Announced(fact, cause, first + i, traceparent) for i, fact in enumerate(decision.facts)]
+
+
+ASKED: Final = ("authorise", "capture", "void", "refund", "refund_tax", "transfer")
+OUTCOMES: Final[dict[type, str]] = {
+    PaymentCaptured: "captured", PaymentDeclined: "declined", PaymentVoided: "voided", PaymentRefunded: "refunded",
+    MerchantSettled: "settled",
+}  # fmt: skip
+
+
+def observe(facts: Sequence[Announced]) -> None:
+    """Count payments and the money that moved at the bank, once it is committed."""
+    for announced in facts:
+        if outcome := OUTCOMES.get(type(announced.event)):
+            metrics.PAYMENTS.labels(outcome).inc()
+        match announced.event:
+            case PaymentCaptured(amount=amount):
+                _count(amount, "captured")
+            case PaymentRefunded(amount=amount) | ReturnRefunded(amount=amount):
+                _count(amount, "refunded")
+            case PaymentDeclined(amount=Money() as amount):
+                _count(amount, "declined")
+
+
+def _count(amount: Money, outcome: str) -> None:
+    metrics.CAPTURED.labels(amount.currency, outcome).inc(amount.minor)
+
+
+HEARS: Final = {
+    # First in the table, so read last: what is owed to customs may wait, a capture may not.
+    topics.TAX: Hears(follow_tax, TAX_FACTS),
+    topics.ORDERS: Hears(follow_facts, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
+    topics.CUSTOMS: Hears(follow_facts, (GoodsReleased,)),
+}

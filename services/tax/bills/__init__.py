@@ -1,0 +1,1 @@
+"""Tax bills of customs: followed from the bill to its payment."""

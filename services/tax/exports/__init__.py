@@ -1,0 +1,1 @@
+"""Exports: China's taxes on exported goods, and their routes."""

@@ -1,0 +1,1 @@
+"""Landed cost: what a destination charges on a consignment."""

@@ -1,0 +1,89 @@
+"""Reads the rule files of destinations (`dest-*.toml`) and the lists of goods they name (`goods-*.toml`): all are good together, or they
+are refused with file, line and reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from services.tax.landed.destination import Destination
+from services.tax.rulebook.exchange import Exchange, ExchangeRates
+from services.tax.rulebook.files import RULES, RuleError
+from services.tax.rulebook.goods_lists import GoodsList
+from services.tax.rulebook.rows import RuleFault
+from services.tax.rulebook.toml_files import line_of, read_toml, shaped
+
+KIND = "destination"
+LIST_KIND = "goods-list"
+
+
+def load_destinations(folder: Path = RULES) -> tuple[Destination, ...]:
+    """The destinations of a folder. Raises RuleError: no file, a bad one, or two that name the same country or id."""
+    return tuple(read_destinations(folder).values())
+
+
+def read_destinations(folder: Path) -> dict[Path, Destination]:
+    """The destinations of a folder by file, each with the lists of goods it names; raises RuleError."""
+    lists = {goods.id: goods for goods in read_lists(folder).values()}
+    found: dict[Path, Destination] = {}
+    ids: dict[str, Path] = {}
+    countries: dict[str, Path] = {}
+    for path in sorted(folder.glob("dest-*.toml")):
+        destination = read_destination(path, lists)
+        if destination.id in ids:
+            raise RuleError(path, line_of(path, ["id"]), f"the id {destination.id} is that of {ids[destination.id].name} too")
+        for country in destination.countries:
+            if country in countries:
+                reason = f"country {country} overlaps: {countries[country].name} has it too"
+                raise RuleError(path, line_of(path, ["countries"]), reason)
+            countries[country] = path
+        ids[destination.id] = path
+        found[path] = destination
+    if not found:
+        raise RuleError(folder, None, "there must be rule files of destinations (dest-*.toml), found none")
+    return found
+
+
+def read_lists(folder: Path) -> dict[Path, GoodsList]:
+    """The lists of goods of a folder by file; raises RuleError."""
+    found: dict[Path, GoodsList] = {}
+    for path in sorted(folder.glob("goods-*.toml")):
+        goods = shaped(path, _of_kind(path, LIST_KIND, "goods-*"), GoodsList)
+        other = next((other for other, known in found.items() if known.id == goods.id), None)
+        if other is not None:
+            raise RuleError(path, line_of(path, ["id"]), f"the id {goods.id} is that of {other.name} too")
+        found[path] = goods
+    return found
+
+
+def read_destination(path: Path, lists: dict[str, GoodsList]) -> Destination:
+    """A destination with the lists of goods it names; raises RuleError."""
+    destination = shaped(path, _of_kind(path, KIND, "dest-*"), Destination)
+    try:
+        return destination.with_lists(lists)
+    except RuleFault as fault:
+        raise RuleError(path, line_of(path, (fault.table, fault.index)), str(fault)) from None
+
+
+def _of_kind(path: Path, kind: str, pattern: str) -> dict[str, Any]:
+    text = read_toml(path)
+    if text.get("kind") != kind:
+        reason = f"kind: it must be {kind!r} in a file named {pattern}, found {text.get('kind')!r}"
+        raise RuleError(path, line_of(path, ["kind"]), reason)
+    return text
+
+
+def load_rates(folder: Path = RULES) -> ExchangeRates:
+    """The exchange rates of a folder, those of this release if it has none; raises RuleError."""
+    for path in sorted(folder.glob("rates-*.toml")):
+        text = read_toml(path)
+        if text.get("kind") == "exchange-rates":
+            rates = shaped(path, text, ExchangeRates)
+            try:
+                Exchange(rates)
+            except RuleFault as fault:
+                raise RuleError(path, line_of(path, (fault.table, fault.index)), str(fault)) from None
+            return rates
+    if folder == RULES:
+        raise RuleError(folder, None, "there must be a rule file of exchange rates (rates-*.toml), found none")
+    return load_rates(RULES)

@@ -1,0 +1,1 @@
+"""Claims for the refund of VAT on exports."""

@@ -1,0 +1,166 @@
+"""What the files of rules have in common, those of destinations and exports too: the names of their rules, first and last days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time
+from typing import Final, NamedTuple
+
+from services.tax.domain.assessable import BEIJING
+from services.tax.exports.domain import ExportRoutes, RebateRates
+from services.tax.landed.charge_rules import Charge, Judged
+from services.tax.landed.destination import Destination
+from services.tax.rulebook.exchange import ExchangeRates
+from services.tax.rulebook.goods_lists import GoodsList
+from services.tax.rulebook.rows import Dated, Exempt, GeneralTrade, ParcelTax, RetailImport, Row, day_after
+from services.tax.rulebook.tariff import Articles, Nomenclature, PositiveList, Tariff
+
+Elsewhere = Destination | GoodsList | ExportRoutes | RebateRates
+Document = (
+    RetailImport | ParcelTax | GeneralTrade | Exempt | Tariff | Articles | PositiveList | ExchangeRates | Nomenclature | Elsewhere
+)
+
+
+class End(NamedTuple):
+    """A table and the last day for which it says something; `carried_over` where what it says last stands in for what it should say."""
+
+    table: str
+    last: date
+    carried_over: bool = False
+
+    @property
+    def over(self) -> datetime:
+        """The moment at which the last day is over in Beijing."""
+        return datetime.combine(day_after(self.last) or self.last, time.min, BEIJING)
+
+    def left(self, today: date) -> int:
+        """How many days are left after today; below zero where the last day is over."""
+        return (self.last - today).days
+
+
+def rows_elsewhere(document: Elsewhere) -> Iterator[tuple[str, Row]]:
+    """Every rule of a file of destinations or exports, by the name that a landed cost or a route gives it."""
+    of, head = document.id, f"{document.id}@{document.version}"
+    yield head, document
+    match document:
+        case Destination():
+            yield from _of_destination(document)
+        case GoodsList():
+            yield from ((f"{of}/{row.hs}/{row.valid_from}", row) for row in document.goods)
+        case ExportRoutes():
+            yield from ((f"{head}/{route.id}/{route.valid_from}", route) for route in document.route)
+            yield from ((f"{head}/deemed-income/{row.valid_from}", row) for row in document.deemed_income)
+        case RebateRates():
+            yield from ((f"{head}/{row.hs}/{row.valid_from}", row) for row in document.rate)
+
+
+def _of_destination(found: Destination) -> Iterator[tuple[str, Row]]:
+    of = found.id
+    for regime in found.regime:
+        yield f"{of}/{regime.id}", regime
+        yield from ((f"{of}/{regime.id}/{row.kind}/{i}", row) for i, row in enumerate(regime.charge, 1))
+    yield from ((f"{of}/vat/{vat.country}/{vat.valid_from}", vat) for vat in found.vat)
+    for rate in found.tariff:
+        origins = f"/{'+'.join(rate.origins)}" if rate.origins else ""
+        yield f"{of}/tariff/{rate.hs}{origins}/{rate.valid_from}", rate
+    yield from ((f"{of}/fee/{fee.country}/{fee.valid_from}", fee) for fee in found.fee)
+    yield from ((f"{of}/notice/{i}", notice) for i, notice in enumerate(found.notice, 1))
+
+
+def first_day(document: Document) -> date | None:
+    """The first day for which a file says something; None where it has no days."""
+    return min((row.valid_from for row in _dated(document)), default=None)
+
+
+def last_day(document: Document) -> date | None:
+    """The last day for which a file says something; None where it holds still, or has no days. What is `unknown` says nothing."""
+    ends = [row.valid_to for row in _dated(document)]
+    return None if not ends or None in ends else max(end for end in ends if end is not None)
+
+
+_ROWS: Final[Mapping[type[Row], str]] = {
+    Tariff: "heading", Articles: "article", PositiveList: "edition", ExchangeRates: "period", GoodsList: "goods", ExportRoutes: "route",
+    RebateRates: "rate",
+}  # fmt: skip
+"""The rows whose days are those of the table."""
+
+
+def _dated(document: Document) -> Sequence[Dated]:
+    if isinstance(document, Dated):
+        return (document,)
+    if isinstance(document, Destination):
+        return [regime for regime in document.regime if regime.status != "unknown"]
+    name = _ROWS.get(type(document))
+    return () if name is None else getattr(document, name)
+
+
+def ends_of(documents: Iterable[Document]) -> list[End]:
+    """The files that say nothing after some day, the next to end first; a regime that others follow on in all its modes is none."""
+    found = list(documents)
+    regimes = [document for document in found if isinstance(document, RetailImport | ParcelTax | GeneralTrade | Exempt)]
+    ends = []
+    for document in found:
+        last = last_day(document)
+        if last is None or (document in regimes and _is_followed(document, regimes)):
+            continue
+        carried = isinstance(document, ExchangeRates) and any(period.carried_over for period in document.period)
+        ends.append(End(document.id, last, carried))
+    return sorted(ends, key=lambda end: (end.last, end.table))
+
+
+def part_ends_of(documents: Iterable[Document]) -> list[End]:
+    """The VAT of single countries that is not known after some day, though the file of their destination says other things."""
+    ends = []
+    for document in (found for found in documents if isinstance(found, Destination)):
+        for country in document.countries:
+            known = [row.valid_to for row in document.vat if row.country == country and row.status != "unknown"]
+            if known and None not in known:
+                ends.append(End(f"{document.id}/vat/{country}", max(day for day in known if day is not None)))
+    return sorted(ends, key=lambda end: (end.last, end.table))
+
+
+class Unknown(NamedTuple):
+    """A rule that says what is not known: what needs it is refused by this name, never guessed. Without a last day it is still so."""
+
+    rule: str
+    first: date
+    last: date | None
+    why: str
+
+
+def unknown_in(documents: Iterable[Document]) -> list[Unknown]:
+    """Every rule of the destinations whose status is `unknown`, in the order of the files."""
+    found = []
+    for document in (each for each in documents if isinstance(each, Destination)):
+        days: Dated = document.regime[0]
+        for name, row in rows_elsewhere(document):
+            days = row if isinstance(row, Dated) else days  # a charge has the days of its regime
+            if isinstance(row, Judged | Charge) and row.status == "unknown":
+                found.append(Unknown(name, days.valid_from, days.valid_to, _why(row)))
+    return found
+
+
+def _why(row: Judged | Charge) -> str:
+    """Why a rule is unknown, and of which parcels that is."""
+    why = row.note or row.source
+    if not isinstance(row, Charge):
+        return why
+    parts = {
+        "by": row.channels, "from": row.origins, "to": row.countries, "on": row.goods,
+        "over": () if row.over is None else (str(row.over),), "up to": () if row.at_most is None else (str(row.at_most),),
+    }  # fmt: skip
+    told = [f"{word} {', '.join(values)}" for word, values in parts.items() if values]
+    return f"{row.kind} {'; '.join(told)}: {why}" if told else f"{row.kind}: {why}"
+
+
+Regime = RetailImport | ParcelTax | GeneralTrade | Exempt
+
+
+def _is_followed(document: Document, regimes: Sequence[Regime]) -> bool:
+    assert isinstance(document, RetailImport | ParcelTax | GeneralTrade | Exempt)
+    last = document.valid_to
+    after = None if last is None else day_after(last)
+    if after is None:
+        return False
+    follow = [other for other in regimes if other.direction == document.direction and other.is_on(after)]
+    return set(document.modes) <= {mode for other in follow for mode in other.modes}

@@ -1,0 +1,1 @@
+"""The tax rules: rows of the rule files, compiled for one day."""

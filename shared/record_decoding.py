@@ -1,0 +1,146 @@
+"""What the broker sends, read whatever a producer did to it, and named by its place where it cannot be read at all.
+
+A broker takes any bytes for the name of a header. aiokafka decodes it strictly, in the middle of a batch: one record of a shop would
+keep every reader from the whole batch, however often it starts anew. Here such a batch, and no other, is read by aiokafka's own
+Python reader instead of its compiled one, with U+FFFD where the name is no UTF-8.
+
+A batch that unpacks to more than it may (`shared.decompression`) is not unpacked: in the place of its records stands one, at the last
+one's offset, whose value says so (`envelope.Unread`). And one poll gives out POLL_BYTES of records that came compressed and one record
+more at most, since a thousand of them may be of any size together; what was not compressed is no larger than what was fetched, and
+counts only where its batch is larger than most topics take.
+
+Nothing in aiokafka's interface lets one do this, so its fetcher is given these classes; a test reads through the fetcher's own names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, ClassVar, Final
+
+from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException, KafkaError
+from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
+from aiokafka.record.memory_records import _MemoryRecordsPy
+from aiokafka.record.util import decode_varint_py
+
+from shared import decompression
+from shared.envelope import Unread
+from shared.topics import MESSAGE_BYTES_MAX
+
+POLL_BYTES: Final = 16 * 1024 * 1024
+
+
+def read_whatever_comes() -> None:
+    """From now on every consumer of this process reads so; saying it twice changes nothing."""
+    decompression.bound()
+    fetcher.MemoryRecords = Batches
+    fetcher.PartitionRecords = Records
+
+
+class Records(fetcher.PartitionRecords):  # type: ignore[misc]
+    """The records of one partition; what cannot be read raises CorruptRecordException with its place, and without its bytes.
+
+    Where there is no room for more the fetcher takes this for the end, and asks the broker again for what follows.
+    """
+
+    room: ClassVar[int] = POLL_BYTES
+
+    def __next__(self) -> Any:
+        if Records.room <= 0:
+            raise StopIteration
+        return super().__next__()
+
+    @classmethod
+    def unpacked(cls, record: Any) -> None:
+        """A record that came compressed is given out."""
+        if cls.room == POLL_BYTES:
+            # A poll gives out what is there without waiting for anything, so it is over when the loop comes to this.
+            asyncio.get_running_loop().call_soon(cls.begin)
+        headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+        cls.room -= len(record.key or b"") + len(record.value or b"") + headers + 1
+
+    @classmethod
+    def begin(cls) -> None:
+        """There is room again."""
+        cls.room = POLL_BYTES
+
+    def _unpack_records(self) -> Iterator[Any]:
+        try:
+            yield from super()._unpack_records()
+        except Exception as error:
+            what = str(error) if isinstance(error, KafkaError) else type(error).__name__
+            raise CorruptRecordException(
+                f"what lies in {self._tp.topic}/{self._tp.partition} at offset {self.next_fetch_offset} cannot be read ({what})"
+            ) from error
+
+
+class Batches(_MemoryRecordsPy):  # type: ignore[misc]
+    """The batches of one partition, each with the bytes it is made of."""
+
+    def next_batch(self, *options: int) -> Any:
+        raw = self._next_slice
+        batch = super().next_batch(*options)
+        # Before version 2 a record had no headers; what a transaction's end is written in is read by other means.
+        return batch if batch is None or raw[self.MAGIC_OFFSET] < 2 or batch.is_control_batch else _Batch(batch, raw)
+
+
+class _Batch:
+    def __init__(self, batch: Any, raw: memoryview) -> None:
+        self._batch = batch
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._counted() if self._batch.compression_type or len(self._raw) > MESSAGE_BYTES_MAX else self._records()
+
+    def _counted(self) -> Iterator[Any]:
+        for record in self._records():
+            Records.unpacked(record)
+            yield record
+
+    def _records(self) -> Iterator[Any]:
+        read = 0
+        try:
+            for record in self._batch:
+                read += 1
+                yield record
+        except (UnicodeDecodeError, CorruptRecordException) as error:
+            # The Python reader says the former in the words of the latter.
+            if not isinstance(error, UnicodeDecodeError) and not isinstance(error.__cause__, UnicodeDecodeError):
+                raise
+            yield from islice(_Lenient(self._raw), read, None)
+        except decompression.TooLarge:
+            yield self._unread()
+
+    def _unread(self) -> _DefaultRecordPy:
+        batch, last = self._batch, self._batch.next_offset - 1
+        why = (
+            f"send fewer records in one batch: the one of offsets {batch.base_offset} to {last} has more than "
+            f"{decompression.UNPACKED_MAX} bytes when it is unpacked, and {len(self._raw)} as it lies in the log"
+        )
+        return _DefaultRecordPy(last, batch.max_timestamp, batch.timestamp_type, None, Unread(self._raw, why), [])
+
+
+class _Lenient(_DefaultRecordBatchPy):  # type: ignore[misc]
+    def _maybe_uncompress(self) -> None:
+        super()._maybe_uncompress()
+        self._buffer: bytearray = _Bytes(self._buffer)
+
+    def _read_msg(self) -> Any:
+        # The compiled one wants a bytearray and nothing derived from it.
+        return super()._read_msg(decode_varint_py)
+
+
+class _Bytes(bytearray):
+    """What a batch's reader cuts the names of headers out of, and decodes nothing else of."""
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        return _Bytes(found) if isinstance(found, bytearray) else found
+
+    def decode(self, *_: Any, **__: Any) -> str:
+        return super().decode("utf-8", "replace")
