@@ -7,16 +7,18 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from services.customs import match_input, policy
+from services.customs import match_input, policy_file
 from services.customs import metrics as customs_metrics
 from services.customs.cases import KINDS
 from services.customs.ceb.sign import Signer
 from services.customs.consolidation.months import DAY_S
-from services.customs.consolidation.requests import WORDS_EVERY_S, Consolidating, announce_words, make_requests
+from services.customs.consolidation.requests import WORDS_EVERY_S, announce_words, make_requests
+from services.customs.consolidation.terms import Consolidating
 from services.customs.contradiction_cases import SETTLE_EVERY_S, settle_cases
+from services.customs.deps import Deps
 from services.customs.expired_returns import EVERY_S, give_up_returns
 from services.customs.gateway import Authority
-from services.customs.handlers import HEARS, Deps
+from services.customs.handlers import HEARS
 from services.customs.invariants import INVARIANTS
 from services.customs.lodging.timer import lodge_due
 from services.customs.tax_bills import announce_bills
@@ -45,7 +47,7 @@ class CustomsSettings(Settings):
 async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
     """The customs service of these settings."""
     customs_metrics.begin()
-    rules = policy.load(settings.customs_policy)
+    rules = policy_file.load(settings.customs_policy)
     authority = Authority(rules, Signer.from_dir(settings.keys_dir))
     consolidating = Consolidating(rules, settings.day_s)
     deps = Deps(

@@ -8,8 +8,9 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from services.customs import store
+from services.customs.deps import Deps
 from services.customs.domain import declaration as domain
-from services.customs.handlers import Deps, Folded
+from services.customs.handlers import Folded
 from shared.database import Connection
 from shared.subscriptions import Outcome
 from shared.timer_items import Items, of_order

@@ -17,8 +17,8 @@ from services.customs.ceb.entries import Bill, Notice, SummaryReceipt, SummaryRe
 from services.customs.ceb.parse import alone
 from services.customs.consolidation import handlers as consolidation_handlers
 from services.customs.consolidation import store as consolidation_store
-from services.customs.consolidation.requests import Consolidating
 from services.customs.contradiction_cases import Odd, open_cases
+from services.customs.deps import Deps
 from services.customs.domain import declaration as domain
 from services.customs.domain.contradictions import Kind, contradiction
 from services.customs.domain.declaration import Declaration
@@ -39,22 +39,10 @@ from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced, OrderUnwinding, WithdrawalAsked
 from shared.events.payments import PaymentCaptured
 from shared.events.tax import TaxAssessed
-from shared.sealing import Sealing
 from shared.subscriptions import Announced, Hears, Outcome
 from shared.values import replace
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Deps:
-    """What the app wires in."""
-
-    sealing: Sealing
-    authority: Authority
-    policy: domain.Policy
-    match: domain.Match
-    consolidating: Consolidating
 
 
 @dataclass

@@ -11,7 +11,7 @@ from uuid import UUID
 from services.customs import store
 from services.customs.ceb import codes
 from services.customs.consolidation import store as consolidation_store
-from services.customs.consolidation.requests import Consolidating
+from services.customs.consolidation.terms import Consolidating
 from services.customs.domain import match
 from services.customs.domain.declaration import Kind
 from services.customs.lodging import pauses

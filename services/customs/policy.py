@@ -5,36 +5,17 @@ Who declares, at which office, in what batches, what is corrected.
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.resources import files
-from itertools import pairwise
-from math import inf
-from pathlib import Path
-from typing import Any, Final
 
-from services.customs import policy_limits
 from services.customs.ceb import codes
-from services.customs.ceb.build import DOCUMENTS_MAX
 from services.customs.ceb.documents import Enterprise
 from services.customs.consolidation import months
 from services.customs.consolidation.domain import Policy as Asking
 from services.customs.consolidation.grouping import Grouping
 from services.customs.domain.declaration import Policy as Rules
-from services.customs.domain.numbers import LISTS_MAX
 from services.customs.domain.returns import Terms
-from shared.errors import Misconfigured
 from shared.xml import XML_BYTES_MAX
-
-LISTS_IN_A_MESSAGE_MAX: Final = 10_000
-"""A listed number takes some 70 bytes of a message of at most a megabyte."""
-
-
-AGE_MAX_S: Final = 86_400.0
-BYTES_MIN: Final = 32 * 1024
-"""A message takes at least the longest list of one line, its sender and the signature."""
 
 
 class NoOffice(LookupError):
@@ -164,122 +145,3 @@ class Policy:
     def statutory_units(self, hs_code: str) -> tuple[str, str | None]:
         """The first and second statutory unit of a tariff line; the longest prefix of the policy wins."""
         return self.statutory[max((p for p in self.statutory if hs_code.startswith(p)), key=len)]
-
-
-@lru_cache(maxsize=4)
-def load(path: Path | None = None) -> Policy:
-    """The policy in the file, or the one that comes with the service.
-
-    Raises Misconfigured naming what is missing, or what no message could be built with.
-    """
-    try:
-        source = files("services.customs").joinpath("policy.toml") if path is None else path
-        found = _policy(tomllib.loads(source.read_text(encoding="utf-8")))
-        policy_limits.check(found)
-        return found
-    except KeyError as error:
-        raise Misconfigured(f"the customs policy lacks {error.args[0]}") from None
-    except (OSError, TypeError, ValueError) as error:
-        raise Misconfigured(f"the customs policy cannot be read: {error}") from None
-
-
-def _policy(data: Mapping[str, Any]) -> Policy:
-    declarant, batching, amendments, returns = (
-        data["declarant"],
-        data["batching"],
-        data["amendments"],
-        data["returns"],
-    )
-    statutory = {row["hs_prefix"]: (row["unit"], row.get("second_unit")) for row in data["statutory_units"]}
-    if "" not in statutory:
-        raise KeyError("statutory_units with an empty hs_prefix")
-    return Policy(
-        version=data["version"],
-        declarant=Declarant(
-            Enterprise(declarant["code"], declarant["name"]), declarant["dxp_id"], declarant["guarantor_code"]
-        ),
-        batching=_batching(batching),
-        amendments=_amendments(amendments),
-        offices=tuple(Office(**row) for row in data["offices"]),
-        bonded=Bonded(Enterprise(data["bonded"]["area_code"], data["bonded"]["area_name"]),
-        data["bonded"]["ledger_no"]),
-        statistics_flag=data["export"]["statistics_flag"],
-        export_wrap_type=data["export"]["wrap_type"],
-        export_return_trade_mode=dict(returns["export_trade_mode"]),
-        return_terms=_terms(returns["terms"]),
-        summaries=_summaries(data["summary"]),
-        statutory=statutory,
-    )  # fmt: skip
-
-
-def _amendments(row: Mapping[str, Any]) -> Amendments:
-    """How lists are corrected; raises ValueError for more of them than their numbers can tell apart."""
-    most = int(row["attempts_max"])
-    if not 1 <= most <= LISTS_MAX:
-        raise ValueError(f"amendments.attempts_max: found {most}, expected 1 to {LISTS_MAX}")
-    found = Amendments(
-        most, frozenset(row["correctable"]), frozenset(row["too_soon"]), float(row["too_soon_wait_s"]), frozenset(row["there_already"]),
-        float(row.get("patience_s", 24 * 3600)), float(row.get("wait_max_s", 2 * 3600)),
-    )  # fmt: skip
-    if not 0 < found.too_soon_wait_s <= found.wait_max_s <= found.patience_s < inf:
-        raise ValueError(
-            f"amendments: found too_soon_wait_s {found.too_soon_wait_s:g}, wait_max_s {found.wait_max_s:g} and patience_s "
-            f"{found.patience_s:g}, expected each above 0 and none above the next"
-        )
-    return found
-
-
-def _batching(row: Mapping[str, Any]) -> Batching:
-    """When a collective message closes; raises ValueError for more lists than the schema has room for, or none."""
-    found = Batching(int(row["lists_max"]), int(row["lines_max"]), float(row["age_s"]), int(row.get("bytes_max", XML_BYTES_MAX)))
-    if not BYTES_MIN <= found.bytes_max <= XML_BYTES_MAX:
-        raise ValueError(f"batching.bytes_max: found {found.bytes_max}, expected {BYTES_MIN} to {XML_BYTES_MAX}")
-    if not 1 <= found.lists_max <= DOCUMENTS_MAX:
-        raise ValueError(f"batching.lists_max: found {found.lists_max}, expected 1 to {DOCUMENTS_MAX}")
-    if found.lines_max < 1 or not 0 < found.age_s <= AGE_MAX_S:
-        raise ValueError(
-            f"batching: found lines_max {found.lines_max} and age_s {found.age_s:g}, expected both above 0, "
-            f"and age_s up to {AGE_MAX_S:g}"
-        )
-    return found
-
-
-def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[Terms, ...]:
-    """The terms for returns; raises ValueError for a day with two, or a term without a source or of no days."""
-    found = tuple(
-        Terms(row["direction"], row["valid_from"], row.get("valid_to"), int(row["apply_days_max"]), int(row["back_days_max"]),
-              row["source"], int(row["given_up_days"]))
-        for row in sorted(rows, key=lambda row: (row["direction"], row["valid_from"]))
-    )  # fmt: skip
-    for before, after in pairwise(found):
-        if before.direction == after.direction and (before.valid_to is None or before.valid_to >= after.valid_from):
-            raise ValueError(f"returns.terms: two terms for {after.direction} on {after.valid_from}, expected one")
-    for each in found:
-        if not each.source or min(each.apply_days_max, each.back_days_max, each.given_up_days) < 1:
-            raise ValueError(f"returns.terms: the term from {each.valid_from} needs a source and days above 0")
-    return found
-
-
-def _summaries(row: Mapping[str, Any]) -> Summaries:
-    """How lists are consolidated; raises ValueError for terms without a source, or numbers that cannot be."""
-    terms = tuple(
-        months.Terms(each["valid_from"], int(each["due_day"]), int(each["lines_max"]), int(each["hs_digits"]), each["source"])
-        for each in sorted(row["terms"], key=lambda each: each["valid_from"])
-    )
-    for each in terms:
-        if not each.source or not 1 <= each.due_day <= 28 or each.lines_max < 1 or not 4 <= each.hs_digits <= 10:
-            raise ValueError(
-                f"summary.terms: the terms from {each.valid_from} need a source, a due_day up to 28, lines and digits"
-            )
-    asking = Asking(
-        frozenset(row["ask_again"]), int(row["attempts_max"]), float(row["wait_s"]), float(row.get("wait_max_s", 3600))
-    )
-    if not 0 < asking.wait_s <= asking.wait_max_s < inf:
-        raise ValueError(f"summary: found wait_s {asking.wait_s:g} and wait_max_s {asking.wait_max_s:g}, expected both above 0")
-    found = Summaries(
-        Enterprise(row["broker_code"], row["broker_name"]), row["summary_flag"], row["item_name_flag"], int(row["from_day"]),
-        int(row["lists_max"]), int(row["messages_max"]), asking, terms,
-    )  # fmt: skip
-    if not 1 <= found.lists_max <= LISTS_IN_A_MESSAGE_MAX or not 1 <= found.messages_max <= 99 or not 1 <= found.from_day <= 28:
-        raise ValueError("summary: lists_max, messages_max or from_day is out of bounds")
-    return found

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from services.customs.ceb import tables
-
-if TYPE_CHECKING:
-    from services.customs.policy import Policy
+from services.customs.policy import Policy
 
 MODES: Final = ("9610", "9710", "9810", "1210")
 _CHOICES: Final[dict[str, Collection[str]]] = {

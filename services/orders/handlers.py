@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from services.orders import store
+from services.orders.deps import Deps
 from services.orders.domain import decisions
 from services.orders.domain.decisions import Accepted, Command, Order, Refused
 from services.orders.intake.ceb311 import Entries
@@ -29,17 +30,7 @@ from shared.envelope import Message, Record, first_headers
 from shared.events import EVENT_TYPES, Event, customs, payments, tax
 from shared.events.base import Fault
 from shared.identity import event_id_of
-from shared.sealing import Sealing
 from shared.subscriptions import Announced, Hears, Outcome, Partly, Unreadable, intake_id, message
-
-
-@dataclass(frozen=True)
-class Deps:
-    """What the app wires in."""
-
-    sealing: Sealing
-    probe_platform: str = ""
-
 
 SUBMITTED: Final = "order.submitted.v1"
 SOURCES: Final = {topics.PAYMENTS: "payments", topics.TAX: "tax", topics.CUSTOMS: "customs", topics.SUBMISSIONS: "shop"}

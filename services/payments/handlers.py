@@ -17,21 +17,12 @@ from services.payments.domain import ledger
 from services.payments.domain.bank import Transferred
 from services.payments.domain.ledger import Entry
 from services.payments.domain.payment import Decision, Heard, Payment, follow
-from shared import cases, metrics, topics
+from shared import cases, topics
 from shared.database import Connection
 from shared.effects import Answered, Effect
 from shared.envelope import Message
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
-from shared.events.payments import (
-    MerchantSettled,
-    PaymentCaptured,
-    PaymentDeclined,
-    PaymentRefunded,
-    PaymentVoided,
-    ReturnRefunded,
-)
-from shared.money import Money
 from shared.subscriptions import Announced, Hears, Outcome
 
 Cause = tuple[UUID, Heard, bytes | None]
@@ -94,31 +85,6 @@ def _traceparent(effect: Effect) -> bytes | None:
 def _announced(decision: Decision, cause: UUID, traceparent: bytes | None) -> list[Announced]:
     first = decision.payment.version - len(decision.facts) + 1
     return [Announced(fact, cause, first + i, traceparent) for i, fact in enumerate(decision.facts)]
-
-
-ASKED: Final = ("authorise", "capture", "void", "refund", "refund_tax", "transfer")
-OUTCOMES: Final[dict[type, str]] = {
-    PaymentCaptured: "captured", PaymentDeclined: "declined", PaymentVoided: "voided", PaymentRefunded: "refunded",
-    MerchantSettled: "settled",
-}  # fmt: skip
-
-
-def observe(facts: Sequence[Announced]) -> None:
-    """Count payments and the money that moved at the bank, once it is committed."""
-    for announced in facts:
-        if outcome := OUTCOMES.get(type(announced.event)):
-            metrics.PAYMENTS.labels(outcome).inc()
-        match announced.event:
-            case PaymentCaptured(amount=amount):
-                _count(amount, "captured")
-            case PaymentRefunded(amount=amount) | ReturnRefunded(amount=amount):
-                _count(amount, "refunded")
-            case PaymentDeclined(amount=Money() as amount):
-                _count(amount, "declined")
-
-
-def _count(amount: Money, outcome: str) -> None:
-    metrics.CAPTURED.labels(amount.currency, outcome).inc(amount.minor)
 
 
 HEARS: Final = {

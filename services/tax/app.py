@@ -10,9 +10,11 @@ from typing import Any, Final
 from pydantic import Field
 
 from services.tax.bills.domain import DAY_S
-from services.tax.bills.handlers import Billing, gauges, look_for_lapses, tend_bills
-from services.tax.handlers import HEARS, TAX_KINDS, Deps, observe
+from services.tax.bills.handlers import Billing, look_for_lapses, tend_bills
+from services.tax.deps import Deps
+from services.tax.handlers import HEARS, TAX_KINDS
 from services.tax.invariants import INVARIANTS
+from services.tax.metrics import gauges, observe
 from services.tax.rule_reload import RunningRules
 from services.tax.rulebook import files as rule_files
 from shared import metrics, topics

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
 import orjson
 
 from services.tax import store, weight_store
-from services.tax.bills.handlers import BILL_FACTS, Billing, follow_bills, look_at_returns
+from services.tax.bills.handlers import BILL_FACTS, follow_bills, look_at_returns
+from services.tax.deps import Deps
 from services.tax.domain.case import PersonYear, TaxCase, follow_all, quota_key_of
 from services.tax.domain.weights import is_weighed
 from services.tax.rulebook.book import Rulebook
-from shared import metrics, topics
+from shared import topics
 from shared.database import Connection
 from shared.envelope import Message
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
-from shared.events.tax import TaxAssessed, TaxEvent, TaxRefused
+from shared.events.tax import TaxAssessed, TaxEvent
 from shared.subscriptions import Announced, Hears, Outcome
-
-
-@dataclass
-class Deps:
-    """What the app wires in; the rules are exchanged while it runs, between two batches."""
-
-    rules: Rulebook
-    billing: Billing = field(default_factory=Billing)
 
 
 async def follow_customs(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
@@ -79,17 +71,6 @@ def _announced(batch: Sequence[Message], facts: Sequence[Sequence[TaxEvent]], ve
 
 
 TAX_KINDS: Final = ("duty", "consumption_tax", "vat", "parcel_tax")
-
-
-def observe(facts: Sequence[Announced]) -> None:
-    """Count tax assessed by kind and regime, and refusals by code."""
-    for fact in facts:
-        event = fact.event
-        if isinstance(event, TaxAssessed):
-            for kind in TAX_KINDS:
-                metrics.TAX_ASSESSED.labels(kind, event.regime).inc(getattr(event, kind).minor)
-        elif isinstance(event, TaxRefused):
-            metrics.QUOTA_REFUSALS.labels(event.code).inc()
 
 
 HEARS: Final = {

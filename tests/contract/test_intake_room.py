@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import BaseModel
 
 from deploy.samples import submission
-from services.customs import policy, waybill
+from services.customs import policy_file, waybill
 from services.customs.ceb import tables
 from services.customs.ceb.sign import Signer, ensure_keys
 from services.customs.ceb.writing import Compiled, address_line
@@ -223,7 +223,7 @@ def test_intake_takes_the_values_at_the_ends(field: str, value: Any) -> None:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     keys = tmp_path_factory.mktemp("keys")
     ensure_keys(keys)
-    return Authority(policy.load(), Signer.from_dir(keys))
+    return Authority(policy_file.load(), Signer.from_dir(keys))
 
 
 def largest(direction: str, mode: str) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from deploy.samples.kinds import plain
 from services.customs import metrics as customs_metrics
 from services.customs.consolidation.months import month_of
 from services.customs.lodging.timer import lodge_due
-from services.orders import app as orders
-from services.payments import app as payments
+from services.orders import metrics
+from services.payments import metrics as payments_metrics
 from shared import topics
 from shared.envelope import Outgoing
 from shared.handler import write
@@ -41,7 +41,7 @@ def total(name: str, **labels: str) -> float:
 
 @pytest.fixture
 async def world(database: str, keys: Path) -> AsyncIterator[World]:
-    for begin in (customs_metrics.begin, orders.begin, payments.begin):
+    for begin in (customs_metrics.begin, metrics.begin, payments_metrics.begin):
         begin()
     async with opened(database, keys) as found:
         yield found
@@ -56,7 +56,7 @@ def publish(world: World, count: int) -> None:
 
 async def measure(world: World) -> None:
     of_customs = customs_metrics.gauges(AGE_S, world.deps["customs"].consolidating)
-    for service, gauges in (("orders", orders.measure), ("payments", payments.measure), ("customs", of_customs)):
+    for service, gauges in (("orders", metrics.measure), ("payments", payments_metrics.measure), ("customs", of_customs)):
         async with world.pools[service].acquire() as conn:
             await gauges(conn)
 

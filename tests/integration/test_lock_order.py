@@ -17,7 +17,8 @@ import asyncpg
 from services.payments import handlers
 from services.payments.customs_debt import deposit
 from services.payments.customs_debt import handlers as debt_handlers
-from services.payments.customs_debt.deposit import Deposits, Deps
+from services.payments.customs_debt.deposit_policy import Deposits
+from services.payments.deps import Deps
 from services.payments.domain.bank import Transferred
 from shared.effects import Answered, Effect
 from shared.envelope import Message

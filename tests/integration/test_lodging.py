@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.samples import submission
+from services.customs.deps import Deps
 from services.customs.gateway import Authority
-from services.customs.handlers import Deps
 from services.customs.lodging.timer import MESSAGES_MAX
 from shared import topics
 from shared.xml import XML_BYTES_MAX

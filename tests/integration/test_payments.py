@@ -19,7 +19,7 @@ from sandbox.bank.http import application
 from sandbox.bank.party import Bank as SandboxBank
 from services.cli.connect import Target
 from services.cli.verify import reconciliation
-from services.payments import handlers, store
+from services.payments import handlers, metrics, store
 from services.payments.bank_commands.sender import PAYER_FIELD, Teller
 from services.payments.domain.bank import Authorise
 from services.payments.domain.payment import PAYMENT, Payment, State
@@ -494,7 +494,7 @@ async def test_money_moved_is_counted_once_it_is_committed(rig: Rig) -> None:
     await rig.hear(unwinding(good.order_id), unwinding(bad.order_id))
     await rig.ask_bank()
     before = {outcome: counter(outcome) for outcome in ("captured", "refunded", "declined")}
-    handlers.observe(rig.counted)
+    metrics.observe(rig.counted)
     moved = {outcome: counter(outcome) - was for outcome, was in before.items()}
     assert moved == {"captured": 20410, "refunded": 20410, "declined": 20410}
 

@@ -15,7 +15,8 @@ import asyncpg
 import orjson
 import pytest
 
-from services.tax.handlers import HEARS, Deps
+from services.tax.deps import Deps
+from services.tax.handlers import HEARS
 from services.tax.invariants import INVARIANTS
 from services.tax.rulebook import files as rule_files
 from shared import inbox, topics

@@ -19,8 +19,9 @@ from typer.testing import CliRunner, Result
 
 from services.cli.app import app
 from services.tax.app import TaxSettings, wire
+from services.tax.deps import Deps
 from services.tax.domain.assessable import BEIJING
-from services.tax.handlers import HEARS, Deps
+from services.tax.handlers import HEARS
 from services.tax.rule_reload import RunningRules
 from services.tax.rulebook.files import RULES, RuleError
 from shared import inbox, metrics, topics

@@ -16,7 +16,8 @@ from services.cli.connect import Wrong
 from services.cli.demo.app import bills_of
 from services.cli.tax import cases as tax_cases
 from services.cli.verify.cross_service_invariants import BETWEEN
-from services.payments.customs_debt.deposit import Deposits, Deps
+from services.payments.customs_debt.deposit_policy import Deposits
+from services.payments.deps import Deps
 from shared import topics
 from shared.money import Money
 from tests.integration.test_reactions import RETURN, SUBMITTED, shop_record

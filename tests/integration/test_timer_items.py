@@ -12,7 +12,8 @@ from uuid import UUID
 import pytest
 
 from deploy.samples import submission
-from services.payments.customs_debt.deposit import Deposits, Deps
+from services.payments.customs_debt.deposit_policy import Deposits
+from services.payments.deps import Deps
 from shared import topics
 from shared.identity import order_id_of
 from shared.money import Money

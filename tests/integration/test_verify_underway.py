@@ -19,7 +19,7 @@ from services.cli import lag
 from services.cli.connect import Target
 from services.cli.verify import app as verify
 from services.cli.verify import log_invariants, reconciliation
-from services.cli.verify.app import Finding
+from services.cli.verify.findings import Finding
 from shared import outbox, topics
 from shared.database import connect_pool
 from shared.envelope import Outgoing, headers_of

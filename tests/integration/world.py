@@ -27,24 +27,29 @@ from sandbox.documents import read_submissions
 from sandbox.kafka_io import Wire
 from sandbox.storage import drop_outbox, pending_outbox
 from services.cli.verify.cross_service_invariants import BETWEEN
+from services.customs import deps as customs_deps
 from services.customs import handlers as customs
-from services.customs import match_input, policy
+from services.customs import match_input, policy_file
 from services.customs.ceb.sign import CERTIFICATE_FILE, Signer
-from services.customs.consolidation.requests import Consolidating, announce_words, make_requests
+from services.customs.consolidation.requests import announce_words, make_requests
+from services.customs.consolidation.terms import Consolidating
 from services.customs.contradiction_cases import settle_cases
 from services.customs.expired_returns import give_up_returns
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS as CUSTOMS_INVARIANTS
 from services.customs.lodging.timer import lodge_due
 from services.customs.tax_bills import announce_bills
+from services.orders import deps as orders_deps
 from services.orders import handlers as orders
 from services.orders.invariants import INVARIANTS as ORDERS_INVARIANTS
+from services.payments import deps as payments_deps
 from services.payments import handlers as payments
 from services.payments.bank_commands.sender import Teller
 from services.payments.customs_debt import deposit
 from services.payments.domain.bank_replies import BankAnswer, Recorded
 from services.payments.gateway import Heard, Item, Records
 from services.payments.invariants import INVARIANTS as PAYMENTS_INVARIANTS
+from services.tax import deps as tax_deps
 from services.tax import handlers as tax
 from services.tax.bills.handlers import Billing, look_for_lapses, tend_bills
 from services.tax.invariants import INVARIANTS as TAX_INVARIANTS
@@ -375,11 +380,11 @@ async def opened(
             stack.callback(looking[service].terminate)
             async with pools[service].acquire() as conn:
                 await inbox.known_offsets(conn, {(topic, 0): 0 for topic in HEARS[service]})
-        sealing, rules, clock = Sealing.from_dir(keys), policy.load(None), Clock()
+        sealing, rules, clock = Sealing.from_dir(keys), policy_file.load(None), Clock()
         deps = {
-            "orders": orders.Deps(sealing), "payments": deposit.Deps(),
-            "tax": tax.Deps(rule_files.load(), Billing(now=lambda: datetime.fromtimestamp(clock.now, UTC))),
-            "customs": customs.Deps(
+            "orders": orders_deps.Deps(sealing), "payments": payments_deps.Deps(),
+            "tax": tax_deps.Deps(rule_files.load(), Billing(now=lambda: datetime.fromtimestamp(clock.now, UTC))),
+            "customs": customs_deps.Deps(
                 sealing=sealing, authority=Authority(rules, Signer.from_dir(keys)), match=match_input.mismatches,
                 policy=rules.rules, consolidating=Consolidating(rules, now=lambda: datetime.fromtimestamp(clock.now, UTC)),
             ),

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from services.customs import match_input, policy
+from services.customs import match_input, policy_file
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration, Kind, Lodged, Policy
 from services.customs.domain.returns import quantities, returned_before
@@ -37,7 +37,7 @@ POLICY: Final = Policy(
     too_soon={"-621041"},
     attempts_max=3,
     too_soon_wait_s=5.0,
-    returns=policy.load(None).return_terms,
+    returns=policy_file.load(None).return_terms,
     there_already={"-621004"},
 )
 LISTS_MAX: Final = 2

@@ -53,7 +53,7 @@ def notices(
 
 
 async def _list(order_ref: str | None, message: str | None, limit: int) -> list[dict[str, Any]]:
-    from services.cli.order.app import find
+    from services.cli.order.lookup import find
 
     async with database(target()) as conn:
         if order_ref is None:

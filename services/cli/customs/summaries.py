@@ -104,7 +104,7 @@ async def _request(month: str) -> int:
 
 
 async def _list(month: str | None, limit: int) -> dict[str, Any]:
-    from services.customs.policy import load
+    from services.customs.policy_file import load
 
     rules = load().summaries.terms
     async with database(target()) as conn:

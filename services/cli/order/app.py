@@ -24,37 +24,18 @@ from services.cli.connect import (
     target,
 )
 from services.cli.order import steps
+from services.cli.order.lookup import HEAD, STATES, find, major, without_persons
 from services.cli.order.release import release
 
 order = typer.Typer(no_args_is_help=True, help="Orders: show, list, cancel, return, release.")
 order.command()(release)
 
-STATES: Final = (
-    "awaits_order",
-    "placed",
-    "lodged",
-    "withdrawing",
-    "unwinding",
-    "fulfilled",
-    "rejected",
-    "cancelled",
-    "returned",
-)
-ENDS: Final = ("fulfilled", "rejected", "cancelled", "returned")
-PERSONAL: Final = frozenset({"buyer", "payer", "consignee", "sealed", "buyer_ref", "person_ref", "payer_ref"})
-"""Never shown, though sealed or hashed: nobody reads them, and a reference links a person's orders."""
 
 WHY: Final = (
     "why: buyer_request, operator, out_of_stock, duplicate, fraud_suspected, wrong_address, damaged, not_as_described or recalled; "
     "of any other text, which may name persons, the timeline has the length"
 )
 _QUANTITY: Final = re.compile(r"[0-9]{1,14}(\.[0-9]{1,5})?")
-
-HEAD: Final = (
-    "SELECT order_id, order_no, platform_code, state, corridor, direction, mode, version, currency, "
-    "goods_value_minor, "
-    "amount_paid_minor, placed_at, received_at, updated_at, ended_at FROM orders.orders "
-)
 
 
 @order.command()
@@ -217,18 +198,6 @@ def _require_readable(value: bytes, headers: Sequence[tuple[str, bytes]]) -> Non
         raise Wrong(f"mend the request, nothing was published: {error}") from None
 
 
-async def find(conn: Any, order_ref: str, *, to_change: bool = False) -> dict[str, Any]:
-    """The order of this id or number, or of a unique beginning of one; raises Wrong if several may be meant."""
-    from services.cli.id_prefixes import order_of
-
-    order_id = await order_of(conn, order_ref, to_change=to_change)
-    row = await conn.fetchrow(HEAD + "WHERE order_id = $1", order_id) if order_id is not None else None
-    if row is None:
-        say(f"look with `crossborder order list`: no order {order_ref} is known here")
-        leave(Exit.NO)
-    return dict(row)
-
-
 async def _list(to: Target, state: str | None, limit: int) -> list[dict[str, Any]]:
     async with database(to) as conn:
         rows = await conn.fetch(
@@ -271,20 +240,6 @@ def _head(row: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("goods_value", "amount_paid"):
         found[name] = major(found.pop(f"{name}_minor"), row["currency"])
     return found
-
-
-def major(minor: int | None, currency: str | None) -> str | None:
-    """Minor units as the decimal string of the contract."""
-    from shared.money import Money
-
-    return None if minor is None or currency is None else str(Money(int(minor), currency))
-
-
-def without_persons(found: Any) -> Any:
-    """The document without the sealed and hashed parts."""
-    if isinstance(found, dict):
-        return {k: without_persons(v) for k, v in found.items() if k not in PERSONAL and not k.endswith("_digest")}
-    return [without_persons(v) for v in found] if isinstance(found, list) else found
 
 
 def _amount(row: Mapping[str, Any], name: str) -> str:

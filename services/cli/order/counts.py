@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from services.cli.order.app import ENDS, STATES
+from services.cli.order.lookup import ENDS, STATES
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -25,7 +25,7 @@ async def _there(conn: Any, table: str) -> bool:
 
 
 async def _money(conn: Any, order_id: UUID) -> dict[str, Any] | None:
-    from services.cli.order.app import major
+    from services.cli.order.lookup import major
 
     row = await conn.fetchrow(
         "SELECT state, currency, amount_minor, captured_minor, refunded_minor, payment_no, refund_no, "
@@ -66,7 +66,7 @@ async def _money(conn: Any, order_id: UUID) -> dict[str, Any] | None:
 
 async def _talk(conn: Any, order_id: UUID) -> list[dict[str, Any]]:
     """What the bank was asked and what it answered, attempt by attempt."""
-    from services.cli.order.app import major
+    from services.cli.order.lookup import major
 
     rows = await conn.fetch(
         "SELECT at, kind, attempt, asked_minor, asked_currency, status, code, reason, number, minor, currency, paid_at, by "
@@ -93,7 +93,7 @@ _BILL: Final = (
 
 def _bill(row: Any) -> dict[str, Any] | None:
     """What customs billed, against what was withheld and assessed, and how far its payment is."""
-    from services.cli.order.app import major
+    from services.cli.order.lookup import major
 
     if row is None:
         return None
@@ -107,7 +107,7 @@ def _without_nothing(row: Any) -> dict[str, Any]:
 
 
 async def _tax(conn: Any, order_id: UUID) -> dict[str, Any] | None:
-    from services.cli.order.app import major
+    from services.cli.order.lookup import major
 
     row = await conn.fetchrow(
         "SELECT state, regime, currency, year, reserved_minor, total_minor, assessment FROM tax.tax_case WHERE order_id = $1",

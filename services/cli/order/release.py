@@ -35,7 +35,7 @@ def release(
 
 
 async def _release(to: Target, order_ref: str, note: str, only: str | None) -> list[dict[str, Any]]:
-    from services.cli.order.app import find
+    from services.cli.order.lookup import find
     from shared.operator_requests import ask
 
     async with database(to, write=True) as conn:

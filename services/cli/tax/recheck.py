@@ -72,7 +72,7 @@ def _money(told: dict[str, dict[str, Any]]) -> None:
 
 def _over_file(file: Path, current: Rulebook, proposed: Rulebook, at: str | None) -> WhatIf:
     """Raises Unread with every fault of every line: a sum over some of the orders would say nothing."""
-    from services.cli.tax.app import Given, assessable, used_of
+    from services.cli.tax.assess import Given, assessable, used_of
     from services.cli.tax.order_files import Unread, bytes_of, decoded, lines_of
 
     found, faults = WhatIf(), []

@@ -4,42 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Final
 
 import typer
 
 from services.cli.connect import Absent, Exit, Target, as_json, database, leave, mark, paper, run, say, target
+from services.cli.verify.findings import Finding
 
 SHOWN_MAX: Final = 1000
 LOOK_AGAIN_S: Final = 0.5
 LONGEST: Final = 6
 """While what is under way gets on it is waited for, at most so many times as long as where nothing moves."""
-ATTENTION: Final = ("programs", "held_orders", "open_cases", "set_aside", "no_lag")
-WAITS_TO_BE_PUBLISHED: Final = "_outbox_published"
-"""Findings that are no invariants: somebody must act. The names of those about outboxes end so."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One invariant, judged. `skipped` says why it could not be judged here; then it is neither kept nor
-    broken.
-    """
-
-    name: str
-    says: str
-    offending: tuple[str, ...] = ()
-    skipped: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return not self.offending
-
-    @property
-    def act(self) -> bool:
-        """Whether it is no invariant: nothing is broken by what it finds, and somebody must act."""
-        return self.name in ATTENTION or self.name.endswith(WAITS_TO_BE_PUBLISHED)
 
 
 def register(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from services.cli.connect import Absent, Target, database
-from services.cli.verify.app import Finding
+from services.cli.verify.findings import Finding
 
 CRASHES: Final = 3
 """So many restarts, the last one within YOUNG_S, are no accident."""
@@ -67,7 +67,7 @@ async def named(to: Target, findings: Sequence[Finding]) -> list[Finding]:
 
 
 async def _says(to: Target, f: Finding) -> str:
-    from services.cli.verify.app import WAITS_TO_BE_PUBLISHED
+    from services.cli.verify.findings import WAITS_TO_BE_PUBLISHED
 
     if f.name.endswith(WAITS_TO_BE_PUBLISHED):
         service = f.name.removesuffix(WAITS_TO_BE_PUBLISHED)

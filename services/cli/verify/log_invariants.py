@@ -12,7 +12,7 @@ import orjson
 
 from services.cli import topic_reader
 from services.cli.connect import Target, database
-from services.cli.verify.app import Finding
+from services.cli.verify.findings import Finding
 from services.cli.verify.in_flight import TABLES, still_missing
 from shared.envelope import Record, first_headers, uuid_or_none
 from shared.money import Money

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from services.cli import lag
 from services.cli.connect import Target, database
-from services.cli.verify.app import Finding
+from services.cli.verify.findings import Finding
 from shared.money import Money, MoneyError
 from shared.topics import RECEIPTS
 

@@ -10,7 +10,7 @@ from services.customs.ceb import codes
 from services.customs.ceb.entries import SummaryReceipt, SummaryResult
 from services.customs.consolidation import domain, grouping, store
 from services.customs.consolidation.domain import Declaration, Stage, Summary
-from services.customs.consolidation.requests import Consolidating
+from services.customs.consolidation.terms import Consolidating
 from shared.database import Connection
 from shared.errors import Unprocessable
 from shared.values import replace

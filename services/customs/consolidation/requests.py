@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
@@ -15,11 +15,10 @@ import structlog
 from services.customs.ceb.documents import Enterprise
 from services.customs.ceb.writing import NotDeclarable
 from services.customs.consolidation import domain, grouping, months, store
-from services.customs.consolidation.calendar import is_working_day
 from services.customs.consolidation.domain import Summary
 from services.customs.consolidation.store import Asked, Group, Word
+from services.customs.consolidation.terms import Consolidating
 from services.customs.domain.returns import BEIJING
-from services.customs.policy import NoOffice, Policy
 from shared import topics
 from shared.database import Connection
 from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
@@ -28,13 +27,11 @@ from shared.subscriptions import Announced, Outcome
 from shared.timer_items import Items, Subject, of_order
 
 if TYPE_CHECKING:
+    from services.customs.deps import Deps
     from services.customs.gateway import Authority
-    from services.customs.handlers import Deps
 
 log = structlog.get_logger(__name__)
 
-EVERY_S: Final = 60.0
-"""A month has a fortnight, so a minute is nothing; an empty turn reads three small indexes."""
 REQUESTS_MAX: Final = 50
 LISTS_MAX: Final = 10_000
 """In one turn."""
@@ -57,39 +54,6 @@ class Asking:
     by: grouping.Grouping
     due_at: datetime
     now: datetime
-
-
-@dataclass(frozen=True)
-class Consolidating:
-    """By which policy and clock lists are consolidated; a day lasts `day_s` seconds, less than 86,400 only to rehearse."""
-
-    policy: Policy
-    day_s: float = months.DAY_S
-    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
-
-    @property
-    def every_s(self) -> float:
-        return min(EVERY_S, max(0.5, self.day_s / 2))
-
-    def month_of(self, at: datetime) -> months.Month:
-        return months.month_of(at, self.day_s)
-
-    def grouping_of(self, month: months.Month) -> grouping.Grouping | None:
-        """How lists of a month are grouped, None if no terms are known for it."""
-        terms = months.terms_on(self.policy.summaries.terms, month)
-        return None if terms is None else self.policy.summaries.grouping(terms)
-
-    def due_at(self, month: months.Month) -> datetime | None:
-        """The end of the last day to consolidate the lists of a month, None if no terms are known for it."""
-        terms = months.terms_on(self.policy.summaries.terms, month)
-        return None if terms is None else months.due_at(month, terms, is_working_day, self.day_s)
-
-    def traf_mode(self, mode: str, country: str) -> str:
-        """The mode of transport of export lists of a mode and country."""
-        try:
-            return self.policy.office("export", mode, country).traf_mode
-        except NoOffice:
-            return ""
 
 
 async def make_requests(conn: Connection, deps: Deps) -> Outcome:

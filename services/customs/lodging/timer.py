@@ -13,10 +13,11 @@ import structlog
 
 from services.customs import metrics as customs_metrics
 from services.customs import store
+from services.customs.deps import Deps
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration, Kind, Lodged
 from services.customs.gateway import MESSAGE_TYPES, NotLodgeable, Printed, sealed_in
-from services.customs.handlers import Deps, Folded
+from services.customs.handlers import Folded
 from services.customs.lodging import pauses as lodging_pauses
 from services.customs.lodging.domain import ALL
 from services.customs.store import Due, Waiting

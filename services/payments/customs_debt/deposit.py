@@ -6,71 +6,24 @@ one order for every writer (see `lock` of store.py and due_store.py), so no two 
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, timezone
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from services.payments import store
 from services.payments.customs_debt import store as debt_store
 from services.payments.customs_debt.domain import cover
+from services.payments.deps import Deps
 from services.payments.domain import ledger
 from services.payments.domain.ledger import Entry, Purpose
 from shared import metrics
 from shared.database import Connection
-from shared.errors import Misconfigured
-from shared.money import Money, MoneyError
+from shared.money import Money
 from shared.subscriptions import Outcome
 from shared.timer_items import Items, of_order
 
-POLICY: Final = Path(__file__).with_name("deposit.toml")
 COVERED_MAX: Final = 500
 DEMANDS: Final = Items[tuple[Any, Money]]("payments", "guarantee", lambda demand: of_order(demand[0]))
-_BEIJING: Final = timezone(timedelta(hours=8))
-
-
-@dataclass(frozen=True, slots=True)
-class Deposits:
-    """The deposit by the day from which it holds, in order."""
-
-    rows: tuple[tuple[date, Money], ...]
-
-    def on(self, day: date) -> Money:
-        """The deposit of a day; the first row's before it."""
-        return next((amount for valid_from, amount in reversed(self.rows) if valid_from <= day), self.rows[0][1])
-
-
-def load(path: Path = POLICY) -> Deposits:
-    """The deposits of a file; raises Misconfigured naming the row."""
-    try:
-        rows = tomllib.loads(path.read_text(encoding="utf-8"))["deposit"]
-        found = tuple((row["valid_from"], Money.of(row["amount"], row["currency"])) for row in rows if row["source"])
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, MoneyError) as error:
-        raise Misconfigured(f"mend {path.name}: {type(error).__name__}: {error}") from None
-    days = [day for day, _ in found]
-    if not found or days != sorted(set(days)) or any(amount.minor < 0 or amount.currency != "CNY" for _, amount in found):
-        raise Misconfigured(f"mend {path.name}: deposits are in CNY, not below zero, each from a later day than the one before")
-    return Deposits(found)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Deps:
-    """What payments is wired with: the policy of the deposit, and the time."""
-
-    deposits: Deposits = field(default_factory=load)
-    now: Callable[[], datetime] = _utc_now
-
-    @property
-    def deposit(self) -> Money:
-        """The deposit that the policy wants today, Beijing time."""
-        return self.deposits.on(self.now().astimezone(_BEIJING).date())
 
 
 async def tend(conn: Connection, deps: Deps) -> Outcome:

@@ -12,8 +12,8 @@ from services.payments import store
 from services.payments.customs_debt import deposit
 from services.payments.customs_debt import domain as customs_debt
 from services.payments.customs_debt import store as debt_store
-from services.payments.customs_debt.deposit import Deps
 from services.payments.customs_debt.domain import Due, Held
+from services.payments.deps import Deps
 from services.payments.domain import ledger
 from services.payments.domain.bank import Ask, Transfer, Transferred
 from services.payments.domain.ledger import Entry, Movement

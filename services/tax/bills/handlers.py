@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from services.tax import store
@@ -32,7 +32,6 @@ from services.tax.bills.domain import (
 from services.tax.bills.store import InHand, Row, Verdicts
 from services.tax.domain.assessment import beijing_date
 from services.tax.domain.case import TaxState
-from shared import metrics
 from shared.database import Connection
 from shared.envelope import Message
 from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBillCorrected, TaxBilled, TaxBillVoided
@@ -217,10 +216,3 @@ async def look_for_lapses(conn: Connection, deps: HasBilling) -> Outcome:
     await bill_store.open_overdue(conn, now)
     await bill_store.open_missing(conn, day_begins(now, -terms.missing_on_day, billing.day_s))
     return Outcome()
-
-
-async def gauges(conn: Any) -> None:
-    """Set the gauge of the cases that wait for a person."""
-    counts = await bill_store.count_open_cases(conn)
-    for reason in CaseReason:
-        metrics.BILL_CASES.labels(reason).set(counts.get(reason, 0))

@@ -15,8 +15,9 @@ from services.cli import doctor
 from services.cli.connect import Absent, Target
 from services.cli.verify import app as verify
 from services.cli.verify import attention
-from services.cli.verify.app import Finding, show
+from services.cli.verify.app import show
 from services.cli.verify.attention import trouble_of
+from services.cli.verify.findings import Finding
 
 NOBODY: Final = Target("127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/none", "", Path("/nonexistent"))
 """Where neither a broker nor a database answers."""

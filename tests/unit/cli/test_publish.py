@@ -19,7 +19,7 @@ from services.cli.app import app
 from services.cli.connect import Absent, Target
 from services.cli.order import app as order
 from services.cli.order import follower, steps
-from services.cli.order.app import ENDS, STATES
+from services.cli.order.lookup import ENDS, STATES
 from services.cli.submission_files import Submission
 from services.orders.intake.decoding import REASONS
 

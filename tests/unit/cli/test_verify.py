@@ -14,7 +14,8 @@ import httpx
 import orjson
 import pytest
 
-from services.cli.verify.app import Finding, _still, as_document, invariants
+from services.cli.verify.app import _still, as_document, invariants
+from services.cli.verify.findings import Finding
 from services.cli.verify.log_invariants import HOUR_S, Ledger, Sold, _differences, sold
 from services.cli.verify.reconciliation import Line, _operations, breaks, lines_of, read_register, register_of
 from services.orders.domain import sales

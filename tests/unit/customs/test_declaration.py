@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.customs import policy
+from services.customs import policy_file
 from services.customs.domain import declaration as d
 from services.customs.domain import returns
 from services.customs.domain.declaration import Answer, Declaration, Lodged, Policy, State
@@ -24,7 +24,7 @@ from shared.events.orders import OrderUnwinding, ReturnPart, WithdrawalAsked
 from shared.transitions import IllegalTransition
 from tests.unit.customs.documents import ORDER_ID, order, payment, tax, waybill
 
-TERMS = policy.load(None).return_terms
+TERMS = policy_file.load(None).return_terms
 POLICY = Policy(correctable={"130126", "1332"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=2.0, returns=TERMS,
                 there_already={"-621004"})  # fmt: skip
 RELEASED_AT = datetime(2026, 11, 23, 23, 59, 59, tzinfo=returns.BEIJING)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from services.customs import policy
+from services.customs import policy_file
 from services.customs.ceb import codes
 from services.customs.ceb.entries import Receipt, code_in
 from services.customs.domain import declaration as d
@@ -20,7 +20,7 @@ from services.customs.lodging.domain import next_trial, reason_to_pause
 from shared.events import customs as said
 from tests.unit.customs.documents import ORDER_ID, order, tax
 
-RULES = policy.load().rules
+RULES = policy_file.load().rules
 AT = datetime(2026, 11, 23, 12, tzinfo=BEIJING)
 INVT = "90072026I000000001"
 STATE: dict[Kind, State] = {"declare": State.LODGED, "cancel": State.WITHDRAWING, "return": State.RETURNING}

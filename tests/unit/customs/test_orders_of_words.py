@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from services.customs import policy
+from services.customs import policy_file
 from services.customs.ceb.codes import find_status
 from services.customs.ceb.entries import Receipt
 from services.customs.domain import declaration as d
@@ -20,7 +20,7 @@ from services.customs.gateway import ANSWERS, _answer
 from tests.unit.customs.documents import ORDER_ID, order, tax
 from tests.unit.customs.test_declaration import APPLIED, RELEASED_AT
 
-RULES: Final = policy.load(None).rules
+RULES: Final = policy_file.load(None).rules
 INVT: Final = "90072026I000000001"
 HISTORY: Final = {"version"}
 """What tells of the way and not of the end: how many facts were said."""

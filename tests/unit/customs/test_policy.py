@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from services.customs.ceb import codes
-from services.customs.policy import NoOffice, load
+from services.customs.policy import NoOffice
+from services.customs.policy_file import load
 from shared.errors import Misconfigured
 
 

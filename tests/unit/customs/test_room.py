@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.customs import policy
+from services.customs import policy_file
 from services.customs.ceb import build
 from services.customs.ceb.sign import Signer, ensure_keys
 from services.customs.domain.declaration import Declaration
@@ -45,7 +45,7 @@ def signer() -> Signer:
 
 
 def authority(**changed: Any) -> Authority:
-    found = policy.load()
+    found = policy_file.load()
     return Authority(replace(found, batching=replace(found.batching, **changed)), signer())
 
 
@@ -67,7 +67,7 @@ def test_every_document_is_in_one_message_and_no_message_is_too_large(name: str,
 
 
 def test_the_largest_message_is_one_that_its_topic_takes() -> None:
-    assert policy.load().batching.bytes_max <= XML_BYTES_MAX
+    assert policy_file.load().batching.bytes_max <= XML_BYTES_MAX
     assert fits(Outgoing(topics.DECLARATIONS, GUID.encode(), b"x" * XML_BYTES_MAX, (("ce_id", b"x" * 1000),)))
 
 
@@ -85,7 +85,7 @@ def test_a_summary_request_names_as_many_lists_as_its_message_has_room_for() -> 
 
 
 def test_a_declarant_no_message_can_be_sent_by_is_told_at_once_and_not_looked_for_for_ever() -> None:
-    found = policy.load()
+    found = policy_file.load()
     wrong = replace(found, declarant=replace(found.declarant, dxp_id="DXPENT" + "0" * 25))
     with pytest.raises(Misconfigured, match="dxp_id"):
         Authority(wrong, signer()).room("CEB621Message")

@@ -44,7 +44,7 @@ from services.customs.consolidation.domain import (
 from services.customs.consolidation.grouping import Grouping, Head, ListLine, Mixed, Place, check, grouped
 from services.customs.consolidation.months import Month, closed_before, due_at, month_of, terms_on
 from services.customs.domain.returns import BEIJING
-from services.customs.policy import load
+from services.customs.policy_file import load
 from shared.money import Money
 from shared.transitions import IllegalTransition
 from shared.values import replace

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from services.customs import policy
+from services.customs import policy_file
 from services.customs.ceb.sign import Signer, ensure_keys
 from services.customs.domain.declaration import Declaration
 from services.customs.gateway import Authority, NotLodgeable
@@ -61,7 +61,7 @@ def test_what_is_not_known_in_a_statutory_unit_is_not_made_up(of_order: Line, un
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     keys: Path = tmp_path_factory.mktemp("keys")
     ensure_keys(keys)
-    return Authority(policy.load(), Signer.from_dir(keys))
+    return Authority(policy_file.load(), Signer.from_dir(keys))
 
 
 KEY = AESGCM(b"k" * 32)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.payments.customs_debt import domain as customs_debt
-from services.payments.customs_debt.deposit import POLICY, load
+from services.payments.customs_debt.deposit_policy import POLICY, load
 from services.payments.customs_debt.domain import DueState
 from services.payments.domain import ledger
 from services.payments.domain.bank import Transferred

@@ -1,0 +1,63 @@
+"""Reading orders by number or id for the commands, without persons."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from services.cli.connect import (
+    Exit,
+    leave,
+    say,
+)
+
+STATES: Final = (
+    "awaits_order",
+    "placed",
+    "lodged",
+    "withdrawing",
+    "unwinding",
+    "fulfilled",
+    "rejected",
+    "cancelled",
+    "returned",
+)
+
+
+ENDS: Final = ("fulfilled", "rejected", "cancelled", "returned")
+
+
+PERSONAL: Final = frozenset({"buyer", "payer", "consignee", "sealed", "buyer_ref", "person_ref", "payer_ref"})
+"""Never shown, though sealed or hashed: nobody reads them, and a reference links a person's orders."""
+
+
+HEAD: Final = (
+    "SELECT order_id, order_no, platform_code, state, corridor, direction, mode, version, currency, "
+    "goods_value_minor, "
+    "amount_paid_minor, placed_at, received_at, updated_at, ended_at FROM orders.orders "
+)
+
+
+async def find(conn: Any, order_ref: str, *, to_change: bool = False) -> dict[str, Any]:
+    """The order of this id or number, or of a unique beginning of one; raises Wrong if several may be meant."""
+    from services.cli.id_prefixes import order_of
+
+    order_id = await order_of(conn, order_ref, to_change=to_change)
+    row = await conn.fetchrow(HEAD + "WHERE order_id = $1", order_id) if order_id is not None else None
+    if row is None:
+        say(f"look with `crossborder order list`: no order {order_ref} is known here")
+        leave(Exit.NO)
+    return dict(row)
+
+
+def major(minor: int | None, currency: str | None) -> str | None:
+    """Minor units as the decimal string of the contract."""
+    from shared.money import Money
+
+    return None if minor is None or currency is None else str(Money(int(minor), currency))
+
+
+def without_persons(found: Any) -> Any:
+    """The document without the sealed and hashed parts."""
+    if isinstance(found, dict):
+        return {k: without_persons(v) for k, v in found.items() if k not in PERSONAL and not k.endswith("_digest")}
+    return [without_persons(v) for v in found] if isinstance(found, list) else found

@@ -1,0 +1,33 @@
+"""What one check of `crossborder verify` found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+ATTENTION: Final = ("programs", "held_orders", "open_cases", "set_aside", "no_lag")
+
+
+WAITS_TO_BE_PUBLISHED: Final = "_outbox_published"
+"""Findings that are no invariants: somebody must act. The names of those about outboxes end so."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One invariant, judged. `skipped` says why it could not be judged here; then it is neither kept nor
+    broken.
+    """
+
+    name: str
+    says: str
+    offending: tuple[str, ...] = ()
+    skipped: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.offending
+
+    @property
+    def act(self) -> bool:
+        """Whether it is no invariant: nothing is broken by what it finds, and somebody must act."""
+        return self.name in ATTENTION or self.name.endswith(WAITS_TO_BE_PUBLISHED)

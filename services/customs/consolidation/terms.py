@@ -1,0 +1,52 @@
+"""The policy and the calendar by which export lists are consolidated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from services.customs.consolidation import grouping, months
+from services.customs.consolidation.calendar import is_working_day
+from services.customs.policy import NoOffice, Policy
+
+if TYPE_CHECKING:
+    pass
+
+
+EVERY_S: Final = 60.0
+"""A month has a fortnight, so a minute is nothing; an empty turn reads three small indexes."""
+
+
+@dataclass(frozen=True)
+class Consolidating:
+    """By which policy and clock lists are consolidated; a day lasts `day_s` seconds, less than 86,400 only to rehearse."""
+
+    policy: Policy
+    day_s: float = months.DAY_S
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+
+    @property
+    def every_s(self) -> float:
+        return min(EVERY_S, max(0.5, self.day_s / 2))
+
+    def month_of(self, at: datetime) -> months.Month:
+        return months.month_of(at, self.day_s)
+
+    def grouping_of(self, month: months.Month) -> grouping.Grouping | None:
+        """How lists of a month are grouped, None if no terms are known for it."""
+        terms = months.terms_on(self.policy.summaries.terms, month)
+        return None if terms is None else self.policy.summaries.grouping(terms)
+
+    def due_at(self, month: months.Month) -> datetime | None:
+        """The end of the last day to consolidate the lists of a month, None if no terms are known for it."""
+        terms = months.terms_on(self.policy.summaries.terms, month)
+        return None if terms is None else months.due_at(month, terms, is_working_day, self.day_s)
+
+    def traf_mode(self, mode: str, country: str) -> str:
+        """The mode of transport of export lists of a mode and country."""
+        try:
+            return self.policy.office("export", mode, country).traf_mode
+        except NoOffice:
+            return ""

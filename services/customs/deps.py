@@ -1,0 +1,21 @@
+"""What the app gives to the handlers of customs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.customs.consolidation.terms import Consolidating
+from services.customs.domain import declaration as domain
+from services.customs.gateway import Authority
+from shared.sealing import Sealing
+
+
+@dataclass(frozen=True)
+class Deps:
+    """What the app wires in."""
+
+    sealing: Sealing
+    authority: Authority
+    policy: domain.Policy
+    match: domain.Match
+    consolidating: Consolidating

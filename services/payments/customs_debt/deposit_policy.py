@@ -1,0 +1,45 @@
+"""The amount of the deposit at customs, by day: dated data, deposit.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Final
+
+from shared.errors import Misconfigured
+from shared.money import Money, MoneyError
+
+POLICY: Final = Path(__file__).with_name("deposit.toml")
+
+
+_BEIJING: Final = timezone(timedelta(hours=8))
+
+
+@dataclass(frozen=True, slots=True)
+class Deposits:
+    """The deposit by the day from which it holds, in order."""
+
+    rows: tuple[tuple[date, Money], ...]
+
+    def on(self, day: date) -> Money:
+        """The deposit of a day; the first row's before it."""
+        return next((amount for valid_from, amount in reversed(self.rows) if valid_from <= day), self.rows[0][1])
+
+
+def load(path: Path = POLICY) -> Deposits:
+    """The deposits of a file; raises Misconfigured naming the row."""
+    try:
+        rows = tomllib.loads(path.read_text(encoding="utf-8"))["deposit"]
+        found = tuple((row["valid_from"], Money.of(row["amount"], row["currency"])) for row in rows if row["source"])
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, MoneyError) as error:
+        raise Misconfigured(f"mend {path.name}: {type(error).__name__}: {error}") from None
+    days = [day for day, _ in found]
+    if not found or days != sorted(set(days)) or any(amount.minor < 0 or amount.currency != "CNY" for _, amount in found):
+        raise Misconfigured(f"mend {path.name}: deposits are in CNY, not below zero, each from a later day than the one before")
+    return Deposits(found)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

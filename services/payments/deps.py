@@ -1,0 +1,23 @@
+"""What the app gives to the handlers of payments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from services.payments.customs_debt.deposit_policy import _BEIJING, Deposits, _utc_now, load
+from shared.money import Money
+
+
+@dataclass(frozen=True)
+class Deps:
+    """What payments is wired with: the policy of the deposit, and the time."""
+
+    deposits: Deposits = field(default_factory=load)
+    now: Callable[[], datetime] = _utc_now
+
+    @property
+    def deposit(self) -> Money:
+        """The deposit that the policy wants today, Beijing time."""
+        return self.deposits.on(self.now().astimezone(_BEIJING).date())

@@ -1,0 +1,76 @@
+"""The metrics of payments: known labels begin at 0, counts follow the commit, gauges read the tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from services.payments import store
+from services.payments.customs_debt import deposit
+from shared import metrics
+from shared.database import Connection
+from shared.events.payments import (
+    MerchantSettled,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentRefunded,
+    PaymentVoided,
+    ReturnRefunded,
+)
+from shared.money import Money
+from shared.subscriptions import Announced
+
+ASKED: Final = ("authorise", "capture", "void", "refund", "refund_tax", "transfer")
+
+
+OUTCOMES: Final[dict[type, str]] = {
+    PaymentCaptured: "captured", PaymentDeclined: "declined", PaymentVoided: "voided", PaymentRefunded: "refunded",
+    MerchantSettled: "settled",
+}  # fmt: skip
+
+
+def observe(facts: Sequence[Announced]) -> None:
+    """Count payments and the money that moved at the bank, once it is committed."""
+    for announced in facts:
+        if outcome := OUTCOMES.get(type(announced.event)):
+            metrics.PAYMENTS.labels(outcome).inc()
+        match announced.event:
+            case PaymentCaptured(amount=amount):
+                _count(amount, "captured")
+            case PaymentRefunded(amount=amount) | ReturnRefunded(amount=amount):
+                _count(amount, "refunded")
+            case PaymentDeclined(amount=Money() as amount):
+                _count(amount, "declined")
+
+
+def _count(amount: Money, outcome: str) -> None:
+    metrics.CAPTURED.labels(amount.currency, outcome).inc(amount.minor)
+
+
+def begin() -> None:
+    """Make the children that are known beforehand, at 0."""
+    operations = metrics.OPERATIONS["bank"]
+    metrics.PARTY_CALLS.begin(("bank",), operations, metrics.CALL_OUTCOMES)
+    metrics.PARTY_SECONDS.begin(("bank",), operations)
+    for gauge in (metrics.PARTY_LAST_SUCCESS, metrics.PARTY_IN_FLIGHT, metrics.PARTY_PENDING, metrics.PARTY_PENDING_OLDEST):
+        gauge.begin(("bank",))
+    metrics.EFFECTS.begin(("payments",), ASKED, metrics.EFFECT_OUTCOMES)
+    metrics.EFFECT_SECONDS.begin(("payments",), ASKED)
+    metrics.PAYMENTS.begin(OUTCOMES.values())
+    metrics.CAPTURED.begin(metrics.CURRENCIES, ("captured", "refunded", "declined"))
+    metrics.LEDGER_IMBALANCE.begin(metrics.CURRENCIES)
+
+
+async def measure(conn: Connection) -> None:
+    """Set the gauges of the books, of the deposit, and of what the bank owes an answer."""
+    await deposit.gauges(conn)
+    asked, oldest = await store.count_asked(conn)
+    metrics.PARTY_PENDING.labels("bank").set(asked)
+    metrics.PARTY_PENDING_OLDEST.labels("bank").set(oldest.timestamp() if oldest else 0)
+    sums: Counter[str] = Counter()
+    for account, currency, minor in await store.balances(conn):
+        metrics.LEDGER_BALANCE.labels(account, currency).set(minor)
+        sums[currency] += minor
+    for currency, minor in sums.items():
+        metrics.LEDGER_IMBALANCE.labels(currency).set(minor)
