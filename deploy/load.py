@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from services.cli import publish, samples
-from services.cli.connect import Absent, Target
+from services.cli.connect import RunningStack, Unreachable
 from shared.settings import Settings, load
 
 BEAT: Final = Path(tempfile.gettempdir()) / "crossborder-load"
@@ -33,13 +33,13 @@ class LoadSettings(Settings):
     needs_postgres: ClassVar[bool] = False
 
 
-def broker() -> Target:
+def broker() -> RunningStack:
     """The broker that the settings name."""
     settings = load(LoadSettings)
-    return Target(settings.kafka, "", settings.topic_prefix, settings.home, settings.kafka_security, settings.party_pem)
+    return RunningStack(settings.kafka, "", settings.topic_prefix, settings.home, settings.kafka_security, settings.party_pem)
 
 
-async def publish_round(to: Target, rate: float, beat: Path = BEAT, round_s: float = ROUND_S) -> int:
+async def publish_round(to: RunningStack, rate: float, beat: Path = BEAT, round_s: float = ROUND_S) -> int:
     """One round of orders at `rate` a second; returns how many. Raises Absent when the broker does not take them."""
     records = samples.samples(None, max(1, round(rate * round_s)), None)
     await publish.send(to, records, rate, lambda _n: None)
@@ -53,12 +53,12 @@ def _acknowledged(beat: Path) -> None:
     beat.touch()
 
 
-async def publish_on(to: Target, rate: float) -> None:
+async def publish_on(to: RunningStack, rate: float) -> None:
     """Round after round, for ever."""
     while True:
         try:
             await publish_round(to, rate)
-        except Absent as error:
+        except Unreachable as error:
             sys.stderr.write(f"{error}\n")
             await asyncio.sleep(AGAIN_S)
 

@@ -47,7 +47,7 @@ from shared.failpoints import Failpoints
 from shared.handler import Handler
 from shared.kafka import FETCH_BYTES, METADATA_MS, OPEN, Security
 from shared.record_decoding import read_whatever_comes
-from shared.subscriptions import Hears, came_at_ms
+from shared.subscriptions import Subscription, arrival_ms
 from shared.topics import MESSAGE_BYTES_MAX, named
 
 log = structlog.get_logger(__name__)
@@ -85,12 +85,12 @@ class Consumer:
     """Reads one service's topics and gives each poll's records to its handler."""
 
     def __init__(
-        self, service: str, hears: Mapping[str, Hears], handler: Handler, pool: Any, bootstrap: str, *, prefix: str = "",
+        self, service: str, subscriptions: Mapping[str, Subscription], handler: Handler, pool: Any, bootstrap: str, *, prefix: str = "",
         replica: int | str = 0, batch_records: int = 1000, pressed: Callable[[], bool] = lambda: False,
         failpoints: Failpoints | None = None, security: Security = OPEN,
     ) -> None:  # fmt: skip
         self._service = service
-        self._hears = hears
+        self._hears = subscriptions
         self._handler = handler
         self._pool = pool
         self._prefix = prefix
@@ -213,9 +213,9 @@ class Consumer:
         for tp, batch in polled.items():
             r = min(batch, key=_TIMESTAMP)
             at_ms = r.timestamp
-            if self._hears[self.plain(tp.topic)].intake and came_at_ms(at_ms, now_ms) != at_ms:
+            if self._hears[self.plain(tp.topic)].intake and arrival_ms(at_ms, now_ms) != at_ms:
                 # Who wrote it has a clock of its own: the others may still have waited.
-                at_ms, r = min(((came_at_ms(r.timestamp, now_ms), r) for r in batch), key=_FIRST)
+                at_ms, r = min(((arrival_ms(r.timestamp, now_ms), r) for r in batch), key=_FIRST)
             if tp.topic not in oldest or at_ms < oldest[tp.topic][0]:
                 oldest[tp.topic] = at_ms, r
         for topic, (at_ms, r) in oldest.items():

@@ -23,7 +23,7 @@ from shared.database import LOST, RETRYABLE, Connection
 from shared.errors import Unavailable
 from shared.failpoints import Failpoints
 from shared.sealing import Sealing, Unsealable
-from shared.subscriptions import Instruction, Outcome
+from shared.subscriptions import OutboundCommand, Outcome
 from shared.tasks import wait_for_event
 from shared.trouble import Failures
 
@@ -56,7 +56,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Reply:
     """The outside party's word on one effect, as the service's own answer type."""
 
     effect: Effect
@@ -64,21 +64,21 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class NoReply:
     """No word yet: ask again after `retry_s` seconds (None: by the number of attempts)."""
 
     effect: Effect
     retry_s: float | None = None
 
 
-Perform = Callable[[str, Sequence[Effect]], Awaitable[Sequence[Answered | Unknown]]]
+Send = Callable[[str, Sequence[Effect]], Awaitable[Sequence[Reply | NoReply]]]
 """Sends effects of one kind in bulk; raises Unavailable if none was heard."""
 
-Settle = Callable[[Connection, Sequence[Answered], Any], Awaitable[Outcome]]
+RecordReplies = Callable[[Connection, Sequence[Reply], Any], Awaitable[Outcome]]
 """Records answers as facts: a reaction."""
 
 
-async def instruct(conn: Connection, sealing: Sealing, instructions: Sequence[Instruction]) -> None:
+async def instruct(conn: Connection, sealing: Sealing, instructions: Sequence[OutboundCommand]) -> None:
     """Record instructions in the caller's transaction; one that is there already is left alone."""
     if not instructions:
         return
@@ -89,7 +89,7 @@ async def instruct(conn: Connection, sealing: Sealing, instructions: Sequence[In
         "ON CONFLICT DO NOTHING",
         [i.intent_id for i in instructions], [i.order_id for i in instructions], [i.kind for i in instructions],
         [sealing.rest(i.request, BOUND) for i in instructions], [i.delay_s for i in instructions],
-        [i.ahead for i in instructions],
+        [i.priority for i in instructions],
     )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ class EffectRunner:
     """Claims due effects, performs them in bulk by kind, settles the answers."""
 
     def __init__(
-        self, service: str, pool: Any, deps: Any, perform: Perform, settle: Settle,
+        self, service: str, pool: Any, deps: Any, perform: Send, settle: RecordReplies,
         finish: Callable[[Connection, Outcome], Awaitable[None]], after: Callable[[Outcome], None], *, sealing: Sealing,
         failpoints: Failpoints | None = None, lease_s: float = LEASE_S,
     ) -> None:  # fmt: skip
@@ -216,7 +216,7 @@ class EffectRunner:
         closed: list[tuple[Effect, tuple[str, str]]] = []
         for row in rows:
             try:
-                row["request"] = self._sealing.unrest(row["request"], BOUND)
+                row["request"] = self._sealing.decrypt(row["request"], BOUND)
             except Unsealable as error:
                 closed.append((Effect(**row), aside.reason_of(error)))
             else:
@@ -231,7 +231,7 @@ class EffectRunner:
                 heard = await self._perform(kind, claimed)
         except (Unavailable, TimeoutError) as error:
             log.warning("outside party does not answer", service=self._service, kind=kind, error=str(error) or "timeout")
-            heard = [Unknown(effect) for effect in claimed]
+            heard = [NoReply(effect) for effect in claimed]
         except Exception as error:
             if aside.is_blameless(error):
                 raise
@@ -240,8 +240,8 @@ class EffectRunner:
             return
         metrics.EFFECT_SECONDS.labels(self._service, kind).observe(time.perf_counter() - started)
         self._fail.hit("effect_after_call")
-        answered = [h for h in heard if isinstance(h, Answered)]
-        unknown = [h for h in heard if isinstance(h, Unknown)]
+        answered = [h for h in heard if isinstance(h, Reply)]
+        unknown = [h for h in heard if isinstance(h, NoReply)]
         metrics.EFFECTS.labels(self._service, kind, "answered").inc(len(answered))
         metrics.EFFECTS.labels(self._service, kind, "unknown").inc(len(unknown))
         if unknown:
@@ -307,13 +307,13 @@ class EffectRunner:
                         [e.intent_id for e in claimed], [e.attempts for e in claimed], self._lease_s,
                     )  # fmt: skip
 
-    async def _later(self, unknown: Sequence[Unknown]) -> None:
+    async def _later(self, unknown: Sequence[NoReply]) -> None:
         async with self._pool.acquire() as conn:
             await put_off(conn, [
                 (u.effect, u.retry_s if u.retry_s is not None else backoff_s(u.effect.attempts)) for u in unknown
             ])  # fmt: skip
 
-    async def _record_or_halve(self, answered: Sequence[Answered]) -> None:
+    async def _record_or_halve(self, answered: Sequence[Reply]) -> None:
         """Settle the answers; one that cannot be settled is set aside, and never stops the others."""
         try:
             await self._record(answered)
@@ -321,7 +321,7 @@ class EffectRunner:
             if aside.is_blameless(error):
                 # Ask again soon under the same keys: the party repeats its answers, so waiting out the lease gains nothing.
                 with contextlib.suppress(*LOST, *RETRYABLE):
-                    await self._later([Unknown(a.effect, 0.2) for a in answered])
+                    await self._later([NoReply(a.effect, 0.2) for a in answered])
                 raise
             if len(answered) > 1:
                 half = len(answered) // 2
@@ -333,7 +333,7 @@ class EffectRunner:
             metrics.EFFECTS.labels(self._service, effect.kind, "unsettled").inc()
             await self._set_aside([(effect, aside.reason_of(error))])
 
-    async def _record(self, answered: Sequence[Answered]) -> None:
+    async def _record(self, answered: Sequence[Reply]) -> None:
         async with self._pool.acquire() as conn, conn.transaction():
             rows = await conn.fetch(
                 "DELETE FROM effect AS e USING unnest($1::uuid[], $2::int[]) AS u(intent_id, attempts) "

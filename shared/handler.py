@@ -20,7 +20,16 @@ from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.failpoints import Failpoints
 from shared.parties import Parties, once
 from shared.sealing import Sealing
-from shared.subscriptions import Announced, Hears, Outcome, Partly, Unreadable, came, decode_event, fact_with_id
+from shared.subscriptions import (
+    EmittedEvent,
+    Outcome,
+    PartlyReadable,
+    Subscription,
+    UnreadableEntry,
+    decode_event,
+    fact_with_id,
+    restamped,
+)
 from shared.topics import dead_letters_of
 from shared.transitions import IllegalTransition
 
@@ -36,7 +45,7 @@ UNFORESEEN: Final = ("unexpected", "integrity")
 UNFORESEEN_MAX: Final = 20
 UNFORESEEN_S: Final = 60.0
 """More records than that are not given up for such reasons in so many seconds: then the fault is no record's, but ours."""
-Place = tuple[str, int, int]
+RecordId = tuple[str, int, int]
 Found = Sequence[Message] | Unprocessable
 """What a record was read as: its messages, none if it is not for us, or why it cannot be read."""
 Read = tuple[Record, Found]
@@ -51,14 +60,14 @@ class Handler:
     """
 
     def __init__(
-        self, service: str, topic: str, hears: Mapping[str, Hears], pool: Any, deps: Any, *, sealing: Sealing,
+        self, service: str, topic: str, subscriptions: Mapping[str, Subscription], pool: Any, deps: Any, *, sealing: Sealing,
         after: Callable[[Outcome], None] = Outcome.count, failpoints: Failpoints | None = None, orders_at_once: int = 5000,
         parties: Parties | None = None,
     ) -> None:  # fmt: skip
         """`orders_at_once`: how many orders one transaction locks at most, as long as no single record is about more."""
         self.service = service
         self.topic = topic
-        self.hears = hears
+        self.subscriptions = subscriptions
         self.pool = pool
         self.deps = deps
         self._orders_at_once = orders_at_once
@@ -66,7 +75,7 @@ class Handler:
         self._after = after
         self._fail = failpoints or Failpoints()
         self.parties = parties or Parties()
-        self._wanted = {name: {kind.type.encode(): kind for kind in row.types} for name, row in hears.items()}
+        self._wanted = {name: {kind.type.encode(): kind for kind in row.types} for name, row in subscriptions.items()}
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Handle the records, in order, each partition's without a hole.
@@ -92,16 +101,20 @@ class Handler:
             record, found = read[0]
             if isinstance(found, Unprocessable):
                 raise  # even the dead letter could not be written: this is ours, not the record's
-            if not apart and self.hears[record.topic].alone is not None and (len(found) > 1 or type(found) is Partly):
+            if (
+                not apart
+                and self.subscriptions[record.topic].alone is not None
+                and (len(found) > 1 or type(found) is PartlyReadable)
+            ):
                 await self._divide(read, apart=True)
                 return
-            await self._transact([(record, self.blame(record, error))])
+            await self._transact([(record, self.to_unprocessable(record, error))])
 
     def committed(self, outcome: Outcome) -> None:
         """A transaction beside the batches is committed: what follows from it is under way."""
         self._after(outcome)
 
-    def blame(self, record: Record, error: Exception) -> Unprocessable:
+    def to_unprocessable(self, record: Record, error: Exception) -> Unprocessable:
         """Why the record is given up; what nobody foresaw is in the log with its trace."""
         if not isinstance(error, Unprocessable | IllegalTransition):
             log.error("a record failed for a reason nobody foresaw", service=self.service, topic=record.topic, exc_info=error)
@@ -110,35 +123,35 @@ class Handler:
     def holds(self, record: Record) -> set[UUID]:
         """The order that is held if this record cannot be handled; none for a record from outside, which says nothing of one."""
         order_id = uuid_or_none(record.key)
-        return set() if order_id is None or self.hears[record.topic].intake else {order_id}
+        return set() if order_id is None or self.subscriptions[record.topic].intake else {order_id}
 
     def rest(self, record: Record) -> bytes:
         """The record sealed, to wait in a table."""
         return self._sealing.rest(pack_record(record), PARKED)
 
-    def unrest(self, packed: bytes) -> Record:
-        return unpack_record(self._sealing.unrest(packed, PARKED))
+    def decrypt(self, packed: bytes) -> Record:
+        return unpack_record(self._sealing.decrypt(packed, PARKED))
 
     def decode(self, record: Record, *, trusted: bool = False) -> Found:
         """What the service makes of a record. `trusted`: an operator says it, so no party's signature is asked for."""
         if type(record.value) is Unread:
             return Unprocessable("too_large", record.value.why)
-        row = self.hears[record.topic]
+        row = self.subscriptions[record.topic]
         try:
             if row.decode is not None:
                 found = row.decode(record)
                 if row.speaks_for is not None and not trusted:
                     found = self._as_signed(record, row, found)
-                return came(found, record.timestamp_ms, int(time.time() * 1000)) if row.intake else found
+                return restamped(found, record.timestamp_ms, int(time.time() * 1000)) if row.intake else found
             return decode_event(record, self._wanted[record.topic])
         except Unprocessable as refused:
             return refused
         except Exception as bug:
             if not may_be_the_records(bug):
                 raise
-            return self.blame(record, bug)  # the one record is given up, with the trace in the log
+            return self.to_unprocessable(record, bug)  # the one record is given up, with the trace in the log
 
-    def _as_signed(self, record: Record, row: Hears, found: Sequence[Message]) -> Sequence[Message]:
+    def _as_signed(self, record: Record, row: Subscription, found: Sequence[Message]) -> Sequence[Message]:
         """What a record says, of a bound party only what it signed; raises Unprocessable, `signature`, where it did not."""
         assert row.speaks_for is not None
         assert row.decode is not None
@@ -149,7 +162,7 @@ class Handler:
         if not any(isinstance(m.event, row.once) for m in found):
             return found
         signed = once(record, found, for_good=row.for_good)
-        return Partly(signed, found.unreadable) if isinstance(found, Partly) else signed
+        return PartlyReadable(signed, found.unreadable) if isinstance(found, PartlyReadable) else signed
 
     async def _transact(self, read: Sequence[Read], *, apart: bool = False) -> None:
         try:
@@ -182,14 +195,16 @@ class _Batch:
         # A third of what a service reads is not for it: such a record moves the offset and is counted, no more.
         self._told = [each for each in read if each[1]]
         self._refused = [(record, found) for record, found in self._told if isinstance(found, Unprocessable)]
-        self._unreadable = [(record, each) for record, found in self._told if type(found) is Partly for each in found.unreadable]
+        self._unreadable = [
+            (record, each) for record, found in self._told if type(found) is PartlyReadable for each in found.unreadable
+        ]
         if len(self._told) < self._size:
             self._outcomes.update((record.topic, "", "ignored") for record, found in read if not found)
 
     async def run(self, conn: Connection) -> Outcome:
         messages = [m for _, found in self._told if not isinstance(found, Unprocessable) for m in found]
         await self._lock(conn, messages)
-        outcome = await self._react(conn, await self._step_round_held(conn, messages))
+        outcome = await self._react(conn, await self._park_held(conn, messages))
         await self._settle(conn, outcome)
         await self._write(conn, outcome)
         return outcome
@@ -217,13 +232,13 @@ class _Batch:
 
     async def _try_entries(
         self, conn: Connection, record: Record, messages: Sequence[Message], outcome: Outcome
-    ) -> list[Unreadable]:
+    ) -> list[UnreadableEntry]:
         """Handle these entries, in halves where that fails; returns those that cannot be."""
         refused = await self._try(conn, record, messages, outcome)
         if refused is None:
             return []
         if len(messages) == 1:
-            return [Unreadable(messages[0].entry, refused)]
+            return [UnreadableEntry(messages[0].entry, refused)]
         half = len(messages) // 2
         first = await self._try_entries(conn, record, messages[:half], outcome)
         return first + await self._try_entries(conn, record, messages[half:], outcome)
@@ -244,7 +259,7 @@ class _Batch:
             if not may_be_the_records(error):
                 raise
             self._outcomes = counted  # what is not foreseen is in the log with its trace
-            return self._h.blame(record, error)
+            return self._h.to_unprocessable(record, error)
         outcome.extend(followed)
         return None
 
@@ -264,38 +279,38 @@ class _Batch:
 
     async def _give_up(self, conn: Connection, outcome: Outcome, record: Record, refused: Unprocessable) -> None:
         outcome.records.append(await self._dead_letter(conn, record, refused))
-        outcome.counts.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
+        outcome.after_commit.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
 
-    async def _give_up_entry(self, conn: Connection, outcome: Outcome, record: Record, failed: Unreadable) -> None:
+    async def _give_up_entry(self, conn: Connection, outcome: Outcome, record: Record, failed: UnreadableEntry) -> None:
         """One entry is a dead letter: a record with nothing but it, so that its replay brings no other with it."""
-        alone = self._h.hears[record.topic].alone
+        alone = self._h.subscriptions[record.topic].alone
         assert alone is not None, "only a topic whose records have entries tells which of them are unreadable"
         value = alone(record.value or b"", failed.entry)
         refused = Unprocessable(failed.why.reason, f"entry {failed.entry}: {failed.why}")
         outcome.records.append(await self._dead_letter(conn, replace(record, value=value), refused, failed.entry))
-        outcome.counts.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
+        outcome.after_commit.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
 
     async def _write(self, conn: Connection, outcome: Outcome) -> None:
         self._h._fail.hit("after_reaction")
         await write(conn, self._h.service, self._h.topic, outcome, self._h._sealing, self._heard)
 
-    async def _step_round_held(self, conn: Connection, messages: list[Message]) -> list[Message]:
+    async def _park_held(self, conn: Connection, messages: list[Message]) -> list[Message]:
         """The messages to handle now: those of held orders are parked."""
-        hears = self._h.hears
+        hears = self._h.subscriptions
         internal = {m.order_id for m in messages if not hears[m.topic].intake}
         internal |= {order_id for record, _ in self._refused for order_id in self._h.holds(record)}
         held = await inbox.held_among(conn, internal) if internal else set()
         if not held and not any(self._h.holds(record) for record, _ in self._refused):
             return messages
-        return await self._divert(conn, held)
+        return await self._route(conn, held)
 
-    async def _divert(self, conn: Connection, held: set[UUID]) -> list[Message]:
+    async def _route(self, conn: Connection, held: set[UUID]) -> list[Message]:
         messages: list[Message] = []
         park: list[tuple[UUID, bytes]] = []
         refused: list[tuple[Record, Unprocessable]] = []
         for record, found in self._told:
             order_ids = self._h.holds(record) if isinstance(found, Unprocessable) else {m.order_id for m in found}
-            if order_ids & held and not self._h.hears[record.topic].intake:
+            if order_ids & held and not self._h.subscriptions[record.topic].intake:
                 # A bad one too: an order is held by one record at a time, and goes on in its order when that is settled.
                 park += [(order_id, self._h.rest(record)) for order_id in order_ids & held]
                 event_type = "" if isinstance(found, Unprocessable) else found[0].type
@@ -322,7 +337,7 @@ class _Batch:
             digest = digests.get(content)
             if digest is None:
                 digest = digests[content] = inbox.digest_of(m.type, m.value)
-            (for_good if m.once else by_origin[self._h.hears[m.topic].intake]).append((m.event_id, digest))
+            (for_good if m.once else by_origin[self._h.subscriptions[m.topic].intake]).append((m.event_id, digest))
         try:
             unseen = await inbox.unseen(conn, by_origin[False]) | await inbox.unseen(conn, by_origin[True], repeats=True)
         except inbox.Reused as reused:
@@ -342,7 +357,7 @@ class _Batch:
     def _by_reaction(self, messages: Sequence[Message]) -> dict[Any, list[Message]]:
         groups: defaultdict[Any, list[Message]] = defaultdict(list)
         for m in messages:
-            groups[self._h.hears[m.topic].reaction].append(m)
+            groups[self._h.subscriptions[m.topic].reaction].append(m)
         return groups
 
     async def _dead_letter(self, conn: Connection, record: Record, refused: Unprocessable, entry: int = 0) -> Outgoing:
@@ -395,7 +410,7 @@ async def write(
     except inbox.Reused as reused:
         raise said_before(reused) from None
     await outbox.append(conn, sealing, [*(record for _, record in facts), *outcome.records])
-    await effects.instruct(conn, sealing, outcome.instructions)
+    await effects.instruct(conn, sealing, outcome.commands)
 
 
 def portions(read: Sequence[Read], most: int) -> Iterator[Sequence[Read]]:
@@ -418,7 +433,7 @@ def may_be_the_records(error: Exception) -> bool:
     return is_of_values(error) or not is_of_database(error)
 
 
-def _claims(facts: Sequence[Announced], made: Sequence[tuple[UUID, Outgoing]], heard: Collection[UUID]) -> list[inbox.Content]:
+def _claims(facts: Sequence[EmittedEvent], made: Sequence[tuple[UUID, Outgoing]], heard: Collection[UUID]) -> list[inbox.Content]:
     """The facts whose ids are to be noted: a message is handled once, so what follows from one and differs in type repeats no id.
 
     What timers, answers and persons lead to has causes of our own making; and of two facts under one id both are looked at.
@@ -428,7 +443,7 @@ def _claims(facts: Sequence[Announced], made: Sequence[tuple[UUID, Outgoing]], h
     return [content_of(fact, *each) for fact, each in zip(facts, made, strict=True) if fact.cause not in heard]
 
 
-def content_of(fact: Announced, event_id: UUID, record: Outgoing) -> inbox.Content:
+def content_of(fact: EmittedEvent, event_id: UUID, record: Outgoing) -> inbox.Content:
     return event_id, inbox.digest_of(fact.event.type, record.value)
 
 
@@ -444,7 +459,7 @@ def _reused(reused: inbox.Reused, when: str) -> Unprocessable:
     )
 
 
-def place(record: Record) -> Place:
+def place(record: Record) -> RecordId:
     return record.topic, record.partition, record.offset
 
 

@@ -70,7 +70,7 @@ async def _obey_next(handler: Handler) -> bool:
         except Exception as error:
             if not may_be_the_records(error):
                 raise
-            refused = handler.blame(Record(*(request.place or ("", 0, 0)), 0, None, None, ()), error)
+            refused = handler.to_unprocessable(Record(*(request.place or ("", 0, 0)), 0, None, None, ()), error)
             outcome, result = Outcome(), Result("failed", {"reason": refused.reason, "error": str(refused)[:500]})
         await conn.execute(
             "INSERT INTO operator_result (request_id, outcome, details) VALUES ($1, $2, $3)",
@@ -126,7 +126,7 @@ class _Obeying(_Batch):
         refused = await self._try_parked(conn, record, outcome)
         if refused is not None:
             await inbox.note_failed_again(conn, letter, refused.reason, str(refused)[:500])
-            outcome.counts.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
+            outcome.after_commit.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
             return outcome, Result("failed", {"reason": refused.reason, "error": str(refused)[:500]})
         await inbox.forget_letters(conn, letters)
         return outcome, Result("done", await self._let_go(conn, order_id, outcome))
@@ -164,7 +164,7 @@ class _Obeying(_Batch):
         await inbox.unhold(conn, {order_id})
         waiting = await inbox.unpark(conn, [order_id])
         for at, packed in enumerate(waiting, 1):
-            record = self._h.unrest(packed)
+            record = self._h.decrypt(packed)
             refused = await self._try_parked(conn, record, outcome)
             if refused is not None:
                 await self._hold_again(conn, record, refused, outcome)
@@ -180,7 +180,7 @@ class _Obeying(_Batch):
 
     def _opened(self, letter: inbox.Letter) -> Record:
         assert letter.record is not None
-        return self._h.unrest(letter.record) if letter.sealed else unpack_record(letter.record)
+        return self._h.decrypt(letter.record) if letter.sealed else unpack_record(letter.record)
 
     def _told_of(self, letter: inbox.Letter) -> Mapping[str, Any]:
         """What a letter was, for the audit: its place, why it was given up, and which fact it was."""

@@ -335,7 +335,7 @@ class Relay:
     def _record(self, row: Any) -> Sent:
         value: bytes = row["value"]
         if row["sealed"]:
-            value = _sealing(self._sealing).unrest(value, BOUND)
+            value = _sealing(self._sealing).decrypt(value, BOUND)
         headers = unpack_headers(row["headers"])
         if len(value) > MESSAGE_BYTES_MAX // 2:
             # The broker would refuse this one and take what stands behind it.

@@ -152,7 +152,7 @@ class Sealing:
         """Seal a whole record that has to wait in a table."""
         return seal(self._resting, value, bound_to)
 
-    def unrest(self, value: bytes, bound_to: bytes) -> bytes:
+    def decrypt(self, value: bytes, bound_to: bytes) -> bytes:
         return unseal(self._resting, value, bound_to)
 
 

@@ -26,7 +26,7 @@ from shared.invariants import Invariant
 from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.settings import Settings, load
-from shared.subscriptions import Hears, Observer, Outcome
+from shared.subscriptions import Observer, Outcome, Subscription
 from shared.tasks import end
 from shared.trouble import Failures
 from shared.watchdog import STUCK_S, Vitals, note_end
@@ -56,12 +56,12 @@ class Wiring:
 
     name: str
     topic: str
-    hears: Mapping[str, Hears]
+    subscriptions: Mapping[str, Subscription]
     deps: Any
     sealing: Sealing
     observe: Observer | None = None
-    perform: effects.Perform | None = None
-    settle: effects.Settle | None = None
+    perform: effects.Send | None = None
+    settle: effects.RecordReplies | None = None
     timers: Sequence[Timer] = ()
     gauges: Callable[[Connection], Awaitable[None]] | None = None
     invariants: Sequence[Invariant] = ()
@@ -83,18 +83,18 @@ class Service:
         common: dict[str, Any] = {"sealing": wiring.sealing, "failpoints": self._fail}
         security = settings.kafka_security
         self.handler = Handler(
-            wiring.name, wiring.topic, wiring.hears, pool, wiring.deps, after=self._after, orders_at_once=settings.batch_records,
+            wiring.name, wiring.topic, wiring.subscriptions, pool, wiring.deps, after=self._after, orders_at_once=settings.batch_records,
             parties=Parties(all_bound=settings.all_parties_bound), **common
         )  # fmt: skip
         self.relay = outbox.Relay(wiring.name, pool, settings.kafka, prefix=settings.topic_prefix, security=security, **common)
         self.consumer = Consumer(
-            wiring.name, wiring.hears, self.handler, pool, settings.kafka, prefix=settings.topic_prefix, replica=settings.member,
+            wiring.name, wiring.subscriptions, self.handler, pool, settings.kafka, prefix=settings.topic_prefix, replica=settings.member,
             batch_records=settings.batch_records, pressed=self._pressed, failpoints=self._fail, security=security,
         )  # fmt: skip
         self.effects = self._effect_runner(pool, common)
-        metrics.begin(wiring.name, {topic: [kind.type for kind in row.types] for topic, row in wiring.hears.items()})
+        metrics.begin(wiring.name, {topic: [kind.type for kind in row.types] for topic, row in wiring.subscriptions.items()})
         self.vitals = Vitals(
-            wiring.name, self.pool, self.consumer, self.relay, list(wiring.hears), gauges=wiring.gauges, invariants=wiring.invariants,
+            wiring.name, self.pool, self.consumer, self.relay, list(wiring.subscriptions), gauges=wiring.gauges, invariants=wiring.invariants,
             case_kinds=wiring.case_kinds, working=pool,
         )  # fmt: skip
 
@@ -113,7 +113,7 @@ class Service:
         outcome.count()
         if outcome.facts or outcome.records:
             self.relay.wake()
-        if outcome.instructions and self.effects is not None:
+        if outcome.commands and self.effects is not None:
             self.effects.wake()
 
     def _pressed(self) -> bool:
@@ -218,7 +218,7 @@ class Service:
     async def _sweep_once(self) -> None:
         async with self.pool.acquire() as conn:
             await inbox.forget_before(conn, INBOX_DAYS)
-            for topic in self.wiring.hears:
+            for topic in self.wiring.subscriptions:
                 if lost := await inbox.expire_dead_letters(conn, topic, topics.retention_s_of(topic)):
                     log.error("dead letters nobody replayed are gone from the log", topic=topic, count=lost)
 

@@ -21,7 +21,7 @@ BEHIND_MAX_MS: Final = 24 * 3600 * 1000
 """So far back is an outsider's clock believed: longer than intake stands still, and little in a sum of seconds."""
 
 
-def came_at_ms(stamped_ms: int, now_ms: int) -> int:
+def arrival_ms(stamped_ms: int, now_ms: int) -> int:
     """When a record from outside came, in milliseconds: as it is stamped, or now if it is stamped later or long ago.
 
     An outsider's clock is not ours: delays, stages and deadlines are counted from this, whatever stands on the record.
@@ -29,17 +29,17 @@ def came_at_ms(stamped_ms: int, now_ms: int) -> int:
     return stamped_ms if now_ms - BEHIND_MAX_MS <= stamped_ms <= now_ms else now_ms
 
 
-def came(found: Sequence[Message], stamped_ms: int, now_ms: int) -> Sequence[Message]:
+def restamped(found: Sequence[Message], stamped_ms: int, now_ms: int) -> Sequence[Message]:
     """The messages of a record from outside at the time when it came."""
-    at_ms = came_at_ms(stamped_ms, now_ms)
+    at_ms = arrival_ms(stamped_ms, now_ms)
     if at_ms == stamped_ms:
         return found
     at = datetime.fromtimestamp(at_ms / 1000, tz=UTC)
     restamped = [m._replace(at=at) for m in found]
-    return Partly(restamped, found.unreadable) if isinstance(found, Partly) else restamped
+    return PartlyReadable(restamped, found.unreadable) if isinstance(found, PartlyReadable) else restamped
 
 
-class Announced(NamedTuple):
+class EmittedEvent(NamedTuple):
     """A fact a reaction decided, to be published on the service's own topic.
 
     `cause` is the id of the message it follows from; `version` the count of this service's facts about the order.
@@ -52,7 +52,7 @@ class Announced(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
+class OutboundCommand:
     """Something to ask of an outside party; `intent_id` is the idempotency key and never changes.
 
     `ahead`: it goes before all that was asked first, since it brings something begun to its end.
@@ -63,7 +63,7 @@ class Instruction:
     kind: str
     request: bytes
     delay_s: float = 0.0
-    ahead: bool = False
+    priority: bool = False
 
 
 @dataclass(slots=True)
@@ -73,44 +73,44 @@ class Outcome:
     `counts` are run once the transaction is committed: for metrics, which must not count what was rolled back.
     """
 
-    facts: list[Announced] = field(default_factory=list)
+    facts: list[EmittedEvent] = field(default_factory=list)
     records: list[Outgoing] = field(default_factory=list)
-    instructions: list[Instruction] = field(default_factory=list)
-    counts: list[Callable[[], None]] = field(default_factory=list)
+    commands: list[OutboundCommand] = field(default_factory=list)
+    after_commit: list[Callable[[], None]] = field(default_factory=list)
 
     def extend(self, other: Outcome) -> None:
         self.facts += other.facts
         self.records += other.records
-        self.instructions += other.instructions
-        self.counts += other.counts
+        self.commands += other.commands
+        self.after_commit += other.after_commit
 
     def count(self) -> None:
         """Run the counts; the transaction is committed."""
-        for each in self.counts:
+        for each in self.after_commit:
             each()
 
 
-Reaction = Callable[[Connection, Sequence[Message], Any], Awaitable[Outcome]]
+BatchHandler = Callable[[Connection, Sequence[Message], Any], Awaitable[Outcome]]
 """Lock, fold, save, return what follows; the third argument is what the service's app wired up (its `Deps`)."""
 
-Observer = Callable[[Sequence[Announced]], None]
+Observer = Callable[[Sequence[EmittedEvent]], None]
 """Counts facts once they are committed."""
 
 Decoder = Callable[[Record], Sequence[Message]]
 """Makes messages of one record, pure; raises Unprocessable. An empty answer means: not for us."""
 
 
-class Unreadable(NamedTuple):
+class UnreadableEntry(NamedTuple):
     """One entry of a record that cannot be read, by its number from 1; the other entries can."""
 
     entry: int
     why: Unprocessable
 
 
-class Partly(list[Message]):
+class PartlyReadable(list[Message]):
     """The messages of a record some entries of which cannot be read: each of those becomes a dead letter of its own."""
 
-    def __init__(self, messages: Iterable[Message], unreadable: Sequence[Unreadable]) -> None:
+    def __init__(self, messages: Iterable[Message], unreadable: Sequence[UnreadableEntry]) -> None:
         super().__init__(messages)
         self.unreadable = unreadable
 
@@ -119,7 +119,7 @@ class Partly(list[Message]):
 
 
 @dataclass(frozen=True)
-class Hears:
+class Subscription:
     """One row of the table: which reaction answers a topic, which types of it matter, and how a record is read.
 
     Rows stand in the order of an order's way; when there is much to read, later rows are read first.
@@ -135,7 +135,7 @@ class Hears:
     `for_good`, since a command may do harm after years too.
     """
 
-    reaction: Reaction
+    reaction: BatchHandler
     types: tuple[type[Event], ...] = ()
     decode: Decoder | None = None
     intake: bool = False
@@ -204,7 +204,7 @@ def intake_id(record: Record, by_name: Any, digest: str) -> UUID:
     return event_id_of(record_id_of(record.topic, 0, 0), f"{source}|{ce_id.decode('utf-8', 'replace')}|{digest}", _NIL)
 
 
-def fact_with_id(service: str, topic: str, announced: Announced, at: datetime | bytes) -> tuple[UUID, Outgoing]:
+def fact_with_id(service: str, topic: str, announced: EmittedEvent, at: datetime | bytes) -> tuple[UUID, Outgoing]:
     """The record of a fact, ready for the outbox, and the fact's id."""
     event = announced.event
     event_id = event_id_of(announced.cause, event.type, event.order_id)

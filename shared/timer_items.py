@@ -14,7 +14,7 @@ from shared.database import Connection, check_now
 from shared.envelope import rfc3339
 from shared.handler import said_before
 from shared.identity import event_id_of
-from shared.subscriptions import Announced, Outcome, fact_with_id
+from shared.subscriptions import EmittedEvent, Outcome, fact_with_id
 from shared.topics import MESSAGE_BYTES_MAX
 
 log = structlog.get_logger(__name__)
@@ -99,7 +99,7 @@ class Items(Generic[T]):
             await later(item, waits[subject.subject])
 
 
-def _content_of(fact: Announced) -> inbox.Content:
+def _content_of(fact: EmittedEvent) -> inbox.Content:
     """The fact's id and content; raises Unprocessable for one that its topic will not take."""
     event = fact.event
     value = event.to_json()

@@ -22,7 +22,7 @@ from shared import topics
 from shared.decompression import UNPACKED_MAX
 from shared.events import EVENT_TYPES, Event, customs, logistics, orders, payments, tax
 from shared.money import Money
-from shared.subscriptions import Hears
+from shared.subscriptions import Subscription
 
 HEAD: Final = """# Topics and events
 
@@ -35,11 +35,11 @@ service's `HEARS` (`services/*/reactions.py`).
 value is JSON: money is `{"amount": "425.00", "currency": "CNY"}`, decimals are strings, times RFC 3339. A published type is
 never edited: a new meaning is a `v2`. Unknown fields are ignored.
 """
-HEARS: Final[Mapping[str, Mapping[str, Hears]]] = {
-    "orders": orders_reactions.HEARS,
-    "payments": payments_reactions.HEARS,
-    "tax": tax_reactions.HEARS,
-    "customs": customs_reactions.HEARS,
+HEARS: Final[Mapping[str, Mapping[str, Subscription]]] = {
+    "orders": orders_reactions.SUBSCRIPTIONS,
+    "payments": payments_reactions.SUBSCRIPTIONS,
+    "tax": tax_reactions.SUBSCRIPTIONS,
+    "customs": customs_reactions.SUBSCRIPTIONS,
 }
 PUBLISHERS: Final[tuple[tuple[str, ModuleType], ...]] = (
     (topics.ORDERS, orders),
@@ -123,7 +123,7 @@ def _event(topic: str, kind: type[Event]) -> list[str]:
     return [f"### `{kind.type}` {kind.__name__}", "", _sentence(kind), "", f"Heard by {by}.", "", *_fields(kind)]
 
 
-def _hearing(topic: str) -> Iterator[tuple[str, Hears]]:
+def _hearing(topic: str) -> Iterator[tuple[str, Subscription]]:
     for service, hears in HEARS.items():
         if topic in hears:
             yield service, hears[topic]

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from services.cli import backup, dlq, doctor, probe, publish, watch
 from services.cli.bench import app as bench
-from services.cli.connect import Absent, Exit, Wrong, say
+from services.cli.connect import Exit, Unreachable, UsageError, print_err
 from services.cli.demo import app as demo
 from services.cli.order import app as order
 from services.cli.stack import app as stack
@@ -41,16 +41,16 @@ CUT_OFF: Final = 128 + signal.SIGPIPE
 
 def speak(error: Exception) -> Exit | None:
     """Say what to do about a foreseen error, and which status it leaves with; None for one nobody foresaw."""
-    if isinstance(error, Wrong | Absent):
-        say(str(error))
-        return Exit.WRONG if isinstance(error, Wrong) else Exit.UNREACHABLE
+    if isinstance(error, UsageError | Unreachable):
+        print_err(str(error))
+        return Exit.WRONG if isinstance(error, UsageError) else Exit.UNREACHABLE
     from shared.errors import Misconfigured, Unavailable
 
     if isinstance(error, Misconfigured):
-        say(str(error))
+        print_err(str(error))
         return Exit.WRONG
     if isinstance(error, Unavailable | ConnectionError):
-        say(str(error) or "start the stack with `crossborder up`: it does not answer")
+        print_err(str(error) or "start the stack with `crossborder up`: it does not answer")
         return Exit.UNREACHABLE
     return _of_database(error)
 
@@ -59,10 +59,10 @@ def _of_database(error: Exception) -> Exit | None:
     import asyncpg
 
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
-        say(f"run `crossborder migrate`: the database lacks a table ({error})")
+        print_err(f"run `crossborder migrate`: the database lacks a table ({error})")
         return Exit.UNREACHABLE
     if isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError | asyncpg.AdminShutdownError):
-        say(f"start the stack with `crossborder up`: the database went away ({type(error).__name__})")
+        print_err(f"start the stack with `crossborder up`: the database went away ({type(error).__name__})")
         return Exit.UNREACHABLE
     return None
 
@@ -127,7 +127,7 @@ def _group_of(module: str, name: str) -> TyperGroup:
     try:
         found = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        raise Wrong(f"install crossborder again: `{name}` is not part of it ({error.name} is missing)") from None
+        raise UsageError(f"install crossborder again: `{name}` is not part of it ({error.name} is missing)") from None
     return typer.main.get_group(found)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import typer
 
-from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, run, say, target
+from services.cli.connect import Exit, RunningStack, UsageError, as_json, database, exit_with, print_err, run, stdout, target
 from services.cli.id_prefixes import meant
 
 aside = typer.Typer(no_args_is_help=True, help="Items that failed alone and were set aside: list, retry, drop.")
@@ -26,8 +26,8 @@ def list_(json: bool = typer.Option(False, "--json", help="for machines")) -> No
         as_json(rows)
     elif rows:
         _show(rows)
-    say(f"{len(rows)} items are set aside" + ("; `crossborder aside retry ID` tries one at once" if rows else ""))
-    leave(Exit.NO if rows else Exit.DONE)
+    print_err(f"{len(rows)} items are set aside" + ("; `crossborder aside retry ID` tries one at once" if rows else ""))
+    exit_with(Exit.NO if rows else Exit.DONE)
 
 
 @aside.command()
@@ -38,14 +38,14 @@ def retry(
 ) -> None:
     """Try items at once, not after their pause. Mend the cause first: one that fails again is set aside again."""
     if not (ids or everything):
-        raise Wrong("say which: an id that `crossborder aside list` prints, or --all")
+        raise UsageError("say which: an id that `crossborder aside list` prints, or --all")
     rows = run(_retry(target(), ids or []))
     if json:
         as_json(rows)
     else:
         for row in rows:
             print(f"{row['id']} is tried now: {row['source']} {row['subject']}")
-    say(f"{len(rows)} items are tried now" + ("; `crossborder aside list` shows those that fail again" if rows else ""))
+    print_err(f"{len(rows)} items are tried now" + ("; `crossborder aside list` shows those that fail again" if rows else ""))
 
 
 @aside.command()
@@ -59,16 +59,16 @@ def drop(
     Try `crossborder aside retry` first: nothing is left out then.
     """
     if not note.strip():
-        raise Wrong('say --note "why": nobody will hear what is given up; `crossborder aside retry` publishes it')
+        raise UsageError('say --note "why": nobody will hear what is given up; `crossborder aside retry` publishes it')
     row = run(_drop(target(), item, note.strip()))
     if json:
         as_json(row)
     else:
         print(f"{row['id']} is given up: {row.get('ce_type', 'a record')} for {row['topic']}")
-    say("publishing goes on behind it; `crossborder verify` tells who misses it")
+    print_err("publishing goes on behind it; `crossborder verify` tells who misses it")
 
 
-async def items_of(to: Target) -> list[dict[str, Any]]:
+async def items_of(to: RunningStack) -> list[dict[str, Any]]:
     """Every item that a service of this stack has set aside, oldest first."""
     async with database(to) as conn:
         return await _items(conn)
@@ -85,12 +85,12 @@ async def _items(conn: Any) -> list[dict[str, Any]]:
     return [{name: row[name] for name in FIELDS} for row in found]
 
 
-async def _retry(to: Target, ids: Sequence[str]) -> list[dict[str, Any]]:
+async def _retry(to: RunningStack, ids: Sequence[str]) -> list[dict[str, Any]]:
     async with database(to, write=True) as conn, conn.transaction():
         rows = await _items(conn)
         whole = {given: meant(given, {row["id"] for row in rows}, "item's id", to_change=True) for given in ids}
         if unknown := sorted(given for given, found in whole.items() if found is None):
-            raise Wrong(f"choose an id that `crossborder aside list` prints: nothing is set aside as {', '.join(unknown)}")
+            raise UsageError(f"choose an id that `crossborder aside list` prints: nothing is set aside as {', '.join(unknown)}")
         chosen = [row for row in rows if not ids or row["id"] in whole.values()]
         for row in chosen:
             await conn.execute(_DUE.format(row["service"]), row["source"], row["subject"])
@@ -99,7 +99,7 @@ async def _retry(to: Target, ids: Sequence[str]) -> list[dict[str, Any]]:
         return chosen
 
 
-async def _drop(to: Target, given: str, note: str) -> dict[str, Any]:
+async def _drop(to: RunningStack, given: str, note: str) -> dict[str, Any]:
     """Delete the record from the outbox, and note who did it, why, and which record it was."""
     from services.cli.dead_letters import operator
     from shared.operator_requests import ask
@@ -108,10 +108,10 @@ async def _drop(to: Target, given: str, note: str) -> dict[str, Any]:
         rows = {row["id"]: row for row in await _items(conn)}
         found = meant(given, set(rows), "item's id", to_change=True)
         if found is None:
-            raise Wrong(f"choose an id that `crossborder aside list` prints: nothing is set aside as {given}")
+            raise UsageError(f"choose an id that `crossborder aside list` prints: nothing is set aside as {given}")
         row = rows[found]
         if row["source"] != OUTBOX:
-            raise Wrong(
+            raise UsageError(
                 f"mend the cause and run `crossborder aside retry {found}`: it is of {row['source']}, and only a record to publish "
                 "can be given up. Of an instruction to the bank the case is settled: `crossborder payments cases list`"
             )
@@ -150,7 +150,7 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
             row["id"], row["source"], str(row["order_id"] or row["subject"]), row["reason"], str(row["times"]),
             f"{row['first_at']:%Y-%m-%d %H:%M:%S%z}", f"{row['retry_at']:%H:%M:%S%z}", row["error"],
         )  # fmt: skip
-    paper().print(table)
+    stdout().print(table)
 
 
 _LIST: Final = (

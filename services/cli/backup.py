@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from deploy.embedded import lock
-from services.cli.connect import HOME, Absent, Wrong, home_of, none_runs, run, say, stack_file
+from services.cli.connect import HOME, Unreachable, UsageError, home_of, none_runs, print_err, run, stack_file
 from shared.tasks import wait_for_event
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def backup(
 ) -> None:
     """Copy the embedded stack's database while it runs. The keys are not part of it: keep them elsewhere."""
     if synchronous and not follow:
-        raise Wrong("give --follow with --synchronous: a commit can only wait for a follower that runs")
+        raise UsageError("give --follow with --synchronous: a commit can only wait for a follower that runs")
     found = stack_file(home_of(home))
     if not found:
         raise none_runs(home_of(home))
@@ -51,14 +51,14 @@ async def _backup(dsn: str, folder: Path, *, follow: bool, synchronous: bool, re
 
     if release:
         await backups.release(dsn)
-        say("commits wait for no follower")
+        print_err("commits wait for no follower")
         return
     follower = backups.Follower(dsn, folder, synchronous=synchronous)
     if follow:
         await follower.start()
     try:
         await backups.base(dsn, folder)
-        say(f"the database is in {folder}; the keys, {Path('keys')} in the home folder, are not: keep them elsewhere")
+        print_err(f"the database is in {folder}; the keys, {Path('keys')} in the home folder, are not: keep them elsewhere")
         if follow:
             await _until_stopped(follower, folder)
     finally:
@@ -72,7 +72,7 @@ async def _end(follower: Follower) -> None:
         await follower.stop()
     except LOST as error:
         await follower.end()
-        raise Absent(
+        raise Unreachable(
             "start the stack with `crossborder up`, then let it go with `crossborder backup FOLDER --release`: the database "
             f"went away ({type(error).__name__}), and keeps changes or has commits wait for this backup"
         ) from None
@@ -82,10 +82,10 @@ async def _until_stopped(follower: object, folder: Path) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    say("following; Ctrl-C ends it")
+    print_err("following; Ctrl-C ends it")
     while not stop.is_set():
         if not getattr(follower, "running", False):
-            raise Absent(f"look at {folder / 'follow.log'}: changes are no longer received")
+            raise Unreachable(f"look at {folder / 'follow.log'}: changes are no longer received")
         await wait_for_event(stop, 1.0)
 
 
@@ -102,11 +102,11 @@ def restore(
 
     where = home_of(home)
     if lock.runs(where):
-        raise Wrong(f"stop the stack first (`crossborder down`): it runs in {where}")
+        raise UsageError(f"stop the stack first (`crossborder down`): it runs in {where}")
     postgres = EmbeddedPostgres(where / "postgres", log=where / "logs" / "postgres.log")
     done = run(backups.restore(folder, postgres))
     if done.last_commit is not None:
         print(f"restored to {done.last_commit.isoformat()}")
     if done.replaced is not None:
-        say(f"what was there is in {done.replaced}")
-    say("`crossborder up` goes on from there; make a new backup, this one follows no longer")
+        print_err(f"what was there is in {done.replaced}")
+    print_err("`crossborder up` goes on from there; make a new backup, this one follows no longer")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, run, say, target
+from services.cli.connect import Exit, UsageError, as_json, database, exit_with, print_err, run, stdout, target
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -40,7 +40,7 @@ def group_of(service: str) -> typer.Typer:
             as_json([document(service, case) for case in found])
         else:
             _show_table(service, found)
-        leave(Exit.NO if any(case.closed_at is None for case in found) else Exit.DONE)
+        exit_with(Exit.NO if any(case.closed_at is None for case in found) else Exit.DONE)
 
     @group.command("show")
     def show(
@@ -67,8 +67,8 @@ def add_close(group: typer.Typer, service: str) -> None:
     ) -> None:
         """Close a case with the reason; the case and the reason are kept. Exit 1 if it is not open."""
         done = run(close_case(service, number, verdict="closed", note=because))
-        say(f"case {number} is closed" if done else f"no open case has the number {number}")
-        leave(Exit.DONE if done else Exit.NO)
+        print_err(f"case {number} is closed" if done else f"no open case has the number {number}")
+        exit_with(Exit.DONE if done else Exit.NO)
 
 
 async def close_case(service: str, number: int, *, verdict: str, note: str) -> bool:
@@ -80,7 +80,7 @@ async def close_case(service: str, number: int, *, verdict: str, note: str) -> b
         try:
             return await cases.close(conn, number, verdict=verdict, note=note, by=getpass.getuser())
         except ValueError as error:
-            raise Wrong(str(error)) from None
+            raise UsageError(str(error)) from None
 
 
 def document(service: str, case: StoredCase) -> dict[str, Any]:
@@ -141,7 +141,7 @@ async def _fetch_one(service: str, number: int) -> StoredCase:
     async with database(target()) as conn:
         case = await cases.fetch_one(conn, number, schema=service)
     if case is None:
-        raise Wrong(f"choose a number that `crossborder {service} cases list --all` prints: {number} is none")
+        raise UsageError(f"choose a number that `crossborder {service} cases list --all` prints: {number} is none")
     return case
 
 
@@ -157,7 +157,7 @@ def _show_table(service: str, found: list[StoredCase]) -> None:
             str(case.number), case.kind, case.subject, str(case.order_id or ""),
             f"{case.opened_at:%Y-%m-%d %H:%M:%S%z}", f"{case.times} times", case.verdict or "open",
         )  # fmt: skip
-    paper().print(table)
+    stdout().print(table)
 
 
 def _show_case(service: str, case: StoredCase) -> None:

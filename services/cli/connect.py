@@ -46,16 +46,16 @@ class Exit(IntEnum):
     UNREACHABLE = 3
 
 
-class Wrong(Exception):
+class UsageError(Exception):
     """The usage or the input is wrong; the text says what to do."""
 
 
-class Absent(Exception):
+class Unreachable(Exception):
     """The stack, or the part of it that is needed, does not answer; the text says what to do."""
 
 
 @dataclass(frozen=True)
-class Target:
+class RunningStack:
     """The running stack: bootstrap servers, the DSN of its database, a test's topic prefix, the embedded
     stack's folder.
     """
@@ -84,16 +84,16 @@ def stack_file(home: Path) -> dict[str, Any]:
     return lock.written(home)
 
 
-def none_runs(home: Path) -> Absent:
+def none_runs(home: Path) -> Unreachable:
     """That no stack of this folder answers: it is on its way, or there is none."""
     if lock.runs(home):
-        return Absent(
+        return Unreachable(
             f"wait until the stack in {home} is up: process {lock.holder(home) or 'unknown'} is starting or stopping it"
         )
-    return Absent(f"start the stack with `crossborder up`: none is running in {home}")
+    return Unreachable(f"start the stack with `crossborder up`: none is running in {home}")
 
 
-def target(home: Path | None = None) -> Target:
+def target(home: Path | None = None) -> RunningStack:
     """The running stack, by `CROSSBORDER_KAFKA` and `CROSSBORDER_POSTGRES`, else the embedded one's;
     raises Absent if none runs.
     """
@@ -103,7 +103,7 @@ def target(home: Path | None = None) -> Target:
     kafka = os.environ.get("CROSSBORDER_KAFKA", "") if home is None else ""
     postgres, kafka = postgres or str(found.get("postgres", "")), kafka or str(found.get("kafka", ""))
     if not postgres:
-        raise Absent(
+        raise Unreachable(
             "start the stack with `crossborder up`, or set CROSSBORDER_KAFKA and CROSSBORDER_POSTGRES: none "
             f"is running in {folder}"
         )
@@ -111,7 +111,7 @@ def target(home: Path | None = None) -> Target:
         postgres = _with_secret(postgres)
     prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", ""))
     security, pem = security_of(found, env=home is None), party_pem_of(found, env=home is None)
-    return Target(kafka or "127.0.0.1:9092", postgres, prefix, folder, security, pem)
+    return RunningStack(kafka or "127.0.0.1:9092", postgres, prefix, folder, security, pem)
 
 
 def security_of(found: Mapping[str, Any], *, env: bool = True) -> Security:
@@ -156,13 +156,13 @@ def _with_secret(dsn: str) -> str:
     return with_password(dsn, load(Anywhere).database_password)
 
 
-def _first(to: Target) -> str:
+def _first(to: RunningStack) -> str:
     """What to do first where a part of the stack does not answer: one that runs needs no start."""
     return "look at `crossborder status`, then at the log it names" if to.known else "start the stack with `crossborder up`"
 
 
 @asynccontextmanager
-async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
+async def database(to: RunningStack, *, write: bool = False) -> AsyncIterator[Any]:
     """A connection to the stack's database, read-only unless `write`; raises Absent if it does not answer, or no more."""
     import asyncpg
 
@@ -176,13 +176,15 @@ async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
     try:
         conn = await asyncpg.connect(to.postgres, timeout=5, command_timeout=120, server_settings=settings)
     except (*LOST, asyncpg.PostgresError, ValueError) as error:
-        raise Absent(f"{_first(to)}: PostgreSQL does not answer at {redacted(to.postgres)} ({str(error) or 'timeout'})") from None
+        raise Unreachable(
+            f"{_first(to)}: PostgreSQL does not answer at {redacted(to.postgres)} ({str(error) or 'timeout'})"
+        ) from None
     try:
         for kind in ("json", "jsonb"):
             await conn.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
         yield conn
     except CUT as error:
-        raise Absent(
+        raise Unreachable(
             f"try again, and look at `crossborder status`: PostgreSQL ended the connection at {redacted(to.postgres)} "
             f"({type(error).__name__})"
         ) from None
@@ -193,7 +195,7 @@ async def database(to: Target, *, write: bool = False) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def kafka_errors(to: Target) -> AsyncIterator[None]:
+async def kafka_errors(to: RunningStack) -> AsyncIterator[None]:
     """Turns a broker that does not answer into Absent."""
     from aiokafka.errors import KafkaError
 
@@ -201,11 +203,11 @@ async def kafka_errors(to: Target) -> AsyncIterator[None]:
     try:
         yield
     except (KafkaError, OSError) as error:
-        raise Absent(f"{_first(to)}: Kafka does not answer at {to.kafka} ({type(error).__name__})") from None
+        raise Unreachable(f"{_first(to)}: Kafka does not answer at {to.kafka} ({type(error).__name__})") from None
 
 
 @asynccontextmanager
-async def producer(to: Target) -> AsyncIterator[AIOKafkaProducer]:
+async def producer(to: RunningStack) -> AsyncIterator[AIOKafkaProducer]:
     """An idempotent producer with `acks=all`."""
     from aiokafka import AIOKafkaProducer
 
@@ -235,14 +237,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def talk() -> Console:
+def stderr() -> Console:
     """The console for people: stderr."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False, emoji=False, width=None if sys.stderr.isatty() else PIPE_COLUMNS)
 
 
-def paper() -> Console:
+def stdout() -> Console:
     """The console for data: stdout."""
     from rich.cells import cell_len
     from rich.console import Console
@@ -271,14 +273,14 @@ def paper() -> Console:
     return Paper(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 
 
-def mark(ok: bool | None) -> Text:
+def status_mark(ok: bool | None) -> Text:
     """`ok`, `NO`, or `--` for what could not be judged. Markup is off everywhere else: texts from outside have brackets."""
     from rich.text import Text
 
     return Text("--", "yellow") if ok is None else Text("ok", "green") if ok else Text("NO", "red")
 
 
-def say(text: str) -> None:
+def print_err(text: str) -> None:
     """One line for people."""
     print(text, file=sys.stderr)
 
@@ -298,6 +300,6 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def leave(status: Exit) -> NoReturn:
+def exit_with(status: Exit) -> NoReturn:
     """End the command with this status."""
     raise typer.Exit(int(status))

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from services.cli.connect import Target, database
+from services.cli.connect import RunningStack, database
 
 Place = tuple[str, int, int]
 Asked = tuple[str, int]
@@ -43,7 +43,7 @@ class Owed:
         return f"{self.service}/{'/'.join(map(str, self.place))}"
 
 
-async def owed_letters(to: Target) -> list[Owed]:
+async def owed_letters(to: RunningStack) -> list[Owed]:
     """Every letter that a service owes, the oldest first."""
     found: list[Owed] = []
     async with database(to) as conn:
@@ -56,7 +56,7 @@ async def owed_letters(to: Target) -> list[Owed]:
     return sorted(found, key=lambda each: each.at)
 
 
-async def replayed_letters(to: Target) -> set[str]:
+async def replayed_letters(to: RunningStack) -> set[str]:
     """The ids of the letters that an operator gave again."""
     found: set[str] = set()
     async with database(to) as conn:
@@ -88,7 +88,7 @@ def operator() -> str:
     return "unknown"
 
 
-async def results_of(to: Target, asked: Sequence[Asked], timeout_s: float = FOLLOWED_S) -> dict[Asked, Mapping[str, Any]]:
+async def results_of(to: RunningStack, asked: Sequence[Asked], timeout_s: float = FOLLOWED_S) -> dict[Asked, Mapping[str, Any]]:
     """What became of these requests: outcome and details. One that its service has not followed in time is left out."""
     found: dict[Asked, Mapping[str, Any]] = {}
     until = time.monotonic() + timeout_s

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, producer, run, say, target
+from services.cli.connect import (
+    Exit,
+    RunningStack,
+    UsageError,
+    as_json,
+    database,
+    exit_with,
+    print_err,
+    producer,
+    run,
+    stdout,
+    target,
+)
 from services.cli.id_prefixes import meant
 from shared.envelope import ORIGIN_HEADER, REPLAY_HEADER, Record, first_headers, uuid_or_none
 
@@ -120,15 +132,15 @@ def chosen(
     there = {letter.letter_id for letter in found}
     whole = {given: meant(given, there, "dead letter's id", to_change=to_change) for given in ids}
     if missing := {given for given, letter_id in whole.items() if letter_id is None}:
-        raise Wrong(f"choose an id of `crossborder dlq list`: there is no dead letter {', '.join(sorted(missing))}")
+        raise UsageError(f"choose an id of `crossborder dlq list`: there is no dead letter {', '.join(sorted(missing))}")
     if ids:
         found = [letter for letter in found if letter.letter_id in whole.values()]
     elif not everything and reason is None:
-        raise Wrong("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
+        raise UsageError("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
     return [letter for letter in found if reason is None or letter.head("dlq_reason") == reason]
 
 
-async def letters_of(to: Target) -> list[DeadLetter]:
+async def letters_of(to: RunningStack) -> list[DeadLetter]:
     """Every dead letter, the oldest first; those too whose topic has them no more, but hold an order."""
     from services.cli import dead_letters, topic_reader
     from shared.topics import TOPICS
@@ -158,14 +170,14 @@ def _of_kept(each: Owed) -> DeadLetter:
     return DeadLetter(Record(dead_letters_of(topic), partition, offset, int(each.at.timestamp() * 1000), key, b"", headers), each)
 
 
-async def replayed(to: Target, letters: Sequence[DeadLetter]) -> set[str]:
+async def replayed(to: RunningStack, letters: Sequence[DeadLetter]) -> set[str]:
     """Which of them an operator gave again. The database tells, not a header: that anybody might write."""
     from services.cli.dead_letters import replayed_letters
 
     return await replayed_letters(to) & {letter.letter_id for letter in letters}
 
 
-async def owed(to: Target, letters: Sequence[DeadLetter]) -> dict[str, Owed]:
+async def owed(to: RunningStack, letters: Sequence[DeadLetter]) -> dict[str, Owed]:
     """Those of them that their service still owes: neither handled after a replay, nor dropped, nor skipped."""
     from services.cli.dead_letters import owed_letters
 
@@ -199,14 +211,14 @@ def list_(
             "yes" if row["replayed"] else "",
             "yes" if row["owed"] else "",
         )
-    paper().print(table)
-    say(
+    stdout().print(table)
+    print_err(
         f"{len(rows)} dead letters, {len(due)} of them owed"
         + ("; `crossborder dlq show ID` shows one, `crossborder dlq replay` gives them again" if rows else "")
     )
 
 
-async def _list(to: Target, reason: str | None) -> tuple[list[DeadLetter], set[str], Collection[str]]:
+async def _list(to: RunningStack, reason: str | None) -> tuple[list[DeadLetter], set[str], Collection[str]]:
     found = chosen(await letters_of(to), (), reason, everything=True)
     return found, await replayed(to, found), await owed(to, found)
 
@@ -221,7 +233,9 @@ def show(
     letter = chosen(run(letters_of(target())), [letter_id], None, everything=False, to_change=False)[0]
     if value:
         if letter.kept is not None:
-            raise Wrong(f"only {letter.kept.service} can open what it keeps sealed, and the topic has it no more: {letter_id}")
+            raise UsageError(
+                f"only {letter.kept.service} can open what it keeps sealed, and the topic has it no more: {letter_id}"
+            )
         typer.echo(letter.record.value or b"", nl=False)
         return
     headers = {name: raw.decode("utf-8", "replace") for name, raw in letter.record.headers if not name.startswith("dlq_")}
@@ -235,7 +249,7 @@ def show(
             print(f"{name:<10} {text}")
     for name, text in headers.items():
         print(f"header     {name}: {text}")
-    say("the bytes may carry personal particulars: --value writes them to stdout")
+    print_err("the bytes may carry personal particulars: --value writes them to stdout")
 
 
 @dlq.command()
@@ -252,20 +266,20 @@ def replay(
     stays, and a sentence says where the original lies.
     """
     if not (ids or reason or everything):
-        raise Wrong("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
+        raise UsageError("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
     found = run(_replay(target(), ids, reason, everything, dry_run))
     if json:
         as_json([row(each, dry_run) for each in found])
     for each in found:
         if each.became == STAYS:
-            say(each.letter.stays())
+            print_err(each.letter.stays())
         elif not json:
             print(told(each, dry_run))
     good = sum(each.became in (WENT, HANDLED) for each in found)
-    say(f"{good} dead letters {'would be' if dry_run else 'were'} replayed")
+    print_err(f"{good} dead letters {'would be' if dry_run else 'were'} replayed")
     # What stays is told above; only who asks for it by its id, or for nothing that can go, gets no for an answer.
     if not good or (ids and good < len(found)) or any(each.became in (FAILED, WAITS) for each in found):
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
 @dataclass
@@ -304,7 +318,7 @@ def told(each: Given, dry_run: bool) -> str:
     return f"{letter.letter_id} {each.became}: {each.why}"
 
 
-async def _replay(to: Target, ids: Sequence[str], reason: str | None, everything: bool, dry_run: bool) -> list[Given]:
+async def _replay(to: RunningStack, ids: Sequence[str], reason: str | None, everything: bool, dry_run: bool) -> list[Given]:
     found = chosen(await letters_of(to), ids, reason, everything)
     due = await owed(to, found)
     if not ids:
@@ -343,7 +357,7 @@ async def _holds(conn: Any, letter: DeadLetter, due: Mapping[str, Owed]) -> bool
     return True
 
 
-async def _ask_again(to: Target, letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, tuple[str, int]]]:
+async def _ask_again(to: RunningStack, letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, tuple[str, int]]]:
     """Ask their services for these, which hold their orders."""
     from services.cli.dead_letters import operator
     from shared.operator_requests import ask
@@ -358,7 +372,7 @@ async def _ask_again(to: Target, letters: Sequence[DeadLetter]) -> list[tuple[De
     return asked
 
 
-async def _results(to: Target, asked: Sequence[tuple[DeadLetter, tuple[str, int]]]) -> list[Given]:
+async def _results(to: RunningStack, asked: Sequence[tuple[DeadLetter, tuple[str, int]]]) -> list[Given]:
     from services.cli.dead_letters import results_of
 
     results = await results_of(to, [number for _, number in asked]) if asked else {}
@@ -375,7 +389,7 @@ async def _results(to: Target, asked: Sequence[tuple[DeadLetter, tuple[str, int]
     return given
 
 
-async def _publish_again(to: Target, letters: Sequence[DeadLetter], due: Mapping[str, Owed]) -> list[Given]:
+async def _publish_again(to: RunningStack, letters: Sequence[DeadLetter], due: Mapping[str, Owed]) -> list[Given]:
     """Put these back where they came from. What is acknowledged is owed no longer: it is handled, or given up anew."""
     from services.cli.dead_letters import operator
     from services.schema import SERVICES
@@ -418,7 +432,7 @@ def drop(
     them. One that holds an order is left alone: only a replay, or `crossborder order release`, lets the order go on.
     """
     if not (ids or reason):
-        raise Wrong("say which dead letters: --id TOPIC/PARTITION/OFFSET, or --reason REASON")
+        raise UsageError("say which dead letters: --id TOPIC/PARTITION/OFFSET, or --reason REASON")
     rows = run(_drop(target(), ids, reason, dry_run))
     if json:
         as_json(rows)
@@ -426,12 +440,12 @@ def drop(
         for row in rows:
             print(f"{row['id']} {row['outcome']}")
     done = sum(row["outcome"] == ("would be dropped" if dry_run else "dropped") for row in rows)
-    say(f"{done} dead letters {'would be' if dry_run else 'were'} dropped")
+    print_err(f"{done} dead letters {'would be' if dry_run else 'were'} dropped")
     if not rows or any(row["outcome"] == HOLDS for row in rows):
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
-async def _drop(to: Target, ids: Sequence[str], reason: str | None, dry_run: bool) -> list[dict[str, str]]:
+async def _drop(to: RunningStack, ids: Sequence[str], reason: str | None, dry_run: bool) -> list[dict[str, str]]:
     letters = chosen(await letters_of(to), ids, reason, everything=False)
     due = await owed(to, letters)
     async with database(to, write=not dry_run) as conn:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from services.cli.connect import Absent, Exit, Target, as_json, leave, mark, paper, run, say, target
+from services.cli.connect import Exit, RunningStack, Unreachable, as_json, exit_with, print_err, run, status_mark, stdout, target
 from shared.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -59,18 +59,18 @@ def doctor(json: bool = typer.Option(False, "--json", help="for machines")) -> N
         table = Table("", "what", "found", "what to do", box=None)
         for check in checks:
             table.add_row(marked(check), check.name, check.found, check.todo)
-        paper().print(table)
+        stdout().print(table)
         if soon := [check.name for check in checks if check.ok and check.soon]:
-            say(f"nothing is wrong yet with {', '.join(soon)}: see to it soon")
+            print_err(f"nothing is wrong yet with {', '.join(soon)}: see to it soon")
     if not ok:
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
 def marked(check: Check) -> Text:
     """The mark of a check: `soon` stands for what is right and will not stay so."""
     from rich.text import Text
 
-    return Text("soon", "yellow") if check.ok and check.soon else mark(check.ok)
+    return Text("soon", "yellow") if check.ok and check.soon else status_mark(check.ok)
 
 
 def rule_ends() -> Iterator[Check]:
@@ -145,14 +145,14 @@ async def of_stack() -> list[Check]:
     """The running stack, or, where there is none, whether its ports are free."""
     try:
         to = target()
-    except Absent as absent:
+    except Unreachable as absent:
         return [Check("stack", False, "none is running", str(absent)), *ports()]
     found: list[Check] = []
     for look in (_attention, _keys, _postgres, _parties, _kafka):
         try:
             async with asyncio.timeout(15):
                 found += await look(to)
-        except Absent as absent:
+        except Unreachable as absent:
             found.append(Check(look.__name__.strip("_"), False, "no answer", str(absent)))
         except TimeoutError:
             found.append(
@@ -208,7 +208,7 @@ def holder_of(port: int) -> str:
     return "another program"
 
 
-def keys(to: Target) -> Iterator[Check]:
+def keys(to: RunningStack) -> Iterator[Check]:
     """The key files: there, and readable by nobody else."""
     from shared.sealing import MASTER_KEYS
 
@@ -228,7 +228,7 @@ def keys(to: Target) -> Iterator[Check]:
         )
 
 
-async def _attention(to: Target) -> list[Check]:
+async def _attention(to: RunningStack) -> list[Check]:
     """What runs, and what waits for a person."""
     from services.cli.verify import attention
 
@@ -246,11 +246,11 @@ def _told(name: str, ok: bool, skipped: str, offending: Sequence[str], says: str
 _NOTHING: Final = {True: "all run and are ready", False: "none waits"}
 
 
-async def _keys(to: Target) -> list[Check]:
+async def _keys(to: RunningStack) -> list[Check]:
     return list(keys(to))
 
 
-async def _postgres(to: Target) -> list[Check]:
+async def _postgres(to: RunningStack) -> list[Check]:
     from services.cli.connect import database
     from services.schema import migrations
 
@@ -284,7 +284,7 @@ async def _postgres(to: Target) -> list[Check]:
     return found
 
 
-async def _parties(to: Target) -> list[Check]:
+async def _parties(to: RunningStack) -> list[Check]:
     """Who must sign what it says as a platform or carrier, and which platforms of open orders cannot."""
     from services.cli.access.parties import all_bound
     from services.cli.connect import database
@@ -360,7 +360,7 @@ def partitions_check(counts: Mapping[str, int]) -> Check:
     return Check("partitions", not other, found, todo if other else "")
 
 
-async def _kafka(to: Target) -> list[Check]:
+async def _kafka(to: RunningStack) -> list[Check]:
     from services.cli import topic_reader
     from services.cli.lag import lag_of
     from shared.topics import TOPICS

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from services.cli.connect import Wrong
+from services.cli.connect import UsageError
 
 if TYPE_CHECKING:
     from shared.database import Connection
@@ -31,7 +31,7 @@ def meant(given: str, ids: Collection[str], what: str, *, to_change: bool = Fals
         return given
     found = sorted(each for each in ids if given and each.startswith(given))
     if len(found) > 1:
-        raise Wrong(f"give more of the {what}: {given} begins {_named(found)}")
+        raise UsageError(f"give more of the {what}: {given} begins {_named(found)}")
     if found and to_change:
         _require_no_other(given, found[0], what)
     return found[0] if found else None
@@ -40,7 +40,7 @@ def meant(given: str, ids: Collection[str], what: str, *, to_change: bool = Fals
 def _require_no_other(given: str, found: str, what: str) -> None:
     """Raises Wrong where the two differ in the length of a number: they may be two."""
     if given[-1].isdecimal() and found[len(given)].isdecimal():
-        raise Wrong(f"give the whole {what}, since it is to be changed: {given} is none, and {found} may be another")
+        raise UsageError(f"give the whole {what}, since it is to be changed: {given} is none, and {found} may be another")
 
 
 async def order_of(conn: Connection, given: str, *, to_change: bool = False) -> UUID | None:
@@ -55,7 +55,7 @@ async def order_of(conn: Connection, given: str, *, to_change: bool = False) -> 
         except ValueError:
             rows = await conn.fetch(BY_BEGINNING, given, *_bounds(given)) if given else []
     if len(rows) > 1:
-        raise Wrong(f"name the order by its id: {given} begins {_named([_one(row) for row in rows])}")
+        raise UsageError(f"name the order by its id: {given} begins {_named([_one(row) for row in rows])}")
     if rows and to_change and given != rows[0]["order_no"] and not str(rows[0]["order_id"]).startswith(given.lower()):
         _require_no_other(given, rows[0]["order_no"], "order number")
     return rows[0]["order_id"] if rows else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from services.cli.connect import Target, database
+from services.cli.connect import RunningStack, database
 
 LOOKED_THROUGH: Final = 1000
 """Offsets that are looked through for a record: so few may all be marks of transactions."""
@@ -54,7 +54,7 @@ async def offsets(conn: Any) -> dict[str, dict[tuple[str, int], int]]:
     return found
 
 
-async def behind(to: Target, stored: Mapping[str, Mapping[tuple[str, int], int]] | None = None) -> list[Behind]:
+async def behind(to: RunningStack, stored: Mapping[str, Mapping[tuple[str, int], int]] | None = None) -> list[Behind]:
     """Every partition of every topic that a service is to read. What it was never given it has read nothing of.
 
     `stored`: how far each service has read, as `offsets` found it before; asked for now if not given.
@@ -76,7 +76,7 @@ async def behind(to: Target, stored: Mapping[str, Mapping[tuple[str, int], int]]
     return await past_marks(to, found)
 
 
-async def past_marks(to: Target, places: Sequence[Behind]) -> list[Behind]:
+async def past_marks(to: RunningStack, places: Sequence[Behind]) -> list[Behind]:
     """The same, with the first record that is unread where hardly anything is: behind the last record may be marks only."""
     from services.cli import topic_reader
 
@@ -92,7 +92,7 @@ async def past_marks(to: Target, places: Sequence[Behind]) -> list[Behind]:
     return [replace(b, unread=found.get((b.place, b.reads_on), 0)) if b.records else b for b in places]
 
 
-async def lag_of(to: Target) -> dict[str, int]:
+async def lag_of(to: RunningStack) -> dict[str, int]:
     """Records each service is behind."""
     found: dict[str, int] = {}
     for place in await behind(to):

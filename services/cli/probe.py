@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from services.cli.connect import Exit, as_json, leave, run, say, target
+from services.cli.connect import Exit, as_json, exit_with, print_err, run, target
 
 
 def register(app: typer.Typer) -> None:
@@ -31,5 +31,5 @@ def probe(
     else:
         print(f"{done.order_no} {done.outcome} after {done.took_s:.1f} s")
     if done.outcome != "fulfilled":
-        say(f"look at `crossborder order show {done.order_no}`: it should have been fulfilled within {late:.0f} s")
-        leave(Exit.NO)
+        print_err(f"look at `crossborder order show {done.order_no}`: it should have been fulfilled within {late:.0f} s")
+        exit_with(Exit.NO)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import typer
 
-from services.cli.connect import Absent, Exit, Target, Wrong, as_json, leave, producer, run, say, target
+from services.cli.connect import Exit, RunningStack, Unreachable, UsageError, as_json, exit_with, print_err, producer, run, target
 from services.cli.order import steps
 from services.cli.submission_files import Submission, from_file
 
@@ -45,7 +45,7 @@ def publish(
 ) -> None:
     """Publish orders to the topic `orders.submissions`."""
     if file is not None and (sample is not None or seed is not None or count is not None):
-        raise Wrong("give either --file, which is published whole, or --sample, --count and --seed")
+        raise UsageError("give either --file, which is published whole, or --sample, --count and --seed")
     from services.cli import samples
 
     records = from_file(file) if file is not None else samples.samples(sample, count or 1, seed)
@@ -60,16 +60,16 @@ def publish(
         for row in found["orders"][:1000] if follow else ():
             for line in steps.told(str(row["order_no"]), row["end"], row["became"]):
                 print(line)
-        say(f"published {found['published']} records in {found['seconds']:.2f} s ({found['per_second']:.0f} a second)")
+        print_err(f"published {found['published']} records in {found['seconds']:.2f} s ({found['per_second']:.0f} a second)")
         if follow:
-            say(", ".join(f"{n} {end}" for end, n in sorted(found["ends"].items())) or "none came to an end")
+            print_err(", ".join(f"{n} {end}" for end, n in sorted(found["ends"].items())) or "none came to an end")
     if follow and found["open"]:
         for told in run(_held_back(target())):
-            say(told)
-        leave(Exit.NO)
+            print_err(told)
+        exit_with(Exit.NO)
 
 
-async def _held_back(to: Target) -> list[str]:
+async def _held_back(to: RunningStack) -> list[str]:
     """Why some may be open still: a transaction of somebody's that is not ended stands in front of them."""
     from services.cli import topic_reader
     from shared.topics import TOPICS
@@ -89,7 +89,7 @@ def signed(records: Sequence[Submission], key: Path) -> list[Submission]:
     ]
 
 
-async def _require_heard(to: Target, records: Sequence[Submission]) -> None:
+async def _require_heard(to: RunningStack, records: Sequence[Submission]) -> None:
     """Raise Wrong for a record that would be refused as another's: whoever follows it would wait in vain."""
     from services.cli.access.parties import all_bound
     from services.cli.connect import database
@@ -104,7 +104,7 @@ async def _require_heard(to: Target, records: Sequence[Submission]) -> None:
         async with database(to) as conn:
             await conn.execute("SET search_path = orders")
             await known.load(conn)
-    except Absent:
+    except Unreachable:
         return  # Kafka alone takes records: what becomes of them is seen when the database is back
     key = key_of(to.party_pem) if to.party_pem else None
     for r in records[:LOOKED_AT]:
@@ -114,10 +114,10 @@ async def _require_heard(to: Target, records: Sequence[Submission]) -> None:
             known.require(Record(SUBMISSIONS, 0, 0, 0, r.key, r.value, headers), codes)
         except Unprocessable as error:
             if error.reason == "signature":  # any other fault is for the service to tell
-                raise Wrong(f"{error}; `--sign KEY.pem` does so. Nothing was published") from None
+                raise UsageError(f"{error}; `--sign KEY.pem` does so. Nothing was published") from None
 
 
-async def send(to: Target, records: Sequence[Submission], rate: float | None, sent: Callable[[int], None]) -> float:
+async def send(to: RunningStack, records: Sequence[Submission], rate: float | None, sent: Callable[[int], None]) -> float:
     """Publish all of them, at `rate` a second if given, signed where there is a key to sign with; returns the seconds it took
     until the last acknowledgement.
     """
@@ -145,7 +145,7 @@ async def send(to: Target, records: Sequence[Submission], rate: float | None, se
 
 
 async def _publish(
-    to: Target,
+    to: RunningStack,
     records: Sequence[Submission],
     rate: float | None,
     follow: bool,
@@ -199,9 +199,9 @@ def progress(total: int, what: str, show: bool) -> Iterator[Callable[[int], None
     """A live bar on stderr, where there is somebody to see it; what it yields takes how many are done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from services.cli.connect import talk
+    from services.cli.connect import stderr
 
-    console = talk()
+    console = stderr()
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from services.cli.connect import Wrong
+from services.cli.connect import UsageError
 from services.cli.submission_files import Submission, submission_of
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def samples(sample: str | None, count: int, seed: int | None) -> list[Submission
         return [_of(submission(sample, n, **how)) for n in range(1, count + 1)]  # type: ignore[arg-type]
     if sample in KINDS:
         return list(_records(case_of(sample, 1 + n * CASE_NUMBERS, **how) for n in range(count)))  # type: ignore[arg-type]
-    raise Wrong(f"choose one of the goods {', '.join(SAMPLES)}, or of the kinds {', '.join(KINDS)}: {sample!r} is none")
+    raise UsageError(f"choose one of the goods {', '.join(SAMPLES)}, or of the kinds {', '.join(KINDS)}: {sample!r} is none")
 
 
 def _of(made: dict[str, object]) -> Submission:

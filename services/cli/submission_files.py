@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
-from services.cli.connect import Wrong
+from services.cli.connect import UsageError
 
 SUBMITTED: Final = "order.submitted.v1"
 FILE_BYTES_MAX: Final = 512 * 1024 * 1024
@@ -64,14 +64,14 @@ def from_file(path: Path) -> list[Submission]:
     try:
         content = utf8(_bytes_of(path))
     except Unprocessable as error:
-        raise Wrong(f"mend {name}: {error}; `iconv -t UTF-8 -f …` writes it anew") from None
+        raise UsageError(f"mend {name}: {error}; `iconv -t UTF-8 -f …` writes it anew") from None
     if not content.strip():
-        raise Wrong(f"put orders into {name}: it is empty")
+        raise UsageError(f"put orders into {name}: it is empty")
     if content.startswith(b"<"):
         return [_of_xml(content, name)]
     found = [_of_json(value, f"{place} of {name}" if place else name) for place, value in _parts(content, name)]
     if not found:
-        raise Wrong(f"put orders into {name}: its array is empty")
+        raise UsageError(f"put orders into {name}: its array is empty")
     return found
 
 
@@ -83,9 +83,9 @@ def _bytes_of(path: Path) -> bytes:
             with path.open("rb") as file:
                 content = file.read(FILE_BYTES_MAX + 1)
         except OSError as error:
-            raise Wrong(f"give a file that can be read: {path} ({error.strerror})") from None
+            raise UsageError(f"give a file that can be read: {path} ({error.strerror})") from None
     if len(content) > FILE_BYTES_MAX:
-        raise Wrong(f"split {path}: it is larger than {FILE_BYTES_MAX // 1024 // 1024} MiB")
+        raise UsageError(f"split {path}: it is larger than {FILE_BYTES_MAX // 1024 // 1024} MiB")
     return content
 
 
@@ -103,15 +103,15 @@ def _parts(content: bytes, name: str) -> list[Part]:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        raise Wrong(f"mend {name}: it must be UTF-8, byte {error.start} is not") from None
+        raise UsageError(f"mend {name}: it must be UTF-8, byte {error.start} is not") from None
     try:
         return list(_documents(text))
     except json.JSONDecodeError as error:
-        raise Wrong(
+        raise UsageError(
             f"mend line {error.lineno} of {name}: it is not JSON ({error.msg} at column {error.colno}); see the submission in README.md"
         ) from None
     except RecursionError:
-        raise Wrong(f"mend {name}: it is nested too deep for an order") from None
+        raise UsageError(f"mend {name}: it is nested too deep for an order") from None
 
 
 def _unmarked(line: bytes) -> bytes:
@@ -173,7 +173,7 @@ def _require_small(value: bytes, where: str) -> None:
     from shared.topics import MESSAGE_BYTES_MAX
 
     if len(value) > MESSAGE_BYTES_MAX - HEADERS_BYTES:
-        raise Wrong(
+        raise UsageError(
             f"make {where} smaller: a record has at most {MESSAGE_BYTES_MAX} bytes, this one {len(value)} and its headers"
         )
 
@@ -186,17 +186,17 @@ def _of_json(value: bytes, where: str) -> Submission:
     from shared.texts import TWICE, has_name_twice, identifier
 
     if len(value) > JSON_BYTES_MAX:
-        raise Wrong(f"make {where} smaller: a submission has at most {JSON_BYTES_MAX} bytes, this one {len(value)}")
+        raise UsageError(f"make {where} smaller: a submission has at most {JSON_BYTES_MAX} bytes, this one {len(value)}")
     try:
         found = orjson.loads(value)
         order_no, platform = found["order_no"], found["platform"]["code"]
     except (ValueError, KeyError, TypeError) as error:
         kind = f"is not JSON ({error})" if isinstance(error, ValueError) else "has no order_no and platform.code"
-        raise Wrong(f"mend {where}: it {kind}; see the submission in README.md") from None
+        raise UsageError(f"mend {where}: it {kind}; see the submission in README.md") from None
     if has_name_twice(value):
-        raise Wrong(f"mend {where}: {TWICE}; see the submission in README.md")
+        raise UsageError(f"mend {where}: {TWICE}; see the submission in README.md")
     if not isinstance(order_no, str) or not isinstance(platform, str):
-        raise Wrong(f"mend {where}: order_no and platform.code must be strings")
+        raise UsageError(f"mend {where}: order_no and platform.code must be strings")
     return submission_of(order_no, order_id_of(identifier(platform), identifier(order_no)), value)
 
 
@@ -211,10 +211,10 @@ def _of_xml(content: bytes, where: str) -> Submission:
     try:
         root = parse_untrusted(content)
     except Unprocessable as error:
-        raise Wrong(f"mend {where}: {error}") from None
+        raise UsageError(f"mend {where}: {error}") from None
     if not str(root.tag).endswith("}CEB311Message") and root.tag != "CEB311Message":
-        raise Wrong(f"give a CEB311Message: the root of {where} is {str(root.tag).rpartition('}')[2]}")
+        raise UsageError(f"give a CEB311Message: the root of {where} is {str(root.tag).rpartition('}')[2]}")
     order_no, platform = (identifier(root.findtext(f".//{{*}}{name}") or "") for name in ("orderNo", "ebpCode"))
     if not order_no or not platform:
-        raise Wrong(f"mend {where}: it has no orderNo or no ebpCode")
+        raise UsageError(f"mend {where}: it has no orderNo or no ebpCode")
     return submission_of(order_no, order_id_of(platform, order_no), content, CONTENT_TYPE_XML)

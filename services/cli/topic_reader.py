@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from services.cli.connect import Absent, Target, kafka_errors
+from services.cli.connect import RunningStack, Unreachable, kafka_errors
 from shared.envelope import Record
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ Place = tuple[str, int]
 """A topic's plain name, without a test's prefix, and a partition."""
 
 
-async def partitions(to: Target, topics: Sequence[str]) -> list[TopicPartition]:
+async def partitions(to: RunningStack, topics: Sequence[str]) -> list[TopicPartition]:
     """The partitions of those of `topics` that are there."""
     from aiokafka import TopicPartition
     from aiokafka.admin import AIOKafkaAdminClient
@@ -41,7 +41,7 @@ async def partitions(to: Target, topics: Sequence[str]) -> list[TopicPartition]:
 
 
 @asynccontextmanager
-async def consumer(to: Target, *, committed: bool = True) -> AsyncIterator[AIOKafkaConsumer]:
+async def consumer(to: RunningStack, *, committed: bool = True) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of no group, which reads as services do: what a transaction wrote when it is ended, and not what it gave up."""
     from aiokafka import AIOKafkaConsumer
 
@@ -74,7 +74,7 @@ async def consumer(to: Target, *, committed: bool = True) -> AsyncIterator[AIOKa
             await made.stop()
 
 
-async def ends(to: Target, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
+async def ends(to: RunningStack, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
     """Of each partition of `topics`: its first offset and the one behind the last that may be read now."""
     found = await partitions(to, topics)
     if not found:
@@ -85,7 +85,7 @@ async def ends(to: Target, topics: Sequence[str]) -> dict[Place, tuple[int, int]
     return {(tp.topic[len(to.prefix) :], tp.partition): (first[tp], last[tp]) for tp in found}
 
 
-async def open_transactions(to: Target, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
+async def open_transactions(to: RunningStack, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
     """Where a producer has not ended its transaction: of the partition, up to where it may be read and where it ends."""
     found = await partitions(to, topics)
     if not found:
@@ -98,7 +98,7 @@ async def open_transactions(to: Target, topics: Sequence[str]) -> dict[Place, tu
     return {(tp.topic[len(to.prefix) :], tp.partition): (stable[tp], written[tp]) for tp in found if stable[tp] < written[tp]}
 
 
-async def held_back(to: Target, topics: Sequence[str]) -> list[str]:
+async def held_back(to: RunningStack, topics: Sequence[str]) -> list[str]:
     """One sentence for each partition in which nobody reads on, for a transaction that is open there."""
     return [
         f"end or abort the transaction that is open in {topic}/{part}: it ends by itself when its producer's timeout is over, and the "
@@ -107,7 +107,7 @@ async def held_back(to: Target, topics: Sequence[str]) -> list[str]:
     ]
 
 
-async def first_records(to: Target, ranges: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:
+async def first_records(to: RunningStack, ranges: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:
     """Of each range of offsets (its first, the one behind its last) that of the first record in it, or the range's end."""
     from aiokafka import TopicPartition
 
@@ -120,12 +120,12 @@ async def first_records(to: Target, ranges: Mapping[Place, tuple[int, int]]) -> 
         try:
             found = await log_ends.first_records(to.kafka, asked, security=to.security)
         except Unavailable as error:
-            raise Absent(str(error)) from None
+            raise Unreachable(str(error)) from None
     return {(tp.topic[len(to.prefix) :], tp.partition): offset for tp, offset in found.items()}
 
 
 async def read(
-    to: Target,
+    to: RunningStack,
     topics: Sequence[str],
     *,
     since_ms: int | None = None,
@@ -182,7 +182,7 @@ async def _poll(
     try:
         passed = await ahead.done(open_)
     except Unavailable as error:
-        raise Absent(str(error)) from None
+        raise Unreachable(str(error)) from None
     open_ -= passed
     reader.pause(*passed)
 

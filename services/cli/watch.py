@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from services.cli.connect import Target, as_json, database, paper, run, target
+from services.cli.connect import RunningStack, as_json, database, run, stdout, target
 
 
 def register(app: typer.Typer) -> None:
@@ -31,12 +31,12 @@ def watch(
         run(_watch(to, every, once))
 
 
-async def _once(to: Target) -> dict[str, Any]:
+async def _once(to: RunningStack) -> dict[str, Any]:
     async with database(to) as conn:
         return await look(to, conn)
 
 
-async def look(to: Target, conn: Any) -> dict[str, Any]:
+async def look(to: RunningStack, conn: Any) -> dict[str, Any]:
     """Orders by state, lag by service, records waiting in outboxes, instructions without an answer."""
     from services.cli import lag
     from services.cli.order import counts
@@ -56,14 +56,14 @@ async def look(to: Target, conn: Any) -> dict[str, Any]:
     }
 
 
-async def _watch(to: Target, every: float, once: bool) -> None:
+async def _watch(to: RunningStack, every: float, once: bool) -> None:
     from rich.live import Live
 
     from services.cli.order import counts
 
     async with database(to) as conn:
         before = await look(to, conn)
-        with Live(_page(before, 0.0), console=paper(), auto_refresh=False) as live:
+        with Live(_page(before, 0.0), console=stdout(), auto_refresh=False) as live:
             while not once:
                 await asyncio.sleep(every)
                 now = await look(to, conn)

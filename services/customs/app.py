@@ -12,13 +12,13 @@ from services.customs import metrics as customs_metrics
 from services.customs.cases import KINDS
 from services.customs.ceb.sign import Signer
 from services.customs.consolidation.months import DAY_S
-from services.customs.consolidation.requests import WORDS_EVERY_S, announce_words, make_requests
+from services.customs.consolidation.requests import WORDS_EVERY_S, make_requests, publish_pending
 from services.customs.consolidation.terms import Consolidating
 from services.customs.contradiction_cases import SETTLE_EVERY_S, settle_cases
 from services.customs.deps import Deps
 from services.customs.expired_returns import EVERY_S, give_up_returns
 from services.customs.gateway import Authority
-from services.customs.handlers import HEARS
+from services.customs.handlers import SUBSCRIPTIONS
 from services.customs.invariants import INVARIANTS
 from services.customs.lodging.timer import lodge_due
 from services.customs.tax_bills import announce_bills
@@ -60,10 +60,10 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
         Timer("returns", EVERY_S, give_up_returns),
         Timer("cases", SETTLE_EVERY_S, settle_cases),
         Timer("summaries", consolidating.every_s, make_requests),
-        Timer("summary words", WORDS_EVERY_S, announce_words),
+        Timer("summary words", WORDS_EVERY_S, publish_pending),
     )
     return Wiring(
-        "customs", topics.CUSTOMS, HEARS, deps, deps.sealing, observe=customs_metrics.observe,
+        "customs", topics.CUSTOMS, SUBSCRIPTIONS, deps, deps.sealing, observe=customs_metrics.observe,
         gauges=customs_metrics.gauges(rules.batching.age_s, consolidating), timers=timers, invariants=INVARIANTS,
         case_kinds=KINDS,
     )  # fmt: skip

@@ -42,7 +42,7 @@ from shared.events.orders import Line, OrderPlaced
 from shared.events.persons import ConsigneeParticulars, Particulars
 from shared.identity import uuid5
 from shared.sealing import Unsealable, bound, unseal
-from shared.subscriptions import Partly, Unreadable, message
+from shared.subscriptions import PartlyReadable, UnreadableEntry, message
 
 BEIJING: Final = timezone(timedelta(hours=8))
 _SMALLEST: Final = Decimal("0.00001")
@@ -112,7 +112,7 @@ def decode_receipts(record: Record) -> Sequence[Message]:
         event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{number - 1}")
         found.append(message(record, event_id, f"{told.message_type}.{told.status}", UUID(int=0), entry, entry=number))
     if answer.unreadable:
-        return Partly(found, [Unreadable(number, why) for number, why in answer.unreadable])
+        return PartlyReadable(found, [UnreadableEntry(number, why) for number, why in answer.unreadable])
     return found
 
 

@@ -39,7 +39,7 @@ from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced, OrderUnwinding, WithdrawalAsked
 from shared.events.payments import PaymentCaptured
 from shared.events.tax import TaxAssessed
-from shared.subscriptions import Announced, Hears, Outcome
+from shared.subscriptions import EmittedEvent, Outcome, Subscription
 from shared.values import replace
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ class Folded:
     declarations: dict[UUID, Declaration]
     touched: dict[UUID, datetime]
     papers: dict[UUID, dict[str, bytes]]
-    facts: list[Announced]
+    facts: list[EmittedEvent]
     found: Mapping[UUID, Declaration]
 
     @classmethod
@@ -80,7 +80,7 @@ class Folded:
         self.declarations[after.order_id] = after
         self.touched[after.order_id] = at
         first = after.version - len(facts) + 1
-        self.facts += [Announced(fact, cause, first + i, traceparent) for i, fact in enumerate(facts)]
+        self.facts += [EmittedEvent(fact, cause, first + i, traceparent) for i, fact in enumerate(facts)]
         return True
 
     async def save(self, conn: Connection, authority: Authority) -> Outcome:
@@ -134,7 +134,7 @@ async def collect_documents(conn: Connection, batch: Sequence[Message], deps: De
     placed = [event.order_id for _, event in heard if isinstance(event, OrderPlaced)]
     shipped = [event.order_id for _, event in heard if isinstance(event, WaybillIssued)]
     if placed or shipped:
-        outcome.counts.append(partial(customs_metrics.papers_heard, placed, shipped))
+        outcome.after_commit.append(partial(customs_metrics.record_documents, placed, shipped))
     return outcome
 
 
@@ -247,7 +247,7 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     refused = [m for m in batch if m.event.message_guid is not None]
     of_summaries = await _refuse_requests(conn, refused, deps)
     unread = _unread(batch, named, of_summaries)
-    outcome.counts.append(partial(customs_metrics.receipts_heard, heard, len(refused), unread))
+    outcome.after_commit.append(partial(customs_metrics.record_receipts, heard, len(refused), unread))
     return outcome
 
 
@@ -359,12 +359,12 @@ async def _named(conn: Connection, batch: Sequence[Message]) -> list[Named]:
     return found
 
 
-HEARS: Final = {
-    topics.ORDERS: Hears(collect_documents, (OrderPlaced, WithdrawalAsked, OrderUnwinding)),
-    topics.WAYBILLS: Hears(
+SUBSCRIPTIONS: Final = {
+    topics.ORDERS: Subscription(collect_documents, (OrderPlaced, WithdrawalAsked, OrderUnwinding)),
+    topics.WAYBILLS: Subscription(
         collect_documents, decode=waybill.decode, intake=True, speaks_for=waybill.carrier_of, once=(waybill.WireWaybill,)
     ),
-    topics.TAX: Hears(collect_documents, (TaxAssessed,)),
-    topics.PAYMENTS: Hears(collect_documents, (PaymentCaptured,)),
-    topics.RECEIPTS: Hears(follow_receipts, decode=decode_receipts, intake=True, alone=alone),
+    topics.TAX: Subscription(collect_documents, (TaxAssessed,)),
+    topics.PAYMENTS: Subscription(collect_documents, (PaymentCaptured,)),
+    topics.RECEIPTS: Subscription(follow_receipts, decode=decode_receipts, intake=True, alone=alone),
 }

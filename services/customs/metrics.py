@@ -18,7 +18,7 @@ from services.customs.lodging import pauses
 from shared import metrics
 from shared.database import Connection
 from shared.events.customs import DocumentsMismatched, ReceiptEvent
-from shared.subscriptions import Announced
+from shared.subscriptions import EmittedEvent
 
 LATE_S: Final = 30.0
 """An open batch so long past its age is late: lodging looks many times a second."""
@@ -26,7 +26,7 @@ _SAMPLE: Final = 0xF
 """Of the orders, one in sixteen is timed until its waybill comes."""
 
 
-class Awaited:
+class LatencyTracker:
     """When something was asked, until its answer is heard. Beyond `most` the oldest is forgotten, so it never grows."""
 
     def __init__(self, most: int = 5000) -> None:
@@ -51,8 +51,8 @@ TOLD: Final[Mapping[codes.StatusClass, str]] = {
 }  # fmt: skip
 """The fact that a status of a list is told by; the others tell none, or one that depends on what was asked."""
 
-MESSAGES: Final = Awaited()
-WAYBILLS: Final = Awaited()
+MESSAGES: Final = LatencyTracker()
+WAYBILLS: Final = LatencyTracker()
 
 
 def begin() -> None:
@@ -80,7 +80,7 @@ def begin() -> None:
             gauge.begin((party,))
 
 
-def observe(facts: Sequence[Announced]) -> None:
+def observe(facts: Sequence[EmittedEvent]) -> None:
     """Count what was said: receipts by status, mismatches by code."""
     for fact in facts:
         event = fact.event
@@ -106,7 +106,7 @@ def lodged(guid: str, lists: int, closed_by: str, open_s: float) -> None:
     MESSAGES.ask(guid)
 
 
-def receipts_heard(entries: Collection[tuple[Kind, str | None]], refused: int, unread: Collection[Kind]) -> None:
+def record_receipts(entries: Collection[tuple[Kind, str | None]], refused: int, unread: Collection[Kind]) -> None:
     """The authority answered: of each entry what was asked and in which message; `refused`: messages refused whole.
 
     `unread`: entries of which nothing follows, since their status or what they are about is not known here.
@@ -123,7 +123,7 @@ def receipts_heard(entries: Collection[tuple[Kind, str | None]], refused: int, u
     metrics.PARTY_LAST_SUCCESS.labels("authority").set_to_current_time()
 
 
-def papers_heard(placed: Collection[UUID], shipped: Collection[UUID]) -> None:
+def record_documents(placed: Collection[UUID], shipped: Collection[UUID]) -> None:
     """Orders were placed, which the carrier is to book, and waybills came."""
     for order_id in placed:
         if not order_id.int & _SAMPLE:

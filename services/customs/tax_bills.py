@@ -17,7 +17,7 @@ from shared.errors import Unprocessable
 from shared.events import customs as said
 from shared.identity import uuid5
 from shared.money import Money
-from shared.subscriptions import Announced, Outcome
+from shared.subscriptions import EmittedEvent, Outcome
 from shared.timer_items import Items, of_order
 
 ANNOUNCED_MAX: Final = 200
@@ -79,13 +79,13 @@ async def announce_bills(conn: Connection, _deps: Any) -> Outcome:
 
 
 async def _announce(conn: Connection, kept: Sequence[KeptBill]) -> Outcome:
-    facts: list[Announced] = []
+    facts: list[EmittedEvent] = []
     after: list[KeptBill] = []
     counts: dict[UUID, int] = {}
     for order_id, bills in groupby(kept, key=lambda bill: bill.order_id):
         said_now, told = words_on(list(bills))
         facts += [
-            Announced(event, cause_of(told[0].invt_no, event), told[0].version + number)
+            EmittedEvent(event, cause_of(told[0].invt_no, event), told[0].version + number)
             for number, event in enumerate(said_now, start=1)
         ]
         after += told

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.orders.deps import Deps
-from services.orders.handlers import HEARS
+from services.orders.handlers import SUBSCRIPTIONS
 from services.orders.invariants import INVARIANTS
 from services.orders.metrics import begin, measure
 from shared import topics
@@ -19,7 +19,13 @@ async def wire(settings: Settings, _pool: Any) -> Wiring:
     begin()
     sealing = Sealing.from_dir(settings.keys_dir)
     return Wiring(
-        "orders", topics.ORDERS, HEARS, Deps(sealing, settings.probe_platform), sealing, gauges=measure, invariants=INVARIANTS
+        "orders",
+        topics.ORDERS,
+        SUBSCRIPTIONS,
+        Deps(sealing, settings.probe_platform),
+        sealing,
+        gauges=measure,
+        invariants=INVARIANTS,
     )
 
 

@@ -22,7 +22,7 @@ from services.orders.intake.fingerprint import fingerprint, version_of
 from services.orders.intake.persons import persons_of, seal_persons
 from services.orders.intake.submission import CancelRequested, ReturnRequested, Submitted, corridor_of, placed
 from services.orders.intake.validation import PLACED_EARLIEST, validate
-from services.orders.store import Kept, Moment
+from services.orders.store import StoredOrder, TimelineEntry
 from services.orders.timeline import summary
 from shared import metrics, topics
 from shared.database import Connection
@@ -30,7 +30,7 @@ from shared.envelope import Message, Record, first_headers
 from shared.events import EVENT_TYPES, Event, customs, payments, tax
 from shared.events.base import Fault
 from shared.identity import event_id_of
-from shared.subscriptions import Announced, Hears, Outcome, Partly, Unreadable, intake_id, message
+from shared.subscriptions import EmittedEvent, Outcome, PartlyReadable, Subscription, UnreadableEntry, intake_id, message
 
 SUBMITTED: Final = "order.submitted.v1"
 SOURCES: Final = {topics.PAYMENTS: "payments", topics.TAX: "tax", topics.CUSTOMS: "customs", topics.SUBMISSIONS: "shop"}
@@ -60,7 +60,7 @@ def decode(record: Record) -> Sequence[Message]:
         own = first_id if is_one else event_id_of(first_id, str(number - 1), each.order_id)
         said = _with_time(each, record.timestamp_ms)
         found.append(message(record, own, wire_type, each.order_id, said, traceparent, number))
-    return Partly(found, [Unreadable(number, why) for number, why in bad]) if bad else found
+    return PartlyReadable(found, [UnreadableEntry(number, why) for number, why in bad]) if bad else found
 
 
 def _with_time(found: Intake, stamped_ms: int) -> Intake:
@@ -83,10 +83,10 @@ Took = tuple[float, bytes | None]
 class Folded:
     """Orders on their way through a batch: what is saved, said, told and counted at its end."""
 
-    kept: dict[UUID, Kept]
+    kept: dict[UUID, StoredOrder]
     changed: dict[UUID, datetime] = field(default_factory=dict)
-    facts: list[Announced] = field(default_factory=list)
-    moments: list[Moment] = field(default_factory=list)
+    facts: list[EmittedEvent] = field(default_factory=list)
+    moments: list[TimelineEntry] = field(default_factory=list)
     reached: Counter[tuple[str, str]] = field(default_factory=Counter)
     stages: dict[tuple[str, str], list[Took]] = field(default_factory=dict)
     printed: frozenset[UUID] = frozenset()
@@ -97,17 +97,17 @@ class Folded:
         before = self.kept.get(m.order_id)
         order, facts = decisions.follow(before.order if before else None, heard)
         received_at = before.received_at if before else m.at
-        self.kept[m.order_id] = Kept(order, received_at)
+        self.kept[m.order_id] = StoredOrder(order, received_at)
         self.changed[m.order_id] = m.at
         first = order.version - len(facts) + 1
-        self.facts += [Announced(fact, m.event_id, first + i, m.traceparent) for i, fact in enumerate(facts)]
+        self.facts += [EmittedEvent(fact, m.event_id, first + i, m.traceparent) for i, fact in enumerate(facts)]
         self._tell(m, heard, facts)
         self._count(m, heard, before.order if before else None, order, received_at)
 
     def _tell(self, m: Message, heard: Command | Event, facts: Sequence[Event]) -> None:
         if not isinstance(heard, Accepted | Refused):
-            self.moments.append(Moment(m.order_id, m.at, SOURCES[m.topic], m.type, summary(heard)))
-        self.moments += [Moment(m.order_id, m.at, "orders", fact.type, summary(fact)) for fact in facts]
+            self.moments.append(TimelineEntry(m.order_id, m.at, SOURCES[m.topic], m.type, summary(heard)))
+        self.moments += [TimelineEntry(m.order_id, m.at, "orders", fact.type, summary(fact)) for fact in facts]
 
     def _count(self, m: Message, heard: Command | Event, before: Order | None, order: Order, received_at: datetime) -> None:
         corridor, took = order.corridor or "ZZ-ZZ", (max(0.0, (m.at - received_at).total_seconds()), m.traceparent)
@@ -126,7 +126,7 @@ class Folded:
         await store.save(conn, [each for each in changed if each[0].order_id not in known], self.printed)
         await store.step(conn, [each for each in changed if each[0].order_id in known])
         await store.add_moments(conn, self.moments)
-        return Outcome(facts=self.facts, counts=[partial(_observe, self.reached, self.stages)])
+        return Outcome(facts=self.facts, after_commit=[partial(_observe, self.reached, self.stages)])
 
 
 def _observe(reached: Mapping[tuple[str, str], int], stages: Mapping[tuple[str, str], Sequence[Took]]) -> None:
@@ -162,7 +162,7 @@ async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Out
             folded.fold(m, Accepted(fact, printed))
     outcome = await folded.save(conn)
     if ignored := sum(len(m.event.ignored) for m in batch if isinstance(m.event, Submitted)):
-        outcome.counts.append(partial(metrics.IGNORED_FIELDS.labels("orders").inc, ignored))
+        outcome.after_commit.append(partial(metrics.IGNORED_FIELDS.labels("orders").inc, ignored))
     return outcome
 
 
@@ -196,8 +196,8 @@ def said_by(module: object) -> tuple[type[Event], ...]:
     return tuple(kind for kind in kinds if kind not in OF_BILLS)
 
 
-HEARS: Final = {
-    topics.SUBMISSIONS: Hears(
+SUBSCRIPTIONS: Final = {
+    topics.SUBMISSIONS: Subscription(
         take_in,
         decode=decode,
         intake=True,
@@ -206,7 +206,7 @@ HEARS: Final = {
         once=(CancelRequested, ReturnRequested),
         for_good=True,
     ),
-    topics.PAYMENTS: Hears(follow_facts, said_by(payments)),
-    topics.TAX: Hears(follow_facts, said_by(tax)),
-    topics.CUSTOMS: Hears(follow_facts, said_by(customs)),
+    topics.PAYMENTS: Subscription(follow_facts, said_by(payments)),
+    topics.TAX: Subscription(follow_facts, said_by(tax)),
+    topics.CUSTOMS: Subscription(follow_facts, said_by(customs)),
 }

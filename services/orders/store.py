@@ -19,7 +19,7 @@ from shared.money import Money
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredOrder:
     """An order as the table has it, and when it was first heard of."""
 
     order: Order
@@ -27,7 +27,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimelineEntry:
     """One line of an order's timeline."""
 
     order_id: UUID
@@ -48,13 +48,13 @@ _LOCK_WITH_FINGERPRINT: Final = (
 )
 
 
-async def lock(conn: Connection, order_ids: Collection[UUID], *, fingerprints: bool = False) -> dict[UUID, Kept]:
+async def lock(conn: Connection, order_ids: Collection[UUID], *, fingerprints: bool = False) -> dict[UUID, StoredOrder]:
     """These orders, locked in one order; one that never came is not in the answer.
 
     Fingerprints are read only where a submission has to be compared.
     """
     rows = await conn.fetch(_LOCK_WITH_FINGERPRINT if fingerprints else _LOCK, list(order_ids))
-    return {row["order_id"]: Kept(_order(row, fingerprints=fingerprints), row["received_at"]) for row in rows}
+    return {row["order_id"]: StoredOrder(_order(row, fingerprints=fingerprints), row["received_at"]) for row in rows}
 
 
 def _order(row: Mapping[str, Any], *, fingerprints: bool) -> Order:
@@ -164,7 +164,7 @@ async def step(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> No
     )  # fmt: skip
 
 
-async def add_moments(conn: Connection, moments: Sequence[Moment]) -> None:
+async def add_moments(conn: Connection, moments: Sequence[TimelineEntry]) -> None:
     """Append to the timelines, in this order."""
     if not moments:
         return

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from services.payments import handlers
-from services.payments.bank_commands.sender import Teller
+from services.payments.bank_commands.sender import BankSender
 from services.payments.cases import KINDS
 from services.payments.customs_debt import deposit
 from services.payments.deps import Deps
@@ -34,9 +34,9 @@ async def wire(settings: PaymentsSettings, pool: Any) -> Wiring:
     bank = HttpBank(settings.bank_url)
     begin()
     return Wiring(
-        name="payments", topic=topics.PAYMENTS, hears=handlers.HEARS, deps=Deps(), sealing=sealing,
-        observe=observe, perform=Teller(bank, sealing, pool).perform, settle=handlers.settle,
-        closing=(bank.close,), gauges=measure, timers=(Timer("guarantee", GUARANTEE_EVERY_S, deposit.tend),),
+        name="payments", topic=topics.PAYMENTS, subscriptions=handlers.SUBSCRIPTIONS, deps=Deps(), sealing=sealing,
+        observe=observe, perform=BankSender(bank, sealing, pool).perform, settle=handlers.settle,
+        closing=(bank.close,), gauges=measure, timers=(Timer("guarantee", GUARANTEE_EVERY_S, deposit.reconcile),),
         invariants=INVARIANTS, case_kinds=KINDS,
     )  # fmt: skip
 

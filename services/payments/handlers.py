@@ -19,11 +19,11 @@ from services.payments.domain.ledger import Entry
 from services.payments.domain.payment import Decision, Heard, Payment, follow
 from shared import cases, topics
 from shared.database import Connection
-from shared.effects import Answered, Effect
+from shared.effects import Effect, Reply
 from shared.envelope import Message
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
-from shared.subscriptions import Announced, Hears, Outcome
+from shared.subscriptions import EmittedEvent, Outcome, Subscription
 
 Cause = tuple[UUID, Heard, bytes | None]
 """The id of what is heard, what is heard, and the trace it belongs to."""
@@ -34,7 +34,7 @@ async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Any) -
     return await _follow(conn, [(m.event_id, m.event, m.traceparent) for m in batch])
 
 
-async def settle(conn: Connection, answered: Sequence[Answered], _deps: Any) -> Outcome:
+async def settle(conn: Connection, answered: Sequence[Reply], _deps: Any) -> Outcome:
     """Follow the bank's answers; an answer's cause is the instruction it answers."""
     of_orders = [a for a in answered if not isinstance(a.answer, Transferred)]
     outcome = await _follow(conn, [(a.effect.intent_id, a.answer, _traceparent(a.effect)) for a in of_orders])
@@ -48,7 +48,7 @@ async def settle(conn: Connection, answered: Sequence[Answered], _deps: Any) -> 
     return outcome
 
 
-async def _close_cases(conn: Connection, answered: Sequence[Answered]) -> None:
+async def _close_cases(conn: Connection, answered: Sequence[Reply]) -> None:
     """What waited for the bank's word and nothing else is no case any more; what it said wrongly stays one."""
     ours = {str(a.effect.intent_id) for a in answered}
     for case in await cases.open_for(conn, {a.effect.order_id for a in answered}):
@@ -65,13 +65,13 @@ async def _follow(conn: Connection, causes: Sequence[Cause]) -> Outcome:
         decision = follow(payments.get(heard.order_id), heard)
         payments[heard.order_id] = decision.payment
         outcome.facts += _announced(decision, cause, traceparent)
-        outcome.instructions += [instruction(ask, traceparent) for ask in decision.asks]
+        outcome.commands += [instruction(ask, traceparent) for ask in decision.asks]
         for movement in decision.movements:
             entries += ledger.entries(cause, heard.order_id, movement)
     await store.book(conn, entries)
     if returned := {h.order_id: (cause, trace) for cause, h, trace in causes if isinstance(h, ReturnAccepted)}:
         shared_out = await share_out(conn, returned, payments)
-        outcome.instructions += [instruction(ask, traceparent) for ask, traceparent in shared_out.asks]
+        outcome.commands += [instruction(ask, traceparent) for ask, traceparent in shared_out.asks]
         await store.book(conn, shared_out.entries)
     await store.save(conn, before, [p for p in payments.values() if before.get(p.order_id) != p])
     return outcome
@@ -82,14 +82,14 @@ def _traceparent(effect: Effect) -> bytes | None:
     return found.encode("latin-1") if found else None
 
 
-def _announced(decision: Decision, cause: UUID, traceparent: bytes | None) -> list[Announced]:
+def _announced(decision: Decision, cause: UUID, traceparent: bytes | None) -> list[EmittedEvent]:
     first = decision.payment.version - len(decision.facts) + 1
-    return [Announced(fact, cause, first + i, traceparent) for i, fact in enumerate(decision.facts)]
+    return [EmittedEvent(fact, cause, first + i, traceparent) for i, fact in enumerate(decision.facts)]
 
 
-HEARS: Final = {
+SUBSCRIPTIONS: Final = {
     # First in the table, so read last: what is owed to customs may wait, a capture may not.
-    topics.TAX: Hears(follow_tax, TAX_FACTS),
-    topics.ORDERS: Hears(follow_facts, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
-    topics.CUSTOMS: Hears(follow_facts, (GoodsReleased,)),
+    topics.TAX: Subscription(follow_tax, TAX_FACTS),
+    topics.ORDERS: Subscription(follow_facts, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
+    topics.CUSTOMS: Subscription(follow_facts, (GoodsReleased,)),
 }

@@ -19,7 +19,7 @@ from shared.events.payments import (
     ReturnRefunded,
 )
 from shared.money import Money
-from shared.subscriptions import Announced
+from shared.subscriptions import EmittedEvent
 
 ASKED: Final = ("authorise", "capture", "void", "refund", "refund_tax", "transfer")
 
@@ -30,7 +30,7 @@ OUTCOMES: Final[dict[type, str]] = {
 }  # fmt: skip
 
 
-def observe(facts: Sequence[Announced]) -> None:
+def observe(facts: Sequence[EmittedEvent]) -> None:
     """Count payments and the money that moved at the bank, once it is committed."""
     for announced in facts:
         if outcome := OUTCOMES.get(type(announced.event)):

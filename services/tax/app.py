@@ -12,7 +12,7 @@ from pydantic import Field
 from services.tax.bills.domain import DAY_S
 from services.tax.bills.handlers import Billing, look_for_lapses, tend_bills
 from services.tax.deps import Deps
-from services.tax.handlers import HEARS, TAX_KINDS
+from services.tax.handlers import SUBSCRIPTIONS, TAX_KINDS
 from services.tax.invariants import INVARIANTS
 from services.tax.metrics import gauges, observe
 from services.tax.rule_reload import RunningRules
@@ -61,7 +61,7 @@ async def wire(settings: TaxSettings, pool: Any) -> Wiring:
     )
     following = asyncio.create_task(running.follow(deps, settings.rules_every_s))
     return Wiring(
-        "tax", topics.TAX, HEARS, deps, sealing, observe=observe, timers=timers, gauges=gauges, invariants=INVARIANTS,
+        "tax", topics.TAX, SUBSCRIPTIONS, deps, sealing, observe=observe, timers=timers, gauges=gauges, invariants=INVARIANTS,
         closing=[_ending(following)],
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from shared.envelope import Message
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
 from shared.events.tax import TaxAssessed, TaxEvent
-from shared.subscriptions import Announced, Hears, Outcome
+from shared.subscriptions import EmittedEvent, Outcome, Subscription
 
 
 async def follow_customs(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
@@ -60,20 +60,22 @@ def _weighed(cases: Iterable[TaxCase], batch: Sequence[Message], rules: Rulebook
     return held | {quota_key_of(m.event) for m in batch if isinstance(m.event, OrderPlaced) and is_weighed(m.event, rules)}
 
 
-def _announced(batch: Sequence[Message], facts: Sequence[Sequence[TaxEvent]], versions: dict[UUID, int]) -> Sequence[Announced]:
+def _announced(
+    batch: Sequence[Message], facts: Sequence[Sequence[TaxEvent]], versions: dict[UUID, int]
+) -> Sequence[EmittedEvent]:
     """Facts with their numbers: each order's continue where its case stood before the batch."""
     found = []
     for m, said in zip(batch, facts, strict=True):
         for fact in said:
             versions[fact.order_id] = versions.get(fact.order_id, 0) + 1
-            found.append(Announced(fact, m.event_id, versions[fact.order_id], m.traceparent))
+            found.append(EmittedEvent(fact, m.event_id, versions[fact.order_id], m.traceparent))
     return found
 
 
 TAX_KINDS: Final = ("duty", "consumption_tax", "vat", "parcel_tax")
 
 
-HEARS: Final = {
-    topics.ORDERS: Hears(follow_orders, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
-    topics.CUSTOMS: Hears(follow_customs, (GoodsReleased, *BILL_FACTS)),
+SUBSCRIPTIONS: Final = {
+    topics.ORDERS: Subscription(follow_orders, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
+    topics.CUSTOMS: Subscription(follow_customs, (GoodsReleased, *BILL_FACTS)),
 }

@@ -12,10 +12,10 @@ from services.tax.bills.domain import (
 from services.tax.handlers import TAX_KINDS
 from shared import metrics
 from shared.events.tax import TaxAssessed, TaxRefused
-from shared.subscriptions import Announced
+from shared.subscriptions import EmittedEvent
 
 
-def observe(facts: Sequence[Announced]) -> None:
+def observe(facts: Sequence[EmittedEvent]) -> None:
     """Count tax assessed by kind and regime, and refusals by code."""
     for fact in facts:
         event = fact.event

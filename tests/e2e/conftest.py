@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.embedded.process import free_port
 from deploy.embedded.stack import PORTS, Stack
-from services.cli.connect import Target
+from services.cli.connect import RunningStack
 from services.cli.stack import app as cli
 
 
@@ -43,8 +43,8 @@ class Running:
         return self.stack.ports
 
     @property
-    def target(self) -> Target:
-        return Target(self.bootstrap, self.dsn, "", self.home)
+    def target(self) -> RunningStack:
+        return RunningStack(self.bootstrap, self.dsn, "", self.home)
 
     @property
     def env(self) -> dict[str, str]:

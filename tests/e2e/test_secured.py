@@ -21,7 +21,7 @@ from deploy import secrets
 from deploy.embedded import stack as stacks
 from services.cli import publish, samples, submission_files
 from services.cli.access import parties
-from services.cli.connect import Target, database, target
+from services.cli.connect import RunningStack, database, target
 from services.cli.stack import app as cli
 from services.cli.verify import app as verify
 from services.customs.ceb.sign import KEY_FILE
@@ -154,7 +154,7 @@ async def test_who_has_the_shops_password_and_no_key_gives_back_nobodys_order(se
     )  # fmt: skip
 
 
-async def until_is(to: Target, order_id: UUID | None, state: str) -> None:
+async def until_is(to: RunningStack, order_id: UUID | None, state: str) -> None:
     async with database(to) as conn:
         deadline = time.monotonic() + SETTLE_S
         while (found := await conn.fetchval("SELECT state FROM orders.orders WHERE order_id = $1", order_id)) != state:

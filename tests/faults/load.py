@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from services.cli import dlq, publish, samples
-from services.cli.connect import Absent, Target, database
+from services.cli.connect import RunningStack, Unreachable, database
 from services.cli.samples import Cast, Step
 from shared.identity import order_id_of
 
@@ -27,7 +27,7 @@ CALLED_OFF: Final = frozenset({"cancelled", "returned"})
 class Load:
     """The demo's play, spread over a time. What a dead broker did not take is published again, under the same ids."""
 
-    def __init__(self, to: Target, orders: int, seed: int, spread_s: float) -> None:
+    def __init__(self, to: RunningStack, orders: int, seed: int, spread_s: float) -> None:
         self._to = to
         play = samples.of_demo(orders, seed, attended=False)
         self.casts, self._counts = play.casts, play.counts
@@ -51,7 +51,7 @@ class Load:
     async def _publish(self) -> None:
         while self._pending:
             # Where the broker is gone nothing counts as published; the ids make doubles harmless.
-            with contextlib.suppress(Absent):
+            with contextlib.suppress(Unreachable):
                 async with database(self._to) as conn:
                     said = await samples.said_of(conn, [s for _, s in self._pending])
                 await self._publish_due(await self.states(), said)
@@ -80,7 +80,7 @@ class Load:
                 self._task.result()  # what ended it says more than all that was not published
             try:
                 wrong = self._wrong(await self.states())
-            except Absent:
+            except Unreachable:
                 continue
             if wrong:
                 await asyncio.sleep(LOOK_S)

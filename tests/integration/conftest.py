@@ -21,7 +21,7 @@ from shared.handler import Handler
 from shared.outbox import utc_now
 from shared.sealing import Sealing, ensure_master_keys
 from shared.settings import Settings
-from shared.subscriptions import Announced, Hears, Outcome
+from shared.subscriptions import EmittedEvent, Outcome, Subscription
 
 
 class Counted(Event):
@@ -62,11 +62,11 @@ async def tally(conn: Any, batch: Sequence[Message], deps: TallyDeps) -> Outcome
         )  # fmt: skip
         if m.event.amount in deps.large:
             outcome.records.append(Outgoing(topics.TAX, b"k", b"x" * topics.MESSAGE_BYTES_MAX, ()))
-        outcome.facts.append(Announced(Tallied(order_id=m.order_id, total=row["total"]), m.event_id, row["version"]))
+        outcome.facts.append(EmittedEvent(Tallied(order_id=m.order_id, total=row["total"]), m.event_id, row["version"]))
     return outcome
 
 
-TALLY_HEARS = {topics.ORDERS: Hears(tally, (Counted,)), topics.PAYMENTS: Hears(tally, (Counted,))}
+TALLY_HEARS = {topics.ORDERS: Subscription(tally, (Counted,)), topics.PAYMENTS: Subscription(tally, (Counted,))}
 
 
 def counted(

@@ -14,21 +14,21 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from prometheus_client import REGISTRY
 
 from services.cli import aside as cli
-from services.cli.connect import Target, Wrong
+from services.cli.connect import RunningStack, UsageError
 from shared import effects, metrics, operator_requests, outbox, topics
-from shared.effects import Answered, Effect, EffectRunner, Unknown
+from shared.effects import Effect, EffectRunner, NoReply, Reply
 from shared.envelope import Outgoing
 from shared.handler import Handler, write
 from shared.outbox import Relay
 from shared.sealing import Sealing, ensure_master_keys
 from shared.service import Service, Timer, Wiring
 from shared.settings import Settings
-from shared.subscriptions import Announced, Instruction, Outcome
+from shared.subscriptions import EmittedEvent, OutboundCommand, Outcome
 from shared.timer_items import Items, Subject
 from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted
 from tests.integration.test_delivery import empty, everything_tallied, publish, read_all, running, until
 
-Performed = Sequence[Answered | Unknown]
+Performed = Sequence[Reply | NoReply]
 
 
 def shown(name: str, **labels: str) -> float:
@@ -61,10 +61,10 @@ class Party:
         self.asked.append([e.request for e in claimed])
         if kind == "of another release" or any(e.request in self.bad for e in claimed):
             raise self.error()
-        return [Answered(e, len(e.request)) for e in claimed]
+        return [Reply(e, len(e.request)) for e in claimed]
 
 
-async def settle(conn: Any, answered: Sequence[Answered], _deps: Any) -> Outcome:
+async def settle(conn: Any, answered: Sequence[Reply], _deps: Any) -> Outcome:
     """One fact per answer; one answer breaks a rule of the database, one leads to more than a topic takes."""
     outcome = Outcome()
     for a in answered:
@@ -72,7 +72,7 @@ async def settle(conn: Any, answered: Sequence[Answered], _deps: Any) -> Outcome
         await conn.execute("INSERT INTO tally (order_id, total, version) VALUES ($1, $2, 1)", a.effect.order_id, total)
         if a.effect.request == b"leads to too much":
             outcome.records.append(Outgoing(topics.TAX, b"k", b"x" * topics.MESSAGE_BYTES_MAX, ()))
-        outcome.facts.append(Announced(Tallied(order_id=a.effect.order_id, total=1), a.effect.intent_id, 1))
+        outcome.facts.append(EmittedEvent(Tallied(order_id=a.effect.order_id, total=1), a.effect.intent_id, 1))
     return outcome
 
 
@@ -87,7 +87,9 @@ async def instruct(pool: Any, sealing: Sealing, *requests: bytes, kind: str = "a
     orders = [uuid4() for _ in requests]
     async with pool.acquire() as conn:
         await effects.instruct(
-            conn, sealing, [Instruction(uuid4(), order, kind, request) for order, request in zip(orders, requests, strict=True)]
+            conn,
+            sealing,
+            [OutboundCommand(uuid4(), order, kind, request) for order, request in zip(orders, requests, strict=True)],
         )
     return orders
 
@@ -350,7 +352,7 @@ def ticking(bad: set[int], seen: list[int]) -> Callable[[Any, Any], Awaitable[Ou
             totals = await conn.fetch("SELECT total FROM tally WHERE order_id = ANY($1::uuid[])", list(orders))
             if bad & {row["total"] for row in totals}:
                 raise ValueError("this cannot be done")
-            return Outcome(facts=[Announced(Tallied(order_id=o, total=0), o, 2) for o in orders])
+            return Outcome(facts=[EmittedEvent(Tallied(order_id=o, total=0), o, 2) for o in orders])
 
         return await TALLIES.each(conn, [row["order_id"] for row in await conn.fetch(_DUE)], act)
 
@@ -462,12 +464,12 @@ async def test_items_of_a_timer_that_fail_only_together_are_all_done(tally_pool:
 async def test_an_item_of_a_timer_that_repeats_an_id_with_other_content_is_set_aside(tally_pool: Any, sealing: Sealing) -> None:
     """Of an id said before, and of one that another item of the same turn has."""
     orders = [uuid4() for _ in range(20)]
-    said = Announced(Tallied(order_id=orders[5], total=0), orders[5], 1)
+    said = EmittedEvent(Tallied(order_id=orders[5], total=0), orders[5], 1)
 
-    def facts(order: UUID) -> list[Announced]:
+    def facts(order: UUID) -> list[EmittedEvent]:
         if order == orders[17]:
-            return [Announced(Tallied(order_id=orders[2], total=17), orders[2], 1)]
-        return [Announced(Tallied(order_id=order, total=1), order, 1)]
+            return [EmittedEvent(Tallied(order_id=orders[2], total=17), orders[2], 1)]
+        return [EmittedEvent(Tallied(order_id=order, total=1), order, 1)]
 
     async def act(some: Sequence[UUID]) -> Outcome:
         return Outcome(facts=[fact for order in some for fact in facts(order)])
@@ -515,10 +517,10 @@ async def test_an_operator_sees_what_is_set_aside_and_has_it_tried_at_once(
     (order,) = await instruct(tally_pool, sealing, b"bad")
     party = Party({b"bad"})
     await runner(tally_pool, sealing, party.perform).once()
-    to = Target("nowhere:1", database, "", tmp_path)
+    to = RunningStack("nowhere:1", database, "", tmp_path)
     (item,) = await cli.items_of(to)
     assert (item["service"], item["source"], item["order_id"], item["times"]) == ("tax", "effect", order, 1)
-    with pytest.raises(Wrong, match="nothing is set aside as tax/999"):
+    with pytest.raises(UsageError, match="nothing is set aside as tax/999"):
         await cli._retry(to, ["tax/999"])
     party.bad.clear()
     assert await runner(tally_pool, sealing, party.perform).once() == 0
@@ -537,13 +539,13 @@ async def test_a_record_that_no_cause_can_be_mended_of_is_given_up_with_a_note(
     await runner(tally_pool, sealing, Party({b"bad"}).perform).once()
     await append(tally_pool, sealing, fact(order, "bad"), fact(order, "behind"))
     await run_sql(tally_pool, SPOILS[spoil])
-    to = Target("nowhere:1", database, "", tmp_path)
+    to = RunningStack("nowhere:1", database, "", tmp_path)
     async with running(Relay("tax", tally_pool, kafka, prefix=topic_prefix, sealing=sealing).run()):
         await until(lambda: aside_is(tally_pool, 2))
         instruction, record = await cli.items_of(to)
-        with pytest.raises(Wrong, match="only a record to publish"):
+        with pytest.raises(UsageError, match="only a record to publish"):
             await cli._drop(to, instruction["id"], "the key is lost")
-        with pytest.raises(Wrong, match="nothing is set aside as tax/999"):
+        with pytest.raises(UsageError, match="nothing is set aside as tax/999"):
             await cli._drop(to, "tax/999", "the key is lost")
         given_up = await cli._drop(to, record["id"], "the key is lost")
         assert given_up["topic"] == topics.TAX

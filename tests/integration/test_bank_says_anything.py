@@ -19,7 +19,7 @@ from sandbox.bank import ledger as bank_ledger
 from sandbox.bank.http import application
 from services.payments import handlers
 from services.payments.bank_commands.policy import in_force
-from services.payments.bank_commands.sender import Teller
+from services.payments.bank_commands.sender import BankSender
 from services.payments.bank_commands.settlement import Verdict, settle
 from services.payments.bank_commands.store import key_of
 from services.payments.domain.bank import Refund
@@ -62,7 +62,7 @@ async def bank_that(rig: Rig, answering: Answering, *, timeout_s: float = 5.0) -
     await web.TCPSite(server, "127.0.0.1", 0).start()
     http = HttpBank(f"http://127.0.0.1:{server.addresses[0][1]}", timeout_s=timeout_s)
     yield EffectRunner(
-        "payments", rig.pool, None, Teller(http, rig.sealing, rig.pool).perform, handlers.settle, rig._finish, lambda _o: None,
+        "payments", rig.pool, None, BankSender(http, rig.sealing, rig.pool).perform, handlers.settle, rig._finish, lambda _o: None,
         sealing=rig.sealing,
     )  # fmt: skip
     await http.close()
@@ -293,7 +293,7 @@ async def test_two_claimants_of_one_refusal_begin_one_attempt(rig: Rig) -> None:
     with doing("refund", lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not so much today")):
         await now_due(rig)
         effects = await rig.runner()._claim()
-        teller = Teller(rig.http, rig.sealing, rig.pool)
+        teller = BankSender(rig.http, rig.sealing, rig.pool)
         await asyncio.gather(*(teller.perform("refund", effects) for _ in range(4)))
     async with rig.pool.acquire() as conn:
         assert await conn.fetchval("SELECT array_agg(state ORDER BY number) FROM bank_attempt") == ["refused", "open"]

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from services.cli import connect, dlq, lag, topic_reader
-from services.cli.connect import Absent, Target, Wrong
+from services.cli.connect import RunningStack, Unreachable, UsageError
 from services.cli.order import release
 from services.cli.verify import app as verify
 from services.cli.verify import log_invariants
@@ -36,7 +36,7 @@ DECLARED = (
 """Orders that customs has declared, each with its version."""
 
 
-async def send(to: Target, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+async def send(to: RunningStack, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
     out = AIOKafkaProducer(bootstrap_servers=to.kafka)
     await out.start()
     try:
@@ -45,16 +45,16 @@ async def send(to: Target, topic: str, key: bytes, value: bytes, headers: list[t
         await out.stop()
 
 
-async def fact(to: Target, version: int, event_id: UUID | None = None) -> None:
+async def fact(to: RunningStack, version: int, event_id: UUID | None = None) -> None:
     headers = headers_of(
         event_id=event_id or uuid4(), event_type="order.placed.v1", source="orders", at=utc_now(), version=version
     )
     await send(to, "orders.events", str(ORDER).encode(), b"{}", list(headers))
 
 
-async def stack(kafka: str, database: str, prefix: str, home: Path) -> Target:
+async def stack(kafka: str, database: str, prefix: str, home: Path) -> RunningStack:
     await create_topics(kafka, prefix, partitions=2)
-    return Target(kafka, database, prefix, home)
+    return RunningStack(kafka, database, prefix, home)
 
 
 def given(found: list[dlq.Given]) -> list[dlq.DeadLetter]:
@@ -159,7 +159,7 @@ async def test_what_holds_an_order_is_replayed_though_its_topic_has_it_no_more(
     (letter,) = await dlq.letters_of(to)
     name = "tax/orders.events/0/0"
     assert (letter.letter_id, letter.head("dlq_error")) == (name, "this amount cannot be tallied")
-    with pytest.raises(Wrong, match="only tax can open what it keeps sealed"):
+    with pytest.raises(UsageError, match="only tax can open what it keeps sealed"):
         await asyncio.to_thread(show_value, name, to)
     async with obeying(handler):
         (failed,) = await dlq._replay(to, [name], None, everything=False, dry_run=False)
@@ -172,7 +172,7 @@ async def test_what_holds_an_order_is_replayed_though_its_topic_has_it_no_more(
         assert await conn.fetchval("SELECT total FROM tally WHERE order_id = $1", order) == 668
 
 
-def show_value(name: str, to: Target) -> None:
+def show_value(name: str, to: RunningStack) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dlq, "target", lambda: to)
         dlq.show(name, value=True)
@@ -205,9 +205,9 @@ async def test_a_held_order_is_released_with_who_and_why(
     order = uuid4()
     handler = tally_handler(TallyDeps(poison={666}))
     await handler.handle([counted(order, 666, 0), counted(order, 2, 1)])
-    with pytest.raises(Wrong, match="say --skip and --note"):
+    with pytest.raises(UsageError, match="say --skip and --note"):
         release.release(str(order), skip=True, note=" ", service=None, json=False)
-    with pytest.raises(Wrong, match="choose a service that holds it: tax"):
+    with pytest.raises(UsageError, match="choose a service that holds it: tax"):
         await release._release(to, str(order), "a fault of ours", "customs")
     async with obeying(handler):
         (found,) = await release._release(to, str(order), "a fault of ours", None)
@@ -233,7 +233,7 @@ async def test_a_connection_that_is_cut_under_a_command_is_said_in_one_sentence(
             await killer.close()
             await conn.fetchval("SELECT 1")
 
-    with pytest.raises(Absent, match="PostgreSQL ended the connection"):
+    with pytest.raises(Unreachable, match="PostgreSQL ended the connection"):
         await asks()
 
 
@@ -288,7 +288,7 @@ async def test_an_order_whose_facts_are_all_missing_from_a_log_that_forgot_nothi
     assert found["log_agrees_with_tables"] == (f"{ORDER} customs.declaration has 1, the log 0",)
 
 
-async def say(to: Target, orders: Sequence[UUID]) -> None:
+async def say(to: RunningStack, orders: Sequence[UUID]) -> None:
     """Customs says one fact of each of the orders."""
     out = AIOKafkaProducer(bootstrap_servers=to.kafka)
     await out.start()

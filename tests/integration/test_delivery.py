@@ -24,7 +24,7 @@ from services.customs.ceb.parse import ANSWER_BYTES_MAX
 from shared import effects, inbox, metrics, outbox, topics
 from shared.consumer import make_consumer
 from shared.database import CUT
-from shared.effects import Answered, Effect, EffectRunner, Unknown
+from shared.effects import Effect, EffectRunner, NoReply, Reply
 from shared.envelope import Outgoing
 from shared.errors import Misconfigured
 from shared.failpoints import Failpoints, Killed
@@ -33,7 +33,7 @@ from shared.outbox import Relay, make_producer
 from shared.sealing import Sealing
 from shared.service import Service, Wiring
 from shared.settings import Settings
-from shared.subscriptions import Announced, Instruction, Outcome
+from shared.subscriptions import EmittedEvent, OutboundCommand, Outcome
 from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted, offsets_begin
 from tests.unit.shared.test_batches import changed
 
@@ -101,7 +101,7 @@ async def empty(pool: Any, table: str) -> bool:
 async def fill_outbox(pool: Any, sealing: Sealing, count: int) -> list[UUID]:
     order = uuid4()
     causes = [uuid4() for _ in range(count)]
-    outcome = Outcome(facts=[Announced(Tallied(order_id=order, total=i), c, i + 1) for i, c in enumerate(causes)])
+    outcome = Outcome(facts=[EmittedEvent(Tallied(order_id=order, total=i), c, i + 1) for i, c in enumerate(causes)])
     async with pool.acquire() as conn, conn.transaction():
         await write(conn, "tax", topics.TAX, outcome, sealing)
     return causes
@@ -539,22 +539,22 @@ class Outside:
         self.calls = 0
         self._silent = silent_first
 
-    async def perform(self, kind: str, claimed: Sequence[Effect]) -> Sequence[Answered | Unknown]:
+    async def perform(self, kind: str, claimed: Sequence[Effect]) -> Sequence[Reply | NoReply]:
         self.calls += 1
-        heard: list[Answered | Unknown] = []
+        heard: list[Reply | NoReply] = []
         for effect in claimed:
             self.done.setdefault(effect.intent_id, len(self.done))
             silent = self.calls <= self._silent
-            heard.append(Unknown(effect, 0.0) if silent else Answered(effect, self.done[effect.intent_id]))
+            heard.append(NoReply(effect, 0.0) if silent else Reply(effect, self.done[effect.intent_id]))
         return heard
 
 
-async def settle(conn: Any, answered: Sequence[Answered], deps: Any) -> Outcome:
+async def settle(conn: Any, answered: Sequence[Reply], deps: Any) -> Outcome:
     """One fact per answer."""
     outcome = Outcome()
     for a in answered:
         await conn.execute("INSERT INTO tally (order_id, total, version) VALUES ($1, $2, 1)", a.effect.order_id, a.answer)
-        outcome.facts.append(Announced(Tallied(order_id=a.effect.order_id, total=a.answer), a.effect.intent_id, 1))
+        outcome.facts.append(EmittedEvent(Tallied(order_id=a.effect.order_id, total=a.answer), a.effect.intent_id, 1))
     return outcome
 
 
@@ -576,7 +576,7 @@ async def test_an_effect_killed_at_any_step_is_done_under_one_key_and_settled_on
 ) -> None:
     orders = [uuid4() for _ in range(10)]
     async with tally_pool.acquire() as conn:
-        await effects.instruct(conn, sealing, [Instruction(uuid4(), order, "ask", b"planted") for order in orders])
+        await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), order, "ask", b"planted") for order in orders])
         assert not [r for r in await conn.fetch("SELECT request FROM effect") if b"planted" in r["request"]]
     outside = Outside()
     with pytest.raises(Killed):
@@ -593,7 +593,7 @@ async def test_an_effect_killed_at_any_step_is_done_under_one_key_and_settled_on
 
 async def test_no_answer_is_unknown_and_asked_again_under_the_same_key(tally_pool: Any, sealing: Sealing) -> None:
     async with tally_pool.acquire() as conn:
-        await effects.instruct(conn, sealing, [Instruction(uuid4(), uuid4(), "ask", b"")])
+        await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")])
     outside = Outside(silent_first=2)
     for _ in range(3):
         await runner(tally_pool, sealing, outside).once()
@@ -603,11 +603,11 @@ async def test_no_answer_is_unknown_and_asked_again_under_the_same_key(tally_poo
 
 async def test_a_claimant_whose_lease_ran_out_cannot_settle_after_another_did(tally_pool: Any, sealing: Sealing) -> None:
     async with tally_pool.acquire() as conn:
-        await effects.instruct(conn, sealing, [Instruction(uuid4(), uuid4(), "ask", b"")])
+        await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")])
     slow, quick = Outside(), Outside()
     going = asyncio.Event()
 
-    async def late(kind: str, claimed: Sequence[Effect]) -> Sequence[Answered | Unknown]:
+    async def late(kind: str, claimed: Sequence[Effect]) -> Sequence[Reply | NoReply]:
         await going.wait()
         return await Outside.perform(slow, kind, claimed)
 
@@ -627,7 +627,7 @@ async def test_what_was_asked_when_the_process_died_is_settled_by_the_next_withi
     tally_pool: Any, sealing: Sealing
 ) -> None:
     async with tally_pool.acquire() as conn:
-        await effects.instruct(conn, sealing, [Instruction(uuid4(), uuid4(), "ask", b"")])
+        await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")])
     outside = Outside()
     with pytest.raises(Killed):
         await runner(tally_pool, sealing, outside, Failpoints("effect_after_call", in_process=True)).once()
@@ -640,10 +640,10 @@ async def test_what_was_asked_when_the_process_died_is_settled_by_the_next_withi
 
 async def test_a_call_longer_than_the_lease_stays_its_claimants(tally_pool: Any, sealing: Sealing) -> None:
     async with tally_pool.acquire() as conn:
-        await effects.instruct(conn, sealing, [Instruction(uuid4(), uuid4(), "ask", b"") for _ in range(2)])
+        await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"") for _ in range(2)])
     outside, others, going = Outside(), Outside(), asyncio.Event()
 
-    async def long(kind: str, claimed: Sequence[Effect]) -> Sequence[Answered | Unknown]:
+    async def long(kind: str, claimed: Sequence[Effect]) -> Sequence[Reply | NoReply]:
         await going.wait()
         return await Outside.perform(outside, kind, claimed)
 

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
 from services.cli import dlq, lag, topic_reader
-from services.cli.connect import Absent, Target
+from services.cli.connect import RunningStack, Unreachable
 from services.cli.stack import restart
 from services.cli.verify import app as verify
 from shared import inbox, log_ends, topics
@@ -99,9 +99,9 @@ def is_open(kind: str) -> bool:
     return "open" in kind
 
 
-async def made(kafka: str, database: str, prefix: str, home: Path) -> Target:
+async def made(kafka: str, database: str, prefix: str, home: Path) -> RunningStack:
     await topics.create_topics(kafka, prefix, partitions=PARTITIONS)
-    return Target(kafka, database, prefix, home)
+    return RunningStack(kafka, database, prefix, home)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -146,7 +146,7 @@ async def test_who_has_handled_the_last_record_is_not_behind_and_waits_for_nothi
             assert found["no_lag"] == (f"tax orders.events/3 at {readable[3] - 1}",)
             with pytest.MonkeyPatch.context() as soon:
                 soon.setattr(restart, "READY_S", 1.0)
-                with pytest.raises(Absent, match=r"is not handled yet, orders\.events/3 at 3 of "):
+                with pytest.raises(Unreachable, match=r"is not handled yet, orders\.events/3 at 3 of "):
                     await restart.caught_up(to, "tax")
         await conn.close()
 

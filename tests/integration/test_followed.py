@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deploy.samples import submission
-from services.cli.connect import Target
+from services.cli.connect import RunningStack
 from services.cli.order import steps
 from shared import topics
 from shared.envelope import Outgoing
@@ -33,7 +33,7 @@ async def test_what_became_of_the_orders_that_were_followed(world: World, databa
     await world.settle_down()
     publish(world, bad)
     await world.settle_down()
-    to = Target("", database, "", Path())
+    to = RunningStack("", database, "", Path())
     ids = [order_id_of(each["platform"]["code"], each["order_no"]) for each in (good, bad)]
     found = await steps.became(to, ids, {ids[0]: "fulfilled", ids[1]: "exists"})
     accepted, refused = (found[order_id] for order_id in ids)

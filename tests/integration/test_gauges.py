@@ -66,7 +66,7 @@ async def lodge(world: World) -> None:
     async with world.pools["customs"].acquire() as conn, conn.transaction():
         outcome = await lodge_due(conn, world.deps["customs"])
         await write(conn, "customs", topics.CUSTOMS, outcome, world.sealing)
-    for count in outcome.counts:
+    for count in outcome.after_commit:
         count()
     await world.relay()
 

@@ -21,7 +21,7 @@ from shared.failpoints import Failpoints, Killed
 from shared.handler import Handler, pack_record, write
 from shared.outbox import unpack_headers
 from shared.sealing import Sealing
-from shared.subscriptions import Announced, Hears, Outcome, message
+from shared.subscriptions import EmittedEvent, Outcome, Subscription, message
 from shared.transitions import IllegalTransition
 from tests.integration.conftest import Counted, Tallied, TallyDeps, counted, offsets_begin, snapshot, tally
 from tests.integration.test_aside import AT_COMMIT
@@ -293,7 +293,7 @@ async def test_of_a_record_with_entries_the_one_that_the_commit_would_refuse_is_
             for n, each in enumerate(orders, 1)
         ]
 
-    hears = {topics.RECEIPTS: Hears(tally, decode=read, intake=True, alone=lambda _value, entry: b"%d" % entry)}
+    hears = {topics.RECEIPTS: Subscription(tally, decode=read, intake=True, alone=lambda _value, entry: b"%d" % entry)}
     handler = Handler("tax", topics.TAX, hears, tally_pool, TallyDeps(), sealing=sealing)
     await offsets_begin(tally_pool, (topics.RECEIPTS, 0))
     await handler.handle([counted(uuid4(), 1, 0, topic=topics.RECEIPTS)])
@@ -328,7 +328,7 @@ async def test_a_parked_record_that_can_no_longer_be_read_is_a_dead_letter(tally
     async with tally_pool.acquire() as conn:
         # A release that reads no more what the one before parked.
         (packed,) = await inbox.unpark(conn, [order])
-        await inbox.park(conn, [(order, handler.rest(replace(handler.unrest(packed), value=b"{")))])
+        await inbox.park(conn, [(order, handler.rest(replace(handler.decrypt(packed), value=b"{")))])
     await replay(tally_handler(), first)
     await tally_handler().handle([counted(order, 4, 2)])
     assert await totals(tally_pool) == {order: 666}
@@ -557,7 +557,7 @@ async def test_a_service_refuses_to_say_two_facts_under_one_id(tally_pool: Any, 
     """By one cause the tally moves twice, as where a cause is named after less than what it is about."""
     await offsets_begin(tally_pool, P0)
     order, cause = uuid4(), uuid4()
-    fact = [Announced(Tallied(order_id=order, total=n), cause, n) for n in (1, 2)]
+    fact = [EmittedEvent(Tallied(order_id=order, total=n), cause, n) for n in (1, 2)]
     async with tally_pool.acquire() as conn:
         for outcome in (Outcome(facts=fact), Outcome(facts=[fact[0], fact[0]])):
             refused = outcome.facts[0] is not outcome.facts[1]
@@ -576,6 +576,6 @@ async def test_ids_are_noted_of_what_no_message_led_to_and_of_nothing_else(tally
     await tally_handler().handle([counted(uuid4(), 5, 0)])
     async with tally_pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM said") == 0
-        fact = Announced(Tallied(order_id=uuid4(), total=1), uuid4(), 1)
+        fact = EmittedEvent(Tallied(order_id=uuid4(), total=1), uuid4(), 1)
         await write(conn, "tax", topics.TAX, Outcome(facts=[fact]), tally_handler()._sealing)
         assert await conn.fetchval("SELECT count(*) FROM said") == 1

@@ -9,14 +9,14 @@ import orjson
 from aiokafka import AIOKafkaConsumer
 
 from deploy import load
-from services.cli.connect import Target
+from services.cli.connect import RunningStack
 from shared.topics import SUBMISSIONS, create_topics, named
 
 
 async def test_a_round_is_acknowledged_and_readable(kafka: str, topic_prefix: str, tmp_path: Path) -> None:
     await create_topics(kafka, topic_prefix, partitions=1)
     beat = tmp_path / "beat"
-    sent = await load.publish_round(Target(kafka, "", topic_prefix, tmp_path), 20.0, beat, round_s=1.0)
+    sent = await load.publish_round(RunningStack(kafka, "", topic_prefix, tmp_path), 20.0, beat, round_s=1.0)
     assert sent == 20
     assert load.is_fresh(time.time(), beat)
     reader = AIOKafkaConsumer(

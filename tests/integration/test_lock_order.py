@@ -20,7 +20,7 @@ from services.payments.customs_debt import handlers as debt_handlers
 from services.payments.customs_debt.deposit_policy import Deposits
 from services.payments.deps import Deps
 from services.payments.domain.bank import Transferred
-from shared.effects import Answered, Effect
+from shared.effects import Effect, Reply
 from shared.envelope import Message
 from shared.events.tax import TaxBillDue, TaxBillSettled, TaxEvent, TaxPosted, TaxRestored
 from shared.money import Money
@@ -58,8 +58,8 @@ def due(order_id: UUID, payment_id: UUID) -> TaxBillDue:
     )
 
 
-def transferred(payment_id: UUID) -> Answered:
-    return Answered(Effect(payment_id, payment_id, "transfer", b"{}", 1), Transferred(payment_id, f"X{payment_id}"))
+def transferred(payment_id: UUID) -> Reply:
+    return Reply(Effect(payment_id, payment_id, "transfer", b"{}", 1), Transferred(payment_id, f"X{payment_id}"))
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Writers:
         await debt_handlers.follow_transfers(conn, [transferred(payment_id) for payment_id in chosen])
 
     async def tend(self, conn: Any, _dice: random.Random) -> None:
-        await deposit.tend(conn, DEPS)
+        await deposit.reconcile(conn, DEPS)
 
     async def take_back(self, conn: Any, dice: random.Random) -> None:
         chosen = dice.sample([*self.in_books, *self.billed], 6)
@@ -161,11 +161,11 @@ async def test_a_younger_demand_on_the_deposit_never_passes_an_older_one(rig: Ri
     (late,) = await reserve("5")
     assert await waiting() == [big, small, late]
     async with rig.pool.acquire() as conn, conn.transaction():
-        await deposit.free(conn, first)
-        await deposit.tend(conn, deps)
+        await deposit.release(conn, first)
+        await deposit.reconcile(conn, deps)
     assert await waiting() == []
     (again,) = await reserve("5")
     assert await waiting() == []
     async with rig.pool.acquire() as conn, conn.transaction():
-        await deposit.free(conn, [big, small, late, again])
+        await deposit.release(conn, [big, small, late, again])
         assert await conn.fetchval("SELECT reserved_minor FROM guarantee") == 0

@@ -291,9 +291,9 @@ TAKEN = "taken at its word, since the broker tells nobody apart"
 
 async def test_doctor_says_in_one_line_who_must_sign_and_who_cannot(world: World, database: str, tmp_path: Path) -> None:
     from services.cli import doctor
-    from services.cli.connect import Target
+    from services.cli.connect import RunningStack
 
-    open_stack = Target("", database, "", tmp_path)
+    open_stack = RunningStack("", database, "", tmp_path)
     secured = replace(open_stack, security=Security("SASL_PLAINTEXT", "operators", "a password"))
     mine = order(1) | {"order_no": "P-waits~lost"}
     await said(world, shop_record(mine["order_no"], mine, SUBMITTED))
@@ -317,17 +317,17 @@ async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_
 ) -> None:
     from services.cli import publish, samples, submission_files
     from services.cli.access import parties
-    from services.cli.connect import Target, Wrong
+    from services.cli.connect import RunningStack, UsageError
     from services.cli.order import app as order_app
 
-    to = Target("", database, "", tmp_path)
+    to = RunningStack("", database, "", tmp_path)
     monkeypatch.setattr(parties, "target", lambda: to)
     mine, pem, other = order(1), tmp_path / "shop.pem", tmp_path / "other.pem"
     code = mine["platform"]["code"]
     other.write_text("no key")
     stranger = tmp_path / "stranger.pem"
     parties._made(stranger)
-    with pytest.raises(Wrong, match="give an Ed25519 key as PEM"):
+    with pytest.raises(UsageError, match="give an Ed25519 key as PEM"):
         await asyncio.to_thread(parties.add, code, other, False)
     await asyncio.to_thread(parties.add, code, pem, False)
     assert pem.stat().st_mode & 0o777 == 0o600
@@ -336,9 +336,9 @@ async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_
     assert "nothing to do" in capsys.readouterr().err
 
     unsigned = [submission_files.submission_of(mine["order_no"], None, json.dumps(mine).encode())]
-    with pytest.raises(Wrong, match=f"sign the record with the key of {code}.*Nothing was published"):
+    with pytest.raises(UsageError, match=f"sign the record with the key of {code}.*Nothing was published"):
         await publish._require_heard(to, unsigned)
-    with pytest.raises(Wrong, match="Nothing was published"):
+    with pytest.raises(UsageError, match="Nothing was published"):
         await publish._require_heard(replace(to, party_pem=stranger.read_bytes()), unsigned)
     await publish._require_heard(replace(to, party_pem=pem.read_bytes()), unsigned)
     await publish._require_heard(to, publish.signed(unsigned, pem))

@@ -17,10 +17,10 @@ from prometheus_client import REGISTRY
 
 from sandbox.bank.http import application
 from sandbox.bank.party import Bank as SandboxBank
-from services.cli.connect import Target
+from services.cli.connect import RunningStack
 from services.cli.verify import reconciliation
 from services.payments import handlers, metrics, store
-from services.payments.bank_commands.sender import PAYER_FIELD, Teller
+from services.payments.bank_commands.sender import PAYER_FIELD, BankSender
 from services.payments.domain.bank import Authorise
 from services.payments.domain.payment import PAYMENT, Payment, State
 from services.payments.gateway import HttpBank
@@ -41,7 +41,7 @@ from shared.money import Money
 from shared.outbox import unpack_headers, utc_now
 from shared.sealing import Sealing, bound, seal
 from shared.settings import Settings
-from shared.subscriptions import Announced, Outcome
+from shared.subscriptions import EmittedEvent, Outcome
 from tests.integration.conftest import offsets_begin, snapshot
 
 PAYER = Particulars(name="张三", id_type="1", id_number="110101199003070038")
@@ -77,17 +77,17 @@ class Rig:
     line: Line
     http: HttpBank
     offsets: dict[str, int] = field(default_factory=dict)
-    counted: list[Announced] = field(default_factory=list)
+    counted: list[EmittedEvent] = field(default_factory=list)
 
     def handler(self, points: Failpoints | None = None) -> Handler:
         return Handler(
-            "payments", topics.PAYMENTS, handlers.HEARS, self.pool, None, sealing=self.sealing,
+            "payments", topics.PAYMENTS, handlers.SUBSCRIPTIONS, self.pool, None, sealing=self.sealing,
             after=lambda outcome: self.counted.extend(outcome.facts), failpoints=points,
         )  # fmt: skip
 
     def runner(self, points: Failpoints | None = None) -> EffectRunner:
         return EffectRunner(
-            "payments", self.pool, None, Teller(self.http, self.sealing, self.pool).perform, handlers.settle,
+            "payments", self.pool, None, BankSender(self.http, self.sealing, self.pool).perform, handlers.settle,
             self._finish, lambda outcome: self.counted.extend(outcome.facts), sealing=self.sealing,
             failpoints=points,
         )  # fmt: skip
@@ -401,7 +401,7 @@ async def test_what_the_bank_moved_and_is_still_to_be_booked_breaks_nothing_and_
     rig: Rig, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process dies when the bank has taken the money of two orders, before it writes the answers down."""
-    to = Target("", rig.dsn, "", home)
+    to = RunningStack("", rig.dsn, "", home)
     monkeypatch.setenv("CROSSBORDER_BANK_URL", str(rig.http._client.base_url))
     orders = [await rig.placed() for _ in range(2)]
     await rig.hear(*orders)

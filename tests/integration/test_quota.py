@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from services.tax.deps import Deps
-from services.tax.handlers import HEARS
+from services.tax.handlers import SUBSCRIPTIONS
 from services.tax.invariants import INVARIANTS
 from services.tax.rulebook import files as rule_files
 from shared import inbox, topics
@@ -60,7 +60,7 @@ class Replica:
 
     def __init__(self, number: int, pool: Any, sealing: Sealing) -> None:
         self.number = number
-        self._handler = Handler("tax", topics.TAX, HEARS, pool, Deps(rule_files.load()), sealing=sealing)
+        self._handler = Handler("tax", topics.TAX, SUBSCRIPTIONS, pool, Deps(rule_files.load()), sealing=sealing)
         self._next: Counter[str] = Counter()
 
     async def hear(self, told: Sequence[Told], chance: random.Random) -> None:
@@ -116,7 +116,7 @@ async def test_a_thousand_orders_of_one_person_at_four_replicas_are_each_decided
         pool = await connect_pool(Settings(postgres=database), "tax", size=REPLICAS)
         stack.callback(pool.terminate)
         async with pool.acquire() as conn:
-            await inbox.known_offsets(conn, {(topic, n): 0 for topic in HEARS for n in range(REPLICAS)})
+            await inbox.known_offsets(conn, {(topic, n): 0 for topic in SUBSCRIPTIONS for n in range(REPLICAS)})
         replicas = [Replica(n, pool, sealing) for n in range(REPLICAS)]
         await asyncio.gather(*(r.hear(told[r.number], random.Random(seed * 10 + r.number)) for r in replicas))
     admin = await asyncpg.connect(database)

@@ -29,7 +29,7 @@ from services.orders.intake.fingerprint import fingerprint
 from services.orders.intake.submission import Submitted
 from services.payments.domain.bank import Refunded
 from shared import inbox, topics
-from shared.effects import Answered, Effect, Perform, Unknown
+from shared.effects import Effect, NoReply, Reply, Send
 from shared.envelope import Message, Outgoing, Record, headers_of
 from shared.events import customs, payments, tax
 from shared.events import orders as said
@@ -570,13 +570,13 @@ async def test_a_failure_while_an_answer_is_settled_leaves_no_trace(at_the_bank:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_answer_settled_twice_is_settled_once(at_the_bank: Cast, kind: str) -> None:
     world = at_the_bank.world
-    answered: list[Answered] = []
+    answered: list[Reply] = []
     while not answered:  # of a hold that is gone the bank's books are asked, the next time
         await bank_is_due(world, kind)
         runner = world.runner()
         claimed = await runner._claim()
         assert max(effect.attempts for effect in claimed) <= 2
-        answered = [word for word in await runner._perform(kind, claimed) if isinstance(word, Answered)]
+        answered = [word for word in await runner._perform(kind, claimed) if isinstance(word, Reply)]
     await runner._record(answered)
     before = await world.snapshot("payments")
     await runner._record(answered)
@@ -588,15 +588,15 @@ async def test_an_answer_that_cannot_be_settled_costs_only_itself(at_the_bank: C
     world = at_the_bank.world
     spoiled: list[UUID] = []
 
-    def wrap(perform: Perform) -> Perform:
-        async def spoil(asked: str, claimed: Sequence[Effect]) -> Sequence[Answered | Unknown]:
+    def wrap(perform: Send) -> Send:
+        async def spoil(asked: str, claimed: Sequence[Effect]) -> Sequence[Reply | NoReply]:
             words = list(await perform(asked, claimed))
-            answers = [i for i, word in enumerate(words) if isinstance(word, Answered)]
+            answers = [i for i, word in enumerate(words) if isinstance(word, Reply)]
             i = answers[len(answers) // 2]
             effect = words[i].effect
             spoiled.append(effect.intent_id)
             # Nobody can have refunded what was never captured; and a refund cannot have been for an order unknown.
-            words[i] = Answered(effect, Refunded(effect.order_id if asked != "refund" else uuid4(), "R1"))
+            words[i] = Reply(effect, Refunded(effect.order_id if asked != "refund" else uuid4(), "R1"))
             return words
 
         return spoil

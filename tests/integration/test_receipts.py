@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.cli.connect import Target
+from services.cli.connect import RunningStack
 from services.cli.customs import notices
 from services.cli.order import app as order
 from shared import topics
@@ -157,7 +157,7 @@ async def test_an_order_shows_what_was_said_of_the_documents_that_others_lodge(
         receipt("CEB512", "LogisticsReturn", {"logisticsCode": waybill[0], "logisticsNo": waybill[1]} | common),
         receipt("CEB512", "LogisticsReturn", {"logisticsCode": waybill[0], "logisticsNo": "of another"} | common),
     )
-    shown = await order._show(Target("127.0.0.1:1", database, "", home), found["order_no"])
+    shown = await order._show(RunningStack("127.0.0.1:1", database, "", home), found["order_no"])
     told = [(each["message_type"], each["status"]) for each in shown["declaration"]["notices"]]
     assert told == [("CEB312", "-301010"), ("CEB404", "120"), ("CEB412", "120"), ("CEB512", "120")]
     assert shown["declaration"]["notices"][0]["meaning"] == "duplicate order number"

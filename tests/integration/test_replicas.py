@@ -30,7 +30,7 @@ from shared.events.persons import SealedConsignee, SealedPerson
 from shared.money import Money
 from shared.service import Service, Wire
 from shared.settings import Settings
-from shared.subscriptions import Announced
+from shared.subscriptions import EmittedEvent
 from tests.integration.test_delivery import publish, read_all, until
 from tests.integration.test_reactions import DOCUMENTS, STORIES, Cast
 from tests.integration.world import Channel, World, opened
@@ -45,9 +45,9 @@ async def named_topics(kafka: str, topic_prefix: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def two_replicas(role: str, wire: Wire, settings: Callable[[int], Settings]) -> AsyncIterator[list[list[Announced]]]:
+async def two_replicas(role: str, wire: Wire, settings: Callable[[int], Settings]) -> AsyncIterator[list[list[EmittedEvent]]]:
     """Both run and have partitions; yields what each has announced."""
-    said: list[list[Announced]] = [[], []]
+    said: list[list[EmittedEvent]] = [[], []]
     async with contextlib.AsyncExitStack() as stack:
         services = []
         for number in range(2):

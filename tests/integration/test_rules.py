@@ -21,7 +21,7 @@ from services.cli.app import app
 from services.tax.app import TaxSettings, wire
 from services.tax.deps import Deps
 from services.tax.domain.assessable import BEIJING
-from services.tax.handlers import HEARS
+from services.tax.handlers import SUBSCRIPTIONS
 from services.tax.rule_reload import RunningRules
 from services.tax.rulebook.files import RULES, RuleError
 from shared import inbox, metrics, topics
@@ -56,7 +56,7 @@ def edit(folder: Path, old: str, new: str) -> None:
 
 async def place(pool: Any, deps: Deps, sealing: Sealing, names: Sequence[str], first: int) -> None:
     """One order each: a cream, cherries and wine, and every third one too dear for several pieces."""
-    handler = Handler("tax", topics.TAX, HEARS, pool, deps, sealing=sealing)
+    handler = Handler("tax", topics.TAX, SUBSCRIPTIONS, pool, deps, sealing=sealing)
     records = []
     for offset, name in enumerate(names, first):
         toys = Item(TOY, "4000.00" if offset % 3 == 2 else "12.34", quantity="2")

@@ -12,7 +12,7 @@ import pytest
 
 from sandbox.bank import ledger as bank_ledger
 from services.cli.cases import of_order
-from services.cli.connect import Target, Wrong
+from services.cli.connect import RunningStack, UsageError
 from services.cli.order.waits import waits_of
 from services.cli.payments.app import settle_case
 from services.payments.bank_commands.settlement import VERDICTS, NotSettled, Verdict, settle
@@ -277,7 +277,7 @@ async def test_a_transfer_declined_once_is_made_later(rig: Rig) -> None:
 async def test_of_two_who_settle_a_case_at_once_the_first_is_obeyed(rig: Rig, tmp_path: Path) -> None:
     order_id = await waiting(rig, State.REFUNDING)
     (case,) = await open_cases(rig)
-    to = Target("", rig.dsn, "", tmp_path)
+    to = RunningStack("", rig.dsn, "", tmp_path)
     words = (OFF, Verdict("new-attempt"), DONE, OFF)
     follows = await asyncio.gather(*(settle_case(to, case.number, word, "the bank said so") for word in words))
     assert [found is None for found in follows].count(False) == 1
@@ -297,7 +297,7 @@ async def test_a_person_and_the_banks_answer_do_not_wait_for_one_another(rig: Ri
         answered = conn.transaction()
         await answered.start()
         await conn.execute("SELECT FROM effect FOR UPDATE")  # as the answer is recorded: the instruction, then its cases
-        settling = asyncio.create_task(settle_case(Target("", rig.dsn, "", tmp_path), case.number, OFF, "the bank said so"))
+        settling = asyncio.create_task(settle_case(RunningStack("", rig.dsn, "", tmp_path), case.number, OFF, "the bank said so"))
         await asyncio.sleep(0.5)
         assert await cases.close(conn, case.number, verdict="answered", note="the bank answered", by="payments")
         await answered.commit()
@@ -388,10 +388,10 @@ async def test_a_contradiction_that_was_answered_is_noted(rig: Rig) -> None:
 async def test_the_command_settles_a_case_once_and_leaves_it_open_where_the_word_does_not_fit(rig: Rig, tmp_path: Path) -> None:
     order_id = await waiting(rig, State.REFUNDING)
     (case,) = await open_cases(rig)
-    to = Target("", rig.dsn, "", tmp_path)
+    to = RunningStack("", rig.dsn, "", tmp_path)
     with pytest.raises(NotSettled):
         await settle_case(to, case.number, Verdict("done"), "the bank said so")
-    with pytest.raises(Wrong, match="say why"):
+    with pytest.raises(UsageError, match="say why"):
         await settle_case(to, case.number, OFF, " ")
     assert [c.number for c in await open_cases(rig)] == [case.number]
     assert await settle_case(to, case.number, OFF, "the account is closed") == "what is owed is written off against own_funds"

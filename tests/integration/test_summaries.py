@@ -18,7 +18,7 @@ from services.cli.connect import target
 from services.cli.customs import summaries
 from services.cli.tax.rebate_files import lists_in
 from services.customs.consolidation.months import month_of
-from services.customs.consolidation.requests import announce_words, make_requests
+from services.customs.consolidation.requests import make_requests, publish_pending
 from shared import cases, topics
 from shared.handler import write
 from tests.integration.test_reactions import RETURN, SUBMITTED, shop_record
@@ -168,7 +168,7 @@ async def test_two_replicas_and_one_that_dies_make_one_request(world: World) -> 
 
     async def turn(*, dies: bool = False) -> None:
         async with pool.acquire() as conn, conn.transaction():
-            for action in (make_requests, announce_words):
+            for action in (make_requests, publish_pending):
                 await write(conn, "customs", topics.CUSTOMS, await action(conn, deps), sealing)
             if dies:
                 raise ConnectionError

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.samples import submission
 from sandbox.authority.receipts import Receipt, messages_of, new_guid, return_time
-from services.cli.connect import Wrong
+from services.cli.connect import UsageError
 from services.cli.demo.app import bills_of
 from services.cli.tax import cases as tax_cases
 from services.cli.verify.cross_service_invariants import BETWEEN
@@ -272,7 +272,7 @@ async def test_a_person_decides_a_bill_that_is_far_off(
     monkeypatch.setenv("CROSSBORDER_POSTGRES", database)
     (case,) = await tax_cases._list(everything=False)
     assert (case["order_no"], case["reason"], case["verdict"]) == (order_no, "far_off", None)
-    with pytest.raises(Wrong, match="accept or bear"):
+    with pytest.raises(UsageError, match="accept or bear"):
         await tax_cases._settle(order_no, "close", "looked at", None)
     assert await tax_cases._settle(order_no, verdict, "looked at", None) == "decided"
     assert await tax_cases._settle(order_no, verdict, "looked at", None) == "already decided:"

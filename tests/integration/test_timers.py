@@ -13,7 +13,7 @@ from shared.failpoints import Failpoints, Killed
 from shared.sealing import Sealing
 from shared.service import Service, Timer, Wiring
 from shared.settings import Settings
-from shared.subscriptions import Announced, Outcome
+from shared.subscriptions import EmittedEvent, Outcome
 from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps
 
 ORDER = uuid4()
@@ -22,7 +22,7 @@ ORDER = uuid4()
 async def once(conn: Any, deps: TallyDeps) -> Outcome:
     """Announce one fact, the first time only."""
     made = await conn.fetchval("INSERT INTO tally VALUES ($1, 1, 1) ON CONFLICT DO NOTHING RETURNING total", ORDER)
-    return Outcome(facts=[Announced(Tallied(order_id=ORDER, total=1), ORDER, 1)] if made else [])
+    return Outcome(facts=[EmittedEvent(Tallied(order_id=ORDER, total=1), ORDER, 1)] if made else [])
 
 
 @pytest.mark.parametrize("step", ["timer_before_commit", "timer_after_commit"])

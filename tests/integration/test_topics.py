@@ -20,7 +20,7 @@ from shared.errors import Unprocessable
 from shared.handler import write
 from shared.outbox import Relay
 from shared.sealing import Sealing
-from shared.subscriptions import Announced, Outcome
+from shared.subscriptions import EmittedEvent, Outcome
 from tests.integration.conftest import Tallied
 from tests.integration.test_delivery import empty, read_all, running, until
 
@@ -85,7 +85,7 @@ async def test_an_orders_facts_stay_in_one_partition_though_partitions_are_added
     orders = [uuid4() for _ in range(40)]
 
     async def say(version: int) -> None:
-        facts = [Announced(Tallied(order_id=order, total=version), uuid4(), version) for order in orders]
+        facts = [EmittedEvent(Tallied(order_id=order, total=version), uuid4(), version) for order in orders]
         async with tally_pool.acquire() as conn, conn.transaction():
             await write(conn, "tax", topics.TAX, Outcome(facts=facts), sealing)
 

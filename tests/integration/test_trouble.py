@@ -26,7 +26,7 @@ from shared.handler import UNFORESEEN_MAX, Handler
 from shared.outbox import utc_now
 from shared.sealing import Sealing
 from shared.settings import Settings
-from shared.subscriptions import Hears, Outcome
+from shared.subscriptions import Outcome, Subscription
 from tests.integration.conftest import TALLY_HEARS, Counted, TallyDeps, counted, offsets_begin, snapshot
 from tests.integration.test_handler import owed, totals
 
@@ -344,7 +344,9 @@ async def test_a_table_changed_beside_a_running_service_costs_no_record(
     await offsets_begin(tally_pool, P0)
     conn = await asyncpg.connect(database)
     await conn.execute("ALTER TABLE tax.tally ADD COLUMN more int")
-    handler = Handler("tax", topics.TAX, {topics.ORDERS: Hears(reads_all, (Counted,))}, tally_pool, TallyDeps(), sealing=sealing)
+    handler = Handler(
+        "tax", topics.TAX, {topics.ORDERS: Subscription(reads_all, (Counted,))}, tally_pool, TallyDeps(), sealing=sealing
+    )
     order = uuid4()
     for offset in range(6):  # so that every connection of the pool knows the statements
         await handler.handle([counted(order, 1, offset)])
@@ -407,7 +409,7 @@ async def test_so_many_that_cannot_even_be_decoded_end_the_service_after_as_many
     def fails(_record: Any) -> Any:
         raise KeyError("a bug")
 
-    hears = {topics.ORDERS: Hears(reads_all, (Counted,), decode=fails)}
+    hears = {topics.ORDERS: Subscription(reads_all, (Counted,), decode=fails)}
     handler = Handler("tax", topics.TAX, hears, tally_pool, TallyDeps(), sealing=sealing)
     with pytest.raises(TooManyGivenUp):
         await handler.handle([counted(uuid4(), 5, i) for i in range(64)])
@@ -437,7 +439,7 @@ async def test_one_transaction_locks_only_so_many_orders_however_many_each_recor
         locked.append(await conn.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"))
         return Outcome()
 
-    hears = {topics.ORDERS: Hears(looks, (Counted,), decode=many)}
+    hears = {topics.ORDERS: Subscription(looks, (Counted,), decode=many)}
     handler = Handler("tax", topics.TAX, hears, tally_pool, TallyDeps(), sealing=sealing, orders_at_once=20)
     await handler.handle([counted(uuid4(), 1, i) for i in range(50)])
     assert max(locked) == (20 if about == 1 else 14 if about == 7 else 400)

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from services.cli import lag
-from services.cli.connect import Target
+from services.cli.connect import RunningStack
 from services.cli.verify import app as verify
 from services.cli.verify import log_invariants, reconciliation
 from services.cli.verify.findings import Finding
@@ -36,9 +36,9 @@ WAITS: Final = "customs_outbox_published"
 
 
 @pytest.fixture
-async def to(kafka: str, database: str, topic_prefix: str, home: Path) -> Target:
+async def to(kafka: str, database: str, topic_prefix: str, home: Path) -> RunningStack:
     await topics.create_topics(kafka, topic_prefix, partitions=PARTITIONS)
-    return Target(kafka, database, topic_prefix, home)
+    return RunningStack(kafka, database, topic_prefix, home)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def customs(database: str) -> AsyncIterator[Any]:
     pool.terminate()
 
 
-def relay_of(to: Target, pool: Any, service: str = "customs", **more: Any) -> Relay:
+def relay_of(to: RunningStack, pool: Any, service: str = "customs", **more: Any) -> Relay:
     return Relay(service, pool, to.kafka, prefix=to.prefix, **more)
 
 
@@ -70,7 +70,7 @@ async def decide(pool: Any, orders: Sequence[UUID], version: int) -> None:
         await outbox.append(conn, None, [fact(order_id, version) for order_id in orders])
 
 
-async def published(to: Target, pool: Any) -> None:
+async def published(to: RunningStack, pool: Any) -> None:
     async with running(relay_of(to, pool).run()):
         await until(lambda: empty(pool, "outbox"))
 
@@ -84,7 +84,7 @@ def broken(findings: Sequence[Finding]) -> set[str]:
 
 
 async def test_facts_that_wait_in_an_outbox_are_told_of_and_break_nothing(
-    to: Target, customs: Any, capsys: pytest.CaptureFixture[str]
+    to: RunningStack, customs: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its relay is down: one order waits with its first fact, others with their second or their second and third."""
     orders = [uuid4() for _ in range(40)]
@@ -112,11 +112,13 @@ async def test_facts_that_wait_in_an_outbox_are_told_of_and_break_nothing(
     assert all(f.ok for f in await verify.judge(to, 0) if f.name != "no_lag")
 
 
-async def test_the_program_that_does_not_publish_is_named(to: Target, customs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_program_that_does_not_publish_is_named(
+    to: RunningStack, customs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await decide(customs, [uuid4()], 1)
     program = {"name": "customs", "state": "waiting", "restarts": 4, "pid": None, "log": "customs.log"}
     known = {"programs": {"customs": program}, "ports": {}}
-    monkeypatch.setattr(Target, "known", property(lambda _to: known))
+    monkeypatch.setattr(RunningStack, "known", property(lambda _to: known))
     says = by_name(await verify.judge(to, 0))[WAITS].says
     assert says == "records of customs wait to be published: customs is down after 4 restarts, see customs.log"
     program |= {"state": "running", "restarts": 0, "pid": os.getpid()}
@@ -124,7 +126,7 @@ async def test_the_program_that_does_not_publish_is_named(to: Target, customs: A
 
 
 @pytest.mark.parametrize("step", ["relay_after_read", "relay_after_send", "relay_after_delete"])
-async def test_a_relay_killed_at_any_step_breaks_nothing(to: Target, customs: Any, step: str) -> None:
+async def test_a_relay_killed_at_any_step_breaks_nothing(to: RunningStack, customs: Any, step: str) -> None:
     """After it has sent and before it has deleted a fact is in the outbox and in the log."""
     orders = [uuid4() for _ in range(30)]
     for version in (1, 2):
@@ -136,7 +138,7 @@ async def test_a_relay_killed_at_any_step_breaks_nothing(to: Target, customs: An
     assert by_name(found)[WAITS].ok is (step == "relay_after_delete")
 
 
-async def test_what_is_lost_is_broken_though_other_facts_wait(to: Target, customs: Any) -> None:
+async def test_what_is_lost_is_broken_though_other_facts_wait(to: RunningStack, customs: Any) -> None:
     """Neither in the log nor in the outbox: the last fact, one before a fact that waits, and all of an order."""
     orders = [uuid4() for _ in range(30)]
     last, before, whole = orders[:3]
@@ -166,7 +168,9 @@ async def headers_at(pool: Any, order_id: UUID, version: int) -> int:
     return int(number)
 
 
-async def test_while_facts_are_decided_and_the_relay_loses_its_connection_nothing_is_broken(to: Target, customs: Any) -> None:
+async def test_while_facts_are_decided_and_the_relay_loses_its_connection_nothing_is_broken(
+    to: RunningStack, customs: Any
+) -> None:
     """The tables move on while the log is read, and the relay publishes what they say a second later."""
     stop = asyncio.Event()
     orders = [uuid4() for _ in range(60)]
@@ -193,7 +197,7 @@ async def test_while_facts_are_decided_and_the_relay_loses_its_connection_nothin
     assert {f.name for f in await log_invariants.judge(to) if not f.ok} == set()
 
 
-async def cut(to: Target, pool: Any) -> None:
+async def cut(to: RunningStack, pool: Any) -> None:
     """End the connections of the service that do not work just now, and its relay's."""
     conn = await asyncpg.connect(to.postgres)
     await conn.execute(
@@ -204,7 +208,7 @@ async def cut(to: Target, pool: Any) -> None:
     await pool.expire_connections()
 
 
-async def test_a_fact_behind_an_open_transaction_is_in_the_log(to: Target, customs: Any, kafka: str) -> None:
+async def test_a_fact_behind_an_open_transaction_is_in_the_log(to: RunningStack, customs: Any, kafka: str) -> None:
     orders = [uuid4() for _ in range(30)]
     await decide(customs, orders, 1)
     await published(to, customs)
@@ -234,7 +238,7 @@ QUOTA: Final = (
 
 
 async def test_between_services_an_order_whose_fact_waits_or_is_unread_breaks_nothing(
-    to: Target, kafka: str, database: str
+    to: RunningStack, kafka: str, database: str
 ) -> None:
     """A fact of orders waits in its outbox, then in the log for payments; only when it was read must payments agree."""
     waits, rests = uuid4(), uuid4()
@@ -269,7 +273,9 @@ async def test_between_services_an_order_whose_fact_waits_or_is_unread_breaks_no
     orders.terminate()
 
 
-async def test_what_the_authority_said_and_customs_has_not_read_is_no_disagreement(to: Target, kafka: str, database: str) -> None:
+async def test_what_the_authority_said_and_customs_has_not_read_is_no_disagreement(
+    to: RunningStack, kafka: str, database: str
+) -> None:
     path = to.home / "sandbox" / "authority.db"
     path.parent.mkdir()
     order_id = str(uuid4())

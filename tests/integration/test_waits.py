@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.cli import connect
-from services.cli.connect import Target
+from services.cli.connect import RunningStack
 from services.cli.order import app as order
 from tests.integration.test_tax_bills import days_pass, placed
 from tests.integration.world import World, opened
@@ -22,15 +22,15 @@ async def world(database: str, keys: Path) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-def to(database: str, home: Path) -> Target:
-    return Target("127.0.0.1:1", database, "", home)
+def to(database: str, home: Path) -> RunningStack:
+    return RunningStack("127.0.0.1:1", database, "", home)
 
 
-async def show(to: Target, order_no: str) -> dict[str, Any]:
+async def show(to: RunningStack, order_no: str) -> dict[str, Any]:
     return await order._show(to, order_no)
 
 
-async def test_an_order_at_its_end_waits_for_nothing_and_shows_its_tax_bill(world: World, to: Target) -> None:
+async def test_an_order_at_its_end_waits_for_nothing_and_shows_its_tax_bill(world: World, to: RunningStack) -> None:
     order_no = await placed(world)
     await days_pass(world, 2, 34)
     found = await show(to, order_no)
@@ -41,13 +41,13 @@ async def test_an_order_at_its_end_waits_for_nothing_and_shows_its_tax_bill(worl
     assert [word["asked"] for word in found["money"]["bank"]][:2] == ["authorise", "capture"]
 
 
-async def test_an_order_says_which_paper_it_waits_for(world: World, to: Target) -> None:
+async def test_an_order_says_which_paper_it_waits_for(world: World, to: RunningStack) -> None:
     order_no = await placed(world, "lost")
     [line] = (await show(to, order_no))["waits_for"]
     assert line.startswith("waybill (a paper is missing): customs has waited since ")
 
 
-async def test_an_order_says_which_record_holds_it(world: World, to: Target) -> None:
+async def test_an_order_says_which_record_holds_it(world: World, to: RunningStack) -> None:
     order_no = await placed(world, "lost")
     order_id = await world.admin.fetchval("SELECT order_id FROM orders.orders")
     await world.admin.execute("INSERT INTO tax.held_order (order_id, reason) VALUES ($1, 'unexpected')", order_id)
@@ -59,7 +59,7 @@ async def test_an_order_says_which_record_holds_it(world: World, to: Target) -> 
     assert line.startswith("a person: tax gave up record orders.events/3/17 (unexpected) at ")
 
 
-async def test_an_order_says_what_the_port_said_last(world: World, to: Target) -> None:
+async def test_an_order_says_what_the_port_said_last(world: World, to: RunningStack) -> None:
     order_no = await placed(world, "silent")
     lines = (await show(to, order_no))["waits_for"]
     assert len(lines) == 1
@@ -67,7 +67,7 @@ async def test_an_order_says_what_the_port_said_last(world: World, to: Target) -
 
 
 async def test_what_is_printed_holds_no_value_of_the_language(
-    world: World, to: Target, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    world: World, to: RunningStack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connect, "PIPE_COLUMNS", 400)
     order_no = await placed(world)

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from services.tax.domain.ledger import MG_A_KG
-from services.tax.handlers import HEARS
+from services.tax.handlers import SUBSCRIPTIONS
 from services.tax.invariants import INVARIANTS
 from shared import inbox, topics
 from shared.database import connect_pool
@@ -99,7 +99,7 @@ async def run(database: str, sealing: Sealing, seed: int, plans: Sequence[Planne
         pool = await connect_pool(Settings(postgres=database), "tax", size=REPLICAS)
         stack.callback(pool.terminate)
         async with pool.acquire() as conn:
-            await inbox.known_offsets(conn, {(topic, n): 0 for topic in HEARS for n in range(REPLICAS)})
+            await inbox.known_offsets(conn, {(topic, n): 0 for topic in SUBSCRIPTIONS for n in range(REPLICAS)})
         replicas = [Replica(n, pool, sealing) for n in range(REPLICAS)]
         await asyncio.gather(*(r.hear(told[r.number], random.Random(seed * 10 + r.number)) for r in replicas))
         async with pool.acquire() as conn:

@@ -31,7 +31,7 @@ from services.customs import deps as customs_deps
 from services.customs import handlers as customs
 from services.customs import match_input, policy_file
 from services.customs.ceb.sign import CERTIFICATE_FILE, Signer
-from services.customs.consolidation.requests import announce_words, make_requests
+from services.customs.consolidation.requests import make_requests, publish_pending
 from services.customs.consolidation.terms import Consolidating
 from services.customs.contradiction_cases import settle_cases
 from services.customs.expired_returns import give_up_returns
@@ -44,7 +44,7 @@ from services.orders import handlers as orders
 from services.orders.invariants import INVARIANTS as ORDERS_INVARIANTS
 from services.payments import deps as payments_deps
 from services.payments import handlers as payments
-from services.payments.bank_commands.sender import Teller
+from services.payments.bank_commands.sender import BankSender
 from services.payments.customs_debt import deposit
 from services.payments.domain.bank_replies import BankAnswer, Recorded
 from services.payments.gateway import Heard, Item, Records
@@ -56,7 +56,7 @@ from services.tax.invariants import INVARIANTS as TAX_INVARIANTS
 from services.tax.rulebook import files as rule_files
 from shared import inbox, operator_requests, topics
 from shared.database import connect_pool
-from shared.effects import EffectRunner, Perform
+from shared.effects import EffectRunner, Send
 from shared.envelope import Message, Outgoing, Record
 from shared.errors import Unprocessable
 from shared.failpoints import Failpoints
@@ -65,19 +65,19 @@ from shared.outbox import BOUND, unpack_headers
 from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.settings import Settings
-from shared.subscriptions import Hears, Outcome
+from shared.subscriptions import Outcome, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SPEAKS: Final = {"orders": topics.ORDERS, "payments": topics.PAYMENTS, "tax": topics.TAX, "customs": topics.CUSTOMS}
-HEARS: Final[dict[str, dict[str, Hears]]] = {
-    "orders": orders.HEARS, "payments": payments.HEARS, "tax": tax.HEARS, "customs": customs.HEARS,
+HEARS: Final[dict[str, dict[str, Subscription]]] = {
+    "orders": orders.SUBSCRIPTIONS, "payments": payments.SUBSCRIPTIONS, "tax": tax.SUBSCRIPTIONS, "customs": customs.SUBSCRIPTIONS,
 }  # fmt: skip
 TIMERS: Final[tuple[tuple[str, Any], ...]] = (
     ("customs", lodge_due), ("customs", announce_bills), ("customs", give_up_returns), ("customs", settle_cases),
-    ("customs", make_requests), ("customs", announce_words), ("tax", tend_bills), ("tax", look_for_lapses),
-    ("payments", deposit.tend),
+    ("customs", make_requests), ("customs", publish_pending), ("tax", tend_bills), ("tax", look_for_lapses),
+    ("payments", deposit.reconcile),
 )  # fmt: skip
 INVARIANTS: Final = (*ORDERS_INVARIANTS, *PAYMENTS_INVARIANTS, *TAX_INVARIANTS, *CUSTOMS_INVARIANTS, *BETWEEN)
 AGE_S: Final = 600
@@ -151,7 +151,7 @@ class World:
     log: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     read: Counter[Channel] = field(default_factory=Counter)
     offsets: Counter[Channel] = field(default_factory=Counter)
-    wrap_bank: Callable[[Perform], Perform] = lambda perform: perform
+    wrap_bank: Callable[[Send], Send] = lambda perform: perform
     looking: dict[str, Any] = field(default_factory=dict)
     all_bound: bool = False
     """Whether a party without a key says nothing, as where the broker tells its users apart."""
@@ -180,7 +180,7 @@ class World:
             await write(conn, "payments", topics.PAYMENTS, outcome, self.sealing)
 
         pool = self.pools["payments"]
-        perform = self.wrap_bank(Teller(DirectBank(self.bank, self.clock), self.sealing, pool).perform)
+        perform = self.wrap_bank(BankSender(DirectBank(self.bank, self.clock), self.sealing, pool).perform)
         return EffectRunner(
             "payments",
             pool,
@@ -245,7 +245,7 @@ class World:
         for service in SPEAKS:
             rows = await self.admin.fetch(f"DELETE FROM {service}.outbox RETURNING *")
             for row in sorted(rows, key=lambda row: row["id"]):
-                value = self.sealing.unrest(row["value"], BOUND) if row["sealed"] else row["value"]
+                value = self.sealing.decrypt(row["value"], BOUND) if row["sealed"] else row["value"]
                 self.publish(row["topic"], [Outgoing(row["topic"], row["key"], value, tuple(unpack_headers(row["headers"])))])
 
     async def ask_bank(self) -> bool:
@@ -366,7 +366,7 @@ async def deliver_plainly(world: World, channel: Channel, records: list[Record])
 
 @asynccontextmanager
 async def opened(
-    dsn: str, keys: Path, deliver: Deliver = deliver_plainly, wrap_bank: Callable[[Perform], Perform] | None = None
+    dsn: str, keys: Path, deliver: Deliver = deliver_plainly, wrap_bank: Callable[[Send], Send] | None = None
 ) -> AsyncIterator[World]:
     """A world on a fresh database; `keys` has the master keys and the declarant's."""
     async with AsyncExitStack() as stack:

@@ -63,16 +63,16 @@ class Reader:
 
     name: str
 
-    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, hears: Mapping[str, Collection[type]]) -> None:
+    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, subscriptions: Mapping[str, Collection[type]]) -> None:
         self.world = world
         self.broker = broker
         self.sabotage = sabotage
-        self._hears = {topic: frozenset(kinds) for topic, kinds in hears.items()}
+        self._hears = {topic: frozenset(kinds) for topic, kinds in subscriptions.items()}
         self._lanes: dict[tuple[str, Hashable], Lane] = {}
         self._inbox: dict[UUID, Any] = {}
         self._outbox: list[tuple[str, Hashable, Record]] = []
         self._relaying = False
-        for topic in hears:
+        for topic in subscriptions:
             broker.readers.setdefault(topic, []).append(self)
 
     # --- in
@@ -166,8 +166,8 @@ class Service(Reader):
 
     topic: str
 
-    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, hears: Mapping[str, Collection[type]]) -> None:
-        super().__init__(world, broker, sabotage, hears)
+    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, subscriptions: Mapping[str, Collection[type]]) -> None:
+        super().__init__(world, broker, sabotage, subscriptions)
         self.state: dict[UUID, Any] = {}
         self._versions: dict[UUID, int] = {}
 

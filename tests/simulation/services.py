@@ -128,7 +128,7 @@ class Payments(Service):
         self.balances: Counter[tuple[UUID, str]] = Counter()
         self.moved: Counter[tuple[UUID, str]] = Counter()
         self._booked: set[UUID] = set()
-        self.held: dict[UUID, customs_debt.Held] = {}
+        self.held: dict[UUID, customs_debt.LedgerPosition] = {}
 
     def transact(self, fresh: Sequence[Record]) -> None:
         self._follow([(record.event_id, record.event) for record in fresh if not isinstance(record.event, TAX_FACTS)])
@@ -142,7 +142,7 @@ class Payments(Service):
             o for o, held in self.held.items() if held.restored
         }
         batch = debt_handlers.Folded(
-            dict(self.state), dict(self.dues), {o: replace(self.held.get(o, customs_debt.Held())) for o in told}
+            dict(self.state), dict(self.dues), {o: replace(self.held.get(o, customs_debt.LedgerPosition())) for o in told}
         )
         for record in fresh:
             batch.follow(_as_message(record))
@@ -222,7 +222,7 @@ class Payments(Service):
     def _share_out(self, cause: UUID, order_id: UUID) -> None:
         """As taxes.share_out does after the refund of a return."""
         folded = debt_handlers.Folded(
-            self.state, dict(self.dues), {order_id: replace(self.held.get(order_id, customs_debt.Held()))}
+            self.state, dict(self.dues), {order_id: replace(self.held.get(order_id, customs_debt.LedgerPosition()))}
         )
         if self.sabotage.shares_out:
             folded.even_out(cause, order_id, None)
@@ -240,7 +240,7 @@ class Payments(Service):
         self._booked.add(entries[0].txn_id)
         for entry in entries:
             self.balances[entry.order_id, entry.account] += entry.amount_minor
-            self.held.setdefault(entry.order_id, customs_debt.Held()).add(entry)
+            self.held.setdefault(entry.order_id, customs_debt.LedgerPosition()).add(entry)
         self.moved[entries[0].order_id, entries[0].purpose] += entries[0].amount_minor
 
     def _audit(self, order_id: UUID) -> None:

@@ -14,7 +14,7 @@ from services.customs.consolidation import domain as consolidation
 from services.customs.consolidation.domain import Answer, Result, State, Summary
 from services.customs.consolidation.handlers import WORDS
 from services.customs.consolidation.requests import cause_of, fact_of
-from services.customs.consolidation.store import Word
+from services.customs.consolidation.store import PendingEvent
 from services.customs.domain.declaration import OVER, Declaration
 from services.customs.domain.declaration import State as Listed
 from shared import topics
@@ -133,7 +133,7 @@ class Months:
             s, d = self.requests[cop_no], declarations[order_id]
             entry_id = self.declarations[number].entry_id if number else None
             parts = json.dumps([[1, 1]] if number else [])
-            word = Word(
+            word = PendingEvent(
                 0, order_id, d.version, kind, str(d.invt_no), cop_no, "2026-11", at, s.status, s.info, number, entry_id, parts
             )
             facts.append(Said(fact_of(word), cause_of(word), d.version + counts[order_id]))

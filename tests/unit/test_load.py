@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy import load
-from services.cli.connect import Absent, Target
+from services.cli.connect import RunningStack, Unreachable
 
 
 def test_well_only_while_something_was_acknowledged_of_late(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_rate_that_is_none_is_refused(rate: str, monkeypatch: pytest.MonkeyPat
 
 
 async def test_nothing_is_well_without_a_broker(tmp_path: Path) -> None:
-    nowhere = Target("127.0.0.1:1", "", "", tmp_path)
-    with pytest.raises(Absent):
+    nowhere = RunningStack("127.0.0.1:1", "", "", tmp_path)
+    with pytest.raises(Unreachable):
         await load.publish_round(nowhere, 100.0, tmp_path / "beat", round_s=1.0)
     assert not (tmp_path / "beat").exists()

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from services.cli.access.parties import party
-from services.cli.connect import Absent, Exit, Wrong, as_json, home_of, leave, paper, run, say, security_of, stack_file, target
+from services.cli.connect import (
+    Exit,
+    Unreachable,
+    UsageError,
+    as_json,
+    exit_with,
+    home_of,
+    print_err,
+    run,
+    security_of,
+    stack_file,
+    stdout,
+    target,
+)
 
 if TYPE_CHECKING:
     from shared.access import Done, Grant
@@ -40,7 +53,7 @@ def apply(
         print(f"password {who}")
     for who in done.gone:
         print(f"dropped  {who}")
-    say("the broker is as the table of topics says" if done else "nothing to do: the broker is as the table of topics says")
+    print_err("the broker is as the table of topics says" if done else "nothing to do: the broker is as the table of topics says")
 
 
 async def _apply(secrets: Path | None) -> Done:
@@ -77,16 +90,16 @@ def show(
         table = Table("", *PRINCIPALS, box=None)
         for name, found in rows:
             table.add_row(name, *(_short(found[who]) for who in PRINCIPALS))
-        paper().print(table)
+        stdout().print(table)
     if broker:
         missing, extra = run(_differences())
         for grant in missing:
-            say(f"missing  {grant}")
+            print_err(f"missing  {grant}")
         for grant in extra:
-            say(f"extra    {grant}")
+            print_err(f"extra    {grant}")
         if missing or extra:
-            say("run `crossborder access apply`: the broker's list is another")
-            leave(Exit.NO)
+            print_err("run `crossborder access apply`: the broker's list is another")
+            exit_with(Exit.NO)
 
 
 def _short(may: str) -> str:
@@ -115,9 +128,9 @@ def rotate(
     found = stack_file(home_of(None))
     folder = _secrets_of(found)
     if folder is None:
-        raise Absent("start the stack with `crossborder up --secured`: in containers do as docs/access.md says")
+        raise Unreachable("start the stack with `crossborder up --secured`: in containers do as docs/access.md says")
     if program not in PRINCIPALS:
-        raise Wrong(f"choose one of {', '.join(PRINCIPALS)}: {program} has no password")
+        raise UsageError(f"choose one of {', '.join(PRINCIPALS)}: {program} has no password")
     print(f"renewed {', '.join(run(_rotate(found, folder, program)))}")
 
 
@@ -151,7 +164,7 @@ def _broker() -> tuple[str, Security, str]:
     given = os.environ.get("CROSSBORDER_KAFKA")
     kafka = given or str(found.get("kafka", ""))
     if not kafka:
-        raise Absent("start the stack with `crossborder up --secured`, or set CROSSBORDER_KAFKA: no broker is known")
+        raise Unreachable("start the stack with `crossborder up --secured`, or set CROSSBORDER_KAFKA: no broker is known")
     folder = _secrets_of(found)
     security = security_of(found)
     if not given and folder is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, paper, run, say, target
+from services.cli.connect import Exit, RunningStack, UsageError, as_json, database, exit_with, print_err, run, stdout, target
 from services.cli.dead_letters import operator
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def add(
     made = not key.exists()
     public = _made(key) if made else _read(key)
     outcome = run(_add(_schema(carrier), code, public.public_bytes_raw()))
-    say(f"{outcome} {code}" + (f": give it the private key in {key}, and keep no copy" if made else ""))
+    print_err(f"{outcome} {code}" + (f": give it the private key in {key}, and keep no copy" if made else ""))
 
 
 @party.command("list")
@@ -54,7 +54,7 @@ def list_(json: bool = typer.Option(False, "--json", help="for machines")) -> No
         removed = row["removed_at"].isoformat(timespec="seconds") if row["removed_at"] else ""
         added = row["added_at"].isoformat(timespec="seconds")
         table.add_row(row["code"], row["is"], row["public_key"], added, row["added_by"], removed)
-    paper().print(table)
+    stdout().print(table)
 
 
 @party.command()
@@ -65,9 +65,9 @@ def remove(
 ) -> None:
     """Let a party's keys count no more. It stays bound: nobody speaks for it until it has another key."""
     count = run(_remove(_schema(carrier), code, public_key))
-    say(f"{count} keys of {code} count no more")
+    print_err(f"{count} keys of {code} count no more")
     if not count:
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
 def _schema(carrier: bool) -> str:
@@ -100,7 +100,7 @@ def _read(path: Path) -> Ed25519PublicKey:
     except ValueError:
         found = None
     if not isinstance(found, Ed25519PublicKey):
-        raise Wrong(f"give an Ed25519 key as PEM (`openssl genpkey -algorithm ed25519`): {path} is none")
+        raise UsageError(f"give an Ed25519 key as PEM (`openssl genpkey -algorithm ed25519`): {path} is none")
     return found
 
 
@@ -114,7 +114,7 @@ def private_key(path: Path) -> Ed25519PrivateKey:
     except (ValueError, TypeError):
         found = None
     if not isinstance(found, Ed25519PrivateKey):
-        raise Wrong(f"give a private Ed25519 key as PEM, without a pass phrase: {path} is none")
+        raise UsageError(f"give a private Ed25519 key as PEM, without a pass phrase: {path} is none")
     return found
 
 
@@ -122,7 +122,7 @@ def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Wrong(f"give a key that can be read: {path} ({error.strerror})") from None
+        raise UsageError(f"give a key that can be read: {path} ({error.strerror})") from None
 
 
 def _require_code(code: str, carrier: bool) -> None:
@@ -131,13 +131,13 @@ def _require_code(code: str, carrier: bool) -> None:
     from shared.texts import hidden_in, identifier, other_spelling_in
 
     if not code or code != identifier(code):
-        raise Wrong("give the code without blanks around it, as the party's records have it")
+        raise UsageError("give the code without blanks around it, as the party's records have it")
     if odd := hidden_in(code) or other_spelling_in(code):
-        raise Wrong(f"give the code in plain characters, as the party's records have it: found {odd}")
+        raise UsageError(f"give the code in plain characters, as the party's records have it: found {odd}")
     if carrier and len(code) > CARRIER_CODE_MAX:
-        raise Wrong(f"give the carrier's logistics code: it has at most {CARRIER_CODE_MAX} characters, this one {len(code)}")
+        raise UsageError(f"give the carrier's logistics code: it has at most {CARRIER_CODE_MAX} characters, this one {len(code)}")
     if not carrier and not re.fullmatch(CODE, code):
-        raise Wrong(
+        raise UsageError(
             "give the platform's code in capitals and digits, at most 18: the customs registration or the social credit code"
         )
 
@@ -163,7 +163,7 @@ async def _remove(schema: str, code: str, public_key: str | None) -> int:
     return int(done.split()[-1])
 
 
-def all_bound(to: Target) -> bool:
+def all_bound(to: RunningStack) -> bool:
     """Whether a party without a key says nothing here, as far as this command knows: by its settings, or since the broker
     tells its users apart.
     """

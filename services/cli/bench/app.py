@@ -15,17 +15,17 @@ from uuid import UUID
 import typer
 
 from services.cli.connect import (
-    Absent,
     Exit,
-    Target,
+    RunningStack,
+    Unreachable,
     as_json,
     database,
+    exit_with,
     home_of,
-    leave,
+    print_err,
     run,
-    say,
     stack_file,
-    talk,
+    stderr,
     target,
 )
 
@@ -58,15 +58,15 @@ def bench(
         _show(found)
     as_json(found)
     if found["violations"] or found["fulfilled"] != found["orders"]:
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Target]:
+def running() -> Iterator[RunningStack]:
     """The running stack, or one of its own that is stopped after."""
     try:
         to = target()
-    except Absent:
+    except Unreachable:
         to = None
     if to is not None:
         yield to
@@ -74,7 +74,7 @@ def running() -> Iterator[Target]:
     from services.cli.stack import app as stack
 
     with tempfile.TemporaryDirectory(prefix="crossborder-bench-", ignore_cleanup_errors=True) as folder:
-        say(f"no stack runs in {home_of(None)}; starting one for this run")
+        print_err(f"no stack runs in {home_of(None)}; starting one for this run")
         home = Path(folder)
         try:
             stack.start_detached(home)
@@ -84,7 +84,7 @@ def running() -> Iterator[Target]:
                 stack.stop(home)
 
 
-async def _bench(to: Target, count: int, rate: float | None, seed: int | None, raw: bool, warm_up: int) -> dict[str, Any]:
+async def _bench(to: RunningStack, count: int, rate: float | None, seed: int | None, raw: bool, warm_up: int) -> dict[str, Any]:
     from services.cli import samples
     from services.cli.bench import measurement
     from services.cli.order import counts
@@ -92,16 +92,16 @@ async def _bench(to: Target, count: int, rate: float | None, seed: int | None, r
 
     limits: dict[str, float | None] = {"kafka_messages_per_second": None, "postgres_rows_per_second": None}
     if raw:
-        say("measuring the bare broker and database …")
+        print_err("measuring the bare broker and database …")
         limits = {
             "kafka_messages_per_second": round(await measurement.raw_kafka(to)),
             "postgres_rows_per_second": round(await measurement.raw_postgres(to)),
         }
     walks = [await measurement.host_walks()] if raw else []
-    say(f"making {warm_up + count} orders …")
+    print_err(f"making {warm_up + count} orders …")
     records = samples.samples(None, warm_up + count, seed)
     if warm_up:
-        say(f"{warm_up} orders go before, so that nothing is measured cold …")
+        print_err(f"{warm_up} orders go before, so that nothing is measured cold …")
         await _drive(to, records[:warm_up], None)
         records = records[warm_up:]
     began_ms = round(time.time() * 1000)
@@ -119,13 +119,13 @@ async def _bench(to: Target, count: int, rate: float | None, seed: int | None, r
     # An order that was refused went but a part of the way: it is no order done.
     per_second = fulfilled / driven.seconds if driven.seconds else 0.0
     written = (await _log_end(to) - log_before) / count
-    say("reading the log for the time that was our own …")
+    print_err("reading the log for the time that was our own …")
     own = await measurement.own_ms(to, began_ms)
-    say("verifying …")
+    print_err("verifying …")
     findings = await verify.judge(to, 20.0)
     for finding in findings:
         if not finding.ok:
-            say(f"{finding.name}: {len(finding.offending)} ({finding.offending[0]})")
+            print_err(f"{finding.name}: {len(finding.offending)} ({finding.offending[0]})")
     bare = limits["kafka_messages_per_second"]
     return {
         "orders": count,
@@ -156,7 +156,7 @@ class Driven:
     states: Mapping[str, int]
 
 
-async def _drive(to: Target, records: Sequence[Submission], rate: float | None) -> Driven:
+async def _drive(to: RunningStack, records: Sequence[Submission], rate: float | None) -> Driven:
     """Publish all and wait until each is at an end."""
     from services.cli import publish
     from services.cli.order import counts
@@ -196,7 +196,7 @@ def _until_next_look(elapsed_s: float, ended: int, of: int) -> float:
     return min(LOOK_MAX_S, max(LOOK_MIN_S, left_s / 3))
 
 
-async def _log_end(to: Target) -> int:
+async def _log_end(to: RunningStack) -> int:
     """Records in all topics."""
     from services.cli import topic_reader
     from shared.topics import TOPICS
@@ -227,6 +227,6 @@ def _show(found: Mapping[str, Any]) -> None:
     costs = Table("process", "CPU s per 1000 orders", "MiB", box=None)
     for name, cpu in found["cpu_seconds_per_1000_orders"].items():
         costs.add_row(name, str(cpu), str(found["rss_mib"].get(name, "")))
-    console = talk()
+    console = stderr()
     console.print(head)
     console.print(costs)

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import psutil
 
-from services.cli.connect import Target, database, producer
+from services.cli.connect import RunningStack, database, producer
 
 RAW_S: Final = 3.0
 MESSAGE: Final = os.urandom(1024)
@@ -70,7 +70,7 @@ HOPS: Final = (
 )
 
 
-async def own_ms(to: Target, since_ms: int) -> list[float]:
+async def own_ms(to: RunningStack, since_ms: int) -> list[float]:
     """Each fulfilled order's own time in milliseconds: the sum of its `HOPS`, each from record to record on the log.
 
     The bank, the carrier, the authority and the open batch are waited for between the hops, so their time is not in it.
@@ -141,7 +141,7 @@ async def host_walks(seconds: float = 1.0) -> float:
     return sum(int(out) for out, _ in told) / seconds
 
 
-async def raw_kafka(to: Target, seconds: float = RAW_S) -> float:
+async def raw_kafka(to: RunningStack, seconds: float = RAW_S) -> float:
     """Messages of 1 KB a second the broker takes with acks=all from one idempotent producer."""
     from shared.topics import Topic, create_topics
 
@@ -159,7 +159,7 @@ async def raw_kafka(to: Target, seconds: float = RAW_S) -> float:
         await _delete_topic(to, topic)
 
 
-async def _delete_topic(to: Target, topic: str) -> None:
+async def _delete_topic(to: RunningStack, topic: str) -> None:
     from aiokafka.admin import AIOKafkaAdminClient
 
     admin = AIOKafkaAdminClient(bootstrap_servers=to.kafka, **to.security.options())
@@ -170,7 +170,7 @@ async def _delete_topic(to: Target, topic: str) -> None:
         await admin.close()
 
 
-async def raw_postgres(to: Target, seconds: float = RAW_S) -> float:
+async def raw_postgres(to: RunningStack, seconds: float = RAW_S) -> float:
     """Rows a second the database takes durably, 500 rows of an order's size a transaction by `unnest`, on
     one connection.
     """

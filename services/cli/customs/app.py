@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from services.cli.cases import add_close, group_of
-from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err, stdout
 from services.cli.customs.notices import notices
 from services.cli.customs.summaries import summaries
 
@@ -56,7 +56,7 @@ def match_documents(
     from services.customs.domain.match import match
 
     if not (order or payment or waybill or declared):
-        raise Wrong("give at least one of --order, --payment, --waybill, --list")
+        raise UsageError("give at least one of --order, --payment, --waybill, --list")
     ordered = read.order_of(order) if order else None
     waybilled, listed = read.compared(
         ordered, read.waybill_of(waybill) if waybill else None, read.list_of(declared) if declared else None
@@ -69,8 +69,8 @@ def match_documents(
         _show_verdict(verdict.matched, mismatches)
     given = {"order": order, "payment": payment, "waybill": waybill}
     for name in verdict.missing:
-        say(f"{name}: {'of another order than the rest' if given[name] else 'not given, the match waits for it'}")
-    leave(Exit.DONE if verdict.matched else Exit.NO)
+        print_err(f"{name}: {'of another order than the rest' if given[name] else 'not given, the match waits for it'}")
+    exit_with(Exit.DONE if verdict.matched else Exit.NO)
 
 
 def _show_verdict(matched: bool, mismatches: Sequence[Mapping[str, Any]]) -> None:
@@ -86,7 +86,7 @@ def _show_verdict(matched: bool, mismatches: Sequence[Mapping[str, Any]]) -> Non
         known = codes.error(each["code"])
         sides = [f"{each[side]['document']}: {each[side]['value']}" for side in ("left", "right")]
         table.add_row(each["code"], each["field"], *sides, known.meaning if known else "")
-    paper().print(table)
+    stdout().print(table)
 
 
 @customs.command("parse")
@@ -99,7 +99,7 @@ def parse_message(file: Annotated[Path, typer.Argument(help="A message of the fa
     try:
         found = to_json(content_of(file))
     except Unprocessable as error:
-        raise Wrong(f"{file}: {error}") from None
+        raise UsageError(f"{file}: {error}") from None
     if json:
         as_json(found)
     else:
@@ -133,15 +133,15 @@ def validate_message(
 
     folder = schema or (Path(os.environ[SCHEMAS]) if os.environ.get(SCHEMAS) else None)
     if folder is None:
-        raise Wrong(WHERE)
+        raise UsageError(WHERE)
     try:
         faults = validate(content_of(file), folder)
     except SchemasMissing as error:
-        raise Wrong(f"{WHERE}: {error}") from None
+        raise UsageError(f"{WHERE}: {error}") from None
     except Unprocessable as error:
-        raise Wrong(f"{file}: {error}") from None
+        raise UsageError(f"{file}: {error}") from None
     if json:
         as_json({"valid": not faults, "faults": [asdict(fault) for fault in faults]})
     else:
         print("valid" if not faults else "\n".join(f"line {f.line}: {f.element}: {f.rule}" for f in faults))
-    leave(Exit.DONE if not faults else Exit.NO)
+    exit_with(Exit.DONE if not faults else Exit.NO)

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.cli.connect import Wrong
+from services.cli.connect import UsageError
 from services.cli.customs import messages
 from services.cli.customs.messages import UNSAID, Form, known_as, line_number, maybe, number
 from services.customs.ceb import codes
@@ -99,7 +99,7 @@ def content_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Wrong(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _read(path: Path, what: str, from_json: Callable[[Doc], T], forms: Mapping[str, Form[T]]) -> T:
@@ -109,14 +109,14 @@ def _read(path: Path, what: str, from_json: Callable[[Doc], T], forms: Mapping[s
             return messages.read(to_json(data), what, forms)
         found = json.loads(data, parse_float=Decimal)
         if not isinstance(found, dict):
-            raise Wrong(f"{path}: a JSON object is expected")
+            raise UsageError(f"{path}: a JSON object is expected")
         return from_json(found)
     except KeyError as error:
-        raise Wrong(f"{path}: the {what} lacks {error.args[0]}") from None
+        raise UsageError(f"{path}: the {what} lacks {error.args[0]}") from None
     except Unprocessable as error:
-        raise Wrong(f"{path}: {error}") from None
+        raise UsageError(f"{path}: {error}") from None
     except (MoneyError, InvalidOperation, TypeError, ValueError, AttributeError) as error:
-        raise Wrong(f"{path}: the {what} cannot be read: {str(error) or type(error).__name__}") from None
+        raise UsageError(f"{path}: the {what} cannot be read: {str(error) or type(error).__name__}") from None
 
 
 def _order_from_json(doc: Doc) -> OrderDoc:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from services.cli.connect import Wrong
+from services.cli.connect import UsageError
 from services.customs.ceb import codes
 from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
 from shared.money import AMOUNT, Money
@@ -37,10 +37,10 @@ def read(message: Doc, what: str, forms: Mapping[str, Form[T]]) -> T:
     form = forms.get(name)
     if form is None:
         known = ", ".join(f"{known}Message" for known in forms)
-        raise Wrong(f"a {what} is read from {known} or JSON, not from {name}Message")
+        raise UsageError(f"a {what} is read from {known} or JSON, not from {name}Message")
     found = message[form.outer]
     if len(found) != 1:
-        raise Wrong(f"give one {what} a file: {name}Message holds {len(found)}")
+        raise UsageError(f"give one {what} a file: {name}Message holds {len(found)}")
     return form.read(found[0][form.head] if form.head else found[0], found[0][form.lines] if form.lines else ())
 
 

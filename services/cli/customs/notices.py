@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from services.cli.connect import as_json, database, paper, run, say, target
+from services.cli.connect import as_json, database, print_err, run, stdout, target
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -48,8 +48,8 @@ def notices(
         numbers = "  ".join(f"{name}={value}" for name, value in each["numbers"].items())
         at = each["at"].isoformat(timespec="seconds")
         table.add_row(at, each["message_type"], each["status"], each["code"] or "", numbers, each["meaning"])
-    paper().print(table)
-    say(f"{len(found)} notices")
+    stdout().print(table)
+    print_err(f"{len(found)} notices")
 
 
 async def _list(order_ref: str | None, message: str | None, limit: int) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import typer
 
-from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, run, say, target
+from services.cli.connect import Exit, UsageError, as_json, database, exit_with, print_err, run, stdout, target
 from services.cli.id_prefixes import meant
 
 summaries = typer.Typer(
@@ -62,11 +62,11 @@ def request(month: str = typer.Argument(..., help="the calendar month in Beijing
     Exit 1 if no list of the month is to be asked for.
     """
     if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month) is None:
-        raise Wrong(f"{month!r} is not a month like 2026-11")
+        raise UsageError(f"{month!r} is not a month like 2026-11")
     count = run(_request(month))
-    say(f"{count} lists of {month} are being asked for" if count else f"no list of {month} waits to be asked for")
+    print_err(f"{count} lists of {month} are being asked for" if count else f"no list of {month} waits to be asked for")
     if not count:
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
 @summaries.command("again")
@@ -83,10 +83,10 @@ def take_up(invt_no: str = typer.Argument(..., help="the list's number, or its b
 
 def _decide(query: str, candidates: str, number: str, done: str, else_: str) -> None:
     if (whole := run(_update(query, candidates, number))) is not None:
-        say(f"{whole} {done}")
+        print_err(f"{whole} {done}")
     else:
-        say(f"{else_} {number}")
-        leave(Exit.NO)
+        print_err(f"{else_} {number}")
+        exit_with(Exit.NO)
 
 
 async def _update(query: str, candidates: str, number: str) -> str | None:
@@ -157,12 +157,12 @@ def _show(found: dict[str, Any]) -> None:
         table.add_row(
             row["cop_no"], row["month"], row["customs_code"], row["consignor"], str(row["lists"]), state, told, row["due_by"]
         )
-    paper().print(table)
+    stdout().print(table)
     for row in found["to_consolidate"]:
         days = "" if row["days_left"] is None else f", last day {row['due_by']}, {row['days_left']} days left"
-        say(f"{row['month']}: {row['lists']} lists {row['state'].replace('_', ' ')}{days}")
+        print_err(f"{row['month']}: {row['lists']} lists {row['state'].replace('_', ' ')}{days}")
     waiting = [row["cop_no"] for row in found["requests"] if row["waits_for_a_person"]]
     if waiting:
-        say(
+        print_err(
             f"a person must decide about {', '.join(waiting)}: `crossborder customs summaries again REQUEST` once the reason is mended"
         )

@@ -19,16 +19,16 @@ from deploy.embedded import lock
 from deploy.embedded.clean import DATA
 from services.cli.connect import (
     Exit,
-    Target,
-    Wrong,
+    RunningStack,
+    UsageError,
     database,
+    exit_with,
     home_of,
-    leave,
-    mark,
-    paper,
+    print_err,
     run,
-    say,
-    talk,
+    status_mark,
+    stderr,
+    stdout,
     target,
 )
 
@@ -71,18 +71,18 @@ def demo(
         _stop(home)
         raise
     if keep:
-        say(f"the stack stays up: `CROSSBORDER_HOME={home} crossborder status`, `CROSSBORDER_HOME={home} crossborder down`")
+        print_err(f"the stack stays up: `CROSSBORDER_HOME={home} crossborder status`, `CROSSBORDER_HOME={home} crossborder down`")
     else:
         _stop(home)
-    say(f"{'done' if well else 'NOT as expected'} in {time.monotonic() - began:.0f} s")
+    print_err(f"{'done' if well else 'NOT as expected'} in {time.monotonic() - began:.0f} s")
     if not well:
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
 def _fresh(home: Path) -> None:
     """A demo begins with empty topics and tables; the one before is deleted."""
     if lock.runs(home):
-        raise Wrong(f"stop the stack of the last demo first: `CROSSBORDER_HOME={home} crossborder down`")
+        raise UsageError(f"stop the stack of the last demo first: `CROSSBORDER_HOME={home} crossborder down`")
     for name in DATA:
         shutil.rmtree(home / name, ignore_errors=True)
 
@@ -91,20 +91,20 @@ def _stop(home: Path) -> None:
     from services.cli.stack import app as stack
 
     if lock.runs(home):
-        say("stopping …")
+        print_err("stopping …")
         stack.stop(home)
 
 
-async def _demo(to: Target, orders: int, seed: int | None) -> bool:
+async def _demo(to: RunningStack, orders: int, seed: int | None) -> bool:
     from services.cli import samples
     from services.cli.demo import report
     from services.cli.verify import app as verify
 
     play = samples.of_demo(orders, seed)
-    say(f"publishing {len(play.casts)} orders of {len({c.kind for c in play.casts})} kinds …")
+    print_err(f"publishing {len(play.casts)} orders of {len({c.kind for c in play.casts})} kinds …")
     ends = await _play(to, play)
     owed = await _consolidate(to)
-    page = paper()
+    page = stdout()
     page.print(_kinds(play, ends))
     async with database(to) as conn:
         for title, rows in (await report.of_run(conn)).items():
@@ -115,16 +115,16 @@ async def _demo(to: Target, orders: int, seed: int | None) -> bool:
     _urls(to)
     wrong = wrong_of(play, ends)
     for c in wrong[:20]:
-        say(f"{c.order_no} ({c.title}): expected {' or '.join(c.expected)}, found {ends.get(c.order_no, 'nothing')}")
+        print_err(f"{c.order_no} ({c.title}): expected {' or '.join(c.expected)}, found {ends.get(c.order_no, 'nothing')}")
     wrongly_billed = wrong_bills(play, bills)
     for c in wrongly_billed[:20]:
-        say(f"{c.order_no} ({c.title}): expected the bill {c.bill}, found {bills.get(c.order_no, 'nothing')}")
+        print_err(f"{c.order_no} ({c.title}): expected the bill {c.bill}, found {bills.get(c.order_no, 'nothing')}")
     if owed:
-        say(f"{owed} export lists are in no closed declaration")
+        print_err(f"{owed} export lists are in no closed declaration")
     return not wrong and not wrongly_billed and not owed and all(f.ok for f in findings)
 
 
-async def _consolidate(to: Target) -> int:
+async def _consolidate(to: RunningStack) -> int:
     """Have the closed export lists asked for before their rehearsed month is over, and wait until all are in closed declarations.
 
     Returns how many are not.
@@ -170,14 +170,14 @@ async def bills_of(conn: Any) -> dict[str, str]:
     return {r["order_no"]: f"a person: {r['reason']}" if r["reason"] else f"{r['state']}, {r['outcome']}" for r in rows}
 
 
-def _urls(to: Target) -> None:
+def _urls(to: RunningStack) -> None:
     from services.cli.stack import app as stack
 
     for line in stack.urls(to.known):
-        say(line)
+        print_err(line)
 
 
-async def _play(to: Target, play: Play) -> dict[str, str]:
+async def _play(to: RunningStack, play: Play) -> dict[str, str]:
     """Publish every step when its moment has come, show the orders move, and come back when each is at its end."""
     from rich.live import Live
 
@@ -186,7 +186,7 @@ async def _play(to: Target, play: Play) -> dict[str, str]:
 
     pending, ends = list(play.steps), dict[str, str]()
     began = time.monotonic()
-    console = talk()
+    console = stderr()
     async with database(to) as conn:
         with Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live:
             while time.monotonic() - began < BOUND_S:
@@ -209,7 +209,7 @@ _OPEN: Final = (
 )
 
 
-async def _settle(to: Target, conn: Any, play: Play) -> None:
+async def _settle(to: RunningStack, conn: Any, play: Play) -> None:
     """Be the person who settles what only a person can."""
     from services.cli.payments.app import settle_case
     from services.payments.bank_commands.settlement import NotSettled, Verdict
@@ -221,7 +221,7 @@ async def _settle(to: Target, conn: Any, play: Play) -> None:
         # The bank's answer may be on its way still; the next look will find it.
         with contextlib.suppress(NotSettled):
             await settle_case(to, row["number"], Verdict(word), "the bank was asked (demo)")
-            say(f"settled as a person would: `crossborder payments cases settle {row['number']} {word}` ({row['kind']})")
+            print_err(f"settled as a person would: `crossborder payments cases settle {row['number']} {word}` ({row['kind']})")
 
 
 def _progress(play: Play, ends: Mapping[str, str]) -> dict[str, str]:
@@ -234,7 +234,7 @@ async def _states(conn: Any) -> dict[str, str]:
 
 
 async def _publish_due(
-    to: Target, pending: list[Step], states: Mapping[str, str], said: Mapping[str, Collection[str]], elapsed_s: float
+    to: RunningStack, pending: list[Step], states: Mapping[str, str], said: Mapping[str, Collection[str]], elapsed_s: float
 ) -> list[Step]:
     from services.cli import publish
 
@@ -244,7 +244,7 @@ async def _publish_due(
     return [step for step in pending if step not in due]
 
 
-async def _ends(to: Target, play: Play, states: Mapping[str, str], *, letters: bool = False) -> dict[str, str]:
+async def _ends(to: RunningStack, play: Play, states: Mapping[str, str], *, letters: bool = False) -> dict[str, str]:
     """Where each order is; those that never became orders are looked for among the dead letters once the rest is done."""
     from services.cli import dlq
 
@@ -265,7 +265,7 @@ def _kinds(play: Play, ends: Mapping[str, str]) -> Table:
     table = Table("kind", "orders", "expected", "found", "", title="what became of each kind", title_justify="left", box=None)
     for title, group in by_kind.items():
         found = Counter(ends.get(c.order_no, "nothing") for c in group)
-        well = mark(not wrong & set(group))
+        well = status_mark(not wrong & set(group))
         counted = ", ".join(f"{n} {end}" for end, n in sorted(found.items()))
         table.add_row(title, str(len(group)), " or ".join(group[0].expected), counted, well)
     return table

@@ -12,15 +12,15 @@ import typer
 
 from services.cli.connect import (
     Exit,
-    Target,
-    Wrong,
+    RunningStack,
+    UsageError,
     as_json,
     database,
-    leave,
-    paper,
+    exit_with,
+    print_err,
     producer,
     run,
-    say,
+    stdout,
     target,
 )
 from services.cli.order import steps
@@ -59,7 +59,7 @@ def list_(
 ) -> None:
     """List orders, the latest change first."""
     if state is not None and state not in STATES:
-        raise Wrong(f"choose a state of {', '.join(STATES)}: {state!r} is none")
+        raise UsageError(f"choose a state of {', '.join(STATES)}: {state!r} is none")
     rows = run(_list(target(), state, limit))
     if json:
         as_json(rows)
@@ -77,8 +77,8 @@ def list_(
             row["updated_at"].isoformat(timespec="seconds"),
             str(row["order_id"]),
         )
-    paper().print(table)
-    say(f"{len(rows)} orders")
+    stdout().print(table)
+    print_err(f"{len(rows)} orders")
 
 
 @order.command()
@@ -112,17 +112,19 @@ def _lines(text: str | None) -> list[dict[str, Any]]:
     for part in text.split(",") if text is not None else ():
         number, _, quantity = part.strip().partition(":")
         if not (number.isascii() and number.isdecimal()) or (":" in part and not _QUANTITY.fullmatch(quantity)):
-            raise Wrong(f"name lines as `1,2` or `1:2` (two of line 1): {part.strip()!r} is neither")
+            raise UsageError(f"name lines as `1,2` or `1:2` (two of line 1): {part.strip()!r} is neither")
         found.append({"line_no": int(number)} | ({"quantity": quantity} if quantity else {}))
     return found
 
 
 def _ask(wire_type: str, order_ref: str, reason: str, platform: str | None, more: Mapping[str, Any] | None = None) -> None:
     no = run(_publish(target(), wire_type, order_ref, reason, platform, more or {}))
-    say(f"asked; `crossborder order show {no}` shows what becomes of it")
+    print_err(f"asked; `crossborder order show {no}` shows what becomes of it")
 
 
-async def _publish(to: Target, wire_type: str, order_ref: str, reason: str, platform: str | None, more: Mapping[str, Any]) -> str:
+async def _publish(
+    to: RunningStack, wire_type: str, order_ref: str, reason: str, platform: str | None, more: Mapping[str, Any]
+) -> str:
     import json
 
     from shared.envelope import headers_of
@@ -158,7 +160,7 @@ async def _publish(to: Target, wire_type: str, order_ref: str, reason: str, plat
     return order_no
 
 
-async def _is_bound(to: Target, platform: str) -> bool:
+async def _is_bound(to: RunningStack, platform: str) -> bool:
     from services.cli.access.parties import all_bound, is_bound
 
     if all_bound(to):
@@ -167,7 +169,7 @@ async def _is_bound(to: Target, platform: str) -> bool:
         return await is_bound(conn, platform)
 
 
-async def _command(to: Target, order_no: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+async def _command(to: RunningStack, order_no: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
     """Say it for a platform that signs: an operator has not its key, so this comes by the database."""
     from services.cli.dead_letters import operator, results_of
     from shared.envelope import Record
@@ -181,10 +183,10 @@ async def _command(to: Target, order_no: str, value: bytes, headers: Sequence[tu
         number = await ask(conn, "orders", "command", operator(), record=pack_record(record))
     result = (await results_of(to, [("orders", number)])).get(("orders", number))
     if result is None:
-        say("start orders: it has not done yet what it is asked, and does it when it runs")
-        leave(Exit.NO)
+        print_err("start orders: it has not done yet what it is asked, and does it when it runs")
+        exit_with(Exit.NO)
     if result["outcome"] != "done":
-        raise Wrong(f"orders refused it: {result.get('error') or result.get('why')}")
+        raise UsageError(f"orders refused it: {result.get('error') or result.get('why')}")
 
 
 def _require_readable(value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
@@ -195,10 +197,10 @@ def _require_readable(value: bytes, headers: Sequence[tuple[str, bytes]]) -> Non
     try:
         read_submission(value, headers)
     except Unprocessable as error:
-        raise Wrong(f"mend the request, nothing was published: {error}") from None
+        raise UsageError(f"mend the request, nothing was published: {error}") from None
 
 
-async def _list(to: Target, state: str | None, limit: int) -> list[dict[str, Any]]:
+async def _list(to: RunningStack, state: str | None, limit: int) -> list[dict[str, Any]]:
     async with database(to) as conn:
         rows = await conn.fetch(
             HEAD + "WHERE $1::text IS NULL OR state = $1 ORDER BY updated_at DESC, order_id LIMIT $2",
@@ -208,7 +210,7 @@ async def _list(to: Target, state: str | None, limit: int) -> list[dict[str, Any
     return [_head(row) for row in rows]
 
 
-async def _show(to: Target, order_ref: str) -> dict[str, Any]:
+async def _show(to: RunningStack, order_ref: str) -> dict[str, Any]:
     from services.cli.order import details
     from services.cli.order.waits import waits_of
 
@@ -249,7 +251,7 @@ def _amount(row: Mapping[str, Any], name: str) -> str:
 def _print(found: Mapping[str, Any]) -> None:
     from rich.table import Table
 
-    page = paper()
+    page = stdout()
     page.print(f"{found['order_no']}  {found['order_id']}", style="bold")
     known = {name: found[name] or "-" for name in ("corridor", "mode")}
     page.print(f"state {found['state']}  corridor {known['corridor']}  mode {known['mode']}  placed {_time(found['placed_at'])}")

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from uuid import UUID
 
 from services.cli import topic_reader
-from services.cli.connect import Target
+from services.cli.connect import RunningStack
 from shared.envelope import first_headers, uuid_or_none
 
 ENDS: Final = {
@@ -28,7 +28,7 @@ GIVEN_BACK: Final = frozenset({b"order.returned.v1", b"order.partly-returned.v1"
 class Follower:
     """Reads from where the topics end when it is entered. `given_back`: of the wanted, those whose return is asked for."""
 
-    def __init__(self, to: Target, wanted: Collection[UUID], given_back: Collection[UUID] = ()) -> None:
+    def __init__(self, to: RunningStack, wanted: Collection[UUID], given_back: Collection[UUID] = ()) -> None:
         self._to = to
         self._wanted = set(wanted)
         self._given_back = set(given_back)

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from services.cli.connect import (
     Exit,
-    leave,
-    say,
+    exit_with,
+    print_err,
 )
 
 STATES: Final = (
@@ -44,8 +44,8 @@ async def find(conn: Any, order_ref: str, *, to_change: bool = False) -> dict[st
     order_id = await order_of(conn, order_ref, to_change=to_change)
     row = await conn.fetchrow(HEAD + "WHERE order_id = $1", order_id) if order_id is not None else None
     if row is None:
-        say(f"look with `crossborder order list`: no order {order_ref} is known here")
-        leave(Exit.NO)
+        print_err(f"look with `crossborder order list`: no order {order_ref} is known here")
+        exit_with(Exit.NO)
     return dict(row)
 
 

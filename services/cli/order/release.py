@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from services.cli.connect import Exit, Target, Wrong, as_json, database, leave, run, say, target
+from services.cli.connect import Exit, RunningStack, UsageError, as_json, database, exit_with, print_err, run, target
 from services.cli.dead_letters import Asked, holders_of, operator, results_of
 
 
@@ -23,7 +23,7 @@ def release(
     Try `crossborder dlq replay` first: nothing is left out then.
     """
     if not skip or not note.strip():
-        raise Wrong('say --skip and --note "why": what is skipped is never handled; `crossborder dlq replay` handles it')
+        raise UsageError('say --skip and --note "why": what is skipped is never handled; `crossborder dlq replay` handles it')
     found = run(_release(target(), order_ref, note.strip(), service))
     if json:
         as_json(found)
@@ -31,10 +31,10 @@ def release(
         for row in found:
             print(_told(row))
     if any(row["outcome"] != "done" or "held_again" in row for row in found):
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
-async def _release(to: Target, order_ref: str, note: str, only: str | None) -> list[dict[str, Any]]:
+async def _release(to: RunningStack, order_ref: str, note: str, only: str | None) -> list[dict[str, Any]]:
     from services.cli.order.lookup import find
     from shared.operator_requests import ask
 
@@ -42,10 +42,10 @@ async def _release(to: Target, order_ref: str, note: str, only: str | None) -> l
         order_id = await _order_id(conn, order_ref, find)
         holders = await holders_of(conn, order_id)
         if only is not None and only not in holders:
-            raise Wrong(f"choose a service that holds it: {', '.join(holders) or 'none does'}")
+            raise UsageError(f"choose a service that holds it: {', '.join(holders) or 'none does'}")
         if not holders:
-            say(f"nothing to do: no service holds {order_ref}")
-            leave(Exit.NO)
+            print_err(f"nothing to do: no service holds {order_ref}")
+            exit_with(Exit.NO)
         asked: list[Asked] = [
             (each, await ask(conn, each, "skip", operator(), order_id=order_id, note=note)) for each in holders
             if only in (None, each)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from services.cli.connect import Target, database
+from services.cli.connect import RunningStack, database
 
 STEPS_OF_MAX: Final = 20
 """Orders whose steps are shown; of more, only how each ended and what was wrong with it."""
@@ -22,7 +22,7 @@ _RESUBMITTED: Final = (
 )
 
 
-async def became(to: Target, order_ids: Sequence[UUID], ends: Mapping[UUID, str]) -> dict[UUID, dict[str, Any]]:
+async def became(to: RunningStack, order_ids: Sequence[UUID], ends: Mapping[UUID, str]) -> dict[UUID, dict[str, Any]]:
     """Of each order that is known here: its state, its faults, and the steps if there are not too many orders."""
     from services.cli import cases
     from services.cli.order.waits import waits_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from services.cli.cases import group_of
-from services.cli.connect import Exit, Target, Wrong, database, leave, run, say, target
+from services.cli.connect import Exit, RunningStack, UsageError, database, exit_with, print_err, run, target
 
 if TYPE_CHECKING:
     from services.payments.bank_commands.settlement import Verdict
@@ -50,18 +50,18 @@ def settle(
     from services.payments.bank_commands.settlement import VERDICTS, NotSettled, Verdict
 
     if verdict not in VERDICTS:
-        raise Wrong(f"choose a verdict of {', '.join(VERDICTS)}: {verdict!r} is none")
+        raise UsageError(f"choose a verdict of {', '.join(VERDICTS)}: {verdict!r} is none")
     try:
         follows = run(settle_case(target(), number, Verdict(verdict, bank_no, amount, account), note))
     except NotSettled as error:
-        raise Wrong(str(error)) from None
+        raise UsageError(str(error)) from None
     if follows is None:
-        say(f"no open case has the number {number}")
-        leave(Exit.NO)
-    say(f"case {number} is settled: {follows}")
+        print_err(f"no open case has the number {number}")
+        exit_with(Exit.NO)
+    print_err(f"case {number} is settled: {follows}")
 
 
-async def settle_case(to: Target, number: int, verdict: Verdict, note: str) -> str | None:
+async def settle_case(to: RunningStack, number: int, verdict: Verdict, note: str) -> str | None:
     """Settle a case in the name of whoever runs the command; return what follows, None if it is not open.
 
     Raises NotSettled for a verdict that does not fit, Wrong for a note that is none.
@@ -78,7 +78,7 @@ async def settle_case(to: Target, number: int, verdict: Verdict, note: str) -> s
         try:
             closed = await kept.close(conn, number, verdict=verdict.word, note=note, by=getpass.getuser())
         except ValueError as error:
-            raise Wrong(str(error)) from None
+            raise UsageError(str(error)) from None
         if not closed:
             return None  # another settled it at the same moment
         return await settle(conn, case, verdict)

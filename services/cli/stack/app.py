@@ -19,17 +19,17 @@ import typer
 from deploy.embedded import lock
 from services.cli.connect import (
     HOME,
-    Absent,
     Exit,
-    Wrong,
+    Unreachable,
+    UsageError,
     as_json,
+    exit_with,
     home_of,
-    leave,
     none_runs,
-    paper,
+    print_err,
     run,
-    say,
     stack_file,
+    stdout,
 )
 from services.cli.stack import readiness
 
@@ -61,7 +61,7 @@ def up(
     if detach:
         start_detached(folder, secured=secured, probe=probe)
     elif not run(_foreground(folder, secured=secured, probe=probe)):
-        leave(Exit.UNREACHABLE)
+        exit_with(Exit.UNREACHABLE)
 
 
 def make(home: Path, env: Mapping[str, str] | None = None, *, secured: bool = False, probe: bool = False) -> Stack:
@@ -75,9 +75,9 @@ def make(home: Path, env: Mapping[str, str] | None = None, *, secured: bool = Fa
     make_keys(home / "keys")
     programs = [name for name, module in MODULES.items() if is_there(module)]
     for name in sorted(set(MODULES) - set(programs)):
-        say(f"{name} is not part of this installation and is left out")
+        print_err(f"{name} is not part of this installation and is left out")
     programs = [name for name in programs if probe or name not in OPTIONAL]
-    return Stack(home=home, programs=programs, told=say, env=env or {}, secured=secured)
+    return Stack(home=home, programs=programs, told=print_err, env=env or {}, secured=secured)
 
 
 def is_there(module: str) -> bool:
@@ -94,7 +94,7 @@ async def _foreground(home: Path, *, secured: bool = False, probe: bool = False)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     stack = make(home, secured=secured, probe=probe)
-    say("starting Kafka and PostgreSQL …")
+    print_err("starting Kafka and PostgreSQL …")
     starting = asyncio.create_task(stack.start())
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -115,11 +115,11 @@ async def _keep(stack: Stack, stop: asyncio.Event) -> bool:
         if not stop.is_set():
             missing = found
             for line in urls(stack_file(stack.home)):
-                say(line)
-            say("up; Ctrl-C or `crossborder down` stops everything" if not missing else not_ready(stack, missing))
+                print_err(line)
+            print_err("up; Ctrl-C or `crossborder down` stops everything" if not missing else not_ready(stack, missing))
         await stop.wait()
     finally:
-        say("stopping …")
+        print_err("stopping …")
         losing.cancel()
         await stack.stop()
     return not missing and not stack.lost.is_set()
@@ -174,7 +174,7 @@ class Started(Protocol):
 def start_detached(home: Path, *, secured: bool = False, probe: bool = False) -> None:
     """Start a stack in a process of its own and wait until it is up; raises what `up` would have said."""
     if stack_file(home):
-        say(f"a stack runs in {home} already; `crossborder status` shows it")
+        print_err(f"a stack runs in {home} already; `crossborder status` shows it")
         return
     if lock.runs(home):
         raise none_runs(home)
@@ -211,8 +211,8 @@ def _await_up(home: Path, child: Started, draft: Path) -> None:
         text = log.read_text(errors="replace")
         if ended is not None:
             if ended == Exit.WRONG:
-                raise Wrong(text[told:].strip())
-            raise Absent(text[told:].strip() or f"look at {home / 'logs'}: the stack ended with status {ended}")
+                raise UsageError(text[told:].strip())
+            raise Unreachable(text[told:].strip() or f"look at {home / 'logs'}: the stack ended with status {ended}")
         whole = text.rfind("\n") + 1
         print(text[told:whole], end="", file=sys.stderr, flush=True)
         told = max(told, whole)
@@ -220,15 +220,15 @@ def _await_up(home: Path, child: Started, draft: Path) -> None:
             return
         if NOT_READY in text:
             stop(home)
-            raise Absent(f"look at {home / 'logs'}: the stack was not ready in time and was stopped")
+            raise Unreachable(f"look at {home / 'logs'}: the stack was not ready in time and was stopped")
         time.sleep(0.05)
-    raise Absent(f"look at {home / 'logs'}: the stack was not up in time")
+    raise Unreachable(f"look at {home / 'logs'}: the stack was not up in time")
 
 
 def down(home: Path | None = HOME) -> None:
     """Stop the embedded stack."""
     folder = home_of(home)
-    say("stopped" if stop(folder) else f"no stack runs in {folder}")
+    print_err("stopped" if stop(folder) else f"no stack runs in {folder}")
 
 
 def stop(home: Path) -> bool:
@@ -242,7 +242,7 @@ def stop(home: Path) -> bool:
     deadline = time.monotonic() + DOWN_S
     while lock.holder(home) == pid:
         if time.monotonic() > deadline:
-            raise Absent(f"look at {home / 'logs'}: process {pid} did not end in {DOWN_S:.0f} s")
+            raise Unreachable(f"look at {home / 'logs'}: process {pid} did not end in {DOWN_S:.0f} s")
         time.sleep(0.05)
     return True
 
@@ -254,7 +254,7 @@ def tell(pid: int, number: signal.Signals) -> None:
     except ProcessLookupError:
         pass
     except PermissionError:
-        raise Wrong(f"do this as the user whose stack it is: process {pid} is another user's") from None
+        raise UsageError(f"do this as the user whose stack it is: process {pid} is another user's") from None
 
 
 def status(json: bool = typer.Option(False, "--json", help="for machines"), home: Path | None = HOME) -> None:
@@ -293,8 +293,8 @@ def status(json: bool = typer.Option(False, "--json", help="for machines"), home
                 str(p["port"] or ""),
                 p["log"],
             )
-        paper().print(table)
+        stdout().print(table)
         for line in urls(found):
-            say(line)
+            print_err(line)
     if not well:
-        leave(Exit.NO)
+        exit_with(Exit.NO)

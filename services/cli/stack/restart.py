@@ -14,16 +14,16 @@ import typer
 
 from services.cli.connect import (
     HOME,
-    Absent,
     Exit,
-    Target,
-    Wrong,
+    RunningStack,
+    Unreachable,
+    UsageError,
     as_json,
+    exit_with,
     home_of,
-    leave,
     none_runs,
+    print_err,
     run,
-    say,
     stack_file,
     target,
 )
@@ -75,7 +75,7 @@ def restart(
     there = [name for name in found["programs"] if name not in {"kafka", "postgres"}]
     unknown = sorted(set(programs or ()) - set(there))
     if unknown:
-        raise Wrong(f"choose among {', '.join(there)}: {', '.join(unknown)} does not run here")
+        raise UsageError(f"choose among {', '.join(there)}: {', '.join(unknown)} does not run here")
     for name in programs or there:
         _require_started(found["programs"][name], name)
     done = run(roll(target(home), programs or there))
@@ -86,18 +86,18 @@ def restart(
             back = "" if each.caught_up_s is None else f", caught up after {each.caught_up_s:.1f} s"
             print(f"{each.program:<10} ended after {each.ended_s:.1f} s, ready after {each.ready_s:.1f} s{back}")
     if not all(each.well for each in done):
-        say(
+        print_err(
             f"look at the logs of {', '.join(each.program for each in done if not each.well)}: behind for more than {BACK_S:.0f} s"
         )
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
-async def roll(to: Target, programs: list[str]) -> list[Restart]:
+async def roll(to: RunningStack, programs: list[str]) -> list[Restart]:
     """Restart each in turn; raises Absent for one that does not become ready."""
     return [await _one(to, name) for name in programs]
 
 
-async def _one(to: Target, name: str) -> Restart:
+async def _one(to: RunningStack, name: str) -> Restart:
     began = time.monotonic()
     before = _pid(to.known, name)
     if before is not None:
@@ -114,13 +114,13 @@ async def _one(to: Target, name: str) -> Restart:
     return Restart(name, ended, ready, time.monotonic() - began)
 
 
-async def caught_up(to: Target, name: str) -> float:
+async def caught_up(to: RunningStack, name: str) -> float:
     """Wait until the service has handled everything that is in the log now; returns the seconds that took."""
     began = time.monotonic()
     marks = await _ends(to, name)
     while waits := await _behind(to, name, marks):
         if time.monotonic() - began > READY_S:
-            raise Absent(
+            raise Unreachable(
                 f"look at the log of {name}: what was in the topics {READY_S:.0f} s ago is not handled yet, {', '.join(waits[:5])}"
             )
         await asyncio.sleep(LOOK_S)
@@ -130,12 +130,12 @@ async def caught_up(to: Target, name: str) -> float:
 def _require_started(program: Mapping[str, Any], name: str) -> None:
     """Raise Absent if the supervisor has given the program up: then nothing is waited for, only a person can mend that."""
     if program["state"] == "failed":
-        raise Absent(
+        raise Unreachable(
             f"mend what the end of {program['log']} says, then `crossborder down` and `crossborder up`: {name} does not start"
         )
 
 
-async def _until_ready(to: Target, name: str, before: int | None, deadline: float) -> None:
+async def _until_ready(to: RunningStack, name: str, before: int | None, deadline: float) -> None:
     import aiohttp
 
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
@@ -147,20 +147,20 @@ async def _until_ready(to: Target, name: str, before: int | None, deadline: floa
             if _pid(found, name) not in {None, before} and await is_ready(session, found["ports"][name]):
                 return
             await asyncio.sleep(LOOK_S)
-    raise Absent(f"look at the log of {name}: it was not ready {READY_S:.0f} s after it was told to stop")
+    raise Unreachable(f"look at the log of {name}: it was not ready {READY_S:.0f} s after it was told to stop")
 
 
-async def _ends(to: Target, name: str) -> dict[tuple[str, int], int]:
+async def _ends(to: RunningStack, name: str) -> dict[tuple[str, int], int]:
     """Where what may be read of each partition of the service ends now; what lies behind an open transaction is told."""
     from services.cli import lag, topic_reader
 
     found = {b.place: b.end for b in await lag.behind(to) if b.service == name}
     for told in await topic_reader.held_back(to, sorted({topic for topic, _ in found})):
-        say(f"{name} is not waited for there: {told}")
+        print_err(f"{name} is not waited for there: {told}")
     return found
 
 
-async def _behind(to: Target, name: str, marks: Mapping[tuple[str, int], int]) -> list[str]:
+async def _behind(to: RunningStack, name: str, marks: Mapping[tuple[str, int], int]) -> list[str]:
     """Where a record that was in the log at those marks is still unread."""
     from services.cli import lag
     from services.cli.connect import database

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import typer
 
-from services.cli.connect import Absent, Target, Wrong, home_of, kafka_errors, run, say, security_of, stack_file, target
+from services.cli.connect import (
+    RunningStack,
+    Unreachable,
+    UsageError,
+    home_of,
+    kafka_errors,
+    print_err,
+    run,
+    security_of,
+    stack_file,
+    target,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -41,10 +52,10 @@ def migrate(
         known = keys.given() | schema.party_keys_in(secrets)
         ran += [f"party {each}" for each in run(own_parties.register(to.postgres, known, keys.probe_platform))]
     except (*LOST, asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
-        raise Absent(
+        raise Unreachable(
             f"start PostgreSQL, or set CROSSBORDER_POSTGRES: no answer at {redacted(to.postgres)} ({error or 'timeout'})"
         ) from None
-    say(f"ran {', '.join(ran)}" if ran else "nothing to do: the database is of this release")
+    print_err(f"ran {', '.join(ran)}" if ran else "nothing to do: the database is of this release")
 
 
 def topics(
@@ -52,7 +63,7 @@ def topics(
 ) -> None:
     """Create the topics that are missing on CROSSBORDER_KAFKA; running it again changes nothing."""
     made = run(_topics(replicas))
-    say(f"made {', '.join(made)}" if made else "nothing to do: every topic is there")
+    print_err(f"made {', '.join(made)}" if made else "nothing to do: every topic is there")
 
 
 async def _topics(replicas: int) -> Sequence[str]:
@@ -61,9 +72,9 @@ async def _topics(replicas: int) -> Sequence[str]:
     found = stack_file(home_of(None))
     kafka = os.environ.get("CROSSBORDER_KAFKA") or str(found.get("kafka", ""))
     if not kafka:
-        raise Absent("start the stack with `crossborder up`, or set CROSSBORDER_KAFKA: no broker is known")
+        raise Unreachable("start the stack with `crossborder up`, or set CROSSBORDER_KAFKA: no broker is known")
     prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX", "")
-    async with kafka_errors(Target(kafka, "", prefix, home_of(None))):
+    async with kafka_errors(RunningStack(kafka, "", prefix, home_of(None))):
         return await create_topics(kafka, prefix, replicas=replicas, security=security_of(found))
 
 
@@ -77,7 +88,7 @@ def keys(
     """
     where = folder or Path(os.environ.get("CROSSBORDER_KEYS") or home_of(None) / "keys")
     made = make_keys(where)
-    say(f"made {', '.join(made)} in {where}" if made else f"nothing to do: every key is in {where}")
+    print_err(f"made {', '.join(made)} in {where}" if made else f"nothing to do: every key is in {where}")
 
 
 def make_keys(folder: Path) -> list[str]:
@@ -93,5 +104,5 @@ def make_keys(folder: Path) -> list[str]:
             sign.ensure_keys(folder)
             made += [] if there else ["customs-signing"]
     except OSError as error:
-        raise Wrong(f"choose a folder that can be written: {folder} ({error.strerror})") from None
+        raise UsageError(f"choose a folder that can be written: {folder} ({error.strerror})") from None
     return made

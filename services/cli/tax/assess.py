@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from pydantic import Field
 
-from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err, stdout
 from services.cli.tax import export
 from services.cli.tax.order_files import (
     Count,
@@ -119,7 +119,7 @@ def assess_file(
     given = Given(load(rules or RULES), at, used_of(used), _used_kg(used_kg or []), rules or RULES)
     raw = bytes_of(file)
     if is_many(file, raw):
-        leave(answer_many(raw, given.answer, lambda found: found["refused"] is not None))
+        exit_with(answer_many(raw, given.answer, lambda found: found["refused"] is not None))
     submission = given.parse(str(file), decoded(str(file), raw))
     order = assessable(submission)
     result = given.assess(submission, order)
@@ -128,7 +128,7 @@ def assess_file(
     else:
         _show(result, order, given.sources(submission))
     if isinstance(result, Refusal):
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
 @dataclass(frozen=True)
@@ -198,11 +198,11 @@ def used_of(used: str) -> Money:
     """A buyer's use of the year as an option gives it; raises Wrong."""
     amount = option_decimal(used)
     if amount is None:
-        raise Wrong(f"--used: {used!r} is not an amount in CNY like 1000.00")
+        raise UsageError(f"--used: {used!r} is not an amount in CNY like 1000.00")
     try:
         return Money.of(amount, "CNY")
     except MoneyError as error:
-        raise Wrong(f"--used: {error}") from None
+        raise UsageError(f"--used: {error}") from None
 
 
 def _used_kg(given: Sequence[str]) -> dict[str, Decimal]:
@@ -211,9 +211,9 @@ def _used_kg(given: Sequence[str]) -> dict[str, Decimal]:
         hs, _, weight = text.partition("=")
         kilograms = option_decimal(weight)
         if re.fullmatch("[0-9]{4,10}", hs) is None or kilograms is None:
-            raise Wrong(f"--used-kg: {text!r} is not an HS prefix and kilograms like 1701=1.5")
+            raise UsageError(f"--used-kg: {text!r} is not an HS prefix and kilograms like 1701=1.5")
         if hs in found:
-            raise Wrong(f"--used-kg: {hs} is there twice")
+            raise UsageError(f"--used-kg: {hs} is there twice")
         found[hs] = kilograms
     return found
 
@@ -267,10 +267,10 @@ def _show(result: Assessment | Refusal, order: Assessable, sources: Mapping[str,
     table.add_section()
     totals = (result.dutiable_value, result.duty, result.consumption_tax, result.vat, result.parcel_tax)
     table.add_row("total", "", *[str(amount) for amount in totals], style="bold")
-    paper().print(table)
+    stdout().print(table)
     print(f"total tax {result.total} {currency}, payable {result.payable}")
     if order.direction == "export":
-        say("what it costs where it arrives: crossborder tax landed FILE")
-    say("by these rules:")
+        print_err("what it costs where it arrives: crossborder tax landed FILE")
+    print_err("by these rules:")
     for name in result.rules:
-        say(f"  {name}: {sources[name]}")
+        print_err(f"  {name}: {sources[name]}")

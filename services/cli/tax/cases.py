@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 import typer
 
-from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, run, say, target
+from services.cli.connect import Exit, UsageError, as_json, database, exit_with, print_err, run, stdout, target
 from services.cli.id_prefixes import order_of
 
 cases = typer.Typer(no_args_is_help=True, help="Tax bills that a person must look at.")
@@ -43,8 +43,8 @@ def list_(
     for row in rows:
         amounts = [row[name] or "" for name in ("withheld", "assessed", "billed")]
         table.add_row(row["order_no"], row["reason"], row["tax_no"] or "none", *amounts, row["opened_at"], row["verdict"] or "")
-    paper().print(table)
-    say(f"{len(rows)} cases; `crossborder tax cases settle NO_OR_ID {'|'.join(VERDICTS)} --note …`")
+    stdout().print(table)
+    print_err(f"{len(rows)} cases; `crossborder tax cases settle NO_OR_ID {'|'.join(VERDICTS)} --note …`")
 
 
 @cases.command()
@@ -56,13 +56,13 @@ def settle(
 ) -> None:
     """Decide a case. The tax service acts on it within a second or two; a case is decided once."""
     if verdict not in VERDICTS:
-        raise Wrong(f"choose a verdict of {', '.join(VERDICTS)}: {verdict!r} is none")
+        raise UsageError(f"choose a verdict of {', '.join(VERDICTS)}: {verdict!r} is none")
     if not note.strip():
-        raise Wrong("--note: say why in a few words")
+        raise UsageError("--note: say why in a few words")
     outcome = run(_settle(order_ref, verdict, note.strip(), reason))
-    say(f"{outcome} {order_ref}")
+    print_err(f"{outcome} {order_ref}")
     if outcome != "decided":
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
 async def _list(*, everything: bool) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ async def _settle(
             await order_of(conn, order_ref, to_change=True), reason,
         )  # fmt: skip
         if len(rows) > 1:
-            raise Wrong(f"name the case by --reason: {order_ref} has {', '.join(sorted(row['reason'] for row in rows))}")
+            raise UsageError(f"name the case by --reason: {order_ref} has {', '.join(sorted(row['reason'] for row in rows))}")
         if not rows:
             return "no open case of"
         found = rows[0]
@@ -101,7 +101,7 @@ async def _settle(
             return "already decided:"
         if (found["reason"] == "far_off") != (verdict in OF_FAR_OFF):
             fitting = OF_FAR_OFF if found["reason"] == "far_off" else ("close",)
-            raise Wrong(f"choose {' or '.join(fitting)}: the case is {found['reason']}")
+            raise UsageError(f"choose {' or '.join(fitting)}: the case is {found['reason']}")
         await conn.execute(
             "UPDATE tax.bill_case SET verdict = $3, note = $4, decided_at = now() WHERE order_id = $1 AND reason = $2",
             found["order_id"], found["reason"], verdict, note,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err, stdout
 from services.cli.tax.export_files import ExportOrder, Reading, money, wrong_facts
 from services.cli.tax.order_files import answer_many, bytes_of, day_of, decoded, is_many
 from services.tax.exports.domain import (
@@ -77,14 +77,14 @@ def export_file(
 
     raw = bytes_of(file)
     if is_many(file, raw):
-        leave(answer_many(raw, answer, lambda found: found["regime"] == UNDETERMINED))
+        exit_with(answer_many(raw, answer, lambda found: found["regime"] == UNDETERMINED))
     document = answer(str(file), decoded(str(file), raw))
     if json:
         as_json(document)
     else:
         show(document)
     if document["regime"] == UNDETERMINED:
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
 def decisions_of(order: ExportOrder, on: date, facts: Facts, book: ExportBook) -> list[Decision]:
@@ -92,7 +92,7 @@ def decisions_of(order: ExportOrder, on: date, facts: Facts, book: ExportBook) -
     found = [decide(book, on, order.mode, line.hs, facts) for line in order.lines]
     if any(decision is None for decision in found):
         first = min(route.valid_from for route in book.routes.route)
-        raise Wrong(f"{on}: no rules of exports are held for days before {first}")
+        raise UsageError(f"{on}: no rules of exports are held for days before {first}")
     return [decision for decision in found if decision is not None]
 
 
@@ -134,9 +134,9 @@ def _amounts(
 
 def vat_rate(rules: Rulebook, hs: str, on: date) -> Decimal | None:
     """The VAT on a sale at home of a heading that day, None where the tariff does not have it."""
-    from services.tax.rulebook.tariff import in_force_by_prefix, longest
+    from services.tax.rulebook.tariff import in_force_by_prefix, longest_prefix
 
-    heading = longest(in_force_by_prefix(rules.tariff.heading, on), hs)
+    heading = longest_prefix(in_force_by_prefix(rules.tariff.heading, on), hs)
     if heading is None:
         return None
     return next((row.rate for row in rules.tariff.vat if row.class_ == heading.vat and row.is_on(on)), None)
@@ -184,15 +184,15 @@ def show(document: dict[str, Any]) -> None:
     for line in document["lines"]:
         amounts = [line[name] or "" for name in ("refund", "deemed_income_tax", "output_vat")]
         table.add_row(str(line["line_no"]), line["hs_code"], line["regime"], *amounts)
-    paper().print(table)
+    stdout().print(table)
     for line in document["lines"]:
         for check in line["conditions"]:
             word = {True: "met", False: "NOT met", None: "NOT KNOWN"}[check["met"]]
             found = f"found {check['found']}, expected {check['expected']}"
             print(f"line {line['line_no']}, {check['route']}: {check['what']}: {found}: {word}")
-            say(f"  {check['source']}")
+            print_err(f"  {check['source']}")
         if line["missing"]:
-            say(f"line {line['line_no']}: say in `export` or --merchants: {', '.join(line['missing'])}")
-    say("by these rules:")
+            print_err(f"line {line['line_no']}: say in `export` or --merchants: {', '.join(line['missing'])}")
+    print_err("by these rules:")
     for rule in document["rules"]:
-        say(f"  {rule['id']}: {rule['source']}")
+        print_err(f"  {rule['id']}: {rule['source']}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from services.cli.connect import Wrong
+from services.cli.connect import UsageError
 from services.cli.fault_sentences import Wrongly
 from services.cli.tax.order_files import (
     Count,
@@ -138,7 +138,7 @@ def money(field: str, amount: Decimal, currency: str) -> Money:
     try:
         return Money.of(amount, currency)
     except MoneyError as error:
-        raise Wrong(str(error) if str(error).startswith("currency") else f"{field}: {error}") from None
+        raise UsageError(str(error) if str(error).startswith("currency") else f"{field}: {error}") from None
 
 
 def named_decimals(option: str, given: Sequence[str]) -> dict[str, Decimal]:
@@ -148,8 +148,8 @@ def named_decimals(option: str, given: Sequence[str]) -> dict[str, Decimal]:
         name, _, number = text.partition("=")
         value = option_decimal(number)
         if not name or value is None or value <= 0:
-            raise Wrong(f"{option}: {text!r} is not like USD=0.92")
+            raise UsageError(f"{option}: {text!r} is not like USD=0.92")
         if name in found:
-            raise Wrong(f"{option}: {name} is there twice")
+            raise UsageError(f"{option}: {name} is there twice")
         found[name] = value
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err, stdout
 from services.cli.tax.export_files import ExportOrder, Reading, money, named_decimals
 from services.cli.tax.order_files import answer_many, bytes_of, day_of, decoded, is_many
 from services.tax.landed.charges import ShippedLine
@@ -48,7 +48,7 @@ def landed_file(
     given = named_decimals("--rate", rate or [])
     for currency in given:
         if currency not in EXPONENTS:
-            raise Wrong(f"--rate: {currency!r} is not a currency of ISO 4217 that is supported here")
+            raise UsageError(f"--rate: {currency!r} is not a currency of ISO 4217 that is supported here")
     folder = rules or RULES
     reading, destinations, rates = Reading.of(folder, at), load_destinations(folder), load_rates(folder)
 
@@ -58,14 +58,16 @@ def landed_file(
 
     raw = bytes_of(file)
     if is_many(file, raw):
-        leave(answer_many(raw, lambda name, text: as_document(answer(name, text)), lambda found: found["refused"] is not None))
+        exit_with(
+            answer_many(raw, lambda name, text: as_document(answer(name, text)), lambda found: found["refused"] is not None)
+        )
     result = answer(str(file), decoded(str(file), raw))
     if json:
         as_json(as_document(result))
     else:
         show(result)
     if isinstance(result, NotLanded):
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
 def consignment(order: ExportOrder, channel: str | None) -> Consignment:
@@ -116,7 +118,7 @@ def show(result: Landed | NotLanded) -> None:
 
     if isinstance(result, NotLanded):
         print(f"refused {result.code}: {result.reason}")
-        say(f"to have an answer: {result.ask}")
+        print_err(f"to have an answer: {result.ask}")
         return
     currency = result.total.currency
     table = Table("", currency, "collected by", "how", title=f"{result.corridor}: {result.regime}, {result.channel}")
@@ -129,11 +131,11 @@ def show(result: Landed | NotLanded) -> None:
     table.add_section()
     local = "" if result.local is None else f"{result.local} {result.local.currency}"
     table.add_row("landed", str(result.total), "", local, style="bold")
-    paper().print(table)
+    stdout().print(table)
     if result.declaration:
         print(f"declaration {' '.join(result.declaration)}")
     for notice in result.notices:
-        say(notice)
-    say("by these rules:")
+        print_err(notice)
+    print_err("by these rules:")
     for rule in result.rules:
-        say(f"  {rule.id}: {rule.source} [{rule.status}]")
+        print_err(f"  {rule.id}: {rule.source} [{rule.status}]")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from services.cli.connect import Exit, Wrong
+from services.cli.connect import Exit, UsageError
 from services.cli.fault_sentences import Wrongly, faults_of
 from services.tax.domain.assessment import beijing_date
 from services.tax.rulebook.tariff import Nomenclature
@@ -92,7 +92,7 @@ class Part(BaseModel):
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-class Unread(Wrong):
+class Unread(UsageError):
     """A document is not as it must be; `faults` says each field of it."""
 
     def __init__(self, name: str, faults: Sequence[Wrongly]) -> None:
@@ -101,7 +101,7 @@ class Unread(Wrong):
         self.faults: Final = tuple(faults[:FAULTS_MAX])
 
 
-def told(error: Wrong) -> dict[str, Any]:
+def told(error: UsageError) -> dict[str, Any]:
     """An error for scripts: its text, and each fault of a document."""
     faults = {"faults": [fault._asdict() for fault in error.faults]} if isinstance(error, Unread) else {}
     return {"error": str(error), **faults}
@@ -116,20 +116,20 @@ def bytes_of(file: Path) -> bytes:
         if str(file) == "-":
             return sys.stdin.buffer.read()
         if file.stat().st_size > BYTES_MAX:
-            raise Wrong(f"{file} is over {BYTES_MAX} bytes: split it")
+            raise UsageError(f"{file} is over {BYTES_MAX} bytes: split it")
         return file.read_bytes()
     except OSError as error:
-        raise Wrong(f"{file} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
 
 
 def decoded(name: str, raw: bytes) -> str:
     """UTF-8 text, a byte order mark taken off; raises Wrong, which names UTF-16."""
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Wrong(f"{name} is UTF-16 text: write it as UTF-8")
+        raise UsageError(f"{name} is UTF-16 text: write it as UTF-8")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Wrong(f"{name} is not UTF-8 text, from byte {error.start} on") from None
+        raise UsageError(f"{name} is not UTF-8 text, from byte {error.start} on") from None
 
 
 def is_many(file: Path, raw: bytes) -> bool:
@@ -164,7 +164,7 @@ def answer_many(raw: bytes, answer: Callable[[str, str], dict[str, Any]], refuse
         name = f"line {number}"
         try:
             found = answer(name, decoded(name, line))
-        except Wrong as error:
+        except UsageError as error:
             status, found = Exit.WRONG, told(error)
         else:
             if status is Exit.DONE and refused(found):
@@ -307,9 +307,9 @@ def day_of(placed_at: datetime | None, at: str | None) -> date:
         moment = _time(at)
     except PydanticCustomError:
         expected = f"a day like 2026-11-23, nor a time with its offset, from {FIRST.year} to {LAST.year}"
-        raise Wrong(f"--at: {at!r} is not {expected}") from None
+        raise UsageError(f"--at: {at!r} is not {expected}") from None
     if moment.tzinfo is None:
-        raise Wrong(f"--at: {at!r} is a time without its offset, like +08:00")
+        raise UsageError(f"--at: {at!r} is a time without its offset, like +08:00")
     return beijing_date(moment)
 
 
@@ -320,9 +320,9 @@ def option_day(option: str, text: str) -> date:
             raise ValueError
         day = date.fromisoformat(text)
     except ValueError:
-        raise Wrong(f"{option}: {text!r} is not a day like 2026-11-23") from None
+        raise UsageError(f"{option}: {text!r} is not a day like 2026-11-23") from None
     if not FIRST <= day <= LAST:
-        raise Wrong(f"{option}: {text!r} is not a day from {FIRST} to {LAST}")
+        raise UsageError(f"{option}: {text!r} is not a day from {FIRST} to {LAST}")
     return day
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.connect import Exit, Wrong, as_json, leave, say
+from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err
 from services.tax.domain.assessment import beijing_date
 from services.tax.rulebook.files import RULES
 
@@ -43,16 +43,16 @@ def import_(
     try:
         found = imported(folder, read_bank(file))
     except NotRates as error:
-        raise Wrong(f"{file}: {error}") from None
+        raise UsageError(f"{file}: {error}") from None
     except Missing as error:
         if json:
             as_json({"file": rates_name(folder), "periods": [], "missing": str(error)})
-        say(f"nothing to import: {error}")
-        leave(Exit.NO)
+        print_err(f"nothing to import: {error}")
+        exit_with(Exit.NO)
     if not dry_run:
         put(found)
     for sentence in _look_at(found):
-        say(sentence)
+        print_err(sentence)
     if json:
         told = [
             {
@@ -78,7 +78,7 @@ def import_(
     for period in found.periods:
         print(toml_of(period) if dry_run else f"{period.month}: euro reference rates of {period.of}")
     if not dry_run:
-        say(f"{found.path}: {len(found.periods)} periods more, to {found.periods[-1].month.last}")
+        print_err(f"{found.path}: {len(found.periods)} periods more, to {found.periods[-1].month.last}")
 
 
 def _look_at(found: Imported) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _look_at(found: Imported) -> Iterator[str]:
     for period in found.periods:
         if period.lacking:
             yield f"{', '.join(period.lacking)}: no rate of {period.of} in the file: orders in it are refused in {period.month}"
-    for day in found.ahead(beijing_date(datetime.now(UTC))):
+    for day in found.priority(beijing_date(datetime.now(UTC))):
         yield f"look at the file: {day} is yet to come, and no bank has rates of it"
 
 

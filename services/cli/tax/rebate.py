@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, run, say, target
+from services.cli.connect import Exit, UsageError, as_json, database, exit_with, print_err, run, stdout, target
 from services.cli.tax.rebate_files import invoices_of, lists_in, lists_of
 from services.tax.exports.domain import ExportBook, Merchants
 from services.tax.exports.files import load_exports, load_merchants
@@ -50,7 +50,7 @@ def prepare_(
     else:
         _show(found, kept=file is None and not dry_run)
     if not found.claims and not found.already:
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
 @rebate.command("list")
@@ -66,12 +66,12 @@ def list_(json: Annotated[bool, typer.Option("--json", help="For machines.")] = 
     for row in rows:
         names = ("number", "merchant", "month", "lines", "refund", "declarations", "prepared_at")
         table.add_row(*[str(row[name]) for name in names])
-    paper().print(table)
+    stdout().print(table)
 
 
 def _first_of(month: str) -> date:
     if re.fullmatch(r"20[0-9]{2}-(0[1-9]|1[0-2])", month) is None or month < "2014":
-        raise Wrong(f"--month: {month!r} is not a month like 2026-10, from 2014 on")
+        raise UsageError(f"--month: {month!r} is not a month like 2026-10, from 2014 on")
     return date(int(month[:4]), int(month[5:]), 1)
 
 
@@ -81,7 +81,7 @@ def _prepared(
     try:
         return prepare(lists, month, invoices, exporters.facts_of, book, *before)
     except ValueError as error:
-        raise Wrong(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 async def _over_stack(first: date, invoices: list[Invoice], exporters: Merchants, book: ExportBook, *, write: bool) -> Prepared:
@@ -144,9 +144,9 @@ def _show(found: Prepared, *, kept: bool) -> None:
     for claim in found.claims:
         basis = Money.total((line.basis for line in claim.lines), "CNY")
         table.add_row(claim.number, str(len(claim.lines)), str(basis), str(claim.refund), str(len(claim.declarations)))
-    paper().print(table)
+    stdout().print(table)
     if found.already:
-        say(f"{len(found.already)} lines are claimed already: {', '.join(sorted({number for _, number in found.already}))}")
+        print_err(f"{len(found.already)} lines are claimed already: {', '.join(sorted({number for _, number in found.already}))}")
     for out in found.left_out:
         regime = "" if out.regime is None else f" ({out.regime})"
         print(f"left out: {out.line.list_no} line {out.line.line_no}: {out.reason}{regime}")

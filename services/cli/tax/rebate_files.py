@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import orjson
 from pydantic import BaseModel, Field, StrictBool, StringConstraints
 
-from services.cli.connect import Wrong
+from services.cli.connect import UsageError
 from services.cli.tax.export_files import money
 from services.cli.tax.order_files import Count, Decimals, HsCode, LineNo, Part, Time, bytes_of, decoded, lines_of, read
 from services.tax.domain.assessment import BEIJING, beijing_date
@@ -72,10 +72,10 @@ def _documents(file: Path, shape: type[Shape]) -> Iterator[tuple[str, Shape]]:
         where = f"{file} line {number}"
         try:
             found.append((where, read(where, decoded(where, line), shape, known)))
-        except Wrong as error:
+        except UsageError as error:
             wrong.append(str(error))
     if wrong:
-        raise Wrong("\n".join(wrong))
+        raise UsageError("\n".join(wrong))
     yield from found
 
 
@@ -86,7 +86,7 @@ def lists_of(file: Path) -> list[ReleasedList]:
 
 def _list(where: str, found: ListFile) -> ReleasedList:
     if found.released_at.tzinfo is None:
-        raise Wrong(f"{where}: released_at: give a time with its offset")
+        raise UsageError(f"{where}: released_at: give a time with its offset")
     lines = tuple(
         ExportedLine(
             x.line_no,

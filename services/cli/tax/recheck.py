@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from services.cli.connect import Exit, Wrong, as_json, database, leave, paper, run, say, target
+from services.cli.connect import Exit, UsageError, as_json, database, exit_with, print_err, run, stdout, target
 from services.cli.tax.rules import AsJson, day_of, rules, table_of
 from services.tax.domain.assessment import BEIJING, Assessment, Refusal, assess
 from services.tax.domain.comparison import WhatIf
@@ -52,11 +52,11 @@ def what_if(
     for name, outcome in found.outcomes.items():
         amounts = (outcome.before, outcome.after, outcome.after - outcome.before)
         table.add_row(TOLD[name], str(outcome.orders), *[str(Money(minor, "CNY")) for minor in amounts])
-    paper().print(table)
+    stdout().print(table)
     for row in found.changed[:20]:
         print(f"{row[0]}: {row[1]} -> {row[2]}")
     if len(found.changed) > 20:
-        say(f"… and {len(found.changed) - 20} more: --json names them")
+        print_err(f"… and {len(found.changed) - 20} more: --json names them")
 
 
 TOLD: Final = {
@@ -123,7 +123,7 @@ def recheck(
         as_json({"checked": checked, "differ": differ})
     else:
         print("\n".join(differ) if differ else f"{checked} assessments give the same again")
-    leave(Exit.NO if differ else Exit.DONE)
+    exit_with(Exit.NO if differ else Exit.DONE)
 
 
 async def _recheck(since: date) -> tuple[int, list[str]]:
@@ -155,7 +155,7 @@ def write_files(files: Mapping[str, str], folder: Path) -> None:
     """Rule files by name into a folder; raises Wrong for a name that is no plain file's."""
     for name, text in files.items():
         if Path(name).name != name:
-            raise Wrong(f"{name!r} is no name of a rule file")
+            raise UsageError(f"{name!r} is no name of a rule file")
         (folder / name).write_text(text, encoding="utf-8")
 
 
@@ -198,12 +198,12 @@ def archived_editions(
             print(f"{row['edition']}  since {row['used_at']}  {row['files']} files")
         return
     if edition not in editions:
-        raise Wrong(f"edition: {edition!r} was never in force here; `crossborder tax rules archive` lists those that were")
+        raise UsageError(f"edition: {edition!r} was never in force here; `crossborder tax rules archive` lists those that were")
     if to is None or to.exists():
-        raise Wrong("--to: name a folder that is not there yet")
+        raise UsageError("--to: name a folder that is not there yet")
     to.mkdir(parents=True)
     write_files(editions[edition][1], to)
-    say(f"{len(editions[edition][1])} files are in {to}: give it to `tax assess --rules`")
+    print_err(f"{len(editions[edition][1])} files are in {to}: give it to `tax assess --rules`")
 
 
 async def _editions() -> dict[str, tuple[datetime, Mapping[str, str]]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.connect import Exit, Wrong, as_json, leave, paper, say
+from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err, stdout
 from services.cli.tax.order_files import HS_CODE, option_day
 from services.tax.domain.assessment import beijing_date
 from services.tax.domain.comparison import differences
@@ -19,13 +19,13 @@ from services.tax.landed.destination import TariffRate
 from services.tax.rule_check import Others, ends_in, every_document, faults_elsewhere, part_ends_in, read_elsewhere
 from services.tax.rule_validity import Document, End, first_day, last_day, rows_elsewhere, unknown_in
 from services.tax.rulebook.book import Rulebook
-from services.tax.rulebook.compile import Basis, InForce
+from services.tax.rulebook.compile import Basis, EffectiveRegime
 from services.tax.rulebook.exchange import ExchangeRates
 from services.tax.rulebook.files import RULES, load, validate
 from services.tax.rulebook.goods_lists import ListedGoods
 from services.tax.rulebook.rows import Dated, Row
 from services.tax.rulebook.sources import rows
-from services.tax.rulebook.tariff import longest
+from services.tax.rulebook.tariff import longest_prefix
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,10 +73,10 @@ def list_rules(
             sure,
             str(row["unknown"] or ""),
         )
-    paper().print(table)
+    stdout().print(table)
     print(f"edition {book.edition}")
     if any(row["unknown"] for row in listed):
-        say("what is unknown is refused by name: crossborder tax rules list --unknown")
+        print_err("what is unknown is refused by name: crossborder tax rules list --unknown")
 
 
 def _list_unknown(others: Others, json: bool) -> None:
@@ -127,13 +127,13 @@ def show_rules(
         found["elsewhere"] = list(_elsewhere_of(others, name, on))
         _out(found, json)
         if not found["regimes"]:
-            say(f"no rate is known for HS code {name} on {found['at']}")
-            leave(Exit.NO)
+            print_err(f"no rate is known for HS code {name} on {found['at']}")
+            exit_with(Exit.NO)
         return
     named = [*rows(book.found), *(found for document in others.documents.values() for found in rows_elsewhere(document))]
     chosen = [(rule, row) for rule, row in named if rule == name or rule.startswith((f"{name}@", f"{name}/"))]
     if not chosen:
-        raise Wrong(f"name: {name!r} is no HS code, rule file or rule; `crossborder tax rules list` names the files")
+        raise UsageError(f"name: {name!r} is no HS code, rule file or rule; `crossborder tax rules list` names the files")
     _out({rule: _plain(row) for rule, row in chosen}, json)
 
 
@@ -170,9 +170,9 @@ def _by_regime(book: Rulebook, hs: str, day: date) -> Iterator[dict[str, Any]]:
             }
 
 
-def _of_goods(in_force: InForce, hs: str) -> dict[str, Any]:
+def _of_goods(in_force: EffectiveRegime, hs: str) -> dict[str, Any]:
     """What goods owe of each yuan by a regime; exact shares as percent, to four places."""
-    if (parcel := longest(in_force.parcels, hs)) is not None:
+    if (parcel := longest_prefix(in_force.parcels, hs)) is not None:
         other = None if parcel.other is None else _percent(parcel.other)
         return {"prefix": parcel.hs, "parcel_tax": _percent(parcel.rate), "dear_or_taxed": other, "rules": parcel.rules}
     goods = in_force.find(hs)
@@ -236,8 +236,8 @@ def compare_rules(
             print(f"{d.kind} {d.rule}")
             for key, (was, now) in d.fields.items():
                 print(f"  {key}: {was if was is not None else '-'} -> {now if now is not None else '-'}")
-        say(f"{len(found)} rules differ" if found else "the sets say the same")
-    leave(Exit.NO if found else Exit.DONE)
+        print_err(f"{len(found)} rules differ" if found else "the sets say the same")
+    exit_with(Exit.NO if found else Exit.DONE)
 
 
 def _named(book: Rulebook, folder: Path) -> Iterator[tuple[str, Row]]:
@@ -255,7 +255,7 @@ def validate_rules(folder: Annotated[Path, typer.Argument(help="A folder of rule
     """Validate a set of rules as the service does before it takes one, and the files of exports and destinations in it; exit 1 and
     each fault with file, line and reason. Of a good set the last day of each table that has one is told."""
     if not folder.is_dir():
-        raise Wrong(f"{folder} is not a folder")
+        raise UsageError(f"{folder} is not a folder")
     book, faults = validate(folder)
     faults = (*faults, *faults_elsewhere(folder))
     edition = None if book is None else book.edition
@@ -272,7 +272,7 @@ def validate_rules(folder: Annotated[Path, typer.Argument(help="A folder of rule
         print("\n".join(map(str, faults)) if faults else f"valid, edition {edition}")
         for end in (*ends, *part_ends_in(folder)):
             print(said_of(end, today))
-    leave(Exit.NO if faults else Exit.DONE)
+    exit_with(Exit.NO if faults else Exit.DONE)
 
 
 def said_of(end: End, today: date) -> str:

@@ -10,7 +10,19 @@ from typing import Any, Final
 
 import typer
 
-from services.cli.connect import Absent, Exit, Target, as_json, database, leave, mark, paper, run, say, target
+from services.cli.connect import (
+    Exit,
+    RunningStack,
+    Unreachable,
+    as_json,
+    database,
+    exit_with,
+    print_err,
+    run,
+    status_mark,
+    stdout,
+    target,
+)
 from services.cli.verify.findings import Finding
 
 SHOWN_MAX: Final = 1000
@@ -36,21 +48,21 @@ def verify(
     else:
         show(findings)
     if not ok:
-        leave(Exit.NO)
+        exit_with(Exit.NO)
 
 
-async def _all(to: Target, wait_s: float) -> list[Finding]:
+async def _all(to: RunningStack, wait_s: float) -> list[Finding]:
     found = await attend(to, wait_s)
     try:
         return [*found, *await judge(to, wait_s)]
-    except Absent as absent:
+    except Unreachable as absent:
         if found[0].ok:
             raise
         # What runs is known, and why nothing else can be judged is said with it.
         return [*found, Finding("invariants", "none could be judged", skipped=str(absent))]
 
 
-async def attend(to: Target, wait_s: float = 10.0) -> list[Finding]:
+async def attend(to: RunningStack, wait_s: float = 10.0) -> list[Finding]:
     """Return what a person must act on; programs have `wait_s` seconds to become ready."""
     from services.cli.verify import attention
 
@@ -78,15 +90,15 @@ def show(findings: Sequence[Finding]) -> None:
 
     for f in findings:
         if f.act and not f.ok:
-            say(f"ACT: {f.says}")
+            print_err(f"ACT: {f.says}")
             for offender in f.offending[:20]:
-                say(f"  {offender}")
+                print_err(f"  {offender}")
     table = Table("", "invariant", "broken by", box=None)
     for f in findings:
         table.add_row(
-            mark(None if f.skipped else f.ok), f.name, f.skipped or (f"{len(f.offending)}: {f.says}" if not f.ok else "")
+            status_mark(None if f.skipped else f.ok), f.name, f.skipped or (f"{len(f.offending)}: {f.says}" if not f.ok else "")
         )
-    page = paper()
+    page = stdout()
     page.print(table)
     for f in findings:
         for offender in f.offending[:20] if not f.act else ():
@@ -95,12 +107,12 @@ def show(findings: Sequence[Finding]) -> None:
     broken = sum(1 for f in invariants if not f.ok)
     kept = sum(1 for f in invariants if f.ok and not f.skipped)
     if not kept and not broken:
-        say(f"no invariant could be judged: {next((f.skipped for f in invariants if f.skipped), 'there are none')}")
+        print_err(f"no invariant could be judged: {next((f.skipped for f in invariants if f.skipped), 'there are none')}")
         return
-    say(f"{broken} of {len(invariants)} invariants are broken" if broken else f"all {kept} invariants hold")
+    print_err(f"{broken} of {len(invariants)} invariants are broken" if broken else f"all {kept} invariants hold")
 
 
-async def judge(to: Target, wait_s: float = 10.0) -> list[Finding]:
+async def judge(to: RunningStack, wait_s: float = 10.0) -> list[Finding]:
     """Every invariant, and what waits to be published or read. What offends in every look is broken, or waits for a person;
     what passes is only under way. Tables and logs are looked at again for `wait_s` seconds each, and longer while what they
     wait for gets on.
@@ -118,7 +130,7 @@ async def _patiently(look: Callable[[], Awaitable[list[Finding]]], wait_s: float
     began = moved = time.monotonic()  # from here on: a first look that takes long on a busy machine is not the last
     while not all(f.ok for f in found) and time.monotonic() < min(moved + wait_s, began + LONGEST * wait_s):
         if (waits := ", ".join(f.name for f in found if not f.ok)) != told:
-            say(f"looking again, for up to {wait_s:.0f} s while nothing moves: {waits}")
+            print_err(f"looking again, for up to {wait_s:.0f} s while nothing moves: {waits}")
             told = waits
         await _pause()
         again = {f.name: f for f in await look()}
@@ -140,7 +152,7 @@ async def _pause() -> None:
     await asyncio.sleep(LOOK_AGAIN_S)
 
 
-async def _look(to: Target) -> list[Finding]:
+async def _look(to: RunningStack) -> list[Finding]:
     from services.cli.verify import reconciliation
 
     found = await _tables(to)
@@ -150,7 +162,7 @@ async def _look(to: Target) -> list[Finding]:
     return found
 
 
-async def _tables(to: Target) -> list[Finding]:
+async def _tables(to: RunningStack) -> list[Finding]:
     """The services' own invariants, and those between services, all in one snapshot.
 
     Between services an order whose records still wait to be published or read is under way: it breaks nothing.
@@ -162,7 +174,7 @@ async def _tables(to: Target) -> list[Finding]:
     async with database(to) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
         found = [await _one(conn, invariant) for invariant in invariants()]
         if all(finding.skipped for finding, _ in found):
-            raise Absent("run `crossborder migrate`: the database has none of the tables")
+            raise Unreachable("run `crossborder migrate`: the database has none of the tables")
         concerned = {o for finding, orders in found if finding.name in between for of_one in orders for o in of_one}
         moving, stored = await in_flight.read_in_snapshot(conn, concerned) if concerned else (set(), {})
     # Read after the snapshot: what was published by then and not read is in the log behind the offsets it has.
@@ -207,7 +219,7 @@ def invariants() -> list[Any]:
     return [*found, *BETWEEN]
 
 
-async def _offsets(to: Target) -> list[Finding]:
+async def _offsets(to: RunningStack) -> list[Finding]:
     """Every record of every topic a service reads was handled: stored offsets stand at the ends."""
     from services.cli import lag, topic_reader
     from shared.topics import TOPICS

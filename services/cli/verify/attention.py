@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from services.cli.connect import Absent, Target, database
+from services.cli.connect import RunningStack, Unreachable, database
 from services.cli.verify.findings import Finding
 
 CRASHES: Final = 3
@@ -19,7 +19,7 @@ CASES_SAY: Final = "a contradiction waits for a person: `crossborder customs cas
 ASIDE_SAYS: Final = "an item failed alone: `crossborder aside list`, mend the cause, `crossborder aside retry`"
 
 
-async def look(to: Target) -> list[Finding]:
+async def look(to: RunningStack) -> list[Finding]:
     """Return what a person must act on: programs first, then held orders, open cases, and items set aside.
 
     A database that does not answer hides the last three; the programs are told all the same.
@@ -27,11 +27,11 @@ async def look(to: Target) -> list[Finding]:
     programs = await _programs(to)
     try:
         return [programs, *await _rows(to)]
-    except Absent as absent:
+    except Unreachable as absent:
         return [programs, *(Finding(name, says, skipped=str(absent)) for name, (says, _) in _LOOKED_FOR.items())]
 
 
-async def _programs(to: Target) -> Finding:
+async def _programs(to: RunningStack) -> Finding:
     from services.cli.stack.readiness import programs
 
     if not to.known:
@@ -61,12 +61,12 @@ def _started(pid: int | None, now: float) -> float:
         return now
 
 
-async def named(to: Target, findings: Sequence[Finding]) -> list[Finding]:
+async def named(to: RunningStack, findings: Sequence[Finding]) -> list[Finding]:
     """The same; where records wait to be published or read it is said which program does not do it."""
     return [f if f.ok else replace(f, says=await _says(to, f)) for f in findings]
 
 
-async def _says(to: Target, f: Finding) -> str:
+async def _says(to: RunningStack, f: Finding) -> str:
     from services.cli.verify.findings import WAITS_TO_BE_PUBLISHED
 
     if f.name.endswith(WAITS_TO_BE_PUBLISHED):
@@ -78,7 +78,7 @@ async def _says(to: Target, f: Finding) -> str:
     return f.says
 
 
-async def _why_not(to: Target, service: str) -> str:
+async def _why_not(to: RunningStack, service: str) -> str:
     """What is wrong with the programs of a service, or where to look if nothing is."""
     from services.cli.stack.readiness import programs
 
@@ -89,7 +89,7 @@ async def _why_not(to: Target, service: str) -> str:
     return ", ".join(wrong) or f"{service} runs and does not, see its log and `crossborder doctor`"
 
 
-async def _rows(to: Target) -> list[Finding]:
+async def _rows(to: RunningStack) -> list[Finding]:
     async with database(to) as conn:
         return [Finding(name, says, await _of_each(conn, looked_for)) for name, (says, looked_for) in _LOOKED_FOR.items()]
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from services.cli import lag, topic_reader
-from services.cli.connect import Target
+from services.cli.connect import RunningStack
 from shared.envelope import first_headers, uuid_or_none
 from shared.outbox import unpack_headers
 
@@ -23,7 +23,7 @@ Said = Mapping[UUID, int]
 
 
 async def still_missing(
-    to: Target, conn: Any, doubts: Mapping[str, Said], reached: Mapping[topic_reader.Place, int]
+    to: RunningStack, conn: Any, doubts: Mapping[str, Said], reached: Mapping[topic_reader.Place, int]
 ) -> list[str]:
     """The orders of which a table has a fact that is neither in the log nor in the outbox, one sentence each.
 
@@ -96,7 +96,7 @@ async def read_in_snapshot(conn: Any, orders: Collection[str]) -> tuple[set[str]
     return found, await lag.offsets(conn)
 
 
-async def unread(to: Target, orders: Collection[str], stored: Mapping[str, Mapping[topic_reader.Place, int]]) -> set[str]:
+async def unread(to: RunningStack, orders: Collection[str], stored: Mapping[str, Mapping[topic_reader.Place, int]]) -> set[str]:
     """Of these orders those of which a fact lies in a log that some service, by the offsets `stored`, has yet to read."""
     since: dict[topic_reader.Place, int] = {}
     for b in await lag.behind(to, stored):

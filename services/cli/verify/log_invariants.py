@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 
 from services.cli import topic_reader
-from services.cli.connect import Target, database
+from services.cli.connect import RunningStack, database
 from services.cli.verify.findings import Finding
 from services.cli.verify.in_flight import TABLES, still_missing
 from shared.envelope import Record, first_headers, uuid_or_none
@@ -130,7 +130,7 @@ def sold() -> Sold | None:
     return Sold(STAGES, PROBE)
 
 
-async def judge(to: Target) -> list[Finding]:
+async def judge(to: RunningStack) -> list[Finding]:
     """Every invariant of the logs."""
     from services.schema import SERVICES
     from shared.topics import ORDERS
@@ -190,7 +190,7 @@ class Tables:
     table; in `doubts` those of which it says less (and how much), which may be on its way: see `onway.still_missing`.
     """
 
-    def __init__(self, to: Target, conn: Any, services: Sequence[str], begin: Mapping[topic_reader.Place, int]) -> None:
+    def __init__(self, to: RunningStack, conn: Any, services: Sequence[str], begin: Mapping[topic_reader.Place, int]) -> None:
         self._to = to
         self._conn = conn
         self._services = services
@@ -256,7 +256,7 @@ def _number(order_id: UUID, numbers: Collection[int]) -> int:
     return partition_of(str(order_id).encode(), len(numbers)) if numbers else 0
 
 
-async def _sales(to: Target, sold: Sold | None) -> Finding:
+async def _sales(to: RunningStack, sold: Sold | None) -> Finding:
     """The stream of sales counts what the log of orders says, stage by stage, by corridor and currency, but for synthetic orders.
 
     Both logs forget their old records, and not at the same moment: hours that are cut in one of them are left out.

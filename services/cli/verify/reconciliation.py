@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from services.cli import lag
-from services.cli.connect import Target, database
+from services.cli.connect import RunningStack, database
 from services.cli.verify.findings import Finding
 from shared.money import Money, MoneyError
 from shared.topics import RECEIPTS
@@ -28,7 +28,7 @@ DECLARED_SAYS: Final = "the authority put a line of a list into another declarat
 LISTS_SAYS: Final = "an order has more than one live list in the authority's register"
 
 
-async def bank(to: Target) -> list[Finding]:
+async def bank(to: RunningStack) -> list[Finding]:
     """Return whether each capture, refund and transfer of the bank's statement is in the journal, and the reverse."""
     import httpx
 
@@ -160,7 +160,7 @@ def lines_of(items: Sequence[Any], references: dict[Line, list[str]] | None = No
     return found, unread
 
 
-async def authority(to: Target) -> list[Finding]:
+async def authority(to: RunningStack) -> list[Finding]:
     """The authority has at most one live list per order, and released exactly what customs says it
     released.
     """
@@ -204,7 +204,7 @@ async def authority(to: Target) -> list[Finding]:
     ]
 
 
-async def _receipts_come(to: Target, path: Path, stored: Mapping[str, Mapping[tuple[str, int], int]]) -> bool:
+async def _receipts_come(to: RunningStack, path: Path, stored: Mapping[str, Mapping[tuple[str, int], int]]) -> bool:
     """Whether what the authority said waits to be published, or to be read by customs, which had read up to `stored`.
 
     Which orders it is about only the receipts say; `no_lag` names a service that does not read them.

@@ -16,14 +16,14 @@ from services.customs.ceb.documents import Enterprise
 from services.customs.ceb.writing import NotDeclarable
 from services.customs.consolidation import domain, grouping, months, store
 from services.customs.consolidation.domain import Summary
-from services.customs.consolidation.store import Asked, Group, Word
+from services.customs.consolidation.store import Asked, Group, PendingEvent
 from services.customs.consolidation.terms import Consolidating
 from services.customs.domain.returns import BEIJING
 from shared import topics
 from shared.database import Connection
 from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
 from shared.events import customs as said
-from shared.subscriptions import Announced, Outcome
+from shared.subscriptions import EmittedEvent, Outcome
 from shared.timer_items import Items, Subject, of_order
 
 if TYPE_CHECKING:
@@ -149,9 +149,9 @@ def cop_no_of(summary_id: UUID) -> str:
     return "S" + base64.b32encode(summary_id.bytes).decode().rstrip("=")
 
 
-async def announce_words(conn: Connection, _deps: Deps) -> Outcome:
+async def publish_pending(conn: Connection, _deps: Deps) -> Outcome:
     """Say what was decided about the lists of requests and their declarations, a portion at a time."""
-    words: dict[UUID, list[Word]] = {}
+    words: dict[UUID, list[PendingEvent]] = {}
     for word in await store.lock_words(conn, WORDS_MAX):
         words.setdefault(word.order_id, []).append(word)
 
@@ -161,23 +161,23 @@ async def announce_words(conn: Connection, _deps: Deps) -> Outcome:
     return await WORDS.each(conn, list(words), act)
 
 
-async def _announce(conn: Connection, words: Sequence[Word]) -> Outcome:
-    facts: list[Announced] = []
+async def _announce(conn: Connection, words: Sequence[PendingEvent]) -> Outcome:
+    facts: list[EmittedEvent] = []
     counts: dict[UUID, int] = {}
     for word in words:
         counts[word.order_id] = counts.get(word.order_id, 0) + 1
         cause = cause_of(word)
-        facts.append(Announced(fact_of(word), cause, word.version + counts[word.order_id]))
+        facts.append(EmittedEvent(fact_of(word), cause, word.version + counts[word.order_id]))
     await store.words_said(conn, [word.id for word in words], counts)
     return Outcome(facts=facts)
 
 
-def cause_of(word: Word) -> UUID:
+def cause_of(word: PendingEvent) -> UUID:
     """The id that a word follows from: the request, the declaration where it is about one, and what is said."""
     return uuid5(NAMESPACE_URL, f"summary:{word.cop_no}:{word.decl_seq_no or ''}:{word.kind}")
 
 
-def fact_of(word: Word) -> said.SummaryEvent:
+def fact_of(word: PendingEvent) -> said.SummaryEvent:
     """What a word says."""
     common: dict[str, Any] = {"order_id": word.order_id, "invt_no": word.invt_no, "summary_no": word.cop_no}
     if word.kind == "requested":

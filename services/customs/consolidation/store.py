@@ -326,7 +326,7 @@ async def say_of_declaration(conn: Connection, kind: str, summary_id: UUID, decl
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class PendingEvent:
     """A fact about an order that is to be announced; `version` counts those said of its declaration before, `parts` is JSON: the lines
     of the list with those of the declaration."""
 
@@ -345,7 +345,7 @@ class Word:
     parts: str
 
 
-async def lock_words(conn: Connection, most: int) -> list[Word]:
+async def lock_words(conn: Connection, most: int) -> list[PendingEvent]:
     """The first words that are not said yet, their declarations locked; those another transaction has in hand are passed over."""
     rows = await conn.fetch(
         "SELECT w.id, w.order_id, d.version, w.kind, e.invt_no, s.cop_no, s.month, s.due_at, s.status, s.info, w.decl_seq_no, c.entry_id, "
@@ -358,7 +358,7 @@ async def lock_words(conn: Connection, most: int) -> list[Word]:
         "ORDER BY w.order_id, w.id FOR UPDATE OF d SKIP LOCKED",
         most,
     )
-    return [Word(**row) for row in rows]
+    return [PendingEvent(**row) for row in rows]
 
 
 async def words_said(conn: Connection, ids: Collection[int], counts: Mapping[UUID, int]) -> None:

@@ -110,7 +110,7 @@ async def _lodge_together(
         except NotLodgeable as refused:
             _give_up(deps, d, due, refused.fault, at, folded)
             given_up.append(due.kind)
-    outcome = Outcome(counts=[partial(customs_metrics.not_printed, given_up)] if given_up else [])
+    outcome = Outcome(after_commit=[partial(customs_metrics.not_printed, given_up)] if given_up else [])
     message_type = MESSAGE_TYPES[_direction(due), due.kind]
     for part in deps.authority.messages(message_type, printed):
         outcome.extend(await _send(conn, deps, due, message_type, part, at, closed_by, folded))
@@ -151,7 +151,7 @@ async def _send(
     )
     record = Outgoing(topics.DECLARATIONS, guid.encode(), xml, headers, sealed=True)
     open_s = (at - due.opened_at).total_seconds()
-    return Outcome(records=[record], counts=[partial(customs_metrics.lodged, guid, len(part), closed_by, open_s)])
+    return Outcome(records=[record], after_commit=[partial(customs_metrics.lodged, guid, len(part), closed_by, open_s)])
 
 
 def _guid() -> str:

@@ -161,7 +161,7 @@ def _nothing(order: Order, _heard: object) -> Followed:
     return order, ()
 
 
-def _stillborn(order: Order, came: Accepted | Refused) -> Followed:
+def _place_cancelled(order: Order, came: Accepted | Refused) -> Followed:
     """The order that was called off before it came: nothing of it ever starts."""
     begun = _of(came.placed, came.fingerprint) if isinstance(came, Accepted) else _refuse(came)[0]
     begun = replace(begun, stage=order.stage, version=order.version, reason=order.reason)
@@ -369,7 +369,7 @@ DECISIONS: Final[dict[tuple[Stage, type], Decision]] = {
     **{(stage, heard): _resubmit for stage in _LIVE for heard in (Accepted, Refused)},
     # A cancellation overtook its order.
     **{(Stage.AWAITS_ORDER, heard): _nothing for heard in _ASKS},
-    **{(Stage.AWAITS_ORDER, heard): _stillborn for heard in (Accepted, Refused)},
+    **{(Stage.AWAITS_ORDER, heard): _place_cancelled for heard in (Accepted, Refused)},
     # On the way.
     (Stage.PLACED, customs.ListLodged): _lodge,
     **{(stage, heard): _withdraw for stage in (Stage.PLACED, Stage.LODGED, Stage.FULFILLED) for heard in _ASKS},

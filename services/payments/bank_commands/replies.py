@@ -25,7 +25,7 @@ DUPLICATION: Final = frozenset({"AM05", "DU01", "DU02", "DU03", "DU04", "DU05"})
 says so of what it did under it: its books are asked, not this."""
 
 
-class NotAnAnswer(Exception):
+class ImplausibleReply(Exception):
     """The answer does not name all that it must: it is as if nothing had been heard."""
 
 
@@ -61,7 +61,7 @@ def read(ask: Ask, told: BankAnswer, sealing: Sealing) -> Meaning | None:
 def _is_ours(ask: Ask, told: BankAnswer) -> None:
     """Our reference, and no other payment than the one that was asked about."""
     if told.reference is None:
-        raise NotAnAnswer("the answer lacks our reference")
+        raise ImplausibleReply("the answer lacks our reference")
     if told.reference != ask.reference:
         raise Contradiction(ANOTHER_PAYMENT, f"reference must be {ask.reference}, found {told.reference}")
     if (name := ask.about_field) is not None:
@@ -114,7 +114,7 @@ def _captured(ask: Capture, told: BankAnswer, sealing: Sealing) -> said.Captured
     # Less than was held may be captured: it is booked as it is, and the match finds it.
     amount = _named(ask.amount, told, at_most=True)
     if told.paid_at is None or told.payer is None:
-        raise NotAnAnswer("the capture lacks its time or its payer")
+        raise ImplausibleReply("the capture lacks its time or its payer")
     payer = told.payer
     return said.Captured(
         ask.order_id, amount, number, enterprise, sealing.person_ref(payer.id_type, payer.id_number),
@@ -126,14 +126,14 @@ def _named(asked: Money, told: BankAnswer, *, at_most: bool = False, must: bool 
     """The amount the bank names, which must be the one it was asked for, or, `at_most`, no more than that."""
     if told.amount is None or told.currency is None:
         if must:
-            raise NotAnAnswer("the answer lacks its amount or currency")
+            raise ImplausibleReply("the answer lacks its amount or currency")
         return asked
     if told.currency != asked.currency:
         raise Contradiction(ANOTHER_CURRENCY, f"currency must be {asked.currency}, found {told.currency}")
     try:
         amount = told.money
     except MoneyError as error:
-        raise NotAnAnswer(str(error)) from None
+        raise ImplausibleReply(str(error)) from None
     assert amount is not None, "both its parts are there"
     if amount.minor <= 0 or amount > asked or (amount != asked and not at_most):
         most = "at most " if at_most else ""
@@ -143,7 +143,7 @@ def _named(asked: Money, told: BankAnswer, *, at_most: bool = False, must: bool 
 
 def _number(found: str | None, name: str) -> str:
     if found is None:
-        raise NotAnAnswer(f"the answer lacks its {name}")
+        raise ImplausibleReply(f"the answer lacks its {name}")
     return found
 
 

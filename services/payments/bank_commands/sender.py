@@ -23,8 +23,8 @@ from services.payments.bank_commands.policy import Memory, in_force
 from services.payments.bank_commands.replies import (
     DUPLICATION,
     Contradiction,
+    ImplausibleReply,
     Meaning,
-    NotAnAnswer,
     Refused,
     declined,
     done_elsewhere,
@@ -40,7 +40,7 @@ from services.payments.domain.bank_replies import BankAnswer, Recorded
 from services.payments.gateway import NOTHING_DONE, Bank, Item, Records
 from shared import cases, metrics
 from shared.cases import Case
-from shared.effects import Answered, Effect, Unknown
+from shared.effects import Effect, NoReply, Reply
 from shared.sealing import Sealing
 
 log = structlog.get_logger(__name__)
@@ -51,10 +51,10 @@ WAITS_S: Final = 3600.0
 """What waits for a person is looked at this often; a person's word brings it forward."""
 
 _ERASED: Final = "the payer's particulars can no longer be read"
-__all__ = ["ASKS", "PAYER_FIELD", "Teller"]
+__all__ = ["ASKS", "PAYER_FIELD", "BankSender"]
 ASKS: Final[dict[str, type[Ask]]] = {kind.kind: kind for kind in (Authorise, Capture, Void, Refund, RefundTax, Transfer)}
 
-Word = Answered | Unknown
+Word = Reply | NoReply
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class Round:
     in_doubt: list[Asked] = field(default_factory=list)
 
 
-class Teller:
+class BankSender:
     """Performs the effects of payments."""
 
     def __init__(self, bank: Bank, sealing: Sealing, pool: Any) -> None:
@@ -105,7 +105,7 @@ class Teller:
         first = [_first(effect, ask) for effect, ask in asked if effect.attempts <= 1]
         later = await self._under_way([pair for pair in asked if pair[0].attempts > 1], now)
         if pause_s := self._bank.wait_s(kind):
-            now.words += [Unknown(a.effect, _jittered(pause_s)) for a in (*first, *later)]
+            now.words += [NoReply(a.effect, _jittered(pause_s)) for a in (*first, *later)]
         else:
             await asyncio.gather(self._send(kind, first, now), self._ask_after(kind, later, now))
             await self._clear_up(kind, now)
@@ -122,13 +122,13 @@ class Teller:
         for effect, ask in pairs:
             attempt = attempts.get(effect.intent_id)
             if attempt is None:
-                now.words.append(Unknown(effect))  # answered by another meanwhile
+                now.words.append(NoReply(effect))  # answered by another meanwhile
             elif attempt.state in command_store.BY_HAND:
                 now.words.append(by_hand(effect, ask, attempt))
             elif attempt.state == command_store.OPEN:
                 found.append(Asked(effect, ask, attempt))
             else:
-                now.words.append(Unknown(effect, _jittered(WAITS_S)))
+                now.words.append(NoReply(effect, _jittered(WAITS_S)))
         return found
 
     # --- asking
@@ -188,7 +188,7 @@ class Teller:
             item = item_of(a.ask, a.key, keys)
             if item is None:
                 # Nothing was sent under this key, or the bank has just said so: nobody is contradicted.
-                now.words.append(Answered(a.effect, said.AuthorisationDeclined(a.ask.order_id, "erased", _ERASED)))
+                now.words.append(Reply(a.effect, said.AuthorisationDeclined(a.ask.order_id, "erased", _ERASED)))
             else:
                 items.append(item)
                 sent.append(a)
@@ -217,7 +217,7 @@ class Teller:
             return
         try:
             meaning = read(a.ask, told, self._sealing)
-        except NotAnAnswer as error:
+        except ImplausibleReply as error:
             metrics.PARTY_CALLS.labels("bank", a.ask.kind, "unreadable").inc()
             log.warning("an answer of the bank is none", kind=a.ask.kind, order_id=str(a.ask.order_id), error=str(error))
             a.reached = True
@@ -226,7 +226,7 @@ class Teller:
             now.talk.append(command_store.said_of(a.ask, a.attempt, told, by))
             now.cases.append(_case(doubt.kind, a, command_store.word_of(now.talk[-1]) | {"found": str(doubt)}))
             if by == "records":
-                now.words.append(Unknown(a.effect, _jittered(PERSON_S)))
+                now.words.append(NoReply(a.effect, _jittered(PERSON_S)))
             else:
                 now.in_doubt.append(a)
         else:
@@ -266,19 +266,19 @@ class Teller:
             if elsewhere:
                 details["refunds_at_the_bank"] = [f"{r.refund_no} {r.amount} {r.currency}" for r in elsewhere[:20]]
             now.cases.append(_case(REFUNDED_ELSEWHERE if elsewhere else REFUSED, a, details))
-        now.words.append(Unknown(a.effect, wait_s))
+        now.words.append(NoReply(a.effect, wait_s))
 
     # --- what is looked up
 
     async def _clear_up(self, kind: str, now: Round) -> None:
         """Look up in the bank's books what contradicts itself; give what had no word its next time."""
         # Looked up when it is asked after: those that were asked for beside it do not wait for a slow look-up.
-        now.words += [Unknown(a.effect, 0.0) for a in now.in_doubt if a.effect.attempts <= 1]
+        now.words += [NoReply(a.effect, 0.0) for a in now.in_doubt if a.effect.attempts <= 1]
         if any(a.effect.attempts > 1 for a in now.in_doubt):
             await self._look_up(kind, now)
         memory = _memory()
         for a in now.silent:
-            now.words.append(Unknown(a.effect, _patiently(a)))
+            now.words.append(NoReply(a.effect, _patiently(a)))
             # A bank that answers nothing at all has an alert, not a case for each payment; past its memory a person must ask it.
             if _age_s(a) > (memory.patience_s if a.reached else memory.keys_s):
                 now.cases.append(_case(UNANSWERED, a, {}))
@@ -303,7 +303,7 @@ class Teller:
                 if a.refused is not None and not records.able:
                     word = command_store.word_of(command_store.said_of(a.ask, a.attempt, a.refused[1]))
                     now.cases.append(_case(IMPOSSIBLE, a, word | {"found": "done already, and the bank's books cannot be asked"}))
-                now.words.append(Unknown(a.effect, _jittered(PERSON_S)))
+                now.words.append(NoReply(a.effect, _jittered(PERSON_S)))
 
     @staticmethod
     def _let_go(a: Asked, gone: Told, theirs: Sequence[Recorded] | None, records: Records, now: Round) -> None:
@@ -316,7 +316,7 @@ class Teller:
             now.words.append(gone)
         else:
             now.talk.append(gone.said)
-            now.words.append(Unknown(a.effect, _jittered(PERSON_S)))
+            now.words.append(NoReply(a.effect, _jittered(PERSON_S)))
 
     def _stand_by(self, a: Asked, told: BankAnswer, refused: Refused, now: Round, elsewhere: Sequence[Recorded]) -> None:
         """The bank's books do not speak against its refusal; unless it says it was done already, which they do not show."""
@@ -325,7 +325,7 @@ class Teller:
             now.cases.append(
                 _case(IMPOSSIBLE, a, command_store.word_of(kept) | {"found": "done already, and not in the bank's books"})
             )
-            now.words.append(Unknown(a.effect, _jittered(PERSON_S)))
+            now.words.append(NoReply(a.effect, _jittered(PERSON_S)))
         else:
             self._refuse(a, told, refused, now, elsewhere)
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from services.payments.domain.bank import Ask
 from services.payments.domain.bank_replies import BankAnswer
 from shared.database import Connection, copied
-from shared.effects import Answered, Effect, put_off
+from shared.effects import Effect, Reply, put_off
 from shared.identity import uuid5
 from shared.money import Money, MoneyError
 
@@ -59,7 +59,7 @@ class Said(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Told(Answered):
+class Told(Reply):
     """An answer, and the word it was read from."""
 
     said: Said

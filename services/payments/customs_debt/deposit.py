@@ -26,7 +26,7 @@ COVERED_MAX: Final = 500
 DEMANDS: Final = Items[tuple[Any, Money]]("payments", "guarantee", lambda demand: of_order(demand[0]))
 
 
-async def tend(conn: Connection, deps: Deps) -> Outcome:
+async def reconcile(conn: Connection, deps: Deps) -> Outcome:
     """Bring the deposit to what the policy wants, and cover what waits as far as it reaches, the oldest first."""
     free = await debt_store.lock_free(conn)
     free += await _adjust(conn, deps.deposit)
@@ -91,7 +91,7 @@ async def _book_reserved(conn: Connection, covered: list[tuple[Any, Money]]) -> 
     await store.book(conn, entries)
 
 
-async def free(conn: Connection, order_ids: list[Any]) -> None:
+async def release(conn: Connection, order_ids: list[Any]) -> None:
     """Give back what is reserved for these orders; those that still waited for cover wait no longer."""
     await debt_store.lock_free(conn)
     await debt_store.drop_uncovered(conn, order_ids)

@@ -65,7 +65,7 @@ class Due:
 
 
 @dataclass(slots=True)
-class Held:
+class LedgerPosition:
     """What the books have of one order between withheld and billed, in minor units, debits positive.
 
     `refunded`: tax that went back to the buyer because it was withheld too much; `restored`: the last return whose tax was
@@ -92,7 +92,7 @@ class Held:
             self.restored = max(self.restored, entry.part)
 
 
-class Followed(NamedTuple):
+class DebtDecision(NamedTuple):
     """The due afterwards, and what moves."""
 
     due: Due
@@ -108,7 +108,7 @@ def _owe(purpose: Purpose, minor: int, currency: str) -> tuple[Movement, ...]:
     return ledger.shift(purpose, ledger.SUSPENSE, ledger.TAX_OFFICE, minor, currency)
 
 
-def settled(event: TaxBillSettled, withheld: Money) -> Followed:
+def settled(event: TaxBillSettled, withheld: Money) -> DebtDecision:
     """From the bill on the books owe what customs billed; what stands in suspense goes to whoever bears it.
 
     A refund moves when the bank has made it.
@@ -121,31 +121,31 @@ def settled(event: TaxBillSettled, withheld: Money) -> Followed:
     if event.outcome == "claim":
         holder = ledger.claim_on(event.merchant_code)
         movements += ledger.shift(Purpose.CLAIM, holder, ledger.SUSPENSE, difference, currency)
-    return Followed(due, movements)
+    return DebtDecision(due, movements)
 
 
-def began(event: TaxBillSettled, withheld: Money, returns: int = 0) -> Followed:
+def began(event: TaxBillSettled, withheld: Money, returns: int = 0) -> DebtDecision:
     """The bill alone, where goods came back already: who bears the difference is said by `even_out`."""
     currency = event.billed.currency
     due = Due(
         event.order_id, event.tax_no, DueState.SETTLED, withheld, event.billed, event.outcome, event.merchant_code,
         Money.zero(currency), booked_at_most=event.booked_at_most.minor if event.booked_at_most else 0, returns=returns,
     )  # fmt: skip
-    return Followed(due, _owe(Purpose.BILL, event.billed.minor - event.assessed.minor, currency))
+    return DebtDecision(due, _owe(Purpose.BILL, event.billed.minor - event.assessed.minor, currency))
 
 
-def corrected(due: Due, event: TaxBillCorrected) -> Followed:
+def corrected(due: Due, event: TaxBillCorrected) -> DebtDecision:
     """Customs took its bill back and made another: from now on that is owed."""
     state = DUE.next(due.state, event)
     if state is DueState.RESTORED:
-        return Followed(replace(due, tax_no=event.tax_no, billed=event.billed), ())
+        return DebtDecision(replace(due, tax_no=event.tax_no, billed=event.billed), ())
     due = replace(due, returns=max(due.returns, event.returns))
     change = event.billed.minor - due.billed.minor
     moved = ledger.shift(Purpose.BILL, ledger.SUSPENSE, ledger.TAX_OFFICE, change, due.billed.currency, event.number)
-    return Followed(replace(due, tax_no=event.tax_no, billed=event.billed), moved)
+    return DebtDecision(replace(due, tax_no=event.tax_no, billed=event.billed), moved)
 
 
-class Evened(NamedTuple):
+class Allocation(NamedTuple):
     """The due afterwards, what moves, and what is to go back to the buyer besides."""
 
     due: Due
@@ -153,7 +153,7 @@ class Evened(NamedTuple):
     excess: Money
 
 
-def even_out(due: Due, held: Held) -> Evened:
+def allocate_difference(due: Due, held: LedgerPosition) -> Allocation:
     """After a return or a corrected bill: what is between billed and what is still withheld goes to whoever bears it.
 
     It is worked out from the books, so in whatever order return, tax's word on it and the bill are heard, it ends alike. Up to
@@ -178,8 +178,8 @@ def even_out(due: Due, held: Held) -> Evened:
     holder = ledger.claim_on(due.merchant_code)
     moved += ledger.shift(Purpose.CLAIM, holder, ledger.SUSPENSE, theirs - held.claim, currency, turn)
     if not moved and not excess:
-        return Evened(due, (), Money.zero(currency))
-    return Evened(replace(due, turn=turn), moved, Money(excess, currency))
+        return Allocation(due, (), Money.zero(currency))
+    return Allocation(replace(due, turn=turn), moved, Money(excess, currency))
 
 
 def excess_of(due: Due) -> Money | None:
@@ -192,13 +192,13 @@ def handed_over(due: Due, event: TaxBillDue) -> Due:
     return replace(due, state=DUE.next(due.state, event), payment_id=event.payment_id, payment_book=event.payment_book)
 
 
-def paid(due: Due, answer: Transferred) -> Followed:
+def paid(due: Due, answer: Transferred) -> DebtDecision:
     """The bank paid customs."""
     moved = ledger.shift(Purpose.PAY_TAX, ledger.TAX_OFFICE, ledger.BANK, due.billed.minor, due.billed.currency)
-    return Followed(replace(due, state=DUE.next(due.state, answer)), moved)
+    return DebtDecision(replace(due, state=DUE.next(due.state, answer)), moved)
 
 
-def restored(due: Due, event: TaxRestored) -> Followed:
+def restored(due: Due, event: TaxRestored) -> DebtDecision:
     """Goods came back in time. Of some of them the bill stands until customs corrects it; if nothing is owed any more, what
     was billed goes into suspense, out of which the refund takes what was withheld (`even_out` does the rest).
 
@@ -206,13 +206,13 @@ def restored(due: Due, event: TaxRestored) -> Followed:
     """
     due = replace(due, returns=max(due.returns, event.return_no))
     if event.remaining.minor:
-        return Followed(due, ())
+        return DebtDecision(due, ())
     after = replace(due, state=DUE.next(due.state, event))
     if after.state is not DueState.RESTORED:
-        return Followed(after, ())
+        return DebtDecision(after, ())
     billed = due.billed
     moved = ledger.shift(Purpose.RESTORE_TAX, ledger.TAX_OFFICE, ledger.SUSPENSE, billed.minor, billed.currency, event.return_no)
-    return Followed(after, moved)
+    return DebtDecision(after, moved)
 
 
 def restored_unbilled(event: TaxRestored) -> tuple[Movement, ...]:

@@ -12,19 +12,19 @@ from services.payments import store
 from services.payments.customs_debt import deposit
 from services.payments.customs_debt import domain as customs_debt
 from services.payments.customs_debt import store as debt_store
-from services.payments.customs_debt.domain import Due, Held
+from services.payments.customs_debt.domain import Due, LedgerPosition
 from services.payments.deps import Deps
 from services.payments.domain import ledger
 from services.payments.domain.bank import Ask, Transfer, Transferred
 from services.payments.domain.ledger import Entry, Movement
 from services.payments.domain.payment import Payment, give_back_excess
 from shared.database import Connection
-from shared.effects import Answered
+from shared.effects import Reply
 from shared.envelope import Message
 from shared.events.payments import TaxPaid
 from shared.events.tax import TaxBillCorrected, TaxBillDue, TaxBillSettled, TaxPosted, TaxRestored
 from shared.money import Money
-from shared.subscriptions import Announced, Instruction, Outcome
+from shared.subscriptions import EmittedEvent, OutboundCommand, Outcome
 from shared.transitions import IllegalTransition
 
 TAX_FACTS: Final = (TaxPosted, TaxRestored, TaxBillSettled, TaxBillCorrected, TaxBillDue)
@@ -36,7 +36,7 @@ class Folded:
 
     payments: dict[UUID, Payment]
     dues: dict[UUID, Due]
-    held: dict[UUID, Held] = field(default_factory=dict)
+    held: dict[UUID, LedgerPosition] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     demands: dict[UUID, Money] = field(default_factory=dict)
     freed: list[UUID] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Folded:
         due, payment = self.dues.get(order_id), self.payments[order_id]
         if due is None or payment.returns < due.returns:
             return
-        evened = customs_debt.even_out(due, self.held.setdefault(order_id, Held()))
+        evened = customs_debt.allocate_difference(due, self.held.setdefault(order_id, LedgerPosition()))
         due = evened.due
         if evened.excess.minor:
             decision = give_back_excess(payment, evened.excess, due.turn)
@@ -162,16 +162,16 @@ async def follow_tax(conn: Connection, batch: Sequence[Message], deps: Deps) -> 
     await store.save(conn, before, [p for p in folded.payments.values() if before.get(p.order_id) != p])
     await debt_store.save(conn, [due for order_id, due in folded.dues.items() if due != dues_before.get(order_id)])
     await store.book(conn, folded.entries)
-    outcome = Outcome(instructions=[instruction(ask, traceparent) for ask, traceparent in folded.asks])
+    outcome = Outcome(commands=[instruction(ask, traceparent) for ask, traceparent in folded.asks])
     for (payment_id, book, bills), amounts in sorted(folded.gathered.items()):
         came = Money.total(amounts, amounts[0].currency)
         if total := await debt_store.gather(conn, payment_id, book, bills, came, len(amounts)):
-            outcome.instructions.append(instruction(Transfer(order_id=payment_id, payment_book=book, amount=total), None))
+            outcome.commands.append(instruction(Transfer(order_id=payment_id, payment_book=book, amount=total), None))
     # Freed first: what was posted and came back in one batch must find its own reservation.
     demands = {order_id: amount for order_id, amount in folded.demands.items() if order_id not in folded.freed}
     await deposit.reserve(conn, deps, list(demands.items()))
     if folded.freed:
-        await deposit.free(conn, folded.freed)
+        await deposit.release(conn, folded.freed)
     return outcome
 
 
@@ -185,9 +185,9 @@ async def _of_returns(conn: Connection, batch: Sequence[Message], payments: Mapp
     return found | (await debt_store.restored_among(conn, settled) if settled else set())
 
 
-async def _held(conn: Connection, batch: Sequence[Message], payments: Mapping[UUID, Payment]) -> dict[UUID, Held]:
+async def _held(conn: Connection, batch: Sequence[Message], payments: Mapping[UUID, Payment]) -> dict[UUID, LedgerPosition]:
     wanted = await _of_returns(conn, batch, payments)
-    return {order_id: Held() for order_id in wanted} | await debt_store.held(conn, wanted)
+    return {order_id: LedgerPosition() for order_id in wanted} | await debt_store.held(conn, wanted)
 
 
 async def share_out(
@@ -210,14 +210,16 @@ def _caused(order_id: UUID, causes: Mapping[UUID, tuple[UUID, bytes | None]]) ->
     return cause, order_id, traceparent
 
 
-def instruction(ask: Ask, traceparent: bytes | None) -> Instruction:
+def instruction(ask: Ask, traceparent: bytes | None) -> OutboundCommand:
     if traceparent is not None:
         ask = ask.model_copy(update={"traceparent": traceparent.decode("latin-1")})
     # What follows a hold goes ahead of new holds: a burst of orders is then paid one by one, not held all and captured last.
-    return Instruction(ask.intent_id, ask.order_id, ask.kind, ask.model_dump_json().encode(), ahead=ask.kind != "authorise")
+    return OutboundCommand(
+        ask.intent_id, ask.order_id, ask.kind, ask.model_dump_json().encode(), priority=ask.kind != "authorise"
+    )
 
 
-async def follow_transfers(conn: Connection, answered: Sequence[Answered]) -> Outcome:
+async def follow_transfers(conn: Connection, answered: Sequence[Reply]) -> Outcome:
     """The bank paid customs: every bill of the payment is paid, and its part of the deposit is free again."""
     transfers = {a.answer.order_id: a.answer for a in answered if isinstance(a.answer, Transferred)}
     # Payments, then dues, then transfers, then the deposit: the order of `follow_tax`.
@@ -241,9 +243,9 @@ async def follow_transfers(conn: Connection, answered: Sequence[Answered]) -> Ou
             order_id=order_id, tax_no=due.tax_no, payment_book=due.payment_book or "", amount=due.billed,
             transfer_no=answer.transfer_no,
         )  # fmt: skip
-        outcome.facts.append(Announced(fact, due.payment_id, payment.version + 1))
+        outcome.facts.append(EmittedEvent(fact, due.payment_id, payment.version + 1))
     await debt_store.save(conn, after)
     await store.save(conn, payments, told)
     await store.book(conn, entries)
-    await deposit.free(conn, list(found))
+    await deposit.release(conn, list(found))
     return outcome

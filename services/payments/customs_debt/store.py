@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from services.payments.customs_debt.domain import Due, DueState, Held
+from services.payments.customs_debt.domain import Due, DueState, LedgerPosition
 from shared.database import Connection
 from shared.money import Money
 
@@ -54,7 +54,7 @@ async def save(conn: Connection, dues: Sequence[Due]) -> None:
     )  # fmt: skip
 
 
-async def held(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Held]:
+async def held(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, LedgerPosition]:
     """What the books have of these orders between withheld and billed; asked only of orders of which goods came back."""
     if not order_ids:
         return {}
@@ -67,7 +67,7 @@ async def held(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Held
         "FROM journal WHERE order_id = ANY($1::uuid[]) GROUP BY order_id",
         list(order_ids),
     )
-    return {r["order_id"]: Held(r["suspense"], r["difference"], r["claim"], r["refunded"], r["restored"]) for r in rows}
+    return {r["order_id"]: LedgerPosition(r["suspense"], r["difference"], r["claim"], r["refunded"], r["restored"]) for r in rows}
 
 
 async def restored_among(conn: Connection, order_ids: Collection[UUID]) -> set[UUID]:

@@ -35,7 +35,7 @@ from services.tax.domain.case import TaxState
 from shared.database import Connection
 from shared.envelope import Message
 from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBillCorrected, TaxBilled, TaxBillVoided
-from shared.subscriptions import Announced, Outcome
+from shared.subscriptions import EmittedEvent, Outcome
 from shared.timer_items import Items, of_order
 from shared.transitions import IllegalTransition
 
@@ -125,8 +125,8 @@ async def look_at_returns(conn: Connection, order_ids: Collection[UUID]) -> None
     await bill_store.open_cases(conn, {(order_id, CaseReason.UNCORRECTED) for order_id in paid})
 
 
-def _announced(followed: Followed, cause: UUID, version: int) -> list[Announced]:
-    return [Announced(fact, cause, version + number) for number, fact in enumerate(followed.facts, start=1)]
+def _announced(followed: Followed, cause: UUID, version: int) -> list[EmittedEvent]:
+    return [EmittedEvent(fact, cause, version + number) for number, fact in enumerate(followed.facts, start=1)]
 
 
 async def tend_bills(conn: Connection, deps: HasBilling) -> Outcome:

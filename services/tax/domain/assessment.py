@@ -21,12 +21,12 @@ from services.tax.domain.assessable import (
     beijing_date,
     dutiable_values,
 )  # fmt: skip
-from services.tax.domain.limits import are_listed, standing, within_parcel_limit
+from services.tax.domain.limits import are_listed, check_limits, within_parcel_limit
 from services.tax.rulebook.book import Rulebook
-from services.tax.rulebook.compile import Goods, InForce, Owed, Parcel, Ratio, fen
+from services.tax.rulebook.compile import EffectiveRegime, Goods, Owed, Parcel, Ratio, fen
 from services.tax.rulebook.exchange import RateMissing
 from services.tax.rulebook.rows import GeneralTrade, ParcelTax, RetailImport
-from services.tax.rulebook.tariff import CODE_DIGITS, longer, longest
+from services.tax.rulebook.tariff import CODE_DIGITS, longer, longest_prefix
 from shared.money import Money
 
 __all__ = [
@@ -54,7 +54,7 @@ def assess(
 
 
 def _import(
-    order: Assessable, in_force: InForce, on: date, used: Money, rules: Rulebook, used_kg: Mapping[str, Decimal]
+    order: Assessable, in_force: EffectiveRegime, on: date, used: Money, rules: Rulebook, used_kg: Mapping[str, Decimal]
 ) -> Assessment | Refusal:
     regime = in_force.regime
     named: dict[str, None] = {}
@@ -97,13 +97,13 @@ def _in_cny(order: Assessable, on: date, rules: Rulebook, named: dict[str, None]
 
 
 def _retail(
-    order: Assessable, values: Sequence[int], in_force: InForce, regime: RetailImport, on: date, used: Money,
+    order: Assessable, values: Sequence[int], in_force: EffectiveRegime, regime: RetailImport, on: date, used: Money,
     used_kg: Mapping[str, Decimal], rules: Rulebook, named: dict[str, None],
 ) -> Assessment:  # fmt: skip
     """Duty at the reduced rate and a share of the other taxes inside the limits; all in full beyond, where the regime takes that."""
     goods = _all_known(order, in_force, on)
     weighed = () if all(kind.free for kind in goods) else are_listed(order, goods, used_kg, regime, on)
-    full, counted = standing(order, sum(values), used, in_force)
+    full, counted = check_limits(order, sum(values), used, in_force)
     lines = _lines(order, values, goods, in_force, full=full, on=on, named=named)
     return _assessed(in_force, rules, "CNY", lines, named, counted=counted, weighed=weighed)
 
@@ -111,7 +111,7 @@ def _retail(
 def _general(
     order: Assessable,
     values: Sequence[int],
-    in_force: InForce,
+    in_force: EffectiveRegime,
     regime: GeneralTrade,
     on: date,
     rules: Rulebook,
@@ -125,7 +125,7 @@ def _general(
 
 
 def _otherwise(
-    order: Assessable, values: Sequence[int], in_force: InForce, on: date, rules: Rulebook, named: dict[str, None]
+    order: Assessable, values: Sequence[int], in_force: EffectiveRegime, on: date, rules: Rulebook, named: dict[str, None]
 ) -> Assessment | None:
     """What goods over a limit would owe as general trade; None where that cannot be said."""
     regime = in_force.regime
@@ -141,7 +141,7 @@ def _otherwise(
 def _parcel(
     order: Assessable,
     values: Sequence[int],
-    in_force: InForce,
+    in_force: EffectiveRegime,
     regime: ParcelTax,
     on: date,
     rules: Rulebook,
@@ -151,7 +151,7 @@ def _parcel(
     within_parcel_limit(order, sum(values), regime, named)
     lines = []
     for line, value in zip(order.lines, values, strict=True):
-        parcel = longest(in_force.parcels, line.hs_code)
+        parcel = longest_prefix(in_force.parcels, line.hs_code)
         if parcel is None:
             reason = f"no class of parcel articles is known for HS code {line.hs_code} of line {line.line_no} on {on}"
             raise Refused("tariff_unknown", reason, "a heading with a known class", line.hs_code)
@@ -175,7 +175,7 @@ def _is_dear(parcel: Parcel, line: AssessableLine, value: int) -> bool:
     return parcel.goods is not None and _is_taxed(parcel.goods, line, value)
 
 
-def _all_known(order: Assessable, in_force: InForce, on: date) -> list[Goods]:
+def _all_known(order: Assessable, in_force: EffectiveRegime, on: date) -> list[Goods]:
     found = []
     for line in order.lines:
         goods = in_force.find(line.hs_code)
@@ -190,7 +190,7 @@ def _lines(
     order: Assessable,
     values: Sequence[int],
     goods: Sequence[Goods],
-    in_force: InForce,
+    in_force: EffectiveRegime,
     *,
     full: bool,
     on: date,
@@ -222,7 +222,7 @@ def _owed(goods: Goods, line: AssessableLine, value: int, *, full: bool) -> Owed
     return basis.taxed if goods.has_consumption_tax and _is_taxed(goods, line, value) else basis.plain
 
 
-def _is_short(line: AssessableLine, value: int, kind: Goods, owed: Owed, in_force: InForce, *, full: bool) -> bool:
+def _is_short(line: AssessableLine, value: int, kind: Goods, owed: Owed, in_force: EffectiveRegime, *, full: bool) -> bool:
     """Whether goods that a short code may be as well owe something else, or are on the positive list by other terms."""
     return any(
         other is None or _terms(other) != _terms(kind) or _owed(other, line, value, full=full) != owed
@@ -263,7 +263,7 @@ def _is_taxed(goods: Goods, line: AssessableLine, value: int) -> bool:
 
 
 def _assessed(
-    in_force: InForce, rules: Rulebook, currency: str, lines: list[AssessedLine], named: Mapping[str, None],
+    in_force: EffectiveRegime, rules: Rulebook, currency: str, lines: list[AssessedLine], named: Mapping[str, None],
     *, waived: int = 0, counted: bool = False, weighed: tuple[Weighed, ...] = (),
 ) -> Assessment:  # fmt: skip
     duty, consumption, vat = sum(x.duty for x in lines), sum(x.consumption_tax for x in lines), sum(x.vat for x in lines)

@@ -8,19 +8,19 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from services.tax.domain.assessable import Assessable, AssessableLine, OverLimit, Refused, Weighed
-from services.tax.rulebook.compile import Goods, InForce, Limits, fen
+from services.tax.rulebook.compile import EffectiveRegime, Goods, Limits, fen
 from services.tax.rulebook.rows import ParcelLimit, ParcelTax, RetailImport
 from shared.money import CurrencyMismatch, Money
 
 
-class Standing(NamedTuple):
+class LimitCheck(NamedTuple):
     """Where an order stands to the limits: whether it owes the full rates, and whether it counts to the buyer's year."""
 
     is_full_rate: bool
     is_counted: bool
 
 
-def standing(order: Assessable, value: int, used: Money, in_force: InForce) -> Standing:
+def check_limits(order: Assessable, value: int, used: Money, in_force: EffectiveRegime) -> LimitCheck:
     """By the limits of an order and of a year; raises OverLimit beyond one. A value equal to the limit is inside it."""
     regime, limits = in_force.regime, in_force.limits
     assert isinstance(regime, RetailImport)
@@ -30,13 +30,13 @@ def standing(order: Assessable, value: int, used: Money, in_force: InForce) -> S
     year = used.minor + value
     if year > limits.yearly:
         if regime.yearly.over == "full-rate":
-            return Standing(is_full_rate=True, is_counted=False)
+            return LimitCheck(is_full_rate=True, is_counted=False)
         raise _over_year(regime, limits, year)
     if value <= limits.single:
-        return Standing(is_full_rate=False, is_counted=True)
+        return LimitCheck(is_full_rate=False, is_counted=True)
     one_piece = _is_one_piece(order)
     if (regime.single.one_piece if one_piece else regime.single.several) == "full-rate":
-        return Standing(is_full_rate=True, is_counted=True)
+        return LimitCheck(is_full_rate=True, is_counted=True)
     limit, found = Money(limits.single, "CNY"), Money(value, "CNY")
     pieces = "one piece" if one_piece else "several pieces"
     raise OverLimit(

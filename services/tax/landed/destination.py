@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, StrictBool, field_validator, model_vali
 from services.tax.landed.charge_rules import Amount, Charge, Collector, Judged, groups, of_goods, of_origin
 from services.tax.rulebook.goods_lists import GoodsList, HsPrefix, may_be, overlap
 from services.tax.rulebook.rows import Country, Hs, Id, Rate, Row, RuleFault, Share, Version, check_periods
-from services.tax.rulebook.tariff import longest
+from services.tax.rulebook.tariff import longest_prefix
 from shared.money import EXPONENTS, Money, MoneyError
 
 
@@ -247,7 +247,7 @@ def tariff_of(rows: Sequence[TariffRate], hs_code: str, origin: str) -> TariffRa
     """The row of the longest prefix, those that name the origin first; None where no rate is known. `rows` are of one day."""
     for named in (True, False):
         those = (row for row in rows if (origin in row.origins if named else not row.origins))
-        found = longest({row.hs: row for row in those}, hs_code)
+        found = longest_prefix({row.hs: row for row in those}, hs_code)
         if found is not None:
             return found
     return None

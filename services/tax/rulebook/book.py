@@ -6,7 +6,7 @@ from bisect import bisect_right
 from datetime import date
 from typing import Final
 
-from services.tax.rulebook.compile import InForce, RuleSet, boundaries, in_force_on
+from services.tax.rulebook.compile import EffectiveRegime, RuleSet, boundaries, in_force_on
 from services.tax.rulebook.exchange import Exchange
 from services.tax.rulebook.rows import ParcelTax, Regime, RetailImport, RuleFault, check_periods, day_after, faults_of
 from services.tax.rulebook.sources import sources
@@ -27,8 +27,8 @@ class Rulebook:
         self.exchange: Final = Exchange(found.rates)
         self.sources: Final = sources(found)
         self._starts: dict[tuple[str, str], list[date]] = {}
-        self._in_force: dict[tuple[str, str], list[InForce | None]] = {}
-        self._by_id: dict[str, tuple[list[date], list[InForce]]] = {}
+        self._in_force: dict[tuple[str, str], list[EffectiveRegime | None]] = {}
+        self._by_id: dict[str, tuple[list[date], list[EffectiveRegime]]] = {}
         self._compile()
 
     def _compile(self) -> None:
@@ -46,7 +46,7 @@ class Rulebook:
                     of_mode.append(after)
                     in_force.append(None)
 
-    def on(self, direction: str, mode: str, day: date) -> InForce | None:
+    def on(self, direction: str, mode: str, day: date) -> EffectiveRegime | None:
         """The regime in force that day for that way of trading, None if there is none."""
         starts = self._starts.get((direction, mode))
         if starts is None:
@@ -54,7 +54,7 @@ class Rulebook:
         at = bisect_right(starts, day)
         return self._in_force[direction, mode][at - 1] if at else None
 
-    def by_id(self, regime: str, day: date) -> InForce | None:
+    def by_id(self, regime: str, day: date) -> EffectiveRegime | None:
         """A regime by its id as it is that day, None if it is not in force then."""
         starts, compiled = self._by_id[regime]
         at = bisect_right(starts, day)

@@ -25,7 +25,7 @@ from services.tax.rulebook.tariff import (
     Vat,
     in_force_by_prefix,
     longer,
-    longest,
+    longest_prefix,
 )  # fmt: skip
 
 Classed = TypeVar("Classed", Vat, Consumption)
@@ -104,7 +104,7 @@ class Limits(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class EffectiveRegime:
     """A regime on a day, with the tariff of that day. A heading that is listed but not in force is None."""
 
     regime: Regime
@@ -115,7 +115,7 @@ class InForce:
 
     def find(self, hs_code: str) -> Goods | None:
         """The goods of the longest prefix; None if no rate is known."""
-        return longest(self.goods, hs_code)
+        return longest_prefix(self.goods, hs_code)
 
     def others(self, hs_code: str) -> list[Goods | None]:
         """What else the goods of a short code may be."""
@@ -155,24 +155,26 @@ def boundaries(regime: Regime, found: RuleSet) -> list[date]:
     return sorted(day for day in days if regime.is_on(day))
 
 
-def in_force_on(regime: Regime, found: RuleSet, day: date) -> InForce:
+def in_force_on(regime: Regime, found: RuleSet, day: date) -> EffectiveRegime:
     name, edition = f"{regime.id}@{regime.version}", f"edition@{found.edition}"
     if isinstance(regime, Exempt):
-        return InForce(regime, None, {}, (name, edition), {})
+        return EffectiveRegime(regime, None, {}, (name, edition), {})
     tariff = f"{found.tariff.id}@{found.tariff.version}"
     if isinstance(regime, RetailImport):
         positive = next(positive for positive in found.positive_lists if positive.id == regime.positive_list)
         limits = Limits(fen(regime.single.amount), fen(regime.yearly.amount), fen(regime.waiver.tax_at_most))
         parts = tuple(f"{regime.id}/{part}" for part in ("single", "yearly", "waiver", "rounding"))
-        return InForce(regime, limits, _all_goods(regime, found.tariff, positive, day), (name, edition, tariff, *parts), {})
+        return EffectiveRegime(
+            regime, limits, _all_goods(regime, found.tariff, positive, day), (name, edition, tariff, *parts), {}
+        )
     goods = _all_goods(regime, found.tariff, None, day)
     if isinstance(regime, ParcelTax):
         articles = next(table for table in found.articles if table.id == regime.articles)
         parcels = _all_parcels(regime, articles, goods, day)
         parts = (f"{regime.id}/waiver", f"{regime.id}/rounding")
-        return InForce(regime, None, {}, (name, edition, f"{articles.id}@{articles.version}", *parts), parcels)
+        return EffectiveRegime(regime, None, {}, (name, edition, f"{articles.id}@{articles.version}", *parts), parcels)
     parts = (f"{regime.id}/duty-waiver", f"{regime.id}/rounding")
-    return InForce(regime, None, goods, (name, edition, tariff, *parts), {})
+    return EffectiveRegime(regime, None, goods, (name, edition, tariff, *parts), {})
 
 
 def _all_goods(regime: Regime, tariff: Tariff, positive: PositiveList | None, day: date) -> dict[str, Goods | None]:
@@ -181,9 +183,9 @@ def _all_goods(regime: Regime, tariff: Tariff, positive: PositiveList | None, da
     listed = {} if positive is None else in_force_by_prefix(positive.goods, day)
     goods: dict[str, Goods | None] = {}
     for prefix in {*headings, *listed}:
-        heading = longest(headings, prefix)
+        heading = longest_prefix(headings, prefix)
         if heading is not None:
-            row = longest(listed, prefix)
+            row = longest_prefix(listed, prefix)
             goods[prefix] = _goods(regime, tariff, heading, day, positive, row)
         elif prefix in headings:
             goods[prefix] = None
@@ -227,9 +229,9 @@ def _all_parcels(regime: ParcelTax, articles: Articles, goods: Mapping[str, Good
     # A prefix of the tariff alone is there too, so that its own consumption tax is asked for and not its heading's.
     parcels: dict[str, Parcel | None] = {}
     for prefix in {*rows, *goods}:
-        row = longest(rows, prefix)
+        row = longest_prefix(rows, prefix)
         if row is not None:
-            parcels[prefix] = _parcel(regime, articles, row, rates, longest(goods, prefix))
+            parcels[prefix] = _parcel(regime, articles, row, rates, longest_prefix(goods, prefix))
         elif prefix in rows:
             parcels[prefix] = None
     return parcels

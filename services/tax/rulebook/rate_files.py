@@ -33,7 +33,7 @@ class Imported(NamedTuple):
     jumps: Sequence[str] = ()
     """Currencies of the first of them that are a fifth more or less than in the last period before."""
 
-    def ahead(self, today: date) -> list[date]:
+    def priority(self, today: date) -> list[date]:
         """Days in the file that are yet to come, whose rates a period has: no bank knows these."""
         return [period.of for period in self.periods if period.of > today]
 

@@ -34,7 +34,7 @@ CODE_DIGITS: Final = PREFIX_DIGITS[0]
 T = TypeVar("T")
 
 
-def longest(rows: Mapping[str, T], hs_code: str) -> T | None:
+def longest_prefix(rows: Mapping[str, T], hs_code: str) -> T | None:
     """The row of the longest prefix of a code; None if there is none."""
     for digits in PREFIX_DIGITS:
         if digits <= len(hs_code) and hs_code[:digits] in rows:

@@ -11,7 +11,7 @@ from services.customs.ceb.parse import Bill, Notice, Receipt, SummaryResult, alo
 from services.customs.gateway import decode_receipts
 from shared.envelope import Record
 from shared.errors import Unprocessable
-from shared.subscriptions import Partly, came
+from shared.subscriptions import PartlyReadable, restamped
 from shared.xml import XmlRefused
 from tests.contract.ceb.samples import GUID, elements, receipt
 
@@ -68,7 +68,7 @@ BAD = {
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 def test_an_entry_that_cannot_be_read_costs_no_other(bad: str) -> None:
     found = decode_receipts(record(message(*(row(n) for n in range(1, 50)), bad, *(row(n) for n in range(51, 101)))))
-    assert isinstance(found, Partly)
+    assert isinstance(found, PartlyReadable)
     assert [m.entry for m in found] == [*range(1, 50), *range(51, 101)]
     assert [each.entry for each in found.unreadable] == [50]
 
@@ -132,15 +132,15 @@ def test_a_bad_entry_alone_is_the_whole_record() -> None:
 
 
 def test_a_record_that_came_later_than_it_says_keeps_what_cannot_be_read() -> None:
-    found = came(decode_receipts(record(message(row(1), BAD["no such day"], row(3)))), 1, 10**12)
-    assert isinstance(found, Partly)
+    found = restamped(decode_receipts(record(message(row(1), BAD["no such day"], row(3)))), 1, 10**12)
+    assert isinstance(found, PartlyReadable)
     assert [each.entry for each in found.unreadable] == [2]
     assert {m.at.timestamp() for m in found} == {10**9}
 
 
 def test_nothing_readable_is_as_many_dead_letters_as_entries() -> None:
     found = decode_receipts(record(message(*BAD.values())))
-    assert isinstance(found, Partly)
+    assert isinstance(found, PartlyReadable)
     assert found
     assert (list(found), len(found.unreadable)) == ([], len(BAD))
 

@@ -12,14 +12,14 @@ import pytest
 import typer
 
 from services.cli import doctor
-from services.cli.connect import Absent, Target
+from services.cli.connect import RunningStack, Unreachable
 from services.cli.verify import app as verify
 from services.cli.verify import attention
 from services.cli.verify.app import show
 from services.cli.verify.attention import trouble_of
 from services.cli.verify.findings import Finding
 
-NOBODY: Final = Target("127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/none", "", Path("/nonexistent"))
+NOBODY: Final = RunningStack("127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/none", "", Path("/nonexistent"))
 """Where neither a broker nor a database answers."""
 
 STARTED = psutil.Process(os.getpid()).create_time()
@@ -61,7 +61,7 @@ def test_verify_begins_with_what_a_person_must_do(capsys: pytest.CaptureFixture[
 
 @pytest.fixture
 def down(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def programs(_to: Target) -> Finding:
+    async def programs(_to: RunningStack) -> Finding:
         return Finding("programs", attention.PROGRAMS_SAY, ("postgres is down after 1 restarts, see postgres.log",))
 
     monkeypatch.setattr(attention, "_programs", programs)
@@ -85,7 +85,7 @@ async def test_a_program_that_is_down_is_told_first_where_the_database_does_not_
 
 
 async def test_what_does_not_answer_is_said_where_no_program_is_known_here() -> None:
-    with pytest.raises(Absent, match="start the stack with `crossborder up`: PostgreSQL does not answer"):
+    with pytest.raises(Unreachable, match="start the stack with `crossborder up`: PostgreSQL does not answer"):
         await verify._all(NOBODY, 0)
 
 

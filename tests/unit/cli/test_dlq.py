@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli import dlq
-from services.cli.connect import Wrong
+from services.cli.connect import UsageError
 from services.cli.dlq import STAYS, WENT, DeadLetter, Given, chosen
 from shared.envelope import Record
 from shared.errors import Unprocessable
@@ -47,9 +47,9 @@ def test_letters_are_chosen_by_id_reason_or_all() -> None:
 
 
 def test_an_unknown_id_or_no_choice_is_refused() -> None:
-    with pytest.raises(Wrong, match="there is no dead letter nowhere/0/0"):
+    with pytest.raises(UsageError, match="there is no dead letter nowhere/0/0"):
         chosen([letter(1)], ["nowhere/0/0"], None, everything=False)
-    with pytest.raises(Wrong, match="--all"):
+    with pytest.raises(UsageError, match="--all"):
         chosen([letter(1)], [], None, everything=False)
 
 
@@ -95,15 +95,15 @@ def test_a_beginning_of_an_id_that_only_one_letter_has_is_enough() -> None:
     begun = "orders.events.dead-letters/3/"
     assert chosen([one, two], [one.letter_id], None, everything=False) == [one]
     assert chosen([two], ["orders.ev"], None, everything=False) == [two]
-    with pytest.raises(Wrong, match=f"{begun}5, {begun}57"):
+    with pytest.raises(UsageError, match=f"{begun}5, {begun}57"):
         chosen([one, two], ["orders.ev"], None, everything=False)
-    with pytest.raises(Wrong, match="there is no dead letter tax"):
+    with pytest.raises(UsageError, match="there is no dead letter tax"):
         chosen([one, two], ["tax"], None, everything=False)
 
 
 def test_a_letter_that_is_gone_is_not_taken_for_one_whose_number_begins_alike() -> None:
     """Letter 5 was kept for its time and is gone: to drop it is not to drop letter 57."""
     gone = letter(5).letter_id
-    with pytest.raises(Wrong, match="may be another"):
+    with pytest.raises(UsageError, match="may be another"):
         chosen([letter(57)], [gone], None, everything=False)
     assert chosen([letter(57)], [gone], None, everything=False, to_change=False) == [letter(57)]

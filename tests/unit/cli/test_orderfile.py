@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from services.cli import publish
 from services.cli.app import app
-from services.cli.connect import Target, Wrong
+from services.cli.connect import RunningStack, UsageError
 from services.cli.submission_files import from_file
 
 ORDER: dict[str, Any] = {"order_no": "F-1", "platform": {"code": "1105910159"}, "note": "a ] in a text, and 三"}
@@ -76,7 +76,7 @@ def test_what_is_published_is_what_was_written(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_order_is_named_by_its_place(tmp_path: Path, content: str | bytes, said: str) -> None:
-    with pytest.raises(Wrong, match=said):
+    with pytest.raises(UsageError, match=said):
         numbers(tmp_path, content)
 
 
@@ -92,7 +92,7 @@ def test_a_dash_is_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
         sent.extend(records)
         return 1.0
 
-    monkeypatch.setattr(publish, "target", lambda: Target("kafka", "postgres", "", Path()))
+    monkeypatch.setattr(publish, "target", lambda: RunningStack("kafka", "postgres", "", Path()))
     monkeypatch.setattr(publish, "send", send)
     done = CliRunner().invoke(app, ["publish", "--file", "-"], input=json.dumps([ORDER, OTHER]))
     assert (done.exit_code, [record.order_no for record in sent]) == (0, ["F-1", "F-2"]), done.output

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from services.cli import publish
 from services.cli.app import app
-from services.cli.connect import Absent, Target
+from services.cli.connect import RunningStack, Unreachable
 from services.cli.order import app as order
 from services.cli.order import follower, steps
 from services.cli.order.lookup import ENDS, STATES
@@ -24,7 +24,7 @@ from services.cli.submission_files import Submission
 from services.orders.intake.decoding import REASONS
 
 ORDER = UUID(int=1)
-TO = Target("kafka", "postgres", "", Path())
+TO = RunningStack("kafka", "postgres", "", Path())
 HEADS = (("ce_type", b"return.requested.v1"),)
 
 
@@ -49,7 +49,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
     monkeypatch.setattr(follower.Follower, "__aenter__", enter)
 
-    async def became(_to: Target, ids: list[UUID], _ends: Any) -> dict[UUID, Any]:
+    async def became(_to: RunningStack, ids: list[UUID], _ends: Any) -> dict[UUID, Any]:
         return {}
 
     monkeypatch.setattr(publish, "target", lambda: TO)
@@ -107,9 +107,9 @@ async def test_nothing_is_at_its_end_before_all_is_published(log: Log, monkeypat
 
 async def test_what_goes_wrong_while_publishing_is_said_at_once(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fails() -> None:
-        raise Absent("start the stack with `crossborder up`")
+        raise Unreachable("start the stack with `crossborder up`")
 
-    with sending(monkeypatch, fails), pytest.raises(Absent):
+    with sending(monkeypatch, fails), pytest.raises(Unreachable):
         await asyncio.wait_for(followed(submission(), timeout_s=3600), 30)
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from deploy.embedded import lock
 from services.cli.app import app
-from services.cli.connect import Absent, Target
+from services.cli.connect import RunningStack, Unreachable
 from services.cli.stack import restart
 
 
@@ -38,10 +38,10 @@ def test_a_program_that_does_not_start_is_not_waited_for(failed: Path, words: li
 
 
 async def test_a_program_that_does_not_start_any_more_is_not_waited_for(failed: Path) -> None:
-    with pytest.raises(Absent, match=SAID):
-        await restart._until_ready(Target("x:1", "postgresql:///x", "", failed), "tax", 1, math.inf)
+    with pytest.raises(Unreachable, match=SAID):
+        await restart._until_ready(RunningStack("x:1", "postgresql:///x", "", failed), "tax", 1, math.inf)
 
 
 async def test_a_stack_that_is_stopped_meanwhile_is_not_waited_for(home: Path) -> None:
-    with pytest.raises(Absent, match="none is running"):
-        await restart._until_ready(Target("x:1", "postgresql:///x", "", home), "tax", 1, math.inf)
+    with pytest.raises(Unreachable, match="none is running"):
+        await restart._until_ready(RunningStack("x:1", "postgresql:///x", "", home), "tax", 1, math.inf)

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.samples import KINDS
 from services.cli import samples
-from services.cli.connect import Wrong
+from services.cli.connect import UsageError
 from services.cli.demo.app import wrong_of
 from shared.events.orders import OrderPartlyReturned
 
@@ -52,7 +52,7 @@ def test_a_kind_comes_with_all_its_records_in_their_time() -> None:
 
 
 def test_a_sample_that_is_none_names_all() -> None:
-    with pytest.raises(Wrong, match=r"cherries.*released"):
+    with pytest.raises(UsageError, match=r"cherries.*released"):
         samples.samples("bananas", 1, 1)
 
 

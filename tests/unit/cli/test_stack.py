@@ -21,7 +21,7 @@ from deploy.embedded import lock
 from deploy.embedded import stack as stacks
 from deploy.embedded.process import free_port
 from services.cli.app import app
-from services.cli.connect import Wrong
+from services.cli.connect import UsageError
 from services.cli.stack import app as cli
 from services.cli.stack import readiness
 from shared.errors import Misconfigured
@@ -231,7 +231,7 @@ def test_an_up_that_lost_the_race_for_the_folder_leaves_the_log_of_the_other_alo
     drafts[1].write_text("a stack already runs\n")
     second = Child(holder.pid + 1)
     second.ended = 2
-    with pytest.raises(Wrong, match="a stack already runs"):
+    with pytest.raises(UsageError, match="a stack already runs"):
         cli._await_up(home, second, drafts[1])
     assert log.read_text() == "starting\nup; Ctrl-C\n"
 

@@ -16,7 +16,7 @@ ERROR = "the value is not a waybill: the freight must be an amount in yuan and f
 
 
 def printed(table: Table, width: int) -> str:
-    page = connect.paper()
+    page = connect.stdout()
     page.width = width
     page.file = io.StringIO()
     page.print(table)

@@ -20,7 +20,7 @@ from services.orders.intake.validation import validate
 from shared.envelope import Record
 from shared.errors import Unprocessable
 from shared.events.base import Fault
-from shared.subscriptions import Partly
+from shared.subscriptions import PartlyReadable
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -445,7 +445,7 @@ def test_an_order_of_a_ceb311_message_that_cannot_be_read_costs_itself_only(kind
     good = [({**HEAD, "orderNo": f"XML-{n}"}, LINE) for n in range(1, 101)]
     mixed = [*good[: place - 1], (UNNAMED[kind], LINE), *good[place:]]
     found, all_good = (decode(Record("s", 0, 0, NOW_MS, b"k", message(*each), ())) for each in (mixed, good))
-    assert isinstance(found, Partly)
+    assert isinstance(found, PartlyReadable)
     ((entry, refused),) = found.unreadable
     assert (entry, refused.reason in ("invalid_value", "unknown_shape")) == (place, True)
     assert [(m.order_id, m.entry) for m in found] == [(m.order_id, m.entry) for m in all_good if m.entry != place]

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.payments.bank_commands import policy as bank_policy
-from services.payments.bank_commands.replies import Contradiction, Meaning, NotAnAnswer, Refused, read, record_of
+from services.payments.bank_commands.replies import Contradiction, ImplausibleReply, Meaning, Refused, read, record_of
 from services.payments.domain.bank import (
     Ask,
     Authorised,
@@ -110,7 +110,7 @@ def test_an_answer_that_does_not_name_it_all_is_none(ask: Ask, name: str) -> Non
     said = {"reference": ask.reference} | DONE[ask.kind]
     if name not in said:
         return
-    with pytest.raises(NotAnAnswer):
+    with pytest.raises(ImplausibleReply):
         read(ask, BankAnswer.model_validate({"key": ask.intent_id} | said | {name: None}), SEALING)
 
 

@@ -51,7 +51,7 @@ class Books:
 
     def __init__(self) -> None:
         self.of: Counter[Account] = Counter()
-        self.held = customs_debt.Held()
+        self.held = customs_debt.LedgerPosition()
 
     def book(self, movements: tuple[Movement, ...]) -> None:
         for movement in movements:
@@ -80,12 +80,12 @@ class Books:
 
     def evened_out(self, due: customs_debt.Due) -> customs_debt.Due:
         """What is between withheld and billed shared out anew; the bank gives back at once what is too much."""
-        due, moved, excess = customs_debt.even_out(due, self.held)
+        due, moved, excess = customs_debt.allocate_difference(due, self.held)
         self.book(moved)
         if excess.minor:
             self.book(ledger.shift(ledger.Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, excess.minor, "CNY", due.turn))
             due = replace(due, refunded=due.refunded + excess)
-        assert customs_debt.even_out(due, self.held) == (due, (), yuan(0))
+        assert customs_debt.allocate_difference(due, self.held) == (due, (), yuan(0))
         return due
 
     def given_back(self, withheld: int, due: customs_debt.Due) -> None:

@@ -24,7 +24,7 @@ from shared.errors import Unprocessable
 from shared.handler import Handler, dead_letter
 from shared.outbox import fits, unpack_headers
 from shared.sealing import Sealing, ensure_master_keys
-from shared.subscriptions import Hears
+from shared.subscriptions import Subscription
 
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ORDER = json.dumps(submission("cherries", 1, seed=1)).encode()
@@ -37,7 +37,7 @@ def sealing(tmp_path: Path) -> Sealing:
 
 
 def orders(pool: Any = None, sealing: Any = None) -> Handler:
-    return Handler("orders", topics.ORDERS, handlers.HEARS, pool, None, sealing=sealing)
+    return Handler("orders", topics.ORDERS, handlers.SUBSCRIPTIONS, pool, None, sealing=sealing)
 
 
 def record(value: bytes = ORDER, *headers: tuple[str, bytes], **changes: Any) -> Record:
@@ -118,7 +118,7 @@ async def test_a_decoder_with_a_fault_costs_the_record_it_fails_on_and_no_other(
         raise Unprocessable("malformed", "junk")
 
     pool = Pool()
-    hears = {topics.SUBMISSIONS: Hears(nothing, decode=faulty, intake=True)}  # type: ignore[arg-type]
+    hears = {topics.SUBMISSIONS: Subscription(nothing, decode=faulty, intake=True)}  # type: ignore[arg-type]
     handler = Handler("orders", topics.ORDERS, hears, pool, None, sealing=sealing)
     await handler.handle([replace(record(b"junk"), offset=offset) for offset in (5, 6, 7)])
     assert [letter["dlq_reason"] for letter in pool.letters] == [b"malformed", b"unexpected", b"malformed"]
@@ -140,7 +140,12 @@ WORDS = (b"order.submitted.v1", b"order.cancel-requested.v1", b"waybill.issued.v
 IDS = (b"0af76519-16cd-43dd-8448-eb211c80319c", b"orders.submissions/0/1", b"9" * 5_000)
 HEADERS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from((*WORDS, *IDS)) | st.binary(max_size=60)), max_size=5)
 VALUES = st.none() | st.binary(max_size=60) | st.sampled_from([ORDER, b"{}", b"[]", b"null", b"<a/>", ORDER[:-20]])
-SERVICES = {"orders": handlers.HEARS, "payments": payments.HEARS, "tax": tax.HEARS, "customs": customs.HEARS}
+SERVICES = {
+    "orders": handlers.SUBSCRIPTIONS,
+    "payments": payments.SUBSCRIPTIONS,
+    "tax": tax.SUBSCRIPTIONS,
+    "customs": customs.SUBSCRIPTIONS,
+}
 HEARD = [(service, topic) for service, hears in SERVICES.items() for topic in hears]
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from services.orders.handlers import HEARS
+from services.orders.handlers import SUBSCRIPTIONS
 from shared import metrics, topics
 from shared.consumer import Consumer
 
 
 def waited(topic: str, *stamped_ms: int) -> float:
     """What is observed of one poll."""
-    consumer: Any = SimpleNamespace(_hears=HEARS, _service="delay", plain=lambda name: name)
+    consumer: Any = SimpleNamespace(_hears=SUBSCRIPTIONS, _service="delay", plain=lambda name: name)
     child = metrics.QUEUE_DELAY.labels("delay", topic)
     before = child._sum.get()
     polled = {TopicPartition(topic, 0): [SimpleNamespace(timestamp=ms, headers=()) for ms in stamped_ms]}

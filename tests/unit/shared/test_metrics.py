@@ -25,7 +25,7 @@ from shared import health, metrics, topics
 from shared.errors import UNPROCESSABLE_REASONS, Unprocessable
 from shared.events import Fault
 from shared.events.customs import ListAccepted, ListRefused
-from shared.subscriptions import Announced
+from shared.subscriptions import EmittedEvent
 
 ORDER = UUID(int=1)
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,7 +40,7 @@ def _begun() -> None:
     """What every service does when it starts."""
     customs_metrics.begin()
     for name in ("orders", "payments"):
-        import_module(f"services.{name}.app").begin()
+        import_module(f"services.{name}.metrics").begin()
 
 
 def series() -> dict[str, int]:
@@ -84,8 +84,8 @@ def test_a_person_in_a_label_s_place_reads_other() -> None:
 
 
 def test_receipts_of_the_authority_are_counted_under_statuses_that_are_in_its_lists() -> None:
-    def accepted(status: str) -> Announced:
-        return Announced(ListAccepted(order_id=ORDER, cop_no="C1", status=status, info=""), ORDER, 1)
+    def accepted(status: str) -> EmittedEvent:
+        return EmittedEvent(ListAccepted(order_id=ORDER, cop_no="C1", status=status, info=""), ORDER, 1)
 
     customs_metrics.observe([accepted("120"), accepted("-621005"), *(accepted(f"-{number}") for number in range(500, 900))])
     receipts = {s.labels["status"]: s.value for m in metrics.RECEIPTS.collect() for s in m.samples if s.name.endswith("_total")}
@@ -146,9 +146,9 @@ def test_a_list_that_cannot_be_printed_is_no_receipt_of_the_authority() -> None:
                    if sample.name.endswith("_total"))  # fmt: skip
 
     before = counted()
-    customs_metrics.observe([Announced(refused, ORDER, 1)])
+    customs_metrics.observe([EmittedEvent(refused, ORDER, 1)])
     assert counted() == before
-    customs_metrics.observe([Announced(refused.model_copy(update={"status": "100"}), ORDER, 1)])
+    customs_metrics.observe([EmittedEvent(refused.model_copy(update={"status": "100"}), ORDER, 1)])
     assert counted() == before + 1
 
 
@@ -162,10 +162,10 @@ assert REGISTRY.get_sample_value("crossborder_dead_letters_total", {**labels, "r
 counted = {**labels, "event_type": "order.placed.v1", "outcome": "duplicate"}
 assert REGISTRY.get_sample_value("crossborder_events_processed_total", counted) == 0
 
-from services.customs import counting
+from services.customs import metrics as customs_metrics
 from services.orders import streams
 
-counting.begin()
+customs_metrics.begin()
 streams.begin()
 for labels in ({"message": "GoodsReleased", "status": "800"}, {"message": "ListReturned", "status": "100"}):
     assert REGISTRY.get_sample_value("crossborder_receipts_total", labels) == 0

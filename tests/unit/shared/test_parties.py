@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from deploy import secrets
 from deploy.samples import submission
-from services.cli.connect import Target
+from services.cli.connect import RunningStack
 from services.customs import waybill
 from services.orders import handlers
 from services.orders.intake.decoding import read_submission
@@ -25,7 +25,7 @@ from shared.errors import Misconfigured, Unprocessable
 from shared.handler import Handler
 from shared.parties import SIGNATURE_HEADER, SIGNATURES_MAX, Parties, key_of, once, sign, signed_headers
 from shared.settings import Settings
-from shared.subscriptions import Partly
+from shared.subscriptions import PartlyReadable
 from tests.unit.orders.test_reading import HEAD, LINE, message
 
 MINE, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -119,7 +119,7 @@ def test_the_key_that_make_secrets_makes_signs_and_shows_in_no_text(tmp_path: Pa
     inner = settings.party_pem.splitlines()[1].decode()
     for shown in (
         Settings(party_key=SecretStr(settings.party_pem.decode())),
-        Target("", "", "", tmp_path, party_pem=settings.party_pem),
+        RunningStack("", "", "", tmp_path, party_pem=settings.party_pem),
     ):
         assert inner not in repr(shown)
     with pytest.raises(Misconfigured, match="CROSSBORDER_PARTY_KEY_FILE") as refused:
@@ -161,11 +161,11 @@ async def test_where_all_are_bound_a_stranger_says_nothing() -> None:
 async def test_an_entry_that_cannot_be_read_is_not_lost_for_a_signature_and_moves_no_id() -> None:
     heads = [{**HEAD, "appType": "3", "orderNo": f"XML-{n}"} for n in range(1, 4)]
     heads[1]["orderNo"] = "XML-\u200b2"
-    handler = Handler("orders", topics.ORDERS, handlers.HEARS, None, None, sealing=None)  # type: ignore[arg-type]
+    handler = Handler("orders", topics.ORDERS, handlers.SUBSCRIPTIONS, None, None, sealing=None)  # type: ignore[arg-type]
     await handler.parties.load(Rows(("1105910159", MINE, True)))
     value = message(*((head, LINE) for head in heads))
     found = handler.decode(record(sign(MINE, b"", value), value=value, kind=b""))
-    assert isinstance(found, Partly)
+    assert isinstance(found, PartlyReadable)
     assert [(entry, why.reason) for entry, why in found.unreadable] == [(2, "invalid_value")]
     assert [(m.event.order_no, m.once) for m in found] == [("XML-1", True), ("XML-3", True)]
     all_read = [m._replace(entry=n) for n, m in enumerate([found[0], found[0], found[1]], 1)]

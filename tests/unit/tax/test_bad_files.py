@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
-from services.cli.tax import app as tax
+from services.cli.tax import assess as tax
 from services.tax.landed import files as landed_files
 from services.tax.rulebook import files as rule_files
 

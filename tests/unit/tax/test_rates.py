@@ -251,8 +251,8 @@ def test_days_that_are_yet_to_come_are_said(tmp_path: Path, folder: Path) -> Non
     result = run(bank(tmp_path, WIDE + row), "--rules", str(folder))
     assert (result.exit_code, "eurofxref-hist.csv has every day" in result.stderr) == (1, True)
     found = imported(folder, WIDE + DECEMBER)
-    assert found.ahead(date(2026, 11, 17)) == [date(2026, 11, 18)]
-    assert found.ahead(date(2026, 11, 18)) == []
+    assert found.priority(date(2026, 11, 17)) == [date(2026, 11, 18)]
+    assert found.priority(date(2026, 11, 18)) == []
 
 
 def test_a_comment_after_the_last_period_and_line_ends_of_windows_do_not_matter(tmp_path: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.tax.rule_check import faults_elsewhere
-from services.tax.rulebook.compile import InForce
+from services.tax.rulebook.compile import EffectiveRegime
 from services.tax.rulebook.files import RULES as FOLDER
 from services.tax.rulebook.files import RuleError, load, read, validate
 from services.tax.rulebook.sources import rows
@@ -36,7 +36,7 @@ def edit(folder: Path, name: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
-def in_force(day: date) -> InForce:
+def in_force(day: date) -> EffectiveRegime:
     found = RULES.on("import", "9610", day)
     assert found is not None
     return found
