@@ -28,7 +28,15 @@ def tools(folder: Path) -> Path:
     programs = folder / "bin"
     if not stamp.is_file() or stamp.read_text() != mark:
         venv.create(folder, with_pip=True, clear=True)
-        pip = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        pip = [
+            str(programs / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+        ]
         subprocess.run([*pip, "-r", str(TOOLS)], check=True)
         stamp.write_text(mark)
     return programs
@@ -37,8 +45,18 @@ def tools(folder: Path) -> Path:
 def write_bom(programs: Path, to: Path) -> int:
     """Write the list of everything the image installs, with the hash of each file; returns how many components it has."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(programs / "cyclonedx-py"), "requirements", "--output-reproducible", "--of", "JSON", "-o", str(to)]
-    done = subprocess.run([*command, str(REQUIREMENTS)], capture_output=True, text=True, check=False)
+    command = [
+        str(programs / "cyclonedx-py"),
+        "requirements",
+        "--output-reproducible",
+        "--of",
+        "JSON",
+        "-o",
+        str(to),
+    ]
+    done = subprocess.run(
+        [*command, str(REQUIREMENTS)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"the list could not be made: {done.stderr.strip()[-400:]}")
     return len(json.loads(to.read_text())["components"])
@@ -46,7 +64,13 @@ def write_bom(programs: Path, to: Path) -> int:
 
 def weaknesses(programs: Path) -> list[str] | str:
     """Each known weakness in one line; or, as a text, why nobody could say."""
-    command = [str(programs / "pip-audit"), "--requirement", str(REQUIREMENTS), "--disable-pip", "--require-hashes"]
+    command = [
+        str(programs / "pip-audit"),
+        "--requirement",
+        str(REQUIREMENTS),
+        "--disable-pip",
+        "--require-hashes",
+    ]
     try:
         done = subprocess.run(
             [*command, "--format", "json", "--progress-spinner", "off", "--timeout", "15"],
@@ -66,7 +90,11 @@ def read(said: str, complained: str) -> list[str] | str:
         return lines[-1][:300]
     skipped = [f"{each['name']}: {each['skip_reason']}" for each in found if "skip_reason" in each]
     if skipped or not found:
-        return f"{len(skipped)} packages were left out: {', '.join(skipped[:3])}" if skipped else "no package was looked at"
+        return (
+            f"{len(skipped)} packages were left out: {', '.join(skipped[:3])}"
+            if skipped
+            else "no package was looked at"
+        )
     return [
         f"{each['name']} {each['version']}: {weak['id']}, mended in {', '.join(weak['fix_versions']) or 'no release yet'}"
         for each in found
@@ -80,7 +108,9 @@ def main() -> int:
     print(f"{write_bom(programs, bom)} components in {bom.relative_to(ROOT)}")  # noqa: T201
     found = weaknesses(programs)
     if isinstance(found, str):
-        sys.stderr.write(f"SKIPPED: the advisories could not be asked, so nothing is said about weaknesses ({found})\n")
+        sys.stderr.write(
+            f"SKIPPED: the advisories could not be asked, so nothing is said about weaknesses ({found})\n"
+        )
         return 0
     for line in found:
         print(line)  # noqa: T201

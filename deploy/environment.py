@@ -55,10 +55,16 @@ def measured(python: str) -> tuple[str, float] | None:
     """
     try:
         done = subprocess.run(
-            [python, "-I", "-c", SUM], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20, check=True
+            [python, "-I", "-c", SUM],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=20,
+            check=True,
         )
         major, minor, name, took, path = done.stdout.decode().rstrip("\n").split(" ", 4)
-        found = (path, float(took)) if name == "cpython" and (int(major), int(minor)) >= LEAST else None
+        found = (
+            (path, float(took)) if name == "cpython" and (int(major), int(minor)) >= LEAST else None
+        )
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return found
@@ -72,7 +78,9 @@ def choose() -> str:
     ours = measured(sys.executable)
     same = f"python3.{sys.version_info[1]}"
     found = [measured(path) for path in candidates() if Path(path).name == same]
-    times = {path: took for path, took in filter(None, found) if ours is not None and path != ours[0]}
+    times = {
+        path: took for path, took in filter(None, found) if ours is not None and path != ours[0]
+    }
     if ours is None or not times:
         return sys.executable
     best = min(times, key=times.__getitem__)
@@ -85,13 +93,22 @@ def choose() -> str:
 
 def make(folder: str, python: str) -> None:
     """The environment with pip in it, also for an interpreter that has no ensurepip (Debian's own, without python3-venv)."""
-    if subprocess.run([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+    if (
+        subprocess.run(
+            [python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False
+        ).returncode
+        == 0
+    ):
         subprocess.run([python, "-m", "venv", folder], check=True)
         return
-    wheel = next((Path(importlib.util.find_spec("ensurepip").origin).parent / "_bundled").glob("pip-*.whl"))  # type: ignore[union-attr, arg-type]
+    wheel = next(
+        (Path(importlib.util.find_spec("ensurepip").origin).parent / "_bundled").glob("pip-*.whl")  # type: ignore[union-attr, arg-type]
+    )
     subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
     own = Path(folder) / "bin" / "python"
-    subprocess.run([own, f"{wheel}/pip", "install", "--quiet", "--no-index", str(wheel)], check=True)
+    subprocess.run(
+        [own, f"{wheel}/pip", "install", "--quiet", "--no-index", str(wheel)], check=True
+    )
 
 
 if __name__ == "__main__":

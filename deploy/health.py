@@ -13,11 +13,15 @@ TIMEOUT_S: Final = 4.0
 def is_well(path: str, port: int) -> bool:
     """Whether the process on this port answers 200; a proxy of the environment is never asked for it."""
     try:
-        with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/{path}", timeout=TIMEOUT_S) as answer:
+        with build_opener(ProxyHandler({})).open(
+            f"http://127.0.0.1:{port}/{path}", timeout=TIMEOUT_S
+        ) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
 
 
 if __name__ == "__main__":
-    sys.exit(0 if is_well(sys.argv[1], int(os.environ.get("CROSSBORDER_METRICS_PORT", "8100"))) else 1)
+    sys.exit(
+        0 if is_well(sys.argv[1], int(os.environ.get("CROSSBORDER_METRICS_PORT", "8100"))) else 1
+    )

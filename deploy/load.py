@@ -36,10 +36,19 @@ class LoadSettings(Settings):
 def broker() -> RunningStack:
     """The broker that the settings name."""
     settings = load(LoadSettings)
-    return RunningStack(settings.kafka, "", settings.topic_prefix, settings.home, settings.kafka_security, settings.party_pem)
+    return RunningStack(
+        settings.kafka,
+        "",
+        settings.topic_prefix,
+        settings.home,
+        settings.kafka_security,
+        settings.party_pem,
+    )
 
 
-async def publish_round(to: RunningStack, rate: float, beat: Path = BEAT, round_s: float = ROUND_S) -> int:
+async def publish_round(
+    to: RunningStack, rate: float, beat: Path = BEAT, round_s: float = ROUND_S
+) -> int:
     """One round of orders at `rate` a second; returns how many. Raises Absent when the broker does not take them."""
     records = samples.samples(None, max(1, round(rate * round_s)), None)
     await publish.send(to, records, rate, lambda _n: None)
@@ -73,8 +82,12 @@ def is_fresh(now_s: float, beat: Path = BEAT) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="deploy.load", description=__doc__)
-    parser.add_argument("--rate", type=float, default=1.0, help=f"orders a second, {RATE_MIN:g} to {RATE_MAX:g}")
-    parser.add_argument("--check", action="store_true", help="exit 0 if orders are being acknowledged, else 1")
+    parser.add_argument(
+        "--rate", type=float, default=1.0, help=f"orders a second, {RATE_MIN:g} to {RATE_MAX:g}"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="exit 0 if orders are being acknowledged, else 1"
+    )
     given = parser.parse_args()
     if given.check:
         return 0 if is_fresh(time.time()) else 1

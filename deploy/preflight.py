@@ -30,13 +30,17 @@ def java_lacks() -> str | None:
     java = str(beside) if beside.is_file() else shutil.which("java")
     if not java:
         return "Install Java 17 or newer (Debian: default-jre-headless): `java` is not on the PATH."
-    said = subprocess.run([java, "-version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    said = subprocess.run(
+        [java, "-version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
     version = re.search(r'version "(\d+)', said.stdout.decode("utf-8", "replace"))
     if version is None or int(version.group(1)) < JAVA_LEAST:
         found = version.group(1) if version else "unknown"
         return f"Install Java 17 or newer, or point JAVA_HOME at it: the version of `{java}` is {found}."
     if not shutil.which("mvn"):
-        return "Install Maven (Debian: maven), which fetches Kafka's jars: `mvn` is not on the PATH."
+        return (
+            "Install Maven (Debian: maven), which fetches Kafka's jars: `mvn` is not on the PATH."
+        )
     return None
 
 

@@ -62,9 +62,21 @@ class ProbeSettings(Settings):
 
     needs_postgres: ClassVar[bool] = False
 
-    metrics_port: int = Field(8107, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 for any free one")
-    probe_every_s: float = Field(60.0, ge=1, le=3600, description="seconds between two synthetic orders")
-    probe_late_s: float = Field(120.0, ge=1, le=86400, description="seconds within which a synthetic order must be at its end")
+    metrics_port: int = Field(
+        8107,
+        ge=0,
+        le=65535,
+        description="port of /metrics, /healthz and /readyz; 0 for any free one",
+    )
+    probe_every_s: float = Field(
+        60.0, ge=1, le=3600, description="seconds between two synthetic orders"
+    )
+    probe_late_s: float = Field(
+        120.0,
+        ge=1,
+        le=86400,
+        description="seconds within which a synthetic order must be at its end",
+    )
 
 
 @dataclass(slots=True)
@@ -87,7 +99,9 @@ def synthetic(
     """The submission of the number-th synthetic order, its id, and the partition of `orders.events` its facts go to."""
     wanted, choose, everywhere = number % partitions, DefaultPartitioner(), list(range(partitions))
     minute = int(at.timestamp()) // 60
-    made = submission(SAMPLES[number % len(SAMPLES)], number % 1_000_000, seed=minute, prefix="PROBE", at=at)
+    made = submission(
+        SAMPLES[number % len(SAMPLES)], number % 1_000_000, seed=minute, prefix="PROBE", at=at
+    )
     made["platform"] = {"code": platform, "name": "Synthetic orders"}
     made["merchant"] |= {"code": platform, "name": "Synthetic orders"}
     if made["direction"] == "import":
@@ -106,7 +120,10 @@ class Prober:
     """Publishes synthetic orders and sees what becomes of them; `ended` is told of each."""
 
     def __init__(
-        self, settings: ProbeSettings, ended: Callable[[Probe], None] = lambda _probe: None, security: Security | None = None
+        self,
+        settings: ProbeSettings,
+        ended: Callable[[Probe], None] = lambda _probe: None,
+        security: Security | None = None,
     ) -> None:
         self._settings = settings
         self._security = security or settings.kafka_security
@@ -177,7 +194,9 @@ class Prober:
     async def _count_partitions(self) -> int:
         found = await self._writer.partitions_for(self._orders)
         if not found:
-            raise Misconfigured(f"create the topics with `crossborder topics`: the broker has no {self._orders}")
+            raise Misconfigured(
+                f"create the topics with `crossborder topics`: the broker has no {self._orders}"
+            )
         return len(found)
 
     async def close(self) -> None:
@@ -192,11 +211,18 @@ class Prober:
         self._number += 1
         at = datetime.now(CHINA)
         given = self._settings
-        made, order_id, partition = synthetic(given.probe_platform, at, len(self._partitions), self._number, given.probe_every_s)
-        probe = Probe(made["order_no"], order_id, partition, made["direction"], secrets.token_hex(16))
+        made, order_id, partition = synthetic(
+            given.probe_platform, at, len(self._partitions), self._number, given.probe_every_s
+        )
+        probe = Probe(
+            made["order_no"], order_id, partition, made["direction"], secrets.token_hex(16)
+        )
         metrics.PROBE_LAST_ATTEMPT.set_to_current_time()
         traceparent = ("traceparent", f"00-{probe.trace_id}-{secrets.token_hex(8)}-01".encode())
-        headers = [*headers_of(event_id=uuid4(), event_type=SUBMITTED, source=NAME, at=utc_now()), traceparent]
+        headers = [
+            *headers_of(event_id=uuid4(), event_type=SUBMITTED, source=NAME, at=utc_now()),
+            traceparent,
+        ]
         try:
             async with asyncio.timeout(ACK_S):
                 await self._read_from_now(self._partitions[partition])
@@ -205,7 +231,9 @@ class Prober:
                 probe.published = time.monotonic()
                 value = json.dumps(made, ensure_ascii=False).encode()
                 signed = list(signed_headers(self._key, headers, value))
-                await self._writer.send_and_wait(self._submissions, value, key=probe.order_no.encode(), headers=signed)
+                await self._writer.send_and_wait(
+                    self._submissions, value, key=probe.order_no.encode(), headers=signed
+                )
         except (KafkaError, TimeoutError, OSError) as error:
             log.warning("the synthetic order was not taken", error=type(error).__name__)
             # It may have arrived all the same, but whoever could not publish for so long has an outage to look at.
@@ -243,7 +271,10 @@ class Prober:
         bound = time.monotonic() - self._settings.probe_late_s
         for probe in [probe for probe in self._open.values() if probe.published < bound]:
             log.error(
-                "a synthetic order is late", order_no=probe.order_no, order_id=str(probe.order_id), partition=probe.partition
+                "a synthetic order is late",
+                order_no=probe.order_no,
+                order_id=str(probe.order_id),
+                partition=probe.partition,
             )
             self._end(probe, "late")
 
@@ -253,7 +284,9 @@ class Prober:
 
     def _end(self, probe: Probe, outcome: str) -> None:
         self._open.pop(probe.order_id, None)
-        if self.ready and not any(other.partition == probe.partition for other in self._open.values()):
+        if self.ready and not any(
+            other.partition == probe.partition for other in self._open.values()
+        ):
             self._reader.pause(self._partitions[probe.partition])
         probe.outcome, probe.took_s = outcome, time.monotonic() - probe.published
         metrics.PROBE_ORDERS.labels(outcome).inc()
@@ -262,7 +295,12 @@ class Prober:
             self._observe("total", probe)
             metrics.PROBE_LAST_SUCCESS.set_to_current_time()
         elif outcome not in ("late", "unpublished"):
-            log.error("a synthetic order came to a wrong end", order_no=probe.order_no, order_id=str(probe.order_id), end=outcome)
+            log.error(
+                "a synthetic order came to a wrong end",
+                order_no=probe.order_no,
+                order_id=str(probe.order_id),
+                end=outcome,
+            )
         self._ended(probe)
 
 

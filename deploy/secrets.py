@@ -25,7 +25,17 @@ NAMES: Final = (
 that speaks as a platform or carrier, with which it signs what it says (`services/cli/access/own_parties.py`)."""
 TLS: Final = "tls"
 HOSTS: Final = {
-    "kafka": ("kafka", "kafka1", "kafka2", "kafka3", "kafka-1", "kafka-2", "kafka-3", "localhost", "127.0.0.1"),
+    "kafka": (
+        "kafka",
+        "kafka1",
+        "kafka2",
+        "kafka3",
+        "kafka-1",
+        "kafka-2",
+        "kafka-3",
+        "localhost",
+        "127.0.0.1",
+    ),
     "postgres": ("postgres", "localhost", "127.0.0.1"),
 }
 """Whom a certificate is for, and every name it is met under."""
@@ -43,13 +53,18 @@ def make(folder: Path) -> list[str]:
     folder.chmod(0o700)
     made = [name for name in NAMES if not (folder / name).exists()]
     for name in made:
-        _write(folder / name, _party_key() if name.startswith("party_") else secrets.token_hex(24).encode())
+        _write(
+            folder / name,
+            _party_key() if name.startswith("party_") else secrets.token_hex(24).encode(),
+        )
     return made
 
 
 def _party_key() -> bytes:
     """A private Ed25519 key as PEM (RFC 8410, 7): any 32 bytes are one, so no library is needed."""
-    text = base64.b64encode(bytes.fromhex("302e020100300506032b657004220420") + secrets.token_bytes(32)).decode()
+    text = base64.b64encode(
+        bytes.fromhex("302e020100300506032b657004220420") + secrets.token_bytes(32)
+    ).decode()
     return f"-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n".encode()
 
 
@@ -99,7 +114,9 @@ def _server(tls: Path, name: str, hosts: tuple[str, ...]) -> None:
     # A broker is a client of the other brokers.
     both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     built = built.add_extension(both, critical=False)
-    built = built.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
+    built = built.add_extension(
+        x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False
+    )
     _keep(tls, name, key, built, signer)
 
 
@@ -125,12 +142,19 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
     )  # fmt: skip
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, public: Any, days: int) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public: Any, days: int
+) -> x509.CertificateBuilder:
     from cryptography import x509
 
     now = datetime.now(UTC)
     return x509.CertificateBuilder(
-        issuer, subject, public, x509.random_serial_number(), now - timedelta(hours=1), now + timedelta(days=days)
+        issuer,
+        subject,
+        public,
+        x509.random_serial_number(),
+        now - timedelta(hours=1),
+        now + timedelta(days=days),
     )
 
 
@@ -163,8 +187,12 @@ def main(folder: Path) -> None:
     if importlib.util.find_spec("cryptography"):
         made += [f"{TLS}/{name}" for name in make_certificates(folder)]
     else:
-        sys.stderr.write("no certificates: this Python lacks `cryptography`, and only the stack with TLS needs them\n")
-    sys.stderr.write(f"made {', '.join(made)}\n" if made else "nothing to do: every secret is there\n")
+        sys.stderr.write(
+            "no certificates: this Python lacks `cryptography`, and only the stack with TLS needs them\n"
+        )
+    sys.stderr.write(
+        f"made {', '.join(made)}\n" if made else "nothing to do: every secret is there\n"
+    )
 
 
 if __name__ == "__main__":

@@ -32,19 +32,33 @@ async def serve(settings: SandboxSettings, stop: asyncio.Event) -> None:
     folder, pace = settings.sandbox_dir, settings.sandbox_pace
     key = key_of(settings.party_pem) if settings.party_pem else None
     bank = Bank(folder / "bank.db", pace)
-    carrier = Carrier(topics.named(topics.WAYBILLS, settings.topic_prefix), folder / "carrier.db", pace, key)
+    carrier = Carrier(
+        topics.named(topics.WAYBILLS, settings.topic_prefix), folder / "carrier.db", pace, key
+    )
     policy = Policy(pace, settings.sandbox_examination_rate, settings.sandbox_seed, settings.day_s)
     declarants = Declarants(settings.certificate)
-    authority = Authority(topics.named(topics.RECEIPTS, settings.topic_prefix), declarants, folder / "authority.db", policy)
-    wire = Wire(settings.kafka, settings.topic_prefix, bank, carrier, authority, settings.kafka_security)
+    authority = Authority(
+        topics.named(topics.RECEIPTS, settings.topic_prefix),
+        declarants,
+        folder / "authority.db",
+        policy,
+    )
+    wire = Wire(
+        settings.kafka, settings.topic_prefix, bank, carrier, authority, settings.kafka_security
+    )
     runner = web.AppRunner(application(bank, wire.wake), access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.bind, settings.bank_port).start()
     except OSError as error:
-        raise Misconfigured(f"free port {settings.bank_port} or set CROSSBORDER_BANK_PORT to another: {error.strerror}") from None
+        raise Misconfigured(
+            f"free port {settings.bank_port} or set CROSSBORDER_BANK_PORT to another: {error.strerror}"
+        ) from None
     shown, port = await health.serve(
-        settings.bind, settings.metrics_port, {"reading": lambda: wire.assigned}, {"loop": lambda: True}
+        settings.bind,
+        settings.metrics_port,
+        {"reading": lambda: wire.assigned},
+        {"loop": lambda: True},
     )
     _log.info("open", bank=runner.addresses[0][1], metrics=port)
     running = asyncio.create_task(wire.run())

@@ -86,7 +86,9 @@ class Submission:
     def adds_up(self) -> bool:
         """Paid = goods + freight + insurance + tax - discount, and goods = the lines [S22 CEB311]."""
         paid = self.goods_value + self.freight + self.insurance + self.tax_withheld - self.discount
-        return paid == self.amount_paid and sum(line.total for line in self.lines) == self.goods_value
+        return (
+            paid == self.amount_paid and sum(line.total for line in self.lines) == self.goods_value
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,9 @@ def words_of(order_no: str) -> frozenset[str]:
     return frozenset(suffix.lower().split(".")) - {""} if told else _NO_WORDS
 
 
-def read_submissions(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Iterator[Submission]:
+def read_submissions(
+    value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> Iterator[Submission]:
     """The orders in a record of `orders.submissions`; nothing for commands and for what cannot be read."""
     for name, kind in headers:
         if name == "ce_type":
@@ -267,7 +271,9 @@ def _short(fields: dict[str, str]) -> dict[str, str]:
 
 def _weight_of(line: Mapping[str, str]) -> Decimal:
     """The net weight that a shop writes into `itemDescribe`; a 311 has no field for it: at the counter it is a kilogram then."""
-    tags = dict(part.split(":", 1) for part in line.get("itemDescribe", "").split(";") if ":" in part)
+    tags = dict(
+        part.split(":", 1) for part in line.get("itemDescribe", "").split(";") if ":" in part
+    )
     return _figure(tags.get("NET", "1").strip())
 
 

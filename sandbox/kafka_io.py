@@ -45,7 +45,13 @@ class Wire:
     """Moves records and documents between Kafka and the parties until cancelled."""
 
     def __init__(
-        self, bootstrap: str, prefix: str, bank: Bank, carrier: Carrier, authority: Authority, security: Security = OPEN
+        self,
+        bootstrap: str,
+        prefix: str,
+        bank: Bank,
+        carrier: Carrier,
+        authority: Authority,
+        security: Security = OPEN,
     ) -> None:
         self._bootstrap = bootstrap
         self._security = security
@@ -104,7 +110,10 @@ class Wire:
         wanted = [self._submissions, self._declarations]
         partitions = await _partitions(self._bootstrap, wanted, self._security)
         consumer.assign(partitions)
-        carrier, authority = offsets_of(self._carrier.file), offsets_of(self._authority.register.file)
+        carrier, authority = (
+            offsets_of(self._carrier.file),
+            offsets_of(self._authority.register.file),
+        )
         for tp in partitions:
             readers = (carrier, authority) if tp.topic == self._submissions else (authority,)
             stands = [offsets.get((tp.topic, tp.partition)) for offsets in readers]
@@ -143,7 +152,9 @@ class Wire:
         if not offsets:
             return
         with contextlib.suppress(KafkaError):
-            await consumer.commit({TopicPartition(topic, part): nxt for (topic, part), nxt in offsets.items()})
+            await consumer.commit(
+                {TopicPartition(topic, part): nxt for (topic, part), nxt in offsets.items()}
+            )
 
     # --- between the parties
 
@@ -221,10 +232,14 @@ async def _send_some(producer: AIOKafkaProducer, party: str, file: File) -> bool
     return len(pending) == SEND_RECORDS
 
 
-async def _partitions(bootstrap: str, names: Sequence[str], security: Security) -> Sequence[TopicPartition]:
+async def _partitions(
+    bootstrap: str, names: Sequence[str], security: Security
+) -> Sequence[TopicPartition]:
     """The partitions of these topics; waits for the topics to be made."""
     # The consumer's own metadata knows only what is subscribed, so the broker itself is asked.
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="sandbox", **security.options())
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=bootstrap, client_id="sandbox", **security.options()
+    )
     await admin.start()
     try:
         while not set(names) <= set(await admin.list_topics()):  # noqa: ASYNC110  only the broker knows
@@ -232,11 +247,17 @@ async def _partitions(bootstrap: str, names: Sequence[str], security: Security) 
         described = await admin.describe_topics(list(names))
     finally:
         await admin.close()
-    return sorted(TopicPartition(each["topic"], part["partition"]) for each in described for part in each["partitions"])
+    return sorted(
+        TopicPartition(each["topic"], part["partition"])
+        for each in described
+        for part in each["partitions"]
+    )
 
 
 def _notices(file: File) -> list[tuple[int, bytes]]:
-    return file.db.execute("SELECT id, document FROM notice ORDER BY id LIMIT ?", (HAND_OVER,)).fetchall()
+    return file.db.execute(
+        "SELECT id, document FROM notice ORDER BY id LIMIT ?", (HAND_OVER,)
+    ).fetchall()
 
 
 def _drop_notices(file: File, notices: Sequence[tuple[int, bytes]]) -> None:

@@ -153,7 +153,13 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
     Phrase("carrier", "", "issues the waybill at once", ("issued",), "fulfilled"),
     Phrase("carrier", "late", "issues the waybill 2 s later", ("issued",), "fulfilled"),
     Phrase("carrier", "lost", "never issues a waybill", (), "stays open until it is cancelled"),
-    Phrase("carrier", "dupway", "sends the same waybill twice, under two ids", ("issued", "issued"), "fulfilled"),
+    Phrase(
+        "carrier",
+        "dupway",
+        "sends the same waybill twice, under two ids",
+        ("issued", "issued"),
+        "fulfilled",
+    ),
     Phrase(
         "carrier",
         "blurred",
@@ -162,7 +168,11 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
         "fulfilled, with two dead letters of the carrier's",
     ),
     Phrase(
-        "carrier", "newway", "sends a waybill, and at once another number", ("issued", "issued"), "fulfilled under the second"
+        "carrier",
+        "newway",
+        "sends a waybill, and at once another number",
+        ("issued", "issued"),
+        "fulfilled under the second",
     ),
     Phrase(
         "carrier",
@@ -185,7 +195,9 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
         ("2", "120", "800"),
         "fulfilled",
     ),
-    Phrase("authority", "review", "reviews by hand for 1 s", ("2", "120", "300", "800"), "fulfilled"),
+    Phrase(
+        "authority", "review", "reviews by hand for 1 s", ("2", "120", "300", "800"), "fulfilled"
+    ),
     Phrase("authority", "examine", "examines for 1 s", ("2", "120", "500", "800"), "fulfilled"),
     Phrase(
         "authority",
@@ -223,7 +235,13 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
         ("2", "120", "500", "700"),
         "rejected: return shipment",
     ),
-    Phrase("authority", "silent", "records the list and never answers", (), "stays open; operators are alerted"),
+    Phrase(
+        "authority",
+        "silent",
+        "records the list and never answers",
+        (),
+        "stays open; operators are alerted",
+    ),
     Phrase("authority", "slow", "gives every answer 2 s later", ("2", "120", "800"), "fulfilled"),
     Phrase(
         "authority",
@@ -305,16 +323,52 @@ RETURNS: Final[tuple[Phrase, ...]] = (
         ("399",),
         "given up 90 days past the term: the sale stands",
     ),
-    Phrase("authority", "back_refused", "refuses it (100, 625011: other goods)", ("100",), "the sale stands"),
+    Phrase(
+        "authority",
+        "back_refused",
+        "refuses it (100, 625011: other goods)",
+        ("100",),
+        "the sale stands",
+    ),
 )
 """What becomes of the return of released goods, whole or in part."""
 
 BILLS: Final[tuple[Phrase, ...]] = (
-    Phrase("authority", "", "bills what the list owes by its own tariff; consolidates", ("816:1", "818:2"), "paid"),
-    Phrase("authority", "billhigh", "bills 0.30 too much", ("816:1", "818:2"), "the difference is booked; paid"),
-    Phrase("authority", "billlow", "bills a fifth too little", ("816:1", "818:2"), "the difference goes back to the buyer; paid"),
-    Phrase("authority", "billfar", "bills three times as much and 100.00", ("816:1", "818:2"), "a person decides; then paid"),
-    Phrase("authority", "nobill", "never bills the list", (), "a case for a person once the bill is missing"),
+    Phrase(
+        "authority",
+        "",
+        "bills what the list owes by its own tariff; consolidates",
+        ("816:1", "818:2"),
+        "paid",
+    ),
+    Phrase(
+        "authority",
+        "billhigh",
+        "bills 0.30 too much",
+        ("816:1", "818:2"),
+        "the difference is booked; paid",
+    ),
+    Phrase(
+        "authority",
+        "billlow",
+        "bills a fifth too little",
+        ("816:1", "818:2"),
+        "the difference goes back to the buyer; paid",
+    ),
+    Phrase(
+        "authority",
+        "billfar",
+        "bills three times as much and 100.00",
+        ("816:1", "818:2"),
+        "a person decides; then paid",
+    ),
+    Phrase(
+        "authority",
+        "nobill",
+        "never bills the list",
+        (),
+        "a case for a person once the bill is missing",
+    ),
     Phrase(
         "authority",
         "uncorrected",
@@ -322,8 +376,20 @@ BILLS: Final[tuple[Phrase, ...]] = (
         ("816:1", "818:2"),
         "the merchant bears it; paid; a case for a person",
     ),
-    Phrase("authority", "latebill", "bills on the 35th day", ("816:1", "818:2"), "paid, within the time of payment"),
-    Phrase("authority", "dupbill", "sends the same bill twice", ("816:1", "816:1", "818:2"), "paid once"),
+    Phrase(
+        "authority",
+        "latebill",
+        "bills on the 35th day",
+        ("816:1", "818:2"),
+        "paid, within the time of payment",
+    ),
+    Phrase(
+        "authority",
+        "dupbill",
+        "sends the same bill twice",
+        ("816:1", "816:1", "818:2"),
+        "paid once",
+    ),
     Phrase(
         "authority",
         "contrabill",
@@ -363,7 +429,9 @@ SUMMARIES: Final[tuple[Phrase, ...]] = (
 
 
 def words(party: Party) -> frozenset[str]:
-    return frozenset(row.word for row in (*LANGUAGE, *RETURNS, *BILLS, *SUMMARIES) if row.party == party)
+    return frozenset(
+        row.word for row in (*LANGUAGE, *RETURNS, *BILLS, *SUMMARIES) if row.party == party
+    )
 
 
 def page() -> str:
@@ -389,7 +457,9 @@ def page() -> str:
         for row in LANGUAGE:
             if row.party == party:
                 word = f"`{row.word}`" if row.word else "(none)"
-                lines.append(f"| {word} | {row.meaning} | {', '.join(row.does) or '–'} | {row.end} |")
+                lines.append(
+                    f"| {word} | {row.meaning} | {', '.join(row.does) or '–'} | {row.end} |"
+                )
         lines.append("")
     lines += [
         "## Returns",

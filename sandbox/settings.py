@@ -15,23 +15,36 @@ from shared.settings import Settings
 class SandboxSettings(Settings):
     """Settings of the outside parties; they have no use for the database."""
 
-    metrics_port: int = Field(8106, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 for any free one")
+    metrics_port: int = Field(
+        8106,
+        ge=0,
+        le=65535,
+        description="port of /metrics, /healthz and /readyz; 0 for any free one",
+    )
     bank_port: int = Field(8110, ge=0, le=65535, description="port of the bank; 0 for any free one")
-    sandbox_pace: float = Field(1.0, ge=0.0, le=100.0, description="every delay of the language is multiplied by this")
-    sandbox_examination_rate: float = Field(0.0, ge=0.0, le=1.0, description="share of lists examined at random")
+    sandbox_pace: float = Field(
+        1.0, ge=0.0, le=100.0, description="every delay of the language is multiplied by this"
+    )
+    sandbox_examination_rate: float = Field(
+        0.0, ge=0.0, le=1.0, description="share of lists examined at random"
+    )
     day_s: float = Field(
         DAY_S,
         gt=0,
         le=DAY_S,
         description="seconds a calendar day lasts in the periods of tax bills; less than 86400 only to rehearse them",
     )
-    sandbox_seed: str = Field("crossborder", description="seed of the random examination: the same lists are drawn again")
+    sandbox_seed: str = Field(
+        "crossborder", description="seed of the random examination: the same lists are drawn again"
+    )
 
     @property
     def sandbox_dir(self) -> Path:
         return self.home / "sandbox"
 
-    sandbox_certificate: Path | None = Field(None, description="the declarant's certificate, as the authority has it on file")
+    sandbox_certificate: Path | None = Field(
+        None, description="the declarant's certificate, as the authority has it on file"
+    )
 
     @property
     def certificate(self) -> Path:
@@ -45,7 +58,9 @@ def load() -> SandboxSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "CROSSBORDER_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise Misconfigured(f"set {name} right: {first['msg']} (found {first.get('input')!r})") from None
+        raise Misconfigured(
+            f"set {name} right: {first['msg']} (found {first.get('input')!r})"
+        ) from None
     if "kafka" in settings.model_fields_set:
         return settings
     try:

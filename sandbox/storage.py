@@ -70,7 +70,10 @@ Offsets = dict[tuple[str, int], int]
 
 
 def offsets_of(file: File) -> Offsets:
-    return {(topic, part): nxt for topic, part, nxt in file.db.execute("SELECT topic, part, next FROM consumer_offset")}
+    return {
+        (topic, part): nxt
+        for topic, part, nxt in file.db.execute("SELECT topic, part, next FROM consumer_offset")
+    }
 
 
 def move_offsets(db: sqlite3.Connection, offsets: Offsets) -> None:
@@ -83,17 +86,32 @@ def move_offsets(db: sqlite3.Connection, offsets: Offsets) -> None:
 def append_outbox(db: sqlite3.Connection, records: Sequence[Outgoing]) -> None:
     db.executemany(
         "INSERT INTO outbox (topic, key, headers, value) VALUES (?, ?, ?, ?)",
-        [(r.topic, r.key, orjson.dumps([(name, value.decode()) for name, value in r.headers]), r.value) for r in records],
+        [
+            (
+                r.topic,
+                r.key,
+                orjson.dumps([(name, value.decode()) for name, value in r.headers]),
+                r.value,
+            )
+            for r in records
+        ],
     )
 
 
 def pending_outbox(file: File, limit: int) -> list[tuple[int, Outgoing]]:
     """The oldest unpublished records."""
-    rows = file.db.execute("SELECT id, topic, key, headers, value FROM outbox ORDER BY id LIMIT ?", (limit,))
+    rows = file.db.execute(
+        "SELECT id, topic, key, headers, value FROM outbox ORDER BY id LIMIT ?", (limit,)
+    )
     return [
         (
             number,
-            Outgoing(topic, key, value, tuple((name, text.encode()) for name, text in orjson.loads(headers))),
+            Outgoing(
+                topic,
+                key,
+                value,
+                tuple((name, text.encode()) for name, text in orjson.loads(headers)),
+            ),
         )
         for number, topic, key, headers, value in rows
     ]

@@ -27,9 +27,13 @@ class RolePasswords(Settings):
     needs_postgres: ClassVar[bool] = False
 
     orders_postgres_password: str | None = Field(None, description="password of the role of orders")
-    payments_postgres_password: str | None = Field(None, description="password of the role of payments")
+    payments_postgres_password: str | None = Field(
+        None, description="password of the role of payments"
+    )
     tax_postgres_password: str | None = Field(None, description="password of the role of tax")
-    customs_postgres_password: str | None = Field(None, description="password of the role of customs")
+    customs_postgres_password: str | None = Field(
+        None, description="password of the role of customs"
+    )
 
     def given(self) -> dict[str, str]:
         """Those that are set, by service."""
@@ -47,16 +51,36 @@ class UserPasswords(Settings):
 
     needs_postgres: ClassVar[bool] = False
 
-    orders_kafka_password: SecretStr | None = Field(None, description="password of the broker's user orders")
-    payments_kafka_password: SecretStr | None = Field(None, description="password of the broker's user payments")
-    tax_kafka_password: SecretStr | None = Field(None, description="password of the broker's user tax")
-    customs_kafka_password: SecretStr | None = Field(None, description="password of the broker's user customs")
-    streams_kafka_password: SecretStr | None = Field(None, description="password of the broker's user streams")
-    carriers_kafka_password: SecretStr | None = Field(None, description="password of the broker's user carriers")
-    sandbox_kafka_password: SecretStr | None = Field(None, description="password of the broker's user sandbox")
-    shops_kafka_password: SecretStr | None = Field(None, description="password of the broker's user shops")
-    probe_kafka_password: SecretStr | None = Field(None, description="password of the broker's user probe")
-    operators_kafka_password: SecretStr | None = Field(None, description="password of the broker's user operators")
+    orders_kafka_password: SecretStr | None = Field(
+        None, description="password of the broker's user orders"
+    )
+    payments_kafka_password: SecretStr | None = Field(
+        None, description="password of the broker's user payments"
+    )
+    tax_kafka_password: SecretStr | None = Field(
+        None, description="password of the broker's user tax"
+    )
+    customs_kafka_password: SecretStr | None = Field(
+        None, description="password of the broker's user customs"
+    )
+    streams_kafka_password: SecretStr | None = Field(
+        None, description="password of the broker's user streams"
+    )
+    carriers_kafka_password: SecretStr | None = Field(
+        None, description="password of the broker's user carriers"
+    )
+    sandbox_kafka_password: SecretStr | None = Field(
+        None, description="password of the broker's user sandbox"
+    )
+    shops_kafka_password: SecretStr | None = Field(
+        None, description="password of the broker's user shops"
+    )
+    probe_kafka_password: SecretStr | None = Field(
+        None, description="password of the broker's user probe"
+    )
+    operators_kafka_password: SecretStr | None = Field(
+        None, description="password of the broker's user operators"
+    )
 
     def given(self) -> dict[str, str]:
         """Those that are set, by user."""
@@ -71,10 +95,16 @@ class PartyKeys(Settings):
 
     needs_postgres: ClassVar[bool] = False
 
-    operators_party_key: SecretStr | None = Field(None, description="key with which the command line signs")
+    operators_party_key: SecretStr | None = Field(
+        None, description="key with which the command line signs"
+    )
     probe_party_key: SecretStr | None = Field(None, description="key with which the prober signs")
-    sandbox_party_key: SecretStr | None = Field(None, description="key with which the sandbox's carriers sign")
-    shops_party_key: SecretStr | None = Field(None, description="key with which the sample platform signs")
+    sandbox_party_key: SecretStr | None = Field(
+        None, description="key with which the sandbox's carriers sign"
+    )
+    shops_party_key: SecretStr | None = Field(
+        None, description="key with which the sample platform signs"
+    )
 
     def given(self) -> dict[str, bytes]:
         """Those that are set, by program."""
@@ -109,7 +139,9 @@ def migrations() -> list[database.Migration]:
     scripts += _numbered("vault", "services.vault", "")
     for service in SERVICES:
         scripts.append(database.Migration(service, "kernel", _read("shared", "schema.sql")))
-        scripts.append(database.Migration(service, "schema", _read(f"services.{service}", "schema.sql")))
+        scripts.append(
+            database.Migration(service, "schema", _read(f"services.{service}", "schema.sql"))
+        )
         scripts += _numbered(service, "shared", "kernel/")
         scripts += _numbered(service, f"services.{service}", "")
         scripts.append(database.Migration(service, "rights", rights(service), repeatable=True))
@@ -128,8 +160,15 @@ def _numbered(schema: str, package: str, prefix: str) -> list[database.Migration
     wrong = [name for name in names if not _NUMBERED.fullmatch(name)]
     numbers = [name[:4] for name in names]
     if wrong or len(set(numbers)) < len(numbers):
-        raise ValueError(f"name each script of {package}/migrations NNNN_name.sql, with a number of its own: {names}")
-    return [database.Migration(schema, prefix + name.removesuffix(".sql"), folder.joinpath(name).read_text()) for name in names]
+        raise ValueError(
+            f"name each script of {package}/migrations NNNN_name.sql, with a number of its own: {names}"
+        )
+    return [
+        database.Migration(
+            schema, prefix + name.removesuffix(".sql"), folder.joinpath(name).read_text()
+        )
+        for name in names
+    ]
 
 
 _APPEND_ONLY: Final = """DO $$ DECLARE t regclass; BEGIN
@@ -154,7 +193,10 @@ def rights(service: str) -> str:
         _APPEND_ONLY.replace("SERVICE", service).replace("ROLE", role),
     ]
     if service in (*KEY_MAKERS, *KEY_READERS):
-        lines += [f"GRANT USAGE ON SCHEMA vault TO {role};", f"GRANT {vault} ON vault.person_key TO {role};"]
+        lines += [
+            f"GRANT USAGE ON SCHEMA vault TO {role};",
+            f"GRANT {vault} ON vault.person_key TO {role};",
+        ]
     return "\n".join(lines)
 
 

@@ -21,7 +21,16 @@ from aiokafka.errors import KafkaError, SaslAuthenticationFailed, for_code
 from aiokafka.protocol.admin import CreateAclsRequest_v1, DeleteAclsRequest_v1, DescribeAclsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest
-from aiokafka.protocol.types import CompactArray, CompactBytes, CompactString, Int8, Int16, Int32, Schema, TaggedFields
+from aiokafka.protocol.types import (
+    CompactArray,
+    CompactBytes,
+    CompactString,
+    Int8,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
 
 from shared.errors import Misconfigured, Unavailable
 from shared.kafka import OPEN, Security
@@ -95,9 +104,20 @@ PRINCIPALS: Final[tuple[str, ...]] = tuple(
 
 def grants(prefix: str = "") -> frozenset[Grant]:
     """Every right there is: the rows of `TOPICS` and `GROUPS`, and nothing else."""
-    rows = {Grant(who, Kind.TOPIC, named(t.name, prefix), Operation.WRITE) for t in TOPICS for who in t.writers}
-    rows |= {Grant(who, Kind.TOPIC, named(t.name, prefix), Operation.READ) for t in TOPICS for who in t.readers}
-    return frozenset(rows | {Grant(who, Kind.GROUP, named(group, prefix), Operation.READ) for who, group in GROUPS})
+    rows = {
+        Grant(who, Kind.TOPIC, named(t.name, prefix), Operation.WRITE)
+        for t in TOPICS
+        for who in t.writers
+    }
+    rows |= {
+        Grant(who, Kind.TOPIC, named(t.name, prefix), Operation.READ)
+        for t in TOPICS
+        for who in t.readers
+    }
+    return frozenset(
+        rows
+        | {Grant(who, Kind.GROUP, named(group, prefix), Operation.READ) for who, group in GROUPS}
+    )
 
 
 @dataclass(frozen=True)
@@ -119,14 +139,18 @@ class Access:
     def __init__(self, bootstrap: str, security: Security = OPEN) -> None:
         self._bootstrap = bootstrap
         self._security = security
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="access", **security.options())
+        self._admin = AIOKafkaAdminClient(
+            bootstrap_servers=bootstrap, client_id="access", **security.options()
+        )
 
     @classmethod
     @contextlib.asynccontextmanager
     async def opened(cls, bootstrap: str, security: Security = OPEN) -> AsyncIterator[Self]:
         """Connected, and closed afterwards. Raises Misconfigured if the broker does not know this user."""
         if not await knows(bootstrap, security):
-            raise Misconfigured(f"give the right password of the broker's user {security.user}: it is not let in")
+            raise Misconfigured(
+                f"give the right password of the broker's user {security.user}: it is not let in"
+            )
         made = cls(bootstrap, security)
         try:
             await made._admin.start()
@@ -150,12 +174,18 @@ class Access:
             _checked([row[:2] for row in answer.filter_responses])
         users = await self.users()
         gone = sorted(users - {*PRINCIPALS, *SUPER_USERS})
-        changed = [who for who, secret in sorted((passwords or {}).items()) if not await self._lets_in(who, secret)]
+        changed = [
+            who
+            for who, secret in sorted((passwords or {}).items())
+            if not await self._lets_in(who, secret)
+        ]
         await self._set_users({who: (passwords or {})[who] for who in changed}, gone)
         # The broker learns of a change a moment after the controller has it.
         try:
             async with asyncio.timeout(_SEEN_BOUND_S):
-                while await self.listed() != wanted or not await self._let_in(changed, passwords or {}):  # noqa: ASYNC110
+                while await self.listed() != wanted or not await self._let_in(  # noqa: ASYNC110
+                    changed, passwords or {}
+                ):
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise Unavailable(
@@ -165,7 +195,9 @@ class Access:
 
     async def listed(self) -> frozenset[Grant]:
         """Every entry of the broker's list."""
-        answer = await self._admin._send_request(DescribeAclsRequest(_ANY, None, _ANY, None, None, _ANY, _ANY))
+        answer = await self._admin._send_request(
+            DescribeAclsRequest(_ANY, None, _ANY, None, None, _ANY, _ANY)
+        )
         _checked([(answer.error_code, answer.error_message)])
         return frozenset(
             Grant(principal.removeprefix("User:"), kind, name, operation, pattern, host, permission)
@@ -186,7 +218,9 @@ class Access:
         _checked([row[1:3] for row in answer.results])
 
     async def _let_in(self, users: Iterable[str], passwords: Mapping[str, str]) -> bool:
-        return not self._security.sasl or all([await self._lets_in(who, passwords[who]) for who in users])
+        return not self._security.sasl or all(
+            [await self._lets_in(who, passwords[who]) for who in users]
+        )
 
     async def _lets_in(self, user: str, password: str) -> bool:
         """Whether the broker knows the user by this password already."""
@@ -202,7 +236,9 @@ async def knows(bootstrap: str, security: Security) -> bool:
     for server in bootstrap.split(","):
         host, _, port = server.strip().rpartition(":")
         try:
-            conn = await create_conn(host, int(port), client_id="access", request_timeout_ms=10_000, **security.options())
+            conn = await create_conn(
+                host, int(port), client_id="access", request_timeout_ms=10_000, **security.options()
+            )
         except SaslAuthenticationFailed:
             return False
         except (KafkaError, OSError) as error:
@@ -217,7 +253,9 @@ async def knows(bootstrap: str, security: Security) -> bool:
             return True
         finally:
             conn.close()
-    raise Unavailable(f"start Kafka, or set CROSSBORDER_KAFKA: nobody answers at {bootstrap} ({said})")
+    raise Unavailable(
+        f"start Kafka, or set CROSSBORDER_KAFKA: nobody answers at {bootstrap} ({said})"
+    )
 
 
 def _checked(answers: Iterable[Sequence[Any]]) -> None:
@@ -230,7 +268,15 @@ def _checked(answers: Iterable[Sequence[Any]]) -> None:
 
 
 def _wire(grant: Grant) -> tuple[int, str, int, str, str, int, int]:
-    return (grant.kind, grant.name, grant.pattern, f"User:{grant.principal}", grant.host, grant.operation, grant.permission)
+    return (
+        grant.kind,
+        grant.name,
+        grant.pattern,
+        f"User:{grant.principal}",
+        grant.host,
+        grant.operation,
+        grant.permission,
+    )
 
 
 class _Create(Request[CreateAclsRequest_v1]):  # type: ignore[misc]
@@ -339,10 +385,17 @@ def matrix() -> list[tuple[str, Mapping[str, str]]]:
     """Of each topic and group: what each principal may, as words; for people and for the documentation."""
     rows: list[tuple[str, Mapping[str, str]]] = []
     allowed = grants()
-    for kind, name in [*((Kind.TOPIC, t.name) for t in TOPICS), *((Kind.GROUP, group) for _, group in GROUPS)]:
+    for kind, name in [
+        *((Kind.TOPIC, t.name) for t in TOPICS),
+        *((Kind.GROUP, group) for _, group in GROUPS),
+    ]:
         said = {}
         for who in PRINCIPALS:
-            found = [op for op in (Operation.READ, Operation.WRITE) if Grant(who, kind, name, op) in allowed]
+            found = [
+                op
+                for op in (Operation.READ, Operation.WRITE)
+                if Grant(who, kind, name, op) in allowed
+            ]
             said[who] = ", ".join(op.name.lower() for op in found)
         rows.append((name if kind is Kind.TOPIC else f"group {name}", said))
     return rows

@@ -58,14 +58,21 @@ def reason_of(error: BaseException) -> tuple[str, str]:
     if isinstance(error, Unsealable):
         return "sealed", "sealed under another key, or altered"
     if is_of_values(error):
-        named = [getattr(error, name, None) for name in ("constraint_name", "table_name", "column_name")]
-        return "integrity", f"{type(error).__name__}: {' '.join(n for n in named if n) or 'refused by the database'}"
+        named = [
+            getattr(error, name, None) for name in ("constraint_name", "table_name", "column_name")
+        ]
+        return (
+            "integrity",
+            f"{type(error).__name__}: {' '.join(n for n in named if n) or 'refused by the database'}",
+        )
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].name}" if frames else ""
     return "unexpected", f"{type(error).__name__}{place}"
 
 
-async def put(conn: Connection, service: str, source: str, items: Sequence[Failed]) -> dict[str, float]:
+async def put(
+    conn: Connection, service: str, source: str, items: Sequence[Failed]
+) -> dict[str, float]:
     """Note items that failed alone; returns the seconds until each is tried again, by subject."""
     if not items:
         return {}
@@ -88,26 +95,40 @@ async def put(conn: Connection, service: str, source: str, items: Sequence[Faile
 
 async def among(conn: Connection, source: str, subjects: Collection[str]) -> set[str]:
     """Those of the subjects that are set aside."""
-    rows = await conn.fetch("SELECT subject FROM aside WHERE source = $1 AND subject = ANY($2::text[])", source, list(subjects))
+    rows = await conn.fetch(
+        "SELECT subject FROM aside WHERE source = $1 AND subject = ANY($2::text[])",
+        source,
+        list(subjects),
+    )
     return {row["subject"] for row in rows}
 
 
 async def clear(conn: Connection, source: str, subjects: Collection[str]) -> None:
     """These succeeded."""
-    await conn.execute("DELETE FROM aside WHERE source = $1 AND subject = ANY($2::text[])", source, list(subjects))
+    await conn.execute(
+        "DELETE FROM aside WHERE source = $1 AND subject = ANY($2::text[])", source, list(subjects)
+    )
 
 
 async def forget_gone(conn: Connection, source: str, due_for_s: float) -> None:
     """Forget items that were due for so many seconds and were not tried: they wait no more, as those of an order undone."""
-    await conn.execute("DELETE FROM aside WHERE source = $1 AND retry_at < now() - make_interval(secs => $2)", source, due_for_s)
+    await conn.execute(
+        "DELETE FROM aside WHERE source = $1 AND retry_at < now() - make_interval(secs => $2)",
+        source,
+        due_for_s,
+    )
 
 
 async def measure(conn: Connection, service: str) -> None:
     """Show how many items are set aside, by source, and since when the oldest is."""
-    rows = await conn.fetch("SELECT source, count(*) AS n, min(first_at) AS oldest FROM aside GROUP BY source")
+    rows = await conn.fetch(
+        "SELECT source, count(*) AS n, min(first_at) AS oldest FROM aside GROUP BY source"
+    )
     counts = Counter(dict.fromkeys((*metrics.ASIDE_SOURCES, metrics.OTHER), 0))
     for row in rows:
         counts[row["source"] if row["source"] in counts else metrics.OTHER] += row["n"]
     for source, count in counts.items():
         metrics.ASIDE.labels(service, source).set(count)
-    metrics.ASIDE_OLDEST.labels(service).set(min((row["oldest"].timestamp() for row in rows), default=0))
+    metrics.ASIDE_OLDEST.labels(service).set(
+        min((row["oldest"].timestamp() for row in rows), default=0)
+    )

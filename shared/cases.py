@@ -89,7 +89,9 @@ async def close(conn: Connection, number: int, *, verdict: str, note: str, by: s
     return bool(done == "UPDATE 1")
 
 
-async def fetch(conn: Connection, *, open_only: bool = True, schema: str | None = None) -> list[StoredCase]:
+async def fetch(
+    conn: Connection, *, open_only: bool = True, schema: str | None = None
+) -> list[StoredCase]:
     """Return the cases of the connection's schema, or of `schema`, oldest first."""
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} FROM {_table(schema)} WHERE closed_at IS NULL OR NOT $1 ORDER BY number",  # noqa: S608
@@ -98,13 +100,17 @@ async def fetch(conn: Connection, *, open_only: bool = True, schema: str | None 
     return [_stored(row) for row in rows]
 
 
-async def fetch_one(conn: Connection, number: int, *, schema: str | None = None) -> StoredCase | None:
+async def fetch_one(
+    conn: Connection, number: int, *, schema: str | None = None
+) -> StoredCase | None:
     """Return the case of this number, or None."""
     row = await conn.fetchrow(f"SELECT {_COLUMNS} FROM {_table(schema)} WHERE number = $1", number)  # noqa: S608
     return None if row is None else _stored(row)
 
 
-async def open_for(conn: Connection, order_ids: Collection[UUID], *, schema: str | None = None) -> list[StoredCase]:
+async def open_for(
+    conn: Connection, order_ids: Collection[UUID], *, schema: str | None = None
+) -> list[StoredCase]:
     """Return the open cases of these orders, oldest first."""
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} FROM {_table(schema)} "  # noqa: S608

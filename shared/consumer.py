@@ -36,7 +36,12 @@ from uuid import UUID
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CorruptRecordException, GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    CorruptRecordException,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.structs import OffsetAndMetadata
 
 from shared import inbox, metrics, topic_ids
@@ -62,7 +67,9 @@ _TIMESTAMP: Final = attrgetter("timestamp")
 _FIRST: Final = itemgetter(0)
 
 
-def make_consumer(bootstrap: str, group: str, member: str, security: Security = OPEN) -> AIOKafkaConsumer:
+def make_consumer(
+    bootstrap: str, group: str, member: str, security: Security = OPEN
+) -> AIOKafkaConsumer:
     """The consumer; each of these settings is asserted by a test, since aiokafka's defaults lose or repeat records."""
     read_whatever_comes()
     return AIOKafkaConsumer(
@@ -97,7 +104,9 @@ class Consumer:
         self._batch_records = batch_records
         self._pressed = pressed
         self._fail = failpoints or Failpoints()
-        self._consumer = make_consumer(bootstrap, f"{prefix}{service}", f"{prefix}{service}-{replica}", security)
+        self._consumer = make_consumer(
+            bootstrap, f"{prefix}{service}", f"{prefix}{service}-{replica}", security
+        )
         self._ends: dict[TopicPartition, int] = {}
         self._done: dict[TopicPartition, int] = {}
         self._revoked_at: float | None = None
@@ -115,7 +124,9 @@ class Consumer:
 
     async def run(self) -> None:
         """Read until cancelled. Anything the handler cannot mend in time is raised, and the process starts anew."""
-        self._consumer.subscribe([named(t, self._prefix) for t in self._hears], listener=_Seek(self))
+        self._consumer.subscribe(
+            [named(t, self._prefix) for t in self._hears], listener=_Seek(self)
+        )
         await self._start()
         try:
             while True:
@@ -139,7 +150,9 @@ class Consumer:
                 await self._hint(force=True)
                 await self._consumer.stop()
         except (KafkaError, TimeoutError) as error:
-            log.warning("consumer did not stop cleanly", service=self._service, error=type(error).__name__)
+            log.warning(
+                "consumer did not stop cleanly", service=self._service, error=type(error).__name__
+            )
 
     async def poll_once(self) -> int:
         """One poll and its transaction; returns how many records it handled."""
@@ -191,10 +204,16 @@ class Consumer:
                 room -= sum(map(len, found.values()))
         return polled or await self._fetched(timeout_ms=POLL_MS, max_records=self._batch_records)
 
-    async def _fetched(self, *partitions: TopicPartition, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
+    async def _fetched(
+        self, *partitions: TopicPartition, timeout_ms: int, max_records: int
+    ) -> dict[TopicPartition, list[Any]]:
         """What is there. What cannot be read stops the process and is never stepped over: nobody knows what it says."""
         try:
-            return dict(await self._consumer.getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records))
+            return dict(
+                await self._consumer.getmany(
+                    *partitions, timeout_ms=timeout_ms, max_records=max_records
+                )
+            )
         except CorruptRecordException as error:
             raise Unavailable(
                 f"look at the disk and the log of the broker and compare the partition's replicas: {error}"
@@ -204,7 +223,9 @@ class Consumer:
         found: list[Record] = []
         for tp, batch in polled.items():
             topic, part = self.plain(tp.topic), tp.partition
-            found += [Record(topic, part, r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch]
+            found += [
+                Record(topic, part, r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch
+            ]
         return found
 
     def _observe_delay(self, polled: Mapping[TopicPartition, Sequence[Any]]) -> None:
@@ -221,7 +242,9 @@ class Consumer:
         for topic, (at_ms, r) in oldest.items():
             trace = next((value for name, value in r.headers if name == "traceparent"), None)
             seconds = max(0.0, (now_ms - at_ms) / 1000)
-            metrics.QUEUE_DELAY.labels(self._service, self.plain(topic)).observe(seconds, metrics.exemplar(trace))
+            metrics.QUEUE_DELAY.labels(self._service, self.plain(topic)).observe(
+                seconds, metrics.exemplar(trace)
+            )
 
     async def _handle(self, records: list[Record]) -> bool:
         """Try the batch until it is committed (True), somebody else has done it (False), or the bound is over."""
@@ -246,7 +269,10 @@ class Consumer:
                     raise
                 metrics.RETRIES.labels(self._service).inc()
                 log.warning(
-                    "batch waits and is tried again", service=self._service, error=type(error).__name__, detail=str(error)[:200]
+                    "batch waits and is tried again",
+                    service=self._service,
+                    error=type(error).__name__,
+                    detail=str(error)[:200],
                 )
                 await asyncio.sleep(wait_s)
                 wait_s = min(2.0, wait_s * 2)
@@ -271,7 +297,9 @@ class Consumer:
             self._seek(TopicPartition(named(topic, self._prefix), part), stored)
 
     async def _topic_ids(self) -> dict[str, UUID]:
-        found = await topic_ids.ask(self._consumer._client, [named(t, self._prefix) for t in self._hears])
+        found = await topic_ids.ask(
+            self._consumer._client, [named(t, self._prefix) for t in self._hears]
+        )
         return {self.plain(topic): topic_id for topic, topic_id in found.items()}
 
     async def _look_at_topics(self) -> None:
@@ -283,7 +311,9 @@ class Consumer:
             async with asyncio.timeout(REACH_S):
                 ids = await self._topic_ids()
         except (KafkaError, TimeoutError) as error:
-            log.debug("the topics' ids are not known", service=self._service, error=type(error).__name__)
+            log.debug(
+                "the topics' ids are not known", service=self._service, error=type(error).__name__
+            )
             return
         await self._patiently(partial(self._require_same, ids))
 
@@ -300,7 +330,11 @@ class Consumer:
             async with asyncio.timeout(REACH_S):
                 moves = await self._nothing_between(await self._stands_ahead())
         except (Unavailable, TimeoutError) as error:
-            log.debug("what came to nothing is stepped over later", service=self._service, error=type(error).__name__)
+            log.debug(
+                "what came to nothing is stepped over later",
+                service=self._service,
+                error=type(error).__name__,
+            )
             return
         try:
             if moves:
@@ -320,10 +354,16 @@ class Consumer:
                     found[self.plain(tp.topic), tp.partition] = (self._done[tp], stands)
         return found
 
-    async def _nothing_between(self, ahead: Mapping[inbox.Partition, tuple[int, int]]) -> dict[inbox.Partition, tuple[int, int]]:
+    async def _nothing_between(
+        self, ahead: Mapping[inbox.Partition, tuple[int, int]]
+    ) -> dict[inbox.Partition, tuple[int, int]]:
         """Those whose log still has what lay between: a reader also goes on where records were deleted unread."""
         logs = await self._logs(ahead) if ahead else {}
-        return {p: (done, stands) for p, (done, stands) in ahead.items() if logs[p].begin <= done and stands <= logs[p].end}
+        return {
+            p: (done, stands)
+            for p, (done, stands) in ahead.items()
+            if logs[p].begin <= done and stands <= logs[p].end
+        }
 
     async def _move(self, moves: Mapping[inbox.Partition, tuple[int, int]]) -> None:
         async with self._pool.acquire() as conn, conn.transaction():
@@ -339,7 +379,9 @@ class Consumer:
             begin = await self._consumer.beginning_offsets(list(asked.values()))
             end = await self._consumer.end_offsets(list(asked.values()))
         except KafkaError as error:
-            raise Unavailable(f"Kafka does not tell where its logs begin and end: {error}") from error
+            raise Unavailable(
+                f"Kafka does not tell where its logs begin and end: {error}"
+            ) from error
         return {p: _Log(begin[tp], end[tp]) for p, tp in asked.items()}
 
     def _require_reach(self, partition: inbox.Partition, stored: int, end: int) -> None:
@@ -367,7 +409,9 @@ class Consumer:
             self._gap[partition] = found
         elif kind == "gap":
             log.error("records are missing from the log for good", **where)
-        (log.debug if kind == "hole" else log.warning)("batch given up, reading again from the stored offset", kind=kind, **where)
+        (log.debug if kind == "hole" else log.warning)(
+            "batch given up, reading again from the stored offset", kind=kind, **where
+        )
 
     def _seek(self, tp: TopicPartition, offset: int) -> None:
         if tp in self._consumer.assignment():
@@ -385,7 +429,10 @@ class Consumer:
         metrics.ASSIGNED.labels(self._service).set(len(partitions))
         if partitions:
             begin = await self._consumer.beginning_offsets(partitions)
-            plain = {(tp.topic[len(self._prefix) :], tp.partition): offset for tp, offset in begin.items()}
+            plain = {
+                (tp.topic[len(self._prefix) :], tp.partition): offset
+                for tp, offset in begin.items()
+            }
             ids = await self._topic_ids()
             async with self._pool.acquire() as conn:
                 await topic_ids.require_same(conn, self._service, ids)
@@ -393,7 +440,9 @@ class Consumer:
             for (topic, part), offset in there.items():
                 self._seek(TopicPartition(named(topic, self._prefix), part), offset)
         if self._revoked_at is not None:
-            metrics.REBALANCE_SECONDS.labels(self._service).observe(time.monotonic() - self._revoked_at)
+            metrics.REBALANCE_SECONDS.labels(self._service).observe(
+                time.monotonic() - self._revoked_at
+            )
             self._revoked_at = None
         log.info("partitions assigned", service=self._service, count=len(partitions))
         self.ready.set()
@@ -415,7 +464,11 @@ class Consumer:
         if not self._ends or not (force or time.monotonic() - self._hinted > HINT_EVERY_S):
             return
         self._hinted = time.monotonic()
-        ends = {tp: OffsetAndMetadata(end, "") for tp, end in self._ends.items() if tp in self._consumer.assignment()}
+        ends = {
+            tp: OffsetAndMetadata(end, "")
+            for tp, end in self._ends.items()
+            if tp in self._consumer.assignment()
+        }
         self._ends.clear()
         try:
             if ends:
@@ -434,7 +487,9 @@ class Consumer:
             stable = self._consumer.last_stable_offset(tp)
             if stable is not None:
                 done = self._done.get(tp)
-                found[tp] = max(0, stable - (await self._consumer.position(tp) if done is None else done))
+                found[tp] = max(
+                    0, stable - (await self._consumer.position(tp) if done is None else done)
+                )
         return found
 
     def held_back(self) -> dict[TopicPartition, float]:
@@ -471,7 +526,9 @@ class _Seek(ConsumerRebalanceListener):  # type: ignore[misc]
         """Only noted: a batch in flight is either committed or fenced."""
         self._consumer.revoked()
 
-    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> Awaitable[None] | None:
+    async def on_partitions_assigned(
+        self, assigned: list[TopicPartition]
+    ) -> Awaitable[None] | None:
         while True:
             try:
                 await self._consumer.assigned(list(assigned))

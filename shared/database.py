@@ -47,7 +47,11 @@ DATA: Final = (
     asyncpg.PLPGSQLError,  # P0: our own functions refuse
 )
 """The database refuses the values themselves: these classes of SQLSTATE, and no other, may be a record's own fault."""
-SCHEMA: Final = (asyncpg.SyntaxOrAccessError, asyncpg.InvalidCatalogNameError, asyncpg.InvalidSchemaNameError)
+SCHEMA: Final = (
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidSchemaNameError,
+)
 """The statement itself is wrong here: a table, column or right of another release. No record can help it."""
 RETRYABLE: Final = (
     asyncpg.FeatureNotSupportedError,  # 0A: a plan made before a table was changed
@@ -87,7 +91,9 @@ def _is_of_another_type(error: BaseException) -> bool:
     return cause is not None and (isinstance(cause, TypeError) or _is_of_another_type(cause))
 
 
-async def copied(conn: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> bool:
+async def copied(
+    conn: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> bool:
     """Write rows that are new as good as always, within a transaction; False if one of them is there already, and none is written.
 
     COPY writes whole pages at once and asks each index once, so it costs the server 2.5 µs a row where an `INSERT … ON CONFLICT`
@@ -122,7 +128,9 @@ class _Pooled(asyncpg.Connection):  # type: ignore[misc]
         return ""
 
 
-async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX, plan_once: bool = False) -> Any:
+async def connect_pool(
+    settings: Settings, role: str, *, size: int = POOL_MAX, plan_once: bool = False
+) -> Any:
     """A pool logged in as `crossborder_<role>`, whose search path is the schema `<role>`.
 
     `plan_once`: for statements that find rows by their keys. The server plans each once a connection.
@@ -143,7 +151,9 @@ async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX, p
         )  # fmt: skip
     except ssl.SSLError as error:
         # A certificate that is not trusted is a ValueError too, and may be the server's fault as well as ours.
-        raise Unavailable(f"PostgreSQL is not trusted at {redacted(settings.postgres)}: {error}") from error
+        raise Unavailable(
+            f"PostgreSQL is not trusted at {redacted(settings.postgres)}: {error}"
+        ) from error
     except asyncpg.exceptions.ClientConfigurationError as error:
         raise Misconfigured(f"{_SET_POSTGRES}: {error}") from None
     except (ValueError, OverflowError):
@@ -152,13 +162,21 @@ async def connect_pool(settings: Settings, role: str, *, size: int = POOL_MAX, p
             f"{_SET_POSTGRES}: in this one host or port is none, or the password is not percent-encoded"
         ) from None
     except asyncpg.InvalidCatalogNameError as error:
-        raise Misconfigured(f"create the database and run `crossborder migrate`, or set CROSSBORDER_POSTGRES: {error}") from None
+        raise Misconfigured(
+            f"create the database and run `crossborder migrate`, or set CROSSBORDER_POSTGRES: {error}"
+        ) from None
     except LOST as error:
-        raise Unavailable(f"PostgreSQL does not answer at {redacted(settings.postgres)}: {error}") from error
+        raise Unavailable(
+            f"PostgreSQL does not answer at {redacted(settings.postgres)}: {error}"
+        ) from error
     except asyncpg.InvalidAuthorizationSpecificationError as error:
-        raise Misconfigured(f"run `crossborder migrate`: the role crossborder_{role} cannot log in ({error})") from None
+        raise Misconfigured(
+            f"run `crossborder migrate`: the role crossborder_{role} cannot log in ({error})"
+        ) from None
     except RETRYABLE as error:
-        raise Unavailable(f"PostgreSQL lets nobody in at {redacted(settings.postgres)}: {error}") from error
+        raise Unavailable(
+            f"PostgreSQL lets nobody in at {redacted(settings.postgres)}: {error}"
+        ) from error
 
 
 _PLAN_ANEW: Final = {"plan_cache_mode": "force_custom_plan"}
@@ -198,7 +216,9 @@ def with_password(dsn: str, password: str | None) -> str:
 def scram_verifier(password: str, salt: bytes | None = None) -> str:
     """What PostgreSQL keeps instead of a password (RFC 5803), so that the password itself never reaches its log."""
     if not password.isascii():
-        raise Misconfigured("use a role password of ASCII characters only: others are normalised before they are compared")
+        raise Misconfigured(
+            "use a role password of ASCII characters only: others are normalised before they are compared"
+        )
     salt = salt or os.urandom(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ITERATIONS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
@@ -226,7 +246,10 @@ class Migration:
 
 
 async def apply(
-    dsn: str, roles: Sequence[str], migrations: Sequence[Migration], passwords: Mapping[str, str] | None = None
+    dsn: str,
+    roles: Sequence[str],
+    migrations: Sequence[Migration],
+    passwords: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Make the roles and schemas and run each script once, in order, each in a transaction; returns what ran.
 
@@ -262,14 +285,18 @@ async def _ensure_role(conn: Connection, role: str, password: str | None) -> Non
         await conn.execute(f'CREATE ROLE "crossborder_{role}" LOGIN')
     if password:
         change = await conn.fetchval(
-            "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)", f"crossborder_{role}", scram_verifier(password)
+            "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)",
+            f"crossborder_{role}",
+            scram_verifier(password),
         )
         await conn.execute(change)
 
 
 async def _apply_one(conn: Connection, migration: Migration, *, again: bool) -> bool:
     known = await conn.fetchval(
-        "SELECT checksum FROM migrations.applied WHERE schema = $1 AND name = $2", migration.schema, migration.name
+        "SELECT checksum FROM migrations.applied WHERE schema = $1 AND name = $2",
+        migration.schema,
+        migration.name,
     )
     if known == migration.checksum and not again:
         return False

@@ -78,7 +78,9 @@ RecordReplies = Callable[[Connection, Sequence[Reply], Any], Awaitable[Outcome]]
 """Records answers as facts: a reaction."""
 
 
-async def instruct(conn: Connection, sealing: Sealing, instructions: Sequence[OutboundCommand]) -> None:
+async def instruct(
+    conn: Connection, sealing: Sealing, instructions: Sequence[OutboundCommand]
+) -> None:
     """Record instructions in the caller's transaction; one that is there already is left alone."""
     if not instructions:
         return
@@ -134,7 +136,11 @@ class EffectRunner:
                         await self._idle()
                     failures.none()
                 except (*LOST, *RETRYABLE) as error:
-                    log.warning("effects wait for the database", service=self._service, error=type(error).__name__)
+                    log.warning(
+                        "effects wait for the database",
+                        service=self._service,
+                        error=type(error).__name__,
+                    )
                     await asyncio.sleep(0.5)
                 except Exception as error:  # noqa: BLE001  counted, logged and alerted
                     await asyncio.sleep(failures.one(error))
@@ -179,7 +185,8 @@ class EffectRunner:
         claimed = await self._claim()
         self._fail.hit("effect_after_claim")
         ends = await asyncio.gather(
-            *(self._one_kind(kind, effects) for kind, effects in self._groups(claimed)), return_exceptions=True
+            *(self._one_kind(kind, effects) for kind, effects in self._groups(claimed)),
+            return_exceptions=True,
         )
         for end in ends:
             if isinstance(end, BaseException):
@@ -230,7 +237,12 @@ class EffectRunner:
             async with asyncio.timeout(CALL_S), self._keeping(claimed):
                 heard = await self._perform(kind, claimed)
         except (Unavailable, TimeoutError) as error:
-            log.warning("outside party does not answer", service=self._service, kind=kind, error=str(error) or "timeout")
+            log.warning(
+                "outside party does not answer",
+                service=self._service,
+                kind=kind,
+                error=str(error) or "timeout",
+            )
             heard = [NoReply(effect) for effect in claimed]
         except Exception as error:
             if aside.is_blameless(error):
@@ -272,14 +284,18 @@ class EffectRunner:
                 [e.intent_id for e in claimed], [e.attempts for e in claimed], self._lease_s,
             )  # fmt: skip
         attempts = {row["intent_id"]: row["attempts"] for row in rows}
-        return [replace(e, attempts=attempts[e.intent_id]) for e in claimed if e.intent_id in attempts]
+        return [
+            replace(e, attempts=attempts[e.intent_id]) for e in claimed if e.intent_id in attempts
+        ]
 
     async def _set_aside(self, failed: Sequence[tuple[Effect, tuple[str, str]]]) -> None:
         """Note these, and ask none of them before its pause is over."""
         if not failed:
             return
         async with self._pool.acquire() as conn, conn.transaction():
-            items = [aside.Failed(str(effect.intent_id), effect.order_id, *why) for effect, why in failed]
+            items = [
+                aside.Failed(str(effect.intent_id), effect.order_id, *why) for effect, why in failed
+            ]
             waits = await aside.put(conn, self._service, aside.EFFECT, items)
             await put_off(conn, [(effect, waits[str(effect.intent_id)]) for effect, _ in failed])
 
@@ -329,7 +345,12 @@ class EffectRunner:
                 await self._record_or_halve(answered[half:])
                 return
             effect = answered[0].effect
-            log.exception("an answer cannot be settled", service=self._service, kind=effect.kind, order_id=str(effect.order_id))
+            log.exception(
+                "an answer cannot be settled",
+                service=self._service,
+                kind=effect.kind,
+                order_id=str(effect.order_id),
+            )
             metrics.EFFECTS.labels(self._service, effect.kind, "unsettled").inc()
             await self._set_aside([(effect, aside.reason_of(error))])
 
@@ -341,8 +362,14 @@ class EffectRunner:
                 [a.effect.intent_id for a in answered], [a.effect.attempts for a in answered],
             )  # fmt: skip
             ours = {row["intent_id"] for row in rows}
-            outcome = await self._settle(conn, [a for a in answered if a.effect.intent_id in ours], self._deps)
-            if apart := [str(a.effect.intent_id) for a in answered if a.effect.apart and a.effect.intent_id in ours]:
+            outcome = await self._settle(
+                conn, [a for a in answered if a.effect.intent_id in ours], self._deps
+            )
+            if apart := [
+                str(a.effect.intent_id)
+                for a in answered
+                if a.effect.apart and a.effect.intent_id in ours
+            ]:
                 await aside.clear(conn, aside.EFFECT, apart)
             await self._finish(conn, outcome)
             self._fail.hit("effect_before_commit")

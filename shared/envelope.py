@@ -131,7 +131,11 @@ def first_headers(headers: Iterable[tuple[str, bytes]]) -> Mapping[str, bytes]:
 
 def traceparent_of(value: bytes | None) -> bytes | None:
     """The trace context in the W3C form; None where there is none or it is something else: whatever follows carries it on."""
-    return value if value is not None and _TRACEPARENT.fullmatch(value) and value[3:35] != _NO_TRACE else None
+    return (
+        value
+        if value is not None and _TRACEPARENT.fullmatch(value) and value[3:35] != _NO_TRACE
+        else None
+    )
 
 
 _TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

@@ -28,7 +28,11 @@ def printable(text: str) -> str:
 
     PostgreSQL takes no U+0000, and nothing can encode half of a surrogate pair.
     """
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    )
 
 
 class Unavailable(Exception):

@@ -23,7 +23,9 @@ class Failpoints:
     def __init__(self, armed: str = "", *, in_process: bool = False) -> None:
         step, _, nth = armed.partition(":")
         if step and step not in STEPS:
-            raise ValueError(f"set CROSSBORDER_FAIL_AT to one of {', '.join(STEPS)} (optionally with :N), not {armed!r}")
+            raise ValueError(
+                f"set CROSSBORDER_FAIL_AT to one of {', '.join(STEPS)} (optionally with :N), not {armed!r}"
+            )
         self._step = step
         self._left = int(nth or 1)
         self._in_process = in_process

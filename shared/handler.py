@@ -75,7 +75,10 @@ class Handler:
         self._after = after
         self._fail = failpoints or Failpoints()
         self.parties = parties or Parties()
-        self._wanted = {name: {kind.type.encode(): kind for kind in row.types} for name, row in subscriptions.items()}
+        self._wanted = {
+            name: {kind.type.encode(): kind for kind in row.types}
+            for name, row in subscriptions.items()
+        }
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Handle the records, in order, each partition's without a hole.
@@ -91,7 +94,9 @@ class Handler:
         try:
             await self._transact(read, apart=apart)
         except Exception as error:
-            if not may_be_the_records(error) and not (isinstance(error, TooManyGivenUp) and len(read) > 1):
+            if not may_be_the_records(error) and not (
+                isinstance(error, TooManyGivenUp) and len(read) > 1
+            ):
                 raise
             if len(read) > 1:
                 half = len(read) // 2
@@ -117,7 +122,12 @@ class Handler:
     def to_unprocessable(self, record: Record, error: Exception) -> Unprocessable:
         """Why the record is given up; what nobody foresaw is in the log with its trace."""
         if not isinstance(error, Unprocessable | IllegalTransition):
-            log.error("a record failed for a reason nobody foresaw", service=self.service, topic=record.topic, exc_info=error)
+            log.error(
+                "a record failed for a reason nobody foresaw",
+                service=self.service,
+                topic=record.topic,
+                exc_info=error,
+            )
         return as_unprocessable(error)
 
     def holds(self, record: Record) -> set[UUID]:
@@ -142,33 +152,51 @@ class Handler:
                 found = row.decode(record)
                 if row.speaks_for is not None and not trusted:
                     found = self._as_signed(record, row, found)
-                return restamped(found, record.timestamp_ms, int(time.time() * 1000)) if row.intake else found
+                return (
+                    restamped(found, record.timestamp_ms, int(time.time() * 1000))
+                    if row.intake
+                    else found
+                )
             return decode_event(record, self._wanted[record.topic])
         except Unprocessable as refused:
             return refused
         except Exception as bug:
             if not may_be_the_records(bug):
                 raise
-            return self.to_unprocessable(record, bug)  # the one record is given up, with the trace in the log
+            return self.to_unprocessable(
+                record, bug
+            )  # the one record is given up, with the trace in the log
 
-    def _as_signed(self, record: Record, row: Subscription, found: Sequence[Message]) -> Sequence[Message]:
+    def _as_signed(
+        self, record: Record, row: Subscription, found: Sequence[Message]
+    ) -> Sequence[Message]:
         """What a record says, of a bound party only what it signed; raises Unprocessable, `signature`, where it did not."""
         assert row.speaks_for is not None
         assert row.decode is not None
-        if not self.parties.require(record, {code for m in found if (code := row.speaks_for(m.event)) is not None}):
+        if not self.parties.require(
+            record, {code for m in found if (code := row.speaks_for(m.event)) is not None}
+        ):
             return found
         if uuid_or_none(record.key) is not None:  # a key that may name an order
             found = row.decode(replace(record, key=None))
         if not any(isinstance(m.event, row.once) for m in found):
             return found
         signed = once(record, found, for_good=row.for_good)
-        return PartlyReadable(signed, found.unreadable) if isinstance(found, PartlyReadable) else signed
+        return (
+            PartlyReadable(signed, found.unreadable)
+            if isinstance(found, PartlyReadable)
+            else signed
+        )
 
     async def _transact(self, read: Sequence[Read], *, apart: bool = False) -> None:
         try:
             await self._transact_once(read, apart=apart)
         except OUTDATED as error:
-            log.info("a table was changed, the batch is tried with new plans", service=self.service, error=type(error).__name__)
+            log.info(
+                "a table was changed, the batch is tried with new plans",
+                service=self.service,
+                error=type(error).__name__,
+            )
             await self._transact_once(read, apart=apart)
 
     async def _transact_once(self, read: Sequence[Read], *, apart: bool) -> None:
@@ -194,15 +222,24 @@ class _Batch:
         self._heard: set[UUID] = set()
         # A third of what a service reads is not for it: such a record moves the offset and is counted, no more.
         self._told = [each for each in read if each[1]]
-        self._refused = [(record, found) for record, found in self._told if isinstance(found, Unprocessable)]
+        self._refused = [
+            (record, found) for record, found in self._told if isinstance(found, Unprocessable)
+        ]
         self._unreadable = [
-            (record, each) for record, found in self._told if type(found) is PartlyReadable for each in found.unreadable
+            (record, each)
+            for record, found in self._told
+            if type(found) is PartlyReadable
+            for each in found.unreadable
         ]
         if len(self._told) < self._size:
-            self._outcomes.update((record.topic, "", "ignored") for record, found in read if not found)
+            self._outcomes.update(
+                (record.topic, "", "ignored") for record, found in read if not found
+            )
 
     async def run(self, conn: Connection) -> Outcome:
-        messages = [m for _, found in self._told if not isinstance(found, Unprocessable) for m in found]
+        messages = [
+            m for _, found in self._told if not isinstance(found, Unprocessable) for m in found
+        ]
         await self._lock(conn, messages)
         outcome = await self._react(conn, await self._park_held(conn, messages))
         await self._settle(conn, outcome)
@@ -243,11 +280,19 @@ class _Batch:
         first = await self._try_entries(conn, record, messages[:half], outcome)
         return first + await self._try_entries(conn, record, messages[half:], outcome)
 
-    async def _try_parked(self, conn: Connection, record: Record, outcome: Outcome) -> Unprocessable | None:
+    async def _try_parked(
+        self, conn: Connection, record: Record, outcome: Outcome
+    ) -> Unprocessable | None:
         found = self._h.decode(record)
-        return found if isinstance(found, Unprocessable) else await self._try(conn, record, found, outcome)
+        return (
+            found
+            if isinstance(found, Unprocessable)
+            else await self._try(conn, record, found, outcome)
+        )
 
-    async def _try(self, conn: Connection, record: Record, messages: Sequence[Message], outcome: Outcome) -> Unprocessable | None:
+    async def _try(
+        self, conn: Connection, record: Record, messages: Sequence[Message], outcome: Outcome
+    ) -> Unprocessable | None:
         """Handle these messages of a record; why they cannot be handled, and nothing of them stays then."""
         counted = self._outcomes.copy()
         try:
@@ -265,7 +310,9 @@ class _Batch:
 
     async def _lock(self, conn: Connection, messages: Sequence[Message]) -> None:
         held = {order_id for record, _ in self._refused for order_id in self._h.holds(record)}
-        await inbox.lock_orders(conn, self._h.service, {*held, *(m.order_id for m in messages)} - {NO_ORDER})
+        await inbox.lock_orders(
+            conn, self._h.service, {*held, *(m.order_id for m in messages)} - {NO_ORDER}
+        )
 
     async def _react(self, conn: Connection, messages: list[Message]) -> Outcome:
         fresh = await self._drop_seen(conn, messages)
@@ -277,18 +324,30 @@ class _Batch:
         self._heard.update(m.event_id for m in fresh)
         return outcome
 
-    async def _give_up(self, conn: Connection, outcome: Outcome, record: Record, refused: Unprocessable) -> None:
+    async def _give_up(
+        self, conn: Connection, outcome: Outcome, record: Record, refused: Unprocessable
+    ) -> None:
         outcome.records.append(await self._dead_letter(conn, record, refused))
-        outcome.after_commit.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
+        outcome.after_commit.append(
+            metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc
+        )
 
-    async def _give_up_entry(self, conn: Connection, outcome: Outcome, record: Record, failed: UnreadableEntry) -> None:
+    async def _give_up_entry(
+        self, conn: Connection, outcome: Outcome, record: Record, failed: UnreadableEntry
+    ) -> None:
         """One entry is a dead letter: a record with nothing but it, so that its replay brings no other with it."""
         alone = self._h.subscriptions[record.topic].alone
-        assert alone is not None, "only a topic whose records have entries tells which of them are unreadable"
+        assert alone is not None, (
+            "only a topic whose records have entries tells which of them are unreadable"
+        )
         value = alone(record.value or b"", failed.entry)
         refused = Unprocessable(failed.why.reason, f"entry {failed.entry}: {failed.why}")
-        outcome.records.append(await self._dead_letter(conn, replace(record, value=value), refused, failed.entry))
-        outcome.after_commit.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
+        outcome.records.append(
+            await self._dead_letter(conn, replace(record, value=value), refused, failed.entry)
+        )
+        outcome.after_commit.append(
+            metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc
+        )
 
     async def _write(self, conn: Connection, outcome: Outcome) -> None:
         self._h._fail.hit("after_reaction")
@@ -309,7 +368,11 @@ class _Batch:
         park: list[tuple[UUID, bytes]] = []
         refused: list[tuple[Record, Unprocessable]] = []
         for record, found in self._told:
-            order_ids = self._h.holds(record) if isinstance(found, Unprocessable) else {m.order_id for m in found}
+            order_ids = (
+                self._h.holds(record)
+                if isinstance(found, Unprocessable)
+                else {m.order_id for m in found}
+            )
             if order_ids & held and not self._h.subscriptions[record.topic].intake:
                 # A bad one too: an order is held by one record at a time, and goes on in its order when that is settled.
                 park += [(order_id, self._h.rest(record)) for order_id in order_ids & held]
@@ -337,9 +400,13 @@ class _Batch:
             digest = digests.get(content)
             if digest is None:
                 digest = digests[content] = inbox.digest_of(m.type, m.value)
-            (for_good if m.once else by_origin[self._h.subscriptions[m.topic].intake]).append((m.event_id, digest))
+            (for_good if m.once else by_origin[self._h.subscriptions[m.topic].intake]).append(
+                (m.event_id, digest)
+            )
         try:
-            unseen = await inbox.unseen(conn, by_origin[False]) | await inbox.unseen(conn, by_origin[True], repeats=True)
+            unseen = await inbox.unseen(conn, by_origin[False]) | await inbox.unseen(
+                conn, by_origin[True], repeats=True
+            )
         except inbox.Reused as reused:
             raise _reused(reused, "came before") from None
         unseen |= await inbox.unseen_for_good(conn, for_good)
@@ -360,11 +427,15 @@ class _Batch:
             groups[self._h.subscriptions[m.topic].reaction].append(m)
         return groups
 
-    async def _dead_letter(self, conn: Connection, record: Record, refused: Unprocessable, entry: int = 0) -> Outgoing:
+    async def _dead_letter(
+        self, conn: Connection, record: Record, refused: Unprocessable, entry: int = 0
+    ) -> Outgoing:
         self._outcomes[record.topic, "", "dead-letter"] += 1
         order_id = next(iter(self._h.holds(record)), None)
         kept = None if order_id is None else self._h.rest(record)
-        letter = inbox.Letter(*place(record), refused.reason, order_id, kept, error=str(refused)[:500], entry=entry)
+        letter = inbox.Letter(
+            *place(record), refused.reason, order_id, kept, error=str(refused)[:500], entry=entry
+        )
         await inbox.note_dead_letter(conn, letter)
         await self._require_few(conn, refused)
         log.error("record given up", service=self._h.service, topic=record.topic, partition=record.partition,
@@ -397,7 +468,12 @@ class _Batch:
 
 
 async def write(
-    conn: Connection, service: str, topic: str, outcome: Outcome, sealing: Sealing, heard: Collection[UUID] = ()
+    conn: Connection,
+    service: str,
+    topic: str,
+    outcome: Outcome,
+    sealing: Sealing,
+    heard: Collection[UUID] = (),
 ) -> None:
     """Put what was decided into the outbox and the effects, in the caller's transaction.
 
@@ -433,14 +509,20 @@ def may_be_the_records(error: Exception) -> bool:
     return is_of_values(error) or not is_of_database(error)
 
 
-def _claims(facts: Sequence[EmittedEvent], made: Sequence[tuple[UUID, Outgoing]], heard: Collection[UUID]) -> list[inbox.Content]:
+def _claims(
+    facts: Sequence[EmittedEvent], made: Sequence[tuple[UUID, Outgoing]], heard: Collection[UUID]
+) -> list[inbox.Content]:
     """The facts whose ids are to be noted: a message is handled once, so what follows from one and differs in type repeats no id.
 
     What timers, answers and persons lead to has causes of our own making; and of two facts under one id both are looked at.
     """
     if len({event_id for event_id, _ in made}) < len(made):
         heard = ()
-    return [content_of(fact, *each) for fact, each in zip(facts, made, strict=True) if fact.cause not in heard]
+    return [
+        content_of(fact, *each)
+        for fact, each in zip(facts, made, strict=True)
+        if fact.cause not in heard
+    ]
 
 
 def content_of(fact: EmittedEvent, event_id: UUID, record: Outgoing) -> inbox.Content:
@@ -479,14 +561,19 @@ def as_unprocessable(error: Exception) -> Unprocessable:
         return Unprocessable("illegal_transition", str(error))
     if isinstance(error, DATA):
         # The server's message may quote the values; the constraint and column names say enough.
-        named = [getattr(error, name, None) for name in ("constraint_name", "table_name", "column_name")]
+        named = [
+            getattr(error, name, None) for name in ("constraint_name", "table_name", "column_name")
+        ]
         return Unprocessable(
-            "integrity", f"{type(error).__name__}: {' '.join(n for n in named if n) or 'refused by the database'}"
+            "integrity",
+            f"{type(error).__name__}: {' '.join(n for n in named if n) or 'refused by the database'}",
         )
     return Unprocessable("unexpected", type(error).__name__)
 
 
-def dead_letter(service: str, record: Record, refused: Unprocessable, attempts: int = 1, entry: int = 0) -> Outgoing:
+def dead_letter(
+    service: str, record: Record, refused: Unprocessable, attempts: int = 1, entry: int = 0
+) -> Outgoing:
     """The dead letter of a record: its own bytes and headers, and where it came from and why. `entry`: of that one entry of it.
 
     One that its topic would not take has the beginning of them: a record that came compressed may be of any size. So has what
@@ -500,8 +587,18 @@ def dead_letter(service: str, record: Record, refused: Unprocessable, attempts: 
         *((("dlq_entry", str(entry).encode()),) if entry else ()),
     )  # fmt: skip
     kept = tuple((name, value) for name, value in record.headers if not name.startswith("dlq_"))
-    whole = Outgoing(dead_letters_of(record.topic), record.key or b"", record.value or b"", (*kept, *origin), sealed=True)
-    return whole if outbox.fits(whole) and type(record.value) is not Unread else _cut(whole, kept, origin)
+    whole = Outgoing(
+        dead_letters_of(record.topic),
+        record.key or b"",
+        record.value or b"",
+        (*kept, *origin),
+        sealed=True,
+    )
+    return (
+        whole
+        if outbox.fits(whole) and type(record.value) is not Unread
+        else _cut(whole, kept, origin)
+    )
 
 
 def _cut(whole: Outgoing, kept: Headers, origin: Headers) -> Outgoing:
@@ -512,13 +609,30 @@ def _cut(whole: Outgoing, kept: Headers, origin: Headers) -> Outgoing:
         if room < 0:
             break
         few.append((name, value))
-    cut = (("dlq_bytes", str(len(whole.value)).encode()), ("dlq_sha256", hashlib.sha256(whole.value).hexdigest().encode()))
-    return whole._replace(key=whole.key[:CUT_BYTES], value=whole.value[:CUT_BYTES], headers=(*few, *origin, *cut))
+    cut = (
+        ("dlq_bytes", str(len(whole.value)).encode()),
+        ("dlq_sha256", hashlib.sha256(whole.value).hexdigest().encode()),
+    )
+    return whole._replace(
+        key=whole.key[:CUT_BYTES], value=whole.value[:CUT_BYTES], headers=(*few, *origin, *cut)
+    )
 
 
 def pack_record(record: Record) -> bytes:
-    head = [record.topic, record.partition, record.offset, record.timestamp_ms, (record.key or b"").decode("latin-1")]
-    return orjson.dumps([head, (record.value or b"").decode("latin-1"), outbox.pack_headers(record.headers).decode()])
+    head = [
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp_ms,
+        (record.key or b"").decode("latin-1"),
+    ]
+    return orjson.dumps(
+        [
+            head,
+            (record.value or b"").decode("latin-1"),
+            outbox.pack_headers(record.headers).decode(),
+        ]
+    )
 
 
 def unpack_record(packed: bytes) -> Record:

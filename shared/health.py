@@ -15,7 +15,9 @@ from shared.errors import Misconfigured
 Check = Callable[[], bool]
 
 
-async def serve(bind: str, port: int, ready: Mapping[str, Check], alive: Mapping[str, Check]) -> tuple[web.AppRunner, int]:
+async def serve(
+    bind: str, port: int, ready: Mapping[str, Check], alive: Mapping[str, Check]
+) -> tuple[web.AppRunner, int]:
     """Start the server; returns it and the port it has. Raises Misconfigured if it cannot listen there."""
     app = web.Application()
     app.add_routes([
@@ -50,7 +52,10 @@ async def _metrics(request: web.Request) -> web.Response:
     if "application/openmetrics-text" in request.headers.get("Accept", ""):
         body = await asyncio.to_thread(openmetrics.generate_latest, REGISTRY)
         return web.Response(body=body, headers={"Content-Type": openmetrics.CONTENT_TYPE_LATEST})
-    return web.Response(body=await asyncio.to_thread(generate_latest, REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return web.Response(
+        body=await asyncio.to_thread(generate_latest, REGISTRY),
+        headers={"Content-Type": CONTENT_TYPE_LATEST},
+    )
 
 
 def _answering(checks: Mapping[str, Check]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -36,7 +36,9 @@ def uuid_of_bytes(value: bytes) -> UUID:
 
 def uuid5(namespace: UUID, name: str) -> UUID:
     """What `uuid.uuid5` makes (RFC 9562, 5.5), in half the time: every fact, movement and receipt is named by one."""
-    digest = bytearray(hashlib.sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    digest = bytearray(
+        hashlib.sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()[:16]
+    )
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
     return _compiled()(bytes(digest))  # type: ignore[arg-type]

@@ -63,7 +63,11 @@ async def advance(conn: Connection, moves: Mapping[Partition, tuple[int, int]]) 
 
 async def accept_gap(conn: Connection, partition: Partition, found: int) -> None:
     """Records between the stored offset and `found` are gone from the log for good: read on behind the hole."""
-    await conn.execute("UPDATE consumer_offset SET next = $3 WHERE topic = $1 AND part = $2 AND next < $3", *partition, found)
+    await conn.execute(
+        "UPDATE consumer_offset SET next = $3 WHERE topic = $1 AND part = $2 AND next < $3",
+        *partition,
+        found,
+    )
 
 
 class Reused(Exception):
@@ -89,7 +93,9 @@ def _of_type(event_type: str) -> hashlib.blake2b:
     return hashlib.blake2b(digest_size=8, person=zlib.crc32(event_type.encode()).to_bytes(4, "big"))
 
 
-async def unseen(conn: Connection, events: Sequence[Content], *, repeats: bool = False) -> set[UUID]:
+async def unseen(
+    conn: Connection, events: Sequence[Content], *, repeats: bool = False
+) -> set[UUID]:
     """Mark the events as handled; returns those that had not been. Raises Reused for an id that has other content.
 
     `repeats`: the events come from outside, where saying a thing twice is ordinary.
@@ -100,7 +106,9 @@ async def unseen(conn: Connection, events: Sequence[Content], *, repeats: bool =
 async def unseen_for_good(conn: Connection, events: Sequence[Content]) -> set[UUID]:
     """The same, but these are never forgotten: they come again whenever somebody likes."""
     digests = dict(events)
-    rows = await conn.fetch(_MARK_FOR_GOOD, list(digests), list(digests.values())) if digests else ()
+    rows = (
+        await conn.fetch(_MARK_FOR_GOOD, list(digests), list(digests.values())) if digests else ()
+    )
     return {row["event_id"] for row in rows}
 
 
@@ -120,11 +128,15 @@ async def _other(conn: Connection, table: str, digests: Mapping[UUID, int]) -> s
     return {row["event_id"] for row in rows if row["digest"] != digests[row["event_id"]]}
 
 
-async def _marked(conn: Connection, table: str, events: Sequence[Content], *, repeats: bool = False) -> set[UUID]:
+async def _marked(
+    conn: Connection, table: str, events: Sequence[Content], *, repeats: bool = False
+) -> set[UUID]:
     if not events:
         return set()
     digests = dict(events)
-    if len(digests) < len(events) and (twice := {i for i, digest in events if digests[i] != digest}):
+    if len(digests) < len(events) and (
+        twice := {i for i, digest in events if digests[i] != digest}
+    ):
         raise Reused(twice)
     if not repeats and await copied(conn, table, ("event_id", "digest"), list(digests.items())):
         return set(digests)
@@ -132,19 +144,21 @@ async def _marked(conn: Connection, table: str, events: Sequence[Content], *, re
     fresh = {row["event_id"] for row in rows}
     if len(fresh) == len(digests):
         return fresh
-    if reused := await _other(conn, table, {i: digest for i, digest in digests.items() if i not in fresh}):
+    if reused := await _other(
+        conn, table, {i: digest for i, digest in digests.items() if i not in fresh}
+    ):
         raise Reused(reused)
     return fresh
 
 
-_MARK: Final = (
-    "INSERT INTO {0} (event_id, digest) SELECT * FROM unnest($1::uuid[], $2::bigint[]) ON CONFLICT DO NOTHING RETURNING event_id"
-)
+_MARK: Final = "INSERT INTO {0} (event_id, digest) SELECT * FROM unnest($1::uuid[], $2::bigint[]) ON CONFLICT DO NOTHING RETURNING event_id"
 _MARK_FOR_GOOD: Final = (
     "INSERT INTO inbox (event_id, digest, seen_at) SELECT *, 'infinity'::timestamptz FROM unnest($1::uuid[], $2::bigint[]) "
     "ON CONFLICT DO NOTHING RETURNING event_id"
 )
-_MARKED: Final = "SELECT event_id, digest FROM {0} WHERE event_id = ANY($1::uuid[]) AND digest IS NOT NULL"
+_MARKED: Final = (
+    "SELECT event_id, digest FROM {0} WHERE event_id = ANY($1::uuid[]) AND digest IS NOT NULL"
+)
 """What an earlier release noted has no digest."""
 
 
@@ -160,19 +174,28 @@ async def lock_orders(conn: Connection, service: str, order_ids: Collection[UUID
     is no row to lock yet, and the later one would overwrite what it never saw. Locked in one order, so nobody deadlocks.
     """
     salt = zlib.crc32(service.encode()) << 31
-    keys = sorted(int.from_bytes(order_id.bytes[:8], "big", signed=True) ^ salt for order_id in order_ids)
+    keys = sorted(
+        int.from_bytes(order_id.bytes[:8], "big", signed=True) ^ salt for order_id in order_ids
+    )
     await conn.execute(
-        "SELECT count(pg_advisory_xact_lock(k)) FROM (SELECT k FROM unnest($1::bigint[]) AS k ORDER BY k OFFSET 0) AS s", keys
+        "SELECT count(pg_advisory_xact_lock(k)) FROM (SELECT k FROM unnest($1::bigint[]) AS k ORDER BY k OFFSET 0) AS s",
+        keys,
     )
 
 
 async def held_among(conn: Connection, order_ids: Collection[UUID]) -> set[UUID]:
-    rows = await conn.fetch("SELECT order_id FROM held_order WHERE order_id = ANY($1::uuid[])", list(order_ids))
+    rows = await conn.fetch(
+        "SELECT order_id FROM held_order WHERE order_id = ANY($1::uuid[])", list(order_ids)
+    )
     return {row["order_id"] for row in rows}
 
 
 async def hold(conn: Connection, order_id: UUID, reason: str) -> None:
-    await conn.execute("INSERT INTO held_order (order_id, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING", order_id, reason)
+    await conn.execute(
+        "INSERT INTO held_order (order_id, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        order_id,
+        reason,
+    )
 
 
 async def unhold(conn: Connection, order_ids: Collection[UUID]) -> None:
@@ -189,7 +212,9 @@ async def park(conn: Connection, rows: Sequence[tuple[UUID, bytes]]) -> None:
 
 async def unpark(conn: Connection, order_ids: Collection[UUID]) -> list[bytes]:
     """Take the parked records of these orders out, in the order they came."""
-    rows = await conn.fetch("DELETE FROM parked WHERE order_id = ANY($1::uuid[]) RETURNING id, record", list(order_ids))
+    rows = await conn.fetch(
+        "DELETE FROM parked WHERE order_id = ANY($1::uuid[]) RETURNING id, record", list(order_ids)
+    )
     return [row["record"] for row in sorted(rows, key=lambda row: row["id"])]
 
 
@@ -253,7 +278,9 @@ async def note_failed_again(conn: Connection, letter: Letter, reason: str, error
         *letter.place, reason, error,
     )  # fmt: skip
     if letter.order_id is not None:
-        await conn.execute("UPDATE held_order SET reason = $2 WHERE order_id = $1", letter.order_id, reason)
+        await conn.execute(
+            "UPDATE held_order SET reason = $2 WHERE order_id = $1", letter.order_id, reason
+        )
 
 
 async def forget_letters(conn: Connection, letters: Sequence[Letter]) -> None:
@@ -271,14 +298,18 @@ async def expire_dead_letters(conn: Connection, topic: str, kept_s: float) -> in
     One that holds its order stays: its bytes are here.
     """
     done = await conn.execute(
-        "DELETE FROM dead_letter WHERE topic = $1 AND order_id IS NULL AND at < now() - make_interval(secs => $2)", topic, kept_s
+        "DELETE FROM dead_letter WHERE topic = $1 AND order_id IS NULL AND at < now() - make_interval(secs => $2)",
+        topic,
+        kept_s,
     )
     return int(done.split()[-1])
 
 
 async def measure(conn: Connection, service: str, heard: Collection[str]) -> None:
     """Set the gauges of what waits for a person: dead letters by topic, held orders, parked records."""
-    rows = await conn.fetch("SELECT topic, count(*) AS count, min(at) AS oldest FROM dead_letter GROUP BY topic")
+    rows = await conn.fetch(
+        "SELECT topic, count(*) AS count, min(at) AS oldest FROM dead_letter GROUP BY topic"
+    )
     owed = {row["topic"]: row["count"] for row in rows}
     for topic in (*heard, *owed):
         metrics.DEAD_LETTER_DEBT.labels(service, topic).set(owed.get(topic, 0))

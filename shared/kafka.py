@@ -75,7 +75,11 @@ class Security:
             return {}
         found: dict[str, Any] = {"security_protocol": self.protocol, "ssl_context": self.context}
         if self.sasl:
-            found |= {"sasl_mechanism": MECHANISM, "sasl_plain_username": self.user, "sasl_plain_password": self.password}
+            found |= {
+                "sasl_mechanism": MECHANISM,
+                "sasl_plain_username": self.user,
+                "sasl_plain_password": self.password,
+            }
         return found
 
 

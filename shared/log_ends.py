@@ -29,7 +29,9 @@ class Ahead:
     `ends` are offsets; a partition is done when the reader stands there or beyond.
     """
 
-    def __init__(self, reader: Any, ends: Mapping[TopicPartition, int], still_s: float = STILL_S) -> None:
+    def __init__(
+        self, reader: Any, ends: Mapping[TopicPartition, int], still_s: float = STILL_S
+    ) -> None:
         self._reader = reader
         self._ends = ends
         self._still_s = still_s
@@ -44,8 +46,13 @@ class Ahead:
         self._stands.update(stands)
         ahead = [tp for tp in among if stands[tp] < self._ends[tp]]
         if ahead and time.monotonic() - self._moved_at > self._still_s:
-            says = ", ".join(f"{tp.topic}/{tp.partition} from {stands[tp]} to {self._ends[tp]}" for tp in sorted(ahead)[:5])
-            raise Unavailable(f"look at the log of the broker: for {self._still_s:.0f} s it has sent nothing of {says}")
+            says = ", ".join(
+                f"{tp.topic}/{tp.partition} from {stands[tp]} to {self._ends[tp]}"
+                for tp in sorted(ahead)[:5]
+            )
+            raise Unavailable(
+                f"look at the log of the broker: for {self._still_s:.0f} s it has sent nothing of {says}"
+            )
         return among - set(ahead)
 
     async def _position(self, tp: TopicPartition) -> int:
@@ -82,7 +89,9 @@ async def first_records(
             reader.seek(tp, ranges[tp][0])
         ahead = Ahead(reader, {tp: end for tp, (_, end) in ranges.items()}, still_s)
         while open_:
-            for tp, batch in (await reader.getmany(timeout_ms=POLL_MS, max_records=len(open_))).items():
+            for tp, batch in (
+                await reader.getmany(timeout_ms=POLL_MS, max_records=len(open_))
+            ).items():
                 found[tp] = min(batch[0].offset, ranges[tp][1])
             passed = await ahead.done(open_)
             found |= {tp: ranges[tp][1] for tp in passed if tp not in found}

@@ -26,15 +26,21 @@ from aiokafka.errors import KafkaError
 from shared.errors import Misconfigured, Unavailable, Unprocessable
 from shared.money import Money
 
-_SUSPECT: Final = re.compile(r"(?<![0-9A-Za-z-])(\d{17}[\dXx]|\+?\d{0,3}1[3-9]\d{9})(?![0-9A-Za-z-])")
-_PERSONAL_KEYS: Final = frozenset({"name", "phone", "id_number", "address", "buyer", "payer", "consignee", "particulars"})
+_SUSPECT: Final = re.compile(
+    r"(?<![0-9A-Za-z-])(\d{17}[\dXx]|\+?\d{0,3}1[3-9]\d{9})(?![0-9A-Za-z-])"
+)
+_PERSONAL_KEYS: Final = frozenset(
+    {"name", "phone", "id_number", "address", "buyer", "payer", "consignee", "particulars"}
+)
 _PLAIN: Final = (UUID, Decimal, date, time, timedelta, Path, Money)
 _ITEMS_MAX: Final = 20
 _OWN: Final = (Misconfigured, Unavailable, Unprocessable, KafkaError, OSError, TimeoutError)
 """Errors whose texts carry no value of a record: our own say field and rule, the network's an address."""
 
 
-def _redact(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _redact(
+    _logger: Any, _method: str, entry: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
     for key, value in entry.items():
         if key != "exc_info":
             entry[key] = "…" if key in _PERSONAL_KEYS else harmless(value)
@@ -69,7 +75,11 @@ def text_of(error: BaseException) -> str:
     if isinstance(error, _OWN):
         return harmless(f"{name}: {error}") if str(error) else name
     # A server's error names its place beside its text: the code, the table, the constraint.
-    place = [str(found) for part in ("sqlstate", "table_name", "constraint_name") if (found := getattr(error, part, None))]
+    place = [
+        str(found)
+        for part in ("sqlstate", "table_name", "constraint_name")
+        if (found := getattr(error, part, None))
+    ]
     return f"{name} ({', '.join(place)})" if place else name
 
 
@@ -87,11 +97,19 @@ def _trace(error: BaseException | None, frames: TracebackType | None = None) -> 
     return "\n".join(lines)
 
 
-def _exception(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _exception(
+    _logger: Any, _method: str, entry: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
     """What `log.exception` was called for, as a text."""
     given = entry.pop("exc_info", None)
     if given:
-        error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else sys.exc_info()[1]
+        error = (
+            given
+            if isinstance(given, BaseException)
+            else given[1]
+            if isinstance(given, tuple)
+            else sys.exc_info()[1]
+        )
         entry["exception"] = _trace(error)
     return entry
 
@@ -114,7 +132,9 @@ class _Line(logging.Formatter):
 def configure(service: str, level: str = "INFO", style: str = "json") -> None:
     """Write one line per entry to standard error; libraries' own loggers only from WARNING, and without payloads."""
     renderer = (
-        structlog.processors.JSONRenderer() if style == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
         processors=[

@@ -26,19 +26,47 @@ client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of 
 
 OTHER: Final = "other"
 
-SERVICES: Final = ("orders", "payments", "tax", "customs", "streams-sales", "streams-risk", "sandbox", "probe")
+SERVICES: Final = (
+    "orders",
+    "payments",
+    "tax",
+    "customs",
+    "streams-sales",
+    "streams-risk",
+    "sandbox",
+    "probe",
+)
 TOPICS: Final = tuple(topic.name for topic in topics.TOPICS)
 COMMANDS: Final = ("order.submitted.v1", "order.cancel-requested.v1", "return.requested.v1")
-RECEIPT_MESSAGES: Final = ("CEB622", "CEB604", "CEB624", "CEB606", "CEB626", "CEB214", "CEB816", "CEB818", "CEB702", "CEB792")
+RECEIPT_MESSAGES: Final = (
+    "CEB622",
+    "CEB604",
+    "CEB624",
+    "CEB606",
+    "CEB626",
+    "CEB214",
+    "CEB816",
+    "CEB818",
+    "CEB702",
+    "CEB792",
+)
 NOTICE_MESSAGES: Final = (
     "CEB304", "CEB312", "CEB404", "CEB412", "CEB506", "CEB508", "CEB510", "CEB512", "CEB514", "CEB608", "CEB712", "CEB216",
 )  # fmt: skip
 """Receipts that need nothing: each has its label, and no series before it comes."""
-RECEIPT_FACTS: Final = tuple(kind.__name__ for kind in EVENT_TYPES.values() if issubclass(kind, ReceiptEvent))
+RECEIPT_FACTS: Final = tuple(
+    kind.__name__ for kind in EVENT_TYPES.values() if issubclass(kind, ReceiptEvent)
+)
 OUTCOMES: Final = ("ok", "duplicate", "ignored", "parked", "dead-letter", "skipped")
 POOL_STATES: Final = ("open", "idle", "busy", "max")
 FENCES: Final = ("overtaken", "gap", "hole")
-END_REASONS: Final = ("watchdog_consumer", "watchdog_relay", "unavailable", "unexpected", "too_many_given_up")
+END_REASONS: Final = (
+    "watchdog_consumer",
+    "watchdog_relay",
+    "unavailable",
+    "unexpected",
+    "too_many_given_up",
+)
 INTAKE_TYPES: Final = {
     topics.SUBMISSIONS: COMMANDS, topics.WAYBILLS: ("waybill.issued.v1", "waybill.delivered.v1"), topics.RECEIPTS: RECEIPT_MESSAGES,
 }  # fmt: skip
@@ -65,7 +93,16 @@ UNCONSOLIDATED: Final = ("open", "requested", "set_aside")
 CALL_OUTCOMES: Final = ("ok", "timeout", "unreachable", "error", "unreadable", "busy", "forbidden")
 """`ok`: an answer that could be read, whatever it said; `error`: an HTTP status of 400 or more; `busy`: 429 or 503; `forbidden`:
 401, 403 or 407."""
-TIMERS: Final = ("lodge", "bills", "returns", "summaries", "summary words", "cases", "guarantee", "lapses")
+TIMERS: Final = (
+    "lodge",
+    "bills",
+    "returns",
+    "summaries",
+    "summary words",
+    "cases",
+    "guarantee",
+    "lapses",
+)
 ASIDE_SOURCES: Final = ("effect", "outbox", *TIMERS)
 """Where items are set aside: instructions, records to publish, and what timers work on."""
 ASIDE_REASONS: Final = (*REASONS, "sealed")
@@ -88,7 +125,9 @@ class _Closed(client.metrics.MetricWrapperBase):
         if unknown:
             raise ValueError(f"{self._name} has no label {', '.join(sorted(unknown))}")
         there: dict[str, Collection[str] | Normalise] = self.__dict__.setdefault("_sets", {})
-        there.update({name: found if callable(found) else frozenset(found) for name, found in sets.items()})
+        there.update(
+            {name: found if callable(found) else frozenset(found) for name, found in sets.items()}
+        )
         return self
 
     def labels(self, *values: Any, **named: Any) -> Any:
@@ -188,16 +227,33 @@ def event_type_of(value: str) -> str:
     return message if message in RECEIPT_MESSAGES or message in NOTICE_MESSAGES else OTHER
 
 
-_EVENT_TYPES: Final = frozenset((*EVENT_TYPES, *COMMANDS, *INTAKE_TYPES[topics.WAYBILLS], "", "any", "unreadable"))
+_EVENT_TYPES: Final = frozenset(
+    (*EVENT_TYPES, *COMMANDS, *INTAKE_TYPES[topics.WAYBILLS], "", "any", "unreadable")
+)
 
 
 _FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _DELAY: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-_STAGE: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
-
-BUILD_INFO: Final = Gauge("crossborder_build_info", "Constant 1; the release that runs.", ["service", "version"]).among(
-    service=SERVICES, version=str
+_STAGE: Final = (
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    1800.0,
+    7200.0,
+    86400.0,
 )
+
+BUILD_INFO: Final = Gauge(
+    "crossborder_build_info", "Constant 1; the release that runs.", ["service", "version"]
+).among(service=SERVICES, version=str)
 
 # --- the message kernel
 EVENTS: Final = Counter(
@@ -218,7 +274,9 @@ QUEUE_DELAY: Final = Histogram(
     ["service", "topic"], buckets=_DELAY,
 ).among(service=SERVICES, topic=TOPICS)  # fmt: skip
 IN_FLIGHT: Final = Gauge(
-    "crossborder_consumer_in_flight_records", "Records of the batch in hand, 0 between batches.", ["service"]
+    "crossborder_consumer_in_flight_records",
+    "Records of the batch in hand, 0 between batches.",
+    ["service"],
 ).among(service=SERVICES)
 LAG: Final = Gauge(
     "crossborder_consumer_lag_records",
@@ -231,16 +289,20 @@ HELD_BACK: Final = Gauge(
     ["topic", "partition"],
 ).among(topic=TOPICS, partition=_PARTITIONS)  # fmt: skip
 LAST_PROGRESS: Final = Gauge(
-    "crossborder_consumer_last_progress_timestamp_seconds", "When a batch was last committed; 0 before the first.", ["service"]
+    "crossborder_consumer_last_progress_timestamp_seconds",
+    "When a batch was last committed; 0 before the first.",
+    ["service"],
 ).among(service=SERVICES)
 LAST_POLL: Final = Gauge(
     "crossborder_consumer_last_poll_timestamp_seconds", "When the log was last asked for records and answered, even with none.",
     ["service"],
 ).among(service=SERVICES)  # fmt: skip
-ASSIGNED: Final = Gauge("crossborder_consumer_assigned_partitions", "Partitions this process reads.", ["service"]).among(
-    service=SERVICES
-)
-REBALANCES: Final = Counter("crossborder_consumer_rebalances_total", "Assignments received.", ["service"]).among(service=SERVICES)
+ASSIGNED: Final = Gauge(
+    "crossborder_consumer_assigned_partitions", "Partitions this process reads.", ["service"]
+).among(service=SERVICES)
+REBALANCES: Final = Counter(
+    "crossborder_consumer_rebalances_total", "Assignments received.", ["service"]
+).among(service=SERVICES)
 REBALANCE_SECONDS: Final = Histogram(
     "crossborder_consumer_rebalance_seconds", "From the loss of the old assignment to reading on with the new one.",
     ["service"], buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
@@ -257,31 +319,41 @@ FENCED: Final = Counter(
     ["service", "kind"],
 ).among(service=SERVICES, kind=FENCES)  # fmt: skip
 RETRIES: Final = Counter(
-    "crossborder_batch_retries_total", "Batches tried again because database or Kafka did not answer.", ["service"]
+    "crossborder_batch_retries_total",
+    "Batches tried again because database or Kafka did not answer.",
+    ["service"],
 ).among(service=SERVICES)
 OUTBOX_PENDING: Final = Gauge(
-    "crossborder_outbox_pending_records", "Records written but not yet acknowledged by the broker.", ["service"]
+    "crossborder_outbox_pending_records",
+    "Records written but not yet acknowledged by the broker.",
+    ["service"],
 ).among(service=SERVICES)
 OUTBOX_OLDEST: Final = Gauge(
     "crossborder_outbox_oldest_pending_timestamp_seconds",
     "When the oldest unpublished record was written; 0 if none.",
     ["service"],
 ).among(service=SERVICES)
-PUBLISHED: Final = Counter("crossborder_outbox_published_total", "Records acknowledged by the broker.", ["service"]).among(
-    service=SERVICES
-)
+PUBLISHED: Final = Counter(
+    "crossborder_outbox_published_total", "Records acknowledged by the broker.", ["service"]
+).among(service=SERVICES)
 PUBLISH_SECONDS: Final = Histogram(
     "crossborder_outbox_publish_seconds", "Time from sending a batch of the outbox to its last acknowledgement.",
     ["service"], buckets=_FAST,
 ).among(service=SERVICES)  # fmt: skip
 PRODUCER_FAILURES: Final = Counter(
-    "crossborder_outbox_producer_failures_total", "Times the relay gave up its producer and began with a new one.", ["service"]
+    "crossborder_outbox_producer_failures_total",
+    "Times the relay gave up its producer and began with a new one.",
+    ["service"],
 ).among(service=SERVICES)
 RELAY_LEADING: Final = Gauge(
-    "crossborder_outbox_relay_leading", "1 in the process that publishes for its service, 0 in its replicas.", ["service"]
+    "crossborder_outbox_relay_leading",
+    "1 in the process that publishes for its service, 0 in its replicas.",
+    ["service"],
 ).among(service=SERVICES)
 DEAD_LETTERS: Final = Counter(
-    "crossborder_dead_letters_total", "Records given up, replays that failed again included.", ["service", "topic", "reason"]
+    "crossborder_dead_letters_total",
+    "Records given up, replays that failed again included.",
+    ["service", "topic", "reason"],
 ).among(service=SERVICES, topic=TOPICS, reason=REASONS)
 DEAD_LETTER_DEBT: Final = Gauge(
     "crossborder_dead_letters_unreplayed_records", "Dead letters nobody has replayed with success yet, by the topic they came from.",
@@ -293,28 +365,44 @@ DEAD_LETTER_OLDEST: Final = Gauge(
     ["service"],
 ).among(service=SERVICES)
 HELD_ORDERS: Final = Gauge(
-    "crossborder_held_orders", "Orders that wait for a dead letter of theirs to be replayed.", ["service"]
+    "crossborder_held_orders",
+    "Orders that wait for a dead letter of theirs to be replayed.",
+    ["service"],
 ).among(service=SERVICES)
 HELD_OLDEST: Final = Gauge(
-    "crossborder_held_orders_oldest_timestamp_seconds", "Since when the order held longest is held; 0 if none.", ["service"]
+    "crossborder_held_orders_oldest_timestamp_seconds",
+    "Since when the order held longest is held; 0 if none.",
+    ["service"],
 ).among(service=SERVICES)
 PARKED: Final = Gauge(
-    "crossborder_parked_records", "Records of held orders that wait behind their dead letter.", ["service"]
+    "crossborder_parked_records",
+    "Records of held orders that wait behind their dead letter.",
+    ["service"],
 ).among(service=SERVICES)
 CASES_OPEN: Final = Gauge(
-    "crossborder_cases_open", "Contradictions and dead ends that a person must settle, by kind.", ["service", "kind"]
+    "crossborder_cases_open",
+    "Contradictions and dead ends that a person must settle, by kind.",
+    ["service", "kind"],
 ).among(service=SERVICES, kind=())
 CASES_OLDEST: Final = Gauge(
-    "crossborder_cases_oldest_open_timestamp_seconds", "When the oldest open case was opened; 0 if none.", ["service"]
+    "crossborder_cases_oldest_open_timestamp_seconds",
+    "When the oldest open case was opened; 0 if none.",
+    ["service"],
 ).among(service=SERVICES)
 EFFECTS_OPEN: Final = Gauge(
-    "crossborder_effects_open", "Instructions to an outside party without an answer yet.", ["service"]
+    "crossborder_effects_open",
+    "Instructions to an outside party without an answer yet.",
+    ["service"],
 ).among(service=SERVICES)
 EFFECTS_UNKNOWN: Final = Gauge(
-    "crossborder_effects_unknown", "Open instructions asked twice or more: what became of them is not known.", ["service"]
+    "crossborder_effects_unknown",
+    "Open instructions asked twice or more: what became of them is not known.",
+    ["service"],
 ).among(service=SERVICES)
 EFFECTS_OLDEST: Final = Gauge(
-    "crossborder_effects_oldest_open_timestamp_seconds", "When the oldest open instruction was given; 0 if none.", ["service"]
+    "crossborder_effects_oldest_open_timestamp_seconds",
+    "When the oldest open instruction was given; 0 if none.",
+    ["service"],
 ).among(service=SERVICES)
 EFFECTS: Final = Counter(
     "crossborder_effects_total", "Instructions to an outside party, by what each call came to; one may be called for more than once.",
@@ -329,31 +417,39 @@ ASIDE: Final = Gauge(
     ["service", "source"],
 ).among(service=SERVICES, source=ASIDE_SOURCES)  # fmt: skip
 ASIDE_OLDEST: Final = Gauge(
-    "crossborder_set_aside_oldest_timestamp_seconds", "Since when the oldest of them is set aside; 0 if none.", ["service"]
+    "crossborder_set_aside_oldest_timestamp_seconds",
+    "Since when the oldest of them is set aside; 0 if none.",
+    ["service"],
 ).among(service=SERVICES)
 SET_ASIDE: Final = Counter(
     "crossborder_set_aside_total", "Times an item was set aside, tries that failed again included.",
     ["service", "source", "reason"],
 ).among(service=SERVICES, source=ASIDE_SOURCES, reason=ASIDE_REASONS)  # fmt: skip
 LOOP_FAILURES: Final = Counter(
-    "crossborder_loop_failures_total", "Turns of a timer or loop that failed for a reason nobody foresaw.", ["service", "loop"]
+    "crossborder_loop_failures_total",
+    "Turns of a timer or loop that failed for a reason nobody foresaw.",
+    ["service", "loop"],
 ).among(service=SERVICES, loop=LOOPS)
 LOOP_FAILS: Final = Gauge(
     "crossborder_loop_failed_in_a_row", "Turns of a timer or loop that failed one after the other; 0 once one succeeds.",
     ["service", "loop"],
 ).among(service=SERVICES, loop=LOOPS)  # fmt: skip
-IGNORED_FIELDS: Final = Counter("crossborder_ignored_fields_total", "Unknown fields in submissions, ignored.", ["service"]).among(
-    service=SERVICES
-)
+IGNORED_FIELDS: Final = Counter(
+    "crossborder_ignored_fields_total", "Unknown fields in submissions, ignored.", ["service"]
+).among(service=SERVICES)
 LOOP_LAG: Final = Gauge(
-    "crossborder_event_loop_lag_seconds", "How late the event loop woke: the worst of the last 15 seconds.", ["service"]
+    "crossborder_event_loop_lag_seconds",
+    "How late the event loop woke: the worst of the last 15 seconds.",
+    ["service"],
 ).among(service=SERVICES)
 POOL: Final = Gauge(
     "crossborder_db_pool_connections", "Database connections: open (all), idle, busy, and the most there may be (max).",
     ["service", "state"],
 ).among(service=SERVICES, state=POOL_STATES)  # fmt: skip
 POOL_WAITING: Final = Gauge(
-    "crossborder_db_pool_waiting", "Tasks that wait for a database connection: the most of the last 15 seconds.", ["service"]
+    "crossborder_db_pool_waiting",
+    "Tasks that wait for a database connection: the most of the last 15 seconds.",
+    ["service"],
 ).among(service=SERVICES)
 REACHES: Final = Gauge(
     "crossborder_dependency_up", "1 if what the service stands on answered it when last asked, 0 if not; asked every 5 seconds.",
@@ -370,7 +466,9 @@ PROCESS_ENDS: Final = Counter(
     ["service", "reason"],
 ).among(service=SERVICES, reason=END_REASONS)  # fmt: skip
 INVARIANTS: Final = Gauge(
-    "crossborder_invariant_violations", "Rows that break the invariant, at the last check.", ["invariant"]
+    "crossborder_invariant_violations",
+    "Rows that break the invariant, at the last check.",
+    ["invariant"],
 ).among(invariant=str)
 INVARIANT_CHECKED: Final = Gauge(
     "crossborder_invariant_last_check_timestamp_seconds",
@@ -378,7 +476,9 @@ INVARIANT_CHECKED: Final = Gauge(
     ["invariant"],
 ).among(invariant=str)
 INVARIANT_SECONDS: Final = Gauge(
-    "crossborder_invariant_check_seconds", "How long the last look at the invariant took.", ["invariant"]
+    "crossborder_invariant_check_seconds",
+    "How long the last look at the invariant took.",
+    ["invariant"],
 ).among(invariant=str)
 
 # --- the outside parties
@@ -391,30 +491,38 @@ PARTY_CALLS: Final = Counter(
     "crossborder_party_calls_total",
     "Calls to an outside party by outcome; for carrier and authority, which answer by messages, what was heard of them.",
     ["party", "operation", "outcome"],
-).among(party=PARTIES, operation=(*OPERATIONS["bank"], *OPERATIONS["carrier"], *OPERATIONS["authority"]), outcome=CALL_OUTCOMES)
+).among(
+    party=PARTIES,
+    operation=(*OPERATIONS["bank"], *OPERATIONS["carrier"], *OPERATIONS["authority"]),
+    outcome=CALL_OUTCOMES,
+)
 PARTY_SECONDS: Final = Histogram(
     "crossborder_party_answer_seconds",
     "How long an outside party took: the bank for one HTTP call, the carrier from order to waybill, the authority from lodging "
     "to its first word.",
     ["party", "operation"], buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0),
 ).among(party=PARTIES, operation=(*OPERATIONS["bank"], *OPERATIONS["carrier"], *OPERATIONS["authority"]))  # fmt: skip
-PARTY_IN_FLIGHT: Final = Gauge("crossborder_party_calls_in_flight", "Calls to an outside party under way now.", ["party"]).among(
-    party=PARTIES
-)
+PARTY_IN_FLIGHT: Final = Gauge(
+    "crossborder_party_calls_in_flight", "Calls to an outside party under way now.", ["party"]
+).among(party=PARTIES)
 PARTY_PENDING: Final = Gauge(
     "crossborder_party_unanswered",
     "What an outside party owes an answer: instructions to the bank, waybills of placed orders, lodged lists without a receipt.",
     ["party"],
 ).among(party=PARTIES)  # fmt: skip
 PARTY_PENDING_OLDEST: Final = Gauge(
-    "crossborder_party_oldest_unanswered_timestamp_seconds", "Since when it has owed the oldest of them; 0 if none.", ["party"]
+    "crossborder_party_oldest_unanswered_timestamp_seconds",
+    "Since when it has owed the oldest of them; 0 if none.",
+    ["party"],
 ).among(party=PARTIES)
 
 # --- orders
-ORDERS: Final = Counter("crossborder_orders_total", "Orders that came to this state.", ["state", "corridor"]).among(
-    state=(*OPEN_STATES, *ENDS), corridor=CORRIDORS
+ORDERS: Final = Counter(
+    "crossborder_orders_total", "Orders that came to this state.", ["state", "corridor"]
+).among(state=(*OPEN_STATES, *ENDS), corridor=CORRIDORS)
+ORDERS_OPEN: Final = Gauge("crossborder_orders_open", "Orders in this state now.", ["state"]).among(
+    state=OPEN_STATES
 )
-ORDERS_OPEN: Final = Gauge("crossborder_orders_open", "Orders in this state now.", ["state"]).among(state=OPEN_STATES)
 OLDEST_OPEN: Final = Gauge(
     "crossborder_orders_oldest_open_timestamp_seconds",
     "When the oldest order now in this state was first heard of; 0 if none.",
@@ -433,9 +541,9 @@ CAPTURED: Final = Counter(
     "crossborder_captured_minor_total", "Minor units of money by what the bank did with them: captured, refunded, or declined (not moved).",
     ["currency", "outcome"],
 ).among(currency=EXPONENTS, outcome=("captured", "refunded", "declined"))  # fmt: skip
-PAYMENTS: Final = Counter("crossborder_payments_total", "Payments by what became of them.", ["outcome"]).among(
-    outcome=("captured", "declined", "voided", "refunded", "settled")
-)
+PAYMENTS: Final = Counter(
+    "crossborder_payments_total", "Payments by what became of them.", ["outcome"]
+).among(outcome=("captured", "declined", "voided", "refunded", "settled"))
 LEDGER_ACCOUNTS: Final = (
     "bank_clearing", "buyer_funds", "merchant_payable", "tax_payable", "tax_suspense", "tax_difference", "merchant_claim",
     "guarantee_free", "guarantee_reserved", "own_funds",
@@ -445,7 +553,9 @@ LEDGER_BALANCE: Final = Gauge(
     ["account", "currency"],
 ).among(account=LEDGER_ACCOUNTS, currency=EXPONENTS)  # fmt: skip
 LEDGER_IMBALANCE: Final = Gauge(
-    "crossborder_ledger_imbalance_minor", "What all accounts of a currency sum to, in minor units; must be 0.", ["currency"]
+    "crossborder_ledger_imbalance_minor",
+    "What all accounts of a currency sum to, in minor units; must be 0.",
+    ["currency"],
 ).among(currency=EXPONENTS)
 
 GUARANTEE: Final = Gauge(
@@ -456,10 +566,13 @@ GUARANTEE: Final = Gauge(
 
 # --- tax
 TAX_ASSESSED: Final = Counter(
-    "crossborder_tax_assessed_minor_total", "Minor units of tax assessed, undone ones included.", ["kind", "regime"]
+    "crossborder_tax_assessed_minor_total",
+    "Minor units of tax assessed, undone ones included.",
+    ["kind", "regime"],
 ).among(kind=("duty", "consumption_tax", "vat", "parcel_tax"), regime=first(24))
 TAX_RULES_REFUSED: Final = Gauge(
-    "crossborder_tax_rules_refused", "1 while changed rule files are refused and the rules before them stay in force."
+    "crossborder_tax_rules_refused",
+    "1 while changed rule files are refused and the rules before them stay in force.",
 )
 TAX_RULES_LAST_DAY: Final = Gauge(
     "crossborder_tax_rules_last_day_timestamp_seconds",
@@ -467,7 +580,9 @@ TAX_RULES_LAST_DAY: Final = Gauge(
     ["table"],
 ).among(table=first(40))
 BILL_CASES: Final = Gauge(
-    "crossborder_tax_bill_cases", "Tax bills that wait for a person, by why; at the last check.", ["reason"]
+    "crossborder_tax_bill_cases",
+    "Tax bills that wait for a person, by why; at the last check.",
+    ["reason"],
 ).among(reason=("far_off", "missing", "contradicted", "voided", "overdue", "uncorrected"))
 QUOTA_REFUSALS: Final = Counter(
     "crossborder_quota_refusals_total",
@@ -477,7 +592,9 @@ QUOTA_REFUSALS: Final = Counter(
 
 # --- customs
 BATCHES: Final = Counter(
-    "crossborder_declaration_batches_total", "Collective messages: lodged, or refused whole by the authority.", ["outcome"]
+    "crossborder_declaration_batches_total",
+    "Collective messages: lodged, or refused whole by the authority.",
+    ["outcome"],
 ).among(outcome=("lodged", "refused"))
 BATCH_LISTS: Final = Histogram(
     "crossborder_declaration_batch_lists",
@@ -490,14 +607,18 @@ BATCH_SECONDS: Final = Histogram(
     buckets=(0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0),
 ).among(closed_by=("size", "age", "part", "trial"))  # fmt: skip
 BATCHES_OPEN: Final = Gauge(
-    "crossborder_declaration_batches_open", "Open batches: groups with lists that wait to be lodged.", ["kind"]
+    "crossborder_declaration_batches_open",
+    "Open batches: groups with lists that wait to be lodged.",
+    ["kind"],
 ).among(kind=OPERATIONS["authority"])
 BATCHES_LATE: Final = Gauge(
-    "crossborder_declaration_batches_late", "Open batches more than 30 seconds past the time they should have closed.", ["kind"]
+    "crossborder_declaration_batches_late",
+    "Open batches more than 30 seconds past the time they should have closed.",
+    ["kind"],
 ).among(kind=OPERATIONS["authority"])
-LISTS_WAITING: Final = Gauge("crossborder_declaration_lists_waiting", "Lists that wait in an open batch.", ["kind"]).among(
-    kind=OPERATIONS["authority"]
-)
+LISTS_WAITING: Final = Gauge(
+    "crossborder_declaration_lists_waiting", "Lists that wait in an open batch.", ["kind"]
+).among(kind=OPERATIONS["authority"])
 BATCH_OLDEST: Final = Gauge(
     "crossborder_declaration_batch_oldest_open_timestamp_seconds",
     "When the oldest open batch got its first list; 0 if none.",
@@ -509,9 +630,9 @@ LODGING_PAUSED: Final = Gauge(
     "own signature, certificate or registration is refused.",
     ["reason"],
 ).among(reason=("wait", "ours"))
-SUMMARIES: Final = Gauge("crossborder_summaries", "Requests to consolidate export lists, by state.", ["state"]).among(
-    state=SUMMARY_STATES
-)
+SUMMARIES: Final = Gauge(
+    "crossborder_summaries", "Requests to consolidate export lists, by state.", ["state"]
+).among(state=SUMMARY_STATES)
 CONSOLIDATED: Final = Gauge(
     "crossborder_consolidated_declarations",
     "Export declarations that customs made of these requests, by stage; a returned one waits for its broker.",
@@ -553,7 +674,9 @@ VERIFIED_SALES: Final = Counter(
     ["corridor"],
 ).among(corridor=CORRIDORS)  # fmt: skip
 VERIFIED_SALES_MINOR: Final = Counter(
-    "crossborder_verified_sales_minor_total", "Minor units of the goods of verified sales.", ["corridor", "currency"]
+    "crossborder_verified_sales_minor_total",
+    "Minor units of the goods of verified sales.",
+    ["corridor", "currency"],
 ).among(corridor=CORRIDORS, currency=EXPONENTS)
 STREAM_ORDERS: Final = Gauge(
     "crossborder_stream_orders", "Orders of a window by the stage they came to, in the partitions this process reads.",
@@ -580,7 +703,9 @@ PROBE_LAST_ATTEMPT: Final = Gauge(
     "When the last synthetic order was published; 0 before the first.",
     registry=None,
 )
-PROBE_IN_FLIGHT: Final = Gauge("crossborder_probe_orders_in_flight", "Synthetic orders under way.", registry=None)
+PROBE_IN_FLIGHT: Final = Gauge(
+    "crossborder_probe_orders_in_flight", "Synthetic orders under way.", registry=None
+)
 
 
 def export(*unlabelled: client.metrics.MetricWrapperBase) -> None:
@@ -617,4 +742,6 @@ def begin(service: str, hears: Mapping[str, Collection[str]]) -> None:
 
 def labelled() -> Sequence[_Closed]:
     """Every metric here that has labels."""
-    return [found for found in globals().values() if isinstance(found, _Closed) and found._labelnames]
+    return [
+        found for found in globals().values() if isinstance(found, _Closed) and found._labelnames
+    ]

@@ -49,7 +49,9 @@ class Money:
 
     def __post_init__(self) -> None:
         if self.currency not in EXPONENTS:
-            raise MoneyError(f"currency {self.currency!r} is not one of the ISO 4217 currencies supported here")
+            raise MoneyError(
+                f"currency {self.currency!r} is not one of the ISO 4217 currencies supported here"
+            )
 
     @classmethod
     def of(cls, amount: str | Decimal | int, currency: str) -> Self:
@@ -62,9 +64,13 @@ class Money:
         if isinstance(amount, str) and (plain := _plain(amount, exponent or 0)) is not None:
             return cls(plain, currency)
         if exponent is None:
-            raise MoneyError(f"currency {currency!r} is not one of the ISO 4217 currencies supported here")
+            raise MoneyError(
+                f"currency {currency!r} is not one of the ISO 4217 currencies supported here"
+            )
         if isinstance(amount, str) and not AMOUNT.fullmatch(amount):
-            raise MoneyError(f"{amount[:40]!r} is not a decimal amount: expected digits and a point")
+            raise MoneyError(
+                f"{amount[:40]!r} is not a decimal amount: expected digits and a point"
+            )
         try:
             scaled = Decimal(amount).scaleb(exponent)
         except (InvalidOperation, ValueError) as error:
@@ -73,7 +79,9 @@ class Money:
             raise MoneyError(f"{amount!r} is not a finite amount within the limit")
         minor = int(scaled)
         if scaled != minor:
-            raise MoneyError(f"{amount!r} has more than {exponent} decimals, which {currency} does not have")
+            raise MoneyError(
+                f"{amount!r} has more than {exponent} decimals, which {currency} does not have"
+            )
         return cls(minor, currency)
 
     @classmethod
@@ -137,21 +145,29 @@ class Money:
 
         `weights` are non-negative integers; if all are zero the whole goes to the first part.
         """
-        return [Money(part, self.currency) for part in share_by_largest_remainder(self.minor, weights)]
+        return [
+            Money(part, self.currency) for part in share_by_largest_remainder(self.minor, weights)
+        ]
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         wire = core_schema.typed_dict_schema(
             {
                 "amount": core_schema.typed_dict_field(core_schema.str_schema(max_length=24)),
-                "currency": core_schema.typed_dict_field(core_schema.str_schema(min_length=3, max_length=3)),
+                "currency": core_schema.typed_dict_field(
+                    core_schema.str_schema(min_length=3, max_length=3)
+                ),
             },
             extra_behavior="ignore",
         )
         from_wire = core_schema.no_info_after_validator_function(_from_wire, wire)
         return core_schema.json_or_python_schema(
             json_schema=from_wire,
-            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), from_wire]),
+            python_schema=core_schema.union_schema(
+                [core_schema.is_instance_schema(cls), from_wire]
+            ),
             serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda money: {"amount": str(money), "currency": money.currency}, return_schema=wire
             ),
@@ -177,7 +193,11 @@ def _plain(amount: str, exponent: int) -> int | None:
         return None
     whole = amount[: -exponent - 1]
     digits = whole + amount[-exponent:]
-    return int(digits) if whole and len(digits) <= 15 and digits.isdecimal() and digits.isascii() else None
+    return (
+        int(digits)
+        if whole and len(digits) <= 15 and digits.isdecimal() and digits.isascii()
+        else None
+    )
 
 
 def round_half_up(value: Decimal) -> int:

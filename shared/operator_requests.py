@@ -59,7 +59,9 @@ async def obey(handler: Handler) -> int:
 async def _obey_next(handler: Handler) -> bool:
     work = _Obeying(handler)
     async with handler.pool.acquire() as conn, conn.transaction():
-        if not await conn.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", REQUEST_LOCK, handler.service):
+        if not await conn.fetchval(
+            "SELECT pg_try_advisory_xact_lock($1, hashtext($2))", REQUEST_LOCK, handler.service
+        ):
             return False
         request = await _next(conn)
         if request is None:
@@ -70,8 +72,13 @@ async def _obey_next(handler: Handler) -> bool:
         except Exception as error:
             if not may_be_the_records(error):
                 raise
-            refused = handler.to_unprocessable(Record(*(request.place or ("", 0, 0)), 0, None, None, ()), error)
-            outcome, result = Outcome(), Result("failed", {"reason": refused.reason, "error": str(refused)[:500]})
+            refused = handler.to_unprocessable(
+                Record(*(request.place or ("", 0, 0)), 0, None, None, ()), error
+            )
+            outcome, result = (
+                Outcome(),
+                Result("failed", {"reason": refused.reason, "error": str(refused)[:500]}),
+            )
         await conn.execute(
             "INSERT INTO operator_result (request_id, outcome, details) VALUES ($1, $2, $3)",
             request.number, result.outcome, orjson.dumps(result.details, default=str).decode(),
@@ -109,11 +116,14 @@ class _Obeying(_Batch):
             return await self._command(conn, unpack_record(request.record), request.number)
         return Outcome(), Result("nothing", {"why": "there is nothing for the service to do"})
 
-    async def _replay(self, conn: Connection, place: tuple[str, int, int]) -> tuple[Outcome, Result]:
+    async def _replay(
+        self, conn: Connection, place: tuple[str, int, int]
+    ) -> tuple[Outcome, Result]:
         """Handle the letter's record, then what waits behind it."""
         outcome = Outcome()
         order_id = await conn.fetchval(
-            "SELECT order_id FROM dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3 AND record IS NOT NULL", *place
+            "SELECT order_id FROM dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3 AND record IS NOT NULL",
+            *place,
         )
         if order_id is None:
             return outcome, Result("nothing", {"why": "the letter is not owed, or holds no order"})
@@ -126,12 +136,18 @@ class _Obeying(_Batch):
         refused = await self._try_parked(conn, record, outcome)
         if refused is not None:
             await inbox.note_failed_again(conn, letter, refused.reason, str(refused)[:500])
-            outcome.after_commit.append(metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc)
-            return outcome, Result("failed", {"reason": refused.reason, "error": str(refused)[:500]})
+            outcome.after_commit.append(
+                metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc
+            )
+            return outcome, Result(
+                "failed", {"reason": refused.reason, "error": str(refused)[:500]}
+            )
         await inbox.forget_letters(conn, letters)
         return outcome, Result("done", await self._let_go(conn, order_id, outcome))
 
-    async def _command(self, conn: Connection, record: Record, number: int) -> tuple[Outcome, Result]:
+    async def _command(
+        self, conn: Connection, record: Record, number: int
+    ) -> tuple[Outcome, Result]:
         """Follow what an operator says in the words of the intake; no party has to sign it."""
         found = self._h.decode(replace(record, offset=-number), trusted=True)
         if isinstance(found, Unprocessable):
@@ -140,7 +156,9 @@ class _Obeying(_Batch):
         outcome = Outcome()
         refused = await self._try(conn, record, found, outcome)
         if refused is not None:
-            return Outcome(), Result("failed", {"reason": refused.reason, "error": str(refused)[:500]})
+            return Outcome(), Result(
+                "failed", {"reason": refused.reason, "error": str(refused)[:500]}
+            )
         return outcome, Result("done")
 
     async def _skip(self, conn: Connection, order_id: UUID) -> tuple[Outcome, Result]:
@@ -152,7 +170,9 @@ class _Obeying(_Batch):
         letters = await inbox.kept_letters(conn, order_id=order_id)
         skipped = [self._told_of(letter) for letter in letters]
         await inbox.forget_letters(conn, letters)
-        return outcome, Result("done", {"skipped": skipped, **await self._let_go(conn, order_id, outcome)})
+        return outcome, Result(
+            "done", {"skipped": skipped, **await self._let_go(conn, order_id, outcome)}
+        )
 
     async def _let_go(self, conn: Connection, order_id: UUID, outcome: Outcome) -> dict[str, Any]:
         """Hold the order no longer and handle what waited, one by one, until one of these has to be given up.
@@ -172,7 +192,9 @@ class _Obeying(_Batch):
                 return {"followed": at - 1, "held_again": refused.reason}
         return {"followed": len(waiting)}
 
-    async def _hold_again(self, conn: Connection, record: Record, refused: Unprocessable, outcome: Outcome) -> None:
+    async def _hold_again(
+        self, conn: Connection, record: Record, refused: Unprocessable, outcome: Outcome
+    ) -> None:
         letter = Outcome()
         await self._give_up(conn, letter, record, refused)
         await self._write(conn, letter)
@@ -184,10 +206,18 @@ class _Obeying(_Batch):
 
     def _told_of(self, letter: inbox.Letter) -> Mapping[str, Any]:
         """What a letter was, for the audit: its place, why it was given up, and which fact it was."""
-        found: dict[str, Any] = {"at": "/".join(map(str, letter.place)), "reason": letter.reason, "error": letter.error}
+        found: dict[str, Any] = {
+            "at": "/".join(map(str, letter.place)),
+            "reason": letter.reason,
+            "error": letter.error,
+        }
         if letter.record is not None:
             heads = first_headers(self._opened(letter).headers)
-            found |= {name: heads[name].decode("utf-8", "replace") for name in ("ce_type", "ce_id") if name in heads}
+            found |= {
+                name: heads[name].decode("utf-8", "replace")
+                for name in ("ce_type", "ce_id")
+                if name in heads
+            }
         return found
 
 
@@ -204,7 +234,9 @@ async def ask(
     `schema` is the name of a service; the connection encodes JSON itself.
     """
     topic, part, offset = place or (None, None, None)
-    number: int = await conn.fetchval(_ASK.format(schema), by, act, order_id, letter, topic, part, offset, note, record)
+    number: int = await conn.fetchval(
+        _ASK.format(schema), by, act, order_id, letter, topic, part, offset, note, record
+    )
     if outcome is not None:
         await conn.execute(_NOTE.format(schema), number, outcome, details or {})
     return number

@@ -32,7 +32,14 @@ from shared.failpoints import Failpoints
 from shared.kafka import OPEN, Security
 from shared.sealing import Sealing
 from shared.tasks import wait_for_event
-from shared.topics import DEAD_LETTER_BYTES_MAX, MESSAGE_BYTES_MAX, PARTITIONS, bytes_max_of, dead_letters_of, named
+from shared.topics import (
+    DEAD_LETTER_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
+    PARTITIONS,
+    bytes_max_of,
+    dead_letters_of,
+    named,
+)
 from shared.trouble import Failures
 
 log = structlog.get_logger(__name__)
@@ -120,7 +127,11 @@ def fits(record: Outgoing) -> bool:
 
 def size_of(record: Outgoing) -> int:
     """Bytes of the record as the broker counts them where it is not compressed, with the batch around it; some 20 too many."""
-    return int(DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, list(record.headers)))
+    return int(
+        DefaultRecordBatchBuilder.estimate_size_in_bytes(
+            record.key, record.value, list(record.headers)
+        )
+    )
 
 
 def _sealing(sealing: Sealing | None) -> Sealing:
@@ -183,7 +194,11 @@ class Relay:
                 await self._try_to_lead()
                 failures.none()
             except (*LOST, *RETRYABLE) as error:
-                log.warning("relay lost its database connection", service=self._service, error=type(error).__name__)
+                log.warning(
+                    "relay lost its database connection",
+                    service=self._service,
+                    error=type(error).__name__,
+                )
             except Exception as error:  # noqa: BLE001  counted, logged and alerted
                 await asyncio.sleep(failures.one(error))
             await asyncio.sleep(LEADER_RETRY_S)
@@ -191,7 +206,9 @@ class Relay:
     async def _try_to_lead(self) -> None:
         conn = await self._pool.acquire()
         try:
-            if await conn.fetchval("SELECT pg_try_advisory_lock($1, hashtext(current_schema()))", RELAY_LOCK):
+            if await conn.fetchval(
+                "SELECT pg_try_advisory_lock($1, hashtext(current_schema()))", RELAY_LOCK
+            ):
                 await self._lead(conn)
             self.last_progress = time.monotonic()
         finally:
@@ -218,7 +235,9 @@ class Relay:
             except (KafkaError, TimeoutError, TopicClosed, Narrowed) as error:
                 # A producer that has failed once may have a hole in its sequence: a new one, and read again.
                 metrics.PRODUCER_FAILURES.labels(self._service).inc()
-                log.warning("relay starts a new producer", service=self._service, error=type(error).__name__)
+                log.warning(
+                    "relay starts a new producer", service=self._service, error=type(error).__name__
+                )
                 await asyncio.sleep(0.2)
             finally:
                 await asyncio.shield(_stop(producer))
@@ -249,13 +268,17 @@ class Relay:
         )  # fmt: skip
         return found
 
-    async def _send_or_narrow(self, conn: Connection, producer: AIOKafkaProducer, rows: Sequence[Any]) -> None:
+    async def _send_or_narrow(
+        self, conn: Connection, producer: AIOKafkaProducer, rows: Sequence[Any]
+    ) -> None:
         """Send the rows. If one of them is to blame, read half as many next; at last it stands alone and is set aside."""
         try:
             await self._send(conn, producer, rows)
         except TopicClosed as closed:
             topic = closed.topic.removeprefix(self._prefix)
-            pause_s = min(TOPIC_CLOSED_MAX_S, 2 * self._closed.get(topic, (0.0, TOPIC_CLOSED_S / 2))[1])
+            pause_s = min(
+                TOPIC_CLOSED_MAX_S, 2 * self._closed.get(topic, (0.0, TOPIC_CLOSED_S / 2))[1]
+            )
             self._closed[topic] = time.monotonic() + pause_s, pause_s
             log.error("a topic takes no records, they wait and others go on: create it, or give this user the right to write it",
                       service=self._service, topic=topic, error=str(closed), again_in_s=pause_s)  # fmt: skip
@@ -271,7 +294,10 @@ class Relay:
 
     async def _set_aside(self, conn: Connection, failed: Sequence[tuple[Any, Exception]]) -> None:
         """Leave these where they are, and what comes behind them of the same order."""
-        items = [aside.Failed(str(row["id"]), uuid_or_none(row["key"]), *_why(row, error)) for row, error in failed]
+        items = [
+            aside.Failed(str(row["id"]), uuid_or_none(row["key"]), *_why(row, error))
+            for row, error in failed
+        ]
         await aside.put(conn, self._service, ASIDE, items)
         self._aside |= {row["id"]: _ordered_key(row["topic"], row["key"]) for row, _ in failed}
 
@@ -285,9 +311,15 @@ class Relay:
         )
         if gone := [row["subject"] for row in rows if row["id"] is None]:
             await aside.clear(conn, ASIDE, gone)
-        self._aside = {row["id"]: _ordered_key(row["topic"], row["key"]) for row in rows if row["id"] is not None}
+        self._aside = {
+            row["id"]: _ordered_key(row["topic"], row["key"])
+            for row in rows
+            if row["id"] is not None
+        }
         for number in [row["id"] for row in rows if row["id"] is not None and row["due"]]:
-            found = await conn.fetch("SELECT id, topic, key, headers, value, sealed FROM outbox WHERE id = $1", number)
+            found = await conn.fetch(
+                "SELECT id, topic, key, headers, value, sealed FROM outbox WHERE id = $1", number
+            )
             try:
                 await self._send_or_narrow(conn, producer, found)
             except TopicClosed as error:
@@ -297,7 +329,9 @@ class Relay:
                 await aside.clear(conn, ASIDE, [str(number)])
                 self._aside.pop(number, None)
 
-    async def _send(self, conn: Connection, producer: AIOKafkaProducer, rows: Sequence[Any]) -> None:
+    async def _send(
+        self, conn: Connection, producer: AIOKafkaProducer, rows: Sequence[Any]
+    ) -> None:
         """Publish the rows and delete them once the broker has acknowledged them all."""
         self._fail.hit("relay_after_read")
         ready, records = await self._opened(conn, rows)
@@ -343,9 +377,7 @@ class Relay:
         return named(row["topic"], self._prefix), row["key"], value, headers
 
 
-_READY: Final = (
-    "id <> ALL($2::bigint[]) AND (key <> ALL($3::bytea[]) OR topic LIKE '%.dead-letters') AND topic <> ALL($4::text[])"
-)
+_READY: Final = "id <> ALL($2::bigint[]) AND (key <> ALL($3::bytea[]) OR topic LIKE '%.dead-letters') AND topic <> ALL($4::text[])"
 """What may be published now: not set aside, not behind such a record, and of no closed topic."""
 
 
@@ -381,19 +413,32 @@ async def publish(producer: AIOKafkaProducer, records: Iterable[Sent]) -> None:
     acks: list[tuple[str, Any]] = []
     for topic, key, value, headers in records:
         if not key:
-            acks.append((topic, await _of(topic, producer.send(topic, key=None, value=value, headers=headers))))
+            acks.append(
+                (
+                    topic,
+                    await _of(topic, producer.send(topic, key=None, value=value, headers=headers)),
+                )
+            )
             continue
         if topic not in partitions:
             # Partitions that were added later get none of ours: an order's facts would not follow each other any more.
-            partitions[topic] = min(PARTITIONS, len(await _of(topic, producer.partitions_for(topic))))
+            partitions[topic] = min(
+                PARTITIONS, len(await _of(topic, producer.partitions_for(topic)))
+            )
         place = topic, partition_of(key, partitions[topic])
         batch = filling.get(place)
-        if batch is None or batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
+        if (
+            batch is None
+            or batch.append(timestamp=None, key=key, value=value, headers=headers) is None
+        ):
             if batch is not None:
                 acks.append((topic, await producer.send_batch(batch, topic, partition=place[1])))
             batch = filling[place] = producer.create_batch()
             batch.append(timestamp=None, key=key, value=value, headers=headers)
-    acks += [(topic, await producer.send_batch(batch, topic, partition=part)) for (topic, part), batch in filling.items()]
+    acks += [
+        (topic, await producer.send_batch(batch, topic, partition=part))
+        for (topic, part), batch in filling.items()
+    ]
     await asyncio.gather(*(_of(topic, ack) for topic, ack in acks))
 
 
@@ -401,7 +446,11 @@ async def _of(topic: str, work: Awaitable[T]) -> T:
     """The result; raises TopicClosed where the topic itself takes nothing."""
     try:
         return await work
-    except (TopicAuthorizationFailedError, UnknownTopicOrPartitionError, InvalidTopicError) as error:
+    except (
+        TopicAuthorizationFailedError,
+        UnknownTopicOrPartitionError,
+        InvalidTopicError,
+    ) as error:
         raise TopicClosed(topic, error) from error
 
 

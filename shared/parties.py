@@ -58,17 +58,24 @@ def key_of(pem: bytes) -> Ed25519PrivateKey:
     except (ValueError, TypeError):
         found = None
     if not isinstance(found, Ed25519PrivateKey):
-        raise Misconfigured("set CROSSBORDER_PARTY_KEY_FILE to a private Ed25519 key as PEM, without a pass phrase")
+        raise Misconfigured(
+            "set CROSSBORDER_PARTY_KEY_FILE to a private Ed25519 key as PEM, without a pass phrase"
+        )
     return found
 
 
 def once(record: Record, messages: Sequence[Message], *, for_good: bool) -> list[Message]:
     """The messages of a signed record under an id of what was signed: sent again, by whomever, they are repetitions."""
     signed = signed_bytes(first_headers(record.headers).get("ce_type", b""), record.value or b"")
-    first = event_id_of(record_id_of(record.topic, 0, 0), f"signed|{hashlib.sha256(signed).hexdigest()}", _NIL)
+    first = event_id_of(
+        record_id_of(record.topic, 0, 0), f"signed|{hashlib.sha256(signed).hexdigest()}", _NIL
+    )
     # By its number in the record, where it has one: an entry that cannot be read moves no other's id.
     places = [(m.entry - 1 if m.entry else i, m) for i, m in enumerate(messages)]
-    return [m._replace(event_id=event_id_of(first, str(place), m.order_id), once=for_good) for place, m in places]
+    return [
+        m._replace(event_id=event_id_of(first, str(place), m.order_id), once=for_good)
+        for place, m in places
+    ]
 
 
 class Parties:
@@ -88,7 +95,9 @@ class Parties:
 
     async def load(self, conn: Connection) -> None:
         """Read the keys now. A party whose last key was removed stays bound: nobody speaks for it until it has a new one."""
-        rows = await conn.fetch("SELECT code, public_key, removed_at IS NULL AS valid FROM party_key ORDER BY code, added_at")
+        rows = await conn.fetch(
+            "SELECT code, public_key, removed_at IS NULL AS valid FROM party_key ORDER BY code, added_at"
+        )
         found: dict[str, tuple[Ed25519PublicKey, ...]] = {}
         for row in rows:
             valid = (Ed25519PublicKey.from_public_bytes(row["public_key"]),) if row["valid"] else ()
@@ -111,7 +120,8 @@ class Parties:
             bound = True
             if not keys:
                 raise Unprocessable(
-                    "signature", f"give {code[:32]} a key with `crossborder access party add`: it has none that counts"
+                    "signature",
+                    f"give {code[:32]} a key with `crossborder access party add`: it has none that counts",
                 )
             if not _is_signed(record, keys):
                 raise Unprocessable(

@@ -83,7 +83,11 @@ class Batches(_MemoryRecordsPy):  # type: ignore[misc]
         raw = self._next_slice
         batch = super().next_batch(*options)
         # Before version 2 a record had no headers; what a transaction's end is written in is read by other means.
-        return batch if batch is None or raw[self.MAGIC_OFFSET] < 2 or batch.is_control_batch else _Batch(batch, raw)
+        return (
+            batch
+            if batch is None or raw[self.MAGIC_OFFSET] < 2 or batch.is_control_batch
+            else _Batch(batch, raw)
+        )
 
 
 class _Batch:
@@ -95,7 +99,11 @@ class _Batch:
         return getattr(self._batch, name)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._counted() if self._batch.compression_type or len(self._raw) > MESSAGE_BYTES_MAX else self._records()
+        return (
+            self._counted()
+            if self._batch.compression_type or len(self._raw) > MESSAGE_BYTES_MAX
+            else self._records()
+        )
 
     def _counted(self) -> Iterator[Any]:
         for record in self._records():
@@ -110,7 +118,9 @@ class _Batch:
                 yield record
         except (UnicodeDecodeError, CorruptRecordException) as error:
             # The Python reader says the former in the words of the latter.
-            if not isinstance(error, UnicodeDecodeError) and not isinstance(error.__cause__, UnicodeDecodeError):
+            if not isinstance(error, UnicodeDecodeError) and not isinstance(
+                error.__cause__, UnicodeDecodeError
+            ):
                 raise
             yield from islice(_Lenient(self._raw), read, None)
         except decompression.TooLarge:
@@ -122,7 +132,9 @@ class _Batch:
             f"send fewer records in one batch: the one of offsets {batch.base_offset} to {last} has more than "
             f"{decompression.UNPACKED_MAX} bytes when it is unpacked, and {len(self._raw)} as it lies in the log"
         )
-        return _DefaultRecordPy(last, batch.max_timestamp, batch.timestamp_type, None, Unread(self._raw, why), [])
+        return _DefaultRecordPy(
+            last, batch.max_timestamp, batch.timestamp_type, None, Unread(self._raw, why), []
+        )
 
 
 class _Lenient(_DefaultRecordBatchPy):  # type: ignore[misc]

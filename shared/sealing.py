@@ -44,10 +44,14 @@ class Sealing:
     that never go back.
     """
 
-    def __init__(self, master: Mapping[str, bytes], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, master: Mapping[str, bytes], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         missing = [name for name in MASTER_KEYS if len(master.get(name, b"")) != KEY_BYTES]
         if missing:
-            raise Misconfigured(f"make the keys with `crossborder keys`: {', '.join(missing)} must be {KEY_BYTES} bytes long")
+            raise Misconfigured(
+                f"make the keys with `crossborder keys`: {', '.join(missing)} must be {KEY_BYTES} bytes long"
+            )
         self._wrapping = AESGCM(master["wrapping"])
         self._resting = AESGCM(master["resting"])
         self._reference = master["reference"]
@@ -61,7 +65,9 @@ class Sealing:
         try:
             return cls({name: (keys / f"{name}.key").read_bytes() for name in MASTER_KEYS})
         except OSError as error:
-            raise Misconfigured(f"make the keys with `crossborder keys`: {error.filename} cannot be read") from None
+            raise Misconfigured(
+                f"make the keys with `crossborder keys`: {error.filename} cannot be read"
+            ) from None
 
     def person_ref(self, id_type: str, id_number: str) -> UUID:
         """A person's reference: a keyed hash of the identity document, the same for the same document for ever."""
@@ -76,7 +82,9 @@ class Sealing:
         """`digest` as release 0.1.0 made it."""
         return self.digest_exact(normal_before(text))
 
-    def digests_of_address(self, region: str | None, city: str | None, address: str) -> tuple[str, ...]:
+    def digests_of_address(
+        self, region: str | None, city: str | None, address: str
+    ) -> tuple[str, ...]:
         """A digest of each way to write the address, 16 hex characters: two addresses are the same if they share one."""
         return tuple(self.digest_exact(form)[:16] for form in address_forms(region, city, address))
 
@@ -86,7 +94,9 @@ class Sealing:
         found.update(text.encode())
         return found.hexdigest()
 
-    async def keys_of(self, conn: Any, persons: Collection[UUID], *, make: bool = False) -> dict[UUID, AESGCM]:
+    async def keys_of(
+        self, conn: Any, persons: Collection[UUID], *, make: bool = False
+    ) -> dict[UUID, AESGCM]:
         """The keys of `persons`, read (and with `make` created) in bulk.
 
         A person erased more than CACHE_S seconds ago is not in the answer; one erased since may still be.
@@ -94,7 +104,11 @@ class Sealing:
         now = self._clock()
         # To seal under a remembered key that was deleted since would make what nobody can ever open.
         remembered = {} if make else self._cache
-        keys = {p: kept[1] for p in persons if (kept := remembered.get(p)) is not None and now - kept[0] < CACHE_S}
+        keys = {
+            p: kept[1]
+            for p in persons
+            if (kept := remembered.get(p)) is not None and now - kept[0] < CACHE_S
+        }
         wanted = sorted(set(persons) - keys.keys())
         if not wanted:
             return keys
@@ -106,13 +120,21 @@ class Sealing:
                 wanted,
                 [self._wrap(person, secrets.token_bytes(KEY_BYTES)) for person in wanted],
             )
-        rows = await conn.fetch("SELECT person_ref, wrapped_key FROM vault.person_key WHERE person_ref = ANY($1::uuid[])", wanted)
-        read = {row["person_ref"]: AESGCM(self._unwrap(row["person_ref"], row["wrapped_key"])) for row in rows}
+        rows = await conn.fetch(
+            "SELECT person_ref, wrapped_key FROM vault.person_key WHERE person_ref = ANY($1::uuid[])",
+            wanted,
+        )
+        read = {
+            row["person_ref"]: AESGCM(self._unwrap(row["person_ref"], row["wrapped_key"]))
+            for row in rows
+        }
         if not make:
             self._remember(read, wanted, now)
         return keys | read
 
-    async def keys_for(self, conn: Any, sealed: Collection[tuple[UUID, bytes, bytes]]) -> dict[UUID, AESGCM]:
+    async def keys_for(
+        self, conn: Any, sealed: Collection[tuple[UUID, bytes, bytes]]
+    ) -> dict[UUID, AESGCM]:
         """The keys to open these: each a person, sealed bytes, and what they are bound to.
 
         A cached key that does not open its bytes is read anew: the person was erased and came again under another key.
@@ -127,7 +149,9 @@ class Sealing:
             return keys
         for person in stale:
             self.forget(person)
-        return {p: key for p, key in keys.items() if p not in stale} | await self.keys_of(conn, stale)
+        return {p: key for p, key in keys.items() if p not in stale} | await self.keys_of(
+            conn, stale
+        )
 
     def _remember(self, read: Mapping[UUID, AESGCM], wanted: Collection[UUID], now: float) -> None:
         # Only keys read back from committed rows: one made in a transaction that then fails must not live on here.
@@ -135,7 +159,10 @@ class Sealing:
         for person in wanted:
             self._cache.pop(person, None)
         self._cache.update((person, (now, key)) for person, key in read.items())
-        while self._cache and (len(self._cache) > CACHE_PERSONS_MAX or now - next(iter(self._cache.values()))[0] >= CACHE_S):
+        while self._cache and (
+            len(self._cache) > CACHE_PERSONS_MAX
+            or now - next(iter(self._cache.values()))[0] >= CACHE_S
+        ):
             self._cache.popitem(last=False)
 
     def forget(self, person: UUID) -> None:

@@ -17,9 +17,29 @@ from typing import Any, Final
 import structlog
 import uvloop
 
-from shared import aside, cases, effects, failpoints, health, inbox, logs, metrics, operator_requests, outbox, topics
+from shared import (
+    aside,
+    cases,
+    effects,
+    failpoints,
+    health,
+    inbox,
+    logs,
+    metrics,
+    operator_requests,
+    outbox,
+    topics,
+)
 from shared.consumer import Consumer
-from shared.database import LOOKING_MAX, LOST, POOL_MAX, RETRYABLE, Connection, connect_pool, is_of_database
+from shared.database import (
+    LOOKING_MAX,
+    LOST,
+    POOL_MAX,
+    RETRYABLE,
+    Connection,
+    connect_pool,
+    is_of_database,
+)
 from shared.errors import Misconfigured, Unavailable
 from shared.handler import Handler, write
 from shared.invariants import Invariant
@@ -73,7 +93,13 @@ class Service:
     """One running service; `run` returns when it is told to stop and raises when it must be started anew."""
 
     def __init__(
-        self, wiring: Wiring, settings: Settings, pool: Any, points: failpoints.Failpoints | None = None, *, looking: Any = None
+        self,
+        wiring: Wiring,
+        settings: Settings,
+        pool: Any,
+        points: failpoints.Failpoints | None = None,
+        *,
+        looking: Any = None,
     ) -> None:
         """`pool` is for records and effects; `looking`, for timers, gauges and requests, is the same one by default."""
         self.wiring = wiring
@@ -86,13 +112,26 @@ class Service:
             wiring.name, wiring.topic, wiring.subscriptions, pool, wiring.deps, after=self._after, orders_at_once=settings.batch_records,
             parties=Parties(all_bound=settings.all_parties_bound), **common
         )  # fmt: skip
-        self.relay = outbox.Relay(wiring.name, pool, settings.kafka, prefix=settings.topic_prefix, security=security, **common)
+        self.relay = outbox.Relay(
+            wiring.name,
+            pool,
+            settings.kafka,
+            prefix=settings.topic_prefix,
+            security=security,
+            **common,
+        )
         self.consumer = Consumer(
             wiring.name, wiring.subscriptions, self.handler, pool, settings.kafka, prefix=settings.topic_prefix, replica=settings.member,
             batch_records=settings.batch_records, pressed=self._pressed, failpoints=self._fail, security=security,
         )  # fmt: skip
         self.effects = self._effect_runner(pool, common)
-        metrics.begin(wiring.name, {topic: [kind.type for kind in row.types] for topic, row in wiring.subscriptions.items()})
+        metrics.begin(
+            wiring.name,
+            {
+                topic: [kind.type for kind in row.types]
+                for topic, row in wiring.subscriptions.items()
+            },
+        )
         self.vitals = Vitals(
             wiring.name, self.pool, self.consumer, self.relay, list(wiring.subscriptions), gauges=wiring.gauges, invariants=wiring.invariants,
             case_kinds=wiring.case_kinds, working=pool,
@@ -102,7 +141,9 @@ class Service:
         w = self.wiring
         if w.perform is None or w.settle is None:
             return None
-        return effects.EffectRunner(w.name, pool, w.deps, w.perform, w.settle, self._finish, self._after, **common)
+        return effects.EffectRunner(
+            w.name, pool, w.deps, w.perform, w.settle, self._finish, self._after, **common
+        )
 
     async def _finish(self, conn: Connection, outcome: Outcome) -> None:
         await write(conn, self.wiring.name, self.wiring.topic, outcome, self.wiring.sealing)
@@ -131,10 +172,20 @@ class Service:
             },
         )  # fmt: skip
         async with self.pool.acquire() as conn:
-            await self.handler.parties.load(conn)  # before the first record is read: none may be taken at its word by mistake
-        log.info("service starts", service=self.wiring.name, port=port, replica=self.settings.member)
+            await self.handler.parties.load(
+                conn
+            )  # before the first record is read: none may be taken at its word by mistake
+        log.info(
+            "service starts", service=self.wiring.name, port=port, replica=self.settings.member
+        )
         metrics.BUILD_INFO.labels(self.wiring.name, version("crossborder")).set(1)
-        jobs = [self.consumer.run(), self.relay.run(), self._sweep(), self._obey(), *self.vitals.jobs()]
+        jobs = [
+            self.consumer.run(),
+            self.relay.run(),
+            self._sweep(),
+            self._obey(),
+            *self.vitals.jobs(),
+        ]
         jobs += [self._timer(timer) for timer in self.wiring.timers]
         if self.effects is not None:
             jobs += [self.effects.run()]
@@ -147,7 +198,11 @@ class Service:
         finally:
             if stuck := await end([waiter, *tasks]):
                 # Whatever they hold, the database and the offsets know better: a process nobody can stop is worse.
-                log.error("tasks would not end, the process does", service=self.wiring.name, tasks=sorted(stuck))
+                log.error(
+                    "tasks would not end, the process does",
+                    service=self.wiring.name,
+                    tasks=sorted(stuck),
+                )
                 sys.stderr.flush()
                 os._exit(1)
             for close in self.wiring.closing:
@@ -168,7 +223,9 @@ class Service:
                     await self._forget_gone(timer)
                 failures.none()
             except (*LOST, *RETRYABLE, Unavailable) as error:
-                log.warning("timer waits for the database", timer=timer.name, error=type(error).__name__)
+                log.warning(
+                    "timer waits for the database", timer=timer.name, error=type(error).__name__
+                )
                 await asyncio.sleep(0.5)
             except Exception as error:  # noqa: BLE001  counted, logged and alerted
                 await asyncio.sleep(failures.one(error))
@@ -176,7 +233,9 @@ class Service:
     async def _turn(self, timer: Timer) -> None:
         async with self.pool.acquire() as conn, conn.transaction():
             name = f"{self.wiring.name}.{timer.name}"
-            if not await conn.fetchval("SELECT pg_try_advisory_xact_lock($1, hashtext($2))", TIMER_LOCK, name):
+            if not await conn.fetchval(
+                "SELECT pg_try_advisory_xact_lock($1, hashtext($2))", TIMER_LOCK, name
+            ):
                 return
             outcome = await timer.action(conn, self.wiring.deps)
             await self._finish(conn, outcome)
@@ -195,7 +254,9 @@ class Service:
                 failures.none()
             except Exception as error:  # noqa: BLE001  counted, logged and alerted
                 if isinstance(error, Unavailable) or is_of_database(error):
-                    log.warning("an operator's request waits for the database", error=type(error).__name__)
+                    log.warning(
+                        "an operator's request waits for the database", error=type(error).__name__
+                    )
                 else:
                     await asyncio.sleep(failures.one(error))
 
@@ -219,8 +280,14 @@ class Service:
         async with self.pool.acquire() as conn:
             await inbox.forget_before(conn, INBOX_DAYS)
             for topic in self.wiring.subscriptions:
-                if lost := await inbox.expire_dead_letters(conn, topic, topics.retention_s_of(topic)):
-                    log.error("dead letters nobody replayed are gone from the log", topic=topic, count=lost)
+                if lost := await inbox.expire_dead_letters(
+                    conn, topic, topics.retention_s_of(topic)
+                ):
+                    log.error(
+                        "dead letters nobody replayed are gone from the log",
+                        topic=topic,
+                        count=lost,
+                    )
 
 
 Wire = Callable[[Any, Any], Awaitable[Wiring]]

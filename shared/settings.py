@@ -24,29 +24,59 @@ class Settings(BaseSettings):
     needs_postgres: ClassVar[bool] = True
 
     model_config = SettingsConfigDict(
-        env_prefix="CROSSBORDER_", extra="ignore", secrets_dir="/run/secrets" if Path("/run/secrets").is_dir() else None
+        env_prefix="CROSSBORDER_",
+        extra="ignore",
+        secrets_dir="/run/secrets" if Path("/run/secrets").is_dir() else None,
     )
 
-    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port separated by commas")
-    kafka_security_protocol: Protocol = Field("PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
-    kafka_user: str = Field("", description="whom the broker is told with SASL; the mechanism is SCRAM-SHA-512")
-    kafka_password: SecretStr | None = Field(None, description="the password of that user")
-    kafka_password_file: Path | None = Field(None, description="file with that password, instead of the password itself")
-    kafka_ca: Path | None = Field(None, description="certificates that sign the broker's; by default the system's")
-    kafka_certificate: Path | None = Field(None, description="certificate of this client, where the broker asks for one")
-    kafka_key: Path | None = Field(None, description="its key")
-    postgres: str = Field("", description="DSN of the database; the role in it is replaced by the service's own")
-    postgres_password: str | None = Field(
-        None, repr=False, description="password of the service's role, where the server asks for one"
+    kafka: str = Field(
+        "127.0.0.1:9092", description="bootstrap servers, host:port separated by commas"
     )
-    postgres_password_file: Path | None = Field(None, description="file with that password, instead of the password itself")
+    kafka_security_protocol: Protocol = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    kafka_user: str = Field(
+        "", description="whom the broker is told with SASL; the mechanism is SCRAM-SHA-512"
+    )
+    kafka_password: SecretStr | None = Field(None, description="the password of that user")
+    kafka_password_file: Path | None = Field(
+        None, description="file with that password, instead of the password itself"
+    )
+    kafka_ca: Path | None = Field(
+        None, description="certificates that sign the broker's; by default the system's"
+    )
+    kafka_certificate: Path | None = Field(
+        None, description="certificate of this client, where the broker asks for one"
+    )
+    kafka_key: Path | None = Field(None, description="its key")
+    postgres: str = Field(
+        "", description="DSN of the database; the role in it is replaced by the service's own"
+    )
+    postgres_password: str | None = Field(
+        None,
+        repr=False,
+        description="password of the service's role, where the server asks for one",
+    )
+    postgres_password_file: Path | None = Field(
+        None, description="file with that password, instead of the password itself"
+    )
     home: Path = Field(DEFAULT_HOME, description="folder of the embedded stack: data, logs, keys")
-    keys: Path | None = Field(None, description="folder of the keys; by default `keys` in the home folder")
-    topic_prefix: str = Field("", description="put before every topic and group name, so that tests keep apart")
-    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 for any free one")
+    keys: Path | None = Field(
+        None, description="folder of the keys; by default `keys` in the home folder"
+    )
+    topic_prefix: str = Field(
+        "", description="put before every topic and group name, so that tests keep apart"
+    )
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 for any free one"
+    )
     bind: str = Field("127.0.0.1", description="address the HTTP ports listen on")
-    replica: int = Field(0, ge=0, le=999, description="ordinal of this replica, for static group membership")
-    replica_by_host: bool = Field(False, description="tell replicas apart by host name, where all have the same settings")
+    replica: int = Field(
+        0, ge=0, le=999, description="ordinal of this replica, for static group membership"
+    )
+    replica_by_host: bool = Field(
+        False, description="tell replicas apart by host name, where all have the same settings"
+    )
     probe_platform: str = Field(
         "PROBE00001",
         pattern="^[0-9A-Z]{10}$",
@@ -58,11 +88,16 @@ class Settings(BaseSettings):
         "tells its users apart",
     )
     party_key: SecretStr | None = Field(
-        None, description="private key (Ed25519, PEM) with which this program signs what it says as a platform or carrier"
+        None,
+        description="private key (Ed25519, PEM) with which this program signs what it says as a platform or carrier",
     )
-    party_key_file: Path | None = Field(None, description="file with that key, instead of the key itself")
+    party_key_file: Path | None = Field(
+        None, description="file with that key, instead of the key itself"
+    )
     log_format: str = Field("json", pattern="^(json|console)$", description="json or console")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level that is written")
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level that is written"
+    )
     batch_records: int = Field(
         1000,
         ge=1,
@@ -78,9 +113,16 @@ class Settings(BaseSettings):
     def kafka_security(self) -> Security:
         """How this process shows itself to the broker; raises Misconfigured where that is not said in full."""
         given = self.kafka_password.get_secret_value() if self.kafka_password else ""
-        password = given or secret_of(self.kafka_password_file, "CROSSBORDER_KAFKA_PASSWORD_FILE") or ""
+        password = (
+            given or secret_of(self.kafka_password_file, "CROSSBORDER_KAFKA_PASSWORD_FILE") or ""
+        )
         return Security(
-            self.kafka_security_protocol, self.kafka_user, password, self.kafka_ca, self.kafka_certificate, self.kafka_key
+            self.kafka_security_protocol,
+            self.kafka_user,
+            password,
+            self.kafka_ca,
+            self.kafka_certificate,
+            self.kafka_key,
         )
 
     @property
@@ -100,7 +142,9 @@ class Settings(BaseSettings):
     @property
     def database_password(self) -> str | None:
         """The password of the role, from wherever it was given."""
-        return self.postgres_password or secret_of(self.postgres_password_file, "CROSSBORDER_POSTGRES_PASSWORD_FILE")
+        return self.postgres_password or secret_of(
+            self.postgres_password_file, "CROSSBORDER_POSTGRES_PASSWORD_FILE"
+        )
 
     @property
     def member(self) -> str:
@@ -123,7 +167,9 @@ def secret_of(file: Path | None, setting: str) -> str | None:
     try:
         found = file.read_text().strip()
     except OSError as error:
-        raise Misconfigured(f"set {setting} to a file with the secret: {error.strerror} ({file})") from None
+        raise Misconfigured(
+            f"set {setting} to a file with the secret: {error.strerror} ({file})"
+        ) from None
     if not found:
         raise Misconfigured(f"set {setting} to a file with the secret: {file} is empty")
     return found
@@ -158,7 +204,11 @@ def _wrong(error: ErrorDetails) -> str:
 def _taken(found: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
     """What of the embedded stack counts: what belongs to a broker or database named by hand does not."""
     own = {"kafka", "party"} if "kafka" in given else given
-    return {name: found[name] for name in _OF_THE_STACK if name in found and name.partition("_")[0] not in {*own, *given}}
+    return {
+        name: found[name]
+        for name in _OF_THE_STACK
+        if name in found and name.partition("_")[0] not in {*own, *given}
+    }
 
 
 def _embedded(home: Path) -> dict[str, str]:

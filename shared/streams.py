@@ -100,7 +100,9 @@ class _CommittedThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         made = super()._create_worker_consumer(transport)
-        made._isolation_level = "read_committed"  # read by its start; faust passes no such setting on
+        made._isolation_level = (
+            "read_committed"  # read by its start; faust passes no such setting on
+        )
         return made
 
 
@@ -113,7 +115,10 @@ def _credentials(security: Security) -> Mapping[str, Any]:
     """How faust shows itself to the broker."""
     if security.sasl:
         given = faust.SASLCredentials(
-            username=security.user, password=security.password, mechanism=MECHANISM, ssl_context=security.context
+            username=security.user,
+            password=security.password,
+            mechanism=MECHANISM,
+            ssl_context=security.context,
         )
         return {"broker_credentials": given}
     return {"broker_credentials": faust.SSLCredentials(security.context)} if security.tls else {}
@@ -135,7 +140,10 @@ async def publish(app: Any, topic: str, records: Iterable[tuple[int, bytes, byte
                 acks.append(await producer.send_batch(batch, topic, partition=partition))
             batch = filling[partition] = producer.create_batch()
             batch.append(timestamp=None, key=key, value=value)
-    acks += [await producer.send_batch(batch, topic, partition=partition) for partition, batch in filling.items()]
+    acks += [
+        await producer.send_batch(batch, topic, partition=partition)
+        for partition, batch in filling.items()
+    ]
     await asyncio.gather(*acks)
 
 
@@ -193,7 +201,9 @@ async def run(view: View, settings: Settings, stop: asyncio.Event) -> None:
     for metric in (metrics.ASSIGNED, metrics.REBALANCES, metrics.LAST_PROGRESS, metrics.LOOP_LAG):
         metric.begin((view.name,))
     starting = asyncio.create_task(view.app.start())
-    jobs = [asyncio.create_task(job) for job in (_heart(view, starting), _write(view), _watch(view))]
+    jobs = [
+        asyncio.create_task(job) for job in (_heart(view, starting), _write(view), _watch(view))
+    ]
     await stop.wait()
     for job in jobs[1:]:
         job.cancel()
@@ -204,7 +214,9 @@ async def run(view: View, settings: Settings, stop: asyncio.Event) -> None:
                 await view.write()
             await view.app.stop()
     except TimeoutError:
-        log.warning("faust did not stop in time; what it did not commit is read again", view=view.name)
+        log.warning(
+            "faust did not stop in time; what it did not commit is read again", view=view.name
+        )
     jobs[0].cancel()
     await runner.cleanup()
     log.info("view stopped", view=view.name)
@@ -215,7 +227,9 @@ async def _heart(view: View, starting: asyncio.Task[Any]) -> None:
     while True:
         before = time.monotonic()
         PULSE.beat()
-        if view.app.crashed or (starting.done() and not starting.cancelled() and starting.exception()):
+        if view.app.crashed or (
+            starting.done() and not starting.cancelled() and starting.exception()
+        ):
             end("faust crashed", error=repr(view.app.crash_reason or starting.exception()))
         await asyncio.sleep(0.25)
         lags.append(max(0.0, time.monotonic() - before - 0.25))

@@ -9,7 +9,15 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from shared.database import Connection
-from shared.envelope import Message, Outgoing, Record, attributes_of, headers_of, traceparent_of, uuid_or_none
+from shared.envelope import (
+    Message,
+    Outgoing,
+    Record,
+    attributes_of,
+    headers_of,
+    traceparent_of,
+    uuid_or_none,
+)
 from shared.errors import Unprocessable
 from shared.events import Event
 from shared.identity import event_id_of, record_id_of
@@ -36,7 +44,11 @@ def restamped(found: Sequence[Message], stamped_ms: int, now_ms: int) -> Sequenc
         return found
     at = datetime.fromtimestamp(at_ms / 1000, tz=UTC)
     restamped = [m._replace(at=at) for m in found]
-    return PartlyReadable(restamped, found.unreadable) if isinstance(found, PartlyReadable) else restamped
+    return (
+        PartlyReadable(restamped, found.unreadable)
+        if isinstance(found, PartlyReadable)
+        else restamped
+    )
 
 
 class EmittedEvent(NamedTuple):
@@ -159,7 +171,9 @@ def decode_event(record: Record, wanted: Mapping[bytes, type[Event]]) -> Sequenc
     try:
         event = kind.from_json(record.value or b"")
     except ValueError as error:
-        raise Unprocessable("invalid_value", f"the value is not a {kind.type}: {brief(error)}") from None
+        raise Unprocessable(
+            "invalid_value", f"the value is not a {kind.type}: {brief(error)}"
+        ) from None
     return (message(record, event_id, kind.type, event.order_id, event, traceparent),)
 
 
@@ -168,12 +182,21 @@ def brief(error: ValueError) -> str:
     details = getattr(error, "errors", None)
     if details is None:
         return type(error).__name__
-    found = [f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['type']}" for item in details(include_input=False)]
+    found = [
+        f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['type']}"
+        for item in details(include_input=False)
+    ]
     return "; ".join(found[:5])
 
 
 def message(
-    record: Record, event_id: UUID, wire_type: str, order_id: UUID, event: Any, traceparent: bytes | None = None, entry: int = 0
+    record: Record,
+    event_id: UUID,
+    wire_type: str,
+    order_id: UUID,
+    event: Any,
+    traceparent: bytes | None = None,
+    entry: int = 0,
 ) -> Message:
     """A message at its place in the log, with the record's own time; only a well-formed trace goes on with it.
 
@@ -187,7 +210,17 @@ def message(
     at = datetime.fromtimestamp(record.timestamp_ms / 1000, tz=UTC)
     trace = traceparent_of(traceparent)
     return Message(
-        event_id, wire_type, order_id, event, at, record.topic, record.partition, record.offset, trace, record.value, entry
+        event_id,
+        wire_type,
+        order_id,
+        event,
+        at,
+        record.topic,
+        record.partition,
+        record.offset,
+        trace,
+        record.value,
+        entry,
     )
 
 
@@ -201,10 +234,16 @@ def intake_id(record: Record, by_name: Any, digest: str) -> UUID:
     if not ce_id:
         return record_id_of(record.topic, record.partition, record.offset)
     source = by_name.get("ce_source", b"").decode("utf-8", "replace")
-    return event_id_of(record_id_of(record.topic, 0, 0), f"{source}|{ce_id.decode('utf-8', 'replace')}|{digest}", _NIL)
+    return event_id_of(
+        record_id_of(record.topic, 0, 0),
+        f"{source}|{ce_id.decode('utf-8', 'replace')}|{digest}",
+        _NIL,
+    )
 
 
-def fact_with_id(service: str, topic: str, announced: EmittedEvent, at: datetime | bytes) -> tuple[UUID, Outgoing]:
+def fact_with_id(
+    service: str, topic: str, announced: EmittedEvent, at: datetime | bytes
+) -> tuple[UUID, Outgoing]:
     """The record of a fact, ready for the outbox, and the fact's id."""
     event = announced.event
     event_id = event_id_of(announced.cause, event.type, event.order_id)

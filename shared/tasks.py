@@ -24,7 +24,9 @@ async def wait_for_event(event: asyncio.Event, bound_s: float) -> bool:
         return False
 
 
-async def end(tasks: Iterable[asyncio.Task[Any]], *, round_s: float = ROUND_S, rounds: int = ROUNDS) -> frozenset[str]:
+async def end(
+    tasks: Iterable[asyncio.Task[Any]], *, round_s: float = ROUND_S, rounds: int = ROUNDS
+) -> frozenset[str]:
     """Cancel the tasks and wait until they have ended; their results and errors are not raised.
 
     One that lost the cancellation in a library (a database client's own bounds are `wait_for` too) is cancelled again

@@ -27,7 +27,9 @@ _IGNORABLE: Final = (
 )  # fmt: skip
 """Default_Ignorable_Code_Point of Unicode 15: what a screen shows nothing for, though Python may call it printable."""
 _INVISIBLE: Final = frozenset(code for first, last in _IGNORABLE for code in range(first, last + 1))
-_SEEN_AS_NOTHING: Final = re.compile(f"[{''.join(f'{chr(a)}-{chr(b)}' for a, b in _IGNORABLE)}\u2800]")
+_SEEN_AS_NOTHING: Final = re.compile(
+    f"[{''.join(f'{chr(a)}-{chr(b)}' for a, b in _IGNORABLE)}\u2800]"
+)
 
 _BOM: Final = b"\xef\xbb\xbf"
 _OTHER_BOMS: Final = (
@@ -120,7 +122,9 @@ def hidden_in(text: str) -> str | None:
     if text.isprintable() and (text.isascii() or not _SEEN_AS_NOTHING.search(text)):
         return None
     return next(
-        f"U+{ord(c):04X} at character {at}" for at, c in enumerate(text, 1) if not c.isprintable() or _SEEN_AS_NOTHING.match(c)
+        f"U+{ord(c):04X} at character {at}"
+        for at, c in enumerate(text, 1)
+        if not c.isprintable() or _SEEN_AS_NOTHING.match(c)
     )
 
 
@@ -132,7 +136,12 @@ def other_spelling_in(text: str) -> str | None:
     if text.isascii():
         return None
     return next(
-        (f"U+{ord(c):04X} at character {at}" for at, c in enumerate(text, 1) if unicodedata.normalize("NFKC", c) != c), None
+        (
+            f"U+{ord(c):04X} at character {at}"
+            for at, c in enumerate(text, 1)
+            if unicodedata.normalize("NFKC", c) != c
+        ),
+        None,
     )
 
 
@@ -145,7 +154,9 @@ def normal(text: str) -> str:
 
 def normal_before(text: str) -> str:
     """`normal` as release 0.1.0 had it, of which digests are stored: invisible characters and the shape of a dot counted."""
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split()).casefold()
+    return " ".join(
+        (text if text.isascii() else unicodedata.normalize("NFKC", text)).split()
+    ).casefold()
 
 
 _ALIKE: Final = {

@@ -62,9 +62,13 @@ class Items(Generic[T]):
         """
         if not items:
             return Outcome()
-        suspects = await aside.among(conn, self.timer, [self.subject_of(item).subject for item in items])
+        suspects = await aside.among(
+            conn, self.timer, [self.subject_of(item).subject for item in items]
+        )
         turn = _Turn(conn, act)
-        outcome = await self._halve(turn, [i for i in items if self.subject_of(i).subject not in suspects], later)
+        outcome = await self._halve(
+            turn, [i for i in items if self.subject_of(i).subject not in suspects], later
+        )
         for item in items:
             subject = self.subject_of(item).subject
             if subject not in suspects:
@@ -91,8 +95,12 @@ class Items(Generic[T]):
         outcome.extend(await self._halve(turn, items[half:], later))
         return outcome
 
-    async def _set_aside(self, conn: Connection, item: T, error: Exception, later: Later[T] | None) -> None:
-        log.error("a timer cannot do one item", service=self.service, timer=self.timer, exc_info=error)
+    async def _set_aside(
+        self, conn: Connection, item: T, error: Exception, later: Later[T] | None
+    ) -> None:
+        log.error(
+            "a timer cannot do one item", service=self.service, timer=self.timer, exc_info=error
+        )
         subject = self.subject_of(item)
         waits = await aside.put(conn, self.service, self.timer, [aside.failed(*subject, error)])
         if later is not None:
@@ -103,7 +111,9 @@ def _content_of(fact: EmittedEvent) -> inbox.Content:
     """The fact's id and content; raises Unprocessable for one that its topic will not take."""
     event = fact.event
     value = event.to_json()
-    if len(value) > MESSAGE_BYTES_MAX // 4:  # nearly all are far from it, and need no record to be counted
+    if (
+        len(value) > MESSAGE_BYTES_MAX // 4
+    ):  # nearly all are far from it, and need no record to be counted
         outbox.refuse_unfit([fact_with_id("", "", fact, rfc3339(outbox.utc_now()))[1]])
     return event_id_of(fact.cause, event.type, event.order_id), inbox.digest_of(event.type, value)
 
@@ -135,7 +145,9 @@ class _Turn(Generic[T]):
         facts = [_content_of(fact) for fact in outcome.facts]
         outbox.refuse_unfit(outcome.records)
         found = dict(facts)
-        if other := {i for i, digest in facts if digest != found[i] or digest != self._said.get(i, digest)}:
+        if other := {
+            i for i, digest in facts if digest != found[i] or digest != self._said.get(i, digest)
+        }:
             raise said_before(inbox.Reused(other))
         try:
             await inbox.require_unsaid(self.conn, facts)

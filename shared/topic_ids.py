@@ -15,7 +15,15 @@ from uuid import UUID
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
+from aiokafka.protocol.types import (
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
 
 from shared.database import Connection
 from shared.errors import Misconfigured
@@ -72,7 +80,9 @@ class _Ask(Request[_AskV10]):  # type: ignore[misc]
         self._names = names
 
     def build(self, request_struct_class: type[_AskV10]) -> _AskV10:
-        return request_struct_class([(_NONE, name, {}) for name in self._names], False, False, False, {})
+        return request_struct_class(
+            [(_NONE, name, {}) for name in self._names], False, False, False, {}
+        )
 
 
 async def ask(client: Any, names: Collection[str]) -> dict[str, UUID]:
@@ -95,12 +105,17 @@ async def require_same(conn: Connection, service: str, ids: Mapping[str, UUID]) 
 
     `ids`: by the topics' plain names. One of which nothing was handled is taken as it is now.
     """
-    known = await conn.fetch("SELECT topic, topic_id FROM known_topic WHERE topic = ANY($1::text[])", list(ids))
+    known = await conn.fetch(
+        "SELECT topic, topic_id FROM known_topic WHERE topic = ANY($1::text[])", list(ids)
+    )
     there = {row["topic"]: row["topic_id"] for row in known}
     if all(there.get(topic) == topic_id for topic, topic_id in ids.items()):
         return
     other = [topic for topic, topic_id in ids.items() if there.get(topic, topic_id) != topic_id]
-    handled = await conn.fetch("SELECT DISTINCT topic FROM consumer_offset WHERE topic = ANY($1::text[]) AND next > 0", other)
+    handled = await conn.fetch(
+        "SELECT DISTINCT topic FROM consumer_offset WHERE topic = ANY($1::text[]) AND next > 0",
+        other,
+    )
     if handled:
         raise Misconfigured(
             f"give the broker its data back or, to read it from its beginning, delete the rows of {handled[0]['topic']} in "

@@ -125,7 +125,11 @@ def _also(topic: Topic) -> Topic:
     """The row with those who may use a topic without being part of an order's way: the prober and the operators."""
     writers = (PROBER,) if topic.name == SUBMISSIONS else ()
     readers = (PROBER,) if topic.name == ORDERS else ()
-    return replace(topic, writers=(*topic.writers, *writers, OPERATORS), readers=(*topic.readers, *readers, OPERATORS))
+    return replace(
+        topic,
+        writers=(*topic.writers, *writers, OPERATORS),
+        readers=(*topic.readers, *readers, OPERATORS),
+    )
 
 
 TOPICS: Final[tuple[Topic, ...]] = (
@@ -153,7 +157,9 @@ async def create_topics(
     operator has set stays.
     """
     wanted = [*TOPICS, *extra]
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="topics", **security.options())
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=bootstrap, client_id="topics", **security.options()
+    )
     await admin.start()
     try:
         there = set(await admin.list_topics())
@@ -163,7 +169,9 @@ async def create_topics(
             await _complete(admin, old)
         if not missing:
             return []
-        answer = await admin.create_topics([_new(topic, prefix, replicas, partitions) for topic in missing])
+        answer = await admin.create_topics(
+            [_new(topic, prefix, replicas, partitions) for topic in missing]
+        )
         for _name, code, *_rest in answer.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise for_code(code)(_name)
@@ -178,7 +186,9 @@ def _new(topic: Topic, prefix: str, replicas: int, partitions: int) -> NewTopic:
 
 async def _complete(admin: AIOKafkaAdminClient, old: Mapping[str, Topic]) -> None:
     """Give these topics the settings they lack, by their names on the broker."""
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in old])
+    answers = await admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, name) for name in old]
+    )
     lacking: list[ConfigResource] = []
     for code, why, _, name, entries in (each for answer in answers for each in answer.resources):
         if code:
@@ -191,7 +201,9 @@ async def _complete(admin: AIOKafkaAdminClient, old: Mapping[str, Topic]) -> Non
             lacking.append(ConfigResource(ConfigResourceType.TOPIC, name, configs=wanted))
     if not lacking:
         return
-    for code, why, _, name in (each for answer in await admin.alter_configs(lacking) for each in answer.resources):
+    for code, why, _, name in (
+        each for answer in await admin.alter_configs(lacking) for each in answer.resources
+    ):
         if code:
             raise for_code(code)(f"{name}: {why}")
 

@@ -20,7 +20,9 @@ def replace(value: Value, /, **changes: Any) -> Value:
         slotted: Value = dataclasses.replace(value, **changes)  # type: ignore[type-var]
         return slotted
     if not changes.keys() <= fields.keys():
-        raise TypeError(f"{type(value).__name__} has no field {', '.join(sorted(changes.keys() - fields.keys()))}")
+        raise TypeError(
+            f"{type(value).__name__} has no field {', '.join(sorted(changes.keys() - fields.keys()))}"
+        )
     copy = object.__new__(type(value))
     copy.__dict__.update(fields)
     copy.__dict__.update(changes)

@@ -79,7 +79,14 @@ class Vitals:
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """The loops; each ends only by cancellation, but the watchdog raises Stuck."""
-        return [self._press(), self._look(), self._judge(), self._heart(), self._watch(), self._reach()]
+        return [
+            self._press(),
+            self._look(),
+            self._judge(),
+            self._heart(),
+            self._watch(),
+            self._reach(),
+        ]
 
     async def _press(self) -> None:
         failures = Failures(self._service, "gauges")
@@ -97,14 +104,23 @@ class Vitals:
             except Exception as error:  # noqa: BLE001  counted, logged and alerted
                 failures.one(error)
             size, idle, most = (
-                sum(getattr(pool, name)() for pool in self._pools) for name in ("get_size", "get_idle_size", "get_max_size")
+                sum(getattr(pool, name)() for pool in self._pools)
+                for name in ("get_size", "get_idle_size", "get_max_size")
             )
-            for state, count in (("open", size), ("idle", idle), ("busy", size - idle), ("max", most)):
+            for state, count in (
+                ("open", size),
+                ("idle", idle),
+                ("busy", size - idle),
+                ("max", most),
+            ):
                 metrics.POOL.labels(self._service, state).set(count)
             await asyncio.sleep(PRESSURE_EVERY_S)
 
     def _by_partition(self, found: Mapping[TopicPartition, float]) -> dict[tuple[str, ...], float]:
-        return {(self._consumer.plain(tp.topic), str(tp.partition)): value for tp, value in found.items()}
+        return {
+            (self._consumer.plain(tp.topic), str(tp.partition)): value
+            for tp, value in found.items()
+        }
 
     async def _look(self) -> None:
         failures = Failures(self._service, "gauges")
@@ -144,7 +160,11 @@ class Vitals:
                     await self.look_at(invariant)
                     failures.none()
                 except (*LOST, *RETRYABLE) as error:
-                    log.warning("an invariant was not looked at", invariant=invariant.name, error=type(error).__name__)
+                    log.warning(
+                        "an invariant was not looked at",
+                        invariant=invariant.name,
+                        error=type(error).__name__,
+                    )
                 except Exception as error:  # noqa: BLE001  counted, logged and alerted
                     failures.one(error)
             rest_s = max(INVARIANTS_EVERY_S, (time.monotonic() - started) / SHARE)
@@ -159,13 +179,21 @@ class Vitals:
         metrics.INVARIANT_CHECKED.labels(invariant.name).set_to_current_time()
         metrics.INVARIANT_SECONDS.labels(invariant.name).set(time.monotonic() - started)
         if broken:
-            log.error("an invariant is broken", invariant=invariant.name, rows=len(broken), first=str(broken[0][0]))
+            log.error(
+                "an invariant is broken",
+                invariant=invariant.name,
+                rows=len(broken),
+                first=str(broken[0][0]),
+            )
         return len(broken)
 
     async def _heart(self) -> None:
         lags: deque[float] = deque(maxlen=_BEATS)
         waiting: deque[int] = deque(maxlen=_BEATS)
-        lag, waits = metrics.LOOP_LAG.labels(self._service), metrics.POOL_WAITING.labels(self._service)
+        lag, waits = (
+            metrics.LOOP_LAG.labels(self._service),
+            metrics.POOL_WAITING.labels(self._service),
+        )
         while True:
             before = time.monotonic()
             await asyncio.sleep(BEAT_S)
@@ -182,8 +210,12 @@ class Vitals:
 
     async def reach(self) -> None:
         """Show whether broker and database answer, so that what the absence of one explains need not ring as well."""
-        metrics.REACHES.labels(self._service, "kafka").set(int(await self._consumer.reaches_broker()))
-        metrics.REACHES.labels(self._service, "postgres").set(int(time.monotonic() - self.measured < DATABASE_S))
+        metrics.REACHES.labels(self._service, "kafka").set(
+            int(await self._consumer.reaches_broker())
+        )
+        metrics.REACHES.labels(self._service, "postgres").set(
+            int(time.monotonic() - self.measured < DATABASE_S)
+        )
 
     async def _watch(self) -> None:
         """End the process when there is work and none is done: aiokafka's consumers can stall without an error."""

@@ -17,9 +17,14 @@ from shared.errors import Unprocessable, UnprocessableReason
 XML_BYTES_MAX: Final = 1024 * 1024
 """The largest document read unless the caller says less (bytes)."""
 
-_DECLARED: Final = re.compile(rb"""\A<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_DECLARED: Final = re.compile(
+    rb"""\A<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']"""
+)
 # Atomic groups: what was skipped once is never tried again, so a long prolog cannot make the search slow.
-_DOCTYPE: Final = re.compile(rb"\A(?>\s+|<\?(?>(?:(?!\?>).)*)\?>|<!--(?>(?:(?!-->).)*)-->)*+<!DOCTYPE", re.DOTALL | re.IGNORECASE)
+_DOCTYPE: Final = re.compile(
+    rb"\A(?>\s+|<\?(?>(?:(?!\?>).)*)\?>|<!--(?>(?:(?!-->).)*)-->)*+<!DOCTYPE",
+    re.DOTALL | re.IGNORECASE,
+)
 _UTF8: Final = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
 # GB18030 has every character of the others, under the same bytes.
 _GB: Final = frozenset({b"gb2312", b"gb_2312-80", b"gbk", b"x-gbk", b"cp936", b"gb18030"})
@@ -47,14 +52,18 @@ class XmlRefused(Unprocessable):
         super().__init__(reason, message)
 
 
-def parse_untrusted(data: bytes, max_bytes: int = XML_BYTES_MAX, encodings: Encodings = Encodings.UTF8) -> etree._Element:
+def parse_untrusted(
+    data: bytes, max_bytes: int = XML_BYTES_MAX, encodings: Encodings = Encodings.UTF8
+) -> etree._Element:
     """The root element of a document of at most `max_bytes`; raises XmlRefused.
 
     Comments and processing instructions are dropped, so a text they stood in is whole: `12<!-- -->34` reads
     `1234`.
     """
     if len(data) > max_bytes:
-        raise XmlRefused(f"a document has at most {max_bytes} bytes, this one has {len(data)}", "too_large")
+        raise XmlRefused(
+            f"a document has at most {max_bytes} bytes, this one has {len(data)}", "too_large"
+        )
     body = _in_utf8(data, encodings)
     # Before the parser sees it: a DTD is where entity bombs, external files and network addresses come from.
     if _DOCTYPE.match(body):
@@ -84,12 +93,16 @@ def _in_utf8(data: bytes, encodings: Encodings) -> bytes:
     name = declared[1].lower() if declared else b""
     chinese = encodings is Encodings.CHINESE
     if declared and name not in _UTF8 and not (chinese and name in _GB):
-        raise XmlRefused(f"the encoding must be {encodings.value}, the document declares {declared[1].decode('ascii')}")
+        raise XmlRefused(
+            f"the encoding must be {encodings.value}, the document declares {declared[1].decode('ascii')}"
+        )
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         if not chinese or name in _UTF8:
-            raise XmlRefused(f"the encoding must be {encodings.value}, byte {error.start} is not UTF-8") from None
+            raise XmlRefused(
+                f"the encoding must be {encodings.value}, byte {error.start} is not UTF-8"
+            ) from None
         return _from_gb(body)
     # Some senders declare GB2312 and write UTF-8: what reads as Chinese text in UTF-8 is no GB.
     return body if name not in _GB or _is_chinese(text) else _from_gb(body, body)
@@ -108,7 +121,9 @@ def _from_gb(body: bytes, instead: bytes | None = None) -> bytes:
     except UnicodeError as error:
         if instead is not None:
             return instead
-        raise XmlRefused(f"the encoding must be UTF-8 or GB18030, byte {getattr(error, 'start', 0)} is neither") from None
+        raise XmlRefused(
+            f"the encoding must be UTF-8 or GB18030, byte {getattr(error, 'start', 0)} is neither"
+        ) from None
 
 
 def local_name(element: etree._Element) -> str:
@@ -119,7 +134,9 @@ def local_name(element: etree._Element) -> str:
 def text_of(element: etree._Element) -> str:
     """The element's own text, without surrounding blanks; raises XmlRefused if it holds elements."""
     if len(element):
-        raise XmlRefused(f"{local_name(element)} holds elements where a text is expected", "unknown_shape")
+        raise XmlRefused(
+            f"{local_name(element)} holds elements where a text is expected", "unknown_shape"
+        )
     return (element.text or "").strip()
 
 

@@ -61,12 +61,20 @@ def queries() -> list[str]:
 def board_queries() -> list[str]:
     """The expressions of all panels and variables."""
     found = [query.expr for board in BOARDS for panel in board.panels for query in panel.queries]
-    return found + [re.sub(r"label_values\((\w+), (\w+)\)", r"count by (\2) (\1)", q) for b in BOARDS for _, q in b.variables]
+    return found + [
+        re.sub(r"label_values\((\w+), (\w+)\)", r"count by (\2) (\1)", q)
+        for b in BOARDS
+        for _, q in b.variables
+    ]
 
 
 def runbook_queries(page: str) -> list[str]:
     """The expressions a runbook shows."""
-    return [line for block in re.findall(r"```promql\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    return [
+        line
+        for block in re.findall(r"```promql\n(.*?)```", page, re.DOTALL)
+        for line in block.splitlines()
+    ]
 
 
 def in_promql(query: str) -> str:
@@ -79,4 +87,8 @@ def names_in(query: str) -> set[str]:
     bare = re.sub(r'"[^"]*"', "", query)
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", "", bare)
     bare = re.sub(r"\b(by|without|on|ignoring)\s*\([^)]*\)", "", bare)
-    return {word for word in re.findall(r"[a-zA-Z_:][\w:]*", bare) if word not in WORDS and not re.fullmatch(r"[smhdwy]", word)}
+    return {
+        word
+        for word in re.findall(r"[a-zA-Z_:][\w:]*", bare)
+        if word not in WORDS and not re.fullmatch(r"[smhdwy]", word)
+    }

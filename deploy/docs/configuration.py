@@ -41,12 +41,24 @@ CLASSES: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("`crossborder access apply` besides", UserPasswords),
 )
 ELSEWHERE: Final = (
-    ("CROSSBORDER_BANK_URL", "also read by `crossborder verify`: whose statement is held against the books"),
-    ("CROSSBORDER_CEB_XSD", "folder of the authority's schemas, for `crossborder customs validate`"),
+    (
+        "CROSSBORDER_BANK_URL",
+        "also read by `crossborder verify`: whose statement is held against the books",
+    ),
+    (
+        "CROSSBORDER_CEB_XSD",
+        "folder of the authority's schemas, for `crossborder customs validate`",
+    ),
     ("CROSSBORDER_KAFKA_LIBS", "folder of Kafka's jars; by default `.crossborder/kafka-libs`"),
-    ("CROSSBORDER_FAIL_AT", "a step of `shared/failpoints.py` (with `:N` its N-th time) at which the process dies; for tests"),
+    (
+        "CROSSBORDER_FAIL_AT",
+        "a step of `shared/failpoints.py` (with `:N` its N-th time) at which the process dies; for tests",
+    ),
     ("CROSSBORDER_TEST_KAFKA", "a broker that runs already, for `make test`"),
-    ("CROSSBORDER_TEST_POSTGRES", "a superuser's DSN of a server that runs already, for `make test`"),
+    (
+        "CROSSBORDER_TEST_POSTGRES",
+        "a superuser's DSN of a server that runs already, for `make test`",
+    ),
     ("JAVA_HOME", "the Java that runs the embedded Kafka, before the one on the PATH"),
 )
 """What is read without a settings class."""
@@ -57,9 +69,20 @@ def page() -> str:
     common = Settings.model_fields
     lines = [HEAD, *_table("Every process", common.items())]
     for title, kind in CLASSES:
-        own = [(name, field) for name, field in kind.model_fields.items() if name not in common or _differs(field, common[name])]
+        own = [
+            (name, field)
+            for name, field in kind.model_fields.items()
+            if name not in common or _differs(field, common[name])
+        ]
         lines += _table(title, own)
-    lines += ["## Ports of the embedded stack", "", "0 takes any free one.", "", "| variable | default |", "|---|---|"]
+    lines += [
+        "## Ports of the embedded stack",
+        "",
+        "0 takes any free one.",
+        "",
+        "| variable | default |",
+        "|---|---|",
+    ]
     lines += [f"| `{port_setting(name)}` | {port} |" for name, port in PORTS.items()]
     lines += ["", "## Read elsewhere", "", "| variable | says |", "|---|---|"]
     lines += [f"| `{name}` | {says} |" for name, says in ELSEWHERE]
@@ -71,9 +94,16 @@ def _differs(field: FieldInfo, common: FieldInfo) -> bool:
 
 
 def _table(title: str, fields: Iterable[tuple[str, FieldInfo]]) -> list[str]:
-    rows = [f"| `CROSSBORDER_{name.upper()}` | {_default(field.default)} | {field.description} |" for name, field in fields]
+    rows = [
+        f"| `CROSSBORDER_{name.upper()}` | {_default(field.default)} | {field.description} |"
+        for name, field in fields
+    ]
     return [f"## {title}", "", "| variable | default | says |", "|---|---|---|", *rows, ""]
 
 
 def _default(value: Any) -> str:
-    return "–" if value in (None, "") else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return (
+        "–"
+        if value in (None, "")
+        else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    )

@@ -85,10 +85,21 @@ def page() -> str:
     """The text of docs/events.md."""
     lines = [HEAD, *_topics(), *_outside()]
     for topic, module in PUBLISHERS:
-        lines += [f"## `{topic}`", "", f"{_sentence(module)} [{_path(module)}](../{_path(module)})", ""]
+        lines += [
+            f"## `{topic}`",
+            "",
+            f"{_sentence(module)} [{_path(module)}](../{_path(module)})",
+            "",
+        ]
         for kind in _said_by(module):
             lines += _event(topic, kind)
-    lines += ["## Parts", "", "What these facts are made of.", "", *_described(_parts(EVENT_TYPES.values()))]
+    lines += [
+        "## Parts",
+        "",
+        "What these facts are made of.",
+        "",
+        *_described(_parts(EVENT_TYPES.values())),
+    ]
     return "\n".join(lines)
 
 
@@ -104,8 +115,18 @@ def _topics() -> list[str]:
     lines = ["## Topics", "", f"{topics.PARTITIONS} partitions each; {bound}.", "", KEPT, ""]
     lines += ["| topic | written by | read by | kept | persons in clear |", "|---|---|---|---|---|"]
     for topic in topics.TOPICS:
-        kept = "compacted" if topic.cleanup == "compact" else f"{topic.retention_ms // topics.DAY_MS} days"
-        row = (f"`{topic.name}`", ", ".join(topic.writers), ", ".join(topic.readers), kept, "yes" if topic.personal else "no")
+        kept = (
+            "compacted"
+            if topic.cleanup == "compact"
+            else f"{topic.retention_ms // topics.DAY_MS} days"
+        )
+        row = (
+            f"`{topic.name}`",
+            ", ".join(topic.writers),
+            ", ".join(topic.readers),
+            kept,
+            "yes" if topic.personal else "no",
+        )
         lines.append(f"| {' | '.join(row)} |")
     return [*lines, ""]
 
@@ -119,8 +140,19 @@ def _outside() -> list[str]:
 
 def _event(topic: str, kind: type[Event]) -> list[str]:
     heard = [service for service, row in _hearing(topic) if kind in row.types]
-    by = ", ".join(heard) or "nobody inside: it is for the timeline, the streams and whoever follows the topic"
-    return [f"### `{kind.type}` {kind.__name__}", "", _sentence(kind), "", f"Heard by {by}.", "", *_fields(kind)]
+    by = (
+        ", ".join(heard)
+        or "nobody inside: it is for the timeline, the streams and whoever follows the topic"
+    )
+    return [
+        f"### `{kind.type}` {kind.__name__}",
+        "",
+        _sentence(kind),
+        "",
+        f"Heard by {by}.",
+        "",
+        *_fields(kind),
+    ]
 
 
 def _hearing(topic: str) -> Iterator[tuple[str, Subscription]]:
@@ -165,7 +197,11 @@ def _parts(kinds: Iterable[type[BaseModel]]) -> set[type[BaseModel]]:
     found: set[type[BaseModel]] = set()
     for kind in kinds:
         for field in kind.model_fields.values():
-            inside = {part for part in _within(field.annotation) if isinstance(part, type) and issubclass(part, BaseModel)}
+            inside = {
+                part
+                for part in _within(field.annotation)
+                if isinstance(part, type) and issubclass(part, BaseModel)
+            }
             found |= inside | _parts(inside - found)
     return found
 

@@ -44,11 +44,21 @@ TITLES: Final = {
 def page() -> str:
     """The text of docs/metrics.md."""
     rows: dict[str, list[str]] = {}
-    for section, collector in (*_declared(metrics), *(("sandbox", c) for _, c in _declared(sandbox))):
+    for section, collector in (
+        *_declared(metrics),
+        *(("sandbox", c) for _, c in _declared(sandbox)),
+    ):
         rows.setdefault(section, []).append(_row(collector))
     lines = [HEAD]
     for section, found in rows.items():
-        lines += [f"## {TITLES.get(section, section)}", "", "| metric | kind | labels | says |", "|---|---|---|---|", *found, ""]
+        lines += [
+            f"## {TITLES.get(section, section)}",
+            "",
+            "| metric | kind | labels | says |",
+            "|---|---|---|---|",
+            *found,
+            "",
+        ]
     return "\n".join([*lines, *_values()])
 
 
@@ -59,12 +69,16 @@ def _values() -> list[str]:
         for label in metric._labelnames:
             values = metric.closed_to(label)
             if values is not None and label not in _LONG:
-                found.setdefault((label, values), []).append(metric._name.removeprefix("crossborder_"))
+                found.setdefault((label, values), []).append(
+                    metric._name.removeprefix("crossborder_")
+                )
     alone = {label for label, count in Counter(label for label, _ in found).items() if count == 1}
     lines = ["## Values of labels", "", VALUES, "", "| label | of | values |", "|---|---|---|"]
     for (label, values), names in sorted(found.items(), key=lambda item: (item[0][0], item[1])):
         where = "all" if label in alone else ", ".join(f"`{name}`" for name in names)
-        lines.append(f"| `{label}` | {where} | {', '.join(f'`{value}`' for value in sorted(values))} |")
+        lines.append(
+            f"| `{label}` | {where} | {', '.join(f'`{value}`' for value in sorted(values))} |"
+        )
     return [*lines, ""]
 
 
@@ -74,7 +88,9 @@ def _declared(module: ModuleType) -> Iterator[tuple[str, MetricWrapperBase]]:
     for line in inspect.getsource(module).splitlines():
         if line.startswith("# --- "):
             section = line.removeprefix("# --- ")
-        elif (found := re.match(r"([A-Z_]+): Final", line)) and isinstance(value := getattr(module, found[1]), MetricWrapperBase):
+        elif (found := re.match(r"([A-Z_]+): Final", line)) and isinstance(
+            value := getattr(module, found[1]), MetricWrapperBase
+        ):
             yield section, value
 
 

@@ -22,7 +22,13 @@ FIRST_LEFT_OUT: Final = "lists"
 def main() -> int:
     """Exit as the demo did; the picture is written only if all went well."""
     command = [sys.executable, "-m", "services", "demo"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, env={**os.environ, "FORCE_COLOR": "1"}, text=True, check=False)
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "FORCE_COLOR": "1"},
+        text=True,
+        check=False,
+    )
     sys.stdout.write(done.stdout)
     if done.returncode == 0:
         (FOLDER / "demo.svg").write_text(picture(done.stdout), encoding="utf-8")
@@ -34,9 +40,16 @@ def picture(printed: str) -> str:
     lines = list(Text.from_ansi(printed).split())
     for line in lines:
         line.rstrip()
-    end = next((n for n, line in enumerate(lines) if line.plain.strip() == FIRST_LEFT_OUT), len(lines))
+    end = next(
+        (n for n, line in enumerate(lines) if line.plain.strip() == FIRST_LEFT_OUT), len(lines)
+    )
     lines = [Text("$ make demo", "bold"), *lines[:end]]
-    console = Console(record=True, width=max(line.cell_len for line in lines) + 1, file=io.StringIO(), highlight=False)
+    console = Console(
+        record=True,
+        width=max(line.cell_len for line in lines) + 1,
+        file=io.StringIO(),
+        highlight=False,
+    )
     for line in lines:
         console.print(line)
     drawn = console.export_svg(title="crossborder demo", theme=MONOKAI, unique_id="demo")

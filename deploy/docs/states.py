@@ -105,7 +105,13 @@ def page() -> str:
 
 
 def _section(machine: Machine) -> str:
-    lines = [f"## {machine.title}", "", f"[{machine.source}](../{machine.source}): {machine.says}", "", "```mermaid"]
+    lines = [
+        f"## {machine.title}",
+        "",
+        f"[{machine.source}](../{machine.source}): {machine.says}",
+        "",
+        "```mermaid",
+    ]
     lines += [machine.table.mermaid(), *(f"    [*] --> {state}" for state in machine.begin)]
     lines += [*(f"    {state} --> [*]" for state in machine.end), "```", ""]
     quiet = _quiet(machine.table)

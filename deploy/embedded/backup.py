@@ -47,11 +47,23 @@ class Restored:
 async def base(dsn: str, folder: Path) -> None:
     """A copy of the whole server into `folder/base`, complete in itself; the server goes on meanwhile."""
     _make_empty(folder)
-    tool = [str(binaries() / "pg_basebackup"), "--dbname", dsn, "--pgdata", str(folder / "base"), "--checkpoint=fast"]
-    await _run([*tool, "--wal-method=stream", "--manifest-checksums=SHA256", "--no-password"], "the database was not copied")
+    tool = [
+        str(binaries() / "pg_basebackup"),
+        "--dbname",
+        dsn,
+        "--pgdata",
+        str(folder / "base"),
+        "--checkpoint=fast",
+    ]
+    await _run(
+        [*tool, "--wal-method=stream", "--manifest-checksums=SHA256", "--no-password"],
+        "the database was not copied",
+    )
     conn = await asyncpg.connect(dsn)
     try:
-        rows = await conn.fetch("SELECT schema || '/' || name AS script FROM migrations.applied ORDER BY 1")
+        rows = await conn.fetch(
+            "SELECT schema || '/' || name AS script FROM migrations.applied ORDER BY 1"
+        )
     finally:
         await conn.close()
     said = {
@@ -85,15 +97,29 @@ class Follower:
         """Come back once changes arrive; what the server kept for a follower that was killed is let go, nobody can go on from it."""
         wal = self._folder / "wal"
         wal.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tool = [str(binaries() / "pg_receivewal"), "--directory", str(wal), "--slot", NAME, "--no-password"]
+        tool = [
+            str(binaries() / "pg_receivewal"),
+            "--directory",
+            str(wal),
+            "--slot",
+            NAME,
+            "--no-password",
+        ]
         dsn = f"{self._dsn}&application_name={NAME}"
         await _drop_slot(self._dsn)
-        await _run([*tool, "--dbname", dsn, "--create-slot", "--if-not-exists"], "the server keeps no changes for a backup")
-        self._child = process.start([*tool, "--dbname", dsn, "--synchronous"], self._folder / "follow.log")
+        await _run(
+            [*tool, "--dbname", dsn, "--create-slot", "--if-not-exists"],
+            "the server keeps no changes for a backup",
+        )
+        self._child = process.start(
+            [*tool, "--dbname", dsn, "--synchronous"], self._folder / "follow.log"
+        )
         deadline = time.monotonic() + START_S
         while not await self._is_streaming():
             if self._child.poll() is not None or time.monotonic() > deadline:
-                raise Unavailable(f"changes do not arrive; {process.tail(self._folder / 'follow.log')}")
+                raise Unavailable(
+                    f"changes do not arrive; {process.tail(self._folder / 'follow.log')}"
+                )
             await asyncio.sleep(0.1)
         if self._synchronous:
             await _system(self._dsn, f"ALTER SYSTEM SET synchronous_standby_names = '{NAME}'")
@@ -118,7 +144,11 @@ class Follower:
     async def _is_streaming(self) -> bool:
         conn = await asyncpg.connect(self._dsn)
         try:
-            return bool(await conn.fetchval("SELECT count(*) FROM pg_stat_replication WHERE application_name = $1", NAME))
+            return bool(
+                await conn.fetchval(
+                    "SELECT count(*) FROM pg_stat_replication WHERE application_name = $1", NAME
+                )
+            )
         finally:
             await conn.close()
 
@@ -128,7 +158,9 @@ async def _drop_slot(dsn: str, timeout_s: float = 0.0) -> None:
     conn = await asyncpg.connect(dsn)
     try:
         deadline = time.monotonic() + timeout_s
-        while active := await conn.fetchval("SELECT active FROM pg_replication_slots WHERE slot_name = $1", NAME):
+        while active := await conn.fetchval(
+            "SELECT active FROM pg_replication_slots WHERE slot_name = $1", NAME
+        ):
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.05)
@@ -151,12 +183,16 @@ async def restore(folder: Path, postgres: EmbeddedPostgres) -> Restored:
     """
     copied = folder / "base"
     if not (copied / "backup_manifest").is_file():
-        raise Misconfigured(f"give a folder that `crossborder backup` made: {folder} has no whole copy")
+        raise Misconfigured(
+            f"give a folder that `crossborder backup` made: {folder} has no whole copy"
+        )
     if _is_running(postgres.data):
         raise Misconfigured("stop the stack first (`crossborder down`): its database runs")
     wrong = await asyncio.to_thread(lambda: list(damaged(copied)))
     if wrong:
-        raise Misconfigured(f"choose another backup: this one is damaged, {len(wrong)} files are not as they were: {wrong[0]}")
+        raise Misconfigured(
+            f"choose another backup: this one is damaged, {len(wrong)} files are not as they were: {wrong[0]}"
+        )
     replaced = _set_aside(postgres.data)
     await asyncio.to_thread(_lay_out, folder, postgres.data)
     try:
@@ -195,7 +231,9 @@ def _lay_out(folder: Path, data: Path) -> None:
         shutil.copy2(file, received / file.name.removesuffix(".partial"))
     settings = data / "postgresql.auto.conf"
     kept = re.sub(r"(?m)^synchronous_standby_names.*\n?", "", settings.read_text())
-    settings.write_text(f"{kept}restore_command = 'cp \"received/%f\" \"%p\"'\nrecovery_target_timeline = 'latest'\n")
+    settings.write_text(
+        f"{kept}restore_command = 'cp \"received/%f\" \"%p\"'\nrecovery_target_timeline = 'latest'\n"
+    )
     (data / "recovery.signal").touch()
     if os.geteuid() == 0:
         for path in (data, *data.rglob("*")):
@@ -236,7 +274,9 @@ async def _system(dsn: str, statement: str) -> None:
 
 
 async def _run(command: list[str], failed: str) -> None:
-    child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child = await asyncio.create_subprocess_exec(
+        *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     out, err = await child.communicate()
     if child.returncode:
         raise Unavailable(f"{failed}: {(err or out).decode(errors='replace').strip()[-600:]}")

@@ -43,7 +43,11 @@ def libs_dir() -> Path:
     if given:
         return Path(given)
     root = FOLDER.parent.parent
-    return (root if (root / "pyproject.toml").is_file() else Path.cwd()) / ".crossborder" / "kafka-libs"
+    return (
+        (root if (root / "pyproject.toml").is_file() else Path.cwd())
+        / ".crossborder"
+        / "kafka-libs"
+    )
 
 
 def find_java() -> str:
@@ -57,7 +61,9 @@ def find_java() -> str:
     said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(\d+)', said.stderr + said.stdout)
     if found is None or int(found[1]) < JAVA_LEAST:
-        raise Misconfigured(f"{wanted}: `{java}` is {found[1] if found else 'not one that tells its version'}")
+        raise Misconfigured(
+            f"{wanted}: `{java}` is {found[1] if found else 'not one that tells its version'}"
+        )
     return java
 
 
@@ -71,14 +77,28 @@ def resolve_jars(libs: Path | None = None) -> Path:
         return libs
     maven = shutil.which("mvn")
     if maven is None:
-        raise Misconfigured("install Maven (Debian: maven): no `mvn` on the PATH and Kafka's jars are fetched with it")
+        raise Misconfigured(
+            "install Maven (Debian: maven): no `mvn` on the PATH and Kafka's jars are fetched with it"
+        )
     shutil.rmtree(libs, ignore_errors=True)
     libs.mkdir(parents=True)
-    goal = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
-    done = subprocess.run([*goal, f"-DoutputDirectory={libs.resolve()}"], capture_output=True, text=True, check=False)
+    goal = [
+        maven,
+        "-q",
+        "-B",
+        "-f",
+        str(pom),
+        "dependency:copy-dependencies",
+        "-DincludeScope=runtime",
+    ]
+    done = subprocess.run(
+        [*goal, f"-DoutputDirectory={libs.resolve()}"], capture_output=True, text=True, check=False
+    )
     if done.returncode or not any(libs.glob("kafka_*.jar")):
         said = (done.stdout + done.stderr).strip().splitlines() or ["Maven said nothing"]
-        raise Unavailable(f"Kafka's jars could not be fetched, check Maven's network and mirror settings: {said[0][:300]}")
+        raise Unavailable(
+            f"Kafka's jars could not be fetched, check Maven's network and mirror settings: {said[0][:300]}"
+        )
     stamp.write_text(mark)
     return libs
 
@@ -116,7 +136,13 @@ class EmbeddedKafka(Server):
     """
 
     def __init__(
-        self, folder: Path, port: int = 0, controller_port: int = 0, *, log: Path | None = None, secured: Secured | None = None
+        self,
+        folder: Path,
+        port: int = 0,
+        controller_port: int = 0,
+        *,
+        log: Path | None = None,
+        secured: Secured | None = None,
     ) -> None:
         super().__init__()
         self.secured = secured
@@ -139,13 +165,17 @@ class EmbeddedKafka(Server):
         if self.running:
             return
         process.require_free(self.port, "Kafka", "CROSSBORDER_KAFKA_PORT")
-        process.require_free(self.controller_port, "Kafka's controller", "CROSSBORDER_KAFKA_CONTROLLER_PORT")
+        process.require_free(
+            self.controller_port, "Kafka's controller", "CROSSBORDER_KAFKA_CONTROLLER_PORT"
+        )
         java = find_java()
         libs = await asyncio.to_thread(resolve_jars)
         config = self._write_config()
         if not (self.folder / "data" / "meta.properties").is_file():
             await asyncio.to_thread(self._format, java, libs, config)
-        self._child = process.start([*self._java(java, libs, JVM), "kafka.Kafka", str(config)], self.log, cwd=self.folder)
+        self._child = process.start(
+            [*self._java(java, libs, JVM), "kafka.Kafka", str(config)], self.log, cwd=self.folder
+        )
         try:
             await self._wait_ready(timeout_s)
         except BaseException:
@@ -166,10 +196,17 @@ class EmbeddedKafka(Server):
     def _write_config(self) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         parts = ["server"]
-        values = {"port": str(self.port), "controller_port": str(self.controller_port), "data": str(self.folder / "data")}
+        values = {
+            "port": str(self.port),
+            "controller_port": str(self.controller_port),
+            "data": str(self.folder / "data"),
+        }
         if self.secured is not None:
             parts += ["secured", "tls"] if self.secured.tls else ["secured"]
-            values |= {"secrets": str(self.secured.secrets.resolve()), "protocol": self.secured.protocol}
+            values |= {
+                "secrets": str(self.secured.secrets.resolve()),
+                "protocol": self.secured.protocol,
+            }
         text = "".join((FOLDER / f"{part}.properties").read_text() for part in parts)
         config = self.folder / "server.properties"
         config.write_text(string.Template(text).substitute(values))
@@ -186,12 +223,20 @@ class EmbeddedKafka(Server):
         # The first users are in the log from the start. Their passwords go by a file: an argument list is there for all to see.
         lines = ["format", f"--cluster-id={cluster}", f"--config={config}"]
         if self.secured is not None:
-            lines += [f"--add-scram={MECHANISM}=[name={who},password={self.secured.password(who)}]" for who in SUPER_USERS]
+            lines += [
+                f"--add-scram={MECHANISM}=[name={who},password={self.secured.password(who)}]"
+                for who in SUPER_USERS
+            ]
         arguments.touch(0o600)
         arguments.write_text("\n".join([*lines, ""]))
         try:
             done = subprocess.run(
-                [*self._java(java, libs, ("-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")), *tool],
+                [
+                    *self._java(
+                        java, libs, ("-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+                    ),
+                    *tool,
+                ],
                 capture_output=True,
                 text=True,
                 check=False,
@@ -200,20 +245,28 @@ class EmbeddedKafka(Server):
             arguments.unlink()
         if done.returncode:
             said = (done.stdout + done.stderr).strip()
-            raise Misconfigured(f"Kafka's storage in {self.folder} cannot be formatted: {said[-600:]}")
+            raise Misconfigured(
+                f"Kafka's storage in {self.folder} cannot be formatted: {said[-600:]}"
+            )
 
     async def _wait_ready(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if not self.running:
-                raise Unavailable(f"Kafka ended while it started; the end of {self.log}:\n{process.tail(self.log)}")
+                raise Unavailable(
+                    f"Kafka ended while it started; the end of {self.log}:\n{process.tail(self.log)}"
+                )
             if await _accepts(self.port) and await answers(self.bootstrap, self.security):
                 return
             await asyncio.sleep(0.1)
-        raise Unavailable(f"Kafka does not answer after {timeout_s:.0f} s; the end of {self.log}:\n{process.tail(self.log)}")
+        raise Unavailable(
+            f"Kafka does not answer after {timeout_s:.0f} s; the end of {self.log}:\n{process.tail(self.log)}"
+        )
 
 
-async def wait_led(bootstrap: str, topics: Iterable[str], timeout_s: float = 30.0, security: Security = OPEN) -> None:
+async def wait_led(
+    bootstrap: str, topics: Iterable[str], timeout_s: float = 30.0, security: Security = OPEN
+) -> None:
     """Wait until the broker leads every partition of new topics.
 
     It answers a creation before it has opened the logs; who writes at once is refused for about a second.
@@ -227,10 +280,14 @@ async def wait_led(bootstrap: str, topics: Iterable[str], timeout_s: float = 30.
 
 
 async def _leads(bootstrap: str, names: list[str], timeout_s: float, security: Security) -> bool:
-    consumer = AIOKafkaConsumer(*names, bootstrap_servers=bootstrap, group_id=None, **security.options())
+    consumer = AIOKafkaConsumer(
+        *names, bootstrap_servers=bootstrap, group_id=None, **security.options()
+    )
     try:
         await consumer.start()
-        every = [TopicPartition(n, p) for n in names for p in consumer.partitions_for_topic(n) or ()]
+        every = [
+            TopicPartition(n, p) for n in names for p in consumer.partitions_for_topic(n) or ()
+        ]
         # The library asks again by itself as long as the answer is "not the leader".
         async with asyncio.timeout(timeout_s):
             await consumer.end_offsets(every)
@@ -256,7 +313,12 @@ async def _accepts(port: int) -> bool:
 
 async def answers(bootstrap: str, security: Security) -> bool:
     """Whether the broker is in its own metadata: an open port alone comes before it may lead a partition."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="embedded", request_timeout_ms=5000, **security.options())
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=bootstrap,
+        client_id="embedded",
+        request_timeout_ms=5000,
+        **security.options(),
+    )
     try:
         await admin.start()
         return bool((await admin.describe_cluster())["brokers"])

@@ -25,7 +25,9 @@ def make_folder(home: Path) -> None:
     except OSError as error:
         raise _closed(home, error) from None
     if not os.access(home, os.W_OK | os.X_OK):
-        raise Misconfigured(f"choose a folder of your own with CROSSBORDER_HOME or --home: {home} cannot be written to")
+        raise Misconfigured(
+            f"choose a folder of your own with CROSSBORDER_HOME or --home: {home} cannot be written to"
+        )
 
 
 def take(home: Path) -> IO[str]:

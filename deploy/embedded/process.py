@@ -113,7 +113,9 @@ def free_port() -> int:
                 continue
         _given.add(port)
         return port
-    raise Misconfigured(f"stop what listens on 127.0.0.1: no free port was found from {_SERVERS[0]} to {_SERVERS[1] - 1}")
+    raise Misconfigured(
+        f"stop what listens on 127.0.0.1: no free port was found from {_SERVERS[0]} to {_SERVERS[1] - 1}"
+    )
 
 
 def require_free(port: int, what: str, setting: str) -> None:

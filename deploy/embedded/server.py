@@ -72,7 +72,12 @@ class Watched:
     """Starts a server anew that ended by itself, as often in a row as there are pauses."""
 
     def __init__(
-        self, name: str, server: Server, *, changed: Callable[[Status, str], None], pauses_s: Sequence[float] = PAUSES_S
+        self,
+        name: str,
+        server: Server,
+        *,
+        changed: Callable[[Status, str], None],
+        pauses_s: Sequence[float] = PAUSES_S,
     ) -> None:
         self._name = name
         self._server = server
@@ -85,7 +90,12 @@ class Watched:
         """What became of it so far."""
         server = self._server
         return Status(
-            self._name, "running" if server.running else self._state, server.pid, self._restarts, server.exit_code, server.log
+            self._name,
+            "running" if server.running else self._state,
+            server.pid,
+            self._restarts,
+            server.exit_code,
+            server.log,
         )
 
     async def watch(self) -> None:

@@ -78,7 +78,9 @@ def require_distinct(ports: Mapping[str, int]) -> None:
     for name, port in ports.items():
         other = first.setdefault(port, name)
         if other != name:
-            raise Misconfigured(f"set {port_setting(other)} or {port_setting(name)} to another port: both are {port}")
+            raise Misconfigured(
+                f"set {port_setting(other)} or {port_setting(name)} to another port: both are {port}"
+            )
 
 
 def port_setting(name: str) -> str:
@@ -106,16 +108,24 @@ class Stack:
         self._require_kind()
         self.guard = Secured(self.home / "secrets") if self.secured else None
         self.kafka = EmbeddedKafka(
-            self.home / "kafka", self.ports["kafka"], self.ports["kafka_controller"], log=logs / "kafka.log", secured=self.guard
+            self.home / "kafka",
+            self.ports["kafka"],
+            self.ports["kafka_controller"],
+            log=logs / "kafka.log",
+            secured=self.guard,
         )
         self.postgres = EmbeddedPostgres(
-            self.home / "postgres", log=logs / "postgres.log", passwords=self.secured, batch_records=self._batch_records()
+            self.home / "postgres",
+            log=logs / "postgres.log",
+            passwords=self.secured,
+            batch_records=self._batch_records(),
         )
         self.supervisor = Supervisor(logs, changed=self._child_changed)
         self.lost = asyncio.Event()
         """Set when broker or database are given up: then this stack is of no use and must be stopped."""
         self._servers = [
-            Watched(n, s, changed=self._server_changed) for n, s in (("kafka", self.kafka), ("postgres", self.postgres))
+            Watched(n, s, changed=self._server_changed)
+            for n, s in (("kafka", self.kafka), ("postgres", self.postgres))
         ]
         self._watchers: list[asyncio.Task[None]] = []
         self._lock: IO[str] | None = None
@@ -154,7 +164,9 @@ class Stack:
             await together(self._migrate(), self._create_topics())
             await self.give_access()
             for name in self.programs:
-                self.supervisor.start(Program(name, [sys.executable, "-m", MODULES[name]], self.child_env(name)))
+                self.supervisor.start(
+                    Program(name, [sys.executable, "-m", MODULES[name]], self.child_env(name))
+                )
             self._write_down()
         except BaseException:
             await self.stop()
@@ -209,7 +221,10 @@ class Stack:
             "CROSSBORDER_KAFKA_PASSWORD_FILE": str(self.guard.password_file(user)),
             "CROSSBORDER_KAFKA_CA": str(self.guard.ca),
         }
-        own = {"CROSSBORDER_POSTGRES_PASSWORD_FILE": f"postgres_{name}", "CROSSBORDER_PARTY_KEY_FILE": f"party_{name}"}
+        own = {
+            "CROSSBORDER_POSTGRES_PASSWORD_FILE": f"postgres_{name}",
+            "CROSSBORDER_PARTY_KEY_FILE": f"party_{name}",
+        }
         files = {setting: self.home / "secrets" / file for setting, file in own.items()}
         return found | {setting: str(file) for setting, file in files.items() if file.exists()}
 
@@ -218,7 +233,9 @@ class Stack:
         if self.guard is None:
             return
         async with Access.opened(self.kafka.bootstrap, self.kafka.security) as broker:
-            await broker.apply(self.topic_prefix, {who: self.guard.password(who) for who in PRINCIPALS})
+            await broker.apply(
+                self.topic_prefix, {who: self.guard.password(who) for who in PRINCIPALS}
+            )
 
     def _require_kind(self) -> None:
         """Data of an open stack stays open and of a secured one secured: its users and passwords are in the data."""
@@ -231,9 +248,16 @@ class Stack:
 
     def _require_ports(self) -> None:
         banks = ["bank"] if "sandbox" in self.programs else []
-        require_distinct({name: self.ports[name] for name in ("kafka", "kafka_controller", *self.programs, *banks)})
+        require_distinct(
+            {
+                name: self.ports[name]
+                for name in ("kafka", "kafka_controller", *self.programs, *banks)
+            }
+        )
         process.require_free(self.ports["kafka"], "Kafka", port_setting("kafka"))
-        process.require_free(self.ports["kafka_controller"], "Kafka's controller", port_setting("kafka_controller"))
+        process.require_free(
+            self.ports["kafka_controller"], "Kafka's controller", port_setting("kafka_controller")
+        )
         for name in self.programs:
             process.require_free(self.ports[name], f"the metrics of {name}", port_setting(name))
         if banks:
@@ -244,8 +268,15 @@ class Stack:
             await self.prepare_database(self.dsn)
             return
         # Through a child, since what deploys may not import what it deploys.
-        probe = {**os.environ, **self.env}.get("CROSSBORDER_PROBE_PLATFORM") or Settings.model_fields["probe_platform"].default
-        command = [*MIGRATE, self.dsn, probe, *([str(self.home / "secrets")] if self.secured else [])]
+        probe = {**os.environ, **self.env}.get(
+            "CROSSBORDER_PROBE_PLATFORM"
+        ) or Settings.model_fields["probe_platform"].default
+        command = [
+            *MIGRATE,
+            self.dsn,
+            probe,
+            *([str(self.home / "secrets")] if self.secured else []),
+        ]
         child = process.start(command, self.logs / "migrate.log")
         if await process.wait_exit(child, 60) != 0:
             child.kill()
@@ -259,7 +290,9 @@ class Stack:
             return
         from shared.topics import create_topics
 
-        made = await create_topics(self.kafka.bootstrap, self.topic_prefix, security=self.kafka.security)
+        made = await create_topics(
+            self.kafka.bootstrap, self.topic_prefix, security=self.kafka.security
+        )
         await wait_led(self.kafka.bootstrap, made, security=self.kafka.security)
 
     def _child_changed(self, status: Status) -> None:
@@ -274,7 +307,9 @@ class Stack:
         if status.state == "waiting":
             self.told(f"{status.name} is started anew on its data: {said}")
         elif status.state == "failed":
-            self.told(f"look at {status.log}: {status.name} does not stay up, so the stack is stopped ({said})")
+            self.told(
+                f"look at {status.log}: {status.name} does not stay up, so the stack is stopped ({said})"
+            )
         if self.file.exists():
             self._write_down()
 

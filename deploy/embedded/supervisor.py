@@ -68,7 +68,9 @@ class Supervisor:
             raise ValueError(f"{program.name} is already supervised")
         kept = _Kept(program, self.logs / f"{program.name}.log", self._backoff_s, self._changed)
         kept.spawn()
-        kept.watcher = asyncio.get_running_loop().create_task(kept.watch(), name=f"supervise-{program.name}")
+        kept.watcher = asyncio.get_running_loop().create_task(
+            kept.watch(), name=f"supervise-{program.name}"
+        )
         self._kept[program.name] = kept
 
     def status(self) -> list[Status]:
@@ -95,7 +97,10 @@ class Supervisor:
             kept.stopping = True
             if kept.watcher is not None:
                 kept.watcher.cancel()
-        await asyncio.gather(*(k.watcher for k in self._kept.values() if k.watcher is not None), return_exceptions=True)
+        await asyncio.gather(
+            *(k.watcher for k in self._kept.values() if k.watcher is not None),
+            return_exceptions=True,
+        )
         await asyncio.gather(*(kept.end(timeout_s) for kept in self._kept.values()))
         return self.status()
 
@@ -123,7 +128,9 @@ class _Kept:
 
     def spawn(self) -> None:
         program = self.program
-        self._child = process.start(program.command, self.log, env={**os.environ, **program.env}, cwd=program.cwd)
+        self._child = process.start(
+            program.command, self.log, env={**os.environ, **program.env}, cwd=program.cwd
+        )
         self._tell("running")
 
     async def watch(self) -> None:
@@ -151,7 +158,9 @@ class _Kept:
     def status(self) -> Status:
         alive = self._child is not None and self._child.poll() is None
         pid = self._child.pid if alive and self._child is not None else None
-        return Status(self.program.name, self._state, pid, self._restarts, self._exit_code, self.log)
+        return Status(
+            self.program.name, self._state, pid, self._restarts, self._exit_code, self.log
+        )
 
     def _tell(self, state: State) -> None:
         self._state = state

@@ -7,4 +7,11 @@ from typing import Final
 from deploy.grafana import border, money, order, overview, platform, service
 from deploy.grafana.panel import Board
 
-BOARDS: Final[tuple[Board, ...]] = (overview.BOARD, order.BOARD, service.BOARD, border.BOARD, money.BOARD, platform.BOARD)
+BOARDS: Final[tuple[Board, ...]] = (
+    overview.BOARD,
+    order.BOARD,
+    service.BOARD,
+    border.BOARD,
+    money.BOARD,
+    platform.BOARD,
+)

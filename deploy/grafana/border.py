@@ -36,14 +36,29 @@ BOARD: Final = Board(
                     "Age of the oldest batch",
                     "s",
                     "Since the oldest open batch got its first list.",
-                    [Query(age("crossborder_declaration_batch_oldest_open_timestamp_seconds", "kind"), "{{kind}}")],
+                    [
+                        Query(
+                            age(
+                                "crossborder_declaration_batch_oldest_open_timestamp_seconds",
+                                "kind",
+                            ),
+                            "{{kind}}",
+                        )
+                    ],
                     width=6,
                 ),
                 Panel(
                     "Open for, p95",
                     "s",
                     "From a batch's first list to its lodging, by what closed it: its size or its age.",
-                    [Query(quantile(0.95, "crossborder_declaration_batch_open_seconds", "closed_by"), "by {{closed_by}}")],
+                    [
+                        Query(
+                            quantile(
+                                0.95, "crossborder_declaration_batch_open_seconds", "closed_by"
+                            ),
+                            "by {{closed_by}}",
+                        )
+                    ],
                     width=6,
                 ),
             ],
@@ -55,7 +70,11 @@ BOARD: Final = Board(
                     "Collective messages",
                     "messages/s",
                     "Signed messages a second that left for the authority, or that it refused whole.",
-                    [Query(rate("crossborder_declaration_batches_total", "outcome"), "{{outcome}}")],
+                    [
+                        Query(
+                            rate("crossborder_declaration_batches_total", "outcome"), "{{outcome}}"
+                        )
+                    ],
                 ),
                 Panel(
                     "Lists in a message",
@@ -71,7 +90,12 @@ BOARD: Final = Board(
                     "Mismatches",
                     "mismatches",
                     "Disagreements between order, payment, waybill and list in the last 10 minutes, by the authority's code.",
-                    [Query(increase("crossborder_match_failures_total", "code") + " > 0", "{{code}}")],
+                    [
+                        Query(
+                            increase("crossborder_match_failures_total", "code") + " > 0",
+                            "{{code}}",
+                        )
+                    ],
                 ),
             ],
         ),
@@ -142,14 +166,28 @@ BOARD: Final = Board(
                     "Owed",
                     "answers",
                     "Waybills of placed orders that the carrier owes, and lodged lists without a first receipt of the authority.",
-                    [Query('max by (party) (crossborder_party_unanswered{party!="bank"})', "{{party}}")],
+                    [
+                        Query(
+                            'max by (party) (crossborder_party_unanswered{party!="bank"})',
+                            "{{party}}",
+                        )
+                    ],
                     width=5,
                 ),
                 Panel(
                     "Owed for",
                     "s",
                     "Since when the carrier has owed the oldest waybill, and the authority the oldest receipt.",
-                    [Query(age("crossborder_party_oldest_unanswered_timestamp_seconds", "party", 'party!="bank"'), "{{party}}")],
+                    [
+                        Query(
+                            age(
+                                "crossborder_party_oldest_unanswered_timestamp_seconds",
+                                "party",
+                                'party!="bank"',
+                            ),
+                            "{{party}}",
+                        )
+                    ],
                     width=5,
                     good_below=600,
                 ),
@@ -164,7 +202,11 @@ BOARD: Final = Board(
                     "What the sandbox's authority did, by outcome.",
                     [
                         Query(
-                            rate("crossborder_sandbox_operations_total", "kind, outcome", 'party="authority"'),
+                            rate(
+                                "crossborder_sandbox_operations_total",
+                                "kind, outcome",
+                                'party="authority"',
+                            ),
                             "{{kind}}: {{outcome}}",
                         )
                     ],
@@ -173,13 +215,25 @@ BOARD: Final = Board(
                     "Carrier",
                     "waybills/s",
                     "Waybills of the sandbox's carrier, by outcome.",
-                    [Query(rate("crossborder_sandbox_operations_total", "outcome", 'party="carrier"'), "{{outcome}}")],
+                    [
+                        Query(
+                            rate(
+                                "crossborder_sandbox_operations_total", "outcome", 'party="carrier"'
+                            ),
+                            "{{outcome}}",
+                        )
+                    ],
                 ),
                 Panel(
                     "Not yet published",
                     "records",
                     "Records that an outside party has written but not yet put on the wire.",
-                    [Query("sum by (party) (crossborder_sandbox_outbox_pending_records)", "{{party}}")],
+                    [
+                        Query(
+                            "sum by (party) (crossborder_sandbox_outbox_pending_records)",
+                            "{{party}}",
+                        )
+                    ],
                 ),
             ],
         ),

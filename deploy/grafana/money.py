@@ -20,7 +20,12 @@ BOARD: Final = Board(
                     "Invariants broken",
                     "rows",
                     "Rows that break any invariant at the last check; anything but 0 is an incident.",
-                    [Query("sum(max by (invariant) (crossborder_invariant_violations))", "all invariants")],
+                    [
+                        Query(
+                            "sum(max by (invariant) (crossborder_invariant_violations))",
+                            "all invariants",
+                        )
+                    ],
                     kind="stat",
                     width=4,
                     height=7,
@@ -30,7 +35,12 @@ BOARD: Final = Board(
                     "Orders captured twice",
                     "orders",
                     "Orders whose money was taken more than once, at the last check.",
-                    [Query('max(crossborder_invariant_violations{invariant="payments_one_capture"})', "orders")],
+                    [
+                        Query(
+                            'max(crossborder_invariant_violations{invariant="payments_one_capture"})',
+                            "orders",
+                        )
+                    ],
                     kind="stat",
                     width=4,
                     height=7,
@@ -40,7 +50,12 @@ BOARD: Final = Board(
                     "Books out of balance",
                     "minor units",
                     "What all accounts sum to, over every currency; must be 0.",
-                    [Query("sum(abs(max by (currency) (crossborder_ledger_imbalance_minor)))", "imbalance")],
+                    [
+                        Query(
+                            "sum(abs(max by (currency) (crossborder_ledger_imbalance_minor)))",
+                            "imbalance",
+                        )
+                    ],
                     kind="stat",
                     width=4,
                     height=7,
@@ -74,7 +89,12 @@ BOARD: Final = Board(
                     "Refunded and declined",
                     "minor units/s",
                     "Minor units a second that went back, or that the bank did not give.",
-                    [Query(rate(MOVED, "currency, outcome", 'outcome!="captured"') + " > 0", "{{outcome}} {{currency}}")],
+                    [
+                        Query(
+                            rate(MOVED, "currency, outcome", 'outcome!="captured"') + " > 0",
+                            "{{outcome}} {{currency}}",
+                        )
+                    ],
                 ),
                 Panel(
                     "Payments",
@@ -86,14 +106,29 @@ BOARD: Final = Board(
                     "Calls to the bank",
                     "calls/s",
                     "HTTP calls by outcome; anything but `ok` leaves the outcome unknown, and the bank is asked again by the same key.",
-                    [Query(rate("crossborder_party_calls_total", "outcome", 'party="bank"'), "{{outcome}}")],
+                    [
+                        Query(
+                            rate("crossborder_party_calls_total", "outcome", 'party="bank"'),
+                            "{{outcome}}",
+                        )
+                    ],
                     width=6,
                 ),
                 Panel(
                     "Time of a call, p95",
                     "s",
                     "How long the bank took for one call: 95 of 100 less.",
-                    [Query(quantile(0.95, "crossborder_party_answer_seconds", "operation", 'party="bank"'), "{{operation}}")],
+                    [
+                        Query(
+                            quantile(
+                                0.95,
+                                "crossborder_party_answer_seconds",
+                                "operation",
+                                'party="bank"',
+                            ),
+                            "{{operation}}",
+                        )
+                    ],
                     width=6,
                 ),
                 Panel(
@@ -110,7 +145,16 @@ BOARD: Final = Board(
                     "Oldest open instruction",
                     "s",
                     "Since when the bank has owed its oldest answer.",
-                    [Query(age("crossborder_effects_oldest_open_timestamp_seconds", "service", 'service="payments"'), "oldest")],
+                    [
+                        Query(
+                            age(
+                                "crossborder_effects_oldest_open_timestamp_seconds",
+                                "service",
+                                'service="payments"',
+                            ),
+                            "oldest",
+                        )
+                    ],
                     width=6,
                     good_below=300,
                 ),
@@ -145,14 +189,24 @@ BOARD: Final = Board(
                     "Tax assessed",
                     "minor units/s",
                     "Minor units of tax a second, by kind and regime; undone ones included.",
-                    [Query(rate("crossborder_tax_assessed_minor_total", "kind, regime") + " > 0", "{{kind}} ({{regime}})")],
+                    [
+                        Query(
+                            rate("crossborder_tax_assessed_minor_total", "kind, regime") + " > 0",
+                            "{{kind}} ({{regime}})",
+                        )
+                    ],
                     width=6,
                 ),
                 Panel(
                     "Refused by tax",
                     "orders",
                     "Orders refused in the last 10 minutes, by customs' code: 1313 the yearly limit, -621005 the single limit.",
-                    [Query(increase("crossborder_quota_refusals_total", "code") + " > 0", "{{code}}")],
+                    [
+                        Query(
+                            increase("crossborder_quota_refusals_total", "code") + " > 0",
+                            "{{code}}",
+                        )
+                    ],
                     width=6,
                 ),
                 Panel(
@@ -167,7 +221,12 @@ BOARD: Final = Board(
                     "Verified sales",
                     "minor units/s",
                     "Minor units a second of goods with three matching documents and a release.",
-                    [Query(rate("crossborder_verified_sales_minor_total", "currency") + " > 0", "{{currency}}")],
+                    [
+                        Query(
+                            rate("crossborder_verified_sales_minor_total", "currency") + " > 0",
+                            "{{currency}}",
+                        )
+                    ],
                     width=6,
                 ),
             ],

@@ -41,7 +41,12 @@ BOARD: Final = Board(
                     "Unknown fields",
                     "fields/s",
                     "Fields of submissions that nobody knows: ignored, but a shop may mean something by them.",
-                    [Query(rate("crossborder_ignored_fields_total", "service", 'service="orders"'), "ignored")],
+                    [
+                        Query(
+                            rate("crossborder_ignored_fields_total", "service", 'service="orders"'),
+                            "ignored",
+                        )
+                    ],
                     width=6,
                 ),
             ],
@@ -61,7 +66,12 @@ BOARD: Final = Board(
                     "Age of the oldest",
                     "s",
                     "Since the oldest order of a state was heard of. `lodged` may wait for the authority, `awaits_order` for a shop.",
-                    [Query(age("crossborder_orders_oldest_open_timestamp_seconds", "state"), "{{state}}")],
+                    [
+                        Query(
+                            age("crossborder_orders_oldest_open_timestamp_seconds", "state"),
+                            "{{state}}",
+                        )
+                    ],
                     width=12,
                     good_below=600,
                 ),
@@ -97,19 +107,34 @@ BOARD: Final = Board(
                     "Records by topic",
                     "records/s",
                     "Records a second that services took from each topic.",
-                    [Query(rate("crossborder_events_processed_total", "topic") + " > 0", "{{topic}}")],
+                    [
+                        Query(
+                            rate("crossborder_events_processed_total", "topic") + " > 0",
+                            "{{topic}}",
+                        )
+                    ],
                 ),
                 Panel(
                     "Records by what became of them",
                     "records/s",
                     "`duplicate` is the inbox at work, `parked` waits behind a dead letter, `dead-letter` was given up.",
-                    [Query(rate("crossborder_events_processed_total", "outcome") + " > 0", "{{outcome}}")],
+                    [
+                        Query(
+                            rate("crossborder_events_processed_total", "outcome") + " > 0",
+                            "{{outcome}}",
+                        )
+                    ],
                 ),
                 Panel(
                     "Verified sales",
                     "orders/s",
                     "Orders a second with three matching documents and a release, by corridor; synthetic ones are not counted.",
-                    [Query(rate("crossborder_verified_sales_total", "corridor") + " > 0", "{{corridor}}")],
+                    [
+                        Query(
+                            rate("crossborder_verified_sales_total", "corridor") + " > 0",
+                            "{{corridor}}",
+                        )
+                    ],
                 ),
             ],
         ),

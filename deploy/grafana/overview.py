@@ -17,9 +17,24 @@ class Promise:
 
 
 PROMISES: Final = (
-    Promise("released_in_time", "Released in time", "of the released orders were so within 60 s of being placed", 0.95),
-    Promise("no_order_lost", "No order lost", "of the time no accepted order was lost, or overdue behind nobody outside", 0.999),
-    Promise("captured_once", "Captured once", "of the time no money was taken twice, or beside the books", 0.999),
+    Promise(
+        "released_in_time",
+        "Released in time",
+        "of the released orders were so within 60 s of being placed",
+        0.95,
+    ),
+    Promise(
+        "no_order_lost",
+        "No order lost",
+        "of the time no accepted order was lost, or overdue behind nobody outside",
+        0.999,
+    ),
+    Promise(
+        "captured_once",
+        "Captured once",
+        "of the time no money was taken twice, or beside the books",
+        0.999,
+    ),
 )
 
 
@@ -119,8 +134,16 @@ BOARD: Final = Board(
                     "s",
                     "Since the last synthetic order came to its expected end; one goes out a minute, so more than 3 minutes is bad.",
                     [
-                        Query(age("crossborder_probe_last_success_timestamp_seconds", ""), "since the last success"),
-                        Query(quantile(0.95, "crossborder_probe_order_seconds", where='stage="total"'), "its way, p95"),
+                        Query(
+                            age("crossborder_probe_last_success_timestamp_seconds", ""),
+                            "since the last success",
+                        ),
+                        Query(
+                            quantile(
+                                0.95, "crossborder_probe_order_seconds", where='stage="total"'
+                            ),
+                            "its way, p95",
+                        ),
                     ],
                     good_below=180,
                 ),
@@ -133,14 +156,24 @@ BOARD: Final = Board(
                     "Records given up",
                     "records",
                     "Dead letters of the last 10 minutes by reason; each holds its order back until it is replayed.",
-                    [Query(increase("crossborder_dead_letters_total", "service, reason") + " > 0", "{{service}}: {{reason}}")],
+                    [
+                        Query(
+                            increase("crossborder_dead_letters_total", "service, reason") + " > 0",
+                            "{{service}}: {{reason}}",
+                        )
+                    ],
                     good_below=1,
                 ),
                 Panel(
                     "Queue delay, p95",
                     "s",
                     "How long the oldest record of a batch had waited in its topic: what users feel first.",
-                    [Query(quantile(0.95, "crossborder_event_queue_delay_seconds", "service"), "{{service}}")],
+                    [
+                        Query(
+                            quantile(0.95, "crossborder_event_queue_delay_seconds", "service"),
+                            "{{service}}",
+                        )
+                    ],
                 ),
                 Panel(
                     "Event loop lag",

@@ -67,7 +67,9 @@ def age(timestamp: str, by: str, where: str = "") -> str:
 
 def quantiles(histogram: str, where: str = "") -> list[Query]:
     """Half, 95 and 99 of 100."""
-    return [Query(quantile(q, histogram, where=where), f"p{round(q * 100)}") for q in (0.5, 0.95, 0.99)]
+    return [
+        Query(quantile(q, histogram, where=where), f"p{round(q * 100)}") for q in (0.5, 0.95, 0.99)
+    ]
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,12 @@ def _steps(panel: Panel) -> list[dict[str, Any]]:
 def _options(kind: Kind) -> dict[str, Any]:
     if kind == "timeseries":
         return {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
+            "legend": {
+                "displayMode": "list",
+                "placement": "bottom",
+                "showLegend": True,
+                "calcs": [],
+            },
             "tooltip": {"mode": "multi", "sort": "desc"},
         }
     if kind == "stat":

@@ -35,7 +35,16 @@ LINE: Final = 30
 GAP: Final = 6
 POINTS: Final = 120
 SHOWN: Final = 8
-COLOURS: Final = ("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#b877d9", "#56d2d2", "#c7c7c7")
+COLOURS: Final = (
+    "#73bf69",
+    "#f2cc0c",
+    "#8ab8ff",
+    "#ff780a",
+    "#f2495c",
+    "#b877d9",
+    "#56d2d2",
+    "#c7c7c7",
+)
 INK: Final = "#d8d9da"
 PALE: Final = "#8e9196"
 GOOD: Final = "#299c46"
@@ -76,7 +85,10 @@ class Prometheus:
     def series(self, expr: str, span: Span) -> list[tuple[Mapping[str, str], Points]]:
         """Every series of a range query; what is not a number is a gap."""
         asked = {"query": in_promql(expr), "start": span.start, "end": span.end, "step": span.step}
-        return [(found["metric"], _numbers(found["values"])) for found in self._ask("query_range", asked)]
+        return [
+            (found["metric"], _numbers(found["values"]))
+            for found in self._ask("query_range", asked)
+        ]
 
     def now(self, expr: str, span: Span) -> list[tuple[Mapping[str, str], Points]]:
         """Every series of an instant query at the end of the time."""
@@ -110,7 +122,13 @@ def said(value: float, unit: str) -> str:
     if unit == "percentunit":
         return f"{value * 100:.5g} %"
     if unit == "s":
-        return f"{value * 1000:.3g} ms" if 0 < size < 1 else f"{value:.3g} s" if size < 120 else f"{value / 60:.3g} min"
+        return (
+            f"{value * 1000:.3g} ms"
+            if 0 < size < 1
+            else f"{value:.3g} s"
+            if size < 120
+            else f"{value / 60:.3g} min"
+        )
     if unit == "bytes":
         return f"{value / 2**20:.3g} MiB"
     for limit, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
@@ -129,7 +147,13 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def _text(
-    x: float, y: float, words: str, size: int = 11, colour: str = INK, anchor: str = "start", weight: str = "normal"
+    x: float,
+    y: float,
+    words: str,
+    size: int = 11,
+    colour: str = INK,
+    anchor: str = "start",
+    weight: str = "normal",
 ) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}" '
@@ -143,8 +167,9 @@ def _shortened(words: str, pixels: float, size: int = 11) -> str:
 
 
 def _frame(box: Box, title: str) -> str:
-    return f'<rect x="{box.x}" y="{box.y}" width="{box.w}" height="{box.h}" rx="3" fill="#181b1f" stroke="#2c3235"/>' + _text(
-        box.x + 8, box.y + 17, _shortened(title, box.w - 16, 12), 12, weight="bold"
+    return (
+        f'<rect x="{box.x}" y="{box.y}" width="{box.w}" height="{box.h}" rx="3" fill="#181b1f" stroke="#2c3235"/>'
+        + _text(box.x + 8, box.y + 17, _shortened(title, box.w - 16, 12), 12, weight="bold")
     )
 
 
@@ -154,7 +179,9 @@ def draw_stat(panel: Panel, box: Box, found: Sequence[tuple[str, Points]]) -> st
     shown = [(name, points[-1][1]) for name, points in found if points] or [("", math.nan)]
     height = (box.h - 30) / len(shown)
     for n, (name, value) in enumerate(shown):
-        good = (panel.good_below is None or value < panel.good_below) and (panel.good_above is None or value >= panel.good_above)
+        good = (panel.good_below is None or value < panel.good_below) and (
+            panel.good_above is None or value >= panel.good_above
+        )
         bounded = panel.good_below is not None or panel.good_above is not None
         colour = (GOOD if good else BAD) if bounded and math.isfinite(value) else PLAIN
         top = box.y + 25 + n * height
@@ -187,16 +214,25 @@ def draw_lines(panel: Panel, box: Box, found: Sequence[tuple[str, Points]], span
         y = plot.y + plot.h * (1 - (min(value, top) - bottom) / (top - bottom))
         return f"{x:.1f},{y:.1f}"
 
-    drawn = [_frame(box, panel.title), _text(box.x + box.w - 8, box.y + 17, _unit(panel.unit), 10, PALE, "end")]
+    drawn = [
+        _frame(box, panel.title),
+        _text(box.x + box.w - 8, box.y + 17, _unit(panel.unit), 10, PALE, "end"),
+    ]
     for mark in marks:
         y = float(at(span.start, mark).split(",")[1])
-        drawn.append(f'<line x1="{plot.x}" x2="{plot.x + plot.w}" y1="{y:.1f}" y2="{y:.1f}" stroke="#2c3235"/>')
+        drawn.append(
+            f'<line x1="{plot.x}" x2="{plot.x + plot.w}" y1="{y:.1f}" y2="{y:.1f}" stroke="#2c3235"/>'
+        )
         drawn.append(_text(plot.x - 6, y + 4, said(mark, panel.unit), 10, PALE, "end"))
     parts = 4 if plot.w > 280 else 2
     for n in range(parts + 1):
-        words = time.strftime("%H:%M:%S", time.gmtime(span.start + (span.end - span.start) * n / parts))
+        words = time.strftime(
+            "%H:%M:%S", time.gmtime(span.start + (span.end - span.start) * n / parts)
+        )
         anchor = "start" if n == 0 else "end" if n == parts else "middle"
-        drawn.append(_text(plot.x + plot.w * n / parts, plot.y + plot.h + 14, words, 9, PALE, anchor))
+        drawn.append(
+            _text(plot.x + plot.w * n / parts, plot.y + plot.h + 14, words, 9, PALE, anchor)
+        )
     bound = panel.good_below if panel.good_below is not None else panel.good_above
     if bound is not None and bottom <= bound <= top:
         y = float(at(span.start, bound).split(",")[1])
@@ -207,12 +243,19 @@ def draw_lines(panel: Panel, box: Box, found: Sequence[tuple[str, Points]], span
         colour = COLOURS[n % len(COLOURS)]
         for part in _unbroken(points, span.step):
             path = " ".join(at(moment, value) for moment, value in part)
-            drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+            drawn.append(
+                f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
+            )
         x, y = box.x + 12 + (box.w - 16) / 2 * (n % 2), box.y + box.h - 8 - 15 * (rows - 1 - n // 2)
         words = _shortened(f"{name}  {said(points[-1][1], panel.unit)}", (box.w - 16) / 2 - 22, 10)
-        drawn.append(f'<rect x="{x}" y="{y - 7:.1f}" width="10" height="4" fill="{colour}"/>' + _text(x + 15, y, words, 10, PALE))
+        drawn.append(
+            f'<rect x="{x}" y="{y - 7:.1f}" width="10" height="4" fill="{colour}"/>'
+            + _text(x + 15, y, words, 10, PALE)
+        )
     if not shown:
-        drawn.append(_text(plot.x + plot.w / 2, plot.y + plot.h / 2 + 4, "none", 12, PALE, "middle"))
+        drawn.append(
+            _text(plot.x + plot.w / 2, plot.y + plot.h / 2 + 4, "none", 12, PALE, "middle")
+        )
     return "".join(drawn)
 
 
@@ -245,12 +288,25 @@ def picture(board: Board, source: Prometheus, span: Span) -> str:
             continue
         panel = next(panels)
         ask = source.now if panel.kind == "stat" else source.series
-        found = [(legend_of(q.legend, labels), points) for q in panel.queries for labels, points in ask(q.expr, span)]
-        drawn.append(draw_stat(panel, box, found) if panel.kind == "stat" else draw_lines(panel, box, found, span))
+        found = [
+            (legend_of(q.legend, labels), points)
+            for q in panel.queries
+            for labels, points in ask(q.expr, span)
+        ]
+        drawn.append(
+            draw_stat(panel, box, found)
+            if panel.kind == "stat"
+            else draw_lines(panel, box, found, span)
+        )
     width, height = WIDTH * COLUMN, bottom + GAP
     day = time.strftime("%Y-%m-%d", time.gmtime(span.end))
     head = _text(10, 28, f"crossborder · {board.title}", 18, "#fff", weight="bold") + _text(
-        width - 10, 28, f"{day} UTC, drawn from Prometheus by the board's own queries", 11, PALE, "end"
+        width - 10,
+        28,
+        f"{day} UTC, drawn from Prometheus by the board's own queries",
+        11,
+        PALE,
+        "end",
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}" width="{width}" height="{height:.0f}" '
@@ -261,7 +317,10 @@ def picture(board: Board, source: Prometheus, span: Span) -> str:
 
 def configuration(ports: Mapping[str, int]) -> dict[str, Any]:
     """A configuration of Prometheus for the embedded stack: the same rules, the same labels, other addresses."""
-    targets = [{"targets": [f"127.0.0.1:{port}"], "labels": {"program": name}} for name, port in ports.items()]
+    targets = [
+        {"targets": [f"127.0.0.1:{port}"], "labels": {"program": name}}
+        for name, port in ports.items()
+    ]
     rules = [str(ROOT / "deploy/prometheus" / name) for name in ("recording.yml", "alerts.yml")]
     return {
         "global": {"scrape_interval": "5s", "scrape_timeout": "4s", "evaluation_interval": "5s"},
@@ -275,10 +334,18 @@ def watching(minutes: float) -> Iterator[Prometheus]:
     """A Prometheus that has scraped the running embedded stack for so long; stopped and forgotten afterwards."""
     server, stack = shutil.which("prometheus"), find()
     if server is None:
-        raise SystemExit("install prometheus (Debian: prometheus) or give `--prometheus URL`: there is none on the PATH")
+        raise SystemExit(
+            "install prometheus (Debian: prometheus) or give `--prometheus URL`: there is none on the PATH"
+        )
     if not stack:
-        raise SystemExit("start a stack with `crossborder up --detach --probe`, or give `--prometheus URL`: none runs here")
-    ports = {name: port for name, port in stack["ports"].items() if name in stack["programs"] and name in MODULES}
+        raise SystemExit(
+            "start a stack with `crossborder up --detach --probe`, or give `--prometheus URL`: none runs here"
+        )
+    ports = {
+        name: port
+        for name, port in stack["ports"].items()
+        if name in stack["programs"] and name in MODULES
+    }
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "prometheus.yml").write_text(json.dumps(configuration(ports)))
         url = f"127.0.0.1:{free_port()}"
@@ -301,17 +368,30 @@ def main() -> None:
     """Draw, and name what was written."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prometheus", help="address of a server that has scraped the stack")
-    parser.add_argument("--minutes", type=float, default=5, help="how long to look back, and how long to scrape first")
     parser.add_argument(
-        "--until", type=datetime.fromisoformat, help="the end of the time, if it is not now: 2026-11-24T03:05:00+00:00"
+        "--minutes",
+        type=float,
+        default=5,
+        help="how long to look back, and how long to scrape first",
+    )
+    parser.add_argument(
+        "--until",
+        type=datetime.fromisoformat,
+        help="the end of the time, if it is not now: 2026-11-24T03:05:00+00:00",
     )
     parser.add_argument("--board", default=BOARDS[0].uid, choices=[board.uid for board in BOARDS])
     parser.add_argument("--out", type=Path, default=ROOT / "docs/dashboard.svg")
     given = parser.parse_args()
     (board,) = (board for board in BOARDS if board.uid == given.board)
-    with contextlib.nullcontext(Prometheus(given.prometheus)) if given.prometheus else watching(given.minutes) as source:
+    with (
+        contextlib.nullcontext(Prometheus(given.prometheus))
+        if given.prometheus
+        else watching(given.minutes) as source
+    ):
         end = given.until.timestamp() if given.until else time.time()
-        given.out.write_text(picture(board, source, Span(end - given.minutes * 60, end)), encoding="utf-8")
+        given.out.write_text(
+            picture(board, source, Span(end - given.minutes * 60, end)), encoding="utf-8"
+        )
     sys.stdout.write(f"{given.out}\n")
 
 

@@ -21,7 +21,12 @@ BOARD: Final = Board(
                     "Records by outcome",
                     "records/s",
                     "Records a second by what became of them.",
-                    [Query(rate("crossborder_events_processed_total", "outcome", THIS) + " > 0", "{{outcome}}")],
+                    [
+                        Query(
+                            rate("crossborder_events_processed_total", "outcome", THIS) + " > 0",
+                            "{{outcome}}",
+                        )
+                    ],
                 ),
                 Panel(
                     "Time of a transaction",
@@ -39,7 +44,12 @@ BOARD: Final = Board(
                     "Queue delay, p95",
                     "s",
                     "How long the oldest record of a batch had waited in its topic: 95 of 100 batches less.",
-                    [Query(quantile(0.95, "crossborder_event_queue_delay_seconds", "topic", THIS), "{{topic}}")],
+                    [
+                        Query(
+                            quantile(0.95, "crossborder_event_queue_delay_seconds", "topic", THIS),
+                            "{{topic}}",
+                        )
+                    ],
                 ),
                 Panel(
                     "Lag by partition",
@@ -58,9 +68,19 @@ BOARD: Final = Board(
                     "An idle service commits no batch but is polled all the time; a poll that is long ago is a consumer that hangs.",
                     [
                         Query(
-                            age("crossborder_consumer_last_progress_timestamp_seconds", "instance", THIS), "batch {{instance}}"
+                            age(
+                                "crossborder_consumer_last_progress_timestamp_seconds",
+                                "instance",
+                                THIS,
+                            ),
+                            "batch {{instance}}",
                         ),
-                        Query(age("crossborder_consumer_last_poll_timestamp_seconds", "instance", THIS), "poll {{instance}}"),
+                        Query(
+                            age(
+                                "crossborder_consumer_last_poll_timestamp_seconds", "instance", THIS
+                            ),
+                            "poll {{instance}}",
+                        ),
                     ],
                 ),
             ],
@@ -78,7 +98,11 @@ BOARD: Final = Board(
                     "Published",
                     "records/s",
                     "Records a second that the broker acknowledged.",
-                    [Query(rate("crossborder_outbox_published_total", "service", THIS), "published")],
+                    [
+                        Query(
+                            rate("crossborder_outbox_published_total", "service", THIS), "published"
+                        )
+                    ],
                 ),
                 Panel(
                     "Instructions, held orders, parked records",
@@ -115,7 +139,12 @@ BOARD: Final = Board(
                     "Event loop lag",
                     "s",
                     "How late the event loop woke, the worst of the last 15 seconds; above 0.5 s it is blocked.",
-                    [Query(f"max by (instance) (crossborder_event_loop_lag_seconds{{{THIS}}})", "{{instance}}")],
+                    [
+                        Query(
+                            f"max by (instance) (crossborder_event_loop_lag_seconds{{{THIS}}})",
+                            "{{instance}}",
+                        )
+                    ],
                     width=6,
                     good_below=0.5,
                 ),

@@ -22,10 +22,14 @@ PLACED_AT: Final = datetime(2026, 11, 23, 9, 0, tzinfo=CHINA)
 PERSONS: Final = 700_000
 """Buyers drawn at random have numbers below this; those above are for whoever needs a buyer of their own."""
 
-_CATALOGUE: Final[dict[str, Any]] = tomllib.loads((Path(__file__).parent / "catalogue.toml").read_text(encoding="utf-8"))
+_CATALOGUE: Final[dict[str, Any]] = tomllib.loads(
+    (Path(__file__).parent / "catalogue.toml").read_text(encoding="utf-8")
+)
 PLATFORM_CODE: Final[str] = _CATALOGUE["platform"]["code"]
 SAMPLES: Final[tuple[str, ...]] = tuple(_CATALOGUE["samples"])
-PLAIN: Final[tuple[str, ...]] = tuple(name for name in SAMPLES if _CATALOGUE["samples"][name].get("plain", True))
+PLAIN: Final[tuple[str, ...]] = tuple(
+    name for name in SAMPLES if _CATALOGUE["samples"][name].get("plain", True)
+)
 """The samples that are fulfilled if nothing is rehearsed."""
 
 _AREAS: Final = ("110101", "310101")
@@ -53,11 +57,21 @@ def submission(
     """
     chosen = _CATALOGUE["samples"][sample]
     to = _CATALOGUE["destinations"][chosen["to"]]
-    drawn = Random(int.from_bytes(blake2b(f"{prefix}|{seed}|{number}".encode(), digest_size=8).digest()))
+    drawn = Random(
+        int.from_bytes(blake2b(f"{prefix}|{seed}|{number}".encode(), digest_size=8).digest())
+    )
     index = drawn.randrange(PERSONS) if person is None else person
-    lines = [_line(n, _CATALOGUE["goods"][name], drawn) for n, name in enumerate(chosen["goods"], 1)]
+    lines = [
+        _line(n, _CATALOGUE["goods"][name], drawn) for n, name in enumerate(chosen["goods"], 1)
+    ]
     goods_value, freight = sum(_fen(line["total"]) for line in lines), _fen(to["freight"])
-    tax = _fen(tax_withheld) if tax_withheld is not None else _tax(chosen["goods"], lines, freight) if chosen["to"] == "CN" else 0
+    tax = (
+        _fen(tax_withheld)
+        if tax_withheld is not None
+        else _tax(chosen["goods"], lines, freight)
+        if chosen["to"] == "CN"
+        else 0
+    )
     buyer = _person(index, chosen["to"], to)
     place = to["places"][index % len(to["places"])]
     merchant = _CATALOGUE["goods"][chosen["goods"][0]]["origin"]
@@ -122,15 +136,29 @@ def _tax(names: list[str], lines: list[dict[str, Any]], freight: int) -> int:
         goods = _CATALOGUE["goods"][name]
         value = _fen(line["total"])
         value += _half_up(Decimal(freight) * value / total)
-        share, duty = (_SHARE, "0") if total + freight <= _SINGLE_LIMIT else (_FEN, goods.get("duty", "0"))
-        tax += _tax_of(value, Decimal(duty), Decimal(goods.get("consumption", "0")), Decimal(goods["vat"]), share)
+        share, duty = (
+            (_SHARE, "0") if total + freight <= _SINGLE_LIMIT else (_FEN, goods.get("duty", "0"))
+        )
+        tax += _tax_of(
+            value,
+            Decimal(duty),
+            Decimal(goods.get("consumption", "0")),
+            Decimal(goods["vat"]),
+            share,
+        )
     return tax
 
 
-def _tax_of(value: int, duty_rate: Decimal, consumption_rate: Decimal, vat_rate: Decimal, share: Decimal) -> int:
+def _tax_of(
+    value: int, duty_rate: Decimal, consumption_rate: Decimal, vat_rate: Decimal, share: Decimal
+) -> int:
     duty = _half_up(value * duty_rate)
     consumption = (value + duty) / (1 - consumption_rate) * consumption_rate
-    return duty + _half_up(consumption * share) + _half_up((value + duty + consumption) * vat_rate * share)
+    return (
+        duty
+        + _half_up(consumption * share)
+        + _half_up((value + duty + consumption) * vat_rate * share)
+    )
 
 
 def _half_up(amount: Decimal) -> int:

@@ -80,10 +80,19 @@ class _Draft:
         self.ends: dict[str, tuple[str, ...]] = {}
         self.counts: dict[str, int] = {}
 
-    def order(self, *ends: str, sample: str | None = None, offset: int = 0, **how: Any) -> dict[str, Any]:
+    def order(
+        self, *ends: str, sample: str | None = None, offset: int = 0, **how: Any
+    ) -> dict[str, Any]:
         """An order of the case and its submission."""
         number = self.number + offset
-        made = submission(sample or PLAIN[number % len(PLAIN)], number, seed=self.seed, prefix=self.prefix, at=self.at, **how)
+        made = submission(
+            sample or PLAIN[number % len(PLAIN)],
+            number,
+            seed=self.seed,
+            prefix=self.prefix,
+            at=self.at,
+            **how,
+        )
         self.orders[made["order_no"]] = order_id_of(made["platform"]["code"], made["order_no"])
         self.ends[made["order_no"]] = ends
         return made
@@ -91,8 +100,20 @@ class _Draft:
     def submit(self, made: dict[str, Any], **how: Any) -> Record:
         return self.publish(made["order_no"], _json(made), SUBMITTED, **how)
 
-    def ask(self, made: dict[str, Any], wire_type: str, reason: str, more: Mapping[str, Any] | None = None, **how: Any) -> None:
-        asked = {"platform": {"code": made["platform"]["code"]}, "order_no": made["order_no"], "reason": reason, **(more or {})}
+    def ask(
+        self,
+        made: dict[str, Any],
+        wire_type: str,
+        reason: str,
+        more: Mapping[str, Any] | None = None,
+        **how: Any,
+    ) -> None:
+        asked = {
+            "platform": {"code": made["platform"]["code"]},
+            "order_no": made["order_no"],
+            "reason": reason,
+            **(more or {}),
+        }
         self.publish(made["order_no"], _json(asked), wire_type, **how)
 
     def publish(self, order_no: str, value: bytes, wire_type: str, **how: Any) -> Record:
@@ -102,14 +123,18 @@ class _Draft:
         return self.records[-1]
 
 
-def case_of(kind: str, number: int, *, seed: int, prefix: str = "DEMO", at: datetime = PLACED_AT) -> Case:
+def case_of(
+    kind: str, number: int, *, seed: int, prefix: str = "DEMO", at: datetime = PLACED_AT
+) -> Case:
     """One case of a kind; takes the numbers from `number`, at most 10 of them. Raises KeyError for a kind that is none."""
     draft = _Draft(kind, number, seed, prefix, at)
     KINDS[kind].make(draft)
     return Case(kind, tuple(draft.records), draft.orders, draft.ends, draft.counts)
 
 
-def plain(count: int, *, seed: int, prefix: str = "DEMO", at: datetime = PLACED_AT) -> Iterator[dict[str, Any]]:
+def plain(
+    count: int, *, seed: int, prefix: str = "DEMO", at: datetime = PLACED_AT
+) -> Iterator[dict[str, Any]]:
     """Submissions that are all fulfilled, of every plain sample in turn."""
     for number in range(1, count + 1):
         yield submission(PLAIN[number % len(PLAIN)], number, seed=seed, prefix=prefix, at=at)
@@ -146,7 +171,9 @@ def _yearly(draft: _Draft) -> None:
     """Which of them is heard last is the partitions' affair, so each may end either way, but the numbers are sure."""
     buyer = PERSONS + int(uuid5(NAMESPACE, f"{draft.prefix}|{draft.seed}|{draft.number}")) % 29_000
     for offset in range(YEARLY_ORDERS):
-        draft.submit(draft.order("fulfilled", "rejected", sample="handbag", offset=offset, person=buyer))
+        draft.submit(
+            draft.order("fulfilled", "rejected", sample="handbag", offset=offset, person=buyer)
+        )
     draft.counts = {"fulfilled": YEARLY_ORDERS - 1, "rejected": 1}
 
 
@@ -154,14 +181,25 @@ def _in_two_parts(draft: _Draft) -> None:
     """A line first; all that is left once that is closed, for there is one return at a time, and before the term is over."""
     made = draft.order("returned", sample="basket")
     draft.submit(made)
-    draft.ask(made, RETURN_REQUESTED, "one line does not please", {"lines": [{"line_no": 1}]}, delay_s=10.0, when=("fulfilled",))
+    draft.ask(
+        made,
+        RETURN_REQUESTED,
+        "one line does not please",
+        {"lines": [{"line_no": 1}]},
+        delay_s=10.0,
+        when=("fulfilled",),
+    )
     draft.ask(made, RETURN_REQUESTED, "neither do the others", delay_s=15.0, once=PARTLY_RETURNED)
 
 
 def _one_number(draft: _Draft) -> None:
     """Whichever is matched first has the number; an express parcel's, so both are imports."""
     draft.submit(draft.order("fulfilled", "rejected", sample="cherries"))
-    draft.submit(draft.order("rejected", "fulfilled", sample="cherries", offset=1, marker=f"twin{draft.number:06d}"))
+    draft.submit(
+        draft.order(
+            "rejected", "fulfilled", sample="cherries", offset=1, marker=f"twin{draft.number:06d}"
+        )
+    )
     draft.counts = {"fulfilled": 1, "rejected": 1}
 
 
@@ -187,7 +225,9 @@ def _conflicting(draft: _Draft) -> None:
 def _faulty(draft: _Draft) -> None:
     """Names its order, so it is refused with all that is wrong: a number for money, a check digit, a sum, a date in 2099."""
     made = draft.order("rejected", sample="cherries")
-    made["buyer"]["id_number"] = made["buyer"]["id_number"][:-1] + ("0" if made["buyer"]["id_number"][-1] != "0" else "1")
+    made["buyer"]["id_number"] = made["buyer"]["id_number"][:-1] + (
+        "0" if made["buyer"]["id_number"][-1] != "0" else "1"
+    )
     made |= {"freight": 20.0, "goods_value": "1.00", "placed_at": "2099-01-01T00:00:00+08:00"}
     draft.submit(made)
 
@@ -208,10 +248,26 @@ def _behind_poison(draft: _Draft) -> None:
 _ALL: Final = (
     Kind("released", "released at once", _simple("fulfilled")),
     Kind("declined", "the bank declines", _simple("rejected", token="tok_declined"), code="AM04"),
-    Kind("unknown", "unknown at the bank, then captured", _simple("fulfilled", token="tok_unknown")),
-    Kind("other_payer", "the payer is not the buyer", _simple("rejected", sample="cherries", token="tok_other_payer"), code="47"),
-    Kind("short", "the bank captured another amount", _simple("rejected", token="tok_short"), code="1332"),
-    Kind("bank_forgets", "the bank forgets the key of a capture", _simple("fulfilled", token="tok_forgotten")),
+    Kind(
+        "unknown", "unknown at the bank, then captured", _simple("fulfilled", token="tok_unknown")
+    ),
+    Kind(
+        "other_payer",
+        "the payer is not the buyer",
+        _simple("rejected", sample="cherries", token="tok_other_payer"),
+        code="47",
+    ),
+    Kind(
+        "short",
+        "the bank captured another amount",
+        _simple("rejected", token="tok_short"),
+        code="1332",
+    ),
+    Kind(
+        "bank_forgets",
+        "the bank forgets the key of a capture",
+        _simple("fulfilled", token="tok_forgotten"),
+    ),
     Kind("bank_null", "the bank answers null", _simple("fulfilled", token="tok_null")),
     Kind("bank_busy", "the bank turns captures away", _simple("fulfilled", token="tok_busy")),
     Kind("bank_hangs", "the bank answers too late", _simple("fulfilled", token="tok_hang")),
@@ -234,14 +290,27 @@ _ALL: Final = (
         _asked(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",), token="tok_refund_declined"),
     ),
     Kind("late_waybill", "the waybill comes late", _simple("fulfilled", marker="late")),
-    Kind("blurred_waybill", "waybills nobody can read, then a good one", _simple("fulfilled", marker="blurred")),
+    Kind(
+        "blurred_waybill",
+        "waybills nobody can read, then a good one",
+        _simple("fulfilled", marker="blurred"),
+    ),
     Kind("second_waybill", "another waybill before lodging", _simple("fulfilled", marker="newway")),
     Kind("one_number", "one waybill number on two orders", _one_number, code="-504015"),
-    Kind("single_limit", "over 5,000 in company", _simple("rejected", sample="handbag_in_company"), code="-621005"),
+    Kind(
+        "single_limit",
+        "over 5,000 in company",
+        _simple("rejected", sample="handbag_in_company"),
+        code="-621005",
+    ),
     Kind("yearly_limit", "over 26,000 a year", _yearly, code="1313"),
     Kind("examined", "examined, then released", _simple("fulfilled", marker="examine")),
     Kind("detained", "examined, then detained", _simple("rejected", marker="detain"), code="501"),
-    Kind("corrected", "returned by customs, corrected", _simple("fulfilled", sample="lotion", marker="return")),
+    Kind(
+        "corrected",
+        "returned by customs, corrected",
+        _simple("fulfilled", sample="lotion", marker="return"),
+    ),
     Kind("port_outage", "the e-port cannot reach customs", _simple("fulfilled", marker="outage")),
     Kind("port_busy", "the e-port is busy", _simple("fulfilled", sample="lotion", marker="busy")),
     Kind(
@@ -268,38 +337,88 @@ _ALL: Final = (
         # Held and slow, so that the authority has not decided when the cancellation comes; if it has, the goods come back.
         _asked(CANCEL_REQUESTED, ("cancelled", "returned"), 1.5, ("lodged",), marker="hold.slow"),
     ),
-    Kind("returned", "given back after release, in time", _asked(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",))),
+    Kind(
+        "returned",
+        "given back after release, in time",
+        _asked(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",)),
+    ),
     Kind(
         "returned_partly",
         "one line of three given back",
         # The sale of the other lines stands, so the order stays fulfilled.
-        _asked(RETURN_REQUESTED, ("fulfilled",), 10.0, ("fulfilled",), {"lines": [{"line_no": 2}]}, sample="basket"),
+        _asked(
+            RETURN_REQUESTED,
+            ("fulfilled",),
+            10.0,
+            ("fulfilled",),
+            {"lines": [{"line_no": 2}]},
+            sample="basket",
+        ),
     ),
     Kind("returned_in_two_parts", "given back line by line", _in_two_parts),
     Kind(
         "returned_late",
         "back after the term: tax stays",
-        _asked(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",), sample="cream", marker="back_late"),
+        _asked(
+            RETURN_REQUESTED,
+            ("returned",),
+            10.0,
+            ("fulfilled",),
+            sample="cream",
+            marker="back_late",
+        ),
     ),
     Kind(
         "return_refused",
         "the authority refuses the return",
-        _asked(RETURN_REQUESTED, ("fulfilled",), 10.0, ("fulfilled",), sample="cherries", marker="back_refused"),
+        _asked(
+            RETURN_REQUESTED,
+            ("fulfilled",),
+            10.0,
+            ("fulfilled",),
+            sample="cherries",
+            marker="back_refused",
+        ),
     ),
     Kind("duplicate", "submitted twice", _duplicate, verdict="exists"),
-    Kind("conflicting", "another order of the same number", _conflicting, verdict="exists_with_different_freight"),
+    Kind(
+        "conflicting",
+        "another order of the same number",
+        _conflicting,
+        verdict="exists_with_different_freight",
+    ),
     Kind("faulty", "breaks several rules", _faulty),
     Kind("malformed", "cannot be read", _malformed),
-    Kind("bill_paid", "billed as assessed, paid", _simple("fulfilled", sample="cherries"), bill="paid, exact"),
-    Kind("bill_high", "billed 0.30 too much", _simple("fulfilled", sample="nuts", marker="billhigh"), bill="paid, booked"),
-    Kind("bill_low", "billed a fifth too little", _simple("fulfilled", sample="cream", marker="billlow"), bill="paid, refund"),
+    Kind(
+        "bill_paid",
+        "billed as assessed, paid",
+        _simple("fulfilled", sample="cherries"),
+        bill="paid, exact",
+    ),
+    Kind(
+        "bill_high",
+        "billed 0.30 too much",
+        _simple("fulfilled", sample="nuts", marker="billhigh"),
+        bill="paid, booked",
+    ),
+    Kind(
+        "bill_low",
+        "billed a fifth too little",
+        _simple("fulfilled", sample="cream", marker="billlow"),
+        bill="paid, refund",
+    ),
     Kind(
         "bill_far_off",
         "billed three times as much",
         _simple("fulfilled", sample="wine", marker="billfar"),
         bill="a person: far_off",
     ),
-    Kind("bill_missing", "never billed", _simple("fulfilled", sample="milk_powder", marker="nobill"), bill="a person: missing"),
+    Kind(
+        "bill_missing",
+        "never billed",
+        _simple("fulfilled", sample="milk_powder", marker="nobill"),
+        bill="a person: missing",
+    ),
     Kind("behind_poison", "a good order behind a broken record", _behind_poison),
 )
 KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in _ALL}

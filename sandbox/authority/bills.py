@@ -48,14 +48,18 @@ def lines_of(entry: Entry, left: Mapping[int, Fraction]) -> list[LineTax]:
     return [first, *lines[1:]]
 
 
-def issued(entry: Entry, bill: Bill, lines: Sequence[LineTax], origin: str, at: float) -> list[Receipt]:
+def issued(
+    entry: Entry, bill: Bill, lines: Sequence[LineTax], origin: str, at: float
+) -> list[Receipt]:
     """The CEB816 of a list: once, or twice by `dupbill`, or once more with another amount by `contrabill`."""
     words = words_of(entry.order_no)
     told = [_bill(entry, bill, lines, origin, at)]
     if "dupbill" in words:
         told.append(told[0])
     if "contrabill" in words:
-        told.append(_bill(entry, bill, [replace(lines[0], vat=lines[0].vat + 100), *lines[1:]], origin, at))
+        told.append(
+            _bill(entry, bill, [replace(lines[0], vat=lines[0].vat + 100), *lines[1:]], origin, at)
+        )
     return told
 
 
@@ -101,11 +105,15 @@ def status_of(entry: Entry, bill: Bill, origin: str, at: float) -> Receipt:
         "status": str(bill.state),
         "entDutyNo": bill.book or "",
     }
-    return Receipt("818", origin, bill.state, "", entry.cop_no, f"<Tax>{_element('TaxHeadStatus', head)}</Tax>")
+    return Receipt(
+        "818", origin, bill.state, "", entry.cop_no, f"<Tax>{_element('TaxHeadStatus', head)}</Tax>"
+    )
 
 
 def _element(name: str, fields: dict[str, str]) -> str:
-    inside = "".join(f"<{field}>{escape(value)}</{field}>" for field, value in fields.items() if value)
+    inside = "".join(
+        f"<{field}>{escape(value)}</{field}>" for field, value in fields.items() if value
+    )
     return f"<{name}>{inside}</{name}>"
 
 

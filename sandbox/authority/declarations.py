@@ -234,18 +234,27 @@ def read_declaration(value: bytes) -> Declaration:
         raise NotADeclaration("0001", str(error)) from None
     name, guid = local_name(root), root.get("guid", "")
     if name not in _KINDS or not is_message(root, name):
-        raise NotADeclaration("0002", "not a message of the family that this port takes", "Unknown", guid)
+        raise NotADeclaration(
+            "0002", "not a message of the family that this port takes", "Unknown", guid
+        )
     if not _GUID.fullmatch(guid):
         raise NotADeclaration("0002", "guid must have 36 characters in upper case", name, guid)
     kind, family, element = _KINDS[name]
     documents = tuple(_read(kind, family, guid, entry) for entry in children(root, element))
     if not 1 <= len(documents) <= DOCUMENTS_MAX:
-        raise NotADeclaration("0002", f"{len(documents)} documents: 1 to {DOCUMENTS_MAX} may be in one message", name, guid)
+        raise NotADeclaration(
+            "0002",
+            f"{len(documents)} documents: 1 to {DOCUMENTS_MAX} may be in one message",
+            name,
+            guid,
+        )
     transfer = next(children(root, "BaseTransfer"), None)
     fault = (
         "BaseTransfer"
         if transfer is None
-        else next(iter(_missing(("copCode", "copName", "dxpMode", "dxpId"), fields_of(transfer))), None)
+        else next(
+            iter(_missing(("copCode", "copName", "dxpMode", "dxpId"), fields_of(transfer))), None
+        )
     )
     for number, document in enumerate(documents, start=1):
         fault = fault or _fault(document, number)
@@ -285,4 +294,8 @@ def _missing(required: Iterable[str], found: Mapping[str, str]) -> list[str]:
 
 
 def _misshapen(found: Mapping[str, str]) -> list[str]:
-    return [name for name, text in found.items() if name in _SHAPES and not _SHAPES[name].fullmatch(text)]
+    return [
+        name
+        for name, text in found.items()
+        if name in _SHAPES and not _SHAPES[name].fullmatch(text)
+    ]

@@ -51,7 +51,9 @@ def taxes_of(body: Mapping[str, Any]) -> list[LineTax]:
 
 def part_of(line: LineTax, part: Fraction) -> LineTax:
     """The value and taxes of part of a line's goods, each half up to the fen."""
-    value, duty, consumption, vat = (_half_up(x * part) for x in (line.value, line.duty, line.consumption, line.vat))
+    value, duty, consumption, vat = (
+        _half_up(x * part) for x in (line.value, line.duty, line.consumption, line.vat)
+    )
     return LineTax(line.number, line.code, value, duty, consumption, vat)
 
 
@@ -66,7 +68,12 @@ def _taxes(line: Mapping[str, Any], value: int, *, full: bool) -> LineTax:
     # combined rate = (c + v) / (1 - c) of value and duty: the part of c is consumption tax, the part of v is VAT.
     base = value * (1 + duty) / (1 - consumption) * share
     return LineTax(
-        line["number"], line["code"], value, _half_up(value * duty), _half_up(base * consumption), _half_up(base * vat)
+        line["number"],
+        line["code"],
+        value,
+        _half_up(value * duty),
+        _half_up(base * consumption),
+        _half_up(base * vat),
     )
 
 
@@ -100,7 +107,10 @@ def _dutiable(lines: Sequence[Mapping[str, Any]], carriage: int) -> list[int]:
     shares = [divmod(carriage * price, total) for price in prices]
     left = carriage - sum(whole for whole, _ in shares)
     ranked = sorted(range(len(lines)), key=lambda i: (-shares[i][1], int(lines[i]["number"])))
-    return [price + whole + (i in ranked[:left]) for i, (price, (whole, _)) in enumerate(zip(prices, shares, strict=True))]
+    return [
+        price + whole + (i in ranked[:left])
+        for i, (price, (whole, _)) in enumerate(zip(prices, shares, strict=True))
+    ]
 
 
 def _half_up(amount: Fraction) -> int:

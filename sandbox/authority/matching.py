@@ -45,7 +45,9 @@ def customs_refusal(code: str, text: str) -> Refusal:
     return Refusal(100, f"[Code:{code};Desc:{text}]")
 
 
-def match(listed: Body, order: Body | None, payment: Body | None, waybill: Body | None) -> Refusal | Wait | None:
+def match(
+    listed: Body, order: Body | None, payment: Body | None, waybill: Body | None
+) -> Refusal | Wait | None:
     """What speaks against the list, None if nothing; an export does not wait for the funds (403)."""
     imported = listed["family"] == "621"
     if order is None:
@@ -71,7 +73,10 @@ def _match_payment(order: Body, payment: Body | None) -> Refusal | None:
         return None
     paid, due = Decimal(payment["amount"]), Decimal(order["amount_paid"])
     if paid != due or payment["currency"] != order["currency"]:
-        return customs_refusal("1332", f"支付金额与订单金额不一致[OrderHead.acturalPaid:{due},PaymentHead.amountPaid{paid}]")
+        return customs_refusal(
+            "1332",
+            f"支付金额与订单金额不一致[OrderHead.acturalPaid:{due},PaymentHead.amountPaid{paid}]",
+        )
     if order["enterprise"] and order["enterprise"] != payment["enterprise"]:
         return customs_refusal("13035", "订单与支付单的支付企业不一致")
     if payment["payer_id"] not in {order["buyer_id"], order["payer_id"]} and not order["any_payer"]:
@@ -102,7 +107,10 @@ def _match_lines(listed: Body, order: Body, *, imported: bool) -> Refusal | None
     mine = {line["number"]: line for line in listed["lines"]}
     theirs = {line["number"]: line for line in order["lines"]}
     if len(listed["lines"]) != len(order["lines"]):
-        return customs_refusal("1320", f"清单表体数量与订单表体数量不一致[{len(listed['lines'])},{len(order['lines'])}]")
+        return customs_refusal(
+            "1320",
+            f"清单表体数量与订单表体数量不一致[{len(listed['lines'])},{len(order['lines'])}]",
+        )
     if mine.keys() != theirs.keys():
         return customs_refusal("1322", "清单与订单的商品序号不一致")
     for number, line in mine.items():
@@ -114,10 +122,18 @@ def _match_lines(listed: Body, order: Body, *, imported: bool) -> Refusal | None
 
 def _differs(line: Body, ordered: Body, *, imported: bool) -> str | None:
     """The field in which a line of the list and the order's differ, or is wrong by itself."""
-    quantity, price, total = Decimal(line["quantity"]), Decimal(line["price"]), Decimal(line["total"])
+    quantity, price, total = (
+        Decimal(line["quantity"]),
+        Decimal(line["price"]),
+        Decimal(line["total"]),
+    )
     if (quantity * price).quantize(_CENT, ROUND_HALF_UP) != total.quantize(_CENT, ROUND_HALF_UP):
         return "totalPrice!=price*qty"
-    figures = (("qty", quantity, "quantity"), ("price", price, "price"), ("totalPrice", total, "total"))
+    figures = (
+        ("qty", quantity, "quantity"),
+        ("price", price, "price"),
+        ("totalPrice", total, "total"),
+    )
     for field, mine, theirs in figures:
         if mine != Decimal(ordered[theirs]):
             return field
@@ -132,10 +148,16 @@ def _differs(line: Body, ordered: Body, *, imported: bool) -> str | None:
 
 def _match_limit(listed: Body) -> Refusal | None:
     """Dutiable value = price + freight + insurance; above the limit only one indivisible piece passes."""
-    value = _sum(line["total"] for line in listed["lines"]) + Decimal(listed["freight"]) + Decimal(listed["insured"])
+    value = (
+        _sum(line["total"] for line in listed["lines"])
+        + Decimal(listed["freight"])
+        + Decimal(listed["insured"])
+    )
     one_piece = len(listed["lines"]) == 1 and Decimal(listed["lines"][0]["quantity"]) == 1
     if value > SINGLE_LIMIT and not (one_piece and value <= YEAR_LIMIT):
-        return Refusal(-621005, f"[Code:-621005;Desc:购买金额超过单次交易限值{SINGLE_LIMIT}:{value}]")
+        return Refusal(
+            -621005, f"[Code:-621005;Desc:购买金额超过单次交易限值{SINGLE_LIMIT}:{value}]"
+        )
     return None
 
 

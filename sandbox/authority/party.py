@@ -39,7 +39,14 @@ from sandbox.authority.policy import (
     why_not_cancelled,
     why_not_taken_back,
 )
-from sandbox.authority.receipts import TEXTS, Receipt, format_fault, messages_of, new_guid, receipt_of
+from sandbox.authority.receipts import (
+    TEXTS,
+    Receipt,
+    format_fault,
+    messages_of,
+    new_guid,
+    receipt_of,
+)
 from sandbox.authority.register import Bill, Due, Entry, Register
 from sandbox.authority.signature import Declarants, SignatureFault
 from sandbox.documents import Payment, Submission, Waybill, words_of
@@ -67,7 +74,13 @@ class _Session:
 class Authority:
     """The authority's decisions over its register. Times are seconds since the epoch."""
 
-    def __init__(self, topic: str, declarants: Declarants, path: Path | None = None, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        topic: str,
+        declarants: Declarants,
+        path: Path | None = None,
+        policy: Policy | None = None,
+    ) -> None:
         """`topic` is where receipts go; `declarants` checks signatures."""
         self.register = Register(path)
         self._topic = topic
@@ -77,18 +90,24 @@ class Authority:
 
     # --- what comes in, each in one transaction; the receipts returned are in the outbox already
 
-    def hear_orders(self, submissions: Sequence[Submission], now: float, offsets: Offsets | None = None) -> list[Receipt]:
+    def hear_orders(
+        self, submissions: Sequence[Submission], now: float, offsets: Offsets | None = None
+    ) -> list[Receipt]:
         with self.register.file.transaction():
             order_ids = self.register.add_orders(submissions)
             return self._recheck(order_ids, now, offsets)
 
-    def hear_documents(self, payments: Sequence[Payment], waybills: Sequence[Waybill], now: float) -> list[Receipt]:
+    def hear_documents(
+        self, payments: Sequence[Payment], waybills: Sequence[Waybill], now: float
+    ) -> list[Receipt]:
         """Payment and waybill documents, pushed by bank and carrier; recording one again changes nothing."""
         with self.register.file.transaction():
             ids = [*self.register.add_payments(payments), *self.register.add_waybills(waybills)]
             return self._recheck(ids, now, None)
 
-    def receive(self, messages: Iterable[bytes], now: float, offsets: Offsets | None = None) -> list[Receipt]:
+    def receive(
+        self, messages: Iterable[bytes], now: float, offsets: Offsets | None = None
+    ) -> list[Receipt]:
         """Take declarations in; what is answered at once is returned, the rest falls due."""
         with self.register.file.transaction():
             session = _Session(now)
@@ -153,7 +172,9 @@ class Authority:
             _log.warning("no bill: the tariff has no rate", list=entry.guid, code=str(missing))
             return
         bill.state, bill.tax_no = 1, f"{entry.invt_no}_0"
-        bill.next_at = self._policy.day_after(entry.released_at or session.now, bills.CONSOLIDATED_AFTER_DAYS)
+        bill.next_at = self._policy.day_after(
+            entry.released_at or session.now, bills.CONSOLIDATED_AFTER_DAYS
+        )
         session.receipts += bills.issued(entry, bill, lines, origin, _moment(session))
         session.tally["bill", "issued"] += 1
 
@@ -164,17 +185,33 @@ class Authority:
         tax is claimed back.
         """
         bill = self.register.bill_of(entry.id)
-        if bill is None or bill.state != 1 or not is_levied(entry) or "uncorrected" in words_of(entry.order_no):
+        if (
+            bill is None
+            or bill.state != 1
+            or not is_levied(entry)
+            or "uncorrected" in words_of(entry.order_no)
+        ):
             return
         origin = new_guid()
-        session.receipts.append(bills.status_of(entry, replace(bill, state=3), origin, _moment(session)))
+        session.receipts.append(
+            bills.status_of(entry, replace(bill, state=3), origin, _moment(session))
+        )
         number, _, edition = str(bill.tax_no).rpartition("_")
         bill.tax_no = f"{number}_{int(edition) + 1}"
-        session.receipts += bills.issued(entry, bill, bills.lines_of(entry, taxed(entry)), origin, _moment(session))
+        session.receipts += bills.issued(
+            entry, bill, bills.lines_of(entry, taxed(entry)), origin, _moment(session)
+        )
         session.tally["bill", "corrected"] += 1
         self.register.save_bills([bill])
 
-    def _consolidate(self, session: _Session, entry: Entry, bill: Bill, origin: str, books: dict[tuple[str, str], str]) -> None:
+    def _consolidate(
+        self,
+        session: _Session,
+        entry: Entry,
+        bill: Bill,
+        origin: str,
+        books: dict[tuple[str, str], str],
+    ) -> None:
         """After the term for returns: into the payment book of office and guarantor, or void if the goods came back."""
         bill.next_at = None
         if is_levied(entry):
@@ -196,22 +233,32 @@ class Authority:
             declaration = read_declaration(value)
         except NotADeclaration as fault:
             text = f"[Code:{fault.code};Desc:{fault.text}]"
-            session.receipts.append(format_fault(fault.guid, fault.message_type, -int(fault.code), text, session.now))
+            session.receipts.append(
+                format_fault(fault.guid, fault.message_type, -int(fault.code), text, session.now)
+            )
             return None
         if not self.register.is_new_message(declaration.guid, declaration.message_type):
             session.tally[declaration.kind, "seen"] += 1
             return None
         if whole := refused_whole(declaration.documents):
-            session.receipts.append(format_fault(declaration.guid, declaration.message_type, -2, whole, session.now))
+            session.receipts.append(
+                format_fault(declaration.guid, declaration.message_type, -2, whole, session.now)
+            )
             session.tally[declaration.kind, "refused whole"] += 1
             return None
         try:
             self._declarants.check(declaration.root)
         except SignatureFault as fault:
-            status = (-621028 if fault.differs else -621029) if declaration.family == "621" else -601001
+            status = (
+                (-621028 if fault.differs else -621029) if declaration.family == "621" else -601001
+            )
             _log.warning("signature refused", message=declaration.guid, fault=str(fault))
             for document in declaration.documents:
-                self._refuse_unregistered(session, document, Refusal(status, f"[Code:{status};Desc:数字签名验证失败:{fault}]"))
+                self._refuse_unregistered(
+                    session,
+                    document,
+                    Refusal(status, f"[Code:{status};Desc:数字签名验证失败:{fault}]"),
+                )
             return None
         return declaration
 
@@ -240,7 +287,9 @@ class Authority:
         latest = register.latest_of({entry.order_id for entry in fresh})
         serial = register.serials(len(fresh))
         admitted: list[Entry] = []
-        for number, (drafted, document) in enumerate(zip(fresh, documents, strict=True), start=serial):
+        for number, (drafted, document) in enumerate(
+            zip(fresh, documents, strict=True), start=serial
+        ):
             last = latest.get(drafted.order_id)
             last = session.changed.get(last.id, last) if last else None
             refusal = inadmissible(document, last)
@@ -272,7 +321,9 @@ class Authority:
             session.tally["list", "refused"] += 1
         return refusal is None
 
-    def _recheck(self, order_ids: Sequence[str], now: float, offsets: Offsets | None) -> list[Receipt]:
+    def _recheck(
+        self, order_ids: Sequence[str], now: float, offsets: Offsets | None
+    ) -> list[Receipt]:
         """Decide the lists that waited for these documents."""
         session = _Session(now)
         entries = self.register.waiting(order_ids)
@@ -288,7 +339,9 @@ class Authority:
         serial = self.register.serials(len(entries))
         for number, entry in enumerate(entries, start=serial):
             waybill = waybills.get((entry.order_id, *entry.body["waybill"]))
-            verdict = match(entry.body, orders.get(entry.order_id), payments.get(entry.order_id), waybill)
+            verdict = match(
+                entry.body, orders.get(entry.order_id), payments.get(entry.order_id), waybill
+            )
             slow = SLOW_S * self._policy.pace if "slow" in words_of(entry.order_no) else 0.0
             if first:
                 waits = f"，{verdict.text}" if isinstance(verdict, Wait) else ""
@@ -318,7 +371,9 @@ class Authority:
     def _answer(self, session: _Session, entry: Entry, status: int, text: str) -> None:
         # A late examination after the release contradicts the register and does not change it; nor does what the e-port says
         # to a message that came again.
-        if not (entry.status in CLEARED and status not in CLEARED) and not (status < 0 and entry.state == "declared"):
+        if not (entry.status in CLEARED and status not in CLEARED) and not (
+            status < 0 and entry.state == "declared"
+        ):
             entry.status = status
         if status == 800 and entry.released_at is None:
             entry.released_at = session.now
@@ -336,7 +391,9 @@ class Authority:
         }
         if entry.invt_no and status >= 120:
             fields["invtNo"] = entry.invt_no
-        return receipt_of("list", entry.family, entry.message_guid, fields, status, text, _moment(session))
+        return receipt_of(
+            "list", entry.family, entry.message_guid, fields, status, text, _moment(session)
+        )
 
     def _say_again(self, session: _Session, entry: Entry) -> None:
         """The word that returned a list, said once more now that it is corrected: of the list before, in a receipt of its own."""
@@ -345,7 +402,9 @@ class Authority:
             session.receipts.append(self._receipt(session, entry, refusal.status, refusal.text))
 
     def _give(self, session: _Session, entry: Entry, receipt: Receipt) -> None:
-        session.receipts += [receipt, receipt] if "dupreceipt" in words_of(entry.order_no) else [receipt]
+        session.receipts += (
+            [receipt, receipt] if "dupreceipt" in words_of(entry.order_no) else [receipt]
+        )
 
     # --- requests to cancel, to return or to consolidate
 
@@ -356,7 +415,9 @@ class Authority:
             case "summary":
                 # What this transaction changed must be seen by the query.
                 self.register.save(session.changed.values())
-                self._tell(session, "summary", self._consolidation.take_in(document, _moment(session)))
+                self._tell(
+                    session, "summary", self._consolidation.take_in(document, _moment(session))
+                )
             case _:
                 self._take_back(session, document)
 
@@ -385,8 +446,15 @@ class Authority:
         take_back(entry, document)
         if "back_never" not in words_of(entry.order_no):
             lines = {line["gnum"]: line["qty"] for line in document.lines}
-            application = {"family": document.family, "origin": document.message_guid, "fields": fields, "lines": lines}
-            session.going_back.append((session.now + JOURNEY_S * self._policy.pace, entry.id, application))
+            application = {
+                "family": document.family,
+                "origin": document.message_guid,
+                "fields": fields,
+                "lines": lines,
+            }
+            session.going_back.append(
+                (session.now + JOURNEY_S * self._policy.pace, entry.id, application)
+            )
 
     def _arrive(self, session: _Session, limit: int) -> None:
         """Goods of returns are back: examined and released (800), dated by the day they came."""
@@ -404,15 +472,28 @@ class Authority:
             if not is_late(entry, at, self._policy):
                 untax(entry, application["lines"])
                 self._correct(session, entry)
-            family, origin, fields = application["family"], application["origin"], application["fields"]
-            self._give(session, entry, receipt_of("return", family, origin, fields, 800, TEXTS[800], at))
+            family, origin, fields = (
+                application["family"],
+                application["origin"],
+                application["fields"],
+            )
+            self._give(
+                session, entry, receipt_of("return", family, origin, fields, 800, TEXTS[800], at)
+            )
             session.tally["return", "arrived"] += 1
 
     def _answer_request(
-        self, session: _Session, document: Document, entry: Entry | None, refusal: Refusal | None, letter: str
+        self,
+        session: _Session,
+        document: Document,
+        entry: Entry | None,
+        refusal: Refusal | None,
+        letter: str,
     ) -> dict[str, str]:
         """Answers, and returns the fields by which the request is named from now on."""
-        fields = {**document.head, "preNo": self._pre_no(letter, session.now)} | _own_number(document)
+        fields = {**document.head, "preNo": self._pre_no(letter, session.now)} | _own_number(
+            document
+        )
         status, text = (refusal.status, refusal.text) if refusal else (399, TEXTS[399])
         receipt = receipt_of(
             document.kind,
@@ -456,7 +537,11 @@ class Authority:
 
 
 def _own_number(document: Document) -> dict[str, str]:
-    return {"coElNo" if document.kind == "return" and document.family == "603" else "copNo": document.cop_no}
+    return {
+        "coElNo"
+        if document.kind == "return" and document.family == "603"
+        else "copNo": document.cop_no
+    }
 
 
 def _moment(session: _Session) -> float:

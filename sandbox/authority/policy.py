@@ -57,7 +57,9 @@ class Policy:
         """Whether a list is examined at random: the same seed and list draw the same."""
         if self.examination_rate <= 0:
             return False
-        drawn = int.from_bytes(blake2b(f"{self.seed}|{guid}".encode(), digest_size=8).digest()) / 2**64
+        drawn = (
+            int.from_bytes(blake2b(f"{self.seed}|{guid}".encode(), digest_size=8).digest()) / 2**64
+        )
         return drawn < self.examination_rate
 
 
@@ -66,7 +68,9 @@ def script_of(entry: Entry, policy: Policy) -> list[tuple[float, int]]:
     words = words_of(entry.order_no)
     drawn = policy.draws(entry.guid)
     if drawn:
-        _log.info("drawn for examination", list=entry.guid, rate=policy.examination_rate, seed=policy.seed)
+        _log.info(
+            "drawn for examination", list=entry.guid, rate=policy.examination_rate, seed=policy.seed
+        )
     stages = [300] if "review" in words else []
     stages += [600] if "hold" in words else []
     stages += [500] if drawn or words & {"examine", "detain", "shipback"} else []
@@ -155,7 +159,9 @@ def why_not_cancelled(entry: Entry | None) -> Refusal | None:
     return None
 
 
-def why_not_taken_back(document: Document, entry: Entry | None, now: float, policy: Policy) -> Refusal | None:
+def why_not_taken_back(
+    document: Document, entry: Entry | None, now: float, policy: Policy
+) -> Refusal | None:
     if entry is None:
         return customs_refusal("625002", "原清单不存在")
     if entry.state != "declared" or entry.status not in CLEARED or entry.released_at is None:
@@ -175,7 +181,11 @@ def _why_not_these(document: Document, entry: Entry) -> Refusal | None:
         original = listed.get(int(line["gnum"]))
         if original is None or not original["code"].startswith(line["gcode"]):
             return Refusal(-625209, f"[Code:-625209;Desc:原清单中无此商品项[gnum:{line['gnum']}]]")
-        if not 0 < Decimal(line["qty"]) <= Decimal(original["quantity"]) - Decimal(gone.get(line["gnum"], "0")):
+        if (
+            not 0
+            < Decimal(line["qty"])
+            <= Decimal(original["quantity"]) - Decimal(gone.get(line["gnum"], "0"))
+        ):
             return customs_refusal("625010", f"退货数量大于原清单数量[gnum:{line['gnum']}]")
     return None
 
@@ -189,7 +199,10 @@ def take_back(entry: Entry, document: Document) -> None:
 
 def is_all_taken_back(entry: Entry) -> bool:
     gone = entry.body.get("taken_back", {})
-    return all(Decimal(gone.get(str(line["number"]), "0")) == Decimal(line["quantity"]) for line in entry.body["lines"])
+    return all(
+        Decimal(gone.get(str(line["number"]), "0")) == Decimal(line["quantity"])
+        for line in entry.body["lines"]
+    )
 
 
 def is_late(entry: Entry, at: float, policy: Policy) -> bool:
@@ -213,7 +226,9 @@ def taxed(entry: Entry) -> dict[int, Fraction]:
     """What part of each line tax is levied on."""
     free = entry.body.get("untaxed", {})
     return {
-        line["number"]: 1 - Fraction(Decimal(free.get(str(line["number"]), "0"))) / Fraction(Decimal(line["quantity"]))
+        line["number"]: 1
+        - Fraction(Decimal(free.get(str(line["number"]), "0")))
+        / Fraction(Decimal(line["quantity"]))
         for line in entry.body["lines"]
     }
 

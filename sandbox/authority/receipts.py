@@ -30,7 +30,16 @@ _FORMS: Final[dict[tuple[Kind, Family], tuple[str, str, tuple[str, ...]]]] = {
     ("list", "603"): (
         "604",
         "InventoryReturn",
-        ("agentCode", "copNo", "preNo", "invtNo", "ebcCode", "ebpCode", "orderNo", "statisticsFlag"),
+        (
+            "agentCode",
+            "copNo",
+            "preNo",
+            "invtNo",
+            "ebcCode",
+            "ebpCode",
+            "orderNo",
+            "statisticsFlag",
+        ),
     ),
     ("cancel", "621"): (
         "624",
@@ -91,11 +100,23 @@ class Receipt:
     xml: str
 
 
-def receipt_of(kind: Kind, family: Family, origin: str, fields: Mapping[str, str], status: int, text: str, at: float) -> Receipt:
+def receipt_of(
+    kind: Kind,
+    family: Family,
+    origin: str,
+    fields: Mapping[str, str],
+    status: int,
+    text: str,
+    at: float,
+) -> Receipt:
     """An answer in the form its document asks for; `fields` has at least copNo (or coElNo) and preNo."""
     code, element, names = _FORMS[kind, family]
     cop_no = fields.get("copNo") or fields["coElNo"]
-    named = _named(kind, family, tuple(fields.get(name) or (cop_no if name in _OWN_NUMBER else "") for name in names))
+    named = _named(
+        kind,
+        family,
+        tuple(fields.get(name) or (cop_no if name in _OWN_NUMBER else "") for name in names),
+    )
     xml = (
         f"<{element}><guid>{new_guid()}</guid>{named}<returnStatus>{status}</returnStatus>"
         f"<returnTime>{return_time(at)}</returnTime><returnInfo>{escape(text)}</returnInfo></{element}>"
@@ -109,7 +130,8 @@ def _named(kind: Kind, family: Family, values: tuple[str, ...]) -> str:
     code, _, names = _FORMS[kind, family]
     empty = "<{0}/>" if code in _MAY_BE_EMPTY else ""
     return "".join(
-        f"<{name}>{escape(value)}</{name}>" if value else empty.format(name) for name, value in zip(names, values, strict=True)
+        f"<{name}>{escape(value)}</{name}>" if value else empty.format(name)
+        for name, value in zip(names, values, strict=True)
     )
 
 
@@ -140,7 +162,9 @@ def messages_of(topic: str, receipts: Iterable[Receipt], now: float) -> Iterator
             yield _message(topic, code, origin, answers[start : start + size], now)
 
 
-def _message(topic: str, code: str, origin: str, answers: Sequence[Receipt], now: float) -> Outgoing:
+def _message(
+    topic: str, code: str, origin: str, answers: Sequence[Receipt], now: float
+) -> Outgoing:
     guid = uuid4()
     for status, number in Counter(answer.status for answer in answers).items():
         metrics.RECEIPTS.labels(code, str(status)).inc(number)

@@ -26,7 +26,9 @@ _SELECT: Final = (
 )
 _BY_IDS: Final = _SELECT + "WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
 _BY_ORDERS: Final = _SELECT + "WHERE order_id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608
-_WAITING: Final = _SELECT + "WHERE state = 'waiting' AND order_id IN (SELECT value FROM json_each(?))"  # noqa: S608
+_WAITING: Final = (
+    _SELECT + "WHERE state = 'waiting' AND order_id IN (SELECT value FROM json_each(?))"  # noqa: S608
+)
 _BY_INVT_NO: Final = _SELECT + "WHERE invt_no = ? ORDER BY id DESC LIMIT 1"
 _BY_INVT_NOS: Final = _SELECT + "WHERE invt_no IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608
 _BY_COP_NO: Final = _SELECT + "WHERE cop_no = ? ORDER BY id DESC LIMIT 1"
@@ -81,10 +83,17 @@ class Register:
     """Rows of the authority's file; every method runs inside the caller's transaction."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.file = File(path, KAFKA_TABLES + Path(__file__).with_name("authority.sql").read_text(encoding="utf-8"))
+        self.file = File(
+            path,
+            KAFKA_TABLES + Path(__file__).with_name("authority.sql").read_text(encoding="utf-8"),
+        )
         self._db = self.file.db
-        self._digest_key: bytes = self._db.execute("SELECT value FROM meta WHERE name = 'digest_key'").fetchone()[0]
-        self._last_id: int = self._db.execute("SELECT coalesce(max(id), 0) FROM register").fetchone()[0]
+        self._digest_key: bytes = self._db.execute(
+            "SELECT value FROM meta WHERE name = 'digest_key'"
+        ).fetchone()[0]
+        self._last_id: int = self._db.execute(
+            "SELECT coalesce(max(id), 0) FROM register"
+        ).fetchone()[0]
 
     # --- documents
 
@@ -93,7 +102,9 @@ class Register:
 
         The first of an order counts, also where two come together: another order of the same number changes nothing.
         """
-        rows = [(str(s.order_id), orjson.dumps(self._order_body(s))) for s in submissions if s.adds_up]
+        rows = [
+            (str(s.order_id), orjson.dumps(self._order_body(s))) for s in submissions if s.adds_up
+        ]
         self._db.executemany("INSERT OR IGNORE INTO order_document VALUES (?, ?)", rows)
         return list(dict.fromkeys(order_id for order_id, _ in rows))
 
@@ -107,11 +118,16 @@ class Register:
     def add_waybills(self, waybills: Sequence[Waybill]) -> list[str]:
         self._db.executemany(
             "INSERT OR IGNORE INTO waybill_document VALUES (?, ?, ?, ?)",
-            [(w.logistics_code, w.logistics_no, w.order_id, orjson.dumps(self._waybill_body(w))) for w in waybills],
+            [
+                (w.logistics_code, w.logistics_no, w.order_id, orjson.dumps(self._waybill_body(w)))
+                for w in waybills
+            ],
         )
         return [waybill.order_id for waybill in waybills]
 
-    def documents_of(self, entries: Sequence[Entry]) -> tuple[dict[str, Any], dict[str, Any], dict[tuple[str, str, str], Any]]:
+    def documents_of(
+        self, entries: Sequence[Entry]
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[tuple[str, str, str], Any]]:
         """Order and payment documents by order id, waybill documents by order id, carrier and number."""
         ids = [entry.order_id for entry in entries]
         orders = self.file.by_key(
@@ -137,7 +153,10 @@ class Register:
 
     def is_new_message(self, guid: str, kind: str) -> bool:
         """Record the message; False if it was recorded before."""
-        return self._db.execute("INSERT OR IGNORE INTO message VALUES (?, ?)", (guid, kind)).rowcount == 1
+        return (
+            self._db.execute("INSERT OR IGNORE INTO message VALUES (?, ?)", (guid, kind)).rowcount
+            == 1
+        )
 
     def latest_of(self, order_ids: Iterable[str]) -> dict[str, Entry]:
         """The live list of each order, or else its last one."""
@@ -156,7 +175,10 @@ class Register:
 
     def find(self, document: Document) -> Entry | None:
         """The list a request speaks of: by its number, else by the enterprise's own, else by the order."""
-        for query, value in ((_BY_INVT_NO, document.head.get("invtNo")), (_BY_COP_NO, document.cop_no)):
+        for query, value in (
+            (_BY_INVT_NO, document.head.get("invtNo")),
+            (_BY_COP_NO, document.cop_no),
+        ):
             row = self._db.execute(query, (value,)).fetchone()
             if row:
                 return _entry(row)
@@ -245,7 +267,8 @@ class Register:
     def take_back_due(self, now: float, limit: int) -> list[tuple[int, dict[str, Any]]]:
         """The goods that have arrived by now, oldest first, removed: their list and application."""
         rows = self._db.execute(
-            "SELECT id, list_id, application FROM going_back WHERE at <= ? ORDER BY at, id LIMIT ?", (now, limit)
+            "SELECT id, list_id, application FROM going_back WHERE at <= ? ORDER BY at, id LIMIT ?",
+            (now, limit),
         ).fetchall()
         self._db.executemany("DELETE FROM going_back WHERE id = ?", [(row[0],) for row in rows])
         return [(row[1], orjson.loads(row[2])) for row in rows]
@@ -257,7 +280,9 @@ class Register:
 
     def add_bills(self, bills: Sequence[tuple[int, float]]) -> None:
         """Lists to bill, each with the time at which its bill falls due."""
-        self._db.executemany("INSERT OR IGNORE INTO bill (list_id, state, next_at) VALUES (?, 0, ?)", bills)
+        self._db.executemany(
+            "INSERT OR IGNORE INTO bill (list_id, state, next_at) VALUES (?, 0, ?)", bills
+        )
 
     def bills_due(self, now: float, limit: int) -> list[Bill]:
         """Bills of which the next word is due, oldest first."""
@@ -269,7 +294,9 @@ class Register:
 
     def bill_of(self, list_id: int) -> Bill | None:
         """The bill of a list, None if there will be none."""
-        row = self._db.execute("SELECT list_id, state, next_at, tax_no, book FROM bill WHERE list_id = ?", (list_id,)).fetchone()
+        row = self._db.execute(
+            "SELECT list_id, state, next_at, tax_no, book FROM bill WHERE list_id = ?", (list_id,)
+        ).fetchone()
         return Bill(*row) if row else None
 
     def save_bills(self, bills: Sequence[Bill]) -> None:
@@ -280,7 +307,9 @@ class Register:
 
     def serials(self, count: int) -> int:
         """The first of `count` serial numbers never given before."""
-        row = self._db.execute("UPDATE meta SET value = value + ? WHERE name = 'serial' RETURNING value", (count,)).fetchone()
+        row = self._db.execute(
+            "UPDATE meta SET value = value + ? WHERE name = 'serial' RETURNING value", (count,)
+        ).fetchone()
         return int(row[0]) - count + 1
 
     # --- digests
@@ -288,7 +317,9 @@ class Register:
     def _digest(self, text: str | None) -> str:
         if not text:
             return ""
-        return blake2b(text.strip().upper().encode(), key=self._digest_key, digest_size=12).hexdigest()
+        return blake2b(
+            text.strip().upper().encode(), key=self._digest_key, digest_size=12
+        ).hexdigest()
 
     def _order_body(self, order: Submission) -> Mapping[str, Any]:
         to = order.consignee

@@ -64,7 +64,12 @@ class Declarants:
         value = _decoded(signature.findtext(f"{{{DS}}}SignatureValue"))
         _verify(certificate, _algorithm(signed, "SignatureMethod"), value, signed_bytes)
         _take_out(signature, root)
-        if _digest_method(signed)(etree.tostring(root, method="c14n", with_comments=False)).digest() != digest:
+        if (
+            _digest_method(signed)(
+                etree.tostring(root, method="c14n", with_comments=False)
+            ).digest()
+            != digest
+        ):
             raise SignatureFault("the digest is of other data", differs=True)
 
     def _current(self) -> x509.Certificate:

@@ -49,11 +49,22 @@ def why_not(
     unfit: list[str] = []
     for number in numbers:
         entry = found.get(number)
-        if entry is None or entry.family != "603" or any(entry.body["fields"][x] != head[x] for x in ("customsCode", "ebcCode")):
-            return customs_refusal("701002", f"清单不存在或收发货人、申报地海关不一致[invtNo:{number}]")
+        if (
+            entry is None
+            or entry.family != "603"
+            or any(entry.body["fields"][x] != head[x] for x in ("customsCode", "ebcCode"))
+        ):
+            return customs_refusal(
+                "701002", f"清单不存在或收发货人、申报地海关不一致[invtNo:{number}]"
+            )
         state = "" if number not in consolidated else f",declSeqNo:{consolidated[number]}"
         barred = entry.state != "declared" or entry.status != CLOSED or is_all_taken_back(entry)
-        if barred or state or entry.body["fields"].get("statisticsFlag") != "B" or "sum_refused" in words_of(entry.order_no):
+        if (
+            barred
+            or state
+            or entry.body["fields"].get("statisticsFlag") != "B"
+            or "sum_refused" in words_of(entry.order_no)
+        ):
             unfit.append(f"[invtNo:{number}{state}]")
     if unfit:
         return customs_refusal("701005", f"清单状态不允许汇总{''.join(unfit[:NAMED_MAX])}")
@@ -70,11 +81,22 @@ def made_of(entries: Sequence[Entry], *, by_name: bool) -> list[Made]:
     heads: dict[tuple[str, ...], dict[tuple[str, ...], list[tuple[Entry, Mapping[str, Any]]]]] = {}
     for entry in sorted(entries, key=lambda entry: entry.invt_no or ""):
         fields = entry.body["fields"]
-        head = tuple(fields[name] for name in ("customsCode", "ebcCode", "ownerCode", "country", "tradeMode", "trafMode"))
+        head = tuple(
+            fields[name]
+            for name in ("customsCode", "ebcCode", "ownerCode", "country", "tradeMode", "trafMode")
+        )
         for line in entry.body["lines"]:
-            key = (line["country"], line["code"], line["currency"], line["unit"], line["name"] if by_name else "")
+            key = (
+                line["country"],
+                line["code"],
+                line["currency"],
+                line["unit"],
+                line["name"] if by_name else "",
+            )
             heads.setdefault(head, {}).setdefault(key, []).append((entry, line))
-    return [_made(part) for _, keys in sorted(heads.items()) for part in _parts(list(keys.values()))]
+    return [
+        _made(part) for _, keys in sorted(heads.items()) for part in _parts(list(keys.values()))
+    ]
 
 
 def _parts(lines: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -83,7 +105,9 @@ def _parts(lines: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _made(part: Sequence[Sequence[tuple[Entry, Mapping[str, Any]]]]) -> Made:
-    lines = tuple((number, entry, line) for number, found in enumerate(part, 1) for entry, line in found)
+    lines = tuple(
+        (number, entry, line) for number, found in enumerate(part, 1) for entry, line in found
+    )
     # A list whose lines are in two declarations weighs in the one with its first.
     lists = {entry.id: entry for _, entry, line in lines if line is entry.body["lines"][0]}
     return Made(tuple(lists.values()), lines)
@@ -98,7 +122,9 @@ def notices_of(words: frozenset[str], entry_id: str) -> list[tuple[str, str]]:
 def results(head: Mapping[str, str], origin: str, made: Made | None, at: float) -> list[Receipt]:
     """The CEB792 of one word on a declaration: with its lines the first time, in several messages if they are many."""
     lines = [] if made is None else list(made.lines)
-    parts = [lines[start : start + RESULT_LINES_MAX] for start in range(0, len(lines), RESULT_LINES_MAX)] or [[]]
+    parts = [
+        lines[start : start + RESULT_LINES_MAX] for start in range(0, len(lines), RESULT_LINES_MAX)
+    ] or [[]]
     return [_result(head, origin, part, len(parts), seq, at) for seq, part in enumerate(parts, 1)]
 
 

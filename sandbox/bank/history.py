@@ -31,12 +31,26 @@ def find(file: File, references: Sequence[str]) -> list[Answer]:
     found: list[Answer] = []
     for row in file.by_key(_HOLDS, references):
         found += _hold(*row)
-    for reference, refund_no, key, payment_no, minor, currency, at in file.by_key(_REFUNDS, references):
+    for reference, refund_no, key, payment_no, minor, currency, at in file.by_key(
+        _REFUNDS, references
+    ):
         numbers = {"key": key, "refund_no": refund_no, "payment_no": payment_no}
-        found.append(_record("refund", reference, "refunded", minor, currency, **numbers, paid_at=china_time(at)))
+        found.append(
+            _record(
+                "refund", reference, "refunded", minor, currency, **numbers, paid_at=china_time(at)
+            )
+        )
     for reference, transfer_no, minor, currency, at in file.by_key(_TRANSFERS, references):
         found.append(
-            _record("transfer", reference, "transferred", minor, currency, transfer_no=transfer_no, paid_at=china_time(at))
+            _record(
+                "transfer",
+                reference,
+                "transferred",
+                minor,
+                currency,
+                transfer_no=transfer_no,
+                paid_at=china_time(at),
+            )
         )
     return found
 
@@ -48,14 +62,32 @@ def _hold(
     held = "authorised" if state in {"authorised", "capturing", "captured"} else state
     found = [_record("authorise", reference, held, minor, currency, authorisation_no=number)]
     if state == "voided":
-        found.append({"operation": "void", "reference": reference, "status": "voided", "authorisation_no": number})
+        found.append(
+            {
+                "operation": "void",
+                "reference": reference,
+                "status": "voided",
+                "authorisation_no": number,
+            }
+        )
     if payment_no is not None and captured is not None and at is not None:
         who = OTHER_PAYER if token == "tok_other_payer" else orjson.loads(payer)
-        more = {"payment_no": payment_no, "authorisation_no": number, "enterprise_code": enterprise, "payer": who}
-        found.append(_record("capture", reference, "captured", captured, currency, **more, paid_at=china_time(at)))
+        more = {
+            "payment_no": payment_no,
+            "authorisation_no": number,
+            "enterprise_code": enterprise,
+            "payer": who,
+        }
+        found.append(
+            _record(
+                "capture", reference, "captured", captured, currency, **more, paid_at=china_time(at)
+            )
+        )
     return found
 
 
-def _record(operation: str, reference: str, status: str, minor: int, currency: str, **more: Any) -> Answer:
+def _record(
+    operation: str, reference: str, status: str, minor: int, currency: str, **more: Any
+) -> Answer:
     named = {"operation": operation, "reference": reference, "status": status}
     return named | {"amount": str(Money(minor, currency)), "currency": currency} | more

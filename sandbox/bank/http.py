@@ -44,7 +44,9 @@ def application(bank: Bank, wake: Callable[[], None] = lambda: None) -> web.Appl
     return app
 
 
-async def _on_the_way(request: web.Request, answers: list[Any], line: str, hang_s: float) -> web.StreamResponse:
+async def _on_the_way(
+    request: web.Request, answers: list[Any], line: str, hang_s: float
+) -> web.StreamResponse:
     """The answer as it arrives, or does not."""
     match line:
         case "busy":
@@ -80,7 +82,9 @@ def _query(bank: Bank) -> Handler:
         asked = _list_in(body, name)
         if not all(isinstance(each, str) for each in asked):
             raise _bad_request(f"{name} must be texts")
-        return _json({"items": (bank.find if name == "references" else bank.ask)(asked, time.time())})
+        return _json(
+            {"items": (bank.find if name == "references" else bank.ask)(asked, time.time())}
+        )
 
     return handle
 
@@ -94,12 +98,18 @@ def _query_by_url(bank: Bank) -> Handler:
 
 def _statement(bank: Bank) -> Handler:
     async def handle(_request: web.Request) -> web.StreamResponse:
-        rows = bank.file.db.execute("SELECT currency, kind, count(*), sum(minor), max(seq) FROM movement GROUP BY currency, kind")
+        rows = bank.file.db.execute(
+            "SELECT currency, kind, count(*), sum(minor), max(seq) FROM movement GROUP BY currency, kind"
+        )
         totals: dict[str, dict[str, Any]] = {}
         last = 0
         for currency, kind, count, minor, seq in rows:
-            amounts: dict[str, Any] = {amount: Money.zero(currency) for amount, _ in _TOTALS.values()}
-            of = totals.setdefault(currency, amounts | {number: 0 for _, number in _TOTALS.values()})
+            amounts: dict[str, Any] = {
+                amount: Money.zero(currency) for amount, _ in _TOTALS.values()
+            }
+            of = totals.setdefault(
+                currency, amounts | {number: 0 for _, number in _TOTALS.values()}
+            )
             amount, number = _TOTALS[kind]
             of[amount], of[number] = Money(minor, currency), count
             last = max(last, seq)
@@ -146,7 +156,9 @@ def _list_in(body: bytes, name: str) -> list[Any]:
         raise _bad_request(f"{name} must be a list")
     if len(found) > ITEMS_MAX:
         raise web.HTTPRequestEntityTooLarge(
-            max_size=ITEMS_MAX, actual_size=len(found), text=f"at most {ITEMS_MAX} {name} in one request"
+            max_size=ITEMS_MAX,
+            actual_size=len(found),
+            text=f"at most {ITEMS_MAX} {name} in one request",
         )
     return found
 

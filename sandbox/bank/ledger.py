@@ -127,7 +127,11 @@ def _authorise(desk: Desk, item: Item) -> Answer:
         item["enterprise_code"],
         state,
     )
-    held = {"authorisation_no": number, "amount": str(amount), "currency": amount.currency} if state == "authorised" else {}
+    held = (
+        {"authorisation_no": number, "amount": str(amount), "currency": amount.currency}
+        if state == "authorised"
+        else {}
+    )
     return say(item, state, code=code, reason=reason, **held)
 
 
@@ -140,11 +144,19 @@ def capture(desk: Desk, item: Item) -> Answer:
     assert authorisation is not None
     if authorisation.token == "tok_short":
         amount = Money(max(amount.minor - Money.of("1", amount.currency).minor, 0), amount.currency)
-    payer = OTHER_PAYER if authorisation.token == "tok_other_payer" else orjson.loads(authorisation.payer)
+    payer = (
+        OTHER_PAYER
+        if authorisation.token == "tok_other_payer"
+        else orjson.loads(authorisation.payer)
+    )
     number = "P" + _number_of(item["key"])
     authorisation.state = "captured"
-    desk.payments[number] = CapturedPayment(number, authorisation.number, item["reference"], amount.minor, amount.currency, 0)
-    desk.movements.append(("capture", item["reference"], number, amount.minor, amount.currency, desk.now))
+    desk.payments[number] = CapturedPayment(
+        number, authorisation.number, item["reference"], amount.minor, amount.currency, 0
+    )
+    desk.movements.append(
+        ("capture", item["reference"], number, amount.minor, amount.currency, desk.now)
+    )
     desk.notices.append(
         orjson.dumps(
             Payment(
@@ -169,7 +181,9 @@ def capture(desk: Desk, item: Item) -> Answer:
     )
 
 
-def _why_not_captured(authorisation: Authorisation | None, item: Item, amount: Money) -> tuple[str, str] | None:
+def _why_not_captured(
+    authorisation: Authorisation | None, item: Item, amount: Money
+) -> tuple[str, str] | None:
     """Reason code and text of a refused capture; None if nothing speaks against it."""
     if authorisation is None or authorisation.reference != item["reference"]:
         return "NOOR", "no such authorisation for this reference"
@@ -196,7 +210,9 @@ def _void(desk: Desk, item: Item) -> Answer:
     if authorisation.state == "capturing":
         return say(item, "error", code="500", reason="a capture is on its way, try again")
     if authorisation.state in {"captured", "declined"}:
-        return say(item, "declined", code="AM05", reason=f"the authorisation is {authorisation.state}")
+        return say(
+            item, "declined", code="AM05", reason=f"the authorisation is {authorisation.state}"
+        )
     if authorisation.token == "tok_expired":
         return say(item, "declined", code="AC04", reason="the authorisation has expired")
     authorisation.state = "voided"
@@ -221,8 +237,20 @@ def _refund(desk: Desk, item: Item) -> Answer:
         return say(item, "declined", code="AB05", reason="the buyer's bank did not answer in time")
     payment.refunded_minor += amount.minor
     number = "R" + _number_of(item["key"])
-    desk.refunds.append((number, item["key"], item["reference"], payment.number, amount.minor, amount.currency, desk.now))
-    desk.movements.append(("refund", item["reference"], payment.number, amount.minor, amount.currency, desk.now))
+    desk.refunds.append(
+        (
+            number,
+            item["key"],
+            item["reference"],
+            payment.number,
+            amount.minor,
+            amount.currency,
+            desk.now,
+        )
+    )
+    desk.movements.append(
+        ("refund", item["reference"], payment.number, amount.minor, amount.currency, desk.now)
+    )
     return say(
         item,
         "refunded",
@@ -238,7 +266,9 @@ def _transfer(desk: Desk, item: Item) -> Answer:
     """Pay customs from the enterprise's own account; the statement names the transfer where it names a payment otherwise."""
     amount = Money.of(item["amount"], item["currency"])
     number = "T" + _number_of(item["key"])
-    desk.movements.append(("transfer", item["reference"], number, amount.minor, amount.currency, desk.now))
+    desk.movements.append(
+        ("transfer", item["reference"], number, amount.minor, amount.currency, desk.now)
+    )
     return say(
         item, "transferred", transfer_no=number, payment_book=item["payment_book"], amount=str(amount), currency=amount.currency,
         paid_at=china_time(desk.now),
@@ -321,7 +351,9 @@ def fault_of(kind: str, item: Item) -> str | None:
             return f"{name} must be a text of 1 to 128 characters"
     if kind == "authorise":
         payer = item.get("payer")
-        if not isinstance(payer, dict) or not all(isinstance(payer.get(n), str) for n in ("name", "id_type", "id_number")):
+        if not isinstance(payer, dict) or not all(
+            isinstance(payer.get(n), str) for n in ("name", "id_type", "id_number")
+        ):
             return "payer must have name, id_type and id_number"
     if "amount" in _REQUIRED[kind]:
         try:

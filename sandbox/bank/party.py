@@ -59,7 +59,9 @@ class Bank:
             self._finish_due(now)
             desk = self._desk(items, now)
             if keys := turned_away(desk, kind, list(items)):
-                desk.operations |= {key: Operation(key, kind, b"", b"", "retry", None, None) for key in keys}
+                desk.operations |= {
+                    key: Operation(key, kind, b"", b"", "retry", None, None) for key in keys
+                }
                 desk.touched |= set(keys)
                 self._save(desk)
                 return [], "busy"
@@ -98,12 +100,16 @@ class Bank:
         raw = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
         fingerprint = blake2b(raw, digest_size=16).digest()
         known = desk.operations.get(key)
-        if known is not None and (known.kind != kind or known.fingerprint not in {b"", fingerprint}):
+        if known is not None and (
+            known.kind != kind or known.fingerprint not in {b"", fingerprint}
+        ):
             return say(item, "conflict", code="DUPL", reason="the key was used for another request")
         if known is not None and known.state in {"done", "running"}:
             return known.answer or say(item, "pending")
         # Only what must be finished later keeps the request: a payer's particulars need no second place.
-        operation = Operation(key, kind, fingerprint, raw if kind == "capture" else b"", "done", None, None)
+        operation = Operation(
+            key, kind, fingerprint, raw if kind == "capture" else b"", "done", None, None
+        )
         if known is None and (unfinished := self._stumble(desk, operation, item)):
             return unfinished
         answer = DO[kind](desk, item)
@@ -111,7 +117,9 @@ class Bank:
             return answer
         return self._remember(desk, operation, item, answer, known is None)
 
-    def _remember(self, desk: Desk, operation: Operation, item: Item, answer: Answer, is_first: bool) -> Answer:
+    def _remember(
+        self, desk: Desk, operation: Operation, item: Item, answer: Answer, is_first: bool
+    ) -> Answer:
         """Write the answer under its key, unless it is one that the bank forgets, and give it, unless it gets lost."""
         token = token_of(desk, operation.kind, item) if answer["status"] == "captured" else ""
         if token == "tok_forgotten":
@@ -141,7 +149,8 @@ class Bank:
 
     def _finish_due(self, now: float) -> bool:
         rows = self.file.db.execute(
-            "SELECT item FROM operation WHERE state = 'running' AND due <= ? ORDER BY due LIMIT 500", (now,)
+            "SELECT item FROM operation WHERE state = 'running' AND due <= ? ORDER BY due LIMIT 500",
+            (now,),
         ).fetchall()
         if not rows:
             return False
@@ -168,7 +177,11 @@ class Bank:
                 [item["payment_no"] for item in items if isinstance(item.get("payment_no"), str)],
             )
         }
-        numbers = {item["authorisation_no"] for item in items if isinstance(item.get("authorisation_no"), str)}
+        numbers = {
+            item["authorisation_no"]
+            for item in items
+            if isinstance(item.get("authorisation_no"), str)
+        }
         numbers.update(payment.authorisation_no for payment in payments.values())
         authorisations = {
             row[0]: Authorisation(*row)
@@ -187,7 +200,12 @@ class Bank:
             " WHERE key IN (SELECT value FROM json_each(?))",
             [key for key in keys if isinstance(key, str)],
         )
-        return {r[0]: Operation(r[0], r[1], r[2], r[3], r[4], orjson.loads(r[5]) if r[5] else None, r[6]) for r in rows}
+        return {
+            r[0]: Operation(
+                r[0], r[1], r[2], r[3], r[4], orjson.loads(r[5]) if r[5] else None, r[6]
+            )
+            for r in rows
+        }
 
     def _save(self, desk: Desk) -> None:
         db = self.file.db
@@ -207,7 +225,9 @@ class Bank:
             ],
         )
         # An update of what is there costs half of an insert that finds it there.
-        there = [(a.state, a.number) for a in desk.authorisations.values() if a.number in desk.filed]
+        there = [
+            (a.state, a.number) for a in desk.authorisations.values() if a.number in desk.filed
+        ]
         db.executemany("UPDATE authorisation SET state = ? WHERE authorisation_no = ?", there)
         db.executemany(
             "INSERT INTO authorisation VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -220,14 +240,20 @@ class Bank:
         db.executemany(
             "INSERT INTO payment VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (payment_no) DO UPDATE SET refunded_minor = excluded.refunded_minor",
-            [(p.number, p.authorisation_no, p.reference, p.minor, p.currency, p.refunded_minor) for p in desk.payments.values()],
+            [
+                (p.number, p.authorisation_no, p.reference, p.minor, p.currency, p.refunded_minor)
+                for p in desk.payments.values()
+            ],
         )
         db.executemany(
-            "INSERT OR IGNORE INTO declined_once VALUES (?)", [(p.number,) for p in desk.payments.values() if p.declined]
+            "INSERT OR IGNORE INTO declined_once VALUES (?)",
+            [(p.number,) for p in desk.payments.values() if p.declined],
         )
         db.executemany("INSERT INTO refund VALUES (?, ?, ?, ?, ?, ?, ?)", desk.refunds)
         db.executemany(
             "INSERT INTO movement (kind, reference, payment_no, minor, currency, at) VALUES (?, ?, ?, ?, ?, ?)",
             desk.movements,
         )
-        db.executemany("INSERT INTO notice (document) VALUES (?)", [(document,) for document in desk.notices])
+        db.executemany(
+            "INSERT INTO notice (document) VALUES (?)", [(document,) for document in desk.notices]
+        )

@@ -26,7 +26,10 @@ GROUPS: Final = {
     "tax": ("services.cli.tax.app", "What an order owes, worked out from a file."),
     "payments": ("services.cli.payments.app", "Money: cases that only a person can settle."),
     "aside": ("services.cli.aside", "Items that failed alone and were set aside: list, retry."),
-    "access": ("services.cli.access.app", "Users and rights on the broker: who may read and write what."),
+    "access": (
+        "services.cli.access.app",
+        "Users and rights on the broker: who may read and write what.",
+    ),
     "customs": (
         "services.cli.customs.app",
         "Documents and messages of the customs family, from files; consolidation of export lists.",
@@ -61,8 +64,12 @@ def _of_database(error: Exception) -> Exit | None:
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
         print_err(f"run `crossborder migrate`: the database lacks a table ({error})")
         return Exit.UNREACHABLE
-    if isinstance(error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError | asyncpg.AdminShutdownError):
-        print_err(f"start the stack with `crossborder up`: the database went away ({type(error).__name__})")
+    if isinstance(
+        error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError | asyncpg.AdminShutdownError
+    ):
+        print_err(
+            f"start the stack with `crossborder up`: the database went away ({type(error).__name__})"
+        )
         return Exit.UNREACHABLE
     return None
 
@@ -127,7 +134,9 @@ def _group_of(module: str, name: str) -> TyperGroup:
     try:
         found = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        raise UsageError(f"install crossborder again: `{name}` is not part of it ({error.name} is missing)") from None
+        raise UsageError(
+            f"install crossborder again: `{name}` is not part of it ({error.name} is missing)"
+        ) from None
     return typer.main.get_group(found)
 
 

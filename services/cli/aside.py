@@ -7,10 +7,23 @@ from typing import Any, Final
 
 import typer
 
-from services.cli.connect import Exit, RunningStack, UsageError, as_json, database, exit_with, print_err, run, stdout, target
+from services.cli.connect import (
+    Exit,
+    RunningStack,
+    UsageError,
+    as_json,
+    database,
+    exit_with,
+    print_err,
+    run,
+    stdout,
+    target,
+)
 from services.cli.id_prefixes import meant
 
-aside = typer.Typer(no_args_is_help=True, help="Items that failed alone and were set aside: list, retry, drop.")
+aside = typer.Typer(
+    no_args_is_help=True, help="Items that failed alone and were set aside: list, retry, drop."
+)
 
 OUTBOX: Final = "outbox"
 FIELDS: Final = (
@@ -26,13 +39,18 @@ def list_(json: bool = typer.Option(False, "--json", help="for machines")) -> No
         as_json(rows)
     elif rows:
         _show(rows)
-    print_err(f"{len(rows)} items are set aside" + ("; `crossborder aside retry ID` tries one at once" if rows else ""))
+    print_err(
+        f"{len(rows)} items are set aside"
+        + ("; `crossborder aside retry ID` tries one at once" if rows else "")
+    )
     exit_with(Exit.NO if rows else Exit.DONE)
 
 
 @aside.command()
 def retry(
-    ids: list[str] = typer.Argument(None, metavar="[SERVICE/NUMBER]...", help="as `list` prints them"),
+    ids: list[str] = typer.Argument(
+        None, metavar="[SERVICE/NUMBER]...", help="as `list` prints them"
+    ),
     everything: bool = typer.Option(False, "--all", help="all that are set aside"),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
@@ -45,7 +63,10 @@ def retry(
     else:
         for row in rows:
             print(f"{row['id']} is tried now: {row['source']} {row['subject']}")
-    print_err(f"{len(rows)} items are tried now" + ("; `crossborder aside list` shows those that fail again" if rows else ""))
+    print_err(
+        f"{len(rows)} items are tried now"
+        + ("; `crossborder aside list` shows those that fail again" if rows else "")
+    )
 
 
 @aside.command()
@@ -59,7 +80,9 @@ def drop(
     Try `crossborder aside retry` first: nothing is left out then.
     """
     if not note.strip():
-        raise UsageError('say --note "why": nobody will hear what is given up; `crossborder aside retry` publishes it')
+        raise UsageError(
+            'say --note "why": nobody will hear what is given up; `crossborder aside retry` publishes it'
+        )
     row = run(_drop(target(), item, note.strip()))
     if json:
         as_json(row)
@@ -88,9 +111,14 @@ async def _items(conn: Any) -> list[dict[str, Any]]:
 async def _retry(to: RunningStack, ids: Sequence[str]) -> list[dict[str, Any]]:
     async with database(to, write=True) as conn, conn.transaction():
         rows = await _items(conn)
-        whole = {given: meant(given, {row["id"] for row in rows}, "item's id", to_change=True) for given in ids}
+        whole = {
+            given: meant(given, {row["id"] for row in rows}, "item's id", to_change=True)
+            for given in ids
+        }
         if unknown := sorted(given for given, found in whole.items() if found is None):
-            raise UsageError(f"choose an id that `crossborder aside list` prints: nothing is set aside as {', '.join(unknown)}")
+            raise UsageError(
+                f"choose an id that `crossborder aside list` prints: nothing is set aside as {', '.join(unknown)}"
+            )
         chosen = [row for row in rows if not ids or row["id"] in whole.values()]
         for row in chosen:
             await conn.execute(_DUE.format(row["service"]), row["source"], row["subject"])
@@ -108,7 +136,9 @@ async def _drop(to: RunningStack, given: str, note: str) -> dict[str, Any]:
         rows = {row["id"]: row for row in await _items(conn)}
         found = meant(given, set(rows), "item's id", to_change=True)
         if found is None:
-            raise UsageError(f"choose an id that `crossborder aside list` prints: nothing is set aside as {given}")
+            raise UsageError(
+                f"choose an id that `crossborder aside list` prints: nothing is set aside as {given}"
+            )
         row = rows[found]
         if row["source"] != OUTBOX:
             raise UsageError(
@@ -136,7 +166,9 @@ def _told_of(gone: Any) -> dict[str, str]:
     except ValueError:
         heads = {}
     told: dict[str, str] = {
-        name: heads[name].decode("utf-8", "replace") for name in ("ce_type", "ce_id", "order_version") if name in heads
+        name: heads[name].decode("utf-8", "replace")
+        for name in ("ce_type", "ce_id", "order_version")
+        if name in heads
     }
     return {"topic": gone["topic"], **told}
 
@@ -144,7 +176,17 @@ def _told_of(gone: Any) -> dict[str, str]:
 def _show(rows: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    table = Table("id", "source", "order or subject", "reason", "times", "since", "again at", "error", box=None)
+    table = Table(
+        "id",
+        "source",
+        "order or subject",
+        "reason",
+        "times",
+        "since",
+        "again at",
+        "error",
+        box=None,
+    )
     for row in rows:
         table.add_row(
             row["id"], row["source"], str(row["order_id"] or row["subject"]), row["reason"], str(row["times"]),
@@ -153,9 +195,7 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
     stdout().print(table)
 
 
-_LIST: Final = (
-    "SELECT number, source, subject, order_id, reason, error, times, first_at, last_at, retry_at FROM {0}.aside ORDER BY number"
-)
+_LIST: Final = "SELECT number, source, subject, order_id, reason, error, times, first_at, last_at, retry_at FROM {0}.aside ORDER BY number"
 _DUE: Final = "UPDATE {0}.aside SET retry_at = now() WHERE source = $1 AND subject = $2"
 _UNPUBLISHED: Final = "DELETE FROM {0}.outbox WHERE id = $1::text::bigint RETURNING topic, headers"
 _FORGET: Final = "DELETE FROM {0}.aside WHERE source = $1 AND subject = $2"

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from deploy.embedded import lock
-from services.cli.connect import HOME, Unreachable, UsageError, home_of, none_runs, print_err, run, stack_file
+from services.cli.connect import (
+    HOME,
+    Unreachable,
+    UsageError,
+    home_of,
+    none_runs,
+    print_err,
+    run,
+    stack_file,
+)
 from shared.tasks import wait_for_event
 
 if TYPE_CHECKING:
@@ -24,7 +33,9 @@ def register(app: typer.Typer) -> None:
 
 def backup(
     folder: Path = typer.Argument(..., help="an empty folder, on another disk"),
-    follow: bool = typer.Option(False, "--follow", help="go on receiving every change until Ctrl-C"),
+    follow: bool = typer.Option(
+        False, "--follow", help="go on receiving every change until Ctrl-C"
+    ),
     synchronous: bool = typer.Option(
         False,
         "--synchronous",
@@ -39,14 +50,22 @@ def backup(
 ) -> None:
     """Copy the embedded stack's database while it runs. The keys are not part of it: keep them elsewhere."""
     if synchronous and not follow:
-        raise UsageError("give --follow with --synchronous: a commit can only wait for a follower that runs")
+        raise UsageError(
+            "give --follow with --synchronous: a commit can only wait for a follower that runs"
+        )
     found = stack_file(home_of(home))
     if not found:
         raise none_runs(home_of(home))
-    run(_backup(str(found["postgres"]), folder, follow=follow, synchronous=synchronous, release=release))
+    run(
+        _backup(
+            str(found["postgres"]), folder, follow=follow, synchronous=synchronous, release=release
+        )
+    )
 
 
-async def _backup(dsn: str, folder: Path, *, follow: bool, synchronous: bool, release: bool) -> None:
+async def _backup(
+    dsn: str, folder: Path, *, follow: bool, synchronous: bool, release: bool
+) -> None:
     from deploy.embedded import backup as backups
 
     if release:
@@ -58,7 +77,9 @@ async def _backup(dsn: str, folder: Path, *, follow: bool, synchronous: bool, re
         await follower.start()
     try:
         await backups.base(dsn, folder)
-        print_err(f"the database is in {folder}; the keys, {Path('keys')} in the home folder, are not: keep them elsewhere")
+        print_err(
+            f"the database is in {folder}; the keys, {Path('keys')} in the home folder, are not: keep them elsewhere"
+        )
         if follow:
             await _until_stopped(follower, folder)
     finally:

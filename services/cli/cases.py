@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from services.cli.connect import Exit, UsageError, as_json, database, exit_with, print_err, run, stdout, target
+from services.cli.connect import (
+    Exit,
+    UsageError,
+    as_json,
+    database,
+    exit_with,
+    print_err,
+    run,
+    stdout,
+    target,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -27,7 +37,10 @@ def kinds_of(service: str) -> Kinds:
 
 def group_of(service: str) -> typer.Typer:
     """Make the commands that list and show the cases of a service."""
-    group = typer.Typer(no_args_is_help=True, help="What only a person can settle: list, show, and say how it was settled.")
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="What only a person can settle: list, show, and say how it was settled.",
+    )
 
     @group.command("list")
     def list_(
@@ -63,7 +76,9 @@ def add_close(group: typer.Typer, service: str) -> None:
     @group.command("close")
     def close(
         number: int = typer.Argument(..., help="the number of the case, as `list` prints it"),
-        because: str = typer.Option(..., "--because", help="what was found out and done, without personal data"),
+        because: str = typer.Option(
+            ..., "--because", help="what was found out and done, without personal data"
+        ),
     ) -> None:
         """Close a case with the reason; the case and the reason are kept. Exit 1 if it is not open."""
         done = run(close_case(service, number, verdict="closed", note=because))
@@ -85,7 +100,9 @@ async def close_case(service: str, number: int, *, verdict: str, note: str) -> b
 
 def document(service: str, case: StoredCase) -> dict[str, Any]:
     """Return a case as JSON, with what to do."""
-    times: Mapping[str, Any] = {name: getattr(case, name) for name in ("opened_at", "last_at", "closed_at")}
+    times: Mapping[str, Any] = {
+        name: getattr(case, name) for name in ("opened_at", "last_at", "closed_at")
+    }
     return {
         "number": case.number,
         "service": service,
@@ -109,7 +126,10 @@ async def of_order(conn: Any, order_id: UUID) -> list[dict[str, Any]]:
     found = []
     for service in SERVICES_WITH_CASES:
         if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.cases"):
-            found += [document(service, case) for case in await cases.open_for(conn, [order_id], schema=service)]
+            found += [
+                document(service, case)
+                for case in await cases.open_for(conn, [order_id], schema=service)
+            ]
     return found + await _of_its_tax_payment(conn, order_id)
 
 
@@ -141,7 +161,9 @@ async def _fetch_one(service: str, number: int) -> StoredCase:
     async with database(target()) as conn:
         case = await cases.fetch_one(conn, number, schema=service)
     if case is None:
-        raise UsageError(f"choose a number that `crossborder {service} cases list --all` prints: {number} is none")
+        raise UsageError(
+            f"choose a number that `crossborder {service} cases list --all` prints: {number} is none"
+        )
     return case
 
 

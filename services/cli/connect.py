@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 HOME: Final = typer.Option(
-    None, "--home", readable=False, help="folder of the stack's data, logs and keys; .crossborder by default"
+    None,
+    "--home",
+    readable=False,
+    help="folder of the stack's data, logs and keys; .crossborder by default",
 )
 """Whether it can be read is asked where it is opened, and said in one sentence."""
 
@@ -101,7 +104,10 @@ def target(home: Path | None = None) -> RunningStack:
     found = {} if home is None and os.environ.get("CROSSBORDER_POSTGRES") else stack_file(folder)
     postgres = os.environ.get("CROSSBORDER_POSTGRES", "") if home is None else ""
     kafka = os.environ.get("CROSSBORDER_KAFKA", "") if home is None else ""
-    postgres, kafka = postgres or str(found.get("postgres", "")), kafka or str(found.get("kafka", ""))
+    postgres, kafka = (
+        postgres or str(found.get("postgres", "")),
+        kafka or str(found.get("kafka", "")),
+    )
     if not postgres:
         raise Unreachable(
             "start the stack with `crossborder up`, or set CROSSBORDER_KAFKA and CROSSBORDER_POSTGRES: none "
@@ -126,7 +132,12 @@ def security_of(found: Mapping[str, Any], *, env: bool = True) -> Security:
     if "kafka_security_protocol" not in found:
         return OPEN
     secret = secret_of(Path(str(found["kafka_password_file"])), "CROSSBORDER_KAFKA_PASSWORD_FILE")
-    return Security(found["kafka_security_protocol"], str(found["kafka_user"]), secret or "", Path(str(found["kafka_ca"])))
+    return Security(
+        found["kafka_security_protocol"],
+        str(found["kafka_user"]),
+        secret or "",
+        Path(str(found["kafka_ca"])),
+    )
 
 
 def party_pem_of(found: Mapping[str, Any], *, env: bool = True) -> bytes | None:
@@ -158,7 +169,11 @@ def _with_secret(dsn: str) -> str:
 
 def _first(to: RunningStack) -> str:
     """What to do first where a part of the stack does not answer: one that runs needs no start."""
-    return "look at `crossborder status`, then at the log it names" if to.known else "start the stack with `crossborder up`"
+    return (
+        "look at `crossborder status`, then at the log it names"
+        if to.known
+        else "start the stack with `crossborder up`"
+    )
 
 
 @asynccontextmanager
@@ -174,14 +189,18 @@ async def database(to: RunningStack, *, write: bool = False) -> AsyncIterator[An
         "jit": "off",
     }
     try:
-        conn = await asyncpg.connect(to.postgres, timeout=5, command_timeout=120, server_settings=settings)
+        conn = await asyncpg.connect(
+            to.postgres, timeout=5, command_timeout=120, server_settings=settings
+        )
     except (*LOST, asyncpg.PostgresError, ValueError) as error:
         raise Unreachable(
             f"{_first(to)}: PostgreSQL does not answer at {redacted(to.postgres)} ({str(error) or 'timeout'})"
         ) from None
     try:
         for kind in ("json", "jsonb"):
-            await conn.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+            await conn.set_type_codec(
+                kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
+            )
         yield conn
     except CUT as error:
         raise Unreachable(
@@ -203,7 +222,9 @@ async def kafka_errors(to: RunningStack) -> AsyncIterator[None]:
     try:
         yield
     except (KafkaError, OSError) as error:
-        raise Unreachable(f"{_first(to)}: Kafka does not answer at {to.kafka} ({type(error).__name__})") from None
+        raise Unreachable(
+            f"{_first(to)}: Kafka does not answer at {to.kafka} ({type(error).__name__})"
+        ) from None
 
 
 @asynccontextmanager
@@ -241,7 +262,13 @@ def stderr() -> Console:
     """The console for people: stderr."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, markup=False, emoji=False, width=None if sys.stderr.isatty() else PIPE_COLUMNS)
+    return Console(
+        stderr=True,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=None if sys.stderr.isatty() else PIPE_COLUMNS,
+    )
 
 
 def stdout() -> Console:
@@ -270,7 +297,12 @@ def stdout() -> Console:
             finally:
                 self.width = page
 
-    return Paper(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    return Paper(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=None if sys.stdout.isatty() else PIPE_COLUMNS,
+    )
 
 
 def status_mark(ok: bool | None) -> Text:

@@ -70,7 +70,11 @@ async def _services(conn: Any) -> list[str]:
     """The services whose tables this database has."""
     from services.schema import SERVICES
 
-    return [s for s in SERVICES if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{s}.operator_request")]
+    return [
+        s
+        for s in SERVICES
+        if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{s}.operator_request")
+    ]
 
 
 async def holders_of(conn: Any, order_id: UUID) -> list[str]:
@@ -88,7 +92,9 @@ def operator() -> str:
     return "unknown"
 
 
-async def results_of(to: RunningStack, asked: Sequence[Asked], timeout_s: float = FOLLOWED_S) -> dict[Asked, Mapping[str, Any]]:
+async def results_of(
+    to: RunningStack, asked: Sequence[Asked], timeout_s: float = FOLLOWED_S
+) -> dict[Asked, Mapping[str, Any]]:
     """What became of these requests: outcome and details. One that its service has not followed in time is left out."""
     found: dict[Asked, Mapping[str, Any]] = {}
     until = time.monotonic() + timeout_s
@@ -108,10 +114,10 @@ async def give_bytes(conn: Any, service: str, place: Place, order_id: UUID, pack
     await conn.execute(_GIVE.format(service), *place, packed, order_id)
 
 
-_OWED: Final = (
-    "SELECT topic, part, at_offset, reason, error, at, order_id, record IS NOT NULL AS kept, attempts, entry FROM {0}.dead_letter"
+_OWED: Final = "SELECT topic, part, at_offset, reason, error, at, order_id, record IS NOT NULL AS kept, attempts, entry FROM {0}.dead_letter"
+_REPLAYED: Final = (
+    "SELECT letter FROM {0}.operator_request WHERE act = 'replay' AND letter IS NOT NULL"
 )
-_REPLAYED: Final = "SELECT letter FROM {0}.operator_request WHERE act = 'replay' AND letter IS NOT NULL"
 _HOLDS: Final = "SELECT EXISTS (SELECT FROM {0}.held_order WHERE order_id = $1)"
 _RESULT: Final = "SELECT outcome, details FROM {0}.operator_result WHERE request_id = $1"
 _GIVE: Final = (

@@ -69,7 +69,11 @@ class DeadLetter:
     @property
     def place(self) -> tuple[str, int, int]:
         """Where the record that was given up lies."""
-        return self.origin, int(self.head("dlq_partition") or -1), int(self.head("dlq_offset") or -1)
+        return (
+            self.origin,
+            int(self.head("dlq_partition") or -1),
+            int(self.head("dlq_offset") or -1),
+        )
 
     @property
     def entry(self) -> int:
@@ -96,7 +100,10 @@ class DeadLetter:
 
     def stays(self) -> str:
         """Why it is not replayed, and what to do instead."""
-        bytes_, sha256 = self.head("dlq_bytes") or len(self.record.value or b""), self.head("dlq_sha256")
+        bytes_, sha256 = (
+            self.head("dlq_bytes") or len(self.record.value or b""),
+            self.head("dlq_sha256"),
+        )
         return (
             f"ask its sender for a smaller one, then `crossborder dlq drop --id {self.letter_id}`: {self.letter_id} is too large to "
             f"be replayed; the original of {bytes_} bytes{f' (sha256 {sha256})' if sha256 else ''} lies at {self.lies_at}"
@@ -121,22 +128,35 @@ class DeadLetter:
     def again(self) -> list[tuple[str, bytes]]:
         """The headers of its replay: the original ones, which dead letter it was, and last the place of the record given up."""
         kept = [(name, value) for name, value in self.record.headers if not name.startswith("dlq_")]
-        return [*kept, (REPLAY_HEADER, self.letter_id.encode()), (ORIGIN_HEADER, self.lies_at.encode())]
+        return [
+            *kept,
+            (REPLAY_HEADER, self.letter_id.encode()),
+            (ORIGIN_HEADER, self.lies_at.encode()),
+        ]
 
 
 def chosen(
-    letters: Iterable[DeadLetter], ids: Sequence[str], reason: str | None, everything: bool, *, to_change: bool = True
+    letters: Iterable[DeadLetter],
+    ids: Sequence[str],
+    reason: str | None,
+    everything: bool,
+    *,
+    to_change: bool = True,
 ) -> list[DeadLetter]:
     """The dead letters that are meant; raises Wrong if an id is not there. A unique beginning of an id will do."""
     found = list(letters)
     there = {letter.letter_id for letter in found}
     whole = {given: meant(given, there, "dead letter's id", to_change=to_change) for given in ids}
     if missing := {given for given, letter_id in whole.items() if letter_id is None}:
-        raise UsageError(f"choose an id of `crossborder dlq list`: there is no dead letter {', '.join(sorted(missing))}")
+        raise UsageError(
+            f"choose an id of `crossborder dlq list`: there is no dead letter {', '.join(sorted(missing))}"
+        )
     if ids:
         found = [letter for letter in found if letter.letter_id in whole.values()]
     elif not everything and reason is None:
-        raise UsageError("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
+        raise UsageError(
+            "say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all"
+        )
     return [letter for letter in found if reason is None or letter.head("dlq_reason") == reason]
 
 
@@ -148,7 +168,11 @@ async def letters_of(to: RunningStack) -> list[DeadLetter]:
     names = [t.name for t in TOPICS if t.name.endswith(".dead-letters")]
     found = [DeadLetter(record) async for record in topic_reader.read(to, names)]
     there = {letter.owed_as for letter in found}
-    found += [_of_kept(each) for each in await dead_letters.owed_letters(to) if each.has_bytes and _place_of(each) not in there]
+    found += [
+        _of_kept(each)
+        for each in await dead_letters.owed_letters(to)
+        if each.has_bytes and _place_of(each) not in there
+    ]
     return sorted(found, key=lambda letter: (letter.record.timestamp_ms, letter.letter_id))
 
 
@@ -167,7 +191,18 @@ def _of_kept(each: Owed) -> DeadLetter:
     }  # fmt: skip
     key = str(each.order_id or "").encode()
     headers = tuple((name, str(value).encode()) for name, value in heads.items())
-    return DeadLetter(Record(dead_letters_of(topic), partition, offset, int(each.at.timestamp() * 1000), key, b"", headers), each)
+    return DeadLetter(
+        Record(
+            dead_letters_of(topic),
+            partition,
+            offset,
+            int(each.at.timestamp() * 1000),
+            key,
+            b"",
+            headers,
+        ),
+        each,
+    )
 
 
 async def replayed(to: RunningStack, letters: Sequence[DeadLetter]) -> set[str]:
@@ -182,7 +217,9 @@ async def owed(to: RunningStack, letters: Sequence[DeadLetter]) -> dict[str, Owe
     from services.cli.dead_letters import owed_letters
 
     places = {_place_of(each): each for each in await owed_letters(to)}
-    return {letter.letter_id: places[letter.owed_as] for letter in letters if letter.owed_as in places}
+    return {
+        letter.letter_id: places[letter.owed_as] for letter in letters if letter.owed_as in places
+    }
 
 
 @dlq.command("list")
@@ -193,7 +230,10 @@ def list_(
     """List the dead letters, the oldest first."""
     to = target()
     found, done, due = run(_list(to, reason))
-    rows = [{**letter.summary(), "replayed": letter.letter_id in done, "owed": letter.letter_id in due} for letter in found]
+    rows = [
+        {**letter.summary(), "replayed": letter.letter_id in done, "owed": letter.letter_id in due}
+        for letter in found
+    ]
     if json:
         as_json(rows)
         return
@@ -214,11 +254,17 @@ def list_(
     stdout().print(table)
     print_err(
         f"{len(rows)} dead letters, {len(due)} of them owed"
-        + ("; `crossborder dlq show ID` shows one, `crossborder dlq replay` gives them again" if rows else "")
+        + (
+            "; `crossborder dlq show ID` shows one, `crossborder dlq replay` gives them again"
+            if rows
+            else ""
+        )
     )
 
 
-async def _list(to: RunningStack, reason: str | None) -> tuple[list[DeadLetter], set[str], Collection[str]]:
+async def _list(
+    to: RunningStack, reason: str | None
+) -> tuple[list[DeadLetter], set[str], Collection[str]]:
     found = chosen(await letters_of(to), (), reason, everything=True)
     return found, await replayed(to, found), await owed(to, found)
 
@@ -226,11 +272,17 @@ async def _list(to: RunningStack, reason: str | None) -> tuple[list[DeadLetter],
 @dlq.command()
 def show(
     letter_id: str = typer.Argument(..., metavar="TOPIC/PARTITION/OFFSET"),
-    value: bool = typer.Option(False, "--value", help="write the original bytes to stdout; they may carry personal particulars"),
+    value: bool = typer.Option(
+        False,
+        "--value",
+        help="write the original bytes to stdout; they may carry personal particulars",
+    ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Show one dead letter: why it was given up, its headers, and with --value its bytes."""
-    letter = chosen(run(letters_of(target())), [letter_id], None, everything=False, to_change=False)[0]
+    letter = chosen(
+        run(letters_of(target())), [letter_id], None, everything=False, to_change=False
+    )[0]
     if value:
         if letter.kept is not None:
             raise UsageError(
@@ -238,7 +290,11 @@ def show(
             )
         typer.echo(letter.record.value or b"", nl=False)
         return
-    headers = {name: raw.decode("utf-8", "replace") for name, raw in letter.record.headers if not name.startswith("dlq_")}
+    headers = {
+        name: raw.decode("utf-8", "replace")
+        for name, raw in letter.record.headers
+        if not name.startswith("dlq_")
+    }
     sha256 = letter.head("dlq_sha256") or hashlib.sha256(letter.record.value or b"").hexdigest()
     found = {**letter.summary(), "sha256": sha256, "headers": headers}
     if json:
@@ -254,9 +310,15 @@ def show(
 
 @dlq.command()
 def replay(
-    ids: list[str] = typer.Option([], "--id", metavar="TOPIC/PARTITION/OFFSET", help="this one; may be given again"),
-    reason: str | None = typer.Option(None, help="those given up for this reason that are owed and not replayed yet"),
-    everything: bool = typer.Option(False, "--all", help="every one that is owed and not replayed yet"),
+    ids: list[str] = typer.Option(
+        [], "--id", metavar="TOPIC/PARTITION/OFFSET", help="this one; may be given again"
+    ),
+    reason: str | None = typer.Option(
+        None, help="those given up for this reason that are owed and not replayed yet"
+    ),
+    everything: bool = typer.Option(
+        False, "--all", help="every one that is owed and not replayed yet"
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="say what would be done"),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
@@ -266,7 +328,9 @@ def replay(
     stays, and a sentence says where the original lies.
     """
     if not (ids or reason or everything):
-        raise UsageError("say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all")
+        raise UsageError(
+            "say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all"
+        )
     found = run(_replay(target(), ids, reason, everything, dry_run))
     if json:
         as_json([row(each, dry_run) for each in found])
@@ -278,7 +342,11 @@ def replay(
     good = sum(each.became in (WENT, HANDLED) for each in found)
     print_err(f"{good} dead letters {'would be' if dry_run else 'were'} replayed")
     # What stays is told above; only who asks for it by its id, or for nothing that can go, gets no for an answer.
-    if not good or (ids and good < len(found)) or any(each.became in (FAILED, WAITS) for each in found):
+    if (
+        not good
+        or (ids and good < len(found))
+        or any(each.became in (FAILED, WAITS) for each in found)
+    ):
         exit_with(Exit.NO)
 
 
@@ -308,7 +376,10 @@ def row(each: Given, dry_run: bool) -> dict[str, Any]:
 
 def told(each: Given, dry_run: bool) -> str:
     """The same in a line."""
-    letter, key = each.letter, (each.letter.record.key or b"").decode("utf-8", "replace") or "(none)"
+    letter, key = (
+        each.letter,
+        (each.letter.record.key or b"").decode("utf-8", "replace") or "(none)",
+    )
     if each.became == WENT or dry_run:
         return f"{letter.letter_id} {'would go' if dry_run else 'went'} to {letter.origin} under the key {key}"
     if each.became == HANDLED:
@@ -318,18 +389,25 @@ def told(each: Given, dry_run: bool) -> str:
     return f"{letter.letter_id} {each.became}: {each.why}"
 
 
-async def _replay(to: RunningStack, ids: Sequence[str], reason: str | None, everything: bool, dry_run: bool) -> list[Given]:
+async def _replay(
+    to: RunningStack, ids: Sequence[str], reason: str | None, everything: bool, dry_run: bool
+) -> list[Given]:
     found = chosen(await letters_of(to), ids, reason, everything)
     due = await owed(to, found)
     if not ids:
         found = [letter for letter in found if letter.letter_id in due]
     if dry_run or not found:
-        return [Given(letter, WENT if letter.may_go() or _is_kept(letter, due) else STAYS) for letter in found]
+        return [
+            Given(letter, WENT if letter.may_go() or _is_kept(letter, due) else STAYS)
+            for letter in found
+        ]
     async with database(to, write=True) as conn:
         held = {letter.letter_id for letter in found if await _holds(conn, letter, due)}
     asked = await _ask_again(to, [letter for letter in found if letter.letter_id in held])
     return [
-        *await _publish_again(to, [letter for letter in found if letter.letter_id not in held], due),
+        *await _publish_again(
+            to, [letter for letter in found if letter.letter_id not in held], due
+        ),
         *await _results(to, asked),
     ]
 
@@ -349,15 +427,25 @@ async def _holds(conn: Any, letter: DeadLetter, due: Mapping[str, Owed]) -> bool
     if each is None or each.has_bytes:
         return each is not None
     order_id = uuid_or_none(letter.record.key)
-    if order_id is None or letter.is_cut or not await conn.fetchval(_HELD.format(each.service), order_id):
+    if (
+        order_id is None
+        or letter.is_cut
+        or not await conn.fetchval(_HELD.format(each.service), order_id)
+    ):
         return False
-    headers = tuple((name, value) for name, value in letter.record.headers if not name.startswith("dlq_"))
-    original = Record(*each.place, letter.record.timestamp_ms, letter.record.key, letter.record.value, headers)
+    headers = tuple(
+        (name, value) for name, value in letter.record.headers if not name.startswith("dlq_")
+    )
+    original = Record(
+        *each.place, letter.record.timestamp_ms, letter.record.key, letter.record.value, headers
+    )
     await give_bytes(conn, each.service, each.place, order_id, pack_record(original))
     return True
 
 
-async def _ask_again(to: RunningStack, letters: Sequence[DeadLetter]) -> list[tuple[DeadLetter, tuple[str, int]]]:
+async def _ask_again(
+    to: RunningStack, letters: Sequence[DeadLetter]
+) -> list[tuple[DeadLetter, tuple[str, int]]]:
     """Ask their services for these, which hold their orders."""
     from services.cli.dead_letters import operator
     from shared.operator_requests import ask
@@ -372,7 +460,9 @@ async def _ask_again(to: RunningStack, letters: Sequence[DeadLetter]) -> list[tu
     return asked
 
 
-async def _results(to: RunningStack, asked: Sequence[tuple[DeadLetter, tuple[str, int]]]) -> list[Given]:
+async def _results(
+    to: RunningStack, asked: Sequence[tuple[DeadLetter, tuple[str, int]]]
+) -> list[Given]:
     from services.cli.dead_letters import results_of
 
     results = await results_of(to, [number for _, number in asked]) if asked else {}
@@ -382,14 +472,24 @@ async def _results(to: RunningStack, asked: Sequence[tuple[DeadLetter, tuple[str
         if result is None:
             given.append(Given(letter, WAITS))
         elif result["outcome"] == "done":
-            again = f", then it is held again: {result['held_again']}" if "held_again" in result else ""
+            again = (
+                f", then it is held again: {result['held_again']}" if "held_again" in result else ""
+            )
             given.append(Given(letter, HANDLED, f"{result['followed']} records{again}"))
         else:
-            given.append(Given(letter, FAILED, str(result.get("why") or f"{result.get('reason')}: {result.get('error')}")))
+            given.append(
+                Given(
+                    letter,
+                    FAILED,
+                    str(result.get("why") or f"{result.get('reason')}: {result.get('error')}"),
+                )
+            )
     return given
 
 
-async def _publish_again(to: RunningStack, letters: Sequence[DeadLetter], due: Mapping[str, Owed]) -> list[Given]:
+async def _publish_again(
+    to: RunningStack, letters: Sequence[DeadLetter], due: Mapping[str, Owed]
+) -> list[Given]:
     """Put these back where they came from. What is acknowledged is owed no longer: it is handled, or given up anew."""
     from services.cli.dead_letters import operator
     from services.schema import SERVICES
@@ -445,14 +545,18 @@ def drop(
         exit_with(Exit.NO)
 
 
-async def _drop(to: RunningStack, ids: Sequence[str], reason: str | None, dry_run: bool) -> list[dict[str, str]]:
+async def _drop(
+    to: RunningStack, ids: Sequence[str], reason: str | None, dry_run: bool
+) -> list[dict[str, str]]:
     letters = chosen(await letters_of(to), ids, reason, everything=False)
     due = await owed(to, letters)
     async with database(to, write=not dry_run) as conn:
         return [
             {
                 "id": letter.letter_id,
-                "outcome": await _drop_one(conn, letter, dry_run) if letter.letter_id in due else "is not owed",
+                "outcome": await _drop_one(conn, letter, dry_run)
+                if letter.letter_id in due
+                else "is not owed",
             }
             for letter in letters
         ]
@@ -470,11 +574,21 @@ async def _drop_one(conn: Any, letter: DeadLetter, dry_run: bool) -> str:
         return "would be dropped"
     async with conn.transaction():
         await conn.execute(_FORGET.format(service), *letter.place, letter.entry)
-        await ask(conn, service, "drop", operator(), letter=letter.letter_id, place=letter.place, outcome="done")
+        await ask(
+            conn,
+            service,
+            "drop",
+            operator(),
+            letter=letter.letter_id,
+            place=letter.place,
+            outcome="done",
+        )
     return "dropped"
 
 
 HOLDS: Final = "holds its order: replay it, or let the order go with `crossborder order release ORDER --skip --note WHY`"
 _HELD: Final = "SELECT EXISTS (SELECT FROM {0}.held_order WHERE order_id = $1)"
-_FORGET: Final = "DELETE FROM {0}.dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = $4"
+_FORGET: Final = (
+    "DELETE FROM {0}.dead_letter WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = $4"
+)
 """The schema is one of SERVICES."""

@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from services.cli.connect import Exit, RunningStack, Unreachable, as_json, exit_with, print_err, run, status_mark, stdout, target
+from services.cli.connect import (
+    Exit,
+    RunningStack,
+    Unreachable,
+    as_json,
+    exit_with,
+    print_err,
+    run,
+    status_mark,
+    stdout,
+    target,
+)
 from shared.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -81,21 +92,39 @@ def rule_ends() -> Iterator[Check]:
 
     folder, today = Path(os.environ.get("CROSSBORDER_RULES_DIR") or RULES), day_of(None)
     if not folder.is_dir():
-        yield Check("tax rules", False, f"{folder} is no folder", "set CROSSBORDER_RULES_DIR to the folder of the rule files")
+        yield Check(
+            "tax rules",
+            False,
+            f"{folder} is no folder",
+            "set CROSSBORDER_RULES_DIR to the folder of the rule files",
+        )
         return
     book, faults = validate(folder)
     faults = (*faults, *faults_elsewhere(folder))
     todo = "mend the files: `crossborder tax rules validate` lists every fault" if faults else ""
-    yield Check("tax rules", not faults, str(faults[0]) if faults or book is None else f"edition {book.edition}", todo)
+    yield Check(
+        "tax rules",
+        not faults,
+        str(faults[0]) if faults or book is None else f"edition {book.edition}",
+        todo,
+    )
     whole = ends_in(folder)
     for end in (*whole, *part_ends_in(folder)):
         left = end.left(today)
         near = left < RULES_END_DAYS
-        todo = "docs/runbooks/CrossborderTaxRulesEnd.md: import the rates, or write the next row" if near else ""
+        todo = (
+            "docs/runbooks/CrossborderTaxRulesEnd.md: import the rates, or write the next row"
+            if near
+            else ""
+        )
         # What ends soon is said and alerted; it is wrong only once all of a table has ended. Of a part, other rows go on.
         ok = left >= 0 or end not in whole
         yield Check(
-            f"tax rules {end.table}", ok, said_of(end, today).removeprefix(f"{end.table}: "), todo, near or end.carried_over
+            f"tax rules {end.table}",
+            ok,
+            said_of(end, today).removeprefix(f"{end.table}: "),
+            todo,
+            near or end.carried_over,
         )
 
 
@@ -113,10 +142,17 @@ def tools() -> Iterator[Check]:
         "java",
         major >= JAVA_MIN,
         text or "none",
-        "" if major >= JAVA_MIN else f"install a Java runtime of version {JAVA_MIN} or newer (or set JAVA_HOME)",
+        ""
+        if major >= JAVA_MIN
+        else f"install a Java runtime of version {JAVA_MIN} or newer (or set JAVA_HOME)",
     )
     text = _version(["mvn", "-version"])
-    yield Check("maven", bool(text), text or "none", "" if text else "install Maven: it fetches Kafka the first time")
+    yield Check(
+        "maven",
+        bool(text),
+        text or "none",
+        "" if text else "install Maven: it fetches Kafka the first time",
+    )
 
 
 def java_major(text: str) -> int:
@@ -129,7 +165,11 @@ def java_major(text: str) -> int:
 
 def _version(command: list[str]) -> str:
     name = command[0]
-    if name == "java" and (home := os.environ.get("JAVA_HOME")) and (Path(home) / "bin" / "java").exists():
+    if (
+        name == "java"
+        and (home := os.environ.get("JAVA_HOME"))
+        and (Path(home) / "bin" / "java").exists()
+    ):
         command = [str(Path(home) / "bin" / "java"), *command[1:]]
     if shutil.which(command[0]) is None:
         return ""
@@ -168,7 +208,12 @@ async def of_stack() -> list[Check]:
 
 def ports() -> Iterator[Check]:
     """Whether each port of the embedded stack is its own and free, and if not, who has it and how to choose another."""
-    from deploy.embedded.stack import OPTIONAL, port_setting, ports_from_environment, require_distinct
+    from deploy.embedded.stack import (
+        OPTIONAL,
+        port_setting,
+        ports_from_environment,
+        require_distinct,
+    )
 
     found = ports_from_environment()
     try:
@@ -201,7 +246,12 @@ def holder_of(port: int) -> str:
 
     try:
         for conn in psutil.net_connections("tcp"):
-            if conn.status == psutil.CONN_LISTEN and conn.laddr and conn.laddr[1] == port and conn.pid:
+            if (
+                conn.status == psutil.CONN_LISTEN
+                and conn.laddr
+                and conn.laddr[1] == port
+                and conn.pid
+            ):
                 return f"{psutil.Process(conn.pid).name()} (process {conn.pid})"
     except psutil.Error:
         pass
@@ -233,13 +283,23 @@ async def _attention(to: RunningStack) -> list[Check]:
     from services.cli.verify import attention
 
     return [
-        _told(f.name, f.ok and not (f.skipped and f.name != "programs"), f.skipped, f.offending, f.says)
+        _told(
+            f.name,
+            f.ok and not (f.skipped and f.name != "programs"),
+            f.skipped,
+            f.offending,
+            f.says,
+        )
         for f in await attention.look(to)
     ]
 
 
 def _told(name: str, ok: bool, skipped: str, offending: Sequence[str], says: str) -> Check:
-    found = ("not known" if not ok else skipped) if skipped else "; ".join(offending[:5]) or _NOTHING[name == "programs"]
+    found = (
+        ("not known" if not ok else skipped)
+        if skipped
+        else "; ".join(offending[:5]) or _NOTHING[name == "programs"]
+    )
     return Check(name.replace("_", " "), ok, found, "" if ok else skipped or says)
 
 
@@ -258,12 +318,20 @@ async def _postgres(to: RunningStack) -> list[Check]:
         found = [Check("postgres", True, str(await conn.fetchval("SHOW server_version")))]
         found.append(await _locks(conn))
         there = await conn.fetchval("SELECT to_regclass('migrations.applied') IS NOT NULL")
-        rows = await conn.fetch("SELECT schema, name, checksum FROM migrations.applied") if there else []
+        rows = (
+            await conn.fetch("SELECT schema, name, checksum FROM migrations.applied")
+            if there
+            else []
+        )
     applied = {(row["schema"], row["name"]): row["checksum"] for row in rows}
     scripts = migrations()
     differ = [m for m in scripts if applied.get((m.schema, m.name)) != m.checksum]
-    missing = [f"{m.schema}/{m.name}" for m in differ if m.repeatable or (m.schema, m.name) not in applied]
-    changed = [f"{m.schema}/{m.name}" for m in differ if not m.repeatable and (m.schema, m.name) in applied]
+    missing = [
+        f"{m.schema}/{m.name}" for m in differ if m.repeatable or (m.schema, m.name) not in applied
+    ]
+    changed = [
+        f"{m.schema}/{m.name}" for m in differ if not m.repeatable and (m.schema, m.name) in applied
+    ]
     found.append(
         Check(
             "migrations",
@@ -295,8 +363,16 @@ async def _parties(to: RunningStack) -> list[Check]:
     found = f"{signing[0]} platforms and {signing[1]} carriers sign what they say"
     if not all_bound(to):
         apart = "" if to.security.tells_apart else ", since the broker tells nobody apart"
-        return [Check("parties", True, f"{found}; every other is taken at its word{apart}: docs/access.md")]
-    todo = f"give {', '.join(mute)} a key with `crossborder access party add`: what they say is refused" if mute else ""
+        return [
+            Check(
+                "parties", True, f"{found}; every other is taken at its word{apart}: docs/access.md"
+            )
+        ]
+    todo = (
+        f"give {', '.join(mute)} a key with `crossborder access party add`: what they say is refused"
+        if mute
+        else ""
+    )
     return [Check("parties", not mute, f"{found}; every other is refused", todo)]
 
 
@@ -312,7 +388,10 @@ async def _locks(conn: Any) -> Check:
     from services.schema import SERVICES
     from shared.database import POOL_MAX
 
-    locks, connections = [int(await conn.fetchval(f"SHOW {name}")) for name in ("max_locks_per_transaction", "max_connections")]
+    locks, connections = [
+        int(await conn.fetchval(f"SHOW {name}"))
+        for name in ("max_locks_per_transaction", "max_connections")
+    ]
     roles = [f"crossborder_{service}" for service in SERVICES]
     processes = await conn.fetchval(
         "SELECT coalesce(sum(greatest(hosts, ceil(open::numeric / $2))), 0)::int FROM (SELECT count(*) AS open, "
@@ -327,8 +406,17 @@ def locks_check(locks: int, connections: int, processes: int, batch: int) -> Che
     from shared.database import locks_wanted
 
     wanted = locks_wanted(processes, batch, connections)
-    todo = f"set max_locks_per_transaction of PostgreSQL to {wanted} or more and restart it" if locks < wanted else ""
-    return Check("lock table", not todo, f"{locks} locks a connection, {processes} processes with batches of {batch}", todo)
+    todo = (
+        f"set max_locks_per_transaction of PostgreSQL to {wanted} or more and restart it"
+        if locks < wanted
+        else ""
+    )
+    return Check(
+        "lock table",
+        not todo,
+        f"{locks} locks a connection, {processes} processes with batches of {batch}",
+        todo,
+    )
 
 
 def batch_records() -> int:
@@ -356,7 +444,10 @@ def partitions_check(counts: Mapping[str, int]) -> Check:
         f"make these topics anew with {PARTITIONS} partitions, once nothing is unread and nobody writes; until then a "
         "cancellation may be read before its order: give its dead letter again with `crossborder dlq replay`"
     )
-    found = ", ".join(f"{name} has {count}" for name, count in other.items()) or f"{PARTITIONS} of each topic"
+    found = (
+        ", ".join(f"{name} has {count}" for name, count in other.items())
+        or f"{PARTITIONS} of each topic"
+    )
     return Check("partitions", not other, found, todo if other else "")
 
 

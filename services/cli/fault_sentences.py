@@ -28,10 +28,16 @@ _RULES: Final[Mapping[str, tuple[str, str]]] = {
     "finite_number": ("is_decimal", "a finite decimal"),
     "datetime_type": ("is_time", "a time with its offset, like 2026-11-23T09:00:00+08:00"),
     "datetime_parsing": ("is_time", "a time with its offset, like 2026-11-23T09:00:00+08:00"),
-    "datetime_from_date_parsing": ("is_time", "a time with its offset, like 2026-11-23T09:00:00+08:00"),
+    "datetime_from_date_parsing": (
+        "is_time",
+        "a time with its offset, like 2026-11-23T09:00:00+08:00",
+    ),
 }
 _PATTERNS: Final[Mapping[str, tuple[str, str]]] = {
-    r"^[0-9]{4}(\.?[0-9]{2}){0,3}$": ("is_hs_code", "4, 6, 8 or 10 digits, dots allowed between them, like 3304.99.0029"),
+    r"^[0-9]{4}(\.?[0-9]{2}){0,3}$": (
+        "is_hs_code",
+        "4, 6, 8 or 10 digits, dots allowed between them, like 3304.99.0029",
+    ),
     "^(ml|g|piece)$": ("one_of", "ml, g or piece"),
     "^[A-Z]{2}$": ("is_country", "ISO 3166-1 alpha-2 in capitals, like US"),
 }
@@ -72,7 +78,10 @@ def faults_of(error: ValidationError) -> list[Wrongly]:
         _wrongly(each)
         for each in errors
         if each["type"] != "too_short"
-        or not any(len(e["loc"]) > len(each["loc"]) and e["loc"][: len(each["loc"])] == each["loc"] for e in errors)
+        or not any(
+            len(e["loc"]) > len(each["loc"]) and e["loc"][: len(each["loc"])] == each["loc"]
+            for e in errors
+        )
     ]
 
 
@@ -84,7 +93,9 @@ def _wrongly(error: ErrorDetails) -> Wrongly:
         rule, expected = _BOUNDS[kind][0], _BOUNDS[kind][1].format(**context)
     match kind:
         case "string_pattern_mismatch":
-            rule, expected = _PATTERNS.get(context["pattern"], ("has_form", f"the form {context['pattern']}"))
+            rule, expected = _PATTERNS.get(
+                context["pattern"], ("has_form", f"the form {context['pattern']}")
+            )
         case "literal_error":
             rule, expected = "one_of", str(context["expected"]).replace("'", "")
         case "value_error":
@@ -100,14 +111,18 @@ def _shown(error: ErrorDetails) -> str:
             return str(error.get("ctx", {})["error"])
         case "too_short" | "too_long":
             return f"{error.get('ctx', {})['actual_length']} lines"
-        case "model_type" | "model_attributes_type" | "dict_type" if isinstance(error["input"], str):
+        case "model_type" | "model_attributes_type" | "dict_type" if isinstance(
+            error["input"], str
+        ):
             return "a text"  # where an object was expected, it may be a person's name
     return _found(error["input"])
 
 
 def path_of(steps: tuple[int | str, ...]) -> str:
     """`("lines", 1, "hs_code")` as `lines[1].hs_code`."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(
+        "."
+    )
 
 
 def _found(value: Any) -> str:

@@ -40,7 +40,9 @@ def meant(given: str, ids: Collection[str], what: str, *, to_change: bool = Fals
 def _require_no_other(given: str, found: str, what: str) -> None:
     """Raises Wrong where the two differ in the length of a number: they may be two."""
     if given[-1].isdecimal() and found[len(given)].isdecimal():
-        raise UsageError(f"give the whole {what}, since it is to be changed: {given} is none, and {found} may be another")
+        raise UsageError(
+            f"give the whole {what}, since it is to be changed: {given} is none, and {found} may be another"
+        )
 
 
 async def order_of(conn: Connection, given: str, *, to_change: bool = False) -> UUID | None:
@@ -55,8 +57,15 @@ async def order_of(conn: Connection, given: str, *, to_change: bool = False) -> 
         except ValueError:
             rows = await conn.fetch(BY_BEGINNING, given, *_bounds(given)) if given else []
     if len(rows) > 1:
-        raise UsageError(f"name the order by its id: {given} begins {_named([_one(row) for row in rows])}")
-    if rows and to_change and given != rows[0]["order_no"] and not str(rows[0]["order_id"]).startswith(given.lower()):
+        raise UsageError(
+            f"name the order by its id: {given} begins {_named([_one(row) for row in rows])}"
+        )
+    if (
+        rows
+        and to_change
+        and given != rows[0]["order_no"]
+        and not str(rows[0]["order_id"]).startswith(given.lower())
+    ):
         _require_no_other(given, rows[0]["order_no"], "order number")
     return rows[0]["order_id"] if rows else None
 

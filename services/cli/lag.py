@@ -54,7 +54,9 @@ async def offsets(conn: Any) -> dict[str, dict[tuple[str, int], int]]:
     return found
 
 
-async def behind(to: RunningStack, stored: Mapping[str, Mapping[tuple[str, int], int]] | None = None) -> list[Behind]:
+async def behind(
+    to: RunningStack, stored: Mapping[str, Mapping[tuple[str, int], int]] | None = None
+) -> list[Behind]:
     """Every partition of every topic that a service is to read. What it was never given it has read nothing of.
 
     `stored`: how far each service has read, as `offsets` found it before; asked for now if not given.
@@ -65,7 +67,9 @@ async def behind(to: RunningStack, stored: Mapping[str, Mapping[tuple[str, int],
     if stored is None:
         async with database(to) as conn:
             stored = await offsets(conn)
-    heard = {service: {topic.name for topic in TOPICS if service in topic.readers} for service in stored}
+    heard = {
+        service: {topic.name for topic in TOPICS if service in topic.readers} for service in stored
+    }
     there = await topic_reader.ends(to, sorted(set().union(*heard.values())))
     found = [
         Behind(service, topic, part, places.get((topic, part), 0), first, end)
@@ -89,7 +93,9 @@ async def past_marks(to: RunningStack, places: Sequence[Behind]) -> list[Behind]
         first = await topic_reader.first_records(to, ranges)
         found |= {(place, ranges[place][0]): offset for place, offset in first.items()}
         few = [b for b in few if (b.place, b.reads_on) not in found]
-    return [replace(b, unread=found.get((b.place, b.reads_on), 0)) if b.records else b for b in places]
+    return [
+        replace(b, unread=found.get((b.place, b.reads_on), 0)) if b.records else b for b in places
+    ]
 
 
 async def lag_of(to: RunningStack) -> dict[str, int]:

@@ -12,7 +12,9 @@ def register(app: typer.Typer) -> None:
 
 
 def probe(
-    late: float = typer.Option(120.0, "--late", min=1, help="most seconds until the order must be at its end"),
+    late: float = typer.Option(
+        120.0, "--late", min=1, help="most seconds until the order must be at its end"
+    ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Publish one synthetic order and follow it to its end; exit 1 if that is not `fulfilled`. It counts as no sale."""
@@ -26,10 +28,17 @@ def probe(
     done = run(prober.once(settings, to.security))
     if json:
         as_json(
-            {"order_no": done.order_no, "order_id": str(done.order_id), "outcome": done.outcome, "seconds": round(done.took_s, 3)}
+            {
+                "order_no": done.order_no,
+                "order_id": str(done.order_id),
+                "outcome": done.outcome,
+                "seconds": round(done.took_s, 3),
+            }
         )
     else:
         print(f"{done.order_no} {done.outcome} after {done.took_s:.1f} s")
     if done.outcome != "fulfilled":
-        print_err(f"look at `crossborder order show {done.order_no}`: it should have been fulfilled within {late:.0f} s")
+        print_err(
+            f"look at `crossborder order show {done.order_no}`: it should have been fulfilled within {late:.0f} s"
+        )
         exit_with(Exit.NO)

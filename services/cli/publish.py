@@ -13,7 +13,18 @@ from typing import Any, Final
 
 import typer
 
-from services.cli.connect import Exit, RunningStack, Unreachable, UsageError, as_json, exit_with, print_err, producer, run, target
+from services.cli.connect import (
+    Exit,
+    RunningStack,
+    Unreachable,
+    UsageError,
+    as_json,
+    exit_with,
+    print_err,
+    producer,
+    run,
+    target,
+)
 from services.cli.order import steps
 from services.cli.submission_files import Submission, from_file
 
@@ -29,23 +40,37 @@ def register(app: typer.Typer) -> None:
 
 
 def publish(
-    sample: str | None = typer.Option(None, "--sample", help="kind of sample order; a wrong name lists them all"),
-    count: int | None = typer.Option(None, min=1, max=5_000_000, help="how many sample orders  [default: 1]"),
-    rate: float | None = typer.Option(None, min=0.01, help="orders a second; as fast as the broker takes them by default"),
+    sample: str | None = typer.Option(
+        None, "--sample", help="kind of sample order; a wrong name lists them all"
+    ),
+    count: int | None = typer.Option(
+        None, min=1, max=5_000_000, help="how many sample orders  [default: 1]"
+    ),
+    rate: float | None = typer.Option(
+        None, min=0.01, help="orders a second; as fast as the broker takes them by default"
+    ),
     file: Path | None = typer.Option(
-        None, help="orders in JSON (one document, an array, or one a line) or a CEB311Message; `-` is stdin"
+        None,
+        help="orders in JSON (one document, an array, or one a line) or a CEB311Message; `-` is stdin",
     ),
     sign: Path | None = typer.Option(
-        None, help="sign with this private key of a platform (PEM); else with CROSSBORDER_PARTY_KEY_FILE"
+        None,
+        help="sign with this private key of a platform (PEM); else with CROSSBORDER_PARTY_KEY_FILE",
     ),
-    follow: bool = typer.Option(False, "--follow", "-f", help="wait until each is at its end, and show it"),
+    follow: bool = typer.Option(
+        False, "--follow", "-f", help="wait until each is at its end, and show it"
+    ),
     timeout: float = typer.Option(120.0, min=1, help="with --follow: most seconds to wait"),
-    seed: int | None = typer.Option(None, help="the same seed makes the same orders; by default each run makes others"),
+    seed: int | None = typer.Option(
+        None, help="the same seed makes the same orders; by default each run makes others"
+    ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Publish orders to the topic `orders.submissions`."""
     if file is not None and (sample is not None or seed is not None or count is not None):
-        raise UsageError("give either --file, which is published whole, or --sample, --count and --seed")
+        raise UsageError(
+            "give either --file, which is published whole, or --sample, --count and --seed"
+        )
     from services.cli import samples
 
     records = from_file(file) if file is not None else samples.samples(sample, count or 1, seed)
@@ -60,9 +85,14 @@ def publish(
         for row in found["orders"][:1000] if follow else ():
             for line in steps.told(str(row["order_no"]), row["end"], row["became"]):
                 print(line)
-        print_err(f"published {found['published']} records in {found['seconds']:.2f} s ({found['per_second']:.0f} a second)")
+        print_err(
+            f"published {found['published']} records in {found['seconds']:.2f} s ({found['per_second']:.0f} a second)"
+        )
         if follow:
-            print_err(", ".join(f"{n} {end}" for end, n in sorted(found["ends"].items())) or "none came to an end")
+            print_err(
+                ", ".join(f"{n} {end}" for end, n in sorted(found["ends"].items()))
+                or "none came to an end"
+            )
     if follow and found["open"]:
         for told in run(_held_back(target())):
             print_err(told)
@@ -85,7 +115,14 @@ def signed(records: Sequence[Submission], key: Path) -> list[Submission]:
 
     private = private_key(key)
     return [
-        replace(r, headers=(*r.headers, sign(private, first_headers(r.headers).get("ce_type", b""), r.value))) for r in records
+        replace(
+            r,
+            headers=(
+                *r.headers,
+                sign(private, first_headers(r.headers).get("ce_type", b""), r.value),
+            ),
+        )
+        for r in records
     ]
 
 
@@ -114,10 +151,14 @@ async def _require_heard(to: RunningStack, records: Sequence[Submission]) -> Non
             known.require(Record(SUBMISSIONS, 0, 0, 0, r.key, r.value, headers), codes)
         except Unprocessable as error:
             if error.reason == "signature":  # any other fault is for the service to tell
-                raise UsageError(f"{error}; `--sign KEY.pem` does so. Nothing was published") from None
+                raise UsageError(
+                    f"{error}; `--sign KEY.pem` does so. Nothing was published"
+                ) from None
 
 
-async def send(to: RunningStack, records: Sequence[Submission], rate: float | None, sent: Callable[[int], None]) -> float:
+async def send(
+    to: RunningStack, records: Sequence[Submission], rate: float | None, sent: Callable[[int], None]
+) -> float:
     """Publish all of them, at `rate` a second if given, signed where there is a key to sign with; returns the seconds it took
     until the last acknowledgement.
     """
@@ -134,7 +175,14 @@ async def send(to: RunningStack, records: Sequence[Submission], rate: float | No
             due = began + max(r.after_s, n / rate if rate is not None else 0.0)
             if (early := due - time.monotonic()) > 0:
                 await asyncio.sleep(early)
-            awaited.add(await out.send(topic, value=r.value, key=r.key, headers=list(signed_headers(key, r.headers, r.value))))
+            awaited.add(
+                await out.send(
+                    topic,
+                    value=r.value,
+                    key=r.key,
+                    headers=list(signed_headers(key, r.headers, r.value)),
+                )
+            )
             if len(awaited) >= AWAITED_MAX:
                 done, awaited = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
                 for ack in done:
@@ -160,7 +208,11 @@ async def _publish(
         with progress(len(records), "published", show) as advance:
             seconds = await send(to, records, rate, advance)
         return _result(records, seconds, None)
-    given_back = {r.order_id for r in records if r.order_id is not None and ("ce_type", RETURN_REQUESTED) in r.headers}
+    given_back = {
+        r.order_id
+        for r in records
+        if r.order_id is not None and ("ce_type", RETURN_REQUESTED) in r.headers
+    }
     async with Follower(to, wanted, given_back) as follower:
         with progress(len(wanted), "at their end", show) as advance:
             publishing = asyncio.create_task(send(to, records, rate, lambda _n: None))
@@ -170,7 +222,10 @@ async def _publish(
                 publishing.cancel()
             seconds = await publishing
     became = await steps.became(to, list(wanted), follower.ends) if wanted else {}
-    rows = [{"order_no": no, "end": follower.ends.get(i), "became": became.get(i)} for i, no in wanted.items()]
+    rows = [
+        {"order_no": no, "end": follower.ends.get(i), "became": became.get(i)}
+        for i, no in wanted.items()
+    ]
     return _result(records, seconds, rows)
 
 
@@ -181,14 +236,18 @@ def _is_under_way(publishing: asyncio.Task[float]) -> bool:
     return not publishing.done()
 
 
-def _result(records: Sequence[Submission], seconds: float, followed: list[dict[str, Any]] | None) -> dict[str, Any]:
+def _result(
+    records: Sequence[Submission], seconds: float, followed: list[dict[str, Any]] | None
+) -> dict[str, Any]:
     """What `--json` says. `followed`: of the orders that were followed, None if none was to be."""
     ends = [row["end"] for row in followed or ()]
     return {
         "published": len(records),
         "seconds": round(seconds, 3),
         "per_second": round(len(records) / seconds, 1) if seconds else 0.0,
-        "orders": [{"order_no": r.order_no} for r in records[:1000]] if followed is None else followed,
+        "orders": [{"order_no": r.order_no} for r in records[:1000]]
+        if followed is None
+        else followed,
         "ends": dict(Counter(end for end in ends if end)),
         "open": sum(1 for end in ends if end is None),
     }

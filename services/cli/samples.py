@@ -101,7 +101,9 @@ def samples(sample: str | None, count: int, seed: int | None) -> list[Submission
         return [_of(submission(sample, n, **how)) for n in range(1, count + 1)]  # type: ignore[arg-type]
     if sample in KINDS:
         return list(_records(case_of(sample, 1 + n * CASE_NUMBERS, **how) for n in range(count)))  # type: ignore[arg-type]
-    raise UsageError(f"choose one of the goods {', '.join(SAMPLES)}, or of the kinds {', '.join(KINDS)}: {sample!r} is none")
+    raise UsageError(
+        f"choose one of the goods {', '.join(SAMPLES)}, or of the kinds {', '.join(KINDS)}: {sample!r} is none"
+    )
 
 
 def _of(made: dict[str, object]) -> Submission:
@@ -118,14 +120,18 @@ def _of(made: dict[str, object]) -> Submission:
 def _records(cases: Iterator[Case]) -> Iterator[Submission]:
     for case in cases:
         for r in case.records:
-            yield Submission(r.order_no, case.orders[r.order_no], r.key, r.value, r.headers, after_s=r.delay_s)
+            yield Submission(
+                r.order_no, case.orders[r.order_no], r.key, r.value, r.headers, after_s=r.delay_s
+            )
 
 
 def of_demo(orders: int, seed: int | None, *, attended: bool = True) -> Play:
     """At least `orders` orders of every kind, and the records to publish; not `attended`: of those that need no person."""
     from deploy.samples import KINDS, case_of
 
-    kinds = {name: kind for name, kind in KINDS.items() if attended or kind.verdict_of_person is None}
+    kinds = {
+        name: kind for name, kind in KINDS.items() if attended or kind.verdict_of_person is None
+    }
 
     seed = secrets.randbits(31) if seed is None else seed
     at = now()
@@ -138,7 +144,10 @@ def of_demo(orders: int, seed: int | None, *, attended: bool = True) -> Play:
         kind = list(kinds)[number % len(kinds)] if number < rounds * len(kinds) else "released"
         case = case_of(kind, 1 + number * CASE_NUMBERS, seed=seed, at=at)
         of = kinds[kind]
-        casts += [Cast(kind, of.title, no, case.ends[no], number, of.bill, of.verdict_of_person) for no in case.orders]
+        casts += [
+            Cast(kind, of.title, no, case.ends[no], number, of.bill, of.verdict_of_person)
+            for no in case.orders
+        ]
         for record, r in zip(_records(iter([case])), case.records, strict=True):
             steps.append(Step(r.order_no, record, r.delay_s, r.when, r.once))
         if case.counts:

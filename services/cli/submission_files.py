@@ -40,7 +40,9 @@ class Submission:
     after_s: float = 0.0
 
 
-def submission_of(order_no: str, order_id: UUID | None, value: bytes, content_type: bytes | None = None) -> Submission:
+def submission_of(
+    order_no: str, order_id: UUID | None, value: bytes, content_type: bytes | None = None
+) -> Submission:
     """The record of a submission, with the headers of a shop that knows CloudEvents."""
     from shared.envelope import CONTENT_TYPE_JSON, headers_of
     from shared.outbox import utc_now
@@ -69,7 +71,10 @@ def from_file(path: Path) -> list[Submission]:
         raise UsageError(f"put orders into {name}: it is empty")
     if content.startswith(b"<"):
         return [_of_xml(content, name)]
-    found = [_of_json(value, f"{place} of {name}" if place else name) for place, value in _parts(content, name)]
+    found = [
+        _of_json(value, f"{place} of {name}" if place else name)
+        for place, value in _parts(content, name)
+    ]
     if not found:
         raise UsageError(f"put orders into {name}: its array is empty")
     return found
@@ -93,7 +98,9 @@ def _parts(content: bytes, name: str) -> list[Part]:
     """Each submission of the text: one a line if the first line is a whole one, else documents, or the items of arrays."""
     import orjson
 
-    lines = [(n, line) for n, line in enumerate(map(_unmarked, content.splitlines()), 1) if line.strip()]
+    lines = [
+        (n, line) for n, line in enumerate(map(_unmarked, content.splitlines()), 1) if line.strip()
+    ]
     try:
         by_line = isinstance(orjson.loads(lines[0][1]), dict)
     except orjson.JSONDecodeError:
@@ -186,12 +193,18 @@ def _of_json(value: bytes, where: str) -> Submission:
     from shared.texts import TWICE, has_name_twice, identifier
 
     if len(value) > JSON_BYTES_MAX:
-        raise UsageError(f"make {where} smaller: a submission has at most {JSON_BYTES_MAX} bytes, this one {len(value)}")
+        raise UsageError(
+            f"make {where} smaller: a submission has at most {JSON_BYTES_MAX} bytes, this one {len(value)}"
+        )
     try:
         found = orjson.loads(value)
         order_no, platform = found["order_no"], found["platform"]["code"]
     except (ValueError, KeyError, TypeError) as error:
-        kind = f"is not JSON ({error})" if isinstance(error, ValueError) else "has no order_no and platform.code"
+        kind = (
+            f"is not JSON ({error})"
+            if isinstance(error, ValueError)
+            else "has no order_no and platform.code"
+        )
         raise UsageError(f"mend {where}: it {kind}; see the submission in README.md") from None
     if has_name_twice(value):
         raise UsageError(f"mend {where}: {TWICE}; see the submission in README.md")
@@ -213,8 +226,12 @@ def _of_xml(content: bytes, where: str) -> Submission:
     except Unprocessable as error:
         raise UsageError(f"mend {where}: {error}") from None
     if not str(root.tag).endswith("}CEB311Message") and root.tag != "CEB311Message":
-        raise UsageError(f"give a CEB311Message: the root of {where} is {str(root.tag).rpartition('}')[2]}")
-    order_no, platform = (identifier(root.findtext(f".//{{*}}{name}") or "") for name in ("orderNo", "ebpCode"))
+        raise UsageError(
+            f"give a CEB311Message: the root of {where} is {str(root.tag).rpartition('}')[2]}"
+        )
+    order_no, platform = (
+        identifier(root.findtext(f".//{{*}}{name}") or "") for name in ("orderNo", "ebpCode")
+    )
     if not order_no or not platform:
         raise UsageError(f"mend {where}: it has no orderNo or no ebpCode")
     return submission_of(order_no, order_id_of(platform, order_no), content, CONTENT_TYPE_XML)

@@ -28,7 +28,10 @@ async def partitions(to: RunningStack, topics: Sequence[str]) -> list[TopicParti
 
     async with kafka_errors(to):
         admin = AIOKafkaAdminClient(
-            bootstrap_servers=to.kafka, client_id="crossborder-cli", request_timeout_ms=10_000, **to.security.options()
+            bootstrap_servers=to.kafka,
+            client_id="crossborder-cli",
+            request_timeout_ms=10_000,
+            **to.security.options(),
         )
         try:
             await admin.start()
@@ -85,7 +88,9 @@ async def ends(to: RunningStack, topics: Sequence[str]) -> dict[Place, tuple[int
     return {(tp.topic[len(to.prefix) :], tp.partition): (first[tp], last[tp]) for tp in found}
 
 
-async def open_transactions(to: RunningStack, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
+async def open_transactions(
+    to: RunningStack, topics: Sequence[str]
+) -> dict[Place, tuple[int, int]]:
     """Where a producer has not ended its transaction: of the partition, up to where it may be read and where it ends."""
     found = await partitions(to, topics)
     if not found:
@@ -95,7 +100,11 @@ async def open_transactions(to: RunningStack, topics: Sequence[str]) -> dict[Pla
     # Asked for later, so that what was written in between is not taken for what may not be read.
     async with consumer(to) as reader:
         stable = await reader.end_offsets(found)
-    return {(tp.topic[len(to.prefix) :], tp.partition): (stable[tp], written[tp]) for tp in found if stable[tp] < written[tp]}
+    return {
+        (tp.topic[len(to.prefix) :], tp.partition): (stable[tp], written[tp])
+        for tp in found
+        if stable[tp] < written[tp]
+    }
 
 
 async def held_back(to: RunningStack, topics: Sequence[str]) -> list[str]:
@@ -103,11 +112,15 @@ async def held_back(to: RunningStack, topics: Sequence[str]) -> list[str]:
     return [
         f"end or abort the transaction that is open in {topic}/{part}: it ends by itself when its producer's timeout is over, and the "
         f"{written - stable} offsets from {stable} on are read only then"
-        for (topic, part), (stable, written) in sorted((await open_transactions(to, topics)).items())
+        for (topic, part), (stable, written) in sorted(
+            (await open_transactions(to, topics)).items()
+        )
     ]
 
 
-async def first_records(to: RunningStack, ranges: Mapping[Place, tuple[int, int]]) -> dict[Place, int]:
+async def first_records(
+    to: RunningStack, ranges: Mapping[Place, tuple[int, int]]
+) -> dict[Place, int]:
     """Of each range of offsets (its first, the one behind its last) that of the first record in it, or the range's end."""
     from aiokafka import TopicPartition
 
@@ -115,7 +128,10 @@ async def first_records(to: RunningStack, ranges: Mapping[Place, tuple[int, int]
     from shared.errors import Unavailable
     from shared.topics import named
 
-    asked = {TopicPartition(named(topic, to.prefix), part): rest for (topic, part), rest in ranges.items()}
+    asked = {
+        TopicPartition(named(topic, to.prefix), part): rest
+        for (topic, part), rest in ranges.items()
+    }
     async with kafka_errors(to):
         try:
             found = await log_ends.first_records(to.kafka, asked, security=to.security)
@@ -141,7 +157,9 @@ async def read(
     with these. `by_number`: all partitions with one number before any with the next, so that all records of an order come
     before those of other partitions' orders. Without `committed` what a transaction has not ended, or gave up, is read too.
     """
-    found = [tp for tp in await partitions(to, topics) if numbers is None or tp.partition in numbers]
+    found = [
+        tp for tp in await partitions(to, topics) if numbers is None or tp.partition in numbers
+    ]
     if not found:
         return
     from shared.log_ends import Ahead
@@ -169,7 +187,11 @@ async def read(
 
 
 async def _poll(
-    reader: Any, open_: set[TopicPartition], ahead: Ahead, end: dict[TopicPartition, int], prefix: int
+    reader: Any,
+    open_: set[TopicPartition],
+    ahead: Ahead,
+    end: dict[TopicPartition, int],
+    prefix: int,
 ) -> AsyncIterator[Record]:
     from shared.errors import Unavailable
     from shared.log_ends import POLL_MS

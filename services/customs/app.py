@@ -34,14 +34,18 @@ BILLS_EVERY_S: Final = 0.5
 class CustomsSettings(Settings):
     """What customs is told besides."""
 
-    customs_policy: Path | None = Field(None, description="the declarant's policy file; by default the one that comes along")
+    customs_policy: Path | None = Field(
+        None, description="the declarant's policy file; by default the one that comes along"
+    )
     day_s: float = Field(
         DAY_S,
         gt=0,
         le=DAY_S,
         description="seconds a calendar day lasts in the periods of tax bills; less than 86400 only to rehearse",
     )
-    lodge_every_s: float = Field(0.1, gt=0, le=60, description="how often open batches are looked at, in seconds")
+    lodge_every_s: float = Field(
+        0.1, gt=0, le=60, description="how often open batches are looked at, in seconds"
+    )
 
 
 async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:

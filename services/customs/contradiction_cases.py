@@ -45,7 +45,9 @@ async def open_cases(conn: Connection, found: Sequence[Odd]) -> None:
     for odd in found:
         first = first_word(odd, told.get(odd.list.order_id, []))
         if not _was_overtaken(odd, first):
-            opened.append(Case(odd.kind, odd.list.cop_no, odd.list.order_id, details_of(odd, first)))
+            opened.append(
+                Case(odd.kind, odd.list.cop_no, odd.list.order_id, details_of(odd, first))
+            )
     await cases.open_all(conn, opened)
 
 
@@ -53,7 +55,11 @@ def first_word(odd: Odd, told: Sequence[Heard]) -> Heard | None:
     """The receipt that this one contradicts, the last of its kind that was followed; None where there is none. Pure."""
     match odd.kind:
         case "two_numbers":
-            fits = [each for each in told if each.invt_no is not None and each.invt_no == odd.list.invt_no]
+            fits = [
+                each
+                for each in told
+                if each.invt_no is not None and each.invt_no == odd.list.invt_no
+            ]
             return fits[0] if fits else None
         case "released_after_refusal" | "refused_after_release":
             opposite = _STOPS if odd.heard.meaning in _GOES else _GOES
@@ -84,7 +90,9 @@ def details_of(odd: Odd, first: Heard | None) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-def _told(message_type: str, status: str, code: str | None, invt_no: str | None, at: Any) -> dict[str, str | None]:
+def _told(
+    message_type: str, status: str, code: str | None, invt_no: str | None, at: Any
+) -> dict[str, str | None]:
     found = codes.find_status(status)
     return {
         "message": message_type, "status": status, "meaning": found.meaning if found else None, "code": code, "number": invt_no,
@@ -98,7 +106,13 @@ async def settle_cases(conn: Connection, _deps: Any) -> Outcome:
     await store.settle_strange_bills(conn)
     await consolidation_store.settle_strange(conn)
     strange = await store.open_strange_bills(conn, STRANGE_BILL_S)
-    await cases.open_all(conn, [Case("bill_of_nobody", tax_no, None, {"list": invt_no}) for invt_no, tax_no in strange])
+    await cases.open_all(
+        conn,
+        [Case("bill_of_nobody", tax_no, None, {"list": invt_no}) for invt_no, tax_no in strange],
+    )
     declared = await consolidation_store.open_strange(conn, STRANGE_BILL_S)
-    await cases.open_all(conn, [Case("declaration_of_nobody", seq, None, {"sum_no": sum_no}) for seq, sum_no in declared])
+    await cases.open_all(
+        conn,
+        [Case("declaration_of_nobody", seq, None, {"sum_no": sum_no}) for seq, sum_no in declared],
+    )
     return Outcome()

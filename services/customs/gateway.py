@@ -110,9 +110,20 @@ def decode_receipts(record: Record) -> Sequence[Message]:
     for number, told in answer.told:
         entry = _entry(told) if isinstance(told, Receipt) else told
         event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{number - 1}")
-        found.append(message(record, event_id, f"{told.message_type}.{told.status}", UUID(int=0), entry, entry=number))
+        found.append(
+            message(
+                record,
+                event_id,
+                f"{told.message_type}.{told.status}",
+                UUID(int=0),
+                entry,
+                entry=number,
+            )
+        )
     if answer.unreadable:
-        return PartlyReadable(found, [UnreadableEntry(number, why) for number, why in answer.unreadable])
+        return PartlyReadable(
+            found, [UnreadableEntry(number, why) for number, why in answer.unreadable]
+        )
     return found
 
 
@@ -120,9 +131,18 @@ def _entry(receipt: Receipt) -> Entry:
     kind = ANSWERS.get(receipt.message_type, "declare")
     cop_no, attempt = first_and_attempt(receipt.cop_no) if receipt.cop_no else (None, None)
     # The number of the exchange platform's envelope is the guid of the message in it, as this declarant numbers them.
-    guid = receipt.original_guid or receipt.original_id if receipt.message_type == "CEB900" else None
+    guid = (
+        receipt.original_guid or receipt.original_id if receipt.message_type == "CEB900" else None
+    )
     text = receipt.info if receipt.message_type == "CEB900" else ""
-    return Entry(receipt.message_type, cop_no, _answer(receipt, kind, attempt), guid, receipt.statistics_flag, text)
+    return Entry(
+        receipt.message_type,
+        cop_no,
+        _answer(receipt, kind, attempt),
+        guid,
+        receipt.statistics_flag,
+        text,
+    )
 
 
 def _answer(receipt: Receipt, kind: Kind, attempt: int | None) -> Answer:
@@ -179,7 +199,9 @@ class Authority:
             return order.consignee.country
         return order.merchant.country or order.lines[0].origin
 
-    def draft(self, d: Declaration, kind: Kind, keys: Mapping[UUID, AESGCM], guid: str, at: datetime) -> Draft:
+    def draft(
+        self, d: Declaration, kind: Kind, keys: Mapping[UUID, AESGCM], guid: str, at: datetime
+    ) -> Draft:
         """One declaration's list, cancellation or return request; raises NotLodgeable."""
         assert d.order is not None
         try:
@@ -194,7 +216,13 @@ class Authority:
             raise NotLodgeable(str(error)) from None
 
     def _list(
-        self, d: Declaration, office: Office, buyer: Particulars, consignee: ConsigneeParticulars, guid: str, at: datetime
+        self,
+        d: Declaration,
+        office: Office,
+        buyer: Particulars,
+        consignee: ConsigneeParticulars,
+        guid: str,
+        at: datetime,
     ) -> ListDraft:
         order, waybill = d.order, d.waybill
         assert order is not None
@@ -239,7 +267,9 @@ class Authority:
             total=line.total, gtin=line.gtin, record_no=line.sku if bonded else None,
         )  # fmt: skip
 
-    def _cancellation(self, d: Declaration, office: Office, buyer: Particulars, guid: str, at: datetime) -> CancelRequest:
+    def _cancellation(
+        self, d: Declaration, office: Office, buyer: Particulars, guid: str, at: datetime
+    ) -> CancelRequest:
         order, waybill = d.order, d.waybill
         assert order is not None
         assert waybill is not None
@@ -253,7 +283,9 @@ class Authority:
             buyer_id_type=buyer.id_type, buyer_id_number=buyer.id_number, buyer_name=buyer.name, buyer_phone=buyer.phone,
         )  # fmt: skip
 
-    def _return(self, d: Declaration, office: Office, buyer: Particulars, guid: str, at: datetime) -> ReturnRequest:
+    def _return(
+        self, d: Declaration, office: Office, buyer: Particulars, guid: str, at: datetime
+    ) -> ReturnRequest:
         order, waybill = d.order, d.waybill
         assert order is not None
         assert waybill is not None
@@ -278,7 +310,11 @@ class Authority:
     def _return_line(self, line: Line, quantity: Decimal) -> ReturnLine:
         """So much of a line, its weight in proportion."""
         unit, second = self.policy.statutory_units(line.hs_code)
-        weight = line.net_weight_kg if quantity == line.quantity else _part(line.net_weight_kg, quantity, line.quantity)
+        weight = (
+            line.net_weight_kg
+            if quantity == line.quantity
+            else _part(line.net_weight_kg, quantity, line.quantity)
+        )
         line = line.model_copy(update={"quantity": quantity, "net_weight_kg": weight})
         second_quantity = in_unit(line, second) if second else None
         return ReturnLine(
@@ -296,7 +332,11 @@ class Authority:
             raise NotLodgeable(str(refused), field=refused.field) from None
         room = self.room(message_type)
         if len(xml) > room:
-            raise NotLodgeable(f"{len(xml)} bytes", rule="fits_one_message", expected=f"at most {room} bytes as sent")
+            raise NotLodgeable(
+                f"{len(xml)} bytes",
+                rule="fits_one_message",
+                expected=f"at most {room} bytes as sent",
+            )
         return Printed(d, xml, len(getattr(draft, "lines", ())) or 1)
 
     def room(self, message_type: str) -> int:
@@ -307,9 +347,14 @@ class Authority:
     def _rooms(self) -> Mapping[str, int]:
         most = self.policy.batching.bytes_max - self.signer.bytes_added()
         try:
-            return {name: most - len(build.assemble(name, _NO_GUID, self._transfer, ())) for name in build.MESSAGES}
+            return {
+                name: most - len(build.assemble(name, _NO_GUID, self._transfer, ()))
+                for name in build.MESSAGES
+            }
         except NotDeclarable as error:
-            raise Misconfigured(f"mend the customs policy, no message can be sent by it: declarant: {error}") from None
+            raise Misconfigured(
+                f"mend the customs policy, no message can be sent by it: declarant: {error}"
+            ) from None
 
     @cached_property
     def certificate(self) -> str:
@@ -318,14 +363,24 @@ class Authority:
 
     @property
     def _transfer(self) -> BaseTransfer:
-        return BaseTransfer(company=self.policy.declarant.company, dxp_id=self.policy.declarant.dxp_id)
+        return BaseTransfer(
+            company=self.policy.declarant.company, dxp_id=self.policy.declarant.dxp_id
+        )
 
     def compose(self, message_type: str, guid: str, documents: Sequence[bytes]) -> bytes:
         """The collective message of these documents, signed."""
-        return self.signer.sign_canonical(build.assemble(message_type, guid, self._transfer, documents))
+        return self.signer.sign_canonical(
+            build.assemble(message_type, guid, self._transfer, documents)
+        )
 
     def summary_request(
-        self, cop_no: str, at: datetime, customs_code: str, merchant: Enterprise, invt_nos: Sequence[str], part: tuple[int, int]
+        self,
+        cop_no: str,
+        at: datetime,
+        customs_code: str,
+        merchant: Enterprise,
+        invt_nos: Sequence[str],
+        part: tuple[int, int],
     ) -> tuple[str, bytes]:
         """Message `part` (number, of how many) of a summary request, signed, with its guid; raises NotDeclarable."""
         guid, summaries = str(uuid4()).upper(), self.policy.summaries
@@ -335,7 +390,9 @@ class Authority:
             summary_flag=summaries.summary_flag,  # type: ignore[arg-type]
             item_name_flag=summaries.item_name_flag, invt_nos=tuple(invt_nos), count=part[1], seq=part[0],
         )  # fmt: skip
-        return guid, self.compose("CEB701Message", guid, [build.write_document("CEB701Message", request)])
+        return guid, self.compose(
+            "CEB701Message", guid, [build.write_document("CEB701Message", request)]
+        )
 
     def messages(self, message_type: str, printed: Iterable[Printed]) -> Iterator[list[Printed]]:
         """Divide documents so that no message has more lists, lines or bytes as sent than the policy lets one have."""
@@ -343,7 +400,11 @@ class Authority:
         part: list[Printed] = []
         lines = size = 0
         for each in printed:
-            full = len(part) >= batching.lists_max or lines + each.lines > batching.lines_max or size + len(each.xml) > room
+            full = (
+                len(part) >= batching.lists_max
+                or lines + each.lines > batching.lines_max
+                or size + len(each.xml) > room
+            )
             if part and full:
                 yield part
                 part, lines, size = [], 0, 0
@@ -378,7 +439,9 @@ def sealed_in(order: OrderPlaced) -> tuple[tuple[UUID, bytes, bytes], ...]:
     )
 
 
-def opened(order: OrderPlaced, keys: Mapping[UUID, AESGCM]) -> tuple[Particulars, ConsigneeParticulars]:
+def opened(
+    order: OrderPlaced, keys: Mapping[UUID, AESGCM]
+) -> tuple[Particulars, ConsigneeParticulars]:
     """The buyer's and consignee's particulars in clear, to print a document; raises NotLodgeable for an erased person.
 
     A person who was erased and orders again has another key, and what was sealed under the old one stays closed.
@@ -389,8 +452,12 @@ def opened(order: OrderPlaced, keys: Mapping[UUID, AESGCM]) -> tuple[Particulars
     try:
         buyer, consignee = (unseal(key, value, bound_to) for _, value, bound_to in sealed_in(order))
     except Unsealable:
-        raise NotLodgeable("the buyer's particulars were sealed under a key that was deleted since") from None
-    return Particulars.model_validate_json(buyer), ConsigneeParticulars.model_validate_json(consignee)
+        raise NotLodgeable(
+            "the buyer's particulars were sealed under a key that was deleted since"
+        ) from None
+    return Particulars.model_validate_json(buyer), ConsigneeParticulars.model_validate_json(
+        consignee
+    )
 
 
 def _model(line: Line) -> str:

@@ -69,10 +69,16 @@ class Folded:
 
     def corrections(self) -> list[tuple[UUID, bytes]]:
         """The waybills noted in the place of ones that are written already; they are no first documents."""
-        later = [order_id for order_id in self.papers if order_id in self.found and "waybill" in self.found[order_id].present]
+        later = [
+            order_id
+            for order_id in self.papers
+            if order_id in self.found and "waybill" in self.found[order_id].present
+        ]
         return [(o, self.papers[o].pop("waybill")) for o in later if "waybill" in self.papers[o]]
 
-    def fold(self, followed: domain.Followed, cause: UUID, at: datetime, traceparent: bytes | None = None) -> bool:
+    def fold(
+        self, followed: domain.Followed, cause: UUID, at: datetime, traceparent: bytes | None = None
+    ) -> bool:
         """Keep the new state and number its facts; tells whether anything changed."""
         after, facts = followed
         if not facts and self.declarations.get(after.order_id) == after:
@@ -80,17 +86,27 @@ class Folded:
         self.declarations[after.order_id] = after
         self.touched[after.order_id] = at
         first = after.version - len(facts) + 1
-        self.facts += [EmittedEvent(fact, cause, first + i, traceparent) for i, fact in enumerate(facts)]
+        self.facts += [
+            EmittedEvent(fact, cause, first + i, traceparent) for i, fact in enumerate(facts)
+        ]
         return True
 
     async def save(self, conn: Connection, authority: Authority) -> Outcome:
-        changed = [_grouped(self.declarations[order_id], authority) for order_id in sorted(self.touched)]
+        changed = [
+            _grouped(self.declarations[order_id], authority) for order_id in sorted(self.touched)
+        ]
         if changed:
             await store.save(conn, changed, self.papers, self.found.keys())
-            await store.save_returns(conn, [(d.order_id, each) for d in changed for each in d.returns])
+            await store.save_returns(
+                conn, [(d.order_id, each) for d in changed for each in d.returns]
+            )
             waiting = [Waiting(d.order_id, d.waiting, d.group_key or "", self.touched[d.order_id] + timedelta(seconds=d.waiting_s), d.part)
                        for d in changed if d.waiting is not None]  # fmt: skip
-            await store.queue(conn, waiting, [d.order_id for d in changed if d.waiting is None and self._waits_no_more(d)])
+            await store.queue(
+                conn,
+                waiting,
+                [d.order_id for d in changed if d.waiting is None and self._waits_no_more(d)],
+            )
         return Outcome(facts=self.facts)
 
     def _waits_no_more(self, d: Declaration) -> bool:
@@ -99,7 +115,9 @@ class Folded:
         """
         found = self.found.get(d.order_id)
         was_matched = found is not None and found.state is domain.State.MATCHED
-        return d.state in domain.OVER or (was_matched and d.state not in (domain.State.MATCHED, domain.State.LODGED))
+        return d.state in domain.OVER or (
+            was_matched and d.state not in (domain.State.MATCHED, domain.State.LODGED)
+        )
 
 
 def _grouped(d: Declaration, authority: Authority) -> Declaration:
@@ -111,23 +129,37 @@ def _grouped(d: Declaration, authority: Authority) -> Declaration:
 
 async def collect_documents(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
     """A document came, or the order is being undone: join, match, make the list, or take it back."""
-    heard = [(m, m.event.digested(deps.sealing) if isinstance(m.event, waybill.WireWaybill) else m.event) for m in batch]
+    heard = [
+        (m, m.event.digested(deps.sealing) if isinstance(m.event, waybill.WireWaybill) else m.event)
+        for m in batch
+    ]
     heard = [(m, event) for m, event in heard if not isinstance(event, waybill.WireDelivered)]
     found = await store.lock(conn, {m.order_id for m, _ in heard})
-    directions = {event.order_id: event.direction for _, event in heard if isinstance(event, OrderPlaced)}
+    directions = {
+        event.order_id: event.direction for _, event in heard if isinstance(event, OrderPlaced)
+    }
     for _, event in heard:
         if isinstance(event, WaybillIssued):
             known = found.get(event.order_id)
-            waybill.require_room(event, directions.get(event.order_id) or (known.direction if known else None))
+            waybill.require_room(
+                event, directions.get(event.order_id) or (known.direction if known else None)
+            )
     events = [event for _, event in heard]
     found |= await store.with_documents(conn, _completed(found, events) | _corrected(found, events))
     asked = {m.order_id for m, event in heard if isinstance(event, WithdrawalAsked)}
-    found |= await store.with_returns(conn, {o: d for o, d in found.items() if o in asked and d.state in domain.CLEARED})
+    found |= await store.with_returns(
+        conn, {o: d for o, d in found.items() if o in asked and d.state in domain.CLEARED}
+    )
     match = await match_in_one_form(conn, deps.match, found, events, deps.sealing)
     match = _one_number_one_order(match, await _hold_numbers(conn, found, events))
     folded = Folded.of(found)
     for m, event in heard:
-        folded.fold(_follow(folded.declarations.get(m.order_id), event, m.at, deps, match), m.event_id, m.at, m.traceparent)
+        folded.fold(
+            _follow(folded.declarations.get(m.order_id), event, m.at, deps, match),
+            m.event_id,
+            m.at,
+            m.traceparent,
+        )
         folded.keep(m, event)
     await store.correct_waybills(conn, folded.corrections(), _given_up(found, folded.declarations))
     outcome = await folded.save(conn, deps.authority)
@@ -138,7 +170,9 @@ async def collect_documents(conn: Connection, batch: Sequence[Message], deps: De
     return outcome
 
 
-def _completed(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> dict[UUID, Declaration]:
+def _completed(
+    found: Mapping[UUID, Declaration], events: Sequence[Event]
+) -> dict[UUID, Declaration]:
     """The declarations whose last document comes with these events: those are matched, so what is there must be read."""
     coming: dict[UUID, set[str]] = {}
     for event in events:
@@ -147,17 +181,23 @@ def _completed(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> di
     return {
         order_id: found[order_id]
         for order_id, names in coming.items()
-        if order_id in found and found[order_id].present and found[order_id].present | names == domain.ALL_DOCUMENTS
+        if order_id in found
+        and found[order_id].present
+        and found[order_id].present | names == domain.ALL_DOCUMENTS
     }
 
 
-def _corrected(found: Mapping[UUID, Declaration], events: Sequence[Event]) -> dict[UUID, Declaration]:
+def _corrected(
+    found: Mapping[UUID, Declaration], events: Sequence[Event]
+) -> dict[UUID, Declaration]:
     """The declarations whose waybill another one of these events may take the place of: it must be read too."""
     shipped = {event.order_id for event in events if isinstance(event, WaybillIssued)}
     return {o: found[o] for o in shipped if o in found and domain.may_be_corrected(found[o])}
 
 
-async def _hold_numbers(conn: Connection, found: Mapping[UUID, Declaration], events: Sequence[Event]) -> set[UUID]:
+async def _hold_numbers(
+    conn: Connection, found: Mapping[UUID, Declaration], events: Sequence[Event]
+) -> set[UUID]:
     """Let orders hold the numbers of the waybills that come; of those about to be matched, which may not have theirs."""
     coming: dict[UUID, set[str]] = {}
     waybills = {order_id: d.waybill for order_id, d in found.items()}
@@ -185,23 +225,36 @@ def _one_number_one_order(match: domain.Match, refused: Collection[UUID]) -> dom
     if not refused:
         return match
 
-    def found(order: OrderPlaced, payment: PaymentCaptured, sent: WaybillIssued) -> Sequence[Mismatch]:
-        return [*match(order, payment, sent), *([number_taken(sent)] if order.order_id in refused else [])]
+    def found(
+        order: OrderPlaced, payment: PaymentCaptured, sent: WaybillIssued
+    ) -> Sequence[Mismatch]:
+        return [
+            *match(order, payment, sent),
+            *([number_taken(sent)] if order.order_id in refused else []),
+        ]
 
     return found
 
 
-def _given_up(found: Mapping[UUID, Declaration], now: Mapping[UUID, Declaration]) -> set[tuple[str, str, UUID]]:
+def _given_up(
+    found: Mapping[UUID, Declaration], now: Mapping[UUID, Declaration]
+) -> set[tuple[str, str, UUID]]:
     """The numbers that orders no longer hold, since their waybills were corrected."""
     numbers = {
         (was.waybill.logistics_code, was.waybill.logistics_no, order_id)
         for order_id, was in found.items() if was.waybill is not None and domain.may_be_corrected(was)
     }  # fmt: skip
-    kept = {(d.waybill.logistics_code, d.waybill.logistics_no, o) for o, d in now.items() if d.waybill is not None}
+    kept = {
+        (d.waybill.logistics_code, d.waybill.logistics_no, o)
+        for o, d in now.items()
+        if d.waybill is not None
+    }
     return numbers - kept
 
 
-def _follow(found: Declaration | None, event: Event, at: datetime, deps: Deps, match: domain.Match) -> domain.Followed:
+def _follow(
+    found: Declaration | None, event: Event, at: datetime, deps: Deps, match: domain.Match
+) -> domain.Followed:
     match event:
         case OrderUnwinding():
             return domain.stop(found, event)
@@ -224,19 +277,36 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     found_all = await store.lock(conn, {order_id for _, order_id, _ in named})
     # What may turn into a return, or is one; everything else needs none of its past.
     going_back = (domain.State.WITHDRAWING, domain.State.RETURNING)
-    found_all |= await store.with_returns(conn, {o: d for o, d in found_all.items() if d.state in going_back})
+    found_all |= await store.with_returns(
+        conn, {o: d for o, d in found_all.items() if d.state in going_back}
+    )
     folded = Folded.of(found_all)
-    heard = [(answer.on, folded.declarations[order_id].message_guid) for _, order_id, answer in named]
+    heard = [
+        (answer.on, folded.declarations[order_id].message_guid) for _, order_id, answer in named
+    ]
     kept: list[tuple[UUID, str, domain.Answer, bool, datetime]] = []
     odd: list[Odd] = []
     for m, order_id, answer in named:
         found = folded.declarations[order_id]
-        followed = folded.fold(domain.answer(found, answer, deps.policy, m.at), m.event_id, m.at, m.traceparent)
+        followed = folded.fold(
+            domain.answer(found, answer, deps.policy, m.at), m.event_id, m.at, m.traceparent
+        )
         if kind := contradiction(found, answer, deps.policy) or _of_another(m, answer):
-            said, after = replace(answer, invt_no=m.event.answer.invt_no), folded.declarations[order_id].state
+            said, after = (
+                replace(answer, invt_no=m.event.answer.invt_no),
+                folded.declarations[order_id].state,
+            )
             odd.append(Odd(kind, found, m.event.message_type, said, after))
         # "We have it" promises nothing, so it is in order even where it changes nothing.
-        kept.append((order_id, m.event.message_type, answer, followed or answer.meaning == "waiting", answer.at or m.at))
+        kept.append(
+            (
+                order_id,
+                m.event.message_type,
+                answer,
+                followed or answer.meaning == "waiting",
+                answer.at or m.at,
+            )
+        )
     outcome = await folded.save(conn, deps.authority)
     if kept:
         await store.add_receipts(conn, kept)
@@ -247,7 +317,9 @@ async def follow_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     refused = [m for m in batch if m.event.message_guid is not None]
     of_summaries = await _refuse_requests(conn, refused, deps)
     unread = _unread(batch, named, of_summaries)
-    outcome.after_commit.append(partial(customs_metrics.record_receipts, heard, len(refused), unread))
+    outcome.after_commit.append(
+        partial(customs_metrics.record_receipts, heard, len(refused), unread)
+    )
     return outcome
 
 
@@ -265,7 +337,9 @@ def _of_pauses(named: Sequence[Named], folded: Folded, deps: Deps) -> list[Told]
     return list(told.values())
 
 
-async def _without_bills_and_summaries(conn: Connection, batch: Sequence[Message], deps: Deps) -> Sequence[Message]:
+async def _without_bills_and_summaries(
+    conn: Connection, batch: Sequence[Message], deps: Deps
+) -> Sequence[Message]:
     """Keeps tax bills, what is said of summary requests, and what needs nothing; returns the other entries."""
     if notices := [m.event for m in batch if isinstance(m.event, Notice)]:
         await store.add_notices(conn, notices)
@@ -296,7 +370,9 @@ def _of_another(m: Message, answer: domain.Answer) -> Kind | None:
     return "number_of_another" if answer.invt_no != m.event.answer.invt_no else None
 
 
-def _unread(batch: Sequence[Message], named: Sequence[Named], elsewhere: Collection[UUID]) -> list[domain.Kind]:
+def _unread(
+    batch: Sequence[Message], named: Sequence[Named], elsewhere: Collection[UUID]
+) -> list[domain.Kind]:
     """What was asked where the answer is of no use: a status in no list here, or about nothing known here. Said in the log."""
     somebodys = {m.event_id for m, _, _ in named} | set(elsewhere)
     unread = []
@@ -315,12 +391,18 @@ def _unread(batch: Sequence[Message], named: Sequence[Named], elsewhere: Collect
     return unread
 
 
-async def _note_closed(conn: Connection, named: Sequence[Named], folded: Folded, deps: Deps) -> None:
+async def _note_closed(
+    conn: Connection, named: Sequence[Named], folded: Folded, deps: Deps
+) -> None:
     """Export lists that were closed (899) under statisticsFlag B are to be consolidated with those of their month.
 
     One that was refused or withdrawn is not, whatever is said of it afterwards; nor is one whose cancellation is granted after.
     """
-    withdrawn = [o for o, d in folded.declarations.items() if d.state is domain.State.WITHDRAWN and folded.found[o].release_waits]
+    withdrawn = [
+        o
+        for o, d in folded.declarations.items()
+        if d.state is domain.State.WITHDRAWN and folded.found[o].release_waits
+    ]
     if withdrawn:
         await consolidation_store.drop_closed(conn, withdrawn)
     closed = {}
@@ -328,7 +410,11 @@ async def _note_closed(conn: Connection, named: Sequence[Named], folded: Folded,
         entry, d = m.event, folded.declarations[order_id]
         if not (d.released or d.release_waits):
             continue
-        if entry.message_type == "CEB604" and entry.answer.meaning == "closed" and entry.statistics_flag == "B":
+        if (
+            entry.message_type == "CEB604"
+            and entry.answer.meaning == "closed"
+            and entry.statistics_flag == "B"
+        ):
             at = entry.answer.at or m.at
             closed[order_id] = (at, deps.consolidating.month_of(at).label)
     if closed:
@@ -343,10 +429,16 @@ async def _named(conn: Connection, batch: Sequence[Message]) -> list[Named]:
     """
     entries = [m.event for m in batch]
     by_cop, by_invt = await store.orders_of(
-        conn, {e.cop_no for e in entries if e.cop_no}, {e.answer.invt_no for e in entries if e.answer.invt_no}
+        conn,
+        {e.cop_no for e in entries if e.cop_no},
+        {e.answer.invt_no for e in entries if e.answer.invt_no},
     )
     # Under a number that is not ours a list is still known by those that customs gave it.
-    strange = {e.answer.pre_no for e in entries if e.answer.pre_no and not (e.cop_no in by_cop or e.answer.invt_no in by_invt)}
+    strange = {
+        e.answer.pre_no
+        for e in entries
+        if e.answer.pre_no and not (e.cop_no in by_cop or e.answer.invt_no in by_invt)
+    }
     by_pre = await store.orders_numbered(conn, strange) if strange else {}
     found: list[Named] = await refused_messages.read(conn, batch)
     for m in batch:
@@ -362,9 +454,15 @@ async def _named(conn: Connection, batch: Sequence[Message]) -> list[Named]:
 SUBSCRIPTIONS: Final = {
     topics.ORDERS: Subscription(collect_documents, (OrderPlaced, WithdrawalAsked, OrderUnwinding)),
     topics.WAYBILLS: Subscription(
-        collect_documents, decode=waybill.decode, intake=True, speaks_for=waybill.carrier_of, once=(waybill.WireWaybill,)
+        collect_documents,
+        decode=waybill.decode,
+        intake=True,
+        speaks_for=waybill.carrier_of,
+        once=(waybill.WireWaybill,),
     ),
     topics.TAX: Subscription(collect_documents, (TaxAssessed,)),
     topics.PAYMENTS: Subscription(collect_documents, (PaymentCaptured,)),
-    topics.RECEIPTS: Subscription(follow_receipts, decode=decode_receipts, intake=True, alone=alone),
+    topics.RECEIPTS: Subscription(
+        follow_receipts, decode=decode_receipts, intake=True, alone=alone
+    ),
 }

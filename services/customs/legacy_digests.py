@@ -35,27 +35,44 @@ def is_earlier(document: Event) -> bool:
 
 
 async def match_in_one_form(
-    conn: Connection, match: Match, found: Mapping[UUID, Declaration], events: Sequence[Event], sealing: Sealing
+    conn: Connection,
+    match: Match,
+    found: Mapping[UUID, Declaration],
+    events: Sequence[Event],
+    sealing: Sealing,
 ) -> Match:
     """The match; where one of an order's documents is of release 0.1.0, its persons are compared in one normal form."""
-    stored = (document for d in found.values() for document in (d.order, d.payment, d.waybill) if document is not None)
+    stored = (
+        document
+        for d in found.values()
+        for document in (d.order, d.payment, d.waybill)
+        if document is not None
+    )
     documents: list[Event] = [*stored, *events]
     about = {document.order_id for document in documents if is_earlier(document)}
     if not about:
         return match
-    orders = [each for each in documents if isinstance(each, OrderPlaced) and each.order_id in about]
+    orders = [
+        each for each in documents if isinstance(each, OrderPlaced) and each.order_id in about
+    ]
     particulars = await _open(conn, orders, sealing)
 
-    def in_one_form(order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued) -> Sequence[Mismatch]:
+    def in_one_form(
+        order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued
+    ) -> Sequence[Mismatch]:
         of_order = particulars.get(order.order_id)
-        if of_order is not None and not is_earlier(order) == is_earlier(payment) == is_earlier(waybill):
+        if of_order is not None and not is_earlier(order) == is_earlier(payment) == is_earlier(
+            waybill
+        ):
             order = respelled(order, of_order, payment, waybill, sealing)
         return match(order, payment, waybill)
 
     return in_one_form
 
 
-async def _open(conn: Connection, orders: Iterable[OrderPlaced], sealing: Sealing) -> dict[UUID, Opened]:
+async def _open(
+    conn: Connection, orders: Iterable[OrderPlaced], sealing: Sealing
+) -> dict[UUID, Opened]:
     """The particulars of these orders; those of an erased person stay closed."""
     keys = await sealing.keys_for(conn, [each for order in orders for each in sealed_in(order)])
     found: dict[UUID, Opened] = {}
@@ -68,14 +85,22 @@ async def _open(conn: Connection, orders: Iterable[OrderPlaced], sealing: Sealin
 
 
 def respelled(
-    order: OrderPlaced, particulars: Opened, payment: PaymentCaptured, waybill: WaybillIssued, sealing: Sealing
+    order: OrderPlaced,
+    particulars: Opened,
+    payment: PaymentCaptured,
+    waybill: WaybillIssued,
+    sealing: Sealing,
 ) -> OrderPlaced:
     """The order with the buyer's digests in the form of the payment, and the consignee's in that of the waybill."""
     buyer, consignee = particulars
     of_payment = sealing.digest_before if is_earlier(payment) else sealing.digest
     of_waybill = sealing.digest_before if is_earlier(waybill) else sealing.digest
     to = order.consignee
-    forms = () if is_earlier(waybill) else sealing.digests_of_address(to.region, to.city, consignee.address)
+    forms = (
+        ()
+        if is_earlier(waybill)
+        else sealing.digests_of_address(to.region, to.city, consignee.address)
+    )
     return order.model_copy(
         update={
             "buyer": order.buyer.model_copy(update={"name_digest": of_payment(buyer.name)}),

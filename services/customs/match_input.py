@@ -8,14 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from services.customs.domain.match import WAYBILL_NUMBER, GoodsLine, OrderDoc, PaymentDoc, WaybillDoc, match
+from services.customs.domain.match import (
+    WAYBILL_NUMBER,
+    GoodsLine,
+    OrderDoc,
+    PaymentDoc,
+    WaybillDoc,
+    match,
+)
 from shared.events.customs import Mismatch, Side
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced
 from shared.events.payments import PaymentCaptured
 
 
-def mismatches(order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued) -> Sequence[Mismatch]:
+def mismatches(
+    order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued
+) -> Sequence[Mismatch]:
     """All disagreements between the three documents of one order; none if they match."""
     verdict = match(_order(order), _payment(order, payment), _waybill(order, waybill))
     return [_told(mismatch, order, payment, waybill) for mismatch in verdict.mismatches]
@@ -31,7 +40,9 @@ def number_taken(waybill: WaybillIssued) -> Mismatch:
     )
 
 
-def _told(found: Mismatch, order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued) -> Mismatch:
+def _told(
+    found: Mismatch, order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued
+) -> Mismatch:
     """The mismatch without what stands for a person in it."""
     lengths = {
         "buyer.id_number": (order.buyer.id_length, payment.payer_id_length),
@@ -42,7 +53,9 @@ def _told(found: Mismatch, order: OrderPlaced, payment: PaymentCaptured, waybill
     }.get(found.field)
     if lengths is None:
         return found
-    left, right = (f"{length} characters" if length is not None else "another text" for length in lengths)
+    left, right = (
+        f"{length} characters" if length is not None else "another text" for length in lengths
+    )
     return Mismatch(
         code=found.code,
         field=found.field,

@@ -67,7 +67,12 @@ def begin() -> None:
             metrics.RECEIPTS.begin((TOLD[told],), (code,))
     metrics.MATCH_FAILURES.begin(match.CODES)
     kinds = metrics.OPERATIONS["authority"]
-    for gauge in (metrics.BATCHES_OPEN, metrics.BATCHES_LATE, metrics.LISTS_WAITING, metrics.BATCH_OLDEST):
+    for gauge in (
+        metrics.BATCHES_OPEN,
+        metrics.BATCHES_LATE,
+        metrics.LISTS_WAITING,
+        metrics.BATCH_OLDEST,
+    ):
         gauge.begin(kinds)
     metrics.LISTS_NOT_PRINTED.begin(kinds)
     metrics.BATCHES.begin(("lodged", "refused"))
@@ -76,7 +81,11 @@ def begin() -> None:
     for party in ("carrier", "authority"):
         metrics.PARTY_CALLS.begin((party,), metrics.OPERATIONS[party], ("ok", "unreadable"))
         metrics.PARTY_SECONDS.begin((party,), metrics.OPERATIONS[party])
-        for gauge in (metrics.PARTY_LAST_SUCCESS, metrics.PARTY_PENDING, metrics.PARTY_PENDING_OLDEST):
+        for gauge in (
+            metrics.PARTY_LAST_SUCCESS,
+            metrics.PARTY_PENDING,
+            metrics.PARTY_PENDING_OLDEST,
+        ):
             gauge.begin((party,))
 
 
@@ -106,7 +115,9 @@ def lodged(guid: str, lists: int, closed_by: str, open_s: float) -> None:
     MESSAGES.ask(guid)
 
 
-def record_receipts(entries: Collection[tuple[Kind, str | None]], refused: int, unread: Collection[Kind]) -> None:
+def record_receipts(
+    entries: Collection[tuple[Kind, str | None]], refused: int, unread: Collection[Kind]
+) -> None:
     """The authority answered: of each entry what was asked and in which message; `refused`: messages refused whole.
 
     `unread`: entries of which nothing follows, since their status or what they are about is not known here.
@@ -148,7 +159,9 @@ async def measure_summaries(conn: Connection, rules: Consolidating) -> None:
         metrics.CONSOLIDATED.labels(stage).set(stages.get(stage, 0))
     owed = await consolidation_store.list_owed(conn, rules.month_of(rules.now()).begins)
     for state in metrics.UNCONSOLIDATED:
-        metrics.LISTS_UNCONSOLIDATED.labels(state).set(sum(each.lists for each in owed if each.state == state))
+        metrics.LISTS_UNCONSOLIDATED.labels(state).set(
+            sum(each.lists for each in owed if each.state == state)
+        )
     due = [at for each in owed if (at := rules.due_at(rules.month_of(each.closed_at))) is not None]
     metrics.CONSOLIDATION_DUE.set(min(due).timestamp() if due else 0)
 
@@ -157,7 +170,9 @@ def gauges(age_s: float, rules: Consolidating) -> Callable[[Connection], Awaitab
     """Sets the gauges of open batches, which close at the age of `age_s`, of consolidation, and of what carrier and authority owe."""
 
     async def measure(conn: Connection) -> None:
-        found: dict[str, store.Batches] = {batches.kind: batches for batches in await store.count_waiting(conn, age_s + LATE_S)}
+        found: dict[str, store.Batches] = {
+            batches.kind: batches for batches in await store.count_waiting(conn, age_s + LATE_S)
+        }
         for kind in metrics.OPERATIONS["authority"]:
             there = found.get(kind)
             metrics.BATCHES_OPEN.labels(kind).set(there.groups if there else 0)

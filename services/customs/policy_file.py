@@ -18,7 +18,15 @@ from services.customs.consolidation import months
 from services.customs.consolidation.domain import Policy as Asking
 from services.customs.domain.numbers import LISTS_MAX
 from services.customs.domain.returns import Terms
-from services.customs.policy import Amendments, Batching, Bonded, Declarant, Office, Policy, Summaries
+from services.customs.policy import (
+    Amendments,
+    Batching,
+    Bonded,
+    Declarant,
+    Office,
+    Policy,
+    Summaries,
+)
 from shared.errors import Misconfigured
 from shared.xml import XML_BYTES_MAX
 
@@ -57,7 +65,9 @@ def _policy(data: Mapping[str, Any]) -> Policy:
         data["amendments"],
         data["returns"],
     )
-    statutory = {row["hs_prefix"]: (row["unit"], row.get("second_unit")) for row in data["statutory_units"]}
+    statutory = {
+        row["hs_prefix"]: (row["unit"], row.get("second_unit")) for row in data["statutory_units"]
+    }
     if "" not in statutory:
         raise KeyError("statutory_units with an empty hs_prefix")
     return Policy(
@@ -98,11 +108,20 @@ def _amendments(row: Mapping[str, Any]) -> Amendments:
 
 def _batching(row: Mapping[str, Any]) -> Batching:
     """When a collective message closes; raises ValueError for more lists than the schema has room for, or none."""
-    found = Batching(int(row["lists_max"]), int(row["lines_max"]), float(row["age_s"]), int(row.get("bytes_max", XML_BYTES_MAX)))
+    found = Batching(
+        int(row["lists_max"]),
+        int(row["lines_max"]),
+        float(row["age_s"]),
+        int(row.get("bytes_max", XML_BYTES_MAX)),
+    )
     if not BYTES_MIN <= found.bytes_max <= XML_BYTES_MAX:
-        raise ValueError(f"batching.bytes_max: found {found.bytes_max}, expected {BYTES_MIN} to {XML_BYTES_MAX}")
+        raise ValueError(
+            f"batching.bytes_max: found {found.bytes_max}, expected {BYTES_MIN} to {XML_BYTES_MAX}"
+        )
     if not 1 <= found.lists_max <= DOCUMENTS_MAX:
-        raise ValueError(f"batching.lists_max: found {found.lists_max}, expected 1 to {DOCUMENTS_MAX}")
+        raise ValueError(
+            f"batching.lists_max: found {found.lists_max}, expected 1 to {DOCUMENTS_MAX}"
+        )
     if found.lines_max < 1 or not 0 < found.age_s <= AGE_MAX_S:
         raise ValueError(
             f"batching: found lines_max {found.lines_max} and age_s {found.age_s:g}, expected both above 0, "
@@ -119,34 +138,60 @@ def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[Terms, ...]:
         for row in sorted(rows, key=lambda row: (row["direction"], row["valid_from"]))
     )  # fmt: skip
     for before, after in pairwise(found):
-        if before.direction == after.direction and (before.valid_to is None or before.valid_to >= after.valid_from):
-            raise ValueError(f"returns.terms: two terms for {after.direction} on {after.valid_from}, expected one")
+        if before.direction == after.direction and (
+            before.valid_to is None or before.valid_to >= after.valid_from
+        ):
+            raise ValueError(
+                f"returns.terms: two terms for {after.direction} on {after.valid_from}, expected one"
+            )
     for each in found:
         if not each.source or min(each.apply_days_max, each.back_days_max, each.given_up_days) < 1:
-            raise ValueError(f"returns.terms: the term from {each.valid_from} needs a source and days above 0")
+            raise ValueError(
+                f"returns.terms: the term from {each.valid_from} needs a source and days above 0"
+            )
     return found
 
 
 def _summaries(row: Mapping[str, Any]) -> Summaries:
     """How lists are consolidated; raises ValueError for terms without a source, or numbers that cannot be."""
     terms = tuple(
-        months.Terms(each["valid_from"], int(each["due_day"]), int(each["lines_max"]), int(each["hs_digits"]), each["source"])
+        months.Terms(
+            each["valid_from"],
+            int(each["due_day"]),
+            int(each["lines_max"]),
+            int(each["hs_digits"]),
+            each["source"],
+        )
         for each in sorted(row["terms"], key=lambda each: each["valid_from"])
     )
     for each in terms:
-        if not each.source or not 1 <= each.due_day <= 28 or each.lines_max < 1 or not 4 <= each.hs_digits <= 10:
+        if (
+            not each.source
+            or not 1 <= each.due_day <= 28
+            or each.lines_max < 1
+            or not 4 <= each.hs_digits <= 10
+        ):
             raise ValueError(
                 f"summary.terms: the terms from {each.valid_from} need a source, a due_day up to 28, lines and digits"
             )
     asking = Asking(
-        frozenset(row["ask_again"]), int(row["attempts_max"]), float(row["wait_s"]), float(row.get("wait_max_s", 3600))
+        frozenset(row["ask_again"]),
+        int(row["attempts_max"]),
+        float(row["wait_s"]),
+        float(row.get("wait_max_s", 3600)),
     )
     if not 0 < asking.wait_s <= asking.wait_max_s < inf:
-        raise ValueError(f"summary: found wait_s {asking.wait_s:g} and wait_max_s {asking.wait_max_s:g}, expected both above 0")
+        raise ValueError(
+            f"summary: found wait_s {asking.wait_s:g} and wait_max_s {asking.wait_max_s:g}, expected both above 0"
+        )
     found = Summaries(
         Enterprise(row["broker_code"], row["broker_name"]), row["summary_flag"], row["item_name_flag"], int(row["from_day"]),
         int(row["lists_max"]), int(row["messages_max"]), asking, terms,
     )  # fmt: skip
-    if not 1 <= found.lists_max <= LISTS_IN_A_MESSAGE_MAX or not 1 <= found.messages_max <= 99 or not 1 <= found.from_day <= 28:
+    if (
+        not 1 <= found.lists_max <= LISTS_IN_A_MESSAGE_MAX
+        or not 1 <= found.messages_max <= 99
+        or not 1 <= found.from_day <= 28
+    ):
         raise ValueError("summary: lists_max, messages_max or from_day is out of bounds")
     return found

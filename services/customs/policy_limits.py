@@ -31,9 +31,15 @@ def check(policy: Policy) -> None:
         except ValueError as error:
             raise ValueError(f"{name}: found {value!r}: {error}") from None
     exported = {o.mode for o in policy.offices if o.direction == "export"}
-    lacking = [mode for mode in MODES if exported & {mode, "*"} and mode not in policy.export_return_trade_mode]
+    lacking = [
+        mode
+        for mode in MODES
+        if exported & {mode, "*"} and mode not in policy.export_return_trade_mode
+    ]
     if lacking:
-        raise ValueError(f"returns.export_trade_mode: found none for {', '.join(lacking)}, expected one for each export mode")
+        raise ValueError(
+            f"returns.export_trade_mode: found none for {', '.join(lacking)}, expected one for each export mode"
+        )
 
 
 def _values(policy: Policy) -> Iterator[tuple[str, str, Any]]:
@@ -56,7 +62,9 @@ def _values(policy: Policy) -> Iterator[tuple[str, str, Any]]:
     for mode, value in policy.export_return_trade_mode.items():
         yield f"returns.export_trade_mode.{mode}", "trade_mode", value
     for prefix, units in policy.statutory.items():
-        for name, source, unit in zip(("unit", "second_unit"), ("statutory_unit", "second_unit"), units, strict=True):
+        for name, source, unit in zip(
+            ("unit", "second_unit"), ("statutory_unit", "second_unit"), units, strict=True
+        ):
             if unit is not None:
                 yield f"statutory_units of {prefix!r}: {name}", source, unit
     for number, office in enumerate(policy.offices, 1):

@@ -74,9 +74,15 @@ async def _divided(
         middle = (len(ids) + 1) // 2
         groups = [ids[:middle], ids[middle:]]
     guid = requests[0].message_guid
-    parts = {uuid5(NAMESPACE_URL, f"part:{guid}:{number}"): group for number, group in enumerate(groups) if group}
+    parts = {
+        uuid5(NAMESPACE_URL, f"part:{guid}:{number}"): group
+        for number, group in enumerate(groups)
+        if group
+    }
     await store.add_parts(conn, guid, {part: len(group) for part, group in parts.items()}, tried)
-    after = {part: 0.0 if tried is None or group == [tried] else REST_S for part, group in parts.items()}
+    after = {
+        part: 0.0 if tried is None or group == [tried] else REST_S for part, group in parts.items()
+    }
     return {order_id: (part, after[part]) for part, group in parts.items() for order_id in group}
 
 
@@ -88,11 +94,15 @@ async def _named(conn: Connection, entry: Entry, requests: Sequence[Inside]) -> 
     text = unicodedata.normalize("NFKC", entry.text)
     lists = set(_LIST.findall(text))
     told = [
-        each.order_id for each in requests if cop_no_of(each.order_id)[1:] in lists or (each.invt_no and each.invt_no in text)
+        each.order_id
+        for each in requests
+        if cop_no_of(each.order_id)[1:] in lists or (each.invt_no and each.invt_no in text)
     ]
     if not told:
         numbers = await store.order_nos(conn, [each.order_id for each in requests])
-        told = [order_id for order_id, number in sorted(numbers.items()) if _stands_in(number, text)]
+        told = [
+            order_id for order_id, number in sorted(numbers.items()) if _stands_in(number, text)
+        ]
     if not told and (place := _PLACE.search(text)) and requests[0].lists == len(requests):
         at = int(place[1]) - 1
         told = [requests[at].order_id] if 0 <= at < len(requests) else []
@@ -100,4 +110,10 @@ async def _named(conn: Connection, entry: Entry, requests: Sequence[Inside]) -> 
 
 
 def _stands_in(number: str, text: str) -> bool:
-    return re.search(rf"(?<![0-9A-Za-z]){re.escape(unicodedata.normalize('NFKC', number))}(?![0-9A-Za-z])", text) is not None
+    return (
+        re.search(
+            rf"(?<![0-9A-Za-z]){re.escape(unicodedata.normalize('NFKC', number))}(?![0-9A-Za-z])",
+            text,
+        )
+        is not None
+    )

@@ -12,7 +12,11 @@ SMALLEST: Final = Decimal("0.00001")
 ARTICLES: Final = frozenset({"unit", "piece", "pcs", "item"})
 """Words of the code set for one article each (台, 个, 件): as many of one are as many of another."""
 _WEIGHTS: Final = {"kg": Decimal(1), "g": Decimal(1000), "t": Decimal("0.001")}
-_CONTENTS: Final = {("ml", "ml"): Decimal(1), ("ml", "l"): Decimal("0.001"), ("piece", "piece"): Decimal(1)}
+_CONTENTS: Final = {
+    ("ml", "ml"): Decimal(1),
+    ("ml", "l"): Decimal("0.001"),
+    ("piece", "piece"): Decimal(1),
+}
 """What one unit of the goods contains, and so much of the statutory unit."""
 
 
@@ -33,4 +37,8 @@ def in_unit(line: Line, unit: str) -> Decimal | None:
 
 
 def _rounded(quantity: Decimal) -> Decimal:
-    return quantity if quantity == quantity.quantize(SMALLEST) else max(quantity.quantize(SMALLEST, ROUND_HALF_UP), SMALLEST)
+    return (
+        quantity
+        if quantity == quantity.quantize(SMALLEST)
+        else max(quantity.quantize(SMALLEST, ROUND_HALF_UP), SMALLEST)
+    )

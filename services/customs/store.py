@@ -86,20 +86,27 @@ async def with_documents(
 _ID: Final = itemgetter("id")
 
 
-async def with_returns(conn: Connection, found: Mapping[UUID, Declaration]) -> dict[UUID, Declaration]:
+async def with_returns(
+    conn: Connection, found: Mapping[UUID, Declaration]
+) -> dict[UUID, Declaration]:
     """These declarations with all that a return is judged by: every document, earlier returns, and when the goods were
     released, by the authority's own time. Rare beside the ordinary way of an order, so it may cost three queries."""
     if not found:
         return {}
     ids = list(found)
     filled = await with_documents(conn, found)
-    taxes = await conn.fetch("SELECT order_id, doc FROM document WHERE order_id = ANY($1::uuid[]) AND kind = 'tax'", ids)
+    taxes = await conn.fetch(
+        "SELECT order_id, doc FROM document WHERE order_id = ANY($1::uuid[]) AND kind = 'tax'", ids
+    )
     released = await conn.fetch(
         "SELECT order_id, min(at) AS at FROM receipt WHERE order_id = ANY($1::uuid[]) AND followed AND status IN ('800', '899') "
         "AND message_type IN ('CEB622', 'CEB604') GROUP BY order_id",
         ids,
     )
-    rows = await conn.fetch("SELECT * FROM goods_return WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, return_no", ids)
+    rows = await conn.fetch(
+        "SELECT * FROM goods_return WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, return_no",
+        ids,
+    )
     past: dict[UUID, list[Return]] = {}
     for row in rows:
         past.setdefault(row["order_id"], []).append(_return(row))
@@ -173,7 +180,9 @@ async def orders_of(
         "SELECT order_id, cop_no, invt_no FROM declaration WHERE cop_no = ANY($1::text[]) OR invt_no = ANY($2::text[])",
         list(cop_nos), list(invt_nos),
     )  # fmt: skip
-    return {r["cop_no"]: r["order_id"] for r in rows}, {r["invt_no"]: r["order_id"] for r in rows if r["invt_no"]}
+    return {r["cop_no"]: r["order_id"] for r in rows}, {
+        r["invt_no"]: r["order_id"] for r in rows if r["invt_no"]
+    }
 
 
 async def orders_numbered(conn: Connection, pre_nos: Collection[str]) -> dict[str, UUID]:
@@ -225,7 +234,9 @@ async def order_nos(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID,
     return {row["order_id"]: row["order_no"] for row in rows}
 
 
-async def add_parts(conn: Connection, guid: str, parts: Mapping[UUID, int], tried: UUID | None) -> None:
+async def add_parts(
+    conn: Connection, guid: str, parts: Mapping[UUID, int], tried: UUID | None
+) -> None:
     """Note what a message is divided into: each part with its number of lists."""
     await conn.executemany(
         "INSERT INTO part (part, message_guid, lists, tried) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
@@ -234,7 +245,10 @@ async def add_parts(conn: Connection, guid: str, parts: Mapping[UUID, int], trie
 
 
 async def save(
-    conn: Connection, declarations: Sequence[Declaration], papers: Mapping[UUID, Mapping[str, bytes]], known: Collection[UUID]
+    conn: Connection,
+    declarations: Sequence[Declaration],
+    papers: Mapping[UUID, Mapping[str, bytes]],
+    known: Collection[UUID],
 ) -> None:
     """Write the declarations, and the documents that came; one that is there already is never replaced.
 
@@ -252,7 +266,10 @@ async def save(
                 *([] if is_known else [[cop_no_of(x.order_id) for x in d]]),
             )  # fmt: skip
     came = [
-        (x.order_id, kind, doc) for x in declarations for kind, doc in papers.get(x.order_id, {}).items() if kind in x.present
+        (x.order_id, kind, doc)
+        for x in declarations
+        for kind, doc in papers.get(x.order_id, {}).items()
+        if kind in x.present
     ]
     if came and not await copied(conn, "document", ("order_id", "kind", "doc"), came):
         await conn.execute(
@@ -265,7 +282,9 @@ Number = tuple[str, str, UUID]
 """A carrier, the number of one of its waybills, and the order that it is for."""
 
 
-async def correct_waybills(conn: Connection, later: Sequence[tuple[UUID, bytes]], given_up: Collection[Number]) -> None:
+async def correct_waybills(
+    conn: Connection, later: Sequence[tuple[UUID, bytes]], given_up: Collection[Number]
+) -> None:
     """Write waybills that take the place of others; the numbers (of which carrier, by which order) that are free with it."""
     if later:
         await conn.execute(
@@ -290,7 +309,9 @@ async def note_numbers(conn: Connection, numbers: Sequence[Number]) -> None:
         )
 
 
-async def claim_numbers(conn: Connection, wanted: Sequence[Number], live: Mapping[UUID, bool]) -> set[UUID]:
+async def claim_numbers(
+    conn: Connection, wanted: Sequence[Number], live: Mapping[UUID, bool]
+) -> set[UUID]:
     """Let orders that are about to be matched hold their numbers; returns those that may not: another live order holds it.
 
     An order is live once it is placed and until it is over; of those in hand the caller knows it by `live`.
@@ -373,7 +394,10 @@ async def list_due(conn: Connection, size: int, age_s: float) -> list[Due]:
         "HAVING part IS NOT NULL OR count(*) >= $1 OR min(since) <= now() - make_interval(secs => $2) ORDER BY min(since), group_key, part",
         size, age_s,
     )  # fmt: skip
-    return [Due(row["kind"], row["group_key"], row["count"], row["opened_at"], row["part"]) for row in rows]
+    return [
+        Due(row["kind"], row["group_key"], row["count"], row["opened_at"], row["part"])
+        for row in rows
+    ]
 
 
 async def find_trial(conn: Connection, group_key: str | None) -> Due | None:
@@ -420,7 +444,10 @@ async def count_owed(conn: Connection) -> list[tuple[str, int, datetime | None]]
         "FROM declaration WHERE state = 'lodged' OR (state = 'withdrawing' AND invt_no IS NULL) "
         "OR (state = 'collecting' AND 'order' = ANY(present) AND 'waybill' <> ALL(present))"
     )
-    return [("authority", row["lists"], row["lodged_at"]), ("carrier", row["parcels"], row["placed_at"])]
+    return [
+        ("authority", row["lists"], row["lodged_at"]),
+        ("carrier", row["parcels"], row["placed_at"]),
+    ]
 
 
 async def take(conn: Connection, due: Due, most: int) -> dict[UUID, Declaration]:
@@ -433,16 +460,27 @@ async def take(conn: Connection, due: Due, most: int) -> dict[UUID, Declaration]
         "AND since <= greatest(now(), $5) ORDER BY since LIMIT $3",
         due.kind, due.group_key, most, due.part, due.opened_at,
     )  # fmt: skip
-    locked = await conn.fetch(_SELECTED + "FOR UPDATE SKIP LOCKED", [row["order_id"] for row in rows])
+    locked = await conn.fetch(
+        _SELECTED + "FOR UPDATE SKIP LOCKED", [row["order_id"] for row in rows]
+    )
     found = {row["order_id"]: _declaration(row) for row in locked}
     gone = await conn.fetch(
-        "DELETE FROM waiting WHERE order_id = ANY($1::uuid[]) AND kind = $2 RETURNING order_id", list(found), due.kind
+        "DELETE FROM waiting WHERE order_id = ANY($1::uuid[]) AND kind = $2 RETURNING order_id",
+        list(found),
+        due.kind,
     )
     return {row["order_id"]: found[row["order_id"]] for row in gone}
 
 
 async def add_batch(
-    conn: Connection, batch_id: UUID, due: Due, guid: str, message_type: str, lists: int, closed_by: str, at: datetime
+    conn: Connection,
+    batch_id: UUID,
+    due: Due,
+    guid: str,
+    message_type: str,
+    lists: int,
+    closed_by: str,
+    at: datetime,
 ) -> None:
     await conn.execute(
         "INSERT INTO batch (batch_id, kind, group_key, message_guid, message_type, lists, closed_by, opened_at, lodged_at, part) "
@@ -451,7 +489,9 @@ async def add_batch(
     )  # fmt: skip
 
 
-async def add_receipts(conn: Connection, rows: Sequence[tuple[UUID, str, Answer, bool, datetime]]) -> None:
+async def add_receipts(
+    conn: Connection, rows: Sequence[tuple[UUID, str, Answer, bool, datetime]]
+) -> None:
     """Keep what the authority said: order, message type, answer, whether it changed anything, when."""
     await conn.copy_records_to_table(
         "receipt", columns=("order_id", "message_type", "status", "code", "info", "followed", "at", "invt_no"),
@@ -541,7 +581,9 @@ class KeptBill:
 
 async def directions_of(conn: Connection, invt_nos: Collection[str]) -> dict[str, str | None]:
     """Whether the lists of these numbers are imports or exports; numbers nobody knows are not in the answer."""
-    rows = await conn.fetch("SELECT invt_no, direction FROM declaration WHERE invt_no = ANY($1::text[])", list(invt_nos))
+    rows = await conn.fetch(
+        "SELECT invt_no, direction FROM declaration WHERE invt_no = ANY($1::text[])", list(invt_nos)
+    )
     return {row["invt_no"]: row["direction"] for row in rows}
 
 
@@ -636,7 +678,9 @@ def kept_bill(row: Mapping[str, Any]) -> KeptBill:
     )  # fmt: skip
 
 
-async def bills_said(conn: Connection, bills: Sequence[KeptBill], facts: Mapping[UUID, int]) -> None:
+async def bills_said(
+    conn: Connection, bills: Sequence[KeptBill], facts: Mapping[UUID, int]
+) -> None:
     """What there was to say of these bills is said; their declarations count the facts."""
     if not bills:
         return

@@ -55,12 +55,14 @@ async def _require_imports(conn: Connection, bills: Sequence[Bill]) -> None:
     first = next((bill for bill in strange if bill.invt_no in directions), None)
     if first is not None:
         raise Unprocessable(
-            "invalid_value", f"{first.message_type}: list {first.invt_no} is an export's, and imports alone are billed"
+            "invalid_value",
+            f"{first.message_type}: list {first.invt_no} is an export's, and imports alone are billed",
         )
     if not await store.has_unnumbered_import(conn):
         first = strange[0]
         raise Unprocessable(
-            "invalid_value", f"{first.message_type}: list {first.invt_no} is none of ours, and none waits for a number"
+            "invalid_value",
+            f"{first.message_type}: list {first.invt_no} is none of ours, and none waits for a number",
         )
 
 
@@ -70,10 +72,14 @@ async def announce_bills(conn: Connection, _deps: Any) -> Outcome:
     Waiting for the release puts the facts of an order in their order, though bills come by messages of their own.
     """
     rows = await store.lock_bills(conn, ANNOUNCED_MAX)
-    by_order = {order_id: list(of_it) for order_id, of_it in groupby(rows, key=lambda row: row["order_id"])}
+    by_order = {
+        order_id: list(of_it) for order_id, of_it in groupby(rows, key=lambda row: row["order_id"])
+    }
 
     async def act(orders: Sequence[UUID]) -> Outcome:
-        return await _announce(conn, [store.kept_bill(row) for order_id in orders for row in by_order[order_id]])
+        return await _announce(
+            conn, [store.kept_bill(row) for order_id in orders for row in by_order[order_id]]
+        )
 
     return await ORDERS.each(conn, list(by_order), act)
 
@@ -135,7 +141,11 @@ def words_on(bills: Sequence[KeptBill]) -> tuple[list[said.CustomsEvent], list[K
         left[i], at = replace(bill, billed_said=True), i
     if at is not None:
         events += _of_status(left[at])
-        left[at] = replace(left[at], status_said=left[at].status != "1", other_said=left[at].other_minor is not None)
+        left[at] = replace(
+            left[at],
+            status_said=left[at].status != "1",
+            other_said=left[at].other_minor is not None,
+        )
     return events, left
 
 
@@ -144,7 +154,11 @@ def _of_status(bill: KeptBill) -> list[said.CustomsEvent]:
     if bill.other_tax_no is not None and bill.other_minor is not None and not bill.other_said:
         events.append(_contradicted(bill, bill.other_tax_no, bill.other_minor))
     if not bill.status_said and bill.status == "2":
-        events.append(said.TaxBillConsolidated(order_id=bill.order_id, tax_no=bill.tax_no, payment_book=bill.payment_book or ""))
+        events.append(
+            said.TaxBillConsolidated(
+                order_id=bill.order_id, tax_no=bill.tax_no, payment_book=bill.payment_book or ""
+            )
+        )
     if not bill.status_said and bill.status == "3":
         events.append(said.TaxBillVoided(order_id=bill.order_id, tax_no=bill.tax_no))
     return events

@@ -9,7 +9,15 @@ from decimal import Decimal
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 
 from shared.envelope import Message, Record, first_headers, uuid_or_none
@@ -51,7 +59,9 @@ Weight = Annotated[Number, AfterValidator(_above_nothing)]
 
 def _printed(length_max: int) -> StringConstraints:
     """A text that a list prints: as long as it has room for, and of letters that XML can carry."""
-    return StringConstraints(min_length=1, max_length=length_max, strip_whitespace=True, pattern=TEXT)
+    return StringConstraints(
+        min_length=1, max_length=length_max, strip_whitespace=True, pattern=TEXT
+    )
 
 
 class WireConsignee(BaseModel):
@@ -71,7 +81,9 @@ class WireConsignee(BaseModel):
 class WireWaybill(BaseModel):
     """`waybill.issued.v1` on `logistics.waybills`. The order is named by its id, or by platform and number."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, regex_engine="rust-regex")
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, regex_engine="rust-regex"
+    )
 
     order_id: UUID | None = None
     platform_code: str | None = None
@@ -142,7 +154,9 @@ def decode(record: Record) -> Sequence[Message]:
     wire_type = by_name.get("ce_type", WaybillIssued.type.encode()).decode("ascii", "replace")
     raw = record.value or b""
     if len(raw) > WAYBILL_BYTES_MAX:
-        raise Unprocessable("too_large", f"a waybill has at most {WAYBILL_BYTES_MAX} bytes, this one {len(raw)}")
+        raise Unprocessable(
+            "too_large", f"a waybill has at most {WAYBILL_BYTES_MAX} bytes, this one {len(raw)}"
+        )
     event_id = intake_id(record, by_name, hashlib.sha256(raw).hexdigest())
     value = utf8(raw)
     if has_name_twice(value):
@@ -151,7 +165,11 @@ def decode(record: Record) -> Sequence[Message]:
         if wire_type == WaybillDelivered.type:
             delivered = WireDelivered.model_validate_json(value)
             order_id = delivered.order or uuid_or_none(record.key)
-            return () if order_id is None else (message(record, event_id, wire_type, order_id, delivered),)
+            return (
+                ()
+                if order_id is None
+                else (message(record, event_id, wire_type, order_id, delivered),)
+            )
         if wire_type != WaybillIssued.type:
             return ()
         waybill = WireWaybill.model_validate_json(value)
@@ -159,12 +177,20 @@ def decode(record: Record) -> Sequence[Message]:
     except MoneyError as error:
         raise Unprocessable("invalid_value", f"freight or insurance: {error}") from None
     except ValidationError as error:
-        raise Unprocessable("invalid_value", f"the value is not a {wire_type}: {_said(error)}") from None
+        raise Unprocessable(
+            "invalid_value", f"the value is not a {wire_type}: {_said(error)}"
+        ) from None
     _require_one_meaning(waybill)
     order_id = waybill.order or uuid_or_none(record.key)
     if order_id is None:
-        raise Unprocessable("unknown_shape", "name the order: order_id, or platform_code and order_no")
-    return (message(record, event_id, wire_type, order_id, waybill.model_copy(update={"order_id": order_id})),)
+        raise Unprocessable(
+            "unknown_shape", "name the order: order_id, or platform_code and order_no"
+        )
+    return (
+        message(
+            record, event_id, wire_type, order_id, waybill.model_copy(update={"order_id": order_id})
+        ),
+    )
 
 
 def _require_one_meaning(sent: WireWaybill) -> None:
@@ -177,17 +203,30 @@ def _require_one_meaning(sent: WireWaybill) -> None:
             continue
         plain = identifier(text)
         if (hidden := hidden_in(plain) or other_spelling_in(plain)) is not None:
-            raise Unprocessable("invalid_value", f"{field}: send it in plain characters that can be seen: found {hidden}")
-    if sent.order_id is None or not code or not number or sent.order_id == _named(None, code, number):
+            raise Unprocessable(
+                "invalid_value",
+                f"{field}: send it in plain characters that can be seen: found {hidden}",
+            )
+    if (
+        sent.order_id is None
+        or not code
+        or not number
+        or sent.order_id == _named(None, code, number)
+    ):
         return
     # An order of an earlier release may have blanks around its number.
     if sent.order_id != order_id_of(code, number):
-        raise Unprocessable("invalid_value", "order_id is not the order of platform_code and order_no: send those of one order")
+        raise Unprocessable(
+            "invalid_value",
+            "order_id is not the order of platform_code and order_no: send those of one order",
+        )
 
 
 def _said(error: ValidationError) -> str:
     """Which fields break which rule, without the values, which may be a person's."""
-    return "; ".join(_fault(item) for item in error.errors(include_url=False, include_input=False)[:5])
+    return "; ".join(
+        _fault(item) for item in error.errors(include_url=False, include_input=False)[:5]
+    )
 
 
 def _fault(item: ErrorDetails) -> str:
@@ -210,7 +249,11 @@ def require_room(sent: WaybillIssued | WireWaybill, direction: str | None) -> No
 
     It is the carrier's to correct. The order may not be here yet: then what any list has room for is taken.
     """
-    unknown = "" if direction else ", and the order is not known yet: send it again when the order is placed"
+    unknown = (
+        ""
+        if direction
+        else ", and the order is not known yet: send it again when the order is placed"
+    )
     longest, of_number = LOGISTICS_NO_MAX[direction or "export"], direction or "export"
     if len(sent.logistics_no) > longest:
         raise Unprocessable(
@@ -220,5 +263,6 @@ def require_room(sent: WaybillIssued | WireWaybill, direction: str | None) -> No
     most, of_packs = PACKS_MAX[direction or "import"], direction or "import"
     if sent.pack_count > most:
         raise Unprocessable(
-            "invalid_value", f"pack_count is {sent.pack_count}: the list of an {of_packs} has room for {most} parcel{unknown}"
+            "invalid_value",
+            f"pack_count is {sent.pack_count}: the list of an {of_packs} has room for {most} parcel{unknown}",
         )

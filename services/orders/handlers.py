@@ -20,7 +20,13 @@ from services.orders.intake.ceb311 import Entries
 from services.orders.intake.decoding import Intake, alone, read_entries
 from services.orders.intake.fingerprint import fingerprint, version_of
 from services.orders.intake.persons import persons_of, seal_persons
-from services.orders.intake.submission import CancelRequested, ReturnRequested, Submitted, corridor_of, placed
+from services.orders.intake.submission import (
+    CancelRequested,
+    ReturnRequested,
+    Submitted,
+    corridor_of,
+    placed,
+)
 from services.orders.intake.validation import PLACED_EARLIEST, validate
 from services.orders.store import StoredOrder, TimelineEntry
 from services.orders.timeline import summary
@@ -30,10 +36,23 @@ from shared.envelope import Message, Record, first_headers
 from shared.events import EVENT_TYPES, Event, customs, payments, tax
 from shared.events.base import Fault
 from shared.identity import event_id_of
-from shared.subscriptions import EmittedEvent, Outcome, PartlyReadable, Subscription, UnreadableEntry, intake_id, message
+from shared.subscriptions import (
+    EmittedEvent,
+    Outcome,
+    PartlyReadable,
+    Subscription,
+    UnreadableEntry,
+    intake_id,
+    message,
+)
 
 SUBMITTED: Final = "order.submitted.v1"
-SOURCES: Final = {topics.PAYMENTS: "payments", topics.TAX: "tax", topics.CUSTOMS: "customs", topics.SUBMISSIONS: "shop"}
+SOURCES: Final = {
+    topics.PAYMENTS: "payments",
+    topics.TAX: "tax",
+    topics.CUSTOMS: "customs",
+    topics.SUBMISSIONS: "shop",
+}
 STAGES: Final[dict[type, str]] = {
     payments.PaymentCaptured: "payment", tax.TaxAssessed: "tax", customs.ListLodged: "declaration", customs.GoodsReleased: "release",
 }  # fmt: skip
@@ -60,7 +79,11 @@ def decode(record: Record) -> Sequence[Message]:
         own = first_id if is_one else event_id_of(first_id, str(number - 1), each.order_id)
         said = _with_time(each, record.timestamp_ms)
         found.append(message(record, own, wire_type, each.order_id, said, traceparent, number))
-    return PartlyReadable(found, [UnreadableEntry(number, why) for number, why in bad]) if bad else found
+    return (
+        PartlyReadable(found, [UnreadableEntry(number, why) for number, why in bad])
+        if bad
+        else found
+    )
 
 
 def _with_time(found: Intake, stamped_ms: int) -> Intake:
@@ -69,7 +92,12 @@ def _with_time(found: Intake, stamped_ms: int) -> Intake:
         return found
     stamped = datetime.fromtimestamp(stamped_ms / 1000, tz=UTC)
     said = f"the record's own timestamp is {stamped:%Y-%m-%d}"
-    fault = Fault(field="timestamp", rule="is_milliseconds", found=said, expected="give milliseconds since 1970")
+    fault = Fault(
+        field="timestamp",
+        rule="is_milliseconds",
+        found=said,
+        expected="give milliseconds since 1970",
+    )
     return replace(found, shape_faults=(*found.shape_faults, fault))
 
 
@@ -100,17 +128,33 @@ class Folded:
         self.kept[m.order_id] = StoredOrder(order, received_at)
         self.changed[m.order_id] = m.at
         first = order.version - len(facts) + 1
-        self.facts += [EmittedEvent(fact, m.event_id, first + i, m.traceparent) for i, fact in enumerate(facts)]
+        self.facts += [
+            EmittedEvent(fact, m.event_id, first + i, m.traceparent) for i, fact in enumerate(facts)
+        ]
         self._tell(m, heard, facts)
         self._count(m, heard, before.order if before else None, order, received_at)
 
     def _tell(self, m: Message, heard: Command | Event, facts: Sequence[Event]) -> None:
         if not isinstance(heard, Accepted | Refused):
-            self.moments.append(TimelineEntry(m.order_id, m.at, SOURCES[m.topic], m.type, summary(heard)))
-        self.moments += [TimelineEntry(m.order_id, m.at, "orders", fact.type, summary(fact)) for fact in facts]
+            self.moments.append(
+                TimelineEntry(m.order_id, m.at, SOURCES[m.topic], m.type, summary(heard))
+            )
+        self.moments += [
+            TimelineEntry(m.order_id, m.at, "orders", fact.type, summary(fact)) for fact in facts
+        ]
 
-    def _count(self, m: Message, heard: Command | Event, before: Order | None, order: Order, received_at: datetime) -> None:
-        corridor, took = order.corridor or "ZZ-ZZ", (max(0.0, (m.at - received_at).total_seconds()), m.traceparent)
+    def _count(
+        self,
+        m: Message,
+        heard: Command | Event,
+        before: Order | None,
+        order: Order,
+        received_at: datetime,
+    ) -> None:
+        corridor, took = (
+            order.corridor or "ZZ-ZZ",
+            (max(0.0, (m.at - received_at).total_seconds()), m.traceparent),
+        )
         if stage := STAGES.get(type(heard)):
             self.stages.setdefault((stage, corridor), []).append(took)
         # Back from a return that was refused or in part, an order is fulfilled as it was before: one sale, one time to the end.
@@ -123,13 +167,19 @@ class Folded:
     async def save(self, conn: Connection, known: Collection[UUID] = ()) -> Outcome:
         """Write everything; of `known` orders, which were there before, no fact changes the terms."""
         changed = [(self.kept[order_id].order, at) for order_id, at in sorted(self.changed.items())]
-        await store.save(conn, [each for each in changed if each[0].order_id not in known], self.printed)
+        await store.save(
+            conn, [each for each in changed if each[0].order_id not in known], self.printed
+        )
         await store.step(conn, [each for each in changed if each[0].order_id in known])
         await store.add_moments(conn, self.moments)
-        return Outcome(facts=self.facts, after_commit=[partial(_observe, self.reached, self.stages)])
+        return Outcome(
+            facts=self.facts, after_commit=[partial(_observe, self.reached, self.stages)]
+        )
 
 
-def _observe(reached: Mapping[tuple[str, str], int], stages: Mapping[tuple[str, str], Sequence[Took]]) -> None:
+def _observe(
+    reached: Mapping[tuple[str, str], int], stages: Mapping[tuple[str, str], Sequence[Took]]
+) -> None:
     for (state, corridor), count in reached.items():
         metrics.ORDERS.labels(state, corridor).inc(count)
     for (stage, corridor), all_took in stages.items():
@@ -144,21 +194,30 @@ def _observe(reached: Mapping[tuple[str, str], int], stages: Mapping[tuple[str, 
 async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
     """Submissions, cancellations and return requests: validate, seal the persons, place or refuse."""
     found = await store.lock(conn, {m.order_id for m in batch}, fingerprints=True)
-    folded = Folded(found, printed=frozenset(order_id for order_id, each in found.items() if each.order.fingerprint))
+    folded = Folded(
+        found,
+        printed=frozenset(order_id for order_id, each in found.items() if each.order.fingerprint),
+    )
     faults = {m.event_id: validate(m.event, m.at) for m in batch if isinstance(m.event, Submitted)}
     valid = [m.event for m in batch if isinstance(m.event, Submitted) and not faults[m.event_id]]
-    persons = {person for submitted in valid for person in persons_of(submitted.submission, deps.sealing)}
+    persons = {
+        person for submitted in valid for person in persons_of(submitted.submission, deps.sealing)
+    }
     keys = await deps.sealing.keys_of(conn, persons, make=True)
     for m in batch:
         if not isinstance(m.event, Submitted):
             folded.fold(m, m.event)
             continue
         known = folded.kept.get(m.order_id)
-        printed = fingerprint(m.event, deps.sealing.digest_exact, version_of(known.order.fingerprint if known else {}))
+        printed = fingerprint(
+            m.event, deps.sealing.digest_exact, version_of(known.order.fingerprint if known else {})
+        )
         if faults[m.event_id]:
             folded.fold(m, _refused(m.event, faults[m.event_id], printed, deps))
         else:
-            fact = placed(m.event, *seal_persons(m.event, keys, deps.sealing), deps.probe_platform, m.at)
+            fact = placed(
+                m.event, *seal_persons(m.event, keys, deps.sealing), deps.probe_platform, m.at
+            )
             folded.fold(m, Accepted(fact, printed))
     outcome = await folded.save(conn)
     if ignored := sum(len(m.event.ignored) for m in batch if isinstance(m.event, Submitted)):
@@ -166,9 +225,13 @@ async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Out
     return outcome
 
 
-def _refused(submitted: Submitted, faults: tuple[Fault, ...], printed: Mapping[str, str], deps: Deps) -> Refused:
+def _refused(
+    submitted: Submitted, faults: tuple[Fault, ...], printed: Mapping[str, str], deps: Deps
+) -> Refused:
     corridor = corridor_of(submitted, deps.probe_platform)
-    return Refused(submitted.order_id, submitted.order_no, submitted.platform_code, corridor, faults, printed)
+    return Refused(
+        submitted.order_id, submitted.order_no, submitted.platform_code, corridor, faults, printed
+    )
 
 
 async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Deps) -> Outcome:

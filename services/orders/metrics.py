@@ -19,7 +19,9 @@ def begin() -> None:
 
 async def measure(conn: Connection) -> None:
     """Set the gauges of open orders; a state without any reads 0."""
-    found = {state: (count, oldest.timestamp()) for state, count, oldest in await store.count_open(conn)}
+    found = {
+        state: (count, oldest.timestamp()) for state, count, oldest in await store.count_open(conn)
+    }
     for state in metrics.OPEN_STATES:
         count, oldest = found.get(state, (0, 0.0))
         metrics.ORDERS_OPEN.labels(state).set(count)

@@ -41,20 +41,27 @@ _COLUMNS: Final = (
     "order_id, order_no, platform_code, corridor, direction, mode, state, doc, version, currency, goods_value_minor, "
     "amount_paid_minor, placed_at, received_at"
 )
-_LOCK: Final = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
+_LOCK: Final = (
+    f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
+)
 _LOCK_WITH_FINGERPRINT: Final = (
     f"SELECT {_COLUMNS}, fingerprint FROM orders LEFT JOIN submission USING (order_id) "  # noqa: S608
     "WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE OF orders"
 )
 
 
-async def lock(conn: Connection, order_ids: Collection[UUID], *, fingerprints: bool = False) -> dict[UUID, StoredOrder]:
+async def lock(
+    conn: Connection, order_ids: Collection[UUID], *, fingerprints: bool = False
+) -> dict[UUID, StoredOrder]:
     """These orders, locked in one order; one that never came is not in the answer.
 
     Fingerprints are read only where a submission has to be compared.
     """
     rows = await conn.fetch(_LOCK_WITH_FINGERPRINT if fingerprints else _LOCK, list(order_ids))
-    return {row["order_id"]: StoredOrder(_order(row, fingerprints=fingerprints), row["received_at"]) for row in rows}
+    return {
+        row["order_id"]: StoredOrder(_order(row, fingerprints=fingerprints), row["received_at"])
+        for row in rows
+    }
 
 
 def _order(row: Mapping[str, Any], *, fingerprints: bool) -> Order:
@@ -108,10 +115,16 @@ def _of_returns(doc: Mapping[str, Any], currency: str) -> dict[str, Any]:
             r["return_no"], r["in_time"], r["whole"], Money(r["goods_value_minor"], currency), money(r["refunded_minor"]),
             money(r["tax_not_levied_minor"]),
         )  # fmt: skip
-    return {"returning": returning, "refunded": money(doc.get("refunded_minor")), "tax_kept": doc.get("tax_kept", False)}
+    return {
+        "returning": returning,
+        "refunded": money(doc.get("refunded_minor")),
+        "tax_kept": doc.get("tax_kept", False),
+    }
 
 
-async def save(conn: Connection, orders: Sequence[tuple[Order, datetime]], printed: Collection[UUID] = ()) -> None:
+async def save(
+    conn: Connection, orders: Sequence[tuple[Order, datetime]], printed: Collection[UUID] = ()
+) -> None:
     """Write orders as submissions and commands leave them, each with the time of what changed it; a fingerprint once kept stays.
 
     `printed`: orders whose fingerprint was there when the caller locked them. It is not written again.
@@ -138,7 +151,11 @@ async def save(conn: Connection, orders: Sequence[tuple[Order, datetime]], print
         [x.goods_value.minor if x.goods_value else None for x in o], [x.amount_paid.minor if x.amount_paid else None for x in o],
         [x.placed_at for x in o], at, [moment if x.stage in ENDED else None for x, moment in orders],
     )  # fmt: skip
-    told = [(x.order_id, orjson.dumps(dict(x.fingerprint))) for x in o if x.fingerprint and x.order_id not in printed]
+    told = [
+        (x.order_id, orjson.dumps(dict(x.fingerprint)))
+        for x in o
+        if x.fingerprint and x.order_id not in printed
+    ]
     if told and not await copied(conn, "submission", ("order_id", "fingerprint"), told):
         await conn.execute(
             "INSERT INTO submission (order_id, fingerprint) SELECT * FROM unnest($1::uuid[], $2::bytea[]) ON CONFLICT DO NOTHING",

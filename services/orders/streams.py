@@ -78,7 +78,9 @@ SWEEP_EVERY_S: Final = 600.0
 class SalesSettings(StreamSettings):
     """Settings of the view."""
 
-    metrics_port: int = Field(8105, ge=0, le=65535, description="port of /metrics, /healthz and /readyz")
+    metrics_port: int = Field(
+        8105, ge=0, le=65535, description="port of /metrics, /healthz and /readyz"
+    )
 
 
 @dataclass(slots=True)
@@ -100,7 +102,13 @@ class SalesView:
         self.app = app
         self.source = topics.named(topics.ORDERS, settings.topic_prefix)
         self._results = topics.named(topics.SALES, settings.topic_prefix)
-        self.table = app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=topics.PARTITIONS, on_recover=self.restored)
+        self.table = app.Table(
+            TABLE,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=topics.PARTITIONS,
+            on_recover=self.restored,
+        )
         self.places: dict[int, sales.Place] = {}
         self.seen: dict[int, sales.Seen] = {}
         self._earliest: dict[int, int] = {}
@@ -141,7 +149,9 @@ class SalesView:
             return False
         tp = TopicPartition(self.source, partition)
         settings = self._settings
-        first = await log_ends.first_records(settings.kafka, {tp: (place.next, offset)}, security=settings.kafka_security)
+        first = await log_ends.first_records(
+            settings.kafka, {tp: (place.next, offset)}, security=settings.kafka_security
+        )
         if first[tp] < offset or self.places.get(partition) != place:
             return False
         self.places[partition] = sales.Place(offset, place.newest_ms)
@@ -167,15 +177,21 @@ class SalesView:
         try:
             counted = sales.read(heads.get("ce_type"), message.value) if is_new else None
         except Unprocessable as error:
-            log.warning("a record is not counted", partition=partition, offset=offset, reason=str(error))
+            log.warning(
+                "a record is not counted", partition=partition, offset=offset, reason=str(error)
+            )
             metrics.EVENTS.labels(NAME, topics.ORDERS, "unreadable", "skipped").inc()
             counted = None
-        message.value = None  # a batch waits up to a second in memory: only what acknowledging needs
+        message.value = (
+            None  # a batch waits up to a second in memory: only what acknowledging needs
+        )
         message.headers = None
         if counted is not None:
             self._fold(partition, offset, at_ms, place.newest_ms, counted)
 
-    def _fold(self, partition: int, offset: int, at_ms: int, newest_ms: int, counted: sales.Counted) -> None:
+    def _fold(
+        self, partition: int, offset: int, at_ms: int, newest_ms: int, counted: sales.Counted
+    ) -> None:
         pair = (counted.corridor, counted.currency)
         self.pairs.add(pair)
         changed = False
@@ -226,19 +242,30 @@ class SalesView:
         results, changelog = self._results, self.table.changelog_topic_name
         PULSE.check()
         count = await partitions_of(self.app, results)
-        found = [(sales.result_key(key), sales.result_of(key, row, now)) for key, row in batch.rows.items()]
-        await publish(self.app, results, [(partition_of(key, count), key, value) for key, value in found])
+        found = [
+            (sales.result_key(key), sales.result_of(key, row, now))
+            for key, row in batch.rows.items()
+        ]
+        await publish(
+            self.app, results, [(partition_of(key, count), key, value) for key, value in found]
+        )
         PULSE.check()
         rows = [(key.partition, key.encode(), row.encode()) for key, row in batch.rows.items()]
         await publish(self.app, changelog, [*((_partition(key), key, None) for key in gone), *rows])
         PULSE.check()
         places = batch.places.items()
-        await publish(self.app, changelog, [(part, sales.place_key(part), place.encode()) for part, place in places])
+        await publish(
+            self.app,
+            changelog,
+            [(part, sales.place_key(part), place.encode()) for part, place in places],
+        )
 
     def _count(self, batch: Batch) -> None:
         for (corridor, currency), count in batch.sold.items():
             metrics.VERIFIED_SALES.labels(corridor).inc(count)
-            metrics.VERIFIED_SALES_MINOR.labels(corridor, currency).inc(batch.sold_minor[corridor, currency])
+            metrics.VERIFIED_SALES_MINOR.labels(corridor, currency).inc(
+                batch.sold_minor[corridor, currency]
+            )
         metrics.EVENTS.labels(NAME, topics.ORDERS, "any", "ok").inc(len(batch.messages))
         metrics.LAST_PROGRESS.labels(NAME).set_to_current_time()
 
@@ -282,7 +309,11 @@ class SalesView:
         consumer.stop_flow()  # until faust has sought; it resumes the flow by itself
         self.app.flow_control.suspend()
         ours = self._ours()
-        log_of_ours = {tp.partition for tp in consumer.assignment() if tp.topic == self.table.changelog_topic_name}
+        log_of_ours = {
+            tp.partition
+            for tp in consumer.assignment()
+            if tp.topic == self.table.changelog_topic_name
+        }
         if ours.keys() - log_of_ours:
             # A broker that has just started may name the one and not yet the other. Nothing would be restored, and what
             # the source no longer holds would be written off; a start anew asks again.
@@ -297,7 +328,9 @@ class SalesView:
             raw = data.get(sales.place_key(partition))
             place = sales.decode_place(raw) if raw else sales.Place(0)
             self._earliest[partition] = earliest[tp] or 0
-            places[partition] = sales.Place(max(place.next, self._earliest[partition]), place.newest_ms)
+            places[partition] = sales.Place(
+                max(place.next, self._earliest[partition]), place.newest_ms
+            )
         self.places = places
         self.seen = {partition: sales.Seen() for partition in ours}
         await self._stand_at_places()
@@ -311,7 +344,11 @@ class SalesView:
     def _ours(self) -> dict[int, TopicPartition]:
         """Our partitions of the topic. Those that somebody added have nothing of an order, and no part of the table."""
         mine = self.app.consumer.assignment()
-        return {tp.partition: tp for tp in mine if tp.topic == self.source and tp.partition < topics.PARTITIONS}
+        return {
+            tp.partition: tp
+            for tp in mine
+            if tp.topic == self.source and tp.partition < topics.PARTITIONS
+        }
 
     async def _stand_at_places(self) -> None:
         """Read on from so far before the table's places that a record sent again is known as such.
@@ -320,7 +357,11 @@ class SalesView:
         """
         consumer = self.app.consumer
         ours = self._ours()
-        wanted = {ours[p]: max(self._earliest[p], place.next - sales.SEEN_MAX) for p, place in self.places.items() if p in ours}
+        wanted = {
+            ours[p]: max(self._earliest[p], place.next - sales.SEEN_MAX)
+            for p, place in self.places.items()
+            if p in ours
+        }
         if wanted:
             await consumer.seek_wait(wanted)
 
@@ -334,11 +375,17 @@ class SalesView:
         stands = {p: (places[p].next, found.get(tp) or 0) for p, tp in ours.items() if p in places}
         for partition, stood in stands.items():
             # Where nothing has moved since the last look, there may be nothing: marks of transactions are no records.
-            if stood[0] < stood[1] and self._stood.get(partition) == stood and await self._pass_hole(partition, stood[1]):
+            if (
+                stood[0] < stood[1]
+                and self._stood.get(partition) == stood
+                and await self._pass_hole(partition, stood[1])
+            ):
                 stands[partition] = (stood[1], stood[1])
         self._stood = stands
         lag = {partition: end - next_ for partition, (next_, end) in stands.items()}
-        self._lag.show({(topics.ORDERS, str(partition)): behind for partition, behind in lag.items()})
+        self._lag.show(
+            {(topics.ORDERS, str(partition)): behind for partition, behind in lag.items()}
+        )
         return lag
 
     def show(self, now_s: int) -> None:
@@ -348,9 +395,14 @@ class SalesView:
             start = now_s - now_s % width
             for window, start_s in ((size, start), (f"{size}_before", start - width)):
                 for corridor, currency in self.pairs:
-                    rows = [self._row(sales.Key(p, size, start_s, corridor, currency)) for p in self.places]
+                    rows = [
+                        self._row(sales.Key(p, size, start_s, corridor, currency))
+                        for p in self.places
+                    ]
                     for stage in sales.STAGES.values():
-                        shown[metrics.corridor_of(corridor), stage, window] += sum(getattr(row, stage) for row in rows if row)
+                        shown[metrics.corridor_of(corridor), stage, window] += sum(
+                            getattr(row, stage) for row in rows if row
+                        )
         self._orders.show(shown)
 
 

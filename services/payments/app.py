@@ -25,7 +25,9 @@ GUARANTEE_EVERY_S: Final = 2.0
 class PaymentsSettings(Settings):
     """Settings of payments."""
 
-    bank_url: str = Field("http://127.0.0.1:8110", pattern="^https?://", description="where the bank answers")
+    bank_url: str = Field(
+        "http://127.0.0.1:8110", pattern="^https?://", description="where the bank answers"
+    )
 
 
 async def wire(settings: PaymentsSettings, pool: Any) -> Wiring:

@@ -27,7 +27,9 @@ KINDS: Final[Kinds] = {
     UNANSWERED: f"Ask the bank what became of it: it is silent on this for a quarter of an hour, or on all for a day; then {_SETTLE}.",
 }
 
-CONTRADICTIONS: Final = frozenset({ANOTHER_PAYMENT, ANOTHER_CURRENCY, ANOTHER_AMOUNT, IMPOSSIBLE, REFUSED, REFUNDED_ELSEWHERE})
+CONTRADICTIONS: Final = frozenset(
+    {ANOTHER_PAYMENT, ANOTHER_CURRENCY, ANOTHER_AMOUNT, IMPOSSIBLE, REFUSED, REFUNDED_ELSEWHERE}
+)
 """The bank says what cannot be, or refuses what it owes: counted as a conflict, once for each case."""
 ANSWER_ENDS: Final = frozenset({REFUSED, REFUNDED_ELSEWHERE, POISON, UNANSWERED})
 """The answer, when it comes, is all that these wait for."""

@@ -182,10 +182,18 @@ class HttpBank:
                 break
             after = Heard()
             await self._query(kind, keys, after)
-            rest = [item for item in broken[0] if _came_to_nothing(after.answers.get(UUID(item["key"])))]
-            heard.answers |= {key: told for key, told in after.answers.items() if not _came_to_nothing(told)}
+            rest = [
+                item for item in broken[0] if _came_to_nothing(after.answers.get(UUID(item["key"])))
+            ]
+            heard.answers |= {
+                key: told for key, told in after.answers.items() if not _came_to_nothing(told)
+            }
             half = (len(rest) + 1) // 2
-            broken = [part for part in (rest[:half], rest[half:]) if part and not await self._post(kind, part, heard)]
+            broken = [
+                part
+                for part in (rest[:half], rest[half:])
+                if part and not await self._post(kind, part, heard)
+            ]
         else:
             for part in broken:
                 self._trouble(_keys(part))
@@ -225,7 +233,11 @@ class HttpBank:
         for key in keys:
             trouble = self._troubles.get(key)
             by_size[size if trouble is None else min(size, trouble.size)].append(key)
-        return [found[at : at + most] for most, found in by_size.items() for at in range(0, len(found), most)]
+        return [
+            found[at : at + most]
+            for most, found in by_size.items()
+            for at in range(0, len(found), most)
+        ]
 
     def _trouble(self, keys: Sequence[str]) -> None:
         if len(self._troubles) > TROUBLES_MAX:
@@ -280,7 +292,9 @@ def _by_key(answers: Sequence[BankAnswer], asked: set[str]) -> dict[UUID, BankAn
         first = found.setdefault(answer.key, answer)
         if (first is not answer and first != answer) or str(answer.key) not in asked:
             doubtful.add(answer.key)
-    return {key: answer for key, answer in found.items() if key not in doubtful} if doubtful else found
+    return (
+        {key: answer for key, answer in found.items() if key not in doubtful} if doubtful else found
+    )
 
 
 class _Shape(NamedTuple):
@@ -308,7 +322,10 @@ def _read_each(shape: TypeAdapter[Any], items: Sequence[Any], operation: str) ->
         try:
             found.append(shape.validate_python(item))
         except ValidationError as error:
-            unread |= {str(part["loc"][0]) if part["loc"] else "item" for part in error.errors(include_input=False)}
+            unread |= {
+                str(part["loc"][0]) if part["loc"] else "item"
+                for part in error.errors(include_input=False)
+            }
     if unread:
         log.error("answers of the bank cannot be read", operation=operation, fields=sorted(unread))
         metrics.PARTY_CALLS.labels("bank", operation, "unreadable").inc(len(items) - len(found))

@@ -12,7 +12,13 @@ from services.payments import store
 from services.payments.bank_commands import store as command_store
 from services.payments.bank_commands.store import Told
 from services.payments.cases import ANSWER_ENDS
-from services.payments.customs_debt.handlers import TAX_FACTS, follow_tax, follow_transfers, instruction, share_out
+from services.payments.customs_debt.handlers import (
+    TAX_FACTS,
+    follow_tax,
+    follow_transfers,
+    instruction,
+    share_out,
+)
 from services.payments.domain import ledger
 from services.payments.domain.bank import Transferred
 from services.payments.domain.ledger import Entry
@@ -37,11 +43,15 @@ async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Any) -
 async def settle(conn: Connection, answered: Sequence[Reply], _deps: Any) -> Outcome:
     """Follow the bank's answers; an answer's cause is the instruction it answers."""
     of_orders = [a for a in answered if not isinstance(a.answer, Transferred)]
-    outcome = await _follow(conn, [(a.effect.intent_id, a.answer, _traceparent(a.effect)) for a in of_orders])
+    outcome = await _follow(
+        conn, [(a.effect.intent_id, a.answer, _traceparent(a.effect)) for a in of_orders]
+    )
     if len(of_orders) < len(answered):
         outcome.extend(await follow_transfers(conn, answered))
     asked_again = [a.effect.intent_id for a in answered if a.effect.attempts > 1]
-    await command_store.keep(conn, [a.said for a in answered if isinstance(a, Told)], repeats=bool(asked_again))
+    await command_store.keep(
+        conn, [a.said for a in answered if isinstance(a, Told)], repeats=bool(asked_again)
+    )
     if asked_again:
         await command_store.end(conn, asked_again)
         await _close_cases(conn, [a for a in answered if a.effect.attempts > 1])
@@ -53,7 +63,9 @@ async def _close_cases(conn: Connection, answered: Sequence[Reply]) -> None:
     ours = {str(a.effect.intent_id) for a in answered}
     for case in await cases.open_for(conn, {a.effect.order_id for a in answered}):
         if case.subject in ours and case.kind in ANSWER_ENDS:
-            await cases.close(conn, case.number, verdict="answered", note="the bank answered", by="payments")
+            await cases.close(
+                conn, case.number, verdict="answered", note="the bank answered", by="payments"
+            )
 
 
 async def _follow(conn: Connection, causes: Sequence[Cause]) -> Outcome:
@@ -69,7 +81,9 @@ async def _follow(conn: Connection, causes: Sequence[Cause]) -> Outcome:
         for movement in decision.movements:
             entries += ledger.entries(cause, heard.order_id, movement)
     await store.book(conn, entries)
-    if returned := {h.order_id: (cause, trace) for cause, h, trace in causes if isinstance(h, ReturnAccepted)}:
+    if returned := {
+        h.order_id: (cause, trace) for cause, h, trace in causes if isinstance(h, ReturnAccepted)
+    }:
         shared_out = await share_out(conn, returned, payments)
         outcome.commands += [instruction(ask, traceparent) for ask, traceparent in shared_out.asks]
         await store.book(conn, shared_out.entries)
@@ -84,7 +98,9 @@ def _traceparent(effect: Effect) -> bytes | None:
 
 def _announced(decision: Decision, cause: UUID, traceparent: bytes | None) -> list[EmittedEvent]:
     first = decision.payment.version - len(decision.facts) + 1
-    return [EmittedEvent(fact, cause, first + i, traceparent) for i, fact in enumerate(decision.facts)]
+    return [
+        EmittedEvent(fact, cause, first + i, traceparent) for i, fact in enumerate(decision.facts)
+    ]
 
 
 SUBSCRIPTIONS: Final = {

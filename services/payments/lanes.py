@@ -80,7 +80,9 @@ class Breaker:
         self._failures += 1
         over = self._failures - FAILURES_MAX
         if over >= 0:
-            self._until = now + min(BREAK_MAX_S, BREAK_MIN_S * 2 ** min(over, 10)) * (0.75 + 0.5 * self._dice())
+            self._until = now + min(BREAK_MAX_S, BREAK_MIN_S * 2 ** min(over, 10)) * (
+                0.75 + 0.5 * self._dice()
+            )
 
     def asked_to_wait(self, now: float, pause_s: float) -> None:
         """Never shorter than the bank asked for, up to ten minutes; a little longer, so that not all come back at once."""
@@ -132,7 +134,12 @@ class Lane:
             with metrics.PARTY_IN_FLIGHT.labels("bank").track_inprogress():
                 items = await self._items(path, orjson.dumps(document))
         except (Unheard, Broken) as error:
-            log.warning("the bank does not answer", path=path, outcome=error.outcome, status=getattr(error, "status", None))
+            log.warning(
+                "the bank does not answer",
+                path=path,
+                outcome=error.outcome,
+                status=getattr(error, "status", None),
+            )
             metrics.PARTY_CALLS.labels("bank", operation, error.outcome).inc()
             raise
         finally:

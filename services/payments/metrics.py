@@ -53,7 +53,12 @@ def begin() -> None:
     operations = metrics.OPERATIONS["bank"]
     metrics.PARTY_CALLS.begin(("bank",), operations, metrics.CALL_OUTCOMES)
     metrics.PARTY_SECONDS.begin(("bank",), operations)
-    for gauge in (metrics.PARTY_LAST_SUCCESS, metrics.PARTY_IN_FLIGHT, metrics.PARTY_PENDING, metrics.PARTY_PENDING_OLDEST):
+    for gauge in (
+        metrics.PARTY_LAST_SUCCESS,
+        metrics.PARTY_IN_FLIGHT,
+        metrics.PARTY_PENDING,
+        metrics.PARTY_PENDING_OLDEST,
+    ):
         gauge.begin(("bank",))
     metrics.EFFECTS.begin(("payments",), ASKED, metrics.EFFECT_OUTCOMES)
     metrics.EFFECT_SECONDS.begin(("payments",), ASKED)

@@ -17,7 +17,8 @@ from shared.money import Money
 async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Payment]:
     """The payments of these orders that are there, locked in the order of their ids."""
     rows = await conn.fetch(
-        "SELECT * FROM payment WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE", list(order_ids)
+        "SELECT * FROM payment WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE",
+        list(order_ids),
     )
     return {row["order_id"]: _payment(row) for row in rows}
 
@@ -44,7 +45,11 @@ def _returning(row: Any) -> Refunding | None:
     if row["return_goods_minor"] is None:
         return None
     currency = row["currency"]
-    return Refunding(row["return_no"], Money(row["return_goods_minor"], currency), Money(row["return_tax_minor"], currency))
+    return Refunding(
+        row["return_no"],
+        Money(row["return_goods_minor"], currency),
+        Money(row["return_tax_minor"], currency),
+    )
 
 
 async def save(conn: Connection, before: Mapping[UUID, Payment], after: Sequence[Payment]) -> None:
@@ -61,7 +66,13 @@ async def save(conn: Connection, before: Mapping[UUID, Payment], after: Sequence
             "FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bool[], $5::text[], $6::text[], $7::bigint[], $8::text[], "
             "$9::bigint[], $10::bigint[], $11::int[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[]) "
             "AS x(i, v, s, u, a, n, c, rn, r, e, b, bg, bt, w, rt) WHERE p.order_id = x.i",
-            *map(list, zip(*((p.order_id, p.version, p.state, p.unwinding, *_progress(p)) for p in there), strict=True)),
+            *map(
+                list,
+                zip(
+                    *((p.order_id, p.version, p.state, p.unwinding, *_progress(p)) for p in there),
+                    strict=True,
+                ),
+            ),
         )
     begun = [p for p in after if p.order_id not in before]
     if not begun:
@@ -74,7 +85,16 @@ async def save(conn: Connection, before: Mapping[UUID, Payment], after: Sequence
         "$9::text[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::int[], "
         "$17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[]) "
         "ON CONFLICT (order_id) DO NOTHING RETURNING order_id",
-        *map(list, zip(*((p.order_id, p.version, p.state, p.unwinding, *_terms(p), *_progress(p)) for p in begun), strict=True)),
+        *map(
+            list,
+            zip(
+                *(
+                    (p.order_id, p.version, p.state, p.unwinding, *_terms(p), *_progress(p))
+                    for p in begun
+                ),
+                strict=True,
+            ),
+        ),
     )
     if len(rows) != len(begun):
         raise Unavailable("a payment was begun by another transaction at the same moment")
@@ -84,19 +104,40 @@ def _terms(p: Payment) -> tuple[Any, ...]:
     t = p.terms
     if t is None:
         return (None,) * 5
-    return t.amount.currency, t.amount.minor, t.tax_withheld.minor, t.merchant_code, t.enterprise_code
+    return (
+        t.amount.currency,
+        t.amount.minor,
+        t.tax_withheld.minor,
+        t.merchant_code,
+        t.enterprise_code,
+    )
 
 
 def _progress(p: Payment) -> tuple[Any, ...]:
     captured = (p.authorisation_no, p.payment_no, p.captured.minor if p.captured else 0)
     r = p.returning
-    returning = (p.returns or None, None, None) if r is None else (r.return_no, r.goods.minor, r.tax.minor)
+    returning = (
+        (p.returns or None, None, None) if r is None else (r.return_no, r.goods.minor, r.tax.minor)
+    )
     given = (p.refund_no, p.refunded.minor if p.refunded else 0, p.excess.minor if p.excess else 0)
-    kept = (p.written_off.minor if p.written_off else 0, p.returned_tax.minor if p.returned_tax else 0)
+    kept = (
+        p.written_off.minor if p.written_off else 0,
+        p.returned_tax.minor if p.returned_tax else 0,
+    )
     return (*captured, *given, *returning, *kept)
 
 
-_ENTRY: Final = ("txn_id", "seq", "order_id", "purpose", "account", "party", "currency", "amount_minor", "part")
+_ENTRY: Final = (
+    "txn_id",
+    "seq",
+    "order_id",
+    "purpose",
+    "account",
+    "party",
+    "currency",
+    "amount_minor",
+    "part",
+)
 
 
 async def book(conn: Connection, entries: Sequence[Entry]) -> None:
@@ -104,7 +145,20 @@ async def book(conn: Connection, entries: Sequence[Entry]) -> None:
 
     Raises Unprocessable if the books have the same movement with another amount, account or order.
     """
-    rows = [(e.txn_id, e.seq, e.order_id, e.purpose, e.account, e.party, e.currency, e.amount_minor, e.part) for e in entries]
+    rows = [
+        (
+            e.txn_id,
+            e.seq,
+            e.order_id,
+            e.purpose,
+            e.account,
+            e.party,
+            e.currency,
+            e.amount_minor,
+            e.part,
+        )
+        for e in entries
+    ]
     if not rows or await copied(conn, "journal", _ENTRY, rows):
         return
     await conn.execute(
@@ -119,18 +173,19 @@ async def book(conn: Connection, entries: Sequence[Entry]) -> None:
     )
     if other is not None:
         raise Unprocessable(
-            "integrity", f"the books have the {other['purpose']} {other['txn_id']} with another amount, account or order"
+            "integrity",
+            f"the books have the {other['purpose']} {other['txn_id']} with another amount, account or order",
         )
 
 
-_UNNESTED: Final = (
-    "$1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[]"
-)
+_UNNESTED: Final = "$1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[]"
 
 
 async def count_asked(conn: Connection) -> tuple[int, datetime | None]:
     """How many instructions were sent to the bank and have no answer, and since when the oldest of them was to be sent."""
-    row = await conn.fetchrow("SELECT count(*) AS count, min(created_at) AS oldest FROM effect WHERE attempts > 0")
+    row = await conn.fetchrow(
+        "SELECT count(*) AS count, min(created_at) AS oldest FROM effect WHERE attempts > 0"
+    )
     return row["count"], row["oldest"]
 
 

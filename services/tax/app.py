@@ -39,8 +39,12 @@ class TaxSettings(Settings):
         None,
         description="the folder of the tax rule files, those of the release if not given; a changed set is taken if all of it is good",
     )
-    rules_every_s: float = Field(5.0, gt=0, le=3600, description="how often that folder is looked at, in seconds")
-    bills_every_s: float = Field(1.0, gt=0, le=3600, description="how often tax bills are looked at, in seconds")
+    rules_every_s: float = Field(
+        5.0, gt=0, le=3600, description="how often that folder is looked at, in seconds"
+    )
+    bills_every_s: float = Field(
+        1.0, gt=0, le=3600, description="how often tax bills are looked at, in seconds"
+    )
 
 
 QUOTA_CODES: Final = ("1313", "-621005")

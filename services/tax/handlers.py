@@ -37,27 +37,57 @@ async def follow_customs(conn: Connection, batch: Sequence[Message], deps: Deps)
 async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
     """Assess what was placed, post what was released, void what is undone, restore what came back; quotas locked meanwhile."""
     cases = await store.lock(conn, {m.order_id for m in batch})
-    drawn = {quota_key_of(m.event) for m in batch if isinstance(m.event, OrderPlaced) and m.event.direction == "import"}
+    drawn = {
+        quota_key_of(m.event)
+        for m in batch
+        if isinstance(m.event, OrderPlaced) and m.event.direction == "import"
+    }
     held = {case.quota_key for case in cases.values() if case.quota_key is not None}
     quotas = await store.lock_quotas(conn, drawn, held)
-    quotas = await weight_store.with_weights(conn, quotas, _weighed(cases.values(), batch, deps.rules))
-    assessed = await store.assessments(conn, {m.order_id for m in batch if isinstance(m.event, ReturnAccepted)})
+    quotas = await weight_store.with_weights(
+        conn, quotas, _weighed(cases.values(), batch, deps.rules)
+    )
+    assessed = await store.assessments(
+        conn, {m.order_id for m in batch if isinstance(m.event, ReturnAccepted)}
+    )
     after = follow_all(cases, quotas, [m.event for m in batch], deps.rules, assessed)
-    assessments = {f.order_id: f.to_json().decode() for facts in after.facts for f in facts if isinstance(f, TaxAssessed)}
-    records = {order_id: orjson.dumps(record.as_document()).decode() for order_id, record in after.records.items()}
+    assessments = {
+        f.order_id: f.to_json().decode()
+        for facts in after.facts
+        for f in facts
+        if isinstance(f, TaxAssessed)
+    }
+    records = {
+        order_id: orjson.dumps(record.as_document()).decode()
+        for order_id, record in after.records.items()
+    }
     changed = [case for order_id, case in after.cases.items() if case != cases.get(order_id)]
     await store.save(conn, changed, assessments, records)
     await store.enter(conn, after.entries)
     await weight_store.enter(conn, after.weighed)
-    if back := {m.order_id for m in batch if isinstance(m.event, ReturnAccepted) and m.event.in_time}:
+    if back := {
+        m.order_id for m in batch if isinstance(m.event, ReturnAccepted) and m.event.in_time
+    }:
         await look_at_returns(conn, back)
-    return Outcome(facts=list(_announced(batch, after.facts, {order_id: case.version for order_id, case in cases.items()})))
+    return Outcome(
+        facts=list(
+            _announced(
+                batch, after.facts, {order_id: case.version for order_id, case in cases.items()}
+            )
+        )
+    )
 
 
-def _weighed(cases: Iterable[TaxCase], batch: Sequence[Message], rules: Rulebook) -> set[PersonYear]:
+def _weighed(
+    cases: Iterable[TaxCase], batch: Sequence[Message], rules: Rulebook
+) -> set[PersonYear]:
     """Whose weights of a year matter: of goods that the positive list limits some are placed, or held already."""
     held = {case.quota_key for case in cases if case.weights and case.quota_key is not None}
-    return held | {quota_key_of(m.event) for m in batch if isinstance(m.event, OrderPlaced) and is_weighed(m.event, rules)}
+    return held | {
+        quota_key_of(m.event)
+        for m in batch
+        if isinstance(m.event, OrderPlaced) and is_weighed(m.event, rules)
+    }
 
 
 def _announced(

@@ -15,7 +15,10 @@ from services.tax.rulebook.files import REGIMES, RuleError
 from services.tax.rulebook.files import read as read_imports
 from services.tax.rulebook.toml_files import line_of, read_toml, shaped
 
-EXPORTS: Final[dict[str, type[ExportRoutes | RebateRates]]] = {"export-routes": ExportRoutes, "export-rebates": RebateRates}
+EXPORTS: Final[dict[str, type[ExportRoutes | RebateRates]]] = {
+    "export-routes": ExportRoutes,
+    "export-rebates": RebateRates,
+}
 
 
 @dataclass
@@ -37,7 +40,9 @@ def read_elsewhere(folder: Path) -> Others:
         lists = {}
     for path in sorted(folder.glob("dest-*.toml")):
         try:
-            found.documents[path] = read_destination(path, {goods.id: goods for goods in lists.values()})
+            found.documents[path] = read_destination(
+                path, {goods.id: goods for goods in lists.values()}
+            )
         except RuleError as fault:
             found.faults.append(fault)
     _exports(folder, found)
@@ -59,7 +64,11 @@ def _exports(folder: Path, found: Others) -> None:
             shape = EXPORTS.get(kind)
             if shape is None and kind not in REGIMES:
                 known = ", ".join((*EXPORTS, "exempt"))
-                raise RuleError(path, line_of(path, ["kind"]), f"kind: it must be one of {known}, found {text.get('kind')!r}")
+                raise RuleError(
+                    path,
+                    line_of(path, ["kind"]),
+                    f"kind: it must be one of {known}, found {text.get('kind')!r}",
+                )
             if shape is not None:
                 found.documents[path] = shaped(path, text, shape)
     except RuleError as fault:
@@ -73,7 +82,10 @@ def faults_elsewhere(folder: Path) -> Sequence[RuleError]:
 
 def every_document(folder: Path) -> dict[Path, Document]:
     """All files of a folder that can be read, by path in the order of their names; faults are for `validate` to tell."""
-    found: dict[Path, Document] = {**read_imports(folder).documents, **read_elsewhere(folder).documents}
+    found: dict[Path, Document] = {
+        **read_imports(folder).documents,
+        **read_elsewhere(folder).documents,
+    }
     return dict(sorted(found.items()))
 
 

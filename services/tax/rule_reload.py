@@ -61,7 +61,11 @@ class RunningRules:
         except RuleError as fault:
             self._seen = stamp
             metrics.TAX_RULES_REFUSED.set(1)
-            log.error("rule files are refused, the rules in force stay", error=fault, edition=holder.rules.edition)
+            log.error(
+                "rule files are refused, the rules in force stay",
+                error=fault,
+                edition=holder.rules.edition,
+            )
             return
         if rules.edition != holder.rules.edition:
             await self._archive(rules)
@@ -108,9 +112,7 @@ def _nothing_lost(folder: Path, before: Rulebook, after: Rulebook, today: date) 
         for mode in before.modes(direction):
             was = before.on(direction, mode, today)
             if was is not None and after.on(direction, mode, today) is None:
-                reason = (
-                    f"no regime in force on {today} for {direction} by mode {mode}, which {was.regime.id} had: is a file missing?"
-                )
+                reason = f"no regime in force on {today} for {direction} by mode {mode}, which {was.regime.id} had: is a file missing?"
                 raise RuleError(folder, None, reason)
 
 

@@ -12,12 +12,29 @@ from services.tax.landed.charge_rules import Charge, Judged
 from services.tax.landed.destination import Destination
 from services.tax.rulebook.exchange import ExchangeRates
 from services.tax.rulebook.goods_lists import GoodsList
-from services.tax.rulebook.rows import Dated, Exempt, GeneralTrade, ParcelTax, RetailImport, Row, day_after
+from services.tax.rulebook.rows import (
+    Dated,
+    Exempt,
+    GeneralTrade,
+    ParcelTax,
+    RetailImport,
+    Row,
+    day_after,
+)
 from services.tax.rulebook.tariff import Articles, Nomenclature, PositiveList, Tariff
 
 Elsewhere = Destination | GoodsList | ExportRoutes | RebateRates
 Document = (
-    RetailImport | ParcelTax | GeneralTrade | Exempt | Tariff | Articles | PositiveList | ExchangeRates | Nomenclature | Elsewhere
+    RetailImport
+    | ParcelTax
+    | GeneralTrade
+    | Exempt
+    | Tariff
+    | Articles
+    | PositiveList
+    | ExchangeRates
+    | Nomenclature
+    | Elsewhere
 )
 
 
@@ -48,8 +65,12 @@ def rows_elsewhere(document: Elsewhere) -> Iterator[tuple[str, Row]]:
         case GoodsList():
             yield from ((f"{of}/{row.hs}/{row.valid_from}", row) for row in document.goods)
         case ExportRoutes():
-            yield from ((f"{head}/{route.id}/{route.valid_from}", route) for route in document.route)
-            yield from ((f"{head}/deemed-income/{row.valid_from}", row) for row in document.deemed_income)
+            yield from (
+                (f"{head}/{route.id}/{route.valid_from}", route) for route in document.route
+            )
+            yield from (
+                (f"{head}/deemed-income/{row.valid_from}", row) for row in document.deemed_income
+            )
         case RebateRates():
             yield from ((f"{head}/{row.hs}/{row.valid_from}", row) for row in document.rate)
 
@@ -58,7 +79,9 @@ def _of_destination(found: Destination) -> Iterator[tuple[str, Row]]:
     of = found.id
     for regime in found.regime:
         yield f"{of}/{regime.id}", regime
-        yield from ((f"{of}/{regime.id}/{row.kind}/{i}", row) for i, row in enumerate(regime.charge, 1))
+        yield from (
+            (f"{of}/{regime.id}/{row.kind}/{i}", row) for i, row in enumerate(regime.charge, 1)
+        )
     yield from ((f"{of}/vat/{vat.country}/{vat.valid_from}", vat) for vat in found.vat)
     for rate in found.tariff:
         origins = f"/{'+'.join(rate.origins)}" if rate.origins else ""
@@ -97,13 +120,19 @@ def _dated(document: Document) -> Sequence[Dated]:
 def ends_of(documents: Iterable[Document]) -> list[End]:
     """The files that say nothing after some day, the next to end first; a regime that others follow on in all its modes is none."""
     found = list(documents)
-    regimes = [document for document in found if isinstance(document, RetailImport | ParcelTax | GeneralTrade | Exempt)]
+    regimes = [
+        document
+        for document in found
+        if isinstance(document, RetailImport | ParcelTax | GeneralTrade | Exempt)
+    ]
     ends = []
     for document in found:
         last = last_day(document)
         if last is None or (document in regimes and _is_followed(document, regimes)):
             continue
-        carried = isinstance(document, ExchangeRates) and any(period.carried_over for period in document.period)
+        carried = isinstance(document, ExchangeRates) and any(
+            period.carried_over for period in document.period
+        )
         ends.append(End(document.id, last, carried))
     return sorted(ends, key=lambda end: (end.last, end.table))
 
@@ -113,9 +142,17 @@ def part_ends_of(documents: Iterable[Document]) -> list[End]:
     ends = []
     for document in (found for found in documents if isinstance(found, Destination)):
         for country in document.countries:
-            known = [row.valid_to for row in document.vat if row.country == country and row.status != "unknown"]
+            known = [
+                row.valid_to
+                for row in document.vat
+                if row.country == country and row.status != "unknown"
+            ]
             if known and None not in known:
-                ends.append(End(f"{document.id}/vat/{country}", max(day for day in known if day is not None)))
+                ends.append(
+                    End(
+                        f"{document.id}/vat/{country}", max(day for day in known if day is not None)
+                    )
+                )
     return sorted(ends, key=lambda end: (end.last, end.table))
 
 
@@ -162,5 +199,7 @@ def _is_followed(document: Document, regimes: Sequence[Regime]) -> bool:
     after = None if last is None else day_after(last)
     if after is None:
         return False
-    follow = [other for other in regimes if other.direction == document.direction and other.is_on(after)]
+    follow = [
+        other for other in regimes if other.direction == document.direction and other.is_on(after)
+    ]
     return set(document.modes) <= {mode for other in follow for mode in other.modes}

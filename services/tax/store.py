@@ -35,12 +35,15 @@ async def assessments(conn: Connection, order_ids: Collection[UUID]) -> dict[UUI
     if not order_ids:
         return {}
     rows = await conn.fetch(
-        "SELECT order_id, assessment FROM tax_case WHERE order_id = ANY($1::uuid[]) AND assessment IS NOT NULL", list(order_ids)
+        "SELECT order_id, assessment FROM tax_case WHERE order_id = ANY($1::uuid[]) AND assessment IS NOT NULL",
+        list(order_ids),
     )
     return {row["order_id"]: TaxAssessed.model_validate_json(row["assessment"]) for row in rows}
 
 
-async def lock_quotas(conn: Connection, drawn: Collection[PersonYear], held: Collection[PersonYear]) -> dict[PersonYear, Quota]:
+async def lock_quotas(
+    conn: Connection, drawn: Collection[PersonYear], held: Collection[PersonYear]
+) -> dict[PersonYear, Quota]:
     """The quotas of these persons and years, locked in one order: those that orders draw on, made where they are missing,
     and those that orders hold something of, which are there.
 
@@ -61,10 +64,18 @@ async def lock_quotas(conn: Connection, drawn: Collection[PersonYear], held: Col
         "ON q.person_ref = u.p AND q.year = u.y ORDER BY q.person_ref, q.year FOR UPDATE OF q",
         [k.person_ref for k in keys], [k.year for k in keys],
     )  # fmt: skip
-    return {PersonYear(r["person_ref"], r["year"]): Quota(r["reserved_minor"], r["posted_minor"]) for r in rows}
+    return {
+        PersonYear(r["person_ref"], r["year"]): Quota(r["reserved_minor"], r["posted_minor"])
+        for r in rows
+    }
 
 
-async def save(conn: Connection, cases: Sequence[TaxCase], assessments: Mapping[UUID, str], records: Mapping[UUID, str]) -> None:
+async def save(
+    conn: Connection,
+    cases: Sequence[TaxCase],
+    assessments: Mapping[UUID, str],
+    records: Mapping[UUID, str],
+) -> None:
     """Write the cases in one query; an assessment is kept as it was published, with what it came from, and never replaced."""
     if not cases:
         return
@@ -111,4 +122,8 @@ async def enter(conn: Connection, entries: Sequence[QuotaEntry]) -> None:
 
 async def archive(conn: Connection, edition: str, files: str) -> None:
     """Keep the rule files of an edition, as JSON text by file name; one that is there stays as it is."""
-    await conn.execute("INSERT INTO rule_set (edition, files) VALUES ($1, $2::jsonb) ON CONFLICT DO NOTHING", edition, files)
+    await conn.execute(
+        "INSERT INTO rule_set (edition, files) VALUES ($1, $2::jsonb) ON CONFLICT DO NOTHING",
+        edition,
+        files,
+    )

@@ -21,8 +21,16 @@ async def with_weights(
     )  # fmt: skip
     found: dict[PersonYear, dict[str, Weight]] = {key: {} for key in keys}
     for row in rows:
-        found[PersonYear(row["person_ref"], row["year"])][row["hs"]] = Weight(row["reserved_mg"], row["posted_mg"])
-    return {**quotas, **{key: quotas.get(key, Quota())._replace(weights=weights) for key, weights in found.items()}}
+        found[PersonYear(row["person_ref"], row["year"])][row["hs"]] = Weight(
+            row["reserved_mg"], row["posted_mg"]
+        )
+    return {
+        **quotas,
+        **{
+            key: quotas.get(key, Quota())._replace(weights=weights)
+            for key, weights in found.items()
+        },
+    }
 
 
 async def enter(conn: Connection, entries: Sequence[WeightEntry]) -> None:

@@ -18,7 +18,9 @@ class UnknownEventType(ValueError):
 class Fact(BaseModel):
     """A frozen piece of a message; unknown fields from a newer writer are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=False, ser_json_bytes="base64", val_json_bytes="base64")
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", strict=False, ser_json_bytes="base64", val_json_bytes="base64"
+    )
 
     def to_json(self) -> bytes:
         """The bytes for the wire: `model_dump_json` without a text in between."""

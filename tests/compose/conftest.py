@@ -32,7 +32,11 @@ def machine() -> Iterator[Machine]:
         made.prepare()
     except Missing as missing:
         pytest.skip(f"NOT TRIED, no Docker here: {missing}")
-    say("official images: all" if not made.stand_ins else f"stand-ins, not the official images: {', '.join(made.stand_ins)}")
+    say(
+        "official images: all"
+        if not made.stand_ins
+        else f"stand-ins, not the official images: {', '.join(made.stand_ins)}"
+    )
     yield made
     made.close()
 

@@ -75,12 +75,19 @@ class Machine:
         if shutil.which("docker") and (self._answers() or shutil.which("dockerd")):
             return
         if os.getuid() != 0 or not Path("/etc/debian_version").is_file():
-            raise Missing("install Docker: there is none here, and only root can install it on Debian")
+            raise Missing(
+                "install Docker: there is none here, and only root can install it on Debian"
+            )
         say("installing docker.io and debootstrap …")
         apt("docker.io", "debootstrap", "iptables")
 
     def _answers(self) -> bool:
-        return subprocess.run(["docker", "info"], capture_output=True, check=False, env=self.env).returncode == 0
+        return (
+            subprocess.run(
+                ["docker", "info"], capture_output=True, check=False, env=self.env
+            ).returncode
+            == 0
+        )
 
     def _require_daemon(self) -> None:
         if self._answers():
@@ -89,7 +96,9 @@ class Machine:
             raise Missing("start Docker: its daemon does not answer, and only root can start it")
         say("starting dockerd …")
         with (CACHE / "dockerd.log").open("wb") as log:
-            self._daemon = subprocess.Popen(["dockerd"], stdout=log, stderr=log, start_new_session=True)
+            self._daemon = subprocess.Popen(
+                ["dockerd"], stdout=log, stderr=log, start_new_session=True
+            )
         deadline = time.monotonic() + DAEMON_S
         while not self._answers():
             if self._daemon.poll() is not None or time.monotonic() > deadline:
@@ -106,18 +115,33 @@ class Machine:
         plugin = CACHE / "docker" / "cli-plugins" / "docker-compose"
         plugin.parent.mkdir(parents=True, exist_ok=True)
         version = next(
-            line.split()[1] for line in (COMPOSER / "go.mod").read_text().splitlines() if "docker/compose/v2 v" in line
+            line.split()[1]
+            for line in (COMPOSER / "go.mod").read_text().splitlines()
+            if "docker/compose/v2 v" in line
         )
         self.env["DOCKER_CONFIG"] = str(plugin.parent.parent)
         if not plugin.is_file() or not self._composes():
             say(f"building compose {version} from its Go module, once: some minutes …")
             stamp = f"-s -w -X github.com/docker/compose/v2/internal.Version={version}"
-            run("go", "build", "-trimpath", "-o", str(plugin), "-ldflags", stamp, COMPOSE_PACKAGE, cwd=COMPOSER, timeout_s=3600)
+            run(
+                "go",
+                "build",
+                "-trimpath",
+                "-o",
+                str(plugin),
+                "-ldflags",
+                stamp,
+                COMPOSE_PACKAGE,
+                cwd=COMPOSER,
+                timeout_s=3600,
+            )
         if not self._composes():
             raise Missing("look at `docker compose version`: compose was built and does not run")
 
     def _composes(self) -> bool:
-        done = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False, env=self.env)
+        done = subprocess.run(
+            ["docker", "compose", "version"], capture_output=True, check=False, env=self.env
+        )
         return done.returncode == 0
 
     # --- images
@@ -125,7 +149,11 @@ class Machine:
     def _require_image(self, variable: str, image: str) -> None:
         label = f'{{{{index .Config.Labels "{LABEL}"}}}}'
         found = subprocess.run(
-            ["docker", "image", "inspect", "--format", label, image], capture_output=True, text=True, check=False, env=self.env
+            ["docker", "image", "inspect", "--format", label, image],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self.env,
         )
         fill = STAND_INS[variable]
         wanted = digest_of(IMAGES / folder_of(variable), image)
@@ -151,21 +179,42 @@ class Machine:
         if os.environ.get("CROSSBORDER_TEST_PULL") == "0":
             return False
         done = subprocess.run(
-            ["docker", "pull", "--quiet", image], capture_output=True, check=False, env=self.env, timeout=PULL_S
+            ["docker", "pull", "--quiet", image],
+            capture_output=True,
+            check=False,
+            env=self.env,
+            timeout=PULL_S,
         )
         return done.returncode == 0
 
     def _require_debian(self) -> None:
-        if subprocess.run(["docker", "image", "inspect", DEBIAN], capture_output=True, check=False, env=self.env).returncode == 0:
+        if (
+            subprocess.run(
+                ["docker", "image", "inspect", DEBIAN],
+                capture_output=True,
+                check=False,
+                env=self.env,
+            ).returncode
+            == 0
+        ):
             return
         if os.getuid() != 0:
-            raise Missing("let root run this once: the images cannot be pulled, and their stand-ins are made by debootstrap")
+            raise Missing(
+                "let root run this once: the images cannot be pulled, and their stand-ins are made by debootstrap"
+            )
         if shutil.which("debootstrap") is None:
             apt("debootstrap")
         say("making a bare Debian …")
         folder = CACHE / "debian"
         shutil.rmtree(folder, ignore_errors=True)
-        run("debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(folder), timeout_s=1800)
+        run(
+            "debootstrap",
+            "--variant=minbase",
+            "--include=ca-certificates",
+            "bookworm",
+            str(folder),
+            timeout_s=1800,
+        )
         if CERTIFICATES.is_file():
             # Whom this machine trusts when it fetches packages.
             shutil.copyfile(CERTIFICATES, folder / CERTIFICATES.relative_to("/"))
@@ -180,7 +229,9 @@ class Machine:
 def tags() -> Mapping[str, str]:
     """The images of .env by the names of their variables."""
     lines = (ROOT / ".env").read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if "_IMAGE=" in line and not line.startswith("#"))
+    return dict(
+        line.split("=", 1) for line in lines if "_IMAGE=" in line and not line.startswith("#")
+    )
 
 
 def folder_of(variable: str) -> str:
@@ -216,7 +267,12 @@ def _with_postgres(context: Path, image: str) -> None:
     # The release of the tag itself, built with TLS, in a jar that holds the server and nothing to ask it with.
     version = image.rpartition(":")[2].partition("-")[0]
     architecture = {"x86_64": "amd64", "aarch64": "arm64v8"}[platform.machine()]
-    _maven(context, context / "jars", f"-Dpostgres.version={version}.0", f"-Dpostgres.architecture={architecture}")
+    _maven(
+        context,
+        context / "jars",
+        f"-Dpostgres.version={version}.0",
+        f"-Dpostgres.architecture={architecture}",
+    )
     (jar,) = (context / "jars").glob("*.jar")
     with zipfile.ZipFile(jar) as packed:
         (name,) = (n for n in packed.namelist() if n.endswith(".txz"))
@@ -249,12 +305,21 @@ STAND_INS: Final[Mapping[str, Callable[[Path, str], None]]] = {
 """What each build needs that is fetched by this machine and not in the image."""
 
 
-def run(*args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout_s: float = 600.0) -> str:
+def run(
+    *args: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout_s: float = 600.0,
+) -> str:
     """What the command printed; a failure shows its last lines, which a bare CalledProcessError keeps to itself."""
-    done = subprocess.run(args, capture_output=True, text=True, check=False, env=env, cwd=cwd, timeout=timeout_s)
+    done = subprocess.run(
+        args, capture_output=True, text=True, check=False, env=env, cwd=cwd, timeout=timeout_s
+    )
     if done.returncode:
         tail = "\n".join((done.stdout + "\n" + done.stderr).strip().splitlines()[-40:])
-        raise RuntimeError(f"look at what `{' '.join(args[:6])} …` said, exit {done.returncode}:\n{tail}")
+        raise RuntimeError(
+            f"look at what `{' '.join(args[:6])} …` said, exit {done.returncode}:\n{tail}"
+        )
     return done.stdout
 
 
@@ -262,7 +327,16 @@ def apt(*packages: str) -> None:
     """Install Debian's packages without a question, and without starting what they bring."""
     with _no_start():
         run("apt-get", "update", timeout_s=600)
-        run("apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "--yes", "--no-install-recommends", *packages, timeout_s=1800)
+        run(
+            "apt-get",
+            "-o",
+            "DPkg::Lock::Timeout=300",
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            *packages,
+            timeout_s=1800,
+        )
 
 
 @contextlib.contextmanager

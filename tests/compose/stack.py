@@ -44,14 +44,18 @@ def until(look: Callable[[], T], timeout_s: float, what: str, every_s: float = 1
         found = look()
         if found:
             return found
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}; last seen {found!r}"
+        assert time.monotonic() < deadline, (
+            f"not within {timeout_s:g} s: {what}; last seen {found!r}"
+        )
         time.sleep(every_s)
 
 
 class Stack:
     """One project of compose, by its own name, so that a stack the user runs is not touched."""
 
-    def __init__(self, machine: Machine, folder: Path, project: str, profile: str, files: Sequence[str] = ()) -> None:
+    def __init__(
+        self, machine: Machine, folder: Path, project: str, profile: str, files: Sequence[str] = ()
+    ) -> None:
         self.machine, self.folder, self.project = machine, folder, project
         self.env = {**machine.env, "COMPOSE_PROFILES": profile}
         self._files = [part for name in files for part in ("--file", name)]
@@ -62,7 +66,10 @@ class Stack:
 
     def piped(self, *args: str, given: Path | None = None, to: Path | None = None) -> None:
         """Runs `docker compose …` with the bytes of a file for its input, or its output into one."""
-        with (given or Path("/dev/null")).open("rb") as source, (to or Path("/dev/null")).open("wb") as target:
+        with (
+            (given or Path("/dev/null")).open("rb") as source,
+            (to or Path("/dev/null")).open("wb") as target,
+        ):
             done = subprocess.run(
                 self._command(*args),
                 env=self.env,
@@ -75,7 +82,16 @@ class Stack:
         assert done.returncode == 0, done.stderr.decode()[-2000:]
 
     def _command(self, *args: str) -> list[str]:
-        return ["docker", "compose", "--progress", "quiet", "--project-name", self.project, *self._files, *args]
+        return [
+            "docker",
+            "compose",
+            "--progress",
+            "quiet",
+            "--project-name",
+            self.project,
+            *self._files,
+            *args,
+        ]
 
     def config(self, *profiles: str) -> dict[str, Any]:
         """The file as compose resolves it."""
@@ -92,7 +108,9 @@ class Stack:
         return sorted(images.keys() - missing)
 
     def _has(self, image: str) -> bool:
-        done = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False, env=self.env)
+        done = subprocess.run(
+            ["docker", "image", "inspect", image], capture_output=True, check=False, env=self.env
+        )
         return done.returncode == 0
 
     def build(self) -> None:
@@ -103,14 +121,29 @@ class Stack:
         """Bring up and wait until all is well; shows the logs where it is not."""
         try:
             self.compose(
-                "up", "--detach", "--wait", "--wait-timeout", str(UP_S), *(services or self.services), timeout_s=UP_S + 120
+                "up",
+                "--detach",
+                "--wait",
+                "--wait-timeout",
+                str(UP_S),
+                *(services or self.services),
+                timeout_s=UP_S + 120,
             )
         except RuntimeError as error:
             state = self.compose("ps", "--all", "--format", "{{.Name}} {{.Status}}")
-            raise AssertionError(f"{error}\n{state}\n{self.compose('logs', '--tail', '15')}") from None
+            raise AssertionError(
+                f"{error}\n{state}\n{self.compose('logs', '--tail', '15')}"
+            ) from None
 
     def down(self, *, volumes: bool = False) -> None:
-        self.compose("--profile", "*", "down", "--remove-orphans", *(["--volumes"] if volumes else []), timeout_s=180)
+        self.compose(
+            "--profile",
+            "*",
+            "down",
+            "--remove-orphans",
+            *(["--volumes"] if volumes else []),
+            timeout_s=180,
+        )
 
     @contextmanager
     def fresh(self) -> Iterator[float]:
@@ -140,7 +173,19 @@ class Stack:
 
     def rows(self, query: str) -> list[list[str]]:
         """What the database answers, as text."""
-        said = self.inside("postgres", "psql", "-U", "postgres", "-d", "crossborder", "-At", "-F", "\t", "-c", query)
+        said = self.inside(
+            "postgres",
+            "psql",
+            "-U",
+            "postgres",
+            "-d",
+            "crossborder",
+            "-At",
+            "-F",
+            "\t",
+            "-c",
+            query,
+        )
         return [line.split("\t") for line in said.splitlines()]
 
     def memory(self) -> dict[str, int]:
@@ -148,7 +193,11 @@ class Stack:
         found = {}
         for line in self.compose("ps", "--format", "{{.Service}}\t{{.ID}}").splitlines():
             service, container = line.split("\t")
-            said = self.machine.docker("stats", "--no-stream", "--format", "{{.MemUsage}}", container).split("/")[0].strip()
+            said = (
+                self.machine.docker("stats", "--no-stream", "--format", "{{.MemUsage}}", container)
+                .split("/")[0]
+                .strip()
+            )
             number, unit = said[:-3], said[-3:]
             found[service] = round(float(number) * {"KiB": 1 / 1024, "MiB": 1, "GiB": 1024}[unit])
         return found
@@ -160,9 +209,25 @@ class Stack:
         return self.compose("run", "--rm", "--no-TTY", "cli", *args, timeout_s=timeout_s)
 
     def _driving(self, orders: int, spread_s: float, seed: int) -> list[str]:
-        mounted = ["--volume", f"{self.folder / 'tests'}:/checkout/tests:ro", "--env", "PYTHONPATH=/checkout"]
+        mounted = [
+            "--volume",
+            f"{self.folder / 'tests'}:/checkout/tests:ro",
+            "--env",
+            "PYTHONPATH=/checkout",
+        ]
         told = ["--orders", str(orders), "--spread", str(spread_s), "--seed", str(seed)]
-        return ["run", "--rm", "--no-TTY", *mounted, "--entrypoint", "python", "cli", "-m", "tests.compose.drive", *told]
+        return [
+            "run",
+            "--rm",
+            "--no-TTY",
+            *mounted,
+            "--entrypoint",
+            "python",
+            "cli",
+            "-m",
+            "tests.compose.drive",
+            *told,
+        ]
 
     def publish_every_kind(self, orders: int, spread_s: float, seed: int) -> None:
         """Orders of every kind over `spread_s` seconds, each followed to the end that is right for it."""
@@ -174,7 +239,12 @@ class Stack:
         """Runs `docker compose …` beside the body; afterwards the dictionary holds the JSON it printed."""
         found: dict[str, Any] = {}
         child = subprocess.Popen(
-            self._command(*command), env=self.env, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self._command(*command),
+            env=self.env,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
             yield found
@@ -200,7 +270,10 @@ class Stack:
     def samples(self, query: str) -> list[dict[str, Any]]:
         """What Prometheus answers now."""
         found = fetched(f"{PROMETHEUS}/api/v1/query?" + urllib.parse.urlencode({"query": query}))
-        return [{**sample["metric"], "": float(sample["value"][1])} for sample in found["data"]["result"]]
+        return [
+            {**sample["metric"], "": float(sample["value"][1])}
+            for sample in found["data"]["result"]
+        ]
 
     def number(self, query: str) -> float:
         """The one number a query answers; 0 if nothing."""

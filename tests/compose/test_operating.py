@@ -24,7 +24,9 @@ from shared.access import knows
 from shared.kafka import Security
 print(asyncio.run(knows("kafka:19092", Security("SASL_PLAINTEXT", sys.argv[1], sys.argv[2]))))
 """
-SHOPS: Final = "SELECT order_no, state FROM orders.orders WHERE order_no NOT LIKE 'PROBE-%' ORDER BY order_no"
+SHOPS: Final = (
+    "SELECT order_no, state FROM orders.orders WHERE order_no NOT LIKE 'PROBE-%' ORDER BY order_no"
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +53,31 @@ def test_the_broker_has_the_rights_that_the_table_declares_and_no_other(stack: S
 
 def test_a_service_has_as_many_replicas_as_asked_while_orders_come(stack: Stack) -> None:
     def reading() -> list[float]:
-        return [sample[""] for sample in stack.samples('crossborder_consumer_assigned_partitions{program="customs"} > 0')]
+        return [
+            sample[""]
+            for sample in stack.samples(
+                'crossborder_consumer_assigned_partitions{program="customs"} > 0'
+            )
+        ]
 
     there = len(stack.rows(SHOPS))
     with stack.under_load(*publishing(LOAD)) as found:
         flowing(stack, there)
-        stack.compose("up", "--detach", "--wait", "--no-recreate", "--scale", f"customs={REPLICAS}", "customs")
-        shares = until(lambda: reading() if len(reading()) == REPLICAS else [], 60, f"{REPLICAS} replicas read")
+        stack.compose(
+            "up", "--detach", "--wait", "--no-recreate", "--scale", f"customs={REPLICAS}", "customs"
+        )
+        shares = until(
+            lambda: reading() if len(reading()) == REPLICAS else [], 60, f"{REPLICAS} replicas read"
+        )
         say(f"customs shares its partitions: {shares}")
-        stack.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "customs=1", "customs")
-        until(lambda: len(reading()) == 1 and sum(reading()) == sum(shares), 60, "the one that is left reads all of them")
+        stack.compose(
+            "up", "--detach", "--wait", "--no-recreate", "--scale", "customs=1", "customs"
+        )
+        until(
+            lambda: len(reading()) == 1 and sum(reading()) == sum(shares),
+            60,
+            "the one that is left reads all of them",
+        )
     assert (found["published"], found["ends"]) == (LOAD, {"fulfilled": LOAD}), found
     stack.verify()
 
@@ -79,11 +96,26 @@ def test_the_passwords_of_a_service_are_renewed_while_orders_come(stack: Stack) 
     new = {name: (stack.folder / "secrets" / name).read_text() for name in names}
     for password, lets_in in ((old, False), (new, True)):
         answer = stack.compose(
-            "run", "--rm", "--no-TTY", "--no-deps", "--entrypoint", "python", "cli", "-c", KNOWS, "tax", password["kafka_tax"]
+            "run",
+            "--rm",
+            "--no-TTY",
+            "--no-deps",
+            "--entrypoint",
+            "python",
+            "cli",
+            "-c",
+            KNOWS,
+            "tax",
+            password["kafka_tax"],
         )
         assert answer.strip() == str(lets_in)
     url = "postgresql://crossborder_tax:{}@postgres/crossborder"
-    assert stack.inside("postgres", "psql", url.format(new["postgres_tax"]), "-Atc", "SELECT 1").strip() == "1"
+    assert (
+        stack.inside(
+            "postgres", "psql", url.format(new["postgres_tax"]), "-Atc", "SELECT 1"
+        ).strip()
+        == "1"
+    )
     with pytest.raises(RuntimeError, match="password authentication failed"):
         stack.inside("postgres", "psql", url.format(old["postgres_tax"]), "-c", "SELECT 1")
     until(lambda: stack.health("tax") == "healthy", 120, "tax is well")
@@ -111,12 +143,48 @@ def test_a_backup_brings_back_all_there_was(stack: Stack, tmp_path: Path) -> Non
     copies = {name: tmp_path / f"{name}.tar" for name in ("postgres", "keys")}
     stack.piped("exec", "-T", "postgres", "pg_basebackup", "-U", "postgres", "-D", "-", "-F", "tar", "-X", "fetch", "-c", "fast",
                 to=copies["postgres"])  # fmt: skip
-    stack.piped("run", "--rm", "-T", "--no-deps", "--entrypoint", "tar", "keys", "-c", "-C", "/keys", ".", to=copies["keys"])
+    stack.piped(
+        "run",
+        "--rm",
+        "-T",
+        "--no-deps",
+        "--entrypoint",
+        "tar",
+        "keys",
+        "-c",
+        "-C",
+        "/keys",
+        ".",
+        to=copies["keys"],
+    )
     stack.down()
     stack.machine.docker("volume", "rm", f"{stack.project}_postgres", f"{stack.project}_keys")
-    stack.piped("run", "--rm", "-T", "--no-deps", "--entrypoint", "tar", "keys", "-x", "-C", "/keys", given=copies["keys"])
+    stack.piped(
+        "run",
+        "--rm",
+        "-T",
+        "--no-deps",
+        "--entrypoint",
+        "tar",
+        "keys",
+        "-x",
+        "-C",
+        "/keys",
+        given=copies["keys"],
+    )
     unpack = 'install -d -m 0700 "$PGDATA" && tar -x -C "$PGDATA"'
-    stack.piped("run", "--rm", "-T", "--no-deps", "--entrypoint", "sh", "postgres", "-ec", unpack, given=copies["postgres"])
+    stack.piped(
+        "run",
+        "--rm",
+        "-T",
+        "--no-deps",
+        "--entrypoint",
+        "sh",
+        "postgres",
+        "-ec",
+        unpack,
+        given=copies["postgres"],
+    )
     stack.up()
     assert stack.rows(SHOPS) == before
     assert stack.cli("order", "show", before[0][0], "--json") == shown

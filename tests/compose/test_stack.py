@@ -39,10 +39,25 @@ def stack(machine: Machine, folder: Path) -> Iterator[Stack]:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_compose_resolves_the_profile(machine: Machine, folder: Path, profile: str) -> None:
     plain = Stack(machine, folder, "crossborder-test", profile)
-    three = Stack(machine, folder, "crossborder-test", profile, ("docker-compose.yml", "docker-compose.three-brokers.yml"))
+    three = Stack(
+        machine,
+        folder,
+        "crossborder-test",
+        profile,
+        ("docker-compose.yml", "docker-compose.three-brokers.yml"),
+    )
     assert plain.config()["services"].keys() >= {"kafka", "postgres", *PROGRAMS}
-    tls = Stack(machine, folder, "crossborder-test", profile, ("docker-compose.yml", "docker-compose.tls.yml"))
-    assert three.config()["services"].keys() == plain.config()["services"].keys() | {"kafka-2", "kafka-3"}
+    tls = Stack(
+        machine,
+        folder,
+        "crossborder-test",
+        profile,
+        ("docker-compose.yml", "docker-compose.tls.yml"),
+    )
+    assert three.config()["services"].keys() == plain.config()["services"].keys() | {
+        "kafka-2",
+        "kafka-3",
+    }
     assert tls.config()["services"].keys() == plain.config()["services"].keys()
 
 
@@ -83,14 +98,30 @@ def test_orders_of_every_kind_come_to_their_ends_and_the_books_are_right(stack: 
 
 
 def test_prometheus_sees_every_program_and_counts_what_the_tables_hold(stack: Stack) -> None:
-    until(lambda: {s["program"] for s in stack.samples('up{job="crossborder"} == 1')} >= {*PROGRAMS}, 60, "every target is up")
-    held = {state: int(n) for state, n in stack.rows(f"SELECT state, count(*) FROM orders.orders WHERE {SHOPS} GROUP BY state")}
+    until(
+        lambda: {s["program"] for s in stack.samples('up{job="crossborder"} == 1')} >= {*PROGRAMS},
+        60,
+        "every target is up",
+    )
+    held = {
+        state: int(n)
+        for state, n in stack.rows(
+            f"SELECT state, count(*) FROM orders.orders WHERE {SHOPS} GROUP BY state"
+        )
+    }
 
     def counted() -> dict[str, int]:
-        return {s["state"]: int(s[""]) for s in stack.samples('sum by (state) (crossborder_orders_total{corridor!="probe"})')}
+        return {
+            s["state"]: int(s[""])
+            for s in stack.samples('sum by (state) (crossborder_orders_total{corridor!="probe"})')
+        }
 
     ended = ("rejected", "cancelled", "returned")
-    until(lambda: all(counted().get(state, 0) == held.get(state, 0) for state in ended), 60, f"{counted()} becomes {held}")
+    until(
+        lambda: all(counted().get(state, 0) == held.get(state, 0) for state in ended),
+        60,
+        f"{counted()} becomes {held}",
+    )
     # Whatever was returned had been fulfilled before, and is counted as both.
     assert held["fulfilled"] <= counted()["fulfilled"] <= held["fulfilled"] + held["returned"]
     assert stack.number("sum(crossborder_invariant_violations)") == 0
@@ -99,7 +130,9 @@ def test_prometheus_sees_every_program_and_counts_what_the_tables_hold(stack: St
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
 def test_every_query_of_a_board_is_answered(stack: Stack, board: Board) -> None:
     """By the real Prometheus; without a series are only rates of what did not happen and windows that are longer than this run."""
-    asked = [(panel.title, in_promql(query.expr)) for panel in board.panels for query in panel.queries]
+    asked = [
+        (panel.title, in_promql(query.expr)) for panel in board.panels for query in panel.queries
+    ]
     silent = [title for title, query in asked if not stack.samples(query)]
     say(f"{board.uid}: {len(asked)} queries, without a series: {', '.join(silent) or 'none'}")
     assert len(silent) < len(asked) / 2
@@ -109,7 +142,11 @@ def test_an_alert_fires_and_resolves_through_alertmanager(stack: Stack) -> None:
     """A program that hangs is noticed, and the alert ends when it goes on."""
     stack.compose("pause", "streams")
     try:
-        found = until(lambda: stack.alerts(program="streams"), 180, "an alert about streams is at Alertmanager")
+        found = until(
+            lambda: stack.alerts(program="streams"),
+            180,
+            "an alert about streams is at Alertmanager",
+        )
         say(f"firing: {', '.join(sorted(a['labels']['alertname'] for a in found))}")
         assert all(a["annotations"]["summary"] and a["annotations"]["description"] for a in found)
     finally:
@@ -125,7 +162,10 @@ def test_a_killed_container_comes_back_and_goes_on(stack: Stack) -> None:
 
     def back() -> bool:
         now = stack.inspect("customs")
-        return bool(now["State"]["StartedAt"] > before["State"]["StartedAt"] and now["State"]["Health"]["Status"] == "healthy")
+        return bool(
+            now["State"]["StartedAt"] > before["State"]["StartedAt"]
+            and now["State"]["Health"]["Status"] == "healthy"
+        )
 
     until(back, 120, "customs was started again and is well")
     assert stack.inspect("customs")["RestartCount"] == before["RestartCount"] + 1
@@ -135,7 +175,17 @@ def test_a_killed_container_comes_back_and_goes_on(stack: Stack) -> None:
 def test_a_rolling_restart_under_load_loses_and_repeats_nothing(stack: Stack) -> None:
     """Each service in turn at 200 orders a second; the lag is gone 15 s after the last order."""
     count = RATE * RESTART_LOAD_S
-    publishing = ["run", "--rm", "--no-TTY", "cli", "publish", "--count", str(count), "--rate", str(RATE)]
+    publishing = [
+        "run",
+        "--rm",
+        "--no-TTY",
+        "cli",
+        "publish",
+        "--count",
+        str(count),
+        "--rate",
+        str(RATE),
+    ]
     with stack.under_load(*publishing, "--follow", "--timeout", "300", "--json") as found:
         time.sleep(5)  # the load is there before the first one goes
         for service in SERVICES:
@@ -152,14 +202,21 @@ def test_a_rolling_restart_under_load_loses_and_repeats_nothing(stack: Stack) ->
     stack.verify()
 
 
-def test_the_profile_load_brings_steady_orders(stack: Stack, machine: Machine, folder: Path) -> None:
+def test_the_profile_load_brings_steady_orders(
+    stack: Stack, machine: Machine, folder: Path
+) -> None:
     loaded = Stack(machine, folder, stack.project, "load")
     assert set(loaded.services) == {*stack.services, "load"}
     before = int(stack.rows("SELECT count(*) FROM orders.orders WHERE state = 'fulfilled'")[0][0])
     loaded.up("load")
     try:
         until(
-            lambda: int(stack.rows("SELECT count(*) FROM orders.orders WHERE state = 'fulfilled'")[0][0]) >= before + 20,
+            lambda: (
+                int(
+                    stack.rows("SELECT count(*) FROM orders.orders WHERE state = 'fulfilled'")[0][0]
+                )
+                >= before + 20
+            ),
             90,
             "twenty more orders are fulfilled",
         )
@@ -170,7 +227,11 @@ def test_the_profile_load_brings_steady_orders(stack: Stack, machine: Machine, f
 
 def test_memory_stays_in_its_bounds_and_nothing_was_killed_for_it(stack: Stack) -> None:
     used = stack.memory()
-    say("MiB after load: " + ", ".join(f"{name} {mib}" for name, mib in sorted(used.items())) + f"; sum {sum(used.values())}")
+    say(
+        "MiB after load: "
+        + ", ".join(f"{name} {mib}" for name, mib in sorted(used.items()))
+        + f"; sum {sum(used.values())}"
+    )
     for name in used:
         found: dict[str, Any] = stack.inspect(name)
         assert not found["State"]["OOMKilled"], name
@@ -178,10 +239,12 @@ def test_memory_stays_in_its_bounds_and_nothing_was_killed_for_it(stack: Stack) 
 
 
 def test_yesterdays_orders_are_there_after_down_and_up(stack: Stack) -> None:
-    order_no = stack.rows(f"SELECT order_no FROM orders.orders WHERE {SHOPS} AND state = 'fulfilled' ORDER BY order_no LIMIT 1")[
-        0
-    ][0]
-    counted = f"SELECT state, count(*) FROM orders.orders WHERE {SHOPS} GROUP BY state ORDER BY state"
+    order_no = stack.rows(
+        f"SELECT order_no FROM orders.orders WHERE {SHOPS} AND state = 'fulfilled' ORDER BY order_no LIMIT 1"
+    )[0][0]
+    counted = (
+        f"SELECT state, count(*) FROM orders.orders WHERE {SHOPS} GROUP BY state ORDER BY state"
+    )
     before = stack.rows(counted)
     shown = stack.cli("order", "show", order_no, "--json")
     stack.down()

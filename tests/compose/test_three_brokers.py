@@ -20,14 +20,22 @@ ADMIN = ["--bootstrap-server", "localhost:19092", "--command-config", "/health.p
 
 @pytest.fixture(scope="module")
 def stack(machine: Machine, folder: Path) -> Iterator[Stack]:
-    made = Stack(machine, folder, "crossborder-test-three", "minimal", ("docker-compose.yml", "docker-compose.three-brokers.yml"))
+    made = Stack(
+        machine,
+        folder,
+        "crossborder-test-three",
+        "minimal",
+        ("docker-compose.yml", "docker-compose.three-brokers.yml"),
+    )
     with made.fresh() as seconds:
         say(f"three brokers up and well after {seconds:.0f} s")
         yield made
 
 
 def under_replicated(stack: Stack, at: str = "kafka-2") -> list[str]:
-    said = stack.inside(at, "/opt/kafka/bin/kafka-topics.sh", *ADMIN, "--describe", "--under-replicated-partitions")
+    said = stack.inside(
+        at, "/opt/kafka/bin/kafka-topics.sh", *ADMIN, "--describe", "--under-replicated-partitions"
+    )
     return said.splitlines()
 
 
@@ -52,7 +60,16 @@ def test_a_broker_killed_under_load_costs_nothing(stack: Stack) -> None:
         until(lambda: stack.health("kafka") == "healthy", 120, "the killed broker is well again")
     assert found == {"orders": found["orders"], "wrong": []}, found
     assert found["orders"] >= ORDERS
-    until(lambda: not under_replicated(stack), 120, "every partition is on three brokers again", every_s=3)
+    until(
+        lambda: not under_replicated(stack),
+        120,
+        "every partition is on three brokers again",
+        every_s=3,
+    )
     stack.verify()
     used = stack.memory()
-    say("MiB: " + ", ".join(f"{name} {mib}" for name, mib in sorted(used.items())) + f"; sum {sum(used.values())}")
+    say(
+        "MiB: "
+        + ", ".join(f"{name} {mib}" for name, mib in sorted(used.items()))
+        + f"; sum {sum(used.values())}"
+    )

@@ -61,7 +61,18 @@ def test_the_database_lets_in_by_tls_only_and_shows_a_certificate_of_its_own_nam
 ) -> None:
     (network,) = stack.inspect("postgres")["NetworkSettings"]["Networks"].values()
     url = "postgresql://postgres" + asked.format(address=network["IPAddress"])
-    command = ("run", "--rm", "--no-TTY", "--no-deps", "--entrypoint", "python", "cli", "-c", LOGIN, url)
+    command = (
+        "run",
+        "--rm",
+        "--no-TTY",
+        "--no-deps",
+        "--entrypoint",
+        "python",
+        "cli",
+        "-c",
+        LOGIN,
+        url,
+    )
     if answer is None:
         assert stack.compose(*command).strip() == "in"
         return
@@ -77,5 +88,8 @@ def test_the_broker_shows_a_certificate_of_the_stacks_own_authority(stack: Stack
     ):
         assert it.version() in {"TLSv1.3", "TLSv1.2"}
     strangers = ssl.create_default_context()
-    with socket.create_connection(("127.0.0.1", 9092), 10) as plain, pytest.raises(ssl.SSLCertVerificationError):
+    with (
+        socket.create_connection(("127.0.0.1", 9092), 10) as plain,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
         strangers.wrap_socket(plain, server_hostname="localhost")

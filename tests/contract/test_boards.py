@@ -27,17 +27,27 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("boards") / "read"
     env = {**os.environ, "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local"}
     done = subprocess.run(
-        ["go", "build", "-o", str(made), "."], cwd=READER, env=env, capture_output=True, text=True, check=False, timeout=BUILD_S
+        ["go", "build", "-o", str(made), "."],
+        cwd=READER,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=BUILD_S,
     )
     if done.returncode and 'Get "' in done.stderr:
-        pytest.skip(f"Grafana's schema cannot be fetched, so the boards were NOT read by it: {done.stderr[-300:]}")
+        pytest.skip(
+            f"Grafana's schema cannot be fetched, so the boards were NOT read by it: {done.stderr[-300:]}"
+        )
     assert done.returncode == 0, done.stderr
     return made
 
 
 def read(reader: Path, *boards: Path) -> str:
     """What is wrong with the boards, nothing if nothing is."""
-    done = subprocess.run([str(reader), *map(str, boards)], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [str(reader), *map(str, boards)], capture_output=True, text=True, check=False, timeout=60
+    )
     assert (done.returncode == 0) == (done.stdout == ""), done.stderr
     return done.stdout
 

@@ -78,7 +78,9 @@ MONEY: Final = ("freight", "insurance", "total")
 def leaves(model: type[BaseModel], path: str = "") -> Iterator[str]:
     """The paths of the fields of a submission."""
     for name, field in model.model_fields.items():
-        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind is not NoneType]
+        kinds = [
+            kind for kind in (field.annotation, *get_args(field.annotation)) if kind is not NoneType
+        ]
         models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         at = f"{path}{name}[0]." if name == "lines" else f"{path}{name}."
         yield from leaves(models[0], at) if models else (at[:-1],)
@@ -132,20 +134,30 @@ ENDS: Final[Mapping[str, tuple[Any, ...]]] = {
 def test_every_field_and_every_column_is_held_against_the_other(direction: str) -> None:
     columns = {source for table in MESSAGES[direction] for source, *_ in table if source}
     assert columns <= {*OF_ORDER, *OF_WAYBILL, *OURS}, "say what the new column is printed from"
-    assert set(leaves(Submission)) == {*OF_ORDER.values(), *UNPRINTED}, "say where the new field is printed"
+    assert set(leaves(Submission)) == {*OF_ORDER.values(), *UNPRINTED}, (
+        "say where the new field is printed"
+    )
 
 
 def converted(source: str, value: Any, currency: str) -> Any:
     """A value of the wire as the message's own document has it."""
     if source in MONEY:
         return Money.of(value, currency)
-    if isinstance(value, str) and source in ("unit_price", "quantity", "statutory_quantity", "second_quantity", "net_weight_kg"):
+    if isinstance(value, str) and source in (
+        "unit_price",
+        "quantity",
+        "statutory_quantity",
+        "second_quantity",
+        "net_weight_kg",
+    ):
         return Decimal(value)
     return value
 
 
 @pytest.mark.parametrize("direction", ["import", "export"])
-def test_the_longest_value_that_intake_takes_fits_every_column_it_is_printed_in(direction: str) -> None:
+def test_the_longest_value_that_intake_takes_fits_every_column_it_is_printed_in(
+    direction: str,
+) -> None:
     order = submission(SAMPLE[direction], 1, seed=1)
     held = set()
     for table in MESSAGES[direction]:
@@ -158,7 +170,9 @@ def test_the_longest_value_that_intake_takes_fits_every_column_it_is_printed_in(
             for value in values:
                 text = f"{value}|99999999999999.99999piece" if source == "model" else value
                 if source == "consignee_address":
-                    text = address_line(order["consignee"]["region"], order["consignee"]["city"], str(value))
+                    text = address_line(
+                        order["consignee"]["region"], order["consignee"]["city"], str(value)
+                    )
                 write(converted(source, text, order["currency"]))
                 held.add((field, opening))
     assert len(held) > 25
@@ -171,7 +185,17 @@ def test_a_waybill_that_is_taken_fits_every_column_it_is_printed_in(direction: s
 
     def takes(field: str, text: str | int) -> bool:
         try:
-            (found,) = waybill.decode(Record("w", 0, 0, 1_796_000_000_000, None, json.dumps({**sent, field: text}).encode(), ()))
+            (found,) = waybill.decode(
+                Record(
+                    "w",
+                    0,
+                    0,
+                    1_796_000_000_000,
+                    None,
+                    json.dumps({**sent, field: text}).encode(),
+                    (),
+                )
+            )
             waybill.require_room(found.event, direction)
         except Unprocessable:
             return False
@@ -191,12 +215,25 @@ def test_a_waybill_that_is_taken_fits_every_column_it_is_printed_in(direction: s
                 continue
             text = longest(lambda text, at=field: takes(at, text))  # type: ignore[misc]
             assert text is not None
-            write(text[:37] if source == "bill_no" else text)  # a longer number is left out of an import's list
+            write(
+                text[:37] if source == "bill_no" else text
+            )  # a longer number is left out of an import's list
 
 
 def test_every_field_of_a_waybill_is_printed_compared_or_read() -> None:
-    read = {"order_id", "platform_code", "order_no", "currency", "freight", "insurance", "consignee", "issued_at"}
-    assert set(waybill.WireWaybill.model_fields) == {*OF_WAYBILL.values()} | read, "say where the new field is printed"
+    read = {
+        "order_id",
+        "platform_code",
+        "order_no",
+        "currency",
+        "freight",
+        "insurance",
+        "consignee",
+        "issued_at",
+    }
+    assert set(waybill.WireWaybill.model_fields) == {*OF_WAYBILL.values()} | read, (
+        "say where the new field is printed"
+    )
 
 
 def test_an_imports_list_says_one_parcel_and_no_waybill_says_another_number() -> None:
@@ -206,16 +243,26 @@ def test_an_imports_list_says_one_parcel_and_no_waybill_says_another_number() ->
     assert waybill.PACKS_MAX["import"] == 1
 
 
-BETWEEN_FIELDS: Final = frozenset({"price_times_quantity", "country_of_direction", "resident_buyer", "amount_composition"})
+BETWEEN_FIELDS: Final = frozenset(
+    {"price_times_quantity", "country_of_direction", "resident_buyer", "amount_composition"}
+)
 
 
-@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in ENDS.items() for value in values])
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, values in ENDS.items() for value in values]
+)
 def test_intake_takes_the_values_at_the_ends(field: str, value: Any) -> None:
     found = set()
     for direction, sample in SAMPLE.items():
-        (read,) = read_submission(json.dumps(put(submission(sample, 1, seed=1), field, value)).encode(), ())
+        (read,) = read_submission(
+            json.dumps(put(submission(sample, 1, seed=1), field, value)).encode(), ()
+        )
         assert isinstance(read, Submitted)
-        found |= {direction for f in validate(read, NOW) if f.field == field and f.rule not in BETWEEN_FIELDS}
+        found |= {
+            direction
+            for f in validate(read, NOW)
+            if f.field == field and f.rule not in BETWEEN_FIELDS
+        }
     assert len(found) < len(SAMPLE)
 
 
@@ -232,7 +279,12 @@ def largest(direction: str, mode: str) -> dict[str, Any]:
     order |= {"mode": mode, "order_no": "车" * 60}
     order["platform"]["name"] = order["merchant"]["name"] = "车" * 100
     order["buyer"]["name"] = "车" * 60
-    order["consignee"] |= {"region": "车" * 60, "city": "车" * 60, "address": "车" * 78, "name": "车" * 100}
+    order["consignee"] |= {
+        "region": "车" * 60,
+        "city": "车" * 60,
+        "address": "车" * 78,
+        "name": "车" * 100,
+    }
     line = order["lines"][0]
     lines = [
         {**line, "line_no": n, "name": "车" * 250, "sku": "车" * 20, "brand": "车" * 100,
@@ -244,9 +296,14 @@ def largest(direction: str, mode: str) -> dict[str, Any]:
     return order | {"lines": lines, "goods_value": f"{total:f}", "amount_paid": f"{paid:f}"}
 
 
-@pytest.mark.parametrize(("direction", "mode"), [("import", "9610"), ("import", "1210"), ("export", "9610"), ("export", "9710")])
+@pytest.mark.parametrize(
+    ("direction", "mode"),
+    [("import", "9610"), ("import", "1210"), ("export", "9610"), ("export", "9710")],
+)
 @pytest.mark.parametrize("kind", ["declare", "cancel", "return"])
-def test_the_largest_order_that_is_taken_is_printed(authority: Authority, direction: str, mode: str, kind: Any) -> None:
+def test_the_largest_order_that_is_taken_is_printed(
+    authority: Authority, direction: str, mode: str, kind: Any
+) -> None:
     (found,) = read_submission(json.dumps(largest(direction, mode)).encode(), ())
     assert isinstance(found, Submitted)
     assert validate(found, NOW) == ()
@@ -273,4 +330,6 @@ def test_one_letter_more_is_refused_by_name() -> None:
     order["consignee"]["address"] += "车"
     (found,) = read_submission(json.dumps(order).encode(), ())
     assert isinstance(found, Submitted)
-    assert [(f.field, f.rule, f.found) for f in validate(found, NOW)] == [("consignee.address", "length_max", "201 characters")]
+    assert [(f.field, f.rule, f.found) for f in validate(found, NOW)] == [
+        ("consignee.address", "length_max", "201 characters")
+    ]

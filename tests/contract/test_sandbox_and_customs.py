@@ -53,7 +53,11 @@ def declarant(keys: Path) -> Signer:
 
 def placed(authority: Authority, order_no: str, direction: str) -> Submission:
     """The order of the customs samples, with its payment and waybill pushed to the authority."""
-    order = read(submission(order_no, direction=direction, platform={"code": PLATFORM.code, "name": PLATFORM.name}))
+    order = read(
+        submission(
+            order_no, direction=direction, platform={"code": PLATFORM.code, "name": PLATFORM.name}
+        )
+    )
     line = replace(order.lines[0], name="车厘子")
     order = replace(order, lines=(line,))
     to = order.consignee
@@ -74,11 +78,19 @@ def judged(messages: list[bytes]) -> None:
         assert [validate(message, SCHEMAS) for message in messages] == [[]] * len(messages)
 
 
-def test_an_import_list_of_customs_is_accepted_released_and_taken_back(authority: Authority, declarant: Signer) -> None:
+def test_an_import_list_of_customs_is_accepted_released_and_taken_back(
+    authority: Authority, declarant: Signer
+) -> None:
     placed(authority, "SHOP1-000001", "import")
-    authority.receive([declarant.sign(build_import_lists(guid(), TRANSFER, [import_list(guid=guid())]))], NOW)
+    authority.receive(
+        [declarant.sign(build_import_lists(guid(), TRANSFER, [import_list(guid=guid())]))], NOW
+    )
     messages, entries = answers(authority)
-    assert [(e.message_type, e.status) for e in entries] == [("CEB622", "2"), ("CEB622", "120"), ("CEB622", "800")]
+    assert [(e.message_type, e.status) for e in entries] == [
+        ("CEB622", "2"),
+        ("CEB622", "120"),
+        ("CEB622", "800"),
+    ]
     number = entries[-1].invt_no
     assert number
     assert {e.cop_no for e in entries} == {import_list().cop_no}
@@ -90,7 +102,9 @@ def test_an_import_list_of_customs_is_accepted_released_and_taken_back(authority
 
 
 def test_an_import_list_that_waits_is_cancelled(authority: Authority, declarant: Signer) -> None:
-    authority.receive([declarant.sign(build_import_lists(guid(), TRANSFER, [import_list(guid=guid())]))], NOW)
+    authority.receive(
+        [declarant.sign(build_import_lists(guid(), TRANSFER, [import_list(guid=guid())]))], NOW
+    )
     asked = build_cancellations(guid(), TRANSFER, [cancellation(guid=guid())], "import")
     authority.receive([declarant.sign(asked)], NOW)
     messages, entries = answers(authority)
@@ -98,14 +112,24 @@ def test_an_import_list_that_waits_is_cancelled(authority: Authority, declarant:
     judged(messages)
 
 
-def test_an_export_list_of_customs_is_accepted_closed_and_taken_back(authority: Authority, declarant: Signer) -> None:
+def test_an_export_list_of_customs_is_accepted_closed_and_taken_back(
+    authority: Authority, declarant: Signer
+) -> None:
     placed(authority, "SHOP2-000001", "export")
-    authority.receive([declarant.sign(build_export_lists(guid(), TRANSFER, [export_list(guid=guid())]))], NOW)
+    authority.receive(
+        [declarant.sign(build_export_lists(guid(), TRANSFER, [export_list(guid=guid())]))], NOW
+    )
     authority.fall_due(NOW + 1)
     entries = answers(authority)[1]
-    assert [(e.message_type, e.status) for e in entries] == [("CEB604", s) for s in ("2", "120", "800", "899")]
-    refused = cancellation(guid=guid(), invt_no=entries[-1].invt_no, order_no=None, platform=None, logistics=None)
-    authority.receive([declarant.sign(build_cancellations(guid(), TRANSFER, [refused], "export"))], NOW)
+    assert [(e.message_type, e.status) for e in entries] == [
+        ("CEB604", s) for s in ("2", "120", "800", "899")
+    ]
+    refused = cancellation(
+        guid=guid(), invt_no=entries[-1].invt_no, order_no=None, platform=None, logistics=None
+    )
+    authority.receive(
+        [declarant.sign(build_cancellations(guid(), TRANSFER, [refused], "export"))], NOW
+    )
     back = return_request(guid=guid(), invt_no=entries[-1].invt_no)
     authority.receive([declarant.sign(build_returns(guid(), TRANSFER, [back], "export"))], NOW)
     messages, entries = answers(authority)
@@ -116,18 +140,26 @@ def test_an_export_list_of_customs_is_accepted_closed_and_taken_back(authority: 
     judged(messages)
 
 
-def test_customs_learns_from_a_900_which_message_was_refused(authority: Authority, declarant: Signer) -> None:
+def test_customs_learns_from_a_900_which_message_was_refused(
+    authority: Authority, declarant: Signer
+) -> None:
     named = guid()
     message = declarant.sign(build_import_lists(named, TRANSFER, [import_list(guid=guid())]))
     authority.receive([message.replace(b"<customsCode>2244", b"<customsCode>22")], NOW)
     messages, (entry,) = answers(authority)
     assert (entry.message_type, entry.status, entry.inner_code) == ("CEB900", "-2", "0002")
-    assert (entry.original_id, entry.original_guid, entry.original_type) == (named, named, "CEB621Message")
+    assert (entry.original_id, entry.original_guid, entry.original_type) == (
+        named,
+        named,
+        "CEB621Message",
+    )
     judged(messages)
 
 
 @needs_schemas
-def test_a_wrongly_signed_list_is_refused_in_the_schemas_form(authority: Authority, declarant: Signer) -> None:
+def test_a_wrongly_signed_list_is_refused_in_the_schemas_form(
+    authority: Authority, declarant: Signer
+) -> None:
     message = declarant.sign(build_import_lists(guid(), TRANSFER, [import_list(guid=guid())]))
     authority.receive([message.replace(b">86", b">68")], NOW)
     messages, (entry,) = answers(authority)

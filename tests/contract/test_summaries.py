@@ -67,28 +67,46 @@ def authority(keys: Path) -> Iterator[Authority]:
 
 
 def listed(
-    authority: Authority, declarant: Signer, words: str = "", number: int = 1, *, closed: bool = True, **changed: Any
+    authority: Authority,
+    declarant: Signer,
+    words: str = "",
+    number: int = 1,
+    *,
+    closed: bool = True,
+    **changed: Any,
 ) -> str:
     """An export list that is closed by then; returns its number."""
     order_no = f"SHOP2-{number:06d}~{words}" if words else f"SHOP2-{number:06d}"
-    order = read(submission(order_no, direction="export", platform={"code": PLATFORM.code, "name": PLATFORM.name}))
+    order = read(
+        submission(
+            order_no, direction="export", platform={"code": PLATFORM.code, "name": PLATFORM.name}
+        )
+    )
     order = replace(order, lines=(replace(order.lines[0], name="车厘子"),))
     authority.hear_orders([order], NOW)
-    waybill = replace(waybill_of(order), logistics_code=CARRIER.code, logistics_no=f"EX{number:09d}")
+    waybill = replace(
+        waybill_of(order), logistics_code=CARRIER.code, logistics_no=f"EX{number:09d}"
+    )
     authority.hear_documents([payment_of(order)], [waybill], NOW)
     made = export_list(number, guid=guid(), order_no=order_no, **changed)
     given = authority.receive([declarant.sign(build_export_lists(guid(), TRANSFER, [made]))], NOW)
     if closed:
         authority.fall_due(NOW + 0.6)
-    drop_outbox(authority.register.file, [n for n, _ in pending_outbox(authority.register.file, 1000)])
+    drop_outbox(
+        authority.register.file, [n for n, _ in pending_outbox(authority.register.file, 1000)]
+    )
     found = re.search("<invtNo>([^<]+)</invtNo>", given[-1].xml)
     assert found
     return found[1]
 
 
-def asked(authority: Authority, declarant: Signer, *requests: SummaryRequest, at: float = NOW + 1) -> list[Any]:
+def asked(
+    authority: Authority, declarant: Signer, *requests: SummaryRequest, at: float = NOW + 1
+) -> list[Any]:
     """What the authority says to requests, each in a message of its own, in the end: entries as customs reads them."""
-    authority.receive([declarant.sign(build_summary_requests(guid(), TRANSFER, [each])) for each in requests], at)
+    authority.receive(
+        [declarant.sign(build_summary_requests(guid(), TRANSFER, [each])) for each in requests], at
+    )
     for tenth in range(50):
         authority.fall_due(at + tenth / 10)
     sent = pending_outbox(authority.register.file, 1000)
@@ -106,7 +124,10 @@ def brief(entries: list[Any]) -> tuple[str, ...]:
 @needs_schemas
 def test_a_signed_request_is_valid_by_the_authoritys_schema(declarant: Signer) -> None:
     many = tuple(f"22442026E{n:09}" for n in range(2000))
-    for each in (request("22442026E000000001"), request(*many, count=3, seq=2, site_code="2244A", note="n", item_name_flag="1")):
+    for each in (
+        request("22442026E000000001"),
+        request(*many, count=3, seq=2, site_code="2244A", note="n", item_name_flag="1"),
+    ):
         signed = declarant.sign(build_summary_requests(GUID, TRANSFER, [each]))
         assert validate(signed, SCHEMAS) == []
 
@@ -117,7 +138,9 @@ def test_a_request_names_at_least_one_list() -> None:
 
 
 @pytest.mark.parametrize("row", SUMMARIES, ids=lambda row: row.word or "none")
-def test_the_authority_consolidates_as_its_language_says(authority: Authority, declarant: Signer, row: Phrase) -> None:
+def test_the_authority_consolidates_as_its_language_says(
+    authority: Authority, declarant: Signer, row: Phrase
+) -> None:
     number = listed(authority, declarant, row.word)
     found = asked(authority, declarant, request(number))
     assert sorted(brief(found)) == sorted(row.does)
@@ -127,17 +150,29 @@ def test_the_authority_consolidates_as_its_language_says(authority: Authority, d
         assert found[0].named == (number,)
         assert number in found[0].public_info
     if row.word == "sum_wait":
-        assert brief(asked(authority, declarant, request(number, cop_no="S2"), at=NOW + 10))[0] == "702:399"
+        assert (
+            brief(asked(authority, declarant, request(number, cop_no="S2"), at=NOW + 10))[0]
+            == "702:399"
+        )
 
 
-def test_declarations_are_the_authoritys_own_grouping_and_tell_every_line(authority: Authority, declarant: Signer) -> None:
+def test_declarations_are_the_authoritys_own_grouping_and_tell_every_line(
+    authority: Authority, declarant: Signer
+) -> None:
     numbers = [listed(authority, declarant, number=n) for n in (1, 2)]
     abroad = line(origin="DE", total=line().total, gtin=None)
-    numbers.append(listed(authority, declarant, number=3, country="DE", destination_port="304", lines=(abroad,)))
+    numbers.append(
+        listed(
+            authority, declarant, number=3, country="DE", destination_port="304", lines=(abroad,)
+        )
+    )
     found = asked(authority, declarant, request(*numbers))
     results = [entry for entry in found if isinstance(entry, SummaryResult)]
     first = [entry for entry in results if entry.lines]
-    assert sorted(sorted(each.invt_no for each in entry.lines) for entry in first) == [numbers[:2], numbers[2:]]
+    assert sorted(sorted(each.invt_no for each in entry.lines) for entry in first) == [
+        numbers[:2],
+        numbers[2:],
+    ]
     assert [{each.declared_line for each in entry.lines} for entry in first] == [{1}, {1}]
     (receipt_,) = [entry for entry in found if isinstance(entry, SummaryReceipt)]
     assert {entry.sum_no for entry in results} == {receipt_.sum_no}
@@ -146,12 +181,16 @@ def test_declarations_are_the_authoritys_own_grouping_and_tell_every_line(author
     assert all(re.fullmatch("22442026[0-9]{10}", entry_id) for entry_id in numbered.values())
 
 
-def test_a_request_in_several_messages_is_decided_with_the_last(authority: Authority, declarant: Signer) -> None:
+def test_a_request_in_several_messages_is_decided_with_the_last(
+    authority: Authority, declarant: Signer
+) -> None:
     numbers = [listed(authority, declarant, number=n) for n in (1, 2)]
     assert asked(authority, declarant, request(numbers[1], count=2, seq=2)) == []
     found = asked(authority, declarant, request(numbers[0], count=2, seq=1))
     assert [entry.seq for entry in found if isinstance(entry, SummaryReceipt)] == [1, 2]
-    assert {each.invt_no for entry in found if isinstance(entry, SummaryResult) for each in entry.lines} == set(numbers)
+    assert {
+        each.invt_no for entry in found if isinstance(entry, SummaryResult) for each in entry.lines
+    } == set(numbers)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +215,9 @@ def test_a_list_is_consolidated_once(authority: Authority, declarant: Signer) ->
     asked(authority, declarant, request(number))
     (refused,) = asked(authority, declarant, request(number, cop_no="S2"), at=NOW + 10)
     assert (refused.status, refused.code) == ("100", "701005")
-    (unknown,) = asked(authority, declarant, request("22442026E999999999", cop_no="S3"), at=NOW + 20)
+    (unknown,) = asked(
+        authority, declarant, request("22442026E999999999", cop_no="S3"), at=NOW + 20
+    )
     assert unknown.code == "701002"
 
 
@@ -186,12 +227,20 @@ RECEIPT = {"guid": GUID, "agentCode": "A", "ebcCode": "B", "copNo": "S1", "preNo
            "returnStatus": "399", "returnTime": "20261123090203456", "returnInfo": "x"}  # fmt: skip
 HEAD = {"guid": GUID, "customsCode": "2244", "sumNo": "S20261201000000001", "opDate": "20261201090203456",
         "declSeqNo": "S20261201000000002", "decState": "1", "msgCount": "1", "msgSeqNo": "1"}  # fmt: skip
-LINE = {"invtNo": "22442026E000000001", "logisticsNo": "EX1", "gseqno": "1", "gnum": "1", "gcode": "6109100021"}
+LINE = {
+    "invtNo": "22442026E000000001",
+    "logisticsNo": "EX1",
+    "gseqno": "1",
+    "gnum": "1",
+    "gcode": "6109100021",
+}
 
 
 def result(head: dict[str, str], *lines: dict[str, str]) -> bytes:
     inside = f"<ceb:SummaryResultHead>{elements(**head)}</ceb:SummaryResultHead>"
-    inside += "".join(f"<ceb:SummaryResultList>{elements(**each)}</ceb:SummaryResultList>" for each in lines)
+    inside += "".join(
+        f"<ceb:SummaryResultList>{elements(**each)}</ceb:SummaryResultList>" for each in lines
+    )
     return receipt("CEB792", "SummaryResult", inside)
 
 
@@ -203,7 +252,9 @@ def test_a_result_may_come_without_lines_and_a_receipt_without_a_number() -> Non
     (found,) = parse_answer(result(HEAD))
     assert isinstance(found, SummaryResult)
     assert (found.lines, found.entry_id, found.count) == ((), None, 1)
-    (told,) = parse_answer(receipt("CEB702", "SummaryReturn", elements(**without(RECEIPT, "msgSeqNo"))))
+    (told,) = parse_answer(
+        receipt("CEB702", "SummaryReturn", elements(**without(RECEIPT, "msgSeqNo")))
+    )
     assert isinstance(told, SummaryReceipt)
     assert (told.cop_no, told.seq, told.sum_no, told.named) == ("S1", 1, None, ())
 
@@ -212,9 +263,18 @@ def test_a_result_may_come_without_lines_and_a_receipt_without_a_number() -> Non
     ("data", "says"),
     [
         (receipt("CEB702", "Other", ""), "holds no SummaryReturn"),
-        (receipt("CEB702", "SummaryReturn", elements(**without(RECEIPT, "copNo"))), "CEB702 lacks copNo"),
-        (receipt("CEB702", "SummaryReturn", elements(**RECEIPT | {"returnStatus": "18"})), "returnStatus '18'"),
-        (receipt("CEB702", "SummaryReturn", elements(**RECEIPT | {"msgSeqNo": "x"})), "msgSeqNo must be a number"),
+        (
+            receipt("CEB702", "SummaryReturn", elements(**without(RECEIPT, "copNo"))),
+            "CEB702 lacks copNo",
+        ),
+        (
+            receipt("CEB702", "SummaryReturn", elements(**RECEIPT | {"returnStatus": "18"})),
+            "returnStatus '18'",
+        ),
+        (
+            receipt("CEB702", "SummaryReturn", elements(**RECEIPT | {"msgSeqNo": "x"})),
+            "msgSeqNo must be a number",
+        ),
         (receipt("CEB792", "Other", ""), "holds no SummaryResult"),
         (receipt("CEB792", "SummaryResult", ""), "has no SummaryResultHead"),
         (result(without(HEAD, "declSeqNo")), "CEB792 lacks declSeqNo"),

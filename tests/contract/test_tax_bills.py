@@ -45,9 +45,13 @@ def authority(declarant: Declarant, tmp_path: Path) -> Iterator[Authority]:
     made.register.file.close()
 
 
-def released(authority: Authority, declarant: Declarant, words: str = "", number: int = 1) -> tuple[Any, str]:
+def released(
+    authority: Authority, declarant: Declarant, words: str = "", number: int = 1
+) -> tuple[Any, str]:
     """An order whose list is released, and the list's number."""
-    order = papers.read(papers.submission(f"SHOP1-{number:06d}~{words}" if words else f"SHOP1-{number:06d}"))
+    order = papers.read(
+        papers.submission(f"SHOP1-{number:06d}~{words}" if words else f"SHOP1-{number:06d}")
+    )
     authority.hear_orders([order], NOW)
     waybill = waybill_of(order, logistics_no=f"YT{number}")
     authority.hear_documents([payment_of(order)], [waybill], NOW)
@@ -60,7 +64,10 @@ def released(authority: Authority, declarant: Declarant, words: str = "", number
 
 def told(authority: Authority, until_day: int) -> list[tuple[int, bytes]]:
     """The messages of bills, each with the day on which it was sent."""
-    drop_outbox(authority.register.file, [number for number, _ in pending_outbox(authority.register.file, 1000)])
+    drop_outbox(
+        authority.register.file,
+        [number for number, _ in pending_outbox(authority.register.file, 1000)],
+    )
     found = []
     for day in range(until_day + 1):
         authority.fall_due(NOW + day * DAY_S)
@@ -75,7 +82,9 @@ def bills_in(message: bytes) -> list[Bill]:
 
 
 @pytest.mark.parametrize("row", BILLS, ids=lambda row: row.word or "none")
-def test_the_authority_bills_as_its_language_says(authority: Authority, declarant: Declarant, row: Phrase) -> None:
+def test_the_authority_bills_as_its_language_says(
+    authority: Authority, declarant: Declarant, row: Phrase
+) -> None:
     _, invt_no = released(authority, declarant, row.word)
     messages = told(authority, 50)
     found = [bill for _, message in messages for bill in bills_in(message)]
@@ -86,7 +95,14 @@ def test_the_authority_bills_as_its_language_says(authority: Authority, declaran
 
 
 @pytest.mark.parametrize(
-    ("word", "fen"), [("", 1210), ("billhigh", 1240), ("billlow", 968), ("billfar", 1210 * 3 + 10_000), ("contrabill", 1210)]
+    ("word", "fen"),
+    [
+        ("", 1210),
+        ("billhigh", 1240),
+        ("billlow", 968),
+        ("billfar", 1210 * 3 + 10_000),
+        ("contrabill", 1210),
+    ],
 )
 def test_what_is_billed(authority: Authority, declarant: Declarant, word: str, fen: int) -> None:
     released(authority, declarant, word)
@@ -95,20 +111,28 @@ def test_what_is_billed(authority: Authority, declarant: Declarant, word: str, f
     assert first.guarantor == "1105910159"
 
 
-def test_a_bill_comes_the_day_after_and_is_consolidated_on_the_31st(authority: Authority, declarant: Declarant) -> None:
+def test_a_bill_comes_the_day_after_and_is_consolidated_on_the_31st(
+    authority: Authority, declarant: Declarant
+) -> None:
     released(authority, declarant)
-    days = [(day, bill.status) for day, message in told(authority, 50) for bill in bills_in(message)]
+    days = [
+        (day, bill.status) for day, message in told(authority, 50) for bill in bills_in(message)
+    ]
     assert days == [(1, "1"), (31, "2")]
 
 
 def test_a_calendar_day_begins_at_midnight_in_beijing() -> None:
-    released_at = datetime(2026, 11, 23, 15, 59, tzinfo=UTC).timestamp()  # a minute before midnight in Beijing
+    released_at = datetime(
+        2026, 11, 23, 15, 59, tzinfo=UTC
+    ).timestamp()  # a minute before midnight in Beijing
     day = datetime.fromtimestamp(Policy().day_after(released_at, 31), UTC)
     assert day == datetime(2026, 12, 23, 16, tzinfo=UTC)
     assert Policy().day_after(released_at + 60, 31) == day.timestamp() + 86400
 
 
-def test_bills_of_many_lists_come_in_one_message_and_go_into_one_book(authority: Authority, declarant: Declarant) -> None:
+def test_bills_of_many_lists_come_in_one_message_and_go_into_one_book(
+    authority: Authority, declarant: Declarant
+) -> None:
     for number in range(1, 4):
         released(authority, declarant, number=number)
     (_, issued), (_, consolidated) = told(authority, 50)
@@ -116,14 +140,18 @@ def test_bills_of_many_lists_come_in_one_message_and_go_into_one_book(authority:
     assert len({bill.payment_book for bill in bills_in(consolidated)}) == 1
 
 
-def test_the_bill_of_goods_that_came_back_is_void(authority: Authority, declarant: Declarant) -> None:
+def test_the_bill_of_goods_that_came_back_is_void(
+    authority: Authority, declarant: Declarant
+) -> None:
     order, invt_no = released(authority, declarant)
     told(authority, 2)
     authority.receive([declarant.sign(return_625(order, invt_no))], NOW + 3 * DAY_S)
     assert [b.status for _, message in told(authority, 50) for b in bills_in(message)] == ["3"]
 
 
-def test_goods_that_came_back_before_the_bill_are_not_billed(authority: Authority, declarant: Declarant) -> None:
+def test_goods_that_came_back_before_the_bill_are_not_billed(
+    authority: Authority, declarant: Declarant
+) -> None:
     order, invt_no = released(authority, declarant)
     authority.receive([declarant.sign(return_625(order, invt_no))], NOW)
     assert [b for _, message in told(authority, 50) for b in bills_in(message)] == []
@@ -161,10 +189,17 @@ def test_a_bill_that_contradicts_itself_is_refused(head: str, status: str, says:
 def assessable(made: dict[str, Any]) -> tuple[Assessable, dict[str, Any]]:
     """A sample order for the tax service, and for the authority as its list would be declared."""
     currency = made["currency"]
-    lines = [Line.model_validate({**line, "total": Money.of(line["total"], currency)}) for line in made["lines"]]
-    own = tuple(AssessableLine(x.line_no, x.hs_code, x.quantity, x.total, x.net_content, x.net_weight_kg) for x in lines)
+    lines = [
+        Line.model_validate({**line, "total": Money.of(line["total"], currency)})
+        for line in made["lines"]
+    ]
+    own = tuple(
+        AssessableLine(x.line_no, x.hs_code, x.quantity, x.total, x.net_content, x.net_weight_kg)
+        for x in lines
+    )
     goods, freight, insurance, discount = (
-        Money.of(made[name], currency) for name in ("goods_value", "freight", "insurance", "discount")
+        Money.of(made[name], currency)
+        for name in ("goods_value", "freight", "insurance", "discount")
     )
     body = {
         "freight": made["freight"], "insured": made["insurance"],
@@ -173,7 +208,9 @@ def assessable(made: dict[str, Any]) -> tuple[Assessable, dict[str, Any]]:
             for x in lines
         ],
     }  # fmt: skip
-    return Assessable(made["direction"], made["mode"], currency, own, goods, freight, insurance, discount), body
+    return Assessable(
+        made["direction"], made["mode"], currency, own, goods, freight, insurance, discount
+    ), body
 
 
 RULES = load()
@@ -188,15 +225,21 @@ def test_the_authority_finds_what_tax_assesses(sample: str) -> None:
         found = assess(order, datetime(2026, 11, 23, tzinfo=UTC).date(), Money.zero("CNY"), RULES)
         if isinstance(found, Assessment):
             lines = taxes_of(body)
-            assert [(x.duty, x.consumption, x.vat) for x in lines] == [(x.duty, x.consumption_tax, x.vat) for x in found.lines]
+            assert [(x.duty, x.consumption, x.vat) for x in lines] == [
+                (x.duty, x.consumption_tax, x.vat) for x in found.lines
+            ]
 
 
 @pytest.mark.parametrize("value", ["0.01", "0.05", "33.33", "99.99", "4999.99"])
 @pytest.mark.parametrize("content", ["1", "20", "1000"])
-@pytest.mark.parametrize("code", ["0809290000", "3304990029", "2204210000", "9102110000", "1901101090"])
+@pytest.mark.parametrize(
+    "code", ["0809290000", "3304990029", "2204210000", "9102110000", "1901101090"]
+)
 def test_two_readings_of_the_law_agree_to_the_fen(code: str, value: str, content: str) -> None:
     total = Money.of(value, "CNY")
-    line = AssessableLine(1, code, Decimal(1), total, NetContent(value=Decimal(content), unit="ml"), Decimal(1))
+    line = AssessableLine(
+        1, code, Decimal(1), total, NetContent(value=Decimal(content), unit="ml"), Decimal(1)
+    )
     none = Money.zero("CNY")
     order = Assessable(
         direction="import", mode="9610", currency="CNY", lines=(line,), goods_value=total, freight=Money.of("0.07", "CNY"),
@@ -204,7 +247,13 @@ def test_two_readings_of_the_law_agree_to_the_fen(code: str, value: str, content
     )  # fmt: skip
     found = assess(order, datetime(2026, 11, 23, tzinfo=UTC).date(), Money.zero("CNY"), RULES)
     assert isinstance(found, Assessment)
-    told_line = {"number": 1, "code": code, "quantity": "1", "total": value, "model": f"Acme|{content}ml"}
+    told_line = {
+        "number": 1,
+        "code": code,
+        "quantity": "1",
+        "total": value,
+        "model": f"Acme|{content}ml",
+    }
     (own,) = taxes_of({"freight": "0.07", "insured": "0", "lines": [told_line]})
     assert own.total == found.total.minor
 

@@ -60,9 +60,13 @@ class Running:
         """How often each program had to be started anew."""
         return {status.name: status.restarts for status in self.stack.status()}
 
-    async def publish(self, topic: str, *records: tuple[bytes | None, bytes, tuple[tuple[str, bytes], ...]]) -> None:
+    async def publish(
+        self, topic: str, *records: tuple[bytes | None, bytes, tuple[tuple[str, bytes], ...]]
+    ) -> None:
         """Publish keys, values and headers, in this order, as a shop does."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", max_request_size=4 * 1024 * 1024)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap, acks="all", max_request_size=4 * 1024 * 1024
+        )
         await producer.start()
         try:
             for key, value, headers in records:
@@ -81,7 +85,13 @@ class Running:
     async def command(self, *args: str) -> tuple[int, str, str]:
         """Run `crossborder …`; returns its exit status, what it wrote to stdout and to stderr."""
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services", *args, env=self.env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            sys.executable,
+            "-m",
+            "services",
+            *args,
+            env=self.env,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
         out, err = await child.communicate()
         return child.returncode or 0, out.decode(), err.decode()
@@ -91,7 +101,9 @@ class Running:
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     """The stack of the run, on free ports in a folder of its own; everything is ready."""
     made = cli.make(tmp_path_factory.mktemp("stack"))
-    made = Stack(home=made.home, ports={name: free_port() for name in PORTS}, programs=made.programs)
+    made = Stack(
+        home=made.home, ports={name: free_port() for name in PORTS}, programs=made.programs
+    )
     await made.start()
     try:
         missing = await cli.until_ready(made)

@@ -15,7 +15,14 @@ from deploy.samples import submission
 from deploy.samples.generate import resident_id
 
 # Each planted value has one of these marks inside, so that one search finds them all.
-NAME, LATIN, RESIDENT, PASSPORT, PHONE, STREET = "囧犇骉", "Zwjqxvo", "3101011900", "TESTZWJQ", "100989731", "霹雳巷"
+NAME, LATIN, RESIDENT, PASSPORT, PHONE, STREET = (
+    "囧犇骉",
+    "Zwjqxvo",
+    "3101011900",
+    "TESTZWJQ",
+    "100989731",
+    "霹雳巷",
+)
 MARKS: Final = (NAME, LATIN, RESIDENT, PASSPORT, PHONE, STREET)
 POSTCODE: Final = "837261"
 _POSTCODE: Final = re.compile(rb"(?<![0-9A-Fa-f.])837261(?![0-9A-Fa-f])")
@@ -71,14 +78,23 @@ class Planter:
         return {
             "name": self.plant(f"{LATIN} Nr{n:03d}" if abroad else f"司马{NAME}{chr(0x4E00 + n)}"),
             "id_type": "2" if abroad else "1",
-            "id_number": self.plant(f"{PASSPORT}{n:04d}" if abroad else resident_id(_RESIDENTS_FROM + n)),
+            "id_number": self.plant(
+                f"{PASSPORT}{n:04d}" if abroad else resident_id(_RESIDENTS_FROM + n)
+            ),
             "phone": self.plant(f"{PHONE}{n:02d}"),
         }
 
     def order(self, sample: str = "cherries", *, payer: bool = False, **how: Any) -> dict[str, Any]:
         """A valid submission; the payer is the buyer unless `payer`."""
         abroad = sample == "toys_us"
-        made = submission(sample, self._count + 1, seed=3, prefix="PLANT", at=datetime.now(UTC) - timedelta(hours=1), **how)
+        made = submission(
+            sample,
+            self._count + 1,
+            seed=3,
+            prefix="PLANT",
+            at=datetime.now(UTC) - timedelta(hours=1),
+            **how,
+        )
         made["buyer"] = self.person(abroad=abroad)
         paying = self.person(abroad=abroad) if payer else made["buyer"]
         made["payment"]["payer"] = {name: paying[name] for name in ("name", "id_type", "id_number")}
@@ -99,14 +115,20 @@ def _control(value: str) -> str:
 BROKEN: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "buyer name with a direction mark": ("buyer.name", _control),
     "buyer name too long": ("buyer.name", lambda value: value * 90),
-    "buyer number with a wrong check digit": ("buyer.id_number", lambda value: value[:-1] + ("0" if value[-1] != "0" else "1")),
+    "buyer number with a wrong check digit": (
+        "buyer.id_number",
+        lambda value: value[:-1] + ("0" if value[-1] != "0" else "1"),
+    ),
     "buyer number that is a number": ("buyer.id_number", lambda value: int(value[:17])),
     "buyer number of an unknown kind": ("buyer.id_type", lambda _value: "7"),
     "buyer phone in words": ("buyer.phone", lambda value: f"phone {value}"),
     "buyer in one text": ("buyer", lambda value: f"{value['name']} {value['id_number']}"),
     "payer in one text": ("payment.payer", lambda value: f"{value['name']} {value['id_number']}"),
     "payment in one text": ("payment", lambda value: value["payer"]["name"]),
-    "consignee in one text": ("consignee", lambda value: f"{value['name']} {value['address']} {value['postcode']}"),
+    "consignee in one text": (
+        "consignee",
+        lambda value: f"{value['name']} {value['address']} {value['postcode']}",
+    ),
     "payer name in a list": ("payment.payer.name", lambda value: [value]),
     "payer number too short": ("payment.payer.id_number", lambda value: value[:-1]),
     "consignee name with a control character": ("consignee.name", lambda value: f"{value}\x07"),
@@ -114,15 +136,30 @@ BROKEN: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "consignee address too long": ("consignee.address", lambda value: value * 200),
     "consignee address as an object": ("consignee.address", lambda value: {"street": value}),
     "consignee postcode of another form": ("consignee.postcode", lambda value: f"{value}-Z"),
-    "consignee country that is a person": ("consignee.country", lambda _value: resident_id(_RESIDENTS_FROM)),
-    "consignee country that is a name and a street": ("consignee.country", lambda _value: f"{NAME} {STREET}"),
+    "consignee country that is a person": (
+        "consignee.country",
+        lambda _value: resident_id(_RESIDENTS_FROM),
+    ),
+    "consignee country that is a name and a street": (
+        "consignee.country",
+        lambda _value: f"{NAME} {STREET}",
+    ),
     "consignee city that is a street": ("consignee.city", lambda _value: f"{STREET} {NAME}\x07"),
-    "consignee region that is a person": ("consignee.region", lambda _value: f"{LATIN} {PHONE}07\x07"),
+    "consignee region that is a person": (
+        "consignee.region",
+        lambda _value: f"{LATIN} {PHONE}07\x07",
+    ),
     "passport for the kind of document": ("buyer.id_type", lambda _value: f"{PASSPORT}0001"),
     "name for the payer's kind of document": ("payment.payer.id_type", lambda _value: NAME),
-    "telephone with its country's code for a currency": ("currency", lambda _value: f"+86{PHONE}07"),
+    "telephone with its country's code for a currency": (
+        "currency",
+        lambda _value: f"+86{PHONE}07",
+    ),
     "identity number for a currency": ("currency", lambda _value: resident_id(_RESIDENTS_FROM)),
-    "identity number for an article": ("lines.0.hs_code", lambda _value: resident_id(_RESIDENTS_FROM)),
+    "identity number for an article": (
+        "lines.0.hs_code",
+        lambda _value: resident_id(_RESIDENTS_FROM),
+    ),
     "identity number for an amount": ("amount_paid", lambda _value: resident_id(_RESIDENTS_FROM)),
 }
 """Each personal field broken in turn, and personal values in the fields of others."""
@@ -157,6 +194,8 @@ def ceb311(made: dict[str, Any]) -> bytes:
         "price": line["unit_price"], "itemDescribe": f"HS:{line['hs_code']};NET:{line['net_weight_kg']}",
         "totalPrice": line["total"], "currency": "142", "country": "502",
     }  # fmt: skip
-    fields = ("".join(f"<{name}>{text}</{name}>" for name, text in part.items()) for part in (head, goods))
+    fields = (
+        "".join(f"<{name}>{text}</{name}>" for name, text in part.items()) for part in (head, goods)
+    )
     body = "<OrderHead>{}</OrderHead><OrderList>{}</OrderList>".format(*fields)
     return f'<CEB311Message xmlns="http://www.chinaport.gov.cn/ceb" guid="x" version="1.0"><Order>{body}</Order></CEB311Message>'.encode()

@@ -28,7 +28,10 @@ DLQ_HEADERS: Final = {
 CEB: Final = 'xmlns="http://www.chinaport.gov.cn/ceb"'
 BOMB: Final = (
     '<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaaaaaaaa">'
-    + "".join(f'<!ENTITY {name} "{f"&{inner};" * 10}">' for inner, name in zip("acdefghi", "cdefghij", strict=True))
+    + "".join(
+        f'<!ENTITY {name} "{f"&{inner};" * 10}">'
+        for inner, name in zip("acdefghi", "cdefghij", strict=True)
+    )
     + f"]><CEB311Message {CEB}><Order><OrderHead><orderNo>&j;</orderNo></OrderHead></Order></CEB311Message>"
 )
 EXTERNAL: Final = (
@@ -57,20 +60,32 @@ LETTERS: Final[dict[str, tuple[str, Callable[[], bytes]]]] = {
     "nested without end": ("malformed", lambda: b'{"a":' * 40_000),
     "brackets without end": ("malformed", lambda: b"[" * 200_000),
     "a number without end": ("malformed", lambda: b'{"order_no": ' + b"9" * 200_000 + b"}"),
-    "not a number": ("malformed", lambda: json_of(order(1)).replace(b'"204', b"NaN")[:-1] + b', "x": NaN}'),
+    "not a number": (
+        "malformed",
+        lambda: json_of(order(1)).replace(b'"204', b"NaN")[:-1] + b', "x": NaN}',
+    ),
     "a name twice": ("malformed", lambda: json_of(order(1))[:-1] + b', "currency": "USD"}'),
     "half a surrogate pair": ("malformed", lambda: json_of(order(1))[:-1] + b', "x": "\\ud800"}'),
     "UTF-16": ("malformed", lambda: json.dumps(order(1)).encode("utf-16")),
     "GB18030": ("malformed", lambda: json.dumps(order(1), ensure_ascii=False).encode("gb18030")),
     "bytes": ("malformed", lambda: bytes(range(256)) * 8),
     "too large": ("too_large", lambda: json_of({**order(1), "note": "x" * 300_000})),
-    "as large as the broker takes": ("too_large", lambda: b'{"note": "' + b"x" * (MESSAGE_BYTES_MAX - 140)),
+    "as large as the broker takes": (
+        "too_large",
+        lambda: b'{"note": "' + b"x" * (MESSAGE_BYTES_MAX - 140),
+    ),
     "an entity bomb": ("malformed", BOMB.encode),
     "an external entity": ("malformed", EXTERNAL.encode),
-    "XML in another encoding": ("malformed", lambda: f'<?xml version="1.0" encoding="GBK"?><CEB311Message {CEB}/>'.encode("gbk")),
+    "XML in another encoding": (
+        "malformed",
+        lambda: f'<?xml version="1.0" encoding="GBK"?><CEB311Message {CEB}/>'.encode("gbk"),
+    ),
     "XML of another kind": ("unknown_shape", f"<CEB621Message {CEB}/>".encode),
     "XML cut off": ("malformed", f"<CEB311Message {CEB}><Order>".encode),
-    "XML too large": ("too_large", f"<CEB311Message {CEB}>{' ' * 1_100_000}</CEB311Message>".encode),
+    "XML too large": (
+        "too_large",
+        f"<CEB311Message {CEB}>{' ' * 1_100_000}</CEB311Message>".encode,
+    ),
 }
 REFUSED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "an amount that is a number": ("amount_paid", {"amount_paid": 204.1}),
@@ -99,7 +114,10 @@ REFUSED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 
 async def letters(stack: Running) -> dict[str, Record]:
     """The dead letters of the intake by key."""
-    return {(r.key or b"").decode(): r async for r in topic_reader.read(stack.target, [dead_letters_of(SUBMISSIONS)])}
+    return {
+        (r.key or b"").decode(): r
+        async for r in topic_reader.read(stack.target, [dead_letters_of(SUBMISSIONS)])
+    }
 
 
 async def publish_all(stack: Running, good: dict[str, Any]) -> None:
@@ -115,19 +133,27 @@ async def publish_all(stack: Running, good: dict[str, Any]) -> None:
     await stack.publish(SUBMISSIONS, *records)
 
 
-async def test_bad_input_is_refused_or_set_aside_and_good_orders_behind_it_pass(stack: Running) -> None:
+async def test_bad_input_is_refused_or_set_aside_and_good_orders_behind_it_pass(
+    stack: Running,
+) -> None:
     good: dict[str, Any] = {}
     await publish_all(stack, good)
     refused = {order(200 + i)["order_no"]: field for i, (field, _) in enumerate(REFUSED.values())}
     deadline = time.monotonic() + BOUND_S
     states: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        rows = await stack.fetch("SELECT order_no, state, doc FROM orders.orders WHERE order_no LIKE 'BAD-%'")
+        rows = await stack.fetch(
+            "SELECT order_no, state, doc FROM orders.orders WHERE order_no LIKE 'BAD-%'"
+        )
         states = {row["order_no"]: row for row in rows}
-        if set(states) == set(good) | set(refused) and {states[no]["state"] for no in good} == {"fulfilled"}:
+        if set(states) == set(good) | set(refused) and {states[no]["state"] for no in good} == {
+            "fulfilled"
+        }:
             break
         await asyncio.sleep(0.2)
-    assert {no: states.get(no) and states[no]["state"] for no in good} == dict.fromkeys(good, "fulfilled")
+    assert {no: states.get(no) and states[no]["state"] for no in good} == dict.fromkeys(
+        good, "fulfilled"
+    )
     for no, field in refused.items():
         faults = json.loads(states[no]["doc"])["faults"]
         assert states[no]["state"] == "rejected"
@@ -143,7 +169,9 @@ async def test_bad_input_is_refused_or_set_aside_and_good_orders_behind_it_pass(
     assert set(stack.restarts().values()) == {0}
 
 
-async def test_a_record_beyond_the_limit_is_refused_by_the_producer_and_by_the_broker(stack: Running, tmp_path: Path) -> None:
+async def test_a_record_beyond_the_limit_is_refused_by_the_producer_and_by_the_broker(
+    stack: Running, tmp_path: Path
+) -> None:
     value = b"x" * (10 * 1024 * 1024)
     for limit in (MESSAGE_BYTES_MAX, 20 * 1024 * 1024):
         producer = AIOKafkaProducer(bootstrap_servers=stack.bootstrap, max_request_size=limit)
@@ -158,12 +186,20 @@ async def test_a_record_beyond_the_limit_is_refused_by_the_producer_and_by_the_b
     assert f"at most {JSON_BYTES_MAX} bytes" in err
 
 
-async def test_a_batch_that_unpacks_to_far_too_much_costs_nothing_but_itself(stack: Running) -> None:
-    bomb = {"bootstrap_servers": stack.bootstrap, "compression_type": "zstd", "max_request_size": 2**28}
+async def test_a_batch_that_unpacks_to_far_too_much_costs_nothing_but_itself(
+    stack: Running,
+) -> None:
+    bomb = {
+        "bootstrap_servers": stack.bootstrap,
+        "compression_type": "zstd",
+        "max_request_size": 2**28,
+    }
     producer = AIOKafkaProducer(acks="all", **bomb)
     await producer.start()
     try:
-        await producer.send_and_wait(SUBMISSIONS, b'{"note": "' + b"x" * (200 * 1024 * 1024), b"bomb")
+        await producer.send_and_wait(
+            SUBMISSIONS, b'{"note": "' + b"x" * (200 * 1024 * 1024), b"bomb"
+        )
     finally:
         await producer.stop()
     behind = order(300)
@@ -172,10 +208,18 @@ async def test_a_batch_that_unpacks_to_far_too_much_costs_nothing_but_itself(sta
     rows: list[Any] = []
     while time.monotonic() < deadline and not rows:
         await asyncio.sleep(0.2)
-        rows = await stack.fetch("SELECT 1 FROM orders.orders WHERE order_no = $1 AND state = 'fulfilled'", behind["order_no"])
+        rows = await stack.fetch(
+            "SELECT 1 FROM orders.orders WHERE order_no = $1 AND state = 'fulfilled'",
+            behind["order_no"],
+        )
     assert rows
-    told = [dict(letter.headers) async for letter in topic_reader.read(stack.target, [dead_letters_of(SUBMISSIONS)])]
-    assert [head["dlq_reason"] for head in told if head["dlq_error"].startswith(b"send fewer records in one batch")] == [
-        b"too_large"
+    told = [
+        dict(letter.headers)
+        async for letter in topic_reader.read(stack.target, [dead_letters_of(SUBMISSIONS)])
     ]
+    assert [
+        head["dlq_reason"]
+        for head in told
+        if head["dlq_error"].startswith(b"send fewer records in one batch")
+    ] == [b"too_large"]
     assert set(stack.restarts().values()) == {0}

@@ -8,7 +8,9 @@ from tests.e2e.conftest import Running
 
 
 async def test_the_bench_measures_a_running_stack(stack: Running) -> None:
-    status, out, err = await stack.command("bench", "--orders", "60", "--warm-up", "20", "--no-raw", "--json")
+    status, out, err = await stack.command(
+        "bench", "--orders", "60", "--warm-up", "20", "--no-raw", "--json"
+    )
     found = json.loads(out)
     assert status == 0, err
     assert (found["orders"], found["warm_up"], found["open"], found["violations"]) == (60, 20, 0, 0)

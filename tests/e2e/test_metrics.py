@@ -41,7 +41,9 @@ WORDS: Final = (
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def odd(number: int, chance: random.Random) -> tuple[bytes | None, bytes, tuple[tuple[str, bytes], ...]]:
+def odd(
+    number: int, chance: random.Random
+) -> tuple[bytes | None, bytes, tuple[tuple[str, bytes], ...]]:
     """A submission or something like it, with a surprise in every place from which a label could be made."""
     made: dict[str, Any] = submission("cherries", number, seed=5, prefix="ODD", at=AT)
     word = f"{chance.choice(WORDS)}{number}"
@@ -53,7 +55,12 @@ def odd(number: int, chance: random.Random) -> tuple[bytes | None, bytes, tuple[
     ]  # fmt: skip
     for holder, name, value in chance.sample(places, chance.randrange(1, 4)):
         holder[name] = value
-    headers = [("ce_type", word.encode()), ("traceparent", word.encode()), ("ce_id", word.encode()), (word, b"x")]
+    headers = [
+        ("ce_type", word.encode()),
+        ("traceparent", word.encode()),
+        ("ce_id", word.encode()),
+        (word, b"x"),
+    ]
     value = json.dumps(made, ensure_ascii=False).encode()
     return (
         word.encode(),
@@ -64,7 +71,10 @@ def odd(number: int, chance: random.Random) -> tuple[bytes | None, bytes, tuple[
 
 async def scrape(stack: Running, program: str, accept: str = "*/*") -> str:
     url = f"http://127.0.0.1:{stack.stack.ports[program]}/metrics"
-    async with aiohttp.ClientSession() as client, client.get(url, headers={"Accept": accept}) as response:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(url, headers={"Accept": accept}) as response,
+    ):
         assert response.status == 200
         return await response.text()
 
@@ -85,15 +95,25 @@ async def settled(stack: Running) -> None:
     while time.monotonic() < deadline:
         await asyncio.sleep(2.5)
         pages = [await scrape(stack, program) for program in ("orders", "customs")]
-        lags = [line for page in pages for line in page.splitlines() if line.startswith("crossborder_consumer_lag_records{")]
+        lags = [
+            line
+            for page in pages
+            for line in page.splitlines()
+            if line.startswith("crossborder_consumer_lag_records{")
+        ]
         if lags and all(float(line.rpartition(" ")[2]) == 0 for line in lags):
             return
     raise TimeoutError("the intake was not read within a minute")
 
 
-async def test_a_storm_of_odd_inputs_makes_no_more_series_and_leaves_no_word_of_it(stack: Running) -> None:
+async def test_a_storm_of_odd_inputs_makes_no_more_series_and_leaves_no_word_of_it(
+    stack: Running,
+) -> None:
     chance = random.Random(11)
-    before = {program: sum(families(await scrape(stack, program)).values()) for program in stack.stack.programs}
+    before = {
+        program: sum(families(await scrape(stack, program)).values())
+        for program in stack.stack.programs
+    }
     await stack.publish(SUBMISSIONS, *(odd(number, chance) for number in range(600)))
     await stack.publish(WAYBILLS, *(odd(number, chance) for number in range(100)))
     await settled(stack)
@@ -117,8 +137,16 @@ async def test_every_page_is_openmetrics_when_asked_and_ends_as_such(stack: Runn
 async def test_promtool_finds_nothing_to_mend_in_any_page(stack: Running) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is not installed, so the pages were NOT linted: apt-get install prometheus")
+        pytest.skip(
+            "promtool is not installed, so the pages were NOT linted: apt-get install prometheus"
+        )
     for program in stack.stack.programs:
         page = await scrape(stack, program)
-        done = subprocess.run([promtool, "check", "metrics"], input=page.encode(), capture_output=True, timeout=60, check=False)
+        done = subprocess.run(
+            [promtool, "check", "metrics"],
+            input=page.encode(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
         assert (done.returncode, (done.stdout + done.stderr).decode()) == (0, ""), program

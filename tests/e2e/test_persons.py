@@ -28,7 +28,18 @@ from shared.identity import order_id_of
 from shared.outbox import utc_now
 from shared.topics import DECLARATIONS, RECEIPTS, SUBMISSIONS, TOPICS, WAYBILLS, dead_letters_of
 from tests.e2e.conftest import Running
-from tests.e2e.plants import BROKEN, MARKS, NAME, PHONE, POSTCODE, Planter, broken, ceb311, needles, seen_in
+from tests.e2e.plants import (
+    BROKEN,
+    MARKS,
+    NAME,
+    PHONE,
+    POSTCODE,
+    Planter,
+    broken,
+    ceb311,
+    needles,
+    seen_in,
+)
 
 OUTSIDE: Final = {
     name for topic in (SUBMISSIONS, WAYBILLS, DECLARATIONS, RECEIPTS) for name in (topic, dead_letters_of(topic))
@@ -55,7 +66,11 @@ class Planted:
     async def submit(self, made: dict[str, Any], end: str, value: bytes | None = None) -> None:
         if end:
             self.ends[made["order_no"]] = end
-        await self.publish(made["order_no"], value or json.dumps(made, ensure_ascii=self._is_odd()).encode(), SUBMITTED)
+        await self.publish(
+            made["order_no"],
+            value or json.dumps(made, ensure_ascii=self._is_odd()).encode(),
+            SUBMITTED,
+        )
 
     def _is_odd(self) -> bool:
         return len(self.ends) % 2 == 1
@@ -67,7 +82,10 @@ class Planted:
 
     async def publish(self, key: str, value: bytes, wire_type: str) -> None:
         headers = headers_of(event_id=uuid4(), event_type=wire_type, source="shop", at=utc_now())
-        await self.stack.publish(WAYBILLS if wire_type.startswith("waybill") else SUBMISSIONS, (key.encode(), value, headers))
+        await self.stack.publish(
+            WAYBILLS if wire_type.startswith("waybill") else SUBMISSIONS,
+            (key.encode(), value, headers),
+        )
 
     async def come_to_their_ends(self) -> None:
         deadline = time.monotonic() + ENDS_S
@@ -76,7 +94,9 @@ class Planted:
             await asyncio.sleep(0.2)
 
     async def wrong(self) -> dict[str, Any]:
-        rows = await self.stack.fetch("SELECT order_no, state FROM orders.orders WHERE order_no = ANY($1)", list(self.ends))
+        rows = await self.stack.fetch(
+            "SELECT order_no, state FROM orders.orders WHERE order_no = ANY($1)", list(self.ends)
+        )
         states = {row["order_no"]: row["state"] for row in rows}
         return {no: states.get(no) for no, end in self.ends.items() if states.get(no) != end}
 
@@ -97,7 +117,9 @@ async def _plant(p: Planted) -> None:
         await p.submit(order(**how), "rejected")
     for field_, breaks in BROKEN.values():
         await p.submit(broken(order(), field_, breaks), "rejected")
-    await p.submit(order() | {"nickname": planter.person()["name"], planter.person()["name"]: 1}, "fulfilled")
+    await p.submit(
+        order() | {"nickname": planter.person()["name"], planter.person()["name"]: 1}, "fulfilled"
+    )
     xml, bad_xml = order(), broken(order(), "buyer.id_number", lambda value: value[:-1] + "?")
     await p.submit(xml, "fulfilled", ceb311(xml))
     await p.submit(bad_xml, "rejected", ceb311(bad_xml))
@@ -111,14 +133,23 @@ async def _plant(p: Planted) -> None:
 
 async def _go_on(p: Planted) -> None:
     """What is asked and said of orders that are there already."""
-    cancelled, returned, refused = p.planter.order(marker="lost"), p.planter.order(), p.planter.order(marker="silent")
+    cancelled, returned, refused = (
+        p.planter.order(marker="lost"),
+        p.planter.order(),
+        p.planter.order(marker="silent"),
+    )
     await p.submit(cancelled, "placed")
     await p.submit(returned, "fulfilled")
     await p.submit(refused, "lodged")
     await p.come_to_their_ends()
     await p.ask(cancelled, CANCEL, f"{cancelled['buyer']['id_number']} asked for it", "cancelled")
     to, buyer = returned["consignee"], returned["buyer"]
-    await p.ask(returned, RETURN, f"{buyer['name']} (+86{buyer['phone']}) of {to['address']} says it is not sweet", "returned")
+    await p.ask(
+        returned,
+        RETURN,
+        f"{buyer['name']} (+86{buyer['phone']}) of {to['address']} says it is not sweet",
+        "returned",
+    )
     order_id = order_id_of(refused["platform"]["code"], refused["order_no"])
     text = f"[Code:99;Desc:订购人{refused['buyer']['name']}与{refused['buyer']['id_number']}不匹配]"
     fields = {"copNo": cop_no_of(order_id), "preNo": "B20261123000000001", "customsCode": "2244"}
@@ -127,7 +158,10 @@ async def _go_on(p: Planted) -> None:
         await p.stack.publish(RECEIPTS, (record.key, record.value, record.headers))
     p.ends[refused["order_no"]] = "rejected"
     # A waybill that cannot be read, with somebody's address in it.
-    waybill = {"order_id": str(order_id), "consignee": p.planter.order()["consignee"] | {"country": p.planter.person()["name"]}}
+    waybill = {
+        "order_id": str(order_id),
+        "consignee": p.planter.order()["consignee"] | {"country": p.planter.person()["name"]},
+    }
     await p.publish(str(order_id), json.dumps(waybill).encode(), "waybill.issued.v1")
     await p.come_to_their_ends()
 
@@ -145,7 +179,11 @@ async def topic_bytes(stack: Running, names: list[str]) -> dict[str, bytes]:
     """Each topic's records, with their keys and headers, in one piece."""
     found: dict[str, bytearray] = {name: bytearray() for name in names}
     async for r in topic_reader.read(stack.target, names):
-        parts = [r.key or b"", r.value or b"", *(part for name, value in r.headers for part in (name.encode(), value))]
+        parts = [
+            r.key or b"",
+            r.value or b"",
+            *(part for name, value in r.headers for part in (name.encode(), value)),
+        ]
         found[r.topic] += b"\0".join(parts) + b"\0"
     return {name: bytes(text) for name, text in found.items()}
 
@@ -154,7 +192,12 @@ def test_every_form_of_a_planted_value_is_found() -> None:
     forms = [form for mark in MARKS for form in needles(mark)]
     assert min(map(len, forms)) >= 6
     for text in (f"司马{NAME}甲", f"{PHONE}07"):
-        for form in (text.encode(), json.dumps(text).encode(), text.encode().hex().encode(), repr(text.encode()).encode()):
+        for form in (
+            text.encode(),
+            json.dumps(text).encode(),
+            text.encode().hex().encode(),
+            repr(text.encode()).encode(),
+        ):
             assert seen_in(b"before " + form + b" after")
         for before in range(3):
             assert seen_in(base64.b64encode(b"x" * before + text.encode() + b" after"))
@@ -166,8 +209,14 @@ async def test_planted_persons_are_found_where_they_may_be(planted: Planted) -> 
     assert {topic.name for topic in TOPICS if topic.personal} == OUTSIDE
     found = await topic_bytes(planted.stack, sorted(OUTSIDE))
     intake = found[SUBMISSIONS]
-    missing = {v for v in planted.planter.values if v.encode() not in intake and json.dumps(v)[1:-1].encode() not in intake}
-    assert len(missing) <= len(planted.planter.values) // 4, "the rest stands in XML, cut off, or in waybills"
+    missing = {
+        v
+        for v in planted.planter.values
+        if v.encode() not in intake and json.dumps(v)[1:-1].encode() not in intake
+    }
+    assert len(missing) <= len(planted.planter.values) // 4, (
+        "the rest stands in XML, cut off, or in waybills"
+    )
     for topic in (SUBMISSIONS, WAYBILLS, DECLARATIONS):
         assert seen_in(found[topic]) >= {NAME, PHONE}, topic
 
@@ -186,11 +235,21 @@ async def test_no_table_has_a_planted_person(planted: Planted) -> None:
     tables = await planted.stack.fetch(
         "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
     )
-    assert {row["name"].split(".")[0] for row in tables} >= {"orders", "payments", "tax", "customs", "vault"}
+    assert {row["name"].split(".")[0] for row in tables} >= {
+        "orders",
+        "payments",
+        "tax",
+        "customs",
+        "vault",
+    }
     found = {}
     for (name,) in tables:
         rows = await planted.stack.fetch(f"SELECT * FROM {name}")
-        text = b"\0".join(value if isinstance(value, bytes) else str(value).encode() for row in rows for value in row.values())
+        text = b"\0".join(
+            value if isinstance(value, bytes) else str(value).encode()
+            for row in rows
+            for value in row.values()
+        )
         if seen := seen_in(text):
             found[name] = seen
     assert found == {}
@@ -201,12 +260,23 @@ async def test_no_row_deleted_since_had_a_planted_person(planted: Planted) -> No
     await planted.stack.fetch("CHECKPOINT")
     files = [path for path in (planted.stack.home / "postgres").rglob("pg_wal/*") if path.is_file()]
     assert files
-    assert {path.name: seen for path in files if (seen := seen_in(path.read_bytes()) - {POSTCODE})} == {}
+    assert {
+        path.name: seen for path in files if (seen := seen_in(path.read_bytes()) - {POSTCODE})
+    } == {}
 
 
 async def test_no_log_has_a_planted_person(planted: Planted) -> None:
     files = [path for path in (planted.stack.home / "logs").rglob("*") if path.is_file()]
-    assert {path.stem for path in files} >= {"orders", "payments", "tax", "customs", "streams", "sandbox", "kafka", "postgres"}
+    assert {path.stem for path in files} >= {
+        "orders",
+        "payments",
+        "tax",
+        "customs",
+        "streams",
+        "sandbox",
+        "kafka",
+        "postgres",
+    }
     assert any("record given up" in path.read_text() for path in files)
     assert {path.name: seen for path in files if (seen := seen_in(path.read_bytes()))} == {}
 
@@ -215,7 +285,9 @@ async def test_no_metric_has_a_planted_person(planted: Planted) -> None:
     found = {}
     async with aiohttp.ClientSession() as session:
         for name in planted.stack.stack.programs:
-            async with session.get(f"http://127.0.0.1:{planted.stack.ports[name]}/metrics") as answer:
+            async with session.get(
+                f"http://127.0.0.1:{planted.stack.ports[name]}/metrics"
+            ) as answer:
                 text = await answer.read()
                 assert b"crossborder_" in text
                 if seen := seen_in(text):
@@ -228,7 +300,9 @@ async def test_no_command_shows_a_planted_person(planted: Planted) -> None:
     from services.cli.order import app as order_app
 
     for no in planted.ends:
-        shown = json.dumps(await order_app._show(planted.stack.target, no), default=_plain, ensure_ascii=False)
+        shown = json.dumps(
+            await order_app._show(planted.stack.target, no), default=_plain, ensure_ascii=False
+        )
         assert seen_in(shown.encode()) == set(), no
     rejected = next(no for no, end in planted.ends.items() if end == "rejected")
     commands = (
@@ -237,7 +311,9 @@ async def test_no_command_shows_a_planted_person(planted: Planted) -> None:
         ["dlq", "list", "--json"],
         ["order", "list", "--json"],
     )
-    for status, out, err in await asyncio.gather(*(planted.stack.command(*words) for words in commands)):
+    for status, out, err in await asyncio.gather(
+        *(planted.stack.command(*words) for words in commands)
+    ):
         assert status == 0
         assert len(out) > 100
         assert seen_in(out.encode() + err.encode()) == set()

@@ -32,7 +32,12 @@ async def run(line: str, stack: Running | None) -> tuple[int, str, str]:
     env = dict(os.environ) if stack is None else dict(stack.env)
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     child = await asyncio.create_subprocess_shell(
-        line, cwd=ROOT, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        line,
+        cwd=ROOT,
+        env=env,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(BOUND_S):
         out, talk = await child.communicate()
@@ -56,7 +61,12 @@ async def until(line: str, stack: Running, want: str, timeout_s: float = 30.0) -
 
 @pytest.mark.parametrize(
     ("line", "status"),
-    [pair for block in blocks() if block.needs == "nothing" for pair in zip(block.commands, block.statuses, strict=True)],
+    [
+        pair
+        for block in blocks()
+        if block.needs == "nothing"
+        for pair in zip(block.commands, block.statuses, strict=True)
+    ],
 )
 async def test_what_needs_nothing_does_as_the_page_says(line: str, status: int) -> None:
     found = await run(line, None)
@@ -76,7 +86,9 @@ async def test_the_commands_do_as_the_page_says_in_the_order_of_the_page(stack: 
                 line = line.replace(LETTER, await letter(stack))  # noqa: PLW2901
             found = await run(line, stack)
             assert found[0] == status, (line, *found)
-    faults = (await asked("crossborder order show SHOP1-20261123-000004 --json", stack))["detail"]["faults"]
+    faults = (await asked("crossborder order show SHOP1-20261123-000004 --json", stack))["detail"][
+        "faults"
+    ]
     assert {fault["rule"] for fault in faults} == {"is_decimal", "is_resident_id", "sum_of_lines"}
 
 
@@ -91,7 +103,9 @@ async def ready(stack: Running) -> None:
 async def letter(stack: Running) -> str:
     """The last dead letter's id; it is written a moment after its record was published."""
     await until("crossborder dlq list --reason malformed --json", stack, "dead-letters")
-    return shlex.quote(str((await asked("crossborder dlq list --reason malformed --json", stack))[-1]["id"]))
+    return shlex.quote(
+        str((await asked("crossborder dlq list --reason malformed --json", stack))[-1]["id"])
+    )
 
 
 async def test_a_record_without_headers_is_an_order(stack: Running) -> None:
@@ -102,13 +116,20 @@ async def test_a_record_without_headers_is_an_order(stack: Running) -> None:
         await out.send_and_wait("orders.submissions", value=json.dumps(document).encode())
     finally:
         await out.stop()
-    await until(f"crossborder order show {document['order_no']} --json", stack, '"state": "fulfilled"')
+    await until(
+        f"crossborder order show {document['order_no']} --json", stack, '"state": "fulfilled"'
+    )
 
 
-@pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed; a record without headers is tried by aiokafka")
+@pytest.mark.skipif(
+    shutil.which("kcat") is None,
+    reason="kcat is not installed; a record without headers is tried by aiokafka",
+)
 async def test_the_line_with_kcat_publishes_an_order(stack: Running) -> None:
     (line,) = (command for block in blocks() for command in block.commands if "kcat" in command)
     assert WRITTEN in line
     found = await run(line.replace(WRITTEN, stack.bootstrap), stack)
     assert found[0] == 0, found
-    await until("crossborder order show SHOP1-20261123-000001 --json", stack, '"state": "fulfilled"')
+    await until(
+        "crossborder order show SHOP1-20261123-000001 --json", stack, '"state": "fulfilled"'
+    )

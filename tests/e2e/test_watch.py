@@ -55,7 +55,9 @@ async def prober(stack: Running) -> AsyncIterator[int]:
     """The prober, which the stack of the tests leaves out; yields the port of its metrics."""
     port = free_port()
     env = {**os.environ, **stack.stack.child_env("probe"), "CROSSBORDER_METRICS_PORT": str(port)}
-    child = await asyncio.create_subprocess_exec(sys.executable, "-m", "deploy.probe", env=env, stderr=asyncio.subprocess.DEVNULL)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "deploy.probe", env=env, stderr=asyncio.subprocess.DEVNULL
+    )
     try:
         yield port
     finally:
@@ -63,15 +65,25 @@ async def prober(stack: Running) -> AsyncIterator[int]:
         await child.wait()
 
 
-async def test_every_metric_of_rules_boards_runbooks_and_scripts_is_in_a_live_scrape(stack: Running) -> None:
+async def test_every_metric_of_rules_boards_runbooks_and_scripts_is_in_a_live_scrape(
+    stack: Running,
+) -> None:
     wanted = missing = asked() | CONTRACT.keys()
     assert len(wanted) > 50
     async with prober(stack) as port:
-        ports = [stack.ports[program] for program in stack.stack.programs if program != "probe"] + [port]
-        for _ in range(80):  # gauges that need a look into the database come within a quarter of a minute
+        ports = [stack.ports[program] for program in stack.stack.programs if program != "probe"] + [
+            port
+        ]
+        for _ in range(
+            80
+        ):  # gauges that need a look into the database come within a quarter of a minute
             with contextlib.suppress(httpx.ConnectError):
                 series, families = await scraped(ports)
-                missing = {name for name in wanted - series if not (RARE.fullmatch(name) and name in families)}
+                missing = {
+                    name
+                    for name in wanted - series
+                    if not (RARE.fullmatch(name) and name in families)
+                }
                 if not missing:
                     break
             await asyncio.sleep(0.5)
@@ -83,4 +95,7 @@ async def test_what_a_service_stands_on_is_shown_as_there(stack: Running) -> Non
         async with httpx.AsyncClient() as client:
             page = (await client.get(f"http://127.0.0.1:{stack.ports[service]}/metrics")).text
         for dependency in ("kafka", "postgres"):
-            assert f'crossborder_dependency_up{{dependency="{dependency}",service="{service}"}} 1.0' in page
+            assert (
+                f'crossborder_dependency_up{{dependency="{dependency}",service="{service}"}} 1.0'
+                in page
+            )

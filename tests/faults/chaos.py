@@ -42,7 +42,9 @@ class Chaos:
         if kind == "kill":
             await self._kill(victim or self._dice.choice(names))
         elif kind == "zombie":
-            self._suspend(victim or self._dice.choice([n for n in names if n.partition("-")[0] in SERVICES]))
+            self._suspend(
+                victim or self._dice.choice([n for n in names if n.partition("-")[0] in SERVICES])
+            )
         else:
             whole: dict[str, Callable[[], Awaitable[None]]] = {
                 "backend": self._kill_backend, "connections": self._break_connections, "postgres": self._kill_postgres,

@@ -57,12 +57,20 @@ class Load:
                 await self._publish_due(await self.states(), said)
             await asyncio.sleep(LOOK_S)
 
-    async def _publish_due(self, states: Mapping[str, str], said: Mapping[str, Collection[str]]) -> None:
+    async def _publish_due(
+        self, states: Mapping[str, str], said: Mapping[str, Collection[str]]
+    ) -> None:
         elapsed = time.monotonic() - self._began
-        due = [(at, s) for at, s in self._pending if s.is_due(elapsed - at, states.get(s.order_no), said.get(s.order_no, ()))]
+        due = [
+            (at, s)
+            for at, s in self._pending
+            if s.is_due(elapsed - at, states.get(s.order_no), said.get(s.order_no, ()))
+        ]
         if due:
             due.sort(key=lambda pair: pair[0] + pair[1].delay_s)
-            await publish.send(self._to, [replace(s.record, after_s=0.0) for _, s in due], None, lambda _n: None)
+            await publish.send(
+                self._to, [replace(s.record, after_s=0.0) for _, s in due], None, lambda _n: None
+            )
             self.last_at = time.monotonic()
             self._pending = [pair for pair in self._pending if pair not in due]
 
@@ -103,12 +111,16 @@ class Load:
     async def _letters(self) -> list[str]:
         """Only what nobody can read is among the dead letters: orders by their number, waybills by the id of theirs."""
         by_no = {c.order_no: c.kind for c in self.casts}
-        by_no |= {str(order_id_of(PLATFORM, c.order_no)): c.kind for c in self.casts if c.kind in BLURRED}
+        by_no |= {
+            str(order_id_of(PLATFORM, c.order_no)): c.kind for c in self.casts if c.kind in BLURRED
+        }
         found = []
         for letter in await dlq.letters_of(self._to):
             order_no = (letter.record.key or b"").decode("utf-8", "replace")
             if by_no.get(order_no) not in UNREADABLE | BLURRED:
-                found.append(f"a dead letter from {letter.record.topic} for {order_no}: {dict(letter.record.headers)}")
+                found.append(
+                    f"a dead letter from {letter.record.topic} for {order_no}: {dict(letter.record.headers)}"
+                )
         return found
 
 

@@ -40,7 +40,8 @@ async def test_a_destroyed_database_is_restored_to_its_last_commit(
             await asyncio.sleep(8)
             async with database(to) as conn:
                 known = {
-                    row["order_id"]: row["version"] for row in await conn.fetch("SELECT order_id, version FROM orders.orders")
+                    row["order_id"]: row["version"]
+                    for row in await conn.fetch("SELECT order_id, version FROM orders.orders")
                 }
             stack.postgres.kill()
             await follower.end()
@@ -52,10 +53,13 @@ async def test_a_destroyed_database_is_restored_to_its_last_commit(
             print(f"restored to {done.last_commit} in {time.monotonic() - began:.1f} s")
             async with database(to) as conn:
                 found = {
-                    row["order_id"]: row["version"] for row in await conn.fetch("SELECT order_id, version FROM orders.orders")
+                    row["order_id"]: row["version"]
+                    for row in await conn.fetch("SELECT order_id, version FROM orders.orders")
                 }
             assert len(known) > 100
-            assert [order_id for order_id, at in known.items() if found.get(order_id, -1) < at] == []
+            assert [
+                order_id for order_id, at in known.items() if found.get(order_id, -1) < at
+            ] == []
             wrong = await load.settle(SETTLE_S)
             assert wrong == []
         findings = await verify.judge(to, 30.0)

@@ -32,7 +32,9 @@ SECOND: Final = ("orders", "payments", "customs")
 
 
 @asynccontextmanager
-async def running(home: Path, monkeypatch: pytest.MonkeyPatch, *, twice: tuple[str, ...] = ()) -> AsyncIterator[Stack]:
+async def running(
+    home: Path, monkeypatch: pytest.MonkeyPatch, *, twice: tuple[str, ...] = ()
+) -> AsyncIterator[Stack]:
     """A stack of its own, on free ports."""
     for name in stacks.PORTS:
         monkeypatch.setenv(stacks.port_setting(name), "0")
@@ -40,8 +42,14 @@ async def running(home: Path, monkeypatch: pytest.MonkeyPatch, *, twice: tuple[s
     await stack.start()
     try:
         for name in twice:
-            env = {**stack.child_env(name), "CROSSBORDER_REPLICA": "1", "CROSSBORDER_METRICS_PORT": "0"}
-            stack.supervisor.start(Program(f"{name}-2", [sys.executable, "-m", stacks.MODULES[name]], env))
+            env = {
+                **stack.child_env(name),
+                "CROSSBORDER_REPLICA": "1",
+                "CROSSBORDER_METRICS_PORT": "0",
+            }
+            stack.supervisor.start(
+                Program(f"{name}-2", [sys.executable, "-m", stacks.MODULES[name]], env)
+            )
         assert await cli.until_ready(stack) == []
         yield stack
     finally:
@@ -84,7 +92,9 @@ async def test_orders_of_every_kind_survive_kills_of_services_and_broken_connect
 
 @pytest.mark.faults
 @pytest.mark.timeout(300 + 25 * FAULTS)
-async def test_random_faults_lose_nothing_and_double_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_random_faults_lose_nothing_and_double_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     print(f"\n{FAULTS} faults; `make faults N={FAULTS} SEED={SEED}` does the same harm again")
     async with running(home, monkeypatch, twice=SECOND) as stack:
         load, chaos = Load(target(home), 40 * FAULTS, SEED, 2.5 * FAULTS), Chaos(stack, SEED)

@@ -24,7 +24,9 @@ SETTLE_S: Final = 60.0
 
 @pytest.mark.faults
 @pytest.mark.timeout(600)
-async def test_each_program_is_restarted_under_load(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_program_is_restarted_under_load(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records = samples.samples(None, int(RATE * SECONDS), 5)
     wanted = [r.order_id for r in records]
     async with running(home, monkeypatch) as stack:
@@ -33,15 +35,21 @@ async def test_each_program_is_restarted_under_load(home: Path, monkeypatch: pyt
         publishing = asyncio.create_task(publish.send(to, records, RATE, sent.append))
         await asyncio.sleep(LEAD_S)
         usual = {name: await restart.caught_up(to, name) for name in restart.READERS}
-        print("without a restart:", ", ".join(f"{name} {s:.1f} s behind" for name, s in usual.items()))
+        print(
+            "without a restart:", ", ".join(f"{name} {s:.1f} s behind" for name, s in usual.items())
+        )
         done = await restart.roll(to, list(stack.programs))
         seconds = await publishing if not publishing.done() else publishing.result()
         for each in done:
-            print(f"{each.program:<10} ended {each.ended_s:5.1f} s  ready {each.ready_s:5.1f} s  caught up {each.caught_up_s}")
+            print(
+                f"{each.program:<10} ended {each.ended_s:5.1f} s  ready {each.ready_s:5.1f} s  caught up {each.caught_up_s}"
+            )
         print(f"{len(records)} orders in {seconds:.1f} s, {len(records) / seconds:.0f} a second")
         assert len(records) / seconds > 0.95 * RATE, "the load itself was too slow to mean anything"
         assert [each.program for each in done if not each.well] == []
-        assert {s.name: s.restarts for s in stack.status() if s.name in stack.programs} == dict.fromkeys(stack.programs, 1)
+        assert {
+            s.name: s.restarts for s in stack.status() if s.name in stack.programs
+        } == dict.fromkeys(stack.programs, 1)
         began = time.monotonic()
         async with database(to) as conn:
             while (left := await conn.fetchval(

@@ -43,7 +43,9 @@ class TallyDeps:
     """What the reaction is told to trip over."""
 
     poison: set[int] = field(default_factory=set)
-    error: Callable[[], Exception] = lambda: Unprocessable("invalid_value", "this amount cannot be tallied")
+    error: Callable[[], Exception] = lambda: Unprocessable(
+        "invalid_value", "this amount cannot be tallied"
+    )
     large: set[int] = field(default_factory=set)
     calls: int = 0
 
@@ -62,11 +64,18 @@ async def tally(conn: Any, batch: Sequence[Message], deps: TallyDeps) -> Outcome
         )  # fmt: skip
         if m.event.amount in deps.large:
             outcome.records.append(Outgoing(topics.TAX, b"k", b"x" * topics.MESSAGE_BYTES_MAX, ()))
-        outcome.facts.append(EmittedEvent(Tallied(order_id=m.order_id, total=row["total"]), m.event_id, row["version"]))
+        outcome.facts.append(
+            EmittedEvent(
+                Tallied(order_id=m.order_id, total=row["total"]), m.event_id, row["version"]
+            )
+        )
     return outcome
 
 
-TALLY_HEARS = {topics.ORDERS: Subscription(tally, (Counted,)), topics.PAYMENTS: Subscription(tally, (Counted,))}
+TALLY_HEARS = {
+    topics.ORDERS: Subscription(tally, (Counted,)),
+    topics.PAYMENTS: Subscription(tally, (Counted,)),
+}
 
 
 def counted(
@@ -74,9 +83,19 @@ def counted(
     extra: tuple[tuple[str, bytes], ...] = (),
 ) -> Record:  # fmt: skip
     """A record as the broker would deliver it."""
-    headers = headers_of(event_id=event_id or uuid4(), event_type=Counted.type, source="test", at=utc_now())
+    headers = headers_of(
+        event_id=event_id or uuid4(), event_type=Counted.type, source="test", at=utc_now()
+    )
     event = Counted(order_id=order_id, amount=amount)
-    return Record(topic, partition, offset, 1_700_000_000_000, str(order_id).encode(), event.to_json(), (*headers, *extra))
+    return Record(
+        topic,
+        partition,
+        offset,
+        1_700_000_000_000,
+        str(order_id).encode(),
+        event.to_json(),
+        (*headers, *extra),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +139,15 @@ def tally_handler(tally_pool: Any, sealing: Sealing) -> Callable[..., Handler]:
     """Makes handlers of the tally service."""
 
     def make(deps: TallyDeps | None = None, points: Failpoints | None = None) -> Handler:
-        return Handler("tax", topics.TAX, TALLY_HEARS, tally_pool, deps or TallyDeps(), sealing=sealing, failpoints=points)
+        return Handler(
+            "tax",
+            topics.TAX,
+            TALLY_HEARS,
+            tally_pool,
+            deps or TallyDeps(),
+            sealing=sealing,
+            failpoints=points,
+        )
 
     return make
 
@@ -139,7 +166,10 @@ async def snapshot(pool: Any) -> dict[str, Any]:
         tables = await conn.fetch(
             "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1",
         )
-        return {t["tablename"]: sorted(map(repr, await conn.fetch(f'SELECT * FROM "{t["tablename"]}"'))) for t in tables}
+        return {
+            t["tablename"]: sorted(map(repr, await conn.fetch(f'SELECT * FROM "{t["tablename"]}"')))
+            for t in tables
+        }
 
 
 __all__ = ["database"]

@@ -18,24 +18,38 @@ AT: Final = datetime.now(UTC) - timedelta(hours=2)
 TIME: Final = "20261123120000000"
 
 
-async def placed(world: World, number: int = 1, *, sample: str = "cherries", marker: str = "silent") -> dict[str, Any]:
+async def placed(
+    world: World, number: int = 1, *, sample: str = "cherries", marker: str = "silent"
+) -> dict[str, Any]:
     """An order whose list is lodged, as customs' table has it; the authority is silent unless told otherwise."""
-    made = submission(sample, number, seed=7, token="tok_ok", marker=marker, prefix="HEAR", at=AT, person=number)
+    made = submission(
+        sample, number, seed=7, token="tok_ok", marker=marker, prefix="HEAR", at=AT, person=number
+    )
     world.publish(topics.SUBMISSIONS, [shop_record(made["order_no"], made, SUBMITTED)])
     await world.settle_down()
     row = await world.admin.fetchrow(
-        "SELECT d.* FROM customs.declaration d JOIN orders.orders o USING (order_id) WHERE o.order_no = $1", made["order_no"]
+        "SELECT d.* FROM customs.declaration d JOIN orders.orders o USING (order_id) WHERE o.order_no = $1",
+        made["order_no"],
     )
     return {**dict(row), "order_no": made["order_no"], "submission": made}
 
 
 async def declared(world: World, order_id: Any) -> dict[str, Any]:
-    return dict(await world.admin.fetchrow("SELECT * FROM customs.declaration WHERE order_id = $1", order_id))
+    return dict(
+        await world.admin.fetchrow(
+            "SELECT * FROM customs.declaration WHERE order_id = $1", order_id
+        )
+    )
 
 
 def row_of(cop_no: str, status: str, **more: str) -> dict[str, str]:
     """An entry of a receipt of a list."""
-    told = {"guid": str(uuid4()).upper(), "customsCode": "2244", "copNo": cop_no, "preNo": "B20261123000000001"}
+    told = {
+        "guid": str(uuid4()).upper(),
+        "customsCode": "2244",
+        "copNo": cop_no,
+        "preNo": "B20261123000000001",
+    }
     return told | {"returnStatus": status, "returnTime": TIME, "returnInfo": "x"} | more
 
 
@@ -49,7 +63,9 @@ def receipt(message: str, entry: str, *rows: Mapping[str, str] | str) -> Outgoin
         f'<?xml version="1.0" encoding="UTF-8"?><{message}Message xmlns="{CEB}" guid="{str(uuid4()).upper()}" version="1.0">'
         f"{told}</{message}Message>"
     )
-    headers = headers_of(event_id=uuid4(), event_type=f"{message}Message.v1", source="test", at=datetime.now(UTC))
+    headers = headers_of(
+        event_id=uuid4(), event_type=f"{message}Message.v1", source="test", at=datetime.now(UTC)
+    )
     return Outgoing(topics.RECEIPTS, b"k", xml.encode(), headers)
 
 

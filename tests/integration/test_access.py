@@ -57,7 +57,9 @@ class Guarded:
         return self.secured.login(user)
 
     async def connected(self, user: str) -> AIOKafkaConnection:
-        return await create_conn("127.0.0.1", self.kafka.port, client_id=f"{user}-tries", **self.login(user).options())
+        return await create_conn(
+            "127.0.0.1", self.kafka.port, client_id=f"{user}-tries", **self.login(user).options()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,9 @@ async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gua
     await kafka.start()
     try:
         await wait_led(
-            kafka.bootstrap, await create_topics(kafka.bootstrap, partitions=1, security=kafka.security), security=kafka.security
+            kafka.bootstrap,
+            await create_topics(kafka.bootstrap, partitions=1, security=kafka.security),
+            security=kafka.security,
         )
         async with Access.opened(kafka.bootstrap, kafka.security) as broker:
             done = await broker.apply("", {who: secured.password(who) for who in PRINCIPALS})
@@ -85,7 +89,9 @@ def expected(who: str, kind: Kind, name: str, operation: Operation) -> bool:
     """Whether the table allows it; Read and Write bring Describe, nothing brings anything else."""
     granted = grants()
     if operation is Operation.DESCRIBE:
-        return any(Grant(who, kind, name, each) in granted for each in (Operation.READ, Operation.WRITE))
+        return any(
+            Grant(who, kind, name, each) in granted for each in (Operation.READ, Operation.WRITE)
+        )
     return Grant(who, kind, name, operation) in granted
 
 
@@ -101,29 +107,45 @@ async def on_topics(conn: AIOKafkaConnection) -> dict[tuple[Kind, str, Operation
 
     def note(operation: Operation, answers: Iterable[tuple[str, int]]) -> None:
         for name, code in answers:
-            assert code in {OK, REFUSED[Kind.TOPIC]}, f"{operation.name} of {name} was answered {code}"
+            assert code in {OK, REFUSED[Kind.TOPIC]}, (
+                f"{operation.name} of {name} was answered {code}"
+            )
             found[Kind.TOPIC, name, operation] = code == OK
 
     answer: Any = await conn.send(MetadataRequest(NAMES))
     note(Operation.DESCRIBE, [(t[1], t[0]) for t in answer.topics])
-    answer = await conn.send(ProduceRequest(None, -1, 10_000, [(name, [(0, one_record())]) for name in NAMES]))
+    answer = await conn.send(
+        ProduceRequest(None, -1, 10_000, [(name, [(0, one_record())]) for name in NAMES])
+    )
     note(Operation.WRITE, [(name, parts[0][1]) for name, parts in answer.topics])
-    answer = await conn.send(FetchRequest(10, 0, 1 << 20, 0, [(name, [(0, 0, 1 << 16)]) for name in NAMES]))
+    answer = await conn.send(
+        FetchRequest(10, 0, 1 << 20, 0, [(name, [(0, 0, 1 << 16)]) for name in NAMES])
+    )
     note(Operation.READ, [(name, parts[0][1]) for name, parts in answer.topics])
-    answer = await conn.send(DescribeConfigsRequest([(int(Kind.TOPIC), name, None) for name in NAMES]))
+    answer = await conn.send(
+        DescribeConfigsRequest([(int(Kind.TOPIC), name, None) for name in NAMES])
+    )
     note(Operation.DESCRIBE_CONFIGS, [(row[3], row[0]) for row in answer.resources])
-    answer = await conn.send(AlterConfigsRequest([(int(Kind.TOPIC), name, [("retention.ms", "1")]) for name in NAMES]))
+    answer = await conn.send(
+        AlterConfigsRequest([(int(Kind.TOPIC), name, [("retention.ms", "1")]) for name in NAMES])
+    )
     note(Operation.ALTER_CONFIGS, [(row[3], row[0]) for row in answer.resources])
-    answer = await conn.send(CreatePartitionsRequest([(name, (2, None)) for name in NAMES], 10_000, False))
+    answer = await conn.send(
+        CreatePartitionsRequest([(name, (2, None)) for name in NAMES], 10_000, False)
+    )
     note(Operation.ALTER, [(row[0], row[1]) for row in answer.topic_errors])
-    answer = await conn.send(CreateTopicsRequest([(f"{name}.more", 1, 1, [], []) for name in NAMES], 10_000, False))
+    answer = await conn.send(
+        CreateTopicsRequest([(f"{name}.more", 1, 1, [], []) for name in NAMES], 10_000, False)
+    )
     note(Operation.CREATE, [(row[0].removesuffix(".more"), row[1]) for row in answer.topic_errors])
     answer = await conn.send(DeleteTopicsRequest(NAMES, 10_000))
     note(Operation.DELETE, [(row[0], row[1]) for row in answer.topic_error_codes])
     return found
 
 
-async def on_groups(conn: AIOKafkaConnection, groups: Iterable[str]) -> dict[tuple[Kind, str, Operation], bool]:
+async def on_groups(
+    conn: AIOKafkaConnection, groups: Iterable[str]
+) -> dict[tuple[Kind, str, Operation], bool]:
     """Each operation on each group; a group that is empty or unknown to the broker is an answer beyond the right to ask."""
     found: dict[tuple[Kind, str, Operation], bool] = {}
     for group in groups:
@@ -137,7 +159,9 @@ async def on_groups(conn: AIOKafkaConnection, groups: Iterable[str]) -> dict[tup
 
 
 @pytest.mark.parametrize("who", PRINCIPALS)
-async def test_every_operation_on_every_topic_and_group_is_answered_as_declared(guarded: Guarded, who: str) -> None:
+async def test_every_operation_on_every_topic_and_group_is_answered_as_declared(
+    guarded: Guarded, who: str
+) -> None:
     groups = [group for _, group in GROUPS] + ["orders-2", "strangers"]
     conn = await guarded.connected(who)
     try:
@@ -149,7 +173,9 @@ async def test_every_operation_on_every_topic_and_group_is_answered_as_declared(
 
 
 @pytest.mark.parametrize("who", PRINCIPALS)
-async def test_nobody_rules_the_cluster_and_everybody_who_writes_may_do_so_idempotently(guarded: Guarded, who: str) -> None:
+async def test_nobody_rules_the_cluster_and_everybody_who_writes_may_do_so_idempotently(
+    guarded: Guarded, who: str
+) -> None:
     conn = await guarded.connected(who)
     try:
         answer: Any = await conn.send(InitProducerIdRequest(None, 60_000))
@@ -177,12 +203,18 @@ async def test_who_is_not_known_or_not_encrypted_is_not_let_in(guarded: Guarded)
     assert not await knows(at, replace(good, user="nobody"))
     with pytest.raises(Misconfigured, match="CROSSBORDER_KAFKA_PASSWORD_FILE"):
         replace(good, password="")
-    for other in (OPEN, replace(good, protocol="SASL_PLAINTEXT"), replace(good, protocol="SSL", user="", password="")):
+    for other in (
+        OPEN,
+        replace(good, protocol="SASL_PLAINTEXT"),
+        replace(good, protocol="SSL", user="", password=""),
+    ):
         with pytest.raises(Unavailable):
             await knows(at, other)
 
 
-async def test_a_broker_that_is_not_the_authoritys_or_not_of_that_name_is_not_talked_to(guarded: Guarded, tmp_path: Path) -> None:
+async def test_a_broker_that_is_not_the_authoritys_or_not_of_that_name_is_not_talked_to(
+    guarded: Guarded, tmp_path: Path
+) -> None:
     secrets.make_certificates(tmp_path)
     good = guarded.login("orders")
     with pytest.raises(Unavailable, match="certificate verify failed"):
@@ -193,7 +225,9 @@ async def test_a_broker_that_is_not_the_authoritys_or_not_of_that_name_is_not_ta
         await knows(guarded.kafka.bootstrap, replace(good, ca=tmp_path / "none.crt"))
 
 
-async def test_applying_again_changes_nothing_and_takes_away_what_nobody_declared(guarded: Guarded) -> None:
+async def test_applying_again_changes_nothing_and_takes_away_what_nobody_declared(
+    guarded: Guarded,
+) -> None:
     passwords = {who: guarded.secured.password(who) for who in PRINCIPALS}
     async with Access.opened(guarded.kafka.bootstrap, guarded.kafka.security) as broker:
         assert not await broker.apply("", passwords)
@@ -222,7 +256,9 @@ async def test_a_broker_that_does_not_show_in_time_what_it_was_told_is_asked_aga
     monkeypatch.setattr("shared.access._SEEN_BOUND_S", 0.2)
     async with Access.opened(guarded.kafka.bootstrap, guarded.kafka.security) as broker:
         known = await broker.listed()
-        monkeypatch.setattr(broker, "listed", AsyncMock(side_effect=[known] + [known - {min(known)}] * 1000))
+        monkeypatch.setattr(
+            broker, "listed", AsyncMock(side_effect=[known] + [known - {min(known)}] * 1000)
+        )
         with pytest.raises(Unavailable, match="say `crossborder access apply` again"):
             await broker.apply("", passwords)
     async with Access.opened(guarded.kafka.bootstrap, guarded.kafka.security) as broker:
@@ -247,8 +283,12 @@ async def test_a_password_is_changed_while_its_user_works(guarded: Guarded) -> N
 
 
 async def test_the_broker_keeps_its_passwords_to_itself(guarded: Guarded) -> None:
-    written = guarded.kafka.log.read_text() + (guarded.kafka.folder / "server.properties").read_text()
-    assert [name for name in secrets.NAMES if (guarded.secured.secrets / name).read_text() in written] == []
+    written = (
+        guarded.kafka.log.read_text() + (guarded.kafka.folder / "server.properties").read_text()
+    )
+    assert [
+        name for name in secrets.NAMES if (guarded.secured.secrets / name).read_text() in written
+    ] == []
     assert not list(guarded.kafka.folder.glob("format*"))
 
 
@@ -259,7 +299,10 @@ async def test_without_tls_the_same_users_are_asked_for(tmp_path: Path) -> None:
     await kafka.start()
     try:
         async with Access.opened(kafka.bootstrap, kafka.security) as broker:
-            assert set((await broker.apply("", {"orders": secured.password("orders")})).added) == grants()
+            assert (
+                set((await broker.apply("", {"orders": secured.password("orders")})).added)
+                == grants()
+            )
         assert await knows(kafka.bootstrap, secured.login("orders"))
         assert not await knows(kafka.bootstrap, secured.login("tax"))
         with pytest.raises(Unavailable):
@@ -280,5 +323,7 @@ def test_a_service_may_read_what_it_hears_and_nothing_else(service: str) -> None
 
 def test_every_user_of_the_table_has_a_secret_and_a_setting() -> None:
     users = {*PRINCIPALS, *SUPER_USERS}
-    assert {name.removeprefix("kafka_") for name in secrets.NAMES if name.startswith("kafka_")} == users
+    assert {
+        name.removeprefix("kafka_") for name in secrets.NAMES if name.startswith("kafka_")
+    } == users
     assert {f"{who}_kafka_password" for who in PRINCIPALS} <= UserPasswords.model_fields.keys()

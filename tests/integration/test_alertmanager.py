@@ -31,7 +31,9 @@ def alert(name: str, **labels: str) -> Labels:
 def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
     if program is None:
-        pytest.skip("Alertmanager is not installed (Debian: prometheus-alertmanager): what it holds back was NOT tried")
+        pytest.skip(
+            "Alertmanager is not installed (Debian: prometheus-alertmanager): what it holds back was NOT tried"
+        )
     folder, port = tmp_path_factory.mktemp("alertmanager"), free_port()
     file = ROOT / "deploy/alertmanager/alertmanager.yml"
     options = {
@@ -41,7 +43,11 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Cli
         "cluster.listen-address": "",
     }
     with (folder / "log").open("wb") as log:
-        child = subprocess.Popen([program, *(f"--{name}={value}" for name, value in options.items())], stdout=log, stderr=log)
+        child = subprocess.Popen(
+            [program, *(f"--{name}={value}" for name, value in options.items())],
+            stdout=log,
+            stderr=log,
+        )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v2", trust_env=False) as client:
             deadline = time.monotonic() + START_S
@@ -66,7 +72,9 @@ def held_back(client: httpx.Client, test: str, *alerts: Labels) -> set[str]:
 
     It hears of an alert first and then of what it explains, so an answer counts once it has been the same for a while.
     """
-    client.post("/alerts", json=[{"labels": {**labels, "test": test}} for labels in alerts]).raise_for_status()
+    client.post(
+        "/alerts", json=[{"labels": {**labels, "test": test}} for labels in alerts]
+    ).raise_for_status()
     deadline = time.monotonic() + SEEN_S
     answers: list[set[str]] = []
     while len(answers) < SAME or answers[-SAME:] != [answers[-1]] * SAME:
@@ -74,7 +82,11 @@ def held_back(client: httpx.Client, test: str, *alerts: Labels) -> set[str]:
         time.sleep(0.1)
         found = client.get("/alerts", params={"filter": f'test="{test}"'}).json()
         if len(found) == len(alerts):
-            named = {each["labels"]["alertname"].removeprefix("Crossborder") for each in found if each["status"]["inhibitedBy"]}
+            named = {
+                each["labels"]["alertname"].removeprefix("Crossborder")
+                for each in found
+                if each["status"]["inhibitedBy"]
+            }
             answers.append(named)
     return answers[-1]
 
@@ -120,7 +132,9 @@ CASES: Final = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_something_greater_explains_is_held_back(alertmanager: httpx.Client, name: str) -> None:
+def test_what_something_greater_explains_is_held_back(
+    alertmanager: httpx.Client, name: str
+) -> None:
     alerts, wanted = CASES[name]
     try:
         assert held_back(alertmanager, name, *alerts) == wanted
@@ -137,6 +151,8 @@ def test_each_alert_comes_to_the_receiver_of_its_severity(alertmanager: httpx.Cl
     assert len(found) == len(every)
     known = {
         receiver["name"]
-        for receiver in yaml.safe_load(Path(ROOT / "deploy/alertmanager/alertmanager.yml").read_text())["receivers"]
+        for receiver in yaml.safe_load(
+            Path(ROOT / "deploy/alertmanager/alertmanager.yml").read_text()
+        )["receivers"]
     }
     assert {r["name"] for each in found for r in each["receivers"]} == known

@@ -26,7 +26,14 @@ from shared.settings import Settings
 from shared.subscriptions import EmittedEvent, OutboundCommand, Outcome
 from shared.timer_items import Items, Subject
 from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted
-from tests.integration.test_delivery import empty, everything_tallied, publish, read_all, running, until
+from tests.integration.test_delivery import (
+    empty,
+    everything_tallied,
+    publish,
+    read_all,
+    running,
+    until,
+)
 
 Performed = Sequence[Reply | NoReply]
 
@@ -52,7 +59,11 @@ async def run_sql(pool: Any, sql: str, *args: Any) -> Any:
 class Party:
     """An outside party that answers; with some instructions the program itself fails."""
 
-    def __init__(self, bad: set[bytes] = frozenset(), error: Callable[[], Exception] = lambda: KeyError("status")) -> None:  # type: ignore[assignment]
+    def __init__(
+        self,
+        bad: set[bytes] = frozenset(),  # type: ignore[assignment]
+        error: Callable[[], Exception] = lambda: KeyError("status"),
+    ) -> None:
         self.bad = set(bad)
         self.error = error
         self.asked: list[list[bytes]] = []
@@ -69,18 +80,28 @@ async def settle(conn: Any, answered: Sequence[Reply], _deps: Any) -> Outcome:
     outcome = Outcome()
     for a in answered:
         total = 10**9 if a.effect.request == b"breaks a rule" else 1
-        await conn.execute("INSERT INTO tally (order_id, total, version) VALUES ($1, $2, 1)", a.effect.order_id, total)
+        await conn.execute(
+            "INSERT INTO tally (order_id, total, version) VALUES ($1, $2, 1)",
+            a.effect.order_id,
+            total,
+        )
         if a.effect.request == b"leads to too much":
             outcome.records.append(Outgoing(topics.TAX, b"k", b"x" * topics.MESSAGE_BYTES_MAX, ()))
-        outcome.facts.append(EmittedEvent(Tallied(order_id=a.effect.order_id, total=1), a.effect.intent_id, 1))
+        outcome.facts.append(
+            EmittedEvent(Tallied(order_id=a.effect.order_id, total=1), a.effect.intent_id, 1)
+        )
     return outcome
 
 
-def runner(pool: Any, sealing: Sealing, perform: Callable[[str, Sequence[Effect]], Awaitable[Performed]]) -> EffectRunner:
+def runner(
+    pool: Any, sealing: Sealing, perform: Callable[[str, Sequence[Effect]], Awaitable[Performed]]
+) -> EffectRunner:
     async def finish(conn: Any, outcome: Outcome) -> None:
         await write(conn, "tax", topics.TAX, outcome, sealing)
 
-    return EffectRunner("tax", pool, TallyDeps(), perform, settle, finish, lambda _: None, sealing=sealing)
+    return EffectRunner(
+        "tax", pool, TallyDeps(), perform, settle, finish, lambda _: None, sealing=sealing
+    )
 
 
 async def instruct(pool: Any, sealing: Sealing, *requests: bytes, kind: str = "ask") -> list[UUID]:
@@ -89,7 +110,10 @@ async def instruct(pool: Any, sealing: Sealing, *requests: bytes, kind: str = "a
         await effects.instruct(
             conn,
             sealing,
-            [OutboundCommand(uuid4(), order, kind, request) for order, request in zip(orders, requests, strict=True)],
+            [
+                OutboundCommand(uuid4(), order, kind, request)
+                for order, request in zip(orders, requests, strict=True)
+            ],
         )
     return orders
 
@@ -111,7 +135,12 @@ async def test_one_instruction_that_cannot_be_performed_is_set_aside_and_19_othe
     await running_one.once()
     assert len(party.asked) <= 2 * 5 + 1  # halves, down to one
     (row,) = await aside_rows(tally_pool)
-    assert (row["source"], row["order_id"], row["reason"], row["times"]) == ("effect", orders[place], "unexpected", 1)
+    assert (row["source"], row["order_id"], row["reason"], row["times"]) == (
+        "effect",
+        orders[place],
+        "unexpected",
+        1,
+    )
     assert "KeyError" in row["error"]
     assert await run_sql(tally_pool, "SELECT count(*) FROM tally") == 19
     assert await run_sql(tally_pool, "SELECT next_at > now() + interval '50 seconds' FROM effect")
@@ -155,7 +184,9 @@ async def test_instructions_of_another_release_or_under_another_key_cost_themsel
     assert await run_sql(tally_pool, "SELECT count(*) FROM effect") == 4
 
 
-@pytest.mark.parametrize(("request_", "reason"), [(b"breaks a rule", "integrity"), (b"leads to too much", "too_large")])
+@pytest.mark.parametrize(
+    ("request_", "reason"), [(b"breaks a rule", "integrity"), (b"leads to too much", "too_large")]
+)
 async def test_one_answer_that_cannot_be_settled_is_set_aside_and_leaves_nothing(
     tally_pool: Any, sealing: Sealing, request_: bytes, reason: str
 ) -> None:
@@ -167,7 +198,9 @@ async def test_one_answer_that_cannot_be_settled_is_set_aside_and_leaves_nothing
     assert await run_sql(tally_pool, "SELECT count(*) FROM outbox") == 18
 
 
-async def test_trouble_of_the_database_sets_nothing_aside(tally_pool: Any, sealing: Sealing) -> None:
+async def test_trouble_of_the_database_sets_nothing_aside(
+    tally_pool: Any, sealing: Sealing
+) -> None:
     await instruct(tally_pool, sealing, b"bad", b"good")
     party = Party({b"bad"}, lambda: asyncpg.DeadlockDetectedError("deadlock"))
     one = runner(tally_pool, sealing, party.perform)
@@ -260,7 +293,11 @@ async def test_one_record_that_cannot_be_published_holds_back_its_order_and_nobo
         await until(lambda: empty(tally_pool, "outbox"))
     assert await aside_rows(tally_pool) == []
     published = await read_all(kafka, topic_prefix + topics.TAX)
-    assert [r.value for r in published if r.key == str(mine).encode()] == [b"bad", b"behind", b"behind too"]
+    assert [r.value for r in published if r.key == str(mine).encode()] == [
+        b"bad",
+        b"behind",
+        b"behind too",
+    ]
     assert {r.key for r in published if r.value == b"after"} == {str(o).encode() for o in others}
 
 
@@ -270,10 +307,16 @@ async def test_records_that_a_brokers_lower_limit_refuses_are_set_aside(
 ) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
-    await admin.create_topics([NewTopic(topic_prefix + topics.TAX, 1, 1, topic_configs={"max.message.bytes": "10000"})])
+    await admin.create_topics(
+        [NewTopic(topic_prefix + topics.TAX, 1, 1, topic_configs={"max.message.bytes": "10000"})]
+    )
     await admin.close()
     orders = [uuid4() for _ in range(30)]
-    await append(tally_pool, sealing, *(fact(o, "x" * (20_000 if n in large else 5)) for n, o in enumerate(orders)))
+    await append(
+        tally_pool,
+        sealing,
+        *(fact(o, "x" * (20_000 if n in large else 5)) for n, o in enumerate(orders)),
+    )
     relay = Relay("tax", tally_pool, kafka, prefix=topic_prefix, sealing=sealing)
     async with running(relay.run()) as task:
         await until(lambda: aside_is(tally_pool, len(large)), 60)
@@ -285,7 +328,9 @@ async def test_records_that_a_brokers_lower_limit_refuses_are_set_aside(
         await until(only_they_are_left)
         assert not task.done()
     rows = await aside_rows(tally_pool)
-    assert {(row["order_id"], row["reason"]) for row in rows} == {(orders[n], "too_large") for n in large}
+    assert {(row["order_id"], row["reason"]) for row in rows} == {
+        (orders[n], "too_large") for n in large
+    }
     assert "max.message.bytes" in rows[0]["error"]
 
 
@@ -294,30 +339,44 @@ async def aside_is(pool: Any, count: int) -> bool:
 
 
 async def test_a_topic_that_is_missing_holds_back_its_own_records_only(
-    kafka: str, topic_prefix: str, tally_pool: Any, sealing: Sealing, monkeypatch: pytest.MonkeyPatch
+    kafka: str,
+    topic_prefix: str,
+    tally_pool: Any,
+    sealing: Sealing,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(outbox, "TOPIC_CLOSED_S", 2.0)
     await topics.create_topics(kafka, topic_prefix, partitions=3)
     missing = Outgoing("of.the.next.release", str(uuid4()).encode(), b"early", ())
     async with tally_pool.acquire() as conn:
-        await outbox.append(conn, sealing, [missing, fact(uuid4(), "a"), missing, fact(uuid4(), "b")])
+        await outbox.append(
+            conn, sealing, [missing, fact(uuid4(), "a"), missing, fact(uuid4(), "b")]
+        )
     relay = Relay("tax", tally_pool, kafka, prefix=topic_prefix, sealing=sealing)
 
     async def only_these_are_left() -> bool:
-        return bool(await run_sql(tally_pool, "SELECT count(*) = 2 AND min(topic) = 'of.the.next.release' FROM outbox"))
+        return bool(
+            await run_sql(
+                tally_pool, "SELECT count(*) = 2 AND min(topic) = 'of.the.next.release' FROM outbox"
+            )
+        )
 
     async with running(relay.run()) as task:
         await until(only_these_are_left, 60)
         await append(tally_pool, sealing, fact(uuid4(), "c"))
         await until(only_these_are_left, 60)
-        await topics.create_topics(kafka, topic_prefix, extra=[topics.Topic("of.the.next.release", (), ())], partitions=1)
+        await topics.create_topics(
+            kafka, topic_prefix, extra=[topics.Topic("of.the.next.release", (), ())], partitions=1
+        )
         await until(lambda: empty(tally_pool, "outbox"), 90)
         assert not task.done()
     assert await aside_rows(tally_pool) == []
     assert {r.value for r in await read_all(kafka, topic_prefix + topics.TAX)} == {b"a", b"b", b"c"}
 
 
-async def test_the_relay_reads_no_more_at_once_than_it_has_room_for(tally_pool: Any, sealing: Sealing) -> None:
+async def test_the_relay_reads_no_more_at_once_than_it_has_room_for(
+    tally_pool: Any, sealing: Sealing
+) -> None:
     await append(tally_pool, sealing, *(fact(uuid4(), "x" * 2_000_000) for _ in range(20)))
     relay = Relay("tax", tally_pool, "nowhere:1", sealing=sealing)
     async with tally_pool.acquire() as conn:
@@ -348,8 +407,12 @@ def ticking(bad: set[int], seen: list[int]) -> Callable[[Any, Any], Awaitable[Ou
     async def tick(conn: Any, _deps: Any) -> Outcome:
         async def act(orders: Sequence[UUID]) -> Outcome:
             seen.append(len(orders))
-            await conn.execute("UPDATE tally SET version = 2 WHERE order_id = ANY($1::uuid[])", list(orders))
-            totals = await conn.fetch("SELECT total FROM tally WHERE order_id = ANY($1::uuid[])", list(orders))
+            await conn.execute(
+                "UPDATE tally SET version = 2 WHERE order_id = ANY($1::uuid[])", list(orders)
+            )
+            totals = await conn.fetch(
+                "SELECT total FROM tally WHERE order_id = ANY($1::uuid[])", list(orders)
+            )
             if bad & {row["total"] for row in totals}:
                 raise ValueError("this cannot be done")
             return Outcome(facts=[EmittedEvent(Tallied(order_id=o, total=0), o, 2) for o in orders])
@@ -372,11 +435,17 @@ async def test_one_bad_item_of_a_timer_is_set_aside_and_the_others_are_done(
     timers = [Timer("bills", 0.05, ticking(bad, seen)), Timer("lapses", 0.05, failing)]
     wiring = Wiring("tax", topics.TAX, TALLY_HEARS, TallyDeps(), sealing, timers=timers)
     async with tally_pool.acquire() as conn:
-        await conn.executemany("INSERT INTO tally VALUES ($1, $2, 1)", [(o, n) for n, o in enumerate(orders)])
+        await conn.executemany(
+            "INSERT INTO tally VALUES ($1, $2, 1)", [(o, n) for n, o in enumerate(orders)]
+        )
     before = shown("loop_failures_total", loop="lapses")
-    service = Service(wiring, Settings(kafka=kafka, postgres=database, topic_prefix=topic_prefix), tally_pool)
+    service = Service(
+        wiring, Settings(kafka=kafka, postgres=database, topic_prefix=topic_prefix), tally_pool
+    )
     async with running(service.run(asyncio.Event())) as task:
-        await publish(kafka, topic_prefix + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(10)])
+        await publish(
+            kafka, topic_prefix + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(10)]
+        )
         await until(lambda: one_is_undone(tally_pool))
 
         async def done_but_one() -> bool:
@@ -386,7 +455,11 @@ async def test_one_bad_item_of_a_timer_is_set_aside_and_the_others_are_done(
 
         await until(done_but_one)
         (row,) = await aside_rows(tally_pool)
-        assert (row["source"], row["order_id"], row["reason"]) == ("bills", orders[13], "unexpected")
+        assert (row["source"], row["order_id"], row["reason"]) == (
+            "bills",
+            orders[13],
+            "unexpected",
+        )
         turns = len(seen)
         await asyncio.sleep(0.5)
         assert len(seen) == turns  # it is left alone until its pause is over
@@ -405,7 +478,9 @@ async def one_is_undone(pool: Any) -> bool:
     return bool(await run_sql(pool, "SELECT count(*) = 1 FROM tally WHERE version = 1"))
 
 
-async def test_an_item_of_a_timer_that_leads_to_more_than_a_topic_takes_is_set_aside(tally_pool: Any, sealing: Sealing) -> None:
+async def test_an_item_of_a_timer_that_leads_to_more_than_a_topic_takes_is_set_aside(
+    tally_pool: Any, sealing: Sealing
+) -> None:
     orders = [uuid4() for _ in range(8)]
 
     async def act(some: Sequence[UUID]) -> Outcome:
@@ -436,7 +511,9 @@ async def test_an_item_of_a_timer_that_the_commit_would_refuse_is_set_aside(
     orders = [uuid4() for _ in range(20)]
 
     async def act(some: Sequence[UUID]) -> Outcome:
-        await used.executemany("INSERT INTO tally VALUES ($1, $2, 1)", [(order, orders.index(order)) for order in some])
+        await used.executemany(
+            "INSERT INTO tally VALUES ($1, $2, 1)", [(order, orders.index(order)) for order in some]
+        )
         return Outcome()
 
     async with tally_pool.acquire() as used, used.transaction():
@@ -461,7 +538,9 @@ async def test_items_of_a_timer_that_fail_only_together_are_all_done(tally_pool:
     assert await aside_rows(tally_pool) == []
 
 
-async def test_an_item_of_a_timer_that_repeats_an_id_with_other_content_is_set_aside(tally_pool: Any, sealing: Sealing) -> None:
+async def test_an_item_of_a_timer_that_repeats_an_id_with_other_content_is_set_aside(
+    tally_pool: Any, sealing: Sealing
+) -> None:
     """Of an id said before, and of one that another item of the same turn has."""
     orders = [uuid4() for _ in range(20)]
     said = EmittedEvent(Tallied(order_id=orders[5], total=0), orders[5], 1)
@@ -507,7 +586,10 @@ async def test_what_is_set_aside_is_shown_by_source(tally_pool: Any) -> None:
         assert shown("set_aside_oldest_timestamp_seconds") > 1e9
         await aside.clear(conn, "bills", ["a"])
         await aside.measure(conn, "tax")
-        assert (shown("set_aside_items", source="bills"), shown("set_aside_oldest_timestamp_seconds")) == (0, 0)
+        assert (
+            shown("set_aside_items", source="bills"),
+            shown("set_aside_oldest_timestamp_seconds"),
+        ) == (0, 0)
     assert "bills" in metrics.ASIDE_SOURCES
 
 
@@ -519,7 +601,12 @@ async def test_an_operator_sees_what_is_set_aside_and_has_it_tried_at_once(
     await runner(tally_pool, sealing, party.perform).once()
     to = RunningStack("nowhere:1", database, "", tmp_path)
     (item,) = await cli.items_of(to)
-    assert (item["service"], item["source"], item["order_id"], item["times"]) == ("tax", "effect", order, 1)
+    assert (item["service"], item["source"], item["order_id"], item["times"]) == (
+        "tax",
+        "effect",
+        order,
+        1,
+    )
     with pytest.raises(UsageError, match="nothing is set aside as tax/999"):
         await cli._retry(to, ["tax/999"])
     party.bad.clear()
@@ -532,7 +619,13 @@ async def test_an_operator_sees_what_is_set_aside_and_has_it_tried_at_once(
 
 @pytest.mark.parametrize("spoil", SPOILS)
 async def test_a_record_that_no_cause_can_be_mended_of_is_given_up_with_a_note(
-    kafka: str, topic_prefix: str, tally_pool: Any, sealing: Sealing, database: str, tmp_path: Path, spoil: str
+    kafka: str,
+    topic_prefix: str,
+    tally_pool: Any,
+    sealing: Sealing,
+    database: str,
+    tmp_path: Path,
+    spoil: str,
 ) -> None:
     await topics.create_topics(kafka, topic_prefix, partitions=1)
     (order,) = await instruct(tally_pool, sealing, b"bad")
@@ -553,7 +646,19 @@ async def test_a_record_that_no_cause_can_be_mended_of_is_given_up_with_a_note(
     assert [r.value for r in await read_all(kafka, topic_prefix + topics.TAX)] == [b"behind"]
     assert [row["source"] for row in await aside_rows(tally_pool)] == ["effect"]
     async with tally_pool.acquire() as conn:
-        row = await conn.fetchrow("SELECT q.*, r.outcome FROM operator_request q JOIN operator_result r ON r.request_id = q.id")
-    assert (row["act"], row["order_id"], row["note"], row["outcome"]) == ("give_up", order, "the key is lost", "done")
+        row = await conn.fetchrow(
+            "SELECT q.*, r.outcome FROM operator_request q JOIN operator_result r ON r.request_id = q.id"
+        )
+    assert (row["act"], row["order_id"], row["note"], row["outcome"]) == (
+        "give_up",
+        order,
+        "the key is lost",
+        "done",
+    )
     assert row["letter"] == f"outbox {record['subject']}"
-    assert await operator_requests.obey(Handler("tax", topics.TAX, TALLY_HEARS, tally_pool, TallyDeps(), sealing=sealing)) == 0
+    assert (
+        await operator_requests.obey(
+            Handler("tax", topics.TAX, TALLY_HEARS, tally_pool, TallyDeps(), sealing=sealing)
+        )
+        == 0
+    )

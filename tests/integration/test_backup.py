@@ -39,7 +39,9 @@ async def test_a_synchronous_backup_has_every_commit_that_was_answered(tmp_path:
         assert done.last_commit is not None
         await postgres.start()
         conn = await asyncpg.connect(dsn)
-        assert await conn.fetchval("SELECT array_agg(n ORDER BY n) FROM public.kept") == list(range(1, 1101))
+        assert await conn.fetchval("SELECT array_agg(n ORDER BY n) FROM public.kept") == list(
+            range(1, 1101)
+        )
         # It is a server like before: it waits for no follower, takes nothing in any more, and can be backed up anew.
         await asyncio.wait_for(conn.execute("INSERT INTO public.kept VALUES (0)"), 5)
         assert await conn.fetchval("SHOW restore_command") == ""
@@ -68,7 +70,9 @@ async def test_without_a_follower_commits_wait_until_they_are_released(tmp_path:
         await postgres.stop()
 
 
-async def test_a_follower_that_has_ended_leaves_nothing_for_which_changes_are_kept(tmp_path: Path) -> None:
+async def test_a_follower_that_has_ended_leaves_nothing_for_which_changes_are_kept(
+    tmp_path: Path,
+) -> None:
     postgres = EmbeddedPostgres(tmp_path / "postgres")
     await postgres.start()
     try:
@@ -81,7 +85,9 @@ async def test_a_follower_that_has_ended_leaves_nothing_for_which_changes_are_ke
         await conn.execute("SELECT pg_switch_wal()")
         next_one = backup.Follower(postgres.dsn(), tmp_path / "next")
         await next_one.start()
-        assert await conn.fetchval("SELECT restart_lsn > $1::pg_lsn FROM pg_replication_slots", first), "it began anew"
+        assert await conn.fetchval(
+            "SELECT restart_lsn > $1::pg_lsn FROM pg_replication_slots", first
+        ), "it began anew"
         await backup.Follower(postgres.dsn(), tmp_path / "plain").stop()
         assert await conn.fetchval(slots) == [True]
         await next_one.stop()
@@ -91,7 +97,9 @@ async def test_a_follower_that_has_ended_leaves_nothing_for_which_changes_are_ke
         await postgres.stop()
 
 
-async def test_what_is_no_backup_or_damaged_or_in_use_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
+async def test_what_is_no_backup_or_damaged_or_in_use_is_refused_and_nothing_is_touched(
+    tmp_path: Path,
+) -> None:
     postgres = EmbeddedPostgres(tmp_path / "postgres")
     await postgres.start()
     folder = tmp_path / "backup"

@@ -32,11 +32,15 @@ from tests.integration.test_payments import PAYER, Rig, given_back, released, ri
 
 __all__ = ["rig"]
 
-Answering = Callable[[web.Request, Callable[[], Awaitable[web.StreamResponse]]], Awaitable[web.StreamResponse]]
+Answering = Callable[
+    [web.Request, Callable[[], Awaitable[web.StreamResponse]]], Awaitable[web.StreamResponse]
+]
 
 
 @contextlib.contextmanager
-def doing(kind: str, do: Callable[[Any, Any], dict[str, Any]]) -> Iterator[Callable[[Any, Any], dict[str, Any]]]:
+def doing(
+    kind: str, do: Callable[[Any, Any], dict[str, Any]]
+) -> Iterator[Callable[[Any, Any], dict[str, Any]]]:
     """The sandbox bank does `do` in place of its own."""
     real = bank_ledger.DO[kind]
     bank_ledger.DO[kind] = do
@@ -47,7 +51,9 @@ def doing(kind: str, do: Callable[[Any, Any], dict[str, Any]]) -> Iterator[Calla
 
 
 @contextlib.asynccontextmanager
-async def bank_that(rig: Rig, answering: Answering, *, timeout_s: float = 5.0) -> AsyncIterator[EffectRunner]:
+async def bank_that(
+    rig: Rig, answering: Answering, *, timeout_s: float = 5.0
+) -> AsyncIterator[EffectRunner]:
     """A runner whose bank's answers go through `answering`."""
 
     @web.middleware
@@ -88,7 +94,8 @@ async def open_cases(rig: Rig) -> list[StoredCase]:
 async def talk_of(rig: Rig, order_id: UUID) -> list[tuple[str, int, str, str | None]]:
     async with rig.pool.acquire() as conn:
         rows = await conn.fetch(
-            "SELECT kind, attempt, status, number FROM bank_talk WHERE order_id = $1 ORDER BY at, attempt", order_id
+            "SELECT kind, attempt, status, number FROM bank_talk WHERE order_id = $1 ORDER BY at, attempt",
+            order_id,
         )
     return [tuple(row) for row in rows]
 
@@ -140,7 +147,10 @@ async def test_whatever_key_was_forgotten_nothing_is_done_twice(rig: Rig, step: 
         await now_due(rig)
         await rig.runner().once()
         rig.line.cut = ""
-        with doing("capture", lambda _d, item: bank_ledger.say(item, "declined", code="AG01", reason="not allowed")):
+        with doing(
+            "capture",
+            lambda _d, item: bank_ledger.say(item, "declined", code="AG01", reason="not allowed"),
+        ):
             await rig.ask_bank(1)
     if step == "refund":
         await rig.ask_bank()
@@ -151,14 +161,24 @@ async def test_whatever_key_was_forgotten_nothing_is_done_twice(rig: Rig, step: 
     rig.line.cut = ""
     await forget_everything(rig)
     await rig.ask_bank()
-    ends = {"authorise": ["captured"], "void": ["declined"], "refund": ["captured", "settled", "return-refunded"]}
+    ends = {
+        "authorise": ["captured"],
+        "void": ["declined"],
+        "refund": ["captured", "settled", "return-refunded"],
+    }
     assert await rig.told(placed.order_id) == ends[step]
-    moved = {"authorise": {"capture": 20410}, "void": {}, "refund": {"capture": 20410, "refund": 20410}}
+    moved = {
+        "authorise": {"capture": 20410},
+        "void": {},
+        "refund": {"capture": 20410, "refund": 20410},
+    }
     assert rig.bank_moved() == moved[step]
     assert len(rig.line.bank.file.db.execute("SELECT * FROM authorisation").fetchall()) == 1
 
 
-async def test_past_the_memory_of_keys_the_bank_is_asked_by_reference_and_by_no_key(rig: Rig) -> None:
+async def test_past_the_memory_of_keys_the_bank_is_asked_by_reference_and_by_no_key(
+    rig: Rig,
+) -> None:
     order_id = await captured(rig)
     await rig.hear(unwinding(order_id))
     rig.line.cut = "after"
@@ -179,11 +199,15 @@ async def test_past_the_memory_of_keys_the_bank_is_asked_by_reference_and_by_no_
     assert rig.bank_moved()["refund"] == 20410
 
 
-async def test_past_the_memory_nothing_is_sent_to_a_bank_that_cannot_be_asked_by_reference(rig: Rig) -> None:
+async def test_past_the_memory_nothing_is_sent_to_a_bank_that_cannot_be_asked_by_reference(
+    rig: Rig,
+) -> None:
     order_id = await captured(rig)
     await rig.hear(unwinding(order_id))
     async with rig.pool.acquire() as conn:
-        await conn.execute("UPDATE effect SET created_at = now() - interval '25 hours', attempts = 3")
+        await conn.execute(
+            "UPDATE effect SET created_at = now() - interval '25 hours', attempts = 3"
+        )
 
     async def old_bank(request: web.Request, go: Any) -> Any:
         if b"references" in await request.read():
@@ -206,7 +230,10 @@ async def test_past_the_memory_nothing_is_sent_to_a_bank_that_cannot_be_asked_by
 async def test_a_refund_declined_once_is_made_under_a_new_key(rig: Rig) -> None:
     order_id = await captured(rig)
     await rig.hear(unwinding(order_id))
-    with doing("refund", lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not so much today")):
+    with doing(
+        "refund",
+        lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not so much today"),
+    ):
         await rig.ask_bank(1)
     async with rig.pool.acquire() as conn:
         wait = await conn.fetchval("SELECT extract(epoch FROM next_at - now()) FROM effect")
@@ -217,8 +244,15 @@ async def test_a_refund_declined_once_is_made_under_a_new_key(rig: Rig) -> None:
     await rig.ask_bank()
     assert await rig.told(order_id) == ["captured", "refunded"]
     assert rig.bank_moved() == {"capture": 20410, "refund": 20410}
-    intent = Refund(order_id=order_id, payment_no="", amount=(await rig.state(order_id)).captured).intent_id  # type: ignore[arg-type]
-    keys = {row[0] for row in rig.line.bank.file.db.execute("SELECT key FROM operation WHERE kind = 'refund'")}
+    intent = Refund(
+        order_id=order_id,
+        payment_no="",
+        amount=(await rig.state(order_id)).captured,  # type: ignore[arg-type]
+    ).intent_id
+    keys = {
+        row[0]
+        for row in rig.line.bank.file.db.execute("SELECT key FROM operation WHERE kind = 'refund'")
+    }
     assert keys == {str(intent), str(key_of(intent, 2))}
     assert [(k, n, s) for k, n, s, _ in await talk_of(rig, order_id)][2:] == [
         ("refund", 1, "declined"),
@@ -250,23 +284,39 @@ async def test_two_attempts_are_never_open_at_once(rig: Rig) -> None:
         await conn.execute("DELETE FROM bank_attempt")
 
 
-async def test_after_each_reason_there_are_as_many_attempts_as_its_row_says_and_then_a_case(rig: Rig) -> None:
-    of_refunds = {code: rows[-1] for code, rows in in_force().reasons.items() if "refund" in rows[-1].kinds}
-    attempts = {code: len(row.pauses_s) + 1 for code, row in of_refunds.items()} | {"AC04": 1, "ZZ99": 1}
+async def test_after_each_reason_there_are_as_many_attempts_as_its_row_says_and_then_a_case(
+    rig: Rig,
+) -> None:
+    of_refunds = {
+        code: rows[-1] for code, rows in in_force().reasons.items() if "refund" in rows[-1].kinds
+    }
+    attempts = {code: len(row.pauses_s) + 1 for code, row in of_refunds.items()} | {
+        "AC04": 1,
+        "ZZ99": 1,
+    }
     orders = [await rig.placed() for _ in attempts]
     codes = {str(order.order_id): code for order, code in zip(orders, attempts, strict=True)}
     await rig.hear(*orders)
     await rig.ask_bank()
     await rig.hear(*(unwinding(order.order_id) for order in orders))
-    with doing("refund", lambda _d, i: bank_ledger.say(i, "declined", code=codes[i["reference"]], reason="no")):
+    with doing(
+        "refund",
+        lambda _d, i: bank_ledger.say(i, "declined", code=codes[i["reference"]], reason="no"),
+    ):
         await rig.ask_bank(max(attempts.values()) + 4)
     async with rig.pool.acquire() as conn:
-        rows = await conn.fetch("SELECT order_id, count(*) AS n, count(DISTINCT key) AS keys FROM bank_attempt GROUP BY 1")
-        assert await conn.fetchval("SELECT count(*) FROM bank_attempt WHERE state <> 'refused'") == 0
+        rows = await conn.fetch(
+            "SELECT order_id, count(*) AS n, count(DISTINCT key) AS keys FROM bank_attempt GROUP BY 1"
+        )
+        assert (
+            await conn.fetchval("SELECT count(*) FROM bank_attempt WHERE state <> 'refused'") == 0
+        )
     assert {codes[str(row["order_id"])]: row["n"] for row in rows} == attempts
     assert all(row["keys"] == row["n"] for row in rows)
     found = await open_cases(rig)
-    assert {c.details["code"]: (c.kind, c.details["attempt"]) for c in found} == {c: ("refused", n) for c, n in attempts.items()}
+    assert {c.details["code"]: (c.kind, c.details["attempt"]) for c in found} == {
+        c: ("refused", n) for c, n in attempts.items()
+    }
     assert rig.bank_moved() == {"capture": len(orders) * 20410}
 
 
@@ -275,12 +325,17 @@ async def test_who_dies_after_a_refusal_has_not_shortened_the_pause(rig: Rig) ->
     await rig.hear(unwinding(order_id))
     await now_due(rig)
     with (
-        doing("refund", lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not today")),
+        doing(
+            "refund",
+            lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not today"),
+        ),
         pytest.raises(Killed),
     ):
         await rig.runner(Failpoints("effect_after_call", in_process=True)).once()
     async with rig.pool.acquire() as conn:
-        row = await conn.fetchrow("SELECT extract(epoch FROM next_at - now())::float8 AS wait, attempts FROM effect")
+        row = await conn.fetchrow(
+            "SELECT extract(epoch FROM next_at - now())::float8 AS wait, attempts FROM effect"
+        )
         assert await conn.fetchval("SELECT count(*) FROM bank_attempt WHERE state = 'open'") == 1
     assert row["wait"] > 800
     await rig.ask_bank()
@@ -290,23 +345,34 @@ async def test_who_dies_after_a_refusal_has_not_shortened_the_pause(rig: Rig) ->
 async def test_two_claimants_of_one_refusal_begin_one_attempt(rig: Rig) -> None:
     order_id = await captured(rig)
     await rig.hear(unwinding(order_id))
-    with doing("refund", lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not so much today")):
+    with doing(
+        "refund",
+        lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not so much today"),
+    ):
         await now_due(rig)
         effects = await rig.runner()._claim()
         teller = BankSender(rig.http, rig.sealing, rig.pool)
         await asyncio.gather(*(teller.perform("refund", effects) for _ in range(4)))
     async with rig.pool.acquire() as conn:
-        assert await conn.fetchval("SELECT array_agg(state ORDER BY number) FROM bank_attempt") == ["refused", "open"]
+        assert await conn.fetchval("SELECT array_agg(state ORDER BY number) FROM bank_attempt") == [
+            "refused",
+            "open",
+        ]
     await rig.ask_bank()
     assert rig.bank_moved()["refund"] == 20410
 
 
-async def test_a_refund_refused_for_good_is_one_case_with_the_banks_sentence_and_one_conflict(rig: Rig) -> None:
+async def test_a_refund_refused_for_good_is_one_case_with_the_banks_sentence_and_one_conflict(
+    rig: Rig,
+) -> None:
     order_id = await captured(rig)
     before = conflicts("refund")
     await rig.hear(unwinding(order_id))
     with doing(
-        "refund", lambda _d, item: bank_ledger.say(item, "declined", code="AC04", reason=f"account of {PAYER.id_number} closed")
+        "refund",
+        lambda _d, item: bank_ledger.say(
+            item, "declined", code="AC04", reason=f"account of {PAYER.id_number} closed"
+        ),
     ):
         await rig.ask_bank(6)
     (case,) = await open_cases(rig)
@@ -319,11 +385,19 @@ async def test_a_refund_refused_for_good_is_one_case_with_the_banks_sentence_and
         assert PAYER.id_number not in repr(await conn.fetch("SELECT * FROM bank_talk"))
 
 
-async def test_money_refunded_at_the_banks_own_desk_is_one_case_that_names_the_refund(rig: Rig) -> None:
+async def test_money_refunded_at_the_banks_own_desk_is_one_case_that_names_the_refund(
+    rig: Rig,
+) -> None:
     order_id = await captured(rig)
     payment_no = (await rig.state(order_id)).payment_no
     assert payment_no
-    desk = {"key": str(uuid4()), "reference": str(order_id), "payment_no": payment_no, "amount": "204.10", "currency": "CNY"}
+    desk = {
+        "key": str(uuid4()),
+        "reference": str(order_id),
+        "payment_no": payment_no,
+        "amount": "204.10",
+        "currency": "CNY",
+    }
     rig.line.bank.perform("refund", [desk], time.time())
     before = conflicts("refund")
     await rig.hear(unwinding(order_id))
@@ -336,7 +410,9 @@ async def test_money_refunded_at_the_banks_own_desk_is_one_case_that_names_the_r
     assert conflicts("refund") == before + 1
 
 
-async def test_a_hold_that_is_gone_because_it_was_captured_is_a_case_and_not_let_go(rig: Rig) -> None:
+async def test_a_hold_that_is_gone_because_it_was_captured_is_a_case_and_not_let_go(
+    rig: Rig,
+) -> None:
     """The bank captures, says that it declines, and of the void that it has no such hold any more."""
     placed = await rig.placed()
     await rig.hear(placed)
@@ -358,18 +434,31 @@ async def test_a_hold_that_is_gone_because_it_was_captured_is_a_case_and_not_let
 
 
 @pytest.mark.parametrize("fault", ["left out", "amount", "currency", "reference", "status"])
-async def test_an_order_the_bank_has_no_word_on_is_a_case_once_it_was_patiently_asked(rig: Rig, fault: str) -> None:
+async def test_an_order_the_bank_has_no_word_on_is_a_case_once_it_was_patiently_asked(
+    rig: Rig, fault: str
+) -> None:
     """It answers each time, and of this one payment never so that it can be read: a person must ask it."""
     placed = await rig.placed()
     await rig.hear(placed)
-    bad: dict[str, Any] = {"amount": 204.1, "currency": "cny", "reference": None, "status": "CAPTURED"}
+    bad: dict[str, Any] = {
+        "amount": 204.1,
+        "currency": "cny",
+        "reference": None,
+        "status": "CAPTURED",
+    }
 
     async def answering(request: web.Request, go: Any) -> Any:
         found = await go()
-        if fault == "" or request.path == "/v1/authorisations" or "references" in await request.json():
+        if (
+            fault == ""
+            or request.path == "/v1/authorisations"
+            or "references" in await request.json()
+        ):
             return found
         items = orjson.loads(found.body)["items"]
-        return web.json_response({"items": [] if fault == "left out" else [item | {fault: bad[fault]} for item in items]})
+        return web.json_response(
+            {"items": [] if fault == "left out" else [item | {fault: bad[fault]} for item in items]}
+        )
 
     async with bank_that(rig, answering) as runner:
         await ask(rig, runner, 4)
@@ -377,7 +466,9 @@ async def test_an_order_the_bank_has_no_word_on_is_a_case_once_it_was_patiently_
         async with rig.pool.acquire() as conn:
             await conn.execute("UPDATE effect SET created_at = now() - interval '20 minutes'")
         await ask(rig, runner, 2)
-        assert [(c.kind, c.order_id) for c in await open_cases(rig)] == [("unanswered", placed.order_id)]
+        assert [(c.kind, c.order_id) for c in await open_cases(rig)] == [
+            ("unanswered", placed.order_id)
+        ]
         fault = ""
         async with rig.pool.acquire() as conn:
             await conn.execute("UPDATE effect SET created_at = now()")
@@ -387,7 +478,9 @@ async def test_an_order_the_bank_has_no_word_on_is_a_case_once_it_was_patiently_
 
 
 @pytest.mark.parametrize("code", ["AM05", "DU03", "DU05"])
-async def test_what_was_done_already_by_a_bank_whose_books_cannot_be_asked_is_a_case(rig: Rig, code: str) -> None:
+async def test_what_was_done_already_by_a_bank_whose_books_cannot_be_asked_is_a_case(
+    rig: Rig, code: str
+) -> None:
     order_id = await captured(rig)
     await rig.hear(unwinding(order_id))
 
@@ -396,7 +489,10 @@ async def test_what_was_done_already_by_a_bank_whose_books_cannot_be_asked_is_a_
             raise web.HTTPNotFound
         return await go()
 
-    with doing("refund", lambda _d, item: bank_ledger.say(item, "declined", code=code, reason="done already")):
+    with doing(
+        "refund",
+        lambda _d, item: bank_ledger.say(item, "declined", code=code, reason="done already"),
+    ):
         async with bank_that(rig, answering) as runner:
             await ask(rig, runner, 3)
     (case,) = await open_cases(rig)
@@ -408,7 +504,9 @@ async def test_what_was_done_already_by_a_bank_whose_books_cannot_be_asked_is_a_
     assert str((await rig.state(order_id)).state) == "refunded"
 
 
-async def test_what_is_asked_after_in_vain_is_a_case_though_the_bank_answers_by_key(rig: Rig) -> None:
+async def test_what_is_asked_after_in_vain_is_a_case_though_the_bank_answers_by_key(
+    rig: Rig,
+) -> None:
     placed = await rig.placed()
     await rig.hear(placed)
     broken = [True]
@@ -541,7 +639,9 @@ async def test_a_bank_that_sends_a_byte_now_and_then_is_not_waited_for(rig: Rig)
 
 
 @pytest.mark.parametrize("number", [1, 2, 20, 60])
-async def test_the_others_of_a_bulk_are_paid_and_the_poison_is_a_case(rig: Rig, number: int) -> None:
+async def test_the_others_of_a_bulk_are_paid_and_the_poison_is_a_case(
+    rig: Rig, number: int
+) -> None:
     placed = [await rig.placed("tok_poison"), *[await rig.placed() for _ in range(number)]]
     await rig.hear(*placed)
     await rig.ask_bank(number.bit_length() + 3)
@@ -566,7 +666,9 @@ async def test_a_bank_that_fails_on_everything_makes_no_cases(rig: Rig) -> None:
     assert rig.bank_moved() == {"capture": 8 * 20410}
 
 
-async def test_a_payment_that_a_broken_bank_left_open_for_a_day_is_a_case_with_a_way_out(rig: Rig) -> None:
+async def test_a_payment_that_a_broken_bank_left_open_for_a_day_is_a_case_with_a_way_out(
+    rig: Rig,
+) -> None:
     placed = await rig.placed()
     await rig.hear(placed)
 
@@ -577,7 +679,9 @@ async def test_a_payment_that_a_broken_bank_left_open_for_a_day_is_a_case_with_a
         for hours, kinds in ((23, []), (25, ["unanswered"])):
             await ask(rig, runner, 1)
             async with rig.pool.acquire() as conn:
-                await conn.execute("UPDATE effect SET created_at = now() - make_interval(hours => $1)", hours)
+                await conn.execute(
+                    "UPDATE effect SET created_at = now() - make_interval(hours => $1)", hours
+                )
             await ask(rig, runner, 2)
             assert [c.kind for c in await open_cases(rig)] == kinds
     (case,) = await open_cases(rig)
@@ -596,7 +700,9 @@ async def test_no_number_and_no_value_date_is_overwritten(rig: Rig) -> None:
     await rig.hear(released(order_id), given_back(order_id))
     await rig.ask_bank()
     async with rig.pool.acquire() as conn:
-        rows = await conn.fetch("SELECT kind, status, number, minor, currency, paid_at IS NOT NULL FROM bank_talk ORDER BY at")
+        rows = await conn.fetch(
+            "SELECT kind, status, number, minor, currency, paid_at IS NOT NULL FROM bank_talk ORDER BY at"
+        )
         for sql in ("UPDATE bank_talk SET number = ''", "DELETE FROM bank_talk"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await conn.execute(sql)

@@ -12,7 +12,9 @@ import pytest
 from services.cli.connect import UsageError
 from services.cli.id_prefixes import order_of
 
-IDS = [UUID(f"{digits}-0000-5000-8000-000000000000") for digits in ("b1858202", "b1858299", "0abc0000")]
+IDS = [
+    UUID(f"{digits}-0000-5000-8000-000000000000") for digits in ("b1858202", "b1858299", "0abc0000")
+]
 NUMBERS = ["SHOP-1", "SHOP-12", "b18"]
 DIGITS = "12345678901234567890123456789012"
 
@@ -47,7 +49,9 @@ async def test_a_unique_beginning_is_enough(conn: Any, given: str, found: int | 
 
 @pytest.mark.parametrize("given", ["SHOP", "b1858", "S", "b1"])
 async def test_an_ambiguous_one_names_the_orders(conn: Any, given: str) -> None:
-    with pytest.raises(UsageError, match=r"name the order by its id: .* begins .*\(b1858202-.*, .*\(b1858299-"):
+    with pytest.raises(
+        UsageError, match=r"name the order by its id: .* begins .*\(b1858202-.*, .*\(b1858299-"
+    ):
         await order_of(conn, given)
 
 
@@ -56,7 +60,9 @@ async def test_a_number_of_32_digits_is_a_number(conn: Any) -> None:
     assert await order_of(conn, DIGITS) == UUID(int=7)
 
 
-async def test_to_change_an_order_its_number_is_given_whole_where_it_may_be_another(conn: Any) -> None:
+async def test_to_change_an_order_its_number_is_given_whole_where_it_may_be_another(
+    conn: Any,
+) -> None:
     await conn.execute("DELETE FROM orders.orders WHERE order_no = 'SHOP-1'")
     assert await order_of(conn, "SHOP-1") == IDS[1]
     with pytest.raises(UsageError, match="SHOP-12 may be another"):

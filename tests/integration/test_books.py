@@ -43,18 +43,34 @@ async def write(conn: Any, *rows: Row) -> None:
 @pytest.mark.parametrize(
     "rows",
     [
-        pytest.param((changed(DEBIT, amount=-100), changed(CREDIT, amount=100)), id="the signs are swapped"),
+        pytest.param(
+            (changed(DEBIT, amount=-100), changed(CREDIT, amount=100)), id="the signs are swapped"
+        ),
         pytest.param((DEBIT, changed(CREDIT, order_id=OTHER)), id="the rows are of two orders"),
-        pytest.param((changed(DEBIT, purpose="nonsense"), changed(CREDIT, purpose="nonsense")), id="nobody knows the purpose"),
+        pytest.param(
+            (changed(DEBIT, purpose="nonsense"), changed(CREDIT, purpose="nonsense")),
+            id="nobody knows the purpose",
+        ),
         pytest.param((DEBIT, changed(CREDIT, purpose="refund")), id="the rows have two purposes"),
-        pytest.param((DEBIT, changed(CREDIT, account="bank_clearing")), id="one account is on both sides"),
-        pytest.param((DEBIT, changed(CREDIT, account="merchant_payable")), id="the merchant has no code"),
-        pytest.param((changed(DEBIT, account="merchant_claim"), CREDIT), id="the merchant of a claim has no code"),
-        pytest.param((DEBIT, changed(CREDIT, party="46016602EV")), id="a merchant is named who has no part"),
+        pytest.param(
+            (DEBIT, changed(CREDIT, account="bank_clearing")), id="one account is on both sides"
+        ),
+        pytest.param(
+            (DEBIT, changed(CREDIT, account="merchant_payable")), id="the merchant has no code"
+        ),
+        pytest.param(
+            (changed(DEBIT, account="merchant_claim"), CREDIT),
+            id="the merchant of a claim has no code",
+        ),
+        pytest.param(
+            (DEBIT, changed(CREDIT, party="46016602EV")), id="a merchant is named who has no part"
+        ),
         pytest.param((DEBIT, changed(CREDIT, amount=-99)), id="it does not sum to zero"),
         pytest.param((DEBIT, changed(CREDIT, currency="USD")), id="the rows are in two currencies"),
         pytest.param((DEBIT,), id="there is no credit"),
-        pytest.param((changed(DEBIT, amount=100), changed(CREDIT, amount=0)), id="nothing is credited"),
+        pytest.param(
+            (changed(DEBIT, amount=100), changed(CREDIT, amount=0)), id="nothing is credited"
+        ),
     ],
 )
 async def test_a_wrong_movement_is_refused(rig: Rig, rows: tuple[Row, ...]) -> None:
@@ -69,14 +85,19 @@ ONE_WAY: dict[Purpose, list[tuple[Account, Account]]] = {
     Purpose.SETTLE_MERCHANT: [(Account.BUYER_FUNDS, Account.MERCHANT_PAYABLE)],
     Purpose.SETTLE_TAX: [(Account.BUYER_FUNDS, Account.TAX_PAYABLE)],
     Purpose.UNSETTLE_MERCHANT: [(Account.MERCHANT_PAYABLE, Account.BUYER_FUNDS)],
-    Purpose.UNSETTLE_TAX: [(Account.TAX_SUSPENSE, Account.BUYER_FUNDS), (Account.BUYER_FUNDS, Account.TAX_PAYABLE)],
+    Purpose.UNSETTLE_TAX: [
+        (Account.TAX_SUSPENSE, Account.BUYER_FUNDS),
+        (Account.BUYER_FUNDS, Account.TAX_PAYABLE),
+    ],
     Purpose.REFUND: [(Account.BUYER_FUNDS, Account.BANK_CLEARING)],
     Purpose.REFUND_TAX: [(Account.TAX_SUSPENSE, Account.BANK_CLEARING)],
     Purpose.PAY_TAX: [(Account.TAX_PAYABLE, Account.BANK_CLEARING)],
     Purpose.RESERVE: [(Account.GUARANTEE_RESERVED, Account.GUARANTEE_FREE)],
     Purpose.UNRESERVE: [(Account.GUARANTEE_FREE, Account.GUARANTEE_RESERVED)],
     Purpose.WRITE_OFF: [(Account.BUYER_FUNDS, account) for account in ledger.WRITE_OFF_ACCOUNTS],
-    Purpose.WRITE_OFF_TAX: [(Account.TAX_SUSPENSE, account) for account in ledger.WRITE_OFF_ACCOUNTS],
+    Purpose.WRITE_OFF_TAX: [
+        (Account.TAX_SUSPENSE, account) for account in ledger.WRITE_OFF_ACCOUNTS
+    ],
 }
 EITHER_WAY: dict[Purpose, list[tuple[Account, Account]]] = {
     Purpose.ASSESS: [(Account.TAX_SUSPENSE, Account.TAX_PAYABLE)],
@@ -116,29 +137,60 @@ async def is_taken(conn: Any, *rows: Row) -> bool:
     return True
 
 
-async def test_each_purpose_moves_between_its_accounts_the_right_way_round_and_no_others(rig: Rig) -> None:
+async def test_each_purpose_moves_between_its_accounts_the_right_way_round_and_no_others(
+    rig: Rig,
+) -> None:
     known = ONE_WAY | EITHER_WAY
     assert set(known) == set(Purpose)
-    assert {account for pairs in known.values() for pair in pairs for account in pair} == set(Account)
+    assert {account for pairs in known.values() for pair in pairs for account in pair} == set(
+        Account
+    )
     async with rig.pool.acquire() as conn:
         outer = conn.transaction()
         await outer.start()
         for purpose, pairs in known.items():
             for debit, credit in pairs:
-                assert await is_taken(conn, *movement(purpose, debit, credit)), (purpose, debit, credit)
+                assert await is_taken(conn, *movement(purpose, debit, credit)), (
+                    purpose,
+                    debit,
+                    credit,
+                )
                 back = await is_taken(conn, *movement(purpose, credit, debit))
                 assert back is (purpose in EITHER_WAY), (purpose, credit, debit)
             named = {account for pair in pairs for account in pair}
             for account in set(Account) - named:
-                assert not await is_taken(conn, *movement(purpose, account, pairs[0][1])), (purpose, account)
-                assert not await is_taken(conn, *movement(purpose, pairs[0][0], account)), (purpose, account)
+                assert not await is_taken(conn, *movement(purpose, account, pairs[0][1])), (
+                    purpose,
+                    account,
+                )
+                assert not await is_taken(conn, *movement(purpose, pairs[0][0], account)), (
+                    purpose,
+                    account,
+                )
         await outer.rollback()
 
 
 async def test_one_wrong_movement_among_many_in_one_insert_refuses_them_all(rig: Rig) -> None:
-    right, wrong = movement(Purpose.CAPTURE, *ONE_WAY[Purpose.CAPTURE][0]), movement(Purpose.REFUND, *ONE_WAY[Purpose.CAPTURE][0])
-    columns = ("txn_id", "seq", "order_id", "purpose", "account", "party", "currency", "amount_minor")
-    rows = [(txn_id, seq, *row) for pair in (right, wrong) for txn_id in [uuid4()] for seq, row in enumerate(pair)]
+    right, wrong = (
+        movement(Purpose.CAPTURE, *ONE_WAY[Purpose.CAPTURE][0]),
+        movement(Purpose.REFUND, *ONE_WAY[Purpose.CAPTURE][0]),
+    )
+    columns = (
+        "txn_id",
+        "seq",
+        "order_id",
+        "purpose",
+        "account",
+        "party",
+        "currency",
+        "amount_minor",
+    )
+    rows = [
+        (txn_id, seq, *row)
+        for pair in (right, wrong)
+        for txn_id in [uuid4()]
+        for seq, row in enumerate(pair)
+    ]
     async with rig.pool.acquire() as conn:
         with pytest.raises(asyncpg.CheckViolationError):
             await conn.copy_records_to_table("journal", columns=columns, records=rows)
@@ -156,7 +208,9 @@ async def test_one_movement_has_one_amount(rig: Rig) -> None:
         await outer.start()
         await store.book(conn, first)
         await store.book(conn, first)
-        with pytest.raises(Unprocessable, match=r"the books have the capture .* with another amount"):
+        with pytest.raises(
+            Unprocessable, match=r"the books have the capture .* with another amount"
+        ):
             await store.book(conn, other)
         assert await conn.fetchval("SELECT sum(amount_minor) FROM journal WHERE seq = 0") == 10_000
         await outer.rollback()

@@ -17,9 +17,14 @@ async def test_a_case_met_again_is_one_case_with_the_newest_details(tally_pool: 
     order_id = uuid4()
     async with tally_pool.acquire() as conn:
         await cases.open_all(conn, [Case("odd", "a", order_id, {"n": 1}), Case("odd", "b")])
-        await cases.open_all(conn, [Case("odd", "a", order_id, {"n": 2}), Case("odd", "a", order_id, {"n": 3})])
+        await cases.open_all(
+            conn, [Case("odd", "a", order_id, {"n": 2}), Case("odd", "a", order_id, {"n": 3})]
+        )
         found = await cases.fetch(conn)
-        assert [(c.subject, c.times, c.details) for c in found] == [("a", 2, {"n": 3}), ("b", 1, {})]
+        assert [(c.subject, c.times, c.details) for c in found] == [
+            ("a", 2, {"n": 3}),
+            ("b", 1, {}),
+        ]
         assert [c.subject for c in await cases.open_for(conn, [order_id])] == ["a"]
 
 
@@ -27,8 +32,12 @@ async def test_a_settled_case_opens_again_with_other_details_only(tally_pool: An
     async with tally_pool.acquire() as conn:
         await cases.open_all(conn, [Case("odd", "a", None, {"n": 1})])
         [case] = await cases.fetch(conn)
-        assert await cases.close(conn, case.number, verdict="settled", note="the bank paid", by="ops")
-        assert not await cases.close(conn, case.number, verdict="settled", note="the bank paid", by="ops")
+        assert await cases.close(
+            conn, case.number, verdict="settled", note="the bank paid", by="ops"
+        )
+        assert not await cases.close(
+            conn, case.number, verdict="settled", note="the bank paid", by="ops"
+        )
         await cases.open_all(conn, [Case("odd", "a", None, {"n": 1})])
         assert await cases.fetch(conn) == []
         await cases.open_all(conn, [Case("odd", "a", None, {"n": 2})])
@@ -59,7 +68,9 @@ async def test_two_workers_open_the_same_cases_at_once(tally_pool: Any) -> None:
     assert len(found) == 40
 
 
-async def test_the_gauges_count_open_cases_by_kind(tally_pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_gauges_count_open_cases_by_kind(
+    tally_pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(metrics.CASES_OPEN._sets, "kind", frozenset({"odd"}))
     async with tally_pool.acquire() as conn:
         await cases.open_all(conn, [Case("odd", "a"), Case("odd", "b")])
@@ -75,6 +86,10 @@ async def test_the_gauges_count_open_cases_by_kind(tally_pool: Any, monkeypatch:
 async def test_an_open_case_has_no_verdict_and_a_closed_one_has_a_note(tally_pool: Any) -> None:
     async with tally_pool.acquire() as conn:
         await cases.open_all(conn, [Case("odd", "a")])
-        for wrong in ("closed_at = now()", "verdict = 'done'", "closed_at = now(), verdict = 'done', note = '', closed_by = 'x'"):
+        for wrong in (
+            "closed_at = now()",
+            "verdict = 'done'",
+            "closed_at = now(), verdict = 'done', note = '', closed_by = 'x'",
+        ):
             with pytest.raises(asyncpg.CheckViolationError):
                 await conn.execute(f"UPDATE cases SET {wrong}")

@@ -36,7 +36,9 @@ DECLARED = (
 """Orders that customs has declared, each with its version."""
 
 
-async def send(to: RunningStack, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+async def send(
+    to: RunningStack, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+) -> None:
     out = AIOKafkaProducer(bootstrap_servers=to.kafka)
     await out.start()
     try:
@@ -47,7 +49,11 @@ async def send(to: RunningStack, topic: str, key: bytes, value: bytes, headers: 
 
 async def fact(to: RunningStack, version: int, event_id: UUID | None = None) -> None:
     headers = headers_of(
-        event_id=event_id or uuid4(), event_type="order.placed.v1", source="orders", at=utc_now(), version=version
+        event_id=event_id or uuid4(),
+        event_type="order.placed.v1",
+        source="orders",
+        at=utc_now(),
+        version=version,
     )
     await send(to, "orders.events", str(ORDER).encode(), b"{}", list(headers))
 
@@ -66,7 +72,9 @@ async def test_a_replay_puts_the_original_record_back_and_the_list_tells(
     kafka: str, database: str, topic_prefix: str, home: Path
 ) -> None:
     to = await stack(kafka, database, topic_prefix, home)
-    poison = Record("orders.submissions", 0, 5, 0, b"SHOP-1", b"\xff{", (("ce_id", b"x"), ("shop", b"mine")))
+    poison = Record(
+        "orders.submissions", 0, 5, 0, b"SHOP-1", b"\xff{", (("ce_id", b"x"), ("shop", b"mine"))
+    )
     made = dead_letter("orders", poison, Unprocessable("malformed", "not JSON"), entry=2)
     await send(to, made.topic, made.key, made.value, list(made.headers))
     conn = await asyncpg.connect(database)
@@ -77,7 +85,9 @@ async def test_a_replay_puts_the_original_record_back_and_the_list_tells(
 
     (letter,) = await dlq.letters_of(to)
     assert await dlq.replayed(to, [letter]) == set()
-    assert given(await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=True)) == [letter]
+    assert given(
+        await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=True)
+    ) == [letter]
     assert [r async for r in topic_reader.read(to, ["orders.submissions"])] == []
 
     await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=False)
@@ -86,7 +96,10 @@ async def test_a_replay_puts_the_original_record_back_and_the_list_tells(
     origin = ("dlq_origin", b"orders.submissions/0/5/2")
     assert again.headers == (*poison.headers, ("dlq_replay", letter.letter_id.encode()), origin)
     assert await dlq.replayed(to, [letter]) == {letter.letter_id}
-    assert await conn.fetchval("SELECT array_agg(entry ORDER BY 1) FROM orders.dead_letter") == [1, 3]
+    assert await conn.fetchval("SELECT array_agg(entry ORDER BY 1) FROM orders.dead_letter") == [
+        1,
+        3,
+    ]
     await conn.close()
 
 
@@ -95,13 +108,19 @@ async def test_a_letter_nobody_will_replay_is_owed_no_longer_unless_it_holds_an_
 ) -> None:
     to = await stack(kafka, database, topic_prefix, home)
     for number, key in ((5, b"SHOP-1"), (6, str(ORDER).encode()), (7, b"SHOP-2")):
-        made = dead_letter("tax", Record("orders.events", 0, number, 0, key, b"{", ()), Unprocessable("malformed", "not JSON"))
+        made = dead_letter(
+            "tax",
+            Record("orders.events", 0, number, 0, key, b"{", ()),
+            Unprocessable("malformed", "not JSON"),
+        )
         await send(to, made.topic, made.key, made.value, list(made.headers))
     conn = await asyncpg.connect(database)
     await conn.execute(
         "INSERT INTO tax.dead_letter (topic, part, at_offset, reason) SELECT 'orders.events', 0, n, 'malformed' FROM unnest(ARRAY[5, 6]) n"
     )
-    await conn.execute("INSERT INTO tax.held_order (order_id, reason) VALUES ($1, 'malformed')", ORDER)
+    await conn.execute(
+        "INSERT INTO tax.held_order (order_id, reason) VALUES ($1, 'malformed')", ORDER
+    )
     would = await dlq._drop(to, [], "malformed", dry_run=True)
     assert sorted(row["outcome"] for row in would) == [dlq.HOLDS, "is not owed", "would be dropped"]
     assert await conn.fetchval("SELECT count(*) FROM tax.dead_letter") == 2
@@ -117,17 +136,25 @@ async def test_all_that_is_replayed_is_what_is_owed_and_was_not_replayed_yet(
     """While the cause is not mended, each try would double them: one that fails again is a new dead letter."""
     to = await stack(kafka, database, topic_prefix, home)
     for number in (5, 6):
-        made = dead_letter("tax", Record("orders.events", 0, number, 0, b"K", b"{", ()), Unprocessable("malformed", "not JSON"))
+        made = dead_letter(
+            "tax",
+            Record("orders.events", 0, number, 0, b"K", b"{", ()),
+            Unprocessable("malformed", "not JSON"),
+        )
         await send(to, made.topic, made.key, made.value, list(made.headers))
     conn = await asyncpg.connect(database)
-    await conn.execute("INSERT INTO tax.dead_letter (topic, part, at_offset, reason) VALUES ('orders.events', 0, 6, 'malformed')")
+    await conn.execute(
+        "INSERT INTO tax.dead_letter (topic, part, at_offset, reason) VALUES ('orders.events', 0, 6, 'malformed')"
+    )
     letters = {letter.owed_as[3]: letter for letter in await dlq.letters_of(to)}
     assert set(await dlq.owed(to, list(letters.values()))) == {letters[6].letter_id}
     assert given(await dlq._replay(to, [], None, everything=True, dry_run=False)) == [letters[6]]
     assert await dlq.owed(to, list(letters.values())) == {}
     assert await dlq._replay(to, [], "malformed", everything=False, dry_run=False) == []
     # By its id any of them is, also what was dropped.
-    assert given(await dlq._replay(to, [letters[5].letter_id], None, everything=False, dry_run=False)) == [letters[5]]
+    assert given(
+        await dlq._replay(to, [letters[5].letter_id], None, everything=False, dry_run=False)
+    ) == [letters[5]]
     await conn.close()
 
 
@@ -155,7 +182,9 @@ async def test_what_holds_an_order_is_replayed_though_its_topic_has_it_no_more(
     await offsets_begin(tally_pool, (topics.ORDERS, 0))
     order = uuid4()
     handler = tally_handler(TallyDeps(poison={666}))
-    await handler.handle([counted(order, 666, 0), counted(order, 2, 1)])  # no relay brings the letter to its topic
+    await handler.handle(
+        [counted(order, 666, 0), counted(order, 2, 1)]
+    )  # no relay brings the letter to its topic
     (letter,) = await dlq.letters_of(to)
     name = "tax/orders.events/0/0"
     assert (letter.letter_id, letter.head("dlq_error")) == (name, "this amount cannot be tallied")
@@ -163,7 +192,10 @@ async def test_what_holds_an_order_is_replayed_though_its_topic_has_it_no_more(
         await asyncio.to_thread(show_value, name, to)
     async with obeying(handler):
         (failed,) = await dlq._replay(to, [name], None, everything=False, dry_run=False)
-    assert (failed.became, failed.why) == (dlq.FAILED, "invalid_value: this amount cannot be tallied")
+    assert (failed.became, failed.why) == (
+        dlq.FAILED,
+        "invalid_value: this amount cannot be tallied",
+    )
     async with obeying(tally_handler()):
         (handled,) = await dlq._replay(to, [], None, everything=True, dry_run=False)
     assert (handled.became, handled.why) == (dlq.HANDLED, "1 records")
@@ -237,11 +269,17 @@ async def test_a_connection_that_is_cut_under_a_command_is_said_in_one_sentence(
         await asks()
 
 
-async def test_an_empty_stack_breaks_no_invariant(kafka: str, database: str, topic_prefix: str, home: Path) -> None:
+async def test_an_empty_stack_breaks_no_invariant(
+    kafka: str, database: str, topic_prefix: str, home: Path
+) -> None:
     to = await stack(kafka, database, topic_prefix, home)
     findings = await verify.judge(to, 0)
     assert [f.name for f in findings if not f.ok] == []
-    assert {f.name for f in findings if f.skipped} == {"bank_statement", "authority_register", "sales_are_fulfilled_orders"}
+    assert {f.name for f in findings if f.skipped} == {
+        "bank_statement",
+        "authority_register",
+        "sales_are_fulfilled_orders",
+    }
 
 
 async def test_what_waits_for_a_person_comes_before_the_invariants(
@@ -250,8 +288,12 @@ async def test_what_waits_for_a_person_comes_before_the_invariants(
     to = await stack(kafka, database, topic_prefix, home)
     assert [f.name for f in await verify.attend(to, 0) if not f.ok] == []
     conn = await asyncpg.connect(database)
-    await conn.execute("INSERT INTO tax.held_order (order_id, reason) VALUES ($1, 'unexpected')", ORDER)
-    await conn.execute("INSERT INTO customs.cases (kind, subject, details) VALUES ('odd', 'C1', '{}')")
+    await conn.execute(
+        "INSERT INTO tax.held_order (order_id, reason) VALUES ($1, 'unexpected')", ORDER
+    )
+    await conn.execute(
+        "INSERT INTO customs.cases (kind, subject, details) VALUES ('odd', 'C1', '{}')"
+    )
     await conn.execute(
         "INSERT INTO payments.aside (source, subject, reason, error, retry_at) VALUES ('effect', 'E1', 'unreadable', 'x', now())"
     )
@@ -294,8 +336,16 @@ async def say(to: RunningStack, orders: Sequence[UUID]) -> None:
     await out.start()
     try:
         for order_id in orders:
-            heads = headers_of(event_id=uuid4(), event_type="declaration.lodged.v1", source="customs", at=utc_now(), version=1)
-            await out.send(f"{to.prefix}customs.events", b"{}", key=str(order_id).encode(), headers=list(heads))
+            heads = headers_of(
+                event_id=uuid4(),
+                event_type="declaration.lodged.v1",
+                source="customs",
+                at=utc_now(),
+                version=1,
+            )
+            await out.send(
+                f"{to.prefix}customs.events", b"{}", key=str(order_id).encode(), headers=list(heads)
+            )
     finally:
         await out.stop()
 
@@ -336,7 +386,9 @@ async def test_what_a_log_has_forgotten_says_nothing_against_a_table_and_what_an
     found = {f.name: f.offending for f in await log_invariants.judge(to)}
     unsaid = [order_id for order_id in orders[50:] if partition_of(str(order_id).encode(), 2) == 0]
     assert unsaid
-    assert sorted(found["log_agrees_with_tables"]) == sorted(f"{o} customs.declaration has 1, the log 0" for o in unsaid)
+    assert sorted(found["log_agrees_with_tables"]) == sorted(
+        f"{o} customs.declaration has 1, the log 0" for o in unsaid
+    )
 
 
 async def test_records_nobody_handled_and_offsets_beyond_the_log_are_named(
@@ -346,19 +398,32 @@ async def test_records_nobody_handled_and_offsets_beyond_the_log_are_named(
     await fact(to, 1)
     (place,) = {(r.topic, r.partition) async for r in topic_reader.read(to, ["orders.events"])}
     conn = await asyncpg.connect(database)
-    await conn.execute("INSERT INTO payments.consumer_offset VALUES ($1, $2, 0), ($1, $3, 9)", place[0], place[1], 1 - place[1])
+    await conn.execute(
+        "INSERT INTO payments.consumer_offset VALUES ($1, $2, 0), ($1, $3, 9)",
+        place[0],
+        place[1],
+        1 - place[1],
+    )
     await conn.close()
     assert await lag.lag_of(to) == {"orders": 0, "payments": 1, "tax": 1, "customs": 1}
     found = {f.name: f.offending for f in await verify.judge(to, 0)}
     # Tax and customs were never given the partition.
-    assert found["no_lag"] == tuple(f"{service} {place[0]}/{place[1]} at 0" for service in ("payments", "tax", "customs"))
-    assert found["offsets_within_log"] == (f"payments {place[0]}/{1 - place[1]} at 9, the log ends at 0",)
+    assert found["no_lag"] == tuple(
+        f"{service} {place[0]}/{place[1]} at 0" for service in ("payments", "tax", "customs")
+    )
+    assert found["offsets_within_log"] == (
+        f"payments {place[0]}/{1 - place[1]} at 9, the log ends at 0",
+    )
 
 
-async def test_an_outbox_row_nobody_publishes_is_named(kafka: str, database: str, topic_prefix: str, home: Path) -> None:
+async def test_an_outbox_row_nobody_publishes_is_named(
+    kafka: str, database: str, topic_prefix: str, home: Path
+) -> None:
     to = await stack(kafka, database, topic_prefix, home)
     conn = await asyncpg.connect(database)
-    await conn.execute("INSERT INTO tax.outbox (topic, key, headers, value) VALUES ('tax.events', '', '[]', '')")
+    await conn.execute(
+        "INSERT INTO tax.outbox (topic, key, headers, value) VALUES ('tax.events', '', '[]', '')"
+    )
     await conn.close()
     found = {f.name: f.offending for f in await verify.judge(to, 0)}
     assert found["tax_outbox_published"] == ("tax.events outbox row 1",)

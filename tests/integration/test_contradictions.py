@@ -22,7 +22,14 @@ async def world(database: str, keys: Path) -> Any:
 
 
 async def say(world: World, found: dict[str, Any], status: str, **more: str) -> None:
-    await hear(world, receipt("CEB622", "InventoryReturn", row_of(found["cop_no"], status, **{"invtNo": number(1)} | more)))
+    await hear(
+        world,
+        receipt(
+            "CEB622",
+            "InventoryReturn",
+            row_of(found["cop_no"], status, **{"invtNo": number(1)} | more),
+        ),
+    )
 
 
 async def found_in(world: World) -> list[tuple[str, int]]:
@@ -37,11 +44,19 @@ async def test_goods_released_after_a_refusal_are_a_case_with_both_receipts(worl
     assert await world.states() == {found["order_no"]: "rejected"}
     assert (await declared(world, found["order_id"]))["state"] == "refused"
     [case] = await cases.fetch(world.admin, schema="customs")
-    assert (case.kind, case.subject, case.order_id) == ("released_after_refusal", found["cop_no"], found["order_id"])
+    assert (case.kind, case.subject, case.order_id) == (
+        "released_after_refusal",
+        found["cop_no"],
+        found["order_id"],
+    )
     assert (case.details["first"]["status"], case.details["first"]["code"]) == ("100", "1313")
     assert (case.details["then"]["status"], case.details["then"]["meaning"]) == ("800", "released")
     assert "refunded" in case.details["money"]
-    assert (case.details["list"], case.details["number"], case.details["state"]) == (found["cop_no"], number(1), "refused")
+    assert (case.details["list"], case.details["number"], case.details["state"]) == (
+        found["cop_no"],
+        number(1),
+        "refused",
+    )
     await say(world, found, "899")
     assert await found_in(world) == [("released_after_refusal", 2)]
     assert await world.broken() == {}
@@ -64,7 +79,9 @@ async def test_goods_stopped_after_their_release_are_a_case(world: World, status
 
 
 @pytest.mark.parametrize("status", ["2", "120", "300", "500"])
-async def test_a_word_that_customs_said_before_the_release_and_comes_after_is_none(world: World, status: str) -> None:
+async def test_a_word_that_customs_said_before_the_release_and_comes_after_is_none(
+    world: World, status: str
+) -> None:
     found = await placed(world)
     await say(world, found, "800")
     await say(world, found, status, returnTime="20261123115959999")
@@ -78,15 +95,23 @@ async def test_two_numbers_of_a_list_and_one_number_of_two_lists_are_cases(world
     await say(world, b, "800", invtNo=number(1))
     assert sorted(await found_in(world)) == [("number_of_another", 1), ("two_numbers", 1)]
     assert (await declared(world, a["order_id"]))["invt_no"] == number(1)
-    rows = [row_of(a["cop_no"], "120", invtNo=number(1)), row_of(b["cop_no"], "120", invtNo=number(2))]
+    rows = [
+        row_of(a["cop_no"], "120", invtNo=number(1)),
+        row_of(b["cop_no"], "120", invtNo=number(2)),
+    ]
     c, d = await placed(world, 3), await placed(world, 4)
     rows += [row_of(each["cop_no"], "120", invtNo=number(9)) for each in (c, d)]
     await hear(world, receipt("CEB622", "InventoryReturn", *rows))
-    assert {(await declared(world, each["order_id"]))["invt_no"] for each in (c, d)} == {number(9), None}
+    assert {(await declared(world, each["order_id"]))["invt_no"] for each in (c, d)} == {
+        number(9),
+        None,
+    }
     assert await world.admin.fetchval("SELECT count(*) FROM customs.dead_letter") == 0
 
 
-async def test_declared_already_without_a_number_is_a_case_until_the_number_comes(world: World) -> None:
+async def test_declared_already_without_a_number_is_a_case_until_the_number_comes(
+    world: World,
+) -> None:
     found = await placed(world)
     await say(world, found, "-621004", invtNo="")
     assert (await declared(world, found["order_id"]))["state"] == "lodged"
@@ -98,7 +123,9 @@ async def test_declared_already_without_a_number_is_a_case_until_the_number_come
 
 
 @pytest.mark.parametrize("granted_first", [True, False])
-async def test_a_withdrawn_list_that_is_released_is_a_case_in_either_order(world: World, granted_first: bool) -> None:
+async def test_a_withdrawn_list_that_is_released_is_a_case_in_either_order(
+    world: World, granted_first: bool
+) -> None:
     found = await placed(world, sample="toys_us")
     found["invt_no"] = "22442026E000000001"
     await hear(world, receipt("CEB604", "InventoryReturn", row_604(found, "120")))
@@ -115,7 +142,9 @@ async def test_a_withdrawn_list_that_is_released_is_a_case_in_either_order(world
     assert "refunded" in case.details["money"]
 
 
-async def test_a_case_is_counted_and_shown_with_its_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_case_is_counted_and_shown_with_its_order(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = await placed(world)
     await say(world, found, "800")
     await say(world, found, "500", returnTime="20261123120000001")
@@ -129,7 +158,13 @@ async def test_a_case_is_counted_and_shown_with_its_order(world: World, monkeypa
     async with world.pools["customs"].acquire() as conn:
         await cases.measure(conn, "customs", KINDS)
         assert metrics.CASES_OPEN.labels("customs", "refused_after_release")._value.get() == 1
-        assert await cases.close(conn, case["number"], verdict="closed", note="the office says: examined before", by="ops")
+        assert await cases.close(
+            conn,
+            case["number"],
+            verdict="closed",
+            note="the office says: examined before",
+            by="ops",
+        )
     assert await shown.of_order(world.admin, found["order_id"]) == []
     await say(world, found, "500", returnTime="20261123120000001")
     assert await shown.of_order(world.admin, found["order_id"]) == [], "the same word again"
@@ -148,16 +183,29 @@ STATUS = (
 
 
 @pytest.mark.parametrize(("message", "form"), [("CEB816", BILL), ("CEB818", STATUS)])
-async def test_a_bill_of_an_export_or_of_nobody_is_refused_at_the_door(world: World, message: str, form: str) -> None:
-    mine, export = await placed(world, 1, marker="nobill"), await placed(world, 2, sample="toys_us", marker="hold")
+async def test_a_bill_of_an_export_or_of_nobody_is_refused_at_the_door(
+    world: World, message: str, form: str
+) -> None:
+    mine, export = (
+        await placed(world, 1, marker="nobill"),
+        await placed(world, 2, sample="toys_us", marker="hold"),
+    )
     assert (mine["state"], export["direction"]) == ("released", "export")
     # Customs numbers exports with an E; one of another form is known by its list all the same.
     odd = export["invt_no"].replace("E", "X")
-    await world.admin.execute("UPDATE customs.declaration SET invt_no = $1 WHERE order_id = $2", odd, export["order_id"])
+    await world.admin.execute(
+        "UPDATE customs.declaration SET invt_no = $1 WHERE order_id = $2", odd, export["order_id"]
+    )
     numbers = [mine["invt_no"], "22442026E000000001", odd, number(999_999)]
     await hear(world, receipt(message, "Tax", *(form.format(invt_no=each) for each in numbers)))
-    refused = await world.admin.fetch("SELECT entry, reason FROM customs.dead_letter ORDER BY entry")
-    assert [tuple(row) for row in refused] == [(2, "invalid_value"), (3, "invalid_value"), (4, "invalid_value")]
+    refused = await world.admin.fetch(
+        "SELECT entry, reason FROM customs.dead_letter ORDER BY entry"
+    )
+    assert [tuple(row) for row in refused] == [
+        (2, "invalid_value"),
+        (3, "invalid_value"),
+        (4, "invalid_value"),
+    ]
     rows = await world.admin.fetch("SELECT invt_no FROM customs.tax_bill")
     assert [row["invt_no"] for row in rows] == [mine["invt_no"]]
     for service in ("tax", "payments", "orders"):
@@ -168,19 +216,33 @@ async def test_a_bill_of_an_export_or_of_nobody_is_refused_at_the_door(world: Wo
 async def test_a_bill_that_overtakes_the_number_of_its_list_is_kept(world: World) -> None:
     found = await placed(world)
     assert found["invt_no"] is None
-    await hear(world, receipt("CEB816", "Tax", BILL.format(invt_no=number(1)), BILL.format(invt_no=number(2))))
+    await hear(
+        world,
+        receipt("CEB816", "Tax", BILL.format(invt_no=number(1)), BILL.format(invt_no=number(2))),
+    )
     assert await world.admin.fetchval("SELECT count(*) FROM customs.dead_letter") == 0
     await say(world, found, "800")
-    assert await world.admin.fetchval("SELECT billed_said FROM customs.tax_bill WHERE invt_no = $1", number(1))
+    assert await world.admin.fetchval(
+        "SELECT billed_said FROM customs.tax_bill WHERE invt_no = $1", number(1)
+    )
     await world.admin.execute("UPDATE customs.tax_bill SET came_at = now() - interval '2 hours'")
     await world.lodge()
     [case] = await cases.fetch(world.admin, schema="customs")
-    assert (case.kind, case.subject, case.details) == ("bill_of_nobody", f"{number(2)}_0", {"list": number(2)})
+    assert (case.kind, case.subject, case.details) == (
+        "bill_of_nobody",
+        f"{number(2)}_0",
+        {"list": number(2)},
+    )
 
 
-async def test_a_bill_of_nobody_is_one_case_that_closes_when_its_list_gets_known(world: World) -> None:
+async def test_a_bill_of_nobody_is_one_case_that_closes_when_its_list_gets_known(
+    world: World,
+) -> None:
     found = await placed(world)
-    await hear(world, receipt("CEB816", "Tax", BILL.format(invt_no=number(1)), BILL.format(invt_no=number(2))))
+    await hear(
+        world,
+        receipt("CEB816", "Tax", BILL.format(invt_no=number(1)), BILL.format(invt_no=number(2))),
+    )
     await world.admin.execute("UPDATE customs.tax_bill SET came_at = now() - interval '2 days'")
     for _ in range(3):
         await world.lodge()
@@ -190,8 +252,12 @@ async def test_a_bill_of_nobody_is_one_case_that_closes_when_its_list_gets_known
     assert left.subject == f"{number(2)}_0"
     assert set(await world.broken()) == {"customs_bill_has_its_list"}
     await world.admin.execute("SET search_path TO customs")
-    assert await cases.close(world.admin, left.number, verdict="closed", note="of another company", by="a person")
-    assert not await cases.close(world.admin, left.number, verdict="closed", note="once more", by="a person")
+    assert await cases.close(
+        world.admin, left.number, verdict="closed", note="of another company", by="a person"
+    )
+    assert not await cases.close(
+        world.admin, left.number, verdict="closed", note="once more", by="a person"
+    )
     await world.lodge()
     assert await found_in(world) == []
     assert await world.broken() == {}, "nothing is left to do for anybody"

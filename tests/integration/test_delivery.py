@@ -38,7 +38,12 @@ from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted,
 from tests.unit.shared.test_batches import changed
 
 RELAY_STEPS = ("relay_after_read", "relay_after_send", "relay_after_delete")
-EFFECT_STEPS = ("effect_after_claim", "effect_after_call", "effect_before_commit", "effect_after_commit")
+EFFECT_STEPS = (
+    "effect_after_claim",
+    "effect_after_call",
+    "effect_before_commit",
+    "effect_after_commit",
+)
 
 
 @pytest.fixture
@@ -49,7 +54,9 @@ async def named_topics(kafka: str, topic_prefix: str) -> str:
 
 async def read_all(kafka: str, topic: str) -> list[Any]:
     """Every record of a topic, in the order of its partitions."""
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=kafka, auto_offset_reset="earliest", group_id=None)
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=kafka, auto_offset_reset="earliest", group_id=None
+    )
     await consumer.start()
     try:
         ends = await consumer.end_offsets(consumer.assignment())
@@ -62,12 +69,22 @@ async def read_all(kafka: str, topic: str) -> list[Any]:
         await consumer.stop()
 
 
-async def publish(kafka: str, topic: str, records: list[Any], compression: str | None = None) -> None:
-    compressing = partial(AIOKafkaProducer, bootstrap_servers=kafka, compression_type=compression, max_request_size=2**27)
+async def publish(
+    kafka: str, topic: str, records: list[Any], compression: str | None = None
+) -> None:
+    compressing = partial(
+        AIOKafkaProducer,
+        bootstrap_servers=kafka,
+        compression_type=compression,
+        max_request_size=2**27,
+    )
     producer = compressing() if compression else make_producer(kafka, "test")
     await producer.start()
     try:
-        acks = [await producer.send(topic, key=r.key, value=r.value, headers=list(r.headers)) for r in records]
+        acks = [
+            await producer.send(topic, key=r.key, value=r.value, headers=list(r.headers))
+            for r in records
+        ]
         await asyncio.gather(*acks)
     finally:
         await producer.stop()
@@ -101,7 +118,11 @@ async def empty(pool: Any, table: str) -> bool:
 async def fill_outbox(pool: Any, sealing: Sealing, count: int) -> list[UUID]:
     order = uuid4()
     causes = [uuid4() for _ in range(count)]
-    outcome = Outcome(facts=[EmittedEvent(Tallied(order_id=order, total=i), c, i + 1) for i, c in enumerate(causes)])
+    outcome = Outcome(
+        facts=[
+            EmittedEvent(Tallied(order_id=order, total=i), c, i + 1) for i, c in enumerate(causes)
+        ]
+    )
     async with pool.acquire() as conn, conn.transaction():
         await write(conn, "tax", topics.TAX, outcome, sealing)
     return causes
@@ -115,7 +136,9 @@ async def test_relay_publishes_in_order_and_empties_the_outbox(
     async with running(relay.run()):
         await until(lambda: empty(tally_pool, "outbox"))
     records = await read_all(kafka, named_topics + topics.TAX)
-    assert [dict(r.headers)["order_version"] for r in records] == [str(i + 1).encode() for i in range(300)]
+    assert [dict(r.headers)["order_version"] for r in records] == [
+        str(i + 1).encode() for i in range(300)
+    ]
 
 
 @pytest.mark.parametrize("step", RELAY_STEPS)
@@ -123,13 +146,22 @@ async def test_relay_killed_at_any_step_loses_nothing_and_repeats_only_under_the
     kafka: str, named_topics: str, tally_pool: Any, sealing: Sealing, step: str
 ) -> None:
     await fill_outbox(tally_pool, sealing, 50)
-    dying = Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing, failpoints=Failpoints(step, in_process=True))
+    dying = Relay(
+        "tax",
+        tally_pool,
+        kafka,
+        prefix=named_topics,
+        sealing=sealing,
+        failpoints=Failpoints(step, in_process=True),
+    )
     with pytest.raises(Killed):
         await dying.run()
     async with running(Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing).run()):
         await until(lambda: empty(tally_pool, "outbox"))
     records = await read_all(kafka, named_topics + topics.TAX)
-    versions: dict[bytes, bytes] = {dict(r.headers)["ce_id"]: dict(r.headers)["order_version"] for r in records}
+    versions: dict[bytes, bytes] = {
+        dict(r.headers)["ce_id"]: dict(r.headers)["order_version"] for r in records
+    }
     assert len(versions) == 50
     assert len(records) == (100 if step == "relay_after_send" else 50)
 
@@ -178,11 +210,15 @@ async def test_what_rests_in_the_outbox_sealed_goes_out_in_clear(
     kafka: str, named_topics: str, tally_pool: Any, sealing: Sealing
 ) -> None:
     async with tally_pool.acquire() as conn:
-        await outbox.append(conn, sealing, [Outgoing(topics.DECLARATIONS, b"k", b"<planted/>", (), sealed=True)])
+        await outbox.append(
+            conn, sealing, [Outgoing(topics.DECLARATIONS, b"k", b"<planted/>", (), sealed=True)]
+        )
         assert b"planted" not in await conn.fetchval("SELECT value FROM outbox")
     async with running(Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing).run()):
         await until(lambda: empty(tally_pool, "outbox"))
-    assert [r.value for r in await read_all(kafka, named_topics + topics.DECLARATIONS)] == [b"<planted/>"]
+    assert [r.value for r in await read_all(kafka, named_topics + topics.DECLARATIONS)] == [
+        b"<planted/>"
+    ]
 
 
 async def test_a_record_the_broker_does_not_take_stays_and_the_others_are_published(
@@ -190,9 +226,13 @@ async def test_a_record_the_broker_does_not_take_stays_and_the_others_are_publis
 ) -> None:
     async with tally_pool.acquire() as conn:
         small = [Outgoing(topics.TAX, str(i).encode(), b"small", ()) for i in range(50)]
-        await outbox.append(conn, sealing, [*small[:20], Outgoing(topics.TAX, b"1", b"x" * 1000, ()), *small[20:]])
+        await outbox.append(
+            conn, sealing, [*small[:20], Outgoing(topics.TAX, b"1", b"x" * 1000, ()), *small[20:]]
+        )
         # As it were before what goes into the outbox was bounded, or with a topic whose limit was lowered since.
-        await conn.execute("UPDATE outbox SET value = convert_to(repeat('x', 2100000), 'UTF8') WHERE length(value) = 1000")
+        await conn.execute(
+            "UPDATE outbox SET value = convert_to(repeat('x', 2100000), 'UTF8') WHERE length(value) = 1000"
+        )
     relay = Relay("tax", tally_pool, kafka, prefix=named_topics, sealing=sealing)
 
     async def one_is_left() -> bool:
@@ -210,14 +250,25 @@ async def test_a_record_the_broker_does_not_take_stays_and_the_others_are_publis
     assert {r.key for r in published if r.value == b"small"} == {str(i).encode() for i in range(50)}
 
 
-def tally_service(kafka: str, dsn: str, prefix: str, pool: Any, sealing: Sealing, replica: int, **more: Any) -> Service:
-    settings = Settings(kafka=kafka, postgres=dsn, topic_prefix=prefix, replica=replica, batch_records=100)
-    return Service(Wiring("tax", topics.TAX, TALLY_HEARS, more.pop("deps", TallyDeps()), sealing), settings, pool, **more)
+def tally_service(
+    kafka: str, dsn: str, prefix: str, pool: Any, sealing: Sealing, replica: int, **more: Any
+) -> Service:
+    settings = Settings(
+        kafka=kafka, postgres=dsn, topic_prefix=prefix, replica=replica, batch_records=100
+    )
+    return Service(
+        Wiring("tax", topics.TAX, TALLY_HEARS, more.pop("deps", TallyDeps()), sealing),
+        settings,
+        pool,
+        **more,
+    )
 
 
 async def everything_tallied(pool: Any, expected: int) -> bool:
     async with pool.acquire() as conn:
-        return bool(await conn.fetchval("SELECT coalesce(sum(version), 0) >= $1 FROM tally", expected))
+        return bool(
+            await conn.fetchval("SELECT coalesce(sum(version), 0) >= $1 FROM tally", expected)
+        )
 
 
 async def test_two_replicas_one_replaced_under_load_tally_each_record_once(
@@ -227,9 +278,13 @@ async def test_two_replicas_one_replaced_under_load_tally_each_record_once(
     records = [counted(orders[i % 200], 1, 0) for i in range(4000)]
     repeated = records[::7]
     stop = [asyncio.Event() for _ in range(3)]
-    services = [tally_service(kafka, database, named_topics, tally_pool, sealing, i) for i in range(3)]
+    services = [
+        tally_service(kafka, database, named_topics, tally_pool, sealing, i) for i in range(3)
+    ]
     async with running(services[0].run(stop[0])), running(services[1].run(stop[1])) as leaving:
-        sending = asyncio.create_task(publish(kafka, named_topics + topics.ORDERS, records + repeated))
+        sending = asyncio.create_task(
+            publish(kafka, named_topics + topics.ORDERS, records + repeated)
+        )
         await until(lambda: everything_tallied(tally_pool, 200))
         leaving.cancel()
         async with running(services[2].run(stop[2])):
@@ -249,16 +304,25 @@ async def test_a_service_to_which_a_broker_just_started_names_no_partitions_has_
     async with running(service.run(asyncio.Event())):
         await asyncio.sleep(3)  # it has joined its group and been given nothing
         await topics.create_topics(kafka, topic_prefix, partitions=3)
-        await publish(kafka, topic_prefix + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(50)])
+        await publish(
+            kafka, topic_prefix + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(50)]
+        )
         await until(lambda: everything_tallied(tally_pool, 50), 30)
 
 
 async def test_what_was_compressed_with_any_codec_is_taken_in(
     kafka: str, named_topics: str, database: str, tally_pool: Any, sealing: Sealing
 ) -> None:
-    async with running(tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())) as task:
+    async with running(
+        tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())
+    ) as task:
         for codec in ("gzip", "snappy", "lz4", "zstd"):
-            await publish(kafka, named_topics + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(20)], codec)
+            await publish(
+                kafka,
+                named_topics + topics.ORDERS,
+                [counted(uuid4(), 1, 0) for _ in range(20)],
+                codec,
+            )
         await until(lambda: everything_tallied(tally_pool, 80))
         assert not task.done()
 
@@ -269,17 +333,25 @@ async def test_a_record_too_large_for_the_dead_letters_once_it_is_unpacked_is_cu
     huge = replace(counted(uuid4(), 1, 0), value=b"x" * (10 * 1024 * 1024))
     await publish(kafka, named_topics + topics.ORDERS, [huge], "gzip")
     await publish(kafka, named_topics + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(20)])
-    async with running(tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())):
+    async with running(
+        tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())
+    ):
         await until(lambda: everything_tallied(tally_pool, 20))
         await until(lambda: empty(tally_pool, "outbox"))
     (letter,) = await read_all(kafka, named_topics + topics.dead_letters_of(topics.ORDERS))
     head = dict(letter.headers)
     assert letter.value == b"x" * CUT_BYTES
-    assert (head["dlq_bytes"], head["dlq_topic"], head["dlq_offset"]) == (b"10485760", b"orders.events", b"0")
+    assert (head["dlq_bytes"], head["dlq_topic"], head["dlq_offset"]) == (
+        b"10485760",
+        b"orders.events",
+        b"0",
+    )
     assert head["dlq_sha256"].decode() == hashlib.sha256(huge.value or b"").hexdigest()
 
 
-async def test_a_receipt_of_a_whole_month_is_taken_in_as_it_is(kafka: str, named_topics: str) -> None:
+async def test_a_receipt_of_a_whole_month_is_taken_in_as_it_is(
+    kafka: str, named_topics: str
+) -> None:
     """A port that does not compress could send two MiB of the 16 that are read."""
     topic = named_topics + topics.RECEIPTS
     month = b"x" * ANSWER_BYTES_MAX
@@ -306,13 +378,19 @@ async def test_a_batch_that_unpacks_to_far_too_much_is_a_dead_letter_and_nothing
     bomb = replace(counted(uuid4(), 1, 0), value=b"0" * (100 * 1024 * 1024))
     await publish(kafka, named_topics + topics.ORDERS, [bomb], codec)
     await publish(kafka, named_topics + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(20)])
-    async with running(tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())) as task:
+    async with running(
+        tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())
+    ) as task:
         await until(lambda: everything_tallied(tally_pool, 20))
         await until(lambda: empty(tally_pool, "outbox"))
         assert not task.done()
     (letter,) = await read_all(kafka, named_topics + topics.dead_letters_of(topics.ORDERS))
     head = dict(letter.headers)
-    assert (head["dlq_reason"], head["dlq_topic"], head["dlq_offset"]) == (b"too_large", b"orders.events", b"0")
+    assert (head["dlq_reason"], head["dlq_topic"], head["dlq_offset"]) == (
+        b"too_large",
+        b"orders.events",
+        b"0",
+    )
     assert head["dlq_error"].startswith(
         b"send fewer records in one batch: the one of offsets 0 to 0 has more than 16777216 bytes"
     )
@@ -324,14 +402,18 @@ async def test_a_record_with_a_header_name_that_is_no_utf8_is_taken_in_and_so_ar
     kafka: str, named_topics: str, database: str, tally_pool: Any, sealing: Sealing
 ) -> None:
     records = [counted(uuid4(), 1, 0, extra=(("n\u00e4me", b"x"),)) for _ in range(3)]
-    async with running(tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())) as task:
+    async with running(
+        tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(asyncio.Event())
+    ) as task:
         producer = AIOKafkaProducer(bootstrap_servers=kafka)
         await producer.start()
         try:
             batch = producer.create_batch()
             for r in records:
                 batch.append(timestamp=None, key=r.key, value=r.value, headers=list(r.headers))
-            batch._buffer = bytearray(changed(bytes(batch._build()), "n\u00e4me".encode(), b"n\xe4\xe4me"))
+            batch._buffer = bytearray(
+                changed(bytes(batch._build()), "n\u00e4me".encode(), b"n\xe4\xe4me")
+            )
             await (await producer.send_batch(batch, named_topics + topics.ORDERS, partition=0))
         finally:
             await producer.stop()
@@ -341,18 +423,32 @@ async def test_a_record_with_a_header_name_that_is_no_utf8_is_taken_in_and_so_ar
 
 
 @pytest.mark.parametrize(
-    "step", ["after_poll", "after_offsets", "after_inbox", "after_reaction", "before_commit", "after_commit"]
+    "step",
+    [
+        "after_poll",
+        "after_offsets",
+        "after_inbox",
+        "after_reaction",
+        "before_commit",
+        "after_commit",
+    ],
 )
 async def test_a_service_killed_at_any_step_is_started_anew_and_nothing_is_lost_or_doubled(
     kafka: str, named_topics: str, database: str, tally_pool: Any, sealing: Sealing, step: str
 ) -> None:
     orders = [uuid4() for _ in range(20)]
-    await publish(kafka, named_topics + topics.ORDERS, [counted(orders[i % 20], 1, 0) for i in range(400)])
+    await publish(
+        kafka, named_topics + topics.ORDERS, [counted(orders[i % 20], 1, 0) for i in range(400)]
+    )
     points = Failpoints(f"{step}:2", in_process=True)
     with pytest.raises(Killed):
-        await tally_service(kafka, database, named_topics, tally_pool, sealing, 0, points=points).run(asyncio.Event())
+        await tally_service(
+            kafka, database, named_topics, tally_pool, sealing, 0, points=points
+        ).run(asyncio.Event())
     stop = asyncio.Event()
-    async with running(tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(stop)):
+    async with running(
+        tally_service(kafka, database, named_topics, tally_pool, sealing, 0).run(stop)
+    ):
         await until(lambda: everything_tallied(tally_pool, 400))
     async with tally_pool.acquire() as conn:
         assert {r["total"] for r in await conn.fetch("SELECT total FROM tally")} == {20}
@@ -385,22 +481,35 @@ async def test_a_fenced_reader_outlives_the_connection_it_looks_up_its_place_wit
     kafka: str, database: str, tally_pool: Any, sealing: Sealing, topic_prefix: str, behind: str
 ) -> None:
     await topics.create_topics(kafka, topic_prefix, partitions=1)
-    cut, orders, stop = Cut("seek_again", database, times=2), topic_prefix + topics.ORDERS, asyncio.Event()
-    async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0, points=cut).run(stop)) as task:
+    cut, orders, stop = (
+        Cut("seek_again", database, times=2),
+        topic_prefix + topics.ORDERS,
+        asyncio.Event(),
+    )
+    async with running(
+        tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0, points=cut).run(stop)
+    ) as task:
         await publish(kafka, orders, [counted(uuid4(), 1, 0) for _ in range(3)])
         await until(lambda: everything_tallied(tally_pool, 3))
         async with tally_pool.acquire() as conn:
             # Another was faster by one record, or the database was restored from before: the log still has what is missing.
             await conn.execute(
-                "UPDATE consumer_offset SET next = $1 WHERE topic = $2", 4 if behind == "overtaken" else 2, topics.ORDERS
+                "UPDATE consumer_offset SET next = $1 WHERE topic = $2",
+                4 if behind == "overtaken" else 2,
+                topics.ORDERS,
             )
         await publish(kafka, orders, [counted(uuid4(), 1, 0) for _ in range(3)])
         await until(lambda: everything_tallied(tally_pool, 5 if behind == "overtaken" else 6))
         assert cut.left == 0
         assert not task.done()
     async with tally_pool.acquire() as conn:
-        assert await conn.fetchval("SELECT next FROM consumer_offset WHERE topic = $1", topics.ORDERS) == 6
-        assert await conn.fetchval("SELECT count(*) FROM tally") == (5 if behind == "overtaken" else 6)
+        assert (
+            await conn.fetchval("SELECT next FROM consumer_offset WHERE topic = $1", topics.ORDERS)
+            == 6
+        )
+        assert await conn.fetchval("SELECT count(*) FROM tally") == (
+            5 if behind == "overtaken" else 6
+        )
 
 
 async def fenced(kind: str) -> float:
@@ -415,16 +524,30 @@ async def test_the_end_of_a_writers_transaction_is_stepped_over_quietly(
     shop = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"{topic_prefix}shop")
     await shop.start()
     try:
-        async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())) as task:
+        async with running(
+            tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(
+                asyncio.Event()
+            )
+        ) as task:
             for count in (3, 6, 9):
                 async with shop.transaction():
                     for r in [counted(uuid4(), 1, 0) for _ in range(3)]:
-                        await shop.send(topic_prefix + topics.ORDERS, key=r.key, value=r.value, headers=list(r.headers))
+                        await shop.send(
+                            topic_prefix + topics.ORDERS,
+                            key=r.key,
+                            value=r.value,
+                            headers=list(r.headers),
+                        )
                 await until(partial(everything_tallied, tally_pool, count))
             with contextlib.suppress(ZeroDivisionError):
                 async with shop.transaction():
                     r = counted(uuid4(), 1, 0)
-                    await shop.send_and_wait(topic_prefix + topics.ORDERS, key=r.key, value=r.value, headers=list(r.headers))
+                    await shop.send_and_wait(
+                        topic_prefix + topics.ORDERS,
+                        key=r.key,
+                        value=r.value,
+                        headers=list(r.headers),
+                    )
                     raise ZeroDivisionError
             await publish(kafka, topic_prefix + topics.ORDERS, [counted(uuid4(), 1, 0)])
             await until(lambda: everything_tallied(tally_pool, 10))
@@ -433,7 +556,10 @@ async def test_the_end_of_a_writers_transaction_is_stepped_over_quietly(
         await shop.stop()
     assert await fenced("gap") == gaps
     async with tally_pool.acquire() as conn:
-        assert await conn.fetchval("SELECT next FROM consumer_offset WHERE topic = $1", topics.ORDERS) == 3 * 4 + 2 + 1
+        assert (
+            await conn.fetchval("SELECT next FROM consumer_offset WHERE topic = $1", topics.ORDERS)
+            == 3 * 4 + 2 + 1
+        )
 
 
 async def test_records_deleted_unread_are_counted_as_a_gap(
@@ -444,10 +570,14 @@ async def test_records_deleted_unread_are_counted_as_a_gap(
     await offsets_begin(tally_pool, (topics.ORDERS, 0))
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
-    await admin.delete_records({TopicPartition(topic_prefix + topics.ORDERS, 0): RecordsToDelete(before_offset=3)})
+    await admin.delete_records(
+        {TopicPartition(topic_prefix + topics.ORDERS, 0): RecordsToDelete(before_offset=3)}
+    )
     await admin.close()
     gaps, holes = await fenced("gap"), await fenced("hole")
-    async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())):
+    async with running(
+        tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())
+    ):
         await until(lambda: everything_tallied(tally_pool, 2))
     assert (await fenced("gap"), await fenced("hole")) == (gaps + 2, holes)
 
@@ -461,13 +591,16 @@ async def test_a_log_that_ends_before_what_was_handled_ends_the_service_with_wha
     await publish(kafka, topic_prefix + topics.ORDERS, [counted(uuid4(), 1, 0) for _ in range(5)])
     service = tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0)
     with pytest.raises(
-        Misconfigured, match=r"give the broker its data back or, .*orders\.events/0 ends at offset 5, .* ends at 1000"
+        Misconfigured,
+        match=r"give the broker its data back or, .*orders\.events/0 ends at offset 5, .* ends at 1000",
     ):
         async with asyncio.timeout(60):
             await service.run(asyncio.Event())
     async with tally_pool.acquire() as conn:
         await conn.execute("DELETE FROM tax.consumer_offset WHERE topic = 'orders.events'")
-    async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())):
+    async with running(
+        tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())
+    ):
         await until(lambda: everything_tallied(tally_pool, 5))
 
 
@@ -490,7 +623,9 @@ async def test_a_topic_made_anew_ends_the_service_with_what_to_do_however_long_i
     await topics.create_topics(kafka, topic_prefix, partitions=1)
     name = topic_prefix + topics.ORDERS
     await publish(kafka, name, [counted(uuid4(), 1, 0) for _ in range(50)])
-    async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())) as first:
+    async with running(
+        tally_service(kafka, database, topic_prefix, tally_pool, sealing, 0).run(asyncio.Event())
+    ) as first:
         await until(lambda: everything_tallied(tally_pool, 50))
         if runs:
             await make_anew(kafka, topic_prefix)
@@ -500,19 +635,29 @@ async def test_a_topic_made_anew_ends_the_service_with_what_to_do_however_long_i
     if not runs:
         await make_anew(kafka, topic_prefix)
         await publish(kafka, name, [counted(uuid4(), 1, 0) for _ in range(200)])
-        with pytest.raises(Misconfigured, match=r"delete the rows of orders\.events in tax\.consumer_offset: .* made anew"):
+        with pytest.raises(
+            Misconfigured,
+            match=r"delete the rows of orders\.events in tax\.consumer_offset: .* made anew",
+        ):
             async with asyncio.timeout(60):
-                await tally_service(kafka, database, topic_prefix, tally_pool, sealing, 1).run(asyncio.Event())
+                await tally_service(kafka, database, topic_prefix, tally_pool, sealing, 1).run(
+                    asyncio.Event()
+                )
     async with tally_pool.acquire() as conn:
         await conn.execute("DELETE FROM tax.consumer_offset WHERE topic = 'orders.events'")
-    async with running(tally_service(kafka, database, topic_prefix, tally_pool, sealing, 2).run(asyncio.Event())):
+    async with running(
+        tally_service(kafka, database, topic_prefix, tally_pool, sealing, 2).run(asyncio.Event())
+    ):
         await until(lambda: everything_tallied(tally_pool, 250))
 
 
 async def test_a_service_is_not_ready_while_its_partitions_are_being_given_out(
     kafka: str, database: str, tally_pool: Any, sealing: Sealing, named_topics: str
 ) -> None:
-    first, second = (tally_service(kafka, database, named_topics, tally_pool, sealing, replica) for replica in range(2))
+    first, second = (
+        tally_service(kafka, database, named_topics, tally_pool, sealing, replica)
+        for replica in range(2)
+    )
     ready = first.consumer.ready
     was_not = asyncio.Event()
     taken_away = first.consumer.revoked
@@ -545,7 +690,9 @@ class Outside:
         for effect in claimed:
             self.done.setdefault(effect.intent_id, len(self.done))
             silent = self.calls <= self._silent
-            heard.append(NoReply(effect, 0.0) if silent else Reply(effect, self.done[effect.intent_id]))
+            heard.append(
+                NoReply(effect, 0.0) if silent else Reply(effect, self.done[effect.intent_id])
+            )
         return heard
 
 
@@ -553,13 +700,23 @@ async def settle(conn: Any, answered: Sequence[Reply], deps: Any) -> Outcome:
     """One fact per answer."""
     outcome = Outcome()
     for a in answered:
-        await conn.execute("INSERT INTO tally (order_id, total, version) VALUES ($1, $2, 1)", a.effect.order_id, a.answer)
-        outcome.facts.append(EmittedEvent(Tallied(order_id=a.effect.order_id, total=a.answer), a.effect.intent_id, 1))
+        await conn.execute(
+            "INSERT INTO tally (order_id, total, version) VALUES ($1, $2, 1)",
+            a.effect.order_id,
+            a.answer,
+        )
+        outcome.facts.append(
+            EmittedEvent(Tallied(order_id=a.effect.order_id, total=a.answer), a.effect.intent_id, 1)
+        )
     return outcome
 
 
 def runner(
-    pool: Any, sealing: Sealing, outside: Outside, points: Failpoints | None = None, lease_s: float = effects.LEASE_S
+    pool: Any,
+    sealing: Sealing,
+    outside: Outside,
+    points: Failpoints | None = None,
+    lease_s: float = effects.LEASE_S,
 ) -> EffectRunner:
     async def finish(conn: Any, outcome: Outcome) -> None:
         await write(conn, "tax", topics.TAX, outcome, sealing)
@@ -576,13 +733,19 @@ async def test_an_effect_killed_at_any_step_is_done_under_one_key_and_settled_on
 ) -> None:
     orders = [uuid4() for _ in range(10)]
     async with tally_pool.acquire() as conn:
-        await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), order, "ask", b"planted") for order in orders])
-        assert not [r for r in await conn.fetch("SELECT request FROM effect") if b"planted" in r["request"]]
+        await effects.instruct(
+            conn, sealing, [OutboundCommand(uuid4(), order, "ask", b"planted") for order in orders]
+        )
+        assert not [
+            r for r in await conn.fetch("SELECT request FROM effect") if b"planted" in r["request"]
+        ]
     outside = Outside()
     with pytest.raises(Killed):
         await runner(tally_pool, sealing, outside, Failpoints(step, in_process=True)).once()
     async with tally_pool.acquire() as conn:
-        await conn.execute("UPDATE effect SET next_at = now() - interval '1 second'")  # the lease of the dead runs out
+        await conn.execute(
+            "UPDATE effect SET next_at = now() - interval '1 second'"
+        )  # the lease of the dead runs out
     await runner(tally_pool, sealing, outside).once()
     async with tally_pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM effect") == 0
@@ -591,7 +754,9 @@ async def test_an_effect_killed_at_any_step_is_done_under_one_key_and_settled_on
     assert len(outside.done) == 10
 
 
-async def test_no_answer_is_unknown_and_asked_again_under_the_same_key(tally_pool: Any, sealing: Sealing) -> None:
+async def test_no_answer_is_unknown_and_asked_again_under_the_same_key(
+    tally_pool: Any, sealing: Sealing
+) -> None:
     async with tally_pool.acquire() as conn:
         await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")])
     outside = Outside(silent_first=2)
@@ -601,7 +766,9 @@ async def test_no_answer_is_unknown_and_asked_again_under_the_same_key(tally_poo
     assert await empty(tally_pool, "effect")
 
 
-async def test_a_claimant_whose_lease_ran_out_cannot_settle_after_another_did(tally_pool: Any, sealing: Sealing) -> None:
+async def test_a_claimant_whose_lease_ran_out_cannot_settle_after_another_did(
+    tally_pool: Any, sealing: Sealing
+) -> None:
     async with tally_pool.acquire() as conn:
         await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")])
     slow, quick = Outside(), Outside()
@@ -630,7 +797,9 @@ async def test_what_was_asked_when_the_process_died_is_settled_by_the_next_withi
         await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")])
     outside = Outside()
     with pytest.raises(Killed):
-        await runner(tally_pool, sealing, outside, Failpoints("effect_after_call", in_process=True)).once()
+        await runner(
+            tally_pool, sealing, outside, Failpoints("effect_after_call", in_process=True)
+        ).once()
     async with running(runner(tally_pool, sealing, outside).run()):
         await until(lambda: empty(tally_pool, "effect"), 15)
     async with tally_pool.acquire() as conn:
@@ -638,9 +807,13 @@ async def test_what_was_asked_when_the_process_died_is_settled_by_the_next_withi
     assert (outside.calls, len(outside.done)) == (2, 1)
 
 
-async def test_a_call_longer_than_the_lease_stays_its_claimants(tally_pool: Any, sealing: Sealing) -> None:
+async def test_a_call_longer_than_the_lease_stays_its_claimants(
+    tally_pool: Any, sealing: Sealing
+) -> None:
     async with tally_pool.acquire() as conn:
-        await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"") for _ in range(2)])
+        await effects.instruct(
+            conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"") for _ in range(2)]
+        )
     outside, others, going = Outside(), Outside(), asyncio.Event()
 
     async def long(kind: str, claimed: Sequence[Effect]) -> Sequence[Reply | NoReply]:

@@ -28,9 +28,7 @@ from shared.errors import Misconfigured
 from shared.topics import Topic, create_topics
 
 FOREVER = (sys.executable, "-c", "import time\nwhile True: time.sleep(1)")
-IGNORES_SIGTERM = (
-    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\nwhile True: time.sleep(1)"
-)
+IGNORES_SIGTERM = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\nwhile True: time.sleep(1)"
 DEAF = (sys.executable, "-c", IGNORES_SIGTERM)
 
 
@@ -66,13 +64,17 @@ async def consume(bootstrap: str, topic: str, count: int) -> list[bytes | None]:
         await consumer.stop()
 
 
-async def test_kafka_keeps_acknowledged_messages_over_kill_and_a_changed_port(tmp_path: Path) -> None:
+async def test_kafka_keeps_acknowledged_messages_over_kill_and_a_changed_port(
+    tmp_path: Path,
+) -> None:
     kafka = EmbeddedKafka(tmp_path)
     await kafka.start()
     try:
         made = await create_topics(kafka.bootstrap, "kept.", extra=[Topic("mine", (), ())])
         await wait_led(kafka.bootstrap, made)
-        producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", enable_idempotence=True)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=kafka.bootstrap, acks="all", enable_idempotence=True
+        )
         await producer.start()
         for number in range(100):
             await producer.send_and_wait("kept.mine", str(number).encode(), partition=0)
@@ -83,7 +85,9 @@ async def test_kafka_keeps_acknowledged_messages_over_kill_and_a_changed_port(tm
         kafka = EmbeddedKafka(tmp_path)
         await kafka.start()
         assert kafka.pid != first
-        assert await consume(kafka.bootstrap, "kept.mine", 100) == [str(n).encode() for n in range(100)]
+        assert await consume(kafka.bootstrap, "kept.mine", 100) == [
+            str(n).encode() for n in range(100)
+        ]
     finally:
         await kafka.stop()
 
@@ -120,19 +124,27 @@ async def test_postgres_starts_below_a_path_too_long_for_a_socket(tmp_path: Path
     assert not postgres.running
 
 
-async def test_a_taken_port_is_named_with_the_setting_that_moves_it(tmp_path: Path, taken_port: int) -> None:
-    with pytest.raises(Misconfigured, match=f"port {taken_port} for Kafka is taken.*CROSSBORDER_KAFKA_PORT"):
+async def test_a_taken_port_is_named_with_the_setting_that_moves_it(
+    tmp_path: Path, taken_port: int
+) -> None:
+    with pytest.raises(
+        Misconfigured, match=f"port {taken_port} for Kafka is taken.*CROSSBORDER_KAFKA_PORT"
+    ):
         await EmbeddedKafka(tmp_path, taken_port).start()
 
 
-def test_a_missing_java_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_java_is_said_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(Misconfigured, match="install Java 17 or newer"):
         find_java()
 
 
-def test_an_old_java_is_refused_with_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_java_is_refused_with_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
     java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
@@ -142,7 +154,9 @@ def test_an_old_java_is_refused_with_its_version(tmp_path: Path, monkeypatch: py
         find_java()
 
 
-def test_a_missing_maven_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_maven_is_said_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Misconfigured, match="install Maven"):
         resolve_jars(tmp_path / "libs")
@@ -150,7 +164,13 @@ def test_a_missing_maven_is_said_in_one_sentence(tmp_path: Path, monkeypatch: py
 
 def test_preflight_says_one_sentence_and_fails_without_java(tmp_path: Path) -> None:
     environment = {"PATH": str(tmp_path)}
-    said = subprocess.run([sys.executable, "deploy/preflight.py"], env=environment, capture_output=True, text=True, check=False)
+    said = subprocess.run(
+        [sys.executable, "deploy/preflight.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert said.returncode == 1
     assert said.stderr.startswith("Install Java 17 or newer")
     assert len(said.stderr.splitlines()) == 1
@@ -165,7 +185,9 @@ async def test_a_killed_child_is_started_anew_and_counted(supervisor: Supervisor
     assert (status.state, status.restarts, status.exit_code) == ("running", 1, -9)
 
 
-async def test_a_child_that_ends_well_without_being_asked_is_started_anew(supervisor: Supervisor) -> None:
+async def test_a_child_that_ends_well_without_being_asked_is_started_anew(
+    supervisor: Supervisor,
+) -> None:
     supervisor.start(Program("child", (sys.executable, "-c", "print('here')")))
     await until(lambda: supervisor.status()[0].restarts >= 2)
     (status,) = supervisor.status()
@@ -175,7 +197,9 @@ async def test_a_child_that_ends_well_without_being_asked_is_started_anew(superv
 
 
 async def test_a_child_that_says_misconfigured_is_not_started_anew(supervisor: Supervisor) -> None:
-    supervisor.start(Program("child", (sys.executable, "-c", "print('set it right'); raise SystemExit(2)")))
+    supervisor.start(
+        Program("child", (sys.executable, "-c", "print('set it right'); raise SystemExit(2)"))
+    )
     await until(lambda: supervisor.status()[0].state == "failed")
     (status,) = supervisor.status()
     assert status.restarts == 0
@@ -188,7 +212,10 @@ async def test_stop_ends_all_children_also_one_that_ignores_it(supervisor: Super
     await until(lambda: "deaf" in supervisor.status()[1].log.read_text())
     pids = [status.pid for status in supervisor.status()]
     ended = await supervisor.stop(timeout_s=0.5)
-    assert [(s.state, s.pid, s.exit_code) for s in ended] == [("stopped", None, -15), ("stopped", None, -9)]
+    assert [(s.state, s.pid, s.exit_code) for s in ended] == [
+        ("stopped", None, -15),
+        ("stopped", None, -9),
+    ]
     assert not any(psutil.pid_exists(pid) for pid in pids if pid)
 
 
@@ -199,12 +226,18 @@ async def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> 
         " s.start(Program('child', [sys.executable, '-c', 'import time; time.sleep(600)']))\n"
         " print(s.pid('child'), flush=True)\n await asyncio.sleep(600)\nasyncio.run(main())"
     )
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         child = int(await asyncio.to_thread(parent.stdout.readline))
         assert psutil.pid_exists(child)
         parent.kill()
-    await until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+    await until(
+        lambda: (
+            not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+        )
+    )
 
 
 def commands_of(home: Path) -> list[str]:
@@ -213,7 +246,9 @@ def commands_of(home: Path) -> list[str]:
     return [line for line in lines if str(home) in line]
 
 
-async def test_a_stack_starts_prepared_writes_itself_down_and_leaves_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stack_starts_prepared_writes_itself_down_and_leaves_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in stacks.PORTS:
         monkeypatch.setenv(stacks.port_setting(name), "0")
     stack = Stack(home, programs=())
@@ -229,9 +264,14 @@ async def test_a_stack_starts_prepared_writes_itself_down_and_leaves_nothing(hom
         conn = await asyncpg.connect(found["postgres"])
         assert await conn.fetchval("SELECT count(*) FROM migrations.applied") > 0
         await conn.close()
-        with pytest.raises(Misconfigured, match=f"already runs in .*process {os.getpid()}.*crossborder down"):
+        with pytest.raises(
+            Misconfigured, match=f"already runs in .*process {os.getpid()}.*crossborder down"
+        ):
             await Stack(home, programs=()).start()
-        assert {s.name: s.state for s in stack.status()} == {"kafka": "running", "postgres": "running"}
+        assert {s.name: s.state for s in stack.status()} == {
+            "kafka": "running",
+            "postgres": "running",
+        }
     finally:
         await stack.stop()
     assert stacks.find(home) == {}
@@ -254,36 +294,51 @@ async def test_broker_and_database_that_end_by_themselves_are_started_anew_and_g
             await until(lambda name=name: stacks.find(home)["programs"][name]["restarts"] == 1, 40)  # type: ignore[misc]
             assert server.running
         rows = {row["name"]: row for row in await readiness.programs(stacks.find(home))}
-        assert {name: (row["state"], row["ready"]) for name, row in rows.items()} == dict.fromkeys(rows, ("running", True))
-        assert await create_topics(stack.kafka.bootstrap) == [], "the broker has the topics of before"
+        assert {name: (row["state"], row["ready"]) for name, row in rows.items()} == dict.fromkeys(
+            rows, ("running", True)
+        )
+        assert await create_topics(stack.kafka.bootstrap) == [], (
+            "the broker has the topics of before"
+        )
         (home / "kafka" / "data" / "meta.properties").write_text("of another\n")
         os.kill(rows["kafka"]["pid"], signal.SIGKILL)
         await until(lambda: not stack.kafka.running)
-        row = next(row for row in await readiness.programs(stacks.find(home)) if row["name"] == "kafka")
+        row = next(
+            row for row in await readiness.programs(stacks.find(home)) if row["name"] == "kafka"
+        )
         assert (row["state"], row["ready"]) == ("waiting", False)
         async with asyncio.timeout(60):
             await stack.lost.wait()
-        assert said[-1].startswith(f"look at {home / 'logs' / 'kafka.log'}: kafka does not stay up, so the stack is stopped")
+        assert said[-1].startswith(
+            f"look at {home / 'logs' / 'kafka.log'}: kafka does not stay up, so the stack is stopped"
+        )
     finally:
         await stack.stop()
     assert not stack.postgres.running
 
 
-async def test_a_paused_broker_is_said_not_to_answer(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_paused_broker_is_said_not_to_answer(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in stacks.PORTS:
         monkeypatch.setenv(stacks.port_setting(name), "0")
     stack = Stack(home, programs=())
     await stack.start()
     try:
         stack.kafka.pause()
-        rows = {row["name"]: (row["state"], row["ready"]) for row in await readiness.programs(stacks.find(home))}
+        rows = {
+            row["name"]: (row["state"], row["ready"])
+            for row in await readiness.programs(stacks.find(home))
+        }
         assert rows == {"kafka": ("running", False), "postgres": ("running", True)}
     finally:
         stack.kafka.resume()
         await stack.stop()
 
 
-async def test_a_stack_whose_database_cannot_start_leaves_no_broker(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stack_whose_database_cannot_start_leaves_no_broker(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in stacks.PORTS:
         monkeypatch.setenv(stacks.port_setting(name), "0")
     stack = Stack(home, programs=())

@@ -27,9 +27,16 @@ AT = datetime.now(UTC) - timedelta(hours=2)
 LISTS = 100
 
 
-def submit(world: World, count: int, marker: Callable[[int], str] = lambda _: "", prefix: str = "FAIL") -> list[str]:
-    orders = [submission("cherries", n, seed=7, prefix=prefix, at=AT, person=n, marker=marker(n)) for n in range(1, count + 1)]
-    world.publish(topics.SUBMISSIONS, [shop_record(each["order_no"], each, SUBMITTED) for each in orders])
+def submit(
+    world: World, count: int, marker: Callable[[int], str] = lambda _: "", prefix: str = "FAIL"
+) -> list[str]:
+    orders = [
+        submission("cherries", n, seed=7, prefix=prefix, at=AT, person=n, marker=marker(n))
+        for n in range(1, count + 1)
+    ]
+    world.publish(
+        topics.SUBMISSIONS, [shop_record(each["order_no"], each, SUBMITTED) for each in orders]
+    )
     return [each["order_no"] for each in orders]
 
 
@@ -45,15 +52,27 @@ async def ended(world: World) -> dict[str, set[str]]:
 
 
 async def pauses(world: World) -> list[tuple[str, str, str]]:
-    return [tuple(row) for row in await world.admin.fetch("SELECT scope, reason, code FROM customs.pause")]
+    return [
+        tuple(row)
+        for row in await world.admin.fetch("SELECT scope, reason, code FROM customs.pause")
+    ]
 
 
 async def open_cases(world: World) -> list[str]:
-    return [row["kind"] for row in await world.admin.fetch("SELECT kind FROM customs.cases WHERE closed_at IS NULL")]
+    return [
+        row["kind"]
+        for row in await world.admin.fetch("SELECT kind FROM customs.cases WHERE closed_at IS NULL")
+    ]
 
 
 @pytest.mark.parametrize(
-    ("word", "bad"), [("ceb900", {LISTS}), ("ceb900", {7, 8, 93}), ("ceb900_blind", {1}), ("ceb900_blind", {11, 24, 37, 50, 63})]
+    ("word", "bad"),
+    [
+        ("ceb900", {LISTS}),
+        ("ceb900", {7, 8, 93}),
+        ("ceb900_blind", {1}),
+        ("ceb900_blind", {11, 24, 37, 50, 63}),
+    ],
 )
 async def test_a_message_refused_whole_costs_the_bad_lists_only(
     bad: Collection[int], word: str, database: str, keys: Path
@@ -70,16 +89,26 @@ async def test_a_message_refused_whole_costs_the_bad_lists_only(
         if word == "ceb900":
             assert len(messages) <= 1 + 2 * len(bad), "the list that is named is tried alone"
         guids = [re.search(rb'guid="([^"]+)"', message) for message in messages]
-        assert len({match[1] for match in guids if match}) == len(messages), "each under a guid of its own"
+        assert len({match[1] for match in guids if match}) == len(messages), (
+            "each under a guid of its own"
+        )
         assert await world.broken() == {}
 
 
 def fault(guid: str, status: str, info: str) -> Outgoing:
-    (made,) = messages_of(topics.RECEIPTS, [format_fault(guid, "CEB621Message", -2, info, 1_790_000_000.0)], 1_790_000_000.0)
-    return made._replace(value=made.value.replace(b"<returnStatus>-2<", f"<returnStatus>{status}<".encode()))
+    (made,) = messages_of(
+        topics.RECEIPTS,
+        [format_fault(guid, "CEB621Message", -2, info, 1_790_000_000.0)],
+        1_790_000_000.0,
+    )
+    return made._replace(
+        value=made.value.replace(b"<returnStatus>-2<", f"<returnStatus>{status}<".encode())
+    )
 
 
-async def names_told(world: World, told: Callable[[list[str]], str]) -> tuple[int, dict[str, set[str]]]:
+async def names_told(
+    world: World, told: Callable[[list[str]], str]
+) -> tuple[int, dict[str, set[str]]]:
     """Refuse every message that has the first of the orders in it, with this text; the others are accepted by the sandbox."""
     orders = submit(world, 16, lambda _: "silent")
     await world.settle_down()
@@ -88,7 +117,9 @@ async def names_told(world: World, told: Callable[[list[str]], str]) -> tuple[in
         for message in lodged(world)[answered:]:
             answered += 1
             guid = re.findall(rb'guid="([^"]+)"', message)[0].decode()
-            inside = [number.decode() for number in re.findall(rb"<orderNo>([^<]+)</orderNo>", message)]
+            inside = [
+                number.decode() for number in re.findall(rb"<orderNo>([^<]+)</orderNo>", message)
+            ]
             if orders[0] in inside:
                 world.publish(topics.RECEIPTS, [fault(guid, "-2", told(inside))])
         await world.settle_down()
@@ -109,14 +140,21 @@ async def test_who_is_named_is_tried_alone_first(told: str, database: str, keys:
                 "wrong": f"[Code:0002;Desc:{other}]", "all": f"[Code:0002;Desc:{' '.join(inside)}]",
             }[told]  # fmt: skip
 
-        first = submission("cherries", 1, seed=7, prefix="FAIL", at=AT, person=1, marker="silent")["order_no"]
+        first = submission("cherries", 1, seed=7, prefix="FAIL", at=AT, person=1, marker="silent")[
+            "order_no"
+        ]
         sent, found = await names_told(world, text)
         assert found["rejected"] == {first}
-        assert sent <= (3 if told in ("order", "list", "place") else 1 + 2 * 4 + (2 if told == "wrong" else 0))
+        assert sent <= (
+            3 if told in ("order", "list", "place") else 1 + 2 * 4 + (2 if told == "wrong" else 0)
+        )
         assert len(found["lodged"]) == 15
 
 
-@pytest.mark.parametrize(("status", "info"), [("-9", "[Code:0009;Desc:x]"), ("-77", ""), ("-900001", "[Code:-900001;Desc:x]")])
+@pytest.mark.parametrize(
+    ("status", "info"),
+    [("-9", "[Code:0009;Desc:x]"), ("-77", ""), ("-900001", "[Code:-900001;Desc:x]")],
+)
 async def test_a_900_with_a_code_in_no_list_is_divided_and_refuses_nobody(
     status: str, info: str, database: str, keys: Path
 ) -> None:
@@ -130,17 +168,24 @@ async def test_a_900_with_a_code_in_no_list_is_divided_and_refuses_nobody(
                 answered += 1
                 inside = re.findall(rb"<orderNo>([^<]+)</orderNo>", message)
                 if orders[0].encode() in inside:
-                    world.publish(topics.RECEIPTS, [fault(re.findall(rb'guid="([^"]+)"', message)[0].decode(), status, info)])
+                    world.publish(
+                        topics.RECEIPTS,
+                        [fault(re.findall(rb'guid="([^"]+)"', message)[0].decode(), status, info)],
+                    )
                 else:
                     good += inside
             await world.settle_down()
-        assert sorted(number.decode() for number in good) == orders[1:], "each of the others left once without the first"
+        assert sorted(number.decode() for number in good) == orders[1:], (
+            "each of the others left once without the first"
+        )
         assert set(await ended(world)) == {"lodged"}
         assert await world.broken() == {}
 
 
 @pytest.mark.parametrize("word", ["outage", "busy"])
-async def test_an_order_whose_way_is_blocked_is_fulfilled_in_time(word: str, database: str, keys: Path) -> None:
+async def test_an_order_whose_way_is_blocked_is_fulfilled_in_time(
+    word: str, database: str, keys: Path
+) -> None:
     async with opened(database, keys) as world:
         orders = submit(world, 20, lambda n: word if n % 2 else "")
         for _ in range(40):
@@ -166,7 +211,9 @@ async def outage(world: World, monkeypatch: pytest.MonkeyPatch, lists: int) -> t
     for _ in range(30):
         await world.settle_down()
         world.clock.now += 60
-    assert set(await ended(world)) == {"lodged", "placed"}, "placed: not one message with its list left"
+    assert set(await ended(world)) == {"lodged", "placed"}, (
+        "placed: not one message with its list left"
+    )
     assert [row[1:] for row in await pauses(world)] == [("wait", "4")]
     sent = len(lodged(world))
     await world.admin.execute("UPDATE customs.pause SET since = now() - interval '30 minutes'")
@@ -231,7 +278,10 @@ async def test_a_900_for_the_way_or_the_signature_divides_nothing(
         for channel in world.channels():
             await world.advance(channel)
         assert [row[1] for row in await pauses(world)] == [reason]
-        assert await world.admin.fetchval("SELECT count(*) FROM customs.waiting WHERE part IS NULL") == 10
+        assert (
+            await world.admin.fetchval("SELECT count(*) FROM customs.waiting WHERE part IS NULL")
+            == 10
+        )
         assert await world.admin.fetchval("SELECT count(*) FROM customs.part") == 0
         assert await world.broken() == {}
 
@@ -247,7 +297,10 @@ async def test_a_message_of_cancellations_or_returns_refused_whole_costs_the_bad
         platform = submission("cherries", 1, seed=7, prefix="FAIL", at=AT, person=1)["platform"]
         monkeypatch.setattr(world.authority, "receive", lambda *_: [])  # answered below
         body = {"platform": platform, "reason": "does not please"}
-        world.publish(topics.SUBMISSIONS, [shop_record(each, {**body, "order_no": each}, asked) for each in orders])
+        world.publish(
+            topics.SUBMISSIONS,
+            [shop_record(each, {**body, "order_no": each}, asked) for each in orders],
+        )
         await world.settle_down()
         answered, alone = before, []
         while answered < len(lodged(world)):
@@ -265,6 +318,8 @@ async def test_a_message_of_cancellations_or_returns_refused_whole_costs_the_bad
             "SELECT o.order_no, d.state, d.cancel_refused FROM customs.declaration d JOIN orders.orders o USING (order_id)"
         )
         state = "withdrawing" if asked == CANCEL else "returning"
-        refused = [row["order_no"] for row in rows if row["cancel_refused"] or row["state"] != state]
+        refused = [
+            row["order_no"] for row in rows if row["cancel_refused"] or row["state"] != state
+        ]
         assert refused == [orders[0]]
         assert await world.broken() == {}

@@ -40,9 +40,14 @@ async def test_what_became_of_the_orders_that_were_followed(world: World, databa
     assert (accepted["state"], accepted["faults"]) == ("fulfilled", [])
     assert accepted["steps"][0]["type"] == "order.placed.v1"
     assert accepted["steps"][0]["since_first_s"] == 0
-    assert {"payment.captured.v1", "tax.assessed.v1", "customs.goods-released.v1"} <= {s["type"] for s in accepted["steps"]}
+    assert {"payment.captured.v1", "tax.assessed.v1", "customs.goods-released.v1"} <= {
+        s["type"] for s in accepted["steps"]
+    }
     assert (refused["state"], refused["verdict"][:21]) == ("rejected", "exists_with_different")
-    assert all({"field", "rule", "found", "expected", "code"} <= fault.keys() for fault in refused["faults"])
+    assert all(
+        {"field", "rule", "found", "expected", "code"} <= fault.keys()
+        for fault in refused["faults"]
+    )
     lines = list(steps.told("NO", "rejected", refused))
     assert any(line.startswith("  fault lines[0].total: ") for line in lines)
     assert steps.what_to_send("NO", "exists", refused) is not None
@@ -52,5 +57,9 @@ async def test_what_became_of_the_orders_that_were_followed(world: World, databa
 
 def publish(world: World, *orders: dict[str, Any]) -> None:
     world.publish(
-        topics.SUBMISSIONS, [Outgoing("", order["order_no"].encode(), json.dumps(order).encode(), ()) for order in orders]
+        topics.SUBMISSIONS,
+        [
+            Outgoing("", order["order_no"].encode(), json.dumps(order).encode(), ())
+            for order in orders
+        ],
     )

@@ -35,7 +35,12 @@ def shown(name: str, **labels: str) -> float:
 
 def total(name: str, **labels: str) -> float:
     """The sum over all children that have these labels."""
-    samples = [s for family in REGISTRY.collect() for s in family.samples if s.name == f"crossborder_{name}"]
+    samples = [
+        s
+        for family in REGISTRY.collect()
+        for s in family.samples
+        if s.name == f"crossborder_{name}"
+    ]
     return sum(s.value for s in samples if labels.items() <= s.labels.items())
 
 
@@ -49,14 +54,19 @@ async def world(database: str, keys: Path) -> AsyncIterator[World]:
 
 def publish(world: World, count: int) -> None:
     records = [
-        Outgoing(topics.SUBMISSIONS, made["order_no"].encode(), json.dumps(made).encode(), ()) for made in plain(count, seed=3)
+        Outgoing(topics.SUBMISSIONS, made["order_no"].encode(), json.dumps(made).encode(), ())
+        for made in plain(count, seed=3)
     ]
     world.publish(topics.SUBMISSIONS, records)
 
 
 async def measure(world: World) -> None:
     of_customs = customs_metrics.gauges(AGE_S, world.deps["customs"].consolidating)
-    for service, gauges in (("orders", metrics.measure), ("payments", payments_metrics.measure), ("customs", of_customs)):
+    for service, gauges in (
+        ("orders", metrics.measure),
+        ("payments", payments_metrics.measure),
+        ("customs", of_customs),
+    ):
         async with world.pools[service].acquire() as conn:
             await gauges(conn)
 
@@ -79,14 +89,20 @@ async def pass_on(world: World, *services: str) -> None:
     await world.relay()
 
 
-async def test_open_orders_books_and_border_are_shown_as_they_stand_at_every_step(world: World) -> None:
+async def test_open_orders_books_and_border_are_shown_as_they_stand_at_every_step(
+    world: World,
+) -> None:
     publish(world, 5)
     await pass_on(world, "orders")
     await pass_on(world, "payments", "tax", "customs")
     await measure(world)
     assert shown("orders_open", state="placed") == 5
     assert shown("orders_oldest_open_timestamp_seconds", state="placed") < time.time()
-    assert shown("orders_open", state="lodged") == shown("orders_oldest_open_timestamp_seconds", state="lodged") == 0
+    assert (
+        shown("orders_open", state="lodged")
+        == shown("orders_oldest_open_timestamp_seconds", state="lodged")
+        == 0
+    )
     assert shown("party_unanswered", party="carrier") == 5, "the carrier owes a waybill for each"
     assert time.time() - shown("party_oldest_unanswered_timestamp_seconds", party="carrier") < 60
     assert shown("party_unanswered", party="bank") == 0, "nothing was asked of it yet"
@@ -116,38 +132,56 @@ async def test_open_orders_books_and_border_are_shown_as_they_stand_at_every_ste
     await world.admin.execute("UPDATE customs.waiting SET since = now() - interval '32 seconds'")
     await measure(world)
     assert shown("declaration_batches_late", kind="declare") == groups
-    assert time.time() - shown("declaration_batch_oldest_open_timestamp_seconds", kind="declare") > 30
+    assert (
+        time.time() - shown("declaration_batch_oldest_open_timestamp_seconds", kind="declare") > 30
+    )
 
     lodged = total("declaration_batches_total", outcome="lodged")
     answered = total("party_answer_seconds_count", party="authority")
     await lodge(world)
     await measure(world)
-    assert shown("declaration_batches_open", kind="declare") == shown("declaration_batches_late", kind="declare") == 0
-    assert shown("party_unanswered", party="authority") == 5, "the authority owes a word on each list"
+    assert (
+        shown("declaration_batches_open", kind="declare")
+        == shown("declaration_batches_late", kind="declare")
+        == 0
+    )
+    assert shown("party_unanswered", party="authority") == 5, (
+        "the authority owes a word on each list"
+    )
     one = await world.admin.fetchval("UPDATE customs.declaration SET state = 'withdrawing' WHERE order_id = (SELECT min(order_id::text)"
                                      "::uuid FROM customs.declaration WHERE state = 'lodged') RETURNING order_id")  # fmt: skip
     await measure(world)
-    assert shown("party_unanswered", party="authority") == 5, "also on one that is to be taken back and has no number yet"
-    await world.admin.execute("UPDATE customs.declaration SET state = 'lodged' WHERE order_id = $1", one)
+    assert shown("party_unanswered", party="authority") == 5, (
+        "also on one that is to be taken back and has no number yet"
+    )
+    await world.admin.execute(
+        "UPDATE customs.declaration SET state = 'lodged' WHERE order_id = $1", one
+    )
     assert total("declaration_batches_total", outcome="lodged") == lodged + groups
     assert time.time() - shown("declaration_last_lodged_timestamp_seconds") < 60
 
     await world.settle_down()
     await measure(world)
-    assert {state: shown("orders_open", state=state) for state in ("placed", "lodged", "unwinding")} == dict.fromkeys(
-        ("placed", "lodged", "unwinding"), 0
-    )
+    assert {
+        state: shown("orders_open", state=state) for state in ("placed", "lodged", "unwinding")
+    } == dict.fromkeys(("placed", "lodged", "unwinding"), 0)
     assert (
-        shown("party_unanswered", party="authority") == shown("party_oldest_unanswered_timestamp_seconds", party="authority") == 0
+        shown("party_unanswered", party="authority")
+        == shown("party_oldest_unanswered_timestamp_seconds", party="authority")
+        == 0
     )
-    assert total("party_answer_seconds_count", party="authority") == answered + groups, "one first word on each message"
+    assert total("party_answer_seconds_count", party="authority") == answered + groups, (
+        "one first word on each message"
+    )
     assert time.time() - shown("party_last_success_timestamp_seconds", party="authority") < 60
     assert time.time() - shown("party_last_success_timestamp_seconds", party="carrier") < 60
     assert await world.broken() == {}
 
 
 async def test_counters_of_orders_agree_with_the_tables(world: World) -> None:
-    before: dict[Any, float] = {state: total("orders_total", state=state) for state in ("placed", "fulfilled")}
+    before: dict[Any, float] = {
+        state: total("orders_total", state=state) for state in ("placed", "fulfilled")
+    }
     stages = total("order_stage_seconds_count", stage="release")
     publish(world, 12)
     await world.settle_down()
@@ -168,12 +202,20 @@ async def test_a_ledger_that_does_not_sum_to_zero_is_shown(world: World) -> None
     assert shown("ledger_imbalance_minor", currency="EUR") == 700
 
 
-async def test_lists_not_consolidated_are_shown_with_their_last_day_once_their_month_is_over(world: World) -> None:
+async def test_lists_not_consolidated_are_shown_with_their_last_day_once_their_month_is_over(
+    world: World,
+) -> None:
     await placed(world, "sum_no", "")
     await measure(world)
     assert total("lists_unconsolidated") == shown("consolidation_due_timestamp_seconds") == 0
     month = month_of(datetime.fromtimestamp(world.clock.now, UTC))
     await month_ends(world)
     await measure(world)
-    assert (shown("lists_unconsolidated", state="requested"), shown("summaries", state="refused")) == (2, 1)
-    assert shown("consolidation_due_timestamp_seconds") == world.deps["customs"].consolidating.due_at(month).timestamp()
+    assert (
+        shown("lists_unconsolidated", state="requested"),
+        shown("summaries", state="refused"),
+    ) == (2, 1)
+    assert (
+        shown("consolidation_due_timestamp_seconds")
+        == world.deps["customs"].consolidating.due_at(month).timestamp()
+    )

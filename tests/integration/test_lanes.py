@@ -41,7 +41,9 @@ async def seconds_to_capture(rig: Rig, runner: EffectRunner, undone: list[UUID])
     return waits
 
 
-async def test_refunds_of_four_and_a_half_seconds_do_not_change_the_time_to_capture(rig: Rig) -> None:
+async def test_refunds_of_four_and_a_half_seconds_do_not_change_the_time_to_capture(
+    rig: Rig,
+) -> None:
     slow = [False]
 
     async def answering(request: web.Request, go: Any) -> Any:
@@ -56,13 +58,20 @@ async def test_refunds_of_four_and_a_half_seconds_do_not_change_the_time_to_capt
         quick = await seconds_to_capture(rig, runner, [order.order_id for order in paid[:6]])
         slow[0] = True
         beside = await seconds_to_capture(rig, runner, [order.order_id for order in paid[6:]])
-    print("seconds to capture:", [round(s, 3) for s in quick], "beside slow refunds:", [round(s, 3) for s in beside])
+    print(
+        "seconds to capture:",
+        [round(s, 3) for s in quick],
+        "beside slow refunds:",
+        [round(s, 3) for s in beside],
+    )
     assert sorted(beside)[3] < sorted(quick)[3] * 1.1 + 0.05
     await rig.ask_bank()
     assert rig.bank_moved()["refund"] == 12 * 20410
 
 
-async def test_a_bank_that_asks_for_a_pause_is_left_alone_for_it_in_this_lane_only(rig: Rig) -> None:
+async def test_a_bank_that_asks_for_a_pause_is_left_alone_for_it_in_this_lane_only(
+    rig: Rig,
+) -> None:
     times: list[str] = []
 
     async def busy(request: web.Request, go: Any) -> Any:
@@ -81,7 +90,9 @@ async def test_a_bank_that_asks_for_a_pause_is_left_alone_for_it_in_this_lane_on
         assert times.count("/v1/captures") == 1
         assert times.count("/v1/authorisations") >= 2
         async with rig.pool.acquire() as conn:
-            waits = await conn.fetch("SELECT extract(epoch FROM next_at - now())::float8 AS s FROM effect WHERE kind = 'capture'")
+            waits = await conn.fetch(
+                "SELECT extract(epoch FROM next_at - now())::float8 AS s FROM effect WHERE kind = 'capture'"
+            )
         assert len(waits) == 4
         assert all(20 < row["s"] < 34 for row in waits)
     await rig.ask_bank()
@@ -128,7 +139,9 @@ async def test_slow_look_ups_do_not_change_the_time_to_capture(rig: Rig, word: s
         ours = [item for item in items if asked[item["key"]] in doubtful]
         for item in ours:
             item["status" if word == "pending" else "reference"] = word
-        return web.json_response({"items": [item for item in items if word != "nothing" or item not in ours]})
+        return web.json_response(
+            {"items": [item for item in items if word != "nothing" or item not in ours]}
+        )
 
     async with bank_that(rig, answering) as runner:
         waits: list[list[float]] = []
@@ -146,8 +159,15 @@ async def test_slow_look_ups_do_not_change_the_time_to_capture(rig: Rig, word: s
                         await is_captured(rig, fresh.order_id)
                     waits[-1].append(time.monotonic() - began)
     quick, slowly = (sorted(of) for of in waits)
-    print("seconds to capture:", [round(s, 3) for s in quick], "beside slow look-ups:", [round(s, 3) for s in slowly])
-    assert slowly[3] < quick[3] * 1.1 + 0.3  # a look-up takes 4 s; a busy machine some tenths of one
+    print(
+        "seconds to capture:",
+        [round(s, 3) for s in quick],
+        "beside slow look-ups:",
+        [round(s, 3) for s in slowly],
+    )
+    assert (
+        slowly[3] < quick[3] * 1.1 + 0.3
+    )  # a look-up takes 4 s; a busy machine some tenths of one
     doubtful.clear()
     await rig.ask_bank()
 

@@ -42,7 +42,10 @@ class RolledBack(Exception):
 
 def messages(events: Sequence[TaxEvent]) -> list[Message]:
     now = datetime.now(UTC)
-    return [Message(uuid4(), e.type, e.order_id, e, now, "tax.events", 0, n) for n, e in enumerate(events)]
+    return [
+        Message(uuid4(), e.type, e.order_id, e, now, "tax.events", 0, n)
+        for n, e in enumerate(events)
+    ]
 
 
 def settled(order_id: UUID) -> TaxBillSettled:
@@ -54,12 +57,20 @@ def settled(order_id: UUID) -> TaxBillSettled:
 
 def due(order_id: UUID, payment_id: UUID) -> TaxBillDue:
     return TaxBillDue(
-        order_id=order_id, tax_no=f"T{order_id}", payment_book=f"B{payment_id}", payment_id=payment_id, bills=2, amount=cny(OWED)
+        order_id=order_id,
+        tax_no=f"T{order_id}",
+        payment_book=f"B{payment_id}",
+        payment_id=payment_id,
+        bills=2,
+        amount=cny(OWED),
     )
 
 
 def transferred(payment_id: UUID) -> Reply:
-    return Reply(Effect(payment_id, payment_id, "transfer", b"{}", 1), Transferred(payment_id, f"X{payment_id}"))
+    return Reply(
+        Effect(payment_id, payment_id, "transfer", b"{}", 1),
+        Transferred(payment_id, f"X{payment_id}"),
+    )
 
 
 @dataclass
@@ -75,17 +86,24 @@ class Writers:
         await debt_handlers.follow_tax(conn, messages(events), DEPS)
 
     async def prepare(self, conn: Any) -> None:
-        await self.tax(conn, [TaxPosted(order_id=i, total=cny(OWED)) for i in (*self.in_books, *self.billed)])
+        await self.tax(
+            conn, [TaxPosted(order_id=i, total=cny(OWED)) for i in (*self.in_books, *self.billed)]
+        )
         await self.tax(conn, [settled(i) for i in (*self.in_books, *self.billed)])
         await self.tax(conn, [due(i, self.payments[n // 2]) for n, i in enumerate(self.in_books)])
 
     async def post(self, conn: Any, dice: random.Random) -> None:
-        await self.tax(conn, [TaxPosted(order_id=i, total=cny(OWED)) for i in dice.sample(self.fresh, 4)])
+        await self.tax(
+            conn, [TaxPosted(order_id=i, total=cny(OWED)) for i in dice.sample(self.fresh, 4)]
+        )
 
     async def restore(self, conn: Any, dice: random.Random) -> None:
         zero = Money.zero("CNY")
         chosen = dice.sample([*self.in_books, *self.billed], 6)
-        facts = [TaxRestored(order_id=i, return_no=1, total=cny(OWED), quota=zero, remaining=zero) for i in chosen]
+        facts = [
+            TaxRestored(order_id=i, return_no=1, total=cny(OWED), quota=zero, remaining=zero)
+            for i in chosen
+        ]
         await self.tax(conn, facts)
 
     async def hand_over(self, conn: Any, dice: random.Random) -> None:
@@ -94,7 +112,9 @@ class Writers:
 
     async def transfer(self, conn: Any, dice: random.Random) -> None:
         chosen = dice.sample(self.payments, dice.randint(1, 4))
-        await debt_handlers.follow_transfers(conn, [transferred(payment_id) for payment_id in chosen])
+        await debt_handlers.follow_transfers(
+            conn, [transferred(payment_id) for payment_id in chosen]
+        )
 
     async def tend(self, conn: Any, _dice: random.Random) -> None:
         await deposit.reconcile(conn, DEPS)
@@ -107,7 +127,9 @@ class Writers:
         return self.post, self.restore, self.hand_over, self.transfer, self.tend, self.take_back
 
 
-async def worked(pool: Any, writers: Sequence[Writer], seed: int, stop: float) -> tuple[Counter[str], list[str]]:
+async def worked(
+    pool: Any, writers: Sequence[Writer], seed: int, stop: float
+) -> tuple[Counter[str], list[str]]:
     """Run writers at random until `stop`; return how often each ran, and what failed for a lock."""
     dice, done, failed = random.Random(seed), Counter[str](), list[str]()
     while time.monotonic() < stop:
@@ -134,11 +156,17 @@ async def test_all_writers_run_against_each_other_without_a_deadlock(rig: Rig) -
         await writers.prepare(conn)
         assert await conn.fetchval("SELECT count(*) FROM uncovered") == 12
     stop = time.monotonic() + SECONDS
-    results = await asyncio.gather(*(worked(rig.pool, writers.all(), seed, stop) for seed in range(WORKERS)))
+    results = await asyncio.gather(
+        *(worked(rig.pool, writers.all(), seed, stop) for seed in range(WORKERS))
+    )
     assert [failure for _, failed in results for failure in failed] == []
-    assert set().union(*(done for done, _ in results)) == {writer.__name__ for writer in writers.all()}
+    assert set().union(*(done for done, _ in results)) == {
+        writer.__name__ for writer in writers.all()
+    }
     async with rig.pool.acquire() as conn, conn.transaction():
-        await debt_handlers.follow_transfers(conn, [transferred(payment_id) for payment_id in writers.payments])
+        await debt_handlers.follow_transfers(
+            conn, [transferred(payment_id) for payment_id in writers.payments]
+        )
         await conn.execute("DELETE FROM effect")
 
 
@@ -148,12 +176,17 @@ async def test_a_younger_demand_on_the_deposit_never_passes_an_older_one(rig: Ri
     async def reserve(*amounts: str) -> list[UUID]:
         ids = [uuid4() for _ in amounts]
         async with rig.pool.acquire() as conn, conn.transaction():
-            await deposit.reserve(conn, deps, [(i, cny(a)) for i, a in zip(ids, amounts, strict=True)])
+            await deposit.reserve(
+                conn, deps, [(i, cny(a)) for i, a in zip(ids, amounts, strict=True)]
+            )
         return ids
 
     async def waiting() -> list[UUID]:
         async with rig.pool.acquire() as conn:
-            return [row["order_id"] for row in await conn.fetch("SELECT order_id FROM uncovered ORDER BY id")]
+            return [
+                row["order_id"]
+                for row in await conn.fetch("SELECT order_id FROM uncovered ORDER BY id")
+            ]
 
     first = await reserve("60")
     big, small = await reserve("80", "10")

@@ -25,13 +25,25 @@ DUMPS = sorted((Path(__file__).resolve().parents[1] / "released").glob("*.sql.gz
 
 
 def load(dsn: str, dump: Path) -> None:
-    command = [str(binaries() / "psql"), "--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--dbname", dsn]
-    subprocess.run(command, input=gzip.decompress(dump.read_bytes()), check=True, capture_output=True)
+    command = [
+        str(binaries() / "psql"),
+        "--quiet",
+        "--no-psqlrc",
+        "--set",
+        "ON_ERROR_STOP=1",
+        "--dbname",
+        dsn,
+    ]
+    subprocess.run(
+        command, input=gzip.decompress(dump.read_bytes()), check=True, capture_output=True
+    )
 
 
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.name)
-async def test_a_released_database_is_brought_to_the_present(dump: Path, empty_database: str) -> None:
+async def test_a_released_database_is_brought_to_the_present(
+    dump: Path, empty_database: str
+) -> None:
     load(empty_database, dump)
     conn = await asyncpg.connect(empty_database)
     before = await conn.fetchval("SELECT count(*) FROM orders.orders")
@@ -50,9 +62,13 @@ async def test_the_released_databases_have_orders_in_every_state(empty_database:
     found: set[str] = set()
     for dump in DUMPS:
         conn = await asyncpg.connect(empty_database)
-        await conn.execute("DROP SCHEMA IF EXISTS orders, payments, tax, customs, vault, migrations CASCADE")
+        await conn.execute(
+            "DROP SCHEMA IF EXISTS orders, payments, tax, customs, vault, migrations CASCADE"
+        )
         load(empty_database, dump)
-        found |= {row["state"] for row in await conn.fetch("SELECT DISTINCT state FROM orders.orders")}
+        found |= {
+            row["state"] for row in await conn.fetch("SELECT DISTINCT state FROM orders.orders")
+        }
         await conn.close()
     assert {"placed", "lodged", "withdrawing", *ENDS} <= found
 
@@ -85,18 +101,31 @@ async def described(dsn: str) -> list[tuple[str, ...]]:
 
 async def test_a_changed_released_script_is_refused_by_name(database: str) -> None:
     conn = await asyncpg.connect(database)
-    await conn.execute("UPDATE migrations.applied SET checksum = 'another' WHERE schema = 'tax' AND name = 'schema'")
+    await conn.execute(
+        "UPDATE migrations.applied SET checksum = 'another' WHERE schema = 'tax' AND name = 'schema'"
+    )
     await conn.close()
     with pytest.raises(Misconfigured, match=r"tax/schema was changed after it had run here"):
         await migrate(database)
 
 
-async def test_rights_are_granted_again_after_another_script_of_their_schema(empty_database: str) -> None:
+async def test_rights_are_granted_again_after_another_script_of_their_schema(
+    empty_database: str,
+) -> None:
     await migrate(empty_database)
-    numbered = next((m for m in migrations() if m.schema == "tax" and m.name not in ("kernel", "schema", "rights")), None)
+    numbered = next(
+        (
+            m
+            for m in migrations()
+            if m.schema == "tax" and m.name not in ("kernel", "schema", "rights")
+        ),
+        None,
+    )
     assert numbered is not None
     conn = await asyncpg.connect(empty_database)
-    await conn.execute("DROP SCHEMA tax CASCADE; DELETE FROM migrations.applied WHERE schema = 'tax' AND name <> 'rights'")
+    await conn.execute(
+        "DROP SCHEMA tax CASCADE; DELETE FROM migrations.applied WHERE schema = 'tax' AND name <> 'rights'"
+    )
     await conn.close()
     ran = await migrate(empty_database)
     assert ran[-1] == "tax/rights"

@@ -107,7 +107,15 @@ class Rig:
             at=utc_now(),
             traceparent=TRACE,
         )
-        return Record(topic, 0, offset, 1_700_000_000_000, str(event.order_id).encode(), event.to_json(), headers)
+        return Record(
+            topic,
+            0,
+            offset,
+            1_700_000_000_000,
+            str(event.order_id).encode(),
+            event.to_json(),
+            headers,
+        )
 
     async def hear(self, *events: Event) -> None:
         records = [self.record(event) for event in events]
@@ -124,12 +132,15 @@ class Rig:
     async def facts(self, order_id: UUID) -> list[Event]:
         """What was announced about an order, in order, whose versions must be without a hole."""
         async with self.pool.acquire() as conn:
-            rows = await conn.fetch("SELECT * FROM outbox WHERE key = $1 ORDER BY id", str(order_id).encode())
+            rows = await conn.fetch(
+                "SELECT * FROM outbox WHERE key = $1 ORDER BY id", str(order_id).encode()
+            )
         headers = [dict(unpack_headers(row["headers"])) for row in rows]
         assert [int(h["order_version"]) for h in headers] == list(range(1, len(rows) + 1))
         assert all(h["traceparent"] == TRACE for h in headers)
         return [
-            EVENT_TYPES[h["ce_type"].decode()].model_validate_json(row["value"]) for h, row in zip(headers, rows, strict=True)
+            EVENT_TYPES[h["ce_type"].decode()].model_validate_json(row["value"])
+            for h, row in zip(headers, rows, strict=True)
         ]
 
     async def told(self, order_id: UUID) -> list[str]:
@@ -148,18 +159,24 @@ class Rig:
         assert {name: rows for name, rows in broken.items() if rows} == {}
 
     def bank_moved(self) -> dict[str, int]:
-        rows = self.line.bank.file.db.execute("SELECT kind, sum(minor) FROM movement GROUP BY kind").fetchall()
+        rows = self.line.bank.file.db.execute(
+            "SELECT kind, sum(minor) FROM movement GROUP BY kind"
+        ).fetchall()
         return dict(rows)
 
     async def placed(self, token: str = "tok_ok") -> OrderPlaced:
         order_id = uuid4()
         person = self.sealing.person_ref(PAYER.id_type, PAYER.id_number)
-        self.sealing.forget(person)  # of another test's database, which it outlives by less than a minute
+        self.sealing.forget(
+            person
+        )  # of another test's database, which it outlives by less than a minute
         conn = await asyncpg.connect(self.dsn)  # orders makes the keys, payments may only read them
         keys = await self.sealing.keys_of(conn, [person], make=True)
         await conn.close()
         sealed = seal(keys[person], PAYER.model_dump_json().encode(), bound(order_id, PAYER_FIELD))
-        payer = SealedPerson(person_ref=person, sealed=sealed, id_type="1", name_digest="n", id_digest="i")
+        payer = SealedPerson(
+            person_ref=person, sealed=sealed, id_type="1", name_digest="n", id_digest="i"
+        )
         return order(order_id, payer, token)
 
 
@@ -190,7 +207,9 @@ def given_back(order_id: UUID) -> ReturnAccepted:
     """All of it, in time."""
     line = ReturnedLine(line_no=1, quantity=Decimal(1), returned_before=Decimal(0), ordered=Decimal(1), total=Money.of("172", "CNY"),
                         tax=Money.of("12.10", "CNY"))  # fmt: skip
-    return ReturnAccepted(order_id=order_id, return_no=1, in_time=True, refund_goods=True, whole=True, lines=(line,))
+    return ReturnAccepted(
+        order_id=order_id, return_no=1, in_time=True, refund_goods=True, whole=True, lines=(line,)
+    )
 
 
 def unwinding(order_id: UUID) -> OrderUnwinding:
@@ -285,7 +304,9 @@ async def test_a_refund_the_bank_stumbles_over_goes_back_once(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
-async def test_a_cut_line_is_an_unknown_outcome_and_an_undone_order_waits_for_it(rig: Rig, cut: str) -> None:
+async def test_a_cut_line_is_an_unknown_outcome_and_an_undone_order_waits_for_it(
+    rig: Rig, cut: str
+) -> None:
     placed = await rig.placed()
     await rig.hear(placed)
     await rig.runner().once()
@@ -385,8 +406,13 @@ async def test_a_failure_while_hearing_leaves_no_trace(rig: Rig, step: str, poin
         await rig.ask_bank()
 
 
-@pytest.mark.parametrize("point", ["effect_after_claim", "effect_after_call", "effect_before_commit", "effect_after_commit"])
-async def test_dying_at_any_step_of_asking_the_bank_takes_the_money_once(rig: Rig, point: str) -> None:
+@pytest.mark.parametrize(
+    "point",
+    ["effect_after_claim", "effect_after_call", "effect_before_commit", "effect_after_commit"],
+)
+async def test_dying_at_any_step_of_asking_the_bank_takes_the_money_once(
+    rig: Rig, point: str
+) -> None:
     for nth in (1, 2):
         placed = await rig.placed()
         await rig.hear(placed)
@@ -411,9 +437,7 @@ async def test_what_the_bank_moved_and_is_still_to_be_booked_breaks_nothing_and_
     (found,) = await reconciliation.bank(to)
     assert (found.offending, found.skipped) == ((), "")
     # The bank took the money of one of them once more.
-    take = (
-        "INSERT INTO movement (kind, reference, payment_no, minor, currency, at) SELECT kind, reference, {}, minor, currency, at "
-    )
+    take = "INSERT INTO movement (kind, reference, payment_no, minor, currency, at) SELECT kind, reference, {}, minor, currency, at "
     db = rig.line.bank.file.db
     db.execute(take.format("payment_no") + "FROM movement LIMIT 1")
     (found,) = await reconciliation.bank(to)
@@ -454,7 +478,11 @@ async def test_the_journal_cannot_be_changed_by_the_service_itself(rig: Rig) -> 
     await rig.hear(placed)
     await rig.ask_bank()
     async with rig.pool.acquire() as conn:
-        for sql in ("UPDATE journal SET amount_minor = 1", "DELETE FROM journal", "TRUNCATE journal"):
+        for sql in (
+            "UPDATE journal SET amount_minor = 1",
+            "DELETE FROM journal",
+            "TRUNCATE journal",
+        ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await conn.execute(sql)
 
@@ -475,7 +503,9 @@ async def test_a_second_capture_of_an_order_cannot_be_booked_even_by_mistake(rig
         assert refused.value.constraint_name == "never_refunds_more_than_captured"
 
 
-async def test_a_payment_begun_by_another_transaction_is_tried_again_not_overwritten(rig: Rig) -> None:
+async def test_a_payment_begun_by_another_transaction_is_tried_again_not_overwritten(
+    rig: Rig,
+) -> None:
     first, second = (
         Payment(uuid4(), state=State.VOIDED, version=1),
         Payment(uuid4(), state=State.VOIDED, version=1),
@@ -512,7 +542,9 @@ async def test_a_broken_book_is_found_by_an_invariant(rig: Rig) -> None:
     try:
         tx = conn.transaction()
         await tx.start()
-        await conn.execute("UPDATE payments.journal SET amount_minor = amount_minor + 1 WHERE seq = 0")
+        await conn.execute(
+            "UPDATE payments.journal SET amount_minor = amount_minor + 1 WHERE seq = 0"
+        )
         await conn.execute("UPDATE payments.payment SET state = 'authorised'")
         found = {i.name for i in INVARIANTS if await conn.fetch(i.sql)}
         await tx.rollback()

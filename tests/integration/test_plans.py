@@ -19,13 +19,23 @@ async def _prepared(pool: Any) -> set[str]:
     """The statements that the connections of a pool have prepared, as the server has them."""
     held = [await pool.acquire() for _ in range(pool.get_max_size())]
     try:
-        rows = [row for conn in held for row in await conn.fetch("SELECT statement, custom_plans FROM pg_prepared_statements")]
+        rows = [
+            row
+            for conn in held
+            for row in await conn.fetch(
+                "SELECT statement, custom_plans FROM pg_prepared_statements"
+            )
+        ]
     finally:
         for conn in held:
             await pool.release(conn)
     assert not any(row["custom_plans"] for row in rows), "a statement was planned for its values"
     texts = {row["statement"].strip() for row in rows if "pg_" not in row["statement"]}
-    return {text for text in texts if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text) and not _OF_COPY.fullmatch(text)}
+    return {
+        text
+        for text in texts
+        if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text) and not _OF_COPY.fullmatch(text)
+    }
 
 
 async def _plan(admin: Connection, schema: str, statement: str) -> str:

@@ -57,7 +57,10 @@ ANSWERS: dict[str, Answer] = {
 
 @pytest.mark.parametrize(
     ("answer", "count", "place"),
-    [*((answer, 20, 7) for answer in ANSWERS), *((answer, *few) for answer in ("500", "504") for few in ((2, 0), (40, 39)))],
+    [
+        *((answer, 20, 7) for answer in ANSWERS),
+        *((answer, *few) for answer in ("500", "504") for few in ((2, 0), (40, 39))),
+    ],
 )
 async def test_n_orders_are_paid_after_log2_n_rounds_though_the_bank_cannot_bear_one(
     rig: Rig, answer: str, count: int, place: int

@@ -29,7 +29,9 @@ HBA: Final = "hostssl all all 127.0.0.1/32 scram-sha-256\nhostnossl all all 127.
 def server() -> Path | None:
     """The folder of a server's programs that were built with TLS; Debian's postgresql is."""
     for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
-        built = subprocess.run([str(folder / "pg_config"), "--configure"], capture_output=True, text=True, check=False)
+        built = subprocess.run(
+            [str(folder / "pg_config"), "--configure"], capture_output=True, text=True, check=False
+        )
         if (folder / "postgres").is_file() and (
             "--with-openssl" in built.stdout or "--with-ssl" in built.stdout or not built.stdout
         ):
@@ -44,23 +46,37 @@ class Encrypted:
     port: int
     folder: Path
 
-    def dsn(self, *, host: str = "127.0.0.1", mode: str = "verify-full", ca: Path | None = None) -> str:
+    def dsn(
+        self, *, host: str = "127.0.0.1", mode: str = "verify-full", ca: Path | None = None
+    ) -> str:
         where = f"postgresql://postgres@{host}:{self.port}/postgres?sslmode={mode}"
-        return where if mode == "disable" else f"{where}&sslrootcert={ca or self.folder / 'secrets' / 'tls' / 'ca.crt'}"
+        return (
+            where
+            if mode == "disable"
+            else f"{where}&sslrootcert={ca or self.folder / 'secrets' / 'tls' / 'ca.crt'}"
+        )
 
     @property
     def admin(self) -> str:
-        return with_password(self.dsn(), (self.folder / "secrets" / "postgres_admin").read_text()) or ""
+        return (
+            with_password(self.dsn(), (self.folder / "secrets" / "postgres_admin").read_text())
+            or ""
+        )
 
     def settings(self, service: str, dsn: str | None = None) -> Settings:
-        return Settings(postgres=dsn or self.dsn(), postgres_password_file=self.folder / "secrets" / f"postgres_{service}")
+        return Settings(
+            postgres=dsn or self.dsn(),
+            postgres_password_file=self.folder / "secrets" / f"postgres_{service}",
+        )
 
 
 @pytest.fixture
 async def encrypted(tmp_path: Path) -> AsyncIterator[Encrypted]:
     programs = server()
     if programs is None:
-        pytest.skip("no PostgreSQL with TLS is installed (Debian: postgresql): the database's TLS was NOT tried")
+        pytest.skip(
+            "no PostgreSQL with TLS is installed (Debian: postgresql): the database's TLS was NOT tried"
+        )
     given = tmp_path / "secrets"
     secrets.make(given)
     secrets.make_certificates(given)
@@ -85,7 +101,12 @@ async def encrypted(tmp_path: Path) -> AsyncIterator[Encrypted]:
         "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "ssl": "on", "ssl_min_protocol_version": "TLSv1.2",
         "ssl_cert_file": data.with_name("postgres.crt"), "ssl_key_file": data.with_name("postgres.key"), "fsync": "off",
     }  # fmt: skip
-    command = [str(programs / "postgres"), "-D", str(data), *(word for k, v in options.items() for word in ("-c", f"{k}={v}"))]
+    command = [
+        str(programs / "postgres"),
+        "-D",
+        str(data),
+        *(word for k, v in options.items() for word in ("-c", f"{k}={v}")),
+    ]
     child = process.start(command, tmp_path / "server.log", cwd=data, user=user)
     try:
         found = Encrypted(port, tmp_path)
@@ -104,11 +125,19 @@ async def encrypted(tmp_path: Path) -> AsyncIterator[Encrypted]:
         child.wait()
 
 
-async def test_each_service_logs_in_over_tls_and_nobody_without(encrypted: Encrypted, tmp_path: Path) -> None:
+async def test_each_service_logs_in_over_tls_and_nobody_without(
+    encrypted: Encrypted, tmp_path: Path
+) -> None:
     for service in SERVICES:
         pool = await connect_pool(encrypted.settings(service), service, size=1)
-        row = await pool.fetchrow("SELECT ssl, version, current_user AS who FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-        assert (row["ssl"], row["version"], row["who"]) == (True, "TLSv1.3", f"crossborder_{service}")
+        row = await pool.fetchrow(
+            "SELECT ssl, version, current_user AS who FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        )
+        assert (row["ssl"], row["version"], row["who"]) == (
+            True,
+            "TLSv1.3",
+            f"crossborder_{service}",
+        )
         await pool.close()
     with pytest.raises(Misconfigured, match="cannot log in"):
         await connect_pool(encrypted.settings("orders", encrypted.dsn(mode="disable")), "orders")
@@ -116,7 +145,9 @@ async def test_each_service_logs_in_over_tls_and_nobody_without(encrypted: Encry
         await connect_pool(encrypted.settings("tax"), "orders")
 
 
-async def test_another_authoritys_server_and_another_name_are_not_trusted(encrypted: Encrypted, tmp_path: Path) -> None:
+async def test_another_authoritys_server_and_another_name_are_not_trusted(
+    encrypted: Encrypted, tmp_path: Path
+) -> None:
     secrets.make_certificates(tmp_path / "other")
     strange = encrypted.dsn(ca=tmp_path / "other" / "tls" / "ca.crt")
     with pytest.raises(Unavailable, match="certificate verify failed"):

@@ -32,7 +32,11 @@ class Orders:
     heard: list[Any] = field(default_factory=list)
 
     async def run(self, ready: asyncio.Event) -> None:
-        reader = AIOKafkaConsumer(self.prefix + topics.SUBMISSIONS, bootstrap_servers=self.kafka, auto_offset_reset="earliest")
+        reader = AIOKafkaConsumer(
+            self.prefix + topics.SUBMISSIONS,
+            bootstrap_servers=self.kafka,
+            auto_offset_reset="earliest",
+        )
         writer = AIOKafkaProducer(bootstrap_servers=self.kafka)
         await reader.start()
         await writer.start()
@@ -42,9 +46,13 @@ class Orders:
                 self.heard.append(record)
                 (found,) = read_submission(record.value, record.headers)
                 for wire_type in self.answers(found.order_no):
-                    headers = headers_of(event_id=uuid4(), event_type=wire_type, source="orders", at=utc_now())
+                    headers = headers_of(
+                        event_id=uuid4(), event_type=wire_type, source="orders", at=utc_now()
+                    )
                     key = str(found.order_id).encode()
-                    await writer.send_and_wait(self.prefix + topics.ORDERS, b"{}", key=key, headers=list(headers))
+                    await writer.send_and_wait(
+                        self.prefix + topics.ORDERS, b"{}", key=key, headers=list(headers)
+                    )
         finally:
             await writer.stop()
             await reader.stop()
@@ -85,8 +93,13 @@ def fulfilled(_order_no: str) -> tuple[str, ...]:
     return ("order.placed.v1", "order.fulfilled.v1")
 
 
-async def test_an_order_that_is_fulfilled_is_counted_timed_and_makes_the_last_success(kafka: str, topic_prefix: str) -> None:
-    before, timed = counted("fulfilled"), REGISTRY.get_sample_value("crossborder_probe_order_seconds_count", {"stage": "total"})
+async def test_an_order_that_is_fulfilled_is_counted_timed_and_makes_the_last_success(
+    kafka: str, topic_prefix: str
+) -> None:
+    before, timed = (
+        counted("fulfilled"),
+        REGISTRY.get_sample_value("crossborder_probe_order_seconds_count", {"stage": "total"}),
+    )
     async with probing(kafka, topic_prefix, fulfilled) as (prober, orders, ended):
         for _ in range(3):
             await prober.publish()
@@ -94,28 +107,52 @@ async def test_an_order_that_is_fulfilled_is_counted_timed_and_makes_the_last_su
             assert probe.outcome == "fulfilled"
             assert 0 < probe.took_s < 20
         assert len({record.key for record in orders.heard}) == 3
-        assert all(dict(record.headers)["traceparent"].startswith(b"00-") for record in orders.heard)
+        assert all(
+            dict(record.headers)["traceparent"].startswith(b"00-") for record in orders.heard
+        )
     assert counted("fulfilled") == before + 3
-    assert REGISTRY.get_sample_value("crossborder_probe_order_seconds_count", {"stage": "total"}) == (timed or 0) + 3
-    assert (REGISTRY.get_sample_value("crossborder_probe_order_seconds_count", {"stage": "placed"}) or 0) >= 3
+    assert (
+        REGISTRY.get_sample_value("crossborder_probe_order_seconds_count", {"stage": "total"})
+        == (timed or 0) + 3
+    )
+    assert (
+        REGISTRY.get_sample_value("crossborder_probe_order_seconds_count", {"stage": "placed"}) or 0
+    ) >= 3
     last = REGISTRY.get_sample_value("crossborder_probe_last_success_timestamp_seconds") or 0
-    assert last >= (REGISTRY.get_sample_value("crossborder_probe_last_attempt_timestamp_seconds") or 0) > 0
+    assert (
+        last
+        >= (REGISTRY.get_sample_value("crossborder_probe_last_attempt_timestamp_seconds") or 0)
+        > 0
+    )
     assert REGISTRY.get_sample_value("crossborder_probe_orders_in_flight") == 0
 
 
 @pytest.mark.parametrize("end", ["rejected", "cancelled", "returned"])
 async def test_a_wrong_end_is_no_success(kafka: str, topic_prefix: str, end: str) -> None:
-    before, last = counted(end), REGISTRY.get_sample_value("crossborder_probe_last_success_timestamp_seconds")
-    async with probing(kafka, topic_prefix, lambda _no: ("order.placed.v1", f"order.{end}.v1")) as (prober, _, ended):
+    before, last = (
+        counted(end),
+        REGISTRY.get_sample_value("crossborder_probe_last_success_timestamp_seconds"),
+    )
+    async with probing(kafka, topic_prefix, lambda _no: ("order.placed.v1", f"order.{end}.v1")) as (
+        prober,
+        _,
+        ended,
+    ):
         await prober.publish()
         assert (await ended()).outcome == end
     assert counted(end) == before + 1
     assert REGISTRY.get_sample_value("crossborder_probe_last_success_timestamp_seconds") == last
 
 
-async def test_an_order_nobody_brings_to_its_end_is_late_once(kafka: str, topic_prefix: str) -> None:
+async def test_an_order_nobody_brings_to_its_end_is_late_once(
+    kafka: str, topic_prefix: str
+) -> None:
     before = counted("late")
-    async with probing(kafka, topic_prefix, lambda _no: ("order.placed.v1",), late_s=1) as (prober, _, ended):
+    async with probing(kafka, topic_prefix, lambda _no: ("order.placed.v1",), late_s=1) as (
+        prober,
+        _,
+        ended,
+    ):
         await prober.publish()
         assert (await ended()).outcome == "late"
         prober.expire()
@@ -123,7 +160,9 @@ async def test_an_order_nobody_brings_to_its_end_is_late_once(kafka: str, topic_
     assert REGISTRY.get_sample_value("crossborder_probe_orders_in_flight") == 0
 
 
-async def test_a_broker_that_takes_nothing_is_an_order_unpublished(kafka: str, topic_prefix: str) -> None:
+async def test_a_broker_that_takes_nothing_is_an_order_unpublished(
+    kafka: str, topic_prefix: str
+) -> None:
     before = counted("unpublished")
     async with probing(kafka, topic_prefix, fulfilled) as (prober, _, ended):
         await prober._writer.stop()
@@ -132,10 +171,15 @@ async def test_a_broker_that_takes_nothing_is_an_order_unpublished(kafka: str, t
     assert counted("unpublished") == before + 1
 
 
-async def test_one_partition_after_the_other_is_tried_and_only_the_one_in_use_is_read(kafka: str, topic_prefix: str) -> None:
+async def test_one_partition_after_the_other_is_tried_and_only_the_one_in_use_is_read(
+    kafka: str, topic_prefix: str
+) -> None:
     partitions = set()
     async with probing(kafka, topic_prefix, fulfilled) as (prober, orders, ended):
-        everything = {TopicPartition(topic_prefix + topics.ORDERS, number) for number in range(topics.PARTITIONS)}
+        everything = {
+            TopicPartition(topic_prefix + topics.ORDERS, number)
+            for number in range(topics.PARTITIONS)
+        }
         for _ in range(topics.PARTITIONS):
             probe = await prober.publish()
             if probe.outcome is None:

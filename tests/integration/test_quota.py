@@ -47,7 +47,9 @@ def what_happens(chance: random.Random, orders: Sequence[OrderPlaced]) -> list[T
         told.append((at, (topics.ORDERS, order)))
         fate = chance.random()
         if fate < 0.3:
-            released = GoodsReleased(order_id=order.order_id, cop_no="C", status="800", info="released")
+            released = GoodsReleased(
+                order_id=order.order_id, cop_no="C", status="800", info="released"
+            )
             told.append((at + chance.uniform(0.5, 40), (topics.CUSTOMS, released)))
         elif fate < 0.75:
             undone = OrderUnwinding(order_id=order.order_id, towards="cancelled")
@@ -60,7 +62,9 @@ class Replica:
 
     def __init__(self, number: int, pool: Any, sealing: Sealing) -> None:
         self.number = number
-        self._handler = Handler("tax", topics.TAX, SUBSCRIPTIONS, pool, Deps(rule_files.load()), sealing=sealing)
+        self._handler = Handler(
+            "tax", topics.TAX, SUBSCRIPTIONS, pool, Deps(rule_files.load()), sealing=sealing
+        )
         self._next: Counter[str] = Counter()
 
     async def hear(self, told: Sequence[Told], chance: random.Random) -> None:
@@ -74,11 +78,17 @@ class Replica:
     def _record(self, topic: str, event: Event) -> Record:
         offset = self._next[topic]
         self._next[topic] += 1
-        headers = headers_of(event_id=uuid4(), event_type=event.type, source="test", at=datetime.now(UTC), version=1)
-        return Record(topic, self.number, offset, 0, str(event.order_id).encode(), event.to_json(), headers)
+        headers = headers_of(
+            event_id=uuid4(), event_type=event.type, source="test", at=datetime.now(UTC), version=1
+        )
+        return Record(
+            topic, self.number, offset, 0, str(event.order_id).encode(), event.to_json(), headers
+        )
 
 
-def check_every_decision(facts: Sequence[tuple[str, dict[str, Any]]], value: dict[UUID, int]) -> Counter[str]:
+def check_every_decision(
+    facts: Sequence[tuple[str, dict[str, Any]]], value: dict[UUID, int]
+) -> Counter[str]:
     """Replay the facts in the order in which they were decided, knowing nothing but the limit.
 
     All were written under the lock of one person's row, so their order in the outbox is that of the decisions. An order
@@ -94,7 +104,9 @@ def check_every_decision(facts: Sequence[tuple[str, dict[str, Any]]], value: dic
                 assert used + value[order_id] <= LIMIT_FEN
                 in_force[order_id] = value[order_id]
             case "tax.refused.v1":
-                assert used + value[order_id] > LIMIT_FEN, f"{value[order_id]} was refused though {used} was in force"
+                assert used + value[order_id] > LIMIT_FEN, (
+                    f"{value[order_id]} was refused though {used} was in force"
+                )
                 assert fact["value"] == str(Money(used + value[order_id], "CNY"))
             case "tax.voided.v1" | "tax.restored.v1":
                 in_force.pop(order_id, None)
@@ -108,7 +120,9 @@ async def test_a_thousand_orders_of_one_person_at_four_replicas_are_each_decided
 ) -> None:
     chance = random.Random(seed)
     prices = [chance.choice((1, chance.randrange(1, 400_00), 4_999_99)) for _ in range(ORDERS)]
-    orders = [placed(f"{seed}-{n}", [Item(TOY, str(Money(fen, "CNY")))]) for n, fen in enumerate(prices)]
+    orders = [
+        placed(f"{seed}-{n}", [Item(TOY, str(Money(fen, "CNY")))]) for n, fen in enumerate(prices)
+    ]
     told: dict[int, list[Told]] = defaultdict(list)
     for each in what_happens(chance, orders):
         told[each[1].order_id.int % REPLICAS].append(each)
@@ -116,17 +130,33 @@ async def test_a_thousand_orders_of_one_person_at_four_replicas_are_each_decided
         pool = await connect_pool(Settings(postgres=database), "tax", size=REPLICAS)
         stack.callback(pool.terminate)
         async with pool.acquire() as conn:
-            await inbox.known_offsets(conn, {(topic, n): 0 for topic in SUBSCRIPTIONS for n in range(REPLICAS)})
+            await inbox.known_offsets(
+                conn, {(topic, n): 0 for topic in SUBSCRIPTIONS for n in range(REPLICAS)}
+            )
         replicas = [Replica(n, pool, sealing) for n in range(REPLICAS)]
-        await asyncio.gather(*(r.hear(told[r.number], random.Random(seed * 10 + r.number)) for r in replicas))
+        await asyncio.gather(
+            *(r.hear(told[r.number], random.Random(seed * 10 + r.number)) for r in replicas)
+        )
     admin = await asyncpg.connect(database)
     try:
         rows = await admin.fetch("SELECT headers, value FROM tax.outbox ORDER BY id")
-        facts = [(first_headers(unpack_headers(r["headers"]))["ce_type"].decode(), orjson.loads(r["value"])) for r in rows]
-        seen = check_every_decision(facts, {order.order_id: order.goods_value.minor for order in orders})
+        facts = [
+            (
+                first_headers(unpack_headers(r["headers"]))["ce_type"].decode(),
+                orjson.loads(r["value"]),
+            )
+            for r in rows
+        ]
+        seen = check_every_decision(
+            facts, {order.order_id: order.goods_value.minor for order in orders}
+        )
         assert seen["tax.assessed.v1"] + seen["tax.refused.v1"] == ORDERS
-        assert min(seen[f"tax.{kind}.v1"] for kind in ("assessed", "refused", "posted", "voided")) > 20, seen
-        assert {i.name: await admin.fetch(i.sql) for i in INVARIANTS if await admin.fetch(i.sql)} == {}
+        assert (
+            min(seen[f"tax.{kind}.v1"] for kind in ("assessed", "refused", "posted", "voided")) > 20
+        ), seen
+        assert {
+            i.name: await admin.fetch(i.sql) for i in INVARIANTS if await admin.fetch(i.sql)
+        } == {}
         (quota,) = await admin.fetch("SELECT reserved_minor, posted_minor FROM tax.quota")
         held = "SELECT coalesce(sum(reserved_minor) FILTER (WHERE state = $1), 0) FROM tax.tax_case"
         assert quota["reserved_minor"] == await admin.fetchval(held, "assessed")

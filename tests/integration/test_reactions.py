@@ -53,7 +53,12 @@ OF_INTAKE: Final = {
 
 STEPS: Final = ("after_offsets", "after_inbox", "after_reaction", "before_commit")
 UNDELETED: Final = ("consumer_offset", "inbox")
-OF_MODULE: Final = {said: topics.ORDERS, payments: topics.PAYMENTS, tax: topics.TAX, customs: topics.CUSTOMS}
+OF_MODULE: Final = {
+    said: topics.ORDERS,
+    payments: topics.PAYMENTS,
+    tax: topics.TAX,
+    customs: topics.CUSTOMS,
+}
 
 
 def all_entries() -> set[Entry]:
@@ -74,9 +79,13 @@ def heard(service: str, *kinds: type[Event] | str) -> set[Entry]:
     found: set[Entry] = set()
     for kind in kinds:
         if isinstance(kind, str):
-            found.add((service, next(topic for topic, types in OF_INTAKE.items() if kind in types), kind))
+            found.add(
+                (service, next(topic for topic, types in OF_INTAKE.items() if kind in types), kind)
+            )
         else:
-            (topic,) = (topic for module, topic in OF_MODULE.items() if kind.__module__ == module.__name__)
+            (topic,) = (
+                topic for module, topic in OF_MODULE.items() if kind.__module__ == module.__name__
+            )
             found.add((service, topic, kind.type))
     return found
 
@@ -192,7 +201,14 @@ class Cast:
             number = len(self.made) + 1
             # Each a buyer of its own: a person's yearly quota is not what these stories are about.
             made = submission(
-                story.sample, number, seed=7, token=story.token, marker=story.marker, prefix="REACT", at=at, person=number
+                story.sample,
+                number,
+                seed=7,
+                token=story.token,
+                marker=story.marker,
+                prefix="REACT",
+                at=at,
+                person=number,
             )
             self.made.append(made)
             self.stories[made["order_no"]] = story
@@ -212,9 +228,15 @@ class Cast:
             self.world.publish(topics.WAYBILLS, [shop_record(str(order_id), signed, DELIVERED)])
         elif what == "CEB900":
             # It speaks of the whole message; the other lists of it are decided by now.
-            guid = await self.world.admin.fetchval("SELECT message_guid FROM customs.declaration WHERE order_id = $1", order_id)
-            fault = format_fault(guid, "CEB621Message", -2, "[Code:0002;Desc:schema]", self.world.clock.now)
-            self.world.publish(topics.RECEIPTS, messages_of(topics.RECEIPTS, [fault], self.world.clock.now))
+            guid = await self.world.admin.fetchval(
+                "SELECT message_guid FROM customs.declaration WHERE order_id = $1", order_id
+            )
+            fault = format_fault(
+                guid, "CEB621Message", -2, "[Code:0002;Desc:schema]", self.world.clock.now
+            )
+            self.world.publish(
+                topics.RECEIPTS, messages_of(topics.RECEIPTS, [fault], self.world.clock.now)
+            )
         else:
             value: dict[str, Any] = {
                 "platform": made["platform"], "order_no": made["order_no"], "reason": "the buyer changed their mind",
@@ -225,21 +247,36 @@ class Cast:
 
     async def wrong(self) -> dict[str, Any]:
         """The orders that are not at the end of their story: where they are, and why."""
-        rows = await self.world.admin.fetch("SELECT order_no, state, doc ->> 'faults' AS faults FROM orders.orders")
+        rows = await self.world.admin.fetch(
+            "SELECT order_no, state, doc ->> 'faults' AS faults FROM orders.orders"
+        )
         found = {row["order_no"]: (row["state"], row["faults"]) for row in rows}
-        return {no: found.get(no) for no, story in self.stories.items() if (found.get(no) or ("",))[0] != story.end}
+        return {
+            no: found.get(no)
+            for no, story in self.stories.items()
+            if (found.get(no) or ("",))[0] != story.end
+        }
 
 
 def shop_record(key: str, value: Any, wire_type: str) -> Outgoing:
-    headers = headers_of(event_id=uuid4(), event_type=wire_type, source="shop", at=datetime.now(UTC))
-    return Outgoing(topics.SUBMISSIONS, key.encode(), json.dumps(value, ensure_ascii=False).encode(), headers)
+    headers = headers_of(
+        event_id=uuid4(), event_type=wire_type, source="shop", at=datetime.now(UTC)
+    )
+    return Outgoing(
+        topics.SUBMISSIONS, key.encode(), json.dumps(value, ensure_ascii=False).encode(), headers
+    )
 
 
 async def play(cast: Cast, settle: Callable[[], Any]) -> None:
     """Let the stories go to their ends; `settle` goes on until nothing moves any more."""
     clock = cast.world.clock
     await settle()
-    for when, seconds in ((ON_THE_WAY, 0.0), (LATER, 10.0), (DAYS_LATER, 3 * 86_400.0), (MUCH_LATER, 31 * 86_400.0)):
+    for when, seconds in (
+        (ON_THE_WAY, 0.0),
+        (LATER, 10.0),
+        (DAYS_LATER, 3 * 86_400.0),
+        (MUCH_LATER, 31 * 86_400.0),
+    ):
         clock.now += seconds
         await settle()
         await cast.ask(when)
@@ -251,7 +288,9 @@ async def play(cast: Cast, settle: Callable[[], Any]) -> None:
 
 
 @asynccontextmanager
-async def played_in(dsn: str, keys: Path, deliver: Deliver = deliver_plainly, **how: Any) -> AsyncIterator[Cast]:
+async def played_in(
+    dsn: str, keys: Path, deliver: Deliver = deliver_plainly, **how: Any
+) -> AsyncIterator[Cast]:
     async with opened(dsn, keys, deliver, **how) as world:
         yield Cast(world)
 
@@ -298,11 +337,15 @@ async def dies_and_comes_again(world: World, channel: Channel, record: Record) -
     world.offsets[channel] += 1
     after = await world.snapshot(service, without=UNDELETED)
     await world.handle(channel, [record])
-    assert await world.snapshot(service, without=UNDELETED) == after, f"{channel}: the same event at a later offset"
+    assert await world.snapshot(service, without=UNDELETED) == after, (
+        f"{channel}: the same event at a later offset"
+    )
 
 
 @pytest.mark.parametrize("name", STORIES)
-async def test_heard_twice_is_heard_once_and_a_failure_leaves_no_trace(database: str, keys: Path, name: str) -> None:
+async def test_heard_twice_is_heard_once_and_a_failure_leaves_no_trace(
+    database: str, keys: Path, name: str
+) -> None:
     scout = Scout(set(STORIES[name].shows))
     async with played_in(database, keys, scout) as cast:
         cast.submit([STORIES[name]])
@@ -312,16 +355,22 @@ async def test_heard_twice_is_heard_once_and_a_failure_leaves_no_trace(database:
         assert await cast.world.broken() == {}
 
 
-async def test_a_whole_log_heard_again_under_later_offsets_changes_nothing(database: str, keys: Path) -> None:
+async def test_a_whole_log_heard_again_under_later_offsets_changes_nothing(
+    database: str, keys: Path
+) -> None:
     async with played_in(database, keys) as cast:
         cast.submit(list(STORIES.values()))
         await play(cast, cast.world.settle_down)
         assert await cast.wrong() == {}
-        before = {service: await cast.world.snapshot(service, without=UNDELETED) for service in HEARS}
+        before = {
+            service: await cast.world.snapshot(service, without=UNDELETED) for service in HEARS
+        }
         for service, hears in HEARS.items():
             for topic in hears:
                 await cast.world.handle((service, topic), cast.world.log[topic])
-        assert {service: await cast.world.snapshot(service, without=UNDELETED) for service in HEARS} == before
+        assert {
+            service: await cast.world.snapshot(service, without=UNDELETED) for service in HEARS
+        } == before
 
 
 # --- poison
@@ -357,45 +406,86 @@ class Poisoner:
         spoiled = [r for r in batch if r not in good.values()]
         at = world.offsets[channel]
         middle = len(records) // 2
-        self.spoiled += [(channel, at + i + (len(strangers) if i >= middle else 0), record) for i, record in places]
+        self.spoiled += [
+            (channel, at + i + (len(strangers) if i >= middle else 0), record)
+            for i, record in places
+        ]
         await self._cost(world, channel, batch, spoiled)
 
     def _spoil(self, record: Record) -> Record:
         """Cut off, of wrong types, or not even text."""
         self.tries += 1
         value = record.value or b""
-        wrong = re.sub(rb'"order_id": ?"', b'"order_id":[', value) if b'"order_id"' in value else b"[1, 2]"
-        return replace(record, value=(value[: len(value) // 2], wrong, b"\xff\xfe\x00")[self.tries % 3])
+        wrong = (
+            re.sub(rb'"order_id": ?"', b'"order_id":[', value)
+            if b'"order_id"' in value
+            else b"[1, 2]"
+        )
+        return replace(
+            record, value=(value[: len(value) // 2], wrong, b"\xff\xfe\x00")[self.tries % 3]
+        )
 
-    async def _cost(self, world: World, channel: Channel, batch: list[Record], spoiled: list[Record]) -> None:
+    async def _cost(
+        self, world: World, channel: Channel, batch: list[Record], spoiled: list[Record]
+    ) -> None:
         service, topic = channel
         last = await world.admin.fetchval(f"SELECT coalesce(max(id), 0) FROM {service}.outbox")
-        held = {row["order_id"] for row in await world.admin.fetch(f"SELECT order_id FROM {service}.held_order")}
+        held = {
+            row["order_id"]
+            for row in await world.admin.fetch(f"SELECT order_id FROM {service}.held_order")
+        }
         placed = world.place(channel, batch)
         await world.handle(channel, batch)
         letters = [
             (row["key"], dict(unpack_headers(row["headers"])))
-            for row in await world.admin.fetch(f"SELECT * FROM {service}.outbox WHERE id > $1 ORDER BY id", last)
+            for row in await world.admin.fetch(
+                f"SELECT * FROM {service}.outbox WHERE id > $1 ORDER BY id", last
+            )
             if row["topic"].endswith(".dead-letters")
         ]
-        where = [(r.key, str(p.offset).encode()) for r, p in zip(batch, placed, strict=True) if r in spoiled]
+        where = [
+            (r.key, str(p.offset).encode())
+            for r, p in zip(batch, placed, strict=True)
+            if r in spoiled
+        ]
         assert sorted((key, head["dlq_offset"]) for key, head in letters) == sorted(where), (
             f"{channel}: {[head for _, head in letters]}"
         )
-        assert {(head["dlq_topic"], head["dlq_service"]) for _, head in letters} <= {(topic.encode(), service.encode())}
-        assert all(head["dlq_reason"] and head["dlq_error"] and head["ce_id"] for _, head in letters)
-        now_held = {row["order_id"] for row in await world.admin.fetch(f"SELECT order_id FROM {service}.held_order")}
-        internal = set() if HEARS[service][topic].intake else {UUID((r.key or b"").decode()) for r in spoiled}
+        assert {(head["dlq_topic"], head["dlq_service"]) for _, head in letters} <= {
+            (topic.encode(), service.encode())
+        }
+        assert all(
+            head["dlq_reason"] and head["dlq_error"] and head["ce_id"] for _, head in letters
+        )
+        now_held = {
+            row["order_id"]
+            for row in await world.admin.fetch(f"SELECT order_id FROM {service}.held_order")
+        }
+        internal = (
+            set()
+            if HEARS[service][topic].intake
+            else {UUID((r.key or b"").decode()) for r in spoiled}
+        )
         assert now_held - held == internal, f"{channel}: other orders are held"
-        ids = {m.event_id for r in batch if r not in spoiled for m in world.decoded(channel, r) if m.order_id not in now_held}
-        done = await world.admin.fetch(f"SELECT event_id FROM {service}.inbox WHERE event_id = ANY($1)", list(ids))
+        ids = {
+            m.event_id
+            for r in batch
+            if r not in spoiled
+            for m in world.decoded(channel, r)
+            if m.order_id not in now_held
+        }
+        done = await world.admin.fetch(
+            f"SELECT event_id FROM {service}.inbox WHERE event_id = ANY($1)", list(ids)
+        )
         assert {row["event_id"] for row in done} == ids, f"{channel}: others were not done"
 
     async def replay(self, world: World) -> bool:
         """Give what was spoiled again, as it should have been; True if there was something."""
         for channel, place, r in self.spoiled:
             if HEARS[channel[0]][channel[1]].intake:
-                world.publish(channel[1], [Outgoing(channel[1], r.key or b"", r.value or b"", r.headers)])
+                world.publish(
+                    channel[1], [Outgoing(channel[1], r.key or b"", r.value or b"", r.headers)]
+                )
             else:
                 await world.replay(channel, place, r)
         found, self.spoiled = bool(self.spoiled), []
@@ -413,7 +503,9 @@ def _of_strangers(channel: Channel, records: Sequence[Record]) -> list[Record]:
         return []
     order_id = str(uuid4())
     value = json.dumps({**json.loads(found.value or b""), "order_id": order_id}).encode()
-    headers = tuple((name, str(uuid4()).encode() if name == "ce_id" else text) for name, text in found.headers)
+    headers = tuple(
+        (name, str(uuid4()).encode() if name == "ce_id" else text) for name, text in found.headers
+    )
     return [replace(found, key=order_id.encode(), value=value, headers=headers)]
 
 
@@ -445,7 +537,9 @@ async def test_a_poison_record_in_a_full_batch_costs_only_itself(database: str, 
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_whoever_moves_first_every_order_comes_to_the_same_end(database: str, keys: Path, seed: int) -> None:
+async def test_whoever_moves_first_every_order_comes_to_the_same_end(
+    database: str, keys: Path, seed: int
+) -> None:
     chance = random.Random(seed)
     async with played_in(database, keys) as cast:
         cast.submit(list(STORIES.values()) * 2)
@@ -458,15 +552,21 @@ async def test_what_is_heard_after_the_end_does_not_move_it(database: str, keys:
     async with played_in(database, keys) as cast:
         cast.submit([STORIES["exported"]])
         await cast.world.settle_down()
-        at_first = await cast.world.admin.fetchrow("SELECT ended_at, version, updated_at FROM orders.orders")
+        at_first = await cast.world.admin.fetchrow(
+            "SELECT ended_at, version, updated_at FROM orders.orders"
+        )
         await play(cast, cast.world.settle_down)
         # Its consolidation a month later is the order's, too.
-        at_last = await cast.world.admin.fetchrow("SELECT ended_at, version, updated_at FROM orders.orders")
+        at_last = await cast.world.admin.fetchrow(
+            "SELECT ended_at, version, updated_at FROM orders.orders"
+        )
         assert at_last["ended_at"] == at_first["ended_at"] is not None
         assert at_last["updated_at"] > at_first["updated_at"]
 
 
-async def test_an_order_kept_under_an_old_print_knows_its_repetition(database: str, keys: Path) -> None:
+async def test_an_order_kept_under_an_old_print_knows_its_repetition(
+    database: str, keys: Path
+) -> None:
     async with played_in(database, keys) as cast:
         cast.submit([STORIES["released"]])
         await cast.world.settle_down()
@@ -477,8 +577,12 @@ async def test_an_order_kept_under_an_old_print_knows_its_repetition(database: s
         other = made | {"payment": made["payment"] | {"token": "tok_flaky"}}
         for kept in (None, old):
             if kept is not None:
-                await cast.world.admin.execute("UPDATE orders.submission SET fingerprint = $1", kept)
-            again = [shop_record(made["order_no"], document, SUBMITTED) for document in (made, other)]
+                await cast.world.admin.execute(
+                    "UPDATE orders.submission SET fingerprint = $1", kept
+                )
+            again = [
+                shop_record(made["order_no"], document, SUBMITTED) for document in (made, other)
+            ]
             cast.world.publish(topics.SUBMISSIONS, again)
             await cast.world.settle_down()
         told = await cast.world.admin.fetch("SELECT summary ->> 'verdict' FROM orders.timeline WHERE type = $1 ORDER BY id",
@@ -492,7 +596,9 @@ DOCUMENTS: Final = {
 }  # fmt: skip
 
 
-async def test_the_four_documents_make_one_list_in_each_of_their_24_orders(database: str, keys: Path) -> None:
+async def test_the_four_documents_make_one_list_in_each_of_their_24_orders(
+    database: str, keys: Path
+) -> None:
     kept: dict[UUID, dict[str, Record]] = defaultdict(dict)
 
     async def keep(world: World, channel: Channel, records: list[Record]) -> None:
@@ -513,7 +619,11 @@ async def test_the_four_documents_make_one_list_in_each_of_their_24_orders(datab
             by_topic: dict[str, list[Record]] = defaultdict(list)
             for documents, way in zip(kept.values(), ways, strict=True):
                 by_topic[DOCUMENTS[way[nth]]].append(documents[way[nth]])
-            poll = [r for topic, found in by_topic.items() for r in world.place(("customs", topic), found)]
+            poll = [
+                r
+                for topic, found in by_topic.items()
+                for r in world.place(("customs", topic), found)
+            ]
             await world.handler("customs").handle(poll)
             for topic, found in by_topic.items():
                 world.offsets["customs", topic] += len(found)
@@ -534,10 +644,13 @@ async def bank_is_due(world: World, kind: str, tries: int = 12) -> int:
             await world.advance(channel)
         await world.relay()
         world.outside()
-        count = await world.admin.fetchval("SELECT count(*) FROM payments.effect WHERE kind = $1", kind)
+        count = await world.admin.fetchval(
+            "SELECT count(*) FROM payments.effect WHERE kind = $1", kind
+        )
         if count:
             await world.admin.execute(
-                "UPDATE payments.effect SET next_at = CASE kind WHEN $1 THEN now() ELSE 'infinity' END", kind
+                "UPDATE payments.effect SET next_at = CASE kind WHEN $1 THEN now() ELSE 'infinity' END",
+                kind,
             )
             return int(count)
         await world.ask_bank()
@@ -556,7 +669,9 @@ async def at_the_bank(database: str, keys: Path) -> AsyncIterator[Cast]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_failure_while_an_answer_is_settled_leaves_no_trace(at_the_bank: Cast, kind: str) -> None:
+async def test_a_failure_while_an_answer_is_settled_leaves_no_trace(
+    at_the_bank: Cast, kind: str
+) -> None:
     world = at_the_bank.world
     for step in ("effect_after_call", "effect_before_commit"):
         count = await bank_is_due(world, kind)
@@ -564,7 +679,10 @@ async def test_a_failure_while_an_answer_is_settled_leaves_no_trace(at_the_bank:
         with pytest.raises(Killed):
             await world.runner(Failpoints(step, in_process=True)).once()
         assert await world.snapshot("payments", without=("effect",)) == before
-        assert await world.admin.fetchval("SELECT count(*) FROM payments.effect WHERE kind = $1", kind) == count
+        assert (
+            await world.admin.fetchval("SELECT count(*) FROM payments.effect WHERE kind = $1", kind)
+            == count
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -576,7 +694,9 @@ async def test_an_answer_settled_twice_is_settled_once(at_the_bank: Cast, kind: 
         runner = world.runner()
         claimed = await runner._claim()
         assert max(effect.attempts for effect in claimed) <= 2
-        answered = [word for word in await runner._perform(kind, claimed) if isinstance(word, Reply)]
+        answered = [
+            word for word in await runner._perform(kind, claimed) if isinstance(word, Reply)
+        ]
     await runner._record(answered)
     before = await world.snapshot("payments")
     await runner._record(answered)
@@ -584,7 +704,9 @@ async def test_an_answer_settled_twice_is_settled_once(at_the_bank: Cast, kind: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_an_answer_that_cannot_be_settled_costs_only_itself(at_the_bank: Cast, kind: str) -> None:
+async def test_an_answer_that_cannot_be_settled_costs_only_itself(
+    at_the_bank: Cast, kind: str
+) -> None:
     world = at_the_bank.world
     spoiled: list[UUID] = []
 
@@ -596,7 +718,9 @@ async def test_an_answer_that_cannot_be_settled_costs_only_itself(at_the_bank: C
             effect = words[i].effect
             spoiled.append(effect.intent_id)
             # Nobody can have refunded what was never captured; and a refund cannot have been for an order unknown.
-            words[i] = Reply(effect, Refunded(effect.order_id if asked != "refund" else uuid4(), "R1"))
+            words[i] = Reply(
+                effect, Refunded(effect.order_id if asked != "refund" else uuid4(), "R1")
+            )
             return words
 
         return spoil

@@ -30,12 +30,25 @@ BOOK = load_exports()
 
 
 def trader(lists: list[ReleasedList]) -> Merchants:
-    facts = {"taxpayer": "general", "exporter": "trader", "rebate_filed": True, "tax_registered": True, "valid_voucher": True}
+    facts = {
+        "taxpayer": "general",
+        "exporter": "trader",
+        "rebate_filed": True,
+        "tax_registered": True,
+        "valid_voucher": True,
+    }
     rows = [
-        {"code": code, "valid_from": date(2020, 1, 1), "source": "a test", "facts": facts} for code in {x.merchant for x in lists}
+        {"code": code, "valid_from": date(2020, 1, 1), "source": "a test", "facts": facts}
+        for code in {x.merchant for x in lists}
     ]
     return Merchants.model_validate(
-        {"kind": "export-merchants", "id": "m", "version": 1, "source": "a test", "merchant": tuple(rows)}
+        {
+            "kind": "export-merchants",
+            "id": "m",
+            "version": 1,
+            "source": "a test",
+            "merchant": tuple(rows),
+        }
     )
 
 
@@ -78,7 +91,9 @@ async def asked(first: date, lists: list[ReleasedList], *, write: bool = True) -
     return await rebate._over_stack(first, bought(lists), trader(lists), BOOK, write=write)
 
 
-async def test_what_customs_released_is_claimed_once_and_kept(database: str, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_customs_released_is_claimed_once_and_kept(
+    database: str, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with played_in(database, keys) as cast:
         await exported(cast, ["exported", "exported", "released"])
         first = await month_of_releases(cast.world.admin)
@@ -110,18 +125,30 @@ async def test_what_customs_released_is_claimed_once_and_kept(database: str, key
         assert (again.claims, {number for _, number in again.already}) == ((), {claim.number})
 
         (kept,) = await rebate._list()
-        assert (kept["number"], kept["refund"], kept["lines"]) == (claim.number, str(claim.refund), len(claim.lines))
-        total = await cast.world.admin.fetchval("SELECT sum(refund_minor)::bigint FROM tax.rebate_line")
+        assert (kept["number"], kept["refund"], kept["lines"]) == (
+            claim.number,
+            str(claim.refund),
+            len(claim.lines),
+        )
+        total = await cast.world.admin.fetchval(
+            "SELECT sum(refund_minor)::bigint FROM tax.rebate_line"
+        )
         assert total == claim.refund.minor
         assert await cast.world.broken() == {}
 
         await cast.world.admin.execute("UPDATE tax.rebate_line SET refund_minor = refund_minor + 1")
         assert set(await cast.world.broken()) == {"rebate_claim_is_its_lines"}
         await cast.world.admin.execute("UPDATE tax.rebate_line SET refund_minor = refund_minor - 1")
-        await cast.world.admin.execute("UPDATE customs.declaration SET released = false WHERE direction = 'export'")
+        await cast.world.admin.execute(
+            "UPDATE customs.declaration SET released = false WHERE direction = 'export'"
+        )
         assert "rebate_is_of_a_release" in await cast.world.broken()
-        await cast.world.admin.execute("UPDATE customs.declaration SET released = true WHERE direction = 'export'")
-        await cast.world.admin.execute("UPDATE customs.summary_declaration SET stage = 'declared', said = 'declared'")
+        await cast.world.admin.execute(
+            "UPDATE customs.declaration SET released = true WHERE direction = 'export'"
+        )
+        await cast.world.admin.execute(
+            "UPDATE customs.summary_declaration SET stage = 'declared', said = 'declared'"
+        )
         assert "rebate_stands_on_a_closed_declaration" in await cast.world.broken()
 
 

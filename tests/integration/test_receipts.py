@@ -45,12 +45,18 @@ async def given_again(world: World, offset: int, entry: int, record: Outgoing) -
     await hear(world, record)
 
 
-async def test_one_entry_that_cannot_be_read_is_one_dead_letter_and_the_others_are_followed(world: World) -> None:
+async def test_one_entry_that_cannot_be_read_is_one_dead_letter_and_the_others_are_followed(
+    world: World,
+) -> None:
     found = [await placed(world, n) for n in range(3)]
     rows = [row_of(d["cop_no"], "800", invtNo=number(n)) for n, d in enumerate(found)]
     rows[1]["returnTime"] = "20261123120000"
     await hear(world, receipt("CEB622", "InventoryReturn", *rows))
-    assert [(await declared(world, d["order_id"]))["state"] for d in found] == ["released", "lodged", "released"]
+    assert [(await declared(world, d["order_id"]))["state"] for d in found] == [
+        "released",
+        "lodged",
+        "released",
+    ]
     [letter] = world.log[LETTERS]
     heads = first_headers(letter.headers)
     assert (heads["dlq_entry"], heads["dlq_reason"]) == (b"2", b"invalid_value")
@@ -68,10 +74,14 @@ async def test_one_entry_that_cannot_be_read_is_one_dead_letter_and_the_others_a
     assert await world.broken() == {}
 
 
-async def test_a_replay_that_fails_again_is_owed_anew_and_two_letters_of_a_record_are_two(world: World) -> None:
+async def test_a_replay_that_fails_again_is_owed_anew_and_two_letters_of_a_record_are_two(
+    world: World,
+) -> None:
     found = await placed(world)
     bad = row_of(found["cop_no"], "")
-    await hear(world, receipt("CEB622", "InventoryReturn", bad, row_of(found["cop_no"], "120"), bad))
+    await hear(
+        world, receipt("CEB622", "InventoryReturn", bad, row_of(found["cop_no"], "120"), bad)
+    )
     assert (await declared(world, found["order_id"]))["state"] == "accepted"
     (first, one), (second, other) = await owed(world)
     assert (first == second, one, other) == (True, 1, 3)
@@ -85,9 +95,7 @@ async def test_an_entry_that_cannot_be_handled_costs_no_other_of_its_record(worl
     head = "<customsCode>2244</customsCode><sumNo>S{n}</sumNo><declSeqNo>D{n}</declSeqNo><decState>1</decState>"
     head += "<opDate>20261201120000000</opDate>"
     plain = [f"<SummaryResultHead>{head.format(n=n)}</SummaryResultHead>" for n in range(5)]
-    line = (
-        "<invtNo>22442026E000000009</invtNo><logisticsNo>1</logisticsNo><gseqno>1</gseqno><gnum>1</gnum><gcode>9503008900</gcode>"
-    )
+    line = "<invtNo>22442026E000000009</invtNo><logisticsNo>1</logisticsNo><gseqno>1</gseqno><gnum>1</gnum><gcode>9503008900</gcode>"
     plain[3] += f"<SummaryResultList>{line}</SummaryResultList>"
     await hear(world, receipt("CEB792", "SummaryResult", *plain))
     rows = await world.admin.fetch("SELECT decl_seq_no FROM customs.summary_declaration ORDER BY 1")
@@ -96,10 +104,14 @@ async def test_an_entry_that_cannot_be_handled_costs_no_other_of_its_record(worl
     [letter] = world.log[LETTERS]
     assert b">D3<" in (letter.value or b"")
     assert b">D2<" not in (letter.value or b"")
-    assert first_headers(letter.headers)["dlq_error"].startswith(b"entry 4: CEB792: list 22442026E000000009 is in no")
+    assert first_headers(letter.headers)["dlq_error"].startswith(
+        b"entry 4: CEB792: list 22442026E000000009 is in no"
+    )
 
 
-async def test_a_foreign_number_of_ours_is_no_matter_where_customs_own_is_known(world: World) -> None:
+async def test_a_foreign_number_of_ours_is_no_matter_where_customs_own_is_known(
+    world: World,
+) -> None:
     a, b = await placed(world, 1), await placed(world, 2)
     await hear(world, receipt(
         "CEB622", "InventoryReturn", row_of(a["cop_no"], "120", invtNo=number(1), preNo="B20261123000000011"),
@@ -115,21 +127,31 @@ async def test_a_foreign_number_of_ours_is_no_matter_where_customs_own_is_known(
 
 async def test_a_number_of_the_e_port_that_two_lists_have_finds_none(world: World) -> None:
     a, b = await placed(world, 1), await placed(world, 2)
-    await hear(world, receipt("CEB622", "InventoryReturn", *(row_of(d["cop_no"], "120") for d in (a, b))))
+    await hear(
+        world, receipt("CEB622", "InventoryReturn", *(row_of(d["cop_no"], "120") for d in (a, b)))
+    )
     await hear(world, receipt("CEB622", "InventoryReturn", row_of("1105910159", "500")))
     assert {(await declared(world, d["order_id"]))["state"] for d in (a, b)} == {"accepted"}
     assert await owed(world) == []
 
 
 async def test_receipts_that_need_nothing_are_kept(world: World) -> None:
-    common = {"returnStatus": "120", "returnTime": "20261123120000000", "returnInfo": "[Code:1800;Desc:逻辑校验通过]"}
+    common = {
+        "returnStatus": "120",
+        "returnTime": "20261123120000000",
+        "returnInfo": "[Code:1800;Desc:逻辑校验通过]",
+    }
     await hear(
         world,
-        receipt("CEB312", "OrderReturn", {"ebpCode": "1", "ebcCode": "2", "orderNo": "N1"} | common),
+        receipt(
+            "CEB312", "OrderReturn", {"ebpCode": "1", "ebcCode": "2", "orderNo": "N1"} | common
+        ),
         receipt("CEB512", "LogisticsReturn", {"logisticsCode": "1", "logisticsNo": "W1"} | common),
         receipt("CEB712", "DeliveryReturn", {"copNo": "X1"} | common),
     )
-    rows = await world.admin.fetch("SELECT message_type, status, code, numbers::text FROM customs.notice ORDER BY id")
+    rows = await world.admin.fetch(
+        "SELECT message_type, status, code, numbers::text FROM customs.notice ORDER BY id"
+    )
     assert [tuple(row) for row in rows] == [
         ("CEB312", "120", "1800", '{"ebpCode": "1", "orderNo": "N1"}'),
         ("CEB512", "120", "1800", '{"logisticsNo": "W1", "logisticsCode": "1"}'),
@@ -144,18 +166,36 @@ async def test_an_order_shows_what_was_said_of_the_documents_that_others_lodge(
     found = await placed(world)
     common = {"returnStatus": "120", "returnTime": "20261123120000000", "returnInfo": "x"}
     payment_no = await world.admin.fetchval("SELECT payment_no FROM payments.payment")
-    waybill = await world.admin.fetchrow("SELECT logistics_code, logistics_no FROM customs.waybill_number")
+    waybill = await world.admin.fetchrow(
+        "SELECT logistics_code, logistics_no FROM customs.waybill_number"
+    )
     platform = found["submission"]["platform"]["code"]
     await hear(
         world,
         receipt(
-            "CEB312", "OrderReturn", {"ebpCode": platform, "orderNo": found["order_no"]} | common | {"returnStatus": "-301010"}
+            "CEB312",
+            "OrderReturn",
+            {"ebpCode": platform, "orderNo": found["order_no"]}
+            | common
+            | {"returnStatus": "-301010"},
         ),
-        receipt("CEB312", "OrderReturn", {"ebpCode": "another's", "orderNo": found["order_no"]} | common),
+        receipt(
+            "CEB312", "OrderReturn", {"ebpCode": "another's", "orderNo": found["order_no"]} | common
+        ),
         receipt("CEB404", "ReceiptsReturn", {"orderNo": found["order_no"]} | common),
-        receipt("CEB412", "PaymentReturn", {"payCode": "1", "payTransactionId": payment_no} | common),
-        receipt("CEB512", "LogisticsReturn", {"logisticsCode": waybill[0], "logisticsNo": waybill[1]} | common),
-        receipt("CEB512", "LogisticsReturn", {"logisticsCode": waybill[0], "logisticsNo": "of another"} | common),
+        receipt(
+            "CEB412", "PaymentReturn", {"payCode": "1", "payTransactionId": payment_no} | common
+        ),
+        receipt(
+            "CEB512",
+            "LogisticsReturn",
+            {"logisticsCode": waybill[0], "logisticsNo": waybill[1]} | common,
+        ),
+        receipt(
+            "CEB512",
+            "LogisticsReturn",
+            {"logisticsCode": waybill[0], "logisticsNo": "of another"} | common,
+        ),
     )
     shown = await order._show(RunningStack("127.0.0.1:1", database, "", home), found["order_no"])
     told = [(each["message_type"], each["status"]) for each in shown["declaration"]["notices"]]
@@ -164,12 +204,18 @@ async def test_an_order_shows_what_was_said_of_the_documents_that_others_lodge(
     monkeypatch.setenv("CROSSBORDER_POSTGRES", database)
     assert len(await notices._list(None, None, 50)) == 6
     assert [each["status"] for each in await notices._list(None, "CEB312", 1)] == ["120"]
-    assert [each["message_type"] for each in await notices._list(found["order_no"], "CEB412", 50)] == ["CEB412"]
+    assert [
+        each["message_type"] for each in await notices._list(found["order_no"], "CEB412", 50)
+    ] == ["CEB412"]
 
 
 async def test_the_same_receipt_in_gbk_and_in_an_envelope_is_heard(world: World) -> None:
     a, b = await placed(world, 1), await placed(world, 2)
-    plain = receipt("CEB622", "InventoryReturn", row_of(a["cop_no"], "800", invtNo=number(1), returnInfo="[Code:2600;Desc:放行]"))
+    plain = receipt(
+        "CEB622",
+        "InventoryReturn",
+        row_of(a["cop_no"], "800", invtNo=number(1), returnInfo="[Code:2600;Desc:放行]"),
+    )
     gbk = plain.value.decode().replace("UTF-8", "GBK").encode("gbk")
     other = receipt("CEB622", "InventoryReturn", row_of(b["cop_no"], "800", invtNo=number(2)))
     data = base64.b64encode(other.value).decode()
@@ -183,7 +229,12 @@ async def test_the_letter_of_an_entry_says_which_to_the_command_line(world: Worl
     from services.cli.dlq import DeadLetter
 
     found = await placed(world)
-    await hear(world, receipt("CEB622", "InventoryReturn", row_of(found["cop_no"], "120"), row_of(found["cop_no"], "")))
+    await hear(
+        world,
+        receipt(
+            "CEB622", "InventoryReturn", row_of(found["cop_no"], "120"), row_of(found["cop_no"], "")
+        ),
+    )
     [letter] = world.log[LETTERS]
     [(offset, _)] = await owed(world)
     made = DeadLetter(replace(letter, topic=LETTERS))
@@ -194,7 +245,13 @@ async def test_the_letter_of_an_entry_says_which_to_the_command_line(world: Worl
 
 def row_604(found: dict[str, Any], status: str, **more: str) -> dict[str, str]:
     order_no = found["order_no"]
-    told = {"agentCode": "1105910159", "ebcCode": "1", "ebpCode": "1", "orderNo": order_no, "statisticsFlag": "B"}
+    told = {
+        "agentCode": "1105910159",
+        "ebcCode": "1",
+        "ebpCode": "1",
+        "orderNo": order_no,
+        "statisticsFlag": "B",
+    }
     row = row_of(found["cop_no"], status, invtNo=found["invt_no"]) | told | more
     del row["customsCode"]
     return row
@@ -203,7 +260,11 @@ def row_604(found: dict[str, Any], status: str, **more: str) -> dict[str, str]:
 async def withdrawn(world: World, found: dict[str, Any]) -> None:
     """The shop takes the order back; from now on the authority says what the test lets it say."""
     world.outside = lambda: None  # type: ignore[method-assign]
-    asked = {"order_no": found["order_no"], "platform": found["submission"]["platform"], "reason": "x"}
+    asked = {
+        "order_no": found["order_no"],
+        "platform": found["submission"]["platform"],
+        "reason": "x",
+    }
     world.publish(topics.SUBMISSIONS, [shop_record(found["order_no"], asked, CANCEL)])
     await world.settle_down()
 
@@ -218,7 +279,9 @@ async def test_a_withdrawn_list_is_of_no_month_in_whichever_order_it_is_told(
     await hear(world, receipt("CEB604", "InventoryReturn", row_604(found, "120")))
     await withdrawn(world, found)
     assert (await declared(world, found["order_id"]))["state"] == "withdrawing"
-    granted = receipt("CEB606", "InvtCancelReturn", row_604(found, "399", preNo="B20261123000000077"))
+    granted = receipt(
+        "CEB606", "InvtCancelReturn", row_604(found, "399", preNo="B20261123000000077")
+    )
     over = receipt("CEB604", "InventoryReturn", row_604(found, status))
     for said in (granted, over) if granted_first else (over, granted):
         await hear(world, said)
@@ -247,10 +310,18 @@ async def test_a_refused_cancellation_of_a_closed_list_leaves_it_in_its_month(wo
 async def test_a_word_that_leads_to_nothing_changes_no_row_of_a_list(world: World) -> None:
     found = await placed(world)
     for status in ("120", "800"):
-        await hear(world, receipt("CEB622", "InventoryReturn", row_of(found["cop_no"], status, invtNo=number(1))))
+        await hear(
+            world,
+            receipt("CEB622", "InventoryReturn", row_of(found["cop_no"], status, invtNo=number(1))),
+        )
     before = await declared(world, found["order_id"])
     for status in ("2", "120", "300", "800", "-621004", "18", "4"):
-        await hear(world, receipt("CEB622", "InventoryReturn", row_of(found["cop_no"], status, invtNo=number(1))))
+        await hear(
+            world,
+            receipt("CEB622", "InventoryReturn", row_of(found["cop_no"], status, invtNo=number(1))),
+        )
     assert await declared(world, found["order_id"]) == before
-    followed = await world.admin.fetch("SELECT status FROM customs.receipt WHERE followed ORDER BY id")
+    followed = await world.admin.fetch(
+        "SELECT status FROM customs.receipt WHERE followed ORDER BY id"
+    )
     assert [row["status"] for row in followed] == ["120", "800", "2"]

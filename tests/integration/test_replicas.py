@@ -45,7 +45,9 @@ async def named_topics(kafka: str, topic_prefix: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def two_replicas(role: str, wire: Wire, settings: Callable[[int], Settings]) -> AsyncIterator[list[list[EmittedEvent]]]:
+async def two_replicas(
+    role: str, wire: Wire, settings: Callable[[int], Settings]
+) -> AsyncIterator[list[list[EmittedEvent]]]:
     """Both run and have partitions; yields what each has announced."""
     said: list[list[EmittedEvent]] = [[], []]
     async with contextlib.AsyncExitStack() as stack:
@@ -75,7 +77,12 @@ def placed(person: SealedPerson, fen: int) -> OrderPlaced:
         unit_price=value.major, total=value,
     )  # fmt: skip
     consignee = SealedConsignee(
-        person_ref=person.person_ref, sealed=b"", country="CN", name_digest="n", phone_digest="p", address_digest="a"
+        person_ref=person.person_ref,
+        sealed=b"",
+        country="CN",
+        name_digest="n",
+        phone_digest="p",
+        address_digest="a",
     )
     return OrderPlaced(
         order_id=uuid4(), order_no="Q-1", placed_at=datetime(2026, 11, 23, tzinfo=UTC), direction="import", mode="9610",
@@ -97,7 +104,9 @@ async def test_a_thousand_orders_of_one_person_at_two_replicas_use_the_yearly_qu
     kafka: str, named_topics: str, database: str, keys: Path
 ) -> None:
     chance = random.Random(5)
-    person = SealedPerson(person_ref=uuid4(), sealed=b"", id_type="1", name_digest="n", id_digest="i")
+    person = SealedPerson(
+        person_ref=uuid4(), sealed=b"", id_type="1", name_digest="n", id_digest="i"
+    )
     orders = [placed(person, chance.randrange(1, 400_00)) for _ in range(1000)]
     records = [
         Record(
@@ -109,7 +118,14 @@ async def test_a_thousand_orders_of_one_person_at_two_replicas_use_the_yearly_qu
 
     def settings(number: int) -> Settings:
         # Small batches, so that the replicas meet at the person's row as often as can be.
-        return TaxSettings(kafka=kafka, postgres=database, topic_prefix=named_topics, keys=keys, replica=number, batch_records=10)
+        return TaxSettings(
+            kafka=kafka,
+            postgres=database,
+            topic_prefix=named_topics,
+            keys=keys,
+            replica=number,
+            batch_records=10,
+        )
 
     async with two_replicas("tax", wire_tax, settings) as said:
         await publish(kafka, named_topics + topics.ORDERS, records)
@@ -122,7 +138,9 @@ async def test_a_thousand_orders_of_one_person_at_two_replicas_use_the_yearly_qu
     value = {order.order_id: order.goods_value.minor for order in orders}
     cases = await rows(database, "SELECT order_id, state, reserved_minor FROM tax.tax_case")
     assert Counter(case["state"] for case in cases).keys() == {"assessed", "refused"}
-    assert {case["order_id"]: case["reserved_minor"] for case in cases if case["state"] == "assessed"} == {
+    assert {
+        case["order_id"]: case["reserved_minor"] for case in cases if case["state"] == "assessed"
+    } == {
         case["order_id"]: value[case["order_id"]] for case in cases if case["state"] == "assessed"
     }
     (quota,) = await rows(database, "SELECT reserved_minor, posted_minor FROM tax.quota")
@@ -130,7 +148,11 @@ async def test_a_thousand_orders_of_one_person_at_two_replicas_use_the_yearly_qu
     assert (quota["reserved_minor"], quota["posted_minor"]) == (used, 0)
     assert used <= LIMIT_FEN
     # Nothing was given back, so what fits now would have fitted whenever it was refused.
-    assert [fen for case in cases if case["state"] == "refused" and (fen := value[case["order_id"]]) <= LIMIT_FEN - used] == []
+    assert [
+        fen
+        for case in cases
+        if case["state"] == "refused" and (fen := value[case["order_id"]]) <= LIMIT_FEN - used
+    ] == []
 
 
 async def documents_of(dsn: str, keys: Path, orders: int) -> list[tuple[str, Record]]:
@@ -164,7 +186,12 @@ async def test_documents_in_any_order_at_two_replicas_make_each_order_one_list(
 
     def settings(number: int) -> Settings:
         return CustomsSettings(
-            kafka=kafka, postgres=database, topic_prefix=named_topics, keys=keys, replica=number, batch_records=20
+            kafka=kafka,
+            postgres=database,
+            topic_prefix=named_topics,
+            keys=keys,
+            replica=number,
+            batch_records=20,
         )
 
     async with two_replicas("customs", wire_customs, settings) as said:
@@ -191,6 +218,11 @@ async def test_documents_in_any_order_at_two_replicas_make_each_order_one_list(
     )
     assert (len(declared), set(declared.values())) == (300, {1})
     facts = [fact.event for facts in said for fact in facts]
-    assert {(fact.type, getattr(fact, "attempt", 0)) for fact in facts} <= {("customs.list-lodged.v1", 1)}
-    handled = await rows(database, "SELECT topic, part FROM customs.consumer_offset WHERE next > 0 AND topic = 'orders.events'")
+    assert {(fact.type, getattr(fact, "attempt", 0)) for fact in facts} <= {
+        ("customs.list-lodged.v1", 1)
+    }
+    handled = await rows(
+        database,
+        "SELECT topic, part FROM customs.consumer_offset WHERE next > 0 AND topic = 'orders.events'",
+    )
     assert len(handled) == 4

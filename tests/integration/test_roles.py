@@ -24,7 +24,12 @@ APPEND_ONLY: Final = {
     "customs.part", "payments.bank_talk",
 }  # fmt: skip
 """Tables every service has, and with their schema those of one. A new one is said here and in its own comment (`Append only: …`)."""
-VAULT: Final = {"orders": {"SELECT", "INSERT"}, "payments": {"SELECT"}, "customs": {"SELECT"}, "tax": set()}
+VAULT: Final = {
+    "orders": {"SELECT", "INSERT"},
+    "payments": {"SELECT"},
+    "customs": {"SELECT"},
+    "tax": set(),
+}
 TRIES: Final = {
     "SELECT": "SELECT FROM {table} WHERE false",
     "INSERT": "INSERT INTO {table} DEFAULT VALUES",
@@ -73,13 +78,18 @@ async def allowed(conn: Any, statement: str) -> bool:
 async def logins(database: str) -> AsyncIterator[dict[str, Any]]:
     """A connection of each service's own role, of a database that was migrated as a real one is."""
     await migrate(database)
-    found = {service: await asyncpg.connect(database, user=f"crossborder_{service}") for service in SERVICES}
+    found = {
+        service: await asyncpg.connect(database, user=f"crossborder_{service}")
+        for service in SERVICES
+    }
     yield found
     for conn in found.values():
         await conn.close()
 
 
-async def test_each_role_may_do_with_each_table_what_is_declared_and_nothing_else(database: str, logins: dict[str, Any]) -> None:
+async def test_each_role_may_do_with_each_table_what_is_declared_and_nothing_else(
+    database: str, logins: dict[str, Any]
+) -> None:
     root = await asyncpg.connect(database)
     tables = await root.fetch(TABLES, [*SERVICES, "vault", "migrations"])
     await root.close()
@@ -89,9 +99,13 @@ async def test_each_role_may_do_with_each_table_what_is_declared_and_nothing_els
         for t in tables:
             may = declared(service, t["schema"], t["name"])
             for privilege, statement in TRIES.items():
-                said = statement.format(table=f'{t["schema"]}."{t["name"]}"', column=f'"{t["column"]}"')
+                said = statement.format(
+                    table=f'{t["schema"]}."{t["name"]}"', column=f'"{t["column"]}"'
+                )
                 if await allowed(conn, said) != (privilege in may):
-                    wrong.append(f"{service} {privilege} {t['schema']}.{t['name']}: declared {privilege in may}")
+                    wrong.append(
+                        f"{service} {privilege} {t['schema']}.{t['name']}: declared {privilege in may}"
+                    )
     assert wrong == []
 
 
@@ -101,7 +115,9 @@ async def test_each_role_may_do_with_each_table_what_is_declared_and_nothing_els
     "SET ROLE postgres", "SELECT * FROM pg_authid", "COPY (SELECT 1) TO PROGRAM 'true'", "SELECT pg_read_file('PG_VERSION')",
     "CREATE FUNCTION {own}.mine() RETURNS int LANGUAGE sql RETURN 1",
 ])  # fmt: skip
-async def test_no_role_makes_anything_or_reaches_the_server(logins: dict[str, Any], statement: str) -> None:
+async def test_no_role_makes_anything_or_reaches_the_server(
+    logins: dict[str, Any], statement: str
+) -> None:
     for service, conn in logins.items():
         assert not await allowed(conn, statement.format(own=service)), f"{service}: {statement}"
 
@@ -134,7 +150,9 @@ async def test_a_roles_password_is_changed_while_its_service_works(tmp_path: Pat
         dsn = await postgres.ensure_database("guarded")
         await migrate(dsn, passwords_in(folder))
         file = folder / "postgres_tax"
-        before = await connect_pool(Settings(postgres=dsn, postgres_password_file=file), "tax", size=1)
+        before = await connect_pool(
+            Settings(postgres=dsn, postgres_password_file=file), "tax", size=1
+        )
         old = file.read_text()
         file.unlink()
         secrets.make(folder)
@@ -142,15 +160,21 @@ async def test_a_roles_password_is_changed_while_its_service_works(tmp_path: Pat
         await migrate(dsn, passwords_in(folder))
         # The connections that are open stay; new ones need the new password.
         assert await before.fetchval("SELECT current_user") == "crossborder_tax"
-        after = await connect_pool(Settings(postgres=dsn, postgres_password_file=file), "tax", size=1)
+        after = await connect_pool(
+            Settings(postgres=dsn, postgres_password_file=file), "tax", size=1
+        )
         assert await after.fetchval("SELECT count(*) FROM inbox") == 0
         for wrong in (Settings(postgres=dsn, postgres_password=old), Settings(postgres=dsn)):
             with pytest.raises(Misconfigured, match="crossborder_tax cannot log in"):
                 await connect_pool(wrong, "tax")
         with pytest.raises(Misconfigured, match="crossborder_orders cannot log in"):
             await connect_pool(Settings(postgres=dsn, postgres_password_file=file), "orders")
-        missing = Settings(postgres=dsn.replace("/guarded", "/nowhere"), postgres_password_file=file)
-        with pytest.raises(Misconfigured, match=r"set CROSSBORDER_POSTGRES: database \"nowhere\" does not exist"):
+        missing = Settings(
+            postgres=dsn.replace("/guarded", "/nowhere"), postgres_password_file=file
+        )
+        with pytest.raises(
+            Misconfigured, match=r"set CROSSBORDER_POSTGRES: database \"nowhere\" does not exist"
+        ):
             await connect_pool(missing, "tax")
         for pool in (before, after):
             pool.terminate()

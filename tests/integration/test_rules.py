@@ -60,10 +60,21 @@ async def place(pool: Any, deps: Deps, sealing: Sealing, names: Sequence[str], f
     records = []
     for offset, name in enumerate(names, first):
         toys = Item(TOY, "4000.00" if offset % 3 == 2 else "12.34", quantity="2")
-        items = [Item(CREAM, "425.00", content="20 g"), Item(CHERRIES, "300.00"), Item(WINE, "999.99"), toys]
+        items = [
+            Item(CREAM, "425.00", content="20 g"),
+            Item(CHERRIES, "300.00"),
+            Item(WINE, "999.99"),
+            toys,
+        ]
         order = placed(name, items, person=uuid4())
-        headers = headers_of(event_id=uuid4(), event_type=order.type, source="test", at=datetime.now(UTC), version=1)
-        records.append(Record(topics.ORDERS, 0, offset, 0, str(order.order_id).encode(), order.to_json(), headers))
+        headers = headers_of(
+            event_id=uuid4(), event_type=order.type, source="test", at=datetime.now(UTC), version=1
+        )
+        records.append(
+            Record(
+                topics.ORDERS, 0, offset, 0, str(order.order_id).encode(), order.to_json(), headers
+            )
+        )
     async with pool.acquire() as conn:
         await inbox.known_offsets(conn, {(topics.ORDERS, 0): first})
     await handler.handle(records)
@@ -74,7 +85,9 @@ async def ask(database: str, *arguments: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, app, ["tax", "rules", *arguments], env=env)
 
 
-async def test_a_bad_set_is_refused_by_name_and_the_one_in_force_stays_until_a_good_one_comes(pool: Any, folder: Path) -> None:
+async def test_a_bad_set_is_refused_by_name_and_the_one_in_force_stays_until_a_good_one_comes(
+    pool: Any, folder: Path
+) -> None:
     running = RunningRules(folder, pool)
     deps = Deps(await running.begin())
     first = deps.rules
@@ -132,7 +145,9 @@ async def test_a_running_service_goes_on_by_its_rules_whatever_file_went_bad_or_
     assert (deps.rules.edition, metrics.TAX_RULES_REFUSED._value.get()) == (first.edition, 0)
 
 
-async def test_rules_that_are_written_while_they_are_read_are_never_half_taken(pool: Any, folder: Path, tmp_path: Path) -> None:
+async def test_rules_that_are_written_while_they_are_read_are_never_half_taken(
+    pool: Any, folder: Path, tmp_path: Path
+) -> None:
     """Two replicas look all the time while rates are imported month by month: each set they take is a whole one."""
     replicas = [RunningRules(folder, pool) for _ in range(2)]
     deps = [Deps(await running.begin()) for running in replicas]
@@ -147,15 +162,22 @@ async def test_rules_that_are_written_while_they_are_read_are_never_half_taken(p
         await running.look(held)
         return refused
 
-    looking = [asyncio.create_task(looks(running, held)) for running, held in zip(replicas, deps, strict=True)]
+    looking = [
+        asyncio.create_task(looks(running, held))
+        for running, held in zip(replicas, deps, strict=True)
+    ]
     bank = tmp_path / "eurofxref.csv"
     for day in ("18 November 2026", "16 December 2026", "20 January 2027"):
         bank.write_text(f"Date, USD, CNY, \n{day}, 1.16, 7.75, \n", encoding="utf-8")
-        found = await asyncio.to_thread(CliRunner().invoke, app, ["tax", "rates", "import", str(bank), "--rules", str(folder)])
+        found = await asyncio.to_thread(
+            CliRunner().invoke, app, ["tax", "rates", "import", str(bank), "--rules", str(folder)]
+        )
         assert found.exit_code == 0, found.output
     done.set()
     assert await asyncio.gather(*looking) == [0, 0]
-    assert {held.rules.exchange.rate("USD", date(2027, 2, 28)).rule for held in deps} == {"rates-cny/USD/2027-02-01"}
+    assert {held.rules.exchange.rate("USD", date(2027, 2, 28)).rule for held in deps} == {
+        "rates-cny/USD/2027-02-01"
+    }
     assert [name for name in os.listdir(folder) if not name.endswith(".toml")] == []  # noqa: PTH208
 
 
@@ -169,13 +191,24 @@ def last_days() -> dict[str, date]:
     return found
 
 
-async def test_the_last_day_of_each_table_is_shown_and_follows_an_import(pool: Any, folder: Path, tmp_path: Path) -> None:
+async def test_the_last_day_of_each_table_is_shown_and_follows_an_import(
+    pool: Any, folder: Path, tmp_path: Path
+) -> None:
     running = RunningRules(folder, pool)
     deps = Deps(await running.begin())
-    assert last_days() == {"rates-cny": date(2026, 12, 31), "dest-eu": date(2028, 6, 30), "dest-gb": date(2029, 3, 31)}
+    assert last_days() == {
+        "rates-cny": date(2026, 12, 31),
+        "dest-eu": date(2028, 6, 30),
+        "dest-gb": date(2029, 3, 31),
+    }
     bank = tmp_path / "eurofxref.csv"
-    bank.write_text("Date, USD, CNY, \n16 December 2026, 1.16, 7.25, \n18 November 2026, 1.16, 7.25, \n", encoding="utf-8")
-    imported = await asyncio.to_thread(CliRunner().invoke, app, ["tax", "rates", "import", str(bank), "--rules", str(folder)])
+    bank.write_text(
+        "Date, USD, CNY, \n16 December 2026, 1.16, 7.25, \n18 November 2026, 1.16, 7.25, \n",
+        encoding="utf-8",
+    )
+    imported = await asyncio.to_thread(
+        CliRunner().invoke, app, ["tax", "rates", "import", str(bank), "--rules", str(folder)]
+    )
     assert imported.exit_code == 0, imported.output
     (folder / "dest-gb.toml").unlink()
     first = deps.rules.edition
@@ -183,12 +216,18 @@ async def test_the_last_day_of_each_table_is_shown_and_follows_an_import(pool: A
     assert deps.rules.edition != first
     assert last_days() == {"rates-cny": date(2027, 1, 31), "dest-eu": date(2028, 6, 30)}
     async with pool.acquire() as conn:
-        kept = await conn.fetchval("SELECT files FROM rule_set WHERE edition = $1", deps.rules.edition)
+        kept = await conn.fetchval(
+            "SELECT files FROM rule_set WHERE edition = $1", deps.rules.edition
+        )
     assert "dest-eu.toml" in kept
 
 
-async def test_a_service_as_it_is_wired_takes_a_new_set_while_it_runs(pool: Any, folder: Path, database: str, keys: Path) -> None:
-    settings = TaxSettings(kafka="none:9092", postgres=database, keys=keys, rules_dir=folder, rules_every_s=0.02)
+async def test_a_service_as_it_is_wired_takes_a_new_set_while_it_runs(
+    pool: Any, folder: Path, database: str, keys: Path
+) -> None:
+    settings = TaxSettings(
+        kafka="none:9092", postgres=database, keys=keys, rules_dir=folder, rules_every_s=0.02
+    )
     wiring = await wire(settings, pool)
     first = wiring.deps.rules.edition
     try:
@@ -226,9 +265,15 @@ async def test_assessments_come_out_again_by_their_own_edition_whatever_was_publ
     assert [row["edition"] for row in listed][-1] == deps.rules.edition
     kept = folder.with_name("kept")
     assert (await ask(database, "archive", listed[0]["edition"], "--to", str(kept))).exit_code == 0
-    found = json.loads((await ask(database, "what-if", str(folder), "--against", str(kept), "--json")).stdout)
+    found = json.loads(
+        (await ask(database, "what-if", str(folder), "--against", str(kept), "--json")).stdout
+    )
     # Cherries of 300 at 10 instead of 9 %, of which 70 % are levied; the two dear orders are refused by either set.
-    assert found["more"] == {"orders": 4, "before": found["more"]["before"], "after": found["more"]["after"]}
+    assert found["more"] == {
+        "orders": 4,
+        "before": found["more"]["before"],
+        "after": found["more"]["after"],
+    }
     assert float(found["more"]["after"]) - float(found["more"]["before"]) == pytest.approx(4 * 2.10)
     assert found["same"]["orders"] == 2
     assert found["new"] == deps.rules.edition
@@ -248,7 +293,9 @@ async def test_an_assessment_that_does_not_come_out_again_is_named(
     assert (found.exit_code, found.stdout.split()) == (1, [str(order_id)])
 
 
-async def test_nothing_of_a_person_is_in_what_was_assessed_from(pool: Any, folder: Path, sealing: Sealing, database: str) -> None:
+async def test_nothing_of_a_person_is_in_what_was_assessed_from(
+    pool: Any, folder: Path, sealing: Sealing, database: str
+) -> None:
     deps = Deps(await RunningRules(folder, pool).begin())
     await place(pool, deps, sealing, ["A"], 0)
     async with pool.acquire() as conn:

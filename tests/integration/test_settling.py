@@ -25,7 +25,13 @@ from services.payments.domain.payment import State
 from shared import cases, effects
 from shared.cases import StoredCase
 from shared.money import Money
-from tests.integration.test_bank_says_anything import captured, doing, forget_everything, open_cases, talk_of
+from tests.integration.test_bank_says_anything import (
+    captured,
+    doing,
+    forget_everything,
+    open_cases,
+    talk_of,
+)
 from tests.integration.test_payments import Rig, cny, given_back, released, rig, unwinding
 
 __all__ = ["rig"]
@@ -45,7 +51,9 @@ async def say(rig: Rig, verdict: Verdict, number: int | None = None) -> None:
     """What `crossborder payments cases settle` does in its transaction, and what the service does next."""
     (case,) = [c for c in await open_cases(rig) if number in (None, c.number)]
     async with rig.pool.acquire() as conn, conn.transaction():
-        await cases.close(conn, case.number, verdict=verdict.word, note="the bank said so", by="ops")
+        await cases.close(
+            conn, case.number, verdict=verdict.word, note="the bank said so", by="ops"
+        )
         await settle(conn, case, verdict)
     await rig.ask_bank(4)
 
@@ -53,7 +61,9 @@ async def say(rig: Rig, verdict: Verdict, number: int | None = None) -> None:
 async def waiting(rig: Rig, state: State) -> UUID:
     """An order whose payment is in this state, with a case for a person."""
     placed = await rig.placed()
-    kind = {State.AUTHORISING: "authorise", State.AUTHORISED: "capture", State.VOIDING: "void"}.get(state, "refund")
+    kind = {State.AUTHORISING: "authorise", State.AUTHORISED: "capture", State.VOIDING: "void"}.get(
+        state, "refund"
+    )
     await rig.hear(placed)
     with doing(kind, nothing if kind in {"authorise", "capture"} else refused):
         if kind == "void":
@@ -93,12 +103,28 @@ WALK: dict[tuple[State, str], tuple[Verdict, State, list[str]]] = {
     (State.VOIDING, "new-attempt"): (Verdict("new-attempt"), State.DECLINED, ["declined"]),
     (State.REFUNDING, "done"): (DONE, State.REFUNDED, ["captured", "refunded"]),
     (State.REFUNDING, "not-done"): (Verdict("not-done"), State.REFUNDED, ["captured", "refunded"]),
-    (State.REFUNDING, "new-attempt"): (Verdict("new-attempt"), State.REFUNDED, ["captured", "refunded"]),
+    (State.REFUNDING, "new-attempt"): (
+        Verdict("new-attempt"),
+        State.REFUNDED,
+        ["captured", "refunded"],
+    ),
     (State.REFUNDING, "write-off"): (OFF, State.REFUNDED, ["captured", "refunded"]),
     (State.RETURNING, "done"): (DONE, State.SETTLED, ["captured", "settled", "return-refunded"]),
-    (State.RETURNING, "not-done"): (Verdict("not-done"), State.SETTLED, ["captured", "settled", "return-refunded"]),
-    (State.RETURNING, "new-attempt"): (Verdict("new-attempt"), State.SETTLED, ["captured", "settled", "return-refunded"]),
-    (State.RETURNING, "write-off"): (OFF, State.SETTLED, ["captured", "settled", "return-refunded"]),
+    (State.RETURNING, "not-done"): (
+        Verdict("not-done"),
+        State.SETTLED,
+        ["captured", "settled", "return-refunded"],
+    ),
+    (State.RETURNING, "new-attempt"): (
+        Verdict("new-attempt"),
+        State.SETTLED,
+        ["captured", "settled", "return-refunded"],
+    ),
+    (State.RETURNING, "write-off"): (
+        OFF,
+        State.SETTLED,
+        ["captured", "settled", "return-refunded"],
+    ),
 }
 
 
@@ -126,16 +152,25 @@ async def test_every_word_leads_out_of_every_state(rig: Rig, state: State, word:
         await rig.ask_bank()
     assert await open_cases(rig) == []
     if verdict.word in {"done", "not-done", "write-off"}:
-        assert any(status in {"done", "not_done", "written_off", "refunded"} for _, _, status, _ in await talk_of(rig, order_id))
+        assert any(
+            status in {"done", "not_done", "written_off", "refunded"}
+            for _, _, status, _ in await talk_of(rig, order_id)
+        )
     await rig.verify()
 
 
 async def books(rig: Rig) -> dict[str, int]:
     async with rig.pool.acquire() as conn:
-        return {r["account"]: r["minor"] for r in await conn.fetch("SELECT * FROM balance") if r["minor"]}
+        return {
+            r["account"]: r["minor"]
+            for r in await conn.fetch("SELECT * FROM balance")
+            if r["minor"]
+        }
 
 
-async def test_what_is_written_off_stands_against_the_named_account_and_what_is_done_is_gone(rig: Rig) -> None:
+async def test_what_is_written_off_stands_against_the_named_account_and_what_is_done_is_gone(
+    rig: Rig,
+) -> None:
     order_id = await waiting(rig, State.REFUNDING)
     await say(rig, Verdict("done", bank_no="DESK-7", amount="100.00", account="own_funds"))
     assert await books(rig) == {"bank_clearing": 10410, "own_funds": -10410}
@@ -155,7 +190,10 @@ async def test_what_a_person_is_shown_of_an_order_has_the_banks_own_sentence(rig
         await conn.close()
     (case,) = shown["cases"]
     assert (case["kind"], case["details"]["bank_says"]) == ("refused", "not allowed")
-    said = [(r["asked"], r["attempt"], r["answered"], r["code"], r["says"]) for r in shown["money"]["bank"]]
+    said = [
+        (r["asked"], r["attempt"], r["answered"], r["code"], r["says"])
+        for r in shown["money"]["bank"]
+    ]
     assert ("refund", 1, "declined", "AG01", "not allowed") in said
     await say(rig, OFF)
 
@@ -166,7 +204,10 @@ async def test_a_capture_of_another_amount_by_a_persons_word_is_booked_as_it_is(
     assert await books(rig) == {"bank_clearing": 30000, "buyer_funds": -30000}
     await rig.hear(unwinding(order_id))
     with doing(
-        "refund", lambda _d, i: bank_ledger.say(i, "refunded", payment_no="P9", refund_no="R9", amount="300.00", currency="CNY")
+        "refund",
+        lambda _d, i: bank_ledger.say(
+            i, "refunded", payment_no="P9", refund_no="R9", amount="300.00", currency="CNY"
+        ),
     ):
         await rig.ask_bank()
     assert await books(rig) == {}
@@ -187,14 +228,20 @@ TAX_WALK: list[tuple[Verdict, list[tuple[str, str, int]]]] = [
 
 
 @pytest.mark.parametrize(("verdict", "booked"), TAX_WALK, ids=str)
-async def test_every_word_leads_out_of_a_refund_of_tax(rig: Rig, verdict: Verdict, booked: list[tuple[str, str, int]]) -> None:
+async def test_every_word_leads_out_of_a_refund_of_tax(
+    rig: Rig, verdict: Verdict, booked: list[tuple[str, str, int]]
+) -> None:
     assert {word.word for word, _ in TAX_WALK} == set(VERDICTS) - {"noted"}
     order_id = await captured(rig)
     payment = await rig.state(order_id)
     ask = RefundTax(order_id=order_id, payment_no=payment.payment_no or "", amount=cny("2.00"))
     async with rig.pool.acquire() as conn, conn.transaction():
         await conn.execute("UPDATE payment SET excess_minor = 200")
-        await effects.instruct(conn, rig.sealing, [instruction(ask, b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")])
+        await effects.instruct(
+            conn,
+            rig.sealing,
+            [instruction(ask, b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")],
+        )
     with doing("refund", refused):
         await rig.ask_bank(2)
     if verdict.word == "ask-again":
@@ -214,7 +261,9 @@ async def test_every_word_leads_out_of_a_refund_of_tax(rig: Rig, verdict: Verdic
 
 
 @pytest.mark.parametrize("word", sorted(set(VERDICTS) - {"noted"}))
-async def test_every_word_but_a_write_off_leads_out_of_a_transfer_to_customs(rig: Rig, word: str) -> None:
+async def test_every_word_but_a_write_off_leads_out_of_a_transfer_to_customs(
+    rig: Rig, word: str
+) -> None:
     payment_id = uuid4()
     async with rig.pool.acquire() as conn, conn.transaction():
         await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
@@ -231,7 +280,9 @@ async def test_every_word_but_a_write_off_leads_out_of_a_transfer_to_customs(rig
     await say(rig, Verdict(word, bank_no="T1" if word == "done" else None))
     async with rig.pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM effect") == 0
-        assert (await conn.fetchval("SELECT transfer_no FROM tax_payment") == "T1") is (word == "done")
+        assert (await conn.fetchval("SELECT transfer_no FROM tax_payment") == "T1") is (
+            word == "done"
+        )
     assert rig.bank_moved().get("transfer", 0) == (0 if word == "done" else 1210)
     assert await open_cases(rig) == []
     admin = await asyncpg.connect(rig.dsn)
@@ -241,7 +292,18 @@ async def test_every_word_but_a_write_off_leads_out_of_a_transfer_to_customs(rig
 
 async def test_an_order_whose_tax_cannot_be_paid_says_so(rig: Rig) -> None:
     order_id, payment_id = await captured(rig), uuid4()
-    due = Due(order_id, "T1", DueState.DUE, cny("12.10"), cny("12.10"), "exact", "M", STAYS, payment_id, "B1")
+    due = Due(
+        order_id,
+        "T1",
+        DueState.DUE,
+        cny("12.10"),
+        cny("12.10"),
+        "exact",
+        "M",
+        STAYS,
+        payment_id,
+        "B1",
+    )
     async with rig.pool.acquire() as conn, conn.transaction():
         await debt_store.save(conn, [due])
         await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
@@ -252,7 +314,10 @@ async def test_an_order_whose_tax_cannot_be_paid_says_so(rig: Rig) -> None:
     admin = await asyncpg.connect(rig.dsn)
     (case,) = await of_order(admin, order_id)
     (waits,) = await waits_of(admin, order_id, "fulfilled", [case])
-    assert waits == f"a person: case {case['number']} of payments (refused), `crossborder payments cases show {case['number']}`"
+    assert (
+        waits
+        == f"a person: case {case['number']} of payments (refused), `crossborder payments cases show {case['number']}`"
+    )
     await say(rig, Verdict("done", bank_no="T1"))
     assert await of_order(admin, order_id) == []
     await admin.close()
@@ -264,7 +329,12 @@ async def test_a_transfer_declined_once_is_made_later(rig: Rig) -> None:
         await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
         ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
         await effects.instruct(conn, rig.sealing, [instruction(ask, None)])
-    with doing("transfer", lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="insufficient funds today")):
+    with doing(
+        "transfer",
+        lambda _d, item: bank_ledger.say(
+            item, "declined", code="AM04", reason="insufficient funds today"
+        ),
+    ):
         await rig.ask_bank(1)
     await rig.ask_bank(4)
     assert rig.bank_moved() == {"transfer": 1210}
@@ -274,44 +344,68 @@ async def test_a_transfer_declined_once_is_made_later(rig: Rig) -> None:
     await admin.close()
 
 
-async def test_of_two_who_settle_a_case_at_once_the_first_is_obeyed(rig: Rig, tmp_path: Path) -> None:
+async def test_of_two_who_settle_a_case_at_once_the_first_is_obeyed(
+    rig: Rig, tmp_path: Path
+) -> None:
     order_id = await waiting(rig, State.REFUNDING)
     (case,) = await open_cases(rig)
     to = RunningStack("", rig.dsn, "", tmp_path)
     words = (OFF, Verdict("new-attempt"), DONE, OFF)
-    follows = await asyncio.gather(*(settle_case(to, case.number, word, "the bank said so") for word in words))
+    follows = await asyncio.gather(
+        *(settle_case(to, case.number, word, "the bank said so") for word in words)
+    )
     assert [found is None for found in follows].count(False) == 1
     async with rig.pool.acquire() as conn:
         assert (
-            await conn.fetchval("SELECT count(*) FROM bank_attempt WHERE state = 'written_off' OR number > 1 OR bank_no > ''")
+            await conn.fetchval(
+                "SELECT count(*) FROM bank_attempt WHERE state = 'written_off' OR number > 1 OR bank_no > ''"
+            )
             == 1
         )
     await rig.ask_bank()
     assert (await rig.state(order_id)).state is State.REFUNDED
 
 
-async def test_a_person_and_the_banks_answer_do_not_wait_for_one_another(rig: Rig, tmp_path: Path) -> None:
+async def test_a_person_and_the_banks_answer_do_not_wait_for_one_another(
+    rig: Rig, tmp_path: Path
+) -> None:
     await waiting(rig, State.REFUNDING)
     (case,) = await open_cases(rig)
     async with rig.pool.acquire() as conn:
         answered = conn.transaction()
         await answered.start()
-        await conn.execute("SELECT FROM effect FOR UPDATE")  # as the answer is recorded: the instruction, then its cases
-        settling = asyncio.create_task(settle_case(RunningStack("", rig.dsn, "", tmp_path), case.number, OFF, "the bank said so"))
+        await conn.execute(
+            "SELECT FROM effect FOR UPDATE"
+        )  # as the answer is recorded: the instruction, then its cases
+        settling = asyncio.create_task(
+            settle_case(
+                RunningStack("", rig.dsn, "", tmp_path), case.number, OFF, "the bank said so"
+            )
+        )
         await asyncio.sleep(0.5)
-        assert await cases.close(conn, case.number, verdict="answered", note="the bank answered", by="payments")
+        assert await cases.close(
+            conn, case.number, verdict="answered", note="the bank answered", by="payments"
+        )
         await answered.commit()
     assert await settling is None
     await rig.ask_bank()
 
 
-@pytest.mark.parametrize("second", [Verdict("new-attempt"), Verdict("not-done"), Verdict("ask-again"), OFF, DONE], ids=str)
-async def test_one_instruction_takes_one_word_however_many_cases_it_has(rig: Rig, second: Verdict) -> None:
+@pytest.mark.parametrize(
+    "second",
+    [Verdict("new-attempt"), Verdict("not-done"), Verdict("ask-again"), OFF, DONE],
+    ids=str,
+)
+async def test_one_instruction_takes_one_word_however_many_cases_it_has(
+    rig: Rig, second: Verdict
+) -> None:
     order_id = await waiting(rig, State.REFUNDING)
     (first,) = await open_cases(rig)
     async with rig.pool.acquire() as conn:
         async with conn.transaction():
-            await cases.open_all(conn, [cases.Case("unanswered", first.subject, order_id, dict(first.details))])
+            await cases.open_all(
+                conn, [cases.Case("unanswered", first.subject, order_id, dict(first.details))]
+            )
             other = next(case for case in await cases.fetch(conn) if case.number != first.number)
             await settle(conn, first, DONE)
         with pytest.raises(NotSettled, match="settle it as noted in a minute"):
@@ -331,7 +425,9 @@ async def test_what_is_under_way_to_the_bank_ends_before_it_is_asked_anew(rig: R
         for word, least in (("ask-again", -1), ("new-attempt", effects.CALL_S - 5)):
             async with conn.transaction():
                 await settle(conn, case, Verdict(word))
-            wait_s = await conn.fetchval("SELECT extract(epoch FROM next_at - now())::float8 FROM effect")
+            wait_s = await conn.fetchval(
+                "SELECT extract(epoch FROM next_at - now())::float8 FROM effect"
+            )
             assert least < wait_s <= effects.CALL_S
     await rig.ask_bank()
 
@@ -351,17 +447,31 @@ async def test_what_was_asked_again_and_refused_again_is_a_case_again(rig: Rig) 
     [
         (State.REFUNDING, Verdict("done"), "--number"),
         (State.REFUNDING, Verdict("done", bank_no="R", amount="204.11"), "at most 204.10"),
-        (State.REFUNDING, Verdict("done", bank_no="R", amount="1e2"), "at most 204.10|--amount|--account"),
+        (
+            State.REFUNDING,
+            Verdict("done", bank_no="R", amount="1e2"),
+            "at most 204.10|--amount|--account",
+        ),
         (State.REFUNDING, Verdict("done", bank_no="R", amount="100.00"), "--account"),
         (State.REFUNDING, Verdict("write-off"), "own_funds or tax_difference"),
-        (State.REFUNDING, Verdict("write-off", account="bank_clearing"), "own_funds or tax_difference"),
+        (
+            State.REFUNDING,
+            Verdict("write-off", account="bank_clearing"),
+            "own_funds or tax_difference",
+        ),
         (State.REFUNDING, Verdict("noted"), "still owes"),
-        (State.AUTHORISED, Verdict("write-off", account="own_funds"), "only what is owed to a buyer"),
+        (
+            State.AUTHORISED,
+            Verdict("write-off", account="own_funds"),
+            "only what is owed to a buyer",
+        ),
         (State.AUTHORISING, Verdict("done", bank_no="A", amount="1.00"), "of nothing else"),
     ],
     ids=str,
 )
-async def test_a_word_that_does_not_fit_changes_nothing(rig: Rig, state: State, verdict: Verdict, says: str) -> None:
+async def test_a_word_that_does_not_fit_changes_nothing(
+    rig: Rig, state: State, verdict: Verdict, says: str
+) -> None:
     await waiting(rig, state)
     (case,) = await open_cases(rig)
     async with rig.pool.acquire() as conn:
@@ -385,7 +495,9 @@ async def test_a_contradiction_that_was_answered_is_noted(rig: Rig) -> None:
         await settle(conn, case, Verdict("noted"))
 
 
-async def test_the_command_settles_a_case_once_and_leaves_it_open_where_the_word_does_not_fit(rig: Rig, tmp_path: Path) -> None:
+async def test_the_command_settles_a_case_once_and_leaves_it_open_where_the_word_does_not_fit(
+    rig: Rig, tmp_path: Path
+) -> None:
     order_id = await waiting(rig, State.REFUNDING)
     (case,) = await open_cases(rig)
     to = RunningStack("", rig.dsn, "", tmp_path)
@@ -394,7 +506,10 @@ async def test_the_command_settles_a_case_once_and_leaves_it_open_where_the_word
     with pytest.raises(UsageError, match="say why"):
         await settle_case(to, case.number, OFF, " ")
     assert [c.number for c in await open_cases(rig)] == [case.number]
-    assert await settle_case(to, case.number, OFF, "the account is closed") == "what is owed is written off against own_funds"
+    assert (
+        await settle_case(to, case.number, OFF, "the account is closed")
+        == "what is owed is written off against own_funds"
+    )
     assert await settle_case(to, case.number, OFF, "the account is closed") is None
     await rig.ask_bank(2)
     assert (await rig.state(order_id)).state is State.REFUNDED

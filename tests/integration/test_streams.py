@@ -23,7 +23,13 @@ from services.orders.domain import sales
 from services.orders.intake.submission import PROBE
 from shared import topics
 from shared.envelope import headers_of
-from shared.events.orders import OrderCancelled, OrderFulfilled, OrderRejected, OrderResubmitted, OrdersEvent
+from shared.events.orders import (
+    OrderCancelled,
+    OrderFulfilled,
+    OrderRejected,
+    OrderResubmitted,
+    OrdersEvent,
+)
 from shared.kafka import METADATA_MS
 from shared.money import Money
 from shared.outbox import partition_of, utc_now
@@ -40,9 +46,13 @@ def event_of(number: int) -> OrdersEvent:
     if number % 10 == 6:
         corridor = PROBE
     if number % 10 == 7:
-        return OrderRejected(order_id=order_id, order_no=f"A-{number}", corridor=corridor, faults=())
+        return OrderRejected(
+            order_id=order_id, order_no=f"A-{number}", corridor=corridor, faults=()
+        )
     if number % 10 == 8:
-        return OrderCancelled(order_id=order_id, order_no=f"A-{number}", corridor=corridor, reason="-")
+        return OrderCancelled(
+            order_id=order_id, order_no=f"A-{number}", corridor=corridor, reason="-"
+        )
     if number % 10 == 9:
         return OrderResubmitted(order_id=order_id, order_no=f"A-{number}", verdict="exists")
     goods, paid = Money(1000 + number, "CNY"), Money(1200 + number, "CNY")
@@ -63,7 +73,9 @@ def expected(numbers: Iterable[int]) -> dict[str, tuple[dict[str, int], int, int
         if isinstance(event, OrderFulfilled):
             sums[0] += event.goods_value.minor
             sums[1] += event.amount_paid.minor
-    return {corridor: (dict(counts), sums[0], sums[1]) for corridor, (counts, sums) in found.items()}
+    return {
+        corridor: (dict(counts), sums[0], sums[1]) for corridor, (counts, sums) in found.items()
+    }
 
 
 class Bench:
@@ -93,10 +105,17 @@ class Bench:
     async def publish(self, numbers: range, per_second: float = 0) -> None:
         for number in numbers:
             event = event_of(number)
-            headers = headers_of(event_id=uuid5(NAMESPACE_URL, str(number)), event_type=event.type, source="orders", at=utc_now())
+            headers = headers_of(
+                event_id=uuid5(NAMESPACE_URL, str(number)),
+                event_type=event.type,
+                source="orders",
+                at=utc_now(),
+            )
             key = str(event.order_id).encode()
             place = partition_of(key, topics.PARTITIONS)
-            await self._producer.send(self.source, event.to_json(), key=key, headers=list(headers), partition=place)
+            await self._producer.send(
+                self.source, event.to_json(), key=key, headers=list(headers), partition=place
+            )
             if per_second and number % 20 == 0:
                 await asyncio.sleep(20 / per_second)
         await self._producer.flush()
@@ -125,18 +144,24 @@ class Bench:
         deadline = time.monotonic() + within_s
         while await self.count() < count:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{await self.count()} of {count} counted: {[w.tail() for w in self.workers]}")
+                raise TimeoutError(
+                    f"{await self.count()} of {count} counted: {[w.tail() for w in self.workers]}"
+                )
 
     async def commit(self, ahead: bool) -> None:
         """Say to the broker that everything, or nothing, was consumed."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.kafka, group_id=f"{self.prefix}streams-sales", enable_auto_commit=False
+            bootstrap_servers=self.kafka,
+            group_id=f"{self.prefix}streams-sales",
+            enable_auto_commit=False,
         )
         await consumer.start()
         try:
             tps = [TopicPartition(self.source, p) for p in range(topics.PARTITIONS)]
             consumer.assign(tps)
-            await consumer.commit(await consumer.end_offsets(tps) if ahead else dict.fromkeys(tps, 0))
+            await consumer.commit(
+                await consumer.end_offsets(tps) if ahead else dict.fromkeys(tps, 0)
+            )
         finally:
             await consumer.stop()
 
@@ -219,7 +244,9 @@ async def test_a_view_to_which_a_broker_just_started_names_no_partitions_has_the
     kafka: str, topic_prefix: str, tmp_path: Path
 ) -> None:
     bench = Bench(kafka, topic_prefix, tmp_path)
-    await bench.worker().ready()  # a group whose leader saw topics without partitions: nobody has any
+    await (
+        bench.worker().ready()
+    )  # a group whose leader saw topics without partitions: nobody has any
     await bench.start()
     try:
         await bench.publish(range(500))
@@ -250,10 +277,14 @@ async def test_a_view_that_sees_no_changelog_beside_its_topic_ends_and_counts_no
         await bench.close()
 
 
-async def test_marks_of_transactions_are_no_lag_and_no_hole_that_ends_the_view(bench: Bench) -> None:
+async def test_marks_of_transactions_are_no_lag_and_no_hole_that_ends_the_view(
+    bench: Bench,
+) -> None:
     """Behind the last record of several partitions, and between records; half of the transactions were given up."""
     worker = bench.worker()
-    writer = AIOKafkaProducer(bootstrap_servers=bench.kafka, transactional_id=f"{bench.prefix}relay")
+    writer = AIOKafkaProducer(
+        bootstrap_servers=bench.kafka, transactional_id=f"{bench.prefix}relay"
+    )
     plain, bench._producer = bench._producer, writer
     await writer.start()
     try:
@@ -268,7 +299,9 @@ async def test_marks_of_transactions_are_no_lag_and_no_hole_that_ends_the_view(b
     await bench.publish(range(300, 320))
     await bench.until(count=256)
     async with (
-        AIOKafkaProducer(bootstrap_servers=bench.kafka, transactional_id=f"{bench.prefix}relay") as last,
+        AIOKafkaProducer(
+            bootstrap_servers=bench.kafka, transactional_id=f"{bench.prefix}relay"
+        ) as last,
         last.transaction(),
     ):
         for partition in range(topics.PARTITIONS):
@@ -277,7 +310,11 @@ async def test_marks_of_transactions_are_no_lag_and_no_hole_that_ends_the_view(b
 
     async def lag() -> dict[str, float]:
         lines = (await worker.get("/metrics")).text.splitlines()
-        return {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("crossborder_consumer_lag_records{")}
+        return {
+            line.split()[0]: float(line.split()[1])
+            for line in lines
+            if line.startswith("crossborder_consumer_lag_records{")
+        }
 
     async with asyncio.timeout(30):
         while set((await lag()).values()) != {0.0} or len(await lag()) != topics.PARTITIONS:  # noqa: ASYNC110
@@ -286,14 +323,18 @@ async def test_marks_of_transactions_are_no_lag_and_no_hole_that_ends_the_view(b
     assert await bench.totals() == expected(range(320))
 
 
-async def test_only_what_was_committed_counts_and_an_open_transaction_ends_no_view(bench: Bench) -> None:
+async def test_only_what_was_committed_counts_and_an_open_transaction_ends_no_view(
+    bench: Bench,
+) -> None:
     worker = bench.worker()
     await bench.publish(range(100))
     plain = bench._producer
 
     async def writer(name: str, numbers: range) -> AIOKafkaProducer:
         made = AIOKafkaProducer(
-            bootstrap_servers=bench.kafka, transactional_id=f"{bench.prefix}{name}", transaction_timeout_ms=300_000
+            bootstrap_servers=bench.kafka,
+            transactional_id=f"{bench.prefix}{name}",
+            transaction_timeout_ms=300_000,
         )
         await made.start()
         await made.begin_transaction()
@@ -302,7 +343,10 @@ async def test_only_what_was_committed_counts_and_an_open_transaction_ends_no_vi
         bench._producer = plain
         return made
 
-    aborted, committed = await writer("aborted", range(100, 200)), await writer("committed", range(200, 300))
+    aborted, committed = (
+        await writer("aborted", range(100, 200)),
+        await writer("committed", range(200, 300)),
+    )
     await aborted.abort_transaction()
     await committed.commit_transaction()
     await bench.until(count=160)
@@ -323,7 +367,9 @@ async def test_only_what_was_committed_counts_and_an_open_transaction_ends_no_vi
         await each.stop()
 
 
-async def test_partitions_that_somebody_adds_to_its_topic_cost_the_view_nothing(bench: Bench) -> None:
+async def test_partitions_that_somebody_adds_to_its_topic_cost_the_view_nothing(
+    bench: Bench,
+) -> None:
     worker = bench.worker()
     await bench.publish(range(100))
     await bench.until(count=80)
@@ -356,7 +402,9 @@ async def test_what_a_relay_sent_twice_counts_once_also_over_a_kill(bench: Bench
     assert await bench.totals() == expected(range(500))
 
 
-async def test_tables_outlive_their_worker_and_a_commit_ahead_or_behind_changes_nothing(bench: Bench) -> None:
+async def test_tables_outlive_their_worker_and_a_commit_ahead_or_behind_changes_nothing(
+    bench: Bench,
+) -> None:
     await bench.publish(range(500))
     worker = bench.worker()
     await bench.until(count=400)
@@ -371,7 +419,9 @@ async def test_tables_outlive_their_worker_and_a_commit_ahead_or_behind_changes_
         assert await bench.totals() == expected(range(more.stop))
 
 
-async def test_totals_are_exact_though_a_worker_joins_and_another_sleeps_through_its_session(bench: Bench) -> None:
+async def test_totals_are_exact_though_a_worker_joins_and_another_sleeps_through_its_session(
+    bench: Bench,
+) -> None:
     sleeper = bench.worker()
     await sleeper.ready()
     publishing = asyncio.create_task(bench.publish(range(3000), per_second=120))

@@ -60,12 +60,19 @@ async def month_ends(world: World) -> None:
 async def states(world: World) -> list[str]:
     return [
         row["state"]
-        for row in await world.admin.fetch("SELECT state FROM customs.summary ORDER BY requested_at, attempt, lists DESC")
+        for row in await world.admin.fetch(
+            "SELECT state FROM customs.summary ORDER BY requested_at, attempt, lists DESC"
+        )
     ]
 
 
 async def lists(world: World) -> list[str]:
-    return [row["state"] for row in await world.admin.fetch("SELECT state FROM customs.export_list ORDER BY closed_at, invt_no")]
+    return [
+        row["state"]
+        for row in await world.admin.fetch(
+            "SELECT state FROM customs.export_list ORDER BY closed_at, invt_no"
+        )
+    ]
 
 
 async def facts(world: World, order_no: str) -> list[str]:
@@ -89,12 +96,18 @@ async def test_the_lists_of_a_month_are_asked_for_declared_and_closed(world: Wor
     await passes(world, 1)
     assert await states(world) == ["closed"]
     for number in numbers:
-        assert await facts(world, number) == ["summary-requested", "list-consolidated", "consolidated-declaration-closed"]
+        assert await facts(world, number) == [
+            "summary-requested",
+            "list-consolidated",
+            "consolidated-declaration-closed",
+        ]
     assert await world.states() == dict.fromkeys(numbers, "fulfilled")
     assert await world.broken() == {}
 
 
-async def test_a_list_that_is_refused_is_set_aside_and_the_others_are_asked_for_anew(world: World) -> None:
+async def test_a_list_that_is_refused_is_set_aside_and_the_others_are_asked_for_anew(
+    world: World,
+) -> None:
     numbers = await placed(world, "", "sum_refused", "")
     await month_ends(world)
     await passes(world, 1, 1)
@@ -114,7 +127,9 @@ async def test_a_list_that_is_refused_is_set_aside_and_the_others_are_asked_for_
     assert await world.broken() == {}
 
 
-async def test_a_request_told_to_wait_is_made_anew_and_one_refused_for_good_waits_for_a_person(world: World) -> None:
+async def test_a_request_told_to_wait_is_made_anew_and_one_refused_for_good_waits_for_a_person(
+    world: World,
+) -> None:
     await placed(world, "sum_wait")
     await month_ends(world)
     assert await states(world) == ["refused"]
@@ -137,25 +152,41 @@ async def test_silence_leaves_the_request_open_and_nothing_asks_twice(world: Wor
 
 
 @pytest.mark.parametrize("marker", ["sum_dup", "dec_returned"])
-async def test_words_said_twice_and_a_returned_declaration_end_closed(world: World, marker: str) -> None:
+async def test_words_said_twice_and_a_returned_declaration_end_closed(
+    world: World, marker: str
+) -> None:
     numbers = await placed(world, marker)
     await month_ends(world)
     await passes(world, 1, 1, 1)
     assert await states(world) == ["closed"]
-    assert await facts(world, numbers[0]) == ["summary-requested", "list-consolidated", "consolidated-declaration-closed"]
+    assert await facts(world, numbers[0]) == [
+        "summary-requested",
+        "list-consolidated",
+        "consolidated-declaration-closed",
+    ]
     assert await world.broken() == {}
 
 
-async def test_goods_that_came_back_before_are_not_taken_up_and_those_on_their_way_wait(world: World) -> None:
+async def test_goods_that_came_back_before_are_not_taken_up_and_those_on_their_way_wait(
+    world: World,
+) -> None:
     kept, back = await placed(world, "", "")
-    asked = {"platform": submission("toys_us", 2, seed=7)["platform"], "order_no": back, "reason": "too small"}
+    asked = {
+        "platform": submission("toys_us", 2, seed=7)["platform"],
+        "order_no": back,
+        "reason": "too small",
+    }
     world.publish(topics.SUBMISSIONS, [shop_record(back, asked, RETURN)])
     await world.settle_down()
     assert (await world.states())[back] == "withdrawing"
     await month_ends(world)
     await passes(world, 1, 1)
     assert (await world.states())[back] == "returned"
-    assert await facts(world, kept) == ["summary-requested", "list-consolidated", "consolidated-declaration-closed"]
+    assert await facts(world, kept) == [
+        "summary-requested",
+        "list-consolidated",
+        "consolidated-declaration-closed",
+    ]
     assert await facts(world, back) == []
     assert sorted(await lists(world)) == ["consolidated", "returned"]
     assert await world.broken() == {}
@@ -163,7 +194,9 @@ async def test_goods_that_came_back_before_are_not_taken_up_and_those_on_their_w
 
 async def test_two_replicas_and_one_that_dies_make_one_request(world: World) -> None:
     await placed(world, "", "")
-    world.clock.now = (month_of(datetime.fromtimestamp(world.clock.now, UTC)).ends + timedelta(days=2)).timestamp()
+    world.clock.now = (
+        month_of(datetime.fromtimestamp(world.clock.now, UTC)).ends + timedelta(days=2)
+    ).timestamp()
     pool, deps, sealing = world.pools["customs"], world.deps["customs"], world.sealing
 
     async def turn(*, dies: bool = False) -> None:
@@ -180,21 +213,34 @@ async def test_two_replicas_and_one_that_dies_make_one_request(world: World) -> 
     await asyncio.gather(turn(), turn())
     await turn()
     assert await states(world) == ["requested"]
-    assert await world.admin.fetchval("SELECT count(*) FROM customs.outbox WHERE topic = 'authority.declarations'") == 1
+    assert (
+        await world.admin.fetchval(
+            "SELECT count(*) FROM customs.outbox WHERE topic = 'authority.declarations'"
+        )
+        == 1
+    )
     await passes(world, 0, 1, 1)
     assert await states(world) == ["closed"]
     assert await world.broken() == {}
 
 
-async def test_a_request_is_divided_into_messages_and_what_is_left_is_the_next(world: World) -> None:
+async def test_a_request_is_divided_into_messages_and_what_is_left_is_the_next(
+    world: World,
+) -> None:
     await placed(world, *[""] * 5)
     rules = world.deps["customs"].consolidating
-    small = replace(rules.policy, summaries=replace(rules.policy.summaries, lists_max=2, messages_max=2))
-    world.deps["customs"] = replace(world.deps["customs"], consolidating=replace(rules, policy=small))
+    small = replace(
+        rules.policy, summaries=replace(rules.policy.summaries, lists_max=2, messages_max=2)
+    )
+    world.deps["customs"] = replace(
+        world.deps["customs"], consolidating=replace(rules, policy=small)
+    )
     await month_ends(world)
     await passes(world, 1, 1)
     assert await states(world) == ["closed", "closed"]
-    parts = await world.admin.fetch("SELECT lists FROM customs.summary_part ORDER BY lists, message_guid")
+    parts = await world.admin.fetch(
+        "SELECT lists FROM customs.summary_part ORDER BY lists, message_guid"
+    )
     assert [row["lists"] for row in parts] == [1, 2, 2]
     assert await world.broken() == {}
 
@@ -219,47 +265,74 @@ async def letters(world: World) -> list[str]:
     return [head["dlq_error"].decode() for head in found]
 
 
-async def test_a_result_that_is_not_of_our_lists_is_a_dead_letter_that_says_why(world: World) -> None:
+async def test_a_result_that_is_not_of_our_lists_is_a_dead_letter_that_says_why(
+    world: World,
+) -> None:
     await placed(world, "")
     await month_ends(world)
     (row,) = await world.admin.fetch("SELECT invt_no FROM customs.export_list")
-    line = {"invtNo": row["invt_no"], "logisticsNo": "X", "gseqno": "1", "gnum": "1", "gcode": "9503008900"}
+    line = {
+        "invtNo": row["invt_no"],
+        "logisticsNo": "X",
+        "gseqno": "1",
+        "gnum": "1",
+        "gcode": "9503008900",
+    }
     spoiled = [
         result({}, line | {"invtNo": "22442026E999999999"}),
         result({}, line),
-        result({"sumNo": await world.admin.fetchval("SELECT sum_no FROM customs.summary")}, line | {"gnum": "9"}),
+        result(
+            {"sumNo": await world.admin.fetchval("SELECT sum_no FROM customs.summary")},
+            line | {"gnum": "9"},
+        ),
     ]
     for each in spoiled:
         world.publish(topics.RECEIPTS, messages_of(topics.RECEIPTS, [each], world.clock.now))
         await world.settle_down()
     told = await letters(world)
-    assert ["is in no summary request" in told[0], "found S20261201999999999" in told[1], "has no line 9" in told[2]] == [
-        True
-    ] * 3
+    assert [
+        "is in no summary request" in told[0],
+        "found S20261201999999999" in told[1],
+        "has no line 9" in told[2],
+    ] == [True] * 3
     await passes(world, 1, 1)
     assert await states(world) == ["closed"]
     assert await world.broken() == {}
 
 
-async def test_a_declaration_of_nobody_is_a_case_until_a_person_or_its_request_settles_it(world: World) -> None:
+async def test_a_declaration_of_nobody_is_a_case_until_a_person_or_its_request_settles_it(
+    world: World,
+) -> None:
     """Nobody could end the broken promise."""
     world.publish(topics.RECEIPTS, messages_of(topics.RECEIPTS, [result({})], world.clock.now))
     await world.settle_down()
-    await world.admin.execute("UPDATE customs.summary_declaration SET came_at = now() - interval '2 days'")
+    await world.admin.execute(
+        "UPDATE customs.summary_declaration SET came_at = now() - interval '2 days'"
+    )
     await world.lodge()
     await world.lodge()
     [case] = await cases.fetch(world.admin, schema="customs")
-    assert (case.kind, case.subject, case.times) == ("declaration_of_nobody", "S20261201999999998", 1)
+    assert (case.kind, case.subject, case.times) == (
+        "declaration_of_nobody",
+        "S20261201999999998",
+        1,
+    )
     assert set(await world.broken()) == {"customs_declaration_has_its_lines"}
     await world.admin.execute("SET search_path TO customs")
-    assert await cases.close(world.admin, case.number, verdict="closed", note="of another company", by="a person")
+    assert await cases.close(
+        world.admin, case.number, verdict="closed", note="of another company", by="a person"
+    )
     await world.lodge()
     assert await cases.fetch(world.admin, schema="customs") == []
     assert await world.broken() == {}
 
 
-@pytest.mark.parametrize(("status", "info", "again"), [("-2", "[Code:0002;Desc:schema]", False), ("-77", "x", True)])
-async def test_a_request_that_fails_the_format_check_is_refused(world: World, status: str, info: str, again: bool) -> None:
+@pytest.mark.parametrize(
+    ("status", "info", "again"), [("-2", "[Code:0002;Desc:schema]", False), ("-77", "x", True)]
+)
+async def test_a_request_that_fails_the_format_check_is_refused(
+    world: World, status: str, info: str, again: bool
+) -> None:
     """One that is refused for a reason in no list is asked for again: it may have been the way."""
     await placed(world, "sum_silent")
     await month_ends(world)
@@ -270,7 +343,9 @@ async def test_a_request_that_fails_the_format_check_is_refused(world: World, st
     world.publish(topics.RECEIPTS, [said._replace(value=value)])
     for channel in world.channels():
         await world.advance(channel)
-    row = await world.admin.fetchrow("SELECT state, again_at IS NOT NULL AS again FROM customs.summary")
+    row = await world.admin.fetchrow(
+        "SELECT state, again_at IS NOT NULL AS again FROM customs.summary"
+    )
     assert tuple(row) == ("refused", again)
     assert await world.broken() == {}
 
@@ -282,10 +357,22 @@ async def test_what_never_may_be_is_found(world: World) -> None:
     lines = "(SELECT count(*) FROM customs.summary_line)"
     number = "(SELECT sum_no FROM customs.summary_declaration)"
     for change, back, broken in (
-        ("summary_line SET quantity = quantity + 1", "summary_line SET quantity = quantity - 1", "declared_lines_are_the_lists"),
+        (
+            "summary_line SET quantity = quantity + 1",
+            "summary_line SET quantity = quantity - 1",
+            "declared_lines_are_the_lists",
+        ),
         ("summary SET lists = 3", "summary SET lists = 2", "customs_summary_holds_its_lists"),
-        ("summary_declaration SET lines = 9", f"summary_declaration SET lines = {lines}", "customs_declaration_has_its_lines"),
-        ("summary SET sum_no = 'S'", f"summary SET sum_no = {number}", "customs_list_is_declared_by_its_own_request"),
+        (
+            "summary_declaration SET lines = 9",
+            f"summary_declaration SET lines = {lines}",
+            "customs_declaration_has_its_lines",
+        ),
+        (
+            "summary SET sum_no = 'S'",
+            f"summary SET sum_no = {number}",
+            "customs_list_is_declared_by_its_own_request",
+        ),
     ):
         await world.admin.execute(f"UPDATE customs.{change}")
         assert set(await world.broken()) == {broken}, change
@@ -300,14 +387,19 @@ async def test_a_person_asks_before_the_timer_asks_anew_and_takes_up(
     await placed(world, "")
     month = month_of(datetime.fromtimestamp(world.clock.now, UTC)).label
     before = await summaries._list(None, 10)
-    assert [(row["month"], row["state"], row["lists"]) for row in before["to_consolidate"]] == [(month, "open", 1)]
+    assert [(row["month"], row["state"], row["lists"]) for row in before["to_consolidate"]] == [
+        (month, "open", 1)
+    ]
     assert before["to_consolidate"][0]["days_left"] >= 14
     assert await summaries._request("2001-01") == 0
     assert await summaries._request(month) == 1
     await world.settle_down()
     await passes(world, 1, 1)
     (done,) = (await summaries._list(month, 10))["requests"]
-    assert (done["state"], [each["stage"] for each in done["declarations"]]) == ("closed", ["closed"])
+    assert (done["state"], [each["stage"] for each in done["declarations"]]) == (
+        "closed",
+        ["closed"],
+    )
     assert await world.admin.fetchval("SELECT count(*) FROM customs.month_asked") == 0
 
     await placed(world, "sum_no", first=2)
@@ -325,7 +417,9 @@ async def test_a_person_asks_before_the_timer_asks_anew_and_takes_up(
     await placed(world, "sum_refused", first=3)
     await summaries._request(month)
     await world.settle_down()
-    number = await world.admin.fetchval("SELECT invt_no FROM customs.export_list WHERE state = 'set_aside'")
+    number = await world.admin.fetchval(
+        "SELECT invt_no FROM customs.export_list WHERE state = 'set_aside'"
+    )
     assert await summaries._update(summaries._TAKE_UP, summaries._SET_ASIDE, number[:-1]) == number
     assert "set_aside" not in await lists(world)
     assert await world.broken() == {}

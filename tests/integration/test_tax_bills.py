@@ -32,10 +32,15 @@ async def world(database: str, keys: Path) -> AsyncIterator[World]:
         yield made
 
 
-async def placed(world: World, marker: str = "", number: int = 1, sample: str = "cream", **changed: Any) -> str:
+async def placed(
+    world: World, marker: str = "", number: int = 1, sample: str = "cream", **changed: Any
+) -> str:
     """An order on its way to its release; returns its number."""
     at = datetime.now(UTC) - timedelta(hours=2)
-    made = submission(sample, number, seed=7, marker=marker, prefix="BILL", at=at, person=number) | changed
+    made = (
+        submission(sample, number, seed=7, marker=marker, prefix="BILL", at=at, person=number)
+        | changed
+    )
     world.publish(topics.SUBMISSIONS, [shop_record(made["order_no"], made, SUBMITTED)])
     await world.settle_down()
     return str(made["order_no"])
@@ -60,7 +65,9 @@ async def bill_of(world: World, order_no: str) -> tuple[Any, ...]:
 
 
 async def balances(world: World) -> dict[str, int]:
-    rows = await world.admin.fetch("SELECT account, sum(minor)::bigint AS minor FROM payments.balance GROUP BY account")
+    rows = await world.admin.fetch(
+        "SELECT account, sum(minor)::bigint AS minor FROM payments.balance GROUP BY account"
+    )
     return {row["account"]: row["minor"] for row in rows if row["minor"]}
 
 
@@ -79,7 +86,9 @@ async def in_order(world: World) -> None:
         ("contrabill", ("due", "paid", "exact", ["contradicted"])),
     ],
 )  # fmt: skip
-async def test_every_word_of_the_authority_has_its_end(world: World, marker: str, end: tuple[Any, ...]) -> None:
+async def test_every_word_of_the_authority_has_its_end(
+    world: World, marker: str, end: tuple[Any, ...]
+) -> None:
     order_no = await placed(world, marker)
     await days_pass(world, 1, 30, 3, 6)
     assert await bill_of(world, order_no) == end
@@ -89,15 +98,24 @@ async def test_every_word_of_the_authority_has_its_end(world: World, marker: str
     await in_order(world)
 
 
-async def test_nothing_is_paid_before_the_33rd_day_and_a_book_is_paid_by_one_transfer(world: World) -> None:
+async def test_nothing_is_paid_before_the_33rd_day_and_a_book_is_paid_by_one_transfer(
+    world: World,
+) -> None:
     for number in range(1, 4):
         await placed(world, number=number, sample="cherries")
     await days_pass(world, 1, 30, 1)
-    assert await world.admin.fetchval("SELECT count(*) FROM tax.tax_bill WHERE state = 'consolidated'") == 3
+    assert (
+        await world.admin.fetchval("SELECT count(*) FROM tax.tax_bill WHERE state = 'consolidated'")
+        == 3
+    )
     assert await world.admin.fetchval("SELECT count(*) FROM payments.tax_payment") == 0
     await days_pass(world, 1)
-    (payment,) = await world.admin.fetch("SELECT bills, amount_minor, transfer_no FROM payments.tax_payment")
-    moved = world.bank.file.db.execute("SELECT sum(minor), count(*) FROM movement WHERE kind = 'transfer'").fetchone()
+    (payment,) = await world.admin.fetch(
+        "SELECT bills, amount_minor, transfer_no FROM payments.tax_payment"
+    )
+    moved = world.bank.file.db.execute(
+        "SELECT sum(minor), count(*) FROM movement WHERE kind = 'transfer'"
+    ).fetchone()
     assert (payment["bills"], payment["amount_minor"]) == (3, moved[0])
     assert moved[1] == 1
     assert (await balances(world)).get("tax_payable", 0) == 0
@@ -105,12 +123,21 @@ async def test_nothing_is_paid_before_the_33rd_day_and_a_book_is_paid_by_one_tra
 
 
 @pytest.mark.parametrize("returned", [False, True])
-async def test_parcel_tax_that_is_waived_is_owed_by_nobody(world: World, returned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_parcel_tax_that_is_waived_is_owed_by_nobody(
+    world: World, returned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tax of a small parcel of 2015, 10.60 of 106.00, is not levied: no bill is missed and the books owe nothing."""
     # It came on the day it was placed; the clocks of this test are today's.
-    monkeypatch.setattr("services.orders.intake.submission.taxed_at", lambda placed_at, _came_at: placed_at)
+    monkeypatch.setattr(
+        "services.orders.intake.submission.taxed_at", lambda placed_at, _came_at: placed_at
+    )
     order_no = await placed(
-        world, "nobill", sample="cherries", placed_at="2015-06-01T09:00:00+08:00", tax_withheld="0.00", amount_paid="106.00"
+        world,
+        "nobill",
+        sample="cherries",
+        placed_at="2015-06-01T09:00:00+08:00",
+        tax_withheld="0.00",
+        amount_paid="106.00",
     )
     case = await world.admin.fetchrow(
         "SELECT regime, state, total_minor, assessment #>> '{total,amount}' AS total FROM tax.tax_case"
@@ -125,8 +152,13 @@ async def test_parcel_tax_that_is_waived_is_owed_by_nobody(world: World, returne
     await in_order(world)
 
 
-@pytest.mark.parametrize(("withheld", "account", "minor"), [("-5.00", "merchant_claim", 500), ("-0.40", "tax_difference", 40)])
-async def test_what_the_shop_withheld_too_little(world: World, withheld: str, account: str, minor: int) -> None:
+@pytest.mark.parametrize(
+    ("withheld", "account", "minor"),
+    [("-5.00", "merchant_claim", 500), ("-0.40", "tax_difference", 40)],
+)
+async def test_what_the_shop_withheld_too_little(
+    world: World, withheld: str, account: str, minor: int
+) -> None:
     made = submission("cream", 1, seed=7)
     less = Money.of(made["tax_withheld"], "CNY") + Money.of(withheld, "CNY")
     paid = Money.of(made["amount_paid"], "CNY") + Money.of(withheld, "CNY")
@@ -137,20 +169,34 @@ async def test_what_the_shop_withheld_too_little(world: World, withheld: str, ac
     await in_order(world)
 
 
-async def test_a_partial_refund_reaches_the_buyer_and_a_later_return_gives_back_the_rest(world: World) -> None:
+async def test_a_partial_refund_reaches_the_buyer_and_a_later_return_gives_back_the_rest(
+    world: World,
+) -> None:
     order_no = await placed(world, "billlow")
     await days_pass(world, 1)
     payment = await world.admin.fetchrow("SELECT * FROM payments.payment")
-    refunded = world.bank.file.db.execute("SELECT sum(minor) FROM movement WHERE kind = 'refund'").fetchone()[0]
+    refunded = world.bank.file.db.execute(
+        "SELECT sum(minor) FROM movement WHERE kind = 'refund'"
+    ).fetchone()[0]
     assert payment["excess_minor"] == refunded > 0
-    asked = {"platform": {"code": "1105910159"}, "order_no": order_no, "reason": "the buyer changed their mind"}
+    asked = {
+        "platform": {"code": "1105910159"},
+        "order_no": order_no,
+        "reason": "the buyer changed their mind",
+    }
     world.publish(topics.SUBMISSIONS, [shop_record(order_no, asked, RETURN)])
     await world.settle_down()
     world.clock.now += 10  # the goods are on their way
     await world.settle_down()
-    refunded = world.bank.file.db.execute("SELECT sum(minor) FROM movement WHERE kind = 'refund'").fetchone()[0]
+    refunded = world.bank.file.db.execute(
+        "SELECT sum(minor) FROM movement WHERE kind = 'refund'"
+    ).fetchone()[0]
     assert refunded == payment["captured_minor"]
-    held = {name: minor for name, minor in (await balances(world)).items() if name not in ("guarantee_free", "own_funds")}
+    held = {
+        name: minor
+        for name, minor in (await balances(world)).items()
+        if name not in ("guarantee_free", "own_funds")
+    }
     assert held == {}
     await days_pass(world, 31)
     assert (await bill_of(world, order_no))[:2] == ("returned", "restored")
@@ -159,7 +205,11 @@ async def test_a_partial_refund_reaches_the_buyer_and_a_later_return_gives_back_
 
 async def given_back(world: World, order_no: str, *lines: int) -> None:
     """Asked for, granted, and back after a journey; all that is left where no line is named."""
-    asked: dict[str, Any] = {"platform": {"code": "1105910159"}, "order_no": order_no, "reason": "the buyer changed their mind"}
+    asked: dict[str, Any] = {
+        "platform": {"code": "1105910159"},
+        "order_no": order_no,
+        "reason": "the buyer changed their mind",
+    }
     if lines:
         asked["lines"] = [{"line_no": line} for line in lines]
     world.publish(topics.SUBMISSIONS, [shop_record(order_no, asked, RETURN)])
@@ -195,20 +245,32 @@ async def test_of_goods_that_came_back_in_part_customs_bills_and_is_paid_what_is
     await days_pass(world, 1, 36 - days)
     state = await bill_of(world, order_no)
     corrected = days and marker != "latebill"
-    numbers = await world.admin.fetch("SELECT tax_no, superseded FROM customs.tax_bill ORDER BY tax_no")
+    numbers = await world.admin.fetch(
+        "SELECT tax_no, superseded FROM customs.tax_bill ORDER BY tax_no"
+    )
     assert [row["superseded"] for row in numbers] == ([True, False] if corrected else [False])
     assert (state[:2], state[3]) == (("due", "paid"), [])
     found = await money_of(world)
     left = found["withheld"] - found["tax_back"] - found["excess"]
-    assert found["tax_payable"] == found["tax_suspense"] == found["guarantee_reserved"] == found["merchant_claim"] == 0
+    assert (
+        found["tax_payable"]
+        == found["tax_suspense"]
+        == found["guarantee_reserved"]
+        == found["merchant_claim"]
+        == 0
+    )
     assert found["tax_difference"] == found["billed"] - left
     assert abs(found["tax_difference"]) <= 50
     if marker == "billlow":
-        assert found["excess"] > 50, "what customs billed too little of the rest goes back by itself"
+        assert found["excess"] > 50, (
+            "what customs billed too little of the rest goes back by itself"
+        )
         assert found["billed"] < found["owed"]
     else:
         assert abs(found["billed"] - found["owed"]) <= 33
-    paid = world.bank.file.db.execute("SELECT sum(minor) FROM movement WHERE kind = 'transfer'").fetchone()[0]
+    paid = world.bank.file.db.execute(
+        "SELECT sum(minor) FROM movement WHERE kind = 'transfer'"
+    ).fetchone()[0]
     assert paid == found["billed"]
     await in_order(world)
 
@@ -224,18 +286,34 @@ async def test_line_after_line_comes_back_and_nothing_is_owed_at_last(world: Wor
         (await balances(world)).get("tax_difference", 0)
     ) <= 50
     await given_back(world, order_no)
-    held = {name: minor for name, minor in (await balances(world)).items() if name not in ("guarantee_free", "own_funds")}
+    held = {
+        name: minor
+        for name, minor in (await balances(world)).items()
+        if name not in ("guarantee_free", "own_funds")
+    }
     assert held == {}
     await days_pass(world, 36)
-    assert (await bill_of(world, order_no)) == ("returned", "restored", (await bill_of(world, order_no))[2], [])
+    assert (await bill_of(world, order_no)) == (
+        "returned",
+        "restored",
+        (await bill_of(world, order_no))[2],
+        [],
+    )
     await in_order(world)
 
 
-async def test_goods_back_in_part_after_the_bill_was_paid_are_a_persons_case_and_the_merchant_bears_the_tax(world: World) -> None:
+async def test_goods_back_in_part_after_the_bill_was_paid_are_a_persons_case_and_the_merchant_bears_the_tax(
+    world: World,
+) -> None:
     order_no = await placed(world, sample="basket")
     # Applied for within 30 days; the goods are back after the bill was paid and before the 45th day is over.
     await days_pass(world, 1, 28)
-    asked = {"platform": {"code": "1105910159"}, "order_no": order_no, "reason": "changed their mind", "lines": [{"line_no": 2}]}
+    asked = {
+        "platform": {"code": "1105910159"},
+        "order_no": order_no,
+        "reason": "changed their mind",
+        "lines": [{"line_no": 2}],
+    }
     world.authority._policy = replace(world.authority._policy, pace=10 * DAY)
     world.publish(topics.SUBMISSIONS, [shop_record(order_no, asked, RETURN)])
     await world.settle_down()
@@ -250,7 +328,9 @@ async def test_goods_back_in_part_after_the_bill_was_paid_are_a_persons_case_and
     await in_order(world)
 
 
-async def test_a_bill_that_customs_does_not_correct_is_paid_and_a_person_claims_the_tax_back(world: World) -> None:
+async def test_a_bill_that_customs_does_not_correct_is_paid_and_a_person_claims_the_tax_back(
+    world: World,
+) -> None:
     order_no = await placed(world, "uncorrected", sample="basket")
     await days_pass(world, 1)
     await given_back(world, order_no, 2)
@@ -262,7 +342,9 @@ async def test_a_bill_that_customs_does_not_correct_is_paid_and_a_person_claims_
     await in_order(world)
 
 
-@pytest.mark.parametrize(("verdict", "account"), [("accept", "merchant_claim"), ("bear", "tax_difference")])
+@pytest.mark.parametrize(
+    ("verdict", "account"), [("accept", "merchant_claim"), ("bear", "tax_difference")]
+)
 async def test_a_person_decides_a_bill_that_is_far_off(
     world: World, database: str, monkeypatch: pytest.MonkeyPatch, verdict: str, account: str
 ) -> None:
@@ -289,10 +371,14 @@ async def test_the_deposit_is_never_overdrawn_and_covers_the_oldest_first(world:
     for number in range(1, 4):
         await placed(world, number=number, sample="cherries")
     assert await world.admin.fetchval("SELECT count(*) FROM payments.uncovered") == 3
-    first = await world.admin.fetchval("SELECT amount_minor FROM payments.uncovered ORDER BY id LIMIT 1")
+    first = await world.admin.fetchval(
+        "SELECT amount_minor FROM payments.uncovered ORDER BY id LIMIT 1"
+    )
     world.deps["payments"] = Deps(Deposits(((start, Money(first + 1, "CNY")),)))
     await world.settle_down()
-    guarantee = await world.admin.fetchrow("SELECT amount_minor, reserved_minor FROM payments.guarantee")
+    guarantee = await world.admin.fetchrow(
+        "SELECT amount_minor, reserved_minor FROM payments.guarantee"
+    )
     assert tuple(guarantee) == (first + 1, first)
     assert await world.admin.fetchval("SELECT count(*) FROM payments.uncovered") == 2
     # A deposit is not lowered below what is reserved.
@@ -320,11 +406,15 @@ async def test_a_consolidation_that_overtakes_its_bill_waits_for_it(world: World
         "<valueAddedTax>98.00</valueAddedTax><consumptionTax>0</consumptionTax></TaxListRd></Tax>"
     )
     for code, xml in (("818", status), ("816", bill), ("818", status)):
-        world.publish(topics.RECEIPTS, messages_of(topics.RECEIPTS, [Receipt(code, new_guid(), 1, "", "", xml)], now))
+        world.publish(
+            topics.RECEIPTS,
+            messages_of(topics.RECEIPTS, [Receipt(code, new_guid(), 1, "", "", xml)], now),
+        )
         await world.settle_down()
         state = (await bill_of(world, order_no))[0]
         assert (state is None) == (
-            code == "818" and await world.admin.fetchval("SELECT duty_minor FROM customs.tax_bill") is None
+            code == "818"
+            and await world.admin.fetchval("SELECT duty_minor FROM customs.tax_bill") is None
         )
     assert state in ("consolidated", "disputed")
     await in_order(world)
@@ -338,7 +428,9 @@ async def test_each_correction_of_a_bill_is_a_fact_of_its_own(world: World) -> N
         await days_pass(world, 2)
     ids = [dict(record.headers)["ce_id"] for record in world.log[topics.CUSTOMS]]
     assert len(ids) == len(set(ids))
-    newest = await world.admin.fetchrow("SELECT tax_no FROM customs.tax_bill WHERE billed_said AND NOT superseded")
+    newest = await world.admin.fetchrow(
+        "SELECT tax_no FROM customs.tax_bill WHERE billed_said AND NOT superseded"
+    )
     for table in ("tax.tax_bill", "payments.tax_due"):
         row = await world.admin.fetchrow(f"SELECT tax_no, billed_minor FROM {table}")
         owed = await world.admin.fetchval("SELECT total_minor FROM tax.tax_case")

@@ -21,7 +21,9 @@ ORDER = uuid4()
 
 async def once(conn: Any, deps: TallyDeps) -> Outcome:
     """Announce one fact, the first time only."""
-    made = await conn.fetchval("INSERT INTO tally VALUES ($1, 1, 1) ON CONFLICT DO NOTHING RETURNING total", ORDER)
+    made = await conn.fetchval(
+        "INSERT INTO tally VALUES ($1, 1, 1) ON CONFLICT DO NOTHING RETURNING total", ORDER
+    )
     return Outcome(facts=[EmittedEvent(Tallied(order_id=ORDER, total=1), ORDER, 1)] if made else [])
 
 
@@ -31,9 +33,13 @@ async def test_a_timer_killed_at_any_step_has_its_effect_once(
 ) -> None:
     await topics.create_topics(kafka, topic_prefix, partitions=1)
     settings = Settings(kafka=kafka, postgres=database, topic_prefix=topic_prefix)
-    wiring = Wiring("tax", topics.TAX, TALLY_HEARS, TallyDeps(), sealing, timers=[Timer("once", 0.05, once)])
+    wiring = Wiring(
+        "tax", topics.TAX, TALLY_HEARS, TallyDeps(), sealing, timers=[Timer("once", 0.05, once)]
+    )
     with pytest.raises(Killed):
-        await Service(wiring, settings, tally_pool, Failpoints(step, in_process=True)).run(asyncio.Event())
+        await Service(wiring, settings, tally_pool, Failpoints(step, in_process=True)).run(
+            asyncio.Event()
+        )
     stop = asyncio.Event()
     task = asyncio.create_task(Service(wiring, settings, tally_pool).run(stop))
     await asyncio.sleep(1)

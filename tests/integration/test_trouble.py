@@ -27,7 +27,14 @@ from shared.outbox import utc_now
 from shared.sealing import Sealing
 from shared.settings import Settings
 from shared.subscriptions import Outcome, Subscription
-from tests.integration.conftest import TALLY_HEARS, Counted, TallyDeps, counted, offsets_begin, snapshot
+from tests.integration.conftest import (
+    TALLY_HEARS,
+    Counted,
+    TallyDeps,
+    counted,
+    offsets_begin,
+    snapshot,
+)
 from tests.integration.test_handler import owed, totals
 
 Make = Callable[..., Handler]
@@ -65,10 +72,15 @@ async def nobody_is_blamed(pool: Any) -> bool:
 def small_volume(place: Path, megabytes: int) -> Iterator[Path]:
     """A volume of its own under `place`, for the server's user; only root may mount one."""
     if os.geteuid() != 0:
-        pytest.skip("NOT TRIED: only root can mount a small volume, so nothing was shown of a full disk")
+        pytest.skip(
+            "NOT TRIED: only root can mount a small volume, so nothing was shown of a full disk"
+        )
     place.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         pytest.skip(
@@ -84,7 +96,9 @@ def small_volume(place: Path, megabytes: int) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", PASSING)
-async def test_what_ails_the_server_is_raised_and_leaves_no_trace(tally_pool: Any, tally_handler: Make, name: str) -> None:
+async def test_what_ails_the_server_is_raised_and_leaves_no_trace(
+    tally_pool: Any, tally_handler: Make, name: str
+) -> None:
     await offsets_begin(tally_pool, P0)
     before = await snapshot(tally_pool)
     ails = getattr(asyncpg, name)
@@ -102,13 +116,19 @@ async def test_what_ails_the_server_behind_a_replay_is_no_parked_records_fault(
     await offsets_begin(tally_pool, P0)
     order = uuid4()
     first = counted(order, 666, 0)
-    await tally_handler(TallyDeps(poison={666})).handle([first, counted(order, 2, 1), counted(order, 777, 2)])
+    await tally_handler(TallyDeps(poison={666})).handle(
+        [first, counted(order, 2, 1), counted(order, 777, 2)]
+    )
     async with tally_pool.acquire() as conn:
-        await operator_requests.ask(conn, "tax", "replay", "an operator", place=(topics.ORDERS, 0, 0))
+        await operator_requests.ask(
+            conn, "tax", "replay", "an operator", place=(topics.ORDERS, 0, 0)
+        )
     before = await snapshot(tally_pool)
     ails = getattr(asyncpg, name)
     with pytest.raises(ails):
-        await operator_requests.obey(tally_handler(TallyDeps(poison={777}, error=lambda: ails("passing"))))
+        await operator_requests.obey(
+            tally_handler(TallyDeps(poison={777}, error=lambda: ails("passing")))
+        )
     assert await snapshot(tally_pool) == before
 
 
@@ -116,15 +136,21 @@ async def test_what_ails_the_server_behind_a_replay_is_no_parked_records_fault(
     "DataError", "NumericValueOutOfRangeError", "UniqueViolationError", "CheckViolationError", "RaiseError", "CardinalityViolationError",
     "ProgramLimitExceededError", "WithCheckOptionViolationError",
 ])  # fmt: skip
-async def test_what_the_database_says_of_the_values_is_the_records_own(tally_pool: Any, tally_handler: Make, name: str) -> None:
+async def test_what_the_database_says_of_the_values_is_the_records_own(
+    tally_pool: Any, tally_handler: Make, name: str
+) -> None:
     await offsets_begin(tally_pool, P0)
     deps = TallyDeps(poison={5}, error=lambda: getattr(asyncpg, name)("no"))
-    await tally_handler(deps).handle([counted(uuid4(), amount, i) for i, amount in enumerate((4, 5, 6))])
+    await tally_handler(deps).handle(
+        [counted(uuid4(), amount, i) for i, amount in enumerate((4, 5, 6))]
+    )
     assert await owed(tally_pool) == [1]
     assert sorted((await totals(tally_pool)).values()) == [4, 6]
 
 
-async def test_a_full_tablespace_costs_no_record(tally_pool: Any, tally_handler: Make, database: str, tmp_path: Path) -> None:
+async def test_a_full_tablespace_costs_no_record(
+    tally_pool: Any, tally_handler: Make, database: str, tmp_path: Path
+) -> None:
     conn = await asyncpg.connect(database)
     with small_volume(tmp_path / "small", 8) as volume:
         name = f"full_{uuid4().hex[:8]}"
@@ -137,7 +163,9 @@ async def test_a_full_tablespace_costs_no_record(tally_pool: Any, tally_handler:
             for rows in (400, 10, 1):
                 with suppress(asyncpg.DiskFullError):
                     while True:
-                        await conn.execute(f"INSERT INTO tax.filler SELECT repeat('x', 2000) FROM generate_series(1, {rows})")
+                        await conn.execute(
+                            f"INSERT INTO tax.filler SELECT repeat('x', 2000) FROM generate_series(1, {rows})"
+                        )
             await offsets_begin(tally_pool, P0)
             records = [counted(uuid4(), i + 1, i) for i in range(60)]
             with pytest.raises(asyncpg.DiskFullError):
@@ -156,7 +184,9 @@ async def test_a_full_tablespace_costs_no_record(tally_pool: Any, tally_handler:
 
 
 @asynccontextmanager
-async def own_server(folder: Path, sealing: Sealing) -> AsyncIterator[tuple[EmbeddedPostgres, Any, Handler]]:
+async def own_server(
+    folder: Path, sealing: Sealing
+) -> AsyncIterator[tuple[EmbeddedPostgres, Any, Handler]]:
     """A server under `folder`, a pool of the tally's service on it, and a handler."""
     server = EmbeddedPostgres(folder)
     await server.start()
@@ -169,7 +199,11 @@ async def own_server(folder: Path, sealing: Sealing) -> AsyncIterator[tuple[Embe
         pool = await connect_pool(Settings(postgres=dsn), "tax")
         try:
             await offsets_begin(pool, P0)
-            yield server, pool, Handler("tax", topics.TAX, TALLY_HEARS, pool, TallyDeps(), sealing=sealing)
+            yield (
+                server,
+                pool,
+                Handler("tax", topics.TAX, TALLY_HEARS, pool, TallyDeps(), sealing=sealing),
+            )
         finally:
             pool.terminate()
     finally:
@@ -255,7 +289,10 @@ async def test_a_lock_table_with_hardly_a_place_left_costs_no_record(
     assert await nobody_is_blamed(tally_pool)
 
 
-@pytest.mark.skipif("CROSSBORDER_TEST_POSTGRES" in os.environ, reason="NOT TRIED: the server has settings of its own")
+@pytest.mark.skipif(
+    "CROSSBORDER_TEST_POSTGRES" in os.environ,
+    reason="NOT TRIED: the server has settings of its own",
+)
 async def test_the_lock_table_has_room_for_a_batch_of_every_process_that_can_log_in(
     tally_pool: Any, tally_handler: Make, database: str
 ) -> None:
@@ -269,11 +306,15 @@ async def test_the_lock_table_has_room_for_a_batch_of_every_process_that_can_log
     assert len(await totals(tally_pool)) == batch
 
 
-async def test_doctor_looks_at_the_lock_table_of_the_server_it_finds(tally_pool: Any, database: str) -> None:
+async def test_doctor_looks_at_the_lock_table_of_the_server_it_finds(
+    tally_pool: Any, database: str
+) -> None:
     conn = await asyncpg.connect(database)
     check = await doctor._locks(conn)
     assert check.ok, check
-    assert check.found.startswith(f"{await conn.fetchval('SHOW max_locks_per_transaction')} locks a connection, 4 processes")
+    assert check.found.startswith(
+        f"{await conn.fetchval('SHOW max_locks_per_transaction')} locks a connection, 4 processes"
+    )
     await conn.close()
 
 
@@ -297,7 +338,9 @@ async def reconnected(pool: Any, database: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_read_only_server_costs_no_record(tally_pool: Any, tally_handler: Make, database: str) -> None:
+async def test_a_read_only_server_costs_no_record(
+    tally_pool: Any, tally_handler: Make, database: str
+) -> None:
     """As after a failover to one that follows: every connection is made anew, and reads only."""
     await offsets_begin(tally_pool, P0)
     conn = await asyncpg.connect(database)
@@ -345,7 +388,12 @@ async def test_a_table_changed_beside_a_running_service_costs_no_record(
     conn = await asyncpg.connect(database)
     await conn.execute("ALTER TABLE tax.tally ADD COLUMN more int")
     handler = Handler(
-        "tax", topics.TAX, {topics.ORDERS: Subscription(reads_all, (Counted,))}, tally_pool, TallyDeps(), sealing=sealing
+        "tax",
+        topics.TAX,
+        {topics.ORDERS: Subscription(reads_all, (Counted,))},
+        tally_pool,
+        TallyDeps(),
+        sealing=sealing,
     )
     order = uuid4()
     for offset in range(6):  # so that every connection of the pool knows the statements
@@ -365,7 +413,9 @@ async def test_a_column_of_another_type_ends_the_service_and_costs_no_record(
     await offsets_begin(tally_pool, P0)
     await tally_handler().handle([counted(uuid4(), 1, 0)])
     conn = await asyncpg.connect(database)
-    await conn.execute("ALTER TABLE tax.tally DROP CONSTRAINT tally_total_check, ALTER COLUMN total TYPE text")
+    await conn.execute(
+        "ALTER TABLE tax.tally DROP CONSTRAINT tally_total_check, ALTER COLUMN total TYPE text"
+    )
     with pytest.raises(asyncpg.PostgresError):
         await tally_handler().handle([counted(uuid4(), 1, i + 1) for i in range(40)])
     assert await nobody_is_blamed(tally_pool)
@@ -375,16 +425,22 @@ async def test_a_column_of_another_type_ends_the_service_and_costs_no_record(
     assert len(await totals(tally_pool)) == 41
 
 
-async def test_a_number_too_large_for_its_column_is_the_records_own(tally_pool: Any, tally_handler: Make, database: str) -> None:
+async def test_a_number_too_large_for_its_column_is_the_records_own(
+    tally_pool: Any, tally_handler: Make, database: str
+) -> None:
     await offsets_begin(tally_pool, P0)
     conn = await asyncpg.connect(database)
     await conn.execute("ALTER TABLE tax.tally ALTER COLUMN total TYPE smallint")
     await conn.close()
-    await tally_handler().handle([counted(uuid4(), 4, 0), counted(uuid4(), 2**62, 1), counted(uuid4(), 6, 2)])
+    await tally_handler().handle(
+        [counted(uuid4(), 4, 0), counted(uuid4(), 2**62, 1), counted(uuid4(), 6, 2)]
+    )
     assert await owed(tally_pool) == [1]
 
 
-@pytest.mark.parametrize("error", [lambda: KeyError("a bug"), lambda: asyncpg.CheckViolationError("no")])
+@pytest.mark.parametrize(
+    "error", [lambda: KeyError("a bug"), lambda: asyncpg.CheckViolationError("no")]
+)
 async def test_so_many_unforeseen_failures_a_minute_are_ours_and_end_the_service(
     tally_pool: Any, tally_handler: Make, error: Callable[[], Exception]
 ) -> None:
@@ -403,7 +459,9 @@ async def test_so_many_unforeseen_failures_a_minute_are_ours_and_end_the_service
     assert await owed(tally_pool) == [*range(UNFORESEEN_MAX), 60]
 
 
-async def test_so_many_that_cannot_even_be_decoded_end_the_service_after_as_many(tally_pool: Any, sealing: Sealing) -> None:
+async def test_so_many_that_cannot_even_be_decoded_end_the_service_after_as_many(
+    tally_pool: Any, sealing: Sealing
+) -> None:
     await offsets_begin(tally_pool, P0)
 
     def fails(_record: Any) -> Any:
@@ -417,7 +475,9 @@ async def test_so_many_that_cannot_even_be_decoded_end_the_service_after_as_many
     assert len(await owed(tally_pool)) == await handled(tally_pool) > UNFORESEEN_MAX // 2
 
 
-async def test_any_number_of_records_we_refuse_ends_nothing(tally_pool: Any, tally_handler: Make) -> None:
+async def test_any_number_of_records_we_refuse_ends_nothing(
+    tally_pool: Any, tally_handler: Make
+) -> None:
     await offsets_begin(tally_pool, P0)
     await tally_handler(TallyDeps(poison={5})).handle([counted(uuid4(), 5, i) for i in range(64)])
     assert len(await owed(tally_pool)) == 64
@@ -433,14 +493,23 @@ async def test_one_transaction_locks_only_so_many_orders_however_many_each_recor
 
     def many(record: Any) -> list[Message]:
         place = (record.topic, record.partition, record.offset)
-        return [Message(uuid4(), Counted.type, order, None, utc_now(), *place) for order in (uuid4() for _ in range(about))]
+        return [
+            Message(uuid4(), Counted.type, order, None, utc_now(), *place)
+            for order in (uuid4() for _ in range(about))
+        ]
 
     async def looks(conn: Any, batch: Sequence[Message], _deps: Any) -> Outcome:
-        locked.append(await conn.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"))
+        locked.append(
+            await conn.fetchval(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+            )
+        )
         return Outcome()
 
     hears = {topics.ORDERS: Subscription(looks, (Counted,), decode=many)}
-    handler = Handler("tax", topics.TAX, hears, tally_pool, TallyDeps(), sealing=sealing, orders_at_once=20)
+    handler = Handler(
+        "tax", topics.TAX, hears, tally_pool, TallyDeps(), sealing=sealing, orders_at_once=20
+    )
     await handler.handle([counted(uuid4(), 1, i) for i in range(50)])
     assert max(locked) == (20 if about == 1 else 14 if about == 7 else 400)
     assert sum(locked) == 50 * about

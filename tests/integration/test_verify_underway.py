@@ -53,7 +53,9 @@ def relay_of(to: RunningStack, pool: Any, service: str = "customs", **more: Any)
 
 
 def fact(order_id: UUID, version: int, service: str = "customs") -> Outgoing:
-    heads = headers_of(event_id=uuid4(), event_type="list.lodged.v1", source=service, at=utc_now(), version=version)
+    heads = headers_of(
+        event_id=uuid4(), event_type="list.lodged.v1", source=service, at=utc_now(), version=version
+    )
     return Outgoing(f"{service}.events", str(order_id).encode(), b"{}", heads)
 
 
@@ -65,7 +67,9 @@ async def decide(pool: Any, orders: Sequence[UUID], version: int) -> None:
             await conn.execute("UPDATE customs.declaration SET state = 'collecting', attempt = 0")
         else:
             await conn.execute(
-                "UPDATE customs.declaration SET version = $2 WHERE order_id = ANY($1::uuid[])", list(orders), version
+                "UPDATE customs.declaration SET version = $2 WHERE order_id = ANY($1::uuid[])",
+                list(orders),
+                version,
             )
         await outbox.append(conn, None, [fact(order_id, version) for order_id in orders])
 
@@ -98,7 +102,12 @@ async def test_facts_that_wait_in_an_outbox_are_told_of_and_break_nothing(
     assert len(by_name(found)[WAITS].offending) == 40
     assert not all(f.ok for f in found), "the exit status is not 0"
     rows = {row["name"]: row for row in verify.as_document(found)["invariants"]}
-    assert (rows[WAITS]["ok"], rows[WAITS]["act"], rows[HELD]["ok"], rows[HELD]["act"]) == (False, True, True, False)
+    assert (rows[WAITS]["ok"], rows[WAITS]["act"], rows[HELD]["ok"], rows[HELD]["act"]) == (
+        False,
+        True,
+        True,
+        False,
+    )
     err = capsys.readouterr().err
     assert f"looking again, for up to 2 s while nothing moves: {WAITS}" in err
     verify.show(found)
@@ -116,17 +125,30 @@ async def test_the_program_that_does_not_publish_is_named(
     to: RunningStack, customs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await decide(customs, [uuid4()], 1)
-    program = {"name": "customs", "state": "waiting", "restarts": 4, "pid": None, "log": "customs.log"}
+    program = {
+        "name": "customs",
+        "state": "waiting",
+        "restarts": 4,
+        "pid": None,
+        "log": "customs.log",
+    }
     known = {"programs": {"customs": program}, "ports": {}}
     monkeypatch.setattr(RunningStack, "known", property(lambda _to: known))
     says = by_name(await verify.judge(to, 0))[WAITS].says
-    assert says == "records of customs wait to be published: customs is down after 4 restarts, see customs.log"
+    assert (
+        says
+        == "records of customs wait to be published: customs is down after 4 restarts, see customs.log"
+    )
     program |= {"state": "running", "restarts": 0, "pid": os.getpid()}
-    assert "customs runs and does not, see its log" in by_name(await verify.judge(to, 0))[WAITS].says
+    assert (
+        "customs runs and does not, see its log" in by_name(await verify.judge(to, 0))[WAITS].says
+    )
 
 
 @pytest.mark.parametrize("step", ["relay_after_read", "relay_after_send", "relay_after_delete"])
-async def test_a_relay_killed_at_any_step_breaks_nothing(to: RunningStack, customs: Any, step: str) -> None:
+async def test_a_relay_killed_at_any_step_breaks_nothing(
+    to: RunningStack, customs: Any, step: str
+) -> None:
     """After it has sent and before it has deleted a fact is in the outbox and in the log."""
     orders = [uuid4() for _ in range(30)]
     for version in (1, 2):
@@ -138,7 +160,9 @@ async def test_a_relay_killed_at_any_step_breaks_nothing(to: RunningStack, custo
     assert by_name(found)[WAITS].ok is (step == "relay_after_delete")
 
 
-async def test_what_is_lost_is_broken_though_other_facts_wait(to: RunningStack, customs: Any) -> None:
+async def test_what_is_lost_is_broken_though_other_facts_wait(
+    to: RunningStack, customs: Any
+) -> None:
     """Neither in the log nor in the outbox: the last fact, one before a fact that waits, and all of an order."""
     orders = [uuid4() for _ in range(30)]
     last, before, whole = orders[:3]
@@ -149,7 +173,9 @@ async def test_what_is_lost_is_broken_though_other_facts_wait(to: RunningStack, 
     for version in (2, 3):
         await decide(customs, orders[:2] + orders[3:], version)
     gone = [
-        headers for order_id, version in ((last, 3), (before, 2)) if (headers := await headers_at(customs, order_id, version))
+        headers
+        for order_id, version in ((last, 3), (before, 2))
+        if (headers := await headers_at(customs, order_id, version))
     ]
     await customs.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", gone)
     found = by_name(await verify.judge(to, 0))
@@ -164,7 +190,9 @@ async def test_what_is_lost_is_broken_though_other_facts_wait(to: RunningStack, 
 async def headers_at(pool: Any, order_id: UUID, version: int) -> int:
     """The outbox row of this fact."""
     rows = await pool.fetch("SELECT id, headers FROM outbox WHERE key = $1", str(order_id).encode())
-    (number,) = [r["id"] for r in rows if ["order_version", str(version)] in orjson.loads(r["headers"])]
+    (number,) = [
+        r["id"] for r in rows if ["order_version", str(version)] in orjson.loads(r["headers"])
+    ]
     return int(number)
 
 
@@ -208,7 +236,9 @@ async def cut(to: RunningStack, pool: Any) -> None:
     await pool.expire_connections()
 
 
-async def test_a_fact_behind_an_open_transaction_is_in_the_log(to: RunningStack, customs: Any, kafka: str) -> None:
+async def test_a_fact_behind_an_open_transaction_is_in_the_log(
+    to: RunningStack, customs: Any, kafka: str
+) -> None:
     orders = [uuid4() for _ in range(30)]
     await decide(customs, orders, 1)
     await published(to, customs)
@@ -264,10 +294,14 @@ async def test_between_services_an_order_whose_fact_waits_or_is_unread_breaks_no
     assert found["no_lag"].offending
     assert "start payments if it is down" in found["no_lag"].says
     for b in await lag.behind(to):
-        await admin.execute(f"INSERT INTO {b.service}.consumer_offset VALUES ($1, $2, $3)", *b.place, b.end)
+        await admin.execute(
+            f"INSERT INTO {b.service}.consumer_offset VALUES ($1, $2, $3)", *b.place, b.end
+        )
     first, second = await of_both()
     assert (set(first), len(second)) == ({str(waits), str(rests)}, 1)
-    await admin.execute("INSERT INTO payments.held_order (order_id, reason) VALUES ($1, 'unexpected')", waits)
+    await admin.execute(
+        "INSERT INTO payments.held_order (order_id, reason) VALUES ($1, 'unexpected')", waits
+    )
     assert await of_both() == [(str(rests),), ()], "it waits for a person, who is told so"
     await admin.close()
     orders.terminate()
@@ -282,7 +316,9 @@ async def test_what_the_authority_said_and_customs_has_not_read_is_no_disagreeme
     admin = await asyncpg.connect(database)
     with closing(sqlite3.connect(path, isolation_level=None)) as file:
         file.execute("CREATE TABLE register (order_id TEXT, state TEXT, released_at REAL)")
-        file.execute("CREATE TABLE consolidated (invt_no TEXT, line INTEGER, decl_seq_no TEXT, declared_line INTEGER)")
+        file.execute(
+            "CREATE TABLE consolidated (invt_no TEXT, line INTEGER, decl_seq_no TEXT, declared_line INTEGER)"
+        )
         file.execute("CREATE TABLE outbox (id INTEGER)")
         file.execute("INSERT INTO register VALUES (?, 'declared', 1.0)", (order_id,))
         file.execute("INSERT INTO consolidated VALUES ('I1', 1, 'D1', 1)")
@@ -300,7 +336,9 @@ async def test_what_the_authority_said_and_customs_has_not_read_is_no_disagreeme
         file.execute("DELETE FROM outbox")
         await write_plain(kafka, to.prefix + topics.RECEIPTS, 4, 1)
         assert await wrong() == {}
-        await admin.execute("INSERT INTO customs.consumer_offset VALUES ($1, 4, 1)", topics.RECEIPTS)
+        await admin.execute(
+            "INSERT INTO customs.consumer_offset VALUES ($1, 4, 1)", topics.RECEIPTS
+        )
         assert await wrong() == both
         file.execute("INSERT INTO outbox VALUES (1)")
         await admin.execute(DECLARED, [UUID(int=5)], [1])

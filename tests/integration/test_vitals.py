@@ -38,7 +38,13 @@ def shown(name: str, **labels: str) -> float:
 async def replay(handler: Handler, poison: Record) -> None:
     """What `crossborder dlq replay` asks for."""
     async with handler.pool.acquire() as conn:
-        await operator_requests.ask(conn, "tax", "replay", "an operator", place=(poison.topic, poison.partition, poison.offset))
+        await operator_requests.ask(
+            conn,
+            "tax",
+            "replay",
+            "an operator",
+            place=(poison.topic, poison.partition, poison.offset),
+        )
     assert await operator_requests.obey(handler) == 1
 
 
@@ -53,7 +59,9 @@ async def measured(pool: Any) -> None:
         await inbox.measure(conn, "tax", list(TALLY_HEARS))
 
 
-async def test_a_dead_letter_is_owed_until_its_replay_is_handled(tally_pool: Any, tally_handler: MakeHandler) -> None:
+async def test_a_dead_letter_is_owed_until_its_replay_is_handled(
+    tally_pool: Any, tally_handler: MakeHandler
+) -> None:
     order, deps = uuid4(), TallyDeps(poison={13})
     poison = counted(order, 13, 0)
     await offsets_begin(tally_pool, (topics.ORDERS, 0))
@@ -61,12 +69,16 @@ async def test_a_dead_letter_is_owed_until_its_replay_is_handled(tally_pool: Any
     await measured(tally_pool)
     assert shown("dead_letters_unreplayed_records", service="tax", topic=topics.ORDERS) == 1
     assert shown("dead_letters_unreplayed_records", service="tax", topic=topics.PAYMENTS) == 0
-    assert time.time() - shown("dead_letters_oldest_unreplayed_timestamp_seconds", service="tax") < 60
+    assert (
+        time.time() - shown("dead_letters_oldest_unreplayed_timestamp_seconds", service="tax") < 60
+    )
     assert shown("held_orders", service="tax") == 1
     assert shown("parked_records", service="tax") == 1
     assert time.time() - shown("held_orders_oldest_timestamp_seconds", service="tax") < 60
 
-    await replay(tally_handler(deps), poison)  # its cause is not mended yet: given up again, owed once
+    await replay(
+        tally_handler(deps), poison
+    )  # its cause is not mended yet: given up again, owed once
     await measured(tally_pool)
     assert shown("dead_letters_unreplayed_records", service="tax", topic=topics.ORDERS) == 1
 
@@ -78,7 +90,9 @@ async def test_a_dead_letter_is_owed_until_its_replay_is_handled(tally_pool: Any
     assert shown("parked_records", service="tax") == 0
 
 
-async def test_a_batch_rolled_back_counts_no_dead_letter(tally_pool: Any, tally_handler: MakeHandler) -> None:
+async def test_a_batch_rolled_back_counts_no_dead_letter(
+    tally_pool: Any, tally_handler: MakeHandler
+) -> None:
     labels = {"service": "tax", "topic": topics.ORDERS, "reason": "invalid_value"}
     before = REGISTRY.get_sample_value("crossborder_dead_letters_total", labels) or 0
     await offsets_begin(tally_pool, (topics.ORDERS, 0))
@@ -115,7 +129,8 @@ class Still:
 
 
 @pytest.mark.parametrize(
-    ("consumer", "relay", "part"), [(Still(40, behind=3), Still(0), "consumer"), (Still(0), Still(70), "relay")]
+    ("consumer", "relay", "part"),
+    [(Still(40, behind=3), Still(0), "consumer"), (Still(0), Still(70), "relay")],
 )
 async def test_the_watchdog_says_what_stood_and_the_next_process_shows_that_it_bit(
     tally_pool: Any, consumer: Any, relay: Any, part: str
@@ -124,7 +139,12 @@ async def test_the_watchdog_says_what_stood_and_the_next_process_shows_that_it_b
     with pytest.raises(watchdog.Stuck) as bitten:
         await asyncio.wait_for(watched._watch(), 10)
     assert time.time() - shown("watchdog_progress_timestamp_seconds", service="tax", part=part) > 30
-    before = REGISTRY.get_sample_value("crossborder_process_ends_total", {"service": "tax", "reason": f"watchdog_{part}"}) or 0
+    before = (
+        REGISTRY.get_sample_value(
+            "crossborder_process_ends_total", {"service": "tax", "reason": f"watchdog_{part}"}
+        )
+        or 0
+    )
     await watchdog.note_end(tally_pool, bitten.value)
     await watchdog.note_end(tally_pool, bitten.value)
     async with tally_pool.acquire() as conn:
@@ -138,7 +158,10 @@ async def test_the_watchdog_leaves_a_consumer_alone_that_has_nothing_to_do(tally
     moving: Any = Still(0)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(watchdog.Vitals("tax", tally_pool, idle, moving, [])._watch(), 6)
-    assert time.time() - shown("watchdog_progress_timestamp_seconds", service="tax", part="consumer") < 10
+    assert (
+        time.time() - shown("watchdog_progress_timestamp_seconds", service="tax", part="consumer")
+        < 10
+    )
 
 
 def test_the_end_of_a_process_is_counted_by_what_a_person_would_do() -> None:
@@ -147,7 +170,9 @@ def test_the_end_of_a_process_is_counted_by_what_a_person_would_do() -> None:
     assert watchdog.reason_of(KeyError("x")) == "unexpected"
 
 
-async def test_a_broken_invariant_is_shown_with_when_and_how_long_it_was_looked_at(tally_pool: Any) -> None:
+async def test_a_broken_invariant_is_shown_with_when_and_how_long_it_was_looked_at(
+    tally_pool: Any,
+) -> None:
     nothing: Any = Still(0)
     broken = Invariant("tax_test_broken", "SELECT 'a' UNION ALL SELECT 'b'", "never")
     watched = watchdog.Vitals("tax", tally_pool, nothing, nothing, [], invariants=[broken])
@@ -155,7 +180,10 @@ async def test_a_broken_invariant_is_shown_with_when_and_how_long_it_was_looked_
     assert shown("invariant_last_check_timestamp_seconds", invariant="tax_test_broken") == 0
     assert await watched.look_at(broken) == 2
     assert shown("invariant_violations", invariant="tax_test_broken") == 2
-    assert time.time() - shown("invariant_last_check_timestamp_seconds", invariant="tax_test_broken") < 5
+    assert (
+        time.time() - shown("invariant_last_check_timestamp_seconds", invariant="tax_test_broken")
+        < 5
+    )
     assert 0 < shown("invariant_check_seconds", invariant="tax_test_broken") < 5
 
 
@@ -184,11 +212,17 @@ async def test_a_running_service_shows_its_lag_delay_pool_and_loop(
     await producer.start()
     for number in range(20):
         record = counted(uuid4(), number, number)
-        await producer.send(topic_prefix + topics.ORDERS, record.value, key=record.key, headers=list(record.headers))
+        await producer.send(
+            topic_prefix + topics.ORDERS, record.value, key=record.key, headers=list(record.headers)
+        )
     await producer.stop()
     settings = Settings(kafka=kafka, postgres=database, topic_prefix=topic_prefix)
-    service = Service(Wiring("tax", topics.TAX, TALLY_HEARS, TallyDeps(), sealing), settings, tally_pool)
-    before = REGISTRY.get_sample_value("crossborder_event_queue_delay_seconds_count", {"service": "tax", "topic": topics.ORDERS})
+    service = Service(
+        Wiring("tax", topics.TAX, TALLY_HEARS, TallyDeps(), sealing), settings, tally_pool
+    )
+    before = REGISTRY.get_sample_value(
+        "crossborder_event_queue_delay_seconds_count", {"service": "tax", "topic": topics.ORDERS}
+    )
     stop = asyncio.Event()
     task = asyncio.create_task(service.run(stop))
 
@@ -197,14 +231,20 @@ async def test_a_running_service_shows_its_lag_delay_pool_and_loop(
             return bool(await conn.fetchval("SELECT count(*) FROM tally") == 20)
 
     async def caught_up() -> bool:
-        lag = REGISTRY.get_sample_value("crossborder_consumer_lag_records", {"topic": topics.ORDERS, "partition": "0"})
+        lag = REGISTRY.get_sample_value(
+            "crossborder_consumer_lag_records", {"topic": topics.ORDERS, "partition": "0"}
+        )
         return lag == 0
 
     await until(tallied)
     await until(caught_up)
-    assert shown("event_queue_delay_seconds_count", service="tax", topic=topics.ORDERS) > (before or 0)
+    assert shown("event_queue_delay_seconds_count", service="tax", topic=topics.ORDERS) > (
+        before or 0
+    )
     assert shown("db_pool_connections", service="tax", state="max") == tally_pool.get_max_size()
-    assert shown("db_pool_connections", service="tax", state="open") >= shown("db_pool_connections", service="tax", state="busy")
+    assert shown("db_pool_connections", service="tax", state="open") >= shown(
+        "db_pool_connections", service="tax", state="busy"
+    )
     assert 0 <= shown("event_loop_lag_seconds", service="tax") < 15
     assert shown("consumer_in_flight_records", service="tax") == 0
     assert time.time() - shown("consumer_last_poll_timestamp_seconds", service="tax") < 5
@@ -221,14 +261,22 @@ async def test_lag_counts_what_is_fetched_and_not_handled(
     producer = AIOKafkaProducer(bootstrap_servers=kafka)
     await producer.start()
     record = counted(uuid4(), 1, 0)
-    await producer.send_and_wait(topic_prefix + topics.ORDERS, record.value, key=record.key, headers=list(record.headers))
+    await producer.send_and_wait(
+        topic_prefix + topics.ORDERS, record.value, key=record.key, headers=list(record.headers)
+    )
     await producer.stop()
     settings = Settings(kafka=kafka, postgres=database, topic_prefix=topic_prefix)
-    service = Service(Wiring("tax", topics.TAX, TALLY_HEARS, TallyDeps(), sealing), settings, tally_pool)
+    service = Service(
+        Wiring("tax", topics.TAX, TALLY_HEARS, TallyDeps(), sealing), settings, tally_pool
+    )
     stop = asyncio.Event()
 
     async def in_hand() -> bool:
-        return shown("consumer_in_flight_records", service="tax") == 1 == sum((await service.consumer.lag()).values())
+        return (
+            shown("consumer_in_flight_records", service="tax")
+            == 1
+            == sum((await service.consumer.lag()).values())
+        )
 
     async def done() -> bool:
         return not any((await service.consumer.lag()).values())
@@ -270,7 +318,9 @@ async def test_calls_of_the_bank_are_counted_by_how_they_ended() -> None:
     for operation in expected:
         await bank.send(operation, [{"key": str(uuid4())}])
     await bank.close()
-    assert {o: count(o, outcome) - before[o] for o, outcome in expected.items()} == dict.fromkeys(expected, 1)
+    assert {o: count(o, outcome) - before[o] for o, outcome in expected.items()} == dict.fromkeys(
+        expected, 1
+    )
     assert time.time() - shown("party_last_success_timestamp_seconds", party="bank") < 30
     assert shown("party_calls_in_flight", party="bank") == 0
     assert shown("party_answer_seconds_count", party="bank", operation="refund") >= 1
@@ -296,8 +346,15 @@ class Broker:
 async def test_what_does_not_answer_is_shown_as_down_and_again_as_up(tally_pool: Any) -> None:
     broker = Broker()
     looks = watchdog.Vitals("tax", tally_pool, broker, None, [])  # type: ignore[arg-type]
-    for there, looked, expected in ((True, 1.0, (1, 1)), (False, 1.0, (0, 1)), (True, 60.0, (1, 0)), (True, 1.0, (1, 1))):
+    for there, looked, expected in (
+        (True, 1.0, (1, 1)),
+        (False, 1.0, (0, 1)),
+        (True, 60.0, (1, 0)),
+        (True, 1.0, (1, 1)),
+    ):
         broker.there, looks.measured = there, time.monotonic() - looked
         await looks.reach()
-        found = [shown("dependency_up", service="tax", dependency=name) for name in ("kafka", "postgres")]
+        found = [
+            shown("dependency_up", service="tax", dependency=name) for name in ("kafka", "postgres")
+        ]
         assert tuple(found) == expected

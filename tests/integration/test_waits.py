@@ -30,14 +30,20 @@ async def show(to: RunningStack, order_no: str) -> dict[str, Any]:
     return await order._show(to, order_no)
 
 
-async def test_an_order_at_its_end_waits_for_nothing_and_shows_its_tax_bill(world: World, to: RunningStack) -> None:
+async def test_an_order_at_its_end_waits_for_nothing_and_shows_its_tax_bill(
+    world: World, to: RunningStack
+) -> None:
     order_no = await placed(world)
     await days_pass(world, 2, 34)
     found = await show(to, order_no)
     assert found["state"] == "fulfilled"
     assert found["waits_for"] == []
     bill = found["tax"]["bill"]
-    assert (bill["state"], bill["payment"], bill["billed"]) == ("due", "paid", found["tax"]["total"])
+    assert (bill["state"], bill["payment"], bill["billed"]) == (
+        "due",
+        "paid",
+        found["tax"]["total"],
+    )
     assert [word["asked"] for word in found["money"]["bank"]][:2] == ["authorise", "capture"]
 
 
@@ -50,7 +56,9 @@ async def test_an_order_says_which_paper_it_waits_for(world: World, to: RunningS
 async def test_an_order_says_which_record_holds_it(world: World, to: RunningStack) -> None:
     order_no = await placed(world, "lost")
     order_id = await world.admin.fetchval("SELECT order_id FROM orders.orders")
-    await world.admin.execute("INSERT INTO tax.held_order (order_id, reason) VALUES ($1, 'unexpected')", order_id)
+    await world.admin.execute(
+        "INSERT INTO tax.held_order (order_id, reason) VALUES ($1, 'unexpected')", order_id
+    )
     await world.admin.execute(
         "INSERT INTO tax.dead_letter (topic, part, at_offset, reason, order_id) VALUES ('orders.events', 3, 17, 'unexpected', $1)",
         order_id,
@@ -63,11 +71,19 @@ async def test_an_order_says_what_the_port_said_last(world: World, to: RunningSt
     order_no = await placed(world, "silent")
     lines = (await show(to, order_no))["waits_for"]
     assert len(lines) == 1
-    assert lines[0].startswith(("customs: the list is lodged and nothing was heard yet", "customs' decision; its last word: "))
+    assert lines[0].startswith(
+        (
+            "customs: the list is lodged and nothing was heard yet",
+            "customs' decision; its last word: ",
+        )
+    )
 
 
 async def test_what_is_printed_holds_no_value_of_the_language(
-    world: World, to: RunningStack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    world: World,
+    to: RunningStack,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connect, "PIPE_COLUMNS", 400)
     order_no = await placed(world)

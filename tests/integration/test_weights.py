@@ -48,7 +48,10 @@ def plan(chance: random.Random, seed: int, number: int) -> Planned:
     if chance.random() < 0.3:
         weights["1701"] = chance.randrange(1, 400_000)
     codes = {"1006": RICE, "1701": SUGAR}
-    items = [Item(codes[hs], "9.00", quantity=str(PIECES), weight=f"{Decimal(mg) / MG_A_KG:f}") for hs, mg in weights.items()]
+    items = [
+        Item(codes[hs], "9.00", quantity=str(PIECES), weight=f"{Decimal(mg) / MG_A_KG:f}")
+        for hs, mg in weights.items()
+    ]
     return Planned(placed(f"{seed}-{number}", items), weights)
 
 
@@ -59,14 +62,18 @@ def what_happens(chance: random.Random, plans: Sequence[Planned], seed: int) -> 
         told.append((at, (topics.ORDERS, planned.order)))
         fate, later = chance.random(), at + chance.uniform(0.5, 40)
         if fate < 0.4:
-            released = GoodsReleased(order_id=planned.order.order_id, cop_no="C", status="800", info="released")
+            released = GoodsReleased(
+                order_id=planned.order.order_id, cop_no="C", status="800", info="released"
+            )
             told.append((later, (topics.CUSTOMS, released)))
         elif fate < 0.85:
             told.append((later, (topics.ORDERS, unwinding(f"{seed}-{at}"))))
     return [each for _, each in sorted(told, key=lambda pair: pair[0])]
 
 
-def check_every_decision(facts: Sequence[tuple[str, dict[str, Any]]], plans: Mapping[UUID, Planned]) -> Counter[str]:
+def check_every_decision(
+    facts: Sequence[tuple[str, dict[str, Any]]], plans: Mapping[UUID, Planned]
+) -> Counter[str]:
     """Replay the facts in the order in which they were decided, knowing nothing but the limits."""
     in_force: dict[UUID, dict[str, int]] = {}
     seen: Counter[str] = Counter()
@@ -85,7 +92,9 @@ def check_every_decision(facts: Sequence[tuple[str, dict[str, Any]]], plans: Map
             case "tax.voided.v1":
                 in_force.pop(order_id, None)
             case "tax.restored.v1":
-                in_force[order_id]["1006"] -= part_between(mine["1006"], Decimal(0), Decimal(1), Decimal(PIECES))
+                in_force[order_id]["1006"] -= part_between(
+                    mine["1006"], Decimal(0), Decimal(1), Decimal(PIECES)
+                )
         seen[kind] += 1
     return seen
 
@@ -99,11 +108,17 @@ async def run(database: str, sealing: Sealing, seed: int, plans: Sequence[Planne
         pool = await connect_pool(Settings(postgres=database), "tax", size=REPLICAS)
         stack.callback(pool.terminate)
         async with pool.acquire() as conn:
-            await inbox.known_offsets(conn, {(topic, n): 0 for topic in SUBSCRIPTIONS for n in range(REPLICAS)})
+            await inbox.known_offsets(
+                conn, {(topic, n): 0 for topic in SUBSCRIPTIONS for n in range(REPLICAS)}
+            )
         replicas = [Replica(n, pool, sealing) for n in range(REPLICAS)]
-        await asyncio.gather(*(r.hear(told[r.number], random.Random(seed * 10 + r.number)) for r in replicas))
+        await asyncio.gather(
+            *(r.hear(told[r.number], random.Random(seed * 10 + r.number)) for r in replicas)
+        )
         async with pool.acquire() as conn:
-            posted = await conn.fetch("SELECT order_id FROM tax_case WHERE state = 'posted' ORDER BY order_id LIMIT 5")
+            posted = await conn.fetch(
+                "SELECT order_id FROM tax_case WHERE state = 'posted' ORDER BY order_id LIMIT 5"
+            )
         names = {planned.order.order_id: planned.order.order_no for planned in plans}
         back: dict[int, list[Told]] = defaultdict(list)
         for row in posted:
@@ -122,15 +137,31 @@ async def test_orders_of_rice_of_one_person_at_four_replicas_are_each_decided_ri
     admin = await asyncpg.connect(database)
     try:
         rows = await admin.fetch("SELECT headers, value FROM tax.outbox ORDER BY id")
-        facts = [(first_headers(unpack_headers(r["headers"]))["ce_type"].decode(), orjson.loads(r["value"])) for r in rows]
+        facts = [
+            (
+                first_headers(unpack_headers(r["headers"]))["ce_type"].decode(),
+                orjson.loads(r["value"]),
+            )
+            for r in rows
+        ]
         seen = check_every_decision(facts, {planned.order.order_id: planned for planned in plans})
         assert seen["tax.assessed.v1"] + seen["tax.refused.v1"] == ORDERS
-        assert min(seen[f"tax.{kind}.v1"] for kind in ("assessed", "refused", "posted", "voided")) > 10, seen
+        assert (
+            min(seen[f"tax.{kind}.v1"] for kind in ("assessed", "refused", "posted", "voided")) > 10
+        ), seen
         assert seen["tax.restored.v1"] == 5
-        assert {i.name: await admin.fetch(i.sql) for i in INVARIANTS if await admin.fetch(i.sql)} == {}
-        balances = {row["hs"]: row["reserved_mg"] + row["posted_mg"] for row in await admin.fetch("SELECT * FROM tax.weight")}
+        assert {
+            i.name: await admin.fetch(i.sql) for i in INVARIANTS if await admin.fetch(i.sql)
+        } == {}
+        balances = {
+            row["hs"]: row["reserved_mg"] + row["posted_mg"]
+            for row in await admin.fetch("SELECT * FROM tax.weight")
+        }
         assert all(0 < mg <= LIMIT_MG[hs] for hs, mg in balances.items()), balances
-        for change in ("UPDATE tax.weight SET posted_mg = posted_mg + 1", "UPDATE tax.weight SET reserved_mg = reserved_mg + 1"):
+        for change in (
+            "UPDATE tax.weight SET posted_mg = posted_mg + 1",
+            "UPDATE tax.weight SET reserved_mg = reserved_mg + 1",
+        ):
             transaction = admin.transaction()
             await transaction.start()
             await admin.execute(change)

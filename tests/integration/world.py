@@ -70,7 +70,12 @@ from shared.subscriptions import Outcome, Subscription
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-SPEAKS: Final = {"orders": topics.ORDERS, "payments": topics.PAYMENTS, "tax": topics.TAX, "customs": topics.CUSTOMS}
+SPEAKS: Final = {
+    "orders": topics.ORDERS,
+    "payments": topics.PAYMENTS,
+    "tax": topics.TAX,
+    "customs": topics.CUSTOMS,
+}
 HEARS: Final[dict[str, dict[str, Subscription]]] = {
     "orders": orders.SUBSCRIPTIONS, "payments": payments.SUBSCRIPTIONS, "tax": tax.SUBSCRIPTIONS, "customs": customs.SUBSCRIPTIONS,
 }  # fmt: skip
@@ -79,7 +84,13 @@ TIMERS: Final[tuple[tuple[str, Any], ...]] = (
     ("customs", make_requests), ("customs", publish_pending), ("tax", tend_bills), ("tax", look_for_lapses),
     ("payments", deposit.reconcile),
 )  # fmt: skip
-INVARIANTS: Final = (*ORDERS_INVARIANTS, *PAYMENTS_INVARIANTS, *TAX_INVARIANTS, *CUSTOMS_INVARIANTS, *BETWEEN)
+INVARIANTS: Final = (
+    *ORDERS_INVARIANTS,
+    *PAYMENTS_INVARIANTS,
+    *TAX_INVARIANTS,
+    *CUSTOMS_INVARIANTS,
+    *BETWEEN,
+)
 AGE_S: Final = 600
 """Records lie in the log for so long already, so that every batch of customs is old enough to close."""
 
@@ -107,7 +118,9 @@ class DirectBank:
         return 0.0
 
     async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> Heard:
-        asked = "refund" if kind == "refund_tax" else kind  # one path at the bank, two reasons of ours
+        asked = (
+            "refund" if kind == "refund_tax" else kind
+        )  # one path at the bank, two reasons of ours
         try:
             answers, _ = self.bank.perform(asked, items, self.clock.now)
         except Unable:
@@ -123,7 +136,10 @@ class DirectBank:
 
     @staticmethod
     def _heard(answers: Sequence[Any], asked: Sequence[str]) -> Heard:
-        return Heard({found.key: found for found in map(BankAnswer.model_validate, answers)}, spoken=set(asked))
+        return Heard(
+            {found.key: found for found in map(BankAnswer.model_validate, answers)},
+            spoken=set(asked),
+        )
 
     async def find(self, kind: str, references: Sequence[str]) -> Records:
         found: dict[str, list[Recorded]] = {reference: [] for reference in references}
@@ -180,7 +196,9 @@ class World:
             await write(conn, "payments", topics.PAYMENTS, outcome, self.sealing)
 
         pool = self.pools["payments"]
-        perform = self.wrap_bank(BankSender(DirectBank(self.bank, self.clock), self.sealing, pool).perform)
+        perform = self.wrap_bank(
+            BankSender(DirectBank(self.bank, self.clock), self.sealing, pool).perform
+        )
         return EffectRunner(
             "payments",
             pool,
@@ -206,10 +224,14 @@ class World:
                 "UPDATE dead_letter SET record = $3, sealed = false WHERE topic = $1 AND part = 0 AND at_offset = $2",
                 topic, offset, pack_record(record),
             )  # fmt: skip
-            await operator_requests.ask(conn, service, "replay", "an operator", place=(topic, 0, offset))
+            await operator_requests.ask(
+                conn, service, "replay", "an operator", place=(topic, 0, offset)
+            )
         await operator_requests.obey(self.handler(service))
 
-    async def handle(self, channel: Channel, records: Sequence[Record], points: Failpoints | None = None) -> None:
+    async def handle(
+        self, channel: Channel, records: Sequence[Record], points: Failpoints | None = None
+    ) -> None:
         """Give one service records of one topic; the offsets move only if it returns."""
         handler = self.handler(channel[0], points)
         await handler.parties.refresh(self.pools[channel[0]])
@@ -226,13 +248,20 @@ class World:
     def publish(self, topic: str, records: Iterable[Outgoing]) -> None:
         for r in records:
             at = int((time.time() - AGE_S) * 1000)
-            self.log[topic].append(Record(topic, 0, len(self.log[topic]), at, r.key, r.value, r.headers))
+            self.log[topic].append(
+                Record(topic, 0, len(self.log[topic]), at, r.key, r.value, r.headers)
+            )
 
     def pending(self, channel: Channel) -> list[Record]:
         return self.log[channel[1]][self.read[channel] :]
 
     def channels(self) -> list[Channel]:
-        return [(service, topic) for service, hears in HEARS.items() for topic in hears if self.pending((service, topic))]
+        return [
+            (service, topic)
+            for service, hears in HEARS.items()
+            for topic in hears
+            if self.pending((service, topic))
+        ]
 
     async def advance(self, channel: Channel, most: int | None = None) -> None:
         """Let a service hear what is next for it."""
@@ -246,7 +275,14 @@ class World:
             rows = await self.admin.fetch(f"DELETE FROM {service}.outbox RETURNING *")
             for row in sorted(rows, key=lambda row: row["id"]):
                 value = self.sealing.decrypt(row["value"], BOUND) if row["sealed"] else row["value"]
-                self.publish(row["topic"], [Outgoing(row["topic"], row["key"], value, tuple(unpack_headers(row["headers"])))])
+                self.publish(
+                    row["topic"],
+                    [
+                        Outgoing(
+                            row["topic"], row["key"], value, tuple(unpack_headers(row["headers"]))
+                        )
+                    ],
+                )
 
     async def ask_bank(self) -> bool:
         """Let every instruction be asked now; True if one was answered."""
@@ -256,24 +292,37 @@ class World:
         return bool(before) and await self.facts_waiting()
 
     async def facts_waiting(self) -> bool:
-        return bool(await self.admin.fetchval("SELECT EXISTS (SELECT FROM payments.outbox)")) or bool(
-            await self.admin.fetchval("SELECT EXISTS (SELECT FROM payments.effect WHERE attempts = 0)")
+        return bool(
+            await self.admin.fetchval("SELECT EXISTS (SELECT FROM payments.outbox)")
+        ) or bool(
+            await self.admin.fetchval(
+                "SELECT EXISTS (SELECT FROM payments.effect WHERE attempts = 0)"
+            )
         )
 
     async def lodge(self) -> None:
         """What the timers do."""
         await self.admin.execute(
-            "UPDATE customs.pause SET next_at = now() + CASE WHEN $1 THEN interval '0' ELSE interval '1 year' END", self._trial
+            "UPDATE customs.pause SET next_at = now() + CASE WHEN $1 THEN interval '0' ELSE interval '1 year' END",
+            self._trial,
         )
         self._trial = False
         for service, action in TIMERS:
             async with self.looking[service].acquire() as conn, conn.transaction():
-                await write(conn, service, SPEAKS[service], await action(conn, self.deps[service]), self.sealing)
+                await write(
+                    conn,
+                    service,
+                    SPEAKS[service],
+                    await action(conn, self.deps[service]),
+                    self.sealing,
+                )
 
     def outside(self) -> None:
         """Let carrier and authority hear and speak."""
         now = self.clock.now
-        submissions = [s for r in self._next(topics.SUBMISSIONS) for s in read_submissions(r.value, r.headers)]
+        submissions = [
+            s for r in self._next(topics.SUBMISSIONS) for s in read_submissions(r.value, r.headers)
+        ]
         self.carrier.book(submissions, now)
         self.authority.hear_orders(submissions, now)
         self.bank.finish_due(now)
@@ -336,7 +385,9 @@ class World:
 
     # --- what there is
 
-    async def snapshot(self, service: str, *, without: Sequence[str] = (), unstamped: bool = False) -> dict[str, str]:
+    async def snapshot(
+        self, service: str, *, without: Sequence[str] = (), unstamped: bool = False
+    ) -> dict[str, str]:
         """A digest of each of a service's tables, and of the keys; `unstamped` leaves out when a row was touched last."""
         tables = await self.admin.fetch(
             "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname = ANY($1) ORDER BY 1",
@@ -352,7 +403,10 @@ class World:
         }  # fmt: skip
 
     async def states(self) -> dict[str, str]:
-        return {row["order_no"]: row["state"] for row in await self.admin.fetch("SELECT order_no, state FROM orders.orders")}
+        return {
+            row["order_no"]: row["state"]
+            for row in await self.admin.fetch("SELECT order_no, state FROM orders.orders")
+        }
 
     async def broken(self) -> dict[str, list[Any]]:
         """The invariants that do not hold, with the offending ids."""
@@ -366,7 +420,10 @@ async def deliver_plainly(world: World, channel: Channel, records: list[Record])
 
 @asynccontextmanager
 async def opened(
-    dsn: str, keys: Path, deliver: Deliver = deliver_plainly, wrap_bank: Callable[[Send], Send] | None = None
+    dsn: str,
+    keys: Path,
+    deliver: Deliver = deliver_plainly,
+    wrap_bank: Callable[[Send], Send] | None = None,
 ) -> AsyncIterator[World]:
     """A world on a fresh database; `keys` has the master keys and the declarant's."""
     async with AsyncExitStack() as stack:
@@ -374,7 +431,9 @@ async def opened(
         stack.push_async_callback(admin.close)
         pools, looking = {}, {}
         for service in SPEAKS:
-            pools[service] = await connect_pool(Settings(postgres=dsn), service, size=2, plan_once=True)
+            pools[service] = await connect_pool(
+                Settings(postgres=dsn), service, size=2, plan_once=True
+            )
             looking[service] = await connect_pool(Settings(postgres=dsn), service, size=1)
             stack.callback(pools[service].terminate)
             stack.callback(looking[service].terminate)
@@ -390,7 +449,17 @@ async def opened(
             ),
         }  # fmt: skip
         authority = SandboxAuthority(topics.RECEIPTS, Declarants(keys / CERTIFICATE_FILE))
-        world = World(admin, pools, deps, sealing, clock, SandboxBank(), Carrier(topics.WAYBILLS), authority, deliver)
+        world = World(
+            admin,
+            pools,
+            deps,
+            sealing,
+            clock,
+            SandboxBank(),
+            Carrier(topics.WAYBILLS),
+            authority,
+            deliver,
+        )
         if wrap_bank is not None:
             world.wrap_bank = wrap_bank
         world.looking = looking

@@ -24,7 +24,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="play this one twice and print what happens")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
-    return replay(given.seed) if given.seed is not None else play(given.start, given.seeds, given.workers)
+    return (
+        replay(given.seed)
+        if given.seed is not None
+        else play(given.start, given.seeds, given.workers)
+    )
 
 
 def replay(seed: int) -> int:
@@ -49,7 +53,9 @@ def play(start: int, seeds: int, workers: int) -> int:
     """Every seed of the range; the ones that fail are named with what failed."""
     began, done, orders, steps, failed = time.monotonic(), 0, 0, 0, list[str]()
     told = began
-    chunks = [range(at, min(at + CHUNK, start + seeds)) for at in range(start, start + seeds, CHUNK)]
+    chunks = [
+        range(at, min(at + CHUNK, start + seeds)) for at in range(start, start + seeds, CHUNK)
+    ]
     for count, more_orders, more_steps, faults in _results(chunks, workers):
         done, orders, steps = done + count, orders + more_orders, steps + more_steps
         failed += faults
@@ -57,10 +63,19 @@ def play(start: int, seeds: int, workers: int) -> int:
             print(fault, flush=True)
         if time.monotonic() - told > TOLD_S:
             told = time.monotonic()
-            print(f"{done} of {seeds} seeds, {len(failed)} failed, {done / (told - began) * 60:.0f} a minute", flush=True)
+            print(
+                f"{done} of {seeds} seeds, {len(failed)} failed, {done / (told - began) * 60:.0f} a minute",
+                flush=True,
+            )
     seconds = time.monotonic() - began
-    print(f"{done} seeds, {orders} orders, {steps} steps in {seconds:.1f} s: {done / seconds * 60:.0f} seeds a minute")
-    print(f"{len(failed)} failed; `make simulate SEED=n` replays one" if failed else "all invariants hold in every seed")
+    print(
+        f"{done} seeds, {orders} orders, {steps} steps in {seconds:.1f} s: {done / seconds * 60:.0f} seeds a minute"
+    )
+    print(
+        f"{len(failed)} failed; `make simulate SEED=n` replays one"
+        if failed
+        else "all invariants hold in every seed"
+    )
     return int(bool(failed))
 
 
@@ -68,7 +83,9 @@ def _results(chunks: list[range], workers: int) -> Iterator[tuple[int, int, int,
     if workers <= 1:
         yield from map(chunk, chunks)
         return
-    with multiprocessing.get_context("spawn").Pool(workers, gc.set_threshold, (50_000, 20, 20)) as pool:
+    with multiprocessing.get_context("spawn").Pool(
+        workers, gc.set_threshold, (50_000, 20, 20)
+    ) as pool:
         yield from pool.imap_unordered(chunk, chunks)
 
 

@@ -41,7 +41,11 @@ class Bills:
         """The first amounts stand and a status only grows; tells whether anything is new."""
         bills = self._kept.setdefault(word.order_id, {})
         kept = bills.get(word.tax_no, Kept(word.tax_no))
-        other = word.total if None not in (kept.total, word.total) and kept.total != word.total else None
+        other = (
+            word.total
+            if None not in (kept.total, word.total) and kept.total != word.total
+            else None
+        )
         after = replace(
             kept, status=max(kept.status, word.status), total=word.total if kept.total is None else kept.total,
             status_said=kept.status_said and word.status <= kept.status, other=kept.other or other,
@@ -53,16 +57,23 @@ class Bills:
         """Whether there is a bill whose amount came."""
         return any(kept.total is not None for kept in self._kept[order_id].values())
 
-    def say(self, d: Declaration, order: OrderPlaced, released_at: datetime) -> tuple[list[Said], bool]:
+    def say(
+        self, d: Declaration, order: OrderPlaced, released_at: datetime
+    ) -> tuple[list[Said], bool]:
         """What is to be said of an order's bills and was not yet; and whether one of them waits for the goods."""
         bills = self._kept[d.order_id]
-        events, after = words_on([_row(kept, d, order, released_at) for kept in bills.values() if kept.total is not None])
+        events, after = words_on(
+            [_row(kept, d, order, released_at) for kept in bills.values() if kept.total is not None]
+        )
         for row in after:
             bills[row.tax_no] = replace(
                 bills[row.tax_no], billed_said=row.billed_said, status_said=row.status_said, other_said=row.other_said,
                 superseded=row.superseded, waits=row.waits,
             )  # fmt: skip
-        said = [Said(event, cause_of("I", event), d.version + n) for n, event in enumerate(events, start=1)]
+        said = [
+            Said(event, cause_of("I", event), d.version + n)
+            for n, event in enumerate(events, start=1)
+        ]
         return said, any(row.waits for row in after)
 
     def unsaid(self) -> Iterable[Kept]:

@@ -63,7 +63,13 @@ class Reader:
 
     name: str
 
-    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, subscriptions: Mapping[str, Collection[type]]) -> None:
+    def __init__(
+        self,
+        world: World,
+        broker: Broker,
+        sabotage: Sabotage,
+        subscriptions: Mapping[str, Collection[type]],
+    ) -> None:
         self.world = world
         self.broker = broker
         self.sabotage = sabotage
@@ -113,7 +119,9 @@ class Reader:
             return []
         if not self.world.happens(self.world.weather.batch):
             return [(lane, 1)]
-        lanes = [lane, *(x for x in self._lanes.values() if x.records and x is not lane)][:LANES_MAX]
+        lanes = [lane, *(x for x in self._lanes.values() if x.records and x is not lane)][
+            :LANES_MAX
+        ]
         return [(x, min(len(x.records), BATCH_MAX)) for x in lanes]
 
     def _fresh(self, batch: Sequence[Record]) -> list[Record]:
@@ -121,9 +129,13 @@ class Reader:
             return list(batch)
         found: dict[UUID, Record] = {}
         for record in batch:
-            before = self._inbox.get(record.event_id) or found.setdefault(record.event_id, record).event
+            before = (
+                self._inbox.get(record.event_id) or found.setdefault(record.event_id, record).event
+            )
             if before != record.event:
-                raise Violation(f"{self.name} hears two facts under one id: {before} and {record.event}")
+                raise Violation(
+                    f"{self.name} hears two facts under one id: {before} and {record.event}"
+                )
         return list(found.values())
 
     def transact(self, fresh: Sequence[Record]) -> None:
@@ -166,7 +178,13 @@ class Service(Reader):
 
     topic: str
 
-    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, subscriptions: Mapping[str, Collection[type]]) -> None:
+    def __init__(
+        self,
+        world: World,
+        broker: Broker,
+        sabotage: Sabotage,
+        subscriptions: Mapping[str, Collection[type]],
+    ) -> None:
         super().__init__(world, broker, sabotage, subscriptions)
         self.state: dict[UUID, Any] = {}
         self._versions: dict[UUID, int] = {}
@@ -177,15 +195,23 @@ class Service(Reader):
         for event, cause, version in facts:
             order_id = event.order_id
             if version != self._versions.get(order_id, 0) + 1:
-                raise Violation(f"{self.name} says {event.type} as version {version} after {self._versions.get(order_id, 0)}")
+                raise Violation(
+                    f"{self.name} says {event.type} as version {version} after {self._versions.get(order_id, 0)}"
+                )
             self._versions[order_id] = version
-            records.append((self.topic, order_id, Record(event_id_of(cause, event.type, order_id), event)))
+            records.append(
+                (self.topic, order_id, Record(event_id_of(cause, event.type, order_id), event))
+            )
             self.world.note(self.name, event.type, order_id, version)
             self.said(event)
         self.send(records)
-        for order_id, version in {(f.event.order_id, self._versions[f.event.order_id]) for f in facts}:
+        for order_id, version in {
+            (f.event.order_id, self._versions[f.event.order_id]) for f in facts
+        }:
             if self.state[order_id].version != version:
-                raise Violation(f"{self.name} is at version {self.state[order_id].version} and has said {version}")
+                raise Violation(
+                    f"{self.name} is at version {self.state[order_id].version} and has said {version}"
+                )
 
     def said(self, event: Event) -> None:
         """Called for each fact of a committed transaction."""

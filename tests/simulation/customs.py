@@ -63,7 +63,9 @@ class Customs(Service):
 
     name, topic = "customs", topics.CUSTOMS
 
-    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]) -> None:
+    def __init__(
+        self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]
+    ) -> None:
         hears = {
             topics.ORDERS: (OrderPlaced, WithdrawalAsked, OrderUnwinding), topics.PAYMENTS: (PaymentCaptured,),
             topics.TAX: (TaxAssessed,), topics.WAYBILLS: (WaybillIssued,), topics.RECEIPTS: (Receipt, BillWord, Told),
@@ -162,20 +164,28 @@ class Customs(Service):
             case OrderUnwinding():
                 followed = self.sabotage.stop(found, event)
             case WithdrawalAsked():
-                followed = self.sabotage.withdraw(found, event, AT + timedelta(seconds=self.world.now), POLICY)
+                followed = self.sabotage.withdraw(
+                    found, event, AT + timedelta(seconds=self.world.now), POLICY
+                )
             case _:
                 followed = self.sabotage.collect(found, event, match_input.mismatches)
         return followed
 
     def _save(self, changed: Mapping[UUID, Declaration]) -> None:
-        before = {order_id: self.state[order_id].state if order_id in self.state else None for order_id in changed}
+        before = {
+            order_id: self.state[order_id].state if order_id in self.state else None
+            for order_id in changed
+        }
         self.state.update(changed)
         for order_id, d in changed.items():
             if d.waiting is not None:
-                self.waiting[order_id] = Waiting(d.waiting, d.direction or "", self.world.now + d.waiting_s)
+                self.waiting[order_id] = Waiting(
+                    d.waiting, d.direction or "", self.world.now + d.waiting_s
+                )
                 self.world.after(d.waiting_s + AGE_S, self._lodge_due)
             elif d.state in domain.OVER or (
-                d.state in (*domain.PENDING, *domain.CLEARED) and before[order_id] is domain.State.MATCHED
+                d.state in (*domain.PENDING, *domain.CLEARED)
+                and before[order_id] is domain.State.MATCHED
             ):
                 self.waiting.pop(order_id, None)
 
@@ -187,7 +197,10 @@ class Customs(Service):
             return
         for kind, group in sorted({(w.kind, w.group) for w in self.waiting.values()}):
             ready = self._ready(kind, group)
-            while ready and (len(ready) >= LISTS_MAX or self.waiting[ready[0]].since + AGE_S <= self.world.now + 1e-9):
+            while ready and (
+                len(ready) >= LISTS_MAX
+                or self.waiting[ready[0]].since + AGE_S <= self.world.now + 1e-9
+            ):
                 self._lodge(kind, ready[:LISTS_MAX])
                 ready = ready[LISTS_MAX:]
 
@@ -205,7 +218,9 @@ class Customs(Service):
             d: Declaration = self.state[order_id]
             del self.waiting[order_id]
             if d.waiting != kind:
-                raise Violation(f"{order_id} is in the open batch of {kind} and waits for {d.waiting}")
+                raise Violation(
+                    f"{order_id} is in the open batch of {kind} and waits for {d.waiting}"
+                )
             if kind in self._plans[order_id].unprintable:
                 at = AT + timedelta(seconds=self.world.now)
                 after, said = domain.unlodgeable(d, kind, "the buyer's key was deleted", at, POLICY)
@@ -213,11 +228,22 @@ class Customs(Service):
                 if any(isinstance(fact, GoodsReleased) for fact in said):
                     self.released_at[order_id] = at
             else:
-                requests.append(Request(order_id, kind, domain.correction_of(d) == "2", d.invt_no, _asked(d), d.attempt + 1))
+                requests.append(
+                    Request(
+                        order_id,
+                        kind,
+                        domain.correction_of(d) == "2",
+                        d.invt_no,
+                        _asked(d),
+                        d.attempt + 1,
+                    )
+                )
                 after, said = domain.lodged(d, Lodged(kind, batch_id, guid))
                 cause = batch_id
             changed[order_id] = after
-            facts += [Said(fact, cause, after.version - len(said) + 1 + i) for i, fact in enumerate(said)]
+            facts += [
+                Said(fact, cause, after.version - len(said) + 1 + i) for i, fact in enumerate(said)
+            ]
         self._save(changed)
         self.announce(facts)
         if requests:
@@ -226,7 +252,9 @@ class Customs(Service):
 
     def said(self, event: Event) -> None:
         """After every step: of no line does more come back than was ordered."""
-        if isinstance(event, GoodsBack) and any(line.returned > line.ordered for line in event.lines):
+        if isinstance(event, GoodsBack) and any(
+            line.returned > line.ordered for line in event.lines
+        ):
             raise Violation(f"more of {event.order_id} came back than was ordered: {event.lines}")
 
     def at_rest(self) -> None:
@@ -236,11 +264,16 @@ class Customs(Service):
         if left := list(self.months.unended()):
             raise Violation(f"the consolidation comes to no end: {left}")
         if self.waiting:
-            raise Violation(f"open batches are never closed: {[w.kind for w in self.waiting.values()]}")
+            raise Violation(
+                f"open batches are never closed: {[w.kind for w in self.waiting.values()]}"
+            )
 
 
 def _asked(d: Declaration) -> Decimal:
     """How much a return asks for, as the message says it."""
     if d.state is not domain.State.RETURNING or d.order is None:
         return Decimal(0)
-    return sum(quantities(d.order, d.returns[-1].parts, returned_before(d.returns[:-1])).values(), Decimal(0))
+    return sum(
+        quantities(d.order, d.returns[-1].parts, returned_before(d.returns[:-1])).values(),
+        Decimal(0),
+    )

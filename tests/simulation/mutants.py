@@ -19,7 +19,12 @@ from services.payments.domain.payment import State as Paid
 from services.tax.bills import domain as bills
 from services.tax.domain import case
 from services.tax.domain.case import FollowedAll
-from shared.events.customs import GoodsPartlyReturned, GoodsReleased, GoodsReturned, TaxBillConsolidated
+from shared.events.customs import (
+    GoodsPartlyReturned,
+    GoodsReleased,
+    GoodsReturned,
+    TaxBillConsolidated,
+)
 from shared.events.orders import OrderUnwinding, ReturnAccepted, WithdrawalAsked
 from shared.events.payments import PaymentsEvent
 from shared.events.tax import TaxRestored
@@ -29,7 +34,11 @@ from tests.simulation.sabotage import Sabotage
 
 def _ends_without_waiting(order: orders.Order | None, heard: Any) -> Any:
     """Orders takes the first answer to an unwinding for both."""
-    if order is not None and order.stage is orders.Stage.UNWINDING and isinstance(heard, PaymentsEvent):
+    if (
+        order is not None
+        and order.stage is orders.Stage.UNWINDING
+        and isinstance(heard, PaymentsEvent)
+    ):
         order = replace(order, tax=Tax.VOIDED)
     return orders.follow(order, heard)
 
@@ -46,26 +55,38 @@ def _does_not_wait_for_the_bank(found: Payment | None, heard: Any) -> Decision:
     if found is not None and found.state is Paid.AUTHORISED and isinstance(heard, OrderUnwinding):
         return Decision(replace(found, unwinding=True))
     decision = payment.follow(found, heard)
-    return replace(decision, asks=()) if found is not None and found.state is Paid.AUTHORISED and found.unwinding else decision
+    return (
+        replace(decision, asks=())
+        if found is not None and found.state is Paid.AUTHORISED and found.unwinding
+        else decision
+    )
 
 
 def _leaves_the_merchant_its_share(found: Payment | None, heard: Any) -> Decision:
     """Payments refunds what came back out of nobody's account."""
     decision = payment.follow(found, heard)
     if isinstance(heard, ReturnAccepted):
-        return replace(decision, movements=tuple(m for m in decision.movements if not m.purpose.startswith("unsettle")))
+        return replace(
+            decision,
+            movements=tuple(m for m in decision.movements if not m.purpose.startswith("unsettle")),
+        )
     return decision
 
 
 def _refunds_the_tax_of_late_goods(found: Payment | None, heard: Any) -> Decision:
     """Payments gives the withheld tax back though it stays levied."""
-    return payment.follow(found, heard.model_copy(update={"in_time": True}) if isinstance(heard, ReturnAccepted) else heard)
+    return payment.follow(
+        found,
+        heard.model_copy(update={"in_time": True}) if isinstance(heard, ReturnAccepted) else heard,
+    )
 
 
 def _forgets_what_came_back_before(found: Payment | None, heard: Any) -> Decision:
     """Payments refunds every part of a line as if it were its first."""
     if isinstance(heard, ReturnAccepted):
-        lines = tuple(line.model_copy(update={"returned_before": Decimal(0)}) for line in heard.lines)
+        lines = tuple(
+            line.model_copy(update={"returned_before": Decimal(0)}) for line in heard.lines
+        )
         heard = heard.model_copy(update={"lines": lines})
     return payment.follow(found, heard)
 
@@ -73,14 +94,18 @@ def _forgets_what_came_back_before(found: Payment | None, heard: Any) -> Decisio
 Cases = Mapping[Any, Any]
 
 
-def _keeps_the_quota(cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any) -> FollowedAll:
+def _keeps_the_quota(
+    cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any
+) -> FollowedAll:
     """Tax forgets to give back the quota of what was released and came back."""
     after = case.follow_all(cases, quotas, events, rules, assessed)
     restored = any(isinstance(fact, TaxRestored) for facts in after.facts for fact in facts)
     return after._replace(quotas=quotas) if restored else after
 
 
-def _restores_twice(cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any) -> FollowedAll:
+def _restores_twice(
+    cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any
+) -> FollowedAll:
     """Tax gives the quota of what came back to the buyer's year, and once more."""
     after = case.follow_all(cases, quotas, events, rules, assessed)
     found = dict(after.quotas)
@@ -90,17 +115,28 @@ def _restores_twice(cases: Cases, quotas: Cases, events: Sequence[Any], rules: A
     return after._replace(quotas=found)
 
 
-def _restores_late_returns(cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any) -> FollowedAll:
+def _restores_late_returns(
+    cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any
+) -> FollowedAll:
     """Tax does not ask whether the goods came back in time."""
-    events = [e.model_copy(update={"in_time": True}) if isinstance(e, ReturnAccepted) else e for e in events]
+    events = [
+        e.model_copy(update={"in_time": True}) if isinstance(e, ReturnAccepted) else e
+        for e in events
+    ]
     return case.follow_all(cases, quotas, events, rules, assessed)
 
 
-def _overlooks_a_late_release(cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any) -> FollowedAll:
+def _overlooks_a_late_release(
+    cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any
+) -> FollowedAll:
     """Tax has no row for a release that is heard of after the return."""
     for event in events:
         found = cases.get(event.order_id)
-        if isinstance(event, GoodsReleased) and found is not None and found.state is case.TaxState.RESTORED:
+        if (
+            isinstance(event, GoodsReleased)
+            and found is not None
+            and found.state is case.TaxState.RESTORED
+        ):
             raise IllegalTransition(found.state, type(event))
     return case.follow_all(cases, quotas, events, rules, assessed)
 
@@ -110,7 +146,9 @@ def _follows_a_word_on_an_earlier_list(d: Declaration, heard: Any, policy: Any) 
     return declaration.answer(d, replace(heard, attempt=None), policy)
 
 
-def _follows_the_e_port(found: Declaration, heard: declaration.Answer, policy: declaration.Policy) -> declaration.Followed:
+def _follows_the_e_port(
+    found: Declaration, heard: declaration.Answer, policy: declaration.Policy
+) -> declaration.Followed:
     """Customs takes what the e-port could not pass on for a decision on the list."""
     return declaration.answer(found, replace(heard, technical=False), policy)
 
@@ -119,19 +157,27 @@ def _takes_the_first_return_for_all(d: Declaration, heard: Any, policy: Any) -> 
     """Customs says all is back when the first part is."""
     after, facts = declaration.answer(d, heard, policy)
     if any(type(fact) is GoodsPartlyReturned for fact in facts):
-        facts = tuple(GoodsReturned(**dict(f)) if type(f) is GoodsPartlyReturned else f for f in facts)
+        facts = tuple(
+            GoodsReturned(**dict(f)) if type(f) is GoodsPartlyReturned else f for f in facts
+        )
         after = replace(after, state=State.RETURNED)
     return after, facts
 
 
 def _takes_the_last_document(found: Declaration | None, document: Any, match: Any) -> Any:
     """Customs makes the list anew when a waybill is repeated."""
-    if found is not None and found.state is State.LODGED and type(document).__name__ == "WaybillIssued":
+    if (
+        found is not None
+        and found.state is State.LODGED
+        and type(document).__name__ == "WaybillIssued"
+    ):
         return replace(found, state=State.MATCHED, waiting="declare"), ()
     return declaration.collect(found, document, match)
 
 
-def _withdraws_what_is_lodged(found: Declaration | None, event: WithdrawalAsked, at: Any, policy: Any) -> Any:
+def _withdraws_what_is_lodged(
+    found: Declaration | None, event: WithdrawalAsked, at: Any, policy: Any
+) -> Any:
     """Customs says a list is withdrawn without asking the authority."""
     if found is not None and found.state in declaration.PENDING:
         found = replace(found, state=State.MATCHED)
@@ -193,8 +239,12 @@ MUTANTS: Final[dict[str, Sabotage]] = {
     "customs lodges again for a second waybill": Sabotage(collect=_takes_the_last_document),
     "customs withdraws without asking": Sabotage(withdraw=_withdraws_what_is_lodged),
     "customs follows a contradiction": Sabotage(answer=_follows_every_word),
-    "customs follows a word on an earlier list": Sabotage(answer=_follows_a_word_on_an_earlier_list),
-    "customs follows the e-port's no to a message that came twice": Sabotage(answer=_follows_the_e_port),
+    "customs follows a word on an earlier list": Sabotage(
+        answer=_follows_a_word_on_an_earlier_list
+    ),
+    "customs follows the e-port's no to a message that came twice": Sabotage(
+        answer=_follows_the_e_port
+    ),
     "customs takes the first part for all": Sabotage(answer=_takes_the_first_return_for_all),
     "customs does not stop": Sabotage(stop=_ignores_the_stop),
     "tax settles a dispute without a person": Sabotage(bill=_hands_over_twice),

@@ -59,7 +59,11 @@ class Bank:
     def _fails(self, key: UUID, token: str, ask: Ask) -> bool:
         """No answer, and nothing done, once."""
         self._failed.add(key)
-        return (token, ask.kind) in {("unknown_lost", "capture"), ("flaky", "authorise"), ("refund_flaky", "refund")}
+        return (token, ask.kind) in {
+            ("unknown_lost", "capture"),
+            ("flaky", "authorise"),
+            ("refund_flaky", "refund"),
+        }
 
     def _decide(self, ask: Ask, token: str) -> Answer | said.Transferred:
         order_id = ask.order_id
@@ -68,18 +72,26 @@ class Bank:
                 return said.AuthorisationDeclined(order_id, "AM04", "insufficient funds")
             return said.Authorised(order_id, f"A{order_id}")
         if isinstance(ask, said.Capture):
-            return said.CaptureDeclined(order_id, "AC04", "closed") if token == "expired" else self._capture(ask, token)
+            return (
+                said.CaptureDeclined(order_id, "AC04", "closed")
+                if token == "expired"
+                else self._capture(ask, token)
+            )
         if isinstance(ask, said.Refund | said.RefundTax | said.Transfer):
             return self._give_out(ask)
         if self.captured(order_id):
             raise Violation(f"the bank was asked to void what it captured for {order_id}")
         return said.HoldGone(order_id) if token == "expired" else said.Voided(order_id)
 
-    def _give_out(self, ask: said.Refund | said.RefundTax | said.Transfer) -> Answer | said.Transferred:
+    def _give_out(
+        self, ask: said.Refund | said.RefundTax | said.Transfer
+    ) -> Answer | said.Transferred:
         order_id = ask.order_id
         if not isinstance(ask, said.Transfer):
             self.moved[order_id, "refund"] += ask.amount.minor
-            self.moved[order_id, "refund_tax"] += ask.amount.minor if isinstance(ask, said.RefundTax) else 0
+            self.moved[order_id, "refund_tax"] += (
+                ask.amount.minor if isinstance(ask, said.RefundTax) else 0
+            )
             if self.moved[order_id, "refund"] > self.moved[order_id, "capture"]:
                 raise Violation(f"the bank was made to refund more than it captured for {order_id}")
             number = f"R{order_id}"
@@ -98,8 +110,14 @@ class Bank:
         if self.captured(ask.order_id):
             raise Violation(f"the bank captured twice for {ask.order_id}")
         self.moved[ask.order_id, "capture"] += amount.minor
-        payer = self._plans[ask.order_id].placed.buyer.person_ref if token != "other_payer" else PERSONS[2]
-        return said.Captured(ask.order_id, amount, f"P{ask.order_id}", ENTERPRISE, payer, f"n{payer}", AT)
+        payer = (
+            self._plans[ask.order_id].placed.buyer.person_ref
+            if token != "other_payer"
+            else PERSONS[2]
+        )
+        return said.Captured(
+            ask.order_id, amount, f"P{ask.order_id}", ENTERPRISE, payer, f"n{payer}", AT
+        )
 
 
 class Carrier(Reader):
@@ -107,7 +125,9 @@ class Carrier(Reader):
 
     name = "carrier"
 
-    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]) -> None:
+    def __init__(
+        self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]
+    ) -> None:
         super().__init__(world, broker, sabotage, {topics.SUBMISSIONS: (Accepted,)})
         self._plans = plans
         self._booked: set[UUID] = set()
@@ -119,15 +139,30 @@ class Carrier(Reader):
                 continue
             self._booked.add(event.order_id)
             for number in {"dupway": ("W1", "W1"), "secondway": ("W1", "W2")}.get(word, ("W1",)):
-                self.world.soon(partial(self._issue, event.order_id, "other" if word == "badway" else "cn", number))
+                self.world.soon(
+                    partial(
+                        self._issue, event.order_id, "other" if word == "badway" else "cn", number
+                    )
+                )
 
     def _issue(self, order_id: UUID, consignee: str, number: str) -> None:
-        waybill = _WAYBILL.model_copy(update={"order_id": order_id, "consignee_name_digest": consignee, "logistics_no": number})
+        waybill = _WAYBILL.model_copy(
+            update={
+                "order_id": order_id,
+                "consignee_name_digest": consignee,
+                "logistics_no": number,
+            }
+        )
         self.send([(topics.WAYBILLS, order_id, Record(self.world.uuid(), waybill))])
         # Nobody waits for it, and it may come at any time.
         if not Random(f"{self.world.seed} {order_id} delivered").randrange(4):
             delivered = WaybillDelivered(order_id=order_id, logistics_no=number)
-            self.world.after(60.0, lambda: self.send([(topics.WAYBILLS, order_id, Record(self.world.uuid(), delivered))]))
+            self.world.after(
+                60.0,
+                lambda: self.send(
+                    [(topics.WAYBILLS, order_id, Record(self.world.uuid(), delivered))]
+                ),
+            )
 
 
 _WAYBILL: Final = WaybillIssued(
@@ -210,7 +245,9 @@ class Authority(Reader):
 
     name = "authority"
 
-    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]) -> None:
+    def __init__(
+        self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]
+    ) -> None:
         super().__init__(world, broker, sabotage, {topics.DECLARATIONS: (Collective,)})
         self._plans = plans
         self.register: dict[UUID, Listed] = {}
@@ -235,7 +272,9 @@ class Authority(Reader):
         if entry.state in LIVE:
             raise Violation(f"a second list was lodged while one is live: {request.order_id}")
         if request.amends != (entry.state == "returned"):
-            raise Violation(f"a list {'amends' if request.amends else 'is new'} where the last is {entry.state}")
+            raise Violation(
+                f"a list {'amends' if request.amends else 'is new'} where the last is {entry.state}"
+            )
         entry.guid, entry.attempt = guid, request.attempt
         if "eport" in words and not entry.refused_early:
             entry.refused_early, entry.state = True, "refused"
@@ -243,15 +282,35 @@ class Authority(Reader):
             return
         if "reject" in words or ("return" in words and entry.returns == 0):
             entry.state, entry.returns = "returned", entry.returns + 1
-            self._answer(request.order_id, entry, "declare", 100, guid, "99" if "reject" in words else "130126")
+            self._answer(
+                request.order_id,
+                entry,
+                "declare",
+                100,
+                guid,
+                "99" if "reject" in words else "130126",
+            )
             return
         entry.state = "declared"
         entry.invt_no = entry.invt_no or f"I{request.order_id}"
         self._rule(request.order_id, entry, _script(words), guid)
         if "twice" in words:
             # The message came a second time, and the e-port will not have it: at any time until long after the release.
-            told = Ruling("declare", "returned", "-621004", "", "-621004", None, None, AT, request.attempt, technical=True)
-            self.world.after(self.world.dice.random() ** 2 * 60, partial(self._repeat, request.order_id, told))
+            told = Ruling(
+                "declare",
+                "returned",
+                "-621004",
+                "",
+                "-621004",
+                None,
+                None,
+                AT,
+                request.attempt,
+                technical=True,
+            )
+            self.world.after(
+                self.world.dice.random() ** 2 * 60, partial(self._repeat, request.order_id, told)
+            )
 
     def _rule(self, order_id: UUID, entry: Listed, script: list[int], guid: str) -> None:
         """The next word on a list, until it is cancelled; the time between two words is free."""
@@ -281,12 +340,17 @@ class Authority(Reader):
 
     def _consolidate(self, order_id: UUID, entry: Listed) -> None:
         entry.consolidated = True
-        self._tell(BillWord(order_id, 2 if entry.state == "declared" else 3, tax_no=f"T{entry.bills}"))
+        self._tell(
+            BillWord(order_id, 2 if entry.state == "declared" else 3, tax_no=f"T{entry.bills}")
+        )
 
     def _correct(self, order_id: UUID, entry: Listed, back: Decimal, before: Decimal) -> None:
         """Some of the goods came back in time: the bill is void, and another is made of what is left."""
         left = int(entry.billed * (before - back) / before)
-        words = [BillWord(order_id, 3, tax_no=f"T{entry.bills}"), BillWord(order_id, 1, left, f"T{entry.bills + 1}")]
+        words = [
+            BillWord(order_id, 3, tax_no=f"T{entry.bills}"),
+            BillWord(order_id, 1, left, f"T{entry.bills + 1}"),
+        ]
         entry.bills, entry.billed = entry.bills + 1, left
         for word in words:
             self._tell(word)
@@ -297,22 +361,39 @@ class Authority(Reader):
 
     def _cancel(self, request: Request, entry: Listed, guid: str) -> None:
         if request.invt_no is None or request.invt_no != entry.invt_no:
-            raise Violation(f"a cancellation names the list {request.invt_no}, the register has {entry.invt_no}")
-        granted = entry.state == "declared" and entry.status not in ENDED and self._plans[request.order_id].cancel_granted
+            raise Violation(
+                f"a cancellation names the list {request.invt_no}, the register has {entry.invt_no}"
+            )
+        granted = (
+            entry.state == "declared"
+            and entry.status not in ENDED
+            and self._plans[request.order_id].cancel_granted
+        )
         if granted:
             entry.state = "cancelled"
         self._answer(request.order_id, entry, "cancel", 399 if granted else 100, guid)
 
     def _take_back(self, request: Request, entry: Listed, guid: str) -> None:
         if entry.state != "declared" or not entry.released:
-            raise Violation(f"a return of {request.order_id} was asked for: its list is {entry.state} {entry.status}")
+            raise Violation(
+                f"a return of {request.order_id} was asked for: its list is {entry.state} {entry.status}"
+            )
         plan = self._plans[request.order_id]
         ordered = sum((line.quantity for line in plan.placed.lines), Decimal(0))
         if not 0 < request.quantity <= ordered - entry.returned:
-            raise Violation(f"a return asks for {request.quantity} of {ordered}, {entry.returned} are back already")
+            raise Violation(
+                f"a return asks for {request.quantity} of {ordered}, {entry.returned} are back already"
+            )
         entry.applications += 1
         number = f"T{entry.applications}"
-        self._answer(request.order_id, entry, "return", 399 if plan.return_granted else 100, guid, pre_no=number)
+        self._answer(
+            request.order_id,
+            entry,
+            "return",
+            399 if plan.return_granted else 100,
+            guid,
+            pre_no=number,
+        )
         if plan.return_granted:
             self.world.soon(partial(self._arrive, request, entry, guid, number))
 
@@ -326,7 +407,12 @@ class Authority(Reader):
         entry.late += request.quantity if late else 0
         if entry.bills and not entry.consolidated and not late and entry.state == "declared":
             ordered = sum((line.quantity for line in plan.placed.lines), Decimal(0))
-            self._correct(request.order_id, entry, request.quantity, ordered - entry.returned + request.quantity)
+            self._correct(
+                request.order_id,
+                entry,
+                request.quantity,
+                ordered - entry.returned + request.quantity,
+            )
         days = timedelta(days=366 if late else 0)
         self._answer(request.order_id, entry, "return", 800, guid, pre_no=number, after=days)
 
@@ -347,25 +433,59 @@ class Authority(Reader):
         invt_no = entry.invt_no if on != "declare" or status >= 120 else None
         at = AT + timedelta(seconds=self.world.now) + after
         attempt = entry.attempt if on == "declare" else None
-        ruling = Ruling(on, meaning, str(status), "", code, invt_no, pre_no, at, attempt, status < 0)  # type: ignore[arg-type]
+        ruling = Ruling(
+            on,
+            meaning,  # type: ignore[arg-type]
+            str(status),
+            "",
+            code,
+            invt_no,
+            pre_no,
+            at,
+            attempt,
+            status < 0,
+        )
         entry.history.append(f"{on} {status}")
         twice = "dupreceipt" in self._plans[order_id].authority
         # A receipt sent again is the same to the byte, and its bytes are its id.
         key: Hashable = guid
-        self.send([(topics.RECEIPTS, key, Record(self.world.uuid(), Receipt(order_id, ruling)))] * (1 + twice))
+        self.send(
+            [(topics.RECEIPTS, key, Record(self.world.uuid(), Receipt(order_id, ruling)))]
+            * (1 + twice)
+        )
         if entry.released and on == "declare" and status not in (800, 899):
             return  # it contradicts itself: said first, nobody could tell which of the two it means
         for _ in range(self._plans[order_id].authority.split(".").count("again")):
-            self.world.after(self.world.dice.random() ** 2 * 60, partial(self._repeat, order_id, ruling))
+            self.world.after(
+                self.world.dice.random() ** 2 * 60, partial(self._repeat, order_id, ruling)
+            )
 
     def _repeat(self, order_id: UUID, ruling: Ruling) -> None:
         """Say it again, after whatever was said since: in a receipt of its own, of other bytes and dated anew."""
-        ruling = replace(ruling, at=AT + timedelta(seconds=self.world.now)) if ruling.on == "declare" else ruling
-        self.send([(topics.RECEIPTS, self.world.uuid(), Record(self.world.uuid(), Receipt(order_id, ruling)))])
+        ruling = (
+            replace(ruling, at=AT + timedelta(seconds=self.world.now))
+            if ruling.on == "declare"
+            else ruling
+        )
+        self.send(
+            [
+                (
+                    topics.RECEIPTS,
+                    self.world.uuid(),
+                    Record(self.world.uuid(), Receipt(order_id, ruling)),
+                )
+            ]
+        )
 
 
 def _script(words: list[str]) -> list[int]:
-    stages = {"review": [300], "examine": [500], "hold": [600], "detain": [500, 501], "shipback": [500, 700]}
+    stages = {
+        "review": [300],
+        "examine": [500],
+        "hold": [600],
+        "detain": [500, 501],
+        "shipback": [500, 700],
+    }
     found = [120, *(status for word in words for status in stages.get(word, []))]
     if "detain" in words or "shipback" in words:
         return found

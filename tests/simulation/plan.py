@@ -31,7 +31,12 @@ AUTHORITY: Final = (
     *("",) * 6, "review", "examine", "detain", "hold", "hold.twice", "return", "return.twice", "reject", "shipback", "eport", "contradict",
     "contradict_501", "dupreceipt", "only_899", "examine.dupreceipt", "return.dupreceipt", "eport.hold",
 )  # fmt: skip
-WARES: Final = (("0809290000", 17_200), ("0809290000", 17_200), ("4202210090", 490_000), ("4202210090", 680_000))
+WARES: Final = (
+    ("0809290000", 17_200),
+    ("0809290000", 17_200),
+    ("4202210090", 490_000),
+    ("4202210090", 680_000),
+)
 """Tariff line and price in fen: cherries, and handbags below and above the single limit."""
 
 
@@ -60,7 +65,9 @@ class Plan:
 
     def refused(self) -> Refused:
         fault = Fault(field="lines", rule="sum", found="1", expected="2")
-        return Refused(self.order_id, self.order_no, PLATFORM, "US-CN", (fault,), {"lines": self.order_no})
+        return Refused(
+            self.order_id, self.order_no, PLATFORM, "US-CN", (fault,), {"lines": self.order_no}
+        )
 
     def ends(self, *, taxable: bool) -> frozenset[str]:
         """The ends that are right for it. `taxable`: the buyer's quota let it through, which is the order of arrival's affair."""
@@ -75,7 +82,9 @@ class Plan:
         """By the bank, the documents or the authority, unless it is called off first."""
         words = self.authority.split(".")
         # Who pays is the authority's affair for imports only, where the limits are the buyer's.
-        tokens = {"declined", "expired", "short"} | ({"other_payer"} if self.placed.direction == "import" else set())
+        tokens = {"declined", "expired", "short"} | (
+            {"other_payer"} if self.placed.direction == "import" else set()
+        )
         return (
             self.token in tokens
             or self.carrier == "badway"
@@ -99,10 +108,14 @@ def _plan(world: World, number: int) -> Plan:
     if carrier == "" and not Random(f"{world.seed} {number} second waybill").randrange(8):
         carrier = "secondway"
     again = Random(f"{world.seed} {number} again").choice(("", "", "", ".again", ".again.again"))
-    asks = [(dice.random() ** 2 * 90, dice.choice(("cancel", "return", "part"))) for _ in range(dice.choice((0, 0, 0, 1, 1, 2)))]
+    asks = [
+        (dice.random() ** 2 * 90, dice.choice(("cancel", "return", "part")))
+        for _ in range(dice.choice((0, 0, 0, 1, 1, 2)))
+    ]
     # Given back one after another, in parts and at last wholly.
     asks += [
-        (60 + 40 * n + 20 * dice.random(), dice.choice(("part", "part", "return"))) for n in range(dice.choice((0, 0, 0, 3)))
+        (60 + 40 * n + 20 * dice.random(), dice.choice(("part", "part", "return")))
+        for n in range(dice.choice((0, 0, 0, 3)))
     ]
     if carrier == "lost":
         asks.append((100 + dice.random() * 100, "cancel"))
@@ -121,7 +134,9 @@ def _plan(world: World, number: int) -> Plan:
         cancel_granted=dice.random() < 0.7,
         return_granted=dice.random() < 0.8,
         return_late=dice.random() < 0.3,
-        unprintable=frozenset(kind for kind in ("declare", "cancel", "return") if dice.random() < 0.03),
+        unprintable=frozenset(
+            kind for kind in ("declare", "cancel", "return") if dice.random() < 0.03
+        ),
         submissions=(first, *twice),
         conflicting=tuple(dice.random() * 60 for _ in range(dice.choice((0, 0, 0, 0, 1)))),
         asks=tuple(asks),
@@ -153,12 +168,19 @@ def _line(hs_code: str, fen: int) -> Line:
 
 
 def _person(person_ref: UUID) -> SealedPerson:
-    return SealedPerson(person_ref=person_ref, sealed=b"", id_type="1", name_digest=f"n{person_ref}", id_digest="i")
+    return SealedPerson(
+        person_ref=person_ref, sealed=b"", id_type="1", name_digest=f"n{person_ref}", id_digest="i"
+    )
 
 
 def _consignee(person_ref: UUID) -> SealedConsignee:
     return SealedConsignee(
-        person_ref=person_ref, sealed=b"", country="CN", name_digest="cn", phone_digest="cp", address_digest="ca"
+        person_ref=person_ref,
+        sealed=b"",
+        country="CN",
+        name_digest="cn",
+        phone_digest="cp",
+        address_digest="ca",
     )
 
 
@@ -167,7 +189,9 @@ _LINES: Final = {ware: (_line(*ware),) for ware in WARES}
 _PLACED: Final = _template()
 
 
-def _placed(order_id: UUID, order_no: str, person: UUID, direction: Direction, hs_code: str, fen: int) -> OrderPlaced:
+def _placed(
+    order_id: UUID, order_no: str, person: UUID, direction: Direction, hs_code: str, fen: int
+) -> OrderPlaced:
     buyer, consignee = _BUYERS[person]
     # Not divisible by the pieces, so that a fen is lost where the parts of a return are rounded each by itself.
     tax = fen // 10 + 1 if direction == "import" else 0

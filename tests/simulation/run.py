@@ -63,7 +63,15 @@ class Simulation:
         for plan in self.plans.values():
             self._submit(plan)
         self.world.run()
-        for reader in (self.orders, self.payments, self.tax, self.customs, self.carrier, self.authority, self.office):
+        for reader in (
+            self.orders,
+            self.payments,
+            self.tax,
+            self.customs,
+            self.carrier,
+            self.authority,
+            self.office,
+        ):
             reader.at_rest()
         for plan in self.plans.values():
             self._judge(plan)
@@ -96,10 +104,14 @@ class Simulation:
         order_id = plan.order_id
         order = self.orders.state[order_id]
         if order.stage not in ENDED:
-            raise Violation(f"{plan.order_no} ({_words(plan)}) comes to no end: it is {order.stage}")
+            raise Violation(
+                f"{plan.order_no} ({_words(plan)}) comes to no end: it is {order.stage}"
+            )
         rightly = plan.ends(taxable=order_id not in self.tax.refused)
         if order.stage not in rightly:
-            raise Violation(f"{plan.order_no} ({_words(plan)}) ends {order.stage}, not {' or '.join(sorted(rightly))}")
+            raise Violation(
+                f"{plan.order_no} ({_words(plan)}) ends {order.stage}, not {' or '.join(sorted(rightly))}"
+            )
         last = self.orders.ends[order_id][-1]
         if last != f"order.{order.stage}.v1":
             raise Violation(f"{plan.order_no} is {order.stage} and its last word was {last}")
@@ -130,7 +142,9 @@ class Simulation:
         if balances[Account.BUYER_FUNDS]:
             raise Violation(f"{plan.order_no} is {stage} and its books are {balances}")
         if due is not None and balances[Account.TAX_SUSPENSE]:
-            raise Violation(f"{plan.order_no} is {stage} and a difference is borne by nobody: {balances}")
+            raise Violation(
+                f"{plan.order_no} is {stage} and a difference is borne by nobody: {balances}"
+            )
         if not self._in_parts(plan):
             in_between = (Account.TAX_PAYABLE, Account.TAX_SUSPENSE, Account.GUARANTEE_RESERVED)
             if any(balances[account] for account in in_between):
@@ -140,11 +154,17 @@ class Simulation:
         if payment is not None and payment.state not in rightly:
             raise Violation(f"{plan.order_no} is {stage} and its payment {payment.state}")
 
-    def _judge_bill(self, plan: Plan, fulfilled: bool, due: Due | None, balances: Mapping[Account, int]) -> None:
+    def _judge_bill(
+        self, plan: Plan, fulfilled: bool, due: Due | None, balances: Mapping[Account, int]
+    ) -> None:
         """What was billed was paid, and who bears the difference is who should: nobody but the merchant for goods back too late."""
         bill = self.tax.bills.get(plan.order_id)
         entry = self.authority.register.get(plan.order_id, Listed())
-        if fulfilled and plan.placed.direction == "import" and (bill is None or bill.state is not BillState.DUE):
+        if (
+            fulfilled
+            and plan.placed.direction == "import"
+            and (bill is None or bill.state is not BillState.DUE)
+        ):
             raise Violation(f"{plan.order_no} is fulfilled and its bill {bill and bill.state}")
         if (
             entry.released
@@ -153,8 +173,13 @@ class Simulation:
             and bill.billed.minor
             and (due is None or due.state is not DueState.PAID)
         ):
-            raise Violation(f"the bill of {plan.order_no} was handed over and is {due and due.state}")
-        borne = {account: balances[account] for account in (Account.TAX_DIFFERENCE, Account.MERCHANT_CLAIM)}
+            raise Violation(
+                f"the bill of {plan.order_no} was handed over and is {due and due.state}"
+            )
+        borne = {
+            account: balances[account]
+            for account in (Account.TAX_DIFFERENCE, Account.MERCHANT_CLAIM)
+        }
         difference = due.billed.minor - due.withheld.minor if due is not None else 0
         rightly = dict.fromkeys(borne, 0)
         first = bill.outcome if bill is not None else None
@@ -165,19 +190,27 @@ class Simulation:
             rightly[Account.TAX_DIFFERENCE] = difference if first == "booked" else 0
             rightly[Account.MERCHANT_CLAIM] = due.billed.minor - rightly[Account.TAX_DIFFERENCE]
         if borne != rightly:
-            raise Violation(f"of the bill of {plan.order_no} ({due}) is borne {borne}, not {rightly}")
+            raise Violation(
+                f"of the bill of {plan.order_no} ({due}) is borne {borne}, not {rightly}"
+            )
 
     def _judge_tax(self, plan: Plan, stage: Stage) -> None:
         case = self.tax.state.get(plan.order_id)
         sold = stage in (Stage.FULFILLED, Stage.RETURNED)
         rightly = (TaxState.POSTED, TaxState.RESTORED) if sold else (TaxState.VOIDED,)
-        if case is not None and (case.state not in rightly or (case.state is TaxState.RESTORED and stage is Stage.FULFILLED)):
+        if case is not None and (
+            case.state not in rightly
+            or (case.state is TaxState.RESTORED and stage is Stage.FULFILLED)
+        ):
             raise Violation(f"{plan.order_no} is {stage} and its tax {case.state}")
         if case is None or not sold:
             return
         assessed = self.tax.assessed[plan.order_id]
         value = self._stays(plan, assessed.dutiable_value.minor) if case.quota_key else 0
-        owed = sum(self._stays(plan, x.minor) for x in (assessed.duty, assessed.consumption_tax, assessed.vat))
+        owed = sum(
+            self._stays(plan, x.minor)
+            for x in (assessed.duty, assessed.consumption_tax, assessed.vat)
+        )
         if (case.reserved.minor, case.total.minor) != (value, owed):
             raise Violation(
                 f"{plan.order_no} is {stage}, holds {case.reserved} and owes {case.total}, not {value} and {owed} fen"
@@ -186,7 +219,9 @@ class Simulation:
     def _in_parts(self, plan: Plan) -> bool:
         """Whether goods came back other than all at once and in time: their tax bill is then partly a person's affair."""
         entry = self.authority.register.get(plan.order_id, Listed())
-        return bool(entry.returned) and (entry.returned != _pieces(plan) or entry.applications > 1 or bool(entry.late))
+        return bool(entry.returned) and (
+            entry.returned != _pieces(plan) or entry.applications > 1 or bool(entry.late)
+        )
 
     def _stays(self, plan: Plan, whole: int) -> int:
         """What of an amount is still levied or used, by the authority's word alone: all of it, less the pieces that came
@@ -197,8 +232,15 @@ class Simulation:
     def _goods_stay(self, plan: Plan, whole: int) -> int:
         """The price of what did not come back, and of what came late where the merchant keeps it."""
         entry, pieces = self.authority.register.get(plan.order_id, Listed()), _pieces(plan)
-        kept_late = any(each.state == "late" and not each.refund_if_late for each in self.customs.state[plan.order_id].returns)
-        return whole - _share(whole, entry.returned, pieces) + (_share(whole, entry.late, pieces) if kept_late else 0)
+        kept_late = any(
+            each.state == "late" and not each.refund_if_late
+            for each in self.customs.state[plan.order_id].returns
+        )
+        return (
+            whole
+            - _share(whole, entry.returned, pieces)
+            + (_share(whole, entry.late, pieces) if kept_late else 0)
+        )
 
     def _judge_border(self, plan: Plan, stage: Stage) -> None:
         d = self.customs.state.get(plan.order_id)
@@ -207,7 +249,9 @@ class Simulation:
         if cleared != (stage is Stage.FULFILLED):
             raise Violation(f"{plan.order_no} is {stage} and its list {d and d.state}")
         if cleared != (entry.state == "declared" and entry.released):
-            raise Violation(f"the list of {plan.order_no} is {d and d.state}, in the register {entry.state} {entry.status}")
+            raise Violation(
+                f"the list of {plan.order_no} is {d and d.state}, in the register {entry.state} {entry.status}"
+            )
         # Of an order that was never placed there may be a waybill, and nobody will ever ask for it.
         if d is not None and d.order is not None and not cleared and d.state not in OVER:
             raise Violation(f"{plan.order_no} is {stage} and its list still {d.state}")
@@ -227,7 +271,9 @@ def _share(whole: int, pieces: Decimal, of: Decimal) -> int:
 def _words(plan: Plan) -> str:
     asks = [f"{who} at {at:.1f}" for at, who in plan.asks]
     unprintable = [f"no {kind} can be printed" for kind in sorted(plan.unprintable)]
-    return ", ".join(word for word in (plan.token, plan.carrier, plan.authority, *asks, *unprintable) if word)
+    return ", ".join(
+        word for word in (plan.token, plan.carrier, plan.authority, *asks, *unprintable) if word
+    )
 
 
 def simulate(seed: int, sabotage: Sabotage = NONE) -> History:
@@ -240,7 +286,12 @@ def simulate(seed: int, sabotage: Sabotage = NONE) -> History:
         raise Violation(f"seed {seed}: {type(error).__name__}: {error}\n{tail}") from error
     world = simulation.world
     return History(
-        seed, len(simulation.plans), world.steps, world.trace, world.trace_hash(), frozenset(simulation.broker.published)
+        seed,
+        len(simulation.plans),
+        world.steps,
+        world.trace,
+        world.trace_hash(),
+        frozenset(simulation.broker.published),
     )
 
 

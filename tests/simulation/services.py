@@ -36,7 +36,14 @@ from shared.events.customs import CustomsEvent, GoodsReleased, TaxBillVoided
 from shared.events.customs import TaxBillCorrected as CustomsCorrected
 from shared.events.orders import OrderFulfilled, OrderPlaced, OrderUnwinding, ReturnAccepted
 from shared.events.payments import PaymentsEvent, TaxPaid
-from shared.events.tax import TaxAssessed, TaxBillCorrected, TaxBillSettled, TaxEvent, TaxRefused, TaxRestored
+from shared.events.tax import (
+    TaxAssessed,
+    TaxBillCorrected,
+    TaxBillSettled,
+    TaxEvent,
+    TaxRefused,
+    TaxRestored,
+)
 from shared.money import Money
 from tests.simulation.broker import Broker, Record, Said, Service
 from tests.simulation.customs import at
@@ -50,7 +57,9 @@ YEAR: Final = 2026
 
 
 def said_by(*bases: type[Event]) -> tuple[type[Event], ...]:
-    return tuple(kind for kind in EVENT_TYPES.values() if issubclass(kind, bases) and kind not in OF_BILLS)
+    return tuple(
+        kind for kind in EVENT_TYPES.values() if issubclass(kind, bases) and kind not in OF_BILLS
+    )
 
 
 class Orders(Service):
@@ -60,7 +69,11 @@ class Orders(Service):
 
     def __init__(self, world: World, broker: Broker, sabotage: Sabotage) -> None:
         submissions = (Accepted, Refused, CancelRequested, ReturnRequested)
-        hears = {topics.SUBMISSIONS: submissions, topics.PAYMENTS: said_by(PaymentsEvent), topics.TAX: said_by(TaxEvent)}
+        hears = {
+            topics.SUBMISSIONS: submissions,
+            topics.PAYMENTS: said_by(PaymentsEvent),
+            topics.TAX: said_by(TaxEvent),
+        }
         super().__init__(world, broker, sabotage, {**hears, topics.CUSTOMS: said_by(CustomsEvent)})
         self.ends: dict[UUID, list[str]] = {}
 
@@ -69,7 +82,9 @@ class Orders(Service):
         facts: list[Said] = []
         for event_id, event in fresh:
             order_id = event.order_id
-            order, said = self.sabotage.orders(changed.get(order_id) or self.state.get(order_id), event)
+            order, said = self.sabotage.orders(
+                changed.get(order_id) or self.state.get(order_id), event
+            )
             changed[order_id] = order
             first = order.version - len(said) + 1
             facts += [Said(fact, event_id, first + i) for i, fact in enumerate(said)]
@@ -87,7 +102,9 @@ class Orders(Service):
                 raise Violation(f"order {event.order_id} is fulfilled twice")
 
 
-_ENDS: Final = frozenset(f"order.{end}.v1" for end in ("fulfilled", "rejected", "cancelled", "returned"))
+_ENDS: Final = frozenset(
+    f"order.{end}.v1" for end in ("fulfilled", "rejected", "cancelled", "returned")
+)
 
 
 @dataclass
@@ -105,7 +122,18 @@ class Deposit:
 
 def _as_message(record: Record) -> Message:
     event = record.event
-    return Message(record.event_id, event.type, event.order_id, event, datetime.now(UTC), topics.TAX, 0, 0, None, None)
+    return Message(
+        record.event_id,
+        event.type,
+        event.order_id,
+        event,
+        datetime.now(UTC),
+        topics.TAX,
+        0,
+        0,
+        None,
+        None,
+    )
 
 
 class Payments(Service):
@@ -131,18 +159,32 @@ class Payments(Service):
         self.held: dict[UUID, customs_debt.LedgerPosition] = {}
 
     def transact(self, fresh: Sequence[Record]) -> None:
-        self._follow([(record.event_id, record.event) for record in fresh if not isinstance(record.event, TAX_FACTS)])
+        self._follow(
+            [
+                (record.event_id, record.event)
+                for record in fresh
+                if not isinstance(record.event, TAX_FACTS)
+            ]
+        )
         self._follow_tax([record for record in fresh if isinstance(record.event, TAX_FACTS)])
 
     def _follow_tax(self, fresh: Sequence[Record]) -> None:
         """As in taxes.py, by the same folding of a batch."""
-        told = {r.event.order_id for r in fresh if isinstance(r.event, (TaxRestored, TaxBillCorrected))}
-        told |= {r.event.order_id for r in fresh if isinstance(r.event, TaxBillSettled) and r.event.returns}
+        told = {
+            r.event.order_id for r in fresh if isinstance(r.event, (TaxRestored, TaxBillCorrected))
+        }
+        told |= {
+            r.event.order_id
+            for r in fresh
+            if isinstance(r.event, TaxBillSettled) and r.event.returns
+        }
         told |= {o for o, payment in self.state.items() if payment.returns} | {
             o for o, held in self.held.items() if held.restored
         }
         batch = debt_handlers.Folded(
-            dict(self.state), dict(self.dues), {o: replace(self.held.get(o, customs_debt.LedgerPosition())) for o in told}
+            dict(self.state),
+            dict(self.dues),
+            {o: replace(self.held.get(o, customs_debt.LedgerPosition())) for o in told},
         )
         for record in fresh:
             batch.follow(_as_message(record))
@@ -188,11 +230,19 @@ class Payments(Service):
             followed = customs_debt.paid(due, answer)
             self.dues[due.order_id] = followed.due
             for movement in followed.movements:
-                self._book(ledger.entries(uuid5(answer.order_id, str(due.order_id)), due.order_id, movement))
+                self._book(
+                    ledger.entries(
+                        uuid5(answer.order_id, str(due.order_id)), due.order_id, movement
+                    )
+                )
             payment = self.state[due.order_id]
             self.state[due.order_id] = replace(payment, version=payment.version + 1)
             fact = TaxPaid(
-                order_id=due.order_id, tax_no=due.tax_no, payment_book="B", amount=due.billed, transfer_no=answer.transfer_no
+                order_id=due.order_id,
+                tax_no=due.tax_no,
+                payment_book="B",
+                amount=due.billed,
+                transfer_no=answer.transfer_no,
             )
             facts.append(Said(fact, answer.order_id, payment.version + 1))
         self._free([due.order_id for due in paid])
@@ -203,7 +253,9 @@ class Payments(Service):
         facts: list[Said] = []
         for cause, heard in causes:
             order_id = heard.order_id
-            decision: Decision = self.sabotage.payments(changed.get(order_id) or self.state.get(order_id), heard)
+            decision: Decision = self.sabotage.payments(
+                changed.get(order_id) or self.state.get(order_id), heard
+            )
             changed[order_id] = decision.payment
             first = decision.payment.version - len(decision.facts) + 1
             facts += [Said(fact, cause, first + i) for i, fact in enumerate(decision.facts)]
@@ -222,7 +274,9 @@ class Payments(Service):
     def _share_out(self, cause: UUID, order_id: UUID) -> None:
         """As taxes.share_out does after the refund of a return."""
         folded = debt_handlers.Folded(
-            self.state, dict(self.dues), {order_id: replace(self.held.get(order_id, customs_debt.LedgerPosition()))}
+            self.state,
+            dict(self.dues),
+            {order_id: replace(self.held.get(order_id, customs_debt.LedgerPosition()))},
         )
         if self.sabotage.shares_out:
             folded.even_out(cause, order_id, None)
@@ -246,7 +300,9 @@ class Payments(Service):
     def _audit(self, order_id: UUID) -> None:
         """After every step: what is in the bank is what the state says we took and have not given back."""
         payment = self.state[order_id]
-        held = (payment.captured.minor if payment.captured else 0) - (payment.refunded.minor if payment.refunded else 0)
+        held = (payment.captured.minor if payment.captured else 0) - (
+            payment.refunded.minor if payment.refunded else 0
+        )
         booked = self.moved[order_id, "capture"] - self.moved[order_id, "refund"]
         if booked != held:
             raise Violation(f"the books of {order_id} say {booked}, its state {held}")
@@ -295,7 +351,9 @@ class Payments(Service):
     def at_rest(self) -> None:
         super().at_rest()
         if self.effects:
-            raise Violation(f"the bank is still asked: {[effect[0].kind for effect in self.effects.values()]}")
+            raise Violation(
+                f"the bank is still asked: {[effect[0].kind for effect in self.effects.values()]}"
+            )
 
 
 class Tax(Service):
@@ -303,8 +361,13 @@ class Tax(Service):
 
     name, topic = "tax", topics.TAX
 
-    def __init__(self, world: World, broker: Broker, sabotage: Sabotage, used: Mapping[UUID, int]) -> None:
-        hears = {topics.ORDERS: (OrderPlaced, OrderUnwinding, ReturnAccepted), topics.CUSTOMS: (GoodsReleased, *BILL_FACTS)}
+    def __init__(
+        self, world: World, broker: Broker, sabotage: Sabotage, used: Mapping[UUID, int]
+    ) -> None:
+        hears = {
+            topics.ORDERS: (OrderPlaced, OrderUnwinding, ReturnAccepted),
+            topics.CUSTOMS: (GoodsReleased, *BILL_FACTS),
+        }
         super().__init__(world, broker, sabotage, hears)
         self.assessed: dict[UUID, TaxAssessed] = {}
         self._entered: set[tuple[UUID, str, int]] = set()
@@ -315,7 +378,9 @@ class Tax(Service):
         self.refused: set[UUID] = set()
 
     def transact(self, fresh: Sequence[Record]) -> None:
-        self._follow_orders([record for record in fresh if not isinstance(record.event, BILL_FACTS)])
+        self._follow_orders(
+            [record for record in fresh if not isinstance(record.event, BILL_FACTS)]
+        )
         for record in fresh:
             if isinstance(record.event, BILL_FACTS):
                 self._follow_bill(record.event_id, record.event)
@@ -326,18 +391,28 @@ class Tax(Service):
         case, bill = self.state[event.order_id], self.bills.get(event.order_id)
         back = case.state is TaxState.RESTORED
         if bill is None:
-            at_first = self.assessed[event.order_id].owed if event.withheld != case.total else case.total
+            at_first = (
+                self.assessed[event.order_id].owed if event.withheld != case.total else case.total
+            )
             withheld = bills.still_withheld(event.withheld, at_first, case.total)
             followed = bills.begin(event, case.total, BILL_POLICY, self.day_s, withheld=withheld)
             if back:
                 followed = bills.follow(followed.bill, bills.CameBack())
         elif isinstance(event, CustomsCorrected):
-            followed = bills.correct(bill, event, case.total, BILL_POLICY.on(beijing_date(bill.pay_at)))
+            followed = bills.correct(
+                bill, event, case.total, BILL_POLICY.on(beijing_date(bill.pay_at))
+            )
         else:
-            followed = self.sabotage.bill(bill, bills.CameBack() if back and isinstance(event, TaxBillVoided) else event)
+            followed = self.sabotage.bill(
+                bill, bills.CameBack() if back and isinstance(event, TaxBillVoided) else event
+            )
         self._keep(cause, followed)
-        if followed.bill.state is bills.BillState.DISPUTED and (bill is None or bill.state is not bills.BillState.DISPUTED):
-            self.world.after(self.world.dice.random() * 60 * self.day_s, partial(self._decide, event.order_id))
+        if followed.bill.state is bills.BillState.DISPUTED and (
+            bill is None or bill.state is not bills.BillState.DISPUTED
+        ):
+            self.world.after(
+                self.world.dice.random() * 60 * self.day_s, partial(self._decide, event.order_id)
+            )
         if followed.bill.state is bills.BillState.CONSOLIDATED:
             self._when_due(followed.bill)
 
@@ -346,31 +421,48 @@ class Tax(Service):
         case = self.state[order_id]
         self.bills[order_id] = followed.bill
         self.state[order_id] = replace(case, version=case.version + len(followed.facts))
-        self.announce([Said(fact, cause, case.version + n) for n, fact in enumerate(followed.facts, start=1)])
+        self.announce(
+            [Said(fact, cause, case.version + n) for n, fact in enumerate(followed.facts, start=1)]
+        )
 
     def _decide(self, order_id: UUID) -> None:
         """A person looks at a bill that is far off."""
         if self.bills[order_id].state is bills.BillState.DISPUTED:
             back = self.state[order_id].state is TaxState.RESTORED
-            word = bills.CameBack() if back else bills.Decided(self.world.dice.random() < 0.5, self.state[order_id].total)
+            word = (
+                bills.CameBack()
+                if back
+                else bills.Decided(self.world.dice.random() < 0.5, self.state[order_id].total)
+            )
             cause = uuid5(order_id, f"a person decided on {self.bills[order_id].tax_no}")
             self._keep(cause, self.sabotage.bill(self.bills[order_id], word))
             if self.bills[order_id].state is bills.BillState.CONSOLIDATED:
                 self._when_due(self.bills[order_id])
 
     def _when_due(self, bill: Bill) -> None:
-        self.world.after(max(0.0, (bill.pay_at - at(self.world)).total_seconds()) + 0.1, self._hand_over)
+        self.world.after(
+            max(0.0, (bill.pay_at - at(self.world)).total_seconds()) + 0.1, self._hand_over
+        )
 
     def _hand_over(self) -> None:
         if self.world.happens(self.world.weather.crash_before_commit):
             self.world.after(1.0, self._hand_over)
             return
-        due = [b for b in self.bills.values() if b.state is bills.BillState.CONSOLIDATED and b.pay_at <= at(self.world)]
+        due = [
+            b
+            for b in self.bills.values()
+            if b.state is bills.BillState.CONSOLIDATED and b.pay_at <= at(self.world)
+        ]
         back = {b.order_id for b in due if self.state[b.order_id].state is TaxState.RESTORED}
-        pay = bills.TimeToPay(self.world.uuid(), sum(1 for b in due if b.order_id not in back and b.billed.minor))
+        pay = bills.TimeToPay(
+            self.world.uuid(), sum(1 for b in due if b.order_id not in back and b.billed.minor)
+        )
         for bill in due:
             heard = bills.CameBack() if bill.order_id in back else pay
-            self._keep(uuid5(bill.order_id, f"the bill {bill.tax_no} is due"), self.sabotage.bill(bill, heard))
+            self._keep(
+                uuid5(bill.order_id, f"the bill {bill.tax_no} is due"),
+                self.sabotage.bill(bill, heard),
+            )
 
     def _follow_orders(self, fresh: Sequence[Record]) -> None:
         events = [record.event for record in fresh]

@@ -92,7 +92,9 @@ class Months:
         after, aside = consolidation.answer(s, told, set(told.named) & set(lists), ASKING)
         self.requests[told.cop_no] = after
         if after.state is not s.state and after.state is State.REFUSED:
-            self.words += [(lists.pop(invt_no), "set_aside", told.cop_no, None) for invt_no in sorted(aside)]
+            self.words += [
+                (lists.pop(invt_no), "set_aside", told.cop_no, None) for invt_no in sorted(aside)
+            ]
             self.words += [(order_id, "refused", told.cop_no, None) for order_id in lists.values()]
         if after.sum_no is not None and s.sum_no is None:
             self._progress(after)
@@ -100,10 +102,16 @@ class Months:
     def _result(self, told: Result, invt_nos: Sequence[str]) -> None:
         s = next((s for s in self.requests.values() if s.sum_no == told.sum_no), None)
         if s is None and invt_nos:
-            s = next(self.requests[cop_no] for cop_no, lists in self.lists.items() if invt_nos[0] in lists and self._live(cop_no))
+            s = next(
+                self.requests[cop_no]
+                for cop_no, lists in self.lists.items()
+                if invt_nos[0] in lists and self._live(cop_no)
+            )
         before = self.declarations.get(told.decl_seq_no)
         new = bool(invt_nos) and (before is None or told.seq not in before.told)
-        self.declarations[told.decl_seq_no] = consolidation.hear(before, told, len(invt_nos) if new else 0)
+        self.declarations[told.decl_seq_no] = consolidation.hear(
+            before, told, len(invt_nos) if new else 0
+        )
         if s is not None:
             if new:
                 orders = {self.lists[s.cop_no][invt_no] for invt_no in invt_nos}
@@ -119,7 +127,9 @@ class Months:
             if d.sum_no == s.sum_no:
                 self.declarations[number], stages = consolidation.to_say(d)
                 self.words += [
-                    (order_id, WORDS[stage], s.cop_no, number) for stage in stages for order_id in sorted(self.lines[number])
+                    (order_id, WORDS[stage], s.cop_no, number)
+                    for stage in stages
+                    for order_id in sorted(self.lines[number])
                 ]
                 made.append(self.declarations[number])
         self.requests[s.cop_no] = consolidation.progress(s, made)
@@ -134,7 +144,19 @@ class Months:
             entry_id = self.declarations[number].entry_id if number else None
             parts = json.dumps([[1, 1]] if number else [])
             word = PendingEvent(
-                0, order_id, d.version, kind, str(d.invt_no), cop_no, "2026-11", at, s.status, s.info, number, entry_id, parts
+                0,
+                order_id,
+                d.version,
+                kind,
+                str(d.invt_no),
+                cop_no,
+                "2026-11",
+                at,
+                s.status,
+                s.info,
+                number,
+                entry_id,
+                parts,
             )
             facts.append(Said(fact_of(word), cause_of(word), d.version + counts[order_id]))
         self.words.clear()
@@ -144,7 +166,9 @@ class Months:
         """Lists nobody asks for, and requests that come to no end."""
         yield from (f"{order_id} is never asked for" for order_id in self.open)
         ends = (State.CLOSED, State.REFUSED, State.SUPERSEDED)
-        yield from (f"{s.cop_no} is {s.state}" for s in self.requests.values() if s.state not in ends)
+        yield from (
+            f"{s.cop_no} is {s.state}" for s in self.requests.values() if s.state not in ends
+        )
 
 
 class Office(Reader):
@@ -179,7 +203,9 @@ class Office(Reader):
         self._asked.update(asked.invt_nos)
         self._answer(asked, "accepted", "399", sum_no=sum_no)
         half = dice.randrange(len(asked.invt_nos))
-        for number, lists in enumerate(filter(None, (asked.invt_nos[:half], asked.invt_nos[half:]))):
+        for number, lists in enumerate(
+            filter(None, (asked.invt_nos[:half], asked.invt_nos[half:]))
+        ):
             head: dict[str, Any] = {
                 "sum_no": sum_no,
                 "decl_seq_no": f"{sum_no}-{number}",
@@ -187,13 +213,23 @@ class Office(Reader):
                 "entry_id": f"E{number}",
             }
             self._tell(asked, Result(**head, meaning="declared", dec_state="4"), lists)
-            self._tell(asked, Result(**head, meaning="finished", dec_state="10"), dice.choice(((), lists)))
+            self._tell(
+                asked, Result(**head, meaning="finished", dec_state="10"), dice.choice(((), lists))
+            )
 
     def _answer(self, asked: Asked, meaning: Any, status: str, **more: Any) -> None:
         self._tell(asked, Answer(asked.cop_no, 1, meaning, status, "", self._now(), status, **more))
 
     def _tell(self, asked: Asked, word: Answer | Result, lists: tuple[str, ...] = ()) -> None:
-        self.send([(topics.RECEIPTS, self.world.uuid(), Record(self.world.uuid(), Told(asked.order_id, word, lists)))])
+        self.send(
+            [
+                (
+                    topics.RECEIPTS,
+                    self.world.uuid(),
+                    Record(self.world.uuid(), Told(asked.order_id, word, lists)),
+                )
+            ]
+        )
 
     def _now(self) -> datetime:
         return AT + timedelta(seconds=self.world.now)

@@ -25,7 +25,9 @@ def test_every_order_ends_rightly_whatever_crashes_repeats_or_lags(start: int) -
 def test_every_type_of_event_comes_in_some_seed() -> None:
     """What the simulation never says, it proves nothing about: teach it each new type."""
     # Other tests of the same run have events of their own.
-    left = {name for name, kind in EVENT_TYPES.items() if kind.__module__.startswith("shared.events.")}
+    left = {
+        name for name, kind in EVENT_TYPES.items() if kind.__module__.startswith("shared.events.")
+    }
     for seed in range(SEEDS):
         left -= simulate(seed).types
         if not left:
@@ -53,7 +55,9 @@ def test_another_seed_is_another_history() -> None:
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_system_is_seen(name: str) -> None:
     """A simulation that cannot see the bug proves nothing."""
-    assert _fails_within(FOUND_WITHIN, MUTANTS[name]), f"{name} is not seen within {FOUND_WITHIN} seeds"
+    assert _fails_within(FOUND_WITHIN, MUTANTS[name]), (
+        f"{name} is not seen within {FOUND_WITHIN} seeds"
+    )
 
 
 def _fails_within(seeds: int, sabotage: Sabotage) -> bool:

@@ -33,7 +33,9 @@ class Weather:
 
     @classmethod
     def drawn(cls, dice: Random) -> Weather:
-        return cls(*(dice.choice((0.0, most / 4, most)) for most in (0.15, 0.3, 0.3, 0.5, 0.4, 0.2)))
+        return cls(
+            *(dice.choice((0.0, most / 4, most)) for most in (0.15, 0.3, 0.3, 0.5, 0.4, 0.2))
+        )
 
 
 class World:

@@ -35,5 +35,7 @@ def test_none_found_is_an_empty_list() -> None:
     (json.dumps({"dependencies": []}), "", "no package was looked at"),
     (json.dumps({"dependencies": [CLEAN, LEFT_OUT]}), "", "1 packages were left out: faust: not found"),
 ])  # fmt: skip
-def test_anything_else_is_the_reason_why_nobody_could_say(said: str, complained: str, reason: str) -> None:
+def test_anything_else_is_the_reason_why_nobody_could_say(
+    said: str, complained: str, reason: str
+) -> None:
     assert read(said, complained) == reason

@@ -64,7 +64,10 @@ def tags() -> dict[str, str]:
 def merged(below: Any, above: Any) -> Any:
     """What compose makes of a part of the file and the same part of an override."""
     if isinstance(below, dict) and isinstance(above, dict):
-        return below | {key: merged(below[key], value) if key in below else value for key, value in above.items()}
+        return below | {
+            key: merged(below[key], value) if key in below else value
+            for key, value in above.items()
+        }
     return above
 
 
@@ -87,7 +90,10 @@ def settings_classes() -> set[type[Settings]]:
     """Settings and all of its kinds, found by importing every module that may hold one."""
     for package in (services, sandbox):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if module.name.endswith((".app", ".streams", ".schema", ".settings")) and ".cli" not in module.name:
+            if (
+                module.name.endswith((".app", ".streams", ".schema", ".settings"))
+                and ".cli" not in module.name
+            ):
                 importlib.import_module(module.name)
 
     def below(kind: type[Settings]) -> Iterator[type[Settings]]:
@@ -99,17 +105,27 @@ def settings_classes() -> set[type[Settings]]:
 
 
 def known_variables() -> set[str]:
-    return {f"CROSSBORDER_{field}".upper() for kind in settings_classes() for field in kind.model_fields}
+    return {
+        f"CROSSBORDER_{field}".upper() for kind in settings_classes() for field in kind.model_fields
+    }
 
 
 def secret_names(container: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Each secret of a container: its source, and the name of the file it becomes."""
-    return [(s, s) if isinstance(s, str) else (s["source"], s["target"]) for s in container.get("secrets", [])]
+    return [
+        (s, s) if isinstance(s, str) else (s["source"], s["target"])
+        for s in container.get("secrets", [])
+    ]
 
 
 def test_every_variable_is_one_a_settings_class_knows() -> None:
     known = known_variables()
-    given = {name for c in CONTAINERS.values() for name in c.get("environment", {}) if name.startswith("CROSSBORDER_")}
+    given = {
+        name
+        for c in CONTAINERS.values()
+        for name in c.get("environment", {})
+        if name.startswith("CROSSBORDER_")
+    }
     given |= set(re.findall(r"\b(CROSSBORDER_[A-Z_]+)=", (ROOT / "deploy/Dockerfile").read_text()))
     assert given
     assert given <= known
@@ -126,7 +142,11 @@ def test_every_secret_becomes_a_file_a_settings_class_reads() -> None:
 
 
 def test_no_password_is_in_the_file_and_make_secrets_makes_each(tmp_path: Path) -> None:
-    assert {Path(s["file"]).name for s in STACK["secrets"].values()} == STACK["secrets"].keys() <= set(secrets.NAMES)
+    assert (
+        {Path(s["file"]).name for s in STACK["secrets"].values()}
+        == STACK["secrets"].keys()
+        <= set(secrets.NAMES)
+    )
     assert secrets.make(tmp_path / "secrets") == list(secrets.NAMES)
     first = {name: (tmp_path / "secrets" / name).read_text() for name in secrets.NAMES}
     assert len(set(first.values())) == len(secrets.NAMES)
@@ -134,7 +154,10 @@ def test_no_password_is_in_the_file_and_make_secrets_makes_each(tmp_path: Path) 
     assert secrets.make(tmp_path / "secrets") == []
     assert first == {name: (tmp_path / "secrets" / name).read_text() for name in secrets.NAMES}
     variables = [name for c in CONTAINERS.values() for name in c.get("environment", {})]
-    assert {v for v in variables if "PASSWORD" in v} == {"POSTGRES_PASSWORD_FILE", "GF_SECURITY_ADMIN_PASSWORD__FILE"}
+    assert {v for v in variables if "PASSWORD" in v} == {
+        "POSTGRES_PASSWORD_FILE",
+        "GF_SECURITY_ADMIN_PASSWORD__FILE",
+    }
     assert "secrets" not in (ROOT / ".dockerignore").read_text().replace("keys and secrets", "")
     assert "/secrets/" in (ROOT / ".gitignore").read_text().split()
 
@@ -142,7 +165,9 @@ def test_no_password_is_in_the_file_and_make_secrets_makes_each(tmp_path: Path) 
 def test_each_service_logs_in_with_a_password_that_migrate_sets() -> None:
     set_by_migrate = dict(secret_names(CONTAINERS["migrate"]))
     for service in SERVICES:
-        assert (f"postgres_{service}", "crossborder_postgres_password") in secret_names(CONTAINERS[service])
+        assert (f"postgres_{service}", "crossborder_postgres_password") in secret_names(
+            CONTAINERS[service]
+        )
         assert set_by_migrate[f"postgres_{service}"] == f"crossborder_{service}_postgres_password"
         assert f"{service}_postgres_password" in RolePasswords.model_fields
     for name in ("migrate", "cli"):
@@ -171,7 +196,10 @@ def test_all_that_must_outlive_a_container_is_on_a_named_volume() -> None:
 
 
 def test_keys_are_written_by_one_job_and_never_seen_by_the_outside_parties() -> None:
-    mounts = {name: [m for m in c.get("volumes", []) if m.startswith("keys:")] for name, c in CONTAINERS.items()}
+    mounts = {
+        name: [m for m in c.get("volumes", []) if m.startswith("keys:")]
+        for name, c in CONTAINERS.items()
+    }
     assert {name for name, found in mounts.items() if found} == {"keys", *SERVICES}
     assert mounts["keys"] == ["keys:/keys"]
     assert all(mounts[service] == ["keys:/keys:ro"] for service in SERVICES)
@@ -213,11 +241,16 @@ def test_a_profile_starts_what_it_says_and_all_that_this_waits_for(profile: str)
 
 def test_without_a_word_everything_but_the_extras_starts() -> None:
     assert dotenv()["COMPOSE_PROFILES"] == "observability"
-    assert {p for c in CONTAINERS.values() for p in c.get("profiles", [])} == PROFILES.keys() - {"minimal"} | COMMANDS
+    assert {p for c in CONTAINERS.values() for p in c.get("profiles", [])} == PROFILES.keys() - {
+        "minimal"
+    } | COMMANDS
 
 
 def test_every_variable_of_compose_is_in_dotenv_and_used() -> None:
-    text = "".join((ROOT / name).read_text() for name in ("docker-compose.yml", "docker-compose.three-brokers.yml"))
+    text = "".join(
+        (ROOT / name).read_text()
+        for name in ("docker-compose.yml", "docker-compose.three-brokers.yml")
+    )
     # A doubled dollar is Kafka's own way to name a secret.
     asked = re.findall(r"(?<!\$)\$\{(\w+)([^}]*)\}", text)
     assert {how for _, how in asked} == {":?is set in .env"}
@@ -247,17 +280,23 @@ def test_ports_are_open_to_this_machine_only() -> None:
     assert ports
     assert all(str(port).startswith("127.0.0.1:") for port in ports)
     assert len(ports) == len(set(ports))
-    assert not any("ports" in CONTAINERS[name] for name in SERVICES), "a fixed port would forbid a second replica"
+    assert not any("ports" in CONTAINERS[name] for name in SERVICES), (
+        "a fixed port would forbid a second replica"
+    )
 
 
 def test_images_are_pinned_and_ours_has_the_release_in_its_tag() -> None:
-    assert {c["image"] for c in CONTAINERS.values()} == {f"${{{n}:?is set in .env}}" for n in tags() if n != "PYTHON_IMAGE"}
+    assert {c["image"] for c in CONTAINERS.values()} == {
+        f"${{{n}:?is set in .env}}" for n in tags() if n != "PYTHON_IMAGE"
+    }
     for image in tags().values():
         assert re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z-]+)?$", image), image
     release = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert release is not None
     assert tags()["CROSSBORDER_IMAGE"] == f"crossborder:{release[1]}"
-    assert f"ARG PYTHON_IMAGE={tags()['PYTHON_IMAGE']}\n" in (ROOT / "deploy/Dockerfile").read_text()
+    assert (
+        f"ARG PYTHON_IMAGE={tags()['PYTHON_IMAGE']}\n" in (ROOT / "deploy/Dockerfile").read_text()
+    )
 
 
 def test_the_containers_run_what_the_embedded_stack_runs() -> None:
@@ -272,8 +311,16 @@ def test_the_image_is_locked_and_not_root() -> None:
     assert installs
     assert all("--require-hashes" in line or "--no-index" in line for line in installs)
     assert "--mount" not in text, "the legacy builder does not know it"
-    copied = {word for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE) for word in line.split()}
-    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {
+        word
+        for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE)
+        for word in line.split()
+    }
+    allowed = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
     assert copied == allowed
     assert all((ROOT / name).exists() for name in copied)
 
@@ -292,7 +339,11 @@ def test_every_dependency_is_locked(lock: str) -> None:
 def test_the_broker_takes_the_messages_and_makes_no_topics() -> None:
     given = CONTAINERS["kafka"]["environment"]
     assert given["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
-    assert given["KAFKA_MESSAGE_MAX_BYTES"] == given["KAFKA_REPLICA_FETCH_MAX_BYTES"] == topics.MESSAGE_BYTES_MAX
+    assert (
+        given["KAFKA_MESSAGE_MAX_BYTES"]
+        == given["KAFKA_REPLICA_FETCH_MAX_BYTES"]
+        == topics.MESSAGE_BYTES_MAX
+    )
     assert given["KAFKA_NUM_PARTITIONS"] == topics.PARTITIONS
     assert all(value == 1 for name, value in given.items() if name.endswith("REPLICATION_FACTOR"))
 
@@ -302,20 +353,35 @@ def test_three_brokers_hold_every_record_three_times_and_acknowledge_it_twice() 
     for name in BROKERS:
         given = stack[name]["environment"]
         assert all(value == 3 for key, value in given.items() if key.endswith("REPLICATION_FACTOR"))
-        assert all(value == 2 for key, value in given.items() if key.endswith(("_MIN_ISR", "MIN_INSYNC_REPLICAS")))
-        assert f"{given['KAFKA_NODE_ID']}@{name}:29093" in given["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(",")
-        assert given["KAFKA_ADVERTISED_LISTENERS"].startswith(f"INSIDE://{name}:19092,OUTSIDE://127.0.0.1:")
+        assert all(
+            value == 2
+            for key, value in given.items()
+            if key.endswith(("_MIN_ISR", "MIN_INSYNC_REPLICAS"))
+        )
+        assert f"{given['KAFKA_NODE_ID']}@{name}:29093" in given[
+            "KAFKA_CONTROLLER_QUORUM_VOTERS"
+        ].split(",")
+        assert given["KAFKA_ADVERTISED_LISTENERS"].startswith(
+            f"INSIDE://{name}:19092,OUTSIDE://127.0.0.1:"
+        )
         (port,) = stack[name]["ports"]
         assert given["KAFKA_ADVERTISED_LISTENERS"].endswith(port.removesuffix(":9092"))
         assert len(given["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(",")) == len(BROKERS)
-        assert stack[name]["volumes"] == [f"{name}:/var/lib/kafka/data", *CONTAINERS["kafka"]["volumes"][1:]]
+        assert stack[name]["volumes"] == [
+            f"{name}:/var/lib/kafka/data",
+            *CONTAINERS["kafka"]["volumes"][1:],
+        ]
     assert len({stack[name]["environment"]["KAFKA_NODE_ID"] for name in BROKERS}) == len(BROKERS)
     ports = [port for c in stack.values() for port in c.get("ports", [])]
     assert len(ports) == len(set(ports))
     assert stack["topics"]["command"] == ["services", "topics", "--replicas", "3"]
     assert stack["topics"]["depends_on"].keys() == set(BROKERS)
     bootstrap = ",".join(f"{name}:19092" for name in BROKERS)
-    told = {name: c["environment"].get("CROSSBORDER_KAFKA") for name, c in stack.items() if "environment" in c}
+    told = {
+        name: c["environment"].get("CROSSBORDER_KAFKA")
+        for name, c in stack.items()
+        if "environment" in c
+    }
     assert {name: found for name, found in told.items() if found not in (None, bootstrap)} == {}
     assert stack["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_BOOTSTRAPSERVERS"] == bootstrap
     override = read("docker-compose.three-brokers.yml")
@@ -334,9 +400,13 @@ def test_with_tls_every_client_and_every_server_is_told() -> None:
             assert told["CROSSBORDER_KAFKA_CA"] == "/run/secrets/tls_ca", name
             assert "tls_ca" in override["services"][name]["secrets"], name
         if "CROSSBORDER_POSTGRES" in given:
-            assert told["CROSSBORDER_POSTGRES"].startswith(given["CROSSBORDER_POSTGRES"] + "?sslmode=verify-full&"), name
+            assert told["CROSSBORDER_POSTGRES"].startswith(
+                given["CROSSBORDER_POSTGRES"] + "?sslmode=verify-full&"
+            ), name
     plain = CONTAINERS["kafka"]["environment"]["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"]
-    assert found["kafka"]["environment"]["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"] == plain.replace("_PLAINTEXT", "_SSL")
+    assert found["kafka"]["environment"]["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"] == plain.replace(
+        "_PLAINTEXT", "_SSL"
+    )
     assert CONTAINERS["kafka"]["volumes"][2].endswith(":/health.properties:ro")
     (health,) = override["services"]["kafka"]["volumes"]
     assert health.endswith(":/health.properties:ro")
@@ -344,17 +414,27 @@ def test_with_tls_every_client_and_every_server_is_told() -> None:
     (rights,) = override["services"]["postgres"]["volumes"]
     assert rights == "./deploy/postgres/pg_hba-tls.conf:/pg_hba.conf:ro"
     assert "-chba_file=/pg_hba.conf" in override["services"]["postgres"]["entrypoint"][2]
-    lines = [line.split() for line in (ROOT / rights.split(":")[0]).read_text().splitlines() if not line.startswith("#")]
-    assert [line for line in lines if line[0] != "local" and line[3] not in {"127.0.0.1/32", "::1/128"}] == [
-        ["hostssl", "all", "all", "all", "scram-sha-256"]
-    ], "from outside by TLS and password only"
+    lines = [
+        line.split()
+        for line in (ROOT / rights.split(":")[0]).read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    assert [
+        line for line in lines if line[0] != "local" and line[3] not in {"127.0.0.1/32", "::1/128"}
+    ] == [["hostssl", "all", "all", "all", "scram-sha-256"]], (
+        "from outside by TLS and password only"
+    )
     assert {s["file"].removeprefix("./secrets/tls/") for s in override["secrets"].values()} == {
         "ca.crt", *(f"{server}.pem" for server in secrets.HOSTS),
     }  # fmt: skip
 
 
 def test_prometheus_looks_for_every_program() -> None:
-    (job,) = [j for j in read("deploy/prometheus/prometheus.yml")["scrape_configs"] if j["job_name"] == "crossborder"]
+    (job,) = [
+        j
+        for j in read("deploy/prometheus/prometheus.yml")["scrape_configs"]
+        if j["job_name"] == "crossborder"
+    ]
     (found,) = job["dns_sd_configs"]
     assert set(found["names"]) == PROGRAMS
     assert f"CROSSBORDER_METRICS_PORT={found['port']}" in (ROOT / "deploy/Dockerfile").read_text()
@@ -363,14 +443,23 @@ def test_prometheus_looks_for_every_program() -> None:
 
 
 def alerts() -> list[dict[str, Any]]:
-    return [rule for group in read("deploy/prometheus/alerts.yml")["groups"] for rule in group["rules"]]
+    return [
+        rule for group in read("deploy/prometheus/alerts.yml")["groups"] for rule in group["rules"]
+    ]
 
 
 def test_the_lock_table_has_room_for_the_batches_of_as_many_processes_as_can_log_in() -> None:
-    said = dict(each.removeprefix("-c").split("=", 1) for each in CONTAINERS["postgres"]["command"] if each.startswith("-c"))
+    said = dict(
+        each.removeprefix("-c").split("=", 1)
+        for each in CONTAINERS["postgres"]["command"]
+        if each.startswith("-c")
+    )
     batch = int(dotenv()["CROSSBORDER_BATCH_RECORDS"])
     assert batch == Settings.model_fields["batch_records"].default
     assert said["max_locks_per_transaction"] == "${POSTGRES_MAX_LOCKS:?is set in .env}"
     assert int(dotenv()["POSTGRES_MAX_LOCKS"]) == locks_for(batch, int(said["max_connections"]))
     for name in SERVICES:
-        assert CONTAINERS[name]["environment"]["CROSSBORDER_BATCH_RECORDS"] == "${CROSSBORDER_BATCH_RECORDS:?is set in .env}"
+        assert (
+            CONTAINERS[name]["environment"]["CROSSBORDER_BATCH_RECORDS"]
+            == "${CROSSBORDER_BATCH_RECORDS:?is set in .env}"
+        )

@@ -24,17 +24,29 @@ from tests.readme import ROOT, Block, blocks
 DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 VARIABLE = re.compile(r"CROSSBORDER_[A-Z_]+[A-Z]")
-NEEDS = {"nothing", "nothing running", "nothing running, and a minute", "a stack of its own", "stack"}
+NEEDS = {
+    "nothing",
+    "nothing running",
+    "nothing running, and a minute",
+    "a stack of its own",
+    "stack",
+}
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_generated_page_is_current(name: str) -> None:
-    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == PAGES[name](), "run `python -m deploy.docs`"
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == PAGES[name](), (
+        "run `python -m deploy.docs`"
+    )
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
-    broken = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not leads_somewhere(page, link)]
+    broken = [
+        link
+        for link in LINK.findall(page.read_text(encoding="utf-8"))
+        if not leads_somewhere(page, link)
+    ]
     assert not broken
 
 
@@ -75,12 +87,16 @@ def test_every_command_exists_with_these_options(line: str) -> None:
         command = found
         path.append(words.pop(0))
     options = {name for parameter in command.params for name in parameter.opts}
-    assert not [word for word in words if word.startswith("-") and word.partition("=")[0] not in options]
+    assert not [
+        word for word in words if word.startswith("-") and word.partition("=")[0] not in options
+    ]
     if line in {c for block in blocks() for c in block.commands}:
         command.make_context(path[-1], words)
 
 
-@pytest.mark.parametrize("line", sorted({c for block in blocks() for c in block.commands if c.startswith("make ")}))
+@pytest.mark.parametrize(
+    "line", sorted({c for block in blocks() for c in block.commands if c.startswith("make ")})
+)
 def test_every_target_exists(line: str) -> None:
     assert re.search(rf"^{line.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
@@ -91,7 +107,9 @@ def test_every_variable_that_is_read_is_in_the_configuration() -> None:
         name
         for folder in ("services", "shared", "deploy")
         for path in (ROOT / folder).rglob("*.py")
-        for name in re.findall(r"""environ(?:\.get\(|\[)["'](\w+)["']""", path.read_text(encoding="utf-8"))
+        for name in re.findall(
+            r"""environ(?:\.get\(|\[)["'](\w+)["']""", path.read_text(encoding="utf-8")
+        )
     }
     assert read
     assert not {name for name in read if name not in page}
@@ -105,7 +123,9 @@ def test_every_variable_the_pages_name_is_known() -> None:
 
 def test_every_metric_the_readme_names_is_declared() -> None:
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(crossborder_[a-z_]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    named = set(
+        re.findall(r"`(crossborder_[a-z_]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    )
     assert named
     assert not {name for name in named if f"`{name}`" not in page}
 
@@ -113,7 +133,10 @@ def test_every_metric_the_readme_names_is_declared() -> None:
 def examples() -> list[dict[str, object]]:
     folder = ROOT / "docs" / "examples"
     lines = (folder / "orders.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads((folder / "order.json").read_text(encoding="utf-8")), *map(json.loads, lines)]
+    return [
+        json.loads((folder / "order.json").read_text(encoding="utf-8")),
+        *map(json.loads, lines),
+    ]
 
 
 def test_the_examples_keep_every_rule_but_the_last_which_breaks_three() -> None:
@@ -127,7 +150,8 @@ def test_the_examples_keep_every_rule_but_the_last_which_breaks_three() -> None:
 
 def test_a_command_and_the_status_it_ends_with_are_read_off_a_line() -> None:
     block = Block.of(
-        "stack", "crossborder verify     # every invariant; exit 1 if one is broken\ncrossborder dlq list   # exit 1: none\n"
+        "stack",
+        "crossborder verify     # every invariant; exit 1 if one is broken\ncrossborder dlq list   # exit 1: none\n",
     )
     assert block.commands == ("crossborder verify", "crossborder dlq list")
     assert block.statuses == (0, 1)

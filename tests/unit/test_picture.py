@@ -9,7 +9,16 @@ import pytest
 
 from deploy.grafana.boards import BOARDS
 from deploy.grafana.panel import Board
-from deploy.grafana.picture import Points, Prometheus, Span, configuration, legend_of, picture, said, ticks
+from deploy.grafana.picture import (
+    Points,
+    Prometheus,
+    Span,
+    configuration,
+    legend_of,
+    picture,
+    said,
+    ticks,
+)
 from tests.watch import RULES
 
 SPAN = Span(1_795_000_000, 1_795_000_300)
@@ -29,16 +38,33 @@ class Answers(Prometheus):
         return [(labels, points[-1:]) for labels, points in self.series(expr, span)]
 
 
-LOUD = Answers(({"state": "<placed>", "service": "tax"}, [(SPAN.start + 2.5 * n, float(n % 7)) for n in range(60)]))
+LOUD = Answers(
+    (
+        {"state": "<placed>", "service": "tax"},
+        [(SPAN.start + 2.5 * n, float(n % 7)) for n in range(60)],
+    )
+)
 SILENT = Answers()
-TORN = Answers(({}, [(SPAN.start, 1.0), (SPAN.start + 2.5, 1.0), (SPAN.start + 200, 1.0), (SPAN.start + 202.5, 2.0)]))
+TORN = Answers(
+    (
+        {},
+        [
+            (SPAN.start, 1.0),
+            (SPAN.start + 2.5, 1.0),
+            (SPAN.start + 200, 1.0),
+            (SPAN.start + 202.5, 2.0),
+        ],
+    )
+)
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
 @pytest.mark.parametrize("answers", [LOUD, SILENT], ids=["loud", "silent"])
 def test_every_panel_is_drawn_with_or_without_series(board: Board, answers: Answers) -> None:
     drawn = ET.fromstring(picture(board, answers, SPAN))
-    said_words = {"".join(text.itertext()) for text in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    said_words = {
+        "".join(text.itertext()) for text in drawn.iter("{http://www.w3.org/2000/svg}text")
+    }
     assert {row.title for row in board.rows} <= said_words
     lines = list(drawn.iter("{http://www.w3.org/2000/svg}polyline"))
     plots = sum(len(panel.queries) for panel in board.panels if panel.kind == "timeseries")

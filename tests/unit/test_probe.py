@@ -47,7 +47,9 @@ def test_no_two_have_one_number_even_in_one_second() -> None:
 
 
 @pytest.mark.parametrize("every_s", [1, 60])
-def test_its_buyers_are_nobody_and_none_comes_near_the_yearly_limit_in_a_year_s_share(every_s: int) -> None:
+def test_its_buyers_are_nobody_and_none_comes_near_the_yearly_limit_in_a_year_s_share(
+    every_s: int,
+) -> None:
     """A buyer comes again only after 364,635 others; what two probers let one buy must fit."""
     bought: Counter[str] = Counter()
     for number in range(2000):
@@ -56,13 +58,17 @@ def test_its_buyers_are_nobody_and_none_comes_near_the_yearly_limit_in_a_year_s_
         if made["direction"] == "import":
             assert made["buyer"]["id_number"].startswith(NOBODY[0])
             assert made["payment"]["payer"]["id_number"] == made["buyer"]["id_number"]
-            bought[made["buyer"]["id_number"]] += int(Decimal(made["goods_value"]) + Decimal(made["freight"])) + 1
+            bought[made["buyer"]["id_number"]] += (
+                int(Decimal(made["goods_value"]) + Decimal(made["freight"])) + 1
+            )
     assert len(bought) >= 2000 // 60
     assert 2 * max(bought.values()) < YEARLY_LIMIT
     assert resident_id(0, NOBODY) != resident_id(364_634, NOBODY)
 
 
-@pytest.mark.parametrize("wire_type", [b"order.placed.v1", b"order.fulfilled.v1", b"order.rejected.v1"])
+@pytest.mark.parametrize(
+    "wire_type", [b"order.placed.v1", b"order.fulfilled.v1", b"order.rejected.v1"]
+)
 def test_a_synthetic_order_counts_in_no_window(wire_type: bytes) -> None:
     money = {"amount": "1.00", "currency": "CNY"}
     fact = {"corridor": "US-CN", "currency": "CNY", "goods_value": money, "amount_paid": money}

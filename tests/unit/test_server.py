@@ -107,7 +107,9 @@ async def test_a_server_that_ends_again_and_again_is_given_up(sleeper: Sleeper) 
     assert told.heard[-1] == ("failed", 2, "it ended with status -9")
 
 
-async def test_a_server_that_was_killed_on_purpose_is_left_to_whoever_killed_it(sleeper: Sleeper) -> None:
+async def test_a_server_that_was_killed_on_purpose_is_left_to_whoever_killed_it(
+    sleeper: Sleeper,
+) -> None:
     await sleeper.start()
     assert not sleeper.is_lost
     sleeper.kill()

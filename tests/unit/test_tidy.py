@@ -25,26 +25,43 @@ KINDS = {
     ".sh",
     "",
 }
-LEFT_BEHIND = {".git", ".venv", ".crossborder", "__pycache__", "build", "dist", "target", ".hypothesis"}
+LEFT_BEHIND = {
+    ".git",
+    ".venv",
+    ".crossborder",
+    "__pycache__",
+    "build",
+    "dist",
+    "target",
+    ".hypothesis",
+}
 BYTES_MAX = 2_000_000
 
 # Written in pieces, so that this file may be checked as well. A triple X is a currency code of ISO 4217 here.
 PROMISES = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME")) + r")\b")
-MACHINE = re.compile("|".join(("/wo" + "rk/", "/ro" + "ot/", "/ho" + r"me/\w", "/tm" + r"p/\w", "/op" + "t/wheels")))
-REGISTRIES = re.compile("|".join(("py" + r"pi\.org", "python" + r"hosted\.", r"repo1?\." + "maven", "index" + "-url =")))
+MACHINE = re.compile(
+    "|".join(("/wo" + "rk/", "/ro" + "ot/", "/ho" + r"me/\w", "/tm" + r"p/\w", "/op" + "t/wheels"))
+)
+REGISTRIES = re.compile(
+    "|".join(("py" + r"pi\.org", "python" + r"hosted\.", r"repo1?\." + "maven", "index" + "-url ="))
+)
 
 
 def files() -> Iterator[Path]:
     for path in sorted(ROOT.rglob("*")):
         inside = path.relative_to(ROOT)
-        if any(part in LEFT_BEHIND or part.endswith(("_cache", ".egg-info")) for part in inside.parts):
+        if any(
+            part in LEFT_BEHIND or part.endswith(("_cache", ".egg-info")) for part in inside.parts
+        ):
             continue
         if path.is_file() and path.suffix in KINDS and path.stat().st_size < BYTES_MAX:
             yield path
 
 
 @pytest.mark.parametrize(
-    "forbidden", [PROMISES, MACHINE, REGISTRIES], ids=["promises", "paths of a machine", "registry addresses"]
+    "forbidden",
+    [PROMISES, MACHINE, REGISTRIES],
+    ids=["promises", "paths of a machine", "registry addresses"],
 )
 def test_no_file_contains(forbidden: re.Pattern[str]) -> None:
     found = [

@@ -21,7 +21,17 @@ from deploy.grafana.boards import BOARDS
 from deploy.grafana.panel import DATASOURCE, OWN, WIDTH, Board, as_json
 from sandbox import metrics as sandbox
 from shared import metrics
-from tests.watch import CONTRACT, ROOT, RULES, board_queries, in_promql, names_in, queries, rules, runbook_queries
+from tests.watch import (
+    CONTRACT,
+    ROOT,
+    RULES,
+    board_queries,
+    in_promql,
+    names_in,
+    queries,
+    rules,
+    runbook_queries,
+)
 
 CASES = sorted((ROOT / "tests/prometheus").glob("*.test.yml"))
 ALERTS = [rule for rule in rules() if "alert" in rule]
@@ -55,7 +65,9 @@ def declared() -> dict[str, frozenset[str]]:
 
     for metric in (*of(metrics), *of(sandbox)):
         name, labels = metric._name, frozenset(metric._labelnames)
-        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}.get(str(metric._type), ("",))
+        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}.get(
+            str(metric._type), ("",)
+        )
         found |= {f"{name}{suffix}": labels for suffix in suffixes}
     return found | {rule["record"]: frozenset() for rule in rules() if "record" in rule}
 
@@ -77,7 +89,11 @@ def test_a_query_names_series_and_labels_that_exist(query: str) -> None:
         assert labels <= SERIES[name] | FOREIGN, name
     known = frozenset().union(*(SERIES[name] for name in found if name in SERIES)) | FOREIGN
     if not any(":" in name for name in found):
-        grouped = {label for by in re.findall(r"\bby \(([^)]*)\)", query) for label in re.findall(r"\w+", by)}
+        grouped = {
+            label
+            for by in re.findall(r"\bby \(([^)]*)\)", query)
+            for label in re.findall(r"\w+", by)
+        }
         assert grouped <= known
 
 
@@ -89,7 +105,10 @@ def test_every_recorded_series_is_used() -> None:
 def test_promtool_takes_the_rules_and_every_query_of_the_boards(tmp_path: Path) -> None:
     promtool = tool("promtool")
     run(promtool, "check", "rules", *map(str, RULES))
-    records = [{"record": f"query:{n}", "expr": in_promql(query)} for n, query in enumerate(board_queries())]
+    records = [
+        {"record": f"query:{n}", "expr": in_promql(query)}
+        for n, query in enumerate(board_queries())
+    ]
     file = tmp_path / "boards.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "boards", "rules": records}]}))
     assert f"{len(records)} rules found" in run(promtool, "check", "rules", str(file))
@@ -104,7 +123,9 @@ def test_prometheus_reads_its_configuration() -> None:
 # --- alerts
 
 
-@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']} {rule['labels'].get('burn', '')}".strip())
+@pytest.mark.parametrize(
+    "rule", ALERTS, ids=lambda rule: f"{rule['alert']} {rule['labels'].get('burn', '')}".strip()
+)
 def test_an_alert_says_what_is_the_matter_and_where_to_look(rule: dict[str, Any]) -> None:
     assert rule["alert"].startswith("Crossborder")
     assert rule["labels"]["severity"] in {"critical", "warning", "none"}
@@ -113,7 +134,8 @@ def test_an_alert_says_what_is_the_matter_and_where_to_look(rule: dict[str, Any]
     assert len(said["summary"]) < 100
     assert said["runbook_url"].endswith(f"/runbooks/{rule['alert']}.md")
     board = re.fullmatch(
-        r"http://127\.0\.0\.1:3000/d/([a-z-]+)(\?var-service=\{\{ \$labels\.(program|service) \}\})?", said["dashboard_url"]
+        r"http://127\.0\.0\.1:3000/d/([a-z-]+)(\?var-service=\{\{ \$labels\.(program|service) \}\})?",
+        said["dashboard_url"],
     )
     assert board is not None
     assert board[1] in {b.uid for b in BOARDS}
@@ -132,12 +154,18 @@ def cases() -> dict[tuple[str, str], dict[str, list[dict[str, Any]]]]:
     found: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
     for file in CASES:
         for test in document(str(file))["tests"]:
-            if named := re.fullmatch(r"(Crossborder\w+)(?: (\w+))?: (fires|quiet|edge)", test["name"]):
-                found.setdefault((named[1], named[2] or ""), {})[named[3]] = test["promql_expr_test"]
+            if named := re.fullmatch(
+                r"(Crossborder\w+)(?: (\w+))?: (fires|quiet|edge)", test["name"]
+            ):
+                found.setdefault((named[1], named[2] or ""), {})[named[3]] = test[
+                    "promql_expr_test"
+                ]
     return found
 
 
-@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']} {rule['labels'].get('burn', '')}".strip())
+@pytest.mark.parametrize(
+    "rule", ALERTS, ids=lambda rule: f"{rule['alert']} {rule['labels'].get('burn', '')}".strip()
+)
 def test_every_alert_is_tried_firing_quiet_and_at_the_edge(rule: dict[str, Any]) -> None:
     burn = rule["labels"].get("burn", "")
     tried = cases()[rule["alert"], burn]
@@ -149,7 +177,9 @@ def test_every_alert_is_tried_firing_quiet_and_at_the_edge(rule: dict[str, Any])
         assert tried.keys() == {"fires"}, "it always fires"
         return
     assert not any(ask.get("exp_samples") for ask in tried["quiet"])
-    assert {bool(ask.get("exp_samples")) for ask in tried["edge"]} == {True, False}, "the edge has two sides"
+    assert {bool(ask.get("exp_samples")) for ask in tried["edge"]} == {True, False}, (
+        "the edge has two sides"
+    )
 
 
 def with_their_own_rules(file: Path, folder: Path) -> Iterator[str]:
@@ -159,7 +189,11 @@ def with_their_own_rules(file: Path, folder: Path) -> Iterator[str]:
     """
     by_alerts: dict[frozenset[str], list[Any]] = {}
     for test in document(str(file))["tests"]:
-        asked = {name for ask in test["promql_expr_test"] for name in re.findall(r"Crossborder\w+", ask["expr"])}
+        asked = {
+            name
+            for ask in test["promql_expr_test"]
+            for name in re.findall(r"Crossborder\w+", ask["expr"])
+        }
         by_alerts.setdefault(frozenset(asked & NAMES), []).append(test)
     if by_alerts.keys() == {frozenset()}:
         yield str(file)
@@ -169,13 +203,17 @@ def with_their_own_rules(file: Path, folder: Path) -> Iterator[str]:
         own, these = folder / f"rules-{number}.yml", folder / f"cases-{number}.yml"
         kept = [rule for rule in ALERTS if rule["alert"] in alerts]
         own.write_text(yaml.safe_dump({"groups": [{"name": "own", "rules": kept}]}))
-        these.write_text(yaml.safe_dump({**document(str(file)), "rule_files": [str(own)], "tests": tests}))
+        these.write_text(
+            yaml.safe_dump({**document(str(file)), "rule_files": [str(own)], "tests": tests})
+        )
         yield str(these)
 
 
 @pytest.mark.parametrize("file", CASES, ids=lambda file: file.name)
 def test_alerts_fire_when_they_should(file: Path, tmp_path: Path) -> None:
-    assert not any("ALERTS" in rule["expr"] for rule in ALERTS), "an alert that reads another needs its rule beside it"
+    assert not any("ALERTS" in rule["expr"] for rule in ALERTS), (
+        "an alert that reads another needs its rule beside it"
+    )
     run(tool("promtool"), "test", "rules", *with_their_own_rules(file, tmp_path))
 
 
@@ -188,7 +226,8 @@ def test_no_rule_fails_on_what_makes_another_alert_fire(file: Path, tmp_path: Pa
         {
             **test,
             "promql_expr_test": [
-                {"expr": "vector(1)", "eval_time": ask["eval_time"], "exp_samples": true} for ask in test["promql_expr_test"]
+                {"expr": "vector(1)", "eval_time": ask["eval_time"], "exp_samples": true}
+                for ask in test["promql_expr_test"]
             ],
         }
         for test in found["tests"]
@@ -216,13 +255,27 @@ def test_alertmanager_takes_its_configuration() -> None:
     run(tool("amtool"), "check-config", "deploy/alertmanager/alertmanager.yml")
 
 
-@pytest.mark.parametrize(("severity", "receiver"), [("critical", "page"), ("warning", "ticket"), ("none", "heartbeat")])
+@pytest.mark.parametrize(
+    ("severity", "receiver"), [("critical", "page"), ("warning", "ticket"), ("none", "heartbeat")]
+)
 def test_an_alert_goes_where_its_severity_says(severity: str, receiver: str) -> None:
     alert = next(rule["alert"] for rule in ALERTS if rule["labels"]["severity"] == severity)
     labels = (f"alertname={alert}", f"severity={severity}")
-    found = run(tool("amtool"), "config", "routes", "test", "--config.file", "deploy/alertmanager/alertmanager.yml", *labels)
+    found = run(
+        tool("amtool"),
+        "config",
+        "routes",
+        "test",
+        "--config.file",
+        "deploy/alertmanager/alertmanager.yml",
+        *labels,
+    )
     assert found.strip() == receiver
-    named = {name for route in ROUTES["route"]["routes"] for name in re.findall(r"Crossborder\w+", str(route["matchers"]))}
+    named = {
+        name
+        for route in ROUTES["route"]["routes"]
+        for name in re.findall(r"Crossborder\w+", str(route["matchers"]))
+    }
     assert named == {"CrossborderWatchdog"}, "all others are routed by severity alone"
 
 
@@ -232,7 +285,12 @@ def test_what_is_inhibited_exists_and_never_by_itself() -> None:
         sources, targets = (set(re.findall(r"Crossborder\w+", side)) for side in (source, target))
         assert sources | targets <= NAMES
         assert not sources & targets
-        labels = frozenset().union(*(SERIES[name] for r in ALERTS for name in names_in(r["expr"]) if name in SERIES)) | FOREIGN
+        labels = (
+            frozenset().union(
+                *(SERIES[name] for r in ALERTS for name in names_in(r["expr"]) if name in SERIES)
+            )
+            | FOREIGN
+        )
         assert set(rule.get("equal", [])) <= labels
 
 
@@ -247,7 +305,9 @@ def test_a_dead_broker_or_database_explains_whatever_stands_still() -> None:
     for cause in ("CrossborderKafkaDown", "CrossborderPostgresDown"):
         (rule,) = (r for r in ROUTES["inhibit_rules"] if cause in r["source_matchers"][0])
         assert still <= set(re.findall(r"Crossborder\w+", rule["target_matchers"][0]))
-        assert "InvariantBroken" not in rule["target_matchers"][0], "nothing explains a broken invariant"
+        assert "InvariantBroken" not in rule["target_matchers"][0], (
+            "nothing explains a broken invariant"
+        )
 
 
 # --- boards
@@ -255,7 +315,9 @@ def test_a_dead_broker_or_database_explains_whatever_stands_still() -> None:
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
 def test_a_board_is_what_its_code_makes(board: Board) -> None:
-    assert (FOLDER / f"{board.uid}.json").read_text() == text(board), "run `python -m deploy.grafana`"
+    assert (FOLDER / f"{board.uid}.json").read_text() == text(board), (
+        "run `python -m deploy.grafana`"
+    )
 
 
 def test_there_is_no_board_without_code() -> None:
@@ -276,7 +338,10 @@ def test_every_panel_has_a_unit_and_a_description_and_nobody_may_change_it(board
         assert len(panel["description"]) > 20
         assert panel["description"].endswith(".")
         assert panel["targets"]
-        assert all(target["datasource"] == DATASOURCE and target["legendFormat"] for target in panel["targets"])
+        assert all(
+            target["datasource"] == DATASOURCE and target["legendFormat"]
+            for target in panel["targets"]
+        )
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
@@ -284,19 +349,29 @@ def test_no_panel_lies_over_another(board: Board) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in as_json(board)["panels"]:
         place = panel["gridPos"]
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert place["x"] + place["w"] <= WIDTH
         assert not cells & taken
         taken |= cells
 
 
 def test_boards_are_provisioned_from_where_they_are_and_by_the_source_they_name() -> None:
-    (source,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    (source,) = yaml.safe_load(
+        (ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text()
+    )["datasources"]
     assert {"type": source["type"], "uid": source["uid"]} == DATASOURCE
     assert source["editable"] is False
-    (provider,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/crossborder.yml").read_text())["providers"]
+    (provider,) = yaml.safe_load(
+        (ROOT / "deploy/grafana/provisioning/dashboards/crossborder.yml").read_text()
+    )["providers"]
     assert provider["allowUiUpdates"] is False
-    mounts = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]["volumes"]
+    mounts = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"][
+        "volumes"
+    ]
     assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in mounts
 
 
@@ -314,15 +389,28 @@ def test_a_runbook_says_what_to_see_to_ask_to_do_and_how_to_know_that_it_is_over
     page = (RUNBOOKS / f"{name}.md").read_text()
     assert page.startswith(f"# {name}\n")
     parts = dict(
-        zip(re.findall(r"^## (.+)$", page, re.MULTILINE), re.split(r"^## .+$", page, flags=re.MULTILINE)[1:], strict=True)
+        zip(
+            re.findall(r"^## (.+)$", page, re.MULTILINE),
+            re.split(r"^## .+$", page, flags=re.MULTILINE)[1:],
+            strict=True,
+        )
     )
     assert list(parts) == ["Symptom", "Metric", "Action", "Verification"]
     assert all(len(part.strip()) > 10 for part in parts.values())
     assert re.search(r"^1\. ", parts["Action"], re.MULTILINE)
     asked = {name for query in runbook_queries(page) for name in names_in(query)}
-    fires_on = {series for rule in ALERTS if rule["alert"] == name for series in names_in(rule["expr"])}
-    behind = {series for rule in rules() if rule.get("record") in fires_on for series in names_in(rule["expr"])}
-    assert asked & (fires_on | behind) or not fires_on, "none of its queries is about what the alert fires on"
+    fires_on = {
+        series for rule in ALERTS if rule["alert"] == name for series in names_in(rule["expr"])
+    }
+    behind = {
+        series
+        for rule in rules()
+        if rule.get("record") in fires_on
+        for series in names_in(rule["expr"])
+    }
+    assert asked & (fires_on | behind) or not fires_on, (
+        "none of its queries is about what the alert fires on"
+    )
     named = set(re.findall(r"\bcrossborder_\w+", page))
     assert named <= SERIES.keys()
 
@@ -338,6 +426,11 @@ def test_promtool_takes_every_query_of_the_runbooks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_a_service_that_a_runbook_starts_or_stops_is_one_of_compose(name: str) -> None:
     there = document("docker-compose.yml")["services"].keys()
-    for words in re.findall(r"`docker compose (?:restart|stop|ps|logs|up)([^`]*)`", (RUNBOOKS / f"{name}.md").read_text()):
-        named = [w.split("=")[0] for w in words.split() if not w.startswith("-") and not w.isdigit()]
+    for words in re.findall(
+        r"`docker compose (?:restart|stop|ps|logs|up)([^`]*)`",
+        (RUNBOOKS / f"{name}.md").read_text(),
+    ):
+        named = [
+            w.split("=")[0] for w in words.split() if not w.startswith("-") and not w.isdigit()
+        ]
         assert set(named) <= there

@@ -37,7 +37,9 @@ access.add_typer(party, name="party")
 @access.command()
 def apply(
     secrets: Path | None = typer.Option(
-        None, "--secrets", help="folder with a file kafka_USER for each user, as `make secrets` makes it; else by their settings"
+        None,
+        "--secrets",
+        help="folder with a file kafka_USER for each user, as `make secrets` makes it; else by their settings",
     ),
 ) -> None:
     """Make the broker's access list exactly what the table of topics says, and give its users their passwords.
@@ -53,7 +55,11 @@ def apply(
         print(f"password {who}")
     for who in done.gone:
         print(f"dropped  {who}")
-    print_err("the broker is as the table of topics says" if done else "nothing to do: the broker is as the table of topics says")
+    print_err(
+        "the broker is as the table of topics says"
+        if done
+        else "nothing to do: the broker is as the table of topics says"
+    )
 
 
 async def _apply(secrets: Path | None) -> Done:
@@ -74,7 +80,9 @@ async def _apply(secrets: Path | None) -> Done:
 @access.command()
 def show(
     broker: bool = typer.Option(
-        False, "--broker", help="compare with what the broker has; exit 1 where it differs. Log in as admin"
+        False,
+        "--broker",
+        help="compare with what the broker has; exit 1 where it differs. Log in as admin",
     ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
@@ -83,7 +91,12 @@ def show(
 
     rows = matrix()
     if json:
-        as_json([{"name": name, "may": {who: may for who, may in found.items() if may}} for name, found in rows])
+        as_json(
+            [
+                {"name": name, "may": {who: may for who, may in found.items() if may}}
+                for name, found in rows
+            ]
+        )
     else:
         from rich.table import Table
 
@@ -117,7 +130,9 @@ async def _differences() -> tuple[Sequence[Grant], Sequence[Grant]]:
 
 @access.command()
 def rotate(
-    program: str = typer.Argument(..., help="whose passwords: a service, streams, sandbox, shops, carriers or operators"),
+    program: str = typer.Argument(
+        ..., help="whose passwords: a service, streams, sandbox, shops, carriers or operators"
+    ),
 ) -> None:
     """Give a program of the embedded stack (`crossborder up --secured`) new passwords and restart it, while orders flow.
 
@@ -128,7 +143,9 @@ def rotate(
     found = stack_file(home_of(None))
     folder = _secrets_of(found)
     if folder is None:
-        raise Unreachable("start the stack with `crossborder up --secured`: in containers do as docs/access.md says")
+        raise Unreachable(
+            "start the stack with `crossborder up --secured`: in containers do as docs/access.md says"
+        )
     if program not in PRINCIPALS:
         raise UsageError(f"choose one of {', '.join(PRINCIPALS)}: {program} has no password")
     print(f"renewed {', '.join(run(_rotate(found, folder, program)))}")
@@ -164,9 +181,17 @@ def _broker() -> tuple[str, Security, str]:
     given = os.environ.get("CROSSBORDER_KAFKA")
     kafka = given or str(found.get("kafka", ""))
     if not kafka:
-        raise Unreachable("start the stack with `crossborder up --secured`, or set CROSSBORDER_KAFKA: no broker is known")
+        raise Unreachable(
+            "start the stack with `crossborder up --secured`, or set CROSSBORDER_KAFKA: no broker is known"
+        )
     folder = _secrets_of(found)
     security = security_of(found)
     if not given and folder is not None:
-        security = replace(security, user=ADMIN, password=(folder / f"kafka_{ADMIN}").read_text().strip())
-    return kafka, security, os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", ""))
+        security = replace(
+            security, user=ADMIN, password=(folder / f"kafka_{ADMIN}").read_text().strip()
+        )
+    return (
+        kafka,
+        security,
+        os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", "")),
+    )

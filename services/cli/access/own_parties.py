@@ -38,10 +38,15 @@ async def register(dsn: str, keys: Mapping[str, bytes], probe_platform: str) -> 
     ]  # fmt: skip
     conn = await asyncpg.connect(dsn)
     try:
-        done = [await conn.execute(_ADD.format(schema), code, public, ADDED_BY) for _, schema, code, public in rows]
+        done = [
+            await conn.execute(_ADD.format(schema), code, public, ADDED_BY)
+            for _, schema, code, public in rows
+        ]
     finally:
         await conn.close()
-    return [f"{row[0]} {row[2]}" for row, said in zip(rows, done, strict=True) if said.endswith("1")]
+    return [
+        f"{row[0]} {row[2]}" for row, said in zip(rows, done, strict=True) if said.endswith("1")
+    ]
 
 
 _ADD: Final = "INSERT INTO {0}.party_key (code, public_key, added_by) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"

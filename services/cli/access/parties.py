@@ -9,23 +9,44 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from services.cli.connect import Exit, RunningStack, UsageError, as_json, database, exit_with, print_err, run, stdout, target
+from services.cli.connect import (
+    Exit,
+    RunningStack,
+    UsageError,
+    as_json,
+    database,
+    exit_with,
+    print_err,
+    run,
+    stdout,
+    target,
+)
 from services.cli.dead_letters import operator
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
-party = typer.Typer(no_args_is_help=True, add_completion=False, help="Platforms and carriers that sign what they say.")
+party = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Platforms and carriers that sign what they say.",
+)
 
 CARRIER_CODE_MAX: Final = 18
-CARRIER: Final = typer.Option(False, "--carrier", help="a carrier, by its logistics code; else a platform")
+CARRIER: Final = typer.Option(
+    False, "--carrier", help="a carrier, by its logistics code; else a platform"
+)
 
 
 @party.command()
 def add(
     code: str = typer.Argument(..., help="code of the platform or carrier, as its records have it"),
     key: Path = typer.Option(
-        ..., help="its Ed25519 key as PEM, public or private; made there, private, if there is no such file"
+        ...,
+        help="its Ed25519 key as PEM, public or private; made there, private, if there is no such file",
     ),
     carrier: bool = CARRIER,
 ) -> None:
@@ -37,7 +58,10 @@ def add(
     made = not key.exists()
     public = _made(key) if made else _read(key)
     outcome = run(_add(_schema(carrier), code, public.public_bytes_raw()))
-    print_err(f"{outcome} {code}" + (f": give it the private key in {key}, and keep no copy" if made else ""))
+    print_err(
+        f"{outcome} {code}"
+        + (f": give it the private key in {key}, and keep no copy" if made else "")
+    )
 
 
 @party.command("list")
@@ -60,7 +84,9 @@ def list_(json: bool = typer.Option(False, "--json", help="for machines")) -> No
 @party.command()
 def remove(
     code: str = typer.Argument(..., help="code of the platform or carrier"),
-    public_key: str | None = typer.Option(None, "--public-key", help="only this one, as `list` shows it; else all of its keys"),
+    public_key: str | None = typer.Option(
+        None, "--public-key", help="only this one, as `list` shows it; else all of its keys"
+    ),
     carrier: bool = CARRIER,
 ) -> None:
     """Let a party's keys count no more. It stays bound: nobody speaks for it until it has another key."""
@@ -100,7 +126,9 @@ def _read(path: Path) -> Ed25519PublicKey:
     except ValueError:
         found = None
     if not isinstance(found, Ed25519PublicKey):
-        raise UsageError(f"give an Ed25519 key as PEM (`openssl genpkey -algorithm ed25519`): {path} is none")
+        raise UsageError(
+            f"give an Ed25519 key as PEM (`openssl genpkey -algorithm ed25519`): {path} is none"
+        )
     return found
 
 
@@ -114,7 +142,9 @@ def private_key(path: Path) -> Ed25519PrivateKey:
     except (ValueError, TypeError):
         found = None
     if not isinstance(found, Ed25519PrivateKey):
-        raise UsageError(f"give a private Ed25519 key as PEM, without a pass phrase: {path} is none")
+        raise UsageError(
+            f"give a private Ed25519 key as PEM, without a pass phrase: {path} is none"
+        )
     return found
 
 
@@ -133,9 +163,13 @@ def _require_code(code: str, carrier: bool) -> None:
     if not code or code != identifier(code):
         raise UsageError("give the code without blanks around it, as the party's records have it")
     if odd := hidden_in(code) or other_spelling_in(code):
-        raise UsageError(f"give the code in plain characters, as the party's records have it: found {odd}")
+        raise UsageError(
+            f"give the code in plain characters, as the party's records have it: found {odd}"
+        )
     if carrier and len(code) > CARRIER_CODE_MAX:
-        raise UsageError(f"give the carrier's logistics code: it has at most {CARRIER_CODE_MAX} characters, this one {len(code)}")
+        raise UsageError(
+            f"give the carrier's logistics code: it has at most {CARRIER_CODE_MAX} characters, this one {len(code)}"
+        )
     if not carrier and not re.fullmatch(CODE, code):
         raise UsageError(
             "give the platform's code in capitals and digits, at most 18: the customs registration or the social credit code"
@@ -173,7 +207,11 @@ def all_bound(to: RunningStack) -> bool:
 
 async def is_bound(conn: Any, platform: str) -> bool:
     """Whether records that speak for this platform have to be signed."""
-    return bool(await conn.fetchval("SELECT EXISTS (SELECT FROM orders.party_key WHERE code = $1)", platform))
+    return bool(
+        await conn.fetchval(
+            "SELECT EXISTS (SELECT FROM orders.party_key WHERE code = $1)", platform
+        )
+    )
 
 
 _ADD: Final = (

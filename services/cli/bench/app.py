@@ -42,12 +42,21 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    orders: int = typer.Option(20_000, "--orders", "-n", min=1, max=5_000_000, help="how many orders"),
-    rate: float | None = typer.Option(None, min=0.1, help="orders a second; as fast as the stack takes them by default"),
-    seed: int | None = typer.Option(None, help="the same seed makes the same orders; by default each run makes others"),
+    orders: int = typer.Option(
+        20_000, "--orders", "-n", min=1, max=5_000_000, help="how many orders"
+    ),
+    rate: float | None = typer.Option(
+        None, min=0.1, help="orders a second; as fast as the stack takes them by default"
+    ),
+    seed: int | None = typer.Option(
+        None, help="the same seed makes the same orders; by default each run makes others"
+    ),
     raw: bool = typer.Option(True, help="measure the bare limits of broker and database too"),
     warm_up: int = typer.Option(
-        2_000, min=0, max=100_000, help="orders that go before, unmeasured: what is measured is sustained"
+        2_000,
+        min=0,
+        max=100_000,
+        help="orders that go before, unmeasured: what is measured is sustained",
     ),
     json: bool = typer.Option(False, "--json", help="no table, only JSON"),
 ) -> None:
@@ -73,7 +82,9 @@ def running() -> Iterator[RunningStack]:
         return
     from services.cli.stack import app as stack
 
-    with tempfile.TemporaryDirectory(prefix="crossborder-bench-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="crossborder-bench-", ignore_cleanup_errors=True
+    ) as folder:
         print_err(f"no stack runs in {home_of(None)}; starting one for this run")
         home = Path(folder)
         try:
@@ -84,13 +95,18 @@ def running() -> Iterator[RunningStack]:
                 stack.stop(home)
 
 
-async def _bench(to: RunningStack, count: int, rate: float | None, seed: int | None, raw: bool, warm_up: int) -> dict[str, Any]:
+async def _bench(
+    to: RunningStack, count: int, rate: float | None, seed: int | None, raw: bool, warm_up: int
+) -> dict[str, Any]:
     from services.cli import samples
     from services.cli.bench import measurement
     from services.cli.order import counts
     from services.cli.verify import app as verify
 
-    limits: dict[str, float | None] = {"kafka_messages_per_second": None, "postgres_rows_per_second": None}
+    limits: dict[str, float | None] = {
+        "kafka_messages_per_second": None,
+        "postgres_rows_per_second": None,
+    }
     if raw:
         print_err("measuring the bare broker and database …")
         limits = {
@@ -142,7 +158,9 @@ async def _bench(to: RunningStack, count: int, rate: float | None, seed: int | N
         "records_per_order": round(written, 1),
         # The share of the bare broker's messages that the run's own records came to.
         "ratio_to_raw": round(per_second * written / bare, 3) if bare else None,
-        "cpu_seconds_per_1000_orders": {n: round((after[n] - before.get(n, 0.0)) * 1000 / count, 2) for n in after},
+        "cpu_seconds_per_1000_orders": {
+            n: round((after[n] - before.get(n, 0.0)) * 1000 / count, 2) for n in after
+        },
         "rss_mib": peak.mib,
         "violations": verify.violations(findings),
     }
@@ -168,7 +186,9 @@ async def _drive(to: RunningStack, records: Sequence[Submission], rate: float | 
             began = time.monotonic()
             publishing = asyncio.create_task(publish.send(to, records, rate, lambda _n: None))
             ended, moved = 0, began
-            while ended < len(ids) and (time.monotonic() - moved < STALLED_S or not publishing.done()):
+            while ended < len(ids) and (
+                time.monotonic() - moved < STALLED_S or not publishing.done()
+            ):
                 await asyncio.sleep(_until_next_look(time.monotonic() - began, ended, len(ids)))
                 now = await _ended(conn, ids, already)
                 ended, moved = (now, time.monotonic()) if now != ended else (ended, moved)
@@ -223,7 +243,10 @@ def _show(found: Mapping[str, Any]) -> None:
         head.add_row(name.replace("_", " "), str(found[name]))
     for name, value in found["raw"].items():
         head.add_row(f"raw {name.replace('_', ' ')}", str(value))
-    head.add_row("host walks per second, before and after", ", ".join(map(str, found["host_walks_per_second"])))
+    head.add_row(
+        "host walks per second, before and after",
+        ", ".join(map(str, found["host_walks_per_second"])),
+    )
     costs = Table("process", "CPU s per 1000 orders", "MiB", box=None)
     for name, cpu in found["cpu_seconds_per_1000_orders"].items():
         costs.add_row(name, str(cpu), str(found["rss_mib"].get(name, "")))

@@ -50,7 +50,8 @@ def _cpu(process: psutil.Process) -> float:
 def rss_mib(known: Mapping[str, Any]) -> dict[str, float]:
     """Memory of each program; shared pages of PostgreSQL's processes count once (proportional set size)."""
     return {
-        name: round(sum(_rss(p, shared=len(group) > 1) for p in group) / 2**20, 1) for name, group in processes(known).items()
+        name: round(sum(_rss(p, shared=len(group) > 1) for p in group) / 2**20, 1)
+        for name, group in processes(known).items()
     }
 
 
@@ -82,15 +83,22 @@ async def own_ms(to: RunningStack, since_ms: int) -> list[float]:
 
     wanted = {name for hop in HOPS for name in hop}
     at: dict[UUID, dict[str, float]] = {}
-    async for record in topic_reader.read(to, (topics.ORDERS, topics.TAX, topics.CUSTOMS), since_ms=since_ms):
+    async for record in topic_reader.read(
+        to, (topics.ORDERS, topics.TAX, topics.CUSTOMS), since_ms=since_ms
+    ):
         kind = next((value.decode() for name, value in record.headers if name == "ce_type"), "")
         order_id = uuid_or_none(record.key) if kind in wanted else None
         if order_id is not None:
             at.setdefault(order_id, {}).setdefault(kind, float(record.timestamp_ms))
     async with database(to) as conn:
-        ids = [order_id for order_id, times in at.items() if "order.fulfilled.v1" in times and "order.placed.v1" in times]
+        ids = [
+            order_id
+            for order_id, times in at.items()
+            if "order.fulfilled.v1" in times and "order.placed.v1" in times
+        ]
         for row in await conn.fetch(
-            "SELECT order_id, received_at AS at FROM orders.orders WHERE order_id = ANY($1::uuid[])", ids
+            "SELECT order_id, received_at AS at FROM orders.orders WHERE order_id = ANY($1::uuid[])",
+            ids,
         ):
             at[row["order_id"]]["order.submitted.v1"] = row["at"].timestamp() * 1000
         for row in await conn.fetch(
@@ -98,7 +106,11 @@ async def own_ms(to: RunningStack, since_ms: int) -> list[float]:
             ids,
         ):
             at[row["order_id"]]["receipt.800"] = row["at"].timestamp() * 1000
-    return [sum(at[i][after] - at[i][before] for before, after in HOPS) for i in ids if at[i].keys() >= wanted]
+    return [
+        sum(at[i][after] - at[i][before] for before, after in HOPS)
+        for i in ids
+        if at[i].keys() >= wanted
+    ]
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -133,7 +145,11 @@ async def host_walks(seconds: float = 1.0) -> float:
     """
     walkers = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.cli.bench.cpu_baseline", str(seconds), stdout=asyncio.subprocess.PIPE
+            sys.executable,
+            "-m",
+            "services.cli.bench.cpu_baseline",
+            str(seconds),
+            stdout=asyncio.subprocess.PIPE,
         )
         for _ in range(os.cpu_count() or 1)
     ]
@@ -146,12 +162,17 @@ async def raw_kafka(to: RunningStack, seconds: float = RAW_S) -> float:
     from shared.topics import Topic, create_topics
 
     topic = f"bench.raw.{uuid4().hex[:8]}"
-    await create_topics(to.kafka, to.prefix, extra=[Topic(topic, ("bench",), ())], security=to.security)
+    await create_topics(
+        to.kafka, to.prefix, extra=[Topic(topic, ("bench",), ())], security=to.security
+    )
     try:
         async with producer(to) as out:
             sent, began = 0, time.monotonic()
             while time.monotonic() - began < seconds:
-                acks = [await out.send(to.prefix + topic, value=MESSAGE, key=b"%d" % n) for n in range(2000)]
+                acks = [
+                    await out.send(to.prefix + topic, value=MESSAGE, key=b"%d" % n)
+                    for n in range(2000)
+                ]
                 await asyncio.gather(*acks)
                 sent += len(acks)
             return sent / (time.monotonic() - began)
@@ -176,7 +197,9 @@ async def raw_postgres(to: RunningStack, seconds: float = RAW_S) -> float:
     """
     table = f"bench_raw_{uuid4().hex[:8]}"
     async with database(to, write=True) as conn:
-        await conn.execute(f"CREATE TABLE public.{table} (id uuid PRIMARY KEY, state text NOT NULL, doc bytea NOT NULL)")
+        await conn.execute(
+            f"CREATE TABLE public.{table} (id uuid PRIMARY KEY, state text NOT NULL, doc bytea NOT NULL)"
+        )
         try:
             done, began = 0, time.monotonic()
             while time.monotonic() - began < seconds:

@@ -26,7 +26,8 @@ WHERE: Final = (
 )
 
 customs = typer.Typer(
-    no_args_is_help=True, help="Documents and messages of the customs family, from files; consolidation of export lists."
+    no_args_is_help=True,
+    help="Documents and messages of the customs family, from files; consolidation of export lists.",
 )
 customs.add_typer(summaries, name="summaries")
 cases = group_of("customs")
@@ -44,7 +45,8 @@ def match_documents(
     payment: File = None,
     waybill: File = None,
     declared: Annotated[
-        Path | None, typer.Option("--list", help="The declaration list, as JSON or CEB621 or CEB603 XML.")
+        Path | None,
+        typer.Option("--list", help="The declaration list, as JSON or CEB621 or CEB603 XML."),
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -59,17 +61,23 @@ def match_documents(
         raise UsageError("give at least one of --order, --payment, --waybill, --list")
     ordered = read.order_of(order) if order else None
     waybilled, listed = read.compared(
-        ordered, read.waybill_of(waybill) if waybill else None, read.list_of(declared) if declared else None
+        ordered,
+        read.waybill_of(waybill) if waybill else None,
+        read.list_of(declared) if declared else None,
     )
     verdict = match(ordered, read.payment_of(payment) if payment else None, waybilled, listed)
     mismatches = [mismatch.model_dump(mode="json") for mismatch in verdict.mismatches]
     if json:
-        as_json({"matched": verdict.matched, "missing": list(verdict.missing), "mismatches": mismatches})
+        as_json(
+            {"matched": verdict.matched, "missing": list(verdict.missing), "mismatches": mismatches}
+        )
     else:
         _show_verdict(verdict.matched, mismatches)
     given = {"order": order, "payment": payment, "waybill": waybill}
     for name in verdict.missing:
-        print_err(f"{name}: {'of another order than the rest' if given[name] else 'not given, the match waits for it'}")
+        print_err(
+            f"{name}: {'of another order than the rest' if given[name] else 'not given, the match waits for it'}"
+        )
     exit_with(Exit.DONE if verdict.matched else Exit.NO)
 
 
@@ -90,7 +98,10 @@ def _show_verdict(matched: bool, mismatches: Sequence[Mapping[str, Any]]) -> Non
 
 
 @customs.command("parse")
-def parse_message(file: Annotated[Path, typer.Argument(help="A message of the family, as XML.")], json: AsJson = False) -> None:
+def parse_message(
+    file: Annotated[Path, typer.Argument(help="A message of the family, as XML.")],
+    json: AsJson = False,
+) -> None:
     """Show any message of the family: as an outline, or as JSON."""
     from services.cli.customs.documents import content_of
     from services.customs.ceb.parse import to_json
@@ -120,7 +131,9 @@ def _outline(found: Mapping[str, Any], depth: int = 0) -> None:
 @customs.command("validate")
 def validate_message(
     file: Annotated[Path, typer.Argument(help="A message of the family, as XML.")],
-    schema: Annotated[Path | None, typer.Option(help=f"Folder of the schemas; else {SCHEMAS}.")] = None,
+    schema: Annotated[
+        Path | None, typer.Option(help=f"Folder of the schemas; else {SCHEMAS}.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Check a message against the authority's schemas.
@@ -143,5 +156,9 @@ def validate_message(
     if json:
         as_json({"valid": not faults, "faults": [asdict(fault) for fault in faults]})
     else:
-        print("valid" if not faults else "\n".join(f"line {f.line}: {f.element}: {f.rule}" for f in faults))
+        print(
+            "valid"
+            if not faults
+            else "\n".join(f"line {f.line}: {f.element}: {f.rule}" for f in faults)
+        )
     exit_with(Exit.DONE if not faults else Exit.NO)

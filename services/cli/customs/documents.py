@@ -48,7 +48,9 @@ def _forms(found: OrderDoc | WaybillDoc | ListDoc) -> frozenset[str]:
 
 
 def _forms_of(consignee: Doc) -> frozenset[str]:
-    return frozenset(address_forms(consignee.get("region"), consignee.get("city"), consignee["address"]))
+    return frozenset(
+        address_forms(consignee.get("region"), consignee.get("city"), consignee["address"])
+    )
 
 
 def order_of(path: Path) -> OrderDoc:
@@ -89,7 +91,11 @@ def compared(
     if order is not None and listed is not None:
         if listed.consignee_address is not None and _forms(order) & _forms(listed):
             listed = replace(listed, consignee_address=order.consignee_address)
-        if UNSAID in (order.buyer_id, order.buyer_name, order.consignee_address):  # a 303 names nobody
+        if UNSAID in (
+            order.buyer_id,
+            order.buyer_name,
+            order.consignee_address,
+        ):  # a 303 names nobody
             listed = replace(listed, consignee_address=None, buyer_id=None, buyer_name=None)
     return waybill, listed
 
@@ -116,7 +122,9 @@ def _read(path: Path, what: str, from_json: Callable[[Doc], T], forms: Mapping[s
     except Unprocessable as error:
         raise UsageError(f"{path}: {error}") from None
     except (MoneyError, InvalidOperation, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path}: the {what} cannot be read: {str(error) or type(error).__name__}") from None
+        raise UsageError(
+            f"{path}: the {what} cannot be read: {str(error) or type(error).__name__}"
+        ) from None
 
 
 def _order_from_json(doc: Doc) -> OrderDoc:

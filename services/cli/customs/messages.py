@@ -41,7 +41,9 @@ def read(message: Doc, what: str, forms: Mapping[str, Form[T]]) -> T:
     found = message[form.outer]
     if len(found) != 1:
         raise UsageError(f"give one {what} a file: {name}Message holds {len(found)}")
-    return form.read(found[0][form.head] if form.head else found[0], found[0][form.lines] if form.lines else ())
+    return form.read(
+        found[0][form.head] if form.head else found[0], found[0][form.lines] if form.lines else ()
+    )
 
 
 def number(value: str | int | Decimal) -> Decimal:
@@ -121,7 +123,11 @@ def _lines_from_xml(lines: Sequence[Doc], name: str) -> tuple[GoodsLine, ...]:
 def _export_order_from_xml(head: Doc, lines: Sequence[Doc]) -> OrderDoc:
     """A 303 has no persons, no tax and no discount: paid are goods and freight [202205 CEB303]."""
     currency = codes.currency_of(head["currency"])
-    nothing, goods, freight = Money.zero(currency), Money.of(head["goodsValue"], currency), Money.of(head["freight"], currency)
+    nothing, goods, freight = (
+        Money.zero(currency),
+        Money.of(head["goodsValue"], currency),
+        Money.of(head["freight"], currency),
+    )
     return OrderDoc(
         platform_code=head["ebpCode"],
         order_no=head["orderNo"],

@@ -28,9 +28,15 @@ OF_ORDER_MAX: Final = 100
 
 
 def notices(
-    order: str | None = typer.Option(None, "--order", help="only those of this order: its number or id, or a beginning of one"),
-    message: str | None = typer.Option(None, "--message", help="only those of this message, as CEB412"),
-    limit: int = typer.Option(50, "--limit", min=1, max=100_000, help="at most so many, the newest first"),
+    order: str | None = typer.Option(
+        None, "--order", help="only those of this order: its number or id, or a beginning of one"
+    ),
+    message: str | None = typer.Option(
+        None, "--message", help="only those of this message, as CEB412"
+    ),
+    limit: int = typer.Option(
+        50, "--limit", min=1, max=100_000, help="at most so many, the newest first"
+    ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """List receipts about documents that are not lodged here: orders, payments, waybills, arrivals, deliveries.
@@ -47,7 +53,9 @@ def notices(
     for each in found:
         numbers = "  ".join(f"{name}={value}" for name, value in each["numbers"].items())
         at = each["at"].isoformat(timespec="seconds")
-        table.add_row(at, each["message_type"], each["status"], each["code"] or "", numbers, each["meaning"])
+        table.add_row(
+            at, each["message_type"], each["status"], each["code"] or "", numbers, each["meaning"]
+        )
     stdout().print(table)
     print_err(f"{len(found)} notices")
 
@@ -67,7 +75,9 @@ async def of_order(conn: Any, order_id: UUID, limit: int = OF_ORDER_MAX) -> list
     """What was said of an order's documents that others lodge, by the numbers they name them by, the newest first."""
     rows = await conn.fetch(_NUMBERS_OF_ORDER, order_id)
     ways = [way for row in rows for way in _ways(row)]
-    return _told(await conn.fetch(_OF_NUMBERS, ways, rows[0]["platform_code"], limit)) if ways else []
+    return (
+        _told(await conn.fetch(_OF_NUMBERS, ways, rows[0]["platform_code"], limit)) if ways else []
+    )
 
 
 def _ways(row: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -86,5 +96,10 @@ def _told(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for row in rows:
         status = codes.find_status(row["status"])
-        found.append({**dict(row), "meaning": status.meaning if status else "a status that is in no list here"})
+        found.append(
+            {
+                **dict(row),
+                "meaning": status.meaning if status else "a status that is in no list here",
+            }
+        )
     return found

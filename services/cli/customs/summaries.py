@@ -8,11 +8,22 @@ from typing import Any, Final
 
 import typer
 
-from services.cli.connect import Exit, UsageError, as_json, database, exit_with, print_err, run, stdout, target
+from services.cli.connect import (
+    Exit,
+    UsageError,
+    as_json,
+    database,
+    exit_with,
+    print_err,
+    run,
+    stdout,
+    target,
+)
 from services.cli.id_prefixes import meant
 
 summaries = typer.Typer(
-    invoke_without_command=True, help="Consolidation of export lists: requests, declarations, and what waits for a person."
+    invoke_without_command=True,
+    help="Consolidation of export lists: requests, declarations, and what waits for a person.",
 )
 
 _REQUESTS: Final = (
@@ -25,12 +36,8 @@ _REQUESTS: Final = (
     "WHERE ($1::text IS NULL OR s.month = $1) ORDER BY s.requested_at DESC, s.cop_no LIMIT $2"
 )
 _TAKE_UP: Final = "UPDATE customs.export_list SET state = 'open' WHERE invt_no = $1 AND state = 'set_aside' RETURNING 1"
-_AGAIN: Final = (
-    "UPDATE customs.summary SET again_at = now() WHERE cop_no = $1 AND state = 'refused' AND again_at IS NULL RETURNING 1"
-)
-_SET_ASIDE: Final = (
-    "SELECT invt_no FROM customs.export_list WHERE state = 'set_aside' AND starts_with(invt_no, $1) ORDER BY invt_no LIMIT 11"
-)
+_AGAIN: Final = "UPDATE customs.summary SET again_at = now() WHERE cop_no = $1 AND state = 'refused' AND again_at IS NULL RETURNING 1"
+_SET_ASIDE: Final = "SELECT invt_no FROM customs.export_list WHERE state = 'set_aside' AND starts_with(invt_no, $1) ORDER BY invt_no LIMIT 11"
 _REFUSED: Final = (
     "SELECT cop_no FROM customs.summary WHERE state = 'refused' AND again_at IS NULL AND starts_with(cop_no, $1) "
     "ORDER BY cop_no LIMIT 11"
@@ -41,8 +48,12 @@ _REFUSED: Final = (
 @summaries.callback()
 def list_(
     context: typer.Context,
-    month: str | None = typer.Option(None, "--month", help="requests of this month only, as 2026-11"),
-    limit: int = typer.Option(100, "--limit", min=1, help="at most so many requests, the newest first"),
+    month: str | None = typer.Option(
+        None, "--month", help="requests of this month only, as 2026-11"
+    ),
+    limit: int = typer.Option(
+        100, "--limit", min=1, help="at most so many requests, the newest first"
+    ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """List requests to consolidate export lists, and the lists that are still to be consolidated."""
@@ -56,7 +67,11 @@ def list_(
 
 
 @summaries.command("request")
-def request(month: str = typer.Argument(..., help="the calendar month in Beijing, as 2026-11; it may not be over yet")) -> None:
+def request(
+    month: str = typer.Argument(
+        ..., help="the calendar month in Beijing, as 2026-11; it may not be over yet"
+    ),
+) -> None:
     """Have the lists of a month that are closed by now asked for, before the timer does; the customs service asks within a minute.
 
     Exit 1 if no list of the month is to be asked for.
@@ -64,21 +79,39 @@ def request(month: str = typer.Argument(..., help="the calendar month in Beijing
     if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month) is None:
         raise UsageError(f"{month!r} is not a month like 2026-11")
     count = run(_request(month))
-    print_err(f"{count} lists of {month} are being asked for" if count else f"no list of {month} waits to be asked for")
+    print_err(
+        f"{count} lists of {month} are being asked for"
+        if count
+        else f"no list of {month} waits to be asked for"
+    )
     if not count:
         exit_with(Exit.NO)
 
 
 @summaries.command("again")
-def again(cop_no: str = typer.Argument(..., help="the request's own number, or its beginning")) -> None:
+def again(
+    cop_no: str = typer.Argument(..., help="the request's own number, or its beginning"),
+) -> None:
     """Have the lists of a refused request asked for anew, once the reason is mended."""
-    _decide(_AGAIN, _REFUSED, cop_no, "is asked for anew", "no refused request that waits for a person has the number")
+    _decide(
+        _AGAIN,
+        _REFUSED,
+        cop_no,
+        "is asked for anew",
+        "no refused request that waits for a person has the number",
+    )
 
 
 @summaries.command("take-up")
 def take_up(invt_no: str = typer.Argument(..., help="the list's number, or its beginning")) -> None:
     """Take a list up again that was set aside because a refusal named it, once the reason is mended."""
-    _decide(_TAKE_UP, _SET_ASIDE, invt_no, "is taken up again", "no list that was set aside has the number")
+    _decide(
+        _TAKE_UP,
+        _SET_ASIDE,
+        invt_no,
+        "is taken up again",
+        "no list that was set aside has the number",
+    )
 
 
 def _decide(query: str, candidates: str, number: str, done: str, else_: str) -> None:
@@ -97,9 +130,13 @@ async def _update(query: str, candidates: str, number: str) -> str | None:
 
 async def _request(month: str) -> int:
     async with database(target(), write=True) as conn, conn.transaction():
-        count: int = await conn.fetchval("SELECT count(*) FROM customs.export_list WHERE state = 'open' AND month = $1", month)
+        count: int = await conn.fetchval(
+            "SELECT count(*) FROM customs.export_list WHERE state = 'open' AND month = $1", month
+        )
         if count:
-            await conn.execute("INSERT INTO customs.month_asked (month) VALUES ($1) ON CONFLICT DO NOTHING", month)
+            await conn.execute(
+                "INSERT INTO customs.month_asked (month) VALUES ($1) ON CONFLICT DO NOTHING", month
+            )
     return count
 
 
@@ -125,7 +162,10 @@ def _request_of(row: dict[str, Any]) -> dict[str, Any]:
 
     last = row.pop("due_at").astimezone(BEIJING) - timedelta(microseconds=1)
     row["requested_at"] = row["requested_at"].isoformat(timespec="seconds")
-    return row | {"declarations": orjson.loads(row["declarations"]), "due_by": last.date().isoformat()}
+    return row | {
+        "declarations": orjson.loads(row["declarations"]),
+        "due_by": last.date().isoformat(),
+    }
 
 
 def _owed(row: dict[str, Any], terms: Any) -> dict[str, Any]:
@@ -146,20 +186,45 @@ def _owed(row: dict[str, Any], terms: Any) -> dict[str, Any]:
 def _show(found: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table("request", "month", "office", "consignor", "lists", "state", "declarations", "last day", box=None)
+    table = Table(
+        "request",
+        "month",
+        "office",
+        "consignor",
+        "lists",
+        "state",
+        "declarations",
+        "last day",
+        box=None,
+    )
     for row in found["requests"]:
         made = row["declarations"]
         told = (
             ", ".join(f"{each['entry_id'] or each['decl_seq_no']} {each['stage']}" for each in made)
             or f"{row['expected']} expected"
         )
-        state = f"{row['state']} ({row['code'] or row['info']})" if row["state"] == "refused" else row["state"]
+        state = (
+            f"{row['state']} ({row['code'] or row['info']})"
+            if row["state"] == "refused"
+            else row["state"]
+        )
         table.add_row(
-            row["cop_no"], row["month"], row["customs_code"], row["consignor"], str(row["lists"]), state, told, row["due_by"]
+            row["cop_no"],
+            row["month"],
+            row["customs_code"],
+            row["consignor"],
+            str(row["lists"]),
+            state,
+            told,
+            row["due_by"],
         )
     stdout().print(table)
     for row in found["to_consolidate"]:
-        days = "" if row["days_left"] is None else f", last day {row['due_by']}, {row['days_left']} days left"
+        days = (
+            ""
+            if row["days_left"] is None
+            else f", last day {row['due_by']}, {row['days_left']} days left"
+        )
         print_err(f"{row['month']}: {row['lists']} lists {row['state'].replace('_', ' ')}{days}")
     waiting = [row["cop_no"] for row in found["requests"] if row["waits_for_a_person"]]
     if waiting:

@@ -71,7 +71,9 @@ def demo(
         _stop(home)
         raise
     if keep:
-        print_err(f"the stack stays up: `CROSSBORDER_HOME={home} crossborder status`, `CROSSBORDER_HOME={home} crossborder down`")
+        print_err(
+            f"the stack stays up: `CROSSBORDER_HOME={home} crossborder status`, `CROSSBORDER_HOME={home} crossborder down`"
+        )
     else:
         _stop(home)
     print_err(f"{'done' if well else 'NOT as expected'} in {time.monotonic() - began:.0f} s")
@@ -82,7 +84,9 @@ def demo(
 def _fresh(home: Path) -> None:
     """A demo begins with empty topics and tables; the one before is deleted."""
     if lock.runs(home):
-        raise UsageError(f"stop the stack of the last demo first: `CROSSBORDER_HOME={home} crossborder down`")
+        raise UsageError(
+            f"stop the stack of the last demo first: `CROSSBORDER_HOME={home} crossborder down`"
+        )
     for name in DATA:
         shutil.rmtree(home / name, ignore_errors=True)
 
@@ -115,10 +119,14 @@ async def _demo(to: RunningStack, orders: int, seed: int | None) -> bool:
     _urls(to)
     wrong = wrong_of(play, ends)
     for c in wrong[:20]:
-        print_err(f"{c.order_no} ({c.title}): expected {' or '.join(c.expected)}, found {ends.get(c.order_no, 'nothing')}")
+        print_err(
+            f"{c.order_no} ({c.title}): expected {' or '.join(c.expected)}, found {ends.get(c.order_no, 'nothing')}"
+        )
     wrongly_billed = wrong_bills(play, bills)
     for c in wrongly_billed[:20]:
-        print_err(f"{c.order_no} ({c.title}): expected the bill {c.bill}, found {bills.get(c.order_no, 'nothing')}")
+        print_err(
+            f"{c.order_no} ({c.title}): expected the bill {c.bill}, found {bills.get(c.order_no, 'nothing')}"
+        )
     if owed:
         print_err(f"{owed} export lists are in no closed declaration")
     return not wrong and not wrongly_billed and not owed and all(f.ok for f in findings)
@@ -134,7 +142,9 @@ async def _consolidate(to: RunningStack) -> int:
         await conn.execute(
             "INSERT INTO customs.month_asked SELECT DISTINCT month FROM customs.export_list WHERE state = 'open' ON CONFLICT DO NOTHING"
         )
-        while (owed := await conn.fetchval(_UNCONSOLIDATED)) and time.monotonic() - began < CONSOLIDATION_S:  # noqa: ASYNC110  only the tables know
+        while (  # noqa: ASYNC110
+            owed := await conn.fetchval(_UNCONSOLIDATED)
+        ) and time.monotonic() - began < CONSOLIDATION_S:
             await asyncio.sleep(LOOK_S)
         return int(owed)
 
@@ -167,7 +177,12 @@ async def bills_of(conn: Any) -> dict[str, str]:
         "SELECT o.order_no, k.reason, d.state, d.outcome FROM orders.orders o LEFT JOIN payments.tax_due d USING (order_id) "
         "LEFT JOIN tax.bill_case k ON k.order_id = o.order_id AND k.closed_at IS NULL WHERE k.reason IS NOT NULL OR d.state IS NOT NULL"
     )
-    return {r["order_no"]: f"a person: {r['reason']}" if r["reason"] else f"{r['state']}, {r['outcome']}" for r in rows}
+    return {
+        r["order_no"]: f"a person: {r['reason']}"
+        if r["reason"]
+        else f"{r['state']}, {r['outcome']}"
+        for r in rows
+    }
 
 
 def _urls(to: RunningStack) -> None:
@@ -196,8 +211,14 @@ async def _play(to: RunningStack, play: Play) -> dict[str, str]:
                 pending = await _publish_due(to, pending, states, said, time.monotonic() - began)
                 ends = await _ends(to, play, states)
                 if console.is_terminal:
-                    live.update(counts.table(Counter(states.values()), _progress(play, ends)), refresh=True)
-                if not pending and not wrong_of(play, ends) and not wrong_bills(play, await bills_of(conn)):
+                    live.update(
+                        counts.table(Counter(states.values()), _progress(play, ends)), refresh=True
+                    )
+                if (
+                    not pending
+                    and not wrong_of(play, ends)
+                    and not wrong_bills(play, await bills_of(conn))
+                ):
                     break
                 await asyncio.sleep(LOOK_S)
         return await _ends(to, play, await _states(conn), letters=True)
@@ -221,7 +242,9 @@ async def _settle(to: RunningStack, conn: Any, play: Play) -> None:
         # The bank's answer may be on its way still; the next look will find it.
         with contextlib.suppress(NotSettled):
             await settle_case(to, row["number"], Verdict(word), "the bank was asked (demo)")
-            print_err(f"settled as a person would: `crossborder payments cases settle {row['number']} {word}` ({row['kind']})")
+            print_err(
+                f"settled as a person would: `crossborder payments cases settle {row['number']} {word}` ({row['kind']})"
+            )
 
 
 def _progress(play: Play, ends: Mapping[str, str]) -> dict[str, str]:
@@ -230,28 +253,50 @@ def _progress(play: Play, ends: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _states(conn: Any) -> dict[str, str]:
-    return {row["order_no"]: row["state"] for row in await conn.fetch("SELECT order_no, state FROM orders.orders")}
+    return {
+        row["order_no"]: row["state"]
+        for row in await conn.fetch("SELECT order_no, state FROM orders.orders")
+    }
 
 
 async def _publish_due(
-    to: RunningStack, pending: list[Step], states: Mapping[str, str], said: Mapping[str, Collection[str]], elapsed_s: float
+    to: RunningStack,
+    pending: list[Step],
+    states: Mapping[str, str],
+    said: Mapping[str, Collection[str]],
+    elapsed_s: float,
 ) -> list[Step]:
     from services.cli import publish
 
-    due = [s for s in pending if s.is_due(elapsed_s, states.get(s.order_no), said.get(s.order_no, ()))]
+    due = [
+        s for s in pending if s.is_due(elapsed_s, states.get(s.order_no), said.get(s.order_no, ()))
+    ]
     if due:
-        await publish.send(to, [replace(step.record, after_s=0.0) for step in due], None, lambda _n: None)
+        await publish.send(
+            to, [replace(step.record, after_s=0.0) for step in due], None, lambda _n: None
+        )
     return [step for step in pending if step not in due]
 
 
-async def _ends(to: RunningStack, play: Play, states: Mapping[str, str], *, letters: bool = False) -> dict[str, str]:
+async def _ends(
+    to: RunningStack, play: Play, states: Mapping[str, str], *, letters: bool = False
+) -> dict[str, str]:
     """Where each order is; those that never became orders are looked for among the dead letters once the rest is done."""
     from services.cli import dlq
 
     found = {c.order_no: states[c.order_no] for c in play.casts if c.order_no in states}
-    if letters or all(found.get(c.order_no) in c.expected or DEAD_LETTER in c.expected for c in play.casts):
-        keys = {(letter.record.key or b"").decode("utf-8", "replace") for letter in await dlq.letters_of(to)}
-        found |= {c.order_no: DEAD_LETTER for c in play.casts if c.order_no in keys and c.order_no not in found}
+    if letters or all(
+        found.get(c.order_no) in c.expected or DEAD_LETTER in c.expected for c in play.casts
+    ):
+        keys = {
+            (letter.record.key or b"").decode("utf-8", "replace")
+            for letter in await dlq.letters_of(to)
+        }
+        found |= {
+            c.order_no: DEAD_LETTER
+            for c in play.casts
+            if c.order_no in keys and c.order_no not in found
+        }
     return found
 
 
@@ -262,7 +307,16 @@ def _kinds(play: Play, ends: Mapping[str, str]) -> Table:
     for c in play.casts:
         by_kind[c.title].append(c)
     wrong = set(wrong_of(play, ends))
-    table = Table("kind", "orders", "expected", "found", "", title="what became of each kind", title_justify="left", box=None)
+    table = Table(
+        "kind",
+        "orders",
+        "expected",
+        "found",
+        "",
+        title="what became of each kind",
+        title_justify="left",
+        box=None,
+    )
     for title, group in by_kind.items():
         found = Counter(ends.get(c.order_no, "nothing") for c in group)
         well = status_mark(not wrong & set(group))

@@ -79,7 +79,10 @@ async def of_run(conn: Any) -> dict[str, list[dict[str, Any]]]:
 def _majors(row: Mapping[str, Any]) -> dict[str, Any]:
     from services.cli.order.lookup import major
 
-    return {k.removesuffix("_minor"): major(v, row.get("currency")) if k.endswith("_minor") else v for k, v in row.items()}
+    return {
+        k.removesuffix("_minor"): major(v, row.get("currency")) if k.endswith("_minor") else v
+        for k, v in row.items()
+    }
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -40,7 +40,9 @@ _QUANTITY: Final = re.compile(r"[0-9]{1,14}(\.[0-9]{1,5})?")
 
 @order.command()
 def show(
-    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"),
+    order_ref: str = typer.Argument(
+        ..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"
+    ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Show where an order stands and how it got there."""
@@ -66,7 +68,9 @@ def list_(
         return
     from rich.table import Table
 
-    table = Table("order_no", "state", "corridor", "mode", "amount paid", "updated", "order_id", box=None)
+    table = Table(
+        "order_no", "state", "corridor", "mode", "amount paid", "updated", "order_id", box=None
+    )
     for row in rows:
         table.add_row(
             row["order_no"],
@@ -83,9 +87,13 @@ def list_(
 
 @order.command()
 def cancel(
-    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"),
+    order_ref: str = typer.Argument(
+        ..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"
+    ),
     reason: str = typer.Option("operator", help=WHY),
-    platform: str | None = typer.Option(None, help="code of the platform, for an order that has not come yet"),
+    platform: str | None = typer.Option(
+        None, help="code of the platform, for an order that has not come yet"
+    ),
 ) -> None:
     """Call an order off; what that leads to depends on how far it is. One that has not come yet is called
     off when it comes.
@@ -95,14 +103,22 @@ def cancel(
 
 @order.command("return")
 def return_(
-    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"),
+    order_ref: str = typer.Argument(
+        ..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"
+    ),
     reason: str = typer.Option("buyer_request", help=WHY),
-    lines: str | None = typer.Option(None, help="only these lines, `1,2`, or so many of a line, `1:2`; else all that is left"),
-    refund_if_late: bool = typer.Option(True, help="refund the price even if the goods come back after the term"),
+    lines: str | None = typer.Option(
+        None, help="only these lines, `1,2`, or so many of a line, `1:2`; else all that is left"
+    ),
+    refund_if_late: bool = typer.Option(
+        True, help="refund the price even if the goods come back after the term"
+    ),
 ) -> None:
     """Ask that the goods of an order go back, all or some. In time, no tax is levied on them and the buyer's quota is restored."""
     parts = _lines(lines)
-    more: dict[str, Any] = {"refund_if_late": refund_if_late} | ({"lines": parts} if lines is not None else {})
+    more: dict[str, Any] = {"refund_if_late": refund_if_late} | (
+        {"lines": parts} if lines is not None else {}
+    )
     _ask("return.requested.v1", order_ref, reason, None, more)
 
 
@@ -111,19 +127,34 @@ def _lines(text: str | None) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for part in text.split(",") if text is not None else ():
         number, _, quantity = part.strip().partition(":")
-        if not (number.isascii() and number.isdecimal()) or (":" in part and not _QUANTITY.fullmatch(quantity)):
-            raise UsageError(f"name lines as `1,2` or `1:2` (two of line 1): {part.strip()!r} is neither")
+        if not (number.isascii() and number.isdecimal()) or (
+            ":" in part and not _QUANTITY.fullmatch(quantity)
+        ):
+            raise UsageError(
+                f"name lines as `1,2` or `1:2` (two of line 1): {part.strip()!r} is neither"
+            )
         found.append({"line_no": int(number)} | ({"quantity": quantity} if quantity else {}))
     return found
 
 
-def _ask(wire_type: str, order_ref: str, reason: str, platform: str | None, more: Mapping[str, Any] | None = None) -> None:
+def _ask(
+    wire_type: str,
+    order_ref: str,
+    reason: str,
+    platform: str | None,
+    more: Mapping[str, Any] | None = None,
+) -> None:
     no = run(_publish(target(), wire_type, order_ref, reason, platform, more or {}))
     print_err(f"asked; `crossborder order show {no}` shows what becomes of it")
 
 
 async def _publish(
-    to: RunningStack, wire_type: str, order_ref: str, reason: str, platform: str | None, more: Mapping[str, Any]
+    to: RunningStack,
+    wire_type: str,
+    order_ref: str,
+    reason: str,
+    platform: str | None,
+    more: Mapping[str, Any],
 ) -> str:
     import json
 
@@ -169,7 +200,9 @@ async def _is_bound(to: RunningStack, platform: str) -> bool:
         return await is_bound(conn, platform)
 
 
-async def _command(to: RunningStack, order_no: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+async def _command(
+    to: RunningStack, order_no: str, value: bytes, headers: Sequence[tuple[str, bytes]]
+) -> None:
     """Say it for a platform that signs: an operator has not its key, so this comes by the database."""
     from services.cli.dead_letters import operator, results_of
     from shared.envelope import Record
@@ -178,7 +211,15 @@ async def _command(to: RunningStack, order_no: str, value: bytes, headers: Seque
     from shared.outbox import utc_now
     from shared.topics import SUBMISSIONS
 
-    record = Record(SUBMISSIONS, 0, 0, int(utc_now().timestamp() * 1000), order_no.encode(), value, tuple(headers))
+    record = Record(
+        SUBMISSIONS,
+        0,
+        0,
+        int(utc_now().timestamp() * 1000),
+        order_no.encode(),
+        value,
+        tuple(headers),
+    )
     async with database(to, write=True) as conn:
         number = await ask(conn, "orders", "command", operator(), record=pack_record(record))
     result = (await results_of(to, [("orders", number)])).get(("orders", number))
@@ -203,7 +244,8 @@ def _require_readable(value: bytes, headers: Sequence[tuple[str, bytes]]) -> Non
 async def _list(to: RunningStack, state: str | None, limit: int) -> list[dict[str, Any]]:
     async with database(to) as conn:
         rows = await conn.fetch(
-            HEAD + "WHERE $1::text IS NULL OR state = $1 ORDER BY updated_at DESC, order_id LIMIT $2",
+            HEAD
+            + "WHERE $1::text IS NULL OR state = $1 ORDER BY updated_at DESC, order_id LIMIT $2",
             state,
             limit,
         )
@@ -216,7 +258,9 @@ async def _show(to: RunningStack, order_ref: str) -> dict[str, Any]:
 
     async with database(to) as conn:
         row = await find(conn, order_ref)
-        doc = await conn.fetchval("SELECT doc FROM orders.orders WHERE order_id = $1", row["order_id"])
+        doc = await conn.fetchval(
+            "SELECT doc FROM orders.orders WHERE order_id = $1", row["order_id"]
+        )
         found = _head(row)
         found["detail"] = without_persons(doc)
         found["timeline"] = [
@@ -232,7 +276,9 @@ async def _show(to: RunningStack, order_ref: str) -> dict[str, Any]:
             )
         ]
         found |= await details.of_order(conn, row["order_id"])
-        found["next"] = steps.next_of(row["order_no"], row["state"], (found["detail"] or {}).get("faults") or ())
+        found["next"] = steps.next_of(
+            row["order_no"], row["state"], (found["detail"] or {}).get("faults") or ()
+        )
         found["waits_for"] = await waits_of(conn, row["order_id"], row["state"], found["cases"])
     return found
 
@@ -254,7 +300,9 @@ def _print(found: Mapping[str, Any]) -> None:
     page = stdout()
     page.print(f"{found['order_no']}  {found['order_id']}", style="bold")
     known = {name: found[name] or "-" for name in ("corridor", "mode")}
-    page.print(f"state {found['state']}  corridor {known['corridor']}  mode {known['mode']}  placed {_time(found['placed_at'])}")
+    page.print(
+        f"state {found['state']}  corridor {known['corridor']}  mode {known['mode']}  placed {_time(found['placed_at'])}"
+    )
     for waited in found["waits_for"]:
         page.print(f"waits for: {waited}", style="bold", soft_wrap=True)
     if found["next"]:
@@ -263,7 +311,10 @@ def _print(found: Mapping[str, Any]) -> None:
     for fault in (found["detail"] or {}).get("faults") or ():
         page.print(f"  {steps.sentence(fault)}", soft_wrap=True)
     for case in found.get("cases") or ():
-        page.print(f"\ncase: {case['kind']}, `crossborder {case['service']} cases show {case['number']}`", style="bold")
+        page.print(
+            f"\ncase: {case['kind']}, `crossborder {case['service']} cases show {case['number']}`",
+            style="bold",
+        )
         page.print(f"  {case['what_to_do']}")
         if says := case["details"].get("bank_says"):
             page.print(f"  the bank says: {says}")
@@ -275,7 +326,13 @@ def _print(found: Mapping[str, Any]) -> None:
     table = Table("at", "after", "source", "fact", "", box=None)
     began = found["timeline"][0]["at"] if found["timeline"] else None
     for row in found["timeline"]:
-        table.add_row(_time(row["at"]), _after(began, row["at"]), row["source"], row["type"], _brief(row["summary"]))
+        table.add_row(
+            _time(row["at"]),
+            _after(began, row["at"]),
+            row["source"],
+            row["type"],
+            _brief(row["summary"]),
+        )
     page.print("\ntimeline", style="bold")
     page.print(table)
 
@@ -293,7 +350,9 @@ def _brief(value: Any) -> str:
     if isinstance(value, dict):
         if value.keys() == {"amount", "currency"}:
             return f"{value['amount']} {value['currency']}"
-        return "  ".join(f"{k}={_brief(v)}" for k, v in value.items() if v not in (None, "", [], {}))
+        return "  ".join(
+            f"{k}={_brief(v)}" for k, v in value.items() if v not in (None, "", [], {})
+        )
     if isinstance(value, list):
         return "; ".join(_brief(v) for v in value)
     if isinstance(value, bool):

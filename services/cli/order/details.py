@@ -16,7 +16,9 @@ async def of_order(conn: Any, order_id: UUID) -> dict[str, Any]:
         "cases": await cases.of_order(conn, order_id),
         "money": await _money(conn, order_id) if await _there(conn, "payments.payment") else None,
         "tax": await _tax(conn, order_id) if await _there(conn, "tax.tax_case") else None,
-        "declaration": await _declaration(conn, order_id) if await _there(conn, "customs.declaration") else None,
+        "declaration": await _declaration(conn, order_id)
+        if await _there(conn, "customs.declaration")
+        else None,
     }
 
 
@@ -97,7 +99,10 @@ def _bill(row: Any) -> dict[str, Any] | None:
 
     if row is None:
         return None
-    amounts = {name: major(row[f"{name}_minor"], row["currency"]) for name in ("withheld", "assessed", "billed")}
+    amounts = {
+        name: major(row[f"{name}_minor"], row["currency"])
+        for name in ("withheld", "assessed", "billed")
+    }
     rest = {name: value for name, value in row.items() if not name.endswith("_minor")}
     return _without_nothing({"tax_no": row["tax_no"], "state": row["state"], **amounts, **rest})
 
@@ -117,7 +122,9 @@ async def _tax(conn: Any, order_id: UUID) -> dict[str, Any] | None:
         return None
     told = row["assessment"] or {}
     amounts = {name: _amount(told[name]) for name in AMOUNTS if told.get(name) is not None}
-    lines = [{name: _amount(value) for name, value in line.items()} for line in told.get("lines", ())]
+    lines = [
+        {name: _amount(value) for name, value in line.items()} for line in told.get("lines", ())
+    ]
     return {
         "state": row["state"],
         "regime": row["regime"],
@@ -134,7 +141,11 @@ async def _tax(conn: Any, order_id: UUID) -> dict[str, Any] | None:
 
 def _amount(value: Any) -> Any:
     """The decimal string of an amount as events carry it; anything else as it is."""
-    return value["amount"] if isinstance(value, dict) and value.keys() == {"amount", "currency"} else value
+    return (
+        value["amount"]
+        if isinstance(value, dict) and value.keys() == {"amount", "currency"}
+        else value
+    )
 
 
 async def _declaration(conn: Any, order_id: UUID) -> dict[str, Any] | None:
@@ -170,7 +181,11 @@ async def _declaration(conn: Any, order_id: UUID) -> dict[str, Any] | None:
             order_id,
         )
     ]
-    found["notices"] = (await notices.of_order(conn, order_id))[::-1] if await _there(conn, "customs.notice") else []
+    found["notices"] = (
+        (await notices.of_order(conn, order_id))[::-1]
+        if await _there(conn, "customs.notice")
+        else []
+    )
     return found
 
 

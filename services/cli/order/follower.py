@@ -21,14 +21,18 @@ ENDS: Final = {
     b"order.resubmitted.v1": "exists",
 }
 """What ends the wait for an order; one that was there already says so and may be at its end since long."""
-GIVEN_BACK: Final = frozenset({b"order.returned.v1", b"order.partly-returned.v1", b"order.cancellation-refused.v1"})
+GIVEN_BACK: Final = frozenset(
+    {b"order.returned.v1", b"order.partly-returned.v1", b"order.cancellation-refused.v1"}
+)
 """What answers the request that goods go back; before that, a fulfilled order is not at the end of what was published."""
 
 
 class Follower:
     """Reads from where the topics end when it is entered. `given_back`: of the wanted, those whose return is asked for."""
 
-    def __init__(self, to: RunningStack, wanted: Collection[UUID], given_back: Collection[UUID] = ()) -> None:
+    def __init__(
+        self, to: RunningStack, wanted: Collection[UUID], given_back: Collection[UUID] = ()
+    ) -> None:
         self._to = to
         self._wanted = set(wanted)
         self._given_back = set(given_back)
@@ -46,10 +50,21 @@ class Follower:
             self._reader.seek(tp, end)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self._stack.aclose()
 
-    async def follow(self, timeout_s: float, advance: Callable[[int], None], *, busy: Callable[[], bool] = lambda: False) -> None:
+    async def follow(
+        self,
+        timeout_s: float,
+        advance: Callable[[int], None],
+        *,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Read until all is published and each is at its end, or for `timeout_s` seconds after the last was published."""
         deadline = time.monotonic() + timeout_s
         while (busy() or self._open() > 0) and time.monotonic() < deadline:

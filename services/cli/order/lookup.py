@@ -26,7 +26,9 @@ STATES: Final = (
 ENDS: Final = ("fulfilled", "rejected", "cancelled", "returned")
 
 
-PERSONAL: Final = frozenset({"buyer", "payer", "consignee", "sealed", "buyer_ref", "person_ref", "payer_ref"})
+PERSONAL: Final = frozenset(
+    {"buyer", "payer", "consignee", "sealed", "buyer_ref", "person_ref", "payer_ref"}
+)
 """Never shown, though sealed or hashed: nobody reads them, and a reference links a person's orders."""
 
 
@@ -42,7 +44,11 @@ async def find(conn: Any, order_ref: str, *, to_change: bool = False) -> dict[st
     from services.cli.id_prefixes import order_of
 
     order_id = await order_of(conn, order_ref, to_change=to_change)
-    row = await conn.fetchrow(HEAD + "WHERE order_id = $1", order_id) if order_id is not None else None
+    row = (
+        await conn.fetchrow(HEAD + "WHERE order_id = $1", order_id)
+        if order_id is not None
+        else None
+    )
     if row is None:
         print_err(f"look with `crossborder order list`: no order {order_ref} is known here")
         exit_with(Exit.NO)
@@ -59,5 +65,9 @@ def major(minor: int | None, currency: str | None) -> str | None:
 def without_persons(found: Any) -> Any:
     """The document without the sealed and hashed parts."""
     if isinstance(found, dict):
-        return {k: without_persons(v) for k, v in found.items() if k not in PERSONAL and not k.endswith("_digest")}
+        return {
+            k: without_persons(v)
+            for k, v in found.items()
+            if k not in PERSONAL and not k.endswith("_digest")
+        }
     return [without_persons(v) for v in found] if isinstance(found, list) else found

@@ -7,13 +7,27 @@ from uuid import UUID
 
 import typer
 
-from services.cli.connect import Exit, RunningStack, UsageError, as_json, database, exit_with, print_err, run, target
+from services.cli.connect import (
+    Exit,
+    RunningStack,
+    UsageError,
+    as_json,
+    database,
+    exit_with,
+    print_err,
+    run,
+    target,
+)
 from services.cli.dead_letters import Asked, holders_of, operator, results_of
 
 
 def release(
-    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"),
-    skip: bool = typer.Option(False, "--skip", help="leave out the record that holds it; it is never handled then"),
+    order_ref: str = typer.Argument(
+        ..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"
+    ),
+    skip: bool = typer.Option(
+        False, "--skip", help="leave out the record that holds it; it is never handled then"
+    ),
     note: str = typer.Option("", help="why, for the audit; it is kept for ever, so name no person"),
     service: str | None = typer.Option(None, help="only in this service, where several hold it"),
     json: bool = typer.Option(False, "--json", help="for machines"),
@@ -23,7 +37,9 @@ def release(
     Try `crossborder dlq replay` first: nothing is left out then.
     """
     if not skip or not note.strip():
-        raise UsageError('say --skip and --note "why": what is skipped is never handled; `crossborder dlq replay` handles it')
+        raise UsageError(
+            'say --skip and --note "why": what is skipped is never handled; `crossborder dlq replay` handles it'
+        )
     found = run(_release(target(), order_ref, note.strip(), service))
     if json:
         as_json(found)
@@ -34,7 +50,9 @@ def release(
         exit_with(Exit.NO)
 
 
-async def _release(to: RunningStack, order_ref: str, note: str, only: str | None) -> list[dict[str, Any]]:
+async def _release(
+    to: RunningStack, order_ref: str, note: str, only: str | None
+) -> list[dict[str, Any]]:
     from services.cli.order.lookup import find
     from shared.operator_requests import ask
 
@@ -51,7 +69,10 @@ async def _release(to: RunningStack, order_ref: str, note: str, only: str | None
             if only in (None, each)
         ]  # fmt: skip
     results = await results_of(to, asked)
-    return [{"service": each, "request": number, **results.get((each, number), {"outcome": "asked"})} for each, number in asked]
+    return [
+        {"service": each, "request": number, **results.get((each, number), {"outcome": "asked"})}
+        for each, number in asked
+    ]
 
 
 async def _order_id(conn: Any, order_ref: str, find: Any) -> UUID:
@@ -68,6 +89,13 @@ def _told(row: dict[str, Any]) -> str:
         return f"{row['service']} is asked, and has not done it yet: start it"
     if row["outcome"] != "done":
         return f"{row['service']}: {row.get('why', row['outcome'])}"
-    what = ", ".join(f"{each.get('ce_type', 'a record')} at {each['at']} ({each['reason']})" for each in row["skipped"])
-    again = f"; then it is held again: {row['held_again']}, see `crossborder dlq list`" if "held_again" in row else ""
+    what = ", ".join(
+        f"{each.get('ce_type', 'a record')} at {each['at']} ({each['reason']})"
+        for each in row["skipped"]
+    )
+    again = (
+        f"; then it is held again: {row['held_again']}, see `crossborder dlq list`"
+        if "held_again" in row
+        else ""
+    )
     return f"{row['service']} skipped {what or 'a record it has no bytes of'}; {row['followed']} records followed{again}"

@@ -17,12 +17,12 @@ USED_UP: Final = frozenset({"rejected", "cancelled", "returned"})
 
 _HEADS: Final = "SELECT order_id, state, doc -> 'faults' AS faults FROM orders.orders WHERE order_id = ANY($1::uuid[])"
 _STEPS: Final = "SELECT order_id, at, source, type FROM orders.timeline WHERE order_id = ANY($1::uuid[]) ORDER BY id"
-_RESUBMITTED: Final = (
-    "SELECT summary ->> 'verdict' FROM orders.timeline WHERE order_id = $1 AND type = $2 ORDER BY id DESC LIMIT 1"
-)
+_RESUBMITTED: Final = "SELECT summary ->> 'verdict' FROM orders.timeline WHERE order_id = $1 AND type = $2 ORDER BY id DESC LIMIT 1"
 
 
-async def became(to: RunningStack, order_ids: Sequence[UUID], ends: Mapping[UUID, str]) -> dict[UUID, dict[str, Any]]:
+async def became(
+    to: RunningStack, order_ids: Sequence[UUID], ends: Mapping[UUID, str]
+) -> dict[UUID, dict[str, Any]]:
     """Of each order that is known here: its state, its faults, and the steps if there are not too many orders."""
     from services.cli import cases
     from services.cli.order.waits import waits_of
@@ -30,13 +30,18 @@ async def became(to: RunningStack, order_ids: Sequence[UUID], ends: Mapping[UUID
     asked = list(order_ids[:FAULTS_OF_MAX])
     async with database(to) as conn:
         found = {
-            row["order_id"]: {"state": row["state"], "faults": row["faults"] or []} for row in await conn.fetch(_HEADS, asked)
+            row["order_id"]: {"state": row["state"], "faults": row["faults"] or []}
+            for row in await conn.fetch(_HEADS, asked)
         }
         for order_id in found.keys() & {i for i in asked[:STEPS_OF_MAX] if i not in ends}:
             open_cases = await cases.of_order(conn, order_id)
-            found[order_id]["waits_for"] = await waits_of(conn, order_id, found[order_id]["state"], open_cases)
+            found[order_id]["waits_for"] = await waits_of(
+                conn, order_id, found[order_id]["state"], open_cases
+            )
         for order_id in found.keys() & {i for i in asked if ends.get(i) == "exists"}:
-            found[order_id]["verdict"] = await conn.fetchval(_RESUBMITTED, order_id, "order.resubmitted.v1")
+            found[order_id]["verdict"] = await conn.fetchval(
+                _RESUBMITTED, order_id, "order.resubmitted.v1"
+            )
         if len(order_ids) <= STEPS_OF_MAX:
             rows = await conn.fetch(_STEPS, asked)
             for order_id, of_order in found.items():
@@ -92,7 +97,9 @@ def next_of(order_no: str, state: str, faults: Sequence[Mapping[str, Any]]) -> s
     """What the shop may do about an order that has come to its end; None for one that has not."""
     if state == "rejected":
         rules = [(str(fault.get("rule")), str(fault.get("code"))) for fault in faults]
-        advice = next((said for is_so, said in _AFTER_REFUSAL if any(is_so(*rule) for rule in rules)), _MEND)
+        advice = next(
+            (said for is_so, said in _AFTER_REFUSAL if any(is_so(*rule) for rule in rules)), _MEND
+        )
         return advice.format(order_no)
     return _AFTER.get(state, "").format(order_no) or None
 

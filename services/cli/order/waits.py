@@ -12,10 +12,20 @@ from shared.metrics import ENDS
 DOCUMENTS: Final = ("order", "payment", "tax", "waybill")
 """What a list is made of."""
 AWAITS_ORDER: Final = "awaits_order"
-DECIDED_BY_CUSTOMS: Final = ("lodged", "accepted", "review", "examination", "held", "withdrawing", "returning")
+DECIDED_BY_CUSTOMS: Final = (
+    "lodged",
+    "accepted",
+    "review",
+    "examination",
+    "held",
+    "withdrawing",
+    "returning",
+)
 
 
-async def waits_of(conn: Any, order_id: UUID, state: str, cases: Sequence[Mapping[str, Any]]) -> list[str]:
+async def waits_of(
+    conn: Any, order_id: UUID, state: str, cases: Sequence[Mapping[str, Any]]
+) -> list[str]:
     """Return what the order waits for, a person first; empty for one that waits for nothing."""
     found = [*await _held(conn, order_id), *await _aside(conn, order_id)]
     found += [
@@ -25,7 +35,9 @@ async def waits_of(conn: Any, order_id: UUID, state: str, cases: Sequence[Mappin
     ]
     found += await _bank(conn, order_id)
     if state == AWAITS_ORDER:
-        found.append("the order itself: its cancellation came first, and it is called off when it comes")
+        found.append(
+            "the order itself: its cancellation came first, and it is called off when it comes"
+        )
     elif state not in ENDS:
         found += await _customs(conn, order_id)
     return found
@@ -37,14 +49,21 @@ async def _held(conn: Any, order_id: UUID) -> list[str]:
 
     found = []
     for service in SERVICES:
-        row = await conn.fetchrow(f"SELECT reason, held_at FROM {service}.held_order WHERE order_id = $1", order_id)  # noqa: S608
+        row = await conn.fetchrow(
+            f"SELECT reason, held_at FROM {service}.held_order WHERE order_id = $1",  # noqa: S608
+            order_id,
+        )
         if row is None:
             continue
         letter = await conn.fetchrow(
             f"SELECT topic, part, at_offset FROM {service}.dead_letter WHERE order_id = $1 ORDER BY at LIMIT 1",  # noqa: S608
             order_id,
         )
-        record = f"record {letter['topic']}/{letter['part']}/{letter['at_offset']}" if letter else "a record of it"
+        record = (
+            f"record {letter['topic']}/{letter['part']}/{letter['at_offset']}"
+            if letter
+            else "a record of it"
+        )
         found.append(
             f"a person: {service} gave up {record} ({row['reason']}) {_at(row['held_at'])}; "
             "`crossborder dlq list`, then `dlq replay`, or `order release`"
@@ -73,10 +92,12 @@ async def _aside(conn: Any, order_id: UUID) -> list[str]:
 async def _bank(conn: Any, order_id: UUID) -> list[str]:
     """What the bank is asked and has not answered, and its last word on the order."""
     rows = await conn.fetch(
-        "SELECT kind, attempts, created_at, next_at FROM payments.effect WHERE order_id = $1 ORDER BY created_at", order_id
+        "SELECT kind, attempts, created_at, next_at FROM payments.effect WHERE order_id = $1 ORDER BY created_at",
+        order_id,
     )
     word = await conn.fetchrow(
-        "SELECT kind, status, code, reason, at FROM payments.bank_talk WHERE order_id = $1 ORDER BY at DESC LIMIT 1", order_id
+        "SELECT kind, status, code, reason, at FROM payments.bank_talk WHERE order_id = $1 ORDER BY at DESC LIMIT 1",
+        order_id,
     )
     last = (
         f"; its last word: {_joined(word['kind'], word['status'], word['code'], word['reason'])} {_at(word['at'])}"
@@ -101,7 +122,11 @@ async def _customs(conn: Any, order_id: UUID) -> list[str]:
         return ["customs: it has heard nothing of the order yet"]
     if row["state"] == "collecting":
         missing = [name for name in DOCUMENTS if name not in row["present"]]
-        return [f"{_named(missing)}: customs has waited since {_on(row['created_at'])}"] if missing else []
+        return (
+            [f"{_named(missing)}: customs has waited since {_on(row['created_at'])}"]
+            if missing
+            else []
+        )
     if row["kind"] is not None:
         return [await _lodging(conn, row)]
     return [await _port(conn, order_id, row["state"])] if row["state"] in DECIDED_BY_CUSTOMS else []
@@ -115,14 +140,19 @@ async def _lodging(conn: Any, row: Mapping[str, Any]) -> str:
     )
     if pause is None:
         return f"its {row['kind']} batch to close: it has waited since {_on(row['since'])}"
-    whose = "customs refuses our own signature or registration" if pause["reason"] == "ours" else "customs is down"
+    whose = (
+        "customs refuses our own signature or registration"
+        if pause["reason"] == "ours"
+        else "customs is down"
+    )
     return f"lodging: {whose} ({pause['code']}) since {_on(pause['since'])}, tried again {_at(pause['next_at'])}"
 
 
 async def _port(conn: Any, order_id: UUID, state: str) -> str:
     """The port's last word on the list."""
     word = await conn.fetchrow(
-        "SELECT message_type, status, code, info, at FROM customs.receipt WHERE order_id = $1 ORDER BY id DESC LIMIT 1", order_id
+        "SELECT message_type, status, code, info, at FROM customs.receipt WHERE order_id = $1 ORDER BY id DESC LIMIT 1",
+        order_id,
     )
     if word is None:
         return f"customs: the list is {state} and nothing was heard yet"
@@ -132,7 +162,9 @@ async def _port(conn: Any, order_id: UUID, state: str) -> str:
 
 def _named(missing: Sequence[str]) -> str:
     return (
-        f"{', '.join(missing)} ({len(missing)} papers are missing)" if len(missing) > 1 else f"{missing[0]} (a paper is missing)"
+        f"{', '.join(missing)} ({len(missing)} papers are missing)"
+        if len(missing) > 1
+        else f"{missing[0]} (a paper is missing)"
     )
 
 

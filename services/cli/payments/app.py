@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from services.cli.cases import group_of
-from services.cli.connect import Exit, RunningStack, UsageError, database, exit_with, print_err, run, target
+from services.cli.connect import (
+    Exit,
+    RunningStack,
+    UsageError,
+    database,
+    exit_with,
+    print_err,
+    run,
+    target,
+)
 
 if TYPE_CHECKING:
     from services.payments.bank_commands.settlement import Verdict
@@ -17,9 +26,7 @@ payments = typer.Typer(no_args_is_help=True, help="Money: cases that only a pers
 cases = group_of("payments")
 payments.add_typer(cases, name="cases")
 
-VERDICT_HELP: Final = (
-    "ask-again, new-attempt, done, not-done, write-off or noted; `crossborder payments cases verdicts` explains each"
-)
+VERDICT_HELP: Final = "ask-again, new-attempt, done, not-done, write-off or noted; `crossborder payments cases verdicts` explains each"
 
 
 @cases.command("verdicts")
@@ -35,15 +42,23 @@ def verdicts() -> None:
 def settle(
     number: int = typer.Argument(..., help="the number of the case, as `list` prints it"),
     verdict: str = typer.Argument(..., help=VERDICT_HELP),
-    note: str = typer.Option(..., "--note", help="what was found out, and from whom, without personal data"),
+    note: str = typer.Option(
+        ..., "--note", help="what was found out, and from whom, without personal data"
+    ),
     bank_no: str | None = typer.Option(
-        None, "--number", help="with done: the bank's number of the hold, payment, refund or transfer"
+        None,
+        "--number",
+        help="with done: the bank's number of the hold, payment, refund or transfer",
     ),
     amount: str | None = typer.Option(
-        None, "--amount", help="with done: what the bank moved, if it is another amount than was asked"
+        None,
+        "--amount",
+        help="with done: what the bank moved, if it is another amount than was asked",
     ),
     account: str | None = typer.Option(
-        None, "--account", help="what is not moved is written off against: own_funds, tax_difference"
+        None,
+        "--account",
+        help="what is not moved is written off against: own_funds, tax_difference",
     ),
 ) -> None:
     """Settle a case by what was found out at the bank; the money follows within half a minute. Exit 1 if it is not open."""
@@ -52,7 +67,9 @@ def settle(
     if verdict not in VERDICTS:
         raise UsageError(f"choose a verdict of {', '.join(VERDICTS)}: {verdict!r} is none")
     try:
-        follows = run(settle_case(target(), number, Verdict(verdict, bank_no, amount, account), note))
+        follows = run(
+            settle_case(target(), number, Verdict(verdict, bank_no, amount, account), note)
+        )
     except NotSettled as error:
         raise UsageError(str(error)) from None
     if follows is None:
@@ -76,7 +93,9 @@ async def settle_case(to: RunningStack, number: int, verdict: Verdict, note: str
             return None
         await lock(conn, case)
         try:
-            closed = await kept.close(conn, number, verdict=verdict.word, note=note, by=getpass.getuser())
+            closed = await kept.close(
+                conn, number, verdict=verdict.word, note=note, by=getpass.getuser()
+            )
         except ValueError as error:
             raise UsageError(str(error)) from None
         if not closed:

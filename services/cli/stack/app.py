@@ -52,9 +52,13 @@ def up(
     detach: bool = typer.Option(False, "--detach", "-d", help="come back once everything is up"),
     home: Path | None = HOME,
     secured: bool = typer.Option(
-        False, "--secured", help="with TLS, a user and rights for each program on the broker, and passwords in the database"
+        False,
+        "--secured",
+        help="with TLS, a user and rights for each program on the broker, and passwords in the database",
     ),
-    probe: bool = typer.Option(False, "--probe", help="with a synthetic order a minute, as in containers"),
+    probe: bool = typer.Option(
+        False, "--probe", help="with a synthetic order a minute, as in containers"
+    ),
 ) -> None:
     """Start Kafka, PostgreSQL, the services and the sandboxes; Ctrl-C stops them."""
     folder = home_of(home)
@@ -64,7 +68,9 @@ def up(
         exit_with(Exit.UNREACHABLE)
 
 
-def make(home: Path, env: Mapping[str, str] | None = None, *, secured: bool = False, probe: bool = False) -> Stack:
+def make(
+    home: Path, env: Mapping[str, str] | None = None, *, secured: bool = False, probe: bool = False
+) -> Stack:
     """A stack of all programs that are part of this installation, with its keys made; the prober only if asked for."""
     from deploy.embedded.stack import MODULES, OPTIONAL, Stack
     from services.cli.stack.setup import make_keys
@@ -83,7 +89,9 @@ def make(home: Path, env: Mapping[str, str] | None = None, *, secured: bool = Fa
 def is_there(module: str) -> bool:
     """Whether the module, or the package's `__main__`, can be run."""
     try:
-        return find_spec(module) is not None and (not module.endswith("sandbox") or find_spec(f"{module}.__main__") is not None)
+        return find_spec(module) is not None and (
+            not module.endswith("sandbox") or find_spec(f"{module}.__main__") is not None
+        )
     except ModuleNotFoundError:
         return False
 
@@ -116,7 +124,11 @@ async def _keep(stack: Stack, stop: asyncio.Event) -> bool:
             missing = found
             for line in urls(stack_file(stack.home)):
                 print_err(line)
-            print_err("up; Ctrl-C or `crossborder down` stops everything" if not missing else not_ready(stack, missing))
+            print_err(
+                "up; Ctrl-C or `crossborder down` stops everything"
+                if not missing
+                else not_ready(stack, missing)
+            )
         await stop.wait()
     finally:
         print_err("stopping …")
@@ -136,7 +148,9 @@ def not_ready(stack: Stack, missing: Sequence[str]) -> str:
     return f"look at {logs}: {', '.join(missing)} {NOT_READY} in {READY_S:.0f} s"
 
 
-async def until_ready(stack: Stack, stop: asyncio.Event | None = None, timeout_s: float = READY_S) -> list[str]:
+async def until_ready(
+    stack: Stack, stop: asyncio.Event | None = None, timeout_s: float = READY_S
+) -> list[str]:
     """Wait until every program answers that it is ready; returns those that do not in time."""
     import aiohttp
 
@@ -147,8 +161,14 @@ async def until_ready(stack: Stack, stop: asyncio.Event | None = None, timeout_s
             for name in [n for n, port in ports.items() if n == "streams" or not port]:
                 # The streams worker is never in the way of an order, so nobody waits for it.
                 ports.pop(name)
-            answers = await asyncio.gather(*(readiness.is_ready(session, port) for port in ports.values()))
-            ports = {name: port for (name, port), ready in zip(ports.items(), answers, strict=True) if not ready}
+            answers = await asyncio.gather(
+                *(readiness.is_ready(session, port) for port in ports.values())
+            )
+            ports = {
+                name: port
+                for (name, port), ready in zip(ports.items(), answers, strict=True)
+                if not ready
+            }
             if ports:
                 await asyncio.sleep(0.1)
     return sorted(ports)
@@ -160,7 +180,9 @@ def urls(found: Mapping[str, Any]) -> list[str]:
     programs = [name for name in found.get("programs", {}) if name in ports and name != "kafka"]
     lines = [f"kafka      {found.get('kafka', '')}", f"postgres   {found.get('postgres', '')}"]
     lines += [f"{name:<10} http://127.0.0.1:{ports[name]}/metrics" for name in programs]
-    return [*lines, f"bank       {found['bank_url']}/v1/statement"] if found.get("bank_url") else lines
+    return (
+        [*lines, f"bank       {found['bank_url']}/v1/statement"] if found.get("bank_url") else lines
+    )
 
 
 class Started(Protocol):
@@ -212,7 +234,10 @@ def _await_up(home: Path, child: Started, draft: Path) -> None:
         if ended is not None:
             if ended == Exit.WRONG:
                 raise UsageError(text[told:].strip())
-            raise Unreachable(text[told:].strip() or f"look at {home / 'logs'}: the stack ended with status {ended}")
+            raise Unreachable(
+                text[told:].strip()
+                or f"look at {home / 'logs'}: the stack ended with status {ended}"
+            )
         whole = text.rfind("\n") + 1
         print(text[told:whole], end="", file=sys.stderr, flush=True)
         told = max(told, whole)
@@ -220,7 +245,9 @@ def _await_up(home: Path, child: Started, draft: Path) -> None:
             return
         if NOT_READY in text:
             stop(home)
-            raise Unreachable(f"look at {home / 'logs'}: the stack was not ready in time and was stopped")
+            raise Unreachable(
+                f"look at {home / 'logs'}: the stack was not ready in time and was stopped"
+            )
         time.sleep(0.05)
     raise Unreachable(f"look at {home / 'logs'}: the stack was not up in time")
 
@@ -242,7 +269,9 @@ def stop(home: Path) -> bool:
     deadline = time.monotonic() + DOWN_S
     while lock.holder(home) == pid:
         if time.monotonic() > deadline:
-            raise Unreachable(f"look at {home / 'logs'}: process {pid} did not end in {DOWN_S:.0f} s")
+            raise Unreachable(
+                f"look at {home / 'logs'}: process {pid} did not end in {DOWN_S:.0f} s"
+            )
         time.sleep(0.05)
     return True
 
@@ -254,10 +283,14 @@ def tell(pid: int, number: signal.Signals) -> None:
     except ProcessLookupError:
         pass
     except PermissionError:
-        raise UsageError(f"do this as the user whose stack it is: process {pid} is another user's") from None
+        raise UsageError(
+            f"do this as the user whose stack it is: process {pid} is another user's"
+        ) from None
 
 
-def status(json: bool = typer.Option(False, "--json", help="for machines"), home: Path | None = HOME) -> None:
+def status(
+    json: bool = typer.Option(False, "--json", help="for machines"), home: Path | None = HOME
+) -> None:
     """Say what of the embedded stack runs, and where."""
     folder = home_of(home)
     found = stack_file(folder)

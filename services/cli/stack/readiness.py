@@ -47,7 +47,15 @@ async def programs(found: Mapping[str, Any]) -> list[dict[str, Any]]:
                 ready = await is_ready(session, port) if port else None
             # One that has just ended is not written down as that yet.
             gone = p["pid"] is not None and not is_alive(p["pid"])
-            rows.append({**p, "name": name, "port": port, "ready": ready, **({"state": "waiting", "pid": None} if gone else {})})
+            rows.append(
+                {
+                    **p,
+                    "name": name,
+                    "port": port,
+                    "ready": ready,
+                    **({"state": "waiting", "pid": None} if gone else {}),
+                }
+            )
     return rows
 
 

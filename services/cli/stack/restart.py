@@ -58,7 +58,9 @@ def register(app: typer.Typer) -> None:
 
 
 def restart(
-    programs: list[str] = typer.Argument(None, help="which; by default every service and the sandboxes, each in turn"),
+    programs: list[str] = typer.Argument(
+        None, help="which; by default every service and the sandboxes, each in turn"
+    ),
     home: Path | None = HOME,
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
@@ -84,7 +86,9 @@ def restart(
     else:
         for each in done:
             back = "" if each.caught_up_s is None else f", caught up after {each.caught_up_s:.1f} s"
-            print(f"{each.program:<10} ended after {each.ended_s:.1f} s, ready after {each.ready_s:.1f} s{back}")
+            print(
+                f"{each.program:<10} ended after {each.ended_s:.1f} s, ready after {each.ready_s:.1f} s{back}"
+            )
     if not all(each.well for each in done):
         print_err(
             f"look at the logs of {', '.join(each.program for each in done if not each.well)}: behind for more than {BACK_S:.0f} s"
@@ -144,10 +148,14 @@ async def _until_ready(to: RunningStack, name: str, before: int | None, deadline
             if not found:
                 raise none_runs(to.home)
             _require_started(found["programs"][name], name)
-            if _pid(found, name) not in {None, before} and await is_ready(session, found["ports"][name]):
+            if _pid(found, name) not in {None, before} and await is_ready(
+                session, found["ports"][name]
+            ):
                 return
             await asyncio.sleep(LOOK_S)
-    raise Unreachable(f"look at the log of {name}: it was not ready {READY_S:.0f} s after it was told to stop")
+    raise Unreachable(
+        f"look at the log of {name}: it was not ready {READY_S:.0f} s after it was told to stop"
+    )
 
 
 async def _ends(to: RunningStack, name: str) -> dict[tuple[str, int], int]:
@@ -167,8 +175,16 @@ async def _behind(to: RunningStack, name: str, marks: Mapping[tuple[str, int], i
 
     async with database(to) as conn:
         stored = (await lag.offsets(conn))[name]
-    late = [lag.Behind(name, *place, stored.get(place, 0), 0, end) for place, end in marks.items() if stored.get(place, 0) < end]
-    return [f"{b.topic}/{b.partition} at {b.next} of {b.end}" for b in await lag.past_marks(to, late) if b.records]
+    late = [
+        lag.Behind(name, *place, stored.get(place, 0), 0, end)
+        for place, end in marks.items()
+        if stored.get(place, 0) < end
+    ]
+    return [
+        f"{b.topic}/{b.partition} at {b.next} of {b.end}"
+        for b in await lag.past_marks(to, late)
+        if b.records
+    ]
 
 
 def _pid(found: Mapping[str, Any], name: str) -> int | None:

@@ -48,10 +48,21 @@ def migrate(
     to = target()
     keys = load(schema.PartyKeys)
     try:
-        ran = run(schema.migrate(to.postgres, load(schema.RolePasswords).given() | schema.passwords_in(secrets)))
+        ran = run(
+            schema.migrate(
+                to.postgres, load(schema.RolePasswords).given() | schema.passwords_in(secrets)
+            )
+        )
         known = keys.given() | schema.party_keys_in(secrets)
-        ran += [f"party {each}" for each in run(own_parties.register(to.postgres, known, keys.probe_platform))]
-    except (*LOST, asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        ran += [
+            f"party {each}"
+            for each in run(own_parties.register(to.postgres, known, keys.probe_platform))
+        ]
+    except (
+        *LOST,
+        asyncpg.InvalidCatalogNameError,
+        asyncpg.InvalidAuthorizationSpecificationError,
+    ) as error:
         raise Unreachable(
             f"start PostgreSQL, or set CROSSBORDER_POSTGRES: no answer at {redacted(to.postgres)} ({error or 'timeout'})"
         ) from None
@@ -59,7 +70,9 @@ def migrate(
 
 
 def topics(
-    replicas: int = typer.Option(1, min=1, max=5, help="copies of each record, where there are as many brokers"),
+    replicas: int = typer.Option(
+        1, min=1, max=5, help="copies of each record, where there are as many brokers"
+    ),
 ) -> None:
     """Create the topics that are missing on CROSSBORDER_KAFKA; running it again changes nothing."""
     made = run(_topics(replicas))
@@ -72,7 +85,9 @@ async def _topics(replicas: int) -> Sequence[str]:
     found = stack_file(home_of(None))
     kafka = os.environ.get("CROSSBORDER_KAFKA") or str(found.get("kafka", ""))
     if not kafka:
-        raise Unreachable("start the stack with `crossborder up`, or set CROSSBORDER_KAFKA: no broker is known")
+        raise Unreachable(
+            "start the stack with `crossborder up`, or set CROSSBORDER_KAFKA: no broker is known"
+        )
     prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX", "")
     async with kafka_errors(RunningStack(kafka, "", prefix, home_of(None))):
         return await create_topics(kafka, prefix, replicas=replicas, security=security_of(found))
@@ -80,7 +95,9 @@ async def _topics(replicas: int) -> Sequence[str]:
 
 def keys(
     folder: Path | None = typer.Option(
-        None, "--keys", help="folder of the keys; by default CROSSBORDER_KEYS, else `keys` in the home folder"
+        None,
+        "--keys",
+        help="folder of the keys; by default CROSSBORDER_KEYS, else `keys` in the home folder",
     ),
 ) -> None:
     """Make the master keys and the declarant's signing keys that are missing; those that are there are
@@ -88,7 +105,9 @@ def keys(
     """
     where = folder or Path(os.environ.get("CROSSBORDER_KEYS") or home_of(None) / "keys")
     made = make_keys(where)
-    print_err(f"made {', '.join(made)} in {where}" if made else f"nothing to do: every key is in {where}")
+    print_err(
+        f"made {', '.join(made)} in {where}" if made else f"nothing to do: every key is in {where}"
+    )
 
 
 def make_keys(folder: Path) -> list[str]:
@@ -104,5 +123,7 @@ def make_keys(folder: Path) -> list[str]:
             sign.ensure_keys(folder)
             made += [] if there else ["customs-signing"]
     except OSError as error:
-        raise UsageError(f"choose a folder that can be written: {folder} ({error.strerror})") from None
+        raise UsageError(
+            f"choose a folder that can be written: {folder} ({error.strerror})"
+        ) from None
     return made

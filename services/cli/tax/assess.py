@@ -31,7 +31,14 @@ from services.cli.tax.order_files import (
     read,
     timed,
 )
-from services.tax.domain.assessment import Assessable, AssessableLine, AssessedLine, Assessment, Refusal, assess
+from services.tax.domain.assessment import (
+    Assessable,
+    AssessableLine,
+    AssessedLine,
+    Assessment,
+    Refusal,
+    assess,
+)
 from services.tax.rulebook.files import RULES, load
 from shared.events.orders import Direction, NetContent
 from shared.money import Money, MoneyError
@@ -93,7 +100,10 @@ class Submission(Part):
 
 def assess_file(
     file: Annotated[
-        Path, typer.Argument(help="A submission (order.submitted.v1) as JSON, or many as JSON lines; - reads stdin.")
+        Path,
+        typer.Argument(
+            help="A submission (order.submitted.v1) as JSON, or many as JSON lines; - reads stdin."
+        ),
     ],
     at: Annotated[
         str | None,
@@ -101,13 +111,18 @@ def assess_file(
             help="When the declaration is completed: a day, YYYY-MM-DD, or a time with offset; the order's own if not given."
         ),
     ] = None,
-    used: Annotated[str, typer.Option(help="The buyer's purchases of the year so far, in CNY.")] = "0.00",
+    used: Annotated[
+        str, typer.Option(help="The buyer's purchases of the year so far, in CNY.")
+    ] = "0.00",
     used_kg: Annotated[
         list[str] | None,
-        typer.Option(help="Kilograms the buyer had this year of goods with a yearly weight: HS=KG, as 1701=1.5."),
+        typer.Option(
+            help="Kilograms the buyer had this year of goods with a yearly weight: HS=KG, as 1701=1.5."
+        ),
     ] = None,
     rules: Annotated[
-        Path | None, typer.Option(help="A folder of rule files instead of those that came with this release.")
+        Path | None,
+        typer.Option(help="A folder of rule files instead of those that came with this release."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The assessment as JSON.")] = False,
 ) -> None:
@@ -143,7 +158,14 @@ class Given:
 
     def parse(self, name: str, text: str) -> Submission:
         """A submission from its JSON; raises Unread with every fault: field, rule, found, expected."""
-        return read(name, text, Submission, self.rules.found.nomenclature, timed(self.at), export.wrong_facts)
+        return read(
+            name,
+            text,
+            Submission,
+            self.rules.found.nomenclature,
+            timed(self.at),
+            export.wrong_facts,
+        )
 
     def assess(self, submission: Submission, order: Assessable) -> Assessment | Refusal:
         """An export is named by the route its taxes take, where the submission says what decides that."""
@@ -151,17 +173,31 @@ class Given:
         result = assess(order, on, self.used, self.rules, self.used_kg)
         if submission.export is None or order.direction != "export" or isinstance(result, Refusal):
             return result
-        return export.named(result, order.mode, [line.hs_code for line in order.lines], submission.export, on, self.folder)
+        return export.named(
+            result,
+            order.mode,
+            [line.hs_code for line in order.lines],
+            submission.export,
+            on,
+            self.folder,
+        )
 
     def answer(self, name: str, text: str) -> dict[str, Any]:
         """The answer to one document of many, as scripts know it."""
         submission = self.parse(name, text)
         order = assessable(submission)
-        return {"order_no": submission.order_no, **as_contract(self.assess(submission, order), order)}
+        return {
+            "order_no": submission.order_no,
+            **as_contract(self.assess(submission, order), order),
+        }
 
     def sources(self, submission: Submission) -> Mapping[str, str]:
         """Where each rule that an assessment may name comes from."""
-        return self.rules.sources if submission.export is None else {**self.rules.sources, **export.sources(self.folder)}
+        return (
+            self.rules.sources
+            if submission.export is None
+            else {**self.rules.sources, **export.sources(self.folder)}
+        )
 
 
 def assessable(submission: Submission) -> Assessable:
@@ -173,13 +209,16 @@ def assessable(submission: Submission) -> Assessable:
             line.hs_code.replace(".", ""),
             line.quantity,
             Money.of(line.total, currency),
-            None if line.net_content is None else NetContent.model_validate(line.net_content.model_dump()),
+            None
+            if line.net_content is None
+            else NetContent.model_validate(line.net_content.model_dump()),
             line.net_weight_kg,
         )
         for line in submission.lines
     )
     carriage, insured, off = (
-        Money.of(amount, currency) for amount in (submission.freight, submission.insurance, submission.discount)
+        Money.of(amount, currency)
+        for amount in (submission.freight, submission.insurance, submission.discount)
     )
     return Assessable(
         submission.direction,
@@ -227,8 +266,18 @@ def as_contract(result: Assessment | Refusal, order: Assessable) -> dict[str, An
         return _refused(result, order)
     amounts = {name: str(getattr(result, name)) for name in AMOUNTS}
     lines = [_line(line, result.total.currency) for line in result.lines]
-    head = {"regime": result.regime, "dutiable_value": str(result.dutiable_value), "currency": result.total.currency}
-    tail = {"lines": lines, "rules": list(result.rules), "version": result.version, "edition": result.edition, "otherwise": None}
+    head = {
+        "regime": result.regime,
+        "dutiable_value": str(result.dutiable_value),
+        "currency": result.total.currency,
+    }
+    tail = {
+        "lines": lines,
+        "rules": list(result.rules),
+        "version": result.version,
+        "edition": result.edition,
+        "otherwise": None,
+    }
     return {**head, **amounts, "refused": None, **tail}
 
 
@@ -245,27 +294,51 @@ def _refused(result: Refusal, order: Assessable) -> dict[str, Any]:
 
 
 def _line(line: AssessedLine, currency: str) -> dict[str, Any]:
-    return {"line_no": line.line_no, **{name: str(Money(getattr(line, name), currency)) for name in OF_A_LINE}}
+    return {
+        "line_no": line.line_no,
+        **{name: str(Money(getattr(line, name), currency)) for name in OF_A_LINE},
+    }
 
 
 def _show(result: Assessment | Refusal, order: Assessable, sources: Mapping[str, str]) -> None:
     from rich.table import Table
 
     if isinstance(result, Refusal):
-        print(f"refused {result.code}: {result.reason} (limit {result.limit}, found {result.value})")
+        print(
+            f"refused {result.code}: {result.reason} (limit {result.limit}, found {result.value})"
+        )
         if result.otherwise is not None:
-            print(f"as general trade it would owe {result.otherwise.payable} CNY ({result.otherwise.regime})")
+            print(
+                f"as general trade it would owe {result.otherwise.payable} CNY ({result.otherwise.regime})"
+            )
         return
     currency = result.total.currency
     table = Table(
-        "line", "HS code", "dutiable value", "duty", "consumption tax", "VAT", "parcel tax", title=f"{result.regime}, {currency}"
+        "line",
+        "HS code",
+        "dutiable value",
+        "duty",
+        "consumption tax",
+        "VAT",
+        "parcel tax",
+        title=f"{result.regime}, {currency}",
     )
     for column in table.columns[2:]:
         column.justify = "right"
     for line, assessed in zip(order.lines, result.lines, strict=True):
-        table.add_row(str(line.line_no), line.hs_code, *[str(Money(getattr(assessed, name), currency)) for name in OF_A_LINE])
+        table.add_row(
+            str(line.line_no),
+            line.hs_code,
+            *[str(Money(getattr(assessed, name), currency)) for name in OF_A_LINE],
+        )
     table.add_section()
-    totals = (result.dutiable_value, result.duty, result.consumption_tax, result.vat, result.parcel_tax)
+    totals = (
+        result.dutiable_value,
+        result.duty,
+        result.consumption_tax,
+        result.vat,
+        result.parcel_tax,
+    )
     table.add_row("total", "", *[str(amount) for amount in totals], style="bold")
     stdout().print(table)
     print(f"total tax {result.total} {currency}, payable {result.payable}")

@@ -7,7 +7,17 @@ from typing import Any, Final, Literal
 
 import typer
 
-from services.cli.connect import Exit, UsageError, as_json, database, exit_with, print_err, run, stdout, target
+from services.cli.connect import (
+    Exit,
+    UsageError,
+    as_json,
+    database,
+    exit_with,
+    print_err,
+    run,
+    stdout,
+    target,
+)
 from services.cli.id_prefixes import order_of
 
 cases = typer.Typer(no_args_is_help=True, help="Tax bills that a person must look at.")
@@ -39,20 +49,47 @@ def list_(
         return
     from rich.table import Table
 
-    table = Table("order_no", "reason", "tax bill", "withheld", "assessed", "billed", "since", "verdict", box=None)
+    table = Table(
+        "order_no",
+        "reason",
+        "tax bill",
+        "withheld",
+        "assessed",
+        "billed",
+        "since",
+        "verdict",
+        box=None,
+    )
     for row in rows:
         amounts = [row[name] or "" for name in ("withheld", "assessed", "billed")]
-        table.add_row(row["order_no"], row["reason"], row["tax_no"] or "none", *amounts, row["opened_at"], row["verdict"] or "")
+        table.add_row(
+            row["order_no"],
+            row["reason"],
+            row["tax_no"] or "none",
+            *amounts,
+            row["opened_at"],
+            row["verdict"] or "",
+        )
     stdout().print(table)
-    print_err(f"{len(rows)} cases; `crossborder tax cases settle NO_OR_ID {'|'.join(VERDICTS)} --note …`")
+    print_err(
+        f"{len(rows)} cases; `crossborder tax cases settle NO_OR_ID {'|'.join(VERDICTS)} --note …`"
+    )
 
 
 @cases.command()
 def settle(
-    order_ref: str = typer.Argument(..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"),
-    verdict: str = typer.Argument(..., help=", ".join(f"{name}: {says}" for name, says in VERDICTS.items())),
-    note: str = typer.Option(..., "--note", help="why, for whoever looks later; no personal particulars"),
-    reason: str | None = typer.Option(None, "--reason", help="which case, where the order has several"),
+    order_ref: str = typer.Argument(
+        ..., metavar="NO_OR_ID", help="the order's number or id, or a beginning of one"
+    ),
+    verdict: str = typer.Argument(
+        ..., help=", ".join(f"{name}: {says}" for name, says in VERDICTS.items())
+    ),
+    note: str = typer.Option(
+        ..., "--note", help="why, for whoever looks later; no personal particulars"
+    ),
+    reason: str | None = typer.Option(
+        None, "--reason", help="which case, where the order has several"
+    ),
 ) -> None:
     """Decide a case. The tax service acts on it within a second or two; a case is decided once."""
     if verdict not in VERDICTS:
@@ -66,7 +103,11 @@ def settle(
 
 
 async def _list(*, everything: bool) -> list[dict[str, Any]]:
-    query = _CASES + ("" if everything else "WHERE k.closed_at IS NULL ") + "ORDER BY k.opened_at, k.order_id"
+    query = (
+        _CASES
+        + ("" if everything else "WHERE k.closed_at IS NULL ")
+        + "ORDER BY k.opened_at, k.order_id"
+    )
     async with database(target()) as conn:
         return [_row(dict(row)) for row in await conn.fetch(query)]
 
@@ -78,7 +119,11 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     for name in ("withheld", "assessed", "billed"):
         minor = row.pop(f"{name}_minor")
         row[name] = None if minor is None else str(Money(minor, currency))
-    times = {name: value.isoformat(timespec="seconds") for name, value in row.items() if isinstance(value, datetime)}
+    times = {
+        name: value.isoformat(timespec="seconds")
+        for name, value in row.items()
+        if isinstance(value, datetime)
+    }
     return row | times | {"order_id": str(row["order_id"]), "currency": currency}
 
 
@@ -93,7 +138,9 @@ async def _settle(
             await order_of(conn, order_ref, to_change=True), reason,
         )  # fmt: skip
         if len(rows) > 1:
-            raise UsageError(f"name the case by --reason: {order_ref} has {', '.join(sorted(row['reason'] for row in rows))}")
+            raise UsageError(
+                f"name the case by --reason: {order_ref} has {', '.join(sorted(row['reason'] for row in rows))}"
+            )
         if not rows:
             return "no open case of"
         found = rows[0]

@@ -46,13 +46,19 @@ def export_file(
     ],
     at: Annotated[
         str | None,
-        typer.Option(help="The export date of the declaration, YYYY-MM-DD; the Beijing day of placed_at if not given."),
+        typer.Option(
+            help="The export date of the declaration, YYYY-MM-DD; the Beijing day of placed_at if not given."
+        ),
     ] = None,
     merchants: Annotated[
-        Path | None, typer.Option(help="What holds of each exporter, by date (TOML); the order's own `export` goes before it.")
+        Path | None,
+        typer.Option(
+            help="What holds of each exporter, by date (TOML); the order's own `export` goes before it."
+        ),
     ] = None,
     rules: Annotated[
-        Path | None, typer.Option(help="A folder of rule files instead of those that came with this release.")
+        Path | None,
+        typer.Option(help="A folder of rule files instead of those that came with this release."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Routes and conditions as JSON.")] = False,
 ) -> None:
@@ -96,14 +102,21 @@ def decisions_of(order: ExportOrder, on: date, facts: Facts, book: ExportBook) -
     return [decision for decision in found if decision is not None]
 
 
-def as_document(order: ExportOrder, decisions: list[Decision], book: ExportBook, rules: Rulebook, on: date) -> dict[str, Any]:
+def as_document(
+    order: ExportOrder, decisions: list[Decision], book: ExportBook, rules: Rulebook, on: date
+) -> dict[str, Any]:
     """The answer for scripts; amounts are in CNY, null where an invoice, a rate or a heading is missing."""
     lines = []
     for line, decision in zip(order.lines, decisions, strict=True):
         total = money(f"line {line.line_no}", line.total, order.currency)
         amounts = _amounts(decision, line.hs, total, line.purchase, book, rules, on)
         checked = [check._asdict() for check in decision.checked]
-        told = {"line_no": line.line_no, "hs_code": line.hs, "regime": decision.regime, "missing": list(decision.missing)}
+        told = {
+            "line_no": line.line_no,
+            "hs_code": line.hs,
+            "regime": decision.regime,
+            "missing": list(decision.missing),
+        }
         lines.append({**told, **amounts, "conditions": checked})
     named = dict.fromkeys(rule for decision in decisions for rule in decision.rules)
     sources = sources_of(book)
@@ -114,7 +127,13 @@ def as_document(order: ExportOrder, decisions: list[Decision], book: ExportBook,
 
 
 def _amounts(
-    decision: Decision, hs: str, total: Money, purchase: Decimal | None, book: ExportBook, rules: Rulebook, on: date
+    decision: Decision,
+    hs: str,
+    total: Money,
+    purchase: Decimal | None,
+    book: ExportBook,
+    rules: Rulebook,
+    on: date,
 ) -> dict[str, str | None]:
     """What the route comes to: the refund of what was paid for the goods, deemed income tax, or VAT as on a sale at home."""
     refund = deemed_tax = output = None
@@ -128,7 +147,12 @@ def _amounts(
     if decision.vat == "taxed" and sales is not None:
         vat = vat_rate(rules, hs, on)
         output = None if vat is None else output_vat_of(sales, vat)
-    found = {"refund": refund, "deemed_income_tax": deemed_tax, "output_vat": output, "sales": sales}
+    found = {
+        "refund": refund,
+        "deemed_income_tax": deemed_tax,
+        "output_vat": output,
+        "sales": sales,
+    }
     return {name: None if amount is None else str(amount) for name, amount in found.items()}
 
 
@@ -139,7 +163,9 @@ def vat_rate(rules: Rulebook, hs: str, on: date) -> Decimal | None:
     heading = longest_prefix(in_force_by_prefix(rules.tariff.heading, on), hs)
     if heading is None:
         return None
-    return next((row.rate for row in rules.tariff.vat if row.class_ == heading.vat and row.is_on(on)), None)
+    return next(
+        (row.rate for row in rules.tariff.vat if row.class_ == heading.vat and row.is_on(on)), None
+    )
 
 
 def _in_cny(amount: Money, rules: Rulebook, on: date) -> Money | None:
@@ -166,7 +192,14 @@ def sources(folder: Path) -> Mapping[str, str]:
     return sources_of(book_of(folder))
 
 
-def named(result: Assessment, mode: str, hs_codes: Sequence[str], said: dict[str, Any], on: date, folder: Path) -> Assessment:
+def named(
+    result: Assessment,
+    mode: str,
+    hs_codes: Sequence[str],
+    said: dict[str, Any],
+    on: date,
+    folder: Path,
+) -> Assessment:
     """An export's assessment under the name of its route, with the rules of it; unchanged where none can be named."""
     found = [decide(book_of(folder), on, mode, hs, said) for hs in hs_codes]
     decisions = [decision for decision in found if decision is not None]
@@ -180,7 +213,15 @@ def show(document: dict[str, Any]) -> None:
     """The answer for people."""
     from rich.table import Table
 
-    table = Table("line", "HS code", "route", "refund", "deemed income tax", "output VAT", title=f"{document['regime']}, CNY")
+    table = Table(
+        "line",
+        "HS code",
+        "route",
+        "refund",
+        "deemed income tax",
+        "output VAT",
+        title=f"{document['regime']}, CNY",
+    )
     for line in document["lines"]:
         amounts = [line[name] or "" for name in ("refund", "deemed_income_tax", "output_vat")]
         table.add_row(str(line["line_no"]), line["hs_code"], line["regime"], *amounts)
@@ -192,7 +233,9 @@ def show(document: dict[str, Any]) -> None:
             print(f"line {line['line_no']}, {check['route']}: {check['what']}: {found}: {word}")
             print_err(f"  {check['source']}")
         if line["missing"]:
-            print_err(f"line {line['line_no']}: say in `export` or --merchants: {', '.join(line['missing'])}")
+            print_err(
+                f"line {line['line_no']}: say in `export` or --merchants: {', '.join(line['missing'])}"
+            )
     print_err("by these rules:")
     for rule in document["rules"]:
         print_err(f"  {rule['id']}: {rule['source']}")

@@ -115,9 +115,16 @@ class Reading(NamedTuple):
     def _way(self, document: Document) -> Iterator[Wrongly]:
         direction, mode = document.get("direction", "export"), document.get("mode", "9610")
         if isinstance(direction, str) and direction != "export":
-            yield Wrongly("direction", "one_of", repr(direction), "'export': `crossborder tax assess` takes imports")
+            yield Wrongly(
+                "direction",
+                "one_of",
+                repr(direction),
+                "'export': `crossborder tax assess` takes imports",
+            )
         if isinstance(mode, str) and mode not in self.modes:
-            yield Wrongly("mode", "one_of", repr(mode), f"a mode of exports: {', '.join(self.modes)}")
+            yield Wrongly(
+                "mode", "one_of", repr(mode), f"a mode of exports: {', '.join(self.modes)}"
+            )
 
 
 def wrong_facts(document: Document) -> Iterator[Wrongly]:
@@ -130,7 +137,12 @@ def wrong_facts(document: Document) -> Iterator[Wrongly]:
             check_facts({name: value})
         except ValueError as error:
             found = repr(value) if isinstance(value, str | bool) else type(value).__name__
-            yield Wrongly(f"export.{name}", "is_fact", found[:60], str(error).removeprefix(f"{name}: expected "))
+            yield Wrongly(
+                f"export.{name}",
+                "is_fact",
+                found[:60],
+                str(error).removeprefix(f"{name}: expected "),
+            )
 
 
 def money(field: str, amount: Decimal, currency: str) -> Money:
@@ -138,7 +150,9 @@ def money(field: str, amount: Decimal, currency: str) -> Money:
     try:
         return Money.of(amount, currency)
     except MoneyError as error:
-        raise UsageError(str(error) if str(error).startswith("currency") else f"{field}: {error}") from None
+        raise UsageError(
+            str(error) if str(error).startswith("currency") else f"{field}: {error}"
+        ) from None
 
 
 def named_decimals(option: str, given: Sequence[str]) -> dict[str, Decimal]:

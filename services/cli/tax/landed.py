@@ -22,19 +22,35 @@ KINDS: Final[tuple[ChargeKind, ...]] = ("duty", "surcharge", "vat", "fee")
 
 
 def landed_file(
-    file: Annotated[Path, typer.Argument(help="An export order (order.submitted.v1) as JSON, or JSON lines; - reads stdin.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="An export order (order.submitted.v1) as JSON, or JSON lines; - reads stdin."
+        ),
+    ],
     at: Annotated[
-        str | None, typer.Option(help="The day it arrives, YYYY-MM-DD; the Beijing day of placed_at if not given.")
+        str | None,
+        typer.Option(
+            help="The day it arrives, YYYY-MM-DD; the Beijing day of placed_at if not given."
+        ),
     ] = None,
     channel: Annotated[
-        str | None, typer.Option(help="How it comes in, as the destination's rules name it: ioss, postal-ad-valorem …")
+        str | None,
+        typer.Option(
+            help="How it comes in, as the destination's rules name it: ioss, postal-ad-valorem …"
+        ),
     ] = None,
     rate: Annotated[
-        list[str] | None, typer.Option(help="An exchange rate the rules lack: USD=0.92, one USD in the corridor's currency.")
+        list[str] | None,
+        typer.Option(
+            help="An exchange rate the rules lack: USD=0.92, one USD in the corridor's currency."
+        ),
     ] = None,
     rules: Annotated[
         Path | None,
-        typer.Option(help="A folder of dest-*.toml, and of exchange rates if it has some, instead of this release's."),
+        typer.Option(
+            help="A folder of dest-*.toml, and of exchange rates if it has some, instead of this release's."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The landed cost as JSON.")] = False,
 ) -> None:
@@ -48,18 +64,30 @@ def landed_file(
     given = named_decimals("--rate", rate or [])
     for currency in given:
         if currency not in EXPONENTS:
-            raise UsageError(f"--rate: {currency!r} is not a currency of ISO 4217 that is supported here")
+            raise UsageError(
+                f"--rate: {currency!r} is not a currency of ISO 4217 that is supported here"
+            )
     folder = rules or RULES
-    reading, destinations, rates = Reading.of(folder, at), load_destinations(folder), load_rates(folder)
+    reading, destinations, rates = (
+        Reading.of(folder, at),
+        load_destinations(folder),
+        load_rates(folder),
+    )
 
     def answer(name: str, text: str) -> Landed | NotLanded:
         order = reading.order(name, text)
-        return landed(consignment(order, channel), day_of(order.placed_at, at), destinations, rates, given)
+        return landed(
+            consignment(order, channel), day_of(order.placed_at, at), destinations, rates, given
+        )
 
     raw = bytes_of(file)
     if is_many(file, raw):
         exit_with(
-            answer_many(raw, lambda name, text: as_document(answer(name, text)), lambda found: found["refused"] is not None)
+            answer_many(
+                raw,
+                lambda name, text: as_document(answer(name, text)),
+                lambda found: found["refused"] is not None,
+            )
         )
     result = answer(str(file), decoded(str(file), raw))
     if json:
@@ -80,7 +108,11 @@ def consignment(order: ExportOrder, channel: str | None) -> Consignment:
         for i, line in enumerate(order.lines)
     )  # fmt: skip
     extra = order.landed
-    earlier = None if extra.earlier_value is None else money("landed.earlier_value", extra.earlier_value, order.currency)
+    earlier = (
+        None
+        if extra.earlier_value is None
+        else money("landed.earlier_value", extra.earlier_value, order.currency)
+    )
     return Consignment(
         order.consignee.country, order.currency, lines, money("freight", order.freight, order.currency),
         money("insurance", order.insurance, order.currency), channel or extra.channel, extra.ioss, earlier,
@@ -93,7 +125,12 @@ def as_document(result: Landed | NotLanded) -> dict[str, Any]:
     rules = [rule._asdict() for rule in result.rules]
     if isinstance(result, NotLanded):
         refused = {"code": result.code, "reason": result.reason, "ask": result.ask}
-        return {"corridor": result.corridor, "regime": result.regime, "refused": refused, "rules": rules}
+        return {
+            "corridor": result.corridor,
+            "regime": result.regime,
+            "refused": refused,
+            "rules": rules,
+        }
     return {
         "corridor": result.corridor, "destination": result.destination, "regime": result.regime, "channel": result.channel,
         "currency": result.total.currency, "goods_value": str(result.value), "freight": str(result.freight),
@@ -121,9 +158,19 @@ def show(result: Landed | NotLanded) -> None:
         print_err(f"to have an answer: {result.ask}")
         return
     currency = result.total.currency
-    table = Table("", currency, "collected by", "how", title=f"{result.corridor}: {result.regime}, {result.channel}")
+    table = Table(
+        "",
+        currency,
+        "collected by",
+        "how",
+        title=f"{result.corridor}: {result.regime}, {result.channel}",
+    )
     table.columns[1].justify = "right"
-    for name, amount in (("goods", result.value), ("freight", result.freight), ("insurance", result.insurance)):
+    for name, amount in (
+        ("goods", result.value),
+        ("freight", result.freight),
+        ("insurance", result.insurance),
+    ):
         table.add_row(name, str(amount), "", "")
     for owed in result.charges:
         disputed = "" if owed.status == "settled" else " (disputed)"

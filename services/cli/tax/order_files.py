@@ -75,7 +75,9 @@ def _time(value: Any) -> Any:
     return moment
 
 
-Decimals = Annotated[Decimal, BeforeValidator(_decimal_string), Field(ge=0, allow_inf_nan=False, max_digits=24)]
+Decimals = Annotated[
+    Decimal, BeforeValidator(_decimal_string), Field(ge=0, allow_inf_nan=False, max_digits=24)
+]
 Count = Annotated[Decimals, Field(gt=0)]
 HsCode = Annotated[str, Field(pattern=HS_CODE)]
 LineNo = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=999_999)]
@@ -96,14 +98,20 @@ class Unread(UsageError):
     """A document is not as it must be; `faults` says each field of it."""
 
     def __init__(self, name: str, faults: Sequence[Wrongly]) -> None:
-        more = [f"{name}: and {len(faults) - FAULTS_MAX} faults more"] if len(faults) > FAULTS_MAX else []
+        more = (
+            [f"{name}: and {len(faults) - FAULTS_MAX} faults more"]
+            if len(faults) > FAULTS_MAX
+            else []
+        )
         super().__init__("\n".join([*(f"{name}: {fault}" for fault in faults[:FAULTS_MAX]), *more]))
         self.faults: Final = tuple(faults[:FAULTS_MAX])
 
 
 def told(error: UsageError) -> dict[str, Any]:
     """An error for scripts: its text, and each fault of a document."""
-    faults = {"faults": [fault._asdict() for fault in error.faults]} if isinstance(error, Unread) else {}
+    faults = (
+        {"faults": [fault._asdict() for fault in error.faults]} if isinstance(error, Unread) else {}
+    )
     return {"error": str(error), **faults}
 
 
@@ -154,7 +162,11 @@ def lines_of(raw: bytes) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def answer_many(raw: bytes, answer: Callable[[str, str], dict[str, Any]], refused: Callable[[dict[str, Any]], bool]) -> Exit:
+def answer_many(
+    raw: bytes,
+    answer: Callable[[str, str], dict[str, Any]],
+    refused: Callable[[dict[str, Any]], bool],
+) -> Exit:
     """One line of JSON for each line that is not empty: its answer with the line's number, or its faults.
 
     The exit status is 2 if a line was wrong, else 1 if the answer of one is a refusal.
@@ -180,7 +192,9 @@ Document = Mapping[str, Any]
 Look = Callable[[Document], Iterable[Wrongly]]
 
 
-def read(name: str, text: str, shape: type[Shape], known: Nomenclature | None, *looks: Look) -> Shape:
+def read(
+    name: str, text: str, shape: type[Shape], known: Nomenclature | None, *looks: Look
+) -> Shape:
     """A submission from its JSON; raises Unread with every fault: field, rule, found, expected.
 
     `known` tells codes that cannot exist; each of `looks` finds faults of the values in the document as it was written.
@@ -210,7 +224,11 @@ def _document(text: str) -> Document:
 
 def _rows(document: Document) -> list[Document]:
     lines = document.get("lines")
-    return [row if isinstance(row, Mapping) else {} for row in lines] if isinstance(lines, list) else []
+    return (
+        [row if isinstance(row, Mapping) else {} for row in lines]
+        if isinstance(lines, list)
+        else []
+    )
 
 
 class _Amount(NamedTuple):
@@ -225,14 +243,36 @@ def _amounts(document: Document) -> Iterator[Wrongly]:
     if not isinstance(currency, str):
         return
     if currency not in EXPONENTS:
-        yield Wrongly("currency", "is_currency", repr(currency), "a currency of ISO 4217 supported here, like CNY")
+        yield Wrongly(
+            "currency",
+            "is_currency",
+            repr(currency),
+            "a currency of ISO 4217 supported here, like CNY",
+        )
         return
     landed = document.get("landed")
-    head = [_Amount(name, document.get(name), currency) for name in ("goods_value", "freight", "insurance", "discount")]
-    head.append(_Amount("landed.earlier_value", landed.get("earlier_value") if isinstance(landed, Mapping) else None, currency))
-    totals = [_Amount(f"lines[{i}].total", row.get("total"), currency) for i, row in enumerate(rows)]
-    bought = [_Amount(f"lines[{i}].purchase", row.get("purchase"), "CNY") for i, row in enumerate(rows)]
-    unlike = [amount for amount in (*totals, *head, *bought) if _is_number(amount.text) and not _is_money(amount)]
+    head = [
+        _Amount(name, document.get(name), currency)
+        for name in ("goods_value", "freight", "insurance", "discount")
+    ]
+    head.append(
+        _Amount(
+            "landed.earlier_value",
+            landed.get("earlier_value") if isinstance(landed, Mapping) else None,
+            currency,
+        )
+    )
+    totals = [
+        _Amount(f"lines[{i}].total", row.get("total"), currency) for i, row in enumerate(rows)
+    ]
+    bought = [
+        _Amount(f"lines[{i}].purchase", row.get("purchase"), "CNY") for i, row in enumerate(rows)
+    ]
+    unlike = [
+        amount
+        for amount in (*totals, *head, *bought)
+        if _is_number(amount.text) and not _is_money(amount)
+    ]
     for amount in unlike:
         decimals = f"an amount of at most {EXPONENTS[amount.currency]} decimals, as {amount.currency} has, and within the limit"
         yield Wrongly(amount.field, "is_amount", amount.text, decimals)
@@ -241,9 +281,13 @@ def _amounts(document: Document) -> Iterator[Wrongly]:
         return
     total = sum((Decimal(amount.text) for amount in totals), Decimal(0))
     if not _is_money(_Amount("goods_value", str(total), currency)):
-        yield Wrongly("lines", "is_amount", str(total), "totals whose sum is within the limit of an amount")
+        yield Wrongly(
+            "lines", "is_amount", str(total), "totals whose sum is within the limit of an amount"
+        )
     elif _is_number(goods.text) and Decimal(goods.text) != total:
-        yield Wrongly("goods_value", "sum_of_lines", goods.text, f"{total}, the sum of the lines' totals")
+        yield Wrongly(
+            "goods_value", "sum_of_lines", goods.text, f"{total}, the sum of the lines' totals"
+        )
 
 
 def _is_number(text: Any) -> bool:
@@ -263,7 +307,9 @@ def _numbers(document: Document) -> Iterator[Wrongly]:
     for i, row in enumerate(_rows(document)):
         number = row.get("line_no")
         if isinstance(number, int) and number in seen:
-            yield Wrongly(f"lines[{i}].line_no", "unique", str(number), "a number that no other line has")
+            yield Wrongly(
+                f"lines[{i}].line_no", "unique", str(number), "a number that no other line has"
+            )
         elif isinstance(number, int):
             seen.add(number)
 
@@ -272,7 +318,12 @@ def _codes(document: Document, known: Nomenclature | None) -> Iterator[Wrongly]:
     """Codes of a sound form that cannot exist."""
     for i, row in enumerate(_rows(document)):
         code = row.get("hs_code")
-        if known is None or not isinstance(code, str) or re.fullmatch(HS_CODE, code) is None or known.has(code):
+        if (
+            known is None
+            or not isinstance(code, str)
+            or re.fullmatch(HS_CODE, code) is None
+            or known.has(code)
+        ):
             continue
         expected = f"a code of the Harmonized System: chapter {code[:2]} has {known.headings.get(code[:2], 0)} headings"
         yield Wrongly(f"lines[{i}].hs_code", "is_hs_code", repr(code), expected)
@@ -290,7 +341,10 @@ def timed(at: str | None) -> Look:
         if at is None and (text is None or (found is not None and found[4] is None)):
             said = "nothing" if text is None else repr(text)
             yield Wrongly(
-                "placed_at", "is_time", said, "a time with its offset, like 2026-11-23T09:00:00+08:00, or the day by --at"
+                "placed_at",
+                "is_time",
+                said,
+                "a time with its offset, like 2026-11-23T09:00:00+08:00, or the day by --at",
             )
 
     return look
@@ -306,7 +360,9 @@ def day_of(placed_at: datetime | None, at: str | None) -> date:
     try:
         moment = _time(at)
     except PydanticCustomError:
-        expected = f"a day like 2026-11-23, nor a time with its offset, from {FIRST.year} to {LAST.year}"
+        expected = (
+            f"a day like 2026-11-23, nor a time with its offset, from {FIRST.year} to {LAST.year}"
+        )
         raise UsageError(f"--at: {at!r} is not {expected}") from None
     if moment.tzinfo is None:
         raise UsageError(f"--at: {at!r} is a time without its offset, like +08:00")

@@ -16,7 +16,9 @@ from services.tax.rulebook.files import RULES
 if TYPE_CHECKING:
     from services.tax.rulebook.rate_files import Imported
 
-rates = typer.Typer(no_args_is_help=True, help="The exchange rates by which tax counts other currencies in CNY.")
+rates = typer.Typer(
+    no_args_is_help=True, help="The exchange rates by which tax counts other currencies in CNY."
+)
 
 
 @rates.command("import")
@@ -28,9 +30,14 @@ def import_(
         ),
     ],
     folder: Annotated[
-        Path, typer.Option("--rules", envvar="CROSSBORDER_RULES_DIR", help="The folder whose table is to grow.")
+        Path,
+        typer.Option(
+            "--rules", envvar="CROSSBORDER_RULES_DIR", help="The folder whose table is to grow."
+        ),
     ] = RULES,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: print the periods.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing: print the periods.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="The periods as JSON.")] = False,
 ) -> None:
     """Write the next periods of the table, each with its source: a month has the rates of the third Wednesday of the month before.
@@ -76,9 +83,13 @@ def import_(
         )
         return
     for period in found.periods:
-        print(toml_of(period) if dry_run else f"{period.month}: euro reference rates of {period.of}")
+        print(
+            toml_of(period) if dry_run else f"{period.month}: euro reference rates of {period.of}"
+        )
     if not dry_run:
-        print_err(f"{found.path}: {len(found.periods)} periods more, to {found.periods[-1].month.last}")
+        print_err(
+            f"{found.path}: {len(found.periods)} periods more, to {found.periods[-1].month.last}"
+        )
 
 
 def _look_at(found: Imported) -> Iterator[str]:

@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.connect import Exit, UsageError, as_json, database, exit_with, print_err, run, stdout, target
+from services.cli.connect import (
+    Exit,
+    UsageError,
+    as_json,
+    database,
+    exit_with,
+    print_err,
+    run,
+    stdout,
+    target,
+)
 from services.cli.tax.rebate_files import invoices_of, lists_in, lists_of
 from services.tax.exports.domain import ExportBook, Merchants
 from services.tax.exports.files import load_exports, load_merchants
@@ -17,22 +27,36 @@ from services.tax.rebates.domain import Claim, Claimed, Invoice, Prepared, Relea
 from services.tax.rulebook.files import RULES
 from shared.money import Money
 
-rebate = typer.Typer(no_args_is_help=True, help="Claims for the refund of VAT on exports, by merchant and month.")
+rebate = typer.Typer(
+    no_args_is_help=True, help="Claims for the refund of VAT on exports, by merchant and month."
+)
 
 
 @rebate.command("prepare")
 def prepare_(
-    month: Annotated[str, typer.Option(help="The calendar month of the release, Beijing time, as 2026-10.")],
-    invoices: Annotated[Path, typer.Option(help="Lines of VAT special invoices as JSON lines, the oldest first.")],
+    month: Annotated[
+        str, typer.Option(help="The calendar month of the release, Beijing time, as 2026-10.")
+    ],
+    invoices: Annotated[
+        Path, typer.Option(help="Lines of VAT special invoices as JSON lines, the oldest first.")
+    ],
     merchants: Annotated[Path, typer.Option(help="What holds of each exporter, by date (TOML).")],
     file: Annotated[
-        Path | None, typer.Argument(help="Released export lists as JSON lines; those of the running stack if not given.")
+        Path | None,
+        typer.Argument(
+            help="Released export lists as JSON lines; those of the running stack if not given."
+        ),
     ] = None,
     rules: Annotated[
-        Path | None, typer.Option(help="A folder of rule files instead of those that came with this release.")
+        Path | None,
+        typer.Option(help="A folder of rule files instead of those that came with this release."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: what the stack's claims would be.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Claims, and what is left out, as JSON.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing: what the stack's claims would be.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Claims, and what is left out, as JSON.")
+    ] = False,
 ) -> None:
     """Prepare the claims of a month, of lines in closed consolidated declarations. A line is claimed once: from a stack claims are
     kept, and asking again gives no second one.
@@ -40,7 +64,11 @@ def prepare_(
     Exit 1 if there is nothing to claim and nothing was claimed before.
     """
     first = _first_of(month)
-    book, exporters, bought = load_exports(rules or RULES), load_merchants(merchants), invoices_of(invoices)
+    book, exporters, bought = (
+        load_exports(rules or RULES),
+        load_merchants(merchants),
+        invoices_of(invoices),
+    )
     if file is None:
         found = run(_over_stack(first, bought, exporters, book, write=not dry_run))
     else:
@@ -62,7 +90,9 @@ def list_(json: Annotated[bool, typer.Option("--json", help="For machines.")] = 
         return
     from rich.table import Table
 
-    table = Table("claim", "merchant", "month", "lines", "refund CNY", "declarations", "prepared", box=None)
+    table = Table(
+        "claim", "merchant", "month", "lines", "refund CNY", "declarations", "prepared", box=None
+    )
     for row in rows:
         names = ("number", "merchant", "month", "lines", "refund", "declarations", "prepared_at")
         table.add_row(*[str(row[name]) for name in names])
@@ -76,7 +106,12 @@ def _first_of(month: str) -> date:
 
 
 def _prepared(
-    lists: list[ReleasedList], month: str, invoices: list[Invoice], exporters: Merchants, book: ExportBook, *before: Any
+    lists: list[ReleasedList],
+    month: str,
+    invoices: list[Invoice],
+    exporters: Merchants,
+    book: ExportBook,
+    *before: Any,
 ) -> Prepared:
     try:
         return prepare(lists, month, invoices, exporters.facts_of, book, *before)
@@ -84,14 +119,18 @@ def _prepared(
         raise UsageError(str(error)) from None
 
 
-async def _over_stack(first: date, invoices: list[Invoice], exporters: Merchants, book: ExportBook, *, write: bool) -> Prepared:
+async def _over_stack(
+    first: date, invoices: list[Invoice], exporters: Merchants, book: ExportBook, *, write: bool
+) -> Prepared:
     from services.tax.rebates import store as rebate_store
 
     async with database(target(), write=write) as conn, conn.transaction():
         if write:
             await rebate_store.lock_claims(conn)
         lists = await lists_in(conn, first)
-        before = await rebate_store.load_before(conn, [x.list_no for x in lists], [x.number for x in invoices])
+        before = await rebate_store.load_before(
+            conn, [x.list_no for x in lists], [x.number for x in invoices]
+        )
         found = _prepared(lists, f"{first:%Y-%m}", invoices, exporters, book, before)
         if write:
             await rebate_store.save(conn, found, book.edition)
@@ -128,7 +167,15 @@ def _claim(claim: Claim) -> dict[str, Any]:
 
 
 def _line(line: Claimed) -> dict[str, Any]:
-    uses = [{"invoice": x.number, "sku": x.sku, "quantity": f"{x.quantity:f}", "taxable": str(x.taxable)} for x in line.uses]
+    uses = [
+        {
+            "invoice": x.number,
+            "sku": x.sku,
+            "quantity": f"{x.quantity:f}",
+            "taxable": str(x.taxable),
+        }
+        for x in line.uses
+    ]
     return {
         **line.line._asdict(), "declaration": line.declared.entry_id, "declaration_line": line.declared.line,
         "hs_code": line.hs_code, "quantity": f"{line.quantity:f}", "unit": line.unit, "fob": str(line.total),
@@ -140,13 +187,28 @@ def _line(line: Claimed) -> dict[str, Any]:
 def _show(found: Prepared, *, kept: bool) -> None:
     from rich.table import Table
 
-    table = Table("claim", "lines", "basis CNY", "refund CNY", "declarations", title="Claims" if kept else "Claims, not kept")
+    table = Table(
+        "claim",
+        "lines",
+        "basis CNY",
+        "refund CNY",
+        "declarations",
+        title="Claims" if kept else "Claims, not kept",
+    )
     for claim in found.claims:
         basis = Money.total((line.basis for line in claim.lines), "CNY")
-        table.add_row(claim.number, str(len(claim.lines)), str(basis), str(claim.refund), str(len(claim.declarations)))
+        table.add_row(
+            claim.number,
+            str(len(claim.lines)),
+            str(basis),
+            str(claim.refund),
+            str(len(claim.declarations)),
+        )
     stdout().print(table)
     if found.already:
-        print_err(f"{len(found.already)} lines are claimed already: {', '.join(sorted({number for _, number in found.already}))}")
+        print_err(
+            f"{len(found.already)} lines are claimed already: {', '.join(sorted({number for _, number in found.already}))}"
+        )
     for out in found.left_out:
         regime = "" if out.regime is None else f" ({out.regime})"
         print(f"left out: {out.line.list_no} line {out.line.line_no}: {out.reason}{regime}")

@@ -12,7 +12,18 @@ from pydantic import BaseModel, Field, StrictBool, StringConstraints
 
 from services.cli.connect import UsageError
 from services.cli.tax.export_files import money
-from services.cli.tax.order_files import Count, Decimals, HsCode, LineNo, Part, Time, bytes_of, decoded, lines_of, read
+from services.cli.tax.order_files import (
+    Count,
+    Decimals,
+    HsCode,
+    LineNo,
+    Part,
+    Time,
+    bytes_of,
+    decoded,
+    lines_of,
+    read,
+)
 from services.tax.domain.assessment import BEIJING, beijing_date
 from services.tax.rebates.domain import Declared, ExportedLine, Invoice, ReleasedList
 
@@ -95,7 +106,9 @@ def _list(where: str, found: ListFile) -> ReleasedList:
             x.quantity,
             x.unit,
             money(f"{where}: lines[{i}].total", x.total, found.currency),
-            Declared(number, x.declaration_line) if (number := x.declaration or found.declaration) else None,
+            Declared(number, x.declaration_line)
+            if (number := x.declaration or found.declaration)
+            else None,
         )
         for i, x in enumerate(found.lines)
     )
@@ -108,7 +121,14 @@ def _list(where: str, found: ListFile) -> ReleasedList:
 def invoices_of(file: Path) -> list[Invoice]:
     """The invoices of a file, in their order; raises Wrong naming line and field."""
     return [
-        Invoice(x.number, x.merchant, x.sku, x.quantity, x.unit, money(f"{where}: taxable", x.taxable, "CNY"))
+        Invoice(
+            x.number,
+            x.merchant,
+            x.sku,
+            x.quantity,
+            x.unit,
+            money(f"{where}: taxable", x.taxable, "CNY"),
+        )
         for where, x in _documents(file, InvoiceFile)
     ]
 
@@ -139,15 +159,30 @@ async def lists_in(conn: Any, first: date) -> list[ReleasedList]:
         declared = {line_no: told for line_no, *told in orjson.loads(row["declared"] or "[]")}
         lines = tuple(
             ExportedLine(
-                x.line_no, x.sku, x.hs_code, Decimal(x.quantity), x.unit, x.total, *_declared(row, declared.get(x.line_no))
+                x.line_no,
+                x.sku,
+                x.hs_code,
+                Decimal(x.quantity),
+                x.unit,
+                x.total,
+                *_declared(row, declared.get(x.line_no)),
             )
             for x in order.lines
         )
         came_back = row["state"] not in {"released", "closed"}
         # Closed lists that are not among those to be consolidated are under statisticsFlag A.
         statistics = row["closed"] and row["list_state"] is None
-        of = (row["invt_no"], order.merchant.code, order.mode, beijing_date(row["at"]), lines, order.order_no)
-        found.append(ReleasedList(*of, statistics=statistics, paid=row["paid"], came_back=came_back))
+        of = (
+            row["invt_no"],
+            order.merchant.code,
+            order.mode,
+            beijing_date(row["at"]),
+            lines,
+            order.order_no,
+        )
+        found.append(
+            ReleasedList(*of, statistics=statistics, paid=row["paid"], came_back=came_back)
+        )
     return found
 
 

@@ -11,7 +11,17 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from services.cli.connect import Exit, UsageError, as_json, database, exit_with, print_err, run, stdout, target
+from services.cli.connect import (
+    Exit,
+    UsageError,
+    as_json,
+    database,
+    exit_with,
+    print_err,
+    run,
+    stdout,
+    target,
+)
 from services.cli.tax.rules import AsJson, day_of, rules, table_of
 from services.tax.domain.assessment import BEIJING, Assessment, Refusal, assess
 from services.tax.domain.comparison import WhatIf
@@ -28,12 +38,22 @@ MONTH: Final = timedelta(days=31)
 @rules.command("what-if")
 def what_if(
     folder: Annotated[Path, typer.Argument(help="A folder with the proposed rule files.")],
-    orders: Annotated[Path | None, typer.Option(help="Submissions as JSON lines instead of the running stack's orders.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="The first day of the stack's orders, YYYY-MM-DD; 31 days ago if not given.")
+    orders: Annotated[
+        Path | None,
+        typer.Option(help="Submissions as JSON lines instead of the running stack's orders."),
     ] = None,
-    against: Annotated[Path, typer.Option(help="The rules to compare with; those of this release if not given.")] = RULES,
-    at: Annotated[str | None, typer.Option(help="The day of every declaration, as if all were made then.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="The first day of the stack's orders, YYYY-MM-DD; 31 days ago if not given."
+        ),
+    ] = None,
+    against: Annotated[
+        Path, typer.Option(help="The rules to compare with; those of this release if not given.")
+    ] = RULES,
+    at: Annotated[
+        str | None, typer.Option(help="The day of every declaration, as if all were made then.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Say what a proposed set of rules would have changed over last month's orders, or over those of a file."""
@@ -46,12 +66,21 @@ def what_if(
     told = {name: asdict(outcome) for name, outcome in found.outcomes.items()}
     if json:
         _money(told)
-        as_json({"old": current.edition, "new": proposed.edition, **told, "changed": [list(row) for row in found.changed]})
+        as_json(
+            {
+                "old": current.edition,
+                "new": proposed.edition,
+                **told,
+                "changed": [list(row) for row in found.changed],
+            }
+        )
         return
     table = table_of("orders that", "orders", "tax before", "tax after", "difference")
     for name, outcome in found.outcomes.items():
         amounts = (outcome.before, outcome.after, outcome.after - outcome.before)
-        table.add_row(TOLD[name], str(outcome.orders), *[str(Money(minor, "CNY")) for minor in amounts])
+        table.add_row(
+            TOLD[name], str(outcome.orders), *[str(Money(minor, "CNY")) for minor in amounts]
+        )
     stdout().print(table)
     for row in found.changed[:20]:
         print(f"{row[0]}: {row[1]} -> {row[2]}")
@@ -82,18 +111,23 @@ def _over_file(file: Path, current: Rulebook, proposed: Rulebook, at: str | None
         try:
             submission = old.parse(name, decoded(name, line))
         except Unread as error:
-            faults += [fault._replace(field=f"{name}: {fault.field or 'the line'}") for fault in error.faults]
+            faults += [
+                fault._replace(field=f"{name}: {fault.field or 'the line'}")
+                for fault in error.faults
+            ]
             continue
         order = assessable(submission)
-        found.add(submission.order_no or name, old.assess(submission, order), new.assess(submission, order))
+        found.add(
+            submission.order_no or name,
+            old.assess(submission, order),
+            new.assess(submission, order),
+        )
     if faults:
         raise Unread(str(file), faults)
     return found
 
 
-RECORDED: Final = (
-    "SELECT order_id, assessed_from, assessment FROM tax.tax_case WHERE assessed_from IS NOT NULL AND created_at >= $1"
-)
+RECORDED: Final = "SELECT order_id, assessed_from, assessment FROM tax.tax_case WHERE assessed_from IS NOT NULL AND created_at >= $1"
 
 
 async def _over_stack(current: Rulebook, proposed: Rulebook, since: date, at: str | None) -> WhatIf:
@@ -114,11 +148,15 @@ def _begin(day: date) -> datetime:
 
 @rules.command("recheck")
 def recheck(
-    since: Annotated[str | None, typer.Option(help="The first day of the orders, YYYY-MM-DD; all if not given.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="The first day of the orders, YYYY-MM-DD; all if not given.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Work out the running stack's assessments again, each by the edition of the rules it names; exit 1 if one differs."""
-    checked, differ = run(_recheck(day_of(since, "--since") if since is not None else date(1, 1, 2)))
+    checked, differ = run(
+        _recheck(day_of(since, "--since") if since is not None else date(1, 1, 2))
+    )
     if json:
         as_json({"checked": checked, "differ": differ})
     else:
@@ -130,7 +168,8 @@ async def _recheck(since: date) -> tuple[int, list[str]]:
     checked, differ = 0, []
     async with database(target()) as conn, conn.transaction():
         editions = {
-            row["edition"]: _archived(row["files"]) for row in await conn.fetch("SELECT edition, files FROM tax.rule_set")
+            row["edition"]: _archived(row["files"])
+            for row in await conn.fetch("SELECT edition, files FROM tax.rule_set")
         }
         async for row in conn.cursor(RECORDED, _begin(since)):
             checked += 1
@@ -164,18 +203,30 @@ def _is_same(result: Assessment | Refusal, published: Mapping[str, Any] | None) 
     if isinstance(result, Refusal) or published is None:
         return isinstance(result, Refusal) and published is None
     currency = result.total.currency
-    heads = all(published[name] == {"amount": str(getattr(result, name)), "currency": currency} for name in HEADS)
+    heads = all(
+        published[name] == {"amount": str(getattr(result, name)), "currency": currency}
+        for name in HEADS
+    )
     lines = [
         {
             "line_no": line.line_no,
-            **{name: {"amount": str(Money(getattr(line, name), currency)), "currency": currency} for name in LINES},
+            **{
+                name: {"amount": str(Money(getattr(line, name), currency)), "currency": currency}
+                for name in LINES
+            },
         }
         for line in result.lines
     ]
-    payable = None if result.payable == result.total else {"amount": str(result.payable), "currency": currency}
+    payable = (
+        None
+        if result.payable == result.total
+        else {"amount": str(result.payable), "currency": currency}
+    )
     # What was published before that was said does not say it.
     owed = published.get("payable", payable) == payable
-    return heads and owed and published["lines"] == lines and published["rules"] == list(result.rules)
+    return (
+        heads and owed and published["lines"] == lines and published["rules"] == list(result.rules)
+    )
 
 
 HEADS: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax", "total")
@@ -184,21 +235,28 @@ LINES: Final = ("dutiable_value", "duty", "consumption_tax", "vat")
 
 @rules.command("archive")
 def archived_editions(
-    edition: Annotated[str | None, typer.Argument(help="The edition whose files are wanted.")] = None,
+    edition: Annotated[
+        str | None, typer.Argument(help="The edition whose files are wanted.")
+    ] = None,
     to: Annotated[Path | None, typer.Option(help="A new folder for its files.")] = None,
     json: AsJson = False,
 ) -> None:
     """List the editions of the rules the running stack has used, or write the files of one into a folder."""
     editions = run(_editions())
     if edition is None:
-        told = [{"edition": name, "used_at": at.isoformat(), "files": len(files)} for name, (at, files) in editions.items()]
+        told = [
+            {"edition": name, "used_at": at.isoformat(), "files": len(files)}
+            for name, (at, files) in editions.items()
+        ]
         if json:
             as_json(told)
         for row in [] if json else told:
             print(f"{row['edition']}  since {row['used_at']}  {row['files']} files")
         return
     if edition not in editions:
-        raise UsageError(f"edition: {edition!r} was never in force here; `crossborder tax rules archive` lists those that were")
+        raise UsageError(
+            f"edition: {edition!r} was never in force here; `crossborder tax rules archive` lists those that were"
+        )
     if to is None or to.exists():
         raise UsageError("--to: name a folder that is not there yet")
     to.mkdir(parents=True)
@@ -208,5 +266,7 @@ def archived_editions(
 
 async def _editions() -> dict[str, tuple[datetime, Mapping[str, str]]]:
     async with database(target()) as conn:
-        found = await conn.fetch("SELECT edition, used_at, files FROM tax.rule_set ORDER BY used_at")
+        found = await conn.fetch(
+            "SELECT edition, used_at, files FROM tax.rule_set ORDER BY used_at"
+        )
     return {row["edition"]: (row["used_at"], row["files"]) for row in found}

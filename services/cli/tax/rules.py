@@ -16,8 +16,22 @@ from services.tax.domain.assessment import beijing_date
 from services.tax.domain.comparison import differences
 from services.tax.exports.domain import RebateRate
 from services.tax.landed.destination import TariffRate
-from services.tax.rule_check import Others, ends_in, every_document, faults_elsewhere, part_ends_in, read_elsewhere
-from services.tax.rule_validity import Document, End, first_day, last_day, rows_elsewhere, unknown_in
+from services.tax.rule_check import (
+    Others,
+    ends_in,
+    every_document,
+    faults_elsewhere,
+    part_ends_in,
+    read_elsewhere,
+)
+from services.tax.rule_validity import (
+    Document,
+    End,
+    first_day,
+    last_day,
+    rows_elsewhere,
+    unknown_in,
+)
 from services.tax.rulebook.book import Rulebook
 from services.tax.rulebook.compile import Basis, EffectiveRegime
 from services.tax.rulebook.exchange import ExchangeRates
@@ -32,10 +46,16 @@ if TYPE_CHECKING:
 
 
 rules = typer.Typer(
-    no_args_is_help=True, help="The rules of tax: show, compare, validate, and ask what another set would change."
+    no_args_is_help=True,
+    help="The rules of tax: show, compare, validate, and ask what another set would change.",
 )
 
-Folder = Annotated[Path, typer.Option("--rules", help="A folder of rule files instead of those that came with this release.")]
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--rules", help="A folder of rule files instead of those that came with this release."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
 
 
@@ -43,7 +63,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON.")]
 def list_rules(
     folder: Folder = RULES,
     unknown: Annotated[
-        bool, typer.Option("--unknown", help="What no file knows instead: each rule by which a landed cost is refused.")
+        bool,
+        typer.Option(
+            "--unknown",
+            help="What no file knows instead: each rule by which a landed cost is refused.",
+        ),
     ] = False,
     json: AsJson = False,
 ) -> None:
@@ -54,12 +78,17 @@ def list_rules(
     if unknown:
         _list_unknown(others, json)
         return
-    named = [*rows(book.found), *(found for document in others.documents.values() for found in rows_elsewhere(document))]
+    named = [
+        *rows(book.found),
+        *(found for document in others.documents.values() for found in rows_elsewhere(document)),
+    ]
     listed = [_listed(path, document, named) for path, document in every_document(folder).items()]
     if json:
         as_json({"edition": book.edition, "files": listed})
         return
-    table = table_of("file", "id", "version", "kind", "from", "to", "rules by confidence", "unknown")
+    table = table_of(
+        "file", "id", "version", "kind", "from", "to", "rules by confidence", "unknown"
+    )
     for row in listed:
         sure = ", ".join(f"{count} {name}" for name, count in row["confidence"].items())
         last = (row["last_day"] or "") + (" carried over" if row["carried_over"] else "")
@@ -83,11 +112,20 @@ def _list_unknown(others: Others, json: bool) -> None:
     found = unknown_in(others.documents.values())
     if json:
         as_json(
-            [{**row._asdict(), "first": str(row.first), "last": None if row.last is None else str(row.last)} for row in found]
+            [
+                {
+                    **row._asdict(),
+                    "first": str(row.first),
+                    "last": None if row.last is None else str(row.last),
+                }
+                for row in found
+            ]
         )
         return
     for row in found:
-        print(f"{row.rule} from {row.first}{'' if row.last is None else f' to {row.last}'}: {row.why}")
+        print(
+            f"{row.rule} from {row.first}{'' if row.last is None else f' to {row.last}'}: {row.why}"
+        )
 
 
 def _listed(path: Path, d: Document, named: Sequence[tuple[str, Row]]) -> dict[str, Any]:
@@ -113,9 +151,14 @@ def _confidence(of: str, named: Sequence[tuple[str, Row]]) -> dict[str, int]:
 @rules.command("show")
 def show_rules(
     name: Annotated[
-        str, typer.Argument(help="An HS code, the id of a rule file, or a rule as an assessment or a landed cost names it.")
+        str,
+        typer.Argument(
+            help="An HS code, the id of a rule file, or a rule as an assessment or a landed cost names it."
+        ),
     ],
-    at: Annotated[str | None, typer.Option(help="The day for an HS code, YYYY-MM-DD; today if not given.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="The day for an HS code, YYYY-MM-DD; today if not given.")
+    ] = None,
     folder: Folder = RULES,
     json: AsJson = False,
 ) -> None:
@@ -130,10 +173,19 @@ def show_rules(
             print_err(f"no rate is known for HS code {name} on {found['at']}")
             exit_with(Exit.NO)
         return
-    named = [*rows(book.found), *(found for document in others.documents.values() for found in rows_elsewhere(document))]
-    chosen = [(rule, row) for rule, row in named if rule == name or rule.startswith((f"{name}@", f"{name}/"))]
+    named = [
+        *rows(book.found),
+        *(found for document in others.documents.values() for found in rows_elsewhere(document)),
+    ]
+    chosen = [
+        (rule, row)
+        for rule, row in named
+        if rule == name or rule.startswith((f"{name}@", f"{name}/"))
+    ]
     if not chosen:
-        raise UsageError(f"name: {name!r} is no HS code, rule file or rule; `crossborder tax rules list` names the files")
+        raise UsageError(
+            f"name: {name!r} is no HS code, rule file or rule; `crossborder tax rules list` names the files"
+        )
     _out({rule: _plain(row) for rule, row in chosen}, json)
 
 
@@ -141,7 +193,11 @@ def _elsewhere_of(others: Others, hs: str, day: date) -> Iterator[dict[str, Any]
     """What the files of destinations and exports say of a code on a day: duties, refunds, and lists that it is on."""
     for document in others.documents.values():
         for rule, row in rows_elsewhere(document):
-            if isinstance(row, TariffRate | RebateRate | ListedGoods) and hs.startswith(row.hs) and row.is_on(day):
+            if (
+                isinstance(row, TariffRate | RebateRate | ListedGoods)
+                and hs.startswith(row.hs)
+                and row.is_on(day)
+            ):
                 rate = None if isinstance(row, ListedGoods) else str(row.rate)
                 yield {"rule": rule, "rate": rate, "source": f"{row.source} ({row.confidence})"}
 
@@ -153,7 +209,11 @@ def day_of(at: str | None, option: str = "--at") -> date:
 
 def _plain(row: Row) -> dict[str, Any]:
     fields = {name: getattr(row, name) for name in type(row).model_fields}
-    nested = {name for name, value in fields.items() if isinstance(value, tuple) and any(isinstance(part, Row) for part in value)}
+    nested = {
+        name
+        for name, value in fields.items()
+        if isinstance(value, tuple) and any(isinstance(part, Row) for part in value)
+    }
     return row.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=nested)
 
 
@@ -174,13 +234,27 @@ def _of_goods(in_force: EffectiveRegime, hs: str) -> dict[str, Any]:
     """What goods owe of each yuan by a regime; exact shares as percent, to four places."""
     if (parcel := longest_prefix(in_force.parcels, hs)) is not None:
         other = None if parcel.other is None else _percent(parcel.other)
-        return {"prefix": parcel.hs, "parcel_tax": _percent(parcel.rate), "dear_or_taxed": other, "rules": parcel.rules}
+        return {
+            "prefix": parcel.hs,
+            "parcel_tax": _percent(parcel.rate),
+            "dear_or_taxed": other,
+            "rules": parcel.rules,
+        }
     goods = in_force.find(hs)
     if goods is None:
         return {}
     threshold = None if goods.threshold is None else goods.threshold._asdict()
-    named = [*dict.fromkeys(rule for basis in (goods.within, goods.full) if basis is not None for rule in basis.rules)]
-    listed = None if goods.listed is None else {"listed": goods.listed.listed, "note": goods.listed.note}
+    named = [
+        *dict.fromkeys(
+            rule
+            for basis in (goods.within, goods.full)
+            if basis is not None
+            for rule in basis.rules
+        )
+    ]
+    listed = (
+        None if goods.listed is None else {"listed": goods.listed.listed, "note": goods.listed.note}
+    )
     return {
         "prefix": goods.hs, "within_limits": _shares(goods.within, goods.has_consumption_tax),
         "full_rate": _shares(goods.full, goods.has_consumption_tax), "threshold_fen": threshold, "positive_list": listed,
@@ -223,19 +297,29 @@ def _lines(found: Any, depth: int) -> Iterator[str]:
 @rules.command("compare")
 def compare_rules(
     old: Annotated[Path, typer.Argument(help="A folder of rule files.")],
-    new: Annotated[Path | None, typer.Argument(help="Another one; the rules of this release if not given.")] = None,
+    new: Annotated[
+        Path | None, typer.Argument(help="Another one; the rules of this release if not given.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Compare two sets of rules row by row; exit 1 if they differ."""
     before, after = load(old), load(new or RULES)
     found = differences(_named(before, old), _named(after, new or RULES))
     if json:
-        as_json({"old": before.edition, "new": after.edition, "differences": [d._asdict() for d in found]})
+        as_json(
+            {
+                "old": before.edition,
+                "new": after.edition,
+                "differences": [d._asdict() for d in found],
+            }
+        )
     else:
         for d in found:
             print(f"{d.kind} {d.rule}")
             for key, (was, now) in d.fields.items():
-                print(f"  {key}: {was if was is not None else '-'} -> {now if now is not None else '-'}")
+                print(
+                    f"  {key}: {was if was is not None else '-'} -> {now if now is not None else '-'}"
+                )
         print_err(f"{len(found)} rules differ" if found else "the sets say the same")
     exit_with(Exit.NO if found else Exit.DONE)
 
@@ -251,7 +335,9 @@ def _named(book: Rulebook, folder: Path) -> Iterator[tuple[str, Row]]:
 
 
 @rules.command("validate")
-def validate_rules(folder: Annotated[Path, typer.Argument(help="A folder of rule files.")], json: AsJson = False) -> None:
+def validate_rules(
+    folder: Annotated[Path, typer.Argument(help="A folder of rule files.")], json: AsJson = False
+) -> None:
     """Validate a set of rules as the service does before it takes one, and the files of exports and destinations in it; exit 1 and
     each fault with file, line and reason. Of a good set the last day of each table that has one is told."""
     if not folder.is_dir():
@@ -263,11 +349,27 @@ def validate_rules(folder: Annotated[Path, typer.Argument(help="A folder of rule
     if json:
         told = [{"file": f.path.name, "line": f.line, "reason": f.reason} for f in faults]
         last = [
-            {"table": end.table, "last_day": str(end.last), "days_left": end.left(today), "carried_over": end.carried_over}
+            {
+                "table": end.table,
+                "last_day": str(end.last),
+                "days_left": end.left(today),
+                "carried_over": end.carried_over,
+            }
             for end in ends
         ]
-        parts = [{"table": end.table, "last_day": str(end.last), "days_left": end.left(today)} for end in part_ends_in(folder)]
-        as_json({"valid": not faults, "edition": edition, "faults": told, "last_days": last, "parts": parts})
+        parts = [
+            {"table": end.table, "last_day": str(end.last), "days_left": end.left(today)}
+            for end in part_ends_in(folder)
+        ]
+        as_json(
+            {
+                "valid": not faults,
+                "edition": edition,
+                "faults": told,
+                "last_days": last,
+                "parts": parts,
+            }
+        )
     else:
         print("\n".join(map(str, faults)) if faults else f"valid, edition {edition}")
         for end in (*ends, *part_ends_in(folder)):

@@ -37,7 +37,9 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     json: bool = typer.Option(False, "--json", help="for machines"),
-    wait: float = typer.Option(10.0, min=0, help="look again for so many seconds; what is under way is no violation"),
+    wait: float = typer.Option(
+        10.0, min=0, help="look again for so many seconds; what is under way is no violation"
+    ),
 ) -> None:
     """Check what runs and what waits for a person, then every invariant over the live databases and topics."""
     to = target()
@@ -76,8 +78,15 @@ async def attend(to: RunningStack, wait_s: float = 10.0) -> list[Finding]:
 
 def as_document(findings: Sequence[Finding]) -> dict[str, Any]:
     """The findings as machines get them."""
-    rows = [{**asdict(f), "ok": f.ok, "act": f.act, "offending": list(f.offending[:SHOWN_MAX])} for f in findings]
-    return {"ok": all(f.ok for f in findings), "violations": violations(findings), "invariants": rows}
+    rows = [
+        {**asdict(f), "ok": f.ok, "act": f.act, "offending": list(f.offending[:SHOWN_MAX])}
+        for f in findings
+    ]
+    return {
+        "ok": all(f.ok for f in findings),
+        "violations": violations(findings),
+        "invariants": rows,
+    }
 
 
 def violations(findings: Sequence[Finding]) -> int:
@@ -96,7 +105,9 @@ def show(findings: Sequence[Finding]) -> None:
     table = Table("", "invariant", "broken by", box=None)
     for f in findings:
         table.add_row(
-            status_mark(None if f.skipped else f.ok), f.name, f.skipped or (f"{len(f.offending)}: {f.says}" if not f.ok else "")
+            status_mark(None if f.skipped else f.ok),
+            f.name,
+            f.skipped or (f"{len(f.offending)}: {f.says}" if not f.ok else ""),
         )
     page = stdout()
     page.print(table)
@@ -107,9 +118,15 @@ def show(findings: Sequence[Finding]) -> None:
     broken = sum(1 for f in invariants if not f.ok)
     kept = sum(1 for f in invariants if f.ok and not f.skipped)
     if not kept and not broken:
-        print_err(f"no invariant could be judged: {next((f.skipped for f in invariants if f.skipped), 'there are none')}")
+        print_err(
+            f"no invariant could be judged: {next((f.skipped for f in invariants if f.skipped), 'there are none')}"
+        )
         return
-    print_err(f"{broken} of {len(invariants)} invariants are broken" if broken else f"all {kept} invariants hold")
+    print_err(
+        f"{broken} of {len(invariants)} invariants are broken"
+        if broken
+        else f"all {kept} invariants hold"
+    )
 
 
 async def judge(to: RunningStack, wait_s: float = 10.0) -> list[Finding]:
@@ -127,8 +144,12 @@ async def judge(to: RunningStack, wait_s: float = 10.0) -> list[Finding]:
 async def _patiently(look: Callable[[], Awaitable[list[Finding]]], wait_s: float) -> list[Finding]:
     """What offends in every look. Each time something does so no longer, the rest has `wait_s` seconds more."""
     found, told = await look(), ""
-    began = moved = time.monotonic()  # from here on: a first look that takes long on a busy machine is not the last
-    while not all(f.ok for f in found) and time.monotonic() < min(moved + wait_s, began + LONGEST * wait_s):
+    began = moved = (
+        time.monotonic()
+    )  # from here on: a first look that takes long on a busy machine is not the last
+    while not all(f.ok for f in found) and time.monotonic() < min(
+        moved + wait_s, began + LONGEST * wait_s
+    ):
         if (waits := ", ".join(f.name for f in found if not f.ok)) != told:
             print_err(f"looking again, for up to {wait_s:.0f} s while nothing moves: {waits}")
             told = waits
@@ -175,12 +196,23 @@ async def _tables(to: RunningStack) -> list[Finding]:
         found = [await _one(conn, invariant) for invariant in invariants()]
         if all(finding.skipped for finding, _ in found):
             raise Unreachable("run `crossborder migrate`: the database has none of the tables")
-        concerned = {o for finding, orders in found if finding.name in between for of_one in orders for o in of_one}
-        moving, stored = await in_flight.read_in_snapshot(conn, concerned) if concerned else (set(), {})
+        concerned = {
+            o
+            for finding, orders in found
+            if finding.name in between
+            for of_one in orders
+            for o in of_one
+        }
+        moving, stored = (
+            await in_flight.read_in_snapshot(conn, concerned) if concerned else (set(), {})
+        )
     # Read after the snapshot: what was published by then and not read is in the log behind the offsets it has.
     if left := concerned - moving:
         moving |= await in_flight.unread(to, left, stored)
-    return [_at_rest(finding, orders, moving) if finding.name in between else finding for finding, orders in found]
+    return [
+        _at_rest(finding, orders, moving) if finding.name in between else finding
+        for finding, orders in found
+    ]
 
 
 async def _one(conn: Any, invariant: Any) -> tuple[Finding, list[list[str]]]:
@@ -193,13 +225,21 @@ async def _one(conn: Any, invariant: Any) -> tuple[Finding, list[list[str]]]:
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
         return Finding(invariant.name, invariant.says, skipped=f"not migrated: {error}"), []
     offending = tuple(str(row[0]) for row in rows)
-    about = [[o for o in row[1] if o is not None] if len(row) > 1 else [str(row[0])] for row in rows]
+    about = [
+        [o for o in row[1] if o is not None] if len(row) > 1 else [str(row[0])] for row in rows
+    ]
     return Finding(invariant.name, invariant.says, offending), about
 
 
-def _at_rest(finding: Finding, orders: Sequence[Collection[str]], moving: Collection[str]) -> Finding:
+def _at_rest(
+    finding: Finding, orders: Sequence[Collection[str]], moving: Collection[str]
+) -> Finding:
     """The finding without those of whose orders one is under way."""
-    rest = (o for o, of_one in zip(finding.offending, orders, strict=True) if not any(order in moving for order in of_one))
+    rest = (
+        o
+        for o, of_one in zip(finding.offending, orders, strict=True)
+        if not any(order in moving for order in of_one)
+    )
     return replace(finding, offending=tuple(rest))
 
 
@@ -227,8 +267,14 @@ async def _offsets(to: RunningStack) -> list[Finding]:
     places = await lag.behind(to)
     # The stored offset is part of the name: a service that makes progress is not behind in every look.
     late = [f"{b.service} {b.topic}/{b.partition} at {b.next}" for b in places if b.records]
-    waiting = await topic_reader.open_transactions(to, [topic.name for topic in TOPICS if topic.readers])
-    beyond = [f"{b.service} {b.topic}/{b.partition} at {b.next}, the log ends at {b.end}" for b in places if b.next > b.end]
+    waiting = await topic_reader.open_transactions(
+        to, [topic.name for topic in TOPICS if topic.readers]
+    )
+    beyond = [
+        f"{b.service} {b.topic}/{b.partition} at {b.next}, the log ends at {b.end}"
+        for b in places
+        if b.next > b.end
+    ]
     return [
         Finding("no_lag", "records wait although their service makes no progress", tuple(late)),
         Finding(
@@ -240,6 +286,9 @@ async def _offsets(to: RunningStack) -> list[Finding]:
         Finding(
             "no_open_transaction",
             "a producer does not end its transaction, and nobody reads what was written behind it",
-            tuple(f"{topic}/{part} from offset {stable}" for (topic, part), (stable, _) in sorted(waiting.items())),
+            tuple(
+                f"{topic}/{part} from offset {stable}"
+                for (topic, part), (stable, _) in sorted(waiting.items())
+            ),
         ),
     ]

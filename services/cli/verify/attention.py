@@ -13,10 +13,14 @@ from services.cli.verify.findings import Finding
 CRASHES: Final = 3
 """So many restarts, the last one within YOUNG_S, are no accident."""
 YOUNG_S: Final = 60.0
-PROGRAMS_SAY: Final = "a program is down, ends again and again, or is not ready: `crossborder status`, then its log"
+PROGRAMS_SAY: Final = (
+    "a program is down, ends again and again, or is not ready: `crossborder status`, then its log"
+)
 HELD_SAYS: Final = "an order waits behind a dead letter: `crossborder dlq list`, then `dlq replay` or `order release`"
 CASES_SAY: Final = "a contradiction waits for a person: `crossborder customs cases list`, `crossborder payments cases list`"
-ASIDE_SAYS: Final = "an item failed alone: `crossborder aside list`, mend the cause, `crossborder aside retry`"
+ASIDE_SAYS: Final = (
+    "an item failed alone: `crossborder aside list`, mend the cause, `crossborder aside retry`"
+)
 
 
 async def look(to: RunningStack) -> list[Finding]:
@@ -28,15 +32,24 @@ async def look(to: RunningStack) -> list[Finding]:
     try:
         return [programs, *await _rows(to)]
     except Unreachable as absent:
-        return [programs, *(Finding(name, says, skipped=str(absent)) for name, (says, _) in _LOOKED_FOR.items())]
+        return [
+            programs,
+            *(Finding(name, says, skipped=str(absent)) for name, (says, _) in _LOOKED_FOR.items()),
+        ]
 
 
 async def _programs(to: RunningStack) -> Finding:
     from services.cli.stack.readiness import programs
 
     if not to.known:
-        return Finding("programs", PROGRAMS_SAY, skipped="ask what runs the containers: no embedded stack is known here")
-    wrong = [said for program in await programs(to.known) if (said := trouble_of(program, time.time()))]
+        return Finding(
+            "programs",
+            PROGRAMS_SAY,
+            skipped="ask what runs the containers: no embedded stack is known here",
+        )
+    wrong = [
+        said for program in await programs(to.known) if (said := trouble_of(program, time.time()))
+    ]
     return Finding("programs", PROGRAMS_SAY, tuple(wrong))
 
 
@@ -91,15 +104,24 @@ async def _why_not(to: RunningStack, service: str) -> str:
 
 async def _rows(to: RunningStack) -> list[Finding]:
     async with database(to) as conn:
-        return [Finding(name, says, await _of_each(conn, looked_for)) for name, (says, looked_for) in _LOOKED_FOR.items()]
+        return [
+            Finding(name, says, await _of_each(conn, looked_for))
+            for name, (says, looked_for) in _LOOKED_FOR.items()
+        ]
 
 
-_HELD: Final = "held_order", "SELECT order_id::text || ': ' || reason FROM {0}.held_order ORDER BY held_at"
+_HELD: Final = (
+    "held_order",
+    "SELECT order_id::text || ': ' || reason FROM {0}.held_order ORDER BY held_at",
+)
 _CASES: Final = (
     "cases",
     "SELECT 'case ' || number || ' ' || kind || ' ' || subject FROM {0}.cases WHERE closed_at IS NULL ORDER BY number",
 )
-_ASIDE: Final = "aside", "SELECT source || ' ' || subject || ': ' || reason FROM {0}.aside ORDER BY number"
+_ASIDE: Final = (
+    "aside",
+    "SELECT source || ' ' || subject || ': ' || reason FROM {0}.aside ORDER BY number",
+)
 
 _LOOKED_FOR: Final = {
     "held_orders": (HELD_SAYS, _HELD), "open_cases": (CASES_SAY, _CASES), "set_aside": (ASIDE_SAYS, _ASIDE),

@@ -23,7 +23,10 @@ Said = Mapping[UUID, int]
 
 
 async def still_missing(
-    to: RunningStack, conn: Any, doubts: Mapping[str, Said], reached: Mapping[topic_reader.Place, int]
+    to: RunningStack,
+    conn: Any,
+    doubts: Mapping[str, Said],
+    reached: Mapping[topic_reader.Place, int],
 ) -> list[str]:
     """The orders of which a table has a fact that is neither in the log nor in the outbox, one sentence each.
 
@@ -39,7 +42,9 @@ async def still_missing(
             versions = await _versions(conn, service, list(said))
             known = await _waiting(conn, service, said)
         # What lies behind an open transaction is in the log, though it may not be read yet: `no_open_transaction` tells of it.
-        async for record in topic_reader.read(to, [f"{service}.events"], since=reached, committed=False):
+        async for record in topic_reader.read(
+            to, [f"{service}.events"], since=reached, committed=False
+        ):
             order_id = uuid_or_none(record.key)
             if order_id is not None and order_id in said:
                 known[order_id].add(_version(record.headers))
@@ -48,7 +53,9 @@ async def still_missing(
             while last + 1 in known[order_id]:
                 last += 1
             if last < versions.get(order_id, 0):
-                found.append(f"{order_id} {TABLES[service]} has {versions[order_id]}, the log {last}")
+                found.append(
+                    f"{order_id} {TABLES[service]} has {versions[order_id]}, the log {last}"
+                )
     return found
 
 
@@ -61,7 +68,9 @@ async def _versions(conn: Any, service: str, orders: list[UUID]) -> dict[UUID, i
     return found
 
 
-async def _waiting(conn: Any, service: str, orders: Collection[UUID]) -> defaultdict[UUID, set[int]]:
+async def _waiting(
+    conn: Any, service: str, orders: Collection[UUID]
+) -> defaultdict[UUID, set[int]]:
     """The versions of the facts of these orders that wait in the service's outbox. Called within a transaction."""
     found: defaultdict[UUID, set[int]] = defaultdict(set)
     query = f"SELECT key, headers FROM {service}.outbox WHERE topic = $1"  # noqa: S608  one of SERVICES
@@ -77,7 +86,9 @@ def _version(headers: Any) -> int:
     return int(said) if said.isdigit() else 0
 
 
-async def read_in_snapshot(conn: Any, orders: Collection[str]) -> tuple[set[str], dict[str, dict[topic_reader.Place, int]]]:
+async def read_in_snapshot(
+    conn: Any, orders: Collection[str]
+) -> tuple[set[str], dict[str, dict[topic_reader.Place, int]]]:
     """Of these orders those of which a record waits in an outbox, or behind a dead letter; and up to where each service has read.
 
     Called within the snapshot in which the orders were found. `orders` are ids as text.
@@ -96,7 +107,11 @@ async def read_in_snapshot(conn: Any, orders: Collection[str]) -> tuple[set[str]
     return found, await lag.offsets(conn)
 
 
-async def unread(to: RunningStack, orders: Collection[str], stored: Mapping[str, Mapping[topic_reader.Place, int]]) -> set[str]:
+async def unread(
+    to: RunningStack,
+    orders: Collection[str],
+    stored: Mapping[str, Mapping[topic_reader.Place, int]],
+) -> set[str]:
     """Of these orders those of which a fact lies in a log that some service, by the offsets `stored`, has yet to read."""
     since: dict[topic_reader.Place, int] = {}
     for b in await lag.behind(to, stored):

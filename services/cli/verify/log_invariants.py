@@ -20,7 +20,9 @@ from shared.outbox import partition_of
 
 HOUR_S: Final = 3600
 
-ENDS: Final = frozenset({b"order.rejected.v1", b"order.cancelled.v1", b"order.returned.v1", b"order.fulfilled.v1"})
+ENDS: Final = frozenset(
+    {b"order.rejected.v1", b"order.cancelled.v1", b"order.returned.v1", b"order.fulfilled.v1"}
+)
 ROWS_AT_ONCE: Final = 5000
 
 
@@ -43,7 +45,9 @@ class Ledger:
         order_id, ce_id = uuid_or_none(record.key), heads.get("ce_id", b"")
         version = int(heads.get("order_version", b"0"))
         if order_id is None or version < 1:
-            self.holes.append(f"{record.topic}/{record.partition}/{record.offset} has no order or no order_version")
+            self.holes.append(
+                f"{record.topic}/{record.partition}/{record.offset} has no order or no order_version"
+            )
             return False
         seen = self.ids.setdefault(order_id, [])
         if begins_late and not seen:
@@ -53,7 +57,9 @@ class Ledger:
                 self.doubled.append(f"{order_id} {record.topic} version {version}")
             return False
         if version > len(seen) + 1:
-            self.holes.append(f"{order_id} {record.topic} version {len(seen) + 1} is missing before {version}")
+            self.holes.append(
+                f"{order_id} {record.topic} version {len(seen) + 1} is missing before {version}"
+            )
             seen += [b""] * (version - 1 - len(seen))
         seen.append(ce_id)
         if (wire_type := heads.get("ce_type", b"")) in ENDS:
@@ -70,7 +76,11 @@ class Ledger:
         cancelled late).
         """
         lawful = ([b"order.fulfilled.v1", b"order.returned.v1"],)
-        return [str(order_id) for order_id, ends in self.ends.items() if len(ends) > 1 and ends not in lawful]
+        return [
+            str(order_id)
+            for order_id, ends in self.ends.items()
+            if len(ends) > 1 and ends not in lawful
+        ]
 
 
 @dataclass
@@ -104,7 +114,10 @@ class Sold:
             return
         try:
             event = orjson.loads(record.value or b"")
-            corridor, value = event["corridor"], event["goods_value"] if stage == "fulfilled" else None
+            corridor, value = (
+                event["corridor"],
+                event["goods_value"] if stage == "fulfilled" else None,
+            )
             goods = None if value is None else Money.of(value["amount"], value["currency"])
         except (ArithmeticError, KeyError, TypeError, ValueError):
             return
@@ -136,7 +149,9 @@ async def judge(to: RunningStack) -> list[Finding]:
     from shared.topics import ORDERS
 
     topics = {_topic_of(service): service for service in SERVICES}
-    begin = {place: first for place, (first, _) in (await topic_reader.ends(to, list(topics))).items()}
+    begin = {
+        place: first for place, (first, _) in (await topic_reader.ends(to, list(topics))).items()
+    }
     late = {place for place, first in begin.items() if first > 0}
     sales = sold()
     if sales is not None:
@@ -144,7 +159,11 @@ async def judge(to: RunningStack) -> list[Finding]:
     ledgers = {service: Ledger() for service in SERVICES}
     many_ends: list[str] = []
     async with database(to) as conn:
-        there = [s for s in SERVICES if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", TABLES[s])]
+        there = [
+            s
+            for s in SERVICES
+            if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", TABLES[s])
+        ]
         tables = Tables(to, conn, there, begin)
         # All that is said of an order stands in partitions of one number: only the orders of one number are remembered at a time.
         number = 0
@@ -165,10 +184,22 @@ async def judge(to: RunningStack) -> list[Finding]:
     holes = [hole for ledger in ledgers.values() for hole in ledger.holes]
     doubled = [one for ledger in ledgers.values() for one in ledger.doubled]
     return [
-        Finding("facts_without_hole", "a fact about an order was lost, or went out of order", tuple(holes)),
-        Finding("facts_decided_once", "two different facts of one order have the same version", tuple(doubled)),
+        Finding(
+            "facts_without_hole",
+            "a fact about an order was lost, or went out of order",
+            tuple(holes),
+        ),
+        Finding(
+            "facts_decided_once",
+            "two different facts of one order have the same version",
+            tuple(doubled),
+        ),
         Finding("one_end", "an order came to two ends", tuple(many_ends)),
-        Finding("log_agrees_with_tables", "a service's table counts other facts than the log has", tuple(differ)),
+        Finding(
+            "log_agrees_with_tables",
+            "a service's table counts other facts than the log has",
+            tuple(differ),
+        ),
         await _sales(to, sales),
     ]
 
@@ -190,7 +221,13 @@ class Tables:
     table; in `doubts` those of which it says less (and how much), which may be on its way: see `onway.still_missing`.
     """
 
-    def __init__(self, to: RunningStack, conn: Any, services: Sequence[str], begin: Mapping[topic_reader.Place, int]) -> None:
+    def __init__(
+        self,
+        to: RunningStack,
+        conn: Any,
+        services: Sequence[str],
+        begin: Mapping[topic_reader.Place, int],
+    ) -> None:
         self._to = to
         self._conn = conn
         self._services = services
@@ -207,8 +244,12 @@ class Tables:
             told = list(said)
             for ids in (told[i : i + ROWS_AT_ONCE] for i in range(0, len(told), ROWS_AT_ONCE)):
                 query = f"SELECT order_id, version FROM {TABLES[service]} WHERE order_id = ANY($1::uuid[])"  # noqa: S608  a constant
-                there = {row["order_id"]: row["version"] for row in await self._conn.fetch(query, ids)}
-                self._said[_topic_of(service), number] += sum(version > 0 for version in there.values())
+                there = {
+                    row["order_id"]: row["version"] for row in await self._conn.fetch(query, ids)
+                }
+                self._said[_topic_of(service), number] += sum(
+                    version > 0 for version in there.values()
+                )
                 for order_id in ids:
                     self._differs(service, order_id, there.get(order_id, 0), len(said[order_id]))
 
@@ -225,9 +266,17 @@ class Tables:
             there: Counter[int] = Counter()
             async for order_id, _ in self._rows(service):
                 there[_number(order_id, numbers)] += 1
-            for number in [n for n, count in there.items() if count > self._said[topic, n] and (n in whole or not numbers)]:
+            for number in [
+                n
+                for n, count in there.items()
+                if count > self._said[topic, n] and (n in whole or not numbers)
+            ]:
                 all_rows = self._rows(service)
-                rows = {order_id: version async for order_id, version in all_rows if _number(order_id, numbers) == number}
+                rows = {
+                    order_id: version
+                    async for order_id, version in all_rows
+                    if _number(order_id, numbers) == number
+                }
                 async for record in topic_reader.read(self._to, [topic], numbers={number}):
                     if (said := uuid_or_none(record.key)) is not None:
                         rows.pop(said, None)
@@ -263,7 +312,10 @@ async def _sales(to: RunningStack, sold: Sold | None) -> Finding:
     """
     from shared.topics import SALES
 
-    name, says = "sales_are_fulfilled_orders", "the stream of verified sales counts other orders than were fulfilled"
+    name, says = (
+        "sales_are_fulfilled_orders",
+        "the stream of verified sales counts other orders than were fulfilled",
+    )
     # One that is down counts what it missed when it runs again; that it is down is told first.
     if to.known.get("programs", {}).get("streams", {}).get("state") != "running":
         return Finding(name, says, skipped="no streams worker is known to run")
@@ -271,12 +323,16 @@ async def _sales(to: RunningStack, sold: Sold | None) -> Finding:
         return Finding(name, says, skipped="the streams are not part of this installation")
     from services.orders.domain.sales import totals_of
 
-    sold.cut |= {place for place, (first, _) in (await topic_reader.ends(to, [SALES])).items() if first > 0}
+    sold.cut |= {
+        place for place, (first, _) in (await topic_reader.ends(to, [SALES])).items() if first > 0
+    }
     rows = []
     async for record in topic_reader.read(to, [SALES]):
         sold.see(record)
         rows.append((record.key, record.value))
-    return Finding(name, says, tuple(_differences(sold, totals_of(rows, since_s=sold.whole_from_s))))
+    return Finding(
+        name, says, tuple(_differences(sold, totals_of(rows, since_s=sold.whole_from_s)))
+    )
 
 
 def _differences(sold: Sold, totals: Mapping[str, Any]) -> list[str]:
@@ -292,9 +348,15 @@ def _differences(sold: Sold, totals: Mapping[str, Any]) -> list[str]:
         for stage in dict.fromkeys(sold.stages.values()):
             count, streamed = orders[corridor, stage], seen.counts[stage] if seen else 0
             if count != streamed:
-                found.append(f"corridor {corridor}: {count} orders {stage.replace('_', ' ')}, {streamed} in the stream")
+                found.append(
+                    f"corridor {corridor}: {count} orders {stage.replace('_', ' ')}, {streamed} in the stream"
+                )
         sums = {currency: m for (c, currency), m in minor.items() if c == corridor and m}
-        streamed_sums = {currency: m for currency, m in seen.verified_minor.items() if m} if seen else {}
+        streamed_sums = (
+            {currency: m for currency, m in seen.verified_minor.items() if m} if seen else {}
+        )
         if sums != streamed_sums:
-            found.append(f"corridor {corridor}: goods of {sums} minor units fulfilled, {streamed_sums} in the stream")
+            found.append(
+                f"corridor {corridor}: goods of {sums} minor units fulfilled, {streamed_sums} in the stream"
+            )
     return found

@@ -24,7 +24,9 @@ Line = tuple[str, str, int, str]
 _PARTS: Final = ("payment_no", "kind", "amount", "currency")
 BANK_SAYS: Final = "what the bank moved is not what our journal says"
 AUTHORITY_SAYS: Final = "the authority's register and our declarations disagree on a release"
-DECLARED_SAYS: Final = "the authority put a line of a list into another declaration than we were told"
+DECLARED_SAYS: Final = (
+    "the authority put a line of a list into another declaration than we were told"
+)
 LISTS_SAYS: Final = "an order has more than one live list in the authority's register"
 
 
@@ -32,7 +34,11 @@ async def bank(to: RunningStack) -> list[Finding]:
     """Return whether each capture, refund and transfer of the bank's statement is in the journal, and the reverse."""
     import httpx
 
-    url = os.environ.get("CROSSBORDER_BANK_URL") or to.known.get("bank_url") or "http://127.0.0.1:8110"
+    url = (
+        os.environ.get("CROSSBORDER_BANK_URL")
+        or to.known.get("bank_url")
+        or "http://127.0.0.1:8110"
+    )
     async with database(to) as conn:
         if not await conn.fetchval("SELECT to_regclass('payments.journal') IS NOT NULL"):
             return []
@@ -47,7 +53,9 @@ async def bank(to: RunningStack) -> list[Finding]:
             skipped = f"the bank does not answer at {url} ({type(error).__name__})"
             return [Finding("bank_statement", BANK_SAYS, skipped=skipped)]
     theirs = before.lines - before.under_way(before.lines - ours, asked)
-    return [Finding("bank_statement", BANK_SAYS, (*after.unread, *breaks(ours, theirs, after.lines)))]
+    return [
+        Finding("bank_statement", BANK_SAYS, (*after.unread, *breaks(ours, theirs, after.lines)))
+    ]
 
 
 @dataclass
@@ -76,7 +84,9 @@ class Statement:
         return found
 
 
-def breaks(ours: Counter[Line], theirs: Counter[Line], later: Counter[Line] | None = None) -> list[str]:
+def breaks(
+    ours: Counter[Line], theirs: Counter[Line], later: Counter[Line] | None = None
+) -> list[str]:
     """Return each line of the bank's statement or of our journal that the other side does not have.
 
     `later`: a statement that was read after the journal, which must have its lines; the first if not given.
@@ -123,7 +133,11 @@ async def _operations(client: Any) -> Statement:
     found = Statement()
     after = 0
     while True:
-        page = (await client.get("/v1/statement/operations", params={"after": after})).raise_for_status().json()
+        page = (
+            (await client.get("/v1/statement/operations", params={"after": after}))
+            .raise_for_status()
+            .json()
+        )
         items = page["items"]
         if not isinstance(items, list):
             raise TypeError("the lines of a page must be a list")
@@ -136,7 +150,9 @@ async def _operations(client: Any) -> Statement:
         after = following
 
 
-def lines_of(items: Sequence[Any], references: dict[Line, list[str]] | None = None) -> tuple[Counter[Line], list[str]]:
+def lines_of(
+    items: Sequence[Any], references: dict[Line, list[str]] | None = None
+) -> tuple[Counter[Line], list[str]]:
     """Return the lines of a page that can be read, and a sentence for each of the others: what it is of nobody knows.
 
     `references` gets ours of each line, where the bank says it.
@@ -152,7 +168,9 @@ def lines_of(items: Sequence[Any], references: dict[Line, list[str]] | None = No
         try:
             read = payment_no, kind, Money.of(amount, currency).minor, currency
         except MoneyError as error:
-            unread.append(f"payment {payment_no[:64]} {kind[:32]}: the line cannot be read: {error}")
+            unread.append(
+                f"payment {payment_no[:64]} {kind[:32]}: the line cannot be read: {error}"
+            )
             continue
         found[read] += 1
         if references is not None:
@@ -183,7 +201,9 @@ async def authority(to: RunningStack) -> list[Finding]:
         )
         lines = {
             tuple(row)
-            for row in await conn.fetch("SELECT invt_no, line_no, decl_seq_no, declared_line FROM customs.summary_line")
+            for row in await conn.fetch(
+                "SELECT invt_no, line_no, decl_seq_no, declared_line FROM customs.summary_line"
+            )
         }
         stored = await lag.offsets(conn)
     ours = {row["order_id"] for row in rows if row["state"] in {"released", "closed"}}
@@ -198,20 +218,28 @@ async def authority(to: RunningStack) -> list[Finding]:
     differ += [f"{order_id} released by customs only" for order_id in sorted(only_ours)]
     moved = sorted(untold | untrue)
     return [
-        Finding("authority_declarations", DECLARED_SAYS, tuple(f"{no} line {line}: {decl}" for no, line, decl, _ in moved)),
+        Finding(
+            "authority_declarations",
+            DECLARED_SAYS,
+            tuple(f"{no} line {line}: {decl}" for no, line, decl, _ in moved),
+        ),
         Finding("authority_register", AUTHORITY_SAYS, tuple(differ)),
         Finding("authority_one_live_list", LISTS_SAYS, tuple(doubled)),
     ]
 
 
-async def _receipts_come(to: RunningStack, path: Path, stored: Mapping[str, Mapping[tuple[str, int], int]]) -> bool:
+async def _receipts_come(
+    to: RunningStack, path: Path, stored: Mapping[str, Mapping[tuple[str, int], int]]
+) -> bool:
     """Whether what the authority said waits to be published, or to be read by customs, which had read up to `stored`.
 
     Which orders it is about only the receipts say; `no_lag` names a service that does not read them.
     """
     # The outbox first: what leaves it is in the log then.
     return read_waits(path) or any(
-        b.records for b in await lag.behind(to, stored) if b.service == "customs" and b.topic == RECEIPTS
+        b.records
+        for b in await lag.behind(to, stored)
+        if b.service == "customs" and b.topic == RECEIPTS
     )
 
 
@@ -223,21 +251,32 @@ def register_of(home: Path) -> Path | None:
 
 def read_declared(path: Path) -> set[tuple[str, int, str, int]]:
     """Each line of a consolidated list with the declaration it is in and its line there; read-only."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as file:
-        return set(file.execute("SELECT invt_no, line, decl_seq_no, declared_line FROM consolidated"))
+    with closing(
+        sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+    ) as file:
+        return set(
+            file.execute("SELECT invt_no, line, decl_seq_no, declared_line FROM consolidated")
+        )
 
 
 def read_waits(path: Path) -> bool:
     """Whether something that the authority said is still to be published; read-only."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as file:
+    with closing(
+        sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+    ) as file:
         return bool(file.execute("SELECT EXISTS (SELECT 1 FROM outbox)").fetchone()[0])
 
 
 def read_register(path: Path) -> tuple[set[str], list[str]]:
     """Orders with a cleared list, and orders with more than one live list; read-only."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as file:
+    with closing(
+        sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+    ) as file:
         released = {
-            row[0] for row in file.execute("SELECT order_id FROM register WHERE state = 'declared' AND released_at IS NOT NULL")
+            row[0]
+            for row in file.execute(
+                "SELECT order_id FROM register WHERE state = 'declared' AND released_at IS NOT NULL"
+            )
         }
         doubled = file.execute(
             "SELECT order_id FROM register WHERE state IN ('silent', 'waiting', 'declared') GROUP BY order_id HAVING count(*) > 1"

@@ -11,7 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 from services.customs.ceb import tables
-from services.customs.ceb.documents import BaseTransfer, CancelRequest, ListDraft, ReturnRequest, SummaryRequest
+from services.customs.ceb.documents import (
+    BaseTransfer,
+    CancelRequest,
+    ListDraft,
+    ReturnRequest,
+    SummaryRequest,
+)
 from services.customs.ceb.writing import Compiled, NotDeclarable, text, write_row
 from shared.xml import XML_BYTES_MAX
 
@@ -23,9 +29,18 @@ SIGNATURE_BYTES_MAX: Final = 8 * 1024
 
 Direction = Literal["import", "export"]
 _GUID: Final = re.compile(r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}")
-_HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>\n<{name} xmlns="' + CEB + '" guid="{guid}" version="1.0">'
+_HEAD: Final = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<{name} xmlns="'
+    + CEB
+    + '" guid="{guid}" version="1.0">'
+)
 # Lines of one document [schema 202205].
-_LINES_MAX: Final = {"CEB621Message": 99, "CEB603Message": 100, "CEB625Message": 99, "CEB213Message": 100}
+_LINES_MAX: Final = {
+    "CEB621Message": 99,
+    "CEB603Message": 100,
+    "CEB625Message": 99,
+    "CEB213Message": 100,
+}
 
 
 class MessageTooLarge(ValueError):
@@ -45,23 +60,33 @@ def build_export_lists(guid: str, base_transfer: BaseTransfer, lists: Sequence[L
     return _message("CEB603Message", guid, base_transfer, lists)
 
 
-def build_cancellations(guid: str, base_transfer: BaseTransfer, requests: Sequence[CancelRequest], direction: Direction) -> bytes:
+def build_cancellations(
+    guid: str, base_transfer: BaseTransfer, requests: Sequence[CancelRequest], direction: Direction
+) -> bytes:
     """CEB623Message (import) or CEB605Message (export) of 1 to 100 requests.
 
     Raises NotDeclarable, MessageTooLarge.
     """
-    return _message("CEB623Message" if direction == "import" else "CEB605Message", guid, base_transfer, requests)
+    return _message(
+        "CEB623Message" if direction == "import" else "CEB605Message", guid, base_transfer, requests
+    )
 
 
-def build_returns(guid: str, base_transfer: BaseTransfer, requests: Sequence[ReturnRequest], direction: Direction) -> bytes:
+def build_returns(
+    guid: str, base_transfer: BaseTransfer, requests: Sequence[ReturnRequest], direction: Direction
+) -> bytes:
     """CEB625Message (import) or CEB213Message (export) of 1 to 100 requests.
 
     Raises NotDeclarable, MessageTooLarge.
     """
-    return _message("CEB625Message" if direction == "import" else "CEB213Message", guid, base_transfer, requests)
+    return _message(
+        "CEB625Message" if direction == "import" else "CEB213Message", guid, base_transfer, requests
+    )
 
 
-def build_summary_requests(guid: str, base_transfer: BaseTransfer, requests: Sequence[SummaryRequest]) -> bytes:
+def build_summary_requests(
+    guid: str, base_transfer: BaseTransfer, requests: Sequence[SummaryRequest]
+) -> bytes:
     """CEB701Message of 1 to 100 requests, or parts of them; raises NotDeclarable, MessageTooLarge."""
     return _message("CEB701Message", guid, base_transfer, requests)
 
@@ -81,14 +106,18 @@ def write_number(cop_no: str, invt_no: str) -> bytes:
         raise NotDeclarable(cop_no, "invt_nos", "invtNo", str(error)) from None
 
 
-def assemble(name: str, guid: str, base_transfer: BaseTransfer, documents: Sequence[bytes]) -> bytes:
+def assemble(
+    name: str, guid: str, base_transfer: BaseTransfer, documents: Sequence[bytes]
+) -> bytes:
     """The message of documents that are written already; raises NotDeclarable for a `base_transfer` that cannot be written."""
     if not _GUID.fullmatch(guid):
         raise ValueError("the message guid must be a UUID of 36 upper-case characters")
     transfer = ["<BaseTransfer>"]
     write_row(tables.BASE_TRANSFER, base_transfer, "BaseTransfer", transfer)
     transfer += ("</BaseTransfer></", name, ">")
-    return b"".join((_HEAD.format(name=name, guid=guid).encode(), *documents, "".join(transfer).encode()))
+    return b"".join(
+        (_HEAD.format(name=name, guid=guid).encode(), *documents, "".join(transfer).encode())
+    )
 
 
 def _write_cancellation(table: Compiled) -> Writer:
@@ -102,7 +131,12 @@ def _write_cancellation(table: Compiled) -> Writer:
 
 def _write_summary(request: Any, into: list[str]) -> None:
     if not request.invt_nos:
-        raise NotDeclarable(request.cop_no, "invt_nos", "SummaryApplyList", "are none, a request names at least one list")
+        raise NotDeclarable(
+            request.cop_no,
+            "invt_nos",
+            "SummaryApplyList",
+            "are none, a request names at least one list",
+        )
     into.append("<SummaryApply><SummaryApplyHead>")
     write_row(tables.SUMMARY_HEAD, request, request.cop_no, into)
     into.append("</SummaryApplyHead>")
@@ -150,7 +184,11 @@ MESSAGES: Final = tuple(_WRITERS)
 def _message(name: str, guid: str, base_transfer: BaseTransfer, documents: Sequence[Any]) -> bytes:
     if not 1 <= len(documents) <= DOCUMENTS_MAX:
         raise MessageTooLarge(f"{name} takes 1 to {DOCUMENTS_MAX} documents, not {len(documents)}")
-    message = assemble(name, guid, base_transfer, [write_document(name, document) for document in documents])
+    message = assemble(
+        name, guid, base_transfer, [write_document(name, document) for document in documents]
+    )
     if len(message) > XML_BYTES_MAX - SIGNATURE_BYTES_MAX:
-        raise MessageTooLarge(f"{name} of {len(documents)} documents has {len(message)} bytes: put fewer into one message")
+        raise MessageTooLarge(
+            f"{name} of {len(documents)} documents has {len(message)} bytes: put fewer into one message"
+        )
     return message

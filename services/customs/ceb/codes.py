@@ -52,7 +52,9 @@ class ErrorCode:
 
 @lru_cache(maxsize=1)
 def _data() -> dict[str, Any]:
-    return tomllib.loads(files("services.customs.ceb").joinpath("codes.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(
+        files("services.customs.ceb").joinpath("codes.toml").read_text(encoding="utf-8")
+    )
 
 
 @lru_cache(maxsize=1)
@@ -80,14 +82,18 @@ def _code(table: Table, value: str) -> str:
     try:
         return _there(table)[value]
     except KeyError:
-        raise UnknownCode(f"{_WHAT[table]} {value!r} has no code in the authority's list here") from None
+        raise UnknownCode(
+            f"{_WHAT[table]} {value!r} has no code in the authority's list here"
+        ) from None
 
 
 def _name(table: Table, code: str) -> str:
     try:
         return _back(table)[code]
     except KeyError:
-        raise UnknownCode(f"the authority's code {code!r} names no {_WHAT[table]} known here") from None
+        raise UnknownCode(
+            f"the authority's code {code!r} names no {_WHAT[table]} known here"
+        ) from None
 
 
 def country_code(iso: str) -> str:
@@ -201,7 +207,9 @@ def _form(form: str) -> re.Pattern[str]:
 @lru_cache(maxsize=1024)
 def way_of(code: str) -> Way | None:
     """What follows from a code of the e-port or the exchange platform; None for a word of customs itself."""
-    return listed_way_of(code) or next((way for form, way in _failures() if form.fullmatch(code)), None)
+    return listed_way_of(code) or next(
+        (way for form, way in _failures() if form.fullmatch(code)), None
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -210,4 +218,6 @@ def listed_way_of(code: str) -> Way | None:
     known = _errors().get(code) or _errors().get(code.removeprefix("-").zfill(4))
     if known is not None and known.way is not None:
         return known.way
-    return next((way for form, way in _failures() if form is not _ANY and form.fullmatch(code)), None)
+    return next(
+        (way for form, way in _failures() if form is not _ANY and form.fullmatch(code)), None
+    )

@@ -27,7 +27,9 @@ RECEIPTS: Final = {
 }  # fmt: skip
 RECEIPT_MESSAGES: Final = frozenset(name.removesuffix("Message") for name in RECEIPTS)
 # The authority writes `[Code:1800;Desc:…]`, sometimes `Code:1313` without brackets, or right behind a Chinese word.
-_INNER_CODE: Final = re.compile(r"(?<![A-Za-z0-9_])Code\s*[:：]\s*(-?[0-9]{1,9})(?![0-9])", re.IGNORECASE)
+_INNER_CODE: Final = re.compile(
+    r"(?<![A-Za-z0-9_])Code\s*[:：]\s*(-?[0-9]{1,9})(?![0-9])", re.IGNORECASE
+)
 NUMBER_CHARS_MAX: Final = 64
 """Longer than any number of the family (taxNo: 50)."""
 YEARS: Final = range(2000, 2200)
@@ -70,7 +72,13 @@ class Receipt:
         """
         known = codes.error(self.code)
         status = codes.find_status(self.status)
-        meaning = known.meaning if known else status.meaning if status else f"status {self.status} is in no list here"
+        meaning = (
+            known.meaning
+            if known
+            else status.meaning
+            if status
+            else f"status {self.status} is in no list here"
+        )
         return f"[Code:{self.code};Desc:{meaning}]" if self.inner_code else meaning
 
 
@@ -109,31 +117,52 @@ def read_bill(message_type: str, entry: etree._Element) -> Bill:
     head_name = "TaxHeadRd" if message_type == "CEB816" else "TaxHeadStatus"
     heads = [child for child in entry if local_name(child) == head_name]
     if len(heads) != 1:
-        raise XmlRefused(f"{message_type}: the entry has no {head_name}, or several", "unknown_shape")
-    return _bill(message_type, fields_of(heads[0]), [fields_of(child) for child in entry if local_name(child) == "TaxListRd"])
+        raise XmlRefused(
+            f"{message_type}: the entry has no {head_name}, or several", "unknown_shape"
+        )
+    return _bill(
+        message_type,
+        fields_of(heads[0]),
+        [fields_of(child) for child in entry if local_name(child) == "TaxListRd"],
+    )
 
 
 def _bill(message_type: str, head: dict[str, str], lines: list[dict[str, str]]) -> Bill:
     named = ("invtNo", "taxNo", "status", *(_TAXES if message_type == "CEB816" else ()))
     _need(message_type, head, *named, *(("entDutyNo",) if "entDutyNo" in head else ()))
     if EXPORT_NUMBER.fullmatch(head["invtNo"]):
-        raise XmlRefused(f"{message_type}: list {head['invtNo']} is an export's, and imports alone are billed", "invalid_value")
+        raise XmlRefused(
+            f"{message_type}: list {head['invtNo']} is an export's, and imports alone are billed",
+            "invalid_value",
+        )
     for currency in [each["currency"] for each in (head, *lines) if "currency" in each]:
         if currency != CNY:
-            raise XmlRefused(f"{message_type}: currency must be {CNY}, found {currency[:8]}", "invalid_value")
+            raise XmlRefused(
+                f"{message_type}: currency must be {CNY}, found {currency[:8]}", "invalid_value"
+            )
     status, book = head["status"], head.get("entDutyNo") or None
     if status not in {"1", "2", "3"}:
         raise XmlRefused(f"{message_type}: status must be 1, 2 or 3", "invalid_value")
     if status == "2" and book is None:
-        raise XmlRefused(f"{message_type}: a consolidated bill (status 2) needs its entDutyNo", "invalid_value")
+        raise XmlRefused(
+            f"{message_type}: a consolidated bill (status 2) needs its entDutyNo", "invalid_value"
+        )
     common = (message_type, head["invtNo"], head["taxNo"], status, book)
     if message_type == "CEB818":
         return Bill(*common)
     amounts = {name: _fen(head[name], name) for name in _TAXES}
     for name in _TAXES:
         if amounts[name] != sum(_fen(line.get(name, ""), name) for line in lines):
-            raise XmlRefused(f"CEB816: {name} of the head is not the sum of the lines", "invalid_value")
-    return Bill(*common, amounts["customsTax"], amounts["consumptionTax"], amounts["valueAddedTax"], head.get("assureCode"))
+            raise XmlRefused(
+                f"CEB816: {name} of the head is not the sum of the lines", "invalid_value"
+            )
+    return Bill(
+        *common,
+        amounts["customsTax"],
+        amounts["consumptionTax"],
+        amounts["valueAddedTax"],
+        head.get("assureCode"),
+    )
 
 
 def _fen(text: str, name: str) -> int:
@@ -141,7 +170,9 @@ def _fen(text: str, name: str) -> int:
     try:
         minor = Money.of(text, "CNY").minor
     except MoneyError:
-        raise XmlRefused(f"CEB816: {name} is not an amount in yuan and fen", "invalid_value") from None
+        raise XmlRefused(
+            f"CEB816: {name} is not an amount in yuan and fen", "invalid_value"
+        ) from None
     if minor < 0:
         raise XmlRefused(f"CEB816: {name} is below zero", "invalid_value")
     return minor
@@ -226,7 +257,9 @@ def read_summary_result(entry: etree._Element) -> SummaryResult:
         raise XmlRefused("CEB792: an entry has no SummaryResultHead, or several", "unknown_shape")
     head = heads[0]
     _need("CEB792", head, "customsCode", "sumNo", "declSeqNo", "decState", "opDate")
-    lines = tuple(_result_line(child) for child in entry if local_name(child) == "SummaryResultList")
+    lines = tuple(
+        _result_line(child) for child in entry if local_name(child) == "SummaryResultList"
+    )
     if len({(line.invt_no, line.line_no) for line in lines}) < len(lines):
         raise XmlRefused("CEB792: a line of a list is there twice", "invalid_value")
     count, seq = _count("CEB792", head, "msgCount"), _count("CEB792", head, "msgSeqNo")
@@ -243,7 +276,12 @@ def _result_line(element: etree._Element) -> ResultLine:
     found = fields_of(element)
     element.clear()  # a result has up to 100,000 lines, and its tree takes seven times its bytes
     _need("CEB792", found, "invtNo", "gseqno", "gnum", "gcode")
-    return ResultLine(found["invtNo"], _count("CEB792", found, "gnum"), _count("CEB792", found, "gseqno"), found["gcode"])
+    return ResultLine(
+        found["invtNo"],
+        _count("CEB792", found, "gnum"),
+        _count("CEB792", found, "gseqno"),
+        found["gcode"],
+    )
 
 
 def _need(message_type: str, found: dict[str, str], *names: str) -> None:
@@ -252,7 +290,10 @@ def _need(message_type: str, found: dict[str, str], *names: str) -> None:
         raise XmlRefused(f"{message_type} lacks {', '.join(missing)}", "unknown_shape")
     for name in names:
         if len(found[name]) > NUMBER_CHARS_MAX:
-            raise XmlRefused(f"{message_type}: {name} has more than {NUMBER_CHARS_MAX} characters", "invalid_value")
+            raise XmlRefused(
+                f"{message_type}: {name} has more than {NUMBER_CHARS_MAX} characters",
+                "invalid_value",
+            )
 
 
 def _count(message_type: str, found: dict[str, str], name: str) -> int:
@@ -273,13 +314,21 @@ def read_receipt(message_type: str, entry: etree._Element) -> Receipt:
     number = RECEIPTS[f"{message_type}Message"][1]
     # By the number that customs gave it a list is known without ours.
     own = (number,) if number and "invtNo" not in found else ()
-    _need(message_type, found, "returnStatus", "returnTime", *own, *[name for name in NUMBERS if name in found])
+    _need(
+        message_type,
+        found,
+        "returnStatus",
+        "returnTime",
+        *own,
+        *[name for name in NUMBERS if name in found],
+    )
     info = found.get("returnInfo", "")
     status = _status(message_type, found)
     original = _ORIGINAL_GUID.search(found.get("oriBizMessage", "")[:4000])
     if not number and original is None and "oriCopMsgId" not in found:
         raise XmlRefused(
-            f"{message_type} names no message: found neither oriCopMsgId nor a guid in oriBizMessage", "unknown_shape"
+            f"{message_type} names no message: found neither oriCopMsgId nor a guid in oriBizMessage",
+            "unknown_shape",
         )
     return Receipt(
         message_type=message_type, status=status, at=return_time(found["returnTime"]), info=info,
@@ -293,7 +342,9 @@ def read_receipt(message_type: str, entry: etree._Element) -> Receipt:
 def _status(message_type: str, found: dict[str, str]) -> str:
     # One that is in no list here is a port's own, perhaps: the entry is kept, and a person may look.
     if not _STATUS.fullmatch(found["returnStatus"]):
-        raise XmlRefused(f"{message_type}: returnStatus must be a number of up to 10 digits", "invalid_value")
+        raise XmlRefused(
+            f"{message_type}: returnStatus must be a number of up to 10 digits", "invalid_value"
+        )
     return found["returnStatus"]
 
 
@@ -302,7 +353,9 @@ def code_in(info: str) -> str | None:
 
     One text may tell of several checks: `[Code:1800;Desc:passed][Code:1313;Desc:yearly limit]` is a refusal for 1313.
     """
-    plain = info if info.isascii() else unicodedata.normalize("NFKC", info)  # letters and digits of full width too
+    plain = (
+        info if info.isascii() else unicodedata.normalize("NFKC", info)
+    )  # letters and digits of full width too
     told = _INNER_CODE.findall(plain)
     errors = [code for code in told if not codes.is_passed(code)]
     return next(reversed(errors or told), None)
@@ -345,7 +398,9 @@ def read_notice(message_type: str, entry: etree._Element) -> Notice:
         raise XmlRefused(f"{message_type} names no document", "unknown_shape")
     _need(message_type, found, "returnStatus", "returnTime", *numbers)
     code = code_in(found.get("returnInfo", ""))
-    return Notice(message_type, _status(message_type, found), return_time(found["returnTime"]), numbers, code)
+    return Notice(
+        message_type, _status(message_type, found), return_time(found["returnTime"]), numbers, code
+    )
 
 
 @lru_cache(maxsize=256)
@@ -355,9 +410,15 @@ def return_time(value: str) -> datetime:
         if len(value) != 17 or not (value.isascii() and value.isdecimal()):
             raise ValueError
         # By hand: `strptime` takes ten times as long, and every list has three receipts.
-        day, clock = (int(value[:4]), int(value[4:6]), int(value[6:8])), (int(value[8:10]), int(value[10:12]), int(value[12:14]))
+        day, clock = (
+            (int(value[:4]), int(value[4:6]), int(value[6:8])),
+            (int(value[8:10]), int(value[10:12]), int(value[12:14])),
+        )
         if day[0] not in YEARS:
             raise ValueError
         return datetime(*day, *clock, int(value[14:]) * 1000, tzinfo=BEIJING)
     except ValueError:
-        raise XmlRefused("returnTime must be 17 digits, yyyyMMddHHmmssSSS, of the years 2000 to 2199", "invalid_value") from None
+        raise XmlRefused(
+            "returnTime must be 17 digits, yyyyMMddHHmmssSSS, of the years 2000 to 2199",
+            "invalid_value",
+        ) from None

@@ -96,7 +96,9 @@ def read_answer(data: bytes) -> Answer:
     for number, entry in enumerate(_entries(root), 1):
         try:
             if entry.tag != right:
-                raise XmlRefused(f"{_type_of(root)}: an entry must be {name} in namespace {CEB}", "unknown_shape")
+                raise XmlRefused(
+                    f"{_type_of(root)}: an entry must be {name} in namespace {CEB}", "unknown_shape"
+                )
             answer.told.append((number, read(entry)))
         except XmlRefused as refused:
             answer.unreadable.append((number, refused))
@@ -168,7 +170,9 @@ def _entries(root: etree._Element) -> Iterator[etree._Element]:
 
 
 def _may_be_entry(name: etree.QName) -> bool:
-    return name.localname in _ENTRIES or (name.namespace in (CEB, None) and name.localname not in _NO_ENTRIES)
+    return name.localname in _ENTRIES or (
+        name.namespace in (CEB, None) and name.localname not in _NO_ENTRIES
+    )
 
 
 def _type_of(root: etree._Element) -> str:

@@ -60,7 +60,10 @@ class Signer:
             public = x509.load_pem_x509_certificate(certificate)
         except (ValueError, TypeError) as error:
             raise Misconfigured(f"give a PEM key and certificate to sign with: {error}") from None
-        if not isinstance(private, rsa.RSAPrivateKey) or private.public_key() != public.public_key():
+        if (
+            not isinstance(private, rsa.RSAPrivateKey)
+            or private.public_key() != public.public_key()
+        ):
             raise Misconfigured("the signing key must be RSA and belong to the signing certificate")
         return cls(private, public)
 
@@ -68,9 +71,13 @@ class Signer:
     def from_dir(cls, keys: Path) -> Self:
         """From the files `ensure_keys` makes; raises Misconfigured if one cannot be read."""
         try:
-            return cls.from_pem((keys / KEY_FILE).read_bytes(), (keys / CERTIFICATE_FILE).read_bytes())
+            return cls.from_pem(
+                (keys / KEY_FILE).read_bytes(), (keys / CERTIFICATE_FILE).read_bytes()
+            )
         except OSError as error:
-            raise Misconfigured(f"make the signing keys with `crossborder keys`: {error.filename} cannot be read") from None
+            raise Misconfigured(
+                f"make the signing keys with `crossborder keys`: {error.filename} cannot be read"
+            ) from None
 
     def bytes_added(self) -> int:
         """Bytes by which a signature makes a message longer: the same for every message, measured on a small one."""
@@ -95,7 +102,10 @@ class Signer:
         content, and the content is put back. Raises XmlRefused for a message that is too large.
         """
         if len(message) > XML_BYTES_MAX:
-            raise XmlRefused(f"a document has at most {XML_BYTES_MAX} bytes, this one has {len(message)}", "too_large")
+            raise XmlRefused(
+                f"a document has at most {XML_BYTES_MAX} bytes, this one has {len(message)}",
+                "too_large",
+            )
         begin = message.index(b"\n") + 1
         inside, end = message.index(b">", begin) + 1, message.rindex(b"</")
         root = parse_untrusted(message[:inside] + message[end:])
@@ -171,14 +181,18 @@ def _digest_expected(signed_info: etree._Element) -> bytes:
         _algorithm(method) == SHA256,
     )
     if not all(wanted):
-        raise SignatureRefused("the signature must cover the whole document by enveloped C14N 20010315, SHA-256 and RSA")
+        raise SignatureRefused(
+            "the signature must cover the whole document by enveloped C14N 20010315, SHA-256 and RSA"
+        )
     return _decoded(digest)
 
 
 def _exactly(element: etree._Element, names: Sequence[str]) -> list[etree._Element]:
     children = list(element)
     if [child.tag for child in children] != [f"{_D}{name}" for name in names]:
-        raise SignatureRefused(f"{etree.QName(element).localname} must hold {', '.join(names)} and nothing else")
+        raise SignatureRefused(
+            f"{etree.QName(element).localname} must hold {', '.join(names)} and nothing else"
+        )
     return children
 
 
@@ -201,7 +215,9 @@ def _decoded(element: etree._Element) -> bytes:
 
 
 def _canonical(element: etree._Element) -> bytes:
-    canonical: bytes = etree.tostring(element, method="c14n", exclusive=False, with_comments=False, with_tail=False)
+    canonical: bytes = etree.tostring(
+        element, method="c14n", exclusive=False, with_comments=False, with_tail=False
+    )
     return canonical
 
 
@@ -221,7 +237,9 @@ def _cut(element: etree._Element) -> None:
         parent.text = (parent.text or "") + tail
 
 
-def ensure_keys(keys: Path, common_name: str = "crossborder sandbox declarant") -> tuple[Path, Path]:
+def ensure_keys(
+    keys: Path, common_name: str = "crossborder sandbox declarant"
+) -> tuple[Path, Path]:
     """The signing key and certificate of an embedded stack, made if missing.
 
     RSA 2048, self-signed, files of mode 0600.
@@ -238,7 +256,9 @@ def ensure_keys(keys: Path, common_name: str = "crossborder sandbox declarant") 
         .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=3650)).sign(key, hashes.SHA256())
     )  # fmt: skip
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     _write_private(key_path, pem)
     _write_private(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
     return key_path, certificate_path

@@ -226,7 +226,12 @@ def check(source: str, value: Any) -> None:
 
     Raises ValueError with the element and its rule; KeyError for a field that no message has.
     """
-    columns = [(opening[1:-1], write) for table in _ALL for name, opening, _, _, write, _ in table if name == source]
+    columns = [
+        (opening[1:-1], write)
+        for table in _ALL
+        for name, opening, _, _, write, _ in table
+        if name == source
+    ]
     if not columns:
         raise KeyError(source)
     for element, write in columns:

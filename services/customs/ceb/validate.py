@@ -45,11 +45,15 @@ def _schemas(folder: Path) -> tuple[tuple[frozenset[str], etree.XMLSchema], ...]
         if not path.is_file():
             raise SchemasMissing(f"{folder} holds no {name}")
         tree = etree.parse(str(path), parser)
-        messages = frozenset(str(element.get("name")) for element in tree.getroot().findall(f"{_XS}element"))
+        messages = frozenset(
+            str(element.get("name")) for element in tree.getroot().findall(f"{_XS}element")
+        )
         try:
             loaded.append((messages, etree.XMLSchema(tree)))
         except etree.XMLSchemaParseError:
-            raise SchemasMissing(f"{name} cannot be loaded: is xmldsig-core-schema.xsd beside it?") from None
+            raise SchemasMissing(
+                f"{name} cannot be loaded: is xmldsig-core-schema.xsd beside it?"
+            ) from None
     return tuple(loaded)
 
 
@@ -70,7 +74,11 @@ def validate(data: bytes, folder: Path) -> list[SchemaFault]:
 
 def _fault(line: int, message: str) -> SchemaFault:
     element, _, rule = message.partition(": ")
-    return SchemaFault(line, element.removeprefix("Element '").partition("'")[0].rpartition("}")[2], _without_value(rule))
+    return SchemaFault(
+        line,
+        element.removeprefix("Element '").partition("'")[0].rpartition("}")[2],
+        _without_value(rule),
+    )
 
 
 def _without_value(rule: str) -> str:

@@ -76,7 +76,9 @@ def text(longest: int, shortest: int = 1) -> Write:
 
     def write(value: str) -> str:
         if not shortest <= len(value) <= longest:
-            raise ValueError(f"has {len(value)} characters, the message takes {shortest} to {longest}")
+            raise ValueError(
+                f"has {len(value)} characters, the message takes {shortest} to {longest}"
+            )
         return escape(value)
 
     return write
@@ -155,7 +157,10 @@ def compiled(table: tuple[Column, ...]) -> Compiled:
 
     Source, opening and closing tag, getter, writer, whether it may be absent.
     """
-    return tuple((c.source or "", f"<{c.element}>", f"</{c.element}>", _getter(c), c.write, c.optional) for c in table)
+    return tuple(
+        (c.source or "", f"<{c.element}>", f"</{c.element}>", _getter(c), c.write, c.optional)
+        for c in table
+    )
 
 
 def _getter(column: Column) -> Callable[[Any], Any] | None:

@@ -91,8 +91,13 @@ class Finished:
 
 DECLARATION: Final = Transitions[Stage](
     {
-        **{(s, NumberGiven): Stage.DECLARED for s in (Stage.GENERATED, Stage.RETURNED, Stage.DECLARED)},
-        **{(s, SentBack): Stage.RETURNED for s in (Stage.GENERATED, Stage.DECLARED, Stage.RETURNED)},
+        **{
+            (s, NumberGiven): Stage.DECLARED
+            for s in (Stage.GENERATED, Stage.RETURNED, Stage.DECLARED)
+        },
+        **{
+            (s, SentBack): Stage.RETURNED for s in (Stage.GENERATED, Stage.DECLARED, Stage.RETURNED)
+        },
         (Stage.DECLARED, Finished): Stage.CLOSED,
         # A lesser word after the last changes nothing.
         **{(Stage.CLOSED, event): Stage.CLOSED for event in (NumberGiven, SentBack, Finished)},
@@ -152,7 +157,9 @@ class Summary:
     again_at: datetime | None = None
 
 
-def answer(s: Summary, told: Answer, of_it: Collection[str], policy: Policy) -> tuple[Summary, frozenset[str]]:
+def answer(
+    s: Summary, told: Answer, of_it: Collection[str], policy: Policy
+) -> tuple[Summary, frozenset[str]]:
     """Follow a receipt; `of_it` are the named lists that are the request's. Also tells which lists are set aside for a person.
 
     A refusal that names lists sets these aside and frees the others; one that asks for patience frees all after a wait, and so
@@ -245,9 +252,18 @@ def hear(found: Declaration | None, told: Result, lines: int) -> Declaration:
 
 def to_say(d: Declaration) -> tuple[Declaration, tuple[Stage, ...]]:
     """What is to be announced of a declaration and was not yet: that it has a number, once all its lines came; that it is closed."""
-    if not d.complete or d.stage not in (Stage.DECLARED, Stage.CLOSED) or d.said is d.stage or d.said is Stage.CLOSED:
+    if (
+        not d.complete
+        or d.stage not in (Stage.DECLARED, Stage.CLOSED)
+        or d.said is d.stage
+        or d.said is Stage.CLOSED
+    ):
         return d, ()
-    stages = (Stage.DECLARED, Stage.CLOSED) if d.said is Stage.GENERATED and d.stage is Stage.CLOSED else (d.stage,)
+    stages = (
+        (Stage.DECLARED, Stage.CLOSED)
+        if d.said is Stage.GENERATED and d.stage is Stage.CLOSED
+        else (d.stage,)
+    )
     return replace(d, said=d.stage), stages
 
 
@@ -257,7 +273,9 @@ def progress(s: Summary, declarations: Iterable[Declaration]) -> Summary:
     covered = bool(made) and all(d.complete for d in made) and sum(d.lines for d in made) == s.lines
     if not covered:
         return s
-    if s.state in (State.REQUESTED, State.ACCEPTED, State.REFUSED) and all(d.entry_id is not None for d in made):
+    if s.state in (State.REQUESTED, State.ACCEPTED, State.REFUSED) and all(
+        d.entry_id is not None for d in made
+    ):
         s = replace(_step(s, Declared()), again_at=None)
     if s.state is State.DECLARED and all(d.stage is Stage.CLOSED for d in made):
         s = _step(s, Closed())

@@ -65,7 +65,11 @@ class Grouping:
 
     def key_of(self, line: ListLine) -> Key:
         return Key(
-            line.destination, line.hs_code[: self.hs_digits], line.total.currency, line.unit, line.name if self.by_name else ""
+            line.destination,
+            line.hs_code[: self.hs_digits],
+            line.total.currency,
+            line.unit,
+            line.name if self.by_name else "",
         )
 
 
@@ -104,7 +108,12 @@ def grouped(lines: Iterable[ListLine], by: Grouping) -> list[Grouped]:
 
 def _declared(key: Key, lines: Sequence[ListLine]) -> DeclaredLine:
     total = Money.total((line.total for line in lines), key.currency)
-    return DeclaredLine(key, tuple(line.place for line in lines), sum((line.quantity for line in lines), Decimal(0)), total)
+    return DeclaredLine(
+        key,
+        tuple(line.place for line in lines),
+        sum((line.quantity for line in lines), Decimal(0)),
+        total,
+    )
 
 
 def _parts(lines: Sequence[DeclaredLine], most: int) -> Iterator[Sequence[DeclaredLine]]:
@@ -119,11 +128,17 @@ def check(lines: Iterable[tuple[int, ListLine]], by: Grouping) -> None:
     for number, line in lines:
         head = head or line.head
         if line.head != head:
-            name = next(name for name in Head._fields if getattr(line.head, name) != getattr(head, name))
+            name = next(
+                name for name in Head._fields if getattr(line.head, name) != getattr(head, name)
+            )
             raise Mixed(f"list {line.place.invt_no} has another {name} than the lists before it")
         key = keys.setdefault(number, by.key_of(line))
         if by.key_of(line) != key:
-            name = next(name for name in Key._fields if getattr(by.key_of(line), name) != getattr(key, name))
-            raise Mixed(f"line {number}: {line.place.invt_no} line {line.place.line_no} has another {name} than those before it")
+            name = next(
+                name for name in Key._fields if getattr(by.key_of(line), name) != getattr(key, name)
+            )
+            raise Mixed(
+                f"line {number}: {line.place.invt_no} line {line.place.line_no} has another {name} than those before it"
+            )
     if len(keys) > by.lines_max:
         raise Mixed(f"found {len(keys)} lines, expected at most {by.lines_max}")

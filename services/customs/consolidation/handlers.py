@@ -22,7 +22,12 @@ MEANINGS: Final[Mapping[codes.StatusClass, domain.Meaning]] = {
 """Of a returnStatus on a summary request; any other is a wait."""
 
 
-async def hear(conn: Connection, told: Sequence[SummaryReceipt | SummaryResult], at: datetime, rules: Consolidating) -> None:
+async def hear(
+    conn: Connection,
+    told: Sequence[SummaryReceipt | SummaryResult],
+    at: datetime,
+    rules: Consolidating,
+) -> None:
     """Follow these words, in their order; what they lead to is announced by the timer."""
     for word in told:
         if isinstance(word, SummaryReceipt):
@@ -31,7 +36,9 @@ async def hear(conn: Connection, told: Sequence[SummaryReceipt | SummaryResult],
             await _follow_result(conn, word, at, rules)
 
 
-async def _follow_receipt(conn: Connection, told: SummaryReceipt, at: datetime, rules: Consolidating) -> None:
+async def _follow_receipt(
+    conn: Connection, told: SummaryReceipt, at: datetime, rules: Consolidating
+) -> None:
     for s in await store.lock_by_number(conn, [told.cop_no], []):
         await _answer(conn, s, answer_of(told), at, rules)
 
@@ -53,7 +60,13 @@ async def refuse_whole(
     found = await store.lock_in_message(conn, guids)
     for s, seq in found:
         await _answer(
-            conn, s, domain.Answer(s.cop_no, seq, "returned", status, info, at, status, on_the_way=on_the_way), at, rules
+            conn,
+            s,
+            domain.Answer(
+                s.cop_no, seq, "returned", status, info, at, status, on_the_way=on_the_way
+            ),
+            at,
+            rules,
         )
     return bool(found)
 
@@ -61,7 +74,11 @@ async def refuse_whole(
 def answer_of(told: SummaryReceipt) -> domain.Answer:
     """The receipt in the domain's words. The authority's own text stays out of it."""
     found = codes.status(told.status).meaning_class
-    way = (codes.way_of(told.code or told.status) or codes.way_of(told.status)) if found == "technical" else None
+    way = (
+        (codes.way_of(told.code or told.status) or codes.way_of(told.status))
+        if found == "technical"
+        else None
+    )
     # Of a request that customs has already the receipt is still to come.
     meaning = "waiting" if way == "there" else MEANINGS.get(found, "waiting")
     return domain.Answer(
@@ -70,7 +87,9 @@ def answer_of(told: SummaryReceipt) -> domain.Answer:
     )  # fmt: skip
 
 
-async def _answer(conn: Connection, s: Summary, told: domain.Answer, at: datetime, rules: Consolidating) -> None:
+async def _answer(
+    conn: Connection, s: Summary, told: domain.Answer, at: datetime, rules: Consolidating
+) -> None:
     named = await store.of_it(conn, s.summary_id, told.named) if told.named else set()
     after, aside = domain.answer(s, told, named, rules.policy.summaries.asking)
     if after == s:
@@ -85,15 +104,21 @@ async def _answer(conn: Connection, s: Summary, told: domain.Answer, at: datetim
         await _progress(conn, after, at)
 
 
-async def _follow_result(conn: Connection, told: SummaryResult, at: datetime, rules: Consolidating) -> None:
+async def _follow_result(
+    conn: Connection, told: SummaryResult, at: datetime, rules: Consolidating
+) -> None:
     s = next(iter(await store.lock_by_number(conn, [], [told.sum_no])), None)
     if s is None and told.lines:
         s = await store.lock_of_list(conn, told.lines[0].invt_no)
         if s is None:
-            raise Unprocessable("invalid_value", f"CEB792: list {told.lines[0].invt_no} is in no summary request of ours")
+            raise Unprocessable(
+                "invalid_value",
+                f"CEB792: list {told.lines[0].invt_no} is in no summary request of ours",
+            )
         if s.sum_no not in (None, told.sum_no):
             raise Unprocessable(
-                "invalid_value", f"CEB792: list {told.lines[0].invt_no} is in request {s.sum_no}, found {told.sum_no}"
+                "invalid_value",
+                f"CEB792: list {told.lines[0].invt_no} is in request {s.sum_no}, found {told.sum_no}",
             )
     there = await store.load_declarations(conn, [told.decl_seq_no], [])
     before = there.get(told.decl_seq_no)
@@ -101,7 +126,8 @@ async def _follow_result(conn: Connection, told: SummaryResult, at: datetime, ru
     after = domain.hear(before, result_of(told), len(told.lines) if new else 0)
     if after.sum_no != told.sum_no:
         raise Unprocessable(
-            "invalid_value", f"CEB792: declaration {told.decl_seq_no} is of request {after.sum_no}, found {told.sum_no}"
+            "invalid_value",
+            f"CEB792: declaration {told.decl_seq_no} is of request {after.sum_no}, found {told.sum_no}",
         )
     if after != before:
         await store.save_declaration(conn, after)
@@ -122,12 +148,16 @@ def result_of(told: SummaryResult) -> domain.Result:
     )  # fmt: skip
 
 
-async def _add_lines(conn: Connection, s: Summary, told: SummaryResult, rules: Consolidating) -> None:
+async def _add_lines(
+    conn: Connection, s: Summary, told: SummaryResult, rules: Consolidating
+) -> None:
     """Keep which line went where; raises Unprocessable where that is not our request's, is there twice, or may not be together."""
     numbers = {line.invt_no for line in told.lines}
     strange = numbers - await store.of_it(conn, s.summary_id, numbers)
     if strange:
-        raise Unprocessable("invalid_value", f"CEB792: list {min(strange)} is not in request {s.cop_no}")
+        raise Unprocessable(
+            "invalid_value", f"CEB792: list {min(strange)} is not in request {s.cop_no}"
+        )
     declared = await store.load_declared(conn, told.decl_seq_no)
     asked_of = {*numbers, *(place.invt_no for _, place in declared)}
     lines = {line.place: line for line in await store.list_lines(conn, asked_of, rules.traf_mode)}
@@ -137,9 +167,15 @@ async def _add_lines(conn: Connection, s: Summary, told: SummaryResult, rules: C
         place = grouping.Place(each.invt_no, each.line_no)
         line = lines.get(place)
         if line is None or line.hs_code != each.hs_code:
-            raise Unprocessable("invalid_value", f"CEB792: {each.invt_no} has no line {each.line_no} under {each.hs_code}")
+            raise Unprocessable(
+                "invalid_value",
+                f"CEB792: {each.invt_no} has no line {each.line_no} under {each.hs_code}",
+            )
         if place in elsewhere:
-            raise Unprocessable("invalid_value", f"CEB792: {each.invt_no} line {each.line_no} is in {elsewhere[place]} already")
+            raise Unprocessable(
+                "invalid_value",
+                f"CEB792: {each.invt_no} line {each.line_no} is in {elsewhere[place]} already",
+            )
         pairs.append((each, line))
     together = [(each.declared_line, line) for each, line in pairs]
     closed_at = await store.first_closed(conn, s.summary_id)
@@ -148,7 +184,9 @@ async def _add_lines(conn: Connection, s: Summary, told: SummaryResult, rules: C
     try:
         grouping.check([*((number, lines[place]) for number, place in declared), *together], by)
     except grouping.Mixed as mixed:
-        raise Unprocessable("invalid_value", f"CEB792: declaration {told.decl_seq_no}: {mixed}") from None
+        raise Unprocessable(
+            "invalid_value", f"CEB792: declaration {told.decl_seq_no}: {mixed}"
+        ) from None
     await store.add_lines(conn, told.decl_seq_no, pairs)
 
 

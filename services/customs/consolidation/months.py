@@ -49,7 +49,9 @@ def month_of(at: datetime, day_s: float = DAY_S) -> Month:
         return Month(f"{begins:%Y-%m}", begins, (begins + timedelta(days=32)).replace(day=1))
     length = REHEARSED_DAYS * day_s
     number = (at.timestamp() + _BEIJING_S) // length
-    begins, ends = (datetime.fromtimestamp(n * length - _BEIJING_S, BEIJING) for n in (number, number + 1))
+    begins, ends = (
+        datetime.fromtimestamp(n * length - _BEIJING_S, BEIJING) for n in (number, number + 1)
+    )
     return Month(begins.isoformat(timespec="milliseconds"), begins, ends)
 
 
@@ -59,7 +61,9 @@ def terms_on(terms: Sequence[Terms], month: Month) -> Terms | None:
     return fitting[-1] if fitting else None
 
 
-def due_at(month: Month, terms: Terms, is_working_day: IsWorkingDay, day_s: float = DAY_S) -> datetime:
+def due_at(
+    month: Month, terms: Terms, is_working_day: IsWorkingDay, day_s: float = DAY_S
+) -> datetime:
     """The end of the last day on which lists of the month may be consolidated."""
     if day_s < DAY_S:
         return month.ends + timedelta(seconds=terms.due_day * day_s)
@@ -73,4 +77,8 @@ def closed_before(now: datetime, from_day: int, day_s: float = DAY_S) -> datetim
     """Lists closed before this moment are of months whose request is due: from the `from_day`-th day after their month's end."""
     month = month_of(now, day_s)
     begun = month.begins + timedelta(seconds=(from_day - 1) * day_s)
-    return month.begins if now >= begun else month_of(month.begins - timedelta(seconds=day_s / 2), day_s).begins
+    return (
+        month.begins
+        if now >= begun
+        else month_of(month.begins - timedelta(seconds=day_s / 2), day_s).begins
+    )

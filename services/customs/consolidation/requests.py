@@ -84,12 +84,17 @@ async def make_requests(conn: Connection, deps: Deps) -> Outcome:
     return outcome
 
 
-async def _request(conn: Connection, authority: Authority, rules: Consolidating, group: Group, now: datetime) -> Outcome:
+async def _request(
+    conn: Connection, authority: Authority, rules: Consolidating, group: Group, now: datetime
+) -> Outcome:
     """Ask for the lists of a group, as many as one request takes; those that cannot be taken now wait."""
     month = rules.month_of(group.closed_at)
     by, due_at, summaries = rules.grouping_of(month), rules.due_at(month), rules.policy.summaries
     if by is None or due_at is None:
-        log.error("export lists cannot be consolidated: the policy has no summary.terms for their month", month=group.month)
+        log.error(
+            "export lists cannot be consolidated: the policy has no summary.terms for their month",
+            month=group.month,
+        )
         return Outcome()
     taken = await store.take(conn, group, summaries.lists_max * summaries.messages_max)
     if not taken:
@@ -101,7 +106,9 @@ async def _request(conn: Connection, authority: Authority, rules: Consolidating,
     return await LISTS.each(conn, taken, act)
 
 
-async def _ask(conn: Connection, authority: Authority, rules: Consolidating, asking: Asking, taken: list[Taken]) -> Outcome:
+async def _ask(
+    conn: Connection, authority: Authority, rules: Consolidating, asking: Asking, taken: list[Taken]
+) -> Outcome:
     group, now, summaries = asking.group, asking.now, rules.policy.summaries
     summary_id = uuid4()
     cop_no = cop_no_of(summary_id)
@@ -109,21 +116,27 @@ async def _ask(conn: Connection, authority: Authority, rules: Consolidating, ask
     most = min(summaries.lists_max, room)
     if bad:
         log.error("these lists cannot be named in a summary request", month=group.month, lists=bad)
-        await store.set_aside_open(conn, [order_id for order_id, invt_no, _ in taken if invt_no in bad])
+        await store.set_aside_open(
+            conn, [order_id for order_id, invt_no, _ in taken if invt_no in bad]
+        )
         taken = [each for each in taken if each[1] not in bad]
     if not taken:
         return Outcome()
     taken = taken[: most * summaries.messages_max]
     lines = await store.list_lines(conn, [invt_no for _, invt_no, _ in taken], rules.traf_mode)
     parts = [taken[start : start + most] for start in range(0, len(taken), most)]
-    s = Summary(summary_id, cop_no, len(parts), len(lines), 1 + max(requests for _, _, requests in taken))
+    s = Summary(
+        summary_id, cop_no, len(parts), len(lines), 1 + max(requests for _, _, requests in taken)
+    )
     merchant = Enterprise(group.consignor, await store.merchant_name(conn, taken[0][0]))
     outcome = Outcome()
     sent: list[tuple[str, Sequence[UUID]]] = []
     for seq, part in enumerate(parts, 1):
         numbers = [invt_no for _, invt_no, _ in part]
         try:
-            guid, xml = authority.summary_request(s.cop_no, now, group.customs_code, merchant, numbers, (seq, len(parts)))
+            guid, xml = authority.summary_request(
+                s.cop_no, now, group.customs_code, merchant, numbers, (seq, len(parts))
+            )
         except NotDeclarable as refused:
             # Its head: the lists of this consignor and office can be in no request.
             log.error("a summary request cannot be printed", month=group.month, error=str(refused))
@@ -138,9 +151,19 @@ async def _ask(conn: Connection, authority: Authority, rules: Consolidating, ask
             content_type=CONTENT_TYPE_XML,
         )
         # Under the first message's guid, so that all of a request comes down one partition, in order.
-        outcome.records.append(Outgoing(topics.DECLARATIONS, sent[0][0].encode(), xml, headers, sealed=True))
-    await store.add(conn, s, Asked(group, len(grouping.grouped(lines, asking.by)), asking.due_at, now), sent)
-    log.info("consolidation asked for", month=group.month, lists=len(taken), messages=len(parts), attempt=s.attempt)
+        outcome.records.append(
+            Outgoing(topics.DECLARATIONS, sent[0][0].encode(), xml, headers, sealed=True)
+        )
+    await store.add(
+        conn, s, Asked(group, len(grouping.grouped(lines, asking.by)), asking.due_at, now), sent
+    )
+    log.info(
+        "consolidation asked for",
+        month=group.month,
+        lists=len(taken),
+        messages=len(parts),
+        attempt=s.attempt,
+    )
     return outcome
 
 
@@ -179,13 +202,27 @@ def cause_of(word: PendingEvent) -> UUID:
 
 def fact_of(word: PendingEvent) -> said.SummaryEvent:
     """What a word says."""
-    common: dict[str, Any] = {"order_id": word.order_id, "invt_no": word.invt_no, "summary_no": word.cop_no}
+    common: dict[str, Any] = {
+        "order_id": word.order_id,
+        "invt_no": word.invt_no,
+        "summary_no": word.cop_no,
+    }
     if word.kind == "requested":
         # Due at the end of the last day, which is the beginning of the next.
         last = (word.due_at.astimezone(BEIJING) - timedelta(microseconds=1)).date()
         return said.SummaryRequested(**common, month=word.month, due_by=last)
     if word.kind in ("refused", "set_aside"):
-        return said.SummaryRefused(**common, status=word.status or "", info=word.info or "", set_aside=word.kind == "set_aside")
-    parts = tuple(said.DeclaredPart(line_no=line, declared_line=declared) for line, declared in orjson.loads(word.parts))
+        return said.SummaryRefused(
+            **common,
+            status=word.status or "",
+            info=word.info or "",
+            set_aside=word.kind == "set_aside",
+        )
+    parts = tuple(
+        said.DeclaredPart(line_no=line, declared_line=declared)
+        for line, declared in orjson.loads(word.parts)
+    )
     kind = said.ListConsolidated if word.kind == "declared" else said.ConsolidatedDeclarationClosed
-    return kind(**common, decl_seq_no=word.decl_seq_no or "", entry_id=word.entry_id or "", parts=parts)
+    return kind(
+        **common, decl_seq_no=word.decl_seq_no or "", entry_id=word.entry_id or "", parts=parts
+    )

@@ -33,7 +33,10 @@ async def add_closed(conn: Connection, closed: Mapping[UUID, tuple[datetime, str
 
 async def drop_closed(conn: Connection, order_ids: Collection[UUID]) -> None:
     """Forget that these lists are to be consolidated: they were withdrawn."""
-    await conn.execute("DELETE FROM export_list WHERE order_id = ANY($1::uuid[]) AND state = 'open'", list(order_ids))
+    await conn.execute(
+        "DELETE FROM export_list WHERE order_id = ANY($1::uuid[]) AND state = 'open'",
+        list(order_ids),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,19 @@ async def take(conn: Connection, group: Group, most: int) -> list[tuple[UUID, st
     )  # fmt: skip
     gone = [row["order_id"] for row in rows if row["state"] in OVER]
     if gone:
-        await conn.execute("UPDATE export_list SET state = 'returned' WHERE order_id = ANY($1::uuid[])", gone)
-    return [(row["order_id"], row["invt_no"], row["requests"]) for row in rows if row["state"] in CLEARED]
+        await conn.execute(
+            "UPDATE export_list SET state = 'returned' WHERE order_id = ANY($1::uuid[])", gone
+        )
+    return [
+        (row["order_id"], row["invt_no"], row["requests"])
+        for row in rows
+        if row["state"] in CLEARED
+    ]
 
 
-async def list_lines(conn: Connection, invt_nos: Collection[str], traf_mode: Callable[[str, str], str]) -> list[ListLine]:
+async def list_lines(
+    conn: Connection, invt_nos: Collection[str], traf_mode: Callable[[str, str], str]
+) -> list[ListLine]:
     """The lines of these lists as they were declared, with all they are grouped by; the mode of transport by mode and country."""
     rows = await conn.fetch(
         "SELECT e.invt_no, e.customs_code, e.consignor, o.j ->> 'mode' AS mode, o.j #>> '{consignee,country}' AS country, "
@@ -103,10 +114,19 @@ async def list_lines(conn: Connection, invt_nos: Collection[str], traf_mode: Cal
 
 def _line(r: Mapping[str, Any], traf_mode: str) -> ListLine:
     # The merchant is consignor and producer in our lists, and the country of arrival the destination.
-    head = Head(r["customs_code"], r["consignor"], r["consignor"], r["country"], r["mode"], traf_mode)
+    head = Head(
+        r["customs_code"], r["consignor"], r["consignor"], r["country"], r["mode"], traf_mode
+    )
     total = Money.of(r["amount"], r["currency"])
     return ListLine(
-        Place(r["invt_no"], r["line_no"]), head, r["country"], r["hs_code"], r["name"], r["quantity"], r["unit"], total
+        Place(r["invt_no"], r["line_no"]),
+        head,
+        r["country"],
+        r["hs_code"],
+        r["name"],
+        r["quantity"],
+        r["unit"],
+        total,
     )
 
 
@@ -121,7 +141,10 @@ async def merchant_name(conn: Connection, order_id: UUID) -> str:
 
 async def set_aside_open(conn: Connection, order_ids: Collection[UUID]) -> None:
     """Lists that no request can be printed of wait for a person."""
-    await conn.execute("UPDATE export_list SET state = 'set_aside' WHERE order_id = ANY($1::uuid[])", list(order_ids))
+    await conn.execute(
+        "UPDATE export_list SET state = 'set_aside' WHERE order_id = ANY($1::uuid[])",
+        list(order_ids),
+    )
 
 
 # --- requests
@@ -137,7 +160,9 @@ class Asked:
     at: datetime
 
 
-async def add(conn: Connection, s: Summary, asked: Asked, parts: Sequence[tuple[str, Sequence[UUID]]]) -> None:
+async def add(
+    conn: Connection, s: Summary, asked: Asked, parts: Sequence[tuple[str, Sequence[UUID]]]
+) -> None:
     """Write a new request: its messages, each with its guid and lists; the lists are its own now, and that is to be said of each."""
     lists = [order_id for _, part in parts for order_id in part]
     await conn.execute(
@@ -158,7 +183,9 @@ async def add(conn: Connection, s: Summary, asked: Asked, parts: Sequence[tuple[
     await say_of_lists(conn, "requested", s.summary_id)
 
 
-async def lock_by_number(conn: Connection, cop_nos: Collection[str], sum_nos: Collection[str]) -> list[Summary]:
+async def lock_by_number(
+    conn: Connection, cop_nos: Collection[str], sum_nos: Collection[str]
+) -> list[Summary]:
     """The requests of these numbers, ours or the authority's, locked in one order."""
     rows = await conn.fetch(
         _SUMMARY + "WHERE cop_no = ANY($1::text[]) OR sum_no = ANY($2::text[]) ORDER BY summary_id FOR UPDATE",
@@ -170,7 +197,8 @@ async def lock_by_number(conn: Connection, cop_nos: Collection[str], sum_nos: Co
 async def lock_of_list(conn: Connection, invt_no: str) -> Summary | None:
     """The live request a list is in, locked; a receipt that told its number may be still to come."""
     row = await conn.fetchrow(
-        _SUMMARY + "WHERE summary_id = (SELECT summary_id FROM export_list WHERE invt_no = $1) FOR UPDATE",  # noqa: S608
+        _SUMMARY  # noqa: S608
+        + "WHERE summary_id = (SELECT summary_id FROM export_list WHERE invt_no = $1) FOR UPDATE",
         invt_no,
     )
     return _summary(row) if row else None
@@ -178,9 +206,13 @@ async def lock_of_list(conn: Connection, invt_no: str) -> Summary | None:
 
 async def lock_in_message(conn: Connection, guids: Collection[str]) -> list[tuple[Summary, int]]:
     """The requests that left in these messages, locked, each with the number of the message."""
-    rows = await conn.fetch("SELECT summary_id, seq FROM summary_part WHERE message_guid = ANY($1::text[])", list(guids))
+    rows = await conn.fetch(
+        "SELECT summary_id, seq FROM summary_part WHERE message_guid = ANY($1::text[])", list(guids)
+    )
     seqs = {row["summary_id"]: row["seq"] for row in rows}
-    found = await conn.fetch(_SUMMARY + "WHERE summary_id = ANY($1::uuid[]) ORDER BY summary_id FOR UPDATE", list(seqs))
+    found = await conn.fetch(
+        _SUMMARY + "WHERE summary_id = ANY($1::uuid[]) ORDER BY summary_id FOR UPDATE", list(seqs)
+    )
     return [(_summary(row), seqs[row["summary_id"]]) for row in found]
 
 
@@ -213,20 +245,25 @@ async def save(conn: Connection, s: Summary, at: datetime) -> None:
     )  # fmt: skip
     if s.state in (State.DECLARED, State.CLOSED):
         await conn.execute(
-            "UPDATE export_list SET state = 'consolidated' WHERE summary_id = $1 AND state = 'requested'", s.summary_id
+            "UPDATE export_list SET state = 'consolidated' WHERE summary_id = $1 AND state = 'requested'",
+            s.summary_id,
         )
 
 
 async def first_closed(conn: Connection, summary_id: UUID) -> datetime | None:
     """When the first list of a request was closed, which tells its month."""
-    found: datetime | None = await conn.fetchval("SELECT min(closed_at) FROM export_list WHERE summary_id = $1", summary_id)
+    found: datetime | None = await conn.fetchval(
+        "SELECT min(closed_at) FROM export_list WHERE summary_id = $1", summary_id
+    )
     return found
 
 
 async def of_it(conn: Connection, summary_id: UUID, invt_nos: Collection[str]) -> set[str]:
     """Which of these lists are in the request."""
     rows = await conn.fetch(
-        "SELECT invt_no FROM export_list WHERE summary_id = $1 AND invt_no = ANY($2::text[])", summary_id, list(invt_nos)
+        "SELECT invt_no FROM export_list WHERE summary_id = $1 AND invt_no = ANY($2::text[])",
+        summary_id,
+        list(invt_nos),
     )
     return {row["invt_no"] for row in rows}
 
@@ -246,13 +283,18 @@ async def set_aside(conn: Connection, summary_id: UUID, invt_nos: Collection[str
 
 async def free_lists(conn: Connection, summary_id: UUID) -> None:
     """The lists of a request may be asked for anew."""
-    await conn.execute("UPDATE export_list SET state = 'open', summary_id = NULL, part = NULL WHERE summary_id = $1", summary_id)
+    await conn.execute(
+        "UPDATE export_list SET state = 'open', summary_id = NULL, part = NULL WHERE summary_id = $1",
+        summary_id,
+    )
 
 
 # --- declarations
 
 
-async def load_declarations(conn: Connection, decl_seq_nos: Collection[str], sum_nos: Collection[str]) -> dict[str, Declaration]:
+async def load_declarations(
+    conn: Connection, decl_seq_nos: Collection[str], sum_nos: Collection[str]
+) -> dict[str, Declaration]:
     """The declarations of these numbers, and all of these requests."""
     rows = await conn.fetch(
         "SELECT * FROM summary_declaration WHERE decl_seq_no = ANY($1::text[]) OR sum_no = ANY($2::text[]) ORDER BY decl_seq_no FOR UPDATE",
@@ -278,7 +320,9 @@ async def save_declaration(conn: Connection, d: Declaration) -> None:
     )  # fmt: skip
 
 
-async def declared_elsewhere(conn: Connection, invt_nos: Collection[str], decl_seq_no: str) -> dict[Place, str]:
+async def declared_elsewhere(
+    conn: Connection, invt_nos: Collection[str], decl_seq_no: str
+) -> dict[Place, str]:
     """The lines of these lists that are in another declaration already."""
     rows = await conn.fetch(
         "SELECT invt_no, line_no, decl_seq_no FROM summary_line WHERE invt_no = ANY($1::text[]) AND decl_seq_no <> $2",
@@ -289,11 +333,16 @@ async def declared_elsewhere(conn: Connection, invt_nos: Collection[str], decl_s
 
 async def load_declared(conn: Connection, decl_seq_no: str) -> list[tuple[int, Place]]:
     """The lines a declaration has so far: its line number, and the line of the list."""
-    rows = await conn.fetch("SELECT declared_line, invt_no, line_no FROM summary_line WHERE decl_seq_no = $1", decl_seq_no)
+    rows = await conn.fetch(
+        "SELECT declared_line, invt_no, line_no FROM summary_line WHERE decl_seq_no = $1",
+        decl_seq_no,
+    )
     return [(row["declared_line"], Place(row["invt_no"], row["line_no"])) for row in rows]
 
 
-async def add_lines(conn: Connection, decl_seq_no: str, lines: Sequence[tuple[ResultLine, ListLine]]) -> None:
+async def add_lines(
+    conn: Connection, decl_seq_no: str, lines: Sequence[tuple[ResultLine, ListLine]]
+) -> None:
     await conn.execute(
         "INSERT INTO summary_line (invt_no, line_no, decl_seq_no, declared_line, hs_code, quantity, unit, amount_minor, currency) "
         "SELECT i, n, $1, d, h, q, u, a, c FROM unnest($2::text[], $3::int[], $4::int[], $5::text[], $6::numeric[], $7::text[], "
@@ -316,7 +365,9 @@ async def say_of_lists(conn: Connection, kind: str, summary_id: UUID) -> None:
     )  # fmt: skip
 
 
-async def say_of_declaration(conn: Connection, kind: str, summary_id: UUID, decl_seq_no: str) -> None:
+async def say_of_declaration(
+    conn: Connection, kind: str, summary_id: UUID, decl_seq_no: str
+) -> None:
     """A word on every list with a line in a declaration is to be said."""
     await conn.execute(
         "INSERT INTO summary_word (order_id, kind, summary_id, decl_seq_no) SELECT DISTINCT e.order_id, $1, $2::uuid, $3 "

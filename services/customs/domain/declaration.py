@@ -49,7 +49,14 @@ PENDING: Final = (State.LODGED, State.ACCEPTED, State.REVIEW, State.EXAMINATION,
 CLEARED: Final = (State.RELEASED, State.CLOSED)
 RELEASES: Final = ("800", "899")
 """The statuses of a list whose goods may go (message specification 202205)."""
-OVER: Final = (State.MISMATCHED, State.REFUSED, State.DETAINED, State.SHIPPED_BACK, State.WITHDRAWN, State.RETURNED)
+OVER: Final = (
+    State.MISMATCHED,
+    State.REFUSED,
+    State.DETAINED,
+    State.SHIPPED_BACK,
+    State.WITHDRAWN,
+    State.RETURNED,
+)
 """Nothing more can come of it."""
 
 Kind = Literal["declare", "cancel", "return"]
@@ -173,7 +180,12 @@ Followed = tuple[Declaration, tuple[Event, ...]]
 
 
 Document = OrderPlaced | PaymentCaptured | TaxAssessed | WaybillIssued
-DOCUMENTS: Final = {OrderPlaced: "order", PaymentCaptured: "payment", TaxAssessed: "tax", WaybillIssued: "waybill"}
+DOCUMENTS: Final = {
+    OrderPlaced: "order",
+    PaymentCaptured: "payment",
+    TaxAssessed: "tax",
+    WaybillIssued: "waybill",
+}
 ALL_DOCUMENTS: Final = frozenset(DOCUMENTS.values())
 
 # Which state a receipt on a live list leads to. Statuses repeat and overtake one another on the wire: a lesser word after
@@ -243,12 +255,17 @@ def _matched(d: Declaration, match: Match) -> Followed:
     mismatches = match(d.order, d.payment, d.waybill)
     if not mismatches:
         return d, ()
-    return _say(replace(d, waiting=None), said.DocumentsMismatched(order_id=d.order_id, mismatches=tuple(mismatches)))
+    return _say(
+        replace(d, waiting=None),
+        said.DocumentsMismatched(order_id=d.order_id, mismatches=tuple(mismatches)),
+    )
 
 
 def may_be_corrected(d: Declaration) -> bool:
     """Whether another waybill takes the place of the one that is there: until a list with it is lodged."""
-    return "waybill" in d.present and (d.state is State.COLLECTING or (d.state is State.MATCHED and d.attempt == 0))
+    return "waybill" in d.present and (
+        d.state is State.COLLECTING or (d.state is State.MATCHED and d.attempt == 0)
+    )
 
 
 def _corrected(d: Declaration, waybill: WaybillIssued, match: Match) -> Followed:
@@ -288,14 +305,19 @@ def stop(found: Declaration | None, event: OrderUnwinding) -> Followed:
     return d, ()
 
 
-def withdraw(found: Declaration | None, event: WithdrawalAsked, at: datetime, policy: Policy) -> Followed:
+def withdraw(
+    found: Declaration | None, event: WithdrawalAsked, at: datetime, policy: Policy
+) -> Followed:
     """Take the list back if that is still possible, else open a return; where it is over already, the fact was said.
 
     For a cleared list its returns, its release and its documents must be at hand.
     """
     d = found or Declaration(event.order_id)
     if d.state in (State.COLLECTING, State.MATCHED):
-        return _say(replace(d, waiting=None), said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no if d.attempt else None))
+        return _say(
+            replace(d, waiting=None),
+            said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no if d.attempt else None),
+        )
     if d.state in PENDING:
         # A cancellation names the list by the number customs gave it, so it waits for that number.
         return replace(d, state=State.WITHDRAWING, waiting="cancel" if d.invt_no else None), ()
@@ -304,19 +326,25 @@ def withdraw(found: Declaration | None, event: WithdrawalAsked, at: datetime, po
     return d, ()
 
 
-def _open_return(d: Declaration, event: WithdrawalAsked | None, at: datetime, policy: Policy) -> Followed:
+def _open_return(
+    d: Declaration, event: WithdrawalAsked | None, at: datetime, policy: Policy
+) -> Followed:
     """Apply for the return of what is asked for; `event` is None for a list released while it was being cancelled."""
     parts = event.lines if event is not None else ()
     why = _why_no_return(d, parts, at, policy)
     if why is not None:
-        return _say(replace(d, waiting=None), said.ReturnRefused(order_id=d.order_id, status="", info=why))
+        return _say(
+            replace(d, waiting=None), said.ReturnRefused(order_id=d.order_id, status="", info=why)
+        )
     number = len(d.returns) + 1
     asked = Return(number, "asked", parts, event.refund_if_late if event is not None else True, at)
     opened = said.ReturnOpened(order_id=d.order_id, invt_no=d.invt_no or "", return_no=number)
     return _say(replace(d, waiting="return", returns=(*d.returns, asked)), opened)
 
 
-def _why_no_return(d: Declaration, parts: Sequence[Any], at: datetime, policy: Policy) -> str | None:
+def _why_no_return(
+    d: Declaration, parts: Sequence[Any], at: datetime, policy: Policy
+) -> str | None:
     terms = _terms(d, policy)
     if terms is None or d.released_at is None:
         return "no terms for returns are known for goods released on that day"
@@ -335,7 +363,14 @@ def _terms(d: Declaration, policy: Policy) -> Terms | None:
 
 def lodged(d: Declaration, event: Lodged) -> Followed:
     """The collective message with this declaration's request was put on the wire."""
-    d = replace(d, waiting=None, waiting_s=0.0, part=None, batch_id=event.batch_id, message_guid=event.message_guid)
+    d = replace(
+        d,
+        waiting=None,
+        waiting_s=0.0,
+        part=None,
+        batch_id=event.batch_id,
+        message_guid=event.message_guid,
+    )
     if event.kind != "declare":
         return d, ()
     d = replace(d, attempt=d.attempt + 1)
@@ -343,23 +378,43 @@ def lodged(d: Declaration, event: Lodged) -> Followed:
                                    attempt=d.attempt))  # fmt: skip
 
 
-def unlodgeable(d: Declaration, kind: Kind, why: str, at: datetime, policy: Policy, fault: Fault | None = None) -> Followed:
+def unlodgeable(
+    d: Declaration, kind: Kind, why: str, at: datetime, policy: Policy, fault: Fault | None = None
+) -> Followed:
     """The request cannot be printed at all (a code without a word at the authority, an erased person): no wait can help.
 
     `fault` says it of the field that is wrong; by default it is the list as a whole.
     """
     d = replace(d, waiting=None)
     if kind == "declare":
-        fault = fault or Fault(field="declaration_list", rule="list_can_be_printed", found=why, expected="a declarable list")
+        fault = fault or Fault(
+            field="declaration_list",
+            rule="list_can_be_printed",
+            found=why,
+            expected="a declarable list",
+        )
         return _say(
-            d, said.ListRefused(order_id=d.order_id, cop_no=d.cop_no, status="", info=why, invt_no=d.invt_no, faults=(fault,))
+            d,
+            said.ListRefused(
+                order_id=d.order_id,
+                cop_no=d.cop_no,
+                status="",
+                info=why,
+                invt_no=d.invt_no,
+                faults=(fault,),
+            ),
         )
     if kind == "return":
-        return _say(_with_return(d, state="refused"), said.ReturnRefused(order_id=d.order_id, status="", info=why))
+        return _say(
+            _with_return(d, state="refused"),
+            said.ReturnRefused(order_id=d.order_id, status="", info=why),
+        )
     return _cancellation_refused(d, at, policy)
 
 
-def answer(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | None = None) -> Followed:
+def answer(
+    d: Declaration, heard: Answer, policy: Policy, came_at: datetime | None = None
+) -> Followed:
     """Follow one entry of a receipt; `came_at` is when it came, by which patience is measured, by default the authority's time.
 
     In whichever order the words on a list come, it ends in one state. A word that leads to nothing changes nothing: `status`
@@ -374,7 +429,10 @@ def answer(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | No
     after, facts = _follow(d, heard, policy, came_at)
     if facts:
         return after, facts
-    same = replace(after, status=d.status, waits_since=d.waits_since) == d and after.release_waits == d.release_waits
+    same = (
+        replace(after, status=d.status, waits_since=d.waits_since) == d
+        and after.release_waits == d.release_waits
+    )
     return (d, ()) if same else (after, ())
 
 
@@ -382,11 +440,15 @@ def _follow(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | N
     if d.release_waits and heard.on == "declare":
         return d, ()  # a release is the last word on a list
     before = d.status
-    if heard.on != "cancel" or heard.meaning == "granted":  # a cancellation that fails says nothing of the list
+    if (
+        heard.on != "cancel" or heard.meaning == "granted"
+    ):  # a cancellation that fails says nothing of the list
         d = replace(d, status=heard.status)
     if heard.meaning == "returned":
         way = way_of(heard, policy)
-        d = replace(d, waits_since=(d.waits_since or came_at or _at(heard)) if way == "wait" else None)
+        d = replace(
+            d, waits_since=(d.waits_since or came_at or _at(heard)) if way == "wait" else None
+        )
         if way == "wait" and _is_out_of_patience(d, came_at or _at(heard), policy):
             way = "decision"
         if heard.on == "declare" and d.state is State.MATCHED and not heard.technical:
@@ -404,7 +466,9 @@ def _follow(d: Declaration, heard: Answer, policy: Policy, came_at: datetime | N
 def way_of(heard: Answer, policy: Policy) -> Way:
     """What follows from a refusal: of the authority's own lists, or what the declarant's policy says of its code."""
     code = heard.code or heard.status
-    way = heard.way or ((policy.way_of(code) or policy.way_of(heard.status)) if heard.technical else None)
+    way = heard.way or (
+        (policy.way_of(code) or policy.way_of(heard.status)) if heard.technical else None
+    )
     if way is not None and way != "decision":
         return way
     if code in policy.there_already and heard.technical:
@@ -421,7 +485,9 @@ def _again(d: Declaration, heard: Answer, way: Way, now: datetime, policy: Polic
     """The same request waits to be lodged again. The pause grows with the time that it has waited already."""
     pause_s = heard.pause_s
     if way == "wait" and d.waits_since is not None:
-        pause_s = max(policy.too_soon_wait_s, min((now - d.waits_since).total_seconds(), policy.wait_max_s))
+        pause_s = max(
+            policy.too_soon_wait_s, min((now - d.waits_since).total_seconds(), policy.wait_max_s)
+        )
     return replace(d, waiting=heard.on, waiting_s=pause_s, part=heard.part)
 
 
@@ -442,7 +508,12 @@ def is_another_number(d: Declaration, heard: Answer) -> bool:
     """Whether customs gives this list a second number: the first stays. A list that is lodged anew may get one of its own."""
     if heard.invt_no is None or d.invt_no in (None, heard.invt_no):
         return False
-    return not (heard.on == "declare" and d.attempt > 1 and heard.attempt == d.attempt and d.state is State.LODGED)
+    return not (
+        heard.on == "declare"
+        and d.attempt > 1
+        and heard.attempt == d.attempt
+        and d.state is State.LODGED
+    )
 
 
 def is_of_an_earlier_list(d: Declaration, heard: Answer) -> bool:
@@ -485,9 +556,19 @@ def _on_progress(d: Declaration, heard: Answer, before: str | None, policy: Poli
     # A release is the last word on a list, also while its cancellation is under way.
     if d.state is State.WITHDRAWING and d.released:
         return d, ()
-    if heard.meaning in ("released", "closed") and d.state in (*PENDING, State.MATCHED, State.WITHDRAWING):
+    if heard.meaning in ("released", "closed") and d.state in (
+        *PENDING,
+        State.MATCHED,
+        State.WITHDRAWING,
+    ):
         return _on_release(d, heard, policy)
-    fact = kind(order_id=d.order_id, cop_no=d.cop_no, status=heard.status, info=heard.info, invt_no=d.invt_no)
+    fact = kind(
+        order_id=d.order_id,
+        cop_no=d.cop_no,
+        status=heard.status,
+        info=heard.info,
+        invt_no=d.invt_no,
+    )
     if not LIST.allows(d.state, fact):
         return d, ()
     over = isinstance(fact, said.GoodsDetained | said.ReturnShipmentOrdered)
@@ -519,23 +600,34 @@ def _release_and_return(d: Declaration, at: datetime, policy: Policy) -> Followe
     """The cancellation came too late: the goods were released, and only a return takes them back."""
     facts: tuple[Event, ...] = ()
     if not d.released:
-        fact = said.GoodsReleased(order_id=d.order_id, cop_no=d.cop_no, status=d.status or "", info="", invt_no=d.invt_no)
+        fact = said.GoodsReleased(
+            order_id=d.order_id, cop_no=d.cop_no, status=d.status or "", info="", invt_no=d.invt_no
+        )
         d, facts = _say(replace(d, released=True), fact)
     d, opened = _open_return(d, None, at, policy)
     return d, (*facts, *opened)
 
 
-def _on_returned(d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy) -> Followed:
+def _on_returned(
+    d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy
+) -> Followed:
     """100 or a negative code: lodge again where that can help, give up where it cannot."""
     if heard.technical and (way == "there" or _has_the_list(d)):
         return d, ()
     if d.state is State.WITHDRAWING and not d.released:
-        return _say(replace(d, waiting=None), said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
+        return _say(
+            replace(d, waiting=None), said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no)
+        )
     if d.state not in PENDING:
         return d, ()
     d = replace(d, stored=d.stored or heard.status == "100")
     returned = said.ListReturned(
-        order_id=d.order_id, cop_no=d.cop_no, status=heard.status, info=heard.info, invt_no=d.invt_no, attempt=d.attempt
+        order_id=d.order_id,
+        cop_no=d.cop_no,
+        status=heard.status,
+        info=heard.info,
+        invt_no=d.invt_no,
+        attempt=d.attempt,
     )
     if way in _AGAIN:
         return _say(replace(_again(d, heard, way, now, policy), spared=d.spared + 1), returned)
@@ -544,14 +636,21 @@ def _on_returned(d: Declaration, heard: Answer, way: Way, now: datetime, policy:
     return _say(d, _refused(d, heard))
 
 
-def _on_returned_as_well(d: Declaration, heard: Answer, way: Way, before: str | None, policy: Policy) -> Followed:
+def _on_returned_as_well(
+    d: Declaration, heard: Answer, way: Way, before: str | None, policy: Policy
+) -> Followed:
     """100 for the list that is to be lodged again already, in whichever order the two words came.
 
     The e-port's failure was told first: then this is the decision. Customs gave another reason first: then the list is given
     up, if this one is mended by no correction.
     """
     failed = _failed_on_the_way(before, policy)
-    if d.attempt == 0 or way != "decision" or heard.attempt != d.attempt or not (failed or before == heard.status):
+    if (
+        d.attempt == 0
+        or way != "decision"
+        or heard.attempt != d.attempt
+        or not (failed or before == heard.status)
+    ):
         return d, ()
     if failed:
         d = replace(_not_spared(d), stored=d.stored or heard.status == "100", waiting="declare")
@@ -561,16 +660,27 @@ def _on_returned_as_well(d: Declaration, heard: Answer, way: Way, before: str | 
 
 
 def _mendable(d: Declaration, heard: Answer, policy: Policy) -> bool:
-    return (heard.code or heard.status) in policy.correctable and d.attempt - d.spared < policy.attempts_max
+    return (
+        heard.code or heard.status
+    ) in policy.correctable and d.attempt - d.spared < policy.attempts_max
 
 
 def _refused(d: Declaration, heard: Answer) -> said.ListRefused:
     found = heard.info or heard.status
     fault = Fault(
-        field="declaration_list", rule="customs_accepts", found=found, expected="accepted (120)", code=heard.code or heard.status
+        field="declaration_list",
+        rule="customs_accepts",
+        found=found,
+        expected="accepted (120)",
+        code=heard.code or heard.status,
     )
     return said.ListRefused(
-        order_id=d.order_id, cop_no=d.cop_no, status=heard.status, info=heard.info, invt_no=d.invt_no, faults=(fault,)
+        order_id=d.order_id,
+        cop_no=d.cop_no,
+        status=heard.status,
+        info=heard.info,
+        invt_no=d.invt_no,
+        faults=(fault,),
     )
 
 
@@ -585,7 +695,9 @@ def _has_the_list(d: Declaration) -> bool:
     return d.state is not State.LODGED
 
 
-def _on_cancellation_failed(d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy) -> Followed:
+def _on_cancellation_failed(
+    d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy
+) -> Followed:
     if d.state is not State.WITHDRAWING or way == "there":
         return d, ()
     if way in _AGAIN:
@@ -626,13 +738,18 @@ def _is_of_another_return(d: Declaration, heard: Answer) -> bool:
     return heard.pre_no is not None and any(heard.pre_no == each.pre_no for each in d.returns[:-1])
 
 
-def _on_return_failed(d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy) -> Followed:
+def _on_return_failed(
+    d: Declaration, heard: Answer, way: Way, now: datetime, policy: Policy
+) -> Followed:
     if d.state is not State.RETURNING or _is_of_another_return(d, heard) or way == "there":
         return d, ()
     if way in _AGAIN and d.returns[-1].state == "asked":
         return _again(d, heard, way, now, policy), ()
     d = _with_return(d, state="refused", pre_no=heard.pre_no)
-    return _say(replace(d, waiting=None), said.ReturnRefused(order_id=d.order_id, status=heard.status, info=heard.info))
+    return _say(
+        replace(d, waiting=None),
+        said.ReturnRefused(order_id=d.order_id, status=heard.status, info=heard.info),
+    )
 
 
 _AGAIN: Final = ("wait", "ours", "again")
@@ -642,8 +759,15 @@ _ON_FAILURE: Final[Mapping[Kind, Callable[[Declaration, Answer, Way, datetime, P
 
 
 def _granted(d: Declaration, policy: Policy) -> Followed:
-    back_by = returns.beijing_date(_released_at(d)) + timedelta(days=_known_terms(d, policy).back_days_max)
-    granted = said.ReturnGranted(order_id=d.order_id, invt_no=d.invt_no or "", return_no=d.returns[-1].return_no, back_by=back_by)
+    back_by = returns.beijing_date(_released_at(d)) + timedelta(
+        days=_known_terms(d, policy).back_days_max
+    )
+    granted = said.ReturnGranted(
+        order_id=d.order_id,
+        invt_no=d.invt_no or "",
+        return_no=d.returns[-1].return_no,
+        back_by=back_by,
+    )
     return _say(d, granted)
 
 
@@ -653,8 +777,18 @@ def _back(d: Declaration, heard: Answer, policy: Policy) -> Followed:
     asked, at = d.returns[-1], _at(heard)
     lines = returns.lines_back(d.order, d.tax, asked.parts, d.returns[:-1])
     in_time = returns.days_between(_released_at(d), at) <= _known_terms(d, policy).back_days_max
-    d = _with_return(d, state="back" if in_time else "late", back_at=at, pre_no=heard.pre_no or asked.pre_no, lines=lines)
-    kind = said.GoodsReturned if all(x.returned == x.ordered for x in lines) else said.GoodsPartlyReturned
+    d = _with_return(
+        d,
+        state="back" if in_time else "late",
+        back_at=at,
+        pre_no=heard.pre_no or asked.pre_no,
+        lines=lines,
+    )
+    kind = (
+        said.GoodsReturned
+        if all(x.returned == x.ordered for x in lines)
+        else said.GoodsPartlyReturned
+    )
     fact = kind(
         order_id=d.order_id, invt_no=d.invt_no or "", return_no=asked.return_no, in_time=in_time,
         refund_if_late=asked.refund_if_late, released_on=returns.beijing_date(_released_at(d)), back_on=returns.beijing_date(at),

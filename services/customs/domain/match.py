@@ -151,13 +151,25 @@ def match(
     A payment or waybill of another order does not exist for this one (rules 1 to 3).
     """
     key = order or list_
-    if key is not None and payment is not None and (payment.platform_code, payment.order_no) != (key.platform_code, key.order_no):
+    if (
+        key is not None
+        and payment is not None
+        and (payment.platform_code, payment.order_no) != (key.platform_code, key.order_no)
+    ):
         payment = None
     if waybill is not None and not _is_of(waybill, key, list_):
         waybill = None
-    if order is not None and list_ is not None and (order.platform_code, order.order_no) != (list_.platform_code, list_.order_no):
+    if (
+        order is not None
+        and list_ is not None
+        and (order.platform_code, order.order_no) != (list_.platform_code, list_.order_no)
+    ):
         order, payment = None, None
-    trio: tuple[tuple[Document, object], ...] = (("order", order), ("payment", payment), ("waybill", waybill))
+    trio: tuple[tuple[Document, object], ...] = (
+        ("order", order),
+        ("payment", payment),
+        ("waybill", waybill),
+    )
     missing = tuple(name for name, document in trio if document is None)
     mismatches = tuple(_compare(order, payment, waybill, list_))
     return Verdict(not missing and not mismatches, missing, mismatches)
@@ -168,11 +180,17 @@ def _is_of(waybill: WaybillDoc, key: OrderDoc | ListDoc | None, list_: ListDoc |
         return False
     if list_ is None or list_.logistics_no is None or waybill.logistics_no is None:
         return True
-    return (waybill.logistics_code, waybill.logistics_no) == (list_.logistics_code, list_.logistics_no)
+    return (waybill.logistics_code, waybill.logistics_no) == (
+        list_.logistics_code,
+        list_.logistics_no,
+    )
 
 
 def _compare(
-    order: OrderDoc | None, payment: PaymentDoc | None, waybill: WaybillDoc | None, list_: ListDoc | None
+    order: OrderDoc | None,
+    payment: PaymentDoc | None,
+    waybill: WaybillDoc | None,
+    list_: ListDoc | None,
 ) -> Iterator[Mismatch]:
     if order is None:
         return
@@ -193,11 +211,26 @@ def _order_alone(order: OrderDoc) -> Iterator[Mismatch]:
     parts = (order.goods_value, order.freight, order.insurance, order.tax_withheld, order.discount)
     foreign = next((part for part in parts if part.currency != order.amount_paid.currency), None)
     if foreign is not None:
-        yield _differs(ORDER_RULE, "currency", "order", order.amount_paid.currency, "order", foreign.currency)
+        yield _differs(
+            ORDER_RULE, "currency", "order", order.amount_paid.currency, "order", foreign.currency
+        )
     else:
-        composed = order.goods_value + order.freight + order.insurance + order.tax_withheld - order.discount
+        composed = (
+            order.goods_value
+            + order.freight
+            + order.insurance
+            + order.tax_withheld
+            - order.discount
+        )
         if composed != order.amount_paid:
-            yield _differs(ORDER_RULE, "amount_composition", "order", str(order.amount_paid), "order", str(composed))
+            yield _differs(
+                ORDER_RULE,
+                "amount_composition",
+                "order",
+                str(order.amount_paid),
+                "order",
+                str(composed),
+            )
     for line in order.lines:
         if line.unit_price * line.quantity != line.total:
             yield _differs(
@@ -210,16 +243,36 @@ def _order_alone(order: OrderDoc) -> Iterator[Mismatch]:
             )
     total = sum((line.total for line in order.lines), Decimal(0))
     if order.lines and total != order.goods_value.major:
-        yield _differs(ORDER_RULE, "goods_value", "order", str(order.goods_value), "order", _plain(total))
+        yield _differs(
+            ORDER_RULE, "goods_value", "order", str(order.goods_value), "order", _plain(total)
+        )
 
 
 def _order_and_payment(order: OrderDoc, payment: PaymentDoc) -> Iterator[Mismatch]:
     """Rules 5, 6 and 8."""
     if order.amount_paid.currency != payment.amount_paid.currency:
-        yield _differs(AMOUNT, "currency", "order", order.amount_paid.currency, "payment", payment.amount_paid.currency)
+        yield _differs(
+            AMOUNT,
+            "currency",
+            "order",
+            order.amount_paid.currency,
+            "payment",
+            payment.amount_paid.currency,
+        )
     elif order.amount_paid != payment.amount_paid:
-        yield _differs(AMOUNT, "amount_paid", "order", str(order.amount_paid), "payment", str(payment.amount_paid))
-    if order.payment_enterprise and payment.payment_enterprise and order.payment_enterprise != payment.payment_enterprise:
+        yield _differs(
+            AMOUNT,
+            "amount_paid",
+            "order",
+            str(order.amount_paid),
+            "payment",
+            str(payment.amount_paid),
+        )
+    if (
+        order.payment_enterprise
+        and payment.payment_enterprise
+        and order.payment_enterprise != payment.payment_enterprise
+    ):
         yield _differs(
             PAYMENT_ENTERPRISE,
             "payment.enterprise_code",
@@ -231,9 +284,23 @@ def _order_and_payment(order: OrderDoc, payment: PaymentDoc) -> Iterator[Mismatc
     # Only imports, and only where nobody vouches for the buyer's identity [GACC 2016 No. 26 art. 6].
     if order.direction == "import" and not order.buyer_authenticated:
         if payment.payer_id is not None and payment.payer_id != order.buyer_id:
-            yield _differs(BUYER_IS_NOT_PAYER, "buyer.id_number", "order", order.buyer_id, "payment", payment.payer_id)
+            yield _differs(
+                BUYER_IS_NOT_PAYER,
+                "buyer.id_number",
+                "order",
+                order.buyer_id,
+                "payment",
+                payment.payer_id,
+            )
         if payment.payer_name is not None and payment.payer_name != order.buyer_name:
-            yield _differs(BUYER_IS_NOT_PAYER, "buyer.name", "order", order.buyer_name, "payment", payment.payer_name)
+            yield _differs(
+                BUYER_IS_NOT_PAYER,
+                "buyer.name",
+                "order",
+                order.buyer_name,
+                "payment",
+                payment.payer_name,
+            )
 
 
 def _order_and_waybill(order: OrderDoc, waybill: WaybillDoc) -> Iterator[Mismatch]:
@@ -251,7 +318,9 @@ def _order_and_waybill(order: OrderDoc, waybill: WaybillDoc) -> Iterator[Mismatc
     net, gross = order.net_weight_kg, waybill.gross_weight_kg
     if net is not None and gross is not None and gross < net:
         # A parcel is as heavy as what is in it: one of the two is wrong, and nobody here knows which.
-        yield _differs(WAYBILL_RULE, "gross_weight_kg", "order", f"net {net:f}", "waybill", f"gross {gross:f}")
+        yield _differs(
+            WAYBILL_RULE, "gross_weight_kg", "order", f"net {net:f}", "waybill", f"gross {gross:f}"
+        )
 
 
 def _order_and_list(order: OrderDoc, list_: ListDoc) -> Iterator[Mismatch]:
@@ -265,14 +334,23 @@ def _order_and_list(order: OrderDoc, list_: ListDoc) -> Iterator[Mismatch]:
         if left is not None and right is not None and left != right:
             yield _differs(code, field, "order", left, "list", right)
     if len(order.lines) != len(list_.lines):
-        yield _differs(LINE_COUNT, "lines", "order", str(len(order.lines)), "list", str(len(list_.lines)))
+        yield _differs(
+            LINE_COUNT, "lines", "order", str(len(order.lines)), "list", str(len(list_.lines))
+        )
         return
     ordered, listed = (
         {line.line_no: line for line in order.lines},
         {line.line_no: line for line in list_.lines},
     )
     if ordered.keys() != listed.keys() or len(ordered) != len(order.lines):
-        yield _differs(LINE_ITEMS, "lines[].line_no", "order", _numbers(order.lines), "list", _numbers(list_.lines))
+        yield _differs(
+            LINE_ITEMS,
+            "lines[].line_no",
+            "order",
+            _numbers(order.lines),
+            "list",
+            _numbers(list_.lines),
+        )
         return
     for line_no, line in sorted(ordered.items()):
         yield from _line(line, listed[line_no])
@@ -282,10 +360,19 @@ def _line(ordered: GoodsLine, listed: GoodsLine) -> Iterator[Mismatch]:
     for name in ("name", "quantity", "unit", "unit_price", "total", "origin"):
         left, right = getattr(ordered, name), getattr(listed, name)
         if left is not None and right is not None and left != right:
-            yield _differs(LINE_ITEMS, f"lines[{ordered.line_no}].{name}", "order", _plain(left), "list", _plain(right))
+            yield _differs(
+                LINE_ITEMS,
+                f"lines[{ordered.line_no}].{name}",
+                "order",
+                _plain(left),
+                "list",
+                _plain(right),
+            )
 
 
-def _differs(code: str, field: str, left: Document, left_value: str, right: Document, right_value: str) -> Mismatch:
+def _differs(
+    code: str, field: str, left: Document, left_value: str, right: Document, right_value: str
+) -> Mismatch:
     return Mismatch(
         code=code,
         field=field,

@@ -71,7 +71,11 @@ def beijing_date(at: datetime) -> date:
 def terms_on(terms: Sequence[Terms], direction: str, day: date) -> Terms | None:
     """The terms for goods released on a day, None where none are known."""
     for term in terms:
-        if term.direction == direction and term.valid_from <= day and (term.valid_to is None or day <= term.valid_to):
+        if (
+            term.direction == direction
+            and term.valid_from <= day
+            and (term.valid_to is None or day <= term.valid_to)
+        ):
             return term
     return None
 
@@ -91,17 +95,28 @@ def returned_before(returns: Sequence[Return]) -> dict[int, Decimal]:
     return found
 
 
-def quantities(order: OrderPlaced, parts: Sequence[ReturnPart], before: Mapping[int, Decimal]) -> dict[int, Decimal]:
+def quantities(
+    order: OrderPlaced, parts: Sequence[ReturnPart], before: Mapping[int, Decimal]
+) -> dict[int, Decimal]:
     """How many of which lines these parts mean: all that is left where nothing else is said."""
-    left = {line.line_no: line.quantity - before.get(line.line_no, Decimal(0)) for line in order.lines}
+    left = {
+        line.line_no: line.quantity - before.get(line.line_no, Decimal(0)) for line in order.lines
+    }
     if not parts:
         return {number: quantity for number, quantity in left.items() if quantity > 0}
-    return {part.line_no: left[part.line_no] if part.quantity is None else part.quantity for part in parts}
+    return {
+        part.line_no: left[part.line_no] if part.quantity is None else part.quantity
+        for part in parts
+    }
 
 
-def unreturnable(order: OrderPlaced, parts: Sequence[ReturnPart], before: Mapping[int, Decimal]) -> str | None:
+def unreturnable(
+    order: OrderPlaced, parts: Sequence[ReturnPart], before: Mapping[int, Decimal]
+) -> str | None:
     """Why these parts cannot come back: a line that is none, twice, or more of it than is left (CEB625: qty <= original)."""
-    left = {line.line_no: line.quantity - before.get(line.line_no, Decimal(0)) for line in order.lines}
+    left = {
+        line.line_no: line.quantity - before.get(line.line_no, Decimal(0)) for line in order.lines
+    }
     named = [part.line_no for part in parts]
     for part in parts:
         if part.line_no not in left:
@@ -117,12 +132,19 @@ def unreturnable(order: OrderPlaced, parts: Sequence[ReturnPart], before: Mappin
 
 
 def lines_back(
-    order: OrderPlaced, tax: TaxAssessed | None, parts: Sequence[ReturnPart], returns: Sequence[Return]
+    order: OrderPlaced,
+    tax: TaxAssessed | None,
+    parts: Sequence[ReturnPart],
+    returns: Sequence[Return],
 ) -> tuple[said.ReturnedLine, ...]:
     """Every line of the order with what of it is back now and was before."""
     before = returned_before(returns)
     now = quantities(order, parts, before)
-    owed = {x.line_no: x.duty + x.consumption_tax + x.vat for x in tax.lines} if tax is not None else {}
+    owed = (
+        {x.line_no: x.duty + x.consumption_tax + x.vat for x in tax.lines}
+        if tax is not None
+        else {}
+    )
     return tuple(
         said.ReturnedLine(
             line_no=line.line_no, quantity=now.get(line.line_no, Decimal(0)), returned_before=before.get(line.line_no, Decimal(0)),

@@ -47,7 +47,9 @@ class Told:
 
 async def load(conn: Connection) -> list[Pause]:
     """Every pause there is."""
-    rows = await conn.fetch("SELECT scope, reason, since, next_at, over, certificate FROM pause ORDER BY scope")
+    rows = await conn.fetch(
+        "SELECT scope, reason, since, next_at, over, certificate FROM pause ORDER BY scope"
+    )
     return [Pause(**row) for row in rows]
 
 
@@ -62,7 +64,11 @@ async def hear(conn: Connection, told: Sequence[Told], certificate: str) -> None
         )  # fmt: skip
     # Where some pass, it is not the way that is blocked.
     passing = {each.group_key for each in free}
-    blocked = {(ALL if each.reason == "ours" else each.group_key): each for each in told if each.reason is not None}
+    blocked = {
+        (ALL if each.reason == "ours" else each.group_key): each
+        for each in told
+        if each.reason is not None
+    }
     for scope, each in sorted(blocked.items()):
         if each.reason == "wait" and each.group_key in passing:
             continue
@@ -90,15 +96,21 @@ async def end_those_over(conn: Connection, pauses: Sequence[Pause], now: datetim
         lasted_s = (now - pause.since).total_seconds()
         if lasted_s >= OUTAGE_S or pause.reason == "ours":
             await conn.execute(
-                "UPDATE waiting SET since = now() WHERE since > now() AND ($1 = $2 OR group_key = $1)", pause.scope, ALL
+                "UPDATE waiting SET since = now() WHERE since > now() AND ($1 = $2 OR group_key = $1)",
+                pause.scope,
+                ALL,
             )
         if pause.reason == "ours":
             for case in (
-                each for each in await cases.fetch(conn) if each.kind == LODGING_REFUSED and each.subject == pause.scope
+                each
+                for each in await cases.fetch(conn)
+                if each.kind == LODGING_REFUSED and each.subject == pause.scope
             ):
                 note = "a list was taken after the refusals: found the way free by a trial"
                 await cases.close(conn, case.number, verdict="mended", note=note, by="customs")
-        log.warning("lodging goes on", scope=pause.scope, reason=pause.reason, paused_s=round(lasted_s))
+        log.warning(
+            "lodging goes on", scope=pause.scope, reason=pause.reason, paused_s=round(lasted_s)
+        )
     return [each for each in pauses if not each.over]
 
 
@@ -108,7 +120,11 @@ async def take_trials(conn: Connection, pauses: Sequence[Pause], certificate: st
     A certificate that is not the one refused is tried at once.
     """
     now = datetime.now(UTC)
-    due = [each for each in pauses if each.next_at <= now or (each.reason == "ours" and each.certificate != certificate)]
+    due = [
+        each
+        for each in pauses
+        if each.next_at <= now or (each.reason == "ours" and each.certificate != certificate)
+    ]
     for each in due:
         await conn.execute(
             "UPDATE pause SET next_at = now() + $2, certificate = $3, trials = trials + 1 WHERE scope = $1",
@@ -119,7 +135,9 @@ async def take_trials(conn: Connection, pauses: Sequence[Pause], certificate: st
 
 async def measure(conn: Connection) -> None:
     """Set the gauges of pauses."""
-    rows: Sequence[Mapping[str, Any]] = await conn.fetch("SELECT reason, count(*) AS count FROM pause GROUP BY reason")
+    rows: Sequence[Mapping[str, Any]] = await conn.fetch(
+        "SELECT reason, count(*) AS count FROM pause GROUP BY reason"
+    )
     counts = {row["reason"]: row["count"] for row in rows}
     for reason in REASONS:
         metrics.LODGING_PAUSED.labels(reason).set(counts.get(reason, 0))

@@ -53,7 +53,9 @@ async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
     now = datetime.now(UTC)
     found = await store.list_due(conn, batching.lists_max, batching.age_s)
     # One message of each in turn, so that nobody waits for the thousands of another group.
-    turns = deque((due, due.count) for due in found if not any(pause.holds(due.group_key) for pause in pauses))
+    turns = deque(
+        (due, due.count) for due in found if not any(pause.holds(due.group_key) for pause in pauses)
+    )
     left = MESSAGES_MAX
     while turns and left:
         due, waiting = turns.popleft()
@@ -63,7 +65,9 @@ async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
         taken = await store.take(conn, due, batching.lists_max)
         if not taken:
             continue
-        by = "part" if due.part is not None else "age" if len(taken) < batching.lists_max else "size"
+        by = (
+            "part" if due.part is not None else "age" if len(taken) < batching.lists_max else "size"
+        )
         outcome.extend(await _lodge(conn, deps, due, taken, now, by))
         left -= 1
         turns.append((due, waiting - len(taken)))
@@ -74,43 +78,73 @@ async def _try(conn: Connection, deps: Deps, group_key: str | None) -> Outcome:
     """Lodge one list alone."""
     due = await store.find_trial(conn, group_key)
     taken = await store.take(conn, due, 1) if due is not None else {}
-    return await _lodge(conn, deps, due, taken, datetime.now(UTC), "trial") if due is not None and taken else Outcome()
+    return (
+        await _lodge(conn, deps, due, taken, datetime.now(UTC), "trial")
+        if due is not None and taken
+        else Outcome()
+    )
 
 
 async def _lodge(
-    conn: Connection, deps: Deps, due: Due, taken: Mapping[UUID, Declaration], at: datetime, closed_by: str
+    conn: Connection,
+    deps: Deps,
+    due: Due,
+    taken: Mapping[UUID, Declaration],
+    at: datetime,
+    closed_by: str,
 ) -> Outcome:
     """Lodge what was taken out of an open batch. What cannot be is set aside and waits alone; the others go without it."""
 
     async def act(some: Sequence[UUID]) -> Outcome:
-        return await _lodge_together(conn, deps, due, {order_id: taken[order_id] for order_id in some}, at, closed_by)
+        return await _lodge_together(
+            conn, deps, due, {order_id: taken[order_id] for order_id in some}, at, closed_by
+        )
 
     async def later(order_id: UUID, wait_s: float) -> None:
-        waiting = Waiting(order_id, due.kind, due.group_key, datetime.now(UTC) + timedelta(seconds=wait_s), due.part)
+        waiting = Waiting(
+            order_id,
+            due.kind,
+            due.group_key,
+            datetime.now(UTC) + timedelta(seconds=wait_s),
+            due.part,
+        )
         await store.queue(conn, [waiting], ())
 
     return await LISTS.each(conn, list(taken), act, later)
 
 
 async def _lodge_together(
-    conn: Connection, deps: Deps, due: Due, taken: Mapping[UUID, Declaration], at: datetime, closed_by: str
+    conn: Connection,
+    deps: Deps,
+    due: Due,
+    taken: Mapping[UUID, Declaration],
+    at: datetime,
+    closed_by: str,
 ) -> Outcome:
     if due.kind == "declare":  # a list is made of the order and its waybill
         found = await store.with_documents(conn, taken, without=("tax", "payment"))
     else:
         found = await store.with_returns(conn, taken)
-    keys = await deps.sealing.keys_for(conn, [each for d in found.values() if d.order is not None for each in sealed_in(d.order)])
+    keys = await deps.sealing.keys_for(
+        conn, [each for d in found.values() if d.order is not None for each in sealed_in(d.order)]
+    )
     folded = Folded.of(found)
     printed: list[Printed] = []
     given_up: list[Kind] = []
     # By their ids, so that the place of a list in its message is known when a receipt names it.
     for _, d in sorted(found.items()):
         try:
-            printed.append(deps.authority.printed(d, due.kind, deps.authority.draft(d, due.kind, keys, _guid(), at)))
+            printed.append(
+                deps.authority.printed(
+                    d, due.kind, deps.authority.draft(d, due.kind, keys, _guid(), at)
+                )
+            )
         except NotLodgeable as refused:
             _give_up(deps, d, due, refused.fault, at, folded)
             given_up.append(due.kind)
-    outcome = Outcome(after_commit=[partial(customs_metrics.not_printed, given_up)] if given_up else [])
+    outcome = Outcome(
+        after_commit=[partial(customs_metrics.not_printed, given_up)] if given_up else []
+    )
     message_type = MESSAGE_TYPES[_direction(due), due.kind]
     for part in deps.authority.messages(message_type, printed):
         outcome.extend(await _send(conn, deps, due, message_type, part, at, closed_by, folded))
@@ -122,8 +156,15 @@ def _direction(due: Due) -> str:
     return due.group_key.split("|", 1)[0]
 
 
-def _give_up(deps: Deps, d: Declaration, due: Due, fault: Fault, at: datetime, folded: Folded) -> None:
-    log.error("a declaration cannot be printed", order_id=str(d.order_id), kind=due.kind, error=fault.found)
+def _give_up(
+    deps: Deps, d: Declaration, due: Due, fault: Fault, at: datetime, folded: Folded
+) -> None:
+    log.error(
+        "a declaration cannot be printed",
+        order_id=str(d.order_id),
+        kind=due.kind,
+        error=fault.found,
+    )
     # The version: a return may be refused, asked for anew and refused again, and each refusal is a fact of its own.
     folded.fold(
         domain.unlodgeable(d, due.kind, fault.found or "", at, deps.policy, fault),
@@ -147,11 +188,18 @@ async def _send(
     for each in part:
         folded.fold(domain.lodged(each.declaration, Lodged(due.kind, batch_id, guid)), batch_id, at)
     headers = headers_of(
-        event_id=batch_id, event_type=f"{message_type}.v1", source="customs", at=at, content_type=CONTENT_TYPE_XML
+        event_id=batch_id,
+        event_type=f"{message_type}.v1",
+        source="customs",
+        at=at,
+        content_type=CONTENT_TYPE_XML,
     )
     record = Outgoing(topics.DECLARATIONS, guid.encode(), xml, headers, sealed=True)
     open_s = (at - due.opened_at).total_seconds()
-    return Outcome(records=[record], after_commit=[partial(customs_metrics.lodged, guid, len(part), closed_by, open_s)])
+    return Outcome(
+        records=[record],
+        after_commit=[partial(customs_metrics.lodged, guid, len(part), closed_by, open_s)],
+    )
 
 
 def _guid() -> str:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from services.orders.domain.external_states import BORDER, CLEARED, OF_SUMMARIES, PAYMENT, TAX, UNDONE, Stage
+from services.orders.domain.external_states import (
+    BORDER,
+    CLEARED,
+    OF_SUMMARIES,
+    PAYMENT,
+    TAX,
+    UNDONE,
+    Stage,
+)
 from services.orders.domain.order import Accepted, Order, Refused, Returning
 from services.orders.domain.rejections import faults_of
 from services.orders.intake.fingerprint import differing, verdict_of
@@ -64,7 +72,10 @@ STAGE: Final = Transitions[Stage](
         (Stage.UNWINDING, said.OrderReturned): Stage.RETURNED,
         # Answers that change nothing.
         **{(stage, said.OrderResubmitted): stage for stage in _LIVE},
-        **{(stage, said.CancellationRefused): stage for stage in (*_OVER, Stage.PLACED, Stage.LODGED, Stage.WITHDRAWING)},
+        **{
+            (stage, said.CancellationRefused): stage
+            for stage in (*_OVER, Stage.PLACED, Stage.LODGED, Stage.WITHDRAWING)
+        },
     }
 )
 """How each fact moves the order itself. Payment, tax and the border move in tables of their own (legs.py)."""
@@ -140,10 +151,16 @@ def _refuse(came: Refused) -> Followed:
 
 
 def _await_order(asked: CancelRequested | ReturnRequested) -> Followed:
-    if isinstance(asked, ReturnRequested) and asked.lines:  # no goods of an order that never came can come back
+    if (
+        isinstance(asked, ReturnRequested) and asked.lines
+    ):  # no goods of an order that never came can come back
         raise IllegalTransition("unknown order", type(asked))
-    order = Order(asked.order_id, asked.order_no, asked.platform_code, Stage.AWAITS_ORDER, reason=asked.reason)
-    return _say(order, said.CancellationAwaitsOrder(order_id=order.order_id, order_no=order.order_no))
+    order = Order(
+        asked.order_id, asked.order_no, asked.platform_code, Stage.AWAITS_ORDER, reason=asked.reason
+    )
+    return _say(
+        order, said.CancellationAwaitsOrder(order_id=order.order_id, order_no=order.order_no)
+    )
 
 
 _BEGINNINGS: Final[dict[type, Callable[[Any], Followed]]] = {
@@ -171,17 +188,24 @@ def _place_cancelled(order: Order, came: Accepted | Refused) -> Followed:
 def _resubmit(order: Order, came: Accepted | Refused) -> Followed:
     different = differing(order.fingerprint, came.fingerprint)
     fact = said.OrderResubmitted(
-        order_id=order.order_id, order_no=order.order_no, verdict=verdict_of(different), different=different
+        order_id=order.order_id,
+        order_no=order.order_no,
+        verdict=verdict_of(different),
+        different=different,
     )
     return _say(order, fact)
 
 
 def _withdraw(order: Order, asked: CancelRequested | ReturnRequested) -> Followed:
     """Customs must first say whether the goods can still be held back, or how they may come back."""
-    lines, refund = (asked.lines, asked.refund_if_late) if isinstance(asked, ReturnRequested) else ((), True)
+    lines, refund = (
+        (asked.lines, asked.refund_if_late) if isinstance(asked, ReturnRequested) else ((), True)
+    )
     if lines and not order.released:  # a list is withdrawn as a whole or not at all
         return _say(order, said.CancellationRefused(order_id=order.order_id, state=order.stage))
-    fact = said.WithdrawalAsked(order_id=order.order_id, reason=asked.reason, lines=lines, refund_if_late=refund)
+    fact = said.WithdrawalAsked(
+        order_id=order.order_id, reason=asked.reason, lines=lines, refund_if_late=refund
+    )
     return _say(replace(order, reason=asked.reason), fact)
 
 
@@ -234,15 +258,21 @@ def _take_back(order: Order, heard: customs.GoodsBack) -> Followed:
 
 def _price_of(heard: customs.GoodsBack) -> Money:
     """The price of the goods that are back."""
-    parts = [part_between(x.total.minor, x.returned_before, x.returned, x.ordered) for x in heard.lines]
+    parts = [
+        part_between(x.total.minor, x.returned_before, x.returned, x.ordered) for x in heard.lines
+    ]
     return Money(sum(parts), heard.lines[0].total.currency)
 
 
-def _given_back(order: Order, heard: payments.ReturnRefunded | tax.TaxRestored | tax.TaxKept) -> Followed:
+def _given_back(
+    order: Order, heard: payments.ReturnRefunded | tax.TaxRestored | tax.TaxKept
+) -> Followed:
     """One of the two answers to a return; with both it is closed."""
     returning = order.returning
     if returning is None or returning.return_no != heard.return_no:
-        raise IllegalTransition(f"{order.stage}, return {returning and returning.return_no}", type(heard))
+        raise IllegalTransition(
+            f"{order.stage}, return {returning and returning.return_no}", type(heard)
+        )
     match heard:
         case payments.ReturnRefunded():
             returning = replace(returning, refunded=heard.amount)
@@ -273,7 +303,9 @@ def _close_return(order: Order, closed: Returning) -> Followed:
     refunded = closed.refunded if order.refunded is None else order.refunded + closed.refunded
     kept = order.tax_kept or not closed.in_time
     reason = order.reason if closed.whole else None
-    return _say(replace(order, returning=None, refunded=refunded, tax_kept=kept, reason=reason), fact)
+    return _say(
+        replace(order, returning=None, refunded=refunded, tax_kept=kept, reason=reason), fact
+    )
 
 
 def _unwind(order: Order, towards: said.End) -> Followed:
@@ -299,26 +331,38 @@ def _keep(order: Order, heard: customs.ReturnRefused) -> Followed:
         order = replace(order, stage=STAGE.next(order.stage, heard))
     else:
         order, facts = _fulfil(order, heard)
-    order, refused = _say(order, said.CancellationRefused(order_id=order.order_id, state=order.stage))
+    order, refused = _say(
+        order, said.CancellationRefused(order_id=order.order_id, state=order.stage)
+    )
     return replace(order, reason=None), (*facts, *refused)
 
 
 def _end(order: Order) -> Followed:
-    order_id, order_no, corridor = order.order_id, order.order_no, order.corridor or UNKNOWN_CORRIDOR
+    order_id, order_no, corridor = (
+        order.order_id,
+        order.order_no,
+        order.corridor or UNKNOWN_CORRIDOR,
+    )
     reason = order.reason or "not given"
     fact: Event
     match order.towards:
         case "cancelled":
-            fact = said.OrderCancelled(order_id=order_id, order_no=order_no, corridor=corridor, reason=reason)
+            fact = said.OrderCancelled(
+                order_id=order_id, order_no=order_no, corridor=corridor, reason=reason
+            )
         case _:
-            fact = said.OrderRejected(order_id=order_id, order_no=order_no, corridor=corridor, faults=order.faults)
+            fact = said.OrderRejected(
+                order_id=order_id, order_no=order_no, corridor=corridor, faults=order.faults
+            )
     return _say(order, fact)
 
 
 def _with_faults(order: Order, heard: Event) -> Order:
     """Sorted, so that two refusals read the same whichever came first."""
     faults = {*order.faults, *faults_of(heard)}
-    return replace(order, faults=tuple(sorted(faults, key=lambda f: (f.field, f.code or "", f.rule, f.found))))
+    return replace(
+        order, faults=tuple(sorted(faults, key=lambda f: (f.field, f.code or "", f.rule, f.found)))
+    )
 
 
 def _fulfilment(order: Order) -> said.OrderFulfilled:
@@ -365,22 +409,40 @@ _ASKS: Final = (CancelRequested, ReturnRequested)
 
 DECISIONS: Final[dict[tuple[Stage, type], Decision]] = {
     # Facts that only move a leg. After the end too: another topic may lag behind the one that brought the end.
-    **{(stage, heard): _nothing for stage in _LIVE for heard in (*_FACTS_OF_PAYMENT, *_FACTS_OF_TAX, *_PROGRESS)},
+    **{
+        (stage, heard): _nothing
+        for stage in _LIVE
+        for heard in (*_FACTS_OF_PAYMENT, *_FACTS_OF_TAX, *_PROGRESS)
+    },
     **{(stage, heard): _resubmit for stage in _LIVE for heard in (Accepted, Refused)},
     # A cancellation overtook its order.
     **{(Stage.AWAITS_ORDER, heard): _nothing for heard in _ASKS},
     **{(Stage.AWAITS_ORDER, heard): _place_cancelled for heard in (Accepted, Refused)},
     # On the way.
     (Stage.PLACED, customs.ListLodged): _lodge,
-    **{(stage, heard): _withdraw for stage in (Stage.PLACED, Stage.LODGED, Stage.FULFILLED) for heard in _ASKS},
-    **{(stage, heard): _reject for stage in (Stage.PLACED, Stage.LODGED) for heard in (*_REFUSALS, *_BORDER_ENDS)},
+    **{
+        (stage, heard): _withdraw
+        for stage in (Stage.PLACED, Stage.LODGED, Stage.FULFILLED)
+        for heard in _ASKS
+    },
+    **{
+        (stage, heard): _reject
+        for stage in (Stage.PLACED, Stage.LODGED)
+        for heard in (*_REFUSALS, *_BORDER_ENDS)
+    },
     (Stage.LODGED, customs.GoodsReleased): _fulfil,
     # Called off: customs has been asked. It is the only one waited for; the others answer the unwinding.
     **{(Stage.WITHDRAWING, heard): _nothing for heard in (CancelRequested, *_REFUSALS)},
     (Stage.WITHDRAWING, ReturnRequested): _one_at_a_time,
-    **{(Stage.WITHDRAWING, heard): _nothing for heard in (customs.GoodsReleased, customs.ReturnOpened, customs.ReturnGranted)},
+    **{
+        (Stage.WITHDRAWING, heard): _nothing
+        for heard in (customs.GoodsReleased, customs.ReturnOpened, customs.ReturnGranted)
+    },
     **{(Stage.WITHDRAWING, heard): _call_off for heard in (customs.ListWithdrawn, *_BORDER_ENDS)},
-    **{(Stage.WITHDRAWING, heard): _take_back for heard in (customs.GoodsPartlyReturned, customs.GoodsReturned)},
+    **{
+        (Stage.WITHDRAWING, heard): _take_back
+        for heard in (customs.GoodsPartlyReturned, customs.GoodsReturned)
+    },
     (Stage.WITHDRAWING, customs.ReturnRefused): _keep,
     # Being undone.
     **{(Stage.UNWINDING, heard): _undone for heard in _UNDOING},

@@ -77,7 +77,13 @@ OF_SUMMARIES: Final = (
 )  # fmt: skip
 """Facts about the consolidation of an export list, weeks after its release: the timeline shows them, and they change nothing."""
 
-_AT_CUSTOMS: Final = (Border.LODGED, Border.ACCEPTED, Border.REVIEW, Border.EXAMINATION, Border.HELD)
+_AT_CUSTOMS: Final = (
+    Border.LODGED,
+    Border.ACCEPTED,
+    Border.REVIEW,
+    Border.EXAMINATION,
+    Border.HELD,
+)
 # Customs may go on with a list that was to be corrected.
 _ON_THE_WAY: Final = (*_AT_CUSTOMS, Border.CORRECTING)
 

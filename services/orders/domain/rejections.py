@@ -10,9 +10,25 @@ def faults_of(heard: Event) -> tuple[Fault, ...]:
     """Why the bank, tax or customs refused; nothing for a fact that is no refusal."""
     match heard:
         case payments.PaymentDeclined():
-            return (Fault(field="payment", rule="bank_accepts", found=heard.reason, expected="accepted", code=heard.code),)
+            return (
+                Fault(
+                    field="payment",
+                    rule="bank_accepts",
+                    found=heard.reason,
+                    expected="accepted",
+                    code=heard.code,
+                ),
+            )
         case tax.TaxRefused():
-            return (Fault(field="tax", rule="tax_accepts", found=heard.value, expected=heard.limit, code=heard.code),)
+            return (
+                Fault(
+                    field="tax",
+                    rule="tax_accepts",
+                    found=heard.value,
+                    expected=heard.limit,
+                    code=heard.code,
+                ),
+            )
         case customs.DocumentsMismatched():
             return tuple(
                 Fault(
@@ -30,7 +46,11 @@ def faults_of(heard: Event) -> tuple[Fault, ...]:
             found = f"{heard.status} {heard.info}".strip()
             return (
                 Fault(
-                    field="declaration_list", rule="customs_releases", found=found, expected="released (800)", code=heard.status
+                    field="declaration_list",
+                    rule="customs_releases",
+                    found=found,
+                    expected="released (800)",
+                    code=heard.status,
                 ),
             )
     return ()

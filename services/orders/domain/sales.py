@@ -67,7 +67,9 @@ class Key:
     currency: str
 
     def encode(self) -> bytes:
-        return f"{self.partition}|{self.size}|{self.start_s}|{self.corridor}|{self.currency}".encode()
+        return (
+            f"{self.partition}|{self.size}|{self.start_s}|{self.corridor}|{self.currency}".encode()
+        )
 
     @property
     def end_s(self) -> int:
@@ -136,7 +138,9 @@ class Seen:
 
 def decode_key(raw: bytes) -> Key:
     partition, size, start_s, corridor, currency = raw.decode().split("|")
-    return Key(int(partition), "minute" if size == "minute" else "hour", int(start_s), corridor, currency)
+    return Key(
+        int(partition), "minute" if size == "minute" else "hour", int(start_s), corridor, currency
+    )
 
 
 def decode_row(raw: bytes) -> Row:
@@ -164,13 +168,19 @@ def read(wire_type: bytes | None, value: bytes | None) -> Counted | None:
     try:
         found = orjson.loads(value or b"")
         corridor = found["corridor"]
-        if not isinstance(corridor, str) or not 0 < len(corridor) <= _CORRIDOR_MAX or "|" in corridor:
+        if (
+            not isinstance(corridor, str)
+            or not 0 < len(corridor) <= _CORRIDOR_MAX
+            or "|" in corridor
+        ):
             raise Unprocessable("invalid_value", "corridor is not a short name")
         if corridor == PROBE:
             return None
         return _counted(stage, corridor, found)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise Unprocessable("invalid_value", f"not a {stage} order: {type(error).__name__}") from None
+        raise Unprocessable(
+            "invalid_value", f"not a {stage} order: {type(error).__name__}"
+        ) from None
 
 
 def _counted(stage: Stage, corridor: str, found: Mapping[str, Any]) -> Counted:
@@ -278,7 +288,9 @@ class Total:
     def add(self, found: Mapping[str, Any]) -> None:
         """One more window's part."""
         for stage in STAGES.values():
-            self.counts[stage] += found.get(stage, 0)  # a row of an earlier release has no partial returns
+            self.counts[stage] += found.get(
+                stage, 0
+            )  # a row of an earlier release has no partial returns
         currency = found["currency"]
         if currency == NO_CURRENCY:
             return
@@ -287,7 +299,9 @@ class Total:
         self.returned_minor[currency] += Money.of(found["returned_goods_value"], currency).minor
 
 
-def totals_of(records: Iterable[tuple[bytes | None, bytes | None]], size: Size = "hour", since_s: int = 0) -> dict[str, Total]:
+def totals_of(
+    records: Iterable[tuple[bytes | None, bytes | None]], size: Size = "hour", since_s: int = 0
+) -> dict[str, Total]:
     """Per corridor, all windows of one size added up, from the (key, value) records of `streams.sales`.
 
     `since_s`: only windows that begin then or later, seconds since 1970 UTC.

@@ -69,14 +69,20 @@ def alone(body: bytes, number: int) -> bytes:
 def _orders(body: bytes) -> list[etree._Element]:
     orders = _root(body).findall(f"{CEB}Order")
     if not 1 <= len(orders) <= ORDERS_MAX:
-        raise Unprocessable("unknown_shape", f"a CEB311Message has 1 to {ORDERS_MAX} orders, this one has {len(orders)}")
+        raise Unprocessable(
+            "unknown_shape",
+            f"a CEB311Message has 1 to {ORDERS_MAX} orders, this one has {len(orders)}",
+        )
     return orders
 
 
 def _root(body: bytes) -> etree._Element:
     root = parse_untrusted(body, XML_BYTES_MAX)
     if root.tag != f"{CEB}CEB311Message":
-        raise Unprocessable("unknown_shape", "the XML must be a CEB311Message of namespace http://www.chinaport.gov.cn/ceb")
+        raise Unprocessable(
+            "unknown_shape",
+            "the XML must be a CEB311Message of namespace http://www.chinaport.gov.cn/ceb",
+        )
     return root
 
 
@@ -89,7 +95,12 @@ def _order(element: etree._Element) -> Order:
     document = _document(head, [_texts(line) for line in lines[: LINES_MAX + 2]], faults)
     if head.get("appType") == "3":
         order_no, platform_code = named(document)
-        return CancelRequested(order_id_of(platform_code, order_no), order_no, platform_code, "deleted by the shop (appType 3)")
+        return CancelRequested(
+            order_id_of(platform_code, order_no),
+            order_no,
+            platform_code,
+            "deleted by the shop (appType 3)",
+        )
     return read_document(document, faults)
 
 
@@ -98,12 +109,18 @@ def _texts(element: etree._Element) -> dict[str, str]:
     return {name: unicodedata.normalize("NFC", text) for name, text in fields_of(element).items()}
 
 
-def _document(head: Mapping[str, str], lines: list[dict[str, str]], faults: list[Fault]) -> dict[str, Any]:
+def _document(
+    head: Mapping[str, str], lines: list[dict[str, str]], faults: list[Fault]
+) -> dict[str, Any]:
     if head.get("orderType", "I") != "I":
         _add(faults, "direction", "one_of", head["orderType"], "orderType I (import)")
     if head.get("appStatus", "2") != "2":
         _add(faults, "mode", "is_declared", head["appStatus"], "appStatus 2 (declared, not staged)")
-    buyer = _present(name=head.get("buyerName"), id_type=head.get("buyerIdType"), id_number=head.get("buyerIdNumber"))
+    buyer = _present(
+        name=head.get("buyerName"),
+        id_type=head.get("buyerIdType"),
+        id_number=head.get("buyerIdNumber"),
+    )
     currency = CURRENCY_OF_CODE.get(head.get("currency", ""))
     if currency is None and "currency" in head:
         _add(faults, "currency", "is_currency", head["currency"], "142 (CNY)")
@@ -116,9 +133,14 @@ def _document(head: Mapping[str, str], lines: list[dict[str, str]], faults: list
         merchant=_present(code=head.get("ebcCode"), name=head.get("ebcName")),
         buyer=buyer | _present(phone=head.get("buyerTelephone")),
         consignee=_present(
-            name=head.get("consignee"), phone=head.get("consigneeTelephone"), country="CN", address=head.get("consigneeAddress")
+            name=head.get("consignee"),
+            phone=head.get("consigneeTelephone"),
+            country="CN",
+            address=head.get("consigneeAddress"),
         ),
-        payment=_present(enterprise_code=head.get("payCode"), token=head.get("payTransactionId"), payer=buyer),
+        payment=_present(
+            enterprise_code=head.get("payCode"), token=head.get("payTransactionId"), payer=buyer
+        ),
         currency=currency,
         lines=[_line(line, i, faults) for i, line in enumerate(lines)],
         insurance="0",
@@ -128,11 +150,26 @@ def _document(head: Mapping[str, str], lines: list[dict[str, str]], faults: list
 
 def _line(line: Mapping[str, str], index: int, faults: list[Fault]) -> dict[str, Any]:
     tags = _tags(line.get("itemDescribe", ""))
-    unit, origin = UNIT_OF_CODE.get(line.get("unit", "")), COUNTRY_OF_CODE.get(line.get("country", ""))
+    unit, origin = (
+        UNIT_OF_CODE.get(line.get("unit", "")),
+        COUNTRY_OF_CODE.get(line.get("country", "")),
+    )
     if unit is None and "unit" in line:
-        _add(faults, f"lines[{index}].unit", "is_unit", line["unit"], "a unit code of JGS-20 known here")
+        _add(
+            faults,
+            f"lines[{index}].unit",
+            "is_unit",
+            line["unit"],
+            "a unit code of JGS-20 known here",
+        )
     if origin is None and "country" in line:
-        _add(faults, f"lines[{index}].origin", "is_country", line["country"], "a country code of JGS-20 known here")
+        _add(
+            faults,
+            f"lines[{index}].origin",
+            "is_country",
+            line["country"],
+            "a country code of JGS-20 known here",
+        )
     content = _CONTENT.fullmatch(tags.get("CONTENT", ""))
     number = line.get("gnum", "")
     return _present(
@@ -146,7 +183,9 @@ def _line(line: Mapping[str, str], index: int, faults: list[Fault]) -> dict[str,
         quantity=line.get("qty"),
         unit=unit,
         net_weight_kg=tags.get("NET"),
-        net_content=_present(value=content[1], unit=content[2].lower()) if content else tags.get("CONTENT"),
+        net_content=_present(value=content[1], unit=content[2].lower())
+        if content
+        else tags.get("CONTENT"),
         unit_price=line.get("price"),
         total=line.get("totalPrice"),
     )
@@ -162,7 +201,11 @@ def _time(text: str | None) -> str | None:
 def _tags(text: str) -> dict[str, str]:
     """`HS:0809290000;NET:2.000` as a mapping; parts of any other form are the shop's own words."""
     parts = (part.partition(":") for part in text.split(";"))
-    return {name.strip().upper(): value.strip() for name, colon, value in parts if colon and value.strip()}
+    return {
+        name.strip().upper(): value.strip()
+        for name, colon, value in parts
+        if colon and value.strip()
+    }
 
 
 def _present(**fields: Any) -> dict[str, Any]:

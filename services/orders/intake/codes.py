@@ -11,7 +11,9 @@ import pycountry
 
 _DATA: Final = tomllib.loads((Path(__file__).parent / "gacc.toml").read_text(encoding="utf-8"))
 
-UNITS: Final[dict[str, str]] = {name: code for code, names in _DATA["unit"].items() for name in names}
+UNITS: Final[dict[str, str]] = {
+    name: code for code, names in _DATA["unit"].items() for name in names
+}
 """A unit's name on the wire (`kg`) to the authority's number (`035`)."""
 
 UNIT_OF_CODE: Final[dict[str, str]] = {code: names[0] for code, names in _DATA["unit"].items()}

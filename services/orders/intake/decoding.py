@@ -38,7 +38,9 @@ PARTS_MAX: Final = 100
 Intake = Submitted | CancelRequested | ReturnRequested
 
 
-def read_submission(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> tuple[Intake, ...]:
+def read_submission(
+    value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> tuple[Intake, ...]:
     """What one record says: one submission or command, or the up to 100 orders of a CEB311 message.
 
     Raises Unprocessable where one of them cannot be read or named; every other fault is in what is returned. A
@@ -52,11 +54,16 @@ def read_submission(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -
     return tuple(order for _, order in found.orders)
 
 
-def read_entries(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Intake | ceb311.Entries:
+def read_entries(
+    value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> Intake | ceb311.Entries:
     """`read_submission`, with the orders of a CEB311 message that can be read where others cannot."""
     kind = first_headers(headers).get("ce_type", b"").decode("ascii", "replace") or SUBMITTED
     if kind not in (SUBMITTED, CANCEL_REQUESTED, RETURN_REQUESTED):
-        raise Unprocessable("unknown_shape", f"ce_type must be {SUBMITTED}, {CANCEL_REQUESTED} or {RETURN_REQUESTED}")
+        raise Unprocessable(
+            "unknown_shape",
+            f"ce_type must be {SUBMITTED}, {CANCEL_REQUESTED} or {RETURN_REQUESTED}",
+        )
     body = utf8(value or b"")
     if not body:
         raise Unprocessable("malformed", "the record is empty")
@@ -76,7 +83,9 @@ def _command(kind: str, document: dict[str, Any]) -> CancelRequested | ReturnReq
     refund_if_late = document.get("refund_if_late", True)
     if not isinstance(refund_if_late, bool):
         raise Unprocessable("invalid_value", "refund_if_late must be true or false")
-    return ReturnRequested(order_id, order_no, platform_code, shown, _parts(document.get("lines")), refund_if_late)
+    return ReturnRequested(
+        order_id, order_no, platform_code, shown, _parts(document.get("lines")), refund_if_late
+    )
 
 
 def _reason(given: Any) -> str:
@@ -97,21 +106,34 @@ def _parts(lines: Any) -> tuple[ReturnPart, ...]:
         return ()
     if not isinstance(lines, list) or not 1 <= len(lines) <= PARTS_MAX:
         raise Unprocessable(
-            "invalid_value", f"lines must be a list of 1 to {PARTS_MAX} lines, or be left out for all of the order"
+            "invalid_value",
+            f"lines must be a list of 1 to {PARTS_MAX} lines, or be left out for all of the order",
         )
     return tuple(_part(number, line) for number, line in enumerate(lines))
 
 
 def _part(number: int, line: Any) -> ReturnPart:
     if not isinstance(line, dict):
-        raise Unprocessable("invalid_value", f"lines[{number}] must be an object with line_no and, if not all is meant, quantity")
+        raise Unprocessable(
+            "invalid_value",
+            f"lines[{number}] must be an object with line_no and, if not all is meant, quantity",
+        )
     line_no, quantity = line.get("line_no"), line.get("quantity")
     if not isinstance(line_no, int) or isinstance(line_no, bool) or not 0 < line_no < 1000:
-        raise Unprocessable("invalid_value", f"lines[{number}].line_no must be the number of a line of the order")
+        raise Unprocessable(
+            "invalid_value", f"lines[{number}].line_no must be the number of a line of the order"
+        )
     if quantity is None:
         return ReturnPart(line_no=line_no)
-    if not isinstance(quantity, str) or not re.fullmatch(DECIMAL, quantity) or Decimal(quantity) <= 0:
-        raise Unprocessable("invalid_value", f'lines[{number}].quantity must be a decimal above 0 in a string, as "2"')
+    if (
+        not isinstance(quantity, str)
+        or not re.fullmatch(DECIMAL, quantity)
+        or Decimal(quantity) <= 0
+    ):
+        raise Unprocessable(
+            "invalid_value",
+            f'lines[{number}].quantity must be a decimal above 0 in a string, as "2"',
+        )
     return ReturnPart(line_no=line_no, quantity=Decimal(quantity))
 
 
@@ -121,7 +143,10 @@ def _decode(body: bytes, *, is_command: bool = False) -> dict[str, Any]:
     Of a command, only what names the order and the lines must be sound: no text beside them vetoes it.
     """
     if len(body) > JSON_BYTES_MAX:
-        raise Unprocessable("too_large", f"a submission has at most {JSON_BYTES_MAX} bytes, this one has {len(body)}")
+        raise Unprocessable(
+            "too_large",
+            f"a submission has at most {JSON_BYTES_MAX} bytes, this one has {len(body)}",
+        )
     plain = _decode_plain(body)
     if plain is not None:
         return plain
@@ -129,7 +154,10 @@ def _decode(body: bytes, *, is_command: bool = False) -> dict[str, Any]:
     if isinstance(document, _NotJson):
         raise Unprocessable("malformed", document.why)
     if not isinstance(document, dict):
-        raise Unprocessable("unknown_shape", f"the value must be one JSON object or a CEB311Message: found {_kind(document)}")
+        raise Unprocessable(
+            "unknown_shape",
+            f"the value must be one JSON object or a CEB311Message: found {_kind(document)}",
+        )
     reason = {"reason": document["reason"]} if is_command and "reason" in document else {}
     tidied = _tidy(_of_command(document) if is_command else document, 1)
     assert isinstance(tidied, dict)
@@ -143,10 +171,14 @@ def _of_command(document: dict[str, Any]) -> dict[str, Any]:
     """What of a command is read; everything else in it may be anything."""
     found = _part_of(document, _OF_COMMAND, beside=("platform",))
     platform = document.get("platform")
-    return found | {"platform": _part_of(platform, ("code",)) if isinstance(platform, dict) else platform}
+    return found | {
+        "platform": _part_of(platform, ("code",)) if isinstance(platform, dict) else platform
+    }
 
 
-def _part_of(given: dict[str, Any], names: Sequence[str], beside: Sequence[str] = ()) -> dict[str, Any]:
+def _part_of(
+    given: dict[str, Any], names: Sequence[str], beside: Sequence[str] = ()
+) -> dict[str, Any]:
     """These members; raises Unprocessable where one of them or of those `beside` them comes twice."""
     if isinstance(given, _Doubled) and not given.twice.isdisjoint((*names, *beside)):
         raise Unprocessable("malformed", TWICE)
@@ -161,14 +193,18 @@ def _parse(body: bytes, *, is_lenient: bool) -> Any:
     try:
         text = body.decode("utf-8", "surrogateescape" if is_lenient else "strict")
     except UnicodeDecodeError as error:
-        raise Unprocessable("malformed", f"the encoding must be UTF-8, byte {error.start} is not") from None
+        raise Unprocessable(
+            "malformed", f"the encoding must be UTF-8, byte {error.start} is not"
+        ) from None
     try:
         return json.loads(
             text, object_pairs_hook=_unique, parse_constant=_constant, parse_int=_whole if is_lenient else None,
             strict=not is_lenient,
         )  # fmt: skip
     except json.JSONDecodeError as error:
-        raise Unprocessable("malformed", f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+        raise Unprocessable(
+            "malformed", f"not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
     except RecursionError:
         raise Unprocessable("malformed", f"nested deeper than {DEPTH_MAX}") from None
     except ValueError:
@@ -179,7 +215,11 @@ def _kind(value: Any) -> str:
     """What was found instead of an object, and what to do about it."""
     if isinstance(value, list):
         return "a list, send each of its orders as a record of its own"
-    return "a text, send the object without quotes around it" if isinstance(value, str) else found_of("", value)
+    return (
+        "a text, send the object without quotes around it"
+        if isinstance(value, str)
+        else found_of("", value)
+    )
 
 
 def _decode_plain(body: bytes) -> dict[str, Any] | None:
@@ -188,7 +228,11 @@ def _decode_plain(body: bytes) -> dict[str, Any] | None:
     Without escapes, every text of a body in NFC is in NFC. So few brackets cannot be nested too deeply, and if every `":`
     belongs to a name that is there, no name came twice.
     """
-    if b"\\" in body or body.count(b"{") + body.count(b"[") > DEPTH_MAX or not names_can_be_counted(body):
+    if (
+        b"\\" in body
+        or body.count(b"{") + body.count(b"[") > DEPTH_MAX
+        or not names_can_be_counted(body)
+    ):
         return None
     try:
         if not (body.isascii() or unicodedata.is_normalized("NFC", body.decode())):
@@ -221,7 +265,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) == len(pairs):
         return found
     doubled = _Doubled(found)
-    doubled.twice = {name for name, count in Counter(name for name, _ in pairs).items() if count > 1}
+    doubled.twice = {
+        name for name, count in Counter(name for name, _ in pairs).items() if count > 1
+    }
     return doubled
 
 
@@ -256,7 +302,9 @@ def _nfc(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise Unprocessable("malformed", "a text has half a surrogate pair, or bytes that are no UTF-8") from None
+        raise Unprocessable(
+            "malformed", "a text has half a surrogate pair, or bytes that are no UTF-8"
+        ) from None
     return unicodedata.normalize("NFC", text)
 
 

@@ -21,7 +21,9 @@ in 1 the parts of a personal field ran into one another, and case and width of l
 _MARK: Final = "v"
 
 
-def fingerprint(submitted: Submitted, digest: Callable[[str], str], version: int = VERSION) -> dict[str, str]:
+def fingerprint(
+    submitted: Submitted, digest: Callable[[str], str], version: int = VERSION
+) -> dict[str, str]:
     """A digest of each top-level field in its canonical form (`172.0` is `172.00`), personal ones by the keyed `digest`.
 
     What came in a broken shape counts as it came, so that a refused submission repeated is the same one too.
@@ -32,11 +34,16 @@ def fingerprint(submitted: Submitted, digest: Callable[[str], str], version: int
     texts |= {field: f"raw:{value}" for field, value in submitted.raw}
     personal = (lambda text: digest(_normal_of_version_1(text))) if version == 1 else digest
     marked = {} if version == 1 else {_MARK: str(version)}
-    return marked | {field: _short(personal(text) if field in PERSONAL else _plain(text)) for field, text in texts.items()}
+    return marked | {
+        field: _short(personal(text) if field in PERSONAL else _plain(text))
+        for field, text in texts.items()
+    }
 
 
 def _normal_of_version_1(text: str) -> str:
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split()).casefold()
+    return " ".join(
+        (text if text.isascii() else unicodedata.normalize("NFKC", text)).split()
+    ).casefold()
 
 
 def version_of(known: Mapping[str, str]) -> int:
@@ -63,7 +70,9 @@ Parts = tuple[str | None, ...]
 def _separated(s: Submission) -> dict[str, str]:
     """Each field as version 1 had it."""
     lines = "\x1e".join("\x1f".join(part or "" for part in _line(line)) for line in s.lines)
-    return {field: "\x1f".join(part or "" for part in parts) for field, parts in _canonical(s).items()} | {"lines": lines}
+    return {
+        field: "\x1f".join(part or "" for part in parts) for field, parts in _canonical(s).items()
+    } | {"lines": lines}
 
 
 def _counted(s: Submission) -> dict[str, str]:

@@ -62,7 +62,14 @@ def is_postal_item(text: str) -> bool:
     """S10 with its check digit (UPU S10; the `s10` package's vectors in the tests)."""
     if not is_like_postal_item(text):
         return False
-    check = 11 - sum(int(digit) * weight for digit, weight in zip(text[2:10], (8, 6, 4, 2, 3, 5, 9, 7), strict=True)) % 11
+    check = (
+        11
+        - sum(
+            int(digit) * weight
+            for digit, weight in zip(text[2:10], (8, 6, 4, 2, 3, 5, 9, 7), strict=True)
+        )
+        % 11
+    )
     return int(text[10]) == {10: 0, 11: 5}.get(check, check)
 
 

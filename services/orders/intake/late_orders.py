@@ -23,13 +23,20 @@ class Terms:
 def _terms(row: dict[str, Any]) -> Terms:
     found = Terms(row["valid_from"], timedelta(hours=row["hours"]), row["reason"])
     if not found.reason or found.at_most <= timedelta(0):
-        raise ValueError(f"late.toml: the terms from {found.valid_from} need a reason and hours above 0")
+        raise ValueError(
+            f"late.toml: the terms from {found.valid_from} need a reason and hours above 0"
+        )
     return found
 
 
 TERMS: Final = tuple(
     sorted(
-        map(_terms, tomllib.loads(Path(__file__).with_name("late_orders.toml").read_text(encoding="utf-8"))["terms"]),
+        map(
+            _terms,
+            tomllib.loads(Path(__file__).with_name("late_orders.toml").read_text(encoding="utf-8"))[
+                "terms"
+            ],
+        ),
         key=lambda terms: terms.valid_from,
         reverse=True,
     )

@@ -15,7 +15,9 @@ from shared.sealing import Sealing, bound, seal
 def persons_of(submission: Submission, sealing: Sealing) -> tuple[UUID, UUID]:
     """The references of buyer and payer; the same person has one, in whichever role."""
     buyer, payer = submission.buyer, submission.payment.payer
-    return sealing.person_ref(buyer.id_type, buyer.id_number), sealing.person_ref(payer.id_type, payer.id_number)
+    return sealing.person_ref(buyer.id_type, buyer.id_number), sealing.person_ref(
+        payer.id_type, payer.id_number
+    )
 
 
 def seal_persons(
@@ -30,7 +32,10 @@ def seal_persons(
     buyer_ref, payer_ref = persons_of(s, sealing)
     consignee = s.consignee
     inside = ConsigneeParticulars(
-        name=consignee.name, phone=consignee.phone, address=consignee.address, postcode=consignee.postcode
+        name=consignee.name,
+        phone=consignee.phone,
+        address=consignee.address,
+        postcode=consignee.postcode,
     )
     return (
         _person(s.buyer, buyer_ref, keys[buyer_ref], order_id, "buyer", sealing),
@@ -47,9 +52,13 @@ def seal_persons(
     )  # fmt: skip
 
 
-def _person(person: Payer, ref: UUID, key: AESGCM, order_id: UUID, role: str, sealing: Sealing) -> SealedPerson:
+def _person(
+    person: Payer, ref: UUID, key: AESGCM, order_id: UUID, role: str, sealing: Sealing
+) -> SealedPerson:
     phone = person.phone if isinstance(person, Buyer) else None
-    inside = Particulars(name=person.name, id_type=person.id_type, id_number=person.id_number, phone=phone)
+    inside = Particulars(
+        name=person.name, id_type=person.id_type, id_number=person.id_number, phone=phone
+    )
     return SealedPerson(
         person_ref=ref, sealed=seal(key, inside.to_json(), bound(order_id, role)), id_type=person.id_type,
         name_digest=sealing.digest(person.name), id_digest=sealing.digest(person.id_number),

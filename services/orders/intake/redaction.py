@@ -18,7 +18,13 @@ the payment."""
 # A value put into the wrong field must not reach the log: identity numbers (18, or 15 of the old kind) and telephones, in any
 # grouping and with whatever country code. A run of 11 digits and more is none of the values a refusal needs to quote.
 _LIKE_PERSONAL: Final = re.compile(r"\+?\d(?:[ -]?\d){10,}[Xx]?|\+\d(?:[ -]?\d){6,}")
-_KINDS: Final[dict[type, str]] = {bool: "true or false", int: "a number", float: "a number", dict: "an object", list: "a list"}
+_KINDS: Final[dict[type, str]] = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    dict: "an object",
+    list: "a list",
+}
 
 
 def found_of(field: str, value: Any) -> str:

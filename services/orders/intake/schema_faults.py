@@ -48,10 +48,16 @@ _DECIMALS: Final = frozenset(
 _PATTERNS: Final[dict[str, tuple[str, str]]] = {
     wire.DECIMAL: ("is_decimal", 'a decimal of at most 14 digits and 5 decimals, as "425.00"'),
     wire.TIME: ("is_time", "RFC 3339 with offset, as 2026-11-23T09:00:00+08:00"),
-    TEXT: ("is_plain_text", "text that can be seen and printed: no control or direction characters, not blank"),
+    TEXT: (
+        "is_plain_text",
+        "text that can be seen and printed: no control or direction characters, not blank",
+    ),
     wire.COUNTRY: ("is_country", "ISO 3166-1 alpha-2 in capitals"),
     wire.CURRENCY: ("is_currency", "ISO 4217 in capitals"),
-    wire.CODE: ("is_enterprise_code", "customs registration (10) or unified social credit code (18)"),
+    wire.CODE: (
+        "is_enterprise_code",
+        "customs registration (10) or unified social credit code (18)",
+    ),
     wire.HS_CODE: ("is_hs_code", "digits"),
     wire.ID_TYPE: ("one_of", "1 (resident identity card) or 2 (other)"),
 }
@@ -75,8 +81,20 @@ _STAND_IN: Final[dict[str, Any]] = {
     "platform": {"code": "1105910159", "name": "-"},
     "merchant": {"code": "1105910159", "name": "-", "country": None},
     "buyer": {"name": "-", "id_type": "1", "id_number": "-", "phone": None},
-    "consignee": {"name": "-", "phone": "-", "country": "CN", "region": None, "city": None, "address": "-", "postcode": None},
-    "payment": {"enterprise_code": "1105910159", "token": "-", "payer": {"name": "-", "id_type": "1", "id_number": "-"}},
+    "consignee": {
+        "name": "-",
+        "phone": "-",
+        "country": "CN",
+        "region": None,
+        "city": None,
+        "address": "-",
+        "postcode": None,
+    },
+    "payment": {
+        "enterprise_code": "1105910159",
+        "token": "-",
+        "payer": {"name": "-", "id_type": "1", "id_number": "-"},
+    },
     "currency": "CNY",
     "lines": [
         {
@@ -138,9 +156,15 @@ def named(document: Mapping[str, Any]) -> tuple[str, str]:
     """The order number and platform code, which name the order; raises Unprocessable where one is missing."""
     wrapped = next((name for name in _ENVELOPES if isinstance(document.get(name), dict)), None)
     if wrapped is not None and "order_no" not in document:
-        raise Unprocessable("unknown_shape", f"send what stands in {wrapped} as the value, without what is around it")
+        raise Unprocessable(
+            "unknown_shape",
+            f"send what stands in {wrapped} as the value, without what is around it",
+        )
     platform = document.get("platform")
-    order_no, code = document.get("order_no"), platform.get("code") if isinstance(platform, dict) else None
+    order_no, code = (
+        document.get("order_no"),
+        platform.get("code") if isinstance(platform, dict) else None,
+    )
     return _name("order_no", order_no), _name("platform.code", code)
 
 
@@ -150,11 +174,15 @@ def _name(field: str, value: Any) -> str:
     if not 1 <= len(name) <= NAMED_MAX:
         found = f"{len(name)} characters" if isinstance(value, str) else found_of(field, value)
         raise Unprocessable(
-            "invalid_value", f"{field} must be a text of 1 to {NAMED_MAX} characters, or no order is named: found {found}"
+            "invalid_value",
+            f"{field} must be a text of 1 to {NAMED_MAX} characters, or no order is named: found {found}",
         )
     hidden = hidden_in(name)
     if hidden is not None:
-        raise Unprocessable("invalid_value", f"{field}: send it without characters that cannot be seen: found {hidden}")
+        raise Unprocessable(
+            "invalid_value",
+            f"{field}: send it without characters that cannot be seen: found {hidden}",
+        )
     return name
 
 
@@ -162,7 +190,12 @@ def limited(faults: Sequence[Fault]) -> tuple[Fault, ...]:
     """The faults, cut to FAULTS_MAX with a last one that says so."""
     if len(faults) <= FAULTS_MAX:
         return tuple(faults)
-    more = Fault(field="", rule="faults_max", found=f"{len(faults)} faults", expected=f"{FAULTS_MAX} are listed")
+    more = Fault(
+        field="",
+        rule="faults_max",
+        found=f"{len(faults)} faults",
+        expected=f"{FAULTS_MAX} are listed",
+    )
     return (*faults[:FAULTS_MAX], more)
 
 
@@ -175,7 +208,10 @@ def path_of(steps: Iterable[Step]) -> str:
 
 
 def _steps(path: str) -> tuple[Step, ...]:
-    return tuple(int(part) if part.isdigit() else part for part in path.replace("[", ".").replace("]", "").split("."))
+    return tuple(
+        int(part) if part.isdigit() else part
+        for part in path.replace("[", ".").replace("]", "").split(".")
+    )
 
 
 def _line_count(document: Mapping[str, Any]) -> tuple[Fault, ...]:
@@ -183,7 +219,12 @@ def _line_count(document: Mapping[str, Any]) -> tuple[Fault, ...]:
     lines = document.get("lines")
     if not isinstance(lines, list) or 1 <= len(lines) <= LINES_MAX:
         return ()
-    fault = Fault(field="lines", rule="line_count", found=f"{len(lines)} lines", expected=f"1 to {LINES_MAX} lines")
+    fault = Fault(
+        field="lines",
+        rule="line_count",
+        found=f"{len(lines)} lines",
+        expected=f"1 to {LINES_MAX} lines",
+    )
     return (fault,)
 
 
@@ -221,9 +262,14 @@ def _mend(document: dict[str, Any], broken: Iterable[tuple[Step, ...]]) -> dict[
     return mended
 
 
-def _raw(document: Mapping[str, Any], broken: Iterable[tuple[Step, ...]]) -> tuple[tuple[str, str], ...]:
+def _raw(
+    document: Mapping[str, Any], broken: Iterable[tuple[Step, ...]]
+) -> tuple[tuple[str, str], ...]:
     tops = sorted({str(steps[0]) for steps in broken})
-    return tuple((top, orjson.dumps(_safe(document.get(top)), option=orjson.OPT_SORT_KEYS).decode()) for top in tops)
+    return tuple(
+        (top, orjson.dumps(_safe(document.get(top)), option=orjson.OPT_SORT_KEYS).decode())
+        for top in tops
+    )
 
 
 def _safe(value: Any) -> Any:

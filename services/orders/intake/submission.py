@@ -54,10 +54,12 @@ def _moment(text: str) -> datetime:
 
 
 _DECIMAL = core_schema.no_info_after_validator_function(
-    _decimal, core_schema.str_schema(pattern=DECIMAL, max_length=24, strict=True, strip_whitespace=True)
+    _decimal,
+    core_schema.str_schema(pattern=DECIMAL, max_length=24, strict=True, strip_whitespace=True),
 )
 _TIME = core_schema.no_info_after_validator_function(
-    _moment, core_schema.str_schema(pattern=TIME, max_length=200, strict=True, strip_whitespace=True)
+    _moment,
+    core_schema.str_schema(pattern=TIME, max_length=200, strict=True, strip_whitespace=True),
 )
 
 Amount = Annotated[Decimal, GetPydanticSchema(lambda _source, _handler: _DECIMAL)]
@@ -69,7 +71,9 @@ IdType = Annotated[str, StringConstraints(pattern=ID_TYPE, strip_whitespace=True
 
 def _text(length_max: int, *, to_upper: bool | None = None) -> Any:
     """A text without the blanks around it, which are no part of it, in JSON as in XML (`shared.texts`)."""
-    return StringConstraints(min_length=1, max_length=length_max, pattern=TEXT, strip_whitespace=True, to_upper=to_upper)
+    return StringConstraints(
+        min_length=1, max_length=length_max, pattern=TEXT, strip_whitespace=True, to_upper=to_upper
+    )
 
 
 class Wire(BaseModel):
@@ -138,7 +142,9 @@ class Goods(Wire):
     """One line."""
 
     line_no: int
-    sku: Annotated[str, _text(20)]  # itemNo of a list, which has room for less than an order [X22 CEB621, CEB603]
+    sku: Annotated[
+        str, _text(20)
+    ]  # itemNo of a list, which has room for less than an order [X22 CEB621, CEB603]
     name: Annotated[str, _text(250)]
     hs_code: Annotated[str, StringConstraints(pattern=HS_CODE, strip_whitespace=True)]
     origin: Country

@@ -8,7 +8,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from services.orders.intake.codes import DECLARABLE_COUNTRIES, DECLARABLE_CURRENCIES, UNITS, is_country
+from services.orders.intake.codes import (
+    DECLARABLE_COUNTRIES,
+    DECLARABLE_CURRENCIES,
+    UNITS,
+    is_country,
+)
 from services.orders.intake.identifiers import (
     FOREIGN_PLATFORM,
     enterprise_code_fault,
@@ -34,7 +39,9 @@ HS_DIGITS: Final = 10
 declared here; fewer are for simplified lists (A) [S22 CEB604]."""
 LINES_MAX: Final = {"import": 99, "export": 100}  # CEB311 and CEB303 [X22]
 LOGISTICS_NO_MAX: Final = {"import": 60, "export": 32}  # CEB511 and CEB505 [S22]
-LISTED_ADDRESS_MAX: Final = 200  # consigneeAddress of CEB621, which has region, city and street in one [X22]
+LISTED_ADDRESS_MAX: Final = (
+    200  # consigneeAddress of CEB621, which has region, city and street in one [X22]
+)
 PLACED_EARLIEST: Final = datetime(2013, 1, 1, tzinfo=UTC)
 AHEAD_MAX: Final = timedelta(hours=24)
 AMOUNT_MAX: Final = Decimal(1_000_000_000)
@@ -42,7 +49,14 @@ AMOUNT_MAX: Final = Decimal(1_000_000_000)
 WEIGHT_MAX_KG: Final = Decimal(1_000_000)
 
 _ZERO: Final = Decimal(0)
-_HEAD_AMOUNTS: Final = ("goods_value", "freight", "insurance", "discount", "tax_withheld", "amount_paid")
+_HEAD_AMOUNTS: Final = (
+    "goods_value",
+    "freight",
+    "insurance",
+    "discount",
+    "tax_withheld",
+    "amount_paid",
+)
 _STEPS: Final = {exponent: Decimal(1).scaleb(-exponent) for exponent in set(EXPONENTS.values())}
 """The smallest amount of a currency, by its number of decimals."""
 _INDEX: Final = re.compile(r"\[[0-9]+\]")
@@ -57,7 +71,9 @@ class _Check:
         self.faults: list[Fault] = list(submitted.shape_faults)
         self._broken = submitted.broken | {_INDEX.sub("[*]", path) for path in submitted.broken}
 
-    def refuse(self, field: str, rule: str, found: str, expected: str, reads: tuple[str, ...] = ()) -> None:
+    def refuse(
+        self, field: str, rule: str, found: str, expected: str, reads: tuple[str, ...] = ()
+    ) -> None:
         if self._broken and not all(self._is_sound(path) for path in (field, *reads)):
             return
         self.faults.append(Fault(field=field, rule=rule, found=found, expected=expected))
@@ -88,12 +104,17 @@ def _mode(check: _Check) -> None:
     order = check.order
     if order.mode not in MODES[order.direction]:
         allowed = " ".join(sorted(MODES[order.direction]))
-        check.refuse("mode", "mode_of_direction", order.mode, f"{order.direction}: {allowed}", ("direction",))
+        check.refuse(
+            "mode", "mode_of_direction", order.mode, f"{order.direction}: {allowed}", ("direction",)
+        )
 
 
 def _place(check: _Check) -> None:
     order = check.order
-    for field, code in (("merchant.country", order.merchant.country), ("consignee.country", order.consignee.country)):
+    for field, code in (
+        ("merchant.country", order.merchant.country),
+        ("consignee.country", order.consignee.country),
+    ):
         if code is not None and not is_country(code):
             check.refuse(field, "is_country", code, "ISO 3166-1 alpha-2")
     inward = order.direction == "import"
@@ -104,7 +125,13 @@ def _place(check: _Check) -> None:
         _declarable(check, "consignee.country", order.consignee.country)
     if is_country(order.consignee.country) and inward is not (order.consignee.country == "CN"):
         expected = "CN for an import" if inward else "another country than CN for an export"
-        check.refuse("consignee.country", "country_of_direction", order.consignee.country, expected, ("direction",))
+        check.refuse(
+            "consignee.country",
+            "country_of_direction",
+            order.consignee.country,
+            expected,
+            ("direction",),
+        )
 
 
 def _declarable(check: _Check, field: str, country: str) -> None:
@@ -136,10 +163,19 @@ def _enterprises(check: _Check) -> None:
             # A foreign platform without a registration, on export only [S22, A1].
             if field != "platform.code" or order.direction != "export":
                 check.refuse(
-                    field, "is_enterprise_code", code, "a code; 无 stands for a foreign platform of an export", ("direction",)
+                    field,
+                    "is_enterprise_code",
+                    code,
+                    "a code; 无 stands for a foreign platform of an export",
+                    ("direction",),
                 )
         elif (wrong := enterprise_code_fault(code)) is not None:
-            check.refuse(field, "is_enterprise_code", wrong, "customs registration (10) or unified social credit code (18)")
+            check.refuse(
+                field,
+                "is_enterprise_code",
+                wrong,
+                "customs registration (10) or unified social credit code (18)",
+            )
 
 
 def _persons(check: _Check) -> None:
@@ -147,14 +183,36 @@ def _persons(check: _Check) -> None:
     _person(check, "buyer", order.buyer)
     _person(check, "payment.payer", order.payment.payer)
     if order.direction == "import" and order.buyer.id_type != "1":
-        check.refuse("buyer.id_type", "resident_buyer", order.buyer.id_type, "1 for an import", ("direction",))
+        check.refuse(
+            "buyer.id_type",
+            "resident_buyer",
+            order.buyer.id_type,
+            "1 for an import",
+            ("direction",),
+        )
     if order.buyer.phone is None:
         if order.direction == "import":
-            check.refuse("buyer.phone", "required", "nothing", "a telephone number for an import", ("direction",))
+            check.refuse(
+                "buyer.phone",
+                "required",
+                "nothing",
+                "a telephone number for an import",
+                ("direction",),
+            )
     elif not is_telephone(order.buyer.phone):
-        check.refuse("buyer.phone", "is_telephone", found_of("buyer.phone", order.buyer.phone), "6 to 20 digits")
+        check.refuse(
+            "buyer.phone",
+            "is_telephone",
+            found_of("buyer.phone", order.buyer.phone),
+            "6 to 20 digits",
+        )
     if not is_telephone(order.consignee.phone):
-        check.refuse("consignee.phone", "is_telephone", found_of("consignee.phone", order.consignee.phone), "6 to 20 digits")
+        check.refuse(
+            "consignee.phone",
+            "is_telephone",
+            found_of("consignee.phone", order.consignee.phone),
+            "6 to 20 digits",
+        )
 
 
 def _person(check: _Check, field: str, person: Payer) -> None:
@@ -172,13 +230,21 @@ def _consignee(check: _Check) -> None:
         to = check.order.consignee
         length = sum(len(part) + 1 for part in (to.region, to.city, to.address) if part) - 1
         if length > LISTED_ADDRESS_MAX:
-            expected = f"at most {LISTED_ADDRESS_MAX} characters with region and city before the street"
+            expected = (
+                f"at most {LISTED_ADDRESS_MAX} characters with region and city before the street"
+            )
             reads = ("direction", "consignee.region", "consignee.city")
             check.refuse("consignee.address", "length_max", f"{length} characters", expected, reads)
     postcode = check.order.consignee.postcode
-    if postcode is not None and check.order.consignee.country == "CN" and not re.fullmatch("[0-9]{6}", postcode):
+    if (
+        postcode is not None
+        and check.order.consignee.country == "CN"
+        and not re.fullmatch("[0-9]{6}", postcode)
+    ):
         found = found_of("consignee.postcode", postcode)
-        check.refuse("consignee.postcode", "is_postcode", found, "6 digits in CN", ("consignee.country",))
+        check.refuse(
+            "consignee.postcode", "is_postcode", found, "6 digits in CN", ("consignee.country",)
+        )
 
 
 def _one_spelling(check: _Check) -> None:
@@ -202,7 +268,9 @@ def _number(check: _Check, field: str, number: str) -> None:
     if hidden is not None:
         check.refuse(field, "is_seen", hidden, "no characters that cannot be seen")
     elif other is not None:
-        check.refuse(field, "is_one_spelling", other, "no full-width or other compatibility characters")
+        check.refuse(
+            field, "is_one_spelling", other, "no full-width or other compatibility characters"
+        )
 
 
 def _logistics_no(check: _Check) -> None:
@@ -210,7 +278,13 @@ def _logistics_no(check: _Check) -> None:
     if number is None:
         return
     if len(number) > longest:
-        check.refuse("logistics_no", "length_max", f"{len(number)} characters", f"at most {longest} characters", ("direction",))
+        check.refuse(
+            "logistics_no",
+            "length_max",
+            f"{len(number)} characters",
+            f"at most {longest} characters",
+            ("direction",),
+        )
     elif is_like_postal_item(number) and not is_postal_item(number):
         check.refuse("logistics_no", "is_s10", "check digit wrong", "UPU S10 with its check digit")
 
@@ -231,7 +305,13 @@ def _amount(check: _Check, field: str, amount: Decimal) -> None:
         check.refuse(field, "amount_max", f"{amount:f}", f"at most {AMOUNT_MAX}")
     exponent = EXPONENTS.get(check.order.currency)
     if exponent is not None and amount != amount.quantize(_STEPS[exponent]):
-        check.refuse(field, "decimals", f"{amount:f}", f"at most {exponent} decimals in {check.order.currency}", ("currency",))
+        check.refuse(
+            field,
+            "decimals",
+            f"{amount:f}",
+            f"at most {exponent} decimals in {check.order.currency}",
+            ("currency",),
+        )
 
 
 def _sums(check: _Check) -> None:
@@ -239,23 +319,43 @@ def _sums(check: _Check) -> None:
     total = sum((line.total for line in order.lines), _ZERO)
     if order.goods_value != total:
         check.refuse(
-            "goods_value", "sum_of_lines", f"{order.goods_value:f}", f"{total:f}", ("lines", "lines[*]", "lines[*].total")
+            "goods_value",
+            "sum_of_lines",
+            f"{order.goods_value:f}",
+            f"{total:f}",
+            ("lines", "lines[*]", "lines[*].total"),
         )
     paid = order.goods_value + order.freight + order.insurance + order.tax_withheld - order.discount
     if order.amount_paid != paid:
-        check.refuse("amount_paid", "amount_composition", f"{order.amount_paid:f}", f"{paid:f}", _HEAD_AMOUNTS)
+        check.refuse(
+            "amount_paid",
+            "amount_composition",
+            f"{order.amount_paid:f}",
+            f"{paid:f}",
+            _HEAD_AMOUNTS,
+        )
 
 
 def _lines(check: _Check) -> None:
     lines, direction = check.order.lines, check.order.direction
     if len(lines) > LINES_MAX[direction]:
         check.refuse(
-            "lines", "line_count", f"{len(lines)} lines", f"at most {LINES_MAX[direction]} for an {direction}", ("direction",)
+            "lines",
+            "line_count",
+            f"{len(lines)} lines",
+            f"at most {LINES_MAX[direction]} for an {direction}",
+            ("direction",),
         )
     numbers = [line.line_no for line in lines]
     if sorted(numbers) != list(range(1, len(lines) + 1)):
         found = " ".join(echo(str(number)) for number in numbers[:20])
-        check.refuse("lines", "line_numbers", found, f"1 to {len(lines)}, each once", ("lines[*]", "lines[*].line_no"))
+        check.refuse(
+            "lines",
+            "line_numbers",
+            found,
+            f"1 to {len(lines)}, each once",
+            ("lines[*]", "lines[*].line_no"),
+        )
     for index, line in enumerate(lines):
         _goods(check, f"lines[{index}]", line)
 
@@ -270,33 +370,56 @@ def _goods(check: _Check, at: str, line: Goods) -> None:
     elif direction == "import":
         _declarable(check, f"{at}.origin", line.origin)
     if line.unit not in UNITS:
-        check.refuse(f"{at}.unit", "is_unit", found_of(f"{at}.unit", line.unit), "one of " + " ".join(UNITS))
+        check.refuse(
+            f"{at}.unit", "is_unit", found_of(f"{at}.unit", line.unit), "one of " + " ".join(UNITS)
+        )
     if line.gtin is not None and not is_gtin(line.gtin):
-        check.refuse(f"{at}.gtin", "is_gtin", f"{len(line.gtin)} characters, check digit or form wrong", "GTIN-8, 12, 13 or 14")
+        check.refuse(
+            f"{at}.gtin",
+            "is_gtin",
+            f"{len(line.gtin)} characters, check digit or form wrong",
+            "GTIN-8, 12, 13 or 14",
+        )
     _quantities(check, at, line)
     _prices(check, at, line)
 
 
 def _quantities(check: _Check, at: str, line: Goods) -> None:
-    for field, value, most in (("quantity", line.quantity, AMOUNT_MAX), ("net_weight_kg", line.net_weight_kg, WEIGHT_MAX_KG)):
+    for field, value, most in (
+        ("quantity", line.quantity, AMOUNT_MAX),
+        ("net_weight_kg", line.net_weight_kg, WEIGHT_MAX_KG),
+    ):
         if not _ZERO < value <= most:
             check.refuse(f"{at}.{field}", "positive", f"{value:f}", f"more than 0, at most {most}")
     content = line.net_content
     if content is not None and not _ZERO < content.value <= AMOUNT_MAX:
-        check.refuse(f"{at}.net_content.value", "positive", f"{content.value:f}", f"more than 0, at most {AMOUNT_MAX}")
+        check.refuse(
+            f"{at}.net_content.value",
+            "positive",
+            f"{content.value:f}",
+            f"more than 0, at most {AMOUNT_MAX}",
+        )
 
 
 def _prices(check: _Check, at: str, line: Goods) -> None:
     if line.unit_price < _ZERO:  # a gift has the price 0 [S22 CEB311]
         check.refuse(f"{at}.unit_price", "not_negative", f"{line.unit_price:f}", "0 or more")
     elif line.unit_price > AMOUNT_MAX:
-        check.refuse(f"{at}.unit_price", "amount_max", f"{line.unit_price:f}", f"at most {AMOUNT_MAX}")
+        check.refuse(
+            f"{at}.unit_price", "amount_max", f"{line.unit_price:f}", f"at most {AMOUNT_MAX}"
+        )
     _amount(check, f"{at}.total", line.total)
     # To the last decimal: customs compares price times quantity with the total and knows no tolerance [S22, 3 rule 12].
     total = line.unit_price * line.quantity
     if line.total != total:
         reads = (f"{at}.unit_price", f"{at}.quantity")
-        check.refuse(f"{at}.total", "price_times_quantity", f"{line.total:f}", f"{total.normalize():f}", reads)
+        check.refuse(
+            f"{at}.total",
+            "price_times_quantity",
+            f"{line.total:f}",
+            f"{total.normalize():f}",
+            reads,
+        )
 
 
 _RULES: Final[tuple[Callable[[_Check], None], ...]] = (

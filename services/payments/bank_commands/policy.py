@@ -57,7 +57,11 @@ def load(path: Path = POLICY) -> Patience:
     """The policy of a file; raises Misconfigured naming what is wrong."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-        memories = tuple(Memory(r["valid_from"], _s(r["keys_s"]), _s(r["patience_s"])) for r in found["memory"] if r["source"])
+        memories = tuple(
+            Memory(r["valid_from"], _s(r["keys_s"]), _s(r["patience_s"]))
+            for r in found["memory"]
+            if r["source"]
+        )
         reasons: dict[str, tuple[Pauses, ...]] = {}
         for row in found["reason"]:
             reasons[row["code"]] = (*reasons.get(row["code"], ()), _pauses(row))
@@ -68,14 +72,20 @@ def load(path: Path = POLICY) -> Patience:
         *((c, [p.valid_from for p in r]) for c, r in reasons.items()),
     ):
         if not days or not all(type(day) is date for day in days) or days != sorted(set(days)):
-            raise Misconfigured(f"mend {path.name}: rows of {what} must be each from a later day than the one before")
+            raise Misconfigured(
+                f"mend {path.name}: rows of {what} must be each from a later day than the one before"
+            )
     return Patience(memories, reasons)
 
 
 def _pauses(row: Mapping[str, Any]) -> Pauses:
     if not row["source"] or not row["pauses_s"]:
         raise ValueError(f"{row['code']} needs a source and pauses")
-    return Pauses(row["valid_from"], frozenset(_kinds(row["kinds"])), tuple(_s(pause) for pause in row["pauses_s"]))
+    return Pauses(
+        row["valid_from"],
+        frozenset(_kinds(row["kinds"])),
+        tuple(_s(pause) for pause in row["pauses_s"]),
+    )
 
 
 def _kinds(kinds: Sequence[str]) -> Sequence[str]:

@@ -63,7 +63,9 @@ def _is_ours(ask: Ask, told: BankAnswer) -> None:
     if told.reference is None:
         raise ImplausibleReply("the answer lacks our reference")
     if told.reference != ask.reference:
-        raise Contradiction(ANOTHER_PAYMENT, f"reference must be {ask.reference}, found {told.reference}")
+        raise Contradiction(
+            ANOTHER_PAYMENT, f"reference must be {ask.reference}, found {told.reference}"
+        )
     if (name := ask.about_field) is not None:
         asked, found = ask.about, getattr(told, name)
         if found is not None and asked != found:
@@ -77,7 +79,9 @@ def _refused(ask: Ask, told: BankAnswer) -> said.HoldGone | Refused:
     return Refused(code, reason)
 
 
-def declined(ask: Authorise | Capture, refused: Refused) -> said.AuthorisationDeclined | said.CaptureDeclined:
+def declined(
+    ask: Authorise | Capture, refused: Refused
+) -> said.AuthorisationDeclined | said.CaptureDeclined:
     """The refusal as the answer it is where nothing can be asked anew."""
     kind = said.AuthorisationDeclined if isinstance(ask, Authorise) else said.CaptureDeclined
     return kind(ask.order_id, refused.code, refused.reason)
@@ -96,7 +100,9 @@ def _done(ask: Ask, told: BankAnswer, sealing: Sealing) -> Meaning:
             return _refunded(ask, told)
         case Transfer() if told.status == "transferred":
             _named(ask.amount, told)
-            return said.Transferred(ask.order_id, _number(told.transfer_no, "transfer_no"), told.paid_at)
+            return said.Transferred(
+                ask.order_id, _number(told.transfer_no, "transfer_no"), told.paid_at
+            )
     raise Contradiction(IMPOSSIBLE, f"{told.status} is no answer to {ask.kind}")
 
 
@@ -110,7 +116,10 @@ def _refunded(ask: Refund | RefundTax, told: BankAnswer) -> said.Refunded | said
 
 
 def _captured(ask: Capture, told: BankAnswer, sealing: Sealing) -> said.Captured:
-    number, enterprise = _number(told.payment_no, "payment_no"), _number(told.enterprise_code, "enterprise_code")
+    number, enterprise = (
+        _number(told.payment_no, "payment_no"),
+        _number(told.enterprise_code, "enterprise_code"),
+    )
     # Less than was held may be captured: it is booked as it is, and the match finds it.
     amount = _named(ask.amount, told, at_most=True)
     if told.paid_at is None or told.payer is None:
@@ -129,7 +138,9 @@ def _named(asked: Money, told: BankAnswer, *, at_most: bool = False, must: bool 
             raise ImplausibleReply("the answer lacks its amount or currency")
         return asked
     if told.currency != asked.currency:
-        raise Contradiction(ANOTHER_CURRENCY, f"currency must be {asked.currency}, found {told.currency}")
+        raise Contradiction(
+            ANOTHER_CURRENCY, f"currency must be {asked.currency}, found {told.currency}"
+        )
     try:
         amount = told.money
     except MoneyError as error:
@@ -137,7 +148,10 @@ def _named(asked: Money, told: BankAnswer, *, at_most: bool = False, must: bool 
     assert amount is not None, "both its parts are there"
     if amount.minor <= 0 or amount > asked or (amount != asked and not at_most):
         most = "at most " if at_most else ""
-        raise Contradiction(ANOTHER_AMOUNT, f"amount must be {most}{asked} {asked.currency}, found {amount} {amount.currency}")
+        raise Contradiction(
+            ANOTHER_AMOUNT,
+            f"amount must be {most}{asked} {asked.currency}, found {amount} {amount.currency}",
+        )
     return amount
 
 
@@ -153,18 +167,26 @@ _DONE: Final = {
 }  # fmt: skip
 
 
-def record_of(ask: Ask, keys: Collection[UUID], records: Sequence[Recorded], known: Collection[str]) -> Recorded | None:
+def record_of(
+    ask: Ask, keys: Collection[UUID], records: Sequence[Recorded], known: Collection[str]
+) -> Recorded | None:
     """The record that is the doing of `ask`, of those the bank has under its reference; None if it did nothing.
 
     Of refunds a payment may have several: ours is the one under a key of any attempt of ours, or, where the bank names no key,
     one of the same amount whose number (`known`) we have from no other answer.
     """
     for record in records:
-        if (record.operation, record.status) != _DONE[ask.kind] or (record.key is not None and record.key not in keys):
+        if (record.operation, record.status) != _DONE[ask.kind] or (
+            record.key is not None and record.key not in keys
+        ):
             continue
         if not isinstance(ask, Refund | RefundTax):
             return record
-        if record.refund_no not in known and record.payment_no == ask.payment_no and _is_amount(ask.amount, record):
+        if (
+            record.refund_no not in known
+            and record.payment_no == ask.payment_no
+            and _is_amount(ask.amount, record)
+        ):
             return record
     return None
 
@@ -176,7 +198,9 @@ def _is_amount(asked: Money, told: BankAnswer) -> bool:
         return False
 
 
-def done_elsewhere(ask: Ask, keys: Collection[UUID], records: Sequence[Recorded], known: Collection[str]) -> list[Recorded]:
+def done_elsewhere(
+    ask: Ask, keys: Collection[UUID], records: Sequence[Recorded], known: Collection[str]
+) -> list[Recorded]:
     """Refunds of this payment that were none of ours: made at the bank's own desk."""
     if not isinstance(ask, Refund | RefundTax):
         return []

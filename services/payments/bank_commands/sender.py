@@ -33,9 +33,25 @@ from services.payments.bank_commands.replies import (
 )
 from services.payments.bank_commands.store import Attempt, Refusal, Said, Told
 from services.payments.bank_commands.verdicts import by_hand
-from services.payments.cases import CONTRADICTIONS, IMPOSSIBLE, POISON, REFUNDED_ELSEWHERE, REFUSED, UNANSWERED
+from services.payments.cases import (
+    CONTRADICTIONS,
+    IMPOSSIBLE,
+    POISON,
+    REFUNDED_ELSEWHERE,
+    REFUSED,
+    UNANSWERED,
+)
 from services.payments.domain import bank as said
-from services.payments.domain.bank import Ask, Authorise, Capture, HoldGone, Refund, RefundTax, Transfer, Void
+from services.payments.domain.bank import (
+    Ask,
+    Authorise,
+    Capture,
+    HoldGone,
+    Refund,
+    RefundTax,
+    Transfer,
+    Void,
+)
 from services.payments.domain.bank_replies import BankAnswer, Recorded
 from services.payments.gateway import NOTHING_DONE, Bank, Item, Records
 from shared import cases, metrics
@@ -52,7 +68,9 @@ WAITS_S: Final = 3600.0
 
 _ERASED: Final = "the payer's particulars can no longer be read"
 __all__ = ["ASKS", "PAYER_FIELD", "BankSender"]
-ASKS: Final[dict[str, type[Ask]]] = {kind.kind: kind for kind in (Authorise, Capture, Void, Refund, RefundTax, Transfer)}
+ASKS: Final[dict[str, type[Ask]]] = {
+    kind.kind: kind for kind in (Authorise, Capture, Void, Refund, RefundTax, Transfer)
+}
 
 Word = Reply | NoReply
 
@@ -75,7 +93,10 @@ class Asked:
     @property
     def keys(self) -> list[UUID]:
         """The keys of all attempts so far."""
-        return [command_store.key_of(self.effect.intent_id, number) for number in range(1, self.attempt.number + 1)]
+        return [
+            command_store.key_of(self.effect.intent_id, number)
+            for number in range(1, self.attempt.number + 1)
+        ]
 
 
 @dataclass(slots=True)
@@ -117,7 +138,9 @@ class BankSender:
         if not pairs:
             return []
         async with self._pool.acquire() as conn:
-            attempts = await command_store.attempts_of(conn, [effect.intent_id for effect, _ in pairs])
+            attempts = await command_store.attempts_of(
+                conn, [effect.intent_id for effect, _ in pairs]
+            )
         found: list[Asked] = []
         for effect, ask in pairs:
             attempt = attempts.get(effect.intent_id)
@@ -138,7 +161,11 @@ class BankSender:
         if not asked:
             return
         oldest = datetime.now(UTC).timestamp() - _memory().keys_s
-        young = [a for a in asked if a.attempt.began_at is None or a.attempt.began_at.timestamp() > oldest]
+        young = [
+            a
+            for a in asked
+            if a.attempt.began_at is None or a.attempt.began_at.timestamp() > oldest
+        ]
         nothing = [a for a in asked if a not in young]
         heard = await self._bank.query([a.key for a in young], kind)
         for a in young:
@@ -161,24 +188,32 @@ class BankSender:
         for a in asked:
             theirs = records.found.get(a.ask.reference)
             if theirs is None:
-                forgotten = a.attempt.began_at is not None and a.attempt.began_at.timestamp() <= oldest
+                forgotten = (
+                    a.attempt.began_at is not None and a.attempt.began_at.timestamp() <= oldest
+                )
                 a.reached = a.reached or not records.able
                 # A key the bank has forgotten would do it again: without its books nobody can tell.
                 (now.silent if forgotten or records.able else found).append(a)
-            elif (record := record_of(a.ask, a.keys, theirs, known.get(a.ask.order_id, ()))) is not None:
+            elif (
+                record := record_of(a.ask, a.keys, theirs, known.get(a.ask.order_id, ()))
+            ) is not None:
                 self._weigh(a, _as_answer(record, a.key), now, by="records")
             else:
                 found.append(a)
         return found
 
-    async def _records(self, kind: str, asked: Sequence[Asked]) -> tuple[Records, Mapping[UUID, set[str]]]:
+    async def _records(
+        self, kind: str, asked: Sequence[Asked]
+    ) -> tuple[Records, Mapping[UUID, set[str]]]:
         records = await self._bank.find(kind, sorted({a.ask.reference for a in asked}))
         if kind not in {"refund", "refund_tax"}:
             return records, {}
         async with self._pool.acquire() as conn:
             return records, await command_store.numbers_known(conn, {a.ask.order_id for a in asked})
 
-    async def _send(self, kind: str, asked: Sequence[Asked], now: Round, *, again: bool = False) -> None:
+    async def _send(
+        self, kind: str, asked: Sequence[Asked], now: Round, *, again: bool = False
+    ) -> None:
         if not asked:
             return
         keys = await self._keys(asked)
@@ -188,7 +223,9 @@ class BankSender:
             item = item_of(a.ask, a.key, keys)
             if item is None:
                 # Nothing was sent under this key, or the bank has just said so: nobody is contradicted.
-                now.words.append(Reply(a.effect, said.AuthorisationDeclined(a.ask.order_id, "erased", _ERASED)))
+                now.words.append(
+                    Reply(a.effect, said.AuthorisationDeclined(a.ask.order_id, "erased", _ERASED))
+                )
             else:
                 items.append(item)
                 sent.append(a)
@@ -197,7 +234,13 @@ class BankSender:
         heard = await self._bank.send(kind, items, again=again)
         for a in sent:
             if a.key in heard.poison:
-                now.cases.append(_case(POISON, a, {"bank_says": "nothing: it fails on this alone and answers others"}))
+                now.cases.append(
+                    _case(
+                        POISON,
+                        a,
+                        {"bank_says": "nothing: it fails on this alone and answers others"},
+                    )
+                )
             a.reached = str(a.key) in heard.spoken
             self._weigh(a, heard.answers.get(a.key), now)
 
@@ -219,12 +262,19 @@ class BankSender:
             meaning = read(a.ask, told, self._sealing)
         except ImplausibleReply as error:
             metrics.PARTY_CALLS.labels("bank", a.ask.kind, "unreadable").inc()
-            log.warning("an answer of the bank is none", kind=a.ask.kind, order_id=str(a.ask.order_id), error=str(error))
+            log.warning(
+                "an answer of the bank is none",
+                kind=a.ask.kind,
+                order_id=str(a.ask.order_id),
+                error=str(error),
+            )
             a.reached = True
             now.silent.append(a)
         except Contradiction as doubt:
             now.talk.append(command_store.said_of(a.ask, a.attempt, told, by))
-            now.cases.append(_case(doubt.kind, a, command_store.word_of(now.talk[-1]) | {"found": str(doubt)}))
+            now.cases.append(
+                _case(doubt.kind, a, command_store.word_of(now.talk[-1]) | {"found": str(doubt)})
+            )
             if by == "records":
                 now.words.append(NoReply(a.effect, _jittered(PERSON_S)))
             else:
@@ -232,7 +282,9 @@ class BankSender:
         else:
             self._take(a, told, meaning, now, by)
 
-    def _take(self, a: Asked, told: BankAnswer, meaning: Meaning | None, now: Round, by: str) -> None:
+    def _take(
+        self, a: Asked, told: BankAnswer, meaning: Meaning | None, now: Round, by: str
+    ) -> None:
         kept = command_store.said_of(a.ask, a.attempt, told, by)
         if meaning is None:
             a.reached = True
@@ -251,7 +303,14 @@ class BankSender:
         else:
             self._refuse(a, told, meaning, now)
 
-    def _refuse(self, a: Asked, told: BankAnswer, refused: Refused, now: Round, elsewhere: Sequence[Recorded] = ()) -> None:
+    def _refuse(
+        self,
+        a: Asked,
+        told: BankAnswer,
+        refused: Refused,
+        now: Round,
+        elsewhere: Sequence[Recorded] = (),
+    ) -> None:
         """A refusal for good: another attempt, or the answer that it is, or a person's case."""
         kept = command_store.said_of(a.ask, a.attempt, told)
         pause_s = _pause_s(a.ask, refused, a.attempt.number)
@@ -264,7 +323,9 @@ class BankSender:
         if pause_s is None:
             details = command_store.word_of(kept)
             if elsewhere:
-                details["refunds_at_the_bank"] = [f"{r.refund_no} {r.amount} {r.currency}" for r in elsewhere[:20]]
+                details["refunds_at_the_bank"] = [
+                    f"{r.refund_no} {r.amount} {r.currency}" for r in elsewhere[:20]
+                ]
             now.cases.append(_case(REFUNDED_ELSEWHERE if elsewhere else REFUSED, a, details))
         now.words.append(NoReply(a.effect, wait_s))
 
@@ -298,32 +359,60 @@ class BankSender:
                 self._weigh(a, _as_answer(record, a.key), now, by="records")
             elif a.refused is not None and (theirs is not None or not asked_twice):
                 refused, told = a.refused
-                self._stand_by(a, told, refused, now, done_elsewhere(a.ask, a.keys, theirs or (), numbers))
+                self._stand_by(
+                    a, told, refused, now, done_elsewhere(a.ask, a.keys, theirs or (), numbers)
+                )
             else:
                 if a.refused is not None and not records.able:
-                    word = command_store.word_of(command_store.said_of(a.ask, a.attempt, a.refused[1]))
-                    now.cases.append(_case(IMPOSSIBLE, a, word | {"found": "done already, and the bank's books cannot be asked"}))
+                    word = command_store.word_of(
+                        command_store.said_of(a.ask, a.attempt, a.refused[1])
+                    )
+                    now.cases.append(
+                        _case(
+                            IMPOSSIBLE,
+                            a,
+                            word | {"found": "done already, and the bank's books cannot be asked"},
+                        )
+                    )
                 now.words.append(NoReply(a.effect, _jittered(PERSON_S)))
 
     @staticmethod
-    def _let_go(a: Asked, gone: Told, theirs: Sequence[Recorded] | None, records: Records, now: Round) -> None:
+    def _let_go(
+        a: Asked, gone: Told, theirs: Sequence[Recorded] | None, records: Records, now: Round
+    ) -> None:
         """The hold is gone: let go, unless the bank's books say that it was captured, so that the buyer's money is there."""
-        taken = next((r for r in theirs or () if (r.operation, r.status) == ("capture", "captured")), None)
+        taken = next(
+            (r for r in theirs or () if (r.operation, r.status) == ("capture", "captured")), None
+        )
         if taken is not None:
             found = f"the bank's books have the capture {taken.payment_no} of {taken.amount} {taken.currency}, which it declined"
-            now.cases.append(_case(IMPOSSIBLE, a, command_store.word_of(gone.said) | {"found": found}))
+            now.cases.append(
+                _case(IMPOSSIBLE, a, command_store.word_of(gone.said) | {"found": found})
+            )
         if taken is None and (theirs is not None or not records.able):
             now.words.append(gone)
         else:
             now.talk.append(gone.said)
             now.words.append(NoReply(a.effect, _jittered(PERSON_S)))
 
-    def _stand_by(self, a: Asked, told: BankAnswer, refused: Refused, now: Round, elsewhere: Sequence[Recorded]) -> None:
+    def _stand_by(
+        self,
+        a: Asked,
+        told: BankAnswer,
+        refused: Refused,
+        now: Round,
+        elsewhere: Sequence[Recorded],
+    ) -> None:
         """The bank's books do not speak against its refusal; unless it says it was done already, which they do not show."""
         if isinstance(a.ask, Authorise | Capture):
             kept = command_store.said_of(a.ask, a.attempt, told)
             now.cases.append(
-                _case(IMPOSSIBLE, a, command_store.word_of(kept) | {"found": "done already, and not in the bank's books"})
+                _case(
+                    IMPOSSIBLE,
+                    a,
+                    command_store.word_of(kept)
+                    | {"found": "done already, and not in the bank's books"},
+                )
             )
             now.words.append(NoReply(a.effect, _jittered(PERSON_S)))
         else:

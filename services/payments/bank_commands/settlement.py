@@ -56,33 +56,54 @@ async def settle(conn: Connection, case: StoredCase, verdict: Verdict) -> str:
 
     The case itself is closed by the caller.
     """
-    effect = await conn.fetchrow("SELECT intent_id, kind FROM effect WHERE intent_id = $1 FOR UPDATE", UUID(case.subject))
+    effect = await conn.fetchrow(
+        "SELECT intent_id, kind FROM effect WHERE intent_id = $1 FOR UPDATE", UUID(case.subject)
+    )
     if effect is None:
         if verdict.word != NOTED:
             raise NotSettled(f"settle it as {NOTED}: the bank owes no answer on this any more")
         return "nothing is open at the bank; the case is closed"
     if verdict.word == NOTED:
-        raise NotSettled(f"choose another of {', '.join(VERDICTS)}: the bank still owes an answer on this")
+        raise NotSettled(
+            f"choose another of {', '.join(VERDICTS)}: the bank still owes an answer on this"
+        )
     intent_id, kind = effect["intent_id"], effect["kind"]
     attempt = (await command_store.attempts_of(conn, [intent_id]))[intent_id]
     if attempt.state in command_store.BY_HAND:
-        raise NotSettled(f"settle it as {NOTED} in a minute: by another case of {kind} it counts as {attempt.state} already")
+        raise NotSettled(
+            f"settle it as {NOTED} in a minute: by another case of {kind} it counts as {attempt.state} already"
+        )
     follows = await _act(conn, case, kind, attempt, verdict)
     # What is on its way to the bank at this moment may be done: it ends first, and its answer goes before the person's word.
-    waits = attempt.state == command_store.OPEN and verdict.word in {NEW_ATTEMPT, NOT_DONE, WRITE_OFF}
+    waits = attempt.state == command_store.OPEN and verdict.word in {
+        NEW_ATTEMPT,
+        NOT_DONE,
+        WRITE_OFF,
+    }
     await conn.execute(
-        "UPDATE effect SET next_at = now() + make_interval(secs => $2) WHERE intent_id = $1", intent_id, CALL_S if waits else 0
+        "UPDATE effect SET next_at = now() + make_interval(secs => $2) WHERE intent_id = $1",
+        intent_id,
+        CALL_S if waits else 0,
     )
     return f"{follows}, in half a minute" if waits else follows
 
 
-async def _act(conn: Connection, case: StoredCase, kind: str, attempt: Attempt, verdict: Verdict) -> str:
+async def _act(
+    conn: Connection, case: StoredCase, kind: str, attempt: Attempt, verdict: Verdict
+) -> str:
     word = verdict.word
     if word == ASK_AGAIN:
         await _put(conn, kind, case, attempt, "open", {"asked_again": attempt.asked_again + 1})
         return f"the bank is asked after attempt {attempt.number} of {kind} again"
     if word == NEW_ATTEMPT or (word == NOT_DONE and kind in _GIVEN_OUT):
-        await _put(conn, kind, case, attempt, "refused" if attempt.state == command_store.REFUSED else "not_done", {})
+        await _put(
+            conn,
+            kind,
+            case,
+            attempt,
+            "refused" if attempt.state == command_store.REFUSED else "not_done",
+            {},
+        )
         await command_store.begin(conn, [(attempt.intent_id, attempt.number + 1)])
         return f"the bank is asked anew, by attempt {attempt.number + 1} of {kind}"
     if word == NOT_DONE:
@@ -90,7 +111,9 @@ async def _act(conn: Connection, case: StoredCase, kind: str, attempt: Attempt, 
         return f"{kind} counts as not done"
     if word == WRITE_OFF:
         if kind not in _REFUNDS:
-            raise NotSettled(f"settle {kind} as {DONE} or {NOT_DONE}: only what is owed to a buyer can be written off")
+            raise NotSettled(
+                f"settle {kind} as {DONE} or {NOT_DONE}: only what is owed to a buyer can be written off"
+            )
         await _put(conn, kind, case, attempt, "written_off", {"account": _account(verdict)})
         return f"what is owed is written off against {verdict.account}"
     done = _done(case, kind, verdict)
@@ -102,8 +125,12 @@ def _done(case: StoredCase, kind: str, verdict: Verdict) -> dict[str, Any]:
     """What the bank did: its number, the amount, and where the rest goes if a refund was of less."""
     if kind == "void":
         return {}
-    if not verdict.bank_no or not (verdict.bank_no.isascii() and verdict.bank_no.isprintable() and len(verdict.bank_no) <= 64):
-        raise NotSettled("give the bank's number of it with --number: 1 to 64 printable ASCII characters")
+    if not verdict.bank_no or not (
+        verdict.bank_no.isascii() and verdict.bank_no.isprintable() and len(verdict.bank_no) <= 64
+    ):
+        raise NotSettled(
+            "give the bank's number of it with --number: 1 to 64 printable ASCII characters"
+        )
     asked_text, currency = str(case.details["asked"]).split()
     asked = Money.of(asked_text, currency)
     try:
@@ -111,24 +138,43 @@ def _done(case: StoredCase, kind: str, verdict: Verdict) -> dict[str, Any]:
     except MoneyError as error:
         raise NotSettled(f"give the amount in {currency} with --amount: {error}") from None
     if kind in {"authorise", "transfer"} and amount != asked:
-        raise NotSettled(f"have the bank mend it: {kind} is of {asked} {currency} and of nothing else, found {amount}")
+        raise NotSettled(
+            f"have the bank mend it: {kind} is of {asked} {currency} and of nothing else, found {amount}"
+        )
     if amount.minor <= 0 or (kind in _REFUNDS and amount > asked):
         most = f", at most {asked}" if kind in _REFUNDS else ""
-        raise NotSettled(f"give an amount above zero with --amount{most} {currency}: found {amount}")
+        raise NotSettled(
+            f"give an amount above zero with --amount{most} {currency}: found {amount}"
+        )
     rest = kind in _REFUNDS and amount < asked
-    return {"bank_no": verdict.bank_no, "minor": amount.minor, "account": _account(verdict) if rest else None}
+    return {
+        "bank_no": verdict.bank_no,
+        "minor": amount.minor,
+        "account": _account(verdict) if rest else None,
+    }
 
 
 def _account(verdict: Verdict) -> str:
     names = [account.value for account in ledger.WRITE_OFF_ACCOUNTS]
     if verdict.account not in names:
-        raise NotSettled(f"name with --account what it is written off against: {' or '.join(names)}, found {verdict.account}")
+        raise NotSettled(
+            f"name with --account what it is written off against: {' or '.join(names)}, found {verdict.account}"
+        )
     return verdict.account
 
 
-async def _put(conn: Connection, kind: str, case: StoredCase, attempt: Attempt, state: str, fields: dict[str, Any]) -> None:
+async def _put(
+    conn: Connection,
+    kind: str,
+    case: StoredCase,
+    attempt: Attempt,
+    state: str,
+    fields: dict[str, Any],
+) -> None:
     """Write a person's word as the attempt's state; the first attempt may have no row yet."""
-    order_id = case.order_id or await conn.fetchval("SELECT order_id FROM effect WHERE intent_id = $1", attempt.intent_id)
+    order_id = case.order_id or await conn.fetchval(
+        "SELECT order_id FROM effect WHERE intent_id = $1", attempt.intent_id
+    )
     await conn.execute(
         "INSERT INTO bank_attempt AS a (intent_id, number, order_id, kind, key, state, bank_no, minor, account, asked_again, "
         "began_at, ended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $6 = 'open' THEN NULL ELSE now() END) "

@@ -54,7 +54,13 @@ class Said(NamedTuple):
     @property
     def brief(self) -> str:
         """The word in short, by which the same word is known again."""
-        parts = (self.by, self.status, self.code, self.number, self.amount and f"{self.amount} {self.amount.currency}")
+        parts = (
+            self.by,
+            self.status,
+            self.code,
+            self.number,
+            self.amount and f"{self.amount} {self.amount.currency}",
+        )
         return " ".join(str(part) for part in parts if part)[:200]
 
 

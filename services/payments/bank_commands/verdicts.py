@@ -67,7 +67,9 @@ def _not_held(ask: Ask) -> said.Answer:
             return said.HoldGone(ask.order_id)
 
 
-def _given_out(ask: Refund | RefundTax | Transfer, attempt: Attempt, amount: Money | None) -> said.Answer | said.Transferred:
+def _given_out(
+    ask: Refund | RefundTax | Transfer, attempt: Attempt, amount: Money | None
+) -> said.Answer | said.Transferred:
     number = attempt.bank_no or WRITTEN_OFF
     if amount is None or (isinstance(ask, Transfer) and attempt.state != "done"):
         raise ValueError(f"{attempt.state} is no word on {ask.kind}")
@@ -78,4 +80,6 @@ def _given_out(ask: Refund | RefundTax | Transfer, attempt: Attempt, amount: Mon
             return said.Refunded(ask.order_id, number, amount=amount, account=attempt.account)
         case RefundTax():
             off = ask.amount - amount
-            return said.ExcessRefunded(ask.order_id, ask.amount, number, ask.turn, written_off=off, account=attempt.account)
+            return said.ExcessRefunded(
+                ask.order_id, ask.amount, number, ask.turn, written_off=off, account=attempt.account
+            )

@@ -23,7 +23,9 @@ from shared.subscriptions import Outcome
 from shared.timer_items import Items, of_order
 
 COVERED_MAX: Final = 500
-DEMANDS: Final = Items[tuple[Any, Money]]("payments", "guarantee", lambda demand: of_order(demand[0]))
+DEMANDS: Final = Items[tuple[Any, Money]](
+    "payments", "guarantee", lambda demand: of_order(demand[0])
+)
 
 
 async def reconcile(conn: Connection, deps: Deps) -> Outcome:
@@ -47,9 +49,18 @@ async def _adjust(conn: Connection, wanted: Money) -> Money:
     """Book the change of the deposit; return the change."""
     change, total = await debt_store.adjust_deposit(conn, wanted)
     if change:
-        moved = ledger.shift(Purpose.DEPOSIT, ledger.FREE, ledger.OWN_FUNDS, change, wanted.currency)
+        moved = ledger.shift(
+            Purpose.DEPOSIT, ledger.FREE, ledger.OWN_FUNDS, change, wanted.currency
+        )
         name = uuid5(NAMESPACE_URL, f"deposit at customs:{total}")
-        await store.book(conn, [entry for movement in moved for entry in ledger.entries(debt_store.fresh_id(), name, movement)])
+        await store.book(
+            conn,
+            [
+                entry
+                for movement in moved
+                for entry in ledger.entries(debt_store.fresh_id(), name, movement)
+            ],
+        )
     return Money(change, wanted.currency)
 
 

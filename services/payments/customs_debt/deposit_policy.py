@@ -25,19 +25,32 @@ class Deposits:
 
     def on(self, day: date) -> Money:
         """The deposit of a day; the first row's before it."""
-        return next((amount for valid_from, amount in reversed(self.rows) if valid_from <= day), self.rows[0][1])
+        return next(
+            (amount for valid_from, amount in reversed(self.rows) if valid_from <= day),
+            self.rows[0][1],
+        )
 
 
 def load(path: Path = POLICY) -> Deposits:
     """The deposits of a file; raises Misconfigured naming the row."""
     try:
         rows = tomllib.loads(path.read_text(encoding="utf-8"))["deposit"]
-        found = tuple((row["valid_from"], Money.of(row["amount"], row["currency"])) for row in rows if row["source"])
+        found = tuple(
+            (row["valid_from"], Money.of(row["amount"], row["currency"]))
+            for row in rows
+            if row["source"]
+        )
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, MoneyError) as error:
         raise Misconfigured(f"mend {path.name}: {type(error).__name__}: {error}") from None
     days = [day for day, _ in found]
-    if not found or days != sorted(set(days)) or any(amount.minor < 0 or amount.currency != "CNY" for _, amount in found):
-        raise Misconfigured(f"mend {path.name}: deposits are in CNY, not below zero, each from a later day than the one before")
+    if (
+        not found
+        or days != sorted(set(days))
+        or any(amount.minor < 0 or amount.currency != "CNY" for _, amount in found)
+    ):
+        raise Misconfigured(
+            f"mend {path.name}: deposits are in CNY, not below zero, each from a later day than the one before"
+        )
     return Deposits(found)
 
 

@@ -117,7 +117,9 @@ def settled(event: TaxBillSettled, withheld: Money) -> DebtDecision:
     due, movements = began(event, withheld)
     difference = event.billed.minor - withheld.minor
     if event.outcome == "booked":
-        movements += ledger.shift(Purpose.BOOK_DIFFERENCE, ledger.DIFFERENCE, ledger.SUSPENSE, difference, currency)
+        movements += ledger.shift(
+            Purpose.BOOK_DIFFERENCE, ledger.DIFFERENCE, ledger.SUSPENSE, difference, currency
+        )
     if event.outcome == "claim":
         holder = ledger.claim_on(event.merchant_code)
         movements += ledger.shift(Purpose.CLAIM, holder, ledger.SUSPENSE, difference, currency)
@@ -131,7 +133,9 @@ def began(event: TaxBillSettled, withheld: Money, returns: int = 0) -> DebtDecis
         event.order_id, event.tax_no, DueState.SETTLED, withheld, event.billed, event.outcome, event.merchant_code,
         Money.zero(currency), booked_at_most=event.booked_at_most.minor if event.booked_at_most else 0, returns=returns,
     )  # fmt: skip
-    return DebtDecision(due, _owe(Purpose.BILL, event.billed.minor - event.assessed.minor, currency))
+    return DebtDecision(
+        due, _owe(Purpose.BILL, event.billed.minor - event.assessed.minor, currency)
+    )
 
 
 def corrected(due: Due, event: TaxBillCorrected) -> DebtDecision:
@@ -141,7 +145,9 @@ def corrected(due: Due, event: TaxBillCorrected) -> DebtDecision:
         return DebtDecision(replace(due, tax_no=event.tax_no, billed=event.billed), ())
     due = replace(due, returns=max(due.returns, event.returns))
     change = event.billed.minor - due.billed.minor
-    moved = ledger.shift(Purpose.BILL, ledger.SUSPENSE, ledger.TAX_OFFICE, change, due.billed.currency, event.number)
+    moved = ledger.shift(
+        Purpose.BILL, ledger.SUSPENSE, ledger.TAX_OFFICE, change, due.billed.currency, event.number
+    )
     return DebtDecision(replace(due, tax_no=event.tax_no, billed=event.billed), moved)
 
 
@@ -169,14 +175,27 @@ def allocate_difference(due: Due, held: LedgerPosition) -> Allocation:
         ours = between
     elif between > 0:
         # As tax said of the first bill, so that it matters not which of bill and return is heard first.
-        ours = min(max(due.billed.minor - due.withheld.minor, 0), between) if due.outcome == "booked" else 0
+        ours = (
+            min(max(due.billed.minor - due.withheld.minor, 0), between)
+            if due.outcome == "booked"
+            else 0
+        )
         theirs = between - ours
     else:
         excess = -between
     turn = due.turn + 1
-    moved = ledger.shift(Purpose.BOOK_DIFFERENCE, ledger.DIFFERENCE, ledger.SUSPENSE, ours - held.difference, currency, turn)
+    moved = ledger.shift(
+        Purpose.BOOK_DIFFERENCE,
+        ledger.DIFFERENCE,
+        ledger.SUSPENSE,
+        ours - held.difference,
+        currency,
+        turn,
+    )
     holder = ledger.claim_on(due.merchant_code)
-    moved += ledger.shift(Purpose.CLAIM, holder, ledger.SUSPENSE, theirs - held.claim, currency, turn)
+    moved += ledger.shift(
+        Purpose.CLAIM, holder, ledger.SUSPENSE, theirs - held.claim, currency, turn
+    )
     if not moved and not excess:
         return Allocation(due, (), Money.zero(currency))
     return Allocation(replace(due, turn=turn), moved, Money(excess, currency))
@@ -189,12 +208,19 @@ def excess_of(due: Due) -> Money | None:
 
 
 def handed_over(due: Due, event: TaxBillDue) -> Due:
-    return replace(due, state=DUE.next(due.state, event), payment_id=event.payment_id, payment_book=event.payment_book)
+    return replace(
+        due,
+        state=DUE.next(due.state, event),
+        payment_id=event.payment_id,
+        payment_book=event.payment_book,
+    )
 
 
 def paid(due: Due, answer: Transferred) -> DebtDecision:
     """The bank paid customs."""
-    moved = ledger.shift(Purpose.PAY_TAX, ledger.TAX_OFFICE, ledger.BANK, due.billed.minor, due.billed.currency)
+    moved = ledger.shift(
+        Purpose.PAY_TAX, ledger.TAX_OFFICE, ledger.BANK, due.billed.minor, due.billed.currency
+    )
     return DebtDecision(replace(due, state=DUE.next(due.state, answer)), moved)
 
 
@@ -211,17 +237,33 @@ def restored(due: Due, event: TaxRestored) -> DebtDecision:
     if after.state is not DueState.RESTORED:
         return DebtDecision(after, ())
     billed = due.billed
-    moved = ledger.shift(Purpose.RESTORE_TAX, ledger.TAX_OFFICE, ledger.SUSPENSE, billed.minor, billed.currency, event.return_no)
+    moved = ledger.shift(
+        Purpose.RESTORE_TAX,
+        ledger.TAX_OFFICE,
+        ledger.SUSPENSE,
+        billed.minor,
+        billed.currency,
+        event.return_no,
+    )
     return DebtDecision(after, moved)
 
 
 def restored_unbilled(event: TaxRestored) -> tuple[Movement, ...]:
     """Goods came back before there was a bill: what was assessed on them is owed no more."""
     total = event.total
-    return ledger.shift(Purpose.RESTORE_TAX, ledger.TAX_OFFICE, ledger.SUSPENSE, total.minor, total.currency, event.return_no)
+    return ledger.shift(
+        Purpose.RESTORE_TAX,
+        ledger.TAX_OFFICE,
+        ledger.SUSPENSE,
+        total.minor,
+        total.currency,
+        event.return_no,
+    )
 
 
-def cover(free: Money, demands: Sequence[tuple[UUID, Money]]) -> tuple[list[tuple[UUID, Money]], list[tuple[UUID, Money]]]:
+def cover(
+    free: Money, demands: Sequence[tuple[UUID, Money]]
+) -> tuple[list[tuple[UUID, Money]], list[tuple[UUID, Money]]]:
     """Split demands on the deposit into those that fit into what is free of it and those that wait.
 
     The oldest come first and are served first: behind one that does not fit all wait, however small.

@@ -41,7 +41,9 @@ class Folded:
     demands: dict[UUID, Money] = field(default_factory=dict)
     freed: list[UUID] = field(default_factory=list)
     asks: list[tuple[Ask, bytes | None]] = field(default_factory=list)
-    gathered: dict[tuple[UUID, str, int], list[Money]] = field(default_factory=lambda: defaultdict(list))
+    gathered: dict[tuple[UUID, str, int], list[Money]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
     def book(self, cause: UUID, order_id: UUID, movements: Sequence[Movement]) -> None:
         for movement in movements:
@@ -77,7 +79,11 @@ class Folded:
     def _post(self, m: Message, event: TaxPosted) -> None:
         if event.total.currency != "CNY":
             return  # an export owes nothing here
-        self.book(m.event_id, m.order_id, customs_debt.assessed(event, self._withheld(m.order_id, event.total.currency)))
+        self.book(
+            m.event_id,
+            m.order_id,
+            customs_debt.assessed(event, self._withheld(m.order_id, event.total.currency)),
+        )
         if event.total.minor:
             self.demands[m.order_id] = event.total
 
@@ -102,7 +108,9 @@ class Folded:
         due, payment = self.dues.get(order_id), self.payments[order_id]
         if due is None or payment.returns < due.returns:
             return
-        evened = customs_debt.allocate_difference(due, self.held.setdefault(order_id, LedgerPosition()))
+        evened = customs_debt.allocate_difference(
+            due, self.held.setdefault(order_id, LedgerPosition())
+        )
         due = evened.due
         if evened.excess.minor:
             decision = give_back_excess(payment, evened.excess, due.turn)
@@ -125,7 +133,9 @@ class Folded:
             raise IllegalTransition("settled", type(event))
         withheld = self._withheld(m.order_id, event.billed.currency)
         if (held := self.held.get(m.order_id)) is not None:
-            self.dues[m.order_id], moved = customs_debt.began(event, withheld, max(held.restored, event.returns))
+            self.dues[m.order_id], moved = customs_debt.began(
+                event, withheld, max(held.restored, event.returns)
+            )
             self.book(m.event_id, m.order_id, moved)
             self.even_out(m.event_id, m.order_id, m.traceparent)
             return
@@ -159,23 +169,35 @@ async def follow_tax(conn: Connection, batch: Sequence[Message], deps: Deps) -> 
     folded = Folded(dict(before), dict(dues_before), await _held(conn, batch, before))
     for m in batch:
         folded.follow(m)
-    await store.save(conn, before, [p for p in folded.payments.values() if before.get(p.order_id) != p])
-    await debt_store.save(conn, [due for order_id, due in folded.dues.items() if due != dues_before.get(order_id)])
+    await store.save(
+        conn, before, [p for p in folded.payments.values() if before.get(p.order_id) != p]
+    )
+    await debt_store.save(
+        conn, [due for order_id, due in folded.dues.items() if due != dues_before.get(order_id)]
+    )
     await store.book(conn, folded.entries)
     outcome = Outcome(commands=[instruction(ask, traceparent) for ask, traceparent in folded.asks])
     for (payment_id, book, bills), amounts in sorted(folded.gathered.items()):
         came = Money.total(amounts, amounts[0].currency)
         if total := await debt_store.gather(conn, payment_id, book, bills, came, len(amounts)):
-            outcome.commands.append(instruction(Transfer(order_id=payment_id, payment_book=book, amount=total), None))
+            outcome.commands.append(
+                instruction(Transfer(order_id=payment_id, payment_book=book, amount=total), None)
+            )
     # Freed first: what was posted and came back in one batch must find its own reservation.
-    demands = {order_id: amount for order_id, amount in folded.demands.items() if order_id not in folded.freed}
+    demands = {
+        order_id: amount
+        for order_id, amount in folded.demands.items()
+        if order_id not in folded.freed
+    }
     await deposit.reserve(conn, deps, list(demands.items()))
     if folded.freed:
         await deposit.release(conn, folded.freed)
     return outcome
 
 
-async def _of_returns(conn: Connection, batch: Sequence[Message], payments: Mapping[UUID, Payment]) -> set[UUID]:
+async def _of_returns(
+    conn: Connection, batch: Sequence[Message], payments: Mapping[UUID, Payment]
+) -> set[UUID]:
     """The orders of a batch whose difference is worked out from the books: goods of them came back, or their bill was corrected."""
     found = {m.order_id for m in batch if isinstance(m.event, (TaxRestored, TaxBillCorrected))}
     found |= {order_id for order_id, payment in payments.items() if payment.returns}
@@ -185,13 +207,17 @@ async def _of_returns(conn: Connection, batch: Sequence[Message], payments: Mapp
     return found | (await debt_store.restored_among(conn, settled) if settled else set())
 
 
-async def _held(conn: Connection, batch: Sequence[Message], payments: Mapping[UUID, Payment]) -> dict[UUID, LedgerPosition]:
+async def _held(
+    conn: Connection, batch: Sequence[Message], payments: Mapping[UUID, Payment]
+) -> dict[UUID, LedgerPosition]:
     wanted = await _of_returns(conn, batch, payments)
     return {order_id: LedgerPosition() for order_id in wanted} | await debt_store.held(conn, wanted)
 
 
 async def share_out(
-    conn: Connection, returned: Mapping[UUID, tuple[UUID, bytes | None]], payments: dict[UUID, Payment]
+    conn: Connection,
+    returned: Mapping[UUID, tuple[UUID, bytes | None]],
+    payments: dict[UUID, Payment],
 ) -> Folded:
     """After refunds of returns were decided: share out what is between withheld and billed of those orders that have a bill.
 
@@ -201,11 +227,15 @@ async def share_out(
     folded = Folded(payments, dict(before), await debt_store.held(conn, list(before)))
     for order_id in before:
         folded.even_out(*_caused(order_id, returned))
-    await debt_store.save(conn, [due for order_id, due in folded.dues.items() if due != before[order_id]])
+    await debt_store.save(
+        conn, [due for order_id, due in folded.dues.items() if due != before[order_id]]
+    )
     return folded
 
 
-def _caused(order_id: UUID, causes: Mapping[UUID, tuple[UUID, bytes | None]]) -> tuple[UUID, UUID, bytes | None]:
+def _caused(
+    order_id: UUID, causes: Mapping[UUID, tuple[UUID, bytes | None]]
+) -> tuple[UUID, UUID, bytes | None]:
     cause, traceparent = causes[order_id]
     return cause, order_id, traceparent
 
@@ -215,7 +245,11 @@ def instruction(ask: Ask, traceparent: bytes | None) -> OutboundCommand:
         ask = ask.model_copy(update={"traceparent": traceparent.decode("latin-1")})
     # What follows a hold goes ahead of new holds: a burst of orders is then paid one by one, not held all and captured last.
     return OutboundCommand(
-        ask.intent_id, ask.order_id, ask.kind, ask.model_dump_json().encode(), priority=ask.kind != "authorise"
+        ask.intent_id,
+        ask.order_id,
+        ask.kind,
+        ask.model_dump_json().encode(),
+        priority=ask.kind != "authorise",
     )
 
 
@@ -225,7 +259,9 @@ async def follow_transfers(conn: Connection, answered: Sequence[Reply]) -> Outco
     # Payments, then dues, then transfers, then the deposit: the order of `follow_tax`.
     payments = await store.lock(conn, await debt_store.orders_of(conn, transfers))
     locked = await debt_store.lock(conn, payments)
-    made = await debt_store.payments_made(conn, {payment_id: t.transfer_no for payment_id, t in transfers.items()})
+    made = await debt_store.payments_made(
+        conn, {payment_id: t.transfer_no for payment_id, t in transfers.items()}
+    )
     found = {order_id: due for order_id, due in locked.items() if due.payment_id in made}
     outcome, entries, after = Outcome(), list[Entry](), list[Due]()
     told: list[Payment] = []

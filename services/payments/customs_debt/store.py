@@ -14,14 +14,17 @@ from shared.money import Money
 async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Due]:
     """The dues of these orders that are there, locked in one order; the orders' payments must be locked already."""
     rows = await conn.fetch(
-        "SELECT * FROM tax_due WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE", list(order_ids)
+        "SELECT * FROM tax_due WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE",
+        list(order_ids),
     )
     return {row["order_id"]: _due(row) for row in rows}
 
 
 async def orders_of(conn: Connection, payment_ids: Collection[UUID]) -> list[UUID]:
     """Return the orders whose dues these payments pay; complete once the payments were asked for."""
-    rows = await conn.fetch("SELECT order_id FROM tax_due WHERE payment_id = ANY($1::uuid[])", list(payment_ids))
+    rows = await conn.fetch(
+        "SELECT order_id FROM tax_due WHERE payment_id = ANY($1::uuid[])", list(payment_ids)
+    )
     return [row["order_id"] for row in rows]
 
 
@@ -67,18 +70,26 @@ async def held(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Ledg
         "FROM journal WHERE order_id = ANY($1::uuid[]) GROUP BY order_id",
         list(order_ids),
     )
-    return {r["order_id"]: LedgerPosition(r["suspense"], r["difference"], r["claim"], r["refunded"], r["restored"]) for r in rows}
+    return {
+        r["order_id"]: LedgerPosition(
+            r["suspense"], r["difference"], r["claim"], r["refunded"], r["restored"]
+        )
+        for r in rows
+    }
 
 
 async def restored_among(conn: Connection, order_ids: Collection[UUID]) -> set[UUID]:
     """Those of these orders of which tax was taken back before there was a bill."""
     rows = await conn.fetch(
-        "SELECT DISTINCT order_id FROM journal WHERE order_id = ANY($1::uuid[]) AND purpose = 'restore_tax'", list(order_ids)
+        "SELECT DISTINCT order_id FROM journal WHERE order_id = ANY($1::uuid[]) AND purpose = 'restore_tax'",
+        list(order_ids),
     )
     return {row["order_id"] for row in rows}
 
 
-async def gather(conn: Connection, payment_id: UUID, book: str, bills: int, came: Money, number: int) -> Money | None:
+async def gather(
+    conn: Connection, payment_id: UUID, book: str, bills: int, came: Money, number: int
+) -> Money | None:
     """Count bills towards a payment; its whole amount once the last of them is there. Counting locks the payment's row."""
     row = await conn.fetchrow(
         "INSERT INTO tax_payment AS t (payment_id, payment_book, currency, bills, seen, amount_minor) VALUES ($1, $2, $3, $4, $5, $6) "
@@ -105,7 +116,8 @@ async def payments_made(conn: Connection, transfers: Mapping[UUID, str]) -> set[
 async def adjust_deposit(conn: Connection, wanted: Money) -> tuple[int, int]:
     """Raise or lower the deposit to what is wanted, not below what is reserved; returns the change and what it is now."""
     await conn.execute(
-        "INSERT INTO guarantee (currency, amount_minor, reserved_minor) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING", wanted.currency
+        "INSERT INTO guarantee (currency, amount_minor, reserved_minor) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING",
+        wanted.currency,
     )
     row = await conn.fetchrow(
         "UPDATE guarantee AS g SET amount_minor = greatest($2, g.reserved_minor) FROM (SELECT currency, amount_minor FROM guarantee "
@@ -129,7 +141,9 @@ async def take(conn: Connection, amount: Money) -> bool:
 async def give_back(conn: Connection, amount: Money) -> None:
     if amount.minor:
         await conn.execute(
-            "UPDATE guarantee SET reserved_minor = reserved_minor - $2 WHERE currency = $1", amount.currency, amount.minor
+            "UPDATE guarantee SET reserved_minor = reserved_minor - $2 WHERE currency = $1",
+            amount.currency,
+            amount.minor,
         )
 
 
@@ -184,7 +198,9 @@ async def list_uncovered(conn: Connection, most: int) -> list[tuple[UUID, Money]
 
 async def drop_uncovered(conn: Connection, order_ids: Collection[UUID]) -> None:
     if order_ids:
-        await conn.execute("DELETE FROM uncovered WHERE order_id = ANY($1::uuid[])", list(order_ids))
+        await conn.execute(
+            "DELETE FROM uncovered WHERE order_id = ANY($1::uuid[])", list(order_ids)
+        )
 
 
 async def count_guarantee(conn: Connection) -> dict[str, int]:

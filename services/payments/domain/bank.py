@@ -104,7 +104,16 @@ class Transferred:
     paid_at: datetime | None = None
 
 
-Answer = Authorised | AuthorisationDeclined | Captured | CaptureDeclined | Voided | HoldGone | Refunded | ExcessRefunded
+Answer = (
+    Authorised
+    | AuthorisationDeclined
+    | Captured
+    | CaptureDeclined
+    | Voided
+    | HoldGone
+    | Refunded
+    | ExcessRefunded
+)
 """What the bank says of an order's money; a transfer to customs is of many orders and followed by itself."""
 
 
@@ -174,7 +183,10 @@ class Refund(Ask):
     @property
     def intent_id(self) -> UUID:
         """One of the whole, or one for each return."""
-        return uuid5(self.order_id, self.kind if self.return_no is None else f"{self.kind}:return {self.return_no}")
+        return uuid5(
+            self.order_id,
+            self.kind if self.return_no is None else f"{self.kind}:return {self.return_no}",
+        )
 
 
 class RefundTax(Ask):

@@ -67,7 +67,11 @@ class BankAnswer(Fact):
     @property
     def money(self) -> Money | None:
         """The amount it names, None if it names none; raises MoneyError for one that is none of its currency."""
-        return None if self.amount is None or self.currency is None else Money.of(self.amount, self.currency)
+        return (
+            None
+            if self.amount is None or self.currency is None
+            else Money.of(self.amount, self.currency)
+        )
 
 
 class Recorded(BankAnswer):

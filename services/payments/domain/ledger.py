@@ -80,7 +80,9 @@ class Movement:
 
     def __post_init__(self) -> None:
         if self.amount.minor <= 0:
-            raise ValueError(f"a {self.purpose} moves {self.amount.minor} minor units: not more than none")
+            raise ValueError(
+                f"a {self.purpose} moves {self.amount.minor} minor units: not more than none"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,9 @@ def unsettle(goods: Money, tax: Money, merchant_code: str, part: int) -> tuple[M
     return _moved(parts, part)
 
 
-def _moved(parts: tuple[tuple[Purpose, Holder, Holder, Money], ...], part: int = 0) -> tuple[Movement, ...]:
+def _moved(
+    parts: tuple[tuple[Purpose, Holder, Holder, Money], ...], part: int = 0
+) -> tuple[Movement, ...]:
     return tuple(Movement(*each, part) for each in parts if each[3].minor > 0)
 
 
@@ -144,15 +148,37 @@ def entries(cause: UUID, order_id: UUID, movement: Movement) -> tuple[Entry, Ent
     currency, minor = movement.amount.currency, movement.amount.minor
     debit, credit = movement.debit, movement.credit
     return (
-        Entry(txn_id, 0, order_id, movement.purpose, debit.account, debit.party, currency, minor, movement.part),
-        Entry(txn_id, 1, order_id, movement.purpose, credit.account, credit.party, currency, -minor, movement.part),
+        Entry(
+            txn_id,
+            0,
+            order_id,
+            movement.purpose,
+            debit.account,
+            debit.party,
+            currency,
+            minor,
+            movement.part,
+        ),
+        Entry(
+            txn_id,
+            1,
+            order_id,
+            movement.purpose,
+            credit.account,
+            credit.party,
+            currency,
+            -minor,
+            movement.part,
+        ),
     )
 
 
 # --- tax: what is owed to customs, what it is set against, and the guarantee that stands for it
 
 
-def shift(purpose: Purpose, debit: Holder, credit: Holder, minor: int, currency: str, part: int = 0) -> tuple[Movement, ...]:
+def shift(
+    purpose: Purpose, debit: Holder, credit: Holder, minor: int, currency: str, part: int = 0
+) -> tuple[Movement, ...]:
     """A movement of `minor` units from `credit` to `debit`; of a negative amount the other way, of none nothing."""
     if minor < 0:
         debit, credit = credit, debit
@@ -163,7 +189,9 @@ WRITE_OFF_ACCOUNTS: Final = (Account.OWN_FUNDS, Account.TAX_DIFFERENCE)
 """Against which a person may write off what will not go back."""
 
 
-def write_off(purpose: Purpose, owed: Holder, account: str | None, amount: Money, part: int) -> tuple[Movement, ...]:
+def write_off(
+    purpose: Purpose, owed: Holder, account: str | None, amount: Money, part: int
+) -> tuple[Movement, ...]:
     """What is owed and will not be paid, by a person's word, to the account they named."""
     named = Holder(Account(account)) if account else OWN_FUNDS
     return shift(purpose, owed, named, amount.minor, amount.currency, part)

@@ -183,11 +183,15 @@ def follow(payment: Payment | None, heard: Heard) -> Decision:
     if decide is None:
         return Decision(before)
     decision = decide(replace(before, state=state), heard)
-    return replace(decision, payment=replace(decision.payment, version=before.version + len(decision.facts)))
+    return replace(
+        decision, payment=replace(decision.payment, version=before.version + len(decision.facts))
+    )
 
 
 def _place(after: Payment, order: OrderPlaced) -> Decision:
-    terms = Terms(order.amount_paid, order.tax_withheld, order.merchant.code, order.payment_enterprise)
+    terms = Terms(
+        order.amount_paid, order.tax_withheld, order.merchant.code, order.payment_enterprise
+    )
     ask = Authorise(
         order_id=order.order_id, amount=order.amount_paid, token=order.payment_token, payer=order.payer,
         enterprise_code=order.payment_enterprise,
@@ -200,7 +204,11 @@ def _authorise(after: Payment, answer: Authorised) -> Decision:
     if after.unwinding:
         return Decision(after, asks=(_void(after),))
     # A hold is nobody else's affair: it is captured at once, and only that is announced.
-    ask = Capture(order_id=after.order_id, authorisation_no=answer.authorisation_no, amount=_terms(after).amount)
+    ask = Capture(
+        order_id=after.order_id,
+        authorisation_no=answer.authorisation_no,
+        amount=_terms(after).amount,
+    )
     return Decision(after, asks=(ask,))
 
 
@@ -231,7 +239,12 @@ def _decline_capture(after: Payment, answer: CaptureDeclined) -> Decision:
 def _settle(after: Payment, _heard: GoodsReleased | ReturnAccepted) -> Decision:
     terms, captured = _terms(after), _captured(after)
     merchant, tax = ledger.shares(captured, terms.tax_withheld)
-    fact = MerchantSettled(order_id=after.order_id, merchant_code=terms.merchant_code, merchant_amount=merchant, tax_amount=tax)
+    fact = MerchantSettled(
+        order_id=after.order_id,
+        merchant_code=terms.merchant_code,
+        merchant_amount=merchant,
+        tax_amount=tax,
+    )
     movements = ledger.settle(captured, terms.tax_withheld, terms.merchant_code)
     return Decision(after, (fact,), movements=movements)
 
@@ -248,7 +261,9 @@ def _give_back(after: Payment, _heard: OrderUnwinding) -> Decision:
     after = replace(after, unwinding=True)
     excess = _excess(after)
     # Tax given back already was the buyer's own money, so that much less of it is left to give back.
-    moved = ledger.shift(Purpose.UNSETTLE_TAX, ledger.BUYER, ledger.TAX_OFFICE, excess.minor, excess.currency)
+    moved = ledger.shift(
+        Purpose.UNSETTLE_TAX, ledger.BUYER, ledger.TAX_OFFICE, excess.minor, excess.currency
+    )
     return Decision(after, asks=(_refund(after),), movements=moved)
 
 
@@ -256,7 +271,9 @@ def _settle_and_take_back(after: Payment, heard: ReturnAccepted) -> Decision:
     """The return is heard of before the release: what came back was released."""
     settled = _settle(after, heard)
     taken = _take_back(settled.payment, heard)
-    return Decision(taken.payment, settled.facts + taken.facts, taken.asks, settled.movements + taken.movements)
+    return Decision(
+        taken.payment, settled.facts + taken.facts, taken.asks, settled.movements + taken.movements
+    )
 
 
 def _take_back(after: Payment, heard: ReturnAccepted) -> Decision:
@@ -268,15 +285,28 @@ def _take_back(after: Payment, heard: ReturnAccepted) -> Decision:
     gone = after.returned_tax or nothing
     if (excess := _excess(after)).minor:
         # Tax given back already, because customs billed less, was of goods that were still sold.
-        share = returns.tax_still_withheld(ledger.shares(captured, terms.tax_withheld)[1] - excess - gone, heard.lines)
+        share = returns.tax_still_withheld(
+            ledger.shares(captured, terms.tax_withheld)[1] - excess - gone, heard.lines
+        )
     tax = max(nothing, min(share, _left(after) - (after.refunded or nothing) - goods))
-    back = Refunding(heard.return_no, goods if heard.refund_goods else nothing, tax if heard.in_time else nothing)
+    back = Refunding(
+        heard.return_no, goods if heard.refund_goods else nothing, tax if heard.in_time else nothing
+    )
     after = replace(after, returning=back, returns=heard.return_no, returned_tax=gone + share)
     amount = back.goods + back.tax
     if not amount.minor:
         return _close_return(after, None)
-    ask = Refund(order_id=after.order_id, payment_no=_known(after.payment_no), amount=amount, return_no=back.return_no)
-    return Decision(after, asks=(ask,), movements=ledger.unsettle(back.goods, back.tax, terms.merchant_code, back.return_no))
+    ask = Refund(
+        order_id=after.order_id,
+        payment_no=_known(after.payment_no),
+        amount=amount,
+        return_no=back.return_no,
+    )
+    return Decision(
+        after,
+        asks=(ask,),
+        movements=ledger.unsettle(back.goods, back.tax, terms.merchant_code, back.return_no),
+    )
 
 
 def _returned(after: Payment, answer: Refunded) -> Decision:
@@ -301,7 +331,11 @@ def _paid(asked: Money, answer: Refunded) -> tuple[Money, Money]:
 
 
 def _written_off(payment: Payment, off: Money) -> Money | None:
-    return (payment.written_off + off if payment.written_off else off) if off.minor else payment.written_off
+    return (
+        (payment.written_off + off if payment.written_off else off)
+        if off.minor
+        else payment.written_off
+    )
 
 
 def _refund_moved(paid: Money, off: Money, answer: Refunded, part: int = 0) -> tuple[Movement, ...]:
@@ -316,7 +350,9 @@ def _close_return(after: Payment, refund_no: str | None) -> Decision:
         order_id=after.order_id, return_no=back.return_no, amount=back.goods + back.tax, goods_amount=back.goods,
         tax_amount=back.tax, refund_no=refund_no,
     )  # fmt: skip
-    return Decision(replace(after, state=PAYMENT.next(State.RETURNING, fact), returning=None), (fact,))
+    return Decision(
+        replace(after, state=PAYMENT.next(State.RETURNING, fact), returning=None), (fact,)
+    )
 
 
 def _let_go(after: Payment, _answer: Voided | HoldGone) -> Decision:
@@ -326,7 +362,9 @@ def _let_go(after: Payment, _answer: Voided | HoldGone) -> Decision:
 def _refunded(after: Payment, answer: Refunded) -> Decision:
     paid, off = _paid(_left(after), answer)
     fact = PaymentRefunded(order_id=after.order_id, amount=paid, refund_no=answer.refund_no)
-    after = replace(after, refunded=paid, refund_no=answer.refund_no, written_off=_written_off(after, off))
+    after = replace(
+        after, refunded=paid, refund_no=answer.refund_no, written_off=_written_off(after, off)
+    )
     return Decision(after, (fact,), movements=_refund_moved(paid, off, answer))
 
 
@@ -337,7 +375,9 @@ def give_back_excess(payment: Payment, amount: Money, turn: int = 0) -> Decision
     """
     if payment.unwinding or payment.state not in (State.CAPTURED, State.SETTLED, State.RETURNING):
         return Decision(payment)
-    ask = RefundTax(order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=amount, turn=turn)
+    ask = RefundTax(
+        order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=amount, turn=turn
+    )
     return Decision(replace(payment, excess=_excess(payment) + amount), asks=(ask,))
 
 
@@ -347,8 +387,12 @@ def _excess_refunded(after: Payment, answer: ExcessRefunded) -> Decision:
     paid = answer.amount - off
     fact = TaxRefunded(order_id=after.order_id, amount=paid, refund_no=answer.refund_no)
     # Out of what stands between withheld and billed, whatever became of the order since.
-    moved = ledger.shift(Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, paid.minor, currency, answer.turn)
-    moved += ledger.write_off(Purpose.WRITE_OFF_TAX, ledger.SUSPENSE, answer.account, off, answer.turn)
+    moved = ledger.shift(
+        Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, paid.minor, currency, answer.turn
+    )
+    moved += ledger.write_off(
+        Purpose.WRITE_OFF_TAX, ledger.SUSPENSE, answer.account, off, answer.turn
+    )
     return Decision(after, (fact,), movements=moved)
 
 
@@ -384,12 +428,16 @@ def _void(payment: Payment) -> Void:
 
 
 def _refund(payment: Payment) -> Refund:
-    return Refund(order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=_left(payment))
+    return Refund(
+        order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=_left(payment)
+    )
 
 
 def _declined(payment: Payment, answer: AuthorisationDeclined | CaptureDeclined) -> PaymentDeclined:
     amount = _terms(payment).amount
-    return PaymentDeclined(order_id=payment.order_id, code=answer.code, reason=answer.reason, amount=amount)
+    return PaymentDeclined(
+        order_id=payment.order_id, code=answer.code, reason=answer.reason, amount=amount
+    )
 
 
 def _terms(payment: Payment) -> Terms:

@@ -12,7 +12,9 @@ from shared.events.customs import ReturnedLine
 from shared.money import Money, part_between, share_by_largest_remainder
 
 
-def refundable(captured: Money, tax_withheld: Money, lines: Sequence[ReturnedLine]) -> tuple[Money, Money]:
+def refundable(
+    captured: Money, tax_withheld: Money, lines: Sequence[ReturnedLine]
+) -> tuple[Money, Money]:
     """Return the merchant's and the tax office's part of what was captured that belong to the goods of one return.
 
     What the buyer paid for the goods, with freight, insurance and discount, is shared over the lines by their prices; what
@@ -28,7 +30,8 @@ def refundable(captured: Money, tax_withheld: Money, lines: Sequence[ReturnedLin
 def _part(whole: Money, weights: Sequence[int], lines: Sequence[ReturnedLine]) -> Money:
     shares = share_by_largest_remainder(whole.minor, weights)
     back = sum(
-        part_between(share, line.returned_before, line.returned, line.ordered) for share, line in zip(shares, lines, strict=True)
+        part_between(share, line.returned_before, line.returned, line.ordered)
+        for share, line in zip(shares, lines, strict=True)
     )
     return Money(back, whole.currency)
 

@@ -11,7 +11,13 @@ from uuid import UUID
 from services.tax.domain.assessment import beijing_date
 from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBilled, TaxBillVoided
 from shared.events.customs import TaxBillCorrected as Corrected
-from shared.events.tax import TaxBillCorrected, TaxBillDisputed, TaxBillDue, TaxBillSettled, TaxEvent
+from shared.events.tax import (
+    TaxBillCorrected,
+    TaxBillDisputed,
+    TaxBillDue,
+    TaxBillSettled,
+    TaxEvent,
+)
 from shared.money import Money
 from shared.transitions import Transitions
 
@@ -75,16 +81,28 @@ BILL: Final = Transitions[BillState](
         (BillState.CONSOLIDATED, TimeToPay): BillState.DUE,
         # The book is known and the dispute is not over: what is decided then is consolidated at once.
         (BillState.DISPUTED, TaxBillConsolidated): BillState.DISPUTED,
-        **{(s, CameBack): BillState.RETURNED for s in (BillState.DISPUTED, BillState.SETTLED, BillState.CONSOLIDATED)},
-        **{(s, TaxBillVoided): BillState.VOIDED for s in (BillState.DISPUTED, BillState.SETTLED, BillState.CONSOLIDATED)},
+        **{
+            (s, CameBack): BillState.RETURNED
+            for s in (BillState.DISPUTED, BillState.SETTLED, BillState.CONSOLIDATED)
+        },
+        **{
+            (s, TaxBillVoided): BillState.VOIDED
+            for s in (BillState.DISPUTED, BillState.SETTLED, BillState.CONSOLIDATED)
+        },
         # What is handed over for payment is paid; a later word on it is a contradiction, for a person.
         (BillState.DUE, TaxBillVoided): BillState.DUE,
         (BillState.DUE, CameBack): BillState.DUE,
         **{(s, TaxBillVoided): s for s in (BillState.RETURNED, BillState.VOIDED)},
         **{(s, CameBack): s for s in (BillState.RETURNED, BillState.VOIDED)},
-        **{(s, TaxBillConsolidated): s for s in (BillState.CONSOLIDATED, BillState.DUE, BillState.RETURNED, BillState.VOIDED)},
+        **{
+            (s, TaxBillConsolidated): s
+            for s in (BillState.CONSOLIDATED, BillState.DUE, BillState.RETURNED, BillState.VOIDED)
+        },
         # Goods came back, so customs made another bill; it is not in a payment book yet.
-        **{(s, Corrected): BillState.SETTLED for s in (BillState.SETTLED, BillState.CONSOLIDATED, BillState.VOIDED)},
+        **{
+            (s, Corrected): BillState.SETTLED
+            for s in (BillState.SETTLED, BillState.CONSOLIDATED, BillState.VOIDED)
+        },
         **{(s, Corrected): s for s in (BillState.DISPUTED, BillState.DUE, BillState.RETURNED)},
         **{(s, TaxBilled): s for s in BillState},
         **{(s, TaxBillContradicted): s for s in BillState},
@@ -112,7 +130,10 @@ class BillPolicy:
 
     def on(self, day: date) -> Terms:
         """The terms of a day; the first row's before it."""
-        return next((terms for valid_from, terms in reversed(self.rows) if valid_from <= day), self.rows[0][1])
+        return next(
+            (terms for valid_from, terms in reversed(self.rows) if valid_from <= day),
+            self.rows[0][1],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +203,12 @@ def still_withheld(withheld: Money, assessed: Money, owed: Money) -> Money:
 
 
 def begin(
-    event: TaxBilled, assessed: Money, policy: BillPolicy, day_s: float = DAY_S, *, withheld: Money | None = None
+    event: TaxBilled,
+    assessed: Money,
+    policy: BillPolicy,
+    day_s: float = DAY_S,
+    *,
+    withheld: Money | None = None,
 ) -> Followed:
     """A bill came: settle it by rule, or leave it to a person. Days count from the release, whenever the bill came.
 
@@ -199,7 +225,11 @@ def begin(
     outcome = outcome_of(withheld, assessed, event.total, terms)
     if outcome is None:
         fact = TaxBillDisputed(
-            order_id=bill.order_id, tax_no=bill.tax_no, withheld=bill.withheld, assessed=assessed, billed=bill.billed
+            order_id=bill.order_id,
+            tax_no=bill.tax_no,
+            withheld=bill.withheld,
+            assessed=assessed,
+            billed=bill.billed,
         )
         return Followed(replace(bill, state=BillState.DISPUTED), (fact,), (CaseReason.FAR_OFF,))
     return _settled(replace(bill, outcome=outcome), terms.booked_at_most, event.returns)
@@ -215,7 +245,15 @@ def _settled(bill: Bill, booked_at_most: int, returns: int = 0) -> Followed:
     return Followed(bill, (fact,))
 
 
-Heard = TaxBilled | TaxBillContradicted | TaxBillConsolidated | TaxBillVoided | Decided | TimeToPay | CameBack
+Heard = (
+    TaxBilled
+    | TaxBillContradicted
+    | TaxBillConsolidated
+    | TaxBillVoided
+    | Decided
+    | TimeToPay
+    | CameBack
+)
 
 
 def follow(bill: Bill, heard: Heard) -> Followed:
@@ -258,11 +296,17 @@ def correct(bill: Bill, event: Corrected, owed: Money, terms: Terms) -> Followed
     )
     if bill.outcome is None:
         # It was never settled, nor said to be: a dispute that goes on, or one whose bill was void before it was over.
-        outcome = outcome_of(still_withheld(bill.withheld, bill.assessed, owed), owed, event.total, terms)
+        outcome = outcome_of(
+            still_withheld(bill.withheld, bill.assessed, owed), owed, event.total, terms
+        )
         if outcome is None:
             cases = () if state is BillState.DISPUTED else (CaseReason.FAR_OFF,)
             return Followed(replace(after, state=BillState.DISPUTED), cases=cases)
-        return _settled(replace(after, state=BillState.SETTLED, outcome=outcome), terms.booked_at_most, event.returns)
+        return _settled(
+            replace(after, state=BillState.SETTLED, outcome=outcome),
+            terms.booked_at_most,
+            event.returns,
+        )
     fact = TaxBillCorrected(
         order_id=bill.order_id,
         tax_no=event.tax_no,
@@ -278,7 +322,9 @@ def correct(bill: Bill, event: Corrected, owed: Money, terms: Terms) -> Followed
 
 def is_uncorrected(bill: Bill, owed: Money, terms: Terms) -> bool:
     """Whether customs bills goods that came back in time since the bill was settled."""
-    return owed.minor < bill.assessed.minor and bill.billed.minor - owed.minor > terms.booked_at_most
+    return (
+        owed.minor < bill.assessed.minor and bill.billed.minor - owed.minor > terms.booked_at_most
+    )
 
 
 def _decided(bill: Bill, heard: Decided) -> Followed:

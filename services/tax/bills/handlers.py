@@ -34,12 +34,24 @@ from services.tax.domain.assessment import beijing_date
 from services.tax.domain.case import TaxState
 from shared.database import Connection
 from shared.envelope import Message
-from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBillCorrected, TaxBilled, TaxBillVoided
+from shared.events.customs import (
+    TaxBillConsolidated,
+    TaxBillContradicted,
+    TaxBillCorrected,
+    TaxBilled,
+    TaxBillVoided,
+)
 from shared.subscriptions import EmittedEvent, Outcome
 from shared.timer_items import Items, of_order
 from shared.transitions import IllegalTransition
 
-BILL_FACTS: Final = (TaxBilled, TaxBillCorrected, TaxBillContradicted, TaxBillConsolidated, TaxBillVoided)
+BILL_FACTS: Final = (
+    TaxBilled,
+    TaxBillCorrected,
+    TaxBillContradicted,
+    TaxBillConsolidated,
+    TaxBillVoided,
+)
 DUE_MAX: Final = 500
 """Bills handed over in one transaction, so that it stays short however many fall due at midnight."""
 DUE: Final = Items[Row]("tax", "bills", lambda row: of_order(row["order_id"]))
@@ -77,7 +89,11 @@ async def follow_bills(conn: Connection, batch: Sequence[Message], billing: Bill
               and m.event.withheld != cases[m.order_id].total}  # fmt: skip
     assessed = await store.assessments(conn, unlike)
     said: Counter[UUID] = Counter()
-    outcome, opened, closed = Outcome(), set[tuple[UUID, CaseReason]](), set[tuple[UUID, CaseReason]]()
+    outcome, opened, closed = (
+        Outcome(),
+        set[tuple[UUID, CaseReason]](),
+        set[tuple[UUID, CaseReason]](),
+    )
     for m in batch:
         case, bill = cases.get(m.order_id), bills.get(m.order_id)
         if case is None or (bill is None and not isinstance(m.event, TaxBilled)):
@@ -108,7 +124,9 @@ async def follow_bills(conn: Connection, batch: Sequence[Message], billing: Bill
             opened.add((m.order_id, CaseReason.VOIDED))
         outcome.facts += _announced(followed, m.event_id, case.version + said[m.order_id])
         said[m.order_id] += len(followed.facts)
-    await bill_store.save(conn, [bill for order_id, bill in bills.items() if bill != before.get(order_id)])
+    await bill_store.save(
+        conn, [bill for order_id, bill in bills.items() if bill != before.get(order_id)]
+    )
     await bill_store.say(conn, +said)
     await bill_store.close_cases(conn, closed)
     await bill_store.open_cases(conn, opened)
@@ -121,12 +139,19 @@ async def look_at_returns(conn: Connection, order_ids: Collection[UUID]) -> None
     The orders' tax cases are locked.
     """
     bills = await bill_store.lock(conn, order_ids)
-    paid = {bill.order_id for bill in bills.values() if bill.state is BillState.DUE and bill.billed.minor}
+    paid = {
+        bill.order_id
+        for bill in bills.values()
+        if bill.state is BillState.DUE and bill.billed.minor
+    }
     await bill_store.open_cases(conn, {(order_id, CaseReason.UNCORRECTED) for order_id in paid})
 
 
 def _announced(followed: Followed, cause: UUID, version: int) -> list[EmittedEvent]:
-    return [EmittedEvent(fact, cause, version + number) for number, fact in enumerate(followed.facts, start=1)]
+    return [
+        EmittedEvent(fact, cause, version + number)
+        for number, fact in enumerate(followed.facts, start=1)
+    ]
 
 
 async def tend_bills(conn: Connection, deps: HasBilling) -> Outcome:
@@ -154,12 +179,21 @@ async def _follow_verdicts(conn: Connection, decided: Sequence[Verdicts]) -> Out
             continue
         changed.append(found)
         # Decided while the goods came back: there is nothing left to settle.
-        after.append(follow(found.bill, CameBack() if _came_back(found) else Decided(verdict == "bear", found.owed)))
+        after.append(
+            follow(
+                found.bill,
+                CameBack() if _came_back(found) else Decided(verdict == "bear", found.owed),
+            )
+        )
         outcome.facts += _announced(
-            after[-1], uuid5(found.bill.order_id, f"a person decided on {found.bill.tax_no}"), found.version
+            after[-1],
+            uuid5(found.bill.order_id, f"a person decided on {found.bill.tax_no}"),
+            found.version,
         )
     await _write(conn, changed, after)
-    await bill_store.close_cases(conn, [(each.order_id, reason) for each in decided for reason, _ in each.decided])
+    await bill_store.close_cases(
+        conn, [(each.order_id, reason) for each in decided for reason, _ in each.decided]
+    )
     return outcome
 
 
@@ -187,9 +221,15 @@ async def _hand_over_together(conn: Connection, billing: Billing, due: Sequence[
     pays = {book: TimeToPay(_payment_id(book, bills), len(bills)) for book, bills in books.items()}
     after: list[Followed] = []
     for found in due:
-        pay = pays.get(found.bill.payment_book or "") or TimeToPay(uuid5(NAMESPACE_URL, "nothing to pay"), 0)
+        pay = pays.get(found.bill.payment_book or "") or TimeToPay(
+            uuid5(NAMESPACE_URL, "nothing to pay"), 0
+        )
         after.append(follow(found.bill, CameBack() if _came_back(found) else pay))
-        outcome.facts += _announced(after[-1], uuid5(found.bill.order_id, f"the bill {found.bill.tax_no} is due"), found.version)
+        outcome.facts += _announced(
+            after[-1],
+            uuid5(found.bill.order_id, f"the bill {found.bill.tax_no} is due"),
+            found.version,
+        )
     await _write(conn, due, after)
     return outcome
 
@@ -205,7 +245,10 @@ def _payment_id(book: str, bills: Sequence[Bill]) -> UUID:
 async def _write(conn: Connection, before: Iterable[InHand], after: Sequence[Followed]) -> None:
     await bill_store.save(conn, [followed.bill for followed in after])
     pairs = zip(before, after, strict=True)
-    await bill_store.say(conn, {found.bill.order_id: len(followed.facts) for found, followed in pairs if followed.facts})
+    await bill_store.say(
+        conn,
+        {found.bill.order_id: len(followed.facts) for found, followed in pairs if followed.facts},
+    )
 
 
 async def look_for_lapses(conn: Connection, deps: HasBilling) -> Outcome:

@@ -56,7 +56,13 @@ class TermsRow(BaseModel):
         return self
 
     def terms(self) -> Terms:
-        return Terms(self.booked_at_most, self.person_above, self.pay_on_day, self.pay_to_day, self.missing_on_day)
+        return Terms(
+            self.booked_at_most,
+            self.person_above,
+            self.pay_on_day,
+            self.pay_to_day,
+            self.missing_on_day,
+        )
 
 
 class PolicyFile(BaseModel):

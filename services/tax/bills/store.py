@@ -16,7 +16,8 @@ from shared.money import Money
 async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Bill]:
     """The bills of these orders, locked in one order; the orders' tax cases must be locked already."""
     rows = await conn.fetch(
-        "SELECT * FROM tax_bill WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE", list(order_ids)
+        "SELECT * FROM tax_bill WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE",
+        list(order_ids),
     )
     return {row["order_id"]: _bill(row) for row in rows}
 
@@ -68,9 +69,7 @@ class InHand:
     owed: Money
 
 
-_WITH_CASE: Final = (
-    "SELECT b.*, c.state AS case_state, c.version, c.total_minor AS owed_minor FROM tax_bill b JOIN tax_case c USING (order_id) "
-)
+_WITH_CASE: Final = "SELECT b.*, c.state AS case_state, c.version, c.total_minor AS owed_minor FROM tax_bill b JOIN tax_case c USING (order_id) "
 
 
 Row = Mapping[str, Any]
@@ -79,7 +78,9 @@ Row = Mapping[str, Any]
 
 def in_hand(row: Row) -> InHand:
     """A row as a bill in hand."""
-    return InHand(_bill(row), row["case_state"], row["version"], Money(row["owed_minor"], row["currency"]))
+    return InHand(
+        _bill(row), row["case_state"], row["version"], Money(row["owed_minor"], row["currency"])
+    )
 
 
 async def lock_due(conn: Connection, now: datetime, most: int) -> Sequence[Row]:
@@ -111,13 +112,16 @@ async def lock_decided(conn: Connection, most: int) -> list[Verdicts]:
         most,
     )
     rows = await conn.fetch(
-        _WITH_CASE + "WHERE b.order_id = ANY($1::uuid[]) ORDER BY b.order_id FOR UPDATE OF b, c", [r["order_id"] for r in decided]
+        _WITH_CASE + "WHERE b.order_id = ANY($1::uuid[]) ORDER BY b.order_id FOR UPDATE OF b, c",
+        [r["order_id"] for r in decided],
     )
     bills = {row["order_id"]: row for row in rows}
     by_order: dict[UUID, list[tuple[CaseReason, Verdict]]] = {}
     for row in decided:
         by_order.setdefault(row["order_id"], []).append((CaseReason(row["reason"]), row["verdict"]))
-    return [Verdicts(order_id, verdicts, bills.get(order_id)) for order_id, verdicts in by_order.items()]
+    return [
+        Verdicts(order_id, verdicts, bills.get(order_id)) for order_id, verdicts in by_order.items()
+    ]
 
 
 async def open_cases(conn: Connection, cases: Collection[tuple[UUID, CaseReason]]) -> None:
@@ -159,5 +163,7 @@ async def open_missing(conn: Connection, posted_before: datetime) -> None:
 
 
 async def count_open_cases(conn: Connection) -> dict[str, int]:
-    rows = await conn.fetch("SELECT reason, count(*) AS count FROM bill_case WHERE closed_at IS NULL GROUP BY reason")
+    rows = await conn.fetch(
+        "SELECT reason, count(*) AS count FROM bill_case WHERE closed_at IS NULL GROUP BY reason"
+    )
     return {row["reason"]: row["count"] for row in rows}

@@ -61,7 +61,10 @@ class Assessable:
     def of(cls, order: OrderPlaced) -> Assessable:
         """The tax side of a placed order."""
         lines = tuple(
-            AssessableLine(x.line_no, x.hs_code, x.quantity, x.total, x.net_content, x.net_weight_kg) for x in order.lines
+            AssessableLine(
+                x.line_no, x.hs_code, x.quantity, x.total, x.net_content, x.net_weight_kg
+            )
+            for x in order.lines
         )
         return cls(
             order.direction, order.mode, order.currency, lines, order.goods_value, order.freight, order.insurance, order.discount,
@@ -150,7 +153,13 @@ def dutiable_values(order: Assessable) -> list[int]:
     is not the sum of the lines, CurrencyMismatch if an amount is of another currency.
     """
     if {order.currency} != {
-        m.currency for m in (order.goods_value, order.freight, order.insurance, *(x.total for x in order.lines))
+        m.currency
+        for m in (
+            order.goods_value,
+            order.freight,
+            order.insurance,
+            *(x.total for x in order.lines),
+        )
     }:
         raise CurrencyMismatch(f"the order is in {order.currency}, some amounts are not")
     prices = [line.total.minor for line in order.lines]
@@ -160,6 +169,8 @@ def dutiable_values(order: Assessable) -> list[int]:
     if not carriage:
         return prices
     by_number = sorted(range(len(prices)), key=lambda i: order.lines[i].line_no)
-    for i, part in zip(by_number, share_by_largest_remainder(carriage, [prices[i] for i in by_number]), strict=True):
+    for i, part in zip(
+        by_number, share_by_largest_remainder(carriage, [prices[i] for i in by_number]), strict=True
+    ):
         prices[i] += part
     return prices

@@ -36,7 +36,11 @@ __all__ = [
 
 
 def assess(
-    order: Assessable, on: date, used: Money, rules: Rulebook, used_kg: Mapping[str, Decimal] = NOTHING
+    order: Assessable,
+    on: date,
+    used: Money,
+    rules: Rulebook,
+    used_kg: Mapping[str, Decimal] = NOTHING,
 ) -> Assessment | Refusal:
     """What the order owes if its declaration is completed on that Beijing day.
 
@@ -48,13 +52,21 @@ def assess(
     if in_force is None:
         return _unregulated(order, on, rules)
     if in_force.regime.kind == "exempt":
-        lines = [AssessedLine(x.line_no, v, 0, 0, 0) for x, v in zip(order.lines, dutiable_values(order), strict=True)]
+        lines = [
+            AssessedLine(x.line_no, v, 0, 0, 0)
+            for x, v in zip(order.lines, dutiable_values(order), strict=True)
+        ]
         return _assessed(in_force, rules, order.currency, lines, {})
     return _import(order, in_force, on, used, rules, used_kg)
 
 
 def _import(
-    order: Assessable, in_force: EffectiveRegime, on: date, used: Money, rules: Rulebook, used_kg: Mapping[str, Decimal]
+    order: Assessable,
+    in_force: EffectiveRegime,
+    on: date,
+    used: Money,
+    rules: Rulebook,
+    used_kg: Mapping[str, Decimal],
 ) -> Assessment | Refusal:
     regime = in_force.regime
     named: dict[str, None] = {}
@@ -64,7 +76,15 @@ def _import(
         except RateMissing as missing:
             value = Money(sum(dutiable_values(order)), order.currency)
             known = "an exchange rate of the day of the declaration"
-            return Refusal("rate_missing", str(missing), known, missing.currency, regime.id, value, in_force.rules)
+            return Refusal(
+                "rate_missing",
+                str(missing),
+                known,
+                missing.currency,
+                regime.id,
+                value,
+                in_force.rules,
+            )
     values = dutiable_values(order)
     try:
         if regime.kind == "retail-import":
@@ -74,7 +94,11 @@ def _import(
         assert regime.kind == "general-trade"
         return _general(order, values, in_force, regime, on, rules, named)
     except Refused as refused:
-        otherwise = _otherwise(order, values, in_force, on, rules, named) if isinstance(refused, OverLimit) else None
+        otherwise = (
+            _otherwise(order, values, in_force, on, rules, named)
+            if isinstance(refused, OverLimit)
+            else None
+        )
         value = Money(sum(values), "CNY")
         return Refusal(*refused.refusal, regime.id, value, (*in_force.rules, *named), otherwise)
 
@@ -92,8 +116,18 @@ def _in_cny(order: Assessable, on: date, rules: Rulebook, named: dict[str, None]
     named[rate.rule] = None
     lines = tuple(replace(line, total=rate.convert(line.total)) for line in order.lines)
     goods = Money.total((line.total for line in lines), "CNY")
-    freight, insurance, discount = (rate.convert(amount) for amount in (order.freight, order.insurance, order.discount))
-    return replace(order, currency="CNY", lines=lines, goods_value=goods, freight=freight, insurance=insurance, discount=discount)
+    freight, insurance, discount = (
+        rate.convert(amount) for amount in (order.freight, order.insurance, order.discount)
+    )
+    return replace(
+        order,
+        currency="CNY",
+        lines=lines,
+        goods_value=goods,
+        freight=freight,
+        insurance=insurance,
+        discount=discount,
+    )
 
 
 def _retail(
@@ -102,7 +136,9 @@ def _retail(
 ) -> Assessment:  # fmt: skip
     """Duty at the reduced rate and a share of the other taxes inside the limits; all in full beyond, where the regime takes that."""
     goods = _all_known(order, in_force, on)
-    weighed = () if all(kind.free for kind in goods) else are_listed(order, goods, used_kg, regime, on)
+    weighed = (
+        () if all(kind.free for kind in goods) else are_listed(order, goods, used_kg, regime, on)
+    )
     full, counted = check_limits(order, sum(values), used, in_force)
     lines = _lines(order, values, goods, in_force, full=full, on=on, named=named)
     return _assessed(in_force, rules, "CNY", lines, named, counted=counted, weighed=weighed)
@@ -118,14 +154,21 @@ def _general(
     named: dict[str, None],
 ) -> Assessment:
     """All taxes in full; the duty is waived up to a ticket's small amount (Regulations on import and export duties, art. 45)."""
-    lines = _lines(order, values, _all_known(order, in_force, on), in_force, full=True, on=on, named=named)
+    lines = _lines(
+        order, values, _all_known(order, in_force, on), in_force, full=True, on=on, named=named
+    )
     duty = sum(line.duty for line in lines)
     waived = duty if duty <= fen(regime.duty_waiver.tax_at_most) else 0
     return _assessed(in_force, rules, "CNY", lines, named, waived=waived)
 
 
 def _otherwise(
-    order: Assessable, values: Sequence[int], in_force: EffectiveRegime, on: date, rules: Rulebook, named: dict[str, None]
+    order: Assessable,
+    values: Sequence[int],
+    in_force: EffectiveRegime,
+    on: date,
+    rules: Rulebook,
+    named: dict[str, None],
 ) -> Assessment | None:
     """What goods over a limit would owe as general trade; None where that cannot be said."""
     regime = in_force.regime
@@ -156,7 +199,10 @@ def _parcel(
             reason = f"no class of parcel articles is known for HS code {line.hs_code} of line {line.line_no} on {on}"
             raise Refused("tariff_unknown", reason, "a heading with a known class", line.hs_code)
         rate = _rate(parcel, line, value)
-        if any(other is None or _rate(other, line, value) != rate for other in longer(in_force.parcels, line.hs_code)):
+        if any(
+            other is None or _rate(other, line, value) != rate
+            for other in longer(in_force.parcels, line.hs_code)
+        ):
             raise _short(line)
         lines.append(AssessedLine(line.line_no, value, 0, 0, 0, rate.of(value)))
         named.update(dict.fromkeys(parcel.rules))
@@ -166,7 +212,9 @@ def _parcel(
 
 
 def _rate(parcel: Parcel, line: AssessableLine, value: int) -> Ratio:
-    return parcel.other if parcel.other is not None and _is_dear(parcel, line, value) else parcel.rate
+    return (
+        parcel.other if parcel.other is not None and _is_dear(parcel, line, value) else parcel.rate
+    )
 
 
 def _is_dear(parcel: Parcel, line: AssessableLine, value: int) -> bool:
@@ -202,11 +250,23 @@ def _lines(
         basis = kind.full if full else kind.within
         if basis is None:
             raise _without_duty(line, on)
-        owed = basis.taxed if kind.has_consumption_tax and _is_taxed(kind, line, value) else basis.plain
-        if len(line.hs_code) < CODE_DIGITS and _is_short(line, value, kind, owed, in_force, full=full):
+        owed = (
+            basis.taxed
+            if kind.has_consumption_tax and _is_taxed(kind, line, value)
+            else basis.plain
+        )
+        if len(line.hs_code) < CODE_DIGITS and _is_short(
+            line, value, kind, owed, in_force, full=full
+        ):
             raise _short(line)
         assessed.append(
-            AssessedLine(line.line_no, value, owed.duty.of(value), owed.consumption_tax.of(value), owed.vat.of(value))
+            AssessedLine(
+                line.line_no,
+                value,
+                owed.duty.of(value),
+                owed.consumption_tax.of(value),
+                owed.vat.of(value),
+            )
         )
         named.update(dict.fromkeys(basis.rules))
         if kind.list_rule is not None:
@@ -219,19 +279,35 @@ def _owed(goods: Goods, line: AssessableLine, value: int, *, full: bool) -> Owed
     basis = goods.full if full else goods.within
     if basis is None:
         return None
-    return basis.taxed if goods.has_consumption_tax and _is_taxed(goods, line, value) else basis.plain
+    return (
+        basis.taxed if goods.has_consumption_tax and _is_taxed(goods, line, value) else basis.plain
+    )
 
 
-def _is_short(line: AssessableLine, value: int, kind: Goods, owed: Owed, in_force: EffectiveRegime, *, full: bool) -> bool:
+def _is_short(
+    line: AssessableLine,
+    value: int,
+    kind: Goods,
+    owed: Owed,
+    in_force: EffectiveRegime,
+    *,
+    full: bool,
+) -> bool:
     """Whether goods that a short code may be as well owe something else, or are on the positive list by other terms."""
     return any(
-        other is None or _terms(other) != _terms(kind) or _owed(other, line, value, full=full) != owed
+        other is None
+        or _terms(other) != _terms(kind)
+        or _owed(other, line, value, full=full) != owed
         for other in in_force.others(line.hs_code)
     )
 
 
 def _terms(goods: Goods) -> tuple[object, ...] | None:
-    return None if goods.listed is None else (goods.listed.listed, goods.listed.modes, goods.listed.kg_a_year)
+    return (
+        None
+        if goods.listed is None
+        else (goods.listed.listed, goods.listed.modes, goods.listed.kg_a_year)
+    )
 
 
 def _short(line: AssessableLine) -> Refused:
@@ -258,7 +334,9 @@ def _is_taxed(goods: Goods, line: AssessableLine, value: int) -> bool:
     content, per_content = line.net_content, threshold.per_content or {}
     if content is None or content.value <= 0 or content.unit not in per_content:
         reason = f"line {line.line_no} needs its net content: the consumption tax of HS code {line.hs_code} depends on it"
-        raise Refused("net_content_missing", reason, f"net_content in {', '.join(per_content)}", "none")
+        raise Refused(
+            "net_content_missing", reason, f"net_content in {', '.join(per_content)}", "none"
+        )
     return value >= per_content[content.unit] * line.quantity * content.value
 
 
@@ -266,7 +344,11 @@ def _assessed(
     in_force: EffectiveRegime, rules: Rulebook, currency: str, lines: list[AssessedLine], named: Mapping[str, None],
     *, waived: int = 0, counted: bool = False, weighed: tuple[Weighed, ...] = (),
 ) -> Assessment:  # fmt: skip
-    duty, consumption, vat = sum(x.duty for x in lines), sum(x.consumption_tax for x in lines), sum(x.vat for x in lines)
+    duty, consumption, vat = (
+        sum(x.duty for x in lines),
+        sum(x.consumption_tax for x in lines),
+        sum(x.vat for x in lines),
+    )
     parcel = sum(x.parcel_tax for x in lines)
     total = duty + consumption + vat + parcel
     value = Money(sum(x.dutiable_value for x in lines), currency)

@@ -10,7 +10,14 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.tax.domain import weights
-from services.tax.domain.assessment import NOTHING, Assessable, Assessment, Refusal, assess, beijing_date
+from services.tax.domain.assessment import (
+    NOTHING,
+    Assessable,
+    Assessment,
+    Refusal,
+    assess,
+    beijing_date,
+)
 from services.tax.domain.ledger import EntryKind, PersonYear, Quota, QuotaEntry, WeightEntry
 from services.tax.domain.record import Record
 from services.tax.domain.returns import belongs_to
@@ -19,7 +26,16 @@ from services.tax.rulebook.book import Rulebook
 from shared.events.base import Event
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
-from shared.events.tax import TaxAssessed, TaxEvent, TaxKept, TaxLine, TaxPosted, TaxRefused, TaxRestored, TaxVoided
+from shared.events.tax import (
+    TaxAssessed,
+    TaxEvent,
+    TaxKept,
+    TaxLine,
+    TaxPosted,
+    TaxRefused,
+    TaxRestored,
+    TaxVoided,
+)
 from shared.money import Money
 from shared.transitions import IllegalTransition, Transitions
 from shared.values import replace
@@ -81,7 +97,11 @@ class TaxCase:
     @property
     def quota_key(self) -> PersonYear | None:
         """Whose quota it holds, None where the regime has none."""
-        return None if self.person_ref is None or self.year is None else PersonYear(self.person_ref, self.year)
+        return (
+            None
+            if self.person_ref is None or self.year is None
+            else PersonYear(self.person_ref, self.year)
+        )
 
 
 class Followed(NamedTuple):
@@ -133,7 +153,9 @@ def _posted(case: TaxCase, state: TaxState) -> Followed:
 
 def _first(event: Event, used: Money, rules: Rulebook, used_kg: Mapping[str, Decimal]) -> Followed:
     if isinstance(event, OrderPlaced):
-        record = Record(Assessable.of(event), beijing_date(event.counts_at), used, rules.edition, used_kg)
+        record = Record(
+            Assessable.of(event), beijing_date(event.counts_at), used, rules.edition, used_kg
+        )
         return _placed(event, assess(record.order, record.on, used, rules, used_kg), record)
     if isinstance(event, OrderUnwinding):
         none = Money.zero("CNY")
@@ -145,16 +167,38 @@ def _first(event: Event, used: Money, rules: Rulebook, used_kg: Mapping[str, Dec
 def _placed(event: OrderPlaced, result: Assessment | Refusal, record: Record) -> Followed:
     none = Money.zero(event.currency)
     if isinstance(result, Refusal):
-        refused = TaxCase(event.order_id, TaxState.REFUSED, 1, None, None, result.regime, none, none)
-        fact = TaxRefused(order_id=event.order_id, code=result.code, reason=result.reason, limit=result.limit, value=result.value)
+        refused = TaxCase(
+            event.order_id, TaxState.REFUSED, 1, None, None, result.regime, none, none
+        )
+        fact = TaxRefused(
+            order_id=event.order_id,
+            code=result.code,
+            reason=result.reason,
+            limit=result.limit,
+            value=result.value,
+        )
         return Followed(refused, (fact,), (), record)
     key = None if result.counted is None else quota_key_of(event)
     person_ref, year = (None, None) if key is None else key
     held = weights.held(result.weighed)
     case = TaxCase(
-        event.order_id, TaxState.ASSESSED, 1, person_ref, year, result.regime, result.counted or none, result.payable, held
+        event.order_id,
+        TaxState.ASSESSED,
+        1,
+        person_ref,
+        year,
+        result.regime,
+        result.counted or none,
+        result.payable,
+        held,
     )
-    return Followed(case, (_assessed(case, result),), _entry(case, EntryKind.RESERVE), record, _weights(case, EntryKind.RESERVE))
+    return Followed(
+        case,
+        (_assessed(case, result),),
+        _entry(case, EntryKind.RESERVE),
+        record,
+        _weights(case, EntryKind.RESERVE),
+    )
 
 
 def _assessed(case: TaxCase, result: Assessment) -> TaxAssessed:
@@ -174,9 +218,20 @@ def _assessed(case: TaxCase, result: Assessment) -> TaxAssessed:
 
 def _voided(case: TaxCase, state: TaxState) -> Followed:
     none = Money.zero(case.reserved.currency)
-    after = replace(case, state=state, version=case.version + 1, reserved=none, weights=weights.freed(case.weights))
+    after = replace(
+        case,
+        state=state,
+        version=case.version + 1,
+        reserved=none,
+        weights=weights.freed(case.weights),
+    )
     void = EntryKind.VOID
-    return Followed(after, (TaxVoided(order_id=case.order_id),), _entry(case, void), weighed=_weights(case, void))
+    return Followed(
+        after,
+        (TaxVoided(order_id=case.order_id),),
+        _entry(case, void),
+        weighed=_weights(case, void),
+    )
 
 
 def _given_back(case: TaxCase, event: ReturnAccepted, assessed: TaxAssessed | None) -> Followed:
@@ -193,18 +248,38 @@ def _given_back(case: TaxCase, event: ReturnAccepted, assessed: TaxAssessed | No
     if not event.in_time:
         kept = TaxKept(order_id=case.order_id, return_no=event.return_no, total=owed)
         return Followed(replace(case, version=case.version + 1), (kept,))
-    return _restored(case, event, owed, Money(value if case.quota_key else 0, case.reserved.currency))
+    return _restored(
+        case, event, owed, Money(value if case.quota_key else 0, case.reserved.currency)
+    )
 
 
 def _restored(case: TaxCase, event: ReturnAccepted, owed: Money, quota: Money) -> Followed:
     remaining = case.total - owed
-    fact = TaxRestored(order_id=case.order_id, return_no=event.return_no, total=owed, quota=quota, remaining=remaining)
+    fact = TaxRestored(
+        order_id=case.order_id,
+        return_no=event.return_no,
+        total=owed,
+        quota=quota,
+        remaining=remaining,
+    )
     stays, back = weights.given_back(case.weights, event.lines)
-    after = replace(case, version=case.version + 1, reserved=case.reserved - quota, total=remaining, weights=stays)
+    after = replace(
+        case,
+        version=case.version + 1,
+        reserved=case.reserved - quota,
+        total=remaining,
+        weights=stays,
+    )
     if event.whole and not after.reserved.minor and not remaining.minor:
         after = replace(after, state=TAX.next(case.state, fact))
-    gives, kind, part = replace(case, reserved=quota, weights=back), EntryKind.RESTORE, event.return_no
-    return Followed(after, (fact,), _entry(gives, kind, part=part), weighed=_weights(gives, kind, part=part))
+    gives, kind, part = (
+        replace(case, reserved=quota, weights=back),
+        EntryKind.RESTORE,
+        event.return_no,
+    )
+    return Followed(
+        after, (fact,), _entry(gives, kind, part=part), weighed=_weights(gives, kind, part=part)
+    )
 
 
 def _entry(case: TaxCase, kind: EntryKind, *, part: int = 0) -> tuple[QuotaEntry, ...]:
@@ -218,7 +293,11 @@ def _weights(case: TaxCase, kind: EntryKind, *, part: int = 0) -> tuple[WeightEn
     key = case.quota_key
     if key is None or not case.weights:
         return ()
-    return tuple(WeightEntry(key, case.order_id, w.line_no, w.hs, kind, w.held_mg, part) for w in case.weights if w.held_mg)
+    return tuple(
+        WeightEntry(key, case.order_id, w.line_no, w.hs, kind, w.held_mg, part)
+        for w in case.weights
+        if w.held_mg
+    )
 
 
 class FollowedAll(NamedTuple):
@@ -258,7 +337,9 @@ def follow_all(
         key = quota_key_of(event) if isinstance(event, OrderPlaced) else None
         used = Quota() if key is None else quotas.get(key, Quota())
         published = (assessed or {}).get(event.order_id)
-        followed = follow(cases.get(event.order_id), event, used.used, rules, published, used.used_kg)
+        followed = follow(
+            cases.get(event.order_id), event, used.used, rules, published, used.used_kg
+        )
         cases[event.order_id] = followed.case
         for entry in followed.entries:
             quotas[entry.key] = entry.apply(quotas.get(entry.key, Quota()))

@@ -30,7 +30,11 @@ def differences(old: Iterable[tuple[str, Row]], new: Iterable[tuple[str, Row]]) 
         if was != now:
             kind = "added" if was is None else "removed" if now is None else "changed"
             was, now = was or {}, now or {}
-            changed = {key: (was.get(key), now.get(key)) for key in {**was, **now} if was.get(key) != now.get(key)}
+            changed = {
+                key: (was.get(key), now.get(key))
+                for key in {**was, **now}
+                if was.get(key) != now.get(key)
+            }
             found.append(Difference(name, kind, changed))
     return found
 
@@ -42,7 +46,9 @@ def _said(row: Row) -> dict[str, str]:
 
 
 def _is_nested(value: object) -> bool:
-    return isinstance(value, Row) or (isinstance(value, tuple) and any(isinstance(part, Row) for part in value))
+    return isinstance(value, Row) or (
+        isinstance(value, tuple) and any(isinstance(part, Row) for part in value)
+    )
 
 
 @dataclass
@@ -82,7 +88,10 @@ class WhatIf:
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
-        return {name: getattr(self, name) for name in ("same", "more", "less", "refused", "admitted", "otherwise_refused")}
+        return {
+            name: getattr(self, name)
+            for name in ("same", "more", "less", "refused", "admitted", "otherwise_refused")
+        }
 
 
 def _change(before: Assessment | Refusal, after: Assessment | Refusal) -> str:
@@ -101,4 +110,8 @@ def _payable(result: Assessment | Refusal) -> int:
 
 
 def _told(result: Assessment | Refusal) -> str:
-    return f"refused {result.code}" if isinstance(result, Refusal) else f"{result.payable} ({result.regime})"
+    return (
+        f"refused {result.code}"
+        if isinstance(result, Refusal)
+        else f"{result.payable} ({result.regime})"
+    )

@@ -108,5 +108,7 @@ class WeightEntry(NamedTuple):
     def apply(self, quota: Quota) -> Quota:
         reserved, posted = _MOVES[self.kind]
         was = quota.weights.get(self.hs, Weight())
-        now = Weight(was.reserved_mg + reserved * self.amount_mg, was.posted_mg + posted * self.amount_mg)
+        now = Weight(
+            was.reserved_mg + reserved * self.amount_mg, was.posted_mg + posted * self.amount_mg
+        )
         return quota._replace(weights={**quota.weights, self.hs: now})

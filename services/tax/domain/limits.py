@@ -20,7 +20,9 @@ class LimitCheck(NamedTuple):
     is_counted: bool
 
 
-def check_limits(order: Assessable, value: int, used: Money, in_force: EffectiveRegime) -> LimitCheck:
+def check_limits(
+    order: Assessable, value: int, used: Money, in_force: EffectiveRegime
+) -> LimitCheck:
     """By the limits of an order and of a year; raises OverLimit beyond one. A value equal to the limit is inside it."""
     regime, limits = in_force.regime, in_force.limits
     assert isinstance(regime, RetailImport)
@@ -40,7 +42,10 @@ def check_limits(order: Assessable, value: int, used: Money, in_force: Effective
     limit, found = Money(limits.single, "CNY"), Money(value, "CNY")
     pieces = "one piece" if one_piece else "several pieces"
     raise OverLimit(
-        regime.single.code, f"an order of {pieces} worth {found} is over the limit of {limit} an order", str(limit), str(found)
+        regime.single.code,
+        f"an order of {pieces} worth {found} is over the limit of {limit} an order",
+        str(limit),
+        str(found),
     )
 
 
@@ -51,7 +56,11 @@ def _over_year(regime: RetailImport, limits: Limits, year: int) -> OverLimit:
 
 
 def are_listed(
-    order: Assessable, goods: Sequence[Goods], used_kg: Mapping[str, Decimal], regime: RetailImport, on: date
+    order: Assessable,
+    goods: Sequence[Goods],
+    used_kg: Mapping[str, Decimal],
+    regime: RetailImport,
+    on: date,
 ) -> tuple[Weighed, ...]:
     """Every line is on the positive list, by this mode, and within what a person may buy of it in a year; raises Refused.
 
@@ -62,10 +71,14 @@ def are_listed(
         row = kind.listed
         if row is None:
             reason = f"whether HS code {line.hs_code} of line {line.line_no} is on the positive list is not known on {on}"
-            raise Refused("positive_list_unknown", reason, f"a row of {regime.positive_list}", line.hs_code)
+            raise Refused(
+                "positive_list_unknown", reason, f"a row of {regime.positive_list}", line.hs_code
+            )
         if not row.listed:
             reason = f"HS code {line.hs_code} of line {line.line_no} is not on the positive list: {row.note or row.source}"
-            raise Refused("not_on_positive_list", reason, "goods on the positive list", line.hs_code)
+            raise Refused(
+                "not_on_positive_list", reason, "goods on the positive list", line.hs_code
+            )
         if row.modes and order.mode not in row.modes:
             reason = f"HS code {line.hs_code} of line {line.line_no} may be imported by mode {', '.join(row.modes)} only"
             raise Refused("mode_not_on_positive_list", reason, ", ".join(row.modes), order.mode)
@@ -74,15 +87,26 @@ def are_listed(
     return tuple(weighed)
 
 
-def _weighed(line: AssessableLine, hs: str, most: Decimal, before: Sequence[Weighed], used_kg: Mapping[str, Decimal]) -> Weighed:
+def _weighed(
+    line: AssessableLine,
+    hs: str,
+    most: Decimal,
+    before: Sequence[Weighed],
+    used_kg: Mapping[str, Decimal],
+) -> Weighed:
     """A line within the yearly weight; raises Refused. A weight equal to the limit is inside it.
 
     What was counted under a shorter or a longer prefix of the same goods counts too: an edition of the list may have named them so.
     """
     if line.net_weight_kg is None or line.net_weight_kg <= 0:
         reason = f"line {line.line_no} needs its net weight: a person may buy {most} kg a year of HS {hs}"
-        raise Refused("net_weight_missing", reason, "net_weight_kg", str(line.net_weight_kg or "none"))
-    used = sum((kg for prefix, kg in used_kg.items() if prefix.startswith(hs) or hs.startswith(prefix)), Decimal(0))
+        raise Refused(
+            "net_weight_missing", reason, "net_weight_kg", str(line.net_weight_kg or "none")
+        )
+    used = sum(
+        (kg for prefix, kg in used_kg.items() if prefix.startswith(hs) or hs.startswith(prefix)),
+        Decimal(0),
+    )
     year = used + sum((x.kilograms for x in before if x.hs == hs), Decimal(0)) + line.net_weight_kg
     if year > most:
         reason = f"with this order the buyer's year would hold {year} kg of HS {hs}, over the limit of {most} kg"
@@ -90,7 +114,9 @@ def _weighed(line: AssessableLine, hs: str, most: Decimal, before: Sequence[Weig
     return Weighed(line.line_no, hs, line.net_weight_kg)
 
 
-def within_parcel_limit(order: Assessable, value: int, regime: ParcelTax, named: dict[str, None]) -> None:
+def within_parcel_limit(
+    order: Assessable, value: int, regime: ParcelTax, named: dict[str, None]
+) -> None:
     """Raises Refused over the limit; one indivisible piece may be worth more and is taxed all the same."""
     others = next(limit for limit in regime.limit if not limit.sent_from)
     limit = next((limit for limit in regime.limit if order.sent_from in limit.sent_from), others)

@@ -55,13 +55,29 @@ def of_document(found: Mapping[str, Any]) -> Record:
     """The record that was written; raises KeyError or ValueError for what was not."""
     currency = found["currency"]
     lines = tuple(_read(line, currency) for line in found["lines"])
-    freight, insurance, discount = (Money.of(found.get(name, "0"), currency) for name in ("freight", "insurance", "discount"))
+    freight, insurance, discount = (
+        Money.of(found.get(name, "0"), currency) for name in ("freight", "insurance", "discount")
+    )
     goods = Money.total((line.total for line in lines), currency)
     order = Assessable(
-        found["direction"], found["mode"], currency, lines, goods, freight, insurance, discount, found.get("sent_from")
+        found["direction"],
+        found["mode"],
+        currency,
+        lines,
+        goods,
+        freight,
+        insurance,
+        discount,
+        found.get("sent_from"),
     )
     used_kg = {hs: Decimal(kilograms) for hs, kilograms in found.get("used_kg", {}).items()}
-    return Record(order, date.fromisoformat(found["on"]), Money.of(found["used"], "CNY"), found["edition"], used_kg)
+    return Record(
+        order,
+        date.fromisoformat(found["on"]),
+        Money.of(found["used"], "CNY"),
+        found["edition"],
+        used_kg,
+    )
 
 
 def _read(line: Sequence[Any], currency: str) -> AssessableLine:

@@ -29,7 +29,9 @@ def belongs_to(assessed: TaxAssessed, lines: Sequence[ReturnedLine]) -> Belongs:
     values = [x.dutiable_value.minor for x in assessed.lines]
     on_head = share_by_largest_remainder(assessed.owed.minor - sum(map(sum, levied)), values)
     value, tax = 0, 0
-    for assessed_line, parts, dutiable, shared in zip(assessed.lines, levied, values, on_head, strict=True):
+    for assessed_line, parts, dutiable, shared in zip(
+        assessed.lines, levied, values, on_head, strict=True
+    ):
         line = by_number.get(assessed_line.line_no)
         if line is not None:
             stretch = (line.returned_before, line.returned, line.ordered)

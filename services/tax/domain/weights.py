@@ -29,7 +29,10 @@ def is_weighed(order: OrderPlaced, rules: Rulebook) -> bool:
     if in_force is None or in_force.regime.kind != "retail-import":
         return False
     found = (in_force.find(line.hs_code) for line in order.lines)
-    return any(goods is not None and goods.listed is not None and goods.listed.kg_a_year is not None for goods in found)
+    return any(
+        goods is not None and goods.listed is not None and goods.listed.kg_a_year is not None
+        for goods in found
+    )
 
 
 def held(weighed: Iterable[Weighed]) -> tuple[LineWeight, ...]:

@@ -23,7 +23,10 @@ Fact = Literal[
 """What a route may ask. The last two follow from the order itself, the rest the exporter must say."""
 FACTS: Final[tuple[Fact, ...]] = get_args(Fact)
 DERIVED: Final[tuple[Fact, ...]] = ("mode", "rebate_cancelled")
-WORDS: Final[Mapping[str, tuple[str, ...]]] = {"taxpayer": ("general", "small-scale"), "exporter": ("trader", "producer")}
+WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "taxpayer": ("general", "small-scale"),
+    "exporter": ("trader", "producer"),
+}
 """Facts that are one of some words; all others are true or false."""
 
 Found = bool | str
@@ -43,15 +46,29 @@ class Condition(Row):
     unless: dict[Fact, StrictBool | str] = Field(default_factory=dict)
 
     def is_asked(self, facts: Facts) -> bool:
-        return facts.get("mode") not in self.not_modes and all(facts.get(fact) != value for fact, value in self.unless.items())
+        return facts.get("mode") not in self.not_modes and all(
+            facts.get(fact) != value for fact, value in self.unless.items()
+        )
 
     @model_validator(mode="after")
     def _possible(self) -> Condition:
         words = WORDS.get(self.fact)
         for value in self.expected:
-            fits = isinstance(value, str) if self.fact == "mode" else value in words if words else isinstance(value, bool)
+            fits = (
+                isinstance(value, str)
+                if self.fact == "mode"
+                else value in words
+                if words
+                else isinstance(value, bool)
+            )
             if not fits:
-                told = ", ".join(words) if words else "mode codes" if self.fact == "mode" else "true, false"
+                told = (
+                    ", ".join(words)
+                    if words
+                    else "mode codes"
+                    if self.fact == "mode"
+                    else "true, false"
+                )
                 raise ValueError(f"expected {value!r} is no value of {self.fact} ({told})")
         return self
 
@@ -87,18 +104,34 @@ class ExportRoutes(Row):
     def _together(self) -> ExportRoutes:
         ids = {route.id for route in self.route}
         for name in ids:
-            check_periods("route", f"the route {name}", [(i, r) for i, r in enumerate(self.route) if r.id == name])
+            check_periods(
+                "route",
+                f"the route {name}",
+                [(i, r) for i, r in enumerate(self.route) if r.id == name],
+            )
         for index, route in enumerate(self.route):
             for other in self.route[:index]:
                 if (other.id == route.id) != (other.rank == route.rank):
-                    raise RuleFault("route", index, f"the rank {route.rank} of {route.id} must be its own in every period")
+                    raise RuleFault(
+                        "route",
+                        index,
+                        f"the rank {route.rank} of {route.id} must be its own in every period",
+                    )
         check_periods("deemed_income", "deemed income", list(enumerate(self.deemed_income)))
         last = max(self.route, key=lambda route: route.rank)
         for index, route in enumerate(self.route):
             if (not route.condition) != (route.id == last.id):
-                raise RuleFault("route", index, "the route of the highest rank, and only that, has no conditions")
+                raise RuleFault(
+                    "route",
+                    index,
+                    "the route of the highest rank, and only that, has no conditions",
+                )
             if route.valid_from < min(r.valid_from for r in self.route if r.id == last.id):
-                raise RuleFault("route", index, f"it begins before {last.id}, which must take what no other does")
+                raise RuleFault(
+                    "route",
+                    index,
+                    f"it begins before {last.id}, which must take what no other does",
+                )
         return self
 
 
@@ -127,7 +160,9 @@ class RebateRates(Row):
     @model_validator(mode="after")
     def _dated(self) -> RebateRates:
         for hs in {row.hs for row in self.rate}:
-            check_periods("rate", f"hs {hs}", [(i, row) for i, row in enumerate(self.rate) if row.hs == hs])
+            check_periods(
+                "rate", f"hs {hs}", [(i, row) for i, row in enumerate(self.rate) if row.hs == hs]
+            )
         return self
 
     def on(self, hs_code: str, day: date) -> RebateRate | None:
@@ -136,8 +171,14 @@ class RebateRates(Row):
         prefixes = [row for row in self.rate if hs_code.startswith(row.hs)]
         longest = max((len(row.hs) for row in prefixes), default=0)
         found = next((row for row in prefixes if len(row.hs) == longest and row.is_on(day)), None)
-        longer = [row for row in self.rate if len(row.hs) > len(hs_code) and row.hs.startswith(hs_code) and row.is_on(day)]
-        if found is not None and any((row.rate, row.cancelled) != (found.rate, found.cancelled) for row in longer):
+        longer = [
+            row
+            for row in self.rate
+            if len(row.hs) > len(hs_code) and row.hs.startswith(hs_code) and row.is_on(day)
+        ]
+        if found is not None and any(
+            (row.rate, row.cancelled) != (found.rate, found.cancelled) for row in longer
+        ):
             return None
         return found
 
@@ -165,7 +206,11 @@ class Merchants(Row):
     @model_validator(mode="after")
     def _dated(self) -> Merchants:
         for code in {row.code for row in self.merchant}:
-            check_periods("merchant", f"merchant {code}", [(i, m) for i, m in enumerate(self.merchant) if m.code == code])
+            check_periods(
+                "merchant",
+                f"merchant {code}",
+                [(i, m) for i, m in enumerate(self.merchant) if m.code == code],
+            )
         return self
 
     def facts_of(self, code: str | None, day: date) -> Facts:
@@ -224,14 +269,22 @@ def decide(book: ExportBook, on: date, mode: str, hs_code: str, said: Facts) -> 
     taken as no: if it decides, the answer is that it is missing.
     """
     row = book.rebates.on(hs_code, on)
-    facts: dict[str, Found] = {**said, "mode": mode} | ({} if row is None else {"rebate_cancelled": row.cancelled})
-    routes = sorted((route for route in book.routes.route if route.is_on(on)), key=lambda route: route.rank)
+    facts: dict[str, Found] = {**said, "mode": mode} | (
+        {} if row is None else {"rebate_cancelled": row.cancelled}
+    )
+    routes = sorted(
+        (route for route in book.routes.route if route.is_on(on)), key=lambda route: route.rank
+    )
     if not routes:
         return None
     checked: list[Checked] = []
     rules = [] if row is None else [_rate_rule(book, row)]
     for route in routes:
-        asked = [_check(route, condition, facts) for condition in route.condition if condition.is_asked(facts)]
+        asked = [
+            _check(route, condition, facts)
+            for condition in route.condition
+            if condition.is_asked(facts)
+        ]
         checked += asked
         rules.append(f"{book.routes.id}@{book.routes.version}/{route.id}/{route.valid_from}")
         if any(condition.met is False for condition in asked):
@@ -266,7 +319,10 @@ def sources_of(book: ExportBook) -> Mapping[str, str]:
         for route in book.routes.route
     }
     rates = {_rate_rule(book, row): f"{row.source} ({row.confidence})" for row in book.rebates.rate}
-    deemed = {_deemed_rule(book, row): f"{row.source} ({row.confidence})" for row in book.routes.deemed_income}
+    deemed = {
+        _deemed_rule(book, row): f"{row.source} ({row.confidence})"
+        for row in book.routes.deemed_income
+    }
     return found | rates | deemed
 
 
@@ -298,7 +354,11 @@ def deemed_income_of(book: ExportBook, sales: Money, on: date) -> Deemed | None:
     row = next((found for found in book.routes.deemed_income if found.is_on(on)), None)
     if row is None:
         return None
-    return Deemed(sales.times(row.income_share), sales.times(row.income_share * row.tax_rate), _deemed_rule(book, row))
+    return Deemed(
+        sales.times(row.income_share),
+        sales.times(row.income_share * row.tax_rate),
+        _deemed_rule(book, row),
+    )
 
 
 def output_vat_of(sales: Money, vat: Decimal) -> Money:

@@ -22,9 +22,18 @@ def load_exports(folder: Path = RULES) -> ExportBook:
     for path, text in texts.items():
         if text.get("kind") not in (*kinds, "exempt"):
             known = ", ".join((*kinds, "exempt"))
-            raise RuleError(path, line_of(path, ["kind"]), f"kind: it must be one of {known}, found {text.get('kind')!r}")
-    routes, rebates = _one(folder, texts, kinds[0], ExportRoutes), _one(folder, texts, kinds[1], RebateRates)
-    return ExportBook(routes, rebates, edition_of(text for text in texts.values() if text.get("kind") in kinds))
+            raise RuleError(
+                path,
+                line_of(path, ["kind"]),
+                f"kind: it must be one of {known}, found {text.get('kind')!r}",
+            )
+    routes, rebates = (
+        _one(folder, texts, kinds[0], ExportRoutes),
+        _one(folder, texts, kinds[1], RebateRates),
+    )
+    return ExportBook(
+        routes, rebates, edition_of(text for text in texts.values() if text.get("kind") in kinds)
+    )
 
 
 def load_export_modes(folder: Path = RULES) -> tuple[str, ...]:
@@ -50,9 +59,15 @@ def load_merchants(path: Path) -> Merchants:
     return shaped(path, read_toml(path), Merchants)
 
 
-def _one(folder: Path, texts: dict[Path, dict[str, object]], kind: str, shape: type[Model]) -> Model:
+def _one(
+    folder: Path, texts: dict[Path, dict[str, object]], kind: str, shape: type[Model]
+) -> Model:
     those = [path for path, text in texts.items() if text.get("kind") == kind]
     if len(those) != 1:
         where = those[-1] if those else folder
-        raise RuleError(where, None, f"there must be one file of kind {kind!r} (cn-export-*.toml), found {len(those)}")
+        raise RuleError(
+            where,
+            None,
+            f"there must be one file of kind {kind!r} (cn-export-*.toml), found {len(those)}",
+        )
     return shaped(those[0], texts[those[0]], shape)

@@ -15,12 +15,24 @@ Status = Literal["settled", "disputed", "unknown"]
 ChargeKind = Literal["duty", "surcharge", "vat", "fee"]
 ORDER: Final[tuple[Literal["duty", "surcharge", "vat"], ...]] = ("duty", "surcharge", "vat")
 """What is charged first may be part of the base of what comes later."""
-Method = Literal["none", "tariff", "share", "top-up", "excess", "per-subheading", "per-consignment", "vat", "unknown"]
+Method = Literal[
+    "none",
+    "tariff",
+    "share",
+    "top-up",
+    "excess",
+    "per-subheading",
+    "per-consignment",
+    "vat",
+    "unknown",
+]
 """`top-up`: what the duty is below a share of the base."""
 Collector = Literal["nobody", "ioss-seller", "seller", "importer", "carrier", "operator"]
 Part = Literal["goods", "freight", "insurance", "duty", "surcharge"]
 
-Amount = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, max_digits=15, allow_inf_nan=False)]
+Amount = Annotated[
+    Decimal, BeforeValidator(decimal_string), Field(ge=0, max_digits=15, allow_inf_nan=False)
+]
 
 
 class Judged(Dated):
@@ -70,15 +82,24 @@ class Charge(Row):
             if getattr(self, name) in (None, ()):
                 raise ValueError(f"a charge by method {self.method!r} needs {name}")
         for name in ("rate", "amount", "per_kg", "limit", "limit_kg"):
-            if getattr(self, name) is not None and name not in (*needs, *(("per_kg",) if self.method == "share" else ())):
+            if getattr(self, name) is not None and name not in (
+                *needs,
+                *(("per_kg",) if self.method == "share" else ()),
+            ):
                 raise ValueError(f"{name} says nothing to a charge by method {self.method!r}")
         if self.over is not None and self.at_most is not None and self.over >= self.at_most:
             raise ValueError(f"over {self.over} is not below at_most {self.at_most}")
         if (self.method == "unknown") != (self.status == "unknown"):
             raise ValueError('method "unknown" and status "unknown" go together')
-        late = [part for part in self.base if part in ORDER and ORDER.index(part) >= ORDER.index(self.kind)]
+        late = [
+            part
+            for part in self.base
+            if part in ORDER and ORDER.index(part) >= ORDER.index(self.kind)
+        ]
         if late:
-            raise ValueError(f"the base of {self.kind} cannot hold {late[0]}, which is worked out later")
+            raise ValueError(
+                f"the base of {self.kind} cannot hold {late[0]}, which is worked out later"
+            )
         if (self.method == "none") != (self.collector == "nobody") and self.method != "unknown":
             raise ValueError("what is not charged is collected by nobody, and only that")
         if self.method == "top-up" and self.kind != "surcharge":
@@ -86,7 +107,9 @@ class Charge(Row):
         return self
 
     def holds_for(self, country: str, channel: str) -> bool:
-        return (not self.countries or country in self.countries) and (not self.channels or channel in self.channels)
+        return (not self.countries or country in self.countries) and (
+            not self.channels or channel in self.channels
+        )
 
 
 def groups(charges: Iterable[Charge]) -> list[list[Charge]]:

@@ -9,7 +9,15 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from services.tax.landed.charge_rules import Charge, ChargeKind, Collector, Status, groups, of_goods, of_origin
+from services.tax.landed.charge_rules import (
+    Charge,
+    ChargeKind,
+    Collector,
+    Status,
+    groups,
+    of_goods,
+    of_origin,
+)
 from services.tax.landed.conversion import GIVEN, Currencies, NotKnown, RuleUsed, half_up
 from services.tax.landed.destination import (
     Destination,
@@ -90,18 +98,32 @@ class Work:
             return Fraction(self.goods[i])
         if name in ("freight", "insurance"):
             whole, total = (self.freight if name == "freight" else self.insurance), sum(self.goods)
-            return Fraction(whole * self.goods[i], total) if total else Fraction(whole, len(self.goods))
-        return next((amounts[i] for kind, amounts in self.paid.items() if kind == name), Fraction(0))
+            return (
+                Fraction(whole * self.goods[i], total)
+                if total
+                else Fraction(whole, len(self.goods))
+            )
+        return next(
+            (amounts[i] for kind, amounts in self.paid.items() if kind == name), Fraction(0)
+        )
 
 
 def fees(work: Work) -> Iterable[Owed]:
     """What the country charges for handling the consignment; a fee in a currency of its own is crossed at the day's rate."""
     for fee in work.of.fee:
-        if fee.country == work.country and fee.is_on(work.on) and sum(work.goods) <= work.minor(fee.at_most):
+        if (
+            fee.country == work.country
+            and fee.is_on(work.on)
+            and sum(work.goods) <= work.minor(fee.at_most)
+        ):
             name = f"{work.of.id}/fee/{fee.country}/{fee.valid_from}"
             if fee.status == "unknown":
                 reason = f"what {fee.country} charges for handling on {work.on} is not known: {fee.note or fee.source}"
-                raise NotKnown("rule_unknown", reason, f"add it to the rule file of {work.of.id}, with its source")
+                raise NotKnown(
+                    "rule_unknown",
+                    reason,
+                    f"add it to the rule file of {work.of.id}, with its source",
+                )
             work.use(name, fee.source, fee.confidence, fee.status)
             times = 1 if fee.method == "per-consignment" else len(_subheadings(work.lines))
             numbers = tuple(line.line_no for line in work.lines)
@@ -143,7 +165,9 @@ def _row_of_goods(work: Work, rows: Sequence[Charge], i: int) -> Charge | None:
     row = _row_for(work, of_goods(rows, lists), i)
     for name in sorted(work.unsure_of(i)):
         other = _row_for(work, of_goods(rows, lists | {name}), i)
-        if other is not row and not (other is not None and row is not None and other.method == row.method == "none"):
+        if other is not row and not (
+            other is not None and row is not None and other.method == row.method == "none"
+        ):
             raise not_told(work.lines[i], f"the list {name} has it", "list the goods by six digits")
     return row
 
@@ -152,7 +176,9 @@ def not_told(line: ShippedLine, what: str, otherwise: str) -> NotKnown:
     """A code that does not tell something of goods: it is short, or only the destination's own digits would tell."""
     reason = f"HS code {line.hs_code} of line {line.line_no} does not tell whether {what}"
     ask = (
-        "give ten digits" if len(line.hs_code) < SHARED_DIGITS else f"{otherwise}: the digits after these are each country's own"
+        "give ten digits"
+        if len(line.hs_code) < SHARED_DIGITS
+        else f"{otherwise}: the digits after these are each country's own"
     )
     return NotKnown("subheading_missing", reason, ask)
 
@@ -160,7 +186,11 @@ def not_told(line: ShippedLine, what: str, otherwise: str) -> NotKnown:
 def _row_for(work: Work, rows: Sequence[Charge], i: int) -> Charge | None:
     for row in rows:
         pieces = max(Fraction(work.lines[i].quantity), Fraction(1))
-        value = work.goods[i] / pieces if row.basis == "piece" else Fraction(sum(work.goods) + work.earlier)
+        value = (
+            work.goods[i] / pieces
+            if row.basis == "piece"
+            else Fraction(sum(work.goods) + work.earlier)
+        )
         above = row.over is None or value > work.minor(row.over)
         if above and (row.at_most is None or value <= work.minor(row.at_most)):
             return row
@@ -172,7 +202,9 @@ def _owed(work: Work, row: Charge, lines: list[int], paid: list[Fraction]) -> Ow
     work.use(name, row.source, row.confidence, row.status)
     if row.method == "unknown":
         reason = f"what {work.of.name} charges as {row.kind} on {work.on} is not known: {row.note or row.source}"
-        raise NotKnown("rule_unknown", reason, f"add it to the rule file of {work.of.id}, with its source")
+        raise NotKnown(
+            "rule_unknown", reason, f"add it to the rule file of {work.of.id}, with its source"
+        )
     exact, how = _METHODS[row.method](work, row, lines)
     whole = sum(exact, Fraction(0))
     amount = half_up(whole)
@@ -180,7 +212,9 @@ def _owed(work: Work, row: Charge, lines: list[int], paid: list[Fraction]) -> Ow
         # What later charges are worked out on is the amount that is paid, so the rounded one.
         paid[i] += amount * part / whole if whole else Fraction(0)
     numbers = tuple(work.lines[i].line_no for i in lines)
-    return Owed(row.kind, Money(amount, work.of.currency), row.collector, numbers, name, row.status, how)
+    return Owed(
+        row.kind, Money(amount, work.of.currency), row.collector, numbers, name, row.status, how
+    )
 
 
 def _none(_: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
@@ -195,13 +229,18 @@ def _share(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], s
         return parts, how
     kilograms = [_weight(work, work.lines[i]) for i in lines]
     least = [weight * work.minor(row.per_kg) for weight in kilograms]
-    return (least if sum(least) > sum(parts) else parts), f"{how}, at least {row.per_kg} {work.of.currency} a kilogram"
+    return (
+        least if sum(least) > sum(parts) else parts
+    ), f"{how}, at least {row.per_kg} {work.of.currency} a kilogram"
 
 
 def _top_up(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
     """What the duty of each line is below a share of its base."""
     assert row.rate is not None
-    parts = [max(_base(work, row, i) * Fraction(row.rate) - work.part(i, "duty"), Fraction(0)) for i in lines]
+    parts = [
+        max(_base(work, row, i) * Fraction(row.rate) - work.part(i, "duty"), Fraction(0))
+        for i in lines
+    ]
     return parts, f"what the duty is below {_percent(row.rate)} of {' + '.join(row.base)}"
 
 
@@ -213,7 +252,11 @@ def _excess(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], 
     assert row.limit_kg is not None
     limit, limit_kg = work.minor(row.limit), Fraction(row.limit_kg)
     value = _over(Fraction(work.earlier), Fraction(sum(work.goods[i] for i in lines)), limit)
-    weight = _over(Fraction(work.earlier_kg), sum((_weight(work, work.lines[i]) for i in lines), Fraction(0)), limit_kg)
+    weight = _over(
+        Fraction(work.earlier_kg),
+        sum((_weight(work, work.lines[i]) for i in lines), Fraction(0)),
+        limit_kg,
+    )
     owed = max(value * Fraction(row.rate), weight * work.minor(row.per_kg))
     how = f"{_percent(row.rate)} of what is over {row.limit} {work.of.currency}, at least {row.per_kg} a kilogram over {row.limit_kg} kg"
     return _spread(work, lines, owed), how
@@ -233,9 +276,15 @@ def _over(earlier: Fraction, now: Fraction, limit: Fraction) -> Fraction:
 
 def _flat(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str]:
     assert row.amount is not None
-    times = 1 if row.method == "per-consignment" else len(_subheadings([work.lines[i] for i in lines]))
-    what = "consignment" if row.method == "per-consignment" else f"tariff sub-heading, {times} of them"
-    return _spread(work, lines, times * work.minor(row.amount)), f"{row.amount} {work.of.currency} a {what}"
+    times = (
+        1 if row.method == "per-consignment" else len(_subheadings([work.lines[i] for i in lines]))
+    )
+    what = (
+        "consignment" if row.method == "per-consignment" else f"tariff sub-heading, {times} of them"
+    )
+    return _spread(
+        work, lines, times * work.minor(row.amount)
+    ), f"{row.amount} {work.of.currency} a {what}"
 
 
 def _subheadings(lines: Sequence[ShippedLine]) -> set[str]:
@@ -258,7 +307,12 @@ def _tariff(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], 
 
 def _duty_rate(work: Work, line: ShippedLine) -> Decimal:
     if line.duty_rate is not None:
-        work.use(f"{GIVEN}/duty/{line.line_no}", "duty_rate of the line, as it was given", "unverified", "settled")
+        work.use(
+            f"{GIVEN}/duty/{line.line_no}",
+            "duty_rate of the line, as it was given",
+            "unverified",
+            "settled",
+        )
         return line.duty_rate
     rows: list[TariffRate] = [row for row in work.of.tariff if row.is_on(work.on)]
     found = tariff_of(rows, line.hs_code, line.origin)
@@ -266,17 +320,26 @@ def _duty_rate(work: Work, line: ShippedLine) -> Decimal:
         what = f"it owes {_percent(found.rate)} as HS {found.hs} or {_percent(others[0].rate)} as HS {others[0].hs}"
         raise not_told(line, what, "give duty_rate in the line")
     if found is None:
-        reason = (
-            f"{work.of.id} has no duty rate for HS code {line.hs_code} of line {line.line_no} (origin {line.origin}) on {work.on}"
+        reason = f"{work.of.id} has no duty rate for HS code {line.hs_code} of line {line.line_no} (origin {line.origin}) on {work.on}"
+        raise NotKnown(
+            "tariff_unknown",
+            reason,
+            "add a [[tariff]] row with its source, or give duty_rate in the line",
         )
-        raise NotKnown("tariff_unknown", reason, "add a [[tariff]] row with its source, or give duty_rate in the line")
     if found.status == "unknown":
-        reason = (
-            f"the duty of HS code {line.hs_code} of line {line.line_no} on {work.on} is not known: {found.note or found.source}"
+        reason = f"the duty of HS code {line.hs_code} of line {line.line_no} on {work.on} is not known: {found.note or found.source}"
+        raise NotKnown(
+            "rule_unknown",
+            reason,
+            f"add it to the rule file of {work.of.id}, or give duty_rate in the line",
         )
-        raise NotKnown("rule_unknown", reason, f"add it to the rule file of {work.of.id}, or give duty_rate in the line")
     origin = f"/{'+'.join(found.origins)}" if found.origins else ""
-    work.use(f"{work.of.id}/tariff/{found.hs}{origin}/{found.valid_from}", found.source, found.confidence, found.status)
+    work.use(
+        f"{work.of.id}/tariff/{found.hs}{origin}/{found.valid_from}",
+        found.source,
+        found.confidence,
+        found.status,
+    )
     return found.rate
 
 
@@ -291,24 +354,40 @@ def _vat(work: Work, row: Charge, lines: list[int]) -> tuple[list[Fraction], str
 
 def _vat_rate(work: Work, line: ShippedLine) -> Decimal:
     if line.vat_rate is not None:
-        work.use(f"{GIVEN}/vat/{line.line_no}", "vat_rate of the line, as it was given", "unverified", "settled")
+        work.use(
+            f"{GIVEN}/vat/{line.line_no}",
+            "vat_rate of the line, as it was given",
+            "unverified",
+            "settled",
+        )
         return line.vat_rate
     return _standard_vat(work, line)
 
 
 def _standard_vat(work: Work, line: ShippedLine | None = None) -> Decimal:
     """The VAT of the country that day; raises NotKnown for goods that may owe a reduced one."""
-    found: StandardVat | None = next((r for r in work.of.vat if r.country == work.country and r.is_on(work.on)), None)
+    found: StandardVat | None = next(
+        (r for r in work.of.vat if r.country == work.country and r.is_on(work.on)), None
+    )
     if found is None or found.rate is None:
         why = "" if found is None else f": {found.note or found.source}"
         reason = f"the VAT of {work.country} on {work.on} is not known{why}"
         raise NotKnown(
-            "rule_unknown", reason, f"add a [[vat]] row to the rule file of {work.of.id}, or give vat_rate in each line"
+            "rule_unknown",
+            reason,
+            f"add a [[vat]] row to the rule file of {work.of.id}, or give vat_rate in each line",
         )
-    if line is not None and any(line.hs_code.startswith(hs) or may_be(hs, line.hs_code) for hs in found.reduced):
+    if line is not None and any(
+        line.hs_code.startswith(hs) or may_be(hs, line.hs_code) for hs in found.reduced
+    ):
         reason = f"HS code {line.hs_code} of line {line.line_no} may owe a reduced VAT in {work.country}, which no rule file has"
         raise NotKnown("vat_unknown", reason, "give vat_rate in the line")
-    work.use(f"{work.of.id}/vat/{found.country}/{found.valid_from}", found.source, found.confidence, found.status)
+    work.use(
+        f"{work.of.id}/vat/{found.country}/{found.valid_from}",
+        found.source,
+        found.confidence,
+        found.status,
+    )
     return found.rate
 
 

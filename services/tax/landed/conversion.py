@@ -40,7 +40,9 @@ def half_up(exact: Fraction) -> int:
 class Currencies:
     """Amounts in the corridor's currency, each half minor unit rounded up; the rates used are noted."""
 
-    def __init__(self, to: str, on: date, rates: ExchangeRates | None, given: Mapping[str, Decimal]) -> None:
+    def __init__(
+        self, to: str, on: date, rates: ExchangeRates | None, given: Mapping[str, Decimal]
+    ) -> None:
         self.to = to
         self.on = on
         self.used: dict[str, RuleUsed] = {}
@@ -63,7 +65,9 @@ class Currencies:
             return None, []
         factor = self._factor(currency)
         if factor is None:
-            return None, [f"no rate of {currency} is known for {self.on}: all amounts are in {self.to} (--rate {currency}=…)"]
+            return None, [
+                f"no rate of {currency} is known for {self.on}: all amounts are in {self.to} (--rate {currency}=…)"
+            ]
         return Money(half_up(amount.minor / factor), currency), []
 
     def _factor(self, currency: str) -> Fraction | None:
@@ -71,7 +75,9 @@ class Currencies:
         scale = Fraction(10 ** EXPONENTS[self.to], 10 ** EXPONENTS[currency])
         if currency in self._given:
             rule = f"{GIVEN}/rate/{currency}"
-            self.used[rule] = RuleUsed(rule, "exchange rate as it was given (unverified)", "settled")
+            self.used[rule] = RuleUsed(
+                rule, "exchange rate as it was given (unverified)", "settled"
+            )
             return Fraction(self._given[currency]) * scale
         one, other = self._in_cny(currency), self._in_cny(self.to)
         return None if one is None or other is None else one / other * scale

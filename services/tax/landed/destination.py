@@ -9,9 +9,27 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr, StrictBool, field_validator, model_validator
 
-from services.tax.landed.charge_rules import Amount, Charge, Collector, Judged, groups, of_goods, of_origin
+from services.tax.landed.charge_rules import (
+    Amount,
+    Charge,
+    Collector,
+    Judged,
+    groups,
+    of_goods,
+    of_origin,
+)
 from services.tax.rulebook.goods_lists import GoodsList, HsPrefix, may_be, overlap
-from services.tax.rulebook.rows import Country, Hs, Id, Rate, Row, RuleFault, Share, Version, check_periods
+from services.tax.rulebook.rows import (
+    Country,
+    Hs,
+    Id,
+    Rate,
+    Row,
+    RuleFault,
+    Share,
+    Version,
+    check_periods,
+)
 from services.tax.rulebook.tariff import longest_prefix
 from shared.money import EXPONENTS, Money, MoneyError
 
@@ -40,10 +58,14 @@ class DestinationRegime(Judged):
                 raise ValueError("a regime of unknown rules has no charges")
             return self
         if not self.charge or not self.channels or self.default_channel not in self.channels:
-            raise ValueError("a regime names its channels, one of them as default_channel, and its charges")
+            raise ValueError(
+                "a regime names its channels, one of them as default_channel, and its charges"
+            )
         for charge in self.charge:
             if strange := set(charge.channels) - set(self.channels):
-                raise ValueError(f"a {charge.kind} names the channel {min(strange)!r}, which the regime does not have")
+                raise ValueError(
+                    f"a {charge.kind} names the channel {min(strange)!r}, which the regime does not have"
+                )
         if self.h7_at_most is not None and set(self.h7_codes) != set(self.channels):
             raise ValueError("h7_codes names the procedure codes of every channel")
         return self
@@ -136,7 +158,9 @@ class Destination(Row):
     def _together(self) -> Destination:
         for code, currency in self.countries.items():
             if currency and currency not in EXPONENTS:
-                raise ValueError(f"countries: the currency {currency!r} of {code} is unknown; expected a code of ISO 4217")
+                raise ValueError(
+                    f"countries: the currency {currency!r} of {code} is unknown; expected a code of ISO 4217"
+                )
         check_periods("regime", "the regime", list(enumerate(self.regime)))
         if len({regime.id for regime in self.regime}) < len(self.regime):
             raise ValueError("two regimes have one id")
@@ -152,7 +176,9 @@ class Destination(Row):
         for index, fee in enumerate(self.fee):
             currency = fee.currency or self.currency
             if currency not in EXPONENTS:
-                raise RuleFault("fee", index, f"currency {currency!r} is unknown; expected a code of ISO 4217")
+                raise RuleFault(
+                    "fee", index, f"currency {currency!r} is unknown; expected a code of ISO 4217"
+                )
             for name, of in (("amount", currency), ("at_most", self.currency)):
                 try:
                     Money.of(getattr(fee, name), of)
@@ -160,16 +186,27 @@ class Destination(Row):
                     raise RuleFault("fee", index, f"{name}: {error}") from None
 
     def _rates(self) -> None:
-        tables: tuple[tuple[str, tuple[StandardVat | Fee, ...]], ...] = (("vat", self.vat), ("fee", self.fee))
+        tables: tuple[tuple[str, tuple[StandardVat | Fee, ...]], ...] = (
+            ("vat", self.vat),
+            ("fee", self.fee),
+        )
         for name, rows in tables:
             for index, row in enumerate(rows):
                 if row.country not in self.countries:
-                    raise RuleFault(name, index, f"country {row.country} is not of this destination")
+                    raise RuleFault(
+                        name, index, f"country {row.country} is not of this destination"
+                    )
             for country in {row.country for row in rows}:
-                check_periods(name, f"the {name} of {country}", [(i, r) for i, r in enumerate(rows) if r.country == country])
+                check_periods(
+                    name,
+                    f"the {name} of {country}",
+                    [(i, r) for i, r in enumerate(rows) if r.country == country],
+                )
         keys = {(row.hs, row.origins) for row in self.tariff}
         for hs, origins in keys:
-            dated = [(i, r) for i, r in enumerate(self.tariff) if (r.hs, r.origins) == (hs, origins)]
+            dated = [
+                (i, r) for i, r in enumerate(self.tariff) if (r.hs, r.origins) == (hs, origins)
+            ]
             check_periods("tariff", f"hs {hs}", dated)
 
 
@@ -190,7 +227,9 @@ def check_bands(index: int, regime: DestinationRegime, countries: Iterable[str])
     for rows in groups(regime.charge):
         kind = rows[0].kind if rows[0].name is None else f"{rows[0].kind} {rows[0].name}"
         lists = ("", *sorted({name for row in rows for name in row.goods}))
-        for channel, country, origin, goods in product(regime.channels, sorted(countries), origins, lists):
+        for channel, country, origin, goods in product(
+            regime.channels, sorted(countries), origins, lists
+        ):
             held = of_origin([row for row in rows if row.holds_for(country, channel)], origin)
             if goods and not any(goods in row.goods for row in held):
                 continue
@@ -200,9 +239,9 @@ def check_bands(index: int, regime: DestinationRegime, countries: Iterable[str])
 
 def names_of_lists(destination: Destination) -> set[str]:
     """The lists of goods that a destination names."""
-    return {name for regime in destination.regime for row in regime.charge for name in row.goods} | {
-        name for regime in destination.regime for name in regime.h1_goods
-    }
+    return {
+        name for regime in destination.regime for row in regime.charge for name in row.goods
+    } | {name for regime in destination.regime for name in regime.h1_goods}
 
 
 def check_lists(destination: Destination, lists: Mapping[str, GoodsList]) -> None:
@@ -215,7 +254,11 @@ def check_lists(destination: Destination, lists: Mapping[str, GoodsList]) -> Non
         for rows in groups(regime.charge):
             ids = sorted({name for row in rows for name in row.goods})
             if (hs := overlap(lists[name] for name in ids)) is not None:
-                raise RuleFault("regime", index, f"{rows[0].kind}: hs {hs} is on two of the lists {', '.join(ids)}")
+                raise RuleFault(
+                    "regime",
+                    index,
+                    f"{rows[0].kind}: hs {hs} is on two of the lists {', '.join(ids)}",
+                )
 
 
 def _continuous(index: int, what: str, rows: Sequence[Charge]) -> None:
@@ -233,7 +276,9 @@ def _continuous(index: int, what: str, rows: Sequence[Charge]) -> None:
         raise RuleFault("regime", index, f"{what}: nothing is said of values over {reached}")
 
 
-def other_rates(rows: Sequence[TariffRate], found: TariffRate, hs_code: str, origin: str) -> list[TariffRate]:
+def other_rates(
+    rows: Sequence[TariffRate], found: TariffRate, hs_code: str, origin: str
+) -> list[TariffRate]:
     """The rows of another rate that a code may be of, which it does not tell; those that hold for the same origins as the one found."""
     return [
         row

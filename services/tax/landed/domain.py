@@ -57,7 +57,9 @@ class Landed:
     declaration: tuple[str, ...] = ()
 
     def sum_of(self, kind: ChargeKind) -> Money:
-        return Money.total((owed.amount for owed in self.charges if owed.kind == kind), self.total.currency)
+        return Money.total(
+            (owed.amount for owed in self.charges if owed.kind == kind), self.total.currency
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,12 @@ def landed(
     of = next((found for found in destinations if parcel.country in found.countries), None)
     if of is None:
         reason = f"no rule file has the corridor {corridor}"
-        return NotLanded(corridor, "corridor_unknown", reason, "add a rule file dest-*.toml that names the country")
+        return NotLanded(
+            corridor,
+            "corridor_unknown",
+            reason,
+            "add a rule file dest-*.toml that names the country",
+        )
     regime = next((found for found in of.regime if found.is_on(on)), None)
     if regime is None or regime.status == "unknown":
         return _no_regime(corridor, of, regime, on)
@@ -98,48 +105,105 @@ def landed(
         return NotLanded(corridor, *unknown.told, regime.id, tuple(currencies.used.values()))
 
 
-def _no_regime(corridor: str, of: Destination, regime: DestinationRegime | None, on: date) -> NotLanded:
+def _no_regime(
+    corridor: str, of: Destination, regime: DestinationRegime | None, on: date
+) -> NotLanded:
     ask = f"add a regime for {on} to the rule file of {of.id}, with its source"
     if regime is None:
-        return NotLanded(corridor, "corridor_unknown", f"{of.id} has no regime for {corridor} on {on}", ask)
+        return NotLanded(
+            corridor, "corridor_unknown", f"{of.id} has no regime for {corridor} on {on}", ask
+        )
     reason = f"what {of.name} charges on {on} is not known: {regime.note or regime.source}"
     used = (RuleUsed(f"{of.id}/{regime.id}", f"{regime.source} ({regime.confidence})", "unknown"),)
     return NotLanded(corridor, "corridor_unknown", reason, ask, regime.id, used)
 
 
-def _begin(parcel: Consignment, of: Destination, regime: DestinationRegime, on: date, currencies: Currencies) -> Work:
+def _begin(
+    parcel: Consignment,
+    of: Destination,
+    regime: DestinationRegime,
+    on: date,
+    currencies: Currencies,
+) -> Work:
     if parcel.mode not in of.modes:
         reason = f"{of.id} has the rules of parcels to consumers ({', '.join(of.modes)}), not of mode {parcel.mode}"
-        raise NotKnown("mode_not_covered", reason, "ask a customs broker of the destination: it is an ordinary import there")
-    channel = parcel.channel or ("ioss" if parcel.ioss and "ioss" in regime.channels else regime.default_channel) or ""
+        raise NotKnown(
+            "mode_not_covered",
+            reason,
+            "ask a customs broker of the destination: it is an ordinary import there",
+        )
+    channel = (
+        parcel.channel
+        or ("ioss" if parcel.ioss and "ioss" in regime.channels else regime.default_channel)
+        or ""
+    )
     if channel not in regime.channels:
         known = ", ".join(regime.channels)
-        raise NotKnown("channel_unknown", f"{regime.id} has no channel {channel!r}", f"give one of {known}")
+        raise NotKnown(
+            "channel_unknown", f"{regime.id} has no channel {channel!r}", f"give one of {known}"
+        )
     if parcel.ioss is not None and IOSS.fullmatch(parcel.ioss) is None:
-        raise NotKnown("ioss_malformed", "the IOSS number is not IM and ten digits", "give the seller's IOSS number")
+        raise NotKnown(
+            "ioss_malformed",
+            "the IOSS number is not IM and ten digits",
+            "give the seller's IOSS number",
+        )
     for line in parcel.lines:
         if line.hs_code.startswith(regime.not_covered):
             reason = f"{regime.id} does not cover HS code {line.hs_code} of line {line.line_no}: {regime.note or 'other rules hold for it'}"
             raise NotKnown("goods_not_covered", reason, "ask the carrier or a broker")
     goods = [currencies.minor(line.total) for line in parcel.lines]
-    earlier = currencies.minor(parcel.earlier) if parcel.earlier is not None and regime.counts != "consignment" else 0
+    earlier = (
+        currencies.minor(parcel.earlier)
+        if parcel.earlier is not None and regime.counts != "consignment"
+        else 0
+    )
     earlier_kg = parcel.earlier_kg if regime.counts != "consignment" else Decimal(0)
     freight, insurance = currencies.minor(parcel.freight), currencies.minor(parcel.insurance)
-    work = Work(of, regime, channel, parcel.country, on, parcel.lines, goods, freight, insurance, earlier, earlier_kg, currencies)
+    work = Work(
+        of,
+        regime,
+        channel,
+        parcel.country,
+        on,
+        parcel.lines,
+        goods,
+        freight,
+        insurance,
+        earlier,
+        earlier_kg,
+        currencies,
+    )
     work.use(f"{of.id}/{regime.id}", regime.source, regime.confidence, regime.status)
     return work
 
 
-def _landed(corridor: str, parcel: Consignment, work: Work, charges: list[Owed], currencies: Currencies) -> Landed:
+def _landed(
+    corridor: str, parcel: Consignment, work: Work, charges: list[Owed], currencies: Currencies
+) -> Landed:
     currency = work.of.currency
-    goods, freight, insurance = (Money(minor, currency) for minor in (sum(work.goods), work.freight, work.insurance))
+    goods, freight, insurance = (
+        Money(minor, currency) for minor in (sum(work.goods), work.freight, work.insurance)
+    )
     total = Money.total((goods, freight, insurance, *(owed.amount for owed in charges)), currency)
-    notices = [notice.text for notice in work.of.notice if notice.is_on(work.on) and _concerns(notice.countries, work.country)]
-    notices += [f"disputed: {rule.id}: {rule.source}" for rule in work.rules.values() if rule.status == "disputed"]
+    notices = [
+        notice.text
+        for notice in work.of.notice
+        if notice.is_on(work.on) and _concerns(notice.countries, work.country)
+    ]
+    notices += [
+        f"disputed: {rule.id}: {rule.source}"
+        for rule in work.rules.values()
+        if rule.status == "disputed"
+    ]
     if parcel.channel is None and len(work.regime.channels) > 1:
-        notices.append(f"no channel was given: {work.channel} is assumed (others: {', '.join(work.regime.channels)})")
+        notices.append(
+            f"no channel was given: {work.channel} is assumed (others: {', '.join(work.regime.channels)})"
+        )
     if parcel.earlier is None and work.regime.counts != "consignment":
-        notices.append(f"the limit counts all that one person gets in a {work.regime.counts}: nothing earlier was given")
+        notices.append(
+            f"the limit counts all that one person gets in a {work.regime.counts}: nothing earlier was given"
+        )
     if parcel.discounted:
         notices.append("the discount is not taken off the value: a voucher is part of the price")
     local, why = currencies.local(total, work.of.countries[work.country])
@@ -165,9 +229,14 @@ def _declared(work: Work) -> tuple[str, ...]:
     if regime.h7_at_most is None:
         return ()
     beyond = sum(work.goods) > work.minor(regime.h7_at_most)
-    unsure = next((i for i in range(len(work.lines)) if not work.unsure_of(i).isdisjoint(regime.h1_goods)), None)
+    unsure = next(
+        (i for i in range(len(work.lines)) if not work.unsure_of(i).isdisjoint(regime.h1_goods)),
+        None,
+    )
     if unsure is not None and not beyond:
         raise not_told(work.lines[unsure], "H7 will do for it", "list the goods by six digits")
-    if beyond or any(not work.lists_of(i).isdisjoint(regime.h1_goods) for i in range(len(work.lines))):
+    if beyond or any(
+        not work.lists_of(i).isdisjoint(regime.h1_goods) for i in range(len(work.lines))
+    ):
         return ("H1",)
     return ("H7", *regime.h7_codes.get(work.channel, ()))

@@ -31,7 +31,11 @@ def read_destinations(folder: Path) -> dict[Path, Destination]:
     for path in sorted(folder.glob("dest-*.toml")):
         destination = read_destination(path, lists)
         if destination.id in ids:
-            raise RuleError(path, line_of(path, ["id"]), f"the id {destination.id} is that of {ids[destination.id].name} too")
+            raise RuleError(
+                path,
+                line_of(path, ["id"]),
+                f"the id {destination.id} is that of {ids[destination.id].name} too",
+            )
         for country in destination.countries:
             if country in countries:
                 reason = f"country {country} overlaps: {countries[country].name} has it too"
@@ -40,7 +44,9 @@ def read_destinations(folder: Path) -> dict[Path, Destination]:
         ids[destination.id] = path
         found[path] = destination
     if not found:
-        raise RuleError(folder, None, "there must be rule files of destinations (dest-*.toml), found none")
+        raise RuleError(
+            folder, None, "there must be rule files of destinations (dest-*.toml), found none"
+        )
     return found
 
 
@@ -51,7 +57,9 @@ def read_lists(folder: Path) -> dict[Path, GoodsList]:
         goods = shaped(path, _of_kind(path, LIST_KIND, "goods-*"), GoodsList)
         other = next((other for other, known in found.items() if known.id == goods.id), None)
         if other is not None:
-            raise RuleError(path, line_of(path, ["id"]), f"the id {goods.id} is that of {other.name} too")
+            raise RuleError(
+                path, line_of(path, ["id"]), f"the id {goods.id} is that of {other.name} too"
+            )
         found[path] = goods
     return found
 
@@ -82,8 +90,12 @@ def load_rates(folder: Path = RULES) -> ExchangeRates:
             try:
                 Exchange(rates)
             except RuleFault as fault:
-                raise RuleError(path, line_of(path, (fault.table, fault.index)), str(fault)) from None
+                raise RuleError(
+                    path, line_of(path, (fault.table, fault.index)), str(fault)
+                ) from None
             return rates
     if folder == RULES:
-        raise RuleError(folder, None, "there must be a rule file of exchange rates (rates-*.toml), found none")
+        raise RuleError(
+            folder, None, "there must be a rule file of exchange rates (rates-*.toml), found none"
+        )
     return load_rates(RULES)

@@ -183,7 +183,9 @@ def prepare(
                 left.append(claimed)
             else:
                 taken.setdefault(entry.merchant, []).append(claimed)
-    claims = tuple(_claim(merchant, month, lines, before) for merchant, lines in sorted(taken.items()))
+    claims = tuple(
+        _claim(merchant, month, lines, before) for merchant, lines in sorted(taken.items())
+    )
     return Prepared(claims, tuple(already), tuple(left), tuple(repay))
 
 
@@ -196,11 +198,22 @@ def _once(by_no: Mapping[str, ReleasedList], lists: Sequence[ReleasedList]) -> l
 
 def _claim(merchant: str, month: str, lines: list[Claimed], before: Before) -> Claim:
     sequence = before.claims.get((merchant, month), 0) + 1
-    return Claim(f"{merchant}-{month.replace('-', '')}-{sequence:03}", merchant, month, sequence, tuple(lines))
+    return Claim(
+        f"{merchant}-{month.replace('-', '')}-{sequence:03}",
+        merchant,
+        month,
+        sequence,
+        tuple(lines),
+    )
 
 
 def _claimed(
-    entry: ReleasedList, line: ExportedLine, key: Line, stock: _Stock, facts_of: FactsOf, book: ExportBook
+    entry: ReleasedList,
+    line: ExportedLine,
+    key: Line,
+    stock: _Stock,
+    facts_of: FactsOf,
+    book: ExportBook,
 ) -> Claimed | LeftOut:
     said = facts_of(entry.merchant, entry.released_on)
     known: Facts = {
@@ -210,7 +223,11 @@ def _claimed(
     decision = decide(book, entry.released_on, entry.mode, line.hs_code, known)
     rate = book.rebates.on(line.hs_code, entry.released_on)
     if decision is None or rate is None:
-        return LeftOut(key, entry.merchant, f"no rebate rate is known for HS code {line.hs_code} on {entry.released_on}")
+        return LeftOut(
+            key,
+            entry.merchant,
+            f"no rebate rate is known for HS code {line.hs_code} on {entry.released_on}",
+        )
     if (reason := _against(entry, line, decision, said, stock)) is not None:
         return LeftOut(key, entry.merchant, reason, decision.regime)
     assert line.declared is not None, "what is not declared was left out"
@@ -222,7 +239,9 @@ def _claimed(
     )  # fmt: skip
 
 
-def _against(entry: ReleasedList, line: ExportedLine, decision: Decision, said: Facts, stock: _Stock) -> str | None:
+def _against(
+    entry: ReleasedList, line: ExportedLine, decision: Decision, said: Facts, stock: _Stock
+) -> str | None:
     """What speaks against claiming a line, None if nothing."""
     if entry.came_back:
         return "the goods came back"
@@ -248,7 +267,9 @@ def _why(decision: Decision, stock: _Stock, merchant: str, line: ExportedLine) -
 class _Stock:
     """What of each invoice line no claim has taken yet."""
 
-    def __init__(self, invoices: Sequence[Invoice], used: Mapping[tuple[str, str], Decimal]) -> None:
+    def __init__(
+        self, invoices: Sequence[Invoice], used: Mapping[tuple[str, str], Decimal]
+    ) -> None:
         self._of: dict[tuple[str, str, str], list[Invoice]] = {}
         self._used = dict(used)
         seen: dict[tuple[str, str], Invoice] = {}
@@ -256,9 +277,13 @@ class _Stock:
             key = (invoice.number, invoice.sku)
             if key not in seen:
                 seen[key] = invoice
-                self._of.setdefault((invoice.merchant, invoice.sku, invoice.unit), []).append(invoice)
+                self._of.setdefault((invoice.merchant, invoice.sku, invoice.unit), []).append(
+                    invoice
+                )
             elif seen[key] != invoice:
-                raise ValueError(f"invoice {invoice.number}, {invoice.sku}, is there twice with another content")
+                raise ValueError(
+                    f"invoice {invoice.number}, {invoice.sku}, is there twice with another content"
+                )
 
     def left(self, merchant: str, line: ExportedLine) -> Decimal:
         those = self._of.get((merchant, line.sku, line.unit), [])

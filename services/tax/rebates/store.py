@@ -14,9 +14,14 @@ async def lock_claims(conn: Connection) -> None:
     await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('tax.rebate_claim', 0))")
 
 
-async def load_before(conn: Connection, lists: Collection[str], invoices: Collection[str]) -> Before:
+async def load_before(
+    conn: Connection, lists: Collection[str], invoices: Collection[str]
+) -> Before:
     """What earlier claims took of these lists and invoices, and how many claims each merchant's month has."""
-    lines = await conn.fetch("SELECT list_no, line_no, claim FROM tax.rebate_line WHERE list_no = ANY($1::text[])", list(lists))
+    lines = await conn.fetch(
+        "SELECT list_no, line_no, claim FROM tax.rebate_line WHERE list_no = ANY($1::text[])",
+        list(lists),
+    )
     used = await conn.fetch(
         "SELECT invoice_no, sku, sum(quantity) AS quantity FROM tax.rebate_invoice WHERE invoice_no = ANY($1::text[]) "
         "GROUP BY invoice_no, sku",

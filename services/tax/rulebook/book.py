@@ -8,7 +8,15 @@ from typing import Final
 
 from services.tax.rulebook.compile import EffectiveRegime, RuleSet, boundaries, in_force_on
 from services.tax.rulebook.exchange import Exchange
-from services.tax.rulebook.rows import ParcelTax, Regime, RetailImport, RuleFault, check_periods, day_after, faults_of
+from services.tax.rulebook.rows import (
+    ParcelTax,
+    Regime,
+    RetailImport,
+    RuleFault,
+    check_periods,
+    day_after,
+    faults_of,
+)
 from services.tax.rulebook.sources import sources
 from services.tax.rulebook.tariff import check_articles, check_list, check_tariff
 
@@ -76,7 +84,11 @@ def _check(found: RuleSet) -> None:
         with faults_of(regime.id):
             _check_names(found, index, regime)
     for direction, mode in sorted({(r.direction, mode) for r in found.regimes for mode in r.modes}):
-        own = [(i, r) for i, r in enumerate(found.regimes) if r.direction == direction and mode in r.modes]
+        own = [
+            (i, r)
+            for i, r in enumerate(found.regimes)
+            if r.direction == direction and mode in r.modes
+        ]
         try:
             check_periods("regime", f"{direction} by mode {mode}", own)
         except RuleFault as fault:
@@ -87,22 +99,32 @@ def _check(found: RuleSet) -> None:
 def _check_names(found: RuleSet, index: int, regime: Regime) -> None:
     """What a regime names is there."""
     if isinstance(regime, RetailImport):
-        if regime.otherwise not in {other.id for other in found.regimes if other.kind == "general-trade"}:
+        if regime.otherwise not in {
+            other.id for other in found.regimes if other.kind == "general-trade"
+        }:
             raise RuleFault(
-                "regime", index, f"otherwise names the regime {regime.otherwise!r} of general trade, which is not there"
+                "regime",
+                index,
+                f"otherwise names the regime {regime.otherwise!r} of general trade, which is not there",
             )
         if regime.positive_list not in {positive.id for positive in found.positive_lists}:
-            raise RuleFault("regime", index, f"positive_list names {regime.positive_list!r}, which is not there")
+            raise RuleFault(
+                "regime", index, f"positive_list names {regime.positive_list!r}, which is not there"
+            )
     elif isinstance(regime, ParcelTax):
         articles = next((table for table in found.articles if table.id == regime.articles), None)
         if articles is None:
-            raise RuleFault("regime", index, f"articles names {regime.articles!r}, which is not there")
+            raise RuleFault(
+                "regime", index, f"articles names {regime.articles!r}, which is not there"
+            )
         classes = {rate.class_ for rate in regime.rate}
         for row, article in enumerate(articles.article):
             for name in article.classes:
                 if name not in classes:
                     fault = RuleFault(
-                        "article", row, f"hs {article.hs} names the class {name!r}, which {regime.id} has no rate of"
+                        "article",
+                        row,
+                        f"hs {article.hs} names the class {name!r}, which {regime.id} has no rate of",
                     )
                     fault.of = articles.id
                     raise fault

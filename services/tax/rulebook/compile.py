@@ -139,9 +139,16 @@ def _tables(regime: Regime, found: RuleSet) -> Iterable[Dated]:
     yield from (*found.tariff.vat, *found.tariff.consumption, *found.tariff.heading)
     yield from (duty for heading in found.tariff.heading for duty in heading.duty)
     if isinstance(regime, RetailImport):
-        yield from (row for positive in found.positive_lists if positive.id == regime.positive_list for row in positive.goods)
+        yield from (
+            row
+            for positive in found.positive_lists
+            if positive.id == regime.positive_list
+            for row in positive.goods
+        )
     if isinstance(regime, ParcelTax):
-        yield from (row for table in found.articles if table.id == regime.articles for row in table.article)
+        yield from (
+            row for table in found.articles if table.id == regime.articles for row in table.article
+        )
 
 
 def boundaries(regime: Regime, found: RuleSet) -> list[date]:
@@ -161,23 +168,35 @@ def in_force_on(regime: Regime, found: RuleSet, day: date) -> EffectiveRegime:
         return EffectiveRegime(regime, None, {}, (name, edition), {})
     tariff = f"{found.tariff.id}@{found.tariff.version}"
     if isinstance(regime, RetailImport):
-        positive = next(positive for positive in found.positive_lists if positive.id == regime.positive_list)
-        limits = Limits(fen(regime.single.amount), fen(regime.yearly.amount), fen(regime.waiver.tax_at_most))
+        positive = next(
+            positive for positive in found.positive_lists if positive.id == regime.positive_list
+        )
+        limits = Limits(
+            fen(regime.single.amount), fen(regime.yearly.amount), fen(regime.waiver.tax_at_most)
+        )
         parts = tuple(f"{regime.id}/{part}" for part in ("single", "yearly", "waiver", "rounding"))
         return EffectiveRegime(
-            regime, limits, _all_goods(regime, found.tariff, positive, day), (name, edition, tariff, *parts), {}
+            regime,
+            limits,
+            _all_goods(regime, found.tariff, positive, day),
+            (name, edition, tariff, *parts),
+            {},
         )
     goods = _all_goods(regime, found.tariff, None, day)
     if isinstance(regime, ParcelTax):
         articles = next(table for table in found.articles if table.id == regime.articles)
         parcels = _all_parcels(regime, articles, goods, day)
         parts = (f"{regime.id}/waiver", f"{regime.id}/rounding")
-        return EffectiveRegime(regime, None, {}, (name, edition, f"{articles.id}@{articles.version}", *parts), parcels)
+        return EffectiveRegime(
+            regime, None, {}, (name, edition, f"{articles.id}@{articles.version}", *parts), parcels
+        )
     parts = (f"{regime.id}/duty-waiver", f"{regime.id}/rounding")
     return EffectiveRegime(regime, None, goods, (name, edition, tariff, *parts), {})
 
 
-def _all_goods(regime: Regime, tariff: Tariff, positive: PositiveList | None, day: date) -> dict[str, Goods | None]:
+def _all_goods(
+    regime: Regime, tariff: Tariff, positive: PositiveList | None, day: date
+) -> dict[str, Goods | None]:
     """Every prefix that tariff or positive list has a row for, with the longest row of both."""
     headings = in_force_by_prefix(tariff.heading, day)
     listed = {} if positive is None else in_force_by_prefix(positive.goods, day)
@@ -193,13 +212,29 @@ def _all_goods(regime: Regime, tariff: Tariff, positive: PositiveList | None, da
 
 
 def _goods(
-    regime: Regime, tariff: Tariff, heading: Heading, day: date, positive: PositiveList | None, listed: Listed | None
+    regime: Regime,
+    tariff: Tariff,
+    heading: Heading,
+    day: date,
+    positive: PositiveList | None,
+    listed: Listed | None,
 ) -> Goods:
     vat = _on_day(tariff.vat, heading.vat, day)
-    consumption = None if heading.consumption is None else _on_day(tariff.consumption, heading.consumption, day)
+    consumption = (
+        None
+        if heading.consumption is None
+        else _on_day(tariff.consumption, heading.consumption, day)
+    )
     c = Decimal(0) if consumption is None else consumption.rate
-    rules = [f"{tariff.id}/heading/{heading.hs}/{heading.valid_from}", f"{tariff.id}/vat/{vat.class_}/{vat.valid_from}"]
-    taxed_by = None if consumption is None else f"{tariff.id}/consumption/{consumption.class_}/{consumption.valid_from}"
+    rules = [
+        f"{tariff.id}/heading/{heading.hs}/{heading.valid_from}",
+        f"{tariff.id}/vat/{vat.class_}/{vat.valid_from}",
+    ]
+    taxed_by = (
+        None
+        if consumption is None
+        else f"{tariff.id}/consumption/{consumption.class_}/{consumption.valid_from}"
+    )
     if taxed_by is not None:
         rules.append(taxed_by)
     within = None
@@ -218,12 +253,30 @@ def _goods(
                 (*rules, f"{tariff.id}/duty/{heading.hs}/{duty.valid_from}"),
             )  # fmt: skip
     threshold = None if consumption is None else _threshold(consumption)
-    list_rule = None if positive is None or listed is None else f"{positive.id}/{listed.hs}/{listed.valid_from}"
-    free = positive is None or (listed is not None and listed.listed and not listed.modes and listed.kg_a_year is None)
-    return Goods(heading.hs, within, full, consumption is not None, threshold, taxed_by, listed, list_rule, free)
+    list_rule = (
+        None
+        if positive is None or listed is None
+        else f"{positive.id}/{listed.hs}/{listed.valid_from}"
+    )
+    free = positive is None or (
+        listed is not None and listed.listed and not listed.modes and listed.kg_a_year is None
+    )
+    return Goods(
+        heading.hs,
+        within,
+        full,
+        consumption is not None,
+        threshold,
+        taxed_by,
+        listed,
+        list_rule,
+        free,
+    )
 
 
-def _all_parcels(regime: ParcelTax, articles: Articles, goods: Mapping[str, Goods | None], day: date) -> dict[str, Parcel | None]:
+def _all_parcels(
+    regime: ParcelTax, articles: Articles, goods: Mapping[str, Goods | None], day: date
+) -> dict[str, Parcel | None]:
     rates = {rate.class_: rate.rate for rate in regime.rate}
     rows = in_force_by_prefix(articles.article, day)
     # A prefix of the tariff alone is there too, so that its own consumption tax is asked for and not its heading's.
@@ -238,12 +291,19 @@ def _all_parcels(regime: ParcelTax, articles: Articles, goods: Mapping[str, Good
 
 
 def _parcel(
-    regime: ParcelTax, articles: Articles, row: Article, rates: Mapping[str, Decimal], goods: Goods | None
+    regime: ParcelTax,
+    articles: Articles,
+    row: Article,
+    rates: Mapping[str, Decimal],
+    goods: Goods | None,
 ) -> Parcel | None:
     other = row.dear_class or row.taxed_class
     if row.taxed_class is not None and goods is None:
         return None
-    rules = [f"{articles.id}/{row.hs}/{row.valid_from}", *(f"{regime.id}/rate/{name}" for name in row.classes)]
+    rules = [
+        f"{articles.id}/{row.hs}/{row.valid_from}",
+        *(f"{regime.id}/rate/{name}" for name in row.classes),
+    ]
     asks = goods if row.taxed_class is not None else None
     if asks is not None and asks.consumption_rule is not None:
         rules.append(asks.consumption_rule)
@@ -259,7 +319,13 @@ def _ratio(rate: Decimal) -> Ratio:
 
 
 @cache
-def owed(duty: Decimal, consumption: Decimal, vat: Decimal, consumption_share: Decimal, vat_share: Decimal) -> Owed:
+def owed(
+    duty: Decimal,
+    consumption: Decimal,
+    vat: Decimal,
+    consumption_share: Decimal,
+    vat_share: Decimal,
+) -> Owed:
     """Shares of a dutiable value, exact, from the rates d, c and v (Import tax law; 财税[2016]18号 for the shares).
 
     duty = DV d; consumption tax = (DV + duty) c / (1 - c), since it is part of its own base; VAT = (DV + duty +
@@ -268,7 +334,10 @@ def owed(duty: Decimal, consumption: Decimal, vat: Decimal, consumption_share: D
     d, c, v = Fraction(duty), Fraction(consumption), Fraction(vat)
     base = (1 + d) / (1 - c)
     return Owed(
-        *(Ratio(x.numerator, x.denominator) for x in (d, base * c * Fraction(consumption_share), base * v * Fraction(vat_share)))
+        *(
+            Ratio(x.numerator, x.denominator)
+            for x in (d, base * c * Fraction(consumption_share), base * v * Fraction(vat_share))
+        )
     )
 
 
@@ -278,7 +347,9 @@ def _on_day(rows: Iterable[Classed], cls: str, day: date) -> Classed:
 
 def _threshold(consumption: Consumption) -> Threshold | None:
     if consumption.per_content is not None:
-        return Threshold({unit: fen(amount) for unit, amount in consumption.per_content.items()}, None)
+        return Threshold(
+            {unit: fen(amount) for unit, amount in consumption.per_content.items()}, None
+        )
     return None if consumption.per_unit is None else Threshold(None, fen(consumption.per_unit))
 
 

@@ -20,11 +20,20 @@ from services.tax.rulebook.exchange import RatePeriod
 Quotes = Mapping[str, Decimal]
 """What one euro is on a day, by currency."""
 
-PEGS: Final[Mapping[str, Decimal]] = {"BHD": Decimal("0.376"), "AED": Decimal("3.6725"), "SAR": Decimal("3.75")}
+PEGS: Final[Mapping[str, Decimal]] = {
+    "BHD": Decimal("0.376"),
+    "AED": Decimal("3.6725"),
+    "SAR": Decimal("3.75"),
+}
 """What a dollar is in currencies that are pegged to it, of which the bank has no rates."""
 NEAR: Final = timedelta(days=7)
 """A day without rates is a holiday if the file has rates within so many days before it and after it."""
-LONG: Final[Mapping[str, str]] = {"FREQ": "D", "CURRENCY_DENOM": "EUR", "EXR_TYPE": "SP00", "EXR_SUFFIX": "A"}
+LONG: Final[Mapping[str, str]] = {
+    "FREQ": "D",
+    "CURRENCY_DENOM": "EUR",
+    "EXR_TYPE": "SP00",
+    "EXR_SUFFIX": "A",
+}
 """The daily reference rates among the series of the bank's data interface."""
 PER_100_MIN, PER_100_MAX = Decimal("0.0001"), Decimal(1_000_000)
 """What 100 units of a currency may be worth in CNY: the rial of Iran is near the one end, the dinar of Kuwait far from the other."""
@@ -136,7 +145,9 @@ def _wide(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[Quoted]:
             continue
         # Every line of the bank's ends with a comma; one that is shorter was cut off, and its last number with it.
         if len(row) != len(head):
-            raise NotRates(f"line {number}: found {len(row)} columns, expected {len(head)}, as many as the first line has")
+            raise NotRates(
+                f"line {number}: found {len(row)} columns, expected {len(head)}, as many as the first line has"
+            )
         day = _day(number, row[0].strip())
         for name, cell in zip(head[1:], row[1:], strict=True):
             if name and cell.strip() not in ("", "N/A"):
@@ -151,7 +162,9 @@ def _long(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[Quoted]:
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(head):
-            raise NotRates(f"line {number}: found {len(row)} columns, expected {len(head)}, as many as the first line has")
+            raise NotRates(
+                f"line {number}: found {len(row)} columns, expected {len(head)}, as many as the first line has"
+            )
         found = dict(zip(head, (cell.strip() for cell in row), strict=True))
         is_daily = all(found.get(name, value) == value for name, value in LONG.items())
         if is_daily and found["OBS_VALUE"] not in ("", "NaN"):
@@ -165,7 +178,9 @@ def _day(line: int, text: str) -> date:
     except ValueError:
         day = date.min
     if not FIRST <= day <= LAST:
-        raise NotRates(f"line {line}: Date: found {text[:40]!r}, expected a day from {FIRST} to {LAST}, like 2026-11-18 (is_day)")
+        raise NotRates(
+            f"line {line}: Date: found {text[:40]!r}, expected a day from {FIRST} to {LAST}, like 2026-11-18 (is_day)"
+        )
     return day
 
 
@@ -180,7 +195,9 @@ def _as_day(text: str) -> date:
 def _rate(line: int, currency: str, text: str) -> Decimal:
     rate = Decimal(text) if _RATE.fullmatch(text) else Decimal(0)
     if rate <= 0:
-        raise NotRates(f"line {line}: {currency}: found {text[:40]!r}, expected a number above zero, like 1.0843 (is_rate)")
+        raise NotRates(
+            f"line {line}: {currency}: found {text[:40]!r}, expected a number above zero, like 1.0843 (is_rate)"
+        )
     return rate
 
 
@@ -220,7 +237,9 @@ def crossed(day: date, of_day: Quotes, currencies: Iterable[str]) -> dict[str, s
     for name, rate in found.items():
         if not PER_100_MIN <= Decimal(rate) <= PER_100_MAX:
             expected = f"from {PER_100_MIN} to {PER_100_MAX}, as any currency is"
-            raise NotRates(f"{name} of {day}: found 100 of it worth {rate} CNY, expected {expected} (is_rate)")
+            raise NotRates(
+                f"{name} of {day}: found 100 of it worth {rate} CNY, expected {expected} (is_rate)"
+            )
     return found
 
 
@@ -234,7 +253,10 @@ def _rounded(exact: Fraction) -> str:
 def upside_down(before: Mapping[str, Decimal], period: Period) -> str | None:
     """A currency that a month's rates have more than twice or less than half of those before, as no month has had; or None."""
     for name, rate in period.per_100.items():
-        if name in before and not Fraction(1, 2) <= Fraction(Decimal(rate)) / Fraction(before[name]) <= 2:
+        if (
+            name in before
+            and not Fraction(1, 2) <= Fraction(Decimal(rate)) / Fraction(before[name]) <= 2
+        ):
             return name
     return None
 
@@ -243,7 +265,11 @@ def jumps(before: Mapping[str, Decimal], period: Period) -> list[str]:
     """Currencies that a month's rates have a fifth more or less of than those before: a person should look at these."""
     then = {name: Fraction(rate) for name, rate in before.items()}
     now = {name: Fraction(Decimal(rate)) for name, rate in period.per_100.items()}
-    return [name for name, rate in now.items() if name in then and not Fraction(5, 6) <= rate / then[name] <= Fraction(6, 5)]
+    return [
+        name
+        for name, rate in now.items()
+        if name in then and not Fraction(5, 6) <= rate / then[name] <= Fraction(6, 5)
+    ]
 
 
 def next_periods(table: Sequence[RatePeriod], quotes: Mapping[date, Quotes]) -> list[Period]:
@@ -254,7 +280,9 @@ def next_periods(table: Sequence[RatePeriod], quotes: Mapping[date, Quotes]) -> 
     settled = [period for period in table if not period.carried_over]
     last = max(settled, key=lambda period: period.valid_from)
     if last.valid_to is None:
-        raise Missing(f"the rates from {last.valid_from} hold without a last day: give that period its valid_to first")
+        raise Missing(
+            f"the rates from {last.valid_from} hold without a last day: give that period its valid_to first"
+        )
     month = Month.of(last.valid_to + timedelta(days=1))
     lately = sorted(settled, key=lambda period: period.valid_from, reverse=True)[:REMEMBERED]
     currencies = tuple(dict.fromkeys(name for period in lately for name in period.per_100))

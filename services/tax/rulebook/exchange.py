@@ -10,10 +10,21 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool, field_validator, model_validator
 
-from services.tax.rulebook.rows import Dated, Id, Row, RuleFault, Version, check_periods, decimal_string, faults_of
+from services.tax.rulebook.rows import (
+    Dated,
+    Id,
+    Row,
+    RuleFault,
+    Version,
+    check_periods,
+    decimal_string,
+    faults_of,
+)
 from shared.money import EXPONENTS, Money
 
-PerHundred = Annotated[Decimal, BeforeValidator(decimal_string), Field(gt=0, max_digits=15, allow_inf_nan=False)]
+PerHundred = Annotated[
+    Decimal, BeforeValidator(decimal_string), Field(gt=0, max_digits=15, allow_inf_nan=False)
+]
 
 
 class RatePeriod(Dated):
@@ -30,7 +41,9 @@ class RatePeriod(Dated):
     def _known(cls, rates: dict[str, Decimal]) -> dict[str, Decimal]:
         for currency in rates:
             if currency not in EXPONENTS or currency == "CNY":
-                raise ValueError(f"currency {currency!r} is unknown; expected a code of ISO 4217 other than CNY")
+                raise ValueError(
+                    f"currency {currency!r} is unknown; expected a code of ISO 4217 other than CNY"
+                )
         return rates
 
 
@@ -48,7 +61,11 @@ class ExchangeRates(Row):
         last = max(period.valid_from for period in self.period)
         for index, period in enumerate(self.period):
             if period.carried_over and period.valid_from != last:
-                raise RuleFault("period", index, "only the last period may be carried over: import the rates of the days between")
+                raise RuleFault(
+                    "period",
+                    index,
+                    "only the last period may be carried over: import the rates of the days between",
+                )
         return self
 
 
@@ -56,7 +73,9 @@ class RateMissing(LookupError):
     """There is no rate of this currency for this day."""
 
     def __init__(self, currency: str, day: date) -> None:
-        super().__init__(f"no exchange rate of {currency} to CNY is known for {day}: add it to the rule file of exchange rates")
+        super().__init__(
+            f"no exchange rate of {currency} to CNY is known for {day}: add it to the rule file of exchange rates"
+        )
         self.currency = currency
         self.day = day
 
@@ -75,7 +94,10 @@ class Rate:
     def convert(self, amount: Money) -> Money:
         """The amount in CNY, the half fen rounded up. Currencies have 0 to 3 decimals of their own (ISO 4217)."""
         assert amount.currency == self.currency
-        return Money((2 * amount.minor * self._numerator + self._denominator) // (2 * self._denominator), "CNY")
+        return Money(
+            (2 * amount.minor * self._numerator + self._denominator) // (2 * self._denominator),
+            "CNY",
+        )
 
 
 class Exchange:
@@ -84,7 +106,9 @@ class Exchange:
     def __init__(self, rates: ExchangeRates | None) -> None:
         """Raises RuleFault where periods overlap or leave a gap."""
         self.rates: Final = rates
-        self._periods: Final = sorted(rates.period, key=lambda period: period.valid_from) if rates is not None else []
+        self._periods: Final = (
+            sorted(rates.period, key=lambda period: period.valid_from) if rates is not None else []
+        )
         self._starts: Final = [period.valid_from for period in self._periods]
         if rates is not None:
             with faults_of(rates.id):
@@ -97,6 +121,13 @@ class Exchange:
         """
         at = bisect_right(self._starts, day)
         period = self._periods[at - 1] if at else None
-        if self.rates is None or period is None or not period.is_on(day) or currency not in period.per_100:
+        if (
+            self.rates is None
+            or period is None
+            or not period.is_on(day)
+            or currency not in period.per_100
+        ):
             raise RateMissing(currency, day)
-        return Rate(currency, period.per_100[currency], f"{self.rates.id}/{currency}/{period.valid_from}")
+        return Rate(
+            currency, period.per_100[currency], f"{self.rates.id}/{currency}/{period.valid_from}"
+        )

@@ -41,7 +41,17 @@ of a kind above are ours."""
 FILES_MAX: Final = 200
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 
-Document = RetailImport | ParcelTax | GeneralTrade | Exempt | Tariff | Articles | PositiveList | ExchangeRates | Nomenclature
+Document = (
+    RetailImport
+    | ParcelTax
+    | GeneralTrade
+    | Exempt
+    | Tariff
+    | Articles
+    | PositiveList
+    | ExchangeRates
+    | Nomenclature
+)
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -93,7 +103,13 @@ def read(folder: Path) -> Found:
     found = Found(folder)
     paths = sorted(folder.glob("*.toml"))
     if not paths or len(paths) > FILES_MAX:
-        found.faults.append(RuleError(folder, None, f"there must be 1 to {FILES_MAX} rule files (*.toml), found {len(paths)}"))
+        found.faults.append(
+            RuleError(
+                folder,
+                None,
+                f"there must be 1 to {FILES_MAX} rule files (*.toml), found {len(paths)}",
+            )
+        )
         return found
     for path in paths:
         try:
@@ -116,10 +132,16 @@ def read(folder: Path) -> Found:
 def compiled(found: Found) -> Rulebook:
     """The documents of a folder together; raises RuleError where they contradict each other."""
     _distinct(found.documents)
-    regimes = {path: d for path, d in found.documents.items() if isinstance(d, RetailImport | ParcelTax | GeneralTrade | Exempt)}
+    regimes = {
+        path: d
+        for path, d in found.documents.items()
+        if isinstance(d, RetailImport | ParcelTax | GeneralTrade | Exempt)
+    }
     tariff = _one(found, Tariff)
     if tariff is None:
-        raise RuleError(found.folder, None, 'there must be one tariff (kind = "tariff"), found none')
+        raise RuleError(
+            found.folder, None, 'there must be one tariff (kind = "tariff"), found none'
+        )
     rules = RuleSet(
         tuple(regimes.values()), tariff,
         tuple(d for d in found.documents.values() if isinstance(d, Articles)),
@@ -148,16 +170,22 @@ def load_nomenclature(folder: Path = RULES) -> Nomenclature | None:
 
 def edition_of(texts: Any) -> str:
     """A digest of what rule files say, whatever their names, comments and order: 12 hexadecimal digits."""
-    said = sorted(json.dumps(text, sort_keys=True, ensure_ascii=False, default=str) for text in texts)
+    said = sorted(
+        json.dumps(text, sort_keys=True, ensure_ascii=False, default=str) for text in texts
+    )
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:12]
 
 
 def _one(found: Found, kind: type[Model]) -> Model | None:
-    those = {path: document for path, document in found.documents.items() if isinstance(document, kind)}
+    those = {
+        path: document for path, document in found.documents.items() if isinstance(document, kind)
+    }
     if len(those) > 1:
         *_, last = those
         raise RuleError(
-            last, _line_of(last, ["kind"]), f"there must be one file of this kind, found {', '.join(p.name for p in those)}"
+            last,
+            _line_of(last, ["kind"]),
+            f"there must be one file of this kind, found {', '.join(p.name for p in those)}",
         )
     return next(iter(those.values()), None)
 
@@ -166,7 +194,11 @@ def _distinct(documents: Mapping[Path, Document]) -> None:
     seen: dict[str, Path] = {}
     for path, document in documents.items():
         if document.id in seen:
-            raise RuleError(path, _line_of(path, ["id"]), f"the id {document.id} is that of {seen[document.id].name} too")
+            raise RuleError(
+                path,
+                _line_of(path, ["id"]),
+                f"the id {document.id} is that of {seen[document.id].name} too",
+            )
         seen[document.id] = path
 
 
@@ -184,7 +216,9 @@ def text_of(path: Path) -> str:
         return raw.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise RuleError(path, line, f"cannot be read: byte {error.start} is not UTF-8 text, write it as UTF-8") from None
+        raise RuleError(
+            path, line, f"cannot be read: byte {error.start} is not UTF-8 text, write it as UTF-8"
+        ) from None
 
 
 def _parsed(path: Path, written: str) -> dict[str, Any]:
@@ -200,7 +234,9 @@ def _kind_of(path: Path, found: dict[str, Any]) -> type[Document]:
     kind = known.get(str(found.get("kind")))
     if kind is None:
         raise RuleError(
-            path, _line_of(path, ["kind"]), f"kind: it must be one of {', '.join(known)}, found {found.get('kind')!r}"
+            path,
+            _line_of(path, ["kind"]),
+            f"kind: it must be one of {', '.join(known)}, found {found.get('kind')!r}",
         )
     return kind
 
@@ -209,9 +245,15 @@ def _fault(path: Path, error: ErrorDetails) -> RuleError:
     at = error["loc"]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in at).lstrip(".")
     value = error["input"]
-    found = f", found {value!r}" if error["type"] != "missing" and isinstance(value, str | int | float | date) else ""
+    found = (
+        f", found {value!r}"
+        if error["type"] != "missing" and isinstance(value, str | int | float | date)
+        else ""
+    )
     reason = error["msg"].removeprefix("Value error, ")
-    return RuleError(path, _line_of(path, at or reason.split()[:1]), f"{where or 'the file'}: {reason}{found}")
+    return RuleError(
+        path, _line_of(path, at or reason.split()[:1]), f"{where or 'the file'}: {reason}{found}"
+    )
 
 
 def _line_of(path: Path, at: Sequence[Any]) -> int:
@@ -231,9 +273,18 @@ def _line_of(path: Path, at: Sequence[Any]) -> int:
 def _key(lines: Sequence[str], key: Any, after: int, before: int) -> int | None:
     """The line between two others where a key stands."""
     pattern = re.compile(rf"\s*{re.escape(str(key))}\s*=")
-    return next((number for number in range(after + 1, before) if pattern.match(lines[number - 1])), None)
+    return next(
+        (number for number in range(after + 1, before) if pattern.match(lines[number - 1])), None
+    )
 
 
 def _first(lines: Sequence[str]) -> int:
     """The first line that says something."""
-    return next((number for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")), 1)
+    return next(
+        (
+            number
+            for number, line in enumerate(lines, 1)
+            if line.strip() and not line.startswith("#")
+        ),
+        1,
+    )

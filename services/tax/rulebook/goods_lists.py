@@ -32,7 +32,9 @@ class GoodsList(Row):
     @model_validator(mode="after")
     def _dated(self) -> GoodsList:
         for hs in {row.hs for row in self.goods}:
-            check_periods("goods", f"hs {hs}", [(i, row) for i, row in enumerate(self.goods) if row.hs == hs])
+            check_periods(
+                "goods", f"hs {hs}", [(i, row) for i, row in enumerate(self.goods) if row.hs == hs]
+            )
         return self
 
     def has(self, hs_code: str, on: date) -> bool:
@@ -52,7 +54,9 @@ def may_be(prefix: str, hs_code: str) -> bool:
     if hs_code.startswith(prefix):
         return False
     shared = min(len(prefix), SHARED_DIGITS)
-    return prefix.startswith(hs_code) or (len(prefix) > shared and hs_code.startswith(prefix[:shared]))
+    return prefix.startswith(hs_code) or (
+        len(prefix) > shared and hs_code.startswith(prefix[:shared])
+    )
 
 
 def lists_that_may_have(lists: Mapping[str, GoodsList], hs_code: str, on: date) -> frozenset[str]:
@@ -60,7 +64,8 @@ def lists_that_may_have(lists: Mapping[str, GoodsList], hs_code: str, on: date) 
     return frozenset(
         name
         for name, goods in lists.items()
-        if not goods.has(hs_code, on) and any(may_be(row.hs, hs_code) and row.is_on(on) for row in goods.goods)
+        if not goods.has(hs_code, on)
+        and any(may_be(row.hs, hs_code) and row.is_on(on) for row in goods.goods)
     )
 
 

@@ -40,10 +40,18 @@ class Imported(NamedTuple):
 
 def rates_path(folder: Path) -> Path:
     """The file of exchange rates of a folder; raises RuleError where there is not exactly one."""
-    those = [path for path in sorted(folder.glob("*.toml")) if read_toml(path).get("kind") == "exchange-rates"]
+    those = [
+        path
+        for path in sorted(folder.glob("*.toml"))
+        if read_toml(path).get("kind") == "exchange-rates"
+    ]
     if len(those) != 1:
         found = ", ".join(path.name for path in those) or "none"
-        raise RuleError(folder, None, f"there must be one rule file of exchange rates (rates-*.toml), found {found}")
+        raise RuleError(
+            folder,
+            None,
+            f"there must be one rule file of exchange rates (rates-*.toml), found {found}",
+        )
     return those[0]
 
 
@@ -61,7 +69,9 @@ def read_bank(path: Path) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise NotRates("the file: found no UTF-8 text, expected the csv as the bank gives it") from None
+        raise NotRates(
+            "the file: found no UTF-8 text, expected the csv as the bank gives it"
+        ) from None
 
 
 def imported(folder: Path, bank: str) -> Imported:
@@ -75,7 +85,10 @@ def imported(folder: Path, bank: str) -> Imported:
         text = _without_last(path, text, rates)
     text = text.rstrip("\n") + "\n" + "".join(f"\n{toml_of(period)}" for period in periods)
     _checked(path, text)
-    before = max((period for period in rates.period if not period.carried_over), key=lambda period: period.valid_from)
+    before = max(
+        (period for period in rates.period if not period.carried_over),
+        key=lambda period: period.valid_from,
+    )
     replaced = None if carried is None else str(carried.valid_from)
     return Imported(path, periods, replaced, text, jumps(before.per_100, periods[0]))
 
@@ -132,7 +145,11 @@ def _without_last(path: Path, text: str, rates: ExchangeRates) -> str:
     """The text before its last period, which must be the one carried over; raises RuleError."""
     starts = [found.start() for found in re.finditer(r"(?m)^[ \t]*\[\[period\]\]", text)]
     if len(starts) != len(rates.period) or not rates.period[-1].carried_over:
-        raise RuleError(path, line_of(path, ["period"]), "the period that is carried over must be the last of the file")
+        raise RuleError(
+            path,
+            line_of(path, ["period"]),
+            "the period that is carried over must be the last of the file",
+        )
     return text[: starts[-1]]
 
 

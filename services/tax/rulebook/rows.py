@@ -9,7 +9,15 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    model_validator,
+)
 
 from shared.events.orders import Direction
 
@@ -46,11 +54,19 @@ Version = StrictInt
 RATE_MAX: Final = 4
 """The highest share a charge may be. Tobacco owes 350 % in the United States, the highest duty of any corridor here; a rate written
 as percent ("9" for "0.09") is refused."""
-Rate = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, le=RATE_MAX, allow_inf_nan=False)]
+Rate = Annotated[
+    Decimal, BeforeValidator(decimal_string), Field(ge=0, le=RATE_MAX, allow_inf_nan=False)
+]
 """A share of a value; a duty may pass one, a consumption tax may not (it is part of its own base)."""
-InclusiveRate = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, lt=1, allow_inf_nan=False)]
+InclusiveRate = Annotated[
+    Decimal, BeforeValidator(decimal_string), Field(ge=0, lt=1, allow_inf_nan=False)
+]
 Share = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, le=1, allow_inf_nan=False)]
-Amount = Annotated[Decimal, BeforeValidator(decimal_string), Field(ge=0, max_digits=15, decimal_places=2, allow_inf_nan=False)]
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(decimal_string),
+    Field(ge=0, max_digits=15, decimal_places=2, allow_inf_nan=False),
+]
 Source = Annotated[str, StringConstraints(min_length=3)]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Hs = Annotated[str, StringConstraints(pattern=r"^(0[1-9]|[1-8][0-9]|9[0-7])([0-9]{2}){1,4}$")]
@@ -188,7 +204,9 @@ class ParcelTax(Dated):
     @model_validator(mode="after")
     def _told_apart(self) -> ParcelTax:
         if sum(not limit.sent_from for limit in self.limit) != 1:
-            raise ValueError("one limit, and only one, must hold for every other place: without sent_from")
+            raise ValueError(
+                "one limit, and only one, must hold for every other place: without sent_from"
+            )
         named = [place for limit in self.limit for place in limit.sent_from]
         classes = [rate.class_ for rate in self.rate]
         for what, found in (("sent_from", named), ("class", classes)):
@@ -264,6 +282,12 @@ def check_periods(table: str, what: str, rows: Iterable[tuple[int, _Placed]]) ->
 def _follows(table: str, what: str, index: int, before: _Placed, row: _Placed) -> None:
     if before.valid_to is None or row.valid_from <= before.valid_to:
         until = before.valid_to or "on"
-        raise RuleFault(table, index, f"{what} from {row.valid_from} overlaps the row from {before.valid_from} {until}")
+        raise RuleFault(
+            table,
+            index,
+            f"{what} from {row.valid_from} overlaps the row from {before.valid_from} {until}",
+        )
     if row.valid_from != day_after(before.valid_to):
-        raise RuleFault(table, index, f"{what} has a gap from {before.valid_to} to {row.valid_from}")
+        raise RuleFault(
+            table, index, f"{what} has a gap from {before.valid_to} to {row.valid_from}"
+        )

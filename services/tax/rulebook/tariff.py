@@ -46,7 +46,11 @@ def longer(rows: Mapping[str, T], hs_code: str) -> list[T]:
     """The rows of longer prefixes that begin with a code: what it may be besides what it says, where it has less than ten digits."""
     if len(hs_code) >= CODE_DIGITS:
         return []
-    return [row for prefix, row in sorted(rows.items()) if len(prefix) > len(hs_code) and prefix.startswith(hs_code)]
+    return [
+        row
+        for prefix, row in sorted(rows.items())
+        if len(prefix) > len(hs_code) and prefix.startswith(hs_code)
+    ]
 
 
 class Vat(Dated):
@@ -117,7 +121,9 @@ class Article(Dated):
 
     @property
     def classes(self) -> tuple[Id, ...]:
-        return tuple(name for name in (self.class_, self.dear_class, self.taxed_class) if name is not None)
+        return tuple(
+            name for name in (self.class_, self.dear_class, self.taxed_class) if name is not None
+        )
 
 
 class Articles(Row):
@@ -129,7 +135,9 @@ class Articles(Row):
     article: tuple[Article, ...] = Field(min_length=1)
 
 
-Kilograms = Annotated[Decimal, BeforeValidator(decimal_string), Field(gt=0, max_digits=12, allow_inf_nan=False)]
+Kilograms = Annotated[
+    Decimal, BeforeValidator(decimal_string), Field(gt=0, max_digits=12, allow_inf_nan=False)
+]
 
 
 class Listed(Dated):
@@ -187,27 +195,44 @@ def in_force_by_prefix(rows: Iterable[Graded], day: date) -> dict[str, Graded | 
 
 def check_tariff(tariff: Tariff, known: Nomenclature | None = None) -> None:
     """Every class and heading is dated without gap or overlap, and every class a heading names covers its days."""
-    classed: tuple[tuple[str, tuple[Vat | Consumption, ...]], ...] = (("vat", tariff.vat), ("consumption", tariff.consumption))
+    classed: tuple[tuple[str, tuple[Vat | Consumption, ...]], ...] = (
+        ("vat", tariff.vat),
+        ("consumption", tariff.consumption),
+    )
     for name, classes in classed:
         for cls in {row.class_ for row in classes}:
-            check_periods(name, f"class {cls}", [(i, row) for i, row in enumerate(classes) if row.class_ == cls])
+            check_periods(
+                name,
+                f"class {cls}",
+                [(i, row) for i, row in enumerate(classes) if row.class_ == cls],
+            )
     check_prefixes("heading", tariff.heading, known)
     for index, heading in enumerate(tariff.heading):
-        check_periods("heading", f"the duty of hs {heading.hs}", [(index, duty) for duty in heading.duty])
+        check_periods(
+            "heading", f"the duty of hs {heading.hs}", [(index, duty) for duty in heading.duty]
+        )
         _covered(index, heading, "vat", heading.vat, tariff.vat)
         if heading.consumption is not None:
             _covered(index, heading, "consumption", heading.consumption, tariff.consumption)
 
 
-def _covered(index: int, heading: Heading, kind: str, cls: str, rows: Sequence[Vat | Consumption]) -> None:
+def _covered(
+    index: int, heading: Heading, kind: str, cls: str, rows: Sequence[Vat | Consumption]
+) -> None:
     dated = [row for row in rows if row.class_ == cls]
     if not dated:
-        raise RuleFault("heading", index, f"hs {heading.hs} names the {kind} class {cls!r}, which is not there")
+        raise RuleFault(
+            "heading", index, f"hs {heading.hs} names the {kind} class {cls!r}, which is not there"
+        )
     ends = [row.valid_to for row in dated]
     last = None if None in ends else max(end for end in ends if end is not None)
     ends_early = last is not None and (heading.valid_to is None or heading.valid_to > last)
     if min(row.valid_from for row in dated) > heading.valid_from or ends_early:
-        raise RuleFault("heading", index, f"hs {heading.hs} is in force on days without a rate of the {kind} class {cls!r}")
+        raise RuleFault(
+            "heading",
+            index,
+            f"hs {heading.hs} is in force on days without a rate of the {kind} class {cls!r}",
+        )
 
 
 def check_prefixes(table: str, rows: Sequence[Graded], known: Nomenclature | None) -> None:
@@ -216,7 +241,9 @@ def check_prefixes(table: str, rows: Sequence[Graded], known: Nomenclature | Non
     for index, row in enumerate(rows):
         if known is not None and not known.has(row.hs):
             raise RuleFault(
-                table, index, f"hs {row.hs} is unknown: chapter {row.hs[:2]} has {known.headings.get(row.hs[:2], 0)} headings"
+                table,
+                index,
+                f"hs {row.hs} is unknown: chapter {row.hs[:2]} has {known.headings.get(row.hs[:2], 0)} headings",
             )
         by_hs.setdefault(row.hs, []).append((index, row))
     for hs, dated in by_hs.items():

@@ -39,9 +39,13 @@ def shaped(path: Path, found: dict[str, Any], shape: type[Model]) -> Model:
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, RuleFault):
             raise RuleError(path, line_of(path, (cause.table, cause.index)), str(cause)) from None
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+        where = "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]
+        ).lstrip(".")
         reason = first["msg"].removeprefix("Value error, ")
-        raise RuleError(path, line_of(path, first["loc"]), f"{where or 'the file'}: {reason}") from None
+        raise RuleError(
+            path, line_of(path, first["loc"]), f"{where or 'the file'}: {reason}"
+        ) from None
 
 
 def line_of(path: Path, at: Sequence[Any]) -> int | None:
@@ -64,5 +68,9 @@ def _row(lines: Sequence[str], at: Sequence[Any]) -> int | None:
     if len(at) < 4 or not isinstance(at[3], int):
         return begins
     ends = starts[at[1] + 1] if at[1] + 1 < len(starts) else len(lines) + 1
-    inside = [number for number in range(begins, ends) if lines[number - 1].strip() == f"[[{at[0]}.{at[2]}]]"]
+    inside = [
+        number
+        for number in range(begins, ends)
+        if lines[number - 1].strip() == f"[[{at[0]}.{at[2]}]]"
+    ]
     return inside[at[3]] if at[3] < len(inside) else begins

@@ -22,7 +22,8 @@ from shared.money import Money
 
 SCHEMAS: Final = Path(__file__).resolve().parents[3].parent / "shared" / "ceb" / "xsd"
 needs_schemas = pytest.mark.skipif(
-    not SCHEMAS.is_dir(), reason="the authority's schemas are not in ../shared/ceb/xsd beside the repository"
+    not SCHEMAS.is_dir(),
+    reason="the authority's schemas are not in ../shared/ceb/xsd beside the repository",
 )
 GUID: Final = "0B6B2C5E-7C1D-4E0A-9F57-1D2A6F0C9A01"
 AT: Final = datetime(2026, 11, 23, 1, 2, 3, tzinfo=UTC)

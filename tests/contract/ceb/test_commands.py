@@ -14,7 +14,16 @@ from services.cli.app import app
 from services.customs.ceb.build import CEB, build_export_lists, build_import_lists
 from services.customs.ceb.sign import Signer
 from shared.money import Money
-from tests.contract.ceb.samples import GUID, SCHEMAS, TRANSFER, elements, export_list, import_list, line, needs_schemas
+from tests.contract.ceb.samples import (
+    GUID,
+    SCHEMAS,
+    TRANSFER,
+    elements,
+    export_list,
+    import_list,
+    line,
+    needs_schemas,
+)
 
 ADDRESS = "世纪大道1号"
 ORDER: dict[str, Any] = {
@@ -35,7 +44,15 @@ ORDER_HEAD = {
     "buyerTelephone": "13800000000", "payCode": "PAY1", "consignee": "李四", "consigneeTelephone": "13900000000",
     "consigneeAddress": ADDRESS,
 }  # fmt: skip
-ORDER_LINE = {"gnum": "1", "itemName": "车厘子", "qty": "2", "unit": "007", "price": "86", "totalPrice": "172", "country": "502"}
+ORDER_LINE = {
+    "gnum": "1",
+    "itemName": "车厘子",
+    "qty": "2",
+    "unit": "007",
+    "price": "86",
+    "totalPrice": "172",
+    "country": "502",
+}
 PAYMENT = {
     "payCode": "PAY1", "orderNo": "SHOP1-000001", "ebpCode": "1105910160", "payerIdNumber": "11010519491231002X",
     "payerName": "张三", "amountPaid": "204.10", "currency": "142",
@@ -48,7 +65,13 @@ EXPORT: dict[str, Any] = ORDER | {
     "order_no": "SHOP2-000001", "direction": "export", "currency": "USD", "freight": "5.00", "tax_withheld": "0.00",
     "amount_paid": "177.00", "consignee": ORDER["consignee"] | {"country": "RU"},
 }  # fmt: skip
-EXPORT_HEAD = {"ebpCode": "1105910160", "orderNo": "SHOP2-000001", "goodsValue": "172", "freight": "5", "currency": "502"}
+EXPORT_HEAD = {
+    "ebpCode": "1105910160",
+    "orderNo": "SHOP2-000001",
+    "goodsValue": "172",
+    "freight": "5",
+    "currency": "502",
+}
 EXPORT_LINE = {
     "gnum": "1",
     "itemName": "车厘子",
@@ -58,15 +81,27 @@ EXPORT_LINE = {
     "price": "86",
     "totalPrice": "172",
 }
-FUNDS = {"ebpCode": "1105910160", "orderNo": "SHOP2-000001", "payCode": "PAY1", "charge": "177.00", "currency": "502"}
-EXPORT_WAYBILL = {"logisticsCode": "3105960001", "logisticsNo": "EX000000001", "freight": "5", "currency": "502"}
+FUNDS = {
+    "ebpCode": "1105910160",
+    "orderNo": "SHOP2-000001",
+    "payCode": "PAY1",
+    "charge": "177.00",
+    "currency": "502",
+}
+EXPORT_WAYBILL = {
+    "logisticsCode": "3105960001",
+    "logisticsNo": "EX000000001",
+    "freight": "5",
+    "currency": "502",
+}
 GOODS = line(unit="pcs")
 """As the customs service declares them."""
 
 
 def message(number: int, outer: str, **parts: dict[str, str]) -> str:
     body = "".join(
-        f"<ceb:{name}>{elements(**texts)}</ceb:{name}>" if name else elements(**texts) for name, texts in parts.items()
+        f"<ceb:{name}>{elements(**texts)}</ceb:{name}>" if name else elements(**texts)
+        for name, texts in parts.items()
     )
     head = f'CEB{number}Message xmlns:ceb="{CEB}" guid="{GUID}" version="1.0"'
     return f"<ceb:{head}><ceb:{outer}>{body}</ceb:{outer}></ceb:CEB{number}Message>"
@@ -75,9 +110,13 @@ def message(number: int, outer: str, **parts: dict[str, str]) -> str:
 @pytest.fixture
 def folder(tmp_path: Path, signer: Signer) -> Path:
     (tmp_path / "order.json").write_text(json.dumps(ORDER))
-    (tmp_path / "order.xml").write_text(message(311, "Order", OrderHead=ORDER_HEAD, OrderList=ORDER_LINE))
+    (tmp_path / "order.xml").write_text(
+        message(311, "Order", OrderHead=ORDER_HEAD, OrderList=ORDER_LINE)
+    )
     (tmp_path / "payment.xml").write_text(message(411, "Payment", PaymentHead=PAYMENT))
-    (tmp_path / "short.xml").write_text(message(411, "Payment", PaymentHead=PAYMENT | {"amountPaid": "203.10"}))
+    (tmp_path / "short.xml").write_text(
+        message(411, "Payment", PaymentHead=PAYMENT | {"amountPaid": "203.10"})
+    )
     (tmp_path / "waybill.xml").write_text(message(511, "Logistics", LogisticsHead=WAYBILL))
     lists = {
         "list.xml": build_import_lists(GUID, TRANSFER, [import_list(consignee_address=printed(), lines=(GOODS,))]),
@@ -90,9 +129,13 @@ def folder(tmp_path: Path, signer: Signer) -> Path:
     for name, built in lists.items():
         (tmp_path / name).write_bytes(signer.sign(built))
     (tmp_path / "export.json").write_text(json.dumps(EXPORT))
-    (tmp_path / "export.xml").write_text(message(303, "Order", OrderHead=EXPORT_HEAD, OrderList=EXPORT_LINE))
+    (tmp_path / "export.xml").write_text(
+        message(303, "Order", OrderHead=EXPORT_HEAD, OrderList=EXPORT_LINE)
+    )
     (tmp_path / "funds.xml").write_text(message(403, "Receipts", **{"": FUNDS}))
-    (tmp_path / "short-funds.xml").write_text(message(403, "Receipts", **{"": FUNDS | {"charge": "176.00"}}))
+    (tmp_path / "short-funds.xml").write_text(
+        message(403, "Receipts", **{"": FUNDS | {"charge": "176.00"}})
+    )
     (tmp_path / "export-waybill.xml").write_text(message(505, "Logistics", **{"": EXPORT_WAYBILL}))
     return tmp_path
 
@@ -104,13 +147,25 @@ def printed() -> str:
 
 def run(folder: Path, *words: str) -> tuple[int, str, str]:
     """Exit status, stdout and stderr; words with a dot in them are files of the folder."""
-    found = CliRunner().invoke(app, ["customs", *(str(folder / w) if "." in w else w for w in words)])
+    found = CliRunner().invoke(
+        app, ["customs", *(str(folder / w) if "." in w else w for w in words)]
+    )
     return found.exit_code, found.stdout, found.stderr
 
 
 def matched(folder: Path, order: str, payment: str, waybill: str, declared: str) -> tuple[int, Any]:
     """Exit status and JSON of a match of the four."""
-    words = ("--order", order, "--payment", payment, "--waybill", waybill, "--list", declared, "--json")
+    words = (
+        "--order",
+        order,
+        "--payment",
+        payment,
+        "--waybill",
+        waybill,
+        "--list",
+        declared,
+        "--json",
+    )
     status, out, _ = run(folder, "match", *words)
     return status, json.loads(out)
 
@@ -124,7 +179,9 @@ PAIRS = [("order.json", name) for name in ("order.json", "list.xml", "plain.xml"
 @pytest.mark.parametrize(("order", "declared"), PAIRS)
 @pytest.mark.parametrize("payment", ["order.json", "payment.xml"])
 @pytest.mark.parametrize("waybill", ["order.json", "waybill.xml"])
-def test_the_same_order_matches_itself_in_every_form(folder: Path, order: str, payment: str, waybill: str, declared: str) -> None:
+def test_the_same_order_matches_itself_in_every_form(
+    folder: Path, order: str, payment: str, waybill: str, declared: str
+) -> None:
     status, found = matched(folder, order, payment, waybill, declared)
     assert (status, found) == (0, {"matched": True, "missing": [], "mismatches": []})
 
@@ -138,7 +195,9 @@ def test_the_same_order_matches_itself_in_every_form(folder: Path, order: str, p
         ({"address": f"{ADDRESS}1"}, [("-503001", "consignee.address")]),
     ],
 )
-def test_files_are_compared_as_the_service_compares(folder: Path, changed: dict[str, Any], found: list[tuple[str, str]]) -> None:
+def test_files_are_compared_as_the_service_compares(
+    folder: Path, changed: dict[str, Any], found: list[tuple[str, str]]
+) -> None:
     sent = {"order_no": ORDER["order_no"], "logistics_code": "L", "logistics_no": "W1", "gross_weight_kg": "9",
             "consignee": ORDER["consignee"] | changed}  # fmt: skip
     for gross, light in (("9", []), ("0.1", [("-503001", "gross_weight_kg")])):
@@ -151,7 +210,9 @@ def test_files_are_compared_as_the_service_compares(folder: Path, changed: dict[
 @pytest.mark.parametrize("payment", ["export.json", "funds.xml"])
 @pytest.mark.parametrize("waybill", ["export.json", "export-waybill.xml"])
 @pytest.mark.parametrize("declared", ["export.json", "export-list.xml"])
-def test_an_export_matches_itself_in_every_form(folder: Path, order: str, payment: str, waybill: str, declared: str) -> None:
+def test_an_export_matches_itself_in_every_form(
+    folder: Path, order: str, payment: str, waybill: str, declared: str
+) -> None:
     status, found = matched(folder, order, payment, waybill, declared)
     assert (status, found) == (0, {"matched": True, "missing": [], "mismatches": []})
 
@@ -164,13 +225,20 @@ def test_an_export_matches_itself_in_every_form(folder: Path, order: str, paymen
         (("--order", "export.json", "--payment", "short-funds.xml"), "1332", "amount_paid"),
     ],
 )
-def test_what_differs_in_any_form_is_a_mismatch(folder: Path, words: tuple[str, ...], code: str, field: str) -> None:
+def test_what_differs_in_any_form_is_a_mismatch(
+    folder: Path, words: tuple[str, ...], code: str, field: str
+) -> None:
     status, out, _ = run(folder, "match", *words, "--json")
-    assert (status, [(m["code"], m["field"]) for m in json.loads(out)["mismatches"]]) == (1, [(code, field)])
+    assert (status, [(m["code"], m["field"]) for m in json.loads(out)["mismatches"]]) == (
+        1,
+        [(code, field)],
+    )
 
 
 def test_a_mismatch_shows_code_field_and_both_values(folder: Path) -> None:
-    status, out, _ = run(folder, "match", "--order", "order.json", "--payment", "short.xml", "--json")
+    status, out, _ = run(
+        folder, "match", "--order", "order.json", "--payment", "short.xml", "--json"
+    )
     assert status == 1
     assert json.loads(out) == {
         "matched": False,
@@ -190,12 +258,17 @@ def test_a_mismatch_shows_code_field_and_both_values(folder: Path) -> None:
 
 def test_a_message_parses_as_json_and_as_an_outline(folder: Path) -> None:
     status, out, _ = run(folder, "parse", "list.xml", "--json")
-    assert (status, json.loads(out)["Inventory"][0]["InventoryHead"]["copNo"]) == (0, import_list().cop_no)
+    assert (status, json.loads(out)["Inventory"][0]["InventoryHead"]["copNo"]) == (
+        0,
+        import_list().cop_no,
+    )
     assert run(folder, "parse", "list.xml")[1].startswith("message: CEB621\n")
 
 
 @needs_schemas
-def test_a_message_is_validated_by_named_schemas(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_is_validated_by_named_schemas(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run(folder, "validate", "list.xml", "--schema", str(SCHEMAS) + "/.")[0] == 0
     monkeypatch.setenv("CROSSBORDER_CEB_XSD", str(SCHEMAS))
     assert run(folder, "validate", "list.xml")[:2] == (0, "valid\n")
@@ -208,7 +281,10 @@ def test_a_message_is_validated_by_named_schemas(folder: Path, monkeypatch: pyte
     [
         (("match",), "give at least one of"),
         (("match", "--order", "nowhere.json"), "cannot be read"),
-        (("match", "--order", "payment.xml"), "CEB311Message, CEB303Message or JSON, not from CEB411Message"),
+        (
+            ("match", "--order", "payment.xml"),
+            "CEB311Message, CEB303Message or JSON, not from CEB411Message",
+        ),
         (("match", "--payment", "broken.json"), "cannot be read"),
         (("match", "--order", "empty.json"), "lacks currency"),
         (("parse", "order.json"), "not well-formed"),

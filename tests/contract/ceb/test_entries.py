@@ -7,7 +7,15 @@ import resource
 
 import pytest
 
-from services.customs.ceb.parse import Bill, Notice, Receipt, SummaryResult, alone, parse_answer, read_answer
+from services.customs.ceb.parse import (
+    Bill,
+    Notice,
+    Receipt,
+    SummaryResult,
+    alone,
+    parse_answer,
+    read_answer,
+)
 from services.customs.gateway import decode_receipts
 from shared.envelope import Record
 from shared.errors import Unprocessable
@@ -38,23 +46,44 @@ def record(value: bytes) -> Record:
 def bill(**head: str) -> str:
     texts = {"guid": GUID, "returnTime": "20261123090203456", "invtNo": NUMBER, "taxNo": f"{NUMBER}_0", "customsTax": "0",
              "valueAddedTax": "12.30", "consumptionTax": "0", "status": "1"} | head  # fmt: skip
-    line = elements(gnum="1", gcode="0809290000", taxPrice="135.20", customsTax="0", valueAddedTax="12.30", consumptionTax="0")
-    return f"<ceb:TaxHeadRd>{elements(**texts)}</ceb:TaxHeadRd><ceb:TaxListRd>{line}</ceb:TaxListRd>"
+    line = elements(
+        gnum="1",
+        gcode="0809290000",
+        taxPrice="135.20",
+        customsTax="0",
+        valueAddedTax="12.30",
+        consumptionTax="0",
+    )
+    return (
+        f"<ceb:TaxHeadRd>{elements(**texts)}</ceb:TaxHeadRd><ceb:TaxListRd>{line}</ceb:TaxListRd>"
+    )
 
 
 def status(**head: str) -> str:
-    texts = {"guid": GUID, "returnTime": "20261123090203456", "invtNo": NUMBER, "taxNo": f"{NUMBER}_0", "status": "1"} | head
+    texts = {
+        "guid": GUID,
+        "returnTime": "20261123090203456",
+        "invtNo": NUMBER,
+        "taxNo": f"{NUMBER}_0",
+        "status": "1",
+    } | head
     return f"<ceb:TaxHeadStatus>{elements(**texts)}</ceb:TaxHeadStatus>"
 
 
 def result(seq: str, *lines: str) -> str:
-    head = elements(customsCode="2244", sumNo="S1", declSeqNo=seq, decState="1", opDate="20261201120000000")
+    head = elements(
+        customsCode="2244", sumNo="S1", declSeqNo=seq, decState="1", opDate="20261201120000000"
+    )
     told = "".join(f"<ceb:SummaryResultList>{line}</ceb:SummaryResultList>" for line in lines)
     return f"<ceb:SummaryResultHead>{head}</ceb:SummaryResultHead>{told}"
 
 
-LINE = elements(invtNo="22442026E000000001", logisticsNo="EX1", gseqno="1", gnum="1", gcode="9503008900")
-WITHOUT_GSEQNO = elements(invtNo="22442026E000000001", logisticsNo="EX1", gnum="1", gcode="9503008900")
+LINE = elements(
+    invtNo="22442026E000000001", logisticsNo="EX1", gseqno="1", gnum="1", gcode="9503008900"
+)
+WITHOUT_GSEQNO = elements(
+    invtNo="22442026E000000001", logisticsNo="EX1", gnum="1", gcode="9503008900"
+)
 BAD = {
     "time of 14 digits": row(returnTime="20261123090203"), "no such day": row(returnTime="20261131090203456"),
     "year 1": row(returnTime="00010101090203456"), "year 9999": row(returnTime="99991231235959999"),
@@ -67,7 +96,9 @@ BAD = {
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 def test_an_entry_that_cannot_be_read_costs_no_other(bad: str) -> None:
-    found = decode_receipts(record(message(*(row(n) for n in range(1, 50)), bad, *(row(n) for n in range(51, 101)))))
+    found = decode_receipts(
+        record(message(*(row(n) for n in range(1, 50)), bad, *(row(n) for n in range(51, 101))))
+    )
     assert isinstance(found, PartlyReadable)
     assert [m.entry for m in found] == [*range(1, 50), *range(51, 101)]
     assert [each.entry for each in found.unreadable] == [50]
@@ -89,7 +120,12 @@ MIXED = {
     "book": ("CEB818", "Tax", status(), status(status="2")),
     "head": ("CEB816", "Tax", bill(), ""),
     "gseqno": ("CEB792", "SummaryResult", result("D1", LINE), result("D2", WITHOUT_GSEQNO)),
-    "number": ("CEB312", "OrderReturn", elements(orderNo="1", returnStatus="2", returnTime="20261201120000000"), ""),
+    "number": (
+        "CEB312",
+        "OrderReturn",
+        elements(orderNo="1", returnStatus="2", returnTime="20261201120000000"),
+        "",
+    ),
 }
 
 
@@ -107,7 +143,9 @@ def test_so_does_one_of_any_other_message(of: str, entry: str, good: str, bad: s
     "<InventoryReturn><copNo>C1</copNo></InventoryReturn>", '<x:InventoryReturn xmlns:x="urn:x"><x:copNo>C1</x:copNo></x:InventoryReturn>',
 ], ids=["misspelt", "of another message", "without a namespace", "in another namespace"])  # fmt: skip
 def test_an_entry_under_another_name_is_not_lost_without_a_word(bad: str) -> None:
-    two = message(row(1), row(2)).replace(b"</ceb:InventoryReturn>", b"</ceb:InventoryReturn>" + bad.encode(), 1)
+    two = message(row(1), row(2)).replace(
+        b"</ceb:InventoryReturn>", b"</ceb:InventoryReturn>" + bad.encode(), 1
+    )
     answer = read_answer(two)
     assert [number for number, _ in answer.told] == [1, 3]
     assert [number for number, _ in answer.unreadable] == [2]
@@ -119,10 +157,12 @@ def test_an_entry_under_another_name_is_not_lost_without_a_word(bad: str) -> Non
 
 
 def test_what_stands_beside_the_entries_is_none() -> None:
-    beside = (
-        b'<ceb:BaseTransfer/><ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"/><x:local xmlns:x="urn:x">1</x:local>'
+    beside = b'<ceb:BaseTransfer/><ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"/><x:local xmlns:x="urn:x">1</x:local>'
+    answer = read_answer(
+        message(row(1), row(2)).replace(
+            b"</ceb:InventoryReturn>", b"</ceb:InventoryReturn>" + beside, 1
+        )
     )
-    answer = read_answer(message(row(1), row(2)).replace(b"</ceb:InventoryReturn>", b"</ceb:InventoryReturn>" + beside, 1))
     assert ([number for number, _ in answer.told], answer.unreadable) == ([1, 2], [])
 
 
@@ -132,7 +172,9 @@ def test_a_bad_entry_alone_is_the_whole_record() -> None:
 
 
 def test_a_record_that_came_later_than_it_says_keeps_what_cannot_be_read() -> None:
-    found = restamped(decode_receipts(record(message(row(1), BAD["no such day"], row(3)))), 1, 10**12)
+    found = restamped(
+        decode_receipts(record(message(row(1), BAD["no such day"], row(3)))), 1, 10**12
+    )
     assert isinstance(found, PartlyReadable)
     assert [each.entry for each in found.unreadable] == [2]
     assert {m.at.timestamp() for m in found} == {10**9}
@@ -156,15 +198,23 @@ def test_an_entry_alone_is_the_message_without_the_others() -> None:
 @pytest.mark.parametrize("declared", ["gb2312", "GB2312", "GBK", "gb18030", "UTF-8"])
 @pytest.mark.parametrize("quote", ['"', "'"])
 def test_the_encodings_of_the_family_are_read(declared: str, quote: str) -> None:
-    plain = message(row(returnInfo="退单[Code:130126;Desc:订购人电话不一致]", returnStatus="100")).decode()
+    plain = message(
+        row(returnInfo="退单[Code:130126;Desc:订购人电话不一致]", returnStatus="100")
+    ).decode()
     head = f"<?xml version='1.0' encoding={quote}{declared}{quote}?>"
     (found,) = parse_answer((head + plain.partition("?>")[2]).encode(declared))
     assert isinstance(found, Receipt)
-    assert (found.status, found.inner_code, found.info) == ("100", "130126", "退单[Code:130126;Desc:订购人电话不一致]")
+    assert (found.status, found.inner_code, found.info) == (
+        "100",
+        "130126",
+        "退单[Code:130126;Desc:订购人电话不一致]",
+    )
 
 
 def text_of(head: bytes, text: str, encoding: str) -> str:
-    (found,) = parse_answer(head + message(row(returnInfo=text)).partition(b"?>")[2].decode().encode(encoding))
+    (found,) = parse_answer(
+        head + message(row(returnInfo=text)).partition(b"?>")[2].decode().encode(encoding)
+    )
     assert isinstance(found, Receipt)
     return found.info
 
@@ -194,9 +244,7 @@ def test_another_encoding_is_refused_by_name(data: bytes, says: str) -> None:
 
 
 def in_envelope(data: bytes, sv: bool = False) -> bytes:
-    inner = (
-        f"<dxp:TransInfo><dxp:CopMsgId>1</dxp:CopMsgId></dxp:TransInfo><dxp:Data>{base64.encodebytes(data).decode()}</dxp:Data>"
-    )
+    inner = f"<dxp:TransInfo><dxp:CopMsgId>1</dxp:CopMsgId></dxp:TransInfo><dxp:Data>{base64.encodebytes(data).decode()}</dxp:Data>"
     xmlns = 'xmlns:dxp="http://www.chinaport.gov.cn/dxp"'
     told = f'<dxp:DxpMsg {xmlns} ver="1.0">{inner}</dxp:DxpMsg>'
     return (f'<dxp:DxpMsgSv {xmlns} ver="1.0">{told}</dxp:DxpMsgSv>' if sv else told).encode()
@@ -209,7 +257,9 @@ def test_an_envelope_is_taken_off(sv: bool) -> None:
     (third,) = parse_answer(alone(in_envelope(plain, sv), 3))
     assert isinstance(third, Receipt)
     assert third.cop_no == f"C{3:019d}"
-    (found,) = parse_answer(in_envelope(message(row()).decode().replace("UTF-8", "GBK").encode("gbk"), sv))
+    (found,) = parse_answer(
+        in_envelope(message(row()).decode().replace("UTF-8", "GBK").encode("gbk"), sv)
+    )
     assert isinstance(found, Receipt)
 
 
@@ -264,7 +314,13 @@ NOTICES = {
 @pytest.mark.parametrize("of", NOTICES)
 def test_a_receipt_that_needs_nothing_is_read(of: str) -> None:
     entry, numbers = NOTICES[of]
-    texts = elements(guid=GUID, **numbers, returnStatus="120", returnTime="20261123090203456", returnInfo="[Code:1800;Desc:x]")
+    texts = elements(
+        guid=GUID,
+        **numbers,
+        returnStatus="120",
+        returnTime="20261123090203456",
+        returnInfo="[Code:1800;Desc:x]",
+    )
     (found,) = parse_answer(message(texts, of=of, entry=entry))
     assert isinstance(found, Notice)
     assert (found.message_type, found.status, found.code) == (of, "120", "1800")
@@ -273,7 +329,13 @@ def test_a_receipt_that_needs_nothing_is_read(of: str) -> None:
 
 def test_a_result_of_a_whole_month_is_read_in_little_room() -> None:
     lines = (
-        elements(invtNo=f"22442026E{n:09d}", logisticsNo=f"EX{n:011d}", gseqno="1", gnum="1", gcode="9503008900")
+        elements(
+            invtNo=f"22442026E{n:09d}",
+            logisticsNo=f"EX{n:011d}",
+            gseqno="1",
+            gnum="1",
+            gcode="9503008900",
+        )
         for n in range(64_000)
     )
     data = message(result("D1", *lines), of="CEB792", entry="SummaryResult")

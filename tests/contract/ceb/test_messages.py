@@ -51,16 +51,22 @@ MESSAGES: dict[str, Callable[[], bytes]] = {
     "CEB213": lambda: build_returns(GUID, TRANSFER, [return_request()], "export"),
 }
 NAMED: dict[str, Callable[[str], bytes]] = {
-    "CEB621": lambda name: build_import_lists(GUID, TRANSFER, [import_list(1, buyer_name=name), import_list(2)]),
+    "CEB621": lambda name: build_import_lists(
+        GUID, TRANSFER, [import_list(1, buyer_name=name), import_list(2)]
+    ),
     "CEB603": lambda name: build_export_lists(GUID, TRANSFER, [replace(export_list(1), note=name)]),
-    "CEB623": lambda name: build_cancellations(GUID, TRANSFER, [cancellation(reason=name)], "import"),
-    "CEB605": lambda name: build_cancellations(GUID, TRANSFER, [cancellation(reason=name)], "export"),
+    "CEB623": lambda name: build_cancellations(
+        GUID, TRANSFER, [cancellation(reason=name)], "import"
+    ),
+    "CEB605": lambda name: build_cancellations(
+        GUID, TRANSFER, [cancellation(reason=name)], "export"
+    ),
     "CEB625": lambda name: build_returns(GUID, TRANSFER, [return_request(reason=name)], "import"),
     "CEB213": lambda name: build_returns(GUID, TRANSFER, [return_request(reason=name)], "export"),
 }
-TEXT_OF_XML = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="￾￿")) | st.text(
-    "&<>'\"\r\n\t]]>" + string.ascii_letters
-)
+TEXT_OF_XML = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="￾￿")
+) | st.text("&<>'\"\r\n\t]]>" + string.ascii_letters)
 
 
 @needs_schemas
@@ -83,7 +89,12 @@ def test_every_optional_field_is_valid_too(signer: Signer) -> None:
     )  # fmt: skip
     assert validate(signer.sign(build_import_lists(GUID, TRANSFER, [full])), SCHEMAS) == []
     abroad = replace(
-        export_list(area=TRANSFER.company, ledger_no="T3105W000001", site_code="2244A", total_package_no="BAG1"),
+        export_list(
+            area=TRANSFER.company,
+            ledger_no="T3105W000001",
+            site_code="2244A",
+            total_package_no="BAG1",
+        ),
         note="n",
     )
     assert validate(signer.sign(build_export_lists(GUID, TRANSFER, [abroad])), SCHEMAS) == []
@@ -108,11 +119,23 @@ def test_a_schema_fault_names_the_element_but_not_its_text(signer: Signer) -> No
 
 def test_the_fields_come_out_under_the_names_of_the_specification() -> None:
     message = to_json(MESSAGES["CEB621"]())
-    head, goods = message["Inventory"][0]["InventoryHead"], message["Inventory"][0]["InventoryList"][0]
+    head, goods = (
+        message["Inventory"][0]["InventoryHead"],
+        message["Inventory"][0]["InventoryList"][0],
+    )
     assert message["guid"] == GUID
     assert head["appTime"] == "20261123090203", "Beijing time"
-    assert (head["appStatus"], head["ieFlag"], head["currency"], head["packNo"]) == ("2", "I", "142", "1")
-    assert (head["country"], head["freight"], head["copNo"]) == ("502", "20.00", "C0000000000000000001")
+    assert (head["appStatus"], head["ieFlag"], head["currency"], head["packNo"]) == (
+        "2",
+        "I",
+        "142",
+        "1",
+    )
+    assert (head["country"], head["freight"], head["copNo"]) == (
+        "502",
+        "20.00",
+        "C0000000000000000001",
+    )
     assert (goods["gcode"], goods["unit"], goods["qty1"], goods["totalPrice"]) == (
         "0809290000",
         "035",
@@ -131,8 +154,13 @@ def test_any_text_that_xml_can_carry_is_read_back_as_it_was(name: str) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(message=st.sampled_from(sorted(NAMED)), name=TEXT_OF_XML.filter(lambda text: 1 <= len(text) <= 60))
-def test_messages_are_canonical_as_they_are_written_and_are_signed_so(message: str, name: str, signer: Signer) -> None:
+@given(
+    message=st.sampled_from(sorted(NAMED)),
+    name=TEXT_OF_XML.filter(lambda text: 1 <= len(text) <= 60),
+)
+def test_messages_are_canonical_as_they_are_written_and_are_signed_so(
+    message: str, name: str, signer: Signer
+) -> None:
     written = NAMED[message](name)
     assert verify(signer.sign(written), signer.certificate) == written.partition(b"\n")[2]
     signed = signer.sign_canonical(written)
@@ -142,7 +170,9 @@ def test_messages_are_canonical_as_they_are_written_and_are_signed_so(message: s
 
 @pytest.mark.parametrize("character", ["\x00", "\x1b", "\x0b", "\ud800", "￾", "￿"])
 def test_a_character_that_xml_cannot_carry_is_refused_by_field(character: str) -> None:
-    with pytest.raises(NotDeclarable, match="buyer_name \\(buyerName\\) holds a character") as refused:
+    with pytest.raises(
+        NotDeclarable, match="buyer_name \\(buyerName\\) holds a character"
+    ) as refused:
         build_import_lists(GUID, TRANSFER, [import_list(buyer_name=f"张{character}三")])
     assert refused.value.cop_no == import_list().cop_no
     assert "张" not in str(refused.value)
@@ -164,7 +194,11 @@ def test_a_character_that_xml_cannot_carry_is_refused_by_field(character: str) -
             "unit",
             "unit of quantity 'furlong' has no code in the authority's list here",
         ),
-        ({"freight": Money.of("1.00", "USD")}, "freight", "is in USD, an import message has CNY only"),
+        (
+            {"freight": Money.of("1.00", "USD")},
+            "freight",
+            "is in USD, an import message has CNY only",
+        ),
         ({"gross_weight_kg": Decimal("1.000001")}, "gross_weight_kg", "has more than 5 decimals"),
         (
             {"gross_weight_kg": Decimal("0.1234500000000000000000000000000001")},
@@ -174,10 +208,16 @@ def test_a_character_that_xml_cannot_carry_is_refused_by_field(character: str) -
         ({"gross_weight_kg": Decimal("1e19")}, "gross_weight_kg", "has more than 19 digits"),
         ({"app_time": datetime(2026, 11, 23)}, "app_time", "has no time zone"),  # noqa: DTZ001
         ({"lines": ()}, "lines", "are 0, the message takes 1 to 99"),
-        ({"lines": tuple(line(n) for n in range(1, 101))}, "lines", "are 100, the message takes 1 to 99"),
+        (
+            {"lines": tuple(line(n) for n in range(1, 101))},
+            "lines",
+            "are 100, the message takes 1 to 99",
+        ),
     ],
 )
-def test_what_the_message_cannot_say_is_refused_by_field_and_rule(changed: dict[str, Any], field: str, rule: str) -> None:
+def test_what_the_message_cannot_say_is_refused_by_field_and_rule(
+    changed: dict[str, Any], field: str, rule: str
+) -> None:
     with pytest.raises(NotDeclarable) as refused:
         build_import_lists(GUID, TRANSFER, [import_list(1), import_list(2, **changed)])
     assert (refused.value.field, refused.value.rule) == (field, rule)
@@ -195,7 +235,14 @@ def test_zeros_beyond_the_fifth_decimal_are_no_decimals() -> None:
 
 
 def test_a_message_has_at_most_100_documents_and_at_least_one() -> None:
-    assert len(to_json(build_import_lists(GUID, TRANSFER, [import_list(n) for n in range(100)]))["Inventory"]) == 100
+    assert (
+        len(
+            to_json(build_import_lists(GUID, TRANSFER, [import_list(n) for n in range(100)]))[
+                "Inventory"
+            ]
+        )
+        == 100
+    )
     for lists in ([import_list(n) for n in range(101)], list[ListDraft]()):
         with pytest.raises(MessageTooLarge):
             build_import_lists(GUID, TRANSFER, lists)

@@ -31,8 +31,14 @@ def entry(message: str, status: str, info: str, **more: str) -> bytes:
 
 @pytest.mark.parametrize("message", ENTRIES)
 def test_every_receipt_of_the_family_is_read(message: str) -> None:
-    (found,) = parse_receipts(entry(message, "120", "[Code:1800;Desc:逻辑校验通过]", invtNo="22442026I000000001"))
-    assert (found.message_type, found.status, found.cop_no) == (message, "120", "C0000000000000000001")
+    (found,) = parse_receipts(
+        entry(message, "120", "[Code:1800;Desc:逻辑校验通过]", invtNo="22442026I000000001")
+    )
+    assert (found.message_type, found.status, found.cop_no) == (
+        message,
+        "120",
+        "C0000000000000000001",
+    )
     assert (found.pre_no, found.invt_no) == ("B20261123000000001", "22442026I000000001")
     assert found.at.isoformat() == "2026-11-23T09:02:03.456000+08:00"
     assert found.at.utcoffset() == timedelta(hours=8)
@@ -83,7 +89,11 @@ def test_a_format_check_receipt_names_the_message_it_refuses() -> None:
             texts + f"<ceb:oriBizMessage><![CDATA[{original}]]></ceb:oriBizMessage>",
         )
     )
-    assert (found.original_guid, found.original_type, found.original_id) == (GUID, "CEB621Message", "M1")
+    assert (found.original_guid, found.original_type, found.original_id) == (
+        GUID,
+        "CEB621Message",
+        "M1",
+    )
     assert (found.cop_no, found.inner_code) == (None, "-602001")
 
 

@@ -22,7 +22,9 @@ from tests.contract.ceb.samples import GUID, TRANSFER, import_list
 
 @pytest.fixture(scope="module")
 def message() -> bytes:
-    return build_import_lists(GUID, TRANSFER, [import_list(buyer_name="O'Neil & <Söhne>\r\n", note="\t a ")])
+    return build_import_lists(
+        GUID, TRANSFER, [import_list(buyer_name="O'Neil & <Söhne>\r\n", note="\t a ")]
+    )
 
 
 def pem(signer: Signer) -> bytes:
@@ -41,16 +43,24 @@ def test_another_implementation_verifies_ours(signer: Signer, message: bytes) ->
         assert read.signed_xml.tag == "{http://www.chinaport.gov.cn/ceb}CEB621Message"
 
 
-def test_what_is_signed_as_it_is_written_is_no_larger_than_a_document_may_be(signer: Signer, message: bytes) -> None:
+def test_what_is_signed_as_it_is_written_is_no_larger_than_a_document_may_be(
+    signer: Signer, message: bytes
+) -> None:
     large = message.replace(b"<note>", b"<note>" + b"x" * XML_BYTES_MAX)
     with pytest.raises(XmlRefused, match="at most"):
         signer.sign_canonical(large)
 
 
 def test_ours_verifies_another_implementation(signer: Signer, message: bytes) -> None:
-    other = XMLSigner(c14n_algorithm=C14N, signature_algorithm="rsa-sha256", digest_algorithm="sha256")
-    key = signer.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    signed = etree.tostring(other.sign(etree.fromstring(message), key=key, cert=pem(signer).decode()))
+    other = XMLSigner(
+        c14n_algorithm=C14N, signature_algorithm="rsa-sha256", digest_algorithm="sha256"
+    )
+    key = signer.key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    signed = etree.tostring(
+        other.sign(etree.fromstring(message), key=key, cert=pem(signer).decode())
+    )
     assert to_json(verify(signed, signer.certificate)) == to_json(message)
 
 
@@ -97,7 +107,9 @@ def test_a_signed_message_wrapped_in_another_is_refused(signer: Signer, message:
         verify(etree.tostring(false), signer.certificate)
 
 
-def test_a_signature_moved_to_a_false_message_that_keeps_the_true_one_is_refused(signer: Signer, message: bytes) -> None:
+def test_a_signature_moved_to_a_false_message_that_keeps_the_true_one_is_refused(
+    signer: Signer, message: bytes
+) -> None:
     true = etree.fromstring(signer.sign(message))
     signature = true.find(f"{{{DS}}}Signature")
     assert signature is not None
@@ -123,7 +135,9 @@ def test_a_signature_moved_to_a_false_message_that_keeps_the_true_one_is_refused
         (b"REC-xml-c14n-20010315", b"REC-xml-c14n-20010315#WithComments"),
     ],
 )
-def test_any_other_algorithm_is_refused(signer: Signer, message: bytes, strong: bytes, weak: bytes) -> None:
+def test_any_other_algorithm_is_refused(
+    signer: Signer, message: bytes, strong: bytes, weak: bytes
+) -> None:
     signed = signer.sign(message)
     assert strong in signed
     with pytest.raises(SignatureRefused):

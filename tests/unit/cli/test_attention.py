@@ -19,14 +19,23 @@ from services.cli.verify.app import show
 from services.cli.verify.attention import trouble_of
 from services.cli.verify.findings import Finding
 
-NOBODY: Final = RunningStack("127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/none", "", Path("/nonexistent"))
+NOBODY: Final = RunningStack(
+    "127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/none", "", Path("/nonexistent")
+)
 """Where neither a broker nor a database answers."""
 
 STARTED = psutil.Process(os.getpid()).create_time()
 
 
 def program(**changed: Any) -> dict[str, Any]:
-    return {"name": "tax", "state": "running", "restarts": 0, "pid": os.getpid(), "ready": True, "log": "tax.log"} | changed
+    return {
+        "name": "tax",
+        "state": "running",
+        "restarts": 0,
+        "pid": os.getpid(),
+        "ready": True,
+        "log": "tax.log",
+    } | changed
 
 
 @pytest.mark.parametrize(
@@ -43,14 +52,21 @@ def program(**changed: Any) -> dict[str, Any]:
         (program(restarts=9, pid=2**31 - 1), 600, "tax ends again and again"),
     ],
 )
-def test_what_is_wrong_with_a_program_is_said(found: dict[str, Any], age_s: float, says: str) -> None:
+def test_what_is_wrong_with_a_program_is_said(
+    found: dict[str, Any], age_s: float, says: str
+) -> None:
     told = trouble_of(found, STARTED + age_s)
     assert told.startswith(says)
     assert bool(told) == bool(says)
 
 
 def test_verify_begins_with_what_a_person_must_do(capsys: pytest.CaptureFixture[str]) -> None:
-    show([Finding("programs", "look at its log", ("tax is down",)), Finding("books_balance", "they do not", ("order 1",))])
+    show(
+        [
+            Finding("programs", "look at its log", ("tax is down",)),
+            Finding("books_balance", "they do not", ("order 1",)),
+        ]
+    )
     out, err = capsys.readouterr()
     assert err.splitlines()[:2] == ["ACT: look at its log", "  tax is down"]
     assert err.splitlines()[-1] == "1 of 1 invariants are broken"
@@ -62,7 +78,11 @@ def test_verify_begins_with_what_a_person_must_do(capsys: pytest.CaptureFixture[
 @pytest.fixture
 def down(monkeypatch: pytest.MonkeyPatch) -> None:
     async def programs(_to: RunningStack) -> Finding:
-        return Finding("programs", attention.PROGRAMS_SAY, ("postgres is down after 1 restarts, see postgres.log",))
+        return Finding(
+            "programs",
+            attention.PROGRAMS_SAY,
+            ("postgres is down after 1 restarts, see postgres.log",),
+        )
 
     monkeypatch.setattr(attention, "_programs", programs)
 
@@ -76,7 +96,10 @@ async def test_a_program_that_is_down_is_told_first_where_the_database_does_not_
     assert all("PostgreSQL does not answer" in f.skipped for f in found[1:])
     show(found)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == [f"ACT: {attention.PROGRAMS_SAY}", "  postgres is down after 1 restarts, see postgres.log"]
+    assert lines[:2] == [
+        f"ACT: {attention.PROGRAMS_SAY}",
+        "  postgres is down after 1 restarts, see postgres.log",
+    ]
     assert lines[-1].startswith("no invariant could be judged: start the stack")
     checks = await doctor._attention(NOBODY)
     assert [(c.name, c.ok, c.found) for c in checks[:2]] == [
@@ -85,11 +108,15 @@ async def test_a_program_that_is_down_is_told_first_where_the_database_does_not_
 
 
 async def test_what_does_not_answer_is_said_where_no_program_is_known_here() -> None:
-    with pytest.raises(Unreachable, match="start the stack with `crossborder up`: PostgreSQL does not answer"):
+    with pytest.raises(
+        Unreachable, match="start the stack with `crossborder up`: PostgreSQL does not answer"
+    ):
         await verify._all(NOBODY, 0)
 
 
-def test_doctor_begins_with_what_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_begins_with_what_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     async def stack() -> list[doctor.Check]:
         return [doctor.Check("programs", False, "tax is down", "look at its log")]
 

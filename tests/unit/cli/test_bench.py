@@ -71,7 +71,9 @@ async def driven() -> bench.Driven:
     return await bench._drive(to, records, None)
 
 
-async def test_orders_of_others_that_end_meanwhile_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_orders_of_others_that_end_meanwhile_are_not_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     table(
         monkeypatch,
         (100, {}),

@@ -47,7 +47,9 @@ def deaf(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     monkeypatch.setenv("CROSSBORDER_KAFKA", f"127.0.0.1:{port}")
-    monkeypatch.setenv("CROSSBORDER_POSTGRES", f"postgresql://nobody:secret@127.0.0.1:{port}/nothing")
+    monkeypatch.setenv(
+        "CROSSBORDER_POSTGRES", f"postgresql://nobody:secret@127.0.0.1:{port}/nothing"
+    )
     return nowhere
 
 
@@ -68,7 +70,9 @@ def ask(*words: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("words", NEEDS_A_STACK, ids=" ".join)
-def test_without_a_stack_every_command_says_how_to_start_one(nowhere: Path, words: list[str]) -> None:
+def test_without_a_stack_every_command_says_how_to_start_one(
+    nowhere: Path, words: list[str]
+) -> None:
     status, out, err = ask(*words)
     assert (status, out) == (3, "")
     assert err.startswith("start the stack with `crossborder up`")
@@ -76,7 +80,9 @@ def test_without_a_stack_every_command_says_how_to_start_one(nowhere: Path, word
 
 
 @pytest.mark.parametrize("words", [w for w in NEEDS_A_STACK if w[0] != "status"], ids=" ".join)
-def test_an_address_where_nobody_answers_is_named_in_one_sentence(deaf: Path, words: list[str]) -> None:
+def test_an_address_where_nobody_answers_is_named_in_one_sentence(
+    deaf: Path, words: list[str]
+) -> None:
     status, out, err = ask(*words)
     assert (status, out) == (3, "")
     assert err.startswith("start ")
@@ -112,7 +118,11 @@ def test_help_comes_at_once() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert time.monotonic() - began < 5
     heavy = {"aiokafka", "asyncpg", "aiohttp", "faust", "lxml", "pydantic", "psutil", "holidays"}
-    read = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    read = {
+        line.rsplit("|", 1)[1].strip()
+        for line in done.stderr.splitlines()
+        if line.startswith("import time:")
+    }
     assert heavy & read == set()
 
 
@@ -152,7 +162,9 @@ def test_down_twice_is_down(nowhere: Path) -> None:
 def test_a_file_a_killed_stack_left_is_no_stack(nowhere: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    (nowhere / "stack.json").write_text(json.dumps({"pid": child.pid, "postgres": "postgresql:///x", "kafka": "x:1"}))
+    (nowhere / "stack.json").write_text(
+        json.dumps({"pid": child.pid, "postgres": "postgresql:///x", "kafka": "x:1"})
+    )
     assert ask("order", "list")[0] == 3
 
 
@@ -164,19 +176,33 @@ def test_status_for_machines_says_that_none_runs(nowhere: Path) -> None:
 
 @pytest.mark.parametrize("words", [["--json"], []], ids=["json", "table"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_went_away_ends_a_command_without_a_word(words: list[str], unbuffered: str) -> None:
+def test_a_reader_that_went_away_ends_a_command_without_a_word(
+    words: list[str], unbuffered: str
+) -> None:
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "services", "tax", "assess", "docs/examples/order.json", *words]
+    command = [
+        sys.executable,
+        "-m",
+        "services",
+        "tax",
+        "assess",
+        "docs/examples/order.json",
+        *words,
+    ]
     env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=env, check=False)
+    done = subprocess.run(
+        command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=env, check=False
+    )
     os.close(write)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 @pytest.mark.parametrize("detach", [[], ["--detach"]], ids=["foreground", "detached"])
 @pytest.mark.parametrize("home", ["file", "file/below", "/proc/self/none"])
-def test_a_folder_that_cannot_be_made_is_said_in_one_sentence(nowhere: Path, home: str, detach: list[str]) -> None:
+def test_a_folder_that_cannot_be_made_is_said_in_one_sentence(
+    nowhere: Path, home: str, detach: list[str]
+) -> None:
     (nowhere / "file").touch()
     status, out, err = ask("up", *detach, "--home", str(nowhere / home))
     assert (status, out) == (2, "")
@@ -275,12 +301,16 @@ def test_doctor_names_who_holds_a_port(taken: int) -> None:
     assert "process" in doctor.holder_of(taken)
 
 
-def test_two_programs_on_one_port_are_named_with_their_settings(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_programs_on_one_port_are_named_with_their_settings(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CROSSBORDER_KAFKA_PORT", "8101")
     said = "set CROSSBORDER_ORDERS_PORT or CROSSBORDER_KAFKA_PORT to another port: both are 8101"
     (check,) = (check for check in doctor.ports() if check.name == "ports")
     assert (check.ok, check.todo) == (False, said)
-    with pytest.raises(Misconfigured, match="set CROSSBORDER_KAFKA_PORT or CROSSBORDER_ORDERS_PORT"):
+    with pytest.raises(
+        Misconfigured, match="set CROSSBORDER_KAFKA_PORT or CROSSBORDER_ORDERS_PORT"
+    ):
         stacks.Stack(nowhere)._require_ports()
     free = {name: free_port() for name in stacks.PORTS}
     stacks.Stack(nowhere, ports={**free, "probe": free["kafka"]}, programs=())._require_ports()
@@ -288,7 +318,12 @@ def test_two_programs_on_one_port_are_named_with_their_settings(nowhere: Path, m
 
 @pytest.mark.parametrize(
     ("text", "major"),
-    [('openjdk version "17.0.15" 2025-04-15', 17), ('java version "1.8.0_402"', 8), ('openjdk version "21" 2023', 21), ("", 0)],
+    [
+        ('openjdk version "17.0.15" 2025-04-15', 17),
+        ('java version "1.8.0_402"', 8),
+        ('openjdk version "21" 2023', 21),
+        ("", 0),
+    ],
 )
 def test_java_versions_are_read(text: str, major: int) -> None:
     assert doctor.java_major(text) == major
@@ -302,13 +337,19 @@ def test_doctor_compares_the_lock_table_with_replicas_times_batch(
 ) -> None:
     found = doctor.locks_check(locks, 100, processes, batch)
     assert found.ok is (wanted is None)
-    assert found.todo == (f"set max_locks_per_transaction of PostgreSQL to {wanted} or more and restart it" if wanted else "")
+    assert found.todo == (
+        f"set max_locks_per_transaction of PostgreSQL to {wanted} or more and restart it"
+        if wanted
+        else ""
+    )
     assert f"{processes} processes with batches of {batch}" in found.found
 
 
 def test_doctor_tells_which_topics_have_other_partitions_than_they_were_made_with() -> None:
     assert doctor.partitions_check({"orders.events": 12, "tax.events": 12}).ok
-    check = doctor.partitions_check({"orders.events": 24, "tax.events": 12, "orders.submissions": 6})
+    check = doctor.partitions_check(
+        {"orders.events": 24, "tax.events": 12, "orders.submissions": 6}
+    )
     assert not check.ok
     assert check.found == "orders.events has 24, orders.submissions has 6"
     assert "12 partitions" in check.todo

@@ -18,13 +18,21 @@ from shared.topics import MESSAGE_BYTES_MAX
 
 def letter(offset: int, reason: str = "malformed") -> DeadLetter:
     record = Record(
-        "orders.events", 3, 40 + offset, 1_000, b"key", b"bytes", (("ce_id", b"1"), ("ce_type", b"x"), ("dlq_replay", b"old"))
+        "orders.events",
+        3,
+        40 + offset,
+        1_000,
+        b"key",
+        b"bytes",
+        (("ce_id", b"1"), ("ce_type", b"x"), ("dlq_replay", b"old")),
     )
     made = dead_letter("customs", record, Unprocessable(reason, "what to mend"))  # type: ignore[arg-type]
     return DeadLetter(Record(made.topic, 3, offset, 2_000, made.key, made.value, made.headers))
 
 
-def test_a_replay_carries_the_original_headers_and_which_dead_letter_of_which_record_it_was() -> None:
+def test_a_replay_carries_the_original_headers_and_which_dead_letter_of_which_record_it_was() -> (
+    None
+):
     again = letter(7).again()
     assert again == [
         ("ce_id", b"1"), ("ce_type", b"x"), ("dlq_replay", b"orders.events.dead-letters/3/7"), ("dlq_origin", b"orders.events/3/47"),
@@ -35,13 +43,19 @@ def test_the_summary_tells_where_it_came_from_and_not_its_bytes() -> None:
     found = letter(7).summary()
     assert found["id"] == "orders.events.dead-letters/3/7"
     assert found["origin"] == "orders.events/3/47"
-    assert (found["service"], found["reason"], found["error"]) == ("customs", "malformed", "what to mend")
+    assert (found["service"], found["reason"], found["error"]) == (
+        "customs",
+        "malformed",
+        "what to mend",
+    )
     assert "bytes" not in str({k: v for k, v in found.items() if k != "bytes"})
 
 
 def test_letters_are_chosen_by_id_reason_or_all() -> None:
     letters = [letter(1), letter(2, "integrity"), letter(3)]
-    assert chosen(letters, ["orders.events.dead-letters/3/2"], None, everything=False) == [letters[1]]
+    assert chosen(letters, ["orders.events.dead-letters/3/2"], None, everything=False) == [
+        letters[1]
+    ]
     assert chosen(letters, [], "malformed", everything=False) == [letters[0], letters[2]]
     assert chosen(letters, [], None, everything=True) == letters
 
@@ -71,14 +85,25 @@ def test_a_whole_one_that_came_compressed_and_is_too_large_without_is_not_replay
     assert large(b"x" * (MESSAGE_BYTES_MAX - 1_000)).may_go()
     found = large(b"x" * MESSAGE_BYTES_MAX)
     assert (found.is_cut, found.may_go()) == (False, False)
-    assert f"the original of {MESSAGE_BYTES_MAX} bytes lies at orders.submissions/3/47" in found.stays()
+    assert (
+        f"the original of {MESSAGE_BYTES_MAX} bytes lies at orders.submissions/3/47"
+        in found.stays()
+    )
 
 
-@pytest.mark.parametrize(("how", "status"), [(["--all"], 0), (["--id", "orders.events.dead-letters/3/7"], 1)])
-def test_one_that_is_too_large_lets_the_others_go(monkeypatch: pytest.MonkeyPatch, how: list[str], status: int) -> None:
+@pytest.mark.parametrize(
+    ("how", "status"), [(["--all"], 0), (["--id", "orders.events.dead-letters/3/7"], 1)]
+)
+def test_one_that_is_too_large_lets_the_others_go(
+    monkeypatch: pytest.MonkeyPatch, how: list[str], status: int
+) -> None:
     """It is named, with what to do; who asked for it alone gets no for an answer."""
     cut = letter(7)
-    cut = DeadLetter(replace(cut.record, headers=(*cut.record.headers, ("dlq_sha256", b"0"), ("dlq_bytes", b"9"))))
+    cut = DeadLetter(
+        replace(
+            cut.record, headers=(*cut.record.headers, ("dlq_sha256", b"0"), ("dlq_bytes", b"9"))
+        )
+    )
 
     async def found(_to: object, ids: list[str], *_: object) -> list[Given]:
         return [Given(cut, STAYS)] if ids else [Given(cut, STAYS), Given(letter(8), WENT)]

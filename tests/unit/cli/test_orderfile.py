@@ -14,7 +14,11 @@ from services.cli.app import app
 from services.cli.connect import RunningStack, UsageError
 from services.cli.submission_files import from_file
 
-ORDER: dict[str, Any] = {"order_no": "F-1", "platform": {"code": "1105910159"}, "note": "a ] in a text, and 三"}
+ORDER: dict[str, Any] = {
+    "order_no": "F-1",
+    "platform": {"code": "1105910159"},
+    "note": "a ] in a text, and 三",
+}
 OTHER = ORDER | {"order_no": "F-2"}
 
 
@@ -47,13 +51,17 @@ PRETTY = json.dumps(ORDER, indent=1, ensure_ascii=False)
         ("\ufeff" + json.dumps([ORDER]) + "\n\ufeff" + json.dumps([OTHER]), ["F-1", "F-2"]),
     ],
 )
-def test_every_way_to_write_orders_down_is_read(tmp_path: Path, content: str, found: list[str]) -> None:
+def test_every_way_to_write_orders_down_is_read(
+    tmp_path: Path, content: str, found: list[str]
+) -> None:
     assert numbers(tmp_path, content) == found
 
 
 def test_what_is_published_is_what_was_written(tmp_path: Path) -> None:
     assert [r.value for r in from_file(written(tmp_path, PRETTY))] == [PRETTY.encode()]
-    assert [r.value for r in from_file(written(tmp_path, f"[{PRETTY} , {PRETTY}]"))] == [PRETTY.encode()] * 2
+    assert [r.value for r in from_file(written(tmp_path, f"[{PRETTY} , {PRETTY}]"))] == [
+        PRETTY.encode()
+    ] * 2
 
 
 @pytest.mark.parametrize(
@@ -72,10 +80,15 @@ def test_what_is_published_is_what_was_written(tmp_path: Path) -> None:
         (PRETTY.encode("gb18030"), "must be UTF-8"),
         (json.dumps({**ORDER, "x": "y" * 256 * 1024}), "at most 262144 bytes"),
         (json.dumps(ORDER).replace("{", '{"order_no": "F-9", ', 1), "a name comes twice"),
-        (json.dumps(ORDER) + "\n" + json.dumps({**OTHER, "x": float("nan")}), r"line 2 of .* is not JSON \(.*column"),
+        (
+            json.dumps(ORDER) + "\n" + json.dumps({**OTHER, "x": float("nan")}),
+            r"line 2 of .* is not JSON \(.*column",
+        ),
     ],
 )
-def test_what_is_no_order_is_named_by_its_place(tmp_path: Path, content: str | bytes, said: str) -> None:
+def test_what_is_no_order_is_named_by_its_place(
+    tmp_path: Path, content: str | bytes, said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         numbers(tmp_path, content)
 
@@ -95,4 +108,6 @@ def test_a_dash_is_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish, "target", lambda: RunningStack("kafka", "postgres", "", Path()))
     monkeypatch.setattr(publish, "send", send)
     done = CliRunner().invoke(app, ["publish", "--file", "-"], input=json.dumps([ORDER, OTHER]))
-    assert (done.exit_code, [record.order_no for record in sent]) == (0, ["F-1", "F-2"]), done.output
+    assert (done.exit_code, [record.order_no for record in sent]) == (0, ["F-1", "F-2"]), (
+        done.output
+    )

@@ -36,7 +36,17 @@ class Log:
 
     async def getmany(self, **_: Any) -> dict[int, list[Any]]:
         await asyncio.sleep(0)
-        return {0: [SimpleNamespace(headers=[("ce_type", self.facts.pop(0))], key=str(ORDER).encode())]} if self.facts else {}
+        return (
+            {
+                0: [
+                    SimpleNamespace(
+                        headers=[("ce_type", self.facts.pop(0))], key=str(ORDER).encode()
+                    )
+                ]
+            }
+            if self.facts
+            else {}
+        )
 
 
 @pytest.fixture
@@ -69,7 +79,11 @@ def sending(monkeypatch: pytest.MonkeyPatch, how: Callable[[], Any]) -> Iterator
 
 def submission(*, given_back: bool = False) -> list[Submission]:
     first = Submission("NO", ORDER, b"NO", b"{}", ())
-    return [first, Submission("NO", ORDER, b"NO", b"{}", HEADS, after_s=1.0)] if given_back else [first]
+    return (
+        [first, Submission("NO", ORDER, b"NO", b"{}", HEADS, after_s=1.0)]
+        if given_back
+        else [first]
+    )
 
 
 async def followed(records: list[Submission], timeout_s: float = 60) -> dict[str, Any]:
@@ -90,10 +104,16 @@ async def test_an_order_that_is_to_go_back_is_followed_to_the_answer(
     log.facts = [b"order.fulfilled.v1", *[b"order.lodged.v1"] * 20, answer]
     with sending(monkeypatch, lambda: asyncio.sleep(0)):
         found = await followed(submission(given_back=True))
-    assert (found["orders"], found["open"], log.facts) == ([{"order_no": "NO", "end": end, "became": None}], 0, [])
+    assert (found["orders"], found["open"], log.facts) == (
+        [{"order_no": "NO", "end": end, "became": None}],
+        0,
+        [],
+    )
 
 
-async def test_nothing_is_at_its_end_before_all_is_published(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_at_its_end_before_all_is_published(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log.facts = [b"order.fulfilled.v1", *[b"order.lodged.v1"] * 20]
 
     async def until_read() -> None:
@@ -105,7 +125,9 @@ async def test_nothing_is_at_its_end_before_all_is_published(log: Log, monkeypat
     assert (found["ends"], log.facts) == ({"fulfilled": 1}, [])
 
 
-async def test_what_goes_wrong_while_publishing_is_said_at_once(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_goes_wrong_while_publishing_is_said_at_once(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def fails() -> None:
         raise Unreachable("start the stack with `crossborder up`")
 
@@ -114,7 +136,9 @@ async def test_what_goes_wrong_while_publishing_is_said_at_once(log: Log, monkey
 
 
 @pytest.mark.usefixtures("log")
-def test_a_record_that_names_no_order_is_published_and_nothing_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_names_no_order_is_published_and_nothing_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with sending(monkeypatch, lambda: asyncio.sleep(0)):
         done = CliRunner().invoke(app, ["publish", "--sample", "malformed", "--follow"])
     assert (done.exit_code, done.exception) == (0, None)
@@ -122,7 +146,9 @@ def test_a_record_that_names_no_order_is_published_and_nothing_followed(monkeypa
 
 @pytest.mark.usefixtures("log")
 def test_a_file_is_published_whole() -> None:
-    done = CliRunner().invoke(app, ["publish", "--file", "docs/examples/orders.jsonl", "--count", "2"])
+    done = CliRunner().invoke(
+        app, ["publish", "--file", "docs/examples/orders.jsonl", "--count", "2"]
+    )
     assert done.exit_code == 2
 
 
@@ -139,7 +165,9 @@ def test_the_command_names_the_reasons_that_are_shown() -> None:
         ["return", "X", "--lines", "1:0"],
     ],
 )
-def test_a_request_that_the_intake_would_set_aside_is_not_published(monkeypatch: pytest.MonkeyPatch, request_: list[str]) -> None:
+def test_a_request_that_the_intake_would_set_aside_is_not_published(
+    monkeypatch: pytest.MonkeyPatch, request_: list[str]
+) -> None:
     """An empty list of lines, from an empty shell variable, would have asked for all of the order."""
 
     @contextlib.asynccontextmanager
@@ -152,18 +180,31 @@ def test_a_request_that_the_intake_would_set_aside_is_not_published(monkeypatch:
     def producer(*_: Any) -> Any:
         raise AssertionError("it was published")
 
-    for name, instead in (("target", lambda: TO), ("database", database), ("find", find), ("producer", producer)):
+    for name, instead in (
+        ("target", lambda: TO),
+        ("database", database),
+        ("find", find),
+        ("producer", producer),
+    ):
         monkeypatch.setattr(order, name, instead)
     done = CliRunner().invoke(app, ["order", *request_])
     assert done.exit_code == 2, done.output
 
 
-FAULT = {"field": "lines[0].total", "rule": "is_product", "found": "1.00", "expected": "2.00", "code": "1332"}
+FAULT = {
+    "field": "lines[0].total",
+    "rule": "is_product",
+    "found": "1.00",
+    "expected": "2.00",
+    "code": "1332",
+}
 AT = datetime(2026, 11, 30, 9, tzinfo=UTC)
 
 
 def test_the_faults_of_a_refused_order_are_told_and_that_its_number_is_used_up() -> None:
-    lines = list(steps.told("A-1", "rejected", {"state": "rejected", "faults": [FAULT], "steps": []}))
+    lines = list(
+        steps.told("A-1", "rejected", {"state": "rejected", "faults": [FAULT], "steps": []})
+    )
     assert lines == [
         "A-1  rejected",
         "  fault lines[0].total: is_product, found 1.00, expected 2.00 (1332)",
@@ -174,7 +215,10 @@ def test_the_faults_of_a_refused_order_are_told_and_that_its_number_is_used_up()
 def test_the_steps_of_an_accepted_order_are_told_with_how_long_each_took() -> None:
     rows = [
         {"at": AT + timedelta(seconds=after), "source": source, "type": kind}
-        for after, source, kind in ((0, "orders", "order.placed.v1"), (1.25, "payments", "payment.captured.v1"))
+        for after, source, kind in (
+            (0, "orders", "order.placed.v1"),
+            (1.25, "payments", "payment.captured.v1"),
+        )
     ]
     found = {"state": "fulfilled", "faults": [], "steps": steps.steps(rows)}
     assert [" ".join(line.split()) for line in steps.told("A-1", "fulfilled", found)] == [
@@ -206,13 +250,18 @@ def test_what_is_to_be_done_goes_by_what_was_refused(rule: str, code: str, says:
 def test_every_end_says_what_may_be_done_and_nothing_else_does() -> None:
     told = {state: steps.next_of("A-1", state, ()) for state in STATES}
     assert {state for state, said in told.items() if said} == set(ENDS)
-    assert {state for state, said in told.items() if said and "under a new number" in said} == set(ENDS) - {"fulfilled"}
+    assert {state for state, said in told.items() if said and "under a new number" in said} == set(
+        ENDS
+    ) - {"fulfilled"}
     assert all("A-1" in said for said in told.values() if said)
 
 
 def test_an_order_that_came_to_no_end_says_what_it_waits_for() -> None:
     held = {"state": "placed", "faults": [], "waits_for": ["waybill (a paper is missing)"]}
-    assert list(steps.told("A-1", None, held)) == ["A-1  open", "  waits for: waybill (a paper is missing)"]
+    assert list(steps.told("A-1", None, held)) == [
+        "A-1  open",
+        "  waits for: waybill (a paper is missing)",
+    ]
     assert "crossborder dlq list" in list(steps.told("A-1", None, None))[1]
     assert list(steps.told("A-1", "fulfilled", None)) == ["A-1  fulfilled"]
 
@@ -229,6 +278,8 @@ def test_an_order_that_came_to_no_end_says_what_it_waits_for() -> None:
         ("cancelled", "cancelled", None, False),
     ],
 )
-def test_a_new_number_is_advised_where_the_old_one_is_used_up(end: str, state: str, verdict: str | None, says: bool) -> None:
+def test_a_new_number_is_advised_where_the_old_one_is_used_up(
+    end: str, state: str, verdict: str | None, says: bool
+) -> None:
     said = steps.what_to_send("A-1", end, {"state": state, "verdict": verdict, "faults": []})
     assert (said is not None and "under a new number" in said) is says

@@ -22,7 +22,13 @@ def failed(home: Path) -> Iterator[Path]:
     """The folder of a stack whose tax does not start; the process that runs it is this one."""
     held = lock.take(home)
     tax = {"state": "failed", "pid": None, "log": "tax.log"}
-    text = {"pid": os.getpid(), "kafka": "x:1", "postgres": "postgresql:///x", "programs": {"tax": tax}, "ports": {"tax": 1}}
+    text = {
+        "pid": os.getpid(),
+        "kafka": "x:1",
+        "postgres": "postgresql:///x",
+        "programs": {"tax": tax},
+        "ports": {"tax": 1},
+    }
     (home / "stack.json").write_text(json.dumps(text))
     yield home
     lock.free(held)
@@ -39,9 +45,13 @@ def test_a_program_that_does_not_start_is_not_waited_for(failed: Path, words: li
 
 async def test_a_program_that_does_not_start_any_more_is_not_waited_for(failed: Path) -> None:
     with pytest.raises(Unreachable, match=SAID):
-        await restart._until_ready(RunningStack("x:1", "postgresql:///x", "", failed), "tax", 1, math.inf)
+        await restart._until_ready(
+            RunningStack("x:1", "postgresql:///x", "", failed), "tax", 1, math.inf
+        )
 
 
 async def test_a_stack_that_is_stopped_meanwhile_is_not_waited_for(home: Path) -> None:
     with pytest.raises(Unreachable, match="none is running"):
-        await restart._until_ready(RunningStack("x:1", "postgresql:///x", "", home), "tax", 1, math.inf)
+        await restart._until_ready(
+            RunningStack("x:1", "postgresql:///x", "", home), "tax", 1, math.inf
+        )

@@ -74,5 +74,7 @@ def test_a_step_waits_for_its_moment_or_for_its_order() -> None:
 
 
 def _in_parts() -> str:
-    (order_no,) = [c.order_no for c in samples.of_demo(1, seed=1).casts if c.kind == "returned_in_two_parts"]
+    (order_no,) = [
+        c.order_no for c in samples.of_demo(1, seed=1).casts if c.kind == "returned_in_two_parts"
+    ]
     return order_no

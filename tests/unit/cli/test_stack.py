@@ -54,12 +54,21 @@ def ask(*words: str) -> tuple[int, str, str]:
 
 
 def write_down(home: Path, pid: int) -> None:
-    text = {"pid": pid, "home": str(home), "kafka": "x:1", "postgres": "postgresql:///x", "programs": {}, "ports": {}}
+    text = {
+        "pid": pid,
+        "home": str(home),
+        "kafka": "x:1",
+        "postgres": "postgresql:///x",
+        "programs": {},
+        "ports": {},
+    }
     (home / "stack.json").write_text(json.dumps(text))
 
 
 def run_holder(home: Path) -> subprocess.Popen[str]:
-    child = subprocess.Popen([sys.executable, "-c", HOLD, str(home)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(home)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
     assert child.stdout is not None
     assert child.stdout.readline() == "held\n"
     return child
@@ -83,7 +92,9 @@ def holder(home: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[str]]:
     """A process that has nothing to do with a stack."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"], stdout=subprocess.PIPE, text=True
+    )
     yield child
     end(child)
 
@@ -95,14 +106,21 @@ def test_a_process_that_has_the_id_of_a_killed_stack_is_no_stack_and_is_let_live
     (home / "stack.lock").write_text(f"{stranger.pid}\n")
     assert stacks.find(home) == {}
     status, _, err = ask("status")
-    assert (status, err) == (3, f"start the stack with `crossborder up`: none is running in {home}\n")
+    assert (status, err) == (
+        3,
+        f"start the stack with `crossborder up`: none is running in {home}\n",
+    )
     assert ask("down") == (0, "", f"no stack runs in {home}\n")
     assert stranger.poll() is None
 
 
-def test_a_stack_that_is_just_starting_is_told_of_and_stopped(home: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_stack_that_is_just_starting_is_told_of_and_stopped(
+    home: Path, holder: subprocess.Popen[str]
+) -> None:
     assert lock.holder(home) == holder.pid
-    waits = f"wait until the stack in {home} is up: process {holder.pid} is starting or stopping it\n"
+    waits = (
+        f"wait until the stack in {home} is up: process {holder.pid} is starting or stopping it\n"
+    )
     assert ask("status") == (3, "", waits)
     assert ask("up", "--detach") == (3, "", waits)
     assert ask("down") == (0, "", "stopped\n")
@@ -110,7 +128,9 @@ def test_a_stack_that_is_just_starting_is_told_of_and_stopped(home: Path, holder
     assert ask("down") == (0, "", f"no stack runs in {home}\n")
 
 
-def test_what_a_killed_stack_wrote_down_is_not_of_the_next_one(home: Path, stranger: subprocess.Popen[str]) -> None:
+def test_what_a_killed_stack_wrote_down_is_not_of_the_next_one(
+    home: Path, stranger: subprocess.Popen[str]
+) -> None:
     write_down(home, stranger.pid)
     held = lock.take(home)
     assert not (home / "stack.json").exists()
@@ -122,7 +142,9 @@ def test_what_a_killed_stack_wrote_down_is_not_of_the_next_one(home: Path, stran
     assert lock.written(home) == {}
 
 
-def test_a_stack_of_an_earlier_release_is_known_by_what_it_wrote_down(home: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_stack_of_an_earlier_release_is_known_by_what_it_wrote_down(
+    home: Path, holder: subprocess.Popen[str]
+) -> None:
     (home / "stack.lock").write_text("")
     assert lock.holder(home) is None
     status, _, err = ask("down")
@@ -132,7 +154,9 @@ def test_a_stack_of_an_earlier_release_is_known_by_what_it_wrote_down(home: Path
     assert ask("down") == (0, "", "stopped\n")
 
 
-def test_a_stack_that_ended_and_whose_parent_took_no_note_is_down(home: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_stack_that_ended_and_whose_parent_took_no_note_is_down(
+    home: Path, holder: subprocess.Popen[str]
+) -> None:
     write_down(home, holder.pid)
     os.kill(holder.pid, signal.SIGKILL)
     os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
@@ -140,8 +164,12 @@ def test_a_stack_that_ended_and_whose_parent_took_no_note_is_down(home: Path, ho
     assert ask("down") == (0, "", f"no stack runs in {home}\n")
 
 
-def test_two_stacks_of_one_folder_exclude_one_another_by_name(home: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(Misconfigured, match=f"a stack already runs in .*process {holder.pid}.*crossborder down"):
+def test_two_stacks_of_one_folder_exclude_one_another_by_name(
+    home: Path, holder: subprocess.Popen[str]
+) -> None:
+    with pytest.raises(
+        Misconfigured, match=f"a stack already runs in .*process {holder.pid}.*crossborder down"
+    ):
         lock.take(home)
     assert lock.holder(home) == holder.pid
 
@@ -189,15 +217,21 @@ def down_as_nobody(home: Path, *, empty: Path) -> tuple[int, str]:
     return done.returncode, said
 
 
-async def test_a_stack_that_lost_its_broker_stops_and_was_not_well(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_stack_that_lost_its_broker_stops_and_was_not_well(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     stack = stacks.Stack(home, ports={name: free_port() for name in stacks.PORTS}, programs=())
     stack.lost.set()
     assert not await cli._keep(stack, asyncio.Event())
     assert capsys.readouterr().err.endswith("stopping …\n")
 
 
-async def test_a_stack_told_to_stop_before_it_is_ready_was_well(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stack = stacks.Stack(home, ports={name: free_port() for name in stacks.PORTS}, programs=("orders",))
+async def test_a_stack_told_to_stop_before_it_is_ready_was_well(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = stacks.Stack(
+        home, ports={name: free_port() for name in stacks.PORTS}, programs=("orders",)
+    )
     stop = asyncio.Event()
     keeping = asyncio.create_task(cli._keep(stack, stop))
     await asyncio.sleep(0)
@@ -277,16 +311,26 @@ def test_clean_deletes_what_stacks_left_and_keeps_the_jars(checkout: Path) -> No
     assert names(checkout) == [".crossborder", "Makefile", "deploy", "shared"]
 
 
-def test_clean_of_a_folder_named_by_hand_deletes_what_a_stack_left_there_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
+def test_clean_of_a_folder_named_by_hand_deletes_what_a_stack_left_there_and_nothing_else(
+    checkout: Path, tmp_path: Path
+) -> None:
     home = tmp_path / "mine"
     leave_data(home)
     (home / "letters").mkdir()
     assert make_clean(checkout, home) == (0, "")
     assert names(home) == ["letters"]
-    assert names(checkout / ".crossborder") == ["demo", "kafka-libs", "postgres", "stack.json", "stack.lock"]
+    assert names(checkout / ".crossborder") == [
+        "demo",
+        "kafka-libs",
+        "postgres",
+        "stack.json",
+        "stack.lock",
+    ]
 
 
-def test_clean_leaves_a_folder_alone_where_no_stack_ever_was(checkout: Path, tmp_path: Path) -> None:
+def test_clean_leaves_a_folder_alone_where_no_stack_ever_was(
+    checkout: Path, tmp_path: Path
+) -> None:
     home = tmp_path / "strangers"
     for name in ("logs", "keys"):
         (home / name).mkdir(parents=True)
@@ -295,7 +339,9 @@ def test_clean_leaves_a_folder_alone_where_no_stack_ever_was(checkout: Path, tmp
 
 
 @pytest.mark.parametrize("inside", [".crossborder", ".crossborder/demo", "../mine"])
-def test_clean_deletes_nothing_while_a_stack_runs(checkout: Path, tmp_path: Path, inside: str) -> None:
+def test_clean_deletes_nothing_while_a_stack_runs(
+    checkout: Path, tmp_path: Path, inside: str
+) -> None:
     home = (checkout / inside).resolve()
     if inside == "../mine":
         leave_data(home)

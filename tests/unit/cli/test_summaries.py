@@ -17,7 +17,9 @@ def test_a_month_that_is_none_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["--json"], ["again", "S1"], ["take-up", "E1"]])
-def test_without_a_stack_it_leaves_with_three(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_stack_it_leaves_with_three(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CROSSBORDER_POSTGRES", raising=False)
     monkeypatch.setenv("CROSSBORDER_HOME", str(tmp_path))
     assert CliRunner().invoke(app, ["customs", "summaries", *words]).exit_code == 3

@@ -27,12 +27,19 @@ def printed(table: Table, width: int) -> str:
 @pytest.mark.parametrize("width", [20, 80, 160])
 @pytest.mark.parametrize("boxed", [False, True])
 def test_an_id_is_whole_on_one_line(width: int, boxed: bool) -> None:
-    table = Table("id", "order", "error", "key") if boxed else Table("id", "order", "error", "key", box=None)
+    table = (
+        Table("id", "order", "error", "key")
+        if boxed
+        else Table("id", "order", "error", "key", box=None)
+    )
     for n in range(3):
         table.add_row(f"{LETTER}{n}", ID, ERROR, f"SHOP1-20261123-00000{n}")
     lines = printed(table, width).splitlines()
     for n in range(3):
-        assert any(f"{LETTER}{n}" in line and ID in line and f"SHOP1-20261123-00000{n}" in line for line in lines)
+        assert any(
+            f"{LETTER}{n}" in line and ID in line and f"SHOP1-20261123-00000{n}" in line
+            for line in lines
+        )
     assert "…" not in "".join(lines)
     words = "".join(lines)
     assert all(word in words for word in ERROR.split())

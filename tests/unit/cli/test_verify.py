@@ -17,7 +17,14 @@ import pytest
 from services.cli.verify.app import _still, as_document, invariants
 from services.cli.verify.findings import Finding
 from services.cli.verify.log_invariants import HOUR_S, Ledger, Sold, _differences, sold
-from services.cli.verify.reconciliation import Line, _operations, breaks, lines_of, read_register, register_of
+from services.cli.verify.reconciliation import (
+    Line,
+    _operations,
+    breaks,
+    lines_of,
+    read_register,
+    register_of,
+)
 from services.orders.domain import sales
 from services.orders.intake.submission import PROBE
 from shared.envelope import Record
@@ -25,8 +32,14 @@ from shared.envelope import Record
 ORDER = UUID(int=1)
 
 
-def fact(version: int, ce_id: str, wire_type: str = "order.placed.v1", order: UUID = ORDER) -> Record:
-    headers = (("ce_id", ce_id.encode()), ("ce_type", wire_type.encode()), ("order_version", str(version).encode()))
+def fact(
+    version: int, ce_id: str, wire_type: str = "order.placed.v1", order: UUID = ORDER
+) -> Record:
+    headers = (
+        ("ce_id", ce_id.encode()),
+        ("ce_type", wire_type.encode()),
+        ("order_version", str(version).encode()),
+    )
     return Record("orders.events", 0, 0, 0, str(order).encode(), b"", headers)
 
 
@@ -68,7 +81,9 @@ def test_a_fact_without_a_version_is_no_fact() -> None:
         (["order.fulfilled.v1", "order.fulfilled.v1"], False),
     ],
 )
-def test_an_order_has_one_end_except_that_the_fulfilled_may_come_back(ends: list[str], lawful: bool) -> None:
+def test_an_order_has_one_end_except_that_the_fulfilled_may_come_back(
+    ends: list[str], lawful: bool
+) -> None:
     ledger = ledger_of(*(fact(n, str(n), end) for n, end in enumerate(ends, 1)))
     assert (ledger.many_ends() == []) is lawful
 
@@ -79,7 +94,9 @@ def test_what_passes_between_two_looks_is_only_under_way() -> None:
 
 
 def test_the_document_counts_violations_and_names_them() -> None:
-    found = as_document([Finding("x", "…", ("1", "2")), Finding("y", "…"), Finding("z", "…", skipped="not here")])
+    found = as_document(
+        [Finding("x", "…", ("1", "2")), Finding("y", "…"), Finding("z", "…", skipped="not here")]
+    )
     assert (found["ok"], found["violations"]) == (False, 2)
     assert [(row["name"], row["ok"], row["offending"]) for row in found["invariants"]] == [
         ("x", False, ["1", "2"]),
@@ -122,8 +139,14 @@ def sold_of(*facts: tuple[int, str, str]) -> Sold:
     found = sold()
     assert found is not None
     for at_s, wire_type, corridor in facts:
-        value = orjson.dumps({"corridor": corridor, "goods_value": {"amount": "1.00", "currency": "CNY"}})
-        found.add(Record("orders.events", 0, 0, at_s * 1000, b"", value, (("ce_type", wire_type.encode()),)))
+        value = orjson.dumps(
+            {"corridor": corridor, "goods_value": {"amount": "1.00", "currency": "CNY"}}
+        )
+        found.add(
+            Record(
+                "orders.events", 0, 0, at_s * 1000, b"", value, (("ce_type", wire_type.encode()),)
+            )
+        )
     return found
 
 
@@ -139,9 +162,13 @@ def rows_of(*rows: tuple[int, dict[str, int]]) -> list[tuple[bytes, bytes]]:
 
 def test_the_stream_must_count_every_stage_as_the_log_does() -> None:
     log = sold_of(
-        (NOON_S, "order.placed.v1", "US-CN"), (NOON_S, "order.fulfilled.v1", "US-CN"), (NOON_S, "order.placed.v1", PROBE)
+        (NOON_S, "order.placed.v1", "US-CN"),
+        (NOON_S, "order.fulfilled.v1", "US-CN"),
+        (NOON_S, "order.placed.v1", PROBE),
     )
-    assert _differences(log, sales.totals_of(rows_of((NOON_S, {"placed": 1, "fulfilled": 1})))) == []
+    assert (
+        _differences(log, sales.totals_of(rows_of((NOON_S, {"placed": 1, "fulfilled": 1})))) == []
+    )
     twice = _differences(log, sales.totals_of(rows_of((NOON_S, {"placed": 2, "fulfilled": 1}))))
     assert twice == ["corridor US-CN: 1 orders placed, 2 in the stream"]
     assert len(_differences(log, sales.totals_of([]))) == 3
@@ -150,7 +177,10 @@ def test_the_stream_must_count_every_stage_as_the_log_does() -> None:
 def test_hours_that_a_log_has_forgotten_in_part_say_nothing() -> None:
     """Both topics keep 14 days, and delete by segments, each in its own time."""
     rows = rows_of((NOON_S, {"fulfilled": 2}), (NOON_S + HOUR_S, {"fulfilled": 1}))
-    log = sold_of((NOON_S + 60, "order.fulfilled.v1", "US-CN"), (NOON_S + HOUR_S, "order.fulfilled.v1", "US-CN"))
+    log = sold_of(
+        (NOON_S + 60, "order.fulfilled.v1", "US-CN"),
+        (NOON_S + HOUR_S, "order.fulfilled.v1", "US-CN"),
+    )
     assert _differences(log, sales.totals_of(rows))
     log.forgets_before((NOON_S + 60) * 1000)
     assert log.whole_from_s == NOON_S + HOUR_S
@@ -160,7 +190,11 @@ def test_hours_that_a_log_has_forgotten_in_part_say_nothing() -> None:
     assert len(_differences(log, sales.totals_of(rows, since_s=log.whole_from_s))) == 2
 
 
-PAID: tuple[Line, ...] = (("P1", "capture", 20410, "CNY"), ("P1", "refund", 4601, "CNY"), ("P1", "refund", 9201, "CNY"))
+PAID: tuple[Line, ...] = (
+    ("P1", "capture", 20410, "CNY"),
+    ("P1", "refund", 4601, "CNY"),
+    ("P1", "refund", 9201, "CNY"),
+)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +204,10 @@ PAID: tuple[Line, ...] = (("P1", "capture", 20410, "CNY"), ("P1", "refund", 4601
         (PAID[::-1], []),
         (
             (PAID[0], ("P1", "refund", 5601, "CNY"), ("P1", "refund", 8201, "CNY")),
-            ["payment P1 refund: bank 56.01 CNY, journal 46.01 CNY", "payment P1 refund: bank 82.01 CNY, journal 92.01 CNY"],
+            [
+                "payment P1 refund: bank 56.01 CNY, journal 46.01 CNY",
+                "payment P1 refund: bank 82.01 CNY, journal 92.01 CNY",
+            ],
         ),
         ((*PAID, PAID[1]), ["payment P1 refund: bank 46.01 CNY, journal nothing"]),
         (PAID[1:], ["payment P1 capture: bank nothing, journal 204.10 CNY"]),
@@ -180,7 +217,10 @@ PAID: tuple[Line, ...] = (("P1", "capture", 20410, "CNY"), ("P1", "refund", 4601
         ),
         (
             (("P2", "capture", 20410, "CNY"), *PAID[1:]),
-            ["payment P1 capture: bank nothing, journal 204.10 CNY", "payment P2 capture: bank 204.10 CNY, journal nothing"],
+            [
+                "payment P1 capture: bank nothing, journal 204.10 CNY",
+                "payment P2 capture: bank 204.10 CNY, journal nothing",
+            ],
         ),
     ],
 )
@@ -188,7 +228,12 @@ def test_the_statement_is_compared_line_by_line(bank: tuple[Line, ...], found: l
     assert breaks(Counter(PAID), Counter(bank)) == found
 
 
-LINE: dict[str, Any] = {"payment_no": "P1", "kind": "capture", "amount": "204.10", "currency": "CNY"}
+LINE: dict[str, Any] = {
+    "payment_no": "P1",
+    "kind": "capture",
+    "amount": "204.10",
+    "currency": "CNY",
+}
 
 
 @pytest.mark.parametrize(
@@ -196,23 +241,42 @@ LINE: dict[str, Any] = {"payment_no": "P1", "kind": "capture", "amount": "204.10
     [
         (LINE | {"currency": "XTS"}, "payment P1 capture: the line cannot be read: currency 'XTS'"),
         (LINE | {"currency": "cny"}, "payment P1 capture: the line cannot be read: currency 'cny'"),
-        (LINE | {"amount": "2e2"}, "payment P1 capture: the line cannot be read: '2e2' is not a decimal amount"),
-        (LINE | {"amount": "204.101"}, "payment P1 capture: the line cannot be read: '204.101' has more than 2 decimals"),
+        (
+            LINE | {"amount": "2e2"},
+            "payment P1 capture: the line cannot be read: '2e2' is not a decimal amount",
+        ),
+        (
+            LINE | {"amount": "204.101"},
+            "payment P1 capture: the line cannot be read: '204.101' has more than 2 decimals",
+        ),
         (LINE | {"amount": 204.1}, "a line of the bank cannot be read: amount must be text"),
-        (LINE | {"payment_no": None, "kind": 7}, "a line of the bank cannot be read: payment_no, kind must be text"),
-        (None, "a line of the bank cannot be read: payment_no, kind, amount, currency must be text"),
-        ([LINE], "a line of the bank cannot be read: payment_no, kind, amount, currency must be text"),
+        (
+            LINE | {"payment_no": None, "kind": 7},
+            "a line of the bank cannot be read: payment_no, kind must be text",
+        ),
+        (
+            None,
+            "a line of the bank cannot be read: payment_no, kind, amount, currency must be text",
+        ),
+        (
+            [LINE],
+            "a line of the bank cannot be read: payment_no, kind, amount, currency must be text",
+        ),
     ],
     ids=str,
 )
-def test_a_line_of_the_statement_that_cannot_be_read_is_told_and_the_others_are_compared(line: Any, says: str) -> None:
+def test_a_line_of_the_statement_that_cannot_be_read_is_told_and_the_others_are_compared(
+    line: Any, says: str
+) -> None:
     found, (unread,) = lines_of([LINE, line, LINE])
     assert found == Counter({("P1", "capture", 20410, "CNY"): 2})
     assert unread.startswith(says)
 
 
 def test_a_line_of_no_money_and_one_of_a_kind_nobody_knows_are_lines() -> None:
-    found, unread = lines_of([LINE | {"amount": "0.00"}, LINE | {"kind": "chargeback"}, LINE | {"amount": "-1.00"}])
+    found, unread = lines_of(
+        [LINE | {"amount": "0.00"}, LINE | {"kind": "chargeback"}, LINE | {"amount": "-1.00"}]
+    )
     assert not unread
     assert breaks(Counter(PAID[:1]), found + Counter(PAID[:1])) == [
         "payment P1 capture: bank -1.00 CNY, journal nothing",
@@ -222,11 +286,19 @@ def test_a_line_of_no_money_and_one_of_a_kind_nobody_knows_are_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [{"items": None, "next": 1}, {"items": [LINE], "next": 0}, {"items": [LINE], "next": None}, [], {}]
+    "page",
+    [
+        {"items": None, "next": 1},
+        {"items": [LINE], "next": 0},
+        {"items": [LINE], "next": None},
+        [],
+        {},
+    ],
 )
 async def test_a_statement_that_does_not_go_on_ends(page: Any) -> None:
     async with httpx.AsyncClient(
-        base_url="http://bank", transport=httpx.MockTransport(lambda _: httpx.Response(200, json=page))
+        base_url="http://bank",
+        transport=httpx.MockTransport(lambda _: httpx.Response(200, json=page)),
     ) as client:
         with pytest.raises((ValueError, TypeError, KeyError)):
             await _operations(client)

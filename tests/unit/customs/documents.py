@@ -23,7 +23,14 @@ def cny(amount: str) -> Money:
 
 
 def order(order_id: UUID = ORDER_ID) -> OrderPlaced:
-    person = SealedPerson(person_ref=PERSON, sealed=b"x", id_type="1", name_digest="n", id_digest="i", phone_digest="p")
+    person = SealedPerson(
+        person_ref=PERSON,
+        sealed=b"x",
+        id_type="1",
+        name_digest="n",
+        id_digest="i",
+        phone_digest="p",
+    )
     line = Line(line_no=1, sku="CHERRY-US-1KG", name="Sweet cherries, fresh", hs_code="0809290000", origin="US", quantity=Decimal(2),
                 unit="kg", net_weight_kg=Decimal("2.000"), unit_price=Decimal("86.00"), total=cny("172.00"))  # fmt: skip
     return OrderPlaced(

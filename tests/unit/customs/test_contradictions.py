@@ -11,14 +11,25 @@ from services.customs.cases import KINDS, LODGING_REFUSED
 from services.customs.domain import contradictions
 from services.customs.domain.contradictions import contradiction
 from services.customs.domain.declaration import CLEARED, PENDING, Answer, Declaration, State
-from tests.unit.customs.test_orders_of_words import GRANTED, INVT, RULES, SETS, heard, lodged, withdrawing, word
+from tests.unit.customs.test_orders_of_words import (
+    GRANTED,
+    INVT,
+    RULES,
+    SETS,
+    heard,
+    lodged,
+    withdrawing,
+    word,
+)
 
 OTHER = "90072026I000000002"
 
 
 def standing(state: State) -> Declaration:
     released = state in (*CLEARED, State.RETURNING, State.RETURNED)
-    return replace(withdrawing(), state=state, released=released, status="800" if released else "120")
+    return replace(
+        withdrawing(), state=state, released=released, status="800" if released else "120"
+    )
 
 
 def numbered(answer: Answer, invt_no: str | None) -> Answer:
@@ -29,17 +40,23 @@ def numbered(answer: Answer, invt_no: str | None) -> Answer:
 @pytest.mark.parametrize("state", State)
 def test_a_release_of_what_was_refused_is_one(state: State, status: str) -> None:
     undone = {State.REFUSED, State.WITHDRAWN, State.MISMATCHED, State.DETAINED, State.SHIPPED_BACK}
-    assert (contradiction(standing(state), word(status), RULES) == "released_after_refusal") is (state in undone)
+    assert (contradiction(standing(state), word(status), RULES) == "released_after_refusal") is (
+        state in undone
+    )
 
 
 @pytest.mark.parametrize("status", ["100", "500", "501", "502", "503", "505", "599", "600", "700"])
 @pytest.mark.parametrize("state", State)
 def test_a_stop_of_what_was_released_is_one(state: State, status: str) -> None:
     goes_out = {*CLEARED, State.RETURNING}
-    assert (contradiction(standing(state), word(status), RULES) == "refused_after_release") is (state in goes_out)
+    assert (contradiction(standing(state), word(status), RULES) == "refused_after_release") is (
+        state in goes_out
+    )
 
 
-@pytest.mark.parametrize("status", ["1", "2", "3", "4", "120", "300", "399", "400", "800", "899", "-621004", "-621012"])
+@pytest.mark.parametrize(
+    "status", ["1", "2", "3", "4", "120", "300", "399", "400", "800", "899", "-621004", "-621012"]
+)
 @pytest.mark.parametrize("state", [*CLEARED, *PENDING])
 def test_ordinary_words_are_none(state: State, status: str) -> None:
     assert contradiction(standing(state), word(status), RULES) is None
@@ -88,4 +105,9 @@ def test_words_that_only_overtake_one_another_are_none(name: str) -> None:
 
 def test_every_kind_says_what_to_do_and_every_state_what_was_done() -> None:
     assert set(contradictions.Kind.__args__) | {LODGING_REFUSED} == set(KINDS)  # type: ignore[attr-defined]
-    assert {*contradictions.MONEY} == {*contradictions.UNDONE, *CLEARED, State.RETURNING, State.RETURNED}
+    assert {*contradictions.MONEY} == {
+        *contradictions.UNDONE,
+        *CLEARED,
+        State.RETURNING,
+        State.RETURNED,
+    }

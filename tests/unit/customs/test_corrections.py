@@ -19,13 +19,21 @@ from shared.events.orders import WithdrawalAsked
 from tests.unit.customs.documents import ORDER_ID, order, payment, tax, waybill
 
 POLICY = Policy(
-    correctable={"130126"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=5.0, there_already={"-621004", "-621012"}
+    correctable={"130126"},
+    too_soon={"-621041"},
+    attempts_max=3,
+    too_soon_wait_s=5.0,
+    there_already={"-621004", "-621012"},
 )
 AT = datetime(2026, 11, 23, 12, tzinfo=BEIJING)
 INVT = "90072026I000000001"
 RETURNED = ("returned", "100", "130126")
 TOO_SOON = ("returned", "-621041", "-621041")
-ACCEPTED, EXAMINATION, RELEASED = ("accepted", "120", None), ("examination", "500", None), ("released", "800", None)
+ACCEPTED, EXAMINATION, RELEASED = (
+    ("accepted", "120", None),
+    ("examination", "500", None),
+    ("released", "800", None),
+)
 DECLARED_ALREADY = ("returned", "-621004", "-621004")
 NO_AMENDMENT = ("returned", "-621012", "-621012")
 Word = tuple[str, str, str | None]
@@ -34,7 +42,18 @@ Word = tuple[str, str, str | None]
 def word(attempt: int, told: Word, number: str | None = INVT) -> Answer:
     meaning, status, code = told
     technical = status.startswith("-")
-    return Answer("declare", meaning, status, "", code, number, f"B{attempt}", AT, attempt, technical)  # type: ignore[arg-type]
+    return Answer(
+        "declare",
+        meaning,  # type: ignore[arg-type]
+        status,
+        "",
+        code,
+        number,
+        f"B{attempt}",
+        AT,
+        attempt,
+        technical,
+    )
 
 
 @dataclass(frozen=True)
@@ -74,14 +93,23 @@ def every_end(plan: Sequence[Sequence[Word]], begin: Declaration) -> Iterator[Bo
 
 
 def lodged() -> Declaration:
-    papers = {"order": order(), "payment": payment(), "tax": tax(), "waybill": waybill(), "direction": "import"}
+    papers = {
+        "order": order(),
+        "payment": payment(),
+        "tax": tax(),
+        "waybill": waybill(),
+        "direction": "import",
+    }
     found = Declaration(ORDER_ID, state=State.MATCHED, present=d.ALL_DOCUMENTS, **papers)  # type: ignore[arg-type]
     return d.lodged(found, Lodged("declare", UUID(int=1), "G"))[0]
 
 
 PLANS: list[list[list[Word]]] = [
     [[RETURNED, RETURNED], [ACCEPTED, RELEASED]],
-    [[ACCEPTED, RETURNED, RETURNED, RETURNED], [ACCEPTED, ACCEPTED, EXAMINATION, RELEASED, RELEASED]],
+    [
+        [ACCEPTED, RETURNED, RETURNED, RETURNED],
+        [ACCEPTED, ACCEPTED, EXAMINATION, RELEASED, RELEASED],
+    ],
     [[ACCEPTED, EXAMINATION, RETURNED, RETURNED], [ACCEPTED, RELEASED]],
     [[TOO_SOON, TOO_SOON], [RETURNED, RETURNED], [ACCEPTED, RELEASED]],
     [[RETURNED, RETURNED], [RETURNED, RETURNED], [ACCEPTED, RELEASED, RELEASED]],
@@ -92,17 +120,25 @@ PLANS: list[list[list[Word]]] = [
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_each_list_is_corrected_once_and_the_last_released_in_every_order_of_arrival(plan: list[list[Word]]) -> None:
+def test_each_list_is_corrected_once_and_the_last_released_in_every_order_of_arrival(
+    plan: list[list[Word]],
+) -> None:
     """A word said again has other bytes, thus another message id, and the inbox lets it in."""
     ends = list(every_end(plan, lodged()))
     assert ends
     for end in ends:
-        assert (end.lodged, end.found.attempt, end.found.state) == (len(plan), len(plan), State.RELEASED)
+        assert (end.lodged, end.found.attempt, end.found.state) == (
+            len(plan),
+            len(plan),
+            State.RELEASED,
+        )
 
 
 def test_a_correction_that_is_returned_too_is_refused_by_its_own_word_alone() -> None:
     """Attempts run out by words on each list, not by the same word said again."""
-    for end in every_end([[RETURNED, RETURNED], [RETURNED, RETURNED], [RETURNED, RETURNED]], lodged()):
+    for end in every_end(
+        [[RETURNED, RETURNED], [RETURNED, RETURNED], [RETURNED, RETURNED]], lodged()
+    ):
         assert (end.lodged, end.found.state) == (3, State.REFUSED)
 
 
@@ -123,10 +159,18 @@ def test_a_number_that_only_a_late_word_on_the_list_before_tells_is_taken_from_i
     found, _ = d.withdraw(found, WithdrawalAsked(order_id=ORDER_ID, reason="buyer"), AT, POLICY)
     assert (found.state, found.waiting) == (State.WITHDRAWING, None)
     after, facts = d.answer(found, word(1, ACCEPTED), POLICY)
-    assert (after.state, after.waiting, after.invt_no, after.pre_no, facts) == (State.WITHDRAWING, "cancel", INVT, "B1", ())
+    assert (after.state, after.waiting, after.invt_no, after.pre_no, facts) == (
+        State.WITHDRAWING,
+        "cancel",
+        INVT,
+        "B1",
+        (),
+    )
 
 
-def test_the_number_a_correction_was_given_is_not_taken_back_by_a_late_word_on_the_list_before() -> None:
+def test_the_number_a_correction_was_given_is_not_taken_back_by_a_late_word_on_the_list_before() -> (
+    None
+):
     found, _ = d.answer(lodged(), word(1, TOO_SOON, None), POLICY)
     found, _ = d.lodged(found, Lodged("declare", UUID(int=2), "H"))
     found, _ = d.answer(found, word(2, ACCEPTED), POLICY)
@@ -136,19 +180,33 @@ def test_the_number_a_correction_was_given_is_not_taken_back_by_a_late_word_on_t
 
 @pytest.mark.parametrize(
     ("told", "state"),
-    [(RELEASED, State.RELEASED), (("detained", "501", None), State.DETAINED), (("shipback", "700", None), State.SHIPPED_BACK)],
+    [
+        (RELEASED, State.RELEASED),
+        (("detained", "501", None), State.DETAINED),
+        (("shipback", "700", None), State.SHIPPED_BACK),
+    ],
 )
-def test_what_became_of_the_goods_counts_under_whichever_number_it_is_said(told: Word, state: State) -> None:
+def test_what_became_of_the_goods_counts_under_whichever_number_it_is_said(
+    told: Word, state: State
+) -> None:
     found, _ = d.answer(lodged(), word(1, RETURNED), POLICY)
     found, _ = d.lodged(found, Lodged("declare", UUID(int=2), "H"))
     assert d.answer(found, word(1, told), POLICY)[0].state is state
 
 
-@pytest.mark.parametrize("told", [ACCEPTED, ("review", "300", None), EXAMINATION, ("held", "600", None), RELEASED])
-def test_a_list_that_only_the_e_port_refused_is_taken_up_again_when_customs_goes_on_with_it(told: Word) -> None:
+@pytest.mark.parametrize(
+    "told", [ACCEPTED, ("review", "300", None), EXAMINATION, ("held", "600", None), RELEASED]
+)
+def test_a_list_that_only_the_e_port_refused_is_taken_up_again_when_customs_goes_on_with_it(
+    told: Word,
+) -> None:
     """The message came twice and the second was too soon: a second list beside the live one would be refused, or examined too."""
     found, facts = d.answer(lodged(), word(1, TOO_SOON, None), POLICY)
-    assert (found.state, found.waiting, [type(f) for f in facts]) == (State.MATCHED, "declare", [said.ListReturned])
+    assert (found.state, found.waiting, [type(f) for f in facts]) == (
+        State.MATCHED,
+        "declare",
+        [said.ListReturned],
+    )
     found, facts = d.answer(found, word(1, told), POLICY)
     assert (found.waiting, found.attempt, found.invt_no, len(facts)) == (None, 1, INVT, 1)
     assert found.state is (State.RELEASED if told is RELEASED else d._PROGRESS[told[0]])
@@ -165,10 +223,17 @@ def test_a_lesser_word_that_the_return_overtook_does_not_stop_the_correction() -
     [(RELEASED, State.RELEASED), (("closed", "899", None), State.CLOSED), (("detained", "501", None), State.DETAINED),
      (("shipback", "700", None), State.SHIPPED_BACK)],
 )  # fmt: skip
-def test_what_becomes_of_the_goods_of_a_returned_list_stops_its_correction(told: Word, state: State) -> None:
+def test_what_becomes_of_the_goods_of_a_returned_list_stops_its_correction(
+    told: Word, state: State
+) -> None:
     found, _ = d.answer(lodged(), word(1, RETURNED), POLICY)
     found, facts = d.answer(found, word(1, told), POLICY)
-    assert (found.state, found.waiting, found.attempt, len(facts)) == (state, None, 1, 2 if state is State.CLOSED else 1)
+    assert (found.state, found.waiting, found.attempt, len(facts)) == (
+        state,
+        None,
+        1,
+        2 if state is State.CLOSED else 1,
+    )
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.REVIEW, State.EXAMINATION, State.HELD])
@@ -190,9 +255,14 @@ def test_a_list_that_is_declared_already_waits_for_what_customs_says_of_it() -> 
 def test_no_word_of_the_e_port_grants_the_withdrawal_of_a_list_that_customs_has() -> None:
     asked = WithdrawalAsked(order_id=ORDER_ID, reason="buyer")
     numbered, _ = d.withdraw(d.answer(lodged(), word(1, ACCEPTED), POLICY)[0], asked, AT, POLICY)
-    assert d.answer(numbered, word(1, ("returned", "-603001", "-603001")), POLICY)[0].state is State.WITHDRAWING
+    assert (
+        d.answer(numbered, word(1, ("returned", "-603001", "-603001")), POLICY)[0].state
+        is State.WITHDRAWING
+    )
     unnumbered, _ = d.withdraw(lodged(), asked, AT, POLICY)
-    assert d.answer(unnumbered, word(1, DECLARED_ALREADY, None), POLICY)[0].state is State.WITHDRAWING
+    assert (
+        d.answer(unnumbered, word(1, DECLARED_ALREADY, None), POLICY)[0].state is State.WITHDRAWING
+    )
     after, (fact,) = d.answer(unnumbered, word(1, ("returned", "-2", "0002"), None), POLICY)
     assert (after.state, type(fact)) == (State.WITHDRAWN, said.ListWithdrawn)
 
@@ -201,7 +271,9 @@ def test_each_list_of_an_order_has_a_number_of_its_own_by_which_the_first_is_fou
     numbers = [cop_no_of(ORDER_ID, attempt) for attempt in range(1, LISTS_MAX + 1)]
     assert len(set(numbers)) == LISTS_MAX
     assert {len(number) for number in numbers} == {20}
-    assert [first_and_attempt(number) for number in numbers] == [(numbers[0], n) for n in range(1, LISTS_MAX + 1)]
+    assert [first_and_attempt(number) for number in numbers] == [
+        (numbers[0], n) for n in range(1, LISTS_MAX + 1)
+    ]
     assert cop_no_of(ORDER_ID, 0) == numbers[0]
     for foreign in ("SHOP-1", "1" * 20, "A" * 20, ""):
         assert first_and_attempt(foreign) == (foreign, None)

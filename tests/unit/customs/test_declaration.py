@@ -31,7 +31,10 @@ RELEASED_AT = datetime(2026, 11, 23, 23, 59, 59, tzinfo=returns.BEIJING)
 APPLIED = RELEASED_AT + timedelta(days=3)
 ASKED = WithdrawalAsked(order_id=ORDER_ID, reason="buyer")
 MISMATCH = said.Mismatch(
-    code="1332", field="amount_paid", left=said.Side(document="order", value="1"), right=said.Side(document="payment", value="2")
+    code="1332",
+    field="amount_paid",
+    left=said.Side(document="order", value="1"),
+    right=said.Side(document="payment", value="2"),
 )
 INVT = "90072026I000000001"
 
@@ -45,9 +48,16 @@ def disagree(*_: object) -> list[said.Mismatch]:
 
 
 def at(state: State, **more: Any) -> Declaration:
-    papers: dict[str, Any] = {"order": order(), "tax": tax(), "released_at": RELEASED_AT, "direction": "import"}
+    papers: dict[str, Any] = {
+        "order": order(),
+        "tax": tax(),
+        "released_at": RELEASED_AT,
+        "direction": "import",
+    }
     asked = (Return(1, "asked", (), True, APPLIED),) if state is State.RETURNING else ()
-    return Declaration(ORDER_ID, state=state, invt_no=INVT, **(papers | {"returns": asked, "attempt": 1} | more))
+    return Declaration(
+        ORDER_ID, state=state, invt_no=INVT, **(papers | {"returns": asked, "attempt": 1} | more)
+    )
 
 
 def heard(
@@ -66,7 +76,9 @@ def kinds(facts: tuple[Any, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("arrival", list(permutations([order(), payment(), tax(), waybill()])))
-def test_the_list_is_made_once_all_four_are_there_in_any_order_of_arrival(arrival: tuple[Any, ...]) -> None:
+def test_the_list_is_made_once_all_four_are_there_in_any_order_of_arrival(
+    arrival: tuple[Any, ...],
+) -> None:
     found: Declaration | None = None
     for i, document in enumerate(arrival):
         found, facts = d.collect(found, document, agree)
@@ -84,11 +96,22 @@ def test_a_mismatch_is_said_once_and_no_list_is_made(arrival: tuple[Any, ...]) -
         found, facts = d.collect(found, document, disagree)
         said_so += kinds(facts)
     assert found is not None
-    assert (said_so, found.state, found.waiting) == (["DocumentsMismatched"], State.MISMATCHED, None)
+    assert (said_so, found.state, found.waiting) == (
+        ["DocumentsMismatched"],
+        State.MISMATCHED,
+        None,
+    )
 
 
 def test_a_document_that_comes_twice_or_late_changes_nothing() -> None:
-    matched = replace(at(State.MATCHED), present=d.ALL_DOCUMENTS, order=order(), payment=payment(), tax=tax(), waybill=waybill())
+    matched = replace(
+        at(State.MATCHED),
+        present=d.ALL_DOCUMENTS,
+        order=order(),
+        payment=payment(),
+        tax=tax(),
+        waybill=waybill(),
+    )
     for document in (order(), payment(), tax(), waybill()):
         assert d.collect(matched, document, disagree) == (matched, ())
     for state in State:
@@ -106,20 +129,37 @@ def test_a_waybill_is_corrected_until_the_list_is_lodged_and_the_order_is_told()
     assert d.collect(first, SECOND, agree) == (replace(first, waybill=SECOND), ())
     placed = d.collect(first, order(), agree)[0]
     corrected, facts = d.collect(placed, SECOND, agree)
-    assert [(f.logistics_no, f.instead_of) for f in facts if isinstance(f, said.WaybillCorrected)] == [("W2", "W1")]
-    assert (corrected.waybill, corrected.state, corrected.version) == (SECOND, State.COLLECTING, placed.version + 1)
+    assert [
+        (f.logistics_no, f.instead_of) for f in facts if isinstance(f, said.WaybillCorrected)
+    ] == [("W2", "W1")]
+    assert (corrected.waybill, corrected.state, corrected.version) == (
+        SECOND,
+        State.COLLECTING,
+        placed.version + 1,
+    )
     assert d.collect(corrected, SECOND, agree) == (corrected, ())
 
 
 def test_a_waybill_that_is_corrected_after_the_match_must_match_too() -> None:
-    matched = replace(at(State.MATCHED), present=d.ALL_DOCUMENTS, order=order(), payment=payment(), tax=tax(), waybill=waybill())
+    matched = replace(
+        at(State.MATCHED),
+        present=d.ALL_DOCUMENTS,
+        order=order(),
+        payment=payment(),
+        tax=tax(),
+        waybill=waybill(),
+    )
     matched = replace(matched, attempt=0)
     kept, facts = d.collect(matched, SECOND, agree)
     assert (kept.state, kept.waybill, kept.waiting, kinds(facts)) == (
         State.MATCHED, SECOND, matched.waiting, ["WaybillCorrected"],
     )  # fmt: skip
     over, facts = d.collect(matched, SECOND, disagree)
-    assert (over.state, over.waiting, kinds(facts)) == (State.MISMATCHED, None, ["WaybillCorrected", "DocumentsMismatched"])
+    assert (over.state, over.waiting, kinds(facts)) == (
+        State.MISMATCHED,
+        None,
+        ["WaybillCorrected", "DocumentsMismatched"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +206,10 @@ def test_a_granted_cancellation_withdraws_the_list_whether_the_release_comes_bef
     status: str, granted_first: bool
 ) -> None:
     """Nothing follows from a release while the cancellation is under way, so nothing has to be taken back."""
-    words = [heard("granted", "399", "cancel"), heard("released" if status == "800" else "closed", status)]
+    words = [
+        heard("granted", "399", "cancel"),
+        heard("released" if status == "800" else "closed", status),
+    ]
     found, said_so = at(State.WITHDRAWING), []
     for entry in words if granted_first else words[::-1]:
         found, facts = d.answer(found, entry, POLICY)
@@ -176,14 +219,24 @@ def test_a_granted_cancellation_withdraws_the_list_whether_the_release_comes_bef
 
 
 def test_a_cancellation_granted_after_the_release_was_followed_becomes_a_return() -> None:
-    found, facts = d.answer(at(State.WITHDRAWING, released=True), heard("granted", "399", "cancel"), POLICY)
-    assert (found.state, found.waiting, kinds(facts)) == (State.RETURNING, "return", ["ReturnOpened"])
+    found, facts = d.answer(
+        at(State.WITHDRAWING, released=True), heard("granted", "399", "cancel"), POLICY
+    )
+    assert (found.state, found.waiting, kinds(facts)) == (
+        State.RETURNING,
+        "return",
+        ["ReturnOpened"],
+    )
 
 
-@pytest.mark.parametrize(("state", "on"), [(State.WITHDRAWING, "cancel"), (State.RETURNING, "return")])
+@pytest.mark.parametrize(
+    ("state", "on"), [(State.WITHDRAWING, "cancel"), (State.RETURNING, "return")]
+)
 def test_a_request_that_did_not_reach_customs_is_made_again(state: State, on: str) -> None:
     """Status 4 refuses nothing: the buyer would be told of a refusal that customs never spoke."""
-    found, facts = d.answer(at(state), heard("returned", "4", on), replace(POLICY, too_soon={"-621041", "4"}))
+    found, facts = d.answer(
+        at(state), heard("returned", "4", on), replace(POLICY, too_soon={"-621041", "4"})
+    )
     assert (found.state, found.waiting, found.waiting_s, facts) == (state, on, 2.0, ())
     found, facts = d.lodged(found, Lodged(on, UUID(int=2), "H"))  # type: ignore[arg-type]
     assert (found.state, found.waiting, found.cancel_refused, facts) == (state, None, False, ())
@@ -196,7 +249,10 @@ def test_a_status_in_no_list_changes_nothing() -> None:
             assert d.answer(found, heard("unknown", "401", on), POLICY) == (found, ())
 
 
-@pytest.mark.parametrize("order_of_arrival", list(permutations([heard("returned", "100", "cancel"), heard("released", "800")])))
+@pytest.mark.parametrize(
+    "order_of_arrival",
+    list(permutations([heard("returned", "100", "cancel"), heard("released", "800")])),
+)
 def test_a_cancellation_that_comes_too_late_becomes_a_return_whichever_is_heard_first(
     order_of_arrival: tuple[Answer, ...],
 ) -> None:
@@ -204,7 +260,11 @@ def test_a_cancellation_that_comes_too_late_becomes_a_return_whichever_is_heard_
     for entry in order_of_arrival:
         found, more = d.answer(found, entry, POLICY)
         facts += kinds(more)
-    assert (found.state, found.waiting, facts) == (State.RETURNING, "return", ["GoodsReleased", "ReturnOpened"])
+    assert (found.state, found.waiting, facts) == (
+        State.RETURNING,
+        "return",
+        ["GoodsReleased", "ReturnOpened"],
+    )
     found, more = d.answer(found, heard("granted", "399", "return"), POLICY)
     assert (found.state, kinds(more)) == (State.RETURNING, ["ReturnGranted"])
     found, more = d.answer(found, heard("released", "800", "return"), POLICY)
@@ -225,7 +285,9 @@ def test_a_refused_return_leaves_the_sale_standing() -> None:
         ("detained", "501", State.DETAINED, "GoodsDetained"), ("shipback", "700", State.SHIPPED_BACK, "ReturnShipmentOrdered"),
     ],
 )  # fmt: skip
-def test_each_receipt_leads_to_its_state_and_says_its_fact_once(meaning: str, status: str, expected: State, fact: str) -> None:
+def test_each_receipt_leads_to_its_state_and_says_its_fact_once(
+    meaning: str, status: str, expected: State, fact: str
+) -> None:
     after, facts = d.answer(at(State.LODGED), heard(meaning, status), POLICY)
     assert (after.state, kinds(facts), after.version) == (expected, [fact], 1)
     assert d.answer(after, heard(meaning, status), POLICY) == (after, ())
@@ -234,11 +296,18 @@ def test_each_receipt_leads_to_its_state_and_says_its_fact_once(meaning: str, st
 @pytest.mark.parametrize("before", [*d.PENDING, State.MATCHED])
 def test_a_list_that_is_closed_before_its_release_was_heard_was_released(before: State) -> None:
     after, facts = d.answer(at(before), heard("closed", "899"), POLICY)
-    assert (after.state, after.released, kinds(facts), after.version) == (State.CLOSED, True, ["GoodsReleased", "ListClosed"], 2)
+    assert (after.state, after.released, kinds(facts), after.version) == (
+        State.CLOSED,
+        True,
+        ["GoodsReleased", "ListClosed"],
+        2,
+    )
     assert d.answer(after, heard("released", "800"), POLICY) == (after, ())
 
 
-@pytest.mark.parametrize("late", ["accepted", "review", "examination", "held", "detained", "returned"])
+@pytest.mark.parametrize(
+    "late", ["accepted", "review", "examination", "held", "detained", "returned"]
+)
 def test_no_word_after_the_release_undoes_it(late: str) -> None:
     after, facts = d.answer(at(State.RELEASED, released=True), heard(late, "500"), POLICY)
     assert (after.state, facts) == (State.RELEASED, ())
@@ -253,22 +322,36 @@ def test_no_word_after_the_release_undoes_it_while_a_cancellation_is_under_way(l
 
 
 @pytest.mark.parametrize("released", [True, False])
-def test_a_cancellation_that_cannot_be_printed_opens_a_return_where_the_goods_are_released(released: bool) -> None:
+def test_a_cancellation_that_cannot_be_printed_opens_a_return_where_the_goods_are_released(
+    released: bool,
+) -> None:
     """Seed 551 of the simulation: it waited for ever."""
     found = at(State.WITHDRAWING, released=released, waiting="cancel")
     after, facts = d.unlodgeable(found, "cancel", "the buyer's key was deleted", APPLIED, POLICY)
     assert after.cancel_refused
     if released:
-        assert (after.state, after.waiting, kinds(facts)) == (State.RETURNING, "return", ["ReturnOpened"])
+        assert (after.state, after.waiting, kinds(facts)) == (
+            State.RETURNING,
+            "return",
+            ["ReturnOpened"],
+        )
     else:
         assert (after.state, after.waiting, facts) == (State.WITHDRAWING, None, ())
         after, facts = d.answer(after, heard("released", "800"), POLICY)
-        assert (after.state, after.waiting, kinds(facts)) == (State.RETURNING, "return", ["GoodsReleased", "ReturnOpened"])
+        assert (after.state, after.waiting, kinds(facts)) == (
+            State.RETURNING,
+            "return",
+            ["GoodsReleased", "ReturnOpened"],
+        )
 
 
 def test_a_returned_list_is_corrected_and_lodged_again_as_an_amendment() -> None:
     after, facts = d.answer(at(State.ACCEPTED), heard("returned", "100", code="130126"), POLICY)
-    assert (after.state, after.waiting, kinds(facts)) == (State.MATCHED, "declare", ["ListReturned"])
+    assert (after.state, after.waiting, kinds(facts)) == (
+        State.MATCHED,
+        "declare",
+        ["ListReturned"],
+    )
     assert d.correction_of(after) == "2"
     after, facts = d.lodged(after, Lodged("declare", UUID(int=1), "G"))
     assert (after.state, after.attempt, kinds(facts)) == (State.LODGED, 2, ["ListLodged"])
@@ -282,7 +365,9 @@ def test_resubmitted_too_soon_waits_and_is_new_again_since_customs_never_stored_
 @pytest.mark.parametrize("case", [("9999", 1), ("130126", 3)])
 def test_what_no_correction_can_mend_is_refused_with_its_code(case: tuple[str, int]) -> None:
     code, attempt = case
-    after, facts = d.answer(replace(at(State.ACCEPTED), attempt=attempt), heard("returned", "100", code=code), POLICY)
+    after, facts = d.answer(
+        replace(at(State.ACCEPTED), attempt=attempt), heard("returned", "100", code=code), POLICY
+    )
     assert (after.state, kinds(facts)) == (State.REFUSED, ["ListRefused"])
     assert isinstance(facts[0], said.ListRefused)
     assert facts[0].faults[0].code == code
@@ -332,7 +417,9 @@ steps = st.one_of(
 
 
 @given(st.lists(steps, max_size=40))
-def test_no_sequence_of_words_breaks_the_machine_and_at_most_one_end_is_said(sequence: list[Any]) -> None:
+def test_no_sequence_of_words_breaks_the_machine_and_at_most_one_end_is_said(
+    sequence: list[Any],
+) -> None:
     found: Declaration | None = None
     facts: list[Any] = []
     for step in sequence:
@@ -345,7 +432,9 @@ def test_no_sequence_of_words_breaks_the_machine_and_at_most_one_end_is_said(seq
         elif isinstance(step, tuple):
             if found is not None:
                 code = step[2] or ""
-                told = replace(heard(step[0], code or "1", step[1], step[2]), technical=code.startswith("-"))
+                told = replace(
+                    heard(step[0], code or "1", step[1], step[2]), technical=code.startswith("-")
+                )
                 found, more = d.answer(found, told, POLICY)
         else:
             found, more = d.collect(found, step, agree)
@@ -353,7 +442,14 @@ def test_no_sequence_of_words_breaks_the_machine_and_at_most_one_end_is_said(seq
         assert found is None or found.version == len(facts)
     said_kinds = kinds(tuple(facts))
     assert said_kinds.count("GoodsReleased") <= 1
-    ends = ("DocumentsMismatched", "ListRefused", "GoodsDetained", "ReturnShipmentOrdered", "ListWithdrawn", "GoodsReturned")
+    ends = (
+        "DocumentsMismatched",
+        "ListRefused",
+        "GoodsDetained",
+        "ReturnShipmentOrdered",
+        "ListWithdrawn",
+        "GoodsReturned",
+    )
     assert sum(said_kinds.count(end) for end in ends) <= 1
 
 
@@ -368,7 +464,9 @@ def days_after(days: int, hour: int = 0) -> datetime:
 @pytest.mark.parametrize(("when", "opened"), [
     (days_after(1), True), (days_after(30, 23), True), (days_after(31) - timedelta(seconds=1), True), (days_after(31), False),
 ])  # fmt: skip
-def test_a_return_is_applied_for_until_the_midnight_that_ends_the_thirtieth_day(when: datetime, opened: bool) -> None:
+def test_a_return_is_applied_for_until_the_midnight_that_ends_the_thirtieth_day(
+    when: datetime, opened: bool
+) -> None:
     after, (fact,) = d.withdraw(at(State.RELEASED), ASKED, when, POLICY)
     assert isinstance(fact, said.ReturnOpened if opened else said.ReturnRefused)
     assert after.state is (State.RETURNING if opened else State.RELEASED)
@@ -377,31 +475,52 @@ def test_a_return_is_applied_for_until_the_midnight_that_ends_the_thirtieth_day(
         assert "31 days after the release, expected at most 30 (GACC 2020 No. 45" in fact.info
 
 
-@pytest.mark.parametrize(("when", "in_time"), [(days_after(45, 23), True), (days_after(46), False), (days_after(300), False)])
-def test_goods_are_back_in_time_until_the_midnight_that_ends_the_forty_fifth_day(when: datetime, in_time: bool) -> None:
+@pytest.mark.parametrize(
+    ("when", "in_time"),
+    [(days_after(45, 23), True), (days_after(46), False), (days_after(300), False)],
+)
+def test_goods_are_back_in_time_until_the_midnight_that_ends_the_forty_fifth_day(
+    when: datetime, in_time: bool
+) -> None:
     found, (granted,) = d.answer(at(State.RETURNING), heard("granted", "399", "return"), POLICY)
     assert isinstance(granted, said.ReturnGranted)
     assert granted.back_by.isoformat() == "2027-01-07"
     after, (fact,) = d.answer(found, heard("released", "800", "return", when=when), POLICY)
     assert isinstance(fact, said.GoodsReturned)
-    assert (fact.in_time, after.returns[-1].state, after.returns[-1].back_at) == (in_time, "back" if in_time else "late", when)
+    assert (fact.in_time, after.returns[-1].state, after.returns[-1].back_at) == (
+        in_time,
+        "back" if in_time else "late",
+        when,
+    )
 
 
 def test_what_was_released_before_the_rule_changed_must_be_back_within_thirty_days() -> None:
     old = datetime(2020, 3, 27, 12, tzinfo=returns.BEIJING)
-    for released_at, days, in_time in ((old, 30, True), (old, 31, False), (old + timedelta(days=1), 45, True)):
+    for released_at, days, in_time in (
+        (old, 30, True),
+        (old, 31, False),
+        (old + timedelta(days=1), 45, True),
+    ):
         found = at(State.RETURNING, released_at=released_at)
-        _, (fact,) = d.answer(found, heard("released", "800", "return", when=released_at + timedelta(days=days)), POLICY)
+        _, (fact,) = d.answer(
+            found,
+            heard("released", "800", "return", when=released_at + timedelta(days=days)),
+            POLICY,
+        )
         assert isinstance(fact, said.GoodsReturned)
         assert fact.in_time is in_time
     assert returns.terms_on(TERMS, "import", old.date() - timedelta(days=4000)) is None
-    after, (refused,) = d.withdraw(at(State.RELEASED, released_at=old - timedelta(days=4000)), ASKED, old, POLICY)
+    after, (refused,) = d.withdraw(
+        at(State.RELEASED, released_at=old - timedelta(days=4000)), ASKED, old, POLICY
+    )
     assert isinstance(refused, said.ReturnRefused)
     assert after.returns == ()
 
 
 @pytest.mark.parametrize("granted", [False, True])
-@pytest.mark.parametrize(("when", "given_up"), [(days_after(135, 23), False), (days_after(136), True)])
+@pytest.mark.parametrize(
+    ("when", "given_up"), [(days_after(135, 23), False), (days_after(136), True)]
+)
 def test_goods_that_never_come_back_are_waited_for_ninety_days_past_the_term(
     granted: bool, when: datetime, given_up: bool
 ) -> None:
@@ -431,13 +550,17 @@ def two_of(line_no: int, quantity: str | None = None) -> WithdrawalAsked:
     return ASKED.model_copy(update={"lines": (part,)})
 
 
-def give_back(found: Declaration, asked: WithdrawalAsked, number: int) -> tuple[Declaration, list[Any]]:
+def give_back(
+    found: Declaration, asked: WithdrawalAsked, number: int
+) -> tuple[Declaration, list[Any]]:
     facts: list[Any] = []
     found, more = d.withdraw(found, asked, APPLIED, POLICY)
     facts += more
     for meaning, status in (("granted", "399"), ("released", "800")):
         if found.state is State.RETURNING:
-            found, more = d.answer(found, heard(meaning, status, "return", pre_no=f"T{number}"), POLICY)
+            found, more = d.answer(
+                found, heard(meaning, status, "return", pre_no=f"T{number}"), POLICY
+            )
             facts += more
     return found, facts
 
@@ -449,7 +572,11 @@ def test_a_list_comes_back_line_by_line_and_no_more_of_a_line_than_is_left() -> 
     assert found.state is State.CLOSED
     (line,) = [x for x in facts[-1].lines if x.line_no == 1]
     assert (line.quantity, line.returned_before, line.ordered) == (1, 0, whole)
-    for asked, why in ((two_of(1, str(whole)), "at most"), (two_of(99), "found none"), (two_of(1, "0"), "more than 0")):
+    for asked, why in (
+        (two_of(1, str(whole)), "at most"),
+        (two_of(99), "found none"),
+        (two_of(1, "0"), "more than 0"),
+    ):
         same, (refused,) = d.withdraw(found, asked, APPLIED, POLICY)
         assert isinstance(refused, said.ReturnRefused)
         assert why in refused.info
@@ -457,7 +584,10 @@ def test_a_list_comes_back_line_by_line_and_no_more_of_a_line_than_is_left() -> 
     twice = ASKED.model_copy(update={"lines": (ReturnPart(line_no=1), ReturnPart(line_no=1))})
     assert kinds(d.withdraw(found, twice, APPLIED, POLICY)[1]) == ["ReturnRefused"]
     found, facts = give_back(found, ASKED, 2)
-    assert (found.state, kinds(tuple(facts))) == (State.RETURNED, ["ReturnOpened", "ReturnGranted", "GoodsReturned"])
+    assert (found.state, kinds(tuple(facts))) == (
+        State.RETURNED,
+        ["ReturnOpened", "ReturnGranted", "GoodsReturned"],
+    )
     assert all(x.returned == x.ordered for x in facts[-1].lines)
 
 
@@ -472,6 +602,10 @@ def test_a_late_word_on_an_earlier_return_says_nothing_about_the_one_that_is_ope
 def test_a_return_that_was_refused_takes_nothing_and_may_be_asked_for_again() -> None:
     found, _ = d.withdraw(at(State.RELEASED), ASKED, APPLIED, POLICY)
     found, facts = d.answer(found, heard("returned", "100", "return", pre_no="T1"), POLICY)
-    assert (found.state, kinds(facts), found.returns[-1].state) == (State.CLOSED, ["ReturnRefused"], "refused")
+    assert (found.state, kinds(facts), found.returns[-1].state) == (
+        State.CLOSED,
+        ["ReturnRefused"],
+        "refused",
+    )
     found, told = give_back(found, ASKED, 2)
     assert (found.state, told[-1].return_no) == (State.RETURNED, 2)

@@ -23,12 +23,28 @@ from tests.unit.customs.documents import ORDER_ID, order, tax
 RULES = policy_file.load().rules
 AT = datetime(2026, 11, 23, 12, tzinfo=BEIJING)
 INVT = "90072026I000000001"
-STATE: dict[Kind, State] = {"declare": State.LODGED, "cancel": State.WITHDRAWING, "return": State.RETURNING}
+STATE: dict[Kind, State] = {
+    "declare": State.LODGED,
+    "cancel": State.WITHDRAWING,
+    "return": State.RETURNING,
+}
 
 
 def failure(code: str, on: Kind = "declare", attempt: int | None = None) -> Answer:
     """What the e-port says, as the gateway reads it."""
-    return Answer(on, "returned", code, "", code, None, None, AT, attempt, technical=True, way=codes.way_of(code))
+    return Answer(
+        on,
+        "returned",
+        code,
+        "",
+        code,
+        None,
+        None,
+        AT,
+        attempt,
+        technical=True,
+        way=codes.way_of(code),
+    )
 
 
 def lodged(on: Kind = "declare") -> Declaration:
@@ -90,9 +106,15 @@ def test_an_outage_refuses_nobody_however_often_it_is_told_of(on: Kind) -> None:
     assert pauses == sorted(pauses), "the pauses grow"
     assert (pauses[0], pauses[-1]) == (5.0, 7200.0)
     assert len(pauses) < 40
-    ended, facts = d.answer(found, failure("-621017", on, found.attempt), RULES, AT + timedelta(hours=25))
+    ended, facts = d.answer(
+        found, failure("-621017", on, found.attempt), RULES, AT + timedelta(hours=25)
+    )
     assert ended.waiting is None
-    assert [type(fact).__name__ for fact in facts] == {"declare": ["ListRefused"], "cancel": [], "return": ["ReturnRefused"]}[on]
+    assert [type(fact).__name__ for fact in facts] == {
+        "declare": ["ListRefused"],
+        "cancel": [],
+        "return": ["ReturnRefused"],
+    }[on]
 
 
 def test_a_way_that_is_free_again_is_found_soon_and_tried_seldom() -> None:
@@ -109,7 +131,9 @@ def test_a_way_that_is_free_again_is_found_soon_and_tried_seldom() -> None:
 def test_patience_begins_anew_once_something_else_was_heard() -> None:
     found, _ = d.answer(lodged(), failure("4"), RULES, AT)
     found = once_more(found)
-    found, _ = d.answer(found, Answer("declare", "accepted", "120", "", None, INVT, "B1", AT, 2), RULES, AT)
+    found, _ = d.answer(
+        found, Answer("declare", "accepted", "120", "", None, INVT, "B1", AT, 2), RULES, AT
+    )
     assert found.waits_since is None
 
 
@@ -118,7 +142,9 @@ def test_patience_begins_anew_once_something_else_was_heard() -> None:
 def test_our_own_signature_refuses_nobody_ever(code: str, on: Kind) -> None:
     found = lodged(on)
     for days in range(10):
-        found, _ = d.answer(found, failure(code, on, found.attempt), RULES, AT + timedelta(days=days))
+        found, _ = d.answer(
+            found, failure(code, on, found.attempt), RULES, AT + timedelta(days=days)
+        )
         assert (found.waiting, found.waiting_s) == (on, 0.0)
         found = once_more(found)
 
@@ -127,7 +153,9 @@ def test_our_own_signature_refuses_nobody_ever(code: str, on: Kind) -> None:
     ("[Code:-621029;Desc:x]", "ours"), ("[Code:-601001;Desc:x]", "ours"), ("[Code:-621017;Desc:x]", "wait"), ("[Code:-5]", "wait"),
     ("[Code:-621004;Desc:x]", None), ("[Code:-621018;Desc:x]", None), ("[Code:1313;Desc:x]", None), ("[Code:1001;Desc:x]", None),
 ])  # fmt: skip
-def test_a_100_for_our_signature_or_a_blocked_way_refuses_nobody(info: str, way: Way | None) -> None:
+def test_a_100_for_our_signature_or_a_blocked_way_refuses_nobody(
+    info: str, way: Way | None
+) -> None:
     receipt = Receipt("CEB622", "100", AT, info, None, "B1", INVT, code_in(info))
     told = _answer(receipt, "declare", 1)
     assert told.way == way
@@ -142,7 +170,12 @@ def test_what_was_spared_counts_for_no_correction() -> None:
     found = lodged()
     for _ in range(5):
         found = once_more(d.answer(found, failure("4", attempt=found.attempt), RULES, AT)[0])
-    found, facts = d.answer(found, Answer("declare", "returned", "100", "", "130126", INVT, "B1", AT, found.attempt), RULES, AT)
+    found, facts = d.answer(
+        found,
+        Answer("declare", "returned", "100", "", "130126", INVT, "B1", AT, found.attempt),
+        RULES,
+        AT,
+    )
     assert [type(fact) for fact in facts] == [said.ListReturned]
     assert (found.waiting, found.attempt, found.spared) == ("declare", 6, 5)
 
@@ -157,7 +190,12 @@ def test_what_customs_has_already_changes_nothing(on: Kind) -> None:
 def test_a_message_that_was_refused_whole_sends_its_lists_again_in_parts() -> None:
     told = replace(failure("0002"), way="again", part=UUID(int=5))
     found, facts = d.answer(lodged(), told, RULES, AT)
-    assert (found.state, found.waiting, found.part, found.spared) == (State.MATCHED, "declare", UUID(int=5), 1)
+    assert (found.state, found.waiting, found.part, found.spared) == (
+        State.MATCHED,
+        "declare",
+        UUID(int=5),
+        1,
+    )
     assert [type(fact) for fact in facts] == [said.ListReturned]
     assert once_more(found).part is None
     # A word that came twice must not send it twice.
@@ -168,5 +206,7 @@ def test_lists_beyond_the_last_letter_keep_its_number_and_are_heard() -> None:
     found = replace(lodged(), attempt=LISTS_MAX + 7, spared=LISTS_MAX + 6)
     assert found.cop_no == cop_no_of(ORDER_ID, LISTS_MAX)
     attempt = first_and_attempt(found.cop_no)[1]
-    after, facts = d.answer(found, Answer("declare", "accepted", "120", "", None, INVT, "B1", AT, attempt), RULES, AT)
+    after, facts = d.answer(
+        found, Answer("declare", "accepted", "120", "", None, INVT, "B1", AT, attempt), RULES, AT
+    )
     assert (after.state, [type(fact) for fact in facts]) == (State.ACCEPTED, [said.ListAccepted])

@@ -8,7 +8,14 @@ from itertools import product
 
 import pytest
 
-from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc, match
+from services.customs.domain.match import (
+    GoodsLine,
+    ListDoc,
+    OrderDoc,
+    PaymentDoc,
+    WaybillDoc,
+    match,
+)
 from shared.money import Money
 
 
@@ -40,8 +47,12 @@ def test_documents_that_agree_match() -> None:
     assert match(ORDER, PAYMENT, WAYBILL).matched
 
 
-@pytest.mark.parametrize(("order", "payment", "waybill", "list_"), [*product([False, True], repeat=4)])
-def test_absence_waits_and_is_never_a_mismatch(order: bool, payment: bool, waybill: bool, list_: bool) -> None:
+@pytest.mark.parametrize(
+    ("order", "payment", "waybill", "list_"), [*product([False, True], repeat=4)]
+)
+def test_absence_waits_and_is_never_a_mismatch(
+    order: bool, payment: bool, waybill: bool, list_: bool
+) -> None:
     verdict = match(
         ORDER if order else None,
         PAYMENT if payment else None,
@@ -68,7 +79,11 @@ def test_absence_waits_and_is_never_a_mismatch(order: bool, payment: bool, waybi
     ],
 )
 def test_a_document_of_another_order_does_not_exist_for_this_one(
-    order: OrderDoc, payment: PaymentDoc, waybill: WaybillDoc, list_: ListDoc | None, missing: tuple[str, ...]
+    order: OrderDoc,
+    payment: PaymentDoc,
+    waybill: WaybillDoc,
+    list_: ListDoc | None,
+    missing: tuple[str, ...],
 ) -> None:
     verdict = match(order, payment, waybill, list_)
     assert (verdict.missing, verdict.mismatches, verdict.matched) == (missing, (), not missing)
@@ -118,7 +133,11 @@ CASES: list[tuple[OrderDoc, PaymentDoc, WaybillDoc, ListDoc, list[tuple[str, str
 
 @pytest.mark.parametrize(("order", "payment", "waybill", "list_", "expected"), CASES)
 def test_inequality_is_a_mismatch_with_the_authoritys_code(
-    order: OrderDoc, payment: PaymentDoc, waybill: WaybillDoc, list_: ListDoc, expected: list[tuple[str, str]]
+    order: OrderDoc,
+    payment: PaymentDoc,
+    waybill: WaybillDoc,
+    list_: ListDoc,
+    expected: list[tuple[str, str]],
 ) -> None:
     verdict = match(order, payment, waybill, list_)
     assert [(m.code, m.field) for m in verdict.mismatches] == expected
@@ -128,7 +147,9 @@ def test_inequality_is_a_mismatch_with_the_authoritys_code(
 
 @pytest.mark.parametrize("has_waybill", [False, True])
 def test_a_mismatch_shows_before_the_last_document_is_there(has_waybill: bool) -> None:
-    verdict = match(ORDER, replace(PAYMENT, amount_paid=cny("1.00")), WAYBILL if has_waybill else None)
+    verdict = match(
+        ORDER, replace(PAYMENT, amount_paid=cny("1.00")), WAYBILL if has_waybill else None
+    )
     (found,) = verdict.mismatches
     assert (found.left.document, found.left.value) == ("order", "204.10")
     assert (found.right.document, found.right.value) == ("payment", "1.00")

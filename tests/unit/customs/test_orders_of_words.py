@@ -37,37 +37,90 @@ def word(status: str, code: str | None = None, message: str = "CEB622") -> Answe
 
 
 def lodged() -> Declaration:
-    matched = Declaration(ORDER_ID, state=State.MATCHED, direction="import", waiting="declare", order=order(), tax=tax())
+    matched = Declaration(
+        ORDER_ID,
+        state=State.MATCHED,
+        direction="import",
+        waiting="declare",
+        order=order(),
+        tax=tax(),
+    )
     return d.lodged(matched, Lodged("declare", UUID(int=1), "G"))[0]
 
 
 def withdrawing() -> Declaration:
-    return replace(lodged(), state=State.WITHDRAWING, invt_no=INVT, pre_no="B1", status="120", stored=True)
+    return replace(
+        lodged(), state=State.WITHDRAWING, invt_no=INVT, pre_no="B1", status="120", stored=True
+    )
 
 
 GRANTED: Final = word("399", message="CEB624")
 REFUSED: Final = word("100", message="CEB624")
 SETS: Final[dict[str, tuple[Declaration, Sequence[Answer], State]]] = {
-    "released": (lodged(), [word(s) for s in ("2", "120", "300", "500", "600", "800", "899")], State.CLOSED),
-    "corrected": (lodged(), [word("2"), word("120"), word("100", "130126"), word("-621004")], State.MATCHED),
-    "refused": (lodged(), [word("2"), word("120"), word("100", "1313"), word("-621004")], State.REFUSED),
+    "released": (
+        lodged(),
+        [word(s) for s in ("2", "120", "300", "500", "600", "800", "899")],
+        State.CLOSED,
+    ),
+    "corrected": (
+        lodged(),
+        [word("2"), word("120"), word("100", "130126"), word("-621004")],
+        State.MATCHED,
+    ),
+    "refused": (
+        lodged(),
+        [word("2"), word("120"), word("100", "1313"), word("-621004")],
+        State.REFUSED,
+    ),
     "examined": (lodged(), [word(s) for s in ("2", "120", "300", "500")], State.EXAMINATION),
-    "held and examined": (lodged(), [word(s) for s in ("505", "120", "600", "500", "300")], State.EXAMINATION),
+    "held and examined": (
+        lodged(),
+        [word(s) for s in ("505", "120", "600", "500", "300")],
+        State.EXAMINATION,
+    ),
     "held": (lodged(), [word(s) for s in ("505", "120", "300", "600")], State.HELD),
     "never failed": (lodged(), [word("4"), word("2"), word("120"), word("300")], State.REVIEW),
-    "failed twice and was there": (lodged(), [word("-621041"), word("-621017"), word("120")], State.ACCEPTED),
-    "failed and corrected": (lodged(), [word("4"), word("2"), word("120"), word("100", "130126")], State.MATCHED),
-    "refused by us and corrected": (lodged(), [word("-621029"), word("120"), word("100", "130126")], State.MATCHED),
-    "failed and refused": (lodged(), [word("-621017"), word("120"), word("100", "1313"), word("500")], State.REFUSED),
-    "returned for two reasons": (lodged(), [word("120"), word("100", "130126"), word("100", "1313")], State.REFUSED),
+    "failed twice and was there": (
+        lodged(),
+        [word("-621041"), word("-621017"), word("120")],
+        State.ACCEPTED,
+    ),
+    "failed and corrected": (
+        lodged(),
+        [word("4"), word("2"), word("120"), word("100", "130126")],
+        State.MATCHED,
+    ),
+    "refused by us and corrected": (
+        lodged(),
+        [word("-621029"), word("120"), word("100", "130126")],
+        State.MATCHED,
+    ),
+    "failed and refused": (
+        lodged(),
+        [word("-621017"), word("120"), word("100", "1313"), word("500")],
+        State.REFUSED,
+    ),
+    "returned for two reasons": (
+        lodged(),
+        [word("120"), word("100", "130126"), word("100", "1313")],
+        State.REFUSED,
+    ),
     "failed and detained": (lodged(), [word("4"), word("120"), word("501")], State.DETAINED),
     "detained": (lodged(), [word(s) for s in ("2", "120", "500", "501")], State.DETAINED),
     "shipped back": (lodged(), [word(s) for s in ("2", "120", "300", "700")], State.SHIPPED_BACK),
     "withdrawn and released": (withdrawing(), [GRANTED, word("800")], State.WITHDRAWN),
     "withdrawn and closed": (withdrawing(), [GRANTED, word("899")], State.WITHDRAWN),
-    "withdrawn, released and closed": (withdrawing(), [GRANTED, word("800"), word("899"), word("120")], State.WITHDRAWN),
+    "withdrawn, released and closed": (
+        withdrawing(),
+        [GRANTED, word("800"), word("899"), word("120")],
+        State.WITHDRAWN,
+    ),
     "not withdrawn and released": (withdrawing(), [REFUSED, word("800")], State.RETURNING),
-    "not withdrawn and closed": (withdrawing(), [REFUSED, word("800"), word("899")], State.RETURNING),
+    "not withdrawn and closed": (
+        withdrawing(),
+        [REFUSED, word("800"), word("899")],
+        State.RETURNING,
+    ),
 }
 
 
@@ -87,13 +140,17 @@ def heard(start: Declaration, words: Sequence[Answer]) -> tuple[Declaration, lis
 
 
 @pytest.mark.parametrize(("start", "words", "end"), SETS.values(), ids=SETS)
-def test_any_order_of_receipts_ends_in_one_state(start: Declaration, words: Sequence[Answer], end: State) -> None:
+def test_any_order_of_receipts_ends_in_one_state(
+    start: Declaration, words: Sequence[Answer], end: State
+) -> None:
     ends = []
     for order_of in permutations(words):
         found, facts = heard(start, order_of)
         ends.append(columns(found))
         # A list may be returned twice: on the way to customs, and by it.
-        assert all(facts.count(fact) == 1 for fact in facts if fact != "ListReturned"), "each fact is said once"
+        assert all(facts.count(fact) == 1 for fact in facts if fact != "ListReturned"), (
+            "each fact is said once"
+        )
     assert {each["state"] for each in ends} == {end}
     # 800 and 899 both let the goods go: which of the two was the first of a withdrawn list's words is of no account.
     assert all({**each, "status": ""} == {**ends[0], "status": ""} for each in ends)
@@ -115,14 +172,44 @@ def test_and_so_does_any_order_of_receipts_that_come_more_than_once(
 
 @pytest.mark.parametrize("state", State)
 def test_a_word_that_is_ignored_changes_no_column(state: State) -> None:
-    start = replace(withdrawing(), state=state, released=state in (*d.CLEARED, State.RETURNING, State.RETURNED), status="x")
-    if state is State.RETURNING:
-        start = replace(start, returns=(Return(1, "asked", (), True, APPLIED),), released_at=RELEASED_AT)
-    words = [word(s) for s in ("1", "2", "3", "4", "120", "300", "399", "400", "500", "501", "505", "600", "700", "800", "899")]
-    words += (
-        [word(s) for s in ("-621004", "-621012", "-621017", "-1", "18")] if find_status("18") else [word("-621004"), word("-1")]
+    start = replace(
+        withdrawing(),
+        state=state,
+        released=state in (*d.CLEARED, State.RETURNING, State.RETURNED),
+        status="x",
     )
-    words += [word("100", code) for code in ("130126", "1313")] + [word(s, message="CEB624") for s in ("2", "120", "300")]
+    if state is State.RETURNING:
+        start = replace(
+            start, returns=(Return(1, "asked", (), True, APPLIED),), released_at=RELEASED_AT
+        )
+    words = [
+        word(s)
+        for s in (
+            "1",
+            "2",
+            "3",
+            "4",
+            "120",
+            "300",
+            "399",
+            "400",
+            "500",
+            "501",
+            "505",
+            "600",
+            "700",
+            "800",
+            "899",
+        )
+    ]
+    words += (
+        [word(s) for s in ("-621004", "-621012", "-621017", "-1", "18")]
+        if find_status("18")
+        else [word("-621004"), word("-1")]
+    )
+    words += [word("100", code) for code in ("130126", "1313")] + [
+        word(s, message="CEB624") for s in ("2", "120", "300")
+    ]
     for each in words:
         found, facts = d.answer(start, each, RULES, APPLIED)
         changed = {name for name, value in columns(found).items() if value != columns(start)[name]}
@@ -130,16 +217,45 @@ def test_a_word_that_is_ignored_changes_no_column(state: State) -> None:
 
 
 def test_a_release_that_waits_for_the_cancellation_is_said_when_that_is_refused() -> None:
-    found, facts = heard(withdrawing(), [word("800"), word("500"), word("501"), word("100", "1313"), word("899")])
+    found, facts = heard(
+        withdrawing(), [word("800"), word("500"), word("501"), word("100", "1313"), word("899")]
+    )
     assert (found.state, found.release_waits, facts) == (State.WITHDRAWING, True, [])
     found, facts = heard(found, [REFUSED])
-    assert (found.state, found.released, facts) == (State.RETURNING, True, ["GoodsReleased", "ReturnOpened"])
+    assert (found.state, found.released, facts) == (
+        State.RETURNING,
+        True,
+        ["GoodsReleased", "ReturnOpened"],
+    )
 
 
 @pytest.mark.parametrize(
-    "code", ["4", "-621003", "-621009", "-621017", "-621020", "-621022", "-604001", "-3003", "-621029", "-99999"]
+    "code",
+    [
+        "4",
+        "-621003",
+        "-621009",
+        "-621017",
+        "-621020",
+        "-621022",
+        "-604001",
+        "-3003",
+        "-621029",
+        "-99999",
+    ],
 )
 def test_an_answer_that_tells_no_way_is_judged_by_the_lists_of_the_authority(code: str) -> None:
-    told = Answer("declare", "returned", code, "", code if code.startswith("-") else None, None, "B1", RELEASED_AT, 1, True)
+    told = Answer(
+        "declare",
+        "returned",
+        code,
+        "",
+        code if code.startswith("-") else None,
+        None,
+        "B1",
+        RELEASED_AT,
+        1,
+        True,
+    )
     found, facts = heard(lodged(), [told])
     assert (found.state, found.waiting, facts) == (State.MATCHED, "declare", ["ListReturned"])

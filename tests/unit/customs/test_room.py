@@ -24,12 +24,21 @@ from shared.envelope import Outgoing
 from shared.errors import Misconfigured
 from shared.outbox import fits
 from shared.xml import XML_BYTES_MAX
-from tests.contract.ceb.samples import GUID, cancellation, export_list, import_list, line, return_request
+from tests.contract.ceb.samples import (
+    GUID,
+    cancellation,
+    export_list,
+    import_list,
+    line,
+    return_request,
+)
 from tests.unit.customs.documents import ORDER_ID
 
 BYTES_MAX = 48 * 1024
 DOCUMENTS: dict[str, Any] = {
-    "CEB621Message": lambda n: import_list(n, lines=tuple(line(k, name="车" * (n % 250 + 1)) for k in range(1, n % 99 + 2))),
+    "CEB621Message": lambda n: import_list(
+        n, lines=tuple(line(k, name="车" * (n % 250 + 1)) for k in range(1, n % 99 + 2))
+    ),
     "CEB603Message": export_list,
     "CEB623Message": lambda n: cancellation(reason="因&<>\r" * (n % 200 + 1)),
     "CEB605Message": lambda n: cancellation(reason="x" * (n % 1000 + 1)),
@@ -49,9 +58,13 @@ def authority(**changed: Any) -> Authority:
     return Authority(replace(found, batching=replace(found.batching, **changed)), signer())
 
 
-@given(st.sampled_from(sorted(DOCUMENTS)), st.lists(st.integers(0, 20_000), min_size=1, max_size=60))
+@given(
+    st.sampled_from(sorted(DOCUMENTS)), st.lists(st.integers(0, 20_000), min_size=1, max_size=60)
+)
 @settings(max_examples=60, deadline=None)
-def test_every_document_is_in_one_message_and_no_message_is_too_large(name: str, numbers: Sequence[int]) -> None:
+def test_every_document_is_in_one_message_and_no_message_is_too_large(
+    name: str, numbers: Sequence[int]
+) -> None:
     port = authority(bytes_max=BYTES_MAX)
     found = [Printed(Declaration(ORDER_ID), xml, 1) for n in numbers
              if len(xml := build.write_document(name, DOCUMENTS[name](n))) <= port.room(name)]  # fmt: skip
@@ -63,12 +76,18 @@ def test_every_document_is_in_one_message_and_no_message_is_too_large(name: str,
         assert len(part) <= port.policy.batching.lists_max
     for first, second in pairwise(parts):
         size = sum(len(each.xml) for each in (*first, second[0]))
-        assert size > port.room(name) or len(first) == port.policy.batching.lists_max, "no message is closed early"
+        assert size > port.room(name) or len(first) == port.policy.batching.lists_max, (
+            "no message is closed early"
+        )
 
 
 def test_the_largest_message_is_one_that_its_topic_takes() -> None:
     assert policy_file.load().batching.bytes_max <= XML_BYTES_MAX
-    assert fits(Outgoing(topics.DECLARATIONS, GUID.encode(), b"x" * XML_BYTES_MAX, (("ce_id", b"x" * 1000),)))
+    assert fits(
+        Outgoing(
+            topics.DECLARATIONS, GUID.encode(), b"x" * XML_BYTES_MAX, (("ce_id", b"x" * 1000),)
+        )
+    )
 
 
 def test_a_summary_request_names_as_many_lists_as_its_message_has_room_for() -> None:
@@ -84,7 +103,9 @@ def test_a_summary_request_names_as_many_lists_as_its_message_has_room_for() -> 
     assert authority().summary_lists("S1", numbers)[1] >= port.policy.summaries.lists_max
 
 
-def test_a_declarant_no_message_can_be_sent_by_is_told_at_once_and_not_looked_for_for_ever() -> None:
+def test_a_declarant_no_message_can_be_sent_by_is_told_at_once_and_not_looked_for_for_ever() -> (
+    None
+):
     found = policy_file.load()
     wrong = replace(found, declarant=replace(found.declarant, dxp_id="DXPENT" + "0" * 25))
     with pytest.raises(Misconfigured, match="dxp_id"):

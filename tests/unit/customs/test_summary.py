@@ -41,7 +41,15 @@ from services.customs.consolidation.domain import (
     progress,
     to_say,
 )
-from services.customs.consolidation.grouping import Grouping, Head, ListLine, Mixed, Place, check, grouped
+from services.customs.consolidation.grouping import (
+    Grouping,
+    Head,
+    ListLine,
+    Mixed,
+    Place,
+    check,
+    grouped,
+)
 from services.customs.consolidation.months import Month, closed_before, due_at, month_of, terms_on
 from services.customs.domain.returns import BEIJING
 from services.customs.policy_file import load
@@ -68,7 +76,9 @@ def test_a_month_is_beijings() -> None:
 
 
 @given(st.integers(1_451_600_000, 4_070_900_000), st.sampled_from([0.5, 10.0, 86_400.0]))
-def test_every_moment_is_in_its_month_and_months_follow_one_another(second: int, day_s: float) -> None:
+def test_every_moment_is_in_its_month_and_months_follow_one_another(
+    second: int, day_s: float
+) -> None:
     at = datetime.fromtimestamp(second, UTC)
     month = month_of(at, day_s)
     assert month.begins <= at < month.ends
@@ -86,11 +96,15 @@ def test_every_moment_is_in_its_month_and_months_follow_one_another(second: int,
         (beijing(2016, 6, 3), date(2016, 7, 11)),  # by the 10th, a Sunday
     ],
 )
-def test_the_last_day_is_the_terms_or_the_next_working_day(closed: datetime, last_day: date) -> None:
+def test_the_last_day_is_the_terms_or_the_next_working_day(
+    closed: datetime, last_day: date
+) -> None:
     month = month_of(closed)
     terms = terms_on(TERMS, month)
     assert terms is not None
-    assert due_at(month, terms, is_working_day) == beijing(last_day.year, last_day.month, last_day.day) + timedelta(days=1)
+    assert due_at(month, terms, is_working_day) == beijing(
+        last_day.year, last_day.month, last_day.day
+    ) + timedelta(days=1)
 
 
 def test_terms_are_those_of_the_months_end_and_none_before_the_first() -> None:
@@ -102,7 +116,9 @@ def test_terms_are_those_of_the_months_end_and_none_before_the_first() -> None:
 def test_a_rehearsed_deadline_counts_its_own_days() -> None:
     month = month_of(AT, 0.5)
     assert (month.ends - month.begins).total_seconds() == 30 * 0.5
-    assert due_at(month, TERMS[-1], lambda _: False, 0.5) == month.ends + timedelta(seconds=15 * 0.5)
+    assert due_at(month, TERMS[-1], lambda _: False, 0.5) == month.ends + timedelta(
+        seconds=15 * 0.5
+    )
 
 
 # --- grouping
@@ -112,7 +128,16 @@ HEAD = Head("2244", "C1", "C1", "RU", "9610", "5")
 
 def goods(invt_no: str = "E1", line_no: int = 1, head: Head = HEAD, hs: str = "6109100021", name: str = "tee", quantity: str = "2",
           unit: str = "piece", minor: int = 6000, currency: str = "EUR") -> ListLine:  # fmt: skip
-    return ListLine(Place(invt_no, line_no), head, head.country, hs, name, Decimal(quantity), unit, Money(minor, currency))
+    return ListLine(
+        Place(invt_no, line_no),
+        head,
+        head.country,
+        hs,
+        name,
+        Decimal(quantity),
+        unit,
+        Money(minor, currency),
+    )
 
 
 lines = st.lists(
@@ -133,18 +158,30 @@ def test_every_line_is_declared_once_and_nothing_is_gained_or_lost(
 ) -> None:
     by = Grouping(most, digits, by_name)
     made = grouped(found, by)
-    assert Counter(place for each in made for line in each.lines for place in line.places) == Counter(x.place for x in found)
+    assert Counter(
+        place for each in made for line in each.lines for place in line.places
+    ) == Counter(x.place for x in found)
     assert all(1 <= len(each.lines) <= most for each in made)
     for currency in ("EUR", "USD"):
-        declared = sum(line.total.minor for each in made for line in each.lines if line.key.currency == currency)
-        assert declared == sum(line.total.minor for line in found if line.total.currency == currency)
-    for unit in ("piece", "kg"):
-        assert sum(line.quantity for each in made for line in each.lines if line.key.unit == unit) == sum(
-            line.quantity for line in found if line.unit == unit
+        declared = sum(
+            line.total.minor
+            for each in made
+            for line in each.lines
+            if line.key.currency == currency
         )
+        assert declared == sum(
+            line.total.minor for line in found if line.total.currency == currency
+        )
+    for unit in ("piece", "kg"):
+        assert sum(
+            line.quantity for each in made for line in each.lines if line.key.unit == unit
+        ) == sum(line.quantity for line in found if line.unit == unit)
     by_place = {line.place: line for line in found}
     for each in made:
-        check([(n, by_place[place]) for n, line in enumerate(each.lines, 1) for place in line.places], by)
+        check(
+            [(n, by_place[place]) for n, line in enumerate(each.lines, 1) for place in line.places],
+            by,
+        )
     assert made == grouped(reversed(found), by), "the order in which lists come makes no difference"
 
 
@@ -188,13 +225,23 @@ def test_a_request_is_accepted_once_all_of_its_messages_are() -> None:
 
 
 def test_a_refusal_that_names_lists_sets_them_aside_and_frees_the_others_at_once() -> None:
-    refused, aside = answer(REQUEST, receipt("returned", status="100", code="701005", named=("E1", "E9")), {"E1"}, POLICY)
+    refused, aside = answer(
+        REQUEST,
+        receipt("returned", status="100", code="701005", named=("E1", "E9")),
+        {"E1"},
+        POLICY,
+    )
     assert (refused.state, refused.again_at, set(aside)) == (State.REFUSED, AT, {"E1"})
     assert free(refused).state is State.SUPERSEDED
-    assert answer(refused, receipt("returned", seq=2, status="100"), (), POLICY) == (refused, frozenset()), "said of each message"
+    assert answer(refused, receipt("returned", seq=2, status="100"), (), POLICY) == (
+        refused,
+        frozenset(),
+    ), "said of each message"
 
 
-def test_a_refusal_that_asks_for_patience_is_waited_out_and_no_more_often_than_the_policy_says() -> None:
+def test_a_refusal_that_asks_for_patience_is_waited_out_and_no_more_often_than_the_policy_says() -> (
+    None
+):
     told = receipt("returned", status="100", code="701009")
     assert answer(REQUEST, told, (), POLICY)[0].again_at == AT + timedelta(seconds=5)
     third, _ = answer(replace(REQUEST, attempt=3), told, (), POLICY)
@@ -233,7 +280,9 @@ def test_a_pair_of_the_declaration_is_in_the_table_or_illegal(stage: Stage, even
 # --- what customs makes of it
 
 
-def result(meaning: Any, state: str, entry_id: str | None = None, number: str = "D1", **more: Any) -> Result:
+def result(
+    meaning: Any, state: str, entry_id: str | None = None, number: str = "D1", **more: Any
+) -> Result:
     return Result("N1", number, meaning, state, AT, entry_id, **more)
 
 
@@ -255,7 +304,9 @@ def test_a_declaration_goes_from_generated_to_closed_and_each_is_said_once() -> 
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(WORDS)))
-def test_in_whatever_order_its_words_come_it_is_closed_once_its_lines_are_there(order: tuple[tuple[Result, int], ...]) -> None:
+def test_in_whatever_order_its_words_come_it_is_closed_once_its_lines_are_there(
+    order: tuple[tuple[Result, int], ...],
+) -> None:
     d: Declaration | None = None
     said: list[Stage] = []
     for told, count in order:
@@ -268,7 +319,9 @@ def test_in_whatever_order_its_words_come_it_is_closed_once_its_lines_are_there(
 def test_lines_in_several_messages_are_waited_for() -> None:
     first = hear(None, result("declared", "L", "0", count=2, seq=1), 2)
     assert to_say(first) == (first, ())
-    assert to_say(hear(first, result("declared", "L", "0", count=2, seq=2), 1))[1] == (Stage.DECLARED,)
+    assert to_say(hear(first, result("declared", "L", "0", count=2, seq=2), 1))[1] == (
+        Stage.DECLARED,
+    )
 
 
 def test_a_decstate_nobody_knows_is_kept_and_changes_nothing() -> None:
@@ -280,7 +333,12 @@ def test_a_decstate_nobody_knows_is_kept_and_changes_nothing() -> None:
 
 def made(number: str, stage: Stage, count: int) -> Declaration:
     return Declaration(
-        number, "N1", told=frozenset({1}), lines=count, stage=stage, entry_id="0" if stage is not Stage.GENERATED else None
+        number,
+        "N1",
+        told=frozenset({1}),
+        lines=count,
+        stage=stage,
+        entry_id="0" if stage is not Stage.GENERATED else None,
     )
 
 
@@ -295,9 +353,16 @@ def made(number: str, stage: Stage, count: int) -> Declaration:
         ([], State.ACCEPTED),
     ],
 )
-def test_a_request_is_where_the_last_of_its_declarations_is(stages: list[tuple[Stage, int]], state: State) -> None:
+def test_a_request_is_where_the_last_of_its_declarations_is(
+    stages: list[tuple[Stage, int]], state: State
+) -> None:
     accepted = replace(REQUEST, state=State.ACCEPTED, sum_no="N1")
-    assert progress(accepted, [made(f"D{n}", stage, count) for n, (stage, count) in enumerate(stages)]).state is state
+    assert (
+        progress(
+            accepted, [made(f"D{n}", stage, count) for n, (stage, count) in enumerate(stages)]
+        ).state
+        is state
+    )
 
 
 def test_what_customs_declared_after_all_is_refused_no_more() -> None:
@@ -319,7 +384,9 @@ RANK = {State.REQUESTED: 0, State.ACCEPTED: 1, State.REFUSED: 2, State.DECLARED:
 
 
 @given(st.lists(receipts | results, max_size=25))
-def test_whatever_customs_says_in_whatever_order_a_request_never_goes_back_and_each_word_is_said_once(words: list[Any]) -> None:
+def test_whatever_customs_says_in_whatever_order_a_request_never_goes_back_and_each_word_is_said_once(
+    words: list[Any],
+) -> None:
     s, made, said = REQUEST, dict[str, Declaration](), Counter[tuple[str, Stage]]()
     done = (State.DECLARED, State.CLOSED)
     for word in words:

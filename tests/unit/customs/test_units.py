@@ -23,10 +23,17 @@ from tests.unit.customs.documents import ORDER_ID, PERSON, order, waybill
 GUID = "0B6B2C5E-7C1D-4E0A-9F57-1D2A6F0C9A01"
 
 
-def line(unit: str, content: NetContent | None = None, quantity: str = "3", weight: str = "1.5") -> Line:
+def line(
+    unit: str, content: NetContent | None = None, quantity: str = "3", weight: str = "1.5"
+) -> Line:
     of_order = order().lines[0]
     return of_order.model_copy(
-        update={"unit": unit, "net_content": content, "quantity": Decimal(quantity), "net_weight_kg": Decimal(weight)}
+        update={
+            "unit": unit,
+            "net_content": content,
+            "quantity": Decimal(quantity),
+            "net_weight_kg": Decimal(weight),
+        }
     )
 
 
@@ -53,7 +60,9 @@ def content(value: str, unit: Any) -> NetContent:
         (line("kg"), "pair", None),
     ],
 )
-def test_what_is_not_known_in_a_statutory_unit_is_not_made_up(of_order: Line, unit: str, known: str | None) -> None:
+def test_what_is_not_known_in_a_statutory_unit_is_not_made_up(
+    of_order: Line, unit: str, known: str | None
+) -> None:
     assert in_unit(of_order, unit) == (None if known is None else Decimal(known))
 
 
@@ -67,24 +76,44 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 KEY = AESGCM(b"k" * 32)
 
 
-def draft(authority: Authority, units: tuple[str, str | None], number: str = "W1", packs: int = 1, **changed: Any) -> Any:
+def draft(
+    authority: Authority,
+    units: tuple[str, str | None],
+    number: str = "W1",
+    packs: int = 1,
+    **changed: Any,
+) -> Any:
     by = Authority(replace(authority.policy, statutory={"": units}), authority.signer)
     placed = order().model_copy(update=changed)
     person = Particulars(name="n", id_type="1", id_number="i", phone="1").model_dump_json().encode()
     to = ConsigneeParticulars(name="n", phone="1", address="a").model_dump_json().encode()
     placed = placed.model_copy(
         update={
-            "buyer": placed.buyer.model_copy(update={"sealed": seal(KEY, person, bound(ORDER_ID, "buyer"))}),
-            "consignee": placed.consignee.model_copy(update={"sealed": seal(KEY, to, bound(ORDER_ID, "consignee"))}),
+            "buyer": placed.buyer.model_copy(
+                update={"sealed": seal(KEY, person, bound(ORDER_ID, "buyer"))}
+            ),
+            "consignee": placed.consignee.model_copy(
+                update={"sealed": seal(KEY, to, bound(ORDER_ID, "consignee"))}
+            ),
         }
     )
     sent = waybill().model_copy(update={"logistics_no": number, "pack_count": packs})
-    return by.draft(Declaration(ORDER_ID, order=placed, waybill=sent), "declare", {PERSON: KEY}, GUID, order().placed_at)
+    return by.draft(
+        Declaration(ORDER_ID, order=placed, waybill=sent),
+        "declare",
+        {PERSON: KEY},
+        GUID,
+        order().placed_at,
+    )
 
 
 def test_a_second_quantity_that_is_not_known_is_left_out(authority: Authority) -> None:
     (of_list,) = draft(authority, ("kg", "item")).lines
-    assert (of_list.statutory_quantity, of_list.second_quantity, of_list.second_unit) == (Decimal("2.000"), None, None)
+    assert (of_list.statutory_quantity, of_list.second_quantity, of_list.second_unit) == (
+        Decimal("2.000"),
+        None,
+        None,
+    )
     (of_list,) = draft(authority, ("kg", "kg")).lines
     assert (of_list.second_quantity, of_list.second_unit) == (Decimal("2.000"), "kg")
 
@@ -101,7 +130,12 @@ def test_a_first_quantity_that_is_not_known_is_refused_by_name(authority: Author
 
 @pytest.mark.parametrize(
     ("number", "changed", "bill_no"),
-    [("W1", {}, "W1"), ("9" * 37, {}, "9" * 37), ("9" * 38, {}, None), ("W1", {"mode": "1210"}, None)],
+    [
+        ("W1", {}, "W1"),
+        ("9" * 37, {}, "9" * 37),
+        ("9" * 38, {}, None),
+        ("W1", {"mode": "1210"}, None),
+    ],
 )
 def test_an_imports_bill_is_that_of_its_waybill_or_none(
     authority: Authority, number: str, changed: dict[str, Any], bill_no: str | None
@@ -128,7 +162,16 @@ def test_a_brand_that_the_shop_does_not_tell_is_not_said_to_be_none(
 
 
 @pytest.mark.parametrize(("direction", "packs"), [("import", 1), ("export", 3)])
-def test_an_exports_list_says_how_many_parcels_its_waybill_has(authority: Authority, direction: Any, packs: int) -> None:
+def test_an_exports_list_says_how_many_parcels_its_waybill_has(
+    authority: Authority, direction: Any, packs: int
+) -> None:
     placed = order().model_copy(update={"direction": direction})
-    to = placed.consignee.model_copy(update={"country": "RU"}) if direction == "export" else placed.consignee
-    assert draft(authority, ("kg", None), packs=3, direction=direction, consignee=to).pack_count == packs
+    to = (
+        placed.consignee.model_copy(update={"country": "RU"})
+        if direction == "export"
+        else placed.consignee
+    )
+    assert (
+        draft(authority, ("kg", None), packs=3, direction=direction, consignee=to).pack_count
+        == packs
+    )

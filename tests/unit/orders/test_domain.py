@@ -18,7 +18,14 @@ from services.orders.domain.decisions import DECISIONS, ENDED, STAGE, Command, f
 from services.orders.domain.external_states import BORDER, PAYMENT, TAX, Stage
 from services.orders.domain.order import Accepted, Order, Refused
 from services.orders.handlers import OF_BILLS
-from services.orders.intake.fingerprint import VERSION, counted, differing, fingerprint, verdict_of, version_of
+from services.orders.intake.fingerprint import (
+    VERSION,
+    counted,
+    differing,
+    fingerprint,
+    verdict_of,
+    version_of,
+)
 from services.orders.intake.submission import CancelRequested, ReturnRequested, Submitted, placed
 from services.orders.timeline import SHOWN, summary
 from shared.events import customs, payments, tax
@@ -31,9 +38,16 @@ from shared.transitions import IllegalTransition
 from tests.unit.orders.conftest import read
 
 AT = datetime(2026, 11, 23, tzinfo=UTC)
-PERSON = SealedPerson(person_ref=UUID(int=7), sealed=b"SECRET", id_type="1", name_digest="n", id_digest="i")
+PERSON = SealedPerson(
+    person_ref=UUID(int=7), sealed=b"SECRET", id_type="1", name_digest="n", id_digest="i"
+)
 CONSIGNEE = SealedConsignee(
-    person_ref=UUID(int=7), sealed=b"SECRET", country="CN", name_digest="n", phone_digest="p", address_digest="a"
+    person_ref=UUID(int=7),
+    sealed=b"SECRET",
+    country="CN",
+    name_digest="n",
+    phone_digest="p",
+    address_digest="a",
 )
 SUBMITTED: Submitted = read(submission("cherries", 1, seed=1))
 ID = SUBMITTED.order_id
@@ -52,25 +66,42 @@ def receipt(kind: type[customs.ReceiptEvent], **more: Any) -> Event:
 
 
 CAPTURED = payments.PaymentCaptured(
-    order_id=ID, amount=MONEY, payment_no="P1", enterprise_code="E", payer_ref=UUID(int=7), payer_name_digest="SECRET", paid_at=AT
+    order_id=ID,
+    amount=MONEY,
+    payment_no="P1",
+    enterprise_code="E",
+    payer_ref=UUID(int=7),
+    payer_name_digest="SECRET",
+    paid_at=AT,
 )
 DECLINED = payments.PaymentDeclined(order_id=ID, code="AM04", reason="insufficient funds", **(
     {"amount": MONEY} if "amount" in payments.PaymentDeclined.model_fields else {}
 ))  # fmt: skip
 VOIDED = payments.PaymentVoided(order_id=ID)
 REFUNDED = payments.PaymentRefunded(order_id=ID, amount=MONEY, refund_no="R1")
-SETTLED = payments.MerchantSettled(order_id=ID, merchant_code="M", merchant_amount=MONEY, tax_amount=MONEY)
+SETTLED = payments.MerchantSettled(
+    order_id=ID, merchant_code="M", merchant_amount=MONEY, tax_amount=MONEY
+)
 ASSESSED = tax.TaxAssessed(
     order_id=ID, regime="r", dutiable_value=MONEY, duty=MONEY, consumption_tax=MONEY, vat=MONEY, parcel_tax=MONEY, total=MONEY,
     lines=(), rules=(),
 )  # fmt: skip
-TAX_REFUSED = tax.TaxRefused(order_id=ID, code="-621005", reason="over", limit="5000.00", value="8000.00")
+TAX_REFUSED = tax.TaxRefused(
+    order_id=ID, code="-621005", reason="over", limit="5000.00", value="8000.00"
+)
 TAX_VOIDED = tax.TaxVoided(order_id=ID)
 POSTED = tax.TaxPosted(order_id=ID, total=MONEY)
-RESTORED = tax.TaxRestored(order_id=ID, return_no=1, total=MONEY, quota=MONEY, remaining=Money.zero("CNY"))
+RESTORED = tax.TaxRestored(
+    order_id=ID, return_no=1, total=MONEY, quota=MONEY, remaining=Money.zero("CNY")
+)
 KEPT = tax.TaxKept(order_id=ID, return_no=1, total=MONEY)
 RETURN_REFUNDED = payments.ReturnRefunded(
-    order_id=ID, return_no=1, amount=MONEY, goods_amount=MONEY, tax_amount=Money.zero("CNY"), refund_no="R1"
+    order_id=ID,
+    return_no=1,
+    amount=MONEY,
+    goods_amount=MONEY,
+    tax_amount=Money.zero("CNY"),
+    refund_no="R1",
 )
 LODGED = customs.ListLodged(order_id=ID, cop_no="C1", batch_id=uuid4(), message_guid="G", attempt=1)
 MISMATCHED = customs.DocumentsMismatched(
@@ -84,7 +115,9 @@ MISMATCHED = customs.DocumentsMismatched(
         ),
     ),
 )
-WAYBILL_CORRECTED = customs.WaybillCorrected(order_id=ID, logistics_code="L", logistics_no="W2", instead_of="W1")
+WAYBILL_CORRECTED = customs.WaybillCorrected(
+    order_id=ID, logistics_code="L", logistics_no="W2", instead_of="W1"
+)
 ACCEPTED_LIST, REVIEW = receipt(customs.ListAccepted), receipt(customs.ListInReview)
 EXAMINED, HELD = receipt(customs.ExaminationOrdered), receipt(customs.GoodsHeld)
 SENT_BACK = receipt(customs.ListReturned, attempt=1)
@@ -202,7 +235,9 @@ TO_STAGE: dict[Stage, tuple[Command | Event, ...]] = {
 
 def test_every_fact_of_payments_tax_and_customs_is_tried_here() -> None:
     of_others = (payments.PaymentsEvent, tax.TaxEvent, customs.CustomsEvent)
-    assert {type(fact) for fact in FACTS} == {kind for kind in EVENT_TYPES.values() if issubclass(kind, of_others)} - OF_BILLS
+    assert {type(fact) for fact in FACTS} == {
+        kind for kind in EVENT_TYPES.values() if issubclass(kind, of_others)
+    } - OF_BILLS
     assert {type(heard) for heard in HEARD} == {heard for _, heard in DECISIONS}
 
 
@@ -261,7 +296,9 @@ def runs(
             yield from runs(after, grown, said_before + facts, answers)
 
 
-def others(payment: Sequence[Event], tax_facts: Sequence[Event], border: Sequence[Event] = ()) -> Answers:
+def others(
+    payment: Sequence[Event], tax_facts: Sequence[Event], border: Sequence[Event] = ()
+) -> Answers:
     """Payments and tax answer the unwinding by what they have said, customs a withdrawal by `border`."""
     captured, posted = CAPTURED in payment, POSTED in tax_facts
 
@@ -287,7 +324,10 @@ def ends(payment: Sequence[Event], tax_facts: Sequence[Event], border: Sequence[
         names = kinds(facts)
         assert order.version == len(facts)
         assert names.count("OrderUnwinding") <= 1
-        assert len([n for n in names if n in ("OrderRejected", "OrderCancelled", "OrderReturned")]) <= 1
+        assert (
+            len([n for n in names if n in ("OrderRejected", "OrderCancelled", "OrderReturned")])
+            <= 1
+        )
         assert names.count("OrderFulfilled") <= 1
         assert order.stage in ENDED
         last = [f for f in facts if isinstance(f, said.OrderRejected)]
@@ -296,7 +336,9 @@ def ends(payment: Sequence[Event], tax_facts: Sequence[Event], border: Sequence[
 
 
 def test_released_in_every_order_is_fulfilled() -> None:
-    assert ends((CAPTURED, SETTLED), (ASSESSED, POSTED), (LODGED, ACCEPTED_LIST, RELEASED)) == {(Stage.FULFILLED, "")}
+    assert ends((CAPTURED, SETTLED), (ASSESSED, POSTED), (LODGED, ACCEPTED_LIST, RELEASED)) == {
+        (Stage.FULFILLED, "")
+    }
 
 
 def test_declined_and_refused_in_every_order_ends_the_same() -> None:
@@ -325,23 +367,39 @@ def test_over_at_the_border_in_every_order_is_rejected(border: Sequence[Event], 
 
 @pytest.mark.parametrize("asked", [CANCEL, RETURN], ids=("cancel", "return"))
 @pytest.mark.parametrize("heard", range(4))
-def test_called_off_before_release_is_cancelled_whatever_overtakes_what(asked: Command, heard: int) -> None:
+def test_called_off_before_release_is_cancelled_whatever_overtakes_what(
+    asked: Command, heard: int
+) -> None:
     border = (LODGED, ACCEPTED_LIST, HELD)[:heard]
     assert ends((CAPTURED,), (ASSESSED,), border, (asked,), (WITHDRAWN,)) == {(Stage.CANCELLED, "")}
 
 
 @pytest.mark.parametrize("asked", [CANCEL, RETURN], ids=("cancel", "return"))
 def test_called_off_around_release_is_returned_whatever_overtakes_what(asked: Command) -> None:
-    found = ends((CAPTURED, SETTLED), (ASSESSED,), (LODGED, RELEASED), (asked,), (RETURN_OPENED, GOODS_RETURNED))
+    found = ends(
+        (CAPTURED, SETTLED),
+        (ASSESSED,),
+        (LODGED, RELEASED),
+        (asked,),
+        (RETURN_OPENED, GOODS_RETURNED),
+    )
     assert found == {(Stage.RETURNED, "")}
 
 
 def test_called_off_and_the_return_refused_stays_fulfilled() -> None:
-    found = ends((CAPTURED, SETTLED), (ASSESSED, POSTED), (LODGED, RELEASED), (CANCEL,), (RETURN_OPENED, RETURN_REFUSED))
+    found = ends(
+        (CAPTURED, SETTLED),
+        (ASSESSED, POSTED),
+        (LODGED, RELEASED),
+        (CANCEL,),
+        (RETURN_OPENED, RETURN_REFUSED),
+    )
     assert found == {(Stage.FULFILLED, "")}
 
 
-@pytest.mark.parametrize("border", [(MISMATCHED,), (LODGED, DETAINED)], ids=("mismatched", "detained"))
+@pytest.mark.parametrize(
+    "border", [(MISMATCHED,), (LODGED, DETAINED)], ids=("mismatched", "detained")
+)
 def test_called_off_while_customs_ends_it_has_one_end(border: Sequence[Event]) -> None:
     found = ends((CAPTURED,), (ASSESSED,), border, (CANCEL,))
     assert {stage for stage, _ in found} == {Stage.CANCELLED, Stage.REJECTED}
@@ -360,7 +418,9 @@ def test_an_accepted_submission_places_and_a_refused_one_rejects() -> None:
     assert (order.stage, facts) == (Stage.PLACED, [PLACED])
     assert (order.amount_paid, order.corridor, order.version) == (PLACED.amount_paid, "US-CN", 1)
     order, facts = play(REFUSED)
-    assert facts == [said.OrderRejected(order_id=ID, order_no=NO, corridor="US-CN", faults=(FAULT,))]
+    assert facts == [
+        said.OrderRejected(order_id=ID, order_no=NO, corridor="US-CN", faults=(FAULT,))
+    ]
     assert (order.stage, order.version) == (Stage.REJECTED, 1)
 
 
@@ -373,12 +433,20 @@ def test_the_same_again_exists_and_another_names_what_differs(stage: Stage) -> N
     other = read({**submission("cherries", 1, seed=1), "freight": "21.00", "amount_paid": "1.00"})
     _, (fact,) = follow(order, Accepted(PLACED, fingerprint(other, str)))
     assert isinstance(fact, said.OrderResubmitted)
-    assert (fact.verdict, fact.different) == ("exists_with_different_freight", ("freight", "amount_paid"))
+    assert (fact.verdict, fact.different) == (
+        "exists_with_different_freight",
+        ("freight", "amount_paid"),
+    )
 
 
 def test_an_amount_written_otherwise_is_the_same_order() -> None:
     document = submission("cherries", 1, seed=1)
-    other = {**document, "freight": "20.0", "placed_at": "2026-11-23T01:00:00Z", "coupon": "ignored"}
+    other = {
+        **document,
+        "freight": "20.0",
+        "placed_at": "2026-11-23T01:00:00Z",
+        "coupon": "ignored",
+    }
     assert fingerprint(read(other), str) == fingerprint(read(document), str)
 
 
@@ -431,7 +499,9 @@ PARTS = st.lists(st.none() | st.text("ab0123456789:-; \x1f", max_size=4), max_si
 
 
 @given(PARTS, PARTS)
-def test_other_parts_are_another_text(one: tuple[str | None, ...], other: tuple[str | None, ...]) -> None:
+def test_other_parts_are_another_text(
+    one: tuple[str | None, ...], other: tuple[str | None, ...]
+) -> None:
     assert (counted(one) == counted(other)) == (one == other)
 
 
@@ -449,7 +519,11 @@ BROKEN_OF_OLD = {"freight": "fd37064a31ed6c26", "consignee": "e0c6bee6ca9da353"}
 def test_an_order_kept_under_an_old_print_is_compared_by_it() -> None:
     basket: dict[str, Any] = submission("basket", 3, seed=2)
     basket["buyer"]["name"] = "Zhang  San"
-    assert (version_of(KEPT_OF_OLD), version_of({}), version_of(fingerprint(SUBMITTED, KEYED))) == (1, VERSION, VERSION)
+    assert (version_of(KEPT_OF_OLD), version_of({}), version_of(fingerprint(SUBMITTED, KEYED))) == (
+        1,
+        VERSION,
+        VERSION,
+    )
     assert fingerprint(read(basket), KEYED, 1) == KEPT_OF_OLD
     other = fingerprint(read(basket | {"mode": "1210"}), KEYED, 1)
     assert differing(KEPT_OF_OLD, other) == ("mode",)
@@ -474,13 +548,19 @@ def test_a_cancellation_before_its_order_waits_for_it() -> None:
     order, facts = play(CANCEL, CANCEL, RETURN)
     assert kinds(facts) == ["CancellationAwaitsOrder"]
     _, facts = play(ACCEPTED, order=order)
-    assert facts == [said.OrderCancelled(order_id=ID, order_no=NO, corridor="US-CN", reason="called off")]
+    assert facts == [
+        said.OrderCancelled(order_id=ID, order_no=NO, corridor="US-CN", reason="called off")
+    ]
     _, facts = play(REFUSED, order=order)
     assert kinds(facts) == ["OrderRejected"]
 
 
 def test_a_cancellation_too_late_is_refused_and_one_repeated_is_not_answered() -> None:
-    for stage, state in ((Stage.UNWINDING, "unwinding"), (Stage.REJECTED, "rejected"), (Stage.RETURNED, "returned")):
+    for stage, state in (
+        (Stage.UNWINDING, "unwinding"),
+        (Stage.REJECTED, "rejected"),
+        (Stage.RETURNED, "returned"),
+    ):
         _, facts = play(CANCEL, order=play(*TO_STAGE[stage])[0])
         assert facts == [said.CancellationRefused(order_id=ID, state=state)]
     for stage in (Stage.WITHDRAWING, Stage.CANCELLED):
@@ -488,19 +568,32 @@ def test_a_cancellation_too_late_is_refused_and_one_repeated_is_not_answered() -
 
 
 def test_goods_released_while_withdrawing_are_remembered() -> None:
-    order, facts = play(RELEASED, RETURN_OPENED, GOODS_RETURNED, order=play(*TO_STAGE[Stage.WITHDRAWING])[0])
+    order, facts = play(
+        RELEASED, RETURN_OPENED, GOODS_RETURNED, order=play(*TO_STAGE[Stage.WITHDRAWING])[0]
+    )
     assert facts == [
-        said.ReturnAccepted(order_id=ID, return_no=1, in_time=True, refund_goods=True, whole=True, lines=GOODS_RETURNED.lines)
+        said.ReturnAccepted(
+            order_id=ID,
+            return_no=1,
+            in_time=True,
+            refund_goods=True,
+            whole=True,
+            lines=GOODS_RETURNED.lines,
+        )
     ]
     assert order.released
 
 
 FULFILLED = (*AT_CUSTOMS, RELEASED, SETTLED, POSTED)
-PART = ReturnRequested(ID, NO, PLATFORM, "one of two", (said.ReturnPart(line_no=1, quantity=Decimal(1)),))
+PART = ReturnRequested(
+    ID, NO, PLATFORM, "one of two", (said.ReturnPart(line_no=1, quantity=Decimal(1)),)
+)
 
 
 @pytest.mark.parametrize("answers", [(RETURN_REFUNDED, RESTORED), (RESTORED, RETURN_REFUNDED)])
-def test_an_order_given_back_in_parts_stays_fulfilled_until_all_of_it_is_back(answers: tuple[Event, ...]) -> None:
+def test_an_order_given_back_in_parts_stays_fulfilled_until_all_of_it_is_back(
+    answers: tuple[Event, ...],
+) -> None:
     order, facts = play(*FULFILLED, PART, RETURN_OPENED, RETURN_GRANTED, PARTLY_RETURNED)
     assert [type(f) for f in facts[-2:]] == [said.WithdrawalAsked, said.ReturnAccepted]
     assert facts[-2] == said.WithdrawalAsked(order_id=ID, reason="one of two", lines=PART.lines)
@@ -518,7 +611,11 @@ def test_an_order_given_back_in_parts_stays_fulfilled_until_all_of_it_is_back(an
     assert order.stage is Stage.RETURNED
     (last,) = facts
     assert isinstance(last, said.OrderReturned)
-    assert (last.return_no, last.goods_value, order.refunded) == (2, Money.of("86.00", "CNY"), MONEY + MONEY)
+    assert (last.return_no, last.goods_value, order.refunded) == (
+        2,
+        Money.of("86.00", "CNY"),
+        MONEY + MONEY,
+    )
 
 
 def test_goods_that_come_back_late_keep_their_tax_and_are_refunded_if_the_merchant_does() -> None:
@@ -553,7 +650,12 @@ def test_lines_are_given_back_of_released_goods_only_and_one_return_at_a_time() 
 
 def test_a_refused_return_can_be_asked_for_again() -> None:
     order, facts = play(*AT_CUSTOMS, CANCEL, RELEASED, RETURN_OPENED, RETURN_REFUSED)
-    assert kinds(facts) == ["OrderPlaced", "WithdrawalAsked", "OrderFulfilled", "CancellationRefused"]
+    assert kinds(facts) == [
+        "OrderPlaced",
+        "WithdrawalAsked",
+        "OrderFulfilled",
+        "CancellationRefused",
+    ]
     order, facts = play(RETURN, RETURN_OPENED, RETURN_REFUSED, order=order)
     assert kinds(facts) == ["WithdrawalAsked", "CancellationRefused"]
     assert order.stage is Stage.FULFILLED

@@ -22,7 +22,9 @@ CAME = datetime(2026, 11, 30, 4, tzinfo=UTC)  # noon in Beijing
         *((datetime(year, 10, 1, 1, tzinfo=UTC), True) for year in range(2013, 2027)),
     ],
 )
-def test_an_order_counts_on_the_day_it_was_placed_if_it_came_soon_after(placed_at: datetime, counts_on_coming: bool) -> None:
+def test_an_order_counts_on_the_day_it_was_placed_if_it_came_soon_after(
+    placed_at: datetime, counts_on_coming: bool
+) -> None:
     assert taxed_at(placed_at, CAME) == (CAME if counts_on_coming else None)
 
 

@@ -38,9 +38,14 @@ def faults(found: Intake) -> tuple[Fault, ...]:
     return validate(found, NOW)
 
 
-@pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf", b" \n\t", b"\xef\xbb\xbf\n ", b" \n\xef\xbb\xbf", b"\xef\xbb\xbf" * 2])
+@pytest.mark.parametrize(
+    "prefix",
+    [b"", b"\xef\xbb\xbf", b" \n\t", b"\xef\xbb\xbf\n ", b" \n\xef\xbb\xbf", b"\xef\xbb\xbf" * 2],
+)
 @pytest.mark.parametrize("headers", [(), SUBMITTED, (("traceparent", b"00-1-2-01"),)])
-def test_a_submission_is_read_with_and_without_headers(order: dict[str, Any], prefix: bytes, headers: Any) -> None:
+def test_a_submission_is_read_with_and_without_headers(
+    order: dict[str, Any], prefix: bytes, headers: Any
+) -> None:
     assert faults(one(prefix + json.dumps(order).encode(), headers)) == ()
 
 
@@ -62,7 +67,10 @@ def test_a_submission_is_read_with_and_without_headers(order: dict[str, Any], pr
         (b'{"order_no": "1", "platform": "1105910159"}', "invalid_value"),
         (b'{"order_no": "1\\n2", "platform": {"code": "1105910159"}}', "invalid_value"),
         (b'{"order_no": " \\u3000", "platform": {"code": "1105910159"}}', "invalid_value"),
-        (b'{"order_no": "' + b"1" * 201 + b'", "platform": {"code": "1105910159"}}', "invalid_value"),
+        (
+            b'{"order_no": "' + b"1" * 201 + b'", "platform": {"code": "1105910159"}}',
+            "invalid_value",
+        ),
         (b'{"order_no": "\\ud800", "platform": {"code": "1105910159"}}', "malformed"),
         (b'{"order_no": "1", "order_no": "2", "platform": {"code": "1105910159"}}', "malformed"),
         (b'{"a": NaN}', "malformed"),
@@ -97,25 +105,40 @@ def test_text_is_compared_in_one_spelling(order: dict[str, Any]) -> None:
         assert found.submission.platform.name == "Caf\u00e9"
 
 
-def test_a_number_that_is_too_long_still_names_the_order_that_is_refused(order: dict[str, Any]) -> None:
+def test_a_number_that_is_too_long_still_names_the_order_that_is_refused(
+    order: dict[str, Any],
+) -> None:
     found = one(json.dumps({**order, "order_no": "x" * 200}).encode())
     assert isinstance(found, Submitted)
     assert (found.order_no, [f.field for f in faults(found)]) == ("x" * 200, ["order_no"])
 
 
 def test_commands_name_their_order(order: dict[str, Any]) -> None:
-    asked = {"order_no": order["order_no"], "platform": order["platform"], "reason": "Wang Xiaoming, passport E12345678"}
+    asked = {
+        "order_no": order["order_no"],
+        "platform": order["platform"],
+        "reason": "Wang Xiaoming, passport E12345678",
+    }
     submitted = one(json.dumps(order).encode())
-    for wire_type, kind in (("order.cancel-requested.v1", CancelRequested), ("return.requested.v1", ReturnRequested)):
+    for wire_type, kind in (
+        ("order.cancel-requested.v1", CancelRequested),
+        ("return.requested.v1", ReturnRequested),
+    ):
         found = one(json.dumps(asked).encode(), (("ce_type", wire_type.encode()),))
         assert isinstance(found, kind)
         assert found.order_id == submitted.order_id
         assert found.reason == "33 characters"
         for nothing in (None, ""):
-            (found,) = read_submission(json.dumps({**asked, "reason": nothing}).encode(), (("ce_type", wire_type.encode()),))
+            (found,) = read_submission(
+                json.dumps({**asked, "reason": nothing}).encode(),
+                (("ce_type", wire_type.encode()),),
+            )
             assert isinstance(found, kind)
             assert found.reason == "not given"
-        (found,) = read_submission(json.dumps({**asked, "reason": "out_of_stock"}).encode(), (("ce_type", wire_type.encode()),))
+        (found,) = read_submission(
+            json.dumps({**asked, "reason": "out_of_stock"}).encode(),
+            (("ce_type", wire_type.encode()),),
+        )
         assert isinstance(found, kind)
         assert found.reason == "out_of_stock"
 
@@ -135,7 +158,9 @@ def test_commands_name_their_order(order: dict[str, Any]) -> None:
     ],
 )
 @pytest.mark.parametrize("wire_type", ["order.cancel-requested.v1", "return.requested.v1"])
-def test_free_text_never_vetoes_a_command(order: dict[str, Any], wire_type: str, reason: Any, shown: str) -> None:
+def test_free_text_never_vetoes_a_command(
+    order: dict[str, Any], wire_type: str, reason: Any, shown: str
+) -> None:
     asked = {"order_no": order["order_no"], "platform": order["platform"], "reason": reason}
     found = one(json.dumps(asked).encode(), (("ce_type", wire_type.encode()),))
     assert isinstance(found, CancelRequested | ReturnRequested)
@@ -151,7 +176,10 @@ BESIDE = {
     "said twice": (b'"reason": "a", "reason": "bc"', "2 characters"),
     "10 KB": (b'"reason": "' + "太小了".encode() * 3400 + b'"', "10200 characters"),
     "blanks around a word": (b'"reason": " out_of_stock\n"', "out_of_stock"),
-    "a note that nobody reads": (b'"reason": "operator", "note": "\xff\\ud800", "sum": -Infinity', "operator"),
+    "a note that nobody reads": (
+        b'"reason": "operator", "note": "\xff\\ud800", "sum": -Infinity',
+        "operator",
+    ),
     "a deep note": (b'"reason": "operator", "note": ' + b"[" * 30 + b"]" * 30, "operator"),
 }
 
@@ -160,7 +188,9 @@ BESIDE = {
 @pytest.mark.parametrize("wire_type", ["order.cancel-requested.v1", "return.requested.v1"])
 def test_nothing_beside_the_order_it_names_vetoes_a_command(wire_type: str, beside: str) -> None:
     text, shown = BESIDE[beside]
-    asked = b'{"order_no": "N-1", "platform": {"code": "1105910159", "name": "\xff"}, ' + text + b"}"
+    asked = (
+        b'{"order_no": "N-1", "platform": {"code": "1105910159", "name": "\xff"}, ' + text + b"}"
+    )
     found = one(asked, (("ce_type", wire_type.encode()),))
     assert isinstance(found, CancelRequested | ReturnRequested)
     assert (found.order_no, found.platform_code, found.reason) == ("N-1", "1105910159", shown)
@@ -253,7 +283,12 @@ def test_a_ceb311_message_is_a_submission() -> None:
     assert isinstance(found, Submitted)
     assert faults(found) == ()
     s, line = found.submission, found.submission.lines[0]
-    assert (s.direction, s.mode, s.currency, s.placed_at.isoformat()) == ("import", "9610", "CNY", "2026-11-23T09:00:00+08:00")
+    assert (s.direction, s.mode, s.currency, s.placed_at.isoformat()) == (
+        "import",
+        "9610",
+        "CNY",
+        "2026-11-23T09:00:00+08:00",
+    )
     assert (line.hs_code, line.unit, line.origin, str(line.net_weight_kg), line.brand) == (
         "0809290000",
         "kg",
@@ -266,9 +301,14 @@ def test_a_ceb311_message_is_a_submission() -> None:
     assert s.payment.payer.id_number == s.buyer.id_number
 
 
-def test_a_number_names_one_order_in_xml_and_in_json_however_its_letters_are_composed(order: dict[str, Any]) -> None:
+def test_a_number_names_one_order_in_xml_and_in_json_however_its_letters_are_composed(
+    order: dict[str, Any],
+) -> None:
     for number in ("Caf\u00e9-1", "Cafe\u0301-1"):
-        xml, plain = one(message(({**HEAD, "orderNo": number}, LINE))), one(json.dumps({**order, "order_no": number}).encode())
+        xml, plain = (
+            one(message(({**HEAD, "orderNo": number}, LINE))),
+            one(json.dumps({**order, "order_no": number}).encode()),
+        )
         deleted = one(message(({**HEAD, "appType": "3", "orderNo": number}, LINE)))
         assert {xml.order_no, plain.order_no, deleted.order_no} == {"Caf\u00e9-1"}
         assert xml.order_id == plain.order_id == deleted.order_id
@@ -279,10 +319,14 @@ BLANKS = ("", " ", "\t", "\n", "\u00a0", "\u3000", "\u2009 ")
 
 @pytest.mark.parametrize("before", BLANKS)
 @pytest.mark.parametrize("after", BLANKS)
-def test_blanks_around_a_text_are_no_part_of_it_in_xml_and_in_json(order: dict[str, Any], before: str, after: str) -> None:
+def test_blanks_around_a_text_are_no_part_of_it_in_xml_and_in_json(
+    order: dict[str, Any], before: str, after: str
+) -> None:
     """One order number is one order, and the same order again is the same."""
     texts = {"orderNo": "N-1", "ebpCode": HEAD["ebpCode"], "payTransactionId": "tok_ok"}
-    xml = one(message(({**HEAD, **{name: before + text + after for name, text in texts.items()}}, LINE)))
+    xml = one(
+        message(({**HEAD, **{name: before + text + after for name, text in texts.items()}}, LINE))
+    )
     spaced = json.loads(json.dumps(order))
     for place, name in ((spaced, "order_no"), (spaced["platform"], "code"), (spaced["buyer"], "id_number"),
                         (spaced["payment"], "token"), (spaced["consignee"], "phone"), (spaced["lines"][0], "sku"),
@@ -311,20 +355,30 @@ def test_blanks_around_a_text_are_no_part_of_it_in_xml_and_in_json(order: dict[s
 
 @pytest.mark.parametrize("c", ["\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad", "\u200f", "\ue000",
                                "\ufe0f", "\u034f", "\u2800", "\u3164", "\U000e0100"])  # fmt: skip
-def test_a_number_with_a_character_that_nobody_sees_is_refused_by_name_in_xml_and_in_json(order: dict[str, Any], c: str) -> None:
+def test_a_number_with_a_character_that_nobody_sees_is_refused_by_name_in_xml_and_in_json(
+    order: dict[str, Any], c: str
+) -> None:
     for value in (
         json.dumps({**order, "order_no": f"A{c}1"}).encode(),
         message(({**HEAD, "orderNo": f"A{c}1"}, LINE)),
         json.dumps({**order, "order_no": f"A1{c}"}).encode(),
         message(({**HEAD, "appType": "3", "orderNo": f"A1{c}"}, LINE)),
     ):
-        with pytest.raises(Unprocessable, match=f"order_no: send it without .* found U\\+{ord(c):04X} at character [23]$"):
+        with pytest.raises(
+            Unprocessable,
+            match=f"order_no: send it without .* found U\\+{ord(c):04X} at character [23]$",
+        ):
             one(value)
 
 
 @pytest.mark.parametrize("number", ["\uff21-1", "A-\uff11", "\u2163-1", "\u2460", "\ufb01-1"])
-def test_a_number_that_could_be_written_plainer_is_refused_by_name_in_xml_and_in_json(order: dict[str, Any], number: str) -> None:
-    for value in (json.dumps({**order, "order_no": number}).encode(), message(({**HEAD, "orderNo": number}, LINE))):
+def test_a_number_that_could_be_written_plainer_is_refused_by_name_in_xml_and_in_json(
+    order: dict[str, Any], number: str
+) -> None:
+    for value in (
+        json.dumps({**order, "order_no": number}).encode(),
+        message(({**HEAD, "orderNo": number}, LINE)),
+    ):
         assert [(f.field, f.rule) for f in faults(one(value))] == [("order_no", "is_one_spelling")]
 
 
@@ -337,7 +391,9 @@ def test_a_number_that_could_be_written_plainer_is_refused_by_name_in_xml_and_in
         (("lines", 0, "sku"), "\uff33KU", "is_one_spelling"),
     ],
 )
-def test_no_number_of_a_person_or_of_goods_has_two_spellings(path: tuple[str | int, ...], number: str, rule: str) -> None:
+def test_no_number_of_a_person_or_of_goods_has_two_spellings(
+    path: tuple[str | int, ...], number: str, rule: str
+) -> None:
     order = submission("garments_de", 1, seed=1)
     place: Any = order
     for step in path[:-1]:
@@ -346,7 +402,9 @@ def test_no_number_of_a_person_or_of_goods_has_two_spellings(path: tuple[str | i
     assert rule in [f.rule for f in faults(one(json.dumps(order).encode()))]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+)
 @pytest.mark.parametrize("form", ["json", "xml", "cancel"])
 def test_another_encoding_is_named(order: dict[str, Any], encoding: str, form: str) -> None:
     text = message((HEAD, LINE)).decode() if form == "xml" else json.dumps(order)
@@ -362,7 +420,10 @@ def test_another_encoding_is_named(order: dict[str, Any], encoding: str, form: s
             {"specversion": "1.0", "type": "order.submitted.v1", "data": {"order_no": "1"}},
             "send what stands in data as the value",
         ),
-        ({"schema": {"type": "struct"}, "payload": {"order_no": "1"}}, "send what stands in payload as the value"),
+        (
+            {"schema": {"type": "struct"}, "payload": {"order_no": "1"}},
+            "send what stands in payload as the value",
+        ),
         ([{"order_no": "1"}], "found a list, send each of its orders as a record of its own"),
         (json.dumps({"order_no": "1"}), "found a text, send the object without quotes around it"),
         (
@@ -388,7 +449,9 @@ def test_what_stands_around_or_instead_of_an_order_is_named(value: Any, said: st
         ("2026-11-23 09:00:00-00:30", "2026-11-23T09:00:00-00:30"),
     ],
 )
-def test_rfc_3339_has_any_number_of_fraction_digits(order: dict[str, Any], time: str, read: str) -> None:
+def test_rfc_3339_has_any_number_of_fraction_digits(
+    order: dict[str, Any], time: str, read: str
+) -> None:
     found = one(json.dumps({**order, "placed_at": time}).encode())
     assert isinstance(found, Submitted)
     assert faults(found) == ()
@@ -407,13 +470,17 @@ def test_a_time_that_is_none_is_refused_by_name(order: dict[str, Any], time: str
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
-def test_a_time_at_the_end_of_the_calendar_is_refused_like_any_other(order: dict[str, Any], time: str) -> None:
+def test_a_time_at_the_end_of_the_calendar_is_refused_like_any_other(
+    order: dict[str, Any], time: str
+) -> None:
     found = faults(one(json.dumps({**order, "placed_at": time}).encode()))
     assert [f.field for f in found] == ["placed_at"]
 
 
 def test_there_is_one_zero(order: dict[str, Any]) -> None:
-    plain, signed = (one(json.dumps({**order, "discount": zero}).encode()) for zero in ("0.00", "-0.00"))
+    plain, signed = (
+        one(json.dumps({**order, "discount": zero}).encode()) for zero in ("0.00", "-0.00")
+    )
     assert isinstance(plain, Submitted)
     assert isinstance(signed, Submitted)
     assert faults(signed) == ()
@@ -441,14 +508,20 @@ UNNAMED: Final = {
 
 @pytest.mark.parametrize("place", [1, 50, 100])
 @pytest.mark.parametrize("kind", UNNAMED)
-def test_an_order_of_a_ceb311_message_that_cannot_be_read_costs_itself_only(kind: str, place: int) -> None:
+def test_an_order_of_a_ceb311_message_that_cannot_be_read_costs_itself_only(
+    kind: str, place: int
+) -> None:
     good = [({**HEAD, "orderNo": f"XML-{n}"}, LINE) for n in range(1, 101)]
     mixed = [*good[: place - 1], (UNNAMED[kind], LINE), *good[place:]]
-    found, all_good = (decode(Record("s", 0, 0, NOW_MS, b"k", message(*each), ())) for each in (mixed, good))
+    found, all_good = (
+        decode(Record("s", 0, 0, NOW_MS, b"k", message(*each), ())) for each in (mixed, good)
+    )
     assert isinstance(found, PartlyReadable)
     ((entry, refused),) = found.unreadable
     assert (entry, refused.reason in ("invalid_value", "unknown_shape")) == (place, True)
-    assert [(m.order_id, m.entry) for m in found] == [(m.order_id, m.entry) for m in all_good if m.entry != place]
+    assert [(m.order_id, m.entry) for m in found] == [
+        (m.order_id, m.entry) for m in all_good if m.entry != place
+    ]
     assert len({m.event_id for m in found}) == 99
     with pytest.raises(Unprocessable, match=re.escape(str(refused))):
         decode(Record("s", 0, 0, NOW_MS, b"k", alone(message(*mixed), place), ()))
@@ -469,7 +542,13 @@ def test_a_message_with_nothing_that_can_be_read_is_one_dead_letter() -> None:
 
 def test_what_a_ceb311_message_leaves_out_or_cannot_say_is_listed() -> None:
     head = {**HEAD, "payCode": "", "payTransactionId": "", "appStatus": "1", "currency": "502"}
-    found = faults(one(message((head, {**LINE, "itemDescribe": "", "unit": "999", "country": "998", "qty": "+2"}))))
+    found = faults(
+        one(
+            message(
+                (head, {**LINE, "itemDescribe": "", "unit": "999", "country": "998", "qty": "+2"})
+            )
+        )
+    )
     assert {(f.field, f.rule, f.found) for f in found} == {
         ("mode", "is_declared", "1"),
         ("currency", "currency_of_import", "USD"),
@@ -540,7 +619,9 @@ JSON = st.recursive(
     | st.floats()
     | st.text(max_size=20)
     | st.sampled_from(["1", "-0", "CNY", "CN", "2026-01-01T00:00:00Z"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=10,
 )
 

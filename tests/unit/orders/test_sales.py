@@ -16,20 +16,36 @@ from hypothesis import strategies as st
 from services.orders.domain import sales
 from services.orders.domain.sales import Counted, Key, Row
 from shared.errors import Unprocessable
-from shared.events.orders import GivenBack, OrderFulfilled, OrderPartlyReturned, OrderRejected, OrderReturned
+from shared.events.orders import (
+    GivenBack,
+    OrderFulfilled,
+    OrderPartlyReturned,
+    OrderRejected,
+    OrderReturned,
+)
 from shared.money import Money
 
 NOON_MS = 1_795_435_200_000
 CORRIDORS = ("cn-ru", "us-cn")
 
 fulfilled_events = st.builds(
-    Counted, st.just("fulfilled"), st.sampled_from(CORRIDORS), st.just("CNY"), st.integers(1, 10**6), st.integers(1, 10**6)
+    Counted,
+    st.just("fulfilled"),
+    st.sampled_from(CORRIDORS),
+    st.just("CNY"),
+    st.integers(1, 10**6),
+    st.integers(1, 10**6),
 )
 other_events = st.builds(
-    Counted, st.sampled_from(["placed", "rejected", "cancelled", "returned"]), st.sampled_from(CORRIDORS), st.just("CNY")
+    Counted,
+    st.sampled_from(["placed", "rejected", "cancelled", "returned"]),
+    st.sampled_from(CORRIDORS),
+    st.just("CNY"),
 )
 # Time in the log is nearly in order, with late records among it.
-logs = st.lists(st.tuples(st.integers(0, 3 * 3600_000), st.one_of(fulfilled_events, other_events)), max_size=40)
+logs = st.lists(
+    st.tuples(st.integers(0, 3 * 3600_000), st.one_of(fulfilled_events, other_events)), max_size=40
+)
 
 Log = list[tuple[int, Counted]]
 
@@ -43,7 +59,9 @@ def fold_all(table: dict[Key, Row], log: Log, begin: int, stop: int) -> None:
 
 
 @given(logs, st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=6))
-def test_any_restarts_with_rereads_end_as_one_pass(log: Log, restarts: list[tuple[int, int]]) -> None:
+def test_any_restarts_with_rereads_end_as_one_pass(
+    log: Log, restarts: list[tuple[int, int]]
+) -> None:
     once: dict[Key, Row] = {}
     fold_all(once, log, 0, len(log))
     table: dict[Key, Row] = {}
@@ -52,7 +70,9 @@ def test_any_restarts_with_rereads_end_as_one_pass(log: Log, restarts: list[tupl
         begin = max(0, reached - back)
         reached = max(reached, min(len(log), begin + on))
         fold_all(table, log, begin, reached)
-        table = {sales.decode_key(k.encode()): sales.decode_row(r.encode()) for k, r in table.items()}
+        table = {
+            sales.decode_key(k.encode()): sales.decode_row(r.encode()) for k, r in table.items()
+        }
     fold_all(table, log, reached, len(log))
     fold_all(table, log, 0, len(log))
     assert table == once
@@ -78,7 +98,9 @@ def test_a_table_written_in_part_ends_as_one_pass(log: Log, data: st.DataObject)
 def test_every_window_size_adds_up_to_the_log(log: Log) -> None:
     table: dict[Key, Row] = {}
     fold_all(table, log, 0, len(log))
-    records = [(sales.result_key(k), sales.result_of(k, r, datetime.now(UTC))) for k, r in table.items()]
+    records = [
+        (sales.result_key(k), sales.result_of(k, r, datetime.now(UTC))) for k, r in table.items()
+    ]
     for size in sales.SIZES:
         totals = sales.totals_of(records, size)
         assert set(totals) == {event.corridor for _, event in log}
@@ -114,11 +136,17 @@ def test_parts_of_a_window_in_two_partitions_have_two_keys_and_are_added() -> No
     assert sales.totals_of(records)["us-cn"].verified_minor["CNY"] == 2100
 
 
-@pytest.mark.parametrize(("minor", "currency", "said"), [(1050, "CNY", "10.50"), (5, "KWD", "0.005"), (7, "JPY", "7")])
-def test_amounts_are_said_in_major_units_of_their_currency(minor: int, currency: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("minor", "currency", "said"), [(1050, "CNY", "10.50"), (5, "KWD", "0.005"), (7, "JPY", "7")]
+)
+def test_amounts_are_said_in_major_units_of_their_currency(
+    minor: int, currency: str, said: str
+) -> None:
     key = Key(0, "minute", 0, "us-cn", currency)
     row = sales.fold(None, 0, 0, Counted("fulfilled", "us-cn", currency, minor, minor))
-    assert orjson.loads(sales.result_of(key, row, datetime.now(UTC)))["verified_goods_value"] == said
+    assert (
+        orjson.loads(sales.result_of(key, row, datetime.now(UTC)))["verified_goods_value"] == said
+    )
 
 
 def test_windows_begin_at_whole_multiples_and_a_late_record_counts_in_its_own() -> None:
@@ -150,8 +178,12 @@ def test_ends_without_an_amount_count_without_a_currency() -> None:
     assert sales.read(*event_bytes(rejected)) == Counted("rejected", "us-cn", "XXX")
 
 
-@pytest.mark.parametrize(("kind", "stage"), [(OrderReturned, "returned"), (OrderPartlyReturned, "partly_returned")])
-def test_a_return_counts_with_the_value_of_its_goods_and_in_their_currency(kind: type[GivenBack], stage: Any) -> None:
+@pytest.mark.parametrize(
+    ("kind", "stage"), [(OrderReturned, "returned"), (OrderPartlyReturned, "partly_returned")]
+)
+def test_a_return_counts_with_the_value_of_its_goods_and_in_their_currency(
+    kind: type[GivenBack], stage: Any
+) -> None:
     cny = Money.of("5.00", "CNY")
     event = kind(
         order_id=uuid4(), order_no="A-1", corridor="us-cn", reason="-", return_no=1, in_time=True, goods_value=cny,
@@ -161,7 +193,11 @@ def test_a_return_counts_with_the_value_of_its_goods_and_in_their_currency(kind:
     assert counted == Counted(stage, "us-cn", "CNY", 500)
     assert counted is not None
     row = sales.fold(None, 0, 0, counted)
-    assert (row.returned_minor, row.returned + row.partly_returned, getattr(row, stage)) == (500, 1, 1)
+    assert (row.returned_minor, row.returned + row.partly_returned, getattr(row, stage)) == (
+        500,
+        1,
+        1,
+    )
 
 
 @pytest.mark.parametrize("wire_type", [None, b"", b"order.unwinding.v1", b"payment.captured.v1"])
@@ -182,7 +218,10 @@ def test_a_placed_order_that_is_not_one_is_refused(value: bytes | None) -> None:
 
 
 def test_a_sale_in_two_currencies_is_refused() -> None:
-    found = {"goods_value": {"amount": "1", "currency": "CNY"}, "amount_paid": {"amount": "1", "currency": "USD"}}
+    found = {
+        "goods_value": {"amount": "1", "currency": "CNY"},
+        "amount_paid": {"amount": "1", "currency": "USD"},
+    }
     with pytest.raises(Unprocessable):
         sales.read(b"order.fulfilled.v1", orjson.dumps({"corridor": "us-cn", **found}))
 

@@ -49,11 +49,15 @@ def view_of() -> tuple[SalesView, Consumer]:
 
 
 async def give(view: SalesView, consumer: Consumer, *partitions: int) -> None:
-    consumer.given = {TopicPartition(topic, p) for topic in (topics.ORDERS, "log") for p in partitions}
+    consumer.given = {
+        TopicPartition(topic, p) for topic in (topics.ORDERS, "log") for p in partitions
+    }
     await view._begin()
 
 
-def record(partition: int, offset: int, wire_type: str, ce_id: str, corridor: str = "US-CN", **more: str) -> Any:
+def record(
+    partition: int, offset: int, wire_type: str, ce_id: str, corridor: str = "US-CN", **more: str
+) -> Any:
     amount = {"amount": "172.00", "currency": "CNY"}
     value = {"corridor": corridor, "currency": "CNY", "goods_value": amount, "amount_paid": amount}
     headers = {"ce_type": wire_type, "ce_id": ce_id} | more
@@ -69,7 +73,15 @@ async def test_a_dead_letter_given_back_is_not_counted_again_however_long_after(
     view.take(record(0, 0, "order.placed.v1", "the one"))
     for offset in range(1, 4002):
         view.take(record(0, offset, "order.lodged.v1", str(offset)))
-    view.take(record(0, 4002, "order.placed.v1", "the one", **{REPLAY_HEADER: "orders.events.dead-letters/0/0"}))
+    view.take(
+        record(
+            0,
+            4002,
+            "order.placed.v1",
+            "the one",
+            **{REPLAY_HEADER: "orders.events.dead-letters/0/0"},
+        )
+    )
     assert [row.placed for key, row in view._batch.rows.items() if key.size == "hour"] == [1]
 
 
@@ -92,4 +104,8 @@ async def test_what_another_worker_has_now_is_shown_no_more() -> None:
 
 
 def _samples(metric: Any, *labels: str) -> dict[tuple[str, ...], float]:
-    return {tuple(s.labels[name] for name in labels): s.value for family in metric.collect() for s in family.samples}
+    return {
+        tuple(s.labels[name] for name in labels): s.value
+        for family in metric.collect()
+        for s in family.samples
+    }

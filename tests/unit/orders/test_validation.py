@@ -19,7 +19,12 @@ from services.customs.ceb import codes as printer
 from services.customs.ceb import tables
 from services.orders.intake import codes
 from services.orders.intake.decoding import read_submission
-from services.orders.intake.identifiers import enterprise_code_fault, is_gtin, is_postal_item, resident_id_fault
+from services.orders.intake.identifiers import (
+    enterprise_code_fault,
+    is_gtin,
+    is_postal_item,
+    resident_id_fault,
+)
 from services.orders.intake.schema_faults import FAULTS_MAX
 from services.orders.intake.submission import Submitted, corridor_of
 from services.orders.intake.validation import HS_DIGITS, validate
@@ -42,7 +47,9 @@ def put(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """The document with the value at a path as a fault names it; ABSENT takes it out."""
     changed = copy.deepcopy(document)
     place: Any = changed
-    steps = [int(s) if s.isdigit() else s for s in path.replace("[", ".").replace("]", "").split(".")]
+    steps = [
+        int(s) if s.isdigit() else s for s in path.replace("[", ".").replace("]", "").split(".")
+    ]
     for step in steps[:-1]:
         place = place[step]
     if value is ABSENT:
@@ -138,7 +145,13 @@ def test_each_broken_rule_of_an_import_is_named(
     order: dict[str, Any], faults_of: Faults, path: str, value: Any, rule: str
 ) -> None:
     found = faults_of(put(order, path, value))
-    field = "lines" if rule == "line_numbers" else f"{path}.value" if rule == "positive" and "content" in path else path
+    field = (
+        "lines"
+        if rule == "line_numbers"
+        else f"{path}.value"
+        if rule == "positive" and "content" in path
+        else path
+    )
     field = f"{path}.unit" if path.endswith("net_content") and rule == "one_of" else field
     assert (field, rule) in {(f.field, f.rule) for f in found}
 
@@ -178,8 +191,16 @@ def test_a_bonded_import_names_its_own_country_on_the_list_wherever_the_merchant
 @pytest.mark.parametrize(
     ("declarable", "printed", "all_there_are"),
     [
-        (codes.DECLARABLE_COUNTRIES, printer.country_code, [country.alpha_2 for country in pycountry.countries]),
-        (codes.DECLARABLE_CURRENCIES, printer.currency_code, [currency.alpha_3 for currency in pycountry.currencies]),
+        (
+            codes.DECLARABLE_COUNTRIES,
+            printer.country_code,
+            [country.alpha_2 for country in pycountry.countries],
+        ),
+        (
+            codes.DECLARABLE_CURRENCIES,
+            printer.currency_code,
+            [currency.alpha_3 for currency in pycountry.currencies],
+        ),
         (frozenset(codes.UNITS), printer.unit_code, [*codes.UNITS, "stone"]),
     ],
     ids=["countries", "currencies", "units"],
@@ -210,7 +231,9 @@ def test_an_export_leaves_the_country(faults_of: Faults) -> None:
     assert ("consignee.country", "country_of_direction") in {(f.field, f.rule) for f in found}
 
 
-def test_a_refusal_lists_faults_of_shape_and_of_rules_at_once(order: dict[str, Any], faults_of: Faults) -> None:
+def test_a_refusal_lists_faults_of_shape_and_of_rules_at_once(
+    order: dict[str, Any], faults_of: Faults
+) -> None:
     for path, value in (
         ("buyer.id_number", "330821198809085211"),
         ("consignee.phone", ABSENT),
@@ -231,7 +254,9 @@ def test_a_refusal_lists_faults_of_shape_and_of_rules_at_once(order: dict[str, A
     }
 
 
-def test_a_broken_value_makes_no_second_fault_where_it_is_read(order: dict[str, Any], faults_of: Faults) -> None:
+def test_a_broken_value_makes_no_second_fault_where_it_is_read(
+    order: dict[str, Any], faults_of: Faults
+) -> None:
     assert [f.field for f in faults_of(put(order, "lines[0].total", None))] == ["lines[0].total"]
     assert [f.field for f in faults_of(put(order, "lines[0]", None))] == ["lines[0]"]
     assert [f.field for f in faults_of(put(order, "direction", "up"))] == ["direction"]
@@ -278,7 +303,9 @@ def test_a_telephone_or_identity_number_in_any_field_is_hidden_however_it_is_wri
 
 
 @pytest.mark.parametrize("value", ["2026-11-23 09:00:00", "20261123", "1,000.00", "+2", "2.000001"])
-def test_a_value_that_is_no_number_of_a_person_is_quoted(order: dict[str, Any], faults_of: Faults, value: str) -> None:
+def test_a_value_that_is_no_number_of_a_person_is_quoted(
+    order: dict[str, Any], faults_of: Faults, value: str
+) -> None:
     (fault,) = faults_of(put(order, "placed_at", value))
     assert fault.found == value
 
@@ -292,7 +319,9 @@ def test_a_refusal_is_bounded(order: dict[str, Any], faults_of: Faults) -> None:
     assert [(f.field, f.found) for f in faults_of(order)] == [("lines", "180 lines")]
 
 
-def test_a_gift_is_free_and_an_order_of_gifts_is_refused(order: dict[str, Any], faults_of: Faults) -> None:
+def test_a_gift_is_free_and_an_order_of_gifts_is_refused(
+    order: dict[str, Any], faults_of: Faults
+) -> None:
     gift = {**order["lines"][0], "line_no": 2, "unit_price": "0.00", "total": "0.00"}
     assert faults_of({**order, "lines": [*order["lines"], gift]}) == ()
     zero = {
@@ -303,7 +332,10 @@ def test_a_gift_is_free_and_an_order_of_gifts_is_refused(order: dict[str, Any], 
         "tax_withheld": "0",
         "amount_paid": "0",
     }
-    assert {(f.field, f.rule) for f in faults_of(zero)} == {("goods_value", "positive"), ("amount_paid", "positive")}
+    assert {(f.field, f.rule) for f in faults_of(zero)} == {
+        ("goods_value", "positive"),
+        ("amount_paid", "positive"),
+    }
 
 
 def test_an_import_has_99_lines_and_an_export_100(order: dict[str, Any], faults_of: Faults) -> None:
@@ -311,8 +343,14 @@ def test_an_import_has_99_lines_and_an_export_100(order: dict[str, Any], faults_
     for document, most in ((order, 99), (garments, 100)):
         for count in (most, most + 1):
             line, total = document["lines"][0], Decimal(document["lines"][0]["total"]) * count
-            many = {**document, "lines": [{**line, "line_no": n + 1} for n in range(count)], "goods_value": str(total)}
-            many["amount_paid"] = str(total + Decimal(many["freight"]) + Decimal(many["tax_withheld"]))
+            many = {
+                **document,
+                "lines": [{**line, "line_no": n + 1} for n in range(count)],
+                "goods_value": str(total),
+            }
+            many["amount_paid"] = str(
+                total + Decimal(many["freight"]) + Decimal(many["tax_withheld"])
+            )
             assert [f.rule for f in faults_of(many)] == (["line_count"] if count > most else [])
 
 
@@ -331,7 +369,10 @@ def test_unknown_fields_are_ignored_and_named(order: dict[str, Any]) -> None:
 
 def test_a_lower_case_x_is_the_same_identity() -> None:
     number = next(d for d in plain(200, seed=5) if d["buyer"]["id_number"].endswith("X"))
-    (found,) = read_submission(json.dumps(put(number, "buyer.id_number", number["buyer"]["id_number"].lower())).encode(), ())
+    (found,) = read_submission(
+        json.dumps(put(number, "buyer.id_number", number["buyer"]["id_number"].lower())).encode(),
+        (),
+    )
     assert isinstance(found, Submitted)
     assert found.submission.buyer.id_number == number["buyer"]["id_number"]
     assert validate(found, NOW) == ()
@@ -353,7 +394,10 @@ def test_numbers_prove_themselves() -> None:
     today = NOW.date()
     for number in ("360426199101010071", "11010519491231002X", "440524188001010014"):
         assert (resident_id_fault(number, today) is None) is (number[6:8] != "18")
-    assert resident_id_fault("11010520991231002X", today) == "18 characters, birth date before 1900 or in the future"
+    assert (
+        resident_id_fault("11010520991231002X", today)
+        == "18 characters, birth date before 1900 or in the future"
+    )
     assert enterprise_code_fault("91110000600037341L") is None
     assert enterprise_code_fault("91350100M000100Y43") is None
     assert enterprise_code_fault("A1110000600037341L") is not None
@@ -415,4 +459,7 @@ def test_nothing_is_taken_in_that_no_list_has_room_or_letters_for(
 
 def test_an_export_list_names_no_consignee_so_its_address_may_be_long(faults_of: Faults) -> None:
     export = submission("garments_de", 1, seed=1)
-    assert faults_of(put(put(export, "consignee.address", "x" * 200), "consignee.region", "y" * 100)) == ()
+    assert (
+        faults_of(put(put(export, "consignee.address", "x" * 200), "consignee.region", "y" * 100))
+        == ()
+    )

@@ -11,7 +11,14 @@ import pytest
 from pydantic import ValidationError
 
 from services.payments.bank_commands import policy as bank_policy
-from services.payments.bank_commands.replies import Contradiction, ImplausibleReply, Meaning, Refused, read, record_of
+from services.payments.bank_commands.replies import (
+    Contradiction,
+    ImplausibleReply,
+    Meaning,
+    Refused,
+    read,
+    record_of,
+)
 from services.payments.domain.bank import (
     Ask,
     Authorised,
@@ -66,14 +73,23 @@ def said_to(ask: Ask, **said: Any) -> Meaning | None:
 
 @pytest.mark.parametrize("code", ["AC04", "NOOR"])
 def test_a_hold_the_bank_no_longer_has_is_gone(code: str) -> None:
-    assert said_to(VOID, status="declined", code=code, reason="no such hold any more") == HoldGone(ORDER)
+    assert said_to(VOID, status="declined", code=code, reason="no such hold any more") == HoldGone(
+        ORDER
+    )
 
 
 @pytest.mark.parametrize(
-    "said", [{"status": "declined", "code": "AM05"}, {"status": "declined"}, {"status": "invalid", "code": "NOOR"}]
+    "said",
+    [
+        {"status": "declined", "code": "AM05"},
+        {"status": "declined"},
+        {"status": "invalid", "code": "NOOR"},
+    ],
 )
 def test_a_void_that_is_declined_otherwise_is_refused(said: dict[str, Any]) -> None:
-    assert said_to(VOID, **said) == Refused(said.get("code", "unspecified"), "the bank gave no reason")
+    assert said_to(VOID, **said) == Refused(
+        said.get("code", "unspecified"), "the bank gave no reason"
+    )
 
 
 def test_a_voided_hold_is_let_go_and_what_is_undecided_is_no_word() -> None:
@@ -92,7 +108,9 @@ def test_a_voided_hold_is_let_go_and_what_is_undecided_is_no_word() -> None:
     ids=lambda v: getattr(v, "kind", ""),
 )
 @pytest.mark.parametrize("said", [{}, {"amount": "204.1"}], ids=str)
-def test_money_that_went_out_is_booked_where_the_bank_names_what_was_asked(ask: Ask, meant: object, said: dict[str, Any]) -> None:
+def test_money_that_went_out_is_booked_where_the_bank_names_what_was_asked(
+    ask: Ask, meant: object, said: dict[str, Any]
+) -> None:
     assert said_to(ask, **DONE[ask.kind] | said) == meant
 
 
@@ -104,7 +122,17 @@ def test_a_capture_of_less_than_was_held_is_one() -> None:
 
 @pytest.mark.parametrize("ask", MOVED, ids=lambda ask: ask.kind)
 @pytest.mark.parametrize(
-    "name", ["reference", "amount", "currency", "payment_no", "refund_no", "transfer_no", "payer", "paid_at"]
+    "name",
+    [
+        "reference",
+        "amount",
+        "currency",
+        "payment_no",
+        "refund_no",
+        "transfer_no",
+        "payer",
+        "paid_at",
+    ],
 )
 def test_an_answer_that_does_not_name_it_all_is_none(ask: Ask, name: str) -> None:
     said = {"reference": ask.reference} | DONE[ask.kind]
@@ -130,7 +158,9 @@ def test_an_answer_that_does_not_name_it_all_is_none(ask: Ask, name: str) -> Non
     ],
     ids=str,
 )
-def test_what_is_about_something_else_is_a_contradiction(ask: Ask, said: dict[str, Any], kind: str) -> None:
+def test_what_is_about_something_else_is_a_contradiction(
+    ask: Ask, said: dict[str, Any], kind: str
+) -> None:
     (name,) = said
     if name in {"amount", "currency"} and ask is VOID:
         return
@@ -180,13 +210,21 @@ def test_a_field_of_no_believable_shape_makes_the_answer_unreadable(said: dict[s
 
 
 def test_the_banks_sentence_is_one_line_and_has_no_persons_number() -> None:
-    assert sentence("not 110101199003070038,\n13800138000\x00\ud800 nor 0.00 CNY") == "not ***, ***  nor 0.00 CNY"
+    assert (
+        sentence("not 110101199003070038,\n13800138000\x00\ud800 nor 0.00 CNY")
+        == "not ***, ***  nor 0.00 CNY"
+    )
     assert len(sentence("no " * 10_000)) == 300
 
 
 def test_of_several_refunds_ours_is_the_one_under_our_key_or_the_one_nobody_else_has() -> None:
     def record(number: str, key: UUID | None = None, **other: Any) -> Recorded:
-        said = {"operation": "refund", "reference": REFUND.reference, "key": key} | DONE["refund"] | {"refund_no": number} | other
+        said = (
+            {"operation": "refund", "reference": REFUND.reference, "key": key}
+            | DONE["refund"]
+            | {"refund_no": number}
+            | other
+        )
         return Recorded.model_validate(said)
 
     mine, theirs, unnamed = record("R1", REFUND.intent_id), record("R2", UUID(int=9)), record("R3")
@@ -226,11 +264,15 @@ def test_whether_and_when_the_bank_is_asked_anew_is_dated_data(tmp_path: Path) -
         ("Mon, 30 Nov 2020 12:01:00 GMT", 0.0), ("soon", None), ("-5", None), ("1e9", None), ("٣", None), ("", None), (None, None),
     ],
 )  # fmt: skip
-def test_a_pause_is_as_long_as_the_bank_asks_up_to_ten_minutes(header: str | None, pause_s: float | None) -> None:
+def test_a_pause_is_as_long_as_the_bank_asks_up_to_ten_minutes(
+    header: str | None, pause_s: float | None
+) -> None:
     assert pause_of(header, AT) == pause_s
 
 
-def test_a_lane_breaks_after_five_failures_in_a_row_and_a_pause_is_never_shorter_than_asked() -> None:
+def test_a_lane_breaks_after_five_failures_in_a_row_and_a_pause_is_never_shorter_than_asked() -> (
+    None
+):
     breaker = Breaker(lambda: 0.5)
     for _ in range(4):
         breaker.failed(100.0)

@@ -64,7 +64,9 @@ def cny(amount: str) -> Money:
 
 
 def placed(amount: str = "204.10", tax: str = "12.10") -> OrderPlaced:
-    person = SealedPerson(person_ref=PERSON, sealed=b"sealed", id_type="1", name_digest="n", id_digest="i")
+    person = SealedPerson(
+        person_ref=PERSON, sealed=b"sealed", id_type="1", name_digest="n", id_digest="i"
+    )
     consignee = SealedConsignee(
         person_ref=PERSON,
         sealed=b"sealed",
@@ -88,7 +90,13 @@ UNWOUND = OrderUnwinding(order_id=ORDER, towards="rejected")
 
 
 def line(
-    number: int = 1, *, now: str = "2", before: str = "0", of: str = "2", total: str = "172.00", tax: str = "12.10"
+    number: int = 1,
+    *,
+    now: str = "2",
+    before: str = "0",
+    of: str = "2",
+    total: str = "172.00",
+    tax: str = "12.10",
 ) -> ReturnedLine:
     return ReturnedLine(
         line_no=number,
@@ -100,9 +108,18 @@ def line(
     )
 
 
-def back(*lines: ReturnedLine, number: int = 1, in_time: bool = True, refund: bool = True) -> ReturnAccepted:
+def back(
+    *lines: ReturnedLine, number: int = 1, in_time: bool = True, refund: bool = True
+) -> ReturnAccepted:
     whole = all(x.returned == x.ordered for x in lines)
-    return ReturnAccepted(order_id=ORDER, return_no=number, in_time=in_time, refund_goods=refund, whole=whole, lines=lines)
+    return ReturnAccepted(
+        order_id=ORDER,
+        return_no=number,
+        in_time=in_time,
+        refund_goods=refund,
+        whole=whole,
+        lines=lines,
+    )
 
 
 BACK = back(line())
@@ -116,7 +133,9 @@ REFUNDED = Refunded(ORDER, "R1")
 
 
 def captured(amount: str = "204.10") -> Captured:
-    return Captured(ORDER, cny(amount), "P1", "440316T004", PERSON, "n", datetime(2026, 11, 23, tzinfo=UTC))
+    return Captured(
+        ORDER, cny(amount), "P1", "440316T004", PERSON, "n", datetime(2026, 11, 23, tzinfo=UTC)
+    )
 
 
 HEARD: tuple[Heard, ...] = (
@@ -181,8 +200,14 @@ def pairs() -> Iterator[tuple[State, bool, Heard]]:
         yield state, unwinding, heard
 
 
-@pytest.mark.parametrize(("state", "unwinding", "heard"), list(pairs()), ids=lambda v: getattr(type(v), "__name__", str(v)))
-def test_each_pair_goes_where_the_table_says_or_is_refused_by_name(state: State, unwinding: bool, heard: Heard) -> None:
+@pytest.mark.parametrize(
+    ("state", "unwinding", "heard"),
+    list(pairs()),
+    ids=lambda v: getattr(type(v), "__name__", str(v)),
+)
+def test_each_pair_goes_where_the_table_says_or_is_refused_by_name(
+    state: State, unwinding: bool, heard: Heard
+) -> None:
     payment = after(*WAYS[state, unwinding]).payment
     assert (payment.state, payment.unwinding) == (state, unwinding)
     table = UNWINDING if unwinding else PAYMENT
@@ -192,7 +217,9 @@ def test_each_pair_goes_where_the_table_says_or_is_refused_by_name(state: State,
         return
     decision = follow(payment, heard)
     expected = table.next(state, heard)
-    if any(isinstance(fact, ReturnRefunded) for fact in decision.facts):  # its own fact is folded as well
+    if any(
+        isinstance(fact, ReturnRefunded) for fact in decision.facts
+    ):  # its own fact is folded as well
         expected = table.next(expected, decision.facts[-1])
     assert decision.payment.state is expected
     assert decision.payment.version == payment.version + len(decision.facts)
@@ -211,7 +238,10 @@ def test_a_paid_and_released_order_settles_the_merchant_and_the_tax() -> None:
     assert [type(a) for a in asks] == [Authorise, Capture]
     assert payment.version == 2
     assert facts[1] == MerchantSettled(
-        order_id=ORDER, merchant_code="46016602EV", merchant_amount=cny("192.00"), tax_amount=cny("12.10")
+        order_id=ORDER,
+        merchant_code="46016602EV",
+        merchant_amount=cny("192.00"),
+        tax_amount=cny("12.10"),
     )
     assert balances(books) == {
         Account.BANK_CLEARING: 20410,
@@ -233,13 +263,26 @@ def test_what_the_bank_took_is_booked_and_announced_even_if_it_is_not_what_was_a
     assert balances(books) == {Account.BANK_CLEARING: 20310, Account.BUYER_FUNDS: -20310}
 
 
-@pytest.mark.parametrize("way", [(RELEASED, BACK), (BACK, RELEASED)], ids=("release first", "return first"))
-def test_goods_back_in_time_are_refunded_out_of_the_merchants_and_the_tax_offices_accounts(way: tuple[Heard, ...]) -> None:
+@pytest.mark.parametrize(
+    "way", [(RELEASED, BACK), (BACK, RELEASED)], ids=("release first", "return first")
+)
+def test_goods_back_in_time_are_refunded_out_of_the_merchants_and_the_tax_offices_accounts(
+    way: tuple[Heard, ...],
+) -> None:
     payment, facts, asks, books = all_after(PLACED, AUTHORISED, captured(), *way, REFUNDED)
-    assert (payment.state, payment.refunded, payment.returning) == (State.SETTLED, cny("204.10"), None)
+    assert (payment.state, payment.refunded, payment.returning) == (
+        State.SETTLED,
+        cny("204.10"),
+        None,
+    )
     assert [type(f) for f in facts] == [PaymentCaptured, MerchantSettled, ReturnRefunded]
     assert facts[-1] == ReturnRefunded(
-        order_id=ORDER, return_no=1, amount=cny("204.10"), goods_amount=cny("192.00"), tax_amount=cny("12.10"), refund_no="R1"
+        order_id=ORDER,
+        return_no=1,
+        amount=cny("204.10"),
+        goods_amount=cny("192.00"),
+        tax_amount=cny("12.10"),
+        refund_no="R1",
     )
     assert isinstance(asks[-1], Refund)
     assert asks[-1].amount == cny("204.10")
@@ -252,7 +295,12 @@ def test_goods_that_came_late_leave_the_tax_where_it_is() -> None:
     payment, facts, _, books = all_after(PLACED, AUTHORISED, captured(), RELEASED, late, REFUNDED)
     assert (payment.state, payment.refunded) == (State.SETTLED, cny("192.00"))
     assert facts[-1] == ReturnRefunded(
-        order_id=ORDER, return_no=1, amount=cny("192.00"), goods_amount=cny("192.00"), tax_amount=cny("0"), refund_no="R1"
+        order_id=ORDER,
+        return_no=1,
+        amount=cny("192.00"),
+        goods_amount=cny("192.00"),
+        tax_amount=cny("0"),
+        refund_no="R1",
     )
     assert balances(books) == {Account.BANK_CLEARING: 1210, Account.TAX_PAYABLE: -1210}
 
@@ -268,9 +316,17 @@ def test_goods_that_came_late_and_the_merchant_keeps_the_price_ask_nothing_of_th
 
 
 @st.composite
-def orders_in_parts(draw: st.DrawFn) -> tuple[int, int, list[tuple[int, int, int]], list[list[int]]]:
+def orders_in_parts(
+    draw: st.DrawFn,
+) -> tuple[int, int, list[tuple[int, int, int]], list[list[int]]]:
     """What was captured and withheld, the lines as (price, tax, quantity), and how many of each come back by each return."""
-    lines = draw(st.lists(st.tuples(st.integers(0, 50_000), st.integers(0, 9_000), st.integers(1, 5)), min_size=1, max_size=4))
+    lines = draw(
+        st.lists(
+            st.tuples(st.integers(0, 50_000), st.integers(0, 9_000), st.integers(1, 5)),
+            min_size=1,
+            max_size=4,
+        )
+    )
     taken = draw(st.integers(1, 300_000))
     cuts = [sorted(draw(st.lists(st.integers(0, q), max_size=3))) for _, _, q in lines]
     steps = max((len(c) for c in cuts), default=0) + 1
@@ -335,7 +391,14 @@ def test_a_piece_gets_the_tax_that_is_still_withheld_on_what_is_still_sold(
 def test_after_a_lower_bill_a_later_return_gets_the_tax_that_is_left_on_what_is_left() -> None:
     """10.00 withheld on 4 pieces, 2 of them back: 5.00. Customs bills 4.00 on the rest: 1.00. 1 more back: 2.00."""
     terms = Terms(cny("110.00"), cny("10.00"), "M", "E")
-    payment = Payment(ORDER, state=State.SETTLED, terms=terms, authorisation_no="A", payment_no="P", captured=cny("110.00"))
+    payment = Payment(
+        ORDER,
+        state=State.SETTLED,
+        terms=terms,
+        authorisation_no="A",
+        payment_no="P",
+        captured=cny("110.00"),
+    )
 
     def returned(payment: Payment, number: int, pieces: int, before: int) -> tuple[Payment, Money]:
         piece = ReturnedLine(
@@ -363,7 +426,9 @@ def test_after_a_lower_bill_a_later_return_gets_the_tax_that_is_left_on_what_is_
 
 def test_each_return_is_asked_of_the_bank_under_a_key_of_its_own_and_booked_once() -> None:
     first, second = back(line(now="1")), back(line(now="1", before="1"), number=2)
-    payment, _, asks, books = all_after(PLACED, AUTHORISED, captured(), RELEASED, first, REFUNDED, second, REFUNDED)
+    payment, _, asks, books = all_after(
+        PLACED, AUTHORISED, captured(), RELEASED, first, REFUNDED, second, REFUNDED
+    )
     refunds = [a for a in asks if isinstance(a, Refund)]
     assert [a.amount for a in refunds] == [cny("102.05"), cny("102.05")]
     assert len({a.intent_id for a in refunds}) == 2
@@ -377,7 +442,9 @@ def test_each_return_is_asked_of_the_bank_under_a_key_of_its_own_and_booked_once
 def test_an_expired_hold_is_declined_and_let_go(answer: Heard) -> None:
     payment, facts, asks, _ = all_after(PLACED, AUTHORISED, EXPIRED, answer)
     assert payment.state is State.DECLINED
-    assert facts[-1] == PaymentDeclined(order_id=ORDER, code="AC04", reason="the authorisation has expired", amount=cny("204.10"))
+    assert facts[-1] == PaymentDeclined(
+        order_id=ORDER, code="AC04", reason="the authorisation has expired", amount=cny("204.10")
+    )
     assert isinstance(asks[-1], Void)
     for way in ((EXPIRED, answer, UNWOUND), (EXPIRED, UNWOUND, answer), (UNWOUND, EXPIRED, answer)):
         decision = after(PLACED, AUTHORISED, *way)
@@ -394,7 +461,9 @@ BANK_SAYS: dict[str, tuple[Heard, ...]] = {
 
 @pytest.mark.parametrize("says", BANK_SAYS)
 @pytest.mark.parametrize("at", [0, 1, 2, 3])
-def test_an_order_undone_at_any_moment_ends_with_nothing_taken_and_says_so_once(says: str, at: int) -> None:
+def test_an_order_undone_at_any_moment_ends_with_nothing_taken_and_says_so_once(
+    says: str, at: int
+) -> None:
     """The bank's answers come in their order; the unwinding comes before, between or after them."""
     answers = list(BANK_SAYS[says])
     heard: list[Heard] = [PLACED]
@@ -423,7 +492,9 @@ def test_an_order_undone_at_any_moment_ends_with_nothing_taken_and_says_so_once(
 def _may_answer(answer: Heard, asks: list[Ask]) -> bool:
     """The bank answers only what it was asked."""
     asked = {type(ask) for ask in asks}
-    return Capture in asked if isinstance(answer, Captured | CaptureDeclined) else Authorise in asked
+    return (
+        Capture in asked if isinstance(answer, Captured | CaptureDeclined) else Authorise in asked
+    )
 
 
 def test_a_release_heard_of_after_the_unwinding_leaves_the_books_even() -> None:
@@ -441,7 +512,9 @@ def test_an_unknown_outcome_is_never_taken_for_a_failed_one() -> None:
 
 def test_the_keys_of_what_is_asked_never_change() -> None:
     _, _, asks, _ = all_after(PLACED, AUTHORISED, captured(), UNWOUND)
-    assert [a.intent_id for a in asks] == [uuid5(ORDER, kind) for kind in ("authorise", "capture", "refund")]
+    assert [a.intent_id for a in asks] == [
+        uuid5(ORDER, kind) for kind in ("authorise", "capture", "refund")
+    ]
     assert Void(order_id=ORDER, authorisation_no="A1").intent_id == uuid5(ORDER, "void")
     again = Authorise.model_validate_json(asks[0].model_dump_json())
     assert again == asks[0]
@@ -452,7 +525,9 @@ def test_the_keys_of_what_is_asked_never_change() -> None:
     took=st.integers(min_value=1, max_value=50_000),
     tax=st.integers(min_value=0, max_value=20_410),
 )
-def test_whatever_comes_the_books_balance_and_no_more_is_refunded_than_captured(steps: list[Heard], took: int, tax: int) -> None:
+def test_whatever_comes_the_books_balance_and_no_more_is_refunded_than_captured(
+    steps: list[Heard], took: int, tax: int
+) -> None:
     payment: Payment | None = None
     books: list[Entry] = []
     asked: list[UUID] = []
@@ -470,12 +545,18 @@ def test_whatever_comes_the_books_balance_and_no_more_is_refunded_than_captured(
         asked += [ask.intent_id for ask in decision.asks]
         books += [e for m in decision.movements for e in ledger.entries(uuid4(), ORDER, m)]
         assert sum(e.amount_minor for e in books) == 0
-        given_back = -sum(e.amount_minor for e in books if e.account is Account.BANK_CLEARING and e.amount_minor < 0)
+        given_back = -sum(
+            e.amount_minor
+            for e in books
+            if e.account is Account.BANK_CLEARING and e.amount_minor < 0
+        )
         assert given_back == (payment.refunded.minor if payment.refunded else 0)
         assert given_back <= (payment.captured.minor if payment.captured else 0)
         owed = balances(books).get(Account.BUYER_FUNDS, 0)
         holds = payment.state in {State.CAPTURED, State.REFUNDING}
-        on_the_way = payment.returning.goods.minor + payment.returning.tax.minor if payment.returning else 0
+        on_the_way = (
+            payment.returning.goods.minor + payment.returning.tax.minor if payment.returning else 0
+        )
         assert owed == (-payment.captured.minor if holds and payment.captured else -on_the_way)
         assert balances(books).get(Account.BANK_CLEARING, 0) >= 0
     assert len(asked) == len(set(asked)), "each thing is asked of the bank once"
@@ -496,7 +577,9 @@ def balances(books: list[Entry]) -> dict[Account, int]:
         ("10.00", "12.10", "0", "10.00"),
     ],
 )
-def test_the_tax_comes_first_and_the_parts_are_the_whole(took: str, tax: str, merchant_part: str, tax_part: str) -> None:
+def test_the_tax_comes_first_and_the_parts_are_the_whole(
+    took: str, tax: str, merchant_part: str, tax_part: str
+) -> None:
     assert ledger.shares(cny(took), cny(tax)) == (cny(merchant_part), cny(tax_part))
     moved = ledger.settle(cny(took), cny(tax), "M")
     assert sum(m.amount.minor for m in moved) == cny(took).minor

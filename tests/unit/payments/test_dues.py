@@ -31,7 +31,13 @@ def yuan(minor: int) -> Money:
 
 
 def came_back(assessed: int, remaining: int = 0, part: int = 1) -> TaxRestored:
-    return TaxRestored(order_id=ORDER, return_no=part, total=yuan(assessed), quota=yuan(0), remaining=yuan(remaining))
+    return TaxRestored(
+        order_id=ORDER,
+        return_no=part,
+        total=yuan(assessed),
+        quota=yuan(0),
+        remaining=yuan(remaining),
+    )
 
 
 def outcome_of(withheld: int, billed: int) -> str:
@@ -63,7 +69,9 @@ class Books:
         """What a release books: the shares of what was captured, and what was assessed."""
         self.book(ledger.capture(yuan(10**6)))
         self.book(ledger.settle(yuan(10**6), yuan(withheld), "M"))
-        self.book(customs_debt.assessed(TaxPosted(order_id=ORDER, total=yuan(assessed)), yuan(withheld)))
+        self.book(
+            customs_debt.assessed(TaxPosted(order_id=ORDER, total=yuan(assessed)), yuan(withheld))
+        )
 
     def settled(self, withheld: int, assessed: int, billed: int) -> customs_debt.Due:
         event = TaxBillSettled(
@@ -75,15 +83,30 @@ class Books:
         excess = customs_debt.excess_of(due)
         if excess is None:
             return due
-        self.book(ledger.shift(ledger.Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, excess.minor, "CNY"))
-        return customs_debt.Due(**{f: getattr(due, f) for f in due.__slots__} | {"refunded": excess})
+        self.book(
+            ledger.shift(
+                ledger.Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, excess.minor, "CNY"
+            )
+        )
+        return customs_debt.Due(
+            **{f: getattr(due, f) for f in due.__slots__} | {"refunded": excess}
+        )
 
     def evened_out(self, due: customs_debt.Due) -> customs_debt.Due:
         """What is between withheld and billed shared out anew; the bank gives back at once what is too much."""
         due, moved, excess = customs_debt.allocate_difference(due, self.held)
         self.book(moved)
         if excess.minor:
-            self.book(ledger.shift(ledger.Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, excess.minor, "CNY", due.turn))
+            self.book(
+                ledger.shift(
+                    ledger.Purpose.REFUND_TAX,
+                    ledger.SUSPENSE,
+                    ledger.BANK,
+                    excess.minor,
+                    "CNY",
+                    due.turn,
+                )
+            )
             due = replace(due, refunded=due.refunded + excess)
         assert customs_debt.allocate_difference(due, self.held) == (due, (), yuan(0))
         return due
@@ -96,7 +119,9 @@ class Books:
 
 
 @given(amounts, amounts, amounts)
-def test_customs_gets_what_it_billed_and_nothing_stays_in_between(withheld: int, assessed: int, billed: int) -> None:
+def test_customs_gets_what_it_billed_and_nothing_stays_in_between(
+    withheld: int, assessed: int, billed: int
+) -> None:
     books = Books()
     books.released(withheld, assessed)
     assert books.of[Account.TAX_PAYABLE] == -assessed
@@ -112,16 +137,27 @@ def test_customs_gets_what_it_billed_and_nothing_stays_in_between(withheld: int,
     outcome = outcome_of(withheld, billed)
     assert books.of[Account.TAX_DIFFERENCE] == (billed - withheld if outcome == "booked" else 0)
     assert books.of[Account.MERCHANT_CLAIM] == (billed - withheld if outcome == "claim" else 0)
-    assert books.of[Account.BANK_CLEARING] == 10**6 - billed - (withheld - billed if outcome == "refund" else 0)
+    assert books.of[Account.BANK_CLEARING] == 10**6 - billed - (
+        withheld - billed if outcome == "refund" else 0
+    )
     assert sum(books.of.values()) == 0
 
 
 def _due(billed: int) -> TaxBillDue:
-    return TaxBillDue(order_id=ORDER, tax_no="T", payment_book="B", payment_id=PAYMENT, bills=1, amount=yuan(billed))
+    return TaxBillDue(
+        order_id=ORDER,
+        tax_no="T",
+        payment_book="B",
+        payment_id=PAYMENT,
+        bills=1,
+        amount=yuan(billed),
+    )
 
 
 @given(amounts, amounts, amounts)
-def test_goods_that_come_back_leave_no_account_moved(withheld: int, assessed: int, billed: int) -> None:
+def test_goods_that_come_back_leave_no_account_moved(
+    withheld: int, assessed: int, billed: int
+) -> None:
     books = Books()
     books.released(withheld, assessed)
     due = books.settled(withheld, assessed, billed)
@@ -133,7 +169,9 @@ def test_goods_that_come_back_leave_no_account_moved(withheld: int, assessed: in
 
 
 @given(amounts, amounts)
-def test_goods_that_come_back_before_the_bill_leave_no_account_moved(withheld: int, assessed: int) -> None:
+def test_goods_that_come_back_before_the_bill_leave_no_account_moved(
+    withheld: int, assessed: int
+) -> None:
     books = Books()
     books.released(withheld, assessed)
     books.book(ledger.unsettle(*ledger.shares(yuan(10**6), yuan(withheld)), "M", 1))
@@ -180,7 +218,9 @@ def test_goods_that_come_back_in_two_parts_leave_no_account_moved(
 
 
 @given(amounts, amounts, amounts)
-def test_what_comes_back_too_late_costs_the_merchant_the_tax(withheld: int, assessed: int, billed: int) -> None:
+def test_what_comes_back_too_late_costs_the_merchant_the_tax(
+    withheld: int, assessed: int, billed: int
+) -> None:
     books = Books()
     books.released(withheld, assessed)
     due = customs_debt.handed_over(books.settled(withheld, assessed, billed), _due(billed))
@@ -197,7 +237,14 @@ def test_what_comes_back_too_late_costs_the_merchant_the_tax(withheld: int, asse
 
 
 @settings(deadline=None)
-@given(amounts, amounts, amounts, st.integers(1, 99), st.integers(-2_000, 2_000), st.permutations(["refund", "tax", "bill"]))
+@given(
+    amounts,
+    amounts,
+    amounts,
+    st.integers(1, 99),
+    st.integers(-2_000, 2_000),
+    st.permutations(["refund", "tax", "bill"]),
+)
 def test_a_part_that_comes_back_after_the_bill_ends_alike_in_whatever_order_it_is_heard(
     withheld: int, assessed: int, billed: int, percent: int, off: int, order: list[str]
 ) -> None:
@@ -217,7 +264,9 @@ def test_a_part_that_comes_back_after_the_bill_ends_alike_in_whatever_order_it_i
             due, moved = customs_debt.restored(due, came_back(owed, max(1, assessed - owed)))
             books.book(moved)
         else:
-            event = TaxBillCorrected(order_id=ORDER, tax_no="T_1", replaces="T", number=1, billed=yuan(left), returns=1)
+            event = TaxBillCorrected(
+                order_id=ORDER, tax_no="T_1", replaces="T", number=1, billed=yuan(left), returns=1
+            )
             due, moved = customs_debt.corrected(due, event)
             books.book(moved)
         due = books.evened_out(due) if heard >= due.returns else due
@@ -243,7 +292,9 @@ def test_a_bill_is_paid_once() -> None:
 
 
 @given(st.integers(0, 500), st.lists(st.integers(1, 200), max_size=12))
-def test_the_deposit_is_never_overdrawn_and_nobody_passes_an_older_demand(free: int, wanted: list[int]) -> None:
+def test_the_deposit_is_never_overdrawn_and_nobody_passes_an_older_demand(
+    free: int, wanted: list[int]
+) -> None:
     demands = [(UUID(int=i), yuan(amount)) for i, amount in enumerate(wanted)]
     covered, uncovered = customs_debt.cover(yuan(free), demands)
     left = free - sum(amount.minor for _, amount in covered)
@@ -258,7 +309,10 @@ def test_a_part_of_a_movement_that_is_nothing_is_no_movement() -> None:
 
 def test_two_orders_of_one_transfer_are_two_transactions() -> None:
     (movement,) = ledger.reserve(yuan(1))
-    assert ledger.entries(UUID(int=1), ORDER, movement)[0].txn_id != ledger.entries(UUID(int=2), ORDER, movement)[0].txn_id
+    assert (
+        ledger.entries(UUID(int=1), ORDER, movement)[0].txn_id
+        != ledger.entries(UUID(int=2), ORDER, movement)[0].txn_id
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,32 @@ Speaking = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
 def item(key: UUID | None = None) -> dict[str, Any]:
-    return {"key": str(key or uuid4()), "reference": "r", "amount": "1.00", "currency": "CNY", "authorisation_no": "A"}
+    return {
+        "key": str(key or uuid4()),
+        "reference": "r",
+        "amount": "1.00",
+        "currency": "CNY",
+        "authorisation_no": "A",
+    }
 
 
 def ok(body: bytes, *headers: bytes) -> bytes:
-    return b"\r\n".join([b"HTTP/1.1 200 OK", b"content-length: %d" % len(body), *headers, b"", body])
+    return b"\r\n".join(
+        [b"HTTP/1.1 200 OK", b"content-length: %d" % len(body), *headers, b"", body]
+    )
 
 
 def answer(*items: dict[str, Any]) -> bytes:
-    return ok(orjson.dumps({"items": [{"key": i["key"], "status": "pending", "reference": i["reference"]} for i in items]}))
+    return ok(
+        orjson.dumps(
+            {
+                "items": [
+                    {"key": i["key"], "status": "pending", "reference": i["reference"]}
+                    for i in items
+                ]
+            }
+        )
+    )
 
 
 @contextlib.asynccontextmanager
@@ -39,7 +56,11 @@ async def speaking(speak: Speaking, *, timeout_s: float = 0.3) -> AsyncIterator[
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+                length = next(
+                    int(line[15:])
+                    for line in head.lower().split(b"\r\n")
+                    if line.startswith(b"content-length:")
+                )
                 await speak(await reader.readexactly(length), writer)
                 await writer.drain()
         writer.close()
@@ -54,7 +75,9 @@ async def speaking(speak: Speaking, *, timeout_s: float = 0.3) -> AsyncIterator[
 
 
 def status(code: int, *headers: bytes, body: bytes = b"") -> bytes:
-    return b"\r\n".join([b"HTTP/1.1 %d No" % code, b"content-length: %d" % len(body), *headers, b"", body])
+    return b"\r\n".join(
+        [b"HTTP/1.1 %d No" % code, b"content-length: %d" % len(body), *headers, b"", body]
+    )
 
 
 HTML = b"<html><body>back soon</body></html>"
@@ -68,7 +91,9 @@ SAID: dict[str, bytes] = {
     "items an object": ok(b'{"items":{"0":{}}}'),
     "items a number": ok(b'{"items":1e999999}'),
     "items deep": ok(b'{"items":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-    "items of none": ok(b'{"items":[null,[],1,"x",{},{"key":null},{"key":1},{"key":"x"},{"key":{"a":[null]}}]}'),
+    "items of none": ok(
+        b'{"items":[null,[],1,"x",{},{"key":null},{"key":1},{"key":"x"},{"key":{"a":[null]}}]}'
+    ),
     "an empty list": ok(b'{"items":[]}'),
     "half a body": ok(b'{"items":[{"key":"'),
     "a body cut": b'HTTP/1.1 200 OK\r\ncontent-length: 4000\r\n\r\n{"items":[',
@@ -137,7 +162,9 @@ async def reset(_body: bytes, writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize(
-    "speak", [chunks_for_ever, a_byte_at_a_time, processing_for_ever, silence, reset], ids=lambda f: f.__name__
+    "speak",
+    [chunks_for_ever, a_byte_at_a_time, processing_for_ever, silence, reset],
+    ids=lambda f: f.__name__,
 )
 async def test_no_answer_takes_longer_than_four_timeouts(speak: Speaking) -> None:
     async with speaking(speak) as bank:
@@ -156,7 +183,9 @@ async def test_a_bank_that_is_not_there_is_none() -> None:
 
 
 @pytest.mark.parametrize("code", [401, 403, 407])
-async def test_a_bank_that_refuses_our_own_key_is_left_alone_and_no_item_is_to_blame(code: int) -> None:
+async def test_a_bank_that_refuses_our_own_key_is_left_alone_and_no_item_is_to_blame(
+    code: int,
+) -> None:
     calls = [0]
 
     async def speak(body: bytes, writer: asyncio.StreamWriter) -> None:
@@ -182,7 +211,9 @@ async def test_one_item_that_a_filter_forbids_is_found_and_the_others_are_heard(
     poison = items[7]["key"]
 
     async def speak(body: bytes, writer: asyncio.StreamWriter) -> None:
-        writer.write(status(403) if poison.encode() in body else answer(*orjson.loads(body)["items"]))
+        writer.write(
+            status(403) if poison.encode() in body else answer(*orjson.loads(body)["items"])
+        )
 
     heard_of: set[UUID] = set()
     found: set[UUID] = set()
@@ -230,7 +261,9 @@ def told(key: object, **more: object) -> dict[str, object]:
     ],
     ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )
-async def test_of_a_bulk_each_answer_is_read_by_itself(items: list[dict[str, object]], heard_of: set[UUID]) -> None:
+async def test_of_a_bulk_each_answer_is_read_by_itself(
+    items: list[dict[str, object]], heard_of: set[UUID]
+) -> None:
     async def speak(_body: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(ok(orjson.dumps({"items": items})))
 
@@ -249,5 +282,7 @@ async def test_of_a_bulk_each_answer_is_read_by_itself(items: list[dict[str, obj
         ("Mon, 01 Jan 0001 00:00:00 +2359", 0.0), ("Mon, 30 Nov 2026 12:00:30 +9999", None), ("Mon, 99 Foo 2026 99:99:99 GMT", None),
     ],
 )  # fmt: skip
-def test_a_pause_is_as_long_as_the_bank_asks_up_to_ten_minutes(text: str, pause_s: float | None) -> None:
+def test_a_pause_is_as_long_as_the_bank_asks_up_to_ten_minutes(
+    text: str, pause_s: float | None
+) -> None:
     assert pause_of(text, datetime(2026, 11, 30, 12, tzinfo=UTC)) == pause_s

@@ -14,7 +14,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from lxml import etree
-from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
+from signxml.algorithms import (
+    CanonicalizationMethod,
+    DigestAlgorithm,
+    SignatureConstructionMethod,
+    SignatureMethod,
+)
 from signxml.signer import XMLSigner
 
 from sandbox.documents import Payment, Submission, Waybill, read_submissions
@@ -61,13 +66,17 @@ def read(value: bytes) -> Submission:
 
 
 def payment_of(order: Submission, **changed: Any) -> Payment:
-    paid = Payment(str(order.order_id), "P1", str(order.amount_paid), order.currency, ENTERPRISE, BUYER)
+    paid = Payment(
+        str(order.order_id), "P1", str(order.amount_paid), order.currency, ENTERPRISE, BUYER
+    )
     return replace(paid, **changed)
 
 
 def waybill_of(order: Submission, **changed: Any) -> Waybill:
     to = order.consignee
-    return replace(Waybill(str(order.order_id), "31229908QR", "YT1", to.name, to.phone, to.address), **changed)
+    return replace(
+        Waybill(str(order.order_id), "31229908QR", "YT1", to.name, to.phone, to.address), **changed
+    )
 
 
 def guid() -> str:
@@ -79,7 +88,12 @@ def _element(name: str, fields: dict[str, Any]) -> str:
 
 
 def _message(code: str, body: str) -> bytes:
-    transfer = {"copCode": "1105910159", "copName": "Agent", "dxpMode": "DXP", "dxpId": "DXPENT0000530815"}
+    transfer = {
+        "copCode": "1105910159",
+        "copName": "Agent",
+        "dxpMode": "DXP",
+        "dxpId": "DXPENT0000530815",
+    }
     return (
         f'<CEB{code}Message xmlns="{CEB}" guid="{guid()}" version="1.0">{body}'
         f"{_element('BaseTransfer', transfer)}</CEB{code}Message>"
@@ -142,7 +156,13 @@ def cancel_623(order: Submission, invt_no: str, cop_no: str = "COP1") -> bytes:
 
 
 def return_625(order: Submission, invt_no: str, quantity: str = "2", gnum: str = "1") -> bytes:
-    line = {"gnum": gnum, "gcode": "0809290000", "gname": "Sweet cherries, fresh", "qty": quantity, "unit": "035"}
+    line = {
+        "gnum": gnum,
+        "gcode": "0809290000",
+        "gname": "Sweet cherries, fresh",
+        "qty": quantity,
+        "unit": "035",
+    }
     head = _element("InvtRefundHead", _request(order, invt_no, "COP1"))
     return _message("625", f"<InvtRefund>{head}{_element('InvtRefundList', line)}</InvtRefund>")
 
@@ -191,4 +211,8 @@ class Declarant:
             digest_algorithm=DigestAlgorithm.SHA256,
             c14n_algorithm=CanonicalizationMethod.CANONICAL_XML_1_0,
         )
-        return bytes(etree.tostring(signer.sign(etree.fromstring(message), key=self.key, always_add_key_value=False)))
+        return bytes(
+            etree.tostring(
+                signer.sign(etree.fromstring(message), key=self.key, always_add_key_value=False)
+            )
+        )

@@ -44,7 +44,9 @@ def order_of(words: str = "", **changed: Any) -> Submission:
     return read(submission(f"SHOP1-000001~{words}" if words else "SHOP1-000001", **changed))
 
 
-def push(authority: Authority, order: Submission, *, payment: bool = True, waybill: bool = True) -> list[Receipt]:
+def push(
+    authority: Authority, order: Submission, *, payment: bool = True, waybill: bool = True
+) -> list[Receipt]:
     """The documents that platform, bank and carrier push."""
     heard = authority.hear_orders([order], NOW)
     payments = [payment_of(order)] if payment else []
@@ -77,7 +79,9 @@ def joined(messages: list[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.word or "none")
-def test_the_authority_speaks_every_row_of_its_language(authority: Authority, declarant: Declarant, row: Phrase) -> None:
+def test_the_authority_speaks_every_row_of_its_language(
+    authority: Authority, declarant: Declarant, row: Phrase
+) -> None:
     order = order_of(row.word)
     push(authority, order)
     first = authority.receive([declarant.sign(list_621(order))], NOW)
@@ -93,7 +97,9 @@ def test_the_authority_speaks_every_row_of_its_language(authority: Authority, de
         ("late.unheard-of", ["2", "120", "800"]),
     ],
 )
-def test_words_join(authority: Authority, declarant: Declarant, words: str, expected: list[str]) -> None:
+def test_words_join(
+    authority: Authority, declarant: Declarant, words: str, expected: list[str]
+) -> None:
     order = order_of(words)
     push(authority, order)
     first = authority.receive([declarant.sign(list_621(order))], NOW)
@@ -101,7 +107,9 @@ def test_words_join(authority: Authority, declarant: Declarant, words: str, expe
     assert statuses(everything(authority, first)) == expected
 
 
-def test_a_returned_list_is_accepted_once_amended(authority: Authority, declarant: Declarant) -> None:
+def test_a_returned_list_is_accepted_once_amended(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of("return")
     push(authority, order)
     first = authority.receive([declarant.sign(list_621(order))], NOW)
@@ -110,18 +118,24 @@ def test_a_returned_list_is_accepted_once_amended(authority: Authority, declaran
     assert statuses(authority.receive([amended], NOW)) == ["2", "120", "800"]
 
 
-def test_a_return_is_said_again_of_the_list_before_once_its_amendment_comes(authority: Authority, declarant: Declarant) -> None:
+def test_a_return_is_said_again_of_the_list_before_once_its_amendment_comes(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of("return.again")
     push(authority, order)
     first = authority.receive([declarant.sign(list_621(order, "COP1"))], NOW)
-    second = authority.receive([declarant.sign(list_621(order, "COP2", app_type="2", app_time="20261123090001"))], NOW)
+    second = authority.receive(
+        [declarant.sign(list_621(order, "COP2", app_type="2", app_time="20261123090001"))], NOW
+    )
     assert [(r.status, f"<copNo>{n}</copNo>" in r.xml) for r, n in zip(second, ("COP1", *["COP2"] * 3), strict=True)] == [
         (100, True), (2, True), (120, True), (800, True),
     ]  # fmt: skip
     assert second[0].xml != first[-1].xml
 
 
-def test_a_rejected_list_is_rejected_again_when_amended(authority: Authority, declarant: Declarant) -> None:
+def test_a_rejected_list_is_rejected_again_when_amended(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of("reject")
     push(authority, order)
     authority.receive([declarant.sign(list_621(order))], NOW)
@@ -130,14 +144,22 @@ def test_a_rejected_list_is_rejected_again_when_amended(authority: Authority, de
     assert "Code:99" in again[-1].text
 
 
-def test_after_the_e_port_refused_it_the_list_is_taken_when_lodged_again(authority: Authority, declarant: Declarant) -> None:
+def test_after_the_e_port_refused_it_the_list_is_taken_when_lodged_again(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of("eport")
     push(authority, order)
     assert statuses(authority.receive([declarant.sign(list_621(order))], NOW)) == ["-621041"]
-    assert statuses(authority.receive([declarant.sign(list_621(order))], NOW)) == ["2", "120", "800"]
+    assert statuses(authority.receive([declarant.sign(list_621(order))], NOW)) == [
+        "2",
+        "120",
+        "800",
+    ]
 
 
-def test_an_export_is_closed_after_its_departure_and_needs_no_funds(authority: Authority, declarant: Declarant) -> None:
+def test_an_export_is_closed_after_its_departure_and_needs_no_funds(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of(direction="export")
     push(authority, order, payment=False)
     first = authority.receive([declarant.sign(list_603(order))], NOW)
@@ -159,13 +181,19 @@ def test_a_list_waits_for_a_missing_document_and_is_decided_when_it_comes(
     if missing != "order":
         authority.hear_orders([order], NOW)
     payments, waybills = [payment_of(order)], [waybill_of(order)]
-    authority.hear_documents(payments if missing != "payment" else [], waybills if missing != "waybill" else [], NOW)
+    authority.hear_documents(
+        payments if missing != "payment" else [], waybills if missing != "waybill" else [], NOW
+    )
     first = authority.receive([declarant.sign(list_621(order))], NOW)
     assert statuses(first) == ["2"]
     assert "不存在" in first[0].text
     assert authority.fall_due(NOW + LONG) == []
     authority.hear_orders([order], NOW) if missing != "order" else None
-    late = authority.hear_orders([order], NOW) if missing == "order" else authority.hear_documents(payments, waybills, NOW)
+    late = (
+        authority.hear_orders([order], NOW)
+        if missing == "order"
+        else authority.hear_documents(payments, waybills, NOW)
+    )
     assert statuses(late) == ["120", "800"]
 
 
@@ -202,17 +230,27 @@ def test_each_mismatch_is_refused_with_its_code(
     assert f"[Code:{code};" in answer[-1].text
 
 
-def test_the_first_order_document_counts_also_where_two_come_together(authority: Authority, declarant: Declarant) -> None:
+def test_the_first_order_document_counts_also_where_two_come_together(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of()
     other = replace(order, freight=order.freight + 1, amount_paid=order.amount_paid + 1)
     authority.hear_orders([order, other], NOW)
     authority.hear_documents([payment_of(order)], [waybill_of(order)], NOW)
-    assert statuses(authority.receive([declarant.sign(list_621(order))], NOW)) == ["2", "120", "800"]
+    assert statuses(authority.receive([declarant.sign(list_621(order))], NOW)) == [
+        "2",
+        "120",
+        "800",
+    ]
 
 
-def test_a_list_with_fewer_lines_than_the_order_is_refused(authority: Authority, declarant: Declarant) -> None:
+def test_a_list_with_fewer_lines_than_the_order_is_refused(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of()
-    two = replace(order, lines=(order.lines[0], replace(order.lines[0], number=2)), goods_value=Decimal(344))
+    two = replace(
+        order, lines=(order.lines[0], replace(order.lines[0], number=2)), goods_value=Decimal(344)
+    )
     two = replace(two, amount_paid=Decimal("376.10"))
     authority.hear_orders([two], NOW)
     authority.hear_documents([payment_of(two)], [waybill_of(two)], NOW)
@@ -221,7 +259,9 @@ def test_a_list_with_fewer_lines_than_the_order_is_refused(authority: Authority,
 
 
 @pytest.mark.parametrize(("freight", "status"), [("4828.00", 800), ("4828.01", -621005)])
-def test_exactly_the_single_limit_is_inside(authority: Authority, declarant: Declarant, freight: str, status: int) -> None:
+def test_exactly_the_single_limit_is_inside(
+    authority: Authority, declarant: Declarant, freight: str, status: int
+) -> None:
     order = order_of()
     push(authority, order)
     answer = authority.receive([declarant.sign(list_621(order, head={"freight": freight}))], NOW)
@@ -232,18 +272,26 @@ def test_an_order_has_one_live_list(authority: Authority, declarant: Declarant) 
     order = order_of()
     push(authority, order)
     authority.receive([declarant.sign(list_621(order))], NOW)
-    assert statuses(authority.receive([declarant.sign(list_621(order, "COP2"))], NOW)) == ["-621004"]
-    assert statuses(authority.receive([declarant.sign(list_621(order, app_type="2"))], NOW)) == ["-621012"]
+    assert statuses(authority.receive([declarant.sign(list_621(order, "COP2"))], NOW)) == [
+        "-621004"
+    ]
+    assert statuses(authority.receive([declarant.sign(list_621(order, app_type="2"))], NOW)) == [
+        "-621012"
+    ]
 
 
-def test_two_lists_of_one_order_in_one_message_are_one_too_many(authority: Authority, declarant: Declarant) -> None:
+def test_two_lists_of_one_order_in_one_message_are_one_too_many(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of()
     push(authority, order)
     answer = authority.receive([declarant.sign(list_621(order, times=2))], NOW)
     assert sorted(statuses(answer)) == sorted(["2", "120", "800", "-621004"])
 
 
-def test_an_amendment_older_than_what_it_amends_is_refused(authority: Authority, declarant: Declarant) -> None:
+def test_an_amendment_older_than_what_it_amends_is_refused(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of("return")
     push(authority, order)
     authority.receive([declarant.sign(list_621(order))], NOW)
@@ -251,7 +299,9 @@ def test_an_amendment_older_than_what_it_amends_is_refused(authority: Authority,
     assert statuses(authority.receive([stale], NOW)) == ["-621055"]
 
 
-def test_a_message_delivered_again_is_answered_once(authority: Authority, declarant: Declarant) -> None:
+def test_a_message_delivered_again_is_answered_once(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of()
     push(authority, order)
     message = declarant.sign(list_621(order))
@@ -262,17 +312,24 @@ def test_a_message_delivered_again_is_answered_once(authority: Authority, declar
 # --- requests to cancel or to return
 
 
-def test_a_list_under_examination_is_cancelled_and_no_more_is_heard_of_it(authority: Authority, declarant: Declarant) -> None:
+def test_a_list_under_examination_is_cancelled_and_no_more_is_heard_of_it(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of("examine")
     push(authority, order)
     first = authority.receive([declarant.sign(list_621(order))], NOW)
     granted = authority.receive([declarant.sign(cancel_623(order, invt_no(first)))], NOW)
     assert [(r.code, r.status) for r in granted] == [("624", 399)]
     assert everything(authority, []) == []
-    assert statuses(authority.receive([declarant.sign(list_621(order, "COP2"))], NOW))[:2] == ["2", "120"]
+    assert statuses(authority.receive([declarant.sign(list_621(order, "COP2"))], NOW))[:2] == [
+        "2",
+        "120",
+    ]
 
 
-def test_a_waiting_list_is_cancelled_by_the_enterprises_own_number(authority: Authority, declarant: Declarant) -> None:
+def test_a_waiting_list_is_cancelled_by_the_enterprises_own_number(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of()
     authority.receive([declarant.sign(list_621(order))], NOW)
     assert statuses(authority.receive([declarant.sign(cancel_623(order, "NONE"))], NOW)) == ["399"]
@@ -280,7 +337,9 @@ def test_a_waiting_list_is_cancelled_by_the_enterprises_own_number(authority: Au
 
 
 @pytest.mark.parametrize("words", ["", "detain", "shipback"])
-def test_what_is_cleared_or_gone_cannot_be_cancelled(authority: Authority, declarant: Declarant, words: str) -> None:
+def test_what_is_cleared_or_gone_cannot_be_cancelled(
+    authority: Authority, declarant: Declarant, words: str
+) -> None:
     order = order_of(words)
     push(authority, order)
     found = everything(authority, authority.receive([declarant.sign(list_621(order))], NOW))
@@ -289,27 +348,40 @@ def test_what_is_cleared_or_gone_cannot_be_cancelled(authority: Authority, decla
     assert "623005" in refused[0].text
 
 
-def released_list(authority: Authority, declarant: Declarant, words: str = "") -> tuple[Submission, str]:
+def released_list(
+    authority: Authority, declarant: Declarant, words: str = ""
+) -> tuple[Submission, str]:
     order = order_of(words)
     push(authority, order)
     return order, invt_no(authority.receive([declarant.sign(list_621(order))], NOW))
 
 
-def test_goods_come_back_line_by_line_and_no_more_than_is_left(authority: Authority, declarant: Declarant) -> None:
+def test_goods_come_back_line_by_line_and_no_more_than_is_left(
+    authority: Authority, declarant: Declarant
+) -> None:
     order, number = released_list(authority, declarant)
     for quantity, status in (("1", "399"), ("2", "100"), ("1", "399"), ("1", "100")):
-        assert statuses(authority.receive([declarant.sign(return_625(order, number, quantity))], NOW)) == [status]
+        assert statuses(
+            authority.receive([declarant.sign(return_625(order, number, quantity))], NOW)
+        ) == [status]
     assert [r.status for r in authority.fall_due(NOW + 2)] == [800, 800]
 
 
 @pytest.mark.parametrize("row", RETURNS, ids=lambda row: row.word or "none")
-def test_the_authority_takes_back_as_its_language_says(authority: Authority, declarant: Declarant, row: Phrase) -> None:
+def test_the_authority_takes_back_as_its_language_says(
+    authority: Authority, declarant: Declarant, row: Phrase
+) -> None:
     order, number = released_list(authority, declarant, row.word)
-    given = [*authority.receive([declarant.sign(return_625(order, number))], NOW), *authority.fall_due(NOW + 100)]
+    given = [
+        *authority.receive([declarant.sign(return_625(order, number))], NOW),
+        *authority.fall_due(NOW + 100),
+    ]
     assert tuple(str(r.status) for r in given) == row.does
     days = {"": 0, "back_late": 46}.get(row.word)
     if days is not None:
-        day = datetime.fromtimestamp(NOW + days * 86_400, UTC).astimezone(timezone(timedelta(hours=8)))
+        day = datetime.fromtimestamp(NOW + days * 86_400, UTC).astimezone(
+            timezone(timedelta(hours=8))
+        )
         assert f"<returnTime>{day:%Y%m%d}" in given[-1].xml
 
 
@@ -322,7 +394,9 @@ def test_released_goods_are_taken_back_once(authority: Authority, declarant: Dec
     (back,) = authority.fall_due(NOW + 2)
     assert (back.code, back.status) == ("626", 800)
     assert return_time(NOW)[:8] in back.xml
-    assert re.findall("<preNo>.*</preNo>", back.xml) == re.findall("<preNo>.*</preNo>", granted[0].xml)
+    assert re.findall("<preNo>.*</preNo>", back.xml) == re.findall(
+        "<preNo>.*</preNo>", granted[0].xml
+    )
     assert statuses(authority.receive([declarant.sign(return_625(order, number))], NOW)) == ["100"]
 
 
@@ -365,7 +439,9 @@ def test_a_list_not_released_cannot_come_back(authority: Authority, declarant: D
         (lambda xml: re.sub(rb'guid="[^"]*"', b'guid="x"', xml), "0002"),
     ],
 )
-def test_what_is_no_declaration_is_answered_with_a_900(authority: Authority, change: Callable[[bytes], bytes], code: str) -> None:
+def test_what_is_no_declaration_is_answered_with_a_900(
+    authority: Authority, change: Callable[[bytes], bytes], code: str
+) -> None:
     (answer,) = authority.receive([change(list_621(order_of()))], NOW)
     assert (answer.code, answer.status) == ("900", -int(code))
     assert f"[Code:{code};" in answer.text
@@ -381,7 +457,10 @@ def test_a_message_has_at_most_a_hundred_documents() -> None:
     [
         (lambda xml: xml.replace(b"86.00", b"68.00"), -621028),
         (lambda xml: re.sub(rb"<ds:SignatureValue>....", b"<ds:SignatureValue>AAAA", xml), -621029),
-        (lambda xml: re.sub(rb"<ds:Signature .*</ds:Signature>", b"", xml, flags=re.DOTALL), -621029),
+        (
+            lambda xml: re.sub(rb"<ds:Signature .*</ds:Signature>", b"", xml, flags=re.DOTALL),
+            -621029,
+        ),
         (lambda xml: xml.replace(b"xmldsig-more#rsa-sha256", b"xmldsig-more#rsa-md5"), -621029),
     ],
 )
@@ -394,7 +473,9 @@ def test_a_wrong_signature_refuses_every_list(
     assert statuses(authority.receive([changed], NOW)) == [str(status)]
 
 
-def test_another_key_or_no_certificate_on_file_is_no_signature(declarant: Declarant, tmp_path: Path) -> None:
+def test_another_key_or_no_certificate_on_file_is_no_signature(
+    declarant: Declarant, tmp_path: Path
+) -> None:
     message = read_declaration(Declarant.new().sign(list_621(order_of())))
     with pytest.raises(SignatureFault, match="not the declarant's"):
         Declarants(declarant.file(tmp_path)).check(message.root)
@@ -409,7 +490,9 @@ def test_receipts_come_a_hundred_in_a_message_and_answers_to_one_message_under_o
     authority.hear_orders(orders, NOW)
     waybills = [waybill_of(order, logistics_no=f"YT{n}") for n, order in enumerate(orders)]
     authority.hear_documents([payment_of(order) for order in orders], waybills, NOW)
-    single = [list_621(order, f"C{n}", head={"logisticsNo": f"YT{n}"}) for n, order in enumerate(orders)]
+    single = [
+        list_621(order, f"C{n}", head={"logisticsNo": f"YT{n}"}) for n, order in enumerate(orders)
+    ]
     message = declarant.sign(joined(single))
     assert len(authority.receive([message], NOW)) == 180
     records = [record for _, record in pending_outbox(authority.register.file, 100)]
@@ -426,11 +509,15 @@ def test_another_orders_waybill_does_not_serve(authority: Authority, declarant: 
     mine, other = order_of(), read(submission("SHOP1-2"))
     push(authority, mine, waybill=False)
     push(authority, other)
-    answer = authority.receive([declarant.sign(joined([list_621(other), list_621(mine, "COP2")]))], NOW)
+    answer = authority.receive(
+        [declarant.sign(joined([list_621(other), list_621(mine, "COP2")]))], NOW
+    )
     assert statuses(answer) == ["2", "120", "800", "2"]
 
 
-def test_numbers_have_the_official_form_and_times_rise(authority: Authority, declarant: Declarant) -> None:
+def test_numbers_have_the_official_form_and_times_rise(
+    authority: Authority, declarant: Declarant
+) -> None:
     order = order_of()
     push(authority, order)
     found = authority.receive([declarant.sign(list_621(order))], NOW)
@@ -449,7 +536,9 @@ def test_random_examination_draws_the_same_lists_again_at_about_its_rate() -> No
     assert not any(Policy().draws(f"list-{n}") for n in range(1000))
 
 
-def test_the_register_keeps_no_particulars_in_clear(authority: Authority, declarant: Declarant, tmp_path: Path) -> None:
+def test_the_register_keeps_no_particulars_in_clear(
+    authority: Authority, declarant: Declarant, tmp_path: Path
+) -> None:
     path = tmp_path / "authority.db"
     kept = Authority("receipts", Declarants(declarant.file(tmp_path)), path)
     order = order_of("examine")
@@ -457,12 +546,20 @@ def test_the_register_keeps_no_particulars_in_clear(authority: Authority, declar
     kept.receive([declarant.sign(list_621(order))], NOW)
     kept.register.file.close()
     content = b"".join(file.read_bytes() for file in tmp_path.glob("authority.db*"))
-    for secret in (order.buyer_id, order.buyer_name, order.buyer_phone, order.consignee.name, order.consignee.phone):
+    for secret in (
+        order.buyer_id,
+        order.buyer_name,
+        order.buyer_phone,
+        order.consignee.name,
+        order.consignee.phone,
+    ):
         assert secret
         assert secret.encode() not in content
 
 
-def test_a_killed_authority_gives_what_is_due_after_its_restart(declarant: Declarant, tmp_path: Path) -> None:
+def test_a_killed_authority_gives_what_is_due_after_its_restart(
+    declarant: Declarant, tmp_path: Path
+) -> None:
     certificate = Declarants(declarant.file(tmp_path))
     order = order_of("examine")
     before = Authority("receipts", certificate, tmp_path / "a.db")

@@ -67,12 +67,24 @@ def authorisation(token: str, reference: str = "order", **changed: Any) -> dict[
 
 
 def capture(number: str, reference: str = "order", **changed: Any) -> dict[str, Any]:
-    item = {"key": f"{reference}-c", "reference": reference, "authorisation_no": number, "amount": "204.10", "currency": "CNY"}
+    item = {
+        "key": f"{reference}-c",
+        "reference": reference,
+        "authorisation_no": number,
+        "amount": "204.10",
+        "currency": "CNY",
+    }
     return item | changed
 
 
 def refund(payment_no: str, amount: str, key: str = "order-r") -> dict[str, Any]:
-    return {"key": key, "reference": "order", "payment_no": payment_no, "amount": amount, "currency": "CNY"}
+    return {
+        "key": key,
+        "reference": "order",
+        "payment_no": payment_no,
+        "amount": amount,
+        "currency": "CNY",
+    }
 
 
 @pytest.fixture
@@ -100,9 +112,17 @@ async def _rehearse(shop: Shop, row: Phrase) -> list[str]:
                 assert found["reference"] == "order"
                 said.append("&" + found["status"])
             case "!":
-                said.append(await _lost(shop, capture(held) if held else authorisation(row.word), bool(held)))
+                said.append(
+                    await _lost(
+                        shop, capture(held) if held else authorisation(row.word), bool(held)
+                    )
+                )
             case _:
-                item = refund(payment_no, "204.10", "order-r" + "2" * (step[0] == "+")) if payment_no else capture(held)
+                item = (
+                    refund(payment_no, "204.10", "order-r" + "2" * (step[0] == "+"))
+                    if payment_no
+                    else capture(held)
+                )
                 path = "refunds" if payment_no else "captures"
                 answer = await (shop.one(path, item) if held else shop.authorise(row.word))
                 held = held or answer.get("authorisation_no", "")
@@ -115,9 +135,13 @@ async def _lost(shop: Shop, item: dict[str, Any], held: bool) -> str:
     """What becomes of a bulk whose answer does not arrive."""
     try:
         async with asyncio.timeout(HANG_S * 0.01 / 2):
-            response = await shop.client.post("/v1/captures" if held else "/v1/authorisations", json={"items": [item]})
+            response = await shop.client.post(
+                "/v1/captures" if held else "/v1/authorisations", json={"items": [item]}
+            )
             if response.status != 200:
-                assert response.headers.get("Retry-After") == ("1" if response.status == 429 else None)
+                assert response.headers.get("Retry-After") == (
+                    "1" if response.status == 429 else None
+                )
                 return "!busy" if response.status == 429 else f"!{response.status}"
             assert (await response.json())["items"] is None
             return "!null"
@@ -154,7 +178,13 @@ async def test_same_key_and_body_is_answered_the_same_and_moves_money_once(shop:
 
 
 async def test_a_transfer_to_customs_is_made_once(shop: Shop) -> None:
-    asked = {"key": "t1", "reference": "P", "payment_book": "2244L1", "amount": "12.10", "currency": "CNY"}
+    asked = {
+        "key": "t1",
+        "reference": "P",
+        "payment_book": "2244L1",
+        "amount": "12.10",
+        "currency": "CNY",
+    }
     first = await shop.one("transfers", asked)
     assert (first["status"], first["amount"]) == ("transferred", "12.10")
     assert await shop.one("transfers", asked) == first
@@ -173,7 +203,10 @@ async def test_same_key_with_another_body_is_a_conflict(shop: Shop) -> None:
 async def test_an_authorisation_is_captured_once_even_under_two_keys(shop: Shop) -> None:
     held = await shop.authorise("tok_ok")
     pair = [capture(held["authorisation_no"], key=key) for key in ("k1", "k2")]
-    assert [answer["status"] for answer in await shop.post("captures", *pair)] == ["captured", "declined"]
+    assert [answer["status"] for answer in await shop.post("captures", *pair)] == [
+        "captured",
+        "declined",
+    ]
 
 
 async def test_no_more_is_captured_than_was_authorised(shop: Shop) -> None:
@@ -184,12 +217,21 @@ async def test_no_more_is_captured_than_was_authorised(shop: Shop) -> None:
 
 async def test_no_more_is_refunded_than_was_captured(shop: Shop) -> None:
     paid = await shop.captured()
-    asked = [refund(paid["payment_no"], amount, key) for amount, key in (("200.00", "r1"), ("4.11", "r2"), ("4.10", "r3"))]
-    assert [answer["status"] for answer in await shop.post("refunds", *asked)] == ["refunded", "declined", "refunded"]
+    asked = [
+        refund(paid["payment_no"], amount, key)
+        for amount, key in (("200.00", "r1"), ("4.11", "r2"), ("4.10", "r3"))
+    ]
+    assert [answer["status"] for answer in await shop.post("refunds", *asked)] == [
+        "refunded",
+        "declined",
+        "refunded",
+    ]
     assert (await shop.get("/v1/statement"))["currencies"]["CNY"]["refunded"] == "204.10"
 
 
-async def test_a_voided_authorisation_cannot_be_captured_nor_a_captured_one_voided(shop: Shop) -> None:
+async def test_a_voided_authorisation_cannot_be_captured_nor_a_captured_one_voided(
+    shop: Shop,
+) -> None:
     held = await shop.authorise("tok_ok")
     void = {"key": "v", "reference": "order", "authorisation_no": held["authorisation_no"]}
     assert (await shop.one("voids", void))["status"] == "voided"
@@ -228,13 +270,22 @@ async def test_the_capture_names_the_payer_the_bank_holds(shop: Shop) -> None:
     assert (await shop.captured("tok_short", "c"))["amount"] == "203.10"
 
 
-async def test_a_hang_up_hides_the_answers_of_the_whole_bulk_but_not_their_effects(shop: Shop) -> None:
+async def test_a_hang_up_hides_the_answers_of_the_whole_bulk_but_not_their_effects(
+    shop: Shop,
+) -> None:
     bad, good = await shop.authorise("tok_hangup", "bad"), await shop.authorise("tok_ok", "good")
     bulk = [capture(bad["authorisation_no"], "bad"), capture(good["authorisation_no"], "good")]
     with pytest.raises(aiohttp.ClientConnectionError):
         await shop.post("captures", *bulk)
-    assert [told["status"] for told in await shop.ask("bad-c", "good-c", "none")] == ["captured", "captured", "unknown_key"]
-    assert [answer["status"] for answer in await shop.post("captures", *bulk)] == ["captured", "captured"]
+    assert [told["status"] for told in await shop.ask("bad-c", "good-c", "none")] == [
+        "captured",
+        "captured",
+        "unknown_key",
+    ]
+    assert [answer["status"] for answer in await shop.post("captures", *bulk)] == [
+        "captured",
+        "captured",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -249,8 +300,12 @@ async def test_a_hang_up_hides_the_answers_of_the_whole_bulk_but_not_their_effec
         {"reference": None},
     ],
 )
-async def test_a_malformed_item_is_invalid_and_leaves_its_neighbours_alone(shop: Shop, changed: dict[str, Any]) -> None:
-    answers = await shop.post("authorisations", authorisation("tok_ok", "a") | changed, authorisation("tok_ok", "b"))
+async def test_a_malformed_item_is_invalid_and_leaves_its_neighbours_alone(
+    shop: Shop, changed: dict[str, Any]
+) -> None:
+    answers = await shop.post(
+        "authorisations", authorisation("tok_ok", "a") | changed, authorisation("tok_ok", "b")
+    )
     assert [answer["status"] for answer in answers] == ["invalid", "authorised"]
 
 
@@ -274,7 +329,10 @@ async def test_the_statement_pages_through_every_movement(shop: Shop) -> None:
     await shop.one("refunds", refund(paid["payment_no"], "4.10"))
     first = await shop.get("/v1/statement/operations?after=0&limit=1")
     second = await shop.get(f"/v1/statement/operations?after={first['next']}&limit=1")
-    found = [(item["kind"], item["reference"], item["amount"], item["currency"]) for item in first["items"] + second["items"]]
+    found = [
+        (item["kind"], item["reference"], item["amount"], item["currency"])
+        for item in first["items"] + second["items"]
+    ]
     assert found == [("capture", "order", "204.10", "CNY"), ("refund", "order", "4.10", "CNY")]
     assert (await shop.get(f"/v1/statement/operations?after={second['next']}"))["items"] == []
 

@@ -39,14 +39,18 @@ def test_the_carrier_speaks_every_row_of_its_language(row: Phrase) -> None:
     assert at_once == {"late": 0, "blurred": 2}.get(row.word, len(row.does))
     assert len({first_headers(record.headers)["ce_id"] for record in issued}) == len(issued)
     good = [record for record, does in zip(issued, row.does, strict=True) if does == "issued"]
-    assert len({document(record)["logistics_no"] for record in good}) == (2 if row.word == "newway" else min(len(good), 1))
+    assert len({document(record)["logistics_no"] for record in good}) == (
+        2 if row.word == "newway" else min(len(good), 1)
+    )
     for record in good:
         assert (document(record)["consignee"]["name"] == "李四") == (row.word != "badway")
 
 
 def test_a_twin_has_the_number_of_the_order_it_names() -> None:
     carrier = Carrier("waybills")
-    carrier.book([read(submission("SHOP1-000001")), read(submission("SHOP1-000002~twin000001"))], NOW)
+    carrier.book(
+        [read(submission("SHOP1-000001")), read(submission("SHOP1-000002~twin000001"))], NOW
+    )
     first, second = (document(record) for record in sent(carrier))
     assert first["order_id"] != second["order_id"]
     assert first["logistics_no"] == second["logistics_no"]
@@ -74,7 +78,11 @@ def test_a_waybill_is_a_cloudevent_keyed_by_its_order() -> None:
     assert headers["ce_type"] == b"waybill.issued.v1"
     assert headers["content-type"] == b"application/json"
     found = document(record)
-    assert (found["order_no"], found["platform_code"], found["pack_count"]) == ("SHOP1-000001", "1105910159", 1)
+    assert (found["order_no"], found["platform_code"], found["pack_count"]) == (
+        "SHOP1-000001",
+        "1105910159",
+        1,
+    )
     assert (found["freight"], found["insurance"], found["currency"]) == ("20.00", "0.00", "CNY")
     assert float(found["gross_weight_kg"]) > 2
     assert len(found["logistics_no"]) <= 30
@@ -126,7 +134,9 @@ def test_another_salt_draws_another_number() -> None:
         (submission(), (("ce_type", b"return.requested.v1"),)),
     ],
 )
-def test_commands_and_what_cannot_be_read_are_ignored(value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
+def test_commands_and_what_cannot_be_read_are_ignored(
+    value: bytes, headers: tuple[tuple[str, bytes], ...]
+) -> None:
     assert list(read_submissions(value, headers)) == []
 
 
@@ -137,7 +147,10 @@ def test_commands_and_what_cannot_be_read_are_ignored(value: bytes, headers: tup
             (b'"line_no":1,', b'"line_no":' + given)
             for given in (b"1" + b"0" * 40, b"1e300", b"-1", b'"' + b"9" * 5000 + b'"', b"[]")
         ),
-        *((b'"region":"Shanghai"', b'"region":' + given) for given in (b"[]", b"{}", b"7", b"true")),
+        *(
+            (b'"region":"Shanghai"', b'"region":' + given)
+            for given in (b"[]", b"{}", b"7", b"true")
+        ),
         (b'"postcode":"200000"', b'"postcode":200000'),
         (b'"region":"Shanghai"', b'"region":"' + b"x" * 3_000_000 + b'"'),
         (b'"name":"Sweet', b'"name":"' + b"x" * 5_000 + b"Sweet"),
@@ -161,6 +174,8 @@ def test_a_311_document_is_an_order_too() -> None:
     order = f"<Order><OrderHead>{head}</OrderHead><OrderList>{line}</OrderList></Order>"
     xml = f'<CEB311Message xmlns="http://www.chinaport.gov.cn/ceb" guid="G" version="1.0">{order * 2}</CEB311Message>'
     found = list(read_submissions(xml.encode(), ()))
-    assert [(o.order_no, str(o.amount_paid), o.adds_up) for o in found] == [("N1", "11.5", True)] * 2
+    assert [(o.order_no, str(o.amount_paid), o.adds_up) for o in found] == [
+        ("N1", "11.5", True)
+    ] * 2
     for text in ("李四", "<itemName>x"):
         assert list(read_submissions(xml.replace(text, text + "x" * 5_000).encode(), ())) == []

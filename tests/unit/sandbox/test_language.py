@@ -9,7 +9,9 @@ from sandbox.language import LANGUAGE, page
 
 def test_the_page_is_written_from_the_table() -> None:
     path = Path(__file__).resolve().parents[3] / "docs" / "sandbox.md"
-    assert path.read_text(encoding="utf-8") == page(), "run `python -m sandbox.language > docs/sandbox.md`"
+    assert path.read_text(encoding="utf-8") == page(), (
+        "run `python -m sandbox.language > docs/sandbox.md`"
+    )
 
 
 def test_a_word_stands_once_for_each_party() -> None:

@@ -13,7 +13,11 @@ import pytest
 from aiokafka import TopicPartition, codec
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder, _DefaultRecordBatchPy
+from aiokafka.record.default_records import (
+    DefaultRecordBatch,
+    DefaultRecordBatchBuilder,
+    _DefaultRecordBatchPy,
+)
 from aiokafka.record.util import calc_crc32c
 
 from shared import decompression
@@ -32,7 +36,11 @@ PEAK = Path("/proc/self/clear_refs")
 Header = tuple[str, bytes]
 
 
-def batch(count: int, codec: int = DefaultRecordBatch.CODEC_NONE, headers: Mapping[int, Sequence[Header]] | None = None) -> bytes:
+def batch(
+    count: int,
+    codec: int = DefaultRecordBatch.CODEC_NONE,
+    headers: Mapping[int, Sequence[Header]] | None = None,
+) -> bytes:
     """A batch as it lies in the log, from offset 0; `headers` of the records by offset."""
     made = DefaultRecordBatchBuilder(2, codec, 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 20)
     for offset in range(count):
@@ -71,7 +79,9 @@ async def as_a_service_reads() -> None:
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """aiokafka reads with compiled classes, or with others in Python where it was built without them."""
     if request.param == "python":
-        monkeypatch.setattr("aiokafka.record.memory_records.DefaultRecordBatch", _DefaultRecordBatchPy)
+        monkeypatch.setattr(
+            "aiokafka.record.memory_records.DefaultRecordBatch", _DefaultRecordBatchPy
+        )
     return str(request.param)
 
 
@@ -85,7 +95,9 @@ def read(fetched: bytes, into: list[Any] | None = None) -> list[Any]:
 def given(fetched: bytes, at: int = 0) -> Any:
     """What aiokafka takes the records out of, from offset `at`."""
     place = TopicPartition("t", 3)
-    return fetcher.PartitionRecords(place, fetcher.MemoryRecords(fetched), [], at, None, None, True, fetcher.READ_COMMITTED)
+    return fetcher.PartitionRecords(
+        place, fetcher.MemoryRecords(fetched), [], at, None, None, True, fetcher.READ_COMMITTED
+    )
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -116,9 +128,14 @@ async def test_a_batch_that_unpacks_to_more_than_it_may_is_one_record_that_says_
     assert [r.offset for r in given(packed, at=4)] == [4]
 
 
-@pytest.mark.skipif(not os.access(PEAK, os.W_OK), reason="this kernel does not let one measure a process's peak anew")
+@pytest.mark.skipif(
+    not os.access(PEAK, os.W_OK),
+    reason="this kernel does not let one measure a process's peak anew",
+)
 @pytest.mark.parametrize("name", CODECS)
-async def test_such_a_batch_takes_no_more_memory_than_one_that_is_unpacked(reader: str, name: str) -> None:
+async def test_such_a_batch_takes_no_more_memory_than_one_that_is_unpacked(
+    reader: str, name: str
+) -> None:
     packed = bomb(CODECS[name])
     before, _ = memory(anew=True)
     (found,) = read(packed)
@@ -132,13 +149,17 @@ def memory(*, anew: bool = False) -> tuple[int, int]:
     if anew:
         PEAK.write_text("5")
     status = Path("/proc/self/status").read_text()
-    now, peak = (int(status.split(f"{name}:")[1].split(maxsplit=1)[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    now, peak = (
+        int(status.split(f"{name}:")[1].split(maxsplit=1)[0]) * 1024 for name in ("VmRSS", "VmHWM")
+    )
     return now, peak
 
 
 @pytest.mark.parametrize("name", CODECS)
 async def test_a_batch_of_just_what_it_may_have_is_read(name: str) -> None:
-    made = DefaultRecordBatchBuilder(2, CODECS[name], 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27)
+    made = DefaultRecordBatchBuilder(
+        2, CODECS[name], 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27
+    )
     most = decompression.UNPACKED_MAX - 20
     made.append(0, 1_700_000_000_000, b"key", b"0" * most, [])
     (found,) = read(bytes(made.build()))
@@ -149,14 +170,21 @@ async def test_snappy_in_blocks_is_bounded_as_a_whole_and_read_where_it_fits() -
     """As Java's and librdkafka's older producers write it."""
     value = bytes(range(256)) * 4096
     assert decompression.DECODERS["snappy_decode"](codec.snappy_encode(value)) == value
-    assert decompression.DECODERS["snappy_decode"](codec.snappy_encode(value, xerial_compatible=False)) == value
+    assert (
+        decompression.DECODERS["snappy_decode"](codec.snappy_encode(value, xerial_compatible=False))
+        == value
+    )
     for xerial in (True, False):
         with pytest.raises(decompression.TooLarge):
-            decompression.DECODERS["snappy_decode"](codec.snappy_encode(b"0" * (64 << 20), xerial_compatible=xerial))
+            decompression.DECODERS["snappy_decode"](
+                codec.snappy_encode(b"0" * (64 << 20), xerial_compatible=xerial)
+            )
 
 
 async def test_one_poll_gives_out_no_more_than_it_may_and_the_next_goes_on_there() -> None:
-    made = DefaultRecordBatchBuilder(2, CODECS["zstd"], 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27)
+    made = DefaultRecordBatchBuilder(
+        2, CODECS["zstd"], 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27
+    )
     for offset in range(3):
         made.append(offset, 1_700_000_000_000, b"key", b"0" * (5 << 20), [])
     fetched = bytes(made.build())
@@ -181,8 +209,12 @@ async def test_what_is_large_counts_in_a_poll_though_it_was_not_compressed() -> 
 
 
 @pytest.mark.parametrize("name", ["name", "n\u00e4me"], ids=["utf-8", "not utf-8"])
-async def test_keys_and_headers_count_too_and_so_does_what_is_read_by_the_other_reader(name: str) -> None:
-    made = DefaultRecordBatchBuilder(2, CODECS["gzip"], 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27)
+async def test_keys_and_headers_count_too_and_so_does_what_is_read_by_the_other_reader(
+    name: str,
+) -> None:
+    made = DefaultRecordBatchBuilder(
+        2, CODECS["gzip"], 0, NO_PRODUCER, NO_PRODUCER, NO_PRODUCER, 1 << 27
+    )
     for offset in range(3):
         made.append(offset, 1_700_000_000_000, b"0" * (2 << 20), b"", [(name, b"0" * (3 << 20))])
     fetched = bytes(made.build())
@@ -199,7 +231,9 @@ async def test_a_header_name_that_is_no_utf8_costs_no_record(reader: str, bad: i
     headers = [("ce_id", b"1"), ("n\u00e4me", b"value"), ("ce_type", b"x")]
     made = changed(batch(10, headers={bad: headers}), "n\u00e4me".encode(), b"n\xe4\xe4me")
     found = read(made + batch(3))
-    assert [r.offset for r in found] == list(range(10))  # the second batch has the same offsets, so it was read before
+    assert [r.offset for r in found] == list(
+        range(10)
+    )  # the second batch has the same offsets, so it was read before
     assert {r.value for r in found} == {b'{"number": %d}' % i for i in range(10)}
     assert found[bad].headers == (("ce_id", b"1"), ("n\ufffd\ufffdme", b"value"), ("ce_type", b"x"))
     assert {r.headers for r in found if r.offset != bad} == {(("name", b"value"),)}
@@ -207,14 +241,19 @@ async def test_a_header_name_that_is_no_utf8_costs_no_record(reader: str, bad: i
 
 async def test_several_such_names_and_compression_are_read_too(reader: str) -> None:
     plain = changed(
-        batch(5, headers={1: [("\u00e4", b"")], 3: [("\u00e4\u00e4", b"a"), ("b", b"c")]}), "\u00e4".encode(), b"\xff\xfe"
+        batch(5, headers={1: [("\u00e4", b"")], 3: [("\u00e4\u00e4", b"a"), ("b", b"c")]}),
+        "\u00e4".encode(),
+        b"\xff\xfe",
     )
     records = plain[61:]
     squeezed = bytearray(plain[:61] + codec.gzip_encode(records))
     squeezed[8:12] = struct.pack(">i", len(squeezed) - 12)
     squeezed[22] |= DefaultRecordBatch.CODEC_GZIP
     for made in (plain, changed(bytes(squeezed), b"", b"")):
-        assert [r.headers for r in read(made)][1::2] == [(("\ufffd\ufffd", b""),), (("\ufffd" * 4, b"a"), ("b", b"c"))]
+        assert [r.headers for r in read(made)][1::2] == [
+            (("\ufffd\ufffd", b""),),
+            (("\ufffd" * 4, b"a"), ("b", b"c")),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -233,6 +272,8 @@ async def test_what_cannot_be_read_is_named_by_its_place_and_nothing_behind_it_i
 ) -> None:
     good, bad = batch(3), moved(batch(3), 3)
     found: list[Any] = []
-    with pytest.raises(CorruptRecordException, match=rf"what lies in t/3 at offset 3 cannot be read .*{why}") as named:
+    with pytest.raises(
+        CorruptRecordException, match=rf"what lies in t/3 at offset 3 cannot be read .*{why}"
+    ) as named:
         read(good + broken(bad) + good, found)
     assert '"number"' not in str(named.value)

@@ -41,7 +41,15 @@ def orders(pool: Any = None, sealing: Any = None) -> Handler:
 
 
 def record(value: bytes = ORDER, *headers: tuple[str, bytes], **changes: Any) -> Record:
-    return Record(topics.SUBMISSIONS, 0, 5, changes.get("timestamp_ms", 1_700_000_000_000), b"k", value, headers)
+    return Record(
+        topics.SUBMISSIONS,
+        0,
+        5,
+        changes.get("timestamp_ms", 1_700_000_000_000),
+        b"k",
+        value,
+        headers,
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +92,9 @@ class Pool:
 
     async def fetch(self, sql: str, *given: Any) -> list[dict[str, Any]]:
         # Every offset stands where a batch here begins.
-        return [{"topic": topic, "part": part, "next": 5} for topic, part, _ in zip(*given, strict=True)]
+        return [
+            {"topic": topic, "part": part, "next": 5} for topic, part, _ in zip(*given, strict=True)
+        ]
 
     async def fetchval(self, _sql: str, *_given: Any) -> int:
         return 0
@@ -104,14 +114,18 @@ class Pool:
         (record(timestamp_ms=-(2**63)), "invalid_value"),
     ],
 )
-async def test_what_stands_around_a_value_makes_a_dead_letter_at_most(record: Record, reason: str, sealing: Sealing) -> None:
+async def test_what_stands_around_a_value_makes_a_dead_letter_at_most(
+    record: Record, reason: str, sealing: Sealing
+) -> None:
     pool = Pool()
     await orders(pool, sealing).handle([record])
     assert [letter["dlq_reason"].decode() for letter in pool.letters] == [reason]
     assert pool.forgotten == []
 
 
-async def test_a_decoder_with_a_fault_costs_the_record_it_fails_on_and_no_other(sealing: Sealing) -> None:
+async def test_a_decoder_with_a_fault_costs_the_record_it_fails_on_and_no_other(
+    sealing: Sealing,
+) -> None:
     def faulty(record: Record) -> Sequence[Message]:
         if record.offset == 6:
             raise RecursionError("a fault of ours, which quotes 张三")
@@ -121,7 +135,11 @@ async def test_a_decoder_with_a_fault_costs_the_record_it_fails_on_and_no_other(
     hears = {topics.SUBMISSIONS: Subscription(nothing, decode=faulty, intake=True)}  # type: ignore[arg-type]
     handler = Handler("orders", topics.ORDERS, hears, pool, None, sealing=sealing)
     await handler.handle([replace(record(b"junk"), offset=offset) for offset in (5, 6, 7)])
-    assert [letter["dlq_reason"] for letter in pool.letters] == [b"malformed", b"unexpected", b"malformed"]
+    assert [letter["dlq_reason"] for letter in pool.letters] == [
+        b"malformed",
+        b"unexpected",
+        b"malformed",
+    ]
     assert pool.letters[1]["dlq_error"] == b"RecursionError"
 
 
@@ -136,10 +154,26 @@ NAMES = (
     "content-type",
     "n\ufffdme",
 )
-WORDS = (b"order.submitted.v1", b"order.cancel-requested.v1", b"waybill.issued.v1", b"order.placed.v1", b"1.0", TRACE, b"", None)
+WORDS = (
+    b"order.submitted.v1",
+    b"order.cancel-requested.v1",
+    b"waybill.issued.v1",
+    b"order.placed.v1",
+    b"1.0",
+    TRACE,
+    b"",
+    None,
+)
 IDS = (b"0af76519-16cd-43dd-8448-eb211c80319c", b"orders.submissions/0/1", b"9" * 5_000)
-HEADERS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from((*WORDS, *IDS)) | st.binary(max_size=60)), max_size=5)
-VALUES = st.none() | st.binary(max_size=60) | st.sampled_from([ORDER, b"{}", b"[]", b"null", b"<a/>", ORDER[:-20]])
+HEADERS = st.lists(
+    st.tuples(st.sampled_from(NAMES), st.sampled_from((*WORDS, *IDS)) | st.binary(max_size=60)),
+    max_size=5,
+)
+VALUES = (
+    st.none()
+    | st.binary(max_size=60)
+    | st.sampled_from([ORDER, b"{}", b"[]", b"null", b"<a/>", ORDER[:-20]])
+)
 SERVICES = {
     "orders": handlers.SUBSCRIPTIONS,
     "payments": payments.SUBSCRIPTIONS,
@@ -150,9 +184,19 @@ HEARD = [(service, topic) for service, hears in SERVICES.items() for topic in he
 
 
 @settings(max_examples=500)
-@given(st.sampled_from(HEARD), st.none() | st.binary(max_size=40), VALUES, HEADERS, st.integers(-(2**63), 2**63 - 1))
+@given(
+    st.sampled_from(HEARD),
+    st.none() | st.binary(max_size=40),
+    VALUES,
+    HEADERS,
+    st.integers(-(2**63), 2**63 - 1),
+)
 def test_no_record_of_any_topic_crashes_its_reader(
-    at: tuple[str, str], key: bytes | None, value: bytes | None, headers: list[tuple[str, Any]], timestamp_ms: int
+    at: tuple[str, str],
+    key: bytes | None,
+    value: bytes | None,
+    headers: list[tuple[str, Any]],
+    timestamp_ms: int,
 ) -> None:
     service, topic = at
     handler = Handler(service, f"{service}.events", SERVICES[service], None, None, sealing=None)  # type: ignore[arg-type]

@@ -19,7 +19,9 @@ def waited(topic: str, *stamped_ms: int) -> float:
     consumer: Any = SimpleNamespace(_hears=SUBSCRIPTIONS, _service="delay", plain=lambda name: name)
     child = metrics.QUEUE_DELAY.labels("delay", topic)
     before = child._sum.get()
-    polled = {TopicPartition(topic, 0): [SimpleNamespace(timestamp=ms, headers=()) for ms in stamped_ms]}
+    polled = {
+        TopicPartition(topic, 0): [SimpleNamespace(timestamp=ms, headers=()) for ms in stamped_ms]
+    }
     Consumer._observe_delay(consumer, polled)
     return float(child._sum.get() - before)
 
@@ -34,4 +36,6 @@ def test_a_shops_record_of_1970_has_not_waited_since_then_and_hides_no_one_who_w
 
 
 def test_our_own_clock_is_believed_however_long_ago_it_was() -> None:
-    assert waited(topics.PAYMENTS, int(time.time() * 1000) - 3 * 86_400_000) == pytest.approx(3 * 86_400, abs=30)
+    assert waited(topics.PAYMENTS, int(time.time() * 1000) - 3 * 86_400_000) == pytest.approx(
+        3 * 86_400, abs=30
+    )

@@ -21,7 +21,12 @@ from shared.errors import Misconfigured, Unprocessable
 from shared.money import Money
 from shared.settings import Settings
 
-NAME, ID_NUMBER, PHONE, SECRET = "司马文君", "110101199003074557", "13812345678", "a5f0-not-to-be-seen"
+NAME, ID_NUMBER, PHONE, SECRET = (
+    "司马文君",
+    "110101199003074557",
+    "13812345678",
+    "a5f0-not-to-be-seen",
+)
 PLANTED = (NAME, ID_NUMBER, PHONE, SECRET)
 
 
@@ -63,7 +68,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     ({"x": {"y": NAME}},), {Person: NAME}, SecretStr(SECRET), Settings(kafka_password=SecretStr(SECRET), postgres_password=SECRET),
     KeyError(NAME), ValueError(f"could not convert {NAME}"), f"{ID_NUMBER} asked", [f"call {PHONE}"],
 ])  # fmt: skip
-def test_no_type_that_may_carry_a_person_or_a_secret_is_written_out(value: Any, written: Any) -> None:
+def test_no_type_that_may_carry_a_person_or_a_secret_is_written_out(
+    value: Any, written: Any
+) -> None:
     log = structlog.get_logger("t")
     log.info("something", value=value)
     line = written()
@@ -80,13 +87,21 @@ def test_what_is_harmless_is_written_as_it_is(written: Any) -> None:
     )  # fmt: skip
     found = json.loads(written())
     assert found["order_id"] == str(order)
-    assert (found["count"], found["ok"], found["share"], found["rate"], found["at"]) == (3, True, 0.5, "0.13", "a/b")
+    assert (found["count"], found["ok"], found["share"], found["rate"], found["at"]) == (
+        3,
+        True,
+        0.5,
+        "0.13",
+        "a/b",
+    )
     assert (found["fields"], found["none"]) == (["buyer.id_number", "x"], None)
     assert found["amount"] == str(Money(29551, "CNY"))
     assert found["error"] == "Misconfigured: set CROSSBORDER_KAFKA right"
 
 
-def test_an_exception_is_told_by_its_place_and_type_and_never_by_what_it_quotes(written: Any) -> None:
+def test_an_exception_is_told_by_its_place_and_type_and_never_by_what_it_quotes(
+    written: Any,
+) -> None:
     def fail() -> None:
         try:
             dict[str, int]()[NAME]
@@ -120,7 +135,9 @@ def test_a_pydantic_error_quotes_nothing(written: Any) -> None:
 
 def test_libraries_lines_go_through_the_same_nets(written: Any) -> None:
     library = logging.getLogger("aiokafka.something")
-    library.warning("cannot read %s of %s", Person(name=NAME, id_number=ID_NUMBER), {"phone": PHONE})
+    library.warning(
+        "cannot read %s of %s", Person(name=NAME, id_number=ID_NUMBER), {"phone": PHONE}
+    )
     library.warning(f"call {PHONE}, {ID_NUMBER}")
     library.warning("%d records, %.1f s", 3, 0.5)
     try:

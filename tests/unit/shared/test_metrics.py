@@ -45,12 +45,18 @@ def _begun() -> None:
 
 def series() -> dict[str, int]:
     """Series in a scrape, by family."""
-    return {family.name: len(family.samples) for family in REGISTRY.collect() if family.name.startswith("crossborder")}
+    return {
+        family.name: len(family.samples)
+        for family in REGISTRY.collect()
+        if family.name.startswith("crossborder")
+    }
 
 
 def odd(chance: random.Random) -> str:
     letters = string.printable + '张三"\\\n{}=,\x00'
-    return "".join(chance.choice(letters) for _ in range(chance.randrange(40))) or chance.choice(PERSONAL)
+    return "".join(chance.choice(letters) for _ in range(chance.randrange(40))) or chance.choice(
+        PERSONAL
+    )
 
 
 def test_every_label_of_every_metric_has_a_closed_set() -> None:
@@ -65,7 +71,12 @@ def test_a_storm_of_odd_values_makes_no_more_series_than_the_sets_allow() -> Non
     chance = random.Random(7)
     for _ in range(400):
         for metric in metrics.labelled():
-            child = metric.labels(*(odd(chance) if name not in {"version", "invariant"} else "x" for name in metric._labelnames))
+            child = metric.labels(
+                *(
+                    odd(chance) if name not in {"version", "invariant"} else "x"
+                    for name in metric._labelnames
+                )
+            )
             getattr(child, "inc", None) and child.inc()
     for _ in range(500):
         metrics.LAG.labels(odd(chance), str(chance.randrange(10**6))).set(1)
@@ -85,10 +96,23 @@ def test_a_person_in_a_label_s_place_reads_other() -> None:
 
 def test_receipts_of_the_authority_are_counted_under_statuses_that_are_in_its_lists() -> None:
     def accepted(status: str) -> EmittedEvent:
-        return EmittedEvent(ListAccepted(order_id=ORDER, cop_no="C1", status=status, info=""), ORDER, 1)
+        return EmittedEvent(
+            ListAccepted(order_id=ORDER, cop_no="C1", status=status, info=""), ORDER, 1
+        )
 
-    customs_metrics.observe([accepted("120"), accepted("-621005"), *(accepted(f"-{number}") for number in range(500, 900))])
-    receipts = {s.labels["status"]: s.value for m in metrics.RECEIPTS.collect() for s in m.samples if s.name.endswith("_total")}
+    customs_metrics.observe(
+        [
+            accepted("120"),
+            accepted("-621005"),
+            *(accepted(f"-{number}") for number in range(500, 900)),
+        ]
+    )
+    receipts = {
+        s.labels["status"]: s.value
+        for m in metrics.RECEIPTS.collect()
+        for s in m.samples
+        if s.name.endswith("_total")
+    }
     assert receipts["120"] >= 1
     assert receipts["-621005"] >= 1
     assert receipts["-n"] >= 400
@@ -120,10 +144,18 @@ def reasons_written() -> set[str]:
     """Every reason that a program text gives, wherever it refuses a record."""
     found: set[str] = set()
     for path in (p for folder in ("services", "shared") for p in (ROOT / folder).rglob("*.py")):
-        for call in (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)):
+        for call in (
+            node
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.Call)
+        ):
             name = ast.unparse(call.func).rpartition(".")[2]
             place = 0 if name == "__init__" and path.name == "sign.py" else REFUSE_BY.get(name)
-            if place is not None and len(call.args) > place and isinstance(given := call.args[place], ast.Constant):
+            if (
+                place is not None
+                and len(call.args) > place
+                and isinstance(given := call.args[place], ast.Constant)
+            ):
                 found.add(str(given.value))
     return found
 
@@ -133,12 +165,19 @@ def test_the_metric_shows_every_reason_that_is_given_anywhere() -> None:
     assert written >= {"signature", "malformed", "integrity", "too_large", "illegal_transition"}
     assert written <= set(UNPROCESSABLE_REASONS)
     for metric in (metrics.DEAD_LETTERS, metrics.SET_ASIDE):
-        assert {metric._closed("reason", reason) for reason in UNPROCESSABLE_REASONS} == set(UNPROCESSABLE_REASONS)
+        assert {metric._closed("reason", reason) for reason in UNPROCESSABLE_REASONS} == set(
+            UNPROCESSABLE_REASONS
+        )
 
 
 def test_a_list_that_cannot_be_printed_is_no_receipt_of_the_authority() -> None:
     """It was counted as a technical failure of the e-port, though no message ever left."""
-    fault = Fault(field="declaration_list", rule="list_can_be_printed", found="no code", expected="a declarable list")
+    fault = Fault(
+        field="declaration_list",
+        rule="list_can_be_printed",
+        found="no code",
+        expected="a declarable list",
+    )
     refused = ListRefused(order_id=ORDER, cop_no="X", status="", info="no code", faults=(fault,))
 
     def counted() -> float:
@@ -183,7 +222,10 @@ def test_counters_stand_at_0_before_their_first_event() -> None:
 @pytest.mark.parametrize(
     ("traceparent", "found"),
     [
-        (b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", {"trace_id": "0af7651916cd43dd8448eb211c80319c"}),
+        (
+            b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            {"trace_id": "0af7651916cd43dd8448eb211c80319c"},
+        ),
         (b"00-00000000000000000000000000000000-b7ad6b7169203331-01", None),
         (b"00-0af7651916cd43dd8448eb211c8031\xff\xff-b7ad6b7169203331-01", None),
         (b"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", None),
@@ -192,7 +234,9 @@ def test_counters_stand_at_0_before_their_first_event() -> None:
         (None, None),
     ],
 )
-def test_only_a_valid_traceparent_makes_an_exemplar(traceparent: bytes | None, found: dict[str, str] | None) -> None:
+def test_only_a_valid_traceparent_makes_an_exemplar(
+    traceparent: bytes | None, found: dict[str, str] | None
+) -> None:
     assert metrics.exemplar(traceparent) == found
 
 
@@ -204,11 +248,16 @@ async def url() -> Any:
 
 
 async def scrape(url: str, accept: str) -> tuple[str, str]:
-    async with aiohttp.ClientSession() as client, client.get(url, headers={"Accept": accept}) as response:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(url, headers={"Accept": accept}) as response,
+    ):
         return response.headers["Content-Type"], await response.text()
 
 
-async def test_openmetrics_comes_with_exemplars_when_it_is_asked_for_and_only_then(url: str) -> None:
+async def test_openmetrics_comes_with_exemplars_when_it_is_asked_for_and_only_then(
+    url: str,
+) -> None:
     trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     metrics.STAGE_SECONDS.labels("release", "US-CN").observe(3.0, metrics.exemplar(trace))
     kind, page = await scrape(url, "application/openmetrics-text; version=1.0.0; charset=utf-8")
@@ -224,13 +273,19 @@ async def test_openmetrics_comes_with_exemplars_when_it_is_asked_for_and_only_th
 def promtool() -> str:
     found = shutil.which("promtool")
     if found is None:
-        pytest.skip("promtool is not installed, so the metrics were NOT linted: apt-get install prometheus")
+        pytest.skip(
+            "promtool is not installed, so the metrics were NOT linted: apt-get install prometheus"
+        )
     return found
 
 
 def test_promtool_finds_nothing_to_mend() -> None:
     done = subprocess.run(
-        [promtool(), "check", "metrics"], input=generate_latest(_ours()), capture_output=True, timeout=60, check=False
+        [promtool(), "check", "metrics"],
+        input=generate_latest(_ours()),
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
     assert (done.stdout + done.stderr).strip() == b""
@@ -241,7 +296,11 @@ def _ours() -> CollectorRegistry:
 
     class Ours(CollectorRegistry):
         def collect(self) -> Iterator[Any]:
-            found = {family.name: family for family in REGISTRY.collect() if family.name.startswith("crossborder")}
+            found = {
+                family.name: family
+                for family in REGISTRY.collect()
+                if family.name.startswith("crossborder")
+            }
             for metric in vars(metrics).values():
                 if isinstance(metric, metrics._Closed):
                     found |= {family.name: family for family in metric.collect()}

@@ -41,12 +41,22 @@ async def test_a_database_that_does_not_answer_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize("setting", ["CROSSBORDER_POSTGRES", "CROSSBORDER_REPLICA"])
-def test_a_service_with_a_wrong_setting_ends_with_a_sentence_and_2(setting: str, tmp_path: Path) -> None:
+def test_a_service_with_a_wrong_setting_ends_with_a_sentence_and_2(
+    setting: str, tmp_path: Path
+) -> None:
     ensure_master_keys(tmp_path / "keys")
-    given = {"POSTGRES": "postgresql://u@127.0.0.1:1/x", "KAFKA": "127.0.0.1:1", "HOME": str(tmp_path)}
+    given = {
+        "POSTGRES": "postgresql://u@127.0.0.1:1/x",
+        "KAFKA": "127.0.0.1:1",
+        "HOME": str(tmp_path),
+    }
     given = {f"CROSSBORDER_{name}": value for name, value in given.items()} | {setting: "foo"}
     done = subprocess.run(
-        [sys.executable, "-m", "services.orders.app"], env=os.environ | given, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "services.orders.app"],
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -66,7 +76,10 @@ def test_each_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, home: Path
 
 @pytest.mark.parametrize("bind", ["203.0.113.1", "nonsense.invalid"])
 async def test_an_address_that_is_not_ours_is_told_from_a_port_that_is_taken(bind: str) -> None:
-    with pytest.raises(Misconfigured, match=f"^set CROSSBORDER_BIND to an address of this machine, this one is '{bind}'"):
+    with pytest.raises(
+        Misconfigured,
+        match=f"^set CROSSBORDER_BIND to an address of this machine, this one is '{bind}'",
+    ):
         await health.serve(bind, 0, ready={}, alive={})
     runner, port = await health.serve("127.0.0.1", 0, ready={}, alive={})
     with pytest.raises(Misconfigured, match=f"^free port {port} or set CROSSBORDER_METRICS_PORT"):

@@ -40,9 +40,27 @@ async def test_a_record_its_topic_would_not_take_does_not_get_into_the_outbox(wh
     [
         Record("orders.submissions", 3, 5, 0, b"k", HUGE, (("ce_id", b"1"),)),
         Record("orders.submissions", 3, 5, 0, HUGE, b"small", (("ce_id", b"1"),)),
-        Record("orders.submissions", 3, 5, 0, b"k", b"small", (("ce_id", b"1"), ("a", HUGE), ("b", b"2"))),
-        Record("orders.submissions", 3, 5, 0, b"k", b"small", (("ce_id", b"1"), ("x" * len(HUGE), b""))),
-        Record("orders.submissions", 3, 5, 0, b"k", b"small", (("ce_id", b"1"), *(("a", b"1") for _ in range(1_000_000)))),
+        Record(
+            "orders.submissions",
+            3,
+            5,
+            0,
+            b"k",
+            b"small",
+            (("ce_id", b"1"), ("a", HUGE), ("b", b"2")),
+        ),
+        Record(
+            "orders.submissions", 3, 5, 0, b"k", b"small", (("ce_id", b"1"), ("x" * len(HUGE), b""))
+        ),
+        Record(
+            "orders.submissions",
+            3,
+            5,
+            0,
+            b"k",
+            b"small",
+            (("ce_id", b"1"), *(("a", b"1") for _ in range(1_000_000))),
+        ),
     ],
     ids=["value", "key", "a header", "the name of a header", "a million headers"],
 )
@@ -63,6 +81,8 @@ def test_a_dead_letter_too_large_for_its_topic_is_cut_and_says_so(record: Record
 
 def test_the_largest_record_the_broker_takes_uncompressed_is_a_whole_dead_letter() -> None:
     value = b"x" * topics.MESSAGE_BYTES_MAX
-    letter = dead_letter("orders", Record("orders.submissions", 3, 5, 0, b"k", value, ()), TOO_LARGE)
+    letter = dead_letter(
+        "orders", Record("orders.submissions", 3, 5, 0, b"k", value, ()), TOO_LARGE
+    )
     assert letter.value == value
     assert "dlq_sha256" not in dict(letter.headers)

@@ -23,7 +23,15 @@ from shared.access import Operation, grants
 from shared.envelope import Record
 from shared.errors import Misconfigured, Unprocessable
 from shared.handler import Handler
-from shared.parties import SIGNATURE_HEADER, SIGNATURES_MAX, Parties, key_of, once, sign, signed_headers
+from shared.parties import (
+    SIGNATURE_HEADER,
+    SIGNATURES_MAX,
+    Parties,
+    key_of,
+    once,
+    sign,
+    signed_headers,
+)
 from shared.settings import Settings
 from shared.subscriptions import PartlyReadable
 from tests.unit.orders.test_reading import HEAD, LINE, message
@@ -37,7 +45,10 @@ class Rows:
     """A database with these keys."""
 
     def __init__(self, *rows: tuple[str, Ed25519PrivateKey, bool]) -> None:
-        self._rows = [{"code": c, "public_key": key.public_key().public_bytes_raw(), "valid": valid} for c, key, valid in rows]
+        self._rows = [
+            {"code": c, "public_key": key.public_key().public_bytes_raw(), "valid": valid}
+            for c, key, valid in rows
+        ]
 
     async def fetch(self, _sql: str) -> list[Any]:
         return self._rows
@@ -56,7 +67,9 @@ def record(*headers: tuple[str, bytes], value: bytes = VALUE, kind: bytes = CANC
 async def test_only_the_key_of_the_party_signs_for_it() -> None:
     known = await parties(("A", MINE, True), ("B", OTHER, True))
     assert known.require(record(sign(MINE, CANCEL, VALUE)), {"A"})
-    assert not known.require(record(), {"C"}), "nobody signed, so nothing is bound to what was signed"
+    assert not known.require(record(), {"C"}), (
+        "nobody signed, so nothing is bound to what was signed"
+    )
     with pytest.raises(Unprocessable, match="sign the record with the key of A"):
         known.require(record(sign(OTHER, CANCEL, VALUE)), {"A"})
     with pytest.raises(Unprocessable, match="sign the record with the key of B"):
@@ -114,7 +127,10 @@ def test_the_key_that_make_secrets_makes_signs_and_shows_in_no_text(tmp_path: Pa
     (*_, (name, signature)) = signed_headers(key, headers, VALUE)
     assert name == SIGNATURE_HEADER
     key.public_key().verify(base64.b64decode(signature), CANCEL + b"\n" + VALUE)
-    assert signed_headers(key, ((SIGNATURE_HEADER, b"mine"), *headers), VALUE) == ((SIGNATURE_HEADER, b"mine"), *headers)
+    assert signed_headers(key, ((SIGNATURE_HEADER, b"mine"), *headers), VALUE) == (
+        (SIGNATURE_HEADER, b"mine"),
+        *headers,
+    )
     assert signed_headers(None, headers, VALUE) == headers
     inner = settings.party_pem.splitlines()[1].decode()
     for shown in (
@@ -141,7 +157,13 @@ async def test_a_signed_record_says_the_same_on_no_other_topic() -> None:
     """One key for a platform and a carrier: what was signed for one topic is nothing on the other."""
     order = submission("cherries", 1, seed=7)
     value = json.dumps(
-        order | {"logistics_code": "A", "logistics_name": "A", "logistics_no": "1", "gross_weight_kg": "1"}
+        order
+        | {
+            "logistics_code": "A",
+            "logistics_name": "A",
+            "logistics_no": "1",
+            "gross_weight_kg": "1",
+        }
     ).encode()
     for kind in (b"order.submitted.v1", CANCEL, b"return.requested.v1"):
         sent = record(sign(MINE, kind, value), value=value, kind=kind)
@@ -170,4 +192,6 @@ async def test_an_entry_that_cannot_be_read_is_not_lost_for_a_signature_and_move
     assert [(m.event.order_no, m.once) for m in found] == [("XML-1", True), ("XML-3", True)]
     all_read = [m._replace(entry=n) for n, m in enumerate([found[0], found[0], found[1]], 1)]
     ids = [m.event_id for m in once(record(value=value), all_read, for_good=True)]
-    assert [m.event_id for m in once(record(value=value), [all_read[0], all_read[2]], for_good=True)] == [ids[0], ids[2]]
+    assert [
+        m.event_id for m in once(record(value=value), [all_read[0], all_read[2]], for_good=True)
+    ] == [ids[0], ids[2]]

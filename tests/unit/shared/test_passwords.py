@@ -25,7 +25,9 @@ def test_verifier_is_that_of_the_standards_example() -> None:
         b"n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"
         b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
     )
-    kind, iterations, kept = scram_verifier("pencil", b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")).split("$")
+    kind, iterations, kept = scram_verifier("pencil", b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")).split(
+        "$"
+    )
     stored, server = kept.split(":")
     assert (kind, iterations) == ("SCRAM-SHA-256", "4096:W22ZaJ0SNY7soEsUEjb6gQ==")
     signature = hmac.digest(b64decode(server), said, "sha256")
@@ -46,18 +48,26 @@ def test_two_verifiers_of_one_password_differ_and_hide_it() -> None:
 @pytest.mark.parametrize(
     ("dsn", "password", "expected"),
     [
-        ("postgresql://postgres@db:5432/x", "p@:/?", "postgresql://postgres:p%40%3A%2F%3F@db:5432/x"),
+        (
+            "postgresql://postgres@db:5432/x",
+            "p@:/?",
+            "postgresql://postgres:p%40%3A%2F%3F@db:5432/x",
+        ),
         ("postgresql://postgres:old@db/x", "new", "postgresql://postgres:old@db/x"),
         ("postgresql://db/x", "new", "postgresql://db/x"),
         ("postgresql://postgres@/x?host=/run/db", None, "postgresql://postgres@/x?host=/run/db"),
     ],
 )
-def test_password_goes_into_a_dsn_that_has_a_user_and_none_yet(dsn: str, password: str | None, expected: str) -> None:
+def test_password_goes_into_a_dsn_that_has_a_user_and_none_yet(
+    dsn: str, password: str | None, expected: str
+) -> None:
     assert with_password(dsn, password) == expected
     assert password is None or password not in redacted(with_password(dsn, password))
 
 
-def test_commands_take_the_password_of_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_take_the_password_of_the_environment(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CROSSBORDER_POSTGRES", "postgresql://postgres@db/x")
     monkeypatch.setenv("CROSSBORDER_POSTGRES_PASSWORD", "s")
     assert target().postgres == "postgresql://postgres:s@db/x"
@@ -71,7 +81,9 @@ def test_replicas_with_the_same_settings_have_names_of_their_own() -> None:
 @pytest.fixture
 async def process() -> AsyncIterator[tuple[dict[str, bool], int]]:
     checks = {"loop": True}
-    runner, port = await health.serve("127.0.0.1", 0, ready={"loop": lambda: False}, alive={"loop": lambda: checks["loop"]})
+    runner, port = await health.serve(
+        "127.0.0.1", 0, ready={"loop": lambda: False}, alive={"loop": lambda: checks["loop"]}
+    )
     yield checks, port
     await runner.cleanup()
 

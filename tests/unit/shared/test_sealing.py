@@ -28,14 +28,18 @@ def test_a_sealed_field_opens_nowhere_but_in_its_own_field_of_its_own_order() ->
         unseal(key, sealed[:-1] + bytes([sealed[-1] ^ 1]), bound(order_id, "buyer"))
 
 
-def test_one_document_has_one_reference_whatever_its_case_and_another_has_another(sealing: Sealing) -> None:
+def test_one_document_has_one_reference_whatever_its_case_and_another_has_another(
+    sealing: Sealing,
+) -> None:
     ref = sealing.person_ref("1", "11010519491231002X")
     assert isinstance(ref, UUID)
     assert ref == sealing.person_ref("1", " 11010519491231002x ")
     assert ref != sealing.person_ref("1", "440524188001010014")
 
 
-def test_digests_compare_normalised_text_and_differ_between_installations(sealing: Sealing, tmp_path: Path) -> None:
+def test_digests_compare_normalised_text_and_differ_between_installations(
+    sealing: Sealing, tmp_path: Path
+) -> None:
     assert sealing.digest("Zhang  San") == sealing.digest(" zhang san ")
     assert sealing.digest("Zhang San") != sealing.digest("Li Si")
     spellings = ("Zhang San", "zhang san", "Zhang  San", "Zhang\x1fSan", "\uff3ahang San")
@@ -72,10 +76,14 @@ class Vault:
         return [{"person_ref": p, "wrapped_key": self.rows[p]} for p in persons if p in self.rows]
 
 
-async def test_a_key_deleted_from_the_vault_is_used_by_no_process_a_minute_later(tmp_path: Path) -> None:
+async def test_a_key_deleted_from_the_vault_is_used_by_no_process_a_minute_later(
+    tmp_path: Path,
+) -> None:
     ensure_master_keys(tmp_path)
     seconds = [1000.0]
-    sealing = Sealing({n: (tmp_path / f"{n}.key").read_bytes() for n in MASTER_KEYS}, clock=lambda: seconds[0])
+    sealing = Sealing(
+        {n: (tmp_path / f"{n}.key").read_bytes() for n in MASTER_KEYS}, clock=lambda: seconds[0]
+    )
     vault, erased, other = Vault(), uuid4(), uuid4()
     await sealing.keys_of(vault, [erased, other], make=True)
     assert (await sealing.keys_of(vault, [erased, other])).keys() == {erased, other}
@@ -88,10 +96,14 @@ async def test_a_key_deleted_from_the_vault_is_used_by_no_process_a_minute_later
     assert (await sealing.keys_of(vault, [erased, other])).keys() == {other}
 
 
-async def test_a_key_is_read_once_however_often_it_is_used_while_it_is_young(tmp_path: Path) -> None:
+async def test_a_key_is_read_once_however_often_it_is_used_while_it_is_young(
+    tmp_path: Path,
+) -> None:
     ensure_master_keys(tmp_path)
     seconds = [0.0]
-    sealing = Sealing({n: (tmp_path / f"{n}.key").read_bytes() for n in MASTER_KEYS}, clock=lambda: seconds[0])
+    sealing = Sealing(
+        {n: (tmp_path / f"{n}.key").read_bytes() for n in MASTER_KEYS}, clock=lambda: seconds[0]
+    )
     vault, person = Vault(), uuid4()
     await sealing.keys_of(vault, [person], make=True)
     before = vault.reads
@@ -101,14 +113,27 @@ async def test_a_key_is_read_once_however_often_it_is_used_while_it_is_young(tmp
     assert vault.reads == before + 1
 
 
-async def test_a_person_who_was_erased_and_came_again_is_read_with_the_new_key_at_once(tmp_path: Path) -> None:
+async def test_a_person_who_was_erased_and_came_again_is_read_with_the_new_key_at_once(
+    tmp_path: Path,
+) -> None:
     ensure_master_keys(tmp_path)
-    sealing = Sealing({n: (tmp_path / f"{n}.key").read_bytes() for n in MASTER_KEYS}, clock=lambda: 0.0)
-    vault, person, before, after = Vault(), uuid4(), bound(uuid4(), "buyer"), bound(uuid4(), "buyer")
+    sealing = Sealing(
+        {n: (tmp_path / f"{n}.key").read_bytes() for n in MASTER_KEYS}, clock=lambda: 0.0
+    )
+    vault, person, before, after = (
+        Vault(),
+        uuid4(),
+        bound(uuid4(), "buyer"),
+        bound(uuid4(), "buyer"),
+    )
     old = seal((await sealing.keys_of(vault, [person], make=True))[person], b"particulars", before)
     assert (await sealing.keys_for(vault, [(person, old, before)])).keys() == {person}
     del vault.rows[person]
-    new = seal((await Sealing.from_dir(tmp_path).keys_of(vault, [person], make=True))[person], b"particulars", after)
+    new = seal(
+        (await Sealing.from_dir(tmp_path).keys_of(vault, [person], make=True))[person],
+        b"particulars",
+        after,
+    )
     keys = await sealing.keys_for(vault, [(person, old, before), (person, new, after)])
     assert unseal(keys[person], new, after) == b"particulars"
     with pytest.raises(Unsealable):

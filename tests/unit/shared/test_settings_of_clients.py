@@ -49,14 +49,18 @@ def test_a_session_that_the_server_ended_is_a_lost_connection_and_no_fault_of_a_
 
 
 KINDS = sorted(
-    (name, kind) for name, kind in vars(asyncpg).items() if isinstance(kind, type) and issubclass(kind, asyncpg.PostgresError)
+    (name, kind)
+    for name, kind in vars(asyncpg).items()
+    if isinstance(kind, type) and issubclass(kind, asyncpg.PostgresError)
 )
 BLAMED = ("21", "22", "23", "27", "44", "54", "P0")
 AGAIN = ("08", "0A", "25", "28", "40", "53", "55", "57", "58", "XX")
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS)
-def test_of_every_class_of_error_it_is_said_whose_fault_it_is(name: str, kind: type[asyncpg.PostgresError]) -> None:
+def test_of_every_class_of_error_it_is_said_whose_fault_it_is(
+    name: str, kind: type[asyncpg.PostgresError]
+) -> None:
     group = (kind.sqlstate or "")[:2]
     assert may_be_the_records(kind("it says so")) is (group in BLAMED), name
     if group in AGAIN:
@@ -76,6 +80,6 @@ def test_whose_fault_any_other_error_may_be(error: Exception, may: bool) -> None
 def test_the_end_of_a_process_that_gave_up_too_many_is_counted_as_such() -> None:
     assert watchdog.reason_of(TooManyGivenUp("ours")) == "too_many_given_up"
     assert watchdog.reason_of(asyncpg.DiskFullError("full")) == "unavailable"
-    assert {watchdog.reason_of(e) for e in (KeyError(), TooManyGivenUp(), asyncpg.DiskFullError("full"))} <= set(
-        metrics.END_REASONS
-    )
+    assert {
+        watchdog.reason_of(e) for e in (KeyError(), TooManyGivenUp(), asyncpg.DiskFullError("full"))
+    } <= set(metrics.END_REASONS)

@@ -31,7 +31,9 @@ async def cancelled_after(task: asyncio.Task[None], event: asyncio.Event, steps:
 
 
 @pytest.mark.parametrize("steps", STEPS)
-async def test_a_waiting_loop_ends_at_whatever_turn_of_the_event_it_is_cancelled(steps: int) -> None:
+async def test_a_waiting_loop_ends_at_whatever_turn_of_the_event_it_is_cancelled(
+    steps: int,
+) -> None:
     event = asyncio.Event()
     assert await cancelled_after(asyncio.create_task(waits_for_ever(event)), event, steps)
 
@@ -43,7 +45,9 @@ async def loses_one(event: asyncio.Event) -> None:
         event.clear()
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="asyncio.wait_for was mended in Python 3.12")
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="asyncio.wait_for was mended in Python 3.12"
+)
 async def test_the_librarys_own_way_loses_a_cancellation_and_end_cancels_again() -> None:
     lost = []
     for steps in STEPS:

@@ -25,4 +25,8 @@ def test_a_pair_that_is_not_in_the_table_is_refused_by_name() -> None:
 
 
 def test_the_diagram_shows_moves_and_not_what_is_ignored() -> None:
-    assert DOOR.mermaid().splitlines() == ["stateDiagram-v2", "    shut --> open: Opened", "    open --> shut: Closed"]
+    assert DOOR.mermaid().splitlines() == [
+        "stateDiagram-v2",
+        "    shut --> open: Opened",
+        "    open --> shut: Closed",
+    ]

@@ -12,7 +12,15 @@ from uuid import UUID, uuid5
 from services.tax.domain.assessment import Assessable, AssessableLine, Assessment, Refusal, assess
 from services.tax.rulebook.files import load
 from shared.events.customs import GoodsReleased, ReturnedLine
-from shared.events.orders import Direction, Line, NetContent, OrderPlaced, OrderUnwinding, Party, ReturnAccepted
+from shared.events.orders import (
+    Direction,
+    Line,
+    NetContent,
+    OrderPlaced,
+    OrderUnwinding,
+    Party,
+    ReturnAccepted,
+)
 from shared.events.persons import SealedConsignee, SealedPerson
 from shared.money import Money
 
@@ -61,11 +69,25 @@ def order(
 ) -> Assessable:  # fmt: skip
     money = [Money.of(item.total, currency) for item in items]
     lines = tuple(
-        AssessableLine(i, item.hs_code, Decimal(item.quantity), total, item.net_content, item.kilograms)
+        AssessableLine(
+            i, item.hs_code, Decimal(item.quantity), total, item.net_content, item.kilograms
+        )
         for i, (item, total) in enumerate(zip(items, money, strict=True), 1)
     )
-    carriage, insured, off = (Money.of(amount, currency) for amount in (freight, insurance, discount))
-    return Assessable(direction, mode, currency, lines, Money.total(money, currency), carriage, insured, off, sent_from)
+    carriage, insured, off = (
+        Money.of(amount, currency) for amount in (freight, insurance, discount)
+    )
+    return Assessable(
+        direction,
+        mode,
+        currency,
+        lines,
+        Money.total(money, currency),
+        carriage,
+        insured,
+        off,
+        sent_from,
+    )
 
 
 def assessed(what: Assessable, on: date = TODAY, used: str = "0") -> Assessment:
@@ -89,12 +111,24 @@ def order_id(name: str) -> UUID:
 
 
 def placed(
-    name: str, items: Sequence[Item], *, person: UUID = PERSON, at: datetime | None = None, direction: Direction = "import"
+    name: str,
+    items: Sequence[Item],
+    *,
+    person: UUID = PERSON,
+    at: datetime | None = None,
+    direction: Direction = "import",
 ) -> OrderPlaced:
     what = order(*items, direction=direction)
-    sealed = SealedPerson(person_ref=person, sealed=b"", id_type="1", name_digest="n", id_digest="i")
+    sealed = SealedPerson(
+        person_ref=person, sealed=b"", id_type="1", name_digest="n", id_digest="i"
+    )
     consignee = SealedConsignee(
-        person_ref=person, sealed=b"", country="CN", name_digest="n", phone_digest="p", address_digest="a"
+        person_ref=person,
+        sealed=b"",
+        country="CN",
+        name_digest="n",
+        phone_digest="p",
+        address_digest="a",
     )
     lines = tuple(
         Line(line_no=x.line_no, sku="S", name="goods", hs_code=x.hs_code, origin="US", quantity=x.quantity, unit="piece",
@@ -115,13 +149,25 @@ def unwinding(name: str) -> OrderUnwinding:
 
 
 def given_back(
-    name: str, quantity: str = "1", *, before: str = "0", of: str = "1", number: int = 1, in_time: bool = True, whole: bool = True
+    name: str,
+    quantity: str = "1",
+    *,
+    before: str = "0",
+    of: str = "1",
+    number: int = 1,
+    in_time: bool = True,
+    whole: bool = True,
 ) -> ReturnAccepted:
     """So many of the first line are back."""
     line = ReturnedLine(line_no=1, quantity=Decimal(quantity), returned_before=Decimal(before), ordered=Decimal(of),
                         total=cny("1.00"), tax=cny("0.09"))  # fmt: skip
     return ReturnAccepted(
-        order_id=order_id(name), return_no=number, in_time=in_time, refund_goods=True, whole=whole, lines=(line,)
+        order_id=order_id(name),
+        return_no=number,
+        in_time=in_time,
+        refund_goods=True,
+        whole=whole,
+        lines=(line,),
     )
 
 

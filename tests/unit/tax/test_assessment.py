@@ -13,7 +13,21 @@ from hypothesis import strategies as st
 from services.tax.domain.assessment import Assessable, Assessment, beijing_date, dutiable_values
 from services.tax.rulebook.compile import owed
 from shared.money import CurrencyMismatch, Money
-from tests.unit.tax.orders import BAG, CHERRIES, CREAM, RULES, TODAY, TOY, WATCH, WINE, Item, assessed, order, refused, taxes
+from tests.unit.tax.orders import (
+    BAG,
+    CHERRIES,
+    CREAM,
+    RULES,
+    TODAY,
+    TOY,
+    WATCH,
+    WINE,
+    Item,
+    assessed,
+    order,
+    refused,
+    taxes,
+)
 
 IN_2016 = date(2016, 5, 7)
 
@@ -21,21 +35,68 @@ IN_2016 = date(2016, 5, 7)
 @pytest.mark.parametrize(
     ("case", "what", "on", "expected"),
     [
-        ("T1 skin cream of 21.25 a gram", order(Item(CREAM, "425.00", content="20 g")), TODAY, ("0.00", "52.50", "45.50")),
+        (
+            "T1 skin cream of 21.25 a gram",
+            order(Item(CREAM, "425.00", content="20 g")),
+            TODAY,
+            ("0.00", "52.50", "45.50"),
+        ),
         ("T2 goods at 13 %", order(Item(TOY, "1000.00")), TODAY, ("0.00", "0.00", "91.00")),
-        ("T3 fresh produce at 9 %", order(Item(CHERRIES, "300.00")), TODAY, ("0.00", "0.00", "18.90")),
-        ("T6 several pieces worth the limit", order(Item(TOY, "5000.00", quantity="5")), TODAY, ("0.00", "0.00", "455.00")),
-        ("T8a the bag over the limit of 2016", order(Item(BAG, "3000.00")), IN_2016, ("300.00", "0.00", "561.00")),
-        ("T8b the same bag under the limit of 2019", order(Item(BAG, "3000.00")), TODAY, ("0.00", "0.00", "273.00")),
-        ("T9 wine at full rate, 482 a thousand", order(Item(WINE, "3000.00")), IN_2016, ("420.00", "380.00", "646.00")),
-        ("wine at full rate today", order(Item(WINE, "6000.00")), TODAY, ("840.00", "760.00", "988.00")),
-        ("wine within the limits", order(Item(WINE, "1000.00")), TODAY, ("0.00", "77.78", "101.11")),
-        ("a watch of 20,000 at full rate", order(Item(WATCH, "20000.00")), TODAY, ("2200.00", "5550.00", "3607.50")),
+        (
+            "T3 fresh produce at 9 %",
+            order(Item(CHERRIES, "300.00")),
+            TODAY,
+            ("0.00", "0.00", "18.90"),
+        ),
+        (
+            "T6 several pieces worth the limit",
+            order(Item(TOY, "5000.00", quantity="5")),
+            TODAY,
+            ("0.00", "0.00", "455.00"),
+        ),
+        (
+            "T8a the bag over the limit of 2016",
+            order(Item(BAG, "3000.00")),
+            IN_2016,
+            ("300.00", "0.00", "561.00"),
+        ),
+        (
+            "T8b the same bag under the limit of 2019",
+            order(Item(BAG, "3000.00")),
+            TODAY,
+            ("0.00", "0.00", "273.00"),
+        ),
+        (
+            "T9 wine at full rate, 482 a thousand",
+            order(Item(WINE, "3000.00")),
+            IN_2016,
+            ("420.00", "380.00", "646.00"),
+        ),
+        (
+            "wine at full rate today",
+            order(Item(WINE, "6000.00")),
+            TODAY,
+            ("840.00", "760.00", "988.00"),
+        ),
+        (
+            "wine within the limits",
+            order(Item(WINE, "1000.00")),
+            TODAY,
+            ("0.00", "77.78", "101.11"),
+        ),
+        (
+            "a watch of 20,000 at full rate",
+            order(Item(WATCH, "20000.00")),
+            TODAY,
+            ("2200.00", "5550.00", "3607.50"),
+        ),
         ("T14 too small to tax", order(Item(TOY, "0.05")), TODAY, ("0.00", "0.00", "0.00")),
         ("nothing small is waived", order(Item(TOY, "1.00")), TODAY, ("0.00", "0.00", "0.09")),
     ],
 )
-def test_case_owes_as_published_or_computed(case: str, what: Assessable, on: date, expected: tuple[str, str, str]) -> None:
+def test_case_owes_as_published_or_computed(
+    case: str, what: Assessable, on: date, expected: tuple[str, str, str]
+) -> None:
     result = assessed(what, on)
     assert taxes(result) == expected
     assert result.payable == result.total == result.duty + result.consumption_tax + result.vat
@@ -43,7 +104,11 @@ def test_case_owes_as_published_or_computed(case: str, what: Assessable, on: dat
 
 def test_wine_of_a_thousand_at_the_rates_of_2016_owes_482() -> None:
     full = owed(Decimal("0.14"), Decimal("0.10"), Decimal("0.17"), Decimal(1), Decimal(1))
-    assert (full.duty.of(100_000), full.consumption_tax.of(100_000), full.vat.of(100_000)) == (14000, 12667, 21533)
+    assert (full.duty.of(100_000), full.consumption_tax.of(100_000), full.vat.of(100_000)) == (
+        14000,
+        12667,
+        21533,
+    )
 
 
 def test_tax_is_rounded_per_line_and_freight_goes_by_largest_remainder() -> None:
@@ -55,16 +120,20 @@ def test_tax_is_rounded_per_line_and_freight_goes_by_largest_remainder() -> None
 
 
 def test_vouchers_do_not_reduce_the_dutiable_value() -> None:
-    with_voucher = assessed(order(Item(TOY, "1000.00"), freight="20.00", insurance="5.00", discount="300.00"))
+    with_voucher = assessed(
+        order(Item(TOY, "1000.00"), freight="20.00", insurance="5.00", discount="300.00")
+    )
     assert str(with_voucher.dutiable_value) == "1025.00"
 
 
 def test_an_assessment_names_regime_version_and_every_rule_with_a_source() -> None:
     result = assessed(order(Item(CREAM, "425.00", content="20 g"), Item(CHERRIES, "10.00")))
     assert (result.regime, result.version) == ("cbec-retail-2019", 1)
-    assert {"cbec-retail-2019@1", "tariff-cn/heading/080929/2015-01-01", "tariff-cn/vat/agricultural/2019-04-01"} <= set(
-        result.rules
-    )
+    assert {
+        "cbec-retail-2019@1",
+        "tariff-cn/heading/080929/2015-01-01",
+        "tariff-cn/vat/agricultural/2019-04-01",
+    } <= set(result.rules)
     assert "tariff-cn/consumption/skin-care/2016-10-01" in result.rules
     assert all(len(RULES.sources[name]) > 5 for name in result.rules)
     full = assessed(order(Item(BAG, "6000.00")))
@@ -78,7 +147,10 @@ def test_an_assessment_names_regime_version_and_every_rule_with_a_source() -> No
 def test_one_fen_over_the_single_limit_is_full_rate_for_one_piece_and_refused_for_several() -> None:
     assert str(assessed(order(Item(BAG, "5000.00"))).duty) == "0.00"
     assert str(assessed(order(Item(BAG, "5000.01"))).duty) == "300.00"
-    for several in (order(Item(BAG, "5000.01", quantity="2")), order(Item(BAG, "5000.00"), Item(TOY, "0.01"))):
+    for several in (
+        order(Item(BAG, "5000.01", quantity="2")),
+        order(Item(BAG, "5000.00"), Item(TOY, "0.01")),
+    ):
         refusal = refused(several)
         assert (refusal.code, refusal.limit, refusal.value) == ("-621005", "5000.00", "5000.01")
 
@@ -109,25 +181,50 @@ def test_limits_of_2016_are_their_own() -> None:
 
 def test_in_2016_what_is_over_a_limit_is_taxed_in_full_and_beyond_the_year_counts_no_more() -> None:
     several = assessed(order(Item(BAG, "2000.01", quantity="2")), IN_2016)
-    assert (str(several.duty), str(several.vat), str(several.counted)) == ("200.00", "374.00", "2000.01")
-    within, over = (assessed(order(Item(BAG, "100.00")), IN_2016, used=used) for used in ("19900.00", "19900.01"))
+    assert (str(several.duty), str(several.vat), str(several.counted)) == (
+        "200.00",
+        "374.00",
+        "2000.01",
+    )
+    within, over = (
+        assessed(order(Item(BAG, "100.00")), IN_2016, used=used)
+        for used in ("19900.00", "19900.01")
+    )
     assert (str(within.duty), str(within.vat), str(within.counted)) == ("0.00", "11.90", "100.00")
     assert (str(over.duty), str(over.vat), over.counted) == ("10.00", "18.70", None)
 
 
 @pytest.mark.parametrize(
     ("content", "under", "at"),
-    [("20 g", "199.99", "200.00"), ("20 ml", "199.99", "200.00"), ("4 piece", "59.99", "60.00"), ("0.5 g", "4.99", "5.00")],
+    [
+        ("20 g", "199.99", "200.00"),
+        ("20 ml", "199.99", "200.00"),
+        ("4 piece", "59.99", "60.00"),
+        ("0.5 g", "4.99", "5.00"),
+    ],
 )
-def test_cosmetics_are_taxed_from_the_threshold_of_their_net_content_on(content: str, under: str, at: str) -> None:
+def test_cosmetics_are_taxed_from_the_threshold_of_their_net_content_on(
+    content: str, under: str, at: str
+) -> None:
     assert assessed(order(Item(CREAM, under, content=content))).consumption_tax.minor == 0
     assert assessed(order(Item(CREAM, at, content=content))).consumption_tax.minor > 0
 
 
 def test_the_threshold_counts_all_units_of_the_line_and_its_freight() -> None:
-    assert assessed(order(Item(CREAM, "400.00", quantity="2", content="20 g"))).consumption_tax.minor > 0
-    assert assessed(order(Item(CREAM, "399.99", quantity="2", content="20 g"))).consumption_tax.minor == 0
-    assert assessed(order(Item(CREAM, "399.99", quantity="2", content="20 g"), freight="0.01")).consumption_tax.minor > 0
+    assert (
+        assessed(order(Item(CREAM, "400.00", quantity="2", content="20 g"))).consumption_tax.minor
+        > 0
+    )
+    assert (
+        assessed(order(Item(CREAM, "399.99", quantity="2", content="20 g"))).consumption_tax.minor
+        == 0
+    )
+    assert (
+        assessed(
+            order(Item(CREAM, "399.99", quantity="2", content="20 g"), freight="0.01")
+        ).consumption_tax.minor
+        > 0
+    )
 
 
 def test_watches_are_taxed_from_ten_thousand_each_on() -> None:
@@ -151,7 +248,10 @@ def test_a_heading_without_a_rate_is_refused_by_name(hs_code: str) -> None:
 
 
 def test_a_longer_row_counts_even_where_it_says_less() -> None:
-    assert assessed(order(Item("3304990010", "10.00", content="50 g")), IN_2016).consumption_tax.minor == 0
+    assert (
+        assessed(order(Item("3304990010", "10.00", content="50 g")), IN_2016).consumption_tax.minor
+        == 0
+    )
     assert assessed(order(Item(CREAM, "10.00")), IN_2016).consumption_tax.minor > 0
 
 
@@ -193,7 +293,10 @@ def test_amounts_that_contradict_each_other_are_an_error() -> None:
 
 @pytest.mark.parametrize("mode", ["9610", "9710", "9810", "1210"])
 def test_an_export_owes_nothing_in_any_currency_and_takes_no_quota(mode: str) -> None:
-    result = assessed(order(Item("0101210000", "90000.00"), direction="export", mode=mode, currency="EUR"), used="26000.00")
+    result = assessed(
+        order(Item("0101210000", "90000.00"), direction="export", mode=mode, currency="EUR"),
+        used="26000.00",
+    )
     assert (result.regime, str(result.total), result.counted) == ("cn-export-retail", "0.00", None)
     assert result.dutiable_value == Money.of("90000.00", "EUR")
 
@@ -231,7 +334,10 @@ def test_a_higher_price_never_owes_less(hs_code: str, minor: int, more: int) -> 
     assert assessed(_order([(hs_code, minor)])).total <= assessed(_order([(hs_code, dearer)])).total
 
 
-@given(st.lists(st.tuples(goods, prices), min_size=1, max_size=4), st.integers(min_value=0, max_value=50_000))
+@given(
+    st.lists(st.tuples(goods, prices), min_size=1, max_size=4),
+    st.integers(min_value=0, max_value=50_000),
+)
 def test_the_order_of_lines_changes_nothing(lines: list[tuple[str, int]], freight: int) -> None:
     what = _order(lines, freight)
     backwards = replace(what, lines=what.lines[::-1])
@@ -240,17 +346,25 @@ def test_the_order_of_lines_changes_nothing(lines: list[tuple[str, int]], freigh
 
 
 @given(goods, prices, prices)
-def test_splitting_a_line_changes_the_tax_by_less_than_its_rounding(hs_code: str, one: int, other: int) -> None:
+def test_splitting_a_line_changes_the_tax_by_less_than_its_rounding(
+    hs_code: str, one: int, other: int
+) -> None:
     whole = assessed(_order([(hs_code, one + other)])).total.minor
     parts = assessed(_order([(hs_code, one), (hs_code, other)])).total.minor
     # Two taxes, and in each two roundings against one: at most half a fen three times over.
     assert abs(whole - parts) <= 3
 
 
-@given(st.lists(st.tuples(goods, prices), min_size=1, max_size=4), st.integers(min_value=0, max_value=50_000))
+@given(
+    st.lists(st.tuples(goods, prices), min_size=1, max_size=4),
+    st.integers(min_value=0, max_value=50_000),
+)
 def test_lines_sum_to_the_head(lines: list[tuple[str, int]], freight: int) -> None:
     result = assessed(_order(lines, freight))
-    assert sum(line.dutiable_value for line in result.lines) == sum(minor for _, minor in lines) + freight
+    assert (
+        sum(line.dutiable_value for line in result.lines)
+        == sum(minor for _, minor in lines) + freight
+    )
     for tax in ("duty", "consumption_tax", "vat"):
         assert sum(getattr(line, tax) for line in result.lines) == getattr(result, tax).minor
 
@@ -260,7 +374,12 @@ def _combined(value: Decimal, d: Decimal, c: Decimal, v: Decimal, share: Decimal
     return ((d + c + v + d * v) / (1 - c) * share * value).quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
-RATES = {TOY: ("0", "0.13"), CHERRIES: ("0", "0.09"), WINE: ("0.10", "0.13"), "6109100010": ("0", "0.13")}
+RATES = {
+    TOY: ("0", "0.13"),
+    CHERRIES: ("0", "0.09"),
+    WINE: ("0.10", "0.13"),
+    "6109100010": ("0", "0.13"),
+}
 
 
 @given(goods, st.integers(min_value=0, max_value=500_000))
@@ -270,11 +389,18 @@ def test_the_reduced_tax_agrees_with_the_combined_rate(hs_code: str, minor: int)
     assert abs(assessed(_order([(hs_code, minor)])).total.major - expected) <= Decimal("0.01")
 
 
-@given(st.sampled_from([(BAG, "0.06", "0", "0.13"), (WINE, "0.14", "0.10", "0.13")]), st.integers(500_001, 2_600_000))
-def test_the_full_tax_agrees_with_the_combined_rate(row: tuple[str, str, str, str], minor: int) -> None:
+@given(
+    st.sampled_from([(BAG, "0.06", "0", "0.13"), (WINE, "0.14", "0.10", "0.13")]),
+    st.integers(500_001, 2_600_000),
+)
+def test_the_full_tax_agrees_with_the_combined_rate(
+    row: tuple[str, str, str, str], minor: int
+) -> None:
     hs_code, *rates = row
     d, c, v = (Decimal(rate) for rate in rates)
     what = order(Item(hs_code, str(Decimal(minor).scaleb(-2))))
     result = assessed(what)
     assert isinstance(result, Assessment)
-    assert abs(result.total.major - _combined(Decimal(minor) / 100, d, c, v, Decimal(1))) <= Decimal("0.02")
+    assert abs(
+        result.total.major - _combined(Decimal(minor) / 100, d, c, v, Decimal(1))
+    ) <= Decimal("0.02")

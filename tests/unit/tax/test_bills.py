@@ -35,7 +35,9 @@ from shared.money import Money
 from shared.transitions import IllegalTransition
 
 ORDER = UUID(int=7)
-TERMS = Terms(booked_at_most=50, person_above=10_000, pay_on_day=33, pay_to_day=45, missing_on_day=31)
+TERMS = Terms(
+    booked_at_most=50, person_above=10_000, pay_on_day=33, pay_to_day=45, missing_on_day=31
+)
 POLICY = BillPolicy(((date(2015, 1, 1), TERMS),))
 RELEASED = datetime(2026, 11, 23, 1, tzinfo=UTC)
 
@@ -53,7 +55,9 @@ def billed(total: int, withheld: int = 1210) -> TaxBilled:
 
 CONSOLIDATED = TaxBillConsolidated(order_id=ORDER, tax_no="I_0", payment_book="B1")
 VOIDED = TaxBillVoided(order_id=ORDER, tax_no="I_0")
-CONTRADICTED = TaxBillContradicted(order_id=ORDER, tax_no="I_0", total=yuan(1210), other_tax_no="I_1", other_total=yuan(1310))
+CONTRADICTED = TaxBillContradicted(
+    order_id=ORDER, tax_no="I_0", total=yuan(1210), other_tax_no="I_1", other_total=yuan(1310)
+)
 PAY = TimeToPay(uuid4(), 3)
 
 
@@ -69,21 +73,37 @@ def begun(total: int = 1210, withheld: int = 1210, assessed: int = 1210) -> Bill
         (0, 10_000, 10_000, "claim"), (0, 10_001, 10_001, None), (1210, 1210, 11_211, None), (1210, 11_211, 1210, None),
     ],
 )  # fmt: skip
-def test_who_bears_the_difference(withheld: int, assessed: int, found: int, outcome: str | None) -> None:
+def test_who_bears_the_difference(
+    withheld: int, assessed: int, found: int, outcome: str | None
+) -> None:
     assert outcome_of(yuan(withheld), yuan(assessed), yuan(found), TERMS) == outcome
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
-def test_the_buyer_never_bears_what_was_withheld_too_little(withheld: int, assessed: int, found: int) -> None:
+def test_the_buyer_never_bears_what_was_withheld_too_little(
+    withheld: int, assessed: int, found: int
+) -> None:
     outcome = outcome_of(yuan(withheld), yuan(assessed), yuan(found), TERMS)
-    assert outcome in {None, *(["exact"] if withheld == found else ["booked", "claim" if found > withheld else "refund"])}
+    assert outcome in {
+        None,
+        *(
+            ["exact"]
+            if withheld == found
+            else ["booked", "claim" if found > withheld else "refund"]
+        ),
+    }
 
 
 def test_a_bill_within_reason_is_settled_by_rule() -> None:
     followed = begin(billed(1240), yuan(1210), POLICY)
     (fact,) = followed.facts
     assert isinstance(fact, TaxBillSettled)
-    assert (fact.outcome, fact.withheld, fact.assessed, fact.billed) == ("booked", yuan(1210), yuan(1210), yuan(1240))
+    assert (fact.outcome, fact.withheld, fact.assessed, fact.billed) == (
+        "booked",
+        yuan(1210),
+        yuan(1210),
+        yuan(1240),
+    )
     assert (followed.bill.state, followed.cases) == (BillState.SETTLED, ())
 
 
@@ -106,7 +126,12 @@ def test_what_is_consolidated_is_handed_over_once() -> None:
     due = follow(bill, PAY)
     (fact,) = due.facts
     assert isinstance(fact, TaxBillDue)
-    assert (fact.payment_book, fact.bills, fact.amount, fact.payment_id) == ("B1", 3, yuan(1210), PAY.payment_id)
+    assert (fact.payment_book, fact.bills, fact.amount, fact.payment_id) == (
+        "B1",
+        3,
+        yuan(1210),
+        PAY.payment_id,
+    )
     with pytest.raises(IllegalTransition):
         follow(due.bill, PAY)
 
@@ -123,9 +148,17 @@ def test_what_is_not_consolidated_is_not_paid() -> None:
 
 
 @pytest.mark.parametrize("state", BillState)
-def test_goods_that_came_back_are_taken_out_unless_the_bill_was_handed_over(state: BillState) -> None:
-    bill = Bill(ORDER, "I_0", state, yuan(1), yuan(1), yuan(1), "M", RELEASED, RELEASED, "exact", "B1")
-    rightly = state if state in (BillState.DUE, BillState.VOIDED, BillState.RETURNED) else BillState.RETURNED
+def test_goods_that_came_back_are_taken_out_unless_the_bill_was_handed_over(
+    state: BillState,
+) -> None:
+    bill = Bill(
+        ORDER, "I_0", state, yuan(1), yuan(1), yuan(1), "M", RELEASED, RELEASED, "exact", "B1"
+    )
+    rightly = (
+        state
+        if state in (BillState.DUE, BillState.VOIDED, BillState.RETURNED)
+        else BillState.RETURNED
+    )
     assert follow(bill, CameBack()).bill.state is rightly
 
 
@@ -148,7 +181,9 @@ def test_every_pair_of_the_table_can_be_followed() -> None:
         Decided: Decided(ours=True), TimeToPay: PAY, CameBack: CameBack(),
     }  # fmt: skip
     for state in BillState:
-        bill = Bill(ORDER, "I_0", state, yuan(1), yuan(1), yuan(1), "M", RELEASED, RELEASED, "exact", "B1")
+        bill = Bill(
+            ORDER, "I_0", state, yuan(1), yuan(1), yuan(1), "M", RELEASED, RELEASED, "exact", "B1"
+        )
         legal = {event for of, event, _ in BILL if of is state}
         for kind, event in heard.items():
             if kind in legal:
@@ -168,7 +203,10 @@ def test_every_pair_of_the_table_can_be_followed() -> None:
 def test_days_are_calendar_days_in_beijing(released: str, paid: str, until: str) -> None:
     at = datetime.fromisoformat(released)
     bill = begin(billed(1210).model_copy(update={"released_at": at}), yuan(1210), POLICY).bill
-    assert (bill.pay_at, bill.pay_until) == (datetime.fromisoformat(paid), datetime.fromisoformat(until))
+    assert (bill.pay_at, bill.pay_until) == (
+        datetime.fromisoformat(paid),
+        datetime.fromisoformat(until),
+    )
 
 
 @given(st.floats(0.05, 86_400), st.integers(0, 60))
@@ -193,7 +231,9 @@ def test_the_policy_that_comes_along_can_be_read() -> None:
         ("[[terms]]", "[[terms", "bills"),
     ],
 )
-def test_a_bad_policy_is_refused_by_name_and_reason(tmp_path: Path, old: str, new: str, says: str) -> None:
+def test_a_bad_policy_is_refused_by_name_and_reason(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
     text = BILLS.read_text(encoding="utf-8")
     assert old in text
     (tmp_path / "bills.toml").write_text(text.replace(old, new), encoding="utf-8")
@@ -208,7 +248,9 @@ def corrected(total: int, returns: int = 1) -> Corrected:
     )  # fmt: skip
 
 
-def test_a_bill_that_was_void_before_its_dispute_was_over_is_settled_by_the_one_that_replaces_it() -> None:
+def test_a_bill_that_was_void_before_its_dispute_was_over_is_settled_by_the_one_that_replaces_it() -> (
+    None
+):
     """Payments heard of no bill yet, so a correction would be of nothing: the simulation found it."""
     void = follow(begun(total=99_999), VOIDED).bill
     found = correct(void, corrected(1_210), yuan(1_210), TERMS)
@@ -219,7 +261,11 @@ def test_a_bill_that_was_void_before_its_dispute_was_over_is_settled_by_the_one_
 def test_one_that_is_as_far_off_as_the_void_one_is_a_persons_case_again() -> None:
     void = follow(begun(total=99_999), VOIDED).bill
     found = correct(void, corrected(99_998), yuan(1_210), TERMS)
-    assert (found.bill.state, found.facts, found.cases) == (BillState.DISPUTED, (), (CaseReason.FAR_OFF,))
+    assert (found.bill.state, found.facts, found.cases) == (
+        BillState.DISPUTED,
+        (),
+        (CaseReason.FAR_OFF,),
+    )
     decided = follow(found.bill, Decided(ours=True, owed=yuan(1_210)))
     assert (decided.bill.state, decided.bill.tax_no) == (BillState.SETTLED, "I_1")
     assert [type(fact) for fact in decided.facts] == [TaxBillSettled]
@@ -227,4 +273,6 @@ def test_one_that_is_as_far_off_as_the_void_one_is_a_persons_case_again() -> Non
 
 def test_a_bill_that_was_settled_and_void_is_corrected() -> None:
     void = follow(begun(), VOIDED).bill
-    assert [type(fact) for fact in correct(void, corrected(605), yuan(605), TERMS).facts] == [TaxBillCorrected]
+    assert [type(fact) for fact in correct(void, corrected(605), yuan(605), TERMS).facts] == [
+        TaxBillCorrected
+    ]

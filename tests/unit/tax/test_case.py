@@ -28,10 +28,30 @@ from services.tax.domain.case import (
 from shared.events.base import Event
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
-from shared.events.tax import TaxAssessed, TaxKept, TaxLine, TaxPosted, TaxRefused, TaxRestored, TaxVoided
+from shared.events.tax import (
+    TaxAssessed,
+    TaxKept,
+    TaxLine,
+    TaxPosted,
+    TaxRefused,
+    TaxRestored,
+    TaxVoided,
+)
 from shared.money import Money
 from shared.transitions import IllegalTransition
-from tests.unit.tax.orders import BAG, PERSON, RULES, TOY, Item, cny, given_back, order_id, placed, released, unwinding
+from tests.unit.tax.orders import (
+    BAG,
+    PERSON,
+    RULES,
+    TOY,
+    Item,
+    cny,
+    given_back,
+    order_id,
+    placed,
+    released,
+    unwinding,
+)
 
 YEAR = PersonYear(PERSON, 2026)
 
@@ -57,7 +77,9 @@ def entered(kind: EntryKind, minor: int = 100_000, part: int = 0) -> tuple[Quota
     return (QuotaEntry(YEAR, order_id("A"), kind, minor, part),)
 
 
-RESERVED, POSTED, VOIDED = (entered(kind) for kind in (EntryKind.RESERVE, EntryKind.POST, EntryKind.VOID))
+RESERVED, POSTED, VOIDED = (
+    entered(kind) for kind in (EntryKind.RESERVE, EntryKind.POST, EntryKind.VOID)
+)
 RESTORED = entered(EntryKind.RESTORE, part=1)
 
 
@@ -68,7 +90,14 @@ def said(followed: Followed) -> tuple[type, ...]:
 def test_a_placed_order_is_assessed_and_reserves_its_dutiable_value() -> None:
     after = step(None, placed("A", [Item(TOY, "1000.00")]))
     assert after.case == TaxCase(
-        order_id("A"), TaxState.ASSESSED, 1, PERSON, 2026, "cbec-retail-2019", cny("1000.00"), cny("91.00")
+        order_id("A"),
+        TaxState.ASSESSED,
+        1,
+        PERSON,
+        2026,
+        "cbec-retail-2019",
+        cny("1000.00"),
+        cny("91.00"),
     )
     assert after.entries == RESERVED
     (fact,) = after.facts
@@ -80,30 +109,53 @@ def test_a_placed_order_is_assessed_and_reserves_its_dutiable_value() -> None:
 MILK, IN_2015 = "1901101000", datetime(2015, 6, 1, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(("value", "assessed", "owed"), [("500.00", "50.00", "0.00"), ("501.00", "50.10", "50.10")])
+@pytest.mark.parametrize(
+    ("value", "assessed", "owed"), [("500.00", "50.00", "0.00"), ("501.00", "50.10", "50.10")]
+)
 def test_tax_that_is_waived_is_assessed_and_not_owed(value: str, assessed: str, owed: str) -> None:
     """Parcel tax of 50 yuan or less is not levied (GACC 2010 No. 43, art. 1)."""
     after = step(None, placed("A", [Item(MILK, value)], at=IN_2015))
     (fact,) = after.facts
     assert isinstance(fact, TaxAssessed)
-    assert (fact.parcel_tax, fact.total, fact.owed, after.case.total) == (cny(assessed), cny(assessed), cny(owed), cny(owed))
+    assert (fact.parcel_tax, fact.total, fact.owed, after.case.total) == (
+        cny(assessed),
+        cny(assessed),
+        cny(owed),
+        cny(owed),
+    )
     assert fact.payable == (None if assessed == owed else cny(owed))
     posted = follow(after.case, released("A"), cny(0), RULES)
     assert posted.facts == (TaxPosted(order_id=order_id("A"), total=cny(owed)),)
     back = follow(posted.case, given_back("A"), cny(0), RULES, fact)
     (restored,) = back.facts
     assert isinstance(restored, TaxRestored)
-    assert (restored.total, restored.remaining, back.case.state) == (cny(owed), cny(0), TaxState.RESTORED)
+    assert (restored.total, restored.remaining, back.case.state) == (
+        cny(owed),
+        cny(0),
+        TaxState.RESTORED,
+    )
 
 
-@pytest.mark.parametrize(("payable", "owed"), [(None, "70.00"), ("60.00", "60.00"), ("0.00", "0.00")])
-def test_returns_give_back_what_was_owed_and_nothing_that_was_waived(payable: str | None, owed: str) -> None:
-    line = TaxLine(line_no=1, dutiable_value=cny("300.00"), duty=cny("10.00"), consumption_tax=cny("20.00"), vat=cny("40.00"))
+@pytest.mark.parametrize(
+    ("payable", "owed"), [(None, "70.00"), ("60.00", "60.00"), ("0.00", "0.00")]
+)
+def test_returns_give_back_what_was_owed_and_nothing_that_was_waived(
+    payable: str | None, owed: str
+) -> None:
+    line = TaxLine(
+        line_no=1,
+        dutiable_value=cny("300.00"),
+        duty=cny("10.00"),
+        consumption_tax=cny("20.00"),
+        vat=cny("40.00"),
+    )
     assessed = ASSESSED.model_copy(update={
         "lines": (line,), "duty": cny("10.00"), "consumption_tax": cny("20.00"), "vat": cny("40.00"), "total": cny("70.00"),
         "payable": None if payable is None else cny(payable),
     })  # fmt: skip
-    case = replace(case_in(TaxState.POSTED), person_ref=None, year=None, reserved=cny(0), total=assessed.owed)
+    case = replace(
+        case_in(TaxState.POSTED), person_ref=None, year=None, reserved=cny(0), total=assessed.owed
+    )
     given = cny(0)
     for number, before in enumerate(("0", "1", "2"), 1):
         event = given_back("A", before=before, of="3", number=number, whole=number == 3)
@@ -117,7 +169,13 @@ def test_a_refused_order_reserves_nothing_and_says_limit_and_value() -> None:
     after = step(None, placed("A", [Item(TOY, "700.00")]), used="25500.00")
     assert (after.case.state, after.case.reserved, after.entries) == (TaxState.REFUSED, cny(0), ())
     assert after.facts == (
-        TaxRefused(order_id=order_id("A"), code="1313", reason=after.facts[0].reason, limit="26000.00", value="26200.00"),  # type: ignore[attr-defined]
+        TaxRefused(
+            order_id=order_id("A"),
+            code="1313",
+            reason=after.facts[0].reason,  # type: ignore[attr-defined]
+            limit="26000.00",
+            value="26200.00",
+        ),
     )
 
 
@@ -144,7 +202,13 @@ def test_a_release_of_an_order_nobody_placed_is_illegal() -> None:
     [
         (TaxState.ASSESSED, unwinding("A"), TaxState.VOIDED, (TaxVoided,), VOIDED),
         (TaxState.ASSESSED, released("A"), TaxState.POSTED, (TaxPosted,), POSTED),
-        (TaxState.ASSESSED, given_back("A"), TaxState.RESTORED, (TaxPosted, TaxRestored), POSTED + RESTORED),
+        (
+            TaxState.ASSESSED,
+            given_back("A"),
+            TaxState.RESTORED,
+            (TaxPosted, TaxRestored),
+            POSTED + RESTORED,
+        ),
         (TaxState.POSTED, given_back("A"), TaxState.RESTORED, (TaxRestored,), RESTORED),
         (TaxState.POSTED, given_back("A", in_time=False), TaxState.POSTED, (TaxKept,), ()),
         (TaxState.POSTED, released("A"), TaxState.POSTED, (), ()),
@@ -156,7 +220,11 @@ def test_a_release_of_an_order_nobody_placed_is_illegal() -> None:
     ],
 )
 def test_legal_step(
-    before: TaxState, event: Event, after: TaxState, facts: tuple[type, ...], entries: tuple[QuotaEntry, ...]
+    before: TaxState,
+    event: Event,
+    after: TaxState,
+    facts: tuple[type, ...],
+    entries: tuple[QuotaEntry, ...],
 ) -> None:
     case = case_in(before)
     followed = step(case, event)
@@ -164,11 +232,15 @@ def test_legal_step(
     assert followed.case.version == case.version + len(facts)
     assert followed.case.reserved == (cny("1000.00") if after is TaxState.POSTED else cny(0))
     assert all(getattr(fact, "total", case.total) == case.total for fact in followed.facts)
-    assert followed.case.total == (cny(0) if after is TaxState.RESTORED and before is not after else case.total)
+    assert followed.case.total == (
+        cny(0) if after is TaxState.RESTORED and before is not after else case.total
+    )
 
 
 EVENTS = (placed("A", [Item(TOY, "1.00")]), unwinding("A"), released("A"), given_back("A"))
-ILLEGAL = [(state, event) for state, event in product(TaxState, EVENTS) if not TAX.allows(state, event)]
+ILLEGAL = [
+    (state, event) for state, event in product(TaxState, EVENTS) if not TAX.allows(state, event)
+]
 
 
 @pytest.mark.parametrize(("state", "event"), ILLEGAL)
@@ -178,13 +250,22 @@ def test_every_pair_outside_the_table_is_illegal(state: TaxState, event: Event) 
 
 
 def test_the_tables_hold_nothing_else() -> None:
-    assert {event for _, event, _ in TAX} == {OrderPlaced, OrderUnwinding, GoodsReleased, ReturnAccepted, TaxRestored}
+    assert {event for _, event, _ in TAX} == {
+        OrderPlaced,
+        OrderUnwinding,
+        GoodsReleased,
+        ReturnAccepted,
+        TaxRestored,
+    }
     own = [row for row in TAX if row[1] is TaxRestored]
     assert len(ILLEGAL) == len(TaxState) * len(EVENTS) - len(list(TAX)) + len(own)
 
 
 def test_the_quota_year_turns_at_beijing_midnight() -> None:
-    before, after = datetime(2026, 12, 31, 15, 59, tzinfo=UTC), datetime(2026, 12, 31, 16, 0, tzinfo=UTC)
+    before, after = (
+        datetime(2026, 12, 31, 15, 59, tzinfo=UTC),
+        datetime(2026, 12, 31, 16, 0, tzinfo=UTC),
+    )
     assert quota_key_of(placed("A", [Item(TOY, "1")], at=before)).year == 2026
     assert quota_key_of(placed("A", [Item(TOY, "1")], at=after)).year == 2027
 
@@ -192,13 +273,27 @@ def test_the_quota_year_turns_at_beijing_midnight() -> None:
 def test_the_last_fen_of_a_year_and_the_first_of_the_next_are_in_different_years() -> None:
     """One second apart at Beijing midnight: what is over the old year is within the new one, to the fen."""
     full = {YEAR: Quota(0, 2_600_000), PersonYear(PERSON, 2027): Quota()}
-    last, first = datetime(2026, 12, 31, 15, 59, 59, tzinfo=UTC), datetime(2026, 12, 31, 16, 0, 0, tzinfo=UTC)
-    after = follow_all({}, full, [placed("L", [Item(TOY, "0.01")], at=last), placed("F", [Item(TOY, "0.01")], at=first)], RULES)
-    assert {name: after.cases[order_id(name)].state for name in "LF"} == {"L": TaxState.REFUSED, "F": TaxState.ASSESSED}
+    last, first = (
+        datetime(2026, 12, 31, 15, 59, 59, tzinfo=UTC),
+        datetime(2026, 12, 31, 16, 0, 0, tzinfo=UTC),
+    )
+    after = follow_all(
+        {},
+        full,
+        [placed("L", [Item(TOY, "0.01")], at=last), placed("F", [Item(TOY, "0.01")], at=first)],
+        RULES,
+    )
+    assert {name: after.cases[order_id(name)].state for name in "LF"} == {
+        "L": TaxState.REFUSED,
+        "F": TaxState.ASSESSED,
+    }
     assert [(e.key.year, e.amount_minor) for e in after.entries] == [(2027, 1)]
     # Undone in another year, it is given back to the year it was taken from.
     undone = follow_all(after.cases, after.quotas, [unwinding("F")], RULES)
-    assert (undone.quotas[PersonYear(PERSON, 2027)], undone.quotas[YEAR]) == (Quota(), Quota(0, 2_600_000))
+    assert (undone.quotas[PersonYear(PERSON, 2027)], undone.quotas[YEAR]) == (
+        Quota(),
+        Quota(0, 2_600_000),
+    )
 
 
 @given(
@@ -207,19 +302,44 @@ def test_the_last_fen_of_a_year_and_the_first_of_the_next_are_in_different_years
     st.integers(0, 400_000),
     st.integers(0, 300_000),
 )
-def test_a_restore_in_any_parts_undoes_the_post_to_the_fen(cuts: list[int], value: int, vat: int, consumption: int) -> None:
+def test_a_restore_in_any_parts_undoes_the_post_to_the_fen(
+    cuts: list[int], value: int, vat: int, consumption: int
+) -> None:
     """However a line comes back in time, no part is lost to rounding: the quota, the tax and the case end at nothing."""
-    worth, taxes, total = Money(value, "CNY"), (Money(consumption, "CNY"), Money(vat, "CNY")), Money(vat + consumption, "CNY")
-    line = TaxLine(line_no=1, dutiable_value=worth, duty=cny(0), consumption_tax=taxes[0], vat=taxes[1])
+    worth, taxes, total = (
+        Money(value, "CNY"),
+        (Money(consumption, "CNY"), Money(vat, "CNY")),
+        Money(vat + consumption, "CNY"),
+    )
+    line = TaxLine(
+        line_no=1, dutiable_value=worth, duty=cny(0), consumption_tax=taxes[0], vat=taxes[1]
+    )
     assessed = ASSESSED.model_copy(
-        update={"lines": (line,), "consumption_tax": taxes[0], "vat": taxes[1], "total": total, "dutiable_value": worth}
+        update={
+            "lines": (line,),
+            "consumption_tax": taxes[0],
+            "vat": taxes[1],
+            "total": total,
+            "dutiable_value": worth,
+        }
     )
     case = replace(case_in(TaxState.ASSESSED), reserved=worth, total=total)
     posted = follow(case, released("A"), cny(0), RULES, assessed)
-    case, entries, not_levied, before, pieces = posted.case, list(posted.entries), cny(0), 0, sum(cuts)
+    case, entries, not_levied, before, pieces = (
+        posted.case,
+        list(posted.entries),
+        cny(0),
+        0,
+        sum(cuts),
+    )
     for number, quantity in enumerate(cuts, 1):
         event = given_back(
-            "A", str(quantity), before=str(before), of=str(pieces), number=number, whole=before + quantity == pieces
+            "A",
+            str(quantity),
+            before=str(before),
+            of=str(pieces),
+            number=number,
+            whole=before + quantity == pieces,
         )
         after = follow(case, event, cny(0), RULES, assessed)
         (fact,) = after.facts
@@ -238,10 +358,22 @@ def test_a_restore_in_any_parts_undoes_the_post_to_the_fen(cuts: list[int], valu
 
 
 def test_a_late_part_keeps_its_tax_and_quota_whatever_comes_in_time() -> None:
-    late = follow(case_in(TaxState.POSTED), given_back("A", "1", of="4", in_time=False, whole=False), cny(0), RULES, ASSESSED)
+    late = follow(
+        case_in(TaxState.POSTED),
+        given_back("A", "1", of="4", in_time=False, whole=False),
+        cny(0),
+        RULES,
+        ASSESSED,
+    )
     assert late.facts == (TaxKept(order_id=order_id("A"), return_no=1, total=cny("22.75")),)
-    rest = follow(late.case, given_back("A", "3", before="1", of="4", number=2), cny(0), RULES, ASSESSED)
-    assert (rest.case.state, rest.case.reserved, rest.case.total) == (TaxState.POSTED, cny("250.00"), cny("22.75"))
+    rest = follow(
+        late.case, given_back("A", "3", before="1", of="4", number=2), cny(0), RULES, ASSESSED
+    )
+    assert (rest.case.state, rest.case.reserved, rest.case.total) == (
+        TaxState.POSTED,
+        cny("250.00"),
+        cny("22.75"),
+    )
 
 
 # Batches
@@ -250,7 +382,9 @@ def test_a_late_part_keeps_its_tax_and_quota_whatever_comes_in_time() -> None:
 def test_orders_of_one_person_in_a_batch_see_each_other() -> None:
     batch = [placed(str(n), [Item(TOY, "4000.00")]) for n in range(8)]
     after = follow_all({}, {}, batch, RULES)
-    assert [case.state for case in after.cases.values()] == [TaxState.ASSESSED] * 6 + [TaxState.REFUSED] * 2
+    assert [case.state for case in after.cases.values()] == [TaxState.ASSESSED] * 6 + [
+        TaxState.REFUSED
+    ] * 2
     assert after.quotas == {YEAR: Quota(2_400_000, 0)}
 
 
@@ -277,13 +411,19 @@ def test_persons_and_years_have_quotas_of_their_own() -> None:
 
 
 commands = st.lists(
-    st.tuples(st.sampled_from(["place", "release", "undo", "return", "return late"]), st.integers(0, 7), st.integers(1, 500_000)),
+    st.tuples(
+        st.sampled_from(["place", "release", "undo", "return", "return late"]),
+        st.integers(0, 7),
+        st.integers(1, 500_000),
+    ),
     max_size=40,
 )
 
 
 @given(commands)
-def test_a_quota_is_always_what_its_orders_hold_and_never_over_the_limit(steps: list[tuple[str, int, int]]) -> None:
+def test_a_quota_is_always_what_its_orders_hold_and_never_over_the_limit(
+    steps: list[tuple[str, int, int]],
+) -> None:
     cases: dict[UUID, TaxCase] = {}
     quota = Quota()
     ledger: list[QuotaEntry] = []
@@ -309,7 +449,12 @@ def test_a_quota_is_always_what_its_orders_hold_and_never_over_the_limit(steps: 
         except IllegalTransition:
             continue
         backs[n] += isinstance(event, ReturnAccepted)
-        assessed |= {fact.order_id: fact for facts in after.facts for fact in facts if isinstance(fact, TaxAssessed)}
+        assessed |= {
+            fact.order_id: fact
+            for facts in after.facts
+            for fact in facts
+            if isinstance(fact, TaxAssessed)
+        }
         cases, quota = dict(after.cases), after.quotas[YEAR]
         ledger += after.entries
         summed = Quota()

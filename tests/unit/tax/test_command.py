@@ -71,7 +71,9 @@ def test_a_submission_may_come_by_stdin_and_lack_what_tax_does_not_need() -> Non
         ({"placed_at": "2026-11-23T09:00:00"}, "placed_at"),
     ],
 )
-def test_wrong_input_is_one_sentence_naming_the_field(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_wrong_input_is_one_sentence_naming_the_field(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
     result = run(written(tmp_path, submission() | change))
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
@@ -82,21 +84,35 @@ def test_wrong_input_is_one_sentence_naming_the_field(tmp_path: Path, change: di
     ("change", "said"),
     [
         ({"freight": 1.5}, "freight: found the number 1.5, expected a decimal string"),
-        ({"freight": "1.005"}, "freight: found 1.005, expected an amount of at most 2 decimals, as CNY has"),
+        (
+            {"freight": "1.005"},
+            "freight: found 1.005, expected an amount of at most 2 decimals, as CNY has",
+        ),
         ({"freight": "1,00"}, "freight: found '1,00', expected a decimal in a string"),
         ({"freight": "NaN"}, "freight: found 'NaN', expected a finite decimal"),
         ({"insurance": "-1"}, "insurance: found '-1', expected at least 0 (at_least)"),
         ({"currency": "cny"}, "currency: found 'cny', expected a currency of ISO 4217"),
-        ({"direction": "sideways"}, "direction: found 'sideways', expected import or export (one_of)"),
-        ({"goods_value": "724.99"}, "goods_value: found 724.99, expected 725.00, the sum of the lines' totals (sum_of_lines)"),
+        (
+            {"direction": "sideways"},
+            "direction: found 'sideways', expected import or export (one_of)",
+        ),
+        (
+            {"goods_value": "724.99"},
+            "goods_value: found 724.99, expected 725.00, the sum of the lines' totals (sum_of_lines)",
+        ),
         ({"lines": []}, "lines: found 0 lines, expected at least 1 lines (line_count)"),
         ({"lines": "none"}, "lines: found 'none', expected a list (is_list)"),
-        ({"merchant": {"country": "usa"}}, "merchant.country: found 'usa', expected ISO 3166-1 alpha-2 in capitals"),
+        (
+            {"merchant": {"country": "usa"}},
+            "merchant.country: found 'usa', expected ISO 3166-1 alpha-2 in capitals",
+        ),
         ({"placed_at": "soon"}, "placed_at: found 'soon', expected a time with its offset"),
         ({"placed_at": None}, "placed_at: found nothing, expected a time with its offset"),
     ],
 )
-def test_a_fault_says_field_found_expected_and_rule(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_a_fault_says_field_found_expected_and_rule(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
     result = run(written(tmp_path, submission() | change))
     assert result.exit_code == 2
     assert said in result.stderr
@@ -104,20 +120,39 @@ def test_a_fault_says_field_found_expected_and_rule(tmp_path: Path, change: dict
 
 def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     what = submission() | {"freight": 1.5, "mode": None}
-    what["lines"][0] |= {"hs_code": "3304.99.x", "quantity": "0", "net_content": {"value": "20", "unit": "oz"}}
+    what["lines"][0] |= {
+        "hs_code": "3304.99.x",
+        "quantity": "0",
+        "net_content": {"value": "20", "unit": "oz"},
+    }
     del what["lines"][1]["total"]
     said = run(written(tmp_path, what)).stderr.splitlines()
-    fields = ("mode", "lines[0].hs_code", "lines[0].quantity", "lines[0].net_content.unit", "lines[1].total", "freight")
+    fields = (
+        "mode",
+        "lines[0].hs_code",
+        "lines[0].quantity",
+        "lines[0].net_content.unit",
+        "lines[1].total",
+        "freight",
+    )
     assert [line.split(": ")[1] for line in said] == list(fields)
     found = json.loads(run("-", stdin="\n".join([json.dumps(what)] * 2)).stdout.splitlines()[0])
     assert [fault["field"] for fault in found["faults"]] == list(fields)
-    assert found["faults"][4] == {"field": "lines[1].total", "rule": "required", "found": "nothing", "expected": "a value"}
+    assert found["faults"][4] == {
+        "field": "lines[1].total",
+        "rule": "required",
+        "found": "nothing",
+        "expected": "a value",
+    }
 
 
 def test_a_line_number_is_there_once(tmp_path: Path) -> None:
     what = submission()
     what["lines"][1]["line_no"] = 1
-    assert "lines[1].line_no: found 1, expected a number that no other line has (unique)" in run(written(tmp_path, what)).stderr
+    assert (
+        "lines[1].line_no: found 1, expected a number that no other line has (unique)"
+        in run(written(tmp_path, what)).stderr
+    )
 
 
 @pytest.mark.parametrize("field", ["hs_code", "quantity", "total", "line_no"])
@@ -155,7 +190,10 @@ def test_json_lines_get_a_line_each_and_a_bad_one_its_number(tmp_path: Path) -> 
     dear["lines"][0]["total"], dear["goods_value"] = "26000.00", "26300.00"
     bad["freight"] = 1.5
     path = tmp_path / "orders.jsonl"
-    path.write_text("\n".join([json.dumps(good), "", json.dumps(dear), json.dumps(bad), "{cherries"]), encoding="utf-8")
+    path.write_text(
+        "\n".join([json.dumps(good), "", json.dumps(dear), json.dumps(bad), "{cherries"]),
+        encoding="utf-8",
+    )
     result = run(str(path))
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["line"] for line in found] == [1, 3, 4, 5]
@@ -186,7 +224,12 @@ def test_another_folder_of_rules_may_be_asked(tmp_path: Path) -> None:
     folder = tmp_path / "rules"
     shutil.copytree(RULES, folder)
     tariff = folder / "tariff-cn.toml"
-    tariff.write_text(tariff.read_text(encoding="utf-8").replace('rate = "0.09"', 'rate = "0.10"'), encoding="utf-8")
-    found = json.loads(run(str(GOLDEN / "submission.json"), "--rules", str(folder), "--json").stdout)
+    tariff.write_text(
+        tariff.read_text(encoding="utf-8").replace('rate = "0.09"', 'rate = "0.10"'),
+        encoding="utf-8",
+    )
+    found = json.loads(
+        run(str(GOLDEN / "submission.json"), "--rules", str(folder), "--json").stdout
+    )
     assert found["lines"][1]["vat"] == "21.00"
     assert found["edition"] != load().edition

@@ -16,21 +16,41 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
-from services.tax.exports.domain import FACTS, Decision, Facts, Found, decide, deemed_income_of, output_vat_of, refund_of
+from services.tax.exports.domain import (
+    FACTS,
+    Decision,
+    Facts,
+    Found,
+    decide,
+    deemed_income_of,
+    output_vat_of,
+    refund_of,
+)
 from services.tax.exports.files import load_exports, load_merchants
 from services.tax.rulebook.files import RULES, RuleError
 from shared.money import Money
 
 BOOK = load_exports()
 TODAY = date(2026, 11, 23)
-TEE, PHONE, BATTERY, PANEL, NUTS = "6109100021", "8517130000", "8507600090", "8541430000", "0802120000"
+TEE, PHONE, BATTERY, PANEL, NUTS = (
+    "6109100021",
+    "8517130000",
+    "8507600090",
+    "8541430000",
+    "0802120000",
+)
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
 
 REFUND: dict[str, Found] = {
     "taxpayer": "general", "exporter": "trader", "rebate_filed": True, "declaration_data": True, "proceeds_collected": True,
     "vat_special_invoice": True,
 }  # fmt: skip
-VOUCHER: dict[str, Found] = {**REFUND, "taxpayer": "small-scale", "tax_registered": True, "valid_voucher": True}
+VOUCHER: dict[str, Found] = {
+    **REFUND,
+    "taxpayer": "small-scale",
+    "tax_registered": True,
+    "valid_voucher": True,
+}
 ZONE: dict[str, Found] = {
     **REFUND, "taxpayer": "small-scale", "tax_registered": True, "valid_voucher": False, "pilot_zone": True, "goods_recorded": True,
     "customs_in_zone": True,
@@ -55,17 +75,24 @@ def route(facts: Facts, *, on: date = TODAY, mode: str = "9610", hs: str = TEE) 
         (VOUCHER | {"declaration_data": False, "pilot_zone": True}, "cn-export-taxed", "taxed"),
     ],
 )
-def test_the_first_route_whose_conditions_are_met_applies(facts: Facts, regime: str, vat: str) -> None:
+def test_the_first_route_whose_conditions_are_met_applies(
+    facts: Facts, regime: str, vat: str
+) -> None:
     found = route(facts)
     assert (found.regime, found.vat) == (regime, vat)
 
 
-@pytest.mark.parametrize("fact", ["taxpayer", "rebate_filed", "declaration_data", "proceeds_collected", "vat_special_invoice"])
+@pytest.mark.parametrize(
+    "fact",
+    ["taxpayer", "rebate_filed", "declaration_data", "proceeds_collected", "vat_special_invoice"],
+)
 def test_each_condition_of_the_refund_is_needed_and_named(fact: str) -> None:
     other: Found = "small-scale" if fact == "taxpayer" else False
     failed = [check for check in route(REFUND | {fact: other}).checked if check.met is False]
     assert failed[0].fact == fact
-    assert (failed[0].found, failed[0].expected) == (("small-scale", "general") if fact == "taxpayer" else ("no", "yes"))
+    assert (failed[0].found, failed[0].expected) == (
+        ("small-scale", "general") if fact == "taxpayer" else ("no", "yes")
+    )
     assert "财税[2013]96号" in failed[0].source
 
 
@@ -88,7 +115,9 @@ def test_goods_without_a_known_rebate_rate_leave_it_open() -> None:
 
 
 def test_the_zone_exemption_began_on_its_day() -> None:
-    assert "cn-export-no-invoice" not in {check.route for check in route(ZONE, on=date(2018, 9, 30)).checked}
+    assert "cn-export-no-invoice" not in {
+        check.route for check in route(ZONE, on=date(2018, 9, 30)).checked
+    }
     assert route(ZONE, on=date(2019, 4, 1), hs=BATTERY).regime == "cn-export-no-invoice"
     assert decide(BOOK, date(2013, 12, 31), "9610", TEE, ZONE) is None
 
@@ -130,7 +159,13 @@ def test_cancelled_goods_are_not_exempt_in_a_zone_either() -> None:
 
 
 def test_an_overseas_warehouse_is_refunded_on_departure_since_2025() -> None:
-    unsold = {**REFUND, "proceeds_collected": False, "valid_voucher": False, "pilot_zone": False, "tax_registered": True}
+    unsold = {
+        **REFUND,
+        "proceeds_collected": False,
+        "valid_voucher": False,
+        "pilot_zone": False,
+        "tax_registered": True,
+    }
     assert route(unsold, on=date(2025, 1, 26), mode="9810").regime == "cn-export-taxed"
     assert route(unsold, on=date(2025, 1, 27), mode="9810").regime == "cn-export-refund"
     assert route(unsold, on=date(2025, 1, 27), mode="9610").regime == "cn-export-taxed"
@@ -156,7 +191,9 @@ def test_price_without_vat_and_vat_are_the_price(minor: int, rate: str) -> None:
     assert abs(vat - exact) <= Fraction(1, 2)
 
 
-YES_OR_NO = [fact for fact in FACTS if fact not in {"taxpayer", "exporter", "mode", "rebate_cancelled"}]
+YES_OR_NO = [
+    fact for fact in FACTS if fact not in {"taxpayer", "exporter", "mode", "rebate_cancelled"}
+]
 
 
 @given(
@@ -164,9 +201,13 @@ YES_OR_NO = [fact for fact in FACTS if fact not in {"taxpayer", "exporter", "mod
     st.sampled_from([TEE, BATTERY, NUTS]),
     st.sampled_from(["9610", "9710", "9810", "1210"]),
 )
-def test_saying_more_never_changes_a_route_that_is_named(said: dict[str, bool], hs: str, mode: str) -> None:
+def test_saying_more_never_changes_a_route_that_is_named(
+    said: dict[str, bool], hs: str, mode: str
+) -> None:
     before = route({**said, "taxpayer": "general"}, hs=hs, mode=mode)
-    fuller = route({**dict.fromkeys(YES_OR_NO, True), **said, "taxpayer": "general"}, hs=hs, mode=mode)
+    fuller = route(
+        {**dict.fromkeys(YES_OR_NO, True), **said, "taxpayer": "general"}, hs=hs, mode=mode
+    )
     if before.vat is not None:
         assert fuller.regime == before.regime
     assert bool(before.missing) == (before.vat is None)
@@ -182,20 +223,47 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "old", "new", "says"),
     [
-        ("cn-export-routes.toml", "valid_to = 2025-01-26", "valid_to = 2025-01-20", "the route cn-export-refund has a gap"),
+        (
+            "cn-export-routes.toml",
+            "valid_to = 2025-01-26",
+            "valid_to = 2025-01-20",
+            "the route cn-export-refund has a gap",
+        ),
         ("cn-export-routes.toml", "valid_to = 2025-01-26", "valid_to = 2025-02-01", "overlaps"),
         ("cn-export-routes.toml", "rank = 2", "rank = 1", "must be its own"),
         ("cn-export-routes.toml", 'fact = "taxpayer"', 'fact = "colour"', "Input should be"),
-        ("cn-export-routes.toml", 'expected = ["general"]', 'expected = ["grand"]', "no value of taxpayer"),
-        ("cn-export-routes.toml", "expected = [true]", 'expected = ["yes"]', "no value of rebate_filed"),
-        ("cn-export-routes.toml", 'income_share = "0.04"', "income_share = 0.04", "decimal strings"),
+        (
+            "cn-export-routes.toml",
+            'expected = ["general"]',
+            'expected = ["grand"]',
+            "no value of taxpayer",
+        ),
+        (
+            "cn-export-routes.toml",
+            "expected = [true]",
+            'expected = ["yes"]',
+            "no value of rebate_filed",
+        ),
+        (
+            "cn-export-routes.toml",
+            'income_share = "0.04"',
+            "income_share = 0.04",
+            "decimal strings",
+        ),
         ("cn-export-routes.toml", 'kind = "export-routes"', 'kind = "roads"', "it must be one of"),
         ("cn-export-rebates.toml", 'rate = "0.13"', 'rate = "-0.13"', "greater than or equal to 0"),
         ("cn-export-rebates.toml", "valid_to = 2026-12-31", "valid_to = 2027-01-01", "overlaps"),
-        ("cn-export-rebates.toml", 'rate = "0"\ncancelled', 'rate = "0.01"\ncancelled', "a cancelled rebate has the rate 0"),
+        (
+            "cn-export-rebates.toml",
+            'rate = "0"\ncancelled',
+            'rate = "0.01"\ncancelled',
+            "a cancelled rebate has the rate 0",
+        ),
     ],
 )
-def test_a_bad_file_is_refused_with_file_line_and_reason(folder: Path, name: str, old: str, new: str, says: str) -> None:
+def test_a_bad_file_is_refused_with_file_line_and_reason(
+    folder: Path, name: str, old: str, new: str, says: str
+) -> None:
     path = folder / name
     text = path.read_text(encoding="utf-8")
     assert old in text
@@ -214,7 +282,9 @@ def test_merchants_by_date_and_a_wrong_fact_is_refused(tmp_path: Path) -> None:
     bad = tmp_path / "merchants.toml"
     text = (EXAMPLES / "merchants.toml").read_text(encoding="utf-8")
     bad.write_text(text.replace("rebate_filed = true", 'rebate_filed = "soon"'), encoding="utf-8")
-    with pytest.raises(RuleError, match=r"merchants.toml:9: .*rebate_filed: expected true or false"):
+    with pytest.raises(
+        RuleError, match=r"merchants.toml:9: .*rebate_filed: expected true or false"
+    ):
         load_merchants(bad)
 
 
@@ -224,7 +294,10 @@ def run(*arguments: str) -> Result:
 
 def changed(tmp_path: Path, change: dict[str, Any]) -> str:
     path = tmp_path / "order.json"
-    path.write_text(json.dumps(json.loads((EXAMPLES / "export.json").read_text(encoding="utf-8")) | change), encoding="utf-8")
+    path.write_text(
+        json.dumps(json.loads((EXAMPLES / "export.json").read_text(encoding="utf-8")) | change),
+        encoding="utf-8",
+    )
     return str(path)
 
 
@@ -235,7 +308,9 @@ def test_the_command_names_the_route_and_every_condition() -> None:
     assert found["regime"] == "cn-export-refund"
     assert found["lines"][0]["refund"] == "8.67"
     checks = found["lines"][0]["conditions"]
-    assert [check["fact"] for check in checks if check["met"]] == [check["fact"] for check in checks]
+    assert [check["fact"] for check in checks if check["met"]] == [
+        check["fact"] for check in checks
+    ]
     assert all(check["source"] and check["expected"] for check in checks)
 
 
@@ -246,7 +321,16 @@ def test_missing_facts_leave_with_one_and_are_listed(tmp_path: Path) -> None:
 
 
 def test_the_merchants_file_says_what_the_order_does_not(tmp_path: Path) -> None:
-    order = changed(tmp_path, {"export": {"declaration_data": True, "proceeds_collected": True, "vat_special_invoice": True}})
+    order = changed(
+        tmp_path,
+        {
+            "export": {
+                "declaration_data": True,
+                "proceeds_collected": True,
+                "vat_special_invoice": True,
+            }
+        },
+    )
     result = run("export", order, "--merchants", str(EXAMPLES / "merchants.toml"), "--json")
     assert json.loads(result.stdout)["regime"] == "cn-export-refund"
 
@@ -256,7 +340,9 @@ def test_deemed_income_and_output_vat_are_told_in_cny(tmp_path: Path) -> None:
     # 60 EUR at the rate of October 2026, 4 % of it income, 25 % of that tax
     sales = Decimal(zone["lines"][0]["sales"])
     assert zone["lines"][0]["deemed_income_tax"] == str((sales / 100).quantize(Decimal("0.01")))
-    taxed = json.loads(run("export", changed(tmp_path, {"export": {**ZONE, "pilot_zone": False}}), "--json").stdout)
+    taxed = json.loads(
+        run("export", changed(tmp_path, {"export": {**ZONE, "pilot_zone": False}}), "--json").stdout
+    )
     assert Decimal(taxed["lines"][0]["output_vat"]) == (sales * 13 / 113).quantize(Decimal("0.01"))
 
 
@@ -274,8 +360,14 @@ def test_assess_names_the_route_of_an_export_and_keeps_its_keys(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("on", "regime"),
-    [("2015-06-23", "cn-export-retail-2014"), ("2018-09-30", "cn-export-retail-2014"), ("2018-10-01", "cn-export-retail")],
+    [
+        ("2015-06-23", "cn-export-retail-2014"),
+        ("2018-09-30", "cn-export-retail-2014"),
+        ("2018-10-01", "cn-export-retail"),
+    ],
 )
 def test_nothing_is_owed_on_export_in_any_year(tmp_path: Path, on: str, regime: str) -> None:
-    found = json.loads(run("assess", changed(tmp_path, {"export": {}}), "--at", on, "--json").stdout)
+    found = json.loads(
+        run("assess", changed(tmp_path, {"export": {}}), "--at", on, "--json").stdout
+    )
     assert (found["regime"], found["total"]) == (regime, "0.00")

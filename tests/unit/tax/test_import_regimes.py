@@ -18,9 +18,31 @@ from services.tax.rulebook.files import RULES as FOLDER
 from services.tax.rulebook.files import load
 from services.tax.rulebook.rows import RuleFault
 from shared.money import Money
-from tests.unit.tax.orders import BAG, CHERRIES, CREAM, RULES, TODAY, TOY, WATCH, WINE, Item, assessed, cny, order, refused, taxes
+from tests.unit.tax.orders import (
+    BAG,
+    CHERRIES,
+    CREAM,
+    RULES,
+    TODAY,
+    TOY,
+    WATCH,
+    WINE,
+    Item,
+    assessed,
+    cny,
+    order,
+    refused,
+    taxes,
+)
 
-LIPSTICK, PERFUME, PHONE, SHIRT, RICE, SUGAR = "3304100000", "3303000020", "8517130000", "6109100010", "1006309000", "1701999000"
+LIPSTICK, PERFUME, PHONE, SHIRT, RICE, SUGAR = (
+    "3304100000",
+    "3303000020",
+    "8517130000",
+    "6109100010",
+    "1006309000",
+    "1701999000",
+)
 NAPPIES, SUIT, MACADAMIA = "9619001100", "6203110000", "0802620000"
 IN_2015 = date(2015, 11, 23)
 
@@ -79,13 +101,27 @@ def test_consumption_tax_of_a_hundred_yuan_is_that_of_the_day_and_the_net_conten
 
 
 def test_net_content_is_of_one_unit_and_the_line_has_its_quantity_of_them() -> None:
-    assert assessed(order(Item(CREAM, "200.00", quantity="2", content="10 g"))).consumption_tax.minor > 0
-    assert assessed(order(Item(CREAM, "199.99", quantity="2", content="10 g"))).consumption_tax.minor == 0
-    assert assessed(order(Item(CREAM, "90.00", quantity="3", content="2 piece"))).consumption_tax.minor > 0
+    assert (
+        assessed(order(Item(CREAM, "200.00", quantity="2", content="10 g"))).consumption_tax.minor
+        > 0
+    )
+    assert (
+        assessed(order(Item(CREAM, "199.99", quantity="2", content="10 g"))).consumption_tax.minor
+        == 0
+    )
+    assert (
+        assessed(order(Item(CREAM, "90.00", quantity="3", content="2 piece"))).consumption_tax.minor
+        > 0
+    )
 
 
 def test_a_mixed_basket_is_the_sum_of_its_lines() -> None:
-    basket = [Item(CREAM, "425.00", content="20 g"), Item(CHERRIES, "300.00"), Item(WINE, "1000.00"), Item(TOY, "0.05")]
+    basket = [
+        Item(CREAM, "425.00", content="20 g"),
+        Item(CHERRIES, "300.00"),
+        Item(WINE, "1000.00"),
+        Item(TOY, "0.05"),
+    ]
     whole = assessed(order(*basket))
     alone = [assessed(order(item)) for item in basket]
     assert taxes(whole) == ("0.00", "130.28", "165.51")
@@ -125,23 +161,35 @@ def test_p1_tax_of_fifty_yuan_is_waived_and_a_fen_more_is_due_in_full() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent_from", "limit"), [("US", "1000.00"), (None, "1000.00"), ("HK", "800.00"), ("MO", "800.00"), ("TW", "800.00")]
+    ("sent_from", "limit"),
+    [("US", "1000.00"), (None, "1000.00"), ("HK", "800.00"), ("MO", "800.00"), ("TW", "800.00")],
 )
-def test_a_parcel_of_several_pieces_is_limited_by_where_it_comes_from(sent_from: str | None, limit: str) -> None:
+def test_a_parcel_of_several_pieces_is_limited_by_where_it_comes_from(
+    sent_from: str | None, limit: str
+) -> None:
     fen = cny(limit).minor
     inside = order(Item(SHIRT, str(Money(fen, "CNY")), quantity="2"), sent_from=sent_from)
     assert assessed(inside, IN_2015).payable.minor == fen // 5
-    refusal = refused(order(Item(SHIRT, str(Money(fen + 1, "CNY")), quantity="2"), sent_from=sent_from), IN_2015)
-    assert (refusal.code, refusal.limit, refusal.value) == ("parcel_over_limit", limit, str(Money(fen + 1, "CNY")))
+    refusal = refused(
+        order(Item(SHIRT, str(Money(fen + 1, "CNY")), quantity="2"), sent_from=sent_from), IN_2015
+    )
+    assert (refusal.code, refusal.limit, refusal.value) == (
+        "parcel_over_limit",
+        limit,
+        str(Money(fen + 1, "CNY")),
+    )
     assert any("/limit/" in name for name in refusal.rules)
 
 
 @pytest.mark.parametrize("sent_from", ["US", "HK", "MO", "TW", None])
-def test_since_december_2024_one_limit_of_2000_holds_for_what_comes_in_from_anywhere(sent_from: str | None) -> None:
+def test_since_december_2024_one_limit_of_2000_holds_for_what_comes_in_from_anywhere(
+    sent_from: str | None,
+) -> None:
     """GACC 2024 No. 176 art. 1 with 税委会公告2024年第11号 art. 6(2); formula infant milk owes 13 %."""
     milk, first = "1901101000", date(2024, 12, 1)
     before, since = (
-        order(Item(milk, total, quantity="2"), mode="personal", sent_from=sent_from) for total in ("1000.01", "2000.00")
+        order(Item(milk, total, quantity="2"), mode="personal", sent_from=sent_from)
+        for total in ("1000.01", "2000.00")
     )
     assert refused(before, first - timedelta(days=1)).code == "parcel_over_limit"
     found = assessed(since, first)
@@ -160,7 +208,9 @@ def test_fresh_fruit_came_with_the_second_positive_list() -> None:
 
 def test_one_indivisible_piece_may_be_worth_more_than_the_limit_of_a_parcel() -> None:
     assert str(assessed(order(Item(BAG, "3000.00")), IN_2015).payable) == "300.00"
-    assert refused(order(Item(BAG, "3000.00"), Item(TOY, "0.00")), IN_2015).code == "parcel_over_limit"
+    assert (
+        refused(order(Item(BAG, "3000.00"), Item(TOY, "0.00")), IN_2015).code == "parcel_over_limit"
+    )
 
 
 def test_the_year_does_not_limit_parcels() -> None:
@@ -168,21 +218,31 @@ def test_the_year_does_not_limit_parcels() -> None:
 
 
 def test_watches_are_dear_from_ten_thousand_yuan_on_in_a_parcel_too() -> None:
-    rates = [assessed(order(Item(WATCH, total)), IN_2015).parcel_tax for total in ("9999.99", "10000.00")]
+    rates = [
+        assessed(order(Item(WATCH, total)), IN_2015).parcel_tax for total in ("9999.99", "10000.00")
+    ]
     assert [str(tax) for tax in rates] == ["2000.00", "3000.00"]
-    today = [assessed(order(Item(WATCH, total), mode="personal")).parcel_tax for total in ("9999.99", "10000.00")]
+    today = [
+        assessed(order(Item(WATCH, total), mode="personal")).parcel_tax
+        for total in ("9999.99", "10000.00")
+    ]
     assert [str(tax) for tax in today] == ["2000.00", "5000.00"]
 
 
 def test_cosmetics_in_a_parcel_are_of_the_third_class_only_where_they_owe_consumption_tax() -> None:
-    cheap, dear = (assessed(order(Item(CREAM, "100.00", content=content), mode="personal")) for content in ("50 g", "5 g"))
+    cheap, dear = (
+        assessed(order(Item(CREAM, "100.00", content=content), mode="personal"))
+        for content in ("50 g", "5 g")
+    )
     assert (str(cheap.parcel_tax), str(dear.parcel_tax)) == ("20.00", "50.00")
     assert refused(order(Item(CREAM, "100.00"), mode="personal")).code == "net_content_missing"
     assert "tariff-cn/consumption/skin-care/2016-10-01" in dear.rules
 
 
 def test_each_line_of_a_parcel_is_rounded_and_freight_is_part_of_its_value() -> None:
-    result = assessed(order(Item(CHERRIES, "333.33"), Item(SHIRT, "333.33"), freight="10.01"), IN_2015)
+    result = assessed(
+        order(Item(CHERRIES, "333.33"), Item(SHIRT, "333.33"), freight="10.01"), IN_2015
+    )
     assert [line.parcel_tax for line in result.lines] == [3383, 6767]
     assert sum(line.parcel_tax for line in result.lines) == result.total.minor
 
@@ -200,7 +260,9 @@ def test_goods_without_a_class_are_refused_by_name() -> None:
         ("0110", "8517", "2026-11-20", "8517130000"),
     ],
 )  # fmt: skip
-def test_a_code_that_is_too_short_for_its_rate_is_refused_by_name(mode: str, hs: str, on: str, ten: str) -> None:
+def test_a_code_that_is_too_short_for_its_rate_is_refused_by_name(
+    mode: str, hs: str, on: str, ten: str
+) -> None:
     told = refused(order(Item(hs, "900.00"), mode=mode), day(on))
     assert (told.code, told.limit, told.value) == ("tariff_unknown", "ten digits", hs)
     assert f"HS code {hs} of line 1 is too short" in told.reason
@@ -208,7 +270,14 @@ def test_a_code_that_is_too_short_for_its_rate_is_refused_by_name(mode: str, hs:
 
 
 @pytest.mark.parametrize(
-    ("mode", "hs"), [("9610", "8517"), ("9610", "9102"), ("personal", "9102"), ("personal", "6109"), ("0110", "851713")]
+    ("mode", "hs"),
+    [
+        ("9610", "8517"),
+        ("9610", "9102"),
+        ("personal", "9102"),
+        ("personal", "6109"),
+        ("0110", "851713"),
+    ],
 )
 def test_a_short_code_whose_goods_all_owe_the_same_is_assessed(mode: str, hs: str) -> None:
     assert assessed(order(Item(hs, "900.00"), mode=mode)).total.minor > 0
@@ -235,9 +304,16 @@ def test_a_tickets_small_duty_is_waived_in_general_trade() -> None:
         (order(Item(BAG, "700.00")), "25500.00"), (order(Item(BAG, "3000.00"), Item(BAG, "3000.00")), "0.00"),
     ],
 )  # fmt: skip
-def test_a_refusal_over_a_limit_says_what_general_trade_would_owe(what: Assessable, used: str) -> None:
+def test_a_refusal_over_a_limit_says_what_general_trade_would_owe(
+    what: Assessable, used: str
+) -> None:
     refusal = refused(what, used=used)
-    general = assess(order(*[Item(line.hs_code, str(line.total)) for line in what.lines], mode="0110"), TODAY, cny(0), RULES)
+    general = assess(
+        order(*[Item(line.hs_code, str(line.total)) for line in what.lines], mode="0110"),
+        TODAY,
+        cny(0),
+        RULES,
+    )
     assert isinstance(general, Assessment)
     assert refusal.otherwise is not None
     assert (refusal.otherwise.total, refusal.otherwise.payable) == (general.total, general.payable)
@@ -255,7 +331,9 @@ def test_a_refusal_over_a_limit_says_what_general_trade_would_owe(what: Assessab
     ],
 )  # fmt: skip
 def test_a_duty_is_that_of_the_day(hs: str, on: str, duty: str) -> None:
-    assert str(assessed(order(Item(hs, "3000.00", content="10 g"), mode="0110"), day(on)).duty) == duty
+    assert (
+        str(assessed(order(Item(hs, "3000.00", content="10 g"), mode="0110"), day(on)).duty) == duty
+    )
 
 
 LISTED = (
@@ -309,7 +387,9 @@ def fen_of(amount: Decimal) -> Money:
 
 @pytest.mark.parametrize("on", TURNS)
 @pytest.mark.parametrize("hs", LISTED)
-def test_a_listed_heading_owes_by_the_law_of_the_day_or_is_refused_by_name(hs: str, on: str) -> None:
+def test_a_listed_heading_owes_by_the_law_of_the_day_or_is_refused_by_name(
+    hs: str, on: str
+) -> None:
     """Worked out from the rates of the day, not by the code under test."""
     _, standard, grown = max(row for row in VAT_BY_LAW if row[0] <= on)
     vat = Decimal(grown if hs.startswith(GROWN) else standard)
@@ -321,7 +401,9 @@ def test_a_listed_heading_owes_by_the_law_of_the_day_or_is_refused_by_name(hs: s
         return
     assert isinstance(within, Assessment), within
     if on >= "2016-04-08":
-        c = {"2204": Decimal("0.10"), "3303": Decimal("0.30"), "3304": Decimal("0.30")}.get(hs[:4], Decimal(0))
+        c = {"2204": Decimal("0.10"), "3303": Decimal("0.30"), "3304": Decimal("0.30")}.get(
+            hs[:4], Decimal(0)
+        )
         c = c if hs.startswith("2204") or on < "2016-10-01" else Decimal(0)
         base = Decimal(1000) / (1 - c)
         assert (within.duty.minor, within.vat) == (0, fen_of(base * vat * Decimal("0.7")))
@@ -345,11 +427,17 @@ def code_of(hs: str) -> str:
     """A code of ten digits that this prefix of the tariff speaks for, and no longer one."""
     prefixes = {row.hs for row in RULES.tariff.heading}
     codes = (hs.ljust(10, digit) for digit in "0987654321")
-    return next(code for code in codes if max((p for p in prefixes if code.startswith(p)), key=len) == hs)
+    return next(
+        code for code in codes if max((p for p in prefixes if code.startswith(p)), key=len) == hs
+    )
 
 
-@pytest.mark.parametrize("hs", sorted({row.hs for row in RULES.tariff.heading if row.hs[:4] not in ("1006", "1701")}))
-def test_every_prefix_owes_its_duty_from_first_to_last_day_and_is_refused_by_name_before(hs: str) -> None:
+@pytest.mark.parametrize(
+    "hs", sorted({row.hs for row in RULES.tariff.heading if row.hs[:4] not in ("1006", "1701")})
+)
+def test_every_prefix_owes_its_duty_from_first_to_last_day_and_is_refused_by_name_before(
+    hs: str,
+) -> None:
     duties = [duty for row in RULES.tariff.heading if row.hs == hs for duty in row.duty]
     code = code_of(hs)
     for duty in duties:
@@ -357,7 +445,11 @@ def test_every_prefix_owes_its_duty_from_first_to_last_day_and_is_refused_by_nam
             owed = full_rate(code, "10000.00", on)
             assert isinstance(owed, Assessment), owed
             assert owed.duty == fen_of(10000 * duty.rate), on
-    before = [min(duty.valid_from for duty in duties) - timedelta(days=1)] if duties else [day(on) for on in TURNS]
+    before = (
+        [min(duty.valid_from for duty in duties) - timedelta(days=1)]
+        if duties
+        else [day(on) for on in TURNS]
+    )
     for on in before:
         refusal = full_rate(code, "10000.00", on)
         if on >= day("2015-01-01"):
@@ -394,7 +486,9 @@ def test_full_rates_of_2015_to_2017_worked_out_by_hand(
 
 @pytest.mark.parametrize("hs", LISTED)
 def test_a_piece_of_each_listed_heading_has_its_full_rate_today(hs: str) -> None:
-    assert any("/duty/" in name for name in assessed(order(Item(hs, "6000.00", content="10 g"))).rules)
+    assert any(
+        "/duty/" in name for name in assessed(order(Item(hs, "6000.00", content="10 g"))).rules
+    )
 
 
 @pytest.mark.parametrize(
@@ -429,8 +523,12 @@ def test_a_piece_of_each_listed_heading_has_its_full_rate_today(hs: str) -> None
         ("8509800000", "2018-07-01", "8"), ("8509409000", "2018-07-01", "6"), ("1901101090", "2016-05-07", "5"),
     ],
 )  # fmt: skip
-def test_the_duty_of_a_piece_is_that_of_the_longest_prefix_on_the_day(hs: str, on: str, percent: str) -> None:
-    assert assessed(order(Item(hs, "10000.00", content="500 g"), mode="0110"), day(on)).duty == cny(str(Decimal(percent) * 100))
+def test_the_duty_of_a_piece_is_that_of_the_longest_prefix_on_the_day(
+    hs: str, on: str, percent: str
+) -> None:
+    assert assessed(order(Item(hs, "10000.00", content="500 g"), mode="0110"), day(on)).duty == cny(
+        str(Decimal(percent) * 100)
+    )
 
 
 @pytest.mark.parametrize(
@@ -448,7 +546,9 @@ def test_a_duty_that_was_not_found_is_refused_by_name(hs: str, on: str) -> None:
 
 def test_a_refusal_for_another_reason_than_a_limit_says_nothing_of_general_trade() -> None:
     assert refused(order(Item(CREAM, "425.00"))).otherwise is None
-    assert refused(order(Item("0802990000", "6000.00", quantity="2"))).otherwise is None, "no duty is known"
+    assert refused(order(Item("0802990000", "6000.00", quantity="2"))).otherwise is None, (
+        "no duty is known"
+    )
 
 
 # The positive list
@@ -488,7 +588,9 @@ def test_the_notes_of_the_list_are_kept(was: str, now: str, code: str) -> None:
         ("20", {"1701": "2"}, True),
     ],
 )
-def test_a_person_may_buy_so_many_kilograms_a_year(kilograms: str, used: Mapping[str, str], inside: bool) -> None:
+def test_a_person_may_buy_so_many_kilograms_a_year(
+    kilograms: str, used: Mapping[str, str], inside: bool
+) -> None:
     what = order(Item(RICE, "100.00", weight=kilograms))
     result = assess(what, TODAY, cny(0), RULES, {hs: Decimal(kg) for hs, kg in used.items()})
     assert isinstance(result, Assessment) == inside
@@ -497,7 +599,10 @@ def test_a_person_may_buy_so_many_kilograms_a_year(kilograms: str, used: Mapping
 
 
 def test_lines_of_the_same_goods_weigh_together_and_a_missing_weight_is_named() -> None:
-    assert refused(order(Item(SUGAR, "10.00", weight="1.5"), Item(SUGAR, "10.00", weight="0.6"))).code == "weight_over_yearly"
+    assert (
+        refused(order(Item(SUGAR, "10.00", weight="1.5"), Item(SUGAR, "10.00", weight="0.6"))).code
+        == "weight_over_yearly"
+    )
     assert refused(order(Item(SUGAR, "10.00"))).code == "net_weight_missing"
 
 
@@ -516,8 +621,20 @@ def rules_with(positive: Mapping[str, str]) -> Rulebook:
 
 
 def rates(**per_100: str) -> Exchange:
-    period = {"valid_from": day("2026-11-01"), "valid_to": day("2026-11-30"), "per_100": per_100, "source": "test"}
-    shape = {"kind": "exchange-rates", "id": "rates-cny", "version": 1, "to": "CNY", "source": "test", "period": [period]}
+    period = {
+        "valid_from": day("2026-11-01"),
+        "valid_to": day("2026-11-30"),
+        "per_100": per_100,
+        "source": "test",
+    }
+    shape = {
+        "kind": "exchange-rates",
+        "id": "rates-cny",
+        "version": 1,
+        "to": "CNY",
+        "source": "test",
+        "period": [period],
+    }
     return Exchange(ExchangeRates.model_validate(shape))
 
 
@@ -529,12 +646,16 @@ def rates(**per_100: str) -> Exchange:
         ("KWD", "2300", "0.001", "0.02"),
     ],
 )  # fmt: skip
-def test_amounts_of_any_number_of_decimals_are_converted_half_up(currency: str, per_100: str, amount: str, expected: str) -> None:
+def test_amounts_of_any_number_of_decimals_are_converted_half_up(
+    currency: str, per_100: str, amount: str, expected: str
+) -> None:
     exchange = rates(**{currency: per_100})
     assert str(exchange.rate(currency, TODAY).convert(Money.of(amount, currency))) == expected
 
 
-@pytest.mark.parametrize(("currency", "on"), [("USD", "2026-10-31"), ("USD", "2026-12-01"), ("EUR", "2026-11-23")])
+@pytest.mark.parametrize(
+    ("currency", "on"), [("USD", "2026-10-31"), ("USD", "2026-12-01"), ("EUR", "2026-11-23")]
+)
 def test_a_missing_rate_names_currency_and_day(currency: str, on: str) -> None:
     with pytest.raises(RateMissing, match=f"{currency} to CNY is known for {on}"):
         rates(USD="700").rate(currency, day(on))
@@ -550,15 +671,26 @@ def test_rates_of_overlapping_days_are_refused() -> None:
 def test_an_order_in_another_currency_is_assessed_in_cny_at_the_rate_of_its_day() -> None:
     result = assessed(order(Item(TOY, "100.00"), freight="10.00", currency="USD"), TODAY)
     november, october = (RULES.exchange.rate("USD", on) for on in (TODAY, day("2026-10-31")))
-    expected = november.convert(Money.of("100.00", "USD")) + november.convert(Money.of("10.00", "USD"))
+    expected = november.convert(Money.of("100.00", "USD")) + november.convert(
+        Money.of("10.00", "USD")
+    )
     assert result.dutiable_value == expected
     assert november.rule in result.rules
-    assert assessed(order(Item(TOY, "100.00"), freight="10.00", currency="USD"), day("2026-10-31")).dutiable_value != expected
+    assert (
+        assessed(
+            order(Item(TOY, "100.00"), freight="10.00", currency="USD"), day("2026-10-31")
+        ).dutiable_value
+        != expected
+    )
     assert october.rule != november.rule
 
 
-@pytest.mark.parametrize(("currency", "amount"), [("JPY", "1500"), ("KRW", "12000"), ("BHD", "4.250"), ("USD", "10.00")])
-def test_released_rates_hold_currencies_of_no_two_and_three_decimals(currency: str, amount: str) -> None:
+@pytest.mark.parametrize(
+    ("currency", "amount"), [("JPY", "1500"), ("KRW", "12000"), ("BHD", "4.250"), ("USD", "10.00")]
+)
+def test_released_rates_hold_currencies_of_no_two_and_three_decimals(
+    currency: str, amount: str
+) -> None:
     result = assessed(order(Item(TOY, amount), currency=currency))
     assert result.total.currency == "CNY"
     assert cny("50.00") < result.dutiable_value < cny("80.00")

@@ -26,7 +26,9 @@ JULY = date(2026, 7, 1)
 def line(total: str, currency: str, *, hs: str = TEE, no: int = 1, origin: str = "CN", kg: str = "1", pieces: str = "1",
          duty: str | None = None, vat: str | None = None) -> ShippedLine:  # fmt: skip
     rates = [None if rate is None else Decimal(rate) for rate in (duty, vat)]
-    return ShippedLine(no, hs, origin, Decimal(pieces), Money.of(total, currency), Decimal(kg), rates[0], rates[1])
+    return ShippedLine(
+        no, hs, origin, Decimal(pieces), Money.of(total, currency), Decimal(kg), rates[0], rates[1]
+    )
 
 
 def parcel(country: str, *lines: ShippedLine, freight: str = "0", channel: str | None = None, earlier: str | None = None,
@@ -34,15 +36,32 @@ def parcel(country: str, *lines: ShippedLine, freight: str = "0", channel: str |
     currency = lines[0].total.currency
     before = None if earlier is None else Money.of(earlier, currency)
     return Consignment(
-        country, currency, lines, Money.of(freight, currency), Money.zero(currency), channel, ioss, before, Decimal(earlier_kg)
+        country,
+        currency,
+        lines,
+        Money.of(freight, currency),
+        Money.zero(currency),
+        channel,
+        ioss,
+        before,
+        Decimal(earlier_kg),
     )
 
 
 def to(country: str, total: str, on: date, **more: str) -> Landed | NotLanded:
     """One line of T-shirts worth so much in the corridor's own currency."""
-    own = {name: more.pop(name) for name in ("hs", "origin", "kg", "pieces", "duty", "vat") if name in more}
+    own = {
+        name: more.pop(name)
+        for name in ("hs", "origin", "kg", "pieces", "duty", "vat")
+        if name in more
+    }
     currency = EURO.get(country, "EUR")
-    return landed(parcel(country, line(total, currency, **own), **more), on, DESTINATIONS, RULES.exchange.rates)  # type: ignore[arg-type]
+    return landed(
+        parcel(country, line(total, currency, **own), **more),  # type: ignore[arg-type]
+        on,
+        DESTINATIONS,
+        RULES.exchange.rates,
+    )
 
 
 def known(result: Landed | NotLanded) -> Landed:
@@ -111,7 +130,15 @@ def test_russias_vat_of_2027_is_a_bill_and_not_guessed() -> None:
 
 
 def test_a_local_total_is_told_where_a_rate_is_known_or_given() -> None:
-    told = known(landed(parcel("RU", line("300", "EUR")), JULY, DESTINATIONS, RULES.exchange.rates, {"RUB": Decimal("0.01")}))
+    told = known(
+        landed(
+            parcel("RU", line("300", "EUR")),
+            JULY,
+            DESTINATIONS,
+            RULES.exchange.rates,
+            {"RUB": Decimal("0.01")},
+        )
+    )
     assert (str(told.total), told.local) == ("384.30", Money.of("38430.00", "RUB"))
     silent = known(to("RU", "300.00", JULY))
     assert silent.local is None
@@ -130,7 +157,9 @@ def test_a_local_total_is_told_where_a_rate_is_known_or_given() -> None:
         ([("150.01", TEE)], "0", ("H1",)),
     ],
 )
-def test_h7_by_the_intrinsic_value(goods: list[tuple[str, str]], freight: str, expected: tuple[str, ...]) -> None:
+def test_h7_by_the_intrinsic_value(
+    goods: list[tuple[str, str]], freight: str, expected: tuple[str, ...]
+) -> None:
     lines = [line(total, "EUR", hs=hs, no=i) for i, (total, hs) in enumerate(goods, 1)]
     asked = parcel("ES", *lines, freight=freight, channel="ioss")
     assert known(landed(asked, date(2025, 5, 1), DESTINATIONS, None)).declaration == expected
@@ -145,7 +174,9 @@ def test_h7_by_the_intrinsic_value(goods: list[tuple[str, str]], freight: str, e
         ("private", "45", ("H7", "C08"), "nobody"),
     ],
 )
-def test_procedure_codes_and_collector_by_channel(channel: str, total: str, codes: tuple[str, ...], collector: str) -> None:
+def test_procedure_codes_and_collector_by_channel(
+    channel: str, total: str, codes: tuple[str, ...], collector: str
+) -> None:
     found = known(to("DE", total, date(2025, 5, 1), channel=channel))
     assert found.declaration == codes
     assert {owed.collector for owed in found.charges if owed.kind == "vat"} == {collector}
@@ -166,12 +197,20 @@ UNION = [
     ("on", "vats"),
     [
         # the Commission's list of standard rates, as of these days
-        (date(2023, 5, 1), "20 21 20 19 21 19 25 20 21 24 20 24 25 27 23 22 21 16 21 18 21 23 23 19 25 22 20"),
-        (date(2025, 9, 1), "20 21 20 19 21 19 25 24 21 25.5 20 24 25 27 23 22 21 17 21 18 21 23 23 21 25 22 23"),
+        (
+            date(2023, 5, 1),
+            "20 21 20 19 21 19 25 20 21 24 20 24 25 27 23 22 21 16 21 18 21 23 23 19 25 22 20",
+        ),
+        (
+            date(2025, 9, 1),
+            "20 21 20 19 21 19 25 24 21 25.5 20 24 25 27 23 22 21 17 21 18 21 23 23 21 25 22 23",
+        ),
     ],
 )
 def test_vat_of_all_member_states(on: date, vats: str) -> None:
-    found = {country: Decimal(sums(to(country, "100.00", on, channel="ioss"))[1]) for country in UNION}
+    found = {
+        country: Decimal(sums(to(country, "100.00", on, channel="ioss"))[1]) for country in UNION
+    }
     assert found == dict(zip(UNION, map(Decimal, vats.split()), strict=True))
 
 
@@ -187,7 +226,9 @@ def test_vat_of_all_member_states(on: date, vats: str) -> None:
         ("SK", date(2025, 1, 1), "20", "23"),
     ],
 )  # fmt: skip
-def test_a_member_states_vat_changes_on_its_day(country: str, day: date, before: str, since: str) -> None:
+def test_a_member_states_vat_changes_on_its_day(
+    country: str, day: date, before: str, since: str
+) -> None:
     told = [Decimal(sums(to(country, "100.00", on))[1]) for on in (day - timedelta(days=1), day)]
     assert told == [Decimal(before), Decimal(since)]
 
@@ -209,16 +250,27 @@ def test_goods_that_may_owe_less_are_refused_and_children_are_told_of() -> None:
         ("GR", "1806900000"),
         ("DK", "4901990000"),
     ):
-        assert unknown(to(country, "100.00", date(2025, 5, 1), hs=hs)).code == "vat_unknown", country
+        assert unknown(to(country, "100.00", date(2025, 5, 1), hs=hs)).code == "vat_unknown", (
+            country
+        )
     # Denmark has one rate for food and all else.
     assert sums(to("DK", "100.00", date(2025, 5, 1), hs="1806900000"))[1] == "25.00"
-    assert any("children's clothing" in notice for notice in known(to("IE", "100.00", date(2025, 5, 1))).notices)
+    assert any(
+        "children's clothing" in notice
+        for notice in known(to("IE", "100.00", date(2025, 5, 1))).notices
+    )
 
 
 def test_a_member_state_without_a_rate_and_a_reduced_chapter_are_refused() -> None:
-    silent = [d.model_copy(update={"vat": tuple(row for row in d.vat if row.country != "AT")}) for d in DESTINATIONS]
+    silent = [
+        d.model_copy(update={"vat": tuple(row for row in d.vat if row.country != "AT")})
+        for d in DESTINATIONS
+    ]
     refused = unknown(landed(parcel("AT", line("100.00", "EUR")), date(2025, 5, 1), silent, None))
-    assert (refused.code, refused.reason) == ("rule_unknown", "the VAT of AT on 2025-05-01 is not known")
+    assert (refused.code, refused.reason) == (
+        "rule_unknown",
+        "the VAT of AT on 2025-05-01 is not known",
+    )
     refused = unknown(to("DE", "100.00", date(2025, 5, 1), hs="4901990000"))
     assert (refused.code, refused.ask) == ("vat_unknown", "give vat_rate in the line")
     assert sums(to("DE", "100.00", date(2025, 5, 1), hs="4901990000", vat="0.07"))[1] == "7.00"
@@ -243,7 +295,11 @@ def test_the_union_by_date_and_value(on: date, total: str, duty: str, vat: str) 
 
 
 def test_three_euro_are_owed_by_tariff_subheading_not_by_piece_or_line() -> None:
-    lines = (line("20", "EUR", pieces="5"), line("30", "EUR", hs="6109100022", no=2), line("40", "EUR", hs=PHONE, no=3))
+    lines = (
+        line("20", "EUR", pieces="5"),
+        line("30", "EUR", hs="6109100022", no=2),
+        line("40", "EUR", hs=PHONE, no=3),
+    )
     found = known(landed(parcel("DE", *lines, channel="ioss"), JULY, DESTINATIONS, None))
     assert str(found.sum_of("duty")) == "6.00"
     assert [owed.status for owed in found.charges if owed.kind == "duty"] == ["settled"]
@@ -269,9 +325,14 @@ def test_perfume_is_outside_the_reliefs_until_they_end() -> None:
     assert sums(dear)[0] == "10.00"
     assert sums(to("DE", "20.00", date(2018, 5, 1)))[1] == "0.00"
     assert sums(to("DE", "20.00", date(2018, 5, 1), hs=PERFUME))[1] == "3.80"
-    mixed = parcel("DE", line("10.00", "EUR"), line("10.00", "EUR", hs=PERFUME, no=2), channel="ioss")
+    mixed = parcel(
+        "DE", line("10.00", "EUR"), line("10.00", "EUR", hs=PERFUME, no=2), channel="ioss"
+    )
     assert known(landed(mixed, date(2025, 5, 1), DESTINATIONS, None)).declaration == ("H1",)
-    assert unknown(to("DE", "20.00", date(2025, 5, 1), hs=PERFUME, channel="private")).code == "rule_unknown"
+    assert (
+        unknown(to("DE", "20.00", date(2025, 5, 1), hs=PERFUME, channel="private")).code
+        == "rule_unknown"
+    )
     assert known(to("DE", "100.00", JULY, hs=PERFUME, channel="ioss")).declaration == ("H7", "F48")
 
 
@@ -279,19 +340,47 @@ def test_romanias_fee_is_in_its_own_currency_and_of_half_a_year() -> None:
     """Law 239/2025: 25 RON a parcel up to EUR 150, January to June 2026, when the Union's flat duty began."""
     days = [date(2025, 12, 31), date(2026, 1, 1), date(2026, 6, 30), JULY]
     rates = {"RON": Decimal("0.2")}
-    paid = [known(landed(parcel("RO", line("50", "EUR")), day, DESTINATIONS, None, rates)).sum_of("fee") for day in days]
+    paid = [
+        known(landed(parcel("RO", line("50", "EUR")), day, DESTINATIONS, None, rates)).sum_of("fee")
+        for day in days
+    ]
     assert [str(amount) for amount in paid] == ["0.00", "5.00", "5.00", "0.00"]
-    assert str(known(landed(parcel("RO", line("150.01", "EUR")), days[1], DESTINATIONS, None, rates)).sum_of("fee")) == "0.00"
-    assert unknown(landed(parcel("RO", line("50", "EUR")), days[1], DESTINATIONS, None)).code == "rate_missing"
+    assert (
+        str(
+            known(
+                landed(parcel("RO", line("150.01", "EUR")), days[1], DESTINATIONS, None, rates)
+            ).sum_of("fee")
+        )
+        == "0.00"
+    )
+    assert (
+        unknown(landed(parcel("RO", line("50", "EUR")), days[1], DESTINATIONS, None)).code
+        == "rate_missing"
+    )
     # crossed at the day's rate: 25 RON at 5.09 to the euro
     assert str(known(to("RO", "50.00", date(2026, 2, 15), channel="ioss")).sum_of("fee")) == "4.91"
 
 
 def test_national_handling_fees_hold_in_their_time_only() -> None:
-    fees = [str(known(to("FR", "100.00", day)).sum_of("fee")) for day in (date(2026, 2, 28), date(2026, 3, 1), date(2026, 11, 1))]
+    fees = [
+        str(known(to("FR", "100.00", day)).sum_of("fee"))
+        for day in (date(2026, 2, 28), date(2026, 3, 1), date(2026, 11, 1))
+    ]
     assert fees == ["0.00", "2.00", "0.00"]
-    turns = [date(2025, 12, 31), date(2026, 1, 1), date(2026, 4, 1), date(2026, 9, 30), date(2026, 10, 1)]
-    assert [str(known(to("IT", "100.00", day)).sum_of("fee")) for day in turns] == ["0.00", "2.00", "0.00", "0.00", "2.00"]
+    turns = [
+        date(2025, 12, 31),
+        date(2026, 1, 1),
+        date(2026, 4, 1),
+        date(2026, 9, 30),
+        date(2026, 10, 1),
+    ]
+    assert [str(known(to("IT", "100.00", day)).sum_of("fee")) for day in turns] == [
+        "0.00",
+        "2.00",
+        "0.00",
+        "0.00",
+        "2.00",
+    ]
     assert str(known(to("FR", "150.01", date(2026, 3, 1))).sum_of("fee")) == "0.00"
 
 
@@ -302,7 +391,11 @@ def test_a_fee_or_a_duty_that_is_unknown_is_refused_and_not_charged() -> None:
     def told(**changed: object) -> NotLanded:
         other = eu.model_copy(update=changed)
         other._lists = eu._lists
-        return unknown(landed(parcel("FR", line("200.00", "EUR")), date(2026, 5, 1), [other], RULES.exchange.rates))
+        return unknown(
+            landed(
+                parcel("FR", line("200.00", "EUR")), date(2026, 5, 1), [other], RULES.exchange.rates
+            )
+        )
 
     unsure = {"status": "unknown", "note": "nobody knows"}
     fees = tuple(fee.model_copy(update={**unsure, "at_most": Decimal(500)}) for fee in eu.fee)
@@ -330,7 +423,9 @@ def test_after_the_flat_duty_nothing_is_guessed() -> None:
         ("NZ", date(2019, 12, 1), "1000.01", "100.00", "165.00", "importer"),
     ],
 )
-def test_thresholds_are_inside_themselves(country: str, on: date, total: str, duty: str, vat: str, collector: str) -> None:
+def test_thresholds_are_inside_themselves(
+    country: str, on: date, total: str, duty: str, vat: str, collector: str
+) -> None:
     found = known(to(country, total, on))
     assert sums(found)[:2] == (duty, vat)
     assert [owed.collector for owed in found.charges if owed.kind == "vat"] == [collector]
@@ -348,7 +443,11 @@ def test_an_unknown_corridor_refuses_and_asks_for_a_rule_file(country: str, on: 
 def test_new_zealand_goes_by_the_good_and_not_by_the_parcel() -> None:
     lines = (line("1800.00", "NZD", pieces="2", hs=PHONE), line("1200.00", "NZD", no=2, hs=PHONE))
     found = known(landed(parcel("NZ", *lines), date(2026, 1, 1), DESTINATIONS, None))
-    by_whom = {owed.collector: (str(owed.amount), owed.lines) for owed in found.charges if owed.kind == "vat"}
+    by_whom = {
+        owed.collector: (str(owed.amount), owed.lines)
+        for owed in found.charges
+        if owed.kind == "vat"
+    }
     assert by_whom == {"seller": ("270.00", (1,)), "importer": ("180.00", (2,))}
 
 
@@ -396,7 +495,9 @@ def test_a_seller_below_the_register_limit_collects_nothing() -> None:
         (date(2026, 7, 23), "express", "100.00", "34.00"),
     ],
 )
-def test_the_united_states_before_and_after_de_minimis(on: date, channel: str, total: str, charged: str) -> None:
+def test_the_united_states_before_and_after_de_minimis(
+    on: date, channel: str, total: str, charged: str
+) -> None:
     found = known(to("US", total, on, channel=channel))
     assert str(Money.total((owed.amount for owed in found.charges), "USD")) == charged
 
@@ -424,13 +525,21 @@ def test_a_country_rate_that_is_not_held_is_refused_not_taken_as_none() -> None:
         (date(2025, 4, 9), "0.20", "1.04"), (date(2025, 4, 10), "0.20", "1.45"), (date(2025, 5, 1), "0.20", "1.45"),
     ],
 )  # fmt: skip
-def test_over_de_minimis_china_owed_what_spring_2025_decreed(on: date, phone: str, toy: str) -> None:
+def test_over_de_minimis_china_owed_what_spring_2025_decreed(
+    on: date, phone: str, toy: str
+) -> None:
     """Executive Orders 14195, 14228, 14257, 14259 and 14266; telephones outside the reciprocal duty from 5 April 2025."""
     for hs, rate in ((PHONE, phone), (TOY, toy)):
-        assert known(to("US", "1000.00", on, hs=hs)).sum_of("surcharge") == Money.of("1000.00", "USD").times(Decimal(rate)), hs
+        assert known(to("US", "1000.00", on, hs=hs)).sum_of("surcharge") == Money.of(
+            "1000.00", "USD"
+        ).times(Decimal(rate)), hs
         assert str(known(to("US", "800.00", on, hs=hs)).total) == "800.00"
     other = to("US", "800.01", on, hs=PHONE, origin="VN")
-    assert unknown(other).code == "rule_unknown" if on >= date(2025, 4, 5) else known(other).total == Money.of("800.01", "USD")
+    assert (
+        unknown(other).code == "rule_unknown"
+        if on >= date(2025, 4, 5)
+        else known(other).total == Money.of("800.01", "USD")
+    )
 
 
 def test_what_leaves_in_bulk_and_a_code_without_subheading_are_refused() -> None:
@@ -441,13 +550,22 @@ def test_what_leaves_in_bulk_and_a_code_without_subheading_are_refused() -> None
 
 
 def test_goods_worth_nothing_carry_their_freight() -> None:
-    found = known(landed(parcel("GB", line("0", "GBP"), line("0", "GBP", no=2), freight="5.00"), JULY, DESTINATIONS, None))
+    found = known(
+        landed(
+            parcel("GB", line("0", "GBP"), line("0", "GBP", no=2), freight="5.00"),
+            JULY,
+            DESTINATIONS,
+            None,
+        )
+    )
     assert sums(found) == ("0.00", "1.00", "6.00")
 
 
 def test_the_persons_day_counts_towards_de_minimis() -> None:
     assert str(known(to("US", "300.00", date(2020, 5, 1), earlier="500.00")).total) == "300.00"
-    assert str(known(to("US", "300.00", date(2020, 5, 1), earlier="500.01")).sum_of("duty")) == "72.00"
+    assert (
+        str(known(to("US", "300.00", date(2020, 5, 1), earlier="500.01")).sum_of("duty")) == "72.00"
+    )
 
 
 def test_the_surcharge_of_2026_was_ten_percent() -> None:
@@ -492,33 +610,52 @@ def test_of_listed_chips_every_code_below_the_prefix_counts_and_of_toys_none() -
 )  # fmt: skip
 def test_listed_goods_are_told_by_the_six_digits_that_all_countries_share(hs: str) -> None:
     """CSMS 64724565 names lines of eight digits; an order from China has China's own digits after six, or six alone."""
-    assert known(to("US", "500.00", date(2025, 5, 5), hs=hs, duty="0")).sum_of("surcharge").minor == 10000
+    assert (
+        known(to("US", "500.00", date(2025, 5, 5), hs=hs, duty="0")).sum_of("surcharge").minor
+        == 10000
+    )
 
 
 def test_a_code_that_does_not_tell_its_list_is_refused_where_it_matters() -> None:
     for hs in ("8517", "8541"):
         refused = unknown(to("US", "500.00", date(2025, 5, 5), hs=hs, duty="0"))
         assert (refused.code, refused.ask) == ("subheading_missing", "give ten digits")
-        assert f"HS code {hs} of line 1 does not tell whether the list us-electronics has it" in refused.reason
-    assert known(to("US", "500.00", date(2025, 4, 9), hs="8517", duty="0")).sum_of("surcharge").minor == 0
-    assert known(to("US", "500.00", date(2025, 5, 5), hs="8518", duty="0")).sum_of("surcharge").minor == 72500
+        assert (
+            f"HS code {hs} of line 1 does not tell whether the list us-electronics has it"
+            in refused.reason
+        )
+    assert (
+        known(to("US", "500.00", date(2025, 4, 9), hs="8517", duty="0")).sum_of("surcharge").minor
+        == 0
+    )
+    assert (
+        known(to("US", "500.00", date(2025, 5, 5), hs="8518", duty="0")).sum_of("surcharge").minor
+        == 72500
+    )
 
 
 def test_a_list_or_a_duty_by_a_countrys_own_digits_is_not_guessed_from_the_exporters() -> None:
     """A file may name eight digits; China's 8541.49.00.00 is one of several such lines."""
     us = next(found for found in DESTINATIONS if found.id == "dest-us")
     listed = us.lists["us-electronics"]
-    eight = listed.model_copy(update={"goods": (listed.goods[0].model_copy(update={"hs": "85414910"}),)})
+    eight = listed.model_copy(
+        update={"goods": (listed.goods[0].model_copy(update={"hs": "85414910"}),)}
+    )
     strict = us.with_lists({"us-electronics": eight})
     on = date(2025, 5, 5)
 
     def asked(hs: str) -> Landed | NotLanded:
-        return landed(parcel("US", line("500.00", "USD", hs=hs, duty="0")), on, [strict], RULES.exchange.rates)
+        return landed(
+            parcel("US", line("500.00", "USD", hs=hs, duty="0")), on, [strict], RULES.exchange.rates
+        )
 
     assert known(asked("8541491000")).sum_of("surcharge").minor == 10000
     assert known(asked("8541500000")).sum_of("surcharge").minor == 72500
     assert "list the goods by six digits" in unknown(asked("8541490000")).ask
-    rows = (us.tariff[0].model_copy(update={"hs": "61091000", "rate": Decimal("0.5"), "origins": ()}), *us.tariff)
+    rows = (
+        us.tariff[0].model_copy(update={"hs": "61091000", "rate": Decimal("0.5"), "origins": ()}),
+        *us.tariff,
+    )
     dearer = us.model_copy(update={"tariff": rows})
     dearer._lists = us._lists
     six = parcel("US", line("500.00", "USD", hs="610910", origin="VN"))
@@ -534,7 +671,10 @@ def test_a_short_code_that_may_owe_a_reduced_vat_is_refused() -> None:
 def test_what_is_charged_by_weight_asks_for_it() -> None:
     for on in (date(2015, 1, 1), date(2019, 1, 1), date(2025, 1, 1), JULY):
         refused = unknown(to("RU", "300.00", on, kg="0"))
-        assert (refused.code, refused.ask) == ("net_weight_missing", "give net_weight_kg in the line")
+        assert (refused.code, refused.ask) == (
+            "net_weight_missing",
+            "give net_weight_kg in the line",
+        )
     assert sums(to("DE", "20.00", date(2026, 5, 1), kg="0"))[1] == "3.80"
 
 
@@ -547,18 +687,26 @@ def test_what_is_charged_by_weight_asks_for_it() -> None:
         ("4901990000", date(2026, 8, 1)),
     ],
 )  # fmt: skip
-def test_goods_that_the_orders_leave_out_by_lists_not_held_are_refused(hs: str, first: date) -> None:
+def test_goods_that_the_orders_leave_out_by_lists_not_held_are_refused(
+    hs: str, first: date
+) -> None:
     refused = unknown(to("US", "50.00", first, hs=hs, duty="0"))
     assert refused.code == "goods_not_covered"
     assert "by lists that are not held" in refused.reason
 
 
 def test_those_goods_are_free_where_de_minimis_is() -> None:
-    assert known(to("US", "50.00", date(2025, 3, 5), hs="4901990000")).sum_of("surcharge").minor == 0
+    assert (
+        known(to("US", "50.00", date(2025, 3, 5), hs="4901990000")).sum_of("surcharge").minor == 0
+    )
 
 
 def test_a_portable_computer_owes_no_tariff_and_no_reciprocal_duty() -> None:
-    for on, charged in ((date(2025, 5, 5), "100.00"), (date(2025, 12, 5), "50.00"), (date(2026, 3, 5), "0.00")):
+    for on, charged in (
+        (date(2025, 5, 5), "100.00"),
+        (date(2025, 12, 5), "50.00"),
+        (date(2026, 3, 5), "0.00"),
+    ):
         assert str(known(to("US", "500.00", on, hs="8471300000")).sum_of("surcharge")) == charged
 
 
@@ -577,11 +725,20 @@ def test_since_24_july_2026_sixty_economies_owe_section_301(origin: str, charged
 
 def test_the_duty_is_topped_up_to_what_it_is_with_the_additional_one() -> None:
     """U.S. note 52(k): the Union and Taiwan 10 % in all, Japan, Korea and Switzerland 12.5 %."""
-    for origin, charged in (("DE", "60.00"), ("TW", "60.00"), ("JP", "85.00"), ("KR", "85.00"), ("CH", "85.00")):
+    for origin, charged in (
+        ("DE", "60.00"),
+        ("TW", "60.00"),
+        ("JP", "85.00"),
+        ("KR", "85.00"),
+        ("CH", "85.00"),
+    ):
         found = known(to("US", "1000.00", date(2026, 8, 1), origin=origin, duty="0.04"))
         assert (str(found.sum_of("duty")), str(found.sum_of("surcharge"))) == ("40.00", charged)
     assert unknown(to("US", "1000.00", date(2026, 8, 1), origin="CA")).code == "rule_unknown"
-    assert unknown(to("US", "10.00", date(2026, 8, 1), channel="postal-ad-valorem")).code == "rule_unknown"
+    assert (
+        unknown(to("US", "10.00", date(2026, 8, 1), channel="postal-ad-valorem")).code
+        == "rule_unknown"
+    )
 
 
 def test_two_days_of_february_2025_were_without_de_minimis_for_china() -> None:
@@ -604,7 +761,10 @@ def test_a_heading_without_a_duty_is_refused_by_name_or_taken_as_given() -> None
 def test_excise_goods_and_strange_channels_are_refused() -> None:
     assert unknown(to("DE", "50.00", JULY, hs=WINE)).code == "goods_not_covered"
     refused = unknown(to("DE", "50.00", JULY, channel="drone"))
-    assert (refused.code, refused.ask) == ("channel_unknown", "give one of ioss, special-arrangement, ordinary, private")
+    assert (refused.code, refused.ask) == (
+        "channel_unknown",
+        "give one of ioss, special-arrangement, ordinary, private",
+    )
 
 
 def test_amounts_of_another_currency_are_crossed_at_the_days_rate() -> None:
@@ -612,23 +772,38 @@ def test_amounts_of_another_currency_are_crossed_at_the_days_rate() -> None:
     found = known(landed(asked, date(2026, 11, 5), DESTINATIONS, RULES.exchange.rates))
     # 667.6073 / 749.9900 = 0.890155…
     assert (str(found.value), str(found.freight)) == ("89.02", "8.90")
-    assert {"rates-cny/USD/2026-11-01", "rates-cny/EUR/2026-11-01"} <= {rule.id for rule in found.rules}
+    assert {"rates-cny/USD/2026-11-01", "rates-cny/EUR/2026-11-01"} <= {
+        rule.id for rule in found.rules
+    }
 
 
 def test_a_currency_without_a_rate_asks_for_one() -> None:
     asked = parcel("DE", line("1000", "INR"))
     refused = unknown(landed(asked, JULY, DESTINATIONS, RULES.exchange.rates))
     assert (refused.code, "--rate INR=" in refused.ask) == ("rate_missing", True)
-    assert known(landed(asked, JULY, DESTINATIONS, None, {"INR": Decimal("0.01")})).value == Money.of("10.00", "EUR")
+    assert known(
+        landed(asked, JULY, DESTINATIONS, None, {"INR": Decimal("0.01")})
+    ).value == Money.of("10.00", "EUR")
 
 
 def test_currencies_without_decimals_keep_their_scale() -> None:
-    found = known(landed(parcel("DE", line("10000", "JPY")), JULY, DESTINATIONS, None, {"JPY": Decimal("0.0060")}))
+    found = known(
+        landed(
+            parcel("DE", line("10000", "JPY")), JULY, DESTINATIONS, None, {"JPY": Decimal("0.0060")}
+        )
+    )
     assert str(found.value) == "60.00"
 
 
 def test_every_rule_used_has_a_source() -> None:
-    for country, day in (("DE", JULY), ("RU", JULY), ("US", date(2026, 3, 1)), ("GB", JULY), ("AU", JULY), ("NZ", JULY)):
+    for country, day in (
+        ("DE", JULY),
+        ("RU", JULY),
+        ("US", date(2026, 3, 1)),
+        ("GB", JULY),
+        ("AU", JULY),
+        ("NZ", JULY),
+    ):
         found = known(to(country, "1001.00", day))
         assert all(len(rule.source) > 3 for rule in found.rules)
         assert {owed.rule for owed in found.charges} <= {rule.id for rule in found.rules}
@@ -639,18 +814,29 @@ CORRIDORS = [("RU", date(2015, 6, 1)), ("RU", date(2021, 6, 1)), ("BY", JULY), (
 
 
 @given(st.sampled_from(CORRIDORS), st.lists(st.integers(1, 300_000), min_size=2, max_size=8))
-def test_landed_cost_never_falls_when_the_price_rises(corridor: tuple[str, date], prices: list[int]) -> None:
+def test_landed_cost_never_falls_when_the_price_rises(
+    corridor: tuple[str, date], prices: list[int]
+) -> None:
     country, day = corridor
-    found = [known(to(country, str(Decimal(cents) / 100), day)).total.minor for cents in sorted(prices)]
+    found = [
+        known(to(country, str(Decimal(cents) / 100), day)).total.minor for cents in sorted(prices)
+    ]
     assert all(before <= after for before, after in pairwise(found))
 
 
-@given(st.permutations([("10.01", TEE), ("20.02", PHONE), ("33.33", JUMPER)]), st.sampled_from(["DE", "GB", "AU"]))
+@given(
+    st.permutations([("10.01", TEE), ("20.02", PHONE), ("33.33", JUMPER)]),
+    st.sampled_from(["DE", "GB", "AU"]),
+)
 def test_the_order_of_lines_changes_nothing(goods: list[tuple[str, str]], country: str) -> None:
     currency = EURO.get(country, "EUR")
     lines = [line(total, currency, hs=hs, no=i) for i, (total, hs) in enumerate(goods, 1)]
     found = known(landed(parcel(country, *lines, freight="7.77"), JULY, DESTINATIONS, None))
     straight = [
-        line(t, currency, hs=hs, no=i) for i, (t, hs) in enumerate([("10.01", TEE), ("20.02", PHONE), ("33.33", JUMPER)], 1)
+        line(t, currency, hs=hs, no=i)
+        for i, (t, hs) in enumerate([("10.01", TEE), ("20.02", PHONE), ("33.33", JUMPER)], 1)
     ]
-    assert found.total == known(landed(parcel(country, *straight, freight="7.77"), JULY, DESTINATIONS, None)).total
+    assert (
+        found.total
+        == known(landed(parcel(country, *straight, freight="7.77"), JULY, DESTINATIONS, None)).total
+    )

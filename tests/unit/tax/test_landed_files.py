@@ -29,7 +29,12 @@ def folder(tmp_path: Path) -> Path:
     [
         ("dest-gb.toml", 'at_most = "135.00"', 'at_most = "130.00"', "a gap from 130.00 to 135.00"),
         ("dest-gb.toml", 'at_most = "135.00"', 'at_most = "140.00"', "bands overlap from 135.00"),
-        ("dest-gb.toml", "valid_to = 2029-03-31", "valid_to = 2029-02-28", "the regime has a gap from 2029-02-28 to 2029-04-01"),
+        (
+            "dest-gb.toml",
+            "valid_to = 2029-03-31",
+            "valid_to = 2029-02-28",
+            "the regime has a gap from 2029-02-28 to 2029-04-01",
+        ),
         ("dest-gb.toml", "valid_to = 2029-03-31", "valid_to = 2029-04-01", "overlaps"),
         ("dest-gb.toml", "valid_to = 2029-03-31", "valid_to = 2020-01-01", "is before valid_from"),
         ("dest-gb.toml", 'rate = "0.20"', "rate = 0.20", "decimal strings"),
@@ -39,23 +44,55 @@ def folder(tmp_path: Path) -> Path:
         ("dest-gb.toml", 'rate = "0.20"', 'rate = "10"', "less than or equal to 1"),
         ("dest-nz.toml", "with_vat = true", 'with_vat = "no"', "should be a valid boolean"),
         ("dest-gb.toml", "version = 1", "version = 1.0", "should be a valid integer"),
-        ("dest-gb.toml", "valid_from = 2021-01-01", "valid_from = 0", "write a day like 2026-11-23"),
+        (
+            "dest-gb.toml",
+            "valid_from = 2021-01-01",
+            "valid_from = 0",
+            "write a day like 2026-11-23",
+        ),
         ("dest-gb.toml", 'hs = "6109"', 'hs = "61"', "String should match pattern"),
         ("dest-gb.toml", 'collector = "seller"', 'collector = "queen"', "Input should be"),
         ("dest-gb.toml", 'currency = "GBP"', 'currency = "GBX"', "'GBX' is unknown"),
         ("dest-gb.toml", 'at_most = "135.00"', 'at_most = "135.001"', "more than 2 decimals"),
-        ("dest-gb.toml", 'country = "GB"', 'country = "FR"', "country FR is not of this destination"),
+        (
+            "dest-gb.toml",
+            'country = "GB"',
+            'country = "FR"',
+            "country FR is not of this destination",
+        ),
         ("dest-gb.toml", 'kind = "destination"', 'kind = "corridor"', "it must be 'destination'"),
-        ("dest-gb.toml", 'id = "dest-gb"', 'id = "dest-au"', "the id dest-au is that of dest-au.toml"),
-        ("dest-gb.toml", 'countries = { GB = "GBP" }', 'countries = { GB = "GBP", AU = "AUD" }', "country AU overlaps"),
-        ("dest-gb.toml", 'base = ["goods", "freight", "insurance"]', 'base = ["goods", "duty"]', "is worked out later"),
+        (
+            "dest-gb.toml",
+            'id = "dest-gb"',
+            'id = "dest-au"',
+            "the id dest-au is that of dest-au.toml",
+        ),
+        (
+            "dest-gb.toml",
+            'countries = { GB = "GBP" }',
+            'countries = { GB = "GBP", AU = "AUD" }',
+            "country AU overlaps",
+        ),
+        (
+            "dest-gb.toml",
+            'base = ["goods", "freight", "insurance"]',
+            'base = ["goods", "duty"]',
+            "is worked out later",
+        ),
         ("dest-gb.toml", 'status = "unknown"', 'status = "settled"', "names its channels"),
-        ("dest-gb.toml", 'name = "Great Britain"', 'name = "Great Britain"\nnick = "GB"', "Extra inputs are not permitted"),
+        (
+            "dest-gb.toml",
+            'name = "Great Britain"',
+            'name = "Great Britain"\nnick = "GB"',
+            "Extra inputs are not permitted",
+        ),
         ("dest-eu.toml", 'ioss = ["C07", "F48"], ', "", "every channel"),
         ("dest-nz.toml", 'basis = "piece"\nover', "over", "compare different values"),
     ],
 )
-def test_a_bad_file_is_refused_with_file_line_and_reason(folder: Path, name: str, old: str, new: str, says: str) -> None:
+def test_a_bad_file_is_refused_with_file_line_and_reason(
+    folder: Path, name: str, old: str, new: str, says: str
+) -> None:
     path = folder / name
     text = path.read_text(encoding="utf-8")
     assert old in text
@@ -70,7 +107,9 @@ def test_a_bad_file_is_refused_with_file_line_and_reason(folder: Path, name: str
 def test_the_line_is_that_of_the_charge(folder: Path) -> None:
     path = folder / "dest-gb.toml"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace('collector = "seller"', 'collector = "queen"', 1), encoding="utf-8")
+    path.write_text(
+        text.replace('collector = "seller"', 'collector = "queen"', 1), encoding="utf-8"
+    )
     with pytest.raises(RuleError) as refused:
         load_destinations(folder)
     lines = text.splitlines()
@@ -91,7 +130,19 @@ def test_the_example_as_json() -> None:
     result = run(str(EXAMPLE), "--json")
     assert result.exit_code == 0
     found = json.loads(result.stdout)
-    amounts = {name: found[name] for name in ("regime", "currency", "goods_value", "duty", "vat", "fee", "landed", "declaration")}
+    amounts = {
+        name: found[name]
+        for name in (
+            "regime",
+            "currency",
+            "goods_value",
+            "duty",
+            "vat",
+            "fee",
+            "landed",
+            "declaration",
+        )
+    }
     assert amounts == {
         "regime": "eu-2026", "currency": "EUR", "goods_value": "130.00", "duty": "6.00", "vat": "27.74", "fee": "0.00",
         "landed": "173.74", "declaration": ["H7", "F48"],
@@ -141,7 +192,9 @@ def test_wrong_input_leaves_with_two_and_one_sentence(
     tmp_path: Path, change: dict[str, Any], arguments: tuple[str, ...], says: str
 ) -> None:
     path = tmp_path / "order.json"
-    path.write_text(json.dumps(json.loads(EXAMPLE.read_text(encoding="utf-8")) | change), encoding="utf-8")
+    path.write_text(
+        json.dumps(json.loads(EXAMPLE.read_text(encoding="utf-8")) | change), encoding="utf-8"
+    )
     result = run(str(path), *arguments)
     assert result.exit_code == 2
     assert says in result.stderr
@@ -185,19 +238,30 @@ def test_a_new_corridor_is_one_file_in_a_folder_of_its_own(tmp_path: Path) -> No
         text = text.replace(old, new)
     (tmp_path / "dest-br.toml").write_text(text, encoding="utf-8")
     order = tmp_path / "order.json"
-    document = json.loads(EXAMPLE.read_text(encoding="utf-8")) | {"consignee": {"country": "BR"}, "landed": {}}
+    document = json.loads(EXAMPLE.read_text(encoding="utf-8")) | {
+        "consignee": {"country": "BR"},
+        "landed": {},
+    }
     order.write_text(json.dumps(document), encoding="utf-8")
     assert run(str(order)).exit_code == 1
     missing = run(str(order), "--rules", str(tmp_path), "--json")
     assert json.loads(missing.stdout)["refused"]["code"] == "rate_missing"
-    found = json.loads(run(str(order), "--rules", str(tmp_path), "--rate", "EUR=6.20", "--json").stdout)
-    assert (found["corridor"], found["currency"], found["goods_value"]) == ("CN-BR", "BRL", "806.00")
+    found = json.loads(
+        run(str(order), "--rules", str(tmp_path), "--rate", "EUR=6.20", "--json").stdout
+    )
+    assert (found["corridor"], found["currency"], found["goods_value"]) == (
+        "CN-BR",
+        "BRL",
+        "806.00",
+    )
 
 
 def test_rates_that_overlap_are_refused_too(folder: Path) -> None:
     path = folder / "rates-cny.toml"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("valid_to = 2015-01-31", "valid_to = 2015-02-01", 1), encoding="utf-8")
+    path.write_text(
+        text.replace("valid_to = 2015-01-31", "valid_to = 2015-02-01", 1), encoding="utf-8"
+    )
     result = run(str(EXAMPLE), "--rules", str(folder))
     assert result.exit_code == 2
     assert "rates-cny.toml:" in result.stderr

@@ -17,7 +17,9 @@ from tests.unit.tax.orders import BAG, CHERRIES, CREAM, RULES, TODAY, TOY, cny
 
 quantities = st.decimals(min_value="0.001", max_value=50, places=3)
 contents = st.none() | st.builds(
-    NetContent, value=st.decimals(min_value="0.1", max_value=500, places=1), unit=st.sampled_from(["ml", "g", "piece"])
+    NetContent,
+    value=st.decimals(min_value="0.1", max_value=500, places=1),
+    unit=st.sampled_from(["ml", "g", "piece"]),
 )
 minor = st.integers(0, 600_000)
 lines = st.builds(
@@ -49,13 +51,17 @@ def test_a_record_read_back_is_the_same_and_assesses_the_same(order: Assessable,
     record = Record(order, TODAY, Money(used, "CNY"), RULES.edition)
     again = of_document(json.loads(json.dumps(record.as_document())))
     assert again == record
-    assert assess(again.order, again.on, again.used, RULES) == assess(order, TODAY, record.used, RULES)
+    assert assess(again.order, again.on, again.used, RULES) == assess(
+        order, TODAY, record.used, RULES
+    )
 
 
 def test_another_currency_keeps_its_decimals() -> None:
     line = AssessableLine(1, TOY, Decimal(1), Money.of("1200", "JPY"))
     none = Money.zero("JPY")
-    order = Assessable("import", "9610", "JPY", (line,), line.total, Money.of("300", "JPY"), none, none)
+    order = Assessable(
+        "import", "9610", "JPY", (line,), line.total, Money.of("300", "JPY"), none, none
+    )
     record = Record(order, TODAY, cny(0), "e")
     assert of_document(record.as_document()) == record
     assert of_document(replace_total(record).as_document()) != record

@@ -16,8 +16,39 @@ from services.tax.rulebook.sources import rows
 from tests.unit.tax.orders import RULES
 
 HEADINGS = [
-    *("0802", "080929", "0813", "1806", "190110", "210690", "220421", "3303", "330499", "3305", "3306", "3307", "3401", "3924"),
-    *("4202", "6109", "6110", "6203", "6204", "6402", "6403", "6404", "8509", "8510", "8517", "9004", "9101", "9102", "9503"),
+    *(
+        "0802",
+        "080929",
+        "0813",
+        "1806",
+        "190110",
+        "210690",
+        "220421",
+        "3303",
+        "330499",
+        "3305",
+        "3306",
+        "3307",
+        "3401",
+        "3924",
+    ),
+    *(
+        "4202",
+        "6109",
+        "6110",
+        "6203",
+        "6204",
+        "6402",
+        "6403",
+        "6404",
+        "8509",
+        "8510",
+        "8517",
+        "9004",
+        "9101",
+        "9102",
+        "9503",
+    ),
     "9619",
 ]
 
@@ -53,13 +84,29 @@ def test_heading_has_a_rate_today_and_a_source(hs: str) -> None:
 
 def test_the_longest_prefix_counts() -> None:
     today = in_force(date(2026, 11, 23))
-    goods = [today.find(code) for code in ("1901101090", "1901109000", "1901100000", "9102910000", "9102990000")]
-    assert [g.hs for g in goods if g is not None] == ["19011010", "19011090", "190110", "910291", "910299"]
+    goods = [
+        today.find(code)
+        for code in ("1901101090", "1901109000", "1901100000", "9102910000", "9102990000")
+    ]
+    assert [g.hs for g in goods if g is not None] == [
+        "19011010",
+        "19011090",
+        "190110",
+        "910291",
+        "910299",
+    ]
 
 
 def test_regimes_begin_and_end_on_their_days() -> None:
-    regimes = [RULES.on("import", "9610", day) for day in (date(2016, 4, 8), date(2018, 12, 31), date(2019, 1, 1))]
-    assert [found.regime.id for found in regimes if found] == ["cbec-retail-2016", "cbec-retail-2016", "cbec-retail-2019"]
+    regimes = [
+        RULES.on("import", "9610", day)
+        for day in (date(2016, 4, 8), date(2018, 12, 31), date(2019, 1, 1))
+    ]
+    assert [found.regime.id for found in regimes if found] == [
+        "cbec-retail-2016",
+        "cbec-retail-2016",
+        "cbec-retail-2019",
+    ]
     before = RULES.on("import", "9610", date(2016, 4, 7))
     assert before is not None
     assert before.regime.id == "parcel-tax-2012"
@@ -130,7 +177,9 @@ STANDARD = 'class = "standard"\nrate = "0.13"\nvalid_from = 2019-04-01'
         ("rates-cny.toml", "valid_from = 2015-02-01", "valid_from = 2015-02-02", "gap"),
     ],
 )  # fmt: skip
-def test_a_bad_file_is_refused_by_name_and_reason(folder: Path, name: str, old: str, new: str, reason: str) -> None:
+def test_a_bad_file_is_refused_by_name_and_reason(
+    folder: Path, name: str, old: str, new: str, reason: str
+) -> None:
     edit(folder, name, old, new)
     with pytest.raises(RuleError) as refused:
         load(folder)
@@ -166,7 +215,11 @@ def test_the_line_is_that_of_the_key_or_of_what_lacks_it(
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(STANDARD, STANDARD.replace("0.13", "-0.13")), (STANDARD, STANDARD.replace("04-01", "05-01")), ('hs = "3401"', 'hs = "34"')],
+    [
+        (STANDARD, STANDARD.replace("0.13", "-0.13")),
+        (STANDARD, STANDARD.replace("04-01", "05-01")),
+        ('hs = "3401"', 'hs = "34"'),
+    ],
 )
 def test_the_line_of_the_bad_row_is_named(folder: Path, old: str, new: str) -> None:
     edit(folder, "tariff-cn.toml", old, new)
@@ -188,7 +241,9 @@ def test_the_line_of_the_bad_row_is_named(folder: Path, old: str, new: str) -> N
     ],
     ids=["empty", "comment", "json", "nul", "kind-list", "latin-1", "utf-16", "folder"],
 )  # fmt: skip
-def test_a_file_that_says_nothing_sound_is_refused_by_name(tmp_path: Path, path: Path, written: bytes | None, says: str) -> None:
+def test_a_file_that_says_nothing_sound_is_refused_by_name(
+    tmp_path: Path, path: Path, written: bytes | None, says: str
+) -> None:
     bad = tmp_path / path.name
     if written is None:
         bad.mkdir()

@@ -42,7 +42,10 @@ def test_list_names_every_file_with_its_days_and_the_edition() -> None:
     found = json.loads(run("list", "--json").stdout)
     assert found["edition"] == load().edition
     ours = {row["file"]: row for row in found["files"]}
-    assert (ours["cbec-retail-2016.toml"]["valid_from"], ours["cbec-retail-2016.toml"]["valid_to"]) == (
+    assert (
+        ours["cbec-retail-2016.toml"]["valid_from"],
+        ours["cbec-retail-2016.toml"]["valid_to"],
+    ) == (
         "2016-04-08",
         "2018-12-31",
     )
@@ -69,7 +72,13 @@ def test_compare_names_each_rule_that_differs_and_what_stood_there(proposed: Pat
     result = run("compare", str(RULES), str(proposed), "--json")
     assert result.exit_code == 1
     found = json.loads(result.stdout)["differences"]
-    assert found == [{"rule": "tariff-cn/vat/agricultural/2019-04-01", "kind": "changed", "fields": {"rate": ["0.09", "0.10"]}}]
+    assert found == [
+        {
+            "rule": "tariff-cn/vat/agricultural/2019-04-01",
+            "kind": "changed",
+            "fields": {"rate": ["0.09", "0.10"]},
+        }
+    ]
     assert run("compare", str(RULES)).exit_code == 0
 
 
@@ -85,7 +94,9 @@ def test_validate_names_every_fault_with_file_and_line(proposed: Path) -> None:
     assert run("validate", str(proposed / "none")).exit_code == 2
 
 
-def test_what_if_counts_orders_of_a_file_and_the_tax_by_either_set(proposed: Path, tmp_path: Path) -> None:
+def test_what_if_counts_orders_of_a_file_and_the_tax_by_either_set(
+    proposed: Path, tmp_path: Path
+) -> None:
     order = json.loads(ORDER.read_text(encoding="utf-8"))
     dear = order | {
         "order_no": "DEAR",
@@ -132,11 +143,15 @@ def test_list_has_every_file_destinations_and_exports_too_with_its_last_day() ->
         ("rates-cny.toml", 'USD = "619.7220"', 'USD = "619.7221"'),
     ],
 )  # fmt: skip
-def test_the_edition_and_a_comparison_are_of_every_file(proposed: Path, name: str, old: str, new: str) -> None:
+def test_the_edition_and_a_comparison_are_of_every_file(
+    proposed: Path, name: str, old: str, new: str
+) -> None:
     before = load(proposed).edition
     edit(proposed, name, old, new)
     assert load(proposed).edition != before
-    differences = json.loads(run("compare", str(RULES), str(proposed), "--json").stdout)["differences"]
+    differences = json.loads(run("compare", str(RULES), str(proposed), "--json").stdout)[
+        "differences"
+    ]
     assert len(differences) > 1  # and produce at 10 %
 
 
@@ -169,7 +184,11 @@ def test_every_rule_that_a_landed_cost_or_a_route_names_can_be_shown() -> None:
     from services.tax.rule_check import read_elsewhere
     from services.tax.rule_validity import rows_elsewhere
 
-    known = {name for document in read_elsewhere(RULES).documents.values() for name, _ in rows_elsewhere(document)}
+    known = {
+        name
+        for document in read_elsewhere(RULES).documents.values()
+        for name, _ in rows_elsewhere(document)
+    }
     book = load_exports()
     assert known >= set(sources_of(book))
     for country, on in (
@@ -179,8 +198,13 @@ def test_every_rule_that_a_landed_cost_or_a_route_names_can_be_shown() -> None:
         ("NZ", "2026-05-01"),
         ("RO", "2026-02-01"),
     ):
-        order = json.loads(EXPORT.read_text(encoding="utf-8")) | {"consignee": {"country": country}, "landed": {}}
-        result = CliRunner().invoke(app, ["tax", "landed", "-", "--at", on, "--json"], input=json.dumps(order))
+        order = json.loads(EXPORT.read_text(encoding="utf-8")) | {
+            "consignee": {"country": country},
+            "landed": {},
+        }
+        result = CliRunner().invoke(
+            app, ["tax", "landed", "-", "--at", on, "--json"], input=json.dumps(order)
+        )
         named = {rule["id"] for rule in json.loads(result.stdout)["rules"]}
         assert {name for name in named if name.startswith("dest-")} <= known
 
@@ -197,21 +221,32 @@ def test_show_of_a_code_tells_what_destinations_charge_and_which_lists_have_it()
 
 def test_validate_tells_each_tables_last_day_and_every_bad_destination(proposed: Path) -> None:
     told = run("validate", str(proposed))
-    assert (told.exit_code, told.stdout.splitlines()[1].split(", ")[0]) == (0, "rates-cny: last day 2026-12-31")
-    last = {row["table"]: row for row in json.loads(run("validate", str(proposed), "--json").stdout)["last_days"]}
+    assert (told.exit_code, told.stdout.splitlines()[1].split(", ")[0]) == (
+        0,
+        "rates-cny: last day 2026-12-31",
+    )
+    last = {
+        row["table"]: row
+        for row in json.loads(run("validate", str(proposed), "--json").stdout)["last_days"]
+    }
     assert {name: row["last_day"] for name, row in last.items()} == {
         "rates-cny": "2026-12-31", "dest-eu": "2028-06-30", "dest-gb": "2029-03-31",
     }  # fmt: skip
     assert last["rates-cny"]["carried_over"]
     edit(proposed, "dest-gb.toml", 'rate = "0.20"', "rate = 0.20")
     edit(proposed, "dest-us.toml", 'goods = ["us-electronics"]', 'goods = ["us-ships"]')
-    faults = {fault["file"] for fault in json.loads(run("validate", str(proposed), "--json").stdout)["faults"]}
+    faults = {
+        fault["file"]
+        for fault in json.loads(run("validate", str(proposed), "--json").stdout)["faults"]
+    }
     assert faults == {"dest-gb.toml", "dest-us.toml"}
 
 
 def test_a_list_of_goods_that_is_not_there_or_overlaps_is_refused(proposed: Path) -> None:
     (proposed / "goods-more.toml").write_text(
-        (proposed / "goods-us-electronics.toml").read_text(encoding="utf-8").replace("us-electronics", "us-more", 1),
+        (proposed / "goods-us-electronics.toml")
+        .read_text(encoding="utf-8")
+        .replace("us-electronics", "us-more", 1),
         encoding="utf-8",
     )
     assert run("validate", str(proposed)).exit_code == 0
@@ -221,26 +256,45 @@ def test_a_list_of_goods_that_is_not_there_or_overlaps_is_refused(proposed: Path
         text[:at] + 'goods = ["us-electronics", "us-more"]' + text[at + 26 :], encoding="utf-8"
     )
     result = run("validate", str(proposed))
-    assert (result.exit_code, "is on two of the lists us-electronics, us-more" in result.stdout) == (1, True)
+    assert (
+        result.exit_code,
+        "is on two of the lists us-electronics, us-more" in result.stdout,
+    ) == (1, True)
     (proposed / "goods-us-electronics.toml").unlink()
     assert "there is no list 'us-electronics'" in run("validate", str(proposed)).stdout
 
 
 def test_a_last_day_at_the_end_of_the_calendar_is_as_good_as_none(proposed: Path) -> None:
-    edit(proposed, "parcel-tax-2024.toml", "valid_from = 2024-12-01", "valid_from = 2024-12-01\nvalid_to = 9999-12-31")
-    edit(proposed, "dest-nz.toml", "valid_from = 2019-12-01", "valid_from = 2019-12-01\nvalid_to = 9999-12-31")
+    edit(
+        proposed,
+        "parcel-tax-2024.toml",
+        "valid_from = 2024-12-01",
+        "valid_from = 2024-12-01\nvalid_to = 9999-12-31",
+    )
+    edit(
+        proposed,
+        "dest-nz.toml",
+        "valid_from = 2019-12-01",
+        "valid_from = 2019-12-01\nvalid_to = 9999-12-31",
+    )
     assert run("validate", str(proposed)).exit_code == 0
     assert run("show", "1901101000", "--at", "2026-11-30", "--rules", str(proposed)).exit_code == 0
     ends = {end.table: end.over.year for end in ends_in(proposed)}
     assert (ends["parcel-tax-2024"], ends["dest-nz"]) == (9999, 9999)
 
 
-def test_doctor_tells_each_tables_last_day_14_days_before(proposed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_tells_each_tables_last_day_14_days_before(
+    proposed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from services.cli import doctor
     from services.cli.tax import rules as tax_rules
 
     monkeypatch.setenv("CROSSBORDER_RULES_DIR", str(proposed))
-    days = ((date(2026, 12, 17), True, False), (date(2026, 12, 18), True, True), (date(2027, 1, 2), False, True))
+    days = (
+        (date(2026, 12, 17), True, False),
+        (date(2026, 12, 18), True, True),
+        (date(2027, 1, 2), False, True),
+    )
     for today, ok, says in days:
         monkeypatch.setattr(tax_rules, "day_of", lambda _, today=today: today)
         found = {check.name: check for check in doctor.rule_ends()}
@@ -253,7 +307,9 @@ def test_doctor_tells_each_tables_last_day_14_days_before(proposed: Path, monkey
     assert [check.ok for check in doctor.rule_ends()] == [False]
 
 
-def test_doctor_warns_of_what_ends_soon_and_is_no_failure(proposed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_warns_of_what_ends_soon_and_is_no_failure(
+    proposed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from services.cli import doctor
     from services.cli.tax import rules as tax_rules
 
@@ -285,7 +341,9 @@ def test_doctor_says_that_rates_are_carried_over(monkeypatch: pytest.MonkeyPatch
 
 
 def test_list_tells_every_rule_by_which_a_landed_cost_is_refused() -> None:
-    files = {row["file"]: row["unknown"] for row in json.loads(run("list", "--json").stdout)["files"]}
+    files = {
+        row["file"]: row["unknown"] for row in json.loads(run("list", "--json").stdout)["files"]
+    }
     assert files["dest-us.toml"] > 0
     assert (files["dest-nz.toml"], files["dest-au.toml"], files["rates-cny.toml"]) == (0, 0, 0)
     found = {row["rule"]: row for row in json.loads(run("list", "--unknown", "--json").stdout)}
@@ -299,7 +357,10 @@ def test_list_tells_every_rule_by_which_a_landed_cost_is_refused() -> None:
 
 
 def test_validate_tells_parts_that_end_before_their_file(proposed: Path) -> None:
-    assert json.loads(run("validate", str(proposed), "--json").stdout)["parts"][0]["table"] == "dest-eaeu/vat/RU"
+    assert (
+        json.loads(run("validate", str(proposed), "--json").stdout)["parts"][0]["table"]
+        == "dest-eaeu/vat/RU"
+    )
     assert "dest-eaeu/vat/RU: last day 2026-12-31, " in run("validate", str(proposed)).stdout
 
 

@@ -16,7 +16,11 @@ RATIO_MAX = 1.5
 
 def test_a_five_line_order_is_assessed_in_little_more_than_a_walk_through_a_dictionary() -> None:
     goods = (CHERRIES, TOY, WINE, BAG)
-    what = order(*[Item(hs, "172.00") for hs in goods], Item(CREAM, "172.00", content="50 ml"), freight="20.00")
+    what = order(
+        *[Item(hs, "172.00") for hs in goods],
+        Item(CREAM, "172.00", content="50 ml"),
+        freight="20.00",
+    )
     used, count = cny("1000.00"), 500
     best, bare = float("inf"), float("inf")
     for _ in range(20):  # in turn, since a neighbour's load comes and goes
