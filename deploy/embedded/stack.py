@@ -28,12 +28,17 @@ DATABASE: Final = "crossborder"
 MIGRATE: Final = (
     sys.executable,
     "-c",
-    (
-        "import asyncio, sys; from services import schema; from services.cli import ownparties; dsn, probe, *folder = sys.argv[1:]; "
-        "asyncio.run(schema.migrate(dsn, schema.passwords_in(*folder))); "
-        "asyncio.run(ownparties.register(dsn, schema.party_keys_in(*folder), probe))"
-    ),
+    """
+import asyncio, sys
+from services import schema
+from services.cli.access import own_parties
+
+dsn, probe, *folder = sys.argv[1:]
+asyncio.run(schema.migrate(dsn, schema.passwords_in(*folder)))
+asyncio.run(own_parties.register(dsn, schema.party_keys_in(*folder), probe))
+""",
 )
+"""The migration, run by a child: what deploys may not import what it deploys."""
 PORTS: Final = {
     "orders": 8101, "payments": 8102, "tax": 8103, "customs": 8104, "streams": 8105, "sandbox": 8106, "probe": 8107,
     "bank": 8110, "kafka": 9092, "kafka_controller": 9093,
@@ -267,7 +272,6 @@ class Stack:
         if self.prepare_database is not None:
             await self.prepare_database(self.dsn)
             return
-        # Through a child, since what deploys may not import what it deploys.
         probe = {**os.environ, **self.env}.get(
             "CROSSBORDER_PROBE_PLATFORM"
         ) or Settings.model_fields["probe_platform"].default

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import pkgutil
 import re
 import tomllib
@@ -17,7 +19,7 @@ import sandbox
 import services
 from deploy import secrets
 from deploy.embedded.postgres import locks_for
-from deploy.embedded.stack import MODULES
+from deploy.embedded.stack import MIGRATE, MODULES
 from services.schema import SERVICES, RolePasswords
 from shared import topics
 from shared.settings import Settings
@@ -302,6 +304,67 @@ def test_images_are_pinned_and_ours_has_the_release_in_its_tag() -> None:
 def test_the_containers_run_what_the_embedded_stack_runs() -> None:
     ours = {name: CONTAINERS[name]["command"] for name in PROGRAMS}
     assert ours == {name: [module] for name, module in MODULES.items()}
+
+
+def named_modules() -> set[str]:
+    """Return every module that a container, the image, the Makefile or the embedded stack starts by name."""
+    overrides = ("docker-compose.yml", "docker-compose.three-brokers.yml", "docker-compose.tls.yml")
+    texts = [(ROOT / name).read_text() for name in (*overrides, "deploy/Dockerfile", "Makefile")]
+    product = r"((?:services|shared|sandbox|deploy|tests)(?:\.\w+)*)"
+    by_option = {
+        name for text in texts for name in re.findall(rf"-m,? {product}", text.replace('"', ""))
+    }
+    by_container = {module for name in overrides for module in commands_of(read(name))}
+    return by_option | by_container | set(MODULES.values())
+
+
+def commands_of(stack: Mapping[str, Any]) -> Iterator[str]:
+    """Return the first word of each command that an image of ours runs: a module."""
+    for name, above in stack["services"].items():
+        container = CONTAINERS.get(name, {}) | above
+        ours = container.get("image", "").startswith("${CROSSBORDER_IMAGE")
+        if ours and "entrypoint" not in container and "command" in above:
+            yield above["command"][0]
+
+
+def exists(module: str) -> bool:
+    spec = importlib.util.find_spec(module)
+    return spec is not None and (
+        spec.submodule_search_locations is None
+        or importlib.util.find_spec(f"{module}.__main__") is not None
+    )
+
+
+def test_every_module_that_is_started_by_name_exists() -> None:
+    modules = named_modules()
+    assert {"sandbox", "deploy.health", "deploy.load", "services"} <= modules
+    assert not {module for module in modules if not exists(module)}
+    assert not exists("sandbox.nothing")
+
+
+def test_every_name_that_the_migrating_child_imports_exists() -> None:
+    imported = [
+        node for node in ast.walk(ast.parse(MIGRATE[2])) if isinstance(node, ast.ImportFrom)
+    ]
+    assert imported
+    for node in imported:
+        for alias in node.names:
+            assert importlib.util.find_spec(f"{node.module}.{alias.name}"), alias.name
+
+
+def test_every_package_of_the_product_is_shipped() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    packages |= {name for name in ("services", "shared") if (ROOT / name).is_dir()}
+    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"][
+        "targets"
+    ]
+    image = (ROOT / "deploy/Dockerfile").read_text()
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    for name in packages:
+        assert name in hatch["wheel"]["packages"]
+        assert name in hatch["sdist"]["include"]
+        assert f"COPY {name} {name}\n" in image
+        assert f"!{name}" in allowed
 
 
 def test_the_image_is_locked_and_not_root() -> None:
