@@ -61,6 +61,7 @@ def test_a_clearly_faster_interpreter_of_the_same_version_is_taken(
     assert "2.0 times as fast" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_interpreter_without_ensurepip_gets_pip_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

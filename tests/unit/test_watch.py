@@ -217,6 +217,7 @@ def test_alerts_fire_when_they_should(file: Path, tmp_path: Path) -> None:
     run(tool("promtool"), "test", "rules", *with_their_own_rules(file, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", CASES, ids=lambda file: file.name)
 def test_no_rule_fails_on_what_makes_another_alert_fire(file: Path, tmp_path: Path) -> None:
     """All rules at every 24th step: what they say is asked above, here only that each can be evaluated."""
