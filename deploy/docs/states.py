@@ -76,7 +76,7 @@ MACHINES: Final = (
     Machine(
         "The payment of a tax bill", "services/payments/customs_debt/domain.py",
         "`DUE`. TaxBillSettled makes it; `Transferred` is the bank's word on the payment of a whole payment book.",
-        customs_debt.DUE, ("settled",), ("paid", "restored"),
+        customs_debt.TAX_DUE, ("settled",), ("paid", "restored"),
     ),
     Machine(
         "A declaration list", "services/customs/domain/declaration.py",

@@ -15,9 +15,9 @@ from uuid import UUID
 from services.orders import store
 from services.orders.deps import Deps
 from services.orders.domain import decisions
-from services.orders.domain.decisions import Accepted, Command, Order, Refused
-from services.orders.intake.ceb311 import Entries
-from services.orders.intake.decoding import Intake, alone, read_entries
+from services.orders.domain.decisions import Command, InvalidSubmission, Order, ValidSubmission
+from services.orders.intake.ceb311 import CebEntries
+from services.orders.intake.decoding import IntakeItem, read_entries, with_only_order
 from services.orders.intake.fingerprint import fingerprint, version_of
 from services.orders.intake.persons import persons_of, seal_persons
 from services.orders.intake.submission import (
@@ -25,7 +25,7 @@ from services.orders.intake.submission import (
     ReturnRequested,
     Submitted,
     corridor_of,
-    placed,
+    order_placed,
 )
 from services.orders.intake.validation import PLACED_EARLIEST, validate
 from services.orders.store import StoredOrder, TimelineEntry
@@ -53,7 +53,7 @@ SOURCES: Final = {
     topics.CUSTOMS: "customs",
     topics.SUBMISSIONS: "shop",
 }
-STAGES: Final[dict[type, str]] = {
+STAGE_BY_EVENT: Final[dict[type, str]] = {
     payments.PaymentCaptured: "payment", tax.TaxAssessed: "tax", customs.ListLodged: "declaration", customs.GoodsReleased: "release",
 }  # fmt: skip
 
@@ -68,8 +68,10 @@ def decode(record: Record) -> Sequence[Message]:
     wire_type = by_name.get("ce_type", b"").decode("ascii", "replace") or SUBMITTED
     first_id = intake_id(record, by_name, hashlib.sha256(record.value or b"").hexdigest())
     traceparent = by_name.get("traceparent")
-    orders: Sequence[tuple[int, Intake]] = read.orders if isinstance(read, Entries) else [(0, read)]
-    bad = read.unreadable if isinstance(read, Entries) else []
+    orders: Sequence[tuple[int, IntakeItem]] = (
+        read.orders if isinstance(read, CebEntries) else [(0, read)]
+    )
+    bad = read.unreadable if isinstance(read, CebEntries) else []
     is_one = len(orders) + len(bad) == 1
     if is_one and bad:
         raise bad[0][1]
@@ -77,7 +79,7 @@ def decode(record: Record) -> Sequence[Message]:
     for number, each in orders:
         # A CEB311 message holds many orders: each has an id of its own, from the record's and the order's.
         own = first_id if is_one else event_id_of(first_id, str(number - 1), each.order_id)
-        said = _with_time(each, record.timestamp_ms)
+        said = _check_timestamp(each, record.timestamp_ms)
         found.append(message(record, own, wire_type, each.order_id, said, traceparent, number))
     return (
         PartlyReadable(found, [UnreadableEntry(number, why) for number, why in bad])
@@ -86,7 +88,7 @@ def decode(record: Record) -> Sequence[Message]:
     )
 
 
-def _with_time(found: Intake, stamped_ms: int) -> Intake:
+def _check_timestamp(found: IntakeItem, stamped_ms: int) -> IntakeItem:
     """A submission in a record that is stamped before there were such orders: the shop counts in seconds, say."""
     if stamped_ms >= _EARLIEST_MS or not isinstance(found, Submitted) or stamped_ms < 0:
         return found
@@ -103,12 +105,12 @@ def _with_time(found: Intake, stamped_ms: int) -> Intake:
 
 _EARLIEST_MS: Final = PLACED_EARLIEST.timestamp() * 1000
 
-Took = tuple[float, bytes | None]
+StageDuration = tuple[float, bytes | None]
 """Seconds from the first record about an order to the end of a stage, and the trace it belongs to."""
 
 
 @dataclass
-class Folded:
+class OrderBatch:
     """Orders on their way through a batch: what is saved, said, told and counted at its end."""
 
     kept: dict[UUID, StoredOrder]
@@ -116,14 +118,14 @@ class Folded:
     facts: list[EmittedEvent] = field(default_factory=list)
     moments: list[TimelineEntry] = field(default_factory=list)
     reached: Counter[tuple[str, str]] = field(default_factory=Counter)
-    stages: dict[tuple[str, str], list[Took]] = field(default_factory=dict)
+    stages: dict[tuple[str, str], list[StageDuration]] = field(default_factory=dict)
     printed: frozenset[UUID] = frozenset()
     """Orders whose fingerprint was there before the batch."""
 
     def fold(self, m: Message, heard: Command | Event) -> None:
         """Follow one thing heard."""
         before = self.kept.get(m.order_id)
-        order, facts = decisions.follow(before.order if before else None, heard)
+        order, facts = decisions.decide(before.order if before else None, heard)
         received_at = before.received_at if before else m.at
         self.kept[m.order_id] = StoredOrder(order, received_at)
         self.changed[m.order_id] = m.at
@@ -135,7 +137,7 @@ class Folded:
         self._count(m, heard, before.order if before else None, order, received_at)
 
     def _tell(self, m: Message, heard: Command | Event, facts: Sequence[Event]) -> None:
-        if not isinstance(heard, Accepted | Refused):
+        if not isinstance(heard, ValidSubmission | InvalidSubmission):
             self.moments.append(
                 TimelineEntry(m.order_id, m.at, SOURCES[m.topic], m.type, summary(heard))
             )
@@ -155,7 +157,7 @@ class Folded:
             order.corridor or "ZZ-ZZ",
             (max(0.0, (m.at - received_at).total_seconds()), m.traceparent),
         )
-        if stage := STAGES.get(type(heard)):
+        if stage := STAGE_BY_EVENT.get(type(heard)):
             self.stages.setdefault((stage, corridor), []).append(took)
         # Back from a return that was refused or in part, an order is fulfilled as it was before: one sale, one time to the end.
         again = before is not None and before.fulfilled and order.stage is decisions.Stage.FULFILLED
@@ -170,15 +172,16 @@ class Folded:
         await store.save(
             conn, [each for each in changed if each[0].order_id not in known], self.printed
         )
-        await store.step(conn, [each for each in changed if each[0].order_id in known])
-        await store.add_moments(conn, self.moments)
+        await store.update_progress(conn, [each for each in changed if each[0].order_id in known])
+        await store.append_timeline(conn, self.moments)
         return Outcome(
             facts=self.facts, after_commit=[partial(_observe, self.reached, self.stages)]
         )
 
 
 def _observe(
-    reached: Mapping[tuple[str, str], int], stages: Mapping[tuple[str, str], Sequence[Took]]
+    reached: Mapping[tuple[str, str], int],
+    stages: Mapping[tuple[str, str], Sequence[StageDuration]],
 ) -> None:
     for (state, corridor), count in reached.items():
         metrics.ORDERS.labels(state, corridor).inc(count)
@@ -191,10 +194,10 @@ def _observe(
         child.observe(longest, metrics.exemplar(traceparent))
 
 
-async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
+async def handle_submissions(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
     """Submissions, cancellations and return requests: validate, seal the persons, place or refuse."""
     found = await store.lock(conn, {m.order_id for m in batch}, fingerprints=True)
-    folded = Folded(
+    folded = OrderBatch(
         found,
         printed=frozenset(order_id for order_id, each in found.items() if each.order.fingerprint),
     )
@@ -213,37 +216,37 @@ async def take_in(conn: Connection, batch: Sequence[Message], deps: Deps) -> Out
             m.event, deps.sealing.digest_exact, version_of(known.order.fingerprint if known else {})
         )
         if faults[m.event_id]:
-            folded.fold(m, _refused(m.event, faults[m.event_id], printed, deps))
+            folded.fold(m, _invalid(m.event, faults[m.event_id], printed, deps))
         else:
-            fact = placed(
+            fact = order_placed(
                 m.event, *seal_persons(m.event, keys, deps.sealing), deps.probe_platform, m.at
             )
-            folded.fold(m, Accepted(fact, printed))
+            folded.fold(m, ValidSubmission(fact, printed))
     outcome = await folded.save(conn)
     if ignored := sum(len(m.event.ignored) for m in batch if isinstance(m.event, Submitted)):
         outcome.after_commit.append(partial(metrics.IGNORED_FIELDS.labels("orders").inc, ignored))
     return outcome
 
 
-def _refused(
+def _invalid(
     submitted: Submitted, faults: tuple[Fault, ...], printed: Mapping[str, str], deps: Deps
-) -> Refused:
+) -> InvalidSubmission:
     corridor = corridor_of(submitted, deps.probe_platform)
-    return Refused(
+    return InvalidSubmission(
         submitted.order_id, submitted.order_no, submitted.platform_code, corridor, faults, printed
     )
 
 
-async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Deps) -> Outcome:
+async def handle_events(conn: Connection, batch: Sequence[Message], _deps: Deps) -> Outcome:
     """What payments, tax and customs say of orders."""
-    folded = Folded(await store.lock(conn, {m.order_id for m in batch}))
+    folded = OrderBatch(await store.lock(conn, {m.order_id for m in batch}))
     known = frozenset(folded.kept)
     for m in batch:
         folded.fold(m, m.event)
     return await folded.save(conn, known)
 
 
-OF_BILLS: Final = frozenset(
+BILL_EVENTS: Final = frozenset(
     {
         customs.TaxBilled, customs.TaxBillCorrected, customs.TaxBillContradicted, customs.TaxBillConsolidated,
         customs.TaxBillVoided, tax.TaxBillSettled, tax.TaxBillCorrected, tax.TaxBillDisputed, tax.TaxBillDue,
@@ -253,23 +256,23 @@ OF_BILLS: Final = frozenset(
 """Facts about tax bills come days after an order's end and change nothing about it: they are tax's and payments' affair."""
 
 
-def said_by(module: object) -> tuple[type[Event], ...]:
+def events_of(module: object) -> tuple[type[Event], ...]:
     """Every fact of one publisher about an order itself."""
     kinds = (kind for kind in EVENT_TYPES.values() if kind.__module__ == module.__name__)  # type: ignore[attr-defined]
-    return tuple(kind for kind in kinds if kind not in OF_BILLS)
+    return tuple(kind for kind in kinds if kind not in BILL_EVENTS)
 
 
 SUBSCRIPTIONS: Final = {
     topics.SUBMISSIONS: Subscription(
-        take_in,
+        handle_submissions,
         decode=decode,
         intake=True,
-        alone=alone,
+        alone=with_only_order,
         speaks_for=attrgetter("platform_code"),
         once=(CancelRequested, ReturnRequested),
         for_good=True,
     ),
-    topics.PAYMENTS: Subscription(follow_facts, said_by(payments)),
-    topics.TAX: Subscription(follow_facts, said_by(tax)),
-    topics.CUSTOMS: Subscription(follow_facts, said_by(customs)),
+    topics.PAYMENTS: Subscription(handle_events, events_of(payments)),
+    topics.TAX: Subscription(handle_events, events_of(tax)),
+    topics.CUSTOMS: Subscription(handle_events, events_of(customs)),
 }

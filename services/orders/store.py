@@ -11,8 +11,8 @@ from uuid import UUID
 import orjson
 
 from services.orders.domain.decisions import ENDED, Order
-from services.orders.domain.external_states import Border, Payment, Stage, Tax
-from services.orders.domain.order import Returning
+from services.orders.domain.external_states import BorderStatus, PaymentStatus, Stage, TaxStatus
+from services.orders.domain.order import OpenReturn
 from shared.database import Connection, copied
 from shared.events.base import Fault
 from shared.money import Money
@@ -69,7 +69,7 @@ def _order(row: Mapping[str, Any], *, fingerprints: bool) -> Order:
     currency = row["currency"]
     return Order(
         order_id=row["order_id"], order_no=row["order_no"], platform_code=row["platform_code"], stage=Stage(row["state"]),
-        version=row["version"], payment=Payment(doc["payment"]), tax=Tax(doc["tax"]), border=Border(doc["border"]),
+        version=row["version"], payment=PaymentStatus(doc["payment"]), tax=TaxStatus(doc["tax"]), border=BorderStatus(doc["border"]),
         towards=doc["towards"], reason=doc["reason"], faults=tuple(Fault.model_validate(f) for f in doc["faults"]),
         released=doc["released"], fulfilled=doc["fulfilled"], corridor=row["corridor"], direction=row["direction"],
         mode=row["mode"], placed_at=row["placed_at"],
@@ -111,7 +111,7 @@ def _of_returns(doc: Mapping[str, Any], currency: str) -> dict[str, Any]:
     r = doc.get("returning")
     returning = None
     if r is not None:
-        returning = Returning(
+        returning = OpenReturn(
             r["return_no"], r["in_time"], r["whole"], Money(r["goods_value_minor"], currency), money(r["refunded_minor"]),
             money(r["tax_not_levied_minor"]),
         )  # fmt: skip
@@ -163,7 +163,7 @@ async def save(
         )
 
 
-async def step(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> None:
+async def update_progress(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> None:
     """Write what a fact can change of orders that the caller has locked: no terms, which are as they were placed.
 
     An order has ended when it came to where it ended: what is heard of it afterwards does not move that.
@@ -181,7 +181,7 @@ async def step(conn: Connection, orders: Sequence[tuple[Order, datetime]]) -> No
     )  # fmt: skip
 
 
-async def add_moments(conn: Connection, moments: Sequence[TimelineEntry]) -> None:
+async def append_timeline(conn: Connection, moments: Sequence[TimelineEntry]) -> None:
     """Append to the timelines, in this order."""
     if not moments:
         return

@@ -88,7 +88,7 @@ class Batch:
     """What was folded since the table was last written."""
 
     rows: dict[sales.Key, sales.Row] = field(default_factory=dict)
-    places: dict[int, sales.Place] = field(default_factory=dict)
+    places: dict[int, sales.Position] = field(default_factory=dict)
     messages: list[Any] = field(default_factory=list)
     sold: Counter[tuple[str, str]] = field(default_factory=Counter)
     sold_minor: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -109,8 +109,8 @@ class SalesView:
             partitions=topics.PARTITIONS,
             on_recover=self.restored,
         )
-        self.places: dict[int, sales.Place] = {}
-        self.seen: dict[int, sales.Seen] = {}
+        self.places: dict[int, sales.Position] = {}
+        self.seen: dict[int, sales.RecentIds] = {}
         self._earliest: dict[int, int] = {}
         self._settings = settings
         self._stood: dict[int, tuple[int, int]] = {}
@@ -154,7 +154,7 @@ class SalesView:
         )
         if first[tp] < offset or self.places.get(partition) != place:
             return False
-        self.places[partition] = sales.Place(offset, place.newest_ms)
+        self.places[partition] = sales.Position(offset, place.newest_ms)
         return True
 
     def take(self, message: Any) -> None:
@@ -172,7 +172,7 @@ class SalesView:
         if offset < place.next:
             return
         at_ms = round(message.timestamp * 1000)
-        place = sales.Place(offset + 1, max(place.newest_ms, at_ms))
+        place = sales.Position(offset + 1, max(place.newest_ms, at_ms))
         self.places[partition] = self._batch.places[partition] = place
         try:
             counted = sales.read(heads.get("ce_type"), message.value) if is_new else None
@@ -190,14 +190,14 @@ class SalesView:
             self._fold(partition, offset, at_ms, place.newest_ms, counted)
 
     def _fold(
-        self, partition: int, offset: int, at_ms: int, newest_ms: int, counted: sales.Counted
+        self, partition: int, offset: int, at_ms: int, newest_ms: int, counted: sales.CountedEvent
     ) -> None:
         pair = (counted.corridor, counted.currency)
         self.pairs.add(pair)
         changed = False
         for key in sales.keys_of(partition, at_ms, newest_ms, counted):
             was = self._row(key)
-            row = sales.fold(was, offset, at_ms, counted)
+            row = sales.apply(was, offset, at_ms, counted)
             if row is not was:
                 self._batch.rows[key] = row
                 changed = True
@@ -257,7 +257,7 @@ class SalesView:
         await publish(
             self.app,
             changelog,
-            [(part, sales.place_key(part), place.encode()) for part, place in places],
+            [(part, sales.position_key(part), place.encode()) for part, place in places],
         )
 
     def _count(self, batch: Batch) -> None:
@@ -325,14 +325,14 @@ class SalesView:
         earliest = await consumer.earliest_offsets(*ours.values()) if ours else {}
         self._batch, places = Batch(), {}
         for partition, tp in ours.items():
-            raw = data.get(sales.place_key(partition))
-            place = sales.decode_place(raw) if raw else sales.Place(0)
+            raw = data.get(sales.position_key(partition))
+            place = sales.decode_position(raw) if raw else sales.Position(0)
             self._earliest[partition] = earliest[tp] or 0
-            places[partition] = sales.Place(
+            places[partition] = sales.Position(
                 max(place.next, self._earliest[partition]), place.newest_ms
             )
         self.places = places
-        self.seen = {partition: sales.Seen() for partition in ours}
+        self.seen = {partition: sales.RecentIds() for partition in ours}
         await self._stand_at_places()
         self.pairs = {(k.corridor, k.currency) for k in map(sales.decode_key, _rows(data))}
         self.show(int(time.time()))  # a scrape after /readyz sees what the table holds
@@ -358,7 +358,7 @@ class SalesView:
         consumer = self.app.consumer
         ours = self._ours()
         wanted = {
-            ours[p]: max(self._earliest[p], place.next - sales.SEEN_MAX)
+            ours[p]: max(self._earliest[p], place.next - sales.RECENT_IDS_MAX)
             for p, place in self.places.items()
             if p in ours
         }
@@ -399,7 +399,7 @@ class SalesView:
                         self._row(sales.Key(p, size, start_s, corridor, currency))
                         for p in self.places
                     ]
-                    for stage in sales.STAGES.values():
+                    for stage in sales.SALE_STAGES.values():
                         shown[metrics.corridor_of(corridor), stage, window] += sum(
                             getattr(row, stage) for row in rows if row
                         )

@@ -14,10 +14,17 @@ from shared.events import orders as said
 from shared.events.base import Event
 from shared.money import Money
 
-_GIVEN_BACK: Final = ("return_no", "in_time", "goods_value", "amount", "tax_not_levied", "reason")
-_RECEIPT: Final = ("cop_no", "status", "info", "invt_no")
-_DECLARED: Final = ("invt_no", "entry_id", "parts")
-_BACK: Final = ("invt_no", "return_no", "in_time", "released_on", "back_on")
+_RETURN_FIELDS: Final = (
+    "return_no",
+    "in_time",
+    "goods_value",
+    "amount",
+    "tax_not_levied",
+    "reason",
+)
+_RECEIPT_FIELDS: Final = ("cop_no", "status", "info", "invt_no")
+_DECLARATION_FIELDS: Final = ("invt_no", "entry_id", "parts")
+_GOODS_BACK_FIELDS: Final = ("invt_no", "return_no", "in_time", "released_on", "back_on")
 
 # What is shown of each fact, by name: a field that is added to a fact stays unseen until it is added here.
 SHOWN: Final[dict[type[Event], tuple[str, ...]]] = {
@@ -29,8 +36,8 @@ SHOWN: Final[dict[type[Event], tuple[str, ...]]] = {
     said.ReturnAccepted: ("return_no", "in_time", "whole"),
     said.OrderFulfilled: ("amount_paid",),
     said.OrderCancelled: ("reason",),
-    said.OrderPartlyReturned: _GIVEN_BACK,
-    said.OrderReturned: _GIVEN_BACK,
+    said.OrderPartlyReturned: _RETURN_FIELDS,
+    said.OrderReturned: _RETURN_FIELDS,
     said.CancellationRefused: ("state",),
     said.CancellationAwaitsOrder: (),
     payments.PaymentCaptured: ("amount", "payment_no", "enterprise_code"),
@@ -57,26 +64,26 @@ SHOWN: Final[dict[type[Event], tuple[str, ...]]] = {
     customs.DocumentsMismatched: ("mismatches",),
     customs.WaybillCorrected: ("logistics_code", "logistics_no", "instead_of"),
     customs.ListLodged: ("cop_no", "batch_id", "message_guid", "attempt"),
-    customs.ListAccepted: _RECEIPT,
-    customs.ListInReview: _RECEIPT,
-    customs.ExaminationOrdered: _RECEIPT,
-    customs.GoodsHeld: _RECEIPT,
-    customs.ListReturned: (*_RECEIPT, "attempt"),
-    customs.ListRefused: (*_RECEIPT, "faults"),
-    customs.GoodsReleased: _RECEIPT,
-    customs.ListClosed: _RECEIPT,
-    customs.GoodsDetained: _RECEIPT,
-    customs.ReturnShipmentOrdered: _RECEIPT,
+    customs.ListAccepted: _RECEIPT_FIELDS,
+    customs.ListInReview: _RECEIPT_FIELDS,
+    customs.ExaminationOrdered: _RECEIPT_FIELDS,
+    customs.GoodsHeld: _RECEIPT_FIELDS,
+    customs.ListReturned: (*_RECEIPT_FIELDS, "attempt"),
+    customs.ListRefused: (*_RECEIPT_FIELDS, "faults"),
+    customs.GoodsReleased: _RECEIPT_FIELDS,
+    customs.ListClosed: _RECEIPT_FIELDS,
+    customs.GoodsDetained: _RECEIPT_FIELDS,
+    customs.ReturnShipmentOrdered: _RECEIPT_FIELDS,
     customs.ListWithdrawn: ("cop_no",),
     customs.ReturnOpened: ("invt_no", "return_no"),
     customs.ReturnGranted: ("invt_no", "return_no", "back_by"),
-    customs.GoodsPartlyReturned: _BACK,
-    customs.GoodsReturned: _BACK,
+    customs.GoodsPartlyReturned: _GOODS_BACK_FIELDS,
+    customs.GoodsReturned: _GOODS_BACK_FIELDS,
     customs.ReturnRefused: ("status", "info"),
     customs.SummaryRequested: ("invt_no", "summary_no", "month", "due_by"),
     customs.SummaryRefused: ("invt_no", "summary_no", "status", "info", "set_aside"),
-    customs.ListConsolidated: _DECLARED,
-    customs.ConsolidatedDeclarationClosed: _DECLARED,
+    customs.ListConsolidated: _DECLARATION_FIELDS,
+    customs.ConsolidatedDeclarationClosed: _DECLARATION_FIELDS,
 }
 
 

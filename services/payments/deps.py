@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from services.payments.customs_debt.deposit_policy import _BEIJING, Deposits, _utc_now, load
+from services.payments.customs_debt.deposit_policy import _BEIJING, DepositPolicy, _utc_now, load
 from shared.money import Money
 
 
@@ -14,7 +14,7 @@ from shared.money import Money
 class Deps:
     """What payments is wired with: the policy of the deposit, and the time."""
 
-    deposits: Deposits = field(default_factory=load)
+    deposits: DepositPolicy = field(default_factory=load)
     now: Callable[[], datetime] = _utc_now
 
     @property

@@ -14,8 +14,8 @@ import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from services.payments.domain.bank_replies import BankAnswer, Recorded
-from services.payments.lanes import Broken, Lane, Unheard
+from services.payments.domain.bank_replies import BankRecord, BankReply
+from services.payments.lanes import BankUnreachable, Lane, UnusableResponse
 from shared import metrics
 
 log = structlog.get_logger(__name__)
@@ -47,23 +47,23 @@ _NOT_OFFERED: Final = frozenset({400, 404, 405, 501})
 
 
 @dataclass
-class Heard:
+class BankReplies:
     """What was heard by key. A key that is not there was not heard of: what became of it is unknown.
 
     `poison`: the bank fails on this one item alone, though it answers others. `spoken`: the keys that the bank was heard to
     answer, whether or not it had a word on them that can be read.
     """
 
-    answers: dict[UUID, BankAnswer] = field(default_factory=dict)
+    answers: dict[UUID, BankReply] = field(default_factory=dict)
     poison: set[UUID] = field(default_factory=set)
     spoken: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
-class Records:
+class BankRecords:
     """What the bank has under references. One that is not in `found` was not heard of; not `able`: it cannot be asked so."""
 
-    found: Mapping[str, Sequence[Recorded]] = field(default_factory=dict)
+    found: Mapping[str, Sequence[BankRecord]] = field(default_factory=dict)
     able: bool = True
 
 
@@ -73,13 +73,13 @@ class Bank(Protocol):
     def wait_s(self, kind: str) -> float:
         """Seconds until the bank may be asked for operations of this kind; 0 if it may be now."""
 
-    async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> Heard:
+    async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> BankReplies:
         """Ask for operations of one kind; `again`: these were sent before, or may have been."""
 
-    async def query(self, keys: Sequence[UUID], kind: str = "authorise") -> Heard:
+    async def query(self, keys: Sequence[UUID], kind: str = "authorise") -> BankReplies:
         """The recorded answer of each key, or the status `pending` or `unknown_key`; asked in the lane of `kind`."""
 
-    async def find(self, kind: str, references: Sequence[str]) -> Records:
+    async def find(self, kind: str, references: Sequence[str]) -> BankRecords:
         """What the bank has in its books under each reference, whether or not it still knows the keys."""
 
     async def close(self) -> None:
@@ -109,8 +109,8 @@ class HttpBank:
     def wait_s(self, kind: str) -> float:
         return self._lanes[kind].wait_s()
 
-    async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> Heard:
-        heard = Heard()
+    async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> BankReplies:
+        heard = BankReplies()
         by_key = {str(item["key"]): item for item in items}
         bulks = self._bulks(list(by_key), BULK_AGAIN_MAX if again else BULK_MAX)
         parts = [part for bulk in bulks for part in _in_bytes([by_key[key] for key in bulk])]
@@ -118,29 +118,29 @@ class HttpBank:
         self._forget(heard)
         return heard
 
-    async def query(self, keys: Sequence[UUID], kind: str = "authorise") -> Heard:
-        heard = Heard()
+    async def query(self, keys: Sequence[UUID], kind: str = "authorise") -> BankReplies:
+        heard = BankReplies()
         bulks = self._bulks([str(key) for key in keys], BULK_MAX)
         await asyncio.gather(*(self._query(kind, bulk, heard) for bulk in bulks))
         return heard
 
-    async def find(self, kind: str, references: Sequence[str]) -> Records:
-        found: dict[str, list[Recorded]] = {}
+    async def find(self, kind: str, references: Sequence[str]) -> BankRecords:
+        found: dict[str, list[BankRecord]] = {}
         able = True
         for at in range(0, len(references), BULK_MAX):
             bulk = references[at : at + BULK_MAX]
             try:
                 items = await self._looks[kind].post(_QUERY, "query", {"references": bulk})
-            except Unheard:
+            except BankUnreachable:
                 continue
-            except Broken as error:
+            except UnusableResponse as error:
                 able = able and error.status not in _NOT_OFFERED
                 continue
             found |= {reference: [] for reference in bulk}
             for record in _read_all(_RECORD, items, "query"):
                 if record.reference in found:
                     found[record.reference].append(record)
-        return Records(found, able)
+        return BankRecords(found, able)
 
     async def close(self) -> None:
         for lane in (*self._lanes.values(), *self._looks.values()):
@@ -148,28 +148,28 @@ class HttpBank:
 
     # --- one bulk, and the halves of one that failed
 
-    async def _send(self, kind: str, items: Sequence[Item], heard: Heard) -> None:
+    async def _send(self, kind: str, items: Sequence[Item], heard: BankReplies) -> None:
         if not await self._post(kind, items, heard):
             await self._halve(kind, items, heard)
 
-    async def _post(self, kind: str, items: Sequence[Item], heard: Heard) -> bool:
+    async def _post(self, kind: str, items: Sequence[Item], heard: BankReplies) -> bool:
         """Send a bulk; False if the bank fails on it, True if it answers or is not reached."""
         try:
             answers = await self._lanes[kind].post(_PATHS[kind], kind, {"items": items})
-        except Unheard as error:
+        except BankUnreachable as error:
             if error.may_be_an_item:
                 self._trouble(_keys(items))
                 if len(items) == 1:
                     self._alone(kind, str(items[0]["key"]), heard)
             return True
-        except Broken:
+        except UnusableResponse:
             return False
         self._answered_at[kind] = time.monotonic()
         heard.spoken |= (asked := set(_keys(items)))
         heard.answers |= _by_key(_read_all(_ANSWER, answers, kind), asked)
         return True
 
-    async def _halve(self, kind: str, items: Sequence[Item], heard: Heard) -> None:
+    async def _halve(self, kind: str, items: Sequence[Item], heard: BankReplies) -> None:
         """Find the one that a bulk fails for: what came to nothing is sent in halves, and the half that fails in halves again.
 
         Where both halves fail it may be all of the bank: the rest of the way is gone next time, in bulks of half the size.
@@ -180,7 +180,7 @@ class HttpBank:
             self._trouble(keys)
             if len(keys) == 1:
                 break
-            after = Heard()
+            after = BankReplies()
             await self._query(kind, keys, after)
             rest = [
                 item for item in broken[0] if _came_to_nothing(after.answers.get(UUID(item["key"])))
@@ -201,7 +201,7 @@ class HttpBank:
             if len(part) == 1:
                 self._alone(kind, str(part[0]["key"]), heard)
 
-    async def _query(self, kind: str, keys: Sequence[str], heard: Heard) -> None:
+    async def _query(self, kind: str, keys: Sequence[str], heard: BankReplies) -> None:
         """Ask after keys; where the bank fails, after halves. Where both fail, it may be all of the bank: less next time."""
         broken = [] if await self._post_query(kind, keys, heard) else [keys]
         while len(broken) == 1 and len(broken[0]) > 1:
@@ -211,15 +211,15 @@ class HttpBank:
         for part in broken:
             self._trouble(part)
 
-    async def _post_query(self, kind: str, keys: Sequence[str], heard: Heard) -> bool:
+    async def _post_query(self, kind: str, keys: Sequence[str], heard: BankReplies) -> bool:
         """Ask after the keys; False if the bank fails on them, True if it answers or is not reached."""
         try:
             answers = await self._looks[kind].post(_QUERY, "query", {"keys": list(keys)})
-        except Unheard as error:
+        except BankUnreachable as error:
             if error.may_be_an_item:
                 self._trouble(keys)
             return True
-        except Broken:
+        except UnusableResponse:
             return False
         heard.spoken |= set(keys)
         heard.answers |= _by_key(_read_all(_ANSWER, answers, "query"), set(keys))
@@ -246,13 +246,13 @@ class HttpBank:
             trouble = self._troubles.setdefault(key, _Trouble(time.monotonic(), len(keys)))
             trouble.size = max(1, min(trouble.size, len(keys)) // 2)
 
-    def _alone(self, kind: str, key: str, heard: Heard) -> None:
+    def _alone(self, kind: str, key: str, heard: BankReplies) -> None:
         trouble = self._troubles[key]
         trouble.alone += 1
         if trouble.alone >= ALONE_MAX and self._answered_at[kind] >= trouble.since:
             heard.poison.add(UUID(key))
 
-    def _forget(self, heard: Heard) -> None:
+    def _forget(self, heard: BankReplies) -> None:
         if self._troubles:
             for key in heard.answers:
                 self._troubles.pop(str(key), None)
@@ -280,13 +280,13 @@ def _keys(items: Sequence[Item]) -> list[str]:
     return [str(item["key"]) for item in items]
 
 
-def _came_to_nothing(answer: BankAnswer | None) -> bool:
+def _came_to_nothing(answer: BankReply | None) -> bool:
     return answer is not None and answer.status in NOTHING_DONE
 
 
-def _by_key(answers: Sequence[BankAnswer], asked: set[str]) -> dict[UUID, BankAnswer]:
+def _by_key(answers: Sequence[BankReply], asked: set[str]) -> dict[UUID, BankReply]:
     """Answers by their keys; two that differ under one key are none, nor is one under a key that was not asked."""
-    found: dict[UUID, BankAnswer] = {}
+    found: dict[UUID, BankReply] = {}
     doubtful: set[UUID] = set()
     for answer in answers:
         first = found.setdefault(answer.key, answer)
@@ -304,8 +304,8 @@ class _Shape(NamedTuple):
     all: TypeAdapter[list[Any]]
 
 
-_ANSWER: Final = _Shape(TypeAdapter(BankAnswer), TypeAdapter(list[BankAnswer]))
-_RECORD: Final = _Shape(TypeAdapter(Recorded), TypeAdapter(list[Recorded]))
+_ANSWER: Final = _Shape(TypeAdapter(BankReply), TypeAdapter(list[BankReply]))
+_RECORD: Final = _Shape(TypeAdapter(BankRecord), TypeAdapter(list[BankRecord]))
 
 
 def _read_all(shape: _Shape, items: Sequence[Any], operation: str) -> list[Any]:

@@ -10,19 +10,19 @@ import orjson
 
 from services.payments import store
 from services.payments.bank_commands import store as command_store
-from services.payments.bank_commands.store import Told
+from services.payments.bank_commands.store import RecordedReply
 from services.payments.cases import ANSWER_ENDS
 from services.payments.customs_debt.handlers import (
     TAX_FACTS,
-    follow_tax,
-    follow_transfers,
-    instruction,
-    share_out,
+    handle_tax_events,
+    handle_transfers,
+    outbound,
+    reallocate,
 )
 from services.payments.domain import ledger
 from services.payments.domain.bank import Transferred
-from services.payments.domain.ledger import Entry
-from services.payments.domain.payment import Decision, Heard, Payment, follow
+from services.payments.domain.ledger import JournalEntry
+from services.payments.domain.payment import Payment, PaymentDecision, Trigger, decide
 from shared import cases, topics
 from shared.database import Connection
 from shared.effects import Effect, Reply
@@ -31,29 +31,29 @@ from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
 from shared.subscriptions import EmittedEvent, Outcome, Subscription
 
-Cause = tuple[UUID, Heard, bytes | None]
+Cause = tuple[UUID, Trigger, bytes | None]
 """The id of what is heard, what is heard, and the trace it belongs to."""
 
 
-async def follow_facts(conn: Connection, batch: Sequence[Message], _deps: Any) -> Outcome:
+async def handle_events(conn: Connection, batch: Sequence[Message], _deps: Any) -> Outcome:
     """Follow what orders and customs say."""
-    return await _follow(conn, [(m.event_id, m.event, m.traceparent) for m in batch])
+    return await _apply(conn, [(m.event_id, m.event, m.traceparent) for m in batch])
 
 
-async def settle(conn: Connection, answered: Sequence[Reply], _deps: Any) -> Outcome:
+async def handle_replies(conn: Connection, answered: Sequence[Reply], _deps: Any) -> Outcome:
     """Follow the bank's answers; an answer's cause is the instruction it answers."""
     of_orders = [a for a in answered if not isinstance(a.answer, Transferred)]
-    outcome = await _follow(
+    outcome = await _apply(
         conn, [(a.effect.intent_id, a.answer, _traceparent(a.effect)) for a in of_orders]
     )
     if len(of_orders) < len(answered):
-        outcome.extend(await follow_transfers(conn, answered))
+        outcome.extend(await handle_transfers(conn, answered))
     asked_again = [a.effect.intent_id for a in answered if a.effect.attempts > 1]
-    await command_store.keep(
-        conn, [a.said for a in answered if isinstance(a, Told)], repeats=bool(asked_again)
+    await command_store.append_talk(
+        conn, [a.said for a in answered if isinstance(a, RecordedReply)], repeats=bool(asked_again)
     )
     if asked_again:
-        await command_store.end(conn, asked_again)
+        await command_store.close_attempts(conn, asked_again)
         await _close_cases(conn, [a for a in answered if a.effect.attempts > 1])
     return outcome
 
@@ -68,24 +68,24 @@ async def _close_cases(conn: Connection, answered: Sequence[Reply]) -> None:
             )
 
 
-async def _follow(conn: Connection, causes: Sequence[Cause]) -> Outcome:
+async def _apply(conn: Connection, causes: Sequence[Cause]) -> Outcome:
     before = await store.lock(conn, {heard.order_id for _, heard, _ in causes})
     payments: dict[UUID, Payment] = dict(before)
     outcome = Outcome()
-    entries: list[Entry] = []
+    entries: list[JournalEntry] = []
     for cause, heard, traceparent in causes:
-        decision = follow(payments.get(heard.order_id), heard)
+        decision = decide(payments.get(heard.order_id), heard)
         payments[heard.order_id] = decision.payment
-        outcome.facts += _announced(decision, cause, traceparent)
-        outcome.commands += [instruction(ask, traceparent) for ask in decision.asks]
+        outcome.facts += _emitted(decision, cause, traceparent)
+        outcome.commands += [outbound(ask, traceparent) for ask in decision.asks]
         for movement in decision.movements:
             entries += ledger.entries(cause, heard.order_id, movement)
     await store.book(conn, entries)
     if returned := {
         h.order_id: (cause, trace) for cause, h, trace in causes if isinstance(h, ReturnAccepted)
     }:
-        shared_out = await share_out(conn, returned, payments)
-        outcome.commands += [instruction(ask, traceparent) for ask, traceparent in shared_out.asks]
+        shared_out = await reallocate(conn, returned, payments)
+        outcome.commands += [outbound(ask, traceparent) for ask, traceparent in shared_out.asks]
         await store.book(conn, shared_out.entries)
     await store.save(conn, before, [p for p in payments.values() if before.get(p.order_id) != p])
     return outcome
@@ -96,7 +96,9 @@ def _traceparent(effect: Effect) -> bytes | None:
     return found.encode("latin-1") if found else None
 
 
-def _announced(decision: Decision, cause: UUID, traceparent: bytes | None) -> list[EmittedEvent]:
+def _emitted(
+    decision: PaymentDecision, cause: UUID, traceparent: bytes | None
+) -> list[EmittedEvent]:
     first = decision.payment.version - len(decision.facts) + 1
     return [
         EmittedEvent(fact, cause, first + i, traceparent) for i, fact in enumerate(decision.facts)
@@ -105,7 +107,7 @@ def _announced(decision: Decision, cause: UUID, traceparent: bytes | None) -> li
 
 SUBSCRIPTIONS: Final = {
     # First in the table, so read last: what is owed to customs may wait, a capture may not.
-    topics.TAX: Subscription(follow_tax, TAX_FACTS),
-    topics.ORDERS: Subscription(follow_facts, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
-    topics.CUSTOMS: Subscription(follow_facts, (GoodsReleased,)),
+    topics.TAX: Subscription(handle_tax_events, TAX_FACTS),
+    topics.ORDERS: Subscription(handle_events, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
+    topics.CUSTOMS: Subscription(handle_events, (GoodsReleased,)),
 }

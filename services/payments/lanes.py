@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 CONNECTIONS_MAX: Final = 8
 """Of one lane: however slow its calls are, the other lanes have theirs."""
-ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
+RESPONSE_BYTES_MAX: Final = 4 * 1024 * 1024
 """An answer to 200 items has a tenth of this."""
 PAUSE_MAX_S: Final = 600.0
 """A bank that asks for a longer pause is asked again after this."""
@@ -40,7 +40,7 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-class Unheard(Exception):
+class BankUnreachable(Exception):
     """The bank was not reached, or not in time: what became of it is unknown.
 
     `may_be_an_item`: the request may have arrived, and one item of it may be what the bank cannot bear.
@@ -52,7 +52,7 @@ class Unheard(Exception):
         self.may_be_an_item = may_be_an_item
 
 
-class Broken(Exception):
+class UnusableResponse(Exception):
     """The bank answered what nobody can use: an HTTP error, or a body that is none of its answers."""
 
     def __init__(self, outcome: str, status: int | None = None) -> None:
@@ -128,12 +128,12 @@ class Lane:
     async def post(self, path: str, operation: str, document: Any) -> list[Any]:
         """The items of the bank's answer. Raises Unheard, or Broken."""
         if self.wait_s():
-            raise Unheard("paused")
+            raise BankUnreachable("paused")
         started = time.perf_counter()
         try:
             with metrics.PARTY_IN_FLIGHT.labels("bank").track_inprogress():
                 items = await self._items(path, orjson.dumps(document))
-        except (Unheard, Broken) as error:
+        except (BankUnreachable, UnusableResponse) as error:
             log.warning(
                 "the bank does not answer",
                 path=path,
@@ -156,19 +156,19 @@ class Lane:
                 raw = await self._read(path, body)
         except (httpx.TimeoutException, TimeoutError):
             self._breaker.failed(time.monotonic())
-            raise Unheard("timeout", may_be_an_item=True) from None
+            raise BankUnreachable("timeout", may_be_an_item=True) from None
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.DecodingError):
             # The request arrived and the line was cut: it may be this very request that the bank cannot bear.
-            raise Broken("unreachable") from None
+            raise UnusableResponse("unreachable") from None
         except (httpx.HTTPError, httpx.InvalidURL):
             self._breaker.failed(time.monotonic())
-            raise Unheard("unreachable") from None
+            raise BankUnreachable("unreachable") from None
         try:
             items = orjson.loads(raw)["items"]
         except (ValueError, KeyError, TypeError):
-            raise Broken("unreadable") from None
+            raise UnusableResponse("unreadable") from None
         if not isinstance(items, list):
-            raise Broken("unreadable")
+            raise UnusableResponse("unreadable")
         return items
 
     async def _read(self, path: str, body: bytes) -> bytes:
@@ -177,8 +177,8 @@ class Lane:
             found = bytearray()
             async for piece in response.aiter_raw():
                 found += piece
-                if len(found) > ANSWER_BYTES_MAX:
-                    raise Broken("unreadable", response.status_code)
+                if len(found) > RESPONSE_BYTES_MAX:
+                    raise UnusableResponse("unreadable", response.status_code)
             return bytes(found)
 
     def _judge(self, response: httpx.Response) -> None:
@@ -189,16 +189,16 @@ class Lane:
                 self._breaker.failed(now)
             else:
                 self._breaker.asked_to_wait(now, pause_s)
-            raise Unheard("busy", may_be_an_item=status == 503 and pause_s is None)
+            raise BankUnreachable("busy", may_be_an_item=status == 503 and pause_s is None)
         if status in _NOT_US:
             # Our own key is refused, which is no order's fault, or a filter before the bank forbids one item.
             self._breaker.failed(now)
-            raise Unheard("forbidden", may_be_an_item=True)
+            raise BankUnreachable("forbidden", may_be_an_item=True)
         if status in {502, 504}:
             self._breaker.failed(now)
-            raise Unheard("error", may_be_an_item=True)
+            raise BankUnreachable("error", may_be_an_item=True)
         if not 200 <= status < 300:
-            raise Broken("error", status)
+            raise UnusableResponse("error", status)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             # Nobody asked for a compressed answer, and a small one may unpack to more than there is memory.
-            raise Broken("unreadable", status)
+            raise UnusableResponse("unreadable", status)

@@ -21,7 +21,7 @@ from shared.events.payments import (
 from shared.money import Money
 from shared.subscriptions import EmittedEvent
 
-ASKED: Final = ("authorise", "capture", "void", "refund", "refund_tax", "transfer")
+COMMAND_KINDS: Final = ("authorise", "capture", "void", "refund", "refund_tax", "transfer")
 
 
 OUTCOMES: Final[dict[type, str]] = {
@@ -60,8 +60,8 @@ def begin() -> None:
         metrics.PARTY_PENDING_OLDEST,
     ):
         gauge.begin(("bank",))
-    metrics.EFFECTS.begin(("payments",), ASKED, metrics.EFFECT_OUTCOMES)
-    metrics.EFFECT_SECONDS.begin(("payments",), ASKED)
+    metrics.EFFECTS.begin(("payments",), COMMAND_KINDS, metrics.EFFECT_OUTCOMES)
+    metrics.EFFECT_SECONDS.begin(("payments",), COMMAND_KINDS)
     metrics.PAYMENTS.begin(OUTCOMES.values())
     metrics.CAPTURED.begin(metrics.CURRENCIES, ("captured", "refunded", "declined"))
     metrics.LEDGER_IMBALANCE.begin(metrics.CURRENCIES)
@@ -70,7 +70,7 @@ def begin() -> None:
 async def measure(conn: Connection) -> None:
     """Set the gauges of the books, of the deposit, and of what the bank owes an answer."""
     await deposit.gauges(conn)
-    asked, oldest = await store.count_asked(conn)
+    asked, oldest = await store.count_unanswered(conn)
     metrics.PARTY_PENDING.labels("bank").set(asked)
     metrics.PARTY_PENDING_OLDEST.labels("bank").set(oldest.timestamp() if oldest else 0)
     sums: Counter[str] = Counter()

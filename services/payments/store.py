@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from services.payments.domain.ledger import Entry
-from services.payments.domain.payment import Payment, Refunding, State, Terms
+from services.payments.domain.ledger import JournalEntry
+from services.payments.domain.payment import Payment, PaymentState, PaymentTerms, ReturnRefund
 from shared.database import Connection, copied
 from shared.errors import Unavailable, Unprocessable
 from shared.money import Money
@@ -27,10 +27,10 @@ def _payment(row: Any) -> Payment:
     currency = row["currency"]
     terms = None
     if currency is not None:
-        terms = Terms(Money(row["amount_minor"], currency), Money(row["tax_withheld_minor"], currency),
+        terms = PaymentTerms(Money(row["amount_minor"], currency), Money(row["tax_withheld_minor"], currency),
                       row["merchant_code"], row["enterprise_code"])  # fmt: skip
     return Payment(
-        order_id=row["order_id"], version=row["version"], state=State(row["state"]),
+        order_id=row["order_id"], version=row["version"], state=PaymentState(row["state"]),
         unwinding=row["unwinding"], terms=terms, authorisation_no=row["authorisation_no"],
         payment_no=row["payment_no"], refund_no=row["refund_no"],
         captured=Money(row["captured_minor"], currency) if row["payment_no"] is not None else None,
@@ -41,11 +41,11 @@ def _payment(row: Any) -> Payment:
     )  # fmt: skip
 
 
-def _returning(row: Any) -> Refunding | None:
+def _returning(row: Any) -> ReturnRefund | None:
     if row["return_goods_minor"] is None:
         return None
     currency = row["currency"]
-    return Refunding(
+    return ReturnRefund(
         row["return_no"],
         Money(row["return_goods_minor"], currency),
         Money(row["return_tax_minor"], currency),
@@ -140,7 +140,7 @@ _ENTRY: Final = (
 )
 
 
-async def book(conn: Connection, entries: Sequence[Entry]) -> None:
+async def book(conn: Connection, entries: Sequence[JournalEntry]) -> None:
     """Write the entries in one statement; a movement that is in the books already is left as it stands.
 
     Raises Unprocessable if the books have the same movement with another amount, account or order.
@@ -181,7 +181,7 @@ async def book(conn: Connection, entries: Sequence[Entry]) -> None:
 _UNNESTED: Final = "$1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[]"
 
 
-async def count_asked(conn: Connection) -> tuple[int, datetime | None]:
+async def count_unanswered(conn: Connection) -> tuple[int, datetime | None]:
     """How many instructions were sent to the bank and have no answer, and since when the oldest of them was to be sent."""
     row = await conn.fetchrow(
         "SELECT count(*) AS count, min(created_at) AS oldest FROM effect WHERE attempts > 0"

@@ -25,7 +25,7 @@ from services.customs.domain.returns import Return
 from services.customs.gateway import Authority
 from services.orders.intake.decoding import read_submission
 from services.orders.intake.persons import persons_of, seal_persons
-from services.orders.intake.submission import Submission, Submitted, placed
+from services.orders.intake.submission import Submission, Submitted, order_placed
 from services.orders.intake.validation import LINES_MAX, validate
 from shared.envelope import Record
 from shared.errors import Unprocessable
@@ -309,7 +309,7 @@ def test_the_largest_order_that_is_taken_is_printed(
     assert validate(found, NOW) == ()
     sealing = Sealing({name: os.urandom(32) for name in MASTER_KEYS})
     keys = {person: AESGCM(os.urandom(32)) for person in persons_of(found.submission, sealing)}
-    order = placed(found, *seal_persons(found, keys, sealing))
+    order = order_placed(found, *seal_persons(found, keys, sealing))
     number = "9" * waybill.LOGISTICS_NO_MAX[direction]
     sent = waybill.WireWaybill.model_validate({
         "order_id": order.order_id, "logistics_code": "9" * 18, "logistics_name": "车" * 100, "logistics_no": number,

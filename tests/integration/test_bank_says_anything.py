@@ -68,7 +68,7 @@ async def bank_that(
     await web.TCPSite(server, "127.0.0.1", 0).start()
     http = HttpBank(f"http://127.0.0.1:{server.addresses[0][1]}", timeout_s=timeout_s)
     yield EffectRunner(
-        "payments", rig.pool, None, BankSender(http, rig.sealing, rig.pool).perform, handlers.settle, rig._finish, lambda _o: None,
+        "payments", rig.pool, None, BankSender(http, rig.sealing, rig.pool).perform, handlers.handle_replies, rig._finish, lambda _o: None,
         sealing=rig.sealing,
     )  # fmt: skip
     await http.close()

@@ -17,7 +17,7 @@ import asyncpg
 from services.payments import handlers
 from services.payments.customs_debt import deposit
 from services.payments.customs_debt import handlers as debt_handlers
-from services.payments.customs_debt.deposit_policy import Deposits
+from services.payments.customs_debt.deposit_policy import DepositPolicy
 from services.payments.deps import Deps
 from services.payments.domain.bank import Transferred
 from shared.effects import Effect, Reply
@@ -29,7 +29,7 @@ from tests.integration.test_payments import Rig, cny, given_back, released, rig
 __all__ = ["rig"]
 
 OWED = "12.10"
-DEPS = Deps(Deposits(((date(2015, 1, 1), cny("60.00")),)))
+DEPS = Deps(DepositPolicy(((date(2015, 1, 1), cny("60.00")),)))
 """A deposit that covers four of the orders at once, so that demands always wait."""
 SECONDS = 6.0
 WORKERS = 4
@@ -83,7 +83,7 @@ class Writers:
     payments: list[UUID] = field(default_factory=lambda: [uuid4() for _ in range(4)])
 
     async def tax(self, conn: Any, events: Sequence[TaxEvent]) -> None:
-        await debt_handlers.follow_tax(conn, messages(events), DEPS)
+        await debt_handlers.handle_tax_events(conn, messages(events), DEPS)
 
     async def prepare(self, conn: Any) -> None:
         await self.tax(
@@ -112,7 +112,7 @@ class Writers:
 
     async def transfer(self, conn: Any, dice: random.Random) -> None:
         chosen = dice.sample(self.payments, dice.randint(1, 4))
-        await debt_handlers.follow_transfers(
+        await debt_handlers.handle_transfers(
             conn, [transferred(payment_id) for payment_id in chosen]
         )
 
@@ -121,7 +121,7 @@ class Writers:
 
     async def take_back(self, conn: Any, dice: random.Random) -> None:
         chosen = dice.sample([*self.in_books, *self.billed], 6)
-        await handlers._follow(conn, [(uuid4(), given_back(i), None) for i in chosen])
+        await handlers._apply(conn, [(uuid4(), given_back(i), None) for i in chosen])
 
     def all(self) -> Sequence[Writer]:
         return self.post, self.restore, self.hand_over, self.transfer, self.tend, self.take_back
@@ -164,14 +164,14 @@ async def test_all_writers_run_against_each_other_without_a_deadlock(rig: Rig) -
         writer.__name__ for writer in writers.all()
     }
     async with rig.pool.acquire() as conn, conn.transaction():
-        await debt_handlers.follow_transfers(
+        await debt_handlers.handle_transfers(
             conn, [transferred(payment_id) for payment_id in writers.payments]
         )
         await conn.execute("DELETE FROM effect")
 
 
 async def test_a_younger_demand_on_the_deposit_never_passes_an_older_one(rig: Rig) -> None:
-    deps = Deps(Deposits(((date(2015, 1, 1), cny("100")),)))
+    deps = Deps(DepositPolicy(((date(2015, 1, 1), cny("100")),)))
 
     async def reserve(*amounts: str) -> list[UUID]:
         ids = [uuid4() for _ in amounts]

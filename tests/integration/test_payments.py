@@ -22,7 +22,7 @@ from services.cli.verify import reconciliation
 from services.payments import handlers, metrics, store
 from services.payments.bank_commands.sender import PAYER_FIELD, BankSender
 from services.payments.domain.bank import Authorise
-from services.payments.domain.payment import PAYMENT, Payment, State
+from services.payments.domain.payment import PAYMENT, Payment, PaymentState
 from services.payments.gateway import HttpBank
 from services.payments.invariants import INVARIANTS
 from shared import topics
@@ -87,7 +87,7 @@ class Rig:
 
     def runner(self, points: Failpoints | None = None) -> EffectRunner:
         return EffectRunner(
-            "payments", self.pool, None, BankSender(self.http, self.sealing, self.pool).perform, handlers.settle,
+            "payments", self.pool, None, BankSender(self.http, self.sealing, self.pool).perform, handlers.handle_replies,
             self._finish, lambda outcome: self.counted.extend(outcome.facts), sealing=self.sealing,
             failpoints=points,
         )  # fmt: skip
@@ -314,7 +314,7 @@ async def test_a_cut_line_is_an_unknown_outcome_and_an_undone_order_waits_for_it
     await rig.runner().once()
     await rig.hear(unwinding(placed.order_id))
     assert await rig.told(placed.order_id) == []
-    assert (await rig.state(placed.order_id)).state is State.AUTHORISED
+    assert (await rig.state(placed.order_id)).state is PaymentState.AUTHORISED
     rig.line.cut = ""
     rig.line.asked.clear()
     await rig.ask_bank()
@@ -507,8 +507,8 @@ async def test_a_payment_begun_by_another_transaction_is_tried_again_not_overwri
     rig: Rig,
 ) -> None:
     first, second = (
-        Payment(uuid4(), state=State.VOIDED, version=1),
-        Payment(uuid4(), state=State.VOIDED, version=1),
+        Payment(uuid4(), state=PaymentState.VOIDED, version=1),
+        Payment(uuid4(), state=PaymentState.VOIDED, version=1),
     )
     async with rig.pool.acquire() as conn:
         await store.save(conn, {}, [first])
@@ -560,8 +560,8 @@ async def test_a_broken_book_is_found_by_an_invariant(rig: Rig) -> None:
 
 
 def test_every_instruction_of_the_table_is_one_the_teller_can_ask() -> None:
-    from services.payments.bank_commands.sender import ASKS
+    from services.payments.bank_commands.sender import COMMANDS
 
-    assert set(ASKS) == {"authorise", "capture", "void", "refund", "refund_tax", "transfer"}
-    assert ASKS["authorise"] is Authorise
-    assert {state for state, _, _ in PAYMENT} <= set(State)
+    assert set(COMMANDS) == {"authorise", "capture", "void", "refund", "refund_tax", "transfer"}
+    assert COMMANDS["authorise"] is Authorise
+    assert {state for state, _, _ in PAYMENT} <= set(PaymentState)

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from services.payments import gateway
 from services.payments.domain.bank import Authorise
-from services.payments.domain.payment import State
+from services.payments.domain.payment import PaymentState
 from shared.identity import uuid5
 from tests.integration.test_bank_says_anything import ask, bank_that, now_due, open_cases
 from tests.integration.test_payments import Rig, rig
@@ -82,9 +82,12 @@ async def test_n_orders_are_paid_after_log2_n_rounds_though_the_bank_cannot_bear
         for _ in range(rounds + 1):  # and one for the capture that follows
             await now_due(rig)
             await runner.once()
-            if await states(rig) == {State.AUTHORISING: 1, State.CAPTURED: count - 1}:
+            if await states(rig) == {PaymentState.AUTHORISING: 1, PaymentState.CAPTURED: count - 1}:
                 break
-        assert await states(rig) == {State.AUTHORISING: 1, State.CAPTURED: count - 1}, sizes
+        assert await states(rig) == {
+            PaymentState.AUTHORISING: 1,
+            PaymentState.CAPTURED: count - 1,
+        }, sizes
         await ask(rig, runner, 6)
         assert sizes[-1] == 1
         (case,) = await open_cases(rig)
@@ -94,10 +97,10 @@ async def test_n_orders_are_paid_after_log2_n_rounds_though_the_bank_cannot_bear
     assert rig.bank_moved() == {"capture": count * 20410}
 
 
-async def states(rig: Rig) -> dict[State, int]:
+async def states(rig: Rig) -> dict[PaymentState, int]:
     async with rig.pool.acquire() as conn:
         rows = await conn.fetch("SELECT state, count(*) AS n FROM payment GROUP BY state")
-    return {State(row["state"]): row["n"] for row in rows}
+    return {PaymentState(row["state"]): row["n"] for row in rows}
 
 
 async def test_a_bank_that_fails_on_every_question_is_asked_few(rig: Rig) -> None:
@@ -134,4 +137,4 @@ async def test_requests_are_limited_in_bytes(rig: Rig, monkeypatch: pytest.Monke
         await ask(rig, runner, 2)
     assert len(sizes) > 1
     assert max(sizes) <= 2000 + 64
-    assert await states(rig) == {State.CAPTURED: 30}
+    assert await states(rig) == {PaymentState.CAPTURED: 30}

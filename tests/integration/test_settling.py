@@ -18,10 +18,10 @@ from services.cli.payments.app import settle_case
 from services.payments.bank_commands.settlement import VERDICTS, NotSettled, Verdict, settle
 from services.payments.cases import KINDS
 from services.payments.customs_debt import store as debt_store
-from services.payments.customs_debt.domain import Due, DueState
-from services.payments.customs_debt.handlers import instruction
+from services.payments.customs_debt.domain import TaxDue, TaxDueState
+from services.payments.customs_debt.handlers import outbound
 from services.payments.domain.bank import RefundTax, Transfer
-from services.payments.domain.payment import State
+from services.payments.domain.payment import PaymentState
 from shared import cases, effects
 from shared.cases import StoredCase
 from shared.money import Money
@@ -58,12 +58,14 @@ async def say(rig: Rig, verdict: Verdict, number: int | None = None) -> None:
     await rig.ask_bank(4)
 
 
-async def waiting(rig: Rig, state: State) -> UUID:
+async def waiting(rig: Rig, state: PaymentState) -> UUID:
     """An order whose payment is in this state, with a case for a person."""
     placed = await rig.placed()
-    kind = {State.AUTHORISING: "authorise", State.AUTHORISED: "capture", State.VOIDING: "void"}.get(
-        state, "refund"
-    )
+    kind = {
+        PaymentState.AUTHORISING: "authorise",
+        PaymentState.AUTHORISED: "capture",
+        PaymentState.VOIDING: "void",
+    }.get(state, "refund")
     await rig.hear(placed)
     with doing(kind, nothing if kind in {"authorise", "capture"} else refused):
         if kind == "void":
@@ -71,9 +73,9 @@ async def waiting(rig: Rig, state: State) -> UUID:
                 await rig.ask_bank(3)
         else:
             await rig.ask_bank(3)
-        if state is State.REFUNDING:
+        if state is PaymentState.REFUNDING:
             await rig.hear(unwinding(placed.order_id))
-        if state is State.RETURNING:
+        if state is PaymentState.RETURNING:
             await rig.hear(released(placed.order_id), given_back(placed.order_id))
         async with rig.pool.acquire() as conn:
             await conn.execute("UPDATE effect SET created_at = now() - interval '1 hour'")
@@ -85,44 +87,86 @@ async def waiting(rig: Rig, state: State) -> UUID:
     return placed.order_id
 
 
-AWAITED = (State.AUTHORISING, State.AUTHORISED, State.VOIDING, State.REFUNDING, State.RETURNING)
+AWAITED = (
+    PaymentState.AUTHORISING,
+    PaymentState.AUTHORISED,
+    PaymentState.VOIDING,
+    PaymentState.REFUNDING,
+    PaymentState.RETURNING,
+)
 """The states in which the bank's word is waited for; the others wait for other services, or for nothing."""
 DONE = Verdict("done", bank_no="X1")
 OFF = Verdict("write-off", account="own_funds")
-WALK: dict[tuple[State, str], tuple[Verdict, State, list[str]]] = {
-    (State.AUTHORISING, "done"): (DONE, State.VOIDING, []),
-    (State.AUTHORISING, "not-done"): (Verdict("not-done"), State.DECLINED, ["declined"]),
-    (State.AUTHORISING, "ask-again"): (Verdict("ask-again"), State.CAPTURED, ["captured"]),
-    (State.AUTHORISING, "new-attempt"): (Verdict("new-attempt"), State.CAPTURED, ["captured"]),
-    (State.AUTHORISED, "done"): (DONE, State.CAPTURED, ["captured"]),
-    (State.AUTHORISED, "not-done"): (Verdict("not-done"), State.DECLINED, ["declined"]),
-    (State.AUTHORISED, "ask-again"): (Verdict("ask-again"), State.CAPTURED, ["captured"]),
-    (State.AUTHORISED, "new-attempt"): (Verdict("new-attempt"), State.CAPTURED, ["captured"]),
-    (State.VOIDING, "done"): (DONE, State.DECLINED, ["declined"]),
-    (State.VOIDING, "not-done"): (Verdict("not-done"), State.DECLINED, ["declined"]),
-    (State.VOIDING, "new-attempt"): (Verdict("new-attempt"), State.DECLINED, ["declined"]),
-    (State.REFUNDING, "done"): (DONE, State.REFUNDED, ["captured", "refunded"]),
-    (State.REFUNDING, "not-done"): (Verdict("not-done"), State.REFUNDED, ["captured", "refunded"]),
-    (State.REFUNDING, "new-attempt"): (
+WALK: dict[tuple[PaymentState, str], tuple[Verdict, PaymentState, list[str]]] = {
+    (PaymentState.AUTHORISING, "done"): (DONE, PaymentState.VOIDING, []),
+    (PaymentState.AUTHORISING, "not-done"): (
+        Verdict("not-done"),
+        PaymentState.DECLINED,
+        ["declined"],
+    ),
+    (PaymentState.AUTHORISING, "ask-again"): (
+        Verdict("ask-again"),
+        PaymentState.CAPTURED,
+        ["captured"],
+    ),
+    (PaymentState.AUTHORISING, "new-attempt"): (
         Verdict("new-attempt"),
-        State.REFUNDED,
+        PaymentState.CAPTURED,
+        ["captured"],
+    ),
+    (PaymentState.AUTHORISED, "done"): (DONE, PaymentState.CAPTURED, ["captured"]),
+    (PaymentState.AUTHORISED, "not-done"): (
+        Verdict("not-done"),
+        PaymentState.DECLINED,
+        ["declined"],
+    ),
+    (PaymentState.AUTHORISED, "ask-again"): (
+        Verdict("ask-again"),
+        PaymentState.CAPTURED,
+        ["captured"],
+    ),
+    (PaymentState.AUTHORISED, "new-attempt"): (
+        Verdict("new-attempt"),
+        PaymentState.CAPTURED,
+        ["captured"],
+    ),
+    (PaymentState.VOIDING, "done"): (DONE, PaymentState.DECLINED, ["declined"]),
+    (PaymentState.VOIDING, "not-done"): (Verdict("not-done"), PaymentState.DECLINED, ["declined"]),
+    (PaymentState.VOIDING, "new-attempt"): (
+        Verdict("new-attempt"),
+        PaymentState.DECLINED,
+        ["declined"],
+    ),
+    (PaymentState.REFUNDING, "done"): (DONE, PaymentState.REFUNDED, ["captured", "refunded"]),
+    (PaymentState.REFUNDING, "not-done"): (
+        Verdict("not-done"),
+        PaymentState.REFUNDED,
         ["captured", "refunded"],
     ),
-    (State.REFUNDING, "write-off"): (OFF, State.REFUNDED, ["captured", "refunded"]),
-    (State.RETURNING, "done"): (DONE, State.SETTLED, ["captured", "settled", "return-refunded"]),
-    (State.RETURNING, "not-done"): (
-        Verdict("not-done"),
-        State.SETTLED,
-        ["captured", "settled", "return-refunded"],
-    ),
-    (State.RETURNING, "new-attempt"): (
+    (PaymentState.REFUNDING, "new-attempt"): (
         Verdict("new-attempt"),
-        State.SETTLED,
+        PaymentState.REFUNDED,
+        ["captured", "refunded"],
+    ),
+    (PaymentState.REFUNDING, "write-off"): (OFF, PaymentState.REFUNDED, ["captured", "refunded"]),
+    (PaymentState.RETURNING, "done"): (
+        DONE,
+        PaymentState.SETTLED,
         ["captured", "settled", "return-refunded"],
     ),
-    (State.RETURNING, "write-off"): (
+    (PaymentState.RETURNING, "not-done"): (
+        Verdict("not-done"),
+        PaymentState.SETTLED,
+        ["captured", "settled", "return-refunded"],
+    ),
+    (PaymentState.RETURNING, "new-attempt"): (
+        Verdict("new-attempt"),
+        PaymentState.SETTLED,
+        ["captured", "settled", "return-refunded"],
+    ),
+    (PaymentState.RETURNING, "write-off"): (
         OFF,
-        State.SETTLED,
+        PaymentState.SETTLED,
         ["captured", "settled", "return-refunded"],
     ),
 }
@@ -135,10 +179,12 @@ def test_no_state_that_waits_for_the_bank_is_without_a_way_out() -> None:
 
 
 @pytest.mark.parametrize(("state", "word"), WALK, ids=str)
-async def test_every_word_leads_out_of_every_state(rig: Rig, state: State, word: str) -> None:
+async def test_every_word_leads_out_of_every_state(
+    rig: Rig, state: PaymentState, word: str
+) -> None:
     verdict, end, told = WALK[state, word]
     order_id = await waiting(rig, state)
-    if (state, word) == (State.AUTHORISING, "done"):
+    if (state, word) == (PaymentState.AUTHORISING, "done"):
         # The bank knows no hold of this number, so the capture is declined, and the hold let go.
         with doing("void", nothing):
             await say(rig, verdict)
@@ -147,8 +193,8 @@ async def test_every_word_leads_out_of_every_state(rig: Rig, state: State, word:
             await forget_everything(rig)
         await say(rig, verdict)
     assert (await rig.state(order_id)).state is end
-    assert await rig.told(order_id) == told or end is State.VOIDING
-    if end is State.VOIDING:
+    assert await rig.told(order_id) == told or end is PaymentState.VOIDING
+    if end is PaymentState.VOIDING:
         await rig.ask_bank()
     assert await open_cases(rig) == []
     if verdict.word in {"done", "not-done", "write-off"}:
@@ -171,7 +217,7 @@ async def books(rig: Rig) -> dict[str, int]:
 async def test_what_is_written_off_stands_against_the_named_account_and_what_is_done_is_gone(
     rig: Rig,
 ) -> None:
-    order_id = await waiting(rig, State.REFUNDING)
+    order_id = await waiting(rig, PaymentState.REFUNDING)
     await say(rig, Verdict("done", bank_no="DESK-7", amount="100.00", account="own_funds"))
     assert await books(rig) == {"bank_clearing": 10410, "own_funds": -10410}
     refund = (await rig.facts(order_id))[-1]
@@ -182,7 +228,7 @@ async def test_what_is_written_off_stands_against_the_named_account_and_what_is_
 async def test_what_a_person_is_shown_of_an_order_has_the_banks_own_sentence(rig: Rig) -> None:
     from services.cli.order import details
 
-    order_id = await waiting(rig, State.REFUNDING)
+    order_id = await waiting(rig, PaymentState.REFUNDING)
     conn = await asyncpg.connect(rig.dsn)
     try:
         shown = await details.of_order(conn, order_id)
@@ -199,7 +245,7 @@ async def test_what_a_person_is_shown_of_an_order_has_the_banks_own_sentence(rig
 
 
 async def test_a_capture_of_another_amount_by_a_persons_word_is_booked_as_it_is(rig: Rig) -> None:
-    order_id = await waiting(rig, State.AUTHORISED)
+    order_id = await waiting(rig, PaymentState.AUTHORISED)
     await say(rig, Verdict("done", bank_no="P9", amount="300.00"))
     assert await books(rig) == {"bank_clearing": 30000, "buyer_funds": -30000}
     await rig.hear(unwinding(order_id))
@@ -240,7 +286,7 @@ async def test_every_word_leads_out_of_a_refund_of_tax(
         await effects.instruct(
             conn,
             rig.sealing,
-            [instruction(ask, b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")],
+            [outbound(ask, b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")],
         )
     with doing("refund", refused):
         await rig.ask_bank(2)
@@ -268,7 +314,7 @@ async def test_every_word_but_a_write_off_leads_out_of_a_transfer_to_customs(
     async with rig.pool.acquire() as conn, conn.transaction():
         await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
         ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
-        await effects.instruct(conn, rig.sealing, [instruction(ask, None)])
+        await effects.instruct(conn, rig.sealing, [outbound(ask, None)])
     with doing("transfer", refused):
         await rig.ask_bank(3)
     if word == "write-off":
@@ -292,10 +338,10 @@ async def test_every_word_but_a_write_off_leads_out_of_a_transfer_to_customs(
 
 async def test_an_order_whose_tax_cannot_be_paid_says_so(rig: Rig) -> None:
     order_id, payment_id = await captured(rig), uuid4()
-    due = Due(
+    due = TaxDue(
         order_id,
         "T1",
-        DueState.DUE,
+        TaxDueState.DUE,
         cny("12.10"),
         cny("12.10"),
         "exact",
@@ -308,7 +354,7 @@ async def test_an_order_whose_tax_cannot_be_paid_says_so(rig: Rig) -> None:
         await debt_store.save(conn, [due])
         await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
         ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
-        await effects.instruct(conn, rig.sealing, [instruction(ask, None)])
+        await effects.instruct(conn, rig.sealing, [outbound(ask, None)])
     with doing("transfer", refused):
         await rig.ask_bank(3)
     admin = await asyncpg.connect(rig.dsn)
@@ -328,7 +374,7 @@ async def test_a_transfer_declined_once_is_made_later(rig: Rig) -> None:
     async with rig.pool.acquire() as conn, conn.transaction():
         await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
         ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
-        await effects.instruct(conn, rig.sealing, [instruction(ask, None)])
+        await effects.instruct(conn, rig.sealing, [outbound(ask, None)])
     with doing(
         "transfer",
         lambda _d, item: bank_ledger.say(
@@ -347,7 +393,7 @@ async def test_a_transfer_declined_once_is_made_later(rig: Rig) -> None:
 async def test_of_two_who_settle_a_case_at_once_the_first_is_obeyed(
     rig: Rig, tmp_path: Path
 ) -> None:
-    order_id = await waiting(rig, State.REFUNDING)
+    order_id = await waiting(rig, PaymentState.REFUNDING)
     (case,) = await open_cases(rig)
     to = RunningStack("", rig.dsn, "", tmp_path)
     words = (OFF, Verdict("new-attempt"), DONE, OFF)
@@ -363,13 +409,13 @@ async def test_of_two_who_settle_a_case_at_once_the_first_is_obeyed(
             == 1
         )
     await rig.ask_bank()
-    assert (await rig.state(order_id)).state is State.REFUNDED
+    assert (await rig.state(order_id)).state is PaymentState.REFUNDED
 
 
 async def test_a_person_and_the_banks_answer_do_not_wait_for_one_another(
     rig: Rig, tmp_path: Path
 ) -> None:
-    await waiting(rig, State.REFUNDING)
+    await waiting(rig, PaymentState.REFUNDING)
     (case,) = await open_cases(rig)
     async with rig.pool.acquire() as conn:
         answered = conn.transaction()
@@ -399,7 +445,7 @@ async def test_a_person_and_the_banks_answer_do_not_wait_for_one_another(
 async def test_one_instruction_takes_one_word_however_many_cases_it_has(
     rig: Rig, second: Verdict
 ) -> None:
-    order_id = await waiting(rig, State.REFUNDING)
+    order_id = await waiting(rig, PaymentState.REFUNDING)
     (first,) = await open_cases(rig)
     async with rig.pool.acquire() as conn:
         async with conn.transaction():
@@ -419,7 +465,7 @@ async def test_one_instruction_takes_one_word_however_many_cases_it_has(
 
 
 async def test_what_is_under_way_to_the_bank_ends_before_it_is_asked_anew(rig: Rig) -> None:
-    await waiting(rig, State.AUTHORISED)
+    await waiting(rig, PaymentState.AUTHORISED)
     (case,) = await open_cases(rig)
     async with rig.pool.acquire() as conn:
         for word, least in (("ask-again", -1), ("new-attempt", effects.CALL_S - 5)):
@@ -433,7 +479,7 @@ async def test_what_is_under_way_to_the_bank_ends_before_it_is_asked_anew(rig: R
 
 
 async def test_what_was_asked_again_and_refused_again_is_a_case_again(rig: Rig) -> None:
-    await waiting(rig, State.REFUNDING)
+    await waiting(rig, PaymentState.REFUNDING)
     with doing("refund", refused):
         await say(rig, Verdict("ask-again"))
         assert [c.kind for c in await open_cases(rig)] == ["refused"]
@@ -445,32 +491,32 @@ async def test_what_was_asked_again_and_refused_again_is_a_case_again(rig: Rig) 
 @pytest.mark.parametrize(
     ("state", "verdict", "says"),
     [
-        (State.REFUNDING, Verdict("done"), "--number"),
-        (State.REFUNDING, Verdict("done", bank_no="R", amount="204.11"), "at most 204.10"),
+        (PaymentState.REFUNDING, Verdict("done"), "--number"),
+        (PaymentState.REFUNDING, Verdict("done", bank_no="R", amount="204.11"), "at most 204.10"),
         (
-            State.REFUNDING,
+            PaymentState.REFUNDING,
             Verdict("done", bank_no="R", amount="1e2"),
             "at most 204.10|--amount|--account",
         ),
-        (State.REFUNDING, Verdict("done", bank_no="R", amount="100.00"), "--account"),
-        (State.REFUNDING, Verdict("write-off"), "own_funds or tax_difference"),
+        (PaymentState.REFUNDING, Verdict("done", bank_no="R", amount="100.00"), "--account"),
+        (PaymentState.REFUNDING, Verdict("write-off"), "own_funds or tax_difference"),
         (
-            State.REFUNDING,
+            PaymentState.REFUNDING,
             Verdict("write-off", account="bank_clearing"),
             "own_funds or tax_difference",
         ),
-        (State.REFUNDING, Verdict("noted"), "still owes"),
+        (PaymentState.REFUNDING, Verdict("noted"), "still owes"),
         (
-            State.AUTHORISED,
+            PaymentState.AUTHORISED,
             Verdict("write-off", account="own_funds"),
             "only what is owed to a buyer",
         ),
-        (State.AUTHORISING, Verdict("done", bank_no="A", amount="1.00"), "of nothing else"),
+        (PaymentState.AUTHORISING, Verdict("done", bank_no="A", amount="1.00"), "of nothing else"),
     ],
     ids=str,
 )
 async def test_a_word_that_does_not_fit_changes_nothing(
-    rig: Rig, state: State, verdict: Verdict, says: str
+    rig: Rig, state: PaymentState, verdict: Verdict, says: str
 ) -> None:
     await waiting(rig, state)
     (case,) = await open_cases(rig)
@@ -498,7 +544,7 @@ async def test_a_contradiction_that_was_answered_is_noted(rig: Rig) -> None:
 async def test_the_command_settles_a_case_once_and_leaves_it_open_where_the_word_does_not_fit(
     rig: Rig, tmp_path: Path
 ) -> None:
-    order_id = await waiting(rig, State.REFUNDING)
+    order_id = await waiting(rig, PaymentState.REFUNDING)
     (case,) = await open_cases(rig)
     to = RunningStack("", rig.dsn, "", tmp_path)
     with pytest.raises(NotSettled):
@@ -512,5 +558,5 @@ async def test_the_command_settles_a_case_once_and_leaves_it_open_where_the_word
     )
     assert await settle_case(to, case.number, OFF, "the account is closed") is None
     await rig.ask_bank(2)
-    assert (await rig.state(order_id)).state is State.REFUNDED
+    assert (await rig.state(order_id)).state is PaymentState.REFUNDED
     assert rig.bank_moved() == {"capture": 20410}

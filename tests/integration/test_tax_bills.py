@@ -16,7 +16,7 @@ from services.cli.connect import UsageError
 from services.cli.demo.app import bills_of
 from services.cli.tax import cases as tax_cases
 from services.cli.verify.cross_service_invariants import BETWEEN
-from services.payments.customs_debt.deposit_policy import Deposits
+from services.payments.customs_debt.deposit_policy import DepositPolicy
 from services.payments.deps import Deps
 from shared import topics
 from shared.money import Money
@@ -367,14 +367,14 @@ async def test_a_person_decides_a_bill_that_is_far_off(
 
 async def test_the_deposit_is_never_overdrawn_and_covers_the_oldest_first(world: World) -> None:
     start = datetime(2015, 1, 1, tzinfo=UTC).date()
-    world.deps["payments"] = Deps(Deposits(((start, Money.of("3.00", "CNY")),)))
+    world.deps["payments"] = Deps(DepositPolicy(((start, Money.of("3.00", "CNY")),)))
     for number in range(1, 4):
         await placed(world, number=number, sample="cherries")
     assert await world.admin.fetchval("SELECT count(*) FROM payments.uncovered") == 3
     first = await world.admin.fetchval(
         "SELECT amount_minor FROM payments.uncovered ORDER BY id LIMIT 1"
     )
-    world.deps["payments"] = Deps(Deposits(((start, Money(first + 1, "CNY")),)))
+    world.deps["payments"] = Deps(DepositPolicy(((start, Money(first + 1, "CNY")),)))
     await world.settle_down()
     guarantee = await world.admin.fetchrow(
         "SELECT amount_minor, reserved_minor FROM payments.guarantee"
@@ -382,7 +382,7 @@ async def test_the_deposit_is_never_overdrawn_and_covers_the_oldest_first(world:
     assert tuple(guarantee) == (first + 1, first)
     assert await world.admin.fetchval("SELECT count(*) FROM payments.uncovered") == 2
     # A deposit is not lowered below what is reserved.
-    world.deps["payments"] = Deps(Deposits(((start, Money.of("1.00", "CNY")),)))
+    world.deps["payments"] = Deps(DepositPolicy(((start, Money.of("1.00", "CNY")),)))
     await world.settle_down()
     assert await world.admin.fetchval("SELECT amount_minor FROM payments.guarantee") == first
     await days_pass(world, 1, 33)

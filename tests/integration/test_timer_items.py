@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from deploy.samples import submission
-from services.payments.customs_debt.deposit_policy import Deposits
+from services.payments.customs_debt.deposit_policy import DepositPolicy
 from services.payments.deps import Deps
 from shared import topics
 from shared.identity import order_id_of
@@ -258,7 +258,7 @@ async def test_a_demand_on_the_deposit_that_cannot_be_covered_waits_and_the_othe
     world: World,
 ) -> None:
     deposit = Money.of("0.01", "CNY")
-    world.deps["payments"] = replace(Deps(), deposits=Deposits(((date(2015, 1, 1), deposit),)))
+    world.deps["payments"] = replace(Deps(), deposits=DepositPolicy(((date(2015, 1, 1), deposit),)))
     orders = await sent(world, 4)
     await world.settle_down()
     assert await world.admin.fetchval("SELECT count(*) FROM payments.uncovered") == 4

@@ -46,8 +46,8 @@ from services.payments import deps as payments_deps
 from services.payments import handlers as payments
 from services.payments.bank_commands.sender import BankSender
 from services.payments.customs_debt import deposit
-from services.payments.domain.bank_replies import BankAnswer, Recorded
-from services.payments.gateway import Heard, Item, Records
+from services.payments.domain.bank_replies import BankRecord, BankReply
+from services.payments.gateway import BankRecords, BankReplies, Item
 from services.payments.invariants import INVARIANTS as PAYMENTS_INVARIANTS
 from services.tax import deps as tax_deps
 from services.tax import handlers as tax
@@ -117,35 +117,35 @@ class DirectBank:
     def wait_s(self, kind: str) -> float:
         return 0.0
 
-    async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> Heard:
+    async def send(self, kind: str, items: Sequence[Item], *, again: bool = False) -> BankReplies:
         asked = (
             "refund" if kind == "refund_tax" else kind
         )  # one path at the bank, two reasons of ours
         try:
             answers, _ = self.bank.perform(asked, items, self.clock.now)
         except Unable:
-            heard = Heard()
+            heard = BankReplies()
             for item in items if len(items) > 1 else ():
                 heard.answers |= (await self.send(kind, [item])).answers
             return heard
         return self._heard(answers, [str(item["key"]) for item in items])
 
-    async def query(self, keys: Sequence[UUID], kind: str = "authorise") -> Heard:
+    async def query(self, keys: Sequence[UUID], kind: str = "authorise") -> BankReplies:
         answers = self.bank.ask([str(key) for key in keys], self.clock.now)
         return self._heard(answers, [str(key) for key in keys])
 
     @staticmethod
-    def _heard(answers: Sequence[Any], asked: Sequence[str]) -> Heard:
-        return Heard(
-            {found.key: found for found in map(BankAnswer.model_validate, answers)},
+    def _heard(answers: Sequence[Any], asked: Sequence[str]) -> BankReplies:
+        return BankReplies(
+            {found.key: found for found in map(BankReply.model_validate, answers)},
             spoken=set(asked),
         )
 
-    async def find(self, kind: str, references: Sequence[str]) -> Records:
-        found: dict[str, list[Recorded]] = {reference: [] for reference in references}
-        for record in map(Recorded.model_validate, self.bank.find(references, self.clock.now)):
+    async def find(self, kind: str, references: Sequence[str]) -> BankRecords:
+        found: dict[str, list[BankRecord]] = {reference: [] for reference in references}
+        for record in map(BankRecord.model_validate, self.bank.find(references, self.clock.now)):
             found[record.reference or ""].append(record)
-        return Records(found)
+        return BankRecords(found)
 
     async def close(self) -> None:
         pass
@@ -204,7 +204,7 @@ class World:
             pool,
             self.deps["payments"],
             perform,
-            payments.settle,
+            payments.handle_replies,
             finish,
             lambda _: None,
             sealing=self.sealing,

@@ -11,11 +11,11 @@ from uuid import UUID
 from services.customs.domain import declaration
 from services.customs.domain.declaration import Declaration, State
 from services.orders.domain import decisions as orders
-from services.orders.domain.external_states import Tax
+from services.orders.domain.external_states import TaxStatus
 from services.payments.domain import payment
-from services.payments.domain.ledger import Entry, Purpose
-from services.payments.domain.payment import Decision, Payment
-from services.payments.domain.payment import State as Paid
+from services.payments.domain.ledger import JournalEntry, Purpose
+from services.payments.domain.payment import Payment, PaymentDecision
+from services.payments.domain.payment import PaymentState as Paid
 from services.tax.bills import domain as bills
 from services.tax.domain import case
 from services.tax.domain.case import FollowedAll
@@ -39,22 +39,22 @@ def _ends_without_waiting(order: orders.Order | None, heard: Any) -> Any:
         and order.stage is orders.Stage.UNWINDING
         and isinstance(heard, PaymentsEvent)
     ):
-        order = replace(order, tax=Tax.VOIDED)
-    return orders.follow(order, heard)
+        order = replace(order, tax=TaxStatus.VOIDED)
+    return orders.decide(order, heard)
 
 
 def _forgets_the_refusal(order: orders.Order | None, heard: Any) -> Any:
     """Orders does not start an unwinding when the goods are sent back."""
     if order is not None and type(heard).__name__ == "ReturnShipmentOrdered":
         return order, ()
-    return orders.follow(order, heard)
+    return orders.decide(order, heard)
 
 
-def _does_not_wait_for_the_bank(found: Payment | None, heard: Any) -> Decision:
+def _does_not_wait_for_the_bank(found: Payment | None, heard: Any) -> PaymentDecision:
     """Payments takes a capture that is under way for one that never was."""
     if found is not None and found.state is Paid.AUTHORISED and isinstance(heard, OrderUnwinding):
-        return Decision(replace(found, unwinding=True))
-    decision = payment.follow(found, heard)
+        return PaymentDecision(replace(found, unwinding=True))
+    decision = payment.decide(found, heard)
     return (
         replace(decision, asks=())
         if found is not None and found.state is Paid.AUTHORISED and found.unwinding
@@ -62,9 +62,9 @@ def _does_not_wait_for_the_bank(found: Payment | None, heard: Any) -> Decision:
     )
 
 
-def _leaves_the_merchant_its_share(found: Payment | None, heard: Any) -> Decision:
+def _leaves_the_merchant_its_share(found: Payment | None, heard: Any) -> PaymentDecision:
     """Payments refunds what came back out of nobody's account."""
-    decision = payment.follow(found, heard)
+    decision = payment.decide(found, heard)
     if isinstance(heard, ReturnAccepted):
         return replace(
             decision,
@@ -73,22 +73,22 @@ def _leaves_the_merchant_its_share(found: Payment | None, heard: Any) -> Decisio
     return decision
 
 
-def _refunds_the_tax_of_late_goods(found: Payment | None, heard: Any) -> Decision:
+def _refunds_the_tax_of_late_goods(found: Payment | None, heard: Any) -> PaymentDecision:
     """Payments gives the withheld tax back though it stays levied."""
-    return payment.follow(
+    return payment.decide(
         found,
         heard.model_copy(update={"in_time": True}) if isinstance(heard, ReturnAccepted) else heard,
     )
 
 
-def _forgets_what_came_back_before(found: Payment | None, heard: Any) -> Decision:
+def _forgets_what_came_back_before(found: Payment | None, heard: Any) -> PaymentDecision:
     """Payments refunds every part of a line as if it were its first."""
     if isinstance(heard, ReturnAccepted):
         lines = tuple(
             line.model_copy(update={"returned_before": Decimal(0)}) for line in heard.lines
         )
         heard = heard.model_copy(update={"lines": lines})
-    return payment.follow(found, heard)
+    return payment.decide(found, heard)
 
 
 Cases = Mapping[Any, Any]
@@ -203,7 +203,7 @@ def _hands_over_twice(bill: bills.Bill, heard: Any) -> Any:
     return bills.follow(bill, heard)
 
 
-def _books_the_wrong_way(entries: Sequence[Entry]) -> list[Entry]:
+def _books_the_wrong_way(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
     """Payments takes what was billed too much for what was billed too little."""
     wrong = (Purpose.BOOK_DIFFERENCE, Purpose.CLAIM)
     return [replace(e, amount_minor=-e.amount_minor) if e.purpose in wrong else e for e in entries]
@@ -216,7 +216,7 @@ def _pays_what_came_back(bill: bills.Bill, heard: Any) -> Any:
     return bills.follow(bill, heard)
 
 
-def _books_each_bill_under_one_id(entries: Sequence[Entry]) -> list[Entry]:
+def _books_each_bill_under_one_id(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
     """Payments books what was billed under one id for all orders, so that only the first is booked."""
     return [replace(e, txn_id=UUID(int=1)) if e.purpose is Purpose.BILL else e for e in entries]
 

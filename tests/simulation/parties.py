@@ -14,9 +14,9 @@ from uuid import UUID
 
 from services.customs.domain.declaration import Answer as Ruling
 from services.customs.domain.declaration import Kind
-from services.orders.domain.decisions import Accepted
+from services.orders.domain.decisions import ValidSubmission
 from services.payments.domain import bank as said
-from services.payments.domain.bank import Answer, Ask
+from services.payments.domain.bank import BankCommand, BankEvent
 from shared import topics
 from shared.events.logistics import WaybillDelivered, WaybillIssued
 from shared.money import Money
@@ -32,7 +32,7 @@ class Bank:
     def __init__(self, world: World, plans: Mapping[UUID, Plan]) -> None:
         self._world = world
         self._plans = plans
-        self._answers: dict[UUID, Answer | said.Transferred] = {}
+        self._answers: dict[UUID, BankEvent | said.Transferred] = {}
         self._failed: set[UUID] = set()
         self._ready_at: dict[UUID, float] = {}
         self.moved: Counter[tuple[UUID, str]] = Counter()
@@ -40,7 +40,9 @@ class Bank:
     def captured(self, order_id: UUID) -> int:
         return self.moved[order_id, "capture"]
 
-    def hear(self, key: UUID, ask: Ask, *, again: bool) -> Answer | said.Transferred | None:
+    def hear(
+        self, key: UUID, ask: BankCommand, *, again: bool
+    ) -> BankEvent | said.Transferred | None:
         """The answer, or None where the asker cannot know. `again`: the key is asked after before it is sent."""
         # A transfer to customs is of a payment book, and of no order's token.
         plan = self._plans.get(ask.order_id)
@@ -56,7 +58,7 @@ class Bank:
                 self._ready_at[key] = self._world.now + 10 * self._world.dice.random()
         return known if self._ready_at.get(key, 0.0) <= self._world.now else None
 
-    def _fails(self, key: UUID, token: str, ask: Ask) -> bool:
+    def _fails(self, key: UUID, token: str, ask: BankCommand) -> bool:
         """No answer, and nothing done, once."""
         self._failed.add(key)
         return (token, ask.kind) in {
@@ -65,7 +67,7 @@ class Bank:
             ("refund_flaky", "refund"),
         }
 
-    def _decide(self, ask: Ask, token: str) -> Answer | said.Transferred:
+    def _decide(self, ask: BankCommand, token: str) -> BankEvent | said.Transferred:
         order_id = ask.order_id
         if isinstance(ask, said.Authorise):
             if token == "declined":
@@ -85,7 +87,7 @@ class Bank:
 
     def _give_out(
         self, ask: said.Refund | said.RefundTax | said.Transfer
-    ) -> Answer | said.Transferred:
+    ) -> BankEvent | said.Transferred:
         order_id = ask.order_id
         if not isinstance(ask, said.Transfer):
             self.moved[order_id, "refund"] += ask.amount.minor
@@ -105,7 +107,7 @@ class Bank:
         self.moved[order_id, "transfer"] += ask.amount.minor
         return said.Transferred(order_id, f"T{order_id}")
 
-    def _capture(self, ask: said.Capture, token: str) -> Answer:
+    def _capture(self, ask: said.Capture, token: str) -> BankEvent:
         amount = ask.amount - Money(100, "CNY") if token == "short" else ask.amount
         if self.captured(ask.order_id):
             raise Violation(f"the bank captured twice for {ask.order_id}")
@@ -128,7 +130,7 @@ class Carrier(Reader):
     def __init__(
         self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]
     ) -> None:
-        super().__init__(world, broker, sabotage, {topics.SUBMISSIONS: (Accepted,)})
+        super().__init__(world, broker, sabotage, {topics.SUBMISSIONS: (ValidSubmission,)})
         self._plans = plans
         self._booked: set[UUID] = set()
 

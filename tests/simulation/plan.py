@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 from uuid import UUID, uuid5
 
-from services.orders.domain.decisions import Accepted, Refused
+from services.orders.domain.decisions import InvalidSubmission, ValidSubmission
 from shared.events.base import Fault
 from shared.events.orders import Direction, Line, OrderPlaced, Party
 from shared.events.persons import SealedConsignee, SealedPerson
@@ -60,12 +60,12 @@ class Plan:
     conflicting: tuple[float, ...]
     asks: tuple[tuple[float, str], ...]
 
-    def accepted(self) -> Accepted:
-        return Accepted(self.placed, {"lines": self.order_no})
+    def accepted(self) -> ValidSubmission:
+        return ValidSubmission(self.placed, {"lines": self.order_no})
 
-    def refused(self) -> Refused:
+    def refused(self) -> InvalidSubmission:
         fault = Fault(field="lines", rule="sum", found="1", expected="2")
-        return Refused(
+        return InvalidSubmission(
             self.order_id, self.order_no, PLATFORM, "US-CN", (fault,), {"lines": self.order_no}
         )
 

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from services.customs.domain.declaration import CLEARED, OVER, State
 from services.orders.domain.decisions import ENDED, CancelRequested, ReturnRequested, Stage
-from services.payments.customs_debt.domain import Due, DueState
+from services.payments.customs_debt.domain import TaxDue, TaxDueState
 from services.payments.domain.ledger import Account
-from services.payments.domain.payment import State as Paid
+from services.payments.domain.payment import PaymentState as Paid
 from services.tax.bills.domain import BillState
 from services.tax.domain.case import TaxState
 from shared import topics
@@ -125,7 +125,7 @@ class Simulation:
         kept = moved[order_id, "capture"] - moved[order_id, "refund"]
         balances = {account: self.payments.balances[order_id, account] for account in Account}
         due = self.payments.dues.get(order_id)
-        paid = due.billed.minor if due is not None and due.state is DueState.PAID else 0
+        paid = due.billed.minor if due is not None and due.state is TaxDueState.PAID else 0
         if balances[Account.BANK_CLEARING] != kept - paid:
             raise Violation(
                 f"the bank keeps {kept} of {plan.order_no}, the books {balances[Account.BANK_CLEARING]} beside {paid}"
@@ -155,7 +155,7 @@ class Simulation:
             raise Violation(f"{plan.order_no} is {stage} and its payment {payment.state}")
 
     def _judge_bill(
-        self, plan: Plan, fulfilled: bool, due: Due | None, balances: Mapping[Account, int]
+        self, plan: Plan, fulfilled: bool, due: TaxDue | None, balances: Mapping[Account, int]
     ) -> None:
         """What was billed was paid, and who bears the difference is who should: nobody but the merchant for goods back too late."""
         bill = self.tax.bills.get(plan.order_id)
@@ -171,7 +171,7 @@ class Simulation:
             and bill is not None
             and bill.state is BillState.DUE
             and bill.billed.minor
-            and (due is None or due.state is not DueState.PAID)
+            and (due is None or due.state is not TaxDueState.PAID)
         ):
             raise Violation(
                 f"the bill of {plan.order_no} was handed over and is {due and due.state}"
@@ -186,7 +186,7 @@ class Simulation:
         if due is not None and fulfilled:
             rightly[Account.TAX_DIFFERENCE] = difference if first == "booked" else 0
             rightly[Account.MERCHANT_CLAIM] = difference if first == "claim" else 0
-        elif due is not None and due.state is DueState.PAID:
+        elif due is not None and due.state is TaxDueState.PAID:
             rightly[Account.TAX_DIFFERENCE] = difference if first == "booked" else 0
             rightly[Account.MERCHANT_CLAIM] = due.billed.minor - rightly[Account.TAX_DIFFERENCE]
         if borne != rightly:

@@ -21,8 +21,8 @@ class Sabotage:
     outbox: bool = True
     same_key: bool = True
     lease_fence: bool = True
-    orders: Callable[..., Any] = orders.follow
-    payments: Callable[..., Any] = payment.follow
+    orders: Callable[..., Any] = orders.decide
+    payments: Callable[..., Any] = payment.decide
     tax: Callable[..., Any] = case.follow_all
     collect: Callable[..., Any] = declaration.collect
     withdraw: Callable[..., Any] = declaration.withdraw

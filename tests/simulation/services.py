@@ -10,16 +10,21 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from services.orders.domain.decisions import Accepted, CancelRequested, Refused, ReturnRequested
-from services.orders.handlers import OF_BILLS
+from services.orders.domain.decisions import (
+    CancelRequested,
+    InvalidSubmission,
+    ReturnRequested,
+    ValidSubmission,
+)
+from services.orders.handlers import BILL_EVENTS
 from services.payments.customs_debt import domain as customs_debt
 from services.payments.customs_debt import handlers as debt_handlers
-from services.payments.customs_debt.domain import Due, cover
+from services.payments.customs_debt.domain import TaxDue, cover
 from services.payments.customs_debt.handlers import TAX_FACTS
 from services.payments.domain import ledger
-from services.payments.domain.bank import Answer, Ask, Transfer, Transferred
+from services.payments.domain.bank import BankCommand, BankEvent, Transfer, Transferred
 from services.payments.domain.ledger import Account
-from services.payments.domain.payment import Decision
+from services.payments.domain.payment import PaymentDecision
 from services.tax.bills import domain as bills
 from services.tax.bills import policy as bill_policy
 from services.tax.bills.domain import Bill
@@ -58,7 +63,7 @@ YEAR: Final = 2026
 
 def said_by(*bases: type[Event]) -> tuple[type[Event], ...]:
     return tuple(
-        kind for kind in EVENT_TYPES.values() if issubclass(kind, bases) and kind not in OF_BILLS
+        kind for kind in EVENT_TYPES.values() if issubclass(kind, bases) and kind not in BILL_EVENTS
     )
 
 
@@ -68,7 +73,7 @@ class Orders(Service):
     name, topic = "orders", topics.ORDERS
 
     def __init__(self, world: World, broker: Broker, sabotage: Sabotage) -> None:
-        submissions = (Accepted, Refused, CancelRequested, ReturnRequested)
+        submissions = (ValidSubmission, InvalidSubmission, CancelRequested, ReturnRequested)
         hears = {
             topics.SUBMISSIONS: submissions,
             topics.PAYMENTS: said_by(PaymentsEvent),
@@ -149,7 +154,7 @@ class Payments(Service):
         }
         super().__init__(world, broker, sabotage, hears)
         self.bank = bank
-        self.dues: dict[UUID, Due] = {}
+        self.dues: dict[UUID, TaxDue] = {}
         self.deposit = Deposit(world.dice.choice((0, 5_000, 10**9)))
         self._gathered: dict[UUID, tuple[int, int]] = {}
         self.effects: dict[UUID, list[Any]] = {}
@@ -227,7 +232,7 @@ class Payments(Service):
         facts: list[Said] = []
         paid = [due for due in self.dues.values() if due.payment_id == answer.order_id]
         for due in paid:
-            followed = customs_debt.paid(due, answer)
+            followed = customs_debt.pay(due, answer)
             self.dues[due.order_id] = followed.due
             for movement in followed.movements:
                 self._book(
@@ -253,7 +258,7 @@ class Payments(Service):
         facts: list[Said] = []
         for cause, heard in causes:
             order_id = heard.order_id
-            decision: Decision = self.sabotage.payments(
+            decision: PaymentDecision = self.sabotage.payments(
                 changed.get(order_id) or self.state.get(order_id), heard
             )
             changed[order_id] = decision.payment
@@ -286,7 +291,7 @@ class Payments(Service):
         for ask, _ in folded.asks:
             self._instruct(ask)
 
-    def _book(self, entries: Sequence[ledger.Entry]) -> None:
+    def _book(self, entries: Sequence[ledger.JournalEntry]) -> None:
         if sum(e.amount_minor for e in entries):
             raise Violation(f"the entries of {entries[0].purpose} do not balance")
         if entries[0].txn_id in self._booked:
@@ -313,7 +318,7 @@ class Payments(Service):
 
     # --- effects: asked outside any transaction, answered once
 
-    def _instruct(self, ask: Ask) -> None:
+    def _instruct(self, ask: BankCommand) -> None:
         if ask.intent_id not in self.effects:
             self.effects[ask.intent_id] = [ask, 0]
             self.world.soon(partial(self._claim, ask.intent_id))
@@ -334,7 +339,7 @@ class Payments(Service):
             # Unknown is not failed: the same key is asked after. So is one whose claimant died or slept.
             self.world.after(LEASE_S if crashed else 1.0, partial(self._claim, intent_id))
 
-    def _settle(self, intent_id: UUID, attempts: int, answer: Answer | Transferred) -> None:
+    def _settle(self, intent_id: UUID, attempts: int, answer: BankEvent | Transferred) -> None:
         effect = self.effects.get(intent_id)
         stale = effect is None or effect[1] != attempts
         if stale and self.sabotage.lease_fence:

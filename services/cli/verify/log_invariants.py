@@ -136,11 +136,11 @@ class Sold:
 def sold() -> Sold | None:
     """Nothing counted yet; None where the streams are no part of this installation."""
     try:
-        from services.orders.domain.sales import STAGES
+        from services.orders.domain.sales import SALE_STAGES
         from services.orders.intake.submission import PROBE
     except ModuleNotFoundError:
         return None
-    return Sold(STAGES, PROBE)
+    return Sold(SALE_STAGES, PROBE)
 
 
 async def judge(to: RunningStack) -> list[Finding]:

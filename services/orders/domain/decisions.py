@@ -8,13 +8,13 @@ from typing import Any, Final
 from services.orders.domain.external_states import (
     BORDER,
     CLEARED,
-    OF_SUMMARIES,
     PAYMENT,
+    SUMMARY_EVENTS,
     TAX,
     UNDONE,
     Stage,
 )
-from services.orders.domain.order import Accepted, Order, Refused, Returning
+from services.orders.domain.order import InvalidSubmission, OpenReturn, Order, ValidSubmission
 from services.orders.domain.rejections import faults_of
 from services.orders.intake.fingerprint import differing, verdict_of
 from services.orders.intake.submission import CancelRequested, ReturnRequested
@@ -30,18 +30,18 @@ __all__ = [
     "DECISIONS",
     "ENDED",
     "STAGE",
-    "Accepted",
     "CancelRequested",
     "Command",
+    "InvalidSubmission",
     "Order",
-    "Refused",
     "ReturnRequested",
     "Stage",
-    "follow",
+    "ValidSubmission",
+    "decide",
 ]
 
-Command = Accepted | Refused | CancelRequested | ReturnRequested
-Followed = tuple[Order, tuple[Event, ...]]
+Command = ValidSubmission | InvalidSubmission | CancelRequested | ReturnRequested
+Decided = tuple[Order, tuple[Event, ...]]
 
 UNKNOWN_CORRIDOR: Final = "ZZ-ZZ"
 ENDED: Final = (Stage.FULFILLED, Stage.REJECTED, Stage.CANCELLED, Stage.RETURNED)
@@ -81,7 +81,7 @@ STAGE: Final = Transitions[Stage](
 """How each fact moves the order itself. Payment, tax and the border move in tables of their own (legs.py)."""
 
 
-def follow(order: Order | None, heard: Command | Event) -> Followed:
+def decide(order: Order | None, heard: Command | Event) -> Decided:
     """What becomes of an order, and what orders says to it; raises IllegalTransition for what cannot be heard there."""
     if order is None:
         begin = _BEGINNINGS.get(type(heard))
@@ -91,17 +91,17 @@ def follow(order: Order | None, heard: Command | Event) -> Followed:
     decide = DECISIONS.get((order.stage, type(heard)))
     if decide is None:
         raise IllegalTransition(order.stage, type(heard))
-    return decide(_with_leg(order, heard), heard)
+    return decide(_with_external_state(order, heard), heard)
 
 
-def _say(order: Order, *facts: Event) -> Followed:
+def _emit(order: Order, *facts: Event) -> Decided:
     """Fold one's own facts and announce them."""
     for fact in facts:
         order = replace(order, stage=STAGE.next(order.stage, fact), version=order.version + 1)
     return order, facts
 
 
-def _with_leg(order: Order, heard: Command | Event) -> Order:
+def _with_external_state(order: Order, heard: Command | Event) -> Order:
     match heard:
         case payments.PaymentsEvent():
             return replace(order, payment=PAYMENT.next(order.payment, heard))
@@ -116,11 +116,11 @@ def _with_leg(order: Order, heard: Command | Event) -> Order:
 # --- how an order begins
 
 
-def _place(came: Accepted) -> Followed:
-    return _say(_of(came.placed, came.fingerprint), came.placed)
+def _place(came: ValidSubmission) -> Decided:
+    return _emit(_order_of(came.placed, came.fingerprint), came.placed)
 
 
-def _of(placed: OrderPlaced, fingerprint: Mapping[str, str]) -> Order:
+def _order_of(placed: OrderPlaced, fingerprint: Mapping[str, str]) -> Order:
     return Order(
         placed.order_id,
         placed.order_no,
@@ -136,7 +136,7 @@ def _of(placed: OrderPlaced, fingerprint: Mapping[str, str]) -> Order:
     )
 
 
-def _refuse(came: Refused) -> Followed:
+def _refuse(came: InvalidSubmission) -> Decided:
     order = Order(
         came.order_id,
         came.order_no,
@@ -150,7 +150,7 @@ def _refuse(came: Refused) -> Followed:
     return _end(order)
 
 
-def _await_order(asked: CancelRequested | ReturnRequested) -> Followed:
+def _await_order(asked: CancelRequested | ReturnRequested) -> Decided:
     if (
         isinstance(asked, ReturnRequested) and asked.lines
     ):  # no goods of an order that never came can come back
@@ -158,14 +158,14 @@ def _await_order(asked: CancelRequested | ReturnRequested) -> Followed:
     order = Order(
         asked.order_id, asked.order_no, asked.platform_code, Stage.AWAITS_ORDER, reason=asked.reason
     )
-    return _say(
+    return _emit(
         order, said.CancellationAwaitsOrder(order_id=order.order_id, order_no=order.order_no)
     )
 
 
-_BEGINNINGS: Final[dict[type, Callable[[Any], Followed]]] = {
-    Accepted: _place,
-    Refused: _refuse,
+_BEGINNINGS: Final[dict[type, Callable[[Any], Decided]]] = {
+    ValidSubmission: _place,
+    InvalidSubmission: _refuse,
     CancelRequested: _await_order,
     ReturnRequested: _await_order,
 }
@@ -174,18 +174,24 @@ _BEGINNINGS: Final[dict[type, Callable[[Any], Followed]]] = {
 # --- what each thing heard leads to
 
 
-def _nothing(order: Order, _heard: object) -> Followed:
+def _ignore(order: Order, _heard: object) -> Decided:
     return order, ()
 
 
-def _place_cancelled(order: Order, came: Accepted | Refused) -> Followed:
+def _place_cancelled(order: Order, came: ValidSubmission | InvalidSubmission) -> Decided:
     """The order that was called off before it came: nothing of it ever starts."""
-    begun = _of(came.placed, came.fingerprint) if isinstance(came, Accepted) else _refuse(came)[0]
+    begun = (
+        _order_of(came.placed, came.fingerprint)
+        if isinstance(came, ValidSubmission)
+        else _refuse(came)[0]
+    )
     begun = replace(begun, stage=order.stage, version=order.version, reason=order.reason)
-    return _end(replace(begun, towards="cancelled" if isinstance(came, Accepted) else "rejected"))
+    return _end(
+        replace(begun, towards="cancelled" if isinstance(came, ValidSubmission) else "rejected")
+    )
 
 
-def _resubmit(order: Order, came: Accepted | Refused) -> Followed:
+def _resubmit(order: Order, came: ValidSubmission | InvalidSubmission) -> Decided:
     different = differing(order.fingerprint, came.fingerprint)
     fact = said.OrderResubmitted(
         order_id=order.order_id,
@@ -193,55 +199,55 @@ def _resubmit(order: Order, came: Accepted | Refused) -> Followed:
         verdict=verdict_of(different),
         different=different,
     )
-    return _say(order, fact)
+    return _emit(order, fact)
 
 
-def _withdraw(order: Order, asked: CancelRequested | ReturnRequested) -> Followed:
+def _withdraw(order: Order, asked: CancelRequested | ReturnRequested) -> Decided:
     """Customs must first say whether the goods can still be held back, or how they may come back."""
     lines, refund = (
         (asked.lines, asked.refund_if_late) if isinstance(asked, ReturnRequested) else ((), True)
     )
     if lines and not order.released:  # a list is withdrawn as a whole or not at all
-        return _say(order, said.CancellationRefused(order_id=order.order_id, state=order.stage))
+        return _emit(order, said.CancellationRefused(order_id=order.order_id, state=order.stage))
     fact = said.WithdrawalAsked(
         order_id=order.order_id, reason=asked.reason, lines=lines, refund_if_late=refund
     )
-    return _say(replace(order, reason=asked.reason), fact)
+    return _emit(replace(order, reason=asked.reason), fact)
 
 
-def _one_at_a_time(order: Order, asked: ReturnRequested) -> Followed:
+def _refuse_second_return(order: Order, asked: ReturnRequested) -> Decided:
     """All of it is asked for already, unless this asks for lines: then it must be asked again when the first is closed."""
     if not asked.lines:
         return order, ()
-    return _say(order, said.CancellationRefused(order_id=order.order_id, state=order.stage))
+    return _emit(order, said.CancellationRefused(order_id=order.order_id, state=order.stage))
 
 
-def _refuse_cancellation(order: Order, _asked: object) -> Followed:
+def _refuse_cancellation(order: Order, _asked: object) -> Decided:
     if order.towards == "cancelled":  # it is being done, or was, already
         return order, ()
-    return _say(order, said.CancellationRefused(order_id=order.order_id, state=order.stage))
+    return _emit(order, said.CancellationRefused(order_id=order.order_id, state=order.stage))
 
 
-def _lodge(order: Order, heard: customs.ListLodged) -> Followed:
+def _lodge(order: Order, heard: customs.ListLodged) -> Decided:
     return replace(order, stage=STAGE.next(order.stage, heard)), ()
 
 
-def _reject(order: Order, heard: Event) -> Followed:
+def _reject(order: Order, heard: Event) -> Decided:
     """The bank, tax or customs refused: everything done is undone. The border is over or was never reached."""
     return _unwind(_with_faults(order, heard), "rejected")
 
 
-def _note(order: Order, heard: Event) -> Followed:
+def _add_faults(order: Order, heard: Event) -> Decided:
     """A second refusal while the order is being undone already: its reasons are told at the end."""
     return (_with_faults(order, heard) if order.towards == "rejected" else order), ()
 
 
-def _call_off(order: Order, _heard: object) -> Followed:
+def _cancel(order: Order, _heard: object) -> Decided:
     """Whoever asked for it, the goods do not enter: held back, or stopped at the border before they could be."""
     return _unwind(order, "cancelled")
 
 
-def _take_back(order: Order, heard: customs.GoodsBack) -> Followed:
+def _take_back(order: Order, heard: customs.GoodsBack) -> Decided:
     """Payments and tax give back what belongs to the goods; both answer, in either order."""
     whole = isinstance(heard, customs.GoodsReturned)
     fact = said.ReturnAccepted(
@@ -252,8 +258,8 @@ def _take_back(order: Order, heard: customs.GoodsBack) -> Followed:
         whole=whole,
         lines=heard.lines,
     )
-    returning = Returning(heard.return_no, heard.in_time, whole, _price_of(heard))
-    return _say(replace(order, towards="returned" if whole else None, returning=returning), fact)
+    returning = OpenReturn(heard.return_no, heard.in_time, whole, _price_of(heard))
+    return _emit(replace(order, towards="returned" if whole else None, returning=returning), fact)
 
 
 def _price_of(heard: customs.GoodsBack) -> Money:
@@ -264,9 +270,9 @@ def _price_of(heard: customs.GoodsBack) -> Money:
     return Money(sum(parts), heard.lines[0].total.currency)
 
 
-def _given_back(
+def _record_given_back(
     order: Order, heard: payments.ReturnRefunded | tax.TaxRestored | tax.TaxKept
-) -> Followed:
+) -> Decided:
     """One of the two answers to a return; with both it is closed."""
     returning = order.returning
     if returning is None or returning.return_no != heard.return_no:
@@ -285,7 +291,7 @@ def _given_back(
     return _close_return(order, returning) if told else (order, ())
 
 
-def _close_return(order: Order, closed: Returning) -> Followed:
+def _close_return(order: Order, closed: OpenReturn) -> Decided:
     assert closed.refunded is not None
     assert closed.tax_not_levied is not None
     kind = said.OrderReturned if closed.whole else said.OrderPartlyReturned
@@ -303,41 +309,41 @@ def _close_return(order: Order, closed: Returning) -> Followed:
     refunded = closed.refunded if order.refunded is None else order.refunded + closed.refunded
     kept = order.tax_kept or not closed.in_time
     reason = order.reason if closed.whole else None
-    return _say(
+    return _emit(
         replace(order, returning=None, refunded=refunded, tax_kept=kept, reason=reason), fact
     )
 
 
-def _unwind(order: Order, towards: said.End) -> Followed:
+def _unwind(order: Order, towards: said.End) -> Decided:
     fact = said.OrderUnwinding(order_id=order.order_id, towards=towards, faults=order.faults)
-    return _say(replace(order, towards=towards), fact)
+    return _emit(replace(order, towards=towards), fact)
 
 
-def _undone(order: Order, _heard: object) -> Followed:
+def _end_once_undone(order: Order, _heard: object) -> Decided:
     """Payments and tax each answer the unwinding, whatever they had done: the end waits for both, in either order."""
     if order.payment in UNDONE and order.tax in UNDONE:
         return _end(order)
     return order, ()
 
 
-def _fulfil(order: Order, _heard: object) -> Followed:
-    return _say(replace(order, fulfilled=True), _fulfilment(order))
+def _fulfil(order: Order, _heard: object) -> Decided:
+    return _emit(replace(order, fulfilled=True), _fulfilment(order))
 
 
-def _keep(order: Order, heard: customs.ReturnRefused) -> Followed:
+def _keep_sale(order: Order, heard: customs.ReturnRefused) -> Decided:
     """The goods stay cleared, so the sale stands."""
     facts: tuple[Event, ...] = ()
     if order.fulfilled:
         order = replace(order, stage=STAGE.next(order.stage, heard))
     else:
         order, facts = _fulfil(order, heard)
-    order, refused = _say(
+    order, refused = _emit(
         order, said.CancellationRefused(order_id=order.order_id, state=order.stage)
     )
     return replace(order, reason=None), (*facts, *refused)
 
 
-def _end(order: Order) -> Followed:
+def _end(order: Order) -> Decided:
     order_id, order_no, corridor = (
         order.order_id,
         order.order_no,
@@ -354,7 +360,7 @@ def _end(order: Order) -> Followed:
             fact = said.OrderRejected(
                 order_id=order_id, order_no=order_no, corridor=corridor, faults=order.faults
             )
-    return _say(order, fact)
+    return _emit(order, fact)
 
 
 def _with_faults(order: Order, heard: Event) -> Order:
@@ -382,11 +388,11 @@ def _fulfilment(order: Order) -> said.OrderFulfilled:
 
 # --- the table: (stage, what is heard) -> decision; what is not here is refused
 
-Decision = Callable[[Order, Any], Followed]
+Rule = Callable[[Order, Any], Decided]
 
-_FACTS_OF_PAYMENT: Final = (payments.PaymentCaptured, payments.MerchantSettled)
-_FACTS_OF_TAX: Final = (tax.TaxAssessed, tax.TaxPosted)
-_PROGRESS: Final = (
+_PAYMENT_PROGRESS: Final = (payments.PaymentCaptured, payments.MerchantSettled)
+_TAX_PROGRESS: Final = (tax.TaxAssessed, tax.TaxPosted)
+_BORDER_PROGRESS: Final = (
     customs.WaybillCorrected,
     customs.ListLodged,
     customs.ListAccepted,
@@ -405,25 +411,32 @@ _BORDER_ENDS: Final = (
 _UNDOING: Final = (payments.PaymentVoided, payments.PaymentRefunded, tax.TaxVoided)
 _GIVING_BACK: Final = (payments.ReturnRefunded, tax.TaxRestored, tax.TaxKept)
 _REFUSALS: Final = (payments.PaymentDeclined, tax.TaxRefused)
-_ASKS: Final = (CancelRequested, ReturnRequested)
+_REQUESTS: Final = (CancelRequested, ReturnRequested)
 
-DECISIONS: Final[dict[tuple[Stage, type], Decision]] = {
+DECISIONS: Final[dict[tuple[Stage, type], Rule]] = {
     # Facts that only move a leg. After the end too: another topic may lag behind the one that brought the end.
     **{
-        (stage, heard): _nothing
+        (stage, heard): _ignore
         for stage in _LIVE
-        for heard in (*_FACTS_OF_PAYMENT, *_FACTS_OF_TAX, *_PROGRESS)
+        for heard in (*_PAYMENT_PROGRESS, *_TAX_PROGRESS, *_BORDER_PROGRESS)
     },
-    **{(stage, heard): _resubmit for stage in _LIVE for heard in (Accepted, Refused)},
+    **{
+        (stage, heard): _resubmit
+        for stage in _LIVE
+        for heard in (ValidSubmission, InvalidSubmission)
+    },
     # A cancellation overtook its order.
-    **{(Stage.AWAITS_ORDER, heard): _nothing for heard in _ASKS},
-    **{(Stage.AWAITS_ORDER, heard): _place_cancelled for heard in (Accepted, Refused)},
+    **{(Stage.AWAITS_ORDER, heard): _ignore for heard in _REQUESTS},
+    **{
+        (Stage.AWAITS_ORDER, heard): _place_cancelled
+        for heard in (ValidSubmission, InvalidSubmission)
+    },
     # On the way.
     (Stage.PLACED, customs.ListLodged): _lodge,
     **{
         (stage, heard): _withdraw
         for stage in (Stage.PLACED, Stage.LODGED, Stage.FULFILLED)
-        for heard in _ASKS
+        for heard in _REQUESTS
     },
     **{
         (stage, heard): _reject
@@ -432,33 +445,33 @@ DECISIONS: Final[dict[tuple[Stage, type], Decision]] = {
     },
     (Stage.LODGED, customs.GoodsReleased): _fulfil,
     # Called off: customs has been asked. It is the only one waited for; the others answer the unwinding.
-    **{(Stage.WITHDRAWING, heard): _nothing for heard in (CancelRequested, *_REFUSALS)},
-    (Stage.WITHDRAWING, ReturnRequested): _one_at_a_time,
+    **{(Stage.WITHDRAWING, heard): _ignore for heard in (CancelRequested, *_REFUSALS)},
+    (Stage.WITHDRAWING, ReturnRequested): _refuse_second_return,
     **{
-        (Stage.WITHDRAWING, heard): _nothing
+        (Stage.WITHDRAWING, heard): _ignore
         for heard in (customs.GoodsReleased, customs.ReturnOpened, customs.ReturnGranted)
     },
-    **{(Stage.WITHDRAWING, heard): _call_off for heard in (customs.ListWithdrawn, *_BORDER_ENDS)},
+    **{(Stage.WITHDRAWING, heard): _cancel for heard in (customs.ListWithdrawn, *_BORDER_ENDS)},
     **{
         (Stage.WITHDRAWING, heard): _take_back
         for heard in (customs.GoodsPartlyReturned, customs.GoodsReturned)
     },
-    (Stage.WITHDRAWING, customs.ReturnRefused): _keep,
+    (Stage.WITHDRAWING, customs.ReturnRefused): _keep_sale,
     # Being undone.
-    **{(Stage.UNWINDING, heard): _undone for heard in _UNDOING},
-    **{(Stage.UNWINDING, heard): _given_back for heard in _GIVING_BACK},
-    **{(Stage.UNWINDING, heard): _note for heard in (*_REFUSALS, *_BORDER_ENDS)},
-    (Stage.UNWINDING, customs.ListWithdrawn): _nothing,
+    **{(Stage.UNWINDING, heard): _end_once_undone for heard in _UNDOING},
+    **{(Stage.UNWINDING, heard): _record_given_back for heard in _GIVING_BACK},
+    **{(Stage.UNWINDING, heard): _add_faults for heard in (*_REFUSALS, *_BORDER_ENDS)},
+    (Stage.UNWINDING, customs.ListWithdrawn): _ignore,
     **{
         (stage, heard): _refuse_cancellation
         for stage in (Stage.UNWINDING, Stage.REJECTED, Stage.CANCELLED, Stage.RETURNED)
-        for heard in _ASKS
+        for heard in _REQUESTS
     },
-    **{(stage, customs.ListWithdrawn): _nothing for stage in (Stage.REJECTED, Stage.CANCELLED)},
-    (Stage.FULFILLED, customs.GoodsReleased): _nothing,
+    **{(stage, customs.ListWithdrawn): _ignore for stage in (Stage.REJECTED, Stage.CANCELLED)},
+    (Stage.FULFILLED, customs.GoodsReleased): _ignore,
     **{
-        (stage, heard): _nothing
+        (stage, heard): _ignore
         for stage in (Stage.FULFILLED, Stage.WITHDRAWING, Stage.UNWINDING, Stage.RETURNED)
-        for heard in OF_SUMMARIES
+        for heard in SUMMARY_EVENTS
     },
 }

@@ -23,7 +23,7 @@ class Stage(StrEnum):
     RETURNED = "returned"
 
 
-class Payment(StrEnum):
+class PaymentStatus(StrEnum):
     """What payments has said. Refunded: wholly, or in part for goods that came back."""
 
     AWAITED = "awaited"
@@ -34,7 +34,7 @@ class Payment(StrEnum):
     REFUNDED = "refunded"
 
 
-class Tax(StrEnum):
+class TaxStatus(StrEnum):
     """What tax has said. Restored: wholly, or in part for goods that came back in time."""
 
     AWAITED = "awaited"
@@ -45,7 +45,7 @@ class Tax(StrEnum):
     RESTORED = "restored"
 
 
-class Border(StrEnum):
+class BorderStatus(StrEnum):
     """What customs has said."""
 
     AWAITED = "awaited"
@@ -66,85 +66,96 @@ class Border(StrEnum):
     RETURNED = "returned"
 
 
-UNDONE: Final = frozenset({Payment.VOIDED, Payment.REFUNDED, Tax.VOIDED})
+UNDONE: Final = frozenset({PaymentStatus.VOIDED, PaymentStatus.REFUNDED, TaxStatus.VOIDED})
 """Answers to the unwinding: nothing is held any more."""
 
-CLEARED: Final = frozenset({Border.RELEASED, Border.CLOSED, Border.RETURNING, Border.RETURNED})
+CLEARED: Final = frozenset(
+    {BorderStatus.RELEASED, BorderStatus.CLOSED, BorderStatus.RETURNING, BorderStatus.RETURNED}
+)
 """The goods were released."""
 
-OF_SUMMARIES: Final = (
+SUMMARY_EVENTS: Final = (
     customs.SummaryRequested, customs.SummaryRefused, customs.ListConsolidated, customs.ConsolidatedDeclarationClosed,
 )  # fmt: skip
 """Facts about the consolidation of an export list, weeks after its release: the timeline shows them, and they change nothing."""
 
 _AT_CUSTOMS: Final = (
-    Border.LODGED,
-    Border.ACCEPTED,
-    Border.REVIEW,
-    Border.EXAMINATION,
-    Border.HELD,
+    BorderStatus.LODGED,
+    BorderStatus.ACCEPTED,
+    BorderStatus.REVIEW,
+    BorderStatus.EXAMINATION,
+    BorderStatus.HELD,
 )
 # Customs may go on with a list that was to be corrected.
-_ON_THE_WAY: Final = (*_AT_CUSTOMS, Border.CORRECTING)
+_ON_THE_WAY: Final = (*_AT_CUSTOMS, BorderStatus.CORRECTING)
 
-PAYMENT: Final = Transitions[Payment](
+PAYMENT: Final = Transitions[PaymentStatus](
     {
-        (Payment.AWAITED, payments.PaymentCaptured): Payment.CAPTURED,
-        (Payment.AWAITED, payments.PaymentDeclined): Payment.DECLINED,
-        (Payment.AWAITED, payments.PaymentVoided): Payment.VOIDED,
-        (Payment.CAPTURED, payments.MerchantSettled): Payment.SETTLED,
-        (Payment.CAPTURED, payments.PaymentRefunded): Payment.REFUNDED,
+        (PaymentStatus.AWAITED, payments.PaymentCaptured): PaymentStatus.CAPTURED,
+        (PaymentStatus.AWAITED, payments.PaymentDeclined): PaymentStatus.DECLINED,
+        (PaymentStatus.AWAITED, payments.PaymentVoided): PaymentStatus.VOIDED,
+        (PaymentStatus.CAPTURED, payments.MerchantSettled): PaymentStatus.SETTLED,
+        (PaymentStatus.CAPTURED, payments.PaymentRefunded): PaymentStatus.REFUNDED,
         # Goods that came back; the merchant was settled when they were released.
-        (Payment.SETTLED, payments.ReturnRefunded): Payment.REFUNDED,
-        (Payment.REFUNDED, payments.ReturnRefunded): Payment.REFUNDED,
-        (Payment.DECLINED, payments.PaymentVoided): Payment.VOIDED,
+        (PaymentStatus.SETTLED, payments.ReturnRefunded): PaymentStatus.REFUNDED,
+        (PaymentStatus.REFUNDED, payments.ReturnRefunded): PaymentStatus.REFUNDED,
+        (PaymentStatus.DECLINED, payments.PaymentVoided): PaymentStatus.VOIDED,
     }
 )
 
-TAX: Final = Transitions[Tax](
+TAX: Final = Transitions[TaxStatus](
     {
-        (Tax.AWAITED, tax.TaxAssessed): Tax.ASSESSED,
-        (Tax.AWAITED, tax.TaxRefused): Tax.REFUSED,
-        (Tax.AWAITED, tax.TaxVoided): Tax.VOIDED,
-        (Tax.ASSESSED, tax.TaxPosted): Tax.POSTED,
-        (Tax.ASSESSED, tax.TaxVoided): Tax.VOIDED,
-        (Tax.POSTED, tax.TaxRestored): Tax.RESTORED,
-        (Tax.RESTORED, tax.TaxRestored): Tax.RESTORED,
-        (Tax.POSTED, tax.TaxKept): Tax.POSTED,
-        (Tax.RESTORED, tax.TaxKept): Tax.RESTORED,
-        (Tax.REFUSED, tax.TaxVoided): Tax.VOIDED,
+        (TaxStatus.AWAITED, tax.TaxAssessed): TaxStatus.ASSESSED,
+        (TaxStatus.AWAITED, tax.TaxRefused): TaxStatus.REFUSED,
+        (TaxStatus.AWAITED, tax.TaxVoided): TaxStatus.VOIDED,
+        (TaxStatus.ASSESSED, tax.TaxPosted): TaxStatus.POSTED,
+        (TaxStatus.ASSESSED, tax.TaxVoided): TaxStatus.VOIDED,
+        (TaxStatus.POSTED, tax.TaxRestored): TaxStatus.RESTORED,
+        (TaxStatus.RESTORED, tax.TaxRestored): TaxStatus.RESTORED,
+        (TaxStatus.POSTED, tax.TaxKept): TaxStatus.POSTED,
+        (TaxStatus.RESTORED, tax.TaxKept): TaxStatus.RESTORED,
+        (TaxStatus.REFUSED, tax.TaxVoided): TaxStatus.VOIDED,
     }
 )
 
-BORDER: Final = Transitions[Border](
+BORDER: Final = Transitions[BorderStatus](
     {
-        (Border.AWAITED, customs.WaybillCorrected): Border.AWAITED,
-        (Border.AWAITED, customs.ListLodged): Border.LODGED,
-        (Border.CORRECTING, customs.ListLodged): Border.LODGED,
-        **{(at, customs.ListAccepted): Border.ACCEPTED for at in _ON_THE_WAY},
-        **{(at, customs.ListInReview): Border.REVIEW for at in _ON_THE_WAY},
-        **{(at, customs.ExaminationOrdered): Border.EXAMINATION for at in _ON_THE_WAY},
-        **{(at, customs.GoodsHeld): Border.HELD for at in _ON_THE_WAY},
-        **{(at, customs.ListReturned): Border.CORRECTING for at in _AT_CUSTOMS},
-        **{(at, customs.GoodsReleased): Border.RELEASED for at in _ON_THE_WAY},
-        (Border.RELEASED, customs.GoodsReleased): Border.RELEASED,
-        (Border.RELEASED, customs.ListClosed): Border.CLOSED,
+        (BorderStatus.AWAITED, customs.WaybillCorrected): BorderStatus.AWAITED,
+        (BorderStatus.AWAITED, customs.ListLodged): BorderStatus.LODGED,
+        (BorderStatus.CORRECTING, customs.ListLodged): BorderStatus.LODGED,
+        **{(at, customs.ListAccepted): BorderStatus.ACCEPTED for at in _ON_THE_WAY},
+        **{(at, customs.ListInReview): BorderStatus.REVIEW for at in _ON_THE_WAY},
+        **{(at, customs.ExaminationOrdered): BorderStatus.EXAMINATION for at in _ON_THE_WAY},
+        **{(at, customs.GoodsHeld): BorderStatus.HELD for at in _ON_THE_WAY},
+        **{(at, customs.ListReturned): BorderStatus.CORRECTING for at in _AT_CUSTOMS},
+        **{(at, customs.GoodsReleased): BorderStatus.RELEASED for at in _ON_THE_WAY},
+        (BorderStatus.RELEASED, customs.GoodsReleased): BorderStatus.RELEASED,
+        (BorderStatus.RELEASED, customs.ListClosed): BorderStatus.CLOSED,
         # Over at the border.
-        (Border.AWAITED, customs.DocumentsMismatched): Border.MISMATCHED,
-        **{(at, customs.ListRefused): Border.REFUSED for at in (*_ON_THE_WAY, Border.AWAITED)},
-        **{(at, customs.GoodsDetained): Border.DETAINED for at in _ON_THE_WAY},
-        **{(at, customs.ReturnShipmentOrdered): Border.SHIPPED_BACK for at in _ON_THE_WAY},
-        **{(at, customs.ListWithdrawn): Border.WITHDRAWN for at in (*_ON_THE_WAY, Border.AWAITED)},
+        (BorderStatus.AWAITED, customs.DocumentsMismatched): BorderStatus.MISMATCHED,
+        **{
+            (at, customs.ListRefused): BorderStatus.REFUSED
+            for at in (*_ON_THE_WAY, BorderStatus.AWAITED)
+        },
+        **{(at, customs.GoodsDetained): BorderStatus.DETAINED for at in _ON_THE_WAY},
+        **{(at, customs.ReturnShipmentOrdered): BorderStatus.SHIPPED_BACK for at in _ON_THE_WAY},
+        **{
+            (at, customs.ListWithdrawn): BorderStatus.WITHDRAWN
+            for at in (*_ON_THE_WAY, BorderStatus.AWAITED)
+        },
         # Coming back. A return that was refused may be asked for again.
-        **{(at, customs.ReturnOpened): Border.RETURNING for at in (Border.RELEASED, Border.CLOSED)},
-        (Border.RETURNING, customs.ReturnGranted): Border.RETURNING,
-        (Border.RETURNING, customs.GoodsPartlyReturned): Border.CLOSED,
-        (Border.RETURNING, customs.GoodsReturned): Border.RETURNED,
-        (Border.RETURNING, customs.ReturnRefused): Border.CLOSED,
+        **{
+            (at, customs.ReturnOpened): BorderStatus.RETURNING
+            for at in (BorderStatus.RELEASED, BorderStatus.CLOSED)
+        },
+        (BorderStatus.RETURNING, customs.ReturnGranted): BorderStatus.RETURNING,
+        (BorderStatus.RETURNING, customs.GoodsPartlyReturned): BorderStatus.CLOSED,
+        (BorderStatus.RETURNING, customs.GoodsReturned): BorderStatus.RETURNED,
+        (BorderStatus.RETURNING, customs.ReturnRefused): BorderStatus.CLOSED,
         # Refused before it was opened.
-        **{(at, customs.ReturnRefused): at for at in (Border.RELEASED, Border.CLOSED)},
-        (Border.RETURNING, customs.ListClosed): Border.RETURNING,
+        **{(at, customs.ReturnRefused): at for at in (BorderStatus.RELEASED, BorderStatus.CLOSED)},
+        (BorderStatus.RETURNING, customs.ListClosed): BorderStatus.RETURNING,
         # Consolidated in a month's declaration, whatever becomes of the goods meanwhile.
-        **{(at, told): at for at in sorted(CLEARED) for told in OF_SUMMARIES},
+        **{(at, told): at for at in sorted(CLEARED) for told in SUMMARY_EVENTS},
     }
 )

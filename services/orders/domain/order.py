@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from services.orders.domain.external_states import Border, Payment, Stage, Tax
+from services.orders.domain.external_states import BorderStatus, PaymentStatus, Stage, TaxStatus
 from shared.events.base import Fault
 from shared.events.orders import Direction, End, Mode, OrderPlaced
 from shared.money import Money
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class ValidSubmission:
     """A submission that keeps every rule, as the fact it becomes; `fingerprint` tells it from another of its number."""
 
     placed: OrderPlaced
@@ -27,7 +27,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class InvalidSubmission:
     """A submission that breaks a rule, with everything that is wrong with it."""
 
     order_id: UUID
@@ -38,12 +38,12 @@ class Refused:
     fingerprint: Mapping[str, str]
 
 
-Towards = End | Literal["returned"]
+PendingEnd = End | Literal["returned"]
 """The end an order is on its way to once something of it is being undone."""
 
 
 @dataclass(frozen=True)
-class Returning:
+class OpenReturn:
     """Goods that are back, while payments and tax give back what belongs to them; `refunded` and `tax` are their answers."""
 
     return_no: int
@@ -69,10 +69,10 @@ class Order:
     platform_code: str
     stage: Stage
     version: int = 0
-    payment: Payment = Payment.AWAITED
-    tax: Tax = Tax.AWAITED
-    border: Border = Border.AWAITED
-    towards: Towards | None = None
+    payment: PaymentStatus = PaymentStatus.AWAITED
+    tax: TaxStatus = TaxStatus.AWAITED
+    border: BorderStatus = BorderStatus.AWAITED
+    towards: PendingEnd | None = None
     reason: str | None = None
     faults: tuple[Fault, ...] = ()
     released: bool = False
@@ -83,7 +83,7 @@ class Order:
     placed_at: datetime | None = None
     goods_value: Money | None = None
     amount_paid: Money | None = None
-    returning: Returning | None = None
+    returning: OpenReturn | None = None
     refunded: Money | None = None
     tax_kept: bool = False
     fingerprint: Mapping[str, str] = field(default_factory=dict)

@@ -16,10 +16,10 @@ from shared.envelope import rfc3339
 from shared.errors import Unprocessable
 from shared.money import EXPONENTS, Money
 
-Stage = Literal["placed", "fulfilled", "rejected", "cancelled", "partly_returned", "returned"]
+SaleStage = Literal["placed", "fulfilled", "rejected", "cancelled", "partly_returned", "returned"]
 Size = Literal["minute", "hour"]
 
-STAGES: Final[Mapping[bytes, Stage]] = {
+SALE_STAGES: Final[Mapping[bytes, SaleStage]] = {
     b"order.placed.v1": "placed",
     b"order.fulfilled.v1": "fulfilled",
     b"order.rejected.v1": "rejected",
@@ -34,22 +34,22 @@ _GIVEN_BACK: Final = ("partly_returned", "returned")
 SIZES: Final[Mapping[Size, int]] = {"minute": 60, "hour": 3600}
 """Seconds of a window; windows tumble and start at whole multiples since 1970 UTC."""
 
-KEPT_S: Final[Mapping[Size, int]] = {"minute": 2 * 86400, "hour": 40 * 86400}
+RETENTION_S: Final[Mapping[Size, int]] = {"minute": 2 * 86400, "hour": 40 * 86400}
 """How far behind its partition's newest record a window still takes records; hours outlive the topic."""
 
 NO_CURRENCY: Final = "XXX"
 """ISO 4217 for "no currency": rejections and cancellations, whose events state no amount."""
 
 _CORRIDOR_MAX: Final = 32
-SEEN_MAX: Final = 4000
+RECENT_IDS_MAX: Final = 4000
 """Twice the most records a relay sends before it deletes them: so far apart may the first and the second stand."""
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedEvent:
     """What the view takes from one event; amounts in minor units of `currency`."""
 
-    stage: Stage
+    stage: SaleStage
     corridor: str
     currency: str
     goods_minor: int = 0
@@ -77,7 +77,7 @@ class Key:
 
     def is_kept(self, newest_ms: int) -> bool:
         """Whether the window still takes records when its partition's newest record is of `newest_ms`."""
-        return self.end_s + KEPT_S[self.size] > newest_ms // 1000
+        return self.end_s + RETENTION_S[self.size] > newest_ms // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ _ROW_FIELDS: Final = tuple(f.name for f in fields(Row))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """How far a source partition is folded: the next offset wanted, and the newest record's time."""
 
     next: int
@@ -114,7 +114,7 @@ class Place:
         return orjson.dumps({"next": self.next, "newest_ms": self.newest_ms})
 
 
-class Seen:
+class RecentIds:
     """The ids of a partition's last records.
 
     The log has some records twice: a relay that dies between sending and deleting sends its batch again. Of two records
@@ -131,7 +131,7 @@ class Seen:
         if event_id in self._ids:
             return False
         self._ids[event_id] = None
-        if len(self._ids) > SEEN_MAX:
+        if len(self._ids) > RECENT_IDS_MAX:
             del self._ids[next(iter(self._ids))]
         return True
 
@@ -147,22 +147,22 @@ def decode_row(raw: bytes) -> Row:
     return Row(**orjson.loads(raw))
 
 
-def decode_place(raw: bytes) -> Place:
-    return Place(**orjson.loads(raw))
+def decode_position(raw: bytes) -> Position:
+    return Position(**orjson.loads(raw))
 
 
-def place_key(partition: int) -> bytes:
+def position_key(partition: int) -> bytes:
     return b"%d|place" % partition
 
 
-def read(wire_type: bytes | None, value: bytes | None) -> Counted | None:
+def read(wire_type: bytes | None, value: bytes | None) -> CountedEvent | None:
     """What to count of an event, None if nothing; raises Unprocessable if it is not what its type says.
 
     A synthetic order counts nowhere.
 
     Only the few fields needed are looked at: this is a view, the services have validated the rest.
     """
-    stage = STAGES.get(wire_type or b"")
+    stage = SALE_STAGES.get(wire_type or b"")
     if stage is None:
         return None
     try:
@@ -176,35 +176,35 @@ def read(wire_type: bytes | None, value: bytes | None) -> Counted | None:
             raise Unprocessable("invalid_value", "corridor is not a short name")
         if corridor == PROBE:
             return None
-        return _counted(stage, corridor, found)
+        return _counted_event(stage, corridor, found)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise Unprocessable(
             "invalid_value", f"not a {stage} order: {type(error).__name__}"
         ) from None
 
 
-def _counted(stage: Stage, corridor: str, found: Mapping[str, Any]) -> Counted:
+def _counted_event(stage: SaleStage, corridor: str, found: Mapping[str, Any]) -> CountedEvent:
     if stage == "placed":
         currency = found["currency"]
         if currency not in EXPONENTS:
             raise Unprocessable("invalid_value", "currency is not one of those supported")
-        return Counted(stage, corridor, currency)
+        return CountedEvent(stage, corridor, currency)
     if stage == "fulfilled":
         goods, paid = _money(found["goods_value"]), _money(found["amount_paid"])
         # Refuses two currencies in one order: they cannot share a row.
         paid_minor = (paid + Money.zero(goods.currency)).minor
-        return Counted(stage, corridor, goods.currency, goods.minor, paid_minor)
+        return CountedEvent(stage, corridor, goods.currency, goods.minor, paid_minor)
     if stage in _GIVEN_BACK:
         goods = _money(found["goods_value"])
-        return Counted(stage, corridor, goods.currency, goods.minor)
-    return Counted(stage, corridor, NO_CURRENCY)
+        return CountedEvent(stage, corridor, goods.currency, goods.minor)
+    return CountedEvent(stage, corridor, NO_CURRENCY)
 
 
 def _money(found: Mapping[str, Any]) -> Money:
     return Money.of(found["amount"], found["currency"])
 
 
-def keys_of(partition: int, at_ms: int, newest_ms: int, event: Counted) -> list[Key]:
+def keys_of(partition: int, at_ms: int, newest_ms: int, event: CountedEvent) -> list[Key]:
     """The rows an event of time `at_ms` counts in: its minute and its hour, as long as they are kept."""
     at_s = at_ms // 1000
     corridor, currency = event.corridor, event.currency
@@ -212,7 +212,7 @@ def keys_of(partition: int, at_ms: int, newest_ms: int, event: Counted) -> list[
     return [key for key in every if key.is_kept(newest_ms)]
 
 
-def fold(row: Row | None, offset: int, at_ms: int, event: Counted) -> Row:
+def apply(row: Row | None, offset: int, at_ms: int, event: CountedEvent) -> Row:
     """The row with one more event; nothing changes if its offset was folded in before."""
     was = row or _EMPTY
     if offset <= was.offset:
@@ -254,7 +254,7 @@ def result_of(key: Key, row: Row, updated_at: datetime) -> bytes:
             "currency": key.currency,
             "partition": key.partition,
             "offset": row.offset,
-            **{stage: getattr(row, stage) for stage in STAGES.values()},
+            **{stage: getattr(row, stage) for stage in SALE_STAGES.values()},
             "verified_goods_value": _major(row.verified_minor, exponent),
             "amount_paid": _major(row.paid_minor, exponent),
             "returned_goods_value": _major(row.returned_minor, exponent),
@@ -280,14 +280,14 @@ def _major(minor: int, exponent: int) -> str:
 class Total:
     """What a reader of `streams.sales` adds up for one corridor; amounts in minor units by currency."""
 
-    counts: Counter[Stage] = field(default_factory=Counter)
+    counts: Counter[SaleStage] = field(default_factory=Counter)
     verified_minor: Counter[str] = field(default_factory=Counter)
     paid_minor: Counter[str] = field(default_factory=Counter)
     returned_minor: Counter[str] = field(default_factory=Counter)
 
     def add(self, found: Mapping[str, Any]) -> None:
         """One more window's part."""
-        for stage in STAGES.values():
+        for stage in SALE_STAGES.values():
             self.counts[stage] += found.get(
                 stage, 0
             )  # a row of an earlier release has no partial returns

@@ -35,19 +35,19 @@ _HEAD_TEXTS: Final = {
 }
 
 
-Order = Submitted | CancelRequested
+CebOrder = Submitted | CancelRequested
 
 
-class Entries(NamedTuple):
+class CebEntries(NamedTuple):
     """The orders of a message by their number in it, from 1, and why the others cannot be read or named."""
 
-    orders: list[tuple[int, Order]]
+    orders: list[tuple[int, CebOrder]]
     unreadable: list[tuple[int, Unprocessable]]
 
 
-def read_message(body: bytes) -> Entries:
+def read_message(body: bytes) -> CebEntries:
     """The orders of a message; raises Unprocessable for what is no such message."""
-    found = Entries([], [])
+    found = CebEntries([], [])
     for number, order in enumerate(_orders(body), 1):
         try:
             found.orders.append((number, _order(order)))
@@ -56,7 +56,7 @@ def read_message(body: bytes) -> Entries:
     return found
 
 
-def alone(body: bytes, number: int) -> bytes:
+def with_only_order(body: bytes, number: int) -> bytes:
     """The message with nothing but its order of this number: a record that is replayed brings no other order with it."""
     root = _root(body)
     for at, order in enumerate(root.findall(f"{CEB}Order"), 1):
@@ -86,7 +86,7 @@ def _root(body: bytes) -> etree._Element:
     return root
 
 
-def _order(element: etree._Element) -> Order:
+def _order(element: etree._Element) -> CebOrder:
     heads, lines = element.findall(f"{CEB}OrderHead"), element.findall(f"{CEB}OrderList")
     if len(heads) != 1:
         raise Unprocessable("unknown_shape", "an Order has one OrderHead")

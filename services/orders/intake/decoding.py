@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from services.orders.intake import ceb311
-from services.orders.intake.redaction import found_of
+from services.orders.intake.redaction import redacted
 from services.orders.intake.schema_faults import named, read_document
 from services.orders.intake.submission import DECIMAL, CancelRequested, ReturnRequested, Submitted
 from shared.envelope import first_headers
@@ -35,19 +35,19 @@ REASONS: Final = (
 PARTS_MAX: Final = 100
 """Lines of one return request: as many as an order may have."""
 
-Intake = Submitted | CancelRequested | ReturnRequested
+IntakeItem = Submitted | CancelRequested | ReturnRequested
 
 
 def read_submission(
     value: bytes | None, headers: Iterable[tuple[str, bytes]]
-) -> tuple[Intake, ...]:
+) -> tuple[IntakeItem, ...]:
     """What one record says: one submission or command, or the up to 100 orders of a CEB311 message.
 
     Raises Unprocessable where one of them cannot be read or named; every other fault is in what is returned. A
     record without a `ce_type` header is a submission (so plain `kcat` works).
     """
     found = read_entries(value, headers)
-    if not isinstance(found, ceb311.Entries):
+    if not isinstance(found, ceb311.CebEntries):
         return (found,)
     for _, refused in found.unreadable:
         raise refused
@@ -56,7 +56,7 @@ def read_submission(
 
 def read_entries(
     value: bytes | None, headers: Iterable[tuple[str, bytes]]
-) -> Intake | ceb311.Entries:
+) -> IntakeItem | ceb311.CebEntries:
     """`read_submission`, with the orders of a CEB311 message that can be read where others cannot."""
     kind = first_headers(headers).get("ce_type", b"").decode("ascii", "replace") or SUBMITTED
     if kind not in (SUBMITTED, CANCEL_REQUESTED, RETURN_REQUESTED):
@@ -84,7 +84,12 @@ def _command(kind: str, document: dict[str, Any]) -> CancelRequested | ReturnReq
     if not isinstance(refund_if_late, bool):
         raise Unprocessable("invalid_value", "refund_if_late must be true or false")
     return ReturnRequested(
-        order_id, order_no, platform_code, shown, _parts(document.get("lines")), refund_if_late
+        order_id,
+        order_no,
+        platform_code,
+        shown,
+        _return_parts(document.get("lines")),
+        refund_if_late,
     )
 
 
@@ -100,7 +105,7 @@ def _reason(given: Any) -> str:
     return given.strip() if given.strip() in REASONS else f"{len(given)} characters"
 
 
-def _parts(lines: Any) -> tuple[ReturnPart, ...]:
+def _return_parts(lines: Any) -> tuple[ReturnPart, ...]:
     """The lines of a return request, `[{"line_no": 1, "quantity": "2"}]`; no quantity means all that is left of the line."""
     if lines is None:
         return ()
@@ -109,10 +114,10 @@ def _parts(lines: Any) -> tuple[ReturnPart, ...]:
             "invalid_value",
             f"lines must be a list of 1 to {PARTS_MAX} lines, or be left out for all of the order",
         )
-    return tuple(_part(number, line) for number, line in enumerate(lines))
+    return tuple(_return_part(number, line) for number, line in enumerate(lines))
 
 
-def _part(number: int, line: Any) -> ReturnPart:
+def _return_part(number: int, line: Any) -> ReturnPart:
     if not isinstance(line, dict):
         raise Unprocessable(
             "invalid_value",
@@ -180,7 +185,7 @@ def _part_of(
     given: dict[str, Any], names: Sequence[str], beside: Sequence[str] = ()
 ) -> dict[str, Any]:
     """These members; raises Unprocessable where one of them or of those `beside` them comes twice."""
-    if isinstance(given, _Doubled) and not given.twice.isdisjoint((*names, *beside)):
+    if isinstance(given, _DuplicateNames) and not given.twice.isdisjoint((*names, *beside)):
         raise Unprocessable("malformed", TWICE)
     return {name: given[name] for name in names if name in given}
 
@@ -198,7 +203,7 @@ def _parse(body: bytes, *, is_lenient: bool) -> Any:
         ) from None
     try:
         return json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_constant, parse_int=_whole if is_lenient else None,
+            text, object_pairs_hook=_unique, parse_constant=_constant, parse_int=_parse_int if is_lenient else None,
             strict=not is_lenient,
         )  # fmt: skip
     except json.JSONDecodeError as error:
@@ -218,7 +223,7 @@ def _kind(value: Any) -> str:
     return (
         "a text, send the object without quotes around it"
         if isinstance(value, str)
-        else found_of("", value)
+        else redacted("", value)
     )
 
 
@@ -254,7 +259,7 @@ class _NotJson:
         self.why = why
 
 
-class _Doubled(dict[str, Any]):
+class _DuplicateNames(dict[str, Any]):
     """An object in which the names `twice` come twice: two readers might each take another one of the two values."""
 
     twice: set[str]
@@ -264,7 +269,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    doubled = _Doubled(found)
+    doubled = _DuplicateNames(found)
     doubled.twice = {
         name for name, count in Counter(name for name, _ in pairs).items() if count > 1
     }
@@ -275,7 +280,7 @@ def _constant(name: str) -> _NotJson:
     return _NotJson(f"{name} is not JSON")
 
 
-def _whole(digits: str) -> int | _NotJson:
+def _parse_int(digits: str) -> int | _NotJson:
     return int(digits) if len(digits) < _DIGITS_MAX else _NotJson(_TOO_MANY_DIGITS)
 
 
@@ -286,7 +291,7 @@ def _tidy(value: Any, depth: int) -> Any:
         raise Unprocessable("malformed", value.why)
     if not isinstance(value, dict | list):
         return value
-    if isinstance(value, _Doubled):
+    if isinstance(value, _DuplicateNames):
         raise Unprocessable("malformed", TWICE)
     if depth > DEPTH_MAX:
         raise Unprocessable("malformed", f"nested deeper than {DEPTH_MAX}")
@@ -308,6 +313,6 @@ def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def alone(value: bytes, number: int) -> bytes:
+def with_only_order(value: bytes, number: int) -> bytes:
     """The record with nothing but its order of this number; only a CEB311 message has several."""
-    return ceb311.alone(utf8(value), number)
+    return ceb311.with_only_order(utf8(value), number)

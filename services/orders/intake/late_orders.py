@@ -12,7 +12,7 @@ BEIJING: Final = timezone(timedelta(hours=8))
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class LateOrderTerms:
     """From a day on, an order counts on the day it was placed if it comes within `at_most` of then."""
 
     valid_from: date
@@ -20,8 +20,8 @@ class Terms:
     reason: str
 
 
-def _terms(row: dict[str, Any]) -> Terms:
-    found = Terms(row["valid_from"], timedelta(hours=row["hours"]), row["reason"])
+def _terms(row: dict[str, Any]) -> LateOrderTerms:
+    found = LateOrderTerms(row["valid_from"], timedelta(hours=row["hours"]), row["reason"])
     if not found.reason or found.at_most <= timedelta(0):
         raise ValueError(
             f"late.toml: the terms from {found.valid_from} need a reason and hours above 0"

@@ -27,7 +27,7 @@ _KINDS: Final[dict[type, str]] = {
 }
 
 
-def found_of(field: str, value: Any) -> str:
+def redacted(field: str, value: Any) -> str:
     """The value as a refusal may show it, at most ECHO_MAX characters."""
     if value is None:
         return "null"

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from services.orders.intake import submission as wire
-from services.orders.intake.redaction import found_of
+from services.orders.intake.redaction import redacted
 from services.orders.intake.submission import Submission, Submitted
 from shared.errors import Unprocessable
 from shared.events.base import Fault
@@ -172,7 +172,7 @@ def _name(field: str, value: Any) -> str:
     """One of the two texts that name an order, as they are kept; invisible characters would make two orders of one."""
     name = identifier(value) if isinstance(value, str) else ""
     if not 1 <= len(name) <= NAMED_MAX:
-        found = f"{len(name)} characters" if isinstance(value, str) else found_of(field, value)
+        found = f"{len(name)} characters" if isinstance(value, str) else redacted(field, value)
         raise Unprocessable(
             "invalid_value",
             f"{field} must be a text of 1 to {NAMED_MAX} characters, or no order is named: found {found}",
@@ -230,7 +230,7 @@ def _line_count(document: Mapping[str, Any]) -> tuple[Fault, ...]:
 
 def _fault(error: ErrorDetails) -> Fault:
     field, kind, context = path_of(error["loc"]), error["type"], error.get("ctx", {})
-    found = "nothing" if kind == "missing" else found_of(field, error["input"])
+    found = "nothing" if kind == "missing" else redacted(field, error["input"])
     rule, expected = _expectation(kind, str(error["loc"][-1]), context)
     return Fault(field=field, rule=rule, found=found, expected=expected)
 
@@ -287,7 +287,7 @@ _KNOWN: Final[dict[str, frozenset[str]]] = {
     "merchant": frozenset(wire.Merchant.model_fields),
     "buyer": frozenset(wire.Buyer.model_fields),
     "consignee": frozenset(wire.Consignee.model_fields),
-    "payment": frozenset(wire.Payment.model_fields),
+    "payment": frozenset(wire.PaymentDetails.model_fields),
 }
 _KNOWN_OF_LINE: Final = frozenset(wire.Goods.model_fields)
 

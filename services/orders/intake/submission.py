@@ -76,20 +76,20 @@ def _text(length_max: int, *, to_upper: bool | None = None) -> Any:
     )
 
 
-class Wire(BaseModel):
+class WireModel(BaseModel):
     """A part of a submission: nothing is coerced, and what is not named here is ignored (and counted by the reader)."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, regex_engine="rust-regex")
 
 
-class Platform(Wire):
+class Platform(WireModel):
     """Where the order was made: customs registration number (10) or unified social credit code (18)."""
 
     code: Code
     name: Annotated[str, _text(100)]
 
 
-class Merchant(Wire):
+class Merchant(WireModel):
     """Who sells: the e-commerce enterprise."""
 
     code: Code
@@ -97,7 +97,7 @@ class Merchant(Wire):
     country: Country | None = None
 
 
-class Payer(Wire):
+class Payer(WireModel):
     """Whose bank pays; `id_type` 1 is the resident identity card, 2 anything else [S22]."""
 
     name: Annotated[str, _text(60)]
@@ -111,7 +111,7 @@ class Buyer(Payer):
     phone: Annotated[str, _text(30)] | None = None
 
 
-class Consignee(Wire):
+class Consignee(WireModel):
     """Who receives the parcel, and where."""
 
     name: Annotated[str, _text(100)]
@@ -123,7 +123,7 @@ class Consignee(Wire):
     postcode: Annotated[str, _text(20)] | None = None
 
 
-class Payment(Wire):
+class PaymentDetails(WireModel):
     """Which payment enterprise collects, and its token for this payment."""
 
     enterprise_code: Code
@@ -131,14 +131,14 @@ class Payment(Wire):
     payer: Payer
 
 
-class Content(Wire):
+class Content(WireModel):
     """What one unit of the goods contains."""
 
     value: Amount
     unit: Literal["ml", "g", "piece"]
 
 
-class Goods(Wire):
+class Goods(WireModel):
     """One line."""
 
     line_no: int
@@ -158,7 +158,7 @@ class Goods(Wire):
     total: Amount
 
 
-class Submission(Wire):
+class Submission(WireModel):
     """One order. Amounts are in major units of `currency`."""
 
     order_no: Annotated[str, _text(60)]
@@ -169,7 +169,7 @@ class Submission(Wire):
     merchant: Merchant
     buyer: Buyer
     consignee: Consignee
-    payment: Payment
+    payment: PaymentDetails
     currency: Annotated[str, StringConstraints(pattern=CURRENCY, strip_whitespace=True)]
     lines: Annotated[tuple[Goods, ...], Field(strict=False)]
     goods_value: Amount
@@ -254,7 +254,7 @@ def corridor_of(submitted: Submitted, probe_platform: str = "") -> str:
     )
 
 
-def placed(
+def order_placed(
     submitted: Submitted, buyer: SealedPerson, payer: SealedPerson, consignee: SealedConsignee, probe_platform: str = "",
     came_at: datetime | None = None,
 ) -> OrderPlaced:  # fmt: skip

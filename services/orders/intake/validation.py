@@ -23,7 +23,7 @@ from services.orders.intake.identifiers import (
     is_telephone,
     resident_id_fault,
 )
-from services.orders.intake.redaction import echo, found_of
+from services.orders.intake.redaction import echo, redacted
 from services.orders.intake.schema_faults import limited
 from services.orders.intake.submission import Goods, Payer, Submitted
 from shared.events.base import Fault
@@ -203,14 +203,14 @@ def _persons(check: _Check) -> None:
         check.refuse(
             "buyer.phone",
             "is_telephone",
-            found_of("buyer.phone", order.buyer.phone),
+            redacted("buyer.phone", order.buyer.phone),
             "6 to 20 digits",
         )
     if not is_telephone(order.consignee.phone):
         check.refuse(
             "consignee.phone",
             "is_telephone",
-            found_of("consignee.phone", order.consignee.phone),
+            redacted("consignee.phone", order.consignee.phone),
             "6 to 20 digits",
         )
 
@@ -241,7 +241,7 @@ def _consignee(check: _Check) -> None:
         and check.order.consignee.country == "CN"
         and not re.fullmatch("[0-9]{6}", postcode)
     ):
-        found = found_of("consignee.postcode", postcode)
+        found = redacted("consignee.postcode", postcode)
         check.refuse(
             "consignee.postcode", "is_postcode", found, "6 digits in CN", ("consignee.country",)
         )
@@ -371,7 +371,7 @@ def _goods(check: _Check, at: str, line: Goods) -> None:
         _declarable(check, f"{at}.origin", line.origin)
     if line.unit not in UNITS:
         check.refuse(
-            f"{at}.unit", "is_unit", found_of(f"{at}.unit", line.unit), "one of " + " ".join(UNITS)
+            f"{at}.unit", "is_unit", redacted(f"{at}.unit", line.unit), "one of " + " ".join(UNITS)
         )
     if line.gtin is not None and not is_gtin(line.gtin):
         check.refuse(

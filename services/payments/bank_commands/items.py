@@ -9,7 +9,15 @@ from uuid import UUID
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from services.payments.domain.bank import Ask, Authorise, Capture, Refund, RefundTax, Transfer, Void
+from services.payments.domain.bank import (
+    Authorise,
+    BankCommand,
+    Capture,
+    Refund,
+    RefundTax,
+    Transfer,
+    Void,
+)
 from services.payments.gateway import Item
 from shared.events.persons import Particulars
 from shared.money import Money
@@ -20,7 +28,7 @@ log = structlog.get_logger(__name__)
 PAYER_FIELD: Final = "payer"
 
 
-def item_of(ask: Ask, key: UUID, keys: Mapping[UUID, AESGCM]) -> Item | None:
+def item_of(ask: BankCommand, key: UUID, keys: Mapping[UUID, AESGCM]) -> Item | None:
     """The item on the wire; None if its payer can no longer be read."""
     item: dict[str, Any] = {"key": str(key), "reference": ask.reference}
     match ask:

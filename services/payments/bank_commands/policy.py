@@ -17,7 +17,7 @@ KINDS: Final = frozenset({"authorise", "capture", "void", "refund", "refund_tax"
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class KeyMemory:
     """From `valid_from` on: seconds for which the bank remembers a key, and until a missing word is a case."""
 
     valid_from: date
@@ -26,7 +26,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Pauses:
+class RetryPauses:
     """Seconds before each attempt after the first that was refused for a reason."""
 
     valid_from: date
@@ -35,13 +35,13 @@ class Pauses:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class BankPolicy:
     """The policy toward the bank."""
 
-    memories: tuple[Memory, ...]
-    reasons: Mapping[str, tuple[Pauses, ...]]
+    memories: tuple[KeyMemory, ...]
+    reasons: Mapping[str, tuple[RetryPauses, ...]]
 
-    def memory(self, day: date) -> Memory:
+    def memory(self, day: date) -> KeyMemory:
         """What holds on a day; the first row's before it."""
         return next((m for m in reversed(self.memories) if m.valid_from <= day), self.memories[0])
 
@@ -53,16 +53,16 @@ class Patience:
         return rows[-1].pauses_s[attempt - 1]
 
 
-def load(path: Path = POLICY) -> Patience:
+def load(path: Path = POLICY) -> BankPolicy:
     """The policy of a file; raises Misconfigured naming what is wrong."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
         memories = tuple(
-            Memory(r["valid_from"], _s(r["keys_s"]), _s(r["patience_s"]))
+            KeyMemory(r["valid_from"], _s(r["keys_s"]), _s(r["patience_s"]))
             for r in found["memory"]
             if r["source"]
         )
-        reasons: dict[str, tuple[Pauses, ...]] = {}
+        reasons: dict[str, tuple[RetryPauses, ...]] = {}
         for row in found["reason"]:
             reasons[row["code"]] = (*reasons.get(row["code"], ()), _pauses(row))
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
@@ -75,13 +75,13 @@ def load(path: Path = POLICY) -> Patience:
             raise Misconfigured(
                 f"mend {path.name}: rows of {what} must be each from a later day than the one before"
             )
-    return Patience(memories, reasons)
+    return BankPolicy(memories, reasons)
 
 
-def _pauses(row: Mapping[str, Any]) -> Pauses:
+def _pauses(row: Mapping[str, Any]) -> RetryPauses:
     if not row["source"] or not row["pauses_s"]:
         raise ValueError(f"{row['code']} needs a source and pauses")
-    return Pauses(
+    return RetryPauses(
         row["valid_from"],
         frozenset(_kinds(row["kinds"])),
         tuple(_s(pause) for pause in row["pauses_s"]),
@@ -101,6 +101,6 @@ def _s(seconds: Any) -> float:
 
 
 @lru_cache(maxsize=1)
-def in_force() -> Patience:
+def in_force() -> BankPolicy:
     """The policy this release came with."""
     return load()

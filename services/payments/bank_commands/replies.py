@@ -9,12 +9,20 @@ from uuid import UUID
 
 from services.payments.cases import ANOTHER_AMOUNT, ANOTHER_CURRENCY, ANOTHER_PAYMENT, IMPOSSIBLE
 from services.payments.domain import bank as said
-from services.payments.domain.bank import Ask, Authorise, Capture, Refund, RefundTax, Transfer, Void
-from services.payments.domain.bank_replies import BankAnswer, Recorded
+from services.payments.domain.bank import (
+    Authorise,
+    BankCommand,
+    Capture,
+    Refund,
+    RefundTax,
+    Transfer,
+    Void,
+)
+from services.payments.domain.bank_replies import BankRecord, BankReply
 from shared.money import Money, MoneyError
 from shared.sealing import Sealing
 
-NO_WORD: Final = frozenset({"pending", "error", "unknown_key"})
+UNDECIDED: Final = frozenset({"pending", "error", "unknown_key"})
 """Nothing is decided yet, or nothing was done."""
 _REFUSED: Final = frozenset({"declined", "invalid"})
 _GONE: Final = frozenset({"AC04", "NOOR"})
@@ -29,7 +37,7 @@ class ImplausibleReply(Exception):
     """The answer does not name all that it must: it is as if nothing had been heard."""
 
 
-class Contradiction(Exception):
+class ContradictoryReply(Exception):
     """The answer is about something else than what was asked: a person's case, and the money is looked up."""
 
     def __init__(self, kind: str, text: str) -> None:
@@ -38,19 +46,19 @@ class Contradiction(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class BankRefusal:
     """The bank refuses for good, under this key; `code` is its own (ISO 20022 reason)."""
 
     code: str
     reason: str
 
 
-Meaning = said.Answer | said.Transferred | Refused
+Meaning = said.BankEvent | said.Transferred | BankRefusal
 
 
-def read(ask: Ask, told: BankAnswer, sealing: Sealing) -> Meaning | None:
+def interpret(ask: BankCommand, told: BankReply, sealing: Sealing) -> Meaning | None:
     """What the bank says to `ask`; None if it has not decided. Raises NotAnAnswer, Contradiction."""
-    if told.status in NO_WORD:
+    if told.status in UNDECIDED:
         return None
     _is_ours(ask, told)
     if told.status in _REFUSED:
@@ -58,36 +66,36 @@ def read(ask: Ask, told: BankAnswer, sealing: Sealing) -> Meaning | None:
     return _done(ask, told, sealing)
 
 
-def _is_ours(ask: Ask, told: BankAnswer) -> None:
+def _is_ours(ask: BankCommand, told: BankReply) -> None:
     """Our reference, and no other payment than the one that was asked about."""
     if told.reference is None:
         raise ImplausibleReply("the answer lacks our reference")
     if told.reference != ask.reference:
-        raise Contradiction(
+        raise ContradictoryReply(
             ANOTHER_PAYMENT, f"reference must be {ask.reference}, found {told.reference}"
         )
     if (name := ask.about_field) is not None:
         asked, found = ask.about, getattr(told, name)
         if found is not None and asked != found:
-            raise Contradiction(ANOTHER_PAYMENT, f"{name} must be {asked}, found {found}")
+            raise ContradictoryReply(ANOTHER_PAYMENT, f"{name} must be {asked}, found {found}")
 
 
-def _refused(ask: Ask, told: BankAnswer) -> said.HoldGone | Refused:
+def _refused(ask: BankCommand, told: BankReply) -> said.HoldGone | BankRefusal:
     code, reason = told.code or "unspecified", told.reason or "the bank gave no reason"
     if isinstance(ask, Void) and told.status == "declined" and code in _GONE:
         return said.HoldGone(ask.order_id)
-    return Refused(code, reason)
+    return BankRefusal(code, reason)
 
 
-def declined(
-    ask: Authorise | Capture, refused: Refused
+def as_declined(
+    ask: Authorise | Capture, refused: BankRefusal
 ) -> said.AuthorisationDeclined | said.CaptureDeclined:
     """The refusal as the answer it is where nothing can be asked anew."""
     kind = said.AuthorisationDeclined if isinstance(ask, Authorise) else said.CaptureDeclined
     return kind(ask.order_id, refused.code, refused.reason)
 
 
-def _done(ask: Ask, told: BankAnswer, sealing: Sealing) -> Meaning:
+def _done(ask: BankCommand, told: BankReply, sealing: Sealing) -> Meaning:
     match ask:
         case Authorise() if told.status == "authorised":
             _named(ask.amount, told, at_most=False, must=False)
@@ -103,10 +111,10 @@ def _done(ask: Ask, told: BankAnswer, sealing: Sealing) -> Meaning:
             return said.Transferred(
                 ask.order_id, _number(told.transfer_no, "transfer_no"), told.paid_at
             )
-    raise Contradiction(IMPOSSIBLE, f"{told.status} is no answer to {ask.kind}")
+    raise ContradictoryReply(IMPOSSIBLE, f"{told.status} is no answer to {ask.kind}")
 
 
-def _refunded(ask: Refund | RefundTax, told: BankAnswer) -> said.Refunded | said.ExcessRefunded:
+def _refunded(ask: Refund | RefundTax, told: BankReply) -> said.Refunded | said.ExcessRefunded:
     _number(told.payment_no, "payment_no")
     _named(ask.amount, told)
     number = _number(told.refund_no, "refund_no")
@@ -115,7 +123,7 @@ def _refunded(ask: Refund | RefundTax, told: BankAnswer) -> said.Refunded | said
     return said.ExcessRefunded(ask.order_id, ask.amount, number, ask.turn, told.paid_at)
 
 
-def _captured(ask: Capture, told: BankAnswer, sealing: Sealing) -> said.Captured:
+def _captured(ask: Capture, told: BankReply, sealing: Sealing) -> said.Captured:
     number, enterprise = (
         _number(told.payment_no, "payment_no"),
         _number(told.enterprise_code, "enterprise_code"),
@@ -131,14 +139,14 @@ def _captured(ask: Capture, told: BankAnswer, sealing: Sealing) -> said.Captured
     )  # fmt: skip
 
 
-def _named(asked: Money, told: BankAnswer, *, at_most: bool = False, must: bool = True) -> Money:
+def _named(asked: Money, told: BankReply, *, at_most: bool = False, must: bool = True) -> Money:
     """The amount the bank names, which must be the one it was asked for, or, `at_most`, no more than that."""
     if told.amount is None or told.currency is None:
         if must:
             raise ImplausibleReply("the answer lacks its amount or currency")
         return asked
     if told.currency != asked.currency:
-        raise Contradiction(
+        raise ContradictoryReply(
             ANOTHER_CURRENCY, f"currency must be {asked.currency}, found {told.currency}"
         )
     try:
@@ -148,7 +156,7 @@ def _named(asked: Money, told: BankAnswer, *, at_most: bool = False, must: bool 
     assert amount is not None, "both its parts are there"
     if amount.minor <= 0 or amount > asked or (amount != asked and not at_most):
         most = "at most " if at_most else ""
-        raise Contradiction(
+        raise ContradictoryReply(
             ANOTHER_AMOUNT,
             f"amount must be {most}{asked} {asked.currency}, found {amount} {amount.currency}",
         )
@@ -167,9 +175,9 @@ _DONE: Final = {
 }  # fmt: skip
 
 
-def record_of(
-    ask: Ask, keys: Collection[UUID], records: Sequence[Recorded], known: Collection[str]
-) -> Recorded | None:
+def record_of_command(
+    ask: BankCommand, keys: Collection[UUID], records: Sequence[BankRecord], known: Collection[str]
+) -> BankRecord | None:
     """The record that is the doing of `ask`, of those the bank has under its reference; None if it did nothing.
 
     Of refunds a payment may have several: ours is the one under a key of any attempt of ours, or, where the bank names no key,
@@ -191,16 +199,16 @@ def record_of(
     return None
 
 
-def _is_amount(asked: Money, told: BankAnswer) -> bool:
+def _is_amount(asked: Money, told: BankReply) -> bool:
     try:
         return told.money == asked
     except MoneyError:
         return False
 
 
-def done_elsewhere(
-    ask: Ask, keys: Collection[UUID], records: Sequence[Recorded], known: Collection[str]
-) -> list[Recorded]:
+def refunds_elsewhere(
+    ask: BankCommand, keys: Collection[UUID], records: Sequence[BankRecord], known: Collection[str]
+) -> list[BankRecord]:
     """Refunds of this payment that were none of ours: made at the bank's own desk."""
     if not isinstance(ask, Refund | RefundTax):
         return []

@@ -19,20 +19,20 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.payments.bank_commands import store as command_store
 from services.payments.bank_commands.items import PAYER_FIELD, item_of, sealed_in
-from services.payments.bank_commands.policy import Memory, in_force
+from services.payments.bank_commands.policy import KeyMemory, in_force
 from services.payments.bank_commands.replies import (
     DUPLICATION,
-    Contradiction,
+    BankRefusal,
+    ContradictoryReply,
     ImplausibleReply,
     Meaning,
-    Refused,
-    declined,
-    done_elsewhere,
-    read,
-    record_of,
+    as_declined,
+    interpret,
+    record_of_command,
+    refunds_elsewhere,
 )
-from services.payments.bank_commands.store import Attempt, Refusal, Said, Told
-from services.payments.bank_commands.verdicts import by_hand
+from services.payments.bank_commands.store import Attempt, RecordedReply, RefusedAttempt, TalkEntry
+from services.payments.bank_commands.verdicts import reply_of_verdict
 from services.payments.cases import (
     CONTRADICTIONS,
     IMPOSSIBLE,
@@ -43,8 +43,8 @@ from services.payments.cases import (
 )
 from services.payments.domain import bank as said
 from services.payments.domain.bank import (
-    Ask,
     Authorise,
+    BankCommand,
     Capture,
     HoldGone,
     Refund,
@@ -52,8 +52,8 @@ from services.payments.domain.bank import (
     Transfer,
     Void,
 )
-from services.payments.domain.bank_replies import BankAnswer, Recorded
-from services.payments.gateway import NOTHING_DONE, Bank, Item, Records
+from services.payments.domain.bank_replies import BankRecord, BankReply
+from services.payments.gateway import NOTHING_DONE, Bank, BankRecords, Item
 from shared import cases, metrics
 from shared.cases import Case
 from shared.effects import Effect, NoReply, Reply
@@ -67,23 +67,23 @@ WAITS_S: Final = 3600.0
 """What waits for a person is looked at this often; a person's word brings it forward."""
 
 _ERASED: Final = "the payer's particulars can no longer be read"
-__all__ = ["ASKS", "PAYER_FIELD", "BankSender"]
-ASKS: Final[dict[str, type[Ask]]] = {
+__all__ = ["COMMANDS", "PAYER_FIELD", "BankSender"]
+COMMANDS: Final[dict[str, type[BankCommand]]] = {
     kind.kind: kind for kind in (Authorise, Capture, Void, Refund, RefundTax, Transfer)
 }
 
-Word = Reply | NoReply
+RunnerReply = Reply | NoReply
 
 
 @dataclass(slots=True)
-class Asked:
+class InFlight:
     """One claimed instruction on its way: its attempt, the refusal that is looked up, and whether the bank was reached at all."""
 
     effect: Effect
-    ask: Ask
+    ask: BankCommand
     attempt: Attempt
-    refused: tuple[Refused, BankAnswer] | None = None
-    gone: Told | None = None
+    refused: tuple[BankRefusal, BankReply] | None = None
+    gone: RecordedReply | None = None
     reached: bool = False
 
     @property
@@ -100,15 +100,15 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Round:
+class CallResult:
     """What a call of the bank came to: the words for the runner, and what is written down beside them."""
 
-    words: list[Word] = field(default_factory=list)
-    talk: list[Said] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
+    words: list[RunnerReply] = field(default_factory=list)
+    talk: list[TalkEntry] = field(default_factory=list)
+    refusals: list[RefusedAttempt] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
-    silent: list[Asked] = field(default_factory=list)
-    in_doubt: list[Asked] = field(default_factory=list)
+    silent: list[InFlight] = field(default_factory=list)
+    in_doubt: list[InFlight] = field(default_factory=list)
 
 
 class BankSender:
@@ -119,10 +119,10 @@ class BankSender:
         self._sealing = sealing
         self._pool = pool
 
-    async def perform(self, kind: str, claimed: Sequence[Effect]) -> Sequence[Word]:
+    async def perform(self, kind: str, claimed: Sequence[Effect]) -> Sequence[RunnerReply]:
         """Ask the bank. What was claimed before may have reached it: its key is asked after first."""
-        asked = [(effect, ASKS[kind].model_validate_json(effect.request)) for effect in claimed]
-        now = Round()
+        asked = [(effect, COMMANDS[kind].model_validate_json(effect.request)) for effect in claimed]
+        now = CallResult()
         first = [_first(effect, ask) for effect, ask in asked if effect.attempts <= 1]
         later = await self._under_way([pair for pair in asked if pair[0].attempts > 1], now)
         if pause_s := self._bank.wait_s(kind):
@@ -133,30 +133,32 @@ class BankSender:
         await self._write_down(now)
         return now.words
 
-    async def _under_way(self, pairs: Sequence[tuple[Effect, Ask]], now: Round) -> list[Asked]:
+    async def _under_way(
+        self, pairs: Sequence[tuple[Effect, BankCommand]], now: CallResult
+    ) -> list[InFlight]:
         """The instructions that are to be asked of the bank; a person's word needs no bank, and what waits for one is not asked."""
         if not pairs:
             return []
         async with self._pool.acquire() as conn:
-            attempts = await command_store.attempts_of(
+            attempts = await command_store.last_attempts(
                 conn, [effect.intent_id for effect, _ in pairs]
             )
-        found: list[Asked] = []
+        found: list[InFlight] = []
         for effect, ask in pairs:
             attempt = attempts.get(effect.intent_id)
             if attempt is None:
                 now.words.append(NoReply(effect))  # answered by another meanwhile
             elif attempt.state in command_store.BY_HAND:
-                now.words.append(by_hand(effect, ask, attempt))
+                now.words.append(reply_of_verdict(effect, ask, attempt))
             elif attempt.state == command_store.OPEN:
-                found.append(Asked(effect, ask, attempt))
+                found.append(InFlight(effect, ask, attempt))
             else:
                 now.words.append(NoReply(effect, _jittered(WAITS_S)))
         return found
 
     # --- asking
 
-    async def _ask_after(self, kind: str, asked: Sequence[Asked], now: Round) -> None:
+    async def _ask_after(self, kind: str, asked: Sequence[InFlight], now: CallResult) -> None:
         """By key, where the bank still remembers keys; what it does not know by key, by reference; then send it."""
         if not asked:
             return
@@ -178,13 +180,15 @@ class BankSender:
                 self._weigh(a, told, now)
         await self._send(kind, await self._not_on_record(kind, nothing, now), now, again=True)
 
-    async def _not_on_record(self, kind: str, asked: Sequence[Asked], now: Round) -> list[Asked]:
+    async def _not_on_record(
+        self, kind: str, asked: Sequence[InFlight], now: CallResult
+    ) -> list[InFlight]:
         """Those of which the bank has nothing in its books; of the others its record is the answer."""
         if not asked:
             return []
         records, known = await self._records(kind, asked)
         oldest = datetime.now(UTC).timestamp() - _memory().keys_s
-        found: list[Asked] = []
+        found: list[InFlight] = []
         for a in asked:
             theirs = records.found.get(a.ask.reference)
             if theirs is None:
@@ -195,7 +199,7 @@ class BankSender:
                 # A key the bank has forgotten would do it again: without its books nobody can tell.
                 (now.silent if forgotten or records.able else found).append(a)
             elif (
-                record := record_of(a.ask, a.keys, theirs, known.get(a.ask.order_id, ()))
+                record := record_of_command(a.ask, a.keys, theirs, known.get(a.ask.order_id, ()))
             ) is not None:
                 self._weigh(a, _as_answer(record, a.key), now, by="records")
             else:
@@ -203,22 +207,24 @@ class BankSender:
         return found
 
     async def _records(
-        self, kind: str, asked: Sequence[Asked]
-    ) -> tuple[Records, Mapping[UUID, set[str]]]:
+        self, kind: str, asked: Sequence[InFlight]
+    ) -> tuple[BankRecords, Mapping[UUID, set[str]]]:
         records = await self._bank.find(kind, sorted({a.ask.reference for a in asked}))
         if kind not in {"refund", "refund_tax"}:
             return records, {}
         async with self._pool.acquire() as conn:
-            return records, await command_store.numbers_known(conn, {a.ask.order_id for a in asked})
+            return records, await command_store.refund_numbers(
+                conn, {a.ask.order_id for a in asked}
+            )
 
     async def _send(
-        self, kind: str, asked: Sequence[Asked], now: Round, *, again: bool = False
+        self, kind: str, asked: Sequence[InFlight], now: CallResult, *, again: bool = False
     ) -> None:
         if not asked:
             return
         keys = await self._keys(asked)
         items: list[Item] = []
-        sent: list[Asked] = []
+        sent: list[InFlight] = []
         for a in asked:
             item = item_of(a.ask, a.key, keys)
             if item is None:
@@ -244,7 +250,7 @@ class BankSender:
             a.reached = str(a.key) in heard.spoken
             self._weigh(a, heard.answers.get(a.key), now)
 
-    async def _keys(self, asked: Sequence[Asked]) -> Mapping[UUID, AESGCM]:
+    async def _keys(self, asked: Sequence[InFlight]) -> Mapping[UUID, AESGCM]:
         payers = [sealed_in(a.ask) for a in asked if isinstance(a.ask, Authorise)]
         if not payers:
             return {}
@@ -253,13 +259,15 @@ class BankSender:
 
     # --- what the bank's word means
 
-    def _weigh(self, a: Asked, told: BankAnswer | None, now: Round, *, by: str = "bank") -> None:
+    def _weigh(
+        self, a: InFlight, told: BankReply | None, now: CallResult, *, by: str = "bank"
+    ) -> None:
         """The word on one instruction; what contradicts itself is looked up in the bank's books (`_clear_up`)."""
         if told is None:
             now.silent.append(a)
             return
         try:
-            meaning = read(a.ask, told, self._sealing)
+            meaning = interpret(a.ask, told, self._sealing)
         except ImplausibleReply as error:
             metrics.PARTY_CALLS.labels("bank", a.ask.kind, "unreadable").inc()
             log.warning(
@@ -270,10 +278,12 @@ class BankSender:
             )
             a.reached = True
             now.silent.append(a)
-        except Contradiction as doubt:
-            now.talk.append(command_store.said_of(a.ask, a.attempt, told, by))
+        except ContradictoryReply as doubt:
+            now.talk.append(command_store.talk_entry(a.ask, a.attempt, told, by))
             now.cases.append(
-                _case(doubt.kind, a, command_store.word_of(now.talk[-1]) | {"found": str(doubt)})
+                _case(
+                    doubt.kind, a, command_store.case_details(now.talk[-1]) | {"found": str(doubt)}
+                )
             )
             if by == "records":
                 now.words.append(NoReply(a.effect, _jittered(PERSON_S)))
@@ -283,19 +293,19 @@ class BankSender:
             self._take(a, told, meaning, now, by)
 
     def _take(
-        self, a: Asked, told: BankAnswer, meaning: Meaning | None, now: Round, by: str
+        self, a: InFlight, told: BankReply, meaning: Meaning | None, now: CallResult, by: str
     ) -> None:
-        kept = command_store.said_of(a.ask, a.attempt, told, by)
+        kept = command_store.talk_entry(a.ask, a.attempt, told, by)
         if meaning is None:
             a.reached = True
             now.talk.append(kept)
             now.silent.append(a)
         elif isinstance(meaning, HoldGone):
             # A bank says so of a hold that it captured as well.
-            a.gone = Told(a.effect, meaning, kept)
+            a.gone = RecordedReply(a.effect, meaning, kept)
             now.in_doubt.append(a)
-        elif not isinstance(meaning, Refused):
-            now.words.append(Told(a.effect, meaning, kept))
+        elif not isinstance(meaning, BankRefusal):
+            now.words.append(RecordedReply(a.effect, meaning, kept))
         elif _needs_books(a.ask, meaning) and by == "bank":
             now.talk.append(kept)
             a.refused = meaning, told
@@ -305,23 +315,25 @@ class BankSender:
 
     def _refuse(
         self,
-        a: Asked,
-        told: BankAnswer,
-        refused: Refused,
-        now: Round,
-        elsewhere: Sequence[Recorded] = (),
+        a: InFlight,
+        told: BankReply,
+        refused: BankRefusal,
+        now: CallResult,
+        elsewhere: Sequence[BankRecord] = (),
     ) -> None:
         """A refusal for good: another attempt, or the answer that it is, or a person's case."""
-        kept = command_store.said_of(a.ask, a.attempt, told)
+        kept = command_store.talk_entry(a.ask, a.attempt, told)
         pause_s = _pause_s(a.ask, refused, a.attempt.number)
         if pause_s is None and isinstance(a.ask, Authorise | Capture):
-            now.words.append(Told(a.effect, declined(a.ask, refused), kept))
+            now.words.append(RecordedReply(a.effect, as_declined(a.ask, refused), kept))
             return
         now.talk.append(kept)
         wait_s = _jittered(WAITS_S if pause_s is None else pause_s)
-        now.refusals.append(Refusal(a.effect, a.attempt, refused.code, pause_s is not None, wait_s))
+        now.refusals.append(
+            RefusedAttempt(a.effect, a.attempt, refused.code, pause_s is not None, wait_s)
+        )
         if pause_s is None:
-            details = command_store.word_of(kept)
+            details = command_store.case_details(kept)
             if elsewhere:
                 details["refunds_at_the_bank"] = [
                     f"{r.refund_no} {r.amount} {r.currency}" for r in elsewhere[:20]
@@ -331,7 +343,7 @@ class BankSender:
 
     # --- what is looked up
 
-    async def _clear_up(self, kind: str, now: Round) -> None:
+    async def _clear_up(self, kind: str, now: CallResult) -> None:
         """Look up in the bank's books what contradicts itself; give what had no word its next time."""
         # Looked up when it is asked after: those that were asked for beside it do not wait for a slow look-up.
         now.words += [NoReply(a.effect, 0.0) for a in now.in_doubt if a.effect.attempts <= 1]
@@ -344,7 +356,7 @@ class BankSender:
             if _age_s(a) > (memory.patience_s if a.reached else memory.keys_s):
                 now.cases.append(_case(UNANSWERED, a, {}))
 
-    async def _look_up(self, kind: str, now: Round) -> None:
+    async def _look_up(self, kind: str, now: CallResult) -> None:
         doubtful, now.in_doubt = [a for a in now.in_doubt if a.effect.attempts > 1], []
         records, known = await self._records(kind, doubtful)
         for a in doubtful:
@@ -354,18 +366,22 @@ class BankSender:
                 continue
             numbers = known.get(a.ask.order_id, set())
             asked_twice = a.refused is None or a.refused[0].code in DUPLICATION
-            record = record_of(a.ask, a.keys, theirs, numbers) if theirs and asked_twice else None
+            record = (
+                record_of_command(a.ask, a.keys, theirs, numbers)
+                if theirs and asked_twice
+                else None
+            )
             if record is not None:
                 self._weigh(a, _as_answer(record, a.key), now, by="records")
             elif a.refused is not None and (theirs is not None or not asked_twice):
                 refused, told = a.refused
                 self._stand_by(
-                    a, told, refused, now, done_elsewhere(a.ask, a.keys, theirs or (), numbers)
+                    a, told, refused, now, refunds_elsewhere(a.ask, a.keys, theirs or (), numbers)
                 )
             else:
                 if a.refused is not None and not records.able:
-                    word = command_store.word_of(
-                        command_store.said_of(a.ask, a.attempt, a.refused[1])
+                    word = command_store.case_details(
+                        command_store.talk_entry(a.ask, a.attempt, a.refused[1])
                     )
                     now.cases.append(
                         _case(
@@ -378,7 +394,11 @@ class BankSender:
 
     @staticmethod
     def _let_go(
-        a: Asked, gone: Told, theirs: Sequence[Recorded] | None, records: Records, now: Round
+        a: InFlight,
+        gone: RecordedReply,
+        theirs: Sequence[BankRecord] | None,
+        records: BankRecords,
+        now: CallResult,
     ) -> None:
         """The hold is gone: let go, unless the bank's books say that it was captured, so that the buyer's money is there."""
         taken = next(
@@ -387,7 +407,7 @@ class BankSender:
         if taken is not None:
             found = f"the bank's books have the capture {taken.payment_no} of {taken.amount} {taken.currency}, which it declined"
             now.cases.append(
-                _case(IMPOSSIBLE, a, command_store.word_of(gone.said) | {"found": found})
+                _case(IMPOSSIBLE, a, command_store.case_details(gone.said) | {"found": found})
             )
         if taken is None and (theirs is not None or not records.able):
             now.words.append(gone)
@@ -397,20 +417,20 @@ class BankSender:
 
     def _stand_by(
         self,
-        a: Asked,
-        told: BankAnswer,
-        refused: Refused,
-        now: Round,
-        elsewhere: Sequence[Recorded],
+        a: InFlight,
+        told: BankReply,
+        refused: BankRefusal,
+        now: CallResult,
+        elsewhere: Sequence[BankRecord],
     ) -> None:
         """The bank's books do not speak against its refusal; unless it says it was done already, which they do not show."""
         if isinstance(a.ask, Authorise | Capture):
-            kept = command_store.said_of(a.ask, a.attempt, told)
+            kept = command_store.talk_entry(a.ask, a.attempt, told)
             now.cases.append(
                 _case(
                     IMPOSSIBLE,
                     a,
-                    command_store.word_of(kept)
+                    command_store.case_details(kept)
                     | {"found": "done already, and not in the bank's books"},
                 )
             )
@@ -418,12 +438,12 @@ class BankSender:
         else:
             self._refuse(a, told, refused, now, elsewhere)
 
-    async def _write_down(self, now: Round) -> None:
+    async def _write_down(self, now: CallResult) -> None:
         if not (now.talk or now.refusals or now.cases):
             return
         async with self._pool.acquire() as conn, conn.transaction():
-            await command_store.refuse(conn, now.refusals)
-            await command_store.keep(conn, now.talk, repeats=True)
+            await command_store.record_refusals(conn, now.refusals)
+            await command_store.append_talk(conn, now.talk, repeats=True)
             opened = await cases.open_all(conn, now.cases)
         for case in opened:
             if case.kind in CONTRADICTIONS:
@@ -431,19 +451,19 @@ class BankSender:
             log.error("a person must settle this", case=case.kind, order_id=str(case.order_id))
 
 
-def _first(effect: Effect, ask: Ask) -> Asked:
-    return Asked(effect, ask, Attempt(effect.intent_id, 1, effect.intent_id))
+def _first(effect: Effect, ask: BankCommand) -> InFlight:
+    return InFlight(effect, ask, Attempt(effect.intent_id, 1, effect.intent_id))
 
 
-def _memory() -> Memory:
+def _memory() -> KeyMemory:
     return in_force().memory(datetime.now(UTC).date())
 
 
-def _age_s(a: Asked) -> float:
+def _age_s(a: InFlight) -> float:
     return (datetime.now(UTC) - a.attempt.began_at).total_seconds() if a.attempt.began_at else 0.0
 
 
-def _patiently(a: Asked) -> float | None:
+def _patiently(a: InFlight) -> float | None:
     """Half as long again as it has been waited for, a minute at most: claims while the lane paused count for nothing."""
     return None if a.attempt.began_at is None else _jittered(min(60.0, max(0.2, _age_s(a) / 2)))
 
@@ -453,22 +473,22 @@ def _jittered(seconds: float) -> float:
     return seconds * (1 + 0.1 * random.random())
 
 
-def _pause_s(ask: Ask, refused: Refused, attempt: int) -> float | None:
+def _pause_s(ask: BankCommand, refused: BankRefusal, attempt: int) -> float | None:
     return in_force().pause_s(ask.kind, refused.code, attempt, datetime.now(UTC).date())
 
 
-def _needs_books(ask: Ask, refused: Refused) -> bool:
+def _needs_books(ask: BankCommand, refused: BankRefusal) -> bool:
     """A refusal that the bank's books may explain: it was done already, or given back at the bank's own desk."""
     if isinstance(ask, Refund | RefundTax):
         return _pause_s(ask, refused, 1) is None
     return refused.code in DUPLICATION and not isinstance(ask, Void)
 
 
-def _as_answer(record: Recorded, key: UUID) -> BankAnswer:
+def _as_answer(record: BankRecord, key: UUID) -> BankReply:
     return record.model_copy(update={"key": key})
 
 
-def _case(kind: str, a: Asked, word: Mapping[str, Any]) -> Case:
+def _case(kind: str, a: InFlight, word: Mapping[str, Any]) -> Case:
     """What a person must settle about an instruction. A transfer to customs is of no order."""
     amount = getattr(a.ask, "amount", None)
     asked = {

@@ -68,7 +68,7 @@ async def settle(conn: Connection, case: StoredCase, verdict: Verdict) -> str:
             f"choose another of {', '.join(VERDICTS)}: the bank still owes an answer on this"
         )
     intent_id, kind = effect["intent_id"], effect["kind"]
-    attempt = (await command_store.attempts_of(conn, [intent_id]))[intent_id]
+    attempt = (await command_store.last_attempts(conn, [intent_id]))[intent_id]
     if attempt.state in command_store.BY_HAND:
         raise NotSettled(
             f"settle it as {NOTED} in a minute: by another case of {kind} it counts as {attempt.state} already"
@@ -104,7 +104,7 @@ async def _act(
             "refused" if attempt.state == command_store.REFUSED else "not_done",
             {},
         )
-        await command_store.begin(conn, [(attempt.intent_id, attempt.number + 1)])
+        await command_store.begin_attempts(conn, [(attempt.intent_id, attempt.number + 1)])
         return f"the bank is asked anew, by attempt {attempt.number + 1} of {kind}"
     if word == NOT_DONE:
         await _put(conn, kind, case, attempt, "not_done", {})

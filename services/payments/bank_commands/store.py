@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from services.payments.domain.bank import Ask
-from services.payments.domain.bank_replies import BankAnswer
+from services.payments.domain.bank import BankCommand
+from services.payments.domain.bank_replies import BankReply
 from shared.database import Connection, copied
 from shared.effects import Effect, Reply, put_off
 from shared.identity import uuid5
@@ -34,7 +34,7 @@ class Attempt(NamedTuple):
     asked_again: int = 0
 
 
-class Said(NamedTuple):
+class TalkEntry(NamedTuple):
     """One word of the bank, or of a person, on one attempt."""
 
     order_id: UUID
@@ -65,14 +65,14 @@ class Said(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Told(Reply):
+class RecordedReply(Reply):
     """An answer, and the word it was read from."""
 
-    said: Said
+    said: TalkEntry
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedAttempt:
     """An attempt that the bank refused for good; `anew`: another follows, else a person decides. Looked at again in `wait_s`."""
 
     effect: Effect
@@ -87,14 +87,14 @@ def key_of(intent_id: UUID, number: int) -> UUID:
     return intent_id if number == 1 else uuid5(intent_id, f"attempt {number}")
 
 
-def said_of(ask: Ask, attempt: Attempt, told: BankAnswer, by: str = "bank") -> Said:
+def talk_entry(ask: BankCommand, attempt: Attempt, told: BankReply, by: str = "bank") -> TalkEntry:
     """The bank's answer as it is kept; an amount that is none is left out."""
     number = told.refund_no or told.transfer_no or told.payment_no or told.authorisation_no
     try:
         amount = told.money
     except MoneyError:
         amount = None
-    return Said(
+    return TalkEntry(
         ask.order_id, attempt.intent_id, attempt.number, ask.kind, getattr(ask, "amount", None), ask.about, told.status,
         told.code, told.reason, number, amount, told.paid_at, by,
     )  # fmt: skip
@@ -106,7 +106,9 @@ _TALK: Final = (
 )  # fmt: skip
 
 
-async def keep(conn: Connection, talk: Sequence[Said], *, repeats: bool = False) -> None:
+async def append_talk(
+    conn: Connection, talk: Sequence[TalkEntry], *, repeats: bool = False
+) -> None:
     """Write what was said, within a transaction; a word that is kept already is left as it stands.
 
     `repeats`: something was asked before, and the bank may say the same again.
@@ -130,7 +132,7 @@ async def keep(conn: Connection, talk: Sequence[Said], *, repeats: bool = False)
     )
 
 
-async def attempts_of(conn: Connection, intent_ids: Collection[UUID]) -> dict[UUID, Attempt]:
+async def last_attempts(conn: Connection, intent_ids: Collection[UUID]) -> dict[UUID, Attempt]:
     """The last attempt of each open instruction; the first one has a row only once something was said of it."""
     rows = await conn.fetch(
         "SELECT e.intent_id, coalesce(a.number, 1) AS number, coalesce(a.key, e.intent_id) AS key, "
@@ -143,7 +145,7 @@ async def attempts_of(conn: Connection, intent_ids: Collection[UUID]) -> dict[UU
     return {row["intent_id"]: Attempt(**dict(row)) for row in rows}
 
 
-async def numbers_known(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, set[str]]:
+async def refund_numbers(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, set[str]]:
     """The numbers of refunds that the bank gave to other instructions of each order."""
     rows = await conn.fetch(
         "SELECT order_id, number FROM bank_talk WHERE order_id = ANY($1::uuid[]) AND status IN ('refunded', 'done') "
@@ -156,7 +158,7 @@ async def numbers_known(conn: Connection, order_ids: Collection[UUID]) -> dict[U
     return found
 
 
-async def refuse(conn: Connection, refusals: Sequence[Refusal]) -> None:
+async def record_refusals(conn: Connection, refusals: Sequence[RefusedAttempt]) -> None:
     """End refused attempts, begin those that follow, and put the instructions off; who lost the claim changes nothing.
 
     The instructions are locked first, as by whoever settles or records: so none of them waits for another in a circle.
@@ -175,10 +177,10 @@ async def refuse(conn: Connection, refusals: Sequence[Refusal]) -> None:
     )  # fmt: skip
     again = [r for r in refusals if r.anew]
     if again:
-        await begin(conn, [(r.effect.intent_id, r.attempt.number + 1) for r in again])
+        await begin_attempts(conn, [(r.effect.intent_id, r.attempt.number + 1) for r in again])
 
 
-async def begin(conn: Connection, attempts: Sequence[tuple[UUID, int]]) -> None:
+async def begin_attempts(conn: Connection, attempts: Sequence[tuple[UUID, int]]) -> None:
     """Begin attempts of instructions that are still open and whose attempt before has ended."""
     await conn.execute(
         "INSERT INTO bank_attempt (intent_id, number, order_id, kind, key, state) "
@@ -191,7 +193,7 @@ async def begin(conn: Connection, attempts: Sequence[tuple[UUID, int]]) -> None:
     )  # fmt: skip
 
 
-async def end(conn: Connection, intent_ids: Collection[UUID]) -> None:
+async def close_attempts(conn: Connection, intent_ids: Collection[UUID]) -> None:
     """The open attempts of these instructions were answered."""
     await conn.execute(
         "UPDATE bank_attempt SET state = 'answered', ended_at = now() WHERE intent_id = ANY($1::uuid[]) AND state = 'open'",
@@ -199,7 +201,7 @@ async def end(conn: Connection, intent_ids: Collection[UUID]) -> None:
     )
 
 
-def word_of(said: Said) -> dict[str, Any]:
+def case_details(said: TalkEntry) -> dict[str, Any]:
     """The word as a case's details carry it, without what is empty."""
     found = {
         "status": said.status, "code": said.code, "bank_says": said.reason, "number": said.number,

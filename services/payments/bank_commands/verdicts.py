@@ -6,9 +6,16 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from services.payments.bank_commands.store import Attempt, Said, Told
+from services.payments.bank_commands.store import Attempt, RecordedReply, TalkEntry
 from services.payments.domain import bank as said
-from services.payments.domain.bank import Ask, Authorise, Capture, Refund, RefundTax, Transfer
+from services.payments.domain.bank import (
+    Authorise,
+    BankCommand,
+    Capture,
+    Refund,
+    RefundTax,
+    Transfer,
+)
 from shared.effects import Effect
 from shared.money import Money
 
@@ -20,17 +27,17 @@ WRITTEN_OFF: Final = "written-off"
 """Stands for the number of a refund that was not made."""
 
 
-def by_hand(effect: Effect, ask: Ask, attempt: Attempt) -> Told:
+def reply_of_verdict(effect: Effect, ask: BankCommand, attempt: Attempt) -> RecordedReply:
     """The answer that a person's word is. Raises ValueError for a word that is none for this instruction."""
     amount = _amount(ask, attempt)
-    kept = Said(
+    kept = TalkEntry(
         ask.order_id, attempt.intent_id, attempt.number, ask.kind, getattr(ask, "amount", None), ask.about, attempt.state,
         number=attempt.bank_no, amount=amount, by="person",
     )  # fmt: skip
-    return Told(effect, _answer(ask, attempt, amount), kept)
+    return RecordedReply(effect, _answer(ask, attempt, amount), kept)
 
 
-def _amount(ask: Ask, attempt: Attempt) -> Money | None:
+def _amount(ask: BankCommand, attempt: Attempt) -> Money | None:
     """What was moved by the person's word: what was asked for, where they name no other amount."""
     asked: Money | None = getattr(ask, "amount", None)
     if asked is None or attempt.state == NOT_DONE:
@@ -40,13 +47,15 @@ def _amount(ask: Ask, attempt: Attempt) -> Money | None:
     return asked if attempt.minor is None else Money(attempt.minor, asked.currency)
 
 
-def _answer(ask: Ask, attempt: Attempt, amount: Money | None) -> said.Answer | said.Transferred:
+def _answer(
+    ask: BankCommand, attempt: Attempt, amount: Money | None
+) -> said.BankEvent | said.Transferred:
     if isinstance(ask, Refund | RefundTax | Transfer):
         return _given_out(ask, attempt, amount)
-    return _held(ask, attempt, amount) if attempt.state == "done" else _not_held(ask)
+    return _held_or_taken(ask, attempt, amount) if attempt.state == "done" else _not_done(ask)
 
 
-def _held(ask: Ask, attempt: Attempt, amount: Money | None) -> said.Answer:
+def _held_or_taken(ask: BankCommand, attempt: Attempt, amount: Money | None) -> said.BankEvent:
     match ask:
         case Authorise():
             return said.Authorised(ask.order_id, attempt.bank_no or "")
@@ -57,7 +66,7 @@ def _held(ask: Ask, attempt: Attempt, amount: Money | None) -> said.Answer:
             return said.Voided(ask.order_id)
 
 
-def _not_held(ask: Ask) -> said.Answer:
+def _not_done(ask: BankCommand) -> said.BankEvent:
     match ask:
         case Authorise():
             return said.AuthorisationDeclined(ask.order_id, NOT_DONE, _FOUND)
@@ -69,7 +78,7 @@ def _not_held(ask: Ask) -> said.Answer:
 
 def _given_out(
     ask: Refund | RefundTax | Transfer, attempt: Attempt, amount: Money | None
-) -> said.Answer | said.Transferred:
+) -> said.BankEvent | said.Transferred:
     number = attempt.bank_no or WRITTEN_OFF
     if amount is None or (isinstance(ask, Transfer) and attempt.state != "done"):
         raise ValueError(f"{attempt.state} is no word on {ask.kind}")

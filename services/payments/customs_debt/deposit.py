@@ -15,7 +15,7 @@ from services.payments.customs_debt import store as debt_store
 from services.payments.customs_debt.domain import cover
 from services.payments.deps import Deps
 from services.payments.domain import ledger
-from services.payments.domain.ledger import Entry, Purpose
+from services.payments.domain.ledger import JournalEntry, Purpose
 from shared import metrics
 from shared.database import Connection
 from shared.money import Money
@@ -95,7 +95,7 @@ async def _reserve(conn: Connection, covered: list[tuple[Any, Money]]) -> None:
 
 
 async def _book_reserved(conn: Connection, covered: list[tuple[Any, Money]]) -> None:
-    entries: list[Entry] = []
+    entries: list[JournalEntry] = []
     for order_id, amount in covered:
         for movement in ledger.reserve(amount):
             entries += ledger.entries(order_id, order_id, movement)
@@ -107,7 +107,7 @@ async def release(conn: Connection, order_ids: list[Any]) -> None:
     await debt_store.lock_free(conn)
     await debt_store.drop_uncovered(conn, order_ids)
     reserved = await debt_store.reserved_of(conn, order_ids)
-    entries: list[Entry] = []
+    entries: list[JournalEntry] = []
     for order_id, amount in reserved:
         for movement in ledger.unreserve(amount):
             entries += ledger.entries(order_id, order_id, movement)

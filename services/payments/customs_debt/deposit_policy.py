@@ -18,7 +18,7 @@ _BEIJING: Final = timezone(timedelta(hours=8))
 
 
 @dataclass(frozen=True, slots=True)
-class Deposits:
+class DepositPolicy:
     """The deposit by the day from which it holds, in order."""
 
     rows: tuple[tuple[date, Money], ...]
@@ -31,7 +31,7 @@ class Deposits:
         )
 
 
-def load(path: Path = POLICY) -> Deposits:
+def load(path: Path = POLICY) -> DepositPolicy:
     """The deposits of a file; raises Misconfigured naming the row."""
     try:
         rows = tomllib.loads(path.read_text(encoding="utf-8"))["deposit"]
@@ -51,7 +51,7 @@ def load(path: Path = POLICY) -> Deposits:
         raise Misconfigured(
             f"mend {path.name}: deposits are in CNY, not below zero, each from a later day than the one before"
         )
-    return Deposits(found)
+    return DepositPolicy(found)
 
 
 def _utc_now() -> datetime:

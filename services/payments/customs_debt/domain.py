@@ -10,13 +10,13 @@ from uuid import UUID
 
 from services.payments.domain import ledger
 from services.payments.domain.bank import Transferred
-from services.payments.domain.ledger import Account, Entry, Movement, Purpose
+from services.payments.domain.ledger import Account, JournalEntry, Movement, Purpose
 from shared.events.tax import TaxBillCorrected, TaxBillDue, TaxBillSettled, TaxPosted, TaxRestored
 from shared.money import Money
 from shared.transitions import Transitions
 
 
-class DueState(StrEnum):
+class TaxDueState(StrEnum):
     """Where the payment of a tax bill stands; it ends PAID or RESTORED (not levied)."""
 
     SETTLED = "settled"
@@ -25,23 +25,23 @@ class DueState(StrEnum):
     RESTORED = "restored"
 
 
-DUE: Final = Transitions[DueState](
+TAX_DUE: Final = Transitions[TaxDueState](
     {
-        (DueState.SETTLED, TaxBillDue): DueState.DUE,
-        (DueState.DUE, Transferred): DueState.PAID,
-        (DueState.SETTLED, TaxRestored): DueState.RESTORED,
+        (TaxDueState.SETTLED, TaxBillDue): TaxDueState.DUE,
+        (TaxDueState.DUE, Transferred): TaxDueState.PAID,
+        (TaxDueState.SETTLED, TaxRestored): TaxDueState.RESTORED,
         # Handed over for payment: customs keeps its tax, whoever has the goods.
-        (DueState.DUE, TaxRestored): DueState.DUE,
-        (DueState.PAID, TaxRestored): DueState.PAID,
-        (DueState.SETTLED, TaxBillCorrected): DueState.SETTLED,
-        (DueState.RESTORED, TaxBillCorrected): DueState.RESTORED,
+        (TaxDueState.DUE, TaxRestored): TaxDueState.DUE,
+        (TaxDueState.PAID, TaxRestored): TaxDueState.PAID,
+        (TaxDueState.SETTLED, TaxBillCorrected): TaxDueState.SETTLED,
+        (TaxDueState.RESTORED, TaxBillCorrected): TaxDueState.RESTORED,
     }
 )
 """How a due moves once there is one; TaxBillSettled makes it and is not in the table."""
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class TaxDue:
     """One order's tax bill as payments has it. `withheld` is the tax office's part of what was captured; `refunded` what of it
     went, or is on its way, back to the buyer.
 
@@ -51,7 +51,7 @@ class Due:
 
     order_id: UUID
     tax_no: str
-    state: DueState
+    state: TaxDueState
     withheld: Money
     billed: Money
     outcome: str
@@ -78,7 +78,7 @@ class LedgerPosition:
     refunded: int = 0
     restored: int = 0
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: JournalEntry) -> None:
         match entry.account:
             case Account.TAX_SUSPENSE:
                 self.suspense += entry.amount_minor
@@ -95,11 +95,11 @@ class LedgerPosition:
 class DebtDecision(NamedTuple):
     """The due afterwards, and what moves."""
 
-    due: Due
+    due: TaxDue
     movements: tuple[Movement, ...]
 
 
-def assessed(event: TaxPosted, withheld: Money) -> tuple[Movement, ...]:
+def owe_assessed(event: TaxPosted, withheld: Money) -> tuple[Movement, ...]:
     """At the release the books owe customs what was assessed, whatever the shop withheld; between the two is suspense."""
     return _owe(Purpose.ASSESS, event.total.minor - withheld.minor, event.total.currency)
 
@@ -108,13 +108,13 @@ def _owe(purpose: Purpose, minor: int, currency: str) -> tuple[Movement, ...]:
     return ledger.shift(purpose, ledger.SUSPENSE, ledger.TAX_OFFICE, minor, currency)
 
 
-def settled(event: TaxBillSettled, withheld: Money) -> DebtDecision:
+def settle(event: TaxBillSettled, withheld: Money) -> DebtDecision:
     """From the bill on the books owe what customs billed; what stands in suspense goes to whoever bears it.
 
     A refund moves when the bank has made it.
     """
     currency = event.billed.currency
-    due, movements = began(event, withheld)
+    due, movements = open_due(event, withheld)
     difference = event.billed.minor - withheld.minor
     if event.outcome == "booked":
         movements += ledger.shift(
@@ -126,11 +126,11 @@ def settled(event: TaxBillSettled, withheld: Money) -> DebtDecision:
     return DebtDecision(due, movements)
 
 
-def began(event: TaxBillSettled, withheld: Money, returns: int = 0) -> DebtDecision:
+def open_due(event: TaxBillSettled, withheld: Money, returns: int = 0) -> DebtDecision:
     """The bill alone, where goods came back already: who bears the difference is said by `even_out`."""
     currency = event.billed.currency
-    due = Due(
-        event.order_id, event.tax_no, DueState.SETTLED, withheld, event.billed, event.outcome, event.merchant_code,
+    due = TaxDue(
+        event.order_id, event.tax_no, TaxDueState.SETTLED, withheld, event.billed, event.outcome, event.merchant_code,
         Money.zero(currency), booked_at_most=event.booked_at_most.minor if event.booked_at_most else 0, returns=returns,
     )  # fmt: skip
     return DebtDecision(
@@ -138,10 +138,10 @@ def began(event: TaxBillSettled, withheld: Money, returns: int = 0) -> DebtDecis
     )
 
 
-def corrected(due: Due, event: TaxBillCorrected) -> DebtDecision:
+def correct(due: TaxDue, event: TaxBillCorrected) -> DebtDecision:
     """Customs took its bill back and made another: from now on that is owed."""
-    state = DUE.next(due.state, event)
-    if state is DueState.RESTORED:
+    state = TAX_DUE.next(due.state, event)
+    if state is TaxDueState.RESTORED:
         return DebtDecision(replace(due, tax_no=event.tax_no, billed=event.billed), ())
     due = replace(due, returns=max(due.returns, event.returns))
     change = event.billed.minor - due.billed.minor
@@ -154,12 +154,12 @@ def corrected(due: Due, event: TaxBillCorrected) -> DebtDecision:
 class Allocation(NamedTuple):
     """The due afterwards, what moves, and what is to go back to the buyer besides."""
 
-    due: Due
+    due: TaxDue
     movements: tuple[Movement, ...]
     excess: Money
 
 
-def allocate_difference(due: Due, held: LedgerPosition) -> Allocation:
+def allocate_difference(due: TaxDue, held: LedgerPosition) -> Allocation:
     """After a return or a corrected bill: what is between billed and what is still withheld goes to whoever bears it.
 
     It is worked out from the books, so in whatever order return, tax's word on it and the bill are heard, it ends alike. Up to
@@ -169,7 +169,7 @@ def allocate_difference(due: Due, held: LedgerPosition) -> Allocation:
     currency, pending = due.billed.currency, due.refunded.minor - held.refunded
     between = held.suspense + held.difference + held.claim + pending
     ours = theirs = excess = 0
-    if due.state is DueState.RESTORED:
+    if due.state is TaxDueState.RESTORED:
         pass  # nothing is owed, so nobody bears anything; what is in suspense goes back with the goods
     elif abs(between) <= due.booked_at_most:
         ours = between
@@ -201,30 +201,30 @@ def allocate_difference(due: Due, held: LedgerPosition) -> Allocation:
     return Allocation(replace(due, turn=turn), moved, Money(excess, currency))
 
 
-def excess_of(due: Due) -> Money | None:
+def excess_of(due: TaxDue) -> Money | None:
     """What is to go back to the buyer, None if nothing is."""
     excess = due.withheld - due.billed
     return excess if due.outcome == "refund" and excess.minor > 0 else None
 
 
-def handed_over(due: Due, event: TaxBillDue) -> Due:
+def hand_over(due: TaxDue, event: TaxBillDue) -> TaxDue:
     return replace(
         due,
-        state=DUE.next(due.state, event),
+        state=TAX_DUE.next(due.state, event),
         payment_id=event.payment_id,
         payment_book=event.payment_book,
     )
 
 
-def paid(due: Due, answer: Transferred) -> DebtDecision:
+def pay(due: TaxDue, answer: Transferred) -> DebtDecision:
     """The bank paid customs."""
     moved = ledger.shift(
         Purpose.PAY_TAX, ledger.TAX_OFFICE, ledger.BANK, due.billed.minor, due.billed.currency
     )
-    return DebtDecision(replace(due, state=DUE.next(due.state, answer)), moved)
+    return DebtDecision(replace(due, state=TAX_DUE.next(due.state, answer)), moved)
 
 
-def restored(due: Due, event: TaxRestored) -> DebtDecision:
+def restore(due: TaxDue, event: TaxRestored) -> DebtDecision:
     """Goods came back in time. Of some of them the bill stands until customs corrects it; if nothing is owed any more, what
     was billed goes into suspense, out of which the refund takes what was withheld (`even_out` does the rest).
 
@@ -233,8 +233,8 @@ def restored(due: Due, event: TaxRestored) -> DebtDecision:
     due = replace(due, returns=max(due.returns, event.return_no))
     if event.remaining.minor:
         return DebtDecision(due, ())
-    after = replace(due, state=DUE.next(due.state, event))
-    if after.state is not DueState.RESTORED:
+    after = replace(due, state=TAX_DUE.next(due.state, event))
+    if after.state is not TaxDueState.RESTORED:
         return DebtDecision(after, ())
     billed = due.billed
     moved = ledger.shift(
@@ -248,7 +248,7 @@ def restored(due: Due, event: TaxRestored) -> DebtDecision:
     return DebtDecision(after, moved)
 
 
-def restored_unbilled(event: TaxRestored) -> tuple[Movement, ...]:
+def restore_unbilled(event: TaxRestored) -> tuple[Movement, ...]:
     """Goods came back before there was a bill: what was assessed on them is owed no more."""
     total = event.total
     return ledger.shift(

@@ -12,12 +12,12 @@ from services.payments import store
 from services.payments.customs_debt import deposit
 from services.payments.customs_debt import domain as customs_debt
 from services.payments.customs_debt import store as debt_store
-from services.payments.customs_debt.domain import Due, LedgerPosition
+from services.payments.customs_debt.domain import LedgerPosition, TaxDue
 from services.payments.deps import Deps
 from services.payments.domain import ledger
-from services.payments.domain.bank import Ask, Transfer, Transferred
-from services.payments.domain.ledger import Entry, Movement
-from services.payments.domain.payment import Payment, give_back_excess
+from services.payments.domain.bank import BankCommand, Transfer, Transferred
+from services.payments.domain.ledger import JournalEntry, Movement
+from services.payments.domain.payment import Payment, refund_excess
 from shared.database import Connection
 from shared.effects import Reply
 from shared.envelope import Message
@@ -35,12 +35,12 @@ class Folded:
     """Tax's facts on their way through a batch: what is saved, booked and asked at its end."""
 
     payments: dict[UUID, Payment]
-    dues: dict[UUID, Due]
+    dues: dict[UUID, TaxDue]
     held: dict[UUID, LedgerPosition] = field(default_factory=dict)
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[JournalEntry] = field(default_factory=list)
     demands: dict[UUID, Money] = field(default_factory=dict)
     freed: list[UUID] = field(default_factory=list)
-    asks: list[tuple[Ask, bytes | None]] = field(default_factory=list)
+    asks: list[tuple[BankCommand, bytes | None]] = field(default_factory=list)
     gathered: dict[tuple[UUID, str, int], list[Money]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -82,7 +82,7 @@ class Folded:
         self.book(
             m.event_id,
             m.order_id,
-            customs_debt.assessed(event, self._withheld(m.order_id, event.total.currency)),
+            customs_debt.owe_assessed(event, self._withheld(m.order_id, event.total.currency)),
         )
         if event.total.minor:
             self.demands[m.order_id] = event.total
@@ -92,15 +92,15 @@ class Folded:
         if event.total.currency != "CNY":
             return  # an export owes nothing here
         if due is None:
-            self.book(m.event_id, m.order_id, customs_debt.restored_unbilled(event))
+            self.book(m.event_id, m.order_id, customs_debt.restore_unbilled(event))
             if not event.remaining.minor:
                 self.freed.append(m.order_id)
             return
-        followed = customs_debt.restored(due, event)
+        followed = customs_debt.restore(due, event)
         self.dues[m.order_id] = followed.due
         self.book(m.event_id, m.order_id, followed.movements)
         self.even_out(m.event_id, m.order_id, m.traceparent)
-        if followed.due.state is customs_debt.DueState.RESTORED:
+        if followed.due.state is customs_debt.TaxDueState.RESTORED:
             self.freed.append(m.order_id)
 
     def even_out(self, cause: UUID, order_id: UUID, traceparent: bytes | None) -> None:
@@ -113,7 +113,7 @@ class Folded:
         )
         due = evened.due
         if evened.excess.minor:
-            decision = give_back_excess(payment, evened.excess, due.turn)
+            decision = refund_excess(payment, evened.excess, due.turn)
             self.payments[order_id] = decision.payment
             self.asks += [(ask, traceparent) for ask in decision.asks]
             due = replace(due, refunded=due.refunded + evened.excess) if decision.asks else due
@@ -124,7 +124,7 @@ class Folded:
         due = self.dues.get(m.order_id)
         if due is None:
             raise IllegalTransition("no bill", type(event))
-        self.dues[m.order_id], moved = customs_debt.corrected(due, event)
+        self.dues[m.order_id], moved = customs_debt.correct(due, event)
         self.book(m.event_id, m.order_id, moved)
         self.even_out(m.event_id, m.order_id, m.traceparent)
 
@@ -133,16 +133,16 @@ class Folded:
             raise IllegalTransition("settled", type(event))
         withheld = self._withheld(m.order_id, event.billed.currency)
         if (held := self.held.get(m.order_id)) is not None:
-            self.dues[m.order_id], moved = customs_debt.began(
+            self.dues[m.order_id], moved = customs_debt.open_due(
                 event, withheld, max(held.restored, event.returns)
             )
             self.book(m.event_id, m.order_id, moved)
             self.even_out(m.event_id, m.order_id, m.traceparent)
             return
-        followed = customs_debt.settled(event, withheld)
+        followed = customs_debt.settle(event, withheld)
         due = followed.due
         if excess := customs_debt.excess_of(due):
-            decision = give_back_excess(self.payments[m.order_id], excess)
+            decision = refund_excess(self.payments[m.order_id], excess)
             self.payments[m.order_id] = decision.payment
             self.asks += [(ask, m.traceparent) for ask in decision.asks]
             due = replace(due, refunded=excess) if decision.asks else due
@@ -153,11 +153,11 @@ class Folded:
         due = self.dues.get(event.order_id)
         if due is None:
             raise IllegalTransition("no bill", type(event))
-        self.dues[event.order_id] = customs_debt.handed_over(due, event)
+        self.dues[event.order_id] = customs_debt.hand_over(due, event)
         self.gathered[event.payment_id, event.payment_book, event.bills].append(event.amount)
 
 
-async def follow_tax(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
+async def handle_tax_events(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
     """Follow what tax says: in the books what was assessed, then what was billed, then what is to be paid.
 
     The deposit's one row is locked last and for the rest of the transaction only.
@@ -176,12 +176,12 @@ async def follow_tax(conn: Connection, batch: Sequence[Message], deps: Deps) -> 
         conn, [due for order_id, due in folded.dues.items() if due != dues_before.get(order_id)]
     )
     await store.book(conn, folded.entries)
-    outcome = Outcome(commands=[instruction(ask, traceparent) for ask, traceparent in folded.asks])
+    outcome = Outcome(commands=[outbound(ask, traceparent) for ask, traceparent in folded.asks])
     for (payment_id, book, bills), amounts in sorted(folded.gathered.items()):
         came = Money.total(amounts, amounts[0].currency)
         if total := await debt_store.gather(conn, payment_id, book, bills, came, len(amounts)):
             outcome.commands.append(
-                instruction(Transfer(order_id=payment_id, payment_book=book, amount=total), None)
+                outbound(Transfer(order_id=payment_id, payment_book=book, amount=total), None)
             )
     # Freed first: what was posted and came back in one batch must find its own reservation.
     demands = {
@@ -214,7 +214,7 @@ async def _held(
     return {order_id: LedgerPosition() for order_id in wanted} | await debt_store.held(conn, wanted)
 
 
-async def share_out(
+async def reallocate(
     conn: Connection,
     returned: Mapping[UUID, tuple[UUID, bytes | None]],
     payments: dict[UUID, Payment],
@@ -240,7 +240,7 @@ def _caused(
     return cause, order_id, traceparent
 
 
-def instruction(ask: Ask, traceparent: bytes | None) -> OutboundCommand:
+def outbound(ask: BankCommand, traceparent: bytes | None) -> OutboundCommand:
     if traceparent is not None:
         ask = ask.model_copy(update={"traceparent": traceparent.decode("latin-1")})
     # What follows a hold goes ahead of new holds: a burst of orders is then paid one by one, not held all and captured last.
@@ -253,7 +253,7 @@ def instruction(ask: Ask, traceparent: bytes | None) -> OutboundCommand:
     )
 
 
-async def follow_transfers(conn: Connection, answered: Sequence[Reply]) -> Outcome:
+async def handle_transfers(conn: Connection, answered: Sequence[Reply]) -> Outcome:
     """The bank paid customs: every bill of the payment is paid, and its part of the deposit is free again."""
     transfers = {a.answer.order_id: a.answer for a in answered if isinstance(a.answer, Transferred)}
     # Payments, then dues, then transfers, then the deposit: the order of `follow_tax`.
@@ -263,12 +263,12 @@ async def follow_transfers(conn: Connection, answered: Sequence[Reply]) -> Outco
         conn, {payment_id: t.transfer_no for payment_id, t in transfers.items()}
     )
     found = {order_id: due for order_id, due in locked.items() if due.payment_id in made}
-    outcome, entries, after = Outcome(), list[Entry](), list[Due]()
+    outcome, entries, after = Outcome(), list[JournalEntry](), list[TaxDue]()
     told: list[Payment] = []
     for order_id, due in found.items():
         assert due.payment_id is not None
         answer = transfers[due.payment_id]
-        followed = customs_debt.paid(due, answer)
+        followed = customs_debt.pay(due, answer)
         after.append(followed.due)
         for movement in followed.movements:
             # One transfer pays many bills: each order's part of it is a transaction of its own.

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-from services.payments.customs_debt.domain import Due, DueState, LedgerPosition
+from services.payments.customs_debt.domain import LedgerPosition, TaxDue, TaxDueState
 from shared.database import Connection
 from shared.money import Money
 
 
-async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Due]:
+async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, TaxDue]:
     """The dues of these orders that are there, locked in one order; the orders' payments must be locked already."""
     rows = await conn.fetch(
         "SELECT * FROM tax_due WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE",
@@ -28,16 +28,16 @@ async def orders_of(conn: Connection, payment_ids: Collection[UUID]) -> list[UUI
     return [row["order_id"] for row in rows]
 
 
-def _due(row: Mapping[str, Any]) -> Due:
+def _due(row: Mapping[str, Any]) -> TaxDue:
     currency = row["currency"]
-    return Due(
-        row["order_id"], row["tax_no"], DueState(row["state"]), Money(row["withheld_minor"], currency),
+    return TaxDue(
+        row["order_id"], row["tax_no"], TaxDueState(row["state"]), Money(row["withheld_minor"], currency),
         Money(row["billed_minor"], currency), row["outcome"], row["merchant_code"], Money(row["refunded_minor"], currency),
         row["payment_id"], row["payment_book"], row["booked_at_most_minor"], row["returns"], row["turn"],
     )  # fmt: skip
 
 
-async def save(conn: Connection, dues: Sequence[Due]) -> None:
+async def save(conn: Connection, dues: Sequence[TaxDue]) -> None:
     """Write dues of orders whose payments the caller has locked."""
     if not dues:
         return

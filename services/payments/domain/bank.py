@@ -104,7 +104,7 @@ class Transferred:
     paid_at: datetime | None = None
 
 
-Answer = (
+BankEvent = (
     Authorised
     | AuthorisationDeclined
     | Captured
@@ -117,7 +117,7 @@ Answer = (
 """What the bank says of an order's money; a transfer to customs is of many orders and followed by itself."""
 
 
-class Ask(Fact):
+class BankCommand(Fact):
     """Something to ask of the bank once; with `traceparent` the answer's facts continue the trace."""
 
     kind: ClassVar[str]
@@ -143,7 +143,7 @@ class Ask(Fact):
         return str(self.order_id)
 
 
-class Authorise(Ask):
+class Authorise(BankCommand):
     """Hold the amount; the payer stays sealed until the moment it is sent."""
 
     kind: ClassVar[str] = "authorise"
@@ -153,7 +153,7 @@ class Authorise(Ask):
     enterprise_code: str
 
 
-class Capture(Ask):
+class Capture(BankCommand):
     """Take the amount held."""
 
     kind: ClassVar[str] = "capture"
@@ -162,7 +162,7 @@ class Capture(Ask):
     amount: Money
 
 
-class Void(Ask):
+class Void(BankCommand):
     """Let the amount held go."""
 
     kind: ClassVar[str] = "void"
@@ -171,7 +171,7 @@ class Void(Ask):
     authorisation_no: str
 
 
-class Refund(Ask):
+class Refund(BankCommand):
     """Give back what was captured, or what belongs to the goods of one return."""
 
     kind: ClassVar[str] = "refund"
@@ -189,7 +189,7 @@ class Refund(Ask):
         )
 
 
-class RefundTax(Ask):
+class RefundTax(BankCommand):
     """Give back the tax that was withheld too much."""
 
     kind: ClassVar[str] = "refund_tax"
@@ -204,7 +204,7 @@ class RefundTax(Ask):
         return uuid5(self.order_id, f"{self.kind}:{self.turn}" if self.turn else self.kind)
 
 
-class Transfer(Ask):
+class Transfer(BankCommand):
     """Pay the bills of a payment book to customs; `order_id` is the payment's own id."""
 
     kind: ClassVar[str] = "transfer"

@@ -31,7 +31,7 @@ def _in_our_time(at: datetime) -> datetime:
     return at
 
 
-def sentence(text: str) -> str:
+def one_line(text: str) -> str:
     """The bank's own words for people: one line, cut, and without any number long enough to be a person's."""
     return _LONG_NUMBER.sub("***", _UNPRINTABLE.sub(" ", text))[:REASON_MAX]
 
@@ -41,11 +41,11 @@ Amount = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9]{1,15}(\.
 Currency = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Z]{3}$")]
 Word = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z_]{1,32}$")]
 Code = Annotated[str, StringConstraints(strict=True, pattern=r"^[!-~]{1,35}$")]
-Reason = Annotated[str, BeforeValidator(_text), AfterValidator(sentence)]
+Reason = Annotated[str, BeforeValidator(_text), AfterValidator(one_line)]
 At = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_in_our_time)]
 
 
-class BankAnswer(Fact):
+class BankReply(Fact):
     """What the bank says of one key; which of the fields are there depends on the status."""
 
     key: UUID
@@ -74,7 +74,7 @@ class BankAnswer(Fact):
         )
 
 
-class Recorded(BankAnswer):
+class BankRecord(BankReply):
     """What the bank has in its books under a reference; the key is there where the bank still knows it."""
 
     key: UUID | None = None  # type: ignore[assignment]

@@ -86,7 +86,7 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One row of the journal."""
 
     txn_id: UUID
@@ -142,13 +142,13 @@ def _moved(
     return tuple(Movement(*each, part) for each in parts if each[3].minor > 0)
 
 
-def entries(cause: UUID, order_id: UUID, movement: Movement) -> tuple[Entry, Entry]:
+def entries(cause: UUID, order_id: UUID, movement: Movement) -> tuple[JournalEntry, JournalEntry]:
     """The two rows of a movement. `cause` is the id of what it follows from: booked twice is booked once."""
     txn_id = uuid5(cause, movement.purpose)
     currency, minor = movement.amount.currency, movement.amount.minor
     debit, credit = movement.debit, movement.credit
     return (
-        Entry(
+        JournalEntry(
             txn_id,
             0,
             order_id,
@@ -159,7 +159,7 @@ def entries(cause: UUID, order_id: UUID, movement: Movement) -> tuple[Entry, Ent
             minor,
             movement.part,
         ),
-        Entry(
+        JournalEntry(
             txn_id,
             1,
             order_id,

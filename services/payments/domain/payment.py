@@ -10,11 +10,11 @@ from uuid import UUID
 
 from services.payments.domain import ledger, returns
 from services.payments.domain.bank import (
-    Answer,
-    Ask,
     AuthorisationDeclined,
     Authorise,
     Authorised,
+    BankCommand,
+    BankEvent,
     Capture,
     Captured,
     CaptureDeclined,
@@ -44,7 +44,7 @@ from shared.transitions import Transitions
 from shared.values import replace
 
 
-class State(StrEnum):
+class PaymentState(StrEnum):
     """How far a payment is; it ends DECLINED, VOIDED, SETTLED (less what was refunded for goods that came back) or REFUNDED.
 
     The bank's answer is awaited while AUTHORISING, AUTHORISED (capturing), VOIDING, REFUNDING and RETURNING.
@@ -63,11 +63,11 @@ class State(StrEnum):
     REFUNDED = "refunded"
 
 
-Heard = OrderPlaced | OrderUnwinding | ReturnAccepted | GoodsReleased | Answer
+Trigger = OrderPlaced | OrderUnwinding | ReturnAccepted | GoodsReleased | BankEvent
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PaymentTerms:
     """What the order asks for; an order that was undone before it was heard of has none."""
 
     amount: Money
@@ -77,7 +77,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Refunding:
+class ReturnRefund:
     """What goes back for the goods of one return, and whose part each is."""
 
     return_no: int
@@ -97,15 +97,15 @@ class Payment:
 
     order_id: UUID
     version: int = 0
-    state: State = State.UNASKED
+    state: PaymentState = PaymentState.UNASKED
     unwinding: bool = False
-    terms: Terms | None = None
+    terms: PaymentTerms | None = None
     authorisation_no: str | None = None
     payment_no: str | None = None
     captured: Money | None = None
     refund_no: str | None = None
     refunded: Money | None = None
-    returning: Refunding | None = None
+    returning: ReturnRefund | None = None
     excess: Money | None = None
     returns: int = 0
     written_off: Money | None = None
@@ -113,112 +113,112 @@ class Payment:
 
 
 @dataclass(frozen=True)
-class Decision:
+class PaymentDecision:
     """The payment afterwards, and what follows."""
 
     payment: Payment
     facts: tuple[PaymentsEvent, ...] = ()
-    asks: tuple[Ask, ...] = ()
+    asks: tuple[BankCommand, ...] = ()
     movements: tuple[Movement, ...] = ()
 
 
-PAYMENT: Final = Transitions[State](
+PAYMENT: Final = Transitions[PaymentState](
     {
-        (State.UNASKED, OrderPlaced): State.AUTHORISING,
-        (State.UNASKED, OrderUnwinding): State.VOIDED,
-        (State.AUTHORISING, Authorised): State.AUTHORISED,
-        (State.AUTHORISING, AuthorisationDeclined): State.DECLINED,
-        (State.AUTHORISING, OrderUnwinding): State.AUTHORISING,
-        (State.AUTHORISED, Captured): State.CAPTURED,
-        (State.AUTHORISED, CaptureDeclined): State.VOIDING,
-        (State.AUTHORISED, OrderUnwinding): State.AUTHORISED,
-        (State.VOIDING, Voided): State.DECLINED,
-        (State.VOIDING, HoldGone): State.DECLINED,
-        (State.VOIDING, OrderUnwinding): State.VOIDING,
-        (State.CAPTURED, GoodsReleased): State.SETTLED,
-        (State.CAPTURED, OrderUnwinding): State.REFUNDING,
-        (State.SETTLED, GoodsReleased): State.SETTLED,
+        (PaymentState.UNASKED, OrderPlaced): PaymentState.AUTHORISING,
+        (PaymentState.UNASKED, OrderUnwinding): PaymentState.VOIDED,
+        (PaymentState.AUTHORISING, Authorised): PaymentState.AUTHORISED,
+        (PaymentState.AUTHORISING, AuthorisationDeclined): PaymentState.DECLINED,
+        (PaymentState.AUTHORISING, OrderUnwinding): PaymentState.AUTHORISING,
+        (PaymentState.AUTHORISED, Captured): PaymentState.CAPTURED,
+        (PaymentState.AUTHORISED, CaptureDeclined): PaymentState.VOIDING,
+        (PaymentState.AUTHORISED, OrderUnwinding): PaymentState.AUTHORISED,
+        (PaymentState.VOIDING, Voided): PaymentState.DECLINED,
+        (PaymentState.VOIDING, HoldGone): PaymentState.DECLINED,
+        (PaymentState.VOIDING, OrderUnwinding): PaymentState.VOIDING,
+        (PaymentState.CAPTURED, GoodsReleased): PaymentState.SETTLED,
+        (PaymentState.CAPTURED, OrderUnwinding): PaymentState.REFUNDING,
+        (PaymentState.SETTLED, GoodsReleased): PaymentState.SETTLED,
         # Released goods came back; of the release orders may have heard first.
-        (State.CAPTURED, ReturnAccepted): State.RETURNING,
-        (State.SETTLED, ReturnAccepted): State.RETURNING,
-        (State.RETURNING, GoodsReleased): State.RETURNING,
-        (State.RETURNING, Refunded): State.RETURNING,
-        (State.RETURNING, ReturnRefunded): State.SETTLED,
-        (State.DECLINED, OrderUnwinding): State.VOIDED,
-        (State.CAPTURED, ExcessRefunded): State.CAPTURED,
-        (State.SETTLED, ExcessRefunded): State.SETTLED,
-        (State.RETURNING, ExcessRefunded): State.RETURNING,
+        (PaymentState.CAPTURED, ReturnAccepted): PaymentState.RETURNING,
+        (PaymentState.SETTLED, ReturnAccepted): PaymentState.RETURNING,
+        (PaymentState.RETURNING, GoodsReleased): PaymentState.RETURNING,
+        (PaymentState.RETURNING, Refunded): PaymentState.RETURNING,
+        (PaymentState.RETURNING, ReturnRefunded): PaymentState.SETTLED,
+        (PaymentState.DECLINED, OrderUnwinding): PaymentState.VOIDED,
+        (PaymentState.CAPTURED, ExcessRefunded): PaymentState.CAPTURED,
+        (PaymentState.SETTLED, ExcessRefunded): PaymentState.SETTLED,
+        (PaymentState.RETURNING, ExcessRefunded): PaymentState.RETURNING,
     }
 )
 """While the order stands."""
 
 _UNDONE: Final = (
-    State.AUTHORISING, State.AUTHORISED, State.VOIDING, State.VOIDED, State.REFUNDING, State.REFUNDED,
+    PaymentState.AUTHORISING, PaymentState.AUTHORISED, PaymentState.VOIDING, PaymentState.VOIDED, PaymentState.REFUNDING, PaymentState.REFUNDED,
 )  # fmt: skip
 
-UNWINDING: Final = Transitions[State](
+UNWINDING: Final = Transitions[PaymentState](
     {
-        (State.AUTHORISING, Authorised): State.VOIDING,
-        (State.AUTHORISING, AuthorisationDeclined): State.VOIDED,
-        (State.AUTHORISED, Captured): State.REFUNDING,
-        (State.AUTHORISED, CaptureDeclined): State.VOIDING,
-        (State.VOIDING, Voided): State.VOIDED,
-        (State.VOIDING, HoldGone): State.VOIDED,
-        (State.REFUNDING, Refunded): State.REFUNDED,
-        (State.REFUNDING, ExcessRefunded): State.REFUNDING,
-        (State.REFUNDED, ExcessRefunded): State.REFUNDED,
-        (State.VOIDED, OrderPlaced): State.VOIDED,
+        (PaymentState.AUTHORISING, Authorised): PaymentState.VOIDING,
+        (PaymentState.AUTHORISING, AuthorisationDeclined): PaymentState.VOIDED,
+        (PaymentState.AUTHORISED, Captured): PaymentState.REFUNDING,
+        (PaymentState.AUTHORISED, CaptureDeclined): PaymentState.VOIDING,
+        (PaymentState.VOIDING, Voided): PaymentState.VOIDED,
+        (PaymentState.VOIDING, HoldGone): PaymentState.VOIDED,
+        (PaymentState.REFUNDING, Refunded): PaymentState.REFUNDED,
+        (PaymentState.REFUNDING, ExcessRefunded): PaymentState.REFUNDING,
+        (PaymentState.REFUNDED, ExcessRefunded): PaymentState.REFUNDED,
+        (PaymentState.VOIDED, OrderPlaced): PaymentState.VOIDED,
         **{(state, heard): state for state in _UNDONE for heard in (OrderUnwinding, GoodsReleased)},
     }
 )
 """Once the order is being undone. An answer still under way is waited for: unknown is not failed."""
 
 
-def follow(payment: Payment | None, heard: Heard) -> Decision:
+def decide(payment: Payment | None, heard: Trigger) -> PaymentDecision:
     """What becomes of a payment, and what follows; raises IllegalTransition for a pair in neither table."""
     before = payment or Payment(heard.order_id)
     table = UNWINDING if before.unwinding else PAYMENT
     state = table.next(before.state, heard)
-    decide = _DECIDE.get((before.state, type(heard)))
+    decide = _RULES.get((before.state, type(heard)))
     if decide is None:
-        return Decision(before)
+        return PaymentDecision(before)
     decision = decide(replace(before, state=state), heard)
     return replace(
         decision, payment=replace(decision.payment, version=before.version + len(decision.facts))
     )
 
 
-def _place(after: Payment, order: OrderPlaced) -> Decision:
-    terms = Terms(
+def _place(after: Payment, order: OrderPlaced) -> PaymentDecision:
+    terms = PaymentTerms(
         order.amount_paid, order.tax_withheld, order.merchant.code, order.payment_enterprise
     )
     ask = Authorise(
         order_id=order.order_id, amount=order.amount_paid, token=order.payment_token, payer=order.payer,
         enterprise_code=order.payment_enterprise,
     )  # fmt: skip
-    return Decision(replace(after, terms=terms), asks=(ask,))
+    return PaymentDecision(replace(after, terms=terms), asks=(ask,))
 
 
-def _authorise(after: Payment, answer: Authorised) -> Decision:
+def _authorise(after: Payment, answer: Authorised) -> PaymentDecision:
     after = replace(after, authorisation_no=answer.authorisation_no)
     if after.unwinding:
-        return Decision(after, asks=(_void(after),))
+        return PaymentDecision(after, asks=(_void(after),))
     # A hold is nobody else's affair: it is captured at once, and only that is announced.
     ask = Capture(
         order_id=after.order_id,
         authorisation_no=answer.authorisation_no,
         amount=_terms(after).amount,
     )
-    return Decision(after, asks=(ask,))
+    return PaymentDecision(after, asks=(ask,))
 
 
-def _decline(after: Payment, answer: AuthorisationDeclined) -> Decision:
+def _decline(after: Payment, answer: AuthorisationDeclined) -> PaymentDecision:
     if after.unwinding:
-        return Decision(after, (PaymentVoided(order_id=after.order_id),))
-    return Decision(after, (_declined(after, answer),))
+        return PaymentDecision(after, (PaymentVoided(order_id=after.order_id),))
+    return PaymentDecision(after, (_declined(after, answer),))
 
 
-def _capture(after: Payment, answer: Captured) -> Decision:
+def _capture(after: Payment, answer: Captured) -> PaymentDecision:
     # What the bank took is booked and announced even where it is not what was asked: the match will find it.
     after = replace(after, captured=answer.amount, payment_no=answer.payment_no)
     fact = PaymentCaptured(
@@ -228,15 +228,15 @@ def _capture(after: Payment, answer: Captured) -> Decision:
         payer_name_length=answer.payer_name_length, payer_id_length=answer.payer_id_length,
     )  # fmt: skip
     asks = (_refund(after),) if after.unwinding else ()
-    return Decision(after, (fact,), asks, ledger.capture(answer.amount))
+    return PaymentDecision(after, (fact,), asks, ledger.capture(answer.amount))
 
 
-def _decline_capture(after: Payment, answer: CaptureDeclined) -> Decision:
+def _decline_capture(after: Payment, answer: CaptureDeclined) -> PaymentDecision:
     facts = () if after.unwinding else (_declined(after, answer),)
-    return Decision(after, facts, (_void(after),))
+    return PaymentDecision(after, facts, (_void(after),))
 
 
-def _settle(after: Payment, _heard: GoodsReleased | ReturnAccepted) -> Decision:
+def _settle(after: Payment, _heard: GoodsReleased | ReturnAccepted) -> PaymentDecision:
     terms, captured = _terms(after), _captured(after)
     merchant, tax = ledger.shares(captured, terms.tax_withheld)
     fact = MerchantSettled(
@@ -246,37 +246,39 @@ def _settle(after: Payment, _heard: GoodsReleased | ReturnAccepted) -> Decision:
         tax_amount=tax,
     )
     movements = ledger.settle(captured, terms.tax_withheld, terms.merchant_code)
-    return Decision(after, (fact,), movements=movements)
+    return PaymentDecision(after, (fact,), movements=movements)
 
 
-def _wait(after: Payment, _heard: OrderUnwinding) -> Decision:
-    return Decision(replace(after, unwinding=True))
+def _mark_unwinding(after: Payment, _heard: OrderUnwinding) -> PaymentDecision:
+    return PaymentDecision(replace(after, unwinding=True))
 
 
-def _end_void(after: Payment, _heard: OrderUnwinding) -> Decision:
-    return Decision(replace(after, unwinding=True), (PaymentVoided(order_id=after.order_id),))
+def _end_void(after: Payment, _heard: OrderUnwinding) -> PaymentDecision:
+    return PaymentDecision(
+        replace(after, unwinding=True), (PaymentVoided(order_id=after.order_id),)
+    )
 
 
-def _give_back(after: Payment, _heard: OrderUnwinding) -> Decision:
+def _refund_all(after: Payment, _heard: OrderUnwinding) -> PaymentDecision:
     after = replace(after, unwinding=True)
     excess = _excess(after)
     # Tax given back already was the buyer's own money, so that much less of it is left to give back.
     moved = ledger.shift(
         Purpose.UNSETTLE_TAX, ledger.BUYER, ledger.TAX_OFFICE, excess.minor, excess.currency
     )
-    return Decision(after, asks=(_refund(after),), movements=moved)
+    return PaymentDecision(after, asks=(_refund(after),), movements=moved)
 
 
-def _settle_and_take_back(after: Payment, heard: ReturnAccepted) -> Decision:
+def _settle_and_take_back(after: Payment, heard: ReturnAccepted) -> PaymentDecision:
     """The return is heard of before the release: what came back was released."""
     settled = _settle(after, heard)
     taken = _take_back(settled.payment, heard)
-    return Decision(
+    return PaymentDecision(
         taken.payment, settled.facts + taken.facts, taken.asks, settled.movements + taken.movements
     )
 
 
-def _take_back(after: Payment, heard: ReturnAccepted) -> Decision:
+def _take_back(after: Payment, heard: ReturnAccepted) -> PaymentDecision:
     """The buyer gets back the price of the goods, and the tax withheld on them if they came in time."""
     terms = _terms(after)
     captured = _captured(after)
@@ -289,7 +291,7 @@ def _take_back(after: Payment, heard: ReturnAccepted) -> Decision:
             ledger.shares(captured, terms.tax_withheld)[1] - excess - gone, heard.lines
         )
     tax = max(nothing, min(share, _left(after) - (after.refunded or nothing) - goods))
-    back = Refunding(
+    back = ReturnRefund(
         heard.return_no, goods if heard.refund_goods else nothing, tax if heard.in_time else nothing
     )
     after = replace(after, returning=back, returns=heard.return_no, returned_tax=gone + share)
@@ -302,14 +304,14 @@ def _take_back(after: Payment, heard: ReturnAccepted) -> Decision:
         amount=amount,
         return_no=back.return_no,
     )
-    return Decision(
+    return PaymentDecision(
         after,
         asks=(ask,),
         movements=ledger.unsettle(back.goods, back.tax, terms.merchant_code, back.return_no),
     )
 
 
-def _returned(after: Payment, answer: Refunded) -> Decision:
+def _on_return_refunded(after: Payment, answer: Refunded) -> PaymentDecision:
     back = after.returning
     assert back is not None, "the bank refunds what a return asked for"
     paid, off = _paid(back.goods + back.tax, answer)
@@ -318,7 +320,7 @@ def _returned(after: Payment, answer: Refunded) -> Decision:
     total = paid if after.refunded is None else after.refunded + paid
     went = replace(
         after, refunded=total, refund_no=answer.refund_no, written_off=_written_off(after, off),
-        returning=Refunding(back.return_no, goods, paid - goods),
+        returning=ReturnRefund(back.return_no, goods, paid - goods),
     )  # fmt: skip
     closed = _close_return(went, answer.refund_no)
     return replace(closed, movements=_refund_moved(paid, off, answer, back.return_no))
@@ -343,45 +345,51 @@ def _refund_moved(paid: Money, off: Money, answer: Refunded, part: int = 0) -> t
     return moved + ledger.write_off(Purpose.WRITE_OFF, ledger.BUYER, answer.account, off, part)
 
 
-def _close_return(after: Payment, refund_no: str | None) -> Decision:
+def _close_return(after: Payment, refund_no: str | None) -> PaymentDecision:
     back = after.returning
     assert back is not None, "only a return that is open is closed"
     fact = ReturnRefunded(
         order_id=after.order_id, return_no=back.return_no, amount=back.goods + back.tax, goods_amount=back.goods,
         tax_amount=back.tax, refund_no=refund_no,
     )  # fmt: skip
-    return Decision(
-        replace(after, state=PAYMENT.next(State.RETURNING, fact), returning=None), (fact,)
+    return PaymentDecision(
+        replace(after, state=PAYMENT.next(PaymentState.RETURNING, fact), returning=None), (fact,)
     )
 
 
-def _let_go(after: Payment, _answer: Voided | HoldGone) -> Decision:
-    return Decision(after, (PaymentVoided(order_id=after.order_id),) if after.unwinding else ())
+def _on_void(after: Payment, _answer: Voided | HoldGone) -> PaymentDecision:
+    return PaymentDecision(
+        after, (PaymentVoided(order_id=after.order_id),) if after.unwinding else ()
+    )
 
 
-def _refunded(after: Payment, answer: Refunded) -> Decision:
+def _on_refunded(after: Payment, answer: Refunded) -> PaymentDecision:
     paid, off = _paid(_left(after), answer)
     fact = PaymentRefunded(order_id=after.order_id, amount=paid, refund_no=answer.refund_no)
     after = replace(
         after, refunded=paid, refund_no=answer.refund_no, written_off=_written_off(after, off)
     )
-    return Decision(after, (fact,), movements=_refund_moved(paid, off, answer))
+    return PaymentDecision(after, (fact,), movements=_refund_moved(paid, off, answer))
 
 
-def give_back_excess(payment: Payment, amount: Money, turn: int = 0) -> Decision:
+def refund_excess(payment: Payment, amount: Money, turn: int = 0) -> PaymentDecision:
     """Ask the bank to give back tax that was withheld too much; nothing where all is given back anyway.
 
     `turn` tells one such refund from another, after a return or a corrected bill.
     """
-    if payment.unwinding or payment.state not in (State.CAPTURED, State.SETTLED, State.RETURNING):
-        return Decision(payment)
+    if payment.unwinding or payment.state not in (
+        PaymentState.CAPTURED,
+        PaymentState.SETTLED,
+        PaymentState.RETURNING,
+    ):
+        return PaymentDecision(payment)
     ask = RefundTax(
         order_id=payment.order_id, payment_no=_known(payment.payment_no), amount=amount, turn=turn
     )
-    return Decision(replace(payment, excess=_excess(payment) + amount), asks=(ask,))
+    return PaymentDecision(replace(payment, excess=_excess(payment) + amount), asks=(ask,))
 
 
-def _excess_refunded(after: Payment, answer: ExcessRefunded) -> Decision:
+def _on_excess_refunded(after: Payment, answer: ExcessRefunded) -> PaymentDecision:
     currency = answer.amount.currency
     off = answer.written_off or Money.zero(currency)
     paid = answer.amount - off
@@ -393,31 +401,37 @@ def _excess_refunded(after: Payment, answer: ExcessRefunded) -> Decision:
     moved += ledger.write_off(
         Purpose.WRITE_OFF_TAX, ledger.SUSPENSE, answer.account, off, answer.turn
     )
-    return Decision(after, (fact,), movements=moved)
+    return PaymentDecision(after, (fact,), movements=moved)
 
 
-_DECIDE: Final[dict[tuple[State, type], Callable[..., Decision]]] = {
-    (State.UNASKED, OrderPlaced): _place,
-    (State.UNASKED, OrderUnwinding): _end_void,
-    (State.AUTHORISING, Authorised): _authorise,
-    (State.AUTHORISING, AuthorisationDeclined): _decline,
-    (State.AUTHORISING, OrderUnwinding): _wait,
-    (State.AUTHORISED, Captured): _capture,
-    (State.AUTHORISED, CaptureDeclined): _decline_capture,
-    (State.AUTHORISED, OrderUnwinding): _wait,
-    (State.VOIDING, Voided): _let_go,
-    (State.VOIDING, HoldGone): _let_go,
-    (State.VOIDING, OrderUnwinding): _wait,
-    (State.CAPTURED, GoodsReleased): _settle,
-    (State.CAPTURED, OrderUnwinding): _give_back,
-    (State.CAPTURED, ReturnAccepted): _settle_and_take_back,
-    (State.SETTLED, ReturnAccepted): _take_back,
-    (State.RETURNING, Refunded): _returned,
-    (State.DECLINED, OrderUnwinding): _end_void,
-    (State.REFUNDING, Refunded): _refunded,
+_RULES: Final[dict[tuple[PaymentState, type], Callable[..., PaymentDecision]]] = {
+    (PaymentState.UNASKED, OrderPlaced): _place,
+    (PaymentState.UNASKED, OrderUnwinding): _end_void,
+    (PaymentState.AUTHORISING, Authorised): _authorise,
+    (PaymentState.AUTHORISING, AuthorisationDeclined): _decline,
+    (PaymentState.AUTHORISING, OrderUnwinding): _mark_unwinding,
+    (PaymentState.AUTHORISED, Captured): _capture,
+    (PaymentState.AUTHORISED, CaptureDeclined): _decline_capture,
+    (PaymentState.AUTHORISED, OrderUnwinding): _mark_unwinding,
+    (PaymentState.VOIDING, Voided): _on_void,
+    (PaymentState.VOIDING, HoldGone): _on_void,
+    (PaymentState.VOIDING, OrderUnwinding): _mark_unwinding,
+    (PaymentState.CAPTURED, GoodsReleased): _settle,
+    (PaymentState.CAPTURED, OrderUnwinding): _refund_all,
+    (PaymentState.CAPTURED, ReturnAccepted): _settle_and_take_back,
+    (PaymentState.SETTLED, ReturnAccepted): _take_back,
+    (PaymentState.RETURNING, Refunded): _on_return_refunded,
+    (PaymentState.DECLINED, OrderUnwinding): _end_void,
+    (PaymentState.REFUNDING, Refunded): _on_refunded,
     **{
-        (s, ExcessRefunded): _excess_refunded
-        for s in (State.CAPTURED, State.SETTLED, State.RETURNING, State.REFUNDING, State.REFUNDED)
+        (s, ExcessRefunded): _on_excess_refunded
+        for s in (
+            PaymentState.CAPTURED,
+            PaymentState.SETTLED,
+            PaymentState.RETURNING,
+            PaymentState.REFUNDING,
+            PaymentState.REFUNDED,
+        )
     },
 }
 """What follows where something does; a legal pair that is not here changes nothing."""
@@ -440,7 +454,7 @@ def _declined(payment: Payment, answer: AuthorisationDeclined | CaptureDeclined)
     )
 
 
-def _terms(payment: Payment) -> Terms:
+def _terms(payment: Payment) -> PaymentTerms:
     assert payment.terms is not None, "only a tombstone has no terms"
     return payment.terms
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.samples import submission
-from services.orders.domain.decisions import DECISIONS, ENDED, STAGE, Command, follow
+from services.orders.domain.decisions import DECISIONS, ENDED, STAGE, Command, decide
 from services.orders.domain.external_states import BORDER, PAYMENT, TAX, Stage
-from services.orders.domain.order import Accepted, Order, Refused
-from services.orders.handlers import OF_BILLS
+from services.orders.domain.order import InvalidSubmission, Order, ValidSubmission
+from services.orders.handlers import BILL_EVENTS
 from services.orders.intake.fingerprint import (
     VERSION,
     counted,
@@ -26,7 +26,12 @@ from services.orders.intake.fingerprint import (
     verdict_of,
     version_of,
 )
-from services.orders.intake.submission import CancelRequested, ReturnRequested, Submitted, placed
+from services.orders.intake.submission import (
+    CancelRequested,
+    ReturnRequested,
+    Submitted,
+    order_placed,
+)
 from services.orders.timeline import SHOWN, summary
 from shared.events import customs, payments, tax
 from shared.events import orders as said
@@ -52,10 +57,10 @@ CONSIGNEE = SealedConsignee(
 SUBMITTED: Submitted = read(submission("cherries", 1, seed=1))
 ID = SUBMITTED.order_id
 NO, PLATFORM = SUBMITTED.order_no, SUBMITTED.platform_code
-PLACED = placed(SUBMITTED, PERSON, PERSON, CONSIGNEE)
-ACCEPTED = Accepted(PLACED, fingerprint(SUBMITTED, str))
+PLACED = order_placed(SUBMITTED, PERSON, PERSON, CONSIGNEE)
+ACCEPTED = ValidSubmission(PLACED, fingerprint(SUBMITTED, str))
 FAULT = Fault(field="mode", rule="one_of", found="x", expected="y")
-REFUSED = Refused(ID, NO, PLATFORM, "US-CN", (FAULT,), fingerprint(SUBMITTED, str))
+REFUSED = InvalidSubmission(ID, NO, PLATFORM, "US-CN", (FAULT,), fingerprint(SUBMITTED, str))
 CANCEL = CancelRequested(ID, NO, PLATFORM, "called off")
 RETURN = ReturnRequested(ID, NO, PLATFORM, "given back")
 MONEY = Money.of("204.10", "CNY")
@@ -197,7 +202,7 @@ HEARD: tuple[Command | Event, ...] = (*COMMANDS, *FACTS)
 def play(*heard: Command | Event, order: Order | None = None) -> tuple[Order, list[Event]]:
     facts: list[Event] = []
     for each in heard:
-        order, more = follow(order, each)
+        order, more = decide(order, each)
         facts += more
     assert order is not None
     return order, facts
@@ -237,7 +242,7 @@ def test_every_fact_of_payments_tax_and_customs_is_tried_here() -> None:
     of_others = (payments.PaymentsEvent, tax.TaxEvent, customs.CustomsEvent)
     assert {type(fact) for fact in FACTS} == {
         kind for kind in EVENT_TYPES.values() if issubclass(kind, of_others)
-    } - OF_BILLS
+    } - BILL_EVENTS
     assert {type(heard) for heard in HEARD} == {heard for _, heard in DECISIONS}
 
 
@@ -260,9 +265,9 @@ def test_a_pair_is_in_the_tables_or_illegal(stage: Stage, heard: Command | Event
     allowed = (stage, type(heard)) in DECISIONS and leg_allows(order, heard)
     if not allowed:
         with pytest.raises(IllegalTransition):
-            follow(order, heard)
+            decide(order, heard)
         return
-    after, facts = follow(order, heard)
+    after, facts = decide(order, heard)
     assert after.version == order.version + len(facts)
     for fact in facts:
         assert type(fact) in {row for _, row, _ in STAGE}
@@ -271,7 +276,7 @@ def test_a_pair_is_in_the_tables_or_illegal(stage: Stage, heard: Command | Event
 @pytest.mark.parametrize("heard", FACTS, ids=lambda h: type(h).__name__)
 def test_no_fact_of_others_begins_an_order(heard: Event) -> None:
     with pytest.raises(IllegalTransition):
-        follow(None, heard)
+        decide(None, heard)
 
 
 # --- every order of arrival
@@ -289,7 +294,7 @@ def runs(
         return
     for n, queue in enumerate(queues):
         if queue:
-            after, facts = follow(order, queue[0])
+            after, facts = decide(order, queue[0])
             grown = tuple(q[1:] if m == n else q for m, q in enumerate(queues))
             for fact in facts:
                 grown = tuple(q + more for q, more in zip(grown, answers(after, fact), strict=True))
@@ -427,11 +432,11 @@ def test_an_accepted_submission_places_and_a_refused_one_rejects() -> None:
 @pytest.mark.parametrize("stage", [s for s in Stage if s is not Stage.AWAITS_ORDER])
 def test_the_same_again_exists_and_another_names_what_differs(stage: Stage) -> None:
     order, _ = play(*TO_STAGE[stage])
-    after, (fact,) = follow(order, ACCEPTED)
+    after, (fact,) = decide(order, ACCEPTED)
     assert fact == said.OrderResubmitted(order_id=ID, order_no=NO, verdict="exists")
     assert after == replace(order, version=order.version + 1)
     other = read({**submission("cherries", 1, seed=1), "freight": "21.00", "amount_paid": "1.00"})
-    _, (fact,) = follow(order, Accepted(PLACED, fingerprint(other, str)))
+    _, (fact,) = decide(order, ValidSubmission(PLACED, fingerprint(other, str)))
     assert isinstance(fact, said.OrderResubmitted)
     assert (fact.verdict, fact.different) == (
         "exists_with_different_freight",
@@ -634,7 +639,7 @@ def test_goods_that_come_back_late_keep_their_tax_and_are_refunded_if_the_mercha
 def test_an_answer_about_another_return_is_illegal() -> None:
     order, _ = play(*FULFILLED, RETURN, RETURN_OPENED, GOODS_RETURNED)
     with pytest.raises(IllegalTransition):
-        follow(order, RETURN_REFUNDED.model_copy(update={"return_no": 2}))
+        decide(order, RETURN_REFUNDED.model_copy(update={"return_no": 2}))
 
 
 def test_lines_are_given_back_of_released_goods_only_and_one_return_at_a_time() -> None:
@@ -644,7 +649,7 @@ def test_lines_are_given_back_of_released_goods_only_and_one_return_at_a_time() 
         assert facts == [said.CancellationRefused(order_id=ID, state=stage)]
         assert after == replace(before, version=before.version + 1)
     with pytest.raises(IllegalTransition):
-        follow(None, PART)
+        decide(None, PART)
     assert play(PART, order=play(CANCEL)[0])[1] == []
 
 
@@ -664,7 +669,7 @@ def test_a_refused_return_can_be_asked_for_again() -> None:
 def test_goods_released_after_the_money_went_back_are_loud() -> None:
     order, _ = play(*AT_CUSTOMS, CANCEL, WITHDRAWN)
     with pytest.raises(IllegalTransition):
-        follow(order, RELEASED)
+        decide(order, RELEASED)
 
 
 def test_the_timeline_shows_every_fact_and_no_person() -> None:

@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 
 from deploy.samples import submission
 from services.orders.handlers import decode
-from services.orders.intake.decoding import JSON_BYTES_MAX, Intake, alone, read_submission
+from services.orders.intake.decoding import (
+    JSON_BYTES_MAX,
+    IntakeItem,
+    read_submission,
+    with_only_order,
+)
 from services.orders.intake.fingerprint import fingerprint
 from services.orders.intake.submission import CancelRequested, ReturnRequested, Submitted
 from services.orders.intake.validation import validate
@@ -28,12 +33,12 @@ CEB = "http://www.chinaport.gov.cn/ceb"
 SUBMITTED = (("ce_type", b"order.submitted.v1"),)
 
 
-def one(value: bytes, headers: Any = ()) -> Intake:
+def one(value: bytes, headers: Any = ()) -> IntakeItem:
     (found,) = read_submission(value, headers)
     return found
 
 
-def faults(found: Intake) -> tuple[Fault, ...]:
+def faults(found: IntakeItem) -> tuple[Fault, ...]:
     assert isinstance(found, Submitted)
     return validate(found, NOW)
 
@@ -524,12 +529,12 @@ def test_an_order_of_a_ceb311_message_that_cannot_be_read_costs_itself_only(
     ]
     assert len({m.event_id for m in found}) == 99
     with pytest.raises(Unprocessable, match=re.escape(str(refused))):
-        decode(Record("s", 0, 0, NOW_MS, b"k", alone(message(*mixed), place), ()))
+        decode(Record("s", 0, 0, NOW_MS, b"k", with_only_order(message(*mixed), place), ()))
 
 
 def test_an_order_set_aside_alone_is_the_order() -> None:
     orders = [({**HEAD, "orderNo": f"XML-{n}"}, LINE) for n in range(3)]
-    (found,) = read_submission(alone(b"\xef\xbb\xbf" + message(*orders), 2), ())
+    (found,) = read_submission(with_only_order(b"\xef\xbb\xbf" + message(*orders), 2), ())
     assert (found.order_no, faults(found)) == ("XML-1", ())
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.orders.domain import sales
-from services.orders.domain.sales import Counted, Key, Row
+from services.orders.domain.sales import CountedEvent, Key, Row
 from shared.errors import Unprocessable
 from shared.events.orders import (
     GivenBack,
@@ -29,7 +29,7 @@ NOON_MS = 1_795_435_200_000
 CORRIDORS = ("cn-ru", "us-cn")
 
 fulfilled_events = st.builds(
-    Counted,
+    CountedEvent,
     st.just("fulfilled"),
     st.sampled_from(CORRIDORS),
     st.just("CNY"),
@@ -37,7 +37,7 @@ fulfilled_events = st.builds(
     st.integers(1, 10**6),
 )
 other_events = st.builds(
-    Counted,
+    CountedEvent,
     st.sampled_from(["placed", "rejected", "cancelled", "returned"]),
     st.sampled_from(CORRIDORS),
     st.just("CNY"),
@@ -47,7 +47,7 @@ logs = st.lists(
     st.tuples(st.integers(0, 3 * 3600_000), st.one_of(fulfilled_events, other_events)), max_size=40
 )
 
-Log = list[tuple[int, Counted]]
+Log = list[tuple[int, CountedEvent]]
 
 
 def fold_all(table: dict[Key, Row], log: Log, begin: int, stop: int) -> None:
@@ -55,7 +55,7 @@ def fold_all(table: dict[Key, Row], log: Log, begin: int, stop: int) -> None:
     for offset in range(begin, stop):
         at, event = log[offset]
         for key in sales.keys_of(0, NOON_MS + at, NOON_MS, event):
-            table[key] = sales.fold(table.get(key), offset, NOON_MS + at, event)
+            table[key] = sales.apply(table.get(key), offset, NOON_MS + at, event)
 
 
 @given(logs, st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=6))
@@ -114,9 +114,9 @@ def test_every_window_size_adds_up_to_the_log(log: Log) -> None:
 
 def test_a_reader_takes_the_greatest_offset_even_if_an_earlier_state_came_after_it() -> None:
     key = Key(3, "hour", 0, "us-cn", "CNY")
-    event = Counted("fulfilled", "us-cn", "CNY", 100, 120)
-    first = sales.fold(None, 5, 0, event)
-    second = sales.fold(first, 9, 0, event)
+    event = CountedEvent("fulfilled", "us-cn", "CNY", 100, 120)
+    first = sales.apply(None, 5, 0, event)
+    second = sales.apply(first, 9, 0, event)
     at = datetime(2026, 11, 23, tzinfo=UTC)
     records: list[tuple[bytes | None, bytes | None]] = [
         (sales.result_key(key), sales.result_of(key, row, at)) for row in (first, second, first)
@@ -129,7 +129,7 @@ def test_parts_of_a_window_in_two_partitions_have_two_keys_and_are_added() -> No
     records = []
     for partition in (0, 1):
         key = Key(partition, "hour", NOON_MS // 1000, "us-cn", "CNY")
-        row = sales.fold(None, 7, NOON_MS, Counted("fulfilled", "us-cn", "CNY", 1050, 1200))
+        row = sales.apply(None, 7, NOON_MS, CountedEvent("fulfilled", "us-cn", "CNY", 1050, 1200))
         records.append((sales.result_key(key), sales.result_of(key, row, at)))
     assert records[0][0] == b"2026-11-23T12:00:00Z|hour|us-cn|CNY|0"
     assert orjson.loads(records[0][1])["verified_goods_value"] == "10.50"
@@ -143,21 +143,21 @@ def test_amounts_are_said_in_major_units_of_their_currency(
     minor: int, currency: str, said: str
 ) -> None:
     key = Key(0, "minute", 0, "us-cn", currency)
-    row = sales.fold(None, 0, 0, Counted("fulfilled", "us-cn", currency, minor, minor))
+    row = sales.apply(None, 0, 0, CountedEvent("fulfilled", "us-cn", currency, minor, minor))
     assert (
         orjson.loads(sales.result_of(key, row, datetime.now(UTC)))["verified_goods_value"] == said
     )
 
 
 def test_windows_begin_at_whole_multiples_and_a_late_record_counts_in_its_own() -> None:
-    event = Counted("placed", "us-cn", "CNY")
+    event = CountedEvent("placed", "us-cn", "CNY")
     minute, hour = sales.keys_of(2, NOON_MS + 61_500, NOON_MS + 86_400_000, event)
     assert (minute.start_s, hour.start_s) == (NOON_MS // 1000 + 60, NOON_MS // 1000)
 
 
 def test_a_record_later_than_minutes_are_kept_counts_in_its_hour_only() -> None:
-    event = Counted("placed", "us-cn", "CNY")
-    kept = sales.keys_of(0, NOON_MS, NOON_MS + 1000 * (sales.KEPT_S["minute"] + 61), event)
+    event = CountedEvent("placed", "us-cn", "CNY")
+    kept = sales.keys_of(0, NOON_MS, NOON_MS + 1000 * (sales.RETENTION_S["minute"] + 61), event)
     assert [key.size for key in kept] == ["hour"]
 
 
@@ -170,12 +170,14 @@ def test_a_fulfilled_order_counts_with_its_goods_value_and_what_was_paid() -> No
         order_id=uuid4(), order_no="A-1", corridor="us-cn", direction="import",
         goods_value=Money.of(Decimal("172.00"), "CNY"), amount_paid=Money.of("204.10", "CNY"),
     )  # fmt: skip
-    assert sales.read(*event_bytes(event)) == Counted("fulfilled", "us-cn", "CNY", 17200, 20410)
+    assert sales.read(*event_bytes(event)) == CountedEvent(
+        "fulfilled", "us-cn", "CNY", 17200, 20410
+    )
 
 
 def test_ends_without_an_amount_count_without_a_currency() -> None:
     rejected = OrderRejected(order_id=uuid4(), order_no="A-1", corridor="us-cn", faults=())
-    assert sales.read(*event_bytes(rejected)) == Counted("rejected", "us-cn", "XXX")
+    assert sales.read(*event_bytes(rejected)) == CountedEvent("rejected", "us-cn", "XXX")
 
 
 @pytest.mark.parametrize(
@@ -190,9 +192,9 @@ def test_a_return_counts_with_the_value_of_its_goods_and_in_their_currency(
         amount=Money.of("7.00", "CNY"), tax_not_levied=cny,
     )  # fmt: skip
     counted = sales.read(*event_bytes(event))
-    assert counted == Counted(stage, "us-cn", "CNY", 500)
+    assert counted == CountedEvent(stage, "us-cn", "CNY", 500)
     assert counted is not None
-    row = sales.fold(None, 0, 0, counted)
+    row = sales.apply(None, 0, 0, counted)
     assert (row.returned_minor, row.returned + row.partly_returned, getattr(row, stage)) == (
         500,
         1,
@@ -227,8 +229,8 @@ def test_a_sale_in_two_currencies_is_refused() -> None:
 
 
 def test_an_id_is_new_once_among_so_many_and_a_record_without_one_always() -> None:
-    seen = sales.Seen()
-    ids = [str(n).encode() for n in range(sales.SEEN_MAX)]
+    seen = sales.RecentIds()
+    ids = [str(n).encode() for n in range(sales.RECENT_IDS_MAX)]
     assert all(seen.is_new(event_id) for event_id in ids)
     assert not any(seen.is_new(event_id) for event_id in ids)
     assert seen.is_new(b"one more")

@@ -12,16 +12,16 @@ from pydantic import ValidationError
 
 from services.payments.bank_commands import policy as bank_policy
 from services.payments.bank_commands.replies import (
-    Contradiction,
+    BankRefusal,
+    ContradictoryReply,
     ImplausibleReply,
     Meaning,
-    Refused,
-    read,
-    record_of,
+    interpret,
+    record_of_command,
 )
 from services.payments.domain.bank import (
-    Ask,
     Authorised,
+    BankCommand,
     Capture,
     Captured,
     ExcessRefunded,
@@ -34,7 +34,7 @@ from services.payments.domain.bank import (
     Void,
     Voided,
 )
-from services.payments.domain.bank_replies import BankAnswer, Recorded, sentence
+from services.payments.domain.bank_replies import BankRecord, BankReply, one_line
 from services.payments.lanes import Breaker, pause_of
 from shared.errors import Misconfigured
 from shared.money import Money
@@ -63,12 +63,12 @@ MOVED = (CAPTURE, REFUND, REFUND_TAX, TRANSFER)
 SEALING = Sealing({name: bytes(32) for name in MASTER_KEYS})
 
 
-def answer(ask: Ask, **said: Any) -> BankAnswer:
-    return BankAnswer.model_validate({"key": ask.intent_id, "reference": ask.reference} | said)
+def answer(ask: BankCommand, **said: Any) -> BankReply:
+    return BankReply.model_validate({"key": ask.intent_id, "reference": ask.reference} | said)
 
 
-def said_to(ask: Ask, **said: Any) -> Meaning | None:
-    return read(ask, answer(ask, **said), SEALING)
+def said_to(ask: BankCommand, **said: Any) -> Meaning | None:
+    return interpret(ask, answer(ask, **said), SEALING)
 
 
 @pytest.mark.parametrize("code", ["AC04", "NOOR"])
@@ -87,7 +87,7 @@ def test_a_hold_the_bank_no_longer_has_is_gone(code: str) -> None:
     ],
 )
 def test_a_void_that_is_declined_otherwise_is_refused(said: dict[str, Any]) -> None:
-    assert said_to(VOID, **said) == Refused(
+    assert said_to(VOID, **said) == BankRefusal(
         said.get("code", "unspecified"), "the bank gave no reason"
     )
 
@@ -95,7 +95,7 @@ def test_a_void_that_is_declined_otherwise_is_refused(said: dict[str, Any]) -> N
 def test_a_voided_hold_is_let_go_and_what_is_undecided_is_no_word() -> None:
     assert said_to(VOID, status="voided", authorisation_no="A1") == Voided(ORDER)
     for status in ("pending", "error", "unknown_key"):
-        assert read(REFUND, BankAnswer(key=REFUND.intent_id, status=status), SEALING) is None
+        assert interpret(REFUND, BankReply(key=REFUND.intent_id, status=status), SEALING) is None
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_voided_hold_is_let_go_and_what_is_undecided_is_no_word() -> None:
 )
 @pytest.mark.parametrize("said", [{}, {"amount": "204.1"}], ids=str)
 def test_money_that_went_out_is_booked_where_the_bank_names_what_was_asked(
-    ask: Ask, meant: object, said: dict[str, Any]
+    ask: BankCommand, meant: object, said: dict[str, Any]
 ) -> None:
     assert said_to(ask, **DONE[ask.kind] | said) == meant
 
@@ -134,12 +134,14 @@ def test_a_capture_of_less_than_was_held_is_one() -> None:
         "paid_at",
     ],
 )
-def test_an_answer_that_does_not_name_it_all_is_none(ask: Ask, name: str) -> None:
+def test_an_answer_that_does_not_name_it_all_is_none(ask: BankCommand, name: str) -> None:
     said = {"reference": ask.reference} | DONE[ask.kind]
     if name not in said:
         return
     with pytest.raises(ImplausibleReply):
-        read(ask, BankAnswer.model_validate({"key": ask.intent_id} | said | {name: None}), SEALING)
+        interpret(
+            ask, BankReply.model_validate({"key": ask.intent_id} | said | {name: None}), SEALING
+        )
 
 
 @pytest.mark.parametrize("ask", [*MOVED, VOID], ids=lambda ask: ask.kind)
@@ -159,14 +161,14 @@ def test_an_answer_that_does_not_name_it_all_is_none(ask: Ask, name: str) -> Non
     ids=str,
 )
 def test_what_is_about_something_else_is_a_contradiction(
-    ask: Ask, said: dict[str, Any], kind: str
+    ask: BankCommand, said: dict[str, Any], kind: str
 ) -> None:
     (name,) = said
     if name in {"amount", "currency"} and ask is VOID:
         return
     if name.endswith(("_no", "_book")) and getattr(ask, name, None) is None:
         return
-    with pytest.raises(Contradiction) as found:
+    with pytest.raises(ContradictoryReply) as found:
         said_to(ask, **{"status": "voided"} | DONE.get(ask.kind, {}) | said)
     assert found.value.kind == kind
 
@@ -178,7 +180,7 @@ def test_a_hold_of_another_amount_is_a_contradiction_and_one_without_is_believed
     payer = SealedPerson(person_ref=ORDER, sealed=b"", id_type="1", name_digest="n", id_digest="i")
     ask = Authorise(order_id=ORDER, amount=PAID, token="tok", payer=payer, enterprise_code="E")
     assert said_to(ask, status="authorised", authorisation_no="A1") == Authorised(ORDER, "A1")
-    with pytest.raises(Contradiction):
+    with pytest.raises(ContradictoryReply):
         said_to(ask, status="authorised", authorisation_no="A1", amount="1.00", currency="CNY")
 
 
@@ -211,29 +213,29 @@ def test_a_field_of_no_believable_shape_makes_the_answer_unreadable(said: dict[s
 
 def test_the_banks_sentence_is_one_line_and_has_no_persons_number() -> None:
     assert (
-        sentence("not 110101199003070038,\n13800138000\x00\ud800 nor 0.00 CNY")
+        one_line("not 110101199003070038,\n13800138000\x00\ud800 nor 0.00 CNY")
         == "not ***, ***  nor 0.00 CNY"
     )
-    assert len(sentence("no " * 10_000)) == 300
+    assert len(one_line("no " * 10_000)) == 300
 
 
 def test_of_several_refunds_ours_is_the_one_under_our_key_or_the_one_nobody_else_has() -> None:
-    def record(number: str, key: UUID | None = None, **other: Any) -> Recorded:
+    def record(number: str, key: UUID | None = None, **other: Any) -> BankRecord:
         said = (
             {"operation": "refund", "reference": REFUND.reference, "key": key}
             | DONE["refund"]
             | {"refund_no": number}
             | other
         )
-        return Recorded.model_validate(said)
+        return BankRecord.model_validate(said)
 
     mine, theirs, unnamed = record("R1", REFUND.intent_id), record("R2", UUID(int=9)), record("R3")
     key = [REFUND.intent_id]
-    assert record_of(REFUND, key, [theirs, mine], ()) == mine
-    assert record_of(REFUND, key, [theirs], ()) is None
-    assert record_of(REFUND, key, [theirs, unnamed], ()) == unnamed
-    assert record_of(REFUND, key, [unnamed], {"R3"}) is None
-    assert record_of(REFUND, key, [record("R4", amount="204.00")], ()) is None
+    assert record_of_command(REFUND, key, [theirs, mine], ()) == mine
+    assert record_of_command(REFUND, key, [theirs], ()) is None
+    assert record_of_command(REFUND, key, [theirs, unnamed], ()) == unnamed
+    assert record_of_command(REFUND, key, [unnamed], {"R3"}) is None
+    assert record_of_command(REFUND, key, [record("R4", amount="204.00")], ()) is None
 
 
 def test_whether_and_when_the_bank_is_asked_anew_is_dated_data(tmp_path: Path) -> None:

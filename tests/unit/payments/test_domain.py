@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from services.payments.domain import ledger
 from services.payments.domain.bank import (
-    Ask,
     AuthorisationDeclined,
     Authorise,
     Authorised,
+    BankCommand,
     Capture,
     Captured,
     CaptureDeclined,
@@ -27,17 +27,17 @@ from services.payments.domain.bank import (
     Void,
     Voided,
 )
-from services.payments.domain.ledger import Account, Entry
+from services.payments.domain.ledger import Account, JournalEntry
 from services.payments.domain.payment import (
     PAYMENT,
     UNWINDING,
-    Decision,
-    Heard,
     Payment,
-    State,
-    Terms,
-    follow,
-    give_back_excess,
+    PaymentDecision,
+    PaymentState,
+    PaymentTerms,
+    Trigger,
+    decide,
+    refund_excess,
 )
 from services.payments.domain.returns import refundable, tax_still_withheld
 from shared.events.customs import GoodsReleased, ReturnedLine
@@ -138,7 +138,7 @@ def captured(amount: str = "204.10") -> Captured:
     )
 
 
-HEARD: tuple[Heard, ...] = (
+HEARD: tuple[Trigger, ...] = (
     PLACED,
     UNWOUND,
     BACK,
@@ -153,22 +153,24 @@ HEARD: tuple[Heard, ...] = (
 )
 
 
-def after(*heard: Heard) -> Decision:
+def after(*heard: Trigger) -> PaymentDecision:
     """The last decision of a payment that heard all this."""
-    decision = Decision(Payment(ORDER))
+    decision = PaymentDecision(Payment(ORDER))
     for one in heard:
-        decision = follow(decision.payment, one)
+        decision = decide(decision.payment, one)
     return decision
 
 
-def all_after(*heard: Heard) -> tuple[Payment, list[PaymentsEvent], list[Ask], list[Entry]]:
+def all_after(
+    *heard: Trigger,
+) -> tuple[Payment, list[PaymentsEvent], list[BankCommand], list[JournalEntry]]:
     """Everything that followed from the whole way."""
     payment: Payment | None = None
     facts: list[PaymentsEvent] = []
-    asks: list[Ask] = []
-    books: list[Entry] = []
+    asks: list[BankCommand] = []
+    books: list[JournalEntry] = []
     for one in heard:
-        decision = follow(payment, one)
+        decision = decide(payment, one)
         payment = decision.payment
         facts += decision.facts
         asks += decision.asks
@@ -177,25 +179,25 @@ def all_after(*heard: Heard) -> tuple[Payment, list[PaymentsEvent], list[Ask], l
     return payment, facts, asks, books
 
 
-WAYS: dict[tuple[State, bool], tuple[Heard, ...]] = {
-    (State.UNASKED, False): (),
-    (State.AUTHORISING, False): (PLACED,),
-    (State.AUTHORISED, False): (PLACED, AUTHORISED),
-    (State.CAPTURED, False): (PLACED, AUTHORISED, captured()),
-    (State.SETTLED, False): (PLACED, AUTHORISED, captured(), RELEASED),
-    (State.RETURNING, False): (PLACED, AUTHORISED, captured(), RELEASED, BACK),
-    (State.DECLINED, False): (PLACED, NO_FUNDS),
-    (State.VOIDING, False): (PLACED, AUTHORISED, EXPIRED),
-    (State.AUTHORISING, True): (PLACED, UNWOUND),
-    (State.AUTHORISED, True): (PLACED, AUTHORISED, UNWOUND),
-    (State.VOIDING, True): (PLACED, UNWOUND, AUTHORISED),
-    (State.VOIDED, True): (UNWOUND,),
-    (State.REFUNDING, True): (PLACED, AUTHORISED, captured(), UNWOUND),
-    (State.REFUNDED, True): (PLACED, AUTHORISED, captured(), UNWOUND, REFUNDED),
+WAYS: dict[tuple[PaymentState, bool], tuple[Trigger, ...]] = {
+    (PaymentState.UNASKED, False): (),
+    (PaymentState.AUTHORISING, False): (PLACED,),
+    (PaymentState.AUTHORISED, False): (PLACED, AUTHORISED),
+    (PaymentState.CAPTURED, False): (PLACED, AUTHORISED, captured()),
+    (PaymentState.SETTLED, False): (PLACED, AUTHORISED, captured(), RELEASED),
+    (PaymentState.RETURNING, False): (PLACED, AUTHORISED, captured(), RELEASED, BACK),
+    (PaymentState.DECLINED, False): (PLACED, NO_FUNDS),
+    (PaymentState.VOIDING, False): (PLACED, AUTHORISED, EXPIRED),
+    (PaymentState.AUTHORISING, True): (PLACED, UNWOUND),
+    (PaymentState.AUTHORISED, True): (PLACED, AUTHORISED, UNWOUND),
+    (PaymentState.VOIDING, True): (PLACED, UNWOUND, AUTHORISED),
+    (PaymentState.VOIDED, True): (UNWOUND,),
+    (PaymentState.REFUNDING, True): (PLACED, AUTHORISED, captured(), UNWOUND),
+    (PaymentState.REFUNDED, True): (PLACED, AUTHORISED, captured(), UNWOUND, REFUNDED),
 }
 
 
-def pairs() -> Iterator[tuple[State, bool, Heard]]:
+def pairs() -> Iterator[tuple[PaymentState, bool, Trigger]]:
     for (state, unwinding), heard in product(WAYS, HEARD):
         yield state, unwinding, heard
 
@@ -206,16 +208,16 @@ def pairs() -> Iterator[tuple[State, bool, Heard]]:
     ids=lambda v: getattr(type(v), "__name__", str(v)),
 )
 def test_each_pair_goes_where_the_table_says_or_is_refused_by_name(
-    state: State, unwinding: bool, heard: Heard
+    state: PaymentState, unwinding: bool, heard: Trigger
 ) -> None:
     payment = after(*WAYS[state, unwinding]).payment
     assert (payment.state, payment.unwinding) == (state, unwinding)
     table = UNWINDING if unwinding else PAYMENT
     if not table.allows(state, heard):
         with pytest.raises(IllegalTransition, match=type(heard).__name__):
-            follow(payment, heard)
+            decide(payment, heard)
         return
-    decision = follow(payment, heard)
+    decision = decide(payment, heard)
     expected = table.next(state, heard)
     if any(
         isinstance(fact, ReturnRefunded) for fact in decision.facts
@@ -224,7 +226,7 @@ def test_each_pair_goes_where_the_table_says_or_is_refused_by_name(
     assert decision.payment.state is expected
     assert decision.payment.version == payment.version + len(decision.facts)
     if decision.payment == payment:
-        assert decision == Decision(payment), "what changes nothing says and asks nothing"
+        assert decision == PaymentDecision(payment), "what changes nothing says and asks nothing"
 
 
 def test_no_row_of_the_tables_stands_for_a_state_that_cannot_be_reached() -> None:
@@ -252,7 +254,7 @@ def test_a_paid_and_released_order_settles_the_merchant_and_the_tax() -> None:
 
 def test_an_undone_order_never_heard_of_is_a_tombstone_its_order_does_not_wake() -> None:
     payment, facts, asks, books = all_after(UNWOUND, PLACED, UNWOUND)
-    assert payment == Payment(ORDER, version=1, state=State.VOIDED, unwinding=True)
+    assert payment == Payment(ORDER, version=1, state=PaymentState.VOIDED, unwinding=True)
     assert (facts, asks, books) == ([PaymentVoided(order_id=ORDER)], [], [])
 
 
@@ -267,11 +269,11 @@ def test_what_the_bank_took_is_booked_and_announced_even_if_it_is_not_what_was_a
     "way", [(RELEASED, BACK), (BACK, RELEASED)], ids=("release first", "return first")
 )
 def test_goods_back_in_time_are_refunded_out_of_the_merchants_and_the_tax_offices_accounts(
-    way: tuple[Heard, ...],
+    way: tuple[Trigger, ...],
 ) -> None:
     payment, facts, asks, books = all_after(PLACED, AUTHORISED, captured(), *way, REFUNDED)
     assert (payment.state, payment.refunded, payment.returning) == (
-        State.SETTLED,
+        PaymentState.SETTLED,
         cny("204.10"),
         None,
     )
@@ -293,7 +295,7 @@ def test_goods_back_in_time_are_refunded_out_of_the_merchants_and_the_tax_office
 def test_goods_that_came_late_leave_the_tax_where_it_is() -> None:
     late = back(line(), in_time=False)
     payment, facts, _, books = all_after(PLACED, AUTHORISED, captured(), RELEASED, late, REFUNDED)
-    assert (payment.state, payment.refunded) == (State.SETTLED, cny("192.00"))
+    assert (payment.state, payment.refunded) == (PaymentState.SETTLED, cny("192.00"))
     assert facts[-1] == ReturnRefunded(
         order_id=ORDER,
         return_no=1,
@@ -308,7 +310,11 @@ def test_goods_that_came_late_leave_the_tax_where_it_is() -> None:
 def test_goods_that_came_late_and_the_merchant_keeps_the_price_ask_nothing_of_the_bank() -> None:
     late = back(line(), in_time=False, refund=False)
     payment, facts, asks, books = all_after(PLACED, AUTHORISED, captured(), RELEASED, late)
-    assert (payment.state, payment.refunded, payment.returning) == (State.SETTLED, None, None)
+    assert (payment.state, payment.refunded, payment.returning) == (
+        PaymentState.SETTLED,
+        None,
+        None,
+    )
     assert isinstance(facts[-1], ReturnRefunded)
     assert (facts[-1].amount, facts[-1].refund_no) == (cny("0"), None)
     assert [type(a) for a in asks] == [Authorise, Capture]
@@ -390,10 +396,10 @@ def test_a_piece_gets_the_tax_that_is_still_withheld_on_what_is_still_sold(
 
 def test_after_a_lower_bill_a_later_return_gets_the_tax_that_is_left_on_what_is_left() -> None:
     """10.00 withheld on 4 pieces, 2 of them back: 5.00. Customs bills 4.00 on the rest: 1.00. 1 more back: 2.00."""
-    terms = Terms(cny("110.00"), cny("10.00"), "M", "E")
+    terms = PaymentTerms(cny("110.00"), cny("10.00"), "M", "E")
     payment = Payment(
         ORDER,
-        state=State.SETTLED,
+        state=PaymentState.SETTLED,
         terms=terms,
         authorisation_no="A",
         payment_no="P",
@@ -409,15 +415,15 @@ def test_after_a_lower_bill_a_later_return_gets_the_tax_that_is_left_on_what_is_
             total=cny("100.00"),
             tax=cny("10.00"),
         )
-        asked = follow(payment, ReturnAccepted(
+        asked = decide(payment, ReturnAccepted(
             order_id=ORDER, return_no=number, in_time=True, refund_goods=True, whole=False, lines=(piece,)
         )).payment  # fmt: skip
         assert asked.returning is not None
-        return follow(asked, Refunded(ORDER, f"R{number}")).payment, asked.returning.tax
+        return decide(asked, Refunded(ORDER, f"R{number}")).payment, asked.returning.tax
 
     payment, first = returned(payment, 1, 2, 0)
-    payment = give_back_excess(payment, cny("1.00"), 1).payment
-    payment = follow(payment, ExcessRefunded(ORDER, cny("1.00"), "X1", 1)).payment
+    payment = refund_excess(payment, cny("1.00"), 1).payment
+    payment = decide(payment, ExcessRefunded(ORDER, cny("1.00"), "X1", 1)).payment
     payment, second = returned(payment, 2, 1, 2)
     payment, third = returned(payment, 3, 1, 3)
     assert (first, second, third) == (cny("5.00"), cny("2.00"), cny("2.00"))
@@ -439,20 +445,20 @@ def test_each_return_is_asked_of_the_bank_under_a_key_of_its_own_and_booked_once
 
 
 @pytest.mark.parametrize("answer", [VOIDED, GONE], ids=["voided", "gone"])
-def test_an_expired_hold_is_declined_and_let_go(answer: Heard) -> None:
+def test_an_expired_hold_is_declined_and_let_go(answer: Trigger) -> None:
     payment, facts, asks, _ = all_after(PLACED, AUTHORISED, EXPIRED, answer)
-    assert payment.state is State.DECLINED
+    assert payment.state is PaymentState.DECLINED
     assert facts[-1] == PaymentDeclined(
         order_id=ORDER, code="AC04", reason="the authorisation has expired", amount=cny("204.10")
     )
     assert isinstance(asks[-1], Void)
     for way in ((EXPIRED, answer, UNWOUND), (EXPIRED, UNWOUND, answer), (UNWOUND, EXPIRED, answer)):
         decision = after(PLACED, AUTHORISED, *way)
-        assert decision.payment.state is State.VOIDED
+        assert decision.payment.state is PaymentState.VOIDED
         assert decision.facts == (PaymentVoided(order_id=ORDER),)
 
 
-BANK_SAYS: dict[str, tuple[Heard, ...]] = {
+BANK_SAYS: dict[str, tuple[Trigger, ...]] = {
     "captured": (AUTHORISED, captured()),
     "authorisation declined": (NO_FUNDS,),
     "capture declined": (AUTHORISED, EXPIRED),
@@ -466,17 +472,17 @@ def test_an_order_undone_at_any_moment_ends_with_nothing_taken_and_says_so_once(
 ) -> None:
     """The bank's answers come in their order; the unwinding comes before, between or after them."""
     answers = list(BANK_SAYS[says])
-    heard: list[Heard] = [PLACED]
-    payment = follow(None, PLACED).payment
+    heard: list[Trigger] = [PLACED]
+    payment = decide(None, PLACED).payment
     facts: list[PaymentsEvent] = []
-    asks: list[Ask] = list(follow(None, PLACED).asks)
+    asks: list[BankCommand] = list(decide(None, PLACED).asks)
     at = min(at, len(answers))
-    waiting: list[Heard] = [*answers[:at], UNWOUND, *answers[at:]]
+    waiting: list[Trigger] = [*answers[:at], UNWOUND, *answers[at:]]
     while waiting:
         one = waiting.pop(0)
         if one in answers and not _may_answer(one, asks):
             continue
-        decision = follow(payment, one)
+        decision = decide(payment, one)
         heard.append(one)
         payment = decision.payment
         facts += decision.facts
@@ -484,12 +490,12 @@ def test_an_order_undone_at_any_moment_ends_with_nothing_taken_and_says_so_once(
         waiting += [VOIDED for a in decision.asks if isinstance(a, Void)]
         waiting += [REFUNDED for a in decision.asks if isinstance(a, Refund)]
     ends = [f for f in facts if isinstance(f, PaymentVoided | PaymentRefunded)]
-    assert payment.state in {State.VOIDED, State.REFUNDED}, heard
+    assert payment.state in {PaymentState.VOIDED, PaymentState.REFUNDED}, heard
     assert [type(f) for f in ends] == [PaymentRefunded if payment.captured else PaymentVoided]
     assert payment.refunded == payment.captured
 
 
-def _may_answer(answer: Heard, asks: list[Ask]) -> bool:
+def _may_answer(answer: Trigger, asks: list[BankCommand]) -> bool:
     """The bank answers only what it was asked."""
     asked = {type(ask) for ask in asks}
     return (
@@ -499,7 +505,7 @@ def _may_answer(answer: Heard, asks: list[Ask]) -> bool:
 
 def test_a_release_heard_of_after_the_unwinding_leaves_the_books_even() -> None:
     payment, _, _, books = all_after(PLACED, AUTHORISED, captured(), UNWOUND, RELEASED, REFUNDED)
-    assert payment.state is State.REFUNDED
+    assert payment.state is PaymentState.REFUNDED
     assert balances(books) == {}
 
 
@@ -526,10 +532,10 @@ def test_the_keys_of_what_is_asked_never_change() -> None:
     tax=st.integers(min_value=0, max_value=20_410),
 )
 def test_whatever_comes_the_books_balance_and_no_more_is_refunded_than_captured(
-    steps: list[Heard], took: int, tax: int
+    steps: list[Trigger], took: int, tax: int
 ) -> None:
     payment: Payment | None = None
-    books: list[Entry] = []
+    books: list[JournalEntry] = []
     asked: list[UUID] = []
     goods_back = False
     for heard in (placed(tax=f"{tax / 100:.2f}") if s is PLACED else s for s in steps):
@@ -537,7 +543,7 @@ def test_whatever_comes_the_books_balance_and_no_more_is_refunded_than_captured(
             continue  # goods come back once, and orders says so once
         one = captured(f"{took / 100:.2f}") if isinstance(heard, Captured) else heard
         try:
-            decision = follow(payment, one)
+            decision = decide(payment, one)
         except IllegalTransition:
             continue
         payment = decision.payment
@@ -553,7 +559,7 @@ def test_whatever_comes_the_books_balance_and_no_more_is_refunded_than_captured(
         assert given_back == (payment.refunded.minor if payment.refunded else 0)
         assert given_back <= (payment.captured.minor if payment.captured else 0)
         owed = balances(books).get(Account.BUYER_FUNDS, 0)
-        holds = payment.state in {State.CAPTURED, State.REFUNDING}
+        holds = payment.state in {PaymentState.CAPTURED, PaymentState.REFUNDING}
         on_the_way = (
             payment.returning.goods.minor + payment.returning.tax.minor if payment.returning else 0
         )
@@ -562,7 +568,7 @@ def test_whatever_comes_the_books_balance_and_no_more_is_refunded_than_captured(
     assert len(asked) == len(set(asked)), "each thing is asked of the bank once"
 
 
-def balances(books: list[Entry]) -> dict[Account, int]:
+def balances(books: list[JournalEntry]) -> dict[Account, int]:
     totals: dict[Account, int] = {}
     for entry in books:
         totals[entry.account] = totals.get(entry.account, 0) + entry.amount_minor

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.payments.customs_debt import domain as customs_debt
 from services.payments.customs_debt.deposit_policy import POLICY, load
-from services.payments.customs_debt.domain import DueState
+from services.payments.customs_debt.domain import TaxDueState
 from services.payments.domain import ledger
 from services.payments.domain.bank import Transferred
 from services.payments.domain.ledger import Account, Movement
@@ -70,15 +70,17 @@ class Books:
         self.book(ledger.capture(yuan(10**6)))
         self.book(ledger.settle(yuan(10**6), yuan(withheld), "M"))
         self.book(
-            customs_debt.assessed(TaxPosted(order_id=ORDER, total=yuan(assessed)), yuan(withheld))
+            customs_debt.owe_assessed(
+                TaxPosted(order_id=ORDER, total=yuan(assessed)), yuan(withheld)
+            )
         )
 
-    def settled(self, withheld: int, assessed: int, billed: int) -> customs_debt.Due:
+    def settled(self, withheld: int, assessed: int, billed: int) -> customs_debt.TaxDue:
         event = TaxBillSettled(
             order_id=ORDER, tax_no="T", withheld=yuan(withheld), assessed=yuan(assessed), billed=yuan(billed), merchant_code="M",
             outcome=outcome_of(withheld, billed),  # type: ignore[arg-type]
         )  # fmt: skip
-        due, movements = customs_debt.settled(event, yuan(withheld))
+        due, movements = customs_debt.settle(event, yuan(withheld))
         self.book(movements)
         excess = customs_debt.excess_of(due)
         if excess is None:
@@ -88,11 +90,11 @@ class Books:
                 ledger.Purpose.REFUND_TAX, ledger.SUSPENSE, ledger.BANK, excess.minor, "CNY"
             )
         )
-        return customs_debt.Due(
+        return customs_debt.TaxDue(
             **{f: getattr(due, f) for f in due.__slots__} | {"refunded": excess}
         )
 
-    def evened_out(self, due: customs_debt.Due) -> customs_debt.Due:
+    def evened_out(self, due: customs_debt.TaxDue) -> customs_debt.TaxDue:
         """What is between withheld and billed shared out anew; the bank gives back at once what is too much."""
         due, moved, excess = customs_debt.allocate_difference(due, self.held)
         self.book(moved)
@@ -111,7 +113,7 @@ class Books:
         assert customs_debt.allocate_difference(due, self.held) == (due, (), yuan(0))
         return due
 
-    def given_back(self, withheld: int, due: customs_debt.Due) -> None:
+    def given_back(self, withheld: int, due: customs_debt.TaxDue) -> None:
         """What undoing the order books, beside what tax says."""
         price, tax = ledger.shares(yuan(10**6), yuan(withheld))
         self.book(ledger.unsettle(price, tax - due.refunded, "M", 1))
@@ -128,10 +130,10 @@ def test_customs_gets_what_it_billed_and_nothing_stays_in_between(
     due = books.settled(withheld, assessed, billed)
     assert books.of[Account.TAX_PAYABLE] == -billed
     assert books.of[Account.TAX_SUSPENSE] == 0
-    due = customs_debt.handed_over(due, _due(billed))
-    due, movements = customs_debt.paid(due, Transferred(PAYMENT, "T1"))
+    due = customs_debt.hand_over(due, _due(billed))
+    due, movements = customs_debt.pay(due, Transferred(PAYMENT, "T1"))
     books.book(movements)
-    assert due.state is DueState.PAID
+    assert due.state is TaxDueState.PAID
     assert books.of[Account.TAX_PAYABLE] == 0
     # Whoever bears the difference, in all the enterprise keeps what it did not pass on.
     outcome = outcome_of(withheld, billed)
@@ -162,9 +164,9 @@ def test_goods_that_come_back_leave_no_account_moved(
     books.released(withheld, assessed)
     due = books.settled(withheld, assessed, billed)
     books.given_back(withheld, due)
-    due, movements = customs_debt.restored(due, came_back(assessed))
+    due, movements = customs_debt.restore(due, came_back(assessed))
     books.book(movements)
-    assert books.evened_out(due).state is DueState.RESTORED
+    assert books.evened_out(due).state is TaxDueState.RESTORED
     assert {account: minor for account, minor in books.of.items() if minor} == {}
 
 
@@ -176,7 +178,7 @@ def test_goods_that_come_back_before_the_bill_leave_no_account_moved(
     books.released(withheld, assessed)
     books.book(ledger.unsettle(*ledger.shares(yuan(10**6), yuan(withheld)), "M", 1))
     books.book(ledger.refund(yuan(10**6), 1))
-    books.book(customs_debt.restored_unbilled(came_back(assessed)))
+    books.book(customs_debt.restore_unbilled(came_back(assessed)))
     assert {account: minor for account, minor in books.of.items() if minor} == {}
 
 
@@ -190,20 +192,20 @@ def test_goods_that_come_back_in_two_parts_leave_no_account_moved(
     price, _ = ledger.shares(yuan(10**6), yuan(withheld))
     books = Books()
     books.released(withheld, assessed)
-    books.book(customs_debt.restored_unbilled(came_back(first_owed, assessed - first_owed)))
+    books.book(customs_debt.restore_unbilled(came_back(first_owed, assessed - first_owed)))
     books.book(ledger.unsettle(yuan(0), yuan(first_tax), "M", 1))
     books.book(ledger.refund(yuan(first_tax), 1) if first_tax else ())
     assert books.of[Account.TAX_PAYABLE] == first_owed - assessed
     if not bill_between:
         books.book(ledger.unsettle(price, yuan(withheld - first_tax), "M", 2))
         books.book(ledger.refund(yuan(10**6 - first_tax), 2))
-        books.book(customs_debt.restored_unbilled(came_back(assessed - first_owed, part=2)))
+        books.book(customs_debt.restore_unbilled(came_back(assessed - first_owed, part=2)))
     else:
         event = TaxBillSettled(
             order_id=ORDER, tax_no="T", withheld=yuan(withheld), assessed=yuan(assessed - first_owed), billed=yuan(billed),
             merchant_code="M", outcome=outcome_of(withheld, billed),  # type: ignore[arg-type]
         )  # fmt: skip
-        due, movements = customs_debt.began(event, yuan(withheld), 1)
+        due, movements = customs_debt.open_due(event, yuan(withheld), 1)
         books.book(movements)
         assert books.of[Account.TAX_PAYABLE] == -billed
         due = books.evened_out(due)
@@ -211,7 +213,7 @@ def test_goods_that_come_back_in_two_parts_leave_no_account_moved(
         rest = withheld - first_tax - due.refunded.minor
         books.book(ledger.unsettle(price, yuan(max(rest, 0)), "M", 2))
         books.book(ledger.refund(price + yuan(max(rest, 0)), 2))
-        due, movements = customs_debt.restored(due, came_back(assessed - first_owed, part=2))
+        due, movements = customs_debt.restore(due, came_back(assessed - first_owed, part=2))
         books.book(movements)
         books.evened_out(due)
     assert {account: minor for account, minor in books.of.items() if minor} == {}
@@ -223,14 +225,14 @@ def test_what_comes_back_too_late_costs_the_merchant_the_tax(
 ) -> None:
     books = Books()
     books.released(withheld, assessed)
-    due = customs_debt.handed_over(books.settled(withheld, assessed, billed), _due(billed))
+    due = customs_debt.hand_over(books.settled(withheld, assessed, billed), _due(billed))
     books.given_back(withheld, due)
-    due, movements = customs_debt.restored(due, came_back(assessed))
+    due, movements = customs_debt.restore(due, came_back(assessed))
     books.book(movements)
     due = books.evened_out(due)
-    assert due.state is DueState.DUE
+    assert due.state is TaxDueState.DUE
     assert books.of[Account.TAX_PAYABLE] == -billed
-    books.book(customs_debt.paid(due, Transferred(PAYMENT, "T1")).movements)
+    books.book(customs_debt.pay(due, Transferred(PAYMENT, "T1")).movements)
     borne = books.of[Account.MERCHANT_CLAIM] + books.of[Account.TAX_DIFFERENCE]
     assert books.of[Account.BANK_CLEARING] == -billed
     assert borne == billed
@@ -261,13 +263,13 @@ def test_a_part_that_comes_back_after_the_bill_ends_alike_in_whatever_order_it_i
             books.book(ledger.refund(yuan(part), 1) if part else ())
             heard = 1
         elif word == "tax":
-            due, moved = customs_debt.restored(due, came_back(owed, max(1, assessed - owed)))
+            due, moved = customs_debt.restore(due, came_back(owed, max(1, assessed - owed)))
             books.book(moved)
         else:
             event = TaxBillCorrected(
                 order_id=ORDER, tax_no="T_1", replaces="T", number=1, billed=yuan(left), returns=1
             )
-            due, moved = customs_debt.corrected(due, event)
+            due, moved = customs_debt.correct(due, event)
             books.book(moved)
         due = books.evened_out(due) if heard >= due.returns else due
     assert (due.tax_no, due.billed) == ("T_1", yuan(left))
@@ -281,11 +283,11 @@ def test_a_part_that_comes_back_after_the_bill_ends_alike_in_whatever_order_it_i
 
 
 def test_a_bill_is_paid_once() -> None:
-    due = customs_debt.handed_over(Books().settled(1210, 1210, 1210), _due(1210))
-    paid = customs_debt.paid(due, Transferred(PAYMENT, "T1")).due
+    due = customs_debt.hand_over(Books().settled(1210, 1210, 1210), _due(1210))
+    paid = customs_debt.pay(due, Transferred(PAYMENT, "T1")).due
     for again in (
-        lambda: customs_debt.paid(paid, Transferred(PAYMENT, "T2")),
-        lambda: customs_debt.handed_over(paid, _due(1210)),
+        lambda: customs_debt.pay(paid, Transferred(PAYMENT, "T2")),
+        lambda: customs_debt.hand_over(paid, _due(1210)),
     ):
         with pytest.raises(IllegalTransition):
             again()
