@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from deploy.docs.__main__ import PAGES
 from deploy.docs.picture import picture
@@ -19,11 +20,35 @@ from services.cli.app import app
 from services.orders.intake.decoding import read_submission
 from services.orders.intake.submission import Submitted
 from services.orders.intake.validation import validate
-from tests.readme import ROOT, Block, blocks
+from tests import commit_subject, structure
+from tests.readme import ROOT, Block, blocks, long_sentences, sentences
+from tests.unit.test_structure import SAME_NAMES
 
-DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+DOCS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
+README_MAX_BYTES = 8192
+BOX_MAX = 5
+"""Commands in one of the README's boxes."""
+GENERATED = {"states.md", "events.md", "metrics.md", "configuration.md", "sandbox.md"}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 VARIABLE = re.compile(r"CROSSBORDER_[A-Z_]+[A-Z]")
+DENSE = {
+    "access.md",
+    "architecture.md",
+    "ceb311-intake.md",
+    "compose.md",
+    "destinations.md",
+    "exports.md",
+    "figures.md",
+    "tax-bills.md",
+    "tax.md",
+}
+"""Pages that still have longer sentences; a page leaves this set and never comes back."""
+PLAIN = [
+    page
+    for page in DOCS
+    if page.name not in GENERATED | DENSE and page.parent.name not in {"decisions", "runbooks"}
+]
+"""Pages written by hand whose sentences are counted."""
 NEEDS = {
     "nothing",
     "nothing running",
@@ -66,6 +91,78 @@ def anchors(page: Path) -> set[str]:
 
 def test_every_block_of_commands_says_what_it_needs() -> None:
     assert {block.needs for block in blocks()} == NEEDS
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    assert len(readme().encode()) <= README_MAX_BYTES
+    assert [len(block.commands) <= BOX_MAX for block in blocks("README.md")] == [True] * 4
+
+
+def test_the_readme_names_the_commands_of_a_change() -> None:
+    printed = [command for block in blocks("README.md") for command in block.commands]
+    assert {"make demo", "make test"} <= set(printed)
+    assert "`make quick`" in readme()
+    assert "`make check`" in readme()
+
+
+@pytest.mark.parametrize("page", PLAIN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_sentence_is_long(page: Path) -> None:
+    assert not long_sentences(page.read_text(encoding="utf-8"))
+
+
+def test_a_long_sentence_is_named() -> None:
+    text = "# A head\n\nShort one. " + "word " * 26 + "end.\n\n| a | " + "cell " * 26 + "|\n"
+    assert len(long_sentences(text)) == 2
+    assert list(sentences("- one. Two\n- [three](x.md) `a b`\n")) == ["one.", "Two", "three code"]
+
+
+def test_the_readme_says_where_things_are() -> None:
+    rows = re.findall(r"^\| \[(\w+)/\]\([^)]*\) \| (.+) \|$", readme(), re.MULTILINE)
+    packages = {name.split(".")[0] for name in structure.modules()}
+    assert packages | {"docs", "tests"} == {folder for folder, _ in rows}
+    services = re.findall(r"`(\w+)`", dict(rows)["services"])
+    folders = {path.parent.name for path in (ROOT / "services").glob("*/__init__.py")}
+    assert set(services) - {"crossborder"} == folders
+
+
+def test_the_readme_says_which_names_every_service_has() -> None:
+    (sentence,) = (line for line in readme().splitlines() if line.startswith("Each of the four"))
+    assert re.findall(r"`([\w.]+)/?`", sentence) == list(SAME_NAMES)
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\[[^\]]*\]\(([^)#]+)\)", index))
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages <= named
+    assert {"runbooks", "decisions", "../README.md", "../CONTRIBUTING.md"} <= named
+
+
+def test_the_hooks_are_local_and_run_the_tools_of_the_environment() -> None:
+    (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repo["repo"] == "local"
+    assert [hook["id"] for hook in repo["hooks"]] == [
+        "ruff-check",
+        "ruff-format",
+        "mypy",
+        "commit-subject",
+    ]
+    assert all(hook["entry"].startswith(".venv/bin/") for hook in repo["hooks"])
+    assert all(hook["language"] == "system" for hook in repo["hooks"])
+
+
+@pytest.mark.parametrize(
+    ("subject", "status"),
+    [("docs: shorten the README", 0), ("no area", 1), ("docs: " + "x" * 67, 1), ("", 1)],
+)
+def test_the_subject_of_a_commit_is_checked(tmp_path: Path, subject: str, status: int) -> None:
+    message = tmp_path / "message"
+    message.write_text(f"{subject}\n\nwhy\n", encoding="utf-8")
+    assert commit_subject.main(str(message)) == status
 
 
 def commands() -> Iterator[str]:
@@ -121,11 +218,11 @@ def test_every_variable_the_pages_name_is_known() -> None:
     assert named - known <= {"CROSSBORDER_IMAGE"}
 
 
-def test_every_metric_the_readme_names_is_declared() -> None:
+@pytest.mark.parametrize("name", ["observe.md", "operate.md"])
+def test_every_metric_the_page_names_is_declared(name: str) -> None:
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    named = set(
-        re.findall(r"`(crossborder_[a-z_]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    )
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    named = set(re.findall(r"`(crossborder_[a-z_]+)", text))
     assert named
     assert not {name for name in named if f"`{name}`" not in page}
 
@@ -150,6 +247,7 @@ def test_the_examples_keep_every_rule_but_the_last_which_breaks_three() -> None:
 
 def test_a_command_and_the_status_it_ends_with_are_read_off_a_line() -> None:
     block = Block.of(
+        "README.md",
         "stack",
         "crossborder verify     # every invariant; exit 1 if one is broken\ncrossborder dlq list   # exit 1: none\n",
     )
