@@ -86,13 +86,13 @@ MACHINES: Final = (
     ),
     Machine(
         "A summary request", "services/customs/consolidation/domain.py",
-        "`SUMMARY`, folded by `answer`, `progress` and `free`. A request (CEB701) holds its lists until it is superseded, so a list is in "
+        "`SUMMARY`, applied by `apply_reply`, `apply_declarations` and `free`. A request (CEB701) holds its lists until it is superseded, so a list is in "
         "one live request only. Refused, it frees its lists by policy, or when a person says so.",
         consolidation.SUMMARY, ("requested",), ("closed", "superseded"),
     ),
     Machine(
         "A consolidated declaration", "services/customs/consolidation/domain.py",
-        "`DECLARATION`, folded by `hear`: what customs makes of a request (CEB792), told once and again whenever it changes. What a "
+        "`DECLARATION`, applied by `apply_result`: what customs makes of a request (CEB792), told once and again whenever it changes. What a "
         "decState means is data (`services/customs/ceb/codes.toml`).",
         consolidation.DECLARATION, ("generated",), ("closed",),
     ),

@@ -12,16 +12,17 @@ from services.customs import metrics as customs_metrics
 from services.customs.cases import KINDS
 from services.customs.ceb.sign import Signer
 from services.customs.consolidation.months import DAY_S
-from services.customs.consolidation.requests import WORDS_EVERY_S, make_requests, publish_pending
-from services.customs.consolidation.terms import Consolidating
-from services.customs.contradiction_cases import SETTLE_EVERY_S, settle_cases
+from services.customs.consolidation.publication import PUBLISH_EVERY_S, publish_pending
+from services.customs.consolidation.requests import make_requests
+from services.customs.consolidation.terms import ConsolidationRules
+from services.customs.contradiction_cases import REVIEW_EVERY_S, review_cases
 from services.customs.deps import Deps
 from services.customs.expired_returns import EVERY_S, give_up_returns
 from services.customs.gateway import Authority
 from services.customs.handlers import SUBSCRIPTIONS
 from services.customs.invariants import INVARIANTS
 from services.customs.lodging.timer import lodge_due
-from services.customs.tax_bills import announce_bills
+from services.customs.tax_bills.timer import announce_bills
 from shared import topics
 from shared.sealing import Sealing
 from shared.service import Timer, Wiring, main
@@ -53,7 +54,7 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
     customs_metrics.begin()
     rules = policy_file.load(settings.customs_policy)
     authority = Authority(rules, Signer.from_dir(settings.keys_dir))
-    consolidating = Consolidating(rules, settings.day_s)
+    consolidating = ConsolidationRules(rules, settings.day_s)
     deps = Deps(
         sealing=Sealing.from_dir(settings.keys_dir), authority=authority, match=match_input.mismatches,
         policy=rules.rules, consolidating=consolidating,
@@ -62,9 +63,9 @@ async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
         Timer("lodge", settings.lodge_every_s, lodge_due),
         Timer("bills", BILLS_EVERY_S, announce_bills),
         Timer("returns", EVERY_S, give_up_returns),
-        Timer("cases", SETTLE_EVERY_S, settle_cases),
+        Timer("cases", REVIEW_EVERY_S, review_cases),
         Timer("summaries", consolidating.every_s, make_requests),
-        Timer("summary words", WORDS_EVERY_S, publish_pending),
+        Timer("summary words", PUBLISH_EVERY_S, publish_pending),
     )
     return Wiring(
         "customs", topics.CUSTOMS, SUBSCRIPTIONS, deps, deps.sealing, observe=customs_metrics.observe,

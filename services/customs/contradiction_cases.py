@@ -7,43 +7,44 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from services.customs import store
 from services.customs.ceb import codes
-from services.customs.consolidation import store as consolidation_store
-from services.customs.domain.contradictions import HELD, MONEY, Kind
-from services.customs.domain.declaration import Answer, Declaration, State
-from services.customs.store import Heard
+from services.customs.consolidation import declaration_store
+from services.customs.domain.contradictions import HELD, MONEY, ContradictionKind
+from services.customs.domain.declaration import AuthorityReply, Declaration, DeclarationState
+from services.customs.receipts import store as receipts_store
+from services.customs.receipts.store import StoredReceipt
+from services.customs.tax_bills import store as tax_bills_store
 from shared import cases
 from shared.cases import Case
 from shared.database import Connection
 from shared.subscriptions import Outcome
 
-SETTLE_EVERY_S: Final = 5.0
-STRANGE_BILL_S: Final = 3600.0
+REVIEW_EVERY_S: Final = 5.0
+UNKNOWN_AFTER_S: Final = 3600.0
 """A bill that overtook the number of its list, or a declaration that of its request, waits for it so long."""
 _GOES: Final = frozenset({"released", "closed"})
 _STOPS: Final = frozenset({"returned", "detained", "shipback", "granted"})
 
 
 @dataclass(frozen=True, slots=True)
-class Odd:
+class Contradiction:
     """An answer that contradicts what was heard before; `list` as it stood then, `after` where it stands with the answer."""
 
-    kind: Kind
+    kind: ContradictionKind
     list: Declaration
     message_type: str
-    heard: Answer
-    after: State
+    heard: AuthorityReply
+    after: DeclarationState
 
 
-async def open_cases(conn: Connection, found: Sequence[Odd]) -> None:
+async def open_cases(conn: Connection, found: Sequence[Contradiction]) -> None:
     """Open a case for each, unless customs said the two words in the other order and the later one was followed first."""
-    told: dict[UUID, list[Heard]] = {}
-    for each in await store.list_receipts(conn, {odd.list.order_id for odd in found}):
+    told: dict[UUID, list[StoredReceipt]] = {}
+    for each in await receipts_store.list_receipts(conn, {odd.list.order_id for odd in found}):
         told.setdefault(each.order_id, []).append(each)
     opened = []
     for odd in found:
-        first = first_word(odd, told.get(odd.list.order_id, []))
+        first = contradicted_receipt(odd, told.get(odd.list.order_id, []))
         if not _was_overtaken(odd, first):
             opened.append(
                 Case(odd.kind, odd.list.cop_no, odd.list.order_id, details_of(odd, first))
@@ -51,7 +52,7 @@ async def open_cases(conn: Connection, found: Sequence[Odd]) -> None:
     await cases.open_all(conn, opened)
 
 
-def first_word(odd: Odd, told: Sequence[Heard]) -> Heard | None:
+def contradicted_receipt(odd: Contradiction, told: Sequence[StoredReceipt]) -> StoredReceipt | None:
     """The receipt that this one contradicts, the last of its kind that was followed; None where there is none. Pure."""
     match odd.kind:
         case "two_numbers":
@@ -73,24 +74,24 @@ def _meaning(status: str) -> str | None:
     return found.meaning_class if found else None
 
 
-def _was_overtaken(odd: Odd, first: Heard | None) -> bool:
+def _was_overtaken(odd: Contradiction, first: StoredReceipt | None) -> bool:
     """Whether customs said this before it let the goods go: a word that comes late contradicts nothing."""
     late = first is not None and odd.heard.at is not None and odd.heard.at < first.at
     return odd.kind == "refused_after_release" and odd.heard.on == "declare" and late
 
 
-def details_of(odd: Odd, first: Heard | None) -> Mapping[str, Any]:
+def details_of(odd: Contradiction, first: StoredReceipt | None) -> Mapping[str, Any]:
     """What a person must know, without the authority's own text: it may quote one. Pure."""
     heard = odd.heard
-    then = _told(odd.message_type, heard.status, heard.code, heard.invt_no, heard.at)
+    then = _receipt_details(odd.message_type, heard.status, heard.code, heard.invt_no, heard.at)
     return {
         "list": odd.list.cop_no, "number": odd.list.invt_no, "state": odd.after.value,
-        "first": None if first is None else _told(first.message_type, first.status, first.code, first.invt_no, first.at),
+        "first": None if first is None else _receipt_details(first.message_type, first.status, first.code, first.invt_no, first.at),
         "then": then, "money": MONEY.get(odd.after, HELD),
     }  # fmt: skip
 
 
-def _told(
+def _receipt_details(
     message_type: str, status: str, code: str | None, invt_no: str | None, at: Any
 ) -> dict[str, str | None]:
     found = codes.find_status(status)
@@ -100,17 +101,17 @@ def _told(
     }  # fmt: skip
 
 
-async def settle_cases(conn: Connection, _deps: Any) -> Outcome:
+async def review_cases(conn: Connection, _deps: Any) -> Outcome:
     """Close the cases that time has settled, and open those of bills and declarations that are of nobody."""
-    await store.settle_unnumbered(conn)
-    await store.settle_strange_bills(conn)
-    await consolidation_store.settle_strange(conn)
-    strange = await store.open_strange_bills(conn, STRANGE_BILL_S)
+    await receipts_store.close_numbered_cases(conn)
+    await tax_bills_store.close_known_bill_cases(conn)
+    await declaration_store.close_known_declarations(conn)
+    strange = await tax_bills_store.list_unknown_bills(conn, UNKNOWN_AFTER_S)
     await cases.open_all(
         conn,
         [Case("bill_of_nobody", tax_no, None, {"list": invt_no}) for invt_no, tax_no in strange],
     )
-    declared = await consolidation_store.open_strange(conn, STRANGE_BILL_S)
+    declared = await declaration_store.list_unknown_declarations(conn, UNKNOWN_AFTER_S)
     await cases.open_all(
         conn,
         [Case("declaration_of_nobody", seq, None, {"sum_no": sum_no}) for seq, sum_no in declared],

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.customs.consolidation.terms import Consolidating
+from services.customs.consolidation.terms import ConsolidationRules
 from services.customs.domain import declaration as domain
+from services.customs.domain import documents
 from services.customs.gateway import Authority
 from shared.sealing import Sealing
 
@@ -16,6 +17,6 @@ class Deps:
 
     sealing: Sealing
     authority: Authority
-    policy: domain.Policy
-    match: domain.Match
-    consolidating: Consolidating
+    policy: domain.DeclarationPolicy
+    match: documents.Match
+    consolidating: ConsolidationRules

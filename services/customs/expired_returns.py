@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid5
 
-from services.customs import store
+from services.customs import return_store, store
 from services.customs.deps import Deps
-from services.customs.domain import declaration as domain
-from services.customs.handlers import Folded
+from services.customs.domain import return_decisions
+from services.customs.fold import Fold
 from shared.database import Connection
 from shared.subscriptions import Outcome
 from shared.timer_items import Items, of_order
@@ -26,7 +26,7 @@ async def give_up_returns(conn: Connection, deps: Deps) -> Outcome:
     now = datetime.now(UTC)
     # None is given up sooner after it was applied for, so what is younger is not even read.
     least = min((term.given_up_days for term in deps.policy.returns), default=0)
-    old = await store.list_open_returns(conn, now - timedelta(days=least), RETURNS_MAX)
+    old = await return_store.list_open_returns(conn, now - timedelta(days=least), RETURNS_MAX)
     if not old:
         return Outcome()
 
@@ -38,9 +38,9 @@ async def give_up_returns(conn: Connection, deps: Deps) -> Outcome:
 
 async def _give_up(conn: Connection, deps: Deps, old: Sequence[UUID], now: datetime) -> Outcome:
     found = await store.with_returns(conn, await store.lock(conn, old))
-    folded = Folded.of(found)
+    folded = Fold.of(found)
     for order_id in old:
         d = found[order_id]
         cause = uuid5(order_id, f"return given up:{d.returns[-1].return_no if d.returns else 0}")
-        folded.fold(domain.give_up_return(d, now, deps.policy), cause, now)
+        folded.fold(return_decisions.give_up_return(d, now, deps.policy), cause, now)
     return await folded.save(conn, deps.authority)

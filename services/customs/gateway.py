@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from functools import cached_property
 from typing import Final
-from uuid import NAMESPACE_URL, UUID, uuid4
+from uuid import UUID, uuid4
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,24 +24,19 @@ from services.customs.ceb.documents import (
     ReturnRequest,
     SummaryRequest,
 )
-from services.customs.ceb.entries import Receipt
-from services.customs.ceb.parse import read_answer
+from services.customs.ceb.elements import NotDeclarable, address_line
 from services.customs.ceb.sign import Signer
-from services.customs.ceb.writing import NotDeclarable, address_line
-from services.customs.domain.declaration import Answer, Declaration, Kind, Way, correction_of
-from services.customs.domain.numbers import cop_no_of, first_and_attempt
-from services.customs.domain.returns import quantities, returned_before
+from services.customs.domain.declaration import Declaration, RequestKind
+from services.customs.domain.lodgement import correction_of
+from services.customs.domain.numbers import cop_no_of
+from services.customs.domain.returns import quantities, quantities_back
+from services.customs.particulars import NotLodgeable, open_particulars
 from services.customs.policy import NoOffice, Office, Policy
 from services.customs.statutory_units import in_unit
-from shared.envelope import Message, Record
 from shared.errors import Misconfigured
-from shared.events import Fault
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import Line, OrderPlaced
 from shared.events.persons import ConsigneeParticulars, Particulars
-from shared.identity import uuid5
-from shared.sealing import Unsealable, bound, unseal
-from shared.subscriptions import PartlyReadable, UnreadableEntry, message
 
 BEIJING: Final = timezone(timedelta(hours=8))
 _SMALLEST: Final = Decimal("0.00001")
@@ -50,10 +44,7 @@ BILL_NO_MAX: Final = 37  # CEB621 [X22]
 _NO_GUID: Final = "00000000-0000-0000-0000-000000000000"
 SUMMARY_HEAD_BYTES: Final = 16 * 1024
 """Room for the head of a summary request: its texts have 1,300 characters at most, each at most five bytes when written."""
-ANSWERS: Final[Mapping[str, Kind]] = {
-    "CEB622": "declare", "CEB604": "declare", "CEB624": "cancel", "CEB606": "cancel", "CEB626": "return", "CEB214": "return",
-}  # fmt: skip
-MESSAGE_TYPES: Final[Mapping[tuple[str, Kind], str]] = {
+MESSAGE_TYPES: Final[Mapping[tuple[str, RequestKind], str]] = {
     ("import", "declare"): "CEB621Message", ("export", "declare"): "CEB603Message",
     ("import", "cancel"): "CEB623Message", ("export", "cancel"): "CEB605Message",
     ("import", "return"): "CEB625Message", ("export", "return"): "CEB213Message",
@@ -63,117 +54,13 @@ MESSAGE_TYPES: Final[Mapping[tuple[str, Kind], str]] = {
 Draft = ListDraft | CancelRequest | ReturnRequest
 
 
-class NotLodgeable(ValueError):
-    """This declaration cannot be printed: a code the authority has no word for, a person who was erased, or a text too long."""
-
-    def __init__(self, found: str, *, field: str = "declaration_list", rule: str = "list_can_be_printed",
-                 expected: str = "a declarable list") -> None:  # fmt: skip
-        super().__init__(found)
-        self.fault = Fault(field=field, rule=rule, found=found, expected=expected)
-
-
 @dataclass(frozen=True, slots=True)
-class Printed:
+class PrintedRequest:
     """One declaration's list, cancellation or return request as it stands in a message."""
 
     declaration: Declaration
     xml: bytes
     lines: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of a receipt message, in the words of the domain; `cop_no` is the number of the order's first list."""
-
-    message_type: str
-    cop_no: str | None
-    answer: Answer
-    message_guid: str | None = None
-    """Set where a whole message of ours is answered (900: it failed the format check), and no list is named."""
-    statistics_flag: str | None = None
-    """Of an export list, as the authority repeats it: B is to be consolidated."""
-    text: str = field(default="", repr=False)
-    """Of a 900, as it came: it may name the document that is wrong, and a person. It is looked into and not kept."""
-
-
-def decode_receipts(record: Record) -> Sequence[Message]:
-    """One message per entry of the receipt, and which entries cannot be read; raises Unprocessable for what is no receipt.
-
-    Its bytes are its id, for it has a guid and a time of its own. In other bytes the authority may say the same again, long
-    after: which list it is about is told by the number, and a list that was corrected since is returned no more.
-    """
-    answer = read_answer(record.value or b"")
-    if answer.unreadable and not answer.told and len(answer.unreadable) == 1:
-        raise answer.unreadable[0][1]
-    digest = hashlib.sha256(record.value or b"").hexdigest()
-    found = []
-    for number, told in answer.told:
-        entry = _entry(told) if isinstance(told, Receipt) else told
-        event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{number - 1}")
-        found.append(
-            message(
-                record,
-                event_id,
-                f"{told.message_type}.{told.status}",
-                UUID(int=0),
-                entry,
-                entry=number,
-            )
-        )
-    if answer.unreadable:
-        return PartlyReadable(
-            found, [UnreadableEntry(number, why) for number, why in answer.unreadable]
-        )
-    return found
-
-
-def _entry(receipt: Receipt) -> Entry:
-    kind = ANSWERS.get(receipt.message_type, "declare")
-    cop_no, attempt = first_and_attempt(receipt.cop_no) if receipt.cop_no else (None, None)
-    # The number of the exchange platform's envelope is the guid of the message in it, as this declarant numbers them.
-    guid = (
-        receipt.original_guid or receipt.original_id if receipt.message_type == "CEB900" else None
-    )
-    text = receipt.info if receipt.message_type == "CEB900" else ""
-    return Entry(
-        receipt.message_type,
-        cop_no,
-        _answer(receipt, kind, attempt),
-        guid,
-        receipt.statistics_flag,
-        text,
-    )
-
-
-def _answer(receipt: Receipt, kind: Kind, attempt: int | None) -> Answer:
-    """The entry in the domain's words. The authority's own text stays out: it may quote a person."""
-    status = codes.find_status(receipt.status)
-    meaning = status.meaning_class if status else "unknown"
-    # A whole message is refused by the exchange platform or the e-port, whatever its status is.
-    technical = meaning == "technical" or receipt.message_type == "CEB900"
-    if meaning == "technical" or receipt.message_type == "CEB900":
-        meaning = "returned"
-    if meaning == "granted" and kind == "declare":
-        meaning = "accepted"
-    if meaning == "accepted" and kind != "declare":
-        meaning = "waiting"
-    code = receipt.inner_code or (receipt.status if receipt.status.startswith("-") else None)
-    return Answer(
-        kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no, receipt.at, attempt, technical,
-        _way(receipt, code, technical=technical),
-    )  # fmt: skip
-
-
-def _way(receipt: Receipt, code: str | None, *, technical: bool) -> Way | None:
-    """What follows from a failure on the way, by its code, else by its status."""
-    if receipt.message_type == "CEB900":
-        # A code that is in no list may speak of one document: the message is divided, and only what is alone waits.
-        return codes.listed_way_of(code or receipt.status) or codes.listed_way_of(receipt.status)
-    if technical:
-        return codes.way_of(code or receipt.status) or codes.way_of(receipt.status)
-    # The reason in a return of customs (100) may be the e-port's: our signature, or a way that was blocked.
-    way = codes.way_of(code) if code is not None and code.startswith("-") else None
-    return way if receipt.status == "100" and way in ("wait", "ours") else None
 
 
 @dataclass(frozen=True)
@@ -200,13 +87,18 @@ class Authority:
         return order.merchant.country or order.lines[0].origin
 
     def draft(
-        self, d: Declaration, kind: Kind, keys: Mapping[UUID, AESGCM], guid: str, at: datetime
+        self,
+        d: Declaration,
+        kind: RequestKind,
+        keys: Mapping[UUID, AESGCM],
+        guid: str,
+        at: datetime,
     ) -> Draft:
         """One declaration's list, cancellation or return request; raises NotLodgeable."""
         assert d.order is not None
         try:
             office = self._office(d.order)
-            buyer, consignee = opened(d.order, keys)
+            buyer, consignee = open_particulars(d.order, keys)
             if kind == "declare":
                 return self._list(d, office, buyer, consignee, guid, at)
             if kind == "cancel":
@@ -291,7 +183,7 @@ class Authority:
         assert waybill is not None
         assert d.invt_no is not None
         exporting = order.direction == "export"
-        asked = quantities(order, d.returns[-1].parts, returned_before(d.returns[:-1]))
+        asked = quantities(order, d.returns[-1].parts, quantities_back(d.returns[:-1]))
         return ReturnRequest(
             guid=guid, cop_no=d.cop_no, app_type="1", app_time=at.astimezone(BEIJING), customs_code=office.customs_code,
             invt_no=d.invt_no, platform=Enterprise(order.platform.code, order.platform.name),
@@ -323,7 +215,7 @@ class Authority:
             second_quantity=second_quantity, second_unit=None if second_quantity is None else second,
         )  # fmt: skip
 
-    def printed(self, d: Declaration, kind: Kind, draft: Draft) -> Printed:
+    def printed(self, d: Declaration, kind: RequestKind, draft: Draft) -> PrintedRequest:
         """One document as it stands in its message; raises NotLodgeable for one the schema, or any message, has no room for."""
         message_type = MESSAGE_TYPES[_direction(d), kind]
         try:
@@ -337,7 +229,7 @@ class Authority:
                 rule="fits_one_message",
                 expected=f"at most {room} bytes as sent",
             )
-        return Printed(d, xml, len(getattr(draft, "lines", ())) or 1)
+        return PrintedRequest(d, xml, len(getattr(draft, "lines", ())) or 1)
 
     def room(self, message_type: str) -> int:
         """Bytes that the documents of one message may have: what is left beside its head, its sender and the signature."""
@@ -394,10 +286,12 @@ class Authority:
             "CEB701Message", guid, [build.write_document("CEB701Message", request)]
         )
 
-    def messages(self, message_type: str, printed: Iterable[Printed]) -> Iterator[list[Printed]]:
+    def messages(
+        self, message_type: str, printed: Iterable[PrintedRequest]
+    ) -> Iterator[list[PrintedRequest]]:
         """Divide documents so that no message has more lists, lines or bytes as sent than the policy lets one have."""
         batching, room = self.policy.batching, self.room(message_type)
-        part: list[Printed] = []
+        part: list[PrintedRequest] = []
         lines = size = 0
         for each in printed:
             full = (
@@ -428,36 +322,6 @@ def _direction(d: Declaration) -> str:
     """The direction of the message a declaration's requests go in."""
     assert d.order is not None
     return "export" if d.order.direction == "export" else "import"
-
-
-def sealed_in(order: OrderPlaced) -> tuple[tuple[UUID, bytes, bytes], ...]:
-    """What of an order is opened to print a document: the person, the sealed bytes, and what they are bound to."""
-    person = order.buyer.person_ref
-    return (
-        (person, order.buyer.sealed, bound(order.order_id, "buyer")),
-        (person, order.consignee.sealed, bound(order.order_id, "consignee")),
-    )
-
-
-def opened(
-    order: OrderPlaced, keys: Mapping[UUID, AESGCM]
-) -> tuple[Particulars, ConsigneeParticulars]:
-    """The buyer's and consignee's particulars in clear, to print a document; raises NotLodgeable for an erased person.
-
-    A person who was erased and orders again has another key, and what was sealed under the old one stays closed.
-    """
-    key = keys.get(order.buyer.person_ref)
-    if key is None:
-        raise NotLodgeable("the buyer's key was deleted, so the declaration cannot be printed")
-    try:
-        buyer, consignee = (unseal(key, value, bound_to) for _, value, bound_to in sealed_in(order))
-    except Unsealable:
-        raise NotLodgeable(
-            "the buyer's particulars were sealed under a key that was deleted since"
-        ) from None
-    return Particulars.model_validate_json(buyer), ConsigneeParticulars.model_validate_json(
-        consignee
-    )
 
 
 def _model(line: Line) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
-from services.customs.domain.declaration import Declaration, Match
-from services.customs.gateway import NotLodgeable, opened, sealed_in
+from services.customs.domain.declaration import Declaration
+from services.customs.domain.documents import Match
+from services.customs.particulars import NotLodgeable, open_particulars, sealed_particulars
 from shared.database import Connection
 from shared.events import Event
 from shared.events.customs import Mismatch
@@ -74,11 +75,13 @@ async def _open(
     conn: Connection, orders: Iterable[OrderPlaced], sealing: Sealing
 ) -> dict[UUID, Opened]:
     """The particulars of these orders; those of an erased person stay closed."""
-    keys = await sealing.keys_for(conn, [each for order in orders for each in sealed_in(order)])
+    keys = await sealing.keys_for(
+        conn, [each for order in orders for each in sealed_particulars(order)]
+    )
     found: dict[UUID, Opened] = {}
     for order in orders:
         try:
-            found[order.order_id] = opened(order, keys)
+            found[order.order_id] = open_particulars(order, keys)
         except NotLodgeable:
             continue
     return found

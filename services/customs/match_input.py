@@ -8,14 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from services.customs.domain.match import (
-    WAYBILL_NUMBER,
-    GoodsLine,
-    OrderDoc,
-    PaymentDoc,
-    WaybillDoc,
-    match,
-)
+from services.customs.domain.match import WAYBILL_NUMBER, match
+from services.customs.domain.match_documents import GoodsLine, OrderDoc, PaymentDoc, WaybillDoc
 from shared.events.customs import Mismatch, Side
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced

@@ -10,11 +10,13 @@ from uuid import UUID
 
 from services.customs import store
 from services.customs.ceb import codes
+from services.customs.consolidation import declaration_store, list_store
 from services.customs.consolidation import store as consolidation_store
-from services.customs.consolidation.terms import Consolidating
+from services.customs.consolidation.terms import ConsolidationRules
 from services.customs.domain import match
-from services.customs.domain.declaration import Kind
+from services.customs.domain.declaration import RequestKind
 from services.customs.lodging import pauses
+from services.customs.lodging import store as lodging_store
 from shared import metrics
 from shared.database import Connection
 from shared.events.customs import DocumentsMismatched, ReceiptEvent
@@ -100,7 +102,7 @@ def observe(facts: Sequence[EmittedEvent]) -> None:
                 metrics.MATCH_FAILURES.labels(mismatch.code).inc()
 
 
-def not_printed(kinds: Sequence[Kind]) -> None:
+def not_printed(kinds: Sequence[RequestKind]) -> None:
     """Requests could not be printed: the authority never had them, so they are no receipts of it."""
     for kind in kinds:
         metrics.LISTS_NOT_PRINTED.labels(kind).inc()
@@ -116,7 +118,9 @@ def lodged(guid: str, lists: int, closed_by: str, open_s: float) -> None:
 
 
 def record_receipts(
-    entries: Collection[tuple[Kind, str | None]], refused: int, unread: Collection[Kind]
+    entries: Collection[tuple[RequestKind, str | None]],
+    refused: int,
+    unread: Collection[RequestKind],
 ) -> None:
     """The authority answered: of each entry what was asked and in which message; `refused`: messages refused whole.
 
@@ -149,15 +153,15 @@ def record_documents(placed: Collection[UUID], shipped: Collection[UUID]) -> Non
     metrics.PARTY_LAST_SUCCESS.labels("carrier").set_to_current_time()
 
 
-async def measure_summaries(conn: Connection, rules: Consolidating) -> None:
+async def measure_summaries(conn: Connection, rules: ConsolidationRules) -> None:
     """Sets the gauges of consolidation. Lists of the month that goes on are not owed yet."""
     states = await consolidation_store.count_states(conn)
     for state in metrics.SUMMARY_STATES:
         metrics.SUMMARIES.labels(state).set(states.get(state, 0))
-    stages = await consolidation_store.count_stages(conn)
+    stages = await declaration_store.count_stages(conn)
     for stage in metrics.CONSOLIDATED_STAGES:
         metrics.CONSOLIDATED.labels(stage).set(stages.get(stage, 0))
-    owed = await consolidation_store.list_owed(conn, rules.month_of(rules.now()).begins)
+    owed = await list_store.list_unconsolidated(conn, rules.month_of(rules.now()).begins)
     for state in metrics.UNCONSOLIDATED:
         metrics.LISTS_UNCONSOLIDATED.labels(state).set(
             sum(each.lists for each in owed if each.state == state)
@@ -166,12 +170,13 @@ async def measure_summaries(conn: Connection, rules: Consolidating) -> None:
     metrics.CONSOLIDATION_DUE.set(min(due).timestamp() if due else 0)
 
 
-def gauges(age_s: float, rules: Consolidating) -> Callable[[Connection], Awaitable[None]]:
+def gauges(age_s: float, rules: ConsolidationRules) -> Callable[[Connection], Awaitable[None]]:
     """Sets the gauges of open batches, which close at the age of `age_s`, of consolidation, and of what carrier and authority owe."""
 
     async def measure(conn: Connection) -> None:
-        found: dict[str, store.Batches] = {
-            batches.kind: batches for batches in await store.count_waiting(conn, age_s + LATE_S)
+        found: dict[str, lodging_store.OpenBatches] = {
+            batches.kind: batches
+            for batches in await lodging_store.count_waiting(conn, age_s + LATE_S)
         }
         for kind in metrics.OPERATIONS["authority"]:
             there = found.get(kind)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from services.customs.ceb import codes
 from services.customs.ceb.documents import Enterprise
 from services.customs.consolidation import months
-from services.customs.consolidation.domain import Policy as Asking
+from services.customs.consolidation.domain import SummaryPolicy as Asking
 from services.customs.consolidation.grouping import Grouping
-from services.customs.domain.declaration import Policy as Rules
-from services.customs.domain.returns import Terms
+from services.customs.domain.declaration import DeclarationPolicy as Rules
+from services.customs.domain.returns import ReturnTerms
 from shared.xml import XML_BYTES_MAX
 
 
@@ -93,9 +93,9 @@ class Summaries:
     lists_max: int
     messages_max: int
     asking: Asking
-    terms: tuple[months.Terms, ...]
+    terms: tuple[months.SummaryTerms, ...]
 
-    def grouping(self, terms: months.Terms) -> Grouping:
+    def grouping(self, terms: months.SummaryTerms) -> Grouping:
         return Grouping(terms.lines_max, terms.hs_digits, self.item_name_flag == "1")
 
 
@@ -112,7 +112,7 @@ class Policy:
     statistics_flag: str
     export_wrap_type: str
     export_return_trade_mode: Mapping[str, str]
-    return_terms: tuple[Terms, ...]
+    return_terms: tuple[ReturnTerms, ...]
     summaries: Summaries
     statutory: Mapping[str, tuple[str, str | None]]
 

@@ -15,9 +15,9 @@ from services.customs import policy_limits
 from services.customs.ceb.build import DOCUMENTS_MAX
 from services.customs.ceb.documents import Enterprise
 from services.customs.consolidation import months
-from services.customs.consolidation.domain import Policy as Asking
+from services.customs.consolidation.domain import SummaryPolicy as Asking
 from services.customs.domain.numbers import LISTS_MAX
-from services.customs.domain.returns import Terms
+from services.customs.domain.returns import ReturnTerms
 from services.customs.policy import (
     Amendments,
     Batching,
@@ -130,10 +130,10 @@ def _batching(row: Mapping[str, Any]) -> Batching:
     return found
 
 
-def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[Terms, ...]:
+def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[ReturnTerms, ...]:
     """The terms for returns; raises ValueError for a day with two, or a term without a source or of no days."""
     found = tuple(
-        Terms(row["direction"], row["valid_from"], row.get("valid_to"), int(row["apply_days_max"]), int(row["back_days_max"]),
+        ReturnTerms(row["direction"], row["valid_from"], row.get("valid_to"), int(row["apply_days_max"]), int(row["back_days_max"]),
               row["source"], int(row["given_up_days"]))
         for row in sorted(rows, key=lambda row: (row["direction"], row["valid_from"]))
     )  # fmt: skip
@@ -155,7 +155,7 @@ def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[Terms, ...]:
 def _summaries(row: Mapping[str, Any]) -> Summaries:
     """How lists are consolidated; raises ValueError for terms without a source, or numbers that cannot be."""
     terms = tuple(
-        months.Terms(
+        months.SummaryTerms(
             each["valid_from"],
             int(each["due_day"]),
             int(each["lines_max"]),

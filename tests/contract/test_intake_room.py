@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from deploy.samples import submission
 from services.customs import policy_file, waybill
 from services.customs.ceb import tables
+from services.customs.ceb.elements import Compiled, address_line
 from services.customs.ceb.sign import Signer, ensure_keys
-from services.customs.ceb.writing import Compiled, address_line
 from services.customs.domain.declaration import Declaration
 from services.customs.domain.returns import Return
 from services.customs.gateway import Authority

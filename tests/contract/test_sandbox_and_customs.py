@@ -17,7 +17,8 @@ from services.customs.ceb.build import (
     build_import_lists,
     build_returns,
 )
-from services.customs.ceb.parse import Receipt, parse_receipts
+from services.customs.ceb.parse import parse_receipts
+from services.customs.ceb.receipts import Receipt
 from services.customs.ceb.sign import CERTIFICATE_FILE, Signer, ensure_keys
 from services.customs.ceb.validate import validate
 from tests.contract.ceb.samples import (

@@ -16,10 +16,11 @@ from sandbox.language import SUMMARIES, Phrase
 from sandbox.storage import drop_outbox, pending_outbox
 from services.customs.ceb.build import build_export_lists, build_summary_requests
 from services.customs.ceb.documents import SummaryRequest
-from services.customs.ceb.parse import SummaryReceipt, SummaryResult, parse_answer
+from services.customs.ceb.elements import NotDeclarable
+from services.customs.ceb.parse import parse_entries
 from services.customs.ceb.sign import CERTIFICATE_FILE, Signer, ensure_keys
+from services.customs.ceb.summaries import SummaryReceipt, SummaryResult
 from services.customs.ceb.validate import validate
-from services.customs.ceb.writing import NotDeclarable
 from shared.xml import XmlRefused
 from tests.contract.ceb.samples import (
     AGENT,
@@ -113,7 +114,7 @@ def asked(
     drop_outbox(authority.register.file, [n for n, _ in sent])
     if SCHEMAS.is_dir():
         assert [validate(record.value, SCHEMAS) for _, record in sent] == [[]] * len(sent)
-    found = [entry for _, record in sent for entry in parse_answer(record.value)]
+    found = [entry for _, record in sent for entry in parse_entries(record.value)]
     return [entry for entry in found if isinstance(entry, SummaryReceipt | SummaryResult)]
 
 
@@ -249,10 +250,10 @@ def without(fields: dict[str, str], name: str) -> dict[str, str]:
 
 
 def test_a_result_may_come_without_lines_and_a_receipt_without_a_number() -> None:
-    (found,) = parse_answer(result(HEAD))
+    (found,) = parse_entries(result(HEAD))
     assert isinstance(found, SummaryResult)
     assert (found.lines, found.entry_id, found.count) == ((), None, 1)
-    (told,) = parse_answer(
+    (told,) = parse_entries(
         receipt("CEB702", "SummaryReturn", elements(**without(RECEIPT, "msgSeqNo")))
     )
     assert isinstance(told, SummaryReceipt)
@@ -286,4 +287,4 @@ def test_a_result_may_come_without_lines_and_a_receipt_without_a_number() -> Non
 )
 def test_what_cannot_be_read_says_why(data: bytes, says: str) -> None:
     with pytest.raises(XmlRefused, match=says):
-        parse_answer(data)
+        parse_entries(data)

@@ -18,7 +18,8 @@ from sandbox.authority.policy import Policy
 from sandbox.authority.signature import Declarants
 from sandbox.language import BILLS, Phrase
 from sandbox.storage import drop_outbox, pending_outbox
-from services.customs.ceb.parse import Bill, parse_answer
+from services.customs.ceb.bills import TaxBill
+from services.customs.ceb.parse import parse_entries
 from services.customs.ceb.validate import validate
 from services.customs.gateway import _model
 from services.tax.domain.assessment import Assessable, AssessableLine, Assessment, assess
@@ -77,8 +78,8 @@ def told(authority: Authority, until_day: int) -> list[tuple[int, bytes]]:
     return found
 
 
-def bills_in(message: bytes) -> list[Bill]:
-    return [entry for entry in parse_answer(message) if isinstance(entry, Bill)]
+def bills_in(message: bytes) -> list[TaxBill]:
+    return [entry for entry in parse_entries(message) if isinstance(entry, TaxBill)]
 
 
 @pytest.mark.parametrize("row", BILLS, ids=lambda row: row.word or "none")
@@ -180,7 +181,7 @@ BILL = (
 )  # fmt: skip
 def test_a_bill_that_contradicts_itself_is_refused(head: str, status: str, says: str) -> None:
     with pytest.raises(XmlRefused, match=says):
-        parse_answer(BILL.format(head=head, status=status).encode())
+        parse_entries(BILL.format(head=head, status=status).encode())
 
 
 # --- a second opinion on every assessment

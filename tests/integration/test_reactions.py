@@ -23,7 +23,9 @@ import pytest
 
 from deploy.samples import submission
 from sandbox.authority.receipts import format_fault, messages_of
-from services.customs.ceb.parse import BILL_MESSAGES, RECEIPT_MESSAGES, SUMMARY_MESSAGES
+from services.customs.ceb.bills import BILL_MESSAGES
+from services.customs.ceb.receipts import RECEIPT_MESSAGES
+from services.customs.ceb.summaries import SUMMARY_MESSAGES
 from services.orders.intake.decoding import read_submission
 from services.orders.intake.fingerprint import fingerprint
 from services.orders.intake.submission import Submitted

@@ -18,7 +18,8 @@ from services.cli.connect import target
 from services.cli.customs import summaries
 from services.cli.tax.rebate_files import lists_in
 from services.customs.consolidation.months import month_of
-from services.customs.consolidation.requests import make_requests, publish_pending
+from services.customs.consolidation.publication import publish_pending
+from services.customs.consolidation.requests import make_requests
 from shared import cases, topics
 from shared.handler import write
 from tests.integration.test_reactions import RETURN, SUBMITTED, shop_record

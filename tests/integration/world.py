@@ -31,14 +31,15 @@ from services.customs import deps as customs_deps
 from services.customs import handlers as customs
 from services.customs import match_input, policy_file
 from services.customs.ceb.sign import CERTIFICATE_FILE, Signer
-from services.customs.consolidation.requests import make_requests, publish_pending
-from services.customs.consolidation.terms import Consolidating
-from services.customs.contradiction_cases import settle_cases
+from services.customs.consolidation.publication import publish_pending
+from services.customs.consolidation.requests import make_requests
+from services.customs.consolidation.terms import ConsolidationRules
+from services.customs.contradiction_cases import review_cases
 from services.customs.expired_returns import give_up_returns
 from services.customs.gateway import Authority
 from services.customs.invariants import INVARIANTS as CUSTOMS_INVARIANTS
 from services.customs.lodging.timer import lodge_due
-from services.customs.tax_bills import announce_bills
+from services.customs.tax_bills.timer import announce_bills
 from services.orders import deps as orders_deps
 from services.orders import handlers as orders
 from services.orders.invariants import INVARIANTS as ORDERS_INVARIANTS
@@ -80,7 +81,7 @@ HEARS: Final[dict[str, dict[str, Subscription]]] = {
     "orders": orders.SUBSCRIPTIONS, "payments": payments.SUBSCRIPTIONS, "tax": tax.SUBSCRIPTIONS, "customs": customs.SUBSCRIPTIONS,
 }  # fmt: skip
 TIMERS: Final[tuple[tuple[str, Any], ...]] = (
-    ("customs", lodge_due), ("customs", announce_bills), ("customs", give_up_returns), ("customs", settle_cases),
+    ("customs", lodge_due), ("customs", announce_bills), ("customs", give_up_returns), ("customs", review_cases),
     ("customs", make_requests), ("customs", publish_pending), ("tax", tend_bills), ("tax", look_for_lapses),
     ("payments", deposit.reconcile),
 )  # fmt: skip
@@ -445,7 +446,7 @@ async def opened(
             "tax": tax_deps.Deps(rule_files.load(), Billing(now=lambda: datetime.fromtimestamp(clock.now, UTC))),
             "customs": customs_deps.Deps(
                 sealing=sealing, authority=Authority(rules, Signer.from_dir(keys)), match=match_input.mismatches,
-                policy=rules.rules, consolidating=Consolidating(rules, now=lambda: datetime.fromtimestamp(clock.now, UTC)),
+                policy=rules.rules, consolidating=ConsolidationRules(rules, now=lambda: datetime.fromtimestamp(clock.now, UTC)),
             ),
         }  # fmt: skip
         authority = SandboxAuthority(topics.RECEIPTS, Declarants(keys / CERTIFICATE_FILE))

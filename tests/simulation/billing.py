@@ -9,8 +9,8 @@ from uuid import UUID
 
 from services.customs.domain import declaration as domain
 from services.customs.domain.declaration import Declaration
-from services.customs.store import KeptBill
-from services.customs.tax_bills import cause_of, words_on
+from services.customs.tax_bills.domain import cause_of, decide_bills
+from services.customs.tax_bills.store import StoredBill
 from shared.events.orders import OrderPlaced
 from tests.simulation.broker import Said
 from tests.simulation.parties import BillWord
@@ -62,7 +62,7 @@ class Bills:
     ) -> tuple[list[Said], bool]:
         """What is to be said of an order's bills and was not yet; and whether one of them waits for the goods."""
         bills = self._kept[d.order_id]
-        events, after = words_on(
+        events, after = decide_bills(
             [_row(kept, d, order, released_at) for kept in bills.values() if kept.total is not None]
         )
         for row in after:
@@ -85,13 +85,13 @@ class Bills:
                     yield kept
 
 
-def _row(kept: Kept, d: Declaration, order: OrderPlaced, released_at: datetime) -> KeptBill:
+def _row(kept: Kept, d: Declaration, order: OrderPlaced, released_at: datetime) -> StoredBill:
     back = [each.return_no for each in d.returns if each.state in ("back", "late")]
-    return KeptBill(
+    return StoredBill(
         order_id=d.order_id, version=d.version, invt_no="I", tax_no=kept.tax_no, status=str(kept.status), duty_minor=0,
         consumption_tax_minor=0, vat_minor=kept.total or 0, payment_book="B" if kept.status == 2 else None, guarantor=None,
         other_tax_no=None if kept.other is None else kept.tax_no, other_minor=kept.other, billed_said=kept.billed_said,
         status_said=kept.status_said, other_said=kept.other_said, superseded=kept.superseded,
-        returning=d.state is domain.State.RETURNING, returns=max(back, default=0), withheld=order.tax_withheld,
+        returning=d.state is domain.DeclarationState.RETURNING, returns=max(back, default=0), withheld=order.tax_withheld,
         merchant_code=order.merchant.code, released_at=released_at,
     )  # fmt: skip

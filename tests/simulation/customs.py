@@ -12,8 +12,10 @@ from uuid import UUID, uuid5
 
 from services.customs import match_input, policy_file
 from services.customs.domain import declaration as domain
-from services.customs.domain.declaration import Declaration, Kind, Lodged, Policy
-from services.customs.domain.returns import quantities, returned_before
+from services.customs.domain import lodgement
+from services.customs.domain.declaration import Declaration, DeclarationPolicy, RequestKind
+from services.customs.domain.lodgement import Lodged
+from services.customs.domain.returns import quantities, quantities_back
 from shared import topics
 from shared.events.base import Event
 from shared.events.customs import (
@@ -32,7 +34,7 @@ from tests.simulation.sabotage import Sabotage
 from tests.simulation.summaries import ASKING, Months, Told
 from tests.simulation.world import Violation, World
 
-POLICY: Final = Policy(
+POLICY: Final = DeclarationPolicy(
     correctable={"130126"},
     too_soon={"-621041"},
     attempts_max=3,
@@ -48,7 +50,7 @@ AGE_S: Final = 1.0
 class Waiting:
     """A row of the open batches."""
 
-    kind: Kind
+    kind: RequestKind
     group: str
     since: float
 
@@ -144,7 +146,11 @@ class Customs(Service):
         d = self.state[order_id]
         if not self.bills.known(order_id):
             return
-        told = (*domain.CLEARED, domain.State.RETURNING, domain.State.RETURNED)
+        told = (
+            *domain.CLEARED,
+            domain.DeclarationState.RETURNING,
+            domain.DeclarationState.RETURNED,
+        )
         if d.state not in told or self.world.happens(self.world.weather.crash_before_commit):
             self.world.after(2.0, partial(self._announce_bills, order_id))
             return
@@ -154,8 +160,8 @@ class Customs(Service):
         if waits:
             self.world.after(2.0, partial(self._announce_bills, order_id))
 
-    def _follow(self, found: Declaration | None, event: Any) -> domain.Followed:
-        followed: domain.Followed
+    def _follow(self, found: Declaration | None, event: Any) -> domain.Decision:
+        followed: domain.Decision
         match event:
             case Receipt():
                 if found is None:
@@ -185,7 +191,7 @@ class Customs(Service):
                 self.world.after(d.waiting_s + AGE_S, self._lodge_due)
             elif d.state in domain.OVER or (
                 d.state in (*domain.PENDING, *domain.CLEARED)
-                and before[order_id] is domain.State.MATCHED
+                and before[order_id] is domain.DeclarationState.MATCHED
             ):
                 self.waiting.pop(order_id, None)
 
@@ -208,7 +214,7 @@ class Customs(Service):
         mine = ((w.since, o) for o, w in self.waiting.items() if (w.kind, w.group) == (kind, group))
         return [order_id for since, order_id in sorted(mine) if since <= self.world.now]
 
-    def _lodge(self, kind: Kind, taken: Sequence[UUID]) -> None:
+    def _lodge(self, kind: RequestKind, taken: Sequence[UUID]) -> None:
         batch_id = self.world.uuid()
         guid = str(batch_id)
         changed: dict[UUID, Declaration] = {}
@@ -223,7 +229,9 @@ class Customs(Service):
                 )
             if kind in self._plans[order_id].unprintable:
                 at = AT + timedelta(seconds=self.world.now)
-                after, said = domain.unlodgeable(d, kind, "the buyer's key was deleted", at, POLICY)
+                after, said = lodgement.refuse_unprintable(
+                    d, kind, "the buyer's key was deleted", at, POLICY
+                )
                 cause = uuid5(order_id, f"not lodgeable:{kind}:{d.version}")
                 if any(isinstance(fact, GoodsReleased) for fact in said):
                     self.released_at[order_id] = at
@@ -232,13 +240,13 @@ class Customs(Service):
                     Request(
                         order_id,
                         kind,
-                        domain.correction_of(d) == "2",
+                        lodgement.correction_of(d) == "2",
                         d.invt_no,
                         _asked(d),
                         d.attempt + 1,
                     )
                 )
-                after, said = domain.lodged(d, Lodged(kind, batch_id, guid))
+                after, said = lodgement.record_lodging(d, Lodged(kind, batch_id, guid))
                 cause = batch_id
             changed[order_id] = after
             facts += [
@@ -271,9 +279,9 @@ class Customs(Service):
 
 def _asked(d: Declaration) -> Decimal:
     """How much a return asks for, as the message says it."""
-    if d.state is not domain.State.RETURNING or d.order is None:
+    if d.state is not domain.DeclarationState.RETURNING or d.order is None:
         return Decimal(0)
     return sum(
-        quantities(d.order, d.returns[-1].parts, returned_before(d.returns[:-1])).values(),
+        quantities(d.order, d.returns[-1].parts, quantities_back(d.returns[:-1])).values(),
         Decimal(0),
     )

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from services.customs.domain import declaration
-from services.customs.domain.declaration import Declaration, State
+from services.customs.domain import cancellation, declaration, documents, replies
+from services.customs.domain.declaration import Declaration, DeclarationState
 from services.orders.domain import decisions as orders
 from services.orders.domain.external_states import TaxStatus
 from services.payments.domain import payment
@@ -143,24 +143,24 @@ def _overlooks_a_late_release(
 
 def _follows_a_word_on_an_earlier_list(d: Declaration, heard: Any, policy: Any) -> Any:
     """Customs takes what is said again of the list it corrected for a word on the correction."""
-    return declaration.answer(d, replace(heard, attempt=None), policy)
+    return replies.apply_reply(d, replace(heard, attempt=None), policy)
 
 
 def _follows_the_e_port(
-    found: Declaration, heard: declaration.Answer, policy: declaration.Policy
-) -> declaration.Followed:
+    found: Declaration, heard: declaration.AuthorityReply, policy: declaration.DeclarationPolicy
+) -> declaration.Decision:
     """Customs takes what the e-port could not pass on for a decision on the list."""
-    return declaration.answer(found, replace(heard, technical=False), policy)
+    return replies.apply_reply(found, replace(heard, technical=False), policy)
 
 
 def _takes_the_first_return_for_all(d: Declaration, heard: Any, policy: Any) -> Any:
     """Customs says all is back when the first part is."""
-    after, facts = declaration.answer(d, heard, policy)
+    after, facts = replies.apply_reply(d, heard, policy)
     if any(type(fact) is GoodsPartlyReturned for fact in facts):
         facts = tuple(
             GoodsReturned(**dict(f)) if type(f) is GoodsPartlyReturned else f for f in facts
         )
-        after = replace(after, state=State.RETURNED)
+        after = replace(after, state=DeclarationState.RETURNED)
     return after, facts
 
 
@@ -168,11 +168,11 @@ def _takes_the_last_document(found: Declaration | None, document: Any, match: An
     """Customs makes the list anew when a waybill is repeated."""
     if (
         found is not None
-        and found.state is State.LODGED
+        and found.state is DeclarationState.LODGED
         and type(document).__name__ == "WaybillIssued"
     ):
-        return replace(found, state=State.MATCHED, waiting="declare"), ()
-    return declaration.collect(found, document, match)
+        return replace(found, state=DeclarationState.MATCHED, waiting="declare"), ()
+    return documents.apply_document(found, document, match)
 
 
 def _withdraws_what_is_lodged(
@@ -180,15 +180,15 @@ def _withdraws_what_is_lodged(
 ) -> Any:
     """Customs says a list is withdrawn without asking the authority."""
     if found is not None and found.state in declaration.PENDING:
-        found = replace(found, state=State.MATCHED)
-    return declaration.withdraw(found, event, at, policy)
+        found = replace(found, state=DeclarationState.MATCHED)
+    return cancellation.apply_withdrawal(found, event, at, policy)
 
 
 def _follows_every_word(d: Declaration, heard: Any, policy: Any) -> Any:
     """Customs lets a word after the release undo it."""
     if d.state in declaration.CLEARED and heard.meaning == "detained":
-        d = replace(d, state=State.ACCEPTED)
-    return declaration.answer(d, heard, policy)
+        d = replace(d, state=DeclarationState.ACCEPTED)
+    return replies.apply_reply(d, heard, policy)
 
 
 def _ignores_the_stop(found: Declaration | None, event: OrderUnwinding) -> Any:

@@ -12,8 +12,8 @@ from random import Random
 from typing import Any, Final
 from uuid import UUID
 
-from services.customs.domain.declaration import Answer as Ruling
-from services.customs.domain.declaration import Kind
+from services.customs.domain.declaration import AuthorityReply as Ruling
+from services.customs.domain.declaration import RequestKind
 from services.orders.domain.decisions import ValidSubmission
 from services.payments.domain import bank as said
 from services.payments.domain.bank import BankCommand, BankEvent
@@ -179,7 +179,7 @@ class Request:
     """One list, cancellation or return in a collective message."""
 
     order_id: UUID
-    kind: Kind
+    kind: RequestKind
     amends: bool
     invt_no: str | None
     quantity: Decimal = Decimal(0)
@@ -422,7 +422,7 @@ class Authority(Reader):
         self,
         order_id: UUID,
         entry: Listed,
-        on: Kind,
+        on: RequestKind,
         status: int,
         guid: str,
         code: str | None = None,

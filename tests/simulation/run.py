@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import partial
 from uuid import UUID
 
-from services.customs.domain.declaration import CLEARED, OVER, State
+from services.customs.domain.declaration import CLEARED, OVER, DeclarationState
 from services.orders.domain.decisions import ENDED, CancelRequested, ReturnRequested, Stage
 from services.payments.customs_debt.domain import TaxDue, TaxDueState
 from services.payments.domain.ledger import Account
@@ -255,7 +255,7 @@ class Simulation:
         # Of an order that was never placed there may be a waybill, and nobody will ever ask for it.
         if d is not None and d.order is not None and not cleared and d.state not in OVER:
             raise Violation(f"{plan.order_no} is {stage} and its list still {d.state}")
-        if (stage is Stage.RETURNED) != (d is not None and d.state is State.RETURNED):
+        if (stage is Stage.RETURNED) != (d is not None and d.state is DeclarationState.RETURNED):
             raise Violation(f"{plan.order_no} is {stage} and its list {d and d.state}")
 
 

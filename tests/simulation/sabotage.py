@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from services.customs.domain import declaration
+from services.customs.domain import cancellation, documents, replies
 from services.orders.domain import decisions as orders
 from services.payments.domain import payment
 from services.tax.bills import domain as bills
@@ -24,10 +24,10 @@ class Sabotage:
     orders: Callable[..., Any] = orders.decide
     payments: Callable[..., Any] = payment.decide
     tax: Callable[..., Any] = case.follow_all
-    collect: Callable[..., Any] = declaration.collect
-    withdraw: Callable[..., Any] = declaration.withdraw
-    stop: Callable[..., Any] = declaration.stop
-    answer: Callable[..., Any] = declaration.answer
+    collect: Callable[..., Any] = documents.apply_document
+    withdraw: Callable[..., Any] = cancellation.apply_withdrawal
+    stop: Callable[..., Any] = cancellation.apply_unwinding
+    answer: Callable[..., Any] = replies.apply_reply
     bill: Callable[..., Any] = bills.follow
     book: Callable[[Any], Any] = lambda entries: entries
     frees: bool = True

@@ -11,19 +11,24 @@ from typing import Any, Final
 from uuid import UUID
 
 from services.customs.consolidation import domain as consolidation
-from services.customs.consolidation.domain import Answer, Result, State, Summary
-from services.customs.consolidation.handlers import WORDS
-from services.customs.consolidation.requests import cause_of, fact_of
-from services.customs.consolidation.store import PendingEvent
+from services.customs.consolidation.domain import (
+    DeclarationResult,
+    Summary,
+    SummaryReply,
+    SummaryState,
+)
+from services.customs.consolidation.event_store import PendingEvent
+from services.customs.consolidation.handlers import EVENT_KINDS
+from services.customs.consolidation.publication import cause_of, event_of
 from services.customs.domain.declaration import OVER, Declaration
-from services.customs.domain.declaration import State as Listed
+from services.customs.domain.declaration import DeclarationState as Listed
 from shared import topics
 from tests.simulation.broker import Broker, Reader, Record, Said
 from tests.simulation.plan import AT
 from tests.simulation.sabotage import Sabotage
 from tests.simulation.world import Violation, World
 
-ASKING: Final = consolidation.Policy(ask_again={"100"}, attempts_max=3, wait_s=5.0)
+ASKING: Final = consolidation.SummaryPolicy(ask_again={"100"}, attempts_max=3, wait_s=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Told:
     """The office's word on a request, or on a declaration it made of one; `invt_nos`: the lists whose lines it tells."""
 
     order_id: UUID
-    word: Answer | Result
+    word: SummaryReply | DeclarationResult
     invt_nos: tuple[str, ...] = ()
 
 
@@ -53,7 +58,7 @@ class Months:
     requests: dict[str, Summary] = field(default_factory=dict)
     lists: dict[str, dict[str, UUID]] = field(default_factory=dict)
     """Of each request: its lists, each with its order."""
-    declarations: dict[str, consolidation.Declaration] = field(default_factory=dict)
+    declarations: dict[str, consolidation.SummaryDeclaration] = field(default_factory=dict)
     lines: dict[str, set[UUID]] = field(default_factory=dict)
     words: list[tuple[UUID, str, str, str | None]] = field(default_factory=list)
     """What is to be said: the order, the kind, the request and the declaration."""
@@ -61,7 +66,7 @@ class Months:
     def free(self, now: datetime) -> None:
         """The lists of refused requests whose time has come are open again."""
         for cop_no, s in self.requests.items():
-            if s.state is State.REFUSED and s.again_at is not None and s.again_at <= now:
+            if s.state is SummaryState.REFUSED and s.again_at is not None and s.again_at <= now:
                 self.requests[cop_no] = consolidation.free(s)
                 self.open |= dict.fromkeys(self.lists[cop_no].values(), s.attempt)
 
@@ -82,16 +87,16 @@ class Months:
 
     def hear(self, told: Told) -> None:
         """As in summaries.follow."""
-        if isinstance(told.word, Answer):
+        if isinstance(told.word, SummaryReply):
             self._answer(told.word)
         else:
             self._result(told.word, told.invt_nos)
 
-    def _answer(self, told: Answer) -> None:
+    def _answer(self, told: SummaryReply) -> None:
         s, lists = self.requests[told.cop_no], self.lists[told.cop_no]
-        after, aside = consolidation.answer(s, told, set(told.named) & set(lists), ASKING)
+        after, aside = consolidation.apply_reply(s, told, set(told.named) & set(lists), ASKING)
         self.requests[told.cop_no] = after
-        if after.state is not s.state and after.state is State.REFUSED:
+        if after.state is not s.state and after.state is SummaryState.REFUSED:
             self.words += [
                 (lists.pop(invt_no), "set_aside", told.cop_no, None) for invt_no in sorted(aside)
             ]
@@ -99,7 +104,7 @@ class Months:
         if after.sum_no is not None and s.sum_no is None:
             self._progress(after)
 
-    def _result(self, told: Result, invt_nos: Sequence[str]) -> None:
+    def _result(self, told: DeclarationResult, invt_nos: Sequence[str]) -> None:
         s = next((s for s in self.requests.values() if s.sum_no == told.sum_no), None)
         if s is None and invt_nos:
             s = next(
@@ -109,7 +114,7 @@ class Months:
             )
         before = self.declarations.get(told.decl_seq_no)
         new = bool(invt_nos) and (before is None or told.seq not in before.told)
-        self.declarations[told.decl_seq_no] = consolidation.hear(
+        self.declarations[told.decl_seq_no] = consolidation.apply_result(
             before, told, len(invt_nos) if new else 0
         )
         if s is not None:
@@ -125,14 +130,14 @@ class Months:
         made = []
         for number, d in self.declarations.items():
             if d.sum_no == s.sum_no:
-                self.declarations[number], stages = consolidation.to_say(d)
+                self.declarations[number], stages = consolidation.take_unpublished_stages(d)
                 self.words += [
-                    (order_id, WORDS[stage], s.cop_no, number)
+                    (order_id, EVENT_KINDS[stage], s.cop_no, number)
                     for stage in stages
                     for order_id in sorted(self.lines[number])
                 ]
                 made.append(self.declarations[number])
-        self.requests[s.cop_no] = consolidation.progress(s, made)
+        self.requests[s.cop_no] = consolidation.apply_declarations(s, made)
 
     def say(self, declarations: Mapping[UUID, Declaration], at: datetime) -> list[Said]:
         """What is to be said, each order's numbered on from its declaration."""
@@ -158,14 +163,14 @@ class Months:
                 entry_id,
                 parts,
             )
-            facts.append(Said(fact_of(word), cause_of(word), d.version + counts[order_id]))
+            facts.append(Said(event_of(word), cause_of(word), d.version + counts[order_id]))
         self.words.clear()
         return facts
 
     def unended(self) -> Iterable[str]:
         """Lists nobody asks for, and requests that come to no end."""
         yield from (f"{order_id} is never asked for" for order_id in self.open)
-        ends = (State.CLOSED, State.REFUSED, State.SUPERSEDED)
+        ends = (SummaryState.CLOSED, SummaryState.REFUSED, SummaryState.SUPERSEDED)
         yield from (
             f"{s.cop_no} is {s.state}" for s in self.requests.values() if s.state not in ends
         )
@@ -212,15 +217,21 @@ class Office(Reader):
                 "at": self._now(),
                 "entry_id": f"E{number}",
             }
-            self._tell(asked, Result(**head, meaning="declared", dec_state="4"), lists)
+            self._tell(asked, DeclarationResult(**head, meaning="declared", dec_state="4"), lists)
             self._tell(
-                asked, Result(**head, meaning="finished", dec_state="10"), dice.choice(((), lists))
+                asked,
+                DeclarationResult(**head, meaning="finished", dec_state="10"),
+                dice.choice(((), lists)),
             )
 
     def _answer(self, asked: Asked, meaning: Any, status: str, **more: Any) -> None:
-        self._tell(asked, Answer(asked.cop_no, 1, meaning, status, "", self._now(), status, **more))
+        self._tell(
+            asked, SummaryReply(asked.cop_no, 1, meaning, status, "", self._now(), status, **more)
+        )
 
-    def _tell(self, asked: Asked, word: Answer | Result, lists: tuple[str, ...] = ()) -> None:
+    def _tell(
+        self, asked: Asked, word: SummaryReply | DeclarationResult, lists: tuple[str, ...] = ()
+    ) -> None:
         self.send(
             [
                 (

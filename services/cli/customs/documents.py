@@ -17,7 +17,13 @@ from services.cli.customs import messages
 from services.cli.customs.messages import UNSAID, Form, known_as, line_number, maybe, number
 from services.customs.ceb import codes
 from services.customs.ceb.parse import to_json
-from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
+from services.customs.domain.match_documents import (
+    GoodsLine,
+    ListDoc,
+    OrderDoc,
+    PaymentDoc,
+    WaybillDoc,
+)
 from shared.errors import Unprocessable
 from shared.money import Money, MoneyError
 from shared.texts import address_forms, normal

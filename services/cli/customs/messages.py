@@ -11,7 +11,13 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from services.cli.connect import UsageError
 from services.customs.ceb import codes
-from services.customs.domain.match import GoodsLine, ListDoc, OrderDoc, PaymentDoc, WaybillDoc
+from services.customs.domain.match_documents import (
+    GoodsLine,
+    ListDoc,
+    OrderDoc,
+    PaymentDoc,
+    WaybillDoc,
+)
 from shared.money import AMOUNT, Money
 from shared.texts import normal
 

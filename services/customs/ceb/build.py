@@ -18,7 +18,7 @@ from services.customs.ceb.documents import (
     ReturnRequest,
     SummaryRequest,
 )
-from services.customs.ceb.writing import Compiled, NotDeclarable, text, write_row
+from services.customs.ceb.elements import Compiled, NotDeclarable, text, write_row
 from shared.xml import XML_BYTES_MAX
 
 CEB: Final = "http://www.chinaport.gov.cn/ceb"

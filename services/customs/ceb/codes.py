@@ -68,19 +68,19 @@ def _errors() -> dict[str, ErrorCode]:
 
 
 @lru_cache(maxsize=8)
-def _there(table: Table) -> dict[str, str]:
+def _codes_by_name(table: Table) -> dict[str, str]:
     return {row[0]: row[1] for row in _data()[table]}
 
 
 @lru_cache(maxsize=8)
-def _back(table: Table) -> dict[str, str]:
+def _names_by_code(table: Table) -> dict[str, str]:
     # Reversed, so that the first name of a code wins.
     return {row[1]: row[0] for row in reversed(_data()[table])}
 
 
 def _code(table: Table, value: str) -> str:
     try:
-        return _there(table)[value]
+        return _codes_by_name(table)[value]
     except KeyError:
         raise UnknownCode(
             f"{_WHAT[table]} {value!r} has no code in the authority's list here"
@@ -89,7 +89,7 @@ def _code(table: Table, value: str) -> str:
 
 def _name(table: Table, code: str) -> str:
     try:
-        return _back(table)[code]
+        return _names_by_code(table)[code]
     except KeyError:
         raise UnknownCode(
             f"the authority's code {code!r} names no {_WHAT[table]} known here"

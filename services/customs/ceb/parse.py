@@ -15,23 +15,13 @@ from typing import Any, Final
 
 from lxml import etree
 
-from services.customs.ceb import entries
+from services.customs.ceb import bills, notices, receipts, summaries
+from services.customs.ceb.bills import TaxBill
 from services.customs.ceb.build import CEB
-from services.customs.ceb.entries import (
-    BILL_MESSAGES,
-    RECEIPT_MESSAGES,
-    SUMMARY_MESSAGES,
-    Bill,
-    Notice,
-    Receipt,
-    SummaryReceipt,
-    SummaryResult,
-)
+from services.customs.ceb.notices import Notice
+from services.customs.ceb.receipts import Receipt
+from services.customs.ceb.summaries import SummaryReceipt, SummaryResult
 from shared.xml import XML_BYTES_MAX, Encodings, XmlRefused, local_name, parse_untrusted, text_of
-
-__all__ = [
-    "BILL_MESSAGES", "RECEIPT_MESSAGES", "SUMMARY_MESSAGES", "Bill", "Notice", "Receipt", "SummaryReceipt", "SummaryResult",
-]  # fmt: skip
 
 DXP: Final = "http://www.chinaport.gov.cn/dxp"
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -49,23 +39,23 @@ _REPEATED_NAMES: Final = """
 _REPEATED: Final = frozenset(_REPEATED_NAMES.split())
 """Elements that may come more than once: always a list in JSON, even when there is one."""
 
-Told = Receipt | Bill | SummaryReceipt | SummaryResult | Notice
-Reader = Callable[[etree._Element], Told]
+AuthorityEntry = Receipt | TaxBill | SummaryReceipt | SummaryResult | Notice
+Reader = Callable[[etree._Element], AuthorityEntry]
 
 _READERS: Final[Mapping[str, tuple[str, Reader]]] = {
-    **{name: (entry, partial(entries.read_receipt, name.removesuffix("Message"))) for name, (entry, _) in entries.RECEIPTS.items()},
-    **{name: (entry, partial(entries.read_notice, name.removesuffix("Message"))) for name, (entry, _) in entries.NOTICES.items()},
-    **{f"{name}Message": ("Tax", partial(entries.read_bill, name)) for name in entries.BILL_MESSAGES},
-    "CEB702Message": ("SummaryReturn", entries.read_summary_receipt),
-    "CEB792Message": ("SummaryResult", entries.read_summary_result),
+    **{name: (entry, partial(receipts.read_receipt, name.removesuffix("Message"))) for name, (entry, _) in receipts.RECEIPTS.items()},
+    **{name: (entry, partial(notices.read_notice, name.removesuffix("Message"))) for name, (entry, _) in notices.NOTICES.items()},
+    **{f"{name}Message": ("Tax", partial(bills.read_bill, name)) for name in bills.BILL_MESSAGES},
+    "CEB702Message": ("SummaryReturn", summaries.read_summary_receipt),
+    "CEB792Message": ("SummaryResult", summaries.read_summary_result),
 }  # fmt: skip
 
 
 @dataclass(slots=True)
-class Answer:
+class ParsedMessage:
     """The entries of one message by their number, from 1: what each tells, or why it cannot be read."""
 
-    told: list[tuple[int, Told]] = field(default_factory=list)
+    told: list[tuple[int, AuthorityEntry]] = field(default_factory=list)
     unreadable: list[tuple[int, XmlRefused]] = field(default_factory=list)
 
 
@@ -82,12 +72,12 @@ def message_of(root: etree._Element) -> etree._Element:
     return root
 
 
-def read_answer(data: bytes) -> Answer:
+def read_entries(data: bytes) -> ParsedMessage:
     """Every entry of one message of the authority; raises XmlRefused for what is no such message.
 
     It may be in UTF-8 or in an encoding of the GB family, and may lie in the terminal node's envelope (DxpMsg).
     """
-    answer = Answer()
+    answer = ParsedMessage()
     root = _message(data)
     name, read = _READERS[local_name(root)]
     right = f"{{{CEB}}}{name}"
@@ -105,9 +95,9 @@ def read_answer(data: bytes) -> Answer:
     return answer
 
 
-def parse_answer(data: bytes) -> list[Told]:
+def parse_entries(data: bytes) -> list[AuthorityEntry]:
     """What every entry of a message tells; raises XmlRefused where one cannot be read."""
-    answer = read_answer(data)
+    answer = read_entries(data)
     if answer.unreadable:
         raise answer.unreadable[0][1]
     return [told for _, told in answer.told]
@@ -115,14 +105,14 @@ def parse_answer(data: bytes) -> list[Told]:
 
 def parse_receipts(data: bytes) -> list[Receipt]:
     """The entries of a receipt (622, 604, 624, 606, 626, 214, 900); raises XmlRefused for any other or a broken one."""
-    told = parse_answer(data)
+    told = parse_entries(data)
     found = [each for each in told if isinstance(each, Receipt)]
     if len(found) < len(told):
         raise XmlRefused(f"{told[0].message_type} is not a receipt of a list", "unknown_shape")
     return found
 
 
-def alone(data: bytes, number: int) -> bytes:
+def keep_entry(data: bytes, number: int) -> bytes:
     """The message with nothing but its entry of this number, in UTF-8 and out of its envelope."""
     root = _message(data)
     for at, entry in enumerate(list(_entries(root)), 1):

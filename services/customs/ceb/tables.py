@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from services.customs.ceb import codes
-from services.customs.ceb.writing import (
+from services.customs.ceb.elements import (
     Column,
     amount,
     bar_code,

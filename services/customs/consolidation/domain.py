@@ -13,7 +13,7 @@ from shared.transitions import Transitions
 from shared.values import replace
 
 
-class State(StrEnum):
+class SummaryState(StrEnum):
     """Where a summary request stands."""
 
     REQUESTED = "requested"
@@ -24,7 +24,13 @@ class State(StrEnum):
     SUPERSEDED = "superseded"
 
 
-LIVE: Final = (State.REQUESTED, State.ACCEPTED, State.REFUSED, State.DECLARED, State.CLOSED)
+LIVE: Final = (
+    SummaryState.REQUESTED,
+    SummaryState.ACCEPTED,
+    SummaryState.REFUSED,
+    SummaryState.DECLARED,
+    SummaryState.CLOSED,
+)
 """It holds its lists: no other request may take them up."""
 
 
@@ -53,19 +59,25 @@ class ListsFreed:
     """A refused request's lists are free to be asked for anew."""
 
 
-SUMMARY: Final = Transitions[State](
+SUMMARY: Final = Transitions[SummaryState](
     {
-        (State.REQUESTED, Accepted): State.ACCEPTED,
-        **{(s, Refused): State.REFUSED for s in (State.REQUESTED, State.ACCEPTED)},
+        (SummaryState.REQUESTED, Accepted): SummaryState.ACCEPTED,
+        **{
+            (s, Refused): SummaryState.REFUSED
+            for s in (SummaryState.REQUESTED, SummaryState.ACCEPTED)
+        },
         # A result speaks louder than the receipt that it may overtake.
-        **{(s, Declared): State.DECLARED for s in (State.REQUESTED, State.ACCEPTED, State.REFUSED)},
-        (State.DECLARED, Closed): State.CLOSED,
-        (State.REFUSED, ListsFreed): State.SUPERSEDED,
+        **{
+            (s, Declared): SummaryState.DECLARED
+            for s in (SummaryState.REQUESTED, SummaryState.ACCEPTED, SummaryState.REFUSED)
+        },
+        (SummaryState.DECLARED, Closed): SummaryState.CLOSED,
+        (SummaryState.REFUSED, ListsFreed): SummaryState.SUPERSEDED,
     }
 )
 
 
-class Stage(StrEnum):
+class DeclarationStage(StrEnum):
     """Where a declaration that customs made stands."""
 
     GENERATED = "generated"
@@ -89,24 +101,36 @@ class Finished:
     """Its decState says that it is closed."""
 
 
-DECLARATION: Final = Transitions[Stage](
+DECLARATION: Final = Transitions[DeclarationStage](
     {
         **{
-            (s, NumberGiven): Stage.DECLARED
-            for s in (Stage.GENERATED, Stage.RETURNED, Stage.DECLARED)
+            (s, NumberGiven): DeclarationStage.DECLARED
+            for s in (
+                DeclarationStage.GENERATED,
+                DeclarationStage.RETURNED,
+                DeclarationStage.DECLARED,
+            )
         },
         **{
-            (s, SentBack): Stage.RETURNED for s in (Stage.GENERATED, Stage.DECLARED, Stage.RETURNED)
+            (s, SentBack): DeclarationStage.RETURNED
+            for s in (
+                DeclarationStage.GENERATED,
+                DeclarationStage.DECLARED,
+                DeclarationStage.RETURNED,
+            )
         },
-        (Stage.DECLARED, Finished): Stage.CLOSED,
+        (DeclarationStage.DECLARED, Finished): DeclarationStage.CLOSED,
         # A lesser word after the last changes nothing.
-        **{(Stage.CLOSED, event): Stage.CLOSED for event in (NumberGiven, SentBack, Finished)},
+        **{
+            (DeclarationStage.CLOSED, event): DeclarationStage.CLOSED
+            for event in (NumberGiven, SentBack, Finished)
+        },
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class SummaryPolicy:
     """What the declarant decides: which refusals ask for patience only, how often to ask, and how long to wait first; at most so
     long after a failure on the way, which is asked again until the way is free."""
 
@@ -116,17 +140,17 @@ class Policy:
     wait_max_s: float = 3600.0
 
 
-Meaning = Literal["waiting", "accepted", "returned"]
+ReplyMeaning = Literal["waiting", "accepted", "returned"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SummaryReply:
     """One entry of a CEB702, on message `seq` of a request. `named`: the lists its text names; `on_the_way`: no officer of customs
     refused it, the way is blocked or our own signature is refused."""
 
     cop_no: str
     seq: int
-    meaning: Meaning
+    meaning: ReplyMeaning
     status: str
     info: str
     at: datetime
@@ -148,7 +172,7 @@ class Summary:
     parts: int
     lines: int
     attempt: int = 1
-    state: State = State.REQUESTED
+    state: SummaryState = SummaryState.REQUESTED
     accepted: frozenset[int] = frozenset()
     sum_no: str | None = None
     status: str | None = None
@@ -157,8 +181,8 @@ class Summary:
     again_at: datetime | None = None
 
 
-def answer(
-    s: Summary, told: Answer, of_it: Collection[str], policy: Policy
+def apply_reply(
+    s: Summary, told: SummaryReply, of_it: Collection[str], policy: SummaryPolicy
 ) -> tuple[Summary, frozenset[str]]:
     """Follow a receipt; `of_it` are the named lists that are the request's. Also tells which lists are set aside for a person.
 
@@ -166,12 +190,12 @@ def answer(
     does a failure on the way, with growing pauses; any other waits for a person. What a decided request is told changes nothing.
     """
     s = replace(s, sum_no=s.sum_no or told.sum_no)
-    if told.meaning == "waiting" or s.state not in (State.REQUESTED, State.ACCEPTED):
+    if told.meaning == "waiting" or s.state not in (SummaryState.REQUESTED, SummaryState.ACCEPTED):
         return s, frozenset()
     s = replace(s, status=told.status, code=told.code, info=told.info)
     if told.meaning == "accepted":
         s = replace(s, accepted=s.accepted | {told.seq})
-        whole = s.state is State.REQUESTED and s.accepted >= set(range(1, s.parts + 1))
+        whole = s.state is SummaryState.REQUESTED and s.accepted >= set(range(1, s.parts + 1))
         return (_step(s, Accepted()) if whole else s), frozenset()
     s = _step(s, Refused())
     aside = frozenset(told.named) & frozenset(of_it)
@@ -191,7 +215,7 @@ def free(s: Summary) -> Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class DeclarationResult:
     """One entry of a CEB792: what customs says of a declaration it made. `lines` are in message `seq` of `count`, None: no lines told."""
 
     sum_no: str
@@ -207,7 +231,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Declaration:
+class SummaryDeclaration:
     """A declaration customs made of a request's lists; `told` are the messages whose lines came, of `count`.
 
     `said`: the last stage that was announced of it.
@@ -218,8 +242,8 @@ class Declaration:
     count: int = 1
     told: frozenset[int] = frozenset()
     lines: int = 0
-    stage: Stage = Stage.GENERATED
-    said: Stage = Stage.GENERATED
+    stage: DeclarationStage = DeclarationStage.GENERATED
+    said: DeclarationStage = DeclarationStage.GENERATED
     dec_state: str = ""
     entry_id: str | None = None
     tmp_no: str | None = None
@@ -232,12 +256,14 @@ class Declaration:
         return all(seq in self.told for seq in range(1, self.count + 1))
 
 
-def hear(found: Declaration | None, told: Result, lines: int) -> Declaration:
+def apply_result(
+    found: SummaryDeclaration | None, told: DeclarationResult, lines: int
+) -> SummaryDeclaration:
     """Follow one result, with so many lines. A declaration never goes back from closed, and its number once given stays till another."""
-    d = found or Declaration(told.decl_seq_no, told.sum_no)
+    d = found or SummaryDeclaration(told.decl_seq_no, told.sum_no)
     if lines and told.seq not in d.told:
         d = replace(d, told=d.told | {told.seq}, lines=d.lines + lines, count=told.count)
-    if d.stage is Stage.CLOSED:
+    if d.stage is DeclarationStage.CLOSED:
         return d
     d = replace(d, dec_state=told.dec_state, tmp_no=told.tmp_no or d.tmp_no, pre_no=told.pre_no or d.pre_no,
                 entry_id=told.entry_id or d.entry_id)  # fmt: skip
@@ -250,34 +276,36 @@ def hear(found: Declaration | None, told: Result, lines: int) -> Declaration:
     return d
 
 
-def to_say(d: Declaration) -> tuple[Declaration, tuple[Stage, ...]]:
+def take_unpublished_stages(
+    d: SummaryDeclaration,
+) -> tuple[SummaryDeclaration, tuple[DeclarationStage, ...]]:
     """What is to be announced of a declaration and was not yet: that it has a number, once all its lines came; that it is closed."""
     if (
         not d.complete
-        or d.stage not in (Stage.DECLARED, Stage.CLOSED)
+        or d.stage not in (DeclarationStage.DECLARED, DeclarationStage.CLOSED)
         or d.said is d.stage
-        or d.said is Stage.CLOSED
+        or d.said is DeclarationStage.CLOSED
     ):
         return d, ()
     stages = (
-        (Stage.DECLARED, Stage.CLOSED)
-        if d.said is Stage.GENERATED and d.stage is Stage.CLOSED
+        (DeclarationStage.DECLARED, DeclarationStage.CLOSED)
+        if d.said is DeclarationStage.GENERATED and d.stage is DeclarationStage.CLOSED
         else (d.stage,)
     )
     return replace(d, said=d.stage), stages
 
 
-def progress(s: Summary, declarations: Iterable[Declaration]) -> Summary:
+def apply_declarations(s: Summary, declarations: Iterable[SummaryDeclaration]) -> Summary:
     """Where the request stands by what was made of it."""
     made = list(declarations)
     covered = bool(made) and all(d.complete for d in made) and sum(d.lines for d in made) == s.lines
     if not covered:
         return s
-    if s.state in (State.REQUESTED, State.ACCEPTED, State.REFUSED) and all(
+    if s.state in (SummaryState.REQUESTED, SummaryState.ACCEPTED, SummaryState.REFUSED) and all(
         d.entry_id is not None for d in made
     ):
         s = replace(_step(s, Declared()), again_at=None)
-    if s.state is State.DECLARED and all(d.stage is Stage.CLOSED for d in made):
+    if s.state is SummaryState.DECLARED and all(d.stage is DeclarationStage.CLOSED for d in made):
         s = _step(s, Closed())
     return s
 

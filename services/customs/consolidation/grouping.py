@@ -34,7 +34,7 @@ class Key(NamedTuple):
     name: str
 
 
-class Place(NamedTuple):
+class LinePlace(NamedTuple):
     """A line of a list."""
 
     invt_no: str
@@ -45,7 +45,7 @@ class Place(NamedTuple):
 class ListLine:
     """A line of a list with all it is grouped by, and what is added up."""
 
-    place: Place
+    place: LinePlace
     head: Head
     destination: str
     hs_code: str
@@ -78,30 +78,30 @@ class DeclaredLine:
     """A line of a declaration: the list lines in it, and their sums."""
 
     key: Key
-    places: tuple[Place, ...]
+    places: tuple[LinePlace, ...]
     quantity: Decimal
     total: Money
 
 
 @dataclass(frozen=True, slots=True)
-class Grouped:
+class PlannedDeclaration:
     """A declaration as it is to be: its head and lines."""
 
     head: Head
     lines: tuple[DeclaredLine, ...]
 
 
-class Mixed(ValueError):
+class IncompatibleLines(ValueError):
     """Lines are in one declaration, or in one line of it, that may not be."""
 
 
-def grouped(lines: Iterable[ListLine], by: Grouping) -> list[Grouped]:
+def group_lines(lines: Iterable[ListLine], by: Grouping) -> list[PlannedDeclaration]:
     """The declarations these lines make: every line in exactly one, in the order of heads and keys."""
     heads: dict[Head, dict[Key, list[ListLine]]] = {}
     for line in sorted(lines, key=lambda each: each.place):
         heads.setdefault(line.head, {}).setdefault(by.key_of(line), []).append(line)
     return [
-        Grouped(head, tuple(part)) for head, keys in sorted(heads.items())
+        PlannedDeclaration(head, tuple(part)) for head, keys in sorted(heads.items())
         for part in _parts([_declared(key, found) for key, found in sorted(keys.items())], by.lines_max)
     ]  # fmt: skip
 
@@ -131,14 +131,16 @@ def check(lines: Iterable[tuple[int, ListLine]], by: Grouping) -> None:
             name = next(
                 name for name in Head._fields if getattr(line.head, name) != getattr(head, name)
             )
-            raise Mixed(f"list {line.place.invt_no} has another {name} than the lists before it")
+            raise IncompatibleLines(
+                f"list {line.place.invt_no} has another {name} than the lists before it"
+            )
         key = keys.setdefault(number, by.key_of(line))
         if by.key_of(line) != key:
             name = next(
                 name for name in Key._fields if getattr(by.key_of(line), name) != getattr(key, name)
             )
-            raise Mixed(
+            raise IncompatibleLines(
                 f"line {number}: {line.place.invt_no} line {line.place.line_no} has another {name} than those before it"
             )
     if len(keys) > by.lines_max:
-        raise Mixed(f"found {len(keys)} lines, expected at most {by.lines_max}")
+        raise IncompatibleLines(f"found {len(keys)} lines, expected at most {by.lines_max}")

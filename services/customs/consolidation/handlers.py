@@ -7,16 +7,23 @@ from datetime import datetime
 from typing import Final
 
 from services.customs.ceb import codes
-from services.customs.ceb.entries import SummaryReceipt, SummaryResult
-from services.customs.consolidation import domain, grouping, store
-from services.customs.consolidation.domain import Declaration, Stage, Summary
-from services.customs.consolidation.terms import Consolidating
+from services.customs.ceb.summaries import SummaryReceipt, SummaryResult
+from services.customs.consolidation import (
+    declaration_store,
+    domain,
+    event_store,
+    grouping,
+    list_store,
+    store,
+)
+from services.customs.consolidation.domain import DeclarationStage, Summary, SummaryDeclaration
+from services.customs.consolidation.terms import ConsolidationRules
 from shared.database import Connection
 from shared.errors import Unprocessable
 from shared.values import replace
 
-WORDS: Final = {Stage.DECLARED: "declared", Stage.CLOSED: "closed"}
-MEANINGS: Final[Mapping[codes.StatusClass, domain.Meaning]] = {
+EVENT_KINDS: Final = {DeclarationStage.DECLARED: "declared", DeclarationStage.CLOSED: "closed"}
+MEANINGS: Final[Mapping[codes.StatusClass, domain.ReplyMeaning]] = {
     "granted": "accepted", "accepted": "accepted", "returned": "returned", "technical": "returned",
 }  # fmt: skip
 """Of a returnStatus on a summary request; any other is a wait."""
@@ -26,7 +33,7 @@ async def hear(
     conn: Connection,
     told: Sequence[SummaryReceipt | SummaryResult],
     at: datetime,
-    rules: Consolidating,
+    rules: ConsolidationRules,
 ) -> None:
     """Follow these words, in their order; what they lead to is announced by the timer."""
     for word in told:
@@ -37,19 +44,19 @@ async def hear(
 
 
 async def _follow_receipt(
-    conn: Connection, told: SummaryReceipt, at: datetime, rules: Consolidating
+    conn: Connection, told: SummaryReceipt, at: datetime, rules: ConsolidationRules
 ) -> None:
     for s in await store.lock_by_number(conn, [told.cop_no], []):
-        await _answer(conn, s, answer_of(told), at, rules)
+        await _answer(conn, s, reply_of(told), at, rules)
 
 
-async def refuse_whole(
+async def refuse_messages(
     conn: Connection,
     guids: Sequence[str],
     status: str,
     info: str,
     at: datetime,
-    rules: Consolidating,
+    rules: ConsolidationRules,
     *,
     on_the_way: bool = False,
 ) -> bool:
@@ -62,7 +69,7 @@ async def refuse_whole(
         await _answer(
             conn,
             s,
-            domain.Answer(
+            domain.SummaryReply(
                 s.cop_no, seq, "returned", status, info, at, status, on_the_way=on_the_way
             ),
             at,
@@ -71,7 +78,7 @@ async def refuse_whole(
     return bool(found)
 
 
-def answer_of(told: SummaryReceipt) -> domain.Answer:
+def reply_of(told: SummaryReceipt) -> domain.SummaryReply:
     """The receipt in the domain's words. The authority's own text stays out of it."""
     found = codes.status(told.status).meaning_class
     way = (
@@ -81,31 +88,31 @@ def answer_of(told: SummaryReceipt) -> domain.Answer:
     )
     # Of a request that customs has already the receipt is still to come.
     meaning = "waiting" if way == "there" else MEANINGS.get(found, "waiting")
-    return domain.Answer(
+    return domain.SummaryReply(
         told.cop_no, told.seq, meaning, told.status, told.public_info, told.at, told.code, told.sum_no, told.named,
         on_the_way=way in ("wait", "ours"),
     )  # fmt: skip
 
 
 async def _answer(
-    conn: Connection, s: Summary, told: domain.Answer, at: datetime, rules: Consolidating
+    conn: Connection, s: Summary, told: domain.SummaryReply, at: datetime, rules: ConsolidationRules
 ) -> None:
-    named = await store.of_it(conn, s.summary_id, told.named) if told.named else set()
-    after, aside = domain.answer(s, told, named, rules.policy.summaries.asking)
+    named = await list_store.filter_lists(conn, s.summary_id, told.named) if told.named else set()
+    after, aside = domain.apply_reply(s, told, named, rules.policy.summaries.asking)
     if after == s:
         return
     await store.save(conn, after, at)
-    if after.state is not s.state and after.state is domain.State.REFUSED:
+    if after.state is not s.state and after.state is domain.SummaryState.REFUSED:
         if aside:
             await store.set_aside(conn, s.summary_id, aside)
-        await store.say_of_lists(conn, "refused", s.summary_id)
+        await event_store.queue_events_of_lists(conn, "refused", s.summary_id)
     if after.sum_no is not None and s.sum_no is None:
         # Results that overtook the receipt wait under the number it tells.
         await _progress(conn, after, at)
 
 
 async def _follow_result(
-    conn: Connection, told: SummaryResult, at: datetime, rules: Consolidating
+    conn: Connection, told: SummaryResult, at: datetime, rules: ConsolidationRules
 ) -> None:
     s = next(iter(await store.lock_by_number(conn, [], [told.sum_no])), None)
     if s is None and told.lines:
@@ -120,17 +127,17 @@ async def _follow_result(
                 "invalid_value",
                 f"CEB792: list {told.lines[0].invt_no} is in request {s.sum_no}, found {told.sum_no}",
             )
-    there = await store.load_declarations(conn, [told.decl_seq_no], [])
+    there = await declaration_store.load_declarations(conn, [told.decl_seq_no], [])
     before = there.get(told.decl_seq_no)
     new = bool(told.lines) and (before is None or told.seq not in before.told)
-    after = domain.hear(before, result_of(told), len(told.lines) if new else 0)
+    after = domain.apply_result(before, result_of(told), len(told.lines) if new else 0)
     if after.sum_no != told.sum_no:
         raise Unprocessable(
             "invalid_value",
             f"CEB792: declaration {told.decl_seq_no} is of request {after.sum_no}, found {told.sum_no}",
         )
     if after != before:
-        await store.save_declaration(conn, after)
+        await declaration_store.save_declaration(conn, after)
     if new:
         assert s is not None
         await _add_lines(conn, s, told, rules)
@@ -141,30 +148,32 @@ async def _follow_result(
         await _progress(conn, s, at)
 
 
-def result_of(told: SummaryResult) -> domain.Result:
-    return domain.Result(
+def result_of(told: SummaryResult) -> domain.DeclarationResult:
+    return domain.DeclarationResult(
         told.sum_no, told.decl_seq_no, codes.dec_state(told.status), told.status, told.at, told.entry_id, told.tmp_no, told.pre_no,
         told.count, told.seq,
     )  # fmt: skip
 
 
 async def _add_lines(
-    conn: Connection, s: Summary, told: SummaryResult, rules: Consolidating
+    conn: Connection, s: Summary, told: SummaryResult, rules: ConsolidationRules
 ) -> None:
     """Keep which line went where; raises Unprocessable where that is not our request's, is there twice, or may not be together."""
     numbers = {line.invt_no for line in told.lines}
-    strange = numbers - await store.of_it(conn, s.summary_id, numbers)
+    strange = numbers - await list_store.filter_lists(conn, s.summary_id, numbers)
     if strange:
         raise Unprocessable(
             "invalid_value", f"CEB792: list {min(strange)} is not in request {s.cop_no}"
         )
-    declared = await store.load_declared(conn, told.decl_seq_no)
+    declared = await declaration_store.load_declared(conn, told.decl_seq_no)
     asked_of = {*numbers, *(place.invt_no for _, place in declared)}
-    lines = {line.place: line for line in await store.list_lines(conn, asked_of, rules.traf_mode)}
-    elsewhere = await store.declared_elsewhere(conn, numbers, told.decl_seq_no)
+    lines = {
+        line.place: line for line in await list_store.list_lines(conn, asked_of, rules.traf_mode)
+    }
+    elsewhere = await declaration_store.find_other_declarations(conn, numbers, told.decl_seq_no)
     pairs = []
     for each in told.lines:
-        place = grouping.Place(each.invt_no, each.line_no)
+        place = grouping.LinePlace(each.invt_no, each.line_no)
         line = lines.get(place)
         if line is None or line.hs_code != each.hs_code:
             raise Unprocessable(
@@ -178,28 +187,30 @@ async def _add_lines(
             )
         pairs.append((each, line))
     together = [(each.declared_line, line) for each, line in pairs]
-    closed_at = await store.first_closed(conn, s.summary_id)
+    closed_at = await list_store.first_closed(conn, s.summary_id)
     by = rules.grouping_of(rules.month_of(closed_at or told.at))
     assert by is not None, "a request is made under terms that are known"
     try:
         grouping.check([*((number, lines[place]) for number, place in declared), *together], by)
-    except grouping.Mixed as mixed:
+    except grouping.IncompatibleLines as mixed:
         raise Unprocessable(
             "invalid_value", f"CEB792: declaration {told.decl_seq_no}: {mixed}"
         ) from None
-    await store.add_lines(conn, told.decl_seq_no, pairs)
+    await declaration_store.add_lines(conn, told.decl_seq_no, pairs)
 
 
 async def _progress(conn: Connection, s: Summary, at: datetime) -> None:
     """Say what is new of the request's declarations, and where it stands by them."""
     assert s.sum_no is not None
-    made: list[Declaration] = []
-    for d in (await store.load_declarations(conn, [], [s.sum_no])).values():
-        after, stages = domain.to_say(d)
+    made: list[SummaryDeclaration] = []
+    for d in (await declaration_store.load_declarations(conn, [], [s.sum_no])).values():
+        after, stages = domain.take_unpublished_stages(d)
         for stage in stages:
-            await store.say_of_declaration(conn, WORDS[stage], s.summary_id, d.decl_seq_no)
+            await event_store.queue_events_of_declaration(
+                conn, EVENT_KINDS[stage], s.summary_id, d.decl_seq_no
+            )
         if after != d:
-            await store.save_declaration(conn, after)
+            await declaration_store.save_declaration(conn, after)
         made.append(after)
-    if (now := domain.progress(s, made)) != s:
+    if (now := domain.apply_declarations(s, made)) != s:
         await store.save(conn, now, at)

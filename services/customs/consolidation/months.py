@@ -27,7 +27,7 @@ class Month:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class SummaryTerms:
     """How lists of a month are consolidated, for months that end on or after `valid_from`.
 
     `due_day`: the last day of the following month, or the next working day. `lines_max`: lines of one declaration; `hs_digits`: by
@@ -55,14 +55,14 @@ def month_of(at: datetime, day_s: float = DAY_S) -> Month:
     return Month(begins.isoformat(timespec="milliseconds"), begins, ends)
 
 
-def terms_on(terms: Sequence[Terms], month: Month) -> Terms | None:
+def terms_on(terms: Sequence[SummaryTerms], month: Month) -> SummaryTerms | None:
     """The terms for a month, None if none are known; they stand in the order of their beginning."""
     fitting = [each for each in terms if each.valid_from <= month.ends.date()]
     return fitting[-1] if fitting else None
 
 
 def due_at(
-    month: Month, terms: Terms, is_working_day: IsWorkingDay, day_s: float = DAY_S
+    month: Month, terms: SummaryTerms, is_working_day: IsWorkingDay, day_s: float = DAY_S
 ) -> datetime:
     """The end of the last day on which lists of the month may be consolidated."""
     if day_s < DAY_S:

@@ -20,7 +20,7 @@ EVERY_S: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Consolidating:
+class ConsolidationRules:
     """By which policy and clock lists are consolidated; a day lasts `day_s` seconds, less than 86,400 only to rehearse."""
 
     policy: Policy

@@ -12,10 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final
 
+from services.customs.domain.match_documents import (
+    Document,
+    GoodsLine,
+    ListDoc,
+    OrderDoc,
+    PaymentDoc,
+    WaybillDoc,
+)
 from shared.events.customs import Mismatch, Side
-from shared.money import Money
 
 AMOUNT: Final = "1332"
 PAYMENT_ENTERPRISE: Final = "13035"
@@ -43,89 +50,6 @@ CODES: Final = (
     WAYBILL_RULE, WAYBILL_NUMBER,
 )  # fmt: skip
 """Every code a mismatch can have."""
-
-Document = Literal["order", "payment", "waybill", "list"]
-
-
-@dataclass(frozen=True, slots=True)
-class GoodsLine:
-    """One line of an order or list; None is what the document does not say."""
-
-    line_no: int
-    name: str
-    quantity: Decimal
-    unit_price: Decimal
-    total: Decimal
-    unit: str | None = None
-    origin: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OrderDoc:
-    """The order (311, 303). `freight` and `insurance` are one sum in a 311; personal fields are opaque.
-
-    `buyer_authenticated`: the buyer's identity was checked against the identity authority.
-    """
-
-    platform_code: str
-    order_no: str
-    direction: Literal["import", "export"]
-    goods_value: Money
-    freight: Money
-    insurance: Money
-    tax_withheld: Money
-    discount: Money
-    amount_paid: Money
-    buyer_id: str
-    buyer_name: str
-    consignee_name: str
-    consignee_phone: str
-    consignee_address: str
-    lines: tuple[GoodsLine, ...]
-    buyer_phone: str | None = None
-    payment_enterprise: str | None = None
-    buyer_authenticated: bool = False
-    net_weight_kg: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentDoc:
-    """The payment (411), or the receipt of funds (403) of an export."""
-
-    platform_code: str
-    order_no: str
-    amount_paid: Money
-    payer_id: str | None = None
-    payer_name: str | None = None
-    payment_enterprise: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WaybillDoc:
-    """The waybill (511, 505). None is what it does not say (the service joins by the order's id)."""
-
-    logistics_code: str | None
-    logistics_no: str | None
-    consignee_name: str
-    consignee_phone: str
-    consignee_address: str
-    order_no: str | None = None
-    gross_weight_kg: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ListDoc:
-    """The declaration list (621, 603); None is what the document does not say."""
-
-    platform_code: str
-    order_no: str
-    logistics_code: str | None
-    logistics_no: str | None
-    lines: tuple[GoodsLine, ...]
-    buyer_id: str | None = None
-    buyer_name: str | None = None
-    buyer_phone: str | None = None
-    consignee_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

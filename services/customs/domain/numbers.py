@@ -13,7 +13,7 @@ LISTS_MAX: Final = len(_LETTERS)
 """Lists of one order that can be told apart."""
 
 
-def last_told_apart(attempt: int) -> int:
+def last_distinct_list(attempt: int) -> int:
     """The list that a number of this attempt tells: the attempt itself, or the last there is a letter for."""
     return min(max(attempt, 1), LISTS_MAX)
 
@@ -27,7 +27,7 @@ def cop_no_of(order_id: UUID, attempt: int = 1) -> str:
     decision. copNo alone is chosen by the declarant and repeated by the authority. A list that is lodged more often than there
     are letters, since its way is blocked for hours, keeps the last of them.
     """
-    return _LETTERS[last_told_apart(attempt) - 1] + _behind_letter(order_id)
+    return _LETTERS[last_distinct_list(attempt) - 1] + _behind_letter(order_id)
 
 
 @lru_cache(maxsize=4096)

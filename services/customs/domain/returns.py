@@ -39,7 +39,7 @@ class Return:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ReturnTerms:
     """Within how many days after the release a return is applied for and its goods are back, for what is released on a day
     of the term's validity; `valid_to` is the last.
 
@@ -68,7 +68,7 @@ def beijing_date(at: datetime) -> date:
     return at.astimezone(BEIJING).date()
 
 
-def terms_on(terms: Sequence[Terms], direction: str, day: date) -> Terms | None:
+def terms_on(terms: Sequence[ReturnTerms], direction: str, day: date) -> ReturnTerms | None:
     """The terms for goods released on a day, None where none are known."""
     for term in terms:
         if (
@@ -80,12 +80,12 @@ def terms_on(terms: Sequence[Terms], direction: str, day: date) -> Terms | None:
     return None
 
 
-def given_up_after(term: Terms, released_at: datetime) -> date:
+def given_up_after(term: ReturnTerms, released_at: datetime) -> date:
     """The last day on which goods released then are waited for."""
     return beijing_date(released_at) + timedelta(days=term.back_days_max + term.given_up_days)
 
 
-def returned_before(returns: Sequence[Return]) -> dict[int, Decimal]:
+def quantities_back(returns: Sequence[Return]) -> dict[int, Decimal]:
     """How many of each line are back already."""
     found: dict[int, Decimal] = {}
     for each in returns:
@@ -138,7 +138,7 @@ def lines_back(
     returns: Sequence[Return],
 ) -> tuple[said.ReturnedLine, ...]:
     """Every line of the order with what of it is back now and was before."""
-    before = returned_before(returns)
+    before = quantities_back(returns)
     now = quantities(order, parts, before)
     owed = (
         {x.line_no: x.duty + x.consumption_tax + x.vat for x in tax.lines}

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Final, Literal
 
-from services.customs.domain.declaration import Answer
+from services.customs.domain.declaration import AuthorityReply
 
 Reason = Literal["wait", "ours"]
 ALL: Final = "*"
@@ -27,7 +27,7 @@ def next_trial(reason: Reason, paused: timedelta) -> timedelta:
     return timedelta(seconds=max(_LEAST_S[reason], min(share, _MOST_S[reason])))
 
 
-def reason_to_pause(told: Answer, own_pace: Collection[str]) -> Reason | None:
+def reason_to_pause(told: AuthorityReply, own_pace: Collection[str]) -> Reason | None:
     """Why a word stops all lodging: the way is blocked, or our own signature is refused.
 
     `own_pace` are codes that speak of one list's pace and nothing else.
@@ -37,6 +37,6 @@ def reason_to_pause(told: Answer, own_pace: Collection[str]) -> Reason | None:
     return told.way if told.way in ("wait", "ours") else None
 
 
-def shows_the_way_free(told: Answer) -> bool:
+def shows_lodging_works(told: AuthorityReply) -> bool:
     """Whether a word tells that what was lodged reached customs, or was read at the e-port and refused for its own sake."""
     return told.meaning not in ("waiting", "unknown") and told.way not in ("wait", "ours")

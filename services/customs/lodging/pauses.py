@@ -36,7 +36,7 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LodgingSignal:
     """What was heard of one group that matters to its pause: the message answered, and the code of a failure."""
 
     group_key: str
@@ -53,7 +53,7 @@ async def load(conn: Connection) -> list[Pause]:
     return [Pause(**row) for row in rows]
 
 
-async def hear(conn: Connection, told: Sequence[Told], certificate: str) -> None:
+async def apply_signals(conn: Connection, told: Sequence[LodgingSignal], certificate: str) -> None:
     """Open a pause where the way is blocked, and end those that a message lodged since shows to be over."""
     if free := [each for each in told if each.reason is None]:
         await conn.execute(

@@ -14,13 +14,16 @@ import structlog
 from services.customs import metrics as customs_metrics
 from services.customs import store
 from services.customs.deps import Deps
-from services.customs.domain import declaration as domain
-from services.customs.domain.declaration import Declaration, Kind, Lodged
-from services.customs.gateway import MESSAGE_TYPES, NotLodgeable, Printed, sealed_in
-from services.customs.handlers import Folded
+from services.customs.domain import lodgement
+from services.customs.domain.declaration import Declaration, RequestKind
+from services.customs.domain.lodgement import Lodged
+from services.customs.fold import Fold
+from services.customs.gateway import MESSAGE_TYPES, PrintedRequest
 from services.customs.lodging import pauses as lodging_pauses
+from services.customs.lodging import store as lodging_store
 from services.customs.lodging.domain import ALL
-from services.customs.store import Due, Waiting
+from services.customs.lodging.store import DueBatch, QueuedRequest
+from services.customs.particulars import NotLodgeable, sealed_particulars
 from shared import topics
 from shared.database import Connection
 from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
@@ -51,7 +54,7 @@ async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
         for pause in await lodging_pauses.take_trials(conn, pauses, deps.authority.certificate):
             outcome.extend(await _try(conn, deps, None if pause.scope == ALL else pause.scope))
     now = datetime.now(UTC)
-    found = await store.list_due(conn, batching.lists_max, batching.age_s)
+    found = await lodging_store.list_due(conn, batching.lists_max, batching.age_s)
     # One message of each in turn, so that nobody waits for the thousands of another group.
     turns = deque(
         (due, due.count) for due in found if not any(pause.holds(due.group_key) for pause in pauses)
@@ -62,7 +65,7 @@ async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
         aged = due.part is not None or (now - due.opened_at).total_seconds() >= batching.age_s
         if waiting <= 0 or not (aged or waiting >= batching.lists_max):
             continue
-        taken = await store.take(conn, due, batching.lists_max)
+        taken = await lodging_store.take(conn, due, batching.lists_max)
         if not taken:
             continue
         by = (
@@ -76,8 +79,8 @@ async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
 
 async def _try(conn: Connection, deps: Deps, group_key: str | None) -> Outcome:
     """Lodge one list alone."""
-    due = await store.find_trial(conn, group_key)
-    taken = await store.take(conn, due, 1) if due is not None else {}
+    due = await lodging_store.find_trial(conn, group_key)
+    taken = await lodging_store.take(conn, due, 1) if due is not None else {}
     return (
         await _lodge(conn, deps, due, taken, datetime.now(UTC), "trial")
         if due is not None and taken
@@ -88,7 +91,7 @@ async def _try(conn: Connection, deps: Deps, group_key: str | None) -> Outcome:
 async def _lodge(
     conn: Connection,
     deps: Deps,
-    due: Due,
+    due: DueBatch,
     taken: Mapping[UUID, Declaration],
     at: datetime,
     closed_by: str,
@@ -101,14 +104,14 @@ async def _lodge(
         )
 
     async def later(order_id: UUID, wait_s: float) -> None:
-        waiting = Waiting(
+        waiting = QueuedRequest(
             order_id,
             due.kind,
             due.group_key,
             datetime.now(UTC) + timedelta(seconds=wait_s),
             due.part,
         )
-        await store.queue(conn, [waiting], ())
+        await lodging_store.queue(conn, [waiting], ())
 
     return await LISTS.each(conn, list(taken), act, later)
 
@@ -116,7 +119,7 @@ async def _lodge(
 async def _lodge_together(
     conn: Connection,
     deps: Deps,
-    due: Due,
+    due: DueBatch,
     taken: Mapping[UUID, Declaration],
     at: datetime,
     closed_by: str,
@@ -126,11 +129,17 @@ async def _lodge_together(
     else:
         found = await store.with_returns(conn, taken)
     keys = await deps.sealing.keys_for(
-        conn, [each for d in found.values() if d.order is not None for each in sealed_in(d.order)]
+        conn,
+        [
+            each
+            for d in found.values()
+            if d.order is not None
+            for each in sealed_particulars(d.order)
+        ],
     )
-    folded = Folded.of(found)
-    printed: list[Printed] = []
-    given_up: list[Kind] = []
+    folded = Fold.of(found)
+    printed: list[PrintedRequest] = []
+    given_up: list[RequestKind] = []
     # By their ids, so that the place of a list in its message is known when a receipt names it.
     for _, d in sorted(found.items()):
         try:
@@ -152,12 +161,12 @@ async def _lodge_together(
     return outcome
 
 
-def _direction(due: Due) -> str:
+def _direction(due: DueBatch) -> str:
     return due.group_key.split("|", 1)[0]
 
 
 def _give_up(
-    deps: Deps, d: Declaration, due: Due, fault: Fault, at: datetime, folded: Folded
+    deps: Deps, d: Declaration, due: DueBatch, fault: Fault, at: datetime, folded: Fold
 ) -> None:
     log.error(
         "a declaration cannot be printed",
@@ -167,7 +176,7 @@ def _give_up(
     )
     # The version: a return may be refused, asked for anew and refused again, and each refusal is a fact of its own.
     folded.fold(
-        domain.unlodgeable(d, due.kind, fault.found or "", at, deps.policy, fault),
+        lodgement.refuse_unprintable(d, due.kind, fault.found or "", at, deps.policy, fault),
         uuid5(d.order_id, f"not lodgeable:{due.kind}:{d.version}"), at,
     )  # fmt: skip
 
@@ -175,18 +184,22 @@ def _give_up(
 async def _send(
     conn: Connection,
     deps: Deps,
-    due: Due,
+    due: DueBatch,
     message_type: str,
-    part: Sequence[Printed],
+    part: Sequence[PrintedRequest],
     at: datetime,
     closed_by: str,
-    folded: Folded,
+    folded: Fold,
 ) -> Outcome:
     guid, batch_id = _guid(), uuid4()
     xml = deps.authority.compose(message_type, guid, [each.xml for each in part])
-    await store.add_batch(conn, batch_id, due, guid, message_type, len(part), closed_by, at)
+    await lodging_store.add_batch(conn, batch_id, due, guid, message_type, len(part), closed_by, at)
     for each in part:
-        folded.fold(domain.lodged(each.declaration, Lodged(due.kind, batch_id, guid)), batch_id, at)
+        folded.fold(
+            lodgement.record_lodging(each.declaration, Lodged(due.kind, batch_id, guid)),
+            batch_id,
+            at,
+        )
     headers = headers_of(
         event_id=batch_id,
         event_type=f"{message_type}.v1",

@@ -7,16 +7,12 @@ import resource
 
 import pytest
 
-from services.customs.ceb.parse import (
-    Bill,
-    Notice,
-    Receipt,
-    SummaryResult,
-    alone,
-    parse_answer,
-    read_answer,
-)
-from services.customs.gateway import decode_receipts
+from services.customs.ceb.bills import TaxBill
+from services.customs.ceb.notices import Notice
+from services.customs.ceb.parse import keep_entry, parse_entries, read_entries
+from services.customs.ceb.receipts import Receipt
+from services.customs.ceb.summaries import SummaryResult
+from services.customs.receipts.decoding import decode_receipts
 from shared.envelope import Record
 from shared.errors import Unprocessable
 from shared.subscriptions import PartlyReadable, restamped
@@ -131,11 +127,11 @@ MIXED = {
 
 @pytest.mark.parametrize(("of", "entry", "good", "bad"), MIXED.values(), ids=MIXED)
 def test_so_does_one_of_any_other_message(of: str, entry: str, good: str, bad: str) -> None:
-    answer = read_answer(message(bad, good, bad, of=of, entry=entry))
+    answer = read_entries(message(bad, good, bad, of=of, entry=entry))
     assert [number for number, _ in answer.told] == [2]
     assert [number for number, _ in answer.unreadable] == [1, 3]
     with pytest.raises(XmlRefused):
-        parse_answer(message(good, bad, of=of, entry=entry))
+        parse_entries(message(good, bad, of=of, entry=entry))
 
 
 @pytest.mark.parametrize("bad", [
@@ -146,19 +142,19 @@ def test_an_entry_under_another_name_is_not_lost_without_a_word(bad: str) -> Non
     two = message(row(1), row(2)).replace(
         b"</ceb:InventoryReturn>", b"</ceb:InventoryReturn>" + bad.encode(), 1
     )
-    answer = read_answer(two)
+    answer = read_entries(two)
     assert [number for number, _ in answer.told] == [1, 3]
     assert [number for number, _ in answer.unreadable] == [2]
     with pytest.raises(XmlRefused, match="holds no InventoryReturn"):
-        read_answer(alone(two, 2))
-    (third,) = parse_answer(alone(two, 3))
+        read_entries(keep_entry(two, 2))
+    (third,) = parse_entries(keep_entry(two, 3))
     assert isinstance(third, Receipt)
     assert third.cop_no == f"C{2:019d}"
 
 
 def test_what_stands_beside_the_entries_is_none() -> None:
     beside = b'<ceb:BaseTransfer/><ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"/><x:local xmlns:x="urn:x">1</x:local>'
-    answer = read_answer(
+    answer = read_entries(
         message(row(1), row(2)).replace(
             b"</ceb:InventoryReturn>", b"</ceb:InventoryReturn>" + beside, 1
         )
@@ -189,10 +185,10 @@ def test_nothing_readable_is_as_many_dead_letters_as_entries() -> None:
 
 def test_an_entry_alone_is_the_message_without_the_others() -> None:
     whole = message(row(1), row(2, returnStatus="500"), row(3))
-    (only,) = parse_answer(alone(whole, 2))
+    (only,) = parse_entries(keep_entry(whole, 2))
     assert isinstance(only, Receipt)
     assert (only.cop_no, only.status) == (f"C{2:019d}", "500")
-    assert read_answer(alone(message(row(1), BAD["no such day"]), 2)).unreadable[0][0] == 1
+    assert read_entries(keep_entry(message(row(1), BAD["no such day"]), 2)).unreadable[0][0] == 1
 
 
 @pytest.mark.parametrize("declared", ["gb2312", "GB2312", "GBK", "gb18030", "UTF-8"])
@@ -202,7 +198,7 @@ def test_the_encodings_of_the_family_are_read(declared: str, quote: str) -> None
         row(returnInfo="退单[Code:130126;Desc:订购人电话不一致]", returnStatus="100")
     ).decode()
     head = f"<?xml version='1.0' encoding={quote}{declared}{quote}?>"
-    (found,) = parse_answer((head + plain.partition("?>")[2]).encode(declared))
+    (found,) = parse_entries((head + plain.partition("?>")[2]).encode(declared))
     assert isinstance(found, Receipt)
     assert (found.status, found.inner_code, found.info) == (
         "100",
@@ -212,7 +208,7 @@ def test_the_encodings_of_the_family_are_read(declared: str, quote: str) -> None
 
 
 def text_of(head: bytes, text: str, encoding: str) -> str:
-    (found,) = parse_answer(
+    (found,) = parse_entries(
         head + message(row(returnInfo=text)).partition(b"?>")[2].decode().encode(encoding)
     )
     assert isinstance(found, Receipt)
@@ -240,7 +236,7 @@ def test_what_is_declared_is_not_always_what_is_sent() -> None:
 )
 def test_another_encoding_is_refused_by_name(data: bytes, says: str) -> None:
     with pytest.raises(XmlRefused, match=says):
-        parse_answer(data)
+        parse_entries(data)
 
 
 def in_envelope(data: bytes, sv: bool = False) -> bytes:
@@ -253,11 +249,11 @@ def in_envelope(data: bytes, sv: bool = False) -> bytes:
 @pytest.mark.parametrize("sv", [False, True])
 def test_an_envelope_is_taken_off(sv: bool) -> None:
     plain = message(row(1), BAD["no such day"], row(3))
-    assert [n for n, _ in read_answer(in_envelope(plain, sv)).told] == [1, 3]
-    (third,) = parse_answer(alone(in_envelope(plain, sv), 3))
+    assert [n for n, _ in read_entries(in_envelope(plain, sv)).told] == [1, 3]
+    (third,) = parse_entries(keep_entry(in_envelope(plain, sv), 3))
     assert isinstance(third, Receipt)
     assert third.cop_no == f"C{3:019d}"
-    (found,) = parse_answer(
+    (found,) = parse_entries(
         in_envelope(message(row()).decode().replace("UTF-8", "GBK").encode("gbk"), sv)
     )
     assert isinstance(found, Receipt)
@@ -270,7 +266,7 @@ def test_an_envelope_is_taken_off(sv: bool) -> None:
 ], ids=["no message", "no xml", "twice", "no data", "no base64", "a reply"])  # fmt: skip
 def test_an_envelope_without_a_message_is_refused(data: bytes) -> None:
     with pytest.raises(XmlRefused):
-        read_answer(data)
+        read_entries(data)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +286,7 @@ def test_an_envelope_without_a_message_is_refused(data: bytes) -> None:
     ],
 )
 def test_the_last_code_that_is_no_pass_is_the_reason(info: str, code: str) -> None:
-    (found,) = parse_answer(message(row(returnStatus="100", returnInfo=info)))
+    (found,) = parse_entries(message(row(returnStatus="100", returnInfo=info)))
     assert isinstance(found, Receipt)
     assert found.code == code
 
@@ -321,7 +317,7 @@ def test_a_receipt_that_needs_nothing_is_read(of: str) -> None:
         returnTime="20261123090203456",
         returnInfo="[Code:1800;Desc:x]",
     )
-    (found,) = parse_answer(message(texts, of=of, entry=entry))
+    (found,) = parse_entries(message(texts, of=of, entry=entry))
     assert isinstance(found, Notice)
     assert (found.message_type, found.status, found.code) == (of, "120", "1800")
     assert found.numbers.items() <= numbers.items()
@@ -341,15 +337,15 @@ def test_a_result_of_a_whole_month_is_read_in_little_room() -> None:
     data = message(result("D1", *lines), of="CEB792", entry="SummaryResult")
     assert 13 * 1024**2 < len(data) < 16 * 1024**2
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    (found,) = parse_answer(data)
+    (found,) = parse_entries(data)
     assert isinstance(found, SummaryResult)
     assert len(found.lines) == 64_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 160 * 1024
     with pytest.raises(XmlRefused, match="16777216"):
-        read_answer(data + b" " * 3 * 1024**2)
+        read_entries(data + b" " * 3 * 1024**2)
 
 
 def test_bills_keep_their_words() -> None:
-    (found,) = parse_answer(message(bill(), of="CEB816", entry="Tax"))
-    assert isinstance(found, Bill)
+    (found,) = parse_entries(message(bill(), of="CEB816", entry="Tax"))
+    assert isinstance(found, TaxBill)
     assert (found.vat_minor, found.duty_minor, found.guarantor) == (1230, 0, None)

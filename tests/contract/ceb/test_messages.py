@@ -24,10 +24,10 @@ from services.customs.ceb.build import (
     build_returns,
 )
 from services.customs.ceb.documents import ListDraft
+from services.customs.ceb.elements import NotDeclarable, number
 from services.customs.ceb.parse import to_json
 from services.customs.ceb.sign import Signer, verify
 from services.customs.ceb.validate import SchemaFault, validate
-from services.customs.ceb.writing import NotDeclarable, number
 from shared.money import Money
 from tests.contract.ceb.samples import (
     AT,

@@ -10,29 +10,37 @@ import pytest
 
 from services.customs import policy_file
 from services.customs.ceb import codes
-from services.customs.ceb.entries import Receipt, code_in
-from services.customs.domain import declaration as d
-from services.customs.domain.declaration import Answer, Declaration, Kind, Lodged, State, Way
+from services.customs.ceb.fields import code_in
+from services.customs.ceb.receipts import Receipt
+from services.customs.domain import lodgement, replies
+from services.customs.domain.declaration import (
+    AuthorityReply,
+    Declaration,
+    DeclarationState,
+    Remedy,
+    RequestKind,
+)
+from services.customs.domain.lodgement import Lodged
 from services.customs.domain.numbers import LISTS_MAX, cop_no_of, first_and_attempt
 from services.customs.domain.returns import BEIJING, Return
-from services.customs.gateway import _answer
 from services.customs.lodging.domain import next_trial, reason_to_pause
+from services.customs.receipts.decoding import _reply
 from shared.events import customs as said
 from tests.unit.customs.documents import ORDER_ID, order, tax
 
 RULES = policy_file.load().rules
 AT = datetime(2026, 11, 23, 12, tzinfo=BEIJING)
 INVT = "90072026I000000001"
-STATE: dict[Kind, State] = {
-    "declare": State.LODGED,
-    "cancel": State.WITHDRAWING,
-    "return": State.RETURNING,
+STATE: dict[RequestKind, DeclarationState] = {
+    "declare": DeclarationState.LODGED,
+    "cancel": DeclarationState.WITHDRAWING,
+    "return": DeclarationState.RETURNING,
 }
 
 
-def failure(code: str, on: Kind = "declare", attempt: int | None = None) -> Answer:
+def failure(code: str, on: RequestKind = "declare", attempt: int | None = None) -> AuthorityReply:
     """What the e-port says, as the gateway reads it."""
-    return Answer(
+    return AuthorityReply(
         on,
         "returned",
         code,
@@ -47,7 +55,7 @@ def failure(code: str, on: Kind = "declare", attempt: int | None = None) -> Answ
     )
 
 
-def lodged(on: Kind = "declare") -> Declaration:
+def lodged(on: RequestKind = "declare") -> Declaration:
     asked = (Return(1, "asked", (), True, AT),) if on == "return" else ()
     number = None if on == "declare" else INVT
     return Declaration(
@@ -58,13 +66,13 @@ def lodged(on: Kind = "declare") -> Declaration:
 
 def test_the_policy_knows_the_class_of_a_code_that_nobody_looked_up() -> None:
     told = replace(failure("-621017"), way=None)
-    found, _ = d.answer(lodged(), told, RULES, AT)
+    found, _ = replies.apply_reply(lodged(), told, RULES, AT)
     assert (found.waiting, found.waiting_s) == ("declare", 5.0)
 
 
 def once_more(found: Declaration) -> Declaration:
     assert found.waiting is not None
-    return d.lodged(found, Lodged(found.waiting, UUID(int=1), "G"))[0]
+    return lodgement.record_lodging(found, Lodged(found.waiting, UUID(int=1), "G"))[0]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +85,7 @@ def once_more(found: Declaration) -> Declaration:
         ("-621999", "wait"), ("-7", "wait"), ("100", None), ("120", None), ("1313", None), ("", None), ("-", None), ("-１", None),
     ],
 )  # fmt: skip
-def test_every_code_below_zero_has_a_class(code: str, way: Way | None) -> None:
+def test_every_code_below_zero_has_a_class(code: str, way: Remedy | None) -> None:
     assert codes.way_of(code) == way
 
 
@@ -92,12 +100,12 @@ def test_every_code_of_the_lists_below_zero_has_its_class_and_its_source_in_data
 
 
 @pytest.mark.parametrize("on", ["declare", "cancel", "return"])
-def test_an_outage_refuses_nobody_however_often_it_is_told_of(on: Kind) -> None:
+def test_an_outage_refuses_nobody_however_often_it_is_told_of(on: RequestKind) -> None:
     """Three answers five seconds apart gave the money back."""
     found, now = lodged(on), AT
     pauses: list[float] = []
     while now - AT < timedelta(hours=24):
-        found, _ = d.answer(found, failure("-621017", on, found.attempt), RULES, now)
+        found, _ = replies.apply_reply(found, failure("-621017", on, found.attempt), RULES, now)
         assert found.waiting == on
         pauses.append(found.waiting_s)
         now += timedelta(seconds=found.waiting_s)
@@ -106,7 +114,7 @@ def test_an_outage_refuses_nobody_however_often_it_is_told_of(on: Kind) -> None:
     assert pauses == sorted(pauses), "the pauses grow"
     assert (pauses[0], pauses[-1]) == (5.0, 7200.0)
     assert len(pauses) < 40
-    ended, facts = d.answer(
+    ended, facts = replies.apply_reply(
         found, failure("-621017", on, found.attempt), RULES, AT + timedelta(hours=25)
     )
     assert ended.waiting is None
@@ -129,20 +137,20 @@ def test_a_way_that_is_free_again_is_found_soon_and_tried_seldom() -> None:
 
 
 def test_patience_begins_anew_once_something_else_was_heard() -> None:
-    found, _ = d.answer(lodged(), failure("4"), RULES, AT)
+    found, _ = replies.apply_reply(lodged(), failure("4"), RULES, AT)
     found = once_more(found)
-    found, _ = d.answer(
-        found, Answer("declare", "accepted", "120", "", None, INVT, "B1", AT, 2), RULES, AT
+    found, _ = replies.apply_reply(
+        found, AuthorityReply("declare", "accepted", "120", "", None, INVT, "B1", AT, 2), RULES, AT
     )
     assert found.waits_since is None
 
 
 @pytest.mark.parametrize("on", ["declare", "cancel", "return"])
 @pytest.mark.parametrize("code", ["-621028", "-621029", "-601001", "1001", "1004"])
-def test_our_own_signature_refuses_nobody_ever(code: str, on: Kind) -> None:
+def test_our_own_signature_refuses_nobody_ever(code: str, on: RequestKind) -> None:
     found = lodged(on)
     for days in range(10):
-        found, _ = d.answer(
+        found, _ = replies.apply_reply(
             found, failure(code, on, found.attempt), RULES, AT + timedelta(days=days)
         )
         assert (found.waiting, found.waiting_s) == (on, 0.0)
@@ -154,12 +162,12 @@ def test_our_own_signature_refuses_nobody_ever(code: str, on: Kind) -> None:
     ("[Code:-621004;Desc:x]", None), ("[Code:-621018;Desc:x]", None), ("[Code:1313;Desc:x]", None), ("[Code:1001;Desc:x]", None),
 ])  # fmt: skip
 def test_a_100_for_our_signature_or_a_blocked_way_refuses_nobody(
-    info: str, way: Way | None
+    info: str, way: Remedy | None
 ) -> None:
     receipt = Receipt("CEB622", "100", AT, info, None, "B1", INVT, code_in(info))
-    told = _answer(receipt, "declare", 1)
+    told = _reply(receipt, "declare", 1)
     assert told.way == way
-    found, facts = d.answer(replace(lodged(), invt_no=INVT), told, RULES, AT)
+    found, facts = replies.apply_reply(replace(lodged(), invt_no=INVT), told, RULES, AT)
     assert [type(fact) for fact in facts] == [said.ListReturned if way else said.ListRefused]
     assert found.waiting == ("declare" if way else None)
     assert reason_to_pause(told, RULES.too_soon) == way
@@ -169,10 +177,12 @@ def test_what_was_spared_counts_for_no_correction() -> None:
     """An outage before the return of a list left it no correction."""
     found = lodged()
     for _ in range(5):
-        found = once_more(d.answer(found, failure("4", attempt=found.attempt), RULES, AT)[0])
-    found, facts = d.answer(
+        found = once_more(
+            replies.apply_reply(found, failure("4", attempt=found.attempt), RULES, AT)[0]
+        )
+    found, facts = replies.apply_reply(
         found,
-        Answer("declare", "returned", "100", "", "130126", INVT, "B1", AT, found.attempt),
+        AuthorityReply("declare", "returned", "100", "", "130126", INVT, "B1", AT, found.attempt),
         RULES,
         AT,
     )
@@ -181,17 +191,17 @@ def test_what_was_spared_counts_for_no_correction() -> None:
 
 
 @pytest.mark.parametrize("on", ["declare", "cancel", "return"])
-def test_what_customs_has_already_changes_nothing(on: Kind) -> None:
+def test_what_customs_has_already_changes_nothing(on: RequestKind) -> None:
     found = lodged(on)
-    after, facts = d.answer(found, failure("-621004", on), RULES, AT)
+    after, facts = replies.apply_reply(found, failure("-621004", on), RULES, AT)
     assert (after.state, after.waiting, facts) == (found.state, None, ())
 
 
 def test_a_message_that_was_refused_whole_sends_its_lists_again_in_parts() -> None:
     told = replace(failure("0002"), way="again", part=UUID(int=5))
-    found, facts = d.answer(lodged(), told, RULES, AT)
+    found, facts = replies.apply_reply(lodged(), told, RULES, AT)
     assert (found.state, found.waiting, found.part, found.spared) == (
-        State.MATCHED,
+        DeclarationState.MATCHED,
         "declare",
         UUID(int=5),
         1,
@@ -199,14 +209,20 @@ def test_a_message_that_was_refused_whole_sends_its_lists_again_in_parts() -> No
     assert [type(fact) for fact in facts] == [said.ListReturned]
     assert once_more(found).part is None
     # A word that came twice must not send it twice.
-    assert d.answer(found, told, RULES, AT)[1] == ()
+    assert replies.apply_reply(found, told, RULES, AT)[1] == ()
 
 
 def test_lists_beyond_the_last_letter_keep_its_number_and_are_heard() -> None:
     found = replace(lodged(), attempt=LISTS_MAX + 7, spared=LISTS_MAX + 6)
     assert found.cop_no == cop_no_of(ORDER_ID, LISTS_MAX)
     attempt = first_and_attempt(found.cop_no)[1]
-    after, facts = d.answer(
-        found, Answer("declare", "accepted", "120", "", None, INVT, "B1", AT, attempt), RULES, AT
+    after, facts = replies.apply_reply(
+        found,
+        AuthorityReply("declare", "accepted", "120", "", None, INVT, "B1", AT, attempt),
+        RULES,
+        AT,
     )
-    assert (after.state, [type(fact) for fact in facts]) == (State.ACCEPTED, [said.ListAccepted])
+    assert (after.state, [type(fact) for fact in facts]) == (
+        DeclarationState.ACCEPTED,
+        [said.ListAccepted],
+    )

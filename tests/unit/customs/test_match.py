@@ -8,13 +8,13 @@ from itertools import product
 
 import pytest
 
-from services.customs.domain.match import (
+from services.customs.domain.match import match
+from services.customs.domain.match_documents import (
     GoodsLine,
     ListDoc,
     OrderDoc,
     PaymentDoc,
     WaybillDoc,
-    match,
 )
 from shared.money import Money
 

@@ -12,11 +12,13 @@ import pytest
 
 from services.customs import policy_file
 from services.customs.ceb.codes import find_status
-from services.customs.ceb.entries import Receipt
+from services.customs.ceb.receipts import Receipt
 from services.customs.domain import declaration as d
-from services.customs.domain.declaration import Answer, Declaration, Lodged, State
+from services.customs.domain import lodgement, replies
+from services.customs.domain.declaration import AuthorityReply, Declaration, DeclarationState
+from services.customs.domain.lodgement import Lodged
 from services.customs.domain.returns import Return
-from services.customs.gateway import ANSWERS, _answer
+from services.customs.receipts.decoding import ANSWERS, _reply
 from tests.unit.customs.documents import ORDER_ID, order, tax
 from tests.unit.customs.test_declaration import APPLIED, RELEASED_AT
 
@@ -26,100 +28,129 @@ HISTORY: Final = {"version"}
 """What tells of the way and not of the end: how many facts were said."""
 
 
-def word(status: str, code: str | None = None, message: str = "CEB622") -> Answer:
+def word(status: str, code: str | None = None, message: str = "CEB622") -> AuthorityReply:
     """What is heard of list 1, as the gateway reads it."""
     told = Receipt(
         message, status, RELEASED_AT, "", None, "B1", None if status.startswith("-") else INVT,
         code or (status if status.startswith("-") else None),
     )  # fmt: skip
     assert find_status(status) is not None
-    return _answer(told, ANSWERS[message], 1)
+    return _reply(told, ANSWERS[message], 1)
 
 
 def lodged() -> Declaration:
     matched = Declaration(
         ORDER_ID,
-        state=State.MATCHED,
+        state=DeclarationState.MATCHED,
         direction="import",
         waiting="declare",
         order=order(),
         tax=tax(),
     )
-    return d.lodged(matched, Lodged("declare", UUID(int=1), "G"))[0]
+    return lodgement.record_lodging(matched, Lodged("declare", UUID(int=1), "G"))[0]
 
 
 def withdrawing() -> Declaration:
     return replace(
-        lodged(), state=State.WITHDRAWING, invt_no=INVT, pre_no="B1", status="120", stored=True
+        lodged(),
+        state=DeclarationState.WITHDRAWING,
+        invt_no=INVT,
+        pre_no="B1",
+        status="120",
+        stored=True,
     )
 
 
 GRANTED: Final = word("399", message="CEB624")
 REFUSED: Final = word("100", message="CEB624")
-SETS: Final[dict[str, tuple[Declaration, Sequence[Answer], State]]] = {
+SETS: Final[dict[str, tuple[Declaration, Sequence[AuthorityReply], DeclarationState]]] = {
     "released": (
         lodged(),
         [word(s) for s in ("2", "120", "300", "500", "600", "800", "899")],
-        State.CLOSED,
+        DeclarationState.CLOSED,
     ),
     "corrected": (
         lodged(),
         [word("2"), word("120"), word("100", "130126"), word("-621004")],
-        State.MATCHED,
+        DeclarationState.MATCHED,
     ),
     "refused": (
         lodged(),
         [word("2"), word("120"), word("100", "1313"), word("-621004")],
-        State.REFUSED,
+        DeclarationState.REFUSED,
     ),
-    "examined": (lodged(), [word(s) for s in ("2", "120", "300", "500")], State.EXAMINATION),
+    "examined": (
+        lodged(),
+        [word(s) for s in ("2", "120", "300", "500")],
+        DeclarationState.EXAMINATION,
+    ),
     "held and examined": (
         lodged(),
         [word(s) for s in ("505", "120", "600", "500", "300")],
-        State.EXAMINATION,
+        DeclarationState.EXAMINATION,
     ),
-    "held": (lodged(), [word(s) for s in ("505", "120", "300", "600")], State.HELD),
-    "never failed": (lodged(), [word("4"), word("2"), word("120"), word("300")], State.REVIEW),
+    "held": (lodged(), [word(s) for s in ("505", "120", "300", "600")], DeclarationState.HELD),
+    "never failed": (
+        lodged(),
+        [word("4"), word("2"), word("120"), word("300")],
+        DeclarationState.REVIEW,
+    ),
     "failed twice and was there": (
         lodged(),
         [word("-621041"), word("-621017"), word("120")],
-        State.ACCEPTED,
+        DeclarationState.ACCEPTED,
     ),
     "failed and corrected": (
         lodged(),
         [word("4"), word("2"), word("120"), word("100", "130126")],
-        State.MATCHED,
+        DeclarationState.MATCHED,
     ),
     "refused by us and corrected": (
         lodged(),
         [word("-621029"), word("120"), word("100", "130126")],
-        State.MATCHED,
+        DeclarationState.MATCHED,
     ),
     "failed and refused": (
         lodged(),
         [word("-621017"), word("120"), word("100", "1313"), word("500")],
-        State.REFUSED,
+        DeclarationState.REFUSED,
     ),
     "returned for two reasons": (
         lodged(),
         [word("120"), word("100", "130126"), word("100", "1313")],
-        State.REFUSED,
+        DeclarationState.REFUSED,
     ),
-    "failed and detained": (lodged(), [word("4"), word("120"), word("501")], State.DETAINED),
-    "detained": (lodged(), [word(s) for s in ("2", "120", "500", "501")], State.DETAINED),
-    "shipped back": (lodged(), [word(s) for s in ("2", "120", "300", "700")], State.SHIPPED_BACK),
-    "withdrawn and released": (withdrawing(), [GRANTED, word("800")], State.WITHDRAWN),
-    "withdrawn and closed": (withdrawing(), [GRANTED, word("899")], State.WITHDRAWN),
+    "failed and detained": (
+        lodged(),
+        [word("4"), word("120"), word("501")],
+        DeclarationState.DETAINED,
+    ),
+    "detained": (
+        lodged(),
+        [word(s) for s in ("2", "120", "500", "501")],
+        DeclarationState.DETAINED,
+    ),
+    "shipped back": (
+        lodged(),
+        [word(s) for s in ("2", "120", "300", "700")],
+        DeclarationState.SHIPPED_BACK,
+    ),
+    "withdrawn and released": (withdrawing(), [GRANTED, word("800")], DeclarationState.WITHDRAWN),
+    "withdrawn and closed": (withdrawing(), [GRANTED, word("899")], DeclarationState.WITHDRAWN),
     "withdrawn, released and closed": (
         withdrawing(),
         [GRANTED, word("800"), word("899"), word("120")],
-        State.WITHDRAWN,
+        DeclarationState.WITHDRAWN,
     ),
-    "not withdrawn and released": (withdrawing(), [REFUSED, word("800")], State.RETURNING),
+    "not withdrawn and released": (
+        withdrawing(),
+        [REFUSED, word("800")],
+        DeclarationState.RETURNING,
+    ),
     "not withdrawn and closed": (
         withdrawing(),
         [REFUSED, word("800"), word("899")],
-        State.RETURNING,
+        DeclarationState.RETURNING,
     ),
 }
 
@@ -132,18 +163,20 @@ def columns(found: Declaration) -> dict[str, Any]:
 class Hearing:
     """Answers words one after another. Answering is pure, so a word is worked out once for all equal states."""
 
-    def __init__(self, words: Sequence[Answer]) -> None:
+    def __init__(self, words: Sequence[AuthorityReply]) -> None:
         self._words = words  # kept, since they are known by identity below
         self._states: dict[Declaration, Declaration] = {}
         self._after: dict[tuple[int, int], tuple[Declaration, list[str]]] = {}
 
-    def heard(self, start: Declaration, words: Sequence[Answer]) -> tuple[Declaration, list[str]]:
+    def heard(
+        self, start: Declaration, words: Sequence[AuthorityReply]
+    ) -> tuple[Declaration, list[str]]:
         facts: list[str] = []
         start = self._states.setdefault(start, start)
         for each in words:
             step = id(start), id(each)
             if step not in self._after:
-                after, more = d.answer(start, each, RULES, APPLIED)
+                after, more = replies.apply_reply(start, each, RULES, APPLIED)
                 assert after.version == start.version + len(more)
                 self._after[step] = (
                     self._states.setdefault(after, after),
@@ -154,13 +187,13 @@ class Hearing:
         return start, facts
 
 
-def heard(start: Declaration, words: Sequence[Answer]) -> tuple[Declaration, list[str]]:
+def heard(start: Declaration, words: Sequence[AuthorityReply]) -> tuple[Declaration, list[str]]:
     return Hearing(words).heard(start, words)
 
 
 @pytest.mark.parametrize(("start", "words", "end"), SETS.values(), ids=SETS)
 def test_any_order_of_receipts_ends_in_one_state(
-    start: Declaration, words: Sequence[Answer], end: State
+    start: Declaration, words: Sequence[AuthorityReply], end: DeclarationState
 ) -> None:
     ends, hearing = [], Hearing(words)
     for order_of in permutations(words):
@@ -177,7 +210,7 @@ def test_any_order_of_receipts_ends_in_one_state(
 
 @pytest.mark.parametrize(("start", "words", "end"), SETS.values(), ids=SETS)
 def test_and_so_does_any_order_of_receipts_that_come_more_than_once(
-    start: Declaration, words: Sequence[Answer], end: State
+    start: Declaration, words: Sequence[AuthorityReply], end: DeclarationState
 ) -> None:
     """Each word is heard again at every later place; longer sets are tried with one word doubled at a time."""
     hearing = Hearing(words)
@@ -192,15 +225,15 @@ def test_and_so_does_any_order_of_receipts_that_come_more_than_once(
         assert found.state is end
 
 
-@pytest.mark.parametrize("state", State)
-def test_a_word_that_is_ignored_changes_no_column(state: State) -> None:
+@pytest.mark.parametrize("state", DeclarationState)
+def test_a_word_that_is_ignored_changes_no_column(state: DeclarationState) -> None:
     start = replace(
         withdrawing(),
         state=state,
-        released=state in (*d.CLEARED, State.RETURNING, State.RETURNED),
+        released=state in (*d.CLEARED, DeclarationState.RETURNING, DeclarationState.RETURNED),
         status="x",
     )
-    if state is State.RETURNING:
+    if state is DeclarationState.RETURNING:
         start = replace(
             start, returns=(Return(1, "asked", (), True, APPLIED),), released_at=RELEASED_AT
         )
@@ -233,7 +266,7 @@ def test_a_word_that_is_ignored_changes_no_column(state: State) -> None:
         word(s, message="CEB624") for s in ("2", "120", "300")
     ]
     for each in words:
-        found, facts = d.answer(start, each, RULES, APPLIED)
+        found, facts = replies.apply_reply(start, each, RULES, APPLIED)
         changed = {name for name, value in columns(found).items() if value != columns(start)[name]}
         assert facts or not changed or changed - {"status", "waits_since"}, each
 
@@ -242,10 +275,10 @@ def test_a_release_that_waits_for_the_cancellation_is_said_when_that_is_refused(
     found, facts = heard(
         withdrawing(), [word("800"), word("500"), word("501"), word("100", "1313"), word("899")]
     )
-    assert (found.state, found.release_waits, facts) == (State.WITHDRAWING, True, [])
+    assert (found.state, found.release_waits, facts) == (DeclarationState.WITHDRAWING, True, [])
     found, facts = heard(found, [REFUSED])
     assert (found.state, found.released, facts) == (
-        State.RETURNING,
+        DeclarationState.RETURNING,
         True,
         ["GoodsReleased", "ReturnOpened"],
     )
@@ -267,7 +300,7 @@ def test_a_release_that_waits_for_the_cancellation_is_said_when_that_is_refused(
     ],
 )
 def test_an_answer_that_tells_no_way_is_judged_by_the_lists_of_the_authority(code: str) -> None:
-    told = Answer(
+    told = AuthorityReply(
         "declare",
         "returned",
         code,
@@ -280,4 +313,8 @@ def test_an_answer_that_tells_no_way_is_judged_by_the_lists_of_the_authority(cod
         True,
     )
     found, facts = heard(lodged(), [told])
-    assert (found.state, found.waiting, facts) == (State.MATCHED, "declare", ["ListReturned"])
+    assert (found.state, found.waiting, facts) == (
+        DeclarationState.MATCHED,
+        "declare",
+        ["ListReturned"],
+    )

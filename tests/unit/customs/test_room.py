@@ -18,7 +18,7 @@ from services.customs import policy_file
 from services.customs.ceb import build
 from services.customs.ceb.sign import Signer, ensure_keys
 from services.customs.domain.declaration import Declaration
-from services.customs.gateway import Authority, Printed
+from services.customs.gateway import Authority, PrintedRequest
 from shared import topics
 from shared.envelope import Outgoing
 from shared.errors import Misconfigured
@@ -66,7 +66,7 @@ def test_every_document_is_in_one_message_and_no_message_is_too_large(
     name: str, numbers: Sequence[int]
 ) -> None:
     port = authority(bytes_max=BYTES_MAX)
-    found = [Printed(Declaration(ORDER_ID), xml, 1) for n in numbers
+    found = [PrintedRequest(Declaration(ORDER_ID), xml, 1) for n in numbers
              if len(xml := build.write_document(name, DOCUMENTS[name](n))) <= port.room(name)]  # fmt: skip
     parts = list(port.messages(name, found))
     assert [each for part in parts for each in part] == found

@@ -21,34 +21,34 @@ from services.customs.consolidation.domain import (
     LIVE,
     SUMMARY,
     Accepted,
-    Answer,
     Closed,
-    Declaration,
+    DeclarationResult,
+    DeclarationStage,
     Declared,
     Finished,
     ListsFreed,
     NumberGiven,
-    Policy,
     Refused,
-    Result,
     SentBack,
-    Stage,
-    State,
     Summary,
-    answer,
+    SummaryDeclaration,
+    SummaryPolicy,
+    SummaryReply,
+    SummaryState,
+    apply_declarations,
+    apply_reply,
+    apply_result,
     free,
-    hear,
-    progress,
-    to_say,
+    take_unpublished_stages,
 )
 from services.customs.consolidation.grouping import (
     Grouping,
     Head,
+    IncompatibleLines,
+    LinePlace,
     ListLine,
-    Mixed,
-    Place,
     check,
-    grouped,
+    group_lines,
 )
 from services.customs.consolidation.months import Month, closed_before, due_at, month_of, terms_on
 from services.customs.domain.returns import BEIJING
@@ -58,7 +58,7 @@ from shared.transitions import IllegalTransition
 from shared.values import replace
 
 AT = datetime(2026, 12, 2, 3, 0, tzinfo=UTC)
-POLICY = Policy(frozenset({"701009"}), 3, 5.0)
+POLICY = SummaryPolicy(frozenset({"701009"}), 3, 5.0)
 TERMS = load().summaries.terms
 
 
@@ -129,7 +129,7 @@ HEAD = Head("2244", "C1", "C1", "RU", "9610", "5")
 def goods(invt_no: str = "E1", line_no: int = 1, head: Head = HEAD, hs: str = "6109100021", name: str = "tee", quantity: str = "2",
           unit: str = "piece", minor: int = 6000, currency: str = "EUR") -> ListLine:  # fmt: skip
     return ListLine(
-        Place(invt_no, line_no),
+        LinePlace(invt_no, line_no),
         head,
         head.country,
         hs,
@@ -157,7 +157,7 @@ def test_every_line_is_declared_once_and_nothing_is_gained_or_lost(
     found: list[ListLine], most: int, digits: int, by_name: bool
 ) -> None:
     by = Grouping(most, digits, by_name)
-    made = grouped(found, by)
+    made = group_lines(found, by)
     assert Counter(
         place for each in made for line in each.lines for place in line.places
     ) == Counter(x.place for x in found)
@@ -182,11 +182,13 @@ def test_every_line_is_declared_once_and_nothing_is_gained_or_lost(
             [(n, by_place[place]) for n, line in enumerate(each.lines, 1) for place in line.places],
             by,
         )
-    assert made == grouped(reversed(found), by), "the order in which lists come makes no difference"
+    assert made == group_lines(reversed(found), by), (
+        "the order in which lists come makes no difference"
+    )
 
 
 def test_at_most_fifty_lines_then_another_declaration() -> None:
-    made = grouped([goods(hs=f"{n:010}", line_no=n) for n in range(1, 121)], Grouping(50))
+    made = group_lines([goods(hs=f"{n:010}", line_no=n) for n in range(1, 121)], Grouping(50))
     assert [len(each.lines) for each in made] == [50, 50, 20]
 
 
@@ -201,9 +203,9 @@ def test_at_most_fifty_lines_then_another_declaration() -> None:
     ],
 )
 def test_what_may_not_be_in_one_line_is_named(other: ListLine, says: str) -> None:
-    with pytest.raises(Mixed, match=says):
+    with pytest.raises(IncompatibleLines, match=says):
         check([(1, goods()), (1, other)], Grouping(50))
-    with pytest.raises(Mixed, match="found 2 lines, expected at most 1"):
+    with pytest.raises(IncompatibleLines, match="found 2 lines, expected at most 1"):
         check([(1, goods()), (2, goods("E2", hs="6109100029"))], Grouping(1))
 
 
@@ -212,28 +214,30 @@ def test_what_may_not_be_in_one_line_is_named(other: ListLine, says: str) -> Non
 REQUEST = Summary(UUID(int=1), "S1", parts=2, lines=3)
 
 
-def receipt(meaning: Any = "accepted", seq: int = 1, status: str = "399", **more: Any) -> Answer:
-    return Answer("S1", seq, meaning, status, "said", AT, **more)
+def receipt(
+    meaning: Any = "accepted", seq: int = 1, status: str = "399", **more: Any
+) -> SummaryReply:
+    return SummaryReply("S1", seq, meaning, status, "said", AT, **more)
 
 
 def test_a_request_is_accepted_once_all_of_its_messages_are() -> None:
-    one, _ = answer(REQUEST, receipt(sum_no="N1"), (), POLICY)
-    assert (one.state, one.sum_no) == (State.REQUESTED, "N1")
-    assert answer(one, receipt(), (), POLICY)[0] == one, "twice is once"
-    assert answer(one, receipt(seq=2), (), POLICY)[0].state is State.ACCEPTED
-    assert answer(REQUEST, receipt("waiting", status="2"), (), POLICY)[0] == REQUEST
+    one, _ = apply_reply(REQUEST, receipt(sum_no="N1"), (), POLICY)
+    assert (one.state, one.sum_no) == (SummaryState.REQUESTED, "N1")
+    assert apply_reply(one, receipt(), (), POLICY)[0] == one, "twice is once"
+    assert apply_reply(one, receipt(seq=2), (), POLICY)[0].state is SummaryState.ACCEPTED
+    assert apply_reply(REQUEST, receipt("waiting", status="2"), (), POLICY)[0] == REQUEST
 
 
 def test_a_refusal_that_names_lists_sets_them_aside_and_frees_the_others_at_once() -> None:
-    refused, aside = answer(
+    refused, aside = apply_reply(
         REQUEST,
         receipt("returned", status="100", code="701005", named=("E1", "E9")),
         {"E1"},
         POLICY,
     )
-    assert (refused.state, refused.again_at, set(aside)) == (State.REFUSED, AT, {"E1"})
-    assert free(refused).state is State.SUPERSEDED
-    assert answer(refused, receipt("returned", seq=2, status="100"), (), POLICY) == (
+    assert (refused.state, refused.again_at, set(aside)) == (SummaryState.REFUSED, AT, {"E1"})
+    assert free(refused).state is SummaryState.SUPERSEDED
+    assert apply_reply(refused, receipt("returned", seq=2, status="100"), (), POLICY) == (
         refused,
         frozenset(),
     ), "said of each message"
@@ -243,38 +247,43 @@ def test_a_refusal_that_asks_for_patience_is_waited_out_and_no_more_often_than_t
     None
 ):
     told = receipt("returned", status="100", code="701009")
-    assert answer(REQUEST, told, (), POLICY)[0].again_at == AT + timedelta(seconds=5)
-    third, _ = answer(replace(REQUEST, attempt=3), told, (), POLICY)
-    assert (third.state, third.again_at) == (State.REFUSED, None)
+    assert apply_reply(REQUEST, told, (), POLICY)[0].again_at == AT + timedelta(seconds=5)
+    third, _ = apply_reply(replace(REQUEST, attempt=3), told, (), POLICY)
+    assert (third.state, third.again_at) == (SummaryState.REFUSED, None)
 
 
 def test_any_other_refusal_waits_for_a_person() -> None:
-    refused, aside = answer(REQUEST, receipt("returned", status="100", code="1"), (), POLICY)
-    assert (refused.state, refused.again_at, aside) == (State.REFUSED, None, frozenset())
+    refused, aside = apply_reply(REQUEST, receipt("returned", status="100", code="1"), (), POLICY)
+    assert (refused.state, refused.again_at, aside) == (SummaryState.REFUSED, None, frozenset())
     assert refused.state in LIVE, "its lists are nobody else's meanwhile"
 
 
 EVENTS = (Accepted, Refused, Declared, Closed, ListsFreed)
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", SummaryState)
 @pytest.mark.parametrize("event", EVENTS)
-def test_a_pair_of_the_request_is_in_the_table_or_illegal(state: State, event: type) -> None:
+def test_a_pair_of_the_request_is_in_the_table_or_illegal(state: SummaryState, event: type) -> None:
     if SUMMARY.allows(state, event()):
-        assert SUMMARY.next(state, event()) in State
+        assert SUMMARY.next(state, event()) in SummaryState
     else:
         with pytest.raises(IllegalTransition):
             SUMMARY.next(state, event())
 
 
-@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("stage", DeclarationStage)
 @pytest.mark.parametrize("event", [NumberGiven, SentBack, Finished])
-def test_a_pair_of_the_declaration_is_in_the_table_or_illegal(stage: Stage, event: type) -> None:
-    if (stage, event) in {(Stage.GENERATED, Finished), (Stage.RETURNED, Finished)}:
+def test_a_pair_of_the_declaration_is_in_the_table_or_illegal(
+    stage: DeclarationStage, event: type
+) -> None:
+    if (stage, event) in {
+        (DeclarationStage.GENERATED, Finished),
+        (DeclarationStage.RETURNED, Finished),
+    }:
         with pytest.raises(IllegalTransition):
             DECLARATION.next(stage, event())
     else:
-        assert DECLARATION.next(stage, event()) in Stage
+        assert DECLARATION.next(stage, event()) in DeclarationStage
 
 
 # --- what customs makes of it
@@ -282,8 +291,8 @@ def test_a_pair_of_the_declaration_is_in_the_table_or_illegal(stage: Stage, even
 
 def result(
     meaning: Any, state: str, entry_id: str | None = None, number: str = "D1", **more: Any
-) -> Result:
-    return Result("N1", number, meaning, state, AT, entry_id, **more)
+) -> DeclarationResult:
+    return DeclarationResult("N1", number, meaning, state, AT, entry_id, **more)
 
 
 GENERATED, NUMBERED = result("waiting", "1"), result("declared", "L", "0")
@@ -292,73 +301,80 @@ WORDS = ((GENERATED, 3), (BACK, 0), (NUMBERED, 0), (FINISHED, 0))
 
 
 def test_a_declaration_goes_from_generated_to_closed_and_each_is_said_once() -> None:
-    d: Declaration | None = None
-    said: list[Stage] = []
+    d: SummaryDeclaration | None = None
+    said: list[DeclarationStage] = []
     for told, count in WORDS:
-        d, stages = to_say(hear(d, told, count))
+        d, stages = take_unpublished_stages(apply_result(d, told, count))
         said += stages
-        assert to_say(d) == (d, ())
-        assert hear(d, told, count) == d, "twice is once"
+        assert take_unpublished_stages(d) == (d, ())
+        assert apply_result(d, told, count) == d, "twice is once"
     assert d is not None
-    assert (d.stage, d.entry_id, said) == (Stage.CLOSED, "0", [Stage.DECLARED, Stage.CLOSED])
+    assert (d.stage, d.entry_id, said) == (
+        DeclarationStage.CLOSED,
+        "0",
+        [DeclarationStage.DECLARED, DeclarationStage.CLOSED],
+    )
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(WORDS)))
 def test_in_whatever_order_its_words_come_it_is_closed_once_its_lines_are_there(
-    order: tuple[tuple[Result, int], ...],
+    order: tuple[tuple[DeclarationResult, int], ...],
 ) -> None:
-    d: Declaration | None = None
-    said: list[Stage] = []
+    d: SummaryDeclaration | None = None
+    said: list[DeclarationStage] = []
     for told, count in order:
-        d, stages = to_say(hear(d, told, count))
+        d, stages = take_unpublished_stages(apply_result(d, told, count))
         said += stages
     assert d is not None
-    assert (d.stage, said) == (Stage.CLOSED, [Stage.DECLARED, Stage.CLOSED])
+    assert (d.stage, said) == (
+        DeclarationStage.CLOSED,
+        [DeclarationStage.DECLARED, DeclarationStage.CLOSED],
+    )
 
 
 def test_lines_in_several_messages_are_waited_for() -> None:
-    first = hear(None, result("declared", "L", "0", count=2, seq=1), 2)
-    assert to_say(first) == (first, ())
-    assert to_say(hear(first, result("declared", "L", "0", count=2, seq=2), 1))[1] == (
-        Stage.DECLARED,
-    )
+    first = apply_result(None, result("declared", "L", "0", count=2, seq=1), 2)
+    assert take_unpublished_stages(first) == (first, ())
+    assert take_unpublished_stages(
+        apply_result(first, result("declared", "L", "0", count=2, seq=2), 1)
+    )[1] == (DeclarationStage.DECLARED,)
 
 
 def test_a_decstate_nobody_knows_is_kept_and_changes_nothing() -> None:
     assert codes.dec_state("?") == "unknown"
-    before = hear(None, NUMBERED, 3)
-    after = hear(before, result("unknown", "?", "0"), 0)
+    before = apply_result(None, NUMBERED, 3)
+    after = apply_result(before, result("unknown", "?", "0"), 0)
     assert after == replace(before, dec_state="?")
 
 
-def made(number: str, stage: Stage, count: int) -> Declaration:
-    return Declaration(
+def made(number: str, stage: DeclarationStage, count: int) -> SummaryDeclaration:
+    return SummaryDeclaration(
         number,
         "N1",
         told=frozenset({1}),
         lines=count,
         stage=stage,
-        entry_id="0" if stage is not Stage.GENERATED else None,
+        entry_id="0" if stage is not DeclarationStage.GENERATED else None,
     )
 
 
 @pytest.mark.parametrize(
     ("stages", "state"),
     [
-        ([(Stage.DECLARED, 3)], State.DECLARED),
-        ([(Stage.DECLARED, 2)], State.ACCEPTED),
-        ([(Stage.DECLARED, 2), (Stage.GENERATED, 1)], State.ACCEPTED),
-        ([(Stage.DECLARED, 2), (Stage.CLOSED, 1)], State.DECLARED),
-        ([(Stage.CLOSED, 2), (Stage.CLOSED, 1)], State.CLOSED),
-        ([], State.ACCEPTED),
+        ([(DeclarationStage.DECLARED, 3)], SummaryState.DECLARED),
+        ([(DeclarationStage.DECLARED, 2)], SummaryState.ACCEPTED),
+        ([(DeclarationStage.DECLARED, 2), (DeclarationStage.GENERATED, 1)], SummaryState.ACCEPTED),
+        ([(DeclarationStage.DECLARED, 2), (DeclarationStage.CLOSED, 1)], SummaryState.DECLARED),
+        ([(DeclarationStage.CLOSED, 2), (DeclarationStage.CLOSED, 1)], SummaryState.CLOSED),
+        ([], SummaryState.ACCEPTED),
     ],
 )
 def test_a_request_is_where_the_last_of_its_declarations_is(
-    stages: list[tuple[Stage, int]], state: State
+    stages: list[tuple[DeclarationStage, int]], state: SummaryState
 ) -> None:
-    accepted = replace(REQUEST, state=State.ACCEPTED, sum_no="N1")
+    accepted = replace(REQUEST, state=SummaryState.ACCEPTED, sum_no="N1")
     assert (
-        progress(
+        apply_declarations(
             accepted, [made(f"D{n}", stage, count) for n, (stage, count) in enumerate(stages)]
         ).state
         is state
@@ -366,9 +382,9 @@ def test_a_request_is_where_the_last_of_its_declarations_is(
 
 
 def test_what_customs_declared_after_all_is_refused_no_more() -> None:
-    refused = replace(REQUEST, state=State.REFUSED, again_at=AT)
-    after = progress(refused, [made("D1", Stage.DECLARED, 3)])
-    assert (after.state, after.again_at) == (State.DECLARED, None)
+    refused = replace(REQUEST, state=SummaryState.REFUSED, again_at=AT)
+    after = apply_declarations(refused, [made("D1", DeclarationStage.DECLARED, 3)])
+    assert (after.state, after.again_at) == (SummaryState.DECLARED, None)
 
 
 receipts = st.builds(
@@ -380,27 +396,48 @@ results = st.builds(
     lambda word, number, count: (replace(word[0], decl_seq_no=number), count if word[1] else 0),
     st.sampled_from(WORDS), st.sampled_from(["D1", "D2"]), st.integers(1, 3),
 )  # fmt: skip
-RANK = {State.REQUESTED: 0, State.ACCEPTED: 1, State.REFUSED: 2, State.DECLARED: 3, State.CLOSED: 4}
+RANK = {
+    SummaryState.REQUESTED: 0,
+    SummaryState.ACCEPTED: 1,
+    SummaryState.REFUSED: 2,
+    SummaryState.DECLARED: 3,
+    SummaryState.CLOSED: 4,
+}
 
 
 @given(st.lists(receipts | results, max_size=25))
 def test_whatever_customs_says_in_whatever_order_a_request_never_goes_back_and_each_word_is_said_once(
     words: list[Any],
 ) -> None:
-    s, made, said = REQUEST, dict[str, Declaration](), Counter[tuple[str, Stage]]()
-    done = (State.DECLARED, State.CLOSED)
+    s, made, said = (
+        REQUEST,
+        dict[str, SummaryDeclaration](),
+        Counter[tuple[str, DeclarationStage]](),
+    )
+    done = (SummaryState.DECLARED, SummaryState.CLOSED)
     for word in words:
         before = s
-        if isinstance(word, Answer):
-            s, aside = answer(s, word, word.named, POLICY)
-            assert not aside or (before.state is not State.REFUSED and s.state is State.REFUSED)
+        if isinstance(word, SummaryReply):
+            s, aside = apply_reply(s, word, word.named, POLICY)
+            assert not aside or (
+                before.state is not SummaryState.REFUSED and s.state is SummaryState.REFUSED
+            )
         else:
             told, count = word
-            stage = made[told.decl_seq_no].stage if told.decl_seq_no in made else Stage.GENERATED
-            made[told.decl_seq_no], stages = to_say(hear(made.get(told.decl_seq_no), told, count))
+            stage = (
+                made[told.decl_seq_no].stage
+                if told.decl_seq_no in made
+                else DeclarationStage.GENERATED
+            )
+            made[told.decl_seq_no], stages = take_unpublished_stages(
+                apply_result(made.get(told.decl_seq_no), told, count)
+            )
             said.update((told.decl_seq_no, each) for each in stages)
-            assert stage is not Stage.CLOSED or made[told.decl_seq_no].stage is Stage.CLOSED
-            s = progress(s, made.values())
+            assert (
+                stage is not DeclarationStage.CLOSED
+                or made[told.decl_seq_no].stage is DeclarationStage.CLOSED
+            )
+            s = apply_declarations(s, made.values())
             if s.state in done and before.state not in done:
                 # What customs says later may contradict it; it was true of all lines when it was said.
                 assert sum(d.lines for d in made.values()) == s.lines
@@ -435,9 +472,9 @@ def test_a_failure_on_the_way_refuses_no_request_for_good_however_often_it_is_to
     pauses = []
     for attempt in range(1, 20):
         s = Summary(UUID(int=1), "S1", 1, 3, attempt)
-        told = Answer("S1", 1, "returned", "-701004", "", AT, "-701004", on_the_way=True)
-        after, aside = answer(s, told, set(), POLICY)
-        assert (after.state, aside) == (State.REFUSED, frozenset())
+        told = SummaryReply("S1", 1, "returned", "-701004", "", AT, "-701004", on_the_way=True)
+        after, aside = apply_reply(s, told, set(), POLICY)
+        assert (after.state, aside) == (SummaryState.REFUSED, frozenset())
         assert after.again_at is not None
         pauses.append((after.again_at - AT).total_seconds())
     assert pauses == sorted(pauses)

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from services.customs import policy_file
 from services.customs.ceb.sign import Signer, ensure_keys
 from services.customs.domain.declaration import Declaration
-from services.customs.gateway import Authority, NotLodgeable
+from services.customs.gateway import Authority
+from services.customs.particulars import NotLodgeable
 from services.customs.statutory_units import in_unit
 from shared.events.orders import Line, NetContent
 from shared.events.persons import ConsigneeParticulars, Particulars

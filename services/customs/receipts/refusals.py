@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from uuid import NAMESPACE_URL, UUID
 
-from services.customs import store
-from services.customs.domain.declaration import Answer
+from services.customs.domain.declaration import AuthorityReply
 from services.customs.domain.numbers import cop_no_of
-from services.customs.gateway import Entry
-from services.customs.store import Inside
+from services.customs.receipts import store as receipts_store
+from services.customs.receipts.decoding import ListReceipt
+from services.customs.receipts.store import LodgedRequest
 from shared.database import Connection
 from shared.envelope import Message
 from shared.identity import uuid5
@@ -22,12 +22,12 @@ REST_S: Final = 1.0
 """The document that is named goes first: the others follow when it may have been answered."""
 _OF_DOCUMENTS: Final = (None, "decision")
 """Refusals for what stands in a message, and not for its way or its signature."""
-Named = tuple[Message, UUID, Answer]
+RequestReply = tuple[Message, UUID, AuthorityReply]
 _PLACE: Final = re.compile(r"(?:\bdocument|第)\s*([0-9]{1,3})(?![0-9])", re.IGNORECASE)
 _LIST: Final = re.compile(r"(?<![0-9A-Z])[C-Z]([A-Z2-7]{19})(?![0-9A-Z])")
 
 
-async def read(conn: Connection, batch: Sequence[Message]) -> list[Named]:
+async def read_refusals(conn: Connection, batch: Sequence[Message]) -> list[RequestReply]:
     """Each of these entries with every request that was in its message, and what it means for that.
 
     What is wrong with one document refuses all of its message, and decides nothing of the others: they are lodged again, in
@@ -37,12 +37,12 @@ async def read(conn: Connection, batch: Sequence[Message]) -> list[Named]:
     entries = [m for m in batch if m.event.message_guid is not None]
     if not entries:
         return []
-    inside = await store.requests_in(conn, {m.event.message_guid for m in entries})
+    inside = await receipts_store.requests_in(conn, {m.event.message_guid for m in entries})
     alone = {
         each.order_id for m in entries for each in inside.get(m.event.message_guid, ())
         if each.lists == 1 and m.event.answer.way in _OF_DOCUMENTS
     }  # fmt: skip
-    found: list[Named] = []
+    found: list[RequestReply] = []
     for m in entries:
         requests = inside.get(m.event.message_guid, [])
         parts = await _divided(conn, m.event, requests, alone)
@@ -56,7 +56,7 @@ async def read(conn: Connection, batch: Sequence[Message]) -> list[Named]:
 
 
 async def _divided(
-    conn: Connection, entry: Entry, requests: Sequence[Inside], alone: Collection[UUID]
+    conn: Connection, entry: ListReceipt, requests: Sequence[LodgedRequest], alone: Collection[UUID]
 ) -> Mapping[UUID, tuple[UUID, float]]:
     """Which part each request goes in next, and after how long; none where the message is not to be divided.
 
@@ -79,14 +79,18 @@ async def _divided(
         for number, group in enumerate(groups)
         if group
     }
-    await store.add_parts(conn, guid, {part: len(group) for part, group in parts.items()}, tried)
+    await receipts_store.add_parts(
+        conn, guid, {part: len(group) for part, group in parts.items()}, tried
+    )
     after = {
         part: 0.0 if tried is None or group == [tried] else REST_S for part, group in parts.items()
     }
     return {order_id: (part, after[part]) for part, group in parts.items() for order_id in group}
 
 
-async def _named(conn: Connection, entry: Entry, requests: Sequence[Inside]) -> UUID | None:
+async def _named(
+    conn: Connection, entry: ListReceipt, requests: Sequence[LodgedRequest]
+) -> UUID | None:
     """The order whose document the text names, by a number of ours or of customs, or by its place in the message.
 
     A name that was followed in vain is followed no more: the rest is halved, so that a text that names at random costs nothing.
@@ -99,7 +103,7 @@ async def _named(conn: Connection, entry: Entry, requests: Sequence[Inside]) -> 
         if cop_no_of(each.order_id)[1:] in lists or (each.invt_no and each.invt_no in text)
     ]
     if not told:
-        numbers = await store.order_nos(conn, [each.order_id for each in requests])
+        numbers = await receipts_store.order_nos(conn, [each.order_id for each in requests])
         told = [
             order_id for order_id, number in sorted(numbers.items()) if _stands_in(number, text)
         ]

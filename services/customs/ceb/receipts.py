@@ -1,0 +1,114 @@
+"""DOC."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from lxml import etree
+
+from services.customs.ceb import codes
+from services.customs.ceb.fields import (
+    code_in,
+    read_status,
+    require_fields,
+    return_time,
+)
+from shared.xml import XmlRefused, fields_of
+
+# Receipt message to its entry and the element that names the enterprise's own document.
+RECEIPTS: Final = {
+    "CEB622Message": ("InventoryReturn", "copNo"), "CEB604Message": ("InventoryReturn", "copNo"),
+    "CEB624Message": ("InvtCancelReturn", "copNo"), "CEB606Message": ("InvtCancelReturn", "copNo"),
+    "CEB626Message": ("InvtRefundReturn", "copNo"),
+    # The schema calls it RefundReturn, the text of the specification like the import's.
+    "CEB214Message": ("RefundReturn", "coElNo"),
+    "CEB900Message": ("MessageReturn", ""),
+}  # fmt: skip
+
+
+RECEIPT_MESSAGES: Final = frozenset(name.removesuffix("Message") for name in RECEIPTS)
+
+
+_ORIGINAL_GUID: Final = re.compile(r"""\bguid\s*=\s*["']([0-9A-Za-z-]{36})["']""")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One entry of a receipt: what the authority says of one document at `at` (Beijing).
+
+    `info` is its text as it came: it may name persons, so show `public_info` instead. A 900 answers a whole
+    message, by `original_guid` where its text shows it and by `original_id` (the exchange platform's).
+    """
+
+    message_type: str
+    status: str
+    at: datetime
+    info: str
+    cop_no: str | None = None
+    pre_no: str | None = None
+    invt_no: str | None = None
+    inner_code: str | None = None
+    original_id: str | None = None
+    original_type: str | None = None
+    original_guid: str | None = None
+    statistics_flag: str | None = None
+
+    @property
+    def code(self) -> str:
+        """Why, as precisely as the receipt says: the inner code, else the status."""
+        return self.inner_code or self.status
+
+    @property
+    def public_info(self) -> str:
+        """The codes with this project's own words for them.
+
+        Nothing the authority quoted from the document.
+        """
+        known = codes.error(self.code)
+        status = codes.find_status(self.status)
+        meaning = (
+            known.meaning
+            if known
+            else status.meaning
+            if status
+            else f"status {self.status} is in no list here"
+        )
+        return f"[Code:{self.code};Desc:{meaning}]" if self.inner_code else meaning
+
+
+NUMBERS: Final = ("copNo", "coElNo", "preNo", "invtNo")
+"""By which an entry names a list."""
+
+
+def read_receipt(message_type: str, entry: etree._Element) -> Receipt:
+    """An entry of a receipt (622, 604, 624, 606, 626, 214, 900); raises XmlRefused for one that cannot be followed."""
+    found = fields_of(entry)
+    number = RECEIPTS[f"{message_type}Message"][1]
+    # By the number that customs gave it a list is known without ours.
+    own = (number,) if number and "invtNo" not in found else ()
+    require_fields(
+        message_type,
+        found,
+        "returnStatus",
+        "returnTime",
+        *own,
+        *[name for name in NUMBERS if name in found],
+    )
+    info = found.get("returnInfo", "")
+    status = read_status(message_type, found)
+    original = _ORIGINAL_GUID.search(found.get("oriBizMessage", "")[:4000])
+    if not number and original is None and "oriCopMsgId" not in found:
+        raise XmlRefused(
+            f"{message_type} names no message: found neither oriCopMsgId nor a guid in oriBizMessage",
+            "unknown_shape",
+        )
+    return Receipt(
+        message_type=message_type, status=status, at=return_time(found["returnTime"]), info=info,
+        cop_no=found.get(number), pre_no=found.get("preNo"), invt_no=found.get("invtNo"),
+        inner_code=code_in(info) or (status if status.startswith("-") else None),
+        original_id=found.get("oriCopMsgId"), original_type=found.get("oriMessageType"),
+        original_guid=original[1].upper() if original else None, statistics_flag=found.get("statisticsFlag"),
+    )  # fmt: skip

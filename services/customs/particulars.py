@@ -1,0 +1,54 @@
+"""DOC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from shared.events import Fault
+from shared.events.orders import OrderPlaced
+from shared.events.persons import ConsigneeParticulars, Particulars
+from shared.sealing import Unsealable, bound, unseal
+
+
+class NotLodgeable(ValueError):
+    """This declaration cannot be printed: a code the authority has no word for, a person who was erased, or a text too long."""
+
+    def __init__(self, found: str, *, field: str = "declaration_list", rule: str = "list_can_be_printed",
+                 expected: str = "a declarable list") -> None:  # fmt: skip
+        super().__init__(found)
+        self.fault = Fault(field=field, rule=rule, found=found, expected=expected)
+
+
+def sealed_particulars(order: OrderPlaced) -> tuple[tuple[UUID, bytes, bytes], ...]:
+    """What of an order is opened to print a document: the person, the sealed bytes, and what they are bound to."""
+    person = order.buyer.person_ref
+    return (
+        (person, order.buyer.sealed, bound(order.order_id, "buyer")),
+        (person, order.consignee.sealed, bound(order.order_id, "consignee")),
+    )
+
+
+def open_particulars(
+    order: OrderPlaced, keys: Mapping[UUID, AESGCM]
+) -> tuple[Particulars, ConsigneeParticulars]:
+    """The buyer's and consignee's particulars in clear, to print a document; raises NotLodgeable for an erased person.
+
+    A person who was erased and orders again has another key, and what was sealed under the old one stays closed.
+    """
+    key = keys.get(order.buyer.person_ref)
+    if key is None:
+        raise NotLodgeable("the buyer's key was deleted, so the declaration cannot be printed")
+    try:
+        buyer, consignee = (
+            unseal(key, value, bound_to) for _, value, bound_to in sealed_particulars(order)
+        )
+    except Unsealable:
+        raise NotLodgeable(
+            "the buyer's particulars were sealed under a key that was deleted since"
+        ) from None
+    return Particulars.model_validate_json(buyer), ConsigneeParticulars.model_validate_json(
+        consignee
+    )

@@ -1,0 +1,1 @@
+"""Receipts of the authority: decoded, applied to the lists they are about, and stored."""

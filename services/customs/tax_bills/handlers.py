@@ -1,0 +1,52 @@
+"""DOC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.customs.ceb.bills import TaxBill
+from services.customs.tax_bills import store as tax_bills_store
+from shared.database import Connection
+from shared.errors import Unprocessable
+
+
+async def handle_bills(conn: Connection, bills: Sequence[tuple[TaxBill, datetime]]) -> None:
+    """Keep bills as they came, several words on one number in their order; one that comes again changes nothing.
+
+    Raises Unprocessable for a bill of an export's list, and of a list that is none of ours.
+    """
+    await _require_imports(conn, [bill for bill, _ in bills])
+    left = list(bills)
+    while left:
+        # One statement may touch a row once, so a second word on the same number waits for the next.
+        rest: list[tuple[TaxBill, datetime]] = []
+        now: dict[tuple[str, str], tuple[TaxBill, datetime]] = {}
+        for bill, at in left:
+            number = (bill.invt_no, bill.tax_no)
+            if number in now:
+                rest.append((bill, at))
+            else:
+                now[number] = (bill, at)
+        await tax_bills_store.save_bills(conn, list(now.values()))
+        left = rest
+
+
+async def _require_imports(conn: Connection, bills: Sequence[TaxBill]) -> None:
+    """Imports alone are billed. A bill may overtake the word that tells the list's number, while one of ours waits for that."""
+    directions = await tax_bills_store.directions_of(conn, {bill.invt_no for bill in bills})
+    strange = [bill for bill in bills if directions.get(bill.invt_no) != "import"]
+    if not strange:
+        return
+    first = next((bill for bill in strange if bill.invt_no in directions), None)
+    if first is not None:
+        raise Unprocessable(
+            "invalid_value",
+            f"{first.message_type}: list {first.invt_no} is an export's, and imports alone are billed",
+        )
+    if not await tax_bills_store.has_unnumbered_import(conn):
+        first = strange[0]
+        raise Unprocessable(
+            "invalid_value",
+            f"{first.message_type}: list {first.invt_no} is none of ours, and none waits for a number",
+        )
