@@ -13,10 +13,12 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from services.cli import backup, dlq, doctor, probe, publish, watch
+from services.cli import backup, probe, publish, watch
 from services.cli.bench import app as bench
 from services.cli.connect import Exit, Unreachable, UsageError, print_err
 from services.cli.demo import app as demo
+from services.cli.dlq import app as dlq
+from services.cli.doctor import app as doctor
 from services.cli.order import app as order
 from services.cli.stack import app as stack
 from services.cli.stack import restart, setup
@@ -42,7 +44,7 @@ CUT_OFF: Final = 128 + signal.SIGPIPE
 """The status of any program whose reader went away: whether the answer was yes or no, nobody waited to hear."""
 
 
-def speak(error: Exception) -> Exit | None:
+def report(error: Exception) -> Exit | None:
     """Say what to do about a foreseen error, and which status it leaves with; None for one nobody foresaw."""
     if isinstance(error, UsageError | Unreachable):
         print_err(str(error))
@@ -55,10 +57,10 @@ def speak(error: Exception) -> Exit | None:
     if isinstance(error, Unavailable | ConnectionError):
         print_err(str(error) or "start the stack with `crossborder up`: it does not answer")
         return Exit.UNREACHABLE
-    return _of_database(error)
+    return _report_database(error)
 
 
-def _of_database(error: Exception) -> Exit | None:
+def _report_database(error: Exception) -> Exit | None:
     import asyncpg
 
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
@@ -85,7 +87,7 @@ def is_cut_off() -> bool:
     return True
 
 
-class Spoken(TyperGroup):
+class CommandRoot(TyperGroup):
     """The root group: translates errors, and knows the groups of other modules without reading them."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -100,19 +102,19 @@ class Spoken(TyperGroup):
             if isinstance(error, BrokenPipeError) and is_cut_off():
                 raise typer.Exit(CUT_OFF) from None
             # Usage errors of the parser carry their own exit status, 2.
-            status = None if hasattr(error, "exit_code") else speak(error)
+            status = None if hasattr(error, "exit_code") else report(error)
             if status is None:
                 raise
             raise typer.Exit(int(status)) from None
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return Elsewhere(cmd_name) if cmd_name in GROUPS else super().get_command(ctx, cmd_name)
+        return LazyGroup(cmd_name) if cmd_name in GROUPS else super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [*super().list_commands(ctx), *GROUPS]
 
 
-class Elsewhere(TyperGroup):
+class LazyGroup(TyperGroup):
     """A group whose module is read when one of its commands is asked for, so that the others start fast."""
 
     def __init__(self, name: str) -> None:
@@ -141,7 +143,7 @@ def _group_of(module: str, name: str) -> TyperGroup:
 
 
 app = typer.Typer(
-    cls=Spoken,
+    cls=CommandRoot,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -19,7 +19,7 @@ from services.cli.connect import (
     stdout,
     target,
 )
-from services.cli.id_prefixes import meant
+from services.cli.id_prefixes import complete
 
 aside = typer.Typer(
     no_args_is_help=True, help="Items that failed alone and were set aside: list, retry, drop."
@@ -112,7 +112,7 @@ async def _retry(to: RunningStack, ids: Sequence[str]) -> list[dict[str, Any]]:
     async with database(to, write=True) as conn, conn.transaction():
         rows = await _items(conn)
         whole = {
-            given: meant(given, {row["id"] for row in rows}, "item's id", to_change=True)
+            given: complete(given, {row["id"] for row in rows}, "item's id", to_change=True)
             for given in ids
         }
         if unknown := sorted(given for given, found in whole.items() if found is None):
@@ -129,12 +129,12 @@ async def _retry(to: RunningStack, ids: Sequence[str]) -> list[dict[str, Any]]:
 
 async def _drop(to: RunningStack, given: str, note: str) -> dict[str, Any]:
     """Delete the record from the outbox, and note who did it, why, and which record it was."""
-    from services.cli.dead_letters import operator
+    from services.cli.operator_requests import operator
     from shared.operator_requests import ask
 
     async with database(to, write=True) as conn, conn.transaction():
         rows = {row["id"]: row for row in await _items(conn)}
-        found = meant(given, set(rows), "item's id", to_change=True)
+        found = complete(given, set(rows), "item's id", to_change=True)
         if found is None:
             raise UsageError(
                 f"choose an id that `crossborder aside list` prints: nothing is set aside as {given}"

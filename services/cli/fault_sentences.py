@@ -59,7 +59,7 @@ _BOUNDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-class Wrongly(NamedTuple):
+class FieldFault(NamedTuple):
     """One fault of a document; the field as `lines[0].total`, empty for the document itself."""
 
     field: str
@@ -71,11 +71,11 @@ class Wrongly(NamedTuple):
         return f"{self.field or 'the file'}: found {self.found}, expected {self.expected} ({self.rule})"
 
 
-def faults_of(error: ValidationError) -> list[Wrongly]:
+def faults_of(error: ValidationError) -> list[FieldFault]:
     """Every fault of a shape. A list is not too short by parts that are wrong themselves: pydantic counts only the sound ones."""
     errors = error.errors(include_url=False)
     return [
-        _wrongly(each)
+        _fault_of(each)
         for each in errors
         if each["type"] != "too_short"
         or not any(
@@ -85,7 +85,7 @@ def faults_of(error: ValidationError) -> list[Wrongly]:
     ]
 
 
-def _wrongly(error: ErrorDetails) -> Wrongly:
+def _fault_of(error: ErrorDetails) -> FieldFault:
     kind, context = error["type"], error.get("ctx", {})
     found = _shown(error)
     rule, expected = _RULES.get(kind, (kind, error["msg"].removeprefix("Value error, ")))
@@ -100,7 +100,7 @@ def _wrongly(error: ErrorDetails) -> Wrongly:
             rule, expected = "one_of", str(context["expected"]).replace("'", "")
         case "value_error":
             rule, expected = "is_decimal", expected.replace("write it as ", "")
-    return Wrongly(path_of(error["loc"]), rule, found, expected)
+    return FieldFault(path_of(error["loc"]), rule, found, expected)
 
 
 def _shown(error: ErrorDetails) -> str:
@@ -115,7 +115,7 @@ def _shown(error: ErrorDetails) -> str:
             error["input"], str
         ):
             return "a text"  # where an object was expected, it may be a person's name
-    return _found(error["input"])
+    return _shown_value(error["input"])
 
 
 def path_of(steps: tuple[int | str, ...]) -> str:
@@ -125,7 +125,7 @@ def path_of(steps: tuple[int | str, ...]) -> str:
     )
 
 
-def _found(value: Any) -> str:
+def _shown_value(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, str):

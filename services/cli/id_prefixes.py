@@ -22,7 +22,7 @@ BY_BEGINNING: Final = (
 )
 
 
-def meant(given: str, ids: Collection[str], what: str, *, to_change: bool = False) -> str | None:
+def complete(given: str, ids: Collection[str], what: str, *, to_change: bool = False) -> str | None:
     """The one of `ids` that is given, whole or by its beginning; None if there is none. Raises Wrong if several begin so.
 
     `to_change`: ids of any length, of which one is to be changed. Then 5 is no beginning of 57: it may be a whole one that is gone.

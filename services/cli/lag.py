@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from services.cli.connect import RunningStack, database
 
-LOOKED_THROUGH: Final = 1000
+MARKS_MAX: Final = 1000
 """Offsets that are looked through for a record: so few may all be marks of transactions."""
 
 
 @dataclass(frozen=True)
-class Behind:
+class PartitionLag:
     """One partition as one service has it: where it reads on, where the log begins and where what may be read of it ends.
 
     `unread`: offset of the first record it has not handled, if that is known; there may be none before the end.
@@ -54,9 +54,9 @@ async def offsets(conn: Any) -> dict[str, dict[tuple[str, int], int]]:
     return found
 
 
-async def behind(
+async def partition_lags(
     to: RunningStack, stored: Mapping[str, Mapping[tuple[str, int], int]] | None = None
-) -> list[Behind]:
+) -> list[PartitionLag]:
     """Every partition of every topic that a service is to read. What it was never given it has read nothing of.
 
     `stored`: how far each service has read, as `offsets` found it before; asked for now if not given.
@@ -72,19 +72,19 @@ async def behind(
     }
     there = await topic_reader.ends(to, sorted(set().union(*heard.values())))
     found = [
-        Behind(service, topic, part, places.get((topic, part), 0), first, end)
+        PartitionLag(service, topic, part, places.get((topic, part), 0), first, end)
         for service, places in stored.items()
         for (topic, part), (first, end) in there.items()
         if topic in heard[service] or (topic, part) in places
     ]
-    return await past_marks(to, found)
+    return await skip_marks(to, found)
 
 
-async def past_marks(to: RunningStack, places: Sequence[Behind]) -> list[Behind]:
+async def skip_marks(to: RunningStack, places: Sequence[PartitionLag]) -> list[PartitionLag]:
     """The same, with the first record that is unread where hardly anything is: behind the last record may be marks only."""
     from services.cli import topic_reader
 
-    few = [b for b in places if 0 < b.records <= LOOKED_THROUGH]
+    few = [b for b in places if 0 < b.records <= MARKS_MAX]
     ranges: dict[tuple[str, int], tuple[int, int]] = {}
     found: dict[tuple[tuple[str, int], int], int] = {}
     while few:
@@ -101,6 +101,6 @@ async def past_marks(to: RunningStack, places: Sequence[Behind]) -> list[Behind]
 async def lag_of(to: RunningStack) -> dict[str, int]:
     """Records each service is behind."""
     found: dict[str, int] = {}
-    for place in await behind(to):
+    for place in await partition_lags(to):
         found[place.service] = found.get(place.service, 0) + place.records
     return found

@@ -26,7 +26,7 @@ from services.cli.connect import (
     target,
 )
 from services.cli.order import steps
-from services.cli.submission_files import Submission, from_file
+from services.cli.submission_files import Submission, read_file
 
 RETURN_REQUESTED: Final = b"return.requested.v1"
 LOOKED_AT: Final = 1000
@@ -73,7 +73,7 @@ def publish(
         )
     from services.cli import samples
 
-    records = from_file(file) if file is not None else samples.samples(sample, count or 1, seed)
+    records = read_file(file) if file is not None else samples.samples(sample, count or 1, seed)
     if sign is not None:
         records = signed(records, sign)
     to = target()
@@ -83,7 +83,7 @@ def publish(
         as_json(found)
     else:
         for row in found["orders"][:1000] if follow else ():
-            for line in steps.told(str(row["order_no"]), row["end"], row["became"]):
+            for line in steps.lines_of(str(row["order_no"]), row["end"], row["became"]):
                 print(line)
         print_err(
             f"published {found['published']} records in {found['seconds']:.2f} s ({found['per_second']:.0f} a second)"
@@ -221,7 +221,7 @@ async def _publish(
             finally:
                 publishing.cancel()
             seconds = await publishing
-    became = await steps.became(to, list(wanted), follower.ends) if wanted else {}
+    became = await steps.outcomes_of(to, list(wanted), follower.ends) if wanted else {}
     rows = [
         {"order_no": no, "end": follower.ends.get(i), "became": became.get(i)}
         for i, no in wanted.items()

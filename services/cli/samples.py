@@ -67,7 +67,7 @@ class Play:
     counts: dict[int, dict[str, int]]
 
 
-async def said_of(conn: Any, steps: Iterable[Step]) -> dict[str, set[str]]:
+async def timeline_types_of(conn: Any, steps: Iterable[Step]) -> dict[str, set[str]]:
     """By order number: what is on the timelines of the orders, of that which some of the steps wait for."""
     awaited = {s.order_no: s.once for s in steps if s.once is not None}
     found: dict[str, set[str]] = {}

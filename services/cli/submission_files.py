@@ -57,7 +57,7 @@ def submission_of(
     return Submission(order_no, order_id, order_no.encode() or None, value, headers)
 
 
-def from_file(path: Path) -> list[Submission]:
+def read_file(path: Path) -> list[Submission]:
     """The submissions of a file, or of stdin for `-`; raises Wrong naming the place of what is none."""
     from shared.errors import Unprocessable
     from shared.texts import utf8

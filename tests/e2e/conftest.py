@@ -18,6 +18,7 @@ from deploy.embedded.process import free_port
 from deploy.embedded.stack import PORTS, Stack
 from services.cli.connect import RunningStack
 from services.cli.stack import app as cli
+from services.cli.stack import readiness
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runni
     )
     await made.start()
     try:
-        missing = await cli.until_ready(made)
-        assert missing == [], cli.not_ready(made, missing)
+        missing = await readiness.until_ready(made)
+        assert missing == [], readiness.not_ready(made, missing)
         yield Running(made)
     finally:
         await made.stop()

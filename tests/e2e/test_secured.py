@@ -23,6 +23,7 @@ from services.cli import publish, samples, submission_files
 from services.cli.access import parties
 from services.cli.connect import RunningStack, database, target
 from services.cli.stack import app as cli
+from services.cli.stack import readiness
 from services.cli.verify import app as verify
 from services.customs.ceb.sign import KEY_FILE
 from shared.access import knows
@@ -44,7 +45,7 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
         began = time.monotonic()
         await stack.start()
         try:
-            assert await cli.until_ready(stack) == []
+            assert await readiness.until_ready(stack) == []
             print(f"up after {time.monotonic() - began:.1f} s")
             yield Running(stack)
         finally:

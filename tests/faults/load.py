@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
-from services.cli import dlq, publish, samples
+from services.cli import publish, samples
 from services.cli.connect import RunningStack, Unreachable, database
+from services.cli.dlq import letters
 from services.cli.samples import Cast, Step
 from shared.identity import order_id_of
 
@@ -53,7 +54,7 @@ class Load:
             # Where the broker is gone nothing counts as published; the ids make doubles harmless.
             with contextlib.suppress(Unreachable):
                 async with database(self._to) as conn:
-                    said = await samples.said_of(conn, [s for _, s in self._pending])
+                    said = await samples.timeline_types_of(conn, [s for _, s in self._pending])
                 await self._publish_due(await self.states(), said)
             await asyncio.sleep(LOOK_S)
 
@@ -115,7 +116,7 @@ class Load:
             str(order_id_of(PLATFORM, c.order_no)): c.kind for c in self.casts if c.kind in BLURRED
         }
         found = []
-        for letter in await dlq.letters_of(self._to):
+        for letter in await letters.letters_of(self._to):
             order_no = (letter.record.key or b"").decode("utf-8", "replace")
             if by_no.get(order_no) not in UNREADABLE | BLURRED:
                 found.append(

@@ -19,6 +19,7 @@ from deploy.embedded.stack import Stack
 from deploy.embedded.supervisor import Program
 from services.cli.connect import target
 from services.cli.stack import app as cli
+from services.cli.stack import readiness
 from services.cli.verify import app as verify
 from tests.faults.chaos import Chaos
 from tests.faults.load import Load
@@ -50,7 +51,7 @@ async def running(
             stack.supervisor.start(
                 Program(f"{name}-2", [sys.executable, "-m", stacks.MODULES[name]], env)
             )
-        assert await cli.until_ready(stack) == []
+        assert await readiness.until_ready(stack) == []
         yield stack
     finally:
         await stack.stop()

@@ -15,11 +15,14 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from services.cli import connect, dlq, lag, topic_reader
+from services.cli import connect, lag, topic_reader
 from services.cli.connect import RunningStack, Unreachable, UsageError
+from services.cli.dlq import app as dlq
+from services.cli.dlq import drop, replay
+from services.cli.dlq import letters as dead_letters
 from services.cli.order import release
 from services.cli.verify import app as verify
-from services.cli.verify import log_invariants
+from services.cli.verify import log_invariants, table_versions
 from shared import operator_requests, topics
 from shared.envelope import Record, headers_of
 from shared.errors import Unprocessable
@@ -63,9 +66,9 @@ async def stack(kafka: str, database: str, prefix: str, home: Path) -> RunningSt
     return RunningStack(kafka, database, prefix, home)
 
 
-def given(found: list[dlq.Given]) -> list[dlq.DeadLetter]:
+def given(found: list[replay.ReplayResult]) -> list[dead_letters.DeadLetter]:
     """Those that went back to their topics, or would."""
-    return [each.letter for each in found if each.became == dlq.WENT]
+    return [each.letter for each in found if each.became == replay.WENT]
 
 
 async def test_a_replay_puts_the_original_record_back_and_the_list_tells(
@@ -83,19 +86,19 @@ async def test_a_replay_puts_the_original_record_back_and_the_list_tells(
         "SELECT 'orders.submissions', 0, 5, 'malformed', n FROM generate_series(1, 3) n"
     )
 
-    (letter,) = await dlq.letters_of(to)
-    assert await dlq.replayed(to, [letter]) == set()
+    (letter,) = await dead_letters.letters_of(to)
+    assert await dead_letters.replayed_ids(to, [letter]) == set()
     assert given(
-        await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=True)
+        await replay.replay_letters(to, [letter.letter_id], None, everything=False, dry_run=True)
     ) == [letter]
     assert [r async for r in topic_reader.read(to, ["orders.submissions"])] == []
 
-    await dlq._replay(to, [letter.letter_id], None, everything=False, dry_run=False)
+    await replay.replay_letters(to, [letter.letter_id], None, everything=False, dry_run=False)
     (again,) = [r async for r in topic_reader.read(to, ["orders.submissions"])]
     assert (again.key, again.value) == (poison.key, poison.value)
     origin = ("dlq_origin", b"orders.submissions/0/5/2")
     assert again.headers == (*poison.headers, ("dlq_replay", letter.letter_id.encode()), origin)
-    assert await dlq.replayed(to, [letter]) == {letter.letter_id}
+    assert await dead_letters.replayed_ids(to, [letter]) == {letter.letter_id}
     assert await conn.fetchval("SELECT array_agg(entry ORDER BY 1) FROM orders.dead_letter") == [
         1,
         3,
@@ -121,11 +124,15 @@ async def test_a_letter_nobody_will_replay_is_owed_no_longer_unless_it_holds_an_
     await conn.execute(
         "INSERT INTO tax.held_order (order_id, reason) VALUES ($1, 'malformed')", ORDER
     )
-    would = await dlq._drop(to, [], "malformed", dry_run=True)
-    assert sorted(row["outcome"] for row in would) == [dlq.HOLDS, "is not owed", "would be dropped"]
+    would = await drop.drop_letters(to, [], "malformed", dry_run=True)
+    assert sorted(row["outcome"] for row in would) == [
+        drop.HOLDS,
+        "is not owed",
+        "would be dropped",
+    ]
     assert await conn.fetchval("SELECT count(*) FROM tax.dead_letter") == 2
-    done = await dlq._drop(to, [], "malformed", dry_run=False)
-    assert sorted(row["outcome"] for row in done) == ["dropped", dlq.HOLDS, "is not owed"]
+    done = await drop.drop_letters(to, [], "malformed", dry_run=False)
+    assert sorted(row["outcome"] for row in done) == ["dropped", drop.HOLDS, "is not owed"]
     assert await conn.fetchval("SELECT array_agg(at_offset) FROM tax.dead_letter") == [6]
     await conn.close()
 
@@ -146,14 +153,18 @@ async def test_all_that_is_replayed_is_what_is_owed_and_was_not_replayed_yet(
     await conn.execute(
         "INSERT INTO tax.dead_letter (topic, part, at_offset, reason) VALUES ('orders.events', 0, 6, 'malformed')"
     )
-    letters = {letter.owed_as[3]: letter for letter in await dlq.letters_of(to)}
-    assert set(await dlq.owed(to, list(letters.values()))) == {letters[6].letter_id}
-    assert given(await dlq._replay(to, [], None, everything=True, dry_run=False)) == [letters[6]]
-    assert await dlq.owed(to, list(letters.values())) == {}
-    assert await dlq._replay(to, [], "malformed", everything=False, dry_run=False) == []
+    letters = {letter.owed_as[3]: letter for letter in await dead_letters.letters_of(to)}
+    assert set(await dead_letters.owed_by_id(to, list(letters.values()))) == {letters[6].letter_id}
+    assert given(await replay.replay_letters(to, [], None, everything=True, dry_run=False)) == [
+        letters[6]
+    ]
+    assert await dead_letters.owed_by_id(to, list(letters.values())) == {}
+    assert await replay.replay_letters(to, [], "malformed", everything=False, dry_run=False) == []
     # By its id any of them is, also what was dropped.
     assert given(
-        await dlq._replay(to, [letters[5].letter_id], None, everything=False, dry_run=False)
+        await replay.replay_letters(
+            to, [letters[5].letter_id], None, everything=False, dry_run=False
+        )
     ) == [letters[5]]
     await conn.close()
 
@@ -185,21 +196,21 @@ async def test_what_holds_an_order_is_replayed_though_its_topic_has_it_no_more(
     await handler.handle(
         [counted(order, 666, 0), counted(order, 2, 1)]
     )  # no relay brings the letter to its topic
-    (letter,) = await dlq.letters_of(to)
+    (letter,) = await dead_letters.letters_of(to)
     name = "tax/orders.events/0/0"
     assert (letter.letter_id, letter.head("dlq_error")) == (name, "this amount cannot be tallied")
     with pytest.raises(UsageError, match="only tax can open what it keeps sealed"):
         await asyncio.to_thread(show_value, name, to)
     async with obeying(handler):
-        (failed,) = await dlq._replay(to, [name], None, everything=False, dry_run=False)
+        (failed,) = await replay.replay_letters(to, [name], None, everything=False, dry_run=False)
     assert (failed.became, failed.why) == (
-        dlq.FAILED,
+        replay.FAILED,
         "invalid_value: this amount cannot be tallied",
     )
     async with obeying(tally_handler()):
-        (handled,) = await dlq._replay(to, [], None, everything=True, dry_run=False)
-    assert (handled.became, handled.why) == (dlq.HANDLED, "1 records")
-    assert await dlq.letters_of(to) == []
+        (handled,) = await replay.replay_letters(to, [], None, everything=True, dry_run=False)
+    assert (handled.became, handled.why) == (replay.HANDLED, "1 records")
+    assert await dead_letters.letters_of(to) == []
     async with tally_pool.acquire() as conn:
         assert await conn.fetchval("SELECT total FROM tally WHERE order_id = $1", order) == 668
 
@@ -223,8 +234,8 @@ async def test_what_an_earlier_release_gave_up_is_replayed_from_its_topic(
     conn = await asyncpg.connect(database)
     await conn.execute("UPDATE tax.dead_letter SET record = NULL, order_id = NULL")
     async with obeying(tally_handler()):
-        (found,) = await dlq._replay(to, [], None, everything=True, dry_run=False)
-    assert found.became == dlq.HANDLED
+        (found,) = await replay.replay_letters(to, [], None, everything=True, dry_run=False)
+    assert found.became == replay.HANDLED
     assert await conn.fetchval("SELECT total FROM tax.tally WHERE order_id = $1", order) == 668
     await conn.close()
 
@@ -353,7 +364,7 @@ async def say(to: RunningStack, orders: Sequence[UUID]) -> None:
 async def test_among_many_orders_each_that_the_log_counts_otherwise_is_named(
     kafka: str, database: str, topic_prefix: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_invariants, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(table_versions, "ROWS_AT_ONCE", 7)
     to = await stack(kafka, database, topic_prefix, home)
     orders = [uuid4() for _ in range(60)]
     versions = [1] * 55 + [2, 2] + [1, 1, 1]

@@ -14,8 +14,9 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
-from services.cli import dlq, lag, topic_reader
+from services.cli import lag, topic_reader
 from services.cli.connect import RunningStack, Unreachable
+from services.cli.dlq import letters, replay
 from services.cli.stack import restart
 from services.cli.verify import app as verify
 from shared import inbox, log_ends, topics
@@ -195,17 +196,19 @@ async def test_dead_letters_are_listed_and_replayed_whatever_the_topics_end_in(
         ending(kafka, topic_prefix + topics.ORDERS, kind), ending(kafka, topic_prefix + letter.topic, kind, (5,)),
         asyncio.timeout(60),
     ):  # fmt: skip
-        found = [each for each in await dlq.letters_of(to) if each.head("dlq_reason")]
+        found = [each for each in await letters.letters_of(to) if each.head("dlq_reason")]
         assert len(found) == 1
-        assert await dlq.replayed(to, found) == set()
+        assert await letters.replayed_ids(to, found) == set()
         assert (
             given(
-                await dlq._replay(to, [found[0].letter_id], None, everything=False, dry_run=False)
+                await replay.replay_letters(
+                    to, [found[0].letter_id], None, everything=False, dry_run=False
+                )
             )
             == found
         )
     async with asyncio.timeout(60):
-        assert await dlq.replayed(to, found) == {found[0].letter_id}
+        assert await letters.replayed_ids(to, found) == {found[0].letter_id}
 
 
 def shown(name: str) -> dict[str, float]:

@@ -35,7 +35,7 @@ async def test_what_became_of_the_orders_that_were_followed(world: World, databa
     await world.settle_down()
     to = RunningStack("", database, "", Path())
     ids = [order_id_of(each["platform"]["code"], each["order_no"]) for each in (good, bad)]
-    found = await steps.became(to, ids, {ids[0]: "fulfilled", ids[1]: "exists"})
+    found = await steps.outcomes_of(to, ids, {ids[0]: "fulfilled", ids[1]: "exists"})
     accepted, refused = (found[order_id] for order_id in ids)
     assert (accepted["state"], accepted["faults"]) == ("fulfilled", [])
     assert accepted["steps"][0]["type"] == "order.placed.v1"
@@ -48,11 +48,11 @@ async def test_what_became_of_the_orders_that_were_followed(world: World, databa
         {"field", "rule", "found", "expected", "code"} <= fault.keys()
         for fault in refused["faults"]
     )
-    lines = list(steps.told("NO", "rejected", refused))
+    lines = list(steps.lines_of("NO", "rejected", refused))
     assert any(line.startswith("  fault lines[0].total: ") for line in lines)
     assert steps.what_to_send("NO", "exists", refused) is not None
     many = [*ids, *(order_id_of("P", str(n)) for n in range(steps.STEPS_OF_MAX))]
-    assert "steps" not in (await steps.became(to, many, {}))[ids[0]]
+    assert "steps" not in (await steps.outcomes_of(to, many, {}))[ids[0]]
 
 
 def publish(world: World, *orders: dict[str, Any]) -> None:

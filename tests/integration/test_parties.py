@@ -380,25 +380,25 @@ TAKEN = "taken at its word, since the broker tells nobody apart"
 async def test_doctor_says_in_one_line_who_must_sign_and_who_cannot(
     world: World, database: str, tmp_path: Path
 ) -> None:
-    from services.cli import doctor
     from services.cli.connect import RunningStack
+    from services.cli.doctor import database as doctor_database
 
     open_stack = RunningStack("", database, "", tmp_path)
     secured = replace(open_stack, security=Security("SASL_PLAINTEXT", "operators", "a password"))
     mine = order(1) | {"order_no": "P-waits~lost"}
     await said(world, shop_record(mine["order_no"], mine, SUBMITTED))
     assert await world.states() == {mine["order_no"]: "placed"}
-    (check,) = await doctor._parties(open_stack)
+    (check,) = await doctor_database._parties(open_stack)
     assert (check.ok, check.found) == (
         True,
         f"0 platforms and 0 carriers sign what they say; every other is {TAKEN}: docs/access.md",
     )
-    (check,) = await doctor._parties(secured)
+    (check,) = await doctor_database._parties(secured)
     assert (check.ok, check.todo) == (
         False, f"give {mine['platform']['code']} a key with `crossborder access party add`: what they say is refused",
     )  # fmt: skip
     await bind(world, "orders", mine["platform"]["code"], SHOP)
-    (check,) = await doctor._parties(secured)
+    (check,) = await doctor_database._parties(secured)
     assert (check.ok, check.found) == (
         True,
         "1 platforms and 0 carriers sign what they say; every other is refused",
@@ -415,7 +415,7 @@ async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_
     from services.cli import publish, samples, submission_files
     from services.cli.access import parties
     from services.cli.connect import RunningStack, UsageError
-    from services.cli.order import app as order_app
+    from services.cli.order import requests
 
     to = RunningStack("", database, "", tmp_path)
     monkeypatch.setattr(parties, "target", lambda: to)
@@ -458,7 +458,7 @@ async def test_the_command_line_binds_a_platform_signs_for_it_and_speaks_for_it_
                 await asyncio.sleep(0.05)
 
         task = asyncio.create_task(obey())
-        await order_app._publish(to, RETURN, mine["order_no"], "operator", None, {})
+        await requests._publish(to, RETURN, mine["order_no"], "operator", None, {})
         await task
         for _ in range(2):
             world.clock.now += 20

@@ -226,7 +226,7 @@ async def test_the_same_receipt_in_gbk_and_in_an_envelope_is_heard(world: World)
 
 
 async def test_the_letter_of_an_entry_says_which_to_the_command_line(world: World) -> None:
-    from services.cli.dlq import DeadLetter
+    from services.cli.dlq.letters import DeadLetter
 
     found = await placed(world)
     await hear(

@@ -13,7 +13,7 @@ import pytest
 from deploy.samples import submission
 from sandbox.authority.receipts import Receipt, messages_of, new_guid, return_time
 from services.cli.connect import UsageError
-from services.cli.demo.app import bills_of
+from services.cli.demo.playback import bills_of
 from services.cli.tax import cases as tax_cases
 from services.cli.verify.cross_service_invariants import BETWEEN
 from services.payments.customs_debt.deposit_policy import DepositPolicy

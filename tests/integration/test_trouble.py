@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from deploy.embedded.postgres import SYSTEM_USER, EmbeddedPostgres, _let_through, _system_user
-from services.cli import doctor
+from services.cli.doctor import database as doctor_database
 from services.schema import migrate
 from shared import operator_requests, topics
 from shared.database import CUT, connect_pool
@@ -310,7 +310,7 @@ async def test_doctor_looks_at_the_lock_table_of_the_server_it_finds(
     tally_pool: Any, database: str
 ) -> None:
     conn = await asyncpg.connect(database)
-    check = await doctor._locks(conn)
+    check = await doctor_database._locks(conn)
     assert check.ok, check
     assert check.found.startswith(
         f"{await conn.fetchval('SHOW max_locks_per_transaction')} locks a connection, 4 processes"

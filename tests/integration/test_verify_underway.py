@@ -18,7 +18,7 @@ import pytest
 from services.cli import lag
 from services.cli.connect import RunningStack
 from services.cli.verify import app as verify
-from services.cli.verify import log_invariants, reconciliation
+from services.cli.verify import log_invariants, reconciliation, report
 from services.cli.verify.findings import Finding
 from shared import outbox, topics
 from shared.database import connect_pool
@@ -101,7 +101,7 @@ async def test_facts_that_wait_in_an_outbox_are_told_of_and_break_nothing(
     assert broken(found) == set()
     assert len(by_name(found)[WAITS].offending) == 40
     assert not all(f.ok for f in found), "the exit status is not 0"
-    rows = {row["name"]: row for row in verify.as_document(found)["invariants"]}
+    rows = {row["name"]: row for row in report.as_document(found)["invariants"]}
     assert (rows[WAITS]["ok"], rows[WAITS]["act"], rows[HELD]["ok"], rows[HELD]["act"]) == (
         False,
         True,
@@ -110,7 +110,7 @@ async def test_facts_that_wait_in_an_outbox_are_told_of_and_break_nothing(
     )
     err = capsys.readouterr().err
     assert f"looking again, for up to 2 s while nothing moves: {WAITS}" in err
-    verify.show(found)
+    report.show(found)
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == [
         "ACT: records of customs wait to be published: start customs if it is down, else look at its log",
@@ -293,7 +293,7 @@ async def test_between_services_an_order_whose_fact_waits_or_is_unread_breaks_no
     assert found["no_lag"].act
     assert found["no_lag"].offending
     assert "start payments if it is down" in found["no_lag"].says
-    for b in await lag.behind(to):
+    for b in await lag.partition_lags(to):
         await admin.execute(
             f"INSERT INTO {b.service}.consumer_offset VALUES ($1, $2, $3)", *b.place, b.end
         )

@@ -11,6 +11,7 @@ import pytest
 from services.cli import connect
 from services.cli.connect import RunningStack
 from services.cli.order import app as order
+from services.cli.order import receipt
 from tests.integration.test_tax_bills import days_pass, placed
 from tests.integration.world import World, opened
 
@@ -88,7 +89,7 @@ async def test_what_is_printed_holds_no_value_of_the_language(
     monkeypatch.setattr(connect, "PIPE_COLUMNS", 400)
     order_no = await placed(world)
     await days_pass(world, 2)
-    order._print(await show(to, order_no))
+    receipt.print_receipt(await show(to, order_no))
     out = capsys.readouterr().out
     assert "+0.000 s" in out
     for value in ("None", "True", "False", "Decimal(", "UUID(", "datetime", "{'", "['"):

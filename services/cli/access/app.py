@@ -20,11 +20,11 @@ from services.cli.connect import (
     home_of,
     print_err,
     run,
-    security_of,
     stack_file,
     stdout,
     target,
 )
+from services.cli.credentials import security_of
 
 if TYPE_CHECKING:
     from shared.access import Done, Grant

@@ -21,7 +21,7 @@ from services.cli.connect import (
     stdout,
     target,
 )
-from services.cli.dead_letters import operator
+from services.cli.operator_requests import operator
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (

@@ -80,7 +80,7 @@ def running() -> Iterator[RunningStack]:
     if to is not None:
         yield to
         return
-    from services.cli.stack import app as stack
+    from services.cli.stack import shutdown, startup
 
     with tempfile.TemporaryDirectory(
         prefix="crossborder-bench-", ignore_cleanup_errors=True
@@ -88,11 +88,11 @@ def running() -> Iterator[RunningStack]:
         print_err(f"no stack runs in {home_of(None)}; starting one for this run")
         home = Path(folder)
         try:
-            stack.start_detached(home)
+            startup.start_detached(home)
             yield target(home)
         finally:
             if stack_file(home):
-                stack.stop(home)
+                shutdown.stop(home)
 
 
 async def _bench(
@@ -102,6 +102,7 @@ async def _bench(
     from services.cli.bench import measurement
     from services.cli.order import counts
     from services.cli.verify import app as verify
+    from services.cli.verify import report
 
     limits: dict[str, float | None] = {
         "kafka_messages_per_second": None,
@@ -162,7 +163,7 @@ async def _bench(
             n: round((after[n] - before.get(n, 0.0)) * 1000 / count, 2) for n in after
         },
         "rss_mib": peak.mib,
-        "violations": verify.violations(findings),
+        "violations": report.violations(findings),
     }
 
 

@@ -19,7 +19,7 @@ from services.cli.connect import (
     stdout,
     target,
 )
-from services.cli.id_prefixes import meant
+from services.cli.id_prefixes import complete
 
 summaries = typer.Typer(
     invoke_without_command=True,
@@ -124,7 +124,7 @@ def _decide(query: str, candidates: str, number: str, done: str, else_: str) -> 
 
 async def _update(query: str, candidates: str, number: str) -> str | None:
     async with database(target(), write=True) as conn:
-        whole = meant(number, [row[0] for row in await conn.fetch(candidates, number)], "number")
+        whole = complete(number, [row[0] for row in await conn.fetch(candidates, number)], "number")
         return whole if whole is not None and await conn.fetchval(query, whole) else None
 
 

@@ -18,7 +18,8 @@ from services.cli.connect import (
     run,
     target,
 )
-from services.cli.dead_letters import Asked, holders_of, operator, results_of
+from services.cli.dlq.store import holders_of
+from services.cli.operator_requests import RequestId, operator, results_of
 
 
 def release(
@@ -45,7 +46,7 @@ def release(
         as_json(found)
     else:
         for row in found:
-            print(_told(row))
+            print(_sentence_of(row))
     if any(row["outcome"] != "done" or "held_again" in row for row in found):
         exit_with(Exit.NO)
 
@@ -64,7 +65,7 @@ async def _release(
         if not holders:
             print_err(f"nothing to do: no service holds {order_ref}")
             exit_with(Exit.NO)
-        asked: list[Asked] = [
+        asked: list[RequestId] = [
             (each, await ask(conn, each, "skip", operator(), order_id=order_id, note=note)) for each in holders
             if only in (None, each)
         ]  # fmt: skip
@@ -84,7 +85,7 @@ async def _order_id(conn: Any, order_ref: str, find: Any) -> UUID:
         return found
 
 
-def _told(row: dict[str, Any]) -> str:
+def _sentence_of(row: dict[str, Any]) -> str:
     if row["outcome"] == "asked":
         return f"{row['service']} is asked, and has not done it yet: start it"
     if row["outcome"] != "done":

@@ -20,7 +20,7 @@ _STEPS: Final = "SELECT order_id, at, source, type FROM orders.timeline WHERE or
 _RESUBMITTED: Final = "SELECT summary ->> 'verdict' FROM orders.timeline WHERE order_id = $1 AND type = $2 ORDER BY id DESC LIMIT 1"
 
 
-async def became(
+async def outcomes_of(
     to: RunningStack, order_ids: Sequence[UUID], ends: Mapping[UUID, str]
 ) -> dict[UUID, dict[str, Any]]:
     """Of each order that is known here: its state, its faults, and the steps if there are not too many orders."""
@@ -63,7 +63,7 @@ def steps(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return made
 
 
-def told(order_no: str, end: str | None, found: Mapping[str, Any] | None) -> Iterator[str]:
+def lines_of(order_no: str, end: str | None, found: Mapping[str, Any] | None) -> Iterator[str]:
     """The lines about one order, for people."""
     yield f"{order_no}  {end or 'open'}"
     if found is None:

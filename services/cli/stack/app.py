@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -20,8 +16,6 @@ from deploy.embedded import lock
 from services.cli.connect import (
     HOME,
     Exit,
-    Unreachable,
-    UsageError,
     as_json,
     exit_with,
     home_of,
@@ -32,15 +26,12 @@ from services.cli.connect import (
     stdout,
 )
 from services.cli.stack import readiness
+from services.cli.stack.readiness import not_ready, until_ready
+from services.cli.stack.shutdown import down
+from services.cli.stack.startup import start_detached
 
 if TYPE_CHECKING:
     from deploy.embedded.stack import Stack
-
-READY_S: Final = 60.0
-FIRST_S: Final = 240.0
-"""The very first start fetches Kafka's jars."""
-DOWN_S: Final = 45.0
-NOT_READY: Final = "did not become ready"
 
 
 def register(app: typer.Typer) -> None:
@@ -142,38 +133,6 @@ async def _stop_if_lost(stack: Stack, stop: asyncio.Event) -> None:
     stop.set()
 
 
-def not_ready(stack: Stack, missing: Sequence[str]) -> str:
-    """What to do about programs that do not become ready."""
-    logs = ", ".join(str(stack.logs / f"{name}.log") for name in missing)
-    return f"look at {logs}: {', '.join(missing)} {NOT_READY} in {READY_S:.0f} s"
-
-
-async def until_ready(
-    stack: Stack, stop: asyncio.Event | None = None, timeout_s: float = READY_S
-) -> list[str]:
-    """Wait until every program answers that it is ready; returns those that do not in time."""
-    import aiohttp
-
-    ports = {name: stack.ports[name] for name in stack.programs}
-    deadline = time.monotonic() + timeout_s
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
-        while ports and time.monotonic() < deadline and not (stop and stop.is_set()):
-            for name in [n for n, port in ports.items() if n == "streams" or not port]:
-                # The streams worker is never in the way of an order, so nobody waits for it.
-                ports.pop(name)
-            answers = await asyncio.gather(
-                *(readiness.is_ready(session, port) for port in ports.values())
-            )
-            ports = {
-                name: port
-                for (name, port), ready in zip(ports.items(), answers, strict=True)
-                if not ready
-            }
-            if ports:
-                await asyncio.sleep(0.1)
-    return sorted(ports)
-
-
 def urls(found: Mapping[str, Any]) -> list[str]:
     """Where everything of a running stack answers, one line each."""
     ports = found.get("ports", {})
@@ -183,109 +142,6 @@ def urls(found: Mapping[str, Any]) -> list[str]:
     return (
         [*lines, f"bank       {found['bank_url']}/v1/statement"] if found.get("bank_url") else lines
     )
-
-
-class Started(Protocol):
-    """A process of which is asked whether it has ended, and with which status."""
-
-    pid: int
-
-    def poll(self) -> int | None: ...
-
-
-def start_detached(home: Path, *, secured: bool = False, probe: bool = False) -> None:
-    """Start a stack in a process of its own and wait until it is up; raises what `up` would have said."""
-    if stack_file(home):
-        print_err(f"a stack runs in {home} already; `crossborder status` shows it")
-        return
-    if lock.runs(home):
-        raise none_runs(home)
-    lock.make_folder(home / "logs")
-    # Another `up` of this moment may have the folder, and its log is its own: this one gets that name with the lock.
-    draft = home / "logs" / f"up.{os.getpid()}.part"
-    options = [*(["--secured"] if secured else []), *(["--probe"] if probe else [])]
-    with draft.open("wb") as out:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "services", "up", "--home", str(home), *options],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        _await_up(home, child, draft)
-    except BaseException:
-        if child.poll() is None:
-            child.terminate()
-        raise
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _await_up(home: Path, child: Started, draft: Path) -> None:
-    log = draft
-    deadline = time.monotonic() + READY_S + FIRST_S
-    told = 0
-    while time.monotonic() < deadline:
-        if log == draft and lock.holder(home) == child.pid:
-            log = draft.replace(home / "logs" / "up.log")
-        ended = child.poll()
-        text = log.read_text(errors="replace")
-        if ended is not None:
-            if ended == Exit.WRONG:
-                raise UsageError(text[told:].strip())
-            raise Unreachable(
-                text[told:].strip()
-                or f"look at {home / 'logs'}: the stack ended with status {ended}"
-            )
-        whole = text.rfind("\n") + 1
-        print(text[told:whole], end="", file=sys.stderr, flush=True)
-        told = max(told, whole)
-        if "\nup;" in text:
-            return
-        if NOT_READY in text:
-            stop(home)
-            raise Unreachable(
-                f"look at {home / 'logs'}: the stack was not ready in time and was stopped"
-            )
-        time.sleep(0.05)
-    raise Unreachable(f"look at {home / 'logs'}: the stack was not up in time")
-
-
-def down(home: Path | None = HOME) -> None:
-    """Stop the embedded stack."""
-    folder = home_of(home)
-    print_err("stopped" if stop(folder) else f"no stack runs in {folder}")
-
-
-def stop(home: Path) -> bool:
-    """Stop the stack of this folder, also one that is just starting; False if none runs."""
-    if not lock.runs(home):
-        return False
-    pid = lock.holder(home)
-    if pid is None:
-        raise none_runs(home)
-    tell(pid, signal.SIGTERM)
-    deadline = time.monotonic() + DOWN_S
-    while lock.holder(home) == pid:
-        if time.monotonic() > deadline:
-            raise Unreachable(
-                f"look at {home / 'logs'}: process {pid} did not end in {DOWN_S:.0f} s"
-            )
-        time.sleep(0.05)
-    return True
-
-
-def tell(pid: int, number: signal.Signals) -> None:
-    """Send a process of the stack a signal, if it still runs; raises Wrong if it is not this user's."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
-    except PermissionError:
-        raise UsageError(
-            f"do this as the user whose stack it is: process {pid} is another user's"
-        ) from None
 
 
 def status(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any, Final
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from services.cli.connect import security_of
+from services.cli.credentials import security_of
+
+if TYPE_CHECKING:
+    from deploy.embedded.stack import Stack
 
 ANSWER_S: Final = 3.0
 
@@ -84,3 +88,39 @@ async def _postgres(found: Mapping[str, Any]) -> bool:
 
 
 SERVERS: Final = {"kafka": _kafka, "postgres": _postgres}
+
+
+READY_S: Final = 60.0
+
+
+NOT_READY: Final = "did not become ready"
+
+
+def not_ready(stack: Stack, missing: Sequence[str]) -> str:
+    """What to do about programs that do not become ready."""
+    logs = ", ".join(str(stack.logs / f"{name}.log") for name in missing)
+    return f"look at {logs}: {', '.join(missing)} {NOT_READY} in {READY_S:.0f} s"
+
+
+async def until_ready(
+    stack: Stack, stop: asyncio.Event | None = None, timeout_s: float = READY_S
+) -> list[str]:
+    """Wait until every program answers that it is ready; returns those that do not in time."""
+    import aiohttp
+
+    ports = {name: stack.ports[name] for name in stack.programs}
+    deadline = time.monotonic() + timeout_s
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        while ports and time.monotonic() < deadline and not (stop and stop.is_set()):
+            for name in [n for n, port in ports.items() if n == "streams" or not port]:
+                # The streams worker is never in the way of an order, so nobody waits for it.
+                ports.pop(name)
+            answers = await asyncio.gather(*(is_ready(session, port) for port in ports.values()))
+            ports = {
+                name: port
+                for (name, port), ready in zip(ports.items(), answers, strict=True)
+                if not ready
+            }
+            if ports:
+                await asyncio.sleep(0.1)
+    return sorted(ports)

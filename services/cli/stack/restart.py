@@ -27,8 +27,8 @@ from services.cli.connect import (
     stack_file,
     target,
 )
-from services.cli.stack.app import tell
 from services.cli.stack.readiness import is_alive, is_ready
+from services.cli.stack.shutdown import tell
 
 READY_S: Final = 60.0
 BACK_S: Final = 15.0
@@ -162,7 +162,7 @@ async def _ends(to: RunningStack, name: str) -> dict[tuple[str, int], int]:
     """Where what may be read of each partition of the service ends now; what lies behind an open transaction is told."""
     from services.cli import lag, topic_reader
 
-    found = {b.place: b.end for b in await lag.behind(to) if b.service == name}
+    found = {b.place: b.end for b in await lag.partition_lags(to) if b.service == name}
     for told in await topic_reader.held_back(to, sorted({topic for topic, _ in found})):
         print_err(f"{name} is not waited for there: {told}")
     return found
@@ -176,13 +176,13 @@ async def _behind(to: RunningStack, name: str, marks: Mapping[tuple[str, int], i
     async with database(to) as conn:
         stored = (await lag.offsets(conn))[name]
     late = [
-        lag.Behind(name, *place, stored.get(place, 0), 0, end)
+        lag.PartitionLag(name, *place, stored.get(place, 0), 0, end)
         for place, end in marks.items()
         if stored.get(place, 0) < end
     ]
     return [
         f"{b.topic}/{b.partition} at {b.next} of {b.end}"
-        for b in await lag.past_marks(to, late)
+        for b in await lag.skip_marks(to, late)
         if b.records
     ]
 

@@ -17,10 +17,10 @@ from services.cli.connect import (
     kafka_errors,
     print_err,
     run,
-    security_of,
     stack_file,
     target,
 )
+from services.cli.credentials import security_of
 
 
 def register(app: typer.Typer) -> None:

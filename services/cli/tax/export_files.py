@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from services.cli.connect import UsageError
-from services.cli.fault_sentences import Wrongly
+from services.cli.fault_sentences import FieldFault
 from services.cli.tax.order_files import (
     Count,
     CountryCode,
@@ -112,22 +112,22 @@ class Reading(NamedTuple):
         """An export order from its JSON; raises Unread with every fault."""
         return read(name, text, ExportOrder, self.known, timed(self.at), self._way, wrong_facts)
 
-    def _way(self, document: Document) -> Iterator[Wrongly]:
+    def _way(self, document: Document) -> Iterator[FieldFault]:
         direction, mode = document.get("direction", "export"), document.get("mode", "9610")
         if isinstance(direction, str) and direction != "export":
-            yield Wrongly(
+            yield FieldFault(
                 "direction",
                 "one_of",
                 repr(direction),
                 "'export': `crossborder tax assess` takes imports",
             )
         if isinstance(mode, str) and mode not in self.modes:
-            yield Wrongly(
+            yield FieldFault(
                 "mode", "one_of", repr(mode), f"a mode of exports: {', '.join(self.modes)}"
             )
 
 
-def wrong_facts(document: Document) -> Iterator[Wrongly]:
+def wrong_facts(document: Document) -> Iterator[FieldFault]:
     """What an exporter says in `export` that is no such fact."""
     from services.tax.exports.domain import check_facts
 
@@ -137,7 +137,7 @@ def wrong_facts(document: Document) -> Iterator[Wrongly]:
             check_facts({name: value})
         except ValueError as error:
             found = repr(value) if isinstance(value, str | bool) else type(value).__name__
-            yield Wrongly(
+            yield FieldFault(
                 f"export.{name}",
                 "is_fact",
                 found[:60],

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from services.cli.connect import Exit, UsageError
-from services.cli.fault_sentences import Wrongly, faults_of
+from services.cli.fault_sentences import FieldFault, faults_of
 from services.tax.domain.assessment import beijing_date
 from services.tax.rulebook.tariff import Nomenclature
 from shared.money import EXPONENTS, Money, MoneyError
@@ -97,7 +97,7 @@ Shape = TypeVar("Shape", bound=BaseModel)
 class Unread(UsageError):
     """A document is not as it must be; `faults` says each field of it."""
 
-    def __init__(self, name: str, faults: Sequence[Wrongly]) -> None:
+    def __init__(self, name: str, faults: Sequence[FieldFault]) -> None:
         more = (
             [f"{name}: and {len(faults) - FAULTS_MAX} faults more"]
             if len(faults) > FAULTS_MAX
@@ -189,7 +189,7 @@ def answer_many(
 
 
 Document = Mapping[str, Any]
-Look = Callable[[Document], Iterable[Wrongly]]
+Look = Callable[[Document], Iterable[FieldFault]]
 
 
 def read(
@@ -237,13 +237,13 @@ class _Amount(NamedTuple):
     currency: str
 
 
-def _amounts(document: Document) -> Iterator[Wrongly]:
+def _amounts(document: Document) -> Iterator[FieldFault]:
     rows = _rows(document)
     currency = document.get("currency")
     if not isinstance(currency, str):
         return
     if currency not in EXPONENTS:
-        yield Wrongly(
+        yield FieldFault(
             "currency",
             "is_currency",
             repr(currency),
@@ -275,17 +275,17 @@ def _amounts(document: Document) -> Iterator[Wrongly]:
     ]
     for amount in unlike:
         decimals = f"an amount of at most {EXPONENTS[amount.currency]} decimals, as {amount.currency} has, and within the limit"
-        yield Wrongly(amount.field, "is_amount", amount.text, decimals)
+        yield FieldFault(amount.field, "is_amount", amount.text, decimals)
     goods = head[0]
     if unlike or not totals or not all(_is_number(amount.text) for amount in totals):
         return
     total = sum((Decimal(amount.text) for amount in totals), Decimal(0))
     if not _is_money(_Amount("goods_value", str(total), currency)):
-        yield Wrongly(
+        yield FieldFault(
             "lines", "is_amount", str(total), "totals whose sum is within the limit of an amount"
         )
     elif _is_number(goods.text) and Decimal(goods.text) != total:
-        yield Wrongly(
+        yield FieldFault(
             "goods_value", "sum_of_lines", goods.text, f"{total}, the sum of the lines' totals"
         )
 
@@ -302,19 +302,19 @@ def _is_money(amount: _Amount) -> bool:
     return True
 
 
-def _numbers(document: Document) -> Iterator[Wrongly]:
+def _numbers(document: Document) -> Iterator[FieldFault]:
     seen: set[int] = set()
     for i, row in enumerate(_rows(document)):
         number = row.get("line_no")
         if isinstance(number, int) and number in seen:
-            yield Wrongly(
+            yield FieldFault(
                 f"lines[{i}].line_no", "unique", str(number), "a number that no other line has"
             )
         elif isinstance(number, int):
             seen.add(number)
 
 
-def _codes(document: Document, known: Nomenclature | None) -> Iterator[Wrongly]:
+def _codes(document: Document, known: Nomenclature | None) -> Iterator[FieldFault]:
     """Codes of a sound form that cannot exist."""
     for i, row in enumerate(_rows(document)):
         code = row.get("hs_code")
@@ -326,7 +326,7 @@ def _codes(document: Document, known: Nomenclature | None) -> Iterator[Wrongly]:
         ):
             continue
         expected = f"a code of the Harmonized System: chapter {code[:2]} has {known.headings.get(code[:2], 0)} headings"
-        yield Wrongly(f"lines[{i}].hs_code", "is_hs_code", repr(code), expected)
+        yield FieldFault(f"lines[{i}].hs_code", "is_hs_code", repr(code), expected)
 
 
 # --- days
@@ -335,12 +335,12 @@ def _codes(document: Document, known: Nomenclature | None) -> Iterator[Wrongly]:
 def timed(at: str | None) -> Look:
     """A look for the day: without `--at` a document tells it, by a time with its offset."""
 
-    def look(document: Document) -> Iterator[Wrongly]:
+    def look(document: Document) -> Iterator[FieldFault]:
         text = document.get("placed_at")
         found = _TIME.fullmatch(text) if isinstance(text, str) else None
         if at is None and (text is None or (found is not None and found[4] is None)):
             said = "nothing" if text is None else repr(text)
-            yield Wrongly(
+            yield FieldFault(
                 "placed_at",
                 "is_time",
                 said,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -19,13 +19,11 @@ from services.cli.connect import (
     exit_with,
     print_err,
     run,
-    status_mark,
-    stdout,
     target,
 )
 from services.cli.verify.findings import Finding
+from services.cli.verify.report import as_document, show, violations
 
-SHOWN_MAX: Final = 1000
 LOOK_AGAIN_S: Final = 0.5
 LONGEST: Final = 6
 """While what is under way gets on it is waited for, at most so many times as long as where nothing moves."""
@@ -74,59 +72,6 @@ async def attend(to: RunningStack, wait_s: float = 10.0) -> list[Finding]:
         await _pause()
         found = await attention.look(to)
     return found
-
-
-def as_document(findings: Sequence[Finding]) -> dict[str, Any]:
-    """The findings as machines get them."""
-    rows = [
-        {**asdict(f), "ok": f.ok, "act": f.act, "offending": list(f.offending[:SHOWN_MAX])}
-        for f in findings
-    ]
-    return {
-        "ok": all(f.ok for f in findings),
-        "violations": violations(findings),
-        "invariants": rows,
-    }
-
-
-def violations(findings: Sequence[Finding]) -> int:
-    return sum(len(f.offending) for f in findings)
-
-
-def show(findings: Sequence[Finding]) -> None:
-    """Print who must act first, then a table of every invariant, and the offending ids of those that are broken."""
-    from rich.table import Table
-
-    for f in findings:
-        if f.act and not f.ok:
-            print_err(f"ACT: {f.says}")
-            for offender in f.offending[:20]:
-                print_err(f"  {offender}")
-    table = Table("", "invariant", "broken by", box=None)
-    for f in findings:
-        table.add_row(
-            status_mark(None if f.skipped else f.ok),
-            f.name,
-            f.skipped or (f"{len(f.offending)}: {f.says}" if not f.ok else ""),
-        )
-    page = stdout()
-    page.print(table)
-    for f in findings:
-        for offender in f.offending[:20] if not f.act else ():
-            page.print(f"{f.name}: {offender}")
-    invariants = [f for f in findings if not f.act]
-    broken = sum(1 for f in invariants if not f.ok)
-    kept = sum(1 for f in invariants if f.ok and not f.skipped)
-    if not kept and not broken:
-        print_err(
-            f"no invariant could be judged: {next((f.skipped for f in invariants if f.skipped), 'there are none')}"
-        )
-        return
-    print_err(
-        f"{broken} of {len(invariants)} invariants are broken"
-        if broken
-        else f"all {kept} invariants hold"
-    )
 
 
 async def judge(to: RunningStack, wait_s: float = 10.0) -> list[Finding]:
@@ -264,7 +209,7 @@ async def _offsets(to: RunningStack) -> list[Finding]:
     from services.cli import lag, topic_reader
     from shared.topics import TOPICS
 
-    places = await lag.behind(to)
+    places = await lag.partition_lags(to)
     # The stored offset is part of the name: a service that makes progress is not behind in every look.
     late = [f"{b.service} {b.topic}/{b.partition} at {b.next}" for b in places if b.records]
     waiting = await topic_reader.open_transactions(

@@ -18,14 +18,14 @@ TABLES: Final = {
 }  # fmt: skip
 """Where each service keeps how many facts it has decided of an order."""
 _FACTS: Final = frozenset(f"{service}.events" for service in TABLES)
-Said = Mapping[UUID, int]
+FactCounts = Mapping[UUID, int]
 """How many facts of each order a log has."""
 
 
 async def still_missing(
     to: RunningStack,
     conn: Any,
-    doubts: Mapping[str, Said],
+    doubts: Mapping[str, FactCounts],
     reached: Mapping[topic_reader.Place, int],
 ) -> list[str]:
     """The orders of which a table has a fact that is neither in the log nor in the outbox, one sentence each.
@@ -114,7 +114,7 @@ async def unread(
 ) -> set[str]:
     """Of these orders those of which a fact lies in a log that some service, by the offsets `stored`, has yet to read."""
     since: dict[topic_reader.Place, int] = {}
-    for b in await lag.behind(to, stored):
+    for b in await lag.partition_lags(to, stored):
         if b.topic in _FACTS:
             since[b.place] = min(since.get(b.place, b.end), b.reads_on if b.records else b.end)
     found: set[str] = set()

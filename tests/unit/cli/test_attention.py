@@ -11,13 +11,14 @@ import psutil
 import pytest
 import typer
 
-from services.cli import doctor
 from services.cli.connect import RunningStack, Unreachable
+from services.cli.doctor import app as doctor
+from services.cli.doctor import check, stack
 from services.cli.verify import app as verify
 from services.cli.verify import attention
-from services.cli.verify.app import show
 from services.cli.verify.attention import trouble_of
 from services.cli.verify.findings import Finding
+from services.cli.verify.report import show
 
 NOBODY: Final = RunningStack(
     "127.0.0.1:1", "postgresql://nobody@127.0.0.1:1/none", "", Path("/nonexistent")
@@ -101,7 +102,7 @@ async def test_a_program_that_is_down_is_told_first_where_the_database_does_not_
         "  postgres is down after 1 restarts, see postgres.log",
     ]
     assert lines[-1].startswith("no invariant could be judged: start the stack")
-    checks = await doctor._attention(NOBODY)
+    checks = await stack._attention(NOBODY)
     assert [(c.name, c.ok, c.found) for c in checks[:2]] == [
         ("programs", False, "postgres is down after 1 restarts, see postgres.log"), ("held orders", False, "not known"),
     ]  # fmt: skip
@@ -117,8 +118,8 @@ async def test_what_does_not_answer_is_said_where_no_program_is_known_here() -> 
 def test_doctor_begins_with_what_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def stack() -> list[doctor.Check]:
-        return [doctor.Check("programs", False, "tax is down", "look at its log")]
+    async def stack() -> list[check.Check]:
+        return [check.Check("programs", False, "tax is down", "look at its log")]
 
     monkeypatch.setattr(doctor, "of_stack", stack)
     with pytest.raises(typer.Exit):

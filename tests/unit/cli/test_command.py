@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from deploy.embedded import stack as stacks
 from deploy.embedded.process import free_port
-from services.cli import doctor
 from services.cli.app import app
-from services.cli.submission_files import from_file
+from services.cli.doctor import database, machine, stack
+from services.cli.submission_files import read_file
 from shared.errors import Misconfigured
 
 NEEDS_A_STACK = [
@@ -262,7 +262,7 @@ def test_a_submission_goes_out_as_it_is_with_cloudevents_headers(tmp_path: Path)
     file = tmp_path / "orders.jsonl"
     line = json.dumps({**SUBMISSION, "unknown": "kept"})
     file.write_text(line + "\n")
-    (record,) = from_file(file)
+    (record,) = read_file(file)
     heads = dict(record.headers)
     assert record.value == line.encode()
     assert record.key == b"CLI-1"
@@ -273,7 +273,7 @@ def test_a_submission_goes_out_as_it_is_with_cloudevents_headers(tmp_path: Path)
 def test_publishing_a_file_twice_gives_records_of_their_own(tmp_path: Path) -> None:
     file = tmp_path / "orders.jsonl"
     file.write_text(json.dumps(SUBMISSION))
-    (one,), (two,) = from_file(file), from_file(file)
+    (one,), (two,) = read_file(file), read_file(file)
     assert one.order_id == two.order_id
     assert dict(one.headers)["ce_id"] != dict(two.headers)["ce_id"]
 
@@ -297,8 +297,8 @@ def test_a_code_that_no_record_has_is_bound_to_nothing(words: list[str], nowhere
 
 
 def test_doctor_names_who_holds_a_port(taken: int) -> None:
-    assert not doctor.is_free(taken)
-    assert "process" in doctor.holder_of(taken)
+    assert not machine.is_free(taken)
+    assert "process" in machine.holder_of(taken)
 
 
 def test_two_programs_on_one_port_are_named_with_their_settings(
@@ -306,7 +306,7 @@ def test_two_programs_on_one_port_are_named_with_their_settings(
 ) -> None:
     monkeypatch.setenv("CROSSBORDER_KAFKA_PORT", "8101")
     said = "set CROSSBORDER_ORDERS_PORT or CROSSBORDER_KAFKA_PORT to another port: both are 8101"
-    (check,) = (check for check in doctor.ports() if check.name == "ports")
+    (check,) = (check for check in machine.ports() if check.name == "ports")
     assert (check.ok, check.todo) == (False, said)
     with pytest.raises(
         Misconfigured, match="set CROSSBORDER_KAFKA_PORT or CROSSBORDER_ORDERS_PORT"
@@ -326,7 +326,7 @@ def test_two_programs_on_one_port_are_named_with_their_settings(
     ],
 )
 def test_java_versions_are_read(text: str, major: int) -> None:
-    assert doctor.java_major(text) == major
+    assert machine.java_major(text) == major
 
 
 @pytest.mark.parametrize(("locks", "processes", "batch", "wanted"), [
@@ -335,7 +335,7 @@ def test_java_versions_are_read(text: str, major: int) -> None:
 def test_doctor_compares_the_lock_table_with_replicas_times_batch(
     locks: int, processes: int, batch: int, wanted: int | None
 ) -> None:
-    found = doctor.locks_check(locks, 100, processes, batch)
+    found = database.locks_check(locks, 100, processes, batch)
     assert found.ok is (wanted is None)
     assert found.todo == (
         f"set max_locks_per_transaction of PostgreSQL to {wanted} or more and restart it"
@@ -346,10 +346,8 @@ def test_doctor_compares_the_lock_table_with_replicas_times_batch(
 
 
 def test_doctor_tells_which_topics_have_other_partitions_than_they_were_made_with() -> None:
-    assert doctor.partitions_check({"orders.events": 12, "tax.events": 12}).ok
-    check = doctor.partitions_check(
-        {"orders.events": 24, "tax.events": 12, "orders.submissions": 6}
-    )
+    assert stack.partitions_check({"orders.events": 12, "tax.events": 12}).ok
+    check = stack.partitions_check({"orders.events": 24, "tax.events": 12, "orders.submissions": 6})
     assert not check.ok
     assert check.found == "orders.events has 24, orders.submissions has 6"
     assert "12 partitions" in check.todo

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from services.cli import dlq
 from services.cli.connect import UsageError
-from services.cli.dlq import STAYS, WENT, DeadLetter, Given, chosen
+from services.cli.dlq import app as dlq
+from services.cli.dlq.letters import DeadLetter, select
+from services.cli.dlq.replay import STAYS, WENT, ReplayResult
 from shared.envelope import Record
 from shared.errors import Unprocessable
 from shared.handler import dead_letter
@@ -53,18 +54,18 @@ def test_the_summary_tells_where_it_came_from_and_not_its_bytes() -> None:
 
 def test_letters_are_chosen_by_id_reason_or_all() -> None:
     letters = [letter(1), letter(2, "integrity"), letter(3)]
-    assert chosen(letters, ["orders.events.dead-letters/3/2"], None, everything=False) == [
+    assert select(letters, ["orders.events.dead-letters/3/2"], None, everything=False) == [
         letters[1]
     ]
-    assert chosen(letters, [], "malformed", everything=False) == [letters[0], letters[2]]
-    assert chosen(letters, [], None, everything=True) == letters
+    assert select(letters, [], "malformed", everything=False) == [letters[0], letters[2]]
+    assert select(letters, [], None, everything=True) == letters
 
 
 def test_an_unknown_id_or_no_choice_is_refused() -> None:
     with pytest.raises(UsageError, match="there is no dead letter nowhere/0/0"):
-        chosen([letter(1)], ["nowhere/0/0"], None, everything=False)
+        select([letter(1)], ["nowhere/0/0"], None, everything=False)
     with pytest.raises(UsageError, match="--all"):
-        chosen([letter(1)], [], None, everything=False)
+        select([letter(1)], [], None, everything=False)
 
 
 def large(value: bytes) -> DeadLetter:
@@ -105,11 +106,15 @@ def test_one_that_is_too_large_lets_the_others_go(
         )
     )
 
-    async def found(_to: object, ids: list[str], *_: object) -> list[Given]:
-        return [Given(cut, STAYS)] if ids else [Given(cut, STAYS), Given(letter(8), WENT)]
+    async def found(_to: object, ids: list[str], *_: object) -> list[ReplayResult]:
+        return (
+            [ReplayResult(cut, STAYS)]
+            if ids
+            else [ReplayResult(cut, STAYS), ReplayResult(letter(8), WENT)]
+        )
 
     monkeypatch.setattr(dlq, "target", lambda: None)
-    monkeypatch.setattr(dlq, "_replay", found)
+    monkeypatch.setattr(dlq, "replay_letters", found)
     done = CliRunner().invoke(dlq.dlq, ["replay", *how])
     assert done.exit_code == status
     assert "too large" in done.output
@@ -118,17 +123,17 @@ def test_one_that_is_too_large_lets_the_others_go(
 def test_a_beginning_of_an_id_that_only_one_letter_has_is_enough() -> None:
     one, two = letter(5), letter(57)
     begun = "orders.events.dead-letters/3/"
-    assert chosen([one, two], [one.letter_id], None, everything=False) == [one]
-    assert chosen([two], ["orders.ev"], None, everything=False) == [two]
+    assert select([one, two], [one.letter_id], None, everything=False) == [one]
+    assert select([two], ["orders.ev"], None, everything=False) == [two]
     with pytest.raises(UsageError, match=f"{begun}5, {begun}57"):
-        chosen([one, two], ["orders.ev"], None, everything=False)
+        select([one, two], ["orders.ev"], None, everything=False)
     with pytest.raises(UsageError, match="there is no dead letter tax"):
-        chosen([one, two], ["tax"], None, everything=False)
+        select([one, two], ["tax"], None, everything=False)
 
 
 def test_a_letter_that_is_gone_is_not_taken_for_one_whose_number_begins_alike() -> None:
     """Letter 5 was kept for its time and is gone: to drop it is not to drop letter 57."""
     gone = letter(5).letter_id
     with pytest.raises(UsageError, match="may be another"):
-        chosen([letter(57)], [gone], None, everything=False)
-    assert chosen([letter(57)], [gone], None, everything=False, to_change=False) == [letter(57)]
+        select([letter(57)], [gone], None, everything=False)
+    assert select([letter(57)], [gone], None, everything=False, to_change=False) == [letter(57)]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from services.cli import publish
 from services.cli.app import app
 from services.cli.connect import RunningStack, UsageError
-from services.cli.submission_files import from_file
+from services.cli.submission_files import read_file
 
 ORDER: dict[str, Any] = {
     "order_no": "F-1",
@@ -29,7 +29,7 @@ def written(folder: Path, content: str | bytes) -> Path:
 
 
 def numbers(folder: Path, content: str | bytes) -> list[str]:
-    return [record.order_no for record in from_file(written(folder, content))]
+    return [record.order_no for record in read_file(written(folder, content))]
 
 
 PRETTY = json.dumps(ORDER, indent=1, ensure_ascii=False)
@@ -58,8 +58,8 @@ def test_every_way_to_write_orders_down_is_read(
 
 
 def test_what_is_published_is_what_was_written(tmp_path: Path) -> None:
-    assert [r.value for r in from_file(written(tmp_path, PRETTY))] == [PRETTY.encode()]
-    assert [r.value for r in from_file(written(tmp_path, f"[{PRETTY} , {PRETTY}]"))] == [
+    assert [r.value for r in read_file(written(tmp_path, PRETTY))] == [PRETTY.encode()]
+    assert [r.value for r in read_file(written(tmp_path, f"[{PRETTY} , {PRETTY}]"))] == [
         PRETTY.encode()
     ] * 2
 
@@ -94,7 +94,7 @@ def test_what_is_no_order_is_named_by_its_place(
 
 
 def test_the_example_of_the_readme_is_a_file_of_one_order() -> None:
-    (record,) = from_file(Path("docs/examples/order.json"))
+    (record,) = read_file(Path("docs/examples/order.json"))
     assert record.order_no == "SHOP1-20261123-000001"
 
 

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from services.cli import publish
 from services.cli.app import app
 from services.cli.connect import RunningStack, Unreachable
-from services.cli.order import app as order
-from services.cli.order import follower, steps
+from services.cli.order import app as order_app
+from services.cli.order import follower, requests, steps
 from services.cli.order.lookup import ENDS, STATES
 from services.cli.submission_files import Submission
 from services.orders.intake.decoding import REASONS
@@ -63,7 +63,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
         return {}
 
     monkeypatch.setattr(publish, "target", lambda: TO)
-    monkeypatch.setattr(steps, "became", became)
+    monkeypatch.setattr(steps, "outcomes_of", became)
     return made
 
 
@@ -153,7 +153,7 @@ def test_a_file_is_published_whole() -> None:
 
 
 def test_the_command_names_the_reasons_that_are_shown() -> None:
-    named = order.WHY.partition("; ")[0].removeprefix("why: ").replace(" or ", ", ").split(", ")
+    named = order_app.WHY.partition("; ")[0].removeprefix("why: ").replace(" or ", ", ").split(", ")
     assert tuple(named) == REASONS
 
 
@@ -186,7 +186,7 @@ def test_a_request_that_the_intake_would_set_aside_is_not_published(
         ("find", find),
         ("producer", producer),
     ):
-        monkeypatch.setattr(order, name, instead)
+        monkeypatch.setattr(requests, name, instead)
     done = CliRunner().invoke(app, ["order", *request_])
     assert done.exit_code == 2, done.output
 
@@ -203,7 +203,7 @@ AT = datetime(2026, 11, 30, 9, tzinfo=UTC)
 
 def test_the_faults_of_a_refused_order_are_told_and_that_its_number_is_used_up() -> None:
     lines = list(
-        steps.told("A-1", "rejected", {"state": "rejected", "faults": [FAULT], "steps": []})
+        steps.lines_of("A-1", "rejected", {"state": "rejected", "faults": [FAULT], "steps": []})
     )
     assert lines == [
         "A-1  rejected",
@@ -221,7 +221,7 @@ def test_the_steps_of_an_accepted_order_are_told_with_how_long_each_took() -> No
         )
     ]
     found = {"state": "fulfilled", "faults": [], "steps": steps.steps(rows)}
-    assert [" ".join(line.split()) for line in steps.told("A-1", "fulfilled", found)] == [
+    assert [" ".join(line.split()) for line in steps.lines_of("A-1", "fulfilled", found)] == [
         "A-1 fulfilled", "0.000 s +0.000 orders order.placed.v1", "1.250 s +1.250 payments payment.captured.v1",
     ]  # fmt: skip
 
@@ -244,7 +244,9 @@ def test_what_is_to_be_done_goes_by_what_was_refused(rule: str, code: str, says:
     first = {"field": "x", "rule": "is_product", "found": "1", "expected": "2"}
     faults = [first, first | {"rule": rule, "code": code}]
     assert says in str(steps.next_of("A-1", "rejected", faults))
-    assert says in list(steps.told("A-1", "rejected", {"state": "rejected", "faults": faults}))[-1]
+    assert (
+        says in list(steps.lines_of("A-1", "rejected", {"state": "rejected", "faults": faults}))[-1]
+    )
 
 
 def test_every_end_says_what_may_be_done_and_nothing_else_does() -> None:
@@ -258,12 +260,12 @@ def test_every_end_says_what_may_be_done_and_nothing_else_does() -> None:
 
 def test_an_order_that_came_to_no_end_says_what_it_waits_for() -> None:
     held = {"state": "placed", "faults": [], "waits_for": ["waybill (a paper is missing)"]}
-    assert list(steps.told("A-1", None, held)) == [
+    assert list(steps.lines_of("A-1", None, held)) == [
         "A-1  open",
         "  waits for: waybill (a paper is missing)",
     ]
-    assert "crossborder dlq list" in list(steps.told("A-1", None, None))[1]
-    assert list(steps.told("A-1", "fulfilled", None)) == ["A-1  fulfilled"]
+    assert "crossborder dlq list" in list(steps.lines_of("A-1", None, None))[1]
+    assert list(steps.lines_of("A-1", "fulfilled", None)) == ["A-1  fulfilled"]
 
 
 @pytest.mark.parametrize(

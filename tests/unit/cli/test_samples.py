@@ -8,7 +8,7 @@ import pytest
 from deploy.samples import KINDS
 from services.cli import samples
 from services.cli.connect import UsageError
-from services.cli.demo.app import wrong_of
+from services.cli.demo.playback import wrong_of
 from shared.events.orders import OrderPartlyReturned
 
 

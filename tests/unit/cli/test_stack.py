@@ -23,7 +23,7 @@ from deploy.embedded.process import free_port
 from services.cli.app import app
 from services.cli.connect import UsageError
 from services.cli.stack import app as cli
-from services.cli.stack import readiness
+from services.cli.stack import readiness, startup
 from shared.errors import Misconfigured
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -260,13 +260,13 @@ def test_an_up_that_lost_the_race_for_the_folder_leaves_the_log_of_the_other_alo
     log.parent.mkdir()
     for draft in drafts:
         draft.write_text("starting\nup; Ctrl-C\n")
-    cli._await_up(home, Child(holder.pid), drafts[0])
+    startup._await_up(home, Child(holder.pid), drafts[0])
     assert (log.read_text(), drafts[0].exists()) == ("starting\nup; Ctrl-C\n", False)
     drafts[1].write_text("a stack already runs\n")
     second = Child(holder.pid + 1)
     second.ended = 2
     with pytest.raises(UsageError, match="a stack already runs"):
-        cli._await_up(home, second, drafts[1])
+        startup._await_up(home, second, drafts[1])
     assert log.read_text() == "starting\nup; Ctrl-C\n"
 
 

@@ -14,9 +14,9 @@ import httpx
 import orjson
 import pytest
 
-from services.cli.verify.app import _still, as_document, invariants
+from services.cli.verify.app import _still, invariants
 from services.cli.verify.findings import Finding
-from services.cli.verify.log_invariants import HOUR_S, Ledger, Sold, _differences, sold
+from services.cli.verify.ledger import Ledger
 from services.cli.verify.reconciliation import (
     Line,
     _operations,
@@ -25,6 +25,8 @@ from services.cli.verify.reconciliation import (
     read_register,
     register_of,
 )
+from services.cli.verify.report import as_document
+from services.cli.verify.sales import HOUR_S, SalesCount, _differences, new_sales_count
 from services.orders.domain import sales
 from services.orders.intake.submission import PROBE
 from shared.envelope import Record
@@ -134,9 +136,9 @@ def test_without_a_sandbox_there_is_no_register(tmp_path: Path) -> None:
 NOON_S = 1_800_000_000 // HOUR_S * HOUR_S
 
 
-def sold_of(*facts: tuple[int, str, str]) -> Sold:
+def sold_of(*facts: tuple[int, str, str]) -> SalesCount:
     """What a log of facts (seconds, wire type, corridor) says, each of goods of 1.00 CNY."""
-    found = sold()
+    found = new_sales_count()
     assert found is not None
     for at_s, wire_type, corridor in facts:
         value = orjson.dumps(

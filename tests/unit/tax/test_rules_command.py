@@ -286,7 +286,7 @@ def test_a_last_day_at_the_end_of_the_calendar_is_as_good_as_none(proposed: Path
 def test_doctor_tells_each_tables_last_day_14_days_before(
     proposed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services.cli import doctor
+    from services.cli.doctor import rules as doctor_rules
     from services.cli.tax import rules as tax_rules
 
     monkeypatch.setenv("CROSSBORDER_RULES_DIR", str(proposed))
@@ -297,20 +297,21 @@ def test_doctor_tells_each_tables_last_day_14_days_before(
     )
     for today, ok, says in days:
         monkeypatch.setattr(tax_rules, "day_of", lambda _, today=today: today)
-        found = {check.name: check for check in doctor.rule_ends()}
+        found = {check.name: check for check in doctor_rules.rule_ends()}
         assert found["tax rules"].ok
         rates = found["tax rules rates-cny"]
         assert (rates.ok, bool(rates.todo), "2026-12-31" in rates.found) == (ok, says, True)
     edit(proposed, "dest-gb.toml", 'rate = "0.20"', "rate = 0.20")
-    assert not {check.name: check.ok for check in doctor.rule_ends()}["tax rules"]
+    assert not {check.name: check.ok for check in doctor_rules.rule_ends()}["tax rules"]
     monkeypatch.setenv("CROSSBORDER_RULES_DIR", str(proposed / "none"))
-    assert [check.ok for check in doctor.rule_ends()] == [False]
+    assert [check.ok for check in doctor_rules.rule_ends()] == [False]
 
 
 def test_doctor_warns_of_what_ends_soon_and_is_no_failure(
     proposed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services.cli import doctor
+    from services.cli.doctor import check as doctor_check
+    from services.cli.doctor import rules as doctor_rules
     from services.cli.tax import rules as tax_rules
 
     edit(proposed, "rates-cny.toml", "carried_over = true\n", "")
@@ -320,9 +321,9 @@ def test_doctor_warns_of_what_ends_soon_and_is_no_failure(
     )  # fmt: skip
     for today, said in days:
         monkeypatch.setattr(tax_rules, "day_of", lambda _, today=today: today)
-        found = {check.name: check for check in doctor.rule_ends()}
-        assert doctor.marked(found["tax rules rates-cny"]).plain == said, today
-        assert doctor.marked(found["tax rules dest-gb"]).plain == "ok"
+        found = {check.name: check for check in doctor_rules.rule_ends()}
+        assert doctor_check.marked(found["tax rules rates-cny"]).plain == said, today
+        assert doctor_check.marked(found["tax rules dest-gb"]).plain == "ok"
         # Of Russia's VAT since 2027 nothing is known; the other countries of its file go on, so that is no failure of this machine.
         part = found["tax rules dest-eaeu/vat/RU"]
         assert (part.ok, part.soon) == (True, said != "ok")
@@ -330,12 +331,12 @@ def test_doctor_warns_of_what_ends_soon_and_is_no_failure(
 
 
 def test_doctor_says_that_rates_are_carried_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.cli import doctor
+    from services.cli.doctor import rules as doctor_rules
     from services.cli.tax import rules as tax_rules
 
     monkeypatch.delenv("CROSSBORDER_RULES_DIR", raising=False)
     monkeypatch.setattr(tax_rules, "day_of", lambda _: date(2026, 12, 1))
-    rates = {check.name: check for check in doctor.rule_ends()}["tax rules rates-cny"]
+    rates = {check.name: check for check in doctor_rules.rule_ends()}["tax rules rates-cny"]
     assert (rates.ok, rates.soon) == (True, True)
     assert "carried over: `crossborder tax rates import`" in rates.found
 

@@ -1,12 +1,7 @@
-"""What the database knows of dead letters: which are owed, the bytes of those that hold an order, and what operators asked."""
+"""Dead letters in the services' tables: which are open, and the stored bytes of those that hold an order."""
 
 from __future__ import annotations
 
-import asyncio
-import getpass
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,16 +10,10 @@ from uuid import UUID
 from services.cli.connect import RunningStack, database
 
 Place = tuple[str, int, int]
-Asked = tuple[str, int]
-"""A service, and the number of a request in its schema."""
-
-FOLLOWED_S: Final = 30.0
-"""So long a command waits for a service to do what it is asked."""
-POLL_S: Final = 0.2
 
 
 @dataclass(frozen=True)
-class Owed:
+class OwedLetter:
     """A letter that its service owes. `has_bytes`: it holds its order, and the database keeps what it was."""
 
     service: str
@@ -43,13 +32,13 @@ class Owed:
         return f"{self.service}/{'/'.join(map(str, self.place))}"
 
 
-async def owed_letters(to: RunningStack) -> list[Owed]:
+async def owed_letters(to: RunningStack) -> list[OwedLetter]:
     """Every letter that a service owes, the oldest first."""
-    found: list[Owed] = []
+    found: list[OwedLetter] = []
     async with database(to) as conn:
         for service in await _services(conn):
             found += [
-                Owed(service, (row["topic"], row["part"], row["at_offset"]), row["reason"], row["error"] or "", row["at"],
+                OwedLetter(service, (row["topic"], row["part"], row["at_offset"]), row["reason"], row["error"] or "", row["at"],
                      row["order_id"], row["kept"], row["attempts"], row["entry"])
                 for row in await conn.fetch(_OWED.format(service))
             ]  # fmt: skip
@@ -85,30 +74,6 @@ async def holders_of(conn: Any, order_id: UUID) -> list[str]:
     ]  # fmt: skip
 
 
-def operator() -> str:
-    """Who asks, for the audit: the user of this machine."""
-    with suppress(KeyError, OSError):
-        return getpass.getuser()
-    return "unknown"
-
-
-async def results_of(
-    to: RunningStack, asked: Sequence[Asked], timeout_s: float = FOLLOWED_S
-) -> dict[Asked, Mapping[str, Any]]:
-    """What became of these requests: outcome and details. One that its service has not followed in time is left out."""
-    found: dict[Asked, Mapping[str, Any]] = {}
-    until = time.monotonic() + timeout_s
-    async with database(to) as conn:
-        while True:
-            for service, number in set(asked) - found.keys():
-                row = await conn.fetchrow(_RESULT.format(service), number)
-                if row is not None:
-                    found[service, number] = {"outcome": row["outcome"], **row["details"]}
-            if len(found) == len(set(asked)) or time.monotonic() > until:
-                return found
-            await asyncio.sleep(POLL_S)
-
-
 async def give_bytes(conn: Any, service: str, place: Place, order_id: UUID, packed: bytes) -> None:
     """Give a service the bytes of a letter that an earlier release gave up, which only its topic has."""
     await conn.execute(_GIVE.format(service), *place, packed, order_id)
@@ -119,7 +84,6 @@ _REPLAYED: Final = (
     "SELECT letter FROM {0}.operator_request WHERE act = 'replay' AND letter IS NOT NULL"
 )
 _HOLDS: Final = "SELECT EXISTS (SELECT FROM {0}.held_order WHERE order_id = $1)"
-_RESULT: Final = "SELECT outcome, details FROM {0}.operator_result WHERE request_id = $1"
 _GIVE: Final = (
     "UPDATE {0}.dead_letter SET record = $4, sealed = false, order_id = $5 "
     "WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = 0 AND record IS NULL"

@@ -1,0 +1,167 @@
+"""Plays the demo: publishes each step when it is due, and follows every order to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from services.cli.connect import (
+    RunningStack,
+    database,
+    print_err,
+    stderr,
+)
+
+if TYPE_CHECKING:
+    from services.cli.samples import Cast, Play, Step
+
+
+BOUND_S: Final = 45.0
+
+
+LOOK_S: Final = 0.2
+
+
+DEAD_LETTER: Final = "dead-letter"
+
+
+def wrong_of(play: Play, ends: Mapping[str, str]) -> list[Cast]:
+    """The orders that are not at an end that is right for them, or for how many of their case."""
+    wrong = [c for c in play.casts if ends.get(c.order_no) not in c.expected]
+    for case, counts in play.counts.items():
+        of_case = [c for c in play.casts if c.case == case]
+        if Counter(ends.get(c.order_no) for c in of_case) != counts:
+            wrong += [c for c in of_case if c not in wrong]
+    return wrong
+
+
+def wrong_bills(play: Play, bills: Mapping[str, str]) -> list[Cast]:
+    """The orders whose tax bill is not where it must be."""
+    return [c for c in play.casts if c.bill is not None and bills.get(c.order_no) != c.bill]
+
+
+async def bills_of(conn: Any) -> dict[str, str]:
+    """What became of each order's tax bill: a person's case, else how its payment stands and who bears the difference."""
+    rows = await conn.fetch(
+        "SELECT o.order_no, k.reason, d.state, d.outcome FROM orders.orders o LEFT JOIN payments.tax_due d USING (order_id) "
+        "LEFT JOIN tax.bill_case k ON k.order_id = o.order_id AND k.closed_at IS NULL WHERE k.reason IS NOT NULL OR d.state IS NOT NULL"
+    )
+    return {
+        r["order_no"]: f"a person: {r['reason']}"
+        if r["reason"]
+        else f"{r['state']}, {r['outcome']}"
+        for r in rows
+    }
+
+
+async def _play(to: RunningStack, play: Play) -> dict[str, str]:
+    """Publish every step when its moment has come, show the orders move, and come back when each is at its end."""
+    from rich.live import Live
+
+    from services.cli import samples
+    from services.cli.order import counts
+
+    pending, ends = list(play.steps), dict[str, str]()
+    began = time.monotonic()
+    console = stderr()
+    async with database(to) as conn:
+        with Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live:
+            while time.monotonic() - began < BOUND_S:
+                states = await _states(conn)
+                said = await samples.timeline_types_of(conn, pending)
+                await _settle(to, conn, play)
+                pending = await _publish_due(to, pending, states, said, time.monotonic() - began)
+                ends = await _ends(to, play, states)
+                if console.is_terminal:
+                    live.update(
+                        counts.table(Counter(states.values()), _progress(play, ends)), refresh=True
+                    )
+                if (
+                    not pending
+                    and not wrong_of(play, ends)
+                    and not wrong_bills(play, await bills_of(conn))
+                ):
+                    break
+                await asyncio.sleep(LOOK_S)
+        return await _ends(to, play, await _states(conn), letters=True)
+
+
+_OPEN: Final = (
+    "SELECT k.number, k.kind, o.order_no FROM payments.cases k JOIN orders.orders o USING (order_id) "
+    "WHERE k.closed_at IS NULL ORDER BY k.number"
+)
+
+
+async def _settle(to: RunningStack, conn: Any, play: Play) -> None:
+    """Be the person who settles what only a person can."""
+    from services.cli.payments.app import settle_case
+    from services.payments.bank_commands.settlement import NotSettled, Verdict
+
+    verdicts = {c.order_no: c.verdict for c in play.casts if c.verdict}
+    for row in await conn.fetch(_OPEN):
+        if (word := verdicts.get(row["order_no"])) is None:
+            continue
+        # The bank's answer may be on its way still; the next look will find it.
+        with contextlib.suppress(NotSettled):
+            await settle_case(to, row["number"], Verdict(word), "the bank was asked (demo)")
+            print_err(
+                f"settled as a person would: `crossborder payments cases settle {row['number']} {word}` ({row['kind']})"
+            )
+
+
+def _progress(play: Play, ends: Mapping[str, str]) -> dict[str, str]:
+    at_end = len(play.casts) - len(wrong_of(play, ends))
+    return {"at their expected end:": f"{at_end} of {len(play.casts)}"}
+
+
+async def _states(conn: Any) -> dict[str, str]:
+    return {
+        row["order_no"]: row["state"]
+        for row in await conn.fetch("SELECT order_no, state FROM orders.orders")
+    }
+
+
+async def _publish_due(
+    to: RunningStack,
+    pending: list[Step],
+    states: Mapping[str, str],
+    said: Mapping[str, Collection[str]],
+    elapsed_s: float,
+) -> list[Step]:
+    from services.cli import publish
+
+    due = [
+        s for s in pending if s.is_due(elapsed_s, states.get(s.order_no), said.get(s.order_no, ()))
+    ]
+    if due:
+        await publish.send(
+            to, [replace(step.record, after_s=0.0) for step in due], None, lambda _n: None
+        )
+    return [step for step in pending if step not in due]
+
+
+async def _ends(
+    to: RunningStack, play: Play, states: Mapping[str, str], *, letters: bool = False
+) -> dict[str, str]:
+    """Where each order is; those that never became orders are looked for among the dead letters once the rest is done."""
+    from services.cli.dlq import letters as dlq_letters
+
+    found = {c.order_no: states[c.order_no] for c in play.casts if c.order_no in states}
+    if letters or all(
+        found.get(c.order_no) in c.expected or DEAD_LETTER in c.expected for c in play.casts
+    ):
+        keys = {
+            (letter.record.key or b"").decode("utf-8", "replace")
+            for letter in await dlq_letters.letters_of(to)
+        }
+        found |= {
+            c.order_no: DEAD_LETTER
+            for c in play.casts
+            if c.order_no in keys and c.order_no not in found
+        }
+    return found

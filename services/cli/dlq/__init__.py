@@ -1,0 +1,1 @@
+"""`crossborder dlq …`: dead letters."""

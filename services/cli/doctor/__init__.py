@@ -1,0 +1,1 @@
+"""`crossborder doctor`: checks of this machine and of the stack."""

@@ -1,0 +1,61 @@
+"""Checks of the tax rules: faults, and the last day of each table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from services.cli.doctor.check import Check
+
+if TYPE_CHECKING:
+    pass
+
+
+RULES_END_DAYS: Final = 14
+"""How long before its last day a table of rules is said to end, as the alert CrossborderTaxRulesEnd has it."""
+
+
+def rule_ends() -> Iterator[Check]:
+    """The last day of each table of the tax rules that has one: those of CROSSBORDER_RULES_DIR, or of the release."""
+    from services.cli.tax.rules import day_of, said_of
+    from services.tax.rule_check import ends_in, faults_elsewhere, part_ends_in
+    from services.tax.rulebook.files import RULES, validate
+
+    folder, today = Path(os.environ.get("CROSSBORDER_RULES_DIR") or RULES), day_of(None)
+    if not folder.is_dir():
+        yield Check(
+            "tax rules",
+            False,
+            f"{folder} is no folder",
+            "set CROSSBORDER_RULES_DIR to the folder of the rule files",
+        )
+        return
+    book, faults = validate(folder)
+    faults = (*faults, *faults_elsewhere(folder))
+    todo = "mend the files: `crossborder tax rules validate` lists every fault" if faults else ""
+    yield Check(
+        "tax rules",
+        not faults,
+        str(faults[0]) if faults or book is None else f"edition {book.edition}",
+        todo,
+    )
+    whole = ends_in(folder)
+    for end in (*whole, *part_ends_in(folder)):
+        left = end.left(today)
+        near = left < RULES_END_DAYS
+        todo = (
+            "docs/runbooks/CrossborderTaxRulesEnd.md: import the rates, or write the next row"
+            if near
+            else ""
+        )
+        # What ends soon is said and alerted; it is wrong only once all of a table has ended. Of a part, other rows go on.
+        ok = left >= 0 or end not in whole
+        yield Check(
+            f"tax rules {end.table}",
+            ok,
+            said_of(end, today).removeprefix(f"{end.table}: "),
+            todo,
+            near or end.carried_over,
+        )

@@ -1,0 +1,135 @@
+"""The stream of sales against the log of orders, hour by hour."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from services.cli import topic_reader
+from services.cli.connect import RunningStack
+from services.cli.verify.findings import Finding
+from shared.envelope import Record, first_headers
+from shared.money import Money
+
+HOUR_S: Final = 3600
+
+
+@dataclass
+class SalesCount:
+    """What the log of orders says of each hour, for the stream of sales to agree with: by the hour's begin (seconds since 1970
+    UTC), corridor and stage how many orders, by hour, corridor and currency the goods of the fulfilled in minor units.
+
+    `cut`: partitions that have forgotten their beginning, and of which no record was seen yet. `whole_from_s`: the begin of the
+    first hour of which nothing is forgotten.
+    """
+
+    stages: Mapping[bytes, str]
+    synthetic: str
+    orders: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    minor: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    cut: set[topic_reader.Place] = field(default_factory=set)
+    whole_from_s: int = 0
+
+    def see(self, record: Record) -> None:
+        """A record of a log that is compared, in its order: where the log is cut, the hour of the first is not whole."""
+        place = (record.topic, record.partition)
+        if place in self.cut:
+            self.cut.discard(place)
+            self.forgets_before(record.timestamp_ms)
+
+    def add(self, record: Record) -> None:
+        """One more fact; a synthetic order counts nowhere, and what is not what its type says is skipped, as the stream does."""
+        wire_type = first_headers(record.headers).get("ce_type", b"")
+        stage = self.stages.get(wire_type)
+        if stage is None:
+            return
+        try:
+            event = orjson.loads(record.value or b"")
+            corridor, value = (
+                event["corridor"],
+                event["goods_value"] if stage == "fulfilled" else None,
+            )
+            goods = None if value is None else Money.of(value["amount"], value["currency"])
+        except (ArithmeticError, KeyError, TypeError, ValueError):
+            return
+        if corridor == self.synthetic:
+            return
+        hour = record.timestamp_ms // 1000 // HOUR_S * HOUR_S
+        self.orders[hour, corridor, stage] += 1
+        if goods is not None:
+            self.minor[hour, corridor, goods.currency] += goods.minor
+
+    def forgets_before(self, first_ms: int) -> None:
+        """A log of which something is gone begins at this time: the hour it stands in is cut."""
+        self.whole_from_s = max(self.whole_from_s, (first_ms // 1000 // HOUR_S + 1) * HOUR_S)
+
+
+def new_sales_count() -> SalesCount | None:
+    """Nothing counted yet; None where the streams are no part of this installation."""
+    try:
+        from services.orders.domain.sales import SALE_STAGES
+        from services.orders.intake.submission import PROBE
+    except ModuleNotFoundError:
+        return None
+    return SalesCount(SALE_STAGES, PROBE)
+
+
+async def sales_finding(to: RunningStack, sold: SalesCount | None) -> Finding:
+    """The stream of sales counts what the log of orders says, stage by stage, by corridor and currency, but for synthetic orders.
+
+    Both logs forget their old records, and not at the same moment: hours that are cut in one of them are left out.
+    """
+    from shared.topics import SALES
+
+    name, says = (
+        "sales_are_fulfilled_orders",
+        "the stream of verified sales counts other orders than were fulfilled",
+    )
+    # One that is down counts what it missed when it runs again; that it is down is told first.
+    if to.known.get("programs", {}).get("streams", {}).get("state") != "running":
+        return Finding(name, says, skipped="no streams worker is known to run")
+    if sold is None:
+        return Finding(name, says, skipped="the streams are not part of this installation")
+    from services.orders.domain.sales import totals_of
+
+    sold.cut |= {
+        place for place, (first, _) in (await topic_reader.ends(to, [SALES])).items() if first > 0
+    }
+    rows = []
+    async for record in topic_reader.read(to, [SALES]):
+        sold.see(record)
+        rows.append((record.key, record.value))
+    return Finding(
+        name, says, tuple(_differences(sold, totals_of(rows, since_s=sold.whole_from_s)))
+    )
+
+
+def _differences(sold: SalesCount, totals: Mapping[str, Any]) -> list[str]:
+    found = []
+    orders = Counter[tuple[str, str]]()
+    minor = Counter[tuple[str, str]]()
+    for counted, into in ((sold.orders, orders), (sold.minor, minor)):
+        for (hour, corridor, what), n in counted.items():
+            if hour >= sold.whole_from_s:
+                into[corridor, what] += n
+    for corridor in sorted({c for c, _ in orders} | set(totals)):
+        seen = totals.get(corridor)
+        for stage in dict.fromkeys(sold.stages.values()):
+            count, streamed = orders[corridor, stage], seen.counts[stage] if seen else 0
+            if count != streamed:
+                found.append(
+                    f"corridor {corridor}: {count} orders {stage.replace('_', ' ')}, {streamed} in the stream"
+                )
+        sums = {currency: m for (c, currency), m in minor.items() if c == corridor and m}
+        streamed_sums = (
+            {currency: m for currency, m in seen.verified_minor.items() if m} if seen else {}
+        )
+        if sums != streamed_sums:
+            found.append(
+                f"corridor {corridor}: goods of {sums} minor units fulfilled, {streamed_sums} in the stream"
+            )
+    return found

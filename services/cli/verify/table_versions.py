@@ -1,0 +1,109 @@
+"""The services' tables against their logs: each order has as many facts in both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from services.cli import topic_reader
+from services.cli.connect import RunningStack
+from services.cli.verify.in_flight import TABLES
+from services.cli.verify.ledger import Ledger
+from shared.envelope import uuid_or_none
+from shared.outbox import partition_of
+
+ROWS_AT_ONCE: Final = 5000
+
+
+class TableVersions:
+    """Orders for which a service's table has another version than there are facts in its log, read before it.
+
+    `services`: those whose tables are there. `begin`: where the logs begin; one that has forgotten an old order says nothing
+    against the table. `reached`: up to where each log was read. In `differ` are those of which the log says more than the
+    table; in `doubts` those of which it says less (and how much), which may be on its way: see `onway.still_missing`.
+    """
+
+    def __init__(
+        self,
+        to: RunningStack,
+        conn: Any,
+        services: Sequence[str],
+        begin: Mapping[topic_reader.Place, int],
+    ) -> None:
+        self._to = to
+        self._conn = conn
+        self._services = services
+        self._begin = begin
+        self._said: Counter[topic_reader.Place] = Counter()
+        self.differ: list[str] = []
+        self.doubts: dict[str, dict[UUID, int]] = {service: {} for service in services}
+        self.reached: dict[topic_reader.Place, int] = {}
+
+    async def compare(self, number: int, ledgers: Mapping[str, Ledger]) -> None:
+        """Those that are in the partitions of this number."""
+        for service in self._services:
+            said = ledgers[service].ids
+            told = list(said)
+            for ids in (told[i : i + ROWS_AT_ONCE] for i in range(0, len(told), ROWS_AT_ONCE)):
+                query = f"SELECT order_id, version FROM {TABLES[service]} WHERE order_id = ANY($1::uuid[])"  # noqa: S608  a constant
+                there = {
+                    row["order_id"]: row["version"] for row in await self._conn.fetch(query, ids)
+                }
+                self._said[topic_of(service), number] += sum(
+                    version > 0 for version in there.values()
+                )
+                for order_id in ids:
+                    self._differs(service, order_id, there.get(order_id, 0), len(said[order_id]))
+
+    async def find_unsaid(self) -> None:
+        """Those of which a log says nothing at all, though it has forgotten nothing. Called when all has been compared."""
+        for service in self._services:
+            topic = topic_of(service)
+            numbers = {number for name, number in self._begin if name == topic}
+            whole = {number for number in numbers if not self._begin[topic, number]}
+            told = sum(count for (name, _), count in self._said.items() if name == topic)
+            counted = f"SELECT count(*) FROM {TABLES[service]} WHERE version > 0"  # noqa: S608  a constant
+            if (numbers and not whole) or await self._conn.fetchval(counted) <= told:
+                continue
+            there: Counter[int] = Counter()
+            async for order_id, _ in self._rows(service):
+                there[partition_number(order_id, numbers)] += 1
+            for number in [
+                n
+                for n, count in there.items()
+                if count > self._said[topic, n] and (n in whole or not numbers)
+            ]:
+                all_rows = self._rows(service)
+                rows = {
+                    order_id: version
+                    async for order_id, version in all_rows
+                    if partition_number(order_id, numbers) == number
+                }
+                async for record in topic_reader.read(self._to, [topic], numbers={number}):
+                    if (said := uuid_or_none(record.key)) is not None:
+                        rows.pop(said, None)
+                for order_id, version in rows.items():
+                    self._differs(service, order_id, version, 0)
+
+    async def _rows(self, service: str) -> AsyncIterator[tuple[UUID, int]]:
+        async with self._conn.transaction(readonly=True):
+            query = f"SELECT order_id, version FROM {TABLES[service]} WHERE version > 0"  # noqa: S608  a constant
+            async for row in self._conn.cursor(query, prefetch=ROWS_AT_ONCE):
+                yield row["order_id"], row["version"]
+
+    def _differs(self, service: str, order_id: UUID, version: int, said: int) -> None:
+        if version > said:
+            self.doubts[service][order_id] = said
+        elif version < said:
+            self.differ.append(f"{order_id} {TABLES[service]} has {version}, the log {said}")
+
+
+def topic_of(service: str) -> str:
+    return f"{service}.events"
+
+
+def partition_number(order_id: UUID, numbers: Collection[int]) -> int:
+    """The partition in which everything about an order stands; 0 where the topic is not there."""
+    return partition_of(str(order_id).encode(), len(numbers)) if numbers else 0
