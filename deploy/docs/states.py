@@ -63,14 +63,14 @@ MACHINES: Final = (
     ),
     Machine(
         "A tax assessment", "services/tax/domain/case.py",
-        "`TAX`, folded by `follow`; the first event makes the case and is in no table. Goods that came back leave it posted, "
+        "`TAX`, decided by `decide`; the first event makes the case and is in no table. Goods that came back leave it posted, "
         "until nothing is owed any more.",
         case.TAX, ("assessed", "refused", "voided"), ("voided", "posted", "restored"),
     ),
     Machine(
         "A tax bill", "services/tax/bills/domain.py",
-        "`BILL`, folded by `follow`; the first TaxBilled makes it, settled or disputed. `Decided` is a person's word, `TimeToPay` "
-        "the calendar's, `CameBack` what the assessment's own end says.",
+        "`BILL`, decided by `decide`; the first TaxBilled makes it, settled or disputed. `CaseDecided` is a person's decision. "
+        "`PaymentDue` comes from the calendar, `GoodsReturned` from the end of the assessment.",
         bills.BILL, ("settled", "disputed"), ("due", "returned", "voided"),
     ),
     Machine(

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from services.tax.bills.domain import DAY_S
-from services.tax.bills.handlers import Billing, look_for_lapses, tend_bills
+from services.tax.bills.handlers import Billing, open_overdue_cases, settle_and_hand_over
+from services.tax.bills.terms import DAY_S
 from services.tax.deps import Deps
 from services.tax.handlers import SUBSCRIPTIONS, TAX_KINDS
 from services.tax.invariants import INVARIANTS
@@ -60,8 +60,8 @@ async def wire(settings: TaxSettings, pool: Any) -> Wiring:
     metrics.QUOTA_REFUSALS.begin(QUOTA_CODES)
     deps = Deps(rules, Billing(day_s=settings.day_s))
     timers = (
-        Timer("bills", settings.bills_every_s, tend_bills),
-        Timer("lapses", max(1.0, settings.day_s / LAPSES_PER_DAY), look_for_lapses),
+        Timer("bills", settings.bills_every_s, settle_and_hand_over),
+        Timer("lapses", max(1.0, settings.day_s / LAPSES_PER_DAY), open_overdue_cases),
     )
     following = asyncio.create_task(running.follow(deps, settings.rules_every_s))
     return Wiring(

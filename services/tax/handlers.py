@@ -9,9 +9,10 @@ from uuid import UUID
 import orjson
 
 from services.tax import store, weight_store
-from services.tax.bills.handlers import BILL_FACTS, follow_bills, look_at_returns
+from services.tax.bills.decisions import BILL_FACTS
+from services.tax.bills.handlers import handle_bills, open_claims_for_returns
 from services.tax.deps import Deps
-from services.tax.domain.case import PersonYear, TaxCase, follow_all, quota_key_of
+from services.tax.domain.case import PersonYear, TaxCase, decide_all, quota_key_of
 from services.tax.domain.weights import is_weighed
 from services.tax.rulebook.book import Rulebook
 from shared import topics
@@ -23,18 +24,18 @@ from shared.events.tax import TaxAssessed, TaxEvent
 from shared.subscriptions import EmittedEvent, Outcome, Subscription
 
 
-async def follow_customs(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
+async def handle_customs(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
     """Follow releases as orders are followed, then what is said of their tax bills, which come days later."""
     billed = [m for m in batch if isinstance(m.event, BILL_FACTS)]
     if not billed:
-        return await follow_orders(conn, batch, deps)
+        return await handle_orders(conn, batch, deps)
     rest = [m for m in batch if not isinstance(m.event, BILL_FACTS)]
-    outcome = await follow_orders(conn, rest, deps) if rest else Outcome()
-    outcome.extend(await follow_bills(conn, billed, deps.billing))
+    outcome = await handle_orders(conn, rest, deps) if rest else Outcome()
+    outcome.extend(await handle_bills(conn, billed, deps.billing))
     return outcome
 
 
-async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
+async def handle_orders(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
     """Assess what was placed, post what was released, void what is undone, restore what came back; quotas locked meanwhile."""
     cases = await store.lock(conn, {m.order_id for m in batch})
     drawn = {
@@ -50,7 +51,7 @@ async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) 
     assessed = await store.assessments(
         conn, {m.order_id for m in batch if isinstance(m.event, ReturnAccepted)}
     )
-    after = follow_all(cases, quotas, [m.event for m in batch], deps.rules, assessed)
+    after = decide_all(cases, quotas, [m.event for m in batch], deps.rules, assessed)
     assessments = {
         f.order_id: f.to_json().decode()
         for facts in after.facts
@@ -68,7 +69,7 @@ async def follow_orders(conn: Connection, batch: Sequence[Message], deps: Deps) 
     if back := {
         m.order_id for m in batch if isinstance(m.event, ReturnAccepted) and m.event.in_time
     }:
-        await look_at_returns(conn, back)
+        await open_claims_for_returns(conn, back)
     return Outcome(
         facts=list(
             _announced(
@@ -106,6 +107,6 @@ TAX_KINDS: Final = ("duty", "consumption_tax", "vat", "parcel_tax")
 
 
 SUBSCRIPTIONS: Final = {
-    topics.ORDERS: Subscription(follow_orders, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
-    topics.CUSTOMS: Subscription(follow_customs, (GoodsReleased, *BILL_FACTS)),
+    topics.ORDERS: Subscription(handle_orders, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
+    topics.CUSTOMS: Subscription(handle_customs, (GoodsReleased, *BILL_FACTS)),
 }

@@ -52,7 +52,7 @@ from services.payments.gateway import BankRecords, BankReplies, Item
 from services.payments.invariants import INVARIANTS as PAYMENTS_INVARIANTS
 from services.tax import deps as tax_deps
 from services.tax import handlers as tax
-from services.tax.bills.handlers import Billing, look_for_lapses, tend_bills
+from services.tax.bills.handlers import Billing, open_overdue_cases, settle_and_hand_over
 from services.tax.invariants import INVARIANTS as TAX_INVARIANTS
 from services.tax.rulebook import files as rule_files
 from shared import inbox, operator_requests, topics
@@ -82,7 +82,7 @@ HEARS: Final[dict[str, dict[str, Subscription]]] = {
 }  # fmt: skip
 TIMERS: Final[tuple[tuple[str, Any], ...]] = (
     ("customs", lodge_due), ("customs", announce_bills), ("customs", give_up_returns), ("customs", review_cases),
-    ("customs", make_requests), ("customs", publish_pending), ("tax", tend_bills), ("tax", look_for_lapses),
+    ("customs", make_requests), ("customs", publish_pending), ("tax", settle_and_hand_over), ("tax", open_overdue_cases),
     ("payments", deposit.reconcile),
 )  # fmt: skip
 INVARIANTS: Final = (

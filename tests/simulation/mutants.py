@@ -18,7 +18,7 @@ from services.payments.domain.payment import Payment, PaymentDecision
 from services.payments.domain.payment import PaymentState as Paid
 from services.tax.bills import domain as bills
 from services.tax.domain import case
-from services.tax.domain.case import FollowedAll
+from services.tax.domain.case import BatchDecision
 from shared.events.customs import (
     GoodsPartlyReturned,
     GoodsReleased,
@@ -96,18 +96,18 @@ Cases = Mapping[Any, Any]
 
 def _keeps_the_quota(
     cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any
-) -> FollowedAll:
+) -> BatchDecision:
     """Tax forgets to give back the quota of what was released and came back."""
-    after = case.follow_all(cases, quotas, events, rules, assessed)
+    after = case.decide_all(cases, quotas, events, rules, assessed)
     restored = any(isinstance(fact, TaxRestored) for facts in after.facts for fact in facts)
     return after._replace(quotas=quotas) if restored else after
 
 
 def _restores_twice(
     cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any
-) -> FollowedAll:
+) -> BatchDecision:
     """Tax gives the quota of what came back to the buyer's year, and once more."""
-    after = case.follow_all(cases, quotas, events, rules, assessed)
+    after = case.decide_all(cases, quotas, events, rules, assessed)
     found = dict(after.quotas)
     for entry in after.entries:
         if entry.kind is case.EntryKind.RESTORE:
@@ -117,18 +117,18 @@ def _restores_twice(
 
 def _restores_late_returns(
     cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any
-) -> FollowedAll:
+) -> BatchDecision:
     """Tax does not ask whether the goods came back in time."""
     events = [
         e.model_copy(update={"in_time": True}) if isinstance(e, ReturnAccepted) else e
         for e in events
     ]
-    return case.follow_all(cases, quotas, events, rules, assessed)
+    return case.decide_all(cases, quotas, events, rules, assessed)
 
 
 def _overlooks_a_late_release(
     cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any
-) -> FollowedAll:
+) -> BatchDecision:
     """Tax has no row for a release that is heard of after the return."""
     for event in events:
         found = cases.get(event.order_id)
@@ -138,7 +138,7 @@ def _overlooks_a_late_release(
             and found.state is case.TaxState.RESTORED
         ):
             raise IllegalTransition(found.state, type(event))
-    return case.follow_all(cases, quotas, events, rules, assessed)
+    return case.decide_all(cases, quotas, events, rules, assessed)
 
 
 def _follows_a_word_on_an_earlier_list(d: Declaration, heard: Any, policy: Any) -> Any:
@@ -200,7 +200,7 @@ def _hands_over_twice(bill: bills.Bill, heard: Any) -> Any:
     """Tax takes a bill that it handed over for one that waits."""
     if isinstance(heard, TaxBillConsolidated) and bill.state is bills.BillState.DISPUTED:
         bill = replace(bill, state=bills.BillState.SETTLED, outcome="booked")
-    return bills.follow(bill, heard)
+    return bills.decide(bill, heard)
 
 
 def _books_the_wrong_way(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
@@ -211,9 +211,9 @@ def _books_the_wrong_way(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
 
 def _pays_what_came_back(bill: bills.Bill, heard: Any) -> Any:
     """Tax pays a bill although the goods came back in time."""
-    if isinstance(heard, bills.CameBack) and bill.state is bills.BillState.CONSOLIDATED:
-        return bills.follow(bill, bills.TimeToPay(bill.order_id, 1))
-    return bills.follow(bill, heard)
+    if isinstance(heard, bills.GoodsReturned) and bill.state is bills.BillState.CONSOLIDATED:
+        return bills.decide(bill, bills.PaymentDue(bill.order_id, 1))
+    return bills.decide(bill, heard)
 
 
 def _books_each_bill_under_one_id(entries: Sequence[JournalEntry]) -> list[JournalEntry]:

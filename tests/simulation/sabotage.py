@@ -23,12 +23,12 @@ class Sabotage:
     lease_fence: bool = True
     orders: Callable[..., Any] = orders.decide
     payments: Callable[..., Any] = payment.decide
-    tax: Callable[..., Any] = case.follow_all
+    tax: Callable[..., Any] = case.decide_all
     collect: Callable[..., Any] = documents.apply_document
     withdraw: Callable[..., Any] = cancellation.apply_withdrawal
     stop: Callable[..., Any] = cancellation.apply_unwinding
     answer: Callable[..., Any] = replies.apply_reply
-    bill: Callable[..., Any] = bills.follow
+    bill: Callable[..., Any] = bills.decide
     book: Callable[[Any], Any] = lambda entries: entries
     frees: bool = True
     shares_out: bool = True

@@ -27,10 +27,11 @@ from services.payments.domain.ledger import Account
 from services.payments.domain.payment import PaymentDecision
 from services.tax.bills import domain as bills
 from services.tax.bills import policy as bill_policy
+from services.tax.bills.decisions import BILL_FACTS
 from services.tax.bills.domain import Bill
-from services.tax.bills.handlers import BILL_FACTS
+from services.tax.bills.terms import DAY_S, still_withheld
 from services.tax.domain.assessment import beijing_date
-from services.tax.domain.case import FollowedAll, PersonYear, Quota, QuotaEntry, TaxCase, TaxState
+from services.tax.domain.case import BatchDecision, PersonYear, Quota, QuotaEntry, TaxCase, TaxState
 from services.tax.rulebook.files import load
 from shared import topics
 from shared.effects import LEASE_S
@@ -362,7 +363,7 @@ class Payments(Service):
 
 
 class Tax(Service):
-    """tax.domain.case.follow_all over the real rulebook, and the quotas."""
+    """tax.domain.case.decide_all over the real rulebook, and the quotas."""
 
     name, topic = "tax", topics.TAX
 
@@ -377,7 +378,7 @@ class Tax(Service):
         self.assessed: dict[UUID, TaxAssessed] = {}
         self._entered: set[tuple[UUID, str, int]] = set()
         self.bills: dict[UUID, Bill] = {}
-        self.day_s = bills.DAY_S
+        self.day_s = DAY_S
         self._before = {PersonYear(person, YEAR): minor for person, minor in used.items()}
         self.quotas = {key: Quota(0, minor) for key, minor in self._before.items()}
         self.refused: set[UUID] = set()
@@ -390,7 +391,7 @@ class Tax(Service):
             if isinstance(record.event, BILL_FACTS):
                 self._follow_bill(record.event_id, record.event)
 
-    # --- tax bills, as in billing.py
+    # --- tax bills, as in bills/decisions.py
 
     def _follow_bill(self, cause: UUID, event: Any) -> None:
         case, bill = self.state[event.order_id], self.bills.get(event.order_id)
@@ -399,35 +400,35 @@ class Tax(Service):
             at_first = (
                 self.assessed[event.order_id].owed if event.withheld != case.total else case.total
             )
-            withheld = bills.still_withheld(event.withheld, at_first, case.total)
-            followed = bills.begin(event, case.total, BILL_POLICY, self.day_s, withheld=withheld)
+            withheld = still_withheld(event.withheld, at_first, case.total)
+            decision = bills.begin(event, case.total, BILL_POLICY, self.day_s, withheld=withheld)
             if back:
-                followed = bills.follow(followed.bill, bills.CameBack())
+                decision = bills.decide(decision.bill, bills.GoodsReturned())
         elif isinstance(event, CustomsCorrected):
-            followed = bills.correct(
+            decision = bills.correct(
                 bill, event, case.total, BILL_POLICY.on(beijing_date(bill.pay_at))
             )
         else:
-            followed = self.sabotage.bill(
-                bill, bills.CameBack() if back and isinstance(event, TaxBillVoided) else event
+            decision = self.sabotage.bill(
+                bill, bills.GoodsReturned() if back and isinstance(event, TaxBillVoided) else event
             )
-        self._keep(cause, followed)
-        if followed.bill.state is bills.BillState.DISPUTED and (
+        self._keep(cause, decision)
+        if decision.bill.state is bills.BillState.DISPUTED and (
             bill is None or bill.state is not bills.BillState.DISPUTED
         ):
             self.world.after(
                 self.world.dice.random() * 60 * self.day_s, partial(self._decide, event.order_id)
             )
-        if followed.bill.state is bills.BillState.CONSOLIDATED:
-            self._when_due(followed.bill)
+        if decision.bill.state is bills.BillState.CONSOLIDATED:
+            self._when_due(decision.bill)
 
-    def _keep(self, cause: UUID, followed: bills.Followed) -> None:
-        order_id = followed.bill.order_id
+    def _keep(self, cause: UUID, decision: bills.BillDecision) -> None:
+        order_id = decision.bill.order_id
         case = self.state[order_id]
-        self.bills[order_id] = followed.bill
-        self.state[order_id] = replace(case, version=case.version + len(followed.facts))
+        self.bills[order_id] = decision.bill
+        self.state[order_id] = replace(case, version=case.version + len(decision.events))
         self.announce(
-            [Said(fact, cause, case.version + n) for n, fact in enumerate(followed.facts, start=1)]
+            [Said(fact, cause, case.version + n) for n, fact in enumerate(decision.events, start=1)]
         )
 
     def _decide(self, order_id: UUID) -> None:
@@ -435,9 +436,9 @@ class Tax(Service):
         if self.bills[order_id].state is bills.BillState.DISPUTED:
             back = self.state[order_id].state is TaxState.RESTORED
             word = (
-                bills.CameBack()
+                bills.GoodsReturned()
                 if back
-                else bills.Decided(self.world.dice.random() < 0.5, self.state[order_id].total)
+                else bills.CaseDecided(self.world.dice.random() < 0.5, self.state[order_id].total)
             )
             cause = uuid5(order_id, f"a person decided on {self.bills[order_id].tax_no}")
             self._keep(cause, self.sabotage.bill(self.bills[order_id], word))
@@ -459,11 +460,11 @@ class Tax(Service):
             if b.state is bills.BillState.CONSOLIDATED and b.pay_at <= at(self.world)
         ]
         back = {b.order_id for b in due if self.state[b.order_id].state is TaxState.RESTORED}
-        pay = bills.TimeToPay(
+        pay = bills.PaymentDue(
             self.world.uuid(), sum(1 for b in due if b.order_id not in back and b.billed.minor)
         )
         for bill in due:
-            heard = bills.CameBack() if bill.order_id in back else pay
+            heard = bills.GoodsReturned() if bill.order_id in back else pay
             self._keep(
                 uuid5(bill.order_id, f"the bill {bill.tax_no} is due"),
                 self.sabotage.bill(bill, heard),
@@ -472,7 +473,7 @@ class Tax(Service):
     def _follow_orders(self, fresh: Sequence[Record]) -> None:
         events = [record.event for record in fresh]
         cases = {e.order_id: self.state[e.order_id] for e in events if e.order_id in self.state}
-        after: FollowedAll = self.sabotage.tax(cases, self.quotas, events, RULES, self.assessed)
+        after: BatchDecision = self.sabotage.tax(cases, self.quotas, events, RULES, self.assessed)
         for entry in after.entries:
             self._enter(entry)
         versions = {order_id: case.version for order_id, case in cases.items()}

@@ -1,14 +1,24 @@
-"""What becomes of a tax bill: set against what was withheld and assessed, consolidated, paid or taken back. Pure."""
+"""A tax bill of customs: its states, and what each fact or decision does to it. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 from uuid import UUID
 
-from services.tax.domain.assessment import beijing_date
+from services.tax.bills.terms import (
+    DAY_S,
+    BillOutcome,
+    BillPolicy,
+    BillTerms,
+    bearer_of,
+    day_begins,
+    outcome_of,
+    still_withheld,
+)
+from services.tax.domain.assessable import beijing_date
 from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBilled, TaxBillVoided
 from shared.events.customs import TaxBillCorrected as Corrected
 from shared.events.tax import (
@@ -20,10 +30,6 @@ from shared.events.tax import (
 )
 from shared.money import Money
 from shared.transitions import Transitions
-
-Outcome = Literal["exact", "booked", "refund", "claim"]
-DAY_S: Final = 86_400.0
-_BEIJING_S: Final = 8 * 3600.0
 
 
 class BillState(StrEnum):
@@ -49,20 +55,26 @@ class CaseReason(StrEnum):
 
 
 Verdict = Literal["accept", "bear", "close"]
-"""A person's word on a case: take the bill as right and let buyer or merchant bear it; bear the difference; or nothing to do."""
+"""A person's decision on a case.
+
+`accept`: the bill is right, and buyer or merchant bears the difference. `bear`: the house bears it.
+`close`: there is nothing to do.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """A person took a disputed bill as right; `ours`: the house bears the difference. `owed`: what is assessed by now, where
-    goods came back since."""
+class CaseDecided:
+    """A person accepted a disputed bill; `ours`: the house bears the difference.
+
+    `owed` is the tax assessed by now, where goods came back since.
+    """
 
     ours: bool
     owed: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class TimeToPay:
+class PaymentDue:
     """The day of payment has come: `payment_id` pays the `bills` bills of a payment book."""
 
     payment_id: UUID
@@ -70,30 +82,30 @@ class TimeToPay:
 
 
 @dataclass(frozen=True, slots=True)
-class CameBack:
+class GoodsReturned:
     """The goods came back in time, so no tax is levied."""
 
 
 BILL: Final = Transitions[BillState](
     {
         (BillState.SETTLED, TaxBillConsolidated): BillState.CONSOLIDATED,
-        (BillState.DISPUTED, Decided): BillState.SETTLED,
-        (BillState.CONSOLIDATED, TimeToPay): BillState.DUE,
-        # The book is known and the dispute is not over: what is decided then is consolidated at once.
+        (BillState.DISPUTED, CaseDecided): BillState.SETTLED,
+        (BillState.CONSOLIDATED, PaymentDue): BillState.DUE,
+        # The book is known and the dispute is not over: once decided, the bill is consolidated.
         (BillState.DISPUTED, TaxBillConsolidated): BillState.DISPUTED,
         **{
-            (s, CameBack): BillState.RETURNED
+            (s, GoodsReturned): BillState.RETURNED
             for s in (BillState.DISPUTED, BillState.SETTLED, BillState.CONSOLIDATED)
         },
         **{
             (s, TaxBillVoided): BillState.VOIDED
             for s in (BillState.DISPUTED, BillState.SETTLED, BillState.CONSOLIDATED)
         },
-        # What is handed over for payment is paid; a later word on it is a contradiction, for a person.
+        # A bill handed over for payment is paid; a later fact contradicts it and needs a person.
         (BillState.DUE, TaxBillVoided): BillState.DUE,
-        (BillState.DUE, CameBack): BillState.DUE,
+        (BillState.DUE, GoodsReturned): BillState.DUE,
         **{(s, TaxBillVoided): s for s in (BillState.RETURNED, BillState.VOIDED)},
-        **{(s, CameBack): s for s in (BillState.RETURNED, BillState.VOIDED)},
+        **{(s, GoodsReturned): s for s in (BillState.RETURNED, BillState.VOIDED)},
         **{
             (s, TaxBillConsolidated): s
             for s in (BillState.CONSOLIDATED, BillState.DUE, BillState.RETURNED, BillState.VOIDED)
@@ -112,31 +124,6 @@ BILL: Final = Transitions[BillState](
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """The policy of a day: amounts in fen, days counted from the release."""
-
-    booked_at_most: int
-    person_above: int
-    pay_on_day: int
-    pay_to_day: int
-    missing_on_day: int
-
-
-@dataclass(frozen=True, slots=True)
-class BillPolicy:
-    """Terms by the day from which they hold, in order."""
-
-    rows: tuple[tuple[date, Terms], ...]
-
-    def on(self, day: date) -> Terms:
-        """The terms of a day; the first row's before it."""
-        return next(
-            (terms for valid_from, terms in reversed(self.rows) if valid_from <= day),
-            self.rows[0][1],
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Bill:
     """One order's tax bill. It is handed over for payment at `pay_at`; payment is too late from `pay_until` on."""
 
@@ -149,57 +136,20 @@ class Bill:
     merchant_code: str
     pay_at: datetime
     pay_until: datetime
-    outcome: Outcome | None = None
+    outcome: BillOutcome | None = None
     payment_book: str | None = None
     payment_id: UUID | None = None
     corrections: int = 0
 
 
-class Followed(NamedTuple):
-    """The bill afterwards, what tax says of it, and what becomes a person's case."""
+@dataclass(frozen=True, slots=True)
+class BillDecision:
+    """A bill after an input, the events that tax publishes, and the cases that open and close."""
 
     bill: Bill
-    facts: tuple[TaxEvent, ...] = ()
-    cases: tuple[CaseReason, ...] = ()
-
-
-def day_begins(at: datetime, days: int, day_s: float = DAY_S) -> datetime:
-    """The beginning, Beijing time, of the calendar day that is `days` days after that of `at`.
-
-    A day lasts `day_s` seconds: 86,400 by law, less only to rehearse the law's periods.
-    """
-    day = (at.timestamp() + _BEIJING_S) // day_s
-    return datetime.fromtimestamp((day + days) * day_s - _BEIJING_S, UTC)
-
-
-def outcome_of(withheld: Money, assessed: Money, billed: Money, terms: Terms) -> Outcome | None:
-    """Who bears what was billed less what was withheld; None where only a person may say.
-
-    The buyer is the taxpayer and the shop withholds for him (财税[2016]18号 art. 1), so what was withheld too much is his; what
-    was withheld too little is the withholding merchant's, whose guarantee stands for it. Amounts: house policy.
-    """
-    amounts = (withheld.minor, assessed.minor, billed.minor)
-    if max(amounts) - min(amounts) > terms.person_above:
-        return None
-    return _bearer(billed.minor - withheld.minor, terms.booked_at_most)
-
-
-def _bearer(difference: int, booked_at_most: int) -> Outcome:
-    if difference == 0:
-        return "exact"
-    if abs(difference) <= booked_at_most:
-        return "booked"
-    return "claim" if difference > 0 else "refund"
-
-
-def still_withheld(withheld: Money, assessed: Money, owed: Money) -> Money:
-    """What of the withheld tax belongs to goods that did not come back, in the proportion in which tax is still owed.
-
-    Payments knows it to the fen; here it decides only whether a person must look.
-    """
-    if not assessed.minor or owed == assessed:
-        return withheld
-    return Money(withheld.minor * owed.minor // assessed.minor, withheld.currency)
+    events: tuple[TaxEvent, ...] = ()
+    opened: tuple[CaseReason, ...] = ()
+    closed: tuple[CaseReason, ...] = ()
 
 
 def begin(
@@ -209,82 +159,96 @@ def begin(
     day_s: float = DAY_S,
     *,
     withheld: Money | None = None,
-) -> Followed:
-    """A bill came: settle it by rule, or leave it to a person. Days count from the release, whenever the bill came.
+) -> BillDecision:
+    """Settle a new bill by rule, or leave it to a person. Days count from the release of the goods.
 
-    `assessed` is what is owed now and `withheld` what was withheld for it, where goods came back before the bill.
+    `assessed` is the tax owed now. `withheld` is what was withheld for it, where goods came back
+    before the bill.
     """
     withheld = event.withheld if withheld is None else withheld
     terms = policy.on(beijing_date(event.released_at))
-    pay_at = day_begins(event.released_at, terms.pay_on_day, day_s)
-    pay_until = day_begins(event.released_at, terms.pay_to_day + 1, day_s)
-    bill = Bill(
-        event.order_id, event.tax_no, BillState.SETTLED, withheld, assessed, event.total, event.merchant_code, pay_at,
-        pay_until,
-    )  # fmt: skip
     outcome = outcome_of(withheld, assessed, event.total, terms)
-    if outcome is None:
-        fact = TaxBillDisputed(
-            order_id=bill.order_id,
-            tax_no=bill.tax_no,
-            withheld=bill.withheld,
-            assessed=assessed,
-            billed=bill.billed,
-        )
-        return Followed(replace(bill, state=BillState.DISPUTED), (fact,), (CaseReason.FAR_OFF,))
-    return _settled(replace(bill, outcome=outcome), terms.booked_at_most, event.returns)
+    bill = Bill(
+        order_id=event.order_id,
+        tax_no=event.tax_no,
+        state=BillState.SETTLED if outcome else BillState.DISPUTED,
+        withheld=withheld,
+        assessed=assessed,
+        billed=event.total,
+        merchant_code=event.merchant_code,
+        pay_at=day_begins(event.released_at, terms.pay_on_day, day_s),
+        pay_until=day_begins(event.released_at, terms.pay_to_day + 1, day_s),
+        outcome=outcome,
+    )
+    if outcome is not None:
+        return _settled(bill, terms.booked_at_most, event.returns)
+    disputed = TaxBillDisputed(
+        order_id=bill.order_id,
+        tax_no=bill.tax_no,
+        withheld=bill.withheld,
+        assessed=assessed,
+        billed=bill.billed,
+    )
+    return BillDecision(bill, (disputed,), opened=(CaseReason.FAR_OFF,))
 
 
-def _settled(bill: Bill, booked_at_most: int, returns: int = 0) -> Followed:
+def _settled(bill: Bill, booked_at_most: int, returns: int = 0) -> BillDecision:
     assert bill.outcome is not None
-    fact = TaxBillSettled(
-        order_id=bill.order_id, tax_no=bill.tax_no, withheld=bill.withheld, assessed=bill.assessed, billed=bill.billed,
-        outcome=bill.outcome, merchant_code=bill.merchant_code, booked_at_most=Money(booked_at_most, bill.billed.currency),
+    settled = TaxBillSettled(
+        order_id=bill.order_id,
+        tax_no=bill.tax_no,
+        withheld=bill.withheld,
+        assessed=bill.assessed,
+        billed=bill.billed,
+        outcome=bill.outcome,
+        merchant_code=bill.merchant_code,
+        booked_at_most=Money(booked_at_most, bill.billed.currency),
         returns=returns,
-    )  # fmt: skip
-    return Followed(bill, (fact,))
+    )
+    return BillDecision(bill, (settled,))
 
 
-Heard = (
+BillInput = (
     TaxBilled
     | TaxBillContradicted
     | TaxBillConsolidated
     | TaxBillVoided
-    | Decided
-    | TimeToPay
-    | CameBack
+    | CaseDecided
+    | PaymentDue
+    | GoodsReturned
 )
 
 
-def follow(bill: Bill, heard: Heard) -> Followed:
-    """What becomes of a bill; raises IllegalTransition for a pair that is not in the table."""
-    before, state = bill.state, BILL.next(bill.state, heard)
+def decide(bill: Bill, event: BillInput) -> BillDecision:
+    """Decide what becomes of a bill; raises IllegalTransition for a pair that is not in the table."""
+    before, state = bill.state, BILL.next(bill.state, event)
     bill = replace(bill, state=state)
-    match heard:
+    match event:
         case TaxBillContradicted():
-            return Followed(bill, cases=(CaseReason.CONTRADICTED,))
+            return BillDecision(bill, opened=(CaseReason.CONTRADICTED,))
         case TaxBillConsolidated():
-            return Followed(replace(bill, payment_book=bill.payment_book or heard.payment_book))
+            return BillDecision(replace(bill, payment_book=bill.payment_book or event.payment_book))
         case TaxBillVoided() if before is BillState.DUE:
-            return Followed(bill, cases=(CaseReason.VOIDED,))
-        case Decided():
-            return _decided(bill, heard)
-        case TimeToPay():
-            return _due(bill, heard)
-    return Followed(bill)
+            return BillDecision(bill, opened=(CaseReason.VOIDED,))
+        case CaseDecided():
+            return _decided(bill, event)
+        case PaymentDue():
+            return _due(bill, event)
+    return BillDecision(bill)
 
 
-def correct(bill: Bill, event: Corrected, owed: Money, terms: Terms) -> Followed:
-    """Goods came back, so customs voided its bill and made another: what it says is owed, and the difference is shared out anew.
+def correct(bill: Bill, event: Corrected, owed: Money, terms: BillTerms) -> BillDecision:
+    """Replace the amounts of a bill that customs voided and made anew because goods came back.
 
-    A correction upwards is no correction: nothing is paid on either number until a person has looked. What was handed over
-    for payment is paid; then the new number is a contradiction.
+    What the new bill states is owed, and the difference is allocated anew. A correction upwards is
+    no correction: nothing is paid on either number until a person has looked. A bill that was handed
+    over for payment is paid, so then the new number is a contradiction.
     """
     state = BILL.next(bill.state, event)
-    if state in (BillState.DUE, BillState.RETURNED):
-        cases = (CaseReason.CONTRADICTED,) if state is BillState.DUE else ()
-        return Followed(replace(bill, tax_no=bill.tax_no if cases else event.tax_no, billed=bill.billed if cases else event.total),
-                        cases=cases)  # fmt: skip
+    if state is BillState.DUE:
+        return BillDecision(bill, opened=(CaseReason.CONTRADICTED,))
+    if state is BillState.RETURNED:
+        return BillDecision(replace(bill, tax_no=event.tax_no, billed=event.total))
     after = replace(
         bill,
         state=state,
@@ -295,19 +259,8 @@ def correct(bill: Bill, event: Corrected, owed: Money, terms: Terms) -> Followed
         corrections=bill.corrections + 1,
     )
     if bill.outcome is None:
-        # It was never settled, nor said to be: a dispute that goes on, or one whose bill was void before it was over.
-        outcome = outcome_of(
-            still_withheld(bill.withheld, bill.assessed, owed), owed, event.total, terms
-        )
-        if outcome is None:
-            cases = () if state is BillState.DISPUTED else (CaseReason.FAR_OFF,)
-            return Followed(replace(after, state=BillState.DISPUTED), cases=cases)
-        return _settled(
-            replace(after, state=BillState.SETTLED, outcome=outcome),
-            terms.booked_at_most,
-            event.returns,
-        )
-    fact = TaxBillCorrected(
+        return _settled_by_correction(bill, after, event, terms)
+    corrected = TaxBillCorrected(
         order_id=bill.order_id,
         tax_no=event.tax_no,
         replaces=event.replaces,
@@ -316,33 +269,51 @@ def correct(bill: Bill, event: Corrected, owed: Money, terms: Terms) -> Followed
         returns=event.returns,
     )
     if event.total.minor > max(bill.billed.minor, owed.minor) + terms.person_above:
-        return Followed(replace(after, state=BillState.VOIDED), (fact,), (CaseReason.VOIDED,))
-    return Followed(after, (fact,))
+        after = replace(after, state=BillState.VOIDED)
+        return BillDecision(after, (corrected,), opened=(CaseReason.VOIDED,))
+    return BillDecision(after, (corrected,))
 
 
-def is_uncorrected(bill: Bill, owed: Money, terms: Terms) -> bool:
-    """Whether customs bills goods that came back in time since the bill was settled."""
+def _settled_by_correction(
+    bill: Bill, after: Bill, event: Corrected, terms: BillTerms
+) -> BillDecision:
+    """Settle a bill that was never settled before: one in dispute, or one voided while in dispute."""
+    withheld = still_withheld(bill.withheld, bill.assessed, after.assessed)
+    outcome = outcome_of(withheld, after.assessed, event.total, terms)
+    if outcome is None:
+        opened = () if after.state is BillState.DISPUTED else (CaseReason.FAR_OFF,)
+        return BillDecision(replace(after, state=BillState.DISPUTED), opened=opened)
+    after = replace(after, state=BillState.SETTLED, outcome=outcome)
+    return _settled(after, terms.booked_at_most, event.returns)
+
+
+def is_uncorrected(bill: Bill, owed: Money, terms: BillTerms) -> bool:
+    """Return whether customs bills goods that came back in time since the bill was settled."""
     return (
         owed.minor < bill.assessed.minor and bill.billed.minor - owed.minor > terms.booked_at_most
     )
 
 
-def _decided(bill: Bill, heard: Decided) -> Followed:
-    bill = replace(bill, assessed=bill.assessed if heard.owed is None else heard.owed)
-    outcome = _bearer(bill.billed.minor - bill.withheld.minor, 0)
-    if heard.ours and outcome != "exact":
+def _decided(bill: Bill, decided: CaseDecided) -> BillDecision:
+    bill = replace(bill, assessed=bill.assessed if decided.owed is None else decided.owed)
+    outcome = bearer_of(bill.billed.minor - bill.withheld.minor, 0)
+    if decided.ours and outcome != "exact":
         outcome = "booked"
     state = BillState.SETTLED if bill.payment_book is None else BillState.CONSOLIDATED
     difference = abs(bill.billed.minor - bill.withheld.minor)
-    return _settled(replace(bill, outcome=outcome, state=state), difference if heard.ours else 0)
+    return _settled(replace(bill, outcome=outcome, state=state), difference if decided.ours else 0)
 
 
-def _due(bill: Bill, heard: TimeToPay) -> Followed:
+def _due(bill: Bill, payment: PaymentDue) -> BillDecision:
     assert bill.payment_book is not None, "only what is in a payment book is paid"
     if not bill.billed.minor:
-        return Followed(bill)
-    fact = TaxBillDue(
-        order_id=bill.order_id, tax_no=bill.tax_no, payment_book=bill.payment_book, payment_id=heard.payment_id, bills=heard.bills,
+        return BillDecision(bill)
+    due = TaxBillDue(
+        order_id=bill.order_id,
+        tax_no=bill.tax_no,
+        payment_book=bill.payment_book,
+        payment_id=payment.payment_id,
+        bills=payment.bills,
         amount=bill.billed,
-    )  # fmt: skip
-    return Followed(replace(bill, payment_id=heard.payment_id), (fact,))
+    )
+    return BillDecision(replace(bill, payment_id=payment.payment_id), (due,))

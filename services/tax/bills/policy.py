@@ -11,7 +11,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from services.tax.bills.domain import BillPolicy, Terms
+from services.tax.bills.terms import BillPolicy, BillTerms
 from shared.errors import Misconfigured
 from shared.money import AMOUNT
 
@@ -55,8 +55,8 @@ class TermsRow(BaseModel):
             raise ValueError("booked_at_most is more than person_above")
         return self
 
-    def terms(self) -> Terms:
-        return Terms(
+    def terms(self) -> BillTerms:
+        return BillTerms(
             self.booked_at_most,
             self.person_above,
             self.pay_on_day,

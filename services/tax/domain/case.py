@@ -41,9 +41,19 @@ from shared.transitions import IllegalTransition, Transitions
 from shared.values import replace
 
 __all__ = [
-    "EntryKind", "Followed", "FollowedAll", "PersonYear", "Quota", "QuotaEntry", "TaxCase", "TaxState", "WeightEntry", "follow",
-    "follow_all", "quota_key_of",
-]  # fmt: skip
+    "BatchDecision",
+    "CaseDecision",
+    "EntryKind",
+    "PersonYear",
+    "Quota",
+    "QuotaEntry",
+    "TaxCase",
+    "TaxState",
+    "WeightEntry",
+    "decide",
+    "decide_all",
+    "quota_key_of",
+]
 
 
 class TaxState(StrEnum):
@@ -104,7 +114,7 @@ class TaxCase:
         )
 
 
-class Followed(NamedTuple):
+class CaseDecision(NamedTuple):
     """The case after an event, what tax says of it, and what it writes into the ledger of the buyer's year.
 
     `record` is what an assessment made by this event was worked out from; `weighed` goes into the ledger of weights.
@@ -122,10 +132,10 @@ def quota_key_of(event: OrderPlaced) -> PersonYear:
     return PersonYear(event.buyer.person_ref, beijing_date(event.counts_at).year)
 
 
-def follow(
+def decide(
     case: TaxCase | None, event: Event, used: Money, rules: Rulebook, assessed: TaxAssessed | None = None,
     used_kg: Mapping[str, Decimal] = NOTHING,
-) -> Followed:  # fmt: skip
+) -> CaseDecision:  # fmt: skip
     """Fold one event into an order's case; `used` and `used_kg` are the buyer's year so far and matter to an order being placed,
     `assessed` is its assessment as published and matters to goods that came back.
 
@@ -137,13 +147,13 @@ def follow(
     if isinstance(event, ReturnAccepted):
         return _given_back(case, event, assessed)
     if state == case.state:
-        return Followed(case)
+        return CaseDecision(case)
     return _voided(case, state) if isinstance(event, OrderUnwinding) else _posted(case, state)
 
 
-def _posted(case: TaxCase, state: TaxState) -> Followed:
+def _posted(case: TaxCase, state: TaxState) -> CaseDecision:
     posted = replace(case, state=state, version=case.version + 1)
-    return Followed(
+    return CaseDecision(
         posted,
         (TaxPosted(order_id=case.order_id, total=case.total),),
         _entry(case, EntryKind.POST),
@@ -151,7 +161,9 @@ def _posted(case: TaxCase, state: TaxState) -> Followed:
     )
 
 
-def _first(event: Event, used: Money, rules: Rulebook, used_kg: Mapping[str, Decimal]) -> Followed:
+def _first(
+    event: Event, used: Money, rules: Rulebook, used_kg: Mapping[str, Decimal]
+) -> CaseDecision:
     if isinstance(event, OrderPlaced):
         record = Record(
             Assessable.of(event), beijing_date(event.counts_at), used, rules.edition, used_kg
@@ -160,11 +172,11 @@ def _first(event: Event, used: Money, rules: Rulebook, used_kg: Mapping[str, Dec
     if isinstance(event, OrderUnwinding):
         none = Money.zero("CNY")
         tombstone = TaxCase(event.order_id, TaxState.VOIDED, 1, None, None, None, none, none)
-        return Followed(tombstone, (TaxVoided(order_id=event.order_id),))
+        return CaseDecision(tombstone, (TaxVoided(order_id=event.order_id),))
     raise IllegalTransition("unknown", type(event))
 
 
-def _placed(event: OrderPlaced, result: Assessment | Refusal, record: Record) -> Followed:
+def _placed(event: OrderPlaced, result: Assessment | Refusal, record: Record) -> CaseDecision:
     none = Money.zero(event.currency)
     if isinstance(result, Refusal):
         refused = TaxCase(
@@ -177,7 +189,7 @@ def _placed(event: OrderPlaced, result: Assessment | Refusal, record: Record) ->
             limit=result.limit,
             value=result.value,
         )
-        return Followed(refused, (fact,), (), record)
+        return CaseDecision(refused, (fact,), (), record)
     key = None if result.counted is None else quota_key_of(event)
     person_ref, year = (None, None) if key is None else key
     held = weights.held(result.weighed)
@@ -192,7 +204,7 @@ def _placed(event: OrderPlaced, result: Assessment | Refusal, record: Record) ->
         result.payable,
         held,
     )
-    return Followed(
+    return CaseDecision(
         case,
         (_assessed(case, result),),
         _entry(case, EntryKind.RESERVE),
@@ -216,7 +228,7 @@ def _assessed(case: TaxCase, result: Assessment) -> TaxAssessed:
     )  # fmt: skip
 
 
-def _voided(case: TaxCase, state: TaxState) -> Followed:
+def _voided(case: TaxCase, state: TaxState) -> CaseDecision:
     none = Money.zero(case.reserved.currency)
     after = replace(
         case,
@@ -226,7 +238,7 @@ def _voided(case: TaxCase, state: TaxState) -> Followed:
         weights=weights.freed(case.weights),
     )
     void = EntryKind.VOID
-    return Followed(
+    return CaseDecision(
         after,
         (TaxVoided(order_id=case.order_id),),
         _entry(case, void),
@@ -234,7 +246,7 @@ def _voided(case: TaxCase, state: TaxState) -> Followed:
     )
 
 
-def _given_back(case: TaxCase, event: ReturnAccepted, assessed: TaxAssessed | None) -> Followed:
+def _given_back(case: TaxCase, event: ReturnAccepted, assessed: TaxAssessed | None) -> CaseDecision:
     """In time: no tax is levied on the goods and their dutiable value is restored to the buyer's year; late: neither
     (GACC 2020 No. 45, art. 3)."""
     assert assessed is not None, "only what was assessed is released"
@@ -242,18 +254,18 @@ def _given_back(case: TaxCase, event: ReturnAccepted, assessed: TaxAssessed | No
         posted = _posted(case, TaxState.POSTED)
         back = _given_back(posted.case, event, assessed)
         entries, weighed = posted.entries + back.entries, posted.weighed + back.weighed
-        return Followed(back.case, posted.facts + back.facts, entries, weighed=weighed)
+        return CaseDecision(back.case, posted.facts + back.facts, entries, weighed=weighed)
     value, tax = belongs_to(assessed, event.lines)
     owed = Money(tax, case.total.currency)
     if not event.in_time:
         kept = TaxKept(order_id=case.order_id, return_no=event.return_no, total=owed)
-        return Followed(replace(case, version=case.version + 1), (kept,))
+        return CaseDecision(replace(case, version=case.version + 1), (kept,))
     return _restored(
         case, event, owed, Money(value if case.quota_key else 0, case.reserved.currency)
     )
 
 
-def _restored(case: TaxCase, event: ReturnAccepted, owed: Money, quota: Money) -> Followed:
+def _restored(case: TaxCase, event: ReturnAccepted, owed: Money, quota: Money) -> CaseDecision:
     remaining = case.total - owed
     fact = TaxRestored(
         order_id=case.order_id,
@@ -277,7 +289,7 @@ def _restored(case: TaxCase, event: ReturnAccepted, owed: Money, quota: Money) -
         EntryKind.RESTORE,
         event.return_no,
     )
-    return Followed(
+    return CaseDecision(
         after, (fact,), _entry(gives, kind, part=part), weighed=_weights(gives, kind, part=part)
     )
 
@@ -300,7 +312,7 @@ def _weights(case: TaxCase, kind: EntryKind, *, part: int = 0) -> tuple[WeightEn
     )
 
 
-class FollowedAll(NamedTuple):
+class BatchDecision(NamedTuple):
     """The cases and quotas after a batch, per event of the batch what tax says, and all that goes into the ledgers.
 
     `records` are those of the assessments the batch made, by order; `weighed` is the ledger of weights.
@@ -314,13 +326,13 @@ class FollowedAll(NamedTuple):
     weighed: Sequence[WeightEntry] = ()
 
 
-def follow_all(
+def decide_all(
     cases: Mapping[UUID, TaxCase],
     quotas: Mapping[PersonYear, Quota],
     events: Sequence[Event],
     rules: Rulebook,
     assessed: Mapping[UUID, TaxAssessed] | None = None,
-) -> FollowedAll:
+) -> BatchDecision:
     """Fold a batch in its order, so that several orders of one person see each other's reservations.
 
     `assessed` has the assessments of the orders of which goods came back.
@@ -337,7 +349,7 @@ def follow_all(
         key = quota_key_of(event) if isinstance(event, OrderPlaced) else None
         used = Quota() if key is None else quotas.get(key, Quota())
         published = (assessed or {}).get(event.order_id)
-        followed = follow(
+        followed = decide(
             cases.get(event.order_id), event, used.used, rules, published, used.used_kg
         )
         cases[event.order_id] = followed.case
@@ -350,4 +362,4 @@ def follow_all(
         if followed.record is not None:
             records[event.order_id] = followed.record
         facts.append(followed.facts)
-    return FollowedAll(cases, quotas, facts, entries, records, weighed)
+    return BatchDecision(cases, quotas, facts, entries, records, weighed)

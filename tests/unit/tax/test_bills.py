@@ -13,20 +13,17 @@ from hypothesis import strategies as st
 from services.tax.bills.domain import (
     BILL,
     Bill,
-    BillPolicy,
     BillState,
-    CameBack,
+    CaseDecided,
     CaseReason,
-    Decided,
-    Terms,
-    TimeToPay,
+    GoodsReturned,
+    PaymentDue,
     begin,
     correct,
-    day_begins,
-    follow,
-    outcome_of,
+    decide,
 )
 from services.tax.bills.policy import BILLS, load
+from services.tax.bills.terms import BillPolicy, BillTerms, day_begins, outcome_of
 from shared.errors import Misconfigured
 from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBilled, TaxBillVoided
 from shared.events.customs import TaxBillCorrected as Corrected
@@ -35,7 +32,7 @@ from shared.money import Money
 from shared.transitions import IllegalTransition
 
 ORDER = UUID(int=7)
-TERMS = Terms(
+TERMS = BillTerms(
     booked_at_most=50, person_above=10_000, pay_on_day=33, pay_to_day=45, missing_on_day=31
 )
 POLICY = BillPolicy(((date(2015, 1, 1), TERMS),))
@@ -58,7 +55,7 @@ VOIDED = TaxBillVoided(order_id=ORDER, tax_no="I_0")
 CONTRADICTED = TaxBillContradicted(
     order_id=ORDER, tax_no="I_0", total=yuan(1210), other_tax_no="I_1", other_total=yuan(1310)
 )
-PAY = TimeToPay(uuid4(), 3)
+PAY = PaymentDue(uuid4(), 3)
 
 
 def begun(total: int = 1210, withheld: int = 1210, assessed: int = 1210) -> Bill:
@@ -95,8 +92,8 @@ def test_the_buyer_never_bears_what_was_withheld_too_little(
 
 
 def test_a_bill_within_reason_is_settled_by_rule() -> None:
-    followed = begin(billed(1240), yuan(1210), POLICY)
-    (fact,) = followed.facts
+    decision = begin(billed(1240), yuan(1210), POLICY)
+    (fact,) = decision.events
     assert isinstance(fact, TaxBillSettled)
     assert (fact.outcome, fact.withheld, fact.assessed, fact.billed) == (
         "booked",
@@ -104,27 +101,27 @@ def test_a_bill_within_reason_is_settled_by_rule() -> None:
         yuan(1210),
         yuan(1240),
     )
-    assert (followed.bill.state, followed.cases) == (BillState.SETTLED, ())
+    assert (decision.bill.state, decision.opened) == (BillState.SETTLED, ())
 
 
 def test_a_bill_far_off_moves_nothing_until_a_person_has_decided() -> None:
-    followed = begin(billed(20_000), yuan(1210), POLICY)
-    assert isinstance(followed.facts[0], TaxBillDisputed)
-    assert (followed.bill.state, followed.cases) == (BillState.DISPUTED, (CaseReason.FAR_OFF,))
-    known = follow(followed.bill, CONSOLIDATED).bill
+    decision = begin(billed(20_000), yuan(1210), POLICY)
+    assert isinstance(decision.events[0], TaxBillDisputed)
+    assert (decision.bill.state, decision.opened) == (BillState.DISPUTED, (CaseReason.FAR_OFF,))
+    known = decide(decision.bill, CONSOLIDATED).bill
     assert known.state is BillState.DISPUTED
     for ours, outcome in ((False, "claim"), (True, "booked")):
-        decided = follow(known, Decided(ours))
+        decided = decide(known, CaseDecided(ours))
         assert decided.bill.state is BillState.CONSOLIDATED
-        assert isinstance(decided.facts[0], TaxBillSettled)
-        assert decided.facts[0].outcome == outcome
-    assert follow(followed.bill, Decided(ours=False)).bill.state is BillState.SETTLED
+        assert isinstance(decided.events[0], TaxBillSettled)
+        assert decided.events[0].outcome == outcome
+    assert decide(decision.bill, CaseDecided(ours=False)).bill.state is BillState.SETTLED
 
 
 def test_what_is_consolidated_is_handed_over_once() -> None:
-    bill = follow(begun(), CONSOLIDATED).bill
-    due = follow(bill, PAY)
-    (fact,) = due.facts
+    bill = decide(begun(), CONSOLIDATED).bill
+    due = decide(bill, PAY)
+    (fact,) = due.events
     assert isinstance(fact, TaxBillDue)
     assert (fact.payment_book, fact.bills, fact.amount, fact.payment_id) == (
         "B1",
@@ -133,18 +130,18 @@ def test_what_is_consolidated_is_handed_over_once() -> None:
         PAY.payment_id,
     )
     with pytest.raises(IllegalTransition):
-        follow(due.bill, PAY)
+        decide(due.bill, PAY)
 
 
 def test_a_bill_of_nothing_is_done_without_a_payment() -> None:
-    bill = follow(begun(0, 0, 0), CONSOLIDATED).bill
-    assert follow(bill, PAY).facts == ()
+    bill = decide(begun(0, 0, 0), CONSOLIDATED).bill
+    assert decide(bill, PAY).events == ()
 
 
 def test_what_is_not_consolidated_is_not_paid() -> None:
     for bill in (begun(), begun(20_000)):
         with pytest.raises(IllegalTransition):
-            follow(bill, PAY)
+            decide(bill, PAY)
 
 
 @pytest.mark.parametrize("state", BillState)
@@ -159,26 +156,26 @@ def test_goods_that_came_back_are_taken_out_unless_the_bill_was_handed_over(
         if state in (BillState.DUE, BillState.VOIDED, BillState.RETURNED)
         else BillState.RETURNED
     )
-    assert follow(bill, CameBack()).bill.state is rightly
+    assert decide(bill, GoodsReturned()).bill.state is rightly
 
 
 def test_a_void_of_what_was_handed_over_is_for_a_person() -> None:
-    due = follow(follow(begun(), CONSOLIDATED).bill, PAY).bill
-    assert follow(due, VOIDED).cases == (CaseReason.VOIDED,)
-    assert follow(due, VOIDED).bill.state is BillState.DUE
+    due = decide(decide(begun(), CONSOLIDATED).bill, PAY).bill
+    assert decide(due, VOIDED).opened == (CaseReason.VOIDED,)
+    assert decide(due, VOIDED).bill.state is BillState.DUE
 
 
 @pytest.mark.parametrize("heard", [billed(9_999), CONTRADICTED])
 def test_a_second_bill_changes_nothing(heard: TaxBilled | TaxBillContradicted) -> None:
-    for bill in (begun(), follow(begun(), CONSOLIDATED).bill, begun(20_000)):
-        followed = follow(bill, heard)
-        assert (followed.bill, followed.facts) == (bill, ())
+    for bill in (begun(), decide(begun(), CONSOLIDATED).bill, begun(20_000)):
+        decision = decide(bill, heard)
+        assert (decision.bill, decision.events) == (bill, ())
 
 
 def test_every_pair_of_the_table_can_be_followed() -> None:
     heard = {
         TaxBilled: billed(1), TaxBillContradicted: CONTRADICTED, TaxBillConsolidated: CONSOLIDATED, TaxBillVoided: VOIDED,
-        Decided: Decided(ours=True), TimeToPay: PAY, CameBack: CameBack(),
+        CaseDecided: CaseDecided(ours=True), PaymentDue: PAY, GoodsReturned: GoodsReturned(),
     }  # fmt: skip
     for state in BillState:
         bill = Bill(
@@ -187,10 +184,10 @@ def test_every_pair_of_the_table_can_be_followed() -> None:
         legal = {event for of, event, _ in BILL if of is state}
         for kind, event in heard.items():
             if kind in legal:
-                follow(bill, event)  # type: ignore[arg-type]
+                decide(bill, event)  # type: ignore[arg-type]
             else:
                 with pytest.raises(IllegalTransition):
-                    follow(bill, event)  # type: ignore[arg-type]
+                    decide(bill, event)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -252,27 +249,27 @@ def test_a_bill_that_was_void_before_its_dispute_was_over_is_settled_by_the_one_
     None
 ):
     """Payments heard of no bill yet, so a correction would be of nothing: the simulation found it."""
-    void = follow(begun(total=99_999), VOIDED).bill
+    void = decide(begun(total=99_999), VOIDED).bill
     found = correct(void, corrected(1_210), yuan(1_210), TERMS)
     assert (found.bill.state, found.bill.outcome) == (BillState.SETTLED, "exact")
-    assert [type(fact) for fact in found.facts] == [TaxBillSettled]
+    assert [type(fact) for fact in found.events] == [TaxBillSettled]
 
 
 def test_one_that_is_as_far_off_as_the_void_one_is_a_persons_case_again() -> None:
-    void = follow(begun(total=99_999), VOIDED).bill
+    void = decide(begun(total=99_999), VOIDED).bill
     found = correct(void, corrected(99_998), yuan(1_210), TERMS)
-    assert (found.bill.state, found.facts, found.cases) == (
+    assert (found.bill.state, found.events, found.opened) == (
         BillState.DISPUTED,
         (),
         (CaseReason.FAR_OFF,),
     )
-    decided = follow(found.bill, Decided(ours=True, owed=yuan(1_210)))
+    decided = decide(found.bill, CaseDecided(ours=True, owed=yuan(1_210)))
     assert (decided.bill.state, decided.bill.tax_no) == (BillState.SETTLED, "I_1")
-    assert [type(fact) for fact in decided.facts] == [TaxBillSettled]
+    assert [type(fact) for fact in decided.events] == [TaxBillSettled]
 
 
 def test_a_bill_that_was_settled_and_void_is_corrected() -> None:
-    void = follow(begun(), VOIDED).bill
-    assert [type(fact) for fact in correct(void, corrected(605), yuan(605), TERMS).facts] == [
+    void = decide(begun(), VOIDED).bill
+    assert [type(fact) for fact in correct(void, corrected(605), yuan(605), TERMS).events] == [
         TaxBillCorrected
     ]

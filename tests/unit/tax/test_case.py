@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from services.tax.domain.case import (
     TAX,
+    CaseDecision,
     EntryKind,
-    Followed,
     PersonYear,
     Quota,
     QuotaEntry,
     TaxCase,
     TaxState,
-    follow,
-    follow_all,
+    decide,
+    decide_all,
     quota_key_of,
 )  # fmt: skip
 from shared.events.base import Event
@@ -69,8 +69,8 @@ ASSESSED = TaxAssessed(
 )  # fmt: skip
 
 
-def step(case: TaxCase | None, event: Event, used: str = "0") -> Followed:
-    return follow(case, event, cny(used), RULES, ASSESSED)
+def step(case: TaxCase | None, event: Event, used: str = "0") -> CaseDecision:
+    return decide(case, event, cny(used), RULES, ASSESSED)
 
 
 def entered(kind: EntryKind, minor: int = 100_000, part: int = 0) -> tuple[QuotaEntry, ...]:
@@ -83,7 +83,7 @@ RESERVED, POSTED, VOIDED = (
 RESTORED = entered(EntryKind.RESTORE, part=1)
 
 
-def said(followed: Followed) -> tuple[type, ...]:
+def said(followed: CaseDecision) -> tuple[type, ...]:
     return tuple(type(fact) for fact in followed.facts)
 
 
@@ -124,9 +124,9 @@ def test_tax_that_is_waived_is_assessed_and_not_owed(value: str, assessed: str, 
         cny(owed),
     )
     assert fact.payable == (None if assessed == owed else cny(owed))
-    posted = follow(after.case, released("A"), cny(0), RULES)
+    posted = decide(after.case, released("A"), cny(0), RULES)
     assert posted.facts == (TaxPosted(order_id=order_id("A"), total=cny(owed)),)
-    back = follow(posted.case, given_back("A"), cny(0), RULES, fact)
+    back = decide(posted.case, given_back("A"), cny(0), RULES, fact)
     (restored,) = back.facts
     assert isinstance(restored, TaxRestored)
     assert (restored.total, restored.remaining, back.case.state) == (
@@ -159,9 +159,9 @@ def test_returns_give_back_what_was_owed_and_nothing_that_was_waived(
     given = cny(0)
     for number, before in enumerate(("0", "1", "2"), 1):
         event = given_back("A", before=before, of="3", number=number, whole=number == 3)
-        (fact,) = follow(case, event, cny(0), RULES, assessed).facts
+        (fact,) = decide(case, event, cny(0), RULES, assessed).facts
         assert isinstance(fact, TaxRestored)
-        case, given = follow(case, event, cny(0), RULES, assessed).case, given + fact.total
+        case, given = decide(case, event, cny(0), RULES, assessed).case, given + fact.total
     assert (given, case.total, case.state) == (cny(owed), cny(0), TaxState.RESTORED)
 
 
@@ -277,7 +277,7 @@ def test_the_last_fen_of_a_year_and_the_first_of_the_next_are_in_different_years
         datetime(2026, 12, 31, 15, 59, 59, tzinfo=UTC),
         datetime(2026, 12, 31, 16, 0, 0, tzinfo=UTC),
     )
-    after = follow_all(
+    after = decide_all(
         {},
         full,
         [placed("L", [Item(TOY, "0.01")], at=last), placed("F", [Item(TOY, "0.01")], at=first)],
@@ -289,7 +289,7 @@ def test_the_last_fen_of_a_year_and_the_first_of_the_next_are_in_different_years
     }
     assert [(e.key.year, e.amount_minor) for e in after.entries] == [(2027, 1)]
     # Undone in another year, it is given back to the year it was taken from.
-    undone = follow_all(after.cases, after.quotas, [unwinding("F")], RULES)
+    undone = decide_all(after.cases, after.quotas, [unwinding("F")], RULES)
     assert (undone.quotas[PersonYear(PERSON, 2027)], undone.quotas[YEAR]) == (
         Quota(),
         Quota(0, 2_600_000),
@@ -324,7 +324,7 @@ def test_a_restore_in_any_parts_undoes_the_post_to_the_fen(
         }
     )
     case = replace(case_in(TaxState.ASSESSED), reserved=worth, total=total)
-    posted = follow(case, released("A"), cny(0), RULES, assessed)
+    posted = decide(case, released("A"), cny(0), RULES, assessed)
     case, entries, not_levied, before, pieces = (
         posted.case,
         list(posted.entries),
@@ -341,7 +341,7 @@ def test_a_restore_in_any_parts_undoes_the_post_to_the_fen(
             number=number,
             whole=before + quantity == pieces,
         )
-        after = follow(case, event, cny(0), RULES, assessed)
+        after = decide(case, event, cny(0), RULES, assessed)
         (fact,) = after.facts
         assert isinstance(fact, TaxRestored)
         case, before, not_levied = after.case, before + quantity, not_levied + fact.total
@@ -358,7 +358,7 @@ def test_a_restore_in_any_parts_undoes_the_post_to_the_fen(
 
 
 def test_a_late_part_keeps_its_tax_and_quota_whatever_comes_in_time() -> None:
-    late = follow(
+    late = decide(
         case_in(TaxState.POSTED),
         given_back("A", "1", of="4", in_time=False, whole=False),
         cny(0),
@@ -366,7 +366,7 @@ def test_a_late_part_keeps_its_tax_and_quota_whatever_comes_in_time() -> None:
         ASSESSED,
     )
     assert late.facts == (TaxKept(order_id=order_id("A"), return_no=1, total=cny("22.75")),)
-    rest = follow(
+    rest = decide(
         late.case, given_back("A", "3", before="1", of="4", number=2), cny(0), RULES, ASSESSED
     )
     assert (rest.case.state, rest.case.reserved, rest.case.total) == (
@@ -381,7 +381,7 @@ def test_a_late_part_keeps_its_tax_and_quota_whatever_comes_in_time() -> None:
 
 def test_orders_of_one_person_in_a_batch_see_each_other() -> None:
     batch = [placed(str(n), [Item(TOY, "4000.00")]) for n in range(8)]
-    after = follow_all({}, {}, batch, RULES)
+    after = decide_all({}, {}, batch, RULES)
     assert [case.state for case in after.cases.values()] == [TaxState.ASSESSED] * 6 + [
         TaxState.REFUSED
     ] * 2
@@ -392,10 +392,10 @@ def test_what_still_fits_after_a_refusal_is_taken_and_what_is_given_back_fits_ag
     big, small = placed("B", [Item(TOY, "4000.00")]), placed("C", [Item(TOY, "1000.00")])
     again = placed("D", [Item(TOY, "2000.00")])
     start = {YEAR: Quota(0, 2_500_000)}
-    after = follow_all({}, start, [big, small, unwinding("C"), again], RULES)
+    after = decide_all({}, start, [big, small, unwinding("C"), again], RULES)
     states = {name: after.cases[order_id(name)].state for name in "BCD"}
     assert states == {"B": TaxState.REFUSED, "C": TaxState.VOIDED, "D": TaxState.REFUSED}
-    exact = follow_all({}, start, [placed("E", [Item(TOY, "1000.00")])], RULES)
+    exact = decide_all({}, start, [placed("E", [Item(TOY, "1000.00")])], RULES)
     assert exact.quotas[YEAR].used == cny("26000.00")
 
 
@@ -405,7 +405,7 @@ def test_persons_and_years_have_quotas_of_their_own() -> None:
         placed("B", [Item(BAG, "20000.00")], person=UUID(int=8)),
         placed("C", [Item(BAG, "20000.00")], at=datetime(2027, 1, 1, tzinfo=UTC)),
     ]
-    after = follow_all({}, {}, batch, RULES)
+    after = decide_all({}, {}, batch, RULES)
     assert {case.state for case in after.cases.values()} == {TaxState.ASSESSED}
     assert len(after.quotas) == 3
 
@@ -445,7 +445,7 @@ def test_a_quota_is_always_what_its_orders_hold_and_never_over_the_limit(
                 if backs[n] == 3 or event.order_id not in assessed:
                     continue
         try:
-            after = follow_all(cases, {YEAR: quota}, [event], RULES, assessed)
+            after = decide_all(cases, {YEAR: quota}, [event], RULES, assessed)
         except IllegalTransition:
             continue
         backs[n] += isinstance(event, ReturnAccepted)

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from services.tax.domain.assessment import Assessment, assess
 from services.tax.domain.case import (
+    BatchDecision,
     EntryKind,
-    FollowedAll,
     PersonYear,
     Quota,
     TaxCase,
     TaxState,
     WeightEntry,
-    follow,
-    follow_all,
+    decide,
+    decide_all,
 )  # fmt: skip
 from services.tax.domain.ledger import Weight, milligrams
 from services.tax.domain.record import of_document
@@ -70,7 +70,7 @@ def entry(
 
 
 def first(*items: Item) -> tuple[TaxCase, TaxAssessed, tuple[WeightEntry, ...]]:
-    followed = follow(None, placed("A", items), cny(0), RULES)
+    followed = decide(None, placed("A", items), cny(0), RULES)
     (fact,) = followed.facts
     assert isinstance(fact, TaxAssessed)
     return followed.case, fact, followed.weighed
@@ -94,9 +94,9 @@ def test_an_order_reserves_the_weight_of_each_line_that_is_limited_and_of_no_oth
 
 def test_a_release_posts_and_the_end_of_an_order_voids_what_it_reserved() -> None:
     case, _, _ = first(Item(RICE, "10.00", weight="5"))
-    posted = follow(case, released("A"), cny(0), RULES)
+    posted = decide(case, released("A"), cny(0), RULES)
     assert (posted.weighed, posted.case.weights) == ((entry(EntryKind.POST, "5"),), case.weights)
-    voided = follow(case, unwinding("A"), cny(0), RULES)
+    voided = decide(case, unwinding("A"), cny(0), RULES)
     assert (voided.weighed, voided.case.weights) == (
         (entry(EntryKind.VOID, "5"),),
         (LineWeight(1, "1006", 5 * KG, 0),),
@@ -105,12 +105,12 @@ def test_a_release_posts_and_the_end_of_an_order_voids_what_it_reserved() -> Non
 
 def test_what_comes_back_in_time_is_restored_part_by_part_and_what_is_late_is_not() -> None:
     case, fact, _ = first(Item(RICE, "10.00", quantity="3", weight="1"))
-    one = follow(case, given_back("A", "1", of="3", whole=False), cny(0), RULES, fact)
+    one = decide(case, given_back("A", "1", of="3", whole=False), cny(0), RULES, fact)
     assert one.weighed == (entry(EntryKind.POST, "1"), entry(EntryKind.RESTORE, "0.333333", part=1))
     late = given_back("A", "1", before="1", of="3", number=2, in_time=False, whole=False)
-    two = follow(one.case, late, cny(0), RULES, fact)
+    two = decide(one.case, late, cny(0), RULES, fact)
     assert two.weighed == ()
-    three = follow(
+    three = decide(
         two.case, given_back("A", "1", before="2", of="3", number=3), cny(0), RULES, fact
     )
     assert three.weighed == (entry(EntryKind.RESTORE, "0.333333", part=3),)
@@ -119,7 +119,7 @@ def test_what_comes_back_in_time_is_restored_part_by_part_and_what_is_late_is_no
 
 def test_orders_of_a_year_are_weighed_together_and_one_that_fits_after_a_refusal_is_taken() -> None:
     batch = [rice("A", "12"), rice("B", "8.001"), rice("C", "8"), rice("D", "0.001")]
-    after = follow_all({}, {}, batch, RULES)
+    after = decide_all({}, {}, batch, RULES)
     assert [case.state.value for case in after.cases.values()] == [
         "assessed",
         "refused",
@@ -134,7 +134,7 @@ def test_orders_of_a_year_are_weighed_together_and_one_that_fits_after_a_refusal
         "20.001 kg",
     )
     assert after.quotas[YEAR].weights == {"1006": Weight(LIMIT, 0)}
-    undone = follow_all(after.cases, after.quotas, [unwinding("A"), rice("E", "12")], RULES)
+    undone = decide_all(after.cases, after.quotas, [unwinding("A"), rice("E", "12")], RULES)
     assert undone.cases[order_id("E")].state is TaxState.ASSESSED
 
 
@@ -145,7 +145,7 @@ def test_persons_and_years_have_weights_of_their_own() -> None:
         rice("B", "20", at=turn[1]),
         rice("C", "20", person=UUID(int=8)),
     ]
-    after = follow_all({}, {}, batch, RULES)
+    after = decide_all({}, {}, batch, RULES)
     assert {case.state for case in after.cases.values()} == {TaxState.ASSESSED}
 
 
@@ -162,13 +162,13 @@ def test_what_was_counted_by_a_shorter_or_longer_prefix_counts_too(used: Mapping
 
 def test_an_order_that_is_assessed_again_from_its_record_knows_what_the_year_weighed() -> None:
     quota = Quota(0, 0, {"1006": Weight(KG, 18_500_000), "1701": Weight()})
-    after = follow_all({}, {YEAR: quota}, [rice("A", "0.5")], RULES)
+    after = decide_all({}, {YEAR: quota}, [rice("A", "0.5")], RULES)
     record = after.records[order_id("A")]
     assert record.as_document()["used_kg"] == {"1006": "19.5"}
     assert of_document(record.as_document()) == record
     assert (
         "used_kg"
-        not in follow_all({}, {}, [rice("A", "0.5")], RULES).records[order_id("A")].as_document()
+        not in decide_all({}, {}, [rice("A", "0.5")], RULES).records[order_id("A")].as_document()
     )
 
 
@@ -206,7 +206,7 @@ def test_a_weight_is_always_what_its_orders_hold_and_its_ledger_and_never_over_t
     for step, number, mg in steps:
         event = _happens(step, str(number), mg, cases)
         if event is not None:
-            after: FollowedAll = follow_all(cases, quotas, [event], RULES, assessed)
+            after: BatchDecision = decide_all(cases, quotas, [event], RULES, assessed)
             cases, quotas = dict(after.cases), after.quotas
             assessed |= {
                 f.order_id: f for facts in after.facts for f in facts if isinstance(f, TaxAssessed)
