@@ -15,8 +15,8 @@ from rich.text import Text
 
 from deploy.docs.__main__ import FOLDER
 
-FIRST_LEFT_OUT: Final = "lists"
-"""The page ends before this section: what became of each kind, the money, the tax and the declarations are picture enough."""
+FIRST_LEFT_OUT: Final = "tax"
+"""The picture ends before this section: what became of each kind, and the money, are picture enough."""
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def picture(printed: str) -> str:
-    """The sections before `lists`, as a terminal shows them; without the font that would be fetched from elsewhere."""
+    """Return the sections before FIRST_LEFT_OUT as an SVG of a terminal, without the font that it would fetch."""
     lines = list(Text.from_ansi(printed).split())
     for line in lines:
         line.rstrip()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ import yaml
 
 from deploy.docs.__main__ import PAGES
 from deploy.docs.picture import picture
+from services.cli import samples
 from services.cli.app import app
+from services.cli.demo.app import ORDERS_MIN
 from services.orders.intake.decoding import read_submission
 from services.orders.intake.submission import Submitted
 from services.orders.intake.validation import validate
@@ -32,12 +36,6 @@ GENERATED = {"states.md", "events.md", "metrics.md", "configuration.md", "sandbo
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 VARIABLE = re.compile(r"CROSSBORDER_[A-Z_]+[A-Z]")
 DENSE = {
-    "access.md",
-    "architecture.md",
-    "ceb311-intake.md",
-    "compose.md",
-    "destinations.md",
-    "exports.md",
     "figures.md",
     "tax-bills.md",
     "tax.md",
@@ -255,8 +253,23 @@ def test_a_command_and_the_status_it_ends_with_are_read_off_a_line() -> None:
     assert block.statuses == (0, 1)
 
 
-def test_the_picture_ends_before_the_lists_and_fetches_no_font() -> None:
-    drawn = picture("\x1b[1mmoney\x1b[0m\n CNY  1\nlists\n closed  1\n")
+def test_the_picture_ends_before_the_tax_and_fetches_no_font() -> None:
+    drawn = picture("\x1b[1mmoney\x1b[0m\n CNY  1\ntax\n posted  1\n")
     assert "money" in drawn
-    assert "closed" not in drawn
+    assert "posted" not in drawn
     assert "font-face" not in drawn
+
+
+def test_the_picture_shows_every_kind_of_order_that_the_demo_plays() -> None:
+    drawn = (ROOT / "docs" / "demo.svg").read_text(encoding="utf-8")
+    lines = [
+        unescape(text).replace("\xa0", " ").strip()
+        for text in re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
+    ]
+    rows = [re.split(r"\s{2,}", line) for line in lines]
+    shown = {tuple(row[:3]) for row in rows if len(row) == 4}
+    casts = samples.of_demo(ORDERS_MIN, 1).casts
+    expected = {cast.title: " or ".join(cast.expected) for cast in reversed(casts)}
+    orders = Counter(cast.title for cast in casts)
+    played = {(title, str(count), expected[title]) for title, count in orders.items()}
+    assert shown == played, "run `python -m deploy.docs.picture`"
