@@ -40,10 +40,14 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     Invariant(
         "payments_agree_with_state",
         "SELECT order_id::text FROM payments.payment WHERE "
-        "(captured_minor > 0) <> (state IN ('captured', 'settled', 'returning', 'refunding', 'refunded')) "
+        "(captured_minor > 0) <> (state IN "
+        "('captured', 'settled', 'returning', 'refunding', 'refunded', 'giving_back') "
+        "OR (state IN ('declined', 'voided') AND captured_minor > 0 "
+        "AND refunded_minor + written_off_minor = captured_minor)) "
         "OR (state = 'refunded' AND refunded_minor + written_off_minor <> captured_minor - excess_minor) "
         "OR refunded_minor + excess_minor + written_off_minor > captured_minor "
-        "OR (refunded_minor > 0 AND state NOT IN ('settled', 'returning', 'refunded')) "
+        "OR (refunded_minor > 0 AND state NOT IN "
+        "('settled', 'returning', 'refunded', 'declined', 'voided')) "
         "OR (state = 'returning') <> (return_goods_minor IS NOT NULL) OR (state = 'returning' AND return_no IS NULL)",
         "an order's state does not fit what was captured and refunded",
     ),
@@ -53,6 +57,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "minor "
         "FROM payments.journal WHERE account = 'buyer_funds' GROUP BY order_id) j ON j.order_id = p.order_id "
         "WHERE coalesce(j.minor, 0) <> CASE p.state WHEN 'captured' THEN -p.captured_minor "
+        "WHEN 'giving_back' THEN -p.captured_minor "
         "WHEN 'refunding' THEN p.excess_minor - p.captured_minor "
         "WHEN 'returning' THEN -(p.return_goods_minor + p.return_tax_minor) ELSE 0 END",
         "a buyer's money is with us though the order is settled or refunded, or is not though it is captured",
@@ -61,9 +66,11 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
         "payments_awaited_is_asked",
         "SELECT coalesce(p.order_id, e.order_id)::text FROM (SELECT order_id, CASE state WHEN "
         "'authorising' THEN 'authorise' "
-        "WHEN 'authorised' THEN 'capture' WHEN 'voiding' THEN 'void' WHEN 'refunding' THEN 'refund' WHEN 'returning' THEN 'refund' END AS "
+        "WHEN 'authorised' THEN 'capture' WHEN 'voiding' THEN 'void' WHEN 'refunding' THEN 'refund' "
+        "WHEN 'returning' THEN 'refund' WHEN 'giving_back' THEN 'refund' END AS "
         "kind "
-        "FROM payments.payment WHERE state IN ('authorising', 'authorised', 'voiding', 'refunding', 'returning')) p "
+        "FROM payments.payment WHERE state IN "
+        "('authorising', 'authorised', 'voiding', 'refunding', 'returning', 'giving_back')) p "
         "FULL JOIN (SELECT order_id, kind FROM payments.effect WHERE kind NOT IN ('refund_tax', 'transfer')) e "
         "ON e.order_id = p.order_id AND e.kind = p.kind "
         "WHERE p.order_id IS NULL OR e.order_id IS NULL",

@@ -47,7 +47,7 @@ def nothing(_desk: Any, item: Any) -> dict[str, Any]:
     return bank_ledger.say(item, "pending")
 
 
-async def say(rig: Rig, verdict: Verdict, number: int | None = None) -> None:
+async def say(rig: Rig, verdict: Verdict, number: int | None = None, times: int = 4) -> None:
     """What `crossborder payments cases settle` does in its transaction, and what the service does next."""
     (case,) = [c for c in await open_cases(rig) if number in (None, c.number)]
     async with rig.pool.acquire() as conn, conn.transaction():
@@ -55,7 +55,7 @@ async def say(rig: Rig, verdict: Verdict, number: int | None = None) -> None:
             conn, case.number, verdict=verdict.word, note="the bank said so", by="ops"
         )
         await settle(conn, case, verdict)
-    await rig.ask_bank(4)
+    await rig.ask_bank(times)
 
 
 async def waiting(rig: Rig, state: PaymentState) -> UUID:
@@ -174,7 +174,7 @@ WALK: dict[tuple[PaymentState, str], tuple[Verdict, PaymentState, list[str]]] = 
 
 def test_no_state_that_waits_for_the_bank_is_without_a_way_out() -> None:
     assert {state for state, _ in WALK} == set(AWAITED)
-    assert {word for _, word in WALK} == set(VERDICTS) - {"noted"}
+    assert {word for _, word in WALK} == set(VERDICTS) - {"noted", "captured"}
     assert all(KINDS.values())
 
 
@@ -277,7 +277,7 @@ TAX_WALK: list[tuple[Verdict, list[tuple[str, str, int]]]] = [
 async def test_every_word_leads_out_of_a_refund_of_tax(
     rig: Rig, verdict: Verdict, booked: list[tuple[str, str, int]]
 ) -> None:
-    assert {word.word for word, _ in TAX_WALK} == set(VERDICTS) - {"noted"}
+    assert {word.word for word, _ in TAX_WALK} == set(VERDICTS) - {"noted", "captured"}
     order_id = await captured(rig)
     payment = await rig.state(order_id)
     ask = RefundTax(order_id=order_id, payment_no=payment.payment_no or "", amount=cny("2.00"))
@@ -306,7 +306,7 @@ async def test_every_word_leads_out_of_a_refund_of_tax(
     await admin.close()
 
 
-@pytest.mark.parametrize("word", sorted(set(VERDICTS) - {"noted"}))
+@pytest.mark.parametrize("word", sorted(set(VERDICTS) - {"noted", "captured"}))
 async def test_every_word_but_a_write_off_leads_out_of_a_transfer_to_customs(
     rig: Rig, word: str
 ) -> None:
@@ -560,3 +560,63 @@ async def test_the_command_settles_a_case_once_and_leaves_it_open_where_the_word
     await rig.ask_bank(2)
     assert (await rig.state(order_id)).state is PaymentState.REFUNDED
     assert rig.bank_moved() == {"capture": 20410}
+
+
+def captures_and_declines(desk: Any, item: Any) -> dict[str, Any]:
+    bank_ledger.capture(desk, item)
+    return bank_ledger.say(item, "declined", code="AG01", reason="not allowed")
+
+
+def hold_is_closed(_desk: Any, item: Any) -> dict[str, Any]:
+    return bank_ledger.say(item, "declined", code="AC04", reason="the hold is closed")
+
+
+async def captured_and_declined(rig: Rig) -> tuple[UUID, str]:
+    """An order whose capture the bank declined and did, and the bank's number of that capture."""
+    placed = await rig.placed()
+    await rig.hear(placed)
+    with doing("capture", captures_and_declines), doing("void", hold_is_closed):
+        await rig.ask_bank(6)
+    assert (await rig.state(placed.order_id)).state is PaymentState.VOIDING
+    (case,) = await open_cases(rig)
+    return placed.order_id, str(case.details["found"]).split("capture ")[1].split()[0]
+
+
+@pytest.mark.parametrize("undone", ["never", "before", "while", "after"])
+async def test_a_capture_that_was_declined_and_done_is_booked_and_goes_back(
+    rig: Rig, undone: str
+) -> None:
+    order_id, number = await captured_and_declined(rig)
+    if undone == "before":
+        await rig.hear(unwinding(order_id))
+    await say(rig, Verdict("captured", bank_no=number), times=1)
+    assert (await rig.state(order_id)).state is PaymentState.GIVING_BACK
+    await rig.verify()
+    if undone == "while":
+        await rig.hear(unwinding(order_id))
+    await rig.ask_bank(4)
+    if undone == "after":
+        await rig.hear(unwinding(order_id))
+    payment = await rig.state(order_id)
+    assert payment.state is (PaymentState.DECLINED if undone == "never" else PaymentState.VOIDED)
+    assert payment.refunded == cny("204.10")
+    assert await rig.told(order_id) == ["declined"] + ["voided"] * (undone != "never")
+    assert rig.bank_moved() == {"capture": 20410, "refund": 20410}
+    assert await open_cases(rig) == []
+    await rig.verify()
+
+
+async def test_only_a_void_can_be_settled_as_captured_and_with_no_more_than_was_asked(
+    rig: Rig,
+) -> None:
+    order_id, number = await captured_and_declined(rig)
+    with pytest.raises(NotSettled, match=r"at most 204\.10 CNY"):
+        await say(rig, Verdict("captured", bank_no=number, amount="204.11"))
+    with pytest.raises(NotSettled, match="--number"):
+        await say(rig, Verdict("captured"))
+    await say(rig, Verdict("captured", bank_no=number))
+    assert (await rig.state(order_id)).refunded == cny("204.10")
+    other = await waiting(rig, PaymentState.REFUNDING)
+    with pytest.raises(NotSettled, match="only a void"):
+        await say(rig, Verdict("captured", bank_no="X1"))
+    assert (await rig.state(other)).state is PaymentState.REFUNDING

@@ -26,7 +26,7 @@ payments = typer.Typer(no_args_is_help=True, help="Money: cases that only a pers
 cases = group_of("payments")
 payments.add_typer(cases, name="cases")
 
-VERDICT_HELP: Final = "ask-again, new-attempt, done, not-done, write-off or noted; `crossborder payments cases verdicts` explains each"
+VERDICT_HELP: Final = "ask-again, new-attempt, done, not-done, write-off, captured or noted; `crossborder payments cases verdicts` explains each"
 
 
 @cases.command("verdicts")

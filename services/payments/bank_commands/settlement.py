@@ -19,6 +19,7 @@ NEW_ATTEMPT: Final = "new-attempt"
 DONE: Final = "done"
 NOT_DONE: Final = "not-done"
 WRITE_OFF: Final = "write-off"
+CAPTURED: Final = "captured"
 NOTED: Final = "noted"
 VERDICTS: Final[dict[str, str]] = {
     ASK_AGAIN: "ask the bank after the same attempt once more",
@@ -26,6 +27,7 @@ VERDICTS: Final[dict[str, str]] = {
     DONE: "the bank did it: book it with the bank's number, and the amount if it is another than was asked",
     NOT_DONE: "the bank did nothing: a hold or capture is declined; what is owed is asked anew, under a new key",
     WRITE_OFF: "the money will not go back: book what is owed to the buyer against an account",
+    CAPTURED: "the bank captured what it said it declined: book the capture, and have it refunded",
     NOTED: "nothing is left to do: the instruction was answered, and the contradiction is cleared up with the bank",
 }
 _GIVEN_OUT: Final = frozenset({"refund", "refund_tax", "transfer"})
@@ -116,27 +118,62 @@ async def _act(
             )
         await _put(conn, kind, case, attempt, "written_off", {"account": _account(verdict)})
         return f"what is owed is written off against {verdict.account}"
+    if word == CAPTURED:
+        if kind != "void":
+            raise NotSettled(
+                f"settle {kind} as {DONE} or {NOT_DONE}: only a void can be {CAPTURED}"
+            )
+        await _put(conn, kind, case, attempt, "captured", await _late_capture(conn, case, verdict))
+        return "the capture is booked, and the bank is asked to refund it"
     done = _done(case, kind, verdict)
     await _put(conn, kind, case, attempt, "done", done)
     return f"{kind} counts as done"
+
+
+async def _late_capture(conn: Connection, case: StoredCase, verdict: Verdict) -> dict[str, Any]:
+    """Return the number and amount of a capture, by default the amount of the order."""
+    terms = await conn.fetchrow(
+        "SELECT amount_minor, currency FROM payment WHERE order_id = $1", case.order_id
+    )
+    assert terms is not None, "a void is of an order that was placed"
+    instructed = Money(terms["amount_minor"], terms["currency"])
+    amount = _amount(verdict, instructed)
+    if not 0 < amount.minor <= instructed.minor:
+        raise NotSettled(
+            f"give an amount above zero with --amount, at most {instructed} {instructed.currency}: "
+            f"found {amount}"
+        )
+    return {"bank_no": _bank_no(verdict), "minor": amount.minor, "currency": amount.currency}
+
+
+def _bank_no(verdict: Verdict) -> str:
+    number = verdict.bank_no
+    if not number or not (number.isascii() and number.isprintable() and len(number) <= 64):
+        raise NotSettled(
+            "give the bank's number of it with --number: 1 to 64 printable ASCII characters"
+        )
+    return number
+
+
+def _amount(verdict: Verdict, instructed: Money) -> Money:
+    try:
+        return (
+            instructed if verdict.amount is None else Money.of(verdict.amount, instructed.currency)
+        )
+    except MoneyError as error:
+        raise NotSettled(
+            f"give the amount in {instructed.currency} with --amount: {error}"
+        ) from None
 
 
 def _done(case: StoredCase, kind: str, verdict: Verdict) -> dict[str, Any]:
     """What the bank did: its number, the amount, and where the rest goes if a refund was of less."""
     if kind == "void":
         return {}
-    if not verdict.bank_no or not (
-        verdict.bank_no.isascii() and verdict.bank_no.isprintable() and len(verdict.bank_no) <= 64
-    ):
-        raise NotSettled(
-            "give the bank's number of it with --number: 1 to 64 printable ASCII characters"
-        )
+    bank_no = _bank_no(verdict)
     asked_text, currency = str(case.details["asked"]).split()
     asked = Money.of(asked_text, currency)
-    try:
-        amount = asked if verdict.amount is None else Money.of(verdict.amount, currency)
-    except MoneyError as error:
-        raise NotSettled(f"give the amount in {currency} with --amount: {error}") from None
+    amount = _amount(verdict, asked)
     if kind in {"authorise", "transfer"} and amount != asked:
         raise NotSettled(
             f"have the bank mend it: {kind} is of {asked} {currency} and of nothing else, found {amount}"
@@ -148,7 +185,7 @@ def _done(case: StoredCase, kind: str, verdict: Verdict) -> dict[str, Any]:
         )
     rest = kind in _REFUNDS and amount < asked
     return {
-        "bank_no": verdict.bank_no,
+        "bank_no": bank_no,
         "minor": amount.minor,
         "account": _account(verdict) if rest else None,
     }
@@ -177,9 +214,10 @@ async def _put(
     )
     await conn.execute(
         "INSERT INTO bank_attempt AS a (intent_id, number, order_id, kind, key, state, bank_no, minor, account, asked_again, "
-        "began_at, ended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $6 = 'open' THEN NULL ELSE now() END) "
+        "began_at, currency, ended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, "
+        "CASE WHEN $6 = 'open' THEN NULL ELSE now() END) "
         "ON CONFLICT (intent_id, number) DO UPDATE SET state = excluded.state, bank_no = excluded.bank_no, minor = excluded.minor, "
-        "account = excluded.account, asked_again = excluded.asked_again, ended_at = excluded.ended_at",
+        "currency = excluded.currency, account = excluded.account, asked_again = excluded.asked_again, ended_at = excluded.ended_at",
         attempt.intent_id, attempt.number, order_id, kind, attempt.key, state, fields.get("bank_no"), fields.get("minor"),
-        fields.get("account"), fields.get("asked_again", attempt.asked_again), attempt.began_at,
+        fields.get("account"), fields.get("asked_again", attempt.asked_again), attempt.began_at, fields.get("currency"),
     )  # fmt: skip

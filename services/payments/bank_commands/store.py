@@ -17,7 +17,7 @@ from shared.money import Money, MoneyError
 
 OPEN: Final = "open"
 REFUSED: Final = "refused"
-BY_HAND: Final = frozenset({"done", "not_done", "written_off"})
+BY_HAND: Final = frozenset({"done", "not_done", "written_off", "captured"})
 
 
 class Attempt(NamedTuple):
@@ -32,6 +32,7 @@ class Attempt(NamedTuple):
     minor: int | None = None
     account: str | None = None
     asked_again: int = 0
+    currency: str | None = None
 
 
 class TalkEntry(NamedTuple):
@@ -136,7 +137,7 @@ async def last_attempts(conn: Connection, intent_ids: Collection[UUID]) -> dict[
     """The last attempt of each open instruction; the first one has a row only once something was said of it."""
     rows = await conn.fetch(
         "SELECT e.intent_id, coalesce(a.number, 1) AS number, coalesce(a.key, e.intent_id) AS key, "
-        "coalesce(a.state, 'open') AS state, coalesce(a.began_at, e.created_at) AS began_at, a.bank_no, a.minor, a.account, "
+        "coalesce(a.state, 'open') AS state, coalesce(a.began_at, e.created_at) AS began_at, a.bank_no, a.minor, a.account, a.currency, "
         "coalesce(a.asked_again, 0) AS asked_again "
         "FROM effect e LEFT JOIN LATERAL (SELECT * FROM bank_attempt b WHERE b.intent_id = e.intent_id ORDER BY b.number DESC LIMIT 1) a "
         "ON true WHERE e.intent_id = ANY($1::uuid[])",

@@ -20,6 +20,7 @@ from shared.effects import Effect
 from shared.money import Money
 
 NOT_DONE: Final = "not_done"
+CAPTURED: Final = "captured"
 _FOUND: Final = "a person found that the bank did not do it"
 NOBODY: Final = UUID(int=0)
 """Who paid where a person knows of the capture only: the match finds another payer than the buyer, and the money goes back."""
@@ -39,6 +40,8 @@ def reply_of_verdict(effect: Effect, ask: BankCommand, attempt: Attempt) -> Reco
 
 def _amount(ask: BankCommand, attempt: Attempt) -> Money | None:
     """What was moved by the person's word: what was asked for, where they name no other amount."""
+    if attempt.state == CAPTURED and attempt.minor is not None:
+        return Money(attempt.minor, attempt.currency or "")
     asked: Money | None = getattr(ask, "amount", None)
     if asked is None or attempt.state == NOT_DONE:
         return None
@@ -52,6 +55,8 @@ def _answer(
 ) -> said.BankEvent | said.Transferred:
     if isinstance(ask, Refund | RefundTax | Transfer):
         return _given_out(ask, attempt, amount)
+    if attempt.state == CAPTURED and amount is not None:
+        return _captured(ask, attempt, amount)
     return _held_or_taken(ask, attempt, amount) if attempt.state == "done" else _not_done(ask)
 
 
@@ -60,10 +65,14 @@ def _held_or_taken(ask: BankCommand, attempt: Attempt, amount: Money | None) -> 
         case Authorise():
             return said.Authorised(ask.order_id, attempt.bank_no or "")
         case Capture() if amount is not None:
-            at = attempt.began_at or datetime.now(UTC)
-            return said.Captured(ask.order_id, amount, attempt.bank_no or "", "", NOBODY, "", at)
+            return _captured(ask, attempt, amount)
         case _:
             return said.Voided(ask.order_id)
+
+
+def _captured(ask: BankCommand, attempt: Attempt, amount: Money) -> said.Captured:
+    at = attempt.began_at or datetime.now(UTC)
+    return said.Captured(ask.order_id, amount, attempt.bank_no or "", "", NOBODY, "", at)
 
 
 def _not_done(ask: BankCommand) -> said.BankEvent:

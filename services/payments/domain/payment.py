@@ -47,7 +47,8 @@ from shared.values import replace
 class PaymentState(StrEnum):
     """How far a payment is; it ends DECLINED, VOIDED, SETTLED (less what was refunded for goods that came back) or REFUNDED.
 
-    The bank's answer is awaited while AUTHORISING, AUTHORISED (capturing), VOIDING, REFUNDING and RETURNING.
+    The bank's answer is awaited while AUTHORISING, AUTHORISED (capturing), VOIDING, REFUNDING,
+    RETURNING and GIVING_BACK.
     """
 
     UNASKED = "unasked"
@@ -61,6 +62,8 @@ class PaymentState(StrEnum):
     VOIDED = "voided"
     REFUNDING = "refunding"
     REFUNDED = "refunded"
+    GIVING_BACK = "giving_back"
+    """The bank declined the capture and did it all the same: it is booked and goes back."""
 
 
 Trigger = OrderPlaced | OrderUnwinding | ReturnAccepted | GoodsReleased | BankEvent
@@ -135,6 +138,9 @@ PAYMENT: Final = Transitions[PaymentState](
         (PaymentState.VOIDING, Voided): PaymentState.DECLINED,
         (PaymentState.VOIDING, HoldGone): PaymentState.DECLINED,
         (PaymentState.VOIDING, OrderUnwinding): PaymentState.VOIDING,
+        (PaymentState.VOIDING, Captured): PaymentState.GIVING_BACK,
+        (PaymentState.GIVING_BACK, Refunded): PaymentState.DECLINED,
+        (PaymentState.GIVING_BACK, OrderUnwinding): PaymentState.GIVING_BACK,
         (PaymentState.CAPTURED, GoodsReleased): PaymentState.SETTLED,
         (PaymentState.CAPTURED, OrderUnwinding): PaymentState.REFUNDING,
         (PaymentState.SETTLED, GoodsReleased): PaymentState.SETTLED,
@@ -154,6 +160,7 @@ PAYMENT: Final = Transitions[PaymentState](
 
 _UNDONE: Final = (
     PaymentState.AUTHORISING, PaymentState.AUTHORISED, PaymentState.VOIDING, PaymentState.VOIDED, PaymentState.REFUNDING, PaymentState.REFUNDED,
+    PaymentState.GIVING_BACK,
 )  # fmt: skip
 
 UNWINDING: Final = Transitions[PaymentState](
@@ -164,6 +171,8 @@ UNWINDING: Final = Transitions[PaymentState](
         (PaymentState.AUTHORISED, CaptureDeclined): PaymentState.VOIDING,
         (PaymentState.VOIDING, Voided): PaymentState.VOIDED,
         (PaymentState.VOIDING, HoldGone): PaymentState.VOIDED,
+        (PaymentState.VOIDING, Captured): PaymentState.GIVING_BACK,
+        (PaymentState.GIVING_BACK, Refunded): PaymentState.VOIDED,
         (PaymentState.REFUNDING, Refunded): PaymentState.REFUNDED,
         (PaymentState.REFUNDING, ExcessRefunded): PaymentState.REFUNDING,
         (PaymentState.REFUNDED, ExcessRefunded): PaymentState.REFUNDED,
@@ -363,6 +372,21 @@ def _on_void(after: Payment, _answer: Voided | HoldGone) -> PaymentDecision:
     )
 
 
+def _give_back(after: Payment, answer: Captured) -> PaymentDecision:
+    """Book a capture that was announced as declined, and ask for its refund: no fact undoes the decline."""
+    after = replace(after, captured=answer.amount, payment_no=answer.payment_no)
+    return PaymentDecision(after, (), (_refund(after),), ledger.capture(answer.amount))
+
+
+def _on_given_back(after: Payment, answer: Refunded) -> PaymentDecision:
+    paid, off = _paid(_left(after), answer)
+    after = replace(
+        after, refunded=paid, refund_no=answer.refund_no, written_off=_written_off(after, off)
+    )
+    facts = (PaymentVoided(order_id=after.order_id),) if after.unwinding else ()
+    return PaymentDecision(after, facts, movements=_refund_moved(paid, off, answer))
+
+
 def _on_refunded(after: Payment, answer: Refunded) -> PaymentDecision:
     paid, off = _paid(_left(after), answer)
     fact = PaymentRefunded(order_id=after.order_id, amount=paid, refund_no=answer.refund_no)
@@ -416,6 +440,9 @@ _RULES: Final[dict[tuple[PaymentState, type], Callable[..., PaymentDecision]]] =
     (PaymentState.VOIDING, Voided): _on_void,
     (PaymentState.VOIDING, HoldGone): _on_void,
     (PaymentState.VOIDING, OrderUnwinding): _mark_unwinding,
+    (PaymentState.VOIDING, Captured): _give_back,
+    (PaymentState.GIVING_BACK, Refunded): _on_given_back,
+    (PaymentState.GIVING_BACK, OrderUnwinding): _mark_unwinding,
     (PaymentState.CAPTURED, GoodsReleased): _settle,
     (PaymentState.CAPTURED, OrderUnwinding): _refund_all,
     (PaymentState.CAPTURED, ReturnAccepted): _settle_and_take_back,

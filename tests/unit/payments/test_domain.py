@@ -192,6 +192,8 @@ WAYS: dict[tuple[PaymentState, bool], tuple[Trigger, ...]] = {
     (PaymentState.AUTHORISED, True): (PLACED, AUTHORISED, UNWOUND),
     (PaymentState.VOIDING, True): (PLACED, UNWOUND, AUTHORISED),
     (PaymentState.VOIDED, True): (UNWOUND,),
+    (PaymentState.GIVING_BACK, False): (PLACED, AUTHORISED, EXPIRED, captured()),
+    (PaymentState.GIVING_BACK, True): (PLACED, AUTHORISED, EXPIRED, captured(), UNWOUND),
     (PaymentState.REFUNDING, True): (PLACED, AUTHORISED, captured(), UNWOUND),
     (PaymentState.REFUNDED, True): (PLACED, AUTHORISED, captured(), UNWOUND, REFUNDED),
 }
@@ -559,7 +561,11 @@ def test_whatever_comes_the_books_balance_and_no_more_is_refunded_than_captured(
         assert given_back == (payment.refunded.minor if payment.refunded else 0)
         assert given_back <= (payment.captured.minor if payment.captured else 0)
         owed = balances(books).get(Account.BUYER_FUNDS, 0)
-        holds = payment.state in {PaymentState.CAPTURED, PaymentState.REFUNDING}
+        holds = payment.state in {
+            PaymentState.CAPTURED,
+            PaymentState.REFUNDING,
+            PaymentState.GIVING_BACK,
+        }
         on_the_way = (
             payment.returning.goods.minor + payment.returning.tax.minor if payment.returning else 0
         )
@@ -597,3 +603,14 @@ def test_a_movement_is_more_than_nothing_and_booking_it_twice_gives_the_same_row
     cause = uuid4()
     (movement,) = ledger.capture(cny("1"))
     assert ledger.entries(cause, ORDER, movement) == ledger.entries(cause, ORDER, movement)
+
+
+def test_a_capture_that_was_declined_and_done_is_booked_and_refunded_without_a_fact() -> None:
+    payment, facts, asks, books = all_after(PLACED, AUTHORISED, EXPIRED, captured(), REFUNDED)
+    assert [type(f) for f in facts] == [PaymentDeclined]
+    assert [type(a) for a in asks] == [Authorise, Capture, Void, Refund]
+    assert payment.state is PaymentState.DECLINED
+    assert payment.refunded == payment.captured
+    assert sum(entry.amount_minor for entry in books) == 0
+    undone = decide(payment, UNWOUND)
+    assert [type(f) for f in undone.facts] == [PaymentVoided]
