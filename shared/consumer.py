@@ -52,7 +52,7 @@ from shared.failpoints import Failpoints
 from shared.handler import Handler
 from shared.kafka import FETCH_BYTES, METADATA_MS, OPEN, Security
 from shared.record_decoding import read_whatever_comes
-from shared.subscriptions import Subscription, arrival_ms
+from shared.subscriptions import Subscriptions, arrival_ms
 from shared.topics import MESSAGE_BYTES_MAX, named
 
 log = structlog.get_logger(__name__)
@@ -92,12 +92,12 @@ class Consumer:
     """Reads one service's topics and gives each poll's records to its handler."""
 
     def __init__(
-        self, service: str, subscriptions: Mapping[str, Subscription], handler: Handler, pool: Any, bootstrap: str, *, prefix: str = "",
+        self, service: str, subscriptions: Subscriptions, handler: Handler, pool: Any, bootstrap: str, *, prefix: str = "",
         replica: int | str = 0, batch_records: int = 1000, pressed: Callable[[], bool] = lambda: False,
         failpoints: Failpoints | None = None, security: Security = OPEN,
     ) -> None:  # fmt: skip
         self._service = service
-        self._hears = subscriptions
+        self._sources = subscriptions.sources
         self._handler = handler
         self._pool = pool
         self._prefix = prefix
@@ -125,7 +125,7 @@ class Consumer:
     async def run(self) -> None:
         """Read until cancelled. Anything the handler cannot mend in time is raised, and the process starts anew."""
         self._consumer.subscribe(
-            [named(t, self._prefix) for t in self._hears], listener=_Seek(self)
+            [named(t, self._prefix) for t in self._sources], listener=_Seek(self)
         )
         await self._start()
         try:
@@ -189,14 +189,14 @@ class Consumer:
             self._in_flight.set(0)
 
     async def _most_advanced_first(self) -> dict[TopicPartition, list[Any]]:
-        """One poll that takes what is nearest to an order's end first: topics in the reverse of their rows in HEARS.
+        """One poll that takes what is nearest to an order's end first: topics in the reverse of their rows.
 
         A burst would otherwise be carried through breadth-first, every order begun before one is finished.
         """
         polled: dict[TopicPartition, list[Any]] = {}
         room = self._batch_records
         open_now = self._consumer.assignment() - self._consumer.paused()
-        for topic in reversed([named(t, self._prefix) for t in self._hears]):
+        for topic in reversed([named(t, self._prefix) for t in self._sources]):
             mine = [tp for tp in open_now if tp.topic == topic]
             if mine and room > 0:
                 found = await self._fetched(*mine, timeout_ms=0, max_records=room)
@@ -234,7 +234,7 @@ class Consumer:
         for tp, batch in polled.items():
             r = min(batch, key=_TIMESTAMP)
             at_ms = r.timestamp
-            if self._hears[self.plain(tp.topic)].intake and arrival_ms(at_ms, now_ms) != at_ms:
+            if self._sources[self.plain(tp.topic)].intake and arrival_ms(at_ms, now_ms) != at_ms:
                 # Who wrote it has a clock of its own: the others may still have waited.
                 at_ms, r = min(((arrival_ms(r.timestamp, now_ms), r) for r in batch), key=_FIRST)
             if tp.topic not in oldest or at_ms < oldest[tp.topic][0]:
@@ -298,7 +298,7 @@ class Consumer:
 
     async def _topic_ids(self) -> dict[str, UUID]:
         found = await topic_ids.ask(
-            self._consumer._client, [named(t, self._prefix) for t in self._hears]
+            self._consumer._client, [named(t, self._prefix) for t in self._sources]
         )
         return {self.plain(topic): topic_id for topic, topic_id in found.items()}
 
@@ -449,7 +449,7 @@ class Consumer:
 
     def _regulate(self) -> None:
         """Pause the intake while too much of what it caused is unfinished; a paused partition, never a growing list."""
-        intake = {named(t, self._prefix) for t, row in self._hears.items() if row.intake}
+        intake = {named(t, self._prefix) for t, source in self._sources.items() if source.intake}
         mine = {tp for tp in self._consumer.assignment() if tp.topic in intake}
         paused = set(self._consumer.paused()) & mine
         pressed = self._pressed()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -24,7 +24,8 @@ from shared.subscriptions import (
     EmittedEvent,
     Outcome,
     PartlyReadable,
-    Subscription,
+    Source,
+    Subscriptions,
     UnreadableEntry,
     decode_event,
     fact_with_id,
@@ -60,7 +61,7 @@ class Handler:
     """
 
     def __init__(
-        self, service: str, topic: str, subscriptions: Mapping[str, Subscription], pool: Any, deps: Any, *, sealing: Sealing,
+        self, service: str, topic: str, subscriptions: Subscriptions, pool: Any, deps: Any, *, sealing: Sealing,
         after: Callable[[Outcome], None] = Outcome.count, failpoints: Failpoints | None = None, orders_at_once: int = 5000,
         parties: Parties | None = None,
     ) -> None:  # fmt: skip
@@ -68,6 +69,7 @@ class Handler:
         self.service = service
         self.topic = topic
         self.subscriptions = subscriptions
+        self.sources = subscriptions.sources
         self.pool = pool
         self.deps = deps
         self._orders_at_once = orders_at_once
@@ -76,8 +78,8 @@ class Handler:
         self._fail = failpoints or Failpoints()
         self.parties = parties or Parties()
         self._wanted = {
-            name: {kind.type.encode(): kind for kind in row.types}
-            for name, row in subscriptions.items()
+            topic: {kind.type.encode(): kind for kind in types}
+            for topic, types in subscriptions.event_types.items()
         }
 
     async def handle(self, records: Sequence[Record]) -> None:
@@ -108,7 +110,7 @@ class Handler:
                 raise  # even the dead letter could not be written: this is ours, not the record's
             if (
                 not apart
-                and self.subscriptions[record.topic].alone is not None
+                and self.sources[record.topic].alone is not None
                 and (len(found) > 1 or type(found) is PartlyReadable)
             ):
                 await self._divide(read, apart=True)
@@ -133,7 +135,7 @@ class Handler:
     def holds(self, record: Record) -> set[UUID]:
         """The order that is held if this record cannot be handled; none for a record from outside, which says nothing of one."""
         order_id = uuid_or_none(record.key)
-        return set() if order_id is None or self.subscriptions[record.topic].intake else {order_id}
+        return set() if order_id is None or self.sources[record.topic].intake else {order_id}
 
     def rest(self, record: Record) -> bytes:
         """The record sealed, to wait in a table."""
@@ -146,15 +148,15 @@ class Handler:
         """What the service makes of a record. `trusted`: an operator says it, so no party's signature is asked for."""
         if type(record.value) is Unread:
             return Unprocessable("too_large", record.value.why)
-        row = self.subscriptions[record.topic]
+        source = self.sources[record.topic]
         try:
-            if row.decode is not None:
-                found = row.decode(record)
-                if row.speaks_for is not None and not trusted:
-                    found = self._as_signed(record, row, found)
+            if source.decode is not None:
+                found = source.decode(record)
+                if source.speaks_for is not None and not trusted:
+                    found = self._as_signed(record, source, found)
                 return (
                     restamped(found, record.timestamp_ms, int(time.time() * 1000))
-                    if row.intake
+                    if source.intake
                     else found
                 )
             return decode_event(record, self._wanted[record.topic])
@@ -168,20 +170,20 @@ class Handler:
             )  # the one record is given up, with the trace in the log
 
     def _as_signed(
-        self, record: Record, row: Subscription, found: Sequence[Message]
+        self, record: Record, source: Source, found: Sequence[Message]
     ) -> Sequence[Message]:
         """What a record says, of a bound party only what it signed; raises Unprocessable, `signature`, where it did not."""
-        assert row.speaks_for is not None
-        assert row.decode is not None
+        assert source.speaks_for is not None
+        assert source.decode is not None
         if not self.parties.require(
-            record, {code for m in found if (code := row.speaks_for(m.event)) is not None}
+            record, {code for m in found if (code := source.speaks_for(m.event)) is not None}
         ):
             return found
         if uuid_or_none(record.key) is not None:  # a key that may name an order
-            found = row.decode(replace(record, key=None))
-        if not any(isinstance(m.event, row.once) for m in found):
+            found = source.decode(replace(record, key=None))
+        if not any(isinstance(m.event, source.once) for m in found):
             return found
-        signed = once(record, found, for_good=row.for_good)
+        signed = once(record, found, for_good=source.for_good)
         return (
             PartlyReadable(signed, found.unreadable)
             if isinstance(found, PartlyReadable)
@@ -318,8 +320,8 @@ class _Batch:
         fresh = await self._drop_seen(conn, messages)
         self._h._fail.hit("after_inbox")
         outcome = Outcome()
-        for reaction, group in self._by_reaction(fresh).items():
-            outcome.extend(await reaction(conn, group, self._h.deps))
+        for handler, group in self._h.subscriptions.by_handler(fresh):
+            outcome.extend(await handler(conn, group, self._h.deps))
         self._outcomes.update((m.topic, m.type, "ok") for m in fresh)
         self._heard.update(m.event_id for m in fresh)
         return outcome
@@ -336,7 +338,7 @@ class _Batch:
         self, conn: Connection, outcome: Outcome, record: Record, failed: UnreadableEntry
     ) -> None:
         """One entry is a dead letter: a record with nothing but it, so that its replay brings no other with it."""
-        alone = self._h.subscriptions[record.topic].alone
+        alone = self._h.sources[record.topic].alone
         assert alone is not None, (
             "only a topic whose records have entries tells which of them are unreadable"
         )
@@ -355,8 +357,8 @@ class _Batch:
 
     async def _park_held(self, conn: Connection, messages: list[Message]) -> list[Message]:
         """The messages to handle now: those of held orders are parked."""
-        hears = self._h.subscriptions
-        internal = {m.order_id for m in messages if not hears[m.topic].intake}
+        sources = self._h.sources
+        internal = {m.order_id for m in messages if not sources[m.topic].intake}
         internal |= {order_id for record, _ in self._refused for order_id in self._h.holds(record)}
         held = await inbox.held_among(conn, internal) if internal else set()
         if not held and not any(self._h.holds(record) for record, _ in self._refused):
@@ -373,7 +375,7 @@ class _Batch:
                 if isinstance(found, Unprocessable)
                 else {m.order_id for m in found}
             )
-            if order_ids & held and not self._h.subscriptions[record.topic].intake:
+            if order_ids & held and not self._h.sources[record.topic].intake:
                 # A bad one too: an order is held by one record at a time, and goes on in its order when that is settled.
                 park += [(order_id, self._h.rest(record)) for order_id in order_ids & held]
                 event_type = "" if isinstance(found, Unprocessable) else found[0].type
@@ -400,7 +402,7 @@ class _Batch:
             digest = digests.get(content)
             if digest is None:
                 digest = digests[content] = inbox.digest_of(m.type, m.value)
-            (for_good if m.once else by_origin[self._h.subscriptions[m.topic].intake]).append(
+            (for_good if m.once else by_origin[self._h.sources[m.topic].intake]).append(
                 (m.event_id, digest)
             )
         try:
@@ -420,12 +422,6 @@ class _Batch:
             else:
                 self._outcomes[m.topic, m.type, "duplicate"] += 1
         return fresh
-
-    def _by_reaction(self, messages: Sequence[Message]) -> dict[Any, list[Message]]:
-        groups: defaultdict[Any, list[Message]] = defaultdict(list)
-        for m in messages:
-            groups[self._h.subscriptions[m.topic].reaction].append(m)
-        return groups
 
     async def _dead_letter(
         self, conn: Connection, record: Record, refused: Unprocessable, entry: int = 0

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
@@ -46,7 +46,7 @@ from shared.invariants import Invariant
 from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.settings import Settings, load
-from shared.subscriptions import Observer, Outcome, Subscription
+from shared.subscriptions import Observer, Outcome, Subscriptions
 from shared.tasks import end
 from shared.trouble import Failures
 from shared.watchdog import STUCK_S, Vitals, note_end
@@ -76,7 +76,7 @@ class Wiring:
 
     name: str
     topic: str
-    subscriptions: Mapping[str, Subscription]
+    subscriptions: Subscriptions
     deps: Any
     sealing: Sealing
     observe: Observer | None = None
@@ -128,12 +128,12 @@ class Service:
         metrics.begin(
             wiring.name,
             {
-                topic: [kind.type for kind in row.types]
-                for topic, row in wiring.subscriptions.items()
+                topic: [kind.type for kind in types]
+                for topic, types in wiring.subscriptions.event_types.items()
             },
         )
         self.vitals = Vitals(
-            wiring.name, self.pool, self.consumer, self.relay, list(wiring.subscriptions), gauges=wiring.gauges, invariants=wiring.invariants,
+            wiring.name, self.pool, self.consumer, self.relay, list(wiring.subscriptions.sources), gauges=wiring.gauges, invariants=wiring.invariants,
             case_kinds=wiring.case_kinds, working=pool,
         )  # fmt: skip
 
@@ -279,7 +279,7 @@ class Service:
     async def _sweep_once(self) -> None:
         async with self.pool.acquire() as conn:
             await inbox.forget_before(conn, INBOX_DAYS)
-            for topic in self.wiring.subscriptions:
+            for topic in self.wiring.subscriptions.sources:
                 if lost := await inbox.expire_dead_letters(
                     conn, topic, topics.retention_s_of(topic)
                 ):

@@ -1,8 +1,8 @@
-"""What a service hears: a table of topic to reaction, and the small types a reaction speaks in."""
+"""The table of event types to handlers of a service, and the small types a handler speaks in."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -131,30 +131,124 @@ class PartlyReadable(list[Message]):
 
 
 @dataclass(frozen=True)
-class Subscription:
-    """One row of the table: which reaction answers a topic, which types of it matter, and how a record is read.
+class Source:
+    """How the records of a topic are read. A topic of our own needs nothing but its name.
 
-    Rows stand in the order of an order's way; when there is much to read, later rows are read first.
+    `decode` makes messages of a record. `intake`: outsiders write the topic. No order is held for a
+    bad record of theirs, and reading pauses while the service is behind.
 
-    `types` empty means all. `intake`: written by outsiders, so a bad record says nothing about an order (it is never
-    held for it), and reading may pause when the service is behind.
+    `alone` makes a record's value with one entry only, by its number: the dead letter of that entry.
 
-    `alone`, where records have entries, makes the value that a record would have with one entry only: the dead letter of
-    that entry.
-
-    `speaks_for`, of a topic that several parties write, tells whom an event speaks for: its code, which may be bound to a key
-    (`shared.parties`), or None for nobody. Of its events of the types `once` a signed one counts once, whoever sends it again;
-    `for_good`, since a command may do harm after years too.
+    `speaks_for` tells for which party an event speaks: its code, or None for nobody. A party may be
+    bound to a key (`shared.parties`). A signed event of the types `once` counts once, whoever sends
+    it again; `for_good`: even after years, since a repeated command does harm at any time.
     """
 
-    reaction: BatchHandler
-    types: tuple[type[Event], ...] = ()
+    topic: str
     decode: Decoder | None = None
     intake: bool = False
     alone: Callable[[bytes, int], bytes] | None = None
     speaks_for: Callable[[Any], str | None] | None = None
     once: tuple[type, ...] = ()
     for_good: bool = False
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One row of the table: which handler takes events of these types; no types means all."""
+
+    source: Source
+    types: tuple[type[Any], ...]
+    handler: BatchHandler
+
+
+def on(source: str | Source, *types: type[Any], do: BatchHandler) -> Subscription:
+    """Make the row that gives events of these types to a handler.
+
+    Without types the handler takes every event that the source's own `decode` makes and that no
+    other row names.
+    """
+    return Subscription(Source(source) if isinstance(source, str) else source, types, do)
+
+
+class _HandlerOfType(dict[type, BatchHandler]):
+    """The handlers of one topic by event type; the row without types takes the rest."""
+
+    rest: BatchHandler | None = None
+
+    def __missing__(self, event_type: type) -> BatchHandler:
+        if self.rest is None:
+            raise LookupError(f"no handler is subscribed to {event_type.__name__}")
+        self[event_type] = self.rest
+        return self.rest
+
+
+class Subscriptions:
+    """The table of a service: which handler takes which events of which topic.
+
+    Rows stand in the order in which an order passes the topics. With much to read, the topics of
+    later rows are read first. Within a batch, handlers run in the order of their first rows.
+    """
+
+    def __init__(self, *rows: Subscription) -> None:
+        """Raises ValueError for rows that contradict each other, or that nothing can reach."""
+        self.sources: dict[str, Source] = {row.source.topic: row.source for row in rows}
+        self.event_types: dict[str, tuple[type[Event], ...]] = {
+            topic: self._event_types(topic, rows) for topic in self.sources
+        }
+        """The types of our own topics; none of a topic whose source has its own decoder."""
+        self._handlers = tuple(dict.fromkeys(row.handler for row in rows))
+        self._handler_of = {topic: _HandlerOfType() for topic in self.sources}
+        for row in rows:
+            self._add(row)
+        self._only_handler = {
+            topic: handler
+            for topic in self.sources
+            if (handler := self._only_handler_of(topic)) is not None
+        }
+
+    def _add(self, row: Subscription) -> None:
+        topic, of_type = row.source.topic, self._handler_of[row.source.topic]
+        if row.source != self.sources[topic]:
+            raise ValueError(f"give {topic} one source: two rows read it differently")
+        if not row.types and (row.source.decode is None or of_type.rest is not None):
+            raise ValueError(f"name the event types of {topic}")
+        if taken := [kind.__name__ for kind in row.types if kind in of_type]:
+            raise ValueError(f"give {', '.join(taken)} of {topic} one handler")
+        if row.types:
+            of_type |= dict.fromkeys(row.types, row.handler)
+        else:
+            of_type.rest = row.handler
+
+    def _event_types(self, topic: str, rows: Sequence[Subscription]) -> tuple[type[Event], ...]:
+        if self.sources[topic].decode is not None:
+            return ()
+        return tuple(kind for row in rows if row.source.topic == topic for kind in row.types)
+
+    def _only_handler_of(self, topic: str) -> BatchHandler | None:
+        """The handler of whatever a topic can bring, so that no message's type is looked up."""
+        of_type = self._handler_of[topic]
+        handlers = {*of_type.values()} | {of_type.rest}
+        if self.sources[topic].decode is None:
+            handlers.discard(None)
+        return handlers.pop() if len(handlers) == 1 else None
+
+    def by_handler(
+        self, messages: Iterable[Message]
+    ) -> Iterator[tuple[BatchHandler, list[Message]]]:
+        """Group messages by their handler: handlers in the table's order, messages in their own.
+
+        Raises LookupError for an event of a type that no row takes.
+        """
+        groups: dict[BatchHandler, list[Message]] = {handler: [] for handler in self._handlers}
+        group_of = {topic: groups[handler] for topic, handler in self._only_handler.items()}
+        handler_of = self._handler_of
+        for m in messages:
+            group = group_of.get(m.topic)
+            if group is None:
+                group = groups[handler_of[m.topic][type(m.event)]]
+            group.append(m)
+        return ((handler, group) for handler, group in groups.items() if group)
 
 
 def decode_event(record: Record, wanted: Mapping[bytes, type[Event]]) -> Sequence[Message]:

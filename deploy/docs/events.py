@@ -22,12 +22,12 @@ from shared import topics
 from shared.decompression import UNPACKED_MAX
 from shared.events import EVENT_TYPES, Event, customs, logistics, orders, payments, tax
 from shared.money import Money
-from shared.subscriptions import Subscription
+from shared.subscriptions import Subscriptions
 
 HEAD: Final = """# Topics and events
 
 Written by `python -m deploy.docs` from [shared/topics.py](../shared/topics.py), [shared/events/](../shared/events) and each
-service's `HEARS` (`services/*/reactions.py`).
+service's `SUBSCRIPTIONS` (`services/*/handlers.py`).
 
 **Envelope**: CloudEvents 1.0, binary mode: headers `ce_specversion`, `ce_id`, `ce_type`, `ce_source`, `ce_time`,
 `content-type`; facts also have `order_version` (+1 per fact of one order by one service, from 1, no hole), `ce_causationid`
@@ -35,7 +35,7 @@ service's `HEARS` (`services/*/reactions.py`).
 value is JSON: money is `{"amount": "425.00", "currency": "CNY"}`, decimals are strings, times RFC 3339. A published type is
 never edited: a new meaning is a `v2`. Unknown fields are ignored.
 """
-HEARS: Final[Mapping[str, Mapping[str, Subscription]]] = {
+SUBSCRIPTIONS: Final[Mapping[str, Subscriptions]] = {
     "orders": orders_reactions.SUBSCRIPTIONS,
     "payments": payments_reactions.SUBSCRIPTIONS,
     "tax": tax_reactions.SUBSCRIPTIONS,
@@ -139,9 +139,11 @@ def _outside() -> list[str]:
 
 
 def _event(topic: str, kind: type[Event]) -> list[str]:
-    heard = [service for service, row in _hearing(topic) if kind in row.types]
+    readers = [
+        name for name, table in SUBSCRIPTIONS.items() if kind in table.event_types.get(topic, ())
+    ]
     by = (
-        ", ".join(heard)
+        ", ".join(readers)
         or "nobody inside: it is for the timeline, the streams and whoever follows the topic"
     )
     return [
@@ -153,12 +155,6 @@ def _event(topic: str, kind: type[Event]) -> list[str]:
         "",
         *_fields(kind),
     ]
-
-
-def _hearing(topic: str) -> Iterator[tuple[str, Subscription]]:
-    for service, hears in HEARS.items():
-        if topic in hears:
-            yield service, hears[topic]
 
 
 def _said_by(module: ModuleType) -> list[type[Event]]:

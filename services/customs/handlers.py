@@ -15,20 +15,22 @@ from shared import topics
 from shared.events.orders import OrderPlaced, OrderUnwinding, WithdrawalAsked
 from shared.events.payments import PaymentCaptured
 from shared.events.tax import TaxAssessed
-from shared.subscriptions import Subscription
+from shared.subscriptions import Source, Subscriptions, on
 
-SUBSCRIPTIONS: Final = {
-    topics.ORDERS: Subscription(handle_documents, (OrderPlaced, WithdrawalAsked, OrderUnwinding)),
-    topics.WAYBILLS: Subscription(
-        handle_documents,
-        decode=waybill.decode,
-        intake=True,
-        speaks_for=waybill.carrier_of,
-        once=(waybill.WireWaybill,),
-    ),
-    topics.TAX: Subscription(handle_documents, (TaxAssessed,)),
-    topics.PAYMENTS: Subscription(handle_documents, (PaymentCaptured,)),
-    topics.RECEIPTS: Subscription(
-        handle_receipts, decode=decode_receipts, intake=True, alone=keep_entry
-    ),
-}
+FROM_CARRIERS: Final = Source(
+    topics.WAYBILLS,
+    decode=waybill.decode,
+    intake=True,
+    speaks_for=waybill.carrier_of,
+    once=(waybill.WireWaybill,),
+)
+FROM_AUTHORITY: Final = Source(
+    topics.RECEIPTS, decode=decode_receipts, intake=True, alone=keep_entry
+)
+SUBSCRIPTIONS: Final = Subscriptions(
+    on(topics.ORDERS, OrderPlaced, WithdrawalAsked, OrderUnwinding, do=handle_documents),
+    on(FROM_CARRIERS, do=handle_documents),
+    on(topics.TAX, TaxAssessed, do=handle_documents),
+    on(topics.PAYMENTS, PaymentCaptured, do=handle_documents),
+    on(FROM_AUTHORITY, do=handle_receipts),
+)

@@ -40,10 +40,12 @@ from shared.subscriptions import (
     EmittedEvent,
     Outcome,
     PartlyReadable,
-    Subscription,
+    Source,
+    Subscriptions,
     UnreadableEntry,
     intake_id,
     message,
+    on,
 )
 
 SUBMITTED: Final = "order.submitted.v1"
@@ -262,17 +264,18 @@ def events_of(module: object) -> tuple[type[Event], ...]:
     return tuple(kind for kind in kinds if kind not in BILL_EVENTS)
 
 
-SUBSCRIPTIONS: Final = {
-    topics.SUBMISSIONS: Subscription(
-        handle_submissions,
-        decode=decode,
-        intake=True,
-        alone=with_only_order,
-        speaks_for=attrgetter("platform_code"),
-        once=(CancelRequested, ReturnRequested),
-        for_good=True,
-    ),
-    topics.PAYMENTS: Subscription(handle_events, events_of(payments)),
-    topics.TAX: Subscription(handle_events, events_of(tax)),
-    topics.CUSTOMS: Subscription(handle_events, events_of(customs)),
-}
+FROM_SHOPS: Final = Source(
+    topics.SUBMISSIONS,
+    decode=decode,
+    intake=True,
+    alone=with_only_order,
+    speaks_for=attrgetter("platform_code"),
+    once=(CancelRequested, ReturnRequested),
+    for_good=True,
+)
+SUBSCRIPTIONS: Final = Subscriptions(
+    on(FROM_SHOPS, do=handle_submissions),
+    on(topics.PAYMENTS, *events_of(payments), do=handle_events),
+    on(topics.TAX, *events_of(tax), do=handle_events),
+    on(topics.CUSTOMS, *events_of(customs), do=handle_events),
+)

@@ -29,7 +29,7 @@ from shared.effects import Effect, Reply
 from shared.envelope import Message
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
-from shared.subscriptions import EmittedEvent, Outcome, Subscription
+from shared.subscriptions import EmittedEvent, Outcome, Subscriptions, on
 
 Cause = tuple[UUID, Trigger, bytes | None]
 """The id of what is heard, what is heard, and the trace it belongs to."""
@@ -105,9 +105,9 @@ def _emitted(
     ]
 
 
-SUBSCRIPTIONS: Final = {
+SUBSCRIPTIONS: Final = Subscriptions(
     # First in the table, so read last: what is owed to customs may wait, a capture may not.
-    topics.TAX: Subscription(handle_tax_events, TAX_FACTS),
-    topics.ORDERS: Subscription(handle_events, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
-    topics.CUSTOMS: Subscription(handle_events, (GoodsReleased,)),
-}
+    on(topics.TAX, *TAX_FACTS, do=handle_tax_events),
+    on(topics.ORDERS, OrderPlaced, OrderUnwinding, ReturnAccepted, do=handle_events),
+    on(topics.CUSTOMS, GoodsReleased, do=handle_events),
+)

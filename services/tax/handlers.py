@@ -21,7 +21,7 @@ from shared.envelope import Message
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted
 from shared.events.tax import TaxAssessed, TaxEvent
-from shared.subscriptions import EmittedEvent, Outcome, Subscription
+from shared.subscriptions import EmittedEvent, Outcome, Subscriptions, on
 
 
 async def handle_customs(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
@@ -106,7 +106,7 @@ def _announced(
 TAX_KINDS: Final = ("duty", "consumption_tax", "vat", "parcel_tax")
 
 
-SUBSCRIPTIONS: Final = {
-    topics.ORDERS: Subscription(handle_orders, (OrderPlaced, OrderUnwinding, ReturnAccepted)),
-    topics.CUSTOMS: Subscription(handle_customs, (GoodsReleased, *BILL_FACTS)),
-}
+SUBSCRIPTIONS: Final = Subscriptions(
+    on(topics.ORDERS, OrderPlaced, OrderUnwinding, ReturnAccepted, do=handle_orders),
+    on(topics.CUSTOMS, GoodsReleased, *BILL_FACTS, do=handle_customs),
+)

@@ -21,7 +21,7 @@ from shared.handler import Handler
 from shared.outbox import utc_now
 from shared.sealing import Sealing, ensure_master_keys
 from shared.settings import Settings
-from shared.subscriptions import EmittedEvent, Outcome, Subscription
+from shared.subscriptions import EmittedEvent, Outcome, Subscriptions, on
 
 
 class Counted(Event):
@@ -72,10 +72,10 @@ async def tally(conn: Any, batch: Sequence[Message], deps: TallyDeps) -> Outcome
     return outcome
 
 
-TALLY_HEARS = {
-    topics.ORDERS: Subscription(tally, (Counted,)),
-    topics.PAYMENTS: Subscription(tally, (Counted,)),
-}
+TALLY_SUBSCRIPTIONS = Subscriptions(
+    on(topics.ORDERS, Counted, do=tally),
+    on(topics.PAYMENTS, Counted, do=tally),
+)
 
 
 def counted(
@@ -142,7 +142,7 @@ def tally_handler(tally_pool: Any, sealing: Sealing) -> Callable[..., Handler]:
         return Handler(
             "tax",
             topics.TAX,
-            TALLY_HEARS,
+            TALLY_SUBSCRIPTIONS,
             tally_pool,
             deps or TallyDeps(),
             sealing=sealing,

@@ -313,7 +313,7 @@ async def test_without_tls_the_same_users_are_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_may_read_what_it_hears_and_nothing_else(service: str) -> None:
-    heard = set(import_module(f"services.{service}.handlers").SUBSCRIPTIONS)
+    heard = set(import_module(f"services.{service}.handlers").SUBSCRIPTIONS.sources)
     assert heard == {
         grant.name
         for grant in grants()

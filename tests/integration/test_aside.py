@@ -25,7 +25,7 @@ from shared.service import Service, Timer, Wiring
 from shared.settings import Settings
 from shared.subscriptions import EmittedEvent, OutboundCommand, Outcome
 from shared.timer_items import Items, Subject
-from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted
+from tests.integration.conftest import TALLY_SUBSCRIPTIONS, Tallied, TallyDeps, counted
 from tests.integration.test_delivery import (
     empty,
     everything_tallied,
@@ -433,7 +433,7 @@ async def test_one_bad_item_of_a_timer_is_set_aside_and_the_others_are_done(
     await topics.create_topics(kafka, topic_prefix, partitions=1)
     bad, seen, orders = {13}, list[int](), [uuid4() for _ in range(20)]
     timers = [Timer("bills", 0.05, ticking(bad, seen)), Timer("lapses", 0.05, failing)]
-    wiring = Wiring("tax", topics.TAX, TALLY_HEARS, TallyDeps(), sealing, timers=timers)
+    wiring = Wiring("tax", topics.TAX, TALLY_SUBSCRIPTIONS, TallyDeps(), sealing, timers=timers)
     async with tally_pool.acquire() as conn:
         await conn.executemany(
             "INSERT INTO tally VALUES ($1, $2, 1)", [(o, n) for n, o in enumerate(orders)]
@@ -658,7 +658,9 @@ async def test_a_record_that_no_cause_can_be_mended_of_is_given_up_with_a_note(
     assert row["letter"] == f"outbox {record['subject']}"
     assert (
         await operator_requests.obey(
-            Handler("tax", topics.TAX, TALLY_HEARS, tally_pool, TallyDeps(), sealing=sealing)
+            Handler(
+                "tax", topics.TAX, TALLY_SUBSCRIPTIONS, tally_pool, TallyDeps(), sealing=sealing
+            )
         )
         == 0
     )

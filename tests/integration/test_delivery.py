@@ -34,7 +34,13 @@ from shared.sealing import Sealing
 from shared.service import Service, Wiring
 from shared.settings import Settings
 from shared.subscriptions import EmittedEvent, OutboundCommand, Outcome
-from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps, counted, offsets_begin
+from tests.integration.conftest import (
+    TALLY_SUBSCRIPTIONS,
+    Tallied,
+    TallyDeps,
+    counted,
+    offsets_begin,
+)
 from tests.unit.shared.test_batches import changed
 
 RELAY_STEPS = ("relay_after_read", "relay_after_send", "relay_after_delete")
@@ -257,7 +263,7 @@ def tally_service(
         kafka=kafka, postgres=dsn, topic_prefix=prefix, replica=replica, batch_records=100
     )
     return Service(
-        Wiring("tax", topics.TAX, TALLY_HEARS, more.pop("deps", TallyDeps()), sealing),
+        Wiring("tax", topics.TAX, TALLY_SUBSCRIPTIONS, more.pop("deps", TallyDeps()), sealing),
         settings,
         pool,
         **more,

@@ -21,7 +21,7 @@ from shared.failpoints import Failpoints, Killed
 from shared.handler import Handler, pack_record, write
 from shared.outbox import unpack_headers
 from shared.sealing import Sealing
-from shared.subscriptions import EmittedEvent, Outcome, Subscription, message
+from shared.subscriptions import EmittedEvent, Outcome, Source, Subscriptions, message, on
 from shared.transitions import IllegalTransition
 from tests.integration.conftest import (
     Counted,
@@ -390,12 +390,11 @@ async def test_of_a_record_with_entries_the_one_that_the_commit_would_refuse_is_
             for n, each in enumerate(orders, 1)
         ]
 
-    hears = {
-        topics.RECEIPTS: Subscription(
-            tally, decode=read, intake=True, alone=lambda _value, entry: b"%d" % entry
-        )
-    }
-    handler = Handler("tax", topics.TAX, hears, tally_pool, TallyDeps(), sealing=sealing)
+    source = Source(
+        topics.RECEIPTS, decode=read, intake=True, alone=lambda _value, entry: b"%d" % entry
+    )
+    table = Subscriptions(on(source, do=tally))
+    handler = Handler("tax", topics.TAX, table, tally_pool, TallyDeps(), sealing=sealing)
     await offsets_begin(tally_pool, (topics.RECEIPTS, 0))
     await handler.handle([counted(uuid4(), 1, 0, topic=topics.RECEIPTS)])
     assert await totals(tally_pool) == {each: 9 + n for n, each in enumerate(orders, 1) if n != 4}

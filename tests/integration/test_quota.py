@@ -131,7 +131,7 @@ async def test_a_thousand_orders_of_one_person_at_four_replicas_are_each_decided
         stack.callback(pool.terminate)
         async with pool.acquire() as conn:
             await inbox.known_offsets(
-                conn, {(topic, n): 0 for topic in SUBSCRIPTIONS for n in range(REPLICAS)}
+                conn, {(topic, n): 0 for topic in SUBSCRIPTIONS.sources for n in range(REPLICAS)}
             )
         replicas = [Replica(n, pool, sealing) for n in range(REPLICAS)]
         await asyncio.gather(

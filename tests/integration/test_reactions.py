@@ -1,4 +1,4 @@
-"""Every reaction in every HEARS: twice is once, a failure leaves no trace, a poison record costs only itself.
+"""Every reaction in every SUBSCRIPTIONS: twice is once, a failure leaves no trace, a poison record costs only itself.
 
 Each kind of order is played by the real services and sandboxes; the entries are collected from the tables, so that a
 topic or type that is added without a story fails here.
@@ -39,7 +39,7 @@ from shared.events.base import Event
 from shared.failpoints import Failpoints, Killed
 from shared.identity import order_id_of
 from shared.outbox import unpack_headers
-from tests.integration.world import HEARS, Channel, Deliver, World, deliver_plainly, opened
+from tests.integration.world import SUBSCRIPTIONS, Channel, Deliver, World, deliver_plainly, opened
 
 Entry = tuple[str, str, str]
 """A service, a topic it hears, and a type of message there."""
@@ -51,7 +51,7 @@ OF_INTAKE: Final = {
     topics.WAYBILLS: (ISSUED, DELIVERED),
     topics.RECEIPTS: tuple(sorted(RECEIPT_MESSAGES | BILL_MESSAGES | SUMMARY_MESSAGES)),
 }
-"""What outsiders write: these topics are decoded by the service itself, so their rows name no types."""
+"""What outsiders write: these topics are decoded by the service itself, so their rows name no wire types."""
 
 STEPS: Final = ("after_offsets", "after_inbox", "after_reaction", "before_commit")
 UNDELETED: Final = ("consumer_offset", "inbox")
@@ -66,9 +66,9 @@ OF_MODULE: Final = {
 def all_entries() -> set[Entry]:
     return {
         (service, topic, wire_type)
-        for service, hears in HEARS.items()
-        for topic, row in hears.items()
-        for wire_type in (tuple(kind.type for kind in row.types) or OF_INTAKE[topic])
+        for service, table in SUBSCRIPTIONS.items()
+        for topic, types in table.event_types.items()
+        for wire_type in (tuple(kind.type for kind in types) or OF_INTAKE[topic])
     }
 
 
@@ -365,13 +365,15 @@ async def test_a_whole_log_heard_again_under_later_offsets_changes_nothing(
         await play(cast, cast.world.settle_down)
         assert await cast.wrong() == {}
         before = {
-            service: await cast.world.snapshot(service, without=UNDELETED) for service in HEARS
+            service: await cast.world.snapshot(service, without=UNDELETED)
+            for service in SUBSCRIPTIONS
         }
-        for service, hears in HEARS.items():
-            for topic in hears:
+        for service, table in SUBSCRIPTIONS.items():
+            for topic in table.sources:
                 await cast.world.handle((service, topic), cast.world.log[topic])
         assert {
-            service: await cast.world.snapshot(service, without=UNDELETED) for service in HEARS
+            service: await cast.world.snapshot(service, without=UNDELETED)
+            for service in SUBSCRIPTIONS
         } == before
 
 
@@ -394,7 +396,7 @@ class Poisoner:
         places: list[tuple[int, Record]] = []
         for i, record in enumerate(records):
             entries = {entry_of(channel, m) for m in world.decoded(channel, record)}
-            intake = HEARS[channel[0]][channel[1]].intake
+            intake = SUBSCRIPTIONS[channel[0]].sources[channel[1]].intake
             if entries & self.wanted and (intake or record.key not in self.keys):
                 self.wanted -= entries
                 self.keys.add(record.key)
@@ -465,7 +467,7 @@ class Poisoner:
         }
         internal = (
             set()
-            if HEARS[service][topic].intake
+            if SUBSCRIPTIONS[service].sources[topic].intake
             else {UUID((r.key or b"").decode()) for r in spoiled}
         )
         assert now_held - held == internal, f"{channel}: other orders are held"
@@ -484,7 +486,7 @@ class Poisoner:
     async def replay(self, world: World) -> bool:
         """Give what was spoiled again, as it should have been; True if there was something."""
         for channel, place, r in self.spoiled:
-            if HEARS[channel[0]][channel[1]].intake:
+            if SUBSCRIPTIONS[channel[0]].sources[channel[1]].intake:
                 world.publish(
                     channel[1], [Outgoing(channel[1], r.key or b"", r.value or b"", r.headers)]
                 )
@@ -499,7 +501,7 @@ def _of_strangers(channel: Channel, records: Sequence[Record]) -> list[Record]:
     service, topic = channel
     if service == "customs" or topic in (topics.SUBMISSIONS, topics.ORDERS):
         return []
-    wanted = {kind.type.encode() for kind in HEARS[service][topic].types}
+    wanted = {kind.type.encode() for kind in SUBSCRIPTIONS[service].event_types[topic]}
     found = next((r for r in records if dict(r.headers)["ce_type"] in wanted), None)
     if found is None:
         return []
@@ -527,7 +529,7 @@ async def test_a_poison_record_in_a_full_batch_costs_only_itself(database: str, 
         assert max(poisoner.sizes.values()) >= 200
         assert await cast.wrong() == {}
         assert await world.broken() == {}
-        for service in HEARS:
+        for service in SUBSCRIPTIONS:
             strangers = await world.admin.fetch(
                 f"SELECT order_id FROM {service}.held_order WHERE order_id IN (SELECT order_id FROM orders.orders)"
             )

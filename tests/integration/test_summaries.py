@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from deploy.samples import submission
-from sandbox.authority.receipts import Receipt, format_fault, messages_of, new_guid, return_time
+from sandbox.authority.receipts import (
+    Receipt,
+    format_fault,
+    messages_of,
+    new_guid,
+    receipt_of,
+    return_time,
+)
 from services.cli.connect import database as connection
 from services.cli.connect import target
 from services.cli.customs import summaries
@@ -348,6 +355,33 @@ async def test_a_request_that_fails_the_format_check_is_refused(
         "SELECT state, again_at IS NOT NULL AS again FROM customs.summary"
     )
     assert tuple(row) == ("refused", again)
+    assert await world.broken() == {}
+
+
+@pytest.mark.parametrize("refusal_first", [False, True])
+async def test_a_receipt_and_a_refusal_of_its_message_in_one_batch_end_alike_in_either_order(
+    world: World, refusal_first: bool
+) -> None:
+    """The table's order decides which handler runs first, not the order of the batch."""
+    await placed(world, "sum_silent")
+    await month_ends(world)
+    part = await world.admin.fetchrow(
+        "SELECT p.message_guid, s.cop_no FROM customs.summary_part p JOIN customs.summary s USING (summary_id)"
+    )
+    now, guid = world.clock.now, part["message_guid"]
+    fields = {"agentCode": "4403260001", "ebcCode": "4403260002", "copNo": part["cop_no"], "preNo": "B1", "sumNo": "S1",
+              "msgSeqNo": "1"}  # fmt: skip
+    said = [
+        receipt_of("summary", "603", guid, fields, 399, "", now),
+        format_fault(guid, "CEB701Message", -2, "cvc-pattern-valid", now),
+    ]
+    both = said[::-1] if refusal_first else said
+    world.publish(topics.RECEIPTS, messages_of(topics.RECEIPTS, both, now))
+    channel = ("customs", topics.RECEIPTS)
+    assert len(world.pending(channel)) == 2
+    await world.advance(channel)
+    row = await world.admin.fetchrow("SELECT state, sum_no, accepted FROM customs.summary")
+    assert tuple(row) == ("refused", "S1", [1])
     assert await world.broken() == {}
 
 

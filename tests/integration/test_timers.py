@@ -14,7 +14,7 @@ from shared.sealing import Sealing
 from shared.service import Service, Timer, Wiring
 from shared.settings import Settings
 from shared.subscriptions import EmittedEvent, Outcome
-from tests.integration.conftest import TALLY_HEARS, Tallied, TallyDeps
+from tests.integration.conftest import TALLY_SUBSCRIPTIONS, Tallied, TallyDeps
 
 ORDER = uuid4()
 
@@ -34,7 +34,12 @@ async def test_a_timer_killed_at_any_step_has_its_effect_once(
     await topics.create_topics(kafka, topic_prefix, partitions=1)
     settings = Settings(kafka=kafka, postgres=database, topic_prefix=topic_prefix)
     wiring = Wiring(
-        "tax", topics.TAX, TALLY_HEARS, TallyDeps(), sealing, timers=[Timer("once", 0.05, once)]
+        "tax",
+        topics.TAX,
+        TALLY_SUBSCRIPTIONS,
+        TallyDeps(),
+        sealing,
+        timers=[Timer("once", 0.05, once)],
     )
     with pytest.raises(Killed):
         await Service(wiring, settings, tally_pool, Failpoints(step, in_process=True)).run(

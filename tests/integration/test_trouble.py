@@ -26,9 +26,9 @@ from shared.handler import UNFORESEEN_MAX, Handler
 from shared.outbox import utc_now
 from shared.sealing import Sealing
 from shared.settings import Settings
-from shared.subscriptions import Outcome, Subscription
+from shared.subscriptions import Outcome, Source, Subscriptions, on
 from tests.integration.conftest import (
-    TALLY_HEARS,
+    TALLY_SUBSCRIPTIONS,
     Counted,
     TallyDeps,
     counted,
@@ -202,7 +202,7 @@ async def own_server(
             yield (
                 server,
                 pool,
-                Handler("tax", topics.TAX, TALLY_HEARS, pool, TallyDeps(), sealing=sealing),
+                Handler("tax", topics.TAX, TALLY_SUBSCRIPTIONS, pool, TallyDeps(), sealing=sealing),
             )
         finally:
             pool.terminate()
@@ -390,7 +390,7 @@ async def test_a_table_changed_beside_a_running_service_costs_no_record(
     handler = Handler(
         "tax",
         topics.TAX,
-        {topics.ORDERS: Subscription(reads_all, (Counted,))},
+        Subscriptions(on(topics.ORDERS, Counted, do=reads_all)),
         tally_pool,
         TallyDeps(),
         sealing=sealing,
@@ -467,8 +467,8 @@ async def test_so_many_that_cannot_even_be_decoded_end_the_service_after_as_many
     def fails(_record: Any) -> Any:
         raise KeyError("a bug")
 
-    hears = {topics.ORDERS: Subscription(reads_all, (Counted,), decode=fails)}
-    handler = Handler("tax", topics.TAX, hears, tally_pool, TallyDeps(), sealing=sealing)
+    table = Subscriptions(on(Source(topics.ORDERS, decode=fails), Counted, do=reads_all))
+    handler = Handler("tax", topics.TAX, table, tally_pool, TallyDeps(), sealing=sealing)
     with pytest.raises(TooManyGivenUp):
         await handler.handle([counted(uuid4(), 5, i) for i in range(64)])
     assert len(await owed(tally_pool)) <= UNFORESEEN_MAX
@@ -506,9 +506,9 @@ async def test_one_transaction_locks_only_so_many_orders_however_many_each_recor
         )
         return Outcome()
 
-    hears = {topics.ORDERS: Subscription(looks, (Counted,), decode=many)}
+    table = Subscriptions(on(Source(topics.ORDERS, decode=many), do=looks))
     handler = Handler(
-        "tax", topics.TAX, hears, tally_pool, TallyDeps(), sealing=sealing, orders_at_once=20
+        "tax", topics.TAX, table, tally_pool, TallyDeps(), sealing=sealing, orders_at_once=20
     )
     await handler.handle([counted(uuid4(), 1, i) for i in range(50)])
     assert max(locked) == (20 if about == 1 else 14 if about == 7 else 400)

@@ -24,7 +24,7 @@ from shared.invariants import Invariant
 from shared.sealing import Sealing
 from shared.service import Service, Wiring
 from shared.settings import Settings
-from tests.integration.conftest import TALLY_HEARS, TallyDeps, counted, offsets_begin
+from tests.integration.conftest import TALLY_SUBSCRIPTIONS, TallyDeps, counted, offsets_begin
 
 MakeHandler = Callable[..., Handler]
 
@@ -56,7 +56,7 @@ async def until(seen: Callable[[], Awaitable[bool]]) -> None:
 
 async def measured(pool: Any) -> None:
     async with pool.acquire() as conn:
-        await inbox.measure(conn, "tax", list(TALLY_HEARS))
+        await inbox.measure(conn, "tax", list(TALLY_SUBSCRIPTIONS.sources))
 
 
 async def test_a_dead_letter_is_owed_until_its_replay_is_handled(
@@ -218,7 +218,7 @@ async def test_a_running_service_shows_its_lag_delay_pool_and_loop(
     await producer.stop()
     settings = Settings(kafka=kafka, postgres=database, topic_prefix=topic_prefix)
     service = Service(
-        Wiring("tax", topics.TAX, TALLY_HEARS, TallyDeps(), sealing), settings, tally_pool
+        Wiring("tax", topics.TAX, TALLY_SUBSCRIPTIONS, TallyDeps(), sealing), settings, tally_pool
     )
     before = REGISTRY.get_sample_value(
         "crossborder_event_queue_delay_seconds_count", {"service": "tax", "topic": topics.ORDERS}
@@ -267,7 +267,7 @@ async def test_lag_counts_what_is_fetched_and_not_handled(
     await producer.stop()
     settings = Settings(kafka=kafka, postgres=database, topic_prefix=topic_prefix)
     service = Service(
-        Wiring("tax", topics.TAX, TALLY_HEARS, TallyDeps(), sealing), settings, tally_pool
+        Wiring("tax", topics.TAX, TALLY_SUBSCRIPTIONS, TallyDeps(), sealing), settings, tally_pool
     )
     stop = asyncio.Event()
 

@@ -109,7 +109,7 @@ async def run(database: str, sealing: Sealing, seed: int, plans: Sequence[Planne
         stack.callback(pool.terminate)
         async with pool.acquire() as conn:
             await inbox.known_offsets(
-                conn, {(topic, n): 0 for topic in SUBSCRIPTIONS for n in range(REPLICAS)}
+                conn, {(topic, n): 0 for topic in SUBSCRIPTIONS.sources for n in range(REPLICAS)}
             )
         replicas = [Replica(n, pool, sealing) for n in range(REPLICAS)]
         await asyncio.gather(

@@ -66,7 +66,7 @@ from shared.outbox import BOUND, unpack_headers
 from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.settings import Settings
-from shared.subscriptions import Outcome, Subscription
+from shared.subscriptions import Outcome, Subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,7 +77,7 @@ SPEAKS: Final = {
     "tax": topics.TAX,
     "customs": topics.CUSTOMS,
 }
-HEARS: Final[dict[str, dict[str, Subscription]]] = {
+SUBSCRIPTIONS: Final[dict[str, Subscriptions]] = {
     "orders": orders.SUBSCRIPTIONS, "payments": payments.SUBSCRIPTIONS, "tax": tax.SUBSCRIPTIONS, "customs": customs.SUBSCRIPTIONS,
 }  # fmt: skip
 TIMERS: Final[tuple[tuple[str, Any], ...]] = (
@@ -184,7 +184,7 @@ class World:
         return Handler(
             service,
             SPEAKS[service],
-            HEARS[service],
+            SUBSCRIPTIONS[service],
             self.pools[service],
             self.deps[service],
             sealing=self.sealing,
@@ -259,8 +259,8 @@ class World:
     def channels(self) -> list[Channel]:
         return [
             (service, topic)
-            for service, hears in HEARS.items()
-            for topic in hears
+            for service, table in SUBSCRIPTIONS.items()
+            for topic in table.sources
             if self.pending((service, topic))
         ]
 
@@ -439,7 +439,9 @@ async def opened(
             stack.callback(pools[service].terminate)
             stack.callback(looking[service].terminate)
             async with pools[service].acquire() as conn:
-                await inbox.known_offsets(conn, {(topic, 0): 0 for topic in HEARS[service]})
+                await inbox.known_offsets(
+                    conn, {(topic, 0): 0 for topic in SUBSCRIPTIONS[service].sources}
+                )
         sealing, rules, clock = Sealing.from_dir(keys), policy_file.load(None), Clock()
         deps = {
             "orders": orders_deps.Deps(sealing), "payments": payments_deps.Deps(),

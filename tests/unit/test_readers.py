@@ -12,5 +12,5 @@ from shared.topics import TOPICS
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_may_read_exactly_what_it_hears(service: str) -> None:
-    hears = set(importlib.import_module(f"services.{service}.handlers").SUBSCRIPTIONS)
+    hears = set(importlib.import_module(f"services.{service}.handlers").SUBSCRIPTIONS.sources)
     assert hears == {topic.name for topic in TOPICS if service in topic.readers}

@@ -24,7 +24,7 @@ from shared.errors import Unprocessable
 from shared.handler import Handler, dead_letter
 from shared.outbox import fits, unpack_headers
 from shared.sealing import Sealing, ensure_master_keys
-from shared.subscriptions import Subscription
+from shared.subscriptions import Source, Subscriptions, on
 
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ORDER = json.dumps(submission("cherries", 1, seed=1)).encode()
@@ -132,8 +132,8 @@ async def test_a_decoder_with_a_fault_costs_the_record_it_fails_on_and_no_other(
         raise Unprocessable("malformed", "junk")
 
     pool = Pool()
-    hears = {topics.SUBMISSIONS: Subscription(nothing, decode=faulty, intake=True)}  # type: ignore[arg-type]
-    handler = Handler("orders", topics.ORDERS, hears, pool, None, sealing=sealing)
+    table = Subscriptions(on(Source(topics.SUBMISSIONS, decode=faulty, intake=True), do=nothing))  # type: ignore[arg-type]
+    handler = Handler("orders", topics.ORDERS, table, pool, None, sealing=sealing)
     await handler.handle([replace(record(b"junk"), offset=offset) for offset in (5, 6, 7)])
     assert [letter["dlq_reason"] for letter in pool.letters] == [
         b"malformed",
@@ -180,7 +180,7 @@ SERVICES = {
     "tax": tax.SUBSCRIPTIONS,
     "customs": customs.SUBSCRIPTIONS,
 }
-HEARD = [(service, topic) for service, hears in SERVICES.items() for topic in hears]
+HEARD = [(service, topic) for service, table in SERVICES.items() for topic in table.sources]
 
 
 @settings(max_examples=500)

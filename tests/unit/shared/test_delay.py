@@ -16,7 +16,9 @@ from shared.consumer import Consumer
 
 def waited(topic: str, *stamped_ms: int) -> float:
     """What is observed of one poll."""
-    consumer: Any = SimpleNamespace(_hears=SUBSCRIPTIONS, _service="delay", plain=lambda name: name)
+    consumer: Any = SimpleNamespace(
+        _sources=SUBSCRIPTIONS.sources, _service="delay", plain=lambda name: name
+    )
     child = metrics.QUEUE_DELAY.labels("delay", topic)
     before = child._sum.get()
     polled = {
