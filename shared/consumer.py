@@ -46,13 +46,14 @@ from aiokafka.structs import OffsetAndMetadata
 
 from shared import inbox, metrics, topic_ids
 from shared.database import LOST, RETRYABLE
+from shared.decoding import arrival_ms
 from shared.envelope import Record
 from shared.errors import Misconfigured, Unavailable
 from shared.failpoints import Failpoints
 from shared.handler import Handler
 from shared.kafka import FETCH_BYTES, METADATA_MS, OPEN, Security
 from shared.record_decoding import read_whatever_comes
-from shared.subscriptions import Subscriptions, arrival_ms
+from shared.subscriptions import Subscriptions
 from shared.topics import MESSAGE_BYTES_MAX, named
 
 log = structlog.get_logger(__name__)

@@ -15,22 +15,19 @@ import structlog
 
 from shared import effects, inbox, metrics, outbox
 from shared.database import DATA, OUTDATED, Connection, check_now, is_of_database, is_of_values
+from shared.decoding import (
+    PartlyReadable,
+    UnreadableEntry,
+    decode_event,
+    replace_messages,
+    with_arrival_time,
+)
 from shared.envelope import Headers, Message, Outgoing, Record, Unread, rfc3339, uuid_or_none
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.failpoints import Failpoints
 from shared.parties import Parties, once
 from shared.sealing import Sealing
-from shared.subscriptions import (
-    EmittedEvent,
-    Outcome,
-    PartlyReadable,
-    Source,
-    Subscriptions,
-    UnreadableEntry,
-    decode_event,
-    fact_with_id,
-    restamped,
-)
+from shared.subscriptions import EmittedEvent, Outcome, Source, Subscriptions, fact_with_id
 from shared.topics import dead_letters_of
 from shared.transitions import IllegalTransition
 
@@ -155,7 +152,7 @@ class Handler:
                 if source.speaks_for is not None and not trusted:
                     found = self._as_signed(record, source, found)
                 return (
-                    restamped(found, record.timestamp_ms, int(time.time() * 1000))
+                    with_arrival_time(found, record.timestamp_ms, int(time.time() * 1000))
                     if source.intake
                     else found
                 )
@@ -183,12 +180,7 @@ class Handler:
             found = source.decode(replace(record, key=None))
         if not any(isinstance(m.event, source.once) for m in found):
             return found
-        signed = once(record, found, for_good=source.for_good)
-        return (
-            PartlyReadable(signed, found.unreadable)
-            if isinstance(found, PartlyReadable)
-            else signed
-        )
+        return replace_messages(found, once(record, found, for_good=source.for_good))
 
     async def _transact(self, read: Sequence[Read], *, apart: bool = False) -> None:
         try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.database import Connection
@@ -13,42 +13,10 @@ from shared.envelope import (
     Message,
     Outgoing,
     Record,
-    attributes_of,
     headers_of,
-    traceparent_of,
-    uuid_or_none,
 )
-from shared.errors import Unprocessable
 from shared.events import Event
-from shared.identity import event_id_of, record_id_of
-
-_NIL: Final = UUID(int=0)
-TIMESTAMP_MS_END: Final = 7_258_118_400_000
-"""The year 2200."""
-BEHIND_MAX_MS: Final = 24 * 3600 * 1000
-"""So far back is an outsider's clock believed: longer than intake stands still, and little in a sum of seconds."""
-
-
-def arrival_ms(stamped_ms: int, now_ms: int) -> int:
-    """When a record from outside came, in milliseconds: as it is stamped, or now if it is stamped later or long ago.
-
-    An outsider's clock is not ours: delays, stages and deadlines are counted from this, whatever stands on the record.
-    """
-    return stamped_ms if now_ms - BEHIND_MAX_MS <= stamped_ms <= now_ms else now_ms
-
-
-def restamped(found: Sequence[Message], stamped_ms: int, now_ms: int) -> Sequence[Message]:
-    """The messages of a record from outside at the time when it came."""
-    at_ms = arrival_ms(stamped_ms, now_ms)
-    if at_ms == stamped_ms:
-        return found
-    at = datetime.fromtimestamp(at_ms / 1000, tz=UTC)
-    restamped = [m._replace(at=at) for m in found]
-    return (
-        PartlyReadable(restamped, found.unreadable)
-        if isinstance(found, PartlyReadable)
-        else restamped
-    )
+from shared.identity import event_id_of
 
 
 class EmittedEvent(NamedTuple):
@@ -110,24 +78,6 @@ Observer = Callable[[Sequence[EmittedEvent]], None]
 
 Decoder = Callable[[Record], Sequence[Message]]
 """Makes messages of one record, pure; raises Unprocessable. An empty answer means: not for us."""
-
-
-class UnreadableEntry(NamedTuple):
-    """One entry of a record that cannot be read, by its number from 1; the other entries can."""
-
-    entry: int
-    why: Unprocessable
-
-
-class PartlyReadable(list[Message]):
-    """The messages of a record some entries of which cannot be read: each of those becomes a dead letter of its own."""
-
-    def __init__(self, messages: Iterable[Message], unreadable: Sequence[UnreadableEntry]) -> None:
-        super().__init__(messages)
-        self.unreadable = unreadable
-
-    def __bool__(self) -> bool:
-        return True
 
 
 @dataclass(frozen=True)
@@ -249,90 +199,6 @@ class Subscriptions:
                 group = groups[handler_of[m.topic][type(m.event)]]
             group.append(m)
         return ((handler, group) for handler, group in groups.items() if group)
-
-
-def decode_event(record: Record, wanted: Mapping[bytes, type[Event]]) -> Sequence[Message]:
-    """The message of a record on one of our own topics; types this service or release does not know are skipped."""
-    event_type, ce_id, traceparent = attributes_of(record.headers)
-    if not event_type:
-        raise Unprocessable("unknown_shape", "the record has no ce_type header")
-    kind = wanted.get(event_type)
-    if kind is None:
-        return ()
-    event_id = uuid_or_none(ce_id)
-    if event_id is None:
-        raise Unprocessable("unknown_shape", "the ce_id header is not a UUID")
-    try:
-        event = kind.from_json(record.value or b"")
-    except ValueError as error:
-        raise Unprocessable(
-            "invalid_value", f"the value is not a {kind.type}: {brief(error)}"
-        ) from None
-    return (message(record, event_id, kind.type, event.order_id, event, traceparent),)
-
-
-def brief(error: ValueError) -> str:
-    """Which fields a validation error names, without the values it found (they may be personal)."""
-    details = getattr(error, "errors", None)
-    if details is None:
-        return type(error).__name__
-    found = [
-        f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['type']}"
-        for item in details(include_input=False)
-    ]
-    return "; ".join(found[:5])
-
-
-def message(
-    record: Record,
-    event_id: UUID,
-    wire_type: str,
-    order_id: UUID,
-    event: Any,
-    traceparent: bytes | None = None,
-    entry: int = 0,
-) -> Message:
-    """A message at its place in the log, with the record's own time; only a well-formed trace goes on with it.
-
-    Raises Unprocessable for a time out of all reason: a broker takes any.
-    """
-    if not 0 <= record.timestamp_ms < TIMESTAMP_MS_END:
-        raise Unprocessable(
-            "invalid_value",
-            f"the record's own timestamp is {record.timestamp_ms}: give milliseconds since 1970",
-        )
-    at = datetime.fromtimestamp(record.timestamp_ms / 1000, tz=UTC)
-    trace = traceparent_of(traceparent)
-    return Message(
-        event_id,
-        wire_type,
-        order_id,
-        event,
-        at,
-        record.topic,
-        record.partition,
-        record.offset,
-        trace,
-        record.value,
-        entry,
-    )
-
-
-def intake_id(record: Record, by_name: Any, digest: str) -> UUID:
-    """The event id of a record from outside.
-
-    A `ce_id` counts together with its source and the value's digest: a shop that gives two orders one id must not lose
-    the second. Without one, the record's place in the log is its id and the order's own rules find repetitions.
-    """
-    ce_id = by_name.get("ce_id")
-    if not ce_id:
-        return record_id_of(record.topic, record.partition, record.offset)
-    source = by_name.get("ce_source", b"").decode("utf-8", "replace")
-    return event_id_of(
-        record_id_of(record.topic, 0, 0),
-        f"{source}|{ce_id.decode('utf-8', 'replace')}|{digest}",
-        _NIL,
-    )
 
 
 def fact_with_id(

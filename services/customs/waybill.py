@@ -20,13 +20,13 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from shared.decoding import intake_id, message
 from shared.envelope import Message, Record, first_headers, uuid_or_none
 from shared.errors import Unprocessable
 from shared.events.logistics import WaybillDelivered, WaybillIssued
 from shared.identity import order_id_of
 from shared.money import Money, MoneyError
 from shared.sealing import Sealing
-from shared.subscriptions import intake_id, message
 from shared.texts import TEXT, TWICE, has_name_twice, hidden_in, identifier, other_spelling_in, utf8
 
 WAYBILL_BYTES_MAX: Final = 64 * 1024

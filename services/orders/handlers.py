@@ -32,21 +32,12 @@ from services.orders.store import StoredOrder, TimelineEntry
 from services.orders.timeline import summary
 from shared import metrics, topics
 from shared.database import Connection
+from shared.decoding import PartlyReadable, UnreadableEntry, intake_id, message
 from shared.envelope import Message, Record, first_headers
 from shared.events import EVENT_TYPES, Event, customs, payments, tax
 from shared.events.base import Fault
 from shared.identity import event_id_of
-from shared.subscriptions import (
-    EmittedEvent,
-    Outcome,
-    PartlyReadable,
-    Source,
-    Subscriptions,
-    UnreadableEntry,
-    intake_id,
-    message,
-    on,
-)
+from shared.subscriptions import EmittedEvent, Outcome, Source, Subscriptions, on
 
 SUBMITTED: Final = "order.submitted.v1"
 SOURCES: Final = {

@@ -15,13 +15,14 @@ import pytest
 
 from shared import inbox, operator_requests, topics
 from shared.database import copied
+from shared.decoding import message
 from shared.envelope import Message, Record
 from shared.errors import Unavailable, Unprocessable
 from shared.failpoints import Failpoints, Killed
 from shared.handler import Handler, pack_record, write
 from shared.outbox import unpack_headers
 from shared.sealing import Sealing
-from shared.subscriptions import EmittedEvent, Outcome, Source, Subscriptions, message, on
+from shared.subscriptions import EmittedEvent, Outcome, Source, Subscriptions, on
 from shared.transitions import IllegalTransition
 from tests.integration.conftest import (
     Counted,

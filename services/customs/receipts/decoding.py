@@ -13,9 +13,9 @@ from services.customs.ceb.parse import read_entries
 from services.customs.ceb.receipts import Receipt
 from services.customs.domain.declaration import AuthorityReply, Remedy, RequestKind
 from services.customs.domain.numbers import first_and_attempt
+from shared.decoding import PartlyReadable, UnreadableEntry, message
 from shared.envelope import Message, Record
 from shared.identity import uuid5
-from shared.subscriptions import PartlyReadable, UnreadableEntry, message
 
 ANSWERS: Final[Mapping[str, RequestKind]] = {
     "CEB622": "declare", "CEB604": "declare", "CEB624": "cancel", "CEB606": "cancel", "CEB626": "return", "CEB214": "return",

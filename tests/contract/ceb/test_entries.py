@@ -13,9 +13,9 @@ from services.customs.ceb.parse import keep_entry, parse_entries, read_entries
 from services.customs.ceb.receipts import Receipt
 from services.customs.ceb.summaries import SummaryResult
 from services.customs.receipts.decoding import decode_receipts
+from shared.decoding import PartlyReadable, with_arrival_time
 from shared.envelope import Record
 from shared.errors import Unprocessable
-from shared.subscriptions import PartlyReadable, restamped
 from shared.xml import XmlRefused
 from tests.contract.ceb.samples import GUID, elements, receipt
 
@@ -168,7 +168,7 @@ def test_a_bad_entry_alone_is_the_whole_record() -> None:
 
 
 def test_a_record_that_came_later_than_it_says_keeps_what_cannot_be_read() -> None:
-    found = restamped(
+    found = with_arrival_time(
         decode_receipts(record(message(row(1), BAD["no such day"], row(3)))), 1, 10**12
     )
     assert isinstance(found, PartlyReadable)

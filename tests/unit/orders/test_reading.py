@@ -22,10 +22,10 @@ from services.orders.intake.decoding import (
 from services.orders.intake.fingerprint import fingerprint
 from services.orders.intake.submission import CancelRequested, ReturnRequested, Submitted
 from services.orders.intake.validation import validate
+from shared.decoding import PartlyReadable
 from shared.envelope import Record
 from shared.errors import Unprocessable
 from shared.events.base import Fault
-from shared.subscriptions import PartlyReadable
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)

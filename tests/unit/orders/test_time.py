@@ -10,9 +10,9 @@ import pytest
 
 from services.orders.handlers import decode
 from services.orders.intake.validation import validate
+from shared.decoding import BEHIND_MAX_MS, arrival_ms, with_arrival_time
 from shared.envelope import Record
 from shared.errors import Unprocessable
-from shared.subscriptions import BEHIND_MAX_MS, arrival_ms, restamped
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -26,7 +26,7 @@ def record(order: dict[str, Any], stamped_ms: int) -> Record:
 def test_a_record_stamped_in_seconds_is_refused_for_that_and_for_nothing_else(
     order: dict[str, Any],
 ) -> None:
-    (found,) = restamped(decode(record(order, NOW_MS // 1000)), NOW_MS // 1000, NOW_MS)
+    (found,) = with_arrival_time(decode(record(order, NOW_MS // 1000)), NOW_MS // 1000, NOW_MS)
     (fault,) = validate(found.event, found.at)
     assert (fault.field, fault.rule) == ("timestamp", "is_milliseconds")
     assert (
@@ -68,10 +68,10 @@ def test_an_order_is_not_judged_by_the_clock_of_who_wrote_the_record(order: dict
     """Stamped in 2099, an order placed in 2099 would be of yesterday."""
     late = {**order, "placed_at": "2099-01-01T00:00:00+08:00"}
     stamped_ms = int(datetime(2099, 1, 1, tzinfo=UTC).timestamp() * 1000)
-    (found,) = restamped(decode(record(late, stamped_ms)), stamped_ms, NOW_MS)
+    (found,) = with_arrival_time(decode(record(late, stamped_ms)), stamped_ms, NOW_MS)
     assert found.at == NOW
     assert [(f.field, f.rule) for f in validate(found.event, found.at)] == [
         ("placed_at", "not_in_future")
     ]
-    (found,) = restamped(decode(record(order, NOW_MS - DAY_MS)), NOW_MS - DAY_MS, NOW_MS)
+    (found,) = with_arrival_time(decode(record(order, NOW_MS - DAY_MS)), NOW_MS - DAY_MS, NOW_MS)
     assert found.at == NOW - timedelta(days=1)

@@ -20,6 +20,7 @@ from services.orders import handlers
 from services.orders.intake.decoding import read_submission
 from shared import topics
 from shared.access import Operation, grants
+from shared.decoding import PartlyReadable
 from shared.envelope import Record
 from shared.errors import Misconfigured, Unprocessable
 from shared.handler import Handler
@@ -33,7 +34,6 @@ from shared.parties import (
     signed_headers,
 )
 from shared.settings import Settings
-from shared.subscriptions import PartlyReadable
 from tests.unit.orders.test_reading import HEAD, LINE, message
 
 MINE, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
