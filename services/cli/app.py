@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
@@ -13,9 +14,9 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from services.cli import backup, probe, publish, watch
+from services.cli import backup, probe, publish, samples, watch
 from services.cli.bench import app as bench
-from services.cli.connect import Exit, Unreachable, UsageError, print_err
+from services.cli.connect import Exit, Unreachable, UsageError, did_you_mean, print_err
 from services.cli.demo import app as demo
 from services.cli.dlq import app as dlq
 from services.cli.doctor import app as doctor
@@ -27,14 +28,14 @@ from services.cli.verify import app as verify
 GROUPS: Final = {
     "tax": ("services.cli.tax.app", "What an order owes, worked out from a file."),
     "payments": ("services.cli.payments.app", "Money: cases that only a person can settle."),
-    "aside": ("services.cli.aside", "Items that failed alone and were set aside: list, retry."),
+    "aside": ("services.cli.aside", "Items that failed alone: list, retry, drop."),
     "access": (
         "services.cli.access.app",
         "Users and rights on the broker: who may read and write what.",
     ),
     "customs": (
         "services.cli.customs.app",
-        "Documents and messages of the customs family, from files; consolidation of export lists.",
+        "Customs documents and messages from files; consolidation.",
     ),
 }
 """Groups in modules that are read only when they are asked for: module and help."""
@@ -87,6 +88,23 @@ def is_cut_off() -> bool:
     return True
 
 
+_UNKNOWN_COMMAND: Final = re.compile(r"No such command '(?P<name>[^']*)'")
+
+
+def report_usage(error: Any) -> Exit | None:
+    """Print a parser's error as one unbroken line; None for help that is printed because no command was named."""
+    if type(error).__name__ == "NoArgsIsHelpError" or error.ctx is None:
+        return None
+    text, context = error.format_message(), error.ctx
+    if unknown := _UNKNOWN_COMMAND.match(text):
+        name = unknown["name"]
+        near = did_you_mean(name, context.command.list_commands(context))
+        print_err(f"unknown command {name!r}; {near}`{context.command_path} --help` lists all")
+    else:
+        print_err(f"{text.rstrip('.')}; `{context.command_path} --help` shows the usage")
+    return Exit.WRONG
+
+
 class CommandRoot(TyperGroup):
     """The root group: translates errors, and knows the groups of other modules without reading them."""
 
@@ -101,8 +119,7 @@ class CommandRoot(TyperGroup):
         except Exception as error:
             if isinstance(error, BrokenPipeError) and is_cut_off():
                 raise typer.Exit(CUT_OFF) from None
-            # Usage errors of the parser carry their own exit status, 2.
-            status = None if hasattr(error, "exit_code") else report(error)
+            status = report_usage(error) if hasattr(error, "format_message") else report(error)
             if status is None:
                 raise
             raise typer.Exit(int(status)) from None
@@ -142,18 +159,38 @@ def _group_of(module: str, name: str) -> TyperGroup:
     return typer.main.get_group(found)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"crossborder {version('crossborder')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     cls=CommandRoot,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     help="Cross-border orders from payment capture to customs release, over Kafka topics.",
 )
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="print the version and end"
+    ),
+) -> None:
+    """Cross-border orders from payment capture to customs release, over Kafka topics."""
+
+
 stack.register(app)
 restart.register(app)
 backup.register(app)
 setup.register(app)
 publish.register(app)
+samples.register(app)
 probe.register(app)
 app.add_typer(order.order, name="order")
 app.add_typer(dlq.dlq, name="dlq")

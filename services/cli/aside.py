@@ -33,7 +33,11 @@ FIELDS: Final = (
 
 @aside.command("list")
 def list_(json: bool = typer.Option(False, "--json", help="for machines")) -> None:
-    """List what is set aside, oldest first: an instruction, a record to publish, or an item of a timer. Exit 1 if there is any."""
+    """List the items that were set aside, oldest first.
+
+    An item is a command to the bank, a record to publish, or an item of a timer.
+    Exit 1 if there is one.
+    """
     rows = run(items_of(target()))
     if json:
         as_json(rows)
@@ -54,7 +58,10 @@ def retry(
     everything: bool = typer.Option(False, "--all", help="all that are set aside"),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Try items at once, not after their pause. Mend the cause first: one that fails again is set aside again."""
+    """Retry items at once instead of after their pause.
+
+    Mend the cause first: an item that fails again is set aside again.
+    """
     if not (ids or everything):
         raise UsageError("say which: an id that `crossborder aside list` prints, or --all")
     rows = run(_retry(target(), ids or []))
@@ -75,9 +82,10 @@ def drop(
     note: str = typer.Option("", help="why, for the audit; it is kept for ever, so name no person"),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Give up a record to publish: nobody will hear it, and what waits behind it of its order is published.
+    """Give up a record: it will not be published.
 
-    Try `crossborder aside retry` first: nothing is left out then.
+    The records of the same order behind it are published.
+    Try `crossborder aside retry` first: it leaves nothing out.
     """
     if not note.strip():
         raise UsageError(

@@ -48,7 +48,10 @@ def backup(
     ),
     home: Path | None = HOME,
 ) -> None:
-    """Copy the embedded stack's database while it runs. The keys are not part of it: keep them elsewhere."""
+    """Copy the embedded stack's database while it runs.
+
+    The keys are not part of the copy: keep them elsewhere.
+    """
     if synchronous and not follow:
         raise UsageError(
             "give --follow with --synchronous: a commit can only wait for a follower that runs"
@@ -114,9 +117,10 @@ def restore(
     folder: Path = typer.Argument(..., help="a folder that `crossborder backup` made"),
     home: Path | None = HOME,
 ) -> None:
-    """Put a backup in the place of the stopped stack's database, to the last change the backup received.
+    """Replace the stopped stack's database by a backup.
 
-    The next `crossborder up` reads on in Kafka where that state stands.
+    The database is restored to the last change that the backup received.
+    The next `crossborder up` reads Kafka on from there.
     """
     from deploy.embedded import backup as backups
     from deploy.embedded.postgres import EmbeddedPostgres

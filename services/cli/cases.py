@@ -47,7 +47,10 @@ def group_of(service: str) -> typer.Typer:
         every: bool = typer.Option(False, "--all", help="closed cases too"),
         json: bool = typer.Option(False, "--json", help="for machines"),
     ) -> None:
-        """List the open cases, oldest first. Exit 1 if one is open."""
+        """List the open cases, oldest first.
+
+        Exit 1 if a case is open.
+        """
         found = run(_fetch(service, open_only=not every))
         if json:
             as_json([document(service, case) for case in found])
@@ -60,7 +63,7 @@ def group_of(service: str) -> typer.Typer:
         number: int = typer.Argument(..., help="the number of the case, as `list` prints it"),
         json: bool = typer.Option(False, "--json", help="for machines"),
     ) -> None:
-        """Show one case: both sides, what was done with the money, and what to do."""
+        """Show one case: both sides, what was done, and what to do."""
         case = run(_fetch_one(service, number))
         if json:
             as_json(document(service, case))
@@ -80,7 +83,11 @@ def add_close(group: typer.Typer, service: str) -> None:
             ..., "--because", help="what was found out and done, without personal data"
         ),
     ) -> None:
-        """Close a case with the reason; the case and the reason are kept. Exit 1 if it is not open."""
+        """Close a case with the reason.
+
+        The case and the reason are kept.
+        Exit 1 if the case is not open.
+        """
         done = run(close_case(service, number, verdict="closed", note=because))
         print_err(f"case {number} is closed" if done else f"no open case has the number {number}")
         exit_with(Exit.DONE if done else Exit.NO)

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -226,7 +226,6 @@ def stderr() -> Console:
 
 def stdout() -> Console:
     """The console for data: stdout."""
-    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
 
@@ -238,14 +237,14 @@ def stdout() -> Console:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
         def print(self, *objects: Any, **how: Any) -> None:
-            """Lay tables out so that no id is cut; a page that is too narrow for that is made wider."""
+            """Print sentences unbroken, and tables so wide that no id is cut."""
             page = self.width
             try:
                 for each in objects:
                     if isinstance(each, Table):
                         self.width = max(self.width, laid_out(each, self))
-                    elif isinstance(each, str):
-                        self.width = max(self.width, *map(cell_len, each.split()), 0)
+                if all(isinstance(each, str) for each in objects):
+                    how.setdefault("soft_wrap", True)
                 super().print(*objects, **how)
             finally:
                 self.width = page
@@ -268,6 +267,14 @@ def status_mark(ok: bool | None) -> Text:
 def print_err(text: str) -> None:
     """One line for people."""
     print(text, file=sys.stderr)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'x'? ` for the nearest known word, or nothing if none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def as_json(found: Any) -> None:

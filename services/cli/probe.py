@@ -17,7 +17,11 @@ def probe(
     ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Publish one synthetic order and follow it to its end; exit 1 if that is not `fulfilled`. It counts as no sale."""
+    """Publish one synthetic order and follow it to its end.
+
+    Exit 1 if the order is not fulfilled in time.
+    A synthetic order does not count as a sale.
+    """
     from deploy import probe as prober
     from shared.settings import load
 

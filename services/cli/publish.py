@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
 def publish(
     sample: str | None = typer.Option(
-        None, "--sample", help="kind of sample order; a wrong name lists them all"
+        None, "--sample", help="sample order; `crossborder samples` lists all"
     ),
     count: int | None = typer.Option(
         None, min=1, max=5_000_000, help="how many sample orders  [default: 1]"
@@ -66,7 +66,11 @@ def publish(
     ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Publish orders to the topic `orders.submissions`."""
+    """Publish orders to the topic `orders.submissions`.
+
+    `crossborder samples` lists the sample orders.
+    With --follow the command waits until each order is at its end, and prints its steps.
+    """
     if file is not None and (sample is not None or seed is not None or count is not None):
         raise UsageError(
             "give either --file, which is published whole, or --sample, --count and --seed"

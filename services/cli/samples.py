@@ -7,13 +7,48 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from services.cli.connect import UsageError
+import typer
+
+from services.cli.connect import UsageError, as_json, did_you_mean, print_err, stdout
 from services.cli.submission_files import Submission, submission_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from deploy.samples import Case
+
+
+def register(app: typer.Typer) -> None:
+    app.command("samples")(list_samples)
+
+
+def list_samples(json: bool = typer.Option(False, "--json", help="for machines")) -> None:
+    """List the sample orders: goods, and kinds of days.
+
+    `crossborder publish --sample NAME --follow` publishes one and follows it to its end.
+    """
+    rows = sample_rows()
+    if json:
+        as_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table("sample", "what", "what it is", box=None)
+    for row in rows:
+        table.add_row(row["name"], row["what"], row["title"])
+    stdout().print(table)
+    print_err("next: `crossborder publish --sample NAME --follow`")
+
+
+def sample_rows() -> list[dict[str, str]]:
+    """Return every sample: goods by name, then kinds with their titles."""
+    from deploy.samples import KINDS, SAMPLES
+
+    goods = [{"name": name, "what": "goods", "title": name.replace("_", " ")} for name in SAMPLES]
+    return goods + [
+        {"name": name, "what": "kind", "title": kind.title} for name, kind in KINDS.items()
+    ]
+
 
 CASE_NUMBERS: Final = 10
 """Numbers one case may take."""
@@ -101,9 +136,8 @@ def samples(sample: str | None, count: int, seed: int | None) -> list[Submission
         return [_of(submission(sample, n, **how)) for n in range(1, count + 1)]  # type: ignore[arg-type]
     if sample in KINDS:
         return list(_records(case_of(sample, 1 + n * CASE_NUMBERS, **how) for n in range(count)))  # type: ignore[arg-type]
-    raise UsageError(
-        f"choose one of the goods {', '.join(SAMPLES)}, or of the kinds {', '.join(KINDS)}: {sample!r} is none"
-    )
+    near = did_you_mean(sample, [*SAMPLES, *KINDS])
+    raise UsageError(f"unknown sample {sample!r}; {near}`crossborder samples` lists all")
 
 
 def _of(made: dict[str, object]) -> Submission:

@@ -22,7 +22,7 @@ def watch(
     once: bool = typer.Option(False, "--once", help="look once"),
     json: bool = typer.Option(False, "--json", help="for machines: one look"),
 ) -> None:
-    """Watch orders move: how many stand where, how many end a second, how far each service is behind."""
+    """Watch orders by state, throughput and lag, live."""
     to = target()
     if json:
         as_json(run(_once(to)))

@@ -42,9 +42,11 @@ def apply(
         help="folder with a file kafka_USER for each user, as `make secrets` makes it; else by their settings",
     ),
 ) -> None:
-    """Make the broker's access list exactly what the table of topics says, and give its users their passwords.
+    """Make the broker's access list equal to the table of topics.
 
-    Log in as `admin`. What is on the list and not in the table is removed; running it again changes nothing.
+    Users get their passwords.
+    Log in as `admin`.
+    Entries that are not in the table are removed; running it again changes nothing.
     """
     done = run(_apply(secrets))
     for grant in done.added:
@@ -86,7 +88,7 @@ def show(
     ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Print who may read and write which topic, and which consumer group."""
+    """Show who may read and write which topic and consumer group."""
     from shared.access import PRINCIPALS, matrix
 
     rows = matrix()
@@ -134,9 +136,11 @@ def rotate(
         ..., help="whose passwords: a service, streams, sandbox, shops, carriers or operators"
     ),
 ) -> None:
-    """Give a program of the embedded stack (`crossborder up --secured`) new passwords and restart it, while orders flow.
+    """Give a program of a secured stack new passwords and restart it.
 
-    Its open connections live on until it is restarted; until then a new one of its own would be refused, and tried again.
+    The stack must run with `crossborder up --secured`; orders may flow meanwhile.
+    Open connections live on until the restart.
+    Until then a new connection of the program is refused, and tried again.
     """
     from shared.access import PRINCIPALS
 

@@ -50,9 +50,9 @@ def add(
     ),
     carrier: bool = CARRIER,
 ) -> None:
-    """Bind a party to a key: from now on a record that speaks for this code counts only if it is signed with it.
+    """Bind a party to a key: its records must be signed from now on.
 
-    A second key counts beside the first, so that a party changes keys without a pause.
+    A second key counts beside the first, so a party can change keys without a pause.
     """
     _require_code(code, carrier)
     made = not key.exists()
@@ -89,7 +89,10 @@ def remove(
     ),
     carrier: bool = CARRIER,
 ) -> None:
-    """Let a party's keys count no more. It stays bound: nobody speaks for it until it has another key."""
+    """Remove a party's keys.
+
+    The party stays bound: nobody speaks for it until it has another key.
+    """
     count = run(_remove(_schema(carrier), code, public_key))
     print_err(f"{count} keys of {code} count no more")
     if not count:

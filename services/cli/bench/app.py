@@ -60,7 +60,10 @@ def bench(
     ),
     json: bool = typer.Option(False, "--json", help="no table, only JSON"),
 ) -> None:
-    """Measure the stack; starts one in a temporary folder if none runs. The last thing on stdout is JSON."""
+    """Measure the stack; the last output on stdout is JSON.
+
+    A stack is started in a temporary folder if none runs.
+    """
     with running() as to:
         found = run(_bench(to, orders, rate, seed, raw, warm_up))
     if not json:

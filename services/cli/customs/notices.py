@@ -39,9 +39,10 @@ def notices(
     ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """List receipts about documents that are not lodged here: orders, payments, waybills, arrivals, deliveries.
+    """List receipts about documents that were not lodged here.
 
-    Nothing follows from them; they are kept as they came.
+    These are orders, payments, waybills, arrivals and deliveries.
+    They change nothing and are kept as they arrived.
     """
     found = run(_list(order, message.upper().removesuffix("MESSAGE") if message else None, limit))
     if json:

@@ -72,9 +72,10 @@ def request(
         ..., help="the calendar month in Beijing, as 2026-11; it may not be over yet"
     ),
 ) -> None:
-    """Have the lists of a month that are closed by now asked for, before the timer does; the customs service asks within a minute.
+    """Request the consolidation of a month's closed lists now.
 
-    Exit 1 if no list of the month is to be asked for.
+    The customs service asks within a minute, before its timer would.
+    Exit 1 if no list of the month can be consolidated.
     """
     if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month) is None:
         raise UsageError(f"{month!r} is not a month like 2026-11")
@@ -92,7 +93,7 @@ def request(
 def again(
     cop_no: str = typer.Argument(..., help="the request's own number, or its beginning"),
 ) -> None:
-    """Have the lists of a refused request asked for anew, once the reason is mended."""
+    """Repeat a refused request, once the reason is mended."""
     _decide(
         _AGAIN,
         _REFUSED,
@@ -104,7 +105,7 @@ def again(
 
 @summaries.command("take-up")
 def take_up(invt_no: str = typer.Argument(..., help="the list's number, or its beginning")) -> None:
-    """Take a list up again that was set aside because a refusal named it, once the reason is mended."""
+    """Take up a list that a refusal set aside, once it is mended."""
     _decide(
         _TAKE_UP,
         _SET_ASIDE,

@@ -51,8 +51,13 @@ def demo(
     keep: bool = typer.Option(False, "--keep", help="leave the stack running"),
     orders: int = typer.Option(ORDERS_MIN, min=1, max=100_000, help="at least so many orders"),
     seed: int | None = typer.Option(None, help="the same seed makes the same orders"),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="a line for each invariant"),
 ) -> None:
-    """Start everything, publish orders of every kind, show what becomes of each, verify, and stop."""
+    """Run orders of every kind through a new stack and verify it.
+
+    The stack is stopped at the end, unless --keep is given.
+    """
+    from services.cli.demo import report
     from services.cli.stack import startup
 
     home = home_of(None) / "demo"
@@ -61,17 +66,14 @@ def demo(
     os.environ.setdefault("CROSSBORDER_DAY_S", DAY_S)
     try:
         startup.start_detached(home)
-        well = run(_demo(target(home), orders, seed))
+        well = run(_demo(target(home), orders, seed, verbose=verbose))
     except BaseException:
         _stop(home)
         raise
-    if keep:
-        print_err(
-            f"the stack stays up: `CROSSBORDER_HOME={home} crossborder status`, `CROSSBORDER_HOME={home} crossborder down`"
-        )
-    else:
+    if not keep:
         _stop(home)
-    print_err(f"{'done' if well else 'NOT as expected'} in {time.monotonic() - began:.0f} s")
+    for line in report.end_of(time.monotonic() - began, home, well=well, kept=keep):
+        print_err(line)
     if not well:
         exit_with(Exit.NO)
 
@@ -94,7 +96,7 @@ def _stop(home: Path) -> None:
         shutdown.stop(home)
 
 
-async def _demo(to: RunningStack, orders: int, seed: int | None) -> bool:
+async def _demo(to: RunningStack, orders: int, seed: int | None, *, verbose: bool) -> bool:
     from services.cli import samples
     from services.cli.demo import report
     from services.cli.verify import app as verify
@@ -111,7 +113,7 @@ async def _demo(to: RunningStack, orders: int, seed: int | None) -> bool:
             page.print(report.table(title, rows))
         bills = await bills_of(conn)
     findings = await verify.judge(to, 10.0)
-    verify_report.show(findings)
+    verify_report.show(findings, verbose=verbose)
     _urls(to)
     wrong = wrong_of(play, ends)
     for c in wrong[:20]:

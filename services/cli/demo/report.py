@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
 SECTIONS: Final = {
@@ -65,6 +67,21 @@ SECTIONS: Final = {
     ),
 }
 """Title: the table it needs, and the query; amounts in minor units end in `_minor`."""
+
+
+def end_of(seconds: float, home: Path, *, well: bool, kept: bool) -> list[str]:
+    """Return the demo's last lines: how it ended, and what to type next."""
+    here = f"CROSSBORDER_HOME={home} crossborder"
+    lines = [f"{'done' if well else 'NOT as expected'} in {seconds:.0f} s"]
+    if kept:
+        lines.append(f"next: `{here} order list` shows the orders, `{here} down` stops the stack")
+    elif well:
+        lines.append("next: `crossborder up --detach`, then `crossborder publish --follow`")
+    else:
+        lines.append(
+            f"next: `crossborder demo --keep` leaves the stack up; logs are in {home / 'logs'}"
+        )
+    return lines
 
 
 async def of_run(conn: Any) -> dict[str, list[dict[str, Any]]]:

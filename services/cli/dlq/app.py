@@ -95,7 +95,7 @@ def show(
     ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Show one dead letter: why it was given up, its headers, and with --value its bytes."""
+    """Show one dead letter: reason, headers, and with --value its bytes."""
     letter = select(
         run(letters_of(target())), [letter_id], None, everything=False, to_change=False
     )[0]
@@ -138,10 +138,11 @@ def replay(
     dry_run: bool = typer.Option(False, "--dry-run", help="say what would be done"),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Give the original bytes again: one that holds an order to the service that owes it, any other to its topic.
+    """Replay dead letters from their original bytes.
 
-    Doing it twice does no harm: what was handled, replayed or dropped is sent again by its --id alone. One too large for that
-    stays, and a sentence says where the original lies.
+    A letter that holds an order goes to the service that gave it up, any other to its topic.
+    A letter that was handled, replayed or dropped is replayed only by its --id.
+    A letter that is too large stays; a sentence says where the original lies.
     """
     if not (ids or reason or everything):
         raise UsageError(
@@ -173,8 +174,11 @@ def drop(
     dry_run: bool = typer.Option(False, "--dry-run", help="say what would be done"),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Owe these no longer: nobody will replay them, and no gauge counts them. Their bytes stay in the topic as long as it keeps
-    them. One that holds an order is left alone: only a replay, or `crossborder order release`, lets the order go on.
+    """Mark dead letters as given up: they will not be replayed.
+
+    They no longer count as open; their bytes stay as long as the topic keeps them.
+    A letter that holds an order is left alone.
+    Only a replay, or `crossborder order release`, lets that order go on.
     """
     if not (ids or reason):
         raise UsageError("say which dead letters: --id TOPIC/PARTITION/OFFSET, or --reason REASON")

@@ -29,7 +29,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: bool = typer.Option(False, "--json", help="for machines")) -> None:
-    """Look at versions, ports, keys, reachability, migrations, topics and lag; say what to do about each."""
+    """Check this machine and the stack; name what to do.
+
+    Checks versions, ports, keys, reachability, migrations, topics and lag.
+    """
     checks = [*run(of_stack()), *tools(), *rule_ends()]
     ok = all(check.ok for check in checks)
     if json:

@@ -19,7 +19,7 @@ from services.cli.connect import (
 )
 from services.cli.order import steps
 from services.cli.order.lookup import HEAD, STATES, find, major, without_persons
-from services.cli.order.receipt import _amount, print_receipt
+from services.cli.order.receipt import amount_of, print_receipt
 from services.cli.order.release import release
 from services.cli.order.requests import lines_of, request
 
@@ -40,7 +40,7 @@ def show(
     ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Show where an order stands and how it got there."""
+    """Show one order: steps, ledger, tax, declaration and refusal."""
     found = run(_show(target(), order_ref))
     if json:
         as_json(found)
@@ -72,7 +72,7 @@ def list_(
             row["state"],
             row["corridor"] or "",
             row["mode"] or "",
-            _amount(row, "amount_paid"),
+            amount_of(row, "amount_paid"),
             row["updated_at"].isoformat(timespec="seconds"),
             str(row["order_id"]),
         )
@@ -90,8 +90,9 @@ def cancel(
         None, help="code of the platform, for an order that has not come yet"
     ),
 ) -> None:
-    """Call an order off; what that leads to depends on how far it is. One that has not come yet is called
-    off when it comes.
+    """Cancel an order, as far as it still can be.
+
+    An order that has not arrived yet is cancelled when it arrives.
     """
     request("order.cancel-requested.v1", order_ref, reason, platform)
 
@@ -109,7 +110,10 @@ def return_(
         True, help="refund the price even if the goods come back after the term"
     ),
 ) -> None:
-    """Ask that the goods of an order go back, all or some. In time, no tax is levied on them and the buyer's quota is restored."""
+    """Request the return of an order's goods, all or some.
+
+    Goods back in time are not taxed, and the buyer's quota is restored.
+    """
     parts = lines_of(lines)
     more: dict[str, Any] = {"refund_if_late": refund_if_late} | (
         {"lines": parts} if lines is not None else {}

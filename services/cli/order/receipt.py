@@ -1,90 +1,158 @@
-"""The receipt that `crossborder order show` prints."""
+"""The receipt that `crossborder order show` prints: header, cases, steps, ledger, tax, declaration and refusal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from services.cli.connect import (
-    stdout,
-)
+from services.cli.connect import stdout
 from services.cli.order import steps
 
+if TYPE_CHECKING:
+    from rich.table import Table
 
-def _amount(row: Mapping[str, Any], name: str) -> str:
+TAX_COLUMNS: Final = (
+    "line_no", "hs_code", "regime", "dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax", "payable"
+)  # fmt: skip
+LISTS: Final = ("journal", "lines")
+"""Parts that have a table of their own."""
+
+
+def print_receipt(order: Mapping[str, Any]) -> None:
+    page = stdout()
+    for line in header(order):
+        page.print(line)
+    for case in order.get("cases") or ():
+        _print_section(page, f"case: {case['kind']}", case_lines(case))
+    page.print("\nsteps", style="bold")
+    page.print(step_table(order["timeline"]))
+    _print_money(page, order)
+    _print_tax(page, order)
+    _print_section(page, "declaration", part_lines(order.get("declaration")))
+    _print_section(page, "refusal", refusal(order))
+
+
+def _print_section(page: Any, title: str, lines: Sequence[str]) -> None:
+    if lines:
+        page.print(f"\n{title}", style="bold")
+        for line in lines:
+            page.print(f"  {line}")
+
+
+def _print_money(page: Any, order: Mapping[str, Any]) -> None:
+    money = order.get("money")
+    _print_section(page, "money", part_lines(money))
+    if money and money.get("journal"):
+        page.print("\nledger", style="bold")
+        page.print(ledger_table(money["journal"], money["currency"]))
+
+
+def _print_tax(page: Any, order: Mapping[str, Any]) -> None:
+    tax = order.get("tax")
+    _print_section(page, "tax", part_lines(tax))
+    if tax and tax.get("lines"):
+        page.print()
+        page.print(tax_table(tax))
+
+
+def header(order: Mapping[str, Any]) -> Iterator[str]:
+    """Return the lines on top: which order, where it stands, what it waits for, and what to do next."""
+    yield f"order {order['order_no']}  {order['state']}"
+    yield f"id {order['order_id']}"
+    corridor, mode = order["corridor"] or "-", order["mode"] or "-"
+    yield f"corridor {corridor}  mode {mode}  placed {_time(order['placed_at'])}"
+    yield f"goods {amount_of(order, 'goods_value')}  paid {amount_of(order, 'amount_paid')}"
+    for reason in order["waits_for"]:
+        yield f"waits for: {reason}"
+    if order["next"]:
+        yield f"next: {order['next']}"
+
+
+def refusal(order: Mapping[str, Any]) -> list[str]:
+    return [steps.sentence(fault) for fault in (order["detail"] or {}).get("faults") or ()]
+
+
+def case_lines(case: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"`crossborder {case['service']} cases show {case['number']}`",
+        str(case["what_to_do"]),
+    ]
+    if reply := case["details"].get("bank_says"):
+        lines.append(f"the bank says: {reply}")
+    return lines
+
+
+def step_table(timeline: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the timeline with the seconds since its first step; a step of another clock may lie before it."""
+    from rich.table import Table
+
+    table = Table("after", "source", "fact", "", "at", box=None)
+    first = timeline[0]["at"] if timeline else None
+    for step in timeline:
+        after = f"{(step['at'] - first).total_seconds():+.3f} s"
+        table.add_row(
+            after, step["source"], step["type"], _brief(step["summary"]), _time(step["at"])
+        )
+    return table
+
+
+def ledger_table(journal: Sequence[Mapping[str, Any]], currency: str | None) -> Table:
+    from rich.table import Table
+
+    table = Table("purpose", "account", "party", box=None)
+    table.add_column(f"amount {currency or ''}".strip(), justify="right")
+    for entry in journal:
+        party = entry["party"] or ""
+        table.add_row(entry["purpose"], entry["account"], party, str(entry["amount"]))
+    return table
+
+
+def tax_table(tax: Mapping[str, Any]) -> Table:
+    """Return the assessment line by line, and its sums."""
+    from rich.table import Table
+
+    rows = [*tax["lines"], {"line_no": "sum", **{k: tax[k] for k in TAX_COLUMNS[3:] if k in tax}}]
+    names = [name for name in TAX_COLUMNS if any(row.get(name) is not None for row in rows)]
+    table = Table(box=None)
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(*("" if row.get(name) is None else _brief(row[name]) for name in names))
+    return table
+
+
+def part_lines(part: Mapping[str, Any] | None) -> list[str]:
+    """Return a part of the order, a line a field and a line an item of a list; tables are left out."""
+    return [
+        f"{name:<16} {_brief(item)}"
+        for name, value in (part or {}).items()
+        if name not in LISTS
+        for item in (value if _is_rows(value) else [value])
+        if item not in (None, [], {})
+    ]
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def amount_of(row: Mapping[str, Any], name: str) -> str:
     return f"{row[name]} {row['currency']}" if row[name] is not None else "-"
 
 
-def print_receipt(found: Mapping[str, Any]) -> None:
-    from rich.table import Table
-
-    page = stdout()
-    page.print(f"{found['order_no']}  {found['order_id']}", style="bold")
-    known = {name: found[name] or "-" for name in ("corridor", "mode")}
-    page.print(
-        f"state {found['state']}  corridor {known['corridor']}  mode {known['mode']}  placed {_time(found['placed_at'])}"
-    )
-    for waited in found["waits_for"]:
-        page.print(f"waits for: {waited}", style="bold", soft_wrap=True)
-    if found["next"]:
-        page.print(f"next: {found['next']}", soft_wrap=True)
-    page.print(f"goods {_amount(found, 'goods_value')}  paid {_amount(found, 'amount_paid')}")
-    for fault in (found["detail"] or {}).get("faults") or ():
-        page.print(f"  {steps.sentence(fault)}", soft_wrap=True)
-    for case in found.get("cases") or ():
-        page.print(
-            f"\ncase: {case['kind']}, `crossborder {case['service']} cases show {case['number']}`",
-            style="bold",
-        )
-        page.print(f"  {case['what_to_do']}")
-        if says := case["details"].get("bank_says"):
-            page.print(f"  the bank says: {says}")
-    for title in ("money", "tax", "declaration"):
-        if found.get(title):
-            page.print(f"\n{title}", style="bold")
-            for name, value in found[title].items():
-                _print_part(page, name, value)
-    table = Table("at", "after", "source", "fact", "", box=None)
-    began = found["timeline"][0]["at"] if found["timeline"] else None
-    for row in found["timeline"]:
-        table.add_row(
-            _time(row["at"]),
-            _after(began, row["at"]),
-            row["source"],
-            row["type"],
-            _brief(row["summary"]),
-        )
-    page.print("\ntimeline", style="bold")
-    page.print(table)
-
-
-def _print_part(page: Any, name: str, value: Any) -> None:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        for item in value:
-            page.print(f"  {name:<16} {_brief(item)}")
-    elif value not in (None, [], {}):
-        page.print(f"  {name:<16} {_brief(value)}")
-
-
 def _brief(value: Any) -> str:
-    """A document on one line, an amount as `204.10 CNY`."""
+    """Return a document on one line, an amount as `204.10 CNY`."""
     if isinstance(value, dict):
         if value.keys() == {"amount", "currency"}:
             return f"{value['amount']} {value['currency']}"
-        return "  ".join(
-            f"{k}={_brief(v)}" for k, v in value.items() if v not in (None, "", [], {})
-        )
+        filled = {name: each for name, each in value.items() if each not in (None, "", [], {})}
+        return "  ".join(f"{name}={_brief(each)}" for name, each in filled.items())
     if isinstance(value, list):
-        return "; ".join(_brief(v) for v in value)
+        return "; ".join(_brief(each) for each in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return _time(value) if isinstance(value, datetime) else str(value)
-
-
-def _after(began: datetime | None, at: datetime) -> str:
-    """The seconds since the first entry; an entry of another clock may lie before it."""
-    return "" if began is None else f"{(at - began).total_seconds():+.3f} s"
 
 
 def _time(at: datetime | None) -> str:

@@ -33,9 +33,10 @@ def release(
     service: str | None = typer.Option(None, help="only in this service, where several hold it"),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Let a held order go on: the record that holds it is left out, and what waited behind it is handled in its order.
+    """Let a held order go on without the record that holds it.
 
-    Try `crossborder dlq replay` first: nothing is left out then.
+    That record is never handled; the records behind it are handled in order.
+    Try `crossborder dlq replay` first: it leaves nothing out.
     """
     if not skip or not note.strip():
         raise UsageError(

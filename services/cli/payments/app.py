@@ -61,7 +61,11 @@ def settle(
         help="what is not moved is written off against: own_funds, tax_difference",
     ),
 ) -> None:
-    """Settle a case by what was found out at the bank; the money follows within half a minute. Exit 1 if it is not open."""
+    """Settle a case by what the bank says.
+
+    The money follows within half a minute.
+    Exit 1 if the case is not open.
+    """
     from services.payments.bank_commands.settlement import VERDICTS, NotSettled, Verdict
 
     if verdict not in VERDICTS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from services.cli.connect import (
     stdout,
 )
 from services.cli.stack import readiness
-from services.cli.stack.readiness import not_ready, until_ready
+from services.cli.stack.readiness import WaitReport, not_ready, until_ready
 from services.cli.stack.shutdown import down
 from services.cli.stack.startup import start_detached
 
@@ -51,7 +51,11 @@ def up(
         False, "--probe", help="with a synthetic order a minute, as in containers"
     ),
 ) -> None:
-    """Start Kafka, PostgreSQL, the services and the sandboxes; Ctrl-C stops them."""
+    """Start Kafka, PostgreSQL, the services and the sandboxes.
+
+    Ctrl-C stops everything.
+    With --detach the command ends once everything is up; `crossborder down` stops it.
+    """
     folder = home_of(home)
     if detach:
         start_detached(folder, secured=secured, probe=probe)
@@ -110,9 +114,9 @@ async def _keep(stack: Stack, stop: asyncio.Event) -> bool:
     losing = asyncio.create_task(_stop_if_lost(stack, stop))
     missing: list[str] = []
     try:
-        found = await until_ready(stack, stop)
+        late = await until_ready(stack, stop, report=WaitReport(print_err))
         if not stop.is_set():
-            missing = found
+            missing = late
             for line in urls(stack_file(stack.home)):
                 print_err(line)
             print_err(
@@ -147,43 +151,42 @@ def urls(found: Mapping[str, Any]) -> list[str]:
 def status(
     json: bool = typer.Option(False, "--json", help="for machines"), home: Path | None = HOME
 ) -> None:
-    """Say what of the embedded stack runs, and where."""
+    """Show what runs in the embedded stack, and at which address."""
     folder = home_of(home)
-    found = stack_file(folder)
-    if not found:
+    running = stack_file(folder)
+    if not running:
         if json:
             as_json({"running": False, "home": str(folder), "programs": []})
         raise none_runs(folder)
-    programs = run(readiness.programs(found))
-    well = all(p["state"] == "running" and p["ready"] is not False for p in programs)
+    programs = run(readiness.programs(running))
     if json:
+        names = ("home", "kafka", "postgres")
         as_json(
-            {
-                "running": True,
-                "home": found["home"],
-                "kafka": found["kafka"],
-                "postgres": found["postgres"],
-                "bank_url": found.get("bank_url"),
-                "programs": programs,
-            }
+            {"running": True}
+            | {name: running[name] for name in names}
+            | {"bank_url": running.get("bank_url"), "programs": programs}
         )
     else:
-        from rich.table import Table
-
-        table = Table("program", "state", "ready", "process", "restarts", "port", "log", box=None)
-        for p in programs:
-            ready = {True: "yes", False: "no", None: ""}[p["ready"]]
-            table.add_row(
-                p["name"],
-                p["state"],
-                ready,
-                str(p["pid"] or ""),
-                str(p["restarts"]),
-                str(p["port"] or ""),
-                p["log"],
-            )
-        stdout().print(table)
-        for line in urls(found):
-            print_err(line)
-    if not well:
+        show_status(programs, running)
+    if not all(is_well(program) for program in programs):
         exit_with(Exit.NO)
+
+
+def is_well(program: Mapping[str, Any]) -> bool:
+    return program["state"] == "running" and program["ready"] is not False
+
+
+def show_status(programs: Sequence[Mapping[str, Any]], running: Mapping[str, Any]) -> None:
+    """Print a line for each program, where everything answers, and what to do about a program that does not run."""
+    from rich.table import Table
+
+    table = Table("program", "state", "ready", "process", "restarts", "port", "log", box=None)
+    for p in programs:
+        ready = {True: "yes", False: "no", None: ""}[p["ready"]]
+        pid, port = str(p["pid"] or ""), str(p["port"] or "")
+        table.add_row(p["name"], p["state"], ready, pid, str(p["restarts"]), port, p["log"])
+    stdout().print(table)
+    for line in urls(running):
+        print_err(line)
+    if bad := [p["name"] for p in programs if not is_well(p)]:
+        print_err(f"next: look at the end of the log of {', '.join(bad)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from services.cli.credentials import security_of
@@ -91,8 +91,8 @@ SERVERS: Final = {"kafka": _kafka, "postgres": _postgres}
 
 
 READY_S: Final = 60.0
-
-
+POLL_S: Final = 0.1
+WAIT_REPORT_S: Final = 1.0
 NOT_READY: Final = "did not become ready"
 
 
@@ -102,25 +102,39 @@ def not_ready(stack: Stack, missing: Sequence[str]) -> str:
     return f"look at {logs}: {', '.join(missing)} {NOT_READY} in {READY_S:.0f} s"
 
 
+class WaitReport:
+    """Names what is waited for: at once, and again when fewer programs are missing, at most once a WAIT_REPORT_S."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._missing: Sequence[str] = ()
+        self._next = 0.0
+
+    def update(self, missing: Sequence[str], now: float) -> None:
+        if missing and missing != self._missing and now >= self._next:
+            self._write(f"waiting for {', '.join(missing)} …")
+            self._missing, self._next = missing, now + WAIT_REPORT_S
+
+
 async def until_ready(
-    stack: Stack, stop: asyncio.Event | None = None, timeout_s: float = READY_S
+    stack: Stack,
+    stop: asyncio.Event | None = None,
+    timeout_s: float = READY_S,
+    report: WaitReport | None = None,
 ) -> list[str]:
-    """Wait until every program answers that it is ready; returns those that do not in time."""
+    """Wait until every program answers that it is ready; return those that do not in time."""
     import aiohttp
 
-    ports = {name: stack.ports[name] for name in stack.programs}
+    # The streams worker is never in the way of an order, so nobody waits for it.
+    ports = {name: stack.ports[name] for name in stack.programs if name != "streams"}
+    missing = sorted(name for name, port in ports.items() if port)
     deadline = time.monotonic() + timeout_s
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
-        while ports and time.monotonic() < deadline and not (stop and stop.is_set()):
-            for name in [n for n, port in ports.items() if n == "streams" or not port]:
-                # The streams worker is never in the way of an order, so nobody waits for it.
-                ports.pop(name)
-            answers = await asyncio.gather(*(is_ready(session, port) for port in ports.values()))
-            ports = {
-                name: port
-                for (name, port), ready in zip(ports.items(), answers, strict=True)
-                if not ready
-            }
-            if ports:
-                await asyncio.sleep(0.1)
-    return sorted(ports)
+        while missing and time.monotonic() < deadline and not (stop and stop.is_set()):
+            if report is not None:
+                report.update(missing, time.monotonic())
+            ready = await asyncio.gather(*(is_ready(session, ports[name]) for name in missing))
+            missing = [name for name, done in zip(missing, ready, strict=True) if not done]
+            if missing:
+                await asyncio.sleep(POLL_S)
+    return missing

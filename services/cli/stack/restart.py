@@ -64,11 +64,13 @@ def restart(
     home: Path | None = HOME,
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """Restart programs of the embedded stack one after the other while orders flow: a new release, a new secret.
-    A new setting needs `crossborder down` and `crossborder up`: programs keep the environment in which `up` was called.
+    """Restart programs of the embedded stack one by one under load.
 
-    Each is told to stop, is started anew, and must have read everything that had come meanwhile before the next one's
-    turn. Exit 1 if one took more than 15 s for that.
+    Use it for a new release or a new secret.
+    Each program is stopped and started, and must read its backlog before the next one follows.
+    Exit 1 if a program took more than 15 s to read its backlog.
+    A new setting needs `crossborder down` and `crossborder up`.
+    Programs keep the environment of the `up` that started them.
     """
     folder = home_of(home)
     found = stack_file(folder)

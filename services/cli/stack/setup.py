@@ -35,8 +35,11 @@ def migrate(
         help="folder with postgres_SERVICE for each role and party_PROGRAM for each key, as `make secrets` makes it",
     ),
 ) -> None:
-    """Bring the database of CROSSBORDER_POSTGRES to this release, give the roles their passwords and bind the stack's own
-    platforms and carriers to their keys, where these are known; running it again changes nothing.
+    """Bring the database of CROSSBORDER_POSTGRES to this release.
+
+    Roles get their passwords, where these are known.
+    The stack's own platforms and carriers are bound to their keys, where these are known.
+    Running it again changes nothing.
     """
     import asyncpg
 
@@ -74,7 +77,10 @@ def topics(
         1, min=1, max=5, help="copies of each record, where there are as many brokers"
     ),
 ) -> None:
-    """Create the topics that are missing on CROSSBORDER_KAFKA; running it again changes nothing."""
+    """Create the topics that are missing on CROSSBORDER_KAFKA.
+
+    Running it again changes nothing.
+    """
     made = run(_topics(replicas))
     print_err(f"made {', '.join(made)}" if made else "nothing to do: every topic is there")
 
@@ -100,8 +106,9 @@ def keys(
         help="folder of the keys; by default CROSSBORDER_KEYS, else `keys` in the home folder",
     ),
 ) -> None:
-    """Make the master keys and the declarant's signing keys that are missing; those that are there are
-    left alone.
+    """Make the missing master keys and signing keys.
+
+    Keys that exist are left alone.
     """
     where = folder or Path(os.environ.get("CROSSBORDER_KEYS") or home_of(None) / "keys")
     made = make_keys(where)

@@ -38,15 +38,20 @@ def verify(
     wait: float = typer.Option(
         10.0, min=0, help="look again for so many seconds; what is under way is no violation"
     ),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="a line for each invariant"),
 ) -> None:
-    """Check what runs and what waits for a person, then every invariant over the live databases and topics."""
+    """Check what waits for a person, then every invariant.
+
+    Invariants are checked over the live databases and topics, the bank and the authority.
+    Exit 1 if somebody must act or an invariant is broken.
+    """
     to = target()
     findings = run(_all(to, wait))
     ok = all(f.ok for f in findings)
     if json:
         as_json(as_document(findings))
     else:
-        show(findings)
+        show(findings, verbose=verbose)
     if not ok:
         exit_with(Exit.NO)
 
