@@ -27,13 +27,13 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 from pydantic import Field
 
-from deploy.samples.generate import CHINA, resident_id, submission
+from deploy.samples.generate import resident_id, submission
 from shared import health, logs, metrics, topics
+from shared.clock import BEIJING, utc_now
 from shared.envelope import first_headers, headers_of, uuid_or_none
 from shared.errors import Misconfigured
 from shared.identity import order_id_of
 from shared.kafka import Security
-from shared.outbox import utc_now
 from shared.parties import key_of, signed_headers
 from shared.settings import Settings, load
 
@@ -209,7 +209,7 @@ class Prober:
     async def publish(self) -> Probe:
         """Publish one order; counts it as unpublished if the broker does not take it in time."""
         self._number += 1
-        at = datetime.now(CHINA)
+        at = datetime.now(BEIJING)
         given = self._settings
         made, order_id, partition = synthetic(
             given.probe_platform, at, len(self._partitions), self._number, given.probe_every_s

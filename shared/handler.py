@@ -14,6 +14,7 @@ import orjson
 import structlog
 
 from shared import effects, inbox, metrics, outbox
+from shared.clock import utc_now
 from shared.database import DATA, OUTDATED, Connection, check_now, is_of_database, is_of_values
 from shared.decoding import (
     PartlyReadable,
@@ -467,7 +468,7 @@ async def write(
 
     `heard`: the messages handled in it. Raises Unprocessable for a fact whose id another one has.
     """
-    at = rfc3339(outbox.utc_now())
+    at = rfc3339(utc_now())
     facts = [fact_with_id(service, topic, fact, at) for fact in outcome.facts]
     try:
         await inbox.claim(conn, _claims(outcome.facts, facts, heard))
@@ -571,7 +572,7 @@ def dead_letter(
         ("dlq_reason", refused.reason.encode()), ("dlq_error", str(refused)[:500].encode()), ("dlq_service", service.encode()),
         ("dlq_topic", record.topic.encode()), ("dlq_partition", str(record.partition).encode()),
         ("dlq_offset", str(record.offset).encode()), ("dlq_attempts", str(attempts).encode()),
-        ("dlq_at", outbox.utc_now().isoformat(timespec="milliseconds").encode()),
+        ("dlq_at", utc_now().isoformat(timespec="milliseconds").encode()),
         *((("dlq_entry", str(entry).encode()),) if entry else ()),
     )  # fmt: skip
     kept = tuple((name, value) for name, value in record.headers if not name.startswith("dlq_"))

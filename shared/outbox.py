@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -471,7 +470,3 @@ async def measure(conn: Connection, service: str) -> int:
     metrics.OUTBOX_PENDING.labels(service).set(row["pending"])
     metrics.OUTBOX_OLDEST.labels(service).set(row["oldest"].timestamp() if row["oldest"] else 0)
     return int(row["pending"])
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)

@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 
 from shared import aside, inbox, outbox
+from shared.clock import utc_now
 from shared.database import Connection, check_now
 from shared.envelope import rfc3339
 from shared.handler import said_before
@@ -114,7 +115,7 @@ def _content_of(fact: EmittedEvent) -> inbox.Content:
     if (
         len(value) > MESSAGE_BYTES_MAX // 4
     ):  # nearly all are far from it, and need no record to be counted
-        outbox.refuse_unfit([fact_with_id("", "", fact, rfc3339(outbox.utc_now()))[1]])
+        outbox.refuse_unfit([fact_with_id("", "", fact, rfc3339(utc_now()))[1]])
     return event_id_of(fact.cause, event.type, event.order_id), inbox.digest_of(event.type, value)
 
 

@@ -196,6 +196,8 @@ def impure(file: str, source: str) -> list[Fault]:
             faults.append(Fault(file, node.lineno, "waits"))
         elif isinstance(node, ast.Attribute) and (clock := _clock(node)) is not None:
             faults.append(Fault(file, node.lineno, f"reads the clock: {clock}"))
+        elif isinstance(node, ast.Name) and node.id == "utc_now":
+            faults.append(Fault(file, node.lineno, "reads the clock: utc_now"))
         faults += [
             Fault(file, line, f"imports {name}")
             for line, name in _imported(node)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from hashlib import blake2b
@@ -15,8 +15,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-CHINA: Final = timezone(timedelta(hours=8))
-PLACED_AT: Final = datetime(2026, 11, 23, 9, 0, tzinfo=CHINA)
+from shared.clock import BEIJING
+
+PLACED_AT: Final = datetime(2026, 11, 23, 9, 0, tzinfo=BEIJING)
 """When sample orders are placed, unless the caller says now."""
 
 PERSONS: Final = 700_000
@@ -188,7 +189,7 @@ def resident_id(index: int, areas: Sequence[str] = _AREAS) -> str:
 
 @cache
 def _day_of_1900(day: int) -> str:
-    return (datetime(1900, 1, 1, tzinfo=CHINA) + timedelta(days=day)).strftime("%Y%m%d")
+    return (datetime(1900, 1, 1, tzinfo=BEIJING) + timedelta(days=day)).strftime("%Y%m%d")
 
 
 def _fen(text: str) -> int:

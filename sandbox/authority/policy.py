@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -18,9 +18,9 @@ from sandbox.authority.matching import Refusal, customs_refusal
 from sandbox.authority.receipts import TEXTS
 from sandbox.authority.register import LIVE, Entry
 from sandbox.documents import words_of
+from shared.clock import BEIJING
 
 _log = structlog.get_logger()
-_CHINA: Final = timezone(timedelta(hours=8))
 STAGE_S: Final = 1.0
 SLOW_S: Final = 2.0
 DEPARTURE_S: Final = 0.5
@@ -274,4 +274,4 @@ def payment_book(office: str, serial: int, now: float) -> str:
 @lru_cache(maxsize=8)
 def _day(now: float) -> str:
     """yyyyMMdd, Chinese time: the same for all that one transaction numbers."""
-    return f"{datetime.fromtimestamp(now, UTC).astimezone(_CHINA):%Y%m%d}"
+    return f"{datetime.fromtimestamp(now, UTC).astimezone(BEIJING):%Y%m%d}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import count
 from typing import Final
@@ -15,10 +15,10 @@ from xml.sax.saxutils import escape
 from sandbox import metrics
 from sandbox.authority.declarations import Family, Kind
 from sandbox.xml import CEB
+from shared.clock import BEIJING
 from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
 
 RECEIPTS_MAX: Final = 100
-_CHINA: Final = timezone(timedelta(hours=8))
 
 # Message code, element of one answer, and the fields in the schema's order.
 _FORMS: Final[dict[tuple[Kind, Family], tuple[str, str, tuple[str, ...]]]] = {
@@ -191,7 +191,7 @@ def return_time(at: float) -> str:
 
 @lru_cache(maxsize=64)
 def _second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).astimezone(_CHINA).strftime("%Y%m%d%H%M%S")
+    return datetime.fromtimestamp(second, UTC).astimezone(BEIJING).strftime("%Y%m%d%H%M%S")
 
 
 def new_guid() -> str:

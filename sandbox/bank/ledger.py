@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
@@ -12,12 +12,12 @@ from typing import Any, Final
 import orjson
 
 from sandbox.documents import Payment
+from shared.clock import BEIJING
 from shared.money import Money, MoneyError
 
 Item = Mapping[str, Any]
 Answer = dict[str, Any]
 
-_CHINA: Final = timezone(timedelta(hours=8))
 OTHER_PAYER: Final = {"name": "测试代付人", "id_type": "1", "id_number": "440524188001010014"}
 """Nobody: a number with a right check digit and a birth date of 1880."""
 
@@ -337,7 +337,7 @@ def say(item: Item, status: str, **more: Any) -> Answer:
 
 @lru_cache(maxsize=8)
 def china_time(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).astimezone(_CHINA).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(now, UTC).astimezone(BEIJING).isoformat(timespec="milliseconds")
 
 
 def _number_of(key: str) -> str:

@@ -44,8 +44,8 @@ def submission_of(
     order_no: str, order_id: UUID | None, value: bytes, content_type: bytes | None = None
 ) -> Submission:
     """The record of a submission, with the headers of a shop that knows CloudEvents."""
+    from shared.clock import utc_now
     from shared.envelope import CONTENT_TYPE_JSON, headers_of
-    from shared.outbox import utc_now
 
     headers = headers_of(
         event_id=uuid4(),

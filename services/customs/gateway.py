@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Final
@@ -33,12 +33,12 @@ from services.customs.domain.returns import quantities, quantities_back
 from services.customs.particulars import NotLodgeable, open_particulars
 from services.customs.policy import NoOffice, Office, Policy
 from services.customs.statutory_units import in_unit
+from shared.clock import BEIJING, beijing_date
 from shared.errors import Misconfigured
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import Line, OrderPlaced
 from shared.events.persons import ConsigneeParticulars, Particulars
 
-BEIJING: Final = timezone(timedelta(hours=8))
 _SMALLEST: Final = Decimal("0.00001")
 BILL_NO_MAX: Final = 37  # CEB621 [X22]
 _NO_GUID: Final = "00000000-0000-0000-0000-000000000000"
@@ -138,7 +138,7 @@ class Authority:
             buyer_id_type=buyer.id_type if importing else None, buyer_id_number=buyer.id_number if importing else None,
             buyer_name=buyer.name if importing else None, buyer_phone=(buyer.phone or consignee.phone) if importing else None,
             consignee_address=address_line(order.consignee.region, order.consignee.city, consignee.address) if importing else None,
-            crossing_on=None if importing else at.astimezone(BEIJING).date(),
+            crossing_on=None if importing else beijing_date(at),
             statistics_flag=None if importing else self.policy.statistics_of(office),  # type: ignore[arg-type]
             owner=None if importing else Enterprise(order.merchant.code, order.merchant.name),
             destination_port=None if importing else codes.country_code(order.consignee.country),

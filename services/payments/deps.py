@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from services.payments.customs_debt.deposit_policy import _BEIJING, DepositPolicy, _utc_now, load
+from services.payments.customs_debt.deposit_policy import DepositPolicy, load
+from shared.clock import BEIJING, utc_now
 from shared.money import Money
 
 
@@ -15,9 +16,9 @@ class Deps:
     """What payments is wired with: the policy of the deposit, and the time."""
 
     deposits: DepositPolicy = field(default_factory=load)
-    now: Callable[[], datetime] = _utc_now
+    now: Callable[[], datetime] = utc_now
 
     @property
     def deposit(self) -> Money:
         """The deposit that the policy wants today, Beijing time."""
-        return self.deposits.on(self.now().astimezone(_BEIJING).date())
+        return self.deposits.on(self.now().astimezone(BEIJING).date())

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import structlog
 
 from services.tax import store
-from services.tax.domain.assessable import beijing_date
 from services.tax.rule_check import ends_in, faults_elsewhere
 from services.tax.rulebook.book import Rulebook
 from services.tax.rulebook.files import RuleError, load
 from shared import metrics
+from shared.clock import beijing_date
 from shared.database import LOST, RETRYABLE
 from shared.trouble import Failures
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Final, NamedTuple
 
-from services.tax.domain.assessable import BEIJING
 from services.tax.exports.domain import ExportRoutes, RebateRates
 from services.tax.landed.charge_rules import Charge, Judged
 from services.tax.landed.destination import Destination
@@ -22,6 +21,7 @@ from services.tax.rulebook.rows import (
     day_after,
 )
 from services.tax.rulebook.tariff import Articles, Nomenclature, PositiveList, Tariff
+from shared.clock import BEIJING
 
 Elsewhere = Destination | GoodsList | ExportRoutes | RebateRates
 Document = (

@@ -23,9 +23,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from sandbox.authority.receipts import messages_of, receipt_of
 from services.cli import topic_reader
 from services.customs.domain.numbers import cop_no_of
+from shared.clock import utc_now
 from shared.envelope import headers_of
 from shared.identity import order_id_of
-from shared.outbox import utc_now
 from shared.topics import DECLARATIONS, RECEIPTS, SUBMISSIONS, TOPICS, WAYBILLS, dead_letters_of
 from tests.e2e.conftest import Running
 from tests.e2e.plants import (

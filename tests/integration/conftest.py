@@ -13,12 +13,12 @@ import pytest
 
 from services.customs.ceb.sign import ensure_keys
 from shared import database, topics
+from shared.clock import utc_now
 from shared.envelope import Message, Outgoing, Record, headers_of
 from shared.errors import Unprocessable
 from shared.events.base import Event
 from shared.failpoints import Failpoints
 from shared.handler import Handler
-from shared.outbox import utc_now
 from shared.sealing import Sealing, ensure_master_keys
 from shared.settings import Settings
 from shared.subscriptions import EmittedEvent, Outcome, Subscriptions, on

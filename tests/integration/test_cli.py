@@ -24,10 +24,11 @@ from services.cli.order import release
 from services.cli.verify import app as verify
 from services.cli.verify import log_invariants, table_versions
 from shared import operator_requests, topics
+from shared.clock import utc_now
 from shared.envelope import Record, headers_of
 from shared.errors import Unprocessable
 from shared.handler import Handler, dead_letter
-from shared.outbox import partition_of, utc_now
+from shared.outbox import partition_of
 from shared.topics import create_topics
 from tests.integration.conftest import TallyDeps, counted, offsets_begin
 

@@ -13,13 +13,13 @@ import pytest
 
 from deploy.samples import case_of, submission
 from shared import metrics, topics
+from shared.clock import BEIJING
 from shared.envelope import Outgoing
 from shared.identity import order_id_of
 from tests.conftest import Server
 from tests.integration.world import World, opened
 from tests.unit.orders.test_reading import HEAD, LINE, message
 
-BEIJING: Final = timezone(timedelta(hours=8))
 CANCEL: Final = (("ce_type", b"order.cancel-requested.v1"),)
 
 

@@ -26,6 +26,7 @@ from services.payments.domain.payment import PAYMENT, Payment, PaymentState
 from services.payments.gateway import HttpBank
 from services.payments.invariants import INVARIANTS
 from shared import topics
+from shared.clock import utc_now
 from shared.database import connect_pool
 from shared.effects import EffectRunner
 from shared.envelope import Record, headers_of
@@ -38,7 +39,7 @@ from shared.events.persons import Particulars, SealedConsignee, SealedPerson
 from shared.failpoints import Failpoints, Killed
 from shared.handler import Handler, write
 from shared.money import Money
-from shared.outbox import unpack_headers, utc_now
+from shared.outbox import unpack_headers
 from shared.sealing import Sealing, bound, seal
 from shared.settings import Settings
 from shared.subscriptions import EmittedEvent, Outcome

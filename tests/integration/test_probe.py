@@ -16,8 +16,8 @@ from prometheus_client import REGISTRY
 from deploy.probe import Probe, Prober, ProbeSettings
 from services.orders.intake.decoding import read_submission
 from shared import topics
+from shared.clock import utc_now
 from shared.envelope import headers_of
-from shared.outbox import utc_now
 
 Answers = Callable[[str], tuple[str, ...]]
 

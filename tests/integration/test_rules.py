@@ -20,11 +20,11 @@ from typer.testing import CliRunner, Result
 from services.cli.app import app
 from services.tax.app import TaxSettings, wire
 from services.tax.deps import Deps
-from services.tax.domain.assessable import BEIJING
 from services.tax.handlers import SUBSCRIPTIONS
 from services.tax.rule_reload import RunningRules
 from services.tax.rulebook.files import RULES, RuleError
 from shared import inbox, metrics, topics
+from shared.clock import BEIJING
 from shared.database import connect_pool
 from shared.envelope import Record, headers_of
 from shared.handler import Handler

@@ -22,6 +22,7 @@ from deploy.embedded.process import free_port
 from services.orders.domain import sales
 from services.orders.intake.submission import PROBE
 from shared import topics
+from shared.clock import utc_now
 from shared.envelope import headers_of
 from shared.events.orders import (
     OrderCancelled,
@@ -32,7 +33,7 @@ from shared.events.orders import (
 )
 from shared.kafka import METADATA_MS
 from shared.money import Money
-from shared.outbox import partition_of, utc_now
+from shared.outbox import partition_of
 from shared.streams import STUCK_S
 
 pytestmark = pytest.mark.slow

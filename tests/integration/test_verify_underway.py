@@ -21,10 +21,11 @@ from services.cli.verify import app as verify
 from services.cli.verify import log_invariants, reconciliation, report
 from services.cli.verify.findings import Finding
 from shared import outbox, topics
+from shared.clock import utc_now
 from shared.database import connect_pool
 from shared.envelope import Outgoing, headers_of
 from shared.failpoints import Failpoints, Killed
-from shared.outbox import Relay, utc_now
+from shared.outbox import Relay
 from shared.settings import Settings
 from tests.integration.test_cli import DECLARED
 from tests.integration.test_delivery import empty, running, until

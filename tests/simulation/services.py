@@ -30,10 +30,10 @@ from services.tax.bills import policy as bill_policy
 from services.tax.bills.decisions import BILL_FACTS
 from services.tax.bills.domain import Bill
 from services.tax.bills.terms import DAY_S, still_withheld
-from services.tax.domain.assessment import beijing_date
 from services.tax.domain.case import BatchDecision, PersonYear, Quota, QuotaEntry, TaxCase, TaxState
 from services.tax.rulebook.files import load
 from shared import topics
+from shared.clock import beijing_date
 from shared.effects import LEASE_S
 from shared.envelope import Message
 from shared.events import EVENT_TYPES

@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 
 from deploy.probe import NOBODY, synthetic
-from deploy.samples.generate import CHINA, resident_id
+from deploy.samples.generate import resident_id
 from services.orders.domain import sales
 from services.orders.intake.decoding import read_submission
 from services.orders.intake.submission import PROBE, Submitted, corridor_of
 from services.orders.intake.validation import validate
 from shared import metrics
+from shared.clock import BEIJING
 from shared.settings import Settings
 
 PLATFORM = Settings.model_fields["probe_platform"].default
-AT = datetime(2026, 11, 24, 10, 0, tzinfo=CHINA)
+AT = datetime(2026, 11, 24, 10, 0, tzinfo=BEIJING)
 YEARLY_LIMIT = Decimal(26_000)
 
 

@@ -113,6 +113,7 @@ def test_rule_modules_do_no_input_or_output() -> None:
         "def f():\n    from asyncio import sleep\n",
         "async def f():\n    return 1\n",
         "from datetime import datetime\n\n\ndef f():\n    return datetime.now()\n",
+        "from shared.clock import utc_now\n\n\ndef f():\n    return utc_now()\n",
         "import random\n",
     ],
 )

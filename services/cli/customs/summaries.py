@@ -159,7 +159,7 @@ async def _list(month: str | None, limit: int) -> dict[str, Any]:
 def _request_of(row: dict[str, Any]) -> dict[str, Any]:
     import orjson
 
-    from services.customs.domain.returns import BEIJING
+    from shared.clock import BEIJING
 
     last = row.pop("due_at").astimezone(BEIJING) - timedelta(microseconds=1)
     row["requested_at"] = row["requested_at"].isoformat(timespec="seconds")
@@ -173,7 +173,7 @@ def _owed(row: dict[str, Any], terms: Any) -> dict[str, Any]:
     """Lists of a month with its last day; a rehearsed month has none that a calendar knows."""
     from services.customs.consolidation import months
     from services.customs.consolidation.calendar import is_working_day
-    from services.customs.domain.returns import BEIJING
+    from shared.clock import BEIJING
 
     month = months.month_of(row.pop("closed_at"))
     found = months.terms_on(terms, month) if month.label == row["month"] else None

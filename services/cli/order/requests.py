@@ -59,8 +59,8 @@ async def _publish(
 ) -> str:
     import json
 
+    from shared.clock import utc_now
     from shared.envelope import headers_of
-    from shared.outbox import utc_now
     from shared.topics import SUBMISSIONS, named
 
     order_no = order_ref
@@ -106,10 +106,10 @@ async def _command(
 ) -> None:
     """Say it for a platform that signs: an operator has not its key, so this comes by the database."""
     from services.cli.operator_requests import operator, results_of
+    from shared.clock import utc_now
     from shared.envelope import Record
     from shared.handler import pack_record
     from shared.operator_requests import ask
-    from shared.outbox import utc_now
     from shared.topics import SUBMISSIONS
 
     record = Record(

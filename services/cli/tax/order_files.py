@@ -16,8 +16,8 @@ from pydantic_core import PydanticCustomError
 
 from services.cli.connect import Exit, UsageError
 from services.cli.fault_sentences import FieldFault, faults_of
-from services.tax.domain.assessment import beijing_date
 from services.tax.rulebook.tariff import Nomenclature
+from shared.clock import beijing_date
 from shared.money import EXPONENTS, Money, MoneyError
 
 FIRST, LAST = date(2000, 1, 1), date(2099, 12, 31)

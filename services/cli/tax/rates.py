@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err
-from services.tax.domain.assessment import beijing_date
 from services.tax.rulebook.files import RULES
+from shared.clock import beijing_date
 
 if TYPE_CHECKING:
     from services.tax.rulebook.rate_files import Imported

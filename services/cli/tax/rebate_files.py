@@ -24,8 +24,8 @@ from services.cli.tax.order_files import (
     lines_of,
     read,
 )
-from services.tax.domain.assessment import BEIJING, beijing_date
 from services.tax.rebates.domain import Declared, ExportedLine, Invoice, ReleasedList
+from shared.clock import BEIJING, beijing_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

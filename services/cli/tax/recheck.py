@@ -23,11 +23,12 @@ from services.cli.connect import (
     target,
 )
 from services.cli.tax.rules import AsJson, day_of, rules, table_of
-from services.tax.domain.assessment import BEIJING, Assessment, Refusal, assess
+from services.tax.domain.assessment import Assessment, Refusal, assess
 from services.tax.domain.comparison import WhatIf
 from services.tax.domain.record import Record, of_document
 from services.tax.rulebook.book import Rulebook
 from services.tax.rulebook.files import RULES, load
+from shared.clock import BEIJING
 from shared.money import Money
 
 __all__ = ["rules"]

@@ -12,7 +12,6 @@ import typer
 
 from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err, stdout
 from services.cli.tax.order_files import HS_CODE, option_day
-from services.tax.domain.assessment import beijing_date
 from services.tax.domain.comparison import differences
 from services.tax.exports.domain import RebateRate
 from services.tax.landed.destination import TariffRate
@@ -40,6 +39,7 @@ from services.tax.rulebook.goods_lists import ListedGoods
 from services.tax.rulebook.rows import Dated, Row
 from services.tax.rulebook.sources import rows
 from services.tax.rulebook.tariff import longest_prefix
+from shared.clock import beijing_date
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
 from services.customs.ceb import codes
+from shared.clock import BEIJING
 from shared.money import Money
 
-BEIJING: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
 """The authority's clock: no daylight saving since 1991."""
 
 Write = Callable[[Any], str]

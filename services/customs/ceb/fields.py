@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from services.customs.ceb import codes
-from services.customs.ceb.elements import BEIJING
+from shared.clock import BEIJING
 from shared.xml import XmlRefused
 
 # The authority writes `[Code:1800;Desc:…]`, sometimes `Code:1313` without brackets, or right behind a Chinese word.

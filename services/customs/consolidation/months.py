@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from services.customs.domain.returns import BEIJING
+from shared.clock import BEIJING, BEIJING_S
 
 DAY_S: Final = 86_400.0
 REHEARSED_DAYS: Final = 30
 """Where a day is shorter than a day, to rehearse the law's periods, every month has so many."""
-_BEIJING_S: Final = 8 * 3600.0
 
 IsWorkingDay = Callable[[date], bool]
 
@@ -48,9 +47,9 @@ def month_of(at: datetime, day_s: float = DAY_S) -> Month:
         begins = datetime(day.year, day.month, 1, tzinfo=BEIJING)
         return Month(f"{begins:%Y-%m}", begins, (begins + timedelta(days=32)).replace(day=1))
     length = REHEARSED_DAYS * day_s
-    number = (at.timestamp() + _BEIJING_S) // length
+    number = (at.timestamp() + BEIJING_S) // length
     begins, ends = (
-        datetime.fromtimestamp(n * length - _BEIJING_S, BEIJING) for n in (number, number + 1)
+        datetime.fromtimestamp(n * length - BEIJING_S, BEIJING) for n in (number, number + 1)
     )
     return Month(begins.isoformat(timespec="milliseconds"), begins, ends)
 

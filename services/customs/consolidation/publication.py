@@ -11,7 +11,7 @@ import orjson
 
 from services.customs.consolidation import event_store
 from services.customs.consolidation.event_store import PendingEvent
-from services.customs.domain.returns import BEIJING
+from shared.clock import BEIJING
 from shared.database import Connection
 from shared.events import customs as said
 from shared.subscriptions import EmittedEvent, Outcome

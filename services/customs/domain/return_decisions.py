@@ -19,6 +19,7 @@ from services.customs.domain.declaration import (
 )
 from services.customs.domain.retries import RETRIED, queue_again
 from services.customs.domain.returns import Return, ReturnTerms
+from shared.clock import beijing_date
 from shared.events import customs as said
 from shared.events.orders import WithdrawalAsked
 from shared.values import replace
@@ -56,7 +57,7 @@ def _why_no_return(
 def terms_of(d: Declaration, policy: DeclarationPolicy) -> ReturnTerms | None:
     if d.released_at is None:
         return None
-    return returns.terms_on(policy.returns, d.direction or "", returns.beijing_date(d.released_at))
+    return returns.terms_on(policy.returns, d.direction or "", beijing_date(d.released_at))
 
 
 def apply_return_reply(
@@ -96,9 +97,7 @@ def apply_return_failure(
 
 
 def _grant_return(d: Declaration, policy: DeclarationPolicy) -> Decision:
-    back_by = returns.beijing_date(release_time(d)) + timedelta(
-        days=known_terms(d, policy).back_days_max
-    )
+    back_by = beijing_date(release_time(d)) + timedelta(days=known_terms(d, policy).back_days_max)
     granted = said.ReturnGranted(
         order_id=d.order_id,
         invt_no=d.invt_no or "",
@@ -128,7 +127,7 @@ def _record_return(d: Declaration, heard: AuthorityReply, policy: DeclarationPol
     )
     fact = kind(
         order_id=d.order_id, invt_no=d.invt_no or "", return_no=asked.return_no, in_time=in_time,
-        refund_if_late=asked.refund_if_late, released_on=returns.beijing_date(release_time(d)), back_on=returns.beijing_date(at),
+        refund_if_late=asked.refund_if_late, released_on=beijing_date(release_time(d)), back_on=beijing_date(at),
         lines=lines,
     )  # fmt: skip
     return emit(replace(d, waiting=None), fact)
@@ -142,7 +141,7 @@ def give_up_return(d: Declaration, at: datetime, policy: DeclarationPolicy) -> D
     if d.state is not DeclarationState.RETURNING or d.returns[-1].state not in returns.OPEN:
         return d, ()
     last = returns.given_up_after(known_terms(d, policy), release_time(d))
-    if returns.beijing_date(at) <= last:
+    if beijing_date(at) <= last:
         return d, ()
     why = f"the goods were not back: found none by {last}, the last day they are waited for"
     d = replace(with_return(d, state="refused"), waiting=None)

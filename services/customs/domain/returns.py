@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal
 
+from shared.clock import beijing_date
 from shared.events import customs as said
 from shared.events.orders import OrderPlaced, ReturnPart
 from shared.events.tax import TaxAssessed
 from shared.money import Money
-
-BEIJING: Final = timezone(timedelta(hours=8))
 
 ReturnState = Literal["asked", "granted", "refused", "back", "late"]
 OPEN: Final = ("asked", "granted")
@@ -62,10 +61,6 @@ def days_between(start: datetime, stop: datetime) -> int:
     (Civil Code of China, art. 201), in Beijing as everywhere in China.
     """
     return (beijing_date(stop) - beijing_date(start)).days
-
-
-def beijing_date(at: datetime) -> date:
-    return at.astimezone(BEIJING).date()
 
 
 def terms_on(terms: Sequence[ReturnTerms], direction: str, day: date) -> ReturnTerms | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-BEIJING: Final = timezone(timedelta(hours=8))
+from shared.clock import beijing_date
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def taxed_at(placed_at: datetime, came_at: datetime) -> datetime | None:
 
     Whoever sends an order chooses its `placed_at`, and with it would choose tariff, exchange rate and the year of a quota.
     """
-    placed_on, came_on = (at.astimezone(BEIJING).date() for at in (placed_at, came_at))
+    placed_on, came_on = (beijing_date(at) for at in (placed_at, came_at))
     if placed_on == came_on:
         return None
     terms = next((terms for terms in TERMS if terms.valid_from <= came_on), TERMS[-1])

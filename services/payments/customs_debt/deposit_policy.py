@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +12,6 @@ from shared.errors import Misconfigured
 from shared.money import Money, MoneyError
 
 POLICY: Final = Path(__file__).with_name("deposit.toml")
-
-
-_BEIJING: Final = timezone(timedelta(hours=8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,3 @@ def load(path: Path = POLICY) -> DepositPolicy:
             f"mend {path.name}: deposits are in CNY, not below zero, each from a later day than the one before"
         )
     return DepositPolicy(found)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)

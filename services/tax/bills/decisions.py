@@ -23,8 +23,8 @@ from services.tax.bills.domain import (
     is_uncorrected,
 )
 from services.tax.bills.terms import BillPolicy, still_withheld
-from services.tax.domain.assessable import beijing_date
 from services.tax.domain.case import TaxCase, TaxState
+from shared.clock import beijing_date
 from shared.events.customs import (
     TaxBillConsolidated,
     TaxBillContradicted,

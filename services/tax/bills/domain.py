@@ -18,7 +18,7 @@ from services.tax.bills.terms import (
     outcome_of,
     still_withheld,
 )
-from services.tax.domain.assessable import beijing_date
+from shared.clock import beijing_date
 from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBilled, TaxBillVoided
 from shared.events.customs import TaxBillCorrected as Corrected
 from shared.events.tax import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID, uuid5
 
@@ -21,6 +21,7 @@ from services.tax.bills.decisions import (
 from services.tax.bills.domain import BillDecision, BillState, CaseReason
 from services.tax.bills.store import BillRow, OrderVerdicts
 from services.tax.bills.terms import DAY_S, BillPolicy, day_begins
+from shared.clock import utc_now
 from shared.database import Connection
 from shared.envelope import Message
 from shared.subscriptions import EmittedEvent, Outcome
@@ -32,17 +33,13 @@ DUE: Final = Items[BillRow]("tax", "bills", lambda row: of_order(row["order_id"]
 VERDICTS: Final = Items[OrderVerdicts]("tax", "bills", lambda verdicts: of_order(verdicts.order_id))
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class Billing:
     """What the handling of bills needs: the policy, the length of a day, and the clock."""
 
     policy: BillPolicy = field(default_factory=bill_policy.load)
     day_s: float = DAY_S
-    now: Callable[[], datetime] = _utc_now
+    now: Callable[[], datetime] = utc_now
 
 
 class HasBilling(Protocol):

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final, Literal
 
+from shared.clock import BEIJING_S
 from shared.money import Money
 
 BillOutcome = Literal["exact", "booked", "refund", "claim"]
 DAY_S: Final = 86_400.0
-_BEIJING_S: Final = 8 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ def day_begins(at: datetime, days: int, day_s: float = DAY_S) -> datetime:
 
     A day lasts `day_s` seconds: 86,400 by law, less only to rehearse the law's periods.
     """
-    day = (at.timestamp() + _BEIJING_S) // day_s
-    return datetime.fromtimestamp((day + days) * day_s - _BEIJING_S, UTC)
+    day = (at.timestamp() + BEIJING_S) // day_s
+    return datetime.fromtimestamp((day + days) * day_s - BEIJING_S, UTC)
 
 
 def outcome_of(

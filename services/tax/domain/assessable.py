@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -12,20 +11,8 @@ from typing import Final, NamedTuple
 from shared.events.orders import Direction, NetContent, OrderPlaced
 from shared.money import CurrencyMismatch, Money, share_by_largest_remainder
 
-BEIJING: Final = timezone(timedelta(hours=8))
-"""China has one time zone and no summer time; the customs day and the quota's year turn at its midnight."""
-
-
 NOTHING: Final[Mapping[str, Decimal]] = MappingProxyType({})
 """Kilograms by HS prefix of a buyer who had nothing of what is limited by weight."""
-
-
-def beijing_date(at: datetime) -> date:
-    """The calendar day in Beijing of a moment; one at the ends of the calendar, which has no such day, is on its own."""
-    try:
-        return at.astimezone(BEIJING).date()
-    except OverflowError:
-        return at.date()
 
 
 @dataclass(frozen=True, slots=True)

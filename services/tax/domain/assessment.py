@@ -8,7 +8,6 @@ from datetime import date
 from decimal import Decimal
 
 from services.tax.domain.assessable import (
-    BEIJING,
     NOTHING,
     Assessable,
     AssessableLine,
@@ -18,7 +17,6 @@ from services.tax.domain.assessable import (
     Refusal,
     Refused,
     Weighed,
-    beijing_date,
     dutiable_values,
 )  # fmt: skip
 from services.tax.domain.limits import are_listed, check_limits, within_parcel_limit
@@ -30,7 +28,7 @@ from services.tax.rulebook.tariff import CODE_DIGITS, longer, longest_prefix
 from shared.money import Money
 
 __all__ = [
-    "BEIJING", "NOTHING", "Assessable", "AssessableLine", "AssessedLine", "Assessment", "Refusal", "assess", "beijing_date",
+    "NOTHING", "Assessable", "AssessableLine", "AssessedLine", "Assessment", "Refusal", "assess",
     "dutiable_values",
 ]  # fmt: skip
 

@@ -10,19 +10,13 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.tax.domain import weights
-from services.tax.domain.assessment import (
-    NOTHING,
-    Assessable,
-    Assessment,
-    Refusal,
-    assess,
-    beijing_date,
-)
+from services.tax.domain.assessment import NOTHING, Assessable, Assessment, Refusal, assess
 from services.tax.domain.ledger import EntryKind, PersonYear, Quota, QuotaEntry, WeightEntry
 from services.tax.domain.record import Record
 from services.tax.domain.returns import belongs_to
 from services.tax.domain.weights import LineWeight
 from services.tax.rulebook.book import Rulebook
+from shared.clock import beijing_date
 from shared.events.base import Event
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from services.tax.domain.assessable import Weighed, beijing_date
+from services.tax.domain.assessable import Weighed
 from services.tax.domain.ledger import milligrams
 from services.tax.rulebook.book import Rulebook
+from shared.clock import beijing_date
 from shared.events.customs import ReturnedLine
 from shared.events.orders import OrderPlaced
 from shared.money import part_between

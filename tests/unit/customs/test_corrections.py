@@ -19,7 +19,7 @@ from services.customs.domain.declaration import (
 )
 from services.customs.domain.lodgement import Lodged
 from services.customs.domain.numbers import LISTS_MAX, cop_no_of, first_and_attempt
-from services.customs.domain.returns import BEIJING
+from shared.clock import BEIJING
 from shared.events import Event
 from shared.events import customs as said
 from shared.events.orders import WithdrawalAsked

@@ -31,6 +31,7 @@ from services.customs.domain.declaration import (
 )
 from services.customs.domain.lodgement import Lodged
 from services.customs.domain.returns import Return
+from shared.clock import BEIJING
 from shared.events import EVENT_TYPES
 from shared.events import customs as said
 from shared.events.orders import OrderUnwinding, ReturnPart, WithdrawalAsked
@@ -40,7 +41,7 @@ from tests.unit.customs.documents import ORDER_ID, order, payment, tax, waybill
 TERMS = policy_file.load(None).return_terms
 POLICY = DeclarationPolicy(correctable={"130126", "1332"}, too_soon={"-621041"}, attempts_max=3, too_soon_wait_s=2.0, returns=TERMS,
                 there_already={"-621004"})  # fmt: skip
-RELEASED_AT = datetime(2026, 11, 23, 23, 59, 59, tzinfo=returns.BEIJING)
+RELEASED_AT = datetime(2026, 11, 23, 23, 59, 59, tzinfo=BEIJING)
 APPLIED = RELEASED_AT + timedelta(days=3)
 ASKED = WithdrawalAsked(order_id=ORDER_ID, reason="buyer")
 MISMATCH = said.Mismatch(
@@ -508,7 +509,7 @@ def test_no_sequence_of_words_breaks_the_machine_and_at_most_one_end_is_said(
 
 def days_after(days: int, hour: int = 0) -> datetime:
     """So many calendar days after the release in Beijing, which was a second before midnight."""
-    return datetime(2026, 11, 23, hour, tzinfo=returns.BEIJING) + timedelta(days=days)
+    return datetime(2026, 11, 23, hour, tzinfo=BEIJING) + timedelta(days=days)
 
 
 @pytest.mark.parametrize(("when", "opened"), [
@@ -551,7 +552,7 @@ def test_goods_are_back_in_time_until_the_midnight_that_ends_the_forty_fifth_day
 
 
 def test_what_was_released_before_the_rule_changed_must_be_back_within_thirty_days() -> None:
-    old = datetime(2020, 3, 27, 12, tzinfo=returns.BEIJING)
+    old = datetime(2020, 3, 27, 12, tzinfo=BEIJING)
     for released_at, days, in_time in (
         (old, 30, True),
         (old, 31, False),

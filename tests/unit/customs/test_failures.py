@@ -22,9 +22,10 @@ from services.customs.domain.declaration import (
 )
 from services.customs.domain.lodgement import Lodged
 from services.customs.domain.numbers import LISTS_MAX, cop_no_of, first_and_attempt
-from services.customs.domain.returns import BEIJING, Return
+from services.customs.domain.returns import Return
 from services.customs.lodging.domain import next_trial, reason_to_pause
 from services.customs.receipts.decoding import _reply
+from shared.clock import BEIJING
 from shared.events import customs as said
 from tests.unit.customs.documents import ORDER_ID, order, tax
 

@@ -51,8 +51,8 @@ from services.customs.consolidation.grouping import (
     group_lines,
 )
 from services.customs.consolidation.months import Month, closed_before, due_at, month_of, terms_on
-from services.customs.domain.returns import BEIJING
 from services.customs.policy_file import load
+from shared.clock import BEIJING
 from shared.money import Money
 from shared.transitions import IllegalTransition
 from shared.values import replace
