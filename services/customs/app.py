@@ -1,4 +1,4 @@
-"""Runs the customs service."""
+"""The customs service: its settings, timers and wiring."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ from shared.service import Timer, Wiring, main
 from shared.settings import Settings
 
 BILLS_EVERY_S: Final = 0.5
-"""Bills wait for days, so half a second more is nothing; an empty turn reads one small index."""
+"""Tax bills arrive days after the release, so half a second is soon enough. An idle turn reads one
+small index.
+"""
 
 
 class CustomsSettings(Settings):
-    """What customs is told besides."""
+    """Settings of customs beside those of every service."""
 
     customs_policy: Path | None = Field(
         None, description="the declarant's policy file; by default the one that comes along"
@@ -42,7 +44,10 @@ class CustomsSettings(Settings):
         DAY_S,
         gt=0,
         le=DAY_S,
-        description="seconds a calendar day lasts in the periods of tax bills; less than 86400 only to rehearse",
+        description=(
+            "seconds a calendar day lasts in the periods of tax bills; less than 86400 only to "
+            "rehearse"
+        ),
     )
     lodge_every_s: float = Field(
         0.1, gt=0, le=60, description="how often open batches are looked at, in seconds"
@@ -50,28 +55,37 @@ class CustomsSettings(Settings):
 
 
 async def wire(settings: CustomsSettings, _pool: Any) -> Wiring:
-    """The customs service of these settings."""
     customs_metrics.begin()
     rules = policy_file.load(settings.customs_policy)
     authority = Authority(rules, Signer.from_dir(settings.keys_dir))
-    consolidating = ConsolidationRules(rules, settings.day_s)
+    consolidation = ConsolidationRules(rules, settings.day_s)
     deps = Deps(
-        sealing=Sealing.from_dir(settings.keys_dir), authority=authority, match=match_input.mismatches,
-        policy=rules.rules, consolidating=consolidating,
-    )  # fmt: skip
+        sealing=Sealing.from_dir(settings.keys_dir),
+        authority=authority,
+        match=match_input.mismatches,
+        policy=rules.rules,
+        consolidation=consolidation,
+    )
     timers = (
         Timer("lodge", settings.lodge_every_s, lodge_due),
         Timer("bills", BILLS_EVERY_S, announce_bills),
         Timer("returns", EVERY_S, give_up_returns),
         Timer("cases", REVIEW_EVERY_S, review_cases),
-        Timer("summaries", consolidating.every_s, make_requests),
+        Timer("summaries", consolidation.every_s, make_requests),
         Timer("summary words", PUBLISH_EVERY_S, publish_pending),
     )
     return Wiring(
-        "customs", topics.CUSTOMS, SUBSCRIPTIONS, deps, deps.sealing, observe=customs_metrics.observe,
-        gauges=customs_metrics.gauges(rules.batching.age_s, consolidating), timers=timers, invariants=INVARIANTS,
+        "customs",
+        topics.CUSTOMS,
+        SUBSCRIPTIONS,
+        deps,
+        deps.sealing,
+        observe=customs_metrics.observe,
+        gauges=customs_metrics.gauges(rules.batching.age_s, consolidation),
+        timers=timers,
+        invariants=INVARIANTS,
         case_kinds=KINDS,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

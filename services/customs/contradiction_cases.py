@@ -1,4 +1,4 @@
-"""Contradictions of the authority become cases: with both receipts, what was done with the money, and what to do."""
+"""Cases for contradictions of the authority: both receipts, where the money stands, what to do."""
 
 from __future__ import annotations
 
@@ -21,99 +21,141 @@ from shared.subscriptions import Outcome
 
 REVIEW_EVERY_S: Final = 5.0
 UNKNOWN_AFTER_S: Final = 3600.0
-"""A bill that overtook the number of its list, or a declaration that of its request, waits for it so long."""
+"""A tax bill may overtake the number of its list, and a declaration that of its request. After so
+long it becomes a case.
+"""
 _GOES: Final = frozenset({"released", "closed"})
 _STOPS: Final = frozenset({"returned", "detained", "shipback", "granted"})
 
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """An answer that contradicts what was heard before; `list` as it stood then, `after` where it stands with the answer."""
+    """A reply that contradicts an earlier one. `list` is the declaration before the reply, `after`
+    its state with it.
+    """
 
     kind: ContradictionKind
     list: Declaration
     message_type: str
-    heard: AuthorityReply
+    reply: AuthorityReply
     after: DeclarationState
 
 
-async def open_cases(conn: Connection, found: Sequence[Contradiction]) -> None:
-    """Open a case for each, unless customs said the two words in the other order and the later one was followed first."""
-    told: dict[UUID, list[StoredReceipt]] = {}
-    for each in await receipts_store.list_receipts(conn, {odd.list.order_id for odd in found}):
-        told.setdefault(each.order_id, []).append(each)
+async def open_cases(conn: Connection, contradictions: Sequence[Contradiction]) -> None:
+    receipts: dict[UUID, list[StoredReceipt]] = {}
+    for each in await receipts_store.list_receipts(
+        conn, {contradiction.list.order_id for contradiction in contradictions}
+    ):
+        receipts.setdefault(each.order_id, []).append(each)
     opened = []
-    for odd in found:
-        first = contradicted_receipt(odd, told.get(odd.list.order_id, []))
-        if not _was_overtaken(odd, first):
+    for contradiction in contradictions:
+        first = contradicted_receipt(contradiction, receipts.get(contradiction.list.order_id, []))
+        if not _was_overtaken(contradiction, first):
             opened.append(
-                Case(odd.kind, odd.list.cop_no, odd.list.order_id, details_of(odd, first))
+                Case(
+                    contradiction.kind,
+                    contradiction.list.cop_no,
+                    contradiction.list.order_id,
+                    details_of(contradiction, first),
+                )
             )
     await cases.open_all(conn, opened)
 
 
-def contradicted_receipt(odd: Contradiction, told: Sequence[StoredReceipt]) -> StoredReceipt | None:
-    """The receipt that this one contradicts, the last of its kind that was followed; None where there is none. Pure."""
-    match odd.kind:
+def contradicted_receipt(
+    contradiction: Contradiction, receipts: Sequence[StoredReceipt]
+) -> StoredReceipt | None:
+    """Return the earlier receipt that this reply contradicts, None where there is none. Pure."""
+    match contradiction.kind:
         case "two_numbers":
             fits = [
                 each
-                for each in told
-                if each.invt_no is not None and each.invt_no == odd.list.invt_no
+                for each in receipts
+                if each.invt_no is not None and each.invt_no == contradiction.list.invt_no
             ]
             return fits[0] if fits else None
         case "released_after_refusal" | "refused_after_release":
-            opposite = _STOPS if odd.heard.meaning in _GOES else _GOES
-            fits = [each for each in told if each.followed and _meaning(each.status) in opposite]
+            opposite = _STOPS if contradiction.reply.meaning in _GOES else _GOES
+            fits = [
+                each for each in receipts if each.followed and _meaning(each.status) in opposite
+            ]
             return fits[-1] if fits else None
     return None
 
 
 def _meaning(status: str) -> str | None:
-    found = codes.find_status(status)
-    return found.meaning_class if found else None
+    known = codes.find_status(status)
+    return known.meaning_class if known else None
 
 
-def _was_overtaken(odd: Contradiction, first: StoredReceipt | None) -> bool:
-    """Whether customs said this before it let the goods go: a word that comes late contradicts nothing."""
-    late = first is not None and odd.heard.at is not None and odd.heard.at < first.at
-    return odd.kind == "refused_after_release" and odd.heard.on == "declare" and late
+def _was_overtaken(contradiction: Contradiction, first: StoredReceipt | None) -> bool:
+    """Return whether customs refused before it released: the late refusal contradicts nothing."""
+    late = (
+        first is not None
+        and contradiction.reply.at is not None
+        and contradiction.reply.at < first.at
+    )
+    return (
+        contradiction.kind == "refused_after_release"
+        and contradiction.reply.on == "declare"
+        and late
+    )
 
 
-def details_of(odd: Contradiction, first: StoredReceipt | None) -> Mapping[str, Any]:
-    """What a person must know, without the authority's own text: it may quote one. Pure."""
-    heard = odd.heard
-    then = _receipt_details(odd.message_type, heard.status, heard.code, heard.invt_no, heard.at)
+def details_of(contradiction: Contradiction, first: StoredReceipt | None) -> Mapping[str, Any]:
+    """What a person must know. The authority's own text is left out: it may quote a
+    person. Pure.
+    """
+    reply = contradiction.reply
+    then = _receipt_details(
+        contradiction.message_type, reply.status, reply.code, reply.invt_no, reply.at
+    )
     return {
-        "list": odd.list.cop_no, "number": odd.list.invt_no, "state": odd.after.value,
-        "first": None if first is None else _receipt_details(first.message_type, first.status, first.code, first.invt_no, first.at),
-        "then": then, "money": MONEY.get(odd.after, HELD),
-    }  # fmt: skip
+        "list": contradiction.list.cop_no,
+        "number": contradiction.list.invt_no,
+        "state": contradiction.after.value,
+        "first": None
+        if first is None
+        else _receipt_details(
+            first.message_type, first.status, first.code, first.invt_no, first.at
+        ),
+        "then": then,
+        "money": MONEY.get(contradiction.after, HELD),
+    }
 
 
 def _receipt_details(
     message_type: str, status: str, code: str | None, invt_no: str | None, at: Any
 ) -> dict[str, str | None]:
-    found = codes.find_status(status)
+    known = codes.find_status(status)
     return {
-        "message": message_type, "status": status, "meaning": found.meaning if found else None, "code": code, "number": invt_no,
+        "message": message_type,
+        "status": status,
+        "meaning": known.meaning if known else None,
+        "code": code,
+        "number": invt_no,
         "at": at.isoformat() if at else None,
-    }  # fmt: skip
+    }
 
 
 async def review_cases(conn: Connection, _deps: Any) -> Outcome:
-    """Close the cases that time has settled, and open those of bills and declarations that are of nobody."""
+    """Close the cases that later events settled. Open cases for tax bills and declarations that
+    belong to nobody.
+    """
     await receipts_store.close_numbered_cases(conn)
     await tax_bills_store.close_known_bill_cases(conn)
     await declaration_store.close_known_declarations(conn)
-    strange = await tax_bills_store.list_unknown_bills(conn, UNKNOWN_AFTER_S)
+    bills = await tax_bills_store.list_unknown_bills(conn, UNKNOWN_AFTER_S)
     await cases.open_all(
         conn,
-        [Case("bill_of_nobody", tax_no, None, {"list": invt_no}) for invt_no, tax_no in strange],
+        [Case("bill_of_nobody", tax_no, None, {"list": invt_no}) for invt_no, tax_no in bills],
     )
-    declared = await declaration_store.list_unknown_declarations(conn, UNKNOWN_AFTER_S)
+    declarations = await declaration_store.list_unknown_declarations(conn, UNKNOWN_AFTER_S)
     await cases.open_all(
         conn,
-        [Case("declaration_of_nobody", seq, None, {"sum_no": sum_no}) for seq, sum_no in declared],
+        [
+            Case("declaration_of_nobody", seq, None, {"sum_no": sum_no})
+            for seq, sum_no in declarations
+        ],
     )
     return Outcome()

@@ -1,4 +1,4 @@
-"""What the app gives to the handlers of customs."""
+"""What the app passes to the handlers and timers of customs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from shared.sealing import Sealing
 
 @dataclass(frozen=True)
 class Deps:
-    """What the app wires in."""
-
     sealing: Sealing
     authority: Authority
     policy: domain.DeclarationPolicy
     match: documents.Match
-    consolidating: ConsolidationRules
+    consolidation: ConsolidationRules

@@ -1,4 +1,4 @@
-"""DOC."""
+"""Documents of orders: joined, matched and queued as declaration lists, or taken back."""
 
 from __future__ import annotations
 
@@ -31,81 +31,88 @@ from shared.subscriptions import Outcome
 
 
 async def handle_documents(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
-    """A document came, or the order is being undone: join, match, make the list, or take it back."""
-    heard = [
+    incoming = [
         (m, m.event.digested(deps.sealing) if isinstance(m.event, waybill.WireWaybill) else m.event)
         for m in batch
     ]
-    heard = [(m, event) for m, event in heard if not isinstance(event, waybill.WireDelivered)]
-    found = await store.lock(conn, {m.order_id for m, _ in heard})
+    incoming = [(m, event) for m, event in incoming if not isinstance(event, waybill.WireDelivered)]
+    locked = await store.lock(conn, {m.order_id for m, _ in incoming})
     directions = {
-        event.order_id: event.direction for _, event in heard if isinstance(event, OrderPlaced)
+        event.order_id: event.direction for _, event in incoming if isinstance(event, OrderPlaced)
     }
-    for _, event in heard:
+    for _, event in incoming:
         if isinstance(event, WaybillIssued):
-            known = found.get(event.order_id)
+            known = locked.get(event.order_id)
             waybill.require_room(
                 event, directions.get(event.order_id) or (known.direction if known else None)
             )
-    events = [event for _, event in heard]
-    found |= await store.with_documents(conn, _completed(found, events) | _corrected(found, events))
-    asked = {m.order_id for m, event in heard if isinstance(event, WithdrawalAsked)}
-    found |= await store.with_returns(
-        conn, {o: d for o, d in found.items() if o in asked and d.state in domain.CLEARED}
+    events = [event for _, event in incoming]
+    locked |= await store.with_documents(
+        conn, _completed(locked, events) | _corrected(locked, events)
     )
-    match = await match_in_one_form(conn, deps.match, found, events, deps.sealing)
-    match = _one_number_one_order(match, await _hold_numbers(conn, found, events))
-    folded = Fold.of(found)
-    for m, event in heard:
-        folded.fold(
-            _follow(folded.declarations.get(m.order_id), event, m.at, deps, match),
+    withdrawn = {m.order_id for m, event in incoming if isinstance(event, WithdrawalAsked)}
+    locked |= await store.with_returns(
+        conn, {o: d for o, d in locked.items() if o in withdrawn and d.state in domain.CLEARED}
+    )
+    match = await match_in_one_form(conn, deps.match, locked, events, deps.sealing)
+    match = _one_number_one_order(match, await _hold_numbers(conn, locked, events))
+    fold = Fold.of(locked)
+    for m, event in incoming:
+        fold.apply(
+            _follow(fold.declarations.get(m.order_id), event, m.at, deps, match),
             m.event_id,
             m.at,
             m.traceparent,
         )
-        folded.keep(m, event)
+        fold.record_document(m, event)
     await waybill_numbers.correct_waybills(
-        conn, folded.corrections(), _given_up(found, folded.declarations)
+        conn, fold.take_corrections(), _given_up(locked, fold.declarations)
     )
-    outcome = await folded.save(conn, deps.authority)
-    placed = [event.order_id for _, event in heard if isinstance(event, OrderPlaced)]
-    shipped = [event.order_id for _, event in heard if isinstance(event, WaybillIssued)]
+    outcome = await fold.save(conn, deps.authority)
+    placed = [event.order_id for _, event in incoming if isinstance(event, OrderPlaced)]
+    shipped = [event.order_id for _, event in incoming if isinstance(event, WaybillIssued)]
     if placed or shipped:
         outcome.after_commit.append(partial(customs_metrics.record_documents, placed, shipped))
     return outcome
 
 
 def _completed(
-    found: Mapping[UUID, Declaration], events: Sequence[Event]
+    locked: Mapping[UUID, Declaration], events: Sequence[Event]
 ) -> dict[UUID, Declaration]:
-    """The declarations whose last document comes with these events: those are matched, so what is there must be read."""
+    """Return the declarations that these events complete: they are matched now, so their documents
+    are read.
+    """
     coming: dict[UUID, set[str]] = {}
     for event in events:
         if name := documents.DOCUMENTS.get(type(event)):
             coming.setdefault(event.order_id, set()).add(name)
     return {
-        order_id: found[order_id]
+        order_id: locked[order_id]
         for order_id, names in coming.items()
-        if order_id in found
-        and found[order_id].present
-        and found[order_id].present | names == documents.ALL_DOCUMENTS
+        if order_id in locked
+        and locked[order_id].present
+        and locked[order_id].present | names == documents.ALL_DOCUMENTS
     }
 
 
 def _corrected(
-    found: Mapping[UUID, Declaration], events: Sequence[Event]
+    locked: Mapping[UUID, Declaration], events: Sequence[Event]
 ) -> dict[UUID, Declaration]:
-    """The declarations whose waybill another one of these events may take the place of: it must be read too."""
+    """Return the declarations whose waybill these events may replace: their documents
+    are read too.
+    """
     shipped = {event.order_id for event in events if isinstance(event, WaybillIssued)}
-    return {o: found[o] for o in shipped if o in found and documents.may_be_corrected(found[o])}
+    return {o: locked[o] for o in shipped if o in locked and documents.may_be_corrected(locked[o])}
 
 
 async def _hold_numbers(
-    conn: Connection, found: Mapping[UUID, Declaration], events: Sequence[Event]
+    conn: Connection, locked: Mapping[UUID, Declaration], events: Sequence[Event]
 ) -> set[UUID]:
-    """Let orders hold the numbers of the waybills that come; of those about to be matched, which may not have theirs."""
+    """Reserve the numbers of arriving waybills. Return the orders about to be matched whose number
+    another live order holds.
+    """
     coming: dict[UUID, set[str]] = {}
-    waybills = {order_id: d.waybill for order_id, d in found.items()}
+    waybills = {order_id: d.waybill for order_id, d in locked.items()}
     for event in events:
         if name := documents.DOCUMENTS.get(type(event)):
             coming.setdefault(event.order_id, set()).add(name)
@@ -113,7 +120,7 @@ async def _hold_numbers(
             waybills[event.order_id] = event
     fresh, wanted, live = [], [], {}
     for order_id, names in coming.items():
-        d = found.get(order_id, domain.BLANK)
+        d = locked.get(order_id, domain.BLANK)
         live[order_id] = d.state not in domain.OVER and "order" in d.present | names
         sent = waybills.get(order_id)
         if sent is None or not (
@@ -128,11 +135,10 @@ async def _hold_numbers(
 
 
 def _one_number_one_order(match: documents.Match, refused: Collection[UUID]) -> documents.Match:
-    """The match, which also refuses an order whose waybill has the number of another order."""
     if not refused:
         return match
 
-    def found(
+    def match_with_numbers(
         order: OrderPlaced, payment: PaymentCaptured, sent: WaybillIssued
     ) -> Sequence[Mismatch]:
         return [
@@ -140,32 +146,32 @@ def _one_number_one_order(match: documents.Match, refused: Collection[UUID]) -> 
             *([number_taken(sent)] if order.order_id in refused else []),
         ]
 
-    return found
+    return match_with_numbers
 
 
 def _given_up(
-    found: Mapping[UUID, Declaration], now: Mapping[UUID, Declaration]
+    locked: Mapping[UUID, Declaration], now: Mapping[UUID, Declaration]
 ) -> set[tuple[str, str, UUID]]:
-    """The numbers that orders no longer hold, since their waybills were corrected."""
     numbers = {
         (was.waybill.logistics_code, was.waybill.logistics_no, order_id)
-        for order_id, was in found.items() if was.waybill is not None and documents.may_be_corrected(was)
-    }  # fmt: skip
-    kept = {
+        for order_id, was in locked.items()
+        if was.waybill is not None and documents.may_be_corrected(was)
+    }
+    held = {
         (d.waybill.logistics_code, d.waybill.logistics_no, o)
         for o, d in now.items()
         if d.waybill is not None
     }
-    return numbers - kept
+    return numbers - held
 
 
 def _follow(
-    found: Declaration | None, event: Event, at: datetime, deps: Deps, match: documents.Match
+    existing: Declaration | None, event: Event, at: datetime, deps: Deps, match: documents.Match
 ) -> domain.Decision:
     match event:
         case OrderUnwinding():
-            return cancellation.apply_unwinding(found, event)
+            return cancellation.apply_unwinding(existing, event)
         case WithdrawalAsked():
-            return cancellation.apply_withdrawal(found, event, at, deps.policy)
+            return cancellation.apply_withdrawal(existing, event, at, deps.policy)
         case _:
-            return documents.apply_document(found, event, match)  # type: ignore[arg-type]
+            return documents.apply_document(existing, event, match)  # type: ignore[arg-type]

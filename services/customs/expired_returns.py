@@ -1,4 +1,6 @@
-"""Returns whose goods never came back: given up by a timer, so that no order waits for ever."""
+"""Timer for returns whose goods never came back: they are closed, so that no order
+waits for ever.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,11 @@ from shared.timer_items import Items, of_order
 
 EVERY_S: Final = 3600.0
 RETURNS_MAX: Final = 500
-"""In one transaction; the next turn takes the next."""
+"""Returns in one transaction; the next turn takes more."""
 RETURNS: Final = Items("customs", "returns", of_order)
 
 
 async def give_up_returns(conn: Connection, deps: Deps) -> Outcome:
-    """Close every open return that is past the last day its goods are waited for."""
     now = datetime.now(UTC)
     # None is given up sooner after it was applied for, so what is younger is not even read.
     least = min((term.given_up_days for term in deps.policy.returns), default=0)
@@ -37,10 +38,10 @@ async def give_up_returns(conn: Connection, deps: Deps) -> Outcome:
 
 
 async def _give_up(conn: Connection, deps: Deps, old: Sequence[UUID], now: datetime) -> Outcome:
-    found = await store.with_returns(conn, await store.lock(conn, old))
-    folded = Fold.of(found)
+    locked = await store.with_returns(conn, await store.lock(conn, old))
+    fold = Fold.of(locked)
     for order_id in old:
-        d = found[order_id]
+        d = locked[order_id]
         cause = uuid5(order_id, f"return given up:{d.returns[-1].return_no if d.returns else 0}")
-        folded.fold(return_decisions.give_up_return(d, now, deps.policy), cause, now)
-    return await folded.save(conn, deps.authority)
+        fold.apply(return_decisions.give_up_return(d, now, deps.policy), cause, now)
+    return await fold.save(conn, deps.authority)

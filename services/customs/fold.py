@@ -1,4 +1,4 @@
-"""DOC."""
+"""Declarations of one batch: changed in memory, then saved, queued and announced together."""
 
 from __future__ import annotations
 
@@ -27,46 +27,54 @@ from shared.values import replace
 
 @dataclass
 class Fold:
-    """Declarations on their way through a batch: what is saved, said and queued at its end. `found`: as they were locked."""
+    """The declarations of a batch. `locked` holds them as they were read, `documents` what is to be
+    written.
+    """
 
     declarations: dict[UUID, Declaration]
     touched: dict[UUID, datetime]
-    papers: dict[UUID, dict[str, bytes]]
-    facts: list[EmittedEvent]
-    found: Mapping[UUID, Declaration]
+    documents: dict[UUID, dict[str, bytes]]
+    events: list[EmittedEvent]
+    locked: Mapping[UUID, Declaration]
 
     @classmethod
     def of(cls, declarations: Mapping[UUID, Declaration]) -> Fold:
         return cls(dict(declarations), {}, {}, [], declarations)
 
-    def keep(self, m: Message, event: Event) -> None:
-        """Note a document that was followed, to be written as it came; a waybill without the particulars it came with."""
+    def record_document(self, m: Message, event: Event) -> None:
+        """Note a document to be written as it arrived. A waybill is written without the personal
+        data it arrived with.
+        """
         if isinstance(event, WaybillIssued):
             if self.declarations[m.order_id].waybill is event:
-                self.papers.setdefault(m.order_id, {})["waybill"] = event.to_json()
+                self.documents.setdefault(m.order_id, {})["waybill"] = event.to_json()
         elif name := documents.DOCUMENTS.get(type(event)):
-            self.papers.setdefault(m.order_id, {}).setdefault(name, m.value or event.to_json())
+            self.documents.setdefault(m.order_id, {}).setdefault(name, m.value or event.to_json())
 
-    def corrections(self) -> list[tuple[UUID, bytes]]:
-        """The waybills noted in the place of ones that are written already; they are no first documents."""
+    def take_corrections(self) -> list[tuple[UUID, bytes]]:
+        """Take out the waybills that replace stored ones; they are written to a table
+        of their own.
+        """
         later = [
             order_id
-            for order_id in self.papers
-            if order_id in self.found and "waybill" in self.found[order_id].present
+            for order_id in self.documents
+            if order_id in self.locked and "waybill" in self.locked[order_id].present
         ]
-        return [(o, self.papers[o].pop("waybill")) for o in later if "waybill" in self.papers[o]]
+        return [
+            (o, self.documents[o].pop("waybill")) for o in later if "waybill" in self.documents[o]
+        ]
 
-    def fold(
+    def apply(
         self, followed: domain.Decision, cause: UUID, at: datetime, traceparent: bytes | None = None
     ) -> bool:
-        """Keep the new state and number its facts; tells whether anything changed."""
+        """Store the new state and number its events. Return whether anything changed."""
         after, facts = followed
         if not facts and self.declarations.get(after.order_id) == after:
             return False
         self.declarations[after.order_id] = after
         self.touched[after.order_id] = at
         first = after.version - len(facts) + 1
-        self.facts += [
+        self.events += [
             EmittedEvent(fact, cause, first + i, traceparent) for i, fact in enumerate(facts)
         ]
         return True
@@ -76,25 +84,34 @@ class Fold:
             _grouped(self.declarations[order_id], authority) for order_id in sorted(self.touched)
         ]
         if changed:
-            await store.save(conn, changed, self.papers, self.found.keys())
+            await store.save(conn, changed, self.documents, self.locked.keys())
             await return_store.save_returns(
                 conn, [(d.order_id, each) for d in changed for each in d.returns]
             )
-            waiting = [QueuedRequest(d.order_id, d.waiting, d.group_key or "", self.touched[d.order_id] + timedelta(seconds=d.waiting_s), d.part)
-                       for d in changed if d.waiting is not None]  # fmt: skip
+            waiting = [
+                QueuedRequest(
+                    d.order_id,
+                    d.waiting,
+                    d.group_key or "",
+                    self.touched[d.order_id] + timedelta(seconds=d.waiting_s),
+                    d.part,
+                )
+                for d in changed
+                if d.waiting is not None
+            ]
             await lodging_store.queue(
                 conn,
                 waiting,
-                [d.order_id for d in changed if d.waiting is None and self._waits_no_more(d)],
+                [d.order_id for d in changed if d.waiting is None and self._leaves_batch(d)],
             )
-        return Outcome(facts=self.facts)
+        return Outcome(facts=self.events)
 
-    def _waits_no_more(self, d: Declaration) -> bool:
-        """Whether nothing of it is to be lodged any more: it is over, or customs goes on with the list that was to be corrected.
-        A list that is lodged was taken out of its batch already.
+    def _leaves_batch(self, d: Declaration) -> bool:
+        """Return whether the declaration must leave its open batch: it is over, or customs
+        continues with the uncorrected list. Taking a list for lodging removes it already.
         """
-        found = self.found.get(d.order_id)
-        was_matched = found is not None and found.state is domain.DeclarationState.MATCHED
+        before = self.locked.get(d.order_id)
+        was_matched = before is not None and before.state is domain.DeclarationState.MATCHED
         return d.state in domain.OVER or (
             was_matched
             and d.state not in (domain.DeclarationState.MATCHED, domain.DeclarationState.LODGED)
@@ -102,7 +119,6 @@ class Fold:
 
 
 def _grouped(d: Declaration, authority: Authority) -> Declaration:
-    """With the key of the batches it joins, fixed when its order document comes."""
     if d.group_key is not None or d.order is None:
         return d
     return replace(d, group_key=authority.group_of(d.order))

@@ -1,4 +1,4 @@
-"""What customs hears, and which reaction answers it."""
+"""The topics and event types that customs subscribes to, with their handlers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Documents of release 0.1.0, whose digests of persons are of a plainer normal form, compared with today's.
+"""Documents of release 0.1.0 compared with newer ones: their digests of persons use a plainer
+normal form.
 
-Only the order's particulars can be opened, so its digests are made anew in the form of what they are compared with.
+Only the order's particulars can be opened. The order's digests are made again in the form of the
+other document.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ Opened = tuple[Particulars, ConsigneeParticulars]
 
 
 def is_earlier(document: Event) -> bool:
-    """Whether a document was written by release 0.1.0, which told neither lengths nor the ways to write an address."""
+    """Return whether release 0.1.0 wrote a document: it stored no lengths and no alternative
+    address digests.
+    """
     match document:
         case OrderPlaced():
             return not document.consignee.address_digests
@@ -38,14 +42,16 @@ def is_earlier(document: Event) -> bool:
 async def match_in_one_form(
     conn: Connection,
     match: Match,
-    found: Mapping[UUID, Declaration],
+    declarations: Mapping[UUID, Declaration],
     events: Sequence[Event],
     sealing: Sealing,
 ) -> Match:
-    """The match; where one of an order's documents is of release 0.1.0, its persons are compared in one normal form."""
+    """Return the match, extended to compare persons in one normal form where release 0.1.0 wrote a
+    document.
+    """
     stored = (
         document
-        for d in found.values()
+        for d in declarations.values()
         for document in (d.order, d.payment, d.waybill)
         if document is not None
     )
@@ -74,17 +80,16 @@ async def match_in_one_form(
 async def _open(
     conn: Connection, orders: Iterable[OrderPlaced], sealing: Sealing
 ) -> dict[UUID, Opened]:
-    """The particulars of these orders; those of an erased person stay closed."""
     keys = await sealing.keys_for(
         conn, [each for order in orders for each in sealed_particulars(order)]
     )
-    found: dict[UUID, Opened] = {}
+    particulars: dict[UUID, Opened] = {}
     for order in orders:
         try:
-            found[order.order_id] = open_particulars(order, keys)
+            particulars[order.order_id] = open_particulars(order, keys)
         except NotLodgeable:
             continue
-    return found
+    return particulars
 
 
 def respelled(
@@ -94,7 +99,9 @@ def respelled(
     waybill: WaybillIssued,
     sealing: Sealing,
 ) -> OrderPlaced:
-    """The order with the buyer's digests in the form of the payment, and the consignee's in that of the waybill."""
+    """Return the order with the buyer's digests in the payment's form and the consignee's in the
+    waybill's.
+    """
     buyer, consignee = particulars
     of_payment = sealing.digest_before if is_earlier(payment) else sealing.digest
     of_waybill = sealing.digest_before if is_earlier(waybill) else sealing.digest

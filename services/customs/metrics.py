@@ -1,4 +1,4 @@
-"""What customs counts: batches, receipts, mismatches, and how carrier and authority are doing."""
+"""Metrics of customs: batches, receipts, mismatches, consolidation, and the parties outside."""
 
 from __future__ import annotations
 
@@ -23,50 +23,61 @@ from shared.events.customs import DocumentsMismatched, ReceiptEvent
 from shared.subscriptions import EmittedEvent
 
 LATE_S: Final = 30.0
-"""An open batch so long past its age is late: lodging looks many times a second."""
+"""An open batch is late so long past its age. Lodging looks many times a second."""
 _SAMPLE: Final = 0xF
-"""Of the orders, one in sixteen is timed until its waybill comes."""
+"""One order in sixteen is timed until its waybill arrives."""
 
 
 class LatencyTracker:
-    """When something was asked, until its answer is heard. Beyond `most` the oldest is forgotten, so it never grows."""
+    """Time between requests and replies. Beyond `most` the oldest entry is dropped, so it never
+    grows.
+    """
 
     def __init__(self, most: int = 5000) -> None:
         self._since: OrderedDict[Hashable, float] = OrderedDict()
         self._most = most
 
-    def ask(self, key: Hashable) -> None:
+    def start(self, key: Hashable) -> None:
         self._since.setdefault(key, time.monotonic())
         if len(self._since) > self._most:
             self._since.popitem(last=False)
 
-    def hear(self, key: Hashable) -> float | None:
-        """Seconds since it was asked; None if it was heard before, forgotten, or asked by another process."""
+    def stop(self, key: Hashable) -> float | None:
+        """Return the seconds since `start`; None if stopped before, dropped, or started by another
+        process.
+        """
         since = self._since.pop(key, None)
         return None if since is None else time.monotonic() - since
 
 
 TOLD: Final[Mapping[codes.StatusClass, str]] = {
-    "accepted": "ListAccepted", "review": "ListInReview", "examination": "ExaminationOrdered", "held": "GoodsHeld",
-    "released": "GoodsReleased", "closed": "ListClosed", "returned": "ListReturned", "detained": "GoodsDetained",
+    "accepted": "ListAccepted",
+    "review": "ListInReview",
+    "examination": "ExaminationOrdered",
+    "held": "GoodsHeld",
+    "released": "GoodsReleased",
+    "closed": "ListClosed",
+    "returned": "ListReturned",
+    "detained": "GoodsDetained",
     "shipback": "ReturnShipmentOrdered",
-}  # fmt: skip
-"""The fact that a status of a list is told by; the others tell none, or one that depends on what was asked."""
+}
+"""The event that announces a status of a list. Other statuses announce none, or one that depends on
+the request.
+"""
 
 MESSAGES: Final = LatencyTracker()
 WAYBILLS: Final = LatencyTracker()
 
 
 def begin() -> None:
-    """Make the children that are known beforehand, at 0, and show the metrics without labels."""
     metrics.export(metrics.BATCH_LISTS, metrics.LAST_LODGED, metrics.CONSOLIDATION_DUE)
     metrics.SUMMARIES.begin(metrics.SUMMARY_STATES)
     metrics.CONSOLIDATED.begin(metrics.CONSOLIDATED_STAGES)
     metrics.LISTS_UNCONSOLIDATED.begin(metrics.UNCONSOLIDATED)
     metrics.RECEIPTS.among(status=codes.status_label)
-    for code, told in codes.decided().items():
-        if told in TOLD:
-            metrics.RECEIPTS.begin((TOLD[told],), (code,))
+    for code, meaning in codes.decided().items():
+        if meaning in TOLD:
+            metrics.RECEIPTS.begin((TOLD[meaning],), (code,))
     metrics.MATCH_FAILURES.begin(match.CODES)
     kinds = metrics.OPERATIONS["authority"]
     for gauge in (
@@ -92,7 +103,6 @@ def begin() -> None:
 
 
 def observe(facts: Sequence[EmittedEvent]) -> None:
-    """Count what was said: receipts by status, mismatches by code."""
     for fact in facts:
         event = fact.event
         if isinstance(event, ReceiptEvent) and event.status:
@@ -103,18 +113,19 @@ def observe(facts: Sequence[EmittedEvent]) -> None:
 
 
 def not_printed(kinds: Sequence[RequestKind]) -> None:
-    """Requests could not be printed: the authority never had them, so they are no receipts of it."""
+    """Count requests that could not be printed. The authority never saw them, so they are no
+    receipts.
+    """
     for kind in kinds:
         metrics.LISTS_NOT_PRINTED.labels(kind).inc()
 
 
 def lodged(guid: str, lists: int, closed_by: str, open_s: float) -> None:
-    """A collective message is on its way."""
     metrics.BATCHES.labels("lodged").inc()
     metrics.BATCH_LISTS.observe(lists)
     metrics.BATCH_SECONDS.labels(closed_by).observe(max(0.0, open_s))
     metrics.LAST_LODGED.set_to_current_time()
-    MESSAGES.ask(guid)
+    MESSAGES.start(guid)
 
 
 def record_receipts(
@@ -122,14 +133,13 @@ def record_receipts(
     refused: int,
     unread: Collection[RequestKind],
 ) -> None:
-    """The authority answered: of each entry what was asked and in which message; `refused`: messages refused whole.
-
-    `unread`: entries of which nothing follows, since their status or what they are about is not known here.
+    """Count replies by request kind and message. `refused` counts messages refused whole; `unread`
+    entries were not understood.
     """
     for kind, count in Counter(kind for kind, _ in entries).items():
         metrics.PARTY_CALLS.labels("authority", kind, "ok").inc(count)
     for kind, guid in entries:
-        seconds = MESSAGES.hear(guid) if guid else None
+        seconds = MESSAGES.stop(guid) if guid else None
         if seconds is not None:
             metrics.PARTY_SECONDS.labels("authority", kind).observe(seconds)
     for kind in unread:
@@ -139,14 +149,13 @@ def record_receipts(
 
 
 def record_documents(placed: Collection[UUID], shipped: Collection[UUID]) -> None:
-    """Orders were placed, which the carrier is to book, and waybills came."""
     for order_id in placed:
         if not order_id.int & _SAMPLE:
-            WAYBILLS.ask(order_id)
+            WAYBILLS.start(order_id)
     if not shipped:
         return
     for order_id in shipped:
-        seconds = None if order_id.int & _SAMPLE else WAYBILLS.hear(order_id)
+        seconds = None if order_id.int & _SAMPLE else WAYBILLS.stop(order_id)
         if seconds is not None:
             metrics.PARTY_SECONDS.labels("carrier", "waybill").observe(seconds)
     metrics.PARTY_CALLS.labels("carrier", "waybill", "ok").inc(len(shipped))
@@ -154,7 +163,6 @@ def record_documents(placed: Collection[UUID], shipped: Collection[UUID]) -> Non
 
 
 async def measure_summaries(conn: Connection, rules: ConsolidationRules) -> None:
-    """Sets the gauges of consolidation. Lists of the month that goes on are not owed yet."""
     states = await consolidation_store.count_states(conn)
     for state in metrics.SUMMARY_STATES:
         metrics.SUMMARIES.labels(state).set(states.get(state, 0))
@@ -171,19 +179,19 @@ async def measure_summaries(conn: Connection, rules: ConsolidationRules) -> None
 
 
 def gauges(age_s: float, rules: ConsolidationRules) -> Callable[[Connection], Awaitable[None]]:
-    """Sets the gauges of open batches, which close at the age of `age_s`, of consolidation, and of what carrier and authority owe."""
-
     async def measure(conn: Connection) -> None:
-        found: dict[str, lodging_store.OpenBatches] = {
+        batches_by_kind: dict[str, lodging_store.OpenBatches] = {
             batches.kind: batches
             for batches in await lodging_store.count_waiting(conn, age_s + LATE_S)
         }
         for kind in metrics.OPERATIONS["authority"]:
-            there = found.get(kind)
-            metrics.BATCHES_OPEN.labels(kind).set(there.groups if there else 0)
-            metrics.BATCHES_LATE.labels(kind).set(there.late if there else 0)
-            metrics.LISTS_WAITING.labels(kind).set(there.lists if there else 0)
-            metrics.BATCH_OLDEST.labels(kind).set(there.oldest.timestamp() if there else 0)
+            open_batches = batches_by_kind.get(kind)
+            metrics.BATCHES_OPEN.labels(kind).set(open_batches.groups if open_batches else 0)
+            metrics.BATCHES_LATE.labels(kind).set(open_batches.late if open_batches else 0)
+            metrics.LISTS_WAITING.labels(kind).set(open_batches.lists if open_batches else 0)
+            metrics.BATCH_OLDEST.labels(kind).set(
+                open_batches.oldest.timestamp() if open_batches else 0
+            )
         for party, count, oldest in await store.count_owed(conn):
             metrics.PARTY_PENDING.labels(party).set(count)
             metrics.PARTY_PENDING_OLDEST.labels(party).set(oldest.timestamp() if oldest else 0)

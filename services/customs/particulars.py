@@ -1,4 +1,4 @@
-"""DOC."""
+"""Personal data of an order, opened only to print a document."""
 
 from __future__ import annotations
 
@@ -14,16 +14,23 @@ from shared.sealing import Unsealable, bound, unseal
 
 
 class NotLodgeable(ValueError):
-    """This declaration cannot be printed: a code the authority has no word for, a person who was erased, or a text too long."""
+    """A declaration cannot be printed: a value without a code, an erased person, or a text too
+    long.
+    """
 
-    def __init__(self, found: str, *, field: str = "declaration_list", rule: str = "list_can_be_printed",
-                 expected: str = "a declarable list") -> None:  # fmt: skip
-        super().__init__(found)
-        self.fault = Fault(field=field, rule=rule, found=found, expected=expected)
+    def __init__(
+        self,
+        reason: str,
+        *,
+        field: str = "declaration_list",
+        rule: str = "list_can_be_printed",
+        expected: str = "a declarable list",
+    ) -> None:
+        super().__init__(reason)
+        self.fault = Fault(field=field, rule=rule, found=reason, expected=expected)
 
 
 def sealed_particulars(order: OrderPlaced) -> tuple[tuple[UUID, bytes, bytes], ...]:
-    """What of an order is opened to print a document: the person, the sealed bytes, and what they are bound to."""
     person = order.buyer.person_ref
     return (
         (person, order.buyer.sealed, bound(order.order_id, "buyer")),
@@ -34,9 +41,9 @@ def sealed_particulars(order: OrderPlaced) -> tuple[tuple[UUID, bytes, bytes], .
 def open_particulars(
     order: OrderPlaced, keys: Mapping[UUID, AESGCM]
 ) -> tuple[Particulars, ConsigneeParticulars]:
-    """The buyer's and consignee's particulars in clear, to print a document; raises NotLodgeable for an erased person.
+    """Return buyer and consignee in clear. Raises NotLodgeable for an erased person.
 
-    A person who was erased and orders again has another key, and what was sealed under the old one stays closed.
+    An erased person who orders again gets a new key; data sealed under the old key stays closed.
     """
     key = keys.get(order.buyer.person_ref)
     if key is None:

@@ -1,7 +1,4 @@
-"""The declarant's policy, read from a data file.
-
-Who declares, at which office, in what batches, what is corrected.
-"""
+"""The declarant's policy: who declares, at which office, in what batches, and what is corrected."""
 
 from __future__ import annotations
 
@@ -33,9 +30,8 @@ class Declarant:
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """When a collective message closes.
-
-    At so many lists, lines or bytes as sent (signed), or at an age in seconds, whichever is first.
+    """When a collective message closes: at a number of lists, lines or signed bytes, or at an age,
+    whichever is first.
     """
 
     lists_max: int
@@ -46,7 +42,9 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Amendments:
-    """Which return codes a corrected list mends, which ask for patience only, and how often to try."""
+    """Return codes that a corrected list mends, codes that only ask for patience, and how often to
+    retry.
+    """
 
     attempts_max: int
     correctable: frozenset[str]
@@ -59,7 +57,7 @@ class Amendments:
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """Where and how goods of a direction, mode and country are declared; `*` stands for any."""
+    """Where and how goods of a direction, mode and country are declared; `*` means any."""
 
     direction: str
     mode: str
@@ -84,7 +82,9 @@ class Bonded:
 
 @dataclass(frozen=True, slots=True)
 class Summaries:
-    """How released export lists are consolidated: by whom, from which day of the month on, in how large requests, by which terms."""
+    """How released export lists are consolidated: broker, first day of the month, request sizes and
+    terms.
+    """
 
     broker: Enterprise
     summary_flag: str
@@ -101,7 +101,7 @@ class Summaries:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All of it."""
+    """The whole policy file."""
 
     version: str
     declarant: Declarant
@@ -118,30 +118,35 @@ class Policy:
 
     @property
     def rules(self) -> Rules:
-        """The part of it that the domain decides by."""
         a = self.amendments
         return Rules(
-            a.correctable, a.too_soon, a.attempts_max, a.too_soon_wait_s, self.return_terms, a.there_already, a.patience_s,
-            a.wait_max_s, codes.way_of,
-        )  # fmt: skip
+            a.correctable,
+            a.too_soon,
+            a.attempts_max,
+            a.too_soon_wait_s,
+            self.return_terms,
+            a.there_already,
+            a.patience_s,
+            a.wait_max_s,
+            codes.way_of,
+        )
 
     def office(self, direction: str, mode: str, country: str) -> Office:
-        """The office for goods of a direction and mode from or to `country`.
-
-        The named country and mode win over `*`.
+        """Return the office for a direction, mode and country. A named country wins over a named
+        mode, and both over `*`. Raises NoOffice.
         """
         fitting = [
-            o for o in self.offices
+            o
+            for o in self.offices
             if o.direction == direction and o.mode in (mode, "*") and o.country in (country, "*")
-        ]  # fmt: skip
+        ]
         if not fitting:
             raise NoOffice(f"the policy names no office for {direction} {mode} {country}")
         return max(fitting, key=lambda o: (o.country != "*", o.mode != "*"))
 
     def statistics_of(self, office: Office) -> str:
-        """The statisticsFlag of an export list lodged at this office: its own, or else that of all."""
         return office.statistics_flag or self.statistics_flag
 
     def statutory_units(self, hs_code: str) -> tuple[str, str | None]:
-        """The first and second statutory unit of a tariff line; the longest prefix of the policy wins."""
+        """Return the first and second statutory unit of a tariff line; the longest prefix wins."""
         return self.statutory[max((p for p in self.statutory if hs_code.startswith(p)), key=len)]

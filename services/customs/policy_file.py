@@ -1,4 +1,4 @@
-"""Reading the declarant's policy file."""
+"""The declarant's policy file: read and checked."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ from shared.errors import Misconfigured
 from shared.xml import XML_BYTES_MAX
 
 LISTS_IN_A_MESSAGE_MAX: Final = 10_000
-"""A listed number takes some 70 bytes of a message of at most a megabyte."""
+"""A list number takes some 70 bytes of a message of at most one megabyte."""
 
 
 AGE_MAX_S: Final = 86_400.0
 
 
 BYTES_MIN: Final = 32 * 1024
-"""A message takes at least the longest list of one line, its sender and the signature."""
+"""A message must have room for the longest list of one line, its sender and the signature."""
 
 
 @lru_cache(maxsize=4)
 def load(path: Path | None = None) -> Policy:
-    """The policy in the file, or the one that comes with the service.
+    """Return the policy in the file, or the one that ships with the service.
 
-    Raises Misconfigured naming what is missing, or what no message could be built with.
+    Raises Misconfigured for a missing value, or for one that no message could be built with.
     """
     try:
         source = files("services.customs").joinpath("policy.toml") if path is None else path
-        found = _policy(tomllib.loads(source.read_text(encoding="utf-8")))
-        policy_limits.check(found)
-        return found
+        policy = _policy(tomllib.loads(source.read_text(encoding="utf-8")))
+        policy_limits.check(policy)
+        return policy
     except KeyError as error:
         raise Misconfigured(f"the customs policy lacks {error.args[0]}") from None
     except (OSError, TypeError, ValueError) as error:
@@ -73,87 +73,99 @@ def _policy(data: Mapping[str, Any]) -> Policy:
     return Policy(
         version=data["version"],
         declarant=Declarant(
-            Enterprise(declarant["code"], declarant["name"]), declarant["dxp_id"], declarant["guarantor_code"]
+            Enterprise(declarant["code"], declarant["name"]),
+            declarant["dxp_id"],
+            declarant["guarantor_code"],
         ),
         batching=_batching(batching),
         amendments=_amendments(amendments),
         offices=tuple(Office(**row) for row in data["offices"]),
-        bonded=Bonded(Enterprise(data["bonded"]["area_code"], data["bonded"]["area_name"]),
-        data["bonded"]["ledger_no"]),
+        bonded=Bonded(
+            Enterprise(data["bonded"]["area_code"], data["bonded"]["area_name"]),
+            data["bonded"]["ledger_no"],
+        ),
         statistics_flag=data["export"]["statistics_flag"],
         export_wrap_type=data["export"]["wrap_type"],
         export_return_trade_mode=dict(returns["export_trade_mode"]),
         return_terms=_terms(returns["terms"]),
         summaries=_summaries(data["summary"]),
         statutory=statutory,
-    )  # fmt: skip
+    )
 
 
 def _amendments(row: Mapping[str, Any]) -> Amendments:
-    """How lists are corrected; raises ValueError for more of them than their numbers can tell apart."""
     most = int(row["attempts_max"])
     if not 1 <= most <= LISTS_MAX:
         raise ValueError(f"amendments.attempts_max: found {most}, expected 1 to {LISTS_MAX}")
-    found = Amendments(
-        most, frozenset(row["correctable"]), frozenset(row["too_soon"]), float(row["too_soon_wait_s"]), frozenset(row["there_already"]),
-        float(row.get("patience_s", 24 * 3600)), float(row.get("wait_max_s", 2 * 3600)),
-    )  # fmt: skip
-    if not 0 < found.too_soon_wait_s <= found.wait_max_s <= found.patience_s < inf:
+    amendments = Amendments(
+        most,
+        frozenset(row["correctable"]),
+        frozenset(row["too_soon"]),
+        float(row["too_soon_wait_s"]),
+        frozenset(row["there_already"]),
+        float(row.get("patience_s", 24 * 3600)),
+        float(row.get("wait_max_s", 2 * 3600)),
+    )
+    if not 0 < amendments.too_soon_wait_s <= amendments.wait_max_s <= amendments.patience_s < inf:
         raise ValueError(
-            f"amendments: found too_soon_wait_s {found.too_soon_wait_s:g}, wait_max_s {found.wait_max_s:g} and patience_s "
-            f"{found.patience_s:g}, expected each above 0 and none above the next"
+            f"amendments: found too_soon_wait_s {amendments.too_soon_wait_s:g}, wait_max_s {amendments.wait_max_s:g} and patience_s "
+            f"{amendments.patience_s:g}, expected each above 0 and none above the next"
         )
-    return found
+    return amendments
 
 
 def _batching(row: Mapping[str, Any]) -> Batching:
-    """When a collective message closes; raises ValueError for more lists than the schema has room for, or none."""
-    found = Batching(
+    batching = Batching(
         int(row["lists_max"]),
         int(row["lines_max"]),
         float(row["age_s"]),
         int(row.get("bytes_max", XML_BYTES_MAX)),
     )
-    if not BYTES_MIN <= found.bytes_max <= XML_BYTES_MAX:
+    if not BYTES_MIN <= batching.bytes_max <= XML_BYTES_MAX:
         raise ValueError(
-            f"batching.bytes_max: found {found.bytes_max}, expected {BYTES_MIN} to {XML_BYTES_MAX}"
+            f"batching.bytes_max: found {batching.bytes_max}, expected {BYTES_MIN} to {XML_BYTES_MAX}"
         )
-    if not 1 <= found.lists_max <= DOCUMENTS_MAX:
+    if not 1 <= batching.lists_max <= DOCUMENTS_MAX:
         raise ValueError(
-            f"batching.lists_max: found {found.lists_max}, expected 1 to {DOCUMENTS_MAX}"
+            f"batching.lists_max: found {batching.lists_max}, expected 1 to {DOCUMENTS_MAX}"
         )
-    if found.lines_max < 1 or not 0 < found.age_s <= AGE_MAX_S:
+    if batching.lines_max < 1 or not 0 < batching.age_s <= AGE_MAX_S:
         raise ValueError(
-            f"batching: found lines_max {found.lines_max} and age_s {found.age_s:g}, expected both above 0, "
+            f"batching: found lines_max {batching.lines_max} and age_s {batching.age_s:g}, expected both above 0, "
             f"and age_s up to {AGE_MAX_S:g}"
         )
-    return found
+    return batching
 
 
 def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[ReturnTerms, ...]:
-    """The terms for returns; raises ValueError for a day with two, or a term without a source or of no days."""
-    found = tuple(
-        ReturnTerms(row["direction"], row["valid_from"], row.get("valid_to"), int(row["apply_days_max"]), int(row["back_days_max"]),
-              row["source"], int(row["given_up_days"]))
+    terms = tuple(
+        ReturnTerms(
+            row["direction"],
+            row["valid_from"],
+            row.get("valid_to"),
+            int(row["apply_days_max"]),
+            int(row["back_days_max"]),
+            row["source"],
+            int(row["given_up_days"]),
+        )
         for row in sorted(rows, key=lambda row: (row["direction"], row["valid_from"]))
-    )  # fmt: skip
-    for before, after in pairwise(found):
+    )
+    for before, after in pairwise(terms):
         if before.direction == after.direction and (
             before.valid_to is None or before.valid_to >= after.valid_from
         ):
             raise ValueError(
                 f"returns.terms: two terms for {after.direction} on {after.valid_from}, expected one"
             )
-    for each in found:
+    for each in terms:
         if not each.source or min(each.apply_days_max, each.back_days_max, each.given_up_days) < 1:
             raise ValueError(
                 f"returns.terms: the term from {each.valid_from} needs a source and days above 0"
             )
-    return found
+    return terms
 
 
 def _summaries(row: Mapping[str, Any]) -> Summaries:
-    """How lists are consolidated; raises ValueError for terms without a source, or numbers that cannot be."""
     terms = tuple(
         months.SummaryTerms(
             each["valid_from"],
@@ -184,14 +196,20 @@ def _summaries(row: Mapping[str, Any]) -> Summaries:
         raise ValueError(
             f"summary: found wait_s {asking.wait_s:g} and wait_max_s {asking.wait_max_s:g}, expected both above 0"
         )
-    found = Summaries(
-        Enterprise(row["broker_code"], row["broker_name"]), row["summary_flag"], row["item_name_flag"], int(row["from_day"]),
-        int(row["lists_max"]), int(row["messages_max"]), asking, terms,
-    )  # fmt: skip
+    summaries = Summaries(
+        Enterprise(row["broker_code"], row["broker_name"]),
+        row["summary_flag"],
+        row["item_name_flag"],
+        int(row["from_day"]),
+        int(row["lists_max"]),
+        int(row["messages_max"]),
+        asking,
+        terms,
+    )
     if (
-        not 1 <= found.lists_max <= LISTS_IN_A_MESSAGE_MAX
-        or not 1 <= found.messages_max <= 99
-        or not 1 <= found.from_day <= 28
+        not 1 <= summaries.lists_max <= LISTS_IN_A_MESSAGE_MAX
+        or not 1 <= summaries.messages_max <= 99
+        or not 1 <= summaries.from_day <= 28
     ):
         raise ValueError("summary: lists_max, messages_max or from_day is out of bounds")
-    return found
+    return summaries

@@ -1,4 +1,4 @@
-"""A declarant's policy held against the messages that are built from it, when it is read. Pure."""
+"""The policy checked against the messages that are built from it. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from services.customs.policy import Policy
 
 MODES: Final = ("9610", "9710", "9810", "1210")
 _CHOICES: Final[dict[str, Collection[str]]] = {
-    "direction": ("import", "export"), "mode": (*MODES, "*"), "statistics_flag": ("A", "B"), "summary_flag": ("1", "2"),
+    "direction": ("import", "export"),
+    "mode": (*MODES, "*"),
+    "statistics_flag": ("A", "B"),
+    "summary_flag": ("1", "2"),
     "item_name_flag": ("0", "1"),
-}  # fmt: skip
-"""What the specification allows where the schema has no list."""
+}
+"""Values that the specification allows where the schema has no list."""
 
 
 def check(policy: Policy) -> None:
-    """Raises ValueError for a value that no message has room for, by its name in the policy, and what was expected."""
+    """Raise ValueError for a value that no message has room for, with its name in the policy."""
     for name, source, value in _values(policy):
         if not isinstance(value, str):
             raise ValueError(f"{name}: found {type(value).__name__}, expected a text in quotes")
@@ -38,12 +41,12 @@ def check(policy: Policy) -> None:
     ]
     if lacking:
         raise ValueError(
-            f"returns.export_trade_mode: found none for {', '.join(lacking)}, expected one for each export mode"
+            f"returns.export_trade_mode: found none for {', '.join(lacking)}, expected one for "
+            "each export mode"
         )
 
 
 def _values(policy: Policy) -> Iterator[tuple[str, str, Any]]:
-    """Each text of the policy: its name there, the field of a document that it becomes, itself."""
     us, area, broker = policy.declarant, policy.bonded.area, policy.summaries.broker
     for source in ("agent", "company"):
         yield "declarant.code", f"{source}.code", us.company.code

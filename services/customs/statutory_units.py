@@ -1,4 +1,4 @@
-"""What of a line of an order is known in a statutory unit; nothing is made up. Pure."""
+"""The statutory quantity of an order's line, where the order tells it. Pure."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from shared.events.orders import Line
 SMALLEST: Final = Decimal("0.00001")
 """A message has room for five decimals."""
 ARTICLES: Final = frozenset({"unit", "piece", "pcs", "item"})
-"""Words of the code set for one article each (台, 个, 件): as many of one are as many of another."""
+"""Units of the code set that all mean one article (台, 个, 件)."""
 _WEIGHTS: Final = {"kg": Decimal(1), "g": Decimal(1000), "t": Decimal("0.001")}
 _CONTENTS: Final = {
     ("ml", "ml"): Decimal(1),
     ("ml", "l"): Decimal("0.001"),
     ("piece", "piece"): Decimal(1),
 }
-"""What one unit of the goods contains, and so much of the statutory unit."""
+"""How much of a statutory unit one content unit of the goods makes."""
 
 
 def in_unit(line: Line, unit: str) -> Decimal | None:
-    """The line's quantity in a statutory unit, to five decimals; None where the order does not tell it.
+    """Return a line's quantity in a statutory unit, to five decimals; None where the order does not
+    tell it.
 
-    Weights come from the net weight; the unit that was ordered, and articles, are counted; contents are those of one unit.
+    Weights come from the net weight, articles from the count, contents from one unit's content.
     """
     if unit in _WEIGHTS:
         return _rounded(line.net_weight_kg * _WEIGHTS[unit])

@@ -1,10 +1,10 @@
-"""Customs' SQL."""
+"""SQL for declarations and their documents."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -28,66 +28,89 @@ AnyEvent = TypeVar("AnyEvent", bound=Event)
 
 
 async def lock(conn: Connection, order_ids: Collection[UUID]) -> dict[UUID, Declaration]:
-    """The declarations of these orders, locked in one order; an order without one is not in the answer.
+    """Lock the declarations of these orders in one order, and return those that exist.
 
-    Their documents are named in `present` but not read: only a match and a list need them, and `with_documents` adds them.
+    `present` names their documents; `with_documents` reads them where a match or a list needs them.
     """
     rows = await conn.fetch(SELECT_DECLARATION + "FOR UPDATE", list(order_ids))
     return {row["order_id"]: read_declaration(row) for row in rows}
 
 
 SELECT_DECLARATION: Final = (
-    "SELECT order_id, state, version, attempt, stored, released, cancel_refused, invt_no, pre_no, status, batch_id, message_guid, "
-    "group_key, direction, present, spared, waits_since FROM declaration "
-    "WHERE order_id = ANY($1::uuid[]) ORDER BY order_id "
+    "SELECT order_id, state, version, attempt, stored, released, cancel_refused, invt_no, pre_no, "
+    "status, batch_id, message_guid, group_key, direction, present, spared, waits_since FROM "
+    "declaration WHERE order_id = ANY($1::uuid[]) ORDER BY order_id "
 )
 
 
 def read_declaration(row: Mapping[str, Any]) -> Declaration:
     return replace(
-        BLANK, order_id=row["order_id"], state=DeclarationState(row["state"]), version=row["version"], attempt=row["attempt"], stored=row["stored"],
-        released=row["released"], cancel_refused=row["cancel_refused"], invt_no=row["invt_no"], pre_no=row["pre_no"],
-        status=row["status"], group_key=row["group_key"], batch_id=row["batch_id"], message_guid=row["message_guid"],
-        direction=row["direction"], present=frozenset(row["present"]), spared=row["spared"], waits_since=row["waits_since"],
-    )  # fmt: skip
+        BLANK,
+        order_id=row["order_id"],
+        state=DeclarationState(row["state"]),
+        version=row["version"],
+        attempt=row["attempt"],
+        stored=row["stored"],
+        released=row["released"],
+        cancel_refused=row["cancel_refused"],
+        invt_no=row["invt_no"],
+        pre_no=row["pre_no"],
+        status=row["status"],
+        group_key=row["group_key"],
+        batch_id=row["batch_id"],
+        message_guid=row["message_guid"],
+        direction=row["direction"],
+        present=frozenset(row["present"]),
+        spared=row["spared"],
+        waits_since=row["waits_since"],
+    )
 
 
 async def with_documents(
-    conn: Connection, found: Mapping[UUID, Declaration], *, without: Collection[str] = ("tax",)
+    conn: Connection,
+    declarations: Mapping[UUID, Declaration],
+    *,
+    without: Collection[str] = ("tax",),
 ) -> dict[UUID, Declaration]:
-    """These declarations with the documents a match compares; the rows must be locked already.
+    """Return locked declarations with their documents, except those named in `without`.
 
-    The assessment is kept for people and never compared, so it stays where it is. So do others that the caller does not need.
+    No match compares the assessment, so it is not read by default.
     """
     rows = await conn.fetch(
-        "SELECT order_id, kind, doc, 0::bigint AS id FROM document WHERE order_id = ANY($1::uuid[]) AND kind <> ALL($2::text[]) "
-        "UNION ALL SELECT order_id, 'waybill', doc, id FROM later_waybill WHERE order_id = ANY($1::uuid[])",
-        list(found), list(without),
-    )  # fmt: skip
+        "SELECT order_id, kind, doc, 0::bigint AS id FROM document WHERE order_id = "
+        "ANY($1::uuid[]) AND kind <> ALL($2::text[]) UNION ALL SELECT order_id, 'waybill', doc, "
+        "id FROM later_waybill WHERE order_id = ANY($1::uuid[])",
+        list(declarations),
+        list(without),
+    )
     documents: dict[UUID, dict[str, bytes]] = {}
     for row in sorted(rows, key=_ID):  # the newest waybill counts
         documents.setdefault(row["order_id"], {})[row["kind"]] = row["doc"]
-    return {order_id: _filled(d, documents.get(order_id, {})) for order_id, d in found.items()}
+    return {
+        order_id: _filled(d, documents.get(order_id, {})) for order_id, d in declarations.items()
+    }
 
 
 _ID: Final = itemgetter("id")
 
 
 async def with_returns(
-    conn: Connection, found: Mapping[UUID, Declaration]
+    conn: Connection, declarations: Mapping[UUID, Declaration]
 ) -> dict[UUID, Declaration]:
-    """These declarations with all that a return is judged by: every document, earlier returns, and when the goods were
-    released, by the authority's own time. Rare beside the ordinary way of an order, so it may cost three queries."""
-    if not found:
+    """Return locked declarations with all a return depends on: documents, earlier returns and the
+    time of release. Three queries: returns are rare.
+    """
+    if not declarations:
         return {}
-    ids = list(found)
-    filled = await with_documents(conn, found)
+    ids = list(declarations)
+    filled = await with_documents(conn, declarations)
     taxes = await conn.fetch(
         "SELECT order_id, doc FROM document WHERE order_id = ANY($1::uuid[]) AND kind = 'tax'", ids
     )
     released = await conn.fetch(
-        "SELECT order_id, min(at) AS at FROM receipt WHERE order_id = ANY($1::uuid[]) AND followed AND status IN ('800', '899') "
-        "AND message_type IN ('CEB622', 'CEB604') GROUP BY order_id",
+        "SELECT order_id, min(at) AS at FROM receipt WHERE order_id = ANY($1::uuid[]) AND "
+        "followed AND status IN ('800', '899') AND message_type IN ('CEB622', 'CEB604') GROUP BY "
+        "order_id",
         ids,
     )
     rows = await conn.fetch(
@@ -112,9 +135,11 @@ async def with_returns(
 
 def _filled(d: Declaration, there: Mapping[str, bytes]) -> Declaration:
     return replace(
-        d, order=_read(OrderPlaced, there.get("order")), payment=_read(PaymentCaptured, there.get("payment")),
+        d,
+        order=_read(OrderPlaced, there.get("order")),
+        payment=_read(PaymentCaptured, there.get("payment")),
         waybill=_read(WaybillIssued, there.get("waybill")),
-    )  # fmt: skip
+    )
 
 
 def _read(kind: type[AnyEvent], value: bytes | None) -> AnyEvent | None:
@@ -124,20 +149,24 @@ def _read(kind: type[AnyEvent], value: bytes | None) -> AnyEvent | None:
 async def orders_of(
     conn: Connection, cop_nos: Collection[str], invt_nos: Collection[str]
 ) -> tuple[dict[str, UUID], dict[str, UUID]]:
-    """Which orders the numbers in a receipt belong to; numbers nobody knows are not in the answer."""
     rows = await conn.fetch(
-        "SELECT order_id, cop_no, invt_no FROM declaration WHERE cop_no = ANY($1::text[]) OR invt_no = ANY($2::text[])",
-        list(cop_nos), list(invt_nos),
-    )  # fmt: skip
+        "SELECT order_id, cop_no, invt_no FROM declaration WHERE cop_no = ANY($1::text[]) OR "
+        "invt_no = ANY($2::text[])",
+        list(cop_nos),
+        list(invt_nos),
+    )
     return {r["cop_no"]: r["order_id"] for r in rows}, {
         r["invt_no"]: r["order_id"] for r in rows if r["invt_no"]
     }
 
 
 async def orders_numbered(conn: Connection, pre_nos: Collection[str]) -> dict[str, UUID]:
-    """Which orders the e-port's own numbers of lists belong to; one that two lists have is in no answer."""
+    """Return the orders of the e-port's own list numbers. A number that two lists share
+    is absent.
+    """
     rows = await conn.fetch(
-        "SELECT pre_no, array_agg(order_id) AS orders FROM declaration WHERE pre_no = ANY($1::text[]) GROUP BY pre_no",
+        "SELECT pre_no, array_agg(order_id) AS orders FROM declaration WHERE pre_no = "
+        "ANY($1::text[]) GROUP BY pre_no",
         list(pre_nos),
     )
     return {row["pre_no"]: row["orders"][0] for row in rows if len(row["orders"]) == 1}
@@ -146,64 +175,89 @@ async def orders_numbered(conn: Connection, pre_nos: Collection[str]) -> dict[st
 async def save(
     conn: Connection,
     declarations: Sequence[Declaration],
-    papers: Mapping[UUID, Mapping[str, bytes]],
+    documents: Mapping[UUID, Mapping[str, bytes]],
     known: Collection[UUID],
 ) -> None:
-    """Write the declarations, and the documents that came; one that is there already is never replaced.
+    """Write declarations and their new documents. A stored document is never replaced.
 
-    `known`: whose rows are there and locked by the caller; the others' orders are locked by the batch.
+    `known` are the orders whose rows exist and are locked; the batch locks the others.
     """
-    for is_known, query in ((False, _INSERT), (True, _UPDATE)):
-        d = [x for x in declarations if (x.order_id in known) is is_known]
-        if d:
-            await conn.execute(
-                query, [x.order_id for x in d], [x.state for x in d], [x.version for x in d], [x.direction for x in d],
-                [",".join(sorted(x.present)) for x in d], [x.attempt for x in d], [x.stored for x in d], [x.released for x in d],
-                [x.cancel_refused for x in d], [x.invt_no for x in d], [x.pre_no for x in d], [x.status for x in d],
-                [x.batch_id for x in d], [x.message_guid for x in d], [x.group_key for x in d], [x.spared for x in d],
-                [x.waits_since for x in d],
-                *([] if is_known else [[cop_no_of(x.order_id) for x in d]]),
-            )  # fmt: skip
-    came = [
+    changed = [d for d in declarations if d.order_id in known]
+    added = [d for d in declarations if d.order_id not in known]
+    if changed:
+        await conn.execute(_UPDATE, *_columns(changed))
+    if added:
+        await conn.execute(_INSERT, *_columns(added), [cop_no_of(d.order_id) for d in added])
+    await _save_documents(conn, declarations, documents)
+
+
+def _columns(declarations: Sequence[Declaration]) -> list[list[Any]]:
+    columns = [list(column) for column in zip(*map(_FIELDS, declarations), strict=True)]
+    return [*columns, [",".join(sorted(d.present)) for d in declarations]]
+
+
+async def _save_documents(
+    conn: Connection,
+    declarations: Sequence[Declaration],
+    documents: Mapping[UUID, Mapping[str, bytes]],
+) -> None:
+    new_documents = [
         (x.order_id, kind, doc)
         for x in declarations
-        for kind, doc in papers.get(x.order_id, {}).items()
+        for kind, doc in documents.get(x.order_id, {}).items()
         if kind in x.present
     ]
-    if came and not await copied(conn, "document", ("order_id", "kind", "doc"), came):
+    if new_documents and not await copied(
+        conn, "document", ("order_id", "kind", "doc"), new_documents
+    ):
         await conn.execute(
-            "INSERT INTO document (order_id, kind, doc) SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[]) ON CONFLICT DO NOTHING",
-            *map(list, zip(*came, strict=True)),
+            "INSERT INTO document (order_id, kind, doc) SELECT * FROM unnest($1::uuid[], "
+            "$2::text[], $3::bytea[]) ON CONFLICT DO NOTHING",
+            *map(list, zip(*new_documents, strict=True)),
         )
 
 
+_FIELDS: Final = attrgetter(
+    "order_id", "state", "version", "direction", "attempt", "stored", "released", "cancel_refused",
+    "invt_no", "pre_no", "status", "batch_id", "message_guid", "group_key", "spared", "waits_since",
+)  # fmt: skip
+_COLUMNS: Final = """order_id, state, version, direction, attempt, stored, released, cancel_refused,
+        invt_no, pre_no, status, batch_id, message_guid, group_key, spared, waits_since, present"""
 _ROWS: Final = (
-    "unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[], $6::int[], $7::bool[], $8::bool[], $9::bool[], $10::text[], "
-    "$11::text[], $12::text[], $13::uuid[], $14::text[], $15::text[], $16::int[], $17::timestamptz[]"
+    "unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::int[], $6::bool[], $7::bool[], "
+    "$8::bool[], $9::text[], $10::text[], $11::text[], $12::uuid[], $13::text[], $14::text[], "
+    "$15::int[], $16::timestamptz[], $17::text[]"
 )
 _INSERT: Final = f"""
-    INSERT INTO declaration (order_id, state, version, direction, present, attempt, stored, released, cancel_refused, invt_no, pre_no,
-        status, batch_id, message_guid, group_key, spared, waits_since, cop_no)
-    SELECT i, s, v, d, string_to_array(pr, ','), a, st, r, c, inn, pn, su, b, m, g, sp, ws, cn
-    FROM {_ROWS}, $18::text[]) AS x(i, s, v, d, pr, a, st, r, c, inn, pn, su, b, m, g, sp, ws, cn)"""  # noqa: S608
+    INSERT INTO declaration ({_COLUMNS}, cop_no)
+    SELECT order_id, state, version, direction, attempt, stored, released, cancel_refused,
+        invt_no, pre_no, status, batch_id, message_guid, group_key, spared, waits_since,
+        string_to_array(present, ','), cop_no
+    FROM {_ROWS}, $18::text[]) AS x({_COLUMNS}, cop_no)"""  # noqa: S608
 _UPDATE: Final = f"""
-    UPDATE declaration AS t SET state = x.s, version = x.v, direction = coalesce(t.direction, x.d),
-        present = string_to_array(x.pr, ','), attempt = x.a, stored = x.st, released = x.r, cancel_refused = x.c, invt_no = x.inn,
-        pre_no = x.pn, status = x.su, batch_id = x.b, message_guid = x.m, group_key = coalesce(t.group_key, x.g), spared = x.sp,
-        waits_since = x.ws, updated_at = now()
-    FROM {_ROWS}) AS x(i, s, v, d, pr, a, st, r, c, inn, pn, su, b, m, g, sp, ws) WHERE t.order_id = x.i"""  # noqa: S608
+    UPDATE declaration AS t SET state = x.state, version = x.version,
+        direction = coalesce(t.direction, x.direction), attempt = x.attempt, stored = x.stored,
+        released = x.released, cancel_refused = x.cancel_refused, invt_no = x.invt_no,
+        pre_no = x.pre_no, status = x.status, batch_id = x.batch_id,
+        message_guid = x.message_guid, group_key = coalesce(t.group_key, x.group_key),
+        spared = x.spared, waits_since = x.waits_since,
+        present = string_to_array(x.present, ','), updated_at = now()
+    FROM {_ROWS}) AS x({_COLUMNS}) WHERE t.order_id = x.order_id"""  # noqa: S608
 
 
 async def count_owed(conn: Connection) -> list[tuple[str, int, datetime | None]]:
-    """What outside parties owe, and since when: waybills of placed orders, and a word on lodged lists. Reads all declarations.
+    """Return what outside parties owe and since when: waybills of placed orders, and replies on
+    lodged lists. Reads all declarations.
 
-    A list without a number that is to be taken back is owed one still: its cancellation cannot even be asked for without.
+    A list without a number that is being withdrawn is owed a reply too: its cancellation needs the
+    number.
     """
     row = await conn.fetchrow(
-        "SELECT count(*) FILTER (WHERE state <> 'collecting') AS lists, min(updated_at) FILTER (WHERE state <> 'collecting') AS lodged_at, "
-        "count(*) FILTER (WHERE state = 'collecting') AS parcels, min(created_at) FILTER (WHERE state = 'collecting') AS placed_at "
-        "FROM declaration WHERE state = 'lodged' OR (state = 'withdrawing' AND invt_no IS NULL) "
-        "OR (state = 'collecting' AND 'order' = ANY(present) AND 'waybill' <> ALL(present))"
+        "SELECT count(*) FILTER (WHERE state <> 'collecting') AS lists, min(updated_at) FILTER "
+        "(WHERE state <> 'collecting') AS lodged_at, count(*) FILTER (WHERE state = 'collecting') "
+        "AS parcels, min(created_at) FILTER (WHERE state = 'collecting') AS placed_at FROM "
+        "declaration WHERE state = 'lodged' OR (state = 'withdrawing' AND invt_no IS NULL) OR "
+        "(state = 'collecting' AND 'order' = ANY(present) AND 'waybill' <> ALL(present))"
     )
     return [
         ("authority", row["lists"], row["lodged_at"]),

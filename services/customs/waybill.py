@@ -1,4 +1,4 @@
-"""The waybill as carriers send it: particulars in clear on the wire, digests from here on."""
+"""The waybill as carriers send it: personal data in clear on the wire, digests from here on."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ from shared.texts import TEXT, TWICE, has_name_twice, hidden_in, identifier, oth
 WAYBILL_BYTES_MAX: Final = 64 * 1024
 LOGISTICS_NO_MAX: Final = {"import": 60, "export": 32}  # of a list, CEB621 and CEB603 [X22]
 PACKS_MAX: Final = {"import": 1, "export": 999}
-"""Parcels of one waybill: packNo of CEB511 and CEB621 is limited to 1, that of CEB505 and CEB603 is their count [X22]."""
+"""Parcels of one waybill: packNo is 1 in CEB511 and CEB621, and a count in CEB505 and CEB603 [X22].
+"""
 NUMBER: Final = r"^[0-9]{1,14}(\.[0-9]{1,5})?$"
 CURRENCY: Final = "^[A-Z]{3}$"
 COUNTRY: Final = "^[A-Z]{2}$"
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
-"""What is compared and never printed: it need not fit a list."""
+"""A text that is compared and never printed, so it need not fit a list."""
 Number = Annotated[str, StringConstraints(pattern=NUMBER, strip_whitespace=True)]
 
 
@@ -58,14 +59,13 @@ Weight = Annotated[Number, AfterValidator(_above_nothing)]
 
 
 def _printed(length_max: int) -> StringConstraints:
-    """A text that a list prints: as long as it has room for, and of letters that XML can carry."""
     return StringConstraints(
         min_length=1, max_length=length_max, strip_whitespace=True, pattern=TEXT
     )
 
 
 class WireConsignee(BaseModel):
-    """Who the carrier will hand the parcel to."""
+    """Who receives the parcel."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -79,7 +79,9 @@ class WireConsignee(BaseModel):
 
 
 class WireWaybill(BaseModel):
-    """`waybill.issued.v1` on `logistics.waybills`. The order is named by its id, or by platform and number."""
+    """`waybill.issued.v1` on `logistics.waybills`. It names the order by id, or by platform and
+    number.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", hide_input_in_errors=True, regex_engine="rust-regex"
@@ -104,24 +106,30 @@ class WireWaybill(BaseModel):
         return _named(self.order_id, self.platform_code, self.order_no)
 
     def digested(self, sealing: Sealing) -> WaybillIssued:
-        """The document with digests in place of particulars."""
         assert self.order is not None
         return WaybillIssued(
-            order_id=self.order, logistics_code=self.logistics_code, logistics_name=self.logistics_name,
-            logistics_no=self.logistics_no, freight=Money.of(self.freight, self.currency),
-            insurance=Money.of(self.insurance, self.currency), gross_weight_kg=Decimal(self.gross_weight_kg),
-            pack_count=self.pack_count, consignee_name_digest=sealing.digest(self.consignee.name),
+            order_id=self.order,
+            logistics_code=self.logistics_code,
+            logistics_name=self.logistics_name,
+            logistics_no=self.logistics_no,
+            freight=Money.of(self.freight, self.currency),
+            insurance=Money.of(self.insurance, self.currency),
+            gross_weight_kg=Decimal(self.gross_weight_kg),
+            pack_count=self.pack_count,
+            consignee_name_digest=sealing.digest(self.consignee.name),
             consignee_phone_digest=sealing.digest(self.consignee.phone),
             consignee_address_digest=sealing.digest(self.consignee.address),
             consignee_address_digests=sealing.digests_of_address(
-                self.consignee.region, self.consignee.city, self.consignee.address),
-            consignee_name_length=len(self.consignee.name), consignee_phone_length=len(self.consignee.phone),
+                self.consignee.region, self.consignee.city, self.consignee.address
+            ),
+            consignee_name_length=len(self.consignee.name),
+            consignee_phone_length=len(self.consignee.phone),
             consignee_address_length=len(self.consignee.address),
-        )  # fmt: skip
+        )
 
 
 class WireDelivered(BaseModel):
-    """`waybill.delivered.v1`: signed for."""
+    """`waybill.delivered.v1`: the parcel was signed for."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -136,7 +144,6 @@ class WireDelivered(BaseModel):
 
 
 def _named(order_id: UUID | None, platform_code: str | None, order_no: str | None) -> UUID | None:
-    """The order by its id, or by platform and number as orders reads them."""
     if order_id is not None:
         return order_id
     code, number = identifier(platform_code or ""), identifier(order_no or "")
@@ -144,12 +151,16 @@ def _named(order_id: UUID | None, platform_code: str | None, order_no: str | Non
 
 
 def carrier_of(event: WireWaybill | WireDelivered) -> str | None:
-    """The carrier that an event on the waybills' topic speaks for; that a parcel was delivered changes nothing here."""
+    """Return the carrier that an event speaks for; a delivery changes nothing here and speaks for
+    nobody.
+    """
     return event.logistics_code if isinstance(event, WireWaybill) else None
 
 
 def decode(record: Record) -> Sequence[Message]:
-    """The waybill in a record; without a ce_type it is taken as issued. Raises Unprocessable for anything else."""
+    """Return the waybill in a record; without a ce_type it counts as issued. Raises Unprocessable
+    for anything else.
+    """
     by_name = first_headers(record.headers)
     wire_type = by_name.get("ce_type", WaybillIssued.type.encode()).decode("ascii", "replace")
     raw = record.value or b""
@@ -194,11 +205,16 @@ def decode(record: Record) -> Sequence[Message]:
 
 
 def _require_one_meaning(sent: WireWaybill) -> None:
-    """Raises Unprocessable where a number looks like another, or the order is named in two ways that disagree."""
+    """Raise Unprocessable for a number that looks like another, or for two names of different
+    orders.
+    """
     code, number = sent.platform_code, sent.order_no
     for field, text in (
-        ("logistics_code", sent.logistics_code), ("logistics_no", sent.logistics_no), ("platform_code", code), ("order_no", number),
-    ):  # fmt: skip
+        ("logistics_code", sent.logistics_code),
+        ("logistics_no", sent.logistics_no),
+        ("platform_code", code),
+        ("order_no", number),
+    ):
         if text is None or (text.isascii() and text.isprintable()):
             continue
         plain = identifier(text)
@@ -223,7 +239,7 @@ def _require_one_meaning(sent: WireWaybill) -> None:
 
 
 def _said(error: ValidationError) -> str:
-    """Which fields break which rule, without the values, which may be a person's."""
+    """Return which fields break which rule, without their values, which may be a person's."""
     return "; ".join(
         _fault(item) for item in error.errors(include_url=False, include_input=False)[:5]
     )
@@ -245,9 +261,10 @@ _PATTERNS: Final = {
 
 
 def require_room(sent: WaybillIssued | WireWaybill, direction: str | None) -> None:
-    """Raises Unprocessable for a number or a count of parcels that a list of this direction has no room for.
+    """Raise Unprocessable for a number or parcel count that a list of this direction has no room
+    for.
 
-    It is the carrier's to correct. The order may not be here yet: then what any list has room for is taken.
+    The carrier must correct it. Where the order is unknown yet, the larger of both limits counts.
     """
     unknown = (
         ""
@@ -258,11 +275,13 @@ def require_room(sent: WaybillIssued | WireWaybill, direction: str | None) -> No
     if len(sent.logistics_no) > longest:
         raise Unprocessable(
             "invalid_value",
-            f"logistics_no has {len(sent.logistics_no)} characters: the list of an {of_number} has room for {longest}{unknown}",
+            f"logistics_no has {len(sent.logistics_no)} characters: the list of an {of_number} "
+            f"has room for {longest}{unknown}",
         )
     most, of_packs = PACKS_MAX[direction or "import"], direction or "import"
     if sent.pack_count > most:
         raise Unprocessable(
             "invalid_value",
-            f"pack_count is {sent.pack_count}: the list of an {of_packs} has room for {most} parcel{unknown}",
+            f"pack_count is {sent.pack_count}: the list of an {of_packs} has room for {most} "
+            f"parcel{unknown}",
         )

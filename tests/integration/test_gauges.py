@@ -61,7 +61,7 @@ def publish(world: World, count: int) -> None:
 
 
 async def measure(world: World) -> None:
-    of_customs = customs_metrics.gauges(AGE_S, world.deps["customs"].consolidating)
+    of_customs = customs_metrics.gauges(AGE_S, world.deps["customs"].consolidation)
     for service, gauges in (
         ("orders", metrics.measure),
         ("payments", payments_metrics.measure),
@@ -217,5 +217,5 @@ async def test_lists_not_consolidated_are_shown_with_their_last_day_once_their_m
     ) == (2, 1)
     assert (
         shown("consolidation_due_timestamp_seconds")
-        == world.deps["customs"].consolidating.due_at(month).timestamp()
+        == world.deps["customs"].consolidation.due_at(month).timestamp()
     )

@@ -236,12 +236,12 @@ async def test_a_request_is_divided_into_messages_and_what_is_left_is_the_next(
     world: World,
 ) -> None:
     await placed(world, *[""] * 5)
-    rules = world.deps["customs"].consolidating
+    rules = world.deps["customs"].consolidation
     small = replace(
         rules.policy, summaries=replace(rules.policy.summaries, lists_max=2, messages_max=2)
     )
     world.deps["customs"] = replace(
-        world.deps["customs"], consolidating=replace(rules, policy=small)
+        world.deps["customs"], consolidation=replace(rules, policy=small)
     )
     await month_ends(world)
     await passes(world, 1, 1)

@@ -448,7 +448,7 @@ async def opened(
             "tax": tax_deps.Deps(rule_files.load(), Billing(now=lambda: datetime.fromtimestamp(clock.now, UTC))),
             "customs": customs_deps.Deps(
                 sealing=sealing, authority=Authority(rules, Signer.from_dir(keys)), match=match_input.mismatches,
-                policy=rules.rules, consolidating=ConsolidationRules(rules, now=lambda: datetime.fromtimestamp(clock.now, UTC)),
+                policy=rules.rules, consolidation=ConsolidationRules(rules, now=lambda: datetime.fromtimestamp(clock.now, UTC)),
             ),
         }  # fmt: skip
         authority = SandboxAuthority(topics.RECEIPTS, Declarants(keys / CERTIFICATE_FILE))

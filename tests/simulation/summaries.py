@@ -113,7 +113,7 @@ class Months:
                 if invt_nos[0] in lists and self._live(cop_no)
             )
         before = self.declarations.get(told.decl_seq_no)
-        new = bool(invt_nos) and (before is None or told.seq not in before.told)
+        new = bool(invt_nos) and (before is None or told.seq not in before.received_parts)
         self.declarations[told.decl_seq_no] = consolidation.apply_result(
             before, told, len(invt_nos) if new else 0
         )

@@ -1,4 +1,4 @@
-"""DOC."""
+"""Tax bills of the authority: CEB816, and CEB818 for a changed status. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from shared.xml import XmlRefused, fields_of, local_name
 
 @dataclass(frozen=True, slots=True)
 class TaxBill:
-    """One entry of a CEB816 or CEB818: the tax bill of one list, in fen. A CEB818 tells the status alone.
+    """One entry of a CEB816 or CEB818: the tax bill of one list, in fen. A CEB818 states the status
+    alone.
 
     `status`: 1 issued, 2 consolidated into a payment book, 3 void.
     """
@@ -43,9 +44,11 @@ CNY: Final = "142"
 
 
 def read_bill(message_type: str, entry: etree._Element) -> TaxBill:
-    """The bill of a Tax in a CEB816, or its status in a CEB818; raises XmlRefused for one that contradicts itself.
+    """Return the bill of a CEB816 or the status of a CEB818. Raises XmlRefused for one that
+    contradicts itself.
 
-    CEB816 (edition 202205): TaxHeadRd with the three taxes, TaxListRd with the same for each line; the head is their sum.
+    CEB816 (edition 202205): TaxHeadRd has the three taxes, TaxListRd the same for each line, and
+    the head is their sum.
     """
     head_name = "TaxHeadRd" if message_type == "CEB816" else "TaxHeadStatus"
     heads = [child for child in entry if local_name(child) == head_name]
@@ -99,7 +102,6 @@ def _bill(message_type: str, head: dict[str, str], lines: list[dict[str, str]]) 
 
 
 def _fen(text: str, name: str) -> int:
-    """An amount of the message in fen; bills are in CNY (currency 142), to the fen, and never below zero."""
     try:
         minor = Money.of(text, "CNY").minor
     except MoneyError:

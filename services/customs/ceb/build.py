@@ -1,7 +1,7 @@
-"""Messages to the authority, as bytes ready to be signed.
+"""Messages to the authority, as bytes ready to be signed. Pure.
 
-Strings with escaping, not a tree: 100 lists of two lines take 6 ms, against 15 ms with lxml's SubElement,
-and the text comes out in canonical form already.
+Strings with escaping, not a tree: 100 lists of two lines take 6 ms, with lxml's SubElement 15 ms.
+The text is in canonical form already.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CEB: Final = "http://www.chinaport.gov.cn/ceb"
 DOCUMENTS_MAX: Final = 100
 """Documents in one message [schema 202205]."""
 SIGNATURE_BYTES_MAX: Final = 8 * 1024
-"""Room left for the signature below the limit on a message."""
+"""Room left for the signature below the limit of a message."""
 
 Direction = Literal["import", "export"]
 _GUID: Final = re.compile(r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}")
@@ -44,29 +44,23 @@ _LINES_MAX: Final = {
 
 
 class MessageTooLarge(ValueError):
-    """The documents together exceed what one message may hold: put fewer of them into it."""
+    """The documents exceed what one message may hold: put fewer into it."""
 
 
 Writer = Callable[[Any, list[str]], None]
 
 
 def build_import_lists(guid: str, base_transfer: BaseTransfer, lists: Sequence[ListDraft]) -> bytes:
-    """CEB621Message of 1 to 100 lists; raises NotDeclarable, MessageTooLarge."""
     return _message("CEB621Message", guid, base_transfer, lists)
 
 
 def build_export_lists(guid: str, base_transfer: BaseTransfer, lists: Sequence[ListDraft]) -> bytes:
-    """CEB603Message of 1 to 100 lists; raises NotDeclarable, MessageTooLarge."""
     return _message("CEB603Message", guid, base_transfer, lists)
 
 
 def build_cancellations(
     guid: str, base_transfer: BaseTransfer, requests: Sequence[CancelRequest], direction: Direction
 ) -> bytes:
-    """CEB623Message (import) or CEB605Message (export) of 1 to 100 requests.
-
-    Raises NotDeclarable, MessageTooLarge.
-    """
     return _message(
         "CEB623Message" if direction == "import" else "CEB605Message", guid, base_transfer, requests
     )
@@ -75,10 +69,6 @@ def build_cancellations(
 def build_returns(
     guid: str, base_transfer: BaseTransfer, requests: Sequence[ReturnRequest], direction: Direction
 ) -> bytes:
-    """CEB625Message (import) or CEB213Message (export) of 1 to 100 requests.
-
-    Raises NotDeclarable, MessageTooLarge.
-    """
     return _message(
         "CEB625Message" if direction == "import" else "CEB213Message", guid, base_transfer, requests
     )
@@ -87,19 +77,17 @@ def build_returns(
 def build_summary_requests(
     guid: str, base_transfer: BaseTransfer, requests: Sequence[SummaryRequest]
 ) -> bytes:
-    """CEB701Message of 1 to 100 requests, or parts of them; raises NotDeclarable, MessageTooLarge."""
     return _message("CEB701Message", guid, base_transfer, requests)
 
 
 def write_document(name: str, document: Any) -> bytes:
-    """One document of a message of this name, as it stands in the message; raises NotDeclarable."""
     into: list[str] = []
     _WRITERS[name](document, into)
     return "".join(into).encode()
 
 
 def write_number(cop_no: str, invt_no: str) -> bytes:
-    """A list that a summary request names, as it stands in the message; raises NotDeclarable."""
+    """Return a list number as it stands in a summary request. Raises NotDeclarable."""
     try:
         return f"<SummaryApplyList><invtNo>{_LISTED(invt_no)}</invtNo></SummaryApplyList>".encode()
     except ValueError as error:
@@ -109,7 +97,9 @@ def write_number(cop_no: str, invt_no: str) -> bytes:
 def assemble(
     name: str, guid: str, base_transfer: BaseTransfer, documents: Sequence[bytes]
 ) -> bytes:
-    """The message of documents that are written already; raises NotDeclarable for a `base_transfer` that cannot be written."""
+    """Return the message of written documents. Raises NotDeclarable for a `base_transfer` that
+    cannot be written.
+    """
     if not _GUID.fullmatch(guid):
         raise ValueError("the message guid must be a UUID of 36 upper-case characters")
     transfer = ["<BaseTransfer>"]
@@ -145,7 +135,6 @@ def _write_summary(request: Any, into: list[str]) -> None:
 
 
 def _of_lines(message: str, outer: str, head_table: Compiled, line_table: Compiled) -> Writer:
-    """How a document of a head and lines is written."""
     lines_max, head, line = _LINES_MAX[message], f"{outer}Head", f"{outer}List"
 
     def write(document: Any, into: list[str]) -> None:
@@ -170,14 +159,22 @@ def _of_lines(message: str, outer: str, head_table: Compiled, line_table: Compil
 
 _LISTED: Final = text(20)
 _WRITERS: Final[dict[str, Writer]] = {
-    "CEB621Message": _of_lines("CEB621Message", "Inventory", tables.IMPORT_HEAD, tables.IMPORT_LINE),
-    "CEB603Message": _of_lines("CEB603Message", "Inventory", tables.EXPORT_HEAD, tables.EXPORT_LINE),
+    "CEB621Message": _of_lines(
+        "CEB621Message", "Inventory", tables.IMPORT_HEAD, tables.IMPORT_LINE
+    ),
+    "CEB603Message": _of_lines(
+        "CEB603Message", "Inventory", tables.EXPORT_HEAD, tables.EXPORT_LINE
+    ),
     "CEB623Message": _write_cancellation(tables.IMPORT_CANCEL),
     "CEB605Message": _write_cancellation(tables.EXPORT_CANCEL),
-    "CEB625Message": _of_lines("CEB625Message", "InvtRefund", tables.IMPORT_RETURN_HEAD, tables.IMPORT_RETURN_LINE),
-    "CEB213Message": _of_lines("CEB213Message", "InvtRefund", tables.EXPORT_RETURN_HEAD, tables.EXPORT_RETURN_LINE),
+    "CEB625Message": _of_lines(
+        "CEB625Message", "InvtRefund", tables.IMPORT_RETURN_HEAD, tables.IMPORT_RETURN_LINE
+    ),
+    "CEB213Message": _of_lines(
+        "CEB213Message", "InvtRefund", tables.EXPORT_RETURN_HEAD, tables.EXPORT_RETURN_LINE
+    ),
     "CEB701Message": _write_summary,
-}  # fmt: skip
+}
 MESSAGES: Final = tuple(_WRITERS)
 
 
@@ -189,6 +186,7 @@ def _message(name: str, guid: str, base_transfer: BaseTransfer, documents: Seque
     )
     if len(message) > XML_BYTES_MAX - SIGNATURE_BYTES_MAX:
         raise MessageTooLarge(
-            f"{name} of {len(documents)} documents has {len(message)} bytes: put fewer into one message"
+            f"{name} of {len(documents)} documents has {len(message)} bytes: put fewer into one "
+            "message"
         )
     return message

@@ -1,4 +1,6 @@
-"""The authority's own codes and what they mean; a value without a code is refused by name, never guessed."""
+"""The authority's codes and their meanings. A value without a code is refused by name, never
+guessed.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +12,34 @@ from importlib.resources import files
 from typing import Any, Final, Literal
 
 StatusClass = Literal[
-    "waiting", "accepted", "review", "examination", "held", "released", "closed", "granted", "returned",
+    "waiting",
+    "accepted",
+    "review",
+    "examination",
+    "held",
+    "released",
+    "closed",
+    "granted",
+    "returned",
     "detained",
-    "shipback", "technical",
-]  # fmt: skip
+    "shipback",
+    "technical",
+]
 Table = Literal["country", "currency", "unit"]
 _WHAT: Final[dict[Table, str]] = {
-    "country": "country (ISO 3166-1 alpha-2)", "currency": "currency (ISO 4217)", "unit": "unit of quantity",
-}  # fmt: skip
+    "country": "country (ISO 3166-1 alpha-2)",
+    "currency": "currency (ISO 4217)",
+    "unit": "unit of quantity",
+}
 
 
 class UnknownCode(ValueError):
-    """The authority's code lists have no such value here."""
+    """The authority's code lists here have no such value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A returnStatus: what it means and what the declarant does about it (`meaning_class`)."""
+    """A returnStatus: its meaning, and what the declarant does about it (`meaning_class`)."""
 
     code: str
     meaning_class: StatusClass
@@ -36,12 +49,14 @@ class Status:
 
 
 Way = Literal["decision", "there", "wait", "ours"]
-"""What follows from a code of the e-port or the exchange platform, which decide nothing for customs (see codes.toml)."""
+"""What follows from a code of the e-port or the exchange platform, which decide nothing for customs
+(codes.toml).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
-    """A code that says why something was sent back; `way` where no officer of customs gave it."""
+    """A code that gives the reason of a return; `way` where no officer of customs gave it."""
 
     code: str
     meaning: str
@@ -97,57 +112,53 @@ def _name(table: Table, code: str) -> str:
 
 
 def country_code(iso: str) -> str:
-    """The authority's 3-digit code of an ISO 3166-1 alpha-2 country; raises UnknownCode."""
+    """Return the authority's 3-digit code of an ISO 3166-1 alpha-2 country. Raises UnknownCode."""
     return _code("country", iso)
 
 
 def country_of(code: str) -> str:
-    """The ISO 3166-1 alpha-2 country of the authority's code; raises UnknownCode."""
     return _name("country", code)
 
 
 def currency_code(iso: str) -> str:
-    """The authority's 3-digit code of an ISO 4217 currency; raises UnknownCode."""
+    """Return the authority's 3-digit code of an ISO 4217 currency. Raises UnknownCode."""
     return _code("currency", iso)
 
 
 def currency_of(code: str) -> str:
-    """The ISO 4217 currency of the authority's code; raises UnknownCode."""
     return _name("currency", code)
 
 
 def unit_code(name: str) -> str:
-    """The authority's 3-digit code of a unit (`kg`, `ml`, `piece` …); raises UnknownCode."""
+    """Return the authority's 3-digit code of a unit (`kg`, `ml`, `piece` …). Raises UnknownCode."""
     return _code("unit", name)
 
 
 def unit_of(code: str) -> str:
-    """The unit's name here of the authority's code; raises UnknownCode."""
     return _name("unit", code)
 
 
 def status(code: str) -> Status:
-    """What a returnStatus means, as `find_status` tells it; raises UnknownCode."""
-    found = find_status(code)
-    if found is None:
+    known = find_status(code)
+    if known is None:
         raise UnknownCode(f"returnStatus {code!r} is not in the authority's list here")
-    return found
+    return known
 
 
 def find_status(code: str) -> Status | None:
-    """What a returnStatus means, None where no list here has it.
+    """Return the meaning of a returnStatus, None where no list here has it.
 
     Any value below zero is a technical failure at the e-port [202205].
     """
-    found = _statuses().get(code)
-    if found is not None:
-        return found
+    listed = _statuses().get(code)
+    if listed is not None:
+        return listed
     if code.startswith("-") and code[1:].isascii() and code[1:].isdecimal():
-        known = _errors().get(code)
+        error = _errors().get(code)
         return Status(
             code,
             "technical",
-            known.meaning if known else "technical failure at the e-port",
+            error.meaning if error else "technical failure at the e-port",
             "电子口岸异常",
             "spec",
         )
@@ -155,12 +166,13 @@ def find_status(code: str) -> Status | None:
 
 
 def decided() -> dict[str, StatusClass]:
-    """What each returnStatus of the list means."""
-    return {code: found.meaning_class for code, found in _statuses().items()}
+    return {code: known.meaning_class for code, known in _statuses().items()}
 
 
 def status_label(code: str) -> str:
-    """The status as a metric's label: itself if it is in the lists here, `-n` for any other technical failure."""
+    """Return the status as a metric's label: itself if listed, `-n` for any other technical
+    failure.
+    """
     return code if code in _statuses() or code in _errors() else "-n"
 
 
@@ -173,7 +185,9 @@ def _dec_states() -> dict[str, DecState]:
 
 
 def dec_state(code: str) -> DecState:
-    """What the decState of a CEB792 means; `unknown` for a value that is not in the list, since customs alone determines them."""
+    """Return the meaning of a CEB792's decState; `unknown` if unlisted, since customs alone
+    determines the values.
+    """
     return _dec_states().get(code, "unknown")
 
 
@@ -183,12 +197,11 @@ def _passed() -> frozenset[str]:
 
 
 def is_passed(code: str) -> bool:
-    """Whether an inner code says that a check was passed: it is no reason for a refusal."""
+    """Return whether an inner code reports a passed check, which is no reason for a refusal."""
     return code in _passed()
 
 
 def error(code: str) -> ErrorCode | None:
-    """What an inner or negative code means, None if it is not in the list."""
     return _errors().get(code)
 
 
@@ -206,7 +219,9 @@ def _form(form: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=1024)
 def way_of(code: str) -> Way | None:
-    """What follows from a code of the e-port or the exchange platform; None for a word of customs itself."""
+    """Return what follows from a code of the e-port or the exchange platform; None for a decision
+    of customs.
+    """
     return listed_way_of(code) or next(
         (way for form, way in _failures() if form.fullmatch(code)), None
     )
@@ -214,7 +229,9 @@ def way_of(code: str) -> Way | None:
 
 @lru_cache(maxsize=1024)
 def listed_way_of(code: str) -> Way | None:
-    """What follows from a code by itself or by its form; None for one that only is a number below zero."""
+    """Return what follows from a code by itself or its form; None for one that is only a number
+    below zero.
+    """
     known = _errors().get(code) or _errors().get(code.removeprefix("-").zfill(4))
     if known is not None and known.way is not None:
         return known.way

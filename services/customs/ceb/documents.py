@@ -1,6 +1,6 @@
-"""What customs declares, in the project's own words.
+"""The documents that customs declares, in the project's own words.
 
-`tables` says which element of the message each word becomes.
+`tables` maps each field to an element of the message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ AppType = Literal["1", "2", "3"]
 
 @dataclass(frozen=True, slots=True)
 class Enterprise:
-    """Customs registration number (10) or unified social credit code (18), and the registered name."""
+    """Customs registration number (10) or unified social credit code (18), and the
+    registered name.
+    """
 
     code: str
     name: str
@@ -26,9 +28,8 @@ class Enterprise:
 
 @dataclass(frozen=True, slots=True)
 class BaseTransfer:
-    """Who hands the message to the exchange platform.
-
-    The enterprise of the client, and its user number there.
+    """Who hands the message to the exchange platform: the client's enterprise and its user number
+    there.
     """
 
     company: Enterprise
@@ -40,9 +41,9 @@ class BaseTransfer:
 class DraftLine:
     """One line of a list; `line_no` pairs it with the order's line.
 
-    Prices are of one `unit`, in the currency of `total`. The statutory quantity is the tariff line's own (kg
-    for cherries and cosmetics); `record_no` the ledger item of a bonded list; `model` brand, specification
-    and content.
+    Prices are per `unit`, in the currency of `total`. The statutory quantity is the tariff line's
+    own (kg for cherries and cosmetics). `record_no` is the ledger item of a bonded list; `model` is
+    brand, specification and content.
     """
 
     line_no: int
@@ -52,7 +53,9 @@ class DraftLine:
     model: str
     hs_code: str
     origin: str
-    """ISO country of origin; an export list states the country of final destination here instead."""
+    """ISO country of origin; an export list states the country of final destination
+    here instead.
+    """
     quantity: Decimal
     unit: str
     statutory_quantity: Decimal
@@ -62,7 +65,7 @@ class DraftLine:
     second_quantity: Decimal | None = None
     second_unit: str | None = None
     gtin: str | None = None
-    """Bar code; the spec's literal for none is written where it is None."""
+    """Bar code; None is written as the specification's literal for none."""
     record_no: str | None = None
     note: str | None = None
 
@@ -71,17 +74,14 @@ class DraftLine:
 class ListDraft:
     """One parcel's declaration list, import (621) or export (603).
 
-    It is made of documents that matched, opened particulars, and policy.
-    What only one direction has is optional here and required when that message is built.
+    It is made of matched documents, opened particulars and policy. Fields of one direction are
+    optional here and required when that message is built.
     """
 
     guid: str
     """The list's own id: 36 characters, upper case."""
     cop_no: str
-    """The enterprise's own number, chosen by the caller.
-
-    The receipts name it (import at most 20 characters).
-    """
+    """The enterprise's own number, which the receipts repeat (import: at most 20 characters)."""
     app_type: AppType
     app_time: datetime
     """When the enterprise sends it; an amendment must be later than what it amends."""
@@ -99,9 +99,11 @@ class ListDraft:
     trade_mode: str
     """9610, 1210, 9710, 9810."""
     traf_mode: str
-    """Mode of transport, one digit of the authority's table: 2 water, 3 rail, 4 road, 5 air, 6 post."""
+    """Mode of transport, one digit of the authority's table: 2 water, 3 rail, 4 road, 5
+    air, 6 post.
+    """
     country: str
-    """ISO. Import: where the goods set out (bonded: CN). Export: where they arrive."""
+    """ISO. Import: where the goods departed (bonded: CN). Export: where they arrive."""
     freight: Money
     insurance: Money
     gross_weight_kg: Decimal
@@ -109,7 +111,7 @@ class ListDraft:
     lines: tuple[DraftLine, ...]
     pre_no: str | None = None
     invt_no: str | None = None
-    """Numbers the authority gave, of a list that is amended."""
+    """Numbers that the authority gave to a list that is amended."""
     vehicle: str | None = None
     voyage_no: str | None = None
     bill_no: str | None = None
@@ -144,9 +146,8 @@ class ListDraft:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest:
-    """Asks to take back a list that is not cleared yet.
-
-    Import 623, export 605 (which has no order, carrier or buyer).
+    """Requests to take back a list that is not cleared yet: import 623, export 605 (without order,
+    carrier and buyer).
     """
 
     guid: str
@@ -171,9 +172,8 @@ class CancelRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReturnLine:
-    """Goods that come back: `line_no` of the original list, at most its quantity.
-
-    Statutory quantities are the export's.
+    """Goods that come back: `line_no` of the original list, at most its quantity. Only exports have
+    statutory quantities.
     """
 
     line_no: int
@@ -191,7 +191,7 @@ class ReturnLine:
 
 @dataclass(frozen=True, slots=True)
 class ReturnRequest:
-    """Asks to return goods of a cleared list, all or part: import 625, export 213.
+    """Requests to return goods of a cleared list, all or part: import 625, export 213.
 
     An export's return names how the goods come back; `country` is where from and never China.
     """
@@ -230,20 +230,21 @@ class ReturnRequest:
 
 @dataclass(frozen=True, slots=True)
 class SummaryRequest:
-    """One message of a request to consolidate released export lists (CEB701): of one office and one consignor.
+    """One message of a request to consolidate released export lists (CEB701), of one office and one
+    consignor.
 
-    `count` and `seq` tell the messages of one request; both are 1 where it is not split.
+    `count` and `seq` number the messages of one request; both are 1 where it is not split.
     """
 
     guid: str
     cop_no: str
-    """The enterprise's own number of the request, the same in all its messages."""
+    """The enterprise's own number of the request, equal in all its messages."""
     app_time: datetime
     customs_code: str
     agent: Enterprise
     merchant: Enterprise
     broker: Enterprise
-    """Who declares what customs makes of it (declAgentCode)."""
+    """Who declares the consolidated lists (declAgentCode)."""
     summary_flag: Literal["1", "2"]
     """1 by consignor alone, 2 by consignor and producer."""
     item_name_flag: str

@@ -1,6 +1,5 @@
-"""How one value becomes the text of one element.
-
-Lengths and forms of the schema, checked before anything is sent.
+"""Values written as the text of an element, checked against the schema's lengths and
+forms. Pure.
 """
 
 from __future__ import annotations
@@ -23,19 +22,18 @@ from shared.money import Money
 Write = Callable[[Any], str]
 
 _ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"}
-# XML 1.0 has no way at all to write these: control characters, halves of a surrogate pair, U+FFFE and U+FFFF.
+# XML 1.0 has no way at all to write these: control characters, halves of a surrogate pair, U+FFFE
+# and U+FFFF.
 _NO_XML: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
 _UNWRITABLE: Final = re.compile(f"[{_NO_XML}]")
-# One set of characters is found four times as fast as the choice between two; every text is looked through.
+# One set of characters is found four times as fast as the choice between two; every text is looked
+# through.
 _CAREFUL: Final = re.compile(f"[&<>\r{_NO_XML}]")
 _PLAIN_NUMBER: Final = re.compile(r"-?[0-9]{1,14}(\.[0-9]{1,5})?")
 
 
 class NotDeclarable(ValueError):
-    """A document cannot be written as the message asks: which one, which field, which rule.
-
-    Values are never quoted.
-    """
+    """A document cannot be written: which one, which field, which rule. Values are never quoted."""
 
     def __init__(self, cop_no: str, field: str, element: str, rule: str) -> None:
         super().__init__(f"{cop_no}: {field} ({element}) {rule}")
@@ -49,7 +47,7 @@ class NotDeclarable(ValueError):
 class Column:
     """One element of a message: its name, the attribute it comes from, and how it is written.
 
-    A source of None: `write` needs no value.
+    Without a source, `write` needs no value.
     """
 
     element: str
@@ -59,10 +57,10 @@ class Column:
 
 
 def escape(value: str) -> str:
-    """Text for an element; raises ValueError for characters XML cannot carry.
+    """Return text for an element. Raises ValueError for characters XML cannot carry.
 
-    Carriage returns go as references: a reader would turn bare ones into line feeds, and the signature would
-    not verify.
+    Carriage returns become references: a reader would turn bare ones into line feeds and break the
+    signature.
     """
     if not _CAREFUL.search(value):
         return value
@@ -72,8 +70,6 @@ def escape(value: str) -> str:
 
 
 def text(longest: int, shortest: int = 1) -> Write:
-    """A text of `shortest` to `longest` characters."""
-
     def write(value: str) -> str:
         if not shortest <= len(value) <= longest:
             raise ValueError(
@@ -89,12 +85,11 @@ def exactly(length: int) -> Write:
 
 
 def fixed(value: str) -> Write:
-    """The same for every document."""
     return lambda _: value
 
 
 def number(value: Decimal) -> str:
-    """N19,5: at most 19 digits, 5 of them after the point; never an exponent, never rounded."""
+    """Write N19,5: at most 19 digits, 5 of them decimals; never an exponent, never rounded."""
     if _PLAIN_NUMBER.fullmatch(plain := str(value)):  # as nearly all are
         return plain
     if not value.is_finite():
@@ -117,7 +112,9 @@ def amount(value: Money) -> str:
 
 
 def yuan(value: Money) -> str:
-    """An amount of an import message, where every amount is CNY [202205: currency fixed 142]."""
+    """Write an amount of an import message, where every amount is CNY [202205: currency
+    fixed 142].
+    """
     if value.currency != "CNY":
         raise ValueError(f"is in {value.currency}, an import message has CNY only")
     return amount(value)
@@ -132,20 +129,19 @@ def whole(value: int) -> str:
 
 
 def bar_code(value: str | None) -> str:
-    """`无` stands for none [202205]."""
+    """Write a bar code; `无` stands for none [202205]."""
     return "无" if value is None else text(50)(value)
 
 
 @lru_cache(maxsize=256)
 def moment(value: datetime) -> str:
-    """yyyyMMddHHmmss, Beijing."""
+    """Write yyyyMMddHHmmss, Beijing."""
     if value.tzinfo is None:
         raise ValueError("has no time zone")
     return value.astimezone(BEIJING).strftime("%Y%m%d%H%M%S")
 
 
 def day(value: date) -> str:
-    """yyyyMMdd; of a moment, its day in Beijing."""
     return moment(value)[:8] if isinstance(value, datetime) else value.strftime("%Y%m%d")
 
 
@@ -153,10 +149,6 @@ Compiled = tuple[tuple[str, str, str, Callable[[Any], Any] | None, Write, bool],
 
 
 def compiled(table: tuple[Column, ...]) -> Compiled:
-    """A table ready for the hot loop.
-
-    Source, opening and closing tag, getter, writer, whether it may be absent.
-    """
     return tuple(
         (c.source or "", f"<{c.element}>", f"</{c.element}>", _getter(c), c.write, c.optional)
         for c in table
@@ -179,7 +171,6 @@ def _getter(column: Column) -> Callable[[Any], Any] | None:
 
 
 def write_row(table: Compiled, document: Any, cop_no: str, into: list[str]) -> None:
-    """Append the elements of one document; raises NotDeclarable naming the field."""
     for source, opening, closing, get, write, optional in table:
         value = get(document) if get is not None else None
         try:
@@ -193,5 +184,4 @@ def write_row(table: Compiled, document: Any, cop_no: str, into: list[str]) -> N
 
 
 def address_line(region: str | None, city: str | None, address: str) -> str:
-    """A consignee's address as a list has it, which has one field for all of it."""
     return " ".join(part for part in (region, city, address) if part)

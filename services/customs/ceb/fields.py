@@ -1,4 +1,4 @@
-"""DOC."""
+"""Fields that entries of several messages share: numbers, statuses, codes and times. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from services.customs.ceb import codes
 from shared.clock import BEIJING
 from shared.xml import XmlRefused
 
-# The authority writes `[Code:1800;Desc:…]`, sometimes `Code:1313` without brackets, or right behind a Chinese word.
+# The authority writes `[Code:1800;Desc:…]`, sometimes `Code:1313` without brackets, or right behind
+# a Chinese word.
 _INNER_CODE: Final = re.compile(
     r"(?<![A-Za-z0-9_])Code\s*[:：]\s*(-?[0-9]{1,9})(?![0-9])", re.IGNORECASE
 )
@@ -23,7 +24,7 @@ NUMBER_CHARS_MAX: Final = 64
 
 
 YEARS: Final = range(2000, 2200)
-"""Of a receipt's time: the family began in 2014, and terms are counted from it."""
+"""Years of a receipt's time: the family began in 2014, and terms are counted from it."""
 
 
 _STATUS: Final = re.compile(r"-?[0-9]{1,10}")
@@ -33,51 +34,54 @@ EXPORT_NUMBER: Final = re.compile(r"[0-9]{8}E[0-9]{9,11}")
 """An invtNo of an export: customs, year, E and 9 to 11 digits (202205)."""
 
 
-def require_fields(message_type: str, found: dict[str, str], *names: str) -> None:
-    if not found.keys() >= frozenset(names):
-        missing = [name for name in names if name not in found]
+def require_fields(message_type: str, fields: dict[str, str], *names: str) -> None:
+    if not fields.keys() >= frozenset(names):
+        missing = [name for name in names if name not in fields]
         raise XmlRefused(f"{message_type} lacks {', '.join(missing)}", "unknown_shape")
     for name in names:
-        if len(found[name]) > NUMBER_CHARS_MAX:
+        if len(fields[name]) > NUMBER_CHARS_MAX:
             raise XmlRefused(
                 f"{message_type}: {name} has more than {NUMBER_CHARS_MAX} characters",
                 "invalid_value",
             )
 
 
-def read_count(message_type: str, found: dict[str, str], name: str) -> int:
-    """A number from 1; 1 where there is none: "not filled in where not split"."""
-    value = found.get(name, "1")
+def read_count(message_type: str, fields: dict[str, str], name: str) -> int:
+    """Return a number from 1; 1 where it is absent: "not filled in where not split"."""
+    value = fields.get(name, "1")
     if not (value.isascii() and value.isdecimal() and len(value) <= 9 and int(value) > 0):
         raise XmlRefused(f"{message_type}: {name} must be a number from 1", "invalid_value")
     return int(value)
 
 
-def read_status(message_type: str, found: dict[str, str]) -> str:
-    # One that is in no list here is a port's own, perhaps: the entry is kept, and a person may look.
-    if not _STATUS.fullmatch(found["returnStatus"]):
+def read_status(message_type: str, fields: dict[str, str]) -> str:
+    # One that is in no list here is a port's own, perhaps: the entry is kept, and a person may
+    # look.
+    if not _STATUS.fullmatch(fields["returnStatus"]):
         raise XmlRefused(
             f"{message_type}: returnStatus must be a number of up to 10 digits", "invalid_value"
         )
-    return found["returnStatus"]
+    return fields["returnStatus"]
 
 
 def code_in(info: str) -> str | None:
-    """The code that a receipt's text gives as its reason: the last that is no "passed", else the last; None if there is none.
+    """Return the code that a text gives as its reason: the last that is no "passed", else the last;
+    None without codes.
 
-    One text may tell of several checks: `[Code:1800;Desc:passed][Code:1313;Desc:yearly limit]` is a refusal for 1313.
+    One text may report several checks: `[Code:1800;Desc:passed][Code:1313;Desc:yearly limit]` is a
+    refusal for 1313.
     """
     plain = (
         info if info.isascii() else unicodedata.normalize("NFKC", info)
     )  # letters and digits of full width too
-    told = _INNER_CODE.findall(plain)
-    errors = [code for code in told if not codes.is_passed(code)]
-    return next(reversed(errors or told), None)
+    codes_in_text = _INNER_CODE.findall(plain)
+    errors = [code for code in codes_in_text if not codes.is_passed(code)]
+    return next(reversed(errors or codes_in_text), None)
 
 
 @lru_cache(maxsize=256)
 def return_time(value: str) -> datetime:
-    """yyyyMMddHHmmssSSS, Beijing; raises XmlRefused."""
+    """Read yyyyMMddHHmmssSSS, Beijing. Raises XmlRefused."""
     try:
         if len(value) != 17 or not (value.isascii() and value.isdecimal()):
             raise ValueError

@@ -1,6 +1,5 @@
-"""Messages of the family read: what the authority says entry by entry, any message as a JSON-able dict.
-
-An entry that cannot be read costs itself only.
+"""Messages of the family, read entry by entry or as JSON. An unreadable entry does not affect the
+others.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from shared.xml import XML_BYTES_MAX, Encodings, XmlRefused, local_name, parse_u
 
 DXP: Final = "http://www.chinaport.gov.cn/dxp"
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
-"""A CEB792 names every line of a month's lists; more than this no record unpacks to."""
+"""A CEB792 names every line of a month's lists. No record is decompressed beyond this size."""
 
 _MESSAGE: Final = re.compile(r"CEB[0-9]{3}Message")
 _REPEATED_NAMES: Final = """
@@ -37,35 +36,39 @@ _REPEATED_NAMES: Final = """
     DepartureReturn WayBillReturn SummaryReturn DeliveryReturn
 """
 _REPEATED: Final = frozenset(_REPEATED_NAMES.split())
-"""Elements that may come more than once: always a list in JSON, even when there is one."""
+"""Elements that may repeat: always a list in JSON, even when there is one."""
 
 AuthorityEntry = Receipt | TaxBill | SummaryReceipt | SummaryResult | Notice
 Reader = Callable[[etree._Element], AuthorityEntry]
 
 _READERS: Final[Mapping[str, tuple[str, Reader]]] = {
-    **{name: (entry, partial(receipts.read_receipt, name.removesuffix("Message"))) for name, (entry, _) in receipts.RECEIPTS.items()},
-    **{name: (entry, partial(notices.read_notice, name.removesuffix("Message"))) for name, (entry, _) in notices.NOTICES.items()},
+    **{
+        name: (entry, partial(receipts.read_receipt, name.removesuffix("Message")))
+        for name, (entry, _) in receipts.RECEIPTS.items()
+    },
+    **{
+        name: (entry, partial(notices.read_notice, name.removesuffix("Message")))
+        for name, (entry, _) in notices.NOTICES.items()
+    },
     **{f"{name}Message": ("Tax", partial(bills.read_bill, name)) for name in bills.BILL_MESSAGES},
     "CEB702Message": ("SummaryReturn", summaries.read_summary_receipt),
     "CEB792Message": ("SummaryResult", summaries.read_summary_result),
-}  # fmt: skip
+}
 
 
 @dataclass(slots=True)
 class ParsedMessage:
-    """The entries of one message by their number, from 1: what each tells, or why it cannot be read."""
+    """The entries of one message by number from 1: what each states, or why it cannot be read."""
 
-    told: list[tuple[int, AuthorityEntry]] = field(default_factory=list)
+    entries: list[tuple[int, AuthorityEntry]] = field(default_factory=list)
     unreadable: list[tuple[int, XmlRefused]] = field(default_factory=list)
 
 
 def parse_message(data: bytes, max_bytes: int = XML_BYTES_MAX) -> etree._Element:
-    """The root of a message of the family; raises XmlRefused for anything else."""
     return message_of(parse_untrusted(data, max_bytes))
 
 
 def message_of(root: etree._Element) -> etree._Element:
-    """The root, if it is one of a message of the family; raises XmlRefused for any other."""
     name = etree.QName(root)
     if name.namespace != CEB or not _MESSAGE.fullmatch(name.localname):
         raise XmlRefused(f"the root must be a CEB message in namespace {CEB}", "unknown_shape")
@@ -73,11 +76,12 @@ def message_of(root: etree._Element) -> etree._Element:
 
 
 def read_entries(data: bytes) -> ParsedMessage:
-    """Every entry of one message of the authority; raises XmlRefused for what is no such message.
+    """Return every entry of one message of the authority. Raises XmlRefused for anything else.
 
-    It may be in UTF-8 or in an encoding of the GB family, and may lie in the terminal node's envelope (DxpMsg).
+    The message may be UTF-8 or of the GB family, and may lie in the terminal node's envelope
+    (DxpMsg).
     """
-    answer = ParsedMessage()
+    message = ParsedMessage()
     root = _message(data)
     name, read = _READERS[local_name(root)]
     right = f"{{{CEB}}}{name}"
@@ -89,31 +93,32 @@ def read_entries(data: bytes) -> ParsedMessage:
                 raise XmlRefused(
                     f"{_type_of(root)}: an entry must be {name} in namespace {CEB}", "unknown_shape"
                 )
-            answer.told.append((number, read(entry)))
+            message.entries.append((number, read(entry)))
         except XmlRefused as refused:
-            answer.unreadable.append((number, refused))
-    return answer
+            message.unreadable.append((number, refused))
+    return message
 
 
 def parse_entries(data: bytes) -> list[AuthorityEntry]:
-    """What every entry of a message tells; raises XmlRefused where one cannot be read."""
-    answer = read_entries(data)
-    if answer.unreadable:
-        raise answer.unreadable[0][1]
-    return [told for _, told in answer.told]
+    message = read_entries(data)
+    if message.unreadable:
+        raise message.unreadable[0][1]
+    return [entry for _, entry in message.entries]
 
 
 def parse_receipts(data: bytes) -> list[Receipt]:
-    """The entries of a receipt (622, 604, 624, 606, 626, 214, 900); raises XmlRefused for any other or a broken one."""
-    told = parse_entries(data)
-    found = [each for each in told if isinstance(each, Receipt)]
-    if len(found) < len(told):
-        raise XmlRefused(f"{told[0].message_type} is not a receipt of a list", "unknown_shape")
-    return found
+    """Return the entries of a receipt (622, 604, 624, 606, 626, 214, 900). Raises XmlRefused for
+    any other message.
+    """
+    parsed = parse_entries(data)
+    receipts = [each for each in parsed if isinstance(each, Receipt)]
+    if len(receipts) < len(parsed):
+        raise XmlRefused(f"{parsed[0].message_type} is not a receipt of a list", "unknown_shape")
+    return receipts
 
 
 def keep_entry(data: bytes, number: int) -> bytes:
-    """The message with nothing but its entry of this number, in UTF-8 and out of its envelope."""
+    """Return the message with only the entry of this number, in UTF-8 and without its envelope."""
     root = _message(data)
     for at, entry in enumerate(list(_entries(root)), 1):
         if at != number:
@@ -132,14 +137,16 @@ def _message(data: bytes) -> etree._Element:
 
 
 def _unwrapped(root: etree._Element) -> bytes:
-    """The business message in a terminal node's envelope, or in one that a transport node put round it (edition 202205)."""
+    """Return the business message in the envelope of a terminal node or a transport node (edition
+    202205).
+    """
     names = {"DxpMsg": "Data", "DxpMsgSv": "DxpMsg/Data"}
     path = names.get(local_name(root))
-    found = root.findall("/".join(f"{{{DXP}}}{name}" for name in path.split("/"))) if path else []
-    if len(found) != 1:
+    data = root.findall("/".join(f"{{{DXP}}}{name}" for name in path.split("/"))) if path else []
+    if len(data) != 1:
         raise XmlRefused(f"{local_name(root)} is no envelope with one Data in it", "unknown_shape")
     try:
-        return base64.b64decode("".join((found[0].text or "").split()), validate=True)
+        return base64.b64decode("".join((data[0].text or "").split()), validate=True)
     except (binascii.Error, ValueError):
         raise XmlRefused(f"the Data of {local_name(root)} is not Base64") from None
 
@@ -149,9 +156,10 @@ _ENTRIES: Final = frozenset(entry for entry, _ in _READERS.values())
 
 
 def _entries(root: etree._Element) -> Iterator[etree._Element]:
-    """The entries of a message, and what may be meant for one: under another name, or in another namespace.
+    """Yield the entries of a message and what may be meant as one: another name, or another
+    namespace.
 
-    A sender's own elements beside them, in a namespace of their own, are none.
+    A sender's own elements in a namespace of their own are none.
     """
     right = f"{{{CEB}}}{_READERS[local_name(root)][0]}"
     for child in root:
@@ -170,10 +178,6 @@ def _type_of(root: etree._Element) -> str:
 
 
 def to_json(data: bytes) -> dict[str, Any]:
-    """Any message of the family as a dict.
-
-    Its type, guid, version, and the elements by name, texts as they are.
-    """
     root = parse_message(data)
     head = {
         "message": local_name(root).removesuffix("Message"),
@@ -184,15 +188,15 @@ def to_json(data: bytes) -> dict[str, Any]:
 
 
 def _children(element: etree._Element) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    document: dict[str, Any] = {}
     for child in element:
         name = local_name(child)
         value = _children(child) if len(child) else text_of(child)
         if name in _REPEATED:
-            found.setdefault(name, []).append(value)
-        elif name in found:
-            kept = found[name]
-            found[name] = [*kept, value] if isinstance(kept, list) else [kept, value]
+            document.setdefault(name, []).append(value)
+        elif name in document:
+            existing = document[name]
+            document[name] = [*existing, value] if isinstance(existing, list) else [existing, value]
         else:
-            found[name] = value
-    return found
+            document[name] = value
+    return document

@@ -1,4 +1,6 @@
-"""DOC."""
+"""Receipts about lists, cancellations, returns and whole messages (CEB622, 604, 624, 606, 626, 214,
+900). Pure.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,10 @@ _ORIGINAL_GUID: Final = re.compile(r"""\bguid\s*=\s*["']([0-9A-Za-z-]{36})["']""
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One entry of a receipt: what the authority says of one document at `at` (Beijing).
+    """One entry of a receipt: what the authority states of one document at `at` (Beijing).
 
-    `info` is its text as it came: it may name persons, so show `public_info` instead. A 900 answers a whole
-    message, by `original_guid` where its text shows it and by `original_id` (the exchange platform's).
+    `info` is the raw text and may name persons: show `public_info`. A 900 answers a whole message,
+    by `original_guid` from its text and `original_id` (the exchange platform's).
     """
 
     message_type: str
@@ -58,15 +60,11 @@ class Receipt:
 
     @property
     def code(self) -> str:
-        """Why, as precisely as the receipt says: the inner code, else the status."""
         return self.inner_code or self.status
 
     @property
     def public_info(self) -> str:
-        """The codes with this project's own words for them.
-
-        Nothing the authority quoted from the document.
-        """
+        """Return the codes in this project's own words, without text quoted from the document."""
         known = codes.error(self.code)
         status = codes.find_status(self.status)
         meaning = (
@@ -80,35 +78,43 @@ class Receipt:
 
 
 NUMBERS: Final = ("copNo", "coElNo", "preNo", "invtNo")
-"""By which an entry names a list."""
+"""Numbers by which an entry names a list."""
 
 
 def read_receipt(message_type: str, entry: etree._Element) -> Receipt:
-    """An entry of a receipt (622, 604, 624, 606, 626, 214, 900); raises XmlRefused for one that cannot be followed."""
-    found = fields_of(entry)
+    """Return an entry of a receipt. Raises XmlRefused for one that cannot be followed."""
+    fields = fields_of(entry)
     number = RECEIPTS[f"{message_type}Message"][1]
     # By the number that customs gave it a list is known without ours.
-    own = (number,) if number and "invtNo" not in found else ()
+    own = (number,) if number and "invtNo" not in fields else ()
     require_fields(
         message_type,
-        found,
+        fields,
         "returnStatus",
         "returnTime",
         *own,
-        *[name for name in NUMBERS if name in found],
+        *[name for name in NUMBERS if name in fields],
     )
-    info = found.get("returnInfo", "")
-    status = read_status(message_type, found)
-    original = _ORIGINAL_GUID.search(found.get("oriBizMessage", "")[:4000])
-    if not number and original is None and "oriCopMsgId" not in found:
+    info = fields.get("returnInfo", "")
+    status = read_status(message_type, fields)
+    original = _ORIGINAL_GUID.search(fields.get("oriBizMessage", "")[:4000])
+    if not number and original is None and "oriCopMsgId" not in fields:
         raise XmlRefused(
-            f"{message_type} names no message: found neither oriCopMsgId nor a guid in oriBizMessage",
+            f"{message_type} names no message: found neither oriCopMsgId nor a guid in "
+            "oriBizMessage",
             "unknown_shape",
         )
     return Receipt(
-        message_type=message_type, status=status, at=return_time(found["returnTime"]), info=info,
-        cop_no=found.get(number), pre_no=found.get("preNo"), invt_no=found.get("invtNo"),
+        message_type=message_type,
+        status=status,
+        at=return_time(fields["returnTime"]),
+        info=info,
+        cop_no=fields.get(number),
+        pre_no=fields.get("preNo"),
+        invt_no=fields.get("invtNo"),
         inner_code=code_in(info) or (status if status.startswith("-") else None),
-        original_id=found.get("oriCopMsgId"), original_type=found.get("oriMessageType"),
-        original_guid=original[1].upper() if original else None, statistics_flag=found.get("statisticsFlag"),
-    )  # fmt: skip
+        original_id=fields.get("oriCopMsgId"),
+        original_type=fields.get("oriMessageType"),
+        original_guid=original[1].upper() if original else None,
+        statistics_flag=fields.get("statisticsFlag"),
+    )

@@ -39,7 +39,9 @@ _D: Final = f"{{{DS}}}"
 
 
 class SignatureRefused(Unprocessable):
-    """The signature is missing, of another kind, not over the whole message, or not of this certificate."""
+    """The signature is missing, of another kind, of another certificate, or not over the whole
+    message.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__("signature", message)
@@ -47,14 +49,11 @@ class SignatureRefused(Unprocessable):
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs messages with the declarant's key."""
-
     key: rsa.RSAPrivateKey
     certificate: x509.Certificate
 
     @classmethod
     def from_pem(cls, key: bytes, certificate: bytes) -> Self:
-        """From a PEM private key (RSA, not encrypted) and its PEM certificate; raises Misconfigured."""
         try:
             private = serialization.load_pem_private_key(key, password=None)
             public = x509.load_pem_x509_certificate(certificate)
@@ -69,7 +68,6 @@ class Signer:
 
     @classmethod
     def from_dir(cls, keys: Path) -> Self:
-        """From the files `ensure_keys` makes; raises Misconfigured if one cannot be read."""
         try:
             return cls.from_pem(
                 (keys / KEY_FILE).read_bytes(), (keys / CERTIFICATE_FILE).read_bytes()
@@ -80,12 +78,12 @@ class Signer:
             ) from None
 
     def bytes_added(self) -> int:
-        """Bytes by which a signature makes a message longer: the same for every message, measured on a small one."""
+        """Return the bytes a signature adds: equal for every message, measured on a small one."""
         small = b"<?xml version='1.0' encoding='UTF-8'?>\n<a>b</a>"
         return len(self.sign(small)) - len(small)
 
     def sign(self, message: bytes) -> bytes:
-        """The message with its signature as the root's last child.
+        """Return the message with its signature as the root's last child.
 
         Raises XmlRefused, or SignatureRefused if signed already.
         """
@@ -96,10 +94,11 @@ class Signer:
         return _written(root)
 
     def sign_canonical(self, message: bytes) -> bytes:
-        """The same for a message of `build`: a line with the XML declaration, and the root element in canonical form.
+        """Sign a message of `build`: a line with the XML declaration, and the root element in
+        canonical form.
 
-        What is signed are its bytes as they are. No tree is made of them: the signature is made in the root without its
-        content, and the content is put back. Raises XmlRefused for a message that is too large.
+        The bytes are signed as they are, without a tree: the signature is made in the root without
+        its content, and the content is put back. Raises XmlRefused for a message that is too large.
         """
         if len(message) > XML_BYTES_MAX:
             raise XmlRefused(
@@ -115,7 +114,6 @@ class Signer:
         return signed[:behind] + message[inside:end] + signed[behind:]
 
     def _add_signature(self, root: etree._Element, digest: bytes) -> None:
-        """Sign what has this SHA-256 digest; the signature is the last child of its root."""
         signature = etree.SubElement(root, f"{_D}Signature", nsmap={"ds": DS})
         signed_info = etree.SubElement(signature, f"{_D}SignedInfo")
         etree.SubElement(signed_info, f"{_D}CanonicalizationMethod", Algorithm=C14N)
@@ -135,19 +133,19 @@ class Signer:
 
 
 def verify(message: bytes, certificate: x509.Certificate) -> bytes:
-    """What was signed, canonical and without the signature: read this, not the message.
+    """Return what was signed, canonical and without the signature: read this, not the message.
 
     Raises XmlRefused, SignatureRefused.
 
-    Only one form is accepted, so there is nothing to wrap: the root's only signature, a direct child, with
-    one reference and that to the whole document (`URI=""`), by exactly these algorithms. The certificate is
-    the caller's; what the message says of keys is not read.
+    Only one form is accepted, so no content can be wrapped: one signature, a direct child of the
+    root, with one reference to the whole document (`URI=""`), by exactly these algorithms. The
+    certificate is the caller's; keys named in the message are ignored.
     """
     root = parse_untrusted(message)
-    found = root.findall(f".//{_D}Signature")
-    if len(found) != 1 or found[0].getparent() is not root:
+    signatures = root.findall(f".//{_D}Signature")
+    if len(signatures) != 1 or signatures[0].getparent() is not root:
         raise SignatureRefused("a message has one signature, the root's own child")
-    signature = found[0]
+    signature = signatures[0]
     signed_info, value = _only(signature, "SignedInfo"), _only(signature, "SignatureValue")
     expected = _digest_expected(signed_info)
     signed_info_bytes = _canonical(signed_info)
@@ -166,7 +164,6 @@ def verify(message: bytes, certificate: x509.Certificate) -> bytes:
 
 
 def _digest_expected(signed_info: etree._Element) -> bytes:
-    """The digest a SignedInfo of the one accepted form claims."""
     children = _exactly(signed_info, ("CanonicalizationMethod", "SignatureMethod", "Reference"))
     reference = children[2]
     transforms, method, digest = _exactly(reference, ("Transforms", "DigestMethod", "DigestValue"))
@@ -182,7 +179,8 @@ def _digest_expected(signed_info: etree._Element) -> bytes:
     )
     if not all(wanted):
         raise SignatureRefused(
-            "the signature must cover the whole document by enveloped C14N 20010315, SHA-256 and RSA"
+            "the signature must cover the whole document by enveloped C14N 20010315, SHA-256 and "
+            "RSA"
         )
     return _decoded(digest)
 
@@ -197,10 +195,10 @@ def _exactly(element: etree._Element, names: Sequence[str]) -> list[etree._Eleme
 
 
 def _only(element: etree._Element, name: str) -> etree._Element:
-    found = element.findall(f"{_D}{name}")
-    if len(found) != 1:
+    children = element.findall(f"{_D}{name}")
+    if len(children) != 1:
         raise SignatureRefused(f"a signature has one {name}")
-    return found[0]
+    return children[0]
 
 
 def _algorithm(element: etree._Element) -> str:
@@ -240,10 +238,6 @@ def _cut(element: etree._Element) -> None:
 def ensure_keys(
     keys: Path, common_name: str = "crossborder sandbox declarant"
 ) -> tuple[Path, Path]:
-    """The signing key and certificate of an embedded stack, made if missing.
-
-    RSA 2048, self-signed, files of mode 0600.
-    """
     key_path, certificate_path = keys / KEY_FILE, keys / CERTIFICATE_FILE
     if key_path.exists() and certificate_path.exists():
         return key_path, certificate_path
@@ -252,10 +246,15 @@ def ensure_keys(
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     now = datetime.now(UTC)
     certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=3650)).sign(key, hashes.SHA256())
-    )  # fmt: skip
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=3650))
+        .sign(key, hashes.SHA256())
+    )
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

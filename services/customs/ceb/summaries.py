@@ -1,4 +1,4 @@
-"""DOC."""
+"""Replies to summary requests (CEB702) and the declarations made of them (CEB792). Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from shared.xml import XmlRefused, fields_of, local_name
 
 @dataclass(frozen=True, slots=True)
 class SummaryReceipt:
-    """One entry of a CEB702: what the authority says of message `seq` of a summary request. `named`: lists that its text names."""
+    """One entry of a CEB702: the reply to message `seq` of a summary request. `named`: lists in its
+    text.
+    """
 
     cop_no: str
     seq: int
@@ -36,16 +38,15 @@ class SummaryReceipt:
 
     @property
     def public_info(self) -> str:
-        """The code with this project's own words for it, and the numbers of the lists."""
         known = codes.error(self.code) if self.code else None
         meaning = known.meaning if known else codes.status(self.status).meaning
-        told = f"[Code:{self.code};Desc:{meaning}]" if self.code else meaning
-        return f"{told}: {', '.join(self.named[:20])}" if self.named else told
+        text = f"[Code:{self.code};Desc:{meaning}]" if self.code else meaning
+        return f"{text}: {', '.join(self.named[:20])}" if self.named else text
 
 
 @dataclass(frozen=True, slots=True)
 class ResultLine:
-    """A line of a list and the line of the declaration that it went into (gnum, gseqno)."""
+    """A line of a list, and the line of the declaration that it went into (gnum, gseqno)."""
 
     invt_no: str
     line_no: int
@@ -55,12 +56,14 @@ class ResultLine:
 
 @dataclass(frozen=True, slots=True)
 class SummaryResult:
-    """One entry of a CEB792: a declaration that customs made, or what changed about it; it may come without lines."""
+    """One entry of a CEB792: a declaration that customs made, or a change of it; it may have no
+    lines.
+    """
 
     sum_no: str
     decl_seq_no: str
     status: str
-    """decState: its values are customs' own."""
+    """decState; its values are customs' own."""
     at: datetime
     customs_code: str
     entry_id: str | None = None
@@ -79,23 +82,28 @@ _INVT_NO: Final = re.compile(rf"(?<![0-9A-Z]){EXPORT_NUMBER.pattern}(?![0-9A-Z])
 
 
 def read_summary_receipt(entry: etree._Element) -> SummaryReceipt:
-    """The SummaryReturn of a CEB702; raises XmlRefused for one that lacks what it is about."""
-    found = fields_of(entry)
-    require_fields("CEB702", found, "copNo", "returnStatus", "returnTime")
-    status, info = found["returnStatus"], found.get("returnInfo", "")
+    """Return the SummaryReturn of a CEB702. Raises XmlRefused for one without its subject."""
+    fields = fields_of(entry)
+    require_fields("CEB702", fields, "copNo", "returnStatus", "returnTime")
+    status, info = fields["returnStatus"], fields.get("returnInfo", "")
     try:
         codes.status(status)
     except codes.UnknownCode as error:
         raise XmlRefused(f"CEB702: {error}", "invalid_value") from None
     return SummaryReceipt(
-        cop_no=found["copNo"], seq=read_count("CEB702", found, "msgSeqNo"), status=status, at=return_time(found["returnTime"]), info=info,
-        code=code_in(info) or (status if status.startswith("-") else None), sum_no=found.get("sumNo"),
+        cop_no=fields["copNo"],
+        seq=read_count("CEB702", fields, "msgSeqNo"),
+        status=status,
+        at=return_time(fields["returnTime"]),
+        info=info,
+        code=code_in(info) or (status if status.startswith("-") else None),
+        sum_no=fields.get("sumNo"),
         named=tuple(dict.fromkeys(_INVT_NO.findall(info))),
-    )  # fmt: skip
+    )
 
 
 def read_summary_result(entry: etree._Element) -> SummaryResult:
-    """The SummaryResult of a CEB792; raises XmlRefused for one that contradicts itself."""
+    """Return the SummaryResult of a CEB792. Raises XmlRefused for one that contradicts itself."""
     heads = [fields_of(child) for child in entry if local_name(child) == "SummaryResultHead"]
     if len(heads) != 1:
         raise XmlRefused("CEB792: an entry has no SummaryResultHead, or several", "unknown_shape")
@@ -110,19 +118,27 @@ def read_summary_result(entry: etree._Element) -> SummaryResult:
     if seq > count:
         raise XmlRefused("CEB792: msgSeqNo is beyond msgCount", "invalid_value")
     return SummaryResult(
-        sum_no=head["sumNo"], decl_seq_no=head["declSeqNo"], status=head["decState"], at=return_time(head["opDate"]),
-        customs_code=head["customsCode"], entry_id=head.get("entryId"), tmp_no=head.get("decTmpNo"), pre_no=head.get("decPreNo"),
-        count=count, seq=seq, lines=lines,
-    )  # fmt: skip
+        sum_no=head["sumNo"],
+        decl_seq_no=head["declSeqNo"],
+        status=head["decState"],
+        at=return_time(head["opDate"]),
+        customs_code=head["customsCode"],
+        entry_id=head.get("entryId"),
+        tmp_no=head.get("decTmpNo"),
+        pre_no=head.get("decPreNo"),
+        count=count,
+        seq=seq,
+        lines=lines,
+    )
 
 
 def _result_line(element: etree._Element) -> ResultLine:
-    found = fields_of(element)
+    fields = fields_of(element)
     element.clear()  # a result has up to 100,000 lines, and its tree takes seven times its bytes
-    require_fields("CEB792", found, "invtNo", "gseqno", "gnum", "gcode")
+    require_fields("CEB792", fields, "invtNo", "gseqno", "gnum", "gcode")
     return ResultLine(
-        found["invtNo"],
-        read_count("CEB792", found, "gnum"),
-        read_count("CEB792", found, "gseqno"),
-        found["gcode"],
+        fields["invtNo"],
+        read_count("CEB792", fields, "gnum"),
+        read_count("CEB792", fields, "gseqno"),
+        fields["gcode"],
     )

@@ -1,6 +1,5 @@
-"""Which element of which message each field becomes, in the order of the schema (edition 202205).
-
-One table a message.
+"""The elements of each message and the fields they come from, in the order of the schema (edition
+202205).
 """
 
 from __future__ import annotations
@@ -180,8 +179,8 @@ EXPORT_RETURN_HEAD: Final = compiled((
     Column("logisticsNo", "logistics_no", text(80)), *_party("logistics", "logistics"),
     Column("coElNo", "cop_no", text(30)), Column("preNo", "pre_no", text(18), optional=True),
     Column("invtNo", "invt_no", text(20)),
-    # The text of the specification says 9661 or 1261, its schema 9610, 1210 or 1239: the caller's policy
-    # decides.
+    # The text of the specification says 9661 or 1261, its schema 9610, 1210 or 1239: the caller's
+    # policy decides.
     Column("tradeMode", "trade_mode", exactly(4), optional=True),
     *_party("agent", "agent"), Column("billNo", "bill_no", text(37)), Column("ieFlag", None, fixed("I")),
     Column("trafMode", "traf_mode", exactly(1)), Column("trafName", "vehicle", text(100)),
@@ -209,7 +208,8 @@ SUMMARY_HEAD: Final = compiled((
     *_party("agent", "agent"), *_party("ebc", "merchant"), *_party("declAgent", "broker"),
     Column("loctNo", "site_code", text(10), optional=True),
     Column("summaryFlag", "summary_flag", exactly(1)),
-    # The text says "1 or not filled in", the schema wants one character: 0 stands for not filled in.
+    # The text says "1 or not filled in", the schema wants one character: 0 stands for not filled
+    # in.
     Column("itemNameFlag", "item_name_flag", exactly(1)),
     # "Not filled in where not split" says the text, the schema wants both: 1 of 1.
     Column("msgCount", "count", whole), Column("msgSeqNo", "seq", whole), _NOTE,
@@ -222,7 +222,7 @@ _ALL: Final = (
 
 
 def check(source: str, value: Any) -> None:
-    """Write a value as every message has it that takes this field.
+    """Write a value as every message with this field does.
 
     Raises ValueError with the element and its rule; KeyError for a field that no message has.
     """

@@ -1,6 +1,5 @@
-"""Messages against the authority's own schemas, which are not part of this release.
-
-The caller names their folder.
+"""Messages checked against the authority's schemas, which are not part of this release: the caller
+names their folder.
 """
 
 from __future__ import annotations
@@ -25,9 +24,8 @@ class SchemasMissing(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class SchemaFault:
-    """Where a message breaks the schema: line, element, and what the schema says.
-
-    The element's own text is not quoted.
+    """Where a message breaks the schema: line, element and rule. The element's text is
+    not quoted.
     """
 
     line: int
@@ -37,7 +35,6 @@ class SchemaFault:
 
 @lru_cache(maxsize=4)
 def _schemas(folder: Path) -> tuple[tuple[frozenset[str], etree.XMLSchema], ...]:
-    """Each schema with the messages it declares."""
     loaded = []
     parser = etree.XMLParser(no_network=True, load_dtd=False, resolve_entities=False)
     for name in SCHEMA_FILES:
@@ -58,7 +55,7 @@ def _schemas(folder: Path) -> tuple[tuple[frozenset[str], etree.XMLSchema], ...]
 
 
 def validate(data: bytes, folder: Path) -> list[SchemaFault]:
-    """Every fault of a message against the schema that declares it, none if it is valid.
+    """Return every fault of a message against its schema, none if it is valid.
 
     Raises XmlRefused, SchemasMissing.
     """
@@ -82,7 +79,9 @@ def _fault(line: int, message: str) -> SchemaFault:
 
 
 def _without_value(rule: str) -> str:
-    """libxml2's sentence without the value it quotes: `[facet 'maxLength'] The value 'Zhang San' has …`."""
+    """Return libxml2's sentence without the value it quotes: `[facet 'maxLength'] The value 'Zhang
+    San' has …`.
+    """
     head, quoted, tail = rule.partition("The value '")
     if quoted:
         return f"{head}the value {tail.rpartition(chr(39))[2].lstrip()}"

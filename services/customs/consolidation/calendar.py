@@ -1,4 +1,4 @@
-"""Working days in China, with the days moved to weekends for them."""
+"""Working days in China, with the weekend days worked in their place."""
 
 from __future__ import annotations
 
@@ -13,5 +13,7 @@ _CHINA: Final = holidays.country_holidays("CN")
 
 @lru_cache(maxsize=256)
 def is_working_day(day: date) -> bool:
-    """Whether offices are open. The days of a year are published in the autumn before it; until then only weekends are known."""
+    """Return whether offices are open. A year's holidays are published the autumn before; until
+    then only weekends count.
+    """
     return bool(_CHINA.is_working_day(day))

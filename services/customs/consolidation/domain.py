@@ -1,4 +1,6 @@
-"""The consolidation of released export lists: a summary request (CEB701), and the declarations customs makes of it (CEB792). Pure."""
+"""Consolidation of released export lists: a summary request (CEB701) and the declarations made of
+it (CEB792). Pure.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,6 @@ from shared.values import replace
 
 
 class SummaryState(StrEnum):
-    """Where a summary request stands."""
-
     REQUESTED = "requested"
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -31,7 +31,7 @@ LIVE: Final = (
     SummaryState.DECLARED,
     SummaryState.CLOSED,
 )
-"""It holds its lists: no other request may take them up."""
+"""States in which a request holds its lists: no other request may take them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +41,22 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """100 or a negative code on one of them."""
+    """100 or a negative code on one of its messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """Every line of its lists is in a declaration that has a number."""
+    """Every line of its lists is in a numbered declaration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """And every one of these declarations is closed."""
+    """All these declarations are closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListsFreed:
-    """A refused request's lists are free to be asked for anew."""
+    """The lists of a refused request may be requested again."""
 
 
 SUMMARY: Final = Transitions[SummaryState](
@@ -78,8 +78,6 @@ SUMMARY: Final = Transitions[SummaryState](
 
 
 class DeclarationStage(StrEnum):
-    """Where a declaration that customs made stands."""
-
     GENERATED = "generated"
     DECLARED = "declared"
     RETURNED = "returned"
@@ -88,17 +86,17 @@ class DeclarationStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NumberGiven:
-    """It has an entryId."""
+    """The declaration has an entryId."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentBack:
-    """Customs returned it to the broker, who must correct it."""
+    """Customs returned the declaration to the broker, who must correct it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Its decState says that it is closed."""
+    """The decState says that the declaration is closed."""
 
 
 DECLARATION: Final = Transitions[DeclarationStage](
@@ -131,8 +129,11 @@ DECLARATION: Final = Transitions[DeclarationStage](
 
 @dataclass(frozen=True, slots=True)
 class SummaryPolicy:
-    """What the declarant decides: which refusals ask for patience only, how often to ask, and how long to wait first; at most so
-    long after a failure on the way, which is asked again until the way is free."""
+    """Which refusals only ask for patience, how often to request, and the first and longest wait in
+    seconds.
+
+    After a failure in transit the request is repeated until the way is free.
+    """
 
     ask_again: Collection[str]
     attempts_max: int
@@ -145,8 +146,10 @@ ReplyMeaning = Literal["waiting", "accepted", "returned"]
 
 @dataclass(frozen=True, slots=True)
 class SummaryReply:
-    """One entry of a CEB702, on message `seq` of a request. `named`: the lists its text names; `on_the_way`: no officer of customs
-    refused it, the way is blocked or our own signature is refused."""
+    """One entry of a CEB702, on message `seq` of a request. `named`: lists in its text.
+
+    `on_the_way`: no officer refused it; the way is blocked or our signature is refused.
+    """
 
     cop_no: str
     seq: int
@@ -162,9 +165,11 @@ class SummaryReply:
 
 @dataclass(frozen=True)
 class Summary:
-    """A summary request in `parts` messages. `lines`: those of its lists, all in all; `attempt`: how often its lists were asked for.
+    """A summary request in `parts` messages. `lines` counts the lines of its lists, `attempt` how
+    often they were requested.
 
-    `again_at`: when its lists are free again; None while it is not refused, or where a person must say so first.
+    `again_at`: when its lists are free again. None if not refused, or where a person must decide
+    first.
     """
 
     summary_id: UUID
@@ -182,41 +187,44 @@ class Summary:
 
 
 def apply_reply(
-    s: Summary, told: SummaryReply, of_it: Collection[str], policy: SummaryPolicy
+    s: Summary, reply: SummaryReply, of_it: Collection[str], policy: SummaryPolicy
 ) -> tuple[Summary, frozenset[str]]:
-    """Follow a receipt; `of_it` are the named lists that are the request's. Also tells which lists are set aside for a person.
+    """Apply a receipt and return which lists are set aside for a person. `of_it` are the named
+    lists in this request.
 
-    A refusal that names lists sets these aside and frees the others; one that asks for patience frees all after a wait, and so
-    does a failure on the way, with growing pauses; any other waits for a person. What a decided request is told changes nothing.
+    A refusal that names lists sets these aside and frees the others. One that asks for patience
+    frees all after a wait, a failure in transit with growing pauses. Any other waits for a person.
+    A decided request never changes.
     """
-    s = replace(s, sum_no=s.sum_no or told.sum_no)
-    if told.meaning == "waiting" or s.state not in (SummaryState.REQUESTED, SummaryState.ACCEPTED):
+    s = replace(s, sum_no=s.sum_no or reply.sum_no)
+    if reply.meaning == "waiting" or s.state not in (SummaryState.REQUESTED, SummaryState.ACCEPTED):
         return s, frozenset()
-    s = replace(s, status=told.status, code=told.code, info=told.info)
-    if told.meaning == "accepted":
-        s = replace(s, accepted=s.accepted | {told.seq})
+    s = replace(s, status=reply.status, code=reply.code, info=reply.info)
+    if reply.meaning == "accepted":
+        s = replace(s, accepted=s.accepted | {reply.seq})
         whole = s.state is SummaryState.REQUESTED and s.accepted >= set(range(1, s.parts + 1))
         return (_step(s, Accepted()) if whole else s), frozenset()
     s = _step(s, Refused())
-    aside = frozenset(told.named) & frozenset(of_it)
+    aside = frozenset(reply.named) & frozenset(of_it)
     if aside:
-        return replace(s, again_at=told.at), aside
-    if told.on_the_way:
+        return replace(s, again_at=reply.at), aside
+    if reply.on_the_way:
         pause_s = min(policy.wait_s * 2 ** min(s.attempt - 1, 20), policy.wait_max_s)
-        return replace(s, again_at=told.at + timedelta(seconds=pause_s)), frozenset()
-    if (told.code or told.status) in policy.ask_again and s.attempt < policy.attempts_max:
-        s = replace(s, again_at=told.at + timedelta(seconds=policy.wait_s))
+        return replace(s, again_at=reply.at + timedelta(seconds=pause_s)), frozenset()
+    if (reply.code or reply.status) in policy.ask_again and s.attempt < policy.attempts_max:
+        s = replace(s, again_at=reply.at + timedelta(seconds=policy.wait_s))
     return s, frozenset()
 
 
 def free(s: Summary) -> Summary:
-    """Its time has come: the lists that were not set aside may be asked for anew."""
     return _step(s, ListsFreed())
 
 
 @dataclass(frozen=True, slots=True)
 class DeclarationResult:
-    """One entry of a CEB792: what customs says of a declaration it made. `lines` are in message `seq` of `count`, None: no lines told."""
+    """One entry of a CEB792: the state of a declaration that customs made, in message `seq` of
+    `count`.
+    """
 
     sum_no: str
     decl_seq_no: str
@@ -232,18 +240,19 @@ class DeclarationResult:
 
 @dataclass(frozen=True)
 class SummaryDeclaration:
-    """A declaration customs made of a request's lists; `told` are the messages whose lines came, of `count`.
+    """A declaration that customs made of a request's lists. `told` are the messages with lines
+    received, of `count`.
 
-    `said`: the last stage that was announced of it.
+    `said`: the last stage announced.
     """
 
     decl_seq_no: str
     sum_no: str
     count: int = 1
-    told: frozenset[int] = frozenset()
+    received_parts: frozenset[int] = frozenset()
     lines: int = 0
     stage: DeclarationStage = DeclarationStage.GENERATED
-    said: DeclarationStage = DeclarationStage.GENERATED
+    published_stage: DeclarationStage = DeclarationStage.GENERATED
     dec_state: str = ""
     entry_id: str | None = None
     tmp_no: str | None = None
@@ -251,27 +260,38 @@ class SummaryDeclaration:
 
     @property
     def complete(self) -> bool:
-        """All of its lines came."""
         # Not by a set of all numbers: the count is the sender's word.
-        return all(seq in self.told for seq in range(1, self.count + 1))
+        return all(seq in self.received_parts for seq in range(1, self.count + 1))
 
 
 def apply_result(
-    found: SummaryDeclaration | None, told: DeclarationResult, lines: int
+    existing: SummaryDeclaration | None, result: DeclarationResult, lines: int
 ) -> SummaryDeclaration:
-    """Follow one result, with so many lines. A declaration never goes back from closed, and its number once given stays till another."""
-    d = found or SummaryDeclaration(told.decl_seq_no, told.sum_no)
-    if lines and told.seq not in d.told:
-        d = replace(d, told=d.told | {told.seq}, lines=d.lines + lines, count=told.count)
+    """Apply one result with so many lines. A closed declaration stays closed, and a number stays
+    until another replaces it.
+    """
+    d = existing or SummaryDeclaration(result.decl_seq_no, result.sum_no)
+    if lines and result.seq not in d.received_parts:
+        d = replace(
+            d,
+            received_parts=d.received_parts | {result.seq},
+            lines=d.lines + lines,
+            count=result.count,
+        )
     if d.stage is DeclarationStage.CLOSED:
         return d
-    d = replace(d, dec_state=told.dec_state, tmp_no=told.tmp_no or d.tmp_no, pre_no=told.pre_no or d.pre_no,
-                entry_id=told.entry_id or d.entry_id)  # fmt: skip
-    if told.meaning == "returned":
+    d = replace(
+        d,
+        dec_state=result.dec_state,
+        tmp_no=result.tmp_no or d.tmp_no,
+        pre_no=result.pre_no or d.pre_no,
+        entry_id=result.entry_id or d.entry_id,
+    )
+    if result.meaning == "returned":
         return replace(d, stage=DECLARATION.next(d.stage, SentBack()))
     if d.entry_id is not None:
         d = replace(d, stage=DECLARATION.next(d.stage, NumberGiven()))
-        if told.meaning == "finished":
+        if result.meaning == "finished":
             d = replace(d, stage=DECLARATION.next(d.stage, Finished()))
     return d
 
@@ -279,24 +299,23 @@ def apply_result(
 def take_unpublished_stages(
     d: SummaryDeclaration,
 ) -> tuple[SummaryDeclaration, tuple[DeclarationStage, ...]]:
-    """What is to be announced of a declaration and was not yet: that it has a number, once all its lines came; that it is closed."""
+    """Return the stages not announced yet: numbered, once all lines arrived; closed."""
     if (
         not d.complete
         or d.stage not in (DeclarationStage.DECLARED, DeclarationStage.CLOSED)
-        or d.said is d.stage
-        or d.said is DeclarationStage.CLOSED
+        or d.published_stage is d.stage
+        or d.published_stage is DeclarationStage.CLOSED
     ):
         return d, ()
     stages = (
         (DeclarationStage.DECLARED, DeclarationStage.CLOSED)
-        if d.said is DeclarationStage.GENERATED and d.stage is DeclarationStage.CLOSED
+        if d.published_stage is DeclarationStage.GENERATED and d.stage is DeclarationStage.CLOSED
         else (d.stage,)
     )
-    return replace(d, said=d.stage), stages
+    return replace(d, published_stage=d.stage), stages
 
 
 def apply_declarations(s: Summary, declarations: Iterable[SummaryDeclaration]) -> Summary:
-    """Where the request stands by what was made of it."""
     made = list(declarations)
     covered = bool(made) and all(d.complete for d in made) and sum(d.lines for d in made) == s.lines
     if not covered:

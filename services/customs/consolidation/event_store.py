@@ -1,4 +1,4 @@
-"""DOC."""
+"""SQL for events about lists that wait to be published."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from shared.database import Connection
 
 
 async def queue_events_of_lists(conn: Connection, kind: str, summary_id: UUID) -> None:
-    """A word on every list of a request is to be said."""
     await conn.execute(
-        "INSERT INTO summary_word (order_id, kind, summary_id) SELECT order_id, $1, summary_id FROM export_list WHERE summary_id = $2 "
-        "ORDER BY part, order_id",
-        kind, summary_id,
-    )  # fmt: skip
+        "INSERT INTO summary_word (order_id, kind, summary_id) SELECT order_id, $1, summary_id "
+        "FROM export_list WHERE summary_id = $2 ORDER BY part, order_id",
+        kind,
+        summary_id,
+    )
 
 
 async def queue_events_of_declaration(
     conn: Connection, kind: str, summary_id: UUID, decl_seq_no: str
 ) -> None:
-    """A word on every list with a line in a declaration is to be said."""
     await conn.execute(
-        "INSERT INTO summary_word (order_id, kind, summary_id, decl_seq_no) SELECT DISTINCT e.order_id, $1, $2::uuid, $3 "
-        "FROM summary_line l JOIN export_list e USING (invt_no) WHERE l.decl_seq_no = $3 ORDER BY e.order_id",
-        kind, summary_id, decl_seq_no,
-    )  # fmt: skip
+        "INSERT INTO summary_word (order_id, kind, summary_id, decl_seq_no) SELECT DISTINCT "
+        "e.order_id, $1, $2::uuid, $3 FROM summary_line l JOIN export_list e USING (invt_no) "
+        "WHERE l.decl_seq_no = $3 ORDER BY e.order_id",
+        kind,
+        summary_id,
+        decl_seq_no,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class PendingEvent:
-    """A fact about an order that is to be announced; `version` counts those said of its declaration before, `parts` is JSON: the lines
-    of the list with those of the declaration."""
+    """An event about an order to publish. `version` counts the events of its declaration before.
+
+    `parts` is JSON: lines of the list with those of the declaration.
+    """
 
     id: int
     order_id: UUID
@@ -51,16 +55,19 @@ class PendingEvent:
 
 
 async def lock_pending(conn: Connection, most: int) -> list[PendingEvent]:
-    """The first words that are not said yet, their declarations locked; those another transaction has in hand are passed over."""
+    """Return the first pending events with their declarations locked. Those that another
+    transaction holds are skipped.
+    """
     rows = await conn.fetch(
-        "SELECT w.id, w.order_id, d.version, w.kind, e.invt_no, s.cop_no, s.month, s.due_at, s.status, s.info, w.decl_seq_no, c.entry_id, "
-        "(SELECT coalesce(jsonb_agg(jsonb_build_array(l.line_no, l.declared_line) ORDER BY l.line_no), '[]') FROM summary_line l "
-        "WHERE l.invt_no = e.invt_no AND l.decl_seq_no = w.decl_seq_no)::text AS parts "
-        "FROM (SELECT * FROM summary_word WHERE order_id <> ALL (ARRAY(SELECT subject::uuid FROM aside "
-        "WHERE source = 'summary words' AND retry_at > now())) ORDER BY id LIMIT $1) w "
-        "JOIN summary s USING (summary_id) JOIN export_list e USING (order_id) "
-        "LEFT JOIN summary_declaration c USING (decl_seq_no) JOIN declaration d ON d.order_id = w.order_id "
-        "ORDER BY w.order_id, w.id FOR UPDATE OF d SKIP LOCKED",
+        "SELECT w.id, w.order_id, d.version, w.kind, e.invt_no, s.cop_no, s.month, s.due_at, "
+        "s.status, s.info, w.decl_seq_no, c.entry_id, (SELECT "
+        "coalesce(jsonb_agg(jsonb_build_array(l.line_no, l.declared_line) ORDER BY l.line_no), "
+        "'[]') FROM summary_line l WHERE l.invt_no = e.invt_no AND l.decl_seq_no = "
+        "w.decl_seq_no)::text AS parts FROM (SELECT * FROM summary_word WHERE order_id <> ALL "
+        "(ARRAY(SELECT subject::uuid FROM aside WHERE source = 'summary words' AND retry_at > "
+        "now())) ORDER BY id LIMIT $1) w JOIN summary s USING (summary_id) JOIN export_list e "
+        "USING (order_id) LEFT JOIN summary_declaration c USING (decl_seq_no) JOIN declaration d "
+        "ON d.order_id = w.order_id ORDER BY w.order_id, w.id FOR UPDATE OF d SKIP LOCKED",
         most,
     )
     return [PendingEvent(**row) for row in rows]
@@ -69,10 +76,10 @@ async def lock_pending(conn: Connection, most: int) -> list[PendingEvent]:
 async def delete_pending(
     conn: Connection, ids: Collection[int], counts: Mapping[UUID, int]
 ) -> None:
-    """These are announced; the declarations count them."""
     await conn.execute("DELETE FROM summary_word WHERE id = ANY($1::bigint[])", list(ids))
     await conn.execute(
-        "UPDATE declaration AS d SET version = d.version + u.n, updated_at = now() FROM unnest($1::uuid[], $2::int[]) AS u(o, n) "
-        "WHERE d.order_id = u.o",
-        list(counts), list(counts.values()),
-    )  # fmt: skip
+        "UPDATE declaration AS d SET version = d.version + u.events, updated_at = now() FROM "
+        "unnest($1::uuid[], $2::int[]) AS u(order_id, events) WHERE d.order_id = u.order_id",
+        list(counts),
+        list(counts.values()),
+    )

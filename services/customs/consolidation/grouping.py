@@ -25,7 +25,9 @@ class Head(NamedTuple):
 
 
 class Key(NamedTuple):
-    """What all list lines in one declared line share; `name` is empty where goods of different names may be one line."""
+    """What all list lines in one declared line share; `name` is empty where goods of different
+    names may share a line.
+    """
 
     destination: str
     hs_code: str
@@ -43,7 +45,7 @@ class LinePlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ListLine:
-    """A line of a list with all it is grouped by, and what is added up."""
+    """A line of a list with what it is grouped by and what is added up."""
 
     place: LinePlace
     head: Head
@@ -57,7 +59,9 @@ class ListLine:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """At most so many lines a declaration, told apart by so many digits of the tariff code, and by the goods' name or not."""
+    """At most so many lines a declaration, told apart by digits of the tariff code and perhaps by
+    the goods' name.
+    """
 
     lines_max: int
     hs_digits: int = 10
@@ -75,7 +79,7 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredLine:
-    """A line of a declaration: the list lines in it, and their sums."""
+    """A line of a declaration: its list lines and their sums."""
 
     key: Key
     places: tuple[LinePlace, ...]
@@ -85,25 +89,31 @@ class DeclaredLine:
 
 @dataclass(frozen=True, slots=True)
 class PlannedDeclaration:
-    """A declaration as it is to be: its head and lines."""
+    """A declaration to expect: its head and lines."""
 
     head: Head
     lines: tuple[DeclaredLine, ...]
 
 
 class IncompatibleLines(ValueError):
-    """Lines are in one declaration, or in one line of it, that may not be."""
+    """Lines share a declaration, or a line of it, that may not."""
 
 
 def group_lines(lines: Iterable[ListLine], by: Grouping) -> list[PlannedDeclaration]:
-    """The declarations these lines make: every line in exactly one, in the order of heads and keys."""
+    """Return the declarations that these lines make: every line in exactly one, in the order of
+    heads and keys.
+    """
     heads: dict[Head, dict[Key, list[ListLine]]] = {}
     for line in sorted(lines, key=lambda each: each.place):
         heads.setdefault(line.head, {}).setdefault(by.key_of(line), []).append(line)
     return [
-        PlannedDeclaration(head, tuple(part)) for head, keys in sorted(heads.items())
-        for part in _parts([_declared(key, found) for key, found in sorted(keys.items())], by.lines_max)
-    ]  # fmt: skip
+        PlannedDeclaration(head, tuple(part))
+        for head, keys in sorted(heads.items())
+        for part in _parts(
+            [_declared(key, lines_of_key) for key, lines_of_key in sorted(keys.items())],
+            by.lines_max,
+        )
+    ]
 
 
 def _declared(key: Key, lines: Sequence[ListLine]) -> DeclaredLine:
@@ -122,7 +132,9 @@ def _parts(lines: Sequence[DeclaredLine], most: int) -> Iterator[Sequence[Declar
 
 
 def check(lines: Iterable[tuple[int, ListLine]], by: Grouping) -> None:
-    """Raises Mixed where list lines are in one declaration, or under one of its line numbers, that may not be, or are too many."""
+    """Raise IncompatibleLines where list lines may not share a declaration or a line of it, or are
+    too many.
+    """
     head: Head | None = None
     keys: dict[int, Key] = {}
     for number, line in lines:
@@ -140,7 +152,8 @@ def check(lines: Iterable[tuple[int, ListLine]], by: Grouping) -> None:
                 name for name in Key._fields if getattr(by.key_of(line), name) != getattr(key, name)
             )
             raise IncompatibleLines(
-                f"line {number}: {line.place.invt_no} line {line.place.line_no} has another {name} than those before it"
+                f"line {number}: {line.place.invt_no} line {line.place.line_no} has another "
+                f"{name} than those before it"
             )
     if len(keys) > by.lines_max:
         raise IncompatibleLines(f"found {len(keys)} lines, expected at most {by.lines_max}")

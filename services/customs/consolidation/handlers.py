@@ -1,4 +1,4 @@
-"""What the authority says of summary requests: receipts (CEB702) and the declarations it makes of them (CEB792)."""
+"""Replies to summary requests: receipts (CEB702) and the declarations made of them (CEB792)."""
 
 from __future__ import annotations
 
@@ -26,28 +26,27 @@ EVENT_KINDS: Final = {DeclarationStage.DECLARED: "declared", DeclarationStage.CL
 MEANINGS: Final[Mapping[codes.StatusClass, domain.ReplyMeaning]] = {
     "granted": "accepted", "accepted": "accepted", "returned": "returned", "technical": "returned",
 }  # fmt: skip
-"""Of a returnStatus on a summary request; any other is a wait."""
+"""Meaning of a returnStatus on a summary request; any other is a wait."""
 
 
 async def hear(
     conn: Connection,
-    told: Sequence[SummaryReceipt | SummaryResult],
+    entries: Sequence[SummaryReceipt | SummaryResult],
     at: datetime,
     rules: ConsolidationRules,
 ) -> None:
-    """Follow these words, in their order; what they lead to is announced by the timer."""
-    for word in told:
-        if isinstance(word, SummaryReceipt):
-            await _follow_receipt(conn, word, at, rules)
+    for entry in entries:
+        if isinstance(entry, SummaryReceipt):
+            await _follow_receipt(conn, entry, at, rules)
         else:
-            await _follow_result(conn, word, at, rules)
+            await _follow_result(conn, entry, at, rules)
 
 
 async def _follow_receipt(
-    conn: Connection, told: SummaryReceipt, at: datetime, rules: ConsolidationRules
+    conn: Connection, receipt: SummaryReceipt, at: datetime, rules: ConsolidationRules
 ) -> None:
-    for s in await store.lock_by_number(conn, [told.cop_no], []):
-        await _answer(conn, s, reply_of(told), at, rules)
+    for s in await store.lock_by_number(conn, [receipt.cop_no], []):
+        await _answer(conn, s, reply_of(receipt), at, rules)
 
 
 async def refuse_messages(
@@ -60,12 +59,11 @@ async def refuse_messages(
     *,
     on_the_way: bool = False,
 ) -> bool:
-    """A CEB900 says that these messages failed the format check: the requests they belong to are refused.
-
-    Tells whether there are such requests.
+    """Refuse the requests of messages that failed the format check (CEB900). Return whether there
+    are any.
     """
-    found = await store.lock_in_message(conn, guids)
-    for s, seq in found:
+    requests = await store.lock_in_message(conn, guids)
+    for s, seq in requests:
         await _answer(
             conn,
             s,
@@ -75,30 +73,42 @@ async def refuse_messages(
             at,
             rules,
         )
-    return bool(found)
+    return bool(requests)
 
 
-def reply_of(told: SummaryReceipt) -> domain.SummaryReply:
-    """The receipt in the domain's words. The authority's own text stays out of it."""
-    found = codes.status(told.status).meaning_class
+def reply_of(receipt: SummaryReceipt) -> domain.SummaryReply:
+    """Return the reply without the authority's own text, which may quote a person."""
+    status_class = codes.status(receipt.status).meaning_class
     way = (
-        (codes.way_of(told.code or told.status) or codes.way_of(told.status))
-        if found == "technical"
+        (codes.way_of(receipt.code or receipt.status) or codes.way_of(receipt.status))
+        if status_class == "technical"
         else None
     )
     # Of a request that customs has already the receipt is still to come.
-    meaning = "waiting" if way == "there" else MEANINGS.get(found, "waiting")
+    meaning = "waiting" if way == "there" else MEANINGS.get(status_class, "waiting")
     return domain.SummaryReply(
-        told.cop_no, told.seq, meaning, told.status, told.public_info, told.at, told.code, told.sum_no, told.named,
+        receipt.cop_no,
+        receipt.seq,
+        meaning,
+        receipt.status,
+        receipt.public_info,
+        receipt.at,
+        receipt.code,
+        receipt.sum_no,
+        receipt.named,
         on_the_way=way in ("wait", "ours"),
-    )  # fmt: skip
+    )
 
 
 async def _answer(
-    conn: Connection, s: Summary, told: domain.SummaryReply, at: datetime, rules: ConsolidationRules
+    conn: Connection,
+    s: Summary,
+    reply: domain.SummaryReply,
+    at: datetime,
+    rules: ConsolidationRules,
 ) -> None:
-    named = await list_store.filter_lists(conn, s.summary_id, told.named) if told.named else set()
-    after, aside = domain.apply_reply(s, told, named, rules.policy.summaries.asking)
+    named = await list_store.filter_lists(conn, s.summary_id, reply.named) if reply.named else set()
+    after, aside = domain.apply_reply(s, reply, named, rules.policy.summaries.asking)
     if after == s:
         return
     await store.save(conn, after, at)
@@ -112,67 +122,79 @@ async def _answer(
 
 
 async def _follow_result(
-    conn: Connection, told: SummaryResult, at: datetime, rules: ConsolidationRules
+    conn: Connection, result: SummaryResult, at: datetime, rules: ConsolidationRules
 ) -> None:
-    s = next(iter(await store.lock_by_number(conn, [], [told.sum_no])), None)
-    if s is None and told.lines:
-        s = await store.lock_of_list(conn, told.lines[0].invt_no)
+    s = next(iter(await store.lock_by_number(conn, [], [result.sum_no])), None)
+    if s is None and result.lines:
+        s = await store.lock_of_list(conn, result.lines[0].invt_no)
         if s is None:
             raise Unprocessable(
                 "invalid_value",
-                f"CEB792: list {told.lines[0].invt_no} is in no summary request of ours",
+                f"CEB792: list {result.lines[0].invt_no} is in no summary request of ours",
             )
-        if s.sum_no not in (None, told.sum_no):
+        if s.sum_no not in (None, result.sum_no):
             raise Unprocessable(
                 "invalid_value",
-                f"CEB792: list {told.lines[0].invt_no} is in request {s.sum_no}, found {told.sum_no}",
+                f"CEB792: list {result.lines[0].invt_no} is in request {s.sum_no}, found "
+                f"{result.sum_no}",
             )
-    there = await declaration_store.load_declarations(conn, [told.decl_seq_no], [])
-    before = there.get(told.decl_seq_no)
-    new = bool(told.lines) and (before is None or told.seq not in before.told)
-    after = domain.apply_result(before, result_of(told), len(told.lines) if new else 0)
-    if after.sum_no != told.sum_no:
+    there = await declaration_store.load_declarations(conn, [result.decl_seq_no], [])
+    before = there.get(result.decl_seq_no)
+    new = bool(result.lines) and (before is None or result.seq not in before.received_parts)
+    after = domain.apply_result(before, result_of(result), len(result.lines) if new else 0)
+    if after.sum_no != result.sum_no:
         raise Unprocessable(
             "invalid_value",
-            f"CEB792: declaration {told.decl_seq_no} is of request {after.sum_no}, found {told.sum_no}",
+            f"CEB792: declaration {result.decl_seq_no} is of request {after.sum_no}, found "
+            f"{result.sum_no}",
         )
     if after != before:
         await declaration_store.save_declaration(conn, after)
     if new:
         assert s is not None
-        await _add_lines(conn, s, told, rules)
+        await _add_lines(conn, s, result, rules)
     if s is not None:
         if s.sum_no is None:
-            s = replace(s, sum_no=told.sum_no)
+            s = replace(s, sum_no=result.sum_no)
             await store.save(conn, s, at)
         await _progress(conn, s, at)
 
 
-def result_of(told: SummaryResult) -> domain.DeclarationResult:
+def result_of(result: SummaryResult) -> domain.DeclarationResult:
     return domain.DeclarationResult(
-        told.sum_no, told.decl_seq_no, codes.dec_state(told.status), told.status, told.at, told.entry_id, told.tmp_no, told.pre_no,
-        told.count, told.seq,
-    )  # fmt: skip
+        result.sum_no,
+        result.decl_seq_no,
+        codes.dec_state(result.status),
+        result.status,
+        result.at,
+        result.entry_id,
+        result.tmp_no,
+        result.pre_no,
+        result.count,
+        result.seq,
+    )
 
 
 async def _add_lines(
-    conn: Connection, s: Summary, told: SummaryResult, rules: ConsolidationRules
+    conn: Connection, s: Summary, result: SummaryResult, rules: ConsolidationRules
 ) -> None:
-    """Keep which line went where; raises Unprocessable where that is not our request's, is there twice, or may not be together."""
-    numbers = {line.invt_no for line in told.lines}
+    """Store which line went where. Raises Unprocessable for a foreign or repeated line, or lines
+    that may not share one.
+    """
+    numbers = {line.invt_no for line in result.lines}
     strange = numbers - await list_store.filter_lists(conn, s.summary_id, numbers)
     if strange:
         raise Unprocessable(
             "invalid_value", f"CEB792: list {min(strange)} is not in request {s.cop_no}"
         )
-    declared = await declaration_store.load_declared(conn, told.decl_seq_no)
+    declared = await declaration_store.load_declared(conn, result.decl_seq_no)
     asked_of = {*numbers, *(place.invt_no for _, place in declared)}
     lines = {
         line.place: line for line in await list_store.list_lines(conn, asked_of, rules.traf_mode)
     }
-    elsewhere = await declaration_store.find_other_declarations(conn, numbers, told.decl_seq_no)
+    elsewhere = await declaration_store.find_other_declarations(conn, numbers, result.decl_seq_no)
     pairs = []
-    for each in told.lines:
+    for each in result.lines:
         place = grouping.LinePlace(each.invt_no, each.line_no)
         line = lines.get(place)
         if line is None or line.hs_code != each.hs_code:
@@ -188,19 +210,18 @@ async def _add_lines(
         pairs.append((each, line))
     together = [(each.declared_line, line) for each, line in pairs]
     closed_at = await list_store.first_closed(conn, s.summary_id)
-    by = rules.grouping_of(rules.month_of(closed_at or told.at))
+    by = rules.grouping_of(rules.month_of(closed_at or result.at))
     assert by is not None, "a request is made under terms that are known"
     try:
         grouping.check([*((number, lines[place]) for number, place in declared), *together], by)
     except grouping.IncompatibleLines as mixed:
         raise Unprocessable(
-            "invalid_value", f"CEB792: declaration {told.decl_seq_no}: {mixed}"
+            "invalid_value", f"CEB792: declaration {result.decl_seq_no}: {mixed}"
         ) from None
-    await declaration_store.add_lines(conn, told.decl_seq_no, pairs)
+    await declaration_store.add_lines(conn, result.decl_seq_no, pairs)
 
 
 async def _progress(conn: Connection, s: Summary, at: datetime) -> None:
-    """Say what is new of the request's declarations, and where it stands by them."""
     assert s.sum_no is not None
     made: list[SummaryDeclaration] = []
     for d in (await declaration_store.load_declarations(conn, [], [s.sum_no])).values():

@@ -1,4 +1,4 @@
-"""DOC."""
+"""Timer that publishes events about consolidated lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.customs.consolidation import event_store
 from services.customs.consolidation.event_store import PendingEvent
 from shared.clock import BEIJING
 from shared.database import Connection
-from shared.events import customs as said
+from shared.events import customs as customs_events
 from shared.subscriptions import EmittedEvent, Outcome
 from shared.timer_items import Items, of_order
 
@@ -25,63 +25,73 @@ PUBLISH_EVERY_S: Final = 0.5
 
 
 EVENTS_MAX: Final = 500
-"""Facts in one transaction: the timer must never hold up the receipts that come beside it."""
+"""Events in one transaction: the timer must not delay the receipts that arrive beside it."""
 
 
 ORDERS: Final = Items[UUID]("customs", "summary words", of_order)
 
 
 async def publish_pending(conn: Connection, _deps: Deps) -> Outcome:
-    """Say what was decided about the lists of requests and their declarations, a portion at a time."""
-    words: dict[UUID, list[PendingEvent]] = {}
-    for word in await event_store.lock_pending(conn, EVENTS_MAX):
-        words.setdefault(word.order_id, []).append(word)
+    pending_events: dict[UUID, list[PendingEvent]] = {}
+    for pending in await event_store.lock_pending(conn, EVENTS_MAX):
+        pending_events.setdefault(pending.order_id, []).append(pending)
 
     async def act(orders: Sequence[UUID]) -> Outcome:
-        return await _announce(conn, [word for order_id in orders for word in words[order_id]])
+        return await _announce(
+            conn, [pending for order_id in orders for pending in pending_events[order_id]]
+        )
 
-    return await ORDERS.each(conn, list(words), act)
+    return await ORDERS.each(conn, list(pending_events), act)
 
 
-async def _announce(conn: Connection, words: Sequence[PendingEvent]) -> Outcome:
-    facts: list[EmittedEvent] = []
+async def _announce(conn: Connection, pending_events: Sequence[PendingEvent]) -> Outcome:
+    emitted: list[EmittedEvent] = []
     counts: dict[UUID, int] = {}
-    for word in words:
-        counts[word.order_id] = counts.get(word.order_id, 0) + 1
-        cause = cause_of(word)
-        facts.append(EmittedEvent(event_of(word), cause, word.version + counts[word.order_id]))
-    await event_store.delete_pending(conn, [word.id for word in words], counts)
-    return Outcome(facts=facts)
+    for pending in pending_events:
+        counts[pending.order_id] = counts.get(pending.order_id, 0) + 1
+        cause = cause_of(pending)
+        emitted.append(
+            EmittedEvent(event_of(pending), cause, pending.version + counts[pending.order_id])
+        )
+    await event_store.delete_pending(conn, [pending.id for pending in pending_events], counts)
+    return Outcome(facts=emitted)
 
 
-def cause_of(word: PendingEvent) -> UUID:
-    """The id that a word follows from: the request, the declaration where it is about one, and what is said."""
-    return uuid5(NAMESPACE_URL, f"summary:{word.cop_no}:{word.decl_seq_no or ''}:{word.kind}")
+def cause_of(pending: PendingEvent) -> UUID:
+    return uuid5(
+        NAMESPACE_URL, f"summary:{pending.cop_no}:{pending.decl_seq_no or ''}:{pending.kind}"
+    )
 
 
-def event_of(word: PendingEvent) -> said.SummaryEvent:
-    """What a word says."""
+def event_of(pending: PendingEvent) -> customs_events.SummaryEvent:
     common: dict[str, Any] = {
-        "order_id": word.order_id,
-        "invt_no": word.invt_no,
-        "summary_no": word.cop_no,
+        "order_id": pending.order_id,
+        "invt_no": pending.invt_no,
+        "summary_no": pending.cop_no,
     }
-    if word.kind == "requested":
+    if pending.kind == "requested":
         # Due at the end of the last day, which is the beginning of the next.
-        last = (word.due_at.astimezone(BEIJING) - timedelta(microseconds=1)).date()
-        return said.SummaryRequested(**common, month=word.month, due_by=last)
-    if word.kind in ("refused", "set_aside"):
-        return said.SummaryRefused(
+        last = (pending.due_at.astimezone(BEIJING) - timedelta(microseconds=1)).date()
+        return customs_events.SummaryRequested(**common, month=pending.month, due_by=last)
+    if pending.kind in ("refused", "set_aside"):
+        return customs_events.SummaryRefused(
             **common,
-            status=word.status or "",
-            info=word.info or "",
-            set_aside=word.kind == "set_aside",
+            status=pending.status or "",
+            info=pending.info or "",
+            set_aside=pending.kind == "set_aside",
         )
     parts = tuple(
-        said.DeclaredPart(line_no=line, declared_line=declared)
-        for line, declared in orjson.loads(word.parts)
+        customs_events.DeclaredPart(line_no=line, declared_line=declared)
+        for line, declared in orjson.loads(pending.parts)
     )
-    kind = said.ListConsolidated if word.kind == "declared" else said.ConsolidatedDeclarationClosed
+    kind = (
+        customs_events.ListConsolidated
+        if pending.kind == "declared"
+        else customs_events.ConsolidatedDeclarationClosed
+    )
     return kind(
-        **common, decl_seq_no=word.decl_seq_no or "", entry_id=word.entry_id or "", parts=parts
+        **common,
+        decl_seq_no=pending.decl_seq_no or "",
+        entry_id=pending.entry_id or "",
+        parts=parts,
     )

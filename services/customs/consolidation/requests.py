@@ -1,4 +1,4 @@
-"""Closed export lists of a month that is over are asked to be consolidated, by a timer; so is what there is to say of them."""
+"""Timer that requests the consolidation of closed export lists once their month is over."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ log = structlog.get_logger(__name__)
 
 REQUESTS_MAX: Final = 50
 LISTS_MAX: Final = 10_000
-"""In one turn."""
+"""Lists in one turn."""
 
 TakenList = tuple[UUID, str, int]
-"""A list to ask for: its order, its number, and how often it was asked for."""
+"""A list to request: its order, its number, and how often it was requested."""
 LISTS: Final = Items[TakenList]("customs", "summaries", lambda taken: of_order(taken[0]))
 REFUSED: Final = Items[Summary]("customs", "summaries", lambda s: Subject(str(s.summary_id)))
 
 
 @dataclass(frozen=True)
 class RequestTerms:
-    """What the lists of a group are asked for by."""
+    """By which terms and when the lists of a group are requested."""
 
     group: ListGroup
     by: grouping.Grouping
@@ -51,11 +51,12 @@ class RequestTerms:
 
 
 async def make_requests(conn: Connection, deps: Deps) -> Outcome:
-    """Free the lists of refused requests whose wait is over, and ask for the lists that are due, a request for each group.
+    """Free the lists of refused requests whose wait is over. Request the lists that are due, one
+    request a group.
 
-    So many in a turn that its transaction stays short; the next turn makes the next.
+    The number of requests keeps the transaction short; the next turn makes more.
     """
-    rules = deps.consolidating
+    rules = deps.consolidation
     now = rules.now()
 
     async def free(some: Sequence[Summary]) -> Outcome:
@@ -70,9 +71,9 @@ async def make_requests(conn: Connection, deps: Deps) -> Outcome:
     for group in await list_store.list_groups(conn, before):
         if left <= 0 or made >= REQUESTS_MAX:
             break
-        asked = await _request(conn, deps.authority, rules, group, now)
-        if asked.records:
-            outcome.extend(asked)
+        request = await _request(conn, deps.authority, rules, group, now)
+        if request.records:
+            outcome.extend(request)
             made, left = made + 1, left - group.lists
     await list_store.delete_month_requests(conn)
     return outcome
@@ -85,7 +86,6 @@ async def _request(
     group: ListGroup,
     now: datetime,
 ) -> Outcome:
-    """Ask for the lists of a group, as many as one request takes; those that cannot be taken now wait."""
     month = rules.month_of(group.closed_at)
     by, due_at, summaries = rules.grouping_of(month), rules.due_at(month), rules.policy.summaries
     if by is None or due_at is None:
@@ -108,10 +108,10 @@ async def _ask(
     conn: Connection,
     authority: Authority,
     rules: ConsolidationRules,
-    asking: RequestTerms,
+    terms: RequestTerms,
     taken: list[TakenList],
 ) -> Outcome:
-    group, now, summaries = asking.group, asking.now, rules.policy.summaries
+    group, now, summaries = terms.group, terms.now, rules.policy.summaries
     summary_id = uuid4()
     cop_no = cop_no_of(summary_id)
     bad, room = authority.summary_lists(cop_no, [invt_no for _, invt_no, _ in taken])
@@ -152,14 +152,15 @@ async def _ask(
             at=now,
             content_type=CONTENT_TYPE_XML,
         )
-        # Under the first message's guid, so that all of a request comes down one partition, in order.
+        # Under the first message's guid, so that all of a request comes down one partition, in
+        # order.
         outcome.records.append(
             Outgoing(topics.DECLARATIONS, sent[0][0].encode(), xml, headers, sealed=True)
         )
     await store.add(
         conn,
         s,
-        RequestDetails(group, len(grouping.group_lines(lines, asking.by)), asking.due_at, now),
+        RequestDetails(group, len(grouping.group_lines(lines, terms.by)), terms.due_at, now),
         sent,
     )
     log.info(
@@ -173,5 +174,4 @@ async def _ask(
 
 
 def cop_no_of(summary_id: UUID) -> str:
-    """The enterprise's own number of a request: 27 of the 30 characters there are."""
     return "S" + base64.b32encode(summary_id.bytes).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""The policy and the calendar by which export lists are consolidated."""
+"""The policy and calendar by which export lists are consolidated."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 EVERY_S: Final = 60.0
-"""A month has a fortnight, so a minute is nothing; an empty turn reads three small indexes."""
+"""A month has a fortnight to consolidate, so a minute is soon enough. An idle turn reads three
+small indexes.
+"""
 
 
 @dataclass(frozen=True)
 class ConsolidationRules:
-    """By which policy and clock lists are consolidated; a day lasts `day_s` seconds, less than 86,400 only to rehearse."""
+    """The policy and clock of consolidation. A day lasts `day_s` seconds, less than 86,400 only to
+    rehearse.
+    """
 
     policy: Policy
     day_s: float = months.DAY_S
@@ -35,17 +39,18 @@ class ConsolidationRules:
         return months.month_of(at, self.day_s)
 
     def grouping_of(self, month: months.Month) -> grouping.Grouping | None:
-        """How lists of a month are grouped, None if no terms are known for it."""
+        """Return how lists of a month are grouped, None without terms for it."""
         terms = months.terms_on(self.policy.summaries.terms, month)
         return None if terms is None else self.policy.summaries.grouping(terms)
 
     def due_at(self, month: months.Month) -> datetime | None:
-        """The end of the last day to consolidate the lists of a month, None if no terms are known for it."""
+        """Return the end of the last day to consolidate the lists of a month, None without terms
+        for it.
+        """
         terms = months.terms_on(self.policy.summaries.terms, month)
         return None if terms is None else months.due_at(month, terms, is_working_day, self.day_s)
 
     def traf_mode(self, mode: str, country: str) -> str:
-        """The mode of transport of export lists of a mode and country."""
         try:
             return self.policy.office("export", mode, country).traf_mode
         except NoOffice:

@@ -1,1 +1,1 @@
-"""What customs decides: which documents match, what becomes of a list. Pure."""
+"""What customs decides: which documents match, and what follows from a reply. Pure."""

@@ -1,4 +1,6 @@
-"""DOC."""
+"""Taking a list back: before it is lodged, by a cancellation (CEB623, CEB605), or by a return.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -24,31 +26,33 @@ from services.customs.domain.return_decisions import (
     open_return,
 )
 from shared.events import Event
-from shared.events import customs as said
+from shared.events import customs as events
 from shared.events.orders import OrderUnwinding, WithdrawalAsked
 from shared.values import replace
 
 
-def apply_unwinding(found: Declaration | None, event: OrderUnwinding) -> Decision:
-    """The order is being undone for a reason of its own: no list is made of it any more, and nobody asks to be told."""
-    d = found or Declaration(event.order_id)
+def apply_unwinding(existing: Declaration | None, event: OrderUnwinding) -> Decision:
+    """Stop a list that is not lodged. The order is undone for its own reasons, so no event
+    announces it.
+    """
+    d = existing or Declaration(event.order_id)
     if d.state in (DeclarationState.COLLECTING, DeclarationState.MATCHED):
         return replace(d, state=DeclarationState.WITHDRAWN, waiting=None), ()
     return d, ()
 
 
 def apply_withdrawal(
-    found: Declaration | None, event: WithdrawalAsked, at: datetime, policy: DeclarationPolicy
+    existing: Declaration | None, event: WithdrawalAsked, at: datetime, policy: DeclarationPolicy
 ) -> Decision:
-    """Take the list back if that is still possible, else open a return; where it is over already, the fact was said.
+    """Take the list back where that is possible, else open a return.
 
-    For a cleared list its returns, its release and its documents must be at hand.
+    A cleared list needs its returns, its release and its documents loaded.
     """
-    d = found or Declaration(event.order_id)
+    d = existing or Declaration(event.order_id)
     if d.state in (DeclarationState.COLLECTING, DeclarationState.MATCHED):
         return emit(
             replace(d, waiting=None),
-            said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no if d.attempt else None),
+            events.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no if d.attempt else None),
         )
     if d.state in PENDING:
         # A cancellation names the list by the number customs gave it, so it waits for that number.
@@ -61,10 +65,9 @@ def apply_withdrawal(
 
 
 def release_and_return(d: Declaration, at: datetime, policy: DeclarationPolicy) -> Decision:
-    """The cancellation came too late: the goods were released, and only a return takes them back."""
     facts: tuple[Event, ...] = ()
     if not d.released:
-        fact = said.GoodsReleased(
+        fact = events.GoodsReleased(
             order_id=d.order_id, cop_no=d.cop_no, status=d.status or "", info="", invt_no=d.invt_no
         )
         d, facts = emit(replace(d, released=True), fact)
@@ -73,29 +76,30 @@ def release_and_return(d: Declaration, at: datetime, policy: DeclarationPolicy) 
 
 
 def apply_cancellation_failure(
-    d: Declaration, heard: AuthorityReply, way: Remedy, now: datetime, policy: DeclarationPolicy
+    d: Declaration, reply: AuthorityReply, remedy: Remedy, now: datetime, policy: DeclarationPolicy
 ) -> Decision:
-    if d.state is not DeclarationState.WITHDRAWING or way == "there":
+    if d.state is not DeclarationState.WITHDRAWING or remedy == "there":
         return d, ()
-    if way in RETRIED:
-        return queue_again(d, heard, way, now, policy), ()
-    return refuse_cancellation(replace(d, waiting=None), reply_time(heard), policy)
+    if remedy in RETRIED:
+        return queue_again(d, reply, remedy, now, policy), ()
+    return refuse_cancellation(replace(d, waiting=None), reply_time(reply), policy)
 
 
 def apply_cancellation_reply(
-    d: Declaration, heard: AuthorityReply, policy: DeclarationPolicy
+    d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy
 ) -> Decision:
-    if d.state is not DeclarationState.WITHDRAWING or heard.meaning != "granted":
+    if d.state is not DeclarationState.WITHDRAWING or reply.meaning != "granted":
         return d, ()
     if not d.released:
-        # Also where the release was heard: customs cancels no list that it has cleared, and nothing has followed from that word.
+        # Also where the release was heard: customs cancels no list that it has cleared, and nothing
+        # has followed from that word.
         gone = replace(d, waiting=None, released_at=None)
-        return emit(gone, said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
-    # Granted for goods whose release was followed: they are on their way to the buyer, and only a return takes them back.
-    return refuse_cancellation(replace(d, waiting=None), reply_time(heard), policy)
+        return emit(gone, events.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
+    # Granted for goods whose release was followed: they are on their way to the buyer, and only a
+    # return takes them back.
+    return refuse_cancellation(replace(d, waiting=None), reply_time(reply), policy)
 
 
 def refuse_cancellation(d: Declaration, at: datetime, policy: DeclarationPolicy) -> Decision:
-    """The list is cleared, or an officer has it in hand: what the list itself is told next decides."""
     d = replace(d, cancel_refused=True)
     return release_and_return(d, at, policy) if d.released or d.release_waits else (d, ())

@@ -1,4 +1,4 @@
-"""Words of the authority that contradict what it said before: none is followed, a person must look. Pure."""
+"""Replies that contradict earlier ones: none is followed, and a person decides. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from services.customs.domain.replies import concerns_earlier_list, gives_another
 from services.customs.domain.retries import remedy_of
 
 ContradictionKind = Literal[
-    "released_after_refusal", "refused_after_release", "two_numbers", "number_of_another", "declared_unnumbered",
-    "bill_of_nobody", "declaration_of_nobody",
-]  # fmt: skip
+    "released_after_refusal",
+    "refused_after_release",
+    "two_numbers",
+    "number_of_another",
+    "declared_unnumbered",
+    "bill_of_nobody",
+    "declaration_of_nobody",
+]
 
 UNDONE: Final = (
     DeclarationState.REFUSED,
@@ -40,25 +45,27 @@ MONEY: Final[Mapping[DeclarationState, str]] = {
     DeclarationState.RETURNING: "the merchant is settled; the refund waits for the goods",
     DeclarationState.RETURNED: "the goods are back: the buyer's payment is refunded",
 }
-"""What was done with the money where a list stands so."""
+"""Where the buyer's money is, by the state of the list."""
 HELD: Final = "the buyer's money is held: nothing is settled or refunded yet"
 
 
 def find_contradiction(
-    d: Declaration, heard: AuthorityReply, policy: DeclarationPolicy
+    d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy
 ) -> ContradictionKind | None:
-    """Which contradiction an answer is, for a list as it stands before the answer; None for an ordinary one."""
-    if heard.on == "declare" and concerns_earlier_list(d, heard):
+    """Return which contradiction a reply is for a list as it stands before it; None for an ordinary
+    reply.
+    """
+    if reply.on == "declare" and concerns_earlier_list(d, reply):
         return None
-    return _of_the_goods(d, heard, policy) or (
-        "two_numbers" if gives_another_number(d, heard) else None
+    return _of_the_goods(d, reply, policy) or (
+        "two_numbers" if gives_another_number(d, reply) else None
     )
 
 
 def _of_the_goods(
-    d: Declaration, heard: AuthorityReply, policy: DeclarationPolicy
+    d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy
 ) -> ContradictionKind | None:
-    if heard.on == "cancel" and heard.meaning == "granted":
+    if reply.on == "cancel" and reply.meaning == "granted":
         if d.release_waits:
             return "released_after_refusal"
         return (
@@ -66,17 +73,17 @@ def _of_the_goods(
             if d.released and d.state is not DeclarationState.RETURNED
             else None
         )
-    if heard.on != "declare":
+    if reply.on != "declare":
         return None
-    if heard.meaning in _LETS_GO:
+    if reply.meaning in _LETS_GO:
         return "released_after_refusal" if d.state in UNDONE else None
-    if heard.meaning in _STOPS or (heard.meaning == "returned" and not heard.technical):
+    if reply.meaning in _STOPS or (reply.meaning == "returned" and not reply.technical):
         goes_out = d.release_waits or (d.released and d.state is not DeclarationState.RETURNED)
         return "refused_after_release" if goes_out else None
     unnumbered = (
         d.state in (DeclarationState.LODGED, DeclarationState.WITHDRAWING)
         and d.invt_no is None
-        and heard.invt_no is None
+        and reply.invt_no is None
     )
-    there = heard.meaning == "returned" and heard.technical and remedy_of(heard, policy) == "there"
+    there = reply.meaning == "returned" and reply.technical and remedy_of(reply, policy) == "there"
     return "declared_unnumbered" if unnumbered and there else None

@@ -1,4 +1,4 @@
-"""One order's declaration, from its first document to the authority's last word."""
+"""One order's declaration: its states, its values and the table of transitions. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import UUID
 from services.customs.domain.numbers import cop_no_of
 from services.customs.domain.returns import Return, ReturnTerms
 from shared.events import Event
-from shared.events import customs as said
+from shared.events import customs as events
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced
 from shared.events.payments import PaymentCaptured
@@ -22,8 +22,6 @@ from shared.values import replace
 
 
 class DeclarationState(StrEnum):
-    """Where a declaration stands."""
-
     COLLECTING = "collecting"
     MATCHED = "matched"
     LODGED = "lodged"
@@ -50,10 +48,10 @@ PENDING: Final = (
     DeclarationState.EXAMINATION,
     DeclarationState.HELD,
 )
-"""The list is with the authority and not decided."""
+"""The list is with the authority and undecided."""
 CLEARED: Final = (DeclarationState.RELEASED, DeclarationState.CLOSED)
 RELEASES: Final = ("800", "899")
-"""The statuses of a list whose goods may go (message specification 202205)."""
+"""Statuses of a list whose goods may go (message specification 202205)."""
 OVER: Final = (
     DeclarationState.MISMATCHED,
     DeclarationState.REFUSED,
@@ -62,32 +60,45 @@ OVER: Final = (
     DeclarationState.WITHDRAWN,
     DeclarationState.RETURNED,
 )
-"""Nothing more can come of it."""
+"""Final states."""
 
 RequestKind = Literal["declare", "cancel", "return"]
-"""What a declaration may be waiting to lodge in a collective message."""
+"""What a declaration asks of the authority in a collective message."""
 
 Remedy = Literal["decision", "there", "wait", "ours", "again"]
-"""What follows from a failure on the way: nothing more is to be hoped for; customs has it already; the same again later;
-our own signature or registration is wrong; the message was refused whole, and this request goes again in a smaller one."""
+"""What follows from a refusal. `decision`: nothing helps. `there`: customs has the request already.
+`wait`: send the same again later. `ours`: our signature or registration is wrong. `again`: the
+whole message was refused, and this request goes into a smaller one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorityReply:
-    """One entry of a receipt: the list it is about, its status, and what the status means (a class of domain 2.4).
+    """One entry of a receipt, in the domain's words (status classes of domain 2.4).
 
-    `on` tells which request is answered; `code` is the inner or negative code where there is one; `at` is the authority's time.
-    `attempt` is the list that the number in the receipt is of, None where it has none. `technical`: the e-port says it, on the
-    way to customs, and customs decided nothing; `way` is what follows then. `unknown`: a status that is in none of the
-    authority's lists here. `part`: the smaller message this request goes in next, and after how long (`pause_s`), where the one
-    it was in was refused whole.
+    `on` is the request it answers. `code` is the inner or negative code. `at` is the authority's
+    time. `attempt` is the list that the number in the receipt belongs to, None without a number.
+
+    `technical`: the e-port replied and customs decided nothing; `way` says what follows. `unknown`:
+    a status in none of the authority's lists here. `part` and `pause_s`: the smaller message this
+    request goes into, and after how long.
     """
 
     on: RequestKind
     meaning: Literal[
-        "waiting", "accepted", "review", "examination", "held", "released", "closed", "returned", "detained", "shipback", "granted",
+        "waiting",
+        "accepted",
+        "review",
+        "examination",
+        "held",
+        "released",
+        "closed",
+        "returned",
+        "detained",
+        "shipback",
+        "granted",
         "unknown",
-    ]  # fmt: skip
+    ]
     status: str
     info: str
     code: str | None = None
@@ -103,12 +114,12 @@ class AuthorityReply:
 
 @dataclass(frozen=True)
 class Declaration:
-    """The documents and the list of one order. `version` counts the facts said about it; `attempt` the lists lodged, and
-    `spared` those of them that were lodged again through no fault of theirs: a failure on the way is no decision.
-    `waits_since`: when the first of the failures was told that nothing else was heard after.
+    """The documents and the list of one order. `version` counts its events, `attempt` the lists
+    lodged. `spared` counts lists lodged again after a failure in transit, which is no decision.
 
-    `present` names the documents there are; whether they are at hand as well is the caller's affair until the last comes.
-    So are `returns` and `released_at`, which matter to returns alone.
+    `waits_since` is the first failure since the last other reply. `present` names the stored
+    documents; the caller loads them when the last arrives, and `returns` and `released_at` where a
+    return needs them.
     """
 
     order_id: UUID
@@ -140,7 +151,9 @@ class Declaration:
 
     @property
     def release_waits(self) -> bool:
-        """Released while its cancellation is under way: which of the two stands is known once the cancellation is answered."""
+        """Return whether a release waits for the reply to the cancellation, which decides between
+        the two.
+        """
         return (
             self.state is DeclarationState.WITHDRAWING
             and not self.released
@@ -149,19 +162,21 @@ class Declaration:
 
     @property
     def cop_no(self) -> str:
-        """The number of the list lodged last; before the first, of the first."""
         return cop_no_of(self.order_id, self.attempt)
 
 
 BLANK: Final = Declaration(UUID(int=0))
-"""What is known of an order of which nothing is here yet."""
+"""A declaration of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeclarationPolicy:
-    """What the declarant may decide: which return codes a corrected list mends, and how often; which ask for patience only, and
-    which say that customs has the list already, beside those of the authority's own lists; how long to be
-    patient, and how long to wait first and at most; and the terms of the law for returns."""
+    """What the declarant decides.
+
+    `correctable`: codes that a corrected list mends, at most `attempts_max` times. `too_soon`:
+    codes that ask for patience. `there_already`: codes that say customs has the list. `returns`:
+    the terms of the law.
+    """
 
     correctable: Collection[str]
     too_soon: Collection[str]
@@ -172,59 +187,113 @@ class DeclarationPolicy:
     patience_s: float = 24 * 3600.0
     wait_max_s: float = 2 * 3600.0
     way_of: Callable[[str], Remedy | None] = lambda _code: None
-    """What the authority's lists say of a code, for an answer that does not tell its `way`."""
+    """What the authority's lists say of a code, where a reply carries no `way`."""
 
 
 Decision = tuple[Declaration, tuple[Event, ...]]
 
 
-# Which state a receipt on a live list leads to. Statuses repeat and overtake one another on the wire: a lesser word after
-# a greater one changes nothing, and no word changes a decided list (the contradiction is counted, not followed).
+# Which state a receipt on a live list leads to. Statuses repeat and overtake one another on the
+# wire: a lesser word after a greater one changes nothing, and no word changes a decided list (the
+# contradiction is counted, not followed).
 _PROGRESS: Final = {
-    "accepted": DeclarationState.ACCEPTED, "review": DeclarationState.REVIEW, "examination": DeclarationState.EXAMINATION, "held": DeclarationState.HELD,
-    "released": DeclarationState.RELEASED, "closed": DeclarationState.CLOSED, "detained": DeclarationState.DETAINED, "shipback": DeclarationState.SHIPPED_BACK,
-}  # fmt: skip
-PROGRESS_EVENTS: Final[dict[str, type[said.ReceiptEvent]]] = {
-    "accepted": said.ListAccepted, "review": said.ListInReview, "examination": said.ExaminationOrdered, "held": said.GoodsHeld,
-    "released": said.GoodsReleased, "closed": said.ListClosed, "detained": said.GoodsDetained,
-    "shipback": said.ReturnShipmentOrdered,
-}  # fmt: skip
+    "accepted": DeclarationState.ACCEPTED,
+    "review": DeclarationState.REVIEW,
+    "examination": DeclarationState.EXAMINATION,
+    "held": DeclarationState.HELD,
+    "released": DeclarationState.RELEASED,
+    "closed": DeclarationState.CLOSED,
+    "detained": DeclarationState.DETAINED,
+    "shipback": DeclarationState.SHIPPED_BACK,
+}
+PROGRESS_EVENTS: Final[dict[str, type[events.ReceiptEvent]]] = {
+    "accepted": events.ListAccepted,
+    "review": events.ListInReview,
+    "examination": events.ExaminationOrdered,
+    "held": events.GoodsHeld,
+    "released": events.GoodsReleased,
+    "closed": events.ListClosed,
+    "detained": events.GoodsDetained,
+    "shipback": events.ReturnShipmentOrdered,
+}
 
 LIST: Final = Transitions[DeclarationState](
     {
-        **{(s, said.ListAccepted): DeclarationState.ACCEPTED for s in (DeclarationState.LODGED,)},
-        **{(s, said.ListInReview): DeclarationState.REVIEW for s in (DeclarationState.LODGED, DeclarationState.ACCEPTED)},
-        **{(s, said.GoodsHeld): DeclarationState.HELD for s in (DeclarationState.LODGED, DeclarationState.ACCEPTED, DeclarationState.REVIEW)},
-        **{(s, said.ExaminationOrdered): DeclarationState.EXAMINATION for s in PENDING if s is not DeclarationState.EXAMINATION},
-        **{(s, said.GoodsReleased): DeclarationState.RELEASED for s in PENDING},
-        **{(s, said.GoodsDetained): DeclarationState.DETAINED for s in (*PENDING, DeclarationState.WITHDRAWING)},
-        **{(s, said.ReturnShipmentOrdered): DeclarationState.SHIPPED_BACK for s in (*PENDING, DeclarationState.WITHDRAWING)},
-        (DeclarationState.RELEASED, said.ListClosed): DeclarationState.CLOSED,
-        (DeclarationState.WITHDRAWING, said.GoodsReleased): DeclarationState.WITHDRAWING,
-        **{(s, said.ListReturned): DeclarationState.MATCHED for s in PENDING},
-        **{(s, said.ListRefused): DeclarationState.REFUSED for s in (*PENDING, DeclarationState.MATCHED)},
-        **{(s, said.ListWithdrawn): DeclarationState.WITHDRAWN for s in (DeclarationState.COLLECTING, DeclarationState.MATCHED, DeclarationState.WITHDRAWING)},
-        **{(s, said.DocumentsMismatched): DeclarationState.MISMATCHED for s in (DeclarationState.COLLECTING, DeclarationState.MATCHED)},
-        **{(s, said.WaybillCorrected): s for s in (DeclarationState.COLLECTING, DeclarationState.MATCHED)},
-        **{(s, said.ReturnOpened): DeclarationState.RETURNING for s in (*CLEARED, DeclarationState.WITHDRAWING)},
-        (DeclarationState.RETURNING, said.ReturnGranted): DeclarationState.RETURNING,
-        (DeclarationState.RETURNING, said.GoodsPartlyReturned): DeclarationState.CLOSED,
-        (DeclarationState.RETURNING, said.GoodsReturned): DeclarationState.RETURNED,
-        **{(s, said.ReturnRefused): DeclarationState.CLOSED for s in (DeclarationState.RETURNING, DeclarationState.WITHDRAWING)},
+        **{(s, events.ListAccepted): DeclarationState.ACCEPTED for s in (DeclarationState.LODGED,)},
+        **{
+            (s, events.ListInReview): DeclarationState.REVIEW
+            for s in (DeclarationState.LODGED, DeclarationState.ACCEPTED)
+        },
+        **{
+            (s, events.GoodsHeld): DeclarationState.HELD
+            for s in (DeclarationState.LODGED, DeclarationState.ACCEPTED, DeclarationState.REVIEW)
+        },
+        **{
+            (s, events.ExaminationOrdered): DeclarationState.EXAMINATION
+            for s in PENDING
+            if s is not DeclarationState.EXAMINATION
+        },
+        **{(s, events.GoodsReleased): DeclarationState.RELEASED for s in PENDING},
+        **{
+            (s, events.GoodsDetained): DeclarationState.DETAINED
+            for s in (*PENDING, DeclarationState.WITHDRAWING)
+        },
+        **{
+            (s, events.ReturnShipmentOrdered): DeclarationState.SHIPPED_BACK
+            for s in (*PENDING, DeclarationState.WITHDRAWING)
+        },
+        (DeclarationState.RELEASED, events.ListClosed): DeclarationState.CLOSED,
+        (DeclarationState.WITHDRAWING, events.GoodsReleased): DeclarationState.WITHDRAWING,
+        **{(s, events.ListReturned): DeclarationState.MATCHED for s in PENDING},
+        **{
+            (s, events.ListRefused): DeclarationState.REFUSED
+            for s in (*PENDING, DeclarationState.MATCHED)
+        },
+        **{
+            (s, events.ListWithdrawn): DeclarationState.WITHDRAWN
+            for s in (
+                DeclarationState.COLLECTING,
+                DeclarationState.MATCHED,
+                DeclarationState.WITHDRAWING,
+            )
+        },
+        **{
+            (s, events.DocumentsMismatched): DeclarationState.MISMATCHED
+            for s in (DeclarationState.COLLECTING, DeclarationState.MATCHED)
+        },
+        **{
+            (s, events.WaybillCorrected): s
+            for s in (DeclarationState.COLLECTING, DeclarationState.MATCHED)
+        },
+        **{
+            (s, events.ReturnOpened): DeclarationState.RETURNING
+            for s in (*CLEARED, DeclarationState.WITHDRAWING)
+        },
+        (DeclarationState.RETURNING, events.ReturnGranted): DeclarationState.RETURNING,
+        (DeclarationState.RETURNING, events.GoodsPartlyReturned): DeclarationState.CLOSED,
+        (DeclarationState.RETURNING, events.GoodsReturned): DeclarationState.RETURNED,
+        **{
+            (s, events.ReturnRefused): DeclarationState.CLOSED
+            for s in (DeclarationState.RETURNING, DeclarationState.WITHDRAWING)
+        },
         # Refused before it was ever lodged.
-        **{(s, said.ReturnRefused): s for s in CLEARED},
-        (DeclarationState.MATCHED, said.ListLodged): DeclarationState.LODGED,
-        # While a correction waits to be lodged, customs goes on with the list it is of (`_goes_on`).
-        **{(DeclarationState.MATCHED, kind): _PROGRESS[meaning] for meaning, kind in PROGRESS_EVENTS.items() if meaning != "closed"},
+        **{(s, events.ReturnRefused): s for s in CLEARED},
+        (DeclarationState.MATCHED, events.ListLodged): DeclarationState.LODGED,
+        # While a correction waits to be lodged, customs goes on with the list it is of
+        # (`_goes_on`).
+        **{
+            (DeclarationState.MATCHED, kind): _PROGRESS[meaning]
+            for meaning, kind in PROGRESS_EVENTS.items()
+            if meaning != "closed"
+        },
     }
-)  # fmt: skip
+)
 
 
-def reply_time(heard: AuthorityReply) -> datetime:
-    assert heard.at is not None, "the authority dates every receipt"
-    return heard.at
+def reply_time(reply: AuthorityReply) -> datetime:
+    assert reply.at is not None, "the authority dates every receipt"
+    return reply.at
 
 
 def emit(d: Declaration, fact: Event) -> Decision:
-    """Fold one's own fact and announce it."""
     return replace(d, state=LIST.next(d.state, fact), version=d.version + 1), (fact,)

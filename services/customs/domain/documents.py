@@ -1,4 +1,4 @@
-"""DOC."""
+"""Documents of a declaration: order, payment, assessment and waybill, joined and matched. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 
 from services.customs.domain.declaration import Decision, Declaration, DeclarationState, emit
 from shared.events import Event
-from shared.events import customs as said
+from shared.events import customs as events
 from shared.events.logistics import WaybillIssued
 from shared.events.orders import OrderPlaced
 from shared.events.payments import PaymentCaptured
 from shared.events.tax import TaxAssessed
 from shared.values import replace
 
-Match = Callable[[OrderPlaced, PaymentCaptured, WaybillIssued], Sequence[said.Mismatch]]
+Match = Callable[[OrderPlaced, PaymentCaptured, WaybillIssued], Sequence[events.Mismatch]]
 
 
 Document = OrderPlaced | PaymentCaptured | TaxAssessed | WaybillIssued
@@ -31,12 +31,14 @@ DOCUMENTS: Final = {
 ALL_DOCUMENTS: Final = frozenset(DOCUMENTS.values())
 
 
-def apply_document(found: Declaration | None, document: Document, match: Match) -> Decision:
-    """Keep a document, whichever comes first and however late; when the last one is there, match and make the list.
+def apply_document(existing: Declaration | None, document: Document, match: Match) -> Decision:
+    """Add a document, in any order and however late. The last one triggers the match and queues the
+    list.
 
-    The four are the legal trio and the assessment (GACC 2016 No. 26 arts. 3-4). Absence is a wait, never a refusal.
+    The four are the legal trio and the assessment (GACC 2016 No. 26 arts. 3-4). A missing document
+    is awaited and never a refusal.
     """
-    d = found or Declaration(document.order_id)
+    d = existing or Declaration(document.order_id)
     if isinstance(document, WaybillIssued) and may_be_corrected(d):
         return _correct_waybill(d, document, match)
     if d.state is not DeclarationState.COLLECTING:
@@ -51,7 +53,6 @@ def apply_document(found: Declaration | None, document: Document, match: Match) 
 
 
 def _match(d: Declaration, match: Match) -> Decision:
-    """Nothing is said of documents that match."""
     assert d.order is not None
     assert d.payment is not None
     assert d.waybill is not None
@@ -60,12 +61,12 @@ def _match(d: Declaration, match: Match) -> Decision:
         return d, ()
     return emit(
         replace(d, waiting=None),
-        said.DocumentsMismatched(order_id=d.order_id, mismatches=tuple(mismatches)),
+        events.DocumentsMismatched(order_id=d.order_id, mismatches=tuple(mismatches)),
     )
 
 
 def may_be_corrected(d: Declaration) -> bool:
-    """Whether another waybill takes the place of the one that is there: until a list with it is lodged."""
+    """Return whether another waybill may replace the stored one: until a list with it is lodged."""
     return "waybill" in d.present and (
         d.state is DeclarationState.COLLECTING
         or (d.state is DeclarationState.MATCHED and d.attempt == 0)
@@ -73,23 +74,29 @@ def may_be_corrected(d: Declaration) -> bool:
 
 
 def _correct_waybill(d: Declaration, waybill: WaybillIssued, match: Match) -> Decision:
-    """The carrier says something else before the list is lodged; the waybill that is there must be at hand.
-
-    An order that nobody has placed has no timeline to tell it in.
+    """Replace the waybill, which must be loaded. An order that nobody placed has no timeline for
+    the event.
     """
     before = d.waybill
     assert before is not None
     if before == waybill:
         return d, ()
-    told: tuple[Event, ...] = ()
+    emitted: tuple[Event, ...] = ()
     d = replace(d, waybill=waybill)
     if "order" in d.present:
-        d, told = emit(d, said.WaybillCorrected(order_id=d.order_id, logistics_code=waybill.logistics_code,
-                                                logistics_no=waybill.logistics_no, instead_of=before.logistics_no))  # fmt: skip
+        d, emitted = emit(
+            d,
+            events.WaybillCorrected(
+                order_id=d.order_id,
+                logistics_code=waybill.logistics_code,
+                logistics_no=waybill.logistics_no,
+                instead_of=before.logistics_no,
+            ),
+        )
     if d.state is DeclarationState.COLLECTING:
-        return d, told
+        return d, emitted
     d, facts = _match(d, match)
-    return d, (*told, *facts)
+    return d, (*emitted, *facts)
 
 
 def _with_document(d: Declaration, document: Document) -> Declaration:

@@ -1,4 +1,4 @@
-"""DOC."""
+"""Requests that leave in a collective message, or that cannot be printed. Pure."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ from services.customs.domain.return_decisions import (
     with_return,
 )
 from shared.events import Fault
-from shared.events import customs as said
+from shared.events import customs as events
 from shared.values import replace
 
 
 @dataclass(frozen=True, slots=True)
 class Lodged:
-    """A collective message with this order's list, cancellation or return left for the authority."""
+    """A collective message with this order's list, cancellation or return left for the
+    authority.
+    """
 
     kind: RequestKind
     batch_id: UUID
@@ -35,7 +37,6 @@ class Lodged:
 
 
 def record_lodging(d: Declaration, event: Lodged) -> Decision:
-    """The collective message with this declaration's request was put on the wire."""
     d = replace(
         d,
         waiting=None,
@@ -47,8 +48,16 @@ def record_lodging(d: Declaration, event: Lodged) -> Decision:
     if event.kind != "declare":
         return d, ()
     d = replace(d, attempt=d.attempt + 1)
-    return emit(d, said.ListLodged(order_id=d.order_id, cop_no=d.cop_no, batch_id=event.batch_id, message_guid=event.message_guid,
-                                   attempt=d.attempt))  # fmt: skip
+    return emit(
+        d,
+        events.ListLodged(
+            order_id=d.order_id,
+            cop_no=d.cop_no,
+            batch_id=event.batch_id,
+            message_guid=event.message_guid,
+            attempt=d.attempt,
+        ),
+    )
 
 
 def refuse_unprintable(
@@ -59,9 +68,10 @@ def refuse_unprintable(
     policy: DeclarationPolicy,
     fault: Fault | None = None,
 ) -> Decision:
-    """The request cannot be printed at all (a code without a word at the authority, an erased person): no wait can help.
+    """Refuse a request that no message can hold (a value without a code, an erased person): waiting
+    cannot help.
 
-    `fault` says it of the field that is wrong; by default it is the list as a whole.
+    `fault` names the wrong field; by default the list as a whole.
     """
     d = replace(d, waiting=None)
     if kind == "declare":
@@ -73,7 +83,7 @@ def refuse_unprintable(
         )
         return emit(
             d,
-            said.ListRefused(
+            events.ListRefused(
                 order_id=d.order_id,
                 cop_no=d.cop_no,
                 status="",
@@ -85,11 +95,13 @@ def refuse_unprintable(
     if kind == "return":
         return emit(
             with_return(d, state="refused"),
-            said.ReturnRefused(order_id=d.order_id, status="", info=why),
+            events.ReturnRefused(order_id=d.order_id, status="", info=why),
         )
     return refuse_cancellation(d, at, policy)
 
 
 def correction_of(d: Declaration) -> Literal["1", "2"]:
-    """appType of the next list: 2 (amend) once customs has stored it, 1 (new) while only the e-port has seen it."""
+    """Return appType of the next list: 2 (amend) once customs stored it, 1 (new) while only the
+    e-port saw it.
+    """
     return "2" if d.stored else "1"

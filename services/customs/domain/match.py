@@ -1,10 +1,9 @@
-"""The three-document match (三单对碰): order, payment and waybill, and the list against them.
+"""The three-document match (三单对碰): order, payment and waybill, and the list against them. Pure.
 
-Absence waits, inequality refuses.
-
-Rules and codes are numbered as in the authority's own checks [specification 202205 and 2018, GACC 2016 No. 26
-arts. 3-6]. Equality is exact: the tolerances some declarants state are not in any rule. Personal fields are
-opaque texts here, digests in the service and normalised plain text on the command line.
+Rules and codes carry the authority's own numbers [specification 202205 and 2018, GACC 2016 No. 26
+arts. 3-6]. A missing document is awaited, an unequal one refused. Equality is exact: no rule has
+the tolerances that some declarants state. Personal fields are opaque texts here: digests in the
+service, normalised plain text on the command line.
 """
 
 from __future__ import annotations
@@ -32,31 +31,36 @@ BUYER_ON_LIST: Final = "13127"
 BUYER_PHONE_ON_LIST: Final = "130126"
 BUYER_IS_NOT_PAYER: Final = "47"
 ORDER_RULE: Final = "-303001"
-"""An order that contradicts itself. No inner code is published.
-
-This is the order band's business-rule code [2018, 7-3].
+"""An order that contradicts itself: the order band's business-rule code, since no inner code is
+published [2018, 7-3].
 """
 WAYBILL_RULE: Final = "-503001"
-"""A consignee that differs. No inner code is published.
-
-This is the waybill band's business-rule code [2018, 7-3].
+"""A consignee that differs: the waybill band's business-rule code, since no inner code is published
+[2018, 7-3].
 """
 
 WAYBILL_NUMBER: Final = "-504015"
-"""A waybill's number that is another order's already [2018, 7-3: duplicate waybill number]."""
+"""A waybill number that another order holds already [2018, 7-3: duplicate waybill number]."""
 
 CODES: Final = (
-    AMOUNT, PAYMENT_ENTERPRISE, LINE_COUNT, LINE_ITEMS, BUYER_ON_LIST, BUYER_PHONE_ON_LIST, BUYER_IS_NOT_PAYER, ORDER_RULE,
-    WAYBILL_RULE, WAYBILL_NUMBER,
-)  # fmt: skip
-"""Every code a mismatch can have."""
+    AMOUNT,
+    PAYMENT_ENTERPRISE,
+    LINE_COUNT,
+    LINE_ITEMS,
+    BUYER_ON_LIST,
+    BUYER_PHONE_ON_LIST,
+    BUYER_IS_NOT_PAYER,
+    ORDER_RULE,
+    WAYBILL_RULE,
+    WAYBILL_NUMBER,
+)
+"""Every code that a mismatch can have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`missing` names documents still awaited, which is no refusal.
-
-    `mismatches` are all there are, found as early as can be.
+    """`missing` names documents still awaited, which is no refusal. `mismatches` are
+    all there are.
     """
 
     matched: bool
@@ -70,9 +74,8 @@ def match(
     waybill: WaybillDoc | None,
     list_: ListDoc | None = None,
 ) -> Verdict:
-    """Compare what is there.
-
-    A payment or waybill of another order does not exist for this one (rules 1 to 3).
+    """Compare the documents that are there. A payment or waybill of another order counts as absent
+    (rules 1 to 3).
     """
     key = order or list_
     if (
@@ -128,9 +131,8 @@ def _compare(
 
 
 def _order_alone(order: OrderDoc) -> Iterator[Mismatch]:
-    """Rules 4 and 12: what was paid is goods, freight and tax less discount [202205 CEB311].
-
-    A total is price times quantity.
+    """Rules 4 and 12: the amount paid is goods, freight and tax less discount, and a total is price
+    times quantity [202205 CEB311].
     """
     parts = (order.goods_value, order.freight, order.insurance, order.tax_withheld, order.discount)
     foreign = next((part for part in parts if part.currency != order.amount_paid.currency), None)
@@ -205,7 +207,8 @@ def _order_and_payment(order: OrderDoc, payment: PaymentDoc) -> Iterator[Mismatc
             "payment",
             payment.payment_enterprise,
         )
-    # Only imports, and only where nobody vouches for the buyer's identity [GACC 2016 No. 26 art. 6].
+    # Only imports, and only where nobody vouches for the buyer's identity [GACC 2016 No. 26 art.
+    # 6].
     if order.direction == "import" and not order.buyer_authenticated:
         if payment.payer_id is not None and payment.payer_id != order.buyer_id:
             yield _differs(
@@ -228,9 +231,8 @@ def _order_and_payment(order: OrderDoc, payment: PaymentDoc) -> Iterator[Mismatc
 
 
 def _order_and_waybill(order: OrderDoc, waybill: WaybillDoc) -> Iterator[Mismatch]:
-    """Rule 10.
-
-    Consignee, telephone and address of the order must be the waybill's [202205 CEB311 field notes].
+    """Rule 10: consignee, telephone and address of the order are the waybill's [202205 CEB311 field
+    notes].
     """
     for field, left, right in (
         ("consignee.name", order.consignee_name, waybill.consignee_name),
@@ -241,7 +243,8 @@ def _order_and_waybill(order: OrderDoc, waybill: WaybillDoc) -> Iterator[Mismatc
             yield _differs(WAYBILL_RULE, field, "order", left, "waybill", right)
     net, gross = order.net_weight_kg, waybill.gross_weight_kg
     if net is not None and gross is not None and gross < net:
-        # A parcel is as heavy as what is in it: one of the two is wrong, and nobody here knows which.
+        # A parcel is as heavy as what is in it: one of the two is wrong, and nobody here knows
+        # which.
         yield _differs(
             WAYBILL_RULE, "gross_weight_kg", "order", f"net {net:f}", "waybill", f"gross {gross:f}"
         )

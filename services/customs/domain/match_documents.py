@@ -1,4 +1,4 @@
-"""DOC."""
+"""The documents that the match compares. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Document = Literal["order", "payment", "waybill", "list"]
 
 @dataclass(frozen=True, slots=True)
 class GoodsLine:
-    """One line of an order or list; None is what the document does not say."""
+    """One line of an order or list; None is what the document does not state."""
 
     line_no: int
     name: str
@@ -26,9 +26,10 @@ class GoodsLine:
 
 @dataclass(frozen=True, slots=True)
 class OrderDoc:
-    """The order (311, 303). `freight` and `insurance` are one sum in a 311; personal fields are opaque.
+    """The order (311, 303). `freight` and `insurance` are one sum in a 311; personal fields are
+    opaque.
 
-    `buyer_authenticated`: the buyer's identity was checked against the identity authority.
+    `buyer_authenticated`: the identity authority confirmed the buyer's identity.
     """
 
     platform_code: str
@@ -66,7 +67,9 @@ class PaymentDoc:
 
 @dataclass(frozen=True, slots=True)
 class WaybillDoc:
-    """The waybill (511, 505). None is what it does not say (the service joins by the order's id)."""
+    """The waybill (511, 505). None is what it does not state: the service joins by the
+    order's id.
+    """
 
     logistics_code: str | None
     logistics_no: str | None
@@ -79,7 +82,7 @@ class WaybillDoc:
 
 @dataclass(frozen=True, slots=True)
 class ListDoc:
-    """The declaration list (621, 603); None is what the document does not say."""
+    """The declaration list (621, 603); None is what the document does not state."""
 
     platform_code: str
     order_no: str

@@ -1,4 +1,6 @@
-"""The enterprise's own numbers of its lists (copNo): one for each list lodged, so that every receipt tells which it is about. Pure."""
+"""The enterprise's numbers of its lists (copNo): one for each list lodged, so that a receipt tells
+which list it means. Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +12,21 @@ from uuid import UUID
 _LETTERS: Final = "CDEFGHIJKLMNOPQRSTUVWXYZ"
 _LENGTH: Final = 20
 LISTS_MAX: Final = len(_LETTERS)
-"""Lists of one order that can be told apart."""
+"""Lists of one order that have numbers of their own."""
 
 
 def last_distinct_list(attempt: int) -> int:
-    """The list that a number of this attempt tells: the attempt itself, or the last there is a letter for."""
+    """Return the attempt that a number tells: the attempt itself, or the last that has a letter."""
     return min(max(attempt, 1), LISTS_MAX)
 
 
 def cop_no_of(order_id: UUID, attempt: int = 1) -> str:
-    """The number of the list that is lodged as an order's `attempt`-th: at most 20 characters (CEB621 copNo), from 95 bits
-    of the id behind a letter that counts.
+    """Return the number of an order's list by `attempt`: a letter that counts and 95 bits of the
+    id, 20 characters (CEB621 copNo).
 
-    No receipt names the message or the guid it answers (CEB622, CEB604: its own guid, copNo, preNo, invtNo, returnTime), preNo
-    and invtNo stay through a correction, and returnTime is of another's clock and, in CEB604, of the receipt and not of the
-    decision. copNo alone is chosen by the declarant and repeated by the authority. A list that is lodged more often than there
-    are letters, since its way is blocked for hours, keeps the last of them.
+    No receipt names the message or guid it answers. preNo and invtNo survive a correction, and
+    returnTime is another's clock. Only copNo is chosen by the declarant and repeated by the
+    authority. A list lodged more often than there are letters keeps the last letter.
     """
     return _LETTERS[last_distinct_list(attempt) - 1] + _behind_letter(order_id)
 
@@ -36,7 +37,8 @@ def _behind_letter(order_id: UUID) -> str:
 
 
 def first_and_attempt(cop_no: str) -> tuple[str, int | None]:
-    """The number of the order's first list, by which the declaration is found, and which list this is the number of.
+    """Return the number of the order's first list, which finds the declaration, and which list this
+    number means.
 
     A number that was not made here is its own first one.
     """

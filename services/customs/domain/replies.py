@@ -1,4 +1,8 @@
-"""DOC."""
+"""Replies of the authority applied to a declaration. Pure.
+
+Statuses repeat and overtake one another on the wire, so every order of arrival ends in the same
+state.
+"""
 
 from __future__ import annotations
 
@@ -39,28 +43,28 @@ from services.customs.domain.return_decisions import (
     apply_return_reply,
 )
 from shared.events import Fault
-from shared.events import customs as said
+from shared.events import customs as events
 from shared.values import replace
 
 
 def apply_reply(
     d: Declaration,
-    heard: AuthorityReply,
+    reply: AuthorityReply,
     policy: DeclarationPolicy,
     came_at: datetime | None = None,
 ) -> Decision:
-    """Follow one entry of a receipt; `came_at` is when it came, by which patience is measured, by default the authority's time.
+    """Apply one entry of a receipt. `came_at` is its time of arrival, which patience is measured
+    by; by default the authority's time.
 
-    In whichever order the words on a list come, it ends in one state. A word that leads to nothing changes nothing: `status`
-    is the last word on the list that was followed.
+    A reply that leads to nothing changes nothing: `status` is the last reply that was followed.
     """
-    if heard.meaning in ("waiting", "unknown") and (heard.invt_no or d.invt_no) == d.invt_no:
+    if reply.meaning in ("waiting", "unknown") and (reply.invt_no or d.invt_no) == d.invt_no:
         return d, ()
-    earlier = concerns_earlier_list(d, heard)
-    d = _with_numbers(d, heard, earlier=earlier)
-    if earlier or heard.meaning in ("waiting", "unknown"):
+    earlier = concerns_earlier_list(d, reply)
+    d = _with_numbers(d, reply, earlier=earlier)
+    if earlier or reply.meaning in ("waiting", "unknown"):
         return d, ()
-    after, facts = _apply(d, heard, policy, came_at)
+    after, facts = _apply(d, reply, policy, came_at)
     if facts:
         return after, facts
     same = (
@@ -71,43 +75,44 @@ def apply_reply(
 
 
 def _apply(
-    d: Declaration, heard: AuthorityReply, policy: DeclarationPolicy, came_at: datetime | None
+    d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy, came_at: datetime | None
 ) -> Decision:
-    if d.release_waits and heard.on == "declare":
+    if d.release_waits and reply.on == "declare":
         return d, ()  # a release is the last word on a list
     before = d.status
     if (
-        heard.on != "cancel" or heard.meaning == "granted"
+        reply.on != "cancel" or reply.meaning == "granted"
     ):  # a cancellation that fails says nothing of the list
-        d = replace(d, status=heard.status)
-    if heard.meaning == "returned":
-        way = remedy_of(heard, policy)
+        d = replace(d, status=reply.status)
+    if reply.meaning == "returned":
+        remedy = remedy_of(reply, policy)
         d = replace(
             d,
-            waits_since=(d.waits_since or came_at or reply_time(heard)) if way == "wait" else None,
+            waits_since=(d.waits_since or came_at or reply_time(reply))
+            if remedy == "wait"
+            else None,
         )
-        if way == "wait" and is_out_of_patience(d, came_at or reply_time(heard), policy):
-            way = "decision"
-        if heard.on == "declare" and d.state is DeclarationState.MATCHED and not heard.technical:
-            return _apply_late_rejection(d, heard, way, before, policy)
-        return _ON_FAILURE[heard.on](d, heard, way, came_at or reply_time(heard), policy)
+        if remedy == "wait" and is_out_of_patience(d, came_at or reply_time(reply), policy):
+            remedy = "decision"
+        if reply.on == "declare" and d.state is DeclarationState.MATCHED and not reply.technical:
+            return _apply_late_rejection(d, reply, remedy, before, policy)
+        return _ON_FAILURE[reply.on](d, reply, remedy, came_at or reply_time(reply), policy)
     if d.waits_since is not None:
         d = replace(d, waits_since=None)
-    if heard.on == "cancel":
-        return apply_cancellation_reply(d, heard, policy)
-    if heard.on == "return":
-        return apply_return_reply(d, heard, policy)
-    return _apply_progress(d, heard, before, policy)
+    if reply.on == "cancel":
+        return apply_cancellation_reply(d, reply, policy)
+    if reply.on == "return":
+        return apply_return_reply(d, reply, policy)
+    return _apply_progress(d, reply, before, policy)
 
 
-def _with_numbers(d: Declaration, heard: AuthorityReply, *, earlier: bool) -> Declaration:
-    """With the numbers it tells; a cancellation that waited for the list's is lodged now."""
-    newly_numbered = d.invt_no is None and heard.invt_no is not None
+def _with_numbers(d: Declaration, reply: AuthorityReply, *, earlier: bool) -> Declaration:
+    newly_numbered = d.invt_no is None and reply.invt_no is not None
     pre_no = d.pre_no
-    if heard.on == "declare":  # a cancellation and a return have numbers of their own
-        pre_no = d.pre_no or heard.pre_no if earlier else heard.pre_no or d.pre_no
-    first = earlier or gives_another_number(d, heard)
-    invt_no = d.invt_no or heard.invt_no if first else heard.invt_no or d.invt_no
+    if reply.on == "declare":  # a cancellation and a return have numbers of their own
+        pre_no = d.pre_no or reply.pre_no if earlier else reply.pre_no or d.pre_no
+    first = earlier or gives_another_number(d, reply)
+    invt_no = d.invt_no or reply.invt_no if first else reply.invt_no or d.invt_no
     if (invt_no, pre_no) != (d.invt_no, d.pre_no):
         d = replace(d, invt_no=invt_no, pre_no=pre_no)
     return (
@@ -117,47 +122,50 @@ def _with_numbers(d: Declaration, heard: AuthorityReply, *, earlier: bool) -> De
     )
 
 
-def gives_another_number(d: Declaration, heard: AuthorityReply) -> bool:
-    """Whether customs gives this list a second number: the first stays. A list that is lodged anew may get one of its own."""
-    if heard.invt_no is None or d.invt_no in (None, heard.invt_no):
+def gives_another_number(d: Declaration, reply: AuthorityReply) -> bool:
+    """Return whether customs gives a list a second number: the first stays. A list lodged again may
+    get a new one.
+    """
+    if reply.invt_no is None or d.invt_no in (None, reply.invt_no):
         return False
     return not (
-        heard.on == "declare"
+        reply.on == "declare"
         and d.attempt > 1
-        and heard.attempt == d.attempt
+        and reply.attempt == d.attempt
         and d.state is DeclarationState.LODGED
     )
 
 
-def concerns_earlier_list(d: Declaration, heard: AuthorityReply) -> bool:
-    """Whether a list is spoken of that was returned and corrected since: what was to be done about that word is done.
+def concerns_earlier_list(d: Declaration, reply: AuthorityReply) -> bool:
+    """Return whether a reply is about a list that was returned and corrected since.
 
-    That the goods were released, detained or ordered back is about the goods, under whichever number it is said.
+    A release, detention or return shipment concerns the goods, whatever number it names.
     """
     of_goods = ("released", "closed", "detained", "shipback")
-    if heard.on != "declare" or heard.attempt is None or heard.meaning in of_goods:
+    if reply.on != "declare" or reply.attempt is None or reply.meaning in of_goods:
         return False
-    return heard.attempt < last_distinct_list(d.attempt)
+    return reply.attempt < last_distinct_list(d.attempt)
 
 
 def _ends_correction(
-    d: Declaration, heard: AuthorityReply, before: str | None, policy: DeclarationPolicy
+    d: Declaration, reply: AuthorityReply, before: str | None, policy: DeclarationPolicy
 ) -> bool:
-    """Whether customs goes on with a list that was to be corrected: the goods are decided on, or it was never returned.
+    """Return whether customs continues with a list that waits to be corrected: it decided on the
+    goods, or never returned it.
 
-    Not returned is what only the e-port said no to (`before`: the last status): a word that came twice was refused the second
-    time, say. After a 100 a lesser word is one that was overtaken.
+    Only the e-port refused it then (`before` is the last status). After a 100, a lesser status was
+    overtaken.
     """
-    of_goods = heard.meaning in ("released", "closed", "detained", "shipback")
+    of_goods = reply.meaning in ("released", "closed", "detained", "shipback")
     return d.attempt > 0 and (of_goods or failed_in_transit(before, policy))
 
 
 def _apply_progress(
-    d: Declaration, heard: AuthorityReply, before: str | None, policy: DeclarationPolicy
+    d: Declaration, reply: AuthorityReply, before: str | None, policy: DeclarationPolicy
 ) -> Decision:
-    kind = PROGRESS_EVENTS.get(heard.meaning)
+    kind = PROGRESS_EVENTS.get(reply.meaning)
     if kind is None or (
-        d.state is DeclarationState.MATCHED and not _ends_correction(d, heard, before, policy)
+        d.state is DeclarationState.MATCHED and not _ends_correction(d, reply, before, policy)
     ):
         return d, ()
     if d.state is DeclarationState.MATCHED and failed_in_transit(before, policy):
@@ -165,137 +173,152 @@ def _apply_progress(
     # A release is the last word on a list, also while its cancellation is under way.
     if d.state is DeclarationState.WITHDRAWING and d.released:
         return d, ()
-    if heard.meaning in ("released", "closed") and d.state in (
+    if reply.meaning in ("released", "closed") and d.state in (
         *PENDING,
         DeclarationState.MATCHED,
         DeclarationState.WITHDRAWING,
     ):
-        return _apply_release(d, heard, policy)
+        return _apply_release(d, reply, policy)
     fact = kind(
         order_id=d.order_id,
         cop_no=d.cop_no,
-        status=heard.status,
-        info=heard.info,
+        status=reply.status,
+        info=reply.info,
         invt_no=d.invt_no,
     )
     if not LIST.allows(d.state, fact):
         return d, ()
-    over = isinstance(fact, said.GoodsDetained | said.ReturnShipmentOrdered)
+    over = isinstance(fact, events.GoodsDetained | events.ReturnShipmentOrdered)
     waiting = None if over or d.state is DeclarationState.MATCHED else d.waiting
     return emit(replace(d, stored=True, waiting=waiting), fact)
 
 
-def _apply_release(d: Declaration, heard: AuthorityReply, policy: DeclarationPolicy) -> Decision:
-    """800; or 899 where 800 was not heard, and both are said then: goods that are closed were released.
+def _apply_release(d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy) -> Decision:
+    """Apply 800, or 899 where 800 was missed; then both events follow, since closed goods were
+    released.
 
-    While a cancellation is under way the release waits for its answer: granted, the list is withdrawn in whichever order the
-    two words came.
+    During a cancellation the release waits for its reply: granted, the list is withdrawn in either
+    order of arrival.
     """
-    d = replace(d, stored=True, released_at=heard.at)
+    d = replace(d, stored=True, released_at=reply.at)
     if d.state is DeclarationState.WITHDRAWING:
-        return release_and_return(d, reply_time(heard), policy) if d.cancel_refused else (d, ())
+        return release_and_return(d, reply_time(reply), policy) if d.cancel_refused else (d, ())
     common: dict[str, Any] = {
-        "order_id": d.order_id, "cop_no": d.cop_no, "status": heard.status, "info": heard.info, "invt_no": d.invt_no,
-    }  # fmt: skip
+        "order_id": d.order_id,
+        "cop_no": d.cop_no,
+        "status": reply.status,
+        "info": reply.info,
+        "invt_no": d.invt_no,
+    }
     waiting = None if d.state is DeclarationState.MATCHED else d.waiting
-    d, facts = emit(replace(d, released=True, waiting=waiting), said.GoodsReleased(**common))
-    if heard.meaning == "closed":
-        d, closed = emit(d, said.ListClosed(**common))
+    d, facts = emit(replace(d, released=True, waiting=waiting), events.GoodsReleased(**common))
+    if reply.meaning == "closed":
+        d, closed = emit(d, events.ListClosed(**common))
         facts += closed
     return d, facts
 
 
 def _apply_rejection(
-    d: Declaration, heard: AuthorityReply, way: Remedy, now: datetime, policy: DeclarationPolicy
+    d: Declaration, reply: AuthorityReply, remedy: Remedy, now: datetime, policy: DeclarationPolicy
 ) -> Decision:
-    """100 or a negative code: lodge again where that can help, give up where it cannot."""
-    if heard.technical and (way == "there" or _is_about_repetition(d)):
+    """Apply 100 or a negative code: lodge again where that helps, else refuse."""
+    if reply.technical and (remedy == "there" or _is_about_repetition(d)):
         return d, ()
     if d.state is DeclarationState.WITHDRAWING and not d.released:
         return emit(
-            replace(d, waiting=None), said.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no)
+            replace(d, waiting=None), events.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no)
         )
     if d.state not in PENDING:
         return d, ()
-    d = replace(d, stored=d.stored or heard.status == "100")
-    returned = said.ListReturned(
+    d = replace(d, stored=d.stored or reply.status == "100")
+    returned = events.ListReturned(
         order_id=d.order_id,
         cop_no=d.cop_no,
-        status=heard.status,
-        info=heard.info,
+        status=reply.status,
+        info=reply.info,
         invt_no=d.invt_no,
         attempt=d.attempt,
     )
-    if way in RETRIED:
-        return emit(replace(queue_again(d, heard, way, now, policy), spared=d.spared + 1), returned)
-    if _is_correctable(d, heard, policy):
+    if remedy in RETRIED:
+        return emit(
+            replace(queue_again(d, reply, remedy, now, policy), spared=d.spared + 1), returned
+        )
+    if _is_correctable(d, reply, policy):
         return emit(replace(d, waiting="declare", waiting_s=0.0), returned)
-    return emit(d, _list_refused(d, heard))
+    return emit(d, _list_refused(d, reply))
 
 
 def _apply_late_rejection(
     d: Declaration,
-    heard: AuthorityReply,
-    way: Remedy,
+    reply: AuthorityReply,
+    remedy: Remedy,
     before: str | None,
     policy: DeclarationPolicy,
 ) -> Decision:
-    """100 for the list that is to be lodged again already, in whichever order the two words came.
+    """Apply 100 for a list that waits to be lodged again.
 
-    The e-port's failure was told first: then this is the decision. Customs gave another reason first: then the list is given
-    up, if this one is mended by no correction.
+    After a failure at the e-port this is the decision. After another reason of customs the list is
+    refused unless a correction mends both.
     """
     failed = failed_in_transit(before, policy)
     if (
         d.attempt == 0
-        or way != "decision"
-        or heard.attempt != d.attempt
-        or not (failed or before == heard.status)
+        or remedy != "decision"
+        or reply.attempt != d.attempt
+        or not (failed or before == reply.status)
     ):
         return d, ()
     if failed:
-        d = replace(count_attempt(d), stored=d.stored or heard.status == "100", waiting="declare")
-    if _is_correctable(d, heard, policy):
+        d = replace(count_attempt(d), stored=d.stored or reply.status == "100", waiting="declare")
+    if _is_correctable(d, reply, policy):
         return d, ()
-    return emit(replace(d, waiting=None), _list_refused(d, heard))
+    return emit(replace(d, waiting=None), _list_refused(d, reply))
 
 
-def _is_correctable(d: Declaration, heard: AuthorityReply, policy: DeclarationPolicy) -> bool:
+def _is_correctable(d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy) -> bool:
     return (
-        heard.code or heard.status
+        reply.code or reply.status
     ) in policy.correctable and d.attempt - d.spared < policy.attempts_max
 
 
-def _list_refused(d: Declaration, heard: AuthorityReply) -> said.ListRefused:
-    found = heard.info or heard.status
+def _list_refused(d: Declaration, reply: AuthorityReply) -> events.ListRefused:
+    text = reply.info or reply.status
     fault = Fault(
         field="declaration_list",
         rule="customs_accepts",
-        found=found,
+        found=text,
         expected="accepted (120)",
-        code=heard.code or heard.status,
+        code=reply.code or reply.status,
     )
-    return said.ListRefused(
+    return events.ListRefused(
         order_id=d.order_id,
         cop_no=d.cop_no,
-        status=heard.status,
-        info=heard.info,
+        status=reply.status,
+        info=reply.info,
         invt_no=d.invt_no,
         faults=(fault,),
     )
 
 
 def _is_about_repetition(d: Declaration) -> bool:
-    """Whether an e-port's no is about a message that came twice: customs has the list, and will say what becomes of it.
+    """Return whether the e-port refused a repeated message: customs has the list and will decide on
+    it.
 
-    A number below zero is a failure on the way and no decision of customs (message specification 202205). Followed, it would
-    give the money back for goods that are still to be released, or lodge a second list beside a live one.
+    A number below zero is a failure in transit and no decision (message specification 202205).
+    Following it would refund goods still to be released, or lodge a second list beside a live one.
     """
     if d.state is DeclarationState.WITHDRAWING:
         return d.attempt - d.spared <= 1 and d.invt_no is not None
     return d.state is not DeclarationState.LODGED
 
 
-_ON_FAILURE: Final[Mapping[RequestKind, Callable[[Declaration, AuthorityReply, Remedy, datetime, DeclarationPolicy], Decision]]] = {
-    "declare": _apply_rejection, "cancel": apply_cancellation_failure, "return": apply_return_failure,
-}  # fmt: skip
+_ON_FAILURE: Final[
+    Mapping[
+        RequestKind,
+        Callable[[Declaration, AuthorityReply, Remedy, datetime, DeclarationPolicy], Decision],
+    ]
+] = {
+    "declare": _apply_rejection,
+    "cancel": apply_cancellation_failure,
+    "return": apply_return_failure,
+}

@@ -1,4 +1,4 @@
-"""DOC."""
+"""Returns of goods from a cleared list: opened, granted, refused, completed or given up. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.customs.domain.declaration import (
 from services.customs.domain.retries import RETRIED, queue_again
 from services.customs.domain.returns import Return, ReturnTerms
 from shared.clock import beijing_date
-from shared.events import customs as said
+from shared.events import customs as events
 from shared.events.orders import WithdrawalAsked
 from shared.values import replace
 
@@ -28,17 +28,18 @@ from shared.values import replace
 def open_return(
     d: Declaration, event: WithdrawalAsked | None, at: datetime, policy: DeclarationPolicy
 ) -> Decision:
-    """Apply for the return of what is asked for; `event` is None for a list released while it was being cancelled."""
     parts = event.lines if event is not None else ()
     why = _why_no_return(d, parts, at, policy)
     if why is not None:
         return emit(
-            replace(d, waiting=None), said.ReturnRefused(order_id=d.order_id, status="", info=why)
+            replace(d, waiting=None), events.ReturnRefused(order_id=d.order_id, status="", info=why)
         )
     number = len(d.returns) + 1
-    asked = Return(number, "asked", parts, event.refund_if_late if event is not None else True, at)
-    opened = said.ReturnOpened(order_id=d.order_id, invt_no=d.invt_no or "", return_no=number)
-    return emit(replace(d, waiting="return", returns=(*d.returns, asked)), opened)
+    applied = Return(
+        number, "asked", parts, event.refund_if_late if event is not None else True, at
+    )
+    opened = events.ReturnOpened(order_id=d.order_id, invt_no=d.invt_no or "", return_no=number)
+    return emit(replace(d, waiting="return", returns=(*d.returns, applied)), opened)
 
 
 def _why_no_return(
@@ -49,7 +50,10 @@ def _why_no_return(
         return "no terms for returns are known for goods released on that day"
     days = returns.days_between(d.released_at, at)
     if days > terms.apply_days_max:
-        return f"applied for {days} days after the release, expected at most {terms.apply_days_max} ({terms.source})"
+        return (
+            f"applied for {days} days after the release, expected at most {terms.apply_days_max} "
+            f"({terms.source})"
+        )
     assert d.order is not None
     return returns.unreturnable(d.order, parts, returns.quantities_back(d.returns))
 
@@ -61,44 +65,46 @@ def terms_of(d: Declaration, policy: DeclarationPolicy) -> ReturnTerms | None:
 
 
 def apply_return_reply(
-    d: Declaration, heard: AuthorityReply, policy: DeclarationPolicy
+    d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy
 ) -> Decision:
-    """Granted (399), the goods are awaited; released (800), the authority has seen that they are back."""
-    if d.state is not DeclarationState.RETURNING or _concerns_another_return(d, heard):
+    """Apply 399 (granted, the goods are awaited) or 800 (the authority saw that the goods are
+    back).
+    """
+    if d.state is not DeclarationState.RETURNING or _concerns_another_return(d, reply):
         return d, ()
-    match heard.meaning:
+    match reply.meaning:
         case "granted" if d.returns[-1].state == "asked":
-            return _grant_return(with_return(d, state="granted", pre_no=heard.pre_no), policy)
+            return _grant_return(with_return(d, state="granted", pre_no=reply.pre_no), policy)
         case "released" | "closed":
-            return _record_return(d, heard, policy)
+            return _record_return(d, reply, policy)
     return d, ()
 
 
-def _concerns_another_return(d: Declaration, heard: AuthorityReply) -> bool:
-    return heard.pre_no is not None and any(heard.pre_no == each.pre_no for each in d.returns[:-1])
+def _concerns_another_return(d: Declaration, reply: AuthorityReply) -> bool:
+    return reply.pre_no is not None and any(reply.pre_no == each.pre_no for each in d.returns[:-1])
 
 
 def apply_return_failure(
-    d: Declaration, heard: AuthorityReply, way: Remedy, now: datetime, policy: DeclarationPolicy
+    d: Declaration, reply: AuthorityReply, remedy: Remedy, now: datetime, policy: DeclarationPolicy
 ) -> Decision:
     if (
         d.state is not DeclarationState.RETURNING
-        or _concerns_another_return(d, heard)
-        or way == "there"
+        or _concerns_another_return(d, reply)
+        or remedy == "there"
     ):
         return d, ()
-    if way in RETRIED and d.returns[-1].state == "asked":
-        return queue_again(d, heard, way, now, policy), ()
-    d = with_return(d, state="refused", pre_no=heard.pre_no)
+    if remedy in RETRIED and d.returns[-1].state == "asked":
+        return queue_again(d, reply, remedy, now, policy), ()
+    d = with_return(d, state="refused", pre_no=reply.pre_no)
     return emit(
         replace(d, waiting=None),
-        said.ReturnRefused(order_id=d.order_id, status=heard.status, info=heard.info),
+        events.ReturnRefused(order_id=d.order_id, status=reply.status, info=reply.info),
     )
 
 
 def _grant_return(d: Declaration, policy: DeclarationPolicy) -> Decision:
     back_by = beijing_date(release_time(d)) + timedelta(days=known_terms(d, policy).back_days_max)
-    granted = said.ReturnGranted(
+    granted = events.ReturnGranted(
         order_id=d.order_id,
         invt_no=d.invt_no or "",
         return_no=d.returns[-1].return_no,
@@ -107,36 +113,44 @@ def _grant_return(d: Declaration, policy: DeclarationPolicy) -> Decision:
     return emit(d, granted)
 
 
-def _record_return(d: Declaration, heard: AuthorityReply, policy: DeclarationPolicy) -> Decision:
-    """The goods are back, in time or late; which of the two decides whether tax is levied (GACC 2020 No. 45, art. 3)."""
+def _record_return(d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy) -> Decision:
+    """Record that the goods are back, in time or late. This decides whether tax is levied (GACC
+    2020 No. 45, art. 3).
+    """
     assert d.order is not None
-    asked, at = d.returns[-1], reply_time(heard)
-    lines = returns.lines_back(d.order, d.tax, asked.parts, d.returns[:-1])
+    current, at = d.returns[-1], reply_time(reply)
+    lines = returns.lines_back(d.order, d.tax, current.parts, d.returns[:-1])
     in_time = returns.days_between(release_time(d), at) <= known_terms(d, policy).back_days_max
     d = with_return(
         d,
         state="back" if in_time else "late",
         back_at=at,
-        pre_no=heard.pre_no or asked.pre_no,
+        pre_no=reply.pre_no or current.pre_no,
         lines=lines,
     )
     kind = (
-        said.GoodsReturned
+        events.GoodsReturned
         if all(x.returned == x.ordered for x in lines)
-        else said.GoodsPartlyReturned
+        else events.GoodsPartlyReturned
     )
     fact = kind(
-        order_id=d.order_id, invt_no=d.invt_no or "", return_no=asked.return_no, in_time=in_time,
-        refund_if_late=asked.refund_if_late, released_on=beijing_date(release_time(d)), back_on=beijing_date(at),
+        order_id=d.order_id,
+        invt_no=d.invt_no or "",
+        return_no=current.return_no,
+        in_time=in_time,
+        refund_if_late=current.refund_if_late,
+        released_on=beijing_date(release_time(d)),
+        back_on=beijing_date(at),
         lines=lines,
-    )  # fmt: skip
+    )
     return emit(replace(d, waiting=None), fact)
 
 
 def give_up_return(d: Declaration, at: datetime, policy: DeclarationPolicy) -> Decision:
-    """A return whose goods never came, or that nobody ever answered: the list stays closed and the sale a sale.
+    """Close a return whose goods never came or that nobody answered: the sale stands.
 
-    Its returns and its release must be at hand. Before the day, and of what is no open return, nothing follows.
+    Needs the returns and the release loaded. Changes nothing before the last day or without an open
+    return.
     """
     if d.state is not DeclarationState.RETURNING or d.returns[-1].state not in returns.OPEN:
         return d, ()
@@ -145,11 +159,10 @@ def give_up_return(d: Declaration, at: datetime, policy: DeclarationPolicy) -> D
         return d, ()
     why = f"the goods were not back: found none by {last}, the last day they are waited for"
     d = replace(with_return(d, state="refused"), waiting=None)
-    return emit(d, said.ReturnRefused(order_id=d.order_id, status="", info=why))
+    return emit(d, events.ReturnRefused(order_id=d.order_id, status="", info=why))
 
 
 def with_return(d: Declaration, **change: Any) -> Declaration:
-    """With its open return changed, which is the last."""
     return replace(d, returns=(*d.returns[:-1], replace(d.returns[-1], **change)))
 
 

@@ -1,4 +1,4 @@
-"""Goods of a cleared list that come back: what may be returned, by when, and what has come. Pure."""
+"""The terms and quantities of returns: what may come back, by when, and what is back. Pure."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from shared.clock import beijing_date
-from shared.events import customs as said
+from shared.events import customs as events
 from shared.events.orders import OrderPlaced, ReturnPart
 from shared.events.tax import TaxAssessed
 from shared.money import Money
 
 ReturnState = Literal["asked", "granted", "refused", "back", "late"]
 OPEN: Final = ("asked", "granted")
-"""The goods are on their way, or nobody has said yet that they may be."""
+"""The goods are on their way, or the return is not answered yet."""
 BACK: Final = ("back", "late")
 
 
 @dataclass(frozen=True)
 class Return:
-    """One return of a list. `parts`: the lines asked for, none for all that is left; `lines` what came back, once it has.
+    """One return of a list. `parts` are the lines applied for, none for all that is left; `lines`
+    what came back.
 
-    `pre_no` is the authority's number of the application, by which its later words are told from those on another.
+    `pre_no` is the authority's number of the application. It tells replies on this return from
+    those on another.
     """
 
     return_no: int
@@ -34,15 +36,15 @@ class Return:
     applied_at: datetime
     pre_no: str | None = None
     back_at: datetime | None = None
-    lines: tuple[said.ReturnedLine, ...] = ()
+    lines: tuple[events.ReturnedLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnTerms:
-    """Within how many days after the release a return is applied for and its goods are back, for what is released on a day
-    of the term's validity; `valid_to` is the last.
+    """Days after the release to apply for a return and to have the goods back, for releases from
+    `valid_from` to `valid_to`.
 
-    `given_up_days` is ours and no law: goods may come back late, but so many days past the term nobody waits any longer.
+    `given_up_days` is ours and no law: so many days past the term nobody waits for the goods.
     """
 
     direction: str
@@ -55,16 +57,16 @@ class ReturnTerms:
 
 
 def days_between(start: datetime, stop: datetime) -> int:
-    """Calendar days in Beijing; the day of the release is not counted, the last one counts until its midnight.
+    """Return calendar days in Beijing. The day of release does not count; the last day counts until
+    its midnight.
 
-    "Within 30 days from the date of release" (GACC 2020 No. 45, art. 3); a term of days begins on the day after
-    (Civil Code of China, art. 201), in Beijing as everywhere in China.
+    "Within 30 days from the date of release" (GACC 2020 No. 45, art. 3); a term of days begins on
+    the day after (Civil Code of China, art. 201).
     """
     return (beijing_date(stop) - beijing_date(start)).days
 
 
 def terms_on(terms: Sequence[ReturnTerms], direction: str, day: date) -> ReturnTerms | None:
-    """The terms for goods released on a day, None where none are known."""
     for term in terms:
         if (
             term.direction == direction
@@ -76,24 +78,24 @@ def terms_on(terms: Sequence[ReturnTerms], direction: str, day: date) -> ReturnT
 
 
 def given_up_after(term: ReturnTerms, released_at: datetime) -> date:
-    """The last day on which goods released then are waited for."""
     return beijing_date(released_at) + timedelta(days=term.back_days_max + term.given_up_days)
 
 
 def quantities_back(returns: Sequence[Return]) -> dict[int, Decimal]:
-    """How many of each line are back already."""
-    found: dict[int, Decimal] = {}
+    back: dict[int, Decimal] = {}
     for each in returns:
         if each.state in BACK:
             for line in each.lines:
-                found[line.line_no] = found.get(line.line_no, Decimal(0)) + line.quantity
-    return found
+                back[line.line_no] = back.get(line.line_no, Decimal(0)) + line.quantity
+    return back
 
 
 def quantities(
     order: OrderPlaced, parts: Sequence[ReturnPart], before: Mapping[int, Decimal]
 ) -> dict[int, Decimal]:
-    """How many of which lines these parts mean: all that is left where nothing else is said."""
+    """Return the quantity of each line that these parts mean: all that is left where no quantity is
+    given.
+    """
     left = {
         line.line_no: line.quantity - before.get(line.line_no, Decimal(0)) for line in order.lines
     }
@@ -108,19 +110,27 @@ def quantities(
 def unreturnable(
     order: OrderPlaced, parts: Sequence[ReturnPart], before: Mapping[int, Decimal]
 ) -> str | None:
-    """Why these parts cannot come back: a line that is none, twice, or more of it than is left (CEB625: qty <= original)."""
+    """Return why these parts cannot come back: an unknown line, a line named twice, or more than is
+    left (CEB625: qty <= original).
+    """
     left = {
         line.line_no: line.quantity - before.get(line.line_no, Decimal(0)) for line in order.lines
     }
     named = [part.line_no for part in parts]
     for part in parts:
         if part.line_no not in left:
-            return f"line {part.line_no}: found none of that number, expected one of {', '.join(map(str, sorted(left)))}"
+            return (
+                f"line {part.line_no}: found none of that number, expected one of "
+                f"{', '.join(map(str, sorted(left)))}"
+            )
         if named.count(part.line_no) > 1:
             return f"line {part.line_no}: found twice, expected once"
         wanted = left[part.line_no] if part.quantity is None else part.quantity
         if not 0 < wanted <= left[part.line_no]:
-            return f"line {part.line_no}: found quantity {wanted}, expected more than 0 and at most {left[part.line_no]}"
+            return (
+                f"line {part.line_no}: found quantity {wanted}, expected more than 0 and at most "
+                f"{left[part.line_no]}"
+            )
     if not any(left.values()):
         return "nothing of the order is left to return"
     return None
@@ -131,8 +141,7 @@ def lines_back(
     tax: TaxAssessed | None,
     parts: Sequence[ReturnPart],
     returns: Sequence[Return],
-) -> tuple[said.ReturnedLine, ...]:
-    """Every line of the order with what of it is back now and was before."""
+) -> tuple[events.ReturnedLine, ...]:
     before = quantities_back(returns)
     now = quantities(order, parts, before)
     owed = (
@@ -141,9 +150,13 @@ def lines_back(
         else {}
     )
     return tuple(
-        said.ReturnedLine(
-            line_no=line.line_no, quantity=now.get(line.line_no, Decimal(0)), returned_before=before.get(line.line_no, Decimal(0)),
-            ordered=line.quantity, total=line.total, tax=owed.get(line.line_no, Money.zero(line.total.currency)),
+        events.ReturnedLine(
+            line_no=line.line_no,
+            quantity=now.get(line.line_no, Decimal(0)),
+            returned_before=before.get(line.line_no, Decimal(0)),
+            ordered=line.quantity,
+            total=line.total,
+            tax=owed.get(line.line_no, Money.zero(line.total.currency)),
         )
         for line in order.lines
-    )  # fmt: skip
+    )

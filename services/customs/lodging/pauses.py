@@ -1,4 +1,4 @@
-"""Pauses of lodging: opened and ended by what is heard, kept by trials of one list each."""
+"""Pauses of lodging: opened and ended by replies, probed by trials of one list each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REASONS: Final[tuple[Reason, ...]] = ("wait", "ours")
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing but trials is lodged for the groups of this scope."""
+    """Only trials are lodged for the groups of this scope."""
 
     scope: str
     reason: Reason
@@ -37,7 +37,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class LodgingSignal:
-    """What was heard of one group that matters to its pause: the message answered, and the code of a failure."""
+    """A reply that matters to the pause of a group: the message it answers, and the code of a
+    failure.
+    """
 
     group_key: str
     message_guid: str | None
@@ -46,37 +48,43 @@ class LodgingSignal:
 
 
 async def load(conn: Connection) -> list[Pause]:
-    """Every pause there is."""
     rows = await conn.fetch(
         "SELECT scope, reason, since, next_at, over, certificate FROM pause ORDER BY scope"
     )
     return [Pause(**row) for row in rows]
 
 
-async def apply_signals(conn: Connection, told: Sequence[LodgingSignal], certificate: str) -> None:
-    """Open a pause where the way is blocked, and end those that a message lodged since shows to be over."""
-    if free := [each for each in told if each.reason is None]:
+async def apply_signals(
+    conn: Connection, signals: Sequence[LodgingSignal], certificate: str
+) -> None:
+    if passed := [each for each in signals if each.reason is None]:
         await conn.execute(
-            "UPDATE pause AS p SET over = true WHERE p.scope IN (SELECT q.scope FROM pause AS q JOIN batch AS b "
-            "ON q.scope IN ($2, b.group_key) WHERE b.message_guid = ANY($1::text[]) AND b.lodged_at >= q.since "
-            "AND NOT q.over ORDER BY q.scope FOR UPDATE OF q)",
-            [each.message_guid for each in free], ALL,
-        )  # fmt: skip
+            "UPDATE pause AS p SET over = true WHERE p.scope IN (SELECT q.scope FROM pause AS q "
+            "JOIN batch AS b ON q.scope IN ($2, b.group_key) WHERE b.message_guid = "
+            "ANY($1::text[]) AND b.lodged_at >= q.since AND NOT q.over ORDER BY q.scope FOR "
+            "UPDATE OF q)",
+            [each.message_guid for each in passed],
+            ALL,
+        )
     # Where some pass, it is not the way that is blocked.
-    passing = {each.group_key for each in free}
+    passing = {each.group_key for each in passed}
     blocked = {
         (ALL if each.reason == "ours" else each.group_key): each
-        for each in told
+        for each in signals
         if each.reason is not None
     }
     for scope, each in sorted(blocked.items()):
         if each.reason == "wait" and each.group_key in passing:
             continue
         opened = await conn.execute(
-            "INSERT INTO pause (scope, reason, code, since, next_at, certificate) "
-            "VALUES ($1, $2, $3, now(), now() + make_interval(secs => $4), $5) ON CONFLICT (scope) DO NOTHING",
-            scope, each.reason, each.code, FIRST_S, certificate,
-        )  # fmt: skip
+            "INSERT INTO pause (scope, reason, code, since, next_at, certificate) VALUES ($1, $2, "
+            "$3, now(), now() + make_interval(secs => $4), $5) ON CONFLICT (scope) DO NOTHING",
+            scope,
+            each.reason,
+            each.code,
+            FIRST_S,
+            certificate,
+        )
         if opened == "INSERT 0 1":
             log.error("lodging pauses", scope=scope, reason=each.reason, code=each.code)
             if each.reason == "ours":
@@ -90,13 +98,16 @@ async def apply_signals(conn: Connection, told: Sequence[LodgingSignal], certifi
 
 
 async def end_those_over(conn: Connection, pauses: Sequence[Pause], now: datetime) -> list[Pause]:
-    """Those that go on. After an outage, what waits for its own pause is lodged at once with all the others."""
+    """Delete the pauses that are over and return the others. After an outage everything waiting is
+    lodged at once.
+    """
     for pause in (each for each in pauses if each.over):
         await conn.execute("DELETE FROM pause WHERE scope = $1 AND over", pause.scope)
         lasted_s = (now - pause.since).total_seconds()
         if lasted_s >= OUTAGE_S or pause.reason == "ours":
             await conn.execute(
-                "UPDATE waiting SET since = now() WHERE since > now() AND ($1 = $2 OR group_key = $1)",
+                "UPDATE waiting SET since = now() WHERE since > now() AND ($1 = $2 OR group_key = "
+                "$1)",
                 pause.scope,
                 ALL,
             )
@@ -115,9 +126,10 @@ async def end_those_over(conn: Connection, pauses: Sequence[Pause], now: datetim
 
 
 async def take_trials(conn: Connection, pauses: Sequence[Pause], certificate: str) -> list[Pause]:
-    """Those of the pauses for which a list is to be tried now; another replica is not asked to do the same.
+    """Return the pauses that need a trial now, and postpone their next trial so that no other
+    replica tries too.
 
-    A certificate that is not the one refused is tried at once.
+    A certificate other than the refused one is tried at once.
     """
     now = datetime.now(UTC)
     due = [
@@ -127,14 +139,16 @@ async def take_trials(conn: Connection, pauses: Sequence[Pause], certificate: st
     ]
     for each in due:
         await conn.execute(
-            "UPDATE pause SET next_at = now() + $2, certificate = $3, trials = trials + 1 WHERE scope = $1",
-            each.scope, next_trial(each.reason, now - each.since), certificate,
-        )  # fmt: skip
+            "UPDATE pause SET next_at = now() + $2, certificate = $3, trials = trials + 1 WHERE "
+            "scope = $1",
+            each.scope,
+            next_trial(each.reason, now - each.since),
+            certificate,
+        )
     return due
 
 
 async def measure(conn: Connection) -> None:
-    """Set the gauges of pauses."""
     rows: Sequence[Mapping[str, Any]] = await conn.fetch(
         "SELECT reason, count(*) AS count FROM pause GROUP BY reason"
     )

@@ -1,4 +1,4 @@
-"""DOC."""
+"""SQL for open batches: requests waiting to be lodged, and the messages they leave in."""
 
 from __future__ import annotations
 
@@ -27,22 +27,27 @@ class QueuedRequest:
 
 
 async def queue(conn: Connection, waiting: Sequence[QueuedRequest], gone: Collection[UUID]) -> None:
-    """Put declarations into the open batches of their groups, and take others out."""
     if gone:
         await conn.execute("DELETE FROM waiting WHERE order_id = ANY($1::uuid[])", list(gone))
     if waiting:
         await conn.execute(
-            "INSERT INTO waiting (order_id, kind, group_key, since, part) "
-            "SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::uuid[]) ON CONFLICT (order_id) "
-            "DO UPDATE SET kind = excluded.kind, group_key = excluded.group_key, since = excluded.since, part = excluded.part",
-            [w.order_id for w in waiting], [w.kind for w in waiting], [w.group_key for w in waiting], [w.since for w in waiting],
+            "INSERT INTO waiting (order_id, kind, group_key, since, part) SELECT * FROM "
+            "unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::uuid[]) ON "
+            "CONFLICT (order_id) DO UPDATE SET kind = excluded.kind, group_key = "
+            "excluded.group_key, since = excluded.since, part = excluded.part",
+            [w.order_id for w in waiting],
+            [w.kind for w in waiting],
+            [w.group_key for w in waiting],
+            [w.since for w in waiting],
             [w.part for w in waiting],
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class DueBatch:
-    """A group whose open batch must close, by size or by age; with `part`, what a message that was refused whole is divided into."""
+    """A group whose open batch must close, by size or by age; with `part`, what a
+    message that was refused whole is divided into.
+    """
 
     kind: RequestKind
     group_key: str
@@ -52,13 +57,17 @@ class DueBatch:
 
 
 async def list_due(conn: Connection, size: int, age_s: float) -> list[DueBatch]:
-    """The groups with `size` entries waiting, or an entry that has waited for `age_s` seconds, and every part of a message."""
+    """The groups with `size` entries waiting, or an entry that has waited for `age_s`
+    seconds, and every part of a message.
+    """
     rows = await conn.fetch(
-        "SELECT kind, group_key, count(*) AS count, min(since) AS opened_at, part FROM waiting WHERE since <= now() "
-        "GROUP BY kind, group_key, part "
-        "HAVING part IS NOT NULL OR count(*) >= $1 OR min(since) <= now() - make_interval(secs => $2) ORDER BY min(since), group_key, part",
-        size, age_s,
-    )  # fmt: skip
+        "SELECT kind, group_key, count(*) AS count, min(since) AS opened_at, part FROM waiting "
+        "WHERE since <= now() GROUP BY kind, group_key, part HAVING part IS NOT NULL OR count(*) "
+        ">= $1 OR min(since) <= now() - make_interval(secs => $2) ORDER BY min(since), group_key, "
+        "part",
+        size,
+        age_s,
+    )
     return [
         DueBatch(row["kind"], row["group_key"], row["count"], row["opened_at"], row["part"])
         for row in rows
@@ -66,9 +75,9 @@ async def list_due(conn: Connection, size: int, age_s: float) -> list[DueBatch]:
 
 
 async def find_trial(conn: Connection, group_key: str | None) -> DueBatch | None:
-    """What waits longest in a group, or in any: one list alone is tried, whether or not its own pause is over."""
     row = await conn.fetchrow(
-        "SELECT kind, group_key, since, part FROM waiting WHERE $1::text IS NULL OR group_key = $1 ORDER BY since LIMIT 1",
+        "SELECT kind, group_key, since, part FROM waiting WHERE $1::text IS NULL OR group_key = "
+        "$1 ORDER BY since LIMIT 1",
         group_key,
     )
     return (
@@ -80,7 +89,7 @@ async def find_trial(conn: Connection, group_key: str | None) -> DueBatch | None
 
 @dataclass(frozen=True, slots=True)
 class OpenBatches:
-    """The open batches of a kind: groups, those of them that are late, lists in them, and since when the oldest is open."""
+    """The open batches of a kind: groups, late groups, their lists, and the start of the oldest."""
 
     kind: RequestKind
     groups: int
@@ -90,38 +99,46 @@ class OpenBatches:
 
 
 async def count_waiting(conn: Connection, late_s: float) -> list[OpenBatches]:
-    """The open batches by kind; late is one whose first list waits longer than `late_s` seconds while lodging does not pause."""
+    """Return the open batches by kind. A batch is late once its first list waits over `late_s`
+    seconds without a pause.
+    """
     rows = await conn.fetch(
-        "SELECT kind, count(*) AS groups, "
-        "count(*) FILTER (WHERE oldest < now() - make_interval(secs => $1) "
-        "AND NOT EXISTS (SELECT FROM pause WHERE scope IN ('*', group_key))) AS late, "
-        "sum(lists)::bigint AS lists, min(oldest) AS oldest FROM (SELECT kind, group_key, count(*) AS lists, min(since) AS oldest "
-        "FROM waiting WHERE since <= now() GROUP BY kind, group_key) AS g GROUP BY kind",
+        "SELECT kind, count(*) AS groups, count(*) FILTER (WHERE oldest < now() - "
+        "make_interval(secs => $1) AND NOT EXISTS (SELECT FROM pause WHERE scope IN ('*', "
+        "group_key))) AS late, sum(lists)::bigint AS lists, min(oldest) AS oldest FROM (SELECT "
+        "kind, group_key, count(*) AS lists, min(since) AS oldest FROM waiting WHERE since <= "
+        "now() GROUP BY kind, group_key) AS g GROUP BY kind",
         late_s,
-    )  # fmt: skip
+    )
     return [OpenBatches(r["kind"], r["groups"], r["late"], r["lists"], r["oldest"]) for r in rows]
 
 
 async def take(conn: Connection, due: DueBatch, most: int) -> dict[UUID, Declaration]:
-    """Take the longest waiting entries of a group or part out, up to `most`, and lock their declarations.
+    """Take the longest waiting requests of a group or part, up to `most`, and lock their
+    declarations.
 
-    Declarations another transaction has in hand are passed over: they are locked before their entry is, here as there.
+    Declarations that another transaction holds are skipped. A declaration is always locked before
+    its entry.
     """
     rows = await conn.fetch(
-        "SELECT order_id FROM waiting WHERE kind = $1 AND group_key = $2 AND part IS NOT DISTINCT FROM $4 "
-        "AND since <= greatest(now(), $5) ORDER BY since LIMIT $3",
-        due.kind, due.group_key, most, due.part, due.opened_at,
-    )  # fmt: skip
+        "SELECT order_id FROM waiting WHERE kind = $1 AND group_key = $2 AND part IS NOT DISTINCT "
+        "FROM $4 AND since <= greatest(now(), $5) ORDER BY since LIMIT $3",
+        due.kind,
+        due.group_key,
+        most,
+        due.part,
+        due.opened_at,
+    )
     locked = await conn.fetch(
         SELECT_DECLARATION + "FOR UPDATE SKIP LOCKED", [row["order_id"] for row in rows]
     )
-    found = {row["order_id"]: read_declaration(row) for row in locked}
+    declarations = {row["order_id"]: read_declaration(row) for row in locked}
     gone = await conn.fetch(
         "DELETE FROM waiting WHERE order_id = ANY($1::uuid[]) AND kind = $2 RETURNING order_id",
-        list(found),
+        list(declarations),
         due.kind,
     )
-    return {row["order_id"]: found[row["order_id"]] for row in gone}
+    return {row["order_id"]: declarations[row["order_id"]] for row in gone}
 
 
 async def add_batch(
@@ -135,7 +152,16 @@ async def add_batch(
     at: datetime,
 ) -> None:
     await conn.execute(
-        "INSERT INTO batch (batch_id, kind, group_key, message_guid, message_type, lists, closed_by, opened_at, lodged_at, part) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        batch_id, due.kind, due.group_key, guid, message_type, lists, closed_by, due.opened_at, at, due.part,
-    )  # fmt: skip
+        "INSERT INTO batch (batch_id, kind, group_key, message_guid, message_type, lists, "
+        "closed_by, opened_at, lodged_at, part) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        batch_id,
+        due.kind,
+        due.group_key,
+        guid,
+        message_type,
+        lists,
+        closed_by,
+        due.opened_at,
+        at,
+        due.part,
+    )

@@ -1,4 +1,4 @@
-"""Collective declaration: open batches that are full or old enough leave as one signed message each."""
+"""Timer of lodging: open batches that are full or old enough leave as one signed message each."""
 
 from __future__ import annotations
 
@@ -35,16 +35,18 @@ log = structlog.get_logger(__name__)
 
 
 MESSAGES_MAX: Final = 5
-"""Messages in one transaction: it stays short and small however many lists wait; the next turn takes the next."""
+"""Messages in one transaction: it stays short however many lists wait, and the next turn takes
+more.
+"""
 
 
 LISTS: Final = Items("customs", "lodge", of_order)
 
 
 async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
-    """Close every batch that is due and put its message on the wire, all in the caller's transaction.
+    """Close every batch that is due and send its message, all in the caller's transaction.
 
-    While lodging pauses for a group, nothing of it leaves but one list now and then, to see whether the way is free.
+    While lodging pauses for a group, only single trial lists leave.
     """
     batching = deps.authority.policy.batching
     pauses = await lodging_pauses.load(conn)
@@ -54,10 +56,12 @@ async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
         for pause in await lodging_pauses.take_trials(conn, pauses, deps.authority.certificate):
             outcome.extend(await _try(conn, deps, None if pause.scope == ALL else pause.scope))
     now = datetime.now(UTC)
-    found = await lodging_store.list_due(conn, batching.lists_max, batching.age_s)
+    due_batches = await lodging_store.list_due(conn, batching.lists_max, batching.age_s)
     # One message of each in turn, so that nobody waits for the thousands of another group.
     turns = deque(
-        (due, due.count) for due in found if not any(pause.holds(due.group_key) for pause in pauses)
+        (due, due.count)
+        for due in due_batches
+        if not any(pause.holds(due.group_key) for pause in pauses)
     )
     left = MESSAGES_MAX
     while turns and left:
@@ -78,7 +82,6 @@ async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
 
 
 async def _try(conn: Connection, deps: Deps, group_key: str | None) -> Outcome:
-    """Lodge one list alone."""
     due = await lodging_store.find_trial(conn, group_key)
     taken = await lodging_store.take(conn, due, 1) if due is not None else {}
     return (
@@ -96,7 +99,9 @@ async def _lodge(
     at: datetime,
     closed_by: str,
 ) -> Outcome:
-    """Lodge what was taken out of an open batch. What cannot be is set aside and waits alone; the others go without it."""
+    """Lodge the requests taken from an open batch. A request that fails is set aside alone; the
+    others go without it.
+    """
 
     async def act(some: Sequence[UUID]) -> Outcome:
         return await _lodge_together(
@@ -125,23 +130,23 @@ async def _lodge_together(
     closed_by: str,
 ) -> Outcome:
     if due.kind == "declare":  # a list is made of the order and its waybill
-        found = await store.with_documents(conn, taken, without=("tax", "payment"))
+        declarations = await store.with_documents(conn, taken, without=("tax", "payment"))
     else:
-        found = await store.with_returns(conn, taken)
+        declarations = await store.with_returns(conn, taken)
     keys = await deps.sealing.keys_for(
         conn,
         [
             each
-            for d in found.values()
+            for d in declarations.values()
             if d.order is not None
             for each in sealed_particulars(d.order)
         ],
     )
-    folded = Fold.of(found)
+    fold = Fold.of(declarations)
     printed: list[PrintedRequest] = []
     given_up: list[RequestKind] = []
     # By their ids, so that the place of a list in its message is known when a receipt names it.
-    for _, d in sorted(found.items()):
+    for _, d in sorted(declarations.items()):
         try:
             printed.append(
                 deps.authority.printed(
@@ -149,15 +154,15 @@ async def _lodge_together(
                 )
             )
         except NotLodgeable as refused:
-            _give_up(deps, d, due, refused.fault, at, folded)
+            _give_up(deps, d, due, refused.fault, at, fold)
             given_up.append(due.kind)
     outcome = Outcome(
         after_commit=[partial(customs_metrics.not_printed, given_up)] if given_up else []
     )
     message_type = MESSAGE_TYPES[_direction(due), due.kind]
     for part in deps.authority.messages(message_type, printed):
-        outcome.extend(await _send(conn, deps, due, message_type, part, at, closed_by, folded))
-    outcome.extend(await folded.save(conn, deps.authority))
+        outcome.extend(await _send(conn, deps, due, message_type, part, at, closed_by, fold))
+    outcome.extend(await fold.save(conn, deps.authority))
     return outcome
 
 
@@ -166,7 +171,7 @@ def _direction(due: DueBatch) -> str:
 
 
 def _give_up(
-    deps: Deps, d: Declaration, due: DueBatch, fault: Fault, at: datetime, folded: Fold
+    deps: Deps, d: Declaration, due: DueBatch, fault: Fault, at: datetime, fold: Fold
 ) -> None:
     log.error(
         "a declaration cannot be printed",
@@ -174,11 +179,13 @@ def _give_up(
         kind=due.kind,
         error=fault.found,
     )
-    # The version: a return may be refused, asked for anew and refused again, and each refusal is a fact of its own.
-    folded.fold(
+    # The version: a return may be refused, asked for anew and refused again, and each refusal is a
+    # fact of its own.
+    fold.apply(
         lodgement.refuse_unprintable(d, due.kind, fault.found or "", at, deps.policy, fault),
-        uuid5(d.order_id, f"not lodgeable:{due.kind}:{d.version}"), at,
-    )  # fmt: skip
+        uuid5(d.order_id, f"not lodgeable:{due.kind}:{d.version}"),
+        at,
+    )
 
 
 async def _send(
@@ -189,13 +196,13 @@ async def _send(
     part: Sequence[PrintedRequest],
     at: datetime,
     closed_by: str,
-    folded: Fold,
+    fold: Fold,
 ) -> Outcome:
     guid, batch_id = _guid(), uuid4()
     xml = deps.authority.compose(message_type, guid, [each.xml for each in part])
     await lodging_store.add_batch(conn, batch_id, due, guid, message_type, len(part), closed_by, at)
     for each in part:
-        folded.fold(
+        fold.apply(
             lodgement.record_lodging(each.declaration, Lodged(due.kind, batch_id, guid)),
             batch_id,
             at,

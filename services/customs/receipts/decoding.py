@@ -1,4 +1,4 @@
-"""DOC."""
+"""Receipts decoded: one message per entry, in the domain's words. Pure."""
 
 from __future__ import annotations
 
@@ -18,60 +18,72 @@ from shared.envelope import Message, Record
 from shared.identity import uuid5
 
 ANSWERS: Final[Mapping[str, RequestKind]] = {
-    "CEB622": "declare", "CEB604": "declare", "CEB624": "cancel", "CEB606": "cancel", "CEB626": "return", "CEB214": "return",
-}  # fmt: skip
+    "CEB622": "declare",
+    "CEB604": "declare",
+    "CEB624": "cancel",
+    "CEB606": "cancel",
+    "CEB626": "return",
+    "CEB214": "return",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ListReceipt:
-    """One entry of a receipt message, in the words of the domain; `cop_no` is the number of the order's first list."""
+    """One entry of a receipt about a list or one of our messages. `cop_no` is the number of the
+    order's first list.
+    """
 
     message_type: str
     cop_no: str | None
     answer: AuthorityReply
     message_guid: str | None = None
-    """Set where a whole message of ours is answered (900: it failed the format check), and no list is named."""
+    """The message of ours that was refused whole (900: format check failed); no list is named then.
+    """
     statistics_flag: str | None = None
-    """Of an export list, as the authority repeats it: B is to be consolidated."""
+    """The flag of an export list as the authority repeats it: B is to be consolidated."""
     text: str = field(default="", repr=False)
-    """Of a 900, as it came: it may name the document that is wrong, and a person. It is looked into and not kept."""
+    """The raw text of a 900. It may name the wrong document, and a person: it is searched and never
+    stored.
+    """
 
 
 def decode_receipts(record: Record) -> Sequence[Message]:
-    """One message per entry of the receipt, and which entries cannot be read; raises Unprocessable for what is no receipt.
+    """Return one message per entry of a receipt, and which entries cannot be read. Raises
+    Unprocessable for anything else.
 
-    Its bytes are its id, for it has a guid and a time of its own. In other bytes the authority may say the same again, long
-    after: which list it is about is told by the number, and a list that was corrected since is returned no more.
+    The id comes from the bytes, which hold a guid and a time. The authority may repeat a receipt in
+    other bytes long after; its list number tells which list it means.
     """
-    answer = read_entries(record.value or b"")
-    if answer.unreadable and not answer.told and len(answer.unreadable) == 1:
-        raise answer.unreadable[0][1]
+    parsed = read_entries(record.value or b"")
+    if parsed.unreadable and not parsed.entries and len(parsed.unreadable) == 1:
+        raise parsed.unreadable[0][1]
     digest = hashlib.sha256(record.value or b"").hexdigest()
-    found = []
-    for number, told in answer.told:
-        entry = _list_receipt(told) if isinstance(told, Receipt) else told
+    messages = []
+    for number, entry in parsed.entries:
+        event = _list_receipt(entry) if isinstance(entry, Receipt) else entry
         event_id = uuid5(NAMESPACE_URL, f"receipt:{digest}:{number - 1}")
-        found.append(
+        messages.append(
             message(
                 record,
                 event_id,
-                f"{told.message_type}.{told.status}",
+                f"{entry.message_type}.{entry.status}",
                 UUID(int=0),
-                entry,
+                event,
                 entry=number,
             )
         )
-    if answer.unreadable:
+    if parsed.unreadable:
         return PartlyReadable(
-            found, [UnreadableEntry(number, why) for number, why in answer.unreadable]
+            messages, [UnreadableEntry(number, why) for number, why in parsed.unreadable]
         )
-    return found
+    return messages
 
 
 def _list_receipt(receipt: Receipt) -> ListReceipt:
     kind = ANSWERS.get(receipt.message_type, "declare")
     cop_no, attempt = first_and_attempt(receipt.cop_no) if receipt.cop_no else (None, None)
-    # The number of the exchange platform's envelope is the guid of the message in it, as this declarant numbers them.
+    # The number of the exchange platform's envelope is the guid of the message in it, as this
+    # declarant numbers them.
     guid = (
         receipt.original_guid or receipt.original_id if receipt.message_type == "CEB900" else None
     )
@@ -87,7 +99,7 @@ def _list_receipt(receipt: Receipt) -> ListReceipt:
 
 
 def _reply(receipt: Receipt, kind: RequestKind, attempt: int | None) -> AuthorityReply:
-    """The entry in the domain's words. The authority's own text stays out: it may quote a person."""
+    """Return the reply without the authority's own text, which may quote a person."""
     status = codes.find_status(receipt.status)
     meaning = status.meaning_class if status else "unknown"
     # A whole message is refused by the exchange platform or the e-port, whatever its status is.
@@ -100,18 +112,28 @@ def _reply(receipt: Receipt, kind: RequestKind, attempt: int | None) -> Authorit
         meaning = "waiting"
     code = receipt.inner_code or (receipt.status if receipt.status.startswith("-") else None)
     return AuthorityReply(
-        kind, meaning, receipt.status, receipt.public_info, code, receipt.invt_no, receipt.pre_no, receipt.at, attempt, technical,
+        kind,
+        meaning,
+        receipt.status,
+        receipt.public_info,
+        code,
+        receipt.invt_no,
+        receipt.pre_no,
+        receipt.at,
+        attempt,
+        technical,
         _way(receipt, code, technical=technical),
-    )  # fmt: skip
+    )
 
 
 def _way(receipt: Receipt, code: str | None, *, technical: bool) -> Remedy | None:
-    """What follows from a failure on the way, by its code, else by its status."""
     if receipt.message_type == "CEB900":
-        # A code that is in no list may speak of one document: the message is divided, and only what is alone waits.
+        # A code that is in no list may speak of one document: the message is divided, and only what
+        # is alone waits.
         return codes.listed_way_of(code or receipt.status) or codes.listed_way_of(receipt.status)
     if technical:
         return codes.way_of(code or receipt.status) or codes.way_of(receipt.status)
-    # The reason in a return of customs (100) may be the e-port's: our signature, or a way that was blocked.
+    # The reason in a return of customs (100) may be the e-port's: our signature, or a way that was
+    # blocked.
     way = codes.way_of(code) if code is not None and code.startswith("-") else None
     return way if receipt.status == "100" and way in ("wait", "ours") else None

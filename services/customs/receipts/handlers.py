@@ -1,4 +1,4 @@
-"""DOC."""
+"""Receipts of the authority applied to the lists they name."""
 
 from __future__ import annotations
 
@@ -41,10 +41,9 @@ log = structlog.get_logger(__name__)
 
 
 async def handle_receipts(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
-    """The authority spoke: follow each entry on the list it names, or on every list of the message it names.
+    """Apply each entry to the list it names, or to every list of the message it names.
 
-    Tax bills come after the release and in bulk: they are only kept here, and announced by a timer (billing.py). So is what
-    becomes of summary requests (summaries.py).
+    Tax bills and replies to summary requests are stored here and announced by timers.
     """
     batch = await _without_bills_and_summaries(conn, batch, deps)
     if not batch:
@@ -56,79 +55,81 @@ async def handle_receipts(conn: Connection, batch: Sequence[Message], deps: Deps
     found_all |= await store.with_returns(
         conn, {o: d for o, d in found_all.items() if d.state in going_back}
     )
-    folded = Fold.of(found_all)
-    heard = [
-        (answer.on, folded.declarations[order_id].message_guid) for _, order_id, answer in named
+    fold = Fold.of(found_all)
+    answered = [
+        (answer.on, fold.declarations[order_id].message_guid) for _, order_id, answer in named
     ]
-    kept: list[tuple[UUID, str, domain.AuthorityReply, bool, datetime]] = []
-    odd: list[Contradiction] = []
+    receipts: list[tuple[UUID, str, domain.AuthorityReply, bool, datetime]] = []
+    contradictions: list[Contradiction] = []
     for m, order_id, answer in named:
-        found = folded.declarations[order_id]
-        followed = folded.fold(
-            replies.apply_reply(found, answer, deps.policy, m.at), m.event_id, m.at, m.traceparent
+        before = fold.declarations[order_id]
+        changed = fold.apply(
+            replies.apply_reply(before, answer, deps.policy, m.at), m.event_id, m.at, m.traceparent
         )
-        if kind := find_contradiction(found, answer, deps.policy) or _of_another(m, answer):
-            said, after = (
+        if kind := find_contradiction(before, answer, deps.policy) or _of_another(m, answer):
+            reply_with_number, after = (
                 replace(answer, invt_no=m.event.answer.invt_no),
-                folded.declarations[order_id].state,
+                fold.declarations[order_id].state,
             )
-            odd.append(Contradiction(kind, found, m.event.message_type, said, after))
+            contradictions.append(
+                Contradiction(kind, before, m.event.message_type, reply_with_number, after)
+            )
         # "We have it" promises nothing, so it is in order even where it changes nothing.
-        kept.append(
+        receipts.append(
             (
                 order_id,
                 m.event.message_type,
                 answer,
-                followed or answer.meaning == "waiting",
+                changed or answer.meaning == "waiting",
                 answer.at or m.at,
             )
         )
-    outcome = await folded.save(conn, deps.authority)
-    if kept:
-        await receipts_store.add_receipts(conn, kept)
-    await pauses.apply_signals(conn, _of_pauses(named, folded, deps), deps.authority.certificate)
-    if odd:
-        await open_cases(conn, odd)
-    await _note_closed(conn, named, folded, deps)
+    outcome = await fold.save(conn, deps.authority)
+    if receipts:
+        await receipts_store.add_receipts(conn, receipts)
+    await pauses.apply_signals(conn, _of_pauses(named, fold, deps), deps.authority.certificate)
+    if contradictions:
+        await open_cases(conn, contradictions)
+    await _note_closed(conn, named, fold, deps)
     refused = [m for m in batch if m.event.message_guid is not None]
     of_summaries = await _refuse_requests(conn, refused, deps)
     unread = _unread(batch, named, of_summaries)
     outcome.after_commit.append(
-        partial(customs_metrics.record_receipts, heard, len(refused), unread)
+        partial(customs_metrics.record_receipts, answered, len(refused), unread)
     )
     return outcome
 
 
-def _of_pauses(named: Sequence[RequestReply], folded: Fold, deps: Deps) -> list[LodgingSignal]:
-    """What tells that the way is blocked or free, once for each message answered."""
-    own_pace, told = deps.policy.too_soon, {}
+def _of_pauses(named: Sequence[RequestReply], fold: Fold, deps: Deps) -> list[LodgingSignal]:
+    own_pace, signals = deps.policy.too_soon, {}
     for m, order_id, answer in named:
-        found = folded.found[order_id]
+        before = fold.locked[order_id]
         reason = reason_to_pause(answer, own_pace)
         if reason is None and (not shows_lodging_works(answer) or m.event.message_guid is not None):
             continue
-        told[found.group_key, found.message_guid, reason] = LodgingSignal(
-            found.group_key or "", found.message_guid, reason, answer.code or answer.status
+        signals[before.group_key, before.message_guid, reason] = LodgingSignal(
+            before.group_key or "", before.message_guid, reason, answer.code or answer.status
         )
-    return list(told.values())
+    return list(signals.values())
 
 
 async def _without_bills_and_summaries(
     conn: Connection, batch: Sequence[Message], deps: Deps
 ) -> Sequence[Message]:
-    """Keeps tax bills, what is said of summary requests, and what needs nothing; returns the other entries."""
     if notices := [m.event for m in batch if isinstance(m.event, Notice)]:
         await receipts_store.add_notices(conn, notices)
     if bills := [m for m in batch if isinstance(m.event, TaxBill)]:
         await handlers.handle_bills(conn, [(m.event, m.at) for m in bills])
     for m in batch:
         if isinstance(m.event, SummaryReceipt | SummaryResult):
-            await consolidation_handlers.hear(conn, [m.event], m.at, deps.consolidating)
+            await consolidation_handlers.hear(conn, [m.event], m.at, deps.consolidation)
     return [m for m in batch if isinstance(m.event, ListReceipt)]
 
 
 async def _refuse_requests(conn: Connection, refused: Sequence[Message], deps: Deps) -> set[UUID]:
-    """Summary requests in messages that were refused whole are refused; returns which of the entries were about one."""
+    """Refuse the summary requests of messages refused whole. Return the entries that were about
+    one.
+    """
     about_one = set()
     for m in refused:
         answer = m.event.answer
@@ -136,7 +137,7 @@ async def _refuse_requests(conn: Connection, refused: Sequence[Message], deps: D
         on_the_way = retries.remedy_of(answer, deps.policy) in ("wait", "ours")
         guids = [m.event.message_guid]
         if await consolidation_handlers.refuse_messages(
-            conn, guids, answer.status, answer.info, at, deps.consolidating, on_the_way=on_the_way
+            conn, guids, answer.status, answer.info, at, deps.consolidation, on_the_way=on_the_way
         ):
             about_one.add(m.event_id)
     return about_one
@@ -149,7 +150,9 @@ def _of_another(m: Message, answer: domain.AuthorityReply) -> ContradictionKind 
 def _unread(
     batch: Sequence[Message], named: Sequence[RequestReply], elsewhere: Collection[UUID]
 ) -> list[domain.RequestKind]:
-    """What was asked where the answer is of no use: a status in no list here, or about nothing known here. Said in the log."""
+    """Log the entries that lead to nothing, and return what they answer: an unknown status or an
+    unknown number.
+    """
     somebodys = {m.event_id for m, _, _ in named} | set(elsewhere)
     unread = []
     for m in batch:
@@ -162,28 +165,36 @@ def _unread(
             continue
         unread.append(entry.answer.on)
         # The numbers are no person's; the authority's own text stays out, for it may quote one.
-        log.warning("look at this receipt, nothing follows from it", why=why, message=entry.message_type,
-                    status=entry.answer.status, cop_no=entry.cop_no, invt_no=entry.answer.invt_no, guid=entry.message_guid)  # fmt: skip
+        log.warning(
+            "look at this receipt, nothing follows from it",
+            why=why,
+            message=entry.message_type,
+            status=entry.answer.status,
+            cop_no=entry.cop_no,
+            invt_no=entry.answer.invt_no,
+            guid=entry.message_guid,
+        )
     return unread
 
 
 async def _note_closed(
-    conn: Connection, named: Sequence[RequestReply], folded: Fold, deps: Deps
+    conn: Connection, named: Sequence[RequestReply], fold: Fold, deps: Deps
 ) -> None:
-    """Export lists that were closed (899) under statisticsFlag B are to be consolidated with those of their month.
+    """Note closed export lists (899) under statisticsFlag B for consolidation with those of their
+    month.
 
-    One that was refused or withdrawn is not, whatever is said of it afterwards; nor is one whose cancellation is granted after.
+    A refused or withdrawn list is not consolidated, nor one whose cancellation is granted later.
     """
     withdrawn = [
         o
-        for o, d in folded.declarations.items()
-        if d.state is domain.DeclarationState.WITHDRAWN and folded.found[o].release_waits
+        for o, d in fold.declarations.items()
+        if d.state is domain.DeclarationState.WITHDRAWN and fold.locked[o].release_waits
     ]
     if withdrawn:
         await list_store.drop_closed(conn, withdrawn)
     closed = {}
     for m, order_id, _ in named:
-        entry, d = m.event, folded.declarations[order_id]
+        entry, d = m.event, fold.declarations[order_id]
         if not (d.released or d.release_waits):
             continue
         if (
@@ -192,16 +203,16 @@ async def _note_closed(
             and entry.statistics_flag == "B"
         ):
             at = entry.answer.at or m.at
-            closed[order_id] = (at, deps.consolidating.month_of(at).label)
+            closed[order_id] = (at, deps.consolidation.month_of(at).label)
     if closed:
         await list_store.add_closed(conn, closed)
 
 
 async def _named(conn: Connection, batch: Sequence[Message]) -> list[RequestReply]:
-    """Each entry with the order it speaks of and what it says; entries about numbers nobody here knows are left out.
+    """Return each entry with its order and reply; entries with unknown numbers are left out.
 
-    Where a whole message of ours is answered, what was asked in it tells which request is meant. A number that is another list's
-    is left out of the answer.
+    Where a whole message is answered, its requests tell which reply each gets. A number of another
+    list is removed from the reply.
     """
     entries = [m.event for m in batch]
     by_cop, by_invt = await store.orders_of(
@@ -216,12 +227,12 @@ async def _named(conn: Connection, batch: Sequence[Message]) -> list[RequestRepl
         if e.answer.pre_no and not (e.cop_no in by_cop or e.answer.invt_no in by_invt)
     }
     by_pre = await store.orders_numbered(conn, strange) if strange else {}
-    found: list[RequestReply] = await refusals.read_refusals(conn, batch)
+    named: list[RequestReply] = await refusals.read_refusals(conn, batch)
     for m in batch:
         answer = m.event.answer
         if order_id := by_cop.get(m.event.cop_no):
             of_another = by_invt.get(answer.invt_no, order_id) != order_id
-            found.append((m, order_id, replace(answer, invt_no=None) if of_another else answer))
+            named.append((m, order_id, replace(answer, invt_no=None) if of_another else answer))
         elif order_id := by_invt.get(answer.invt_no) or by_pre.get(answer.pre_no):
-            found.append((m, order_id, replace(answer, attempt=None)))
-    return found
+            named.append((m, order_id, replace(answer, attempt=None)))
+    return named

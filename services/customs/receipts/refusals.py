@@ -1,4 +1,6 @@
-"""Messages of ours that the authority refused whole (CEB900): divided, until what is wrong stands alone."""
+"""Messages of ours that the authority refused whole (CEB900): divided until the wrong document
+stands alone.
+"""
 
 from __future__ import annotations
 
@@ -19,30 +21,33 @@ from shared.identity import uuid5
 from shared.values import replace
 
 REST_S: Final = 1.0
-"""The document that is named goes first: the others follow when it may have been answered."""
+"""The named document goes first. The others follow when it may have been answered."""
 _OF_DOCUMENTS: Final = (None, "decision")
-"""Refusals for what stands in a message, and not for its way or its signature."""
+"""Refusals for a document in the message, not for its transit or signature."""
 RequestReply = tuple[Message, UUID, AuthorityReply]
 _PLACE: Final = re.compile(r"(?:\bdocument|第)\s*([0-9]{1,3})(?![0-9])", re.IGNORECASE)
 _LIST: Final = re.compile(r"(?<![0-9A-Z])[C-Z]([A-Z2-7]{19})(?![0-9A-Z])")
 
 
 async def read_refusals(conn: Connection, batch: Sequence[Message]) -> list[RequestReply]:
-    """Each of these entries with every request that was in its message, and what it means for that.
+    """Return these entries with every request of their messages, and the reply each request gets.
 
-    What is wrong with one document refuses all of its message, and decides nothing of the others: they are lodged again, in
-    smaller messages under new guids, until the wrong one stands alone and is refused by itself. Of n with k wrong that takes
-    at most 1 + 2k⌈log2 n⌉ messages, fewer where the refusal names the document: that one is tried alone first.
+    One wrong document refuses its whole message. The message is divided and lodged again until the
+    wrong document is refused alone. Of n documents with k wrong ones that takes at most 1 + 2k⌈log2
+    n⌉ messages. It takes fewer where the refusal names the document, which is then tried alone
+    first.
     """
     entries = [m for m in batch if m.event.message_guid is not None]
     if not entries:
         return []
     inside = await receipts_store.requests_in(conn, {m.event.message_guid for m in entries})
     alone = {
-        each.order_id for m in entries for each in inside.get(m.event.message_guid, ())
+        each.order_id
+        for m in entries
+        for each in inside.get(m.event.message_guid, ())
         if each.lists == 1 and m.event.answer.way in _OF_DOCUMENTS
-    }  # fmt: skip
-    found: list[RequestReply] = []
+    }
+    replies: list[RequestReply] = []
     for m in entries:
         requests = inside.get(m.event.message_guid, [])
         parts = await _divided(conn, m.event, requests, alone)
@@ -51,14 +56,15 @@ async def read_refusals(conn: Connection, batch: Sequence[Message]) -> list[Requ
             if each.order_id in parts:
                 part, pause_s = parts[each.order_id]
                 answer = replace(answer, way="again", part=part, pause_s=pause_s)
-            found.append((m, each.order_id, answer))
-    return found
+            replies.append((m, each.order_id, answer))
+    return replies
 
 
 async def _divided(
     conn: Connection, entry: ListReceipt, requests: Sequence[LodgedRequest], alone: Collection[UUID]
 ) -> Mapping[UUID, tuple[UUID, float]]:
-    """Which part each request goes in next, and after how long; none where the message is not to be divided.
+    """Return the next part of each request and its delay; none where the message is not to be
+    divided.
 
     `alone`: orders whose documents are refused by themselves now.
     """
@@ -91,26 +97,28 @@ async def _divided(
 async def _named(
     conn: Connection, entry: ListReceipt, requests: Sequence[LodgedRequest]
 ) -> UUID | None:
-    """The order whose document the text names, by a number of ours or of customs, or by its place in the message.
+    """Return the order that the text names, by a number of ours or of customs, or by its place in
+    the message.
 
-    A name that was followed in vain is followed no more: the rest is halved, so that a text that names at random costs nothing.
+    A name that proved wrong once is not followed again and the rest is halved, so random names cost
+    nothing.
     """
     text = unicodedata.normalize("NFKC", entry.text)
     lists = set(_LIST.findall(text))
-    told = [
+    matches = [
         each.order_id
         for each in requests
         if cop_no_of(each.order_id)[1:] in lists or (each.invt_no and each.invt_no in text)
     ]
-    if not told:
+    if not matches:
         numbers = await receipts_store.order_nos(conn, [each.order_id for each in requests])
-        told = [
+        matches = [
             order_id for order_id, number in sorted(numbers.items()) if _stands_in(number, text)
         ]
-    if not told and (place := _PLACE.search(text)) and requests[0].lists == len(requests):
+    if not matches and (place := _PLACE.search(text)) and requests[0].lists == len(requests):
         at = int(place[1]) - 1
-        told = [requests[at].order_id] if 0 <= at < len(requests) else []
-    return told[0] if len(told) == 1 else None
+        matches = [requests[at].order_id] if 0 <= at < len(requests) else []
+    return matches[0] if len(matches) == 1 else None
 
 
 def _stands_in(number: str, text: str) -> bool:

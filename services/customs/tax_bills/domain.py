@@ -1,4 +1,4 @@
-"""Tax bills of the authority: kept as they come, announced by a timer once their list is released and its return, if any, decided."""
+"""Tax bills of a list: which is in force, and what to announce. Pure."""
 
 from __future__ import annotations
 
@@ -7,32 +7,36 @@ from dataclasses import replace
 from uuid import NAMESPACE_URL, UUID
 
 from services.customs.tax_bills.store import StoredBill
-from shared.events import customs as said
+from shared.events import customs as customs_events
 from shared.identity import uuid5
 from shared.money import Money
 
 
-def cause_of(invt_no: str, event: said.CustomsEvent) -> UUID:
+def cause_of(invt_no: str, event: customs_events.CustomsEvent) -> UUID:
     """Return the id that a fact about a list's tax bills follows from.
 
     It comes from what the fact is about, the bill's number or both numbers and the amount of a
     contradiction: a second correction is another fact than the first.
     """
     subject = f"{event.tax_no}"  # type: ignore[attr-defined]  # all facts about bills have one
-    if isinstance(event, said.TaxBillContradicted):
+    if isinstance(event, customs_events.TaxBillContradicted):
         subject += f":{event.other_tax_no}:{event.other_total}"
     return uuid5(NAMESPACE_URL, f"tax bill:{invt_no}:{subject}")
 
 
-def decide_bills(bills: Sequence[StoredBill]) -> tuple[list[said.CustomsEvent], list[StoredBill]]:
-    """What is to be said of the bills of one list and was not yet, and the bills once it is said. Pure.
+def decide_bills(
+    bills: Sequence[StoredBill],
+) -> tuple[list[customs_events.CustomsEvent], list[StoredBill]]:
+    """Return the events due for one list's bills, and the bills with these events marked as
+    published.
 
-    The first is in force until it is void and another number is there: then that one replaces it, in whichever order the two
-    words came. Another number while the first is not void contradicts it. A bill that was void before it was announced is not.
-    While goods are on their way back no bill replaces another, since it may have overtaken the word that they are back.
+    The first bill is in force until it is void and another number exists, which then replaces it in
+    either order of arrival. Another number while the first is not void contradicts it. A bill
+    voided before its announcement is skipped. While goods are on their way back no bill replaces
+    another: it may have overtaken the receipt of the return.
     """
     left = [replace(bill, waits=False) for bill in bills]
-    events: list[said.CustomsEvent] = []
+    events: list[customs_events.CustomsEvent] = []
     at = next((i for i, bill in enumerate(left) if bill.billed_said and not bill.superseded), None)
     for i, bill in enumerate(left):
         if bill.billed_said or bill.status == "3":
@@ -61,45 +65,62 @@ def decide_bills(bills: Sequence[StoredBill]) -> tuple[list[said.CustomsEvent], 
     return events, left
 
 
-def _of_status(bill: StoredBill) -> list[said.CustomsEvent]:
-    events: list[said.CustomsEvent] = []
+def _of_status(bill: StoredBill) -> list[customs_events.CustomsEvent]:
+    events: list[customs_events.CustomsEvent] = []
     if bill.other_tax_no is not None and bill.other_minor is not None and not bill.other_said:
         events.append(_contradicted(bill, bill.other_tax_no, bill.other_minor))
     if not bill.status_said and bill.status == "2":
         events.append(
-            said.TaxBillConsolidated(
+            customs_events.TaxBillConsolidated(
                 order_id=bill.order_id, tax_no=bill.tax_no, payment_book=bill.payment_book or ""
             )
         )
     if not bill.status_said and bill.status == "3":
-        events.append(said.TaxBillVoided(order_id=bill.order_id, tax_no=bill.tax_no))
+        events.append(customs_events.TaxBillVoided(order_id=bill.order_id, tax_no=bill.tax_no))
     return events
 
 
-def _billed(bill: StoredBill) -> said.TaxBilled:
-    return said.TaxBilled(
-        order_id=bill.order_id, invt_no=bill.invt_no, tax_no=bill.tax_no, duty=_yuan(bill.duty_minor),
-        consumption_tax=_yuan(bill.consumption_tax_minor), vat=_yuan(bill.vat_minor), total=_yuan(bill.total_minor),
-        withheld=bill.withheld, merchant_code=bill.merchant_code, released_at=bill.released_at, guarantor=bill.guarantor,
+def _billed(bill: StoredBill) -> customs_events.TaxBilled:
+    return customs_events.TaxBilled(
+        order_id=bill.order_id,
+        invt_no=bill.invt_no,
+        tax_no=bill.tax_no,
+        duty=_yuan(bill.duty_minor),
+        consumption_tax=_yuan(bill.consumption_tax_minor),
+        vat=_yuan(bill.vat_minor),
+        total=_yuan(bill.total_minor),
+        withheld=bill.withheld,
+        merchant_code=bill.merchant_code,
+        released_at=bill.released_at,
+        guarantor=bill.guarantor,
         returns=bill.returns,
-    )  # fmt: skip
+    )
 
 
-def _corrected(bill: StoredBill, replaced: StoredBill) -> said.TaxBillCorrected:
-    return said.TaxBillCorrected(
-        order_id=bill.order_id, invt_no=bill.invt_no, tax_no=bill.tax_no, replaces=replaced.tax_no, duty=_yuan(bill.duty_minor),
-        consumption_tax=_yuan(bill.consumption_tax_minor), vat=_yuan(bill.vat_minor), total=_yuan(bill.total_minor),
+def _corrected(bill: StoredBill, replaced: StoredBill) -> customs_events.TaxBillCorrected:
+    return customs_events.TaxBillCorrected(
+        order_id=bill.order_id,
+        invt_no=bill.invt_no,
+        tax_no=bill.tax_no,
+        replaces=replaced.tax_no,
+        duty=_yuan(bill.duty_minor),
+        consumption_tax=_yuan(bill.consumption_tax_minor),
+        vat=_yuan(bill.vat_minor),
+        total=_yuan(bill.total_minor),
         returns=bill.returns,
-    )  # fmt: skip
+    )
 
 
 def _contradicted(
     bill: StoredBill, other_tax_no: str, other_minor: int
-) -> said.TaxBillContradicted:
-    return said.TaxBillContradicted(
-        order_id=bill.order_id, tax_no=bill.tax_no, total=_yuan(bill.total_minor), other_tax_no=other_tax_no,
+) -> customs_events.TaxBillContradicted:
+    return customs_events.TaxBillContradicted(
+        order_id=bill.order_id,
+        tax_no=bill.tax_no,
+        total=_yuan(bill.total_minor),
+        other_tax_no=other_tax_no,
         other_total=_yuan(other_minor),
-    )  # fmt: skip
+    )
 
 
 def _yuan(minor: int) -> Money:

@@ -1,4 +1,4 @@
-"""DOC."""
+"""Tax bills of the authority, stored as they arrive."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from shared.errors import Unprocessable
 
 
 async def handle_bills(conn: Connection, bills: Sequence[tuple[TaxBill, datetime]]) -> None:
-    """Keep bills as they came, several words on one number in their order; one that comes again changes nothing.
+    """Store bills, several on one number in their order; a repeated bill changes nothing.
 
-    Raises Unprocessable for a bill of an export's list, and of a list that is none of ours.
+    Raises Unprocessable for a bill of an export's list or of an unknown list.
     """
     await _require_imports(conn, [bill for bill, _ in bills])
     left = list(bills)
     while left:
-        # One statement may touch a row once, so a second word on the same number waits for the next.
+        # One statement may touch a row once, so a second word on the same number waits for the
+        # next.
         rest: list[tuple[TaxBill, datetime]] = []
         now: dict[tuple[str, str], tuple[TaxBill, datetime]] = {}
         for bill, at in left:
@@ -33,7 +34,9 @@ async def handle_bills(conn: Connection, bills: Sequence[tuple[TaxBill, datetime
 
 
 async def _require_imports(conn: Connection, bills: Sequence[TaxBill]) -> None:
-    """Imports alone are billed. A bill may overtake the word that tells the list's number, while one of ours waits for that."""
+    """Raise Unprocessable unless imports are billed. A bill may overtake its list's number while
+    one of our lists waits for it.
+    """
     directions = await tax_bills_store.directions_of(conn, {bill.invt_no for bill in bills})
     strange = [bill for bill in bills if directions.get(bill.invt_no) != "import"]
     if not strange:
@@ -42,11 +45,13 @@ async def _require_imports(conn: Connection, bills: Sequence[TaxBill]) -> None:
     if first is not None:
         raise Unprocessable(
             "invalid_value",
-            f"{first.message_type}: list {first.invt_no} is an export's, and imports alone are billed",
+            f"{first.message_type}: list {first.invt_no} is an export's, and imports alone are "
+            "billed",
         )
     if not await tax_bills_store.has_unnumbered_import(conn):
         first = strange[0]
         raise Unprocessable(
             "invalid_value",
-            f"{first.message_type}: list {first.invt_no} is none of ours, and none waits for a number",
+            f"{first.message_type}: list {first.invt_no} is none of ours, and none waits for a "
+            "number",
         )

@@ -1,4 +1,4 @@
-"""DOC."""
+"""Timer that announces tax bills once their list is released and its return, if any, is decided."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from shared.subscriptions import EmittedEvent, Outcome
 from shared.timer_items import Items, of_order
 
 ANNOUNCED_MAX: Final = 200
-"""Bills in one transaction: the timer must never hold up the receipts that come beside it."""
+"""Bills in one transaction: the timer must not delay the receipts that arrive beside it."""
 
 
 ORDERS: Final = Items("customs", "bills", of_order)
 
 
 async def announce_bills(conn: Connection, _deps: Any) -> Outcome:
-    """Say what is new about bills whose list is cleared, or whose goods are on their way back or back.
+    """Announce what is new about bills whose list is cleared or whose goods come back.
 
-    Waiting for the release puts the facts of an order in their order, though bills come by messages of their own.
+    Waiting for the release keeps an order's events in order, though bills arrive in messages of
+    their own.
     """
     rows = await tax_bills_store.lock_bills(conn, ANNOUNCED_MAX)
     by_order = {
@@ -40,17 +41,19 @@ async def announce_bills(conn: Connection, _deps: Any) -> Outcome:
     return await ORDERS.each(conn, list(by_order), act)
 
 
-async def _announce(conn: Connection, kept: Sequence[StoredBill]) -> Outcome:
+async def _announce(conn: Connection, bills_to_announce: Sequence[StoredBill]) -> Outcome:
     facts: list[EmittedEvent] = []
     after: list[StoredBill] = []
     counts: dict[UUID, int] = {}
-    for order_id, bills in groupby(kept, key=lambda bill: bill.order_id):
-        said_now, told = decide_bills(list(bills))
+    for order_id, bills in groupby(bills_to_announce, key=lambda bill: bill.order_id):
+        events, published = decide_bills(list(bills))
         facts += [
-            EmittedEvent(event, cause_of(told[0].invt_no, event), told[0].version + number)
-            for number, event in enumerate(said_now, start=1)
+            EmittedEvent(
+                event, cause_of(published[0].invt_no, event), published[0].version + number
+            )
+            for number, event in enumerate(events, start=1)
         ]
-        after += told
-        counts[order_id] = len(said_now)
+        after += published
+        counts[order_id] = len(events)
     await tax_bills_store.mark_published(conn, after, counts)
     return Outcome(facts=facts)

@@ -128,7 +128,7 @@ MIXED = {
 @pytest.mark.parametrize(("of", "entry", "good", "bad"), MIXED.values(), ids=MIXED)
 def test_so_does_one_of_any_other_message(of: str, entry: str, good: str, bad: str) -> None:
     answer = read_entries(message(bad, good, bad, of=of, entry=entry))
-    assert [number for number, _ in answer.told] == [2]
+    assert [number for number, _ in answer.entries] == [2]
     assert [number for number, _ in answer.unreadable] == [1, 3]
     with pytest.raises(XmlRefused):
         parse_entries(message(good, bad, of=of, entry=entry))
@@ -143,7 +143,7 @@ def test_an_entry_under_another_name_is_not_lost_without_a_word(bad: str) -> Non
         b"</ceb:InventoryReturn>", b"</ceb:InventoryReturn>" + bad.encode(), 1
     )
     answer = read_entries(two)
-    assert [number for number, _ in answer.told] == [1, 3]
+    assert [number for number, _ in answer.entries] == [1, 3]
     assert [number for number, _ in answer.unreadable] == [2]
     with pytest.raises(XmlRefused, match="holds no InventoryReturn"):
         read_entries(keep_entry(two, 2))
@@ -159,7 +159,7 @@ def test_what_stands_beside_the_entries_is_none() -> None:
             b"</ceb:InventoryReturn>", b"</ceb:InventoryReturn>" + beside, 1
         )
     )
-    assert ([number for number, _ in answer.told], answer.unreadable) == ([1, 2], [])
+    assert ([number for number, _ in answer.entries], answer.unreadable) == ([1, 2], [])
 
 
 def test_a_bad_entry_alone_is_the_whole_record() -> None:
@@ -249,7 +249,7 @@ def in_envelope(data: bytes, sv: bool = False) -> bytes:
 @pytest.mark.parametrize("sv", [False, True])
 def test_an_envelope_is_taken_off(sv: bool) -> None:
     plain = message(row(1), BAD["no such day"], row(3))
-    assert [n for n, _ in read_entries(in_envelope(plain, sv)).told] == [1, 3]
+    assert [n for n, _ in read_entries(in_envelope(plain, sv)).entries] == [1, 3]
     (third,) = parse_entries(keep_entry(in_envelope(plain, sv), 3))
     assert isinstance(third, Receipt)
     assert third.cop_no == f"C{3:019d}"

@@ -351,7 +351,7 @@ def made(number: str, stage: DeclarationStage, count: int) -> SummaryDeclaration
     return SummaryDeclaration(
         number,
         "N1",
-        told=frozenset({1}),
+        received_parts=frozenset({1}),
         lines=count,
         stage=stage,
         entry_id="0" if stage is not DeclarationStage.GENERATED else None,
