@@ -1,7 +1,7 @@
-"""The wire of the sandbox: one consumer, one producer, and the hand-over between the parties.
+"""Kafka for the sandbox: one consumer, one producer, and the hand-over between the parties.
 
-The true offsets lie in each party's file, moved in the transaction that holds the effects, so partitions are
-assigned by hand and read from there: no group to wait for after a kill. What Kafka holds is a hint for lag.
+Each party's file has its offsets, moved in the transaction that has the effects. So partitions are
+assigned by hand, and no group is waited for after a kill. Kafka's own offsets only show the lag.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from sandbox import metrics
 from sandbox.authority.party import Authority
 from sandbox.bank.party import Bank
 from sandbox.carrier.party import Carrier
-from sandbox.documents import Payment, Submission, Waybill, read_submissions
+from sandbox.documents import PaymentDocument, SubmittedOrder, WaybillDocument
+from sandbox.order_reader import read_submissions
 from sandbox.storage import File, Offsets, drop_outbox, offsets_of, pending_outbox
 from shared import topics
 from shared.kafka import OPEN, Security
@@ -41,7 +42,7 @@ TOPIC_WAIT_S: Final = 0.5
 SEND_TIMEOUT_S: Final = 30.0
 
 
-class Wire:
+class Transport:
     """Moves records and documents between Kafka and the parties until cancelled."""
 
     def __init__(
@@ -64,11 +65,11 @@ class Wire:
         self.assigned = False
 
     def wake(self) -> None:
-        """There may be documents to hand over."""
+        """Hand documents over soon."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Consume, publish and keep time; ends only by cancellation or failure of one of them."""
+        """Consume, publish and keep time until cancelled or until one of them fails."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._consume(), name="consume")
             tasks.create_task(self._publish(), name="publish")
@@ -95,9 +96,9 @@ class Wire:
             await self._assign(consumer)
             last_hint = time.monotonic()
             while True:
-                found = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
-                if found:
-                    self._hear(found)
+                batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+                if batches:
+                    self._process(batches)
                     await asyncio.sleep(0)
                 if time.monotonic() - last_hint > 1.0:
                     last_hint = time.monotonic()
@@ -106,7 +107,10 @@ class Wire:
             await consumer.stop()
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        """Take every partition and go to where the slower party stands; the other drops what it has seen."""
+        """Take every partition and seek the slower party's offset.
+
+        The other ignores what it knows.
+        """
         wanted = [self._submissions, self._declarations]
         partitions = await _partitions(self._bootstrap, wanted, self._security)
         consumer.assign(partitions)
@@ -116,8 +120,8 @@ class Wire:
         )
         for tp in partitions:
             readers = (carrier, authority) if tp.topic == self._submissions else (authority,)
-            stands = [offsets.get((tp.topic, tp.partition)) for offsets in readers]
-            known = [stand for stand in stands if stand is not None]
+            positions = [offsets.get((tp.topic, tp.partition)) for offsets in readers]
+            known = [position for position in positions if position is not None]
             if len(known) == len(readers):
                 consumer.seek(tp, min(known))
             else:
@@ -125,25 +129,25 @@ class Wire:
         self.assigned = True
         _log.info("reading", partitions=len(partitions))
 
-    def _hear(self, found: dict[TopicPartition, list[ConsumerRecord[Any, Any]]]) -> None:
+    def _process(self, batches: dict[TopicPartition, list[ConsumerRecord[Any, Any]]]) -> None:
         now = time.time()
-        submissions: list[Submission] = []
+        submissions: list[SubmittedOrder] = []
         messages: list[bytes] = []
-        heard: dict[str, Offsets] = {self._submissions: {}, self._declarations: {}}
-        for tp, records in found.items():
-            heard[tp.topic][tp.topic, tp.partition] = records[-1].offset + 1
+        offsets: dict[str, Offsets] = {self._submissions: {}, self._declarations: {}}
+        for tp, records in batches.items():
+            offsets[tp.topic][tp.topic, tp.partition] = records[-1].offset + 1
             if tp.topic == self._submissions:
                 for record in records:
                     submissions.extend(read_submissions(record.value, record.headers))
             else:
                 messages += [record.value or b"" for record in records]
-        if heard[self._submissions]:
-            self._carrier.book(submissions, now, heard[self._submissions])
-            self._authority.hear_orders(submissions, now, heard[self._submissions])
+        if offsets[self._submissions]:
+            self._carrier.book(submissions, now, offsets[self._submissions])
+            self._authority.record_orders(submissions, now, offsets[self._submissions])
         if messages:
-            # What was pushed before the list must be there when it is matched, or it waits for nothing.
+            # Documents pushed before the list must be recorded when it is matched.
             self._hand_over(now)
-            self._authority.receive(messages, now, heard[self._declarations])
+            self._authority.receive(messages, now, offsets[self._declarations])
         self._wake.set()
         self._to_send.set()
 
@@ -159,19 +163,22 @@ class Wire:
     # --- between the parties
 
     def _hand_over(self, now: float) -> bool:
-        """Push payment and waybill documents to the authority; a notice goes once that has committed it."""
+        """Push payment and waybill documents to the authority.
+
+        Delete a notice once that has committed.
+        """
         bank, carrier = _notices(self._bank.file), _notices(self._carrier.file)
         if not bank and not carrier:
             return False
-        payments = [Payment(**orjson.loads(document)) for _, document in bank]
-        waybills = [Waybill(**orjson.loads(document)) for _, document in carrier]
-        self._authority.hear_documents(payments, waybills, now)
+        payments = [PaymentDocument(**orjson.loads(document)) for _, document in bank]
+        waybills = [WaybillDocument(**orjson.loads(document)) for _, document in carrier]
+        self._authority.record_documents(payments, waybills, now)
         _drop_notices(self._bank.file, bank)
         _drop_notices(self._carrier.file, carrier)
         return True
 
     async def _keep_time(self) -> None:
-        """Hand documents over when woken; every tick do what has fallen due."""
+        """Hand documents over when woken; every tick, do what is due."""
         while True:
             await wait_for_event(self._wake, TICK_S)
             self._wake.clear()
@@ -211,7 +218,7 @@ class Wire:
                         while await _send_some(producer, party, file):
                             pass
             except (KafkaError, TimeoutError) as error:
-                # A batch of unknown fate: a new producer sends what is still in the outbox again.
+                # The batch's fate is unknown: a new producer sends again what the outbox still has.
                 _log.warning("publishing again", error=type(error).__name__)
                 await asyncio.sleep(0.5)
             finally:
@@ -221,7 +228,10 @@ class Wire:
 
 
 async def _send_some(producer: AIOKafkaProducer, party: str, file: File) -> bool:
-    """Publish a party's oldest records and delete them once acknowledged; True if there may be more."""
+    """Publish a party's oldest records and delete the acknowledged.
+
+    Return whether more may wait.
+    """
     pending = pending_outbox(file, SEND_RECORDS)
     metrics.PENDING.labels(party).set(len(pending))
     if not pending:
@@ -235,8 +245,8 @@ async def _send_some(producer: AIOKafkaProducer, party: str, file: File) -> bool
 async def _partitions(
     bootstrap: str, names: Sequence[str], security: Security
 ) -> Sequence[TopicPartition]:
-    """The partitions of these topics; waits for the topics to be made."""
-    # The consumer's own metadata knows only what is subscribed, so the broker itself is asked.
+    """Return the partitions of these topics; wait until the topics exist."""
+    # A consumer's metadata has subscribed topics only, so an admin client asks the broker.
     admin = AIOKafkaAdminClient(
         bootstrap_servers=bootstrap, client_id="sandbox", **security.options()
     )

@@ -1,11 +1,10 @@
-"""The language of the sandboxes, as one table: which word, where it stands, what the party does, how it ends.
+"""The language of the sandboxes, one table: the word, its place, what the party does, how it ends.
 
-`docs/sandbox.md` is written from it (`python -m sandbox.language`); the tests rehearse every row.
+`docs/sandbox.md` is written from it by `python -m deploy.docs`. The tests rehearse every row.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -14,7 +13,7 @@ Party = Literal["bank", "carrier", "authority"]
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """One row: `does` is what the party answers, in its own codes; `end` what becomes of the order."""
+    """One row: `does` has the party's answers in its own codes, `end` the order's end."""
 
     party: Party
     word: str
@@ -104,14 +103,20 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
     Phrase(
         "bank",
         "tok_forgotten",
-        "captures, answers `pending` and forgets the key: the same request again is declined (AM05, is captured); its books tell",
+        (
+            "captures, answers `pending` and forgets the key: the same request again is declined "
+            "(AM05, is captured); its books tell"
+        ),
         ("authorised", "pending", "?unknown_key", "&captured", "declined"),
         "fulfilled",
     ),
     Phrase(
         "bank",
         "tok_refund_declined",
-        "declines the first refund for good (AB05: the buyer's bank is late), then refunds under a new key",
+        (
+            "declines the first refund for good (AB05: the buyer's bank is late), then refunds "
+            "under a new key"
+        ),
         ("authorised", "captured", "declined", "declined", "+refunded"),
         "fulfilled; a refund succeeds at the second attempt",
     ),
@@ -177,7 +182,10 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
     Phrase(
         "carrier",
         "twin000001",
-        "writes the number of the parcel of the order whose number ends in 000001, or other six digits",
+        (
+            "writes the number of the parcel of the order whose number ends in 000001, or other "
+            "six digits"
+        ),
         ("issued",),
         "rejected by the match before the list is lodged: -504015, another order's number",
     ),
@@ -217,7 +225,10 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
     Phrase(
         "authority",
         "again",
-        "beside `return`: once the amendment comes, says the return of the list before again, in a receipt of its own",
+        (
+            "beside `return`: once the amendment comes, says the return of the list before again, "
+            "in a receipt of its own"
+        ),
         ("2", "120", "800"),
         "fulfilled after one amendment",
     ),
@@ -267,21 +278,30 @@ LANGUAGE: Final[tuple[Phrase, ...]] = (
     Phrase(
         "authority",
         "twice",
-        "hears the message again and refuses it at the e-port (-621004, exports -603001), before the release and 1 s after it",
+        (
+            "hears the message again and refuses it at the e-port (-621004, exports -603001), "
+            "before the release and 1 s after it"
+        ),
         ("2", "120", "-621004", "800", "-621004"),
         "fulfilled; customs has the list, so the refusal changes nothing",
     ),
     Phrase(
         "authority",
         "outage",
-        "the e-port cannot send the list to customs (4) for 8 s from the first that came, then it can",
+        (
+            "the e-port cannot send the list to customs (4) for 8 s from the first that came, then "
+            "it can"
+        ),
         ("4",),
         "fulfilled once the way is free",
     ),
     Phrase(
         "authority",
         "busy",
-        "the e-port refuses the first two lists (-621022, exports -604001: try again), then takes it",
+        (
+            "the e-port refuses the first two lists (-621022, exports -604001: try again), then "
+            "takes it"
+        ),
         ("-621022",),
         "fulfilled after lodging twice more",
     ),
@@ -312,7 +332,10 @@ RETURNS: Final[tuple[Phrase, ...]] = (
     Phrase(
         "authority",
         "back_late",
-        "grants it; 1 s later the goods are back, dated the first day after the term (day 46 of an import)",
+        (
+            "grants it; 1 s later the goods are back, dated the first day after the term (day 46 "
+            "of an import)"
+        ),
         ("399", "800"),
         "the price is refunded, if the merchant does; the tax stays levied and the quota used",
     ),
@@ -331,7 +354,7 @@ RETURNS: Final[tuple[Phrase, ...]] = (
         "the sale stands",
     ),
 )
-"""What becomes of the return of released goods, whole or in part."""
+"""The ends of a return of released goods, whole or in part."""
 
 BILLS: Final[tuple[Phrase, ...]] = (
     Phrase(
@@ -398,123 +421,70 @@ BILLS: Final[tuple[Phrase, ...]] = (
         "the first stands and is paid; a case for a person",
     ),
 )
-"""What becomes of the tax bill of a released import list; `message:status`, and how the bill ends."""
+"""The ends of the tax bill of a released import list; `does` has `message:status`."""
 
 
 SUMMARIES: Final[tuple[Phrase, ...]] = (
     Phrase(
-        "authority", "", "passes the request; makes declarations, gives their numbers 1 s later, closes them 2 s later",
-        ("702:399", "792:1", "792:L", "792:R"), "closed",
+        "authority",
+        "",
+        (
+            "passes the request; makes declarations, gives their numbers 1 s later, closes them 2 "
+            "s later"
+        ),
+        ("702:399", "792:1", "792:L", "792:R"),
+        "closed",
     ),
     Phrase(
-        "authority", "sum_refused", "refuses a request with this list (100, 701005), naming the list", ("702:100",),
+        "authority",
+        "sum_refused",
+        "refuses a request with this list (100, 701005), naming the list",
+        ("702:100",),
         "the list is set aside for a person, the others are asked for anew",
     ),
     Phrase(
-        "authority", "sum_wait", "refuses the first request with this list (100, 701009: too often)", ("702:100",),
+        "authority",
+        "sum_wait",
+        "refuses the first request with this list (100, 701009: too often)",
+        ("702:100",),
         "closed, after the request was made anew",
     ),
-    Phrase("authority", "sum_no", "refuses every request with this list, naming none (100, 701099)", ("702:100",), "a person decides"),
-    Phrase("authority", "sum_silent", "takes the request and never answers", (), "stays requested; operators are alerted in time"),
     Phrase(
-        "authority", "sum_dup", "says every word twice",
-        ("702:399", "792:1", "702:399", "792:1", "792:L", "792:L", "792:R", "792:R"), "closed",
+        "authority",
+        "sum_no",
+        "refuses every request with this list, naming none (100, 701099)",
+        ("702:100",),
+        "a person decides",
     ),
     Phrase(
-        "authority", "dec_returned", "returns the declaration to the broker after 1 s; numbers it 1 s later, then closes it",
-        ("702:399", "792:1", "792:E", "792:L", "792:R"), "closed",
+        "authority",
+        "sum_silent",
+        "takes the request and never answers",
+        (),
+        "stays requested; operators are alerted in time",
     ),
-)  # fmt: skip
-"""What becomes of a request to consolidate closed export lists; `message:status`. A word of one list is about the whole request."""
+    Phrase(
+        "authority",
+        "sum_dup",
+        "says every word twice",
+        ("702:399", "792:1", "702:399", "792:1", "792:L", "792:L", "792:R", "792:R"),
+        "closed",
+    ),
+    Phrase(
+        "authority",
+        "dec_returned",
+        "returns the declaration to the broker after 1 s; numbers it 1 s later, then closes it",
+        ("702:399", "792:1", "792:E", "792:L", "792:R"),
+        "closed",
+    ),
+)
+"""The ends of a request to consolidate closed export lists; `does` has `message:status`.
+
+A word of one list applies to the whole request.
+"""
 
 
 def words(party: Party) -> frozenset[str]:
     return frozenset(
         row.word for row in (*LANGUAGE, *RETURNS, *BILLS, *SUMMARIES) if row.party == party
     )
-
-
-def page() -> str:
-    """The text of docs/sandbox.md."""
-    lines = [
-        "# The language of the sandboxes",
-        "",
-        "Bank, carrier and customs authority are outside parties in one process",
-        "(`python -m sandbox`). A word in the order picks what they do, so any day at the border can",
-        "be rehearsed. Words of carrier and authority join: `DEMO-20261123-000042~late.examine` has a late",
-        "waybill and an examination.",
-        "",
-    ]
-    for party, where in WHERE.items():
-        lines += [
-            f"## {party.capitalize()}",
-            "",
-            f"Where: {where}.",
-            "",
-            "| word | what it does | answers | the order's end |",
-            "|---|---|---|---|",
-        ]
-        for row in LANGUAGE:
-            if row.party == party:
-                word = f"`{row.word}`" if row.word else "(none)"
-                lines.append(
-                    f"| {word} | {row.meaning} | {', '.join(row.does) or '–'} | {row.end} |"
-                )
-        lines.append("")
-    lines += [
-        "## Returns",
-        "",
-        f"Where: {WHERE['authority']}, beside the words above. An import is applied for within 30 days of its release, an export",
-        "within a year; of each line no more comes back than is left.",
-        "",
-        "| word | what it does | answers | what becomes of it |",
-        "|---|---|---|---|",
-    ]
-    for row in RETURNS:
-        word = f"`{row.word}`" if row.word else "(none)"
-        lines.append(f"| {word} | {row.meaning} | {', '.join(row.does)} | {row.end} |")
-    lines += [
-        "",
-        "## Tax bills",
-        "",
-        "The authority bills every released import list on the day after its release (CEB816) and consolidates the bill on the",
-        "31st day (CEB818, with the number of the payment book), or voids it if the goods came back; up to 100 bills in a message.",
-        "It assesses by its own tariff of today (`sandbox/authority/tariff.toml`). A day lasts `CROSSBORDER_DAY_S` seconds.",
-        f"Where: {WHERE['authority']}, beside the words above.",
-        "",
-        "| word | what it does | messages, with their status | the bill's end |",
-        "|---|---|---|---|",
-    ]
-    for row in BILLS:
-        word = f"`{row.word}`" if row.word else "(none)"
-        lines.append(f"| {word} | {row.meaning} | {', '.join(row.does) or '–'} | {row.end} |")
-    lines += [
-        "",
-        "## Consolidation",
-        "",
-        "A request (CEB701) must name lists under statisticsFlag B that are closed (899), of one office and one consignor, and in no",
-        "other declaration. The authority groups them by itself: a declaration for each producer, country, mode and transport, with",
-        "at most 50 lines of one destination, tariff code, currency and unit.",
-        f"Where: {WHERE['authority']}, beside the words above; a word of one list is about the whole request.",
-        "",
-        "| word | what it does | messages, with their status | what becomes of the request |",
-        "|---|---|---|---|",
-    ]
-    for row in SUMMARIES:
-        word = f"`{row.word}`" if row.word else "(none)"
-        lines.append(f"| {word} | {row.meaning} | {', '.join(row.does) or '–'} | {row.end} |")
-    lines += [
-        "",
-        "Answers of the bank: `?` marks what asking by key tells, `&` what its books have under our reference, `+` an answer under a",
-        "new key, `!` what becomes of a bulk on its way: a line that is cut, no list, 429, 500, or no answer in time.",
-        "Every delay is multiplied by `CROSSBORDER_SANDBOX_PACE`. `CROSSBORDER_SANDBOX_EXAMINATION_RATE`",
-        "examines that share of all lists at random, drawn from `CROSSBORDER_SANDBOX_SEED` and the list's",
-        "guid, so the same lists are drawn again. This page is written from `sandbox/language.py`;",
-        "the tests rehearse every row.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -1,4 +1,4 @@
-"""The sandbox's own metrics: what each outside party did, by outcome; no ids in labels."""
+"""The sandbox's own metrics: operations of each outside party by outcome; no ids in labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sandbox process is told from outside."""
+"""Settings of the sandbox process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.settings import Settings
 
 
 class SandboxSettings(Settings):
-    """Settings of the outside parties; they have no use for the database."""
+    """Settings of the outside parties, which use no database server."""
 
     metrics_port: int = Field(
         8106,
@@ -32,7 +32,8 @@ class SandboxSettings(Settings):
         DAY_S,
         gt=0,
         le=DAY_S,
-        description="seconds a calendar day lasts in the periods of tax bills; less than 86400 only to rehearse them",
+        description="seconds a calendar day lasts in the periods of tax bills; "
+        "less than 86400 only to rehearse them",
     )
     sandbox_seed: str = Field(
         "crossborder", description="seed of the random examination: the same lists are drawn again"
@@ -52,7 +53,10 @@ class SandboxSettings(Settings):
 
 
 def load() -> SandboxSettings:
-    """The settings; without `CROSSBORDER_KAFKA` the running embedded stack's broker. Raises Misconfigured."""
+    """Return the settings; without `CROSSBORDER_KAFKA`, the broker is the running embedded stack's.
+
+    Raises Misconfigured.
+    """
     try:
         settings = SandboxSettings()
     except ValidationError as error:
@@ -64,7 +68,7 @@ def load() -> SandboxSettings:
     if "kafka" in settings.model_fields_set:
         return settings
     try:
-        found = json.loads((settings.home / "stack.json").read_text())["kafka"]
+        kafka = json.loads((settings.home / "stack.json").read_text())["kafka"]
     except (OSError, ValueError, KeyError):
         return settings
-    return settings.model_copy(update={"kafka": str(found)})
+    return settings.model_copy(update={"kafka": str(kafka)})

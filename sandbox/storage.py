@@ -1,7 +1,8 @@
-"""One SQLite file per party: opening it, and the two tables every party on Kafka has.
+"""One SQLite file per party, and the two tables that every party on Kafka has.
 
-A transaction is committed before anything is answered. With the write-ahead log and `synchronous = NORMAL` a
-killed process loses nothing it committed; a power cut can cost the last moments, which a rehearsal can bear.
+A transaction is committed before anything is answered. The write-ahead log with
+`synchronous = NORMAL` survives a killed process. A power cut can lose the last transactions,
+which a rehearsal can bear.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import orjson
 from shared.envelope import Outgoing
 
 KAFKA_TABLES: Final = """
--- Where this party stands in each partition: moved in the transaction that holds the effects of the records.
+-- The next offset of each partition, moved in the transaction that has the effects of the records.
 CREATE TABLE IF NOT EXISTS consumer_offset (
     topic TEXT NOT NULL, part INTEGER NOT NULL, next INTEGER NOT NULL, PRIMARY KEY (topic, part)
 ) WITHOUT ROWID;
 -- Records to publish, in id order; deleted once the broker acknowledged them.
 CREATE TABLE IF NOT EXISTS outbox (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key BLOB NOT NULL, headers BLOB NOT NULL,
-    value BLOB NOT NULL
+    id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key BLOB NOT NULL,
+    headers BLOB NOT NULL, value BLOB NOT NULL
 );
 """
 
@@ -58,7 +59,7 @@ class File:
         self.db.execute("COMMIT")
 
     def by_key(self, query: str, keys: Iterable[Any]) -> list[tuple[Any, ...]]:
-        """Rows of a query whose one parameter is a JSON array of keys, to be read by `json_each(?)`."""
+        """Return the rows of a query whose one parameter is an array of keys for `json_each(?)`."""
         return self.db.execute(query, (orjson.dumps(list(keys)).decode(),)).fetchall()
 
     def close(self) -> None:
@@ -66,7 +67,7 @@ class File:
 
 
 Offsets = dict[tuple[str, int], int]
-"""(topic, partition) to the next offset to read."""
+"""The next offset to read, by topic and partition."""
 
 
 def offsets_of(file: File) -> Offsets:
@@ -78,7 +79,8 @@ def offsets_of(file: File) -> Offsets:
 
 def move_offsets(db: sqlite3.Connection, offsets: Offsets) -> None:
     db.executemany(
-        "INSERT INTO consumer_offset VALUES (?, ?, ?) ON CONFLICT (topic, part) DO UPDATE SET next = max(next, excluded.next)",
+        "INSERT INTO consumer_offset VALUES (?, ?, ?)"
+        " ON CONFLICT (topic, part) DO UPDATE SET next = max(next, excluded.next)",
         [(topic, part, nxt) for (topic, part), nxt in offsets.items()],
     )
 
@@ -99,7 +101,7 @@ def append_outbox(db: sqlite3.Connection, records: Sequence[Outgoing]) -> None:
 
 
 def pending_outbox(file: File, limit: int) -> list[tuple[int, Outgoing]]:
-    """The oldest unpublished records."""
+    """Return the oldest unpublished records, each with its id."""
     rows = file.db.execute(
         "SELECT id, topic, key, headers, value FROM outbox ORDER BY id LIMIT ?", (limit,)
     )

@@ -1,4 +1,4 @@
-"""Reading the authority's XML without schema or paths: direct children only."""
+"""Reads the authority's XML without schema or paths: direct children only."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ def children(element: etree._Element, name: str) -> Iterator[etree._Element]:
 
 
 def fields_of(element: etree._Element) -> dict[str, str]:
-    """Texts of the children by name, empty ones left out; raises XmlRefused for a name that comes twice."""
-    found: dict[str, str] = {}
+    """Return the children's texts by name, without empty ones.
+
+    Raise XmlRefused for a repeated name.
+    """
+    fields: dict[str, str] = {}
     for child in element:
         name = child.tag[_SKIP:]
-        if name in found:
+        if name in fields:
             raise XmlRefused(f"{name} comes twice", "unknown_shape")
-        found[name] = (child.text or "").strip()
-    return {name: text for name, text in found.items() if text}
+        fields[name] = (child.text or "").strip()
+    return {name: text for name, text in fields.items() if text}

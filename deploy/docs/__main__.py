@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from deploy.docs import configuration, events, metrics, states
+from deploy.docs import configuration, events, language, metrics, states
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs"
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
@@ -15,6 +15,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "events.md": events.page,
     "metrics.md": metrics.page,
     "configuration.md": configuration.page,
+    "sandbox.md": language.page,
 }
 
 

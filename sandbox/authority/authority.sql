@@ -4,10 +4,10 @@
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO meta VALUES ('digest_key', randomblob(32)), ('serial', 0);
 
--- Messages taken in, so that one delivered again is answered once.
+-- Messages received: one that is delivered again is answered once.
 CREATE TABLE IF NOT EXISTS message (guid TEXT PRIMARY KEY, kind TEXT NOT NULL) WITHOUT ROWID;
 
--- Tables with rowids throughout: new rows go to the end, only the small indexes are written at random.
+-- All tables have rowids: new rows go to the end, and only the small indexes are written at random.
 
 -- The three documents, as platform, bank and carrier pushed them; the first of each stands.
 CREATE TABLE IF NOT EXISTS order_document (order_id TEXT PRIMARY KEY, body BLOB NOT NULL);
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS due (
 CREATE INDEX IF NOT EXISTS due_at ON due (at);
 CREATE INDEX IF NOT EXISTS due_list ON due (list_id);
 
--- Goods of granted returns on their way back: when they arrive, and the application they are told of by.
+-- Goods of granted returns on their way back: when they arrive, and the application that their receipt names.
 CREATE TABLE IF NOT EXISTS going_back (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, list_id INTEGER NOT NULL, application BLOB NOT NULL
 );
@@ -60,10 +60,10 @@ CREATE TABLE IF NOT EXISTS summary_message (
 CREATE TABLE IF NOT EXISTS consolidated (
     invt_no TEXT NOT NULL, line INTEGER NOT NULL, decl_seq_no TEXT NOT NULL, declared_line INTEGER NOT NULL, PRIMARY KEY (invt_no, line)
 );
--- Words on declarations (CEB792) to be given later.
+-- Results of declarations (CEB792) to be given later.
 CREATE TABLE IF NOT EXISTS summary_due (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, origin TEXT NOT NULL, twice INTEGER NOT NULL, notice BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS summary_due_at ON summary_due (at);
--- Lists whose request was told to wait once already.
+-- Lists whose request was refused as too frequent (701009) once.
 CREATE TABLE IF NOT EXISTS summary_wait (invt_no TEXT PRIMARY KEY) WITHOUT ROWID;

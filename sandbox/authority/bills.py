@@ -1,4 +1,6 @@
-"""The authority's tax bills: what each released list is billed, by its word; CEB816 and CEB818 as the schema wants them."""
+"""Amounts and messages of tax bills: what a word makes of them, CEB816 and CEB818 as the schema
+requires.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +12,31 @@ from xml.sax.saxutils import escape
 
 from sandbox.authority.duties import LineTax, part_of, taxes_of
 from sandbox.authority.receipts import Receipt, new_guid, return_time
-from sandbox.authority.register import Bill, Entry
+from sandbox.authority.register import RegisterEntry, TaxBill
 from sandbox.documents import words_of
 from shared.money import Money
 
 BILLED_AFTER_DAYS: Final = 1
 LATE_DAYS: Final = 35
-"""The word `latebill`: the bill comes within the time of payment."""
+"""The word `latebill`: the bill arrives within the time of payment."""
 CONSOLIDATED_AFTER_DAYS: Final = 31
 """Payment falls due from the 31st to the 45th day after the release (GACC 2018 No. 194)."""
 HIGH_FEN: Final = 30
-"""The word `billhigh`: what is billed too much."""
+"""The word `billhigh`: the excess of the bill."""
 
 
-def days_until_billed(entry: Entry) -> int | None:
-    """On which day after its release a list is billed, None if never."""
+def days_until_billed(entry: RegisterEntry) -> int | None:
+    """Return the days from release to bill, None for a list that is never billed."""
     words = words_of(entry.order_no)
     if "nobill" in words or entry.family != "621":
         return None
     return LATE_DAYS if "latebill" in words else BILLED_AFTER_DAYS
 
 
-def lines_of(entry: Entry, left: Mapping[int, Fraction]) -> list[LineTax]:
-    """What the list is billed, of each line the part that is left to tax; raises duties.NoRate.
+def lines_of(entry: RegisterEntry, left: Mapping[int, Fraction]) -> list[LineTax]:
+    """Return the billed lines; `left` is the taxed share of each line. Raises duties.NoRate.
 
-    A word in the order number makes the first line's VAT wrong.
+    A word in the order number falsifies the first line's VAT.
     """
     lines = [part_of(line, left[line.number]) for line in taxes_of(entry.body) if left[line.number]]
     words = words_of(entry.order_no)
@@ -49,21 +51,24 @@ def lines_of(entry: Entry, left: Mapping[int, Fraction]) -> list[LineTax]:
 
 
 def issued(
-    entry: Entry, bill: Bill, lines: Sequence[LineTax], origin: str, at: float
+    entry: RegisterEntry, bill: TaxBill, lines: Sequence[LineTax], origin: str, at: float
 ) -> list[Receipt]:
-    """The CEB816 of a list: once, or twice by `dupbill`, or once more with another amount by `contrabill`."""
+    """Return the CEB816 of a list: one, two alike by `dupbill`, or a second one 1.00 higher by
+    `contrabill`.
+    """
     words = words_of(entry.order_no)
-    told = [_bill(entry, bill, lines, origin, at)]
+    receipts = [_bill(entry, bill, lines, origin, at)]
     if "dupbill" in words:
-        told.append(told[0])
+        receipts.append(receipts[0])
     if "contrabill" in words:
-        told.append(
-            _bill(entry, bill, [replace(lines[0], vat=lines[0].vat + 100), *lines[1:]], origin, at)
-        )
-    return told
+        first = replace(lines[0], vat=lines[0].vat + 100)
+        receipts.append(_bill(entry, bill, [first, *lines[1:]], origin, at))
+    return receipts
 
 
-def _bill(entry: Entry, bill: Bill, lines: Sequence[LineTax], origin: str, at: float) -> Receipt:
+def _bill(
+    entry: RegisterEntry, bill: TaxBill, lines: Sequence[LineTax], origin: str, at: float
+) -> Receipt:
     fields = entry.body["fields"]
     head = {
         "guid": new_guid(),
@@ -91,12 +96,12 @@ def _bill(entry: Entry, bill: Bill, lines: Sequence[LineTax], origin: str, at: f
         }
         for line in lines
     ]
-    xml = f"<Tax>{_element('TaxHeadRd', head)}{''.join(_element('TaxListRd', item) for item in items)}</Tax>"
-    return Receipt("816", origin, 1, "", entry.cop_no, xml)
+    inside = _element("TaxHeadRd", head) + "".join(_element("TaxListRd", item) for item in items)
+    return Receipt("816", origin, 1, "", entry.cop_no, f"<Tax>{inside}</Tax>")
 
 
-def status_of(entry: Entry, bill: Bill, origin: str, at: float) -> Receipt:
-    """The CEB818 of a bill that was consolidated or is void."""
+def status_of(entry: RegisterEntry, bill: TaxBill, origin: str, at: float) -> Receipt:
+    """Return the CEB818 of a bill that is consolidated or void."""
     head = {
         "guid": new_guid(),
         "returnTime": return_time(at),

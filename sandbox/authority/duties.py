@@ -1,4 +1,6 @@
-"""What the authority finds a released list to owe: its own reading of the law, by the combined-rate formula, on its own tariff."""
+"""Taxes of a released list by the authority's own reading of the law: combined-rate formula, own
+tariff.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ _CONTENT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ml|g|piece)\b")
 
 @dataclass(frozen=True, slots=True)
 class LineTax:
-    """What one line owes, in fen."""
+    """The taxes of one line, in fen."""
 
     number: int
     code: str
@@ -33,14 +35,16 @@ class LineTax:
 
 
 class NoRate(LookupError):
-    """The tariff has no rate for these goods: no bill can be made."""
+    """The tariff has no rate for these goods, so they cannot be billed."""
 
 
 def taxes_of(body: Mapping[str, Any]) -> list[LineTax]:
-    """The taxes of a list as it was declared; raises NoRate.
+    """Return the taxes of a list as declared; raise NoRate.
 
-    Within the limit of an order 70 % of VAT and consumption tax, for one piece beyond it all of them and duty (财税[2018]49号).
-    The dutiable value of a line is its price with its part of freight and insurance. Each tax is rounded half up to the fen.
+    Within an order's limit 70 % of VAT and consumption tax are due (财税[2018]49号).
+    One piece above the limit owes all of both, and duty.
+    The dutiable value of a line is its price with its share of freight and insurance.
+    Each tax is rounded half up to the fen.
     """
     lines = body["lines"]
     values = _dutiable(lines, _fen(body["freight"]) + _fen(body["insured"]))
@@ -50,7 +54,7 @@ def taxes_of(body: Mapping[str, Any]) -> list[LineTax]:
 
 
 def part_of(line: LineTax, part: Fraction) -> LineTax:
-    """The value and taxes of part of a line's goods, each half up to the fen."""
+    """Return value and taxes of part of a line's goods, each rounded half up to the fen."""
     value, duty, consumption, vat = (
         _half_up(x * part) for x in (line.value, line.duty, line.consumption, line.vat)
     )
@@ -59,13 +63,15 @@ def part_of(line: LineTax, part: Fraction) -> LineTax:
 
 def _taxes(line: Mapping[str, Any], value: int, *, full: bool) -> LineTax:
     rate = _rate(line["code"])
-    consumption = Fraction(rate["consumption"]) if _is_dear(line, value, rate) else Fraction(0)
+    consumption = (
+        Fraction(rate["consumption"]) if _owes_consumption_tax(line, value, rate) else Fraction(0)
+    )
     vat, duty, share = Fraction(rate["vat"]), Fraction(0), Fraction(_TARIFF["retail"]["share"])
     if full:
         if "duty" not in rate:
             raise NoRate(line["code"])
         duty, share = Fraction(rate["duty"]), Fraction(1)
-    # combined rate = (c + v) / (1 - c) of value and duty: the part of c is consumption tax, the part of v is VAT.
+    # The combined rate of value and duty is (c + v) / (1 - c): c is consumption tax, v is VAT.
     base = value * (1 + duty) / (1 - consumption) * share
     return LineTax(
         line["number"],
@@ -79,13 +85,15 @@ def _taxes(line: Mapping[str, Any], value: int, *, full: bool) -> LineTax:
 
 def _rate(code: str) -> Mapping[str, Any]:
     for digits in (10, 8, 6, 4):
-        if found := _TARIFF["rates"].get(code[:digits]):
-            return dict(found)
+        if rate := _TARIFF["rates"].get(code[:digits]):
+            return dict(rate)
     raise NoRate(code)
 
 
-def _is_dear(line: Mapping[str, Any], value: int, rate: Mapping[str, Any]) -> bool:
-    """Whether consumption tax is due: always, or from a value per unit of goods or of net content (财税[2016]103号)."""
+def _owes_consumption_tax(line: Mapping[str, Any], value: int, rate: Mapping[str, Any]) -> bool:
+    """Return whether consumption tax is due: always, or from a value per unit or net content
+    (财税[2016]103号).
+    """
     above = rate.get("above")
     if "consumption" not in rate or above is None:
         return "consumption" in rate
@@ -99,7 +107,10 @@ def _is_dear(line: Mapping[str, Any], value: int, rate: Mapping[str, Any]) -> bo
 
 
 def _dutiable(lines: Sequence[Mapping[str, Any]], carriage: int) -> list[int]:
-    """Prices with carriage shared in proportion; the fen left over go to the largest remainders, then to the lower number."""
+    """Share `carriage` among the lines by price.
+
+    The last fen go to the largest remainders, then to lower numbers.
+    """
     prices = [_fen(line["total"]) for line in lines]
     total = sum(prices)
     if not total:

@@ -1,8 +1,9 @@
-"""What the authority rules about one list or request: admission, outcome, cancellation, return; pure."""
+"""The authority's rules for one list or request: admission, outcome, cancellation, return; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,10 +14,11 @@ from typing import Final
 
 import structlog
 
-from sandbox.authority.declarations import Document, Family
-from sandbox.authority.matching import Refusal, customs_refusal
+from sandbox.authority.document_match import Refusal, customs_refusal
+from sandbox.authority.message_forms import Family
+from sandbox.authority.messages import Document
 from sandbox.authority.receipts import TEXTS
-from sandbox.authority.register import LIVE, Entry
+from sandbox.authority.register import LIVE, RegisterEntry
 from sandbox.documents import words_of
 from shared.clock import BEIJING
 
@@ -31,13 +33,13 @@ _CHINA_S: Final = 8 * 3600.0
 RETURN_DAYS_MAX: Final = {"621": 30, "603": 365}  # SS-6941; export: GACC 2020 No. 44 [GK]
 BACK_DAYS_MAX: Final = {"621": 45, "603": 365}  # GACC 2020 No. 45, art. 3; export as above
 JOURNEY_S: Final = 1.0
-"""How long goods of a granted return are on their way."""
+"""Travel time of goods of a granted return."""
 CLEARED: Final = frozenset({800, 899})
 ENDED: Final = frozenset({501, 700, 800, 899})
 
 
 @dataclass(frozen=True)
-class Policy:
+class AuthorityPolicy:
     """How the authority behaves beyond the language: pace of delays, and examination at random."""
 
     pace: float = 1.0
@@ -46,15 +48,18 @@ class Policy:
     day_s: float = DAY_S
 
     def day_after(self, at: float, days: int) -> float:
-        """When the calendar day begins that is so many days after the day of `at`, Beijing time; a day lasts `day_s`."""
+        """Return when the day begins that is `days` after the day of `at`, Beijing time.
+
+        A day lasts `day_s`.
+        """
         return (self.day_of(at) + days) * self.day_s - _CHINA_S
 
     def day_of(self, at: float) -> int:
-        """The number of the calendar day, Beijing time."""
+        """Return the number of the calendar day, Beijing time."""
         return int((at + _CHINA_S) // self.day_s)
 
     def draws(self, guid: str) -> bool:
-        """Whether a list is examined at random: the same seed and list draw the same."""
+        """Return whether a list is examined at random; the same seed and list draw the same."""
         if self.examination_rate <= 0:
             return False
         drawn = (
@@ -63,17 +68,10 @@ class Policy:
         return drawn < self.examination_rate
 
 
-def script_of(entry: Entry, policy: Policy) -> list[tuple[float, int]]:
-    """The receipts of an accepted list, each with the seconds after which it comes."""
+def script_of(entry: RegisterEntry, policy: AuthorityPolicy) -> list[tuple[float, int]]:
+    """Return the receipts of an accepted list, each with its delay in seconds."""
     words = words_of(entry.order_no)
-    drawn = policy.draws(entry.guid)
-    if drawn:
-        _log.info(
-            "drawn for examination", list=entry.guid, rate=policy.examination_rate, seed=policy.seed
-        )
-    stages = [300] if "review" in words else []
-    stages += [600] if "hold" in words else []
-    stages += [500] if drawn or words & {"examine", "detain", "shipback"} else []
+    stages = _stages(entry, words, policy)
     step = STAGE_S * policy.pace
     script = [(0.0, 120), *((number * step, status) for number, status in enumerate(stages))]
     at = len(stages) * step
@@ -85,14 +83,31 @@ def script_of(entry: Entry, policy: Policy) -> list[tuple[float, int]]:
     if "contradict" in words:
         script.append((at + step, 500))
     if "twice" in words:
-        # The message came again: once while customs has the list in hand, and once after its last word.
+        # The message arrives again: once while customs has the list in hand, once after the last
+        # receipt.
         script.insert(1, (0.0, declared_already(entry.family)))
         script.append((at + step, declared_already(entry.family)))
     return script
 
 
-def not_taken(entry: Entry, last: Entry | None, now: float, policy: Policy) -> Refusal | None:
-    """What the e-port says where it does not take a list in, since its way to customs is blocked or it is busy."""
+def _stages(entry: RegisterEntry, words: AbstractSet[str], policy: AuthorityPolicy) -> list[int]:
+    """Return the statuses between acceptance and outcome: review, suspension, examination."""
+    stages = [300] if "review" in words else []
+    stages += [600] if "hold" in words else []
+    drawn = policy.draws(entry.guid)
+    if drawn:
+        _log.info(
+            "drawn for examination", list=entry.guid, rate=policy.examination_rate, seed=policy.seed
+        )
+    return [*stages, 500] if drawn or words & {"examine", "detain", "shipback"} else stages
+
+
+def e_port_refusal(
+    entry: RegisterEntry, last: RegisterEntry | None, now: float, policy: AuthorityPolicy
+) -> Refusal | None:
+    """Return the refusal of an e-port that cannot reach customs or is busy, by the
+    order's words.
+    """
     words = words_of(entry.order_no)
     entry.body["first_at"] = first_at = last.body.get("first_at", now) if last else now
     entry.body["times"] = times = last.body.get("times", 0) if last else 0
@@ -107,8 +122,10 @@ def not_taken(entry: Entry, last: Entry | None, now: float, policy: Policy) -> R
     return None
 
 
-def refused_whole(documents: Sequence[Document]) -> str | None:
-    """Why the e-port refuses a message whole, because of the words of a list in it; None where it does not."""
+def message_refusal(documents: Sequence[Document]) -> str | None:
+    """Return the text by which the e-port refuses a whole message for the words of one of its
+    lists.
+    """
     for number, document in enumerate(documents, start=1):
         words = words_of(document.head.get("orderNo", ""))
         if "ceb900" in words:
@@ -119,12 +136,15 @@ def refused_whole(documents: Sequence[Document]) -> str | None:
 
 
 def declared_already(family: Family) -> int:
-    """What the e-port says to a list that is declared already; for exports no number of its own is printed [S22]."""
+    """Return the e-port's status for a list that is declared already.
+
+    S22 prints no own number for exports.
+    """
     return -603001 if family == "603" else -621004
 
 
-def inadmissible(document: Document, last: Entry | None) -> Refusal | None:
-    """What the e-port says to a list that may not be declared or amended now."""
+def admission_refusal(document: Document, last: RegisterEntry | None) -> Refusal | None:
+    """Return the refusal of a list that may not be declared or amended now."""
     exported = document.family == "603"
     kind = document.head["appType"]
     if kind == "1":
@@ -141,8 +161,11 @@ def inadmissible(document: Document, last: Entry | None) -> Refusal | None:
     return None
 
 
-def told_to_refuse(entry: Entry, returns: int) -> Refusal | None:
-    """The refusals of the language, for a list that was returned so many times."""
+def scripted_refusal(entry: RegisterEntry, returns: int) -> Refusal | None:
+    """Return the refusal that a word asks for.
+
+    `returns` is how often the list was returned before.
+    """
     words = words_of(entry.order_no)
     if "reject" in words:
         return customs_refusal("99", "订购人姓名与证件号码不匹配")
@@ -151,7 +174,7 @@ def told_to_refuse(entry: Entry, returns: int) -> Refusal | None:
     return None
 
 
-def why_not_cancelled(entry: Entry | None) -> Refusal | None:
+def cancellation_refusal(entry: RegisterEntry | None) -> Refusal | None:
     if entry is None:
         return customs_refusal("623002", "原清单不存在")
     if entry.status in ENDED or entry.state == "taken_back":
@@ -159,8 +182,8 @@ def why_not_cancelled(entry: Entry | None) -> Refusal | None:
     return None
 
 
-def why_not_taken_back(
-    document: Document, entry: Entry | None, now: float, policy: Policy
+def return_refusal(
+    document: Document, entry: RegisterEntry | None, now: float, policy: AuthorityPolicy
 ) -> Refusal | None:
     if entry is None:
         return customs_refusal("625002", "原清单不存在")
@@ -170,34 +193,31 @@ def why_not_taken_back(
         return customs_refusal("625006", "超过退货期限")
     if "back_refused" in words_of(entry.order_no):
         return customs_refusal("625011", "退货商品与原清单商品不符")
-    return _why_not_these(document, entry)
+    return _lines_refusal(document, entry)
 
 
-def _why_not_these(document: Document, entry: Entry) -> Refusal | None:
-    """What speaks against the lines of a return."""
+def _lines_refusal(document: Document, entry: RegisterEntry) -> Refusal | None:
+    """Return the refusal of lines that the list lacks or of which too much would come back."""
     listed = {line["number"]: line for line in entry.body["lines"]}
     gone = entry.body.get("taken_back", {})
     for line in document.lines:
         original = listed.get(int(line["gnum"]))
         if original is None or not original["code"].startswith(line["gcode"]):
             return Refusal(-625209, f"[Code:-625209;Desc:原清单中无此商品项[gnum:{line['gnum']}]]")
-        if (
-            not 0
-            < Decimal(line["qty"])
-            <= Decimal(original["quantity"]) - Decimal(gone.get(line["gnum"], "0"))
-        ):
+        left = Decimal(original["quantity"]) - Decimal(gone.get(line["gnum"], "0"))
+        if not 0 < Decimal(line["qty"]) <= left:
             return customs_refusal("625010", f"退货数量大于原清单数量[gnum:{line['gnum']}]")
     return None
 
 
-def take_back(entry: Entry, document: Document) -> None:
-    """Note in the list what of it comes back."""
+def record_return(entry: RegisterEntry, document: Document) -> None:
+    """Note the quantities that come back."""
     gone = entry.body.setdefault("taken_back", {})
     for line in document.lines:
         gone[line["gnum"]] = str(Decimal(gone.get(line["gnum"], "0")) + Decimal(line["qty"]))
 
 
-def is_all_taken_back(entry: Entry) -> bool:
+def is_all_taken_back(entry: RegisterEntry) -> bool:
     gone = entry.body.get("taken_back", {})
     return all(
         Decimal(gone.get(str(line["number"]), "0")) == Decimal(line["quantity"])
@@ -205,25 +225,25 @@ def is_all_taken_back(entry: Entry) -> bool:
     )
 
 
-def is_late(entry: Entry, at: float, policy: Policy) -> bool:
-    """Whether goods that come back then come after the term."""
+def is_late(entry: RegisterEntry, at: float, policy: AuthorityPolicy) -> bool:
+    """Return whether goods that come back at `at` are past the term."""
     return _days_after_release(entry, at, policy) > BACK_DAYS_MAX[entry.family]
 
 
-def _days_after_release(entry: Entry, at: float, policy: Policy) -> int:
-    """Calendar days in China, the day of the release not counted; a day lasts as long as the policy says."""
+def _days_after_release(entry: RegisterEntry, at: float, policy: AuthorityPolicy) -> int:
+    """Return the calendar days since the release, Beijing time; the day of the release is day 0."""
     return policy.day_of(at) - policy.day_of(entry.released_at or at)
 
 
-def untax(entry: Entry, lines: Mapping[str, str]) -> None:
-    """Note in the list of which goods no tax is levied, because they are back in time."""
+def exempt(entry: RegisterEntry, lines: Mapping[str, str]) -> None:
+    """Note the quantities that are free of tax because they came back in time."""
     free = entry.body.setdefault("untaxed", {})
     for number, quantity in lines.items():
         free[number] = str(Decimal(free.get(number, "0")) + Decimal(quantity))
 
 
-def taxed(entry: Entry) -> dict[int, Fraction]:
-    """What part of each line tax is levied on."""
+def taxed_shares(entry: RegisterEntry) -> dict[int, Fraction]:
+    """Return the taxed share of each line, by line number."""
     free = entry.body.get("untaxed", {})
     return {
         line["number"]: 1
@@ -233,45 +253,48 @@ def taxed(entry: Entry) -> dict[int, Fraction]:
     }
 
 
-def is_levied(entry: Entry) -> bool:
-    """Whether tax is levied on a cleared list: not where all its goods came back in time."""
-    return entry.state in ("declared", "taken_back") and any(taxed(entry).values())
+def is_taxed(entry: RegisterEntry) -> bool:
+    """Return whether any goods of a cleared list remain taxed; not where all came back in time."""
+    return entry.state in ("declared", "taken_back") and any(taxed_shares(entry).values())
 
 
-def arrival(entry: Entry, now: float) -> float:
-    """The day goods come back: today, or the first day after the term where the order's word says so."""
+def arrival_time(entry: RegisterEntry, now: float) -> float:
+    """Return the arrival of returned goods: now, or by the word `back_late` the first day after the
+    term.
+    """
     if "back_late" not in words_of(entry.order_no):
         return now
     return (entry.released_at or now) + (BACK_DAYS_MAX[entry.family] + 1) * DAY_S
 
 
 def pre_no(letter: str, serial: int, now: float) -> str:
-    """Letter + yyyymmdd + 9 digits [S22]: B list, T return, C cancellation."""
+    """Return letter + yyyymmdd + 9 digits [S22]: B list, T return, C cancellation."""
     return f"{letter}{_day(now)}{serial % 10**9:09d}"
 
 
-def invt_no(entry: Entry, serial: int, now: float) -> str:
-    """4 customs + 4 year + I or E + 9 digits [S22, A1]."""
+def invt_no(entry: RegisterEntry, serial: int, now: float) -> str:
+    """Return 4 customs + 4 year + I or E + 9 digits [S22, A1]."""
     office, letter = entry.body["fields"]["customsCode"], "I" if entry.family == "621" else "E"
     return f"{office}{_day(now)[:4]}{letter}{serial % 10**9:09d}"
 
 
 def summary_no(serial: int, now: float) -> str:
-    """S + yyyymmdd + 9 digits, of a summary request and of a declaration made of it (sumNo, declSeqNo) [SMP]."""
+    """Return sumNo or declSeqNo of a consolidation: S + yyyymmdd + 9 digits [SMP]."""
     return f"S{_day(now)}{serial % 10**9:09d}"
 
 
 def entry_id(office: str, serial: int, now: float) -> str:
-    """The number of a full export declaration: 4 customs + 4 year + 0 + 9 digits."""
+    """Return the number of a full export declaration: 4 customs + 4 year + 0 + 9 digits."""
     return f"{office}{_day(now)[:4]}0{serial % 10**9:09d}"
 
 
 def payment_book(office: str, serial: int, now: float) -> str:
-    """The number of a payment book: 4 customs + yyyymmdd + L + 9 digits; its form is this sandbox's own, the field has 50."""
+    """Return 4 customs + yyyymmdd + L + 9 digits: this sandbox's own form, the field allows 50
+    characters.
+    """
     return f"{office}{_day(now)}L{serial % 10**9:09d}"
 
 
 @lru_cache(maxsize=8)
 def _day(now: float) -> str:
-    """yyyyMMdd, Chinese time: the same for all that one transaction numbers."""
     return f"{datetime.fromtimestamp(now, UTC).astimezone(BEIJING):%Y%m%d}"

@@ -1,4 +1,6 @@
-"""Writing receipts: CEB622, 604, 624, 606, 626, 214, 702 and 900, up to 100 answers in a message, in order."""
+"""Writes receipts: CEB622, 604, 624, 606, 626, 214, 702 and 900, up to 100 answers in a message, in
+order.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from uuid import uuid4
 from xml.sax.saxutils import escape
 
 from sandbox import metrics
-from sandbox.authority.declarations import Family, Kind
+from sandbox.authority.message_forms import Family, Kind
 from sandbox.xml import CEB
 from shared.clock import BEIJING
 from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
@@ -63,7 +65,7 @@ _FORMS: Final[dict[tuple[Kind, Family], tuple[str, str, tuple[str, ...]]]] = {
         ("agentCode", "ebcCode", "copNo", "preNo", "sumNo", "msgSeqNo"),
     ),
 }
-# The export schema wants invtNo and orderNo in every receipt, empty where there is none yet.
+# The export schema requires invtNo and orderNo in every receipt, empty before they exist.
 _MAY_BE_EMPTY: Final = frozenset({"604", "606", "214"})
 _OWN_NUMBER: Final = frozenset({"copNo", "coElNo"})
 
@@ -83,14 +85,17 @@ TEXTS: Final = {
 }
 
 
-# Ids of receipts: a random beginning for this process and a count, a fraction of the cost of drawing each.
-_BEGINNING: Final = str(uuid4()).upper()[:24]
+# Receipt ids are a random prefix of this process and a count: cheaper than drawing each at random.
+_PREFIX: Final = str(uuid4()).upper()[:24]
 _COUNT: Final = count()
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One answer about one document; `origin` is the guid of the message that brought the document."""
+    """One answer about one document.
+
+    `origin` is the guid of the message that brought the document.
+    """
 
     code: str
     origin: str
@@ -109,7 +114,7 @@ def receipt_of(
     text: str,
     at: float,
 ) -> Receipt:
-    """An answer in the form its document asks for; `fields` has at least copNo (or coElNo) and preNo."""
+    """Return the answer to a document; `fields` has at least copNo (or coElNo) and preNo."""
     code, element, names = _FORMS[kind, family]
     cop_no = fields.get("copNo") or fields["coElNo"]
     named = _named(
@@ -126,7 +131,7 @@ def receipt_of(
 
 @lru_cache(maxsize=512)
 def _named(kind: Kind, family: Family, values: tuple[str, ...]) -> str:
-    """The elements that name the document: the same in all of a list's receipts, which mostly come together."""
+    """Return the elements that name a document; cached, because a list's receipts repeat them."""
     code, _, names = _FORMS[kind, family]
     empty = "<{0}/>" if code in _MAY_BE_EMPTY else ""
     return "".join(
@@ -136,7 +141,10 @@ def _named(kind: Kind, family: Family, values: tuple[str, ...]) -> str:
 
 
 def format_fault(origin: str, message_type: str, status: int, text: str, at: float) -> Receipt:
-    """The CEB900 for a message the e-port could not take; of the original only its name is in it."""
+    """Return the CEB900 for a message that the e-port could not take.
+
+    It repeats only the message's name.
+    """
     named = f'<{message_type} guid="{origin}"/>' if origin else ""
     xml = (
         f"<MessageReturn><guid>{new_guid()}</guid><returnStatus>{status}</returnStatus>"
@@ -148,15 +156,15 @@ def format_fault(origin: str, message_type: str, status: int, text: str, at: flo
 
 
 def messages_of(topic: str, receipts: Iterable[Receipt], now: float) -> Iterator[Outgoing]:
-    """Kafka records of these receipts, answers to one message together.
+    """Return the records of these receipts, with the answers to one message together.
 
-    The key is the guid of the message answered: everything about one list comes down one partition, in order.
+    The key is the guid of the answered message: one partition has all about one list, in order.
     """
     by_message: dict[tuple[str, str], list[Receipt]] = {}
     for receipt in receipts:
         by_message.setdefault((receipt.code, receipt.origin), []).append(receipt)
     for (code, origin), answers in by_message.items():
-        # A CEB900 speaks of one message only; a CEB792 may have thousands of lines.
+        # A CEB900 is about one message only; a CEB792 may have thousands of lines.
         size = 1 if code in ("900", "792") else RECEIPTS_MAX
         for start in range(0, len(answers), size):
             yield _message(topic, code, origin, answers[start : start + size], now)
@@ -184,7 +192,7 @@ def _message(
 
 
 def return_time(at: float) -> str:
-    """yyyyMMddHHmmssSSS, Chinese time [S22]."""
+    """Return yyyyMMddHHmmssSSS, Chinese time [S22]."""
     milliseconds = round(at * 1000)
     return f"{_second(milliseconds // 1000)}{milliseconds % 1000:03d}"
 
@@ -195,5 +203,4 @@ def _second(second: int) -> str:
 
 
 def new_guid() -> str:
-    """An id for one answer."""
-    return f"{_BEGINNING}{next(_COUNT):012X}"
+    return f"{_PREFIX}{next(_COUNT):012X}"

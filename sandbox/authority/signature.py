@@ -1,4 +1,6 @@
-"""Checking the declarant's enveloped signature [S22: XMLDSig, C14N 20010315], on a code path of its own."""
+"""Checks the declarant's enveloped signature [S22: XMLDSig, C14N 20010315], on a code path of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ _METHODS: Final[dict[str, hashes.HashAlgorithm]] = {
 
 
 class SignatureFault(Exception):
-    """The signature is missing, wrong, or not over this document; `differs`: it is over other data."""
+    """The signature is missing, wrong, or not of this document; `differs`: it is of other data."""
 
     def __init__(self, text: str, *, differs: bool = False) -> None:
         super().__init__(text)
@@ -39,7 +41,7 @@ class SignatureFault(Exception):
 
 
 class Declarants:
-    """The certificate on file: read again when the file changes, so that a new key needs no restart."""
+    """The certificate on file, read again when the file changes: a new key needs no restart."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -47,9 +49,9 @@ class Declarants:
         self._certificate: x509.Certificate | None = None
 
     def check(self, root: etree._Element) -> None:
-        """Raise SignatureFault unless the document carries the declarant's signature over all of it.
+        """Raise SignatureFault unless the declarant signed all of the document.
 
-        The Signature element is taken out of `root`.
+        The Signature element is removed from `root`.
         """
         certificate = self._current()
         signatures = root.findall(f".//{{{DS}}}Signature")
@@ -64,12 +66,7 @@ class Declarants:
         value = _decoded(signature.findtext(f"{{{DS}}}SignatureValue"))
         _verify(certificate, _algorithm(signed, "SignatureMethod"), value, signed_bytes)
         _take_out(signature, root)
-        if (
-            _digest_method(signed)(
-                etree.tostring(root, method="c14n", with_comments=False)
-            ).digest()
-            != digest
-        ):
+        if _digest_method(signed)(_canonical(root)).digest() != digest:
             raise SignatureFault("the digest is of other data", differs=True)
 
     def _current(self) -> x509.Certificate:
@@ -88,8 +85,8 @@ def _canonical(element: etree._Element) -> bytes:
 
 
 def _algorithm(signed: etree._Element, name: str) -> str:
-    found = signed.find(f".//{{{DS}}}{name}")
-    return "" if found is None else found.get("Algorithm", "")
+    element = signed.find(f".//{{{DS}}}{name}")
+    return "" if element is None else element.get("Algorithm", "")
 
 
 def _digest_method(signed: etree._Element) -> Callable[[bytes], Any]:
@@ -100,7 +97,9 @@ def _digest_method(signed: etree._Element) -> Callable[[bytes], Any]:
 
 
 def _digest_wanted(signed: etree._Element) -> bytes:
-    """The digest of the one reference, which must be to the whole document, enveloped, canonical."""
+    """Return the digest of the one reference, which must be to the whole document, enveloped,
+    canonical.
+    """
     references = signed.findall(f"{{{DS}}}Reference")
     if len(references) != 1 or references[0].get("URI") != "":
         raise SignatureFault("the signature must have one reference, to the whole document")
@@ -138,7 +137,7 @@ def _decoded(text: str | None) -> bytes:
 
 
 def _take_out(signature: etree._Element, root: etree._Element) -> None:
-    """Remove the signature but not the text after it, which is part of what was signed."""
+    """Remove the signature but keep the text after it, which is signed too."""
     tail, before = signature.tail, signature.getprevious()
     root.remove(signature)
     if not tail:

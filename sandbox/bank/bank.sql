@@ -1,14 +1,14 @@
--- The bank's own file. `crossborder verify` reads movement (over HTTP) as the witness of what money really moved.
+-- The bank's own file. `crossborder verify` reads movement over HTTP: the independent record of moved money.
 
--- One row per authorisation. The payer's particulars are kept because the capture must name the payer.
+-- One row per authorisation. The payer's particulars are stored because the capture must name the payer.
 CREATE TABLE IF NOT EXISTS authorisation (
     authorisation_no TEXT PRIMARY KEY, reference TEXT NOT NULL, minor INTEGER NOT NULL, currency TEXT NOT NULL,
     token TEXT NOT NULL, payer BLOB NOT NULL, enterprise_code TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('authorised', 'capturing', 'captured', 'declined', 'voided'))
 );
 
--- One row per idempotency key. state: done = answer is final; running = finished at due; retry and lost = the first
--- attempt came to nothing (answered 500-like, or not at all) and the same key may be asked again.
+-- One row per idempotency key. state: done = the answer is final; running = finished at due; retry and lost = the
+-- first attempt did nothing (answered with an error, or pending), and the same key may be sent again.
 CREATE TABLE IF NOT EXISTS operation (
     key TEXT PRIMARY KEY, kind TEXT NOT NULL, fingerprint BLOB NOT NULL, item BLOB NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('done', 'running', 'retry', 'lost')), answer BLOB, due REAL
@@ -27,10 +27,10 @@ CREATE TABLE IF NOT EXISTS movement (
     payment_no TEXT NOT NULL, minor INTEGER NOT NULL, currency TEXT NOT NULL, at REAL NOT NULL
 );
 
--- Payment documents (411) the customs authority has not recorded yet; gone once it has.
+-- Payment documents (411) that the customs authority has not recorded yet; deleted once it has.
 CREATE TABLE IF NOT EXISTS notice (id INTEGER PRIMARY KEY AUTOINCREMENT, document BLOB NOT NULL);
 
--- Refunds by their own number. The key is kept here for ever, though the bank forgets what it answered under it.
+-- Refunds by their own number. The key stays here for ever, though the bank forgets its answer.
 CREATE TABLE IF NOT EXISTS refund (
     refund_no TEXT PRIMARY KEY, key TEXT NOT NULL, reference TEXT NOT NULL, payment_no TEXT NOT NULL, minor INTEGER NOT NULL,
     currency TEXT NOT NULL, at REAL NOT NULL

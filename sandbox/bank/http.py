@@ -1,4 +1,6 @@
-"""The bank's HTTP interface: bulks of up to 500 items, questions by key, and the statement."""
+"""The bank's HTTP interface: bulks of up to 500 items, queries by key or reference, and the
+statement.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from sandbox.bank.ledger import Unable
+from sandbox.bank.oddities import BulkFailure
 from sandbox.bank.party import Bank
 from shared.money import Money
 
@@ -33,7 +35,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def application(bank: Bank, wake: Callable[[], None] = lambda: None) -> web.Application:
-    """The bank's routes; `wake` is called when there may be payment documents to hand on."""
+    """Return the bank's routes.
+
+    A bulk calls `wake`, since it may leave payment documents to hand on.
+    """
     app = web.Application(client_max_size=4 * 1024 * 1024)
     for path, kind in _KINDS.items():
         app.router.add_post(f"/v1/{path}", _bulk(bank, kind, wake, bank.hang_s))
@@ -44,10 +49,10 @@ def application(bank: Bank, wake: Callable[[], None] = lambda: None) -> web.Appl
     return app
 
 
-async def _on_the_way(
+async def _send(
     request: web.Request, answers: list[Any], line: str, hang_s: float
 ) -> web.StreamResponse:
-    """The answer as it arrives, or does not."""
+    """Send the answer, or lose it as `line` says: `busy`, `null`, `hang` or `hangup`."""
     match line:
         case "busy":
             raise web.HTTPTooManyRequests(headers={"Retry-After": "1"}, text="too much just now")
@@ -67,10 +72,10 @@ def _bulk(bank: Bank, kind: str, wake: Callable[[], None], hang_s: float) -> Han
             raise _bad_request("items must be objects")
         try:
             answers, line = bank.perform(kind, items, time.time())
-        except Unable:
+        except BulkFailure:
             raise web.HTTPInternalServerError(text="the bank cannot do this") from None
         wake()
-        return await _on_the_way(request, answers, line, hang_s)
+        return await _send(request, answers, line, hang_s)
 
     return handle
 
@@ -79,12 +84,11 @@ def _query(bank: Bank) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         body = await request.read()
         name = "references" if b'"references"' in body[:64] else "keys"
-        asked = _list_in(body, name)
-        if not all(isinstance(each, str) for each in asked):
+        texts = _list_in(body, name)
+        if not all(isinstance(text, str) for text in texts):
             raise _bad_request(f"{name} must be texts")
-        return _json(
-            {"items": (bank.find if name == "references" else bank.ask)(asked, time.time())}
-        )
+        query = bank.find if name == "references" else bank.ask
+        return _json({"items": query(texts, time.time())})
 
     return handle
 
@@ -99,7 +103,8 @@ def _query_by_url(bank: Bank) -> Handler:
 def _statement(bank: Bank) -> Handler:
     async def handle(_request: web.Request) -> web.StreamResponse:
         rows = bank.file.db.execute(
-            "SELECT currency, kind, count(*), sum(minor), max(seq) FROM movement GROUP BY currency, kind"
+            "SELECT currency, kind, count(*), sum(minor), max(seq) FROM movement"
+            " GROUP BY currency, kind"
         )
         totals: dict[str, dict[str, Any]] = {}
         last = 0
@@ -128,7 +133,8 @@ def _movements(bank: Bank) -> Handler:
         except ValueError:
             raise _bad_request("after and limit must be whole numbers") from None
         rows = bank.file.db.execute(
-            "SELECT seq, kind, reference, payment_no, minor, currency FROM movement WHERE seq > ? ORDER BY seq LIMIT ?",
+            "SELECT seq, kind, reference, payment_no, minor, currency FROM movement"
+            " WHERE seq > ? ORDER BY seq LIMIT ?",
             (after, max(1, min(limit, PAGE_MAX))),
         ).fetchall()
         items = [
@@ -149,18 +155,15 @@ def _movements(bank: Bank) -> Handler:
 
 def _list_in(body: bytes, name: str) -> list[Any]:
     try:
-        found = orjson.loads(body)[name]
+        items = orjson.loads(body)[name]
     except (ValueError, KeyError, TypeError):
         raise _bad_request(f"the body must be a JSON object with {name}") from None
-    if not isinstance(found, list):
+    if not isinstance(items, list):
         raise _bad_request(f"{name} must be a list")
-    if len(found) > ITEMS_MAX:
-        raise web.HTTPRequestEntityTooLarge(
-            max_size=ITEMS_MAX,
-            actual_size=len(found),
-            text=f"at most {ITEMS_MAX} {name} in one request",
-        )
-    return found
+    if len(items) > ITEMS_MAX:
+        text = f"at most {ITEMS_MAX} {name} in one request"
+        raise web.HTTPRequestEntityTooLarge(ITEMS_MAX, len(items), text=text)
+    return items
 
 
 def _bad_request(text: str) -> web.HTTPBadRequest:
@@ -168,6 +171,7 @@ def _bad_request(text: str) -> web.HTTPBadRequest:
 
 
 def _json(document: Any) -> web.Response:
-    # Money is a dataclass, which orjson would write field by field; on the wire it is a decimal string.
+    # Money is a dataclass, which orjson would write field by field: the interface has decimal
+    # strings.
     body = orjson.dumps(document, default=str, option=orjson.OPT_PASSTHROUGH_DATACLASS)
     return web.Response(body=body, content_type="application/json")

@@ -1,4 +1,4 @@
-"""The bank: authorises, captures, voids and refunds, once per idempotency key, and remembers its answers."""
+"""The bank: authorises, captures, voids, refunds and transfers once per idempotency key."""
 
 from __future__ import annotations
 
@@ -6,40 +6,28 @@ from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from sandbox import metrics
-from sandbox.bank import history as bank_history
+from sandbox.bank import history, store
+from sandbox.bank.item_form import item_fault
 from sandbox.bank.ledger import (
     DO,
-    Answer,
-    Authorisation,
-    CapturedPayment,
-    Desk,
+    BankAnswer,
+    BulkLedger,
     Item,
     Operation,
+    answer_to,
     capture,
-    fault_of,
-    say,
-    swapped,
-    token_of,
-    told,
-    turned_away,
-    withheld,
+    recorded_answer,
 )
+from sandbox.bank.oddities import busy_keys, first_attempt, remember
 from sandbox.storage import File
 
 SLOW_S: Final = 2.0
 HANG_S: Final = 6.0
-_MOMENTS: Final = {
-    ("capture", "tok_flaky"): ("retry", "error"),
-    ("refund", "tok_refund_flaky"): ("retry", "error"),
-    ("capture", "tok_unknown_lost"): ("lost", "pending"),
-    ("capture", "tok_slow"): ("running", "pending"),
-}
-"""What the first attempt comes to by the payment's token: the state it is kept in, and what is answered."""
 
 
 class Bank:
@@ -50,210 +38,92 @@ class Bank:
         self._slow_s = SLOW_S * pace
         self.hang_s = HANG_S * pace
 
-    def perform(self, kind: str, items: Sequence[Item], now: float) -> tuple[list[Answer], str]:
-        """Answers to a bulk, in its order, committed; and what becomes of them on the way: `hangup`, `null`, `hang`, `busy`.
+    def perform(self, kind: str, items: Sequence[Item], now: float) -> tuple[list[BankAnswer], str]:
+        """Return the answers to a bulk in its order, committed, and their fate on the way.
 
-        Of a bulk that is turned away as `busy` nothing was done. Raises Unable, and did nothing.
+        That fate is "", `hangup`, `null`, `hang`, or `busy` for a bulk of which nothing was done.
+        Raises BulkFailure, after which nothing was done either.
         """
         with self.file.transaction():
             self._finish_due(now)
-            desk = self._desk(items, now)
-            if keys := turned_away(desk, kind, list(items)):
-                desk.operations |= {
-                    key: Operation(key, kind, b"", b"", "retry", None, None) for key in keys
-                }
-                desk.touched |= set(keys)
-                self._save(desk)
+            ledger = store.load(self.file, items, now)
+            if keys := busy_keys(ledger, kind, items):
+                for key in keys:
+                    ledger.write(Operation(key, kind, b"", b"", "retry", None, None))
+                store.save(self.file, ledger)
                 return [], "busy"
-            answers = [self._answer(desk, kind, item) for item in items]
-            self._save(desk)
+            answers = [self._answer(ledger, kind, item) for item in items]
+            store.save(self.file, ledger)
         for status, number in Counter(answer["status"] for answer in answers).items():
             metrics.OPERATIONS.labels("bank", kind, status).inc(number)
-        return answers, desk.line
+        return answers, ledger.line
 
-    def ask(self, keys: Sequence[str], now: float) -> list[Answer]:
-        """What became of each key: `unknown_key`, `pending`, or the recorded answer."""
+    def ask(self, keys: Sequence[str], now: float) -> list[BankAnswer]:
+        """Return the fate of each key: `unknown_key`, `pending`, or the recorded answer."""
         with self.file.transaction():
             self._finish_due(now)
-            found = self._operations(keys)
-        return [told(key, found.get(key)) for key in keys]
+            operations = store.operations_of(self.file, keys)
+        return [recorded_answer(key, operations.get(key)) for key in keys]
 
-    def find(self, references: Sequence[str], now: float) -> list[Answer]:
-        """What is in the books under each reference, whether or not its key is still known."""
+    def find(self, references: Sequence[str], now: float) -> list[BankAnswer]:
+        """Return the books under each reference, also of operations whose key is forgotten."""
         with self.file.transaction():
             self._finish_due(now)
-            return bank_history.find(self.file, references)
+            return history.find(self.file, references)
 
     def finish_due(self, now: float) -> bool:
-        """Finish what was running and is due; True if there was something."""
+        """Finish the running operations that are due; return whether there was one."""
         with self.file.transaction():
             return self._finish_due(now)
 
-    # --- one item
-
-    def _answer(self, desk: Desk, kind: str, item: Item) -> Answer:
-        fault = fault_of(kind, item)
-        if fault:
-            who = {"key": item.get("key"), "reference": item.get("reference")}
-            return {**who, "status": "invalid", "code": "FF01", "reason": fault}
+    def _answer(self, ledger: BulkLedger, kind: str, item: Item) -> BankAnswer:
+        if fault := item_fault(kind, item):
+            named = {"key": item.get("key"), "reference": item.get("reference")}
+            return {**named, "status": "invalid", "code": "FF01", "reason": fault}
         key = item["key"]
         raw = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
         fingerprint = blake2b(raw, digest_size=16).digest()
-        known = desk.operations.get(key)
-        if known is not None and (
-            known.kind != kind or known.fingerprint not in {b"", fingerprint}
-        ):
-            return say(item, "conflict", code="DUPL", reason="the key was used for another request")
-        if known is not None and known.state in {"done", "running"}:
-            return known.answer or say(item, "pending")
-        # Only what must be finished later keeps the request: a payer's particulars need no second place.
-        operation = Operation(
-            key, kind, fingerprint, raw if kind == "capture" else b"", "done", None, None
-        )
-        if known is None and (unfinished := self._stumble(desk, operation, item)):
-            return unfinished
-        answer = DO[kind](desk, item)
+        known = ledger.operations.get(key)
+        if known is not None and (answer := _repeated(known, kind, fingerprint, item)):
+            return answer
+        # Only a capture may be finished later: other requests, which name a payer, are not stored.
+        request = raw if kind == "capture" else b""
+        operation = Operation(key, kind, fingerprint, request, "done", None, None)
+        if known is None and (answer := first_attempt(ledger, operation, item, self._slow_s)):
+            return answer
+        answer = DO[kind](ledger, item)
         if answer["status"] == "error":
             return answer
-        return self._remember(desk, operation, item, answer, known is None)
-
-    def _remember(
-        self, desk: Desk, operation: Operation, item: Item, answer: Answer, is_first: bool
-    ) -> Answer:
-        """Write the answer under its key, unless it is one that the bank forgets, and give it, unless it gets lost."""
-        token = token_of(desk, operation.kind, item) if answer["status"] == "captured" else ""
-        if token == "tok_forgotten":
-            return say(item, "pending")
-        operation.answer = answer = swapped(answer) if token == "tok_swapped" else answer
-        desk.operations[operation.key] = operation
-        desk.touched.add(operation.key)
-        return withheld(desk, operation.kind, item, answer) if is_first else answer
-
-    def _stumble(self, desk: Desk, operation: Operation, item: Item) -> Answer | None:
-        """The first attempts that come to nothing, or to nothing yet, by the payment's token."""
-        token = token_of(desk, operation.kind, item)
-        moment = _MOMENTS.get((operation.kind, token))
-        if moment is None:
-            return None
-        operation.state, status = moment
-        if operation.state == "running":
-            authorisation = desk.authorisations[item["authorisation_no"]]
-            if authorisation.state != "authorised":
-                return None
-            authorisation.state = "capturing"
-            operation.due = desk.now + self._slow_s
-        desk.operations[operation.key] = operation
-        desk.touched.add(operation.key)
-        reason = "try again, nothing was done" if status == "error" else None
-        return say(item, status, code="500" if status == "error" else None, reason=reason)
+        return remember(ledger, operation, item, answer, is_first=known is None)
 
     def _finish_due(self, now: float) -> bool:
         rows = self.file.db.execute(
-            "SELECT item FROM operation WHERE state = 'running' AND due <= ? ORDER BY due LIMIT 500",
+            "SELECT item FROM operation WHERE state = 'running' AND due <= ?"
+            " ORDER BY due LIMIT 500",
             (now,),
         ).fetchall()
         if not rows:
             return False
         items = [orjson.loads(row[0]) for row in rows]
-        desk = self._desk(items, now)
+        ledger = store.load(self.file, items, now)
         for item in items:
-            operation = desk.operations[item["key"]]
-            operation.answer = capture(desk, item)
+            operation = ledger.operations[item["key"]]
+            operation.answer = capture(ledger, item)
             operation.state, operation.due = "done", None
-            desk.touched.add(operation.key)
-        self._save(desk)
+            ledger.write(operation)
+        store.save(self.file, ledger)
         return True
 
-    # --- rows
 
-    def _desk(self, items: Sequence[Item], now: float) -> Desk:
-        operations = self._operations([item.get("key") for item in items])
-        payments = {
-            row[0]: CapturedPayment(*row)
-            for row in self.file.by_key(
-                "SELECT payment_no, authorisation_no, reference, minor, currency, refunded_minor,"
-                " EXISTS (SELECT 1 FROM declined_once d WHERE d.payment_no = payment.payment_no) FROM payment"
-                " WHERE payment_no IN (SELECT value FROM json_each(?))",
-                [item["payment_no"] for item in items if isinstance(item.get("payment_no"), str)],
-            )
-        }
-        numbers = {
-            item["authorisation_no"]
-            for item in items
-            if isinstance(item.get("authorisation_no"), str)
-        }
-        numbers.update(payment.authorisation_no for payment in payments.values())
-        authorisations = {
-            row[0]: Authorisation(*row)
-            for row in self.file.by_key(
-                "SELECT authorisation_no, reference, minor, currency, token, payer, enterprise_code, state"
-                " FROM authorisation"
-                " WHERE authorisation_no IN (SELECT value FROM json_each(?))",
-                numbers,
-            )
-        }
-        return Desk(now, operations, authorisations, payments, frozenset(authorisations))
+def _repeated(known: Operation, kind: str, fingerprint: bytes, item: Item) -> BankAnswer | None:
+    """Return the answer to a key that was used before.
 
-    def _operations(self, keys: Sequence[Any]) -> dict[str, Operation]:
-        rows = self.file.by_key(
-            "SELECT key, kind, fingerprint, item, state, answer, due FROM operation"
-            " WHERE key IN (SELECT value FROM json_each(?))",
-            [key for key in keys if isinstance(key, str)],
+    None where the operation may be tried again.
+    """
+    if known.kind != kind or known.fingerprint not in {b"", fingerprint}:
+        return answer_to(
+            item, "conflict", code="DUPL", reason="the key was used for another request"
         )
-        return {
-            r[0]: Operation(
-                r[0], r[1], r[2], r[3], r[4], orjson.loads(r[5]) if r[5] else None, r[6]
-            )
-            for r in rows
-        }
-
-    def _save(self, desk: Desk) -> None:
-        db = self.file.db
-        db.executemany(
-            "INSERT OR REPLACE INTO operation (key, kind, fingerprint, item, state, answer, due) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    o.key,
-                    o.kind,
-                    o.fingerprint,
-                    b"" if o.answer else o.item,
-                    o.state,
-                    orjson.dumps(o.answer) if o.answer else None,
-                    o.due,
-                )
-                for o in (desk.operations[key] for key in desk.touched)
-            ],
-        )
-        # An update of what is there costs half of an insert that finds it there.
-        there = [
-            (a.state, a.number) for a in desk.authorisations.values() if a.number in desk.filed
-        ]
-        db.executemany("UPDATE authorisation SET state = ? WHERE authorisation_no = ?", there)
-        db.executemany(
-            "INSERT INTO authorisation VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (authorisation_no) DO UPDATE SET state = excluded.state",
-            [
-                (a.number, a.reference, a.minor, a.currency, a.token, a.payer, a.enterprise, a.state)
-                for a in desk.authorisations.values() if a.number not in desk.filed
-            ],
-        )  # fmt: skip
-        db.executemany(
-            "INSERT INTO payment VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (payment_no) DO UPDATE SET refunded_minor = excluded.refunded_minor",
-            [
-                (p.number, p.authorisation_no, p.reference, p.minor, p.currency, p.refunded_minor)
-                for p in desk.payments.values()
-            ],
-        )
-        db.executemany(
-            "INSERT OR IGNORE INTO declined_once VALUES (?)",
-            [(p.number,) for p in desk.payments.values() if p.declined],
-        )
-        db.executemany("INSERT INTO refund VALUES (?, ?, ?, ?, ?, ?, ?)", desk.refunds)
-        db.executemany(
-            "INSERT INTO movement (kind, reference, payment_no, minor, currency, at) VALUES (?, ?, ?, ?, ?, ?)",
-            desk.movements,
-        )
-        db.executemany(
-            "INSERT INTO notice (document) VALUES (?)", [(document,) for document in desk.notices]
-        )
+    if known.state in {"done", "running"}:
+        return known.answer or answer_to(item, "pending")
+    return None

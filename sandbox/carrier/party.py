@@ -1,11 +1,11 @@
-"""The carrier: books a parcel for every order a shop places, and issues its waybill."""
+"""The carrier: books a parcel for every order that a shop places, and issues its waybill."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -18,7 +18,7 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sandbox import metrics
-from sandbox.documents import Submission, Waybill, words_of
+from sandbox.documents import SubmittedOrder, WaybillDocument, words_of
 from sandbox.storage import KAFKA_TABLES, File, Offsets, append_outbox, move_offsets
 from shared.envelope import Outgoing, headers_of
 from shared.identity import NAMESPACE, event_id_of, order_id_of
@@ -44,6 +44,17 @@ EXPRESS: Final = _House("31229908QR", "Sandbox Express")
 POST: Final = _House("11059199PT", "Sandbox Post")
 
 
+@dataclass(slots=True)
+class _Booking:
+    """The rows and records of one batch of orders; `late` has the time at which each is issued."""
+
+    parcels: list[tuple[str, str, str, float | None]] = field(default_factory=list)
+    late: list[tuple[str, float, bytes]] = field(default_factory=list)
+    records: list[Outgoing] = field(default_factory=list)
+    notices: list[tuple[bytes]] = field(default_factory=list)
+    numbers: set[str] = field(default_factory=set)
+
+
 class Carrier:
     """The carrier's decisions over its file. Times are seconds since the epoch."""
 
@@ -63,18 +74,18 @@ class Carrier:
         self._key = key
 
     def book(
-        self, submissions: Sequence[Submission], now: float, offsets: Offsets | None = None
+        self, submissions: Sequence[SubmittedOrder], now: float, offsets: Offsets | None = None
     ) -> None:
-        """Book a parcel for each order not seen before and issue what can be issued, in one transaction."""
+        """Book a parcel for each new order and issue the waybills that are not late, in one
+        transaction.
+        """
         with self.file.transaction() as db:
-            known = {
-                row[0]
-                for row in self.file.by_key(
-                    "SELECT order_id FROM waybill WHERE order_id IN (SELECT value FROM json_each(?))",
-                    [str(s.order_id) for s in submissions],
-                )
-            }
-            fresh: dict[str, Submission] = {}
+            rows = self.file.by_key(
+                "SELECT order_id FROM waybill WHERE order_id IN (SELECT value FROM json_each(?))",
+                [str(s.order_id) for s in submissions],
+            )
+            known = {row[0] for row in rows}
+            fresh: dict[str, SubmittedOrder] = {}
             for submission in submissions:
                 order_id = str(submission.order_id)
                 if order_id not in known:
@@ -83,7 +94,7 @@ class Carrier:
             move_offsets(db, offsets or {})
 
     def issue_late(self, now: float) -> bool:
-        """Issue the late waybills that are due; True if there was one."""
+        """Issue the late waybills that are due; return whether there was one."""
         with self.file.transaction() as db:
             rows = db.execute(
                 "SELECT order_id, document FROM late WHERE due <= ? ORDER BY due LIMIT 500", (now,)
@@ -97,41 +108,38 @@ class Carrier:
                 )
         return bool(rows)
 
-    def _book(self, fresh: dict[str, Submission], now: float) -> None:
-        booked: list[tuple[str, str, str, float | None]] = []
-        late: list[tuple[str, float, bytes]] = []
-        records: list[Outgoing] = []
-        notices: list[tuple[bytes]] = []
-        taken: set[str] = set()
-        for order_id, submission in fresh.items():
-            words = words_of(submission.order_no)
-            number = self._number(submission, taken)
-            taken.add(number)
-            state = (
-                "lost" if "lost" in words else "late" if words & {"late", "blurred"} else "issued"
-            )
-            booked.append((order_id, number, state, now if state == "issued" else None))
-            document = _document(
-                submission, _twin_of(submission, words) or number, wrong="badway" in words
-            )
-            if "blurred" in words:
-                records += _blurred(self._topic, document, now)
-            if state == "late":
-                late.append((order_id, now + self._late_s, orjson.dumps(document)))
-            elif state == "issued":
-                if "newway" in words:
-                    records += self._records(
-                        {**document, "logistics_no": f"{number}0"}, now, twice=False, name="first"
-                    )
-                records += self._records(document, now, twice="dupway" in words)
-                notices.append((_notice(document),))
-        for state, count in Counter(row[2] for row in booked).items():
+    def _book(self, orders: dict[str, SubmittedOrder], now: float) -> None:
+        booking = _Booking()
+        for order_id, order in orders.items():
+            self._book_order(booking, order_id, order, now)
+        for state, count in Counter(row[2] for row in booking.parcels).items():
             metrics.OPERATIONS.labels("carrier", "waybill", state).inc(count)
         db = self.file.db
-        db.executemany("INSERT INTO waybill VALUES (?, ?, ?, ?)", booked)
-        db.executemany("INSERT INTO late VALUES (?, ?, ?)", late)
-        db.executemany("INSERT INTO notice (document) VALUES (?)", notices)
-        append_outbox(db, records)
+        db.executemany("INSERT INTO waybill VALUES (?, ?, ?, ?)", booking.parcels)
+        db.executemany("INSERT INTO late VALUES (?, ?, ?)", booking.late)
+        db.executemany("INSERT INTO notice (document) VALUES (?)", booking.notices)
+        append_outbox(db, booking.records)
+
+    def _book_order(
+        self, booking: _Booking, order_id: str, order: SubmittedOrder, now: float
+    ) -> None:
+        words = words_of(order.order_no)
+        number = self._number(order, booking.numbers)
+        booking.numbers.add(number)
+        state = _first_state(words)
+        issued_at = now if state == "issued" else None
+        booking.parcels.append((order_id, number, state, issued_at))
+        document = _document(order, _twin_of(order, words) or number, wrong="badway" in words)
+        if "blurred" in words:
+            booking.records += _blurred(self._topic, document, now)
+        if state == "late":
+            booking.late.append((order_id, now + self._late_s, orjson.dumps(document)))
+        elif state == "issued":
+            if "newway" in words:
+                first = {**document, "logistics_no": f"{number}0"}
+                booking.records += self._records(first, now, twice=False, name="first")
+            booking.records += self._records(document, now, twice="dupway" in words)
+            booking.notices.append((_notice(document),))
 
     def _issue(self, document: dict[str, Any], now: float, *, twice: bool) -> None:
         append_outbox(self.file.db, self._records(document, now, twice=twice))
@@ -143,7 +151,8 @@ class Carrier:
         order_id = UUID(document["order_id"])
         issued_at, headers = _headers(now)
         value = orjson.dumps({**document, "issued_at": issued_at})
-        # The second has an id of its own: a document sent again, not a record delivered again.
+        # The second record has an id of its own: the carrier repeats the document, not Kafka the
+        # record.
         names = (name, "again") if twice else (name,)
         ids = [event_id_of(order_id, _ISSUED + name, order_id) for name in names]
         key, headers = (
@@ -155,8 +164,10 @@ class Carrier:
             for event_id in ids
         ]
 
-    def _number(self, submission: Submission, taken: AbstractSet[str]) -> str:
-        """The parcel's number: an S10 item identifier for exports, the express house's own for imports."""
+    def _number(self, submission: SubmittedOrder, taken: AbstractSet[str]) -> str:
+        """Return the parcel's number: an S10 identifier for exports, the express house's own for
+        imports.
+        """
         if submission.direction != "export":
             return _express_number(submission.order_id)
         salt = 0
@@ -170,8 +181,14 @@ class Carrier:
             salt += 1
 
 
+def _first_state(words: AbstractSet[str]) -> str:
+    if "lost" in words:
+        return "lost"
+    return "late" if words & {"late", "blurred"} else "issued"
+
+
 def s10_of(order_id: UUID, salt: int = 0) -> str:
-    """A valid UPU S10 identifier drawn from an order id; `salt` draws another where one is taken."""
+    """Return a valid UPU S10 identifier drawn from an order id; another `salt` draws another."""
     draw = int.from_bytes(blake2b(order_id.bytes + salt.to_bytes(4), digest_size=8).digest())
     draw, digits = divmod(draw, 10**8)
     draw, second = divmod(draw, 26)
@@ -182,16 +199,12 @@ def s10_of(order_id: UUID, salt: int = 0) -> str:
     return f"{_S10_FIRST[draw % 6]}{_LETTERS[second]}{body}{ {10: 0, 11: 5}.get(check, check) }CN"
 
 
-def _twin_of(submission: Submission, words: AbstractSet[str]) -> str | None:
-    """The number of another order's parcel, where a word names that order by its last six digits."""
-    digits = next(
-        (
-            word[4:]
-            for word in words
-            if word.startswith("twin") and len(word) == 10 and word[4:].isdigit()
-        ),
-        None,
-    )
+def _twin_of(submission: SubmittedOrder, words: AbstractSet[str]) -> str | None:
+    """Return the number of another order's parcel, where a word names that order by its last six
+    digits.
+    """
+    twins = (word[4:] for word in words if word.startswith("twin") and len(word) == 10)
+    digits = next((digits for digits in twins if digits.isdigit()), None)
     if digits is None:
         return None
     base = submission.order_no.partition("~")[0]
@@ -203,7 +216,7 @@ def _express_number(order_id: UUID) -> str:
 
 
 def _blurred(topic: str, document: dict[str, Any], now: float) -> list[Outgoing]:
-    """The waybill in an encoding that nobody reads, and with a number that cannot be printed."""
+    """Return the waybill in UTF-16, and the waybill with a number that cannot be printed."""
     order_id = UUID(document["order_id"])
     text = orjson.dumps(document).decode()
     values = (
@@ -211,16 +224,17 @@ def _blurred(topic: str, document: dict[str, Any], now: float) -> list[Outgoing]
         orjson.dumps({**document, "logistics_no": document["logistics_no"] + "\ufffe"}),
     )
     headers = _headers(now)[1]
+    key = document["order_id"].encode()
+    ids = (event_id_of(order_id, f"{_ISSUED}blurred{n}", order_id) for n in range(len(values)))
     return [
-        Outgoing(topic, document["order_id"].encode(), value,
-                 (("ce_id", str(event_id_of(order_id, f"{_ISSUED}blurred{number}", order_id)).encode()), *headers))
-        for number, value in enumerate(values)
-    ]  # fmt: skip
+        Outgoing(topic, key, value, (("ce_id", str(event_id).encode()), *headers))
+        for event_id, value in zip(ids, values, strict=True)
+    ]
 
 
 @lru_cache(maxsize=8)
 def _headers(now: float) -> tuple[str, tuple[tuple[str, bytes], ...]]:
-    """The time on the waybills of one batch, and the headers they share: all but the id."""
+    """Return the time on the waybills of one batch, and their common headers: all but the id."""
     at = datetime.fromtimestamp(now, UTC)
     headers = headers_of(event_id=NAMESPACE, event_type=_ISSUED, source="sandbox/carrier", at=at)
     return at.isoformat(timespec="milliseconds"), tuple(
@@ -228,7 +242,7 @@ def _headers(now: float) -> tuple[str, tuple[tuple[str, bytes], ...]]:
     )
 
 
-def _document(submission: Submission, number: str, *, wrong: bool) -> dict[str, Any]:
+def _document(submission: SubmittedOrder, number: str, *, wrong: bool) -> dict[str, Any]:
     house = POST if submission.direction == "export" else EXPRESS
     to = submission.consignee
     return {
@@ -260,7 +274,7 @@ def _document(submission: Submission, number: str, *, wrong: bool) -> dict[str, 
 def _notice(document: dict[str, Any]) -> bytes:
     to = document["consignee"]
     return orjson.dumps(
-        Waybill(
+        WaybillDocument(
             document["order_id"],
             document["logistics_code"],
             document["logistics_no"],

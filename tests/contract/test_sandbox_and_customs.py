@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.authority.party import Authority
 from sandbox.authority.signature import Declarants
-from sandbox.documents import Submission, Waybill
+from sandbox.documents import SubmittedOrder, WaybillDocument
 from sandbox.storage import pending_outbox
 from services.customs.ceb.build import (
     build_cancellations,
@@ -52,7 +52,7 @@ def declarant(keys: Path) -> Signer:
     return Signer.from_dir(keys)
 
 
-def placed(authority: Authority, order_no: str, direction: str) -> Submission:
+def placed(authority: Authority, order_no: str, direction: str) -> SubmittedOrder:
     """The order of the customs samples, with its payment and waybill pushed to the authority."""
     order = read(
         submission(
@@ -62,9 +62,11 @@ def placed(authority: Authority, order_no: str, direction: str) -> Submission:
     line = replace(order.lines[0], name="车厘子")
     order = replace(order, lines=(line,))
     to = order.consignee
-    bill = Waybill(str(order.order_id), CARRIER.code, "EX000000001", to.name, to.phone, to.address)
-    authority.hear_orders([order], NOW)
-    authority.hear_documents([payment_of(order)], [bill], NOW)
+    bill = WaybillDocument(
+        str(order.order_id), CARRIER.code, "EX000000001", to.name, to.phone, to.address
+    )
+    authority.record_orders([order], NOW)
+    authority.record_documents([payment_of(order)], [bill], NOW)
     return order
 
 

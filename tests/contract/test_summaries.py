@@ -84,11 +84,11 @@ def listed(
         )
     )
     order = replace(order, lines=(replace(order.lines[0], name="车厘子"),))
-    authority.hear_orders([order], NOW)
+    authority.record_orders([order], NOW)
     waybill = replace(
         waybill_of(order), logistics_code=CARRIER.code, logistics_no=f"EX{number:09d}"
     )
-    authority.hear_documents([payment_of(order)], [waybill], NOW)
+    authority.record_documents([payment_of(order)], [waybill], NOW)
     made = export_list(number, guid=guid(), order_no=order_no, **changed)
     given = authority.receive([declarant.sign(build_export_lists(guid(), TRANSFER, [made]))], NOW)
     if closed:

@@ -14,7 +14,7 @@ import pytest
 from deploy.samples import SAMPLES, submission
 from sandbox.authority.duties import NoRate, taxes_of
 from sandbox.authority.party import Authority
-from sandbox.authority.policy import Policy
+from sandbox.authority.policy import AuthorityPolicy
 from sandbox.authority.signature import Declarants
 from sandbox.language import BILLS, Phrase
 from sandbox.storage import drop_outbox, pending_outbox
@@ -41,7 +41,9 @@ def declarant() -> Declarant:
 
 @pytest.fixture
 def authority(declarant: Declarant, tmp_path: Path) -> Iterator[Authority]:
-    made = Authority("receipts", Declarants(declarant.file(tmp_path)), policy=Policy(day_s=DAY_S))
+    made = Authority(
+        "receipts", Declarants(declarant.file(tmp_path)), policy=AuthorityPolicy(day_s=DAY_S)
+    )
     yield made
     made.register.file.close()
 
@@ -53,9 +55,9 @@ def released(
     order = papers.read(
         papers.submission(f"SHOP1-{number:06d}~{words}" if words else f"SHOP1-{number:06d}")
     )
-    authority.hear_orders([order], NOW)
+    authority.record_orders([order], NOW)
     waybill = waybill_of(order, logistics_no=f"YT{number}")
-    authority.hear_documents([payment_of(order)], [waybill], NOW)
+    authority.record_documents([payment_of(order)], [waybill], NOW)
     made = list_621(order, f"COP{number}", head={"logisticsNo": f"YT{number}"})
     receipts = authority.receive([declarant.sign(made)], NOW)
     found = re.search("<invtNo>([^<]+)</invtNo>", receipts[-1].xml)
@@ -126,9 +128,9 @@ def test_a_calendar_day_begins_at_midnight_in_beijing() -> None:
     released_at = datetime(
         2026, 11, 23, 15, 59, tzinfo=UTC
     ).timestamp()  # a minute before midnight in Beijing
-    day = datetime.fromtimestamp(Policy().day_after(released_at, 31), UTC)
+    day = datetime.fromtimestamp(AuthorityPolicy().day_after(released_at, 31), UTC)
     assert day == datetime(2026, 12, 23, 16, tzinfo=UTC)
-    assert Policy().day_after(released_at + 60, 31) == day.timestamp() + 86400
+    assert AuthorityPolicy().day_after(released_at + 60, 31) == day.timestamp() + 86400
 
 
 def test_bills_of_many_lists_come_in_one_message_and_go_into_one_book(

@@ -149,7 +149,9 @@ async def test_whatever_key_was_forgotten_nothing_is_done_twice(rig: Rig, step: 
         rig.line.cut = ""
         with doing(
             "capture",
-            lambda _d, item: bank_ledger.say(item, "declined", code="AG01", reason="not allowed"),
+            lambda _d, item: bank_ledger.answer_to(
+                item, "declined", code="AG01", reason="not allowed"
+            ),
         ):
             await rig.ask_bank(1)
     if step == "refund":
@@ -232,7 +234,9 @@ async def test_a_refund_declined_once_is_made_under_a_new_key(rig: Rig) -> None:
     await rig.hear(unwinding(order_id))
     with doing(
         "refund",
-        lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not so much today"),
+        lambda _d, item: bank_ledger.answer_to(
+            item, "declined", code="AM04", reason="not so much today"
+        ),
     ):
         await rig.ask_bank(1)
     async with rig.pool.acquire() as conn:
@@ -301,7 +305,7 @@ async def test_after_each_reason_there_are_as_many_attempts_as_its_row_says_and_
     await rig.hear(*(unwinding(order.order_id) for order in orders))
     with doing(
         "refund",
-        lambda _d, i: bank_ledger.say(i, "declined", code=codes[i["reference"]], reason="no"),
+        lambda _d, i: bank_ledger.answer_to(i, "declined", code=codes[i["reference"]], reason="no"),
     ):
         await rig.ask_bank(max(attempts.values()) + 4)
     async with rig.pool.acquire() as conn:
@@ -327,7 +331,9 @@ async def test_who_dies_after_a_refusal_has_not_shortened_the_pause(rig: Rig) ->
     with (
         doing(
             "refund",
-            lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not today"),
+            lambda _d, item: bank_ledger.answer_to(
+                item, "declined", code="AM04", reason="not today"
+            ),
         ),
         pytest.raises(Killed),
     ):
@@ -347,7 +353,9 @@ async def test_two_claimants_of_one_refusal_begin_one_attempt(rig: Rig) -> None:
     await rig.hear(unwinding(order_id))
     with doing(
         "refund",
-        lambda _d, item: bank_ledger.say(item, "declined", code="AM04", reason="not so much today"),
+        lambda _d, item: bank_ledger.answer_to(
+            item, "declined", code="AM04", reason="not so much today"
+        ),
     ):
         await now_due(rig)
         effects = await rig.runner()._claim()
@@ -370,7 +378,7 @@ async def test_a_refund_refused_for_good_is_one_case_with_the_banks_sentence_and
     await rig.hear(unwinding(order_id))
     with doing(
         "refund",
-        lambda _d, item: bank_ledger.say(
+        lambda _d, item: bank_ledger.answer_to(
             item, "declined", code="AC04", reason=f"account of {PAYER.id_number} closed"
         ),
     ):
@@ -419,10 +427,10 @@ async def test_a_hold_that_is_gone_because_it_was_captured_is_a_case_and_not_let
 
     def captures_and_declines(desk: Any, item: Any) -> dict[str, Any]:
         real(desk, item)
-        return bank_ledger.say(item, "declined", code="AG01", reason="not allowed")
+        return bank_ledger.answer_to(item, "declined", code="AG01", reason="not allowed")
 
     def gone(_desk: Any, item: Any) -> dict[str, Any]:
-        return bank_ledger.say(item, "declined", code="AC04", reason="the hold is closed")
+        return bank_ledger.answer_to(item, "declined", code="AC04", reason="the hold is closed")
 
     with doing("capture", captures_and_declines) as real, doing("void", gone):
         await rig.ask_bank(6)
@@ -491,7 +499,7 @@ async def test_what_was_done_already_by_a_bank_whose_books_cannot_be_asked_is_a_
 
     with doing(
         "refund",
-        lambda _d, item: bank_ledger.say(item, "declined", code=code, reason="done already"),
+        lambda _d, item: bank_ledger.answer_to(item, "declined", code=code, reason="done already"),
     ):
         async with bank_that(rig, answering) as runner:
             await ask(rig, runner, 3)

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from deploy.samples import submission
-from sandbox.authority import party as authority
-from sandbox.authority.matching import Refusal
-from sandbox.authority.policy import not_taken
+from sandbox.authority.document_match import Refusal
+from sandbox.authority.policy import e_port_refusal
 from sandbox.authority.receipts import format_fault, messages_of
 from services.customs.lodging.timer import MESSAGES_MAX
 from shared import topics
@@ -204,9 +203,11 @@ async def outage(world: World, monkeypatch: pytest.MonkeyPatch, lists: int) -> t
     ends = world.clock.now + 1800
 
     def blocked(entry: Any, last: Any, now: float, policy: Any) -> Any:
-        return Refusal(4, "发送海关失败") if now < ends else not_taken(entry, last, now, policy)
+        return (
+            Refusal(4, "发送海关失败") if now < ends else e_port_refusal(entry, last, now, policy)
+        )
 
-    monkeypatch.setattr(authority, "not_taken", blocked)
+    monkeypatch.setattr(lists, "e_port_refusal", blocked)
     orders = submit(world, lists)
     for _ in range(30):
         await world.settle_down()

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from sandbox.authority.declarations import read_declaration
+from sandbox.authority.messages import read_message
 from services.customs.app import CustomsSettings
 from services.customs.app import wire as wire_customs
 from services.tax.app import TaxSettings
@@ -214,7 +214,7 @@ async def test_documents_in_any_order_at_two_replicas_make_each_order_one_list(
     declared = Counter(
         document.head["orderNo"]
         for record in await read_all(kafka, named_topics + topics.DECLARATIONS)
-        for document in read_declaration(record.value).documents
+        for document in read_message(record.value).documents
     )
     assert (len(declared), set(declared.values())) == (300, {1})
     facts = [fact.event for facts in said for fact in facts]

@@ -40,11 +40,11 @@ STAYS = Money.zero("CNY")
 
 
 def refused(_desk: Any, item: Any) -> dict[str, Any]:
-    return bank_ledger.say(item, "declined", code="AG01", reason="not allowed")
+    return bank_ledger.answer_to(item, "declined", code="AG01", reason="not allowed")
 
 
 def nothing(_desk: Any, item: Any) -> dict[str, Any]:
-    return bank_ledger.say(item, "pending")
+    return bank_ledger.answer_to(item, "pending")
 
 
 async def say(rig: Rig, verdict: Verdict, number: int | None = None, times: int = 4) -> None:
@@ -251,7 +251,7 @@ async def test_a_capture_of_another_amount_by_a_persons_word_is_booked_as_it_is(
     await rig.hear(unwinding(order_id))
     with doing(
         "refund",
-        lambda _d, i: bank_ledger.say(
+        lambda _d, i: bank_ledger.answer_to(
             i, "refunded", payment_no="P9", refund_no="R9", amount="300.00", currency="CNY"
         ),
     ):
@@ -377,7 +377,7 @@ async def test_a_transfer_declined_once_is_made_later(rig: Rig) -> None:
         await effects.instruct(conn, rig.sealing, [outbound(ask, None)])
     with doing(
         "transfer",
-        lambda _d, item: bank_ledger.say(
+        lambda _d, item: bank_ledger.answer_to(
             item, "declined", code="AM04", reason="insufficient funds today"
         ),
     ):

@@ -314,7 +314,7 @@ async def test_goods_back_in_part_after_the_bill_was_paid_are_a_persons_case_and
         "reason": "changed their mind",
         "lines": [{"line_no": 2}],
     }
-    world.authority._policy = replace(world.authority._policy, pace=10 * DAY)
+    world.authority._requests._policy = replace(world.authority._requests._policy, pace=10 * DAY)
     world.publish(topics.SUBMISSIONS, [shop_record(order_no, asked, RETURN)])
     await world.settle_down()
     await days_pass(world, 3, 3)

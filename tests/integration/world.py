@@ -20,11 +20,11 @@ import asyncpg
 
 from sandbox.authority.party import Authority as SandboxAuthority
 from sandbox.authority.signature import Declarants
-from sandbox.bank.ledger import Unable
+from sandbox.bank.oddities import BulkFailure
 from sandbox.bank.party import Bank as SandboxBank
 from sandbox.carrier.party import Carrier
-from sandbox.documents import read_submissions
-from sandbox.kafka_io import Wire
+from sandbox.kafka_io import Transport
+from sandbox.order_reader import read_submissions
 from sandbox.storage import drop_outbox, pending_outbox
 from services.cli.verify.cross_service_invariants import BETWEEN
 from services.customs import deps as customs_deps
@@ -124,7 +124,7 @@ class DirectBank:
         )  # one path at the bank, two reasons of ours
         try:
             answers, _ = self.bank.perform(asked, items, self.clock.now)
-        except Unable:
+        except BulkFailure:
             heard = BankReplies()
             for item in items if len(items) > 1 else ():
                 heard.answers |= (await self.send(kind, [item])).answers
@@ -176,7 +176,7 @@ class World:
     def __post_init__(self) -> None:
         self._heard_by_sandbox: Counter[str] = Counter()
         self._trial = False
-        self._wire = Wire("", "", self.bank, self.carrier, self.authority)
+        self._wire = Transport("", "", self.bank, self.carrier, self.authority)
 
     # --- one service
 
@@ -325,7 +325,7 @@ class World:
             s for r in self._next(topics.SUBMISSIONS) for s in read_submissions(r.value, r.headers)
         ]
         self.carrier.book(submissions, now)
-        self.authority.hear_orders(submissions, now)
+        self.authority.record_orders(submissions, now)
         self.bank.finish_due(now)
         self.carrier.issue_late(now)
         self._wire._hand_over(now)

@@ -22,7 +22,8 @@ from signxml.algorithms import (
 )
 from signxml.signer import XMLSigner
 
-from sandbox.documents import Payment, Submission, Waybill, read_submissions
+from sandbox.documents import PaymentDocument, SubmittedOrder, WaybillDocument
+from sandbox.order_reader import read_submissions
 from sandbox.xml import CEB
 
 NOW: Final = 1795398000.0  # 2026-11-23T09:00+08:00
@@ -60,22 +61,23 @@ def submission(order_no: str = "SHOP1-000001", **changed: Any) -> bytes:
     return orjson.dumps(document | changed)
 
 
-def read(value: bytes) -> Submission:
+def read(value: bytes) -> SubmittedOrder:
     (found,) = read_submissions(value, ())
     return found
 
 
-def payment_of(order: Submission, **changed: Any) -> Payment:
-    paid = Payment(
+def payment_of(order: SubmittedOrder, **changed: Any) -> PaymentDocument:
+    paid = PaymentDocument(
         str(order.order_id), "P1", str(order.amount_paid), order.currency, ENTERPRISE, BUYER
     )
     return replace(paid, **changed)
 
 
-def waybill_of(order: Submission, **changed: Any) -> Waybill:
+def waybill_of(order: SubmittedOrder, **changed: Any) -> WaybillDocument:
     to = order.consignee
     return replace(
-        Waybill(str(order.order_id), "31229908QR", "YT1", to.name, to.phone, to.address), **changed
+        WaybillDocument(str(order.order_id), "31229908QR", "YT1", to.name, to.phone, to.address),
+        **changed,
     )
 
 
@@ -109,7 +111,7 @@ def _common(app_type: str, app_time: str) -> dict[str, Any]:
 
 
 def list_621(
-    order: Submission, cop_no: str = "COP1", *, app_type: str = "1", app_time: str = "20261123090000",
+    order: SubmittedOrder, cop_no: str = "COP1", *, app_type: str = "1", app_time: str = "20261123090000",
     head: dict[str, Any] | None = None, line: dict[str, Any] | None = None, times: int = 1,
 ) -> bytes:  # fmt: skip
     """A CEB621Message of one list (or the same list `times` times) for an order of one line."""
@@ -124,7 +126,7 @@ def list_621(
     return _message("621", _inventory(order, fields | (head or {}), "502", line or {}) * times)
 
 
-def list_603(order: Submission, cop_no: str = "COP1") -> bytes:
+def list_603(order: SubmittedOrder, cop_no: str = "COP1") -> bytes:
     fields = _common("1", "20261123090000") | {
         "orderNo": order.order_no, "logisticsNo": "YT1", "logisticsCode": "31229908QR", "copNo": cop_no, "ieFlag": "E",
         "portCode": "2233", "ieDate": "20261123", "statisticsFlag": "A", "ownerCode": "NO", "ownerName": "Owner",
@@ -135,7 +137,9 @@ def list_603(order: Submission, cop_no: str = "COP1") -> bytes:
     return _message("603", _inventory(order, fields, "344", {}))
 
 
-def _inventory(order: Submission, head: dict[str, Any], country: str, line: dict[str, Any]) -> str:
+def _inventory(
+    order: SubmittedOrder, head: dict[str, Any], country: str, line: dict[str, Any]
+) -> str:
     lines = "".join(
         _element(
             "InventoryList",
@@ -151,11 +155,11 @@ def _inventory(order: Submission, head: dict[str, Any], country: str, line: dict
     return f"<Inventory>{_element('InventoryHead', head)}{lines}</Inventory>"
 
 
-def cancel_623(order: Submission, invt_no: str, cop_no: str = "COP1") -> bytes:
+def cancel_623(order: SubmittedOrder, invt_no: str, cop_no: str = "COP1") -> bytes:
     return _message("623", _element("InvtCancel", _request(order, invt_no, cop_no)))
 
 
-def return_625(order: Submission, invt_no: str, quantity: str = "2", gnum: str = "1") -> bytes:
+def return_625(order: SubmittedOrder, invt_no: str, quantity: str = "2", gnum: str = "1") -> bytes:
     line = {
         "gnum": gnum,
         "gcode": "0809290000",
@@ -167,7 +171,7 @@ def return_625(order: Submission, invt_no: str, quantity: str = "2", gnum: str =
     return _message("625", f"<InvtRefund>{head}{_element('InvtRefundList', line)}</InvtRefund>")
 
 
-def _request(order: Submission, invt_no: str, cop_no: str) -> dict[str, Any]:
+def _request(order: SubmittedOrder, invt_no: str, cop_no: str) -> dict[str, Any]:
     return _common("1", "20261123090100") | {
         "orderNo": order.order_no, "logisticsNo": "YT1", "logisticsCode": "31229908QR", "logisticsName": "Express",
         "copNo": cop_no, "invtNo": invt_no, "buyerIdType": "1", "buyerIdNumber": order.buyer_id,

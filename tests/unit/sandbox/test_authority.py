@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from sandbox.authority.declarations import NotADeclaration, read_declaration
+from sandbox.authority.messages import UnreadableMessage, read_message
 from sandbox.authority.party import Authority
-from sandbox.authority.policy import DAY_S, Policy
+from sandbox.authority.policy import DAY_S, AuthorityPolicy
 from sandbox.authority.receipts import RECEIPTS_MAX, Receipt, return_time
 from sandbox.authority.signature import Declarants, SignatureFault
-from sandbox.documents import Submission
+from sandbox.documents import SubmittedOrder
 from sandbox.language import LANGUAGE, RETURNS, Phrase
 from sandbox.storage import pending_outbox
 from sandbox.xml import CEB
@@ -40,17 +40,17 @@ ROWS = [row for row in LANGUAGE if row.party == "authority"]
 LONG = 10.0
 
 
-def order_of(words: str = "", **changed: Any) -> Submission:
+def order_of(words: str = "", **changed: Any) -> SubmittedOrder:
     return read(submission(f"SHOP1-000001~{words}" if words else "SHOP1-000001", **changed))
 
 
 def push(
-    authority: Authority, order: Submission, *, payment: bool = True, waybill: bool = True
+    authority: Authority, order: SubmittedOrder, *, payment: bool = True, waybill: bool = True
 ) -> list[Receipt]:
     """The documents that platform, bank and carrier push."""
-    heard = authority.hear_orders([order], NOW)
+    heard = authority.record_orders([order], NOW)
     payments = [payment_of(order)] if payment else []
-    return heard + authority.hear_documents(payments, [waybill_of(order)] if waybill else [], NOW)
+    return heard + authority.record_documents(payments, [waybill_of(order)] if waybill else [], NOW)
 
 
 def statuses(receipts: list[Receipt]) -> list[str]:
@@ -170,7 +170,7 @@ def test_an_export_is_closed_after_its_departure_and_needs_no_funds(
     assert re.fullmatch(r"22442026E\d{9}", invt_no(found))
 
 
-Pusher = Callable[[Authority, Submission], list[Receipt]]
+Pusher = Callable[[Authority, SubmittedOrder], list[Receipt]]
 
 
 @pytest.mark.parametrize("missing", ["order", "payment", "waybill"])
@@ -179,20 +179,20 @@ def test_a_list_waits_for_a_missing_document_and_is_decided_when_it_comes(
 ) -> None:
     order = order_of()
     if missing != "order":
-        authority.hear_orders([order], NOW)
+        authority.record_orders([order], NOW)
     payments, waybills = [payment_of(order)], [waybill_of(order)]
-    authority.hear_documents(
+    authority.record_documents(
         payments if missing != "payment" else [], waybills if missing != "waybill" else [], NOW
     )
     first = authority.receive([declarant.sign(list_621(order))], NOW)
     assert statuses(first) == ["2"]
     assert "不存在" in first[0].text
     assert authority.fall_due(NOW + LONG) == []
-    authority.hear_orders([order], NOW) if missing != "order" else None
+    authority.record_orders([order], NOW) if missing != "order" else None
     late = (
-        authority.hear_orders([order], NOW)
+        authority.record_orders([order], NOW)
         if missing == "order"
-        else authority.hear_documents(payments, waybills, NOW)
+        else authority.record_documents(payments, waybills, NOW)
     )
     assert statuses(late) == ["120", "800"]
 
@@ -223,8 +223,10 @@ def test_each_mismatch_is_refused_with_its_code(
     head: dict[str, Any], line: dict[str, Any], status: int, code: str,
 ) -> None:  # fmt: skip
     placed = order_of(**order)
-    authority.hear_orders([placed], NOW)
-    authority.hear_documents([payment_of(placed, **payment)], [waybill_of(placed, **waybill)], NOW)
+    authority.record_orders([placed], NOW)
+    authority.record_documents(
+        [payment_of(placed, **payment)], [waybill_of(placed, **waybill)], NOW
+    )
     answer = authority.receive([declarant.sign(list_621(placed, head=head, line=line))], NOW)
     assert statuses(answer) == ["2", str(status)]
     assert f"[Code:{code};" in answer[-1].text
@@ -235,8 +237,8 @@ def test_the_first_order_document_counts_also_where_two_come_together(
 ) -> None:
     order = order_of()
     other = replace(order, freight=order.freight + 1, amount_paid=order.amount_paid + 1)
-    authority.hear_orders([order, other], NOW)
-    authority.hear_documents([payment_of(order)], [waybill_of(order)], NOW)
+    authority.record_orders([order, other], NOW)
+    authority.record_documents([payment_of(order)], [waybill_of(order)], NOW)
     assert statuses(authority.receive([declarant.sign(list_621(order))], NOW)) == [
         "2",
         "120",
@@ -252,8 +254,8 @@ def test_a_list_with_fewer_lines_than_the_order_is_refused(
         order, lines=(order.lines[0], replace(order.lines[0], number=2)), goods_value=Decimal(344)
     )
     two = replace(two, amount_paid=Decimal("376.10"))
-    authority.hear_orders([two], NOW)
-    authority.hear_documents([payment_of(two)], [waybill_of(two)], NOW)
+    authority.record_orders([two], NOW)
+    authority.record_documents([payment_of(two)], [waybill_of(two)], NOW)
     answer = authority.receive([declarant.sign(list_621(order))], NOW)
     assert "[Code:1320;" in answer[-1].text
 
@@ -350,7 +352,7 @@ def test_what_is_cleared_or_gone_cannot_be_cancelled(
 
 def released_list(
     authority: Authority, declarant: Declarant, words: str = ""
-) -> tuple[Submission, str]:
+) -> tuple[SubmittedOrder, str]:
     order = order_of(words)
     push(authority, order)
     return order, invt_no(authority.receive([declarant.sign(list_621(order))], NOW))
@@ -448,8 +450,8 @@ def test_what_is_no_declaration_is_answered_with_a_900(
 
 
 def test_a_message_has_at_most_a_hundred_documents() -> None:
-    with pytest.raises(NotADeclaration):
-        read_declaration(list_621(order_of(), times=101))
+    with pytest.raises(UnreadableMessage):
+        read_message(list_621(order_of(), times=101))
 
 
 @pytest.mark.parametrize(
@@ -476,7 +478,7 @@ def test_a_wrong_signature_refuses_every_list(
 def test_another_key_or_no_certificate_on_file_is_no_signature(
     declarant: Declarant, tmp_path: Path
 ) -> None:
-    message = read_declaration(Declarant.new().sign(list_621(order_of())))
+    message = read_message(Declarant.new().sign(list_621(order_of())))
     with pytest.raises(SignatureFault, match="not the declarant's"):
         Declarants(declarant.file(tmp_path)).check(message.root)
     with pytest.raises(SignatureFault, match="no readable certificate"):
@@ -487,16 +489,16 @@ def test_receipts_come_a_hundred_in_a_message_and_answers_to_one_message_under_o
     authority: Authority, declarant: Declarant
 ) -> None:
     orders = [read(submission(f"SHOP1-{n}")) for n in range(60)]
-    authority.hear_orders(orders, NOW)
+    authority.record_orders(orders, NOW)
     waybills = [waybill_of(order, logistics_no=f"YT{n}") for n, order in enumerate(orders)]
-    authority.hear_documents([payment_of(order) for order in orders], waybills, NOW)
+    authority.record_documents([payment_of(order) for order in orders], waybills, NOW)
     single = [
         list_621(order, f"C{n}", head={"logisticsNo": f"YT{n}"}) for n, order in enumerate(orders)
     ]
     message = declarant.sign(joined(single))
     assert len(authority.receive([message], NOW)) == 180
     records = [record for _, record in pending_outbox(authority.register.file, 100)]
-    assert {record.key for record in records} == {read_declaration(message).guid.encode()}
+    assert {record.key for record in records} == {read_message(message).guid.encode()}
     roots = [etree.fromstring(record.value) for record in records]
     assert [len(root) for root in roots] == [RECEIPTS_MAX, 80]
     assert {root.tag for root in roots} == {f"{{{CEB}}}CEB622Message"}
@@ -529,11 +531,11 @@ def test_numbers_have_the_official_form_and_times_rise(
 
 
 def test_random_examination_draws_the_same_lists_again_at_about_its_rate() -> None:
-    policy = Policy(examination_rate=0.055)
+    policy = AuthorityPolicy(examination_rate=0.055)
     drawn = [policy.draws(f"list-{n}") for n in range(20_000)]
     assert drawn == [policy.draws(f"list-{n}") for n in range(20_000)]
     assert 0.045 < sum(drawn) / len(drawn) < 0.065
-    assert not any(Policy().draws(f"list-{n}") for n in range(1000))
+    assert not any(AuthorityPolicy().draws(f"list-{n}") for n in range(1000))
 
 
 def test_the_register_keeps_no_particulars_in_clear(

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from sandbox.authority.register import is_resident_id
+from sandbox.authority.bodies import is_resident_id
 from sandbox.bank.http import application
 from sandbox.bank.ledger import OTHER_PAYER, TOKENS
 from sandbox.bank.party import HANG_S, SLOW_S, Bank

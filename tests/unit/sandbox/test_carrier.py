@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from sandbox.carrier.party import LATE_S, Carrier, s10_of
-from sandbox.documents import read_submissions
 from sandbox.language import LANGUAGE, Phrase
+from sandbox.order_reader import read_submissions
 from sandbox.storage import pending_outbox
 from services.customs.waybill import decode
 from shared.envelope import Outgoing, Record, first_headers

@@ -1,4 +1,6 @@
-"""The authority's three-document match: a list against order, payment and waybill [S22, JAS, HRY]."""
+"""The authority's three-document match: a list against order, payment and waybill
+[S22, JAS, HRY].
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,13 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
 Body = Mapping[str, Any]
-"""A document as the register keeps it: digests for particulars, texts for figures."""
+"""A document as the register stores it: digests of particulars, figures as texts."""
 
 SINGLE_LIMIT: Final = Decimal(5000)  # 财关税[2018]49; more only for one indivisible piece
 YEAR_LIMIT: Final = Decimal(26000)
 _CENT: Final = Decimal("0.01")
 
-# Only countries whose number the domain's sources confirm; another origin is not compared.
+# Only countries whose number the sources confirm; another origin is not compared.
 _COUNTRY: Final[dict[str, str]] = {
     "CN": "142",
     "US": "502",
@@ -35,8 +37,8 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """A document is not there yet: no refusal, the list stays at status 2."""
+class MissingDocument:
+    """A document has not arrived: no refusal, the list stays at status 2."""
 
     text: str
 
@@ -47,15 +49,18 @@ def customs_refusal(code: str, text: str) -> Refusal:
 
 def match(
     listed: Body, order: Body | None, payment: Body | None, waybill: Body | None
-) -> Refusal | Wait | None:
-    """What speaks against the list, None if nothing; an export does not wait for the funds (403)."""
+) -> Refusal | MissingDocument | None:
+    """Return the refusal of a list, or its missing document.
+
+    An export does not wait for the funds (403).
+    """
     imported = listed["family"] == "621"
     if order is None:
-        return Wait("订单信息不存在")
+        return MissingDocument("订单信息不存在")
     if payment is None and imported:
-        return Wait("支付单信息不存在")
+        return MissingDocument("支付单信息不存在")
     if waybill is None:
-        return Wait("运单信息不存在")
+        return MissingDocument("运单信息不存在")
     for refusal in (
         _match_payment(order, payment),
         _match_waybill(order, waybill),
@@ -121,12 +126,9 @@ def _match_lines(listed: Body, order: Body, *, imported: bool) -> Refusal | None
 
 
 def _differs(line: Body, ordered: Body, *, imported: bool) -> str | None:
-    """The field in which a line of the list and the order's differ, or is wrong by itself."""
-    quantity, price, total = (
-        Decimal(line["quantity"]),
-        Decimal(line["price"]),
-        Decimal(line["total"]),
-    )
+    """Return the field in which the lines of list and order differ, or that is wrong by itself."""
+    quantity, price = Decimal(line["quantity"]), Decimal(line["price"])
+    total = Decimal(line["total"])
     if (quantity * price).quantize(_CENT, ROUND_HALF_UP) != total.quantize(_CENT, ROUND_HALF_UP):
         return "totalPrice!=price*qty"
     figures = (
@@ -140,14 +142,17 @@ def _differs(line: Body, ordered: Body, *, imported: bool) -> str | None:
     if imported and line["name"] != ordered["name"]:
         return "gname"
     origin = _COUNTRY.get(ordered["origin"]) or str(ordered["origin"])
-    # An export's line names the destination, and an origin without a confirmed number cannot be compared.
+    # An export's line names the destination, and an origin without a confirmed number cannot be
+    # compared.
     if imported and origin.isdigit() and line["country"] != origin:
         return "country"
     return None
 
 
 def _match_limit(listed: Body) -> Refusal | None:
-    """Dutiable value = price + freight + insurance; above the limit only one indivisible piece passes."""
+    """Refuse a dutiable value (price + freight + insurance) above the limit, except of one
+    indivisible piece.
+    """
     value = (
         _sum(line["total"] for line in listed["lines"])
         + Decimal(listed["freight"])
