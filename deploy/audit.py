@@ -1,7 +1,9 @@
-"""`make audit`: what the product is made of (CycloneDX), and which of it has a published weakness (pip-audit).
+"""`make audit`: the components of the product (CycloneDX), and their published weaknesses
+(pip-audit).
 
-The two tools live in an environment of their own from `requirements-audit.txt`. The list is made without any network. The
-advisories need one: where their source is not reachable that part is skipped, and says so; it never passes for "none found".
+Both tools have an environment of their own from `requirements-audit.txt`. The list needs no
+network. The advisories do: if their source is out of reach, that part is skipped with a message,
+and never counts as "none found".
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ BOUND_S: Final = 300
 
 
 def tools(folder: Path) -> Path:
-    """The folder of the tools' programs, installed anew when their requirements have changed."""
+    """Return the folder of the tools' programs, reinstalled when their requirements
+    have changed.
+    """
     mark = sha256(TOOLS.read_bytes()).hexdigest()
     stamp = folder / "installed"
     programs = folder / "bin"
@@ -43,7 +47,10 @@ def tools(folder: Path) -> Path:
 
 
 def write_bom(programs: Path, to: Path) -> int:
-    """Write the list of everything the image installs, with the hash of each file; returns how many components it has."""
+    """Write the list of all that the image installs, with file hashes.
+
+    Return the number of components.
+    """
     to.parent.mkdir(parents=True, exist_ok=True)
     command = [
         str(programs / "cyclonedx-py"),
@@ -63,7 +70,7 @@ def write_bom(programs: Path, to: Path) -> int:
 
 
 def weaknesses(programs: Path) -> list[str] | str:
-    """Each known weakness in one line; or, as a text, why nobody could say."""
+    """Return each known weakness as one line; or, as a text, why none could be looked up."""
     command = [
         str(programs / "pip-audit"),
         "--requirement",
@@ -74,48 +81,52 @@ def weaknesses(programs: Path) -> list[str] | str:
     try:
         done = subprocess.run(
             [*command, "--format", "json", "--progress-spinner", "off", "--timeout", "15"],
-            capture_output=True, text=True, check=False, timeout=BOUND_S,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=BOUND_S,
+        )
     except subprocess.TimeoutExpired:
         return f"no answer in {BOUND_S} s"
     return read(done.stdout, done.stderr)
 
 
-def read(said: str, complained: str) -> list[str] | str:
-    """What pip-audit's answer means; an answer that is none, or that leaves a package out, is no all-clear."""
+def read(output: str, errors: str) -> list[str] | str:
+    """Return what pip-audit's output means; unreadable or incomplete output is no all-clear."""
     try:
-        found: Sequence[dict[str, Any]] = json.loads(said)["dependencies"]
+        packages: Sequence[dict[str, Any]] = json.loads(output)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        lines = complained.strip().splitlines() or ["pip-audit said nothing"]
+        lines = errors.strip().splitlines() or ["pip-audit printed nothing"]
         return lines[-1][:300]
-    skipped = [f"{each['name']}: {each['skip_reason']}" for each in found if "skip_reason" in each]
-    if skipped or not found:
-        return (
-            f"{len(skipped)} packages were left out: {', '.join(skipped[:3])}"
-            if skipped
-            else "no package was looked at"
-        )
-    return [
-        f"{each['name']} {each['version']}: {weak['id']}, mended in {', '.join(weak['fix_versions']) or 'no release yet'}"
-        for each in found
-        for weak in each["vulns"]
+    skipped = [
+        f"{each['name']}: {each['skip_reason']}" for each in packages if "skip_reason" in each
     ]
+    if skipped:
+        return f"{len(skipped)} packages were left out: {', '.join(skipped[:3])}"
+    if not packages:
+        return "no package was looked at"
+    return [_line(package, weakness) for package in packages for weakness in package["vulns"]]
+
+
+def _line(package: dict[str, Any], weakness: dict[str, Any]) -> str:
+    fixed = ", ".join(weakness["fix_versions"]) or "no release yet"
+    return f"{package['name']} {package['version']}: {weakness['id']}, fixed in {fixed}"
 
 
 def main() -> int:
     programs = tools(ROOT / ".crossborder" / "audit")
     bom = ROOT / "build" / "crossborder.cdx.json"
     print(f"{write_bom(programs, bom)} components in {bom.relative_to(ROOT)}")  # noqa: T201
-    found = weaknesses(programs)
-    if isinstance(found, str):
+    lines = weaknesses(programs)
+    if isinstance(lines, str):
         sys.stderr.write(
-            f"SKIPPED: the advisories could not be asked, so nothing is said about weaknesses ({found})\n"
+            f"SKIPPED: the advisories are out of reach, so weaknesses are unknown ({lines})\n"
         )
         return 0
-    for line in found:
+    for line in lines:
         print(line)  # noqa: T201
-    sys.stderr.write(f"{len(found)} known weaknesses\n")
-    return 1 if found else 0
+    sys.stderr.write(f"{len(lines)} known weaknesses\n")
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Makes the virtual environment with the fastest Python of this machine that will do: `environment.py FOLDER [--as-named]`.
+"""Creates the virtual environment with the fastest suitable Python: `environment.py FOLDER
+[--as-named]`.
 
-The same Python 3.11 takes up to half as long again when it was built without the compiler's profile (pyenv's default),
-and half of an order's cost is Python. So each interpreter found runs a short sum; another than the caller's is taken
-only where it is clearly faster, and it is said. `make PYTHON=…` names one and ends the choice.
+A Python that was built without the compiler's profile (pyenv's default) takes up to half as long
+again, and half of an order's cost is Python. So each interpreter runs a short sum. Another than the
+caller's is taken only where it is clearly faster, with a message. `make PYTHON=…` ends the choice.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from pathlib import Path
 LEAST = (3, 11)
 MINORS = range(14, 10, -1)
 CLEARLY = 1.15
-"""So many times as fast as the caller's an interpreter must be to be taken instead."""
+"""How many times as fast as the caller's an interpreter must be to be taken instead."""
 
-# What the services do all day: dictionaries, texts, small objects and calls. Prints the version, the best of 25 in seconds of
-# the processor, since other work on the machine only ever adds to it, and which file really ran.
+# The work of the services: dictionaries, texts, small objects and calls. Prints the version, the
+# best of 25 in processor seconds (other work on the machine only adds to it), and the file that
+# ran.
 SUM = """
 import os, sys, time
 def once():
@@ -30,28 +32,32 @@ def once():
             isinstance(value, str) and len(value.upper())
     sorted(rows, key=lambda row: row["b"])
     return time.process_time() - began
-import venv  # an interpreter without it is of no use
-print(*sys.version_info[:2], sys.implementation.name, min(once() for _ in range(25)), os.path.realpath(sys.executable))
+import venv  # an interpreter without it is useless
+best = min(once() for _ in range(25))
+print(*sys.version_info[:2], sys.implementation.name, best, os.path.realpath(sys.executable))
 """
 
 
 def candidates() -> list[str]:
-    """Interpreters of the usual names on the PATH and in the system's own folder, each file once."""
+    """Return interpreters of the usual names on the PATH and in the system's folders, each file
+    once.
+    """
     folders = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/local/bin", "/usr/bin"]
     names = [f"python3.{minor}" for minor in MINORS]
-    found = {os.path.realpath(sys.executable): sys.executable}
+    by_file = {os.path.realpath(sys.executable): sys.executable}
     for folder in folders:
         for name in names:
             path = Path(folder) / name
             if os.access(path, os.X_OK):
-                found.setdefault(os.path.realpath(path), str(path))
-    return list(found.values())
+                by_file.setdefault(os.path.realpath(path), str(path))
+    return list(by_file.values())
 
 
 def measured(python: str) -> tuple[str, float] | None:
-    """Which file runs under this name, and how long the sum takes there; None where it cannot run or is not a CPython new enough.
+    """Return the file that runs under this name and the seconds of its sum; None if it is
+    unsuitable.
 
-    The name may be a script that starts another (a version manager's), so the interpreter itself says what it is.
+    The name may be a version manager's script, so the interpreter itself reports what it is.
     """
     try:
         done = subprocess.run(
@@ -62,24 +68,22 @@ def measured(python: str) -> tuple[str, float] | None:
             check=True,
         )
         major, minor, name, took, path = done.stdout.decode().rstrip("\n").split(" ", 4)
-        found = (
-            (path, float(took)) if name == "cpython" and (int(major), int(minor)) >= LEAST else None
-        )
+        is_suitable = name == "cpython" and (int(major), int(minor)) >= LEAST
+        return (path, float(took)) if is_suitable else None
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return found
 
 
 def choose() -> str:
-    """The caller's Python, or one of the same version that is clearly faster.
+    """Return the caller's Python, or one of the same version that is clearly faster.
 
-    Of the same version only: the locked requirements were resolved and tried for it.
+    Only the same version, since the locked requirements were resolved and tried for it.
     """
     ours = measured(sys.executable)
     same = f"python3.{sys.version_info[1]}"
-    found = [measured(path) for path in candidates() if Path(path).name == same]
+    others = [measured(path) for path in candidates() if Path(path).name == same]
     times = {
-        path: took for path, took in filter(None, found) if ours is not None and path != ours[0]
+        path: took for path, took in filter(None, others) if ours is not None and path != ours[0]
     }
     if ours is None or not times:
         return sys.executable
@@ -92,7 +96,7 @@ def choose() -> str:
 
 
 def make(folder: str, python: str) -> None:
-    """The environment with pip in it, also for an interpreter that has no ensurepip (Debian's own, without python3-venv)."""
+    """Create the environment with pip, also for an interpreter without ensurepip (Debian's own)."""
     if (
         subprocess.run(
             [python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False

@@ -1,4 +1,4 @@
-"""`python -m deploy.health healthz|readyz`: asks the process of this container how it is; exit 0 if it is well."""
+"""`python -m deploy.health healthz|readyz`: exit 0 if this container's process answers 200."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ TIMEOUT_S: Final = 4.0
 
 
 def is_well(path: str, port: int) -> bool:
-    """Whether the process on this port answers 200; a proxy of the environment is never asked for it."""
+    """Return whether the process on this port answers 200.
+
+    Proxies of the environment are ignored.
+    """
     try:
         with build_opener(ProxyHandler({})).open(
             f"http://127.0.0.1:{port}/{path}", timeout=TIMEOUT_S

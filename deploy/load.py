@@ -1,7 +1,7 @@
-"""`python -m deploy.load --rate 2`: orders as shops send them, steadily, until it is stopped.
+"""`python -m deploy.load --rate 2`: publish orders steadily, as shops do, until stopped.
 
-A broker that is away is waited for; what it had not acknowledged is not counted on, and the next orders are others.
-`--check` tells whether the broker has acknowledged any of late: the health check of its container.
+An absent broker is waited for. Orders that it did not acknowledge are not repeated.
+`--check` exits 0 if the broker acknowledged orders recently: the health check of the container.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.cli.connect import RunningStack, Unreachable
 from shared.settings import Settings, load
 
 BEAT: Final = Path(tempfile.gettempdir()) / "crossborder-load"
-"""Touched whenever all that was sent is acknowledged."""
+"""Touched whenever all published orders are acknowledged."""
 ROUND_S: Final = 10.0
 AGE_S_MAX: Final = 45.0
 AGAIN_S: Final = 2.0
@@ -34,7 +34,6 @@ class LoadSettings(Settings):
 
 
 def broker() -> RunningStack:
-    """The broker that the settings name."""
     settings = load(LoadSettings)
     return RunningStack(
         settings.kafka,
@@ -49,10 +48,10 @@ def broker() -> RunningStack:
 async def publish_round(
     to: RunningStack, rate: float, beat: Path = BEAT, round_s: float = ROUND_S
 ) -> int:
-    """One round of orders at `rate` a second; returns how many. Raises Absent when the broker does not take them."""
+    """Publish one round of orders at `rate` a second; return how many. Raises Unreachable."""
     records = samples.samples(None, max(1, round(rate * round_s)), None)
     await publish.send(to, records, rate, lambda _n: None)
-    # `rate` spaces the orders of a round: the time after its last one is waited out here.
+    # `rate` spaces the orders within a round; this pause follows the last one.
     await asyncio.sleep(1 / rate)
     _acknowledged(beat)
     return len(records)
@@ -63,7 +62,6 @@ def _acknowledged(beat: Path) -> None:
 
 
 async def publish_on(to: RunningStack, rate: float) -> None:
-    """Round after round, for ever."""
     while True:
         try:
             await publish_round(to, rate)
@@ -73,7 +71,9 @@ async def publish_on(to: RunningStack, rate: float) -> None:
 
 
 def is_fresh(now_s: float, beat: Path = BEAT) -> bool:
-    """Whether a round was acknowledged within AGE_S_MAX seconds before `now_s`, a time since 1970."""
+    """Return whether a round was acknowledged within AGE_S_MAX seconds before `now_s`,
+    a Unix time.
+    """
     try:
         return now_s - beat.stat().st_mtime <= AGE_S_MAX
     except OSError:

@@ -1,4 +1,6 @@
-"""`make secrets`: random passwords and keys and a small certificate authority, once, in a folder that no commit and no image has."""
+"""`make secrets`: random passwords, keys and certificates in a folder outside of commits and
+images.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,34 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 NAMES: Final = (
-    "postgres_admin", "postgres_orders", "postgres_payments", "postgres_tax", "postgres_customs",
-    "kafka_admin", "kafka_broker", "kafka_carriers", "kafka_customs", "kafka_operators", "kafka_orders", "kafka_payments",
-    "kafka_probe", "kafka_sandbox", "kafka_shops", "kafka_streams", "kafka_tax",
+    "postgres_admin",
+    "postgres_orders",
+    "postgres_payments",
+    "postgres_tax",
+    "postgres_customs",
+    "kafka_admin",
+    "kafka_broker",
+    "kafka_carriers",
+    "kafka_customs",
+    "kafka_operators",
+    "kafka_orders",
+    "kafka_payments",
+    "kafka_probe",
+    "kafka_sandbox",
+    "kafka_shops",
+    "kafka_streams",
+    "kafka_tax",
     "grafana_admin",
-    "party_operators", "party_probe", "party_sandbox", "party_shops",
-)  # fmt: skip
-"""One password for each role of the database and each user of the broker, of `shared/topics.py`; and one key for each program
-that speaks as a platform or carrier, with which it signs what it says (`services/cli/access/own_parties.py`)."""
+    "party_operators",
+    "party_probe",
+    "party_sandbox",
+    "party_shops",
+)
+"""Passwords of the database's roles and the broker's users (`shared/topics.py`), and signing keys.
+
+A key belongs to a program that acts as a platform or carrier
+(`services/cli/access/own_parties.py`).
+"""
 TLS: Final = "tls"
 HOSTS: Final = {
     "kafka": (
@@ -38,16 +60,16 @@ HOSTS: Final = {
     ),
     "postgres": ("postgres", "localhost", "127.0.0.1"),
 }
-"""Whom a certificate is for, and every name it is met under."""
+"""The servers with a certificate, and the names under which clients reach them."""
 CA_DAYS: Final = 3650
 SERVER_DAYS: Final = 820
 
 
 def make(folder: Path) -> list[str]:
-    """Make the passwords and keys that are missing; returns the names of those made.
+    """Make the passwords and keys that are missing; return the names of the new ones.
 
-    The folder is closed to other users. The files in it are readable, because compose mounts each one as it is into
-    containers that run under a user of their own.
+    The folder is closed to other users. Its files are readable, because compose mounts them
+    unchanged into containers with users of their own.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -61,7 +83,10 @@ def make(folder: Path) -> list[str]:
 
 
 def _party_key() -> bytes:
-    """A private Ed25519 key as PEM (RFC 8410, 7): any 32 bytes are one, so no library is needed."""
+    """Return a private Ed25519 key as PEM (RFC 8410, 7).
+
+    Any 32 bytes are one, so no library is needed.
+    """
     text = base64.b64encode(
         bytes.fromhex("302e020100300506032b657004220420") + secrets.token_bytes(32)
     ).decode()
@@ -69,10 +94,11 @@ def _party_key() -> bytes:
 
 
 def make_certificates(folder: Path) -> list[str]:
-    """Make the authority and the servers' certificates that are missing, in `folder/tls`; returns the names of those made.
+    """Make the missing authority and server certificates in `folder/tls`; return the names of the
+    new.
 
-    Each server has `NAME.crt`, `NAME.key` and both in one as `NAME.pem`; clients need `ca.crt` only. Delete the files of a
-    server to have new ones, and `ca.key` besides to have a new authority.
+    Each server has `NAME.crt`, `NAME.key` and both as `NAME.pem`; clients need `ca.crt` only. To
+    renew a server's certificate, delete its files; to renew the authority, also delete `ca.key`.
     """
     tls = folder / TLS
     tls.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -96,7 +122,7 @@ def _authority(tls: Path) -> None:
     built = _builder(name, name, key.public_key(), CA_DAYS)
     built = built.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     built = built.add_extension(_usage(signs=True), critical=True)
-    _keep(tls, "ca", key, built, key)
+    _write_pair(tls, "ca", key, built, key)
 
 
 def _server(tls: Path, name: str, hosts: tuple[str, ...]) -> None:
@@ -117,7 +143,7 @@ def _server(tls: Path, name: str, hosts: tuple[str, ...]) -> None:
     built = built.add_extension(
         x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False
     )
-    _keep(tls, name, key, built, signer)
+    _write_pair(tls, name, key, built, signer)
 
 
 def _named(name: str) -> x509.Name:
@@ -137,9 +163,16 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
     from cryptography import x509
 
     return x509.KeyUsage(
-        digital_signature=True, key_cert_sign=signs, crl_sign=signs, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
+        digital_signature=True,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _builder(
@@ -158,7 +191,9 @@ def _builder(
     )
 
 
-def _keep(tls: Path, name: str, key: Any, built: x509.CertificateBuilder, signer: Any) -> None:
+def _write_pair(
+    tls: Path, name: str, key: Any, built: x509.CertificateBuilder, signer: Any
+) -> None:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -182,13 +217,13 @@ def _write(file: Path, text: bytes, mode: int = 0o444) -> None:
 
 
 def main(folder: Path) -> None:
-    """Make all of it and say what was made."""
     made = make(folder)
     if importlib.util.find_spec("cryptography"):
         made += [f"{TLS}/{name}" for name in make_certificates(folder)]
     else:
         sys.stderr.write(
-            "no certificates: this Python lacks `cryptography`, and only the stack with TLS needs them\n"
+            "no certificates: this Python lacks `cryptography`, "
+            "and only the stack with TLS needs them\n"
         )
     sys.stderr.write(
         f"made {', '.join(made)}\n" if made else "nothing to do: every secret is there\n"

@@ -1,1 +1,1 @@
-"""The pages of docs/ that are written from the code's own tables, so that they cannot say anything else."""
+"""Writes the pages of docs/ that follow from the code's own tables."""

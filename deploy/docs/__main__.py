@@ -20,7 +20,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
 
 
 def main() -> None:
-    """Write each page that is not as its tables say, and name it."""
+    """Write each page that differs from its tables, and print its name."""
     for name, page in PAGES.items():
         path, text = FOLDER / name, page()
         if not path.is_file() or path.read_text(encoding="utf-8") != text:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
-from deploy.embedded.stack import PORTS, port_setting
-from deploy.probe import ProbeSettings
+from deploy.embedded.ports import PORTS, port_setting
+from deploy.prober import ProbeSettings
 from sandbox.settings import SandboxSettings
 from services.customs.app import CustomsSettings
 from services.orders.streams import SalesSettings
@@ -19,15 +19,17 @@ from shared.settings import Settings
 
 HEAD: Final = """# Configuration
 
-Written by `python -m deploy.docs` from the settings classes. A process reads its settings once, at its start, each from the
-environment variable or from a file of that name in lower case in `/run/secrets`; wrong or missing ones end it with one
-sentence for each that names it (exit 2, and the supervisor does not start it again). Where neither `CROSSBORDER_KAFKA` nor
-`CROSSBORDER_POSTGRES` is given, the embedded stack that runs in `CROSSBORDER_HOME` is found by its `stack.json`.
+Written by `python -m deploy.docs` from the settings classes. A process reads its settings once,
+at its start: each from its environment variable, or from a file of that name in lower case in
+`/run/secrets`. Wrong or missing settings end the process with one sentence each (exit 2, without
+a restart by the supervisor). Without `CROSSBORDER_KAFKA` and `CROSSBORDER_POSTGRES`, a process
+uses the embedded stack that runs in `CROSSBORDER_HOME`, by its `stack.json`.
 
-Policy is data and never comes this way: rates and limits in [services/tax/rules/](../services/tax/rules), the declarant in
-[services/customs/policy.toml](../services/customs/policy.toml), codes of the authority in
-[services/customs/ceb/codes.toml](../services/customs/ceb/codes.toml), what is done with tax bills in
-[services/tax/bills/bills.toml](../services/tax/bills/bills.toml), the deposit at customs in
+Policy is data and no setting: rates and limits in [services/tax/rules/](../services/tax/rules),
+the declarant in [services/customs/policy.toml](../services/customs/policy.toml), codes of the
+authority in [services/customs/ceb/codes.toml](../services/customs/ceb/codes.toml), the handling
+of tax bills in [services/tax/bills/bills.toml](../services/tax/bills/bills.toml), the deposit at
+customs in
 [services/payments/customs_debt/deposit.toml](../services/payments/customs_debt/deposit.toml).
 """
 CLASSES: Final[tuple[tuple[str, type[Settings]], ...]] = (
@@ -43,7 +45,7 @@ CLASSES: Final[tuple[tuple[str, type[Settings]], ...]] = (
 ELSEWHERE: Final = (
     (
         "CROSSBORDER_BANK_URL",
-        "also read by `crossborder verify`: whose statement is held against the books",
+        "also read by `crossborder verify`, which compares the bank's statement with the books",
     ),
     (
         "CROSSBORDER_CEB_XSD",
@@ -52,7 +54,10 @@ ELSEWHERE: Final = (
     ("CROSSBORDER_KAFKA_LIBS", "folder of Kafka's jars; by default `.crossborder/kafka-libs`"),
     (
         "CROSSBORDER_FAIL_AT",
-        "a step of `shared/failpoints.py` (with `:N` its N-th time) at which the process dies; for tests",
+        (
+            "a step of `shared/failpoints.py` (with `:N` its N-th time) at which the process "
+            "dies; for tests"
+        ),
     ),
     ("CROSSBORDER_TEST_KAFKA", "a broker that runs already, for `make test`"),
     (
@@ -61,11 +66,11 @@ ELSEWHERE: Final = (
     ),
     ("JAVA_HOME", "the Java that runs the embedded Kafka, before the one on the PATH"),
 )
-"""What is read without a settings class."""
+"""Variables that are read without a settings class."""
 
 
 def page() -> str:
-    """The text of docs/configuration.md."""
+    """Return the text of docs/configuration.md."""
     common = Settings.model_fields
     lines = [HEAD, *_table("Every process", common.items())]
     for title, kind in CLASSES:
@@ -102,8 +107,6 @@ def _table(title: str, fields: Iterable[tuple[str, FieldInfo]]) -> list[str]:
 
 
 def _default(value: Any) -> str:
-    return (
-        "–"
-        if value in (None, "")
-        else f"`{str(value).lower() if isinstance(value, bool) else value}`"
-    )
+    if value in (None, ""):
+        return "–"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"

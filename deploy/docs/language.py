@@ -13,27 +13,31 @@ Bank, carrier and customs authority are outside parties in one process (`python 
 A word in the order picks what they do, so any day at the border can be rehearsed. Words of carrier
 and authority join: `DEMO-20261123-000042~late.examine` has a late waybill and an examination.
 """
-RETURNS_TEXT: Final = """An import is applied for within 30 days of its release, an export within a year.
+RETURNS_TEXT: Final = """\
+An import is applied for within 30 days of its release, an export within a year.
 Of each line, no more comes back than is left.
 """
-BILLS_TEXT: Final = """The authority bills every released import list on the day after its release (CEB816).
-It consolidates the bill on the 31st day (CEB818, with the number of the payment book), or voids it
-if the goods came back. A message has up to 100 bills. The authority assesses by its own tariff of
-today (`sandbox/authority/tariff.toml`). A day lasts `CROSSBORDER_DAY_S` seconds.
+BILLS_TEXT: Final = """\
+The authority bills every released import list on the day after its release (CEB816). It
+consolidates the bill on the 31st day (CEB818, with the number of the payment book), or voids it
+if the goods came back. A message has up to 100 bills. The authority assesses by its own tariff
+of today (`sandbox/authority/tariff.toml`). A day lasts `CROSSBORDER_DAY_S` seconds.
 """
-SUMMARIES_TEXT: Final = """A request (CEB701) must name closed lists (899) under statisticsFlag B, of one office and
-one consignor, and in no other declaration. The authority groups them by itself: a declaration for
+SUMMARIES_TEXT: Final = """\
+A request (CEB701) must name closed lists (899) under statisticsFlag B, of one office and one
+consignor, and in no other declaration. The authority groups them by itself: a declaration for
 each producer, country, mode and transport, with at most 50 lines. A line has one destination,
 tariff code, currency and unit. A word of one list applies to the whole request.
 """
-FOOT: Final = """In the bank's answers, `?` marks the answer to a query by key, `&` what its books have under our
+FOOT: Final = """\
+In the bank's answers, `?` marks the answer to a query by key, `&` what its books have under our
 reference, and `+` an answer under a new key. `!` marks the fate of a whole bulk: a cut line, no
 list, 429, 500, or no answer in time.
 
-Every delay is multiplied by `CROSSBORDER_SANDBOX_PACE`. `CROSSBORDER_SANDBOX_EXAMINATION_RATE` is
-the share of lists examined at random. They are drawn from `CROSSBORDER_SANDBOX_SEED` and the list's
-guid, so the same lists are drawn again. This page is written from `sandbox/language.py` by
-`python -m deploy.docs`; the tests rehearse every row.
+Every delay is multiplied by `CROSSBORDER_SANDBOX_PACE`. `CROSSBORDER_SANDBOX_EXAMINATION_RATE`
+is the share of lists examined at random. They are drawn from `CROSSBORDER_SANDBOX_SEED` and the
+list's guid, so the same lists are drawn again. This page is written from `sandbox/language.py`
+by `python -m deploy.docs`; the tests rehearse every row.
 """
 
 

@@ -1,4 +1,4 @@
-"""docs/metrics.md: every metric, from where it is declared."""
+"""docs/metrics.md: every metric, from its declaration."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from shared import metrics
 HEAD: Final = """# Metrics
 
 Written by `python -m deploy.docs` from [shared/metrics.py](../shared/metrics.py) and
-[sandbox/metrics.py](../sandbox/metrics.py), where every metric of the project is declared. Base units; labels
-are from closed sets and never name an order or a person. Each process serves its own on `/metrics` (OpenMetrics when asked).
-The alerts built on them: [deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml).
+[sandbox/metrics.py](../sandbox/metrics.py), where every metric of the project is declared. Units
+are base units. Labels have closed sets of values and never name an order or a person. Each
+process serves its own metrics on `/metrics` (OpenMetrics on request). The alerts on them:
+[deploy/prometheus/alerts.yml](../deploy/prometheus/alerts.yml).
 
 A histogram `x` has `x_bucket`, `x_sum` and `x_count`.
 """
-VALUES: Final = """Anything else reads `other`. Not listed: `topic`, `partition`, `currency` (ISO 4217), `event_type` (the types of
-[events.md](events.md); of a receipt its message type), and the authority's, tax's and invariants' own codes and names."""
+VALUES: Final = """\
+Any other value reads `other`. Not listed: `topic`, `partition`, `currency` (ISO 4217),
+`event_type` (the types of [events.md](events.md); of a receipt its message type), and the codes
+and names of the authority, of tax and of invariants."""
 _LONG: Final = {"topic", "partition", "currency", "event_type"}
 TITLES: Final = {
     "": "Process",
@@ -42,7 +45,7 @@ TITLES: Final = {
 
 
 def page() -> str:
-    """The text of docs/metrics.md."""
+    """Return the text of docs/metrics.md."""
     rows: dict[str, list[str]] = {}
     for section, collector in (
         *_declared(metrics),
@@ -50,46 +53,51 @@ def page() -> str:
     ):
         rows.setdefault(section, []).append(_row(collector))
     lines = [HEAD]
-    for section, found in rows.items():
+    for section, table in rows.items():
         lines += [
             f"## {TITLES.get(section, section)}",
             "",
             "| metric | kind | labels | says |",
             "|---|---|---|---|",
-            *found,
+            *table,
             "",
         ]
     return "\n".join([*lines, *_values()])
 
 
 def _values() -> list[str]:
-    """Which values each label can have, where they can be listed."""
-    found: dict[tuple[str, frozenset[str]], list[str]] = {}
+    sets = _closed_sets()
+    alone = {label for label, count in Counter(label for label, _ in sets).items() if count == 1}
+    lines = ["## Values of labels", "", VALUES, "", "| label | of | values |", "|---|---|---|"]
+    for (label, values), names in sorted(sets.items(), key=lambda item: (item[0][0], item[1])):
+        where = "all" if label in alone else ", ".join(f"`{name}`" for name in names)
+        listed = ", ".join(f"`{value}`" for value in sorted(values))
+        lines.append(f"| `{label}` | {where} | {listed} |")
+    return [*lines, ""]
+
+
+def _closed_sets() -> dict[tuple[str, frozenset[str]], list[str]]:
+    """Return the metrics of each label with each closed set of values, where the set
+    can be listed.
+    """
+    metrics_of: dict[tuple[str, frozenset[str]], list[str]] = {}
     for metric in metrics.labelled():
         for label in metric._labelnames:
             values = metric.closed_to(label)
             if values is not None and label not in _LONG:
-                found.setdefault((label, values), []).append(
-                    metric._name.removeprefix("crossborder_")
-                )
-    alone = {label for label, count in Counter(label for label, _ in found).items() if count == 1}
-    lines = ["## Values of labels", "", VALUES, "", "| label | of | values |", "|---|---|---|"]
-    for (label, values), names in sorted(found.items(), key=lambda item: (item[0][0], item[1])):
-        where = "all" if label in alone else ", ".join(f"`{name}`" for name in names)
-        lines.append(
-            f"| `{label}` | {where} | {', '.join(f'`{value}`' for value in sorted(values))} |"
-        )
-    return [*lines, ""]
+                name = metric._name.removeprefix("crossborder_")
+                metrics_of.setdefault((label, values), []).append(name)
+    return metrics_of
 
 
 def _declared(module: ModuleType) -> Iterator[tuple[str, MetricWrapperBase]]:
-    """The metrics in the order of their declaration, each with the comment it stands under."""
+    """Return the metrics in the order of their declaration, each with its section's comment."""
     section = ""
     for line in inspect.getsource(module).splitlines():
         if line.startswith("# --- "):
             section = line.removeprefix("# --- ")
-        elif (found := re.match(r"([A-Z_]+): Final", line)) and isinstance(
-            value := getattr(module, found[1]), MetricWrapperBase
+        elif (declared := re.match(r"([A-Z_]+): Final", line)) and isinstance(
+            value := getattr(module, declared[1]), MetricWrapperBase
         ):
             yield section, value
 

@@ -1,4 +1,4 @@
-"""`python -m deploy.docs.picture`: run the demo and keep what it prints as docs/demo.svg."""
+"""`python -m deploy.docs.picture`: run the demo and store its output as docs/demo.svg."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rich.text import Text
 from deploy.docs.__main__ import FOLDER
 
 FIRST_LEFT_OUT: Final = "tax"
-"""The picture ends before this section: what became of each kind, and the money, are picture enough."""
+"""The picture ends before this section: kinds and money are enough."""
 
 
 def main() -> int:
-    """Exit as the demo did; the picture is written only if all went well."""
+    """Return the demo's exit status; write the picture only after success."""
     command = [sys.executable, "-m", "services", "demo"]
     done = subprocess.run(
         command,
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def picture(printed: str) -> str:
-    """Return the sections before FIRST_LEFT_OUT as an SVG of a terminal, without the font that it would fetch."""
+    """Return the sections before FIRST_LEFT_OUT as an SVG, without the font to be fetched."""
     lines = list(Text.from_ansi(printed).split())
     for line in lines:
         line.rstrip()

@@ -19,15 +19,19 @@ from shared.transitions import Transitions
 
 HEAD: Final = """# State machines
 
-Written by `python -m deploy.docs` from the tables that the services decide by; a pair of state and event that is in no table
-is refused (`IllegalTransition`, a dead letter of its own) and never guessed at. What an event leads to besides, the facts and
-instructions, stands in the function named beside each table.
+Written by `python -m deploy.docs` from the tables by which the services decide. A pair of state
+and event outside its table is refused (`IllegalTransition`, a dead letter of its own) and never
+guessed at. The function named beside each table has the other effects of an event: new events
+and commands.
 """
 
 
 @dataclass(frozen=True)
 class Machine:
-    """One table as it is drawn. `says` is what the diagram cannot; `begin` and `end` are its states without a before or after."""
+    """One table to draw.
+
+    `says` is what a diagram cannot show; `begin` and `end` are first and last states.
+    """
 
     title: str
     source: str
@@ -39,68 +43,118 @@ class Machine:
 
 MACHINES: Final = (
     Machine(
-        "An order", "services/orders/domain/decisions.py",
-        "`STAGE`, folded by `follow`. An order begins placed, refused at intake (rejected at once), or as a cancellation that "
+        "An order",
+        "services/orders/domain/decisions.py",
+        "`STAGE`, folded by `follow`. An order begins placed, refused at intake (rejected at "
+        "once), or as a cancellation that "
         "waits for it. Fulfilled is an end unless the goods come back.",
-        orders.STAGE, ("awaits_order", "placed"), ("fulfilled", "rejected", "cancelled", "returned"),
+        orders.STAGE,
+        ("awaits_order", "placed"),
+        ("fulfilled", "rejected", "cancelled", "returned"),
     ),
     Machine(
-        "What orders knows of the payment", "services/orders/domain/external_states.py",
-        "`PAYMENT`. Payment, tax and border run beside one another, so each is a table of its own.", external_states.PAYMENT, ("awaited",),
+        "What orders knows of the payment",
+        "services/orders/domain/external_states.py",
+        "`PAYMENT`. Payment, tax and border run beside one another, so each is a table of its own.",
+        external_states.PAYMENT,
+        ("awaited",),
     ),
-    Machine("What orders knows of the tax", "services/orders/domain/external_states.py", "`TAX`.", external_states.TAX, ("awaited",)),
-    Machine("What orders knows of the border", "services/orders/domain/external_states.py", "`BORDER`.", external_states.BORDER, ("awaited",)),
     Machine(
-        "A payment while its order stands", "services/payments/domain/payment.py",
-        "`PAYMENT`, folded by `follow`. The bank's answers (`Authorised`, `Captured` …) are events as well; "
+        "What orders knows of the tax",
+        "services/orders/domain/external_states.py",
+        "`TAX`.",
+        external_states.TAX,
+        ("awaited",),
+    ),
+    Machine(
+        "What orders knows of the border",
+        "services/orders/domain/external_states.py",
+        "`BORDER`.",
+        external_states.BORDER,
+        ("awaited",),
+    ),
+    Machine(
+        "A payment while its order stands",
+        "services/payments/domain/payment.py",
+        "`PAYMENT`, folded by `follow`. The bank's answers (`Authorised`, `Captured` …) are "
+        "events as well; "
         "unknown is no answer and changes nothing.",
-        payment.PAYMENT, ("unasked",), ("settled", "declined", "voided"),
+        payment.PAYMENT,
+        ("unasked",),
+        ("settled", "declined", "voided"),
     ),
     Machine(
-        "A payment once its order is being undone", "services/payments/domain/payment.py",
+        "A payment once its order is being undone",
+        "services/payments/domain/payment.py",
         "`UNWINDING`. An answer still under way is waited for, then let go or refunded.",
-        payment.UNWINDING, (), ("voided", "refunded"),
+        payment.UNWINDING,
+        (),
+        ("voided", "refunded"),
     ),
     Machine(
-        "A tax assessment", "services/tax/domain/case.py",
-        "`TAX`, decided by `decide`; the first event makes the case and is in no table. Goods that came back leave it posted, "
+        "A tax assessment",
+        "services/tax/domain/case.py",
+        "`TAX`, decided by `decide`; the first event makes the case and is in no table. Goods "
+        "that came back leave it posted, "
         "until nothing is owed any more.",
-        case.TAX, ("assessed", "refused", "voided"), ("voided", "posted", "restored"),
+        case.TAX,
+        ("assessed", "refused", "voided"),
+        ("voided", "posted", "restored"),
     ),
     Machine(
-        "A tax bill", "services/tax/bills/domain.py",
-        "`BILL`, decided by `decide`; the first TaxBilled makes it, settled or disputed. `CaseDecided` is a person's decision. "
+        "A tax bill",
+        "services/tax/bills/domain.py",
+        "`BILL`, decided by `decide`; the first TaxBilled makes it, settled or disputed. "
+        "`CaseDecided` is a person's decision. "
         "`PaymentDue` comes from the calendar, `GoodsReturned` from the end of the assessment.",
-        bills.BILL, ("settled", "disputed"), ("due", "returned", "voided"),
+        bills.BILL,
+        ("settled", "disputed"),
+        ("due", "returned", "voided"),
     ),
     Machine(
-        "The payment of a tax bill", "services/payments/customs_debt/domain.py",
-        "`DUE`. TaxBillSettled makes it; `Transferred` is the bank's word on the payment of a whole payment book.",
-        customs_debt.TAX_DUE, ("settled",), ("paid", "restored"),
+        "The payment of a tax bill",
+        "services/payments/customs_debt/domain.py",
+        "`DUE`. TaxBillSettled makes it; `Transferred` is the bank's word on the payment of a "
+        "whole payment book.",
+        customs_debt.TAX_DUE,
+        ("settled",),
+        ("paid", "restored"),
     ),
     Machine(
-        "A declaration list", "services/customs/domain/declaration.py",
-        "`LIST`. A lesser word of the authority after a greater one, and any word on a decided list, is kept in "
+        "A declaration list",
+        "services/customs/domain/declaration.py",
+        "`LIST`. A lesser word of the authority after a greater one, and any word on a decided "
+        "list, is kept in "
         "`customs.receipt` with `followed = false` and changes nothing.",
-        declaration.LIST, ("collecting",), ("closed", *(str(state) for state in declaration.OVER)),
+        declaration.LIST,
+        ("collecting",),
+        ("closed", *(str(state) for state in declaration.OVER)),
     ),
     Machine(
-        "A summary request", "services/customs/consolidation/domain.py",
-        "`SUMMARY`, applied by `apply_reply`, `apply_declarations` and `free`. A request (CEB701) holds its lists until it is superseded, so a list is in "
+        "A summary request",
+        "services/customs/consolidation/domain.py",
+        "`SUMMARY`, applied by `apply_reply`, `apply_declarations` and `free`. "
+        "A request (CEB701) holds its lists until it is superseded, so a list is in "
         "one live request only. Refused, it frees its lists by policy, or when a person says so.",
-        consolidation.SUMMARY, ("requested",), ("closed", "superseded"),
+        consolidation.SUMMARY,
+        ("requested",),
+        ("closed", "superseded"),
     ),
     Machine(
-        "A consolidated declaration", "services/customs/consolidation/domain.py",
-        "`DECLARATION`, applied by `apply_result`: what customs makes of a request (CEB792), told once and again whenever it changes. What a "
+        "A consolidated declaration",
+        "services/customs/consolidation/domain.py",
+        "`DECLARATION`, applied by `apply_result`: what customs makes of a request (CEB792), "
+        "told once and again whenever it changes. What a "
         "decState means is data (`services/customs/ceb/codes.toml`).",
-        consolidation.DECLARATION, ("generated",), ("closed",),
+        consolidation.DECLARATION,
+        ("generated",),
+        ("closed",),
     ),
-)  # fmt: skip
+)
 
 
 def page() -> str:
-    """The text of docs/states.md."""
+    """Return the text of docs/states.md."""
     return "\n".join([HEAD, *(_section(machine) for machine in MACHINES)])
 
 
@@ -116,14 +170,14 @@ def _section(machine: Machine) -> str:
     lines += [*(f"    {state} --> [*]" for state in machine.end), "```", ""]
     quiet = _quiet(machine.table)
     if quiet:
-        lines += ["Heard and changing nothing: " + "; ".join(quiet) + ".", ""]
+        lines += ["Handled without a change: " + "; ".join(quiet) + ".", ""]
     return "\n".join(lines)
 
 
 def _quiet(table: Transitions[Any]) -> list[str]:
-    """The rows that change no state, by event."""
-    found: dict[str, list[str]] = defaultdict(list)
+    """Return the rows that change no state, by event."""
+    states_of: dict[str, list[str]] = defaultdict(list)
     for state, event, target in table:
         if state == target:
-            found[event.__name__].append(str(state))
-    return [f"`{event}` in {', '.join(states)}" for event, states in found.items()]
+            states_of[event.__name__].append(str(state))
+    return [f"`{event}` in {', '.join(states)}" for event, states in states_of.items()]

@@ -1,1 +1,3 @@
-"""The stack without containers: real Kafka, real PostgreSQL and every service, as children of one."""
+"""The stack without containers: real Kafka, real PostgreSQL and every service, as
+children of one.
+"""

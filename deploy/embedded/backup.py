@@ -1,9 +1,11 @@
-"""Backup of the embedded database: a base copy, and with it every later change as it is committed; and the way back.
+"""Backup and restore of the embedded database: a base copy and every later change as it is
+committed.
 
-Files, not a dump: a restore goes on to the last change that was received. That matters here more than elsewhere. The
-bank and the customs authority do not go back in time with us, so a state without the last minutes would declare again
-what is declared already. Kafka needs no backup of its own for this: offsets are in the database, so after a restore
-each service reads on behind the last record whose effects it has, and what it says again has the same ids.
+The backup is files, not a dump, so that a restore reaches the last received change. Bank and
+customs do not go back in time with us: a state without the last minutes would declare again what is
+declared already. Kafka needs no backup for this, because offsets are in the database. After a
+restore, each service reads on behind the last record that it handled, and repeats events under the
+same ids.
 """
 
 from __future__ import annotations
@@ -31,21 +33,21 @@ from deploy.embedded.postgres import SYSTEM_USER, EmbeddedPostgres, binaries
 from shared.errors import Misconfigured, Unavailable
 
 NAME: Final = "crossborder_backup"
-"""The replication slot, and how the follower calls itself."""
+"""The name of the replication slot and of the follower's connection."""
 START_S: Final = 20.0
 STOP_S: Final = 20.0
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore came back to: the last transaction it has, and where the data it replaced was put."""
+    """The last transaction of a restore, and the folder of the data that it replaced."""
 
     last_commit: datetime | None
     replaced: Path | None
 
 
 async def base(dsn: str, folder: Path) -> None:
-    """A copy of the whole server into `folder/base`, complete in itself; the server goes on meanwhile."""
+    """Copy the running server into `folder/base`, complete in itself."""
     _make_empty(folder)
     tool = [
         str(binaries() / "pg_basebackup"),
@@ -66,12 +68,12 @@ async def base(dsn: str, folder: Path) -> None:
         )
     finally:
         await conn.close()
-    said = {
+    description = {
         "made_at": datetime.now(UTC).isoformat(),
         "release": version("crossborder"),
         "migrations": [r["script"] for r in rows],
     }
-    (folder / "backup.json").write_text(json.dumps(said, indent=2))
+    (folder / "backup.json").write_text(json.dumps(description, indent=2))
 
 
 def _make_empty(folder: Path) -> None:
@@ -81,10 +83,10 @@ def _make_empty(folder: Path) -> None:
 
 
 class Follower:
-    """Receives every change into `folder/wal` from now on. `synchronous`: a commit waits until it is there too.
+    """Receives every change into `folder/wal` from now on.
 
-    Then nothing that was committed can be missing from the backup; but while no follower runs, commits wait, until one
-    runs again or `release` is called.
+    With `synchronous`, a commit waits until the backup has it. While no follower runs, commits then
+    wait until one runs again or `release` is called.
     """
 
     def __init__(self, dsn: str, folder: Path, *, synchronous: bool = False) -> None:
@@ -94,7 +96,10 @@ class Follower:
         self._child: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Come back once changes arrive; what the server kept for a follower that was killed is let go, nobody can go on from it."""
+        """Return once changes arrive.
+
+        A killed follower's slot is dropped: nothing can continue from it.
+        """
         wal = self._folder / "wal"
         wal.mkdir(mode=0o700, parents=True, exist_ok=True)
         tool = [
@@ -125,7 +130,9 @@ class Follower:
             await _system(self._dsn, f"ALTER SYSTEM SET synchronous_standby_names = '{NAME}'")
 
     async def stop(self) -> None:
-        """End in order: commits wait for it no longer, and the server keeps no changes for it."""
+        """End in order: commits no longer wait, and the server stores no changes for
+        the follower.
+        """
         if self._synchronous:
             await release(self._dsn)
         if self._child is not None:
@@ -133,7 +140,7 @@ class Follower:
             await _drop_slot(self._dsn, STOP_S)
 
     async def end(self) -> None:
-        """End the process alone, the server may be gone."""
+        """End the process only; the server may be gone."""
         if self._child is not None:
             await process.stop(self._child, signal.SIGINT, STOP_S)
 
@@ -154,7 +161,7 @@ class Follower:
 
 
 async def _drop_slot(dsn: str, timeout_s: float = 0.0) -> None:
-    """Have the server keep no more changes; one in use is left alone, after `timeout_s` seconds in which its user may end."""
+    """Drop the slot; leave one that is still in use after `timeout_s` seconds."""
     conn = await asyncpg.connect(dsn)
     try:
         deadline = time.monotonic() + timeout_s
@@ -171,15 +178,16 @@ async def _drop_slot(dsn: str, timeout_s: float = 0.0) -> None:
 
 
 async def release(dsn: str) -> None:
-    """Let commits wait for no follower any more, and keep no changes for one that is gone."""
+    """Stop commits from waiting for a follower, and drop the slot of one that is gone."""
     await _system(dsn, "ALTER SYSTEM RESET synchronous_standby_names")
     await _drop_slot(dsn)
 
 
 async def restore(folder: Path, postgres: EmbeddedPostgres) -> Restored:
-    """Put the backup in the place of the server's data and bring it to the last change received; the server is down after.
+    """Replace the server's data by the backup and bring it to the last received change.
 
-    What was there before is kept beside it. Raises Misconfigured if the backup is none or damaged, or the server runs.
+    The server is down afterwards, and the old data stays beside the new. Raises Misconfigured if
+    the backup is missing or damaged, or if the server runs.
     """
     copied = folder / "base"
     if not (copied / "backup_manifest").is_file():
@@ -191,7 +199,8 @@ async def restore(folder: Path, postgres: EmbeddedPostgres) -> Restored:
     wrong = await asyncio.to_thread(lambda: list(damaged(copied)))
     if wrong:
         raise Misconfigured(
-            f"choose another backup: this one is damaged, {len(wrong)} files are not as they were: {wrong[0]}"
+            f"choose another backup: this one is damaged, {len(wrong)} files are not as they were: "
+            f"{wrong[0]}"
         )
     replaced = _set_aside(postgres.data)
     await asyncio.to_thread(_lay_out, folder, postgres.data)
@@ -205,8 +214,8 @@ async def restore(folder: Path, postgres: EmbeddedPostgres) -> Restored:
 
 
 def damaged(copied: Path) -> Iterator[str]:
-    """The files of a copy that are missing or are not what its manifest says; none if it is whole."""
-    # pg_verifybackup does the same; that of the wheel ends with a segmentation fault whatever it is asked.
+    """Return the files of a copy that are missing or differ from its manifest."""
+    # pg_verifybackup would do the same, but the wheel's always ends with a segmentation fault.
     for row in json.loads((copied / "backup_manifest").read_text())["Files"]:
         file = copied / row["Path"]
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != row["Checksum"]:
@@ -216,23 +225,24 @@ def damaged(copied: Path) -> Iterator[str]:
 def _set_aside(data: Path) -> Path | None:
     if not data.exists():
         return None
-    kept = data.with_name(f"{data.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    data.rename(kept)
-    return kept
+    aside = data.with_name(f"{data.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    data.rename(aside)
+    return aside
 
 
 def _lay_out(folder: Path, data: Path) -> None:
-    """The copy, the changes beside it, and word to the server that it shall take them in."""
+    """Lay out the copy, the changes beside it, and the settings that make the server apply them."""
     shutil.copytree(folder / "base", data, symlinks=True)
     received = data / "received"
     received.mkdir()
     for file in (folder / "wal").glob("0*") if (folder / "wal").is_dir() else ():
-        # The last file is still being filled; what it has so far counts.
+        # The last file is still being filled; its content so far counts.
         shutil.copy2(file, received / file.name.removesuffix(".partial"))
     settings = data / "postgresql.auto.conf"
-    kept = re.sub(r"(?m)^synchronous_standby_names.*\n?", "", settings.read_text())
+    others = re.sub(r"(?m)^synchronous_standby_names.*\n?", "", settings.read_text())
     settings.write_text(
-        f"{kept}restore_command = 'cp \"received/%f\" \"%p\"'\nrecovery_target_timeline = 'latest'\n"
+        f'{others}restore_command = \'cp "received/%f" "%p"\'\n'
+        "recovery_target_timeline = 'latest'\n"
     )
     (data / "recovery.signal").touch()
     if os.geteuid() == 0:
@@ -245,11 +255,11 @@ async def _recovered(dsn: str) -> datetime | None:
     try:
         while await conn.fetchval("SELECT pg_is_in_recovery()"):  # noqa: ASYNC110  only the server knows
             await asyncio.sleep(0.1)
-        found: datetime | None = await conn.fetchval("SELECT pg_last_xact_replay_timestamp()")
-        # Its own backups need no commands of this one.
+        last: datetime | None = await conn.fetchval("SELECT pg_last_xact_replay_timestamp()")
+        # Later backups of the restored server must not repeat these settings.
         for name in ("restore_command", "recovery_target_timeline"):
             await conn.execute(f"ALTER SYSTEM RESET {name}")
-        return found
+        return last
     finally:
         await conn.close()
 

@@ -1,4 +1,7 @@
-"""`python -m deploy.embedded.clean`: delete what stacks left in their folder, unless one runs there; `make clean` asks it first."""
+"""`python -m deploy.embedded.clean`: delete the data of stacks that do not run.
+
+Part of `make clean`.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +17,26 @@ from shared.errors import Misconfigured
 
 USUAL: Final = Path(".crossborder")
 DEMO: Final = "demo"
-"""The demo's stack has its folder in the other's."""
+"""The demo's stack has its folder inside the other's."""
 DATA: Final = ("kafka", "postgres", "sandbox", "keys", "logs", "streams")
 """The folders of an open stack."""
 LEFT: Final = (*DATA, "secrets", lock.WRITTEN, "stack.part", lock.LOCK)
-"""What a stack leaves; the fetched jars stay, and whatever is not a stack's. The lock goes last."""
+"""What a stack leaves behind; the lock is deleted last. Jars and other files stay."""
 
 
 def clean(given: str | None) -> None:
-    """Delete the data of CROSSBORDER_HOME if it is given, else of `.crossborder` here; raises Misconfigured while a stack runs.
+    """Delete the data of `given`, else of `.crossborder` here; raise Misconfigured while a stack
+    runs.
 
-    Of a folder that was named by hand nothing is deleted unless a stack was there.
+    A named folder in which no stack ever ran keeps everything.
     """
     home = Path(given) if given else USUAL
     for folder in (home, home / DEMO, USUAL, USUAL / DEMO):
-        # The usual one too: its stack runs on the environment that is deleted next.
+        # The usual folder too: its stack runs on the environment that is deleted next.
         if lock.runs(folder):
             raise Misconfigured(
-                f"stop the stack in {folder} first (`CROSSBORDER_HOME={folder} crossborder down`): nothing was deleted"
+                f"stop the stack in {folder} first (`CROSSBORDER_HOME={folder} crossborder down`): "
+                "nothing was deleted"
             )
     for folder in (home / DEMO, home):
         if (folder / lock.LOCK).is_file() or (folder.is_dir() and not given):

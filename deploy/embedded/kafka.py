@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import re
-import shutil
 import signal
 import string
 import subprocess
@@ -22,90 +18,33 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-import deploy
 from deploy.embedded import process
+from deploy.embedded.java import FOLDER, find_java, resolve_jars
 from deploy.embedded.server import Server
 from shared.errors import Misconfigured, Unavailable
 from shared.kafka import MECHANISM, OPEN, Security
 from shared.topics import ADMIN, SUPER_USERS
 
-FOLDER: Final = Path(deploy.__file__).parent / "kafka"
-JAVA_LEAST: Final = 17
 START_S: Final = 60.0
-# The broker shares two cores with everything else: the serial collector and no more heap than it needs.
-JVM: Final = ("-Xms256m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=256m", "-Xss512k",
-              "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")  # fmt: skip
-
-
-def libs_dir() -> Path:
-    """Where the broker's jars are kept: once for a checkout, whichever home folder a stack has."""
-    given = os.environ.get("CROSSBORDER_KAFKA_LIBS")
-    if given:
-        return Path(given)
-    root = FOLDER.parent.parent
-    return (
-        (root if (root / "pyproject.toml").is_file() else Path.cwd())
-        / ".crossborder"
-        / "kafka-libs"
-    )
-
-
-def find_java() -> str:
-    """The `java` command, or Misconfigured if there is none or it is older than Kafka asks for."""
-    home = os.environ.get("JAVA_HOME")
-    beside = [Path(home) / "bin" / "java"] if home else []
-    java = next((str(path) for path in beside if path.is_file()), None) or shutil.which("java")
-    wanted = f"install Java {JAVA_LEAST} or newer (Debian: default-jre-headless)"
-    if java is None:
-        raise Misconfigured(f"{wanted}: no `java` on the PATH and Kafka needs it")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    found = re.search(r'version "(\d+)', said.stderr + said.stdout)
-    if found is None or int(found[1]) < JAVA_LEAST:
-        raise Misconfigured(
-            f"{wanted}: `{java}` is {found[1] if found else 'not one that tells its version'}"
-        )
-    return java
-
-
-def resolve_jars(libs: Path | None = None) -> Path:
-    """The folder with the broker's jars, filled by Maven the first time and whenever the pom has changed."""
-    libs = libs or libs_dir()
-    pom = FOLDER / "pom.xml"
-    mark = hashlib.sha256(pom.read_bytes()).hexdigest()
-    stamp = libs / "resolved"
-    if stamp.is_file() and stamp.read_text().strip() == mark and any(libs.glob("kafka_*.jar")):
-        return libs
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise Misconfigured(
-            "install Maven (Debian: maven): no `mvn` on the PATH and Kafka's jars are fetched with it"
-        )
-    shutil.rmtree(libs, ignore_errors=True)
-    libs.mkdir(parents=True)
-    goal = [
-        maven,
-        "-q",
-        "-B",
-        "-f",
-        str(pom),
-        "dependency:copy-dependencies",
-        "-DincludeScope=runtime",
-    ]
-    done = subprocess.run(
-        [*goal, f"-DoutputDirectory={libs.resolve()}"], capture_output=True, text=True, check=False
-    )
-    if done.returncode or not any(libs.glob("kafka_*.jar")):
-        said = (done.stdout + done.stderr).strip().splitlines() or ["Maven said nothing"]
-        raise Unavailable(
-            f"Kafka's jars could not be fetched, check Maven's network and mirror settings: {said[0][:300]}"
-        )
-    stamp.write_text(mark)
-    return libs
+# The broker shares two cores with everything else: serial collector, no more heap than it needs.
+JVM: Final = (
+    "-Xms256m",
+    "-Xmx384m",
+    "-XX:+UseSerialGC",
+    "-XX:MaxDirectMemorySize=256m",
+    "-Xss512k",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.awt.headless=true",
+)
 
 
 @dataclass(frozen=True)
 class Secured:
-    """A broker that asks who is there: its passwords (and, for TLS, certificates) are in `secrets`, as `make secrets` makes them."""
+    """A broker with authentication.
+
+    `secrets` has its passwords and certificates, made by `make secrets`.
+    """
 
     secrets: Path
     tls: bool = True
@@ -125,14 +64,14 @@ class Secured:
         return self.password_file(user).read_text().strip()
 
     def login(self, user: str) -> Security:
-        """How a client of this broker shows itself."""
+        """Return the settings by which a client logs in as `user`."""
         return Security(self.protocol, user, self.password(user), self.ca if self.tls else None)
 
 
 class EmbeddedKafka(Server):
-    """One broker on 127.0.0.1 with its data under `folder`; stop, kill and start it as often as you like.
+    """One broker on 127.0.0.1 with its data under `folder`; it survives stops and kills.
 
-    `port` and `controller_port` 0 stand for any free ones, kept for the life of this object.
+    `port` and `controller_port` 0 mean any free ports, the same for the life of this object.
     """
 
     def __init__(
@@ -157,7 +96,7 @@ class EmbeddedKafka(Server):
 
     @property
     def security(self) -> Security:
-        """How whoever runs the broker logs in to it."""
+        """Return the login of the broker's administrator."""
         return self.secured.login(ADMIN) if self.secured else OPEN
 
     async def start(self, timeout_s: float = START_S) -> None:
@@ -184,12 +123,11 @@ class EmbeddedKafka(Server):
         self._is_wanted = True
 
     def pause(self) -> None:
-        """SIGSTOP: the broker is there and answers nothing."""
+        """Stop the process with SIGSTOP: connections stay open and nothing is answered."""
         if self._child is not None:
             self._child.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT."""
         if self._child is not None:
             self._child.send_signal(signal.SIGCONT)
 
@@ -220,7 +158,8 @@ class EmbeddedKafka(Server):
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         arguments = self.folder / "format.arguments"
         tool = ["kafka.tools.StorageTool", f"@{arguments}"]
-        # The first users are in the log from the start. Their passwords go by a file: an argument list is there for all to see.
+        # The first users are in the log from the start. Their passwords are passed in a file,
+        # because everyone can read an argument list.
         lines = ["format", f"--cluster-id={cluster}", f"--config={config}"]
         if self.secured is not None:
             lines += [
@@ -244,9 +183,9 @@ class EmbeddedKafka(Server):
         finally:
             arguments.unlink()
         if done.returncode:
-            said = (done.stdout + done.stderr).strip()
+            output = (done.stdout + done.stderr).strip()
             raise Misconfigured(
-                f"Kafka's storage in {self.folder} cannot be formatted: {said[-600:]}"
+                f"Kafka's storage in {self.folder} cannot be formatted: {output[-600:]}"
             )
 
     async def _wait_ready(self, timeout_s: float) -> None:
@@ -254,13 +193,15 @@ class EmbeddedKafka(Server):
         while time.monotonic() < deadline:
             if not self.running:
                 raise Unavailable(
-                    f"Kafka ended while it started; the end of {self.log}:\n{process.tail(self.log)}"
+                    f"Kafka ended while it started; the end of {self.log}:\n"
+                    f"{process.tail(self.log)}"
                 )
             if await _accepts(self.port) and await answers(self.bootstrap, self.security):
                 return
             await asyncio.sleep(0.1)
         raise Unavailable(
-            f"Kafka does not answer after {timeout_s:.0f} s; the end of {self.log}:\n{process.tail(self.log)}"
+            f"Kafka does not answer after {timeout_s:.0f} s; the end of {self.log}:\n"
+            f"{process.tail(self.log)}"
         )
 
 
@@ -269,7 +210,7 @@ async def wait_led(
 ) -> None:
     """Wait until the broker leads every partition of new topics.
 
-    It answers a creation before it has opened the logs; who writes at once is refused for about a second.
+    The broker confirms a creation before it opens the logs, and refuses writes for about a second.
     """
     names = list(topics)
     deadline = time.monotonic() + timeout_s
@@ -288,7 +229,7 @@ async def _leads(bootstrap: str, names: list[str], timeout_s: float, security: S
         every = [
             TopicPartition(n, p) for n in names for p in consumer.partitions_for_topic(n) or ()
         ]
-        # The library asks again by itself as long as the answer is "not the leader".
+        # The library itself repeats the request while the answer is "not the leader".
         async with asyncio.timeout(timeout_s):
             await consumer.end_offsets(every)
     except (KafkaError, TimeoutError):
@@ -312,7 +253,7 @@ async def _accepts(port: int) -> bool:
 
 
 async def answers(bootstrap: str, security: Security) -> bool:
-    """Whether the broker is in its own metadata: an open port alone comes before it may lead a partition."""
+    """Return whether the broker is in its own metadata; an open port comes earlier than that."""
     admin = AIOKafkaAdminClient(
         bootstrap_servers=bootstrap,
         client_id="embedded",

@@ -1,4 +1,4 @@
-"""Whether a stack runs in a folder, and which process runs it: that one holds the lock on `stack.lock`, and its id is in it."""
+"""The lock of a stack's folder: the stack's process holds `stack.lock`, which has its id."""
 
 from __future__ import annotations
 
@@ -15,23 +15,27 @@ LOCK: Final = "stack.lock"
 WRITTEN: Final = "stack.json"
 TRIES: Final = 20
 PAUSE_S: Final = 0.01
-"""Who looks whether it is held holds it for an instant: whoever wants it tries again."""
+"""A look at the lock holds it for an instant, so taking it is tried again."""
 
 
 def make_folder(home: Path) -> None:
-    """Make the folder of a stack where it is missing; raises Misconfigured if it cannot be made or written to."""
+    """Create the folder of a stack if it is missing.
+
+    Raise Misconfigured if it cannot be written to.
+    """
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _closed(home, error) from None
     if not os.access(home, os.W_OK | os.X_OK):
         raise Misconfigured(
-            f"choose a folder of your own with CROSSBORDER_HOME or --home: {home} cannot be written to"
+            "choose a folder of your own with CROSSBORDER_HOME or --home: "
+            f"{home} cannot be written to"
         )
 
 
 def take(home: Path) -> IO[str]:
-    """Hold the folder for this process until `free`, or until it ends; raises Misconfigured if another does, or it cannot be had.
+    """Hold the folder for this process until `free`; raise Misconfigured if it is held or closed.
 
     The kernel frees it with the process, so a killed stack never blocks the next one.
     """
@@ -43,7 +47,7 @@ def take(home: Path) -> IO[str]:
         except OSError as error:
             raise _closed(home, error) from None
         if _is_taken(held) and _is_at(held, path):
-            # What a killed stack wrote down is not of this one.
+            # A killed stack's description is not of this one.
             (home / WRITTEN).unlink(missing_ok=True)
             held.truncate(0)
             held.write(f"{os.getpid()}\n")
@@ -52,22 +56,25 @@ def take(home: Path) -> IO[str]:
         held.close()
         time.sleep(PAUSE_S)
     raise Misconfigured(
-        f"a stack already runs in {home} (process {holder(home) or 'unknown'}): stop it with `crossborder down`, "
+        f"a stack already runs in {home} (process {holder(home) or 'unknown'}): stop it with "
+        "`crossborder down`, "
         "or set CROSSBORDER_HOME to another folder"
     )
 
 
 def free(held: IO[str]) -> None:
-    """Let the folder go."""
     held.truncate(0)
     held.close()
 
 
 def runs(home: Path) -> bool:
-    """Whether a stack runs in the folder, or is on its way up or down; raises Misconfigured if the folder cannot be looked into."""
+    """Return whether a stack runs, starts or stops in the folder.
+
+    Raise Misconfigured if it is closed.
+    """
     try:
-        with (home / LOCK).open() as looked:
-            fcntl.flock(looked, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with (home / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except (FileNotFoundError, NotADirectoryError):
@@ -78,29 +85,29 @@ def runs(home: Path) -> bool:
 
 
 def holder(home: Path) -> int | None:
-    """The process that runs the stack; None if none runs, or if it has not said its id yet."""
+    """Return the stack's process; None if no stack runs, or before it wrote its id."""
     if not runs(home):
         return None
-    said = (home / LOCK).read_text().strip()
-    # A stack of an earlier release says it only once it is up, in the other file.
-    return int(said) if said.isdigit() else _read(home).get("pid")
+    text = (home / LOCK).read_text().strip()
+    # A stack of an earlier release writes its id only once it is up, into the other file.
+    return int(text) if text.isdigit() else _read(home).get("pid")
 
 
 def written(home: Path) -> dict[str, Any]:
-    """What the running stack wrote down about itself; empty if none runs or it is not up yet, whatever file a killed one left."""
+    """Return the running stack's description; empty before it is up, and after a killed stack."""
     pid = holder(home)
-    found = _read(home) if pid is not None else {}
-    return found if found.get("pid") == pid else {}
+    description = _read(home) if pid is not None else {}
+    return description if description.get("pid") == pid else {}
 
 
 def _read(home: Path) -> dict[str, Any]:
     try:
-        found = json.loads((home / WRITTEN).read_text())
+        description = json.loads((home / WRITTEN).read_text())
     except PermissionError as error:
         raise _closed(home, error) from None
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return description if isinstance(description, dict) else {}
 
 
 def _is_taken(file: IO[str]) -> bool:
@@ -112,7 +119,7 @@ def _is_taken(file: IO[str]) -> bool:
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
-    """Whether the open file still has its name: `make clean` deletes it."""
+    """Return whether the open file still has its name, since `make clean` deletes it."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:
@@ -120,7 +127,8 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def _closed(home: Path, error: OSError) -> Misconfigured:
+    state = "closed to this user" if isinstance(error, PermissionError) else "none"
     return Misconfigured(
-        f"choose a folder of your own with CROSSBORDER_HOME or --home: {home} is "
-        f"{'closed to this user' if isinstance(error, PermissionError) else 'none'} ({error.strerror})"
+        f"choose a folder of your own with CROSSBORDER_HOME or --home: {home} is {state} "
+        f"({error.strerror})"
     )

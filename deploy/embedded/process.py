@@ -20,7 +20,7 @@ from shared.errors import Misconfigured
 
 POLL_S: Final = 0.05
 _SERVERS: Final = (20_000, 32_768)
-"""Below what Linux gives to the near ends of connections unless it is told otherwise."""
+"""Below the default range that Linux uses for the near ends of connections."""
 _given: Final[set[int]] = set()
 _PR_SET_PDEATHSIG: Final = 1
 # Loaded here: between fork and exec a child must not import or allocate more than it has to.
@@ -28,7 +28,9 @@ _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with_parent(number: signal.Signals, parent: int) -> Callable[[], None]:
-    """What a child runs before exec, so that the kernel sends it `number` when its parent is gone."""
+    """Return what a child runs before exec: the kernel sends it `number` once its
+    parent is gone.
+    """
     code = int(number)
 
     def tether() -> None:
@@ -49,7 +51,8 @@ def start(
     user: str | None = None,
     last: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own, output to `log`; `last` is what it gets if this process dies.
+    """Start a child in a session of its own, output to `log`; `last` is its signal if this process
+    dies.
 
     Call it on the main thread: the kernel ties a child to the thread that made it.
     """
@@ -72,9 +75,9 @@ def start(
 
 
 async def wait_exit(child: subprocess.Popen[bytes], timeout_s: float = math.inf) -> int | None:
-    """The child's exit status, or None if it still runs after `timeout_s` seconds.
+    """Return the child's exit status, or None if it still runs after `timeout_s` seconds.
 
-    By polling: it works on any event loop and leaves no watcher thread behind.
+    Polls, which works on any event loop and leaves no watcher thread behind.
     """
     deadline = time.monotonic() + timeout_s
     while (status := child.poll()) is None:
@@ -85,7 +88,7 @@ async def wait_exit(child: subprocess.Popen[bytes], timeout_s: float = math.inf)
 
 
 async def stop(child: subprocess.Popen[bytes], number: signal.Signals, timeout_s: float) -> int:
-    """Ask with `number`, insist with SIGKILL after `timeout_s` seconds; returns the exit status."""
+    """Send `number`, then SIGKILL after `timeout_s` seconds; return the exit status."""
     if child.poll() is None:
         child.send_signal(number)
     status = await wait_exit(child, timeout_s)
@@ -96,10 +99,10 @@ async def stop(child: subprocess.Popen[bytes], number: signal.Signals, timeout_s
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on now, and that no connection is given by chance.
+    """Return a free port of the loopback address, outside the range of connections' near ends.
 
-    The system takes the near end of a connection from a range of its own (`ip_local_port_range`). A server whose port is out of
-    that range finds it free when it is started anew: one in it was lost to a connection once in some hundred restarts under load.
+    Within that range (`ip_local_port_range`), about one restart in a hundred under load lost its
+    port to a connection.
     """
     for _ in range(100):
         port = _SERVERS[0] + secrets.randbelow(_SERVERS[1] - _SERVERS[0])
@@ -114,25 +117,27 @@ def free_port() -> int:
         _given.add(port)
         return port
     raise Misconfigured(
-        f"stop what listens on 127.0.0.1: no free port was found from {_SERVERS[0]} to {_SERVERS[1] - 1}"
+        "stop what listens on 127.0.0.1: no free port was found from "
+        f"{_SERVERS[0]} to {_SERVERS[1] - 1}"
     )
 
 
 def require_free(port: int, what: str, setting: str) -> None:
-    """Raise Misconfigured if `port` is taken, naming the setting that moves it."""
+    """Raise Misconfigured if `port` is taken; the text names the setting that moves it."""
     with socket.socket() as probe:
-        # As the children do: a connection of the last run that still lingers does not take the port.
+        # As the children do: a lingering connection of the last run does not take the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise Misconfigured(
-                f"port {port} for {what} is taken: stop what listens there, or set {setting} to a free port"
+                f"port {port} for {what} is taken: stop what listens there, "
+                f"or set {setting} to a free port"
             ) from None
 
 
 def tail(log: Path, lines: int = 12) -> str:
-    """The last lines of a log, for an error that must explain itself."""
+    """Return the last lines of a log, for an error message."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
     except OSError:

@@ -1,4 +1,4 @@
-"""Broker and database as children of a stack: killed and stopped at will, started anew on their data if they end by themselves."""
+"""Broker and database as children of a stack, restarted on their data if they end by themselves."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from deploy.embedded.supervisor import State, Status
 from shared.errors import Misconfigured, Unavailable
 
 PAUSES_S: Final = (0.2, 1.0, 2.0, 5.0, 5.0)
-"""Before each start in a row: a killed postmaster's backends go a moment later than it does, and until then no other starts."""
+"""Pause before each start in a row; a killed postmaster's backends block a new one for a moment."""
 STOP_S: Final = 15.0
 STEADY_S: Final = 60.0
-"""A server that ran this long was well: its next end is the first in a row again."""
+"""A server that ran this long was healthy: its next end starts a new row."""
 
 
 class Server(ABC):
-    """One child that answers on a port or socket; `log` has what it says, `end_signal` ends it in order."""
+    """One child that answers on a port or socket.
+
+    `log` has its output, `end_signal` ends it in order.
+    """
 
     log: Path
     end_signal: ClassVar[signal.Signals] = signal.SIGTERM
@@ -42,17 +45,19 @@ class Server(ABC):
 
     @property
     def is_lost(self) -> bool:
-        """Whether it answered once and has ended since, without having been stopped or killed by this object."""
+        """Return whether it answered once and then ended, neither stopped nor killed by this
+        object.
+        """
         return self._is_wanted and not self.running
 
     @property
     def exit_code(self) -> int | None:
-        """Its last exit, -9 for SIGKILL; None while it runs or if it never did."""
+        """Return its last exit, -9 for SIGKILL; None while it runs or if it never did."""
         return self._child.poll() if self._child else None
 
     @abstractmethod
     async def start(self, timeout_s: float = ...) -> None:
-        """Come back once it answers; raises Unavailable if it does not, Misconfigured if it cannot."""
+        """Return once it answers; raise Unavailable if it does not, Misconfigured if it cannot."""
 
     async def stop(self) -> None:
         """End it in order, or with SIGKILL when it takes more than STOP_S seconds."""
@@ -69,7 +74,7 @@ class Server(ABC):
 
 
 class Watched:
-    """Starts a server anew that ended by itself, as often in a row as there are pauses."""
+    """Restarts a server that ended by itself, as often in a row as there are pauses."""
 
     def __init__(
         self,
@@ -87,7 +92,6 @@ class Watched:
         self._restarts = 0
 
     def status(self) -> Status:
-        """What became of it so far."""
         server = self._server
         return Status(
             self._name,
@@ -99,28 +103,28 @@ class Watched:
         )
 
     async def watch(self) -> None:
-        """Comes back when it is given up."""
+        """Restart the server until it is given up, and return then."""
         in_a_row = 0
         while True:
             since = time.monotonic()
             while not self._server.is_lost:  # noqa: ASYNC110  works on any event loop, as in process.py
                 await asyncio.sleep(process.POLL_S)
             in_a_row = 0 if time.monotonic() - since > STEADY_S else in_a_row
-            said = f"it ended with status {self._server.exit_code}"
+            detail = f"it ended with status {self._server.exit_code}"
             while not self._server.running:
                 if in_a_row == len(self._pauses_s):
-                    self._tell("failed", said)
+                    self._report("failed", detail)
                     return
-                self._tell("waiting", said)
+                self._report("waiting", detail)
                 await asyncio.sleep(self._pauses_s[in_a_row])
                 in_a_row += 1
                 try:
                     await self._server.start()
                 except (Misconfigured, Unavailable, OSError) as error:
-                    said = str(error).partition("\n")[0]
+                    detail = str(error).partition("\n")[0]
             self._restarts += 1
-            self._tell("running", "it answers again")
+            self._report("running", "it answers again")
 
-    def _tell(self, state: State, said: str) -> None:
+    def _report(self, state: State, detail: str) -> None:
         self._state = state
-        self._changed(self.status(), said)
+        self._changed(self.status(), detail)

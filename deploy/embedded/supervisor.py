@@ -1,4 +1,4 @@
-"""Keeps named child processes running: started anew after a crash, ended together."""
+"""Keeps named child processes running: restarted after a crash, stopped together."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import Final, Literal
 from deploy.embedded import process
 
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Pause before the first, second … restart in a row; the last one is kept from then on."""
+"""Pause before the first, second … restart in a row; the last one applies from then on."""
 STEADY_S: Final = 20.0
-"""A child that ran this long was well: its next crash is the first in a row again."""
+"""A child that ran this long was healthy: its next crash starts a new row."""
 STOP_S: Final = 12.0
 MISCONFIGURED: Final = 2
-"""The exit status with which a child says that a person must mend a setting: it is not started again."""
+"""Exit status of a child with a wrong setting, which is not restarted."""
 
 State = Literal["running", "waiting", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
 class Program:
-    """One child: what to run, and the environment it gets on top of the supervisor's."""
+    """The command of one child; `env` is added to the supervisor's environment."""
 
     name: str
     command: Sequence[str]
@@ -37,7 +37,10 @@ class Program:
 
 @dataclass(frozen=True)
 class Status:
-    """What became of a child so far. `restarts` counts all, `exit_code` is the last exit (-9 for SIGKILL)."""
+    """The state of a child.
+
+    `restarts` counts all, `exit_code` is the last exit (-9 for SIGKILL).
+    """
 
     name: str
     state: State
@@ -60,54 +63,52 @@ class Supervisor:
         self.logs = logs
         self._backoff_s = backoff_s
         self._changed = changed
-        self._kept: dict[str, _Kept] = {}
+        self._children: dict[str, _Child] = {}
 
     def start(self, program: Program) -> None:
-        """Start a child and keep it running; a name is used once."""
-        if program.name in self._kept:
+        """Start a child and keep it running; raise ValueError for a name that is used already."""
+        if program.name in self._children:
             raise ValueError(f"{program.name} is already supervised")
-        kept = _Kept(program, self.logs / f"{program.name}.log", self._backoff_s, self._changed)
-        kept.spawn()
-        kept.watcher = asyncio.get_running_loop().create_task(
-            kept.watch(), name=f"supervise-{program.name}"
+        child = _Child(program, self.logs / f"{program.name}.log", self._backoff_s, self._changed)
+        child.spawn()
+        child.watcher = asyncio.get_running_loop().create_task(
+            child.watch(), name=f"supervise-{program.name}"
         )
-        self._kept[program.name] = kept
+        self._children[program.name] = child
 
     def status(self) -> list[Status]:
-        """One line for each child, in the order of their start."""
-        return [kept.status() for kept in self._kept.values()]
+        return [child.status() for child in self._children.values()]
 
     def pid(self, name: str) -> int | None:
-        """The process id of a running child."""
-        return self._kept[name].status().pid
+        return self._children[name].status().pid
 
     def kill(self, name: str) -> None:
-        """kill -9 a child; it is started anew."""
+        """Send SIGKILL to a child, which is then restarted."""
         self.signal(name, signal.SIGKILL)
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a child any signal, SIGSTOP and SIGCONT among them."""
         pid = self.pid(name)
         if pid is not None:
             os.kill(pid, number)
 
     async def stop(self, timeout_s: float = STOP_S) -> list[Status]:
-        """SIGTERM to all at once, SIGKILL to what runs after `timeout_s` seconds; returns how each ended."""
-        for kept in self._kept.values():
-            kept.stopping = True
-            if kept.watcher is not None:
-                kept.watcher.cancel()
+        """Send SIGTERM to all at once, and SIGKILL after `timeout_s` seconds.
+
+        Return how each ended.
+        """
+        for child in self._children.values():
+            child.stopping = True
+            if child.watcher is not None:
+                child.watcher.cancel()
         await asyncio.gather(
-            *(k.watcher for k in self._kept.values() if k.watcher is not None),
+            *(c.watcher for c in self._children.values() if c.watcher is not None),
             return_exceptions=True,
         )
-        await asyncio.gather(*(kept.end(timeout_s) for kept in self._kept.values()))
+        await asyncio.gather(*(child.end(timeout_s) for child in self._children.values()))
         return self.status()
 
 
-class _Kept:
-    """One child and its history."""
-
+class _Child:
     def __init__(
         self,
         program: Program,
@@ -131,7 +132,7 @@ class _Kept:
         self._child = process.start(
             program.command, self.log, env={**os.environ, **program.env}, cwd=program.cwd
         )
-        self._tell("running")
+        self._report("running")
 
     async def watch(self) -> None:
         in_a_row = 0
@@ -140,11 +141,11 @@ class _Kept:
             code = await process.wait_exit(self._child)
             self._exit_code = code
             if code == MISCONFIGURED:
-                self._tell("failed")
+                self._report("failed")
                 return
-            # Also after exit 0: nobody asked it to end, so it is missed.
+            # Also after exit 0: the child was not asked to end.
             in_a_row = 1 if time.monotonic() - since > STEADY_S else in_a_row + 1
-            self._tell("waiting")
+            self._report("waiting")
             await asyncio.sleep(self._backoff_s[min(in_a_row, len(self._backoff_s)) - 1])
             self._restarts += 1
             self.spawn()
@@ -153,7 +154,7 @@ class _Kept:
         if self._child is not None:
             self._exit_code = await process.stop(self._child, signal.SIGTERM, timeout_s)
         if self._state != "failed":
-            self._tell("stopped")
+            self._report("stopped")
 
     def status(self) -> Status:
         alive = self._child is not None and self._child.poll() is None
@@ -162,7 +163,7 @@ class _Kept:
             self.program.name, self._state, pid, self._restarts, self._exit_code, self.log
         )
 
-    def _tell(self, state: State) -> None:
+    def _report(self, state: State) -> None:
         self._state = state
         if self._changed is not None and not self.stopping:
             self._changed(self.status())

@@ -1,4 +1,6 @@
-"""Collective declarations and the border: batches, receipts, mismatches, and what the authority does with them."""
+"""Collective declarations and the border: batches, receipts, mismatches, and what the authority
+does with them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ BOARD: Final = Board(
                 Panel(
                     "Lists that wait",
                     "lists",
-                    "Lists in an open batch, by what is to be lodged. They leave when the batch is full or old enough.",
+                    "Lists in an open batch, by what is to be lodged. They leave when the batch "
+                    "is full or old enough.",
                     [Query("max by (kind) (crossborder_declaration_lists_waiting)", "{{kind}}")],
                     width=6,
                     stacked=True,
@@ -50,7 +53,8 @@ BOARD: Final = Board(
                 Panel(
                     "Open for, p95",
                     "s",
-                    "From a batch's first list to its lodging, by what closed it: its size or its age.",
+                    "From a batch's first list to its lodging, by what closed it: its size or its "
+                    "age.",
                     [
                         Query(
                             quantile(
@@ -69,7 +73,8 @@ BOARD: Final = Board(
                 Panel(
                     "Collective messages",
                     "messages/s",
-                    "Signed messages a second that left for the authority, or that it refused whole.",
+                    "Signed messages a second that left for the authority, or that it refused "
+                    "whole.",
                     [
                         Query(
                             rate("crossborder_declaration_batches_total", "outcome"), "{{outcome}}"
@@ -79,7 +84,8 @@ BOARD: Final = Board(
                 Panel(
                     "Lists in a message",
                     "lists",
-                    "How full a message is when it leaves: 100 is the schema's limit, few mean that age closed it.",
+                    "How full a message is when it leaves: 100 is the schema's limit, few mean "
+                    "that age closed it.",
                     [
                         Query(quantile(0.5, "crossborder_declaration_batch_lists"), "median"),
                         Query(mean("crossborder_declaration_batch_lists"), "mean"),
@@ -89,7 +95,8 @@ BOARD: Final = Board(
                 Panel(
                     "Mismatches",
                     "mismatches",
-                    "Disagreements between order, payment, waybill and list in the last 10 minutes, by the authority's code.",
+                    "Disagreements between order, payment, waybill and list in the last 10 "
+                    "minutes, by the authority's code.",
                     [
                         Query(
                             increase("crossborder_match_failures_total", "code") + " > 0",
@@ -105,17 +112,20 @@ BOARD: Final = Board(
                 Panel(
                     "Lists of past months not consolidated",
                     "lists",
-                    "Closed export lists in no numbered declaration yet: not asked for, asked for, or set aside for a person.",
+                    "Closed export lists in no numbered declaration yet: not asked for, asked "
+                    "for, or set aside for a person.",
                     [Query("max by (state) (crossborder_lists_unconsolidated)", "{{state}}")],
                     stacked=True,
                 ),
                 Panel(
                     "Days to the last day",
                     "d",
-                    "Until the time is over in which the oldest of these lists must be consolidated; nothing where there is none.",
+                    "Until the time is over in which the oldest of these lists must be "
+                    "consolidated; nothing where there is none.",
                     [
                         Query(
-                            "(max(crossborder_consolidation_due_timestamp_seconds) > 0) / 86400 - time() / 86400",
+                            "(max(crossborder_consolidation_due_timestamp_seconds) > 0) / 86400 - "
+                            "time() / 86400",
                             "days",
                         )
                     ],
@@ -131,7 +141,8 @@ BOARD: Final = Board(
                 Panel(
                     "Declarations",
                     "declarations",
-                    "What customs made of the requests, by stage; a returned one waits for its broker.",
+                    "What customs made of the requests, by stage; a returned one waits for its "
+                    "broker.",
                     [Query("max by (stage) (crossborder_consolidated_declarations)", "{{stage}}")],
                     stacked=True,
                     width=4,
@@ -144,7 +155,8 @@ BOARD: Final = Board(
                 Panel(
                     "Receipts by status",
                     "receipts/s",
-                    "120 accepted, 300 review, 500 examination, 600 held, 800 released, 899 closed, 100 returned, 700 sent back.",
+                    "120 accepted, 300 review, 500 examination, 600 held, 800 released, 899 "
+                    "closed, 100 returned, 700 sent back.",
                     [Query(rate("crossborder_receipts_total", "status") + " > 0", "{{status}}")],
                     width=9,
                 ),
@@ -165,7 +177,8 @@ BOARD: Final = Board(
                 Panel(
                     "Owed",
                     "answers",
-                    "Waybills of placed orders that the carrier owes, and lodged lists without a first receipt of the authority.",
+                    "Waybills of placed orders that the carrier owes, and lodged lists without a "
+                    "first receipt of the authority.",
                     [
                         Query(
                             'max by (party) (crossborder_party_unanswered{party!="bank"})',
@@ -177,7 +190,8 @@ BOARD: Final = Board(
                 Panel(
                     "Owed for",
                     "s",
-                    "Since when the carrier has owed the oldest waybill, and the authority the oldest receipt.",
+                    "Since when the carrier has owed the oldest waybill, and the authority the "
+                    "oldest receipt.",
                     [
                         Query(
                             age(

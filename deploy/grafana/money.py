@@ -11,7 +11,8 @@ MOVED: Final = "crossborder_captured_minor_total"
 BOARD: Final = Board(
     "crossborder-money",
     "5 Money",
-    "What was captured, refunded and assessed, how the bank answers, and whether the books hold. Amounts are in minor units.",
+    "What was captured, refunded and assessed, how the bank answers, and whether the books hold. "
+    "Amounts are in minor units.",
     [
         Row(
             "The books",
@@ -19,7 +20,8 @@ BOARD: Final = Board(
                 Panel(
                     "Invariants broken",
                     "rows",
-                    "Rows that break any invariant at the last check; anything but 0 is an incident.",
+                    "Rows that break any invariant at the last check; anything but 0 is an "
+                    "incident.",
                     [
                         Query(
                             "sum(max by (invariant) (crossborder_invariant_violations))",
@@ -64,7 +66,8 @@ BOARD: Final = Board(
                 Panel(
                     "On the accounts",
                     "minor units",
-                    "What each account of the books holds at the last check, debits positive, in minor units of its currency.",
+                    "What each account of the books holds at the last check, debits positive, in "
+                    "minor units of its currency.",
                     [
                         Query(
                             "max by (account, currency) (crossborder_ledger_balance_minor) != 0",
@@ -105,7 +108,8 @@ BOARD: Final = Board(
                 Panel(
                     "Calls to the bank",
                     "calls/s",
-                    "HTTP calls by outcome; anything but `ok` leaves the outcome unknown, and the bank is asked again by the same key.",
+                    "HTTP calls by outcome; anything but `ok` leaves the outcome unknown, and the "
+                    "bank is asked again by the same key.",
                     [
                         Query(
                             rate("crossborder_party_calls_total", "outcome", 'party="bank"'),
@@ -134,7 +138,8 @@ BOARD: Final = Board(
                 Panel(
                     "Open instructions",
                     "instructions",
-                    "Instructions the bank has not answered; above 20,000 the intake is paused. Unknown: asked twice or more.",
+                    "Instructions the bank has not answered; above 20,000 the intake is paused. "
+                    "Unknown: asked twice or more.",
                     [
                         Query('max(crossborder_effects_open{service="payments"})', "open"),
                         Query('max(crossborder_effects_unknown{service="payments"})', "unknown"),
@@ -166,7 +171,8 @@ BOARD: Final = Board(
                 Panel(
                     "Bills that wait for a person",
                     "bills",
-                    "Tax bills of the authority by why they wait: far off what was assessed, missing, contradicted, voided, overdue.",
+                    "Tax bills of the authority by why they wait: far off what was assessed, "
+                    "missing, contradicted, voided, overdue.",
                     [Query("max by (reason) (crossborder_tax_bill_cases)", "{{reason}}")],
                     width=12,
                     height=6,
@@ -175,7 +181,8 @@ BOARD: Final = Board(
                 Panel(
                     "Deposit at customs",
                     "minor units",
-                    "What of the deposit is free, what is reserved for tax not paid yet, and what it cannot cover.",
+                    "What of the deposit is free, what is reserved for tax not paid yet, and what "
+                    "it cannot cover.",
                     [Query("max by (state) (crossborder_guarantee_minor)", "{{state}}")],
                     width=12,
                     height=6,
@@ -200,7 +207,8 @@ BOARD: Final = Board(
                 Panel(
                     "Refused by tax",
                     "orders",
-                    "Orders refused in the last 10 minutes, by customs' code: 1313 the yearly limit, -621005 the single limit.",
+                    "Orders refused in the last 10 minutes, by customs' code: 1313 the yearly "
+                    "limit, -621005 the single limit.",
                     [
                         Query(
                             increase("crossborder_quota_refusals_total", "code") + " > 0",
@@ -212,7 +220,8 @@ BOARD: Final = Board(
                 Panel(
                     "Tax rules refused",
                     "processes",
-                    "Processes of tax whose rule files changed and are refused: they go on by the rules before them.",
+                    "Processes of tax whose rule files changed and are refused: they go on by the "
+                    "rules before them.",
                     [Query("sum(crossborder_tax_rules_refused)", "refused")],
                     width=6,
                     good_below=1,

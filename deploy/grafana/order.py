@@ -1,4 +1,6 @@
-"""The way of an order: how many stand where, how long each stage takes, and where they leave the way."""
+"""The way of an order: how many stand where, how long each stage takes, and where they leave the
+way.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ STAGES: Final = "crossborder_order_stage_seconds"
 BOARD: Final = Board(
     "crossborder-order",
     "2 The way of an order",
-    "From submission to release or refusal: what comes in, where it stands, how long each stage takes.",
+    "From submission to release or refusal: what comes in, where it stands, how long each stage "
+    "takes.",
     [
         Row(
             "In and out",
@@ -26,11 +29,13 @@ BOARD: Final = Board(
                 Panel(
                     "Share refused",
                     "percentunit",
-                    "Share of the ended orders that ended rejected, 5 minutes. A jump is a rule, a bank or a shop that changed.",
+                    "Share of the ended orders that ended rejected, 5 minutes. A jump is a rule, "
+                    "a bank or a shop that changed.",
                     [
                         Query(
                             'sum(rate(crossborder_orders_total{state="rejected"}[5m])) '
-                            '/ sum(rate(crossborder_orders_total{state=~"fulfilled|rejected|cancelled|returned"}[5m]))',
+                            '/ sum(rate(crossborder_orders_total{state=~"fulfilled|rejected|'
+                            'cancelled|returned"}[5m]))',
                             "rejected",
                         )
                     ],
@@ -40,7 +45,8 @@ BOARD: Final = Board(
                 Panel(
                     "Unknown fields",
                     "fields/s",
-                    "Fields of submissions that nobody knows: ignored, but a shop may mean something by them.",
+                    "Fields of submissions that nobody knows: ignored, but a shop may mean "
+                    "something by them.",
                     [
                         Query(
                             rate("crossborder_ignored_fields_total", "service", 'service="orders"'),
@@ -65,7 +71,8 @@ BOARD: Final = Board(
                 Panel(
                     "Age of the oldest",
                     "s",
-                    "Since the oldest order of a state was heard of. `lodged` may wait for the authority, `awaits_order` for a shop.",
+                    "Since the oldest order of a state was heard of. `lodged` may wait for the "
+                    "authority, `awaits_order` for a shop.",
                     [
                         Query(
                             age("crossborder_orders_oldest_open_timestamp_seconds", "state"),
@@ -89,13 +96,15 @@ BOARD: Final = Board(
                 Panel(
                     "95 of 100 to the end of each stage",
                     "s",
-                    "From the first record about an order to the end of a stage: 95 of 100 are faster.",
+                    "From the first record about an order to the end of a stage: 95 of 100 are "
+                    "faster.",
                     [Query(quantile(0.95, STAGES, "stage"), "{{stage}}")],
                 ),
                 Panel(
                     "95 of 100 to release, by corridor",
                     "s",
-                    "From the first record about an order to its release, by corridor: 95 of 100 are faster.",
+                    "From the first record about an order to its release, by corridor: 95 of 100 "
+                    "are faster.",
                     [Query(quantile(0.95, STAGES, "corridor", 'stage="release"'), "{{corridor}}")],
                 ),
             ],
@@ -117,7 +126,8 @@ BOARD: Final = Board(
                 Panel(
                     "Records by what became of them",
                     "records/s",
-                    "`duplicate` is the inbox at work, `parked` waits behind a dead letter, `dead-letter` was given up.",
+                    "`duplicate` is the inbox at work, `parked` waits behind a dead letter, "
+                    "`dead-letter` was given up.",
                     [
                         Query(
                             rate("crossborder_events_processed_total", "outcome") + " > 0",
@@ -128,7 +138,8 @@ BOARD: Final = Board(
                 Panel(
                     "Verified sales",
                     "orders/s",
-                    "Orders a second with three matching documents and a release, by corridor; synthetic ones are not counted.",
+                    "Orders a second with three matching documents and a release, by corridor; "
+                    "synthetic ones are not counted.",
                     [
                         Query(
                             rate("crossborder_verified_sales_total", "corridor") + " > 0",

@@ -55,10 +55,12 @@ def _burn(p: Promise) -> Panel:
     return Panel(
         f"Burn: {p.title.lower()}",
         "times",
-        "How many times faster than allowed the budget is spent. A page at 14.4 (1 h) or 6 (6 h), a ticket at 1 (3 d).",
+        "How many times faster than allowed the budget is spent. A page at 14.4 (1 h) or 6 (6 h), "
+        "a ticket at 1 (3 d).",
         [
             Query(
-                f'crossborder:slo_errors:ratio_rate{window}{{slo="{p.slo}"}} / on (slo) crossborder:slo_error_budget:ratio',
+                f'crossborder:slo_errors:ratio_rate{window}{{slo="{p.slo}"}} '
+                "/ on (slo) crossborder:slo_error_budget:ratio",
                 window,
             )
             for window in ("5m", "1h", "6h")
@@ -74,7 +76,8 @@ FIRING: Final = 'ALERTS{alertname=~"Crossborder.+", alertstate="firing", severit
 BOARD: Final = Board(
     "crossborder-well",
     "1 Is it well?",
-    "The first board to open: the promises and what is left of them, what fires, and traffic, latency, errors, saturation.",
+    "The first board to open: the promises and what is left of them, what fires, and traffic, "
+    "latency, errors, saturation.",
     [
         Row(
             "Promises",
@@ -83,7 +86,8 @@ BOARD: Final = Board(
                 Panel(
                     "Budget left of 30 days",
                     "percentunit",
-                    "What is left of the errors each promise allows in 30 days; 0 is spent, below 0 the promise is broken.",
+                    "What is left of the errors each promise allows in 30 days; 0 is spent, below "
+                    "0 the promise is broken.",
                     [Query("crossborder:slo_error_budget_remaining:ratio", "{{slo}}")],
                     kind="stat",
                     width=6,
@@ -93,7 +97,8 @@ BOARD: Final = Board(
                 Panel(
                     "Alerts that fire",
                     "alerts",
-                    "Alerts of this product that fire now; the watchdog, which always fires, is not counted.",
+                    "Alerts of this product that fire now; the watchdog, which always fires, is "
+                    "not counted.",
                     [Query(f"sum({FIRING}) or vector(0)", "firing")],
                     kind="stat",
                     width=3,
@@ -125,14 +130,16 @@ BOARD: Final = Board(
                 Panel(
                     "From the first record to release",
                     "s",
-                    "Time from the first record about an order to the release of its goods, waits at the authority included.",
+                    "Time from the first record about an order to the release of its goods, waits "
+                    "at the authority included.",
                     quantiles("crossborder_order_stage_seconds", 'stage="release"'),
                     good_below=60,
                 ),
                 Panel(
                     "The synthetic order",
                     "s",
-                    "Since the last synthetic order came to its expected end; one goes out a minute, so more than 3 minutes is bad.",
+                    "Since the last synthetic order came to its expected end; one goes out a "
+                    "minute, so more than 3 minutes is bad.",
                     [
                         Query(
                             age("crossborder_probe_last_success_timestamp_seconds", ""),
@@ -155,7 +162,8 @@ BOARD: Final = Board(
                 Panel(
                     "Records given up",
                     "records",
-                    "Dead letters of the last 10 minutes by reason; each holds its order back until it is replayed.",
+                    "Dead letters of the last 10 minutes by reason; each holds its order back "
+                    "until it is replayed.",
                     [
                         Query(
                             increase("crossborder_dead_letters_total", "service, reason") + " > 0",
@@ -167,7 +175,8 @@ BOARD: Final = Board(
                 Panel(
                     "Queue delay, p95",
                     "s",
-                    "How long the oldest record of a batch had waited in its topic: what users feel first.",
+                    "How long the oldest record of a batch had waited in its topic: what users "
+                    "feel first.",
                     [
                         Query(
                             quantile(0.95, "crossborder_event_queue_delay_seconds", "service"),
@@ -178,7 +187,8 @@ BOARD: Final = Board(
                 Panel(
                     "Event loop lag",
                     "s",
-                    "How late a program's event loop woke, the worst of the last 15 seconds; above 0.5 s it is blocked.",
+                    "How late a program's event loop woke, the worst of the last 15 seconds; "
+                    "above 0.5 s it is blocked.",
                     [Query("max by (service) (crossborder_event_loop_lag_seconds)", "{{service}}")],
                     good_below=0.5,
                 ),

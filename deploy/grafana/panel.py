@@ -16,7 +16,10 @@ OWN: Final = frozenset({"s", "percentunit", "bytes", "none", "bool_yes_no"})
 
 @dataclass(frozen=True)
 class Query:
-    """One expression of PromQL; `legend` names its series, with `{{label}}` for what tells them apart."""
+    """One expression of PromQL.
+
+    `legend` names its series, with `{{label}}` for what tells them apart.
+    """
 
     expr: str
     legend: str
@@ -24,7 +27,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel. `unit` is one of OWN or a word; `good_below` and `good_above` colour what is out of bounds."""
+    """One panel.
+
+    `unit` is one of OWN or a word; `good_below` and `good_above` colour what is out of bounds.
+    """
 
     title: str
     unit: str
@@ -96,7 +102,10 @@ class Board:
 
 
 def as_json(board: Board) -> dict[str, Any]:
-    """The board as Grafana reads it. Nothing in it depends on the time or the machine, so the same code makes the same file."""
+    """The board as Grafana reads it.
+
+    Nothing in it depends on the time or the machine, so the same code makes the same file.
+    """
     return {
         "uid": board.uid,
         "title": board.title,
@@ -112,48 +121,75 @@ def as_json(board: Board) -> dict[str, Any]:
         "annotations": {"list": [_alerts_as_annotations()]},
         "links": [
             {
-                "title": "crossborder", "type": "dashboards", "tags": ["crossborder"], "asDropdown": True, "includeVars": False,
-                "keepTime": True, "icon": "external link", "targetBlank": False, "tooltip": "", "url": "",
+                "title": "crossborder",
+                "type": "dashboards",
+                "tags": ["crossborder"],
+                "asDropdown": True,
+                "includeVars": False,
+                "keepTime": True,
+                "icon": "external link",
+                "targetBlank": False,
+                "tooltip": "",
+                "url": "",
             }
         ],
         "templating": {"list": [_variable(name, query) for name, query in board.variables]},
         "panels": _placed(board.rows),
-    }  # fmt: skip
+    }
 
 
 def _alerts_as_annotations() -> dict[str, Any]:
     return {
-        "name": "alerts that fired", "datasource": DATASOURCE, "enable": True, "iconColor": "red",
+        "name": "alerts that fired",
+        "datasource": DATASOURCE,
+        "enable": True,
+        "iconColor": "red",
         "expr": 'ALERTS{alertname=~"Crossborder.+", alertstate="firing", severity!="none"}',
-        "titleFormat": "{{alertname}}", "textFormat": "{{severity}}", "step": "15s",
-    }  # fmt: skip
+        "titleFormat": "{{alertname}}",
+        "textFormat": "{{severity}}",
+        "step": "15s",
+    }
 
 
 def _variable(name: str, query: str) -> dict[str, Any]:
     return {
-        "name": name, "label": name, "type": "query", "datasource": DATASOURCE, "refresh": 2, "sort": 1,
-        "query": {"query": query, "refId": name}, "definition": query, "includeAll": False, "multi": False,
-    }  # fmt: skip
+        "name": name,
+        "label": name,
+        "type": "query",
+        "datasource": DATASOURCE,
+        "refresh": 2,
+        "sort": 1,
+        "query": {"query": query, "refId": name},
+        "definition": query,
+        "includeAll": False,
+        "multi": False,
+    }
 
 
 def _placed(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Panels from left to right, a new line where the width is used up, each with an id of its own."""
-    found: list[dict[str, Any]] = []
+    """Lay panels out from left to right, with a new line where the width is used up."""
+    panels: list[dict[str, Any]] = []
     top = 0
     for row in rows:
-        found.append({
-            "id": len(found) + 1, "type": "row", "title": row.title, "collapsed": False, "panels": [],
-            "gridPos": {"x": 0, "y": top, "w": WIDTH, "h": 1},
-        })  # fmt: skip
+        panels.append(
+            {
+                "id": len(panels) + 1,
+                "type": "row",
+                "title": row.title,
+                "collapsed": False,
+                "panels": [],
+                "gridPos": {"x": 0, "y": top, "w": WIDTH, "h": 1},
+            }
+        )
         top, left, tallest = top + 1, 0, 0
         for panel in row.panels:
             if left + panel.width > WIDTH:
                 top, left, tallest = top + tallest, 0, 0
             place = {"x": left, "y": top, "w": panel.width, "h": panel.height}
-            found.append({"id": len(found) + 1, "gridPos": place, **_panel(panel)})
+            panels.append({"id": len(panels) + 1, "gridPos": place, **_panel(panel)})
             left, tallest = left + panel.width, max(tallest, panel.height)
         top += tallest
-    return found
+    return panels
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
@@ -164,34 +200,42 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "datasource": DATASOURCE,
         "targets": [
             {
-                "refId": chr(ord("A") + n), "datasource": DATASOURCE, "expr": query.expr, "legendFormat": query.legend,
-                "range": panel.kind == "timeseries", "instant": panel.kind != "timeseries",
+                "refId": chr(ord("A") + n),
+                "datasource": DATASOURCE,
+                "expr": query.expr,
+                "legendFormat": query.legend,
+                "range": panel.kind == "timeseries",
+                "instant": panel.kind != "timeseries",
                 "format": "table" if panel.kind == "table" else "time_series",
             }
             for n, query in enumerate(panel.queries)
         ],
         "fieldConfig": {"defaults": _field(panel), "overrides": []},
         "options": _options(panel.kind),
-    }  # fmt: skip
+    }
 
 
 def _field(panel: Panel) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "unit": panel.unit if panel.unit in OWN else f"suffix: {panel.unit}",
         "color": {"mode": "thresholds" if panel.kind == "stat" else "palette-classic"},
         "thresholds": {"mode": "absolute", "steps": _steps(panel)},
         "noValue": "–",
     }
     if panel.most is not None:
-        found |= {"min": 0, "max": panel.most}
+        defaults |= {"min": 0, "max": panel.most}
     if panel.kind == "timeseries":
         bounded = panel.good_below is not None or panel.good_above is not None
-        found["custom"] = {
-            "drawStyle": "line", "lineWidth": 1, "fillOpacity": 25 if panel.stacked else 8, "showPoints": "never", "spanNulls": False,
+        defaults["custom"] = {
+            "drawStyle": "line",
+            "lineWidth": 1,
+            "fillOpacity": 25 if panel.stacked else 8,
+            "showPoints": "never",
+            "spanNulls": False,
             "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
             "thresholdsStyle": {"mode": "line" if bounded else "off"},
-        }  # fmt: skip
-    return found
+        }
+    return defaults
 
 
 def _steps(panel: Panel) -> list[dict[str, Any]]:
@@ -216,7 +260,13 @@ def _options(kind: Kind) -> dict[str, Any]:
     if kind == "stat":
         return {
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-            "colorMode": "background", "graphMode": "none", "textMode": "auto", "orientation": "auto", "justifyMode": "auto",
-            "wideLayout": True, "showPercentChange": False, "percentChangeColorMode": "standard",
-        }  # fmt: skip
+            "colorMode": "background",
+            "graphMode": "none",
+            "textMode": "auto",
+            "orientation": "auto",
+            "justifyMode": "auto",
+            "wideLayout": True,
+            "showPercentChange": False,
+            "percentChangeColorMode": "standard",
+        }
     return {"showHeader": True, "cellHeight": "sm"}

@@ -9,7 +9,8 @@ from deploy.grafana.panel import Board, Panel, Query, Row, age, increase, quanti
 BOARD: Final = Board(
     "crossborder-platform",
     "6 Kafka and PostgreSQL",
-    "Broker and database as the programs feel them: what waits, what is acknowledged, how long a transaction takes.",
+    "Broker and database as the programs feel them: what waits, what is acknowledged, how long a "
+    "transaction takes.",
     [
         Row(
             "Kafka",
@@ -23,13 +24,15 @@ BOARD: Final = Board(
                 Panel(
                     "Acknowledged",
                     "records/s",
-                    "Records a second that the broker acknowledged, by the service that wrote them.",
+                    "Records a second that the broker acknowledged, by the service that wrote "
+                    "them.",
                     [Query(rate("crossborder_outbox_published_total", "service"), "{{service}}")],
                 ),
                 Panel(
                     "Time to acknowledge, p95",
                     "s",
-                    "From sending a batch of the outbox to its last acknowledgement: 95 of 100 less.",
+                    "From sending a batch of the outbox to its last acknowledgement: 95 of 100 "
+                    "less.",
                     [
                         Query(
                             quantile(0.95, "crossborder_outbox_publish_seconds", "service"),
@@ -63,7 +66,8 @@ BOARD: Final = Board(
                 Panel(
                     "Rebalances, producers given up, batches fenced",
                     "times",
-                    "In the last 10 minutes. `overtaken` is harmless, `gap` is records that are missing from the log.",
+                    "In the last 10 minutes. `overtaken` is harmless, `gap` is records that are "
+                    "missing from the log.",
                     [
                         Query(
                             increase("crossborder_consumer_rebalances_total", "service") + " > 0",
@@ -101,14 +105,16 @@ BOARD: Final = Board(
                 Panel(
                     "Waiting for a connection",
                     "tasks",
-                    "Tasks that wait for a connection of the pool, the most of the last 15 seconds.",
+                    "Tasks that wait for a connection of the pool, the most of the last 15 "
+                    "seconds.",
                     [Query("max by (service) (crossborder_db_pool_waiting)", "{{service}}")],
                     width=6,
                 ),
                 Panel(
                     "Time of a transaction, p95",
                     "s",
-                    "Time of one batch, its commit included: the database's health as the services feel it.",
+                    "Time of one batch, its commit included: the database's health as the "
+                    "services feel it.",
                     [
                         Query(
                             quantile(0.95, "crossborder_event_processing_seconds", "service"),
@@ -120,7 +126,8 @@ BOARD: Final = Board(
                 Panel(
                     "Batches tried again",
                     "times",
-                    "Batches of the last 10 minutes that were tried again because database or broker did not answer.",
+                    "Batches of the last 10 minutes that were tried again because database or "
+                    "broker did not answer.",
                     [Query(increase("crossborder_batch_retries_total", "service"), "{{service}}")],
                     width=6,
                     good_below=1,
@@ -133,10 +140,12 @@ BOARD: Final = Board(
                 Panel(
                     "Processes that ended themselves",
                     "times",
-                    "In the last hour, by reason: the watchdog, a dependency that stayed away, or an error nobody foresaw.",
+                    "In the last hour, by reason: the watchdog, a dependency that stayed away, or "
+                    "an error nobody foresaw.",
                     [
                         Query(
-                            "sum by (service, reason) (increase(crossborder_process_ends_total[1h])) > 0",
+                            "sum by (service, reason) "
+                            "(increase(crossborder_process_ends_total[1h])) > 0",
                             "{{service}}: {{reason}}",
                         )
                     ],
@@ -158,10 +167,12 @@ BOARD: Final = Board(
                 Panel(
                     "Series of each program",
                     "series",
-                    "Time series in each program's last scrape; they must not grow with the orders.",
+                    "Time series in each program's last scrape; they must not grow with the "
+                    "orders.",
                     [
                         Query(
-                            'max by (program) (scrape_samples_post_metric_relabeling{job="crossborder"})',
+                            "max by (program) "
+                            '(scrape_samples_post_metric_relabeling{job="crossborder"})',
                             "{{program}}",
                         )
                     ],

@@ -1,4 +1,6 @@
-"""One service: what it takes in, how fast, what waits inside it, and whether its process is healthy."""
+"""One service: what it takes in, how fast, what waits inside it, and whether its process is
+healthy.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,15 @@ BOARD: Final = Board(
                 Panel(
                     "Records in a batch",
                     "records",
-                    "Mean number of records handled in one transaction: grows with the load, and the throughput with it.",
+                    "Mean number of records handled in one transaction: grows with the load, and "
+                    "the throughput with it.",
                     [Query(mean("crossborder_event_batch_records", "service", THIS), "mean")],
                 ),
                 Panel(
                     "Queue delay, p95",
                     "s",
-                    "How long the oldest record of a batch had waited in its topic: 95 of 100 batches less.",
+                    "How long the oldest record of a batch had waited in its topic: 95 of 100 "
+                    "batches less.",
                     [
                         Query(
                             quantile(0.95, "crossborder_event_queue_delay_seconds", "topic", THIS),
@@ -54,10 +58,12 @@ BOARD: Final = Board(
                 Panel(
                     "Lag by partition",
                     "records",
-                    "Records that wait in each partition; one that stands while the others shrink is stuck.",
+                    "Records that wait in each partition; one that stands while the others shrink "
+                    "is stuck.",
                     [
                         Query(
-                            f"max by (topic, partition) (crossborder_consumer_lag_records{{{HERE}}}) > 0",
+                            "max by (topic, partition) "
+                            f"(crossborder_consumer_lag_records{{{HERE}}}) > 0",
                             "{{topic}}/{{partition}}",
                         )
                     ],
@@ -65,7 +71,8 @@ BOARD: Final = Board(
                 Panel(
                     "Since the last batch, the last poll",
                     "s",
-                    "An idle service commits no batch but is polled all the time; a poll that is long ago is a consumer that hangs.",
+                    "An idle service commits no batch but is polled all the time; a poll that is "
+                    "long ago is a consumer that hangs.",
                     [
                         Query(
                             age(
@@ -91,7 +98,8 @@ BOARD: Final = Board(
                 Panel(
                     "Outbox",
                     "records",
-                    "Records decided but not yet acknowledged by the broker; above 20,000 the intake is paused.",
+                    "Records decided but not yet acknowledged by the broker; above 20,000 the "
+                    "intake is paused.",
                     [Query(f"max(crossborder_outbox_pending_records{{{THIS}}})", "pending")],
                 ),
                 Panel(
@@ -107,7 +115,8 @@ BOARD: Final = Board(
                 Panel(
                     "Instructions, held orders, parked records",
                     "none",
-                    "Open instructions to an outside party, orders held behind a dead letter, and the records that wait with them.",
+                    "Open instructions to an outside party, orders held behind a dead letter, and "
+                    "the records that wait with them.",
                     [
                         Query(f"max(crossborder_effects_open{{{THIS}}})", "instructions"),
                         Query(f"max(crossborder_held_orders{{{THIS}}})", "held orders"),
@@ -138,7 +147,8 @@ BOARD: Final = Board(
                 Panel(
                     "Event loop lag",
                     "s",
-                    "How late the event loop woke, the worst of the last 15 seconds; above 0.5 s it is blocked.",
+                    "How late the event loop woke, the worst of the last 15 seconds; above 0.5 s "
+                    "it is blocked.",
                     [
                         Query(
                             f"max by (instance) (crossborder_event_loop_lag_seconds{{{THIS}}})",

@@ -1,4 +1,4 @@
-"""Makes submissions that keep every rule, the same ones for the same seed."""
+"""Generates valid submissions, the same ones for the same seed."""
 
 # ruff: noqa: S107
 # A token here is a word of the bank's sandbox and no secret.
@@ -18,10 +18,10 @@ from typing import Any, Final
 from shared.clock import BEIJING
 
 PLACED_AT: Final = datetime(2026, 11, 23, 9, 0, tzinfo=BEIJING)
-"""When sample orders are placed, unless the caller says now."""
+"""When sample orders are placed by default."""
 
 PERSONS: Final = 700_000
-"""Buyers drawn at random have numbers below this; those above are for whoever needs a buyer of their own."""
+"""Buyers drawn at random have numbers below this; higher numbers are free for other uses."""
 
 _CATALOGUE: Final[dict[str, Any]] = tomllib.loads(
     (Path(__file__).parent / "catalogue.toml").read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ SAMPLES: Final[tuple[str, ...]] = tuple(_CATALOGUE["samples"])
 PLAIN: Final[tuple[str, ...]] = tuple(
     name for name in SAMPLES if _CATALOGUE["samples"][name].get("plain", True)
 )
-"""The samples that are fulfilled if nothing is rehearsed."""
+"""The samples that are fulfilled without a word of the sandbox."""
 
 _AREAS: Final = ("110101", "310101")
 _SHARE: Final = Decimal("0.7")  # of consumption tax and VAT, within the limits of retail import
@@ -51,31 +51,20 @@ def submission(
     person: int | None = None,
     tax_withheld: str | None = None,
 ) -> dict[str, Any]:
-    """A submission of `order.submitted.v1`.
+    """Return a submission of `order.submitted.v1`; raise KeyError for an unknown sample.
 
-    `marker` holds words for carrier and authority, joined by "."; `person` picks the buyer, else the seed does;
-    `tax_withheld` replaces what the catalogue's rates give for an import. Raises KeyError for a sample that is none.
+    `marker` has words for carrier and authority, joined by ".". `person` picks the buyer, otherwise
+    the seed does. `tax_withheld` replaces the tax of an import by the catalogue's rates.
     """
     chosen = _CATALOGUE["samples"][sample]
     to = _CATALOGUE["destinations"][chosen["to"]]
-    drawn = Random(
-        int.from_bytes(blake2b(f"{prefix}|{seed}|{number}".encode(), digest_size=8).digest())
-    )
+    seed_text = f"{prefix}|{seed}|{number}".encode()
+    drawn = Random(int.from_bytes(blake2b(seed_text, digest_size=8).digest()))
     index = drawn.randrange(PERSONS) if person is None else person
-    lines = [
-        _line(n, _CATALOGUE["goods"][name], drawn) for n, name in enumerate(chosen["goods"], 1)
-    ]
-    goods_value, freight = sum(_fen(line["total"]) for line in lines), _fen(to["freight"])
-    tax = (
-        _fen(tax_withheld)
-        if tax_withheld is not None
-        else _tax(chosen["goods"], lines, freight)
-        if chosen["to"] == "CN"
-        else 0
-    )
+    goods = [_CATALOGUE["goods"][name] for name in chosen["goods"]]
+    lines = [_line(line_no, each, drawn) for line_no, each in enumerate(goods, 1)]
     buyer = _person(index, chosen["to"], to)
-    place = to["places"][index % len(to["places"])]
-    merchant = _CATALOGUE["goods"][chosen["goods"][0]]["origin"]
+    merchant = goods[0]["origin"]
     return {
         "order_no": f"{prefix}-{at:%Y%m%d}-{number:06d}" + (f"~{marker}" if marker else ""),
         "placed_at": at.isoformat(timespec="seconds"),
@@ -84,28 +73,49 @@ def submission(
         "platform": dict(_CATALOGUE["platform"]),
         "merchant": {**_CATALOGUE["merchants"][merchant], "country": merchant},
         "buyer": buyer,
-        "consignee": {
-            "name": buyer["name"],
-            "phone": buyer["phone"],
-            "country": chosen["to"],
-            "region": place["region"],
-            "city": place["city"],
-            "address": place["street"].format(n=1 + index % 97),
-            "postcode": place["postcode"],
-        },
-        "payment": {
-            **_CATALOGUE["payment"],
-            "token": token,
-            "payer": {name: buyer[name] for name in ("name", "id_type", "id_number")},
-        },
+        "consignee": _consignee(index, chosen["to"], to, buyer),
+        "payment": _payment(token, buyer),
         "currency": to["currency"],
         "lines": lines,
+        **_amounts(chosen, lines, _fen(to["freight"]), tax_withheld),
+    }
+
+
+def _payment(token: str, buyer: dict[str, Any]) -> dict[str, Any]:
+    payer = {name: buyer[name] for name in ("name", "id_type", "id_number")}
+    return {**_CATALOGUE["payment"], "token": token, "payer": payer}
+
+
+def _amounts(
+    sample: dict[str, Any], lines: list[dict[str, Any]], freight: int, tax_withheld: str | None
+) -> dict[str, str]:
+    goods_value = sum(_fen(line["total"]) for line in lines)
+    if tax_withheld is not None:
+        tax = _fen(tax_withheld)
+    else:
+        tax = _tax(sample["goods"], lines, freight) if sample["to"] == "CN" else 0
+    return {
         "goods_value": _text(goods_value),
         "freight": _text(freight),
         "insurance": "0.00",
         "discount": "0.00",
         "tax_withheld": _text(tax),
         "amount_paid": _text(goods_value + freight + tax),
+    }
+
+
+def _consignee(
+    index: int, country: str, to: dict[str, Any], buyer: dict[str, Any]
+) -> dict[str, Any]:
+    place = to["places"][index % len(to["places"])]
+    return {
+        "name": buyer["name"],
+        "phone": buyer["phone"],
+        "country": country,
+        "region": place["region"],
+        "city": place["city"],
+        "address": place["street"].format(n=1 + index % 97),
+        "postcode": place["postcode"],
     }
 
 
@@ -130,7 +140,10 @@ def _line(number: int, goods: dict[str, Any], drawn: Random) -> dict[str, Any]:
 
 
 def _tax(names: list[str], lines: list[dict[str, Any]], freight: int) -> int:
-    """What the catalogue's rates give, each line to the fen: 70 % within the limit, in full for one piece above it."""
+    """Return the tax by the catalogue's rates, rounded per line to the fen.
+
+    Within the limit 70 % of it is due, for one piece above it all.
+    """
     total = sum(_fen(line["total"]) for line in lines)
     tax = 0
     for name, line in zip(names, lines, strict=True):
@@ -179,7 +192,9 @@ def _person(index: int, country: str, to: dict[str, Any]) -> dict[str, Any]:
 
 
 def resident_id(index: int, areas: Sequence[str] = _AREAS) -> str:
-    """The identity number of the index-th invented person, all born in 1900: valid in form, and nobody's."""
+    """Return the identity number of an invented person born in 1900: valid in form,
+    and nobody's.
+    """
     area, rest = divmod(index, 365 * 999)
     sequence, day = divmod(rest, 365)
     body = f"{areas[area % len(areas)]}{_day_of_1900(day)}{sequence + 1:03d}"
@@ -193,7 +208,7 @@ def _day_of_1900(day: int) -> str:
 
 
 def _fen(text: str) -> int:
-    """Minor units of an amount with two decimals: every currency of the catalogue has two."""
+    """Return the minor units of an amount; every currency of the catalogue has two decimals."""
     return int(text.replace(".", ""))
 
 

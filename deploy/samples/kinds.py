@@ -1,4 +1,4 @@
-"""The kinds of days an order can have: what to publish for each, and the end that is right for it."""
+"""Kinds of sample orders: the records to publish for each, and their right ends."""
 
 # ruff: noqa: S106
 # A token here is a word of the bank's sandbox and no secret.
@@ -23,15 +23,15 @@ PARTLY_RETURNED: Final = "order.partly-returned.v1"
 DEAD_LETTER: Final = "dead-letter"
 
 YEARLY_ORDERS: Final = 4
-"""Handbags of 6,800 and freight: three are within 26,000 a year, the fourth is not, whichever is heard last."""
+"""Handbags of 6,800 and freight: three are within 26,000 a year, the fourth is above it."""
 
 
 @dataclass(frozen=True)
 class Record:
     """One record for `orders.submissions`.
 
-    `delay_s` after the case began; or, for who can see it: `when`, once the order is in one of these states; `once`, when this
-    is on its timeline.
+    It is published `delay_s` seconds after the case began. A publisher that follows the order waits
+    instead until it is in a state of `when`, or until `once` is on its timeline.
     """
 
     order_no: str
@@ -45,7 +45,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Case:
-    """One rehearsal of a kind. `ends` are right for each order of it; where `counts` is given, so many of each end."""
+    """One rehearsal of a kind.
+
+    `ends` has the right ends of each order; `counts`, where given, how many orders have each end.
+    """
 
     kind: str
     records: tuple[Record, ...]
@@ -56,9 +59,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Kind:
-    """What is rehearsed. `code` is the refusal's own; `verdict` what a submission that came again is answered; `bill` what
-    becomes of the tax bill, where that is what is rehearsed: the state of its payment and who bears the difference, or why a
-    person must look at it. `verdict_of_person`: how a person settles the case of payments that the order becomes.
+    """One kind of rehearsal.
+
+    `code` is the refusal's code, `verdict` the answer to a repeated submission. `bill` is the end
+    of the tax bill: the state of its payment and who bears the difference, or why a person decides.
+    `verdict_of_person` is how a person settles the order's case of payments.
     """
 
     name: str
@@ -71,7 +76,7 @@ class Kind:
 
 
 class _Draft:
-    """A case being written."""
+    """A case under construction."""
 
     def __init__(self, kind: str, number: int, seed: int, prefix: str, at: datetime) -> None:
         self.kind, self.number, self.seed, self.prefix, self.at = kind, number, seed, prefix, at
@@ -83,7 +88,7 @@ class _Draft:
     def order(
         self, *ends: str, sample: str | None = None, offset: int = 0, **how: Any
     ) -> dict[str, Any]:
-        """An order of the case and its submission."""
+        """Add an order to the case and return its submission."""
         number = self.number + offset
         made = submission(
             sample or PLAIN[number % len(PLAIN)],
@@ -108,13 +113,13 @@ class _Draft:
         more: Mapping[str, Any] | None = None,
         **how: Any,
     ) -> None:
-        asked = {
+        request = {
             "platform": {"code": made["platform"]["code"]},
             "order_no": made["order_no"],
             "reason": reason,
             **(more or {}),
         }
-        self.publish(made["order_no"], _json(asked), wire_type, **how)
+        self.publish(made["order_no"], _json(request), wire_type, **how)
 
     def publish(self, order_no: str, value: bytes, wire_type: str, **how: Any) -> Record:
         event_id = uuid5(NAMESPACE, f"sample:{self.seed}:{order_no}:{len(self.records)}")
@@ -126,7 +131,7 @@ class _Draft:
 def case_of(
     kind: str, number: int, *, seed: int, prefix: str = "DEMO", at: datetime = PLACED_AT
 ) -> Case:
-    """One case of a kind; takes the numbers from `number`, at most 10 of them. Raises KeyError for a kind that is none."""
+    """Return a case of a kind, with at most 10 order numbers from `number`; raise KeyError."""
     draft = _Draft(kind, number, seed, prefix, at)
     KINDS[kind].make(draft)
     return Case(kind, tuple(draft.records), draft.orders, draft.ends, draft.counts)
@@ -135,7 +140,7 @@ def case_of(
 def plain(
     count: int, *, seed: int, prefix: str = "DEMO", at: datetime = PLACED_AT
 ) -> Iterator[dict[str, Any]]:
-    """Submissions that are all fulfilled, of every plain sample in turn."""
+    """Yield submissions that are all fulfilled, of every plain sample in turn."""
     for number in range(1, count + 1):
         yield submission(PLAIN[number % len(PLAIN)], number, seed=seed, prefix=prefix, at=at)
 
@@ -151,7 +156,7 @@ def _simple(*ends: str, **how: Any) -> Callable[[_Draft], None]:
     return make
 
 
-def _asked(
+def _request(
     wire_type: str,
     end: tuple[str, ...],
     delay_s: float,
@@ -168,7 +173,7 @@ def _asked(
 
 
 def _yearly(draft: _Draft) -> None:
-    """Which of them is heard last is the partitions' affair, so each may end either way, but the numbers are sure."""
+    """Any of these orders may be handled last and rejected; only the counts are certain."""
     buyer = PERSONS + int(uuid5(NAMESPACE, f"{draft.prefix}|{draft.seed}|{draft.number}")) % 29_000
     for offset in range(YEARLY_ORDERS):
         draft.submit(
@@ -178,7 +183,7 @@ def _yearly(draft: _Draft) -> None:
 
 
 def _in_two_parts(draft: _Draft) -> None:
-    """A line first; all that is left once that is closed, for there is one return at a time, and before the term is over."""
+    """Return one line first, the rest once that is closed: an order has one return at a time."""
     made = draft.order("returned", sample="basket")
     draft.submit(made)
     draft.ask(
@@ -193,7 +198,7 @@ def _in_two_parts(draft: _Draft) -> None:
 
 
 def _one_number(draft: _Draft) -> None:
-    """Whichever is matched first has the number; an express parcel's, so both are imports."""
+    """The order that is matched first has the number; express numbers need imports."""
     draft.submit(draft.order("fulfilled", "rejected", sample="cherries"))
     draft.submit(
         draft.order(
@@ -223,7 +228,9 @@ def _conflicting(draft: _Draft) -> None:
 
 
 def _faulty(draft: _Draft) -> None:
-    """Names its order, so it is refused with all that is wrong: a number for money, a check digit, a sum, a date in 2099."""
+    """Publish a readable order with a number for money, a wrong check digit, a wrong sum and a far
+    date.
+    """
     made = draft.order("rejected", sample="cherries")
     made["buyer"]["id_number"] = made["buyer"]["id_number"][:-1] + (
         "0" if made["buyer"]["id_number"][-1] != "0" else "1"
@@ -239,7 +246,7 @@ def _malformed(draft: _Draft) -> None:
 
 
 def _behind_poison(draft: _Draft) -> None:
-    """The same key, so the same partition: the broken record goes to the dead letters and the next one on its way."""
+    """Publish a broken record under the order's own key, so that both are in one partition."""
     made = draft.order("fulfilled")
     draft.publish(made["order_no"], b'{"order_no": "\xff\xfe', SUBMITTED)
     draft.submit(made)
@@ -287,7 +294,9 @@ _ALL: Final = (
     Kind(
         "refund_declined_once",
         "the first refund is declined",
-        _asked(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",), token="tok_refund_declined"),
+        _request(
+            RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",), token="tok_refund_declined"
+        ),
     ),
     Kind("late_waybill", "the waybill comes late", _simple("fulfilled", marker="late")),
     Kind(
@@ -323,30 +332,31 @@ _ALL: Final = (
     Kind(
         "cancelled_before_payment",
         "cancelled before it was paid",
-        _asked(CANCEL_REQUESTED, ("cancelled",), 0.1, ("placed",), token="tok_slow"),
+        _request(CANCEL_REQUESTED, ("cancelled",), 0.1, ("placed",), token="tok_slow"),
     ),
     Kind(
         "cancelled_after_payment",
         "cancelled after it was paid",
         # No waybill ever comes, so the order stays where it is until it is called off.
-        _asked(CANCEL_REQUESTED, ("cancelled",), 1.5, None, marker="lost"),
+        _request(CANCEL_REQUESTED, ("cancelled",), 1.5, None, marker="lost"),
     ),
     Kind(
         "cancelled_after_lodging",
         "cancelled after it was lodged",
-        # Held and slow, so that the authority has not decided when the cancellation comes; if it has, the goods come back.
-        _asked(CANCEL_REQUESTED, ("cancelled", "returned"), 1.5, ("lodged",), marker="hold.slow"),
+        # Held and slow, so that the authority has not decided when the cancellation comes; if it
+        # has, the goods come back.
+        _request(CANCEL_REQUESTED, ("cancelled", "returned"), 1.5, ("lodged",), marker="hold.slow"),
     ),
     Kind(
         "returned",
         "given back after release, in time",
-        _asked(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",)),
+        _request(RETURN_REQUESTED, ("returned",), 10.0, ("fulfilled",)),
     ),
     Kind(
         "returned_partly",
         "one line of three given back",
         # The sale of the other lines stands, so the order stays fulfilled.
-        _asked(
+        _request(
             RETURN_REQUESTED,
             ("fulfilled",),
             10.0,
@@ -359,7 +369,7 @@ _ALL: Final = (
     Kind(
         "returned_late",
         "back after the term: tax stays",
-        _asked(
+        _request(
             RETURN_REQUESTED,
             ("returned",),
             10.0,
@@ -371,7 +381,7 @@ _ALL: Final = (
     Kind(
         "return_refused",
         "the authority refuses the return",
-        _asked(
+        _request(
             RETURN_REQUESTED,
             ("fulfilled",),
             10.0,

@@ -22,14 +22,14 @@ def probe(
     Exit 1 if the order is not fulfilled in time.
     A synthetic order does not count as a sale.
     """
-    from deploy import probe as prober
+    from deploy import prober as deploy_prober
     from shared.settings import load
 
     to = target()
-    settings = load(prober.ProbeSettings).model_copy(
+    settings = load(deploy_prober.ProbeSettings).model_copy(
         update={"kafka": to.kafka, "topic_prefix": to.prefix, "probe_late_s": late, "home": to.home}
     )
-    done = run(prober.once(settings, to.security))
+    done = run(deploy_prober.once(settings, to.security))
     if json:
         as_json(
             {

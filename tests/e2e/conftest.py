@@ -14,8 +14,9 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from deploy.embedded.ports import PORTS
 from deploy.embedded.process import free_port
-from deploy.embedded.stack import PORTS, Stack
+from deploy.embedded.stack import Stack
 from services.cli.connect import RunningStack
 from services.cli.stack import app as cli
 from services.cli.stack import readiness

@@ -9,7 +9,8 @@ from typing import Any
 
 import aiohttp
 
-from deploy.probe import NOBODY, Probe, ProbeSettings, once
+from deploy.prober import ProbeSettings, once
+from deploy.synthetic_order import NOBODY, SyntheticOrder
 from services.cli import topic_reader
 from services.orders.domain.sales import totals_of
 from services.orders.intake.submission import PROBE
@@ -38,7 +39,7 @@ async def test_imports_and_exports_of_the_prober_are_fulfilled_and_left_out_of_t
     settings = ProbeSettings(kafka=stack.bootstrap, probe_late_s=BOUND_S)
     sold = "crossborder_verified_sales_total{"
     before, streamed = await metric(stack, "streams", sold), await sales(stack)
-    done: list[Probe] = []
+    done: list[SyntheticOrder] = []
     while {probe.direction for probe in done} < {"import", "export"}:
         done.append(await once(settings))
         assert done[-1].outcome == "fulfilled", done

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from deploy.embedded.stack import PORTS, port_setting
+from deploy.embedded.ports import PORTS, port_setting
 from tests.readme import ROOT, blocks
 
 if TYPE_CHECKING:

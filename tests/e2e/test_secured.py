@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from deploy import secrets
-from deploy.embedded import stack as stacks
+from deploy.embedded import ports
 from services.cli import publish, samples, submission_files
 from services.cli.access import parties
 from services.cli.connect import RunningStack, database, target
@@ -39,8 +39,8 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
     """A stack as `crossborder up --secured` starts it, on free ports."""
     home = tmp_path_factory.mktemp("secured")
     with pytest.MonkeyPatch.context() as patch:
-        for name in stacks.PORTS:
-            patch.setenv(stacks.port_setting(name), "0")
+        for name in ports.PORTS:
+            patch.setenv(ports.port_setting(name), "0")
         stack = cli.make(home, secured=True)
         began = time.monotonic()
         await stack.start()

@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from deploy.embedded import stack as stacks
+from deploy.embedded import ports, programs
 from deploy.embedded.stack import Stack
 from deploy.embedded.supervisor import Program
 from services.cli.connect import target
@@ -37,8 +37,8 @@ async def running(
     home: Path, monkeypatch: pytest.MonkeyPatch, *, twice: tuple[str, ...] = ()
 ) -> AsyncIterator[Stack]:
     """A stack of its own, on free ports."""
-    for name in stacks.PORTS:
-        monkeypatch.setenv(stacks.port_setting(name), "0")
+    for name in ports.PORTS:
+        monkeypatch.setenv(ports.port_setting(name), "0")
     stack = cli.make(home)
     await stack.start()
     try:
@@ -49,7 +49,7 @@ async def running(
                 "CROSSBORDER_METRICS_PORT": "0",
             }
             stack.supervisor.start(
-                Program(f"{name}-2", [sys.executable, "-m", stacks.MODULES[name]], env)
+                Program(f"{name}-2", [sys.executable, "-m", programs.MODULES[name]], env)
             )
         assert await readiness.until_ready(stack) == []
         yield stack

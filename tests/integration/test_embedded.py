@@ -18,8 +18,10 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from deploy.embedded import stack as stacks
-from deploy.embedded.kafka import EmbeddedKafka, find_java, resolve_jars, wait_led
+from deploy.embedded import home as embedded_home
+from deploy.embedded import ports
+from deploy.embedded.java import find_java, resolve_jars
+from deploy.embedded.kafka import EmbeddedKafka, wait_led
 from deploy.embedded.postgres import SOCKET, EmbeddedPostgres
 from deploy.embedded.stack import Stack
 from deploy.embedded.supervisor import Program, Supervisor
@@ -249,12 +251,12 @@ def commands_of(home: Path) -> list[str]:
 async def test_a_stack_starts_prepared_writes_itself_down_and_leaves_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in stacks.PORTS:
-        monkeypatch.setenv(stacks.port_setting(name), "0")
+    for name in ports.PORTS:
+        monkeypatch.setenv(ports.port_setting(name), "0")
     stack = Stack(home, programs=())
     await stack.start()
     try:
-        found = stacks.find(home)
+        found = embedded_home.find(home)
         assert (found["kafka"], found["postgres"], found["pid"]) == (
             stack.kafka.bootstrap,
             stack.dsn,
@@ -274,7 +276,7 @@ async def test_a_stack_starts_prepared_writes_itself_down_and_leaves_nothing(
         }
     finally:
         await stack.stop()
-    assert stacks.find(home) == {}
+    assert embedded_home.find(home) == {}
     assert not stack.kafka.running
     assert not stack.postgres.running
 
@@ -282,18 +284,22 @@ async def test_a_stack_starts_prepared_writes_itself_down_and_leaves_nothing(
 async def test_broker_and_database_that_end_by_themselves_are_started_anew_and_given_up_when_they_cannot(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in stacks.PORTS:
-        monkeypatch.setenv(stacks.port_setting(name), "0")
+    for name in ports.PORTS:
+        monkeypatch.setenv(ports.port_setting(name), "0")
     said: list[str] = []
-    stack = Stack(home, programs=(), told=said.append)
+    stack = Stack(home, programs=(), report=said.append)
     await stack.start()
     try:
         for name, server in (("kafka", stack.kafka), ("postgres", stack.postgres)):
             assert server.pid is not None
             os.kill(server.pid, signal.SIGKILL)
-            await until(lambda name=name: stacks.find(home)["programs"][name]["restarts"] == 1, 40)  # type: ignore[misc]
+
+            def restarts(name: str = name) -> int:
+                return int(embedded_home.find(home)["programs"][name]["restarts"])
+
+            await until(lambda: restarts() == 1, 40)
             assert server.running
-        rows = {row["name"]: row for row in await readiness.programs(stacks.find(home))}
+        rows = {row["name"]: row for row in await readiness.programs(embedded_home.find(home))}
         assert {name: (row["state"], row["ready"]) for name, row in rows.items()} == dict.fromkeys(
             rows, ("running", True)
         )
@@ -304,7 +310,9 @@ async def test_broker_and_database_that_end_by_themselves_are_started_anew_and_g
         os.kill(rows["kafka"]["pid"], signal.SIGKILL)
         await until(lambda: not stack.kafka.running)
         row = next(
-            row for row in await readiness.programs(stacks.find(home)) if row["name"] == "kafka"
+            row
+            for row in await readiness.programs(embedded_home.find(home))
+            if row["name"] == "kafka"
         )
         assert (row["state"], row["ready"]) == ("waiting", False)
         async with asyncio.timeout(60):
@@ -320,15 +328,15 @@ async def test_broker_and_database_that_end_by_themselves_are_started_anew_and_g
 async def test_a_paused_broker_is_said_not_to_answer(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in stacks.PORTS:
-        monkeypatch.setenv(stacks.port_setting(name), "0")
+    for name in ports.PORTS:
+        monkeypatch.setenv(ports.port_setting(name), "0")
     stack = Stack(home, programs=())
     await stack.start()
     try:
         stack.kafka.pause()
         rows = {
             row["name"]: (row["state"], row["ready"])
-            for row in await readiness.programs(stacks.find(home))
+            for row in await readiness.programs(embedded_home.find(home))
         }
         assert rows == {"kafka": ("running", False), "postgres": ("running", True)}
     finally:
@@ -339,8 +347,8 @@ async def test_a_paused_broker_is_said_not_to_answer(
 async def test_a_stack_whose_database_cannot_start_leaves_no_broker(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in stacks.PORTS:
-        monkeypatch.setenv(stacks.port_setting(name), "0")
+    for name in ports.PORTS:
+        monkeypatch.setenv(ports.port_setting(name), "0")
     stack = Stack(home, programs=())
     stack.postgres.data.mkdir(parents=True)
     (stack.postgres.data / "not-of-postgresql").touch()
@@ -351,15 +359,15 @@ async def test_a_stack_whose_database_cannot_start_leaves_no_broker(
     await asyncio.sleep(1)  # a start that went on beside it would have its process by now
     assert not stack.kafka.running
     assert commands_of(home) == []
-    assert stacks.find(home) == {}
+    assert embedded_home.find(home) == {}
 
 
 def test_a_stack_that_was_killed_is_not_found_running(home: Path) -> None:
     (home / "stack.json").write_text(json.dumps({"pid": 2**22 + 1, "kafka": "127.0.0.1:1"}))
-    assert stacks.find(home) == {}
+    assert embedded_home.find(home) == {}
 
 
 def test_a_port_that_is_none_names_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSBORDER_ORDERS_PORT", "many")
     with pytest.raises(Misconfigured, match="CROSSBORDER_ORDERS_PORT"):
-        stacks.ports_from_environment()
+        ports.ports_from_environment()

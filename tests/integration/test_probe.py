@@ -13,7 +13,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
-from deploy.probe import Probe, Prober, ProbeSettings
+from deploy.prober import Prober, ProbeSettings
+from deploy.synthetic_order import SyntheticOrder
 from services.orders.intake.decoding import read_submission
 from shared import topics
 from shared.clock import utc_now
@@ -61,10 +62,10 @@ class Orders:
 @asynccontextmanager
 async def probing(
     kafka: str, prefix: str, answers: Answers, late_s: float = 20
-) -> AsyncIterator[tuple[Prober, Orders, Callable[[], Awaitable[Probe]]]]:
+) -> AsyncIterator[tuple[Prober, Orders, Callable[[], Awaitable[SyntheticOrder]]]]:
     await topics.create_topics(kafka, prefix)
     orders, ready = Orders(kafka, prefix, answers), asyncio.Event()
-    over: asyncio.Queue[Probe] = asyncio.Queue()
+    over: asyncio.Queue[SyntheticOrder] = asyncio.Queue()
     settings = ProbeSettings(kafka=kafka, topic_prefix=prefix, probe_late_s=late_s)
     prober = Prober(settings, over.put_nowait)
     answering = asyncio.create_task(orders.run(ready))
@@ -72,7 +73,7 @@ async def probing(
     await ready.wait()
     following = asyncio.create_task(prober._follow())
 
-    async def ended() -> Probe:
+    async def ended() -> SyntheticOrder:
         async with asyncio.timeout(30):
             return await over.get()
 

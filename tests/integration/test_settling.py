@@ -564,11 +564,11 @@ async def test_the_command_settles_a_case_once_and_leaves_it_open_where_the_word
 
 def captures_and_declines(desk: Any, item: Any) -> dict[str, Any]:
     bank_ledger.capture(desk, item)
-    return bank_ledger.say(item, "declined", code="AG01", reason="not allowed")
+    return bank_ledger.answer_to(item, "declined", code="AG01", reason="not allowed")
 
 
 def hold_is_closed(_desk: Any, item: Any) -> dict[str, Any]:
-    return bank_ledger.say(item, "declined", code="AC04", reason="the hold is closed")
+    return bank_ledger.answer_to(item, "declined", code="AC04", reason="the hold is closed")
 
 
 async def captured_and_declined(rig: Rig) -> tuple[UUID, str]:

@@ -17,9 +17,9 @@ WEAK = {
 LEFT_OUT = {"name": "faust", "skip_reason": "not found"}
 
 
-def test_each_weakness_is_one_line_with_what_mends_it() -> None:
+def test_each_weakness_is_one_line_with_its_fix() -> None:
     assert read(json.dumps({"dependencies": [CLEAN, WEAK]}), "") == [
-        "lxml 5.0: PYSEC-1, mended in 5.1", "lxml 5.0: GHSA-2, mended in no release yet",
+        "lxml 5.0: PYSEC-1, fixed in 5.1", "lxml 5.0: GHSA-2, fixed in no release yet",
     ]  # fmt: skip
 
 
@@ -27,15 +27,15 @@ def test_none_found_is_an_empty_list() -> None:
     assert read(json.dumps({"dependencies": [CLEAN]}), "No known vulnerabilities found") == []
 
 
-@pytest.mark.parametrize(("said", "complained", "reason"), [
+@pytest.mark.parametrize(("output", "errors", "reason"), [
     ("", "Traceback\nConnectionError: no route", "ConnectionError: no route"),
-    ("", "", "pip-audit said nothing"),
+    ("", "", "pip-audit printed nothing"),
     ("{}", "broken", "broken"),
     ("null", "broken", "broken"),
     (json.dumps({"dependencies": []}), "", "no package was looked at"),
     (json.dumps({"dependencies": [CLEAN, LEFT_OUT]}), "", "1 packages were left out: faust: not found"),
 ])  # fmt: skip
 def test_anything_else_is_the_reason_why_nobody_could_say(
-    said: str, complained: str, reason: str
+    output: str, errors: str, reason: str
 ) -> None:
-    assert read(said, complained) == reason
+    assert read(output, errors) == reason

@@ -19,7 +19,7 @@ import sandbox
 import services
 from deploy import secrets
 from deploy.embedded.postgres import locks_for
-from deploy.embedded.stack import MIGRATE, MODULES
+from deploy.embedded.programs import MIGRATE, MODULES
 from services.schema import SERVICES, RolePasswords
 from shared import topics
 from shared.settings import Settings

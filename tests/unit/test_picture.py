@@ -9,7 +9,7 @@ import pytest
 
 from deploy.grafana.boards import BOARDS
 from deploy.grafana.panel import Board
-from deploy.grafana.picture import (
+from tests.board_picture import (
     Points,
     Prometheus,
     Span,

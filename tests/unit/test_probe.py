@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from deploy.probe import NOBODY, synthetic
 from deploy.samples.generate import resident_id
+from deploy.synthetic_order import NOBODY, make_submission
 from services.orders.domain import sales
 from services.orders.intake.decoding import read_submission
 from services.orders.intake.submission import PROBE, Submitted, corridor_of
@@ -33,7 +33,7 @@ def read(made: dict[str, Any]) -> Submitted:
 
 @pytest.mark.parametrize("number", range(24))
 def test_a_synthetic_order_keeps_every_rule_and_names_its_own_id(number: int) -> None:
-    made, order_id, partition = synthetic(PLATFORM, AT, 12, number)
+    made, order_id, partition = make_submission(PLATFORM, AT, 12, number)
     found = read(made)
     assert validate(found, AT) == ()
     assert found.order_id == order_id
@@ -43,7 +43,7 @@ def test_a_synthetic_order_keeps_every_rule_and_names_its_own_id(number: int) ->
 
 
 def test_no_two_have_one_number_even_in_one_second() -> None:
-    made = [synthetic(PLATFORM, AT, 12, 0)[0]["order_no"] for _ in range(200)]
+    made = [make_submission(PLATFORM, AT, 12, 0)[0]["order_no"] for _ in range(200)]
     assert len(set(made)) == 200
 
 
@@ -55,7 +55,7 @@ def test_its_buyers_are_nobody_and_none_comes_near_the_yearly_limit_in_a_year_s_
     bought: Counter[str] = Counter()
     for number in range(2000):
         at = AT + timedelta(seconds=number * every_s)
-        made, _, _ = synthetic(PLATFORM, at, 12, number, every_s)
+        made, _, _ = make_submission(PLATFORM, at, 12, number, every_s)
         if made["direction"] == "import":
             assert made["buyer"]["id_number"].startswith(NOBODY[0])
             assert made["payment"]["payer"]["id_number"] == made["buyer"]["id_number"]

@@ -84,12 +84,8 @@ def _version(command: list[str]) -> str:
 
 def ports() -> Iterator[Check]:
     """Whether each port of the embedded stack is its own and free, and if not, who has it and how to choose another."""
-    from deploy.embedded.stack import (
-        OPTIONAL,
-        port_setting,
-        ports_from_environment,
-        require_distinct,
-    )
+    from deploy.embedded.ports import port_setting, ports_from_environment, require_distinct
+    from deploy.embedded.programs import OPTIONAL
 
     found = ports_from_environment()
     try:

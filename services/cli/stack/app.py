@@ -67,7 +67,8 @@ def make(
     home: Path, env: Mapping[str, str] | None = None, *, secured: bool = False, probe: bool = False
 ) -> Stack:
     """A stack of all programs that are part of this installation, with its keys made; the prober only if asked for."""
-    from deploy.embedded.stack import MODULES, OPTIONAL, Stack
+    from deploy.embedded.programs import MODULES, OPTIONAL
+    from deploy.embedded.stack import Stack
     from services.cli.stack.setup import make_keys
 
     # A broker that has just made its topics lets clients ask twice; nobody can do anything about that.
@@ -78,7 +79,7 @@ def make(
     for name in sorted(set(MODULES) - set(programs)):
         print_err(f"{name} is not part of this installation and is left out")
     programs = [name for name in programs if probe or name not in OPTIONAL]
-    return Stack(home=home, programs=programs, told=print_err, env=env or {}, secured=secured)
+    return Stack(home=home, programs=programs, report=print_err, env=env or {}, secured=secured)
 
 
 def is_there(module: str) -> bool:

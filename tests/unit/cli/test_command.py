@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from deploy.embedded import ports
 from deploy.embedded import stack as stacks
 from deploy.embedded.process import free_port
 from services.cli.app import app
@@ -312,7 +313,7 @@ def test_two_programs_on_one_port_are_named_with_their_settings(
         Misconfigured, match="set CROSSBORDER_KAFKA_PORT or CROSSBORDER_ORDERS_PORT"
     ):
         stacks.Stack(nowhere)._require_ports()
-    free = {name: free_port() for name in stacks.PORTS}
+    free = {name: free_port() for name in ports.PORTS}
     stacks.Stack(nowhere, ports={**free, "probe": free["kafka"]}, programs=())._require_ports()
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from deploy.embedded import lock
+from deploy.embedded import home as embedded_home
+from deploy.embedded import lock, ports
 from deploy.embedded import stack as stacks
 from deploy.embedded.process import free_port
 from services.cli.app import app
@@ -104,7 +105,7 @@ def test_a_process_that_has_the_id_of_a_killed_stack_is_no_stack_and_is_let_live
 ) -> None:
     write_down(home, stranger.pid)
     (home / "stack.lock").write_text(f"{stranger.pid}\n")
-    assert stacks.find(home) == {}
+    assert embedded_home.find(home) == {}
     status, _, err = ask("status")
     assert (status, err) == (
         3,
@@ -220,7 +221,7 @@ def down_as_nobody(home: Path, *, empty: Path) -> tuple[int, str]:
 async def test_a_stack_that_lost_its_broker_stops_and_was_not_well(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stack = stacks.Stack(home, ports={name: free_port() for name in stacks.PORTS}, programs=())
+    stack = stacks.Stack(home, ports={name: free_port() for name in ports.PORTS}, programs=())
     stack.lost.set()
     assert not await cli._keep(stack, asyncio.Event())
     assert capsys.readouterr().err.endswith("stopping …\n")
@@ -230,7 +231,7 @@ async def test_a_stack_told_to_stop_before_it_is_ready_was_well(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stack = stacks.Stack(
-        home, ports={name: free_port() for name in stacks.PORTS}, programs=("orders",)
+        home, ports={name: free_port() for name in ports.PORTS}, programs=("orders",)
     )
     stop = asyncio.Event()
     keeping = asyncio.create_task(cli._keep(stack, stop))

@@ -1,6 +1,8 @@
-"""`python -m deploy.grafana.picture`: draw a board from a real Prometheus, with the board's own queries, where there is no Grafana.
+"""`python -m tests.board_picture`: draw a board from a real Prometheus, with the board's own
+queries, where there is no Grafana.
 
-Without `--prometheus` it starts one for the embedded stack that runs, lets it scrape for `--minutes`, and stops it.
+Without `--prometheus` it starts one for the embedded stack that runs, lets it scrape for
+`--minutes`, and stops it.
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ from typing import Any, Final
 
 import httpx
 
+from deploy.embedded.home import find
 from deploy.embedded.process import free_port
-from deploy.embedded.stack import MODULES, find
+from deploy.embedded.programs import MODULES
 from deploy.grafana.boards import BOARDS
 from deploy.grafana.panel import WIDTH, Board, Panel, as_json
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[1]
 COLUMN: Final = 52
 LINE: Final = 30
 GAP: Final = 6
@@ -168,7 +171,8 @@ def _shortened(words: str, pixels: float, size: int = 11) -> str:
 
 def _frame(box: Box, title: str) -> str:
     return (
-        f'<rect x="{box.x}" y="{box.y}" width="{box.w}" height="{box.h}" rx="3" fill="#181b1f" stroke="#2c3235"/>'
+        f'<rect x="{box.x}" y="{box.y}" width="{box.w}" height="{box.h}" rx="3" fill="#181b1f" '
+        'stroke="#2c3235"/>'
         + _text(box.x + 8, box.y + 17, _shortened(title, box.w - 16, 12), 12, weight="bold")
     )
 
@@ -186,7 +190,8 @@ def draw_stat(panel: Panel, box: Box, found: Sequence[tuple[str, Points]]) -> st
         colour = (GOOD if good else BAD) if bounded and math.isfinite(value) else PLAIN
         top = box.y + 25 + n * height
         drawn.append(
-            f'<rect x="{box.x + 5}" y="{top:.1f}" width="{box.w - 10}" height="{height - 3:.1f}" rx="2" fill="{colour}"/>'
+            f'<rect x="{box.x + 5}" y="{top:.1f}" width="{box.w - 10}" height="{height - 3:.1f}" '
+            f'rx="2" fill="{colour}"/>'
         )
         words = said(value, panel.unit) if math.isfinite(value) else "–"
         middle = top + height / 2
@@ -221,7 +226,8 @@ def draw_lines(panel: Panel, box: Box, found: Sequence[tuple[str, Points]], span
     for mark in marks:
         y = float(at(span.start, mark).split(",")[1])
         drawn.append(
-            f'<line x1="{plot.x}" x2="{plot.x + plot.w}" y1="{y:.1f}" y2="{y:.1f}" stroke="#2c3235"/>'
+            f'<line x1="{plot.x}" x2="{plot.x + plot.w}" y1="{y:.1f}" y2="{y:.1f}" '
+            'stroke="#2c3235"/>'
         )
         drawn.append(_text(plot.x - 6, y + 4, said(mark, panel.unit), 10, PALE, "end"))
     parts = 4 if plot.w > 280 else 2
@@ -237,7 +243,8 @@ def draw_lines(panel: Panel, box: Box, found: Sequence[tuple[str, Points]], span
     if bound is not None and bottom <= bound <= top:
         y = float(at(span.start, bound).split(",")[1])
         drawn.append(
-            f'<line x1="{plot.x}" x2="{plot.x + plot.w}" y1="{y:.1f}" y2="{y:.1f}" stroke="{BAD}" stroke-dasharray="5 3"/>'
+            f'<line x1="{plot.x}" x2="{plot.x + plot.w}" y1="{y:.1f}" y2="{y:.1f}" stroke="{BAD}" '
+            'stroke-dasharray="5 3"/>'
         )
     for n, (name, points) in enumerate(shown):
         colour = COLOURS[n % len(COLOURS)]
@@ -309,14 +316,17 @@ def picture(board: Board, source: Prometheus, span: Span) -> str:
         "end",
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}" width="{width}" height="{height:.0f}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}" '
+        f'width="{width}" height="{height:.0f}" '
         f'font-family="Helvetica, Arial, sans-serif" role="img" aria-label="{escape(board.title)}">'
         f'<rect width="100%" height="100%" fill="#111217"/>{head}{"".join(drawn)}</svg>\n'
     )
 
 
 def configuration(ports: Mapping[str, int]) -> dict[str, Any]:
-    """A configuration of Prometheus for the embedded stack: the same rules, the same labels, other addresses."""
+    """A configuration of Prometheus for the embedded stack: the same rules, the same labels, other
+    addresses.
+    """
     targets = [
         {"targets": [f"127.0.0.1:{port}"], "labels": {"program": name}}
         for name, port in ports.items()
@@ -331,15 +341,20 @@ def configuration(ports: Mapping[str, int]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def watching(minutes: float) -> Iterator[Prometheus]:
-    """A Prometheus that has scraped the running embedded stack for so long; stopped and forgotten afterwards."""
+    """A Prometheus that has scraped the running embedded stack for so long.
+
+    Stopped and forgotten afterwards.
+    """
     server, stack = shutil.which("prometheus"), find()
     if server is None:
         raise SystemExit(
-            "install prometheus (Debian: prometheus) or give `--prometheus URL`: there is none on the PATH"
+            "install prometheus (Debian: prometheus) or give `--prometheus URL`: there is none on "
+            "the PATH"
         )
     if not stack:
         raise SystemExit(
-            "start a stack with `crossborder up --detach --probe`, or give `--prometheus URL`: none runs here"
+            "start a stack with `crossborder up --detach --probe`, or give `--prometheus URL`: "
+            "none runs here"
         )
     ports = {
         name: port
