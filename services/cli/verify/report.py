@@ -114,7 +114,7 @@ def _result_of(name: str, findings: Sequence[Finding]) -> str:
     skipped = [f for f in findings if f.skipped]
     parts = [f"{', '.join(broken)}: see below"] if broken and name != WORK else []
     if name == WORK:
-        parts = [f"{', '.join(broken)}: see ACT above" if broken else "nobody has to act"]
+        parts = [f"see ACT above: {', '.join(broken)}" if broken else "nobody has to act"]
     elif not broken and len(skipped) < len(findings):
         parts = ["all hold" if not skipped else "the others hold"]
     parts += [f"{f.name} was not checked: {f.skipped}" for f in skipped]

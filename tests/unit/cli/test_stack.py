@@ -239,7 +239,7 @@ async def test_a_stack_told_to_stop_before_it_is_ready_was_well(
     assert not keeping.done()
     stop.set()
     assert await keeping
-    assert capsys.readouterr().err == "stopping …\n"
+    assert capsys.readouterr().err == "waiting for orders …\nstopping …\n"
 
 
 class Child:
