@@ -46,7 +46,7 @@ CUT_OFF: Final = 128 + signal.SIGPIPE
 
 
 def report(error: Exception) -> Exit | None:
-    """Say what to do about a foreseen error, and which status it leaves with; None for one nobody foresaw."""
+    """Print what to do about a foreseen error, and return its status; None for an unforeseen one."""
     if isinstance(error, UsageError | Unreachable):
         print_err(str(error))
         return Exit.WRONG if isinstance(error, UsageError) else Exit.UNREACHABLE
@@ -71,17 +71,18 @@ def _report_database(error: Exception) -> Exit | None:
         error, asyncpg.PostgresConnectionError | asyncpg.InterfaceError | asyncpg.AdminShutdownError
     ):
         print_err(
-            f"start the stack with `crossborder up`: the database went away ({type(error).__name__})"
+            "start the stack with `crossborder up`: the database went away "
+            f"({type(error).__name__})"
         )
         return Exit.UNREACHABLE
     return None
 
 
 def is_cut_off() -> bool:
-    """Whether nobody reads stdout any more, as behind `| head`; what is still to be written is let go then."""
-    asked = select.poll()
-    asked.register(sys.stdout.fileno(), 0)
-    if not asked.poll(0):
+    """Return whether nobody reads stdout any more, as behind `| head`; if so, drop the rest."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not poll.poll(0):
         return False
     # The interpreter flushes once more at its end, and would complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -92,7 +93,7 @@ _UNKNOWN_COMMAND: Final = re.compile(r"No such command '(?P<name>[^']*)'")
 
 
 def report_usage(error: Any) -> Exit | None:
-    """Print a parser's error as one unbroken line; None for help that is printed because no command was named."""
+    """Print a parser's error on one line; None for help that is printed without a command."""
     if type(error).__name__ == "NoArgsIsHelpError" or error.ctx is None:
         return None
     text, context = error.format_message(), error.ctx
@@ -106,7 +107,7 @@ def report_usage(error: Any) -> Exit | None:
 
 
 class CommandRoot(TyperGroup):
-    """The root group: translates errors, and knows the groups of other modules without reading them."""
+    """The root group: translates errors, and lists groups without importing their modules."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -132,7 +133,7 @@ class CommandRoot(TyperGroup):
 
 
 class LazyGroup(TyperGroup):
-    """A group whose module is read when one of its commands is asked for, so that the others start fast."""
+    """A group whose module is imported with its first command, so that others start fast."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name, help=GROUPS[name][1], no_args_is_help=True)
@@ -151,12 +152,12 @@ class LazyGroup(TyperGroup):
 @cache
 def _group_of(module: str, name: str) -> TyperGroup:
     try:
-        found = getattr(import_module(module), name)
+        group = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         raise UsageError(
             f"install crossborder again: `{name}` is not part of it ({error.name} is missing)"
         ) from None
-    return typer.main.get_group(found)
+    return typer.main.get_group(group)
 
 
 def _print_version(wanted: bool) -> None:

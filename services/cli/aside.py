@@ -27,8 +27,18 @@ aside = typer.Typer(
 
 OUTBOX: Final = "outbox"
 FIELDS: Final = (
-    "id", "service", "source", "subject", "order_id", "reason", "error", "times", "first_at", "last_at", "retry_at"
-)  # fmt: skip
+    "id",
+    "service",
+    "source",
+    "subject",
+    "order_id",
+    "reason",
+    "error",
+    "times",
+    "first_at",
+    "last_at",
+    "retry_at",
+)
 
 
 @aside.command("list")
@@ -89,7 +99,8 @@ def drop(
     """
     if not note.strip():
         raise UsageError(
-            'say --note "why": nobody will hear what is given up; `crossborder aside retry` publishes it'
+            'say --note "why": nobody will hear what is given up; `crossborder aside retry` '
+            "publishes it"
         )
     row = run(_drop(target(), item, note.strip()))
     if json:
@@ -100,7 +111,6 @@ def drop(
 
 
 async def items_of(to: RunningStack) -> list[dict[str, Any]]:
-    """Every item that a service of this stack has set aside, oldest first."""
     async with database(to) as conn:
         return await _items(conn)
 
@@ -108,12 +118,12 @@ async def items_of(to: RunningStack) -> list[dict[str, Any]]:
 async def _items(conn: Any) -> list[dict[str, Any]]:
     from services.schema import SERVICES
 
-    found: list[dict[str, Any]] = []
+    items: list[dict[str, Any]] = []
     for service in SERVICES:
         rows = await conn.fetch(_LIST.format(service))
-        found += [{"id": f"{service}/{row['number']}", "service": service, **row} for row in rows]
-    found.sort(key=lambda row: row["first_at"])
-    return [{name: row[name] for name in FIELDS} for row in found]
+        items += [{"id": f"{service}/{row['number']}", "service": service, **row} for row in rows]
+    items.sort(key=lambda row: row["first_at"])
+    return [{name: row[name] for name in FIELDS} for row in items]
 
 
 async def _retry(to: RunningStack, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -123,9 +133,10 @@ async def _retry(to: RunningStack, ids: Sequence[str]) -> list[dict[str, Any]]:
             given: complete(given, {row["id"] for row in rows}, "item's id", to_change=True)
             for given in ids
         }
-        if unknown := sorted(given for given, found in whole.items() if found is None):
+        if unknown := sorted(given for given, item_id in whole.items() if item_id is None):
             raise UsageError(
-                f"choose an id that `crossborder aside list` prints: nothing is set aside as {', '.join(unknown)}"
+                "choose an id that `crossborder aside list` prints: nothing is set aside as "
+                f"{', '.join(unknown)}"
             )
         chosen = [row for row in rows if not ids or row["id"] in whole.values()]
         for row in chosen:
@@ -142,29 +153,39 @@ async def _drop(to: RunningStack, given: str, note: str) -> dict[str, Any]:
 
     async with database(to, write=True) as conn, conn.transaction():
         rows = {row["id"]: row for row in await _items(conn)}
-        found = complete(given, set(rows), "item's id", to_change=True)
-        if found is None:
+        item_id = complete(given, set(rows), "item's id", to_change=True)
+        if item_id is None:
             raise UsageError(
-                f"choose an id that `crossborder aside list` prints: nothing is set aside as {given}"
+                "choose an id that `crossborder aside list` prints: nothing is set aside as "
+                f"{given}"
             )
-        row = rows[found]
+        row = rows[item_id]
         if row["source"] != OUTBOX:
             raise UsageError(
-                f"mend the cause and run `crossborder aside retry {found}`: it is of {row['source']}, and only a record to publish "
-                "can be given up. Of an instruction to the bank the case is settled: `crossborder payments cases list`"
+                f"mend the cause and run `crossborder aside retry {item_id}`: it is of "
+                f"{row['source']}, and only a record to publish "
+                "can be given up. Of an instruction to the bank the case is settled: "
+                "`crossborder payments cases list`"
             )
         gone = await conn.fetchrow(_UNPUBLISHED.format(row["service"]), row["subject"])
         await conn.execute(_FORGET.format(row["service"]), OUTBOX, row["subject"])
         details = _told_of(gone)
         await ask(
-            conn, row["service"], "give_up", operator(), order_id=row["order_id"], letter=f"{OUTBOX} {row['subject']}", note=note,
-            outcome="done" if gone else "nothing", details=details,
-        )  # fmt: skip
+            conn,
+            row["service"],
+            "give_up",
+            operator(),
+            order_id=row["order_id"],
+            letter=f"{OUTBOX} {row['subject']}",
+            note=note,
+            outcome="done" if gone else "nothing",
+            details=details,
+        )
         return {**row, **details}
 
 
 def _told_of(gone: Any) -> dict[str, str]:
-    """What a record was, for the audit: its topic, and which fact it was if its headers can be read."""
+    """Return for the audit what a record was: its topic, and its type if its headers can be read."""
     from shared.outbox import unpack_headers
 
     if gone is None:
@@ -197,13 +218,22 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
     )
     for row in rows:
         table.add_row(
-            row["id"], row["source"], str(row["order_id"] or row["subject"]), row["reason"], str(row["times"]),
-            f"{row['first_at']:%Y-%m-%d %H:%M:%S%z}", f"{row['retry_at']:%H:%M:%S%z}", row["error"],
-        )  # fmt: skip
+            row["id"],
+            row["source"],
+            str(row["order_id"] or row["subject"]),
+            row["reason"],
+            str(row["times"]),
+            f"{row['first_at']:%Y-%m-%d %H:%M:%S%z}",
+            f"{row['retry_at']:%H:%M:%S%z}",
+            row["error"],
+        )
     stdout().print(table)
 
 
-_LIST: Final = "SELECT number, source, subject, order_id, reason, error, times, first_at, last_at, retry_at FROM {0}.aside ORDER BY number"
+_LIST: Final = (
+    "SELECT number, source, subject, order_id, reason, error, times, first_at, "
+    "last_at, retry_at FROM {0}.aside ORDER BY number"
+)
 _DUE: Final = "UPDATE {0}.aside SET retry_at = now() WHERE source = $1 AND subject = $2"
 _UNPUBLISHED: Final = "DELETE FROM {0}.outbox WHERE id = $1::text::bigint RETURNING topic, headers"
 _FORGET: Final = "DELETE FROM {0}.aside WHERE source = $1 AND subject = $2"

@@ -39,12 +39,14 @@ def backup(
     synchronous: bool = typer.Option(
         False,
         "--synchronous",
-        help="with --follow: no commit counts before it is in the backup; without the follower commits wait",
+        help="with --follow: no commit counts before it is in the backup; without the follower "
+        "commits wait",
     ),
     release: bool = typer.Option(
         False,
         "--release",
-        help="let commits wait for no follower any more, keep no changes for one that is gone, and do nothing else",
+        help="let commits wait for no follower any more, keep no changes for one that is gone, "
+        "and do nothing else",
     ),
     home: Path | None = HOME,
 ) -> None:
@@ -56,12 +58,16 @@ def backup(
         raise UsageError(
             "give --follow with --synchronous: a commit can only wait for a follower that runs"
         )
-    found = stack_file(home_of(home))
-    if not found:
+    running = stack_file(home_of(home))
+    if not running:
         raise none_runs(home_of(home))
     run(
         _backup(
-            str(found["postgres"]), folder, follow=follow, synchronous=synchronous, release=release
+            str(running["postgres"]),
+            folder,
+            follow=follow,
+            synchronous=synchronous,
+            release=release,
         )
     )
 
@@ -81,7 +87,8 @@ async def _backup(
     try:
         await backups.base(dsn, folder)
         print_err(
-            f"the database is in {folder}; the keys, {Path('keys')} in the home folder, are not: keep them elsewhere"
+            f"the database is in {folder}; the keys, {Path('keys')} in the home folder, are not: "
+            "keep them elsewhere"
         )
         if follow:
             await _until_stopped(follower, folder)
@@ -97,8 +104,10 @@ async def _end(follower: Follower) -> None:
     except LOST as error:
         await follower.end()
         raise Unreachable(
-            "start the stack with `crossborder up`, then let it go with `crossborder backup FOLDER --release`: the database "
-            f"went away ({type(error).__name__}), and keeps changes or has commits wait for this backup"
+            "start the stack with `crossborder up`, then let it go with `crossborder backup "
+            "FOLDER --release`: the database "
+            f"went away ({type(error).__name__}), and keeps changes or has commits wait for this "
+            "backup"
         ) from None
 
 

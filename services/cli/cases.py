@@ -30,13 +30,11 @@ SERVICES_WITH_CASES: Final = ("customs", "payments")
 
 
 def kinds_of(service: str) -> Kinds:
-    """Return the kinds of case of a service, each with what to do."""
     kinds: Kinds = import_module(f"services.{service}.cases").KINDS
     return kinds
 
 
 def group_of(service: str) -> typer.Typer:
-    """Make the commands that list and show the cases of a service."""
     group = typer.Typer(
         no_args_is_help=True,
         help="What only a person can settle: list, show, and say how it was settled.",
@@ -51,12 +49,12 @@ def group_of(service: str) -> typer.Typer:
 
         Exit 1 if a case is open.
         """
-        found = run(_fetch(service, open_only=not every))
+        cases_ = run(_fetch(service, open_only=not every))
         if json:
-            as_json([document(service, case) for case in found])
+            as_json([document(service, case) for case in cases_])
         else:
-            _show_table(service, found)
-        exit_with(Exit.NO if any(case.closed_at is None for case in found) else Exit.DONE)
+            _show_table(service, cases_)
+        exit_with(Exit.NO if any(case.closed_at is None for case in cases_) else Exit.DONE)
 
     @group.command("show")
     def show(
@@ -74,8 +72,6 @@ def group_of(service: str) -> typer.Typer:
 
 
 def add_close(group: typer.Typer, service: str) -> None:
-    """Add the command that closes a case with a reason."""
-
     @group.command("close")
     def close(
         number: int = typer.Argument(..., help="the number of the case, as `list` prints it"),
@@ -94,7 +90,7 @@ def add_close(group: typer.Typer, service: str) -> None:
 
 
 async def close_case(service: str, number: int, *, verdict: str, note: str) -> bool:
-    """Close a case of a service in the name of whoever runs the command; return False if it is not open."""
+    """Close a case in the name of the current user; return False if it is not open."""
     from shared import cases
 
     async with database(target(), write=True) as conn, conn.transaction():
@@ -106,7 +102,6 @@ async def close_case(service: str, number: int, *, verdict: str, note: str) -> b
 
 
 def document(service: str, case: StoredCase) -> dict[str, Any]:
-    """Return a case as JSON, with what to do."""
     times: Mapping[str, Any] = {
         name: getattr(case, name) for name in ("opened_at", "last_at", "closed_at")
     }
@@ -127,32 +122,33 @@ def document(service: str, case: StoredCase) -> dict[str, Any]:
 
 
 async def of_order(conn: Any, order_id: UUID) -> list[dict[str, Any]]:
-    """The open cases of an order, as JSON, for `crossborder order show`."""
     from shared import cases
 
-    found = []
+    documents = []
     for service in SERVICES_WITH_CASES:
         if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.cases"):
-            found += [
+            documents += [
                 document(service, case)
                 for case in await cases.open_for(conn, [order_id], schema=service)
             ]
-    return found + await _of_its_tax_payment(conn, order_id)
+    return documents + await _of_its_tax_payment(conn, order_id)
 
 
 async def _of_its_tax_payment(conn: Any, order_id: UUID) -> list[dict[str, Any]]:
-    """The open cases of the transfer to customs that pays the order's tax bill, which is of many orders."""
+    """Return the open cases of the transfer that pays the order's tax bill with many others."""
     from shared import cases
 
     if not await conn.fetchval("SELECT to_regclass('payments.tax_due') IS NOT NULL"):
         return []
     rows = await conn.fetch(
-        "SELECT c.number FROM payments.tax_due d JOIN payments.effect e ON e.order_id = d.payment_id "
-        "JOIN payments.cases c ON c.subject = e.intent_id::text WHERE d.order_id = $1 AND c.closed_at IS NULL ORDER BY 1",
+        "SELECT c.number FROM payments.tax_due d JOIN payments.effect e ON e.order_id = "
+        "d.payment_id "
+        "JOIN payments.cases c ON c.subject = e.intent_id::text WHERE d.order_id = $1 AND "
+        "c.closed_at IS NULL ORDER BY 1",
         order_id,
     )
-    found = [await cases.fetch_one(conn, row["number"], schema="payments") for row in rows]
-    return [document("payments", case) for case in found if case is not None]
+    stored = [await cases.fetch_one(conn, row["number"], schema="payments") for row in rows]
+    return [document("payments", case) for case in stored if case is not None]
 
 
 async def _fetch(service: str, *, open_only: bool) -> list[StoredCase]:
@@ -169,23 +165,29 @@ async def _fetch_one(service: str, number: int) -> StoredCase:
         case = await cases.fetch_one(conn, number, schema=service)
     if case is None:
         raise UsageError(
-            f"choose a number that `crossborder {service} cases list --all` prints: {number} is none"
+            f"choose a number that `crossborder {service} cases list --all` prints: {number} is "
+            "none"
         )
     return case
 
 
-def _show_table(service: str, found: list[StoredCase]) -> None:
+def _show_table(service: str, stored: list[StoredCase]) -> None:
     from rich.table import Table
 
-    if not found:
+    if not stored:
         print(f"no case of {service} is open")
         return
     table = Table("case", "kind", "subject", "order", "opened", "met", "verdict")
-    for case in found:
+    for case in stored:
         table.add_row(
-            str(case.number), case.kind, case.subject, str(case.order_id or ""),
-            f"{case.opened_at:%Y-%m-%d %H:%M:%S%z}", f"{case.times} times", case.verdict or "open",
-        )  # fmt: skip
+            str(case.number),
+            case.kind,
+            case.subject,
+            str(case.order_id or ""),
+            f"{case.opened_at:%Y-%m-%d %H:%M:%S%z}",
+            f"{case.times} times",
+            case.verdict or "open",
+        )
     stdout().print(table)
 
 

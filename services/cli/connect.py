@@ -41,7 +41,7 @@ PIPE_COLUMNS = 160
 
 
 class Exit(IntEnum):
-    """What the exit status says."""
+    """Exit status of every command."""
 
     DONE = 0
     NO = 1
@@ -54,14 +54,12 @@ class UsageError(Exception):
 
 
 class Unreachable(Exception):
-    """The stack, or the part of it that is needed, does not answer; the text says what to do."""
+    """The stack, or a needed part of it, does not answer; the text says what to do."""
 
 
 @dataclass(frozen=True)
 class RunningStack:
-    """The running stack: bootstrap servers, the DSN of its database, a test's topic prefix, the embedded
-    stack's folder.
-    """
+    """The running stack: bootstrap servers, database DSN, a test's topic prefix, home folder."""
 
     kafka: str
     postgres: str
@@ -73,55 +71,58 @@ class RunningStack:
 
     @property
     def known(self) -> Mapping[str, Any]:
-        """What the embedded stack wrote down about itself; empty if the stack is another."""
+        """Return what the embedded stack wrote to `stack.json`; empty for any other stack."""
         return stack_file(self.home)
 
 
 def home_of(home: Path | None) -> Path:
-    """The folder of the embedded stack: as given, else `CROSSBORDER_HOME`, else `.crossborder`."""
+    """Return the embedded stack's folder: as given, else `CROSSBORDER_HOME`, else `.crossborder`."""
     return home or Path(os.environ.get("CROSSBORDER_HOME") or ".crossborder")
 
 
 def stack_file(home: Path) -> dict[str, Any]:
-    """`stack.json` of a running embedded stack; empty if there is none, whatever file a killed one left."""
+    """Return `stack.json` of a running embedded stack; empty if none runs, whatever file is left."""
     return lock.written(home)
 
 
 def none_runs(home: Path) -> Unreachable:
-    """That no stack of this folder answers: it is on its way, or there is none."""
+    """Return the error that no stack of this folder answers: it is starting, or there is none."""
     if lock.runs(home):
         return Unreachable(
-            f"wait until the stack in {home} is up: process {lock.holder(home) or 'unknown'} is starting or stopping it"
+            f"wait until the stack in {home} is up: process {lock.holder(home) or 'unknown'} is "
+            "starting or stopping it"
         )
     return Unreachable(f"start the stack with `crossborder up`: none is running in {home}")
 
 
 def target(home: Path | None = None) -> RunningStack:
-    """The running stack, by `CROSSBORDER_KAFKA` and `CROSSBORDER_POSTGRES`, else the embedded one's;
-    raises Absent if none runs.
+    """Return the running stack: by `CROSSBORDER_KAFKA` and `CROSSBORDER_POSTGRES`, else embedded.
+
+    Raises Unreachable if none runs.
     """
     folder = home_of(home)
-    found = {} if home is None and os.environ.get("CROSSBORDER_POSTGRES") else stack_file(folder)
+    running = {} if home is None and os.environ.get("CROSSBORDER_POSTGRES") else stack_file(folder)
     postgres = os.environ.get("CROSSBORDER_POSTGRES", "") if home is None else ""
     kafka = os.environ.get("CROSSBORDER_KAFKA", "") if home is None else ""
     postgres, kafka = (
-        postgres or str(found.get("postgres", "")),
-        kafka or str(found.get("kafka", "")),
+        postgres or str(running.get("postgres", "")),
+        kafka or str(running.get("kafka", "")),
     )
     if not postgres:
         raise Unreachable(
-            "start the stack with `crossborder up`, or set CROSSBORDER_KAFKA and CROSSBORDER_POSTGRES: none "
+            "start the stack with `crossborder up`, or set CROSSBORDER_KAFKA and "
+            "CROSSBORDER_POSTGRES: none "
             f"is running in {folder}"
         )
     if home is None and os.environ.get("CROSSBORDER_POSTGRES"):
         postgres = _with_secret(postgres)
-    prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", ""))
-    security, pem = security_of(found, env=home is None), party_pem_of(found, env=home is None)
+    prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(running.get("topic_prefix", ""))
+    security, pem = security_of(running, env=home is None), party_pem_of(running, env=home is None)
     return RunningStack(kafka or "127.0.0.1:9092", postgres, prefix, folder, security, pem)
 
 
 def _first(to: RunningStack) -> str:
-    """What to do first where a part of the stack does not answer: one that runs needs no start."""
+    """Return what to do first where a part does not answer: a running stack needs no start."""
     return (
         "look at `crossborder status`, then at the log it names"
         if to.known
@@ -131,7 +132,10 @@ def _first(to: RunningStack) -> str:
 
 @asynccontextmanager
 async def database(to: RunningStack, *, write: bool = False) -> AsyncIterator[Any]:
-    """A connection to the stack's database, read-only unless `write`; raises Absent if it does not answer, or no more."""
+    """Connect to the stack's database, read-only unless `write`.
+
+    Raises Unreachable if it does not answer, or the connection is cut.
+    """
     import asyncpg
 
     from shared.database import CUT, LOST, redacted
@@ -147,7 +151,8 @@ async def database(to: RunningStack, *, write: bool = False) -> AsyncIterator[An
         )
     except (*LOST, asyncpg.PostgresError, ValueError) as error:
         raise Unreachable(
-            f"{_first(to)}: PostgreSQL does not answer at {redacted(to.postgres)} ({str(error) or 'timeout'})"
+            f"{_first(to)}: PostgreSQL does not answer at {redacted(to.postgres)} "
+            f"({str(error) or 'timeout'})"
         ) from None
     try:
         for kind in ("json", "jsonb"):
@@ -157,7 +162,8 @@ async def database(to: RunningStack, *, write: bool = False) -> AsyncIterator[An
         yield conn
     except CUT as error:
         raise Unreachable(
-            f"try again, and look at `crossborder status`: PostgreSQL ended the connection at {redacted(to.postgres)} "
+            "try again, and look at `crossborder status`: PostgreSQL ended the connection at "
+            f"{redacted(to.postgres)} "
             f"({type(error).__name__})"
         ) from None
     finally:
@@ -168,7 +174,7 @@ async def database(to: RunningStack, *, write: bool = False) -> AsyncIterator[An
 
 @asynccontextmanager
 async def kafka_errors(to: RunningStack) -> AsyncIterator[None]:
-    """Turns a broker that does not answer into Absent."""
+    """Turn a broker that does not answer into Unreachable."""
     from aiokafka.errors import KafkaError
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -182,7 +188,6 @@ async def kafka_errors(to: RunningStack) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def producer(to: RunningStack) -> AsyncIterator[AIOKafkaProducer]:
-    """An idempotent producer with `acks=all`."""
     from aiokafka import AIOKafkaProducer
 
     from shared.topics import MESSAGE_BYTES_MAX
@@ -207,12 +212,10 @@ async def producer(to: RunningStack) -> AsyncIterator[AIOKafkaProducer]:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work to its end."""
     return asyncio.run(work)
 
 
 def stderr() -> Console:
-    """The console for people: stderr."""
     from rich.console import Console
 
     return Console(
@@ -225,7 +228,6 @@ def stderr() -> Console:
 
 
 def stdout() -> Console:
-    """The console for data: stdout."""
     from rich.console import Console
     from rich.table import Table
 
@@ -233,7 +235,7 @@ def stdout() -> Console:
 
     class Paper(Console):
         def on_broken_pipe(self) -> None:
-            """Its own way is to end with 1, which says here that the answer is no."""
+            """Raise instead of ending with 1, which here says that the answer is no."""
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
         def print(self, *objects: Any, **how: Any) -> None:
@@ -258,14 +260,13 @@ def stdout() -> Console:
 
 
 def status_mark(ok: bool | None) -> Text:
-    """`ok`, `NO`, or `--` for what could not be judged. Markup is off everywhere else: texts from outside have brackets."""
+    """Return `ok`, `NO`, or `--` for what could not be judged."""
     from rich.text import Text
 
     return Text("--", "yellow") if ok is None else Text("ok", "green") if ok else Text("NO", "red")
 
 
 def print_err(text: str) -> None:
-    """One line for people."""
     print(text, file=sys.stderr)
 
 
@@ -277,9 +278,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}? " if near else ""
 
 
-def as_json(found: Any) -> None:
-    """The answer for machines, on stdout."""
-    print(json.dumps(found, indent=2, ensure_ascii=False, default=_plain))
+def as_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
 
 
 def _plain(value: Any) -> Any:
@@ -293,5 +293,4 @@ def _plain(value: Any) -> Any:
 
 
 def exit_with(status: Exit) -> NoReturn:
-    """End the command with this status."""
     raise typer.Exit(int(status))

@@ -16,44 +16,46 @@ if TYPE_CHECKING:
 SECRETS: Final = Path("/run/secrets")
 
 
-def security_of(found: Mapping[str, Any], *, env: bool = True) -> Security:
-    """How a command shows itself to the broker: by its own settings, else as the embedded stack wrote down."""
+def security_of(running: Mapping[str, Any], *, env: bool = True) -> Security:
+    """Return how a command logs in to the broker: by its settings, else by `stack.json`."""
     from shared.settings import Settings, load, secret_of
 
     class Anywhere(Settings):
         needs_postgres: ClassVar[bool] = False
 
-    if env and (os.environ.get("CROSSBORDER_KAFKA") or not found):
+    if env and (os.environ.get("CROSSBORDER_KAFKA") or not running):
         return load(Anywhere).kafka_security
-    if "kafka_security_protocol" not in found:
+    if "kafka_security_protocol" not in running:
         return OPEN
-    secret = secret_of(Path(str(found["kafka_password_file"])), "CROSSBORDER_KAFKA_PASSWORD_FILE")
+    secret = secret_of(Path(str(running["kafka_password_file"])), "CROSSBORDER_KAFKA_PASSWORD_FILE")
     return Security(
-        found["kafka_security_protocol"],
-        str(found["kafka_user"]),
+        running["kafka_security_protocol"],
+        str(running["kafka_user"]),
         secret or "",
-        Path(str(found["kafka_ca"])),
+        Path(str(running["kafka_ca"])),
     )
 
 
-def party_pem_of(found: Mapping[str, Any], *, env: bool = True) -> bytes | None:
-    """The key with which a command signs what it publishes: by its own settings, else as the embedded stack wrote down."""
+def party_pem_of(running: Mapping[str, Any], *, env: bool = True) -> bytes | None:
+    """Return the key a command signs with: by its settings, else by `stack.json`."""
     from shared.settings import Settings, load, secret_of
 
     class Anywhere(Settings):
         needs_postgres: ClassVar[bool] = False
 
     # Only then: a command that signs nothing is not held up by another setting that is wrong.
-    said = os.environ.get("CROSSBORDER_PARTY_KEY") or os.environ.get("CROSSBORDER_PARTY_KEY_FILE")
-    if env and (said or SECRETS.is_dir()) and (pem := load(Anywhere).party_pem):
+    setting = os.environ.get("CROSSBORDER_PARTY_KEY") or os.environ.get(
+        "CROSSBORDER_PARTY_KEY_FILE"
+    )
+    if env and (setting or SECRETS.is_dir()) and (pem := load(Anywhere).party_pem):
         return pem
-    file = found.get("party_key_file")
+    file = running.get("party_key_file")
     secret = secret_of(Path(str(file)), "CROSSBORDER_PARTY_KEY_FILE") if file else None
     return secret.encode() if secret else None
 
 
 def _with_secret(dsn: str) -> str:
-    """The DSN with `CROSSBORDER_POSTGRES_PASSWORD`, or the secret file of that name, in it."""
+    """Return the DSN with `CROSSBORDER_POSTGRES_PASSWORD`, or its secret file, in it."""
     from shared.database import with_password
     from shared.settings import Settings, load
 

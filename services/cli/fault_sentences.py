@@ -68,11 +68,17 @@ class FieldFault(NamedTuple):
     expected: str
 
     def __str__(self) -> str:
-        return f"{self.field or 'the file'}: found {self.found}, expected {self.expected} ({self.rule})"
+        return (
+            f"{self.field or 'the file'}: found {self.found}, expected {self.expected} "
+            f"({self.rule})"
+        )
 
 
 def faults_of(error: ValidationError) -> list[FieldFault]:
-    """Every fault of a shape. A list is not too short by parts that are wrong themselves: pydantic counts only the sound ones."""
+    """Return every fault; "too short" is dropped for a list with faulty items.
+
+    Pydantic counts only the sound items of such a list.
+    """
     errors = error.errors(include_url=False)
     return [
         _fault_of(each)
@@ -87,7 +93,7 @@ def faults_of(error: ValidationError) -> list[FieldFault]:
 
 def _fault_of(error: ErrorDetails) -> FieldFault:
     kind, context = error["type"], error.get("ctx", {})
-    found = _shown(error)
+    value = _shown(error)
     rule, expected = _RULES.get(kind, (kind, error["msg"].removeprefix("Value error, ")))
     if kind in _BOUNDS:
         rule, expected = _BOUNDS[kind][0], _BOUNDS[kind][1].format(**context)
@@ -100,7 +106,7 @@ def _fault_of(error: ErrorDetails) -> FieldFault:
             rule, expected = "one_of", str(context["expected"]).replace("'", "")
         case "value_error":
             rule, expected = "is_decimal", expected.replace("write it as ", "")
-    return FieldFault(path_of(error["loc"]), rule, found, expected)
+    return FieldFault(path_of(error["loc"]), rule, value, expected)
 
 
 def _shown(error: ErrorDetails) -> str:
@@ -119,7 +125,7 @@ def _shown(error: ErrorDetails) -> str:
 
 
 def path_of(steps: tuple[int | str, ...]) -> str:
-    """`("lines", 1, "hs_code")` as `lines[1].hs_code`."""
+    """Return `("lines", 1, "hs_code")` as `lines[1].hs_code`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(
         "."
     )

@@ -15,40 +15,47 @@ NAMED_MAX: Final = 10
 """How many of those that share a beginning are named."""
 
 _COLUMNS: Final = "order_id, order_no, platform_code"
-BY_NUMBER: Final = f"SELECT {_COLUMNS} FROM orders.orders WHERE order_no = $1 ORDER BY received_at LIMIT {NAMED_MAX + 1}"  # noqa: S608
+BY_NUMBER: Final = (
+    f"SELECT {_COLUMNS} FROM orders.orders WHERE order_no = $1 ORDER BY "  # noqa: S608
+    f"received_at LIMIT {NAMED_MAX + 1}"
+)
 BY_BEGINNING: Final = (
     f"SELECT {_COLUMNS} FROM orders.orders WHERE starts_with(order_no, $1) "  # noqa: S608
-    f"OR (order_id BETWEEN $2::uuid AND $3::uuid AND starts_with(order_id::text, lower($1))) ORDER BY order_no LIMIT {NAMED_MAX + 1}"
+    "OR (order_id BETWEEN $2::uuid AND $3::uuid AND starts_with(order_id::text, lower($1))) "
+    f"ORDER BY order_no LIMIT {NAMED_MAX + 1}"
 )
 
 
 def complete(given: str, ids: Collection[str], what: str, *, to_change: bool = False) -> str | None:
-    """The one of `ids` that is given, whole or by its beginning; None if there is none. Raises Wrong if several begin so.
+    """Return the id that is given, whole or by its unique beginning; None if there is none.
 
-    `to_change`: ids of any length, of which one is to be changed. Then 5 is no beginning of 57: it may be a whole one that is gone.
+    `to_change`: the id is of an item to be changed, so 5 is no beginning of 57.
+    Raises UsageError if several ids begin so.
     """
     if given in ids:
         return given
-    found = sorted(each for each in ids if given and each.startswith(given))
-    if len(found) > 1:
-        raise UsageError(f"give more of the {what}: {given} begins {_named(found)}")
-    if found and to_change:
-        _require_no_other(given, found[0], what)
-    return found[0] if found else None
+    matches = sorted(each for each in ids if given and each.startswith(given))
+    if len(matches) > 1:
+        raise UsageError(f"give more of the {what}: {given} begins {_named(matches)}")
+    if matches and to_change:
+        _require_no_other(given, matches[0], what)
+    return matches[0] if matches else None
 
 
-def _require_no_other(given: str, found: str, what: str) -> None:
-    """Raises Wrong where the two differ in the length of a number: they may be two."""
-    if given[-1].isdecimal() and found[len(given)].isdecimal():
+def _require_no_other(given: str, match: str, what: str) -> None:
+    """Raise UsageError if both differ in the length of a number: they may be two ids."""
+    if given[-1].isdecimal() and match[len(given)].isdecimal():
         raise UsageError(
-            f"give the whole {what}, since it is to be changed: {given} is none, and {found} may be another"
+            f"give the whole {what}, since it is to be changed: {given} is none, and {match} may "
+            "be another"
         )
 
 
 async def order_of(conn: Connection, given: str, *, to_change: bool = False) -> UUID | None:
-    """The id of the order of this id or number, or of this beginning of one; None if there is none.
+    """Return the order of this id, number or unique beginning; None if there is none.
 
-    Raises Wrong if it is not clear which order is meant. A whole id is returned as it is, known or not.
+    A whole id is returned as it is, known or not.
+    Raises UsageError if several orders may be meant.
     """
     rows = await conn.fetch(BY_NUMBER, given)
     if not rows:
@@ -74,12 +81,12 @@ def _one(row: Any) -> str:
     return f"{row['order_no']} ({row['order_id']})"
 
 
-def _named(found: Sequence[str]) -> str:
-    return ", ".join(found[:NAMED_MAX]) + (" and of others" if len(found) > NAMED_MAX else "")
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED_MAX]) + (" and of others" if len(names) > NAMED_MAX else "")
 
 
 def _bounds(given: str) -> tuple[UUID | None, UUID | None]:
-    """The least and the greatest id that may begin so, for the index; none if no id does."""
+    """Return the least and the greatest id that begin so, for the index."""
     digits = given.replace("-", "")
     try:
         return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))

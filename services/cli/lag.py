@@ -14,9 +14,9 @@ MARKS_MAX: Final = 1000
 
 @dataclass(frozen=True)
 class PartitionLag:
-    """One partition as one service has it: where it reads on, where the log begins and where what may be read of it ends.
+    """Offsets of one partition for one service: next to read, first and end of the log.
 
-    `unread`: offset of the first record it has not handled, if that is known; there may be none before the end.
+    `unread` is the first record it has not handled, if known; the rest may be marks.
     """
 
     service: str
@@ -33,7 +33,6 @@ class PartitionLag:
 
     @property
     def reads_on(self) -> int:
-        """From where on there is something to read."""
         return max(self.next, self.first, self.unread)
 
     @property
@@ -42,24 +41,24 @@ class PartitionLag:
 
 
 async def offsets(conn: Any) -> dict[str, dict[tuple[str, int], int]]:
-    """The stored offsets of every service that has a schema; it has none of a partition it was never given."""
+    """Return the stored offsets by service; a partition it was never given is missing."""
     from services.schema import SERVICES
 
-    found: dict[str, dict[tuple[str, int], int]] = {}
+    stored: dict[str, dict[tuple[str, int], int]] = {}
     for service in SERVICES:
         if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.consumer_offset"):
             # The name is one of SERVICES, never from outside.
             rows = await conn.fetch(f"SELECT topic, part, next FROM {service}.consumer_offset")  # noqa: S608
-            found[service] = {(row["topic"], row["part"]): row["next"] for row in rows}
-    return found
+            stored[service] = {(row["topic"], row["part"]): row["next"] for row in rows}
+    return stored
 
 
 async def partition_lags(
     to: RunningStack, stored: Mapping[str, Mapping[tuple[str, int], int]] | None = None
 ) -> list[PartitionLag]:
-    """Every partition of every topic that a service is to read. What it was never given it has read nothing of.
+    """Return every partition that a service reads, also those of which it has read nothing.
 
-    `stored`: how far each service has read, as `offsets` found it before; asked for now if not given.
+    `stored`: offsets from an earlier `offsets`; read now if not given.
     """
     from services.cli import topic_reader
     from shared.topics import TOPICS
@@ -67,40 +66,40 @@ async def partition_lags(
     if stored is None:
         async with database(to) as conn:
             stored = await offsets(conn)
-    heard = {
+    read_topics = {
         service: {topic.name for topic in TOPICS if service in topic.readers} for service in stored
     }
-    there = await topic_reader.ends(to, sorted(set().union(*heard.values())))
-    found = [
+    there = await topic_reader.ends(to, sorted(set().union(*read_topics.values())))
+    lags = [
         PartitionLag(service, topic, part, places.get((topic, part), 0), first, end)
         for service, places in stored.items()
         for (topic, part), (first, end) in there.items()
-        if topic in heard[service] or (topic, part) in places
+        if topic in read_topics[service] or (topic, part) in places
     ]
-    return await skip_marks(to, found)
+    return await skip_marks(to, lags)
 
 
 async def skip_marks(to: RunningStack, places: Sequence[PartitionLag]) -> list[PartitionLag]:
-    """The same, with the first record that is unread where hardly anything is: behind the last record may be marks only."""
+    """Return the same lags with `unread` set where only transaction marks may be left."""
     from services.cli import topic_reader
 
     few = [b for b in places if 0 < b.records <= MARKS_MAX]
     ranges: dict[tuple[str, int], tuple[int, int]] = {}
-    found: dict[tuple[tuple[str, int], int], int] = {}
+    first_unread: dict[tuple[tuple[str, int], int], int] = {}
     while few:
         # Services may stand at several places of one partition; each place is looked through once.
         ranges = {b.place: (b.reads_on, b.end) for b in few}
         first = await topic_reader.first_records(to, ranges)
-        found |= {(place, ranges[place][0]): offset for place, offset in first.items()}
-        few = [b for b in few if (b.place, b.reads_on) not in found]
+        first_unread |= {(place, ranges[place][0]): offset for place, offset in first.items()}
+        few = [b for b in few if (b.place, b.reads_on) not in first_unread]
     return [
-        replace(b, unread=found.get((b.place, b.reads_on), 0)) if b.records else b for b in places
+        replace(b, unread=first_unread.get((b.place, b.reads_on), 0)) if b.records else b
+        for b in places
     ]
 
 
 async def lag_of(to: RunningStack) -> dict[str, int]:
-    """Records each service is behind."""
-    found: dict[str, int] = {}
+    records: dict[str, int] = {}
     for place in await partition_lags(to):
-        found[place.service] = found.get(place.service, 0) + place.records
-    return found
+        records[place.service] = records.get(place.service, 0) + place.records
+    return records

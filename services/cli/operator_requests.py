@@ -23,26 +23,26 @@ POLL_S: Final = 0.2
 
 
 def operator() -> str:
-    """Who asks, for the audit: the user of this machine."""
+    """Return who asks, for the audit: the user of this machine."""
     with suppress(KeyError, OSError):
         return getpass.getuser()
     return "unknown"
 
 
 async def results_of(
-    to: RunningStack, asked: Sequence[RequestId], timeout_s: float = FOLLOWED_S
+    to: RunningStack, requests: Sequence[RequestId], timeout_s: float = FOLLOWED_S
 ) -> dict[RequestId, Mapping[str, Any]]:
-    """What became of these requests: outcome and details. One that its service has not followed in time is left out."""
-    found: dict[RequestId, Mapping[str, Any]] = {}
+    """Return outcome and details by request; a request without a result in time is left out."""
+    results: dict[RequestId, Mapping[str, Any]] = {}
     until = time.monotonic() + timeout_s
     async with database(to) as conn:
         while True:
-            for service, number in set(asked) - found.keys():
+            for service, number in set(requests) - results.keys():
                 row = await conn.fetchrow(_RESULT.format(service), number)
                 if row is not None:
-                    found[service, number] = {"outcome": row["outcome"], **row["details"]}
-            if len(found) == len(set(asked)) or time.monotonic() > until:
-                return found
+                    results[service, number] = {"outcome": row["outcome"], **row["details"]}
+            if len(results) == len(set(requests)) or time.monotonic() > until:
+                return results
             await asyncio.sleep(POLL_S)
 
 

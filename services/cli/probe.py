@@ -43,6 +43,7 @@ def probe(
         print(f"{done.order_no} {done.outcome} after {done.took_s:.1f} s")
     if done.outcome != "fulfilled":
         print_err(
-            f"look at `crossborder order show {done.order_no}`: it should have been fulfilled within {late:.0f} s"
+            f"look at `crossborder order show {done.order_no}`: it should have been fulfilled "
+            f"within {late:.0f} s"
         )
         exit_with(Exit.NO)

@@ -51,7 +51,8 @@ def publish(
     ),
     file: Path | None = typer.Option(
         None,
-        help="orders in JSON (one document, an array, or one a line) or a CEB311Message; `-` is stdin",
+        help="orders in JSON (one document, an array, or one a line) or a CEB311Message; `-` is "
+        "stdin",
     ),
     sign: Path | None = typer.Option(
         None,
@@ -82,29 +83,30 @@ def publish(
         records = signed(records, sign)
     to = target()
     run(_require_heard(to, records))
-    found = run(_publish(to, records, rate, follow, timeout, show=not json))
+    result = run(_publish(to, records, rate, follow, timeout, show=not json))
     if json:
-        as_json(found)
+        as_json(result)
     else:
-        for row in found["orders"][:1000] if follow else ():
+        for row in result["orders"][:1000] if follow else ():
             for line in steps.lines_of(str(row["order_no"]), row["end"], row["became"]):
                 print(line)
         print_err(
-            f"published {found['published']} records in {found['seconds']:.2f} s ({found['per_second']:.0f} a second)"
+            f"published {result['published']} records in {result['seconds']:.2f} s "
+            f"({result['per_second']:.0f} a second)"
         )
         if follow:
             print_err(
-                ", ".join(f"{n} {end}" for end, n in sorted(found["ends"].items()))
+                ", ".join(f"{n} {end}" for end, n in sorted(result["ends"].items()))
                 or "none came to an end"
             )
-    if follow and found["open"]:
-        for told in run(_held_back(target())):
-            print_err(told)
+    if follow and result["open"]:
+        for line in run(_held_back(target())):
+            print_err(line)
         exit_with(Exit.NO)
 
 
 async def _held_back(to: RunningStack) -> list[str]:
-    """Why some may be open still: a transaction of somebody's that is not ended stands in front of them."""
+    """Return the open transactions that may hold orders back."""
     from services.cli import topic_reader
     from shared.topics import TOPICS
 
@@ -112,7 +114,7 @@ async def _held_back(to: RunningStack) -> list[str]:
 
 
 def signed(records: Sequence[Submission], key: Path) -> list[Submission]:
-    """The records with the signature of a platform's key; raises Wrong if it is none."""
+    """Return the records signed with a platform's key; raise UsageError if it is none."""
     from services.cli.access.parties import private_key
     from shared.envelope import first_headers
     from shared.parties import sign
@@ -131,7 +133,10 @@ def signed(records: Sequence[Submission], key: Path) -> list[Submission]:
 
 
 async def _require_heard(to: RunningStack, records: Sequence[Submission]) -> None:
-    """Raise Wrong for a record that would be refused as another's: whoever follows it would wait in vain."""
+    """Raise UsageError for a record that would be refused for its signature.
+
+    Whoever follows such a record would wait in vain.
+    """
     from services.cli.access.parties import all_bound
     from services.cli.connect import database
     from services.orders.intake.decoding import read_submission
@@ -163,8 +168,9 @@ async def _require_heard(to: RunningStack, records: Sequence[Submission]) -> Non
 async def send(
     to: RunningStack, records: Sequence[Submission], rate: float | None, sent: Callable[[int], None]
 ) -> float:
-    """Publish all of them, at `rate` a second if given, signed where there is a key to sign with; returns the seconds it took
-    until the last acknowledgement.
+    """Publish all records, at `rate` a second if given, signed if there is a key.
+
+    Returns the seconds until the last acknowledgement.
     """
     from shared.parties import key_of, signed_headers
     from shared.topics import SUBMISSIONS, named
@@ -234,7 +240,7 @@ async def _publish(
 
 
 def _is_under_way(publishing: asyncio.Task[float]) -> bool:
-    """Whether records are still being published; raises what went wrong, at once: nobody waits for what was never sent."""
+    """Return whether records are still being published; raise its error at once."""
     if publishing.done():
         publishing.result()
     return not publishing.done()
@@ -243,7 +249,7 @@ def _is_under_way(publishing: asyncio.Task[float]) -> bool:
 def _result(
     records: Sequence[Submission], seconds: float, followed: list[dict[str, Any]] | None
 ) -> dict[str, Any]:
-    """What `--json` says. `followed`: of the orders that were followed, None if none was to be."""
+    """Return what `--json` prints; `followed` is None if no order was followed."""
     ends = [row["end"] for row in followed or ()]
     return {
         "published": len(records),
@@ -259,7 +265,7 @@ def _result(
 
 @contextmanager
 def progress(total: int, what: str, show: bool) -> Iterator[Callable[[int], None]]:
-    """A live bar on stderr, where there is somebody to see it; what it yields takes how many are done."""
+    """Show a live bar on stderr if it is a terminal; yield a function that takes the count done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from services.cli.connect import stderr

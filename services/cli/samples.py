@@ -41,7 +41,6 @@ def list_samples(json: bool = typer.Option(False, "--json", help="for machines")
 
 
 def sample_rows() -> list[dict[str, str]]:
-    """Return every sample: goods by name, then kinds with their titles."""
     from deploy.samples import KINDS, SAMPLES
 
     goods = [{"name": name, "what": "goods", "title": name.replace("_", " ")} for name in SAMPLES]
@@ -58,8 +57,10 @@ SHARE_OF_KINDS: Final = 40
 
 @dataclass(frozen=True)
 class Cast:
-    """One order of the demo: its kind, the ends that are right for it, the case it belongs to, and what is right for its tax bill
-    where that is what its kind is about; `verdict`: how a person settles the case that it becomes."""
+    """One order of the demo: its kind, case and right ends; `bill` and `verdict` where they matter.
+
+    `verdict`: how a person settles the order's case.
+    """
 
     kind: str
     title: str
@@ -72,8 +73,10 @@ class Cast:
 
 @dataclass(frozen=True)
 class Step:
-    """One record of the demo: published `delay_s` seconds after the start or, where they are given, once its order is in one
-    of the states `when`, or `once` this is on its timeline."""
+    """One record of the demo: published after `delay_s`, or once its order is in a state `when`.
+
+    `once`: published when this type is on the order's timeline.
+    """
 
     order_no: str
     record: Submission
@@ -83,19 +86,18 @@ class Step:
 
     @property
     def is_timed(self) -> bool:
-        """Whether the clock alone says when; nothing need become of its order first."""
         return self.when is None and self.once is None
 
-    def is_due(self, elapsed_s: float, state: str | None, said: Collection[str]) -> bool:
-        """Whether to publish it `elapsed_s` seconds after the start, with its order in `state` and `said` on its timeline."""
+    def is_due(self, elapsed_s: float, state: str | None, types: Collection[str]) -> bool:
+        """Return whether to publish it `elapsed_s` seconds after the start."""
         if self.once is not None:
-            return self.once in said
+            return self.once in types
         return elapsed_s >= self.delay_s if self.when is None else state in self.when
 
 
 @dataclass(frozen=True)
 class Play:
-    """Everything the demo publishes. `counts`: how many orders of a case come to each end, where only the number is sure."""
+    """Everything the demo publishes. `counts`: orders by end of a case, where only that is sure."""
 
     casts: tuple[Cast, ...]
     steps: tuple[Step, ...]
@@ -103,29 +105,33 @@ class Play:
 
 
 async def timeline_types_of(conn: Any, steps: Iterable[Step]) -> dict[str, set[str]]:
-    """By order number: what is on the timelines of the orders, of that which some of the steps wait for."""
+    """Return by order number the awaited types that are on its timeline."""
     awaited = {s.order_no: s.once for s in steps if s.once is not None}
-    found: dict[str, set[str]] = {}
+    types_by_no: dict[str, set[str]] = {}
     if awaited:
         rows = await conn.fetch(
-            "SELECT DISTINCT order_no, type FROM orders.orders JOIN orders.timeline USING (order_id) "
+            "SELECT DISTINCT order_no, type FROM orders.orders JOIN orders.timeline USING "
+            "(order_id) "
             "WHERE order_no = ANY($1) AND type = ANY($2)",
-            list(awaited), list({*awaited.values()}),
-        )  # fmt: skip
+            list(awaited),
+            list({*awaited.values()}),
+        )
         for row in rows:
-            found.setdefault(row["order_no"], set()).add(row["type"])
-    return found
+            types_by_no.setdefault(row["order_no"], set()).add(row["type"])
+    return types_by_no
 
 
 def now() -> datetime:
-    """When sample orders are placed: now, Chinese time, to the second."""
     import datetime as dt
 
     return dt.datetime.now(dt.timezone(dt.timedelta(hours=8))).replace(microsecond=0)
 
 
 def samples(sample: str | None, count: int, seed: int | None) -> list[Submission]:
-    """`count` orders of a sample or kind, or of all plain samples in turn; raises Wrong naming all if it is none."""
+    """Return `count` orders of a sample or kind, or of all plain samples in turn.
+
+    Raises UsageError for an unknown sample.
+    """
     from deploy.samples import KINDS, SAMPLES, case_of, plain, submission
 
     seed = secrets.randbits(31) if seed is None else seed
@@ -160,7 +166,7 @@ def _records(cases: Iterator[Case]) -> Iterator[Submission]:
 
 
 def of_demo(orders: int, seed: int | None, *, attended: bool = True) -> Play:
-    """At least `orders` orders of every kind, and the records to publish; not `attended`: of those that need no person."""
+    """Return at least `orders` orders of every kind; without `attended` those that need no person."""
     from deploy.samples import KINDS, case_of
 
     kinds = {

@@ -28,9 +28,7 @@ Part = tuple[str, bytes]
 
 @dataclass(frozen=True)
 class Submission:
-    """One record for `orders.submissions`. `order_id` is None where the value does not say which order it
-    is.
-    """
+    """One record for `orders.submissions`; `order_id` is None if the value does not tell it."""
 
     order_no: str
     order_id: UUID | None
@@ -43,7 +41,6 @@ class Submission:
 def submission_of(
     order_no: str, order_id: UUID | None, value: bytes, content_type: bytes | None = None
 ) -> Submission:
-    """The record of a submission, with the headers of a shop that knows CloudEvents."""
     from shared.clock import utc_now
     from shared.envelope import CONTENT_TYPE_JSON, headers_of
 
@@ -58,7 +55,7 @@ def submission_of(
 
 
 def read_file(path: Path) -> list[Submission]:
-    """The submissions of a file, or of stdin for `-`; raises Wrong naming the place of what is none."""
+    """Return the submissions of a file, or of stdin for `-`; raise UsageError with the place."""
     from shared.errors import Unprocessable
     from shared.texts import utf8
 
@@ -71,13 +68,13 @@ def read_file(path: Path) -> list[Submission]:
         raise UsageError(f"put orders into {name}: it is empty")
     if content.startswith(b"<"):
         return [_of_xml(content, name)]
-    found = [
+    submissions = [
         _of_json(value, f"{place} of {name}" if place else name)
         for place, value in _parts(content, name)
     ]
-    if not found:
+    if not submissions:
         raise UsageError(f"put orders into {name}: its array is empty")
-    return found
+    return submissions
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -95,7 +92,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _parts(content: bytes, name: str) -> list[Part]:
-    """Each submission of the text: one a line if the first line is a whole one, else documents, or the items of arrays."""
+    """Return each submission of the text: one a line, documents in a row, or items of arrays."""
     import orjson
 
     lines = [
@@ -115,7 +112,8 @@ def _parts(content: bytes, name: str) -> list[Part]:
         return list(_documents(text))
     except json.JSONDecodeError as error:
         raise UsageError(
-            f"mend line {error.lineno} of {name}: it is not JSON ({error.msg} at column {error.colno}); see the submission in README.md"
+            f"mend line {error.lineno} of {name}: it is not JSON ({error.msg} at column "
+            f"{error.colno}); see the submission in README.md"
         ) from None
     except RecursionError:
         raise UsageError(f"mend {name}: it is nested too deep for an order") from None
@@ -126,7 +124,7 @@ def _unmarked(line: bytes) -> bytes:
 
 
 def _documents(text: str) -> Iterator[Part]:
-    """The documents of a text, one behind the other, as they were written; of an array, its items."""
+    """Yield documents that follow each other as they were written, and the items of arrays."""
     at, number = _next(text, 0), 0
     while at < len(text):
         if text[at] == "[":
@@ -144,25 +142,25 @@ def _documents(text: str) -> Iterator[Part]:
 
 
 def _items(text: str, at: int) -> list[tuple[int, int]]:
-    """Where the items of the array at `at` begin and end; behind the last stands its closing bracket."""
-    found: list[tuple[int, int]] = []
+    """Return the begin and end of each item of the array that begins at `at`."""
+    spans: list[tuple[int, int]] = []
     at = _next(text, at + 1)
     if text[at : at + 1] == "]":
-        return found
+        return spans
     while True:
         end = _end(text, at)
-        found.append((at, end))
+        spans.append((at, end))
         at = _next(text, end)
         if text[at : at + 1] == "]":
-            return found
+            return spans
         if text[at : at + 1] != ",":
             raise json.JSONDecodeError("expected , or ]", text, at)
         at = _next(text, at + 1)
 
 
 def _next(text: str, at: int) -> int:
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
+    blank = _BLANK.match(text, at)
+    return blank.end() if blank else at
 
 
 def _end(text: str, at: int) -> int:
@@ -181,7 +179,8 @@ def _require_small(value: bytes, where: str) -> None:
 
     if len(value) > MESSAGE_BYTES_MAX - HEADERS_BYTES:
         raise UsageError(
-            f"make {where} smaller: a record has at most {MESSAGE_BYTES_MAX} bytes, this one {len(value)} and its headers"
+            f"make {where} smaller: a record has at most {MESSAGE_BYTES_MAX} bytes, this one "
+            f"{len(value)} and its headers"
         )
 
 
@@ -194,11 +193,12 @@ def _of_json(value: bytes, where: str) -> Submission:
 
     if len(value) > JSON_BYTES_MAX:
         raise UsageError(
-            f"make {where} smaller: a submission has at most {JSON_BYTES_MAX} bytes, this one {len(value)}"
+            f"make {where} smaller: a submission has at most {JSON_BYTES_MAX} bytes, this one "
+            f"{len(value)}"
         )
     try:
-        found = orjson.loads(value)
-        order_no, platform = found["order_no"], found["platform"]["code"]
+        document = orjson.loads(value)
+        order_no, platform = document["order_no"], document["platform"]["code"]
     except (ValueError, KeyError, TypeError) as error:
         kind = (
             f"is not JSON ({error})"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def laid_out(table: Table, console: Console) -> int:
-    """Give each column its width, and return the width of the page that the table needs."""
+    """Set each column's width, and return the page width that the table needs."""
     from rich.measure import Measurement
 
     wide = console.options.update(width=_WIDE)
@@ -29,7 +29,7 @@ def laid_out(table: Table, console: Console) -> int:
 
 
 def shared_out(ranges: Sequence[tuple[int, int]], room: int) -> list[int]:
-    """The width of each column of (longest word, longest text): its words at least, and what room there is beyond them."""
+    """Return each column's width from (longest word, longest text) and the room there is."""
     widths = [least for least, _ in ranges]
     free = max(0, room - sum(widths))
     wanting = sorted(range(len(ranges)), key=lambda i: ranges[i][1] - ranges[i][0])

@@ -20,7 +20,6 @@ Place = tuple[str, int]
 
 
 async def partitions(to: RunningStack, topics: Sequence[str]) -> list[TopicPartition]:
-    """The partitions of those of `topics` that are there."""
     from aiokafka import TopicPartition
     from aiokafka.admin import AIOKafkaAdminClient
 
@@ -37,15 +36,15 @@ async def partitions(to: RunningStack, topics: Sequence[str]) -> list[TopicParti
             await admin.start()
             there = set(await admin.list_topics())
             wanted = [named(t, to.prefix) for t in topics if named(t, to.prefix) in there]
-            found = await admin.describe_topics(wanted) if wanted else []
+            described = await admin.describe_topics(wanted) if wanted else []
         finally:
             await admin.close()
-    return [TopicPartition(t["topic"], p["partition"]) for t in found for p in t["partitions"]]
+    return [TopicPartition(t["topic"], p["partition"]) for t in described for p in t["partitions"]]
 
 
 @asynccontextmanager
 async def consumer(to: RunningStack, *, committed: bool = True) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer of no group, which reads as services do: what a transaction wrote when it is ended, and not what it gave up."""
+    """Yield a consumer without a group that reads as services do: committed records only."""
     from aiokafka import AIOKafkaConsumer
 
     from shared.kafka import FETCH_BYTES
@@ -78,39 +77,39 @@ async def consumer(to: RunningStack, *, committed: bool = True) -> AsyncIterator
 
 
 async def ends(to: RunningStack, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
-    """Of each partition of `topics`: its first offset and the one behind the last that may be read now."""
-    found = await partitions(to, topics)
-    if not found:
+    """Return of each partition the first offset and the end of what may be read now."""
+    tps = await partitions(to, topics)
+    if not tps:
         return {}
     async with consumer(to) as reader:
-        reader.assign(found)
-        first, last = await reader.beginning_offsets(found), await reader.end_offsets(found)
-    return {(tp.topic[len(to.prefix) :], tp.partition): (first[tp], last[tp]) for tp in found}
+        reader.assign(tps)
+        first, last = await reader.beginning_offsets(tps), await reader.end_offsets(tps)
+    return {(tp.topic[len(to.prefix) :], tp.partition): (first[tp], last[tp]) for tp in tps}
 
 
 async def open_transactions(
     to: RunningStack, topics: Sequence[str]
 ) -> dict[Place, tuple[int, int]]:
-    """Where a producer has not ended its transaction: of the partition, up to where it may be read and where it ends."""
-    found = await partitions(to, topics)
-    if not found:
+    """Return where a transaction is open: up to where it may be read, and the log's end."""
+    tps = await partitions(to, topics)
+    if not tps:
         return {}
     async with consumer(to, committed=False) as reader:
-        written = await reader.end_offsets(found)
+        written = await reader.end_offsets(tps)
     # Asked for later, so that what was written in between is not taken for what may not be read.
     async with consumer(to) as reader:
-        stable = await reader.end_offsets(found)
+        stable = await reader.end_offsets(tps)
     return {
         (tp.topic[len(to.prefix) :], tp.partition): (stable[tp], written[tp])
-        for tp in found
+        for tp in tps
         if stable[tp] < written[tp]
     }
 
 
 async def held_back(to: RunningStack, topics: Sequence[str]) -> list[str]:
-    """One sentence for each partition in which nobody reads on, for a transaction that is open there."""
     return [
-        f"end or abort the transaction that is open in {topic}/{part}: it ends by itself when its producer's timeout is over, and the "
+        f"end or abort the transaction that is open in {topic}/{part}: it ends by itself when "
+        "its producer's timeout is over, and the "
         f"{written - stable} offsets from {stable} on are read only then"
         for (topic, part), (stable, written) in sorted(
             (await open_transactions(to, topics)).items()
@@ -121,23 +120,27 @@ async def held_back(to: RunningStack, topics: Sequence[str]) -> list[str]:
 async def first_records(
     to: RunningStack, ranges: Mapping[Place, tuple[int, int]]
 ) -> dict[Place, int]:
-    """Of each range of offsets (its first, the one behind its last) that of the first record in it, or the range's end."""
+    """Return of each range (first, end) of offsets its first record, or the range's end."""
     from aiokafka import TopicPartition
 
     from shared import log_ends
     from shared.errors import Unavailable
     from shared.topics import named
 
-    asked = {
+    ranges_by_tp = {
         TopicPartition(named(topic, to.prefix), part): rest
         for (topic, part), rest in ranges.items()
     }
     async with kafka_errors(to):
         try:
-            found = await log_ends.first_records(to.kafka, asked, security=to.security)
+            offset_by_tp = await log_ends.first_records(
+                to.kafka, ranges_by_tp, security=to.security
+            )
         except Unavailable as error:
             raise Unreachable(str(error)) from None
-    return {(tp.topic[len(to.prefix) :], tp.partition): offset for tp, offset in found.items()}
+    return {
+        (tp.topic[len(to.prefix) :], tp.partition): offset for tp, offset in offset_by_tp.items()
+    }
 
 
 async def read(
@@ -150,35 +153,34 @@ async def read(
     by_number: bool = False,
     committed: bool = True,
 ) -> AsyncIterator[Record]:
-    """Every record of `topics` from the beginning (or the time `since_ms`) to the end as it is when
-    reading begins. What lies behind an open transaction is not waited for: see `open_transactions`.
+    """Yield every record of `topics` up to the ends at the time of the call.
 
-    `since`: offsets to begin at instead; a partition that is not named is read from its beginning. `numbers`: only partitions
-    with these. `by_number`: all partitions with one number before any with the next, so that all records of an order come
-    before those of other partitions' orders. Without `committed` what a transaction has not ended, or gave up, is read too.
+    Records behind an open transaction are not waited for: see `open_transactions`.
+    `since_ms`: begin at this time; `since`: begin at these offsets.
+    `numbers`: only partitions with these numbers.
+    `by_number`: all partitions of one number before the next, so an order's records come together.
+    `committed`: without it, records of open and aborted transactions are read too.
     """
-    found = [
-        tp for tp in await partitions(to, topics) if numbers is None or tp.partition in numbers
-    ]
-    if not found:
+    tps = [tp for tp in await partitions(to, topics) if numbers is None or tp.partition in numbers]
+    if not tps:
         return
     from shared.log_ends import Ahead
 
     async with consumer(to, committed=committed) as reader:
-        reader.assign(found)
-        end = await reader.end_offsets(found)
-        start = await reader.beginning_offsets(found)
+        reader.assign(tps)
+        end = await reader.end_offsets(tps)
+        start = await reader.beginning_offsets(tps)
         if since is not None:
-            asked = {tp: since.get((tp.topic[len(to.prefix) :], tp.partition), 0) for tp in found}
-            start = {tp: max(first, asked[tp]) for tp, first in start.items()}
+            wanted = {tp: since.get((tp.topic[len(to.prefix) :], tp.partition), 0) for tp in tps}
+            start = {tp: max(first, wanted[tp]) for tp, first in start.items()}
         if since_ms is not None:
-            at = await reader.offsets_for_times(dict.fromkeys(found, since_ms))
-            start = {tp: at[tp].offset if at.get(tp) else end[tp] for tp in found}
-        for tp in found:
+            at = await reader.offsets_for_times(dict.fromkeys(tps, since_ms))
+            start = {tp: at[tp].offset if at.get(tp) else end[tp] for tp in tps}
+        for tp in tps:
             reader.seek(tp, start[tp])
-        reader.pause(*found)
-        for number in sorted({tp.partition for tp in found}) if by_number else (None,):
-            open_ = {tp for tp in found if start[tp] < end[tp] and number in (None, tp.partition)}
+        reader.pause(*tps)
+        for number in sorted({tp.partition for tp in tps}) if by_number else (None,):
+            open_ = {tp for tp in tps if start[tp] < end[tp] and number in (None, tp.partition)}
             reader.resume(*open_)
             ahead = Ahead(reader, end)
             while open_:
@@ -210,6 +212,5 @@ async def _poll(
 
 
 def record_of(r: Any, prefix: int) -> Record:
-    """A consumed record in the kernel's own shape."""
     headers = tuple((name, value or b"") for name, value in r.headers)
     return Record(r.topic[prefix:], r.partition, r.offset, r.timestamp, r.key, r.value, headers)

@@ -37,7 +37,6 @@ async def _once(to: RunningStack) -> dict[str, Any]:
 
 
 async def look(to: RunningStack, conn: Any) -> dict[str, Any]:
-    """Orders by state, lag by service, records waiting in outboxes, instructions without an answer."""
     from services.cli import lag
     from services.cli.order import counts
     from services.schema import SERVICES
@@ -46,7 +45,10 @@ async def look(to: RunningStack, conn: Any) -> dict[str, Any]:
     for service in SERVICES:
         if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.outbox"):
             # The name is one of SERVICES, never from outside.
-            query = f"SELECT (SELECT count(*) FROM {service}.outbox), (SELECT count(*) FROM {service}.effect)"  # noqa: S608
+            query = (
+                f"SELECT (SELECT count(*) FROM {service}.outbox), (SELECT count(*) FROM "  # noqa: S608
+                f"{service}.effect)"
+            )
             waiting["outbox"][service], waiting["effects"][service] = await conn.fetchrow(query)
     return {
         "at": time.time(),
@@ -72,10 +74,10 @@ async def _watch(to: RunningStack, every: float, once: bool) -> None:
                 before = now
 
 
-def _page(found: Mapping[str, Any], per_second: float) -> Any:
+def _page(look: Mapping[str, Any], per_second: float) -> Any:
     from services.cli.order import counts
 
     lines = {"ended a second:": f"{per_second:.1f}"}
     for name in ("lag", "outbox", "effects"):
-        lines[f"{name}:"] = "  ".join(f"{service} {n}" for service, n in found[name].items())
-    return counts.table(found["orders"], lines)
+        lines[f"{name}:"] = "  ".join(f"{service} {n}" for service, n in look[name].items())
+    return counts.table(look["orders"], lines)

@@ -389,7 +389,7 @@ async def test_doctor_says_in_one_line_who_must_sign_and_who_cannot(
     await said(world, shop_record(mine["order_no"], mine, SUBMITTED))
     assert await world.states() == {mine["order_no"]: "placed"}
     (check,) = await doctor_database._parties(open_stack)
-    assert (check.ok, check.found) == (
+    assert (check.ok, check.state) == (
         True,
         f"0 platforms and 0 carriers sign what they say; every other is {TAKEN}: docs/access.md",
     )
@@ -399,7 +399,7 @@ async def test_doctor_says_in_one_line_who_must_sign_and_who_cannot(
     )  # fmt: skip
     await bind(world, "orders", mine["platform"]["code"], SHOP)
     (check,) = await doctor_database._parties(secured)
-    assert (check.ok, check.found) == (
+    assert (check.ok, check.state) == (
         True,
         "1 platforms and 0 carriers sign what they say; every other is refused",
     )

@@ -312,7 +312,7 @@ async def test_doctor_looks_at_the_lock_table_of_the_server_it_finds(
     conn = await asyncpg.connect(database)
     check = await doctor_database._locks(conn)
     assert check.ok, check
-    assert check.found.startswith(
+    assert check.state.startswith(
         f"{await conn.fetchval('SHOW max_locks_per_transaction')} locks a connection, 4 processes"
     )
     await conn.close()

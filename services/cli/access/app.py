@@ -39,7 +39,8 @@ def apply(
     secrets: Path | None = typer.Option(
         None,
         "--secrets",
-        help="folder with a file kafka_USER for each user, as `make secrets` makes it; else by their settings",
+        help="folder with a file kafka_USER for each user, as `make secrets` makes it; else by "
+        "their settings",
     ),
 ) -> None:
     """Make the broker's access list equal to the table of topics.
@@ -95,16 +96,16 @@ def show(
     if json:
         as_json(
             [
-                {"name": name, "may": {who: may for who, may in found.items() if may}}
-                for name, found in rows
+                {"name": name, "may": {who: may for who, may in rights.items() if may}}
+                for name, rights in rows
             ]
         )
     else:
         from rich.table import Table
 
         table = Table("", *PRINCIPALS, box=None)
-        for name, found in rows:
-            table.add_row(name, *(_short(found[who]) for who in PRINCIPALS))
+        for name, rights in rows:
+            table.add_row(name, *(_short(rights[who]) for who in PRINCIPALS))
         stdout().print(table)
     if broker:
         missing, extra = run(_differences())
@@ -144,18 +145,19 @@ def rotate(
     """
     from shared.access import PRINCIPALS
 
-    found = stack_file(home_of(None))
-    folder = _secrets_of(found)
+    running = stack_file(home_of(None))
+    folder = _secrets_of(running)
     if folder is None:
         raise Unreachable(
-            "start the stack with `crossborder up --secured`: in containers do as docs/access.md says"
+            "start the stack with `crossborder up --secured`: in containers do as docs/access.md "
+            "says"
         )
     if program not in PRINCIPALS:
         raise UsageError(f"choose one of {', '.join(PRINCIPALS)}: {program} has no password")
-    print(f"renewed {', '.join(run(_rotate(found, folder, program)))}")
+    print(f"renewed {', '.join(run(_rotate(running, folder, program)))}")
 
 
-async def _rotate(found: Mapping[str, Any], folder: Path, program: str) -> Sequence[str]:
+async def _rotate(running: Mapping[str, Any], folder: Path, program: str) -> Sequence[str]:
     from deploy import secrets
     from services import schema
     from services.cli.stack import restart
@@ -165,31 +167,31 @@ async def _rotate(found: Mapping[str, Any], folder: Path, program: str) -> Seque
         file.unlink(missing_ok=True)
     made = secrets.make(folder)
     await _apply(folder)
-    await schema.migrate(str(found["postgres"]), schema.passwords_in(folder))
-    if program in found["programs"]:
+    await schema.migrate(str(running["postgres"]), schema.passwords_in(folder))
+    if program in running["programs"]:
         await restart.roll(target(), [program])
     return made
 
 
-def _secrets_of(found: Mapping[str, Any]) -> Path | None:
-    """The folder of the secrets of a secured embedded stack."""
-    file = found.get("kafka_password_file")
+def _secrets_of(running: Mapping[str, Any]) -> Path | None:
+    file = running.get("kafka_password_file")
     return Path(str(file)).parent if file else None
 
 
 def _broker() -> tuple[str, Security, str]:
-    """Where the broker is, how to log in, and a test's prefix. On the embedded stack that is as its admin."""
+    """Return the broker's address, how to log in, and a test's topic prefix."""
     from shared.topics import ADMIN
 
-    found = stack_file(home_of(None))
+    running = stack_file(home_of(None))
     given = os.environ.get("CROSSBORDER_KAFKA")
-    kafka = given or str(found.get("kafka", ""))
+    kafka = given or str(running.get("kafka", ""))
     if not kafka:
         raise Unreachable(
-            "start the stack with `crossborder up --secured`, or set CROSSBORDER_KAFKA: no broker is known"
+            "start the stack with `crossborder up --secured`, or set CROSSBORDER_KAFKA: no "
+            "broker is known"
         )
-    folder = _secrets_of(found)
-    security = security_of(found)
+    folder = _secrets_of(running)
+    security = security_of(running)
     if not given and folder is not None:
         security = replace(
             security, user=ADMIN, password=(folder / f"kafka_{ADMIN}").read_text().strip()
@@ -197,5 +199,5 @@ def _broker() -> tuple[str, Security, str]:
     return (
         kafka,
         security,
-        os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(found.get("topic_prefix", "")),
+        os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(running.get("topic_prefix", "")),
     )

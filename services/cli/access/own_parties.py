@@ -11,7 +11,7 @@ ADDED_BY: Final = "migrate"
 
 
 def codes(probe_platform: str) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """By program: whose intake it writes to, and the codes of the platforms or carriers it speaks for."""
+    """Return by program the service whose intake it writes to, and the codes it speaks for."""
     from deploy.samples.generate import PLATFORM_CODE
     from sandbox.carrier.party import EXPRESS, POST
 
@@ -34,8 +34,10 @@ async def register(dsn: str, keys: Mapping[str, bytes], probe_platform: str) -> 
         return []
     rows = [
         (program, schema, code, key_of(keys[program]).public_key().public_bytes_raw())
-        for program, (schema, spoken_for) in codes(probe_platform).items() if program in keys for code in spoken_for
-    ]  # fmt: skip
+        for program, (schema, spoken_for) in codes(probe_platform).items()
+        if program in keys
+        for code in spoken_for
+    ]
     conn = await asyncpg.connect(dsn)
     try:
         done = [
@@ -45,9 +47,12 @@ async def register(dsn: str, keys: Mapping[str, bytes], probe_platform: str) -> 
     finally:
         await conn.close()
     return [
-        f"{row[0]} {row[2]}" for row, said in zip(rows, done, strict=True) if said.endswith("1")
+        f"{row[0]} {row[2]}" for row, bound in zip(rows, done, strict=True) if bound.endswith("1")
     ]
 
 
-_ADD: Final = "INSERT INTO {0}.party_key (code, public_key, added_by) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+_ADD: Final = (
+    "INSERT INTO {0}.party_key (code, public_key, added_by) VALUES ($1, $2, $3) ON "
+    "CONFLICT DO NOTHING"
+)
 """The schema is one of SERVICES."""

@@ -46,7 +46,8 @@ def add(
     code: str = typer.Argument(..., help="code of the platform or carrier, as its records have it"),
     key: Path = typer.Option(
         ...,
-        help="its Ed25519 key as PEM, public or private; made there, private, if there is no such file",
+        help="its Ed25519 key as PEM, public or private; made there, private, if there is no "
+        "such file",
     ),
     carrier: bool = CARRIER,
 ) -> None:
@@ -100,7 +101,6 @@ def remove(
 
 
 def _schema(carrier: bool) -> str:
-    """Whose intake the party writes to."""
     return "customs" if carrier else "orders"
 
 
@@ -116,39 +116,39 @@ def _made(path: Path) -> Ed25519PublicKey:
 
 
 def _read(path: Path) -> Ed25519PublicKey:
-    """The public key in a PEM file; raises Wrong."""
+    """Return the public key of a PEM file; raise UsageError if it holds none."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     pem = _bytes_of(path)
     if b"PRIVATE KEY" in pem:
         return private_key(path).public_key()
-    found: Any
+    key: Any
     try:
-        found = load_pem_public_key(pem)
+        key = load_pem_public_key(pem)
     except ValueError:
-        found = None
-    if not isinstance(found, Ed25519PublicKey):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
         raise UsageError(
             f"give an Ed25519 key as PEM (`openssl genpkey -algorithm ed25519`): {path} is none"
         )
-    return found
+    return key
 
 
 def private_key(path: Path) -> Ed25519PrivateKey:
-    """The private key in a PEM file; raises Wrong."""
+    """Return the private key of a PEM file; raise UsageError if it holds none."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        found: Any = load_pem_private_key(_bytes_of(path), None)
+        key: Any = load_pem_private_key(_bytes_of(path), None)
     except (ValueError, TypeError):
-        found = None
-    if not isinstance(found, Ed25519PrivateKey):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
         raise UsageError(
             f"give a private Ed25519 key as PEM, without a pass phrase: {path} is none"
         )
-    return found
+    return key
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -159,7 +159,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _require_code(code: str, carrier: bool) -> None:
-    """Raise Wrong for a code that no record can have: a key under it would bind nobody."""
+    """Raise UsageError for a code that no record can have: a key under it would bind nobody."""
     from services.orders.intake.submission import CODE
     from shared.texts import hidden_in, identifier, other_spelling_in
 
@@ -171,11 +171,13 @@ def _require_code(code: str, carrier: bool) -> None:
         )
     if carrier and len(code) > CARRIER_CODE_MAX:
         raise UsageError(
-            f"give the carrier's logistics code: it has at most {CARRIER_CODE_MAX} characters, this one {len(code)}"
+            f"give the carrier's logistics code: it has at most {CARRIER_CODE_MAX} characters, "
+            f"this one {len(code)}"
         )
     if not carrier and not re.fullmatch(CODE, code):
         raise UsageError(
-            "give the platform's code in capitals and digits, at most 18: the customs registration or the social credit code"
+            "give the platform's code in capitals and digits, at most 18: the customs "
+            "registration or the social credit code"
         )
 
 
@@ -186,12 +188,12 @@ async def _add(schema: str, code: str, public: bytes) -> str:
 
 
 async def _list() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    parties: list[dict[str, Any]] = []
     async with database(target()) as conn:
         for schema, what in (("orders", "platform"), ("customs", "carrier")):
             rows = await conn.fetch(_LIST.format(schema))
-            found += [{**row, "is": what, "public_key": row["public_key"].hex()} for row in rows]
-    return found
+            parties += [{**row, "is": what, "public_key": row["public_key"].hex()} for row in rows]
+    return parties
 
 
 async def _remove(schema: str, code: str, public_key: str | None) -> int:
@@ -201,15 +203,15 @@ async def _remove(schema: str, code: str, public_key: str | None) -> int:
 
 
 def all_bound(to: RunningStack) -> bool:
-    """Whether a party without a key says nothing here, as far as this command knows: by its settings, or since the broker
-    tells its users apart.
+    """Return whether records of a party without a key are refused.
+
+    That is a setting, or so because the broker tells its users apart.
     """
-    said = os.environ.get("CROSSBORDER_PARTIES_BOUND") or "auto"
-    return to.security.tells_apart if said == "auto" else said == "all"
+    setting = os.environ.get("CROSSBORDER_PARTIES_BOUND") or "auto"
+    return to.security.tells_apart if setting == "auto" else setting == "all"
 
 
 async def is_bound(conn: Any, platform: str) -> bool:
-    """Whether records that speak for this platform have to be signed."""
     return bool(
         await conn.fetchval(
             "SELECT EXISTS (SELECT FROM orders.party_key WHERE code = $1)", platform
@@ -218,13 +220,19 @@ async def is_bound(conn: Any, platform: str) -> bool:
 
 
 _ADD: Final = (
-    "INSERT INTO {0}.party_key AS k (code, public_key, added_by) VALUES ($1, $2, $3) ON CONFLICT (code, public_key) "
-    "DO UPDATE SET removed_at = NULL, removed_by = NULL, added_by = excluded.added_by, added_at = now() "
+    "INSERT INTO {0}.party_key AS k (code, public_key, added_by) VALUES ($1, $2, $3) ON CONFLICT "
+    "(code, public_key) "
+    "DO UPDATE SET removed_at = NULL, removed_by = NULL, added_by = excluded.added_by, added_at "
+    "= now() "
     "WHERE k.removed_at IS NOT NULL"
 )
-_LIST: Final = "SELECT code, public_key, added_at, added_by, removed_at FROM {0}.party_key ORDER BY code, added_at"
+_LIST: Final = (
+    "SELECT code, public_key, added_at, added_by, removed_at FROM {0}.party_key ORDER "
+    "BY code, added_at"
+)
 _REMOVE: Final = (
     "UPDATE {0}.party_key SET removed_at = now(), removed_by = $3 "
-    "WHERE code = $1 AND removed_at IS NULL AND ($2::text IS NULL OR public_key = decode($2, 'hex'))"
+    "WHERE code = $1 AND removed_at IS NULL AND ($2::text IS NULL OR public_key = decode($2, "
+    "'hex'))"
 )
 """The schema is one of SERVICES."""

@@ -65,17 +65,17 @@ def bench(
     A stack is started in a temporary folder if none runs.
     """
     with running() as to:
-        found = run(_bench(to, orders, rate, seed, raw, warm_up))
+        result = run(_bench(to, orders, rate, seed, raw, warm_up))
     if not json:
-        _show(found)
-    as_json(found)
-    if found["violations"] or found["fulfilled"] != found["orders"]:
+        _show(result)
+    as_json(result)
+    if result["violations"] or result["fulfilled"] != result["orders"]:
         exit_with(Exit.NO)
 
 
 @contextlib.contextmanager
 def running() -> Iterator[RunningStack]:
-    """The running stack, or one of its own that is stopped after."""
+    """Yield the running stack, or one of its own that is stopped afterwards."""
     try:
         to = target()
     except Unreachable:
@@ -172,14 +172,13 @@ async def _bench(
 
 @dataclass(frozen=True)
 class Driven:
-    """Seconds from the first send to the last end, and how many of the run's own orders are in each state then."""
+    """Seconds from the first send to the last end, and the run's own orders by state."""
 
     seconds: float
     states: Mapping[str, int]
 
 
 async def _drive(to: RunningStack, records: Sequence[Submission], rate: float | None) -> Driven:
-    """Publish all and wait until each is at an end."""
     from services.cli import publish
     from services.cli.order import counts
 
@@ -202,33 +201,34 @@ async def _drive(to: RunningStack, records: Sequence[Submission], rate: float | 
 
 
 async def _ended(conn: Any, ids: Sequence[UUID], already: int) -> int:
-    """How many of these orders are at an end; on the way, of all but `already`, so the orders of others are among them.
+    """Return how many of these orders are at an end.
 
-    Counting all reads the whole table once. Asking by id costs more than that and is left for the end, where it is the result.
+    While the run is going all ended orders less `already` are counted, in one scan.
+    Counting by id costs more and is left for the end, where it is the result.
     """
     from services.cli.order import counts
 
-    found = counts.ended(await counts.by_state(conn)) - already
-    return found if found < len(ids) else counts.ended(await counts.by_state(conn, ids))
+    ended_count = counts.ended(await counts.by_state(conn)) - already
+    return ended_count if ended_count < len(ids) else counts.ended(await counts.by_state(conn, ids))
 
 
 def _until_next_look(elapsed_s: float, ended: int, of: int) -> float:
-    """Seconds: a third of what is left at the pace so far, so that looks are few on the way, since each of them takes from what
-    is measured, and many at the end, since the last one is the result.
+    """Return seconds until the next look: a third of the time left at the pace so far.
+
+    Looks disturb what is measured, so they are few on the way and many at the end.
     """
     left_s = elapsed_s * (of - ended) / ended if ended else elapsed_s
     return min(LOOK_MAX_S, max(LOOK_MIN_S, left_s / 3))
 
 
 async def _log_end(to: RunningStack) -> int:
-    """Records in all topics."""
     from services.cli import topic_reader
     from shared.topics import TOPICS
 
     return sum(end for _, end in (await topic_reader.ends(to, [t.name for t in TOPICS])).values())
 
 
-def _show(found: Mapping[str, Any]) -> None:
+def _show(result: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     head = Table("figure", "value", box=None)
@@ -244,16 +244,16 @@ def _show(found: Mapping[str, Any]) -> None:
         "ratio_to_raw",
         "violations",
     ):
-        head.add_row(name.replace("_", " "), str(found[name]))
-    for name, value in found["raw"].items():
+        head.add_row(name.replace("_", " "), str(result[name]))
+    for name, value in result["raw"].items():
         head.add_row(f"raw {name.replace('_', ' ')}", str(value))
     head.add_row(
         "host walks per second, before and after",
-        ", ".join(map(str, found["host_walks_per_second"])),
+        ", ".join(map(str, result["host_walks_per_second"])),
     )
     costs = Table("process", "CPU s per 1000 orders", "MiB", box=None)
-    for name, cpu in found["cpu_seconds_per_1000_orders"].items():
-        costs.add_row(name, str(cpu), str(found["rss_mib"].get(name, "")))
+    for name, cpu in result["cpu_seconds_per_1000_orders"].items():
+        costs.add_row(name, str(cpu), str(result["rss_mib"].get(name, "")))
     console = stderr()
     console.print(head)
     console.print(costs)

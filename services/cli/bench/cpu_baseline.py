@@ -14,7 +14,6 @@ AT_ONCE: Final = 100
 
 
 def walk() -> int:
-    """One walk."""
     total = 0
     for number, text in ENTRIES.items():
         total += len(text) + number
@@ -22,7 +21,6 @@ def walk() -> int:
 
 
 def walks_in(seconds: float) -> int:
-    """How many walks that time is enough for."""
     walks, end = 0, time.monotonic() + seconds
     while time.monotonic() < end:
         for _ in range(AT_ONCE):

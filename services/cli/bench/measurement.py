@@ -22,19 +22,18 @@ SAMPLE_S: Final = 0.5
 
 
 def processes(known: Mapping[str, Any]) -> dict[str, list[psutil.Process]]:
-    """The processes of each program of the stack; PostgreSQL's children count as PostgreSQL."""
-    found: dict[str, list[psutil.Process]] = {}
+    """Return the processes of each program; PostgreSQL's children count as PostgreSQL."""
+    by_program: dict[str, list[psutil.Process]] = {}
     for name, program in known.get("programs", {}).items():
         try:
             root = psutil.Process(int(program["pid"]))
-            found[name] = [root, *root.children(recursive=True)]
+            by_program[name] = [root, *root.children(recursive=True)]
         except (psutil.Error, TypeError, KeyError):
             continue
-    return found
+    return by_program
 
 
 def cpu_seconds(known: Mapping[str, Any]) -> dict[str, float]:
-    """CPU seconds each program has used so far."""
     return {name: sum(_cpu(p) for p in group) for name, group in processes(known).items()}
 
 
@@ -48,7 +47,7 @@ def _cpu(process: psutil.Process) -> float:
 
 
 def rss_mib(known: Mapping[str, Any]) -> dict[str, float]:
-    """Memory of each program; shared pages of PostgreSQL's processes count once (proportional set size)."""
+    """Return each program's memory in MiB; PostgreSQL's shared pages count once (PSS)."""
     return {
         name: round(sum(_rss(p, shared=len(group) > 1) for p in group) / 2**20, 1)
         for name, group in processes(known).items()
@@ -72,10 +71,10 @@ HOPS: Final = (
 
 
 async def own_ms(to: RunningStack, since_ms: int) -> list[float]:
-    """Each fulfilled order's own time in milliseconds: the sum of its `HOPS`, each from record to record on the log.
+    """Return each fulfilled order's own milliseconds: the sum of its `HOPS` on the log.
 
-    The bank, the carrier, the authority and the open batch are waited for between the hops, so their time is not in it.
-    Orders placed before `since_ms` are left out.
+    Between hops the bank, the carrier, the authority or the open batch is waited for.
+    That time is left out, and so are orders placed before `since_ms`.
     """
     from services.cli import topic_reader
     from shared import topics
@@ -97,12 +96,14 @@ async def own_ms(to: RunningStack, since_ms: int) -> list[float]:
             if "order.fulfilled.v1" in times and "order.placed.v1" in times
         ]
         for row in await conn.fetch(
-            "SELECT order_id, received_at AS at FROM orders.orders WHERE order_id = ANY($1::uuid[])",
+            "SELECT order_id, received_at AS at FROM orders.orders WHERE order_id = "
+            "ANY($1::uuid[])",
             ids,
         ):
             at[row["order_id"]]["order.submitted.v1"] = row["at"].timestamp() * 1000
         for row in await conn.fetch(
-            "SELECT order_id, min(at) AS at FROM customs.receipt WHERE status = '800' AND order_id = ANY($1::uuid[]) GROUP BY order_id",
+            "SELECT order_id, min(at) AS at FROM customs.receipt WHERE status = '800' AND "
+            "order_id = ANY($1::uuid[]) GROUP BY order_id",
             ids,
         ):
             at[row["order_id"]]["receipt.800"] = row["at"].timestamp() * 1000
@@ -114,7 +115,7 @@ async def own_ms(to: RunningStack, since_ms: int) -> list[float]:
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
-    """The value that `share` of them do not exceed; None where there is none."""
+    """Return the value that `share` of them do not exceed; None where there is none."""
     if not values:
         return None
     return round(sorted(values)[min(len(values) - 1, int(len(values) * share))], 1)
@@ -128,7 +129,6 @@ class Peak:
     mib: dict[str, float] = field(default_factory=dict)
 
     async def watch(self) -> None:
-        """Look until cancelled."""
         while True:
             self.look()
             await asyncio.sleep(SAMPLE_S * 10)  # a look costs tens of milliseconds
@@ -139,9 +139,9 @@ class Peak:
 
 
 async def host_walks(seconds: float = 1.0) -> float:
-    """How fast the machine is now: walks of the yardstick a second, by all its cores at once, added up.
+    """Return the machine's speed now: walks of the baseline a second, over all cores.
 
-    What a core does is not the same from one minute to the next where others share the host: twice as much was seen.
+    Cores of a shared host were seen to differ by a factor of two within a minute.
     """
     walkers = [
         await asyncio.create_subprocess_exec(
@@ -153,12 +153,12 @@ async def host_walks(seconds: float = 1.0) -> float:
         )
         for _ in range(os.cpu_count() or 1)
     ]
-    told = await asyncio.gather(*(walker.communicate() for walker in walkers))
-    return sum(int(out) for out, _ in told) / seconds
+    lines = await asyncio.gather(*(walker.communicate() for walker in walkers))
+    return sum(int(out) for out, _ in lines) / seconds
 
 
 async def raw_kafka(to: RunningStack, seconds: float = RAW_S) -> float:
-    """Messages of 1 KB a second the broker takes with acks=all from one idempotent producer."""
+    """Return messages of 1 KB a second with acks=all from one idempotent producer."""
     from shared.topics import Topic, create_topics
 
     topic = f"bench.raw.{uuid4().hex[:8]}"
@@ -192,13 +192,12 @@ async def _delete_topic(to: RunningStack, topic: str) -> None:
 
 
 async def raw_postgres(to: RunningStack, seconds: float = RAW_S) -> float:
-    """Rows a second the database takes durably, 500 rows of an order's size a transaction by `unnest`, on
-    one connection.
-    """
+    """Return rows a second on one connection, 500 rows of an order's size a transaction."""
     table = f"bench_raw_{uuid4().hex[:8]}"
     async with database(to, write=True) as conn:
         await conn.execute(
-            f"CREATE TABLE public.{table} (id uuid PRIMARY KEY, state text NOT NULL, doc bytea NOT NULL)"
+            f"CREATE TABLE public.{table} (id uuid PRIMARY KEY, state text NOT NULL, doc bytea "
+            "NOT NULL)"
         )
         try:
             done, began = 0, time.monotonic()

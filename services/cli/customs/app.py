@@ -76,7 +76,8 @@ def match_documents(
     given = {"order": order, "payment": payment, "waybill": waybill}
     for name in verdict.missing:
         print_err(
-            f"{name}: {'of another order than the rest' if given[name] else 'not given, the match waits for it'}"
+            f"{name}: "
+            f"{'of another order than the rest' if given[name] else 'not given, the match waits for it'}"
         )
     exit_with(Exit.DONE if verdict.matched else Exit.NO)
 
@@ -108,18 +109,18 @@ def parse_message(
     from shared.errors import Unprocessable
 
     try:
-        found = to_json(content_of(file))
+        document = to_json(content_of(file))
     except Unprocessable as error:
         raise UsageError(f"{file}: {error}") from None
     if json:
-        as_json(found)
+        as_json(document)
     else:
-        _outline(found)
+        _outline(document)
 
 
-def _outline(found: Mapping[str, Any], depth: int = 0) -> None:
+def _outline(document: Mapping[str, Any], depth: int = 0) -> None:
     indent = "  " * depth
-    for name, value in found.items():
+    for name, value in document.items():
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, dict):
                 print(f"{indent}{name}")

@@ -34,23 +34,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FiledOrder(OrderDoc):
-    """A submission's order; `forms` are the ways to write its address, behind region and city or without them."""
+    """A submission's order; `forms` are its addresses, with and without region and city."""
 
     forms: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class FiledWaybill(WaybillDoc):
-    """A carrier's waybill, with the ways to write its address."""
+    """A carrier's waybill; `forms` are its addresses, with and without region and city."""
 
     forms: frozenset[str] = frozenset()
 
 
-def _forms(found: OrderDoc | WaybillDoc | ListDoc) -> frozenset[str]:
-    """The ways to write a document's address; one that is read from XML has all of it in one text."""
-    if isinstance(found, FiledOrder | FiledWaybill):
-        return found.forms
-    return frozenset(address_forms(None, None, found.consignee_address or ""))
+def _forms(document: OrderDoc | WaybillDoc | ListDoc) -> frozenset[str]:
+    """Return the forms of a document's address; from XML it is one text."""
+    if isinstance(document, FiledOrder | FiledWaybill):
+        return document.forms
+    return frozenset(address_forms(None, None, document.consignee_address or ""))
 
 
 def _forms_of(consignee: Doc) -> frozenset[str]:
@@ -60,33 +60,41 @@ def _forms_of(consignee: Doc) -> frozenset[str]:
 
 
 def order_of(path: Path) -> OrderDoc:
-    """The order in a submission, a CEB311Message or, of an export, a CEB303Message; raises Wrong."""
+    """Return the order of a submission, a CEB311Message or an export's CEB303Message.
+
+    Raises UsageError.
+    """
     return _read(path, "order", _order_from_json, messages.ORDERS)
 
 
 def payment_of(path: Path) -> PaymentDoc:
-    """The payment in a CEB411Message, the receipt of funds in a CEB403Message, or as a submission tells it; raises Wrong."""
+    """Return the payment of a CEB411Message, a CEB403Message or a submission.
+
+    Raises UsageError.
+    """
     return _read(path, "payment", _payment_from_json, messages.PAYMENTS)
 
 
 def waybill_of(path: Path) -> WaybillDoc:
-    """The waybill in a CEB511Message or CEB505Message, a carrier's `waybill.issued.v1`, or as a submission tells it.
+    """Return the waybill of a CEB511Message, a CEB505Message, `waybill.issued.v1` or a submission.
 
-    Raises Wrong.
+    Raises UsageError.
     """
     return _read(path, "waybill", _waybill_from_json, messages.WAYBILLS)
 
 
 def list_of(path: Path) -> ListDoc:
-    """The declaration list in a CEB621Message or CEB603Message, or as a submission tells it; raises Wrong."""
+    """Return the list of a CEB621Message, a CEB603Message or a submission; raise UsageError."""
     return _read(path, "list", _list_from_json, messages.LISTS)
 
 
 def compared(
     order: OrderDoc | None, waybill: WaybillDoc | None, listed: ListDoc | None
 ) -> tuple[WaybillDoc | None, ListDoc | None]:
-    """Waybill and list as they are compared with the order: where one of two documents does not say a thing, they agree on it,
-    and an address behind its region and city is the order's own.
+    """Return waybill and list as they are compared with the order.
+
+    A field that one document lacks counts as equal.
+    An address behind its region and city counts as the order's own.
     """
     if order is not None and waybill is not None:
         for name in ("consignee_name", "consignee_phone", "consignee_address"):
@@ -107,7 +115,6 @@ def compared(
 
 
 def content_of(path: Path) -> bytes:
-    """The file's bytes; raises Wrong."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -119,10 +126,10 @@ def _read(path: Path, what: str, from_json: Callable[[Doc], T], forms: Mapping[s
     try:
         if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
             return messages.read(to_json(data), what, forms)
-        found = json.loads(data, parse_float=Decimal)
-        if not isinstance(found, dict):
+        parsed = json.loads(data, parse_float=Decimal)
+        if not isinstance(parsed, dict):
             raise UsageError(f"{path}: a JSON object is expected")
-        return from_json(found)
+        return from_json(parsed)
     except KeyError as error:
         raise UsageError(f"{path}: the {what} lacks {error.args[0]}") from None
     except Unprocessable as error:
@@ -164,13 +171,13 @@ def _order_from_json(doc: Doc) -> OrderDoc:
 
 
 def _net_weight(doc: Doc) -> Decimal | None:
-    """What the goods weigh together; None where a line does not say it."""
+    """Return the goods' total weight; None if a line has none."""
     weights = [line.get("net_weight_kg") for line in doc["lines"]]
     return None if None in weights else sum((number(weight) for weight in weights), Decimal(0))
 
 
 def _unit(name: str) -> str:
-    """The first name of the unit's code: `pcs` and `piece` are one, as they are on a list."""
+    """Return the first name of the unit's code: `pcs` and `piece` are one unit on a list."""
     return codes.unit_of(codes.unit_code(name))
 
 
@@ -190,7 +197,7 @@ def _lines_from_json(doc: Doc) -> tuple[GoodsLine, ...]:
 
 
 def _payment_from_json(doc: Doc) -> PaymentDoc:
-    """A submission, or the same fields without the rest of the order around them."""
+    """Return the payment of a submission, or of its payment fields alone."""
     payment = doc.get("payment") or doc
     payer = payment.get("payer") or {}
     return PaymentDoc(

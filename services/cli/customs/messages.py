@@ -29,7 +29,7 @@ UNSAID: Final = "\0"
 
 
 class Form(NamedTuple, Generic[T]):
-    """Where the document is in a message that carries it, its fields in `head` or in the outer element itself, and who reads it."""
+    """Where a message has the document: outer element, `head`, and the function that reads it."""
 
     outer: str
     head: str
@@ -38,22 +38,22 @@ class Form(NamedTuple, Generic[T]):
 
 
 def read(message: Doc, what: str, forms: Mapping[str, Form[T]]) -> T:
-    """The message's only document of this kind; raises Wrong where it is another message or holds several."""
+    """Return the message's only document of this kind; raise UsageError if there is no one such."""
     name = message["message"]
     form = forms.get(name)
     if form is None:
         known = ", ".join(f"{known}Message" for known in forms)
         raise UsageError(f"a {what} is read from {known} or JSON, not from {name}Message")
-    found = message[form.outer]
-    if len(found) != 1:
-        raise UsageError(f"give one {what} a file: {name}Message holds {len(found)}")
+    outer = message[form.outer]
+    if len(outer) != 1:
+        raise UsageError(f"give one {what} a file: {name}Message holds {len(outer)}")
     return form.read(
-        found[0][form.head] if form.head else found[0], found[0][form.lines] if form.lines else ()
+        outer[0][form.head] if form.head else outer[0], outer[0][form.lines] if form.lines else ()
     )
 
 
 def number(value: str | int | Decimal) -> Decimal:
-    """A quantity or a price of a document: digits and a point; raises ValueError for anything else."""
+    """Return a quantity or price; raise ValueError for anything but digits and a point."""
     if isinstance(value, str) and not AMOUNT.fullmatch(value):
         raise ValueError(f"{value[:40]!r} is not a number: expected digits and a point")
     number = Decimal(value)
@@ -63,7 +63,7 @@ def number(value: str | int | Decimal) -> Decimal:
 
 
 def line_number(value: str | int) -> int:
-    """The number of a line; raises ValueError for what is not written in digits."""
+    """Return a line's number; raise ValueError if it is not written in digits."""
     if isinstance(value, str) and not (value.isascii() and value.isdecimal() and len(value) <= 9):
         raise ValueError(f"{value[:40]!r} is not the number of a line")
     return int(value)
@@ -74,7 +74,7 @@ def maybe(text: str | None) -> str | None:
 
 
 def known_as(name_of: Callable[[str], str], value: str) -> str:
-    """The name of a code or unit, or the value as it is where the authority's lists have none: both sides of a comparison go this way."""
+    """Return the name of a code or unit, or the value itself if the authority's lists lack it."""
     try:
         return name_of(value)
     except codes.UnknownCode:
@@ -127,7 +127,7 @@ def _lines_from_xml(lines: Sequence[Doc], name: str) -> tuple[GoodsLine, ...]:
 
 
 def _export_order_from_xml(head: Doc, lines: Sequence[Doc]) -> OrderDoc:
-    """A 303 has no persons, no tax and no discount: paid are goods and freight [202205 CEB303]."""
+    """A 303 has no persons, tax or discount: paid are goods and freight [202205 CEB303]."""
     currency = codes.currency_of(head["currency"])
     nothing, goods, freight = (
         Money.zero(currency),
@@ -165,7 +165,7 @@ def _payment_from_xml(head: Doc, _: Sequence[Doc]) -> PaymentDoc:
 
 
 def _funds_from_xml(head: Doc, _: Sequence[Doc]) -> PaymentDoc:
-    """A 403 is the receipt of an export's funds; who paid is not said."""
+    """A 403 is the receipt of an export's funds and does not name the payer."""
     return PaymentDoc(
         platform_code=head["ebpCode"],
         order_no=head["orderNo"],
@@ -211,7 +211,7 @@ def _list_from_xml(head: Doc, lines: Sequence[Doc]) -> ListDoc:
 
 
 def _export_list_from_xml(head: Doc, lines: Sequence[Doc]) -> ListDoc:
-    """A 603 names no person, and of its lines the country they go to instead of their origin."""
+    """A 603 names no person; its lines have the destination instead of the origin."""
     return ListDoc(
         platform_code=head["ebpCode"],
         order_no=head["orderNo"],

@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 _NOTICES: Final = (
-    "SELECT message_type, status, code, numbers, at FROM customs.notice WHERE ($1::text IS NULL OR message_type = $1) "
+    "SELECT message_type, status, code, numbers, at FROM customs.notice WHERE ($1::text IS NULL "
+    "OR message_type = $1) "
     "ORDER BY id DESC LIMIT $2"
 )
 _OF_NUMBERS: Final = (
-    "SELECT message_type, status, code, numbers, at FROM customs.notice WHERE numbers @> ANY($1::jsonb[]) "
+    "SELECT message_type, status, code, numbers, at FROM customs.notice WHERE numbers @> "
+    "ANY($1::jsonb[]) "
     "AND coalesce(numbers ->> 'ebpCode', $2) = $2 ORDER BY id DESC LIMIT $3"
 )
 _NUMBERS_OF_ORDER: Final = (
-    "SELECT o.order_no, o.platform_code, p.payment_no, w.logistics_code, w.logistics_no FROM orders.orders o "
-    "LEFT JOIN payments.payment p USING (order_id) LEFT JOIN customs.waybill_number w USING (order_id) WHERE o.order_id = $1"
+    "SELECT o.order_no, o.platform_code, p.payment_no, w.logistics_code, w.logistics_no FROM "
+    "orders.orders o "
+    "LEFT JOIN payments.payment p USING (order_id) LEFT JOIN customs.waybill_number w USING "
+    "(order_id) WHERE o.order_id = $1"
 )
 OF_ORDER_MAX: Final = 100
 
@@ -44,21 +48,21 @@ def notices(
     These are orders, payments, waybills, arrivals and deliveries.
     They change nothing and are kept as they arrived.
     """
-    found = run(_list(order, message.upper().removesuffix("MESSAGE") if message else None, limit))
+    rows = run(_list(order, message.upper().removesuffix("MESSAGE") if message else None, limit))
     if json:
-        as_json(found)
+        as_json(rows)
         return
     from rich.table import Table
 
     table = Table("at", "message", "status", "code", "numbers", "meaning", box=None)
-    for each in found:
+    for each in rows:
         numbers = "  ".join(f"{name}={value}" for name, value in each["numbers"].items())
         at = each["at"].isoformat(timespec="seconds")
         table.add_row(
             at, each["message_type"], each["status"], each["code"] or "", numbers, each["meaning"]
         )
     stdout().print(table)
-    print_err(f"{len(found)} notices")
+    print_err(f"{len(rows)} notices")
 
 
 async def _list(order_ref: str | None, message: str | None, limit: int) -> list[dict[str, Any]]:
@@ -68,12 +72,12 @@ async def _list(order_ref: str | None, message: str | None, limit: int) -> list[
         if order_ref is None:
             return _told(await conn.fetch(_NOTICES, message, limit))
         row = await find(conn, order_ref)
-        found = await of_order(conn, row["order_id"], limit)
-    return [each for each in found if message in (None, each["message_type"])]
+        rows = await of_order(conn, row["order_id"], limit)
+    return [each for each in rows if message in (None, each["message_type"])]
 
 
 async def of_order(conn: Any, order_id: UUID, limit: int = OF_ORDER_MAX) -> list[dict[str, Any]]:
-    """What was said of an order's documents that others lodge, by the numbers they name them by, the newest first."""
+    """Return notices about an order's documents that others lodge, newest first."""
     rows = await conn.fetch(_NUMBERS_OF_ORDER, order_id)
     ways = [way for row in rows for way in _ways(row)]
     return (
@@ -82,25 +86,25 @@ async def of_order(conn: Any, order_id: UUID, limit: int = OF_ORDER_MAX) -> list
 
 
 def _ways(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The numbers that a notice about this order names a document by: of the order, its payment, its waybill."""
+    """Return the numbers by which a notice can name this order's documents."""
     ways = [
-        {"orderNo": row["order_no"]}, {"payTransactionId": row["payment_no"]},
+        {"orderNo": row["order_no"]},
+        {"payTransactionId": row["payment_no"]},
         {"logisticsCode": row["logistics_code"], "logisticsNo": row["logistics_no"]},
-    ]  # fmt: skip
+    ]
     return [way for way in ways if all(way.values())]
 
 
 def _told(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows as they are shown, each with what its status means."""
     from services.customs.ceb import codes
 
-    found = []
+    shown = []
     for row in rows:
         status = codes.find_status(row["status"])
-        found.append(
+        shown.append(
             {
                 **dict(row),
                 "meaning": status.meaning if status else "a status that is in no list here",
             }
         )
-    return found
+    return shown

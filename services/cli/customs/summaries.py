@@ -27,19 +27,31 @@ summaries = typer.Typer(
 )
 
 _REQUESTS: Final = (
-    "SELECT s.cop_no, s.month, s.customs_code, s.consignor, s.state, s.attempt, s.lists, s.lines, s.expected, s.sum_no, s.code, s.info, "
+    "SELECT s.cop_no, s.month, s.customs_code, s.consignor, s.state, s.attempt, s.lists, "
+    "s.lines, s.expected, s.sum_no, s.code, s.info, "
     "s.requested_at, s.due_at, s.state = 'refused' AND s.again_at IS NULL AS waits_for_a_person, "
     "coalesce(d.made, '[]')::text AS declarations FROM customs.summary s LEFT JOIN LATERAL ("
-    "SELECT jsonb_agg(jsonb_build_object('decl_seq_no', x.decl_seq_no, 'entry_id', x.entry_id, 'stage', x.stage, "
+    "SELECT jsonb_agg(jsonb_build_object('decl_seq_no', x.decl_seq_no, 'entry_id', x.entry_id, "
+    "'stage', x.stage, "
     "'dec_state', x.dec_state, 'lines', x.lines) ORDER BY x.decl_seq_no) AS made "
     "FROM customs.summary_declaration x WHERE x.sum_no = s.sum_no) d ON true "
     "WHERE ($1::text IS NULL OR s.month = $1) ORDER BY s.requested_at DESC, s.cop_no LIMIT $2"
 )
-_TAKE_UP: Final = "UPDATE customs.export_list SET state = 'open' WHERE invt_no = $1 AND state = 'set_aside' RETURNING 1"
-_AGAIN: Final = "UPDATE customs.summary SET again_at = now() WHERE cop_no = $1 AND state = 'refused' AND again_at IS NULL RETURNING 1"
-_SET_ASIDE: Final = "SELECT invt_no FROM customs.export_list WHERE state = 'set_aside' AND starts_with(invt_no, $1) ORDER BY invt_no LIMIT 11"
+_TAKE_UP: Final = (
+    "UPDATE customs.export_list SET state = 'open' WHERE invt_no = $1 AND state = "
+    "'set_aside' RETURNING 1"
+)
+_AGAIN: Final = (
+    "UPDATE customs.summary SET again_at = now() WHERE cop_no = $1 AND state = "
+    "'refused' AND again_at IS NULL RETURNING 1"
+)
+_SET_ASIDE: Final = (
+    "SELECT invt_no FROM customs.export_list WHERE state = 'set_aside' AND "
+    "starts_with(invt_no, $1) ORDER BY invt_no LIMIT 11"
+)
 _REFUSED: Final = (
-    "SELECT cop_no FROM customs.summary WHERE state = 'refused' AND again_at IS NULL AND starts_with(cop_no, $1) "
+    "SELECT cop_no FROM customs.summary WHERE state = 'refused' AND again_at IS NULL AND "
+    "starts_with(cop_no, $1) "
     "ORDER BY cop_no LIMIT 11"
 )
 """Those that may be meant by the beginning of a number."""
@@ -59,11 +71,11 @@ def list_(
     """List requests to consolidate export lists, and the lists that are still to be consolidated."""
     if context.invoked_subcommand is not None:
         return
-    found = run(_list(month, limit))
+    overview = run(_list(month, limit))
     if json:
-        as_json(found)
+        as_json(overview)
     else:
-        _show(found)
+        _show(overview)
 
 
 @summaries.command("request")
@@ -148,8 +160,10 @@ async def _list(month: str | None, limit: int) -> dict[str, Any]:
     async with database(target()) as conn:
         requests = [_request_of(dict(row)) for row in await conn.fetch(_REQUESTS, month, limit)]
         owed = await conn.fetch(
-            "SELECT month, state, count(*) AS lists, min(closed_at) AS closed_at FROM customs.export_list "
-            "WHERE state IN ('open', 'requested', 'set_aside') AND ($1::text IS NULL OR month = $1) "
+            "SELECT month, state, count(*) AS lists, min(closed_at) AS closed_at FROM "
+            "customs.export_list "
+            "WHERE state IN ('open', 'requested', 'set_aside') AND ($1::text IS NULL OR month = "
+            "$1) "
             "GROUP BY month, state ORDER BY min(closed_at), state",
             month,
         )
@@ -170,21 +184,23 @@ def _request_of(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _owed(row: dict[str, Any], terms: Any) -> dict[str, Any]:
-    """Lists of a month with its last day; a rehearsed month has none that a calendar knows."""
+    """Return a month's lists with its last day; a rehearsed month has none in the calendar."""
     from services.customs.consolidation import months
     from services.customs.consolidation.calendar import is_working_day
     from shared.clock import BEIJING
 
     month = months.month_of(row.pop("closed_at"))
-    found = months.terms_on(terms, month) if month.label == row["month"] else None
+    month_terms = months.terms_on(terms, month) if month.label == row["month"] else None
     last: date | None = None
-    if found is not None:
-        last = (months.due_at(month, found, is_working_day) - timedelta(microseconds=1)).date()
+    if month_terms is not None:
+        last = (
+            months.due_at(month, month_terms, is_working_day) - timedelta(microseconds=1)
+        ).date()
     today = datetime.now(UTC).astimezone(BEIJING).date()
     return row | {"due_by": last and last.isoformat(), "days_left": last and (last - today).days}
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(overview: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(
@@ -198,7 +214,7 @@ def _show(found: dict[str, Any]) -> None:
         "last day",
         box=None,
     )
-    for row in found["requests"]:
+    for row in overview["requests"]:
         made = row["declarations"]
         told = (
             ", ".join(f"{each['entry_id'] or each['decl_seq_no']} {each['stage']}" for each in made)
@@ -220,15 +236,16 @@ def _show(found: dict[str, Any]) -> None:
             row["due_by"],
         )
     stdout().print(table)
-    for row in found["to_consolidate"]:
+    for row in overview["to_consolidate"]:
         days = (
             ""
             if row["days_left"] is None
             else f", last day {row['due_by']}, {row['days_left']} days left"
         )
         print_err(f"{row['month']}: {row['lists']} lists {row['state'].replace('_', ' ')}{days}")
-    waiting = [row["cop_no"] for row in found["requests"] if row["waits_for_a_person"]]
+    waiting = [row["cop_no"] for row in overview["requests"] if row["waits_for_a_person"]]
     if waiting:
         print_err(
-            f"a person must decide about {', '.join(waiting)}: `crossborder customs summaries again REQUEST` once the reason is mended"
+            f"a person must decide about {', '.join(waiting)}: `crossborder customs summaries "
+            "again REQUEST` once the reason is mended"
         )

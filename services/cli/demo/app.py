@@ -72,14 +72,14 @@ def demo(
         raise
     if not keep:
         _stop(home)
-    for line in report.end_of(time.monotonic() - began, home, well=well, kept=keep):
+    for line in report.end_of(time.monotonic() - began, home, well=well, keeps_running=keep):
         print_err(line)
     if not well:
         exit_with(Exit.NO)
 
 
 def _fresh(home: Path) -> None:
-    """A demo begins with empty topics and tables; the one before is deleted."""
+    """Delete the last demo's data: a demo begins with empty topics and tables."""
     if lock.runs(home):
         raise UsageError(
             f"stop the stack of the last demo first: `CROSSBORDER_HOME={home} crossborder down`"
@@ -118,12 +118,14 @@ async def _demo(to: RunningStack, orders: int, seed: int | None, *, verbose: boo
     wrong = wrong_of(play, ends)
     for c in wrong[:20]:
         print_err(
-            f"{c.order_no} ({c.title}): expected {' or '.join(c.expected)}, found {ends.get(c.order_no, 'nothing')}"
+            f"{c.order_no} ({c.title}): expected {' or '.join(c.expected)}, found "
+            f"{ends.get(c.order_no, 'nothing')}"
         )
     wrongly_billed = wrong_bills(play, bills)
     for c in wrongly_billed[:20]:
         print_err(
-            f"{c.order_no} ({c.title}): expected the bill {c.bill}, found {bills.get(c.order_no, 'nothing')}"
+            f"{c.order_no} ({c.title}): expected the bill {c.bill}, found "
+            f"{bills.get(c.order_no, 'nothing')}"
         )
     if owed:
         print_err(f"{owed} export lists are in no closed declaration")
@@ -131,14 +133,15 @@ async def _demo(to: RunningStack, orders: int, seed: int | None, *, verbose: boo
 
 
 async def _consolidate(to: RunningStack) -> int:
-    """Have the closed export lists asked for before their rehearsed month is over, and wait until all are in closed declarations.
+    """Consolidate all closed export lists before their rehearsed month is over.
 
-    Returns how many are not.
+    Waits until all are in closed declarations, and returns how many are not.
     """
     began = time.monotonic()
     async with database(to, write=True) as conn:
         await conn.execute(
-            "INSERT INTO customs.month_asked SELECT DISTINCT month FROM customs.export_list WHERE state = 'open' ON CONFLICT DO NOTHING"
+            "INSERT INTO customs.month_asked SELECT DISTINCT month FROM customs.export_list "
+            "WHERE state = 'open' ON CONFLICT DO NOTHING"
         )
         while (  # noqa: ASYNC110
             owed := await conn.fetchval(_UNCONSOLIDATED)
@@ -148,8 +151,10 @@ async def _consolidate(to: RunningStack) -> int:
 
 
 _UNCONSOLIDATED: Final = (
-    "SELECT (SELECT count(*) FROM customs.export_list e JOIN customs.declaration d USING (order_id) LEFT JOIN customs.summary s "
-    "USING (summary_id) WHERE (e.state = 'open' AND d.state IN ('released', 'closed')) OR s.state <> 'closed') "
+    "SELECT (SELECT count(*) FROM customs.export_list e JOIN customs.declaration d USING "
+    "(order_id) LEFT JOIN customs.summary s "
+    "USING (summary_id) WHERE (e.state = 'open' AND d.state IN ('released', 'closed')) OR "
+    "s.state <> 'closed') "
     "+ (SELECT count(*) FROM customs.summary_word)"
 )
 
@@ -179,8 +184,8 @@ def _kinds(play: Play, ends: Mapping[str, str]) -> Table:
         box=None,
     )
     for title, group in by_kind.items():
-        found = Counter(ends.get(c.order_no, "nothing") for c in group)
+        ends_of_kind = Counter(ends.get(c.order_no, "nothing") for c in group)
         well = status_mark(not wrong & set(group))
-        counted = ", ".join(f"{n} {end}" for end, n in sorted(found.items()))
+        counted = ", ".join(f"{n} {end}" for end, n in sorted(ends_of_kind.items()))
         table.add_row(title, str(len(group)), " or ".join(group[0].expected), counted, well)
     return table

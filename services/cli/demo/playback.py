@@ -31,7 +31,7 @@ DEAD_LETTER: Final = "dead-letter"
 
 
 def wrong_of(play: Play, ends: Mapping[str, str]) -> list[Cast]:
-    """The orders that are not at an end that is right for them, or for how many of their case."""
+    """Return the orders at a wrong end, and those of a case with wrong counts."""
     wrong = [c for c in play.casts if ends.get(c.order_no) not in c.expected]
     for case, counts in play.counts.items():
         of_case = [c for c in play.casts if c.case == case]
@@ -41,15 +41,16 @@ def wrong_of(play: Play, ends: Mapping[str, str]) -> list[Cast]:
 
 
 def wrong_bills(play: Play, bills: Mapping[str, str]) -> list[Cast]:
-    """The orders whose tax bill is not where it must be."""
     return [c for c in play.casts if c.bill is not None and bills.get(c.order_no) != c.bill]
 
 
 async def bills_of(conn: Any) -> dict[str, str]:
-    """What became of each order's tax bill: a person's case, else how its payment stands and who bears the difference."""
+    """Return by order number what became of its tax bill: a person's case, or its payment."""
     rows = await conn.fetch(
-        "SELECT o.order_no, k.reason, d.state, d.outcome FROM orders.orders o LEFT JOIN payments.tax_due d USING (order_id) "
-        "LEFT JOIN tax.bill_case k ON k.order_id = o.order_id AND k.closed_at IS NULL WHERE k.reason IS NOT NULL OR d.state IS NOT NULL"
+        "SELECT o.order_no, k.reason, d.state, d.outcome FROM orders.orders o LEFT JOIN "
+        "payments.tax_due d USING (order_id) "
+        "LEFT JOIN tax.bill_case k ON k.order_id = o.order_id AND k.closed_at IS NULL WHERE "
+        "k.reason IS NOT NULL OR d.state IS NOT NULL"
     )
     return {
         r["order_no"]: f"a person: {r['reason']}"
@@ -60,7 +61,7 @@ async def bills_of(conn: Any) -> dict[str, str]:
 
 
 async def _play(to: RunningStack, play: Play) -> dict[str, str]:
-    """Publish every step when its moment has come, show the orders move, and come back when each is at its end."""
+    """Publish each step when it is due, show the orders move, and return the end of each."""
     from rich.live import Live
 
     from services.cli import samples
@@ -73,9 +74,9 @@ async def _play(to: RunningStack, play: Play) -> dict[str, str]:
         with Live(console=console, auto_refresh=False, transient=not console.is_terminal) as live:
             while time.monotonic() - began < BOUND_S:
                 states = await _states(conn)
-                said = await samples.timeline_types_of(conn, pending)
+                types = await samples.timeline_types_of(conn, pending)
                 await _settle(to, conn, play)
-                pending = await _publish_due(to, pending, states, said, time.monotonic() - began)
+                pending = await _publish_due(to, pending, states, types, time.monotonic() - began)
                 ends = await _ends(to, play, states)
                 if console.is_terminal:
                     live.update(
@@ -92,13 +93,14 @@ async def _play(to: RunningStack, play: Play) -> dict[str, str]:
 
 
 _OPEN: Final = (
-    "SELECT k.number, k.kind, o.order_no FROM payments.cases k JOIN orders.orders o USING (order_id) "
+    "SELECT k.number, k.kind, o.order_no FROM payments.cases k JOIN orders.orders o USING "
+    "(order_id) "
     "WHERE k.closed_at IS NULL ORDER BY k.number"
 )
 
 
 async def _settle(to: RunningStack, conn: Any, play: Play) -> None:
-    """Be the person who settles what only a person can."""
+    """Settle the cases that only a person can settle."""
     from services.cli.payments.app import settle_case
     from services.payments.bank_commands.settlement import NotSettled, Verdict
 
@@ -110,7 +112,8 @@ async def _settle(to: RunningStack, conn: Any, play: Play) -> None:
         with contextlib.suppress(NotSettled):
             await settle_case(to, row["number"], Verdict(word), "the bank was asked (demo)")
             print_err(
-                f"settled as a person would: `crossborder payments cases settle {row['number']} {word}` ({row['kind']})"
+                f"settled as a person would: `crossborder payments cases settle {row['number']} "
+                f"{word}` ({row['kind']})"
             )
 
 
@@ -130,13 +133,13 @@ async def _publish_due(
     to: RunningStack,
     pending: list[Step],
     states: Mapping[str, str],
-    said: Mapping[str, Collection[str]],
+    types: Mapping[str, Collection[str]],
     elapsed_s: float,
 ) -> list[Step]:
     from services.cli import publish
 
     due = [
-        s for s in pending if s.is_due(elapsed_s, states.get(s.order_no), said.get(s.order_no, ()))
+        s for s in pending if s.is_due(elapsed_s, states.get(s.order_no), types.get(s.order_no, ()))
     ]
     if due:
         await publish.send(
@@ -148,20 +151,20 @@ async def _publish_due(
 async def _ends(
     to: RunningStack, play: Play, states: Mapping[str, str], *, letters: bool = False
 ) -> dict[str, str]:
-    """Where each order is; those that never became orders are looked for among the dead letters once the rest is done."""
+    """Return where each order is; dead letters are read only once the rest is done."""
     from services.cli.dlq import letters as dlq_letters
 
-    found = {c.order_no: states[c.order_no] for c in play.casts if c.order_no in states}
+    end_by_no = {c.order_no: states[c.order_no] for c in play.casts if c.order_no in states}
     if letters or all(
-        found.get(c.order_no) in c.expected or DEAD_LETTER in c.expected for c in play.casts
+        end_by_no.get(c.order_no) in c.expected or DEAD_LETTER in c.expected for c in play.casts
     ):
         keys = {
             (letter.record.key or b"").decode("utf-8", "replace")
             for letter in await dlq_letters.letters_of(to)
         }
-        found |= {
+        end_by_no |= {
             c.order_no: DEAD_LETTER
             for c in play.casts
-            if c.order_no in keys and c.order_no not in found
+            if c.order_no in keys and c.order_no not in end_by_no
         }
-    return found
+    return end_by_no

@@ -45,10 +45,10 @@ def list_(
 ) -> None:
     """List the dead letters, the oldest first."""
     to = target()
-    found, done, due = run(_list(to, reason))
+    letters, done, due = run(_list(to, reason))
     rows = [
         {**letter.summary(), "replayed": letter.letter_id in done, "owed": letter.letter_id in due}
-        for letter in found
+        for letter in letters
     ]
     if json:
         as_json(rows)
@@ -81,8 +81,8 @@ def list_(
 async def _list(
     to: RunningStack, reason: str | None
 ) -> tuple[list[DeadLetter], set[str], Collection[str]]:
-    found = select(await letters_of(to), (), reason, everything=True)
-    return found, await replayed_ids(to, found), await owed_by_id(to, found)
+    letters = select(await letters_of(to), (), reason, everything=True)
+    return letters, await replayed_ids(to, letters), await owed_by_id(to, letters)
 
 
 @dlq.command()
@@ -100,9 +100,10 @@ def show(
         run(letters_of(target())), [letter_id], None, everything=False, to_change=False
     )[0]
     if value:
-        if letter.kept is not None:
+        if letter.stored is not None:
             raise UsageError(
-                f"only {letter.kept.service} can open what it keeps sealed, and the topic has it no more: {letter_id}"
+                f"only {letter.stored.service} can open what it keeps sealed, and the topic has "
+                f"it no more: {letter_id}"
             )
         typer.echo(letter.record.value or b"", nl=False)
         return
@@ -112,11 +113,11 @@ def show(
         if not name.startswith("dlq_")
     }
     sha256 = letter.head("dlq_sha256") or hashlib.sha256(letter.record.value or b"").hexdigest()
-    found = {**letter.summary(), "sha256": sha256, "headers": headers}
+    details = {**letter.summary(), "sha256": sha256, "headers": headers}
     if json:
-        as_json(found)
+        as_json(details)
         return
-    for name, text in found.items():
+    for name, text in details.items():
         if name != "headers":
             print(f"{name:<10} {text}")
     for name, text in headers.items():
@@ -148,21 +149,21 @@ def replay(
         raise UsageError(
             "say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all"
         )
-    found = run(replay_letters(target(), ids, reason, everything, dry_run))
+    results = run(replay_letters(target(), ids, reason, everything, dry_run))
     if json:
-        as_json([row_of(each, dry_run) for each in found])
-    for each in found:
+        as_json([row_of(each, dry_run) for each in results])
+    for each in results:
         if each.became == STAYS:
             print_err(each.letter.stays())
         elif not json:
             print(sentence_of(each, dry_run))
-    good = sum(each.became in (WENT, HANDLED) for each in found)
+    good = sum(each.became in (WENT, HANDLED) for each in results)
     print_err(f"{good} dead letters {'would be' if dry_run else 'were'} replayed")
     # What stays is told above; only who asks for it by its id, or for nothing that can go, gets no for an answer.
     if (
         not good
-        or (ids and good < len(found))
-        or any(each.became in (FAILED, WAITS) for each in found)
+        or (ids and good < len(results))
+        or any(each.became in (FAILED, WAITS) for each in results)
     ):
         exit_with(Exit.NO)
 

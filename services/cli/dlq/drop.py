@@ -57,7 +57,10 @@ async def _drop_one(conn: Any, letter: DeadLetter, dry_run: bool) -> str:
     return "dropped"
 
 
-HOLDS: Final = "holds its order: replay it, or let the order go with `crossborder order release ORDER --skip --note WHY`"
+HOLDS: Final = (
+    "holds its order: replay it, or let the order go with `crossborder order release "
+    "ORDER --skip --note WHY`"
+)
 
 
 _HELD: Final = "SELECT EXISTS (SELECT FROM {0}.held_order WHERE order_id = $1)"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ReplayResult:
-    """A letter that was to be given again, and what became of it."""
+    """A letter that was to be replayed, and what became of it."""
 
     letter: DeadLetter
     became: str
@@ -44,7 +44,6 @@ STAYS: Final = "stays"
 
 
 def row_of(each: ReplayResult, dry_run: bool) -> dict[str, Any]:
-    """What `--json` says of it."""
     return {
         "id": each.letter.letter_id,
         "to": each.letter.origin,
@@ -56,40 +55,48 @@ def row_of(each: ReplayResult, dry_run: bool) -> dict[str, Any]:
 
 
 def sentence_of(each: ReplayResult, dry_run: bool) -> str:
-    """The same in a line."""
     letter, key = (
         each.letter,
         (each.letter.record.key or b"").decode("utf-8", "replace") or "(none)",
     )
     if each.became == WENT or dry_run:
-        return f"{letter.letter_id} {'would go' if dry_run else 'went'} to {letter.origin} under the key {key}"
+        return (
+            f"{letter.letter_id} {'would go' if dry_run else 'went'} to {letter.origin} under "
+            f"the key {key}"
+        )
     if each.became == HANDLED:
-        return f"{letter.letter_id} was handled by {letter.head('dlq_service')}, and what waited behind it: {each.why}"
+        return (
+            f"{letter.letter_id} was handled by {letter.head('dlq_service')}, and what waited "
+            f"behind it: {each.why}"
+        )
     if each.became == WAITS:
-        return f"{letter.letter_id} is asked of {letter.head('dlq_service')}, which has not done it yet: start it"
+        return (
+            f"{letter.letter_id} is asked of {letter.head('dlq_service')}, which has not done "
+            "it yet: start it"
+        )
     return f"{letter.letter_id} {each.became}: {each.why}"
 
 
 async def replay_letters(
     to: RunningStack, ids: Sequence[str], reason: str | None, everything: bool, dry_run: bool
 ) -> list[ReplayResult]:
-    found = select(await letters_of(to), ids, reason, everything)
-    due = await owed_by_id(to, found)
+    letters = select(await letters_of(to), ids, reason, everything)
+    due = await owed_by_id(to, letters)
     if not ids:
-        found = [letter for letter in found if letter.letter_id in due]
-    if dry_run or not found:
+        letters = [letter for letter in letters if letter.letter_id in due]
+    if dry_run or not letters:
         return [
             ReplayResult(letter, WENT if letter.may_go() or _is_kept(letter, due) else STAYS)
-            for letter in found
+            for letter in letters
         ]
     async with database(to, write=True) as conn:
-        held = {letter.letter_id for letter in found if await _holds(conn, letter, due)}
-    asked = await _ask_again(to, [letter for letter in found if letter.letter_id in held])
+        held = {letter.letter_id for letter in letters if await _holds(conn, letter, due)}
+    requests = await _ask_again(to, [letter for letter in letters if letter.letter_id in held])
     return [
         *await _publish_again(
-            to, [letter for letter in found if letter.letter_id not in held], due
+            to, [letter for letter in letters if letter.letter_id not in held], due
         ),
-        *await _results(to, asked),
+        *await _results(to, requests),
     ]
 
 
@@ -98,8 +105,9 @@ def _is_kept(letter: DeadLetter, due: Mapping[str, OwedLetter]) -> bool:
 
 
 async def _holds(conn: Any, letter: DeadLetter, due: Mapping[str, OwedLetter]) -> bool:
-    """Whether the letter holds its order, so that its service has to take it from its own table; what an earlier release gave up
-    is put there first.
+    """Return whether the letter holds its order, so that its service replays it from its table.
+
+    A letter of an earlier release has no bytes there: they are written first.
     """
     from services.cli.dlq.store import give_bytes
     from shared.handler import pack_record
@@ -127,28 +135,34 @@ async def _holds(conn: Any, letter: DeadLetter, due: Mapping[str, OwedLetter]) -
 async def _ask_again(
     to: RunningStack, letters: Sequence[DeadLetter]
 ) -> list[tuple[DeadLetter, tuple[str, int]]]:
-    """Ask their services for these, which hold their orders."""
     from services.cli.operator_requests import operator
     from shared.operator_requests import ask
 
-    asked = []
+    requests = []
     async with database(to, write=True) as conn:
         for letter in letters:
             service = letter.service
-            number = await ask(conn, service, "replay", operator(), letter=letter.letter_id, place=letter.place,
-                               order_id=uuid_or_none(letter.record.key))  # fmt: skip
-            asked.append((letter, (service, number)))
-    return asked
+            number = await ask(
+                conn,
+                service,
+                "replay",
+                operator(),
+                letter=letter.letter_id,
+                place=letter.place,
+                order_id=uuid_or_none(letter.record.key),
+            )
+            requests.append((letter, (service, number)))
+    return requests
 
 
 async def _results(
-    to: RunningStack, asked: Sequence[tuple[DeadLetter, tuple[str, int]]]
+    to: RunningStack, requests: Sequence[tuple[DeadLetter, tuple[str, int]]]
 ) -> list[ReplayResult]:
     from services.cli.operator_requests import results_of
 
-    results = await results_of(to, [number for _, number in asked]) if asked else {}
+    results = await results_of(to, [number for _, number in requests]) if requests else {}
     given = []
-    for letter, number in asked:
+    for letter, number in requests:
         result = results.get(number)
         if result is None:
             given.append(ReplayResult(letter, WAITS))
@@ -171,7 +185,10 @@ async def _results(
 async def _publish_again(
     to: RunningStack, letters: Sequence[DeadLetter], due: Mapping[str, OwedLetter]
 ) -> list[ReplayResult]:
-    """Put these back where they came from. What is acknowledged is owed no longer: it is handled, or given up anew."""
+    """Publish letters to their topics; an acknowledged one is open no longer.
+
+    It is handled, or becomes a new dead letter.
+    """
     from services.cli.operator_requests import operator
     from services.schema import SERVICES
     from shared.operator_requests import ask
@@ -196,7 +213,14 @@ async def _publish_again(
             async with conn.transaction():
                 if letter.letter_id in due:
                     await conn.execute(_FORGET.format(service), *letter.place, letter.entry)
-                await ask(conn, service if service in SERVICES else "orders", "replay", operator(), letter=letter.letter_id,
-                          place=letter.place, outcome="done")  # fmt: skip
+                await ask(
+                    conn,
+                    service if service in SERVICES else "orders",
+                    "replay",
+                    operator(),
+                    letter=letter.letter_id,
+                    place=letter.place,
+                    outcome="done",
+                )
             given.append(ReplayResult(letter, WENT))
     return given

@@ -14,7 +14,7 @@ Place = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class OwedLetter:
-    """A letter that its service owes. `has_bytes`: it holds its order, and the database keeps what it was."""
+    """An open dead letter. `has_bytes`: it holds its order, and the table has its record."""
 
     service: str
     place: Place
@@ -28,35 +28,41 @@ class OwedLetter:
 
     @property
     def letter_id(self) -> str:
-        """Under which it is named where its topic has it no more."""
+        """Return the id of a letter that its topic has lost."""
         return f"{self.service}/{'/'.join(map(str, self.place))}"
 
 
 async def owed_letters(to: RunningStack) -> list[OwedLetter]:
-    """Every letter that a service owes, the oldest first."""
-    found: list[OwedLetter] = []
+    letters: list[OwedLetter] = []
     async with database(to) as conn:
         for service in await _services(conn):
-            found += [
-                OwedLetter(service, (row["topic"], row["part"], row["at_offset"]), row["reason"], row["error"] or "", row["at"],
-                     row["order_id"], row["kept"], row["attempts"], row["entry"])
+            letters += [
+                OwedLetter(
+                    service,
+                    (row["topic"], row["part"], row["at_offset"]),
+                    row["reason"],
+                    row["error"] or "",
+                    row["at"],
+                    row["order_id"],
+                    row["kept"],
+                    row["attempts"],
+                    row["entry"],
+                )
                 for row in await conn.fetch(_OWED.format(service))
-            ]  # fmt: skip
-    return sorted(found, key=lambda each: each.at)
+            ]
+    return sorted(letters, key=lambda each: each.at)
 
 
 async def replayed_letters(to: RunningStack) -> set[str]:
-    """The ids of the letters that an operator gave again."""
-    found: set[str] = set()
+    ids: set[str] = set()
     async with database(to) as conn:
         for service in await _services(conn):
             rows = await conn.fetch(_REPLAYED.format(service))
-            found |= {row["letter"] for row in rows}
-    return found
+            ids |= {row["letter"] for row in rows}
+    return ids
 
 
 async def _services(conn: Any) -> list[str]:
-    """The services whose tables this database has."""
     from services.schema import SERVICES
 
     return [
@@ -67,19 +73,22 @@ async def _services(conn: Any) -> list[str]:
 
 
 async def holders_of(conn: Any, order_id: UUID) -> list[str]:
-    """The services that hold this order."""
     return [
-        service for service in await _services(conn)
+        service
+        for service in await _services(conn)
         if await conn.fetchval(_HOLDS.format(service), order_id)
-    ]  # fmt: skip
+    ]
 
 
 async def give_bytes(conn: Any, service: str, place: Place, order_id: UUID, packed: bytes) -> None:
-    """Give a service the bytes of a letter that an earlier release gave up, which only its topic has."""
+    """Store the bytes of a letter of an earlier release, which only its topic has."""
     await conn.execute(_GIVE.format(service), *place, packed, order_id)
 
 
-_OWED: Final = "SELECT topic, part, at_offset, reason, error, at, order_id, record IS NOT NULL AS kept, attempts, entry FROM {0}.dead_letter"
+_OWED: Final = (
+    "SELECT topic, part, at_offset, reason, error, at, order_id, record IS NOT NULL "
+    "AS kept, attempts, entry FROM {0}.dead_letter"
+)
 _REPLAYED: Final = (
     "SELECT letter FROM {0}.operator_request WHERE act = 'replay' AND letter IS NOT NULL"
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -36,13 +35,13 @@ def doctor(json: bool = typer.Option(False, "--json", help="for machines")) -> N
     checks = [*run(of_stack()), *tools(), *rule_ends()]
     ok = all(check.ok for check in checks)
     if json:
-        as_json({"ok": ok, "checks": [asdict(check) for check in checks]})
+        as_json({"ok": ok, "checks": [check.document() for check in checks]})
     else:
         from rich.table import Table
 
         table = Table("", "what", "found", "what to do", box=None)
         for check in checks:
-            table.add_row(marked(check), check.name, check.found, check.todo)
+            table.add_row(marked(check), check.name, check.state, check.todo)
         stdout().print(table)
         if soon := [check.name for check in checks if check.ok and check.soon]:
             print_err(f"nothing is wrong yet with {', '.join(soon)}: see to it soon")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.cli.connect import (
     status_mark,
@@ -15,18 +15,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at; `todo` is empty where it is right."""
+    """One check; `todo` is empty where it is right."""
 
     name: str
     ok: bool
-    found: str
+    state: str
     todo: str = ""
     soon: bool = False
     """It is right and will not stay so: a person should see to it. The exit status is that of what is right."""
 
+    def document(self) -> dict[str, Any]:
+        """Return the check as JSON; what stands there is under `found`."""
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "found": self.state,
+            "todo": self.todo,
+            "soon": self.soon,
+        }
+
 
 def marked(check: Check) -> Text:
-    """The mark of a check: `soon` stands for what is right and will not stay so."""
     from rich.text import Text
 
     return Text("soon", "yellow") if check.ok and check.soon else status_mark(check.ok)

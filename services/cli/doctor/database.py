@@ -18,8 +18,8 @@ async def _postgres(to: RunningStack) -> list[Check]:
     from services.schema import migrations
 
     async with database(to) as conn:
-        found = [Check("postgres", True, str(await conn.fetchval("SHOW server_version")))]
-        found.append(await _locks(conn))
+        checks = [Check("postgres", True, str(await conn.fetchval("SHOW server_version")))]
+        checks.append(await _locks(conn))
         there = await conn.fetchval("SELECT to_regclass('migrations.applied') IS NOT NULL")
         rows = (
             await conn.fetch("SELECT schema, name, checksum FROM migrations.applied")
@@ -35,7 +35,7 @@ async def _postgres(to: RunningStack) -> list[Check]:
     changed = [
         f"{m.schema}/{m.name}" for m in differ if not m.repeatable and (m.schema, m.name) in applied
     ]
-    found.append(
+    checks.append(
         Check(
             "migrations",
             not missing,
@@ -44,7 +44,7 @@ async def _postgres(to: RunningStack) -> list[Check]:
         )
     )
     if changed:
-        found.append(
+        checks.append(
             Check(
                 "migrations",
                 False,
@@ -52,31 +52,34 @@ async def _postgres(to: RunningStack) -> list[Check]:
                 "start with an empty database (`make clean`)",
             )
         )
-    return found
+    return checks
 
 
 async def _parties(to: RunningStack) -> list[Check]:
-    """Who must sign what it says as a platform or carrier, and which platforms of open orders cannot."""
+    """Check who must sign, and which platforms of open orders have no key."""
     from services.cli.access.parties import all_bound
     from services.cli.connect import database
 
     async with database(to) as conn:
         signing = [await conn.fetchval(_SIGNING.format(schema)) for schema in ("orders", "customs")]
         mute = [row["platform_code"] for row in await conn.fetch(_MUTE)] if all_bound(to) else []
-    found = f"{signing[0]} platforms and {signing[1]} carriers sign what they say"
+    signers = f"{signing[0]} platforms and {signing[1]} carriers sign what they say"
     if not all_bound(to):
         apart = "" if to.security.tells_apart else ", since the broker tells nobody apart"
         return [
             Check(
-                "parties", True, f"{found}; every other is taken at its word{apart}: docs/access.md"
+                "parties",
+                True,
+                f"{signers}; every other is taken at its word{apart}: docs/access.md",
             )
         ]
     todo = (
-        f"give {', '.join(mute)} a key with `crossborder access party add`: what they say is refused"
+        f"give {', '.join(mute)} a key with `crossborder access party add`: what they say is "
+        "refused"
         if mute
         else ""
     )
-    return [Check("parties", not mute, f"{found}; every other is refused", todo)]
+    return [Check("parties", not mute, f"{signers}; every other is refused", todo)]
 
 
 _SIGNING: Final = "SELECT count(DISTINCT code) FROM {0}.party_key WHERE removed_at IS NULL"
@@ -84,12 +87,13 @@ _SIGNING: Final = "SELECT count(DISTINCT code) FROM {0}.party_key WHERE removed_
 
 _MUTE: Final = (
     "SELECT DISTINCT platform_code FROM orders.orders o WHERE ended_at IS NULL AND NOT EXISTS "
-    "(SELECT FROM orders.party_key k WHERE k.code = o.platform_code AND k.removed_at IS NULL) ORDER BY 1 LIMIT 5"
+    "(SELECT FROM orders.party_key k WHERE k.code = o.platform_code AND k.removed_at IS NULL) "
+    "ORDER BY 1 LIMIT 5"
 )
 
 
 async def _locks(conn: Any) -> Check:
-    """Whether the server's lock table has room for the batches of all processes of services that are logged in now."""
+    """Check that the lock table has room for the batches of all connected service processes."""
     from services.schema import SERVICES
     from shared.database import POOL_MAX
 
@@ -99,10 +103,13 @@ async def _locks(conn: Any) -> Check:
     ]
     roles = [f"crossborder_{service}" for service in SERVICES]
     processes = await conn.fetchval(
-        "SELECT coalesce(sum(greatest(hosts, ceil(open::numeric / $2))), 0)::int FROM (SELECT count(*) AS open, "
-        "count(DISTINCT coalesce(client_addr, '0.0.0.0')) AS hosts FROM pg_stat_activity WHERE usename = ANY($1::text[]) GROUP BY usename)",
-        roles, POOL_MAX,
-    )  # fmt: skip
+        "SELECT coalesce(sum(greatest(hosts, ceil(open::numeric / $2))), 0)::int FROM (SELECT "
+        "count(*) AS open, "
+        "count(DISTINCT coalesce(client_addr, '0.0.0.0')) AS hosts FROM pg_stat_activity WHERE "
+        "usename = ANY($1::text[]) GROUP BY usename)",
+        roles,
+        POOL_MAX,
+    )
     return locks_check(locks, connections, max(processes, len(SERVICES)), batch_records())
 
 

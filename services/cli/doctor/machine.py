@@ -30,7 +30,6 @@ PYTHON_MIN: Final = (3, 11)
 
 
 def tools() -> Iterator[Check]:
-    """The programs the embedded stack is made of."""
     yield Check(
         "python",
         sys.version_info >= PYTHON_MIN,
@@ -57,11 +56,11 @@ def tools() -> Iterator[Check]:
 
 
 def java_major(text: str) -> int:
-    """17 of `openjdk version "17.0.9"`, 8 of `"1.8.0"`, 0 where there is none."""
-    found = re.search(r'"(\d+)(?:\.(\d+))?', text)
-    if found is None:
+    """Return 17 for `openjdk version "17.0.9"`, 8 for `"1.8.0"`, 0 for none."""
+    match = re.search(r'"(\d+)(?:\.(\d+))?', text)
+    if match is None:
         return 0
-    return int(found[2]) if found[1] == "1" and found[2] else int(found[1])
+    return int(match[2]) if match[1] == "1" and match[2] else int(match[1])
 
 
 def _version(command: list[str]) -> str:
@@ -83,16 +82,18 @@ def _version(command: list[str]) -> str:
 
 
 def ports() -> Iterator[Check]:
-    """Whether each port of the embedded stack is its own and free, and if not, who has it and how to choose another."""
+    """Check that each port of the embedded stack is free, and name who has it otherwise."""
     from deploy.embedded.ports import port_setting, ports_from_environment, require_distinct
     from deploy.embedded.programs import OPTIONAL
 
-    found = ports_from_environment()
+    port_by_name = ports_from_environment()
     try:
-        require_distinct({name: port for name, port in found.items() if name not in OPTIONAL})
+        require_distinct(
+            {name: port for name, port in port_by_name.items() if name not in OPTIONAL}
+        )
     except Misconfigured as error:
         yield Check("ports", False, "two are the same", str(error))
-    for name, port in found.items():
+    for name, port in port_by_name.items():
         if is_free(port):
             yield Check(f"port {port}", True, f"free for {name}")
         else:
@@ -102,7 +103,6 @@ def ports() -> Iterator[Check]:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on the port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -113,7 +113,7 @@ def is_free(port: int) -> bool:
 
 
 def holder_of(port: int) -> str:
-    """The program that listens on the port, as far as this user may see."""
+    """Return the program that listens on the port, as far as this user may see."""
     import psutil
 
     try:
@@ -131,7 +131,7 @@ def holder_of(port: int) -> str:
 
 
 def keys(to: RunningStack) -> Iterator[Check]:
-    """The key files: there, and readable by nobody else."""
+    """Check that the key files exist and that nobody else can read them."""
     from shared.sealing import MASTER_KEYS
 
     folder = Path(os.environ.get("CROSSBORDER_KEYS") or to.home / "keys")

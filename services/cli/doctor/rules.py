@@ -18,7 +18,7 @@ RULES_END_DAYS: Final = 14
 
 
 def rule_ends() -> Iterator[Check]:
-    """The last day of each table of the tax rules that has one: those of CROSSBORDER_RULES_DIR, or of the release."""
+    """Check the last day of each table of the tax rules: of CROSSBORDER_RULES_DIR or of the release."""
     from services.cli.tax.rules import day_of, said_of
     from services.tax.rule_check import ends_in, faults_elsewhere, part_ends_in
     from services.tax.rulebook.files import RULES, validate

@@ -24,20 +24,20 @@ LAG_MAX: Final = 10_000
 
 
 async def of_stack() -> list[Check]:
-    """The running stack, or, where there is none, whether its ports are free."""
+    """Check the running stack, or the ports where none runs."""
     try:
         to = target()
     except Unreachable as absent:
         return [Check("stack", False, "none is running", str(absent)), *ports()]
-    found: list[Check] = []
+    checks: list[Check] = []
     for look in (_attention, _keys, _postgres, _parties, _kafka):
         try:
             async with asyncio.timeout(15):
-                found += await look(to)
+                checks += await look(to)
         except Unreachable as absent:
-            found.append(Check(look.__name__.strip("_"), False, "no answer", str(absent)))
+            checks.append(Check(look.__name__.strip("_"), False, "no answer", str(absent)))
         except TimeoutError:
-            found.append(
+            checks.append(
                 Check(
                     look.__name__.strip("_"),
                     False,
@@ -45,11 +45,10 @@ async def of_stack() -> list[Check]:
                     "look at the log: `crossborder status` says where it is",
                 )
             )
-    return found
+    return checks
 
 
 async def _attention(to: RunningStack) -> list[Check]:
-    """What runs, and what waits for a person."""
     from services.cli.verify import attention
 
     return [
@@ -67,12 +66,12 @@ async def _attention(to: RunningStack) -> list[Check]:
 def _attention_check(
     name: str, ok: bool, skipped: str, offending: Sequence[str], says: str
 ) -> Check:
-    found = (
+    state = (
         ("not known" if not ok else skipped)
         if skipped
         else "; ".join(offending[:5]) or _NOTHING[name == "programs"]
     )
-    return Check(name.replace("_", " "), ok, found, "" if ok else skipped or says)
+    return Check(name.replace("_", " "), ok, state, "" if ok else skipped or says)
 
 
 _NOTHING: Final = {True: "all run and are ready", False: "none waits"}
@@ -83,23 +82,26 @@ async def _keys(to: RunningStack) -> list[Check]:
 
 
 def partitions_check(counts: Mapping[str, int]) -> Check:
-    """Whether each topic has the partitions it was made with. A key belongs to a partition by their number.
+    """Check that each topic has the number of partitions it was made with.
 
-    Where some were added, services write to the first of them only, so an order's facts stay in order. A shop's client
-    uses all: a command can be read before the order that it is about.
+    A key belongs to a partition by that number.
+    Services write to the first PARTITIONS only, so an order's facts stay in order.
+    A shop's client uses all: a command can then be read before its order.
     """
     from shared.topics import PARTITIONS
 
     other = {name: count for name, count in sorted(counts.items()) if count != PARTITIONS}
     todo = (
-        f"make these topics anew with {PARTITIONS} partitions, once nothing is unread and nobody writes; until then a "
-        "cancellation may be read before its order: give its dead letter again with `crossborder dlq replay`"
+        f"make these topics anew with {PARTITIONS} partitions, once nothing is unread and nobody "
+        "writes; until then a "
+        "cancellation may be read before its order: give its dead letter again with `crossborder "
+        "dlq replay`"
     )
-    found = (
+    state = (
         ", ".join(f"{name} has {count}" for name, count in other.items())
         or f"{PARTITIONS} of each topic"
     )
-    return Check("partitions", not other, found, todo if other else "")
+    return Check("partitions", not other, state, todo if other else "")
 
 
 async def _kafka(to: RunningStack) -> list[Check]:
@@ -110,7 +112,7 @@ async def _kafka(to: RunningStack) -> list[Check]:
     counts = Counter(name for name, _ in await topic_reader.ends(to, [t.name for t in TOPICS]))
     there = set(counts)
     missing = [t.name for t in TOPICS if t.name not in there]
-    found = [
+    checks = [
         Check("kafka", True, to.kafka),
         Check(
             "topics",
@@ -122,5 +124,5 @@ async def _kafka(to: RunningStack) -> list[Check]:
     ]
     for service, behind in (await lag_of(to)).items():
         todo = f"look at the log of {service}: is it running?" if behind > LAG_MAX else ""
-        found.append(Check(f"lag of {service}", behind <= LAG_MAX, f"{behind} records", todo))
-    return found
+        checks.append(Check(f"lag of {service}", behind <= LAG_MAX, f"{behind} records", todo))
+    return checks

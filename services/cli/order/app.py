@@ -28,7 +28,8 @@ order.command()(release)
 
 
 WHY: Final = (
-    "why: buyer_request, operator, out_of_stock, duplicate, fraud_suspected, wrong_address, damaged, not_as_described or recalled; "
+    "why: buyer_request, operator, out_of_stock, duplicate, fraud_suspected, wrong_address, "
+    "damaged, not_as_described or recalled; "
     "of any other text, which may name persons, the timeline has the length"
 )
 
@@ -41,11 +42,11 @@ def show(
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """Show one order: steps, ledger, tax, declaration and refusal."""
-    found = run(_show(target(), order_ref))
+    shown = run(_show(target(), order_ref))
     if json:
-        as_json(found)
+        as_json(shown)
     else:
-        print_receipt(found)
+        print_receipt(shown)
 
 
 @order.command("list")
@@ -141,9 +142,9 @@ async def _show(to: RunningStack, order_ref: str) -> dict[str, Any]:
         doc = await conn.fetchval(
             "SELECT doc FROM orders.orders WHERE order_id = $1", row["order_id"]
         )
-        found = _head(row)
-        found["detail"] = without_persons(doc)
-        found["timeline"] = [
+        shown = _head(row)
+        shown["detail"] = without_persons(doc)
+        shown["timeline"] = [
             {
                 "at": r["at"],
                 "source": r["source"],
@@ -151,20 +152,21 @@ async def _show(to: RunningStack, order_ref: str) -> dict[str, Any]:
                 "summary": without_persons(r["summary"]),
             }
             for r in await conn.fetch(
-                "SELECT at, source, type, summary FROM orders.timeline WHERE order_id = $1 ORDER BY id",
+                "SELECT at, source, type, summary FROM orders.timeline WHERE order_id = $1 ORDER "
+                "BY id",
                 row["order_id"],
             )
         ]
-        found |= await details.of_order(conn, row["order_id"])
-        found["next"] = steps.next_of(
-            row["order_no"], row["state"], (found["detail"] or {}).get("faults") or ()
+        shown |= await details.of_order(conn, row["order_id"])
+        shown["next"] = steps.next_of(
+            row["order_no"], row["state"], (shown["detail"] or {}).get("faults") or ()
         )
-        found["waits_for"] = await waits_of(conn, row["order_id"], row["state"], found["cases"])
-    return found
+        shown["waits_for"] = await waits_of(conn, row["order_id"], row["state"], shown["cases"])
+    return shown
 
 
 def _head(row: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(row)
+    head = dict(row)
     for name in ("goods_value", "amount_paid"):
-        found[name] = major(found.pop(f"{name}_minor"), row["currency"])
-    return found
+        head[name] = major(head.pop(f"{name}_minor"), row["currency"])
+    return head

@@ -13,25 +13,23 @@ if TYPE_CHECKING:
 
 
 async def by_state(conn: Any, order_ids: Collection[UUID] | None = None) -> dict[str, int]:
-    """Orders in each state; of `order_ids` only if given."""
     rows = await conn.fetch(
-        "SELECT state, count(*) AS n FROM orders.orders WHERE $1::uuid[] IS NULL OR order_id = ANY($1::uuid[]) GROUP BY state",
+        "SELECT state, count(*) AS n FROM orders.orders WHERE $1::uuid[] IS NULL OR order_id = "
+        "ANY($1::uuid[]) GROUP BY state",
         None if order_ids is None else list(order_ids),
     )
     return {row["state"]: row["n"] for row in rows}
 
 
 def ended(counts: Mapping[str, int]) -> int:
-    """How many are at an end."""
     return sum(counts.get(state, 0) for state in ENDS)
 
 
 def table(counts: Mapping[str, int], lines: Mapping[str, str] | None = None) -> Table:
-    """Counts by state, one row, and lines of other figures beneath."""
     from rich.table import Table
 
-    found = Table(*(state.replace("_", " ") for state in STATES), box=None, caption_justify="left")
-    found.add_row(*(str(counts.get(state, 0) or "·") for state in STATES))
+    page = Table(*(state.replace("_", " ") for state in STATES), box=None, caption_justify="left")
+    page.add_row(*(str(counts.get(state, 0) or "·") for state in STATES))
     if lines:
-        found.caption = "\n".join(f"{name} {text}" for name, text in lines.items())
-    return found
+        page.caption = "\n".join(f"{name} {text}" for name, text in lines.items())
+    return page

@@ -9,7 +9,7 @@ AMOUNTS: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_ta
 
 
 async def of_order(conn: Any, order_id: UUID) -> dict[str, Any]:
-    """Open cases, money, tax and declaration of the order; None where that service has not heard of it."""
+    """Return cases, money, tax and declaration; None for a service that has no row of it."""
     from services.cli import cases
 
     return {
@@ -30,7 +30,8 @@ async def _money(conn: Any, order_id: UUID) -> dict[str, Any] | None:
     from services.cli.order.lookup import major
 
     row = await conn.fetchrow(
-        "SELECT state, currency, amount_minor, captured_minor, refunded_minor, payment_no, refund_no, "
+        "SELECT state, currency, amount_minor, captured_minor, refunded_minor, payment_no, "
+        "refund_no, "
         "merchant_code "
         "FROM payments.payment WHERE order_id = $1",
         order_id,
@@ -38,7 +39,8 @@ async def _money(conn: Any, order_id: UUID) -> dict[str, Any] | None:
     if row is None:
         return None
     booked = await conn.fetch(
-        "SELECT purpose, account, party, currency, amount_minor, booked_at FROM payments.journal WHERE "
+        "SELECT purpose, account, party, currency, amount_minor, booked_at FROM payments.journal "
+        "WHERE "
         "order_id = $1 ORDER BY booked_at, txn_id, seq",
         order_id,
     )
@@ -67,34 +69,45 @@ async def _money(conn: Any, order_id: UUID) -> dict[str, Any] | None:
 
 
 async def _talk(conn: Any, order_id: UUID) -> list[dict[str, Any]]:
-    """What the bank was asked and what it answered, attempt by attempt."""
     from services.cli.order.lookup import major
 
     rows = await conn.fetch(
-        "SELECT at, kind, attempt, asked_minor, asked_currency, status, code, reason, number, minor, currency, paid_at, by "
+        "SELECT at, kind, attempt, asked_minor, asked_currency, status, code, reason, number, "
+        "minor, currency, paid_at, by "
         "FROM payments.bank_talk WHERE order_id = $1 ORDER BY at, attempt",
         order_id,
     )
     return [
         {
-            "at": r["at"], "asked": r["kind"], "attempt": r["attempt"], "of": major(r["asked_minor"], r["asked_currency"]),
-            "answered": r["status"], "code": r["code"], "says": r["reason"], "number": r["number"],
-            "amount": major(r["minor"], r["currency"]), "value_date": r["paid_at"], "by": r["by"],
+            "at": r["at"],
+            "asked": r["kind"],
+            "attempt": r["attempt"],
+            "of": major(r["asked_minor"], r["asked_currency"]),
+            "answered": r["status"],
+            "code": r["code"],
+            "says": r["reason"],
+            "number": r["number"],
+            "amount": major(r["minor"], r["currency"]),
+            "value_date": r["paid_at"],
+            "by": r["by"],
         }
         for r in rows
-    ]  # fmt: skip
+    ]
 
 
 _BILL: Final = (
-    "SELECT b.tax_no, b.state, b.currency, b.withheld_minor, b.assessed_minor, b.billed_minor, b.outcome, b.payment_book, "
-    "b.corrections, b.pay_at, b.pay_until, d.state AS payment, p.transfer_no, p.paid_at FROM tax.tax_bill b "
-    "LEFT JOIN payments.tax_due d USING (order_id) LEFT JOIN payments.tax_payment p ON p.payment_id = d.payment_id "
+    "SELECT b.tax_no, b.state, b.currency, b.withheld_minor, b.assessed_minor, b.billed_minor, "
+    "b.outcome, b.payment_book, "
+    "b.corrections, b.pay_at, b.pay_until, d.state AS payment, p.transfer_no, p.paid_at FROM "
+    "tax.tax_bill b "
+    "LEFT JOIN payments.tax_due d USING (order_id) LEFT JOIN payments.tax_payment p ON "
+    "p.payment_id = d.payment_id "
     "WHERE b.order_id = $1"
 )
 
 
 def _bill(row: Any) -> dict[str, Any] | None:
-    """What customs billed, against what was withheld and assessed, and how far its payment is."""
+    """Return what customs billed, against withheld and assessed, and its payment."""
     from services.cli.order.lookup import major
 
     if row is None:
@@ -115,15 +128,19 @@ async def _tax(conn: Any, order_id: UUID) -> dict[str, Any] | None:
     from services.cli.order.lookup import major
 
     row = await conn.fetchrow(
-        "SELECT state, regime, currency, year, reserved_minor, total_minor, assessment FROM tax.tax_case WHERE order_id = $1",
+        "SELECT state, regime, currency, year, reserved_minor, total_minor, assessment FROM "
+        "tax.tax_case WHERE order_id = $1",
         order_id,
     )
     if row is None:
         return None
-    told = row["assessment"] or {}
-    amounts = {name: _amount(told[name]) for name in AMOUNTS if told.get(name) is not None}
+    assessment = row["assessment"] or {}
+    amounts = {
+        name: _amount(assessment[name]) for name in AMOUNTS if assessment.get(name) is not None
+    }
     lines = [
-        {name: _amount(value) for name, value in line.items()} for line in told.get("lines", ())
+        {name: _amount(value) for name, value in line.items()}
+        for line in assessment.get("lines", ())
     ]
     return {
         "state": row["state"],
@@ -135,12 +152,12 @@ async def _tax(conn: Any, order_id: UUID) -> dict[str, Any] | None:
         "quota_year": row["year"],
         "bill": _bill(await conn.fetchrow(_BILL, order_id)),
         "lines": lines,
-        "rules": told.get("rules", []),
+        "rules": assessment.get("rules", []),
     }
 
 
 def _amount(value: Any) -> Any:
-    """The decimal string of an amount as events carry it; anything else as it is."""
+    """Return an event's amount as its decimal string; any other value as it is."""
     return (
         value["amount"]
         if isinstance(value, dict) and value.keys() == {"amount", "currency"}
@@ -153,42 +170,47 @@ async def _declaration(conn: Any, order_id: UUID) -> dict[str, Any] | None:
     from services.customs.domain.numbers import cop_no_of
 
     row = await conn.fetchrow(
-        "SELECT d.state, d.direction, d.invt_no, d.pre_no, d.status, d.attempt, d.released, d.batch_id, b.message_type, "
-        "b.message_guid, b.lists AS batch_lists, b.lodged_at, 'order' = ANY(d.present) AS has_order, "
-        "'payment' = ANY(d.present) AS has_payment, 'tax' = ANY(d.present) AS has_tax, 'waybill' = ANY(d.present) "
+        "SELECT d.state, d.direction, d.invt_no, d.pre_no, d.status, d.attempt, d.released, "
+        "d.batch_id, b.message_type, "
+        "b.message_guid, b.lists AS batch_lists, b.lodged_at, 'order' = ANY(d.present) AS "
+        "has_order, "
+        "'payment' = ANY(d.present) AS has_payment, 'tax' = ANY(d.present) AS has_tax, 'waybill' "
+        "= ANY(d.present) "
         " AS has_waybill "
-        "FROM customs.declaration d LEFT JOIN customs.batch b USING (batch_id) WHERE d.order_id = $1",
+        "FROM customs.declaration d LEFT JOIN customs.batch b USING (batch_id) WHERE d.order_id "
+        "= $1",
         order_id,
     )
     if row is None:
         return None
-    found = dict(row)
-    found["cop_no"] = cop_no_of(order_id, found["attempt"])
-    documents = {name: found.pop(f"has_{name}") for name in ("order", "payment", "waybill", "tax")}
-    found["documents"] = [name for name, there in documents.items() if there]
-    found["returns"] = [
+    shown = dict(row)
+    shown["cop_no"] = cop_no_of(order_id, shown["attempt"])
+    documents = {name: shown.pop(f"has_{name}") for name in ("order", "payment", "waybill", "tax")}
+    shown["documents"] = [name for name, there in documents.items() if there]
+    shown["returns"] = [
         {**dict(r), "lines": [_back(line) for line in r["lines"] if line["quantity"] != "0"]}
         for r in await conn.fetch(
-            "SELECT return_no, state, applied_at, back_at, refund_if_late, lines FROM customs.goods_return WHERE order_id = $1 "
+            "SELECT return_no, state, applied_at, back_at, refund_if_late, lines FROM "
+            "customs.goods_return WHERE order_id = $1 "
             "ORDER BY return_no",
             order_id,
         )
     ]
-    found["receipts"] = [
+    shown["receipts"] = [
         dict(r)
         for r in await conn.fetch(
-            "SELECT message_type, status, code, info, followed, at FROM customs.receipt WHERE order_id = $1 ORDER BY id",
+            "SELECT message_type, status, code, info, followed, at FROM customs.receipt WHERE "
+            "order_id = $1 ORDER BY id",
             order_id,
         )
     ]
-    found["notices"] = (
+    shown["notices"] = (
         (await notices.of_order(conn, order_id))[::-1]
         if await _there(conn, "customs.notice")
         else []
     )
-    return found
+    return shown
 
 
 def _back(line: dict[str, Any]) -> dict[str, str]:
-    """What of a line came back by one return."""
     return {"line_no": str(line["line_no"]), "quantity": f"{line['quantity']} of {line['ordered']}"}

@@ -28,7 +28,7 @@ GIVEN_BACK: Final = frozenset(
 
 
 class Follower:
-    """Reads from where the topics end when it is entered. `given_back`: of the wanted, those whose return is asked for."""
+    """Reads from the ends of the topics at entry. `given_back`: orders whose return is requested."""
 
     def __init__(
         self, to: RunningStack, wanted: Collection[UUID], given_back: Collection[UUID] = ()
@@ -43,10 +43,10 @@ class Follower:
     async def __aenter__(self) -> Self:
         from shared.topics import ORDERS
 
-        found = await topic_reader.partitions(self._to, [ORDERS])
+        tps = await topic_reader.partitions(self._to, [ORDERS])
         self._reader = await self._stack.enter_async_context(topic_reader.consumer(self._to))
-        self._reader.assign(found)
-        for tp, end in (await self._reader.end_offsets(found)).items():
+        self._reader.assign(tps)
+        for tp, end in (await self._reader.end_offsets(tps)).items():
             self._reader.seek(tp, end)
         return self
 
@@ -65,7 +65,7 @@ class Follower:
         *,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Read until all is published and each is at its end, or for `timeout_s` seconds after the last was published."""
+        """Read until all is published and ended, at most `timeout_s` after the last was published."""
         deadline = time.monotonic() + timeout_s
         while (busy() or self._open() > 0) and time.monotonic() < deadline:
             if busy():

@@ -33,14 +33,15 @@ PERSONAL: Final = frozenset(
 
 
 HEAD: Final = (
-    "SELECT order_id, order_no, platform_code, state, corridor, direction, mode, version, currency, "
+    "SELECT order_id, order_no, platform_code, state, corridor, direction, mode, version, "
+    "currency, "
     "goods_value_minor, "
     "amount_paid_minor, placed_at, received_at, updated_at, ended_at FROM orders.orders "
 )
 
 
 async def find(conn: Any, order_ref: str, *, to_change: bool = False) -> dict[str, Any]:
-    """The order of this id or number, or of a unique beginning of one; raises Wrong if several may be meant."""
+    """Return the order of this id, number or unique beginning; raise UsageError if several fit."""
     from services.cli.id_prefixes import order_of
 
     order_id = await order_of(conn, order_ref, to_change=to_change)
@@ -56,18 +57,17 @@ async def find(conn: Any, order_ref: str, *, to_change: bool = False) -> dict[st
 
 
 def major(minor: int | None, currency: str | None) -> str | None:
-    """Minor units as the decimal string of the contract."""
+    """Return minor units as the contract's decimal string in major units."""
     from shared.money import Money
 
     return None if minor is None or currency is None else str(Money(int(minor), currency))
 
 
-def without_persons(found: Any) -> Any:
-    """The document without the sealed and hashed parts."""
-    if isinstance(found, dict):
+def without_persons(document: Any) -> Any:
+    if isinstance(document, dict):
         return {
             k: without_persons(v)
-            for k, v in found.items()
+            for k, v in document.items()
             if k not in PERSONAL and not k.endswith("_digest")
         }
-    return [without_persons(v) for v in found] if isinstance(found, list) else found
+    return [without_persons(v) for v in document] if isinstance(document, list) else document

@@ -13,8 +13,16 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 TAX_COLUMNS: Final = (
-    "line_no", "hs_code", "regime", "dutiable_value", "duty", "consumption_tax", "vat", "parcel_tax", "payable"
-)  # fmt: skip
+    "line_no",
+    "hs_code",
+    "regime",
+    "dutiable_value",
+    "duty",
+    "consumption_tax",
+    "vat",
+    "parcel_tax",
+    "payable",
+)
 LISTS: Final = ("journal", "lines")
 """Parts that have a table of their own."""
 
@@ -57,7 +65,6 @@ def _print_tax(page: Any, order: Mapping[str, Any]) -> None:
 
 
 def header(order: Mapping[str, Any]) -> Iterator[str]:
-    """Return the lines on top: which order, where it stands, what it waits for, and what to do next."""
     yield f"order {order['order_no']}  {order['state']}"
     yield f"id {order['order_id']}"
     corridor, mode = order["corridor"] or "-", order["mode"] or "-"
@@ -84,7 +91,7 @@ def case_lines(case: Mapping[str, Any]) -> list[str]:
 
 
 def step_table(timeline: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the timeline with the seconds since its first step; a step of another clock may lie before it."""
+    """Return the timeline with seconds since its first step; another clock's may lie before it."""
     from rich.table import Table
 
     table = Table("after", "source", "fact", "", "at", box=None)
@@ -109,7 +116,6 @@ def ledger_table(journal: Sequence[Mapping[str, Any]], currency: str | None) -> 
 
 
 def tax_table(tax: Mapping[str, Any]) -> Table:
-    """Return the assessment line by line, and its sums."""
     from rich.table import Table
 
     rows = [*tax["lines"], {"line_no": "sum", **{k: tax[k] for k in TAX_COLUMNS[3:] if k in tax}}]
@@ -123,7 +129,7 @@ def tax_table(tax: Mapping[str, Any]) -> Table:
 
 
 def part_lines(part: Mapping[str, Any] | None) -> list[str]:
-    """Return a part of the order, a line a field and a line an item of a list; tables are left out."""
+    """Return one line a field and one an item of a list; tables are left out."""
     return [
         f"{name:<16} {_brief(item)}"
         for name, value in (part or {}).items()

@@ -40,15 +40,16 @@ def release(
     """
     if not skip or not note.strip():
         raise UsageError(
-            'say --skip and --note "why": what is skipped is never handled; `crossborder dlq replay` handles it'
+            'say --skip and --note "why": what is skipped is never handled; `crossborder dlq '
+            "replay` handles it"
         )
-    found = run(_release(target(), order_ref, note.strip(), service))
+    results = run(_release(target(), order_ref, note.strip(), service))
     if json:
-        as_json(found)
+        as_json(results)
     else:
-        for row in found:
+        for row in results:
             print(_sentence_of(row))
-    if any(row["outcome"] != "done" or "held_again" in row for row in found):
+    if any(row["outcome"] != "done" or "held_again" in row for row in results):
         exit_with(Exit.NO)
 
 
@@ -66,24 +67,25 @@ async def _release(
         if not holders:
             print_err(f"nothing to do: no service holds {order_ref}")
             exit_with(Exit.NO)
-        asked: list[RequestId] = [
-            (each, await ask(conn, each, "skip", operator(), order_id=order_id, note=note)) for each in holders
+        requests: list[RequestId] = [
+            (each, await ask(conn, each, "skip", operator(), order_id=order_id, note=note))
+            for each in holders
             if only in (None, each)
-        ]  # fmt: skip
-    results = await results_of(to, asked)
+        ]
+    results = await results_of(to, requests)
     return [
         {"service": each, "request": number, **results.get((each, number), {"outcome": "asked"})}
-        for each, number in asked
+        for each, number in requests
     ]
 
 
 async def _order_id(conn: Any, order_ref: str, find: Any) -> UUID:
-    """The id of the order; one given by its id may be unknown to orders and held all the same."""
+    """Return the order's id; an id may be unknown to orders and held all the same."""
     try:
         return UUID(order_ref)
     except ValueError:
-        found: UUID = (await find(conn, order_ref, to_change=True))["order_id"]
-        return found
+        order_id: UUID = (await find(conn, order_ref, to_change=True))["order_id"]
+        return order_id
 
 
 def _sentence_of(row: dict[str, Any]) -> str:
@@ -100,4 +102,7 @@ def _sentence_of(row: dict[str, Any]) -> str:
         if "held_again" in row
         else ""
     )
-    return f"{row['service']} skipped {what or 'a record it has no bytes of'}; {row['followed']} records followed{again}"
+    return (
+        f"{row['service']} skipped {what or 'a record it has no bytes of'}; {row['followed']} "
+        f"records followed{again}"
+    )

@@ -24,8 +24,8 @@ _QUANTITY: Final = re.compile(r"[0-9]{1,14}(\.[0-9]{1,5})?")
 
 
 def lines_of(text: str | None) -> list[dict[str, Any]]:
-    """`1,2:3` as the lines of a return request; raises Wrong."""
-    found: list[dict[str, Any]] = []
+    """Return `1,2:3` as the lines of a return request; raise UsageError."""
+    lines: list[dict[str, Any]] = []
     for part in text.split(",") if text is not None else ():
         number, _, quantity = part.strip().partition(":")
         if not (number.isascii() and number.isdecimal()) or (
@@ -34,8 +34,8 @@ def lines_of(text: str | None) -> list[dict[str, Any]]:
             raise UsageError(
                 f"name lines as `1,2` or `1:2` (two of line 1): {part.strip()!r} is neither"
             )
-        found.append({"line_no": int(number)} | ({"quantity": quantity} if quantity else {}))
-    return found
+        lines.append({"line_no": int(number)} | ({"quantity": quantity} if quantity else {}))
+    return lines
 
 
 def request(
@@ -69,7 +69,7 @@ async def _publish(
             row = await find(conn, order_ref, to_change=True)
         order_no, platform = row["order_no"], row["platform_code"]
     at = utc_now()
-    asked = {
+    document = {
         "platform": {"code": platform},
         "order_no": order_no,
         "reason": reason,
@@ -77,7 +77,7 @@ async def _publish(
         **more,
     }
     headers = headers_of(event_id=uuid4(), event_type=wire_type, source="crossborder-cli", at=at)
-    value = json.dumps(asked, ensure_ascii=False).encode()
+    value = json.dumps(document, ensure_ascii=False).encode()
     _require_readable(value, headers)
     if await _is_bound(to, platform):
         await _command(to, order_no, value, headers)
@@ -104,7 +104,7 @@ async def _is_bound(to: RunningStack, platform: str) -> bool:
 async def _command(
     to: RunningStack, order_no: str, value: bytes, headers: Sequence[tuple[str, bytes]]
 ) -> None:
-    """Say it for a platform that signs: an operator has not its key, so this comes by the database."""
+    """Write the request to the database: an operator has no key of a platform that signs."""
     from services.cli.operator_requests import operator, results_of
     from shared.clock import utc_now
     from shared.envelope import Record
@@ -132,7 +132,7 @@ async def _command(
 
 
 def _require_readable(value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
-    """Raises Wrong for what the intake would set aside as a dead letter, by its own rules."""
+    """Raise UsageError for a request that the intake would make a dead letter."""
     from services.orders.intake.decoding import read_submission
     from shared.errors import Unprocessable
 

@@ -15,90 +15,116 @@ FAULTS_OF_MAX: Final = 1000
 USED_UP: Final = frozenset({"rejected", "cancelled", "returned"})
 """States after which the same number says only that the order is there already."""
 
-_HEADS: Final = "SELECT order_id, state, doc -> 'faults' AS faults FROM orders.orders WHERE order_id = ANY($1::uuid[])"
-_STEPS: Final = "SELECT order_id, at, source, type FROM orders.timeline WHERE order_id = ANY($1::uuid[]) ORDER BY id"
-_RESUBMITTED: Final = "SELECT summary ->> 'verdict' FROM orders.timeline WHERE order_id = $1 AND type = $2 ORDER BY id DESC LIMIT 1"
+_HEADS: Final = (
+    "SELECT order_id, state, doc -> 'faults' AS faults FROM orders.orders WHERE "
+    "order_id = ANY($1::uuid[])"
+)
+_STEPS: Final = (
+    "SELECT order_id, at, source, type FROM orders.timeline WHERE order_id = "
+    "ANY($1::uuid[]) ORDER BY id"
+)
+_RESUBMITTED: Final = (
+    "SELECT summary ->> 'verdict' FROM orders.timeline WHERE order_id = $1 AND "
+    "type = $2 ORDER BY id DESC LIMIT 1"
+)
 
 
 async def outcomes_of(
     to: RunningStack, order_ids: Sequence[UUID], ends: Mapping[UUID, str]
 ) -> dict[UUID, dict[str, Any]]:
-    """Of each order that is known here: its state, its faults, and the steps if there are not too many orders."""
+    """Return state and faults of each known order, and the steps of at most STEPS_OF_MAX orders."""
     from services.cli import cases
     from services.cli.order.waits import waits_of
 
-    asked = list(order_ids[:FAULTS_OF_MAX])
+    wanted = list(order_ids[:FAULTS_OF_MAX])
     async with database(to) as conn:
-        found = {
+        outcomes = {
             row["order_id"]: {"state": row["state"], "faults": row["faults"] or []}
-            for row in await conn.fetch(_HEADS, asked)
+            for row in await conn.fetch(_HEADS, wanted)
         }
-        for order_id in found.keys() & {i for i in asked[:STEPS_OF_MAX] if i not in ends}:
+        for order_id in outcomes.keys() & {i for i in wanted[:STEPS_OF_MAX] if i not in ends}:
             open_cases = await cases.of_order(conn, order_id)
-            found[order_id]["waits_for"] = await waits_of(
-                conn, order_id, found[order_id]["state"], open_cases
+            outcomes[order_id]["waits_for"] = await waits_of(
+                conn, order_id, outcomes[order_id]["state"], open_cases
             )
-        for order_id in found.keys() & {i for i in asked if ends.get(i) == "exists"}:
-            found[order_id]["verdict"] = await conn.fetchval(
+        for order_id in outcomes.keys() & {i for i in wanted if ends.get(i) == "exists"}:
+            outcomes[order_id]["verdict"] = await conn.fetchval(
                 _RESUBMITTED, order_id, "order.resubmitted.v1"
             )
         if len(order_ids) <= STEPS_OF_MAX:
-            rows = await conn.fetch(_STEPS, asked)
-            for order_id, of_order in found.items():
+            rows = await conn.fetch(_STEPS, wanted)
+            for order_id, of_order in outcomes.items():
                 of_order["steps"] = steps([row for row in rows if row["order_id"] == order_id])
-    return found
+    return outcomes
 
 
 def steps(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The facts of a timeline, with the seconds since the first and since the one before."""
+    """Return the timeline with seconds since the first fact and since the one before."""
     made: list[dict[str, Any]] = []
     for row in rows:
         before: datetime = made[-1]["at"] if made else row["at"]
         first: datetime = made[0]["at"] if made else row["at"]
-        made.append({
-            "at": row["at"], "source": row["source"], "type": row["type"],
-            "since_first_s": round((row["at"] - first).total_seconds(), 3),
-            "took_s": round((row["at"] - before).total_seconds(), 3),
-        })  # fmt: skip
+        made.append(
+            {
+                "at": row["at"],
+                "source": row["source"],
+                "type": row["type"],
+                "since_first_s": round((row["at"] - first).total_seconds(), 3),
+                "took_s": round((row["at"] - before).total_seconds(), 3),
+            }
+        )
     return made
 
 
-def lines_of(order_no: str, end: str | None, found: Mapping[str, Any] | None) -> Iterator[str]:
-    """The lines about one order, for people."""
+def lines_of(order_no: str, end: str | None, outcome: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"{order_no}  {end or 'open'}"
-    if found is None:
+    if outcome is None:
         if end is None:
-            yield "  nothing is known of it: look at `crossborder dlq list`, if its record was given up, and at `crossborder status`"
+            yield (
+                "  nothing is known of it: look at `crossborder dlq list`, if its record was "
+                "given up, and at `crossborder status`"
+            )
         return
-    for waited in found.get("waits_for") or ():
+    for waited in outcome.get("waits_for") or ():
         yield f"  waits for: {waited}"
-    for fault in found["faults"] if found["state"] == "rejected" else ():
+    for fault in outcome["faults"] if outcome["state"] == "rejected" else ():
         yield f"  {sentence(fault)}"
-    if found["state"] != "rejected":
-        for step in found.get("steps") or ():
-            yield f"  {step['since_first_s']:9.3f} s  +{step['took_s']:<8.3f} {step['source']:<9} {step['type']}"
-    if (advice := what_to_send(order_no, end, found)) is not None:
+    if outcome["state"] != "rejected":
+        for step in outcome.get("steps") or ():
+            yield (
+                f"  {step['since_first_s']:9.3f} s  +{step['took_s']:<8.3f} "
+                f"{step['source']:<9} {step['type']}"
+            )
+    if (advice := what_to_send(order_no, end, outcome)) is not None:
         yield f"  {advice}"
 
 
-def what_to_send(order_no: str, end: str | None, found: Mapping[str, Any]) -> str | None:
-    """What a shop does next, where it must do anything: a number is used up once its order is refused or over."""
+def what_to_send(order_no: str, end: str | None, outcome: Mapping[str, Any]) -> str | None:
+    """Return what a shop must do, if anything: a refused or ended order's number is used up."""
     if end == "exists":
-        verdict, state = found.get("verdict"), found["state"]
+        verdict, state = outcome.get("verdict"), outcome["state"]
         if state in USED_UP or (verdict or "exists") != "exists":
-            return f"send it under a new number: {order_no} is {state} ({verdict or 'exists'}) and stays as it is"
+            return (
+                f"send it under a new number: {order_no} is {state} ({verdict or 'exists'}) "
+                "and stays as it is"
+            )
         return None
-    if found["state"] == "rejected":
-        return next_of(order_no, "rejected", found["faults"])
+    if outcome["state"] == "rejected":
+        return next_of(order_no, "rejected", outcome["faults"])
     return None
 
 
 def next_of(order_no: str, state: str, faults: Sequence[Mapping[str, Any]]) -> str | None:
-    """What the shop may do about an order that has come to its end; None for one that has not."""
+    """Return what the shop may do about an ended order; None for an open one."""
     if state == "rejected":
         rules = [(str(fault.get("rule")), str(fault.get("code"))) for fault in faults]
         advice = next(
-            (said for is_so, said in _AFTER_REFUSAL if any(is_so(*rule) for rule in rules)), _MEND
+            (
+                advice_text
+                for is_so, advice_text in _AFTER_REFUSAL
+                if any(is_so(*rule) for rule in rules)
+            ),
+            _MEND,
         )
         return advice.format(order_no)
     return _AFTER.get(state, "").format(order_no) or None
@@ -107,27 +133,60 @@ def next_of(order_no: str, state: str, faults: Sequence[Mapping[str, Any]]) -> s
 _MEND: Final = "mend it and send it under a new number: {} is used up"
 _RETURNED_BY_CUSTOMS: Final = "700"
 _AFTER_REFUSAL: Final[tuple[tuple[Callable[[str, str], bool], str], ...]] = (
-    (lambda rule, code: rule == "customs_releases" and code == _RETURNED_BY_CUSTOMS,
-     "take the goods back: customs sends them away and {} is used up; other goods need an order under a new number"),
-    (lambda rule, _: rule == "customs_releases",
-     "settle it with customs, which keeps the goods: {} is not to be sent again under any number"),
-    (lambda rule, _: rule == "bank_accepts", "have the buyer pay another way and send it under a new number: {} is used up"),
-    (lambda rule, _: rule == "tax_accepts",
-     "change the goods or the way they come, by the limit that is named, and send it under a new number: {} is used up"),
-    (lambda rule, _: rule.endswith("_matches_payment"),
-     "have the buyer pay in their own name what the order says, and send it under a new number: {} is used up"),
-    (lambda rule, _: rule.endswith("_matches_waybill"),
-     "make order and waybill agree: send it under a new number and have the carrier book it again; {} is used up"),
-)  # fmt: skip
+    (
+        lambda rule, code: rule == "customs_releases" and code == _RETURNED_BY_CUSTOMS,
+        (
+            "take the goods back: customs sends them away and {} is used up; other goods need an "
+            "order under a new number"
+        ),
+    ),
+    (
+        lambda rule, _: rule == "customs_releases",
+        (
+            "settle it with customs, which keeps the goods: {} is not to be sent again under any "
+            "number"
+        ),
+    ),
+    (
+        lambda rule, _: rule == "bank_accepts",
+        "have the buyer pay another way and send it under a new number: {} is used up",
+    ),
+    (
+        lambda rule, _: rule == "tax_accepts",
+        (
+            "change the goods or the way they come, by the limit that is named, and send it under a "
+            "new number: {} is used up"
+        ),
+    ),
+    (
+        lambda rule, _: rule.endswith("_matches_payment"),
+        (
+            "have the buyer pay in their own name what the order says, and send it under a new "
+            "number: {} is used up"
+        ),
+    ),
+    (
+        lambda rule, _: rule.endswith("_matches_waybill"),
+        (
+            "make order and waybill agree: send it under a new number and have the carrier book it "
+            "again; {} is used up"
+        ),
+    ),
+)
 """By the faults of a refused order, the gravest first: what is to be done beside sending it again, or in place of it."""
 _AFTER: Final[Mapping[str, str]] = {
     "fulfilled": "nothing is to be done; goods that are to go back: `crossborder order return {}`",
-    "cancelled": "nothing is to be done, what was paid is given back; wanted after all, it is sent under a new number: {} is used up",
-    "returned": "nothing is to be done, the goods are back; wanted again, they are ordered under a new number: {} is used up",
+    "cancelled": "nothing is to be done, what was paid is given back; wanted after all, it is "
+    "sent under a new number: {} is used up",
+    "returned": "nothing is to be done, the goods are back; wanted again, they are ordered under "
+    "a new number: {} is used up",
 }
 
 
 def sentence(fault: Mapping[str, Any]) -> str:
-    """A fault on one line: field, rule, found, expected and the code."""
+    """Return a fault on one line: field, rule, found, expected and the code."""
     code = f" ({fault['code']})" if fault.get("code") else ""
-    return f"fault {fault.get('field')}: {fault.get('rule')}, found {fault.get('found')}, expected {fault.get('expected')}{code}"
+    return (
+        f"fault {fault.get('field')}: {fault.get('rule')}, found {fault.get('found')}, "
+        f"expected {fault.get('expected')}{code}"
+    )

@@ -26,28 +26,27 @@ DECIDED_BY_CUSTOMS: Final = (
 async def waits_of(
     conn: Any, order_id: UUID, state: str, cases: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Return what the order waits for, a person first; empty for one that waits for nothing."""
-    found = [*await _held(conn, order_id), *await _aside(conn, order_id)]
-    found += [
+    """Return what the order waits for, a person first; empty for an order that waits for nothing."""
+    reasons = [*await _held(conn, order_id), *await _aside(conn, order_id)]
+    reasons += [
         f"a person: case {case['number']} of {case['service']} ({case['kind'].replace('_', ' ')}), "
         f"`crossborder {case['service']} cases show {case['number']}`"
         for case in cases
     ]
-    found += await _bank(conn, order_id)
+    reasons += await _bank(conn, order_id)
     if state == AWAITS_ORDER:
-        found.append(
+        reasons.append(
             "the order itself: its cancellation came first, and it is called off when it comes"
         )
     elif state not in ENDS:
-        found += await _customs(conn, order_id)
-    return found
+        reasons += await _customs(conn, order_id)
+    return reasons
 
 
 async def _held(conn: Any, order_id: UUID) -> list[str]:
-    """Which service holds the order behind which record."""
     from services.schema import SERVICES
 
-    found = []
+    reasons = []
     for service in SERVICES:
         row = await conn.fetchrow(
             f"SELECT reason, held_at FROM {service}.held_order WHERE order_id = $1",  # noqa: S608
@@ -56,7 +55,8 @@ async def _held(conn: Any, order_id: UUID) -> list[str]:
         if row is None:
             continue
         letter = await conn.fetchrow(
-            f"SELECT topic, part, at_offset FROM {service}.dead_letter WHERE order_id = $1 ORDER BY at LIMIT 1",  # noqa: S608
+            f"SELECT topic, part, at_offset FROM {service}.dead_letter WHERE order_id = $1 ORDER "  # noqa: S608
+            "BY at LIMIT 1",
             order_id,
         )
         record = (
@@ -64,57 +64,63 @@ async def _held(conn: Any, order_id: UUID) -> list[str]:
             if letter
             else "a record of it"
         )
-        found.append(
+        reasons.append(
             f"a person: {service} gave up {record} ({row['reason']}) {_at(row['held_at'])}; "
             "`crossborder dlq list`, then `dlq replay`, or `order release`"
         )
-    return found
+    return reasons
 
 
 async def _aside(conn: Any, order_id: UUID) -> list[str]:
-    """What of the order was set aside, and when it is tried again."""
     from services.schema import SERVICES
 
-    found = []
+    reasons = []
     for service in SERVICES:
         rows = await conn.fetch(
-            f"SELECT source, reason, times, retry_at FROM {service}.aside WHERE order_id = $1 ORDER BY number",  # noqa: S608
+            f"SELECT source, reason, times, retry_at FROM {service}.aside WHERE order_id = $1 "  # noqa: S608
+            "ORDER BY number",
             order_id,
         )
-        found += [
-            f"{service}: {row['source']} failed {row['times']} times ({row['reason']}), again {_at(row['retry_at'])}; "
+        reasons += [
+            f"{service}: {row['source']} failed {row['times']} times ({row['reason']}), again "
+            f"{_at(row['retry_at'])}; "
             "`crossborder aside list`"
             for row in rows
         ]
-    return found
+    return reasons
 
 
 async def _bank(conn: Any, order_id: UUID) -> list[str]:
-    """What the bank is asked and has not answered, and its last word on the order."""
+    """Return the bank commands without an answer, and the bank's last reply."""
     rows = await conn.fetch(
-        "SELECT kind, attempts, created_at, next_at FROM payments.effect WHERE order_id = $1 ORDER BY created_at",
+        "SELECT kind, attempts, created_at, next_at FROM payments.effect WHERE order_id = $1 "
+        "ORDER BY created_at",
         order_id,
     )
     word = await conn.fetchrow(
-        "SELECT kind, status, code, reason, at FROM payments.bank_talk WHERE order_id = $1 ORDER BY at DESC LIMIT 1",
+        "SELECT kind, status, code, reason, at FROM payments.bank_talk WHERE order_id = $1 ORDER "
+        "BY at DESC LIMIT 1",
         order_id,
     )
     last = (
-        f"; its last word: {_joined(word['kind'], word['status'], word['code'], word['reason'])} {_at(word['at'])}"
+        f"; its last word: {_joined(word['kind'], word['status'], word['code'], word['reason'])} "
+        f"{_at(word['at'])}"
         if word
         else ""
     )
     return [
-        f"the bank: {row['kind'].replace('_', ' ')} asked {row['attempts']} times since {_on(row['created_at'])}, "
+        f"the bank: {row['kind'].replace('_', ' ')} asked {row['attempts']} times since "
+        f"{_on(row['created_at'])}, "
         f"again {_at(row['next_at'])}{last}"
         for row in rows
     ]
 
 
 async def _customs(conn: Any, order_id: UUID) -> list[str]:
-    """Which paper is missing, whether lodging pauses, or what the port said last."""
+    """Return the missing document, the pause of lodging, or the port's last message."""
     row = await conn.fetchrow(
-        "SELECT d.state, d.present, d.created_at, d.waits_since, w.kind, w.since, w.group_key FROM customs.declaration d "
+        "SELECT d.state, d.present, d.created_at, d.waits_since, w.kind, w.since, w.group_key "
+        "FROM customs.declaration d "
         "LEFT JOIN customs.waiting w USING (order_id) WHERE d.order_id = $1",
         order_id,
     )
@@ -133,9 +139,9 @@ async def _customs(conn: Any, order_id: UUID) -> list[str]:
 
 
 async def _lodging(conn: Any, row: Mapping[str, Any]) -> str:
-    """Whether its batch is open still, or lodging pauses and why."""
     pause = await conn.fetchrow(
-        "SELECT reason, code, since, next_at FROM customs.pause WHERE NOT over AND scope IN ('*', $1) ORDER BY since LIMIT 1",
+        "SELECT reason, code, since, next_at FROM customs.pause WHERE NOT over AND scope IN "
+        "('*', $1) ORDER BY since LIMIT 1",
         row["group_key"],
     )
     if pause is None:
@@ -145,19 +151,22 @@ async def _lodging(conn: Any, row: Mapping[str, Any]) -> str:
         if pause["reason"] == "ours"
         else "customs is down"
     )
-    return f"lodging: {whose} ({pause['code']}) since {_on(pause['since'])}, tried again {_at(pause['next_at'])}"
+    return (
+        f"lodging: {whose} ({pause['code']}) since {_on(pause['since'])}, tried again "
+        f"{_at(pause['next_at'])}"
+    )
 
 
 async def _port(conn: Any, order_id: UUID, state: str) -> str:
-    """The port's last word on the list."""
     word = await conn.fetchrow(
-        "SELECT message_type, status, code, info, at FROM customs.receipt WHERE order_id = $1 ORDER BY id DESC LIMIT 1",
+        "SELECT message_type, status, code, info, at FROM customs.receipt WHERE order_id = $1 "
+        "ORDER BY id DESC LIMIT 1",
         order_id,
     )
     if word is None:
         return f"customs: the list is {state} and nothing was heard yet"
-    said = _joined(word["message_type"], word["status"], word["code"], word["info"])
-    return f"customs' decision; its last word: {said} {_at(word['at'])}"
+    last_word = _joined(word["message_type"], word["status"], word["code"], word["info"])
+    return f"customs' decision; its last word: {last_word} {_at(word['at'])}"
 
 
 def _named(missing: Sequence[str]) -> str:

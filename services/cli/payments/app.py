@@ -26,7 +26,10 @@ payments = typer.Typer(no_args_is_help=True, help="Money: cases that only a pers
 cases = group_of("payments")
 payments.add_typer(cases, name="cases")
 
-VERDICT_HELP: Final = "ask-again, new-attempt, done, not-done, write-off, captured or noted; `crossborder payments cases verdicts` explains each"
+VERDICT_HELP: Final = (
+    "ask-again, new-attempt, done, not-done, write-off, captured or noted; "
+    "`crossborder payments cases verdicts` explains each"
+)
 
 
 @cases.command("verdicts")
@@ -83,21 +86,21 @@ def settle(
 
 
 async def settle_case(to: RunningStack, number: int, verdict: Verdict, note: str) -> str | None:
-    """Settle a case in the name of whoever runs the command; return what follows, None if it is not open.
+    """Settle a case as the current user; return what follows, None if it is not open.
 
-    Raises NotSettled for a verdict that does not fit, Wrong for a note that is none.
+    Raises NotSettled for a verdict that does not fit, UsageError for an empty note.
     """
     from services.payments.bank_commands.settlement import lock, settle
-    from shared import cases as kept
+    from shared import cases as case_store
 
     async with database(to, write=True) as conn, conn.transaction():
         await conn.execute("SET LOCAL search_path TO payments")
-        case = await kept.fetch_one(conn, number)
+        case = await case_store.fetch_one(conn, number)
         if case is None or case.closed_at is not None:
             return None
         await lock(conn, case)
         try:
-            closed = await kept.close(
+            closed = await case_store.close(
                 conn, number, verdict=verdict.word, note=note, by=getpass.getuser()
             )
         except ValueError as error:

@@ -45,7 +45,8 @@ def up(
     secured: bool = typer.Option(
         False,
         "--secured",
-        help="with TLS, a user and rights for each program on the broker, and passwords in the database",
+        help="with TLS, a user and rights for each program on the broker, and passwords in the "
+        "database",
     ),
     probe: bool = typer.Option(
         False, "--probe", help="with a synthetic order a minute, as in containers"
@@ -66,7 +67,7 @@ def up(
 def make(
     home: Path, env: Mapping[str, str] | None = None, *, secured: bool = False, probe: bool = False
 ) -> Stack:
-    """A stack of all programs that are part of this installation, with its keys made; the prober only if asked for."""
+    """Make a stack of all installed programs and its keys; the prober only if wanted."""
     from deploy.embedded.programs import MODULES, OPTIONAL
     from deploy.embedded.stack import Stack
     from services.cli.stack.setup import make_keys
@@ -83,7 +84,7 @@ def make(
 
 
 def is_there(module: str) -> bool:
-    """Whether the module, or the package's `__main__`, can be run."""
+    """Return whether the module, or the package's `__main__`, can be run."""
     try:
         return find_spec(module) is not None and (
             not module.endswith("sandbox") or find_spec(f"{module}.__main__") is not None
@@ -111,7 +112,7 @@ async def _foreground(home: Path, *, secured: bool = False, probe: bool = False)
 
 
 async def _keep(stack: Stack, stop: asyncio.Event) -> bool:
-    """Keep a started stack until it is told to stop or is lost; whether it was well until then."""
+    """Keep a started stack until it is stopped or lost; return whether it was well until then."""
     losing = asyncio.create_task(_stop_if_lost(stack, stop))
     missing: list[str] = []
     try:
@@ -138,14 +139,15 @@ async def _stop_if_lost(stack: Stack, stop: asyncio.Event) -> None:
     stop.set()
 
 
-def urls(found: Mapping[str, Any]) -> list[str]:
-    """Where everything of a running stack answers, one line each."""
-    ports = found.get("ports", {})
-    programs = [name for name in found.get("programs", {}) if name in ports and name != "kafka"]
-    lines = [f"kafka      {found.get('kafka', '')}", f"postgres   {found.get('postgres', '')}"]
+def urls(running: Mapping[str, Any]) -> list[str]:
+    ports = running.get("ports", {})
+    programs = [name for name in running.get("programs", {}) if name in ports and name != "kafka"]
+    lines = [f"kafka      {running.get('kafka', '')}", f"postgres   {running.get('postgres', '')}"]
     lines += [f"{name:<10} http://127.0.0.1:{ports[name]}/metrics" for name in programs]
     return (
-        [*lines, f"bank       {found['bank_url']}/v1/statement"] if found.get("bank_url") else lines
+        [*lines, f"bank       {running['bank_url']}/v1/statement"]
+        if running.get("bank_url")
+        else lines
     )
 
 
@@ -178,7 +180,6 @@ def is_well(program: Mapping[str, Any]) -> bool:
 
 
 def show_status(programs: Sequence[Mapping[str, Any]], running: Mapping[str, Any]) -> None:
-    """Print a line for each program, where everything answers, and what to do about a program that does not run."""
     from rich.table import Table
 
     table = Table("program", "state", "ready", "process", "restarts", "port", "log", box=None)

@@ -17,7 +17,7 @@ ANSWER_S: Final = 3.0
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process still runs; one that has ended and waits for its parent to take note does not."""
+    """Return whether the process runs; a zombie does not."""
     import psutil
 
     try:
@@ -27,7 +27,6 @@ def is_alive(pid: int) -> bool:
 
 
 async def is_ready(session: Any, port: int) -> bool:
-    """Whether the program on this port says that it is ready."""
     import aiohttp
 
     try:
@@ -37,16 +36,19 @@ async def is_ready(session: Any, port: int) -> bool:
         return False
 
 
-async def programs(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each program of a running stack: what was written down, on which port, and whether it answers; None if it has no port."""
+async def programs(running: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return each program's entry of `stack.json`, its port, and whether it is ready.
+
+    Ready is None for a program without a port.
+    """
     import aiohttp
 
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
         rows = []
-        for name, p in found["programs"].items():
-            port = found["ports"].get(name)
+        for name, p in running["programs"].items():
+            port = running["ports"].get(name)
             if name in SERVERS:
-                ready: bool | None = await SERVERS[name](found)
+                ready: bool | None = await SERVERS[name](running)
             else:
                 ready = await is_ready(session, port) if port else None
             # One that has just ended is not written down as that yet.
@@ -63,24 +65,24 @@ async def programs(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-async def _kafka(found: Mapping[str, Any]) -> bool:
+async def _kafka(running: Mapping[str, Any]) -> bool:
     from deploy.embedded import kafka
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         async with asyncio.timeout(ANSWER_S):
-            return await kafka.answers(str(found["kafka"]), security_of(found, env=False))
+            return await kafka.answers(str(running["kafka"]), security_of(running, env=False))
     except TimeoutError:
         return False
 
 
-async def _postgres(found: Mapping[str, Any]) -> bool:
+async def _postgres(running: Mapping[str, Any]) -> bool:
     import asyncpg
 
     from shared.database import LOST
 
     try:
-        conn = await asyncpg.connect(str(found["postgres"]), timeout=ANSWER_S)
+        conn = await asyncpg.connect(str(running["postgres"]), timeout=ANSWER_S)
     except (*LOST, asyncpg.PostgresError):
         return False
     await conn.close()
@@ -97,13 +99,12 @@ NOT_READY: Final = "did not become ready"
 
 
 def not_ready(stack: Stack, missing: Sequence[str]) -> str:
-    """What to do about programs that do not become ready."""
     logs = ", ".join(str(stack.logs / f"{name}.log") for name in missing)
     return f"look at {logs}: {', '.join(missing)} {NOT_READY} in {READY_S:.0f} s"
 
 
 class WaitReport:
-    """Names what is waited for: at once, and again when fewer programs are missing, at most once a WAIT_REPORT_S."""
+    """Names the programs that are waited for, at most once in WAIT_REPORT_S seconds."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write

@@ -40,7 +40,7 @@ READERS: Final = ("orders", "payments", "tax", "customs")
 
 @dataclass(frozen=True)
 class Restart:
-    """How long a program took: until its process had ended, until it was ready again, until nothing of before was unread."""
+    """Seconds until a program had ended, was ready again, and had read its backlog."""
 
     program: str
     ended_s: float
@@ -49,7 +49,7 @@ class Restart:
 
     @property
     def well(self) -> bool:
-        """Whether it had caught up within BACK_S seconds of being ready."""
+        """Return whether it had read its backlog within BACK_S seconds of being ready."""
         return self.caught_up_s is None or self.caught_up_s <= self.ready_s + BACK_S
 
 
@@ -73,15 +73,15 @@ def restart(
     Programs keep the environment of the `up` that started them.
     """
     folder = home_of(home)
-    found = stack_file(folder)
-    if not found:
+    running = stack_file(folder)
+    if not running:
         raise none_runs(folder)
-    there = [name for name in found["programs"] if name not in {"kafka", "postgres"}]
+    there = [name for name in running["programs"] if name not in {"kafka", "postgres"}]
     unknown = sorted(set(programs or ()) - set(there))
     if unknown:
         raise UsageError(f"choose among {', '.join(there)}: {', '.join(unknown)} does not run here")
     for name in programs or there:
-        _require_started(found["programs"][name], name)
+        _require_started(running["programs"][name], name)
     done = run(roll(target(home), programs or there))
     if json:
         as_json([asdict(each) | {"well": each.well} for each in done])
@@ -89,17 +89,19 @@ def restart(
         for each in done:
             back = "" if each.caught_up_s is None else f", caught up after {each.caught_up_s:.1f} s"
             print(
-                f"{each.program:<10} ended after {each.ended_s:.1f} s, ready after {each.ready_s:.1f} s{back}"
+                f"{each.program:<10} ended after {each.ended_s:.1f} s, ready after "
+                f"{each.ready_s:.1f} s{back}"
             )
     if not all(each.well for each in done):
         print_err(
-            f"look at the logs of {', '.join(each.program for each in done if not each.well)}: behind for more than {BACK_S:.0f} s"
+            f"look at the logs of {', '.join(each.program for each in done if not each.well)}: "
+            f"behind for more than {BACK_S:.0f} s"
         )
         exit_with(Exit.NO)
 
 
 async def roll(to: RunningStack, programs: list[str]) -> list[Restart]:
-    """Restart each in turn; raises Absent for one that does not become ready."""
+    """Restart programs in turn; raise Unreachable for one that does not become ready."""
     return [await _one(to, name) for name in programs]
 
 
@@ -121,23 +123,25 @@ async def _one(to: RunningStack, name: str) -> Restart:
 
 
 async def caught_up(to: RunningStack, name: str) -> float:
-    """Wait until the service has handled everything that is in the log now; returns the seconds that took."""
+    """Wait until the service has handled all that is in the log now; return the seconds."""
     began = time.monotonic()
     marks = await _ends(to, name)
     while waits := await _behind(to, name, marks):
         if time.monotonic() - began > READY_S:
             raise Unreachable(
-                f"look at the log of {name}: what was in the topics {READY_S:.0f} s ago is not handled yet, {', '.join(waits[:5])}"
+                f"look at the log of {name}: what was in the topics {READY_S:.0f} s ago is not "
+                f"handled yet, {', '.join(waits[:5])}"
             )
         await asyncio.sleep(LOOK_S)
     return time.monotonic() - began
 
 
 def _require_started(program: Mapping[str, Any], name: str) -> None:
-    """Raise Absent if the supervisor has given the program up: then nothing is waited for, only a person can mend that."""
+    """Raise Unreachable if the supervisor has given the program up: only a person can mend that."""
     if program["state"] == "failed":
         raise Unreachable(
-            f"mend what the end of {program['log']} says, then `crossborder down` and `crossborder up`: {name} does not start"
+            f"mend what the end of {program['log']} says, then `crossborder down` and "
+            f"`crossborder up`: {name} does not start"
         )
 
 
@@ -146,12 +150,12 @@ async def _until_ready(to: RunningStack, name: str, before: int | None, deadline
 
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
         while time.monotonic() < deadline:
-            found = to.known
-            if not found:
+            running = to.known
+            if not running:
                 raise none_runs(to.home)
-            _require_started(found["programs"][name], name)
-            if _pid(found, name) not in {None, before} and await is_ready(
-                session, found["ports"][name]
+            _require_started(running["programs"][name], name)
+            if _pid(running, name) not in {None, before} and await is_ready(
+                session, running["ports"][name]
             ):
                 return
             await asyncio.sleep(LOOK_S)
@@ -161,17 +165,17 @@ async def _until_ready(to: RunningStack, name: str, before: int | None, deadline
 
 
 async def _ends(to: RunningStack, name: str) -> dict[tuple[str, int], int]:
-    """Where what may be read of each partition of the service ends now; what lies behind an open transaction is told."""
+    """Return the end of each partition that the service reads; print open transactions."""
     from services.cli import lag, topic_reader
 
-    found = {b.place: b.end for b in await lag.partition_lags(to) if b.service == name}
-    for told in await topic_reader.held_back(to, sorted({topic for topic, _ in found})):
-        print_err(f"{name} is not waited for there: {told}")
-    return found
+    end_by_place = {b.place: b.end for b in await lag.partition_lags(to) if b.service == name}
+    for line in await topic_reader.held_back(to, sorted({topic for topic, _ in end_by_place})):
+        print_err(f"{name} is not waited for there: {line}")
+    return end_by_place
 
 
 async def _behind(to: RunningStack, name: str, marks: Mapping[tuple[str, int], int]) -> list[str]:
-    """Where a record that was in the log at those marks is still unread."""
+    """Return where a record below those offsets is still unread."""
     from services.cli import lag
     from services.cli.connect import database
 
@@ -189,6 +193,6 @@ async def _behind(to: RunningStack, name: str, marks: Mapping[tuple[str, int], i
     ]
 
 
-def _pid(found: Mapping[str, Any], name: str) -> int | None:
-    pid = found.get("programs", {}).get(name, {}).get("pid")
+def _pid(running: Mapping[str, Any], name: str) -> int | None:
+    pid = running.get("programs", {}).get(name, {}).get("pid")
     return int(pid) if pid else None

@@ -32,7 +32,8 @@ def migrate(
     secrets: Path | None = typer.Option(
         None,
         "--secrets",
-        help="folder with postgres_SERVICE for each role and party_PROGRAM for each key, as `make secrets` makes it",
+        help="folder with postgres_SERVICE for each role and party_PROGRAM for each key, as "
+        "`make secrets` makes it",
     ),
 ) -> None:
     """Bring the database of CROSSBORDER_POSTGRES to this release.
@@ -67,7 +68,8 @@ def migrate(
         asyncpg.InvalidAuthorizationSpecificationError,
     ) as error:
         raise Unreachable(
-            f"start PostgreSQL, or set CROSSBORDER_POSTGRES: no answer at {redacted(to.postgres)} ({error or 'timeout'})"
+            "start PostgreSQL, or set CROSSBORDER_POSTGRES: no answer at "
+            f"{redacted(to.postgres)} ({error or 'timeout'})"
         ) from None
     print_err(f"ran {', '.join(ran)}" if ran else "nothing to do: the database is of this release")
 
@@ -88,15 +90,15 @@ def topics(
 async def _topics(replicas: int) -> Sequence[str]:
     from shared.topics import create_topics
 
-    found = stack_file(home_of(None))
-    kafka = os.environ.get("CROSSBORDER_KAFKA") or str(found.get("kafka", ""))
+    running = stack_file(home_of(None))
+    kafka = os.environ.get("CROSSBORDER_KAFKA") or str(running.get("kafka", ""))
     if not kafka:
         raise Unreachable(
             "start the stack with `crossborder up`, or set CROSSBORDER_KAFKA: no broker is known"
         )
     prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX", "")
     async with kafka_errors(RunningStack(kafka, "", prefix, home_of(None))):
-        return await create_topics(kafka, prefix, replicas=replicas, security=security_of(found))
+        return await create_topics(kafka, prefix, replicas=replicas, security=security_of(running))
 
 
 def keys(
@@ -118,7 +120,7 @@ def keys(
 
 
 def make_keys(folder: Path) -> list[str]:
-    """Make the keys that are missing in the folder; returns the names of those made."""
+    """Make the missing keys in the folder; return the names of those made."""
     from shared.sealing import ensure_master_keys
 
     try:

@@ -32,7 +32,7 @@ def down(home: Path | None = HOME) -> None:
 
 
 def stop(home: Path) -> bool:
-    """Stop the stack of this folder, also one that is just starting; False if none runs."""
+    """Stop the stack of this folder, also one that is starting; return False if none runs."""
     if not lock.runs(home):
         return False
     pid = lock.holder(home)
@@ -50,7 +50,7 @@ def stop(home: Path) -> bool:
 
 
 def tell(pid: int, number: signal.Signals) -> None:
-    """Send a process of the stack a signal, if it still runs; raises Wrong if it is not this user's."""
+    """Send a process a signal if it runs; raise UsageError if it is another user's."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

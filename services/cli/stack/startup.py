@@ -30,7 +30,7 @@ FIRST_S: Final = 240.0
 
 
 class Started(Protocol):
-    """A process of which is asked whether it has ended, and with which status."""
+    """A process that can be polled for its exit status."""
 
     pid: int
 
@@ -38,7 +38,7 @@ class Started(Protocol):
 
 
 def start_detached(home: Path, *, secured: bool = False, probe: bool = False) -> None:
-    """Start a stack in a process of its own and wait until it is up; raises what `up` would have said."""
+    """Start a stack in its own process and wait until it is up; raise the error of its `up`."""
     if stack_file(home):
         print_err(f"a stack runs in {home} already; `crossborder status` shows it")
         return
@@ -69,7 +69,7 @@ def start_detached(home: Path, *, secured: bool = False, probe: bool = False) ->
 def _await_up(home: Path, child: Started, draft: Path) -> None:
     log = draft
     deadline = time.monotonic() + READY_S + FIRST_S
-    told = 0
+    shown = 0
     while time.monotonic() < deadline:
         if log == draft and lock.holder(home) == child.pid:
             log = draft.replace(home / "logs" / "up.log")
@@ -77,14 +77,14 @@ def _await_up(home: Path, child: Started, draft: Path) -> None:
         text = log.read_text(errors="replace")
         if ended is not None:
             if ended == Exit.WRONG:
-                raise UsageError(text[told:].strip())
+                raise UsageError(text[shown:].strip())
             raise Unreachable(
-                text[told:].strip()
+                text[shown:].strip()
                 or f"look at {home / 'logs'}: the stack ended with status {ended}"
             )
         whole = text.rfind("\n") + 1
-        print(text[told:whole], end="", file=sys.stderr, flush=True)
-        told = max(told, whole)
+        print(text[shown:whole], end="", file=sys.stderr, flush=True)
+        shown = max(shown, whole)
         if "\nup;" in text:
             return
         if NOT_READY in text:

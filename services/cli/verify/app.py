@@ -57,14 +57,14 @@ def verify(
 
 
 async def _all(to: RunningStack, wait_s: float) -> list[Finding]:
-    found = await attend(to, wait_s)
+    findings = await attend(to, wait_s)
     try:
-        return [*found, *await judge(to, wait_s)]
+        return [*findings, *await judge(to, wait_s)]
     except Unreachable as absent:
-        if found[0].ok:
+        if findings[0].ok:
             raise
         # What runs is known, and why nothing else can be judged is said with it.
-        return [*found, Finding("invariants", "none could be judged", skipped=str(absent))]
+        return [*findings, Finding("invariants", "none could be judged", skipped=str(absent))]
 
 
 async def attend(to: RunningStack, wait_s: float = 10.0) -> list[Finding]:
@@ -72,44 +72,45 @@ async def attend(to: RunningStack, wait_s: float = 10.0) -> list[Finding]:
     from services.cli.verify import attention
 
     deadline = time.monotonic() + wait_s
-    found = await attention.look(to)
-    while not found[0].ok and time.monotonic() < deadline:
+    findings = await attention.look(to)
+    while not findings[0].ok and time.monotonic() < deadline:
         await _pause()
-        found = await attention.look(to)
-    return found
+        findings = await attention.look(to)
+    return findings
 
 
 async def judge(to: RunningStack, wait_s: float = 10.0) -> list[Finding]:
-    """Every invariant, and what waits to be published or read. What offends in every look is broken, or waits for a person;
-    what passes is only under way. Tables and logs are looked at again for `wait_s` seconds each, and longer while what they
-    wait for gets on.
+    """Return every invariant, and what waits to be published or read.
+
+    An offender of every look is broken, or waits for a person; any other is under way.
+    Looks are repeated for `wait_s` seconds, longer while the number of offenders falls.
     """
     from services.cli.verify import attention, log_invariants
 
-    found = await _patiently(partial(_look, to), wait_s)
+    findings = await _patiently(partial(_look, to), wait_s)
     logs = await _patiently(partial(log_invariants.judge, to), wait_s)
-    return await attention.named(to, [*found, *logs])
+    return await attention.named(to, [*findings, *logs])
 
 
 async def _patiently(look: Callable[[], Awaitable[list[Finding]]], wait_s: float) -> list[Finding]:
-    """What offends in every look. Each time something does so no longer, the rest has `wait_s` seconds more."""
-    found, told = await look(), ""
+    """Return what offends in every look; progress adds `wait_s` seconds."""
+    findings, reported = await look(), ""
     began = moved = (
         time.monotonic()
     )  # from here on: a first look that takes long on a busy machine is not the last
-    while not all(f.ok for f in found) and time.monotonic() < min(
+    while not all(f.ok for f in findings) and time.monotonic() < min(
         moved + wait_s, began + LONGEST * wait_s
     ):
-        if (waits := ", ".join(f.name for f in found if not f.ok)) != told:
+        if (waits := ", ".join(f.name for f in findings if not f.ok)) != reported:
             print_err(f"looking again, for up to {wait_s:.0f} s while nothing moves: {waits}")
-            told = waits
+            reported = waits
         await _pause()
         again = {f.name: f for f in await look()}
-        still = [_still(f, again[f.name]) for f in found]
-        if violations(still) < violations(found):
+        still = [_still(f, again[f.name]) for f in findings]
+        if violations(still) < violations(findings):
             moved = time.monotonic()
-        found = still
-    return found
+        findings = still
+    return findings
 
 
 def _still(before: Finding, now: Finding) -> Finding:
@@ -126,29 +127,29 @@ async def _pause() -> None:
 async def _look(to: RunningStack) -> list[Finding]:
     from services.cli.verify import reconciliation
 
-    found = await _tables(to)
-    found += await _offsets(to)
-    found += await reconciliation.bank(to)
-    found += await reconciliation.authority(to)
-    return found
+    findings = await _tables(to)
+    findings += await _offsets(to)
+    findings += await reconciliation.bank(to)
+    findings += await reconciliation.authority(to)
+    return findings
 
 
 async def _tables(to: RunningStack) -> list[Finding]:
-    """The services' own invariants, and those between services, all in one snapshot.
+    """Judge the services' invariants and those between services in one snapshot.
 
-    Between services an order whose records still wait to be published or read is under way: it breaks nothing.
+    An order whose records wait to be published or read breaks nothing between services.
     """
     from services.cli.verify import in_flight
     from services.cli.verify.cross_service_invariants import BETWEEN
 
     between = {invariant.name for invariant in BETWEEN}
     async with database(to) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
-        found = [await _one(conn, invariant) for invariant in invariants()]
-        if all(finding.skipped for finding, _ in found):
+        judged = [await _one(conn, invariant) for invariant in invariants()]
+        if all(finding.skipped for finding, _ in judged):
             raise Unreachable("run `crossborder migrate`: the database has none of the tables")
         concerned = {
             o
-            for finding, orders in found
+            for finding, orders in judged
             if finding.name in between
             for of_one in orders
             for o in of_one
@@ -161,12 +162,12 @@ async def _tables(to: RunningStack) -> list[Finding]:
         moving |= await in_flight.unread(to, left, stored)
     return [
         _at_rest(finding, orders, moving) if finding.name in between else finding
-        for finding, orders in found
+        for finding, orders in judged
     ]
 
 
 async def _one(conn: Any, invariant: Any) -> tuple[Finding, list[list[str]]]:
-    """The invariant, judged, and of each that offends the orders it is about."""
+    """Return the judged invariant, and of each offender the orders it concerns."""
     import asyncpg
 
     try:
@@ -184,7 +185,7 @@ async def _one(conn: Any, invariant: Any) -> tuple[Finding, list[list[str]]]:
 def _at_rest(
     finding: Finding, orders: Sequence[Collection[str]], moving: Collection[str]
 ) -> Finding:
-    """The finding without those of whose orders one is under way."""
+    """Return the finding without offenders that concern an order under way."""
     rest = (
         o
         for o, of_one in zip(finding.offending, orders, strict=True)
@@ -194,23 +195,21 @@ def _at_rest(
 
 
 def invariants() -> list[Any]:
-    """Those of each service that states any, then those that hold between services."""
     from importlib import import_module
     from importlib.util import find_spec
 
     from services.cli.verify.cross_service_invariants import BETWEEN, each_service
     from services.schema import SERVICES
 
-    found: list[Any] = []
+    collected: list[Any] = []
     for service in SERVICES:
         if find_spec(f"services.{service}.invariants") is not None:
-            found += import_module(f"services.{service}.invariants").INVARIANTS
-        found += each_service(service)
-    return [*found, *BETWEEN]
+            collected += import_module(f"services.{service}.invariants").INVARIANTS
+        collected += each_service(service)
+    return [*collected, *BETWEEN]
 
 
 async def _offsets(to: RunningStack) -> list[Finding]:
-    """Every record of every topic a service reads was handled: stored offsets stand at the ends."""
     from services.cli import lag, topic_reader
     from shared.topics import TOPICS
 

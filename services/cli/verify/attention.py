@@ -16,17 +16,23 @@ YOUNG_S: Final = 60.0
 PROGRAMS_SAY: Final = (
     "a program is down, ends again and again, or is not ready: `crossborder status`, then its log"
 )
-HELD_SAYS: Final = "an order waits behind a dead letter: `crossborder dlq list`, then `dlq replay` or `order release`"
-CASES_SAY: Final = "a contradiction waits for a person: `crossborder customs cases list`, `crossborder payments cases list`"
+HELD_SAYS: Final = (
+    "an order waits behind a dead letter: `crossborder dlq list`, then `dlq "
+    "replay` or `order release`"
+)
+CASES_SAY: Final = (
+    "a contradiction waits for a person: `crossborder customs cases list`, "
+    "`crossborder payments cases list`"
+)
 ASIDE_SAYS: Final = (
     "an item failed alone: `crossborder aside list`, mend the cause, `crossborder aside retry`"
 )
 
 
 async def look(to: RunningStack) -> list[Finding]:
-    """Return what a person must act on: programs first, then held orders, open cases, and items set aside.
+    """Return what a person must act on: programs, held orders, open cases, items set aside.
 
-    A database that does not answer hides the last three; the programs are told all the same.
+    Without the database only the programs can be judged.
     """
     programs = await _programs(to)
     try:
@@ -48,18 +54,23 @@ async def _programs(to: RunningStack) -> Finding:
             skipped="ask what runs the containers: no embedded stack is known here",
         )
     wrong = [
-        said for program in await programs(to.known) if (said := trouble_of(program, time.time()))
+        trouble
+        for program in await programs(to.known)
+        if (trouble := trouble_of(program, time.time()))
     ]
     return Finding("programs", PROGRAMS_SAY, tuple(wrong))
 
 
 def trouble_of(program: Mapping[str, Any], now: float) -> str:
-    """Say what is wrong with a program of the stack; empty if nothing is."""
+    """Return what is wrong with a program of the stack; empty if nothing is."""
     name, restarts = program["name"], program["restarts"]
     if program["state"] != "running":
         return f"{name} is down after {restarts} restarts, see {program['log']}"
     if restarts >= CRASHES and now - _started(program["pid"], now) < YOUNG_S:
-        return f"{name} ends again and again: {restarts} restarts, the last less than a minute ago, see {program['log']}"
+        return (
+            f"{name} ends again and again: {restarts} restarts, the last less than a minute "
+            f"ago, see {program['log']}"
+        )
     if program["ready"] is False:
         return f"{name} runs and is not ready, see {program['log']}"
     return ""
@@ -75,7 +86,7 @@ def _started(pid: int | None, now: float) -> float:
 
 
 async def named(to: RunningStack, findings: Sequence[Finding]) -> list[Finding]:
-    """The same; where records wait to be published or read it is said which program does not do it."""
+    """Name the program that does not publish or read, in findings about waiting records."""
     return [f if f.ok else replace(f, says=await _says(to, f)) for f in findings]
 
 
@@ -92,13 +103,12 @@ async def _says(to: RunningStack, f: Finding) -> str:
 
 
 async def _why_not(to: RunningStack, service: str) -> str:
-    """What is wrong with the programs of a service, or where to look if nothing is."""
     from services.cli.stack.readiness import programs
 
     if not to.known:
         return f"start {service} if it is down, else look at its log"
     of_service = [p for p in await programs(to.known) if p["name"] == service]
-    wrong = [said for program in of_service if (said := trouble_of(program, time.time()))]
+    wrong = [trouble for program in of_service if (trouble := trouble_of(program, time.time()))]
     return ", ".join(wrong) or f"{service} runs and does not, see its log and `crossborder doctor`"
 
 
@@ -116,7 +126,10 @@ _HELD: Final = (
 )
 _CASES: Final = (
     "cases",
-    "SELECT 'case ' || number || ' ' || kind || ' ' || subject FROM {0}.cases WHERE closed_at IS NULL ORDER BY number",
+    (
+        "SELECT 'case ' || number || ' ' || kind || ' ' || subject FROM {0}.cases WHERE closed_at IS "
+        "NULL ORDER BY number"
+    ),
 )
 _ASIDE: Final = (
     "aside",
@@ -124,17 +137,18 @@ _ASIDE: Final = (
 )
 
 _LOOKED_FOR: Final = {
-    "held_orders": (HELD_SAYS, _HELD), "open_cases": (CASES_SAY, _CASES), "set_aside": (ASIDE_SAYS, _ASIDE),
-}  # fmt: skip
+    "held_orders": (HELD_SAYS, _HELD),
+    "open_cases": (CASES_SAY, _CASES),
+    "set_aside": (ASIDE_SAYS, _ASIDE),
+}
 
 
 async def _of_each(conn: Any, looked_for: tuple[str, str]) -> tuple[str, ...]:
-    """Return what the services have in a table, each line with its service."""
     from services.schema import SERVICES
 
     table, query = looked_for
-    found: list[str] = []
+    lines: list[str] = []
     for service in SERVICES:
         if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.{table}"):
-            found += [f"{service} {row[0]}" for row in await conn.fetch(query.format(service))]
-    return tuple(found)
+            lines += [f"{service} {row[0]}" for row in await conn.fetch(query.format(service))]
+    return tuple(lines)

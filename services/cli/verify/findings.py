@@ -14,9 +14,7 @@ WAITS_TO_BE_PUBLISHED: Final = "_outbox_published"
 
 @dataclass(frozen=True)
 class Finding:
-    """One invariant, judged. `skipped` says why it could not be judged here; then it is neither kept nor
-    broken.
-    """
+    """One judged invariant; `skipped` says why it could not be judged here."""
 
     name: str
     says: str
@@ -29,5 +27,5 @@ class Finding:
 
     @property
     def act(self) -> bool:
-        """Whether it is no invariant: nothing is broken by what it finds, and somebody must act."""
+        """Return whether nothing is broken but somebody must act."""
         return self.name in ATTENTION or self.name.endswith(WAITS_TO_BE_PUBLISHED)

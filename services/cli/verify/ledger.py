@@ -16,9 +16,7 @@ ENDS: Final = frozenset(
 
 @dataclass
 class Ledger:
-    """What one service said, by order: the ids of its facts at versions 1, 2, 3 …; and what is wrong with
-    it.
-    """
+    """One service's facts by order: ids at versions 1, 2, 3 …, and what is wrong with them."""
 
     ids: dict[UUID, list[bytes]] = field(default_factory=dict)
     holes: list[str] = field(default_factory=list)
@@ -26,15 +24,17 @@ class Ledger:
     ends: dict[UUID, list[bytes]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, record: Record, *, begins_late: bool) -> bool:
-        """One more record in the order of the log; tells whether it is a new fact. `begins_late`: the log has forgotten its
-        beginning.
+        """Add the next record of the log; return whether it is a new fact.
+
+        `begins_late`: the log has lost its beginning.
         """
         heads = first_headers(record.headers)
         order_id, ce_id = uuid_or_none(record.key), heads.get("ce_id", b"")
         version = int(heads.get("order_version", b"0"))
         if order_id is None or version < 1:
             self.holes.append(
-                f"{record.topic}/{record.partition}/{record.offset} has no order or no order_version"
+                f"{record.topic}/{record.partition}/{record.offset} has no order or no "
+                "order_version"
             )
             return False
         seen = self.ids.setdefault(order_id, [])
@@ -55,14 +55,12 @@ class Ledger:
         return True
 
     def forget(self) -> None:
-        """Nothing more comes of the orders so far; what is wrong with them stays."""
+        """Drop the orders so far, and keep what is wrong with them."""
         self.ids.clear()
         self.ends.clear()
 
     def many_ends(self) -> list[str]:
-        """Orders with more than one end; a fulfilled order may still come back, and then is returned (or
-        cancelled late).
-        """
+        """Return orders with several ends; a fulfilled order may still be returned."""
         lawful = ([b"order.fulfilled.v1", b"order.returned.v1"],)
         return [
             str(order_id)

@@ -14,7 +14,6 @@ from services.cli.verify.table_versions import TableVersions, topic_of
 
 
 async def judge(to: RunningStack) -> list[Finding]:
-    """Every invariant of the logs."""
     from services.schema import SERVICES
     from shared.topics import ORDERS
 
@@ -75,7 +74,7 @@ async def judge(to: RunningStack) -> list[Finding]:
 
 
 async def _settle(number: int, ledgers: Mapping[str, Ledger], tables: TableVersions) -> list[str]:
-    """All partitions of this number were read: compare their orders with the tables, and forget them; returns those with many ends."""
+    """Compare the orders of these partitions with the tables, and drop them; return many ends."""
     await tables.compare(number, ledgers)
     many_ends = ledgers["orders"].many_ends()
     for ledger in ledgers.values():

@@ -31,7 +31,7 @@ LISTS_SAYS: Final = "an order has more than one live list in the authority's reg
 
 
 async def bank(to: RunningStack) -> list[Finding]:
-    """Return whether each capture, refund and transfer of the bank's statement is in the journal, and the reverse."""
+    """Compare captures, refunds and transfers of the bank's statement with the journal."""
     import httpx
 
     url = (
@@ -46,13 +46,13 @@ async def bank(to: RunningStack) -> list[Finding]:
             async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
                 before = await _operations(client)
                 async with conn.transaction(isolation="repeatable_read", readonly=True):
-                    ours, asked = await _journal(conn), await _asked(conn)
+                    ours, open_commands = await _journal(conn), await _asked(conn)
                 # What was moved and booked since the first statement is in one that is read after the books.
                 after = await _operations(client) if ours - before.lines else before
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             skipped = f"the bank does not answer at {url} ({type(error).__name__})"
             return [Finding("bank_statement", BANK_SAYS, skipped=skipped)]
-    theirs = before.lines - before.under_way(before.lines - ours, asked)
+    theirs = before.lines - before.under_way(before.lines - ours, open_commands)
     return [
         Finding("bank_statement", BANK_SAYS, (*after.unread, *breaks(ours, theirs, after.lines)))
     ]
@@ -60,39 +60,39 @@ async def bank(to: RunningStack) -> list[Finding]:
 
 @dataclass
 class Statement:
-    """What the bank moved; `references`: ours, of each line; `unread`: a sentence for each line that cannot be read."""
+    """What the bank moved; `references`: ours by line; `unread`: a sentence for a faulty line."""
 
     lines: Counter[Line] = field(default_factory=Counter)
     references: dict[Line, list[str]] = field(default_factory=lambda: defaultdict(list))
     unread: list[str] = field(default_factory=list)
 
     def add(self, items: Sequence[Any]) -> None:
-        """One more page."""
-        found, unread = lines_of(items, self.references)
-        self.lines.update(found)
+        lines, unread = lines_of(items, self.references)
+        self.lines.update(lines)
         self.unread += unread
 
-    def under_way(self, missing: Counter[Line], asked: Counter[tuple[str, str]]) -> Counter[Line]:
-        """Of the lines that our books lack those whose instruction is open: the answer is still to be booked."""
-        found: Counter[Line] = Counter()
-        left = asked.copy()
+    def under_way(
+        self, missing: Counter[Line], open_commands: Counter[tuple[str, str]]
+    ) -> Counter[Line]:
+        """Return the missing lines whose command is open: the reply is still to be booked."""
+        lines: Counter[Line] = Counter()
+        left = open_commands.copy()
         for line, times in missing.items():
             for reference in self.references[line]:
-                if found[line] < times and left[reference, line[1]] > 0:
+                if lines[line] < times and left[reference, line[1]] > 0:
                     left[reference, line[1]] -= 1
-                    found[line] += 1
-        return found
+                    lines[line] += 1
+        return lines
 
 
 def breaks(
     ours: Counter[Line], theirs: Counter[Line], later: Counter[Line] | None = None
 ) -> list[str]:
-    """Return each line of the bank's statement or of our journal that the other side does not have.
+    """Return each line that only the bank or only our journal has.
 
-    `later`: a statement that was read after the journal, which must have its lines; the first if not given.
-
-    Lines are compared one by one: two that are wrong by the same amount do not cancel each other.
-    Of one payment and kind, a line that only the bank has is set beside one that only we have.
+    `later`: a statement read after the journal, which must have the journal's lines.
+    Lines are compared one by one: two errors of one amount do not cancel each other.
+    Of one payment and kind, a line of the bank is paired with one of ours.
     """
     missing: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     for side, lines in enumerate((theirs - ours, ours - (theirs if later is None else later))):
@@ -107,30 +107,35 @@ def breaks(
 
 
 async def _journal(conn: Any) -> Counter[Line]:
-    """Return each movement at the bank that is in the books; a transfer to customs is one for all its bills."""
+    """Return the movements in the books; a transfer to customs is one for all its bills."""
     rows = await conn.fetch(
-        "SELECT coalesce(p.payment_no, '') AS no, CASE j.purpose WHEN 'refund_tax' THEN 'refund' ELSE j.purpose END AS kind, "
+        "SELECT coalesce(p.payment_no, '') AS no, CASE j.purpose WHEN 'refund_tax' THEN 'refund' "
+        "ELSE j.purpose END AS kind, "
         "abs(j.amount_minor) AS minor, j.currency FROM payments.journal j "
-        "JOIN payments.payment p USING (order_id) WHERE j.account = 'bank_clearing' AND j.purpose IN "
+        "JOIN payments.payment p USING (order_id) WHERE j.account = 'bank_clearing' AND "
+        "j.purpose IN "
         "('capture', 'refund', 'refund_tax') "
-        "UNION ALL SELECT t.transfer_no, 'transfer', sum(-j.amount_minor)::bigint, j.currency FROM payments.journal j "
+        "UNION ALL SELECT t.transfer_no, 'transfer', sum(-j.amount_minor)::bigint, j.currency "
+        "FROM payments.journal j "
         "JOIN payments.tax_due d USING (order_id) JOIN payments.tax_payment t USING (payment_id) "
-        "WHERE j.account = 'bank_clearing' AND j.purpose = 'pay_tax' GROUP BY t.transfer_no, j.currency"
+        "WHERE j.account = 'bank_clearing' AND j.purpose = 'pay_tax' GROUP BY t.transfer_no, "
+        "j.currency"
     )
     return Counter((row["no"], row["kind"], row["minor"], row["currency"]) for row in rows)
 
 
 async def _asked(conn: Any) -> Counter[tuple[str, str]]:
-    """Return how many instructions to the bank are open, by our reference and the kind of their movement."""
+    """Return the number of open bank commands by reference and kind of movement."""
     rows = await conn.fetch(
-        "SELECT order_id::text AS reference, CASE kind WHEN 'refund_tax' THEN 'refund' ELSE kind END AS kind FROM payments.effect"
+        "SELECT order_id::text AS reference, CASE kind WHEN 'refund_tax' THEN 'refund' ELSE kind "
+        "END AS kind FROM payments.effect"
     )
     return Counter((row["reference"], row["kind"]) for row in rows)
 
 
 async def _operations(client: Any) -> Statement:
-    """Return the bank's statement, read page by page. Raises ValueError for one whose pages do not go on."""
-    found = Statement()
+    """Read the bank's statement page by page; raise ValueError if a page does not advance."""
+    statement = Statement()
     after = 0
     while True:
         page = (
@@ -142,8 +147,8 @@ async def _operations(client: Any) -> Statement:
         if not isinstance(items, list):
             raise TypeError("the lines of a page must be a list")
         if not items:
-            return found
-        found.add(items)
+            return statement
+        statement.add(items)
         following = page["next"]
         if not isinstance(following, int) or following <= after:
             raise ValueError("the page after this one must be a later one")
@@ -153,11 +158,11 @@ async def _operations(client: Any) -> Statement:
 def lines_of(
     items: Sequence[Any], references: dict[Line, list[str]] | None = None
 ) -> tuple[Counter[Line], list[str]]:
-    """Return the lines of a page that can be read, and a sentence for each of the others: what it is of nobody knows.
+    """Return a page's lines, and a sentence for each line that cannot be read.
 
-    `references` gets ours of each line, where the bank says it.
+    `references` gets our reference of each line, where the bank names it.
     """
-    found: Counter[Line] = Counter()
+    lines: Counter[Line] = Counter()
     unread: list[str] = []
     for item in items:
         line = item if isinstance(item, dict) else {}
@@ -172,16 +177,14 @@ def lines_of(
                 f"payment {payment_no[:64]} {kind[:32]}: the line cannot be read: {error}"
             )
             continue
-        found[read] += 1
+        lines[read] += 1
         if references is not None:
             references[read].append(str(line.get("reference")))
-    return found, unread
+    return lines, unread
 
 
 async def authority(to: RunningStack) -> list[Finding]:
-    """The authority has at most one live list per order, and released exactly what customs says it
-    released.
-    """
+    """Compare the authority's register with our declarations: releases and live lists."""
     path = register_of(to.home)
     if path is None:
         return [
@@ -231,9 +234,9 @@ async def authority(to: RunningStack) -> list[Finding]:
 async def _receipts_come(
     to: RunningStack, path: Path, stored: Mapping[str, Mapping[tuple[str, int], int]]
 ) -> bool:
-    """Whether what the authority said waits to be published, or to be read by customs, which had read up to `stored`.
+    """Return whether a receipt is unpublished, or unread by customs beyond `stored`.
 
-    Which orders it is about only the receipts say; `no_lag` names a service that does not read them.
+    Only receipts name their orders; `no_lag` names a service that does not read them.
     """
     # The outbox first: what leaves it is in the log then.
     return read_waits(path) or any(
@@ -245,12 +248,12 @@ async def _receipts_come(
 
 def register_of(home: Path) -> Path | None:
     """The file of the sandbox's customs authority."""
-    found = sorted((home / "sandbox").glob("authority*"))
-    return next((path for path in found if path.suffix in {".sqlite", ".sqlite3", ".db"}), None)
+    files = sorted((home / "sandbox").glob("authority*"))
+    return next((path for path in files if path.suffix in {".sqlite", ".sqlite3", ".db"}), None)
 
 
 def read_declared(path: Path) -> set[tuple[str, int, str, int]]:
-    """Each line of a consolidated list with the declaration it is in and its line there; read-only."""
+    """Return each consolidated line with its declaration and its line there; read-only."""
     with closing(
         sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
     ) as file:
@@ -260,7 +263,7 @@ def read_declared(path: Path) -> set[tuple[str, int, str, int]]:
 
 
 def read_waits(path: Path) -> bool:
-    """Whether something that the authority said is still to be published; read-only."""
+    """Return whether the authority has something to publish; read-only."""
     with closing(
         sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
     ) as file:
@@ -268,7 +271,7 @@ def read_waits(path: Path) -> bool:
 
 
 def read_register(path: Path) -> tuple[set[str], list[str]]:
-    """Orders with a cleared list, and orders with more than one live list; read-only."""
+    """Return orders with a cleared list, and orders with several live lists; read-only."""
     with closing(
         sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
     ) as file:
@@ -279,6 +282,7 @@ def read_register(path: Path) -> tuple[set[str], list[str]]:
             )
         }
         doubled = file.execute(
-            "SELECT order_id FROM register WHERE state IN ('silent', 'waiting', 'declared') GROUP BY order_id HAVING count(*) > 1"
+            "SELECT order_id FROM register WHERE state IN ('silent', 'waiting', 'declared') "
+            "GROUP BY order_id HAVING count(*) > 1"
         )
         return released, [row[0] for row in doubled]

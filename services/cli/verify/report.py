@@ -48,7 +48,6 @@ def violations(findings: Sequence[Finding]) -> int:
 
 
 def show(findings: Sequence[Finding], *, verbose: bool = False) -> None:
-    """Print who must act, a line for each group or invariant, what breaks an invariant, and what to do next."""
     for f in findings:
         if f.act and not f.ok:
             _print_work(f)
@@ -73,7 +72,6 @@ def _print_offenders(page: Any, f: Finding) -> None:
 
 
 def groups_of(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
-    """Return the findings by group, in the order in which the groups come first."""
     groups: dict[str, list[Finding]] = {}
     for f in findings:
         groups.setdefault(group_of(f), []).append(f)
@@ -81,7 +79,7 @@ def groups_of(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
 
 
 def group_of(finding: Finding) -> str:
-    """Return what a finding is about: a service's tables, those of several, the topics, or the parties outside."""
+    """Return what a finding is about: a service's tables, several, the topics or outside parties."""
     from services.cli.verify.cross_service_invariants import BETWEEN
     from services.schema import SERVICES
 
@@ -133,7 +131,6 @@ def _by_invariant(findings: Sequence[Finding]) -> Table:
 
 
 def verdict_of(findings: Sequence[Finding]) -> str:
-    """Return one line on the invariants: how many hold, or how many are broken."""
     invariants = [f for f in findings if not f.act]
     broken = sum(not f.ok for f in invariants)
     judged = sum(not f.skipped for f in invariants)
@@ -146,7 +143,6 @@ def verdict_of(findings: Sequence[Finding]) -> str:
 
 
 def next_step(findings: Sequence[Finding]) -> str:
-    """Return what to type next."""
     if any(not f.ok and not f.act for f in findings):
         return (
             "`crossborder verify --json` lists every id; "

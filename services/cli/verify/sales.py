@@ -20,11 +20,11 @@ HOUR_S: Final = 3600
 
 @dataclass
 class SalesCount:
-    """What the log of orders says of each hour, for the stream of sales to agree with: by the hour's begin (seconds since 1970
-    UTC), corridor and stage how many orders, by hour, corridor and currency the goods of the fulfilled in minor units.
+    """Orders by hour, corridor and stage, and fulfilled goods in minor units by currency.
 
-    `cut`: partitions that have forgotten their beginning, and of which no record was seen yet. `whole_from_s`: the begin of the
-    first hour of which nothing is forgotten.
+    Hours begin at seconds since 1970 UTC.
+    `cut`: partitions that lost their beginning and of which no record was seen yet.
+    `whole_from_s`: begin of the first hour of which nothing is lost.
     """
 
     stages: Mapping[bytes, str]
@@ -35,14 +35,14 @@ class SalesCount:
     whole_from_s: int = 0
 
     def see(self, record: Record) -> None:
-        """A record of a log that is compared, in its order: where the log is cut, the hour of the first is not whole."""
+        """See the next record; in a cut log the hour of the first record is not whole."""
         place = (record.topic, record.partition)
         if place in self.cut:
             self.cut.discard(place)
             self.forgets_before(record.timestamp_ms)
 
     def add(self, record: Record) -> None:
-        """One more fact; a synthetic order counts nowhere, and what is not what its type says is skipped, as the stream does."""
+        """Count a fact; synthetic orders and malformed facts are skipped, as the stream does."""
         wire_type = first_headers(record.headers).get("ce_type", b"")
         stage = self.stages.get(wire_type)
         if stage is None:
@@ -64,12 +64,11 @@ class SalesCount:
             self.minor[hour, corridor, goods.currency] += goods.minor
 
     def forgets_before(self, first_ms: int) -> None:
-        """A log of which something is gone begins at this time: the hour it stands in is cut."""
         self.whole_from_s = max(self.whole_from_s, (first_ms // 1000 // HOUR_S + 1) * HOUR_S)
 
 
 def new_sales_count() -> SalesCount | None:
-    """Nothing counted yet; None where the streams are no part of this installation."""
+    """Return an empty count; None where the streams are no part of this installation."""
     try:
         from services.orders.domain.sales import SALE_STAGES
         from services.orders.intake.submission import PROBE
@@ -79,9 +78,9 @@ def new_sales_count() -> SalesCount | None:
 
 
 async def sales_finding(to: RunningStack, sold: SalesCount | None) -> Finding:
-    """The stream of sales counts what the log of orders says, stage by stage, by corridor and currency, but for synthetic orders.
+    """Compare the stream of sales with the log of orders, but for synthetic orders.
 
-    Both logs forget their old records, and not at the same moment: hours that are cut in one of them are left out.
+    Both logs lose old records, at different times: hours cut in one are left out.
     """
     from shared.topics import SALES
 
@@ -109,7 +108,7 @@ async def sales_finding(to: RunningStack, sold: SalesCount | None) -> Finding:
 
 
 def _differences(sold: SalesCount, totals: Mapping[str, Any]) -> list[str]:
-    found = []
+    differences = []
     orders = Counter[tuple[str, str]]()
     minor = Counter[tuple[str, str]]()
     for counted, into in ((sold.orders, orders), (sold.minor, minor)):
@@ -121,15 +120,17 @@ def _differences(sold: SalesCount, totals: Mapping[str, Any]) -> list[str]:
         for stage in dict.fromkeys(sold.stages.values()):
             count, streamed = orders[corridor, stage], seen.counts[stage] if seen else 0
             if count != streamed:
-                found.append(
-                    f"corridor {corridor}: {count} orders {stage.replace('_', ' ')}, {streamed} in the stream"
+                differences.append(
+                    f"corridor {corridor}: {count} orders {stage.replace('_', ' ')}, {streamed} "
+                    "in the stream"
                 )
         sums = {currency: m for (c, currency), m in minor.items() if c == corridor and m}
         streamed_sums = (
             {currency: m for currency, m in seen.verified_minor.items() if m} if seen else {}
         )
         if sums != streamed_sums:
-            found.append(
-                f"corridor {corridor}: goods of {sums} minor units fulfilled, {streamed_sums} in the stream"
+            differences.append(
+                f"corridor {corridor}: goods of {sums} minor units fulfilled, {streamed_sums} in "
+                "the stream"
             )
-    return found
+    return differences

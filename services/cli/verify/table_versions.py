@@ -18,11 +18,13 @@ ROWS_AT_ONCE: Final = 5000
 
 
 class TableVersions:
-    """Orders for which a service's table has another version than there are facts in its log, read before it.
+    """Orders whose table has another version than their log has facts, read before it.
 
-    `services`: those whose tables are there. `begin`: where the logs begin; one that has forgotten an old order says nothing
-    against the table. `reached`: up to where each log was read. In `differ` are those of which the log says more than the
-    table; in `doubts` those of which it says less (and how much), which may be on its way: see `onway.still_missing`.
+    `services`: those with tables. `begin`: first offsets of the logs.
+    A log that lost old records says nothing against the table.
+    `reached`: up to where each log was read.
+    `differ`: the log has more facts than the table.
+    `doubts`: the log has fewer, which may be under way: see `in_flight.still_missing`.
     """
 
     def __init__(
@@ -42,12 +44,16 @@ class TableVersions:
         self.reached: dict[topic_reader.Place, int] = {}
 
     async def compare(self, number: int, ledgers: Mapping[str, Ledger]) -> None:
-        """Those that are in the partitions of this number."""
         for service in self._services:
-            said = ledgers[service].ids
-            told = list(said)
-            for ids in (told[i : i + ROWS_AT_ONCE] for i in range(0, len(told), ROWS_AT_ONCE)):
-                query = f"SELECT order_id, version FROM {TABLES[service]} WHERE order_id = ANY($1::uuid[])"  # noqa: S608  a constant
+            fact_ids = ledgers[service].ids
+            order_ids = list(fact_ids)
+            for ids in (
+                order_ids[i : i + ROWS_AT_ONCE] for i in range(0, len(order_ids), ROWS_AT_ONCE)
+            ):
+                query = (
+                    f"SELECT order_id, version FROM {TABLES[service]} WHERE order_id = "  # noqa: S608  a constant
+                    "ANY($1::uuid[])"
+                )
                 there = {
                     row["order_id"]: row["version"] for row in await self._conn.fetch(query, ids)
                 }
@@ -55,17 +61,19 @@ class TableVersions:
                     version > 0 for version in there.values()
                 )
                 for order_id in ids:
-                    self._differs(service, order_id, there.get(order_id, 0), len(said[order_id]))
+                    self._differs(
+                        service, order_id, there.get(order_id, 0), len(fact_ids[order_id])
+                    )
 
     async def find_unsaid(self) -> None:
-        """Those of which a log says nothing at all, though it has forgotten nothing. Called when all has been compared."""
+        """Add orders of which a whole log has no fact at all; call it after all comparisons."""
         for service in self._services:
             topic = topic_of(service)
             numbers = {number for name, number in self._begin if name == topic}
             whole = {number for number in numbers if not self._begin[topic, number]}
-            told = sum(count for (name, _), count in self._said.items() if name == topic)
+            counted_facts = sum(count for (name, _), count in self._said.items() if name == topic)
             counted = f"SELECT count(*) FROM {TABLES[service]} WHERE version > 0"  # noqa: S608  a constant
-            if (numbers and not whole) or await self._conn.fetchval(counted) <= told:
+            if (numbers and not whole) or await self._conn.fetchval(counted) <= counted_facts:
                 continue
             there: Counter[int] = Counter()
             async for order_id, _ in self._rows(service):
@@ -82,8 +90,8 @@ class TableVersions:
                     if partition_number(order_id, numbers) == number
                 }
                 async for record in topic_reader.read(self._to, [topic], numbers={number}):
-                    if (said := uuid_or_none(record.key)) is not None:
-                        rows.pop(said, None)
+                    if (key := uuid_or_none(record.key)) is not None:
+                        rows.pop(key, None)
                 for order_id, version in rows.items():
                     self._differs(service, order_id, version, 0)
 
@@ -93,11 +101,11 @@ class TableVersions:
             async for row in self._conn.cursor(query, prefetch=ROWS_AT_ONCE):
                 yield row["order_id"], row["version"]
 
-    def _differs(self, service: str, order_id: UUID, version: int, said: int) -> None:
-        if version > said:
-            self.doubts[service][order_id] = said
-        elif version < said:
-            self.differ.append(f"{order_id} {TABLES[service]} has {version}, the log {said}")
+    def _differs(self, service: str, order_id: UUID, version: int, count: int) -> None:
+        if version > count:
+            self.doubts[service][order_id] = count
+        elif version < count:
+            self.differ.append(f"{order_id} {TABLES[service]} has {version}, the log {count}")
 
 
 def topic_of(service: str) -> str:
@@ -105,5 +113,5 @@ def topic_of(service: str) -> str:
 
 
 def partition_number(order_id: UUID, numbers: Collection[int]) -> int:
-    """The partition in which everything about an order stands; 0 where the topic is not there."""
+    """Return the partition of all facts of an order; 0 where the topic does not exist."""
     return partition_of(str(order_id).encode(), len(numbers)) if numbers else 0

@@ -129,7 +129,7 @@ def _printed(width: int, write: Callable[[], None]) -> str:
 
 def _demo_end() -> None:
     verify_report.show(HOLD)
-    for line in demo_report.end_of(41.6, Path(".crossborder/demo"), well=True, kept=False):
+    for line in demo_report.end_of(41.6, Path(".crossborder/demo"), well=True, keeps_running=False):
         connect.print_err(line)
 
 

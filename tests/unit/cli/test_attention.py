@@ -103,7 +103,7 @@ async def test_a_program_that_is_down_is_told_first_where_the_database_does_not_
     ]
     assert lines[-2].startswith("no invariant could be judged: start the stack")
     checks = await stack._attention(NOBODY)
-    assert [(c.name, c.ok, c.found) for c in checks[:2]] == [
+    assert [(c.name, c.ok, c.state) for c in checks[:2]] == [
         ("programs", False, "postgres is down after 1 restarts, see postgres.log"), ("held orders", False, "not known"),
     ]  # fmt: skip
 

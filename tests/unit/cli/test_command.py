@@ -343,14 +343,14 @@ def test_doctor_compares_the_lock_table_with_replicas_times_batch(
         if wanted
         else ""
     )
-    assert f"{processes} processes with batches of {batch}" in found.found
+    assert f"{processes} processes with batches of {batch}" in found.state
 
 
 def test_doctor_tells_which_topics_have_other_partitions_than_they_were_made_with() -> None:
     assert stack.partitions_check({"orders.events": 12, "tax.events": 12}).ok
     check = stack.partitions_check({"orders.events": 24, "tax.events": 12, "orders.submissions": 6})
     assert not check.ok
-    assert check.found == "orders.events has 24, orders.submissions has 6"
+    assert check.state == "orders.events has 24, orders.submissions has 6"
     assert "12 partitions" in check.todo
 
 

@@ -300,7 +300,7 @@ def test_doctor_tells_each_tables_last_day_14_days_before(
         found = {check.name: check for check in doctor_rules.rule_ends()}
         assert found["tax rules"].ok
         rates = found["tax rules rates-cny"]
-        assert (rates.ok, bool(rates.todo), "2026-12-31" in rates.found) == (ok, says, True)
+        assert (rates.ok, bool(rates.todo), "2026-12-31" in rates.state) == (ok, says, True)
     edit(proposed, "dest-gb.toml", 'rate = "0.20"', "rate = 0.20")
     assert not {check.name: check.ok for check in doctor_rules.rule_ends()}["tax rules"]
     monkeypatch.setenv("CROSSBORDER_RULES_DIR", str(proposed / "none"))
@@ -327,7 +327,7 @@ def test_doctor_warns_of_what_ends_soon_and_is_no_failure(
         # Of Russia's VAT since 2027 nothing is known; the other countries of its file go on, so that is no failure of this machine.
         part = found["tax rules dest-eaeu/vat/RU"]
         assert (part.ok, part.soon) == (True, said != "ok")
-        assert "2026-12-31" in part.found
+        assert "2026-12-31" in part.state
 
 
 def test_doctor_says_that_rates_are_carried_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +338,7 @@ def test_doctor_says_that_rates_are_carried_over(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tax_rules, "day_of", lambda _: date(2026, 12, 1))
     rates = {check.name: check for check in doctor_rules.rule_ends()}["tax rules rates-cny"]
     assert (rates.ok, rates.soon) == (True, True)
-    assert "carried over: `crossborder tax rates import`" in rates.found
+    assert "carried over: `crossborder tax rates import`" in rates.state
 
 
 def test_list_tells_every_rule_by_which_a_landed_cost_is_refused() -> None:
