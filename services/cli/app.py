@@ -1,4 +1,4 @@
-"""The commands and where each is; every error leaves as one sentence on stderr and an exit status."""
+"""The commands; every error ends as one sentence on stderr and an exit status."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ GROUPS: Final = {
 
 
 CUT_OFF: Final = 128 + signal.SIGPIPE
-"""The status of any program whose reader went away: whether the answer was yes or no, nobody waited to hear."""
+"""The exit status of a program whose reader went away."""
 
 
 def report(error: Exception) -> Exit | None:
-    """Print what to do about a foreseen error, and return its status; None for an unforeseen one."""
+    """Print what to do about a foreseen error, and return its status; None for an unforeseen."""
     if isinstance(error, UsageError | Unreachable):
         print_err(str(error))
         return Exit.WRONG if isinstance(error, UsageError) else Exit.UNREACHABLE

@@ -1,4 +1,4 @@
-"""`crossborder aside`: items that a service set aside because they failed alone, and how they are tried at once."""
+"""`crossborder aside`: items that a service set aside because they failed alone."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ async def _drop(to: RunningStack, given: str, note: str) -> dict[str, Any]:
 
 
 def _told_of(gone: Any) -> dict[str, str]:
-    """Return for the audit what a record was: its topic, and its type if its headers can be read."""
+    """Return for the audit a record's topic, and its type if its headers can be read."""
     from shared.outbox import unpack_headers
 
     if gone is None:

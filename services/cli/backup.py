@@ -1,4 +1,4 @@
-"""`crossborder backup` and `restore`: the embedded stack's database, to the last change, and back."""
+"""`crossborder backup` and `restore`: the embedded stack's database, to the last change."""
 
 from __future__ import annotations
 

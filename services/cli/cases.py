@@ -1,4 +1,4 @@
-"""`crossborder SERVICE cases …`: what a person must settle, with both sides of each contradiction."""
+"""`crossborder SERVICE cases …`: contradictions that a person must settle, with both sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the running stack is, and how a command speaks: data on stdout, talk on stderr, an exit status."""
+"""Where the running stack is, and how a command prints: data on stdout, the rest on stderr."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ class RunningStack:
 
 
 def home_of(home: Path | None) -> Path:
-    """Return the embedded stack's folder: as given, else `CROSSBORDER_HOME`, else `.crossborder`."""
+    """Return the stack's folder: as given, else `CROSSBORDER_HOME`, else `.crossborder`."""
     return home or Path(os.environ.get("CROSSBORDER_HOME") or ".crossborder")
 
 
 def stack_file(home: Path) -> dict[str, Any]:
-    """Return `stack.json` of a running embedded stack; empty if none runs, whatever file is left."""
+    """Return `stack.json` of a running embedded stack; empty if none runs."""
     return lock.written(home)
 
 

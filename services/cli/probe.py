@@ -1,4 +1,4 @@
-"""`crossborder probe`: one synthetic order, now; or one a minute with metrics, as the container does."""
+"""`crossborder probe`: one synthetic order, now."""
 
 from __future__ import annotations
 

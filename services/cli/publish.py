@@ -30,7 +30,7 @@ from services.cli.submission_files import Submission, read_file
 
 RETURN_REQUESTED: Final = b"return.requested.v1"
 LOOKED_AT: Final = 1000
-"""Records whose signatures are looked at before any is published: those of one file are mostly one platform's."""
+"""Records whose signature is checked before any is published; a file is mostly one platform's."""
 AWAITED_MAX: Final = 2000
 """Sends that are not awaited yet: enough for full batches, few enough that memory stays flat."""
 

@@ -52,7 +52,7 @@ def sample_rows() -> list[dict[str, str]]:
 CASE_NUMBERS: Final = 10
 """Numbers one case may take."""
 SHARE_OF_KINDS: Final = 40
-"""In the demo, every kind is rehearsed once for so many orders; the rest is released at once, as most days are."""
+"""The demo rehearses every kind once for so many orders; the other orders are released."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _records(cases: Iterator[Case]) -> Iterator[Submission]:
 
 
 def of_demo(orders: int, seed: int | None, *, attended: bool = True) -> Play:
-    """Return at least `orders` orders of every kind; without `attended` those that need no person."""
+    """Return at least `orders` orders of every kind; `attended`: also those a person settles."""
     from deploy.samples import KINDS, case_of
 
     kinds = {

@@ -1,4 +1,4 @@
-"""How a table is laid out: a word, and so an id, is never cut nor broken; where they do not fit, the table is wider than the page."""
+"""Column widths of tables: words and ids are never cut; a table may be wider than the page."""
 
 from __future__ import annotations
 

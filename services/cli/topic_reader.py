@@ -69,7 +69,7 @@ async def consumer(to: RunningStack, *, committed: bool = True) -> AsyncIterator
         )
         try:
             await made.start()
-            # Its coordinator's task must have begun before it is cancelled, or the cancellation comes up through `stop`.
+            # The coordinator's task must begin first, or `stop` raises its cancellation.
             await asyncio.sleep(0)
             yield made
         finally:

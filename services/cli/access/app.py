@@ -1,4 +1,4 @@
-"""`crossborder access …`: the users and rights of the broker, generated from the table of topics."""
+"""`crossborder access …`: users and rights of the broker, generated from the table of topics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom the programs of the stack itself speak for, and that the database knows their keys: they are bound like everybody."""
+"""The parties that the stack's own programs speak for: they are bound to keys like all others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def codes(probe_platform: str) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 async def register(dsn: str, keys: Mapping[str, bytes], probe_platform: str) -> list[str]:
-    """Let each program's key count for what it speaks for; returns `program code` of those that are new.
+    """Register each program's key for its codes; return `program code` of the new ones.
 
     A key that an operator removed stays removed. Raises Misconfigured for one that is none.
     """

@@ -1,4 +1,4 @@
-"""`crossborder access party …`: which platforms and carriers sign what they say, and with which key."""
+"""`crossborder access party …`: which platforms and carriers sign, and with which key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`crossborder bench`: orders a second through the whole stack, their cost, and the bare limits beside it."""
+"""`crossborder bench`: orders a second through the whole stack, their cost, and bare limits."""
 
 from __future__ import annotations
 

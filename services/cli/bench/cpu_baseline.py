@@ -1,6 +1,7 @@
-"""`python -m services.cli.bench.cpu_baseline SECONDS`: how often one core walks through a dictionary of 1,000 entries in that time.
+"""How often one core walks through a dictionary of 1,000 entries in SECONDS.
 
-What costs are compared with: a core of a shared host is not as fast in one minute as in the next.
+Costs are compared with it: a core of a shared host changes its speed from minute to minute.
+`python -m services.cli.bench.cpu_baseline SECONDS` prints it.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def _rss(process: psutil.Process, *, shared: bool) -> int:
 
 
 HOPS: Final = (
-    # Every step of a released order that only we are waited for in: what came in, and the fact that follows it.
+    # Only hops in which nobody but the stack is waited for: an input, and the fact that follows.
     ("order.submitted.v1", "order.placed.v1"),
     ("order.placed.v1", "tax.assessed.v1"),
     ("receipt.800", "customs.goods-released.v1"),

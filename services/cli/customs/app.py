@@ -1,6 +1,6 @@
 """`crossborder customs …`.
 
-Documents and messages of the customs family, from files, without a running stack; and what became of summary requests on one.
+Documents and messages of the customs family from files, and the consolidation of export lists.
 """
 
 from __future__ import annotations
@@ -75,10 +75,8 @@ def match_documents(
         _show_verdict(verdict.matched, mismatches)
     given = {"order": order, "payment": payment, "waybill": waybill}
     for name in verdict.missing:
-        print_err(
-            f"{name}: "
-            f"{'of another order than the rest' if given[name] else 'not given, the match waits for it'}"
-        )
+        wrong = "of another order than the rest"
+        print_err(f"{name}: {wrong if given[name] else 'not given, the match waits for it'}")
     exit_with(Exit.DONE if verdict.matched else Exit.NO)
 
 

@@ -1,5 +1,6 @@
-"""The documents of the three-document match in the authority's XML: of imports 311, 411, 511 and 621, of exports 303, 403, 505
-and 603.
+"""The documents of the match in the authority's XML.
+
+Imports have 311, 411, 511 and 621; exports 303, 403, 505 and 603.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Doc = Mapping[str, Any]
 T = TypeVar("T")
 
 UNSAID: Final = "\0"
-"""In place of a person whom this kind of message does not name; no text of XML or of a submission is this."""
+"""Stands for a person whom this kind of message does not name; no other text is equal to it."""
 
 
 class Form(NamedTuple, Generic[T]):

@@ -1,4 +1,4 @@
-"""`crossborder customs notices`: receipts about documents that others lodge, kept since nothing follows from them."""
+"""`crossborder customs notices`: receipts about documents that others lodge."""
 
 from __future__ import annotations
 

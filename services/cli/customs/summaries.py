@@ -1,4 +1,4 @@
-"""`crossborder customs summaries …`: requests to consolidate export lists, what customs made of them, and a person's word on them."""
+"""`crossborder customs summaries …`: requests to consolidate export lists, and their outcome."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def list_(
     ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
-    """List requests to consolidate export lists, and the lists that are still to be consolidated."""
+    """List requests to consolidate export lists, and the lists still to be consolidated."""
     if context.invoked_subcommand is not None:
         return
     overview = run(_list(month, limit))

@@ -1,4 +1,4 @@
-"""`crossborder demo`: the whole stack in a minute, orders of every kind against their expected ends."""
+"""`crossborder demo`: orders of every kind through a new stack, against their expected ends."""
 
 from __future__ import annotations
 
@@ -36,11 +36,14 @@ if TYPE_CHECKING:
     from services.cli.samples import Cast, Play
 
 DAY_S: Final = "0.5"
-"""Seconds a day lasts in the demo's periods of tax bills, so that a bill of the 1st day is paid on the 33rd before it ends,
-and goods asked back after 15 s are within the 30 days."""
+"""Seconds of a day in the demo's periods of tax bills.
+
+A bill of the 1st day is paid on the 33rd before the demo ends.
+A return requested after 15 s is within the 30 days.
+"""
 ORDERS_MIN: Final = 300
 CONSOLIDATION_S: Final = 30.0
-"""What takes two or three seconds; the bound is for a machine that is busy with something else."""
+"""It takes two or three seconds; the bound is for a busy machine."""
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""What a run came to, from the tables: money by currency, tax by regime, declarations by message."""
+"""The outcome of a run: money by currency, tax by regime, declarations by message."""
 
 from __future__ import annotations
 

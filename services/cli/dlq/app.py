@@ -159,7 +159,7 @@ def replay(
             print(sentence_of(each, dry_run))
     good = sum(each.became in (WENT, HANDLED) for each in results)
     print_err(f"{good} dead letters {'would be' if dry_run else 'were'} replayed")
-    # What stays is told above; only who asks for it by its id, or for nothing that can go, gets no for an answer.
+    # Exit 1 for an id that stays, for no letter that can go, and for one that failed or waits.
     if (
         not good
         or (ids and good < len(results))

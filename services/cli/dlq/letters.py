@@ -43,9 +43,10 @@ class DeadLetter:
 
     @property
     def lies_at(self) -> str:
-        """Return topic/partition/offset of the original record, and the entry if one alone failed."""
+        """Return topic/partition/offset of the original record, and its entry if one failed."""
         entry = self.head("dlq_entry")
-        return f"{self.origin}/{self.head('dlq_partition')}/{self.head('dlq_offset')}{f'/{entry}' if entry else ''}"
+        place = f"{self.origin}/{self.head('dlq_partition')}/{self.head('dlq_offset')}"
+        return f"{place}/{entry}" if entry else place
 
     @property
     def service(self) -> str:
@@ -113,7 +114,7 @@ class DeadLetter:
         }
 
     def again(self) -> list[tuple[str, bytes]]:
-        """Return the headers of a replay: the original ones, the letter's id, the original place."""
+        """Return a replay's headers: the original ones, the letter's id, the original place."""
         original = [
             (name, value) for name, value in self.record.headers if not name.startswith("dlq_")
         ]
@@ -205,7 +206,7 @@ def _of_kept(each: OwedLetter) -> DeadLetter:
 
 
 async def replayed_ids(to: RunningStack, letters: Sequence[DeadLetter]) -> set[str]:
-    """Return which of them an operator replayed: by the database, since anybody can write a header."""
+    """Return which of them were replayed: by the database, since anybody can write a header."""
     from services.cli.dlq.store import replayed_letters
 
     return await replayed_letters(to) & {letter.letter_id for letter in letters}

@@ -1,4 +1,4 @@
-"""Dead letters in the services' tables: which are open, and the stored bytes of those that hold an order."""
+"""Dead letters in the services' tables: which are open, and the records of held orders."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Check:
     state: str
     todo: str = ""
     soon: bool = False
-    """It is right and will not stay so: a person should see to it. The exit status is that of what is right."""
+    """It is right now and will not stay so; the exit status is that of a right check."""
 
     def document(self) -> dict[str, Any]:
         """Return the check as JSON; what stands there is under `found`."""

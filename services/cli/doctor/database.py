@@ -114,7 +114,7 @@ async def _locks(conn: Any) -> Check:
 
 
 def locks_check(locks: int, connections: int, processes: int, batch: int) -> Check:
-    """`max_locks_per_transaction` against what so many processes with batches of this size lock at once."""
+    """Compare `max_locks_per_transaction` with what the processes' batches lock at once."""
     from shared.database import locks_wanted
 
     wanted = locks_wanted(processes, batch, connections)
@@ -132,7 +132,7 @@ def locks_check(locks: int, connections: int, processes: int, batch: int) -> Che
 
 
 def batch_records() -> int:
-    """CROSSBORDER_BATCH_RECORDS as the services have it, where this command has the same environment."""
+    """Return CROSSBORDER_BATCH_RECORDS as the services have it, given the same environment."""
     from pydantic import ValidationError
 
     from shared.settings import Settings

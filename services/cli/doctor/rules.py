@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 RULES_END_DAYS: Final = 14
-"""How long before its last day a table of rules is said to end, as the alert CrossborderTaxRulesEnd has it."""
+"""Days before a table's last day from which it is reported, as in CrossborderTaxRulesEnd."""
 
 
 def rule_ends() -> Iterator[Check]:
-    """Check the last day of each table of the tax rules: of CROSSBORDER_RULES_DIR or of the release."""
+    """Check the last day of each table of the tax rules, of CROSSBORDER_RULES_DIR or our own."""
     from services.cli.tax.rules import day_of, said_of
     from services.tax.rule_check import ends_in, faults_elsewhere, part_ends_in
     from services.tax.rulebook.files import RULES, validate
@@ -50,7 +50,7 @@ def rule_ends() -> Iterator[Check]:
             if near
             else ""
         )
-        # What ends soon is said and alerted; it is wrong only once all of a table has ended. Of a part, other rows go on.
+        # A check fails once all of a table has ended; of a part, other rows go on.
         ok = left >= 0 or end not in whole
         yield Check(
             f"tax rules {end.table}",

@@ -1,4 +1,4 @@
-"""`crossborder order`: one order's state, timeline, money, tax and declaration; cancel and return."""
+"""`crossborder order`: show and list orders; request their cancellation or return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many orders stand where: the figures that `watch`, `bench` and `demo` show while orders move."""
+"""Orders by state, as `watch`, `bench` and `demo` show them."""
 
 from __future__ import annotations
 

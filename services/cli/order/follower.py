@@ -20,15 +20,15 @@ ENDS: Final = {
     b"order.returned.v1": "returned",
     b"order.resubmitted.v1": "exists",
 }
-"""What ends the wait for an order; one that was there already says so and may be at its end since long."""
+"""Events that end the wait for an order; one that exists already may have ended long ago."""
 GIVEN_BACK: Final = frozenset(
     {b"order.returned.v1", b"order.partly-returned.v1", b"order.cancellation-refused.v1"}
 )
-"""What answers the request that goods go back; before that, a fulfilled order is not at the end of what was published."""
+"""Events that answer a return request; until then a fulfilled order is not at its end."""
 
 
 class Follower:
-    """Reads from the ends of the topics at entry. `given_back`: orders whose return is requested."""
+    """Reads from the ends of the topics at entry. `given_back`: orders with a return request."""
 
     def __init__(
         self, to: RunningStack, wanted: Collection[UUID], given_back: Collection[UUID] = ()
@@ -65,7 +65,7 @@ class Follower:
         *,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Read until all is published and ended, at most `timeout_s` after the last was published."""
+        """Read until all is published and ended, at most `timeout_s` after the last send."""
         deadline = time.monotonic() + timeout_s
         while (busy() or self._open() > 0) and time.monotonic() < deadline:
             if busy():

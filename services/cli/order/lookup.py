@@ -29,7 +29,7 @@ ENDS: Final = ("fulfilled", "rejected", "cancelled", "returned")
 PERSONAL: Final = frozenset(
     {"buyer", "payer", "consignee", "sealed", "buyer_ref", "person_ref", "payer_ref"}
 )
-"""Never shown, though sealed or hashed: nobody reads them, and a reference links a person's orders."""
+"""Never shown, though sealed or hashed: a reference links the orders of a person."""
 
 
 HEAD: Final = (

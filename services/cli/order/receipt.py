@@ -1,4 +1,4 @@
-"""The receipt that `crossborder order show` prints: header, cases, steps, ledger, tax, declaration and refusal."""
+"""The receipt of `order show`: header, cases, steps, ledger, tax, declaration and refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`crossborder order release`: let an order go on without the record that holds it, with a trace of who did it and why."""
+"""`crossborder order release`: let a held order go on, with a trace of who did it and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests to cancel or return an order: on the topic, or by the database for a platform that signs."""
+"""Requests to cancel or return an order: on the topic, or by the database for bound parties."""
 
 from __future__ import annotations
 

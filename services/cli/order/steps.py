@@ -1,4 +1,4 @@
-"""What became of the orders that were followed: the faults of a refused one, the steps of any other with how long each took."""
+"""The outcome of followed orders: faults of a refused one, timed steps of any other."""
 
 from __future__ import annotations
 
@@ -154,8 +154,8 @@ _AFTER_REFUSAL: Final[tuple[tuple[Callable[[str, str], bool], str], ...]] = (
     (
         lambda rule, _: rule == "tax_accepts",
         (
-            "change the goods or the way they come, by the limit that is named, and send it under a "
-            "new number: {} is used up"
+            "change the goods or the way they come, by the limit that is named, and send it "
+            "under a new number: {} is used up"
         ),
     ),
     (
@@ -173,7 +173,7 @@ _AFTER_REFUSAL: Final[tuple[tuple[Callable[[str, str], bool], str], ...]] = (
         ),
     ),
 )
-"""By the faults of a refused order, the gravest first: what is to be done beside sending it again, or in place of it."""
+"""What to do by the faults of a refused order, the gravest first."""
 _AFTER: Final[Mapping[str, str]] = {
     "fulfilled": "nothing is to be done; goods that are to go back: `crossborder order return {}`",
     "cancelled": "nothing is to be done, what was paid is given back; wanted after all, it is "

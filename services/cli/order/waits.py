@@ -26,7 +26,7 @@ DECIDED_BY_CUSTOMS: Final = (
 async def waits_of(
     conn: Any, order_id: UUID, state: str, cases: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Return what the order waits for, a person first; empty for an order that waits for nothing."""
+    """Return what the order waits for, a person first; empty if it waits for nothing."""
     reasons = [*await _held(conn, order_id), *await _aside(conn, order_id)]
     reasons += [
         f"a person: case {case['number']} of {case['service']} ({case['kind'].replace('_', ' ')}), "

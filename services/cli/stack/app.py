@@ -72,7 +72,7 @@ def make(
     from deploy.embedded.stack import Stack
     from services.cli.stack.setup import make_keys
 
-    # A broker that has just made its topics lets clients ask twice; nobody can do anything about that.
+    # A new broker lets clients ask for its topics twice; nobody can do anything about that.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     lock.make_folder(home)
     make_keys(home / "keys")

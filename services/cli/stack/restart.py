@@ -1,4 +1,4 @@
-"""`crossborder restart`: one program after the other, the next only when the one before has caught up."""
+"""`crossborder restart`: one program at a time, the next once the last has read its backlog."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BACK_S: Final = 15.0
 """A service that takes longer to catch up was not restarted well."""
 LOOK_S: Final = 0.1
 READERS: Final = ("orders", "payments", "tax", "customs")
-"""The programs whose offsets are in the database; of the others it is enough that they are ready."""
+"""Programs whose offsets are in the database; the others only have to be ready."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`crossborder migrate`, `topics`, `keys`: one-shot jobs for any stack; running one again changes nothing."""
+"""`crossborder migrate`, `topics`, `keys`: one-shot jobs that can be repeated."""
 
 from __future__ import annotations
 

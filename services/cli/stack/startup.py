@@ -45,7 +45,7 @@ def start_detached(home: Path, *, secured: bool = False, probe: bool = False) ->
     if lock.runs(home):
         raise none_runs(home)
     lock.make_folder(home / "logs")
-    # Another `up` of this moment may have the folder, and its log is its own: this one gets that name with the lock.
+    # Another `up` may hold the folder and its log: the log gets its name with the lock.
     draft = home / "logs" / f"up.{os.getpid()}.part"
     options = [*(["--secured"] if secured else []), *(["--probe"] if probe else [])]
     with draft.open("wb") as out:

@@ -1,4 +1,4 @@
-"""`crossborder verify`: every invariant over the live databases and topics; what breaks one is named."""
+"""`crossborder verify`: every invariant over the live databases and topics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from services.cli.verify.report import as_document, show, violations
 
 LOOK_AGAIN_S: Final = 0.5
 LONGEST: Final = 6
-"""While what is under way gets on it is waited for, at most so many times as long as where nothing moves."""
+"""Looks are repeated at most so many times as long while the number of offenders falls."""
 
 
 def register(app: typer.Typer) -> None:
@@ -157,7 +157,7 @@ async def _tables(to: RunningStack) -> list[Finding]:
         moving, stored = (
             await in_flight.read_in_snapshot(conn, concerned) if concerned else (set(), {})
         )
-    # Read after the snapshot: what was published by then and not read is in the log behind the offsets it has.
+    # Read after the snapshot: what was published by then lies behind the stored offsets.
     if left := concerned - moving:
         moving |= await in_flight.unread(to, left, stored)
     return [
@@ -214,7 +214,7 @@ async def _offsets(to: RunningStack) -> list[Finding]:
     from shared.topics import TOPICS
 
     places = await lag.partition_lags(to)
-    # The stored offset is part of the name: a service that makes progress is not behind in every look.
+    # The offset is part of the name: a service that makes progress has a new name each look.
     late = [f"{b.service} {b.topic}/{b.partition} at {b.next}" for b in places if b.records]
     waiting = await topic_reader.open_transactions(
         to, [topic.name for topic in TOPICS if topic.readers]
@@ -231,7 +231,7 @@ async def _offsets(to: RunningStack) -> list[Finding]:
             "a stored offset lies beyond the end of the log: the log was lost, or is another",
             tuple(beyond),
         ),
-        # The offset is part of the name: a producer that ends one transaction and opens the next holds nobody back.
+        # The offset is part of the name: a producer's next transaction has another name.
         Finding(
             "no_open_transaction",
             "a producer does not end its transaction, and nobody reads what was written behind it",

@@ -1,4 +1,4 @@
-"""What waits for a person before any invariant is worth a look: programs, held orders, cases, items set aside."""
+"""What waits for a person: programs, held orders, cases, items set aside."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ _HELD: Final = (
 _CASES: Final = (
     "cases",
     (
-        "SELECT 'case ' || number || ' ' || kind || ' ' || subject FROM {0}.cases WHERE closed_at IS "
-        "NULL ORDER BY number"
+        "SELECT 'case ' || number || ' ' || kind || ' ' || subject FROM {0}.cases "
+        "WHERE closed_at IS NULL ORDER BY number"
     ),
 )
 _ASIDE: Final = (

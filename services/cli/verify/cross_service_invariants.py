@@ -98,8 +98,8 @@ BETWEEN: Final = (
     ),
     Invariant(
         "quota_is_what_customs_released",
-        # Recomputed from customs' side alone: the assessments of released lists, less what came back in time, each line by
-        # its quantity, every end rounded half up.
+        # Recomputed from customs' side alone: assessments of released lists less goods back in
+        # time. Each line counts by its quantity, and every sum is rounded half up.
         "WITH released AS (SELECT d.order_id, convert_from(p.doc, 'UTF8')::jsonb AS tax FROM "
         "customs.declaration d "
         "JOIN customs.document p ON p.order_id = d.order_id AND p.kind = 'tax' WHERE d.released), "
@@ -202,7 +202,7 @@ BETWEEN: Final = (
     ),
     Invariant(
         "declared_lines_are_the_lists",
-        # Amounts are printed with all decimals of their currency, so that their scale is its exponent.
+        # Amounts are printed with all decimals of their currency: the scale is its exponent.
         "SELECT coalesce(l.invt_no, s.invt_no) FROM (SELECT e.invt_no, (x ->> 'line_no')::int AS "
         "line_no, (x ->> 'quantity')::numeric AS "
         "quantity, x ->> 'unit' AS unit, x #>> '{total,currency}' AS currency, (x #>> "

@@ -1,4 +1,4 @@
-"""What is on its way between two places, and so is missing at neither: facts in an outbox, records a service has yet to read."""
+"""Facts under way: in an outbox, or in a log and not read yet."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def still_missing(
         async with conn.transaction(isolation="repeatable_read", readonly=True):
             versions = await _versions(conn, service, list(fact_counts))
             known = await _waiting(conn, service, fact_counts)
-        # What lies behind an open transaction is in the log, though it may not be read yet: `no_open_transaction` tells of it.
+        # Records behind an open transaction count: `no_open_transaction` reports those.
         async for record in topic_reader.read(
             to, [f"{service}.events"], since=reached, committed=False
         ):

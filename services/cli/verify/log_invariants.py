@@ -34,7 +34,7 @@ async def judge(to: RunningStack) -> list[Finding]:
             if await conn.fetchval("SELECT to_regclass($1) IS NOT NULL", TABLES[s])
         ]
         tables = TableVersions(to, conn, there, begin)
-        # All that is said of an order stands in partitions of one number: only the orders of one number are remembered at a time.
+        # All facts of an order have one partition number: one number is in memory at a time.
         number = 0
         async for record in topic_reader.read(to, list(topics), by_number=True):
             if record.partition != number:

@@ -1,4 +1,4 @@
-"""What outside parties say, held against our books: the bank's statement, the authority's register."""
+"""Our books against the bank's statement and the authority's register."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.money import Money, MoneyError
 from shared.topics import RECEIPTS
 
 Line = tuple[str, str, int, str]
-"""A movement at the bank: the number of the payment or transfer, its kind, minor units, currency."""
+"""A movement at the bank: number of the payment or transfer, kind, minor units, currency."""
 
 _PARTS: Final = ("payment_no", "kind", "amount", "currency")
 BANK_SAYS: Final = "what the bank moved is not what our journal says"
@@ -47,7 +47,7 @@ async def bank(to: RunningStack) -> list[Finding]:
                 before = await _operations(client)
                 async with conn.transaction(isolation="repeatable_read", readonly=True):
                     ours, open_commands = await _journal(conn), await _asked(conn)
-                # What was moved and booked since the first statement is in one that is read after the books.
+                # A statement read after the books has all that was booked meanwhile.
                 after = await _operations(client) if ours - before.lines else before
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             skipped = f"the bank does not answer at {url} ({type(error).__name__})"

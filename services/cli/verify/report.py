@@ -1,4 +1,4 @@
-"""What `crossborder verify` prints: who must act, a line for each group, and the orders that break an invariant."""
+"""What `crossborder verify` prints: who must act, a line for each group, what to do next."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def groups_of(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
 
 
 def group_of(finding: Finding) -> str:
-    """Return what a finding is about: a service's tables, several, the topics or outside parties."""
+    """Return a finding's subject: a service, several, the topics or outside parties."""
     from services.cli.verify.cross_service_invariants import BETWEEN
     from services.schema import SERVICES
 
