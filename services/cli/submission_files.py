@@ -113,7 +113,7 @@ def _parts(content: bytes, name: str) -> list[Part]:
     except json.JSONDecodeError as error:
         raise UsageError(
             f"mend line {error.lineno} of {name}: it is not JSON ({error.msg} at column "
-            f"{error.colno}); see the submission in README.md"
+            f"{error.colno}); see the submission in docs/develop.md"
         ) from None
     except RecursionError:
         raise UsageError(f"mend {name}: it is nested too deep for an order") from None
@@ -205,9 +205,11 @@ def _of_json(value: bytes, where: str) -> Submission:
             if isinstance(error, ValueError)
             else "has no order_no and platform.code"
         )
-        raise UsageError(f"mend {where}: it {kind}; see the submission in README.md") from None
+        raise UsageError(
+            f"mend {where}: it {kind}; see the submission in docs/develop.md"
+        ) from None
     if has_name_twice(value):
-        raise UsageError(f"mend {where}: {TWICE}; see the submission in README.md")
+        raise UsageError(f"mend {where}: {TWICE}; see the submission in docs/develop.md")
     if not isinstance(order_no, str) or not isinstance(platform, str):
         raise UsageError(f"mend {where}: order_no and platform.code must be strings")
     return submission_of(order_no, order_id_of(identifier(platform), identifier(order_no)), value)

@@ -33,6 +33,10 @@ README_MAX_BYTES = 8192
 BOX_MAX = 5
 """Commands in one of the README's boxes."""
 GENERATED = {"states.md", "events.md", "metrics.md", "configuration.md", "sandbox.md"}
+PATH = re.compile(
+    r"(?<![\w/.$-])((?:services|shared|sandbox|deploy|tests|docs)/[\w./-]*\w)(?![\w*<…-])"
+)
+"""A path of this repository in a piece of code; patterns with `*` or `<…>` are none."""
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 VARIABLE = re.compile(r"CROSSBORDER_[A-Z_]+[A-Z]")
 PLAIN = [page for page in DOCS if page.name not in GENERATED]
@@ -75,6 +79,18 @@ def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as they are made of the words."""
     heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def paths_of(page: Path) -> Iterator[str]:
+    """Yield the paths of this repository that a page names in code, those of its commands too."""
+    text = page.read_text(encoding="utf-8")
+    for code in re.findall(r"`([^`\n]+)`", text):
+        yield from PATH.findall(code)
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    assert not [path for path in paths_of(page) if not (ROOT / path).exists()]
 
 
 def test_every_block_of_commands_says_what_it_needs() -> None:
