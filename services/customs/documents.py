@@ -29,51 +29,67 @@ from shared.events.orders import OrderPlaced, OrderUnwinding, WithdrawalAsked
 from shared.events.payments import PaymentCaptured
 from shared.subscriptions import Outcome
 
+Incoming = list[tuple[Message, Event]]
+
 
 async def handle_documents(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
-    incoming = [
-        (m, m.event.digested(deps.sealing) if isinstance(m.event, waybill.WireWaybill) else m.event)
-        for m in batch
-    ]
-    incoming = [(m, event) for m, event in incoming if not isinstance(event, waybill.WireDelivered)]
-    locked = await store.lock(conn, {m.order_id for m, _ in incoming})
-    directions = {
-        event.order_id: event.direction for _, event in incoming if isinstance(event, OrderPlaced)
-    }
-    for _, event in incoming:
-        if isinstance(event, WaybillIssued):
-            known = locked.get(event.order_id)
-            waybill.require_room(
-                event, directions.get(event.order_id) or (known.direction if known else None)
-            )
+    incoming = _digested(batch, deps)
     events = [event for _, event in incoming]
+    locked = await store.lock(conn, {m.order_id for m, _ in incoming})
+    _require_room(events, locked)
     locked |= await store.with_documents(
         conn, _completed(locked, events) | _corrected(locked, events)
     )
-    withdrawn = {m.order_id for m, event in incoming if isinstance(event, WithdrawalAsked)}
-    locked |= await store.with_returns(
-        conn, {o: d for o, d in locked.items() if o in withdrawn and d.state in domain.CLEARED}
-    )
+    locked |= await store.with_returns(conn, _cleared_and_withdrawn(locked, events))
     match = await match_in_one_form(conn, deps.match, locked, events, deps.sealing)
     match = _one_number_one_order(match, await _hold_numbers(conn, locked, events))
     fold = Fold.of(locked)
     for m, event in incoming:
-        fold.apply(
-            _follow(fold.declarations.get(m.order_id), event, m.at, deps, match),
-            m.event_id,
-            m.at,
-            m.traceparent,
-        )
+        decision = _apply(fold.declarations.get(m.order_id), event, m.at, deps, match)
+        fold.apply(decision, m.event_id, m.at, m.traceparent)
         fold.record_document(m, event)
     await waybill_numbers.correct_waybills(
         conn, fold.take_corrections(), _given_up(locked, fold.declarations)
     )
     outcome = await fold.save(conn, deps.authority)
-    placed = [event.order_id for _, event in incoming if isinstance(event, OrderPlaced)]
-    shipped = [event.order_id for _, event in incoming if isinstance(event, WaybillIssued)]
+    placed = [event.order_id for event in events if isinstance(event, OrderPlaced)]
+    shipped = [event.order_id for event in events if isinstance(event, WaybillIssued)]
     if placed or shipped:
         outcome.after_commit.append(partial(customs_metrics.record_documents, placed, shipped))
     return outcome
+
+
+def _digested(batch: Sequence[Message], deps: Deps) -> Incoming:
+    """Return the messages with digests in place of personal data, without the deliveries."""
+    return [
+        (m, m.event.digested(deps.sealing) if isinstance(m.event, waybill.WireWaybill) else m.event)
+        for m in batch
+        if not isinstance(m.event, waybill.WireDelivered)
+    ]
+
+
+def _require_room(events: Sequence[Event], locked: Mapping[UUID, Declaration]) -> None:
+    directions = {e.order_id: e.direction for e in events if isinstance(e, OrderPlaced)}
+    for event in events:
+        if isinstance(event, WaybillIssued):
+            stored = locked.get(event.order_id, domain.BLANK)
+            waybill.require_room(event, directions.get(event.order_id) or stored.direction)
+
+
+def _cleared_and_withdrawn(
+    locked: Mapping[UUID, Declaration], events: Sequence[Event]
+) -> dict[UUID, Declaration]:
+    withdrawn = {event.order_id for event in events if isinstance(event, WithdrawalAsked)}
+    return {o: d for o, d in locked.items() if o in withdrawn and d.state in domain.CLEARED}
+
+
+def _coming(events: Sequence[Event]) -> dict[UUID, set[str]]:
+    """Return the names of the documents that arrive for each order."""
+    coming: dict[UUID, set[str]] = {}
+    for event in events:
+        if name := documents.DOCUMENTS.get(type(event)):
+            coming.setdefault(event.order_id, set()).add(name)
+    return coming
 
 
 def _completed(
@@ -82,13 +98,9 @@ def _completed(
     """Return the declarations that these events complete: they are matched now, so their documents
     are read.
     """
-    coming: dict[UUID, set[str]] = {}
-    for event in events:
-        if name := documents.DOCUMENTS.get(type(event)):
-            coming.setdefault(event.order_id, set()).add(name)
     return {
         order_id: locked[order_id]
-        for order_id, names in coming.items()
+        for order_id, names in _coming(events).items()
         if order_id in locked
         and locked[order_id].present
         and locked[order_id].present | names == documents.ALL_DOCUMENTS
@@ -111,27 +123,26 @@ async def _hold_numbers(
     """Reserve the numbers of arriving waybills. Return the orders about to be matched whose number
     another live order holds.
     """
-    coming: dict[UUID, set[str]] = {}
     waybills = {order_id: d.waybill for order_id, d in locked.items()}
-    for event in events:
-        if name := documents.DOCUMENTS.get(type(event)):
-            coming.setdefault(event.order_id, set()).add(name)
-        if isinstance(event, WaybillIssued):
-            waybills[event.order_id] = event
+    waybills |= {event.order_id: event for event in events if isinstance(event, WaybillIssued)}
     fresh, wanted, live = [], [], {}
-    for order_id, names in coming.items():
+    for order_id, names in _coming(events).items():
         d = locked.get(order_id, domain.BLANK)
         live[order_id] = d.state not in domain.OVER and "order" in d.present | names
         sent = waybills.get(order_id)
-        if sent is None or not (
-            d.state is domain.DeclarationState.COLLECTING or documents.may_be_corrected(d)
-        ):
+        if sent is None or not _is_matched_now(d):
             continue
         number = sent.logistics_code, sent.logistics_no, order_id
-        fresh += [number] if "waybill" in names else []
-        wanted += [number] if d.present | names == documents.ALL_DOCUMENTS else []
+        if "waybill" in names:
+            fresh.append(number)
+        if d.present | names == documents.ALL_DOCUMENTS:
+            wanted.append(number)
     await waybill_numbers.note_numbers(conn, fresh)
     return await waybill_numbers.claim_numbers(conn, wanted, live)
+
+
+def _is_matched_now(d: Declaration) -> bool:
+    return d.state is domain.DeclarationState.COLLECTING or documents.may_be_corrected(d)
 
 
 def _one_number_one_order(match: documents.Match, refused: Collection[UUID]) -> documents.Match:
@@ -165,7 +176,7 @@ def _given_up(
     return numbers - held
 
 
-def _follow(
+def _apply(
     existing: Declaration | None, event: Event, at: datetime, deps: Deps, match: documents.Match
 ) -> domain.Decision:
     match event:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -65,17 +65,17 @@ class Fold:
         ]
 
     def apply(
-        self, followed: domain.Decision, cause: UUID, at: datetime, traceparent: bytes | None = None
+        self, decision: domain.Decision, cause: UUID, at: datetime, traceparent: bytes | None = None
     ) -> bool:
         """Store the new state and number its events. Return whether anything changed."""
-        after, facts = followed
-        if not facts and self.declarations.get(after.order_id) == after:
+        after, events = decision
+        if not events and self.declarations.get(after.order_id) == after:
             return False
         self.declarations[after.order_id] = after
         self.touched[after.order_id] = at
-        first = after.version - len(facts) + 1
+        first = after.version - len(events) + 1
         self.events += [
-            EmittedEvent(fact, cause, first + i, traceparent) for i, fact in enumerate(facts)
+            EmittedEvent(event, cause, first + i, traceparent) for i, event in enumerate(events)
         ]
         return True
 
@@ -88,23 +88,19 @@ class Fold:
             await return_store.save_returns(
                 conn, [(d.order_id, each) for d in changed for each in d.returns]
             )
-            waiting = [
-                QueuedRequest(
-                    d.order_id,
-                    d.waiting,
-                    d.group_key or "",
-                    self.touched[d.order_id] + timedelta(seconds=d.waiting_s),
-                    d.part,
-                )
-                for d in changed
-                if d.waiting is not None
-            ]
-            await lodging_store.queue(
-                conn,
-                waiting,
-                [d.order_id for d in changed if d.waiting is None and self._leaves_batch(d)],
-            )
+            await self._queue(conn, changed)
         return Outcome(facts=self.events)
+
+    async def _queue(self, conn: Connection, changed: Sequence[Declaration]) -> None:
+        waiting, gone = [], []
+        for d in changed:
+            if d.waiting is not None:
+                since = self.touched[d.order_id] + timedelta(seconds=d.waiting_s)
+                group_key = d.group_key or ""
+                waiting.append(QueuedRequest(d.order_id, d.waiting, group_key, since, d.part))
+            elif self._leaves_batch(d):
+                gone.append(d.order_id)
+        await lodging_store.queue(conn, waiting, gone)
 
     def _leaves_batch(self, d: Declaration) -> bool:
         """Return whether the declaration must leave its open batch: it is over, or customs

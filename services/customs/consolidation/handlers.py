@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from services.customs.ceb import codes
-from services.customs.ceb.summaries import SummaryReceipt, SummaryResult
+from services.customs.ceb.summaries import ResultLine, SummaryReceipt, SummaryResult
 from services.customs.consolidation import (
     declaration_store,
     domain,
@@ -18,8 +18,12 @@ from services.customs.consolidation import (
 )
 from services.customs.consolidation.domain import DeclarationStage, Summary, SummaryDeclaration
 from services.customs.consolidation.terms import ConsolidationRules
+from services.customs.deps import Deps
+from services.customs.domain.declaration import AuthorityReply
 from shared.database import Connection
+from shared.envelope import Message
 from shared.errors import Unprocessable
+from shared.subscriptions import Outcome
 from shared.values import replace
 
 EVENT_KINDS: Final = {DeclarationStage.DECLARED: "declared", DeclarationStage.CLOSED: "closed"}
@@ -29,51 +33,43 @@ MEANINGS: Final[Mapping[codes.StatusClass, domain.ReplyMeaning]] = {
 """Meaning of a returnStatus on a summary request; any other is a wait."""
 
 
-async def hear(
-    conn: Connection,
-    entries: Sequence[SummaryReceipt | SummaryResult],
-    at: datetime,
-    rules: ConsolidationRules,
-) -> None:
-    for entry in entries:
-        if isinstance(entry, SummaryReceipt):
-            await _follow_receipt(conn, entry, at, rules)
+async def handle_summary_replies(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
+    """Apply replies to summary requests; a timer announces what follows."""
+    for m in batch:
+        if isinstance(m.event, SummaryReceipt):
+            for s in await store.lock_by_number(conn, [m.event.cop_no], []):
+                await _apply_reply(conn, s, reply_of(m.event), m.at, deps.consolidation)
         else:
-            await _follow_result(conn, entry, at, rules)
+            await _apply_result(conn, m.event, m.at, deps.consolidation)
+    return Outcome()
 
 
-async def _follow_receipt(
-    conn: Connection, receipt: SummaryReceipt, at: datetime, rules: ConsolidationRules
-) -> None:
-    for s in await store.lock_by_number(conn, [receipt.cop_no], []):
-        await _answer(conn, s, reply_of(receipt), at, rules)
-
-
-async def refuse_messages(
+async def refuse_message(
     conn: Connection,
-    guids: Sequence[str],
-    status: str,
-    info: str,
+    guid: str,
+    reply: AuthorityReply,
     at: datetime,
     rules: ConsolidationRules,
     *,
-    on_the_way: bool = False,
+    in_transit: bool,
 ) -> bool:
-    """Refuse the requests of messages that failed the format check (CEB900). Return whether there
-    are any.
+    """Refuse the requests of a message that was refused whole (CEB900). Return whether there are
+    any.
     """
-    requests = await store.lock_in_message(conn, guids)
-    for s, seq in requests:
-        await _answer(
-            conn,
-            s,
-            domain.SummaryReply(
-                s.cop_no, seq, "returned", status, info, at, status, on_the_way=on_the_way
-            ),
+    summaries = await store.lock_in_message(conn, [guid])
+    for s, seq in summaries:
+        refusal = domain.SummaryReply(
+            s.cop_no,
+            seq,
+            "returned",
+            reply.status,
+            reply.info,
             at,
-            rules,
+            reply.status,
+            on_the_way=in_transit,
         )
-    return bool(requests)
+        await _apply_reply(conn, s, refusal, at, rules)
+    return bool(summaries)
 
 
 def reply_of(receipt: SummaryReceipt) -> domain.SummaryReply:
@@ -100,7 +96,7 @@ def reply_of(receipt: SummaryReceipt) -> domain.SummaryReply:
     )
 
 
-async def _answer(
+async def _apply_reply(
     conn: Connection,
     s: Summary,
     reply: domain.SummaryReply,
@@ -121,43 +117,44 @@ async def _answer(
         await _progress(conn, after, at)
 
 
-async def _follow_result(
+async def _apply_result(
     conn: Connection, result: SummaryResult, at: datetime, rules: ConsolidationRules
 ) -> None:
-    s = next(iter(await store.lock_by_number(conn, [], [result.sum_no])), None)
-    if s is None and result.lines:
-        s = await store.lock_of_list(conn, result.lines[0].invt_no)
-        if s is None:
-            raise Unprocessable(
-                "invalid_value",
-                f"CEB792: list {result.lines[0].invt_no} is in no summary request of ours",
-            )
-        if s.sum_no not in (None, result.sum_no):
-            raise Unprocessable(
-                "invalid_value",
-                f"CEB792: list {result.lines[0].invt_no} is in request {s.sum_no}, found "
-                f"{result.sum_no}",
-            )
-    there = await declaration_store.load_declarations(conn, [result.decl_seq_no], [])
-    before = there.get(result.decl_seq_no)
+    s = await _lock_summary(conn, result)
+    seq_no = result.decl_seq_no
+    before = (await declaration_store.load_declarations(conn, [seq_no], [])).get(seq_no)
     new = bool(result.lines) and (before is None or result.seq not in before.received_parts)
     after = domain.apply_result(before, result_of(result), len(result.lines) if new else 0)
     if after.sum_no != result.sum_no:
-        raise Unprocessable(
-            "invalid_value",
-            f"CEB792: declaration {result.decl_seq_no} is of request {after.sum_no}, found "
-            f"{result.sum_no}",
-        )
+        raise _invalid(f"declaration {seq_no} is of request {after.sum_no}, found {result.sum_no}")
     if after != before:
         await declaration_store.save_declaration(conn, after)
+    if s is None:
+        return
     if new:
-        assert s is not None
         await _add_lines(conn, s, result, rules)
-    if s is not None:
-        if s.sum_no is None:
-            s = replace(s, sum_no=result.sum_no)
-            await store.save(conn, s, at)
-        await _progress(conn, s, at)
+    if s.sum_no is None:
+        s = replace(s, sum_no=result.sum_no)
+        await store.save(conn, s, at)
+    await _progress(conn, s, at)
+
+
+async def _lock_summary(conn: Connection, result: SummaryResult) -> Summary | None:
+    """Return the request of a result, by its number or by the first list. Raises Unprocessable."""
+    s = next(iter(await store.lock_by_number(conn, [], [result.sum_no])), None)
+    if s is not None or not result.lines:
+        return s
+    invt_no = result.lines[0].invt_no
+    s = await store.lock_of_list(conn, invt_no)
+    if s is None:
+        raise _invalid(f"list {invt_no} is in no summary request of ours")
+    if s.sum_no not in (None, result.sum_no):
+        raise _invalid(f"list {invt_no} is in request {s.sum_no}, found {result.sum_no}")
+    return s
+
+
+def _invalid(text: str) -> Unprocessable:
+    return Unprocessable("invalid_value", f"CEB792: {text}")
 
 
 def result_of(result: SummaryResult) -> domain.DeclarationResult:
@@ -184,41 +181,38 @@ async def _add_lines(
     numbers = {line.invt_no for line in result.lines}
     strange = numbers - await list_store.filter_lists(conn, s.summary_id, numbers)
     if strange:
-        raise Unprocessable(
-            "invalid_value", f"CEB792: list {min(strange)} is not in request {s.cop_no}"
-        )
+        raise _invalid(f"list {min(strange)} is not in request {s.cop_no}")
     declared = await declaration_store.load_declared(conn, result.decl_seq_no)
-    asked_of = {*numbers, *(place.invt_no for _, place in declared)}
+    invt_nos = {*numbers, *(place.invt_no for _, place in declared)}
     lines = {
-        line.place: line for line in await list_store.list_lines(conn, asked_of, rules.traf_mode)
+        line.place: line for line in await list_store.list_lines(conn, invt_nos, rules.traf_mode)
     }
     elsewhere = await declaration_store.find_other_declarations(conn, numbers, result.decl_seq_no)
-    pairs = []
-    for each in result.lines:
-        place = grouping.LinePlace(each.invt_no, each.line_no)
-        line = lines.get(place)
-        if line is None or line.hs_code != each.hs_code:
-            raise Unprocessable(
-                "invalid_value",
-                f"CEB792: {each.invt_no} has no line {each.line_no} under {each.hs_code}",
-            )
-        if place in elsewhere:
-            raise Unprocessable(
-                "invalid_value",
-                f"CEB792: {each.invt_no} line {each.line_no} is in {elsewhere[place]} already",
-            )
-        pairs.append((each, line))
-    together = [(each.declared_line, line) for each, line in pairs]
+    pairs = [(each, _line_of(each, lines, elsewhere)) for each in result.lines]
     closed_at = await list_store.first_closed(conn, s.summary_id)
     by = rules.grouping_of(rules.month_of(closed_at or result.at))
     assert by is not None, "a request is made under terms that are known"
+    together = [(number, lines[place]) for number, place in declared]
+    together += [(each.declared_line, line) for each, line in pairs]
     try:
-        grouping.check([*((number, lines[place]) for number, place in declared), *together], by)
-    except grouping.IncompatibleLines as mixed:
-        raise Unprocessable(
-            "invalid_value", f"CEB792: declaration {result.decl_seq_no}: {mixed}"
-        ) from None
+        grouping.check(together, by)
+    except grouping.IncompatibleLines as error:
+        raise _invalid(f"declaration {result.decl_seq_no}: {error}") from None
     await declaration_store.add_lines(conn, result.decl_seq_no, pairs)
+
+
+def _line_of(
+    each: ResultLine,
+    lines: Mapping[grouping.LinePlace, grouping.ListLine],
+    elsewhere: Mapping[grouping.LinePlace, str],
+) -> grouping.ListLine:
+    place = grouping.LinePlace(each.invt_no, each.line_no)
+    line = lines.get(place)
+    if line is None or line.hs_code != each.hs_code:
+        raise _invalid(f"{each.invt_no} has no line {each.line_no} under {each.hs_code}")
+    if place in elsewhere:
+        raise _invalid(f"{each.invt_no} line {each.line_no} is in {elsewhere[place]} already")
+    return line
 
 
 async def _progress(conn: Connection, s: Summary, at: datetime) -> None:

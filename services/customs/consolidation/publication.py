@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import orjson
 
 from services.customs.consolidation import event_store
 from services.customs.consolidation.event_store import PendingEvent
+from services.customs.deps import Deps
 from shared.clock import BEIJING
 from shared.database import Connection
 from shared.events import customs as customs_events
 from shared.subscriptions import EmittedEvent, Outcome
 from shared.timer_items import Items, of_order
-
-if TYPE_CHECKING:
-    from services.customs.deps import Deps
-
 
 PUBLISH_EVERY_S: Final = 0.5
 

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from uuid import UUID, uuid4, uuid5
 
 import structlog
@@ -18,15 +18,13 @@ from services.customs.consolidation.domain import Summary
 from services.customs.consolidation.list_store import ListGroup
 from services.customs.consolidation.store import RequestDetails
 from services.customs.consolidation.terms import ConsolidationRules
+from services.customs.deps import Deps
+from services.customs.gateway import Authority
 from shared import topics
 from shared.database import Connection
 from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
 from shared.subscriptions import Outcome
 from shared.timer_items import Items, Subject, of_order
-
-if TYPE_CHECKING:
-    from services.customs.deps import Deps
-    from services.customs.gateway import Authority
 
 log = structlog.get_logger(__name__)
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from services.customs.consolidation import grouping, months
 from services.customs.consolidation.calendar import is_working_day
 from services.customs.policy import NoOffice, Policy
-
-if TYPE_CHECKING:
-    pass
-
 
 EVERY_S: Final = 60.0
 """A month has a fortnight to consolidate, so a minute is soon enough. An idle turn reads three

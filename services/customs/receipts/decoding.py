@@ -35,7 +35,7 @@ class ListReceipt:
 
     message_type: str
     cop_no: str | None
-    answer: AuthorityReply
+    reply: AuthorityReply
     message_guid: str | None = None
     """The message of ours that was refused whole (900: format check failed); no list is named then.
     """

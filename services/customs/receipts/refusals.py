@@ -37,70 +37,69 @@ async def read_refusals(conn: Connection, batch: Sequence[Message]) -> list[Requ
     n⌉ messages. It takes fewer where the refusal names the document, which is then tried alone
     first.
     """
-    entries = [m for m in batch if m.event.message_guid is not None]
-    if not entries:
+    refused = [m for m in batch if m.event.message_guid is not None]
+    if not refused:
         return []
-    inside = await receipts_store.requests_in(conn, {m.event.message_guid for m in entries})
+    requests_of = await receipts_store.requests_in(conn, {m.event.message_guid for m in refused})
     alone = {
-        each.order_id
-        for m in entries
-        for each in inside.get(m.event.message_guid, ())
-        if each.lists == 1 and m.event.answer.way in _OF_DOCUMENTS
+        requests[0].order_id
+        for m in refused
+        if (requests := requests_of.get(m.event.message_guid))
+        and requests[0].lists == 1
+        and m.event.reply.way in _OF_DOCUMENTS
     }
     replies: list[RequestReply] = []
-    for m in entries:
-        requests = inside.get(m.event.message_guid, [])
-        parts = await _divided(conn, m.event, requests, alone)
+    for m in refused:
+        requests = requests_of.get(m.event.message_guid, [])
+        parts = await _divide(conn, m.event, requests, alone)
         for each in requests:
-            answer = replace(m.event.answer, on=each.kind)
+            reply = replace(m.event.reply, on=each.kind)
             if each.order_id in parts:
                 part, pause_s = parts[each.order_id]
-                answer = replace(answer, way="again", part=part, pause_s=pause_s)
-            replies.append((m, each.order_id, answer))
+                reply = replace(reply, way="again", part=part, pause_s=pause_s)
+            replies.append((m, each.order_id, reply))
     return replies
 
 
-async def _divided(
+async def _divide(
     conn: Connection, entry: ListReceipt, requests: Sequence[LodgedRequest], alone: Collection[UUID]
 ) -> Mapping[UUID, tuple[UUID, float]]:
-    """Return the next part of each request and its delay; none where the message is not to be
-    divided.
+    """Return the next part of each request and its delay; none where the message is not divided.
 
     `alone`: orders whose documents are refused by themselves now.
     """
-    if not requests or requests[0].lists == 1 or entry.answer.way not in _OF_DOCUMENTS:
+    if not requests or requests[0].lists == 1 or entry.reply.way not in _OF_DOCUMENTS:
         return {}
-    ids = [each.order_id for each in requests]
-    first = requests[0]
+    first, ids = requests[0], [each.order_id for each in requests]
     misled = first.part is not None and not (first.tried_refused or first.tried in alone)
-    tried = None if misled else await _named(conn, entry, requests)
-    if tried is not None:
-        groups = [[tried], [order_id for order_id in ids if order_id != tried]]
-    else:
+    tried = None if misled else await _find_named(conn, entry, requests)
+    sizes: dict[UUID, int] = {}
+    next_parts: dict[UUID, tuple[UUID, float]] = {}
+    for number, group in enumerate(_groups(ids, tried)):
+        part = uuid5(NAMESPACE_URL, f"part:{first.message_guid}:{number}")
+        pause_s = 0.0 if tried is None or group == [tried] else REST_S
+        sizes[part] = len(group)
+        next_parts |= dict.fromkeys(group, (part, pause_s))
+    await receipts_store.add_parts(conn, first.message_guid, sizes, tried)
+    return next_parts
+
+
+def _groups(ids: Sequence[UUID], tried: UUID | None) -> list[Sequence[UUID]]:
+    """Return the named order and the rest, or both halves; an empty group is left out."""
+    if tried is None:
         middle = (len(ids) + 1) // 2
-        groups = [ids[:middle], ids[middle:]]
-    guid = requests[0].message_guid
-    parts = {
-        uuid5(NAMESPACE_URL, f"part:{guid}:{number}"): group
-        for number, group in enumerate(groups)
-        if group
-    }
-    await receipts_store.add_parts(
-        conn, guid, {part: len(group) for part, group in parts.items()}, tried
-    )
-    after = {
-        part: 0.0 if tried is None or group == [tried] else REST_S for part, group in parts.items()
-    }
-    return {order_id: (part, after[part]) for part, group in parts.items() for order_id in group}
+        groups: list[Sequence[UUID]] = [ids[:middle], ids[middle:]]
+    else:
+        groups = [[tried], [order_id for order_id in ids if order_id != tried]]
+    return [group for group in groups if group]
 
 
-async def _named(
+async def _find_named(
     conn: Connection, entry: ListReceipt, requests: Sequence[LodgedRequest]
 ) -> UUID | None:
-    """Return the order that the text names, by a number of ours or of customs, or by its place in
-    the message.
+    """Return the order that the text names, by a number of ours or of customs, or by its place.
 
-    A name that proved wrong once is not followed again and the rest is halved, so random names cost
+    A name that proved wrong once is not followed again. The rest is halved, so random names cost
     nothing.
     """
     text = unicodedata.normalize("NFKC", entry.text)
@@ -112,13 +111,18 @@ async def _named(
     ]
     if not matches:
         numbers = await receipts_store.order_nos(conn, [each.order_id for each in requests])
-        matches = [
-            order_id for order_id, number in sorted(numbers.items()) if _stands_in(number, text)
-        ]
-    if not matches and (place := _PLACE.search(text)) and requests[0].lists == len(requests):
-        at = int(place[1]) - 1
-        matches = [requests[at].order_id] if 0 <= at < len(requests) else []
+        matches = [order_id for order_id, no in sorted(numbers.items()) if _stands_in(no, text)]
+    if not matches:
+        matches = _at_place(text, requests)
     return matches[0] if len(matches) == 1 else None
+
+
+def _at_place(text: str, requests: Sequence[LodgedRequest]) -> list[UUID]:
+    place = _PLACE.search(text)
+    if place is None or requests[0].lists != len(requests):
+        return []
+    at = int(place[1]) - 1
+    return [requests[at].order_id] if 0 <= at < len(requests) else []
 
 
 def _stands_in(number: str, text: str) -> bool:

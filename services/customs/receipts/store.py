@@ -68,9 +68,11 @@ async def add_parts(
     )
 
 
-async def add_receipts(
-    conn: Connection, rows: Sequence[tuple[UUID, str, AuthorityReply, bool, datetime]]
-) -> None:
+ReceiptRow = tuple[UUID, str, AuthorityReply, bool, datetime]
+"""Order, message type, reply, whether it changed anything, and the authority's time."""
+
+
+async def add_receipts(conn: Connection, rows: Sequence[ReceiptRow]) -> None:
     await conn.copy_records_to_table(
         "receipt",
         columns=("order_id", "message_type", "status", "code", "info", "followed", "at", "invt_no"),

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from services.customs.ceb.bills import TaxBill
 from services.customs.tax_bills import store as tax_bills_store
 from shared.database import Connection
+from shared.envelope import Message
 from shared.errors import Unprocessable
+from shared.subscriptions import Outcome
 
 
-async def handle_bills(conn: Connection, bills: Sequence[tuple[TaxBill, datetime]]) -> None:
+async def handle_bills(conn: Connection, batch: Sequence[Message], _deps: Any) -> Outcome:
     """Store bills, several on one number in their order; a repeated bill changes nothing.
 
     Raises Unprocessable for a bill of an export's list or of an unknown list.
     """
-    await _require_imports(conn, [bill for bill, _ in bills])
-    left = list(bills)
+    await _require_imports(conn, [m.event for m in batch])
+    left = list(batch)
     while left:
-        # One statement may touch a row once, so a second word on the same number waits for the
-        # next.
-        rest: list[tuple[TaxBill, datetime]] = []
-        now: dict[tuple[str, str], tuple[TaxBill, datetime]] = {}
-        for bill, at in left:
-            number = (bill.invt_no, bill.tax_no)
-            if number in now:
-                rest.append((bill, at))
+        # One statement may touch a row once: a second entry on the same number waits for the next.
+        rest: list[Message] = []
+        first: dict[tuple[str, str], tuple[TaxBill, datetime]] = {}
+        for m in left:
+            number = (m.event.invt_no, m.event.tax_no)
+            if number in first:
+                rest.append(m)
             else:
-                now[number] = (bill, at)
-        await tax_bills_store.save_bills(conn, list(now.values()))
+                first[number] = (m.event, m.at)
+        await tax_bills_store.save_bills(conn, list(first.values()))
         left = rest
+    return Outcome()
 
 
 async def _require_imports(conn: Connection, bills: Sequence[TaxBill]) -> None:
