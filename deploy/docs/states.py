@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from services.customs.consolidation import domain as consolidation
+from services.customs.consolidation import summary_declaration
 from services.customs.domain import declaration
 from services.orders.domain import decisions as orders
 from services.orders.domain import external_states
@@ -142,11 +143,11 @@ MACHINES: Final = (
     ),
     Machine(
         "A consolidated declaration",
-        "services/customs/consolidation/domain.py",
+        "services/customs/consolidation/summary_declaration.py",
         "`DECLARATION`, applied by `apply_result`: what customs makes of a request (CEB792), "
         "told once and again whenever it changes. What a "
         "decState means is data (`services/customs/ceb/codes.toml`).",
-        consolidation.DECLARATION,
+        summary_declaration.DECLARATION,
         ("generated",),
         ("closed",),
     ),

@@ -13,10 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from services.customs.ceb import codes
 from services.customs.ceb.documents import (
     CancelRequest,
-    DraftLine,
     Enterprise,
     ListDraft,
-    ReturnLine,
     ReturnRequest,
 )
 from services.customs.ceb.elements import address_line
@@ -24,17 +22,16 @@ from services.customs.domain.declaration import Declaration, RequestKind
 from services.customs.domain.lodgement import correction_of
 from services.customs.domain.numbers import cop_no_of
 from services.customs.domain.returns import quantities, quantities_back
+from services.customs.draft_lines import draft_line, draft_return_line
 from services.customs.particulars import NotLodgeable, open_particulars
 from services.customs.policy import NoOffice, Office, Policy
-from services.customs.statutory_units import in_unit
 from shared.clock import BEIJING, beijing_date
 from shared.events.logistics import WaybillIssued
-from shared.events.orders import Line, OrderPlaced
+from shared.events.orders import OrderPlaced
 from shared.events.persons import ConsigneeParticulars, Particulars
 
 Draft = ListDraft | CancelRequest | ReturnRequest
 BILL_NO_MAX: Final = 37  # CEB621 [X22]
-_SMALLEST: Final = Decimal("0.00001")
 
 
 def draft_document(
@@ -93,18 +90,14 @@ def _list(
         app_type=correction_of(d),
         app_time=at.astimezone(BEIJING),
         order_no=order.order_no,
-        platform=Enterprise(order.platform.code, order.platform.name),
-        merchant=Enterprise(order.merchant.code, order.merchant.name),
-        logistics=Enterprise(waybill.logistics_code, waybill.logistics_name),
-        logistics_no=waybill.logistics_no,
-        agent=policy.declarant.company,
+        **_parties(policy, order, waybill),
         trade_mode=order.mode,
         country="CN" if bonded and importing else _far_end(order),
         freight=order.freight,
         insurance=order.insurance,
         gross_weight_kg=waybill.gross_weight_kg,
         net_weight_kg=sum((line.net_weight_kg for line in order.lines), Decimal(0)),
-        lines=tuple(_line(policy, line, order, bonded=bonded) for line in order.lines),
+        lines=tuple(draft_line(policy, line, order, bonded=bonded) for line in order.lines),
         pre_no=d.pre_no,
         invt_no=d.invt_no,
         bill_no=_bill_no(order, waybill),
@@ -112,6 +105,16 @@ def _list(
         **(_bonded_fields(policy) if bonded else {}),
         **one_way,
     )
+
+
+def _parties(policy: Policy, order: OrderPlaced, waybill: WaybillIssued) -> dict[str, Any]:
+    return {
+        "platform": Enterprise(order.platform.code, order.platform.name),
+        "merchant": Enterprise(order.merchant.code, order.merchant.name),
+        "logistics": Enterprise(waybill.logistics_code, waybill.logistics_name),
+        "logistics_no": waybill.logistics_no,
+        "agent": policy.declarant.company,
+    }
 
 
 def _office_fields(office: Office) -> dict[str, Any]:
@@ -156,29 +159,6 @@ def _export_fields(
     }
 
 
-def _line(policy: Policy, line: Line, order: OrderPlaced, *, bonded: bool) -> DraftLine:
-    unit, second = policy.statutory_units(line.hs_code)
-    second_quantity = in_unit(line, second) if second else None
-    return DraftLine(
-        line_no=line.line_no,
-        sku=line.sku,
-        name=line.name,
-        model=_model(line),
-        hs_code=line.hs_code,
-        origin=line.origin if order.direction == "import" else order.consignee.country,
-        quantity=line.quantity,
-        unit=line.unit,
-        statutory_quantity=_statutory(line, unit),
-        statutory_unit=unit,
-        second_quantity=second_quantity,
-        second_unit=None if second_quantity is None else second,
-        unit_price=line.unit_price,
-        total=line.total,
-        gtin=line.gtin,
-        record_no=line.sku if bonded else None,
-    )
-
-
 def _cancellation(
     policy: Policy, d: Declaration, office: Office, buyer: Particulars, guid: str, at: datetime
 ) -> CancelRequest:
@@ -192,14 +172,10 @@ def _cancellation(
         app_time=at.astimezone(BEIJING),
         customs_code=office.customs_code,
         invt_no=d.invt_no,
-        agent=policy.declarant.company,
-        merchant=Enterprise(order.merchant.code, order.merchant.name),
         reason="order cancelled",
         pre_no=d.pre_no,
         order_no=order.order_no,
-        platform=Enterprise(order.platform.code, order.platform.name),
-        logistics=Enterprise(waybill.logistics_code, waybill.logistics_name),
-        logistics_no=waybill.logistics_no,
+        **_parties(policy, order, waybill),
         buyer_id_type=buyer.id_type,
         buyer_id_number=buyer.id_number,
         buyer_name=buyer.name,
@@ -223,14 +199,10 @@ def _return(
         app_time=at.astimezone(BEIJING),
         customs_code=office.customs_code,
         invt_no=d.invt_no,
-        platform=Enterprise(order.platform.code, order.platform.name),
-        merchant=Enterprise(order.merchant.code, order.merchant.name),
-        logistics=Enterprise(waybill.logistics_code, waybill.logistics_name),
-        logistics_no=waybill.logistics_no,
-        agent=policy.declarant.company,
+        **_parties(policy, order, waybill),
         reason="returned by the buyer",
         lines=tuple(
-            _return_line(policy, line, wanted[line.line_no])
+            draft_return_line(policy, line, wanted[line.line_no])
             for line in order.lines
             if line.line_no in wanted
         ),
@@ -250,60 +222,6 @@ def _return(
         port_code=office.port_code,
         country=order.consignee.country if exporting else None,
     )
-
-
-def _return_line(policy: Policy, line: Line, quantity: Decimal) -> ReturnLine:
-    unit, second = policy.statutory_units(line.hs_code)
-    weight = (
-        line.net_weight_kg
-        if quantity == line.quantity
-        else _part(line.net_weight_kg, quantity, line.quantity)
-    )
-    line = line.model_copy(update={"quantity": quantity, "net_weight_kg": weight})
-    second_quantity = in_unit(line, second) if second else None
-    return ReturnLine(
-        line_no=line.line_no,
-        hs_code=line.hs_code,
-        name=line.name,
-        quantity=line.quantity,
-        unit=line.unit,
-        model=_model(line),
-        statutory_quantity=_statutory(line, unit),
-        statutory_unit=unit,
-        second_quantity=second_quantity,
-        second_unit=None if second_quantity is None else second,
-    )
-
-
-def _model(line: Line) -> str:
-    """Return gmodel: brand and content where known, else the name of the goods, which the
-    specification allows [202205]. An unknown brand is not "none": branded goods would be declared
-    as unbranded.
-    """
-    parts = [line.brand] if line.brand is not None else []
-    if line.net_content is not None:
-        parts.append(f"{line.net_content.value.normalize():f}{line.net_content.unit}")
-    return "|".join(parts) or line.name
-
-
-def _statutory(line: Line, unit: str) -> Decimal:
-    """Return the quantity in the first statutory unit, which a list must have. Raises NotLodgeable
-    where it is unknown.
-    """
-    quantity = in_unit(line, unit)
-    if quantity is None:
-        raise NotLodgeable(
-            f"{line.quantity:f} {line.unit} of tariff line {line.hs_code}",
-            field=f"lines[{line.line_no}].unit",
-            rule="statutory_quantity_is_known",
-            expected=f"a quantity in {unit}, or goods whose net content tells it",
-        )
-    return quantity
-
-
-def _part(weight_kg: Decimal, quantity: Decimal, of: Decimal) -> Decimal:
-    """Return the weight of part of a line, with the five decimals of a message and never 0."""
-    return max((weight_kg * quantity / of).quantize(_SMALLEST), _SMALLEST)
 
 
 def _bill_no(order: OrderPlaced, waybill: WaybillIssued) -> str | None:

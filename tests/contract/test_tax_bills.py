@@ -21,7 +21,7 @@ from sandbox.storage import drop_outbox, pending_outbox
 from services.customs.ceb.bills import TaxBill
 from services.customs.ceb.parse import parse_entries
 from services.customs.ceb.validate import validate
-from services.customs.drafts import _model
+from services.customs.draft_lines import _model
 from services.tax.domain.assessment import Assessable, AssessableLine, Assessment, assess
 from services.tax.rulebook.files import load
 from shared.events.orders import Line, NetContent

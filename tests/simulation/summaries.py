@@ -11,15 +11,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from services.customs.consolidation import domain as consolidation
-from services.customs.consolidation.domain import (
-    DeclarationResult,
-    Summary,
-    SummaryReply,
-    SummaryState,
-)
+from services.customs.consolidation import summary_declaration
+from services.customs.consolidation.domain import Summary, SummaryReply, SummaryState
 from services.customs.consolidation.event_store import PendingEvent
 from services.customs.consolidation.handlers import EVENT_KINDS
 from services.customs.consolidation.publication import cause_of, event_of
+from services.customs.consolidation.summary_declaration import DeclarationResult
 from services.customs.domain.declaration import OVER, Declaration
 from services.customs.domain.declaration import DeclarationState as Listed
 from shared import topics
@@ -58,7 +55,7 @@ class Months:
     requests: dict[str, Summary] = field(default_factory=dict)
     lists: dict[str, dict[str, UUID]] = field(default_factory=dict)
     """Of each request: its lists, each with its order."""
-    declarations: dict[str, consolidation.SummaryDeclaration] = field(default_factory=dict)
+    declarations: dict[str, summary_declaration.SummaryDeclaration] = field(default_factory=dict)
     lines: dict[str, set[UUID]] = field(default_factory=dict)
     words: list[tuple[UUID, str, str, str | None]] = field(default_factory=list)
     """What is to be said: the order, the kind, the request and the declaration."""
@@ -114,7 +111,7 @@ class Months:
             )
         before = self.declarations.get(told.decl_seq_no)
         new = bool(invt_nos) and (before is None or told.seq not in before.received_parts)
-        self.declarations[told.decl_seq_no] = consolidation.apply_result(
+        self.declarations[told.decl_seq_no] = summary_declaration.apply_result(
             before, told, len(invt_nos) if new else 0
         )
         if s is not None:
@@ -130,7 +127,7 @@ class Months:
         made = []
         for number, d in self.declarations.items():
             if d.sum_no == s.sum_no:
-                self.declarations[number], stages = consolidation.take_unpublished_stages(d)
+                self.declarations[number], stages = summary_declaration.take_unpublished_stages(d)
                 self.words += [
                     (order_id, EVENT_KINDS[stage], s.cop_no, number)
                     for stage in stages

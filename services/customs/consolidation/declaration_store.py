@@ -6,11 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from services.customs.ceb.summaries import ResultLine
-from services.customs.consolidation.domain import (
-    DeclarationStage,
-    SummaryDeclaration,
-)
 from services.customs.consolidation.grouping import LinePlace, ListLine
+from services.customs.consolidation.summary_declaration import DeclarationStage, SummaryDeclaration
 from shared.database import Connection
 
 

@@ -4,13 +4,14 @@ it (CEB792). Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal
 from uuid import UUID
 
+from services.customs.consolidation.summary_declaration import DeclarationStage, SummaryDeclaration
 from shared.transitions import Transitions
 from shared.values import replace
 
@@ -73,56 +74,6 @@ SUMMARY: Final = Transitions[SummaryState](
         },
         (SummaryState.DECLARED, Closed): SummaryState.CLOSED,
         (SummaryState.REFUSED, ListsFreed): SummaryState.SUPERSEDED,
-    }
-)
-
-
-class DeclarationStage(StrEnum):
-    GENERATED = "generated"
-    DECLARED = "declared"
-    RETURNED = "returned"
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True)
-class NumberGiven:
-    """The declaration has an entryId."""
-
-
-@dataclass(frozen=True, slots=True)
-class SentBack:
-    """Customs returned the declaration to the broker, who must correct it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The decState says that the declaration is closed."""
-
-
-DECLARATION: Final = Transitions[DeclarationStage](
-    {
-        **{
-            (s, NumberGiven): DeclarationStage.DECLARED
-            for s in (
-                DeclarationStage.GENERATED,
-                DeclarationStage.RETURNED,
-                DeclarationStage.DECLARED,
-            )
-        },
-        **{
-            (s, SentBack): DeclarationStage.RETURNED
-            for s in (
-                DeclarationStage.GENERATED,
-                DeclarationStage.DECLARED,
-                DeclarationStage.RETURNED,
-            )
-        },
-        (DeclarationStage.DECLARED, Finished): DeclarationStage.CLOSED,
-        # A lesser word after the last changes nothing.
-        **{
-            (DeclarationStage.CLOSED, event): DeclarationStage.CLOSED
-            for event in (NumberGiven, SentBack, Finished)
-        },
     }
 )
 
@@ -208,125 +159,37 @@ def apply_reply(
     aside = frozenset(reply.named) & frozenset(of_it)
     if aside:
         return replace(s, again_at=reply.at), aside
+    return replace(s, again_at=_free_again_at(s, reply, policy)), frozenset()
+
+
+def _free_again_at(s: Summary, reply: SummaryReply, policy: SummaryPolicy) -> datetime | None:
     if reply.on_the_way:
         pause_s = min(policy.wait_s * 2 ** min(s.attempt - 1, 20), policy.wait_max_s)
-        return replace(s, again_at=reply.at + timedelta(seconds=pause_s)), frozenset()
+        return reply.at + timedelta(seconds=pause_s)
     if (reply.code or reply.status) in policy.ask_again and s.attempt < policy.attempts_max:
-        s = replace(s, again_at=reply.at + timedelta(seconds=policy.wait_s))
-    return s, frozenset()
+        return reply.at + timedelta(seconds=policy.wait_s)
+    return s.again_at
 
 
 def free(s: Summary) -> Summary:
     return _step(s, ListsFreed())
 
 
-@dataclass(frozen=True, slots=True)
-class DeclarationResult:
-    """One entry of a CEB792: the state of a declaration that customs made, in message `seq` of
-    `count`.
-    """
-
-    sum_no: str
-    decl_seq_no: str
-    meaning: Literal["waiting", "declared", "returned", "finished", "unknown"]
-    dec_state: str
-    at: datetime
-    entry_id: str | None = None
-    tmp_no: str | None = None
-    pre_no: str | None = None
-    count: int = 1
-    seq: int = 1
-
-
-@dataclass(frozen=True)
-class SummaryDeclaration:
-    """A declaration that customs made of a request's lists. `told` are the messages with lines
-    received, of `count`.
-
-    `said`: the last stage announced.
-    """
-
-    decl_seq_no: str
-    sum_no: str
-    count: int = 1
-    received_parts: frozenset[int] = frozenset()
-    lines: int = 0
-    stage: DeclarationStage = DeclarationStage.GENERATED
-    published_stage: DeclarationStage = DeclarationStage.GENERATED
-    dec_state: str = ""
-    entry_id: str | None = None
-    tmp_no: str | None = None
-    pre_no: str | None = None
-
-    @property
-    def complete(self) -> bool:
-        # Not by a set of all numbers: the count is the sender's word.
-        return all(seq in self.received_parts for seq in range(1, self.count + 1))
-
-
-def apply_result(
-    existing: SummaryDeclaration | None, result: DeclarationResult, lines: int
-) -> SummaryDeclaration:
-    """Apply one result with so many lines. A closed declaration stays closed, and a number stays
-    until another replaces it.
-    """
-    d = existing or SummaryDeclaration(result.decl_seq_no, result.sum_no)
-    if lines and result.seq not in d.received_parts:
-        d = replace(
-            d,
-            received_parts=d.received_parts | {result.seq},
-            lines=d.lines + lines,
-            count=result.count,
-        )
-    if d.stage is DeclarationStage.CLOSED:
-        return d
-    d = replace(
-        d,
-        dec_state=result.dec_state,
-        tmp_no=result.tmp_no or d.tmp_no,
-        pre_no=result.pre_no or d.pre_no,
-        entry_id=result.entry_id or d.entry_id,
-    )
-    if result.meaning == "returned":
-        return replace(d, stage=DECLARATION.next(d.stage, SentBack()))
-    if d.entry_id is not None:
-        d = replace(d, stage=DECLARATION.next(d.stage, NumberGiven()))
-        if result.meaning == "finished":
-            d = replace(d, stage=DECLARATION.next(d.stage, Finished()))
-    return d
-
-
-def take_unpublished_stages(
-    d: SummaryDeclaration,
-) -> tuple[SummaryDeclaration, tuple[DeclarationStage, ...]]:
-    """Return the stages not announced yet: numbered, once all lines arrived; closed."""
-    if (
-        not d.complete
-        or d.stage not in (DeclarationStage.DECLARED, DeclarationStage.CLOSED)
-        or d.published_stage is d.stage
-        or d.published_stage is DeclarationStage.CLOSED
-    ):
-        return d, ()
-    stages = (
-        (DeclarationStage.DECLARED, DeclarationStage.CLOSED)
-        if d.published_stage is DeclarationStage.GENERATED and d.stage is DeclarationStage.CLOSED
-        else (d.stage,)
-    )
-    return replace(d, published_stage=d.stage), stages
-
-
 def apply_declarations(s: Summary, declarations: Iterable[SummaryDeclaration]) -> Summary:
     made = list(declarations)
-    covered = bool(made) and all(d.complete for d in made) and sum(d.lines for d in made) == s.lines
-    if not covered:
+    if not _is_covered(s, made):
         return s
-    if s.state in (SummaryState.REQUESTED, SummaryState.ACCEPTED, SummaryState.REFUSED) and all(
-        d.entry_id is not None for d in made
-    ):
+    undeclared = (SummaryState.REQUESTED, SummaryState.ACCEPTED, SummaryState.REFUSED)
+    if s.state in undeclared and all(d.entry_id is not None for d in made):
         s = replace(_step(s, Declared()), again_at=None)
     if s.state is SummaryState.DECLARED and all(d.stage is DeclarationStage.CLOSED for d in made):
         s = _step(s, Closed())
     return s
+
+
+def _is_covered(s: Summary, made: Sequence[SummaryDeclaration]) -> bool:
+    """Return whether complete declarations have every line of the request's lists."""
+    return bool(made) and all(d.complete for d in made) and sum(d.lines for d in made) == s.lines
 
 
 def _step(s: Summary, event: object) -> Summary:

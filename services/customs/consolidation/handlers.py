@@ -15,8 +15,10 @@ from services.customs.consolidation import (
     grouping,
     list_store,
     store,
+    summary_declaration,
 )
-from services.customs.consolidation.domain import DeclarationStage, Summary, SummaryDeclaration
+from services.customs.consolidation.domain import Summary
+from services.customs.consolidation.summary_declaration import DeclarationStage, SummaryDeclaration
 from services.customs.consolidation.terms import ConsolidationRules
 from services.customs.deps import Deps
 from services.customs.domain.declaration import AuthorityReply
@@ -124,7 +126,9 @@ async def _apply_result(
     seq_no = result.decl_seq_no
     before = (await declaration_store.load_declarations(conn, [seq_no], [])).get(seq_no)
     new = bool(result.lines) and (before is None or result.seq not in before.received_parts)
-    after = domain.apply_result(before, result_of(result), len(result.lines) if new else 0)
+    after = summary_declaration.apply_result(
+        before, result_of(result), len(result.lines) if new else 0
+    )
     if after.sum_no != result.sum_no:
         raise _invalid(f"declaration {seq_no} is of request {after.sum_no}, found {result.sum_no}")
     if after != before:
@@ -157,8 +161,8 @@ def _invalid(text: str) -> Unprocessable:
     return Unprocessable("invalid_value", f"CEB792: {text}")
 
 
-def result_of(result: SummaryResult) -> domain.DeclarationResult:
-    return domain.DeclarationResult(
+def result_of(result: SummaryResult) -> summary_declaration.DeclarationResult:
+    return summary_declaration.DeclarationResult(
         result.sum_no,
         result.decl_seq_no,
         codes.dec_state(result.status),
@@ -219,7 +223,7 @@ async def _progress(conn: Connection, s: Summary, at: datetime) -> None:
     assert s.sum_no is not None
     made: list[SummaryDeclaration] = []
     for d in (await declaration_store.load_declarations(conn, [], [s.sum_no])).values():
-        after, stages = domain.take_unpublished_stages(d)
+        after, stages = summary_declaration.take_unpublished_stages(d)
         for stage in stages:
             await event_store.queue_events_of_declaration(
                 conn, EVENT_KINDS[stage], s.summary_id, d.decl_seq_no

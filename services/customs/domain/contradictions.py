@@ -12,7 +12,7 @@ from services.customs.domain.declaration import (
     DeclarationPolicy,
     DeclarationState,
 )
-from services.customs.domain.replies import concerns_earlier_list, gives_another_number
+from services.customs.domain.list_numbers import concerns_earlier_list, gives_another_number
 from services.customs.domain.retries import remedy_of
 
 ContradictionKind = Literal[
@@ -57,33 +57,37 @@ def find_contradiction(
     """
     if reply.on == "declare" and concerns_earlier_list(d, reply):
         return None
-    return _of_the_goods(d, reply, policy) or (
-        "two_numbers" if gives_another_number(d, reply) else None
-    )
+    of_goods = {"cancel": _of_cancellation, "declare": _of_list}.get(reply.on)
+    kind = of_goods(d, reply, policy) if of_goods is not None else None
+    return kind or ("two_numbers" if gives_another_number(d, reply) else None)
 
 
-def _of_the_goods(
+def _of_cancellation(
+    d: Declaration, reply: AuthorityReply, _policy: DeclarationPolicy
+) -> ContradictionKind | None:
+    if reply.meaning != "granted":
+        return None
+    if d.release_waits:
+        return "released_after_refusal"
+    return "refused_after_release" if _went_out(d) else None
+
+
+def _of_list(
     d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy
 ) -> ContradictionKind | None:
-    if reply.on == "cancel" and reply.meaning == "granted":
-        if d.release_waits:
-            return "released_after_refusal"
-        return (
-            "refused_after_release"
-            if d.released and d.state is not DeclarationState.RETURNED
-            else None
-        )
-    if reply.on != "declare":
-        return None
     if reply.meaning in _LETS_GO:
         return "released_after_refusal" if d.state in UNDONE else None
     if reply.meaning in _STOPS or (reply.meaning == "returned" and not reply.technical):
-        goes_out = d.release_waits or (d.released and d.state is not DeclarationState.RETURNED)
-        return "refused_after_release" if goes_out else None
-    unnumbered = (
-        d.state in (DeclarationState.LODGED, DeclarationState.WITHDRAWING)
-        and d.invt_no is None
-        and reply.invt_no is None
-    )
-    there = reply.meaning == "returned" and reply.technical and remedy_of(reply, policy) == "there"
-    return "declared_unnumbered" if unnumbered and there else None
+        return "refused_after_release" if d.release_waits or _went_out(d) else None
+    if reply.meaning == "returned" and _is_unnumbered(d, reply):
+        return "declared_unnumbered" if remedy_of(reply, policy) == "there" else None
+    return None
+
+
+def _went_out(d: Declaration) -> bool:
+    return d.released and d.state is not DeclarationState.RETURNED
+
+
+def _is_unnumbered(d: Declaration, reply: AuthorityReply) -> bool:
+    lodged = d.state in (DeclarationState.LODGED, DeclarationState.WITHDRAWING)
+    return lodged and d.invt_no is None and reply.invt_no is None

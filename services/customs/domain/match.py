@@ -77,20 +77,11 @@ def match(
     """Compare the documents that are there. A payment or waybill of another order counts as absent
     (rules 1 to 3).
     """
-    key = order or list_
-    if (
-        key is not None
-        and payment is not None
-        and (payment.platform_code, payment.order_no) != (key.platform_code, key.order_no)
-    ):
+    if not _same_order(payment, order or list_):
         payment = None
-    if waybill is not None and not _is_of(waybill, key, list_):
+    if waybill is not None and not _is_of(waybill, order or list_, list_):
         waybill = None
-    if (
-        order is not None
-        and list_ is not None
-        and (order.platform_code, order.order_no) != (list_.platform_code, list_.order_no)
-    ):
+    if not _same_order(order, list_):
         order, payment = None, None
     trio: tuple[tuple[Document, object], ...] = (
         ("order", order),
@@ -100,6 +91,13 @@ def match(
     missing = tuple(name for name, document in trio if document is None)
     mismatches = tuple(_compare(order, payment, waybill, list_))
     return Verdict(not missing and not mismatches, missing, mismatches)
+
+
+def _same_order(one: OrderDoc | PaymentDoc | None, other: OrderDoc | ListDoc | None) -> bool:
+    """Return whether two documents name one order; an absent document contradicts nothing."""
+    if one is None or other is None:
+        return True
+    return (one.platform_code, one.order_no) == (other.platform_code, other.order_no)
 
 
 def _is_of(waybill: WaybillDoc, key: OrderDoc | ListDoc | None, list_: ListDoc | None) -> bool:
@@ -134,100 +132,57 @@ def _order_alone(order: OrderDoc) -> Iterator[Mismatch]:
     """Rules 4 and 12: the amount paid is goods, freight and tax less discount, and a total is price
     times quantity [202205 CEB311].
     """
-    parts = (order.goods_value, order.freight, order.insurance, order.tax_withheld, order.discount)
-    foreign = next((part for part in parts if part.currency != order.amount_paid.currency), None)
-    if foreign is not None:
-        yield _differs(
-            ORDER_RULE, "currency", "order", order.amount_paid.currency, "order", foreign.currency
-        )
-    else:
-        composed = (
-            order.goods_value
-            + order.freight
-            + order.insurance
-            + order.tax_withheld
-            - order.discount
-        )
-        if composed != order.amount_paid:
-            yield _differs(
-                ORDER_RULE,
-                "amount_composition",
-                "order",
-                str(order.amount_paid),
-                "order",
-                str(composed),
-            )
+    yield from _composition(order)
     for line in order.lines:
-        if line.unit_price * line.quantity != line.total:
-            yield _differs(
-                ORDER_RULE,
-                f"lines[{line.line_no}].total",
-                "order",
-                _plain(line.total),
-                "order",
-                _plain(line.unit_price * line.quantity),
-            )
+        total = line.unit_price * line.quantity
+        if total != line.total:
+            field = f"lines[{line.line_no}].total"
+            yield _differs(ORDER_RULE, field, _plain(line.total), "order", _plain(total))
     total = sum((line.total for line in order.lines), Decimal(0))
     if order.lines and total != order.goods_value.major:
-        yield _differs(
-            ORDER_RULE, "goods_value", "order", str(order.goods_value), "order", _plain(total)
-        )
+        yield _differs(ORDER_RULE, "goods_value", str(order.goods_value), "order", _plain(total))
+
+
+def _composition(order: OrderDoc) -> Iterator[Mismatch]:
+    paid = order.amount_paid
+    parts = (order.goods_value, order.freight, order.insurance, order.tax_withheld, order.discount)
+    foreign = next((part for part in parts if part.currency != paid.currency), None)
+    if foreign is not None:
+        yield _differs(ORDER_RULE, "currency", paid.currency, "order", foreign.currency)
+        return
+    composed = (
+        order.goods_value + order.freight + order.insurance + order.tax_withheld - order.discount
+    )
+    if composed != paid:
+        yield _differs(ORDER_RULE, "amount_composition", str(paid), "order", str(composed))
 
 
 def _order_and_payment(order: OrderDoc, payment: PaymentDoc) -> Iterator[Mismatch]:
     """Rules 5, 6 and 8."""
-    if order.amount_paid.currency != payment.amount_paid.currency:
+    paid, captured = order.amount_paid, payment.amount_paid
+    if paid.currency != captured.currency:
+        yield _differs(AMOUNT, "currency", paid.currency, "payment", captured.currency)
+    elif paid != captured:
+        yield _differs(AMOUNT, "amount_paid", str(paid), "payment", str(captured))
+    enterprise = order.payment_enterprise, payment.payment_enterprise
+    if all(enterprise) and enterprise[0] != enterprise[1]:
+        field = "payment.enterprise_code"
         yield _differs(
-            AMOUNT,
-            "currency",
-            "order",
-            order.amount_paid.currency,
-            "payment",
-            payment.amount_paid.currency,
+            PAYMENT_ENTERPRISE, field, enterprise[0] or "", "payment", enterprise[1] or ""
         )
-    elif order.amount_paid != payment.amount_paid:
-        yield _differs(
-            AMOUNT,
-            "amount_paid",
-            "order",
-            str(order.amount_paid),
-            "payment",
-            str(payment.amount_paid),
-        )
-    if (
-        order.payment_enterprise
-        and payment.payment_enterprise
-        and order.payment_enterprise != payment.payment_enterprise
-    ):
-        yield _differs(
-            PAYMENT_ENTERPRISE,
-            "payment.enterprise_code",
-            "order",
-            order.payment_enterprise,
-            "payment",
-            payment.payment_enterprise,
-        )
-    # Only imports, and only where nobody vouches for the buyer's identity [GACC 2016 No. 26 art.
-    # 6].
+    # Imports only, and only where the buyer's identity is not authenticated [GACC 2016 No. 26
+    # art. 6].
     if order.direction == "import" and not order.buyer_authenticated:
-        if payment.payer_id is not None and payment.payer_id != order.buyer_id:
-            yield _differs(
-                BUYER_IS_NOT_PAYER,
-                "buyer.id_number",
-                "order",
-                order.buyer_id,
-                "payment",
-                payment.payer_id,
-            )
-        if payment.payer_name is not None and payment.payer_name != order.buyer_name:
-            yield _differs(
-                BUYER_IS_NOT_PAYER,
-                "buyer.name",
-                "order",
-                order.buyer_name,
-                "payment",
-                payment.payer_name,
-            )
+        yield from _buyer_and_payer(order, payment)
+
+
+def _buyer_and_payer(order: OrderDoc, payment: PaymentDoc) -> Iterator[Mismatch]:
+    for field, buyer, payer in (
+        ("buyer.id_number", order.buyer_id, payment.payer_id),
+        ("buyer.name", order.buyer_name, payment.payer_name),
+    ):
+        if payer is not None and payer != buyer:
+            yield _differs(BUYER_IS_NOT_PAYER, field, buyer, "payment", payer)
 
 
 def _order_and_waybill(order: OrderDoc, waybill: WaybillDoc) -> Iterator[Mismatch]:
@@ -240,13 +195,13 @@ def _order_and_waybill(order: OrderDoc, waybill: WaybillDoc) -> Iterator[Mismatc
         ("consignee.address", order.consignee_address, waybill.consignee_address),
     ):
         if left != right:
-            yield _differs(WAYBILL_RULE, field, "order", left, "waybill", right)
+            yield _differs(WAYBILL_RULE, field, left, "waybill", right)
     net, gross = order.net_weight_kg, waybill.gross_weight_kg
     if net is not None and gross is not None and gross < net:
         # A parcel is as heavy as what is in it: one of the two is wrong, and nobody here knows
         # which.
         yield _differs(
-            WAYBILL_RULE, "gross_weight_kg", "order", f"net {net:f}", "waybill", f"gross {gross:f}"
+            WAYBILL_RULE, "gross_weight_kg", f"net {net:f}", "waybill", f"gross {gross:f}"
         )
 
 
@@ -259,24 +214,27 @@ def _order_and_list(order: OrderDoc, list_: ListDoc) -> Iterator[Mismatch]:
         (WAYBILL_RULE, "consignee.address", order.consignee_address, list_.consignee_address),
     ):
         if left is not None and right is not None and left != right:
-            yield _differs(code, field, "order", left, "list", right)
-    if len(order.lines) != len(list_.lines):
-        yield _differs(
-            LINE_COUNT, "lines", "order", str(len(order.lines)), "list", str(len(list_.lines))
-        )
+            yield _differs(code, field, left, "list", right)
+    yield from _lines(order.lines, list_.lines)
+
+
+def _lines(
+    order_lines: tuple[GoodsLine, ...], list_lines: tuple[GoodsLine, ...]
+) -> Iterator[Mismatch]:
+    if len(order_lines) != len(list_lines):
+        yield _differs(LINE_COUNT, "lines", str(len(order_lines)), "list", str(len(list_lines)))
         return
     ordered, listed = (
-        {line.line_no: line for line in order.lines},
-        {line.line_no: line for line in list_.lines},
+        {line.line_no: line for line in order_lines},
+        {line.line_no: line for line in list_lines},
     )
-    if ordered.keys() != listed.keys() or len(ordered) != len(order.lines):
+    if ordered.keys() != listed.keys() or len(ordered) != len(order_lines):
         yield _differs(
             LINE_ITEMS,
             "lines[].line_no",
-            "order",
-            _numbers(order.lines),
+            _numbers(order_lines),
             "list",
-            _numbers(list_.lines),
+            _numbers(list_lines),
         )
         return
     for line_no, line in sorted(ordered.items()):
@@ -290,21 +248,19 @@ def _line(ordered: GoodsLine, listed: GoodsLine) -> Iterator[Mismatch]:
             yield _differs(
                 LINE_ITEMS,
                 f"lines[{ordered.line_no}].{name}",
-                "order",
                 _plain(left),
                 "list",
                 _plain(right),
             )
 
 
-def _differs(
-    code: str, field: str, left: Document, left_value: str, right: Document, right_value: str
-) -> Mismatch:
+def _differs(code: str, field: str, ordered: str, document: Document, differing: str) -> Mismatch:
+    """Return a mismatch of the order's value with that of another document, or of the order."""
     return Mismatch(
         code=code,
         field=field,
-        left=Side(document=left, value=left_value),
-        right=Side(document=right, value=right_value),
+        left=Side(document="order", value=ordered),
+        right=Side(document=document, value=differing),
     )
 
 

@@ -29,7 +29,7 @@ from services.customs.domain.declaration import (
     emit,
     reply_time,
 )
-from services.customs.domain.numbers import last_distinct_list
+from services.customs.domain.list_numbers import concerns_earlier_list, with_numbers
 from services.customs.domain.retries import (
     RETRIED,
     count_attempt,
@@ -46,6 +46,8 @@ from shared.events import Fault
 from shared.events import customs as events
 from shared.values import replace
 
+_RELEASABLE: Final = (*PENDING, DeclarationState.MATCHED, DeclarationState.WITHDRAWING)
+
 
 def apply_reply(
     d: Declaration,
@@ -61,7 +63,7 @@ def apply_reply(
     if reply.meaning in ("waiting", "unknown") and (reply.invt_no or d.invt_no) == d.invt_no:
         return d, ()
     earlier = concerns_earlier_list(d, reply)
-    d = _with_numbers(d, reply, earlier=earlier)
+    d = with_numbers(d, reply, earlier=earlier)
     if earlier or reply.meaning in ("waiting", "unknown"):
         return d, ()
     after, facts = _apply(d, reply, policy, came_at)
@@ -78,25 +80,13 @@ def _apply(
     d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy, came_at: datetime | None
 ) -> Decision:
     if d.release_waits and reply.on == "declare":
-        return d, ()  # a release is the last word on a list
+        return d, ()  # a release is the last reply on a list
     before = d.status
-    if (
-        reply.on != "cancel" or reply.meaning == "granted"
-    ):  # a cancellation that fails says nothing of the list
+    # A failed cancellation says nothing of the list.
+    if reply.on != "cancel" or reply.meaning == "granted":
         d = replace(d, status=reply.status)
     if reply.meaning == "returned":
-        remedy = remedy_of(reply, policy)
-        d = replace(
-            d,
-            waits_since=(d.waits_since or came_at or reply_time(reply))
-            if remedy == "wait"
-            else None,
-        )
-        if remedy == "wait" and is_out_of_patience(d, came_at or reply_time(reply), policy):
-            remedy = "decision"
-        if reply.on == "declare" and d.state is DeclarationState.MATCHED and not reply.technical:
-            return _apply_late_rejection(d, reply, remedy, before, policy)
-        return _ON_FAILURE[reply.on](d, reply, remedy, came_at or reply_time(reply), policy)
+        return _apply_failure(d, reply, before, policy, came_at or reply_time(reply))
     if d.waits_since is not None:
         d = replace(d, waits_since=None)
     if reply.on == "cancel":
@@ -106,45 +96,20 @@ def _apply(
     return _apply_progress(d, reply, before, policy)
 
 
-def _with_numbers(d: Declaration, reply: AuthorityReply, *, earlier: bool) -> Declaration:
-    newly_numbered = d.invt_no is None and reply.invt_no is not None
-    pre_no = d.pre_no
-    if reply.on == "declare":  # a cancellation and a return have numbers of their own
-        pre_no = d.pre_no or reply.pre_no if earlier else reply.pre_no or d.pre_no
-    first = earlier or gives_another_number(d, reply)
-    invt_no = d.invt_no or reply.invt_no if first else reply.invt_no or d.invt_no
-    if (invt_no, pre_no) != (d.invt_no, d.pre_no):
-        d = replace(d, invt_no=invt_no, pre_no=pre_no)
-    return (
-        replace(d, waiting="cancel")
-        if newly_numbered and d.state is DeclarationState.WITHDRAWING
-        else d
-    )
-
-
-def gives_another_number(d: Declaration, reply: AuthorityReply) -> bool:
-    """Return whether customs gives a list a second number: the first stays. A list lodged again may
-    get a new one.
-    """
-    if reply.invt_no is None or d.invt_no in (None, reply.invt_no):
-        return False
-    return not (
-        reply.on == "declare"
-        and d.attempt > 1
-        and reply.attempt == d.attempt
-        and d.state is DeclarationState.LODGED
-    )
-
-
-def concerns_earlier_list(d: Declaration, reply: AuthorityReply) -> bool:
-    """Return whether a reply is about a list that was returned and corrected since.
-
-    A release, detention or return shipment concerns the goods, whatever number it names.
-    """
-    of_goods = ("released", "closed", "detained", "shipback")
-    if reply.on != "declare" or reply.attempt is None or reply.meaning in of_goods:
-        return False
-    return reply.attempt < last_distinct_list(d.attempt)
+def _apply_failure(
+    d: Declaration,
+    reply: AuthorityReply,
+    before: str | None,
+    policy: DeclarationPolicy,
+    now: datetime,
+) -> Decision:
+    remedy = remedy_of(reply, policy)
+    d = replace(d, waits_since=(d.waits_since or now) if remedy == "wait" else None)
+    if remedy == "wait" and is_out_of_patience(d, now, policy):
+        remedy = "decision"
+    if reply.on == "declare" and d.state is DeclarationState.MATCHED and not reply.technical:
+        return _apply_late_rejection(d, reply, remedy, before, policy)
+    return _ON_FAILURE[reply.on](d, reply, remedy, now, policy)
 
 
 def _ends_correction(
@@ -164,20 +129,15 @@ def _apply_progress(
     d: Declaration, reply: AuthorityReply, before: str | None, policy: DeclarationPolicy
 ) -> Decision:
     kind = PROGRESS_EVENTS.get(reply.meaning)
-    if kind is None or (
-        d.state is DeclarationState.MATCHED and not _ends_correction(d, reply, before, policy)
-    ):
+    in_correction = d.state is DeclarationState.MATCHED
+    if kind is None or (in_correction and not _ends_correction(d, reply, before, policy)):
         return d, ()
-    if d.state is DeclarationState.MATCHED and failed_in_transit(before, policy):
+    if in_correction and failed_in_transit(before, policy):
         d = count_attempt(d)
-    # A release is the last word on a list, also while its cancellation is under way.
+    # A release is the last reply on a list, also during its cancellation.
     if d.state is DeclarationState.WITHDRAWING and d.released:
         return d, ()
-    if reply.meaning in ("released", "closed") and d.state in (
-        *PENDING,
-        DeclarationState.MATCHED,
-        DeclarationState.WITHDRAWING,
-    ):
+    if reply.meaning in ("released", "closed") and d.state in _RELEASABLE:
         return _apply_release(d, reply, policy)
     fact = kind(
         order_id=d.order_id,
@@ -189,7 +149,7 @@ def _apply_progress(
     if not LIST.allows(d.state, fact):
         return d, ()
     over = isinstance(fact, events.GoodsDetained | events.ReturnShipmentOrdered)
-    waiting = None if over or d.state is DeclarationState.MATCHED else d.waiting
+    waiting = None if over or in_correction else d.waiting
     return emit(replace(d, stored=True, waiting=waiting), fact)
 
 

@@ -57,72 +57,79 @@ async def load(conn: Connection) -> list[Pause]:
 async def apply_signals(
     conn: Connection, signals: Sequence[LodgingSignal], certificate: str
 ) -> None:
-    if passed := [each for each in signals if each.reason is None]:
-        await conn.execute(
-            "UPDATE pause AS p SET over = true WHERE p.scope IN (SELECT q.scope FROM pause AS q "
-            "JOIN batch AS b ON q.scope IN ($2, b.group_key) WHERE b.message_guid = "
-            "ANY($1::text[]) AND b.lodged_at >= q.since AND NOT q.over ORDER BY q.scope FOR "
-            "UPDATE OF q)",
-            [each.message_guid for each in passed],
-            ALL,
-        )
-    # Where some pass, it is not the way that is blocked.
+    passed = [each for each in signals if each.reason is None]
+    if passed:
+        await _mark_over(conn, passed)
+    # Where some pass, the way is not blocked.
     passing = {each.group_key for each in passed}
     blocked = {
         (ALL if each.reason == "ours" else each.group_key): each
         for each in signals
-        if each.reason is not None
+        if each.reason is not None and (each.reason != "wait" or each.group_key not in passing)
     }
     for scope, each in sorted(blocked.items()):
-        if each.reason == "wait" and each.group_key in passing:
-            continue
-        opened = await conn.execute(
-            "INSERT INTO pause (scope, reason, code, since, next_at, certificate) VALUES ($1, $2, "
-            "$3, now(), now() + make_interval(secs => $4), $5) ON CONFLICT (scope) DO NOTHING",
-            scope,
-            each.reason,
-            each.code,
-            FIRST_S,
-            certificate,
-        )
-        if opened == "INSERT 0 1":
-            log.error("lodging pauses", scope=scope, reason=each.reason, code=each.code)
-            if each.reason == "ours":
-                # The time, since the same refusal after it was mended is a case of its own.
-                details = {
-                    "code": each.code,
-                    "certificate": certificate,
-                    "since": datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-                await cases.open_all(conn, [Case(LODGING_REFUSED, scope, details=details)])
+        await _open(conn, scope, each, certificate)
+
+
+async def _mark_over(conn: Connection, passed: Sequence[LodgingSignal]) -> None:
+    await conn.execute(
+        "UPDATE pause AS p SET over = true WHERE p.scope IN (SELECT q.scope FROM pause AS q "
+        "JOIN batch AS b ON q.scope IN ($2, b.group_key) WHERE b.message_guid = "
+        "ANY($1::text[]) AND b.lodged_at >= q.since AND NOT q.over ORDER BY q.scope FOR "
+        "UPDATE OF q)",
+        [each.message_guid for each in passed],
+        ALL,
+    )
+
+
+async def _open(conn: Connection, scope: str, signal: LodgingSignal, certificate: str) -> None:
+    opened = await conn.execute(
+        "INSERT INTO pause (scope, reason, code, since, next_at, certificate) VALUES ($1, $2, "
+        "$3, now(), now() + make_interval(secs => $4), $5) ON CONFLICT (scope) DO NOTHING",
+        scope,
+        signal.reason,
+        signal.code,
+        FIRST_S,
+        certificate,
+    )
+    if opened != "INSERT 0 1":
+        return
+    log.error("lodging pauses", scope=scope, reason=signal.reason, code=signal.code)
+    if signal.reason == "ours":
+        # The time, since the same refusal after it was mended is a case of its own.
+        details = {
+            "code": signal.code,
+            "certificate": certificate,
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        await cases.open_all(conn, [Case(LODGING_REFUSED, scope, details=details)])
 
 
 async def end_those_over(conn: Connection, pauses: Sequence[Pause], now: datetime) -> list[Pause]:
     """Delete the pauses that are over and return the others. After an outage everything waiting is
     lodged at once.
     """
-    for pause in (each for each in pauses if each.over):
-        await conn.execute("DELETE FROM pause WHERE scope = $1 AND over", pause.scope)
-        lasted_s = (now - pause.since).total_seconds()
-        if lasted_s >= OUTAGE_S or pause.reason == "ours":
-            await conn.execute(
-                "UPDATE waiting SET since = now() WHERE since > now() AND ($1 = $2 OR group_key = "
-                "$1)",
-                pause.scope,
-                ALL,
-            )
-        if pause.reason == "ours":
-            for case in (
-                each
-                for each in await cases.fetch(conn)
-                if each.kind == LODGING_REFUSED and each.subject == pause.scope
-            ):
+    for pause in pauses:
+        if pause.over:
+            await _end(conn, pause, now)
+    return [each for each in pauses if not each.over]
+
+
+async def _end(conn: Connection, pause: Pause, now: datetime) -> None:
+    await conn.execute("DELETE FROM pause WHERE scope = $1 AND over", pause.scope)
+    lasted_s = (now - pause.since).total_seconds()
+    if lasted_s >= OUTAGE_S or pause.reason == "ours":
+        await conn.execute(
+            "UPDATE waiting SET since = now() WHERE since > now() AND ($1 = $2 OR group_key = $1)",
+            pause.scope,
+            ALL,
+        )
+    if pause.reason == "ours":
+        for case in await cases.fetch(conn):
+            if case.kind == LODGING_REFUSED and case.subject == pause.scope:
                 note = "a list was taken after the refusals: found the way free by a trial"
                 await cases.close(conn, case.number, verdict="mended", note=note, by="customs")
-        log.warning(
-            "lodging goes on", scope=pause.scope, reason=pause.reason, paused_s=round(lasted_s)
-        )
-    return [each for each in pauses if not each.over]
+    log.warning("lodging goes on", scope=pause.scope, reason=pause.reason, paused_s=round(lasted_s))
 
 
 async def take_trials(conn: Connection, pauses: Sequence[Pause], certificate: str) -> list[Pause]:

@@ -10,20 +10,23 @@ from typing import Final
 from uuid import UUID, uuid4, uuid5
 
 import structlog
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.customs import metrics as customs_metrics
 from services.customs import store
 from services.customs.deps import Deps
 from services.customs.domain import lodgement
-from services.customs.domain.declaration import Declaration, RequestKind
+from services.customs.domain.declaration import Declaration
 from services.customs.domain.lodgement import Lodged
 from services.customs.fold import Fold
 from services.customs.gateway import MESSAGE_TYPES, PrintedRequest
 from services.customs.lodging import pauses as lodging_pauses
 from services.customs.lodging import store as lodging_store
 from services.customs.lodging.domain import ALL
+from services.customs.lodging.pauses import Pause
 from services.customs.lodging.store import DueBatch, QueuedRequest
 from services.customs.particulars import NotLodgeable, sealed_particulars
+from services.customs.policy import Batching
 from shared import topics
 from shared.database import Connection
 from shared.envelope import CONTENT_TYPE_XML, Outgoing, headers_of
@@ -48,37 +51,47 @@ async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
 
     While lodging pauses for a group, only single trial lists leave.
     """
-    batching = deps.authority.policy.batching
     pauses = await lodging_pauses.load(conn)
     outcome = Outcome()
     if pauses:
         pauses = await lodging_pauses.end_those_over(conn, pauses, datetime.now(UTC))
         for pause in await lodging_pauses.take_trials(conn, pauses, deps.authority.certificate):
             outcome.extend(await _try(conn, deps, None if pause.scope == ALL else pause.scope))
-    now = datetime.now(UTC)
+    outcome.extend(await _lodge_in_turn(conn, deps, pauses, datetime.now(UTC)))
+    return outcome
+
+
+async def _lodge_in_turn(
+    conn: Connection, deps: Deps, pauses: Sequence[Pause], now: datetime
+) -> Outcome:
+    """Send one message of each group in turn, so that no group waits for thousands of another."""
+    batching = deps.authority.policy.batching
+    outcome = Outcome()
     due_batches = await lodging_store.list_due(conn, batching.lists_max, batching.age_s)
-    # One message of each in turn, so that nobody waits for the thousands of another group.
-    turns = deque(
-        (due, due.count)
-        for due in due_batches
-        if not any(pause.holds(due.group_key) for pause in pauses)
-    )
+    turns = deque((due, due.count) for due in due_batches if not _is_paused(due, pauses))
     left = MESSAGES_MAX
     while turns and left:
         due, waiting = turns.popleft()
-        aged = due.part is not None or (now - due.opened_at).total_seconds() >= batching.age_s
-        if waiting <= 0 or not (aged or waiting >= batching.lists_max):
+        if not _is_due(due, waiting, batching, now):
             continue
         taken = await lodging_store.take(conn, due, batching.lists_max)
         if not taken:
             continue
-        by = (
-            "part" if due.part is not None else "age" if len(taken) < batching.lists_max else "size"
-        )
-        outcome.extend(await _lodge(conn, deps, due, taken, now, by))
+        closed_by = "age" if len(taken) < batching.lists_max else "size"
+        closed_by = "part" if due.part is not None else closed_by
+        outcome.extend(await _lodge(conn, deps, due, taken, now, closed_by))
         left -= 1
         turns.append((due, waiting - len(taken)))
     return outcome
+
+
+def _is_paused(due: DueBatch, pauses: Sequence[Pause]) -> bool:
+    return any(pause.holds(due.group_key) for pause in pauses)
+
+
+def _is_due(due: DueBatch, waiting: int, batching: Batching, now: datetime) -> bool:
+    aged = due.part is not None or (now - due.opened_at).total_seconds() >= batching.age_s
+    return waiting > 0 and (aged or waiting >= batching.lists_max)
 
 
 async def _try(conn: Connection, deps: Deps, group_key: str | None) -> Outcome:
@@ -143,27 +156,39 @@ async def _lodge_together(
         ],
     )
     fold = Fold.of(declarations)
-    printed: list[PrintedRequest] = []
-    given_up: list[RequestKind] = []
-    # By their ids, so that the place of a list in its message is known when a receipt names it.
-    for _, d in sorted(declarations.items()):
-        try:
-            printed.append(
-                deps.authority.printed(
-                    d, due.kind, deps.authority.draft(d, due.kind, keys, _guid(), at)
-                )
-            )
-        except NotLodgeable as refused:
-            _give_up(deps, d, due, refused.fault, at, fold)
-            given_up.append(due.kind)
-    outcome = Outcome(
-        after_commit=[partial(customs_metrics.not_printed, given_up)] if given_up else []
-    )
+    printed = _print(deps, due, declarations, keys, at, fold)
+    unprintable = len(declarations) - len(printed)
+    outcome = Outcome()
+    if unprintable:
+        kinds = [due.kind] * unprintable
+        outcome.after_commit.append(partial(customs_metrics.not_printed, kinds))
     message_type = MESSAGE_TYPES[_direction(due), due.kind]
     for part in deps.authority.messages(message_type, printed):
         outcome.extend(await _send(conn, deps, due, message_type, part, at, closed_by, fold))
     outcome.extend(await fold.save(conn, deps.authority))
     return outcome
+
+
+def _print(
+    deps: Deps,
+    due: DueBatch,
+    declarations: Mapping[UUID, Declaration],
+    keys: Mapping[UUID, AESGCM],
+    at: datetime,
+    fold: Fold,
+) -> list[PrintedRequest]:
+    """Print the requests in the order of their ids, which tells a list's place in its message.
+
+    A request that cannot be printed is refused and left out.
+    """
+    printed: list[PrintedRequest] = []
+    for _, d in sorted(declarations.items()):
+        try:
+            draft = deps.authority.draft(d, due.kind, keys, _guid(), at)
+            printed.append(deps.authority.printed(d, due.kind, draft))
+        except NotLodgeable as refused:
+            _give_up(deps, d, due, refused.fault, at, fold)
+    return printed
 
 
 def _direction(due: DueBatch) -> str:

@@ -17,29 +17,20 @@ from services.customs.ceb import codes
 from services.customs.consolidation import months
 from services.customs.consolidation.calendar import is_working_day
 from services.customs.consolidation.domain import (
-    DECLARATION,
     LIVE,
     SUMMARY,
     Accepted,
     Closed,
-    DeclarationResult,
-    DeclarationStage,
     Declared,
-    Finished,
     ListsFreed,
-    NumberGiven,
     Refused,
-    SentBack,
     Summary,
-    SummaryDeclaration,
     SummaryPolicy,
     SummaryReply,
     SummaryState,
     apply_declarations,
     apply_reply,
-    apply_result,
     free,
-    take_unpublished_stages,
 )
 from services.customs.consolidation.grouping import (
     Grouping,
@@ -51,6 +42,17 @@ from services.customs.consolidation.grouping import (
     group_lines,
 )
 from services.customs.consolidation.months import Month, closed_before, due_at, month_of, terms_on
+from services.customs.consolidation.summary_declaration import (
+    DECLARATION,
+    DeclarationResult,
+    DeclarationStage,
+    Finished,
+    NumberGiven,
+    SentBack,
+    SummaryDeclaration,
+    apply_result,
+    take_unpublished_stages,
+)
 from services.customs.policy_file import load
 from shared.clock import BEIJING
 from shared.money import Money
