@@ -1,4 +1,4 @@
-"""Runs the tax service."""
+"""Start the tax service."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ from shared.service import Timer, Wiring, main
 from shared.settings import Settings
 
 LAPSES_PER_DAY: Final = 24
-"""How often a policy day the bills that never came, or were not paid in time, are looked for: it reads all tax cases."""
+"""Searches for missing and overdue bills in each policy day: a search reads all tax cases."""
 
 
 class TaxSettings(Settings):
-    """What tax is told besides."""
+    """Settings of the tax service."""
 
     day_s: float = Field(
         DAY_S,
         gt=0,
         le=DAY_S,
-        description="seconds a calendar day lasts in the periods of tax bills; less than 86400 only to rehearse",
+        description="seconds a calendar day lasts in the periods of tax bills; less than 86400 "
+        "only to rehearse",
     )
     rules_dir: Path | None = Field(
         None,
-        description="the folder of the tax rule files, those of the release if not given; a changed set is taken if all of it is good",
+        description="the folder of the tax rule files, those of the release if not given; a "
+        "changed set is taken if all of it is good",
     )
     rules_every_s: float = Field(
         5.0, gt=0, le=3600, description="how often that folder is looked at, in seconds"
@@ -48,11 +50,11 @@ class TaxSettings(Settings):
 
 
 QUOTA_CODES: Final = ("1313", "-621005")
-"""The yearly limit and the limit of an order; refusals for other reasons are counted from their first on."""
+"""The codes of the yearly limit and of the limit of an order; other refusals get a label when they
+first happen."""
 
 
 async def wire(settings: TaxSettings, pool: Any) -> Wiring:
-    """The tax service of these settings; its rules are read, checked and archived here, and followed from then on."""
     sealing = Sealing.from_dir(settings.keys_dir)
     running = RunningRules(settings.rules_dir or rule_files.RULES, pool)
     rules = await running.begin()
@@ -65,9 +67,17 @@ async def wire(settings: TaxSettings, pool: Any) -> Wiring:
     )
     following = asyncio.create_task(running.follow(deps, settings.rules_every_s))
     return Wiring(
-        "tax", topics.TAX, SUBSCRIPTIONS, deps, sealing, observe=observe, timers=timers, gauges=gauges, invariants=INVARIANTS,
+        "tax",
+        topics.TAX,
+        SUBSCRIPTIONS,
+        deps,
+        sealing,
+        observe=observe,
+        timers=timers,
+        gauges=gauges,
+        invariants=INVARIANTS,
         closing=[_ending(following)],
-    )  # fmt: skip
+    )
 
 
 def _ending(task: asyncio.Task[None]) -> Callable[[], Awaitable[None]]:

@@ -10,7 +10,7 @@ from services.tax.rulebook.book import Rulebook
 
 @dataclass
 class Deps:
-    """What the app wires in; the rules are exchanged while it runs, between two batches."""
+    """What the app wires in; the rules are replaced while it runs, between two batches."""
 
     rules: Rulebook
     billing: Billing = field(default_factory=Billing)

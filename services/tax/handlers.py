@@ -1,8 +1,8 @@
-"""What tax hears, and which reaction answers it."""
+"""The topics tax subscribes to, and the handler of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -12,7 +12,9 @@ from services.tax import store, weight_store
 from services.tax.bills.decisions import BILL_FACTS
 from services.tax.bills.handlers import handle_bills, open_claims_for_returns
 from services.tax.deps import Deps
-from services.tax.domain.case import PersonYear, TaxCase, decide_all, quota_key_of
+from services.tax.domain.batch import BatchDecision, decide_all
+from services.tax.domain.case import TaxCase, quota_key_of
+from services.tax.domain.ledger import PersonYear, Quota
 from services.tax.domain.weights import is_weighed
 from services.tax.rulebook.book import Rulebook
 from shared import topics
@@ -25,7 +27,6 @@ from shared.subscriptions import EmittedEvent, Outcome, Subscriptions, on
 
 
 async def handle_customs(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
-    """Follow releases as orders are followed, then what is said of their tax bills, which come days later."""
     billed = [m for m in batch if isinstance(m.event, BILL_FACTS)]
     if not billed:
         return await handle_orders(conn, batch, deps)
@@ -36,71 +37,61 @@ async def handle_customs(conn: Connection, batch: Sequence[Message], deps: Deps)
 
 
 async def handle_orders(conn: Connection, batch: Sequence[Message], deps: Deps) -> Outcome:
-    """Assess what was placed, post what was released, void what is undone, restore what came back; quotas locked meanwhile."""
+    """Assess placed orders, post released ones, void undone ones, restore returned ones; lock
+    quotas."""
     cases = await store.lock(conn, {m.order_id for m in batch})
-    drawn = {
-        quota_key_of(m.event)
-        for m in batch
-        if isinstance(m.event, OrderPlaced) and m.event.direction == "import"
-    }
+    quotas = await _lock_quotas(conn, cases, batch, deps.rules)
+    returns = [m.event for m in batch if isinstance(m.event, ReturnAccepted)]
+    assessed = await store.assessments(conn, {event.order_id for event in returns})
+    after = decide_all(cases, quotas, [m.event for m in batch], deps.rules, assessed)
+    await _save(conn, cases, after)
+    if in_time := {event.order_id for event in returns if event.in_time}:
+        await open_claims_for_returns(conn, in_time)
+    versions = {order_id: case.version for order_id, case in cases.items()}
+    return Outcome(facts=_emitted(batch, after.facts, versions))
+
+
+async def _lock_quotas(
+    conn: Connection, cases: Mapping[UUID, TaxCase], batch: Sequence[Message], rules: Rulebook
+) -> dict[PersonYear, Quota]:
+    placed = [m.event for m in batch if isinstance(m.event, OrderPlaced)]
+    drawn = {quota_key_of(order) for order in placed if order.direction == "import"}
     held = {case.quota_key for case in cases.values() if case.quota_key is not None}
     quotas = await store.lock_quotas(conn, drawn, held)
-    quotas = await weight_store.with_weights(
-        conn, quotas, _weighed(cases.values(), batch, deps.rules)
-    )
-    assessed = await store.assessments(
-        conn, {m.order_id for m in batch if isinstance(m.event, ReturnAccepted)}
-    )
-    after = decide_all(cases, quotas, [m.event for m in batch], deps.rules, assessed)
-    assessments = {
-        f.order_id: f.to_json().decode()
-        for facts in after.facts
-        for f in facts
-        if isinstance(f, TaxAssessed)
-    }
+    return await weight_store.with_weights(conn, quotas, _weighed(cases.values(), placed, rules))
+
+
+async def _save(conn: Connection, before: Mapping[UUID, TaxCase], after: BatchDecision) -> None:
+    facts = (fact for facts in after.facts for fact in facts)
+    assessments = {f.order_id: f.to_json().decode() for f in facts if isinstance(f, TaxAssessed)}
     records = {
         order_id: orjson.dumps(record.as_document()).decode()
         for order_id, record in after.records.items()
     }
-    changed = [case for order_id, case in after.cases.items() if case != cases.get(order_id)]
+    changed = [case for order_id, case in after.cases.items() if case != before.get(order_id)]
     await store.save(conn, changed, assessments, records)
     await store.enter(conn, after.entries)
     await weight_store.enter(conn, after.weighed)
-    if back := {
-        m.order_id for m in batch if isinstance(m.event, ReturnAccepted) and m.event.in_time
-    }:
-        await open_claims_for_returns(conn, back)
-    return Outcome(
-        facts=list(
-            _announced(
-                batch, after.facts, {order_id: case.version for order_id, case in cases.items()}
-            )
-        )
-    )
 
 
 def _weighed(
-    cases: Iterable[TaxCase], batch: Sequence[Message], rules: Rulebook
+    cases: Iterable[TaxCase], placed: Iterable[OrderPlaced], rules: Rulebook
 ) -> set[PersonYear]:
-    """Whose weights of a year matter: of goods that the positive list limits some are placed, or held already."""
+    """Return whose yearly weights matter: new or held goods have a weight limit of the positive
+    list."""
     held = {case.quota_key for case in cases if case.weights and case.quota_key is not None}
-    return held | {
-        quota_key_of(m.event)
-        for m in batch
-        if isinstance(m.event, OrderPlaced) and is_weighed(m.event, rules)
-    }
+    return held | {quota_key_of(order) for order in placed if is_weighed(order, rules)}
 
 
-def _announced(
+def _emitted(
     batch: Sequence[Message], facts: Sequence[Sequence[TaxEvent]], versions: dict[UUID, int]
-) -> Sequence[EmittedEvent]:
-    """Facts with their numbers: each order's continue where its case stood before the batch."""
-    found = []
-    for m, said in zip(batch, facts, strict=True):
-        for fact in said:
+) -> list[EmittedEvent]:
+    emitted = []
+    for m, events in zip(batch, facts, strict=True):
+        for fact in events:
             versions[fact.order_id] = versions.get(fact.order_id, 0) + 1
-            found.append(EmittedEvent(fact, m.event_id, versions[fact.order_id], m.traceparent))
-    return found
+            emitted.append(EmittedEvent(fact, m.event_id, versions[fact.order_id], m.traceparent))
+    return emitted
 
 
 TAX_KINDS: Final = ("duty", "consumption_tax", "vat", "parcel_tax")

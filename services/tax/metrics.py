@@ -16,7 +16,6 @@ from shared.subscriptions import EmittedEvent
 
 
 def observe(facts: Sequence[EmittedEvent]) -> None:
-    """Count tax assessed by kind and regime, and refusals by code."""
     for fact in facts:
         event = fact.event
         if isinstance(event, TaxAssessed):
@@ -27,7 +26,6 @@ def observe(facts: Sequence[EmittedEvent]) -> None:
 
 
 async def gauges(conn: Any) -> None:
-    """Set the gauge of the cases that wait for a person."""
     counts = await bill_store.count_open_cases(conn)
     for reason in CaseReason:
         metrics.BILL_CASES.labels(reason).set(counts.get(reason, 0))

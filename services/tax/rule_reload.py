@@ -1,4 +1,4 @@
-"""The rules in force in a running service: each edition is kept, a new one is taken only if all of it is good."""
+"""Reload of the rules in a running service: a new set is used only if every file is good."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any, Protocol
 import structlog
 
 from services.tax import store
-from services.tax.rule_check import ends_in, faults_elsewhere
+from services.tax.rule_check import ends_in, faults_of_others
 from services.tax.rulebook.book import Rulebook
-from services.tax.rulebook.files import RuleError, load
+from services.tax.rulebook.files import load
+from services.tax.rulebook.toml_files import RuleError
 from shared import metrics
 from shared.clock import beijing_date
 from shared.database import LOST, RETRYABLE
@@ -27,13 +28,14 @@ Stamp = Mapping[str, tuple[int, int]]
 
 
 class HoldsRules(Protocol):
-    """Who works by the rules: it takes whatever stands here when its next batch begins."""
+    """The part of the service that reads the rules at the start of each batch."""
 
     rules: Rulebook
 
 
 class RunningRules:
-    """Follows a folder of rule files for a service; the set in force stays until a good one takes its place."""
+    """The rules of a folder, for a running service; the set in force stays until a good one
+    replaces it."""
 
     def __init__(self, folder: Path, pool: Any) -> None:
         self.folder = folder
@@ -42,7 +44,8 @@ class RunningRules:
         self._last_days = metrics.Shown(metrics.TAX_RULES_LAST_DAY)
 
     async def begin(self) -> Rulebook:
-        """The rules to start with, archived; raises RuleError, so that a service never starts with bad ones."""
+        """Return the rules to start with, archived; raises RuleError, so a service never starts
+        with bad rules."""
         self._seen = _stamp(self.folder)
         rules = await asyncio.to_thread(_whole, self.folder)
         await self._archive(rules)
@@ -51,7 +54,7 @@ class RunningRules:
         return rules
 
     async def look(self, holder: HoldsRules) -> None:
-        """Take the folder's rules if they changed and are good; else say file, line and reason, and leave those in force."""
+        """Use the folder's rules if they changed and are good; else log file, line and reason."""
         stamp = _stamp(self.folder)
         if stamp == self._seen:
             return
@@ -76,12 +79,14 @@ class RunningRules:
         await self._tell_last_days()
 
     async def _tell_last_days(self) -> None:
-        """Each table's last day as a gauge, those of destinations and exports too; a file that is bad tells none."""
         ends = await asyncio.to_thread(ends_in, self.folder)
         self._last_days.show({(end.table,): end.over.timestamp() for end in ends})
 
     async def follow(self, holder: HoldsRules, every_s: float) -> None:
-        """Look every so often; an absent database is waited for, since an edition is used only once it is archived."""
+        """Look at the folder at intervals; wait while the database is absent.
+
+        An edition is used only once it is archived.
+        """
         failures = Failures("tax", "rules")
         while True:
             await asyncio.sleep(every_s)
@@ -99,30 +104,34 @@ class RunningRules:
 
 
 def _whole(folder: Path) -> Rulebook:
-    """The rules of a folder, all of whose files are good, those of destinations and exports too; raises RuleError."""
     rules = load(folder)
-    for fault in faults_elsewhere(folder):
+    for fault in faults_of_others(folder):
         raise fault
     return rules
 
 
 def _nothing_lost(folder: Path, before: Rulebook, after: Rulebook, today: date) -> None:
-    """Whatever may be traded today may be traded by the next rules too: a file that was lost is no new law. Raises RuleError."""
+    """Raise RuleError if goods that may be traded today may not be traded by the next rules.
+
+    A lost file is not a new law.
+    """
     for direction in ("import", "export"):
         for mode in before.modes(direction):
             was = before.on(direction, mode, today)
             if was is not None and after.on(direction, mode, today) is None:
-                reason = f"no regime in force on {today} for {direction} by mode {mode}, which {was.regime.id} had: is a file missing?"
+                reason = (
+                    f"no regime in force on {today} for {direction} by mode {mode}, which "
+                    f"{was.regime.id} had: is a file missing?"
+                )
                 raise RuleError(folder, None, reason)
 
 
 def _stamp(folder: Path) -> Stamp:
-    """Names, sizes and times of a folder's rule files: what changes when one is edited."""
-    found: dict[str, tuple[int, int]] = {}
+    stamps: dict[str, tuple[int, int]] = {}
     for path in sorted(folder.glob("*.toml")):
         with suppress(
             FileNotFoundError
-        ):  # one that is renamed or taken away at this moment; a link to nothing is refused when read
+        ):  # renamed or deleted at this moment; a broken link is refused when it is read
             stat = path.stat()
-            found[path.name] = (stat.st_size, stat.st_mtime_ns)
-    return found
+            stamps[path.name] = (stat.st_size, stat.st_mtime_ns)
+    return stamps

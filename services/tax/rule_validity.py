@@ -1,4 +1,4 @@
-"""What the files of rules have in common, those of destinations and exports too: the names of their rules, first and last days."""
+"""What all rule files have in common: the names of their rules, and their first and last days."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from services.tax.rulebook.rows import (
 from services.tax.rulebook.tariff import Articles, Nomenclature, PositiveList, Tariff
 from shared.clock import BEIJING
 
-Elsewhere = Destination | GoodsList | ExportRoutes | RebateRates
+OtherDocument = Destination | GoodsList | ExportRoutes | RebateRates
 Document = (
     RetailImport
     | ParcelTax
@@ -34,12 +34,13 @@ Document = (
     | PositiveList
     | ExchangeRates
     | Nomenclature
-    | Elsewhere
+    | OtherDocument
 )
 
 
 class End(NamedTuple):
-    """A table and the last day for which it says something; `carried_over` where what it says last stands in for what it should say."""
+    """A table and its last day; `carried_over` where an earlier period stands in for the last
+    one."""
 
     table: str
     last: date
@@ -47,16 +48,14 @@ class End(NamedTuple):
 
     @property
     def over(self) -> datetime:
-        """The moment at which the last day is over in Beijing."""
         return datetime.combine(day_after(self.last) or self.last, time.min, BEIJING)
 
     def left(self, today: date) -> int:
-        """How many days are left after today; below zero where the last day is over."""
+        """Return how many days are left after today; negative once the last day is over."""
         return (self.last - today).days
 
 
-def rows_elsewhere(document: Elsewhere) -> Iterator[tuple[str, Row]]:
-    """Every rule of a file of destinations or exports, by the name that a landed cost or a route gives it."""
+def rows_of_other(document: OtherDocument) -> Iterator[tuple[str, Row]]:
     of, head = document.id, f"{document.id}@{document.version}"
     yield head, document
     match document:
@@ -75,36 +74,43 @@ def rows_elsewhere(document: Elsewhere) -> Iterator[tuple[str, Row]]:
             yield from ((f"{head}/{row.hs}/{row.valid_from}", row) for row in document.rate)
 
 
-def _of_destination(found: Destination) -> Iterator[tuple[str, Row]]:
-    of = found.id
-    for regime in found.regime:
+def _of_destination(destination: Destination) -> Iterator[tuple[str, Row]]:
+    of = destination.id
+    for regime in destination.regime:
         yield f"{of}/{regime.id}", regime
         yield from (
             (f"{of}/{regime.id}/{row.kind}/{i}", row) for i, row in enumerate(regime.charge, 1)
         )
-    yield from ((f"{of}/vat/{vat.country}/{vat.valid_from}", vat) for vat in found.vat)
-    for rate in found.tariff:
+    yield from ((f"{of}/vat/{vat.country}/{vat.valid_from}", vat) for vat in destination.vat)
+    for rate in destination.tariff:
         origins = f"/{'+'.join(rate.origins)}" if rate.origins else ""
         yield f"{of}/tariff/{rate.hs}{origins}/{rate.valid_from}", rate
-    yield from ((f"{of}/fee/{fee.country}/{fee.valid_from}", fee) for fee in found.fee)
-    yield from ((f"{of}/notice/{i}", notice) for i, notice in enumerate(found.notice, 1))
+    yield from ((f"{of}/fee/{fee.country}/{fee.valid_from}", fee) for fee in destination.fee)
+    yield from ((f"{of}/notice/{i}", notice) for i, notice in enumerate(destination.notice, 1))
 
 
 def first_day(document: Document) -> date | None:
-    """The first day for which a file says something; None where it has no days."""
     return min((row.valid_from for row in _dated(document)), default=None)
 
 
 def last_day(document: Document) -> date | None:
-    """The last day for which a file says something; None where it holds still, or has no days. What is `unknown` says nothing."""
+    """Return the last day of a file; None where it has no end, or no days.
+
+    A rule whose status is `unknown` does not count.
+    """
     ends = [row.valid_to for row in _dated(document)]
     return None if not ends or None in ends else max(end for end in ends if end is not None)
 
 
 _ROWS: Final[Mapping[type[Row], str]] = {
-    Tariff: "heading", Articles: "article", PositiveList: "edition", ExchangeRates: "period", GoodsList: "goods", ExportRoutes: "route",
+    Tariff: "heading",
+    Articles: "article",
+    PositiveList: "edition",
+    ExchangeRates: "period",
+    GoodsList: "goods",
+    ExportRoutes: "route",
     RebateRates: "rate",
-}  # fmt: skip
+}
 """The rows whose days are those of the table."""
 
 
@@ -118,15 +124,18 @@ def _dated(document: Document) -> Sequence[Dated]:
 
 
 def ends_of(documents: Iterable[Document]) -> list[End]:
-    """The files that say nothing after some day, the next to end first; a regime that others follow on in all its modes is none."""
-    found = list(documents)
+    """Return the files that end on some day, the earliest first.
+
+    A regime is left out if others follow it in all its modes.
+    """
+    all_documents = list(documents)
     regimes = [
         document
-        for document in found
+        for document in all_documents
         if isinstance(document, RetailImport | ParcelTax | GeneralTrade | Exempt)
     ]
     ends = []
-    for document in found:
+    for document in all_documents:
         last = last_day(document)
         if last is None or (document in regimes and _is_followed(document, regimes)):
             continue
@@ -138,26 +147,28 @@ def ends_of(documents: Iterable[Document]) -> list[End]:
 
 
 def part_ends_of(documents: Iterable[Document]) -> list[End]:
-    """The VAT of single countries that is not known after some day, though the file of their destination says other things."""
-    ends = []
-    for document in (found for found in documents if isinstance(found, Destination)):
-        for country in document.countries:
-            known = [
-                row.valid_to
-                for row in document.vat
-                if row.country == country and row.status != "unknown"
-            ]
-            if known and None not in known:
-                ends.append(
-                    End(
-                        f"{document.id}/vat/{country}", max(day for day in known if day is not None)
-                    )
-                )
+    """Return where the VAT of a country ends before the file of its destination does."""
+    ends = [
+        End(f"{document.id}/vat/{country}", last)
+        for document in documents
+        if isinstance(document, Destination)
+        for country in document.countries
+        if (last := _last_vat_day(document, country)) is not None
+    ]
     return sorted(ends, key=lambda end: (end.last, end.table))
 
 
+def _last_vat_day(destination: Destination, country: str) -> date | None:
+    rows = [row for row in destination.vat if row.country == country and row.status != "unknown"]
+    days = [row.valid_to for row in rows if row.valid_to is not None]
+    return max(days) if days and len(days) == len(rows) else None
+
+
 class Unknown(NamedTuple):
-    """A rule that says what is not known: what needs it is refused by this name, never guessed. Without a last day it is still so."""
+    """A rule whose content is not known: what needs it is refused by this name, never guessed.
+
+    Without a last day it is unknown until today.
+    """
 
     rule: str
     first: date
@@ -166,28 +177,30 @@ class Unknown(NamedTuple):
 
 
 def unknown_in(documents: Iterable[Document]) -> list[Unknown]:
-    """Every rule of the destinations whose status is `unknown`, in the order of the files."""
-    found = []
+    unknown = []
     for document in (each for each in documents if isinstance(each, Destination)):
         days: Dated = document.regime[0]
-        for name, row in rows_elsewhere(document):
+        for name, row in rows_of_other(document):
             days = row if isinstance(row, Dated) else days  # a charge has the days of its regime
             if isinstance(row, Judged | Charge) and row.status == "unknown":
-                found.append(Unknown(name, days.valid_from, days.valid_to, _why(row)))
-    return found
+                unknown.append(Unknown(name, days.valid_from, days.valid_to, _why(row)))
+    return unknown
 
 
 def _why(row: Judged | Charge) -> str:
-    """Why a rule is unknown, and of which parcels that is."""
     why = row.note or row.source
     if not isinstance(row, Charge):
         return why
     parts = {
-        "by": row.channels, "from": row.origins, "to": row.countries, "on": row.goods,
-        "over": () if row.over is None else (str(row.over),), "up to": () if row.at_most is None else (str(row.at_most),),
-    }  # fmt: skip
-    told = [f"{word} {', '.join(values)}" for word, values in parts.items() if values]
-    return f"{row.kind} {'; '.join(told)}: {why}" if told else f"{row.kind}: {why}"
+        "by": row.channels,
+        "from": row.origins,
+        "to": row.countries,
+        "on": row.goods,
+        "over": () if row.over is None else (str(row.over),),
+        "up to": () if row.at_most is None else (str(row.at_most),),
+    }
+    conditions = [f"{word} {', '.join(values)}" for word, values in parts.items() if values]
+    return f"{row.kind} {'; '.join(conditions)}: {why}" if conditions else f"{row.kind}: {why}"
 
 
 Regime = RetailImport | ParcelTax | GeneralTrade | Exempt

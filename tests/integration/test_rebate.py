@@ -19,7 +19,9 @@ from services.cli.tax.rebate_files import lists_in
 from services.tax.exports.domain import Merchants
 from services.tax.exports.files import load_exports
 from services.tax.rebates import store as rebate_store
-from services.tax.rebates.domain import Invoice, Prepared, ReleasedList
+from services.tax.rebates.domain import PreparedClaims
+from services.tax.rebates.invoices import Invoice
+from services.tax.rebates.lists import ReleasedList
 from shared.database import connect_pool
 from shared.money import Money
 from shared.settings import Settings
@@ -87,7 +89,7 @@ async def month_of_releases(admin: Any) -> date:
     return at.replace(day=1)
 
 
-async def asked(first: date, lists: list[ReleasedList], *, write: bool = True) -> Prepared:
+async def asked(first: date, lists: list[ReleasedList], *, write: bool = True) -> PreparedClaims:
     return await rebate._over_stack(first, bought(lists), trader(lists), BOOK, write=write)
 
 
@@ -165,7 +167,7 @@ async def test_two_who_ask_at_once_make_one_claim_and_the_table_refuses_a_second
 
         async with connection(target(), write=True) as conn:
             with pytest.raises(asyncpg.UniqueViolationError):
-                await rebate_store.save(conn, Prepared((claim,), (), (), ()), BOOK.edition)
+                await rebate_store.save(conn, PreparedClaims((claim,), (), (), ()), BOOK.edition)
 
 
 async def test_goods_that_come_back_are_left_out_or_to_be_repaid(

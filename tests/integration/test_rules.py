@@ -22,7 +22,8 @@ from services.tax.app import TaxSettings, wire
 from services.tax.deps import Deps
 from services.tax.handlers import SUBSCRIPTIONS
 from services.tax.rule_reload import RunningRules
-from services.tax.rulebook.files import RULES, RuleError
+from services.tax.rulebook.files import RULES
+from services.tax.rulebook.toml_files import RuleError
 from shared import inbox, metrics, topics
 from shared.clock import BEIJING
 from shared.database import connect_pool

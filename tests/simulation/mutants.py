@@ -17,8 +17,9 @@ from services.payments.domain.ledger import JournalEntry, Purpose
 from services.payments.domain.payment import Payment, PaymentDecision
 from services.payments.domain.payment import PaymentState as Paid
 from services.tax.bills import domain as bills
-from services.tax.domain import case
-from services.tax.domain.case import BatchDecision
+from services.tax.domain import batch, case
+from services.tax.domain.batch import BatchDecision
+from services.tax.domain.ledger import EntryKind
 from shared.events.customs import (
     GoodsPartlyReturned,
     GoodsReleased,
@@ -98,7 +99,7 @@ def _keeps_the_quota(
     cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any
 ) -> BatchDecision:
     """Tax forgets to give back the quota of what was released and came back."""
-    after = case.decide_all(cases, quotas, events, rules, assessed)
+    after = batch.decide_all(cases, quotas, events, rules, assessed)
     restored = any(isinstance(fact, TaxRestored) for facts in after.facts for fact in facts)
     return after._replace(quotas=quotas) if restored else after
 
@@ -107,10 +108,10 @@ def _restores_twice(
     cases: Cases, quotas: Cases, events: Sequence[Any], rules: Any, assessed: Any
 ) -> BatchDecision:
     """Tax gives the quota of what came back to the buyer's year, and once more."""
-    after = case.decide_all(cases, quotas, events, rules, assessed)
+    after = batch.decide_all(cases, quotas, events, rules, assessed)
     found = dict(after.quotas)
     for entry in after.entries:
-        if entry.kind is case.EntryKind.RESTORE:
+        if entry.kind is EntryKind.RESTORE:
             found[entry.key] = entry.apply(found[entry.key])
     return after._replace(quotas=found)
 
@@ -123,7 +124,7 @@ def _restores_late_returns(
         e.model_copy(update={"in_time": True}) if isinstance(e, ReturnAccepted) else e
         for e in events
     ]
-    return case.decide_all(cases, quotas, events, rules, assessed)
+    return batch.decide_all(cases, quotas, events, rules, assessed)
 
 
 def _overlooks_a_late_release(
@@ -138,7 +139,7 @@ def _overlooks_a_late_release(
             and found.state is case.TaxState.RESTORED
         ):
             raise IllegalTransition(found.state, type(event))
-    return case.decide_all(cases, quotas, events, rules, assessed)
+    return batch.decide_all(cases, quotas, events, rules, assessed)
 
 
 def _follows_a_word_on_an_earlier_list(d: Declaration, heard: Any, policy: Any) -> Any:

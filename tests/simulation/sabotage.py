@@ -10,7 +10,7 @@ from services.customs.domain import cancellation, documents, replies
 from services.orders.domain import decisions as orders
 from services.payments.domain import payment
 from services.tax.bills import domain as bills
-from services.tax.domain import case
+from services.tax.domain import batch
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Sabotage:
     lease_fence: bool = True
     orders: Callable[..., Any] = orders.decide
     payments: Callable[..., Any] = payment.decide
-    tax: Callable[..., Any] = case.decide_all
+    tax: Callable[..., Any] = batch.decide_all
     collect: Callable[..., Any] = documents.apply_document
     withdraw: Callable[..., Any] = cancellation.apply_withdrawal
     stop: Callable[..., Any] = cancellation.apply_unwinding

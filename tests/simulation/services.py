@@ -25,12 +25,15 @@ from services.payments.domain import ledger
 from services.payments.domain.bank import BankCommand, BankEvent, Transfer, Transferred
 from services.payments.domain.ledger import Account
 from services.payments.domain.payment import PaymentDecision
+from services.tax.bills import corrections
 from services.tax.bills import domain as bills
 from services.tax.bills import policy as bill_policy
 from services.tax.bills.decisions import BILL_FACTS
 from services.tax.bills.domain import Bill
 from services.tax.bills.terms import DAY_S, still_withheld
-from services.tax.domain.case import BatchDecision, PersonYear, Quota, QuotaEntry, TaxCase, TaxState
+from services.tax.domain.batch import BatchDecision
+from services.tax.domain.case import TaxCase, TaxState
+from services.tax.domain.ledger import PersonYear, Quota, QuotaEntry
 from services.tax.rulebook.files import load
 from shared import topics
 from shared.clock import beijing_date
@@ -405,7 +408,7 @@ class Tax(Service):
             if back:
                 decision = bills.decide(decision.bill, bills.GoodsReturned())
         elif isinstance(event, CustomsCorrected):
-            decision = bills.correct(
+            decision = corrections.correct(
                 bill, event, case.total, BILL_POLICY.on(beijing_date(bill.pay_at))
             )
         else:

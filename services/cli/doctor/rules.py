@@ -20,7 +20,7 @@ RULES_END_DAYS: Final = 14
 def rule_ends() -> Iterator[Check]:
     """Check the last day of each table of the tax rules, of CROSSBORDER_RULES_DIR or our own."""
     from services.cli.tax.rules import day_of, said_of
-    from services.tax.rule_check import ends_in, faults_elsewhere, part_ends_in
+    from services.tax.rule_check import ends_in, faults_of_others, part_ends_in
     from services.tax.rulebook.files import RULES, validate
 
     folder, today = Path(os.environ.get("CROSSBORDER_RULES_DIR") or RULES), day_of(None)
@@ -33,7 +33,7 @@ def rule_ends() -> Iterator[Check]:
         )
         return
     book, faults = validate(folder)
-    faults = (*faults, *faults_elsewhere(folder))
+    faults = (*faults, *faults_of_others(folder))
     todo = "mend the files: `crossborder tax rules validate` lists every fault" if faults else ""
     yield Check(
         "tax rules",

@@ -108,7 +108,8 @@ def assess_file(
     at: Annotated[
         str | None,
         typer.Option(
-            help="When the declaration is completed: a day, YYYY-MM-DD, or a time with offset; the order's own if not given."
+            help="When the declaration is completed: a day, YYYY-MM-DD, or a time with offset; the "
+            "order's own if not given."
         ),
     ] = None,
     used: Annotated[
@@ -117,7 +118,8 @@ def assess_file(
     used_kg: Annotated[
         list[str] | None,
         typer.Option(
-            help="Kilograms the buyer had this year of goods with a yearly weight: HS=KG, as 1701=1.5."
+            help="Kilograms the buyer had this year of goods with a yearly weight: HS=KG, as "
+            "1701=1.5."
         ),
     ] = None,
     rules: Annotated[
@@ -134,7 +136,7 @@ def assess_file(
     given = Given(load(rules or RULES), at, used_of(used), _used_kg(used_kg or []), rules or RULES)
     raw = bytes_of(file)
     if is_many(file, raw):
-        exit_with(answer_many(raw, given.answer, lambda found: found["refused"] is not None))
+        exit_with(answer_many(raw, given.answer, lambda document: document["refused"] is not None))
     submission = given.parse(str(file), decoded(str(file), raw))
     order = assessable(submission)
     result = given.assess(submission, order)
@@ -162,7 +164,7 @@ class Given:
             name,
             text,
             Submission,
-            self.rules.found.nomenclature,
+            self.rules.rule_set.nomenclature,
             timed(self.at),
             export.wrong_facts,
         )
@@ -245,16 +247,16 @@ def used_of(used: str) -> Money:
 
 
 def _used_kg(given: Sequence[str]) -> dict[str, Decimal]:
-    found: dict[str, Decimal] = {}
+    by_prefix: dict[str, Decimal] = {}
     for text in given:
         hs, _, weight = text.partition("=")
         kilograms = option_decimal(weight)
         if re.fullmatch("[0-9]{4,10}", hs) is None or kilograms is None:
             raise UsageError(f"--used-kg: {text!r} is not an HS prefix and kilograms like 1701=1.5")
-        if hs in found:
+        if hs in by_prefix:
             raise UsageError(f"--used-kg: {hs} is there twice")
-        found[hs] = kilograms
-    return found
+        by_prefix[hs] = kilograms
+    return by_prefix
 
 
 def as_contract(result: Assessment | Refusal, order: Assessable) -> dict[str, Any]:
@@ -284,7 +286,7 @@ def as_contract(result: Assessment | Refusal, order: Assessable) -> dict[str, An
 def _refused(result: Refusal, order: Assessable) -> dict[str, Any]:
     value = result.dutiable_value or Money.zero(order.currency)
     none = str(Money.zero(value.currency))
-    other = result.otherwise
+    other = result.fallback
     return {
         "regime": result.regime, "dutiable_value": str(value), "currency": value.currency, **dict.fromkeys(AMOUNTS, none),
         "refused": {"code": result.code, "reason": result.reason, "limit": result.limit, "value": result.value}, "lines": [],
@@ -307,9 +309,10 @@ def _show(result: Assessment | Refusal, order: Assessable, sources: Mapping[str,
         print(
             f"refused {result.code}: {result.reason} (limit {result.limit}, found {result.value})"
         )
-        if result.otherwise is not None:
+        if result.fallback is not None:
             print(
-                f"as general trade it would owe {result.otherwise.payable} CNY ({result.otherwise.regime})"
+                f"as general trade it would owe {result.fallback.payable} CNY "
+                f"({result.fallback.regime})"
             )
         return
     currency = result.total.currency

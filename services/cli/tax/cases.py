@@ -23,7 +23,8 @@ from services.cli.id_prefixes import order_of
 cases = typer.Typer(no_args_is_help=True, help="Tax bills that a person must look at.")
 
 VERDICTS: Final = {
-    "accept": "the bill is right: the buyer gets back what was withheld too much, the merchant owes what was withheld too little",
+    "accept": "the bill is right: the buyer gets back what was withheld too much, the merchant "
+    "owes what was withheld too little",
     "bear": "the bill is right and the house bears the difference",
     "close": "there is nothing to do, or it was done elsewhere",
 }
@@ -31,8 +32,10 @@ OF_FAR_OFF: Final = ("accept", "bear")
 """A bill that is far off is waiting to be settled: closing the case would leave it unpaid for ever."""
 
 _CASES: Final = (
-    "SELECT o.order_no, k.order_id, k.reason, k.opened_at, k.verdict, k.note, k.closed_at, b.tax_no, b.state, b.currency, "
-    "b.withheld_minor, b.assessed_minor, b.billed_minor FROM tax.bill_case k LEFT JOIN tax.tax_bill b USING (order_id) "
+    "SELECT o.order_no, k.order_id, k.reason, k.opened_at, k.verdict, k.note, k.closed_at, "
+    "b.tax_no, b.state, b.currency, "
+    "b.withheld_minor, b.assessed_minor, b.billed_minor FROM tax.bill_case k LEFT JOIN "
+    "tax.tax_bill b USING (order_id) "
     "LEFT JOIN orders.orders o ON o.order_id = k.order_id "
 )
 
@@ -134,23 +137,26 @@ async def _settle(
     async with database(target(), write=True) as conn, conn.transaction():
         rows = await conn.fetch(
             "SELECT k.order_id, k.reason, k.verdict FROM tax.bill_case k "
-            "WHERE k.order_id = $1 AND k.closed_at IS NULL AND ($2::text IS NULL OR k.reason = $2) FOR UPDATE OF k",
+            "WHERE k.order_id = $1 AND k.closed_at IS NULL AND ($2::text IS NULL OR k.reason = "
+            "$2) FOR UPDATE OF k",
             await order_of(conn, order_ref, to_change=True), reason,
         )  # fmt: skip
         if len(rows) > 1:
             raise UsageError(
-                f"name the case by --reason: {order_ref} has {', '.join(sorted(row['reason'] for row in rows))}"
+                f"name the case by --reason: {order_ref} has "
+                f"{', '.join(sorted(row['reason'] for row in rows))}"
             )
         if not rows:
             return "no open case of"
-        found = rows[0]
-        if found["verdict"] is not None:
+        row = rows[0]
+        if row["verdict"] is not None:
             return "already decided:"
-        if (found["reason"] == "far_off") != (verdict in OF_FAR_OFF):
-            fitting = OF_FAR_OFF if found["reason"] == "far_off" else ("close",)
-            raise UsageError(f"choose {' or '.join(fitting)}: the case is {found['reason']}")
+        if (row["reason"] == "far_off") != (verdict in OF_FAR_OFF):
+            fitting = OF_FAR_OFF if row["reason"] == "far_off" else ("close",)
+            raise UsageError(f"choose {' or '.join(fitting)}: the case is {row['reason']}")
         await conn.execute(
-            "UPDATE tax.bill_case SET verdict = $3, note = $4, decided_at = now() WHERE order_id = $1 AND reason = $2",
-            found["order_id"], found["reason"], verdict, note,
+            "UPDATE tax.bill_case SET verdict = $3, note = $4, decided_at = now() WHERE order_id "
+            "= $1 AND reason = $2",
+            row["order_id"], row["reason"], verdict, note,
         )  # fmt: skip
     return "decided"

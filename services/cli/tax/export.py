@@ -14,18 +14,19 @@ import typer
 from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err, stdout
 from services.cli.tax.export_files import ExportOrder, Reading, money, wrong_facts
 from services.cli.tax.order_files import answer_many, bytes_of, day_of, decoded, is_many
-from services.tax.exports.domain import (
+from services.tax.exports.decisions import (
     UNDETERMINED,
-    Decision,
+    CheckedCondition,
     ExportBook,
-    Facts,
-    decide,
+    RouteDecision,
+    decide_route,
     deemed_income_of,
     output_vat_of,
     refund_of,
     regime_of,
     sources_of,
 )
+from services.tax.exports.domain import Facts
 from shared.money import Money
 
 __all__ = ["wrong_facts"]
@@ -41,19 +42,22 @@ def export_file(
     file: Annotated[
         Path,
         typer.Argument(
-            help="An export order (order.submitted.v1) as JSON, with what the exporter says, or JSON lines; - reads stdin."
+            help="An export order (order.submitted.v1) as JSON, with what the exporter says, or "
+            "JSON lines; - reads stdin."
         ),
     ],
     at: Annotated[
         str | None,
         typer.Option(
-            help="The export date of the declaration, YYYY-MM-DD; the Beijing day of placed_at if not given."
+            help="The export date of the declaration, YYYY-MM-DD; the Beijing day of placed_at if "
+            "not given."
         ),
     ] = None,
     merchants: Annotated[
         Path | None,
         typer.Option(
-            help="What holds of each exporter, by date (TOML); the order's own `export` goes before it."
+            help="What holds of each exporter, by date (TOML); the order's own `export` goes "
+            "before it."
         ),
     ] = None,
     rules: Annotated[
@@ -83,7 +87,7 @@ def export_file(
 
     raw = bytes_of(file)
     if is_many(file, raw):
-        exit_with(answer_many(raw, answer, lambda found: found["regime"] == UNDETERMINED))
+        exit_with(answer_many(raw, answer, lambda document: document["regime"] == UNDETERMINED))
     document = answer(str(file), decoded(str(file), raw))
     if json:
         as_json(document)
@@ -93,31 +97,33 @@ def export_file(
         exit_with(Exit.NO)
 
 
-def decisions_of(order: ExportOrder, on: date, facts: Facts, book: ExportBook) -> list[Decision]:
+def decisions_of(
+    order: ExportOrder, on: date, facts: Facts, book: ExportBook
+) -> list[RouteDecision]:
     """The route of each line; raises Wrong for a day before the first rules."""
-    found = [decide(book, on, order.mode, line.hs, facts) for line in order.lines]
-    if any(decision is None for decision in found):
+    decisions = [decide_route(book, on, order.mode, line.hs, facts) for line in order.lines]
+    if any(decision is None for decision in decisions):
         first = min(route.valid_from for route in book.routes.route)
         raise UsageError(f"{on}: no rules of exports are held for days before {first}")
-    return [decision for decision in found if decision is not None]
+    return [decision for decision in decisions if decision is not None]
 
 
 def as_document(
-    order: ExportOrder, decisions: list[Decision], book: ExportBook, rules: Rulebook, on: date
+    order: ExportOrder, decisions: list[RouteDecision], book: ExportBook, rules: Rulebook, on: date
 ) -> dict[str, Any]:
     """The answer for scripts; amounts are in CNY, null where an invoice, a rate or a heading is missing."""
     lines = []
     for line, decision in zip(order.lines, decisions, strict=True):
         total = money(f"line {line.line_no}", line.total, order.currency)
         amounts = _amounts(decision, line.hs, total, line.purchase, book, rules, on)
-        checked = [check._asdict() for check in decision.checked]
-        told = {
+        checked = [_condition(check) for check in decision.checked]
+        document = {
             "line_no": line.line_no,
             "hs_code": line.hs,
             "regime": decision.regime,
             "missing": list(decision.missing),
         }
-        lines.append({**told, **amounts, "conditions": checked})
+        lines.append({**document, **amounts, "conditions": checked})
     named = dict.fromkeys(rule for decision in decisions for rule in decision.rules)
     sources = sources_of(book)
     return {
@@ -126,8 +132,13 @@ def as_document(
     }  # fmt: skip
 
 
+def _condition(check: CheckedCondition) -> dict[str, Any]:
+    fields = check._asdict()
+    return {"found" if name == "actual" else name: value for name, value in fields.items()}
+
+
 def _amounts(
-    decision: Decision,
+    decision: RouteDecision,
     hs: str,
     total: Money,
     purchase: Decimal | None,
@@ -147,13 +158,13 @@ def _amounts(
     if decision.vat == "taxed" and sales is not None:
         vat = vat_rate(rules, hs, on)
         output = None if vat is None else output_vat_of(sales, vat)
-    found = {
+    amounts = {
         "refund": refund,
         "deemed_income_tax": deemed_tax,
         "output_vat": output,
         "sales": sales,
     }
-    return {name: None if amount is None else str(amount) for name, amount in found.items()}
+    return {name: None if amount is None else str(amount) for name, amount in amounts.items()}
 
 
 def vat_rate(rules: Rulebook, hs: str, on: date) -> Decimal | None:
@@ -196,17 +207,17 @@ def named(
     result: Assessment,
     mode: str,
     hs_codes: Sequence[str],
-    said: dict[str, Any],
+    facts: dict[str, Any],
     on: date,
     folder: Path,
 ) -> Assessment:
     """An export's assessment under the name of its route, with the rules of it; unchanged where none can be named."""
-    found = [decide(book_of(folder), on, mode, hs, said) for hs in hs_codes]
-    decisions = [decision for decision in found if decision is not None]
+    routes = [decide_route(book_of(folder), on, mode, hs, facts) for hs in hs_codes]
+    decisions = [decision for decision in routes if decision is not None]
     if not decisions or regime_of(decisions) == UNDETERMINED:
         return result
-    told = dict.fromkeys(rule for decision in decisions for rule in decision.rules)
-    return replace(result, regime=regime_of(decisions), rules=(*result.rules, *told))
+    rules = dict.fromkeys(rule for decision in decisions for rule in decision.rules)
+    return replace(result, regime=regime_of(decisions), rules=(*result.rules, *rules))
 
 
 def show(document: dict[str, Any]) -> None:
@@ -229,12 +240,15 @@ def show(document: dict[str, Any]) -> None:
     for line in document["lines"]:
         for check in line["conditions"]:
             word = {True: "met", False: "NOT met", None: "NOT KNOWN"}[check["met"]]
-            found = f"found {check['found']}, expected {check['expected']}"
-            print(f"line {line['line_no']}, {check['route']}: {check['what']}: {found}: {word}")
+            comparison = f"found {check['found']}, expected {check['expected']}"
+            print(
+                f"line {line['line_no']}, {check['route']}: {check['what']}: {comparison}: {word}"
+            )
             print_err(f"  {check['source']}")
         if line["missing"]:
             print_err(
-                f"line {line['line_no']}: say in `export` or --merchants: {', '.join(line['missing'])}"
+                f"line {line['line_no']}: say in `export` or --merchants: "
+                f"{', '.join(line['missing'])}"
             )
     print_err("by these rules:")
     for rule in document["rules"]:

@@ -131,16 +131,16 @@ def wrong_facts(document: Document) -> Iterator[FieldFault]:
     """What an exporter says in `export` that is no such fact."""
     from services.tax.exports.domain import check_facts
 
-    said = document.get("export")
-    for name, value in said.items() if isinstance(said, dict) else ():
+    facts = document.get("export")
+    for name, value in facts.items() if isinstance(facts, dict) else ():
         try:
             check_facts({name: value})
         except ValueError as error:
-            found = repr(value) if isinstance(value, str | bool) else type(value).__name__
+            actual = repr(value) if isinstance(value, str | bool) else type(value).__name__
             yield FieldFault(
                 f"export.{name}",
                 "is_fact",
-                found[:60],
+                actual[:60],
                 str(error).removeprefix(f"{name}: expected "),
             )
 
@@ -157,13 +157,13 @@ def money(field: str, amount: Decimal, currency: str) -> Money:
 
 def named_decimals(option: str, given: Sequence[str]) -> dict[str, Decimal]:
     """NAME=NUMBER options, each above zero; raises Wrong."""
-    found: dict[str, Decimal] = {}
+    by_name: dict[str, Decimal] = {}
     for text in given:
         name, _, number = text.partition("=")
         value = option_decimal(number)
         if not name or value is None or value <= 0:
             raise UsageError(f"{option}: {text!r} is not like USD=0.92")
-        if name in found:
+        if name in by_name:
             raise UsageError(f"{option}: {name} is there twice")
-        found[name] = value
-    return found
+        by_name[name] = value
+    return by_name

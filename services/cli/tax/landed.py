@@ -10,13 +10,13 @@ import typer
 from services.cli.connect import Exit, UsageError, as_json, exit_with, print_err, stdout
 from services.cli.tax.export_files import ExportOrder, Reading, money, named_decimals
 from services.cli.tax.order_files import answer_many, bytes_of, day_of, decoded, is_many
-from services.tax.landed.charges import ShippedLine
-from services.tax.landed.domain import Consignment, Landed, NotLanded, landed
+from services.tax.landed.calculation import ShippedLine
+from services.tax.landed.domain import Consignment, Landed, UnknownCost, landed
 from shared.money import EXPONENTS, Money
 
 if TYPE_CHECKING:
+    from services.tax.landed.calculation import ChargeOwed
     from services.tax.landed.charge_rules import ChargeKind
-    from services.tax.landed.charges import Owed
 
 KINDS: Final[tuple[ChargeKind, ...]] = ("duty", "surcharge", "vat", "fee")
 
@@ -49,7 +49,8 @@ def landed_file(
     rules: Annotated[
         Path | None,
         typer.Option(
-            help="A folder of dest-*.toml, and of exchange rates if it has some, instead of this release's."
+            help="A folder of dest-*.toml, and of exchange rates if it has some, instead of this "
+            "release's."
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The landed cost as JSON.")] = False,
@@ -74,7 +75,7 @@ def landed_file(
         load_rates(folder),
     )
 
-    def answer(name: str, text: str) -> Landed | NotLanded:
+    def answer(name: str, text: str) -> Landed | UnknownCost:
         order = reading.order(name, text)
         return landed(
             consignment(order, channel), day_of(order.placed_at, at), destinations, rates, given
@@ -86,7 +87,7 @@ def landed_file(
             answer_many(
                 raw,
                 lambda name, text: as_document(answer(name, text)),
-                lambda found: found["refused"] is not None,
+                lambda document: document["refused"] is not None,
             )
         )
     result = answer(str(file), decoded(str(file), raw))
@@ -94,7 +95,7 @@ def landed_file(
         as_json(as_document(result))
     else:
         show(result)
-    if isinstance(result, NotLanded):
+    if isinstance(result, UnknownCost):
         exit_with(Exit.NO)
 
 
@@ -120,10 +121,10 @@ def consignment(order: ExportOrder, channel: str | None) -> Consignment:
     )  # fmt: skip
 
 
-def as_document(result: Landed | NotLanded) -> dict[str, Any]:
+def as_document(result: Landed | UnknownCost) -> dict[str, Any]:
     """The answer for scripts: amounts as decimal strings of `currency`; `refused` null, or why and what to add."""
     rules = [rule._asdict() for rule in result.rules]
-    if isinstance(result, NotLanded):
+    if isinstance(result, UnknownCost):
         refused = {"code": result.code, "reason": result.reason, "ask": result.ask}
         return {
             "corridor": result.corridor,
@@ -145,15 +146,15 @@ def _wire(amount: Money) -> dict[str, str]:
     return {"amount": str(amount), "currency": amount.currency}
 
 
-def _charge(owed: Owed) -> dict[str, Any]:
+def _charge(owed: ChargeOwed) -> dict[str, Any]:
     return {**owed._asdict(), "amount": str(owed.amount), "lines": list(owed.lines)}
 
 
-def show(result: Landed | NotLanded) -> None:
+def show(result: Landed | UnknownCost) -> None:
     """The answer for people."""
     from rich.table import Table
 
-    if isinstance(result, NotLanded):
+    if isinstance(result, UnknownCost):
         print(f"refused {result.code}: {result.reason}")
         print_err(f"to have an answer: {result.ask}")
         return

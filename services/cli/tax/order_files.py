@@ -60,11 +60,11 @@ def _country(value: str) -> str:
 
 def _time(value: Any) -> Any:
     """RFC 3339 with any number of fraction digits, of a year from 2000 to 2099; without an offset it is for `--at` to mend."""
-    found = _TIME.fullmatch(value) if isinstance(value, str) else None
+    parsed = _TIME.fullmatch(value) if isinstance(value, str) else None
     try:
-        if found is None:
+        if parsed is None:
             raise ValueError
-        day, clock, fraction, offset = found.groups()
+        day, clock, fraction, offset = parsed.groups()
         seconds = clock if len(clock) > 5 else f"{clock}:00"
         beyond = f".{(fraction or '0')[:6]:0<6}{(offset or '').upper().replace('Z', '+00:00')}"
         moment = datetime.fromisoformat(f"{day}T{seconds}{beyond}")
@@ -175,13 +175,13 @@ def answer_many(
     for number, line in lines_of(raw):
         name = f"line {number}"
         try:
-            found = answer(name, decoded(name, line))
+            reply = answer(name, decoded(name, line))
         except UsageError as error:
-            status, found = Exit.WRONG, told(error)
+            status, reply = Exit.WRONG, told(error)
         else:
-            if status is Exit.DONE and refused(found):
+            if status is Exit.DONE and refused(reply):
                 status = Exit.NO
-        print(dumps({"line": number, **found}, ensure_ascii=False))
+        print(dumps({"line": number, **reply}, ensure_ascii=False))
     return status
 
 
@@ -199,18 +199,18 @@ def read(
 
     `known` tells codes that cannot exist; each of `looks` finds faults of the values in the document as it was written.
     """
-    found, faults = None, []
+    parsed, faults = None, []
     try:
-        found = shape.model_validate_json(text)
+        parsed = shape.model_validate_json(text)
     except ValidationError as error:
         faults = faults_of(error)
     broken = {fault.field for fault in faults}
     document = _document(text)
-    for look in (_amounts, _numbers, lambda found: _codes(found, known), *looks):
+    for look in (_amounts, _numbers, lambda parsed: _codes(parsed, known), *looks):
         faults += [fault for fault in look(document) if fault.field not in broken]
-    if found is None or faults:
+    if parsed is None or faults:
         raise Unread(name, faults)
-    return found
+    return parsed
 
 
 def _document(text: str) -> Document:
@@ -274,7 +274,10 @@ def _amounts(document: Document) -> Iterator[FieldFault]:
         if _is_number(amount.text) and not _is_money(amount)
     ]
     for amount in unlike:
-        decimals = f"an amount of at most {EXPONENTS[amount.currency]} decimals, as {amount.currency} has, and within the limit"
+        decimals = (
+            f"an amount of at most {EXPONENTS[amount.currency]} decimals, as {amount.currency} "
+            "has, and within the limit"
+        )
         yield FieldFault(amount.field, "is_amount", amount.text, decimals)
     goods = head[0]
     if unlike or not totals or not all(_is_number(amount.text) for amount in totals):
@@ -325,7 +328,10 @@ def _codes(document: Document, known: Nomenclature | None) -> Iterator[FieldFaul
             or known.has(code)
         ):
             continue
-        expected = f"a code of the Harmonized System: chapter {code[:2]} has {known.headings.get(code[:2], 0)} headings"
+        expected = (
+            f"a code of the Harmonized System: chapter {code[:2]} has "
+            f"{known.headings.get(code[:2], 0)} headings"
+        )
         yield FieldFault(f"lines[{i}].hs_code", "is_hs_code", repr(code), expected)
 
 
@@ -337,13 +343,13 @@ def timed(at: str | None) -> Look:
 
     def look(document: Document) -> Iterator[FieldFault]:
         text = document.get("placed_at")
-        found = _TIME.fullmatch(text) if isinstance(text, str) else None
-        if at is None and (text is None or (found is not None and found[4] is None)):
-            said = "nothing" if text is None else repr(text)
+        parsed = _TIME.fullmatch(text) if isinstance(text, str) else None
+        if at is None and (text is None or (parsed is not None and parsed[4] is None)):
+            actual = "nothing" if text is None else repr(text)
             yield FieldFault(
                 "placed_at",
                 "is_time",
-                said,
+                actual,
                 "a time with its offset, like 2026-11-23T09:00:00+08:00, or the day by --at",
             )
 

@@ -26,7 +26,8 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            help="The bank's csv: eurofxref-hist.csv, eurofxref.csv, or its data interface's EXR/D..EUR.SP00.A as csvdata."
+            help="The bank's csv: eurofxref-hist.csv, eurofxref.csv, or its data interface's "
+            "EXR/D..EUR.SP00.A as csvdata."
         ),
     ],
     folder: Annotated[
@@ -44,11 +45,12 @@ def import_(
 
     Exit 1 where the file does not reach the next month's day.
     """
-    from services.tax.rulebook.ecb import Missing, NotRates
+    from services.tax.rulebook.ecb import Missing
+    from services.tax.rulebook.ecb_files import NotRates
     from services.tax.rulebook.rate_files import imported, put, read_bank, toml_of
 
     try:
-        found = imported(folder, read_bank(file))
+        result = imported(folder, read_bank(file))
     except NotRates as error:
         raise UsageError(f"{file}: {error}") from None
     except Missing as error:
@@ -57,11 +59,11 @@ def import_(
         print_err(f"nothing to import: {error}")
         exit_with(Exit.NO)
     if not dry_run:
-        put(found)
-    for sentence in _look_at(found):
+        put(result)
+    for sentence in _look_at(result):
         print_err(sentence)
     if json:
-        told = [
+        notes = [
             {
                 "valid_from": str(p.month.first),
                 "valid_to": str(p.month.last),
@@ -70,36 +72,36 @@ def import_(
                 "per_100": p.per_100,
                 "lacking": list(p.lacking),
             }
-            for p in found.periods
+            for p in result.periods
         ]
         as_json(
             {
-                "file": found.path.name,
-                "periods": told,
-                "replaces": found.replaces,
-                "jumps": list(found.jumps),
+                "file": result.path.name,
+                "periods": notes,
+                "replaces": result.replaces,
+                "jumps": list(result.jumps),
                 "written": not dry_run,
             }
         )
         return
-    for period in found.periods:
+    for period in result.periods:
         print(
             toml_of(period) if dry_run else f"{period.month}: euro reference rates of {period.of}"
         )
     if not dry_run:
         print_err(
-            f"{found.path}: {len(found.periods)} periods more, to {found.periods[-1].month.last}"
+            f"{result.path}: {len(result.periods)} periods more, to {result.periods[-1].month.last}"
         )
 
 
-def _look_at(found: Imported) -> Iterator[str]:
+def _look_at(result: Imported) -> Iterator[str]:
     """What a person should know before orders are assessed by these rates."""
-    if found.jumps:
-        yield f"look at {', '.join(found.jumps)}: a fifth more or less than the month before"
-    for period in found.periods:
+    if result.jumps:
+        yield f"look at {', '.join(result.jumps)}: a fifth more or less than the month before"
+    for period in result.periods:
         if period.lacking:
             yield f"{', '.join(period.lacking)}: no rate of {period.of} in the file: orders in it are refused in {period.month}"
-    for day in found.priority(beijing_date(datetime.now(UTC))):
+    for day in result.future_days(beijing_date(datetime.now(UTC))):
         yield f"look at the file: {day} is yet to come, and no bank has rates of it"
 
 

@@ -21,9 +21,12 @@ from services.cli.connect import (
     target,
 )
 from services.cli.tax.rebate_files import invoices_of, lists_in, lists_of
-from services.tax.exports.domain import ExportBook, Merchants
+from services.tax.exports.decisions import ExportBook
+from services.tax.exports.domain import Merchants
 from services.tax.exports.files import load_exports, load_merchants
-from services.tax.rebates.domain import Claim, Claimed, Invoice, Prepared, ReleasedList, prepare
+from services.tax.rebates.domain import Claim, ClaimedLine, PreparedClaims, prepare
+from services.tax.rebates.invoices import Invoice
+from services.tax.rebates.lists import ReleasedList
 from services.tax.rulebook.files import RULES
 from shared.money import Money
 
@@ -70,14 +73,14 @@ def prepare_(
         invoices_of(invoices),
     )
     if file is None:
-        found = run(_over_stack(first, bought, exporters, book, write=not dry_run))
+        prepared = run(_over_stack(first, bought, exporters, book, write=not dry_run))
     else:
-        found = _prepared(lists_of(file), month, bought, exporters, book)
+        prepared = _prepared(lists_of(file), month, bought, exporters, book)
     if json:
-        as_json(_document(found, book))
+        as_json(_document(prepared, book))
     else:
-        _show(found, kept=file is None and not dry_run)
-    if not found.claims and not found.already:
+        _show(prepared, is_stored=file is None and not dry_run)
+    if not prepared.claims and not prepared.already:
         exit_with(Exit.NO)
 
 
@@ -112,7 +115,7 @@ def _prepared(
     exporters: Merchants,
     book: ExportBook,
     *before: Any,
-) -> Prepared:
+) -> PreparedClaims:
     try:
         return prepare(lists, month, invoices, exporters.facts_of, book, *before)
     except ValueError as error:
@@ -121,7 +124,7 @@ def _prepared(
 
 async def _over_stack(
     first: date, invoices: list[Invoice], exporters: Merchants, book: ExportBook, *, write: bool
-) -> Prepared:
+) -> PreparedClaims:
     from services.tax.rebates import store as rebate_store
 
     async with database(target(), write=write) as conn, conn.transaction():
@@ -131,10 +134,10 @@ async def _over_stack(
         before = await rebate_store.load_before(
             conn, [x.list_no for x in lists], [x.number for x in invoices]
         )
-        found = _prepared(lists, f"{first:%Y-%m}", invoices, exporters, book, before)
+        prepared = _prepared(lists, f"{first:%Y-%m}", invoices, exporters, book, before)
         if write:
-            await rebate_store.save(conn, found, book.edition)
-    return found
+            await rebate_store.save(conn, prepared, book.edition)
+    return prepared
 
 
 async def _list() -> list[dict[str, Any]]:
@@ -149,13 +152,13 @@ async def _list() -> list[dict[str, Any]]:
     return rows
 
 
-def _document(found: Prepared, book: ExportBook) -> dict[str, Any]:
+def _document(prepared: PreparedClaims, book: ExportBook) -> dict[str, Any]:
     return {
-        "edition": book.edition, "claims": [_claim(claim) for claim in found.claims],
-        "already_claimed": [{**line._asdict(), "claim": number} for line, number in found.already],
+        "edition": book.edition, "claims": [_claim(claim) for claim in prepared.claims],
+        "already_claimed": [{**line._asdict(), "claim": number} for line, number in prepared.already],
         "left_out": [{**out.line._asdict(), "merchant": out.merchant, "regime": out.regime, "reason": out.reason}
-                     for out in found.left_out],
-        "to_repay": [{**line._asdict(), "claim": number} for line, number in found.to_repay],
+                     for out in prepared.left_out],
+        "to_repay": [{**line._asdict(), "claim": number} for line, number in prepared.to_repay],
     }  # fmt: skip
 
 
@@ -166,7 +169,7 @@ def _claim(claim: Claim) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _line(line: Claimed) -> dict[str, Any]:
+def _line(line: ClaimedLine) -> dict[str, Any]:
     uses = [
         {
             "invoice": x.number,
@@ -184,7 +187,7 @@ def _line(line: Claimed) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _show(found: Prepared, *, kept: bool) -> None:
+def _show(prepared: PreparedClaims, *, is_stored: bool) -> None:
     from rich.table import Table
 
     table = Table(
@@ -193,9 +196,9 @@ def _show(found: Prepared, *, kept: bool) -> None:
         "basis CNY",
         "refund CNY",
         "declarations",
-        title="Claims" if kept else "Claims, not kept",
+        title="Claims" if is_stored else "Claims, not kept",
     )
-    for claim in found.claims:
+    for claim in prepared.claims:
         basis = Money.total((line.basis for line in claim.lines), "CNY")
         table.add_row(
             claim.number,
@@ -205,12 +208,13 @@ def _show(found: Prepared, *, kept: bool) -> None:
             str(len(claim.declarations)),
         )
     stdout().print(table)
-    if found.already:
+    if prepared.already:
         print_err(
-            f"{len(found.already)} lines are claimed already: {', '.join(sorted({number for _, number in found.already}))}"
+            f"{len(prepared.already)} lines are claimed already: "
+            f"{', '.join(sorted({number for _, number in prepared.already}))}"
         )
-    for out in found.left_out:
+    for out in prepared.left_out:
         regime = "" if out.regime is None else f" ({out.regime})"
         print(f"left out: {out.line.list_no} line {out.line.line_no}: {out.reason}{regime}")
-    for line, number in found.to_repay:
+    for line, number in prepared.to_repay:
         print(f"to repay: {line.list_no} line {line.line_no} of {number}: the goods came back")

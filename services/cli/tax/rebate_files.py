@@ -24,7 +24,8 @@ from services.cli.tax.order_files import (
     lines_of,
     read,
 )
-from services.tax.rebates.domain import Declared, ExportedLine, Invoice, ReleasedList
+from services.tax.rebates.invoices import Invoice
+from services.tax.rebates.lists import Declared, ExportedLine, ReleasedList
 from shared.clock import BEIJING, beijing_date
 
 if TYPE_CHECKING:
@@ -78,25 +79,25 @@ def _documents(file: Path, shape: type[Shape]) -> Iterator[tuple[str, Shape]]:
     """Each line of a file; raises Wrong with every fault of every line: of a part of the file nothing is claimed."""
     from services.tax.rulebook.files import load_nomenclature
 
-    found, wrong, known = [], [], load_nomenclature()
+    documents, wrong, known = [], [], load_nomenclature()
     for number, line in lines_of(bytes_of(file)):
         where = f"{file} line {number}"
         try:
-            found.append((where, read(where, decoded(where, line), shape, known)))
+            documents.append((where, read(where, decoded(where, line), shape, known)))
         except UsageError as error:
             wrong.append(str(error))
     if wrong:
         raise UsageError("\n".join(wrong))
-    yield from found
+    yield from documents
 
 
 def lists_of(file: Path) -> list[ReleasedList]:
     """The lists of a file; raises Wrong naming each line and field that is wrong."""
-    return [_list(where, found) for where, found in _documents(file, ListFile)]
+    return [_list(where, document) for where, document in _documents(file, ListFile)]
 
 
-def _list(where: str, found: ListFile) -> ReleasedList:
-    if found.released_at.tzinfo is None:
+def _list(where: str, document: ListFile) -> ReleasedList:
+    if document.released_at.tzinfo is None:
         raise UsageError(f"{where}: released_at: give a time with its offset")
     lines = tuple(
         ExportedLine(
@@ -105,16 +106,16 @@ def _list(where: str, found: ListFile) -> ReleasedList:
             x.hs_code.replace(".", ""),
             x.quantity,
             x.unit,
-            money(f"{where}: lines[{i}].total", x.total, found.currency),
+            money(f"{where}: lines[{i}].total", x.total, document.currency),
             Declared(number, x.declaration_line)
-            if (number := x.declaration or found.declaration)
+            if (number := x.declaration or document.declaration)
             else None,
         )
-        for i, x in enumerate(found.lines)
+        for i, x in enumerate(document.lines)
     )
     return ReleasedList(
-        found.list_no, found.merchant, found.mode, beijing_date(found.released_at), lines, found.order_no, found.statistics,
-        found.paid, found.came_back,
+        document.list_no, document.merchant, document.mode, beijing_date(document.released_at), lines, document.order_no, document.statistics,
+        document.paid, document.came_back,
     )  # fmt: skip
 
 
@@ -134,15 +135,22 @@ def invoices_of(file: Path) -> list[Invoice]:
 
 
 _RELEASED: Final = (
-    "SELECT d.invt_no, d.state, m.doc, r.at, r.closed, coalesce(p.state IN ('captured', 'settled'), false) AS paid, e.state AS list_state, "
-    "e.month, s.state AS summary_state, s.info, s.cop_no, c.declared::text FROM customs.declaration d "
-    "JOIN LATERAL (SELECT min(at) FILTER (WHERE followed) AS at, bool_or(status = '899') AS closed FROM customs.receipt "
-    "WHERE order_id = d.order_id AND status IN ('800', '899') AND message_type = 'CEB604') r ON r.at >= $1 AND r.at < $2 "
+    "SELECT d.invt_no, d.state, m.doc, r.at, r.closed, coalesce(p.state IN ('captured', "
+    "'settled'), false) AS paid, e.state AS list_state, "
+    "e.month, s.state AS summary_state, s.info, s.cop_no, c.declared::text FROM "
+    "customs.declaration d "
+    "JOIN LATERAL (SELECT min(at) FILTER (WHERE followed) AS at, bool_or(status = '899') AS closed "
+    "FROM customs.receipt "
+    "WHERE order_id = d.order_id AND status IN ('800', '899') AND message_type = 'CEB604') r ON "
+    "r.at >= $1 AND r.at < $2 "
     "JOIN customs.document m ON m.order_id = d.order_id AND m.kind = 'order' "
-    "LEFT JOIN payments.payment p ON p.order_id = d.order_id LEFT JOIN customs.export_list e ON e.order_id = d.order_id "
+    "LEFT JOIN payments.payment p ON p.order_id = d.order_id LEFT JOIN customs.export_list e ON "
+    "e.order_id = d.order_id "
     "LEFT JOIN customs.summary s ON s.summary_id = e.summary_id "
-    "LEFT JOIN LATERAL (SELECT jsonb_agg(jsonb_build_array(l.line_no, x.entry_id, l.declared_line, x.stage)) AS declared "
-    "FROM customs.summary_line l JOIN customs.summary_declaration x USING (decl_seq_no) WHERE l.invt_no = d.invt_no) c ON true "
+    "LEFT JOIN LATERAL (SELECT jsonb_agg(jsonb_build_array(l.line_no, x.entry_id, l.declared_line, "
+    "x.stage)) AS declared "
+    "FROM customs.summary_line l JOIN customs.summary_declaration x USING (decl_seq_no) WHERE "
+    "l.invt_no = d.invt_no) c ON true "
     "WHERE d.direction = 'export' AND d.released AND d.invt_no IS NOT NULL AND d.created_at < $2"
 )
 
@@ -153,10 +161,12 @@ async def lists_in(conn: Any, first: date) -> list[ReleasedList]:
 
     begin = datetime(first.year, first.month, 1, tzinfo=BEIJING)
     end = (begin + timedelta(days=32)).replace(day=1)
-    found = []
+    released = []
     async for row in conn.cursor(_RELEASED, begin, end):
         order = OrderPlaced.from_json(row["doc"])
-        declared = {line_no: told for line_no, *told in orjson.loads(row["declared"] or "[]")}
+        declared = {
+            line_no: declaration for line_no, *declaration in orjson.loads(row["declared"] or "[]")
+        }
         lines = tuple(
             ExportedLine(
                 x.line_no,
@@ -180,16 +190,16 @@ async def lists_in(conn: Any, first: date) -> list[ReleasedList]:
             lines,
             order.order_no,
         )
-        found.append(
+        released.append(
             ReleasedList(*of, statistics=statistics, paid=row["paid"], came_back=came_back)
         )
-    return found
+    return released
 
 
-def _declared(row: Any, told: Sequence[Any] | None) -> tuple[Declared | None, str]:
+def _declared(row: Any, declaration: Sequence[Any] | None) -> tuple[Declared | None, str]:
     """The closed declaration of a line, or why it is in none yet."""
-    if told is not None:
-        entry_id, line, stage = told
+    if declaration is not None:
+        entry_id, line, stage = declaration
         if stage == "closed":
             return Declared(entry_id, line), ""
         return None, f"declaration {entry_id or 'without a number yet'} is {stage}, expected closed"
@@ -204,7 +214,13 @@ def _waits(row: Any) -> str:
         case "open", _:
             return f"the lists of {row['month']} are not asked to be consolidated yet"
         case "set_aside", _:
-            return "customs refused to consolidate the list, and a person must look (crossborder customs summaries)"
+            return (
+                "customs refused to consolidate the list, and a person must look (crossborder "
+                "customs summaries)"
+            )
         case _, "refused":
             return f"customs refused request {row['cop_no']}: {row['info']}"
-    return f"request {row['cop_no']} is {row['summary_state']}, and customs has told of no declaration yet"
+    return (
+        f"request {row['cop_no']} is {row['summary_state']}, and customs has told of no "
+        "declaration yet"
+    )

@@ -61,32 +61,32 @@ def what_if(
     proposed, current = load(folder), load(against)
     if orders is None:
         first = day_of(since, "--since") if since is not None else day_of(None) - MONTH
-        found = run(_over_stack(current, proposed, first, at))
+        comparison = run(_over_stack(current, proposed, first, at))
     else:
-        found = _over_file(orders, current, proposed, at)
-    told = {name: asdict(outcome) for name, outcome in found.outcomes.items()}
+        comparison = _over_file(orders, current, proposed, at)
+    document = {name: asdict(outcome) for name, outcome in comparison.outcomes.items()}
     if json:
-        _money(told)
+        _money(document)
         as_json(
             {
                 "old": current.edition,
                 "new": proposed.edition,
-                **told,
-                "changed": [list(row) for row in found.changed],
+                **document,
+                "changed": [list(row) for row in comparison.changed],
             }
         )
         return
     table = table_of("orders that", "orders", "tax before", "tax after", "difference")
-    for name, outcome in found.outcomes.items():
+    for name, outcome in comparison.outcomes.items():
         amounts = (outcome.before, outcome.after, outcome.after - outcome.before)
         table.add_row(
             TOLD[name], str(outcome.orders), *[str(Money(minor, "CNY")) for minor in amounts]
         )
     stdout().print(table)
-    for row in found.changed[:20]:
+    for row in comparison.changed[:20]:
         print(f"{row[0]}: {row[1]} -> {row[2]}")
-    if len(found.changed) > 20:
-        print_err(f"… and {len(found.changed) - 20} more: --json names them")
+    if len(comparison.changed) > 20:
+        print_err(f"… and {len(comparison.changed) - 20} more: --json names them")
 
 
 TOLD: Final = {
@@ -95,8 +95,8 @@ TOLD: Final = {
 }  # fmt: skip
 
 
-def _money(told: dict[str, dict[str, Any]]) -> None:
-    for outcome in told.values():
+def _money(document: dict[str, dict[str, Any]]) -> None:
+    for outcome in document.values():
         outcome.update({name: str(Money(outcome[name], "CNY")) for name in ("before", "after")})
 
 
@@ -105,7 +105,7 @@ def _over_file(file: Path, current: Rulebook, proposed: Rulebook, at: str | None
     from services.cli.tax.assess import Given, assessable, used_of
     from services.cli.tax.order_files import Unread, bytes_of, decoded, lines_of
 
-    found, faults = WhatIf(), []
+    comparison, faults = WhatIf(), []
     old, new = (Given(book, at, used_of("0"), {}) for book in (current, proposed))
     for number, line in lines_of(bytes_of(file)):
         name = f"line {number}"
@@ -118,14 +118,14 @@ def _over_file(file: Path, current: Rulebook, proposed: Rulebook, at: str | None
             ]
             continue
         order = assessable(submission)
-        found.add(
+        comparison.add(
             submission.order_no or name,
             old.assess(submission, order),
             new.assess(submission, order),
         )
     if faults:
         raise Unread(str(file), faults)
-    return found
+    return comparison
 
 
 RECORDED: Final = "SELECT order_id, assessed_from, assessment FROM tax.tax_case WHERE assessed_from IS NOT NULL AND created_at >= $1"
@@ -133,14 +133,14 @@ RECORDED: Final = "SELECT order_id, assessed_from, assessment FROM tax.tax_case 
 
 async def _over_stack(current: Rulebook, proposed: Rulebook, since: date, at: str | None) -> WhatIf:
     """By what each order was assessed from, its use of the year before it included; read in one pass and little memory."""
-    found = WhatIf()
+    comparison = WhatIf()
     async with database(target()) as conn, conn.transaction():
         async for row in conn.cursor(RECORDED, _begin(since)):
             record = of_document(row["assessed_from"])
             on = record.on if at is None else day_of(at)
             before, after = (_again(record._replace(on=on), book) for book in (current, proposed))
-            found.add(str(row["order_id"]), before, after)
-    return found
+            comparison.add(str(row["order_id"]), before, after)
+    return comparison
 
 
 def _begin(day: date) -> datetime:
@@ -245,18 +245,19 @@ def archived_editions(
     """List the editions of the rules the running stack has used, or write the files of one into a folder."""
     editions = run(_editions())
     if edition is None:
-        told = [
+        listed = [
             {"edition": name, "used_at": at.isoformat(), "files": len(files)}
             for name, (at, files) in editions.items()
         ]
         if json:
-            as_json(told)
-        for row in [] if json else told:
+            as_json(listed)
+        for row in [] if json else listed:
             print(f"{row['edition']}  since {row['used_at']}  {row['files']} files")
         return
     if edition not in editions:
         raise UsageError(
-            f"edition: {edition!r} was never in force here; `crossborder tax rules archive` lists those that were"
+            f"edition: {edition!r} was never in force here; `crossborder tax rules archive` lists "
+            "those that were"
         )
     if to is None or to.exists():
         raise UsageError("--to: name a folder that is not there yet")
@@ -267,7 +268,5 @@ def archived_editions(
 
 async def _editions() -> dict[str, tuple[datetime, Mapping[str, str]]]:
     async with database(target()) as conn:
-        found = await conn.fetch(
-            "SELECT edition, used_at, files FROM tax.rule_set ORDER BY used_at"
-        )
-    return {row["edition"]: (row["used_at"], row["files"]) for row in found}
+        rows = await conn.fetch("SELECT edition, used_at, files FROM tax.rule_set ORDER BY used_at")
+    return {row["edition"]: (row["used_at"], row["files"]) for row in rows}

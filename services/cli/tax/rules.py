@@ -19,20 +19,20 @@ from services.tax.rule_check import (
     Others,
     ends_in,
     every_document,
-    faults_elsewhere,
+    faults_of_others,
     part_ends_in,
-    read_elsewhere,
+    read_others,
 )
 from services.tax.rule_validity import (
     Document,
     End,
     first_day,
     last_day,
-    rows_elsewhere,
+    rows_of_other,
     unknown_in,
 )
 from services.tax.rulebook.book import Rulebook
-from services.tax.rulebook.compile import Basis, EffectiveRegime
+from services.tax.rulebook.effective_regime import Basis, EffectiveRegime
 from services.tax.rulebook.exchange import ExchangeRates
 from services.tax.rulebook.files import RULES, load, validate
 from services.tax.rulebook.goods_lists import ListedGoods
@@ -72,15 +72,15 @@ def list_rules(
     json: AsJson = False,
 ) -> None:
     """List every rule file, destinations and exports too: id, kind, first and last day, and how sure its rules are."""
-    book, others = load(folder), read_elsewhere(folder)
+    book, others = load(folder), read_others(folder)
     if others.faults:
         raise others.faults[0]
     if unknown:
         _list_unknown(others, json)
         return
     named = [
-        *rows(book.found),
-        *(found for document in others.documents.values() for found in rows_elsewhere(document)),
+        *rows(book.rule_set),
+        *(rule for document in others.documents.values() for rule in rows_of_other(document)),
     ]
     listed = [_listed(path, document, named) for path, document in every_document(folder).items()]
     if json:
@@ -109,7 +109,7 @@ def list_rules(
 
 
 def _list_unknown(others: Others, json: bool) -> None:
-    found = unknown_in(others.documents.values())
+    unknown = unknown_in(others.documents.values())
     if json:
         as_json(
             [
@@ -118,11 +118,11 @@ def _list_unknown(others: Others, json: bool) -> None:
                     "first": str(row.first),
                     "last": None if row.last is None else str(row.last),
                 }
-                for row in found
+                for row in unknown
             ]
         )
         return
-    for row in found:
+    for row in unknown:
         print(
             f"{row.rule} from {row.first}{'' if row.last is None else f' to {row.last}'}: {row.why}"
         )
@@ -153,7 +153,8 @@ def show_rules(
     name: Annotated[
         str,
         typer.Argument(
-            help="An HS code, the id of a rule file, or a rule as an assessment or a landed cost names it."
+            help="An HS code, the id of a rule file, or a rule as an assessment or a landed cost "
+            "names it."
         ),
     ],
     at: Annotated[
@@ -163,19 +164,19 @@ def show_rules(
     json: AsJson = False,
 ) -> None:
     """Show rules with their sources: of a file, one by its name, or all that an HS code owes on a day by each regime and destination."""
-    book, others = load(folder), read_elsewhere(folder)
+    book, others = load(folder), read_others(folder)
     if re.fullmatch(HS_CODE, name):
         on, name = day_of(at), name.replace(".", "")
-        found = {"hs": name, "at": str(on), "regimes": list(_by_regime(book, name, on))}
-        found["elsewhere"] = list(_elsewhere_of(others, name, on))
-        _out(found, json)
-        if not found["regimes"]:
-            print_err(f"no rate is known for HS code {name} on {found['at']}")
+        content = {"hs": name, "at": str(on), "regimes": list(_by_regime(book, name, on))}
+        content["elsewhere"] = list(_elsewhere_of(others, name, on))
+        _out(content, json)
+        if not content["regimes"]:
+            print_err(f"no rate is known for HS code {name} on {content['at']}")
             exit_with(Exit.NO)
         return
     named = [
-        *rows(book.found),
-        *(found for document in others.documents.values() for found in rows_elsewhere(document)),
+        *rows(book.rule_set),
+        *(content for document in others.documents.values() for content in rows_of_other(document)),
     ]
     chosen = [
         (rule, row)
@@ -184,7 +185,8 @@ def show_rules(
     ]
     if not chosen:
         raise UsageError(
-            f"name: {name!r} is no HS code, rule file or rule; `crossborder tax rules list` names the files"
+            f"name: {name!r} is no HS code, rule file or rule; `crossborder tax rules list` names "
+            "the files"
         )
     _out({rule: _plain(row) for rule, row in chosen}, json)
 
@@ -192,7 +194,7 @@ def show_rules(
 def _elsewhere_of(others: Others, hs: str, day: date) -> Iterator[dict[str, Any]]:
     """What the files of destinations and exports say of a code on a day: duties, refunds, and lists that it is on."""
     for document in others.documents.values():
-        for rule, row in rows_elsewhere(document):
+        for rule, row in rows_of_other(document):
             if (
                 isinstance(row, TariffRate | RebateRate | ListedGoods)
                 and hs.startswith(row.hs)
@@ -220,12 +222,12 @@ def _plain(row: Row) -> dict[str, Any]:
 def _by_regime(book: Rulebook, hs: str, day: date) -> Iterator[dict[str, Any]]:
     for regime in book.regimes:
         in_force = book.by_id(regime.id, day)
-        if in_force is not None and (found := _of_goods(in_force, hs)):
-            named = found.pop("rules")
+        if in_force is not None and (owed := _of_goods(in_force, hs)):
+            named = owed.pop("rules")
             yield {
                 "regime": regime.id,
                 "modes": list(regime.modes),
-                **found,
+                **owed,
                 "rules": {rule: book.sources[rule] for rule in named},
             }
 
@@ -247,7 +249,7 @@ def _of_goods(in_force: EffectiveRegime, hs: str) -> dict[str, Any]:
     named = [
         *dict.fromkeys(
             rule
-            for basis in (goods.within, goods.full)
+            for basis in (goods.reduced, goods.full)
             if basis is not None
             for rule in basis.rules
         )
@@ -256,7 +258,7 @@ def _of_goods(in_force: EffectiveRegime, hs: str) -> dict[str, Any]:
         None if goods.listed is None else {"listed": goods.listed.listed, "note": goods.listed.note}
     )
     return {
-        "prefix": goods.hs, "within_limits": _shares(goods.within, goods.has_consumption_tax),
+        "prefix": goods.hs, "within_limits": _shares(goods.reduced, goods.has_consumption_tax),
         "full_rate": _shares(goods.full, goods.has_consumption_tax), "threshold_fen": threshold, "positive_list": listed,
         "rules": [*named, *([goods.list_rule] if goods.list_rule else [])],
     }  # fmt: skip
@@ -273,16 +275,16 @@ def _percent(share: tuple[int, int]) -> str:
     return f"{100 * share[0] / share[1]:.4f} %"
 
 
-def _out(found: Mapping[str, Any], json: bool) -> None:
+def _out(content: Mapping[str, Any], json: bool) -> None:
     if json:
-        as_json(found)
+        as_json(content)
         return
-    for line in _lines(found, 0):
+    for line in _lines(content, 0):
         print(line)
 
 
-def _lines(found: Any, depth: int) -> Iterator[str]:
-    for key, value in found.items():
+def _lines(content: Any, depth: int) -> Iterator[str]:
+    for key, value in content.items():
         if isinstance(value, Mapping):
             yield f"{'  ' * depth}{key}"
             yield from _lines(value, depth + 1)
@@ -304,34 +306,35 @@ def compare_rules(
 ) -> None:
     """Compare two sets of rules row by row; exit 1 if they differ."""
     before, after = load(old), load(new or RULES)
-    found = differences(_named(before, old), _named(after, new or RULES))
+    differing = differences(_named(before, old), _named(after, new or RULES))
     if json:
         as_json(
             {
                 "old": before.edition,
                 "new": after.edition,
-                "differences": [d._asdict() for d in found],
+                "differences": [d._asdict() for d in differing],
             }
         )
     else:
-        for d in found:
+        for d in differing:
             print(f"{d.kind} {d.rule}")
             for key, (was, now) in d.fields.items():
                 print(
-                    f"  {key}: {was if was is not None else '-'} -> {now if now is not None else '-'}"
+                    f"  {key}: {was if was is not None else '-'} -> "
+                    f"{now if now is not None else '-'}"
                 )
-        print_err(f"{len(found)} rules differ" if found else "the sets say the same")
-    exit_with(Exit.NO if found else Exit.DONE)
+        print_err(f"{len(differing)} rules differ" if differing else "the sets say the same")
+    exit_with(Exit.NO if differing else Exit.DONE)
 
 
 def _named(book: Rulebook, folder: Path) -> Iterator[tuple[str, Row]]:
     """Every rule of a folder by its name; raises RuleError for a file of destinations or exports that is bad."""
-    others = read_elsewhere(folder)
+    others = read_others(folder)
     if others.faults:
         raise others.faults[0]
-    yield from rows(book.found)
+    yield from rows(book.rule_set)
     for document in others.documents.values():
-        yield from rows_elsewhere(document)
+        yield from rows_of_other(document)
 
 
 @rules.command("validate")
@@ -343,11 +346,11 @@ def validate_rules(
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     book, faults = validate(folder)
-    faults = (*faults, *faults_elsewhere(folder))
+    faults = (*faults, *faults_of_others(folder))
     edition = None if book is None else book.edition
     ends, today = ends_in(folder), beijing_date(datetime.now(UTC))
     if json:
-        told = [{"file": f.path.name, "line": f.line, "reason": f.reason} for f in faults]
+        listed = [{"file": f.path.name, "line": f.line, "reason": f.reason} for f in faults]
         last = [
             {
                 "table": end.table,
@@ -365,7 +368,7 @@ def validate_rules(
             {
                 "valid": not faults,
                 "edition": edition,
-                "faults": told,
+                "faults": listed,
                 "last_days": last,
                 "parts": parts,
             }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from services.tax.bills.corrections import correct, is_uncorrected
 from services.tax.bills.domain import (
     Bill,
     BillDecision,
@@ -18,9 +19,7 @@ from services.tax.bills.domain import (
     PaymentDue,
     Verdict,
     begin,
-    correct,
     decide,
-    is_uncorrected,
 )
 from services.tax.bills.terms import BillPolicy, still_withheld
 from services.tax.domain.case import TaxCase, TaxState
@@ -160,7 +159,6 @@ class LockedBill(NamedTuple):
 
     @property
     def is_returned(self) -> bool:
-        """Return whether all goods came back in time, so that no tax is levied."""
         return self.case_state == TaxState.RESTORED
 
 

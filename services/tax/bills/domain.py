@@ -12,17 +12,14 @@ from services.tax.bills.terms import (
     DAY_S,
     BillOutcome,
     BillPolicy,
-    BillTerms,
     bearer_of,
     day_begins,
     outcome_of,
-    still_withheld,
 )
 from shared.clock import beijing_date
 from shared.events.customs import TaxBillConsolidated, TaxBillContradicted, TaxBilled, TaxBillVoided
 from shared.events.customs import TaxBillCorrected as Corrected
 from shared.events.tax import (
-    TaxBillCorrected,
     TaxBillDisputed,
     TaxBillDue,
     TaxBillSettled,
@@ -125,7 +122,10 @@ BILL: Final = Transitions[BillState](
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """One order's tax bill. It is handed over for payment at `pay_at`; payment is too late from `pay_until` on."""
+    """One order's tax bill.
+
+    It is handed over for payment at `pay_at`. Payment is too late from `pay_until` on.
+    """
 
     order_id: UUID
     tax_no: str
@@ -181,7 +181,7 @@ def begin(
         outcome=outcome,
     )
     if outcome is not None:
-        return _settled(bill, terms.booked_at_most, event.returns)
+        return settled(bill, terms.booked_at_most, event.returns)
     disputed = TaxBillDisputed(
         order_id=bill.order_id,
         tax_no=bill.tax_no,
@@ -192,7 +192,7 @@ def begin(
     return BillDecision(bill, (disputed,), opened=(CaseReason.FAR_OFF,))
 
 
-def _settled(bill: Bill, booked_at_most: int, returns: int = 0) -> BillDecision:
+def settled(bill: Bill, booked_at_most: int, returns: int = 0) -> BillDecision:
     assert bill.outcome is not None
     settled = TaxBillSettled(
         order_id=bill.order_id,
@@ -220,7 +220,8 @@ BillInput = (
 
 
 def decide(bill: Bill, event: BillInput) -> BillDecision:
-    """Decide what becomes of a bill; raises IllegalTransition for a pair that is not in the table."""
+    """Decide what becomes of a bill; raises IllegalTransition for a pair that is not in the
+    table."""
     before, state = bill.state, BILL.next(bill.state, event)
     bill = replace(bill, state=state)
     match event:
@@ -237,63 +238,6 @@ def decide(bill: Bill, event: BillInput) -> BillDecision:
     return BillDecision(bill)
 
 
-def correct(bill: Bill, event: Corrected, owed: Money, terms: BillTerms) -> BillDecision:
-    """Replace the amounts of a bill that customs voided and made anew because goods came back.
-
-    What the new bill states is owed, and the difference is allocated anew. A correction upwards is
-    no correction: nothing is paid on either number until a person has looked. A bill that was handed
-    over for payment is paid, so then the new number is a contradiction.
-    """
-    state = BILL.next(bill.state, event)
-    if state is BillState.DUE:
-        return BillDecision(bill, opened=(CaseReason.CONTRADICTED,))
-    if state is BillState.RETURNED:
-        return BillDecision(replace(bill, tax_no=event.tax_no, billed=event.total))
-    after = replace(
-        bill,
-        state=state,
-        tax_no=event.tax_no,
-        billed=event.total,
-        assessed=owed,
-        payment_book=None,
-        corrections=bill.corrections + 1,
-    )
-    if bill.outcome is None:
-        return _settled_by_correction(bill, after, event, terms)
-    corrected = TaxBillCorrected(
-        order_id=bill.order_id,
-        tax_no=event.tax_no,
-        replaces=event.replaces,
-        number=after.corrections,
-        billed=event.total,
-        returns=event.returns,
-    )
-    if event.total.minor > max(bill.billed.minor, owed.minor) + terms.person_above:
-        after = replace(after, state=BillState.VOIDED)
-        return BillDecision(after, (corrected,), opened=(CaseReason.VOIDED,))
-    return BillDecision(after, (corrected,))
-
-
-def _settled_by_correction(
-    bill: Bill, after: Bill, event: Corrected, terms: BillTerms
-) -> BillDecision:
-    """Settle a bill that was never settled before: one in dispute, or one voided while in dispute."""
-    withheld = still_withheld(bill.withheld, bill.assessed, after.assessed)
-    outcome = outcome_of(withheld, after.assessed, event.total, terms)
-    if outcome is None:
-        opened = () if after.state is BillState.DISPUTED else (CaseReason.FAR_OFF,)
-        return BillDecision(replace(after, state=BillState.DISPUTED), opened=opened)
-    after = replace(after, state=BillState.SETTLED, outcome=outcome)
-    return _settled(after, terms.booked_at_most, event.returns)
-
-
-def is_uncorrected(bill: Bill, owed: Money, terms: BillTerms) -> bool:
-    """Return whether customs bills goods that came back in time since the bill was settled."""
-    return (
-        owed.minor < bill.assessed.minor and bill.billed.minor - owed.minor > terms.booked_at_most
-    )
-
-
 def _decided(bill: Bill, decided: CaseDecided) -> BillDecision:
     bill = replace(bill, assessed=bill.assessed if decided.owed is None else decided.owed)
     outcome = bearer_of(bill.billed.minor - bill.withheld.minor, 0)
@@ -301,7 +245,7 @@ def _decided(bill: Bill, decided: CaseDecided) -> BillDecision:
         outcome = "booked"
     state = BillState.SETTLED if bill.payment_book is None else BillState.CONSOLIDATED
     difference = abs(bill.billed.minor - bill.withheld.minor)
-    return _settled(replace(bill, outcome=outcome, state=state), difference if decided.ours else 0)
+    return settled(replace(bill, outcome=outcome, state=state), difference if decided.ours else 0)
 
 
 def _due(bill: Bill, payment: PaymentDue) -> BillDecision:

@@ -28,7 +28,8 @@ from shared.subscriptions import EmittedEvent, Outcome
 from shared.timer_items import Items, of_order
 
 DUE_MAX: Final = 500
-"""Bills handed over in one transaction, so that it stays short however many fall due at midnight."""
+"""Bills handed over in one transaction, so that it stays short however many fall due at
+midnight."""
 DUE: Final = Items[BillRow]("tax", "bills", lambda row: of_order(row["order_id"]))
 VERDICTS: Final = Items[OrderVerdicts]("tax", "bills", lambda verdicts: of_order(verdicts.order_id))
 
@@ -94,7 +95,6 @@ def _emitted(decision: BillDecision, cause: UUID, version: int) -> list[EmittedE
 
 
 async def settle_and_hand_over(conn: Connection, deps: HasBilling) -> Outcome:
-    """Act on what persons decided, then hand over for payment what has fallen due."""
     outcome = await _act_on_verdicts(conn)
     outcome.extend(await _hand_over_due(conn, deps.billing))
     return outcome
@@ -156,7 +156,6 @@ async def _save(conn: Connection, decisions: Sequence[BillDecision]) -> None:
 
 
 async def open_overdue_cases(conn: Connection, deps: HasBilling) -> Outcome:
-    """Open a case for every bill that never came and every one that was not paid in time."""
     billing = deps.billing
     now = billing.now()
     terms = billing.policy.on(now.date())

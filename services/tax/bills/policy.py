@@ -1,4 +1,4 @@
-"""Reads what is done with tax bills, once, at start; a bad file is refused with its name and reason."""
+"""The policy for tax bills, read from a file at start; a bad file is refused with its reason."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Amount = Annotated[int, BeforeValidator(_fen), Field(ge=0)]
 
 
 class TermsRow(BaseModel):
-    """One period of the policy, as it is written down."""
+    """One period of the policy as the file has it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,13 +80,13 @@ class PolicyFile(BaseModel):
 
 
 def load(path: Path = BILLS) -> BillPolicy:
-    """The policy of a file; raises Misconfigured naming field and reason."""
+    """Return the policy of a file; raises Misconfigured naming field and reason."""
     try:
-        found = PolicyFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        parsed = PolicyFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise Misconfigured(f"mend {path.name}: {where}: {first['msg']}") from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise Misconfigured(f"mend {path.name}: {error}") from None
-    return BillPolicy(tuple((row.valid_from, row.terms()) for row in found.terms))
+    return BillPolicy(tuple((row.valid_from, row.terms()) for row in parsed.terms))

@@ -72,7 +72,6 @@ def _row(bill: Bill) -> tuple[object, ...]:
 
 
 async def save(conn: Connection, bills: Sequence[Bill]) -> None:
-    """Write bills whose tax cases the caller has locked."""
     if bills:
         await conn.execute(_SAVE, *map(list, zip(*map(_row, bills), strict=True)))
 
@@ -100,7 +99,6 @@ _NOT_SET_ASIDE: Final = (
 
 
 def locked_bill(row: BillRow) -> LockedBill:
-    """Return a row of _WITH_CASE as a bill."""
     owed = Money(row["owed_minor"], row["currency"])
     return LockedBill(_bill(row), row["case_state"], row["version"], owed)
 
@@ -175,7 +173,6 @@ async def close_cases(conn: Connection, cases: Collection[tuple[UUID, CaseReason
 
 
 async def open_overdue(conn: Connection, now: datetime) -> None:
-    """Open a case for each bill that was not handed over by its last day of payment."""
     await conn.execute(
         "INSERT INTO bill_case (order_id, reason) SELECT order_id, 'overdue' FROM tax_bill "
         "WHERE state IN ('disputed', 'settled', 'consolidated') AND pay_until <= $1 "

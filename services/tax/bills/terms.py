@@ -39,7 +39,8 @@ class BillPolicy:
 
 
 def day_begins(at: datetime, days: int, day_s: float = DAY_S) -> datetime:
-    """Return the beginning, Beijing time, of the calendar day that is `days` days after that of `at`.
+    """Return the beginning, Beijing time, of the calendar day that is `days` days after that of
+    `at`.
 
     A day lasts `day_s` seconds: 86,400 by law, less only to rehearse the law's periods.
     """
@@ -53,7 +54,8 @@ def outcome_of(
     """Return who bears what was billed less what was withheld; None where only a person may decide.
 
     The buyer is the taxpayer and the shop withholds the tax for the buyer (财税[2016]18号 art. 1).
-    So tax withheld in excess goes back to the buyer. The withholding merchant owes what was withheld
+    So
+    tax withheld in excess goes back to the buyer. The withholding merchant owes what was withheld
     too little, and its guarantee stands for it. The amounts are house policy.
     """
     amounts = (withheld.minor, assessed.minor, billed.minor)
@@ -63,7 +65,6 @@ def outcome_of(
 
 
 def bearer_of(difference: int, booked_at_most: int) -> BillOutcome:
-    """Return who bears a difference, in fen; the house books one of at most `booked_at_most`."""
     if difference == 0:
         return "exact"
     if abs(difference) <= booked_at_most:
@@ -72,7 +73,8 @@ def bearer_of(difference: int, booked_at_most: int) -> BillOutcome:
 
 
 def still_withheld(withheld: Money, assessed: Money, owed: Money) -> Money:
-    """Return the withheld tax of the goods that did not come back, in proportion to the tax still owed.
+    """Return the withheld tax of the goods that did not come back, in proportion to the tax still
+    owed.
 
     Payments knows this amount to the fen. Here it decides only whether a person must look.
     """

@@ -1,1 +1,1 @@
-"""What is owed under which rule, and what becomes of an assessment."""
+"""What an order owes, under which rule, and what happens to its assessment afterwards."""

@@ -1,4 +1,4 @@
-"""An order as tax sees it, and the two answers it may get: what it owes, or why it may not go through this channel."""
+"""An order as tax sees it, and its two possible results: an assessment or a refusal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from shared.events.orders import Direction, NetContent, OrderPlaced
 from shared.money import CurrencyMismatch, Money, share_by_largest_remainder
 
 NOTHING: Final[Mapping[str, Decimal]] = MappingProxyType({})
-"""Kilograms by HS prefix of a buyer who had nothing of what is limited by weight."""
+"""Kilograms by HS prefix of a buyer who bought no goods with a weight limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class AssessableLine:
-    """What of an order line matters to tax; `total` is its price without freight, insurance and tax."""
+    """The part of an order line that matters to tax; `total` is its price without freight and
+    tax."""
 
     line_no: int
     hs_code: str
@@ -29,9 +30,10 @@ class AssessableLine:
 
 @dataclass(frozen=True, slots=True)
 class Assessable:
-    """What of an order matters to tax. The goods value is the sum of the lines' totals; all amounts are of `currency`.
+    """The part of an order that matters to tax; all amounts are in `currency`.
 
-    `sent_from` is the country the seller sends from (ISO 3166-1), by which the limit of a parcel is found.
+    The goods value is the sum of the lines' totals. `sent_from` is the country the seller sends
+    from (ISO 3166-1); the limit of a parcel depends on it.
     """
 
     direction: Direction
@@ -46,7 +48,6 @@ class Assessable:
 
     @classmethod
     def of(cls, order: OrderPlaced) -> Assessable:
-        """The tax side of a placed order."""
         lines = tuple(
             AssessableLine(
                 x.line_no, x.hs_code, x.quantity, x.total, x.net_content, x.net_weight_kg
@@ -54,9 +55,16 @@ class Assessable:
             for x in order.lines
         )
         return cls(
-            order.direction, order.mode, order.currency, lines, order.goods_value, order.freight, order.insurance, order.discount,
+            order.direction,
+            order.mode,
+            order.currency,
+            lines,
+            order.goods_value,
+            order.freight,
+            order.insurance,
+            order.discount,
             order.merchant.country,
-        )  # fmt: skip
+        )
 
 
 class AssessedLine(NamedTuple):
@@ -71,7 +79,8 @@ class AssessedLine(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """What a line takes of a yearly weight; `hs` is the prefix of the positive list whose note limits the goods."""
+    """The share of a yearly weight that a line takes; `hs` is the limited prefix of the positive
+    list."""
 
     line_no: int
     hs: str
@@ -80,10 +89,13 @@ class Weighed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What the order owes under a regime, by which rules. `payable` is the total less what is waived; `counted` is
-    what the order takes of the buyer's yearly limit, None where the regime has none; `weighed` what it takes of yearly weights.
-    `edition` is the digest of all rules it was worked out by; with the same order, day and use of the year it gives the same
-    again."""
+    """What the order owes under a regime, and by which rules.
+
+    `payable` is the total less what is waived. `counted` is what the order takes of the buyer's
+    yearly limit, None where the regime has none. `weighed` is what it takes of yearly weights.
+    `edition` is the digest of all rules used. Order, day, use of the year and edition together give
+    the same result again.
+    """
 
     regime: str
     version: int
@@ -103,9 +115,9 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The order may not go through this channel: customs' own code where there is one, else the rule's name.
+    """The order may not go through this channel; `code` is customs' own code, or the rule's name.
 
-    `otherwise` is what it would owe as general trade, where that may take it.
+    `fallback` is what the order would owe as general trade, where that channel may take it.
     """
 
     code: str
@@ -115,7 +127,7 @@ class Refusal:
     regime: str | None = None
     dutiable_value: Money | None = None
     rules: tuple[str, ...] = ()
-    otherwise: Assessment | None = None
+    fallback: Assessment | None = None
 
 
 class Refused(Exception):
@@ -127,17 +139,21 @@ class Refused(Exception):
 
 
 class OverLimit(Refused):
-    """The goods are worth, or weigh, more than this channel takes: they go by general trade."""
+    """The goods are over a limit of value or weight, so they go by general trade."""
 
 
 def dutiable_values(order: Assessable) -> list[int]:
-    """The dutiable value of each line in minor units: its price with its part of freight and insurance.
+    """Return the dutiable value of each line in minor units: price plus a share of freight and
+    insurance.
 
-    DV = actual transaction price = retail price + freight + insurance (财税[2016]18号 art. 3). `goodsValue` of the order
-    message holds what was paid with vouchers and points (CEB311 field note, edition 202205), so a discount does not
-    reduce it; a seller's own price cut is in the price already. Freight and insurance together are shared by price with
-    the largest remainder, ties to the lower line number (a choice: no text says how). Raises ValueError if the goods value
-    is not the sum of the lines, CurrencyMismatch if an amount is of another currency.
+    DV = actual transaction price = retail price + freight + insurance (财税[2016]18号 art. 3).
+    `goodsValue` of the order message holds what was paid with vouchers and points (CEB311 field
+    note, edition 202205), so a discount does not reduce it. A seller's own price cut is in the
+    price already. Freight and insurance together are shared by price with the largest remainder,
+    ties to the lower line number. That is a choice: no text says how.
+
+    Raises ValueError if the goods value is not the sum of the lines, CurrencyMismatch if an amount
+    has another currency.
     """
     if {order.currency} != {
         m.currency

@@ -1,4 +1,4 @@
-"""What two sets of rules differ in, row by row, and what the other set would have made of the same orders."""
+"""The differences between two sets of rules, and between their results for the same orders."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from services.tax.domain.assessment import Assessment, Refusal
 from services.tax.rulebook.rows import Row
 
 SHOWN_MAX = 1_000
-"""How many changed orders a comparison keeps by name; all of them are counted."""
+"""How many changed orders a comparison lists by name; all of them are counted."""
 
 
 class Difference(NamedTuple):
-    """A rule that one set has and the other has not, or has otherwise: field by field what stood and what stands."""
+    """A rule that differs between two sets, with the old and new value of each field."""
 
     rule: str
     kind: str
@@ -22,27 +22,32 @@ class Difference(NamedTuple):
 
 
 def differences(old: Iterable[tuple[str, Row]], new: Iterable[tuple[str, Row]]) -> list[Difference]:
-    """Rules added, removed and changed, by name. Tables inside a rule are rules of their own and are not told twice."""
-    before, after = {name: _said(row) for name, row in old}, {name: _said(row) for name, row in new}
-    found = []
+    """Return rules added, removed and changed, by name; a table inside a rule is a rule of its
+    own."""
+    before, after = (
+        {name: _fields_of(row) for name, row in old},
+        {name: _fields_of(row) for name, row in new},
+    )
+    differing = []
     for name in sorted({*before, *after}):
         was, now = before.get(name), after.get(name)
         if was != now:
             kind = "added" if was is None else "removed" if now is None else "changed"
-            was, now = was or {}, now or {}
-            changed = {
-                key: (was.get(key), now.get(key))
-                for key in {**was, **now}
-                if was.get(key) != now.get(key)
-            }
-            found.append(Difference(name, kind, changed))
-    return found
+            differing.append(Difference(name, kind, _changed_fields(was or {}, now or {})))
+    return differing
 
 
-def _said(row: Row) -> dict[str, str]:
+def _changed_fields(
+    was: Mapping[str, str], now: Mapping[str, str]
+) -> dict[str, tuple[str | None, str | None]]:
+    pairs = {key: (was.get(key), now.get(key)) for key in {**was, **now}}
+    return {key: (before, after) for key, (before, after) in pairs.items() if before != after}
+
+
+def _fields_of(row: Row) -> dict[str, str]:
     nested = {name for name in type(row).model_fields if _is_nested(getattr(row, name))}
-    said = row.model_dump(mode="json", by_alias=True, exclude=nested, exclude_none=True)
-    return {name: str(value) for name, value in said.items()}
+    fields = row.model_dump(mode="json", by_alias=True, exclude=nested, exclude_none=True)
+    return {name: str(value) for name, value in fields.items()}
 
 
 def _is_nested(value: object) -> bool:
@@ -52,7 +57,7 @@ def _is_nested(value: object) -> bool:
 
 
 @dataclass
-class Outcome:
+class OrdersOfKind:
     """Orders of one kind of change, and their tax in fen by either set."""
 
     orders: int = 0
@@ -62,32 +67,31 @@ class Outcome:
 
 @dataclass
 class WhatIf:
-    """What a proposed set of rules would have changed, order by order and in sum; amounts are payable tax in fen.
+    """What a proposed set of rules would have changed; amounts are payable tax in fen.
 
-    `more`, `less`: assessed by both, otherwise; `refused`, `admitted`: only one of them refuses; `otherwise_refused`: both do, by
-    another code.
+    `more`, `less`: both assess it, with another tax. `refused`, `admitted`: only one of them
+    refuses. `otherwise_refused`: both refuse, by different codes.
     """
 
-    same: Outcome = field(default_factory=Outcome)
-    more: Outcome = field(default_factory=Outcome)
-    less: Outcome = field(default_factory=Outcome)
-    refused: Outcome = field(default_factory=Outcome)
-    admitted: Outcome = field(default_factory=Outcome)
-    otherwise_refused: Outcome = field(default_factory=Outcome)
+    same: OrdersOfKind = field(default_factory=OrdersOfKind)
+    more: OrdersOfKind = field(default_factory=OrdersOfKind)
+    less: OrdersOfKind = field(default_factory=OrdersOfKind)
+    refused: OrdersOfKind = field(default_factory=OrdersOfKind)
+    admitted: OrdersOfKind = field(default_factory=OrdersOfKind)
+    otherwise_refused: OrdersOfKind = field(default_factory=OrdersOfKind)
     changed: list[tuple[str, str, str]] = field(default_factory=list)
 
     def add(self, name: str, before: Assessment | Refusal, after: Assessment | Refusal) -> None:
-        """Count one order; `name` is what it is told by if it changes."""
         kind = _change(before, after)
-        outcome: Outcome = getattr(self, kind)
+        outcome: OrdersOfKind = getattr(self, kind)
         outcome.orders += 1
         outcome.before += _payable(before)
         outcome.after += _payable(after)
         if kind != "same" and len(self.changed) < SHOWN_MAX:
-            self.changed.append((name, _told(before), _told(after)))
+            self.changed.append((name, _as_text(before), _as_text(after)))
 
     @property
-    def outcomes(self) -> dict[str, Outcome]:
+    def outcomes(self) -> dict[str, OrdersOfKind]:
         return {
             name: getattr(self, name)
             for name in ("same", "more", "less", "refused", "admitted", "otherwise_refused")
@@ -109,7 +113,7 @@ def _payable(result: Assessment | Refusal) -> int:
     return 0 if isinstance(result, Refusal) else result.payable.minor
 
 
-def _told(result: Assessment | Refusal) -> str:
+def _as_text(result: Assessment | Refusal) -> str:
     return (
         f"refused {result.code}"
         if isinstance(result, Refusal)

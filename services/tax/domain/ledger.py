@@ -1,4 +1,4 @@
-"""The ledgers of a person's calendar year: what orders hold of its value and of the weights the positive list limits."""
+"""The ledgers of a person's calendar year: the value and the limited weights that orders hold."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ NO_WEIGHTS: Final[Mapping[str, Weight]] = MappingProxyType({})
 
 
 def milligrams(kilograms: Decimal) -> int:
-    """A weight in milligrams, a part of one counted as one; customs' own messages hold five decimals of a kilogram."""
+    """Return a weight in milligrams, rounded up; customs' own messages have five decimals of a
+    kilogram."""
     return int((kilograms * MG_A_KG).to_integral_value(ROUND_UP))
 
 
 class PersonYear(NamedTuple):
-    """A buyer's calendar year, Beijing time: what a quota is kept by."""
+    """A buyer's calendar year, Beijing time: the key of a quota."""
 
     person_ref: UUID
     year: int
 
 
 class Weight(NamedTuple):
-    """What of a yearly weight open orders have reserved and released ones have used, in milligrams."""
+    """Milligrams of a yearly weight that open orders reserve and released orders use."""
 
     reserved_mg: int = 0
     posted_mg: int = 0
 
 
 class Quota(NamedTuple):
-    """What of a yearly limit open orders have reserved and released ones have used, in fen; `weights` by HS prefix of the
-    positive list the same of the goods it limits by weight."""
+    """Fen of a yearly limit that open orders reserve and released orders use.
+
+    `weights` has the same of goods limited by weight, by HS prefix of the positive list.
+    """
 
     reserved_minor: int = 0
     posted_minor: int = 0
@@ -48,13 +51,12 @@ class Quota(NamedTuple):
 
     @property
     def used_kg(self) -> dict[str, Decimal]:
-        """Kilograms by HS prefix; what is free again is not named."""
         held = {hs: weight.reserved_mg + weight.posted_mg for hs, weight in self.weights.items()}
         return {hs: Decimal(mg) / MG_A_KG for hs, mg in held.items() if mg}
 
 
 class EntryKind(StrEnum):
-    """Why a quota changes. Each at most once per order, but for an order that is given back in parts."""
+    """Why a quota changes: each at most once per order, except for returns in parts."""
 
     RESERVE = "reserve"
     POST = "post"
@@ -68,13 +70,14 @@ _MOVES: Final[dict[EntryKind, tuple[int, int]]] = {
     EntryKind.VOID: (-1, 0),
     EntryKind.RESTORE: (0, -1),
 }
-"""What an entry's amount does to what is reserved and to what is used; the SQL that writes entries says the same."""
+"""The effect of an entry's amount on reserved and posted; the SQL that writes entries has the same
+effect."""
 
 
 class QuotaEntry(NamedTuple):
-    """One line of the ledger of a person's year: an order's amount in fen, always more than none.
+    """One line of the ledger of a person's year: an order's amount in fen, always above zero.
 
-    `part` is 0, but for what is restored: there it counts the order's returns from 1.
+    `part` is 0, except for a restored amount: there it counts the order's returns from 1.
     """
 
     key: PersonYear
@@ -92,9 +95,9 @@ class QuotaEntry(NamedTuple):
 
 
 class WeightEntry(NamedTuple):
-    """One line of the ledger of weights: what a line of an order takes of, or gives back to, a person's year; more than none.
+    """One line of the ledger of weights: what an order line takes of a person's year, above zero.
 
-    `hs` is the prefix of the positive list whose note limits the goods; `part` as in QuotaEntry.
+    `hs` is the limited prefix of the positive list; `part` as in QuotaEntry.
     """
 
     key: PersonYear

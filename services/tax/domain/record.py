@@ -1,4 +1,4 @@
-"""What an assessment was worked out from, written down so that it can be worked out again and by other rules."""
+"""The inputs of an assessment as a document, from which any set of rules can assess it again."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from shared.money import Money
 
 
 class Record(NamedTuple):
-    """The inputs of one assessment: the order, the day, what the buyer's year held before it in value and in kilograms, and the
-    edition of the rules."""
+    """The inputs of one assessment: order, day, the buyer's year before it, and the edition of the
+    rules."""
 
     order: Assessable
     on: date
@@ -23,59 +23,67 @@ class Record(NamedTuple):
     used_kg: Mapping[str, Decimal] = NOTHING
 
     def as_document(self) -> dict[str, Any]:
-        """Without a person: goods, amounts and the country they come from."""
         order = self.order
-        found: dict[str, Any] = {
-            "edition": self.edition, "on": self.on.isoformat(), "used": str(self.used), "direction": order.direction,
-            "mode": order.mode, "currency": order.currency, "lines": [_line(line) for line in order.lines],
-        }  # fmt: skip
+        document: dict[str, Any] = {
+            "edition": self.edition,
+            "on": self.on.isoformat(),
+            "used": str(self.used),
+            "direction": order.direction,
+            "mode": order.mode,
+            "currency": order.currency,
+            "lines": [_line(line) for line in order.lines],
+        }
         for name in ("freight", "insurance", "discount"):
             amount: Money = getattr(order, name)
             if amount.minor:
-                found[name] = str(amount)
+                document[name] = str(amount)
         if self.used_kg:
-            found["used_kg"] = {hs: f"{kilograms:f}" for hs, kilograms in self.used_kg.items()}
+            document["used_kg"] = {hs: f"{kilograms:f}" for hs, kilograms in self.used_kg.items()}
         if order.sent_from is not None:
-            found["sent_from"] = order.sent_from
-        return found
+            document["sent_from"] = order.sent_from
+        return document
 
 
 def _line(line: AssessableLine) -> list[Any]:
-    """Number, HS code, quantity, total; then net content with its unit and net weight where there are any, none for none before them."""
+    """Return number, HS code, quantity and total; then net content with unit and net weight, where
+    known.
+
+    A missing content before a weight is None.
+    """
     content = line.net_content
-    found: list[Any] = [line.line_no, line.hs_code, str(line.quantity), str(line.total)]
+    fields: list[Any] = [line.line_no, line.hs_code, str(line.quantity), str(line.total)]
     if content is not None or line.net_weight_kg is not None:
-        found.append(None if content is None else [str(content.value), content.unit])
+        fields.append(None if content is None else [str(content.value), content.unit])
     if line.net_weight_kg is not None:
-        found.append(str(line.net_weight_kg))
-    return found
+        fields.append(str(line.net_weight_kg))
+    return fields
 
 
-def of_document(found: Mapping[str, Any]) -> Record:
-    """The record that was written; raises KeyError or ValueError for what was not."""
-    currency = found["currency"]
-    lines = tuple(_read(line, currency) for line in found["lines"])
+def of_document(document: Mapping[str, Any]) -> Record:
+    """Return the record of a document; raises KeyError or ValueError for a malformed one."""
+    currency = document["currency"]
+    lines = tuple(_read(line, currency) for line in document["lines"])
     freight, insurance, discount = (
-        Money.of(found.get(name, "0"), currency) for name in ("freight", "insurance", "discount")
+        Money.of(document.get(name, "0"), currency) for name in ("freight", "insurance", "discount")
     )
     goods = Money.total((line.total for line in lines), currency)
     order = Assessable(
-        found["direction"],
-        found["mode"],
+        document["direction"],
+        document["mode"],
         currency,
         lines,
         goods,
         freight,
         insurance,
         discount,
-        found.get("sent_from"),
+        document.get("sent_from"),
     )
-    used_kg = {hs: Decimal(kilograms) for hs, kilograms in found.get("used_kg", {}).items()}
+    used_kg = {hs: Decimal(kilograms) for hs, kilograms in document.get("used_kg", {}).items()}
     return Record(
         order,
-        date.fromisoformat(found["on"]),
-        Money.of(found["used"], "CNY"),
-        found["edition"],
+        date.fromisoformat(document["on"]),
+        Money.of(document["used"], "CNY"),
+        document["edition"],
         used_kg,
     )
 
@@ -83,7 +91,10 @@ def of_document(found: Mapping[str, Any]) -> Record:
 def _read(line: Sequence[Any], currency: str) -> AssessableLine:
     line_no, hs_code, quantity, total, content, weight = [*line, None, None][:6]
     return AssessableLine(
-        line_no, hs_code, Decimal(quantity), Money.of(total, currency),
+        line_no,
+        hs_code,
+        Decimal(quantity),
+        Money.of(total, currency),
         None if content is None else NetContent(value=Decimal(content[0]), unit=content[1]),
         None if weight is None else Decimal(weight),
-    )  # fmt: skip
+    )

@@ -1,4 +1,4 @@
-"""What of an assessment belongs to goods that came back; pure."""
+"""The share of an assessment that belongs to returned goods. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Belongs(NamedTuple):
 
 
 def belongs_to(assessed: TaxAssessed, lines: Sequence[ReturnedLine]) -> Belongs:
-    """What is owed on the goods of one return, exactly as it was assessed: each line by the quantity that came back,
-    starting where the return before it ended, so that the returns of an order sum to what it owes to the fen.
+    """Return what was assessed on the goods of one return, line by line, by returned quantity.
 
-    Tax that is on the head alone (parcel tax) is shared over the lines by dutiable value, largest remainder. A line the
-    assessment does not know has nothing.
+    Each return starts where the one before it ended, so all returns of an order sum to its tax to
+    the fen. Tax of the whole order (parcel tax) is shared over the lines by dutiable value, largest
+    remainder. A line that the assessment does not have owes nothing.
     """
     by_number = {line.line_no: line for line in lines}
     levied = [_levied(assessed, x) for x in assessed.lines]
@@ -41,7 +41,10 @@ def belongs_to(assessed: TaxAssessed, lines: Sequence[ReturnedLine]) -> Belongs:
 
 
 def _levied(assessed: TaxAssessed, line: TaxLine) -> tuple[int, ...]:
-    """The taxes of a line that are owed. What is waived is a small ticket's all, or its duty (the regimes know no other)."""
+    """Return the owed taxes of a line.
+
+    A small ticket waives either all taxes or the duty; the regimes have no other waiver.
+    """
     if not assessed.owed.minor:
         return ()
     if assessed.owed + assessed.duty == assessed.total:

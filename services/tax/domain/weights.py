@@ -1,4 +1,4 @@
-"""What an order holds of the yearly weights of the positive list; pure."""
+"""The yearly weights that an order holds under the positive list. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from shared.money import part_between
 
 
 class LineWeight(NamedTuple):
-    """What a line of an order weighs, and what of it the order holds now of the buyer's year, in milligrams; `hs` is the prefix of
-    the positive list whose note limits the goods."""
+    """The weight of an order line, and the part of it that the order holds now, in milligrams.
+
+    `hs` is the limited prefix of the positive list.
+    """
 
     line_no: int
     hs: str
@@ -25,32 +27,33 @@ class LineWeight(NamedTuple):
 
 
 def is_weighed(order: OrderPlaced, rules: Rulebook) -> bool:
-    """Whether some line is of goods that a person may buy only so many kilograms of in a year, on the day it counts on."""
+    """Return whether a line has a yearly weight limit on the day the order counts on."""
     in_force = rules.on(order.direction, order.mode, beijing_date(order.counts_at))
     if in_force is None or in_force.regime.kind != "retail-import":
         return False
-    found = (in_force.find(line.hs_code) for line in order.lines)
+    goods_of_lines = (in_force.find(line.hs_code) for line in order.lines)
     return any(
         goods is not None and goods.listed is not None and goods.listed.kg_a_year is not None
-        for goods in found
+        for goods in goods_of_lines
     )
 
 
 def held(weighed: Iterable[Weighed]) -> tuple[LineWeight, ...]:
-    """What an order that is assessed begins to hold."""
     whole = ((x.line_no, x.hs, milligrams(x.kilograms)) for x in weighed)
     return tuple(LineWeight(line_no, hs, mg, mg) for line_no, hs, mg in whole)
 
 
 def freed(weights: Iterable[LineWeight]) -> tuple[LineWeight, ...]:
-    """What is left of it when the order is void: nothing."""
     return tuple(weight._replace(held_mg=0) for weight in weights)
 
 
 def given_back(
     weights: Sequence[LineWeight], lines: Iterable[ReturnedLine]
 ) -> tuple[tuple[LineWeight, ...], tuple[LineWeight, ...]]:
-    """What is held once these goods are back in time, and what is given back; the returns of a line sum to its whole."""
+    """Return what is held after goods came back in time, and what is given back.
+
+    The returns of a line sum to its whole weight.
+    """
     by_number = {line.line_no: line for line in lines}
     stays, back = [], []
     for weight in weights:

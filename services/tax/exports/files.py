@@ -1,4 +1,4 @@
-"""Reads the rule files of exports: routes, rebate rates, and the exporters of a house; refused with file, line and reason."""
+"""Rule files of exports: routes, rebate rates, and a house's exporters."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from services.tax.exports.domain import ExportBook, ExportRoutes, Merchants, RebateRates
-from services.tax.rulebook.files import RULES, RuleError, edition_of
-from services.tax.rulebook.toml_files import line_of, read_toml, shaped
+from services.tax.exports.decisions import ExportBook
+from services.tax.exports.domain import ExportRoutes, Merchants, RebateRates
+from services.tax.rulebook.files import RULES, edition_of
+from services.tax.rulebook.toml_files import RuleError, line_of, read_toml, shaped
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def load_exports(folder: Path = RULES) -> ExportBook:
-    """Routes and rebate rates of the files `cn-export-*.toml` of a folder; raises RuleError."""
+    """Return routes and rebate rates of a folder's `cn-export-*.toml`; raises RuleError."""
     texts = {path: read_toml(path) for path in sorted(folder.glob("cn-export-*.toml"))}
     kinds = ("export-routes", "export-rebates")
     for path, text in texts.items():
@@ -37,7 +38,10 @@ def load_exports(folder: Path = RULES) -> ExportBook:
 
 
 def load_export_modes(folder: Path = RULES) -> tuple[str, ...]:
-    """The supervision modes by which exports have rules, by the exempt regimes of a folder, else of this release; raises RuleError."""
+    """Return the supervision modes of a folder's exempt export regimes, else of this release's.
+
+    Raises RuleError.
+    """
     texts = (read_toml(path) for path in sorted(folder.glob("cn-export-*.toml")))
     modes = {
         mode
@@ -55,7 +59,6 @@ def _list_of(value: Any) -> Sequence[Any]:
 
 
 def load_merchants(path: Path) -> Merchants:
-    """The exporters of a file, what holds of each by date; raises RuleError."""
     return shaped(path, read_toml(path), Merchants)
 
 

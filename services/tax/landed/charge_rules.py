@@ -1,8 +1,8 @@
-"""One charge of a destination's regime, as its rule file spells it, and which of several a line owes."""
+"""A charge of a destination's regime as its rule file has it, and which charge a line owes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
@@ -11,10 +11,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from services.tax.rulebook.rows import Country, Dated, Id, Rate, Row, decimal_string
 
 Status = Literal["settled", "disputed", "unknown"]
-"""Whether sources agree on a rule, contradict each other, or say nothing: what is unknown is never guessed."""
+"""Whether sources agree on a rule, contradict each other, or are silent; an unknown rule is never
+guessed."""
 ChargeKind = Literal["duty", "surcharge", "vat", "fee"]
 ORDER: Final[tuple[Literal["duty", "surcharge", "vat"], ...]] = ("duty", "surcharge", "vat")
-"""What is charged first may be part of the base of what comes later."""
+"""An earlier charge may be part of the base of a later one."""
 Method = Literal[
     "none",
     "tariff",
@@ -26,7 +27,17 @@ Method = Literal[
     "vat",
     "unknown",
 ]
-"""`top-up`: what the duty is below a share of the base."""
+"""`top-up`: the amount by which the duty is below a share of the base."""
+NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "share": ("rate", "base"),
+    "top-up": ("rate", "base"),
+    "excess": ("rate", "per_kg", "limit", "limit_kg"),
+    "tariff": ("base",),
+    "vat": ("base",),
+    "per-subheading": ("amount",),
+    "per-consignment": ("amount",),
+}
+"""The fields that a method needs."""
 Collector = Literal["nobody", "ioss-seller", "seller", "importer", "carrier", "operator"]
 Part = Literal["goods", "freight", "insurance", "duty", "surcharge"]
 
@@ -45,10 +56,11 @@ class Judged(Dated):
 class Charge(Row):
     """One charge of a regime: who collects it, on what, how much.
 
-    It holds for values over `over` and up to `at_most` (both of the corridor's currency, the upper one included), for the
-    channels and origins it names (for all others where it names none). `goods` names lists of goods by their files' ids: the charge
-    holds for these, and one that names none for all others. `basis` says what is compared: the intrinsic value of the consignment, or of
-    one piece of each line. Charges of one kind and different `name` are charged side by side, each on its own lines.
+    It applies to values over `over` and up to `at_most`, both in the corridor's currency, the upper
+    one included. It applies to the channels and origins it names, or to all others where it names
+    none. `goods` names lists of goods by id in the same way. `basis` is the compared value: of the
+    consignment, or of one piece of each line. Charges of one kind with different `name` are charged
+    side by side, each on its own lines.
     """
 
     kind: Literal["duty", "surcharge", "vat"]
@@ -73,38 +85,35 @@ class Charge(Row):
 
     @model_validator(mode="after")
     def _complete(self) -> Charge:
-        needs = {
-            "share": ("rate", "base"), "top-up": ("rate", "base"),
-            "excess": ("rate", "per_kg", "limit", "limit_kg"), "tariff": ("base",), "vat": ("base",),
-            "per-subheading": ("amount",), "per-consignment": ("amount",),
-        }.get(self.method, ())  # fmt: skip
-        for name in needs:
-            if getattr(self, name) in (None, ()):
-                raise ValueError(f"a charge by method {self.method!r} needs {name}")
-        for name in ("rate", "amount", "per_kg", "limit", "limit_kg"):
-            if getattr(self, name) is not None and name not in (
-                *needs,
-                *(("per_kg",) if self.method == "share" else ()),
-            ):
-                raise ValueError(f"{name} says nothing to a charge by method {self.method!r}")
+        self._check_fields()
+        self._check_base()
         if self.over is not None and self.at_most is not None and self.over >= self.at_most:
             raise ValueError(f"over {self.over} is not below at_most {self.at_most}")
         if (self.method == "unknown") != (self.status == "unknown"):
             raise ValueError('method "unknown" and status "unknown" go together')
-        late = [
-            part
-            for part in self.base
-            if part in ORDER and ORDER.index(part) >= ORDER.index(self.kind)
-        ]
-        if late:
-            raise ValueError(
-                f"the base of {self.kind} cannot hold {late[0]}, which is worked out later"
-            )
         if (self.method == "none") != (self.collector == "nobody") and self.method != "unknown":
             raise ValueError("what is not charged is collected by nobody, and only that")
         if self.method == "top-up" and self.kind != "surcharge":
             raise ValueError("only a surcharge tops up the duty")
         return self
+
+    def _check_fields(self) -> None:
+        needs = NEEDS.get(self.method, ())
+        for name in needs:
+            if getattr(self, name) in (None, ()):
+                raise ValueError(f"a charge by method {self.method!r} needs {name}")
+        allowed = (*needs, "per_kg") if self.method == "share" else needs
+        for name in ("rate", "amount", "per_kg", "limit", "limit_kg"):
+            if getattr(self, name) is not None and name not in allowed:
+                raise ValueError(f"{name} says nothing to a charge by method {self.method!r}")
+
+    def _check_base(self) -> None:
+        later: tuple[str, ...] = ORDER[ORDER.index(self.kind) :]
+        for part in self.base:
+            if part in later:
+                raise ValueError(
+                    f"the base of {self.kind} cannot hold {part}, which is worked out later"
+                )
 
     def holds_for(self, country: str, channel: str) -> bool:
         return (not self.countries or country in self.countries) and (
@@ -113,20 +122,19 @@ class Charge(Row):
 
 
 def groups(charges: Iterable[Charge]) -> list[list[Charge]]:
-    """Charges of one kind and name, in the order they are first named: of each group a line owes one."""
-    found: dict[tuple[str, str | None], list[Charge]] = {}
+    """Group charges by kind and name, in their first order; a line owes one of each group."""
+    by_kind_and_name: dict[tuple[str, str | None], list[Charge]] = {}
     for charge in charges:
-        found.setdefault((charge.kind, charge.name), []).append(charge)
-    return list(found.values())
+        by_kind_and_name.setdefault((charge.kind, charge.name), []).append(charge)
+    return list(by_kind_and_name.values())
 
 
 def of_origin(rows: Sequence[Charge], origin: str) -> list[Charge]:
-    """The charges on goods of an origin: those that name it, else those that name none."""
+    """Return the charges that name an origin, else those that name none."""
     named = [row for row in rows if origin in row.origins]
     return named or [row for row in rows if not row.origins]
 
 
 def of_goods(rows: Sequence[Charge], lists: frozenset[str]) -> list[Charge]:
-    """The charges on goods that are on these lists: those that name one, else those that name none."""
     named = [row for row in rows if not lists.isdisjoint(row.goods)]
     return named or [row for row in rows if not row.goods]

@@ -1,4 +1,5 @@
-"""Amounts crossed into the currency of a destination, by the dated table of exchange rates or by rates that are given."""
+"""Conversion of amounts to a destination's currency, by the table of exchange rates or by given
+rates."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ GIVEN: Final = "given"
 
 
 class RuleUsed(NamedTuple):
-    """A rule by its name, its source with the confidence in it, and whether sources agree."""
+    """A rule by its name, its source with the confidence, and whether sources agree."""
 
     id: str
     source: str
@@ -25,7 +26,7 @@ class RuleUsed(NamedTuple):
 
 
 class NotKnown(Exception):
-    """An amount cannot be said without guessing: code, reason, and what to add."""
+    """An amount cannot be computed without guessing: code, reason, and what to add."""
 
     def __init__(self, code: str, reason: str, ask: str) -> None:
         super().__init__(reason)
@@ -33,12 +34,12 @@ class NotKnown(Exception):
 
 
 def half_up(exact: Fraction) -> int:
-    """The nearest whole number, the half rounded up; amounts are never negative."""
+    """Round half up; amounts are never negative."""
     return (2 * exact.numerator + exact.denominator) // (2 * exact.denominator)
 
 
 class Currencies:
-    """Amounts in the corridor's currency, each half minor unit rounded up; the rates used are noted."""
+    """Amounts in the corridor's currency, rounded half up to a minor unit; notes the rates used."""
 
     def __init__(
         self, to: str, on: date, rates: ExchangeRates | None, given: Mapping[str, Decimal]
@@ -50,13 +51,16 @@ class Currencies:
         self._given = given
 
     def minor(self, amount: Money) -> int:
-        """The amount in minor units; raises NotKnown where the day has no rate."""
+        """Return the amount in minor units; raises NotKnown where the day has no rate."""
         if amount.currency == self.to:
             return amount.minor
         factor = self._factor(amount.currency)
         if factor is None:
             reason = f"no exchange rate of {amount.currency} to {self.to} is known for {self.on}"
-            ask = f"give --rate {amount.currency}=…, one {amount.currency} in {self.to}, or add it to the rule file of exchange rates"
+            ask = (
+                f"give --rate {amount.currency}=…, one {amount.currency} in {self.to}, or add it "
+                "to the rule file of exchange rates"
+            )
             raise NotKnown("rate_missing", reason, ask)
         return half_up(amount.minor * factor)
 
@@ -66,12 +70,14 @@ class Currencies:
         factor = self._factor(currency)
         if factor is None:
             return None, [
-                f"no rate of {currency} is known for {self.on}: all amounts are in {self.to} (--rate {currency}=…)"
+                (
+                    f"no rate of {currency} is known for {self.on}: all amounts are in {self.to} "
+                    f"(--rate {currency}=…)"
+                )
             ]
         return Money(half_up(amount.minor / factor), currency), []
 
     def _factor(self, currency: str) -> Fraction | None:
-        """What a minor unit of a currency is in minor units of ours."""
         scale = Fraction(10 ** EXPONENTS[self.to], 10 ** EXPONENTS[currency])
         if currency in self._given:
             rule = f"{GIVEN}/rate/{currency}"
@@ -86,7 +92,7 @@ class Currencies:
         if currency == "CNY":
             return Fraction(1)
         periods: Sequence[RatePeriod] = () if self._rates is None else self._rates.period
-        period = next((found for found in periods if found.is_on(self.on)), None)
+        period = next((each for each in periods if each.is_on(self.on)), None)
         if self._rates is None or period is None or currency not in period.per_100:
             return None
         rule = f"{self._rates.id}/{currency}/{period.valid_from}"

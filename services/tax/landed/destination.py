@@ -1,4 +1,4 @@
-"""What a destination charges on goods that come in, as its rule file spells it: dated regimes of charges by value and channel."""
+"""The rule file of a destination: dated regimes of charges by value and channel."""
 
 from __future__ import annotations
 
@@ -18,19 +18,9 @@ from services.tax.landed.charge_rules import (
     of_goods,
     of_origin,
 )
-from services.tax.rulebook.goods_lists import GoodsList, HsPrefix, may_be, overlap
-from services.tax.rulebook.rows import (
-    Country,
-    Hs,
-    Id,
-    Rate,
-    Row,
-    RuleFault,
-    Share,
-    Version,
-    check_periods,
-)
-from services.tax.rulebook.tariff import longest_prefix
+from services.tax.rulebook.goods_lists import GoodsList, HsPrefix, overlap
+from services.tax.rulebook.rows import Country, Hs, Id, Rate, Row, RuleFault, Share, Version
+from services.tax.rulebook.rule_periods import check_periods
 from shared.money import EXPONENTS, Money, MoneyError
 
 
@@ -40,12 +30,15 @@ class DestinationRegime(Judged):
     id: Id
     name: str
     counts: Literal["consignment", "month", "day"] = "consignment"
-    """What the limit of a value counts: one consignment, or all that one person got in a month or day."""
+    """What a limit of value counts: one consignment, or all of one person in a month or day."""
     channels: tuple[Id, ...] = ()
     default_channel: Id | None = None
     not_covered: tuple[HsPrefix, ...] = ()
     h7_at_most: Amount | None = None
-    """The intrinsic value up to which the short declaration H7 will do; H1 beyond. None where there is no such thing."""
+    """The intrinsic value up to which the short declaration H7 is enough; None where none exists.
+
+    Beyond it H1 is needed.
+    """
     h1_goods: tuple[Id, ...] = ()
     """Lists of goods, by their files' ids, for which H7 will not do at any value."""
     h7_codes: dict[Id, tuple[str, ...]] = Field(default_factory=dict)
@@ -64,7 +57,8 @@ class DestinationRegime(Judged):
         for charge in self.charge:
             if strange := set(charge.channels) - set(self.channels):
                 raise ValueError(
-                    f"a {charge.kind} names the channel {min(strange)!r}, which the regime does not have"
+                    f"a {charge.kind} names the channel {min(strange)!r}, which the regime does "
+                    "not have"
                 )
         if self.h7_at_most is not None and set(self.h7_codes) != set(self.channels):
             raise ValueError("h7_codes names the procedure codes of every channel")
@@ -72,7 +66,10 @@ class DestinationRegime(Judged):
 
 
 class StandardVat(Judged):
-    """The standard VAT or GST of a country. Goods of `reduced` chapters may owe less: their rate is asked for, never assumed."""
+    """The standard VAT or GST of a country.
+
+    Goods of `reduced` chapters may owe less: their rate is asked for, never assumed.
+    """
 
     country: Country
     rate: Share | None = None
@@ -86,7 +83,8 @@ class StandardVat(Judged):
 
 
 class TariffRate(Judged):
-    """The import duty of a heading, for the origins named or for all others; what is added by origin is in it."""
+    """The import duty of a heading, additions by origin included, for the named origins or for all
+    others."""
 
     hs: Hs
     rate: Rate
@@ -94,10 +92,11 @@ class TariffRate(Judged):
 
 
 class Fee(Judged):
-    """What a country charges besides for handling consignments up to a value; it is no part of the base of VAT.
+    """A country's charge for handling consignments up to a value; it is no part of the base of VAT.
 
-    `amount` is in the fee's own currency where it names one, else in the destination's; `at_most` always in the destination's.
-    `with_vat`: the country's standard VAT is charged on the fee itself and told with it.
+    `amount` is in the fee's own currency where it names one, else in the destination's. `at_most`
+    is always in the destination's. `with_vat`: the country's standard VAT is charged on the fee and
+    included.
     """
 
     country: Country
@@ -117,7 +116,8 @@ class Notice(Judged):
 
 
 class Destination(Row):
-    """The rules of a customs territory: its countries, in one currency, by date without gap or overlap."""
+    """The rules of a customs territory: its countries, in one currency, by date without gap or
+    overlap."""
 
     kind: Literal["destination"]
     id: Id
@@ -125,7 +125,10 @@ class Destination(Row):
     name: str
     currency: str
     modes: tuple[str, ...] = Field(min_length=1)
-    """By which supervision modes of China's customs parcels to consumers leave; what leaves in bulk goes by other rules."""
+    """The supervision modes of China's customs by which parcels to consumers leave.
+
+    Goods that leave in bulk follow other rules.
+    """
     countries: dict[Country, str] = Field(min_length=1)
     """Each country with its own currency; empty where that is not one of those supported here."""
     regime: tuple[DestinationRegime, ...] = Field(min_length=1)
@@ -137,15 +140,15 @@ class Destination(Row):
 
     @property
     def lists(self) -> Mapping[str, GoodsList]:
-        """The lists of goods that its charges name, by id."""
         return self._lists
 
     def with_lists(self, lists: Mapping[str, GoodsList]) -> Destination:
-        """The same with the lists of goods that it names; raises RuleFault where one is not there, or two overlap."""
+        """Return the destination with its lists of goods; raises RuleFault if one is missing or two
+        overlap."""
         check_lists(self, lists)
-        found = self.model_copy()
-        found._lists = {name: lists[name] for name in sorted(names_of_lists(self))}
-        return found
+        copy = self.model_copy()
+        copy._lists = {name: lists[name] for name in sorted(names_of_lists(self))}
+        return copy
 
     @field_validator("currency")
     @classmethod
@@ -159,7 +162,8 @@ class Destination(Row):
         for code, currency in self.countries.items():
             if currency and currency not in EXPONENTS:
                 raise ValueError(
-                    f"countries: the currency {currency!r} of {code} is unknown; expected a code of ISO 4217"
+                    f"countries: the currency {currency!r} of {code} is unknown; expected a code "
+                    "of ISO 4217"
                 )
         check_periods("regime", "the regime", list(enumerate(self.regime)))
         if len({regime.id for regime in self.regime}) < len(self.regime):
@@ -197,16 +201,15 @@ class Destination(Row):
                         name, index, f"country {row.country} is not of this destination"
                     )
             for country in {row.country for row in rows}:
-                check_periods(
-                    name,
-                    f"the {name} of {country}",
-                    [(i, r) for i, r in enumerate(rows) if r.country == country],
-                )
-        keys = {(row.hs, row.origins) for row in self.tariff}
-        for hs, origins in keys:
-            dated = [
-                (i, r) for i, r in enumerate(self.tariff) if (r.hs, r.origins) == (hs, origins)
-            ]
+                dated = [(i, r) for i, r in enumerate(rows) if r.country == country]
+                check_periods(name, f"the {name} of {country}", dated)
+        self._duties()
+
+    def _duties(self) -> None:
+        by_goods: dict[tuple[str, tuple[str, ...]], list[tuple[int, TariffRate]]] = {}
+        for index, row in enumerate(self.tariff):
+            by_goods.setdefault((row.hs, row.origins), []).append((index, row))
+        for (hs, _), dated in by_goods.items():
             check_periods("tariff", f"hs {hs}", dated)
 
 
@@ -221,38 +224,47 @@ def _in_currency(index: int, charge: Charge, currency: str) -> None:
 
 
 def check_bands(index: int, regime: DestinationRegime, countries: Iterable[str]) -> None:
-    """Of each kind and name of charge there is exactly one for every value, channel, origin, country and list of goods; raises
-    RuleFault with the gap."""
+    """Check that exactly one charge of a kind and name applies to each value, channel, origin and
+    list.
+
+    Raises RuleFault with the gap.
+    """
     origins = ("", *sorted({origin for charge in regime.charge for origin in charge.origins}))
     for rows in groups(regime.charge):
-        kind = rows[0].kind if rows[0].name is None else f"{rows[0].kind} {rows[0].name}"
-        lists = ("", *sorted({name for row in rows for name in row.goods}))
-        for channel, country, origin, goods in product(
-            regime.channels, sorted(countries), origins, lists
-        ):
+        ways = product(regime.channels, sorted(countries), origins)
+        for channel, country, origin in ways:
             held = of_origin([row for row in rows if row.holds_for(country, channel)], origin)
-            if goods and not any(goods in row.goods for row in held):
-                continue
-            where = f"{kind} by {channel} to {country}" + (f" on goods of {goods}" if goods else "")
-            _continuous(index, where, of_goods(held, frozenset({goods} - {""})))
+            kind = " ".join(filter(None, (rows[0].kind, rows[0].name)))
+            where = f"{kind} by {channel} to {country}"
+            _continuous(index, where, of_goods(held, frozenset()))
+            for goods in _lists_of(held):
+                on_list = of_goods(held, frozenset({goods}))
+                _continuous(index, f"{where} on goods of {goods}", on_list)
+
+
+def _lists_of(rows: Iterable[Charge]) -> list[str]:
+    return sorted({name for row in rows for name in row.goods})
 
 
 def names_of_lists(destination: Destination) -> set[str]:
-    """The lists of goods that a destination names."""
     return {
         name for regime in destination.regime for row in regime.charge for name in row.goods
     } | {name for regime in destination.regime for name in regime.h1_goods}
 
 
 def check_lists(destination: Destination, lists: Mapping[str, GoodsList]) -> None:
-    """Every list of goods that a destination names is there, and no goods are on two lists of one group; raises RuleFault."""
+    """Check that every named list exists, and that no goods are on two lists of one group; raises
+    RuleFault."""
     for index, regime in enumerate(destination.regime):
         for name in (*(name for row in regime.charge for name in row.goods), *regime.h1_goods):
             if name not in lists:
-                reason = f"goods: there is no list {name!r}; a file goods-*.toml with that id was expected"
+                reason = (
+                    f"goods: there is no list {name!r}; a file goods-*.toml with that id was "
+                    "expected"
+                )
                 raise RuleFault("regime", index, reason)
         for rows in groups(regime.charge):
-            ids = sorted({name for row in rows for name in row.goods})
+            ids = _lists_of(rows)
             if (hs := overlap(lists[name] for name in ids)) is not None:
                 raise RuleFault(
                     "regime",
@@ -274,25 +286,3 @@ def _continuous(index: int, what: str, rows: Sequence[Charge]) -> None:
         reached = row.at_most
     if reached is not None:
         raise RuleFault("regime", index, f"{what}: nothing is said of values over {reached}")
-
-
-def other_rates(
-    rows: Sequence[TariffRate], found: TariffRate, hs_code: str, origin: str
-) -> list[TariffRate]:
-    """The rows of another rate that a code may be of, which it does not tell; those that hold for the same origins as the one found."""
-    return [
-        row
-        for row in rows
-        if row.rate != found.rate and (origin in row.origins) == (origin in found.origins) and may_be(row.hs, hs_code)
-        and (origin in row.origins or not row.origins) and len(row.hs) > len(found.hs)
-    ]  # fmt: skip
-
-
-def tariff_of(rows: Sequence[TariffRate], hs_code: str, origin: str) -> TariffRate | None:
-    """The row of the longest prefix, those that name the origin first; None where no rate is known. `rows` are of one day."""
-    for named in (True, False):
-        those = (row for row in rows if (origin in row.origins if named else not row.origins))
-        found = longest_prefix({row.hs: row for row in those}, hs_code)
-        if found is not None:
-            return found
-    return None

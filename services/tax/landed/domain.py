@@ -1,18 +1,21 @@
-"""What a consignment costs at its destination: goods, carriage, and every charge with who collects it and by which rule."""
+"""The landed cost of a consignment: goods, carriage, and every charge with collector and rule."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from itertools import chain
 from typing import Final
 
+from services.tax.landed.calculation import Calculation, ChargeOwed, ShippedLine
 from services.tax.landed.charge_rules import ORDER, ChargeKind
-from services.tax.landed.charges import Owed, ShippedLine, Work, charges_of, fees, not_told
+from services.tax.landed.charges import charges_of, fees
 from services.tax.landed.conversion import Currencies, NotKnown, RuleUsed
 from services.tax.landed.destination import Destination, DestinationRegime
+from services.tax.landed.rate_lookup import undecided_code
 from services.tax.rulebook.exchange import ExchangeRates
 from shared.money import Money
 
@@ -22,7 +25,8 @@ IOSS: Final = re.compile(r"IM[0-9]{10}")
 
 @dataclass(frozen=True, slots=True)
 class Consignment:
-    """One parcel to one person; `earlier` is what that person got before in the month or day that a limit counts."""
+    """One parcel to one person; `earlier` is what that person got before in the period of a
+    limit."""
 
     country: str
     currency: str
@@ -40,7 +44,8 @@ class Consignment:
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What the buyer's parcel costs in all, in the corridor's currency; `local` is the same in the country's own, if another."""
+    """The buyer's total cost of a parcel, in the corridor's currency; `local` is in the country's
+    own."""
 
     corridor: str
     destination: str
@@ -49,7 +54,7 @@ class Landed:
     value: Money
     freight: Money
     insurance: Money
-    charges: tuple[Owed, ...]
+    charges: tuple[ChargeOwed, ...]
     total: Money
     local: Money | None
     rules: tuple[RuleUsed, ...]
@@ -63,8 +68,8 @@ class Landed:
 
 
 @dataclass(frozen=True, slots=True)
-class NotLanded:
-    """No amount can be said without guessing: why, and what to add so that it can."""
+class UnknownCost:
+    """No amount can be computed without guessing: why, and what to add."""
 
     corridor: str
     code: str
@@ -75,47 +80,51 @@ class NotLanded:
 
 
 def landed(
-    parcel: Consignment, on: date, destinations: Iterable[Destination], rates: ExchangeRates | None,
+    parcel: Consignment,
+    on: date,
+    destinations: Iterable[Destination],
+    rates: ExchangeRates | None,
     given: Mapping[str, Decimal] | None = None,
-) -> Landed | NotLanded:  # fmt: skip
-    """The landed cost of a consignment that arrives that day, or what is missing to say it.
+) -> Landed | UnknownCost:
+    """Return the landed cost of a consignment that arrives that day, or what is missing.
 
-    `rates` are those of China's rule files, crossed over CNY; `given` says what one unit of a currency is in the corridor's.
-    A rule whose status is unknown, a heading without a rate, a currency without one: each is refused by name, none is guessed.
+    `rates` are those of China's rule files, crossed over CNY. `given` has the value of one unit of
+    a currency in the corridor's. An unknown rule, a heading without rate and a currency without
+    rate are refused by name; nothing is guessed.
     """
     corridor = f"{parcel.sent_from}-{parcel.country}"
-    of = next((found for found in destinations if parcel.country in found.countries), None)
+    of = _destination_of(parcel, destinations)
     if of is None:
         reason = f"no rule file has the corridor {corridor}"
-        return NotLanded(
-            corridor,
-            "corridor_unknown",
-            reason,
-            "add a rule file dest-*.toml that names the country",
-        )
-    regime = next((found for found in of.regime if found.is_on(on)), None)
+        advice = "add a rule file dest-*.toml that names the country"
+        return UnknownCost(corridor, "corridor_unknown", reason, advice)
+    regime = next((each for each in of.regime if each.is_on(on)), None)
     if regime is None or regime.status == "unknown":
         return _no_regime(corridor, of, regime, on)
     currencies = Currencies(of.currency, on, rates, given or {})
     try:
         work = _begin(parcel, of, regime, on, currencies)
-        charges = [*(owed for kind in ORDER for owed in charges_of(work, kind)), *fees(work)]
+        charges = [*chain.from_iterable(charges_of(work, kind) for kind in ORDER), *fees(work)]
         return _landed(corridor, parcel, work, charges, currencies)
     except NotKnown as unknown:
-        return NotLanded(corridor, *unknown.told, regime.id, tuple(currencies.used.values()))
+        return UnknownCost(corridor, *unknown.told, regime.id, tuple(currencies.used.values()))
+
+
+def _destination_of(parcel: Consignment, destinations: Iterable[Destination]) -> Destination | None:
+    return next((each for each in destinations if parcel.country in each.countries), None)
 
 
 def _no_regime(
     corridor: str, of: Destination, regime: DestinationRegime | None, on: date
-) -> NotLanded:
+) -> UnknownCost:
     ask = f"add a regime for {on} to the rule file of {of.id}, with its source"
     if regime is None:
-        return NotLanded(
+        return UnknownCost(
             corridor, "corridor_unknown", f"{of.id} has no regime for {corridor} on {on}", ask
         )
     reason = f"what {of.name} charges on {on} is not known: {regime.note or regime.source}"
     used = (RuleUsed(f"{of.id}/{regime.id}", f"{regime.source} ({regime.confidence})", "unknown"),)
-    return NotLanded(corridor, "corridor_unknown", reason, ask, regime.id, used)
+    return UnknownCost(corridor, "corridor_unknown", reason, ask, regime.id, used)
 
 
 def _begin(
@@ -124,106 +133,117 @@ def _begin(
     regime: DestinationRegime,
     on: date,
     currencies: Currencies,
-) -> Work:
-    if parcel.mode not in of.modes:
-        reason = f"{of.id} has the rules of parcels to consumers ({', '.join(of.modes)}), not of mode {parcel.mode}"
-        raise NotKnown(
-            "mode_not_covered",
-            reason,
-            "ask a customs broker of the destination: it is an ordinary import there",
-        )
-    channel = (
-        parcel.channel
-        or ("ioss" if parcel.ioss and "ioss" in regime.channels else regime.default_channel)
-        or ""
-    )
-    if channel not in regime.channels:
-        known = ", ".join(regime.channels)
-        raise NotKnown(
-            "channel_unknown", f"{regime.id} has no channel {channel!r}", f"give one of {known}"
-        )
-    if parcel.ioss is not None and IOSS.fullmatch(parcel.ioss) is None:
-        raise NotKnown(
-            "ioss_malformed",
-            "the IOSS number is not IM and ten digits",
-            "give the seller's IOSS number",
-        )
-    for line in parcel.lines:
-        if line.hs_code.startswith(regime.not_covered):
-            reason = f"{regime.id} does not cover HS code {line.hs_code} of line {line.line_no}: {regime.note or 'other rules hold for it'}"
-            raise NotKnown("goods_not_covered", reason, "ask the carrier or a broker")
-    goods = [currencies.minor(line.total) for line in parcel.lines]
-    earlier = (
-        currencies.minor(parcel.earlier)
-        if parcel.earlier is not None and regime.counts != "consignment"
-        else 0
-    )
-    earlier_kg = parcel.earlier_kg if regime.counts != "consignment" else Decimal(0)
-    freight, insurance = currencies.minor(parcel.freight), currencies.minor(parcel.insurance)
-    work = Work(
-        of,
-        regime,
-        channel,
-        parcel.country,
-        on,
-        parcel.lines,
-        goods,
-        freight,
-        insurance,
-        earlier,
-        earlier_kg,
-        currencies,
+) -> Calculation:
+    _check_covered(parcel, of, regime)
+    counts_earlier = regime.counts != "consignment"
+    earlier = parcel.earlier if counts_earlier else None
+    work = Calculation(
+        of=of,
+        regime=regime,
+        channel=_channel(parcel, regime),
+        country=parcel.country,
+        on=on,
+        lines=parcel.lines,
+        goods=[currencies.minor(line.total) for line in parcel.lines],
+        freight=currencies.minor(parcel.freight),
+        insurance=currencies.minor(parcel.insurance),
+        earlier=0 if earlier is None else currencies.minor(earlier),
+        earlier_kg=parcel.earlier_kg if counts_earlier else Decimal(0),
+        currencies=currencies,
     )
     work.use(f"{of.id}/{regime.id}", regime.source, regime.confidence, regime.status)
     return work
 
 
+def _check_covered(parcel: Consignment, of: Destination, regime: DestinationRegime) -> None:
+    if parcel.mode not in of.modes:
+        modes = ", ".join(of.modes)
+        reason = (
+            f"{of.id} has the rules of parcels to consumers ({modes}), not of mode {parcel.mode}"
+        )
+        advice = "ask a customs broker of the destination: it is an ordinary import there"
+        raise NotKnown("mode_not_covered", reason, advice)
+    _channel(parcel, regime)
+    if parcel.ioss is not None and IOSS.fullmatch(parcel.ioss) is None:
+        reason = "the IOSS number is not IM and ten digits"
+        raise NotKnown("ioss_malformed", reason, "give the seller's IOSS number")
+    for line in parcel.lines:
+        if line.hs_code.startswith(regime.not_covered):
+            why = regime.note or "other rules hold for it"
+            goods = f"HS code {line.hs_code} of line {line.line_no}"
+            reason = f"{regime.id} does not cover {goods}: {why}"
+            raise NotKnown("goods_not_covered", reason, "ask the carrier or a broker")
+
+
+def _channel(parcel: Consignment, regime: DestinationRegime) -> str:
+    by_ioss = "ioss" if parcel.ioss and "ioss" in regime.channels else None
+    channel = parcel.channel or by_ioss or regime.default_channel or ""
+    if channel not in regime.channels:
+        reason = f"{regime.id} has no channel {channel!r}"
+        raise NotKnown("channel_unknown", reason, f"give one of {', '.join(regime.channels)}")
+    return channel
+
+
 def _landed(
-    corridor: str, parcel: Consignment, work: Work, charges: list[Owed], currencies: Currencies
+    corridor: str,
+    parcel: Consignment,
+    work: Calculation,
+    charges: list[ChargeOwed],
+    currencies: Currencies,
 ) -> Landed:
     currency = work.of.currency
     goods, freight, insurance = (
         Money(minor, currency) for minor in (sum(work.goods), work.freight, work.insurance)
     )
     total = Money.total((goods, freight, insurance, *(owed.amount for owed in charges)), currency)
-    notices = [
-        notice.text
-        for notice in work.of.notice
-        if notice.is_on(work.on) and _concerns(notice.countries, work.country)
-    ]
-    notices += [
-        f"disputed: {rule.id}: {rule.source}"
-        for rule in work.rules.values()
-        if rule.status == "disputed"
-    ]
-    if parcel.channel is None and len(work.regime.channels) > 1:
-        notices.append(
-            f"no channel was given: {work.channel} is assumed (others: {', '.join(work.regime.channels)})"
-        )
-    if parcel.earlier is None and work.regime.counts != "consignment":
-        notices.append(
-            f"the limit counts all that one person gets in a {work.regime.counts}: nothing earlier was given"
-        )
-    if parcel.discounted:
-        notices.append("the discount is not taken off the value: a voucher is part of the price")
     local, why = currencies.local(total, work.of.countries[work.country])
-    notices += why
     return Landed(
-        corridor, f"{work.of.id}@{work.of.version}", work.regime.id, work.channel, goods, freight, insurance, tuple(charges), total,
-        local, (*work.rules.values(), *currencies.used.values()), tuple(notices), _declared(work),
-    )  # fmt: skip
+        corridor=corridor,
+        destination=f"{work.of.id}@{work.of.version}",
+        regime=work.regime.id,
+        channel=work.channel,
+        value=goods,
+        freight=freight,
+        insurance=insurance,
+        charges=tuple(charges),
+        total=total,
+        local=local,
+        rules=(*work.rules.values(), *currencies.used.values()),
+        notices=(*_notices(parcel, work), *why),
+        declaration=_declared(work),
+    )
+
+
+def _notices(parcel: Consignment, work: Calculation) -> Iterator[str]:
+    current = (notice for notice in work.of.notice if notice.is_on(work.on))
+    yield from (each.text for each in current if _concerns(each.countries, work.country))
+    yield from _disputed(work)
+    if parcel.channel is None and len(work.regime.channels) > 1:
+        others = ", ".join(work.regime.channels)
+        yield f"no channel was given: {work.channel} is assumed (others: {others})"
+    if parcel.earlier is None and work.regime.counts != "consignment":
+        counted = f"the limit counts all that one person gets in a {work.regime.counts}"
+        yield f"{counted}: nothing earlier was given"
+    if parcel.discounted:
+        yield "the discount is not taken off the value: a voucher is part of the price"
+
+
+def _disputed(work: Calculation) -> Iterator[str]:
+    for rule in work.rules.values():
+        if rule.status == "disputed":
+            yield f"disputed: {rule.id}: {rule.source}"
 
 
 def _concerns(countries: Sequence[str], country: str) -> bool:
     return not countries or country in countries
 
 
-def _declared(work: Work) -> tuple[str, ...]:
-    """The dataset of the declaration and its procedure codes: H7 for low intrinsic values, H1 beyond and for goods outside the relief;
-    none where that is not told.
+def _declared(work: Calculation) -> tuple[str, ...]:
+    """Return the dataset of the declaration and its procedure codes; none where they are not known.
 
-    Intrinsic value: the price without VAT and without separately shown transport (AEAT manual, ED 14 14). Relief: Regulation (EC)
-    1186/2009 art. 23 and 24.
+    H7 is for low intrinsic values, H1 beyond and for goods outside the relief. Intrinsic value: the
+    price without VAT and without separately shown transport (AEAT manual, ED 14 14). Relief:
+    Regulation (EC) 1186/2009 art. 23 and 24.
     """
     regime = work.regime
     if regime.h7_at_most is None:
@@ -234,7 +254,9 @@ def _declared(work: Work) -> tuple[str, ...]:
         None,
     )
     if unsure is not None and not beyond:
-        raise not_told(work.lines[unsure], "H7 will do for it", "list the goods by six digits")
+        raise undecided_code(
+            work.lines[unsure], "H7 will do for it", "list the goods by six digits"
+        )
     if beyond or any(
         not work.lists_of(i).isdisjoint(regime.h1_goods) for i in range(len(work.lines))
     ):

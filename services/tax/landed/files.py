@@ -1,5 +1,7 @@
-"""Reads the rule files of destinations (`dest-*.toml`) and the lists of goods they name (`goods-*.toml`): all are good together, or they
-are refused with file, line and reason."""
+"""Rule files of destinations (`dest-*.toml`) and the lists of goods they name (`goods-*.toml`).
+
+All are good together, or they are refused with file, line and reason.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +10,24 @@ from typing import Any
 
 from services.tax.landed.destination import Destination
 from services.tax.rulebook.exchange import Exchange, ExchangeRates
-from services.tax.rulebook.files import RULES, RuleError
+from services.tax.rulebook.files import RULES
 from services.tax.rulebook.goods_lists import GoodsList
 from services.tax.rulebook.rows import RuleFault
-from services.tax.rulebook.toml_files import line_of, read_toml, shaped
+from services.tax.rulebook.toml_files import RuleError, line_of, read_toml, shaped
 
 KIND = "destination"
 LIST_KIND = "goods-list"
 
 
 def load_destinations(folder: Path = RULES) -> tuple[Destination, ...]:
-    """The destinations of a folder. Raises RuleError: no file, a bad one, or two that name the same country or id."""
+    """Return the destinations of a folder; raises RuleError also where two name one country or
+    id."""
     return tuple(read_destinations(folder).values())
 
 
 def read_destinations(folder: Path) -> dict[Path, Destination]:
-    """The destinations of a folder by file, each with the lists of goods it names; raises RuleError."""
     lists = {goods.id: goods for goods in read_lists(folder).values()}
-    found: dict[Path, Destination] = {}
+    destinations: dict[Path, Destination] = {}
     ids: dict[str, Path] = {}
     countries: dict[str, Path] = {}
     for path in sorted(folder.glob("dest-*.toml")):
@@ -42,30 +44,28 @@ def read_destinations(folder: Path) -> dict[Path, Destination]:
                 raise RuleError(path, line_of(path, ["countries"]), reason)
             countries[country] = path
         ids[destination.id] = path
-        found[path] = destination
-    if not found:
+        destinations[path] = destination
+    if not destinations:
         raise RuleError(
             folder, None, "there must be rule files of destinations (dest-*.toml), found none"
         )
-    return found
+    return destinations
 
 
 def read_lists(folder: Path) -> dict[Path, GoodsList]:
-    """The lists of goods of a folder by file; raises RuleError."""
-    found: dict[Path, GoodsList] = {}
+    lists: dict[Path, GoodsList] = {}
     for path in sorted(folder.glob("goods-*.toml")):
         goods = shaped(path, _of_kind(path, LIST_KIND, "goods-*"), GoodsList)
-        other = next((other for other, known in found.items() if known.id == goods.id), None)
+        other = next((other for other, known in lists.items() if known.id == goods.id), None)
         if other is not None:
             raise RuleError(
                 path, line_of(path, ["id"]), f"the id {goods.id} is that of {other.name} too"
             )
-        found[path] = goods
-    return found
+        lists[path] = goods
+    return lists
 
 
 def read_destination(path: Path, lists: dict[str, GoodsList]) -> Destination:
-    """A destination with the lists of goods it names; raises RuleError."""
     destination = shaped(path, _of_kind(path, KIND, "dest-*"), Destination)
     try:
         return destination.with_lists(lists)
@@ -82,7 +82,8 @@ def _of_kind(path: Path, kind: str, pattern: str) -> dict[str, Any]:
 
 
 def load_rates(folder: Path = RULES) -> ExchangeRates:
-    """The exchange rates of a folder, those of this release if it has none; raises RuleError."""
+    """Return the exchange rates of a folder, those of this release if it has none; raises
+    RuleError."""
     for path in sorted(folder.glob("rates-*.toml")):
         text = read_toml(path)
         if text.get("kind") == "exchange-rates":

@@ -1,160 +1,60 @@
-"""A regime and its tables turned into what each heading owes on a day, as exact ratios of its value."""
+"""What each heading owes by a regime on a day, as exact ratios of its value."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from fractions import Fraction
-from functools import cache
-from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from services.tax.rulebook.exchange import ExchangeRates
+from services.tax.rulebook.effective_regime import (
+    Basis,
+    EffectiveRegime,
+    Goods,
+    Limits,
+    Parcel,
+    Threshold,
+)
+from services.tax.rulebook.ratios import fen, owed, ratio
 from services.tax.rulebook.rows import Dated, Exempt, ParcelTax, Regime, RetailImport, day_after
+from services.tax.rulebook.rule_set import RuleSet
 from services.tax.rulebook.tariff import (
     Article,
     Articles,
     Consumption,
     Heading,
     Listed,
-    Nomenclature,
     PositiveList,
     Tariff,
     Vat,
     in_force_by_prefix,
-    longer,
     longest_prefix,
-)  # fmt: skip
+)
 
 Classed = TypeVar("Classed", Vat, Consumption)
 
 
-class Ratio(NamedTuple):
-    """An exact share of a dutiable value."""
-
-    numerator: int
-    denominator: int
-
-    def of(self, minor: int) -> int:
-        """The share in minor units, the half rounded up; values are never negative."""
-        return (2 * minor * self.numerator + self.denominator) // (2 * self.denominator)
-
-
-class Owed(NamedTuple):
-    """What a line owes, each as a share of its dutiable value."""
-
-    duty: Ratio
-    consumption_tax: Ratio
-    vat: Ratio
-
-
-class Threshold(NamedTuple):
-    """The dutiable value, in fen, from which the consumption tax of a class is due: by content, or by unit of goods."""
-
-    per_content: Mapping[str, int] | None
-    per_unit: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """What a line of a heading owes at one level of rates, and by which rules; `taxed` is with consumption tax."""
-
-    plain: Owed
-    taxed: Owed
-    rules: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Goods:
-    """A heading on a day: its rates inside the limits and at full rate where these are known, its threshold, and its row of the
-    positive list; `free` says that this row leaves nothing to ask.
-    """
-
-    hs: str
-    within: Basis | None
-    full: Basis | None
-    has_consumption_tax: bool
-    threshold: Threshold | None
-    consumption_rule: str | None = None
-    listed: Listed | None = None
-    list_rule: str | None = None
-    free: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """A class of parcel articles on a day: its rate, and another one from a value a piece on or where consumption tax is due."""
-
-    hs: str
-    rate: Ratio
-    other: Ratio | None
-    dear_from: int | None
-    goods: Goods | None
-    rules: tuple[str, ...]
-
-
-class Limits(NamedTuple):
-    """The limits of a regime in fen, both inside themselves."""
-
-    single: int
-    yearly: int
-    waived: int
-
-
-@dataclass(frozen=True, slots=True)
-class EffectiveRegime:
-    """A regime on a day, with the tariff of that day. A heading that is listed but not in force is None."""
-
-    regime: Regime
-    limits: Limits | None
-    goods: Mapping[str, Goods | None]
-    rules: tuple[str, ...]
-    parcels: Mapping[str, Parcel | None]
-
-    def find(self, hs_code: str) -> Goods | None:
-        """The goods of the longest prefix; None if no rate is known."""
-        return longest_prefix(self.goods, hs_code)
-
-    def others(self, hs_code: str) -> list[Goods | None]:
-        """What else the goods of a short code may be."""
-        return longer(self.goods, hs_code)
-
-
-class RuleSet(NamedTuple):
-    """All that the rule files say; `edition` is a digest of it, the same for the same content only, `texts` the files by name."""
-
-    regimes: Sequence[Regime]
-    tariff: Tariff
-    articles: Sequence[Articles] = ()
-    positive_lists: Sequence[PositiveList] = ()
-    rates: ExchangeRates | None = None
-    nomenclature: Nomenclature | None = None
-    edition: str = "unnamed"
-    texts: Mapping[str, str] = MappingProxyType({})
-
-
-def _tables(regime: Regime, found: RuleSet) -> Iterable[Dated]:
-    yield from (*found.tariff.vat, *found.tariff.consumption, *found.tariff.heading)
-    yield from (duty for heading in found.tariff.heading for duty in heading.duty)
+def _tables(regime: Regime, content: RuleSet) -> Iterable[Dated]:
+    yield from (*content.tariff.vat, *content.tariff.consumption, *content.tariff.heading)
+    for heading in content.tariff.heading:
+        yield from heading.duty
     if isinstance(regime, RetailImport):
-        yield from (
-            row
-            for positive in found.positive_lists
-            if positive.id == regime.positive_list
-            for row in positive.goods
-        )
+        yield from _list_of(regime, content).goods
     if isinstance(regime, ParcelTax):
-        yield from (
-            row for table in found.articles if table.id == regime.articles for row in table.article
-        )
+        yield from _articles_of(regime, content).article
 
 
-def boundaries(regime: Regime, found: RuleSet) -> list[date]:
-    """The days within the regime from which something differs."""
+def _list_of(regime: RetailImport, content: RuleSet) -> PositiveList:
+    return next(each for each in content.positive_lists if each.id == regime.positive_list)
+
+
+def _articles_of(regime: ParcelTax, content: RuleSet) -> Articles:
+    return next(each for each in content.articles if each.id == regime.articles)
+
+
+def boundaries(regime: Regime, content: RuleSet) -> list[date]:
     days = {regime.valid_from}
-    for row in () if isinstance(regime, Exempt) else _tables(regime, found):
+    for row in () if isinstance(regime, Exempt) else _tables(regime, content):
         days.add(row.valid_from)
         after = None if row.valid_to is None else day_after(row.valid_to)
         if after is not None:
@@ -162,29 +62,21 @@ def boundaries(regime: Regime, found: RuleSet) -> list[date]:
     return sorted(day for day in days if regime.is_on(day))
 
 
-def in_force_on(regime: Regime, found: RuleSet, day: date) -> EffectiveRegime:
-    name, edition = f"{regime.id}@{regime.version}", f"edition@{found.edition}"
+def in_force_on(regime: Regime, content: RuleSet, day: date) -> EffectiveRegime:
+    name, edition = f"{regime.id}@{regime.version}", f"edition@{content.edition}"
     if isinstance(regime, Exempt):
         return EffectiveRegime(regime, None, {}, (name, edition), {})
-    tariff = f"{found.tariff.id}@{found.tariff.version}"
+    tariff = f"{content.tariff.id}@{content.tariff.version}"
     if isinstance(regime, RetailImport):
-        positive = next(
-            positive for positive in found.positive_lists if positive.id == regime.positive_list
-        )
-        limits = Limits(
-            fen(regime.single.amount), fen(regime.yearly.amount), fen(regime.waiver.tax_at_most)
-        )
+        positive = _list_of(regime, content)
+        amounts = (regime.single.amount, regime.yearly.amount, regime.waiver.tax_at_most)
         parts = tuple(f"{regime.id}/{part}" for part in ("single", "yearly", "waiver", "rounding"))
-        return EffectiveRegime(
-            regime,
-            limits,
-            _all_goods(regime, found.tariff, positive, day),
-            (name, edition, tariff, *parts),
-            {},
-        )
-    goods = _all_goods(regime, found.tariff, None, day)
+        goods = _all_goods(regime, content.tariff, positive, day)
+        rules = (name, edition, tariff, *parts)
+        return EffectiveRegime(regime, Limits(*map(fen, amounts)), goods, rules, {})
+    goods = _all_goods(regime, content.tariff, None, day)
     if isinstance(regime, ParcelTax):
-        articles = next(table for table in found.articles if table.id == regime.articles)
+        articles = _articles_of(regime, content)
         parcels = _all_parcels(regime, articles, goods, day)
         parts = (f"{regime.id}/waiver", f"{regime.id}/rounding")
         return EffectiveRegime(
@@ -197,7 +89,6 @@ def in_force_on(regime: Regime, found: RuleSet, day: date) -> EffectiveRegime:
 def _all_goods(
     regime: Regime, tariff: Tariff, positive: PositiveList | None, day: date
 ) -> dict[str, Goods | None]:
-    """Every prefix that tariff or positive list has a row for, with the longest row of both."""
     headings = in_force_by_prefix(tariff.heading, day)
     listed = {} if positive is None else in_force_by_prefix(positive.goods, day)
     goods: dict[str, Goods | None] = {}
@@ -220,58 +111,64 @@ def _goods(
     listed: Listed | None,
 ) -> Goods:
     vat = _on_day(tariff.vat, heading.vat, day)
-    consumption = (
-        None
-        if heading.consumption is None
-        else _on_day(tariff.consumption, heading.consumption, day)
-    )
-    c = Decimal(0) if consumption is None else consumption.rate
+    consumption = None
     rules = [
         f"{tariff.id}/heading/{heading.hs}/{heading.valid_from}",
         f"{tariff.id}/vat/{vat.class_}/{vat.valid_from}",
     ]
-    taxed_by = (
-        None
-        if consumption is None
-        else f"{tariff.id}/consumption/{consumption.class_}/{consumption.valid_from}"
-    )
-    if taxed_by is not None:
-        rules.append(taxed_by)
-    within = None
-    if isinstance(regime, RetailImport):
-        shares = (regime.within.consumption_share, regime.within.vat_share)
-        within = Basis(
-            owed(regime.within.duty, Decimal(0), vat.rate, *shares), owed(regime.within.duty, c, vat.rate, *shares),
-            (*rules, f"{regime.id}/within"),
-        )  # fmt: skip
-    full = None
-    for duty in heading.duty:
-        if duty.is_on(day):
-            whole = (Decimal(1), Decimal(1))
-            full = Basis(
-                owed(duty.rate, Decimal(0), vat.rate, *whole), owed(duty.rate, c, vat.rate, *whole),
-                (*rules, f"{tariff.id}/duty/{heading.hs}/{duty.valid_from}"),
-            )  # fmt: skip
-    threshold = None if consumption is None else _threshold(consumption)
-    list_rule = (
-        None
-        if positive is None or listed is None
-        else f"{positive.id}/{listed.hs}/{listed.valid_from}"
-    )
-    free = positive is None or (
-        listed is not None and listed.listed and not listed.modes and listed.kg_a_year is None
-    )
+    consumption_rule = None
+    if heading.consumption is not None:
+        consumption = _on_day(tariff.consumption, heading.consumption, day)
+        consumption_rule = f"{tariff.id}/consumption/{consumption.class_}/{consumption.valid_from}"
+        rules.append(consumption_rule)
+    c = Decimal(0) if consumption is None else consumption.rate
     return Goods(
-        heading.hs,
-        within,
-        full,
-        consumption is not None,
-        threshold,
-        taxed_by,
-        listed,
-        list_rule,
-        free,
+        hs=heading.hs,
+        reduced=_reduced(regime, c, vat.rate, rules),
+        full=_full(tariff, heading, day, c, vat.rate, rules),
+        has_consumption_tax=consumption is not None,
+        threshold=None if consumption is None else _threshold(consumption),
+        consumption_rule=consumption_rule,
+        listed=listed,
+        list_rule=_list_rule(positive, listed),
+        free=positive is None or _is_free(listed),
     )
+
+
+def _reduced(regime: Regime, c: Decimal, v: Decimal, rules: Sequence[str]) -> Basis | None:
+    if not isinstance(regime, RetailImport):
+        return None
+    rates = regime.reduced_rates
+    shares = (rates.consumption_share, rates.vat_share)
+    return Basis(
+        plain=owed(rates.duty, Decimal(0), v, *shares),
+        taxed=owed(rates.duty, c, v, *shares),
+        rules=(*rules, f"{regime.id}/within"),
+    )
+
+
+def _full(
+    tariff: Tariff, heading: Heading, day: date, c: Decimal, v: Decimal, rules: Sequence[str]
+) -> Basis | None:
+    duty = next((each for each in heading.duty if each.is_on(day)), None)
+    if duty is None:
+        return None
+    whole = (Decimal(1), Decimal(1))
+    return Basis(
+        plain=owed(duty.rate, Decimal(0), v, *whole),
+        taxed=owed(duty.rate, c, v, *whole),
+        rules=(*rules, f"{tariff.id}/duty/{heading.hs}/{duty.valid_from}"),
+    )
+
+
+def _list_rule(positive: PositiveList | None, listed: Listed | None) -> str | None:
+    if positive is None or listed is None:
+        return None
+    return f"{positive.id}/{listed.hs}/{listed.valid_from}"
+
+
+def _is_free(listed: Listed | None) -> bool:
+    return listed is not None and listed.listed and not listed.modes and listed.kg_a_year is None
 
 
 def _all_parcels(
@@ -279,7 +176,7 @@ def _all_parcels(
 ) -> dict[str, Parcel | None]:
     rates = {rate.class_: rate.rate for rate in regime.rate}
     rows = in_force_by_prefix(articles.article, day)
-    # A prefix of the tariff alone is there too, so that its own consumption tax is asked for and not its heading's.
+    # A prefix of the tariff alone is included: its own consumption tax counts, not its heading's.
     parcels: dict[str, Parcel | None] = {}
     for prefix in {*rows, *goods}:
         row = longest_prefix(rows, prefix)
@@ -308,36 +205,12 @@ def _parcel(
     if asks is not None and asks.consumption_rule is not None:
         rules.append(asks.consumption_rule)
     return Parcel(
-        row.hs, _ratio(rates[row.class_]), None if other is None else _ratio(rates[other]),
-        None if row.dear_from is None else fen(row.dear_from), asks, tuple(rules),
-    )  # fmt: skip
-
-
-def _ratio(rate: Decimal) -> Ratio:
-    exact = Fraction(rate)
-    return Ratio(exact.numerator, exact.denominator)
-
-
-@cache
-def owed(
-    duty: Decimal,
-    consumption: Decimal,
-    vat: Decimal,
-    consumption_share: Decimal,
-    vat_share: Decimal,
-) -> Owed:
-    """Shares of a dutiable value, exact, from the rates d, c and v (Import tax law; 财税[2016]18号 for the shares).
-
-    duty = DV d; consumption tax = (DV + duty) c / (1 - c), since it is part of its own base; VAT = (DV + duty +
-    consumption tax) v, whose base holds the whole consumption tax even where only a share of it is levied.
-    """
-    d, c, v = Fraction(duty), Fraction(consumption), Fraction(vat)
-    base = (1 + d) / (1 - c)
-    return Owed(
-        *(
-            Ratio(x.numerator, x.denominator)
-            for x in (d, base * c * Fraction(consumption_share), base * v * Fraction(vat_share))
-        )
+        row.hs,
+        ratio(rates[row.class_]),
+        None if other is None else ratio(rates[other]),
+        None if row.dear_from is None else fen(row.dear_from),
+        asks,
+        tuple(rules),
     )
 
 
@@ -351,8 +224,3 @@ def _threshold(consumption: Consumption) -> Threshold | None:
             {unit: fen(amount) for unit, amount in consumption.per_content.items()}, None
         )
     return None if consumption.per_unit is None else Threshold(None, fen(consumption.per_unit))
-
-
-def fen(amount: Decimal) -> int:
-    """An amount of a rule file in fen; it has at most two decimals."""
-    return int(amount * 100)

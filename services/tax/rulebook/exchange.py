@@ -1,4 +1,4 @@
-"""Exchange rates: a dated table, and an amount of another currency in the currency that tax is counted in."""
+"""Exchange rates: a dated table, and the conversion of amounts to CNY."""
 
 from __future__ import annotations
 
@@ -10,16 +10,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool, field_validator, model_validator
 
-from services.tax.rulebook.rows import (
-    Dated,
-    Id,
-    Row,
-    RuleFault,
-    Version,
-    check_periods,
-    decimal_string,
-    faults_of,
-)
+from services.tax.rulebook.rows import Dated, Id, Row, RuleFault, Version, decimal_string
+from services.tax.rulebook.rule_periods import check_periods, faults_of
 from shared.money import EXPONENTS, Money
 
 PerHundred = Annotated[
@@ -30,7 +22,7 @@ PerHundred = Annotated[
 class RatePeriod(Dated):
     """What 100 units of each currency are worth from a first to a last day.
 
-    `carried_over`: rates of an earlier day than the rule asks for, until those of that day are imported.
+    `carried_over`: rates of an earlier day stand in until those of the right day are imported.
     """
 
     carried_over: StrictBool = False
@@ -64,7 +56,8 @@ class ExchangeRates(Row):
                 raise RuleFault(
                     "period",
                     index,
-                    "only the last period may be carried over: import the rates of the days between",
+                    "only the last period may be carried over: import the rates of the days "
+                    "between",
                 )
         return self
 
@@ -74,7 +67,8 @@ class RateMissing(LookupError):
 
     def __init__(self, currency: str, day: date) -> None:
         super().__init__(
-            f"no exchange rate of {currency} to CNY is known for {day}: add it to the rule file of exchange rates"
+            f"no exchange rate of {currency} to CNY is known for {day}: add it to the rule file of "
+            "exchange rates"
         )
         self.currency = currency
         self.day = day
@@ -92,7 +86,7 @@ class Rate:
         self._numerator, self._denominator = exact.numerator, exact.denominator
 
     def convert(self, amount: Money) -> Money:
-        """The amount in CNY, the half fen rounded up. Currencies have 0 to 3 decimals of their own (ISO 4217)."""
+        """Return the amount in CNY, rounded half up; currencies have 0 to 3 decimals (ISO 4217)."""
         assert amount.currency == self.currency
         return Money(
             (2 * amount.minor * self._numerator + self._denominator) // (2 * self._denominator),
@@ -104,7 +98,7 @@ class Exchange:
     """The rates in force on a day."""
 
     def __init__(self, rates: ExchangeRates | None) -> None:
-        """Raises RuleFault where periods overlap or leave a gap."""
+        """Raise RuleFault where periods overlap or leave a gap."""
         self.rates: Final = rates
         self._periods: Final = (
             sorted(rates.period, key=lambda period: period.valid_from) if rates is not None else []
@@ -115,9 +109,10 @@ class Exchange:
                 check_periods("period", "the rates", list(enumerate(rates.period)))
 
     def rate(self, currency: str, day: date) -> Rate:
-        """The rate of a currency to CNY on the day the declaration is completed; raises RateMissing, which names both.
+        """Return the rate to CNY on the day the declaration is completed; raises RateMissing.
 
-        GACC Order 272 (December 2024): rate and exchange rate of the day the declaration is completed.
+        GACC Order 272 (December 2024): rate and exchange rate of the day the declaration is
+        completed.
         """
         at = bisect_right(self._starts, day)
         period = self._periods[at - 1] if at else None

@@ -1,4 +1,5 @@
-"""Lists of goods by HS prefix, each in a file of its own, that the charges of a destination hold for or leave out."""
+"""Lists of goods by HS prefix, each in its own file, that a destination's charges apply to or
+exclude."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from services.tax.rulebook.rows import Dated, Id, Row, Version, check_periods
+from services.tax.rulebook.rows import Dated, Id, Row, Version
+from services.tax.rulebook.rule_periods import check_periods
 
 HsPrefix = Annotated[str, StringConstraints(pattern=r"^[0-9]{2}([0-9]{2}){0,4}$")]
-"""A prefix of a code that may be a chapter alone."""
+"""A prefix of a code; a chapter alone is allowed."""
 
 
 class ListedGoods(Dated):
@@ -38,18 +40,19 @@ class GoodsList(Row):
         return self
 
     def has(self, hs_code: str, on: date) -> bool:
-        """Whether a code is on the list that day, by any of its prefixes."""
         return any(hs_code.startswith(row.hs) and row.is_on(on) for row in self.goods)
 
 
 SHARED_DIGITS: Final = 6
-"""So many digits of a code are of the Harmonized System; those after them are each country's own."""
+"""Digits of a code that belong to the Harmonized System; the digits after them are each country's
+own."""
 
 
 def may_be(prefix: str, hs_code: str) -> bool:
-    """Whether goods may be of a prefix that their code does not tell: it is too short, or its further digits are another country's.
+    """Return whether goods may be of a prefix that their code does not decide.
 
-    An order has the codes of China, a list those of the destination: 8541.49.00.00 there is 8541.49.10 or 8541.49.95 here.
+    The code is too short, or its further digits are another country's. An order has the codes of
+    China, a list those of the destination: 8541.49.00.00 there is 8541.49.10 or 8541.49.95 here.
     """
     if hs_code.startswith(prefix):
         return False
@@ -60,7 +63,7 @@ def may_be(prefix: str, hs_code: str) -> bool:
 
 
 def lists_that_may_have(lists: Mapping[str, GoodsList], hs_code: str, on: date) -> frozenset[str]:
-    """The ids of the lists of which a code does not tell on a day whether they have it."""
+    """Return the ids of the lists whose membership a code does not decide on a day."""
     return frozenset(
         name
         for name, goods in lists.items()
@@ -70,15 +73,14 @@ def lists_that_may_have(lists: Mapping[str, GoodsList], hs_code: str, on: date) 
 
 
 def lists_with(lists: Mapping[str, GoodsList], hs_code: str, on: date) -> frozenset[str]:
-    """The ids of the lists that have a code on a day."""
     return frozenset(name for name, goods in lists.items() if goods.has(hs_code, on))
 
 
 def overlap(lists: Iterable[GoodsList]) -> str | None:
-    """A prefix that two of these lists have on one day, or None: then no goods are on both."""
-    found = list(lists)
-    for i, one in enumerate(found):
-        for other in found[i + 1 :]:
+    """Return a prefix that two lists share on one day, or None."""
+    all_lists = list(lists)
+    for i, one in enumerate(all_lists):
+        for other in all_lists[i + 1 :]:
             for row in one.goods:
                 for with_it in other.goods:
                     if _meet(row, with_it):

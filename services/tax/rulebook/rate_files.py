@@ -1,4 +1,4 @@
-"""Writes the periods of exchange rates that follow from the European Central Bank's files into a rule file."""
+"""Import of exchange rates: from a file of the European Central Bank into a rule file."""
 
 from __future__ import annotations
 
@@ -13,50 +13,48 @@ from datetime import date
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from services.tax.rulebook.ecb import NotRates, Period, jumps, next_periods, read_quotes
+from services.tax.rulebook.ecb import Period, large_changes, next_periods
+from services.tax.rulebook.ecb_files import NotRates, read_quotes
 from services.tax.rulebook.exchange import Exchange, ExchangeRates
-from services.tax.rulebook.files import RuleError, text_of
 from services.tax.rulebook.rows import RuleFault
-from services.tax.rulebook.toml_files import line_of, parsed, read_toml, shaped
+from services.tax.rulebook.toml_files import RuleError, line_of, parsed, read_toml, shaped, text_of
 
 BYTES_MAX: Final = 64 * 1024 * 1024
-"""The bank's whole history is about 2 MiB wide and 30 MiB long."""
+"""The bank's whole history is about 2 MiB in the wide format and 30 MiB in the long one."""
 
 
 class Imported(NamedTuple):
-    """What an import adds to a file of rates: the periods, the file, and its text with them."""
+    """The result of an import: the new periods, the rule file, and its text with them."""
 
     path: Path
     periods: Sequence[Period]
     replaces: str | None
     text: str
     jumps: Sequence[str] = ()
-    """Currencies of the first of them that are a fifth more or less than in the last period before."""
+    """Currencies that changed by a fifth or more between the last old and the first new period."""
 
-    def priority(self, today: date) -> list[date]:
-        """Days in the file that are yet to come, whose rates a period has: no bank knows these."""
+    def future_days(self, today: date) -> list[date]:
         return [period.of for period in self.periods if period.of > today]
 
 
 def rates_path(folder: Path) -> Path:
-    """The file of exchange rates of a folder; raises RuleError where there is not exactly one."""
+    """Return the only file of exchange rates of a folder; raises RuleError."""
     those = [
         path
         for path in sorted(folder.glob("*.toml"))
         if read_toml(path).get("kind") == "exchange-rates"
     ]
     if len(those) != 1:
-        found = ", ".join(path.name for path in those) or "none"
+        names = ", ".join(path.name for path in those) or "none"
         raise RuleError(
             folder,
             None,
-            f"there must be one rule file of exchange rates (rates-*.toml), found {found}",
+            f"there must be one rule file of exchange rates (rates-*.toml), found {names}",
         )
     return those[0]
 
 
 def read_bank(path: Path) -> str:
-    """The text of a file of the bank's; raises NotRates where it cannot be one."""
     try:
         with sys.stdin.buffer if str(path) == "-" else path.open("rb") as file:
             raw = file.read(BYTES_MAX + 1)
@@ -75,7 +73,10 @@ def read_bank(path: Path) -> str:
 
 
 def imported(folder: Path, bank: str) -> Imported:
-    """The next periods of a folder's table by a text of the bank's. Raises NotRates, Missing, and RuleError where the table is bad."""
+    """Return the next periods of a folder's table by a text of the bank.
+
+    Raises NotRates, Missing, and RuleError where the table is bad.
+    """
     path = rates_path(folder)
     text = text_of(path)
     rates = shaped(path, parsed(path, text), ExchangeRates)
@@ -90,20 +91,21 @@ def imported(folder: Path, bank: str) -> Imported:
         key=lambda period: period.valid_from,
     )
     replaced = None if carried is None else str(carried.valid_from)
-    return Imported(path, periods, replaced, text, jumps(before.per_100, periods[0]))
+    return Imported(path, periods, replaced, text, large_changes(before.per_100, periods[0]))
 
 
-def put(found: Imported) -> None:
-    """Write the file beside its place, onto the disk, and rename it into it: nobody reads half of it, not after a power cut either.
+def put(result: Imported) -> None:
+    """Write the file beside its place, sync it, and rename it, so that nobody reads half of it.
 
-    It stays whose it was, and as readable: the services may run as another user than who imports. A link stays a link. Raises RuleError.
+    A power cut does no harm either. Owner and mode stay, because the services may run as another
+    user. A link stays a link. Raises RuleError.
     """
-    path = Path(os.path.realpath(found.path))
+    path = Path(os.path.realpath(result.path))
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(found.text)
+                file.write(result.text)
                 _as_before(file.fileno(), path)
                 file.flush()
                 os.fsync(file.fileno())
@@ -113,7 +115,7 @@ def put(found: Imported) -> None:
             raise
         _synced(path.parent)
     except OSError as error:
-        raise RuleError(found.path, None, f"cannot be written: {error.strerror}") from None
+        raise RuleError(result.path, None, f"cannot be written: {error.strerror}") from None
 
 
 def _as_before(handle: int, path: Path) -> None:
@@ -133,7 +135,6 @@ def _synced(folder: Path) -> None:
 
 
 def toml_of(period: Period) -> str:
-    """A period as its rule file spells it."""
     rates = ", ".join(f'{currency} = "{rate}"' for currency, rate in period.per_100.items())
     return (
         f"[[period]]\nvalid_from = {period.month.first}\nvalid_to = {period.month.last}\n"
@@ -142,8 +143,7 @@ def toml_of(period: Period) -> str:
 
 
 def _without_last(path: Path, text: str, rates: ExchangeRates) -> str:
-    """The text before its last period, which must be the one carried over; raises RuleError."""
-    starts = [found.start() for found in re.finditer(r"(?m)^[ \t]*\[\[period\]\]", text)]
+    starts = [match.start() for match in re.finditer(r"(?m)^[ \t]*\[\[period\]\]", text)]
     if len(starts) != len(rates.period) or not rates.period[-1].carried_over:
         raise RuleError(
             path,

@@ -1,13 +1,11 @@
-"""Dated rules as data: what every row carries, and the regimes, as their files spell them."""
+"""Rows of the rule files: what every row carries, and the regimes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -28,7 +26,8 @@ _DECIMAL: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
 def decimal_string(value: Any) -> Any:
-    """A number as a rule file spells it; raises ValueError for one that TOML would read as a float or an integer."""
+    """Return a number of a rule file; raises ValueError for one that TOML reads as float or
+    integer."""
     if not isinstance(value, str):
         raise ValueError("write numbers as decimal strings, so that none passes through a float")
     if _DECIMAL.fullmatch(value) is None:
@@ -40,7 +39,8 @@ _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def a_day(value: Any) -> Any:
-    """A day as a rule file spells it; raises ValueError for a time, and for a number, which would count seconds since 1970."""
+    """Return a day of a rule file; raises ValueError for a time or a number (seconds since
+    1970)."""
     if isinstance(value, datetime) or not isinstance(value, date | str):
         raise ValueError("write a day like 2026-11-23, without a time")
     if isinstance(value, str) and _DAY.fullmatch(value) is None:
@@ -52,12 +52,13 @@ Day = Annotated[date, BeforeValidator(a_day)]
 Version = StrictInt
 
 RATE_MAX: Final = 4
-"""The highest share a charge may be. Tobacco owes 350 % in the United States, the highest duty of any corridor here; a rate written
-as percent ("9" for "0.09") is refused."""
+"""The highest share a charge may be. Tobacco owes 350 % in the United States, the highest duty of
+any corridor here. A rate written as percent ("9" for "0.09") is refused."""
 Rate = Annotated[
     Decimal, BeforeValidator(decimal_string), Field(ge=0, le=RATE_MAX, allow_inf_nan=False)
 ]
-"""A share of a value; a duty may pass one, a consumption tax may not (it is part of its own base)."""
+"""A share of a value. A duty may exceed one; a consumption tax may not, as it is part of its own
+base."""
 InclusiveRate = Annotated[
     Decimal, BeforeValidator(decimal_string), Field(ge=0, lt=1, allow_inf_nan=False)
 ]
@@ -70,7 +71,7 @@ Amount = Annotated[
 Source = Annotated[str, StringConstraints(min_length=3)]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Hs = Annotated[str, StringConstraints(pattern=r"^(0[1-9]|[1-8][0-9]|9[0-7])([0-9]{2}){1,4}$")]
-"""A prefix of a code of chapters 01 to 97: its heading of four digits, or six, eight or ten."""
+"""A prefix of a code of chapters 01 to 97, with four, six, eight or ten digits."""
 
 
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
@@ -78,7 +79,7 @@ Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
 class Row(BaseModel):
-    """A rule with where it comes from; a key it does not know is refused."""
+    """A rule with its source; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -87,7 +88,8 @@ class Row(BaseModel):
 
 
 class Dated(Row):
-    """A rule in force from its first to its last day, both included; without a last day it is in force still."""
+    """A rule in force from its first to its last day, both included; without a last day it is
+    open."""
 
     valid_from: Day
     valid_to: Day | None = None
@@ -103,12 +105,13 @@ class Dated(Row):
 
 
 def day_after(day: date) -> date | None:
-    """The next day; None after the last that a calendar has, so that `valid_to = 9999-12-31` is as good as none."""
+    """Return the next day; None after the calendar's last, so `valid_to = 9999-12-31` means no
+    end."""
     return None if day == date.max else day + timedelta(days=1)
 
 
 class SingleLimit(Row):
-    """What one order may be worth, and what happens beyond."""
+    """The limit of one order, and what happens beyond it."""
 
     amount: Amount
     code: str
@@ -117,16 +120,18 @@ class SingleLimit(Row):
 
 
 class YearlyLimit(Row):
-    """What one person may buy in a calendar year, Beijing time; beyond, goods leave this channel or owe all taxes in full, and
-    count to no year."""
+    """The limit of a person's calendar year, Beijing time.
+
+    Beyond it, goods leave this channel, or owe all taxes in full and count to no year.
+    """
 
     amount: Amount
     code: str
     over: Literal["full-rate", "refuse"]
 
 
-class Within(Row):
-    """What is owed inside the limits: a duty rate, and the shares of consumption tax and VAT that are levied."""
+class ReducedRates(Row):
+    """The rates inside the limits: a duty, and the levied shares of consumption tax and VAT."""
 
     duty: Rate
     consumption_share: Share
@@ -148,9 +153,11 @@ class Rounding(Row):
 
 
 class RetailImport(Dated):
-    """A regime of retail import: limits, a reduced rate inside them, the full rate for one piece beyond.
+    """A regime of retail import: limits, a reduced rate inside them, the full rate for one piece
+    beyond.
 
-    Only goods on the positive list go through it. What it refuses goes by the regime `otherwise`, which says what that would owe.
+    Only goods on the positive list are admitted. For refused goods the fallback regime tells what
+    they would owe.
     """
 
     kind: Literal["retail-import"]
@@ -162,15 +169,15 @@ class RetailImport(Dated):
     currency: Literal["CNY"]
     single: SingleLimit
     yearly: YearlyLimit
-    within: Within
+    reduced_rates: ReducedRates = Field(alias="within")
     waiver: Waiver
     rounding: Rounding
     positive_list: Id
-    otherwise: Id
+    fallback_regime: Id = Field(alias="otherwise")
 
 
 class ParcelLimit(Row):
-    """What a parcel of several pieces may be worth; one indivisible piece may be worth more."""
+    """The limit of a parcel of several pieces; one indivisible piece may be worth more."""
 
     amount: Amount
     code: str
@@ -186,7 +193,8 @@ class ParcelRate(Row):
 
 
 class ParcelTax(Dated):
-    """The one tax on personal parcels (行邮税): a rate by class of articles, a limit by where it is sent from, a waiver."""
+    """The single tax on personal parcels (行邮税): rates by class, limits by sending country, a
+    waiver."""
 
     kind: Literal["parcel-tax"]
     id: Id
@@ -209,14 +217,15 @@ class ParcelTax(Dated):
             )
         named = [place for limit in self.limit for place in limit.sent_from]
         classes = [rate.class_ for rate in self.rate]
-        for what, found in (("sent_from", named), ("class", classes)):
-            if twice := {name for name in found if found.count(name) > 1}:
+        for what, names in (("sent_from", named), ("class", classes)):
+            if twice := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"{what} {min(twice)!r} overlaps: it is there twice")
         return self
 
 
 class GeneralTrade(Dated):
-    """Imports outside the retail channel: all taxes at their full rates; a duty up to the waiver is not levied."""
+    """Imports outside the retail channel: all taxes in full; a duty up to the waiver is not
+    levied."""
 
     kind: Literal["general-trade"]
     id: Id
@@ -244,50 +253,10 @@ Regime = RetailImport | ParcelTax | GeneralTrade | Exempt
 
 
 class RuleFault(ValueError):
-    """The rules contradict each other: which row of which table, of the file with which id, and why."""
+    """The rules contradict each other: names the file's id, the table, the row and the reason."""
 
     def __init__(self, table: str, index: int, reason: str) -> None:
         super().__init__(reason)
         self.table = table
         self.index = index
         self.of: str | None = None
-
-
-@contextmanager
-def faults_of(name: str) -> Iterator[None]:
-    """Faults found inside are of the file with this id."""
-    try:
-        yield
-    except RuleFault as fault:
-        fault.of = fault.of or name
-        raise
-
-
-class _Placed(Protocol):
-    @property
-    def valid_from(self) -> date: ...
-    @property
-    def valid_to(self) -> date | None: ...
-
-
-def check_periods(table: str, what: str, rows: Iterable[tuple[int, _Placed]]) -> None:
-    """The rows of one thing follow each other without gap or overlap; raises RuleFault naming the later row."""
-    before: _Placed | None = None
-    for index, row in sorted(rows, key=lambda placed: placed[1].valid_from):
-        if before is not None:
-            _follows(table, what, index, before, row)
-        before = row
-
-
-def _follows(table: str, what: str, index: int, before: _Placed, row: _Placed) -> None:
-    if before.valid_to is None or row.valid_from <= before.valid_to:
-        until = before.valid_to or "on"
-        raise RuleFault(
-            table,
-            index,
-            f"{what} from {row.valid_from} overlaps the row from {before.valid_from} {until}",
-        )
-    if row.valid_from != day_after(before.valid_to):
-        raise RuleFault(
-            table, index, f"{what} has a gap from {before.valid_to} to {row.valid_from}"
-        )

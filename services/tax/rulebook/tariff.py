@@ -1,4 +1,4 @@
-"""What goods are, as rule files spell it: their tariff, their class as parcel articles, and whether they are on the positive list."""
+"""Goods in the rule files: the tariff, the classes of parcel articles, the positive list."""
 
 from __future__ import annotations
 
@@ -20,22 +20,20 @@ from services.tax.rulebook.rows import (
     RuleFault,
     Share,
     Version,
-    check_periods,
     decimal_string,
-    faults_of,
 )
+from services.tax.rulebook.rule_periods import check_periods, faults_of
 
 PREFIX_DIGITS: Final = (10, 8, 6, 4)
-"""How long a prefix may be, the longest first, since that one counts."""
+"""Lengths of a prefix, the longest first, since the longest one counts."""
 
 CODE_DIGITS: Final = PREFIX_DIGITS[0]
-"""How many digits a code of China's tariff has."""
+"""Digits of a code in China's tariff."""
 
 T = TypeVar("T")
 
 
 def longest_prefix(rows: Mapping[str, T], hs_code: str) -> T | None:
-    """The row of the longest prefix of a code; None if there is none."""
     for digits in PREFIX_DIGITS:
         if digits <= len(hs_code) and hs_code[:digits] in rows:
             return rows[hs_code[:digits]]
@@ -43,7 +41,7 @@ def longest_prefix(rows: Mapping[str, T], hs_code: str) -> T | None:
 
 
 def longer(rows: Mapping[str, T], hs_code: str) -> list[T]:
-    """The rows of longer prefixes that begin with a code: what it may be besides what it says, where it has less than ten digits."""
+    """Return the rows of longer prefixes that a code shorter than ten digits may stand for."""
     if len(hs_code) >= CODE_DIGITS:
         return []
     return [
@@ -61,7 +59,8 @@ class Vat(Dated):
 
 
 class Consumption(Dated):
-    """The consumption tax of a class of goods, from a dutiable value per content or per unit on where there is one."""
+    """The consumption tax of a class of goods, where given only from a value per content or unit
+    on."""
 
     class_: Id = Field(alias="class")
     rate: InclusiveRate
@@ -103,7 +102,11 @@ class Tariff(Row):
 
 
 class Article(Dated):
-    """The class of goods in a parcel: another one where a piece is worth `dear_from` yuan, or where they owe consumption tax."""
+    """The class of goods in a parcel.
+
+    Another class applies where a piece is worth `dear_from` yuan, or where goods owe consumption
+    tax.
+    """
 
     hs: Hs
     class_: Id = Field(alias="class")
@@ -141,7 +144,8 @@ Kilograms = Annotated[
 
 
 class Listed(Dated):
-    """Whether goods are on the positive list, and its notes: by which modes only, how much a person may buy in a year."""
+    """Whether goods are on the positive list, by which modes, and how much a person may buy in a
+    year."""
 
     hs: Hs
     listed: StrictBool
@@ -158,7 +162,8 @@ class ListEdition(Dated):
 
 
 class PositiveList(Row):
-    """What may be imported through retail e-commerce; a heading that is not here is not known to be on it."""
+    """Goods that retail e-commerce may import; a heading without a row is not known to be among
+    them."""
 
     kind: Literal["positive-list"]
     id: Id
@@ -168,7 +173,7 @@ class PositiveList(Row):
 
 
 class Nomenclature(Row):
-    """How many headings each chapter of the Harmonized System has, so that a code that cannot exist is told."""
+    """The number of headings in each chapter of the Harmonized System: other codes cannot exist."""
 
     kind: Literal["hs-nomenclature"]
     id: Id
@@ -183,18 +188,22 @@ Graded = TypeVar("Graded", Heading, Article, Listed)
 
 
 def in_force_by_prefix(rows: Iterable[Graded], day: date) -> dict[str, Graded | None]:
-    """The rows of a day by their prefix; None where a prefix is listed but not in force, so that no shorter one speaks for it."""
-    found: dict[str, Graded | None] = {}
+    """Return the rows of a day by prefix; None for a listed prefix not in force.
+
+    The None prevents a shorter prefix from applying.
+    """
+    by_prefix: dict[str, Graded | None] = {}
     for row in rows:
         if row.is_on(day):
-            found[row.hs] = row
+            by_prefix[row.hs] = row
         else:
-            found.setdefault(row.hs, None)
-    return found
+            by_prefix.setdefault(row.hs, None)
+    return by_prefix
 
 
 def check_tariff(tariff: Tariff, known: Nomenclature | None = None) -> None:
-    """Every class and heading is dated without gap or overlap, and every class a heading names covers its days."""
+    """Check that classes and headings have no gap or overlap, and that classes cover their
+    headings' days."""
     classed: tuple[tuple[str, tuple[Vat | Consumption, ...]], ...] = (
         ("vat", tariff.vat),
         ("consumption", tariff.consumption),
@@ -221,29 +230,24 @@ def _covered(
 ) -> None:
     dated = [row for row in rows if row.class_ == cls]
     if not dated:
-        raise RuleFault(
-            "heading", index, f"hs {heading.hs} names the {kind} class {cls!r}, which is not there"
-        )
-    ends = [row.valid_to for row in dated]
-    last = None if None in ends else max(end for end in ends if end is not None)
-    ends_early = last is not None and (heading.valid_to is None or heading.valid_to > last)
-    if min(row.valid_from for row in dated) > heading.valid_from or ends_early:
-        raise RuleFault(
-            "heading",
-            index,
-            f"hs {heading.hs} is in force on days without a rate of the {kind} class {cls!r}",
-        )
+        reason = f"hs {heading.hs} names the {kind} class {cls!r}, which is not there"
+        raise RuleFault("heading", index, reason)
+    first = min(row.valid_from for row in dated)
+    last = max(row.valid_to or date.max for row in dated)
+    if first > heading.valid_from or (heading.valid_to or date.max) > last:
+        reason = f"hs {heading.hs} is in force on days without a rate of the {kind} class {cls!r}"
+        raise RuleFault("heading", index, reason)
 
 
 def check_prefixes(table: str, rows: Sequence[Graded], known: Nomenclature | None) -> None:
-    """Every prefix can exist and is dated without gap or overlap."""
     by_hs: dict[str, list[tuple[int, Graded]]] = {}
     for index, row in enumerate(rows):
         if known is not None and not known.has(row.hs):
             raise RuleFault(
                 table,
                 index,
-                f"hs {row.hs} is unknown: chapter {row.hs[:2]} has {known.headings.get(row.hs[:2], 0)} headings",
+                f"hs {row.hs} is unknown: chapter {row.hs[:2]} has "
+                f"{known.headings.get(row.hs[:2], 0)} headings",
             )
         by_hs.setdefault(row.hs, []).append((index, row))
     for hs, dated in by_hs.items():
@@ -251,13 +255,11 @@ def check_prefixes(table: str, rows: Sequence[Graded], known: Nomenclature | Non
 
 
 def check_articles(articles: Articles, known: Nomenclature | None) -> None:
-    """Every prefix of a classification; its classes are the regimes' to check."""
     with faults_of(articles.id):
         check_prefixes("article", articles.article, known)
 
 
 def check_list(positive: PositiveList, known: Nomenclature | None) -> None:
-    """Every prefix of a positive list, and its editions without gap."""
     with faults_of(positive.id):
         check_periods("edition", "the list", list(enumerate(positive.edition)))
         check_prefixes("goods", positive.goods, known)

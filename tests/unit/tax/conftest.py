@@ -12,7 +12,7 @@ import pytest
 
 from services.tax.rulebook import files as rule_files
 from services.tax.rulebook.book import Rulebook
-from services.tax.rulebook.compile import RuleSet
+from services.tax.rulebook.rule_set import RuleSet
 
 BOOKS_MAX = 4
 """A compiled set takes some megabytes, and most that a test changes are asked once."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tax.domain.assessment import Assessable, Assessment, dutiable_values
-from services.tax.rulebook.compile import owed
+from services.tax.rulebook.ratios import owed
 from shared.clock import beijing_date
 from shared.money import CurrencyMismatch, Money
 from tests.unit.tax.orders import (

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.tax.bills.corrections import correct
 from services.tax.bills.domain import (
     BILL,
     Bill,
@@ -19,7 +20,6 @@ from services.tax.bills.domain import (
     GoodsReturned,
     PaymentDue,
     begin,
-    correct,
     decide,
 )
 from services.tax.bills.policy import BILLS, load

@@ -12,19 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tax.domain.case import (
-    TAX,
-    CaseDecision,
-    EntryKind,
-    PersonYear,
-    Quota,
-    QuotaEntry,
-    TaxCase,
-    TaxState,
-    decide,
-    decide_all,
-    quota_key_of,
-)  # fmt: skip
+from services.tax.domain.batch import decide_all  # fmt: skip
+from services.tax.domain.case import TAX, CaseDecision, TaxCase, TaxState, decide, quota_key_of
+from services.tax.domain.ledger import EntryKind, PersonYear, Quota, QuotaEntry
 from shared.events.base import Event
 from shared.events.customs import GoodsReleased
 from shared.events.orders import OrderPlaced, OrderUnwinding, ReturnAccepted

@@ -16,18 +16,17 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
-from services.tax.exports.domain import (
-    FACTS,
-    Decision,
-    Facts,
-    Found,
-    decide,
+from services.tax.exports.decisions import (
+    RouteDecision,
+    decide_route,
     deemed_income_of,
     output_vat_of,
     refund_of,
 )
+from services.tax.exports.domain import FACTS, Facts, FactValue
 from services.tax.exports.files import load_exports, load_merchants
-from services.tax.rulebook.files import RULES, RuleError
+from services.tax.rulebook.files import RULES
+from services.tax.rulebook.toml_files import RuleError
 from shared.money import Money
 
 BOOK = load_exports()
@@ -41,24 +40,24 @@ TEE, PHONE, BATTERY, PANEL, NUTS = (
 )
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
 
-REFUND: dict[str, Found] = {
+REFUND: dict[str, FactValue] = {
     "taxpayer": "general", "exporter": "trader", "rebate_filed": True, "declaration_data": True, "proceeds_collected": True,
     "vat_special_invoice": True,
 }  # fmt: skip
-VOUCHER: dict[str, Found] = {
+VOUCHER: dict[str, FactValue] = {
     **REFUND,
     "taxpayer": "small-scale",
     "tax_registered": True,
     "valid_voucher": True,
 }
-ZONE: dict[str, Found] = {
+ZONE: dict[str, FactValue] = {
     **REFUND, "taxpayer": "small-scale", "tax_registered": True, "valid_voucher": False, "pilot_zone": True, "goods_recorded": True,
     "customs_in_zone": True,
 }  # fmt: skip
 
 
-def route(facts: Facts, *, on: date = TODAY, mode: str = "9610", hs: str = TEE) -> Decision:
-    found = decide(BOOK, on, mode, hs, facts)
+def route(facts: Facts, *, on: date = TODAY, mode: str = "9610", hs: str = TEE) -> RouteDecision:
+    found = decide_route(BOOK, on, mode, hs, facts)
     assert found is not None
     return found
 
@@ -87,10 +86,10 @@ def test_the_first_route_whose_conditions_are_met_applies(
     ["taxpayer", "rebate_filed", "declaration_data", "proceeds_collected", "vat_special_invoice"],
 )
 def test_each_condition_of_the_refund_is_needed_and_named(fact: str) -> None:
-    other: Found = "small-scale" if fact == "taxpayer" else False
+    other: FactValue = "small-scale" if fact == "taxpayer" else False
     failed = [check for check in route(REFUND | {fact: other}).checked if check.met is False]
     assert failed[0].fact == fact
-    assert (failed[0].found, failed[0].expected) == (
+    assert (failed[0].actual, failed[0].expected) == (
         ("small-scale", "general") if fact == "taxpayer" else ("no", "yes")
     )
     assert "财税[2013]96号" in failed[0].source
@@ -119,7 +118,7 @@ def test_the_zone_exemption_began_on_its_day() -> None:
         check.route for check in route(ZONE, on=date(2018, 9, 30)).checked
     }
     assert route(ZONE, on=date(2019, 4, 1), hs=BATTERY).regime == "cn-export-no-invoice"
-    assert decide(BOOK, date(2013, 12, 31), "9610", TEE, ZONE) is None
+    assert decide_route(BOOK, date(2013, 12, 31), "9610", TEE, ZONE) is None
 
 
 @pytest.mark.parametrize(

@@ -315,8 +315,8 @@ def test_a_refusal_over_a_limit_says_what_general_trade_would_owe(
         RULES,
     )
     assert isinstance(general, Assessment)
-    assert refusal.otherwise is not None
-    assert (refusal.otherwise.total, refusal.otherwise.payable) == (general.total, general.payable)
+    assert refusal.fallback is not None
+    assert (refusal.fallback.total, refusal.fallback.payable) == (general.total, general.payable)
 
 
 @pytest.mark.parametrize(
@@ -545,8 +545,8 @@ def test_a_duty_that_was_not_found_is_refused_by_name(hs: str, on: str) -> None:
 
 
 def test_a_refusal_for_another_reason_than_a_limit_says_nothing_of_general_trade() -> None:
-    assert refused(order(Item(CREAM, "425.00"))).otherwise is None
-    assert refused(order(Item("0802990000", "6000.00", quantity="2"))).otherwise is None, (
+    assert refused(order(Item(CREAM, "425.00"))).fallback is None
+    assert refused(order(Item("0802990000", "6000.00", quantity="2"))).fallback is None, (
         "no duty is known"
     )
 

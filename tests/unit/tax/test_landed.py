@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tax.landed.charges import ShippedLine
-from services.tax.landed.domain import Consignment, Landed, NotLanded, landed
+from services.tax.landed.calculation import ShippedLine
+from services.tax.landed.domain import Consignment, Landed, UnknownCost, landed
 from services.tax.landed.files import load_destinations
 from shared.money import Money
 from tests.unit.tax.orders import RULES
@@ -48,7 +48,7 @@ def parcel(country: str, *lines: ShippedLine, freight: str = "0", channel: str |
     )
 
 
-def to(country: str, total: str, on: date, **more: str) -> Landed | NotLanded:
+def to(country: str, total: str, on: date, **more: str) -> Landed | UnknownCost:
     """One line of T-shirts worth so much in the corridor's own currency."""
     own = {
         name: more.pop(name)
@@ -64,17 +64,17 @@ def to(country: str, total: str, on: date, **more: str) -> Landed | NotLanded:
     )
 
 
-def known(result: Landed | NotLanded) -> Landed:
+def known(result: Landed | UnknownCost) -> Landed:
     assert isinstance(result, Landed), result
     return result
 
 
-def unknown(result: Landed | NotLanded) -> NotLanded:
-    assert isinstance(result, NotLanded), result
+def unknown(result: Landed | UnknownCost) -> UnknownCost:
+    assert isinstance(result, UnknownCost), result
     return result
 
 
-def sums(result: Landed | NotLanded) -> tuple[str, str, str]:
+def sums(result: Landed | UnknownCost) -> tuple[str, str, str]:
     found = known(result)
     return str(found.sum_of("duty")), str(found.sum_of("vat")), str(found.total)
 
@@ -388,7 +388,7 @@ def test_a_fee_or_a_duty_that_is_unknown_is_refused_and_not_charged() -> None:
     """A file may say of any rule that it is not known; its number stands for nothing then."""
     eu = next(found for found in DESTINATIONS if found.id == "dest-eu")
 
-    def told(**changed: object) -> NotLanded:
+    def told(**changed: object) -> UnknownCost:
         other = eu.model_copy(update=changed)
         other._lists = eu._lists
         return unknown(
@@ -644,7 +644,7 @@ def test_a_list_or_a_duty_by_a_countrys_own_digits_is_not_guessed_from_the_expor
     strict = us.with_lists({"us-electronics": eight})
     on = date(2025, 5, 5)
 
-    def asked(hs: str) -> Landed | NotLanded:
+    def asked(hs: str) -> Landed | UnknownCost:
         return landed(
             parcel("US", line("500.00", "USD", hs=hs, duty="0")), on, [strict], RULES.exchange.rates
         )

@@ -12,7 +12,8 @@ from typer.testing import CliRunner, Result
 
 from services.cli.app import app
 from services.tax.landed.files import load_destinations
-from services.tax.rulebook.files import RULES, RuleError
+from services.tax.rulebook.files import RULES
+from services.tax.rulebook.toml_files import RuleError
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "examples" / "export.json"
 

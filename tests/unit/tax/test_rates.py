@@ -16,15 +16,8 @@ from typer.testing import CliRunner, Result
 
 from services.cli.app import app
 from services.tax.landed.files import load_rates
-from services.tax.rulebook.ecb import (
-    Missing,
-    Month,
-    NotRates,
-    day_for,
-    next_periods,
-    rates_day,
-    read_quotes,
-)
+from services.tax.rulebook.ecb import Missing, Month, day_for, next_periods, rates_day
+from services.tax.rulebook.ecb_files import NotRates, read_quotes
 from services.tax.rulebook.files import RULES, load
 from services.tax.rulebook.rate_files import imported
 
@@ -320,8 +313,8 @@ def test_days_that_are_yet_to_come_are_said(tmp_path: Path, folder: Path) -> Non
     result = run(bank(tmp_path, WIDE + row), "--rules", str(folder))
     assert (result.exit_code, "eurofxref-hist.csv has every day" in result.stderr) == (1, True)
     found = imported(folder, WIDE + DECEMBER)
-    assert found.priority(date(2026, 11, 17)) == [date(2026, 11, 18)]
-    assert found.priority(date(2026, 11, 18)) == []
+    assert found.future_days(date(2026, 11, 17)) == [date(2026, 11, 18)]
+    assert found.future_days(date(2026, 11, 18)) == []
 
 
 def test_a_comment_after_the_last_period_and_line_ends_of_windows_do_not_matter(

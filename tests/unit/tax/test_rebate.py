@@ -15,17 +15,9 @@ from typer.testing import CliRunner, Result
 from services.cli.app import app
 from services.tax.exports.domain import Facts
 from services.tax.exports.files import load_exports
-from services.tax.rebates.domain import (
-    Before,
-    Claim,
-    Declared,
-    ExportedLine,
-    Invoice,
-    Line,
-    Prepared,
-    ReleasedList,
-    prepare,
-)
+from services.tax.rebates.domain import Claim, EarlierClaims, LineKey, PreparedClaims, prepare
+from services.tax.rebates.invoices import Invoice
+from services.tax.rebates.lists import Declared, ExportedLine, ReleasedList
 from shared.money import Money
 
 BOOK = load_exports()
@@ -65,9 +57,9 @@ def invoice(
     return Invoice(number, merchant, "TEE", Decimal(quantity), "piece", Money.of(taxable, "CNY"))
 
 
-def after(found: Prepared, before: Before | None = None) -> Before:
+def after(found: PreparedClaims, before: EarlierClaims | None = None) -> EarlierClaims:
     """What the claims took, added to what was taken before."""
-    before = before or Before()
+    before = before or EarlierClaims()
     lines, used, claims = dict(before.lines), dict(before.used), dict(before.claims)
     for claim in found.claims:
         claims[claim.merchant, claim.month] = claim.sequence
@@ -77,10 +69,10 @@ def after(found: Prepared, before: Before | None = None) -> Before:
                 used[use.number, use.sku] = (
                     used.get((use.number, use.sku), Decimal(0)) + use.quantity
                 )
-    return Before(lines, used, claims)
+    return EarlierClaims(lines, used, claims)
 
 
-def one(found: Prepared) -> Claim:
+def one(found: PreparedClaims) -> Claim:
     (claim,) = found.claims
     return claim
 
@@ -109,7 +101,7 @@ def test_claims_are_by_merchant_and_beijing_month() -> None:
 def test_asking_again_claims_nothing_twice_and_what_came_since_is_a_second_claim() -> None:
     first = prepare([released()], "2026-10", [invoice()], facts_of, BOOK)
     again = prepare([released()], "2026-10", [invoice()], facts_of, BOOK, after(first))
-    assert (again.claims, again.already) == ((), ((Line("E1", 1), "M1-202610-001"),))
+    assert (again.claims, again.already) == ((), ((LineKey("E1", 1), "M1-202610-001"),))
     more = prepare(
         [released(), released("E2")], "2026-10", [invoice()], facts_of, BOOK, after(first)
     )
@@ -153,7 +145,7 @@ def test_only_lines_in_a_closed_declaration_are_claimed_and_the_others_are_not_y
     assert [line.declared for line in one(found).lines] == [Declared("D1", 1), Declared("D1", 2)]
     (out,) = found.left_out
     assert (out.line, out.reason) == (
-        Line("E2", 1),
+        LineKey("E2", 1),
         "not yet claimable: no closed consolidated declaration is given",
     )
     later = prepare(
@@ -230,7 +222,7 @@ def test_goods_that_came_back_after_their_claim_are_to_be_repaid() -> None:
     found = prepare(
         [released(came_back=True)], "2026-10", [invoice()], facts_of, BOOK, after(first)
     )
-    assert found.to_repay == ((Line("E1", 1), "M1-202610-001"),)
+    assert found.to_repay == ((LineKey("E1", 1), "M1-202610-001"),)
     assert (found.claims, found.already) == ((), ())
 
 
@@ -247,7 +239,7 @@ def test_invoices_are_never_taken_beyond_their_whole_in_any_number_of_claims(
         released(f"E{n}", quantity=str(q), day=day + timedelta(days=n))
         for n, q in enumerate(wanted)
     ]
-    before = Before()
+    before = EarlierClaims()
     used, paid = Decimal(0), 0
     for part in (lists[:cut], lists):
         found = prepare(part, "2026-10", stock, facts_of, BOOK, before)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from services.tax.rule_check import faults_elsewhere
-from services.tax.rulebook.compile import EffectiveRegime
+from services.tax.rule_check import faults_of_others
+from services.tax.rulebook.effective_regime import EffectiveRegime
 from services.tax.rulebook.files import RULES as FOLDER
-from services.tax.rulebook.files import RuleError, load, read, validate
+from services.tax.rulebook.files import load, read, validate
 from services.tax.rulebook.sources import rows
+from services.tax.rulebook.toml_files import RuleError
 from tests.unit.tax.orders import RULES
 
 HEADINGS = [
@@ -77,9 +78,9 @@ def in_force(day: date) -> EffectiveRegime:
 def test_heading_has_a_rate_today_and_a_source(hs: str) -> None:
     goods = in_force(date(2026, 11, 23)).find(hs.ljust(10, "0"))
     assert goods is not None
-    assert goods.within is not None
+    assert goods.reduced is not None
     assert goods.hs.startswith(hs)
-    assert all(name in RULES.sources for name in goods.within.rules)
+    assert all(name in RULES.sources for name in goods.reduced.rules)
 
 
 def test_the_longest_prefix_counts() -> None:
@@ -249,7 +250,7 @@ def test_a_file_that_says_nothing_sound_is_refused_by_name(
         bad.mkdir()
     else:
         bad.write_bytes(written)
-    faults = [*read(tmp_path).faults, *faults_elsewhere(tmp_path)]
+    faults = [*read(tmp_path).faults, *faults_of_others(tmp_path)]
     told = next(str(fault) for fault in faults if fault.path == bad)
     assert told.startswith(path.name)
     assert says in told
@@ -261,7 +262,7 @@ def test_a_byte_order_mark_and_line_ends_of_windows_say_nothing(folder: Path) ->
     for path in folder.glob("*.toml"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert load(folder).edition == before
-    assert faults_elsewhere(folder) == []
+    assert faults_of_others(folder) == []
 
 
 def test_a_set_with_a_bad_file_is_refused_whole_and_every_fault_is_told(folder: Path) -> None:
@@ -286,9 +287,9 @@ def test_an_edition_is_of_what_the_files_say_and_not_of_how_they_are_written(fol
 
 
 def test_no_rule_is_without_source_and_every_name_is_one_rule() -> None:
-    named = [name for name, _ in rows(RULES.found)]
+    named = [name for name, _ in rows(RULES.rule_set)]
     assert len(named) == len(set(named))
-    assert all(row.source.strip() for _, row in rows(RULES.found))
+    assert all(row.source.strip() for _, row in rows(RULES.rule_set))
 
 
 def test_there_must_be_one_tariff(folder: Path) -> None:

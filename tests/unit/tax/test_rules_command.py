@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.cli.app import app
-from services.tax.exports.domain import sources_of
+from services.tax.exports.decisions import sources_of
 from services.tax.rule_check import ends_in
 from services.tax.rulebook.files import RULES, load
 
@@ -181,13 +181,13 @@ def test_show_finds_rules_of_destinations_and_exports_by_their_names(name: str, 
 
 def test_every_rule_that_a_landed_cost_or_a_route_names_can_be_shown() -> None:
     from services.tax.exports.files import load_exports
-    from services.tax.rule_check import read_elsewhere
-    from services.tax.rule_validity import rows_elsewhere
+    from services.tax.rule_check import read_others
+    from services.tax.rule_validity import rows_of_other
 
     known = {
         name
-        for document in read_elsewhere(RULES).documents.values()
-        for name, _ in rows_elsewhere(document)
+        for document in read_others(RULES).documents.values()
+        for name, _ in rows_of_other(document)
     }
     book = load_exports()
     assert known >= set(sources_of(book))

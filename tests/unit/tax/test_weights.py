@@ -12,18 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tax.domain.assessment import Assessment, assess
-from services.tax.domain.case import (
-    BatchDecision,
-    EntryKind,
-    PersonYear,
-    Quota,
-    TaxCase,
-    TaxState,
-    WeightEntry,
-    decide,
-    decide_all,
-)  # fmt: skip
-from services.tax.domain.ledger import Weight, milligrams
+from services.tax.domain.batch import BatchDecision, decide_all  # fmt: skip
+from services.tax.domain.case import TaxCase, TaxState, decide
+from services.tax.domain.ledger import EntryKind, PersonYear, Quota, Weight, WeightEntry, milligrams
 from services.tax.domain.record import of_document
 from services.tax.domain.weights import LineWeight, is_weighed
 from shared.events.base import Event
