@@ -16,7 +16,8 @@ import pytest
 import typer
 import yaml
 
-from deploy.docs.__main__ import PAGES
+from deploy.docs import rooms
+from deploy.docs.__main__ import current, with_part
 from deploy.docs.picture import picture
 from services.cli import samples
 from services.cli.app import app
@@ -50,11 +51,28 @@ NEEDS = {
 }
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_generated_page_is_current(name: str) -> None:
-    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == PAGES[name](), (
-        "run `python -m deploy.docs`"
-    )
+@pytest.mark.parametrize(("name", "text"), current().items(), ids=current())
+def test_a_generated_page_is_current(name: str, text: str) -> None:
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == text, "run `python -m deploy.docs`"
+
+
+def test_a_part_is_replaced_between_its_markers_only() -> None:
+    page = "before\n<!-- x: written by `python -m deploy.docs` -->\nold\n<!-- end of x -->\nafter\n"
+    replaced = with_part(page, "x", "new\n")
+    assert replaced.startswith("before\n")
+    assert replaced.endswith("new\n\n<!-- end of x -->\nafter\n")
+    assert "old" not in replaced
+    with pytest.raises(ValueError, match="lacks"):
+        with_part("no markers", "x", "new")
+
+
+def test_the_packages_are_drawn_from_the_imports() -> None:
+    texts = {"services.cli.a": "from deploy.embedded import lock", "deploy.embedded.lock": ""}
+    assert rooms.imports_of(texts)["services.cli.a"] == {"deploy.embedded.lock"}
+    drawn = rooms.part()
+    assert "n_services_cli --> n_deploy_embedded" in drawn
+    assert "n_services_cli --> n_deploy_samples" in drawn
+    assert "n_sandbox --> " not in drawn
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
