@@ -147,7 +147,6 @@ async def _retry(to: RunningStack, ids: Sequence[str]) -> list[dict[str, Any]]:
 
 
 async def _drop(to: RunningStack, given: str, note: str) -> dict[str, Any]:
-    """Delete the record from the outbox, and note who did it, why, and which record it was."""
     from services.cli.operator_requests import operator
     from shared.operator_requests import ask
 

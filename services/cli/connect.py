@@ -101,24 +101,25 @@ def target(home: Path | None = None) -> RunningStack:
     Raises Unreachable if none runs.
     """
     folder = home_of(home)
-    running = {} if home is None and os.environ.get("CROSSBORDER_POSTGRES") else stack_file(folder)
-    postgres = os.environ.get("CROSSBORDER_POSTGRES", "") if home is None else ""
-    kafka = os.environ.get("CROSSBORDER_KAFKA", "") if home is None else ""
-    postgres, kafka = (
-        postgres or str(running.get("postgres", "")),
-        kafka or str(running.get("kafka", "")),
-    )
+    given = {} if home is not None else _given()
+    running = {} if "postgres" in given else stack_file(folder)
+    postgres = given.get("postgres") or str(running.get("postgres", ""))
+    kafka = given.get("kafka") or str(running.get("kafka", ""))
     if not postgres:
         raise Unreachable(
             "start the stack with `crossborder up`, or set CROSSBORDER_KAFKA and "
-            "CROSSBORDER_POSTGRES: none "
-            f"is running in {folder}"
+            f"CROSSBORDER_POSTGRES: none is running in {folder}"
         )
-    if home is None and os.environ.get("CROSSBORDER_POSTGRES"):
+    if "postgres" in given:
         postgres = _with_secret(postgres)
     prefix = os.environ.get("CROSSBORDER_TOPIC_PREFIX") or str(running.get("topic_prefix", ""))
     security, pem = security_of(running, env=home is None), party_pem_of(running, env=home is None)
     return RunningStack(kafka or "127.0.0.1:9092", postgres, prefix, folder, security, pem)
+
+
+def _given() -> dict[str, str]:
+    names = {"postgres": "CROSSBORDER_POSTGRES", "kafka": "CROSSBORDER_KAFKA"}
+    return {name: value for name, key in names.items() if (value := os.environ.get(key))}
 
 
 def _first(to: RunningStack) -> str:
@@ -174,7 +175,6 @@ async def database(to: RunningStack, *, write: bool = False) -> AsyncIterator[An
 
 @asynccontextmanager
 async def kafka_errors(to: RunningStack) -> AsyncIterator[None]:
-    """Turn a broker that does not answer into Unreachable."""
     from aiokafka.errors import KafkaError
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -271,7 +271,6 @@ def print_err(text: str) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'? ` for the nearest known word, or nothing if none is near."""
     from difflib import get_close_matches
 
     near = get_close_matches(word, list(known), n=1)

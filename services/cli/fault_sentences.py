@@ -125,7 +125,6 @@ def _shown(error: ErrorDetails) -> str:
 
 
 def path_of(steps: tuple[int | str, ...]) -> str:
-    """Return `("lines", 1, "hs_code")` as `lines[1].hs_code`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(
         "."
     )

@@ -86,7 +86,6 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _bounds(given: str) -> tuple[UUID | None, UUID | None]:
-    """Return the least and the greatest id that begin so, for the index."""
     digits = given.replace("-", "")
     try:
         return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))

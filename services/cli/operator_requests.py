@@ -23,7 +23,6 @@ POLL_S: Final = 0.2
 
 
 def operator() -> str:
-    """Return who asks, for the audit: the user of this machine."""
     with suppress(KeyError, OSError):
         return getpass.getuser()
     return "unknown"

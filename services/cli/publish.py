@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from services.cli.connect import (
 from services.cli.order import steps
 from services.cli.submission_files import Submission, read_file
 
+SHOWN_MAX: Final = 1000
 RETURN_REQUESTED: Final = b"return.requested.v1"
 LOOKED_AT: Final = 1000
 """Records whose signature is checked before any is published; a file is mostly one platform's."""
@@ -72,13 +73,7 @@ def publish(
     `crossborder samples` lists the sample orders.
     With --follow the command waits until each order is at its end, and prints its steps.
     """
-    if file is not None and (sample is not None or seed is not None or count is not None):
-        raise UsageError(
-            "give either --file, which is published whole, or --sample, --count and --seed"
-        )
-    from services.cli import samples
-
-    records = read_file(file) if file is not None else samples.samples(sample, count or 1, seed)
+    records = _records(file, sample, count, seed)
     if sign is not None:
         records = signed(records, sign)
     to = target()
@@ -87,26 +82,41 @@ def publish(
     if json:
         as_json(result)
     else:
-        for row in result["orders"][:1000] if follow else ():
-            for line in steps.lines_of(str(row["order_no"]), row["end"], row["became"]):
-                print(line)
-        print_err(
-            f"published {result['published']} records in {result['seconds']:.2f} s "
-            f"({result['per_second']:.0f} a second)"
-        )
-        if follow:
-            print_err(
-                ", ".join(f"{n} {end}" for end, n in sorted(result["ends"].items()))
-                or "none came to an end"
-            )
+        _show(result, follow)
     if follow and result["open"]:
         for line in run(_held_back(target())):
             print_err(line)
         exit_with(Exit.NO)
 
 
+def _records(
+    file: Path | None, sample: str | None, count: int | None, seed: int | None
+) -> list[Submission]:
+    from services.cli import samples
+
+    if file is None:
+        return samples.samples(sample, count or 1, seed)
+    if any(option is not None for option in (sample, seed, count)):
+        raise UsageError(
+            "give either --file, which is published whole, or --sample, --count and --seed"
+        )
+    return read_file(file)
+
+
+def _show(result: Mapping[str, Any], follow: bool) -> None:
+    for row in result["orders"][:SHOWN_MAX] if follow else ():
+        for line in steps.lines_of(str(row["order_no"]), row["end"], row["became"]):
+            print(line)
+    print_err(
+        f"published {result['published']} records in {result['seconds']:.2f} s "
+        f"({result['per_second']:.0f} a second)"
+    )
+    if follow:
+        ends = ", ".join(f"{n} {end}" for end, n in sorted(result["ends"].items()))
+        print_err(ends or "no order is at its end")
+
+
 async def _held_back(to: RunningStack) -> list[str]:
-    """Return the open transactions that may hold orders back."""
     from services.cli import topic_reader
     from shared.topics import TOPICS
 
@@ -255,7 +265,7 @@ def _result(
         "published": len(records),
         "seconds": round(seconds, 3),
         "per_second": round(len(records) / seconds, 1) if seconds else 0.0,
-        "orders": [{"order_no": r.order_no} for r in records[:1000]]
+        "orders": [{"order_no": r.order_no} for r in records[:SHOWN_MAX]]
         if followed is None
         else followed,
         "ends": dict(Counter(end for end in ends if end)),
@@ -265,7 +275,6 @@ def _result(
 
 @contextmanager
 def progress(total: int, what: str, show: bool) -> Iterator[Callable[[int], None]]:
-    """Show a live bar on stderr if it is a terminal; yield a function that takes the count done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from services.cli.connect import stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,7 @@ from services.cli.submission_files import Submission, submission_of
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from deploy.samples import Case
+    from deploy.samples import Case, Kind
 
 
 def register(app: typer.Typer) -> None:
@@ -89,7 +89,6 @@ class Step:
         return self.when is None and self.once is None
 
     def is_due(self, elapsed_s: float, state: str | None, types: Collection[str]) -> bool:
-        """Return whether to publish it `elapsed_s` seconds after the start."""
         if self.once is not None:
             return self.once in types
         return elapsed_s >= self.delay_s if self.when is None else state in self.when
@@ -105,7 +104,6 @@ class Play:
 
 
 async def timeline_types_of(conn: Any, steps: Iterable[Step]) -> dict[str, set[str]]:
-    """Return by order number the awaited types that are on its timeline."""
     awaited = {s.order_no: s.once for s in steps if s.once is not None}
     types_by_no: dict[str, set[str]] = {}
     if awaited:
@@ -165,14 +163,15 @@ def _records(cases: Iterator[Case]) -> Iterator[Submission]:
             )
 
 
+def _unattended(kinds: Mapping[str, Kind]) -> dict[str, Kind]:
+    return {name: kind for name, kind in kinds.items() if kind.verdict_of_person is None}
+
+
 def of_demo(orders: int, seed: int | None, *, attended: bool = True) -> Play:
     """Return at least `orders` orders of every kind; `attended`: also those a person settles."""
     from deploy.samples import KINDS, case_of
 
-    kinds = {
-        name: kind for name, kind in KINDS.items() if attended or kind.verdict_of_person is None
-    }
-
+    kinds = KINDS if attended else _unattended(KINDS)
     seed = secrets.randbits(31) if seed is None else seed
     at = now()
     casts: list[Cast] = []

@@ -92,7 +92,6 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _parts(content: bytes, name: str) -> list[Part]:
-    """Return each submission of the text: one a line, documents in a row, or items of arrays."""
     import orjson
 
     lines = [

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 
 def laid_out(table: Table, console: Console) -> int:
-    """Set each column's width, and return the page width that the table needs."""
     from rich.measure import Measurement
 
     wide = console.options.update(width=_WIDE)

@@ -169,23 +169,46 @@ async def read(
     async with consumer(to, committed=committed) as reader:
         reader.assign(tps)
         end = await reader.end_offsets(tps)
-        start = await reader.beginning_offsets(tps)
-        if since is not None:
-            wanted = {tp: since.get((tp.topic[len(to.prefix) :], tp.partition), 0) for tp in tps}
-            start = {tp: max(first, wanted[tp]) for tp, first in start.items()}
-        if since_ms is not None:
-            at = await reader.offsets_for_times(dict.fromkeys(tps, since_ms))
-            start = {tp: at[tp].offset if at.get(tp) else end[tp] for tp in tps}
+        start = await _start(reader, tps, end, since_ms, _by_tp(since, tps, len(to.prefix)))
         for tp in tps:
             reader.seek(tp, start[tp])
         reader.pause(*tps)
-        for number in sorted({tp.partition for tp in tps}) if by_number else (None,):
-            open_ = {tp for tp in tps if start[tp] < end[tp] and number in (None, tp.partition)}
+        unread = [tp for tp in tps if start[tp] < end[tp]]
+        for group in _groups(unread, by_number):
+            open_ = set(group)
             reader.resume(*open_)
             ahead = Ahead(reader, end)
             while open_:
                 async for record in _poll(reader, open_, ahead, end, len(to.prefix)):
                     yield record
+
+
+def _by_tp(
+    since: Mapping[Place, int] | None, tps: Sequence[TopicPartition], prefix: int
+) -> dict[TopicPartition, int]:
+    return {tp: (since or {}).get((tp.topic[prefix:], tp.partition), 0) for tp in tps}
+
+
+async def _start(
+    reader: Any,
+    tps: Sequence[TopicPartition],
+    end: Mapping[TopicPartition, int],
+    since_ms: int | None,
+    since: Mapping[TopicPartition, int],
+) -> dict[TopicPartition, int]:
+    """Return where reading begins: at the time `since_ms`, else at `since` or the log's begin."""
+    if since_ms is not None:
+        at = await reader.offsets_for_times(dict.fromkeys(tps, since_ms))
+        return {tp: at[tp].offset if at.get(tp) else end[tp] for tp in tps}
+    first = await reader.beginning_offsets(tps)
+    return {tp: max(first[tp], since[tp]) for tp in tps}
+
+
+def _groups(tps: Sequence[TopicPartition], by_number: bool) -> list[list[TopicPartition]]:
+    if not by_number:
+        return [list(tps)]
+    numbers = sorted({tp.partition for tp in tps})
+    return [[tp for tp in tps if tp.partition == number] for number in numbers]
 
 
 async def _poll(

@@ -179,7 +179,6 @@ def _secrets_of(running: Mapping[str, Any]) -> Path | None:
 
 
 def _broker() -> tuple[str, Security, str]:
-    """Return the broker's address, how to log in, and a test's topic prefix."""
     from shared.topics import ADMIN
 
     running = stack_file(home_of(None))

@@ -98,32 +98,38 @@ def running() -> Iterator[RunningStack]:
                 shutdown.stop(home)
 
 
-async def _bench(
-    to: RunningStack, count: int, rate: float | None, seed: int | None, raw: bool, warm_up: int
-) -> dict[str, Any]:
-    from services.cli import samples
-    from services.cli.bench import measurement
-    from services.cli.order import counts
-    from services.cli.verify import app as verify
-    from services.cli.verify import report
+@dataclass(frozen=True)
+class MeasuredRun:
+    """A run and its cost: CPU seconds and MiB by program, records written to the log."""
 
-    limits: dict[str, float | None] = {
-        "kafka_messages_per_second": None,
-        "postgres_rows_per_second": None,
+    driven: Driven
+    began_ms: int
+    cpu_s: Mapping[str, float]
+    rss_mib: Mapping[str, float]
+    records: int
+
+
+_NO_LIMITS: Final[Mapping[str, float | None]] = {
+    "kafka_messages_per_second": None,
+    "postgres_rows_per_second": None,
+}
+
+
+async def _limits(to: RunningStack) -> Mapping[str, float | None]:
+    from services.cli.bench import measurement
+
+    print_err("measuring the bare broker and database …")
+    return {
+        "kafka_messages_per_second": round(await measurement.raw_kafka(to)),
+        "postgres_rows_per_second": round(await measurement.raw_postgres(to)),
     }
-    if raw:
-        print_err("measuring the bare broker and database …")
-        limits = {
-            "kafka_messages_per_second": round(await measurement.raw_kafka(to)),
-            "postgres_rows_per_second": round(await measurement.raw_postgres(to)),
-        }
-    walks = [await measurement.host_walks()] if raw else []
-    print_err(f"making {warm_up + count} orders …")
-    records = samples.samples(None, warm_up + count, seed)
-    if warm_up:
-        print_err(f"{warm_up} orders go before, so that nothing is measured cold …")
-        await _drive(to, records[:warm_up], None)
-        records = records[warm_up:]
+
+
+async def _measure(
+    to: RunningStack, records: Sequence[Submission], rate: float | None
+) -> MeasuredRun:
+    from services.cli.bench import measurement
+
     began_ms = round(time.time() * 1000)
     before, log_before = measurement.cpu_seconds(to.known), await _log_end(to)
     peak = measurement.Peak(to.known)
@@ -134,18 +140,47 @@ async def _bench(
         watching.cancel()
     peak.look()
     after = measurement.cpu_seconds(to.known)
-    walks += [await measurement.host_walks()] if raw else []
-    fulfilled = driven.states.get("fulfilled", 0)
-    # An order that was refused went but a part of the way: it is no order done.
-    per_second = fulfilled / driven.seconds if driven.seconds else 0.0
-    written = (await _log_end(to) - log_before) / count
-    print_err("reading the log for the time that was our own …")
-    own = await measurement.own_ms(to, began_ms)
+    cpu_s = {name: after[name] - before.get(name, 0.0) for name in after}
+    return MeasuredRun(driven, began_ms, cpu_s, peak.mib, await _log_end(to) - log_before)
+
+
+async def _violations(to: RunningStack) -> int:
+    from services.cli.verify import app as verify
+    from services.cli.verify import report
+
     print_err("verifying …")
     findings = await verify.judge(to, 20.0)
     for finding in findings:
         if not finding.ok:
             print_err(f"{finding.name}: {len(finding.offending)} ({finding.offending[0]})")
+    return report.violations(findings)
+
+
+async def _bench(
+    to: RunningStack, count: int, rate: float | None, seed: int | None, raw: bool, warm_up: int
+) -> dict[str, Any]:
+    from services.cli import samples
+    from services.cli.bench import measurement
+    from services.cli.order import counts
+
+    limits = await _limits(to) if raw else _NO_LIMITS
+    walks = [await measurement.host_walks()] if raw else []
+    print_err(f"making {warm_up + count} orders …")
+    records = samples.samples(None, warm_up + count, seed)
+    if warm_up:
+        print_err(f"{warm_up} orders go before, so that nothing is measured cold …")
+        await _drive(to, records[:warm_up], None)
+        records = records[warm_up:]
+    run_ = await _measure(to, records, rate)
+    walks += [await measurement.host_walks()] if raw else []
+    driven = run_.driven
+    fulfilled = driven.states.get("fulfilled", 0)
+    # A refused order went only part of the way: it does not count as done.
+    per_second = fulfilled / driven.seconds if driven.seconds else 0.0
+    written = run_.records / count
+    print_err("reading the log for the time that was our own …")
+    own = await measurement.own_ms(to, run_.began_ms)
+    violations = await _violations(to)
     bare = limits["kafka_messages_per_second"]
     return {
         "orders": count,
@@ -163,10 +198,10 @@ async def _bench(
         # The share of the bare broker's messages that the run's own records came to.
         "ratio_to_raw": round(per_second * written / bare, 3) if bare else None,
         "cpu_seconds_per_1000_orders": {
-            n: round((after[n] - before.get(n, 0.0)) * 1000 / count, 2) for n in after
+            name: round(seconds * 1000 / count, 2) for name, seconds in run_.cpu_s.items()
         },
-        "rss_mib": peak.mib,
-        "violations": report.violations(findings),
+        "rss_mib": run_.rss_mib,
+        "violations": violations,
     }
 
 

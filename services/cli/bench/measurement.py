@@ -22,7 +22,6 @@ SAMPLE_S: Final = 0.5
 
 
 def processes(known: Mapping[str, Any]) -> dict[str, list[psutil.Process]]:
-    """Return the processes of each program; PostgreSQL's children count as PostgreSQL."""
     by_program: dict[str, list[psutil.Process]] = {}
     for name, program in known.get("programs", {}).items():
         try:
@@ -82,40 +81,40 @@ async def own_ms(to: RunningStack, since_ms: int) -> list[float]:
 
     wanted = {name for hop in HOPS for name in hop}
     at: dict[UUID, dict[str, float]] = {}
-    async for record in topic_reader.read(
-        to, (topics.ORDERS, topics.TAX, topics.CUSTOMS), since_ms=since_ms
-    ):
+    logs = (topics.ORDERS, topics.TAX, topics.CUSTOMS)
+    async for record in topic_reader.read(to, logs, since_ms=since_ms):
         kind = next((value.decode() for name, value in record.headers if name == "ce_type"), "")
         order_id = uuid_or_none(record.key) if kind in wanted else None
         if order_id is not None:
             at.setdefault(order_id, {}).setdefault(kind, float(record.timestamp_ms))
+    ends = {"order.placed.v1", "order.fulfilled.v1"}
+    ids = [order_id for order_id, times in at.items() if ends <= times.keys()]
+    await _add_inputs(to, at, ids)
+    whole = [at[order_id] for order_id in ids if at[order_id].keys() >= wanted]
+    return [sum(times[after] - times[before] for before, after in HOPS) for times in whole]
+
+
+_INPUTS: Final = {
+    "order.submitted.v1": (
+        "SELECT order_id, received_at AS at FROM orders.orders WHERE order_id = ANY($1::uuid[])"
+    ),
+    "receipt.800": (
+        "SELECT order_id, min(at) AS at FROM customs.receipt "
+        "WHERE status = '800' AND order_id = ANY($1::uuid[]) GROUP BY order_id"
+    ),
+}
+
+
+async def _add_inputs(
+    to: RunningStack, at: Mapping[UUID, dict[str, float]], ids: Sequence[UUID]
+) -> None:
     async with database(to) as conn:
-        ids = [
-            order_id
-            for order_id, times in at.items()
-            if "order.fulfilled.v1" in times and "order.placed.v1" in times
-        ]
-        for row in await conn.fetch(
-            "SELECT order_id, received_at AS at FROM orders.orders WHERE order_id = "
-            "ANY($1::uuid[])",
-            ids,
-        ):
-            at[row["order_id"]]["order.submitted.v1"] = row["at"].timestamp() * 1000
-        for row in await conn.fetch(
-            "SELECT order_id, min(at) AS at FROM customs.receipt WHERE status = '800' AND "
-            "order_id = ANY($1::uuid[]) GROUP BY order_id",
-            ids,
-        ):
-            at[row["order_id"]]["receipt.800"] = row["at"].timestamp() * 1000
-    return [
-        sum(at[i][after] - at[i][before] for before, after in HOPS)
-        for i in ids
-        if at[i].keys() >= wanted
-    ]
+        for name, query in _INPUTS.items():
+            for row in await conn.fetch(query, ids):
+                at[row["order_id"]][name] = row["at"].timestamp() * 1000
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
-    """Return the value that `share` of them do not exceed; None where there is none."""
     if not values:
         return None
     return round(sorted(values)[min(len(values) - 1, int(len(values) * share))], 1)

@@ -47,7 +47,6 @@ class FiledWaybill(WaybillDoc):
 
 
 def _forms(document: OrderDoc | WaybillDoc | ListDoc) -> frozenset[str]:
-    """Return the forms of a document's address; from XML it is one text."""
     if isinstance(document, FiledOrder | FiledWaybill):
         return document.forms
     return frozenset(address_forms(None, None, document.consignee_address or ""))
@@ -171,7 +170,6 @@ def _order_from_json(doc: Doc) -> OrderDoc:
 
 
 def _net_weight(doc: Doc) -> Decimal | None:
-    """Return the goods' total weight; None if a line has none."""
     weights = [line.get("net_weight_kg") for line in doc["lines"]]
     return None if None in weights else sum((number(weight) for weight in weights), Decimal(0))
 
@@ -197,7 +195,6 @@ def _lines_from_json(doc: Doc) -> tuple[GoodsLine, ...]:
 
 
 def _payment_from_json(doc: Doc) -> PaymentDoc:
-    """Return the payment of a submission, or of its payment fields alone."""
     payment = doc.get("payment") or doc
     payer = payment.get("payer") or {}
     return PaymentDoc(

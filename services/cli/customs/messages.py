@@ -64,7 +64,6 @@ def number(value: str | int | Decimal) -> Decimal:
 
 
 def line_number(value: str | int) -> int:
-    """Return a line's number; raise ValueError if it is not written in digits."""
     if isinstance(value, str) and not (value.isascii() and value.isdecimal() and len(value) <= 9):
         raise ValueError(f"{value[:40]!r} is not the number of a line")
     return int(value)

@@ -86,7 +86,6 @@ async def of_order(conn: Any, order_id: UUID, limit: int = OF_ORDER_MAX) -> list
 
 
 def _ways(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the numbers by which a notice can name this order's documents."""
     ways = [
         {"orderNo": row["order_no"]},
         {"payTransactionId": row["payment_no"]},

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -20,6 +21,9 @@ from services.cli.connect import (
     target,
 )
 from services.cli.id_prefixes import complete
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 summaries = typer.Typer(
     invoke_without_command=True,
@@ -200,49 +204,42 @@ def _owed(row: dict[str, Any], terms: Any) -> dict[str, Any]:
     return row | {"due_by": last and last.isoformat(), "days_left": last and (last - today).days}
 
 
-def _show(overview: dict[str, Any]) -> None:
+def _request_table(requests: Sequence[dict[str, Any]]) -> Table:
     from rich.table import Table
 
-    table = Table(
-        "request",
-        "month",
-        "office",
-        "consignor",
-        "lists",
-        "state",
-        "declarations",
-        "last day",
-        box=None,
-    )
-    for row in overview["requests"]:
-        made = row["declarations"]
-        told = (
-            ", ".join(f"{each['entry_id'] or each['decl_seq_no']} {each['stage']}" for each in made)
-            or f"{row['expected']} expected"
-        )
-        state = (
-            f"{row['state']} ({row['code'] or row['info']})"
-            if row["state"] == "refused"
-            else row["state"]
-        )
+    titles = ("request", "month", "office", "consignor", "lists", "state", "declarations")
+    table = Table(*titles, "last day", box=None)
+    for row in requests:
+        names = ("cop_no", "month", "customs_code", "consignor")
         table.add_row(
-            row["cop_no"],
-            row["month"],
-            row["customs_code"],
-            row["consignor"],
+            *(row[name] for name in names),
             str(row["lists"]),
-            state,
-            told,
+            _state_of(row),
+            _declarations_of(row),
             row["due_by"],
         )
-    stdout().print(table)
+    return table
+
+
+def _state_of(row: dict[str, Any]) -> str:
+    refused = row["state"] == "refused"
+    return f"{row['state']} ({row['code'] or row['info']})" if refused else row["state"]
+
+
+def _declarations_of(row: dict[str, Any]) -> str:
+    parts = [
+        f"{each['entry_id'] or each['decl_seq_no']} {each['stage']}" for each in row["declarations"]
+    ]
+    return ", ".join(parts) or f"{row['expected']} expected"
+
+
+def _show(overview: dict[str, Any]) -> None:
+    stdout().print(_request_table(overview["requests"]))
     for row in overview["to_consolidate"]:
-        days = (
-            ""
-            if row["days_left"] is None
-            else f", last day {row['due_by']}, {row['days_left']} days left"
-        )
-        print_err(f"{row['month']}: {row['lists']} lists {row['state'].replace('_', ' ')}{days}")
+        days = f", last day {row['due_by']}, {row['days_left']} days left"
+        state = row["state"].replace("_", " ")
+        left = "" if row["days_left"] is None else days
+        print_err(f"{row['month']}: {row['lists']} lists {state}{left}")
     waiting = [row["cop_no"] for row in overview["requests"] if row["waits_for_a_person"]]
     if waiting:
         print_err(

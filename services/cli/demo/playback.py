@@ -31,7 +31,6 @@ DEAD_LETTER: Final = "dead-letter"
 
 
 def wrong_of(play: Play, ends: Mapping[str, str]) -> list[Cast]:
-    """Return the orders at a wrong end, and those of a case with wrong counts."""
     wrong = [c for c in play.casts if ends.get(c.order_no) not in c.expected]
     for case, counts in play.counts.items():
         of_case = [c for c in play.casts if c.case == case]
@@ -61,7 +60,6 @@ async def bills_of(conn: Any) -> dict[str, str]:
 
 
 async def _play(to: RunningStack, play: Play) -> dict[str, str]:
-    """Publish each step when it is due, show the orders move, and return the end of each."""
     from rich.live import Live
 
     from services.cli import samples
@@ -100,7 +98,6 @@ _OPEN: Final = (
 
 
 async def _settle(to: RunningStack, conn: Any, play: Play) -> None:
-    """Settle the cases that only a person can settle."""
     from services.cli.payments.app import settle_case
     from services.payments.bank_commands.settlement import NotSettled, Verdict
 
@@ -155,16 +152,12 @@ async def _ends(
     from services.cli.dlq import letters as dlq_letters
 
     end_by_no = {c.order_no: states[c.order_no] for c in play.casts if c.order_no in states}
-    if letters or all(
+    ended = [
         end_by_no.get(c.order_no) in c.expected or DEAD_LETTER in c.expected for c in play.casts
-    ):
-        keys = {
-            (letter.record.key or b"").decode("utf-8", "replace")
-            for letter in await dlq_letters.letters_of(to)
-        }
-        end_by_no |= {
-            c.order_no: DEAD_LETTER
-            for c in play.casts
-            if c.order_no in keys and c.order_no not in end_by_no
-        }
+    ]
+    if letters or all(ended):
+        given_up = await dlq_letters.letters_of(to)
+        keys = {(each.record.key or b"").decode("utf-8", "replace") for each in given_up}
+        lost = {c.order_no for c in play.casts} & keys - end_by_no.keys()
+        end_by_no |= dict.fromkeys(lost, DEAD_LETTER)
     return end_by_no

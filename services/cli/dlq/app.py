@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
 
 import typer
 
@@ -27,13 +26,11 @@ from services.cli.dlq.replay import (
     STAYS,
     WAITS,
     WENT,
+    ReplayResult,
     replay_letters,
     row_of,
     sentence_of,
 )
-
-if TYPE_CHECKING:
-    pass
 
 dlq = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay, drop.")
 
@@ -152,20 +149,21 @@ def replay(
     results = run(replay_letters(target(), ids, reason, everything, dry_run))
     if json:
         as_json([row_of(each, dry_run) for each in results])
+    _show_results(results, dry_run=dry_run, json=json)
+    good = sum(each.became in (WENT, HANDLED) for each in results)
+    print_err(f"{good} dead letters {'would be' if dry_run else 'were'} replayed")
+    # Exit 1 for an id that stays, for no letter that can go, and for one that failed or waits.
+    bad = {FAILED, WAITS, STAYS} if ids else {FAILED, WAITS}
+    if not good or any(each.became in bad for each in results):
+        exit_with(Exit.NO)
+
+
+def _show_results(results: Sequence[ReplayResult], *, dry_run: bool, json: bool) -> None:
     for each in results:
         if each.became == STAYS:
             print_err(each.letter.stays())
         elif not json:
             print(sentence_of(each, dry_run))
-    good = sum(each.became in (WENT, HANDLED) for each in results)
-    print_err(f"{good} dead letters {'would be' if dry_run else 'were'} replayed")
-    # Exit 1 for an id that stays, for no letter that can go, and for one that failed or waits.
-    if (
-        not good
-        or (ids and good < len(results))
-        or any(each.became in (FAILED, WAITS) for each in results)
-    ):
-        exit_with(Exit.NO)
 
 
 @dlq.command()

@@ -38,7 +38,6 @@ class DeadLetter:
 
     @property
     def origin(self) -> str:
-        """Return the topic it came from, to which a replay goes."""
         return self.head("dlq_topic") or self.record.topic.removesuffix(".dead-letters")
 
     @property
@@ -54,7 +53,6 @@ class DeadLetter:
 
     @property
     def place(self) -> tuple[str, int, int]:
-        """Return the topic, partition and offset of the original record."""
         return (
             self.origin,
             int(self.head("dlq_partition") or -1),
@@ -63,7 +61,6 @@ class DeadLetter:
 
     @property
     def entry(self) -> int:
-        """Return the number of the entry that failed; 0 for a whole record."""
         return int(self.head("dlq_entry") or 0)
 
     @property
@@ -85,7 +82,6 @@ class DeadLetter:
         return not self.is_cut and fits(Outgoing(self.origin, key, value, tuple(self.again())))
 
     def stays(self) -> str:
-        """Return why it is not replayed, and what to do instead."""
         bytes_, sha256 = (
             self.head("dlq_bytes") or len(self.record.value or b""),
             self.head("dlq_sha256"),
@@ -114,7 +110,6 @@ class DeadLetter:
         }
 
     def again(self) -> list[tuple[str, bytes]]:
-        """Return a replay's headers: the original ones, the letter's id, the original place."""
         original = [
             (name, value) for name, value in self.record.headers if not name.startswith("dlq_")
         ]
@@ -134,23 +129,22 @@ def select(
     to_change: bool = True,
 ) -> list[DeadLetter]:
     """Return the letters of these ids (or unique beginnings), reason, or all; raise UsageError."""
-    selected = list(letters)
-    there = {letter.letter_id for letter in selected}
+    known = {letter.letter_id: letter for letter in letters}
     whole = {
-        given: complete(given, there, "dead letter's id", to_change=to_change) for given in ids
+        given: complete(given, known.keys(), "dead letter's id", to_change=to_change)
+        for given in ids
     }
-    if missing := {given for given, letter_id in whole.items() if letter_id is None}:
+    if missing := sorted(given for given, letter_id in whole.items() if letter_id is None):
         raise UsageError(
-            "choose an id of `crossborder dlq list`: there is no dead letter "
-            f"{', '.join(sorted(missing))}"
+            f"choose an id of `crossborder dlq list`: there is no dead letter {', '.join(missing)}"
         )
-    if ids:
-        selected = [letter for letter in selected if letter.letter_id in whole.values()]
-    elif not everything and reason is None:
+    if not (ids or everything or reason is not None):
         raise UsageError(
             "say which dead letters: --id TOPIC/PARTITION/OFFSET, --reason REASON, or --all"
         )
-    return [letter for letter in selected if reason is None or letter.head("dlq_reason") == reason]
+    wanted = set(whole.values()) if ids else known.keys()
+    selected = [letter for letter_id, letter in known.items() if letter_id in wanted]
+    return [letter for letter in selected if reason in (None, letter.head("dlq_reason"))]
 
 
 async def letters_of(to: RunningStack) -> list[DeadLetter]:
@@ -175,7 +169,6 @@ def _place_of(each: OwedLetter) -> tuple[str, str, int, int, int]:
 
 
 def _of_kept(each: OwedLetter) -> DeadLetter:
-    """Return the letter of a row whose topic has lost it."""
     from shared.topics import dead_letters_of
 
     topic, partition, offset = each.place

@@ -85,19 +85,17 @@ async def replay_letters(
     if not ids:
         letters = [letter for letter in letters if letter.letter_id in due]
     if dry_run or not letters:
-        return [
-            ReplayResult(letter, WENT if letter.may_go() or _is_kept(letter, due) else STAYS)
-            for letter in letters
-        ]
+        return [_would_replay(letter, due) for letter in letters]
     async with database(to, write=True) as conn:
-        held = {letter.letter_id for letter in letters if await _holds(conn, letter, due)}
-    requests = await _ask_again(to, [letter for letter in letters if letter.letter_id in held])
-    return [
-        *await _publish_again(
-            to, [letter for letter in letters if letter.letter_id not in held], due
-        ),
-        *await _results(to, requests),
-    ]
+        by_service = [letter for letter in letters if await _holds(conn, letter, due)]
+    requests = await _ask_again(to, by_service)
+    ids_by_service = {letter.letter_id for letter in by_service}
+    rest = [letter for letter in letters if letter.letter_id not in ids_by_service]
+    return [*await _publish_again(to, rest, due), *await _results(to, requests)]
+
+
+def _would_replay(letter: DeadLetter, due: Mapping[str, OwedLetter]) -> ReplayResult:
+    return ReplayResult(letter, WENT if letter.may_go() or _is_kept(letter, due) else STAYS)
 
 
 def _is_kept(letter: DeadLetter, due: Mapping[str, OwedLetter]) -> bool:
@@ -189,38 +187,39 @@ async def _publish_again(
 
     It is handled, or becomes a new dead letter.
     """
-    from services.cli.operator_requests import operator
-    from services.schema import SERVICES
-    from shared.operator_requests import ask
     from shared.topics import named
 
-    given = []
-    if not any(letter.may_go() for letter in letters):
+    whole = [letter for letter in letters if letter.may_go()]
+    if not whole:
         return [ReplayResult(letter, STAYS) for letter in letters]
     async with producer(to) as out, database(to, write=True) as conn:
-        for letter in letters:
-            if not letter.may_go():
-                given.append(ReplayResult(letter, STAYS))
-                continue
-            # One after the other: two dead letters of one key must come again in their old order.
+        # One after the other: two dead letters of one key must come again in their old order.
+        for letter in whole:
             await out.send_and_wait(
                 named(letter.origin, to.prefix),
                 value=letter.record.value or b"",
                 key=letter.record.key or None,
                 headers=letter.again(),
             )
-            service = letter.service
-            async with conn.transaction():
-                if letter.letter_id in due:
-                    await conn.execute(_FORGET.format(service), *letter.place, letter.entry)
-                await ask(
-                    conn,
-                    service if service in SERVICES else "orders",
-                    "replay",
-                    operator(),
-                    letter=letter.letter_id,
-                    place=letter.place,
-                    outcome="done",
-                )
-            given.append(ReplayResult(letter, WENT))
-    return given
+            await _note_replay(conn, letter, due)
+    return [ReplayResult(letter, WENT if letter in whole else STAYS) for letter in letters]
+
+
+async def _note_replay(conn: Any, letter: DeadLetter, due: Mapping[str, OwedLetter]) -> None:
+    from services.cli.operator_requests import operator
+    from services.schema import SERVICES
+    from shared.operator_requests import ask
+
+    service = letter.service if letter.service in SERVICES else "orders"
+    async with conn.transaction():
+        if letter.letter_id in due:
+            await conn.execute(_FORGET.format(letter.service), *letter.place, letter.entry)
+        await ask(
+            conn,
+            service,
+            "replay",
+            operator(),
+            letter=letter.letter_id,
+            place=letter.place,
+            outcome="done",
+        )

@@ -25,7 +25,6 @@ class Check:
     """It is right now and will not stay so; the exit status is that of a right check."""
 
     def document(self) -> dict[str, Any]:
-        """Return the check as JSON; what stands there is under `found`."""
         return {
             "name": self.name,
             "ok": self.ok,

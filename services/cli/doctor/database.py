@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from services.cli.connect import (
@@ -21,42 +22,30 @@ async def _postgres(to: RunningStack) -> list[Check]:
         checks = [Check("postgres", True, str(await conn.fetchval("SHOW server_version")))]
         checks.append(await _locks(conn))
         there = await conn.fetchval("SELECT to_regclass('migrations.applied') IS NOT NULL")
-        rows = (
-            await conn.fetch("SELECT schema, name, checksum FROM migrations.applied")
-            if there
-            else []
-        )
+        rows = await conn.fetch(_APPLIED) if there else []
     applied = {(row["schema"], row["name"]): row["checksum"] for row in rows}
-    scripts = migrations()
-    differ = [m for m in scripts if applied.get((m.schema, m.name)) != m.checksum]
-    missing = [
-        f"{m.schema}/{m.name}" for m in differ if m.repeatable or (m.schema, m.name) not in applied
-    ]
-    changed = [
-        f"{m.schema}/{m.name}" for m in differ if not m.repeatable and (m.schema, m.name) in applied
-    ]
-    checks.append(
-        Check(
-            "migrations",
-            not missing,
-            f"{len(applied)} applied",
-            f"run `crossborder migrate`: {', '.join(missing)} missing" if missing else "",
-        )
-    )
+    return [*checks, *_migration_checks(applied, migrations())]
+
+
+_APPLIED: Final = "SELECT schema, name, checksum FROM migrations.applied"
+
+
+def _migration_checks(applied: Mapping[tuple[str, str], str], scripts: Any) -> Iterator[Check]:
+    missing: list[str] = []
+    changed: list[str] = []
+    for script in scripts:
+        key = (script.schema, script.name)
+        if applied.get(key) != script.checksum:
+            is_missing = script.repeatable or key not in applied
+            (missing if is_missing else changed).append("/".join(key))
+    todo = f"run `crossborder migrate`: {', '.join(missing)} missing" if missing else ""
+    yield Check("migrations", not missing, f"{len(applied)} applied", todo)
     if changed:
-        checks.append(
-            Check(
-                "migrations",
-                False,
-                f"{', '.join(changed)} changed since",
-                "start with an empty database (`make clean`)",
-            )
-        )
-    return checks
+        state = f"{', '.join(changed)} changed since"
+        yield Check("migrations", False, state, "start with an empty database (`make clean`)")
 
 
 async def _parties(to: RunningStack) -> list[Check]:
-    """Check who must sign, and which platforms of open orders have no key."""
     from services.cli.access.parties import all_bound
     from services.cli.connect import database
 
@@ -93,7 +82,6 @@ _MUTE: Final = (
 
 
 async def _locks(conn: Any) -> Check:
-    """Check that the lock table has room for the batches of all connected service processes."""
     from services.schema import SERVICES
     from shared.database import POOL_MAX
 
@@ -114,7 +102,6 @@ async def _locks(conn: Any) -> Check:
 
 
 def locks_check(locks: int, connections: int, processes: int, batch: int) -> Check:
-    """Compare `max_locks_per_transaction` with what the processes' batches lock at once."""
     from shared.database import locks_wanted
 
     wanted = locks_wanted(processes, batch, connections)

@@ -82,7 +82,6 @@ def _version(command: list[str]) -> str:
 
 
 def ports() -> Iterator[Check]:
-    """Check that each port of the embedded stack is free, and name who has it otherwise."""
     from deploy.embedded.ports import port_setting, ports_from_environment, require_distinct
     from deploy.embedded.programs import OPTIONAL
 
@@ -113,7 +112,6 @@ def is_free(port: int) -> bool:
 
 
 def holder_of(port: int) -> str:
-    """Return the program that listens on the port, as far as this user may see."""
     import psutil
 
     try:
@@ -131,7 +129,6 @@ def holder_of(port: int) -> str:
 
 
 def keys(to: RunningStack) -> Iterator[Check]:
-    """Check that the key files exist and that nobody else can read them."""
     from shared.sealing import MASTER_KEYS
 
     folder = Path(os.environ.get("CROSSBORDER_KEYS") or to.home / "keys")

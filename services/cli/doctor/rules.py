@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from services.cli.doctor.check import Check
 
@@ -18,8 +19,7 @@ RULES_END_DAYS: Final = 14
 
 
 def rule_ends() -> Iterator[Check]:
-    """Check the last day of each table of the tax rules, of CROSSBORDER_RULES_DIR or our own."""
-    from services.cli.tax.rules import day_of, said_of
+    from services.cli.tax.rules import day_of
     from services.tax.rule_check import ends_in, faults_of_others, part_ends_in
     from services.tax.rulebook.files import RULES, validate
 
@@ -43,19 +43,17 @@ def rule_ends() -> Iterator[Check]:
     )
     whole = ends_in(folder)
     for end in (*whole, *part_ends_in(folder)):
-        left = end.left(today)
-        near = left < RULES_END_DAYS
-        todo = (
-            "docs/runbooks/CrossborderTaxRulesEnd.md: import the rates, or write the next row"
-            if near
-            else ""
-        )
-        # A check fails once all of a table has ended; of a part, other rows go on.
-        ok = left >= 0 or end not in whole
-        yield Check(
-            f"tax rules {end.table}",
-            ok,
-            said_of(end, today).removeprefix(f"{end.table}: "),
-            todo,
-            near or end.carried_over,
-        )
+        yield _end_check(end, today, is_whole=end in whole)
+
+
+def _end_check(end: Any, today: date, *, is_whole: bool) -> Check:
+    """Return the check of a table's end: it fails once all of the table has ended."""
+    from services.cli.tax.rules import said_of
+
+    left = end.left(today)
+    near = left < RULES_END_DAYS
+    advice = "docs/runbooks/CrossborderTaxRulesEnd.md: import the rates, or write the next row"
+    state = said_of(end, today).removeprefix(f"{end.table}: ")
+    ok = left >= 0 or not is_whole
+    todo, soon = advice if near else "", near or end.carried_over
+    return Check(f"tax rules {end.table}", ok, state, todo, soon)

@@ -24,7 +24,6 @@ LAG_MAX: Final = 10_000
 
 
 async def of_stack() -> list[Check]:
-    """Check the running stack, or the ports where none runs."""
     try:
         to = target()
     except Unreachable as absent:

@@ -9,7 +9,6 @@ AMOUNTS: Final = ("dutiable_value", "duty", "consumption_tax", "vat", "parcel_ta
 
 
 async def of_order(conn: Any, order_id: UUID) -> dict[str, Any]:
-    """Return cases, money, tax and declaration; None for a service that has no row of it."""
     from services.cli import cases
 
     return {
@@ -107,7 +106,6 @@ _BILL: Final = (
 
 
 def _bill(row: Any) -> dict[str, Any] | None:
-    """Return what customs billed, against withheld and assessed, and its payment."""
     from services.cli.order.lookup import major
 
     if row is None:
@@ -169,47 +167,41 @@ async def _declaration(conn: Any, order_id: UUID) -> dict[str, Any] | None:
     from services.cli.customs import notices
     from services.customs.domain.numbers import cop_no_of
 
-    row = await conn.fetchrow(
-        "SELECT d.state, d.direction, d.invt_no, d.pre_no, d.status, d.attempt, d.released, "
-        "d.batch_id, b.message_type, "
-        "b.message_guid, b.lists AS batch_lists, b.lodged_at, 'order' = ANY(d.present) AS "
-        "has_order, "
-        "'payment' = ANY(d.present) AS has_payment, 'tax' = ANY(d.present) AS has_tax, 'waybill' "
-        "= ANY(d.present) "
-        " AS has_waybill "
-        "FROM customs.declaration d LEFT JOIN customs.batch b USING (batch_id) WHERE d.order_id "
-        "= $1",
-        order_id,
-    )
+    row = await conn.fetchrow(_DECLARATION, order_id)
     if row is None:
         return None
     shown = dict(row)
     shown["cop_no"] = cop_no_of(order_id, shown["attempt"])
     documents = {name: shown.pop(f"has_{name}") for name in ("order", "payment", "waybill", "tax")}
     shown["documents"] = [name for name, there in documents.items() if there]
-    shown["returns"] = [
-        {**dict(r), "lines": [_back(line) for line in r["lines"] if line["quantity"] != "0"]}
-        for r in await conn.fetch(
-            "SELECT return_no, state, applied_at, back_at, refund_if_late, lines FROM "
-            "customs.goods_return WHERE order_id = $1 "
-            "ORDER BY return_no",
-            order_id,
-        )
-    ]
-    shown["receipts"] = [
-        dict(r)
-        for r in await conn.fetch(
-            "SELECT message_type, status, code, info, followed, at FROM customs.receipt WHERE "
-            "order_id = $1 ORDER BY id",
-            order_id,
-        )
-    ]
-    shown["notices"] = (
-        (await notices.of_order(conn, order_id))[::-1]
-        if await _there(conn, "customs.notice")
-        else []
-    )
+    shown["returns"] = [_return(each) for each in await conn.fetch(_RETURNS, order_id)]
+    shown["receipts"] = [dict(each) for each in await conn.fetch(_RECEIPTS, order_id)]
+    shown["notices"] = []
+    if await _there(conn, "customs.notice"):
+        shown["notices"] = (await notices.of_order(conn, order_id))[::-1]
     return shown
+
+
+_DECLARATION: Final = (
+    "SELECT d.state, d.direction, d.invt_no, d.pre_no, d.status, d.attempt, d.released, "
+    "d.batch_id, b.message_type, b.message_guid, b.lists AS batch_lists, b.lodged_at, "
+    "'order' = ANY(d.present) AS has_order, 'payment' = ANY(d.present) AS has_payment, "
+    "'tax' = ANY(d.present) AS has_tax, 'waybill' = ANY(d.present) AS has_waybill "
+    "FROM customs.declaration d LEFT JOIN customs.batch b USING (batch_id) WHERE d.order_id = $1"
+)
+_RETURNS: Final = (
+    "SELECT return_no, state, applied_at, back_at, refund_if_late, lines "
+    "FROM customs.goods_return WHERE order_id = $1 ORDER BY return_no"
+)
+_RECEIPTS: Final = (
+    "SELECT message_type, status, code, info, followed, at "
+    "FROM customs.receipt WHERE order_id = $1 ORDER BY id"
+)
+
+
+def _return(row: Any) -> dict[str, Any]:
+    lines = [_back(line) for line in row["lines"] if line["quantity"] != "0"]
+    return {**dict(row), "lines": lines}
 
 
 def _back(line: dict[str, Any]) -> dict[str, str]:

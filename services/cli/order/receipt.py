@@ -129,7 +129,6 @@ def tax_table(tax: Mapping[str, Any]) -> Table:
 
 
 def part_lines(part: Mapping[str, Any] | None) -> list[str]:
-    """Return one line a field and one an item of a list; tables are left out."""
     return [
         f"{name:<16} {_brief(item)}"
         for name, value in (part or {}).items()
@@ -148,7 +147,6 @@ def amount_of(row: Mapping[str, Any], name: str) -> str:
 
 
 def _brief(value: Any) -> str:
-    """Return a document on one line, an amount as `204.10 CNY`."""
     if isinstance(value, dict):
         if value.keys() == {"amount", "currency"}:
             return f"{value['amount']} {value['currency']}"

@@ -32,34 +32,40 @@ _RESUBMITTED: Final = (
 async def outcomes_of(
     to: RunningStack, order_ids: Sequence[UUID], ends: Mapping[UUID, str]
 ) -> dict[UUID, dict[str, Any]]:
-    """Return state and faults of each known order, and the steps of at most STEPS_OF_MAX orders."""
     from services.cli import cases
     from services.cli.order.waits import waits_of
 
     wanted = list(order_ids[:FAULTS_OF_MAX])
     async with database(to) as conn:
-        outcomes = {
-            row["order_id"]: {"state": row["state"], "faults": row["faults"] or []}
-            for row in await conn.fetch(_HEADS, wanted)
+        rows = await conn.fetch(_HEADS, wanted)
+        outcomes: dict[UUID, dict[str, Any]] = {
+            row["order_id"]: {"state": row["state"], "faults": row["faults"] or []} for row in rows
         }
-        for order_id in outcomes.keys() & {i for i in wanted[:STEPS_OF_MAX] if i not in ends}:
+        known = [order_id for order_id in wanted if order_id in outcomes]
+        for order_id in known:
+            outcome = outcomes[order_id]
+            if ends.get(order_id) == "exists":
+                outcome["verdict"] = await conn.fetchval(
+                    _RESUBMITTED, order_id, "order.resubmitted.v1"
+                )
+        for order_id in [i for i in wanted[:STEPS_OF_MAX] if i in outcomes and i not in ends]:
             open_cases = await cases.of_order(conn, order_id)
-            outcomes[order_id]["waits_for"] = await waits_of(
-                conn, order_id, outcomes[order_id]["state"], open_cases
-            )
-        for order_id in outcomes.keys() & {i for i in wanted if ends.get(i) == "exists"}:
-            outcomes[order_id]["verdict"] = await conn.fetchval(
-                _RESUBMITTED, order_id, "order.resubmitted.v1"
-            )
+            state = outcomes[order_id]["state"]
+            outcomes[order_id]["waits_for"] = await waits_of(conn, order_id, state, open_cases)
         if len(order_ids) <= STEPS_OF_MAX:
-            rows = await conn.fetch(_STEPS, wanted)
-            for order_id, of_order in outcomes.items():
-                of_order["steps"] = steps([row for row in rows if row["order_id"] == order_id])
+            await _add_steps(conn, wanted, outcomes)
     return outcomes
 
 
+async def _add_steps(
+    conn: Any, wanted: Sequence[UUID], outcomes: Mapping[UUID, dict[str, Any]]
+) -> None:
+    rows = await conn.fetch(_STEPS, wanted)
+    for order_id, outcome in outcomes.items():
+        outcome["steps"] = steps([row for row in rows if row["order_id"] == order_id])
+
+
 def steps(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the timeline with seconds since the first fact and since the one before."""
     made: list[dict[str, Any]] = []
     for row in rows:
         before: datetime = made[-1]["at"] if made else row["at"]
@@ -85,18 +91,18 @@ def lines_of(order_no: str, end: str | None, outcome: Mapping[str, Any] | None) 
                 "given up, and at `crossborder status`"
             )
         return
-    for waited in outcome.get("waits_for") or ():
-        yield f"  waits for: {waited}"
-    for fault in outcome["faults"] if outcome["state"] == "rejected" else ():
-        yield f"  {sentence(fault)}"
-    if outcome["state"] != "rejected":
-        for step in outcome.get("steps") or ():
-            yield (
-                f"  {step['since_first_s']:9.3f} s  +{step['took_s']:<8.3f} "
-                f"{step['source']:<9} {step['type']}"
-            )
+    yield from (f"  waits for: {reason}" for reason in outcome.get("waits_for") or ())
+    if outcome["state"] == "rejected":
+        yield from (f"  {sentence(fault)}" for fault in outcome["faults"])
+    else:
+        yield from (_step_line(step) for step in outcome.get("steps") or ())
     if (advice := what_to_send(order_no, end, outcome)) is not None:
         yield f"  {advice}"
+
+
+def _step_line(step: Mapping[str, Any]) -> str:
+    times = f"{step['since_first_s']:9.3f} s  +{step['took_s']:<8.3f}"
+    return f"  {times} {step['source']:<9} {step['type']}"
 
 
 def what_to_send(order_no: str, end: str | None, outcome: Mapping[str, Any]) -> str | None:
@@ -184,7 +190,6 @@ _AFTER: Final[Mapping[str, str]] = {
 
 
 def sentence(fault: Mapping[str, Any]) -> str:
-    """Return a fault on one line: field, rule, found, expected and the code."""
     code = f" ({fault['code']})" if fault.get("code") else ""
     return (
         f"fault {fault.get('field')}: {fault.get('rule')}, found {fault.get('found')}, "

@@ -91,7 +91,6 @@ async def _aside(conn: Any, order_id: UUID) -> list[str]:
 
 
 async def _bank(conn: Any, order_id: UUID) -> list[str]:
-    """Return the bank commands without an answer, and the bank's last reply."""
     rows = await conn.fetch(
         "SELECT kind, attempts, created_at, next_at FROM payments.effect WHERE order_id = $1 "
         "ORDER BY created_at",
@@ -117,7 +116,6 @@ async def _bank(conn: Any, order_id: UUID) -> list[str]:
 
 
 async def _customs(conn: Any, order_id: UUID) -> list[str]:
-    """Return the missing document, the pause of lodging, or the port's last message."""
     row = await conn.fetchrow(
         "SELECT d.state, d.present, d.created_at, d.waits_since, w.kind, w.since, w.group_key "
         "FROM customs.declaration d "

@@ -84,7 +84,6 @@ def make(
 
 
 def is_there(module: str) -> bool:
-    """Return whether the module, or the package's `__main__`, can be run."""
     try:
         return find_spec(module) is not None and (
             not module.endswith("sandbox") or find_spec(f"{module}.__main__") is not None
@@ -112,7 +111,6 @@ async def _foreground(home: Path, *, secured: bool = False, probe: bool = False)
 
 
 async def _keep(stack: Stack, stop: asyncio.Event) -> bool:
-    """Keep a started stack until it is stopped or lost; return whether it was well until then."""
     losing = asyncio.create_task(_stop_if_lost(stack, stop))
     missing: list[str] = []
     try:

@@ -17,7 +17,6 @@ ANSWER_S: Final = 3.0
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether the process runs; a zombie does not."""
     import psutil
 
     try:
@@ -117,6 +116,13 @@ class WaitReport:
             self._missing, self._next = missing, now + WAIT_REPORT_S
 
 
+def _awaited_ports(stack: Stack) -> dict[str, int]:
+    """Return the ports of the programs to wait for: no order needs the streams worker."""
+    return {
+        name: port for name in stack.programs if name != "streams" and (port := stack.ports[name])
+    }
+
+
 async def until_ready(
     stack: Stack,
     stop: asyncio.Event | None = None,
@@ -126,9 +132,8 @@ async def until_ready(
     """Wait until every program answers that it is ready; return those that do not in time."""
     import aiohttp
 
-    # The streams worker is never in the way of an order, so nobody waits for it.
-    ports = {name: stack.ports[name] for name in stack.programs if name != "streams"}
-    missing = sorted(name for name, port in ports.items() if port)
+    ports = _awaited_ports(stack)
+    missing = sorted(ports)
     deadline = time.monotonic() + timeout_s
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
         while missing and time.monotonic() < deadline and not (stop and stop.is_set()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,8 +49,12 @@ class Restart:
 
     @property
     def well(self) -> bool:
-        """Return whether it had read its backlog within BACK_S seconds of being ready."""
         return self.caught_up_s is None or self.caught_up_s <= self.ready_s + BACK_S
+
+    def sentence(self) -> str:
+        back = "" if self.caught_up_s is None else f", caught up after {self.caught_up_s:.1f} s"
+        ended, ready = f"ended after {self.ended_s:.1f} s", f"ready after {self.ready_s:.1f} s"
+        return f"{self.program:<10} {ended}, {ready}{back}"
 
 
 def register(app: typer.Typer) -> None:
@@ -72,32 +76,31 @@ def restart(
     A new setting needs `crossborder down` and `crossborder up`.
     Programs keep the environment of the `up` that started them.
     """
-    folder = home_of(home)
-    running = stack_file(folder)
-    if not running:
-        raise none_runs(folder)
-    there = [name for name in running["programs"] if name not in {"kafka", "postgres"}]
-    unknown = sorted(set(programs or ()) - set(there))
-    if unknown:
-        raise UsageError(f"choose among {', '.join(there)}: {', '.join(unknown)} does not run here")
-    for name in programs or there:
-        _require_started(running["programs"][name], name)
-    done = run(roll(target(home), programs or there))
+    chosen = _choose(home_of(home), programs)
+    done = run(roll(target(home), chosen))
     if json:
         as_json([asdict(each) | {"well": each.well} for each in done])
     else:
         for each in done:
-            back = "" if each.caught_up_s is None else f", caught up after {each.caught_up_s:.1f} s"
-            print(
-                f"{each.program:<10} ended after {each.ended_s:.1f} s, ready after "
-                f"{each.ready_s:.1f} s{back}"
-            )
-    if not all(each.well for each in done):
-        print_err(
-            f"look at the logs of {', '.join(each.program for each in done if not each.well)}: "
-            f"behind for more than {BACK_S:.0f} s"
-        )
+            print(each.sentence())
+    if slow := [each.program for each in done if not each.well]:
+        logs = ", ".join(slow)
+        print_err(f"look at the logs of {logs}: behind for more than {BACK_S:.0f} s")
         exit_with(Exit.NO)
+
+
+def _choose(folder: Path, programs: Sequence[str]) -> list[str]:
+    """Return the programs to restart; raise UsageError for one that does not run here."""
+    running = stack_file(folder)
+    if not running:
+        raise none_runs(folder)
+    there = [name for name in running["programs"] if name not in {"kafka", "postgres"}]
+    if unknown := sorted(set(programs or ()) - set(there)):
+        raise UsageError(f"choose among {', '.join(there)}: {', '.join(unknown)} does not run here")
+    chosen = list(programs or there)
+    for name in chosen:
+        _require_started(running["programs"][name], name)
+    return chosen
 
 
 async def roll(to: RunningStack, programs: list[str]) -> list[Restart]:
@@ -175,7 +178,6 @@ async def _ends(to: RunningStack, name: str) -> dict[tuple[str, int], int]:
 
 
 async def _behind(to: RunningStack, name: str, marks: Mapping[tuple[str, int], int]) -> list[str]:
-    """Return where a record below those offsets is still unread."""
     from services.cli import lag
     from services.cli.connect import database
 

@@ -44,34 +44,33 @@ def migrate(
     """
     import asyncpg
 
-    from services import schema
-    from services.cli.access import own_parties
     from shared.database import LOST, redacted
-    from shared.settings import load
 
     to = target()
-    keys = load(schema.PartyKeys)
+    refusals = (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError)
     try:
-        ran = run(
-            schema.migrate(
-                to.postgres, load(schema.RolePasswords).given() | schema.passwords_in(secrets)
-            )
-        )
-        known = keys.given() | schema.party_keys_in(secrets)
-        ran += [
-            f"party {each}"
-            for each in run(own_parties.register(to.postgres, known, keys.probe_platform))
-        ]
-    except (
-        *LOST,
-        asyncpg.InvalidCatalogNameError,
-        asyncpg.InvalidAuthorizationSpecificationError,
-    ) as error:
+        done = run(_migrate(to.postgres, secrets))
+    except (*LOST, *refusals) as error:
         raise Unreachable(
             "start PostgreSQL, or set CROSSBORDER_POSTGRES: no answer at "
             f"{redacted(to.postgres)} ({error or 'timeout'})"
         ) from None
-    print_err(f"ran {', '.join(ran)}" if ran else "nothing to do: the database is of this release")
+    print_err(
+        f"ran {', '.join(done)}" if done else "nothing to do: the database is of this release"
+    )
+
+
+async def _migrate(dsn: str, secrets: Path | None) -> list[str]:
+    from services import schema
+    from services.cli.access import own_parties
+    from shared.settings import load
+
+    keys = load(schema.PartyKeys)
+    passwords = load(schema.RolePasswords).given() | schema.passwords_in(secrets)
+    done = list(await schema.migrate(dsn, passwords))
+    known = keys.given() | schema.party_keys_in(secrets)
+    parties = await own_parties.register(dsn, known, keys.probe_platform)
+    return [*done, *(f"party {party}" for party in parties)]
 
 
 def topics(
@@ -120,7 +119,6 @@ def keys(
 
 
 def make_keys(folder: Path) -> list[str]:
-    """Make the missing keys in the folder; return the names of those made."""
     from shared.sealing import ensure_master_keys
 
     try:

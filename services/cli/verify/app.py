@@ -147,13 +147,7 @@ async def _tables(to: RunningStack) -> list[Finding]:
         judged = [await _one(conn, invariant) for invariant in invariants()]
         if all(finding.skipped for finding, _ in judged):
             raise Unreachable("run `crossborder migrate`: the database has none of the tables")
-        concerned = {
-            o
-            for finding, orders in judged
-            if finding.name in between
-            for of_one in orders
-            for o in of_one
-        }
+        concerned = _orders_of(judged, between)
         moving, stored = (
             await in_flight.read_in_snapshot(conn, concerned) if concerned else (set(), {})
         )
@@ -166,8 +160,14 @@ async def _tables(to: RunningStack) -> list[Finding]:
     ]
 
 
+def _orders_of(
+    judged: Sequence[tuple[Finding, list[list[str]]]], names: Collection[str]
+) -> set[str]:
+    groups = [group for finding, orders in judged if finding.name in names for group in orders]
+    return {order for group in groups for order in group}
+
+
 async def _one(conn: Any, invariant: Any) -> tuple[Finding, list[list[str]]]:
-    """Return the judged invariant, and of each offender the orders it concerns."""
     import asyncpg
 
     try:
@@ -185,7 +185,6 @@ async def _one(conn: Any, invariant: Any) -> tuple[Finding, list[list[str]]]:
 def _at_rest(
     finding: Finding, orders: Sequence[Collection[str]], moving: Collection[str]
 ) -> Finding:
-    """Return the finding without offenders that concern an order under way."""
     rest = (
         o
         for o, of_one in zip(finding.offending, orders, strict=True)

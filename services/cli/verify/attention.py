@@ -62,7 +62,6 @@ async def _programs(to: RunningStack) -> Finding:
 
 
 def trouble_of(program: Mapping[str, Any], now: float) -> str:
-    """Return what is wrong with a program of the stack; empty if nothing is."""
     name, restarts = program["name"], program["restarts"]
     if program["state"] != "running":
         return f"{name} is down after {restarts} restarts, see {program['log']}"

@@ -27,5 +27,4 @@ class Finding:
 
     @property
     def act(self) -> bool:
-        """Return whether nothing is broken but somebody must act."""
         return self.name in ATTENTION or self.name.endswith(WAITS_TO_BE_PUBLISHED)

@@ -74,7 +74,6 @@ async def _versions(conn: Any, service: str, orders: list[UUID]) -> dict[UUID, i
 async def _waiting(
     conn: Any, service: str, orders: Collection[UUID]
 ) -> defaultdict[UUID, set[int]]:
-    """Return versions of these orders in the outbox; call it within a transaction."""
     versions: defaultdict[UUID, set[int]] = defaultdict(set)
     query = f"SELECT key, headers FROM {service}.outbox WHERE topic = $1"  # noqa: S608  one of SERVICES
     async for row in conn.cursor(query, f"{service}.events", prefetch=ROWS_AT_ONCE):

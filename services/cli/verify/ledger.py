@@ -55,7 +55,6 @@ class Ledger:
         return True
 
     def forget(self) -> None:
-        """Drop the orders so far, and keep what is wrong with them."""
         self.ids.clear()
         self.ends.clear()
 

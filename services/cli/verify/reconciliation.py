@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -31,7 +31,6 @@ LISTS_SAYS: Final = "an order has more than one live list in the authority's reg
 
 
 async def bank(to: RunningStack) -> list[Finding]:
-    """Compare captures, refunds and transfers of the bank's statement with the journal."""
     import httpx
 
     url = (
@@ -125,7 +124,6 @@ async def _journal(conn: Any) -> Counter[Line]:
 
 
 async def _asked(conn: Any) -> Counter[tuple[str, str]]:
-    """Return the number of open bank commands by reference and kind of movement."""
     rows = await conn.fetch(
         "SELECT order_id::text AS reference, CASE kind WHEN 'refund_tax' THEN 'refund' ELSE kind "
         "END AS kind FROM payments.effect"
@@ -184,7 +182,6 @@ def lines_of(
 
 
 async def authority(to: RunningStack) -> list[Finding]:
-    """Compare the authority's register with our declarations: releases and live lists."""
     path = register_of(to.home)
     if path is None:
         return [
@@ -194,38 +191,45 @@ async def authority(to: RunningStack) -> list[Finding]:
                 skipped=f"no register of the sandbox in {to.home / 'sandbox'}",
             )
         ]
-    (released, doubled), declared = read_register(path), read_declared(path)
+    register = read_register(path), read_declared(path)
     async with database(to) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
         if not await conn.fetchval("SELECT to_regclass('customs.declaration') IS NOT NULL"):
             return []
-        rows = await conn.fetch(
-            "SELECT order_id::text AS order_id, state FROM customs.declaration "
-            "WHERE state IN ('released', 'closed', 'withdrawing', 'returning')"
-        )
-        lines = {
-            tuple(row)
-            for row in await conn.fetch(
-                "SELECT invt_no, line_no, decl_seq_no, declared_line FROM customs.summary_line"
-            )
-        }
+        rows = await conn.fetch(_DECLARATIONS)
+        lines = {tuple(row) for row in await conn.fetch(_SUMMARY_LINES)}
         stored = await lag.offsets(conn)
+    (released, doubled), declared = register
     ours = {row["order_id"] for row in rows if row["state"] in {"released", "closed"}}
     undecided = {row["order_id"] for row in rows} - ours
     only_theirs, untold = released - ours - undecided, declared - lines
     if (only_theirs or untold) and await _receipts_come(to, path, stored):
         only_theirs, untold = set(), set()
-    # Customs may have heard more since the register was read: it must have that too.
+    # Customs may know more than the register at its first reading: it is read again.
     only_ours = ours - (released if ours <= released else read_register(path)[0])
     untrue = lines - (declared if lines <= declared else read_declared(path))
+    return _authority_findings(only_theirs, only_ours, untold | untrue, doubled)
+
+
+_DECLARATIONS: Final = (
+    "SELECT order_id::text AS order_id, state FROM customs.declaration "
+    "WHERE state IN ('released', 'closed', 'withdrawing', 'returning')"
+)
+_SUMMARY_LINES: Final = (
+    "SELECT invt_no, line_no, decl_seq_no, declared_line FROM customs.summary_line"
+)
+
+
+def _authority_findings(
+    only_theirs: Collection[str],
+    only_ours: Collection[str],
+    moved: Collection[tuple[Any, ...]],
+    doubled: Sequence[str],
+) -> list[Finding]:
     differ = [f"{order_id} released by the authority only" for order_id in sorted(only_theirs)]
     differ += [f"{order_id} released by customs only" for order_id in sorted(only_ours)]
-    moved = sorted(untold | untrue)
+    lines = tuple(f"{no} line {line}: {decl}" for no, line, decl, _ in sorted(moved))
     return [
-        Finding(
-            "authority_declarations",
-            DECLARED_SAYS,
-            tuple(f"{no} line {line}: {decl}" for no, line, decl, _ in moved),
-        ),
+        Finding("authority_declarations", DECLARED_SAYS, lines),
         Finding("authority_register", AUTHORITY_SAYS, tuple(differ)),
         Finding("authority_one_live_list", LISTS_SAYS, tuple(doubled)),
     ]
@@ -247,13 +251,11 @@ async def _receipts_come(
 
 
 def register_of(home: Path) -> Path | None:
-    """The file of the sandbox's customs authority."""
     files = sorted((home / "sandbox").glob("authority*"))
     return next((path for path in files if path.suffix in {".sqlite", ".sqlite3", ".db"}), None)
 
 
 def read_declared(path: Path) -> set[tuple[str, int, str, int]]:
-    """Return each consolidated line with its declaration and its line there; read-only."""
     with closing(
         sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
     ) as file:
@@ -263,7 +265,6 @@ def read_declared(path: Path) -> set[tuple[str, int, str, int]]:
 
 
 def read_waits(path: Path) -> bool:
-    """Return whether the authority has something to publish; read-only."""
     with closing(
         sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
     ) as file:
@@ -271,7 +272,6 @@ def read_waits(path: Path) -> bool:
 
 
 def read_register(path: Path) -> tuple[set[str], list[str]]:
-    """Return orders with a cleared list, and orders with several live lists; read-only."""
     with closing(
         sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
     ) as file:

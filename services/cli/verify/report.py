@@ -79,7 +79,6 @@ def groups_of(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
 
 
 def group_of(finding: Finding) -> str:
-    """Return a finding's subject: a service, several, the topics or outside parties."""
     from services.cli.verify.cross_service_invariants import BETWEEN
     from services.schema import SERVICES
 
@@ -108,15 +107,16 @@ def _by_group(groups: Mapping[str, Sequence[Finding]]) -> Table:
 
 
 def _result_of(name: str, findings: Sequence[Finding]) -> str:
-    broken = [f.name for f in findings if not f.ok]
-    skipped = [f for f in findings if f.skipped]
-    parts = [f"{', '.join(broken)}: see below"] if broken and name != WORK else []
-    if name == WORK:
-        parts = [f"see ACT above: {', '.join(broken)}" if broken else "nobody has to act"]
-    elif not broken and len(skipped) < len(findings):
-        parts = ["all hold" if not skipped else "the others hold"]
-    parts += [f"{f.name} was not checked: {f.skipped}" for f in skipped]
-    return "; ".join(parts)
+    broken = ", ".join(f.name for f in findings if not f.ok)
+    skipped = [f"{f.name} was not checked: {f.skipped}" for f in findings if f.skipped]
+    if broken:
+        first = f"see ACT above: {broken}" if name == WORK else f"{broken}: see below"
+    elif len(skipped) == len(findings):
+        return "; ".join(skipped)
+    else:
+        well = "nobody has to act" if name == WORK else "all hold"
+        first = "the others hold" if skipped else well
+    return "; ".join([first, *skipped])
 
 
 def _by_invariant(findings: Sequence[Finding]) -> Table:

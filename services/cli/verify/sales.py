@@ -108,29 +108,36 @@ async def sales_finding(to: RunningStack, sold: SalesCount | None) -> Finding:
 
 
 def _differences(sold: SalesCount, totals: Mapping[str, Any]) -> list[str]:
+    orders, minor = _whole(sold.orders, sold.whole_from_s), _whole(sold.minor, sold.whole_from_s)
+    stages = list(dict.fromkeys(sold.stages.values()))
     differences = []
-    orders = Counter[tuple[str, str]]()
-    minor = Counter[tuple[str, str]]()
-    for counted, into in ((sold.orders, orders), (sold.minor, minor)):
-        for (hour, corridor, what), n in counted.items():
-            if hour >= sold.whole_from_s:
-                into[corridor, what] += n
-    for corridor in sorted({c for c, _ in orders} | set(totals)):
-        seen = totals.get(corridor)
-        for stage in dict.fromkeys(sold.stages.values()):
-            count, streamed = orders[corridor, stage], seen.counts[stage] if seen else 0
-            if count != streamed:
+    for corridor in sorted({corridor for corridor, _ in orders} | set(totals)):
+        streamed = totals.get(corridor)
+        counts = streamed.counts if streamed else Counter[str]()
+        for stage in stages:
+            count, in_stream = orders[corridor, stage], counts[stage]
+            if count != in_stream:
+                title = stage.replace("_", " ")
                 differences.append(
-                    f"corridor {corridor}: {count} orders {stage.replace('_', ' ')}, {streamed} "
-                    "in the stream"
+                    f"corridor {corridor}: {count} orders {title}, {in_stream} in the stream"
                 )
-        sums = {currency: m for (c, currency), m in minor.items() if c == corridor and m}
-        streamed_sums = (
-            {currency: m for currency, m in seen.verified_minor.items() if m} if seen else {}
-        )
-        if sums != streamed_sums:
+        sums = _not_zero({what: m for (name, what), m in minor.items() if name == corridor})
+        in_stream_sums = _not_zero(streamed.verified_minor) if streamed else {}
+        if sums != in_stream_sums:
             differences.append(
-                f"corridor {corridor}: goods of {sums} minor units fulfilled, {streamed_sums} in "
-                "the stream"
+                f"corridor {corridor}: goods of {sums} minor units fulfilled, "
+                f"{in_stream_sums} in the stream"
             )
     return differences
+
+
+def _whole(by_hour: Counter[tuple[int, str, str]], since_s: int) -> Counter[tuple[str, str]]:
+    total = Counter[tuple[str, str]]()
+    for (hour, corridor, what), n in by_hour.items():
+        if hour >= since_s:
+            total[corridor, what] += n
+    return total
+
+
+def _not_zero(sums: Mapping[str, int]) -> dict[str, int]:
+    return {name: n for name, n in sums.items() if n}

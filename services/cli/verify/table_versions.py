@@ -45,7 +45,7 @@ class TableVersions:
 
     async def compare(self, number: int, ledgers: Mapping[str, Ledger]) -> None:
         for service in self._services:
-            fact_ids = ledgers[service].ids
+            fact_ids = ledgers[topic_of(service)].ids
             order_ids = list(fact_ids)
             for ids in (
                 order_ids[i : i + ROWS_AT_ONCE] for i in range(0, len(order_ids), ROWS_AT_ONCE)
@@ -68,32 +68,40 @@ class TableVersions:
     async def find_unsaid(self) -> None:
         """Add orders of which a whole log has no fact at all; call it after all comparisons."""
         for service in self._services:
-            topic = topic_of(service)
-            numbers = {number for name, number in self._begin if name == topic}
-            whole = {number for number in numbers if not self._begin[topic, number]}
-            counted_facts = sum(count for (name, _), count in self._said.items() if name == topic)
-            counted = f"SELECT count(*) FROM {TABLES[service]} WHERE version > 0"  # noqa: S608  a constant
-            if (numbers and not whole) or await self._conn.fetchval(counted) <= counted_facts:
-                continue
-            there: Counter[int] = Counter()
-            async for order_id, _ in self._rows(service):
-                there[partition_number(order_id, numbers)] += 1
-            for number in [
-                n
-                for n, count in there.items()
-                if count > self._said[topic, n] and (n in whole or not numbers)
-            ]:
-                all_rows = self._rows(service)
-                rows = {
-                    order_id: version
-                    async for order_id, version in all_rows
-                    if partition_number(order_id, numbers) == number
-                }
-                async for record in topic_reader.read(self._to, [topic], numbers={number}):
-                    if (key := uuid_or_none(record.key)) is not None:
-                        rows.pop(key, None)
-                for order_id, version in rows.items():
-                    self._differs(service, order_id, version, 0)
+            for number, numbers in await self._short_partitions(service):
+                await self._add_unsaid(service, number, numbers)
+
+    async def _short_partitions(self, service: str) -> list[tuple[int, set[int]]]:
+        """Return the whole partitions with fewer orders than the table, each with all numbers."""
+        topic = topic_of(service)
+        firsts = {number: first for (name, number), first in self._begin.items() if name == topic}
+        numbers = set(firsts)
+        whole = {number for number, first in firsts.items() if not first}
+        if (numbers and not whole) or not await self._has_more_than_log(service):
+            return []
+        in_table: Counter[int] = Counter()
+        async for order_id, _ in self._rows(service):
+            in_table[partition_number(order_id, numbers)] += 1
+        short = [number for number, n in in_table.items() if n > self._said[topic, number]]
+        return [(number, numbers) for number in short if number in whole or not numbers]
+
+    async def _has_more_than_log(self, service: str) -> bool:
+        topic = topic_of(service)
+        in_log = sum(count for (name, _), count in self._said.items() if name == topic)
+        counted = f"SELECT count(*) FROM {TABLES[service]} WHERE version > 0"  # noqa: S608  a constant
+        return int(await self._conn.fetchval(counted)) > in_log
+
+    async def _add_unsaid(self, service: str, number: int, numbers: Collection[int]) -> None:
+        versions = {
+            order_id: version
+            async for order_id, version in self._rows(service)
+            if partition_number(order_id, numbers) == number
+        }
+        async for record in topic_reader.read(self._to, [topic_of(service)], numbers={number}):
+            if (key := uuid_or_none(record.key)) is not None:
+                versions.pop(key, None)
+        for order_id, version in versions.items():
+            self._differs(service, order_id, version, 0)
 
     async def _rows(self, service: str) -> AsyncIterator[tuple[UUID, int]]:
         async with self._conn.transaction(readonly=True):
