@@ -10,12 +10,12 @@ OPERATIONS: Final = Counter(
     "crossborder_sandbox_operations_total",
     "What an outside party did, by outcome.",
     ["party", "kind", "outcome"],
-).among(party=PARTIES, kind=first(40), outcome=first(60))
+).restrict_labels(party=PARTIES, kind=first(40), outcome=first(60))
 RECEIPTS: Final = Counter(
     "crossborder_sandbox_receipts_total", "Receipts the authority wrote.", ["message", "status"]
-).among(message=first(30), status=first(60))
+).restrict_labels(message=first(30), status=first(60))
 PENDING: Final = Gauge(
     "crossborder_sandbox_outbox_pending_records",
     "Records written but not yet published.",
     ["party"],
-).among(party=PARTIES)
+).restrict_labels(party=PARTIES)

@@ -93,7 +93,7 @@ async def put(
     return {row["subject"]: row["wait_s"] for row in rows}
 
 
-async def among(conn: Connection, source: str, subjects: Collection[str]) -> set[str]:
+async def set_aside_subjects(conn: Connection, source: str, subjects: Collection[str]) -> set[str]:
     """Those of the subjects that are set aside."""
     rows = await conn.fetch(
         "SELECT subject FROM aside WHERE source = $1 AND subject = ANY($2::text[])",

@@ -22,10 +22,10 @@ from shared import aside, metrics
 from shared.database import LOST, RETRYABLE, Connection
 from shared.errors import Unavailable
 from shared.failpoints import Failpoints
+from shared.loop_failures import LoopFailures
 from shared.sealing import Sealing, Unsealable
 from shared.subscriptions import OutboundCommand, Outcome
 from shared.tasks import wait_for_event
-from shared.trouble import Failures
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +78,7 @@ RecordReplies = Callable[[Connection, Sequence[Reply], Any], Awaitable[Outcome]]
 """Records answers as facts: a reaction."""
 
 
-async def instruct(
+async def record_commands(
     conn: Connection, sealing: Sealing, instructions: Sequence[OutboundCommand]
 ) -> None:
     """Record instructions in the caller's transaction; one that is there already is left alone."""
@@ -90,7 +90,7 @@ async def instruct(
         "FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::float8[], $6::bool[]) AS u(i, o, k, r, d, a) "
         "ON CONFLICT DO NOTHING",
         [i.intent_id for i in instructions], [i.order_id for i in instructions], [i.kind for i in instructions],
-        [sealing.rest(i.request, BOUND) for i in instructions], [i.delay_s for i in instructions],
+        [sealing.encrypt(i.request, BOUND) for i in instructions], [i.delay_s for i in instructions],
         [i.priority for i in instructions],
     )  # fmt: skip
 
@@ -99,7 +99,7 @@ class EffectRunner:
     """Claims due effects, performs them in bulk by kind, settles the answers."""
 
     def __init__(
-        self, service: str, pool: Any, deps: Any, perform: Send, settle: RecordReplies,
+        self, service: str, pool: Any, deps: Any, send: Send, record_replies: RecordReplies,
         finish: Callable[[Connection, Outcome], Awaitable[None]], after: Callable[[Outcome], None], *, sealing: Sealing,
         failpoints: Failpoints | None = None, lease_s: float = LEASE_S,
     ) -> None:  # fmt: skip
@@ -107,8 +107,8 @@ class EffectRunner:
         self._service = service
         self._pool = pool
         self._deps = deps
-        self._perform = perform
-        self._settle = settle
+        self._perform = send
+        self._settle = record_replies
         self._finish = finish
         self._after = after
         self._sealing = sealing
@@ -125,7 +125,7 @@ class EffectRunner:
 
         Each kind has a lane of its own: one that is slow keeps no other kind from its turn.
         """
-        failures = Failures(self._service, "effects")
+        failures = LoopFailures(self._service, "effects")
         calls: set[asyncio.Task[None]] = set()
         try:
             while True:
@@ -134,7 +134,7 @@ class EffectRunner:
                     await self._heed(calls)
                     if not claimed:
                         await self._idle()
-                    failures.none()
+                    failures.reset()
                 except (*LOST, *RETRYABLE) as error:
                     log.warning(
                         "effects wait for the database",
@@ -143,7 +143,7 @@ class EffectRunner:
                     )
                     await asyncio.sleep(0.5)
                 except Exception as error:  # noqa: BLE001  counted, logged and alerted
-                    await asyncio.sleep(failures.one(error))
+                    await asyncio.sleep(failures.record(error))
         finally:
             for call in calls:
                 call.cancel()

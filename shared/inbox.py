@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 from uuid import UUID
@@ -216,93 +215,6 @@ async def unpark(conn: Connection, order_ids: Collection[UUID]) -> list[bytes]:
         "DELETE FROM parked WHERE order_id = ANY($1::uuid[]) RETURNING id, record", list(order_ids)
     )
     return [row["record"] for row in sorted(rows, key=lambda row: row["id"])]
-
-
-@dataclass(frozen=True)
-class Letter:
-    """A record that was given up, as the database owes it. `record` has the bytes of one that holds its order, and only of such."""
-
-    topic: str
-    partition: int
-    offset: int
-    reason: str
-    order_id: UUID | None = None
-    record: bytes | None = None
-    sealed: bool = True
-    attempts: int = 1
-    error: str | None = None
-    entry: int = 0
-    """The number of the one entry that was given up, from 1; 0 means the whole record."""
-
-    @property
-    def place(self) -> tuple[str, int, int]:
-        return self.topic, self.partition, self.offset
-
-
-async def note_dead_letter(conn: Connection, letter: Letter) -> None:
-    """Remember that this record was given up, until its replay is handled or an operator lets it go."""
-    await conn.execute(
-        "INSERT INTO dead_letter (topic, part, at_offset, reason, order_id, record, sealed, error, entry) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
-        *letter.place, letter.reason, letter.order_id, letter.record, letter.sealed, letter.error, letter.entry,
-    )  # fmt: skip
-
-
-async def given_up_within(conn: Connection, seconds: float, reasons: Sequence[str]) -> int:
-    """How many records were given up for one of these reasons in so many seconds, and are still owed."""
-    count: int = await conn.fetchval(
-        "SELECT count(*) FROM dead_letter WHERE reason = ANY($2::text[]) AND at > clock_timestamp() - make_interval(secs => $1)",
-        seconds, list(reasons),
-    )  # fmt: skip
-    return count
-
-
-async def kept_letters(
-    conn: Connection, *, place: tuple[str, int, int] | None = None, order_id: UUID | None = None
-) -> list[Letter]:
-    """The letters at this place, or that hold this order, locked."""
-    topic, part, offset = place or (None, None, None)
-    rows = await conn.fetch(
-        "SELECT topic, part, at_offset, reason, order_id, record, sealed, attempts, error FROM dead_letter "
-        "WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = 0 OR order_id = $4 ORDER BY at, topic, part, at_offset FOR UPDATE",
-        topic, part, offset, order_id,
-    )  # fmt: skip
-    return [Letter(*row) for row in rows]
-
-
-async def note_failed_again(conn: Connection, letter: Letter, reason: str, error: str) -> None:
-    """A replay failed: the letter is owed as before, for the newest reason."""
-    await conn.execute(
-        "UPDATE dead_letter SET attempts = attempts + 1, reason = $4, error = $5 "
-        "WHERE topic = $1 AND part = $2 AND at_offset = $3 AND entry = 0",
-        *letter.place, reason, error,
-    )  # fmt: skip
-    if letter.order_id is not None:
-        await conn.execute(
-            "UPDATE held_order SET reason = $2 WHERE order_id = $1", letter.order_id, reason
-        )
-
-
-async def forget_letters(conn: Connection, letters: Sequence[Letter]) -> None:
-    """These are owed no longer: their replays were handled, or an operator let them go."""
-    await conn.execute(
-        "DELETE FROM dead_letter AS d USING unnest($1::text[], $2::int[], $3::bigint[]) AS w(topic, part, at_offset) "
-        "WHERE (d.topic, d.part, d.at_offset, d.entry) = (w.topic, w.part, w.at_offset, 0)",
-        [x.topic for x in letters], [x.partition for x in letters], [x.offset for x in letters],
-    )  # fmt: skip
-
-
-async def expire_dead_letters(conn: Connection, topic: str, kept_s: float) -> int:
-    """Forget those of a topic whose bytes the log no longer has; returns how many there were.
-
-    One that holds its order stays: its bytes are here.
-    """
-    done = await conn.execute(
-        "DELETE FROM dead_letter WHERE topic = $1 AND order_id IS NULL AND at < now() - make_interval(secs => $2)",
-        topic,
-        kept_s,
-    )
-    return int(done.split()[-1])
 
 
 async def measure(conn: Connection, service: str, heard: Collection[str]) -> None:

@@ -1,7 +1,7 @@
 """Every metric of the project, declared once; labels are from closed sets and never name an order or a person.
 
 Whatever comes from outside and is not in its label's set reads `other`, so no input can make series without end. The set of
-the authority's statuses is customs' own and is closed in its app with `among`; until then that label reads `other`. So are the
+the authority's statuses is customs' own and is closed in its app with `restrict_labels`; until then that label reads `other`. So are the
 kinds of case of each service. Where all
 values are known the children are made at the start, so that a counter stands at 0 before its first event and `rate` sees it.
 """
@@ -119,7 +119,7 @@ class _Closed(client.metrics.MetricWrapperBase):
 
     _sets: dict[str, Collection[str] | Normalise]
 
-    def among(self, **sets: Collection[str] | Normalise) -> Self:
+    def restrict_labels(self, **sets: Collection[str] | Normalise) -> Self:
         """Close labels: each to a set of values, or by a function that maps every value into one."""
         unknown = sets.keys() - set(self._labelnames)
         if unknown:
@@ -172,7 +172,7 @@ class Histogram(_Closed, client.Histogram):
     """A histogram with closed labels."""
 
 
-class Shown:
+class OwnedGauge:
     """The children of a gauge that this process shows; one that it has no more is removed, for its new owner shows it now."""
 
     def __init__(self, gauge: Gauge) -> None:
@@ -253,245 +253,245 @@ _STAGE: Final = (
 
 BUILD_INFO: Final = Gauge(
     "crossborder_build_info", "Constant 1; the release that runs.", ["service", "version"]
-).among(service=SERVICES, version=str)
+).restrict_labels(service=SERVICES, version=str)
 
 # --- the message kernel
 EVENTS: Final = Counter(
     "crossborder_events_processed_total", "Records taken from a topic, by what became of them; counted once they are committed.",
     ["service", "topic", "event_type", "outcome"],
-).among(service=SERVICES, topic=TOPICS, event_type=event_type_of, outcome=OUTCOMES)  # fmt: skip
+).restrict_labels(service=SERVICES, topic=TOPICS, event_type=event_type_of, outcome=OUTCOMES)  # fmt: skip
 PROCESSING: Final = Histogram(
     "crossborder_event_processing_seconds", "Time one transaction took that handled a batch of records, its commit included.",
     ["service"], buckets=_FAST,
-).among(service=SERVICES)  # fmt: skip
+).restrict_labels(service=SERVICES)  # fmt: skip
 BATCH_RECORDS: Final = Histogram(
     "crossborder_event_batch_records", "Records handled in one transaction.",
     ["service"], buckets=(1, 5, 10, 50, 100, 250, 500, 1000, 2500),
-).among(service=SERVICES)  # fmt: skip
+).restrict_labels(service=SERVICES)  # fmt: skip
 QUEUE_DELAY: Final = Histogram(
     "crossborder_event_queue_delay_seconds",
     "From a record's timestamp to the start of its handling; of each batch and topic the record that waited longest.",
     ["service", "topic"], buckets=_DELAY,
-).among(service=SERVICES, topic=TOPICS)  # fmt: skip
+).restrict_labels(service=SERVICES, topic=TOPICS)  # fmt: skip
 IN_FLIGHT: Final = Gauge(
     "crossborder_consumer_in_flight_records",
     "Records of the batch in hand, 0 between batches.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 LAG: Final = Gauge(
     "crossborder_consumer_lag_records",
     "Records in the log that may be read and that this process has not handled yet, of each partition it reads.",
     ["topic", "partition"],
-).among(topic=TOPICS, partition=_PARTITIONS)  # fmt: skip
+).restrict_labels(topic=TOPICS, partition=_PARTITIONS)  # fmt: skip
 HELD_BACK: Final = Gauge(
     "crossborder_consumer_held_back_seconds",
     "For how long a transaction that its producer has not ended keeps everybody from reading on, of each partition this process reads.",
     ["topic", "partition"],
-).among(topic=TOPICS, partition=_PARTITIONS)  # fmt: skip
+).restrict_labels(topic=TOPICS, partition=_PARTITIONS)  # fmt: skip
 LAST_PROGRESS: Final = Gauge(
     "crossborder_consumer_last_progress_timestamp_seconds",
     "When a batch was last committed; 0 before the first.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 LAST_POLL: Final = Gauge(
     "crossborder_consumer_last_poll_timestamp_seconds", "When the log was last asked for records and answered, even with none.",
     ["service"],
-).among(service=SERVICES)  # fmt: skip
+).restrict_labels(service=SERVICES)  # fmt: skip
 ASSIGNED: Final = Gauge(
     "crossborder_consumer_assigned_partitions", "Partitions this process reads.", ["service"]
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 REBALANCES: Final = Counter(
     "crossborder_consumer_rebalances_total", "Assignments received.", ["service"]
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 REBALANCE_SECONDS: Final = Histogram(
     "crossborder_consumer_rebalance_seconds", "From the loss of the old assignment to reading on with the new one.",
     ["service"], buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
-).among(service=SERVICES)  # fmt: skip
+).restrict_labels(service=SERVICES)  # fmt: skip
 INTAKE_PAUSED: Final = Gauge(
     "crossborder_consumer_intake_paused",
     "1 while the intake waits because too much of what it caused is unfinished.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 FENCED: Final = Counter(
     "crossborder_consumer_fenced_total",
     "Batches given up because the offset in the database was another: overtaken by another process, a gap where records were "
     "deleted unread, or a hole that never held one (the end of a writer's transaction).",
     ["service", "kind"],
-).among(service=SERVICES, kind=FENCES)  # fmt: skip
+).restrict_labels(service=SERVICES, kind=FENCES)  # fmt: skip
 RETRIES: Final = Counter(
     "crossborder_batch_retries_total",
     "Batches tried again because database or Kafka did not answer.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 OUTBOX_PENDING: Final = Gauge(
     "crossborder_outbox_pending_records",
     "Records written but not yet acknowledged by the broker.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 OUTBOX_OLDEST: Final = Gauge(
     "crossborder_outbox_oldest_pending_timestamp_seconds",
     "When the oldest unpublished record was written; 0 if none.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 PUBLISHED: Final = Counter(
     "crossborder_outbox_published_total", "Records acknowledged by the broker.", ["service"]
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 PUBLISH_SECONDS: Final = Histogram(
     "crossborder_outbox_publish_seconds", "Time from sending a batch of the outbox to its last acknowledgement.",
     ["service"], buckets=_FAST,
-).among(service=SERVICES)  # fmt: skip
+).restrict_labels(service=SERVICES)  # fmt: skip
 PRODUCER_FAILURES: Final = Counter(
     "crossborder_outbox_producer_failures_total",
     "Times the relay gave up its producer and began with a new one.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 RELAY_LEADING: Final = Gauge(
     "crossborder_outbox_relay_leading",
     "1 in the process that publishes for its service, 0 in its replicas.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 DEAD_LETTERS: Final = Counter(
     "crossborder_dead_letters_total",
     "Records given up, replays that failed again included.",
     ["service", "topic", "reason"],
-).among(service=SERVICES, topic=TOPICS, reason=REASONS)
+).restrict_labels(service=SERVICES, topic=TOPICS, reason=REASONS)
 DEAD_LETTER_DEBT: Final = Gauge(
     "crossborder_dead_letters_unreplayed_records", "Dead letters nobody has replayed with success yet, by the topic they came from.",
     ["service", "topic"],
-).among(service=SERVICES, topic=TOPICS)  # fmt: skip
+).restrict_labels(service=SERVICES, topic=TOPICS)  # fmt: skip
 DEAD_LETTER_OLDEST: Final = Gauge(
     "crossborder_dead_letters_oldest_unreplayed_timestamp_seconds",
     "When the oldest of them was given up; 0 if none.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 HELD_ORDERS: Final = Gauge(
     "crossborder_held_orders",
     "Orders that wait for a dead letter of theirs to be replayed.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 HELD_OLDEST: Final = Gauge(
     "crossborder_held_orders_oldest_timestamp_seconds",
     "Since when the order held longest is held; 0 if none.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 PARKED: Final = Gauge(
     "crossborder_parked_records",
     "Records of held orders that wait behind their dead letter.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 CASES_OPEN: Final = Gauge(
     "crossborder_cases_open",
     "Contradictions and dead ends that a person must settle, by kind.",
     ["service", "kind"],
-).among(service=SERVICES, kind=())
+).restrict_labels(service=SERVICES, kind=())
 CASES_OLDEST: Final = Gauge(
     "crossborder_cases_oldest_open_timestamp_seconds",
     "When the oldest open case was opened; 0 if none.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 EFFECTS_OPEN: Final = Gauge(
     "crossborder_effects_open",
     "Instructions to an outside party without an answer yet.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 EFFECTS_UNKNOWN: Final = Gauge(
     "crossborder_effects_unknown",
     "Open instructions asked twice or more: what became of them is not known.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 EFFECTS_OLDEST: Final = Gauge(
     "crossborder_effects_oldest_open_timestamp_seconds",
     "When the oldest open instruction was given; 0 if none.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 EFFECTS: Final = Counter(
     "crossborder_effects_total", "Instructions to an outside party, by what each call came to; one may be called for more than once.",
     ["service", "kind", "outcome"],
-).among(service=SERVICES, kind=OPERATIONS["bank"], outcome=EFFECT_OUTCOMES)  # fmt: skip
+).restrict_labels(service=SERVICES, kind=OPERATIONS["bank"], outcome=EFFECT_OUTCOMES)  # fmt: skip
 EFFECT_SECONDS: Final = Histogram(
     "crossborder_effect_call_seconds", "Time until all instructions of one kind claimed together were answered or given up.",
     ["service", "kind"], buckets=_FAST,
-).among(service=SERVICES, kind=OPERATIONS["bank"])  # fmt: skip
+).restrict_labels(service=SERVICES, kind=OPERATIONS["bank"])  # fmt: skip
 ASIDE: Final = Gauge(
     "crossborder_set_aside_items", "Items that failed alone and are set aside: tried again after growing pauses, others go on.",
     ["service", "source"],
-).among(service=SERVICES, source=ASIDE_SOURCES)  # fmt: skip
+).restrict_labels(service=SERVICES, source=ASIDE_SOURCES)  # fmt: skip
 ASIDE_OLDEST: Final = Gauge(
     "crossborder_set_aside_oldest_timestamp_seconds",
     "Since when the oldest of them is set aside; 0 if none.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 SET_ASIDE: Final = Counter(
     "crossborder_set_aside_total", "Times an item was set aside, tries that failed again included.",
     ["service", "source", "reason"],
-).among(service=SERVICES, source=ASIDE_SOURCES, reason=ASIDE_REASONS)  # fmt: skip
+).restrict_labels(service=SERVICES, source=ASIDE_SOURCES, reason=ASIDE_REASONS)  # fmt: skip
 LOOP_FAILURES: Final = Counter(
     "crossborder_loop_failures_total",
     "Turns of a timer or loop that failed for a reason nobody foresaw.",
     ["service", "loop"],
-).among(service=SERVICES, loop=LOOPS)
+).restrict_labels(service=SERVICES, loop=LOOPS)
 LOOP_FAILS: Final = Gauge(
     "crossborder_loop_failed_in_a_row", "Turns of a timer or loop that failed one after the other; 0 once one succeeds.",
     ["service", "loop"],
-).among(service=SERVICES, loop=LOOPS)  # fmt: skip
+).restrict_labels(service=SERVICES, loop=LOOPS)  # fmt: skip
 IGNORED_FIELDS: Final = Counter(
     "crossborder_ignored_fields_total", "Unknown fields in submissions, ignored.", ["service"]
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 LOOP_LAG: Final = Gauge(
     "crossborder_event_loop_lag_seconds",
     "How late the event loop woke: the worst of the last 15 seconds.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 POOL: Final = Gauge(
     "crossborder_db_pool_connections", "Database connections: open (all), idle, busy, and the most there may be (max).",
     ["service", "state"],
-).among(service=SERVICES, state=POOL_STATES)  # fmt: skip
+).restrict_labels(service=SERVICES, state=POOL_STATES)  # fmt: skip
 POOL_WAITING: Final = Gauge(
     "crossborder_db_pool_waiting",
     "Tasks that wait for a database connection: the most of the last 15 seconds.",
     ["service"],
-).among(service=SERVICES)
+).restrict_labels(service=SERVICES)
 REACHES: Final = Gauge(
     "crossborder_dependency_up", "1 if what the service stands on answered it when last asked, 0 if not; asked every 5 seconds.",
     ["service", "dependency"],
-).among(service=SERVICES, dependency=("kafka", "postgres"))  # fmt: skip
+).restrict_labels(service=SERVICES, dependency=("kafka", "postgres"))  # fmt: skip
 WATCHDOG: Final = Gauge(
     "crossborder_watchdog_progress_timestamp_seconds",
     "When the watchdog last saw progress or nothing to do; it ends the process when this gets old while there is work.",
     ["service", "part"],
-).among(service=SERVICES, part=("consumer", "relay"))  # fmt: skip
+).restrict_labels(service=SERVICES, part=("consumer", "relay"))  # fmt: skip
 PROCESS_ENDS: Final = Counter(
     "crossborder_process_ends_total",
     "Times a process of this service ended itself to be started anew, by reason; kept in the database, so it outlives the process.",
     ["service", "reason"],
-).among(service=SERVICES, reason=END_REASONS)  # fmt: skip
+).restrict_labels(service=SERVICES, reason=END_REASONS)  # fmt: skip
 INVARIANTS: Final = Gauge(
     "crossborder_invariant_violations",
     "Rows that break the invariant, at the last check.",
     ["invariant"],
-).among(invariant=str)
+).restrict_labels(invariant=str)
 INVARIANT_CHECKED: Final = Gauge(
     "crossborder_invariant_last_check_timestamp_seconds",
     "When the invariant was last looked at; 0 before the first time.",
     ["invariant"],
-).among(invariant=str)
+).restrict_labels(invariant=str)
 INVARIANT_SECONDS: Final = Gauge(
     "crossborder_invariant_check_seconds",
     "How long the last look at the invariant took.",
     ["invariant"],
-).among(invariant=str)
+).restrict_labels(invariant=str)
 
 # --- the outside parties
 PARTY_LAST_SUCCESS: Final = Gauge(
     "crossborder_party_last_success_timestamp_seconds",
     "When bank, carrier or authority was last heard to answer in a way that could be read; 0 before the first time.",
     ["party"],
-).among(party=PARTIES)  # fmt: skip
+).restrict_labels(party=PARTIES)  # fmt: skip
 PARTY_CALLS: Final = Counter(
     "crossborder_party_calls_total",
     "Calls to an outside party by outcome; for carrier and authority, which answer by messages, what was heard of them.",
     ["party", "operation", "outcome"],
-).among(
+).restrict_labels(
     party=PARTIES,
     operation=(*OPERATIONS["bank"], *OPERATIONS["carrier"], *OPERATIONS["authority"]),
     outcome=CALL_OUTCOMES,
@@ -501,49 +501,49 @@ PARTY_SECONDS: Final = Histogram(
     "How long an outside party took: the bank for one HTTP call, the carrier from order to waybill, the authority from lodging "
     "to its first word.",
     ["party", "operation"], buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0),
-).among(party=PARTIES, operation=(*OPERATIONS["bank"], *OPERATIONS["carrier"], *OPERATIONS["authority"]))  # fmt: skip
+).restrict_labels(party=PARTIES, operation=(*OPERATIONS["bank"], *OPERATIONS["carrier"], *OPERATIONS["authority"]))  # fmt: skip
 PARTY_IN_FLIGHT: Final = Gauge(
     "crossborder_party_calls_in_flight", "Calls to an outside party under way now.", ["party"]
-).among(party=PARTIES)
+).restrict_labels(party=PARTIES)
 PARTY_PENDING: Final = Gauge(
     "crossborder_party_unanswered",
     "What an outside party owes an answer: instructions to the bank, waybills of placed orders, lodged lists without a receipt.",
     ["party"],
-).among(party=PARTIES)  # fmt: skip
+).restrict_labels(party=PARTIES)  # fmt: skip
 PARTY_PENDING_OLDEST: Final = Gauge(
     "crossborder_party_oldest_unanswered_timestamp_seconds",
     "Since when it has owed the oldest of them; 0 if none.",
     ["party"],
-).among(party=PARTIES)
+).restrict_labels(party=PARTIES)
 
 # --- orders
 ORDERS: Final = Counter(
     "crossborder_orders_total", "Orders that came to this state.", ["state", "corridor"]
-).among(state=(*OPEN_STATES, *ENDS), corridor=CORRIDORS)
-ORDERS_OPEN: Final = Gauge("crossborder_orders_open", "Orders in this state now.", ["state"]).among(
-    state=OPEN_STATES
-)
+).restrict_labels(state=(*OPEN_STATES, *ENDS), corridor=CORRIDORS)
+ORDERS_OPEN: Final = Gauge(
+    "crossborder_orders_open", "Orders in this state now.", ["state"]
+).restrict_labels(state=OPEN_STATES)
 OLDEST_OPEN: Final = Gauge(
     "crossborder_orders_oldest_open_timestamp_seconds",
     "When the oldest order now in this state was first heard of; 0 if none.",
     ["state"],
-).among(state=OPEN_STATES)
+).restrict_labels(state=OPEN_STATES)
 STAGE_SECONDS: Final = Histogram(
     "crossborder_order_stage_seconds",
     "From the first record about an order to the record that ended a stage: payment captured, tax assessed, declaration lodged, "
     "goods released; total: to the order's end, whichever it is.",
     ["stage", "corridor"],
     buckets=_STAGE,
-).among(stage=STAGES, corridor=CORRIDORS)
+).restrict_labels(stage=STAGES, corridor=CORRIDORS)
 
 # --- payments
 CAPTURED: Final = Counter(
     "crossborder_captured_minor_total", "Minor units of money by what the bank did with them: captured, refunded, or declined (not moved).",
     ["currency", "outcome"],
-).among(currency=EXPONENTS, outcome=("captured", "refunded", "declined"))  # fmt: skip
+).restrict_labels(currency=EXPONENTS, outcome=("captured", "refunded", "declined"))  # fmt: skip
 PAYMENTS: Final = Counter(
     "crossborder_payments_total", "Payments by what became of them.", ["outcome"]
-).among(outcome=("captured", "declined", "voided", "refunded", "settled"))
+).restrict_labels(outcome=("captured", "declined", "voided", "refunded", "settled"))
 LEDGER_ACCOUNTS: Final = (
     "bank_clearing", "buyer_funds", "merchant_payable", "tax_payable", "tax_suspense", "tax_difference", "merchant_claim",
     "guarantee_free", "guarantee_reserved", "own_funds",
@@ -551,25 +551,25 @@ LEDGER_ACCOUNTS: Final = (
 LEDGER_BALANCE: Final = Gauge(
     "crossborder_ledger_balance_minor", "What an account of the books holds, in minor units, debits positive; at the last check.",
     ["account", "currency"],
-).among(account=LEDGER_ACCOUNTS, currency=EXPONENTS)  # fmt: skip
+).restrict_labels(account=LEDGER_ACCOUNTS, currency=EXPONENTS)  # fmt: skip
 LEDGER_IMBALANCE: Final = Gauge(
     "crossborder_ledger_imbalance_minor",
     "What all accounts of a currency sum to, in minor units; must be 0.",
     ["currency"],
-).among(currency=EXPONENTS)
+).restrict_labels(currency=EXPONENTS)
 
 GUARANTEE: Final = Gauge(
     "crossborder_guarantee_minor",
     "The deposit at customs in minor units: free, reserved for tax not paid yet, and what it cannot cover; at the last check.",
     ["state"],
-).among(state=("free", "reserved", "uncovered"))
+).restrict_labels(state=("free", "reserved", "uncovered"))
 
 # --- tax
 TAX_ASSESSED: Final = Counter(
     "crossborder_tax_assessed_minor_total",
     "Minor units of tax assessed, undone ones included.",
     ["kind", "regime"],
-).among(kind=("duty", "consumption_tax", "vat", "parcel_tax"), regime=first(24))
+).restrict_labels(kind=("duty", "consumption_tax", "vat", "parcel_tax"), regime=first(24))
 TAX_RULES_REFUSED: Final = Gauge(
     "crossborder_tax_rules_refused",
     "1 while changed rule files are refused and the rules before them stay in force.",
@@ -578,24 +578,24 @@ TAX_RULES_LAST_DAY: Final = Gauge(
     "crossborder_tax_rules_last_day_timestamp_seconds",
     "When the last day of a table of the tax rules is over, of those that have one and that nothing follows.",
     ["table"],
-).among(table=first(40))
+).restrict_labels(table=first(40))
 BILL_CASES: Final = Gauge(
     "crossborder_tax_bill_cases",
     "Tax bills that wait for a person, by why; at the last check.",
     ["reason"],
-).among(reason=("far_off", "missing", "contradicted", "voided", "overdue", "uncorrected"))
+).restrict_labels(reason=("far_off", "missing", "contradicted", "voided", "overdue", "uncorrected"))
 QUOTA_REFUSALS: Final = Counter(
     "crossborder_quota_refusals_total",
     "Orders tax refused, by customs' own code: 1313 yearly limit, -621005 single limit …",
     ["code"],
-).among(code=first(40))
+).restrict_labels(code=first(40))
 
 # --- customs
 BATCHES: Final = Counter(
     "crossborder_declaration_batches_total",
     "Collective messages: lodged, or refused whole by the authority.",
     ["outcome"],
-).among(outcome=("lodged", "refused"))
+).restrict_labels(outcome=("lodged", "refused"))
 BATCH_LISTS: Final = Histogram(
     "crossborder_declaration_batch_lists",
     "Lists in one collective message.",
@@ -605,44 +605,44 @@ BATCH_LISTS: Final = Histogram(
 BATCH_SECONDS: Final = Histogram(
     "crossborder_declaration_batch_open_seconds", "From a batch's first list to its lodging.", ["closed_by"],
     buckets=(0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0),
-).among(closed_by=("size", "age", "part", "trial"))  # fmt: skip
+).restrict_labels(closed_by=("size", "age", "part", "trial"))  # fmt: skip
 BATCHES_OPEN: Final = Gauge(
     "crossborder_declaration_batches_open",
     "Open batches: groups with lists that wait to be lodged.",
     ["kind"],
-).among(kind=OPERATIONS["authority"])
+).restrict_labels(kind=OPERATIONS["authority"])
 BATCHES_LATE: Final = Gauge(
     "crossborder_declaration_batches_late",
     "Open batches more than 30 seconds past the time they should have closed.",
     ["kind"],
-).among(kind=OPERATIONS["authority"])
+).restrict_labels(kind=OPERATIONS["authority"])
 LISTS_WAITING: Final = Gauge(
     "crossborder_declaration_lists_waiting", "Lists that wait in an open batch.", ["kind"]
-).among(kind=OPERATIONS["authority"])
+).restrict_labels(kind=OPERATIONS["authority"])
 BATCH_OLDEST: Final = Gauge(
     "crossborder_declaration_batch_oldest_open_timestamp_seconds",
     "When the oldest open batch got its first list; 0 if none.",
     ["kind"],
-).among(kind=OPERATIONS["authority"])
+).restrict_labels(kind=OPERATIONS["authority"])
 LODGING_PAUSED: Final = Gauge(
     "crossborder_lodging_paused",
     "Groups of declarations of which nothing but one list now and then is lodged: `wait`, the way to customs is blocked; `ours`, our "
     "own signature, certificate or registration is refused.",
     ["reason"],
-).among(reason=("wait", "ours"))
+).restrict_labels(reason=("wait", "ours"))
 SUMMARIES: Final = Gauge(
     "crossborder_summaries", "Requests to consolidate export lists, by state.", ["state"]
-).among(state=SUMMARY_STATES)
+).restrict_labels(state=SUMMARY_STATES)
 CONSOLIDATED: Final = Gauge(
     "crossborder_consolidated_declarations",
     "Export declarations that customs made of these requests, by stage; a returned one waits for its broker.",
     ["stage"],
-).among(stage=CONSOLIDATED_STAGES)
+).restrict_labels(stage=CONSOLIDATED_STAGES)
 LISTS_UNCONSOLIDATED: Final = Gauge(
     "crossborder_lists_unconsolidated",
     "Closed export lists that are in no numbered declaration yet, of months that are over, by what they wait for.",
     ["state"],
-).among(state=UNCONSOLIDATED)
+).restrict_labels(state=UNCONSOLIDATED)
 CONSOLIDATION_DUE: Final = Gauge(
     "crossborder_consolidation_due_timestamp_seconds",
     "The end of the last day to consolidate the oldest of these lists; 0 if there is none.",
@@ -656,43 +656,43 @@ LAST_LODGED: Final = Gauge(
 RECEIPTS: Final = Counter(
     "crossborder_receipts_total", "Receipts of the authority that changed something, by the fact they told and their status.",
     ["message", "status"],
-).among(message=RECEIPT_FACTS)  # fmt: skip
+).restrict_labels(message=RECEIPT_FACTS)  # fmt: skip
 LISTS_NOT_PRINTED: Final = Counter(
     "crossborder_lists_not_printed_total",
     "Requests to the authority that could not be printed and never left; each order is undone.",
     ["kind"],
-).among(kind=OPERATIONS["authority"])
+).restrict_labels(kind=OPERATIONS["authority"])
 MATCH_FAILURES: Final = Counter(
     "crossborder_match_failures_total",
     "Mismatches between documents, by the authority's code; one order may have several.",
     ["code"],
-).among(code=first(40))
+).restrict_labels(code=first(40))
 
 # --- streams
 VERIFIED_SALES: Final = Counter(
     "crossborder_verified_sales_total", "Orders with three matching documents and a release; synthetic ones are never counted.",
     ["corridor"],
-).among(corridor=CORRIDORS)  # fmt: skip
+).restrict_labels(corridor=CORRIDORS)  # fmt: skip
 VERIFIED_SALES_MINOR: Final = Counter(
     "crossborder_verified_sales_minor_total",
     "Minor units of the goods of verified sales.",
     ["corridor", "currency"],
-).among(corridor=CORRIDORS, currency=EXPONENTS)
+).restrict_labels(corridor=CORRIDORS, currency=EXPONENTS)
 STREAM_ORDERS: Final = Gauge(
     "crossborder_stream_orders", "Orders of a window by the stage they came to, in the partitions this process reads.",
     ["corridor", "stage", "window"],
-).among(corridor=CORRIDORS, stage=("placed", *ENDS), window=("minute", "minute_before", "hour", "hour_before"))  # fmt: skip
+).restrict_labels(corridor=CORRIDORS, stage=("placed", *ENDS), window=("minute", "minute_before", "hour", "hour_before"))  # fmt: skip
 
 # --- the synthetic order
 PROBE_ORDERS: Final = Counter(
     "crossborder_probe_orders_total",
     "Synthetic orders by what became of them; late: no end within the time allowed; unpublished: Kafka did not take it.",
     ["outcome"],
-).among(outcome=PROBE_OUTCOMES)  # fmt: skip
+).restrict_labels(outcome=PROBE_OUTCOMES)  # fmt: skip
 PROBE_SECONDS: Final = Histogram(
     "crossborder_probe_order_seconds", "From publishing a synthetic order until it was seen to be placed, and to be at its end.",
     ["stage"], buckets=_STAGE,
-).among(stage=("placed", "total"))  # fmt: skip
+).restrict_labels(stage=("placed", "total"))  # fmt: skip
 PROBE_LAST_SUCCESS: Final = Gauge(
     "crossborder_probe_last_success_timestamp_seconds",
     "When a synthetic order last came to its expected end; 0 before the first.",

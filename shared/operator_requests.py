@@ -1,6 +1,7 @@
-"""What operators ask of a service about its dead letters: it comes by the database, which nobody else may write.
+"""Requests of operators to a service: replay a dead letter, skip it, or handle a command.
 
-A header of a record asks for nothing: whoever may write a topic could set it.
+Requests are rows of a table that only operators may write. A header of a record requests nothing:
+whoever may write a topic could set it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from uuid import UUID
 import orjson
 import structlog
 
-from shared import inbox, metrics
+from shared import dead_letter_store, inbox, metrics
+from shared.batch import Batch
 from shared.database import Connection
+from shared.dead_letters import unpack_record
 from shared.envelope import Record, first_headers
 from shared.errors import Unprocessable
-from shared.handler import Handler, _Batch, may_be_the_records, unpack_record
+from shared.handler import Handler
+from shared.record_reader import may_be_of_record
 from shared.subscriptions import Outcome
 
 log = structlog.get_logger(__name__)
@@ -28,7 +32,7 @@ EVERY_S: Final = 1.0
 
 @dataclass(frozen=True)
 class Request:
-    """One row of `operator_request`: give a letter again, or let an order go without it."""
+    """One row of `operator_request`: `act` is `replay`, `skip` or `command`."""
 
     number: int
     act: str
@@ -39,16 +43,17 @@ class Request:
 
 @dataclass
 class Result:
-    """What became of it: `done`, `failed` (the letter is owed as before), or `nothing` where there was nothing to do."""
+    """`outcome` is `done`, `failed` (the letter stays open), or `nothing` if there was nothing to do."""
 
     outcome: str
     details: dict[str, Any] = field(default_factory=dict)
 
 
 async def obey(handler: Handler) -> int:
-    """Do what operators asked of this service and is not done yet, the oldest first; returns how many requests that were.
+    """Carry out the open requests to this service, the oldest first. Return their number.
 
-    Each is one transaction with its result. Raises what a batch would raise where the fault is not the record's.
+    Each is one transaction with its result. Raises what a batch would raise for a fault that is not
+    the record's.
     """
     done = 0
     while await _obey_next(handler):
@@ -57,7 +62,7 @@ async def obey(handler: Handler) -> int:
 
 
 async def _obey_next(handler: Handler) -> bool:
-    work = _Obeying(handler)
+    work = _RequestBatch(handler)
     async with handler.pool.acquire() as conn, conn.transaction():
         if not await conn.fetchval(
             "SELECT pg_try_advisory_xact_lock($1, hashtext($2))", REQUEST_LOCK, handler.service
@@ -68,9 +73,9 @@ async def _obey_next(handler: Handler) -> bool:
             return False
         try:
             async with conn.transaction():
-                outcome, result = await work.follow(conn, request)
+                outcome, result = await work.carry_out(conn, request)
         except Exception as error:
-            if not may_be_the_records(error):
+            if not may_be_of_record(error):
                 raise
             refused = handler.to_unprocessable(
                 Record(*(request.place or ("", 0, 0)), 0, None, None, ()), error
@@ -101,13 +106,13 @@ async def _next(conn: Connection) -> Request | None:
     return Request(row["id"], row["act"], row["order_id"], place, row["record"])
 
 
-class _Obeying(_Batch):
+class _RequestBatch(Batch):
     """The records of one request on their way through its transaction."""
 
     def __init__(self, handler: Handler) -> None:
         super().__init__(handler, ())
 
-    async def follow(self, conn: Connection, request: Request) -> tuple[Outcome, Result]:
+    async def carry_out(self, conn: Connection, request: Request) -> tuple[Outcome, Result]:
         if request.act == "skip" and request.order_id is not None:
             return await self._skip(conn, request.order_id)
         if request.act == "replay" and request.place is not None:
@@ -127,34 +132,37 @@ class _Obeying(_Batch):
         )
         if order_id is None:
             return outcome, Result("nothing", {"why": "the letter is not owed, or holds no order"})
-        await inbox.lock_orders(conn, self._h.service, {order_id})
-        letters = await inbox.kept_letters(conn, place=place)
+        await inbox.lock_orders(conn, self._reader.service, {order_id})
+        letters = await dead_letter_store.open_letters(conn, place=place)
         if not letters or letters[0].record is None:
             return outcome, Result("nothing", {"why": "the letter is not owed any more"})
         letter = letters[0]
         record = self._opened(letter)
         refused = await self._try_parked(conn, record, outcome)
         if refused is not None:
-            await inbox.note_failed_again(conn, letter, refused.reason, str(refused)[:500])
+            await dead_letter_store.note_failed_again(
+                conn, letter, refused.reason, str(refused)[:500]
+            )
             outcome.after_commit.append(
-                metrics.DEAD_LETTERS.labels(self._h.service, record.topic, refused.reason).inc
+                metrics.DEAD_LETTERS.labels(self._reader.service, record.topic, refused.reason).inc
             )
             return outcome, Result(
                 "failed", {"reason": refused.reason, "error": str(refused)[:500]}
             )
-        await inbox.forget_letters(conn, letters)
-        return outcome, Result("done", await self._let_go(conn, order_id, outcome))
+        await dead_letter_store.forget_letters(conn, letters)
+        return outcome, Result("done", await self._release(conn, order_id, outcome))
 
     async def _command(
         self, conn: Connection, record: Record, number: int
     ) -> tuple[Outcome, Result]:
-        """Follow what an operator says in the words of the intake; no party has to sign it."""
-        found = self._h.decode(replace(record, offset=-number), trusted=True)
-        if isinstance(found, Unprocessable):
-            return Outcome(), Result("failed", {"reason": found.reason, "error": str(found)[:500]})
-        await self._lock(conn, found)
+        """Handle a record that an operator wrote. No party has to sign it."""
+        decoded = self._reader.decode(replace(record, offset=-number), trusted=True)
+        if isinstance(decoded, Unprocessable):
+            details = {"reason": decoded.reason, "error": str(decoded)[:500]}
+            return Outcome(), Result("failed", details)
+        await self._lock(conn, decoded)
         outcome = Outcome()
-        refused = await self._try(conn, record, found, outcome)
+        refused = await self._try(conn, record, decoded, outcome)
         if refused is not None:
             return Outcome(), Result(
                 "failed", {"reason": refused.reason, "error": str(refused)[:500]}
@@ -162,29 +170,30 @@ class _Obeying(_Batch):
         return outcome, Result("done")
 
     async def _skip(self, conn: Connection, order_id: UUID) -> tuple[Outcome, Result]:
-        """Let the order go on without what holds it."""
+        """Drop the letters that hold the order, and let it go on."""
         outcome = Outcome()
-        await inbox.lock_orders(conn, self._h.service, {order_id})
+        await inbox.lock_orders(conn, self._reader.service, {order_id})
         if not await inbox.held_among(conn, {order_id}):
             return outcome, Result("nothing", {"why": "the order is not held here"})
-        letters = await inbox.kept_letters(conn, order_id=order_id)
-        skipped = [self._told_of(letter) for letter in letters]
-        await inbox.forget_letters(conn, letters)
+        letters = await dead_letter_store.open_letters(conn, order_id=order_id)
+        skipped = [self._describe(letter) for letter in letters]
+        await dead_letter_store.forget_letters(conn, letters)
         return outcome, Result(
-            "done", {"skipped": skipped, **await self._let_go(conn, order_id, outcome)}
+            "done", {"skipped": skipped, **await self._release(conn, order_id, outcome)}
         )
 
-    async def _let_go(self, conn: Connection, order_id: UUID, outcome: Outcome) -> dict[str, Any]:
-        """Hold the order no longer and handle what waited, one by one, until one of these has to be given up.
+    async def _release(self, conn: Connection, order_id: UUID, outcome: Outcome) -> dict[str, Any]:
+        """Release the order and handle its parked records one by one.
 
-        That one is the dead letter now and holds the order; what is behind it waits on.
+        The first record that has to be given up is the dead letter then, and holds the order. The
+        records behind it stay parked.
         """
-        if await inbox.kept_letters(conn, order_id=order_id):
+        if await dead_letter_store.open_letters(conn, order_id=order_id):
             return {"followed": 0, "held_again": "another letter holds the order"}
         await inbox.unhold(conn, {order_id})
         waiting = await inbox.unpark(conn, [order_id])
         for at, packed in enumerate(waiting, 1):
-            record = self._h.decrypt(packed)
+            record = self._reader.decrypt(packed)
             refused = await self._try_parked(conn, record, outcome)
             if refused is not None:
                 await self._hold_again(conn, record, refused, outcome)
@@ -200,25 +209,27 @@ class _Obeying(_Batch):
         await self._write(conn, letter)
         outcome.extend(letter)
 
-    def _opened(self, letter: inbox.Letter) -> Record:
+    def _opened(self, letter: dead_letter_store.Letter) -> Record:
         assert letter.record is not None
-        return self._h.decrypt(letter.record) if letter.sealed else unpack_record(letter.record)
+        return (
+            self._reader.decrypt(letter.record) if letter.sealed else unpack_record(letter.record)
+        )
 
-    def _told_of(self, letter: inbox.Letter) -> Mapping[str, Any]:
-        """What a letter was, for the audit: its place, why it was given up, and which fact it was."""
-        found: dict[str, Any] = {
+    def _describe(self, letter: dead_letter_store.Letter) -> Mapping[str, Any]:
+        """Describe a letter for the audit: its place, its reason, and the id and type of its event."""
+        description: dict[str, Any] = {
             "at": "/".join(map(str, letter.place)),
             "reason": letter.reason,
             "error": letter.error,
         }
         if letter.record is not None:
             heads = first_headers(self._opened(letter).headers)
-            found |= {
+            description |= {
                 name: heads[name].decode("utf-8", "replace")
                 for name in ("ce_type", "ce_id")
                 if name in heads
             }
-        return found
+        return description
 
 
 # --- what the command line writes
@@ -229,9 +240,9 @@ async def ask(
     place: tuple[str, int, int] | None = None, note: str = "", record: bytes | None = None,
     outcome: str | None = None, details: Mapping[str, Any] | None = None,
 ) -> int:  # fmt: skip
-    """Write a request into a service's schema and return its number; with `outcome` it is done already, and only noted.
+    """Write a request into the schema of a service. Return its number.
 
-    `schema` is the name of a service; the connection encodes JSON itself.
+    With `outcome` the request is done already and only noted. The connection encodes JSON itself.
     """
     topic, part, offset = place or (None, None, None)
     number: int = await conn.fetchval(

@@ -175,7 +175,7 @@ class Sealing:
     def _unwrap(self, person: UUID, wrapped: bytes) -> bytes:
         return unseal(self._wrapping, wrapped, person.bytes)
 
-    def rest(self, value: bytes, bound_to: bytes) -> bytes:
+    def encrypt(self, value: bytes, bound_to: bytes) -> bytes:
         """Seal a whole record that has to wait in a table."""
         return seal(self._resting, value, bound_to)
 

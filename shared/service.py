@@ -20,6 +20,7 @@ import uvloop
 from shared import (
     aside,
     cases,
+    dead_letter_store,
     effects,
     failpoints,
     health,
@@ -27,7 +28,7 @@ from shared import (
     logs,
     metrics,
     operator_requests,
-    outbox,
+    relay,
     topics,
 )
 from shared.consumer import Consumer
@@ -41,14 +42,15 @@ from shared.database import (
     is_of_database,
 )
 from shared.errors import Misconfigured, Unavailable
-from shared.handler import Handler, write
+from shared.handler import Handler
 from shared.invariants import Invariant
+from shared.loop_failures import LoopFailures
+from shared.outcomes import write
 from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.settings import Settings, load
 from shared.subscriptions import Observer, Outcome, Subscriptions
 from shared.tasks import end
-from shared.trouble import Failures
 from shared.watchdog import STUCK_S, Vitals, note_end
 
 log = structlog.get_logger(__name__)
@@ -80,8 +82,8 @@ class Wiring:
     deps: Any
     sealing: Sealing
     observe: Observer | None = None
-    perform: effects.Send | None = None
-    settle: effects.RecordReplies | None = None
+    send: effects.Send | None = None
+    record_replies: effects.RecordReplies | None = None
     timers: Sequence[Timer] = ()
     gauges: Callable[[Connection], Awaitable[None]] | None = None
     invariants: Sequence[Invariant] = ()
@@ -112,7 +114,7 @@ class Service:
             wiring.name, wiring.topic, wiring.subscriptions, pool, wiring.deps, after=self._after, orders_at_once=settings.batch_records,
             parties=Parties(all_bound=settings.all_parties_bound), **common
         )  # fmt: skip
-        self.relay = outbox.Relay(
+        self.relay = relay.Relay(
             wiring.name,
             pool,
             settings.kafka,
@@ -139,10 +141,10 @@ class Service:
 
     def _effect_runner(self, pool: Any, common: dict[str, Any]) -> effects.EffectRunner | None:
         w = self.wiring
-        if w.perform is None or w.settle is None:
+        if w.send is None or w.record_replies is None:
             return None
         return effects.EffectRunner(
-            w.name, pool, w.deps, w.perform, w.settle, self._finish, self._after, **common
+            w.name, pool, w.deps, w.send, w.record_replies, self._finish, self._after, **common
         )
 
     async def _finish(self, conn: Connection, outcome: Outcome) -> None:
@@ -212,7 +214,7 @@ class Service:
 
     async def _timer(self, timer: Timer) -> None:
         """Ends only by cancellation: a turn that fails is counted and logged, and tried again after growing pauses."""
-        failures = Failures(self.wiring.name, timer.name)
+        failures = LoopFailures(self.wiring.name, timer.name)
         looked = time.monotonic()
         while True:
             await asyncio.sleep(timer.every_s)
@@ -221,14 +223,14 @@ class Service:
                 if time.monotonic() - looked > GONE_EVERY_S:
                     looked = time.monotonic()
                     await self._forget_gone(timer)
-                failures.none()
+                failures.reset()
             except (*LOST, *RETRYABLE, Unavailable) as error:
                 log.warning(
                     "timer waits for the database", timer=timer.name, error=type(error).__name__
                 )
                 await asyncio.sleep(0.5)
             except Exception as error:  # noqa: BLE001  counted, logged and alerted
-                await asyncio.sleep(failures.one(error))
+                await asyncio.sleep(failures.record(error))
 
     async def _turn(self, timer: Timer) -> None:
         async with self.pool.acquire() as conn, conn.transaction():
@@ -245,42 +247,42 @@ class Service:
 
     async def _obey(self) -> None:
         """Follow what operators ask by the database."""
-        failures = Failures(self.wiring.name, "requests")
+        failures = LoopFailures(self.wiring.name, "requests")
         while True:
             await asyncio.sleep(operator_requests.EVERY_S)
             try:
                 await self.handler.parties.refresh(self.pool)
                 await operator_requests.obey(self.handler)
-                failures.none()
+                failures.reset()
             except Exception as error:  # noqa: BLE001  counted, logged and alerted
                 if isinstance(error, Unavailable) or is_of_database(error):
                     log.warning(
                         "an operator's request waits for the database", error=type(error).__name__
                     )
                 else:
-                    await asyncio.sleep(failures.one(error))
+                    await asyncio.sleep(failures.record(error))
 
     async def _forget_gone(self, timer: Timer) -> None:
         async with self.pool.acquire() as conn:
             await aside.forget_gone(conn, timer.name, GONE_EVERY_S + 2 * timer.every_s)
 
     async def _sweep(self) -> None:
-        failures = Failures(self.wiring.name, "sweep")
+        failures = LoopFailures(self.wiring.name, "sweep")
         while True:
             await asyncio.sleep(3600)
             try:
                 await self._sweep_once()
-                failures.none()
+                failures.reset()
             except (*LOST, *RETRYABLE) as error:
                 log.warning("the sweep waits for the database", error=type(error).__name__)
             except Exception as error:  # noqa: BLE001  counted, logged and alerted
-                failures.one(error)
+                failures.record(error)
 
     async def _sweep_once(self) -> None:
         async with self.pool.acquire() as conn:
             await inbox.forget_before(conn, INBOX_DAYS)
             for topic in self.wiring.subscriptions.sources:
-                if lost := await inbox.expire_dead_letters(
+                if lost := await dead_letter_store.expire_dead_letters(
                     conn, topic, topics.retention_s_of(topic)
                 ):
                     log.error(

@@ -13,8 +13,8 @@ from shared import aside, inbox, outbox
 from shared.clock import utc_now
 from shared.database import Connection, check_now
 from shared.envelope import rfc3339
-from shared.handler import said_before
 from shared.identity import event_id_of
+from shared.outcomes import id_in_use
 from shared.subscriptions import EmittedEvent, Outcome, fact_with_id
 from shared.topics import MESSAGE_BYTES_MAX
 
@@ -63,7 +63,7 @@ class Items(Generic[T]):
         """
         if not items:
             return Outcome()
-        suspects = await aside.among(
+        suspects = await aside.set_aside_subjects(
             conn, self.timer, [self.subject_of(item).subject for item in items]
         )
         turn = _Turn(conn, act)
@@ -149,9 +149,9 @@ class _Turn(Generic[T]):
         if other := {
             i for i, digest in facts if digest != found[i] or digest != self._said.get(i, digest)
         }:
-            raise said_before(inbox.Reused(other))
+            raise id_in_use(inbox.Reused(other))
         try:
             await inbox.require_unsaid(self.conn, facts)
         except inbox.Reused as reused:
-            raise said_before(reused) from None
+            raise id_in_use(reused) from None
         return found

@@ -16,11 +16,12 @@ import structlog
 from aiokafka import TopicPartition
 
 from shared import aside, cases, effects, inbox, metrics, outbox
+from shared import relay as shared_relay
 from shared.consumer import Consumer
 from shared.database import LOST, RETRYABLE, Connection
 from shared.errors import TooManyGivenUp, Unavailable
 from shared.invariants import Invariant
-from shared.trouble import Failures
+from shared.loop_failures import LoopFailures
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ class Vitals:
     """The loops that look; `run` gives them. `pending` and `open_effects` press on the intake."""
 
     def __init__(
-        self, service: str, pool: Any, consumer: Consumer, relay: outbox.Relay, heard: Collection[str],
+        self, service: str, pool: Any, consumer: Consumer, relay: shared_relay.Relay, heard: Collection[str],
         gauges: Callable[[Connection], Awaitable[None]] | None = None, invariants: Sequence[Invariant] = (),
         case_kinds: cases.Kinds | None = None, working: Any = None,
     ) -> None:  # fmt: skip
@@ -64,10 +65,12 @@ class Vitals:
         self._gauges = gauges
         self._invariants = invariants
         self._case_kinds = case_kinds or {}
-        metrics.CASES_OPEN.among(kind=self._case_kinds).begin((service,), self._case_kinds)
+        metrics.CASES_OPEN.restrict_labels(kind=self._case_kinds).begin(
+            (service,), self._case_kinds
+        )
         self._ends_shown: dict[str, int] = {}
-        self._lag = metrics.Shown(metrics.LAG)
-        self._held_back = metrics.Shown(metrics.HELD_BACK)
+        self._lag = metrics.OwnedGauge(metrics.LAG)
+        self._held_back = metrics.OwnedGauge(metrics.HELD_BACK)
         self.pending = 0
         self.open_effects = 0
         self.beat = time.monotonic()
@@ -89,7 +92,7 @@ class Vitals:
         ]
 
     async def _press(self) -> None:
-        failures = Failures(self._service, "gauges")
+        failures = LoopFailures(self._service, "gauges")
         while True:
             try:
                 async with self._pool.acquire() as conn:
@@ -98,11 +101,11 @@ class Vitals:
                 self.measured = time.monotonic()
                 self._lag.show(self._by_partition(await self._consumer.lag()))
                 self._held_back.show(self._by_partition(self._consumer.held_back()))
-                failures.none()
+                failures.reset()
             except (*LOST, *RETRYABLE) as error:
                 log.warning("gauges wait for the database", error=type(error).__name__)
             except Exception as error:  # noqa: BLE001  counted, logged and alerted
-                failures.one(error)
+                failures.record(error)
             size, idle, most = (
                 sum(getattr(pool, name)() for pool in self._pools)
                 for name in ("get_size", "get_idle_size", "get_max_size")
@@ -123,7 +126,7 @@ class Vitals:
         }
 
     async def _look(self) -> None:
-        failures = Failures(self._service, "gauges")
+        failures = LoopFailures(self._service, "gauges")
         while True:
             started = time.monotonic()
             try:
@@ -134,11 +137,11 @@ class Vitals:
                     await self._show_ends(conn)
                     if self._gauges is not None:
                         await self._gauges(conn)
-                failures.none()
+                failures.reset()
             except (*LOST, *RETRYABLE) as error:
                 log.warning("gauges wait for the database", error=type(error).__name__)
             except Exception as error:  # noqa: BLE001  counted, logged and alerted
-                failures.one(error)
+                failures.record(error)
             await asyncio.sleep(max(GAUGES_EVERY_S, (time.monotonic() - started) / SHARE))
 
     async def _show_ends(self, conn: Connection) -> None:
@@ -151,14 +154,14 @@ class Vitals:
     async def _judge(self) -> None:
         """Look whether the service's own invariants hold; one transaction never shows what is merely under way."""
         rest_s = INVARIANTS_EVERY_S
-        failures = Failures(self._service, "invariants")
+        failures = LoopFailures(self._service, "invariants")
         while True:
             await asyncio.sleep(rest_s)
             started = time.monotonic()
             for invariant in self._invariants:
                 try:
                     await self.look_at(invariant)
-                    failures.none()
+                    failures.reset()
                 except (*LOST, *RETRYABLE) as error:
                     log.warning(
                         "an invariant was not looked at",
@@ -166,7 +169,7 @@ class Vitals:
                         error=type(error).__name__,
                     )
                 except Exception as error:  # noqa: BLE001  counted, logged and alerted
-                    failures.one(error)
+                    failures.record(error)
             rest_s = max(INVARIANTS_EVERY_S, (time.monotonic() - started) / SHARE)
 
     async def look_at(self, invariant: Invariant) -> int:
@@ -228,7 +231,7 @@ class Vitals:
                 consumer_s = 0.0
             metrics.WATCHDOG.labels(self._service, "relay").set(time.time() - relay_s)
             metrics.WATCHDOG.labels(self._service, "consumer").set(time.time() - consumer_s)
-            if relay_s > STUCK_S + outbox.ACK_BOUND_S:
+            if relay_s > STUCK_S + shared_relay.ACK_BOUND_S:
                 raise Stuck("relay", "the relay made no progress")
             if consumer_s > STUCK_S:
                 raise Stuck("consumer", "there is lag and no batch was handled")

@@ -24,7 +24,8 @@ from deploy.embedded.postgres import BATCH_RECORDS, EmbeddedPostgres
 from deploy.embedded.programs import MIGRATE, MODULES, OPTIONAL
 from deploy.embedded.server import Watched
 from deploy.embedded.supervisor import Program, Status, Supervisor
-from shared.access import PRINCIPALS, Access
+from shared.access import PRINCIPALS
+from shared.broker_access import Access
 from shared.errors import Misconfigured
 from shared.settings import Settings
 from shared.tasks import together

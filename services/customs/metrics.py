@@ -74,7 +74,7 @@ def begin() -> None:
     metrics.SUMMARIES.begin(metrics.SUMMARY_STATES)
     metrics.CONSOLIDATED.begin(metrics.CONSOLIDATED_STAGES)
     metrics.LISTS_UNCONSOLIDATED.begin(metrics.UNCONSOLIDATED)
-    metrics.RECEIPTS.among(status=codes.status_label)
+    metrics.RECEIPTS.restrict_labels(status=codes.status_label)
     for code, meaning in codes.decided().items():
         if meaning in TOLD:
             metrics.RECEIPTS.begin((TOLD[meaning],), (code,))

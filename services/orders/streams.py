@@ -63,7 +63,7 @@ from services.orders.domain import sales
 from shared import log_ends, metrics, topics
 from shared.envelope import REPLAY_HEADER, first_headers
 from shared.errors import Unprocessable
-from shared.outbox import partition_of
+from shared.publishing import partition_of
 from shared.settings import Settings, load
 from shared.streams import ACK_BOUND_S, PULSE, StreamSettings, end, main, partitions_of, publish
 
@@ -115,8 +115,8 @@ class SalesView:
         self._settings = settings
         self._stood: dict[int, tuple[int, int]] = {}
         self.pairs: set[tuple[str, str]] = set()
-        self._lag = metrics.Shown(metrics.LAG)
-        self._orders = metrics.Shown(metrics.STREAM_ORDERS)
+        self._lag = metrics.OwnedGauge(metrics.LAG)
+        self._orders = metrics.OwnedGauge(metrics.STREAM_ORDERS)
         self.ready = False
         self.last_progress = time.monotonic()
         self._batch = Batch()

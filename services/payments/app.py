@@ -37,7 +37,7 @@ async def wire(settings: PaymentsSettings, pool: Any) -> Wiring:
     begin()
     return Wiring(
         name="payments", topic=topics.PAYMENTS, subscriptions=handlers.SUBSCRIPTIONS, deps=Deps(), sealing=sealing,
-        observe=observe, perform=BankSender(bank, sealing, pool).perform, settle=handlers.handle_replies,
+        observe=observe, send=BankSender(bank, sealing, pool).perform, record_replies=handlers.handle_replies,
         closing=(bank.close,), gauges=measure, timers=(Timer("guarantee", GUARANTEE_EVERY_S, deposit.reconcile),),
         invariants=INVARIANTS, case_kinds=KINDS,
     )  # fmt: skip

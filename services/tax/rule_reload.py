@@ -20,7 +20,7 @@ from services.tax.rulebook.toml_files import RuleError
 from shared import metrics
 from shared.clock import beijing_date
 from shared.database import LOST, RETRYABLE
-from shared.trouble import Failures
+from shared.loop_failures import LoopFailures
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ class RunningRules:
         self.folder = folder
         self._pool = pool
         self._seen: Stamp = {}
-        self._last_days = metrics.Shown(metrics.TAX_RULES_LAST_DAY)
+        self._last_days = metrics.OwnedGauge(metrics.TAX_RULES_LAST_DAY)
 
     async def begin(self) -> Rulebook:
         """Return the rules to start with, archived; raises RuleError, so a service never starts
@@ -87,16 +87,16 @@ class RunningRules:
 
         An edition is used only once it is archived.
         """
-        failures = Failures("tax", "rules")
+        failures = LoopFailures("tax", "rules")
         while True:
             await asyncio.sleep(every_s)
             try:
                 await self.look(holder)
-                failures.none()
+                failures.reset()
             except (*LOST, *RETRYABLE) as error:
                 log.warning("new rules wait", error=type(error).__name__)
             except Exception as error:  # noqa: BLE001  counted, logged and alerted: else the task would end without a word
-                await asyncio.sleep(failures.one(error))
+                await asyncio.sleep(failures.record(error))
 
     async def _archive(self, rules: Rulebook) -> None:
         async with self._pool.acquire() as conn:

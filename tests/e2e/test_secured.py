@@ -26,7 +26,7 @@ from services.cli.stack import app as cli
 from services.cli.stack import readiness
 from services.cli.verify import app as verify
 from services.customs.ceb.sign import KEY_FILE
-from shared.access import knows
+from shared.broker_access import knows
 from tests.e2e.conftest import Running
 from tests.faults.load import Load
 

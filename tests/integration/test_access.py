@@ -32,7 +32,9 @@ from deploy import secrets
 from deploy.embedded.kafka import EmbeddedKafka, Secured, wait_led
 from services.schema import SERVICES, UserPasswords
 from shared import topics
-from shared.access import PRINCIPALS, Access, Grant, Kind, Operation, _Create, grants, knows
+from shared.access import PRINCIPALS, Grant, Kind, Operation, grants
+from shared.access_requests import CreateGrants
+from shared.broker_access import Access, knows
 from shared.errors import Misconfigured, Unavailable
 from shared.kafka import OPEN, Security
 from shared.topics import GROUPS, SUPER_USERS, TOPICS, create_topics
@@ -236,9 +238,9 @@ async def test_applying_again_changes_nothing_and_takes_away_what_nobody_declare
             Grant("*", Kind.TOPIC, "", Operation.READ, pattern=PREFIXED),
             Grant("mallory", Kind.CLUSTER, "kafka-cluster", Operation.ALL),
         ]
-        await broker._admin._send_request(_Create(strange[:1]))
-        await broker._admin._send_request(_Create([replace(strange[1], name="orders")]))
-        await broker._admin._send_request(_Create(strange[2:]))
+        await broker._admin._send_request(CreateGrants(strange[:1]))
+        await broker._admin._send_request(CreateGrants([replace(strange[1], name="orders")]))
+        await broker._admin._send_request(CreateGrants(strange[2:]))
         await broker._set_users({"mallory": "malice"}, ())
         done = await broker.apply("", passwords)
         assert sorted(map(str, done.removed)) == [
@@ -253,7 +255,7 @@ async def test_a_broker_that_does_not_show_in_time_what_it_was_told_is_asked_aga
     guarded: Guarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passwords = {who: guarded.secured.password(who) for who in PRINCIPALS}
-    monkeypatch.setattr("shared.access._SEEN_BOUND_S", 0.2)
+    monkeypatch.setattr("shared.broker_access._SEEN_BOUND_S", 0.2)
     async with Access.opened(guarded.kafka.bootstrap, guarded.kafka.security) as broker:
         known = await broker.listed()
         monkeypatch.setattr(

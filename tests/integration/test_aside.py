@@ -18,8 +18,9 @@ from services.cli.connect import RunningStack, UsageError
 from shared import effects, metrics, operator_requests, outbox, topics
 from shared.effects import Effect, EffectRunner, NoReply, Reply
 from shared.envelope import Outgoing
-from shared.handler import Handler, write
-from shared.outbox import Relay
+from shared.handler import Handler
+from shared.outcomes import write
+from shared.relay import READ_BYTES_MAX, READ_MAX, Relay
 from shared.sealing import Sealing, ensure_master_keys
 from shared.service import Service, Timer, Wiring
 from shared.settings import Settings
@@ -107,7 +108,7 @@ def runner(
 async def instruct(pool: Any, sealing: Sealing, *requests: bytes, kind: str = "ask") -> list[UUID]:
     orders = [uuid4() for _ in requests]
     async with pool.acquire() as conn:
-        await effects.instruct(
+        await effects.record_commands(
             conn,
             sealing,
             [
@@ -345,7 +346,7 @@ async def test_a_topic_that_is_missing_holds_back_its_own_records_only(
     sealing: Sealing,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outbox, "TOPIC_CLOSED_S", 2.0)
+    monkeypatch.setattr("shared.relay.TOPIC_CLOSED_S", 2.0)
     await topics.create_topics(kafka, topic_prefix, partitions=3)
     missing = Outgoing("of.the.next.release", str(uuid4()).encode(), b"early", ())
     async with tally_pool.acquire() as conn:
@@ -380,16 +381,16 @@ async def test_the_relay_reads_no_more_at_once_than_it_has_room_for(
     await append(tally_pool, sealing, *(fact(uuid4(), "x" * 2_000_000) for _ in range(20)))
     relay = Relay("tax", tally_pool, "nowhere:1", sealing=sealing)
     async with tally_pool.acquire() as conn:
-        rows = await relay._read(conn, outbox.READ_MAX)
+        rows = await relay._read(conn, READ_MAX)
         assert [r["id"] for r in rows] == sorted(r["id"] for r in rows)
         assert len(rows) == 8
-        assert sum(len(r["value"]) for r in rows) <= outbox.READ_BYTES_MAX
+        assert sum(len(r["value"]) for r in rows) <= READ_BYTES_MAX
         assert len(await relay._read(conn, 2)) == 2
         await conn.execute("DELETE FROM outbox")
-        assert await relay._read(conn, outbox.READ_MAX) == []
+        assert await relay._read(conn, READ_MAX) == []
     await append(tally_pool, sealing, *(fact(uuid4(), "small") for _ in range(20)))
     async with tally_pool.acquire() as conn:
-        assert len(await relay._read(conn, outbox.READ_MAX)) == 20
+        assert len(await relay._read(conn, READ_MAX)) == 20
 
 
 # --- timers

@@ -25,10 +25,11 @@ from services.cli.verify import app as verify
 from services.cli.verify import log_invariants, table_versions
 from shared import operator_requests, topics
 from shared.clock import utc_now
+from shared.dead_letters import dead_letter
 from shared.envelope import Record, headers_of
 from shared.errors import Unprocessable
-from shared.handler import Handler, dead_letter
-from shared.outbox import partition_of
+from shared.handler import Handler
+from shared.publishing import partition_of
 from shared.topics import create_topics
 from tests.integration.conftest import TallyDeps, counted, offsets_begin
 

@@ -24,12 +24,14 @@ from services.customs.ceb.parse import ANSWER_BYTES_MAX
 from shared import effects, inbox, metrics, outbox, topics
 from shared.consumer import make_consumer
 from shared.database import CUT
+from shared.dead_letters import CUT_BYTES
 from shared.effects import Effect, EffectRunner, NoReply, Reply
 from shared.envelope import Outgoing
 from shared.errors import Misconfigured
 from shared.failpoints import Failpoints, Killed
-from shared.handler import CUT_BYTES, write
-from shared.outbox import Relay, make_producer
+from shared.outcomes import write
+from shared.publishing import make_producer
+from shared.relay import Relay
 from shared.sealing import Sealing
 from shared.service import Service, Wiring
 from shared.settings import Settings
@@ -739,7 +741,7 @@ async def test_an_effect_killed_at_any_step_is_done_under_one_key_and_settled_on
 ) -> None:
     orders = [uuid4() for _ in range(10)]
     async with tally_pool.acquire() as conn:
-        await effects.instruct(
+        await effects.record_commands(
             conn, sealing, [OutboundCommand(uuid4(), order, "ask", b"planted") for order in orders]
         )
         assert not [
@@ -764,7 +766,9 @@ async def test_no_answer_is_unknown_and_asked_again_under_the_same_key(
     tally_pool: Any, sealing: Sealing
 ) -> None:
     async with tally_pool.acquire() as conn:
-        await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")])
+        await effects.record_commands(
+            conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")]
+        )
     outside = Outside(silent_first=2)
     for _ in range(3):
         await runner(tally_pool, sealing, outside).once()
@@ -776,7 +780,9 @@ async def test_a_claimant_whose_lease_ran_out_cannot_settle_after_another_did(
     tally_pool: Any, sealing: Sealing
 ) -> None:
     async with tally_pool.acquire() as conn:
-        await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")])
+        await effects.record_commands(
+            conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")]
+        )
     slow, quick = Outside(), Outside()
     going = asyncio.Event()
 
@@ -800,7 +806,9 @@ async def test_what_was_asked_when_the_process_died_is_settled_by_the_next_withi
     tally_pool: Any, sealing: Sealing
 ) -> None:
     async with tally_pool.acquire() as conn:
-        await effects.instruct(conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")])
+        await effects.record_commands(
+            conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"")]
+        )
     outside = Outside()
     with pytest.raises(Killed):
         await runner(
@@ -817,7 +825,7 @@ async def test_a_call_longer_than_the_lease_stays_its_claimants(
     tally_pool: Any, sealing: Sealing
 ) -> None:
     async with tally_pool.acquire() as conn:
-        await effects.instruct(
+        await effects.record_commands(
             conn, sealing, [OutboundCommand(uuid4(), uuid4(), "ask", b"") for _ in range(2)]
         )
     outside, others, going = Outside(), Outside(), asyncio.Event()

@@ -20,9 +20,9 @@ from services.cli.dlq import letters, replay
 from services.cli.stack import restart
 from services.cli.verify import app as verify
 from shared import inbox, log_ends, topics
+from shared.dead_letters import dead_letter
 from shared.envelope import Record
 from shared.errors import Unavailable, Unprocessable
-from shared.handler import dead_letter
 from shared.sealing import Sealing
 from tests.integration.conftest import counted
 from tests.integration.test_cli import given

@@ -20,7 +20,7 @@ from services.orders import metrics
 from services.payments import metrics as payments_metrics
 from shared import topics
 from shared.envelope import Outgoing
-from shared.handler import write
+from shared.outcomes import write
 from tests.integration.test_summaries import month_ends, placed
 from tests.integration.world import World, opened
 

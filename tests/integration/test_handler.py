@@ -13,14 +13,16 @@ import asyncpg
 import orjson
 import pytest
 
-from shared import inbox, operator_requests, topics
+from shared import dead_letter_store, inbox, operator_requests, topics
 from shared.database import copied
+from shared.dead_letters import pack_record
 from shared.decoding import message
 from shared.envelope import Message, Record
 from shared.errors import Unavailable, Unprocessable
 from shared.failpoints import Failpoints, Killed
-from shared.handler import Handler, pack_record, write
+from shared.handler import Handler
 from shared.outbox import unpack_headers
+from shared.outcomes import write
 from shared.sealing import Sealing
 from shared.subscriptions import EmittedEvent, Outcome, Source, Subscriptions, on
 from shared.transitions import IllegalTransition
@@ -432,7 +434,7 @@ async def test_a_parked_record_that_can_no_longer_be_read_is_a_dead_letter(
         # A release that reads no more what the one before parked.
         (packed,) = await inbox.unpark(conn, [order])
         await inbox.park(
-            conn, [(order, handler.rest(replace(handler.decrypt(packed), value=b"{")))]
+            conn, [(order, handler.encrypt(replace(handler.decrypt(packed), value=b"{")))]
         )
     await replay(tally_handler(), first)
     await tally_handler().handle([counted(order, 4, 2)])
@@ -581,7 +583,7 @@ async def test_what_holds_an_order_is_kept_sealed_for_as_long_as_it_does(
     await tally_handler(TallyDeps(poison={666})).handle([poison, keyless, counted(order, 2, 2)])
     async with tally_pool.acquire() as conn:
         await conn.execute("UPDATE dead_letter SET at = now() - interval '400 days'")
-        assert await inbox.expire_dead_letters(conn, topics.ORDERS, 14 * 86400) == 1
+        assert await dead_letter_store.expire_dead_letters(conn, topics.ORDERS, 14 * 86400) == 1
         kept = await conn.fetchval("SELECT record FROM dead_letter")
     assert str(order).encode() not in kept
     assert await replay(tally_handler(), poison) == {"outcome": "done", "followed": 1}
@@ -630,9 +632,9 @@ async def test_an_order_that_two_persons_let_go_at_once_is_let_go_once(
     ]
     await tally_handler(TallyDeps(poison={666})).handle(bad)
     async with tally_pool.acquire() as conn:
-        packed = tally_handler().rest(bad[2])
-        await inbox.note_dead_letter(
-            conn, inbox.Letter(topics.PAYMENTS, 0, 9, "integrity", order, packed)
+        packed = tally_handler().encrypt(bad[2])
+        await dead_letter_store.note_dead_letter(
+            conn, dead_letter_store.Letter(topics.PAYMENTS, 0, 9, "integrity", order, packed)
         )
         for _ in range(2):
             await operator_requests.ask(
@@ -714,11 +716,11 @@ async def test_a_service_refuses_to_say_two_facts_under_one_id(
                 else nullcontext()
             ):
                 async with conn.transaction():
-                    await write(conn, "tax", topics.TAX, outcome, tally_handler()._sealing)
+                    await write(conn, "tax", topics.TAX, outcome, tally_handler().sealing)
         with pytest.raises(Unprocessable, match="give each fact an id of its own"):
             async with conn.transaction():
                 await write(
-                    conn, "tax", topics.TAX, Outcome(facts=fact[1:]), tally_handler()._sealing
+                    conn, "tax", topics.TAX, Outcome(facts=fact[1:]), tally_handler().sealing
                 )
     assert len(await outbox_rows(tally_pool)) == 2
 
@@ -732,5 +734,5 @@ async def test_ids_are_noted_of_what_no_message_led_to_and_of_nothing_else(
     async with tally_pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM said") == 0
         fact = EmittedEvent(Tallied(order_id=uuid4(), total=1), uuid4(), 1)
-        await write(conn, "tax", topics.TAX, Outcome(facts=[fact]), tally_handler()._sealing)
+        await write(conn, "tax", topics.TAX, Outcome(facts=[fact]), tally_handler().sealing)
         assert await conn.fetchval("SELECT count(*) FROM said") == 1

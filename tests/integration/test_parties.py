@@ -22,8 +22,8 @@ from sandbox.carrier.party import EXPRESS, POST
 from services import schema
 from services.cli.access import own_parties
 from shared import operator_requests, topics
+from shared.dead_letters import pack_record
 from shared.envelope import Outgoing, Record, first_headers
-from shared.handler import pack_record
 from shared.identity import order_id_of
 from shared.kafka import Security
 from shared.parties import sign

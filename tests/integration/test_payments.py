@@ -37,9 +37,10 @@ from shared.events.orders import OrderPlaced, OrderUnwinding, Party, ReturnAccep
 from shared.events.payments import PaymentCaptured, PaymentDeclined
 from shared.events.persons import Particulars, SealedConsignee, SealedPerson
 from shared.failpoints import Failpoints, Killed
-from shared.handler import Handler, write
+from shared.handler import Handler
 from shared.money import Money
 from shared.outbox import unpack_headers
+from shared.outcomes import write
 from shared.sealing import Sealing, bound, seal
 from shared.settings import Settings
 from shared.subscriptions import EmittedEvent, Outcome

@@ -283,7 +283,7 @@ async def test_every_word_leads_out_of_a_refund_of_tax(
     ask = RefundTax(order_id=order_id, payment_no=payment.payment_no or "", amount=cny("2.00"))
     async with rig.pool.acquire() as conn, conn.transaction():
         await conn.execute("UPDATE payment SET excess_minor = 200")
-        await effects.instruct(
+        await effects.record_commands(
             conn,
             rig.sealing,
             [outbound(ask, b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")],
@@ -314,7 +314,7 @@ async def test_every_word_but_a_write_off_leads_out_of_a_transfer_to_customs(
     async with rig.pool.acquire() as conn, conn.transaction():
         await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
         ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
-        await effects.instruct(conn, rig.sealing, [outbound(ask, None)])
+        await effects.record_commands(conn, rig.sealing, [outbound(ask, None)])
     with doing("transfer", refused):
         await rig.ask_bank(3)
     if word == "write-off":
@@ -354,7 +354,7 @@ async def test_an_order_whose_tax_cannot_be_paid_says_so(rig: Rig) -> None:
         await debt_store.save(conn, [due])
         await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
         ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
-        await effects.instruct(conn, rig.sealing, [outbound(ask, None)])
+        await effects.record_commands(conn, rig.sealing, [outbound(ask, None)])
     with doing("transfer", refused):
         await rig.ask_bank(3)
     admin = await asyncpg.connect(rig.dsn)
@@ -374,7 +374,7 @@ async def test_a_transfer_declined_once_is_made_later(rig: Rig) -> None:
     async with rig.pool.acquire() as conn, conn.transaction():
         await debt_store.gather(conn, payment_id, "B1", 1, cny("12.10"), 1)
         ask = Transfer(order_id=payment_id, payment_book="B1", amount=cny("12.10"))
-        await effects.instruct(conn, rig.sealing, [outbound(ask, None)])
+        await effects.record_commands(conn, rig.sealing, [outbound(ask, None)])
     with doing(
         "transfer",
         lambda _d, item: bank_ledger.answer_to(

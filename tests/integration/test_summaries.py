@@ -28,7 +28,7 @@ from services.customs.consolidation.months import month_of
 from services.customs.consolidation.publication import publish_pending
 from services.customs.consolidation.requests import make_requests
 from shared import cases, topics
-from shared.handler import write
+from shared.outcomes import write
 from tests.integration.test_reactions import RETURN, SUBMITTED, shop_record
 from tests.integration.world import World, opened
 

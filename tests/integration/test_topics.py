@@ -17,8 +17,8 @@ from deploy.embedded.kafka import wait_led
 from shared import outbox, topics
 from shared.envelope import Outgoing
 from shared.errors import Unprocessable
-from shared.handler import write
-from shared.outbox import Relay
+from shared.outcomes import write
+from shared.relay import Relay
 from shared.sealing import Sealing
 from shared.subscriptions import EmittedEvent, Outcome
 from tests.integration.conftest import Tallied

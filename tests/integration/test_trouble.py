@@ -19,11 +19,12 @@ from deploy.embedded.postgres import SYSTEM_USER, EmbeddedPostgres, _let_through
 from services.cli.doctor import database as doctor_database
 from services.schema import migrate
 from shared import operator_requests, topics
+from shared.batch import UNFORESEEN_MAX
 from shared.clock import utc_now
 from shared.database import CUT, connect_pool
 from shared.envelope import Message
 from shared.errors import TooManyGivenUp
-from shared.handler import UNFORESEEN_MAX, Handler
+from shared.handler import Handler
 from shared.sealing import Sealing
 from shared.settings import Settings
 from shared.subscriptions import Outcome, Source, Subscriptions, on

@@ -25,7 +25,7 @@ from shared.clock import utc_now
 from shared.database import connect_pool
 from shared.envelope import Outgoing, headers_of
 from shared.failpoints import Failpoints, Killed
-from shared.outbox import Relay
+from shared.relay import Relay
 from shared.settings import Settings
 from tests.integration.test_cli import DECLARED
 from tests.integration.test_delivery import empty, running, until

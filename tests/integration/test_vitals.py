@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from prometheus_client import REGISTRY
 
 from services.payments.gateway import HttpBank
-from shared import inbox, operator_requests, topics, watchdog
+from shared import dead_letter_store, inbox, operator_requests, topics, watchdog
 from shared.envelope import Record
 from shared.errors import Unavailable
 from shared.handler import Handler
@@ -105,11 +105,13 @@ async def test_a_batch_rolled_back_counts_no_dead_letter(
 async def test_letters_the_log_no_longer_has_are_forgotten(tally_pool: Any) -> None:
     async with tally_pool.acquire() as conn:
         for _ in range(2):
-            await inbox.note_dead_letter(conn, inbox.Letter(topics.ORDERS, 0, 1, "malformed"))
-        assert await inbox.expire_dead_letters(conn, topics.ORDERS, 3600) == 0
+            await dead_letter_store.note_dead_letter(
+                conn, dead_letter_store.Letter(topics.ORDERS, 0, 1, "malformed")
+            )
+        assert await dead_letter_store.expire_dead_letters(conn, topics.ORDERS, 3600) == 0
         await conn.execute("UPDATE dead_letter SET at = now() - interval '2 hours'")
-        assert await inbox.expire_dead_letters(conn, topics.PAYMENTS, 3600) == 0
-        assert await inbox.expire_dead_letters(conn, topics.ORDERS, 3600) == 1
+        assert await dead_letter_store.expire_dead_letters(conn, topics.PAYMENTS, 3600) == 0
+        assert await dead_letter_store.expire_dead_letters(conn, topics.ORDERS, 3600) == 1
     assert topics.retention_s_of(topics.SUBMISSIONS) == 3 * 86400
 
 

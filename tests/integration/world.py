@@ -57,12 +57,14 @@ from services.tax.invariants import INVARIANTS as TAX_INVARIANTS
 from services.tax.rulebook import files as rule_files
 from shared import inbox, operator_requests, topics
 from shared.database import connect_pool
+from shared.dead_letters import pack_record
 from shared.effects import EffectRunner, Send
 from shared.envelope import Message, Outgoing, Record
 from shared.errors import Unprocessable
 from shared.failpoints import Failpoints
-from shared.handler import Handler, pack_record, write
+from shared.handler import Handler
 from shared.outbox import BOUND, unpack_headers
+from shared.outcomes import write
 from shared.parties import Parties
 from shared.sealing import Sealing
 from shared.settings import Settings

@@ -27,7 +27,8 @@ from services.cli.connect import (
 from services.cli.credentials import security_of
 
 if TYPE_CHECKING:
-    from shared.access import Done, Grant
+    from shared.access import Grant
+    from shared.broker_access import Done
     from shared.kafka import Security
 
 access = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -67,7 +68,8 @@ def apply(
 
 async def _apply(secrets: Path | None) -> Done:
     from services.schema import UserPasswords
-    from shared.access import PRINCIPALS, Access
+    from shared.access import PRINCIPALS
+    from shared.broker_access import Access
     from shared.settings import load, secret_of
 
     if secrets is None:
@@ -123,7 +125,8 @@ def _short(may: str) -> str:
 
 
 async def _differences() -> tuple[Sequence[Grant], Sequence[Grant]]:
-    from shared.access import Access, grants
+    from shared.access import grants
+    from shared.broker_access import Access
 
     kafka, security, prefix = _broker()
     async with Access.opened(kafka, security) as broker:

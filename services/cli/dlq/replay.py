@@ -108,7 +108,7 @@ async def _holds(conn: Any, letter: DeadLetter, due: Mapping[str, OwedLetter]) -
     A letter of an earlier release has no bytes there: they are written first.
     """
     from services.cli.dlq.store import give_bytes
-    from shared.handler import pack_record
+    from shared.dead_letters import pack_record
 
     each = due.get(letter.letter_id)
     if each is None or each.has_bytes:

@@ -107,8 +107,8 @@ async def _command(
     """Write the request to the database: an operator has no key of a platform that signs."""
     from services.cli.operator_requests import operator, results_of
     from shared.clock import utc_now
+    from shared.dead_letters import pack_record
     from shared.envelope import Record
-    from shared.handler import pack_record
     from shared.operator_requests import ask
     from shared.topics import SUBMISSIONS
 

@@ -11,9 +11,9 @@ from services.cli.connect import UsageError
 from services.cli.dlq import app as dlq
 from services.cli.dlq.letters import DeadLetter, select
 from services.cli.dlq.replay import STAYS, WENT, ReplayResult
+from shared.dead_letters import dead_letter
 from shared.envelope import Record
 from shared.errors import Unprocessable
-from shared.handler import dead_letter
 from shared.topics import MESSAGE_BYTES_MAX
 
 

@@ -130,7 +130,7 @@ def test_every_state_of_an_order_is_in_the_label_s_set() -> None:
 
 
 def test_every_reason_a_record_is_given_up_for_is_in_the_label_s_set() -> None:
-    from shared.handler import as_unprocessable
+    from shared.dead_letters import as_unprocessable
 
     assert as_unprocessable(ValueError("x")).reason in metrics.REASONS
     assert as_unprocessable(Unprocessable("too_large", "x")).reason in metrics.REASONS

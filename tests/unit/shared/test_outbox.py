@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from shared import outbox, topics
+from shared.dead_letters import CUT_BYTES, dead_letter
 from shared.envelope import Outgoing, Record
 from shared.errors import Unprocessable
-from shared.handler import CUT_BYTES, dead_letter
 
 HUGE = b'{"note": "' + b"x" * (10 * 1024 * 1024) + b'"}'
 TOO_LARGE = Unprocessable("too_large", "a submission has at most 262144 bytes")

@@ -183,7 +183,7 @@ async def test_where_all_are_bound_a_stranger_says_nothing() -> None:
 async def test_an_entry_that_cannot_be_read_is_not_lost_for_a_signature_and_moves_no_id() -> None:
     heads = [{**HEAD, "appType": "3", "orderNo": f"XML-{n}"} for n in range(1, 4)]
     heads[1]["orderNo"] = "XML-\u200b2"
-    handler = Handler("orders", topics.ORDERS, handlers.SUBSCRIPTIONS, None, None, sealing=None)  # type: ignore[arg-type]
+    handler = Handler("orders", topics.ORDERS, handlers.SUBSCRIPTIONS, None, None, sealing=None)
     await handler.parties.load(Rows(("1105910159", MINE, True)))
     value = message(*((head, LINE) for head in heads))
     found = handler.decode(record(sign(MINE, b"", value), value=value, kind=b""))

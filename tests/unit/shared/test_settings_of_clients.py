@@ -8,8 +8,8 @@ from shared import metrics, watchdog
 from shared.consumer import make_consumer
 from shared.database import LOST, RETRYABLE
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
-from shared.handler import may_be_the_records
-from shared.outbox import make_producer
+from shared.publishing import make_producer
+from shared.record_reader import may_be_of_record
 from shared.streams import StreamSettings, make_app
 from shared.topics import DEAD_LETTER_BYTES_MAX, MESSAGE_BYTES_MAX, PARTITIONS
 
@@ -62,7 +62,7 @@ def test_of_every_class_of_error_it_is_said_whose_fault_it_is(
     name: str, kind: type[asyncpg.PostgresError]
 ) -> None:
     group = (kind.sqlstate or "")[:2]
-    assert may_be_the_records(kind("it says so")) is (group in BLAMED), name
+    assert may_be_of_record(kind("it says so")) is (group in BLAMED), name
     if group in AGAIN:
         assert issubclass(kind, (*LOST, *RETRYABLE)), f"{name} is not tried again"
     assert not (issubclass(kind, RETRYABLE) and group in BLAMED)
@@ -74,7 +74,7 @@ def test_of_every_class_of_error_it_is_said_whose_fault_it_is(
     (Unprocessable("malformed", "no"), True),
 ])  # fmt: skip
 def test_whose_fault_any_other_error_may_be(error: Exception, may: bool) -> None:
-    assert may_be_the_records(error) is may
+    assert may_be_of_record(error) is may
 
 
 def test_the_end_of_a_process_that_gave_up_too_many_is_counted_as_such() -> None:

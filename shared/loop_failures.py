@@ -14,7 +14,7 @@ FIRST_S: Final = 0.5
 PAUSE_MAX_S: Final = 60.0
 
 
-class Failures:
+class LoopFailures:
     """Turns of one loop that failed in a row, shown in a gauge for as long as they go on."""
 
     def __init__(self, service: str, loop: str) -> None:
@@ -23,7 +23,7 @@ class Failures:
         metrics.LOOP_FAILURES.labels(*self._labels)
         metrics.LOOP_FAILS.labels(*self._labels).set(0)
 
-    def one(self, error: Exception) -> float:
+    def record(self, error: Exception) -> float:
         """Count a turn that failed; returns the seconds to wait before the next: 0.5 doubled each time, a minute at most."""
         service, loop = self._labels
         self._in_a_row += 1
@@ -33,7 +33,7 @@ class Failures:
                   in_a_row=self._in_a_row, exc_info=error)  # fmt: skip
         return float(min(PAUSE_MAX_S, FIRST_S * 2 ** min(self._in_a_row - 1, 12)))
 
-    def none(self) -> None:
+    def reset(self) -> None:
         """A turn succeeded."""
         if self._in_a_row:
             self._in_a_row = 0

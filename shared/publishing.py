@@ -1,0 +1,103 @@
+"""Publishing records to Kafka in batches: idempotent, acknowledged by all replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    InvalidTopicError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+from aiokafka.partitioner import murmur2
+
+from shared.kafka import OPEN, Security
+from shared.topics import (
+    DEAD_LETTER_BYTES_MAX,
+    PARTITIONS,
+)
+
+T = TypeVar("T")
+
+
+Sent = tuple[str, bytes | None, bytes, list[tuple[str, bytes]]]
+"""A record on its way: topic, key, value, headers."""
+
+
+class TopicClosed(Exception):
+    """The topic is not there, or this user may not write it."""
+
+    def __init__(self, topic: str, error: Exception) -> None:
+        super().__init__(f"{topic}: {type(error).__name__}")
+        self.topic = topic
+
+
+def make_producer(bootstrap: str, client_id: str, security: Security = OPEN) -> AIOKafkaProducer:
+    """An idempotent producer with `acks=all`; its settings are asserted by a test."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap, client_id=client_id, enable_idempotence=True, acks="all", linger_ms=0,
+        max_batch_size=256 * 1024, max_request_size=DEAD_LETTER_BYTES_MAX, request_timeout_ms=15_000,
+        **security.options(),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition every Kafka client's default partitioner gives a key (murmur2), remembered: an order has many records."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+
+async def publish(producer: AIOKafkaProducer, records: Iterable[Sent]) -> None:
+    """Publish the records and await every acknowledgement.
+
+    Each partition's records go as batches filled here, in order: the producer's own `send` makes a future and asks
+    four questions for every single record.
+    """
+    filling: dict[tuple[str, int], Any] = {}
+    partitions: dict[str, int] = {}
+    acks: list[tuple[str, Any]] = []
+    for topic, key, value, headers in records:
+        if not key:
+            acks.append(
+                (
+                    topic,
+                    await _of(topic, producer.send(topic, key=None, value=value, headers=headers)),
+                )
+            )
+            continue
+        if topic not in partitions:
+            # Partitions that were added later get none of ours: an order's facts would not follow each other any more.
+            partitions[topic] = min(
+                PARTITIONS, len(await _of(topic, producer.partitions_for(topic)))
+            )
+        place = topic, partition_of(key, partitions[topic])
+        batch = filling.get(place)
+        if (
+            batch is None
+            or batch.append(timestamp=None, key=key, value=value, headers=headers) is None
+        ):
+            if batch is not None:
+                acks.append((topic, await producer.send_batch(batch, topic, partition=place[1])))
+            batch = filling[place] = producer.create_batch()
+            batch.append(timestamp=None, key=key, value=value, headers=headers)
+    acks += [
+        (topic, await producer.send_batch(batch, topic, partition=part))
+        for (topic, part), batch in filling.items()
+    ]
+    await asyncio.gather(*(_of(topic, ack) for topic, ack in acks))
+
+
+async def _of(topic: str, work: Awaitable[T]) -> T:
+    """The result; raises TopicClosed where the topic itself takes nothing."""
+    try:
+        return await work
+    except (
+        TopicAuthorizationFailedError,
+        UnknownTopicOrPartitionError,
+        InvalidTopicError,
+    ) as error:
+        raise TopicClosed(topic, error) from error
