@@ -27,7 +27,7 @@ from sandbox.order_reader import read_submissions
 from sandbox.storage import File, Offsets, drop_outbox, offsets_of, pending_outbox
 from shared import topics
 from shared.kafka import OPEN, Security
-from shared.publishing import publish
+from shared.producer import publish
 from shared.record_decoding import read_whatever_comes
 from shared.tasks import wait_for_event
 

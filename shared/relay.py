@@ -23,7 +23,7 @@ from shared.failpoints import Failpoints
 from shared.kafka import OPEN, Security
 from shared.loop_failures import LoopFailures
 from shared.outbox import BOUND, _sealing, refuse_unfit, unpack_headers
-from shared.publishing import Sent, TopicClosed, make_producer, publish
+from shared.producer import Sent, TopicClosed, make_producer, publish
 from shared.sealing import Sealing
 from shared.tasks import wait_for_event
 from shared.topics import (

@@ -63,7 +63,7 @@ from services.orders.domain import sales
 from shared import log_ends, metrics, topics
 from shared.envelope import REPLAY_HEADER, first_headers
 from shared.errors import Unprocessable
-from shared.publishing import partition_of
+from shared.producer import partition_of
 from shared.settings import Settings, load
 from shared.streams import ACK_BOUND_S, PULSE, StreamSettings, end, main, partitions_of, publish
 

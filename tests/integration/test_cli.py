@@ -29,7 +29,7 @@ from shared.dead_letters import dead_letter
 from shared.envelope import Record, headers_of
 from shared.errors import Unprocessable
 from shared.handler import Handler
-from shared.publishing import partition_of
+from shared.producer import partition_of
 from shared.topics import create_topics
 from tests.integration.conftest import TallyDeps, counted, offsets_begin
 

@@ -30,7 +30,7 @@ from shared.envelope import Outgoing
 from shared.errors import Misconfigured
 from shared.failpoints import Failpoints, Killed
 from shared.outcomes import write
-from shared.publishing import make_producer
+from shared.producer import make_producer
 from shared.relay import Relay
 from shared.sealing import Sealing
 from shared.service import Service, Wiring

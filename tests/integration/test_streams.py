@@ -33,7 +33,7 @@ from shared.events.orders import (
 )
 from shared.kafka import METADATA_MS
 from shared.money import Money
-from shared.publishing import partition_of
+from shared.producer import partition_of
 from shared.streams import STUCK_S
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from services.cli.connect import RunningStack
 from services.cli.verify.in_flight import TABLES
 from services.cli.verify.ledger import Ledger
 from shared.envelope import uuid_or_none
-from shared.publishing import partition_of
+from shared.producer import partition_of
 
 ROWS_AT_ONCE: Final = 5000
 

@@ -8,7 +8,7 @@ from shared import metrics, watchdog
 from shared.consumer import make_consumer
 from shared.database import LOST, RETRYABLE
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
-from shared.publishing import make_producer
+from shared.producer import make_producer
 from shared.record_reader import may_be_of_record
 from shared.streams import StreamSettings, make_app
 from shared.topics import DEAD_LETTER_BYTES_MAX, MESSAGE_BYTES_MAX, PARTITIONS

@@ -1,4 +1,4 @@
-"""Publishing records to Kafka in batches: idempotent, acknowledged by all replicas."""
+"""The Kafka producer: records in batches, idempotent, acknowledged by all replicas."""
 
 from __future__ import annotations
 
