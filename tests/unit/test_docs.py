@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -109,6 +110,40 @@ def paths_of(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_path_that_a_page_names_exists(page: Path) -> None:
     assert not [path for path in paths_of(page) if not (ROOT / path).exists()]
+
+
+def places() -> dict[str, list[tuple[str, str]]]:
+    """Return CONTRIBUTING's questions, each with the files and the names it points to."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (Where .+\?) \| (.+) \|$", text, re.MULTILINE)
+    return {question: re.findall(r"\]\(([^)#]+)\) `(\w+)`", answer) for question, answer in rows}
+
+
+def test_the_seven_questions_are_answered() -> None:
+    assert len(places()) == 7
+    assert all(places().values())
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), sorted({place for answer in places().values() for place in answer})
+)
+def test_the_place_of_an_answer_exists(file: str, name: str) -> None:
+    path = ROOT / file
+    assert path.is_file(), f"CONTRIBUTING names {file}, which is not there"
+    assert name in definitions(path), f"{file} has no {name}: name the new place in CONTRIBUTING"
+
+
+def definitions(path: Path) -> set[str]:
+    """Return the functions, classes and constants that a module defines at its top."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names
 
 
 def test_every_block_of_commands_says_what_it_needs() -> None:
