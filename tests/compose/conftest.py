@@ -1,4 +1,7 @@
-"""Docker for these tests, and the stack they share. They run when asked for: `make compose-test`."""
+"""Docker for these tests, and the stack they share.
+
+They run when asked for: `make compose-test`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`python -m tests.compose.drive`, inside the container of the command line: orders of every kind, followed to their ends."""
+"""`python -m tests.compose.drive`, inside the container of the command line: orders of every kind,
+followed to their ends.
+"""
 
 from __future__ import annotations
 

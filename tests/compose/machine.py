@@ -1,8 +1,10 @@
-"""Docker, compose and the images of .env on this machine, made from packages where they cannot be had otherwise.
+"""Docker, compose and the images of .env on this machine, made from packages where they cannot be
+had otherwise.
 
-Nothing here knows the stack: it makes `docker compose` work as an operator has it, so that docker-compose.yml is tried as it is.
-Where the official images are there, or can be pulled, they are taken. Elsewhere a stand-in of each is built from Debian's packages,
-Maven's and PyPI's, and gets the official name; `stand_ins` tells which, so that a run can say what it ran on.
+Nothing here knows the stack: it makes `docker compose` work as an operator has it, so that
+docker-compose.yml is tried as it is. Where the official images are there, or can be pulled, they
+are taken. Elsewhere a stand-in of each is built from Debian's packages, Maven's and PyPI's, and
+gets the official name; `stand_ins` tells which, so that a run can say what it ran on.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ LABEL: Final = "crossborder.stand-in"
 COMPOSE_PACKAGE: Final = "github.com/docker/compose/v2/cmd"
 DAEMON_S: Final = 60.0
 PULL_S: Final = 900.0
-"""An official image is some hundred megabytes; where there is no way to it the answer comes at once."""
+"""An official image is some hundred megabytes.
+
+Where there is no way to it the answer comes at once.
+"""
 CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -41,7 +46,10 @@ class Missing(Exception):
 
 
 class Machine:
-    """A machine where `docker compose` works. `stand_ins` are the names in .env that are not the official images."""
+    """A machine where `docker compose` works.
+
+    `stand_ins` are the names in .env that are not the official images.
+    """
 
     def __init__(self) -> None:
         self.stand_ins: list[str] = []
@@ -200,7 +208,8 @@ class Machine:
             return
         if os.getuid() != 0:
             raise Missing(
-                "let root run this once: the images cannot be pulled, and their stand-ins are made by debootstrap"
+                "let root run this once: the images cannot be pulled, and their stand-ins are made "
+                "by debootstrap"
             )
         if shutil.which("debootstrap") is None:
             apt("debootstrap")
@@ -264,7 +273,8 @@ def _with_jars(context: Path, image: str) -> None:
 
 
 def _with_postgres(context: Path, image: str) -> None:
-    # The release of the tag itself, built with TLS, in a jar that holds the server and nothing to ask it with.
+    # The release of the tag itself, built with TLS, in a jar that holds the server and nothing to
+    # ask it with.
     version = image.rpartition(":")[2].partition("-")[0]
     architecture = {"x86_64": "amd64", "aarch64": "arm64v8"}[platform.machine()]
     _maven(
@@ -278,7 +288,8 @@ def _with_postgres(context: Path, image: str) -> None:
         (name,) = (n for n in packed.namelist() if n.endswith(".txz"))
         (context / "server.txz").write_bytes(packed.read(name))
     shutil.rmtree(context / "jars")
-    # psql and its like come from the wheel, and the libraries that they were linked to from beside its package.
+    # psql and its like come from the wheel, and the libraries that they were linked to from beside
+    # its package.
     installed = binaries().parent
     (context / "clients").mkdir()
     for name in ("psql", "pg_isready", "pg_dump", "pg_restore", "pg_basebackup"):
@@ -311,7 +322,10 @@ def run(
     cwd: Path | None = None,
     timeout_s: float = 600.0,
 ) -> str:
-    """What the command printed; a failure shows its last lines, which a bare CalledProcessError keeps to itself."""
+    """What the command printed.
+
+    A failure shows its last lines, which a bare CalledProcessError keeps to itself.
+    """
     done = subprocess.run(
         args, capture_output=True, text=True, check=False, env=env, cwd=cwd, timeout=timeout_s
     )

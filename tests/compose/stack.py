@@ -1,4 +1,6 @@
-"""The containers' stack as an operator has it, in a copy of this tree: `docker compose` and nothing else."""
+"""The containers' stack as an operator has it, in a copy of this tree: `docker compose` and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ PROGRAMS: Final = (*SERVICES, "streams", "sandbox")
 
 
 def copied(folder: Path) -> Path:
-    """What git knows of this tree, as it is now, in a folder of its own: its secrets and its image are not the user's."""
+    """What git knows of this tree, as it is now, in a folder of its own: its secrets and its image
+    are not the user's.
+    """
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT)
     for name in filter(None, listed.split("\0")):
         source, target = ROOT / name, folder / name
@@ -38,7 +42,10 @@ def copied(folder: Path) -> Path:
 
 
 def until(look: Callable[[], T], timeout_s: float, what: str, every_s: float = 1.0) -> T:
-    """What `look` returns once it is true; an AssertionError naming `what` and the last look after `timeout_s` seconds."""
+    """What `look` returns once it is true.
+
+    An AssertionError naming `what` and the last look after `timeout_s` seconds.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         found = look()
@@ -65,7 +72,9 @@ class Stack:
         return run(*self._command(*args), env=self.env, cwd=self.folder, timeout_s=timeout_s)
 
     def piped(self, *args: str, given: Path | None = None, to: Path | None = None) -> None:
-        """Runs `docker compose …` with the bytes of a file for its input, or its output into one."""
+        """Runs `docker compose …` with the bytes of a file for its input, or its
+        output into one.
+        """
         with (
             (given or Path("/dev/null")).open("rb") as source,
             (to or Path("/dev/null")).open("wb") as target,
@@ -147,7 +156,10 @@ class Stack:
 
     @contextmanager
     def fresh(self) -> Iterator[float]:
-        """Up on empty volumes, and down again whatever happens; yields the seconds until all was well."""
+        """Up on empty volumes, and down again whatever happens.
+
+        Yields the seconds until all was well.
+        """
         self.down(volumes=True)
         began = time.monotonic()
         try:
@@ -189,7 +201,9 @@ class Stack:
         return [line.split("\t") for line in said.splitlines()]
 
     def memory(self) -> dict[str, int]:
-        """MiB that each running container uses now, by service, as the kernel counts against its limit."""
+        """MiB that each running container uses now, by service, as the kernel counts against its
+        limit.
+        """
         found = {}
         for line in self.compose("ps", "--format", "{{.Service}}\t{{.ID}}").splitlines():
             service, container = line.split("\t")
@@ -230,13 +244,18 @@ class Stack:
         ]
 
     def publish_every_kind(self, orders: int, spread_s: float, seed: int) -> None:
-        """Orders of every kind over `spread_s` seconds, each followed to the end that is right for it."""
+        """Orders of every kind over `spread_s` seconds, each followed to the end that is right for
+        it.
+        """
         found = json.loads(self.compose(*self._driving(orders, spread_s, seed), timeout_s=900))
         assert found == {"orders": found["orders"], "wrong": []}, found
 
     @contextmanager
     def under_load(self, *command: str, timeout_s: float = 900.0) -> Iterator[dict[str, Any]]:
-        """Runs `docker compose …` beside the body; afterwards the dictionary holds the JSON it printed."""
+        """Runs `docker compose …` beside the body.
+
+        Afterwards the dictionary holds the JSON it printed.
+        """
         found: dict[str, Any] = {}
         child = subprocess.Popen(
             self._command(*command),
@@ -262,7 +281,9 @@ class Stack:
         return self._driving(orders, spread_s, seed)
 
     def verify(self) -> None:
-        """Every invariant over tables, topics, the bank's statement and the authority's register."""
+        """Every invariant over tables, topics, the bank's statement and the
+        authority's register.
+        """
         self.cli("verify", "--wait", "60")
 
     # --- those who watch

@@ -1,4 +1,6 @@
-"""What docs/compose.md tells operators to do, done: more of a service, new passwords, dead letters, a backup and its restore."""
+"""What docs/compose.md tells operators to do, done: more of a service, new passwords, dead letters,
+a backup and its restore.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def publishing(count: int) -> list[str]:
 
 
 def flowing(stack: Stack, before: int) -> None:
-    """Wait until the load's own container is up and its orders come: what it waits for must not be recreated meanwhile."""
+    """Wait until the load's own container is up and its orders come: what it waits for must not be
+    recreated meanwhile.
+    """
     until(lambda: len(stack.rows(SHOPS)) > before, 120, "orders come", every_s=0.5)
 
 
@@ -141,8 +145,23 @@ def test_a_backup_brings_back_all_there_was(stack: Stack, tmp_path: Path) -> Non
     before = stack.rows(SHOPS)
     shown = stack.cli("order", "show", before[0][0], "--json")
     copies = {name: tmp_path / f"{name}.tar" for name in ("postgres", "keys")}
-    stack.piped("exec", "-T", "postgres", "pg_basebackup", "-U", "postgres", "-D", "-", "-F", "tar", "-X", "fetch", "-c", "fast",
-                to=copies["postgres"])  # fmt: skip
+    stack.piped(
+        "exec",
+        "-T",
+        "postgres",
+        "pg_basebackup",
+        "-U",
+        "postgres",
+        "-D",
+        "-",
+        "-F",
+        "tar",
+        "-X",
+        "fetch",
+        "-c",
+        "fast",
+        to=copies["postgres"],
+    )
     stack.piped(
         "run",
         "--rm",

@@ -1,4 +1,6 @@
-"""docker-compose.yml brought up as it is: orders, rows, metrics, alerts, and what becomes of them when containers go."""
+"""docker-compose.yml brought up as it is: orders, rows, metrics, alerts, and what becomes of them
+when containers go.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +131,11 @@ def test_prometheus_sees_every_program_and_counts_what_the_tables_hold(stack: St
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
 def test_every_query_of_a_board_is_answered(stack: Stack, board: Board) -> None:
-    """By the real Prometheus; without a series are only rates of what did not happen and windows that are longer than this run."""
+    """By the real Prometheus.
+
+    Without a series are only rates of what did not happen and windows that are longer than this
+    run.
+    """
     asked = [
         (panel.title, in_promql(query.expr)) for panel in board.panels for query in panel.queries
     ]
@@ -157,7 +163,8 @@ def test_an_alert_fires_and_resolves_through_alertmanager(stack: Stack) -> None:
 
 def test_a_killed_container_comes_back_and_goes_on(stack: Stack) -> None:
     before = stack.inspect("customs")
-    # Everything in the container but its first process, which then ends: a kill from outside counts as a wish to stop.
+    # Everything in the container but its first process, which then ends: a kill from outside counts
+    # as a wish to stop.
     stack.compose("exec", "--no-TTY", "customs", "python", "-c", "import os; os.kill(-1, 9)")
 
     def back() -> bool:
@@ -240,7 +247,8 @@ def test_memory_stays_in_its_bounds_and_nothing_was_killed_for_it(stack: Stack) 
 
 def test_yesterdays_orders_are_there_after_down_and_up(stack: Stack) -> None:
     order_no = stack.rows(
-        f"SELECT order_no FROM orders.orders WHERE {SHOPS} AND state = 'fulfilled' ORDER BY order_no LIMIT 1"
+        f"SELECT order_no FROM orders.orders WHERE {SHOPS} AND state = 'fulfilled' ORDER BY "
+        "order_no LIMIT 1"
     )[0][0]
     counted = (
         f"SELECT state, count(*) FROM orders.orders WHERE {SHOPS} GROUP BY state ORDER BY state"

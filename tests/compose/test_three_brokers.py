@@ -49,7 +49,9 @@ def test_every_topic_is_on_three_brokers(stack: Stack) -> None:
 
 
 def test_a_broker_killed_under_load_costs_nothing(stack: Stack) -> None:
-    """The first broker, which every client was told first, and which leads a third of the partitions."""
+    """The first broker, which every client was told first, and which leads a third of the
+    partitions.
+    """
     with stack.under_load(*stack.driving(ORDERS, SPREAD_S, seed=23)) as found:
         time.sleep(SPREAD_S / 3)
         stack.compose("kill", "--signal", "KILL", "kafka")

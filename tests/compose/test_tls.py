@@ -1,4 +1,6 @@
-"""docker-compose.tls.yml: the same orders over TLS, and nothing but TLS at the doors of broker and database."""
+"""docker-compose.tls.yml: the same orders over TLS, and nothing but TLS at the doors of broker and
+database.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def test_orders_go_their_way_over_tls(stack: Stack) -> None:
 
 def test_every_service_is_on_an_encrypted_connection_of_its_own_role(stack: Stack) -> None:
     found = stack.rows(
-        "SELECT DISTINCT usename, ssl, version FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) WHERE client_addr IS NOT NULL"
+        "SELECT DISTINCT usename, ssl, version FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) "
+        "WHERE client_addr IS NOT NULL"
     )
     assert {role for role, *_ in found} >= {f"crossborder_{service}" for service in SERVICES}
     assert {encrypted for _, encrypted, _ in found} == {"t"}
@@ -51,11 +54,17 @@ print("in")
         ("@postgres:5432/crossborder?sslmode=verify-full&sslrootcert=/run/secrets/tls_ca", None),
         ("@postgres:5432/crossborder?sslmode=disable", "no encryption"),
         # Another authority's, and no name of the certificate's: the host has it from the network.
-        ("@postgres:5432/crossborder?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt", "certificate verify failed"),
-        ("@{address}:5432/crossborder?sslmode=verify-full&sslrootcert=/run/secrets/tls_ca", "certificate verify failed"),
+        (
+            "@postgres:5432/crossborder?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt",
+            "certificate verify failed",
+        ),
+        (
+            "@{address}:5432/crossborder?sslmode=verify-full&sslrootcert=/run/secrets/tls_ca",
+            "certificate verify failed",
+        ),
     ],
     ids=["by name and authority", "in clear", "by another authority", "by another name"],
-)  # fmt: skip
+)
 def test_the_database_lets_in_by_tls_only_and_shows_a_certificate_of_its_own_name(
     stack: Stack, asked: str, answer: str | None
 ) -> None:

@@ -1,4 +1,6 @@
-"""One stack a run, as `crossborder up` starts it: real broker and database, every service and sandbox a process."""
+"""One stack a run, as `crossborder up` starts it: real broker and database, every service and
+sandbox a process.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whatever is written to the intake, it is refused with reasons or becomes a dead letter; a good order behind it passes."""
+"""Whatever is written to the intake, it is refused with reasons or becomes a dead letter.
+
+A good order behind it passes.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,15 @@ from tests.e2e.conftest import Running
 
 BOUND_S: Final = 40.0
 DLQ_HEADERS: Final = {
-    "dlq_reason", "dlq_error", "dlq_service", "dlq_topic", "dlq_partition", "dlq_offset", "dlq_attempts", "dlq_at"
-}  # fmt: skip
+    "dlq_reason",
+    "dlq_error",
+    "dlq_service",
+    "dlq_topic",
+    "dlq_partition",
+    "dlq_offset",
+    "dlq_attempts",
+    "dlq_at",
+}
 CEB: Final = 'xmlns="http://www.chinaport.gov.cn/ceb"'
 BOMB: Final = (
     '<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaaaaaaaa">'
@@ -32,7 +42,8 @@ BOMB: Final = (
         f'<!ENTITY {name} "{f"&{inner};" * 10}">'
         for inner, name in zip("acdefghi", "cdefghij", strict=True)
     )
-    + f"]><CEB311Message {CEB}><Order><OrderHead><orderNo>&j;</orderNo></OrderHead></Order></CEB311Message>"
+    + f"]><CEB311Message {CEB}><Order><OrderHead><orderNo>&j;</orderNo></OrderHead></Order>"
+    + "</CEB311Message>"
 )
 EXTERNAL: Final = (
     f'<!DOCTYPE b [<!ENTITY x SYSTEM "file:///etc/passwd">]><CEB311Message {CEB}><Order><OrderHead>'
@@ -101,7 +112,10 @@ REFUSED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "lines without end": ("lines", {"lines": [{}] * 5_000}),
     "a direction that is none": ("direction", {"direction": "sideways"}),
     "a mode that is none": ("mode", {"mode": "1234"}),
-    "a country that is none": ("merchant.country", {"merchant": {"code": "46016602EV", "name": "M", "country": "XX"}}),
+    "a country that is none": (
+        "merchant.country",
+        {"merchant": {"code": "46016602EV", "name": "M", "country": "XX"}},
+    ),
     "a currency that is none": ("currency", {"currency": "XYZ"}),
     "a date in 2099": ("placed_at", {"placed_at": "2099-01-01T00:00:00+08:00"}),
     "a date that is none": ("placed_at", {"placed_at": "2026-02-30T00:00:00+08:00"}),
@@ -109,7 +123,7 @@ REFUSED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "nobody who buys": ("buyer", {"buyer": None}),
     "true for a buyer": ("buyer", {"buyer": True}),
     "nothing but a name": ("platform.name", {"platform": {"code": "1105910159", "name": "\x00"}}),
-}  # fmt: skip
+}
 
 
 async def letters(stack: Running) -> dict[str, Record]:

@@ -17,5 +17,6 @@ async def test_the_bench_measures_a_running_stack(stack: Running) -> None:
     assert found["fulfilled"] == 60
     assert found["orders_per_second"] > 0
     assert 0 < found["own_time_p50_ms"] <= found["own_time_p99_ms"]
-    # Of one order at a time nothing is waited for but the batch, so its own part is far below the whole.
+    # Of one order at a time nothing is waited for but the batch, so its own part is far below the
+    # whole.
     assert found["own_time_p50_ms"] < found["seconds"] * 1000

@@ -1,4 +1,6 @@
-"""Live scrapes: well formed, bounded whatever is written to the intake, and with nothing of it in them."""
+"""Live scrapes: well formed, bounded whatever is written to the intake, and with nothing of it in
+them.
+"""
 
 from __future__ import annotations
 
@@ -44,15 +46,29 @@ OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8
 def odd(
     number: int, chance: random.Random
 ) -> tuple[bytes | None, bytes, tuple[tuple[str, bytes], ...]]:
-    """A submission or something like it, with a surprise in every place from which a label could be made."""
+    """A submission or something like it, with a surprise in every place from which a label could be
+    made.
+    """
     made: dict[str, Any] = submission("cherries", number, seed=5, prefix="ODD", at=AT)
     word = f"{chance.choice(WORDS)}{number}"
     places: list[tuple[Any, str, Any]] = [
-        (made, "direction", word), (made, "mode", word), (made, "currency", word), (made["merchant"], "country", word),
-        (made["consignee"], "country", word), (made["lines"][0], "origin", word), (made["platform"], "code", word), (made, word, word),
-        (made["merchant"], "country", chance.choice(("BR", "ZA", "IS", "FJ", "NG", "PE", "LA", "KE"))),
-        (made["payment"], "token", f"tok_{word}"), (made["lines"][0], "hs_code", word), (made["lines"][0], "currency", word),
-    ]  # fmt: skip
+        (made, "direction", word),
+        (made, "mode", word),
+        (made, "currency", word),
+        (made["merchant"], "country", word),
+        (made["consignee"], "country", word),
+        (made["lines"][0], "origin", word),
+        (made["platform"], "code", word),
+        (made, word, word),
+        (
+            made["merchant"],
+            "country",
+            chance.choice(("BR", "ZA", "IS", "FJ", "NG", "PE", "LA", "KE")),
+        ),
+        (made["payment"], "token", f"tok_{word}"),
+        (made["lines"][0], "hs_code", word),
+        (made["lines"][0], "currency", word),
+    ]
     for holder, name, value in chance.sample(places, chance.randrange(1, 4)):
         holder[name] = value
     headers = [

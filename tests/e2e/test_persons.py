@@ -1,8 +1,9 @@
-"""Known persons are planted in orders of every kind; inside, nobody finds them anywhere.
+"""Canary persons are in orders of every kind; inside, nobody finds them anywhere.
 
-In clear they are where an outside party writes or reads them: the intake and the wire to carrier and authority, which have
-short retention and access of their own, and the dead letters of these. The sandboxes' files are the outside parties' own:
-a bank knows its payers. Everything else is searched: topics, tables, logs, metrics and what the commands show.
+In clear they are where an outside party writes or reads them: the intake and the wire to carrier
+and authority, which have short retention and access of their own, and the dead letters of these.
+The sandboxes' files are the outside parties' own: a bank knows its payers. Everything else is
+searched: topics, tables, logs, metrics and what the commands show.
 """
 
 from __future__ import annotations
@@ -27,23 +28,25 @@ from shared.clock import utc_now
 from shared.envelope import headers_of
 from shared.identity import order_id_of
 from shared.topics import DECLARATIONS, RECEIPTS, SUBMISSIONS, TOPICS, WAYBILLS, dead_letters_of
-from tests.e2e.conftest import Running
-from tests.e2e.plants import (
+from tests.e2e.canaries import (
     BROKEN,
     MARKS,
     NAME,
     PHONE,
     POSTCODE,
-    Planter,
+    Canaries,
     broken,
     ceb311,
     needles,
     seen_in,
 )
+from tests.e2e.conftest import Running
 
 OUTSIDE: Final = {
-    name for topic in (SUBMISSIONS, WAYBILLS, DECLARATIONS, RECEIPTS) for name in (topic, dead_letters_of(topic))
-}  # fmt: skip
+    name
+    for topic in (SUBMISSIONS, WAYBILLS, DECLARATIONS, RECEIPTS)
+    for name in (topic, dead_letters_of(topic))
+}
 ENDS_S: Final = 60.0
 SUBMITTED, CANCEL, RETURN = "order.submitted.v1", "order.cancel-requested.v1", "return.requested.v1"
 
@@ -56,11 +59,11 @@ CUTS: Final[tuple[Callable[[bytes], bytes], ...]] = (
 
 
 @dataclass
-class Planted:
-    """What was published: each order's number and right end, and every planted value."""
+class Published:
+    """What was published: each order's number and right end, and every canary."""
 
     stack: Running
-    planter: Planter = field(default_factory=Planter)
+    canaries: Canaries = field(default_factory=Canaries)
     ends: dict[str, str] = field(default_factory=dict)
 
     async def submit(self, made: dict[str, Any], end: str, value: bytes | None = None) -> None:
@@ -101,9 +104,9 @@ class Planted:
         return {no: states.get(no) for no, end in self.ends.items() if states.get(no) != end}
 
 
-async def _plant(p: Planted) -> None:
+async def _publish_first(p: Published) -> None:
     """Orders of every kind, all at once."""
-    order, planter = p.planter.order, p.planter
+    order, canaries = p.canaries.order, p.canaries
     await p.submit(order(), "fulfilled")
     await p.submit(order("toys_us"), "fulfilled")
     await p.submit(order("lotion", marker="return"), "fulfilled")
@@ -118,7 +121,7 @@ async def _plant(p: Planted) -> None:
     for field_, breaks in BROKEN.values():
         await p.submit(broken(order(), field_, breaks), "rejected")
     await p.submit(
-        order() | {"nickname": planter.person()["name"], planter.person()["name"]: 1}, "fulfilled"
+        order() | {"nickname": canaries.person()["name"], canaries.person()["name"]: 1}, "fulfilled"
     )
     xml, bad_xml = order(), broken(order(), "buyer.id_number", lambda value: value[:-1] + "?")
     await p.submit(xml, "fulfilled", ceb311(xml))
@@ -131,12 +134,12 @@ async def _plant(p: Planted) -> None:
     await p.submit(again | {"consignee": order()["consignee"]}, "fulfilled")
 
 
-async def _go_on(p: Planted) -> None:
+async def _publish_more(p: Published) -> None:
     """What is asked and said of orders that are there already."""
     cancelled, returned, refused = (
-        p.planter.order(marker="lost"),
-        p.planter.order(),
-        p.planter.order(marker="silent"),
+        p.canaries.order(marker="lost"),
+        p.canaries.order(),
+        p.canaries.order(marker="silent"),
     )
     await p.submit(cancelled, "placed")
     await p.submit(returned, "fulfilled")
@@ -160,17 +163,17 @@ async def _go_on(p: Planted) -> None:
     # A waybill that cannot be read, with somebody's address in it.
     waybill = {
         "order_id": str(order_id),
-        "consignee": p.planter.order()["consignee"] | {"country": p.planter.person()["name"]},
+        "consignee": p.canaries.order()["consignee"] | {"country": p.canaries.person()["name"]},
     }
     await p.publish(str(order_id), json.dumps(waybill).encode(), "waybill.issued.v1")
     await p.come_to_their_ends()
 
 
 @pytest.fixture(scope="module")
-async def planted(stack: Running) -> AsyncIterator[Planted]:
-    p = Planted(stack)
-    await _plant(p)
-    await _go_on(p)
+async def published(stack: Running) -> AsyncIterator[Published]:
+    p = Published(stack)
+    await _publish_first(p)
+    await _publish_more(p)
     yield p
     assert set(stack.restarts().values()) == {0}
 
@@ -188,7 +191,7 @@ async def topic_bytes(stack: Running, names: list[str]) -> dict[str, bytes]:
     return {name: bytes(text) for name, text in found.items()}
 
 
-def test_every_form_of_a_planted_value_is_found() -> None:
+def test_every_form_of_a_canary_is_found() -> None:
     forms = [form for mark in MARKS for form in needles(mark)]
     assert min(map(len, forms)) >= 6
     for text in (f"司马{NAME}甲", f"{PHONE}07"):
@@ -205,35 +208,36 @@ def test_every_form_of_a_planted_value_is_found() -> None:
     assert seen_in(f"0.{POSTCODE} a{POSTCODE} {POSTCODE}7".encode()) == set()
 
 
-async def test_planted_persons_are_found_where_they_may_be(planted: Planted) -> None:
+async def test_canaries_are_found_where_they_may_be(published: Published) -> None:
     assert {topic.name for topic in TOPICS if topic.personal} == OUTSIDE
-    found = await topic_bytes(planted.stack, sorted(OUTSIDE))
+    found = await topic_bytes(published.stack, sorted(OUTSIDE))
     intake = found[SUBMISSIONS]
     missing = {
         v
-        for v in planted.planter.values
+        for v in published.canaries.values
         if v.encode() not in intake and json.dumps(v)[1:-1].encode() not in intake
     }
-    assert len(missing) <= len(planted.planter.values) // 4, (
+    assert len(missing) <= len(published.canaries.values) // 4, (
         "the rest stands in XML, cut off, or in waybills"
     )
     for topic in (SUBMISSIONS, WAYBILLS, DECLARATIONS):
         assert seen_in(found[topic]) >= {NAME, PHONE}, topic
 
 
-async def test_no_topic_inside_has_a_planted_person(planted: Planted) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=planted.stack.bootstrap)
+async def test_no_topic_inside_has_a_canary(published: Published) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=published.stack.bootstrap)
     await admin.start()
     there = set(await admin.list_topics())
     await admin.close()
-    found = await topic_bytes(planted.stack, sorted(there - OUTSIDE))
+    found = await topic_bytes(published.stack, sorted(there - OUTSIDE))
     assert len(found["orders.events"]) > 10_000
     assert {topic: seen for topic, text in found.items() if (seen := seen_in(text))} == {}
 
 
-async def test_no_table_has_a_planted_person(planted: Planted) -> None:
-    tables = await planted.stack.fetch(
-        "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+async def test_no_table_has_a_canary(published: Published) -> None:
+    tables = await published.stack.fetch(
+        "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname NOT "
+        "IN ('pg_catalog', 'information_schema')"
     )
     assert {row["name"].split(".")[0] for row in tables} >= {
         "orders",
@@ -244,7 +248,7 @@ async def test_no_table_has_a_planted_person(planted: Planted) -> None:
     }
     found = {}
     for (name,) in tables:
-        rows = await planted.stack.fetch(f"SELECT * FROM {name}")
+        rows = await published.stack.fetch(f"SELECT * FROM {name}")
         text = b"\0".join(
             value if isinstance(value, bytes) else str(value).encode()
             for row in rows
@@ -255,18 +259,22 @@ async def test_no_table_has_a_planted_person(planted: Planted) -> None:
     assert found == {}
 
 
-async def test_no_row_deleted_since_had_a_planted_person(planted: Planted) -> None:
-    """The write-ahead log has what instructions, outboxes and parked records were while they waited."""
-    await planted.stack.fetch("CHECKPOINT")
-    files = [path for path in (planted.stack.home / "postgres").rglob("pg_wal/*") if path.is_file()]
+async def test_no_row_deleted_since_had_a_canary(published: Published) -> None:
+    """The write-ahead log has what instructions, outboxes and parked records were while they
+    waited.
+    """
+    await published.stack.fetch("CHECKPOINT")
+    files = [
+        path for path in (published.stack.home / "postgres").rglob("pg_wal/*") if path.is_file()
+    ]
     assert files
     assert {
         path.name: seen for path in files if (seen := seen_in(path.read_bytes()) - {POSTCODE})
     } == {}
 
 
-async def test_no_log_has_a_planted_person(planted: Planted) -> None:
-    files = [path for path in (planted.stack.home / "logs").rglob("*") if path.is_file()]
+async def test_no_log_has_a_canary(published: Published) -> None:
+    files = [path for path in (published.stack.home / "logs").rglob("*") if path.is_file()]
     assert {path.stem for path in files} >= {
         "orders",
         "payments",
@@ -281,12 +289,12 @@ async def test_no_log_has_a_planted_person(planted: Planted) -> None:
     assert {path.name: seen for path in files if (seen := seen_in(path.read_bytes()))} == {}
 
 
-async def test_no_metric_has_a_planted_person(planted: Planted) -> None:
+async def test_no_metric_has_a_canary(published: Published) -> None:
     found = {}
     async with aiohttp.ClientSession() as session:
-        for name in planted.stack.stack.programs:
+        for name in published.stack.stack.programs:
             async with session.get(
-                f"http://127.0.0.1:{planted.stack.ports[name]}/metrics"
+                f"http://127.0.0.1:{published.stack.ports[name]}/metrics"
             ) as answer:
                 text = await answer.read()
                 assert b"crossborder_" in text
@@ -295,16 +303,16 @@ async def test_no_metric_has_a_planted_person(planted: Planted) -> None:
     assert found == {}
 
 
-async def test_no_command_shows_a_planted_person(planted: Planted) -> None:
+async def test_no_command_shows_a_canary(published: Published) -> None:
     from services.cli.connect import _plain
     from services.cli.order import app as order_app
 
-    for no in planted.ends:
+    for no in published.ends:
         shown = json.dumps(
-            await order_app._show(planted.stack.target, no), default=_plain, ensure_ascii=False
+            await order_app._show(published.stack.target, no), default=_plain, ensure_ascii=False
         )
         assert seen_in(shown.encode()) == set(), no
-    rejected = next(no for no, end in planted.ends.items() if end == "rejected")
+    rejected = next(no for no, end in published.ends.items() if end == "rejected")
     commands = (
         ["order", "show", rejected],
         ["order", "show", rejected, "--json"],
@@ -312,7 +320,7 @@ async def test_no_command_shows_a_planted_person(planted: Planted) -> None:
         ["order", "list", "--json"],
     )
     for status, out, err in await asyncio.gather(
-        *(planted.stack.command(*words) for words in commands)
+        *(published.stack.command(*words) for words in commands)
     ):
         assert status == 0
         assert len(out) > 100

@@ -1,4 +1,6 @@
-"""A synthetic order goes the whole way of a real one, and is no sale, nobody's quota and nobody's number."""
+"""A synthetic order goes the whole way of a real one, and is no sale, nobody's quota and nobody's
+number.
+"""
 
 from __future__ import annotations
 

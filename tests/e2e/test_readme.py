@@ -1,4 +1,6 @@
-"""The commands of the pages as printed, against a stack that runs: each ends with the status the page says."""
+"""The commands of the pages as printed, against a stack that runs: each ends with the status the
+page says.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,10 @@ async def test_the_commands_do_as_the_page_says_in_the_order_of_the_page(stack: 
 
 
 async def ready(stack: Running | None, env: Mapping[str, str] | None = None) -> None:
-    """The streams worker is the last to be ready, and nobody waits for it; `status` would say no until then."""
+    """The streams worker is the last to be ready, and nobody waits for it.
+
+    `status` would say no until then.
+    """
     deadline = time.monotonic() + 30
     while (found := await run("crossborder status", stack, env))[0] != 0:
         assert time.monotonic() < deadline, found

@@ -1,4 +1,6 @@
-"""A whole stack with TLS, users, rights and passwords: orders come to their ends, and no secret is seen where others look."""
+"""A whole stack with TLS, users, rights and passwords: orders come to their ends, and no secret is
+seen where others look.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ async def test_orders_of_every_kind_come_to_their_ends_with_no_right_too_few(
 
 
 def forms(secret: bytes) -> Iterator[bytes]:
-    """How a secret may be written down: as it is, in hex, in base64 at any place in a longer text."""
+    """How a secret may be written down: as it is, in hex, in base64 at any place in a
+    longer text.
+    """
     yield secret
     yield secret.hex().encode()
     for before in range(3):
@@ -79,7 +83,10 @@ def forms(secret: bytes) -> Iterator[bytes]:
 
 
 def known_secrets(home: Path) -> dict[str, list[bytes]]:
-    """Every password, and every key that opens or signs something; of a text key its inner lines."""
+    """Every password, and every key that opens or signs something.
+
+    Of a text key its inner lines.
+    """
     found = {
         path.name: path.read_bytes().strip()
         for path in (home / "secrets").iterdir()
@@ -148,7 +155,9 @@ async def test_no_secret_is_in_an_argument_a_log_a_metric_or_what_the_stack_writ
 async def test_who_has_the_shops_password_and_no_key_gives_back_nobodys_order(
     secured: Running,
 ) -> None:
-    """The user `shops` is every shop's: which platform speaks, its signature says, and nothing does by default."""
+    """The user `shops` is every shop's: which platform speaks, its signature says, and nothing does
+    by default.
+    """
     to = target(secured.home)
     order, other = samples.samples("cherries", 2, 12)
     await publish.send(to, [order], None, lambda _n: None)
@@ -184,7 +193,8 @@ async def test_who_has_the_shops_password_and_no_key_gives_back_nobodys_order(
             [order.order_id, other.order_id],
         )
     assert {row["order_id"]: row["state"] for row in states} == {order.order_id: "fulfilled"}
-    # An operator still does, by the database; and the letters are let go, so that nothing is left for the next test.
+    # An operator still does, by the database; and the letters are let go, so that nothing is left
+    # for the next test.
     env = {
         k: v
         for k, v in secured.env.items()
@@ -198,8 +208,9 @@ async def test_who_has_the_shops_password_and_no_key_gives_back_nobodys_order(
     status, said = await run(["doctor", "--json"], env)
     (check,) = [each for each in json.loads(said)["checks"] if each["name"] == "parties"]
     assert (check["ok"], check["found"]) == (
-        True, "2 platforms and 2 carriers sign what they say; every other is refused",
-    )  # fmt: skip
+        True,
+        "2 platforms and 2 carriers sign what they say; every other is refused",
+    )
 
 
 async def until_is(to: RunningStack, order_id: UUID | None, state: str) -> None:
@@ -234,9 +245,13 @@ async def test_secrets_of_a_service_are_rotated_while_orders_come(secured: Runni
     async with database(to) as conn:
         deadline = time.monotonic() + SETTLE_S
         wanted = [r.order_id for r in records]
-        while (ended := await conn.fetchval(
-            "SELECT count(*) FROM orders.orders WHERE order_id = ANY($1) AND state = 'fulfilled'", wanted
-        )) < len(wanted):  # fmt: skip
+        while (
+            ended := await conn.fetchval(
+                "SELECT count(*) FROM orders.orders WHERE order_id = ANY($1) AND state = "
+                "'fulfilled'",
+                wanted,
+            )
+        ) < len(wanted):
             assert time.monotonic() < deadline, ended
             await asyncio.sleep(0.3)
     findings = await verify.judge(to, 30.0)

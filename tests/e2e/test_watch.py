@@ -26,7 +26,9 @@ PROMETHEUS: Final = {
 }
 """What Prometheus makes by itself."""
 RARE: Final = re.compile(r"crossborder_(verified_sales_minor|sandbox_operations)_total")
-"""Their labels are codes and corridors that only some orders have: declared from the start, a series from the first on."""
+"""Their labels are codes and corridors that only some orders have: declared from the start, a
+series from the first on.
+"""
 
 
 def asked() -> set[str]:

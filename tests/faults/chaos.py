@@ -1,4 +1,6 @@
-"""What goes wrong in a running stack, drawn from a seed: kill -9, SIGSTOP, broken connections, a dead broker or database."""
+"""What goes wrong in a running stack, drawn from a seed: kill -9, SIGSTOP, broken connections, a
+dead broker or database.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +49,11 @@ class Chaos:
             )
         else:
             whole: dict[str, Callable[[], Awaitable[None]]] = {
-                "backend": self._kill_backend, "connections": self._break_connections, "postgres": self._kill_postgres,
+                "backend": self._kill_backend,
+                "connections": self._break_connections,
+                "postgres": self._kill_postgres,
                 "kafka": self._kill_kafka,
-            }  # fmt: skip
+            }
             await whole[kind]()
         self.done[kind] += 1
         self.last_at = time.monotonic()
@@ -104,8 +108,10 @@ class Chaos:
         self._told("pg_terminate_backend of every connection")
         try:
             conn = await asyncpg.connect(self._stack.dsn, timeout=10)
-            await conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-                               "AND backend_type = 'client backend'")  # fmt: skip
+            await conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            )
             await conn.close()
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             self._told(f"  the database does not answer: {type(error).__name__}")
@@ -122,7 +128,9 @@ class Chaos:
 
 
 async def _until_started(start: Callable[[], Awaitable[None]], timeout_s: float = 60.0) -> None:
-    """A killed postmaster's backends go a moment later than it does, and until then no other may start."""
+    """A killed postmaster's backends go a moment later than it does, and until then no other may
+    start.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         try:

@@ -1,4 +1,6 @@
-"""Orders of every kind, published while things break, and held against the ends that are right for them."""
+"""Orders of every kind, published while things break, and held against the ends that are right for
+them.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ CALLED_OFF: Final = frozenset({"cancelled", "returned"})
 
 
 class Load:
-    """The demo's play, spread over a time. What a dead broker did not take is published again, under the same ids."""
+    """The demo's play, spread over a time.
+
+    What a dead broker did not take is published again, under the same ids.
+    """
 
     def __init__(self, to: RunningStack, orders: int, seed: int, spread_s: float) -> None:
         self._to = to
@@ -40,8 +45,11 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
-        """Publish what is due as long as the block lasts. What is not out then waited for a moment that never came; whether that
-        is right, `settle` says, so it belongs into the block."""
+        """Publish what is due as long as the block lasts.
+
+        What is not out then waited for a moment that never came; whether that is right, `settle`
+        says, so it belongs into the block.
+        """
         self._task = task = asyncio.create_task(self._publish())
         try:
             yield
@@ -81,7 +89,10 @@ class Load:
         return {row["order_no"]: row["state"] for row in rows}
 
     async def settle(self, timeout_s: float) -> list[str]:
-        """Wait until every order is at an end of its kind; returns what is wrong with those that are not."""
+        """Wait until every order is at an end of its kind.
+
+        Returns what is wrong with those that are not.
+        """
         deadline = time.monotonic() + timeout_s
         wrong = ["not looked at"]
         while wrong and time.monotonic() < deadline:
@@ -110,7 +121,9 @@ class Load:
         return found
 
     async def _letters(self) -> list[str]:
-        """Only what nobody can read is among the dead letters: orders by their number, waybills by the id of theirs."""
+        """Only what nobody can read is among the dead letters: orders by their number, waybills by
+        the id of theirs.
+        """
         by_no = {c.order_no: c.kind for c in self.casts}
         by_no |= {
             str(order_id_of(PLATFORM, c.order_no)): c.kind for c in self.casts if c.kind in BLURRED
@@ -120,13 +133,16 @@ class Load:
             order_no = (letter.record.key or b"").decode("utf-8", "replace")
             if by_no.get(order_no) not in UNREADABLE | BLURRED:
                 found.append(
-                    f"a dead letter from {letter.record.topic} for {order_no}: {dict(letter.record.headers)}"
+                    f"a dead letter from {letter.record.topic} for {order_no}: "
+                    f"{dict(letter.record.headers)}"
                 )
         return found
 
 
 def _rightly(c: Cast, state: str, late: Step | None) -> frozenset[str]:
-    """Under faults an order moves on before it is called off, or is never seen in the state to call it off in."""
+    """Under faults an order moves on before it is called off, or is never seen in the state to call
+    it off in.
+    """
     if not CALLED_OFF & {*c.expected}:
         return frozenset(c.expected)
     unseen = late is not None and late.when is not None and state not in late.when

@@ -1,4 +1,6 @@
-"""The database destroyed under load and restored from its backup: the services catch up from Kafka, and nothing is missing."""
+"""The database destroyed under load and restored from its backup: the services catch up from Kafka,
+and nothing is missing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The whole stack under load while its parts are killed, paused and cut off; then every invariant is judged."""
+"""The whole stack under load while its parts are killed, paused and cut off.
+
+Then every invariant is judged.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,8 @@ async def _judge(stack: Stack, load: Load, chaos: Chaos) -> None:
     assert not wrong, f"seed {SEED}: {len(wrong)} wrong: {wrong[:10]}"
     quiet_s = time.monotonic() - max(chaos.last_at, load.last_at)
     print(
-        f"{len(load.casts)} orders at their ends {quiet_s:.1f} s after the last record and the last fault of {dict(chaos.done)}"
+        f"{len(load.casts)} orders at their ends {quiet_s:.1f} s after the last record and the "
+        f"last fault of {dict(chaos.done)}"
     )
     findings = await verify.judge(target(stack.home), 30.0)
     broken = [f"{f.name}: {f.offending[:5]}" for f in findings if not f.ok]

@@ -31,11 +31,14 @@ def keys(tmp_path: Path) -> Path:
 async def test_ten_thousand_lists_are_through_a_minute_after_an_outage(
     database: str, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The four services and the sandboxes share one process here, so each process of its own is faster than this."""
+    """The four services and the sandboxes share one process here, so each process of its own is
+    faster than this.
+    """
     async with opened(database, keys) as world:
         sent, took_s = await outage(world, monkeypatch, LISTS)
     found_after_s = next_trial("wait", OUTAGE).total_seconds()
     print(
-        f"{LISTS} lists: {sent} messages in the outage, found over after {found_after_s:.0f} s, through {took_s:.1f} s later"
+        f"{LISTS} lists: {sent} messages in the outage, found over after {found_after_s:.0f} s, "
+        f"through {took_s:.1f} s later"
     )
     assert found_after_s + took_s <= DRAINED_S

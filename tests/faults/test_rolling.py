@@ -1,4 +1,6 @@
-"""Every program restarted in turn under 200 orders a second: nothing lost, nothing repeated, caught up within 15 s."""
+"""Every program restarted in turn under 200 orders a second: nothing lost, nothing repeated, caught
+up within 15 s.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ async def test_each_program_is_restarted_under_load(
         seconds = await publishing if not publishing.done() else publishing.result()
         for each in done:
             print(
-                f"{each.program:<10} ended {each.ended_s:5.1f} s  ready {each.ready_s:5.1f} s  caught up {each.caught_up_s}"
+                f"{each.program:<10} ended {each.ended_s:5.1f} s  ready {each.ready_s:5.1f} s  "
+                f"caught up {each.caught_up_s}"
             )
         print(f"{len(records)} orders in {seconds:.1f} s, {len(records) / seconds:.0f} a second")
         assert len(records) / seconds > 0.95 * RATE, "the load itself was too slow to mean anything"
@@ -52,10 +55,12 @@ async def test_each_program_is_restarted_under_load(
         } == dict.fromkeys(stack.programs, 1)
         began = time.monotonic()
         async with database(to) as conn:
-            while (left := await conn.fetchval(
-                "SELECT count(*) FROM unnest($1::uuid[]) AS w(order_id) LEFT JOIN orders.orders AS o USING (order_id) "
-                "WHERE o.state IS DISTINCT FROM 'fulfilled'", wanted,
-            )):  # fmt: skip
+            while left := await conn.fetchval(
+                "SELECT count(*) FROM unnest($1::uuid[]) AS w(order_id) "
+                "LEFT JOIN orders.orders AS o USING (order_id) "
+                "WHERE o.state IS DISTINCT FROM 'fulfilled'",
+                wanted,
+            ):
                 assert time.monotonic() - began < SETTLE_S, f"{left} orders are not at their end"
                 await asyncio.sleep(0.5)
         print(f"all at their end {time.monotonic() - began:.1f} s after the last")

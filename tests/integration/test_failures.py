@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from deploy.samples import submission
+from sandbox.authority import lists as sandbox_lists
 from sandbox.authority.document_match import Refusal
 from sandbox.authority.policy import e_port_refusal
 from sandbox.authority.receipts import format_fault, messages_of
@@ -207,7 +208,7 @@ async def outage(world: World, monkeypatch: pytest.MonkeyPatch, lists: int) -> t
             Refusal(4, "发送海关失败") if now < ends else e_port_refusal(entry, last, now, policy)
         )
 
-    monkeypatch.setattr(lists, "e_port_refusal", blocked)
+    monkeypatch.setattr(sandbox_lists, "e_port_refusal", blocked)
     orders = submit(world, lists)
     for _ in range(30):
         await world.settle_down()

@@ -1,4 +1,6 @@
-"""Plays many seeds on every core, or one seed twice: `python -m tests.simulation --seeds 20000`, `--seed 182`."""
+"""Plays many seeds on every core, or one seed twice: `python -m tests.simulation --seeds 20000`,
+`--seed 182`.
+"""
 
 from __future__ import annotations
 
@@ -64,12 +66,14 @@ def play(start: int, seeds: int, workers: int) -> int:
         if time.monotonic() - told > TOLD_S:
             told = time.monotonic()
             print(
-                f"{done} of {seeds} seeds, {len(failed)} failed, {done / (told - began) * 60:.0f} a minute",
+                f"{done} of {seeds} seeds, {len(failed)} failed, {done / (told - began) * 60:.0f} "
+                "a minute",
                 flush=True,
             )
     seconds = time.monotonic() - began
     print(
-        f"{done} seeds, {orders} orders, {steps} steps in {seconds:.1f} s: {done / seconds * 60:.0f} seeds a minute"
+        f"{done} seeds, {orders} orders, {steps} steps in {seconds:.1f} s: "
+        f"{done / seconds * 60:.0f} seeds a minute"
     )
     print(
         f"{len(failed)} failed; `make simulate SEED=n` replays one"

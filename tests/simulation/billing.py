@@ -1,4 +1,6 @@
-"""Customs' tax bills, as in store.keep_bills and billing.py: the words that are said of them are the service's own."""
+"""Customs' tax bills, as in store.keep_bills and billing.py: the words that are said of them are
+the service's own.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +49,12 @@ class Bills:
             else None
         )
         after = replace(
-            kept, status=max(kept.status, word.status), total=word.total if kept.total is None else kept.total,
-            status_said=kept.status_said and word.status <= kept.status, other=kept.other or other,
-        )  # fmt: skip
+            kept,
+            status=max(kept.status, word.status),
+            total=word.total if kept.total is None else kept.total,
+            status_said=kept.status_said and word.status <= kept.status,
+            other=kept.other or other,
+        )
         bills[word.tax_no] = after
         return after != kept
 
@@ -60,16 +65,23 @@ class Bills:
     def say(
         self, d: Declaration, order: OrderPlaced, released_at: datetime
     ) -> tuple[list[Said], bool]:
-        """What is to be said of an order's bills and was not yet; and whether one of them waits for the goods."""
+        """What is to be said of an order's bills and was not yet.
+
+        And whether one of them waits for the goods.
+        """
         bills = self._kept[d.order_id]
         events, after = decide_bills(
             [_row(kept, d, order, released_at) for kept in bills.values() if kept.total is not None]
         )
         for row in after:
             bills[row.tax_no] = replace(
-                bills[row.tax_no], billed_said=row.billed_said, status_said=row.status_said, other_said=row.other_said,
-                superseded=row.superseded, waits=row.waits,
-            )  # fmt: skip
+                bills[row.tax_no],
+                billed_said=row.billed_said,
+                status_said=row.status_said,
+                other_said=row.other_said,
+                superseded=row.superseded,
+                waits=row.waits,
+            )
         said = [
             Said(event, cause_of("I", event), d.version + n)
             for n, event in enumerate(events, start=1)
@@ -77,7 +89,10 @@ class Bills:
         return said, any(row.waits for row in after)
 
     def unsaid(self) -> Iterable[Kept]:
-        """Bills that were to be announced and never were; one that was void before it was said is not."""
+        """Bills that were to be announced and never were.
+
+        One that was void before it was said is not.
+        """
         for bills in self._kept.values():
             said = any(kept.billed_said for kept in bills.values())
             for kept in bills.values():
@@ -88,10 +103,25 @@ class Bills:
 def _row(kept: Kept, d: Declaration, order: OrderPlaced, released_at: datetime) -> StoredBill:
     back = [each.return_no for each in d.returns if each.state in ("back", "late")]
     return StoredBill(
-        order_id=d.order_id, version=d.version, invt_no="I", tax_no=kept.tax_no, status=str(kept.status), duty_minor=0,
-        consumption_tax_minor=0, vat_minor=kept.total or 0, payment_book="B" if kept.status == 2 else None, guarantor=None,
-        other_tax_no=None if kept.other is None else kept.tax_no, other_minor=kept.other, billed_said=kept.billed_said,
-        status_said=kept.status_said, other_said=kept.other_said, superseded=kept.superseded,
-        returning=d.state is domain.DeclarationState.RETURNING, returns=max(back, default=0), withheld=order.tax_withheld,
-        merchant_code=order.merchant.code, released_at=released_at,
-    )  # fmt: skip
+        order_id=d.order_id,
+        version=d.version,
+        invt_no="I",
+        tax_no=kept.tax_no,
+        status=str(kept.status),
+        duty_minor=0,
+        consumption_tax_minor=0,
+        vat_minor=kept.total or 0,
+        payment_book="B" if kept.status == 2 else None,
+        guarantor=None,
+        other_tax_no=None if kept.other is None else kept.tax_no,
+        other_minor=kept.other,
+        billed_said=kept.billed_said,
+        status_said=kept.status_said,
+        other_said=kept.other_said,
+        superseded=kept.superseded,
+        returning=d.state is domain.DeclarationState.RETURNING,
+        returns=max(back, default=0),
+        withheld=order.tax_withheld,
+        merchant_code=order.merchant.code,
+        released_at=released_at,
+    )

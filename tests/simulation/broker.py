@@ -1,4 +1,6 @@
-"""Topics, and a service as the kernel makes one of a domain: inbox, one transaction a batch, outbox, crashes."""
+"""Topics, and a service as the kernel makes one of a domain: inbox, one transaction a batch,
+outbox, crashes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ LANES_MAX: Final = 3
 
 
 class Record(NamedTuple):
-    """One record in a log. Records of one key of one topic come in their order, all others as they like."""
+    """One record in a log.
+
+    Records of one key of one topic come in their order, all others as they like.
+    """
 
     event_id: UUID
     event: Any
@@ -59,7 +64,10 @@ class Broker:
 
 
 class Reader:
-    """Reads lanes in batches; may die before the commit (it reads again) or after it (what was to be sent waits)."""
+    """Reads lanes in batches.
+
+    May die before the commit (it reads again) or after it (what was to be sent waits).
+    """
 
     name: str
 
@@ -190,13 +198,17 @@ class Service(Reader):
         self._versions: dict[UUID, int] = {}
 
     def announce(self, facts: Sequence[Said]) -> None:
-        """Number and send the facts of a committed transaction; their numbers have no hole and never repeat."""
+        """Number and send the facts of a committed transaction.
+
+        Their numbers have no hole and never repeat.
+        """
         records: list[tuple[str, Hashable, Record]] = []
         for event, cause, version in facts:
             order_id = event.order_id
             if version != self._versions.get(order_id, 0) + 1:
                 raise Violation(
-                    f"{self.name} says {event.type} as version {version} after {self._versions.get(order_id, 0)}"
+                    f"{self.name} says {event.type} as version {version} after "
+                    f"{self._versions.get(order_id, 0)}"
                 )
             self._versions[order_id] = version
             records.append(
@@ -210,7 +222,8 @@ class Service(Reader):
         }:
             if self.state[order_id].version != version:
                 raise Violation(
-                    f"{self.name} is at version {self.state[order_id].version} and has said {version}"
+                    f"{self.name} is at version {self.state[order_id].version} and has said "
+                    f"{version}"
                 )
 
     def said(self, event: Event) -> None:

@@ -69,9 +69,12 @@ class Customs(Service):
         self, world: World, broker: Broker, sabotage: Sabotage, plans: Mapping[UUID, Plan]
     ) -> None:
         hears = {
-            topics.ORDERS: (OrderPlaced, WithdrawalAsked, OrderUnwinding), topics.PAYMENTS: (PaymentCaptured,),
-            topics.TAX: (TaxAssessed,), topics.WAYBILLS: (WaybillIssued,), topics.RECEIPTS: (Receipt, BillWord, Told),
-        }  # fmt: skip
+            topics.ORDERS: (OrderPlaced, WithdrawalAsked, OrderUnwinding),
+            topics.PAYMENTS: (PaymentCaptured,),
+            topics.TAX: (TaxAssessed,),
+            topics.WAYBILLS: (WaybillIssued,),
+            topics.RECEIPTS: (Receipt, BillWord, Told),
+        }
         super().__init__(world, broker, sabotage, hears)
         self._plans = plans
         self.waiting: dict[UUID, Waiting] = {}
@@ -136,7 +139,8 @@ class Customs(Service):
     def _now(self) -> datetime:
         return AT + timedelta(seconds=self.world.now)
 
-    # --- tax bills, as in billing.py: kept as they come, announced once the list is cleared or its return decided
+    # --- tax bills, as in billing.py: stored on arrival, announced once the list is cleared
+    # or its return is decided
 
     def _keep(self, word: BillWord) -> None:
         if self.bills.keep(word):

@@ -218,7 +218,9 @@ def _pays_what_came_back(bill: bills.Bill, heard: Any) -> Any:
 
 
 def _books_each_bill_under_one_id(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
-    """Payments books what was billed under one id for all orders, so that only the first is booked."""
+    """Payments books what was billed under one id for all orders, so that only the
+    first is booked.
+    """
     return [replace(e, txn_id=UUID(int=1)) if e.purpose is Purpose.BILL else e for e in entries]
 
 

@@ -1,4 +1,6 @@
-"""Bank, carrier and customs authority in small: what they do is planned by the seed, what they remember is a witness."""
+"""Bank, carrier and customs authority in small: what they do is planned by the seed, what they
+remember is a witness.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ from tests.simulation.world import Violation, World
 
 
 class Bank:
-    """Answers each key once and for ever; money moves when it decides so, whether or not its answer arrives."""
+    """Answers each key once and for ever.
+
+    Money moves when it decides so, whether or not its answer arrives.
+    """
 
     def __init__(self, world: World, plans: Mapping[UUID, Plan]) -> None:
         self._world = world
@@ -43,7 +48,10 @@ class Bank:
     def hear(
         self, key: UUID, ask: BankCommand, *, again: bool
     ) -> BankEvent | said.Transferred | None:
-        """The answer, or None where the asker cannot know. `again`: the key is asked after before it is sent."""
+        """The answer, or None where the asker cannot know.
+
+        `again`: the key is asked after before it is sent.
+        """
         # A transfer to customs is of a payment book, and of no order's token.
         plan = self._plans.get(ask.order_id)
         token = "ok" if plan is None else plan.token
@@ -168,10 +176,18 @@ class Carrier(Reader):
 
 
 _WAYBILL: Final = WaybillIssued(
-    order_id=PERSONS[0], logistics_code="L1", logistics_name="L", logistics_no="W1", freight=Money(2000, "CNY"),
-    insurance=Money(0, "CNY"), gross_weight_kg=Decimal(2), pack_count=1, consignee_name_digest="cn",
-    consignee_phone_digest="cp", consignee_address_digest="ca",
-)  # fmt: skip
+    order_id=PERSONS[0],
+    logistics_code="L1",
+    logistics_name="L",
+    logistics_no="W1",
+    freight=Money(2000, "CNY"),
+    insurance=Money(0, "CNY"),
+    gross_weight_kg=Decimal(2),
+    pack_count=1,
+    consignee_name_digest="cn",
+    consignee_phone_digest="cp",
+    consignee_address_digest="ca",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,19 +247,34 @@ class Listed:
     applications: int = 0
     bills: int = 0
     billed: int = 0
-    """How many tax bills there were, and what the last one says in fen; nothing changes once it is consolidated."""
+    """How many tax bills there were, and what the last one says in fen.
+
+    Nothing changes once it is consolidated.
+    """
     consolidated: bool = False
     history: list[str] = field(default_factory=list)
 
 
 LIVE: Final = ("declared",)
 ENDED: Final = (501, 700, 800, 899)
-MEANINGS: Final = {120: "accepted", 300: "review", 500: "examination", 501: "detained", 600: "held", 700: "shipback",
-                   800: "released", 899: "closed", 399: "granted", 100: "returned"}  # fmt: skip
+MEANINGS: Final = {
+    120: "accepted",
+    300: "review",
+    500: "examination",
+    501: "detained",
+    600: "held",
+    700: "shipback",
+    800: "released",
+    899: "closed",
+    399: "granted",
+    100: "returned",
+}
 
 
 class Authority(Reader):
-    """Takes lists, decides by the plan, answers one message's lists in order and different messages as they come."""
+    """Takes lists, decides by the plan, answers one message's lists in order and different messages
+    as they come.
+    """
 
     name = "authority"
 
@@ -297,7 +328,8 @@ class Authority(Reader):
         entry.invt_no = entry.invt_no or f"I{request.order_id}"
         self._rule(request.order_id, entry, _script(words), guid)
         if "twice" in words:
-            # The message came a second time, and the e-port will not have it: at any time until long after the release.
+            # The message came a second time, and the e-port will not have it: at any time until
+            # long after the release.
             told = Ruling(
                 "declare",
                 "returned",
@@ -347,7 +379,9 @@ class Authority(Reader):
         )
 
     def _correct(self, order_id: UUID, entry: Listed, back: Decimal, before: Decimal) -> None:
-        """Some of the goods came back in time: the bill is void, and another is made of what is left."""
+        """Some of the goods came back in time: the bill is void, and another is made of what is
+        left.
+        """
         left = int(entry.billed * (before - back) / before)
         words = [
             BillWord(order_id, 3, tax_no=f"T{entry.bills}"),
@@ -378,13 +412,15 @@ class Authority(Reader):
     def _take_back(self, request: Request, entry: Listed, guid: str) -> None:
         if entry.state != "declared" or not entry.released:
             raise Violation(
-                f"a return of {request.order_id} was asked for: its list is {entry.state} {entry.status}"
+                f"a return of {request.order_id} was asked for: its list is {entry.state} "
+                f"{entry.status}"
             )
         plan = self._plans[request.order_id]
         ordered = sum((line.quantity for line in plan.placed.lines), Decimal(0))
         if not 0 < request.quantity <= ordered - entry.returned:
             raise Violation(
-                f"a return asks for {request.quantity} of {ordered}, {entry.returned} are back already"
+                f"a return asks for {request.quantity} of {ordered}, {entry.returned} are back "
+                "already"
             )
         entry.applications += 1
         number = f"T{entry.applications}"
@@ -400,7 +436,9 @@ class Authority(Reader):
             self.world.soon(partial(self._arrive, request, entry, guid, number))
 
     def _arrive(self, request: Request, entry: Listed, guid: str, number: str) -> None:
-        """The goods are back, in time or after the term, as it was planned for the order's first return."""
+        """The goods are back, in time or after the term, as it was planned for the order's first
+        return.
+        """
         plan = self._plans[request.order_id]
         entry.returned += request.quantity
         if entry.returned == sum((line.quantity for line in plan.placed.lines), Decimal(0)):
@@ -463,7 +501,9 @@ class Authority(Reader):
             )
 
     def _repeat(self, order_id: UUID, ruling: Ruling) -> None:
-        """Say it again, after whatever was said since: in a receipt of its own, of other bytes and dated anew."""
+        """Say it again, after whatever was said since: in a receipt of its own, of other bytes and
+        dated anew.
+        """
         ruling = (
             replace(ruling, at=AT + timedelta(seconds=self.world.now))
             if ruling.on == "declare"

@@ -1,4 +1,6 @@
-"""What a seed submits: small orders of every kind, and what the outside parties will do about each."""
+"""What a seed submits: small orders of every kind, and what the outside parties will
+do about each.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,38 @@ AT: Final = datetime(2026, 11, 23, 1, tzinfo=UTC)
 ENTERPRISE: Final = "PAY1"
 
 TOKENS: Final = (
-    *("ok",) * 8, "declined", "expired", "unknown", "unknown_lost", "slow", "flaky", "other_payer", "short", "refund_flaky",
-)  # fmt: skip
+    *("ok",) * 8,
+    "declined",
+    "expired",
+    "unknown",
+    "unknown_lost",
+    "slow",
+    "flaky",
+    "other_payer",
+    "short",
+    "refund_flaky",
+)
 CARRIER: Final = (*("",) * 8, "lost", "dupway", "badway")
 AUTHORITY: Final = (
-    *("",) * 6, "review", "examine", "detain", "hold", "hold.twice", "return", "return.twice", "reject", "shipback", "eport", "contradict",
-    "contradict_501", "dupreceipt", "only_899", "examine.dupreceipt", "return.dupreceipt", "eport.hold",
-)  # fmt: skip
+    *("",) * 6,
+    "review",
+    "examine",
+    "detain",
+    "hold",
+    "hold.twice",
+    "return",
+    "return.twice",
+    "reject",
+    "shipback",
+    "eport",
+    "contradict",
+    "contradict_501",
+    "dupreceipt",
+    "only_899",
+    "examine.dupreceipt",
+    "return.dupreceipt",
+    "eport.hold",
+)
 WARES: Final = (
     ("0809290000", 17_200),
     ("0809290000", 17_200),
@@ -42,8 +69,12 @@ WARES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One order of a seed. `asks`: seconds at which it is called off, by whom, "part" for one piece of it given back;
-    `submissions` those at which it comes; `return_late`: the goods of its first return come after the term."""
+    """One order of a seed.
+
+    `asks`: seconds at which it is called off, by whom, "part" for one piece of it given back;
+    `submissions` those at which it comes; `return_late`: the goods of its first return come after
+    the term.
+    """
 
     order_id: UUID
     order_no: str
@@ -70,7 +101,10 @@ class Plan:
         )
 
     def ends(self, *, taxable: bool) -> frozenset[str]:
-        """The ends that are right for it. `taxable`: the buyer's quota let it through, which is the order of arrival's affair."""
+        """The ends that are right for it.
+
+        `taxable`: the buyer's quota let it through, which is the order of arrival's affair.
+        """
         if self.faulty:
             return frozenset({"rejected"} | ({"cancelled"} if self.asks else set()))
         if self.is_refused() or not taxable:
@@ -94,7 +128,10 @@ class Plan:
 
 
 def draw(world: World) -> list[Plan]:
-    """The orders of a seed; several may be of one buyer, who has little left of the year's limit."""
+    """The orders of a seed.
+
+    Several may be of one buyer, who has little left of the year's limit.
+    """
     number = world.dice.randint(3, 5)
     return [_plan(world, n) for n in range(number)]
 
@@ -144,7 +181,9 @@ def _plan(world: World, number: int) -> Plan:
 
 
 def quotas(plans: Sequence[Plan]) -> dict[UUID, int]:
-    """What each buyer has used of the yearly 26,000 before: so much that not all dear orders may pass."""
+    """What each buyer has used of the yearly 26,000 before: so much that not all dear orders may
+    pass.
+    """
     return {plan.placed.buyer.person_ref: 1_900_000 for plan in plans}
 
 
@@ -152,19 +191,46 @@ def _template() -> OrderPlaced:
     zero = Money.zero("CNY")
     person = _person(PERSONS[0])
     return OrderPlaced(
-        order_id=PERSONS[0], order_no="", placed_at=AT, direction="import", mode="9610", corridor="US-CN",
-        platform=Party(code=PLATFORM, name="P"), merchant=Party(code="46016602EV", name="M", country="US"), buyer=person,
-        payer=person, consignee=_consignee(PERSONS[0]), payment_enterprise=ENTERPRISE, payment_token="", currency="CNY",
-        lines=(_line("0809290000", 17_200),), goods_value=zero, freight=Money(2000, "CNY"), insurance=zero, discount=zero,
-        tax_withheld=zero, amount_paid=zero,
-    )  # fmt: skip
+        order_id=PERSONS[0],
+        order_no="",
+        placed_at=AT,
+        direction="import",
+        mode="9610",
+        corridor="US-CN",
+        platform=Party(code=PLATFORM, name="P"),
+        merchant=Party(code="46016602EV", name="M", country="US"),
+        buyer=person,
+        payer=person,
+        consignee=_consignee(PERSONS[0]),
+        payment_enterprise=ENTERPRISE,
+        payment_token="",
+        currency="CNY",
+        lines=(_line("0809290000", 17_200),),
+        goods_value=zero,
+        freight=Money(2000, "CNY"),
+        insurance=zero,
+        discount=zero,
+        tax_withheld=zero,
+        amount_paid=zero,
+    )
 
 
 def _line(hs_code: str, fen: int) -> Line:
-    # Several pieces, so that they come back in parts; a handbag over the single limit is one piece by law.
+    # Several pieces, so that they come back in parts; a handbag over the single limit is one piece
+    # by law.
     pieces = Decimal(1) if fen > 500_000 else Decimal(4 if hs_code.startswith("0809") else 2)
-    return Line(line_no=1, sku="S", name="goods", hs_code=hs_code, origin="US", quantity=pieces, unit="kg",
-                net_weight_kg=Decimal(1), unit_price=Decimal(fen) / 100 / pieces, total=Money(fen, "CNY"))  # fmt: skip
+    return Line(
+        line_no=1,
+        sku="S",
+        name="goods",
+        hs_code=hs_code,
+        origin="US",
+        quantity=pieces,
+        unit="kg",
+        net_weight_kg=Decimal(1),
+        unit_price=Decimal(fen) / 100 / pieces,
+        total=Money(fen, "CNY"),
+    )
 
 
 def _person(person_ref: UUID) -> SealedPerson:
@@ -193,13 +259,23 @@ def _placed(
     order_id: UUID, order_no: str, person: UUID, direction: Direction, hs_code: str, fen: int
 ) -> OrderPlaced:
     buyer, consignee = _BUYERS[person]
-    # Not divisible by the pieces, so that a fen is lost where the parts of a return are rounded each by itself.
+    # Not divisible by the pieces, so that a fen is lost where the parts of a return are rounded
+    # each by itself.
     tax = fen // 10 + 1 if direction == "import" else 0
-    # A copy, since checking the same template anew for every order would take most of a seed's time.
+    # A copy, since checking the same template anew for every order would take most of a seed's
+    # time.
     return _PLACED.model_copy(
         update={
-            "order_id": order_id, "order_no": order_no, "buyer": buyer, "payer": buyer, "consignee": consignee,
-            "direction": direction, "corridor": "US-CN" if direction == "import" else "CN-US", "lines": _LINES[hs_code, fen],
-            "goods_value": Money(fen, "CNY"), "tax_withheld": Money(tax, "CNY"), "amount_paid": Money(fen + 2000 + tax, "CNY"),
+            "order_id": order_id,
+            "order_no": order_no,
+            "buyer": buyer,
+            "payer": buyer,
+            "consignee": consignee,
+            "direction": direction,
+            "corridor": "US-CN" if direction == "import" else "CN-US",
+            "lines": _LINES[hs_code, fen],
+            "goods_value": Money(fen, "CNY"),
+            "tax_withheld": Money(tax, "CNY"),
+            "amount_paid": Money(fen + 2000 + tax, "CNY"),
         }
-    )  # fmt: skip
+    )

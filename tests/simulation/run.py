@@ -59,7 +59,10 @@ class Simulation:
         self.tax.day_s = self.authority.day_s
 
     def run(self) -> None:
-        """Play the seed; raises Violation, or IllegalTransition, for whatever is not as it must be."""
+        """Play the seed.
+
+        Raises Violation, or IllegalTransition, for whatever is not as it must be.
+        """
         for plan in self.plans.values():
             self._submit(plan)
         self.world.run()
@@ -85,7 +88,8 @@ class Simulation:
         for at in plan.conflicting:
             self._publish(max(at, plan.submissions[0] + 0.001), plan.order_id, plan.refused())
         for asked_at, who in plan.asks:
-            # Of an order that never came no part can be asked for: that is a dead letter, tried elsewhere.
+            # Of an order that never came no part can be asked for: that is a dead letter, tried
+            # elsewhere.
             at = max(asked_at, plan.submissions[0] + 0.001) if who == "part" else asked_at
             named = (plan.order_id, plan.order_no, PLATFORM, f"the {who}")
             if who == "cancel":
@@ -110,7 +114,8 @@ class Simulation:
         rightly = plan.ends(taxable=order_id not in self.tax.refused)
         if order.stage not in rightly:
             raise Violation(
-                f"{plan.order_no} ({_words(plan)}) ends {order.stage}, not {' or '.join(sorted(rightly))}"
+                f"{plan.order_no} ({_words(plan)}) ends {order.stage}, not "
+                f"{' or '.join(sorted(rightly))}"
             )
         last = self.orders.ends[order_id][-1]
         if last != f"order.{order.stage}.v1":
@@ -128,14 +133,16 @@ class Simulation:
         paid = due.billed.minor if due is not None and due.state is TaxDueState.PAID else 0
         if balances[Account.BANK_CLEARING] != kept - paid:
             raise Violation(
-                f"the bank keeps {kept} of {plan.order_no}, the books {balances[Account.BANK_CLEARING]} beside {paid}"
+                f"the bank keeps {kept} of {plan.order_no}, the books "
+                f"{balances[Account.BANK_CLEARING]} beside {paid}"
             )
         sold = stage in (Stage.FULFILLED, Stage.RETURNED)
         withheld = plan.placed.tax_withheld.minor
         tax = self._stays(plan, withheld) if sold else 0
         goods = self._goods_stay(plan, plan.placed.amount_paid.minor - withheld) if sold else 0
         excess = moved[order_id, "refund_tax"]
-        # Of an order of which all came back the excess went back with the rest; in parts, that is for a person to say.
+        # Of an order of which all came back the excess went back with the rest; in parts, that is
+        # for a person to say.
         expected = goods + tax - (excess if stage is Stage.FULFILLED else 0)
         if kept != expected and not (excess and self._in_parts(plan)):
             raise Violation(f"{plan.order_no} is {stage} and the bank keeps {kept}, not {expected}")
@@ -157,7 +164,9 @@ class Simulation:
     def _judge_bill(
         self, plan: Plan, fulfilled: bool, due: TaxDue | None, balances: Mapping[Account, int]
     ) -> None:
-        """What was billed was paid, and who bears the difference is who should: nobody but the merchant for goods back too late."""
+        """What was billed was paid, and who bears the difference is who should: nobody but the
+        merchant for goods back too late.
+        """
         bill = self.tax.bills.get(plan.order_id)
         entry = self.authority.register.get(plan.order_id, Listed())
         if (
@@ -213,24 +222,32 @@ class Simulation:
         )
         if (case.reserved.minor, case.total.minor) != (value, owed):
             raise Violation(
-                f"{plan.order_no} is {stage}, holds {case.reserved} and owes {case.total}, not {value} and {owed} fen"
+                f"{plan.order_no} is {stage}, holds {case.reserved} and owes {case.total}, not "
+                f"{value} and {owed} fen"
             )
 
     def _in_parts(self, plan: Plan) -> bool:
-        """Whether goods came back other than all at once and in time: their tax bill is then partly a person's affair."""
+        """Whether goods came back other than all at once and in time: their tax bill is then partly
+        a person's affair.
+        """
         entry = self.authority.register.get(plan.order_id, Listed())
         return bool(entry.returned) and (
             entry.returned != _pieces(plan) or entry.applications > 1 or bool(entry.late)
         )
 
     def _stays(self, plan: Plan, whole: int) -> int:
-        """What of an amount is still levied or used, by the authority's word alone: all of it, less the pieces that came
-        back in time; those of the first return may have come late."""
+        """What of an amount is still levied or used, by the authority's word alone: all of it, less
+        the pieces that came back in time.
+
+        Those of the first return may have come late.
+        """
         entry, pieces = self.authority.register.get(plan.order_id, Listed()), _pieces(plan)
         return whole - (_share(whole, entry.returned, pieces) - _share(whole, entry.late, pieces))
 
     def _goods_stay(self, plan: Plan, whole: int) -> int:
-        """The price of what did not come back, and of what came late where the merchant keeps it."""
+        """The price of what did not come back, and of what came late where the
+        merchant keeps it.
+        """
         entry, pieces = self.authority.register.get(plan.order_id, Listed()), _pieces(plan)
         kept_late = any(
             each.state == "late" and not each.refund_if_late
@@ -250,7 +267,8 @@ class Simulation:
             raise Violation(f"{plan.order_no} is {stage} and its list {d and d.state}")
         if cleared != (entry.state == "declared" and entry.released):
             raise Violation(
-                f"the list of {plan.order_no} is {d and d.state}, in the register {entry.state} {entry.status}"
+                f"the list of {plan.order_no} is {d and d.state}, in the register {entry.state} "
+                f"{entry.status}"
             )
         # Of an order that was never placed there may be a waybill, and nobody will ever ask for it.
         if d is not None and d.order is not None and not cleared and d.state not in OVER:

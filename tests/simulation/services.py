@@ -307,7 +307,9 @@ class Payments(Service):
         self.moved[entries[0].order_id, entries[0].purpose] += entries[0].amount_minor
 
     def _audit(self, order_id: UUID) -> None:
-        """After every step: what is in the bank is what the state says we took and have not given back."""
+        """After every step: what is in the bank is what the state says we took and have not given
+        back.
+        """
         payment = self.state[order_id]
         held = (payment.captured.minor if payment.captured else 0) - (
             payment.refunded.minor if payment.refunded else 0
@@ -340,7 +342,8 @@ class Payments(Service):
         if answer is not None and not crashed:
             self.world.soon(partial(self._settle, intent_id, attempts, answer))
         if answer is None or crashed or self.world.happens(self.world.weather.duplicate_claim):
-            # Unknown is not failed: the same key is asked after. So is one whose claimant died or slept.
+            # Unknown is not failed: the same key is asked after. So is one whose claimant died or
+            # slept.
             self.world.after(LEASE_S if crashed else 1.0, partial(self._claim, intent_id))
 
     def _settle(self, intent_id: UUID, attempts: int, answer: BankEvent | Transferred) -> None:
@@ -504,7 +507,9 @@ class Tax(Service):
         self._entered.add(key)
 
     def _audit(self, cases: Iterable[TaxCase]) -> None:
-        """After every step: a quota is what was used before and what orders hold now, and never over the limit."""
+        """After every step: a quota is what was used before and what orders hold now, and never
+        over the limit.
+        """
         held = {key: [0, minor] for key, minor in self._before.items()}
         for case in cases:
             if case.quota_key is not None and case.reserved.minor:

@@ -1,4 +1,6 @@
-"""The consolidation of export lists, both sides: customs' requests, as in consolidating.py and summaries.py, and the office's word."""
+"""The consolidation of export lists, both sides: customs' requests, as in consolidating.py and
+summaries.py, and the office's word.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The office's word on a request, or on a declaration it made of one; `invt_nos`: the lists whose lines it tells."""
+    """The office's word on a request, or on a declaration it made of one.
+
+    `invt_nos`: the lists whose lines it tells.
+    """
 
     order_id: UUID
     word: SummaryReply | DeclarationResult
@@ -174,7 +179,10 @@ class Months:
 
 
 class Office(Reader):
-    """Decides about a request by dice of its own, and makes declarations of its lists; its words come in any order."""
+    """Decides about a request by dice of its own, and makes declarations of its lists.
+
+    Its words come in any order.
+    """
 
     name = "office"
 

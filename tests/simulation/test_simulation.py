@@ -1,4 +1,6 @@
-"""All four domains in one process under a virtual clock, with crashes, duplicates, delays and every outside answer."""
+"""All four domains in one process under a virtual clock, with crashes, duplicates, delays and every
+outside answer.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,10 @@ class Weather:
 
 
 class World:
-    """Events of one seed in the order of their time; the same seed gives the same history to the letter."""
+    """Events of one seed in the order of their time.
+
+    The same seed gives the same history to the letter.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

@@ -1,4 +1,6 @@
-"""What can be known of the containers' stack without bringing it up: settings, mounts, jobs, limits, ports, alerts."""
+"""What can be known of the containers' stack without bringing it up: settings, mounts, jobs,
+limits, ports, alerts.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ BROKERS = ("kafka", "kafka-2", "kafka-3")
 
 
 class Compose(yaml.SafeLoader):
-    """YAML with the tags by which an override of compose takes the place of what it would be merged with."""
+    """YAML with the tags by which an override of compose takes the place of what it would be merged
+    with.
+    """
 
 
 class Override(list[str]):
@@ -307,7 +311,9 @@ def test_the_containers_run_what_the_embedded_stack_runs() -> None:
 
 
 def named_modules() -> set[str]:
-    """Return every module that a container, the image, the Makefile or the embedded stack starts by name."""
+    """Return every module that a container, the image, the Makefile or the embedded stack starts by
+    name.
+    """
     overrides = ("docker-compose.yml", "docker-compose.three-brokers.yml", "docker-compose.tls.yml")
     texts = [(ROOT / name).read_text() for name in (*overrides, "deploy/Dockerfile", "Makefile")]
     product = r"((?:services|shared|sandbox|deploy|tests)(?:\.\w+)*)"
@@ -488,8 +494,9 @@ def test_with_tls_every_client_and_every_server_is_told() -> None:
         "from outside by TLS and password only"
     )
     assert {s["file"].removeprefix("./secrets/tls/") for s in override["secrets"].values()} == {
-        "ca.crt", *(f"{server}.pem" for server in secrets.HOSTS),
-    }  # fmt: skip
+        "ca.crt",
+        *(f"{server}.pem" for server in secrets.HOSTS),
+    }
 
 
 def test_prometheus_looks_for_every_program() -> None:

@@ -1,4 +1,6 @@
-"""The steady orders of the profile `load`: when they count as well, and that a broker which is away is said and waited for."""
+"""The steady orders of the profile `load`: when they count as well, and that a broker which is away
+is said and waited for.
+"""
 
 from __future__ import annotations
 

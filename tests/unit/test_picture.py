@@ -80,11 +80,20 @@ def test_a_gap_is_not_drawn_over() -> None:
 @pytest.mark.parametrize(
     ("value", "unit", "words"),
     [
-        (0.9987, "percentunit", "99.87 %"), (1.0, "percentunit", "100 %"), (0.5, "percentunit", "50 %"), (0.0, "percentunit", "0 %"),
-        (0.0123, "s", "12.3 ms"), (1.5, "s", "1.5 s"), (600, "s", "10 min"), (0.0, "s", "0 s"), (2**20 * 96.0, "bytes", "96 MiB"),
-        (1234567, "minor units/s", "1.23 M"), (42, "orders/s", "42"), (-4.0, "percentunit", "-400 %"),
+        (0.9987, "percentunit", "99.87 %"),
+        (1.0, "percentunit", "100 %"),
+        (0.5, "percentunit", "50 %"),
+        (0.0, "percentunit", "0 %"),
+        (0.0123, "s", "12.3 ms"),
+        (1.5, "s", "1.5 s"),
+        (600, "s", "10 min"),
+        (0.0, "s", "0 s"),
+        (2**20 * 96.0, "bytes", "96 MiB"),
+        (1234567, "minor units/s", "1.23 M"),
+        (42, "orders/s", "42"),
+        (-4.0, "percentunit", "-400 %"),
     ],
-)  # fmt: skip
+)
 def test_a_figure_is_written_as_a_person_reads_it(value: float, unit: str, words: str) -> None:
     assert said(value, unit) == words
 

@@ -1,4 +1,6 @@
-"""Broker and database are kept running: what ended by itself is started anew a few times, what was told to end is not."""
+"""Broker and database are kept running: what ended by itself is started anew a few times, what was
+told to end is not.
+"""
 
 from __future__ import annotations
 
@@ -75,9 +77,10 @@ async def test_a_server_that_ended_by_itself_is_started_anew(sleeper: Sleeper) -
     await told.running.wait()
     watching.cancel()
     assert told.heard == [
-        ("waiting", 0, "it ended with status -9"), ("waiting", 0, "it does not answer; the end of its log:"),
+        ("waiting", 0, "it ended with status -9"),
+        ("waiting", 0, "it does not answer; the end of its log:"),
         ("running", 1, "it answers again"),
-    ]  # fmt: skip
+    ]
     assert (watched.status().state, watched.status().pid not in {None, first}) == ("running", True)
 
 

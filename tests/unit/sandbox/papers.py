@@ -1,4 +1,6 @@
-"""Orders, documents and declarations as they come over the wire, and a declarant who signs with a library of its own."""
+"""Orders, documents and declarations as they come over the wire, and a declarant who signs with a
+library of its own.
+"""
 
 from __future__ import annotations
 
@@ -35,29 +37,51 @@ ENTERPRISE: Final = "4601630004"
 def submission(order_no: str = "SHOP1-000001", **changed: Any) -> bytes:
     """A submission of two kilograms of cherries for 204.10."""
     document: dict[str, Any] = {
-        "order_no": order_no, "placed_at": "2026-11-23T09:00:00+08:00", "direction": "import", "mode": "9610",
+        "order_no": order_no,
+        "placed_at": "2026-11-23T09:00:00+08:00",
+        "direction": "import",
+        "mode": "9610",
         "platform": {"code": PLATFORM, "name": "Example Platform"},
         "merchant": {"code": "46016602EV", "name": "Example Cherries Ltd", "country": "US"},
         "buyer": {"name": "张三", "id_type": "1", "id_number": BUYER, "phone": "13800000000"},
         "consignee": {
-            "name": "李四", "phone": "13900000000", "country": "CN", "region": "Shanghai", "city": "Shanghai",
-            "address": "世纪大道1号", "postcode": "200000",
+            "name": "李四",
+            "phone": "13900000000",
+            "country": "CN",
+            "region": "Shanghai",
+            "city": "Shanghai",
+            "address": "世纪大道1号",
+            "postcode": "200000",
         },
         "payment": {
-            "enterprise_code": ENTERPRISE, "token": "tok_ok",
+            "enterprise_code": ENTERPRISE,
+            "token": "tok_ok",
             "payer": {"name": "张三", "id_type": "1", "id_number": BUYER},
         },
         "currency": "CNY",
         "lines": [
             {
-                "line_no": 1, "sku": "CHERRY-US-1KG", "name": "Sweet cherries, fresh", "hs_code": "0809290000",
-                "origin": "US", "brand": None, "quantity": "2", "unit": "kg", "net_weight_kg": "2.000",
-                "net_content": None, "unit_price": "86.00", "total": "172.00",
+                "line_no": 1,
+                "sku": "CHERRY-US-1KG",
+                "name": "Sweet cherries, fresh",
+                "hs_code": "0809290000",
+                "origin": "US",
+                "brand": None,
+                "quantity": "2",
+                "unit": "kg",
+                "net_weight_kg": "2.000",
+                "net_content": None,
+                "unit_price": "86.00",
+                "total": "172.00",
             }
         ],
-        "goods_value": "172.00", "freight": "20.00", "insurance": "0.00", "discount": "0.00", "tax_withheld": "12.10",
+        "goods_value": "172.00",
+        "freight": "20.00",
+        "insurance": "0.00",
+        "discount": "0.00",
+        "tax_withheld": "12.10",
         "amount_paid": "204.10",
-    }  # fmt: skip
+    }
     return orjson.dumps(document | changed)
 
 
@@ -86,7 +110,10 @@ def guid() -> str:
 
 
 def _element(name: str, fields: dict[str, Any]) -> str:
-    return f"<{name}>{''.join(f'<{key}>{value}</{key}>' for key, value in fields.items() if value is not None)}</{name}>"
+    inside = "".join(
+        f"<{key}>{value}</{key}>" for key, value in fields.items() if value is not None
+    )
+    return f"<{name}>{inside}</{name}>"
 
 
 def _message(code: str, body: str) -> bytes:
@@ -104,36 +131,86 @@ def _message(code: str, body: str) -> bytes:
 
 def _common(app_type: str, app_time: str) -> dict[str, Any]:
     return {
-        "guid": guid(), "appType": app_type, "appTime": app_time, "appStatus": "2", "customsCode": "2244",
-        "agentCode": "1105910159", "agentName": "Agent", "ebcCode": "46016602EV", "ebcName": "Example Cherries Ltd",
-        "ebpCode": PLATFORM, "ebpName": "Example Platform",
-    }  # fmt: skip
+        "guid": guid(),
+        "appType": app_type,
+        "appTime": app_time,
+        "appStatus": "2",
+        "customsCode": "2244",
+        "agentCode": "1105910159",
+        "agentName": "Agent",
+        "ebcCode": "46016602EV",
+        "ebcName": "Example Cherries Ltd",
+        "ebpCode": PLATFORM,
+        "ebpName": "Example Platform",
+    }
 
 
 def list_621(
-    order: SubmittedOrder, cop_no: str = "COP1", *, app_type: str = "1", app_time: str = "20261123090000",
-    head: dict[str, Any] | None = None, line: dict[str, Any] | None = None, times: int = 1,
-) -> bytes:  # fmt: skip
+    order: SubmittedOrder,
+    cop_no: str = "COP1",
+    *,
+    app_type: str = "1",
+    app_time: str = "20261123090000",
+    head: dict[str, Any] | None = None,
+    line: dict[str, Any] | None = None,
+    times: int = 1,
+) -> bytes:
     """A CEB621Message of one list (or the same list `times` times) for an order of one line."""
     fields = _common(app_type, app_time) | {
-        "orderNo": order.order_no, "logisticsNo": "YT1", "logisticsCode": "31229908QR", "logisticsName": "Express",
-        "copNo": cop_no, "assureCode": "1105910159", "ieFlag": "I", "declTime": "20261123", "portCode": "2233",
-        "buyerIdType": "1", "buyerIdNumber": order.buyer_id, "buyerName": order.buyer_name,
-        "buyerTelephone": order.buyer_phone, "consigneeAddress": "世纪大道1号", "tradeMode": "9610", "trafMode": "5",
-        "country": "502", "freight": "20.00", "insuredFee": "0", "currency": "142", "packNo": "1", "grossWeight": "2.1",
+        "orderNo": order.order_no,
+        "logisticsNo": "YT1",
+        "logisticsCode": "31229908QR",
+        "logisticsName": "Express",
+        "copNo": cop_no,
+        "assureCode": "1105910159",
+        "ieFlag": "I",
+        "declTime": "20261123",
+        "portCode": "2233",
+        "buyerIdType": "1",
+        "buyerIdNumber": order.buyer_id,
+        "buyerName": order.buyer_name,
+        "buyerTelephone": order.buyer_phone,
+        "consigneeAddress": "世纪大道1号",
+        "tradeMode": "9610",
+        "trafMode": "5",
+        "country": "502",
+        "freight": "20.00",
+        "insuredFee": "0",
+        "currency": "142",
+        "packNo": "1",
+        "grossWeight": "2.1",
         "netWeight": "2.0",
-    }  # fmt: skip
+    }
     return _message("621", _inventory(order, fields | (head or {}), "502", line or {}) * times)
 
 
 def list_603(order: SubmittedOrder, cop_no: str = "COP1") -> bytes:
     fields = _common("1", "20261123090000") | {
-        "orderNo": order.order_no, "logisticsNo": "YT1", "logisticsCode": "31229908QR", "copNo": cop_no, "ieFlag": "E",
-        "portCode": "2233", "ieDate": "20261123", "statisticsFlag": "A", "ownerCode": "NO", "ownerName": "Owner",
-        "tradeMode": "9610", "trafMode": "5", "country": "344", "POD": "344", "freight": "20.00", "fCurrency": "142",
-        "fFlag": "3", "insuredFee": "0", "iCurrency": "142", "iFlag": "3", "wrapType": "2", "packNo": "1",
-        "grossWeight": "2.1", "netWeight": "2.0",
-    }  # fmt: skip
+        "orderNo": order.order_no,
+        "logisticsNo": "YT1",
+        "logisticsCode": "31229908QR",
+        "copNo": cop_no,
+        "ieFlag": "E",
+        "portCode": "2233",
+        "ieDate": "20261123",
+        "statisticsFlag": "A",
+        "ownerCode": "NO",
+        "ownerName": "Owner",
+        "tradeMode": "9610",
+        "trafMode": "5",
+        "country": "344",
+        "POD": "344",
+        "freight": "20.00",
+        "fCurrency": "142",
+        "fFlag": "3",
+        "insuredFee": "0",
+        "iCurrency": "142",
+        "iFlag": "3",
+        "wrapType": "2",
+        "packNo": "1",
+        "grossWeight": "2.1",
+        "netWeight": "2.0",
+    }
     return _message("603", _inventory(order, fields, "344", {}))
 
 
@@ -144,14 +221,25 @@ def _inventory(
         _element(
             "InventoryList",
             {
-                "gnum": g.number, "itemNo": "SKU", "gcode": "0809290000", "gname": g.name, "gmodel": "fresh", "barCode": "无",
-                "country": country, "currency": "142", "qty": g.quantity, "unit": "035", "qty1": g.quantity,
-                "unit1": "035", "price": g.price, "totalPrice": g.total,
+                "gnum": g.number,
+                "itemNo": "SKU",
+                "gcode": "0809290000",
+                "gname": g.name,
+                "gmodel": "fresh",
+                "barCode": "无",
+                "country": country,
+                "currency": "142",
+                "qty": g.quantity,
+                "unit": "035",
+                "qty1": g.quantity,
+                "unit1": "035",
+                "price": g.price,
+                "totalPrice": g.total,
             }
             | line,
         )
         for g in order.lines
-    )  # fmt: skip
+    )
     return f"<Inventory>{_element('InventoryHead', head)}{lines}</Inventory>"
 
 
@@ -173,15 +261,25 @@ def return_625(order: SubmittedOrder, invt_no: str, quantity: str = "2", gnum: s
 
 def _request(order: SubmittedOrder, invt_no: str, cop_no: str) -> dict[str, Any]:
     return _common("1", "20261123090100") | {
-        "orderNo": order.order_no, "logisticsNo": "YT1", "logisticsCode": "31229908QR", "logisticsName": "Express",
-        "copNo": cop_no, "invtNo": invt_no, "buyerIdType": "1", "buyerIdNumber": order.buyer_id,
-        "buyerName": order.buyer_name, "buyerTelephone": order.buyer_phone, "reason": "withdrawn",
-    }  # fmt: skip
+        "orderNo": order.order_no,
+        "logisticsNo": "YT1",
+        "logisticsCode": "31229908QR",
+        "logisticsName": "Express",
+        "copNo": cop_no,
+        "invtNo": invt_no,
+        "buyerIdType": "1",
+        "buyerIdNumber": order.buyer_id,
+        "buyerName": order.buyer_name,
+        "buyerTelephone": order.buyer_phone,
+        "reason": "withdrawn",
+    }
 
 
 @dataclass(frozen=True)
 class Declarant:
-    """Signs with signxml: a third implementation beside the authority's and the customs service's."""
+    """Signs with signxml: a third implementation beside the authority's and the
+    customs service's.
+    """
 
     key: rsa.RSAPrivateKey
     certificate: x509.Certificate

@@ -1,4 +1,6 @@
-"""The authority on paper: every word of its language, its own three-document match, requests, and what it refuses."""
+"""The authority on paper: every word of its language, its own three-document match, requests, and
+what it refuses.
+"""
 
 from __future__ import annotations
 
@@ -127,9 +129,15 @@ def test_a_return_is_said_again_of_the_list_before_once_its_amendment_comes(
     second = authority.receive(
         [declarant.sign(list_621(order, "COP2", app_type="2", app_time="20261123090001"))], NOW
     )
-    assert [(r.status, f"<copNo>{n}</copNo>" in r.xml) for r, n in zip(second, ("COP1", *["COP2"] * 3), strict=True)] == [
-        (100, True), (2, True), (120, True), (800, True),
-    ]  # fmt: skip
+    assert [
+        (r.status, f"<copNo>{n}</copNo>" in r.xml)
+        for r, n in zip(second, ("COP1", *["COP2"] * 3), strict=True)
+    ] == [
+        (100, True),
+        (2, True),
+        (120, True),
+        (800, True),
+    ]
     assert second[0].xml != first[-1].xml
 
 
@@ -219,9 +227,16 @@ def test_a_list_waits_for_a_missing_document_and_is_decided_when_it_comes(
     ],
 )
 def test_each_mismatch_is_refused_with_its_code(
-    authority: Authority, declarant: Declarant, order: dict[str, Any], payment: dict[str, Any], waybill: dict[str, Any],
-    head: dict[str, Any], line: dict[str, Any], status: int, code: str,
-) -> None:  # fmt: skip
+    authority: Authority,
+    declarant: Declarant,
+    order: dict[str, Any],
+    payment: dict[str, Any],
+    waybill: dict[str, Any],
+    head: dict[str, Any],
+    line: dict[str, Any],
+    status: int,
+    code: str,
+) -> None:
     placed = order_of(**order)
     authority.record_orders([placed], NOW)
     authority.record_documents(

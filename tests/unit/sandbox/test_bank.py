@@ -60,9 +60,14 @@ class Shop:
 
 def authorisation(token: str, reference: str = "order", **changed: Any) -> dict[str, Any]:
     item = {
-        "key": f"{reference}-a", "reference": reference, "amount": "204.10", "currency": "CNY", "token": token,
-        "payer": PAYER, "enterprise_code": ENTERPRISE,
-    }  # fmt: skip
+        "key": f"{reference}-a",
+        "reference": reference,
+        "amount": "204.10",
+        "currency": "CNY",
+        "token": token,
+        "payer": PAYER,
+        "enterprise_code": ENTERPRISE,
+    }
     return item | changed
 
 

@@ -60,8 +60,10 @@ def test_what_is_blurred_is_refused_by_customs_and_the_good_one_is_read() -> Non
     carrier = Carrier("waybills")
     carrier.book([read(submission("SHOP1-1~blurred"))], NOW)
     carrier.issue_late(NOW + LATE_S)
-    found = [decode(Record("w", 0, 0, 1_796_000_000_000, r.key, r.value, r.headers)) if at == 2 else None
-             for at, r in enumerate(sent(carrier))]  # fmt: skip
+    found = [
+        decode(Record("w", 0, 0, 1_796_000_000_000, r.key, r.value, r.headers)) if at == 2 else None
+        for at, r in enumerate(sent(carrier))
+    ]
     assert [bool(each) for each in found] == [False, False, True]
     for record in sent(carrier)[:2]:
         with pytest.raises(Unprocessable):
@@ -157,7 +159,9 @@ def test_commands_and_what_cannot_be_read_are_ignored(
     ],
 )
 def test_what_no_file_of_ours_could_keep_is_ignored(was: bytes, given: bytes) -> None:
-    """A number beyond 64 bits, a waybill beyond 2 MiB: these would end the outside parties again and again, for everybody."""
+    """A number beyond 64 bits, a waybill beyond 2 MiB: these would end the outside parties again
+    and again, for everybody.
+    """
     value = submission().replace(was, given + b"," if was.endswith(b",") else given)
     assert list(read_submissions(submission(), ()))
     assert list(read_submissions(value, ())) == []
@@ -170,9 +174,13 @@ def test_a_311_document_is_an_order_too() -> None:
         "<buyerTelephone>2</buyerTelephone><consignee>李四</consignee><consigneeTelephone>3</consigneeTelephone>"
         "<consigneeAddress>4</consigneeAddress>"
     )
-    line = "<gnum>1</gnum><itemName>x</itemName><qty>1</qty><price>10</price><totalPrice>10</totalPrice><country>502</country>"
+    line = (
+        "<gnum>1</gnum><itemName>x</itemName><qty>1</qty><price>10</price>"
+        "<totalPrice>10</totalPrice><country>502</country>"
+    )
     order = f"<Order><OrderHead>{head}</OrderHead><OrderList>{line}</OrderList></Order>"
-    xml = f'<CEB311Message xmlns="http://www.chinaport.gov.cn/ceb" guid="G" version="1.0">{order * 2}</CEB311Message>'
+    root = '<CEB311Message xmlns="http://www.chinaport.gov.cn/ceb" guid="G" version="1.0">'
+    xml = f"{root}{order * 2}</CEB311Message>"
     found = list(read_submissions(xml.encode(), ()))
     assert [(o.order_no, str(o.amount_paid), o.adds_up) for o in found] == [
         ("N1", "11.5", True)

@@ -1,4 +1,4 @@
-"""Persons nobody has, planted in orders, and the eyes that find them in whatever they were hidden in."""
+"""Canary persons: invented particulars in orders, and the search for them in any encoding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import quote
 from deploy.samples import submission
 from deploy.samples.generate import resident_id
 
-# Each planted value has one of these marks inside, so that one search finds them all.
+# Each canary has one of these marks inside, so that one search finds them all.
 NAME, LATIN, RESIDENT, PASSPORT, PHONE, STREET = (
     "囧犇骉",
     "Zwjqxvo",
@@ -27,11 +27,16 @@ MARKS: Final = (NAME, LATIN, RESIDENT, PASSPORT, PHONE, STREET)
 POSTCODE: Final = "837261"
 _POSTCODE: Final = re.compile(rb"(?<![0-9A-Fa-f.])837261(?![0-9A-Fa-f])")
 _RESIDENTS_FROM: Final = 729_000
-"""Of the invented persons those above are drawn by nobody else; all of them have the mark RESIDENT."""
+"""Of the invented persons those above are drawn by nobody else.
+
+All of them have the mark RESIDENT.
+"""
 
 
 def needles(mark: str) -> Iterator[bytes]:
-    """How a text looks in bytes: plain, escaped, doubly encoded, in hexadecimal and in base64 at any alignment."""
+    """How a text looks in bytes: plain, escaped, doubly encoded, in hexadecimal and in base64 at
+    any alignment.
+    """
     plain = mark.encode()
     yield plain
     yield mark.encode("utf-16-le")
@@ -60,14 +65,14 @@ def seen_in(haystack: bytes) -> set[str]:
     return found | {POSTCODE} if _POSTCODE.search(haystack) else found
 
 
-class Planter:
-    """Makes orders whose persons are planted; `values` has everything that was."""
+class Canaries:
+    """Makes orders of canary persons; `values` has every canary."""
 
     def __init__(self) -> None:
         self._count = 0
         self.values: set[str] = {POSTCODE}
 
-    def plant(self, value: str) -> str:
+    def add(self, value: str) -> str:
         assert seen_in(value.encode()), f"no mark in {value!r}"
         self.values.add(value)
         return value
@@ -76,12 +81,12 @@ class Planter:
         self._count += 1
         n = self._count
         return {
-            "name": self.plant(f"{LATIN} Nr{n:03d}" if abroad else f"司马{NAME}{chr(0x4E00 + n)}"),
+            "name": self.add(f"{LATIN} Nr{n:03d}" if abroad else f"司马{NAME}{chr(0x4E00 + n)}"),
             "id_type": "2" if abroad else "1",
-            "id_number": self.plant(
+            "id_number": self.add(
                 f"{PASSPORT}{n:04d}" if abroad else resident_id(_RESIDENTS_FROM + n)
             ),
-            "phone": self.plant(f"{PHONE}{n:02d}"),
+            "phone": self.add(f"{PHONE}{n:02d}"),
         }
 
     def order(self, sample: str = "cherries", *, payer: bool = False, **how: Any) -> dict[str, Any]:
@@ -91,7 +96,7 @@ class Planter:
             sample,
             self._count + 1,
             seed=3,
-            prefix="PLANT",
+            prefix="CANARY",
             at=datetime.now(UTC) - timedelta(hours=1),
             **how,
         )
@@ -102,7 +107,7 @@ class Planter:
         made["consignee"] |= {
             "name": to["name"],
             "phone": to["phone"],
-            "address": self.plant(f"{STREET}{self._count}号"),
+            "address": self.add(f"{STREET}{self._count}号"),
             "postcode": POSTCODE,
         }
         return made
@@ -179,21 +184,46 @@ def ceb311(made: dict[str, Any]) -> bytes:
     """The submission of cherries as the XML message a platform sends."""
     buyer, to, line = made["buyer"], made["consignee"], made["lines"][0]
     head = {
-        "guid": "11111111-2222-3333-4444-555555555555", "appType": "1",
-        "appTime": datetime.fromisoformat(made["placed_at"]).astimezone().strftime("%Y%m%d%H%M%S"), "appStatus": "2",
-        "orderType": "I", "orderNo": made["order_no"], "ebpCode": made["platform"]["code"], "ebpName": made["platform"]["name"],
-        "ebcCode": made["merchant"]["code"], "ebcName": made["merchant"]["name"], "goodsValue": made["goods_value"],
-        "freight": made["freight"], "discount": "0", "taxTotal": made["tax_withheld"], "acturalPaid": made["amount_paid"],
-        "currency": "142", "buyerRegNo": "u1", "buyerName": buyer["name"], "buyerTelephone": buyer["phone"],
-        "buyerIdType": buyer["id_type"], "buyerIdNumber": buyer["id_number"], "payCode": made["payment"]["enterprise_code"],
-        "payTransactionId": made["payment"]["token"], "consignee": to["name"], "consigneeTelephone": to["phone"],
+        "guid": "11111111-2222-3333-4444-555555555555",
+        "appType": "1",
+        "appTime": datetime.fromisoformat(made["placed_at"]).astimezone().strftime("%Y%m%d%H%M%S"),
+        "appStatus": "2",
+        "orderType": "I",
+        "orderNo": made["order_no"],
+        "ebpCode": made["platform"]["code"],
+        "ebpName": made["platform"]["name"],
+        "ebcCode": made["merchant"]["code"],
+        "ebcName": made["merchant"]["name"],
+        "goodsValue": made["goods_value"],
+        "freight": made["freight"],
+        "discount": "0",
+        "taxTotal": made["tax_withheld"],
+        "acturalPaid": made["amount_paid"],
+        "currency": "142",
+        "buyerRegNo": "u1",
+        "buyerName": buyer["name"],
+        "buyerTelephone": buyer["phone"],
+        "buyerIdType": buyer["id_type"],
+        "buyerIdNumber": buyer["id_number"],
+        "payCode": made["payment"]["enterprise_code"],
+        "payTransactionId": made["payment"]["token"],
+        "consignee": to["name"],
+        "consigneeTelephone": to["phone"],
         "consigneeAddress": to["address"],
-    }  # fmt: skip
+    }
     goods = {
-        "gnum": "1", "itemNo": line["sku"], "itemName": line["name"], "gmodel": "fresh", "unit": "035", "qty": line["quantity"],
-        "price": line["unit_price"], "itemDescribe": f"HS:{line['hs_code']};NET:{line['net_weight_kg']}",
-        "totalPrice": line["total"], "currency": "142", "country": "502",
-    }  # fmt: skip
+        "gnum": "1",
+        "itemNo": line["sku"],
+        "itemName": line["name"],
+        "gmodel": "fresh",
+        "unit": "035",
+        "qty": line["quantity"],
+        "price": line["unit_price"],
+        "itemDescribe": f"HS:{line['hs_code']};NET:{line['net_weight_kg']}",
+        "totalPrice": line["total"],
+        "currency": "142",
+        "country": "502",
+    }
     fields = (
         "".join(f"<{name}>{text}</{name}>" for name, text in part.items()) for part in (head, goods)
     )
