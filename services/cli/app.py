@@ -38,7 +38,7 @@ GROUPS: Final = {
         "Customs documents and messages from files; consolidation.",
     ),
 }
-"""Groups in modules that are read only when they are asked for: module and help."""
+"""Groups whose modules are imported with their first command: module and help."""
 
 
 CUT_OFF: Final = 128 + signal.SIGPIPE
@@ -84,7 +84,7 @@ def is_cut_off() -> bool:
     poll.register(sys.stdout.fileno(), 0)
     if not poll.poll(0):
         return False
-    # The interpreter flushes once more at its end, and would complain.
+    # The interpreter flushes once more at its end, and would report an error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return True
 

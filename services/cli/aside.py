@@ -99,7 +99,7 @@ def drop(
     """
     if not note.strip():
         raise UsageError(
-            'say --note "why": nobody will hear what is given up; `crossborder aside retry` '
+            'say --note "why": what is given up is not published; `crossborder aside retry` '
             "publishes it"
         )
     row = run(_drop(target(), item, note.strip()))
@@ -107,7 +107,7 @@ def drop(
         as_json(row)
     else:
         print(f"{row['id']} is given up: {row.get('ce_type', 'a record')} for {row['topic']}")
-    print_err("publishing goes on behind it; `crossborder verify` tells who misses it")
+    print_err("publishing continues behind it; `crossborder verify` names who lacks it")
 
 
 async def items_of(to: RunningStack) -> list[dict[str, Any]]:
@@ -240,5 +240,5 @@ _ALSO: Final = {
     "effect": "UPDATE {0}.effect SET next_at = now() WHERE intent_id = $1::text::uuid",
     "lodge": "UPDATE {0}.waiting SET since = now() WHERE order_id = $1::text::uuid",
 }
-"""What waits in a table of its own."""
+"""Sources whose items are also due in another table."""
 """The schema is one of SERVICES."""

@@ -143,4 +143,4 @@ def restore(
         print(f"restored to {done.last_commit.isoformat()}")
     if done.replaced is not None:
         print_err(f"what was there is in {done.replaced}")
-    print_err("`crossborder up` goes on from there; make a new backup, this one follows no longer")
+    print_err("`crossborder up` goes on from there; make a new backup: this one no longer follows")

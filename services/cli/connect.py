@@ -34,10 +34,10 @@ HOME: Final = typer.Option(
     readable=False,
     help="folder of the stack's data, logs and keys; .crossborder by default",
 )
-"""Whether it can be read is asked where it is opened, and said in one sentence."""
+"""The folder is checked where it is opened, so that the error is one sentence."""
 
 PIPE_COLUMNS = 160
-"""Width of tables that go into a file or pipe, where there is no terminal to ask."""
+"""Width of tables that go into a file or pipe."""
 
 
 class Exit(IntEnum):
@@ -67,7 +67,7 @@ class RunningStack:
     home: Path
     security: Security = OPEN
     party_pem: bytes | None = field(default=None, repr=False)
-    """The key with which the command line signs as a platform, where it has one."""
+    """The key with which the command line signs as a platform, if it has one."""
 
     @property
     def known(self) -> Mapping[str, Any]:
@@ -168,7 +168,7 @@ async def database(to: RunningStack, *, write: bool = False) -> AsyncIterator[An
             f"({type(error).__name__})"
         ) from None
     finally:
-        # A connection that was cut cannot be closed in order; why it was cut is said already.
+        # A connection that was cut cannot be closed in order; the reason was raised already.
         with suppress(*CUT, OSError):
             await conn.close()
 

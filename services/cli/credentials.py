@@ -43,7 +43,7 @@ def party_pem_of(running: Mapping[str, Any], *, env: bool = True) -> bytes | Non
     class Anywhere(Settings):
         needs_postgres: ClassVar[bool] = False
 
-    # Only then: a command that signs nothing is not held up by another setting that is wrong.
+    # Only then: a command that signs nothing must not fail for another faulty setting.
     setting = os.environ.get("CROSSBORDER_PARTY_KEY") or os.environ.get(
         "CROSSBORDER_PARTY_KEY_FILE"
     )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from shared.database import Connection
 
 NAMED_MAX: Final = 10
-"""How many of those that share a beginning are named."""
+"""Most ids that an error names."""
 
 _COLUMNS: Final = "order_id, order_no, platform_code"
 BY_NUMBER: Final = (
@@ -46,8 +46,8 @@ def _require_no_other(given: str, match: str, what: str) -> None:
     """Raise UsageError if both differ in the length of a number: they may be two ids."""
     if given[-1].isdecimal() and match[len(given)].isdecimal():
         raise UsageError(
-            f"give the whole {what}, since it is to be changed: {given} is none, and {match} may "
-            "be another"
+            f"give the whole {what}, since it is to be changed: no {what} is {given}, "
+            f"and {match} may be another"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from services.cli.connect import RunningStack, database
 
 MARKS_MAX: Final = 1000
-"""Offsets that are looked through for a record: so few may all be marks of transactions."""
+"""A backlog of at most so many offsets may consist of transaction marks only."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ async def skip_marks(to: RunningStack, places: Sequence[PartitionLag]) -> list[P
     ranges: dict[tuple[str, int], tuple[int, int]] = {}
     first_unread: dict[tuple[tuple[str, int], int], int] = {}
     while few:
-        # Services may stand at several places of one partition; each place is looked through once.
+        # Several services may stand at one offset; each offset is looked up once.
         ranges = {b.place: (b.reads_on, b.end) for b in few}
         first = await topic_reader.first_records(to, ranges)
         first_unread |= {(place, ranges[place][0]): offset for place, offset in first.items()}

@@ -16,7 +16,7 @@ RequestId = tuple[str, int]
 
 
 FOLLOWED_S: Final = 30.0
-"""So long a command waits for a service to do what it is asked."""
+"""Seconds that a command waits for a service to carry out a request."""
 
 
 POLL_S: Final = 0.2

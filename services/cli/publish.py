@@ -33,7 +33,7 @@ RETURN_REQUESTED: Final = b"return.requested.v1"
 LOOKED_AT: Final = 1000
 """Records whose signature is checked before any is published; a file is mostly one platform's."""
 AWAITED_MAX: Final = 2000
-"""Sends that are not awaited yet: enough for full batches, few enough that memory stays flat."""
+"""Most sends under way: enough for full batches, with flat memory."""
 
 
 def register(app: typer.Typer) -> None:
@@ -124,7 +124,7 @@ async def _held_back(to: RunningStack) -> list[str]:
 
 
 def signed(records: Sequence[Submission], key: Path) -> list[Submission]:
-    """Return the records signed with a platform's key; raise UsageError if it is none."""
+    """Return the records signed with a platform's key; raise UsageError for a faulty key."""
     from services.cli.access.parties import private_key
     from shared.envelope import first_headers
     from shared.parties import sign
@@ -161,7 +161,7 @@ async def _require_heard(to: RunningStack, records: Sequence[Submission]) -> Non
             await conn.execute("SET search_path = orders")
             await known.load(conn)
     except Unreachable:
-        return  # Kafka alone takes records: what becomes of them is seen when the database is back
+        return  # Kafka takes records without the database; their outcome is seen once it is back
     key = key_of(to.party_pem) if to.party_pem else None
     for r in records[:LOOKED_AT]:
         headers = tuple(signed_headers(key, r.headers, r.value))

@@ -50,7 +50,7 @@ def sample_rows() -> list[dict[str, str]]:
 
 
 CASE_NUMBERS: Final = 10
-"""Numbers one case may take."""
+"""Most order numbers of one case."""
 SHARE_OF_KINDS: Final = 40
 """The demo rehearses every kind once for so many orders; the other orders are released."""
 

@@ -19,11 +19,11 @@ HEADERS_BYTES: Final = 1024
 """Room for a record's key and headers."""
 STDIN: Final = "-"
 _BOM: Final = "\ufeff"
-"""It stands before each part of a file that was put together of files."""
+"""It precedes each part of a file that was concatenated from files."""
 _BLANK: Final = re.compile(rf"[ \t\r\n{_BOM}]*")
 
 Part = tuple[str, bytes]
-"""Where one submission stands, and its bytes as they were written."""
+"""The place of a submission in its file, and its original bytes."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _end(text: str, at: int) -> int:
 
 
 _DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str)
-"""It finds where a document ends; its numbers are read later, and not here."""
+"""Used only to find the end of a document, so numbers stay text."""
 
 
 def _require_small(value: bytes, where: str) -> None:

@@ -42,4 +42,4 @@ def shared_out(ranges: Sequence[tuple[int, int]], room: int) -> list[int]:
 
 _WIDE: Final = 1_000_000
 READABLE: Final = 32
-"""Of a table that is wider than the page in any case, a text is not squeezed to one word a line."""
+"""Least width of a text column in a table that is wider than the page."""

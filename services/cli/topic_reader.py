@@ -60,7 +60,7 @@ async def consumer(to: RunningStack, *, committed: bool = True) -> AsyncIterator
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed" if committed else "read_uncommitted",
-            # The broker sends a record that is larger than these all the same, alone.
+            # The broker still sends a larger record, alone.
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_bytes=2 * MESSAGE_BYTES_MAX,
             fetch_max_wait_ms=100,
@@ -96,7 +96,7 @@ async def open_transactions(
         return {}
     async with consumer(to, committed=False) as reader:
         written = await reader.end_offsets(tps)
-    # Asked for later, so that what was written in between is not taken for what may not be read.
+    # Read later, so that records written in between do not count as unreadable.
     async with consumer(to) as reader:
         stable = await reader.end_offsets(tps)
     return {

@@ -74,8 +74,8 @@ async def test_an_order_says_what_the_port_said_last(world: World, to: RunningSt
     assert len(lines) == 1
     assert lines[0].startswith(
         (
-            "customs: the list is lodged and nothing was heard yet",
-            "customs' decision; its last word: ",
+            "customs: the list is lodged and has no receipt yet",
+            "customs' decision; its last reply: ",
         )
     )
 

@@ -26,7 +26,7 @@ def codes(probe_platform: str) -> dict[str, tuple[str, tuple[str, ...]]]:
 async def register(dsn: str, keys: Mapping[str, bytes], probe_platform: str) -> list[str]:
     """Register each program's key for its codes; return `program code` of the new ones.
 
-    A key that an operator removed stays removed. Raises Misconfigured for one that is none.
+    A key that an operator removed stays removed. Raises Misconfigured for a faulty key.
     """
     import asyncpg
 

@@ -130,7 +130,7 @@ def _read(path: Path) -> Ed25519PublicKey:
         key = None
     if not isinstance(key, Ed25519PublicKey):
         raise UsageError(
-            f"give an Ed25519 key as PEM (`openssl genpkey -algorithm ed25519`): {path} is none"
+            f"give an Ed25519 key as PEM (`openssl genpkey -algorithm ed25519`): {path} has none"
         )
     return key
 
@@ -146,7 +146,7 @@ def private_key(path: Path) -> Ed25519PrivateKey:
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise UsageError(
-            f"give a private Ed25519 key as PEM, without a pass phrase: {path} is none"
+            f"give a private Ed25519 key as PEM, without a pass phrase: {path} has none"
         )
     return key
 

@@ -192,10 +192,10 @@ async def _bench(
         "own_time_p50_ms": measurement.quantile(own, 0.50),
         "own_time_p99_ms": measurement.quantile(own, 0.99),
         "raw": limits,
-        # Before and after: what differs from run to run may be the host, and not what is measured.
+        # Before and after: a difference between runs may come from the host.
         "host_walks_per_second": [round(each) for each in walks],
         "records_per_order": round(written, 1),
-        # The share of the bare broker's messages that the run's own records came to.
+        # Records of the run against messages of the bare broker.
         "ratio_to_raw": round(per_second * written / bare, 3) if bare else None,
         "cpu_seconds_per_1000_orders": {
             name: round(seconds * 1000 / count, 2) for name, seconds in run_.cpu_s.items()

@@ -41,7 +41,7 @@ def _cpu(process: psutil.Process) -> float:
         times = process.cpu_times()
     except psutil.Error:
         return 0.0
-    # Of a database's postmaster the ended backends count too.
+    # A postmaster's time includes its ended backends.
     return float(times.user + times.system + times.children_user + times.children_system)
 
 

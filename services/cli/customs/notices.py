@@ -39,7 +39,7 @@ def notices(
         None, "--message", help="only those of this message, as CEB412"
     ),
     limit: int = typer.Option(
-        50, "--limit", min=1, max=100_000, help="at most so many, the newest first"
+        50, "--limit", min=1, max=100_000, help="most notices, the newest first"
     ),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:

@@ -58,7 +58,7 @@ _REFUSED: Final = (
     "starts_with(cop_no, $1) "
     "ORDER BY cop_no LIMIT 11"
 )
-"""Those that may be meant by the beginning of a number."""
+"""Candidates for the beginning of a number."""
 
 
 @summaries.callback()
@@ -67,9 +67,7 @@ def list_(
     month: str | None = typer.Option(
         None, "--month", help="requests of this month only, as 2026-11"
     ),
-    limit: int = typer.Option(
-        100, "--limit", min=1, help="at most so many requests, the newest first"
-    ),
+    limit: int = typer.Option(100, "--limit", min=1, help="most requests, the newest first"),
     json: bool = typer.Option(False, "--json", help="for machines"),
 ) -> None:
     """List requests to consolidate export lists, and the lists still to be consolidated."""

@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     keep: bool = typer.Option(False, "--keep", help="leave the stack running"),
-    orders: int = typer.Option(ORDERS_MIN, min=1, max=100_000, help="at least so many orders"),
+    orders: int = typer.Option(ORDERS_MIN, min=1, max=100_000, help="least number of orders"),
     seed: int | None = typer.Option(None, help="the same seed makes the same orders"),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="a line for each invariant"),
 ) -> None:

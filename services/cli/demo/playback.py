@@ -105,7 +105,7 @@ async def _settle(to: RunningStack, conn: Any, play: Play) -> None:
     for row in await conn.fetch(_OPEN):
         if (word := verdicts.get(row["order_no"])) is None:
             continue
-        # The bank's answer may be on its way still; the next look will find it.
+        # The bank's reply may still be under way; the next look retries.
         with contextlib.suppress(NotSettled):
             await settle_case(to, row["number"], Verdict(word), "the bank was asked (demo)")
             print_err(

@@ -75,7 +75,7 @@ SECTIONS: Final = {
         ),
     ),
 }
-"""Title: the table it needs, and the query; amounts in minor units end in `_minor`."""
+"""By title the table and the query; amounts in minor units end in `_minor`."""
 
 
 def end_of(seconds: float, home: Path, *, well: bool, keeps_running: bool) -> list[str]:

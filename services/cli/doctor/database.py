@@ -54,12 +54,12 @@ async def _parties(to: RunningStack) -> list[Check]:
         mute = [row["platform_code"] for row in await conn.fetch(_MUTE)] if all_bound(to) else []
     signers = f"{signing[0]} platforms and {signing[1]} carriers sign what they say"
     if not all_bound(to):
-        apart = "" if to.security.tells_apart else ", since the broker tells nobody apart"
+        apart = "" if to.security.tells_apart else ", since the broker has no users"
         return [
             Check(
                 "parties",
                 True,
-                f"{signers}; every other is taken at its word{apart}: docs/access.md",
+                f"{signers}; every other may publish unsigned{apart}: docs/access.md",
             )
         ]
     todo = (

@@ -91,7 +91,7 @@ def partitions_check(counts: Mapping[str, int]) -> Check:
 
     other = {name: count for name, count in sorted(counts.items()) if count != PARTITIONS}
     todo = (
-        f"make these topics anew with {PARTITIONS} partitions, once nothing is unread and nobody "
+        f"make these topics anew with {PARTITIONS} partitions, once all is read and nothing "
         "writes; until then a "
         "cancellation may be read before its order: give its dead letter again with `crossborder "
         "dlq replay`"

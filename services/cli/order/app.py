@@ -57,7 +57,7 @@ def list_(
 ) -> None:
     """List orders, the latest change first."""
     if state is not None and state not in STATES:
-        raise UsageError(f"choose a state of {', '.join(STATES)}: {state!r} is none")
+        raise UsageError(f"choose a state of {', '.join(STATES)}: {state!r} is unknown")
     rows = run(_list(target(), state, limit))
     if json:
         as_json(rows)
@@ -88,7 +88,7 @@ def cancel(
     ),
     reason: str = typer.Option("operator", help=WHY),
     platform: str | None = typer.Option(
-        None, help="code of the platform, for an order that has not come yet"
+        None, help="code of the platform, for an order that has not arrived yet"
     ),
 ) -> None:
     """Cancel an order, as far as it still can be.
@@ -105,7 +105,8 @@ def return_(
     ),
     reason: str = typer.Option("buyer_request", help=WHY),
     lines: str | None = typer.Option(
-        None, help="only these lines, `1,2`, or so many of a line, `1:2`; else all that is left"
+        None,
+        help="only these lines, `1,2`, or a quantity of a line, `1:2`; by default all that is left",
     ),
     refund_if_late: bool = typer.Option(
         True, help="refund the price even if the goods come back after the term"

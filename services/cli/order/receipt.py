@@ -24,7 +24,7 @@ TAX_COLUMNS: Final = (
     "payable",
 )
 LISTS: Final = ("journal", "lines")
-"""Parts that have a table of their own."""
+"""Fields that are printed as tables."""
 
 
 def print_receipt(order: Mapping[str, Any]) -> None:

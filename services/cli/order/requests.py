@@ -46,7 +46,7 @@ def request(
     more: Mapping[str, Any] | None = None,
 ) -> None:
     no = run(_publish(target(), wire_type, order_ref, reason, platform, more or {}))
-    print_err(f"asked; `crossborder order show {no}` shows what becomes of it")
+    print_err(f"requested; `crossborder order show {no}` shows the outcome")
 
 
 async def _publish(

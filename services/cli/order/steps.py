@@ -10,10 +10,10 @@ from uuid import UUID
 from services.cli.connect import RunningStack, database
 
 STEPS_OF_MAX: Final = 20
-"""Orders whose steps are shown; of more, only how each ended and what was wrong with it."""
+"""Most orders whose steps are shown; of more, only ends and faults are shown."""
 FAULTS_OF_MAX: Final = 1000
 USED_UP: Final = frozenset({"rejected", "cancelled", "returned"})
-"""States after which the same number says only that the order is there already."""
+"""States whose order number cannot be used again."""
 
 _HEADS: Final = (
     "SELECT order_id, state, doc -> 'faults' AS faults FROM orders.orders WHERE "

@@ -10,7 +10,7 @@ from uuid import UUID
 from shared.metrics import ENDS
 
 DOCUMENTS: Final = ("order", "payment", "tax", "waybill")
-"""What a list is made of."""
+"""The documents that make a list complete."""
 AWAITS_ORDER: Final = "awaits_order"
 DECIDED_BY_CUSTOMS: Final = (
     "lodged",
@@ -102,7 +102,7 @@ async def _bank(conn: Any, order_id: UUID) -> list[str]:
         order_id,
     )
     last = (
-        f"; its last word: {_joined(word['kind'], word['status'], word['code'], word['reason'])} "
+        f"; its last reply: {_joined(word['kind'], word['status'], word['code'], word['reason'])} "
         f"{_at(word['at'])}"
         if word
         else ""
@@ -123,7 +123,7 @@ async def _customs(conn: Any, order_id: UUID) -> list[str]:
         order_id,
     )
     if row is None:
-        return ["customs: it has heard nothing of the order yet"]
+        return ["customs: it has no event of the order yet"]
     if row["state"] == "collecting":
         missing = [name for name in DOCUMENTS if name not in row["present"]]
         return (
@@ -162,9 +162,9 @@ async def _port(conn: Any, order_id: UUID, state: str) -> str:
         order_id,
     )
     if word is None:
-        return f"customs: the list is {state} and nothing was heard yet"
+        return f"customs: the list is {state} and has no receipt yet"
     last_word = _joined(word["message_type"], word["status"], word["code"], word["info"])
-    return f"customs' decision; its last word: {last_word} {_at(word['at'])}"
+    return f"customs' decision; its last reply: {last_word} {_at(word['at'])}"
 
 
 def _named(missing: Sequence[str]) -> str:

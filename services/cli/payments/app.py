@@ -72,7 +72,7 @@ def settle(
     from services.payments.bank_commands.settlement import VERDICTS, NotSettled, Verdict
 
     if verdict not in VERDICTS:
-        raise UsageError(f"choose a verdict of {', '.join(VERDICTS)}: {verdict!r} is none")
+        raise UsageError(f"choose a verdict of {', '.join(VERDICTS)}: {verdict!r} is unknown")
     try:
         follows = run(
             settle_case(target(), number, Verdict(verdict, bank_no, amount, account), note)

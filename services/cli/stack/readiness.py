@@ -50,7 +50,7 @@ async def programs(running: Mapping[str, Any]) -> list[dict[str, Any]]:
                 ready: bool | None = await SERVERS[name](running)
             else:
                 ready = await is_ready(session, port) if port else None
-            # One that has just ended is not written down as that yet.
+            # A program that has just ended is not in `stack.json` as ended yet.
             gone = p["pid"] is not None and not is_alive(p["pid"])
             rows.append(
                 {

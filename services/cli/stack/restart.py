@@ -32,7 +32,7 @@ from services.cli.stack.shutdown import tell
 
 READY_S: Final = 60.0
 BACK_S: Final = 15.0
-"""A service that takes longer to catch up was not restarted well."""
+"""Most seconds for reading the backlog after a restart."""
 LOOK_S: Final = 0.1
 READERS: Final = ("orders", "payments", "tax", "customs")
 """Programs whose offsets are in the database; the others only have to be ready."""

@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 def verify(
     json: bool = typer.Option(False, "--json", help="for machines"),
     wait: float = typer.Option(
-        10.0, min=0, help="look again for so many seconds; what is under way is no violation"
+        10.0, min=0, help="seconds to look again; what is under way is no violation"
     ),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="a line for each invariant"),
 ) -> None:
@@ -63,7 +63,7 @@ async def _all(to: RunningStack, wait_s: float) -> list[Finding]:
     except Unreachable as absent:
         if findings[0].ok:
             raise
-        # What runs is known, and why nothing else can be judged is said with it.
+        # The programs are known; the reason why nothing else can be judged is added.
         return [*findings, Finding("invariants", "none could be judged", skipped=str(absent))]
 
 

@@ -11,7 +11,7 @@ from services.cli.connect import RunningStack, Unreachable, database
 from services.cli.verify.findings import Finding
 
 CRASHES: Final = 3
-"""So many restarts, the last one within YOUNG_S, are no accident."""
+"""Restarts that count as a crash loop, if the last is younger than YOUNG_S."""
 YOUNG_S: Final = 60.0
 PROGRAMS_SAY: Final = (
     "a program is down, ends again and again, or is not ready: `crossborder status`, then its log"

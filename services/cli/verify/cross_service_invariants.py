@@ -20,7 +20,7 @@ def each_service(service: str) -> tuple[Invariant, ...]:
             f"{service}_effects_answered",
             f"SELECT order_id::text FROM {service}.effect WHERE created_at < now() - interval '1 "  # noqa: S608
             "minute' AND next_at < now() + interval '2 minutes'",
-            "an outside party was asked over a minute ago and nobody knows its answer",
+            "an outside party was asked over a minute ago and has not replied",
         ),
         Invariant(
             f"{service}_parked_is_held",

@@ -9,7 +9,7 @@ ATTENTION: Final = ("programs", "held_orders", "open_cases", "set_aside", "no_la
 
 
 WAITS_TO_BE_PUBLISHED: Final = "_outbox_published"
-"""Findings that are no invariants: somebody must act. The names of those about outboxes end so."""
+"""End of the names of findings about outboxes; like ATTENTION they are no invariants."""
 
 
 @dataclass(frozen=True)

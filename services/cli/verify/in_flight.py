@@ -19,10 +19,10 @@ TABLES: Final = {
     "tax": "tax.tax_case",
     "customs": "customs.declaration",
 }
-"""Where each service keeps how many facts it has decided of an order."""
+"""By service the table with the number of facts (version) of each order."""
 _FACTS: Final = frozenset(f"{service}.events" for service in TABLES)
 FactCounts = Mapping[UUID, int]
-"""How many facts of each order a log has."""
+"""The number of facts of each order in a log."""
 
 
 async def still_missing(

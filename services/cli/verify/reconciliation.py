@@ -242,7 +242,7 @@ async def _receipts_come(
 
     Only receipts name their orders; `no_lag` names a service that does not read them.
     """
-    # The outbox first: what leaves it is in the log then.
+    # The outbox is read first: a record that has left it is in the log.
     return read_waits(path) or any(
         b.records
         for b in await lag.partition_lags(to, stored)

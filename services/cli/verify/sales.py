@@ -88,7 +88,7 @@ async def sales_finding(to: RunningStack, sold: SalesCount | None) -> Finding:
         "sales_are_fulfilled_orders",
         "the stream of verified sales counts other orders than were fulfilled",
     )
-    # One that is down counts what it missed when it runs again; that it is down is told first.
+    # A worker that is down catches up when it runs again; `programs` reports it first.
     if to.known.get("programs", {}).get("streams", {}).get("state") != "running":
         return Finding(name, says, skipped="no streams worker is known to run")
     if sold is None:
