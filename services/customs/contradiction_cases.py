@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -66,21 +66,16 @@ def contradicted_receipt(
     contradiction: Contradiction, receipts: Sequence[StoredReceipt]
 ) -> StoredReceipt | None:
     """Return the earlier receipt that this reply contradicts, None where there is none. Pure."""
-    match contradiction.kind:
-        case "two_numbers":
-            fits = [
-                each
-                for each in receipts
-                if each.invt_no is not None and each.invt_no == contradiction.list.invt_no
-            ]
-            return fits[0] if fits else None
-        case "released_after_refusal" | "refused_after_release":
-            opposite = _STOPS if contradiction.reply.meaning in _GOES else _GOES
-            fits = [
-                each for each in receipts if each.followed and _meaning(each.status) in opposite
-            ]
-            return fits[-1] if fits else None
+    if contradiction.kind == "two_numbers" and (number := contradiction.list.invt_no) is not None:
+        return next((each for each in receipts if each.invt_no == number), None)
+    if contradiction.kind in ("released_after_refusal", "refused_after_release"):
+        opposite = _STOPS if contradiction.reply.meaning in _GOES else _GOES
+        return next((each for each in reversed(receipts) if _followed_as(each, opposite)), None)
     return None
+
+
+def _followed_as(receipt: StoredReceipt, meanings: Collection[str]) -> bool:
+    return receipt.followed and _meaning(receipt.status) in meanings
 
 
 def _meaning(status: str) -> str | None:

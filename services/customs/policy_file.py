@@ -15,7 +15,7 @@ from services.customs import policy_limits
 from services.customs.ceb.build import DOCUMENTS_MAX
 from services.customs.ceb.documents import Enterprise
 from services.customs.consolidation import months
-from services.customs.consolidation.domain import SummaryPolicy as Asking
+from services.customs.consolidation.domain import SummaryPolicy
 from services.customs.domain.numbers import LISTS_MAX
 from services.customs.domain.returns import ReturnTerms
 from services.customs.policy import (
@@ -108,8 +108,9 @@ def _amendments(row: Mapping[str, Any]) -> Amendments:
     )
     if not 0 < amendments.too_soon_wait_s <= amendments.wait_max_s <= amendments.patience_s < inf:
         raise ValueError(
-            f"amendments: found too_soon_wait_s {amendments.too_soon_wait_s:g}, wait_max_s {amendments.wait_max_s:g} and patience_s "
-            f"{amendments.patience_s:g}, expected each above 0 and none above the next"
+            f"amendments: found too_soon_wait_s {amendments.too_soon_wait_s:g}, "
+            f"wait_max_s {amendments.wait_max_s:g} and patience_s {amendments.patience_s:g}, "
+            "expected each above 0 and none above the next"
         )
     return amendments
 
@@ -123,7 +124,8 @@ def _batching(row: Mapping[str, Any]) -> Batching:
     )
     if not BYTES_MIN <= batching.bytes_max <= XML_BYTES_MAX:
         raise ValueError(
-            f"batching.bytes_max: found {batching.bytes_max}, expected {BYTES_MIN} to {XML_BYTES_MAX}"
+            f"batching.bytes_max: found {batching.bytes_max}, "
+            f"expected {BYTES_MIN} to {XML_BYTES_MAX}"
         )
     if not 1 <= batching.lists_max <= DOCUMENTS_MAX:
         raise ValueError(
@@ -131,8 +133,8 @@ def _batching(row: Mapping[str, Any]) -> Batching:
         )
     if batching.lines_max < 1 or not 0 < batching.age_s <= AGE_MAX_S:
         raise ValueError(
-            f"batching: found lines_max {batching.lines_max} and age_s {batching.age_s:g}, expected both above 0, "
-            f"and age_s up to {AGE_MAX_S:g}"
+            f"batching: found lines_max {batching.lines_max} and age_s {batching.age_s:g}, "
+            f"expected both above 0, and age_s up to {AGE_MAX_S:g}"
         )
     return batching
 
@@ -155,7 +157,8 @@ def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[ReturnTerms, ...]:
             before.valid_to is None or before.valid_to >= after.valid_from
         ):
             raise ValueError(
-                f"returns.terms: two terms for {after.direction} on {after.valid_from}, expected one"
+                f"returns.terms: two terms for {after.direction} on {after.valid_from}, "
+                "expected one"
             )
     for each in terms:
         if not each.source or min(each.apply_days_max, each.back_days_max, each.given_up_days) < 1:
@@ -166,36 +169,6 @@ def _terms(rows: Sequence[Mapping[str, Any]]) -> tuple[ReturnTerms, ...]:
 
 
 def _summaries(row: Mapping[str, Any]) -> Summaries:
-    terms = tuple(
-        months.SummaryTerms(
-            each["valid_from"],
-            int(each["due_day"]),
-            int(each["lines_max"]),
-            int(each["hs_digits"]),
-            each["source"],
-        )
-        for each in sorted(row["terms"], key=lambda each: each["valid_from"])
-    )
-    for each in terms:
-        if (
-            not each.source
-            or not 1 <= each.due_day <= 28
-            or each.lines_max < 1
-            or not 4 <= each.hs_digits <= 10
-        ):
-            raise ValueError(
-                f"summary.terms: the terms from {each.valid_from} need a source, a due_day up to 28, lines and digits"
-            )
-    asking = Asking(
-        frozenset(row["ask_again"]),
-        int(row["attempts_max"]),
-        float(row["wait_s"]),
-        float(row.get("wait_max_s", 3600)),
-    )
-    if not 0 < asking.wait_s <= asking.wait_max_s < inf:
-        raise ValueError(
-            f"summary: found wait_s {asking.wait_s:g} and wait_max_s {asking.wait_max_s:g}, expected both above 0"
-        )
     summaries = Summaries(
         Enterprise(row["broker_code"], row["broker_name"]),
         row["summary_flag"],
@@ -203,13 +176,50 @@ def _summaries(row: Mapping[str, Any]) -> Summaries:
         int(row["from_day"]),
         int(row["lists_max"]),
         int(row["messages_max"]),
-        asking,
-        terms,
+        _asking(row),
+        _summary_terms(row["terms"]),
     )
-    if (
-        not 1 <= summaries.lists_max <= LISTS_IN_A_MESSAGE_MAX
-        or not 1 <= summaries.messages_max <= 99
-        or not 1 <= summaries.from_day <= 28
-    ):
+    in_bounds = (
+        1 <= summaries.lists_max <= LISTS_IN_A_MESSAGE_MAX,
+        1 <= summaries.messages_max <= 99,
+        1 <= summaries.from_day <= 28,
+    )
+    if not all(in_bounds):
         raise ValueError("summary: lists_max, messages_max or from_day is out of bounds")
     return summaries
+
+
+def _asking(row: Mapping[str, Any]) -> SummaryPolicy:
+    asking = SummaryPolicy(
+        frozenset(row["ask_again"]),
+        int(row["attempts_max"]),
+        float(row["wait_s"]),
+        float(row.get("wait_max_s", 3600)),
+    )
+    if not 0 < asking.wait_s <= asking.wait_max_s < inf:
+        raise ValueError(
+            f"summary: found wait_s {asking.wait_s:g} and wait_max_s {asking.wait_max_s:g}, "
+            "expected both above 0"
+        )
+    return asking
+
+
+def _summary_terms(rows: Sequence[Mapping[str, Any]]) -> tuple[months.SummaryTerms, ...]:
+    terms = tuple(
+        months.SummaryTerms(
+            row["valid_from"],
+            int(row["due_day"]),
+            int(row["lines_max"]),
+            int(row["hs_digits"]),
+            row["source"],
+        )
+        for row in sorted(rows, key=lambda row: row["valid_from"])
+    )
+    for each in terms:
+        days_and_lines = 1 <= each.due_day <= 28 and each.lines_max >= 1
+        if not each.source or not days_and_lines or not 4 <= each.hs_digits <= 10:
+            raise ValueError(
+                f"summary.terms: the terms from {each.valid_from} need a source, a due_day up to "
+                "28, lines and digits"
+            )
+    return terms

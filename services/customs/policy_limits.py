@@ -22,28 +22,33 @@ _CHOICES: Final[dict[str, Collection[str]]] = {
 def check(policy: Policy) -> None:
     """Raise ValueError for a value that no message has room for, with its name in the policy."""
     for name, source, value in _values(policy):
-        if not isinstance(value, str):
-            raise ValueError(f"{name}: found {type(value).__name__}, expected a text in quotes")
-        allowed = _CHOICES.get(source)
-        if allowed is not None and value not in allowed:
-            raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(allowed)}")
-        if source in ("direction", "mode") or (source == "country" and value == "*"):
-            continue
-        try:
-            tables.check(source, value)
-        except ValueError as error:
-            raise ValueError(f"{name}: found {value!r}: {error}") from None
+        _check_value(name, source, value)
     exported = {o.mode for o in policy.offices if o.direction == "export"}
-    lacking = [
-        mode
-        for mode in MODES
-        if exported & {mode, "*"} and mode not in policy.export_return_trade_mode
-    ]
+    modes = MODES if "*" in exported else tuple(exported)
+    lacking = [mode for mode in MODES if mode in modes and _lacks_return(policy, mode)]
     if lacking:
         raise ValueError(
             f"returns.export_trade_mode: found none for {', '.join(lacking)}, expected one for "
             "each export mode"
         )
+
+
+def _lacks_return(policy: Policy, mode: str) -> bool:
+    return mode not in policy.export_return_trade_mode
+
+
+def _check_value(name: str, source: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: found {type(value).__name__}, expected a text in quotes")
+    allowed = _CHOICES.get(source)
+    if allowed is not None and value not in allowed:
+        raise ValueError(f"{name}: found {value!r}, expected one of {', '.join(allowed)}")
+    if source in ("direction", "mode") or (source == "country" and value == "*"):
+        return
+    try:
+        tables.check(source, value)
+    except ValueError as error:
+        raise ValueError(f"{name}: found {value!r}: {error}") from None
 
 
 def _values(policy: Policy) -> Iterator[tuple[str, str, Any]]:

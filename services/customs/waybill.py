@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final
@@ -150,6 +150,9 @@ def _named(order_id: UUID | None, platform_code: str | None, order_no: str | Non
     return order_id_of(code, number) if code and number else None
 
 
+Reader = Callable[[bytes], WireWaybill | WireDelivered]
+
+
 def carrier_of(event: WireWaybill | WireDelivered) -> str | None:
     """Return the carrier that an event speaks for; a delivery changes nothing here and speaks for
     nobody.
@@ -172,36 +175,37 @@ def decode(record: Record) -> Sequence[Message]:
     value = utf8(raw)
     if has_name_twice(value):
         raise Unprocessable("malformed", TWICE)
+    read = _READERS.get(wire_type)
+    if read is None:
+        return ()
+    event = _read(wire_type, read, value)
+    order_id = event.order or uuid_or_none(record.key)
+    if order_id is not None:
+        if isinstance(event, WireWaybill):
+            event = event.model_copy(update={"order_id": order_id})
+        return (message(record, event_id, wire_type, order_id, event),)
+    if isinstance(event, WireDelivered):
+        return ()
+    raise Unprocessable("unknown_shape", "name the order: order_id, or platform_code and order_no")
+
+
+def _read(wire_type: str, read: Reader, value: bytes) -> WireWaybill | WireDelivered:
     try:
-        if wire_type == WaybillDelivered.type:
-            delivered = WireDelivered.model_validate_json(value)
-            order_id = delivered.order or uuid_or_none(record.key)
-            return (
-                ()
-                if order_id is None
-                else (message(record, event_id, wire_type, order_id, delivered),)
-            )
-        if wire_type != WaybillIssued.type:
-            return ()
-        waybill = WireWaybill.model_validate_json(value)
-        Money.of(waybill.freight, waybill.currency), Money.of(waybill.insurance, waybill.currency)
+        return read(value)
     except MoneyError as error:
         raise Unprocessable("invalid_value", f"freight or insurance: {error}") from None
     except ValidationError as error:
         raise Unprocessable(
             "invalid_value", f"the value is not a {wire_type}: {_said(error)}"
         ) from None
+
+
+def _read_waybill(value: bytes) -> WireWaybill:
+    """Return a waybill. Raises ValidationError, MoneyError, Unprocessable."""
+    waybill = WireWaybill.model_validate_json(value)
+    Money.of(waybill.freight, waybill.currency), Money.of(waybill.insurance, waybill.currency)
     _require_one_meaning(waybill)
-    order_id = waybill.order or uuid_or_none(record.key)
-    if order_id is None:
-        raise Unprocessable(
-            "unknown_shape", "name the order: order_id, or platform_code and order_no"
-        )
-    return (
-        message(
-            record, event_id, wire_type, order_id, waybill.model_copy(update={"order_id": order_id})
-        ),
-    )
+    return waybill
 
 
 def _require_one_meaning(sent: WireWaybill) -> None:
@@ -215,27 +219,31 @@ def _require_one_meaning(sent: WireWaybill) -> None:
         ("platform_code", code),
         ("order_no", number),
     ):
-        if text is None or (text.isascii() and text.isprintable()):
-            continue
-        plain = identifier(text)
-        if (hidden := hidden_in(plain) or other_spelling_in(plain)) is not None:
-            raise Unprocessable(
-                "invalid_value",
-                f"{field}: send it in plain characters that can be seen: found {hidden}",
-            )
-    if (
-        sent.order_id is None
-        or not code
-        or not number
-        or sent.order_id == _named(None, code, number)
-    ):
+        if text is not None and not (text.isascii() and text.isprintable()):
+            _require_plain(field, text)
+    if sent.order_id is None or not code or not number:
         return
     # An order of an earlier release may have blanks around its number.
-    if sent.order_id != order_id_of(code, number):
+    if sent.order_id not in (_named(None, code, number), order_id_of(code, number)):
         raise Unprocessable(
             "invalid_value",
             "order_id is not the order of platform_code and order_no: send those of one order",
         )
+
+
+def _require_plain(field: str, text: str) -> None:
+    plain = identifier(text)
+    if (hidden := hidden_in(plain) or other_spelling_in(plain)) is not None:
+        raise Unprocessable(
+            "invalid_value",
+            f"{field}: send it in plain characters that can be seen: found {hidden}",
+        )
+
+
+_READERS: Final[Mapping[str, Reader]] = {
+    WaybillIssued.type: _read_waybill,
+    WaybillDelivered.type: WireDelivered.model_validate_json,
+}
 
 
 def _said(error: ValidationError) -> str:

@@ -66,16 +66,7 @@ def read_bill(message_type: str, entry: etree._Element) -> TaxBill:
 def _bill(message_type: str, head: dict[str, str], lines: list[dict[str, str]]) -> TaxBill:
     named = ("invtNo", "taxNo", "status", *(_TAXES if message_type == "CEB816" else ()))
     require_fields(message_type, head, *named, *(("entDutyNo",) if "entDutyNo" in head else ()))
-    if EXPORT_NUMBER.fullmatch(head["invtNo"]):
-        raise XmlRefused(
-            f"{message_type}: list {head['invtNo']} is an export's, and imports alone are billed",
-            "invalid_value",
-        )
-    for currency in [each["currency"] for each in (head, *lines) if "currency" in each]:
-        if currency != CNY:
-            raise XmlRefused(
-                f"{message_type}: currency must be {CNY}, found {currency[:8]}", "invalid_value"
-            )
+    _require_import_in_yuan(message_type, head, lines)
     status, book = head["status"], head.get("entDutyNo") or None
     if status not in {"1", "2", "3"}:
         raise XmlRefused(f"{message_type}: status must be 1, 2 or 3", "invalid_value")
@@ -86,19 +77,31 @@ def _bill(message_type: str, head: dict[str, str], lines: list[dict[str, str]]) 
     common = (message_type, head["invtNo"], head["taxNo"], status, book)
     if message_type == "CEB818":
         return TaxBill(*common)
-    amounts = {name: _fen(head[name], name) for name in _TAXES}
-    for name in _TAXES:
-        if amounts[name] != sum(_fen(line.get(name, ""), name) for line in lines):
+    duty, vat, consumption_tax = (_amount(head, lines, name) for name in _TAXES)
+    return TaxBill(*common, duty, consumption_tax, vat, head.get("assureCode"))
+
+
+def _require_import_in_yuan(
+    message_type: str, head: dict[str, str], lines: list[dict[str, str]]
+) -> None:
+    if EXPORT_NUMBER.fullmatch(head["invtNo"]):
+        raise XmlRefused(
+            f"{message_type}: list {head['invtNo']} is an export's, and imports alone are billed",
+            "invalid_value",
+        )
+    for each in (head, *lines):
+        currency = each.get("currency", CNY)
+        if currency != CNY:
             raise XmlRefused(
-                f"CEB816: {name} of the head is not the sum of the lines", "invalid_value"
+                f"{message_type}: currency must be {CNY}, found {currency[:8]}", "invalid_value"
             )
-    return TaxBill(
-        *common,
-        amounts["customsTax"],
-        amounts["consumptionTax"],
-        amounts["valueAddedTax"],
-        head.get("assureCode"),
-    )
+
+
+def _amount(head: dict[str, str], lines: list[dict[str, str]], name: str) -> int:
+    amount = _fen(head[name], name)
+    if amount != sum(_fen(line.get(name, ""), name) for line in lines):
+        raise XmlRefused(f"CEB816: {name} of the head is not the sum of the lines", "invalid_value")
+    return amount
 
 
 def _fen(text: str, name: str) -> int:

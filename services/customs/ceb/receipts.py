@@ -97,8 +97,8 @@ def read_receipt(message_type: str, entry: etree._Element) -> Receipt:
     )
     info = fields.get("returnInfo", "")
     status = read_status(message_type, fields)
-    original = _ORIGINAL_GUID.search(fields.get("oriBizMessage", "")[:4000])
-    if not number and original is None and "oriCopMsgId" not in fields:
+    guid = _original_guid(fields)
+    if not number and guid is None and "oriCopMsgId" not in fields:
         raise XmlRefused(
             f"{message_type} names no message: found neither oriCopMsgId nor a guid in "
             "oriBizMessage",
@@ -115,6 +115,11 @@ def read_receipt(message_type: str, entry: etree._Element) -> Receipt:
         inner_code=code_in(info) or (status if status.startswith("-") else None),
         original_id=fields.get("oriCopMsgId"),
         original_type=fields.get("oriMessageType"),
-        original_guid=original[1].upper() if original else None,
+        original_guid=guid,
         statistics_flag=fields.get("statisticsFlag"),
     )
+
+
+def _original_guid(fields: dict[str, str]) -> str | None:
+    original = _ORIGINAL_GUID.search(fields.get("oriBizMessage", "")[:4000])
+    return original[1].upper() if original else None

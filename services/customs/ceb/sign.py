@@ -1,9 +1,10 @@
-"""Enveloped XML signatures over a whole message (W3C XMLDSig, C14N 20010315, RSA-SHA256), made and checked.
+"""XML signatures over a whole message: made and checked (W3C XMLDSig, enveloped, C14N 20010315,
+RSA-SHA256).
 
-The specification prefers SM2 with SM3 and still knows RSA-SHA1. Neither serves here: SM2-SM3 keys live in the
-smart-keys the authority issues and no signature library in use has them, and SHA-1 collisions are cheap, so a
-SHA-1 signature proves nothing. RSA-SHA256 has the same structure, so that a smart-key signer is another
-`sign` and nothing else changes.
+The specification prefers SM2 with SM3 and still knows RSA-SHA1. Neither serves here. SM2-SM3 keys
+live in the smart-keys that the authority issues, and no signature library in use has them. SHA-1
+collisions are cheap, so a SHA-1 signature proves nothing. RSA-SHA256 has the same structure: a
+smart-key signer is another `sign`, and nothing else changes.
 """
 
 from __future__ import annotations

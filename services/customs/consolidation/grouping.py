@@ -1,6 +1,7 @@
 """How lines of export lists become lines of consolidated declarations. Pure.
 
-The grouping key is general knowledge of GACC 2018 No. 194, whose text was not found; the numbers are policy.
+The grouping key is general knowledge of GACC 2018 No. 194, whose text was not found. The numbers
+are policy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calendar months in which export lists are closed, and the last day to consolidate them. Pure."""
+"""Calendar months of closed export lists, and the last day to consolidate them. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from shared.clock import BEIJING, BEIJING_S
 
 DAY_S: Final = 86_400.0
 REHEARSED_DAYS: Final = 30
-"""Where a day is shorter than a day, to rehearse the law's periods, every month has so many."""
+"""Days of every month where a day lasts less than 86,400 seconds, to rehearse the law's periods."""
 
 IsWorkingDay = Callable[[date], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A calendar month in Beijing: `begins` belongs to it, `ends` to the next. Its label is `2026-11`, rehearsed its first moment."""
+    """A calendar month in Beijing, from `begins` up to `ends`. Its label is `2026-11`; rehearsed,
+    its first moment.
+    """
 
     label: str
     begins: datetime
@@ -29,8 +31,8 @@ class Month:
 class SummaryTerms:
     """How lists of a month are consolidated, for months that end on or after `valid_from`.
 
-    `due_day`: the last day of the following month, or the next working day. `lines_max`: lines of one declaration; `hs_digits`: by
-    how much of the tariff code lines are told apart.
+    `due_day`: the last day of the following month, or the next working day. `lines_max`: lines of
+    one declaration. `hs_digits`: digits of the tariff code that tell lines apart.
     """
 
     valid_from: date
@@ -41,7 +43,9 @@ class SummaryTerms:
 
 
 def month_of(at: datetime, day_s: float = DAY_S) -> Month:
-    """The month of a moment; a day lasts `day_s` seconds, less than 86,400 only to rehearse."""
+    """Return the month of a moment. A day lasts `day_s` seconds, less than 86,400 only
+    to rehearse.
+    """
     if day_s >= DAY_S:
         day = at.astimezone(BEIJING)
         begins = datetime(day.year, day.month, 1, tzinfo=BEIJING)
@@ -55,7 +59,6 @@ def month_of(at: datetime, day_s: float = DAY_S) -> Month:
 
 
 def terms_on(terms: Sequence[SummaryTerms], month: Month) -> SummaryTerms | None:
-    """The terms for a month, None if none are known; they stand in the order of their beginning."""
     fitting = [each for each in terms if each.valid_from <= month.ends.date()]
     return fitting[-1] if fitting else None
 
@@ -63,7 +66,7 @@ def terms_on(terms: Sequence[SummaryTerms], month: Month) -> SummaryTerms | None
 def due_at(
     month: Month, terms: SummaryTerms, is_working_day: IsWorkingDay, day_s: float = DAY_S
 ) -> datetime:
-    """The end of the last day on which lists of the month may be consolidated."""
+    """Return the end of the last day on which lists of the month may be consolidated."""
     if day_s < DAY_S:
         return month.ends + timedelta(seconds=terms.due_day * day_s)
     day = month.ends.date().replace(day=terms.due_day)
@@ -73,7 +76,9 @@ def due_at(
 
 
 def closed_before(now: datetime, from_day: int, day_s: float = DAY_S) -> datetime:
-    """Lists closed before this moment are of months whose request is due: from the `from_day`-th day after their month's end."""
+    """Return the moment before which closed lists are due: from the `from_day`-th day after their
+    month's end.
+    """
     month = month_of(now, day_s)
     begun = month.begins + timedelta(seconds=(from_day - 1) * day_s)
     return (

@@ -109,66 +109,97 @@ async def _ask(
     terms: RequestTerms,
     taken: list[TakenList],
 ) -> Outcome:
-    group, now, summaries = terms.group, terms.now, rules.policy.summaries
+    group, summaries = terms.group, rules.policy.summaries
     summary_id = uuid4()
     cop_no = cop_no_of(summary_id)
-    bad, room = authority.summary_lists(cop_no, [invt_no for _, invt_no, _ in taken])
-    most = min(summaries.lists_max, room)
-    if bad:
-        log.error("these lists cannot be named in a summary request", month=group.month, lists=bad)
-        await list_store.set_aside_open(
-            conn, [order_id for order_id, invt_no, _ in taken if invt_no in bad]
-        )
-        taken = [each for each in taken if each[1] not in bad]
+    taken, room = await _named(conn, authority, group, cop_no, taken)
     if not taken:
         return Outcome()
+    most = min(summaries.lists_max, room)
     taken = taken[: most * summaries.messages_max]
     lines = await list_store.list_lines(conn, [invt_no for _, invt_no, _ in taken], rules.traf_mode)
     parts = [taken[start : start + most] for start in range(0, len(taken), most)]
-    s = Summary(
-        summary_id, cop_no, len(parts), len(lines), 1 + max(requests for _, _, requests in taken)
-    )
+    attempt = 1 + max(requests for _, _, requests in taken)
+    s = Summary(summary_id, cop_no, len(parts), len(lines), attempt)
     merchant = Enterprise(group.consignor, await list_store.merchant_name(conn, taken[0][0]))
-    outcome = Outcome()
-    sent: list[tuple[str, Sequence[UUID]]] = []
-    for seq, part in enumerate(parts, 1):
-        numbers = [invt_no for _, invt_no, _ in part]
-        try:
-            guid, xml = authority.summary_request(
-                s.cop_no, now, group.customs_code, merchant, numbers, (seq, len(parts))
-            )
-        except NotDeclarable as refused:
-            # Its head: the lists of this consignor and office can be in no request.
-            log.error("a summary request cannot be printed", month=group.month, error=str(refused))
-            await list_store.set_aside_open(conn, [order_id for order_id, _, _ in taken])
-            return Outcome()
-        sent.append((guid, [order_id for order_id, _, _ in part]))
-        headers = headers_of(
-            event_id=uuid5(summary_id, str(seq)),
-            event_type="CEB701Message.v1",
-            source="customs",
-            at=now,
-            content_type=CONTENT_TYPE_XML,
-        )
-        # Under the first message's guid, so that all of a request comes down one partition, in
-        # order.
-        outcome.records.append(
-            Outgoing(topics.DECLARATIONS, sent[0][0].encode(), xml, headers, sealed=True)
-        )
-    await store.add(
-        conn,
-        s,
-        RequestDetails(group, len(grouping.group_lines(lines, terms.by)), terms.due_at, now),
-        sent,
-    )
+    try:
+        messages = _messages(authority, s, terms, merchant, parts)
+    except NotDeclarable as refused:
+        # The head is wrong: the lists of this consignor and office can be in no request.
+        log.error("a summary request cannot be printed", month=group.month, error=str(refused))
+        await list_store.set_aside_open(conn, [order_id for order_id, _, _ in taken])
+        return Outcome()
+    expected = len(grouping.group_lines(lines, terms.by))
+    details = RequestDetails(group, expected, terms.due_at, terms.now)
+    sent = [
+        (guid, [order_id for order_id, _, _ in part])
+        for (guid, _), part in zip(messages, parts, strict=True)
+    ]
+    await store.add(conn, s, details, sent)
+    lists, month = len(taken), group.month
     log.info(
-        "consolidation asked for",
-        month=group.month,
-        lists=len(taken),
-        messages=len(parts),
-        attempt=s.attempt,
+        "consolidation asked for", month=month, lists=lists, messages=len(parts), attempt=attempt
     )
-    return outcome
+    return Outcome(records=_records(s, messages, terms.now))
+
+
+async def _named(
+    conn: Connection,
+    authority: Authority,
+    group: ListGroup,
+    cop_no: str,
+    taken: list[TakenList],
+) -> tuple[list[TakenList], int]:
+    """Set aside the lists whose number cannot be written. Return the others, and how many of them
+    one message has room for.
+    """
+    bad, room = authority.summary_lists(cop_no, [invt_no for _, invt_no, _ in taken])
+    if not bad:
+        return taken, room
+    log.error("these lists cannot be named in a summary request", month=group.month, lists=bad)
+    unnamed = [order_id for order_id, invt_no, _ in taken if invt_no in bad]
+    await list_store.set_aside_open(conn, unnamed)
+    return [each for each in taken if each[1] not in bad], room
+
+
+def _messages(
+    authority: Authority,
+    s: Summary,
+    terms: RequestTerms,
+    merchant: Enterprise,
+    parts: Sequence[Sequence[TakenList]],
+) -> list[tuple[str, bytes]]:
+    """Return guid and signed bytes of each message. Raises NotDeclarable."""
+    return [
+        authority.summary_request(
+            s.cop_no,
+            terms.now,
+            terms.group.customs_code,
+            merchant,
+            [invt_no for _, invt_no, _ in part],
+            (seq, len(parts)),
+        )
+        for seq, part in enumerate(parts, 1)
+    ]
+
+
+def _records(s: Summary, messages: Sequence[tuple[str, bytes]], at: datetime) -> list[Outgoing]:
+    # Under the first message's guid, so that a request comes down one partition, in order.
+    key = messages[0][0].encode()
+    return [
+        Outgoing(topics.DECLARATIONS, key, xml, _headers(s.summary_id, seq, at), sealed=True)
+        for seq, (_, xml) in enumerate(messages, 1)
+    ]
+
+
+def _headers(summary_id: UUID, seq: int, at: datetime) -> tuple[tuple[str, bytes], ...]:
+    return headers_of(
+        event_id=uuid5(summary_id, str(seq)),
+        event_type="CEB701Message.v1",
+        source="customs",
+        at=at,
+        content_type=CONTENT_TYPE_XML,
+    )
 
 
 def cop_no_of(summary_id: UUID) -> str:

@@ -1,4 +1,4 @@
-"""A consolidated declaration of customs: its stages, and the results (CEB792) that move it. Pure."""
+"""A consolidated declaration: its stages and the results (CEB792) that move it. Pure."""
 
 from __future__ import annotations
 

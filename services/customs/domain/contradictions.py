@@ -77,11 +77,15 @@ def _of_list(
 ) -> ContradictionKind | None:
     if reply.meaning in _LETS_GO:
         return "released_after_refusal" if d.state in UNDONE else None
-    if reply.meaning in _STOPS or (reply.meaning == "returned" and not reply.technical):
+    if _stops(reply):
         return "refused_after_release" if d.release_waits or _went_out(d) else None
     if reply.meaning == "returned" and _is_unnumbered(d, reply):
         return "declared_unnumbered" if remedy_of(reply, policy) == "there" else None
     return None
+
+
+def _stops(reply: AuthorityReply) -> bool:
+    return reply.meaning in _STOPS or (reply.meaning == "returned" and not reply.technical)
 
 
 def _went_out(d: Declaration) -> bool:

@@ -72,6 +72,23 @@ whole message was refused, and this request goes into a smaller one.
 """
 
 
+ReplyMeaning = Literal[
+    "waiting",
+    "accepted",
+    "review",
+    "examination",
+    "held",
+    "released",
+    "closed",
+    "returned",
+    "detained",
+    "shipback",
+    "granted",
+    "unknown",
+]
+"""What a status means for a request: a class of the status list, or `unknown`."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuthorityReply:
     """One entry of a receipt, in the domain's words (status classes of domain 2.4).
@@ -85,20 +102,7 @@ class AuthorityReply:
     """
 
     on: RequestKind
-    meaning: Literal[
-        "waiting",
-        "accepted",
-        "review",
-        "examination",
-        "held",
-        "released",
-        "closed",
-        "returned",
-        "detained",
-        "shipback",
-        "granted",
-        "unknown",
-    ]
+    meaning: ReplyMeaning
     status: str
     info: str
     code: str | None = None
@@ -192,19 +196,20 @@ class DeclarationPolicy:
 
 Decision = tuple[Declaration, tuple[Event, ...]]
 
+_S = DeclarationState
 
 # Which state a receipt on a live list leads to. Statuses repeat and overtake one another on the
 # wire: a lesser word after a greater one changes nothing, and no word changes a decided list (the
 # contradiction is counted, not followed).
 _PROGRESS: Final = {
-    "accepted": DeclarationState.ACCEPTED,
-    "review": DeclarationState.REVIEW,
-    "examination": DeclarationState.EXAMINATION,
-    "held": DeclarationState.HELD,
-    "released": DeclarationState.RELEASED,
-    "closed": DeclarationState.CLOSED,
-    "detained": DeclarationState.DETAINED,
-    "shipback": DeclarationState.SHIPPED_BACK,
+    "accepted": _S.ACCEPTED,
+    "review": _S.REVIEW,
+    "examination": _S.EXAMINATION,
+    "held": _S.HELD,
+    "released": _S.RELEASED,
+    "closed": _S.CLOSED,
+    "detained": _S.DETAINED,
+    "shipback": _S.SHIPPED_BACK,
 }
 PROGRESS_EVENTS: Final[dict[str, type[events.ReceiptEvent]]] = {
     "accepted": events.ListAccepted,
@@ -219,70 +224,39 @@ PROGRESS_EVENTS: Final[dict[str, type[events.ReceiptEvent]]] = {
 
 LIST: Final = Transitions[DeclarationState](
     {
-        **{(s, events.ListAccepted): DeclarationState.ACCEPTED for s in (DeclarationState.LODGED,)},
+        **{(s, events.ListAccepted): _S.ACCEPTED for s in (_S.LODGED,)},
+        **{(s, events.ListInReview): _S.REVIEW for s in (_S.LODGED, _S.ACCEPTED)},
+        **{(s, events.GoodsHeld): _S.HELD for s in (_S.LODGED, _S.ACCEPTED, _S.REVIEW)},
         **{
-            (s, events.ListInReview): DeclarationState.REVIEW
-            for s in (DeclarationState.LODGED, DeclarationState.ACCEPTED)
-        },
-        **{
-            (s, events.GoodsHeld): DeclarationState.HELD
-            for s in (DeclarationState.LODGED, DeclarationState.ACCEPTED, DeclarationState.REVIEW)
-        },
-        **{
-            (s, events.ExaminationOrdered): DeclarationState.EXAMINATION
+            (s, events.ExaminationOrdered): _S.EXAMINATION
             for s in PENDING
-            if s is not DeclarationState.EXAMINATION
+            if s is not _S.EXAMINATION
         },
-        **{(s, events.GoodsReleased): DeclarationState.RELEASED for s in PENDING},
+        **{(s, events.GoodsReleased): _S.RELEASED for s in PENDING},
+        **{(s, events.GoodsDetained): _S.DETAINED for s in (*PENDING, _S.WITHDRAWING)},
+        **{(s, events.ReturnShipmentOrdered): _S.SHIPPED_BACK for s in (*PENDING, _S.WITHDRAWING)},
+        (_S.RELEASED, events.ListClosed): _S.CLOSED,
+        (_S.WITHDRAWING, events.GoodsReleased): _S.WITHDRAWING,
+        **{(s, events.ListReturned): _S.MATCHED for s in PENDING},
+        **{(s, events.ListRefused): _S.REFUSED for s in (*PENDING, _S.MATCHED)},
         **{
-            (s, events.GoodsDetained): DeclarationState.DETAINED
-            for s in (*PENDING, DeclarationState.WITHDRAWING)
+            (s, events.ListWithdrawn): _S.WITHDRAWN
+            for s in (_S.COLLECTING, _S.MATCHED, _S.WITHDRAWING)
         },
-        **{
-            (s, events.ReturnShipmentOrdered): DeclarationState.SHIPPED_BACK
-            for s in (*PENDING, DeclarationState.WITHDRAWING)
-        },
-        (DeclarationState.RELEASED, events.ListClosed): DeclarationState.CLOSED,
-        (DeclarationState.WITHDRAWING, events.GoodsReleased): DeclarationState.WITHDRAWING,
-        **{(s, events.ListReturned): DeclarationState.MATCHED for s in PENDING},
-        **{
-            (s, events.ListRefused): DeclarationState.REFUSED
-            for s in (*PENDING, DeclarationState.MATCHED)
-        },
-        **{
-            (s, events.ListWithdrawn): DeclarationState.WITHDRAWN
-            for s in (
-                DeclarationState.COLLECTING,
-                DeclarationState.MATCHED,
-                DeclarationState.WITHDRAWING,
-            )
-        },
-        **{
-            (s, events.DocumentsMismatched): DeclarationState.MISMATCHED
-            for s in (DeclarationState.COLLECTING, DeclarationState.MATCHED)
-        },
-        **{
-            (s, events.WaybillCorrected): s
-            for s in (DeclarationState.COLLECTING, DeclarationState.MATCHED)
-        },
-        **{
-            (s, events.ReturnOpened): DeclarationState.RETURNING
-            for s in (*CLEARED, DeclarationState.WITHDRAWING)
-        },
-        (DeclarationState.RETURNING, events.ReturnGranted): DeclarationState.RETURNING,
-        (DeclarationState.RETURNING, events.GoodsPartlyReturned): DeclarationState.CLOSED,
-        (DeclarationState.RETURNING, events.GoodsReturned): DeclarationState.RETURNED,
-        **{
-            (s, events.ReturnRefused): DeclarationState.CLOSED
-            for s in (DeclarationState.RETURNING, DeclarationState.WITHDRAWING)
-        },
+        **{(s, events.DocumentsMismatched): _S.MISMATCHED for s in (_S.COLLECTING, _S.MATCHED)},
+        **{(s, events.WaybillCorrected): s for s in (_S.COLLECTING, _S.MATCHED)},
+        **{(s, events.ReturnOpened): _S.RETURNING for s in (*CLEARED, _S.WITHDRAWING)},
+        (_S.RETURNING, events.ReturnGranted): _S.RETURNING,
+        (_S.RETURNING, events.GoodsPartlyReturned): _S.CLOSED,
+        (_S.RETURNING, events.GoodsReturned): _S.RETURNED,
+        **{(s, events.ReturnRefused): _S.CLOSED for s in (_S.RETURNING, _S.WITHDRAWING)},
         # Refused before it was ever lodged.
         **{(s, events.ReturnRefused): s for s in CLEARED},
-        (DeclarationState.MATCHED, events.ListLodged): DeclarationState.LODGED,
-        # While a correction waits to be lodged, customs goes on with the list it is of
-        # (`_goes_on`).
+        (_S.MATCHED, events.ListLodged): _S.LODGED,
+        # While a correction waits to be lodged, customs continues with the list
+        # itself (`replies`).
         **{
-            (DeclarationState.MATCHED, kind): _PROGRESS[meaning]
+            (_S.MATCHED, kind): _PROGRESS[meaning]
             for meaning, kind in PROGRESS_EVENTS.items()
             if meaning != "closed"
         },

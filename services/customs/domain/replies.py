@@ -130,14 +130,15 @@ def _apply_progress(
 ) -> Decision:
     kind = PROGRESS_EVENTS.get(reply.meaning)
     in_correction = d.state is DeclarationState.MATCHED
-    if kind is None or (in_correction and not _ends_correction(d, reply, before, policy)):
+    if kind is None:
         return d, ()
-    if in_correction and failed_in_transit(before, policy):
-        d = count_attempt(d)
+    if in_correction and not _ends_correction(d, reply, before, policy):
+        return d, ()
+    d = _counted(d, before, policy)
     # A release is the last reply on a list, also during its cancellation.
     if d.state is DeclarationState.WITHDRAWING and d.released:
         return d, ()
-    if reply.meaning in ("released", "closed") and d.state in _RELEASABLE:
+    if _releases(d, reply):
         return _apply_release(d, reply, policy)
     fact = kind(
         order_id=d.order_id,
@@ -148,9 +149,19 @@ def _apply_progress(
     )
     if not LIST.allows(d.state, fact):
         return d, ()
-    over = isinstance(fact, events.GoodsDetained | events.ReturnShipmentOrdered)
-    waiting = None if over or in_correction else d.waiting
-    return emit(replace(d, stored=True, waiting=waiting), fact)
+    stops = isinstance(fact, events.GoodsDetained | events.ReturnShipmentOrdered)
+    if stops or in_correction:
+        d = replace(d, waiting=None)
+    return emit(replace(d, stored=True), fact)
+
+
+def _releases(d: Declaration, reply: AuthorityReply) -> bool:
+    return reply.meaning in ("released", "closed") and d.state in _RELEASABLE
+
+
+def _counted(d: Declaration, before: str | None, policy: DeclarationPolicy) -> Declaration:
+    in_transit = d.state is DeclarationState.MATCHED and failed_in_transit(before, policy)
+    return count_attempt(d) if in_transit else d
 
 
 def _apply_release(d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy) -> Decision:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -62,13 +62,19 @@ async def apply_signals(
         await _mark_over(conn, passed)
     # Where some pass, the way is not blocked.
     passing = {each.group_key for each in passed}
-    blocked = {
-        (ALL if each.reason == "ours" else each.group_key): each
-        for each in signals
-        if each.reason is not None and (each.reason != "wait" or each.group_key not in passing)
-    }
+    blocked = _blocked(signals, passing)
     for scope, each in sorted(blocked.items()):
         await _open(conn, scope, each, certificate)
+
+
+def _blocked(
+    signals: Sequence[LodgingSignal], passing: Collection[str]
+) -> dict[str, LodgingSignal]:
+    return {
+        (ALL if each.reason == "ours" else each.group_key): each
+        for each in signals
+        if each.reason == "ours" or (each.reason == "wait" and each.group_key not in passing)
+    }
 
 
 async def _mark_over(conn: Connection, passed: Sequence[LodgingSignal]) -> None:

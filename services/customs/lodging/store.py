@@ -45,8 +45,8 @@ async def queue(conn: Connection, waiting: Sequence[QueuedRequest], gone: Collec
 
 @dataclass(frozen=True, slots=True)
 class DueBatch:
-    """A group whose open batch must close, by size or by age; with `part`, what a
-    message that was refused whole is divided into.
+    """A group whose open batch must close, by size or age. `part`: one part of a message that was
+    refused whole.
     """
 
     kind: RequestKind
@@ -57,8 +57,8 @@ class DueBatch:
 
 
 async def list_due(conn: Connection, size: int, age_s: float) -> list[DueBatch]:
-    """The groups with `size` entries waiting, or an entry that has waited for `age_s`
-    seconds, and every part of a message.
+    """Return the groups with `size` requests waiting or one waiting for `age_s` seconds, and every
+    part of a message.
     """
     rows = await conn.fetch(
         "SELECT kind, group_key, count(*) AS count, min(since) AS opened_at, part FROM waiting "

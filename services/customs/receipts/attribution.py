@@ -22,21 +22,26 @@ async def attribute(conn: Connection, batch: Sequence[Message]) -> list[RequestR
     another list is removed from the reply.
     """
     entries: list[ListReceipt] = [m.event for m in batch]
-    by_cop, by_invt = await store.orders_of(
-        conn,
-        {e.cop_no for e in entries if e.cop_no},
-        {e.reply.invt_no for e in entries if e.reply.invt_no},
-    )
+    by_cop, by_invt = await _orders_named(conn, entries)
     by_pre = await _orders_of_strange(conn, entries, by_cop, by_invt)
     replies: list[RequestReply] = await read_refusals(conn, batch)
     for m in batch:
         reply = m.event.reply
         if order_id := by_cop.get(m.event.cop_no):
-            of_another = by_invt.get(reply.invt_no, order_id) != order_id
-            replies.append((m, order_id, replace(reply, invt_no=None) if of_another else reply))
+            if by_invt.get(reply.invt_no, order_id) != order_id:
+                reply = replace(reply, invt_no=None)
+            replies.append((m, order_id, reply))
         elif order_id := by_invt.get(reply.invt_no) or by_pre.get(reply.pre_no):
             replies.append((m, order_id, replace(reply, attempt=None)))
     return replies
+
+
+async def _orders_named(
+    conn: Connection, entries: Sequence[ListReceipt]
+) -> tuple[Mapping[str, UUID], Mapping[str, UUID]]:
+    cop_nos = {e.cop_no for e in entries if e.cop_no}
+    invt_nos = {e.reply.invt_no for e in entries if e.reply.invt_no}
+    return await store.orders_of(conn, cop_nos, invt_nos)
 
 
 async def _orders_of_strange(

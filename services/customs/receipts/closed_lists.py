@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from services.customs.consolidation import list_store
 from services.customs.consolidation.terms import ConsolidationRules
@@ -20,12 +21,7 @@ async def note_closed_lists(
 
     A refused or withdrawn list is not consolidated, nor one whose cancellation is granted later.
     """
-    withdrawn = [
-        order_id
-        for order_id, d in fold.declarations.items()
-        if d.state is DeclarationState.WITHDRAWN and fold.locked[order_id].release_waits
-    ]
-    if withdrawn:
+    if withdrawn := _withdrawn(fold):
         await list_store.drop_closed(conn, withdrawn)
     closed = {}
     for m, order_id, _ in replies:
@@ -35,6 +31,15 @@ async def note_closed_lists(
             closed[order_id] = (at, rules.month_of(at).label)
     if closed:
         await list_store.add_closed(conn, closed)
+
+
+def _withdrawn(fold: Fold) -> list[UUID]:
+    """Return the lists withdrawn although their release was received before."""
+    return [
+        order_id
+        for order_id, d in fold.declarations.items()
+        if d.state is DeclarationState.WITHDRAWN and fold.locked[order_id].release_waits
+    ]
 
 
 def _closes_export(entry: ListReceipt) -> bool:

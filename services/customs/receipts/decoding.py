@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 from uuid import NAMESPACE_URL, UUID
 
 from services.customs.ceb import codes
 from services.customs.ceb.parse import read_entries
 from services.customs.ceb.receipts import Receipt
-from services.customs.domain.declaration import AuthorityReply, Remedy, RequestKind
+from services.customs.domain.declaration import AuthorityReply, Remedy, ReplyMeaning, RequestKind
 from services.customs.domain.numbers import first_and_attempt
 from shared.decoding import PartlyReadable, UnreadableEntry, message
 from shared.envelope import Message, Record
@@ -100,16 +100,11 @@ def _list_receipt(receipt: Receipt) -> ListReceipt:
 
 def _reply(receipt: Receipt, kind: RequestKind, attempt: int | None) -> AuthorityReply:
     """Return the reply without the authority's own text, which may quote a person."""
-    status = codes.find_status(receipt.status)
-    meaning = status.meaning_class if status else "unknown"
     # A whole message is refused by the exchange platform or the e-port, whatever its status is.
-    technical = meaning == "technical" or receipt.message_type == "CEB900"
-    if meaning == "technical" or receipt.message_type == "CEB900":
-        meaning = "returned"
-    if meaning == "granted" and kind == "declare":
-        meaning = "accepted"
-    if meaning == "accepted" and kind != "declare":
-        meaning = "waiting"
+    status = codes.find_status(receipt.status)
+    status_class = status.meaning_class if status else "unknown"
+    technical = status_class == "technical" or receipt.message_type == "CEB900"
+    meaning = "returned" if technical else _meaning(kind, status_class)
     code = receipt.inner_code or (receipt.status if receipt.status.startswith("-") else None)
     return AuthorityReply(
         kind,
@@ -126,14 +121,28 @@ def _reply(receipt: Receipt, kind: RequestKind, attempt: int | None) -> Authorit
     )
 
 
+def _meaning(
+    kind: RequestKind, status_class: codes.StatusClass | Literal["unknown"]
+) -> ReplyMeaning:
+    """Return the meaning of a status for this kind of request, which may differ by kind."""
+    if status_class == "technical":
+        return "returned"
+    if status_class == "granted" and kind == "declare":
+        return "accepted"
+    if status_class == "accepted" and kind != "declare":
+        return "waiting"
+    return status_class
+
+
 def _way(receipt: Receipt, code: str | None, *, technical: bool) -> Remedy | None:
-    if receipt.message_type == "CEB900":
-        # A code that is in no list may speak of one document: the message is divided, and only what
-        # is alone waits.
-        return codes.listed_way_of(code or receipt.status) or codes.listed_way_of(receipt.status)
     if technical:
-        return codes.way_of(code or receipt.status) or codes.way_of(receipt.status)
+        # An unlisted code of a CEB900 may speak of one document: the message is divided, and only
+        # what is alone waits.
+        way_of = codes.listed_way_of if receipt.message_type == "CEB900" else codes.way_of
+        return way_of(code or receipt.status) or way_of(receipt.status)
     # The reason in a return of customs (100) may be the e-port's: our signature, or a way that was
     # blocked.
-    way = codes.way_of(code) if code is not None and code.startswith("-") else None
-    return way if receipt.status == "100" and way in ("wait", "ours") else None
+    if receipt.status != "100" or code is None or not code.startswith("-"):
+        return None
+    way = codes.way_of(code)
+    return way if way in ("wait", "ours") else None

@@ -41,13 +41,7 @@ async def read_refusals(conn: Connection, batch: Sequence[Message]) -> list[Requ
     if not refused:
         return []
     requests_of = await receipts_store.requests_in(conn, {m.event.message_guid for m in refused})
-    alone = {
-        requests[0].order_id
-        for m in refused
-        if (requests := requests_of.get(m.event.message_guid))
-        and requests[0].lists == 1
-        and m.event.reply.way in _OF_DOCUMENTS
-    }
+    alone = _refused_alone(refused, requests_of)
     replies: list[RequestReply] = []
     for m in refused:
         requests = requests_of.get(m.event.message_guid, [])
@@ -61,6 +55,17 @@ async def read_refusals(conn: Connection, batch: Sequence[Message]) -> list[Requ
     return replies
 
 
+def _refused_alone(
+    refused: Sequence[Message], requests_of: Mapping[str, Sequence[LodgedRequest]]
+) -> set[UUID]:
+    return {
+        each.order_id
+        for m in refused
+        for each in requests_of.get(m.event.message_guid, ())
+        if each.lists == 1 and m.event.reply.way in _OF_DOCUMENTS
+    }
+
+
 async def _divide(
     conn: Connection, entry: ListReceipt, requests: Sequence[LodgedRequest], alone: Collection[UUID]
 ) -> Mapping[UUID, tuple[UUID, float]]:
@@ -71,8 +76,7 @@ async def _divide(
     if not requests or requests[0].lists == 1 or entry.reply.way not in _OF_DOCUMENTS:
         return {}
     first, ids = requests[0], [each.order_id for each in requests]
-    misled = first.part is not None and not (first.tried_refused or first.tried in alone)
-    tried = None if misled else await _find_named(conn, entry, requests)
+    tried = None if _was_misled(first, alone) else await _find_named(conn, entry, requests)
     sizes: dict[UUID, int] = {}
     next_parts: dict[UUID, tuple[UUID, float]] = {}
     for number, group in enumerate(_groups(ids, tried)):
@@ -82,6 +86,11 @@ async def _divide(
         next_parts |= dict.fromkeys(group, (part, pause_s))
     await receipts_store.add_parts(conn, first.message_guid, sizes, tried)
     return next_parts
+
+
+def _was_misled(request: LodgedRequest, alone: Collection[UUID]) -> bool:
+    """Return whether the refusal before named an order that was not refused alone."""
+    return request.part is not None and not (request.tried_refused or request.tried in alone)
 
 
 def _groups(ids: Sequence[UUID], tried: UUID | None) -> list[Sequence[UUID]]:
@@ -104,17 +113,18 @@ async def _find_named(
     """
     text = unicodedata.normalize("NFKC", entry.text)
     lists = set(_LIST.findall(text))
-    matches = [
-        each.order_id
-        for each in requests
-        if cop_no_of(each.order_id)[1:] in lists or (each.invt_no and each.invt_no in text)
-    ]
+    matches = [each.order_id for each in requests if _is_numbered(each, lists, text)]
     if not matches:
         numbers = await receipts_store.order_nos(conn, [each.order_id for each in requests])
         matches = [order_id for order_id, no in sorted(numbers.items()) if _stands_in(no, text)]
     if not matches:
         matches = _at_place(text, requests)
     return matches[0] if len(matches) == 1 else None
+
+
+def _is_numbered(request: LodgedRequest, lists: Collection[str], text: str) -> bool:
+    in_text = bool(request.invt_no) and str(request.invt_no) in text
+    return in_text or cop_no_of(request.order_id)[1:] in lists
 
 
 def _at_place(text: str, requests: Sequence[LodgedRequest]) -> list[UUID]:

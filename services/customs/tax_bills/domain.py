@@ -37,24 +37,19 @@ def decide_bills(
     """
     left = [replace(bill, waits=False) for bill in bills]
     events: list[customs_events.CustomsEvent] = []
-    at = next((i for i, bill in enumerate(left) if bill.billed_said and not bill.superseded), None)
+    at = _in_force(left)
     for i, bill in enumerate(left):
         if bill.billed_said or bill.status == "3":
             continue
-        if bill.returning and at is not None:
-            left[i] = replace(bill, waits=True)
-            continue
-        if at is None:
-            events.append(_billed(bill))
-        elif left[at].status == "3":
-            events.append(_corrected(bill, left[at]))
-            left[at] = replace(left[at], superseded=True, status_said=True)
-        else:
-            if not bill.other_said:
-                events.append(_contradicted(left[at], bill.tax_no, bill.total_minor))
-            left[i] = replace(bill, other_said=True)
-            continue
-        left[i], at = replace(bill, billed_said=True), i
+        current = None if at is None else left[at]
+        event, left[i], current = _decide_bill(bill, current)
+        if event is not None:
+            events.append(event)
+        if current is not None:
+            assert at is not None
+            left[at] = current
+        if left[i].billed_said:
+            at = i
     if at is not None:
         events += _of_status(left[at])
         left[at] = replace(
@@ -63,6 +58,26 @@ def decide_bills(
             other_said=left[at].other_minor is not None,
         )
     return events, left
+
+
+def _in_force(bills: Sequence[StoredBill]) -> int | None:
+    """Return the place of the bill in force, None before the first is announced."""
+    return next((i for i, b in enumerate(bills) if b.billed_said and not b.superseded), None)
+
+
+def _decide_bill(
+    bill: StoredBill, current: StoredBill | None
+) -> tuple[customs_events.CustomsEvent | None, StoredBill, StoredBill | None]:
+    """Return the event for a bill beside the one in force, and both bills as they are then."""
+    if current is None:
+        return _billed(bill), replace(bill, billed_said=True), None
+    if bill.returning:
+        return None, replace(bill, waits=True), current
+    if current.status == "3":
+        superseded = replace(current, superseded=True, status_said=True)
+        return _corrected(bill, current), replace(bill, billed_said=True), superseded
+    contradicted = _contradicted(current, bill.tax_no, bill.total_minor)
+    return None if bill.other_said else contradicted, replace(bill, other_said=True), current
 
 
 def _of_status(bill: StoredBill) -> list[customs_events.CustomsEvent]:
