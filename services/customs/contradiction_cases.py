@@ -65,7 +65,6 @@ async def open_cases(conn: Connection, contradictions: Sequence[Contradiction]) 
 def contradicted_receipt(
     contradiction: Contradiction, receipts: Sequence[StoredReceipt]
 ) -> StoredReceipt | None:
-    """Return the earlier receipt that this reply contradicts, None where there is none. Pure."""
     if contradiction.kind == "two_numbers" and (number := contradiction.list.invt_no) is not None:
         return next((each for each in receipts if each.invt_no == number), None)
     if contradiction.kind in ("released_after_refusal", "refused_after_release"):

@@ -49,7 +49,7 @@ async def handle_documents(conn: Connection, batch: Sequence[Message], deps: Dep
         fold.apply(decision, m.event_id, m.at, m.traceparent)
         fold.record_document(m, event)
     await waybill_numbers.correct_waybills(
-        conn, fold.take_corrections(), _given_up(locked, fold.declarations)
+        conn, fold.take_corrections(), _free_numbers(locked, fold.declarations)
     )
     outcome = await fold.save(conn, deps.authority)
     placed = [event.order_id for event in events if isinstance(event, OrderPlaced)]
@@ -110,9 +110,6 @@ def _completed(
 def _corrected(
     locked: Mapping[UUID, Declaration], events: Sequence[Event]
 ) -> dict[UUID, Declaration]:
-    """Return the declarations whose waybill these events may replace: their documents
-    are read too.
-    """
     shipped = {event.order_id for event in events if isinstance(event, WaybillIssued)}
     return {o: locked[o] for o in shipped if o in locked and documents.may_be_corrected(locked[o])}
 
@@ -160,7 +157,7 @@ def _one_number_one_order(match: documents.Match, refused: Collection[UUID]) -> 
     return match_with_numbers
 
 
-def _given_up(
+def _free_numbers(
     locked: Mapping[UUID, Declaration], now: Mapping[UUID, Declaration]
 ) -> set[tuple[str, str, UUID]]:
     numbers = {

@@ -25,7 +25,7 @@ RETURNS: Final = Items("customs", "returns", of_order)
 
 async def give_up_returns(conn: Connection, deps: Deps) -> Outcome:
     now = datetime.now(UTC)
-    # None is given up sooner after it was applied for, so what is younger is not even read.
+    # No return is given up sooner after its application, so younger ones are not read.
     least = min((term.given_up_days for term in deps.policy.returns), default=0)
     old = await return_store.list_open_returns(conn, now - timedelta(days=least), RETURNS_MAX)
     if not old:

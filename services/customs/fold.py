@@ -52,9 +52,6 @@ class Fold:
             self.documents.setdefault(m.order_id, {}).setdefault(name, m.value or event.to_json())
 
     def take_corrections(self) -> list[tuple[UUID, bytes]]:
-        """Take out the waybills that replace stored ones; they are written to a table
-        of their own.
-        """
         later = [
             order_id
             for order_id in self.documents

@@ -164,9 +164,6 @@ class Authority:
     def messages(
         self, message_type: str, printed: Iterable[PrintedRequest]
     ) -> Iterator[list[PrintedRequest]]:
-        """Divide documents so that no message exceeds the policy's lists, lines or
-        bytes as sent.
-        """
         batching, room = self.policy.batching, self.room(message_type)
         part: list[PrintedRequest] = []
         lines = size = 0

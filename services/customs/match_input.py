@@ -21,13 +21,10 @@ def mismatches(
     order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued
 ) -> Sequence[Mismatch]:
     verdict = match(_order(order), _payment(order, payment), _waybill(order, waybill))
-    return [_told(mismatch, order, payment, waybill) for mismatch in verdict.mismatches]
+    return [_without_person(mismatch, order, payment, waybill) for mismatch in verdict.mismatches]
 
 
 def number_taken(waybill: WaybillIssued) -> Mismatch:
-    """Return the mismatch of a waybill number that another live order holds: customs takes a number
-    once.
-    """
     return Mismatch(
         code=WAYBILL_NUMBER,
         field="logistics_no",
@@ -36,7 +33,7 @@ def number_taken(waybill: WaybillIssued) -> Mismatch:
     )
 
 
-def _told(
+def _without_person(
     mismatch: Mismatch, order: OrderPlaced, payment: PaymentCaptured, waybill: WaybillIssued
 ) -> Mismatch:
     """Return the mismatch without the digests that stand for a person."""
@@ -97,7 +94,7 @@ def _payment(order: OrderPlaced, payment: PaymentCaptured) -> PaymentDoc:
 
 
 def _waybill(order: OrderPlaced, waybill: WaybillIssued) -> WaybillDoc:
-    # Region and city stand before the street, or in fields of their own.
+    # Carriers write region and city before the street, or in fields of their own.
     shared = set(order.consignee.address_digests) & set(waybill.consignee_address_digests)
     return WaybillDoc(
         logistics_code=waybill.logistics_code,

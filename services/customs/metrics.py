@@ -50,7 +50,7 @@ class LatencyTracker:
         return None if since is None else time.monotonic() - since
 
 
-TOLD: Final[Mapping[codes.StatusClass, str]] = {
+EVENT_OF_STATUS: Final[Mapping[codes.StatusClass, str]] = {
     "accepted": "ListAccepted",
     "review": "ListInReview",
     "examination": "ExaminationOrdered",
@@ -76,8 +76,8 @@ def begin() -> None:
     metrics.LISTS_UNCONSOLIDATED.begin(metrics.UNCONSOLIDATED)
     metrics.RECEIPTS.restrict_labels(status=codes.status_label)
     for code, meaning in codes.decided().items():
-        if meaning in TOLD:
-            metrics.RECEIPTS.begin((TOLD[meaning],), (code,))
+        if meaning in EVENT_OF_STATUS:
+            metrics.RECEIPTS.begin((EVENT_OF_STATUS[meaning],), (code,))
     metrics.MATCH_FAILURES.begin(match.CODES)
     kinds = metrics.OPERATIONS["authority"]
     for gauge in (
@@ -112,7 +112,7 @@ def observe(facts: Sequence[EmittedEvent]) -> None:
                 metrics.MATCH_FAILURES.labels(mismatch.code).inc()
 
 
-def not_printed(kinds: Sequence[RequestKind]) -> None:
+def record_unprinted(kinds: Sequence[RequestKind]) -> None:
     """Count requests that could not be printed. The authority never saw them, so they are no
     receipts.
     """
@@ -120,7 +120,7 @@ def not_printed(kinds: Sequence[RequestKind]) -> None:
         metrics.LISTS_NOT_PRINTED.labels(kind).inc()
 
 
-def lodged(guid: str, lists: int, closed_by: str, open_s: float) -> None:
+def record_lodged(guid: str, lists: int, closed_by: str, open_s: float) -> None:
     metrics.BATCHES.labels("lodged").inc()
     metrics.BATCH_LISTS.observe(lists)
     metrics.BATCH_SECONDS.labels(closed_by).observe(max(0.0, open_s))

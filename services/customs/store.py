@@ -72,7 +72,7 @@ async def with_documents(
     *,
     without: Collection[str] = ("tax",),
 ) -> dict[UUID, Declaration]:
-    """Return locked declarations with their documents, except those named in `without`.
+    """Return locked declarations with their documents, except those in `without`.
 
     No match compares the assessment, so it is not read by default.
     """

@@ -103,7 +103,7 @@ class WireWaybill(BaseModel):
 
     @property
     def order(self) -> UUID | None:
-        return _named(self.order_id, self.platform_code, self.order_no)
+        return _order_named(self.order_id, self.platform_code, self.order_no)
 
     def digested(self, sealing: Sealing) -> WaybillIssued:
         assert self.order is not None
@@ -140,10 +140,12 @@ class WireDelivered(BaseModel):
 
     @property
     def order(self) -> UUID | None:
-        return _named(self.order_id, self.platform_code, self.order_no)
+        return _order_named(self.order_id, self.platform_code, self.order_no)
 
 
-def _named(order_id: UUID | None, platform_code: str | None, order_no: str | None) -> UUID | None:
+def _order_named(
+    order_id: UUID | None, platform_code: str | None, order_no: str | None
+) -> UUID | None:
     if order_id is not None:
         return order_id
     code, number = identifier(platform_code or ""), identifier(order_no or "")
@@ -196,12 +198,11 @@ def _read(wire_type: str, read: Reader, value: bytes) -> WireWaybill | WireDeliv
         raise Unprocessable("invalid_value", f"freight or insurance: {error}") from None
     except ValidationError as error:
         raise Unprocessable(
-            "invalid_value", f"the value is not a {wire_type}: {_said(error)}"
+            "invalid_value", f"the value is not a {wire_type}: {_faults_of(error)}"
         ) from None
 
 
 def _read_waybill(value: bytes) -> WireWaybill:
-    """Return a waybill. Raises ValidationError, MoneyError, Unprocessable."""
     waybill = WireWaybill.model_validate_json(value)
     Money.of(waybill.freight, waybill.currency), Money.of(waybill.insurance, waybill.currency)
     _require_one_meaning(waybill)
@@ -224,7 +225,7 @@ def _require_one_meaning(sent: WireWaybill) -> None:
     if sent.order_id is None or not code or not number:
         return
     # An order of an earlier release may have blanks around its number.
-    if sent.order_id not in (_named(None, code, number), order_id_of(code, number)):
+    if sent.order_id not in (_order_named(None, code, number), order_id_of(code, number)):
         raise Unprocessable(
             "invalid_value",
             "order_id is not the order of platform_code and order_no: send those of one order",
@@ -246,7 +247,7 @@ _READERS: Final[Mapping[str, Reader]] = {
 }
 
 
-def _said(error: ValidationError) -> str:
+def _faults_of(error: ValidationError) -> str:
     """Return which fields break which rule, without their values, which may be a person's."""
     return "; ".join(
         _fault(item) for item in error.errors(include_url=False, include_input=False)[:5]

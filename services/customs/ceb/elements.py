@@ -22,12 +22,10 @@ from shared.money import Money
 Write = Callable[[Any], str]
 
 _ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"}
-# XML 1.0 has no way at all to write these: control characters, halves of a surrogate pair, U+FFFE
-# and U+FFFF.
+# XML 1.0 cannot write control characters, halves of a surrogate pair, U+FFFE and U+FFFF.
 _NO_XML: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
 _UNWRITABLE: Final = re.compile(f"[{_NO_XML}]")
-# One set of characters is found four times as fast as the choice between two; every text is looked
-# through.
+# One character set is searched four times as fast as a choice of two, and every text is searched.
 _CAREFUL: Final = re.compile(f"[&<>\r{_NO_XML}]")
 _PLAIN_NUMBER: Final = re.compile(r"-?[0-9]{1,14}(\.[0-9]{1,5})?")
 
@@ -97,7 +95,7 @@ def number(value: Decimal) -> str:
     sign, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)
     if exponent < -5:
-        # By digits: arithmetic would round a long number to the context's precision without a word.
+        # By digits: arithmetic would silently round a long number to the context's precision.
         if any(digits[exponent + 5 :]):
             raise ValueError("has more than 5 decimals")
         digits, exponent = digits[: exponent + 5] or (0,), -5

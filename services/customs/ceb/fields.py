@@ -55,8 +55,7 @@ def read_count(message_type: str, fields: dict[str, str], name: str) -> int:
 
 
 def read_status(message_type: str, fields: dict[str, str]) -> str:
-    # One that is in no list here is a port's own, perhaps: the entry is kept, and a person may
-    # look.
+    # An unlisted status may be a port's own: the entry is stored for a person to look at.
     if not _STATUS.fullmatch(fields["returnStatus"]):
         raise XmlRefused(
             f"{message_type}: returnStatus must be a number of up to 10 digits", "invalid_value"
@@ -73,7 +72,7 @@ def code_in(info: str) -> str | None:
     """
     plain = (
         info if info.isascii() else unicodedata.normalize("NFKC", info)
-    )  # letters and digits of full width too
+    )  # full-width letters and digits count too
     codes_in_text = _INNER_CODE.findall(plain)
     errors = [code for code in codes_in_text if not codes.is_passed(code)]
     return next(reversed(errors or codes_in_text), None)
@@ -85,7 +84,7 @@ def return_time(value: str) -> datetime:
     try:
         if len(value) != 17 or not (value.isascii() and value.isdecimal()):
             raise ValueError
-        # By hand: `strptime` takes ten times as long, and every list has three receipts.
+        # Not by `strptime`, which takes ten times as long: every list has three receipts.
         day, clock = (
             (int(value[:4]), int(value[4:6]), int(value[6:8])),
             (int(value[8:10]), int(value[10:12]), int(value[12:14])),

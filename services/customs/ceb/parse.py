@@ -28,12 +28,13 @@ ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 
 _MESSAGE: Final = re.compile(r"CEB[0-9]{3}Message")
 _REPEATED_NAMES: Final = """
-    Order OrderList Payment Receipts Logistics Arrival ArrivalList Departure DepartureList Inventory
-    InventoryList InvtCancel InvtRefund InvtRefundList InvtRefundDetail WayBill WayBillList SummaryApply
-    SummaryApplyList SummaryResult SummaryResultList Delivery DeliveryList Tax TaxListRd BaseSubscribe
-    OrderReturn PaymentReturn ReceiptsReturn LogisticsReturn LogisticsStatus LogisticsStatusReturn
-    InventoryReturn InvtCancelReturn InvtRefundReturn RefundReturn InvtRefundDetailReturn ArrivalReturn
-    DepartureReturn WayBillReturn SummaryReturn DeliveryReturn
+    Order OrderList Payment Receipts Logistics Arrival ArrivalList Departure DepartureList
+    Inventory InventoryList InvtCancel InvtRefund InvtRefundList InvtRefundDetail WayBill
+    WayBillList SummaryApply SummaryApplyList SummaryResult SummaryResultList Delivery
+    DeliveryList Tax TaxListRd BaseSubscribe OrderReturn PaymentReturn ReceiptsReturn
+    LogisticsReturn LogisticsStatus LogisticsStatusReturn InventoryReturn InvtCancelReturn
+    InvtRefundReturn RefundReturn InvtRefundDetailReturn ArrivalReturn DepartureReturn
+    WayBillReturn SummaryReturn DeliveryReturn
 """
 _REPEATED: Final = frozenset(_REPEATED_NAMES.split())
 """Elements that may repeat: always a list in JSON, even when there is one."""

@@ -20,12 +20,12 @@ from services.customs.ceb.fields import (
 )
 from shared.xml import XmlRefused, fields_of
 
-# Receipt message to its entry and the element that names the enterprise's own document.
+# Each receipt message: its entry, and the element that names the enterprise's own document.
 RECEIPTS: Final = {
     "CEB622Message": ("InventoryReturn", "copNo"), "CEB604Message": ("InventoryReturn", "copNo"),
     "CEB624Message": ("InvtCancelReturn", "copNo"), "CEB606Message": ("InvtCancelReturn", "copNo"),
     "CEB626Message": ("InvtRefundReturn", "copNo"),
-    # The schema calls it RefundReturn, the text of the specification like the import's.
+    # The schema says RefundReturn; the specification's text uses the import's name.
     "CEB214Message": ("RefundReturn", "coElNo"),
     "CEB900Message": ("MessageReturn", ""),
 }  # fmt: skip
@@ -85,7 +85,7 @@ def read_receipt(message_type: str, entry: etree._Element) -> Receipt:
     """Return an entry of a receipt. Raises XmlRefused for one that cannot be followed."""
     fields = fields_of(entry)
     number = RECEIPTS[f"{message_type}Message"][1]
-    # By the number that customs gave it a list is known without ours.
+    # The number that customs gave identifies a list without ours.
     own = (number,) if number and "invtNo" not in fields else ()
     require_fields(
         message_type,

@@ -174,7 +174,7 @@ def _digest_expected(signed_info: etree._Element) -> bytes:
         _algorithm(children[1]) == RSA_SHA256,
         reference.get("URI") == "",
         all(step.tag == f"{_D}Transform" and not len(step) for step in transforms),
-        # The second step is what a reader does anyway; some signers write it out.
+        # Some signers name the second step, which every reader performs anyway.
         steps in ([ENVELOPED], [ENVELOPED, C14N]),
         _algorithm(method) == SHA256,
     )
@@ -265,7 +265,7 @@ def ensure_keys(
 
 
 def _write_private(path: Path, content: bytes) -> None:
-    # Made under another name first: whoever starts at the same time must never read half a key.
+    # Written under another name first: a process starting meanwhile must never read half a key.
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -83,7 +83,8 @@ IMPORT_HEAD: Final = compiled((
     Column("wrapType", "wrap_type", exactly(1), optional=True),
     # One parcel a waybill [202205].
     Column("packNo", None, fixed("1")),
-    Column("grossWeight", "gross_weight_kg", number), Column("netWeight", "net_weight_kg", number), _NOTE,
+    Column("grossWeight", "gross_weight_kg", number),
+    Column("netWeight", "net_weight_kg", number), _NOTE,
 ))  # fmt: skip
 
 IMPORT_LINE: Final = compiled((
@@ -95,7 +96,8 @@ IMPORT_LINE: Final = compiled((
     Column("barCode", "gtin", bar_code), Column("country", "origin", codes.country_code),
     Column("currency", None, fixed(CNY)),
     Column("qty", "quantity", number), Column("unit", "unit", codes.unit_code),
-    Column("qty1", "statutory_quantity", number), Column("unit1", "statutory_unit", codes.unit_code),
+    Column("qty1", "statutory_quantity", number),
+    Column("unit1", "statutory_unit", codes.unit_code),
     Column("qty2", "second_quantity", number, optional=True),
     Column("unit2", "second_unit", codes.unit_code, optional=True),
     Column("price", "unit_price", number), Column("totalPrice", "total", yuan), _NOTE,
@@ -123,12 +125,14 @@ EXPORT_HEAD: Final = compiled((
     Column("insuredFee", "insurance", amount), Column("iCurrency", "insurance", currency),
     Column("iFlag", None, fixed("3")),
     Column("wrapType", "wrap_type", exactly(1)), Column("packNo", "pack_count", whole),
-    Column("grossWeight", "gross_weight_kg", number), Column("netWeight", "net_weight_kg", number), _NOTE,
+    Column("grossWeight", "gross_weight_kg", number),
+    Column("netWeight", "net_weight_kg", number), _NOTE,
 ))  # fmt: skip
 
 EXPORT_LINE: Final = compiled((
     Column("gnum", "line_no", whole), Column("itemNo", "sku", text(20)),
-    Column("itemRecordNo", "record_no", text(30), optional=True), Column("itemName", "name", text(250)),
+    Column("itemRecordNo", "record_no", text(30), optional=True),
+    Column("itemName", "name", text(250)),
     Column("gcode", "hs_code", exactly(10)), Column("gname", "name", text(250)),
     Column("gmodel", "model", text(250)),
     Column("barCode", "gtin", bar_code), Column("country", "origin", codes.country_code),
@@ -154,7 +158,8 @@ IMPORT_CANCEL: Final = compiled((
 EXPORT_CANCEL: Final = compiled((
     _GUID, Column("appType", None, fixed("1")), Column("appTime", "app_time", moment),
     Column("appStatus", None, fixed(DECLARED)),
-    _CUSTOMS, Column("copNo", "cop_no", text(30)), Column("preNo", "pre_no", exactly(18), optional=True),
+    _CUSTOMS, Column("copNo", "cop_no", text(30)), Column("preNo", "pre_no", exactly(18),
+    optional=True),
     Column("invtNo", "invt_no", text(20)), Column("reason", "reason", text(1000)),
     *_party("agent", "agent"), *_party("ebc", "merchant"), _NOTE,
 ))  # fmt: skip
@@ -179,10 +184,10 @@ EXPORT_RETURN_HEAD: Final = compiled((
     Column("logisticsNo", "logistics_no", text(80)), *_party("logistics", "logistics"),
     Column("coElNo", "cop_no", text(30)), Column("preNo", "pre_no", text(18), optional=True),
     Column("invtNo", "invt_no", text(20)),
-    # The text of the specification says 9661 or 1261, its schema 9610, 1210 or 1239: the caller's
-    # policy decides.
+    # The specification's text says 9661 or 1261, its schema 9610, 1210 or 1239: the policy decides.
     Column("tradeMode", "trade_mode", exactly(4), optional=True),
-    *_party("agent", "agent"), Column("billNo", "bill_no", text(37)), Column("ieFlag", None, fixed("I")),
+    *_party("agent", "agent"), Column("billNo", "bill_no", text(37)),
+    Column("ieFlag", None, fixed("I")),
     Column("trafMode", "traf_mode", exactly(1)), Column("trafName", "vehicle", text(100)),
     Column("portCode", "port_code", exactly(4)), Column("reason", "reason", text(500)),
     Column("country", "country", codes.country_code), Column("voyageNo", "voyage_no", text(32)),
@@ -201,22 +206,22 @@ EXPORT_RETURN_LINE: Final = compiled((
 ))  # fmt: skip
 
 SUMMARY_HEAD: Final = compiled((
-    # Asked for anew it is a request of its own, so always new.
+    # A repeated request is a request of its own, so it is always new.
     _GUID, Column("appType", None, fixed("1")), Column("appTime", "app_time", moment),
     Column("appStatus", None, fixed(DECLARED)),
     _CUSTOMS, Column("copNo", "cop_no", text(30)),
     *_party("agent", "agent"), *_party("ebc", "merchant"), *_party("declAgent", "broker"),
     Column("loctNo", "site_code", text(10), optional=True),
     Column("summaryFlag", "summary_flag", exactly(1)),
-    # The text says "1 or not filled in", the schema wants one character: 0 stands for not filled
-    # in.
+    # The text says "1 or not filled in", the schema wants one character: 0 is "not filled in".
     Column("itemNameFlag", "item_name_flag", exactly(1)),
-    # "Not filled in where not split" says the text, the schema wants both: 1 of 1.
+    # The text says "not filled in where not split", the schema wants both: 1 of 1.
     Column("msgCount", "count", whole), Column("msgSeqNo", "seq", whole), _NOTE,
 ))  # fmt: skip
 
 _ALL: Final = (
-    BASE_TRANSFER, IMPORT_HEAD, IMPORT_LINE, EXPORT_HEAD, EXPORT_LINE, IMPORT_CANCEL, EXPORT_CANCEL, IMPORT_RETURN_HEAD,
+    BASE_TRANSFER, IMPORT_HEAD, IMPORT_LINE, EXPORT_HEAD, EXPORT_LINE, IMPORT_CANCEL,
+    EXPORT_CANCEL, IMPORT_RETURN_HEAD,
     IMPORT_RETURN_LINE, EXPORT_RETURN_HEAD, EXPORT_RETURN_LINE, SUMMARY_HEAD,
 )  # fmt: skip
 

@@ -79,9 +79,6 @@ def _fault(line: int, message: str) -> SchemaFault:
 
 
 def _without_value(rule: str) -> str:
-    """Return libxml2's sentence without the value it quotes: `[facet 'maxLength'] The value 'Zhang
-    San' has …`.
-    """
     head, quoted, tail = rule.partition("The value '")
     if quoted:
         return f"{head}the value {tail.rpartition(chr(39))[2].lstrip()}"

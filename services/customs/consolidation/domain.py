@@ -67,7 +67,7 @@ SUMMARY: Final = Transitions[SummaryState](
             (s, Refused): SummaryState.REFUSED
             for s in (SummaryState.REQUESTED, SummaryState.ACCEPTED)
         },
-        # A result speaks louder than the receipt that it may overtake.
+        # A result wins over the receipt that it may overtake.
         **{
             (s, Declared): SummaryState.DECLARED
             for s in (SummaryState.REQUESTED, SummaryState.ACCEPTED, SummaryState.REFUSED)

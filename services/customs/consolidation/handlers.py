@@ -82,7 +82,7 @@ def reply_of(receipt: SummaryReceipt) -> domain.SummaryReply:
         if status_class == "technical"
         else None
     )
-    # Of a request that customs has already the receipt is still to come.
+    # Customs has the request already, so its receipt is still to come.
     meaning = "waiting" if way == "there" else MEANINGS.get(status_class, "waiting")
     return domain.SummaryReply(
         receipt.cop_no,
@@ -115,7 +115,7 @@ async def _apply_reply(
             await store.set_aside(conn, s.summary_id, aside)
         await event_store.queue_events_of_lists(conn, "refused", s.summary_id)
     if after.sum_no is not None and s.sum_no is None:
-        # Results that overtook the receipt wait under the number it tells.
+        # Results that overtook the receipt wait under its number.
         await _progress(conn, after, at)
 
 

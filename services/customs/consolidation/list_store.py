@@ -15,7 +15,6 @@ from shared.money import Money
 
 
 async def add_closed(conn: Connection, closed: Mapping[UUID, tuple[datetime, str]]) -> None:
-    """Note closed lists, each with time and month. A noted list stays as it is."""
     closed_lists = sorted(closed.items())
     await conn.execute(
         "INSERT INTO export_list (order_id, invt_no, month, customs_code, consignor, closed_at, "
@@ -54,8 +53,7 @@ async def list_groups(conn: Connection, before: datetime) -> list[ListGroup]:
     """Return groups of open lists closed before a moment, or of a month that a person requested;
     oldest first.
     """
-    # Alone, the time finds its index: lists of the month that goes on are many, and read on request
-    # only.
+    # The time alone uses its index. Lists of the current month are many, and read on request only.
     any_requested = await conn.fetchval("SELECT EXISTS (SELECT FROM month_asked)")
     rows = await conn.fetch(
         "SELECT month, customs_code, consignor, count(*) AS lists, min(closed_at) AS closed_at "
@@ -124,7 +122,7 @@ async def list_lines(
 
 
 def _read_line(r: Mapping[str, Any], traf_mode: str) -> ListLine:
-    # The merchant is consignor and producer in our lists, and the country of arrival the
+    # In our lists the merchant is consignor and producer, and the country of arrival is the
     # destination.
     head = Head(
         r["customs_code"], r["consignor"], r["consignor"], r["country"], r["mode"], traf_mode
@@ -193,9 +191,6 @@ class UnconsolidatedLists:
 
 
 async def list_unconsolidated(conn: Connection, before: datetime) -> list[UnconsolidatedLists]:
-    """Return the lists closed before a moment and not consolidated, by month and state; oldest
-    month first.
-    """
     rows = await conn.fetch(
         "SELECT month, state, count(*) AS lists, min(closed_at) AS closed_at FROM export_list "
         "WHERE state IN ('open', 'requested', 'set_aside') AND closed_at < $1 GROUP BY month, "

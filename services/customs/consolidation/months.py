@@ -43,9 +43,6 @@ class SummaryTerms:
 
 
 def month_of(at: datetime, day_s: float = DAY_S) -> Month:
-    """Return the month of a moment. A day lasts `day_s` seconds, less than 86,400 only
-    to rehearse.
-    """
     if day_s >= DAY_S:
         day = at.astimezone(BEIJING)
         begins = datetime(day.year, day.month, 1, tzinfo=BEIJING)

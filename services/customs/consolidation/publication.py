@@ -67,7 +67,7 @@ def event_of(pending: PendingEvent) -> customs_events.SummaryEvent:
         "summary_no": pending.cop_no,
     }
     if pending.kind == "requested":
-        # Due at the end of the last day, which is the beginning of the next.
+        # `due_at` is the end of the last day, which is the beginning of the next.
         last = (pending.due_at.astimezone(BEIJING) - timedelta(microseconds=1)).date()
         return customs_events.SummaryRequested(**common, month=pending.month, due_by=last)
     if pending.kind in ("refused", "set_aside"):

@@ -169,7 +169,6 @@ def _messages(
     merchant: Enterprise,
     parts: Sequence[Sequence[TakenList]],
 ) -> list[tuple[str, bytes]]:
-    """Return guid and signed bytes of each message. Raises NotDeclarable."""
     return [
         authority.summary_request(
             s.cop_no,
@@ -184,7 +183,7 @@ def _messages(
 
 
 def _records(s: Summary, messages: Sequence[tuple[str, bytes]], at: datetime) -> list[Outgoing]:
-    # Under the first message's guid, so that a request comes down one partition, in order.
+    # The first guid is the key of all messages: a request stays in one partition, in order.
     key = messages[0][0].encode()
     return [
         Outgoing(topics.DECLARATIONS, key, xml, _headers(s.summary_id, seq, at), sealed=True)

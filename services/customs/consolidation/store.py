@@ -16,11 +16,6 @@ from services.customs.consolidation.event_store import queue_events_of_lists
 from services.customs.consolidation.list_store import ListGroup
 from shared.database import Connection
 
-# --- closed lists
-
-
-# --- requests
-
 
 @dataclass(frozen=True, slots=True)
 class RequestDetails:
@@ -113,7 +108,8 @@ async def lock_in_message(conn: Connection, guids: Collection[str]) -> list[tupl
 async def lock_to_free(conn: Connection, now: datetime) -> list[Summary]:
     rows = await conn.fetch(
         _SUMMARY + "WHERE state = 'refused' AND again_at <= $1 "  # noqa: S608
-        "AND summary_id <> ALL (ARRAY(SELECT subject::uuid FROM aside WHERE source = 'summaries' AND retry_at > now())) "
+        "AND summary_id <> ALL (ARRAY(SELECT subject::uuid FROM aside "
+        "WHERE source = 'summaries' AND retry_at > now())) "
         "ORDER BY again_at LIMIT 100 FOR UPDATE SKIP LOCKED",
         now,
     )
@@ -179,15 +175,6 @@ async def set_aside(conn: Connection, summary_id: UUID, invt_nos: Collection[str
         summary_id,
         list(invt_nos),
     )
-
-
-# --- declarations
-
-
-# --- what is said of each order
-
-
-# --- looking
 
 
 async def count_states(conn: Connection) -> dict[str, int]:

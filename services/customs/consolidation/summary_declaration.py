@@ -52,7 +52,7 @@ DECLARATION: Final = Transitions[DeclarationStage](
             )
         },
         (DeclarationStage.DECLARED, Finished): DeclarationStage.CLOSED,
-        # A lesser word after the last changes nothing.
+        # Nothing changes a closed declaration.
         **{
             (DeclarationStage.CLOSED, event): DeclarationStage.CLOSED
             for event in (NumberGiven, SentBack, Finished)
@@ -99,7 +99,7 @@ class SummaryDeclaration:
 
     @property
     def complete(self) -> bool:
-        # Not by a set of all numbers: the count is the sender's word.
+        # Not by a set of all numbers: the sender chooses the count.
         return all(seq in self.received_parts for seq in range(1, self.count + 1))
 
 

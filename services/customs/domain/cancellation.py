@@ -91,12 +91,12 @@ def apply_cancellation_reply(
     if d.state is not DeclarationState.WITHDRAWING or reply.meaning != "granted":
         return d, ()
     if not d.released:
-        # Also where the release was heard: customs cancels no list that it has cleared, and nothing
-        # has followed from that word.
+        # Also after a release that waited: customs cancels no cleared list, and nothing followed
+        # from that release.
         gone = replace(d, waiting=None, released_at=None)
         return emit(gone, events.ListWithdrawn(order_id=d.order_id, cop_no=d.cop_no))
-    # Granted for goods whose release was followed: they are on their way to the buyer, and only a
-    # return takes them back.
+    # Granted after a release that was followed: the goods are on their way, and only a return
+    # takes them back.
     return refuse_cancellation(replace(d, waiting=None), reply_time(reply), policy)
 
 

@@ -198,9 +198,8 @@ Decision = tuple[Declaration, tuple[Event, ...]]
 
 _S = DeclarationState
 
-# Which state a receipt on a live list leads to. Statuses repeat and overtake one another on the
-# wire: a lesser word after a greater one changes nothing, and no word changes a decided list (the
-# contradiction is counted, not followed).
+# The state that a receipt on a live list leads to. Statuses repeat and overtake one another. A
+# lesser status after a greater one changes nothing, and none changes a decided list.
 _PROGRESS: Final = {
     "accepted": _S.ACCEPTED,
     "review": _S.REVIEW,
@@ -253,8 +252,7 @@ LIST: Final = Transitions[DeclarationState](
         # Refused before it was ever lodged.
         **{(s, events.ReturnRefused): s for s in CLEARED},
         (_S.MATCHED, events.ListLodged): _S.LODGED,
-        # While a correction waits to be lodged, customs continues with the list
-        # itself (`replies`).
+        # Customs may continue with the list while its correction waits to be lodged.
         **{
             (_S.MATCHED, kind): _PROGRESS[meaning]
             for meaning, kind in PROGRESS_EVENTS.items()

@@ -101,7 +101,7 @@ def _correct_waybill(d: Declaration, waybill: WaybillIssued, match: Match) -> De
 
 def _with_document(d: Declaration, document: Document) -> Declaration:
     name = DOCUMENTS[type(document)]
-    # The first of a kind counts, but for a waybill that is corrected in time.
+    # The first document of a kind counts, except for a waybill corrected in time.
     if name in d.present:
         return d
     direction = document.direction if isinstance(document, OrderPlaced) else d.direction

@@ -198,8 +198,7 @@ def _order_and_waybill(order: OrderDoc, waybill: WaybillDoc) -> Iterator[Mismatc
             yield _differs(WAYBILL_RULE, field, left, "waybill", right)
     net, gross = order.net_weight_kg, waybill.gross_weight_kg
     if net is not None and gross is not None and gross < net:
-        # A parcel is as heavy as what is in it: one of the two is wrong, and nobody here knows
-        # which.
+        # A parcel weighs at least its contents: one of the two documents is wrong.
         yield _differs(
             WAYBILL_RULE, "gross_weight_kg", f"net {net:f}", "waybill", f"gross {gross:f}"
         )

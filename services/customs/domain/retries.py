@@ -43,9 +43,6 @@ def queue_again(
 
 
 def failed_in_transit(status: str | None, policy: DeclarationPolicy) -> bool:
-    """Return whether a status came from the e-port (4, or below zero), so that customs never
-    returned the list.
-    """
     return status is not None and (status.startswith("-") or policy.way_of(status) is not None)
 
 

@@ -67,9 +67,6 @@ def terms_of(d: Declaration, policy: DeclarationPolicy) -> ReturnTerms | None:
 def apply_return_reply(
     d: Declaration, reply: AuthorityReply, policy: DeclarationPolicy
 ) -> Decision:
-    """Apply 399 (granted, the goods are awaited) or 800 (the authority saw that the goods are
-    back).
-    """
     if d.state is not DeclarationState.RETURNING or _concerns_another_return(d, reply):
         return d, ()
     match reply.meaning:

@@ -16,8 +16,8 @@ OUTAGE_S: Final = 60.0
 """A pause so long was an outage: when it ends, everything that waits for a pause of its own is
 lodged at once.
 """
-# Growing, and so short that a way that was blocked for half an hour is found free within ten
-# seconds: of the minute in which all that waits is to be through, the lists need most.
+# Waits grow with the pause. After half an hour a free way is noticed within ten seconds: the lists
+# need most of the minute in which everything waiting must leave.
 _SHARE: Final[dict[Reason, float]] = {"wait": 180.0, "ours": 10.0}
 _LEAST_S: Final[dict[Reason, float]] = {"wait": 2.0, "ours": 30.0}
 _MOST_S: Final[dict[Reason, float]] = {"wait": 60.0, "ours": 300.0}

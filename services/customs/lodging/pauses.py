@@ -102,7 +102,7 @@ async def _open(conn: Connection, scope: str, signal: LodgingSignal, certificate
         return
     log.error("lodging pauses", scope=scope, reason=signal.reason, code=signal.code)
     if signal.reason == "ours":
-        # The time, since the same refusal after it was mended is a case of its own.
+        # With the time: the same refusal after a repair is a case of its own.
         details = {
             "code": signal.code,
             "certificate": certificate,

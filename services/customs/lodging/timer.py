@@ -56,7 +56,9 @@ async def lodge_due(conn: Connection, deps: Deps) -> Outcome:
     if pauses:
         pauses = await lodging_pauses.end_those_over(conn, pauses, datetime.now(UTC))
         for pause in await lodging_pauses.take_trials(conn, pauses, deps.authority.certificate):
-            outcome.extend(await _try(conn, deps, None if pause.scope == ALL else pause.scope))
+            outcome.extend(
+                await _lodge_trial(conn, deps, None if pause.scope == ALL else pause.scope)
+            )
     outcome.extend(await _lodge_in_turn(conn, deps, pauses, datetime.now(UTC)))
     return outcome
 
@@ -94,7 +96,7 @@ def _is_due(due: DueBatch, waiting: int, batching: Batching, now: datetime) -> b
     return waiting > 0 and (aged or waiting >= batching.lists_max)
 
 
-async def _try(conn: Connection, deps: Deps, group_key: str | None) -> Outcome:
+async def _lodge_trial(conn: Connection, deps: Deps, group_key: str | None) -> Outcome:
     due = await lodging_store.find_trial(conn, group_key)
     taken = await lodging_store.take(conn, due, 1) if due is not None else {}
     return (
@@ -161,7 +163,7 @@ async def _lodge_together(
     outcome = Outcome()
     if unprintable:
         kinds = [due.kind] * unprintable
-        outcome.after_commit.append(partial(customs_metrics.not_printed, kinds))
+        outcome.after_commit.append(partial(customs_metrics.record_unprinted, kinds))
     message_type = MESSAGE_TYPES[_direction(due), due.kind]
     for part in deps.authority.messages(message_type, printed):
         outcome.extend(await _send(conn, deps, due, message_type, part, at, closed_by, fold))
@@ -204,8 +206,7 @@ def _give_up(
         kind=due.kind,
         error=fault.found,
     )
-    # The version: a return may be refused, asked for anew and refused again, and each refusal is a
-    # fact of its own.
+    # With the version: a return may be refused twice, and each refusal is an event of its own.
     fold.apply(
         lodgement.refuse_unprintable(d, due.kind, fault.found or "", at, deps.policy, fault),
         uuid5(d.order_id, f"not lodgeable:{due.kind}:{d.version}"),
@@ -243,7 +244,7 @@ async def _send(
     open_s = (at - due.opened_at).total_seconds()
     return Outcome(
         records=[record],
-        after_commit=[partial(customs_metrics.lodged, guid, len(part), closed_by, open_s)],
+        after_commit=[partial(customs_metrics.record_lodged, guid, len(part), closed_by, open_s)],
     )
 
 

@@ -82,8 +82,7 @@ def decode_receipts(record: Record) -> Sequence[Message]:
 def _list_receipt(receipt: Receipt) -> ListReceipt:
     kind = ANSWERS.get(receipt.message_type, "declare")
     cop_no, attempt = first_and_attempt(receipt.cop_no) if receipt.cop_no else (None, None)
-    # The number of the exchange platform's envelope is the guid of the message in it, as this
-    # declarant numbers them.
+    # This declarant numbers the exchange platform's envelope by the guid of the message in it.
     guid = (
         receipt.original_guid or receipt.original_id if receipt.message_type == "CEB900" else None
     )

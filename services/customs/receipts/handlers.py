@@ -96,7 +96,7 @@ def _apply(fold: Fold, replies: Sequence[RequestReply], policy: DeclarationPolic
             applied.contradictions.append(
                 Contradiction(kind, before, entry.message_type, numbered, after)
             )
-        # "We have it" promises nothing, so it is in order even where it changes nothing.
+        # A "received" promises nothing, so it counts as followed though it changes nothing.
         followed = changed or reply.meaning == "waiting"
         applied.rows.append((order_id, entry.message_type, reply, followed, reply.at or m.at))
     return applied
@@ -148,7 +148,7 @@ def _log_unread(batch: Sequence[Message], attributed: Collection[UUID]) -> list[
         else:
             continue
         unread.append(entry.reply.on)
-        # The numbers are no person's. The authority's own text may quote one, so it stays out.
+        # The authority's own text may quote a person, so only numbers are logged.
         log.warning(
             "look at this receipt, nothing follows from it",
             why=why,

@@ -61,7 +61,6 @@ def decide_bills(
 
 
 def _in_force(bills: Sequence[StoredBill]) -> int | None:
-    """Return the place of the bill in force, None before the first is announced."""
     return next((i for i, b in enumerate(bills) if b.billed_said and not b.superseded), None)
 
 
