@@ -20,7 +20,6 @@ log = structlog.get_logger(__name__)
 
 
 async def serve(settings: ProbeSettings, stop: asyncio.Event) -> None:
-    """Probe and serve the metrics until `stop` is set."""
     prober = Prober(settings)
     monitor, port = await health.serve(
         settings.bind,

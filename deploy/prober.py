@@ -271,7 +271,6 @@ class Prober:
 
 
 def begin() -> None:
-    """Create the labelled children at 0, and export the metrics without labels."""
     metrics.export(metrics.PROBE_LAST_SUCCESS, metrics.PROBE_LAST_ATTEMPT, metrics.PROBE_IN_FLIGHT)
     metrics.PROBE_ORDERS.begin(metrics.PROBE_OUTCOMES)
     metrics.PROBE_SECONDS.begin(("placed", "total"))

@@ -36,7 +36,6 @@ class Parties:
 
     @classmethod
     def of(cls, settings: SandboxSettings) -> Parties:
-        """Open the three parties' files."""
         folder, pace, prefix = settings.sandbox_dir, settings.sandbox_pace, settings.topic_prefix
         key = key_of(settings.party_pem) if settings.party_pem else None
         policy = AuthorityPolicy(

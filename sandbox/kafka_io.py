@@ -65,7 +65,6 @@ class Transport:
         self.assigned = False
 
     def wake(self) -> None:
-        """Hand documents over soon."""
         self._wake.set()
 
     async def run(self) -> None:

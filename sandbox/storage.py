@@ -49,7 +49,6 @@ class File:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit at the end, roll back on any failure."""
         self.db.execute("BEGIN IMMEDIATE")
         try:
             yield self.db

@@ -48,7 +48,6 @@ def current() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write each page that is not current, and print its name."""
     for name, text in current().items():
         path = FOLDER / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:

@@ -70,7 +70,6 @@ ELSEWHERE: Final = (
 
 
 def page() -> str:
-    """Return the text of docs/configuration.md."""
     common = Settings.model_fields
     lines = [HEAD, *_table("Every process", common.items())]
     for title, kind in CLASSES:

@@ -98,7 +98,6 @@ WORDS: Final[Mapping[Any, str]] = {
 
 
 def page() -> str:
-    """Return the text of docs/events.md."""
     lines = [HEAD, *_topics(), *_outside()]
     for topic, module in PUBLISHERS:
         lines += [
@@ -202,7 +201,6 @@ def _type(note: Any) -> str:
 
 
 def _parts(kinds: Iterable[type[BaseModel]]) -> set[type[BaseModel]]:
-    """Return the models inside these, at any depth."""
     parts: set[type[BaseModel]] = set()
     for kind in kinds:
         for field in kind.model_fields.values():

@@ -42,7 +42,6 @@ by `python -m deploy.docs`; the tests rehearse every row.
 
 
 def page() -> str:
-    """Return the text of docs/sandbox.md."""
     lines = [HEAD]
     for party, where in WHERE.items():
         rows = [row for row in LANGUAGE if row.party == party]

@@ -45,7 +45,6 @@ TITLES: Final = {
 
 
 def page() -> str:
-    """Return the text of docs/metrics.md."""
     rows: dict[str, list[str]] = {}
     for section, collector in (
         *_declared(metrics),

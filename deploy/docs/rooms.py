@@ -30,7 +30,6 @@ Graph = Mapping[str, frozenset[str]]
 
 
 def part() -> str:
-    """Return the text between the markers of docs/architecture.md."""
     imports = imports_of(sources())
     lines = [HEAD, *_picture(_grouped(imports, _top)), DETAIL]
     for service in SERVICES:
@@ -47,7 +46,6 @@ def part() -> str:
 
 
 def sources() -> dict[str, str]:
-    """Return the source text of every module of the product, by dotted name."""
     paths = (path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))
     return {_dotted(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
 
@@ -95,7 +93,6 @@ def _boxes(service: str) -> frozenset[str]:
 
 
 def _grouped(imports: Mapping[str, set[str]], box_of: Callable[[str], str | None]) -> Graph:
-    """Return the arrows between the boxes of modules."""
     graph: dict[str, set[str]] = {}
     for name, others in imports.items():
         box = box_of(name)

@@ -155,7 +155,6 @@ MACHINES: Final = (
 
 
 def page() -> str:
-    """Return the text of docs/states.md."""
     return "\n".join([HEAD, *(_section(machine) for machine in MACHINES)])
 
 
@@ -176,7 +175,6 @@ def _section(machine: Machine) -> str:
 
 
 def _quiet(table: Transitions[Any]) -> list[str]:
-    """Return the rows that change no state, by event."""
     states_of: dict[str, list[str]] = defaultdict(list)
     for state, event, target in table:
         if state == target:

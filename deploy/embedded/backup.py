@@ -214,7 +214,6 @@ async def restore(folder: Path, postgres: EmbeddedPostgres) -> Restored:
 
 
 def damaged(copied: Path) -> Iterator[str]:
-    """Return the files of a copy that are missing or differ from its manifest."""
     # pg_verifybackup would do the same, but the wheel's always ends with a segmentation fault.
     for row in json.loads((copied / "backup_manifest").read_text())["Files"]:
         file = copied / row["Path"]

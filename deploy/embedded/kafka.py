@@ -64,7 +64,6 @@ class Secured:
         return self.password_file(user).read_text().strip()
 
     def login(self, user: str) -> Security:
-        """Return the settings by which a client logs in as `user`."""
         return Security(self.protocol, user, self.password(user), self.ca if self.tls else None)
 
 
@@ -96,7 +95,6 @@ class EmbeddedKafka(Server):
 
     @property
     def security(self) -> Security:
-        """Return the login of the broker's administrator."""
         return self.secured.login(ADMIN) if self.secured else OPEN
 
     async def start(self, timeout_s: float = START_S) -> None:

@@ -27,7 +27,6 @@ def of_program(guard: Secured, home: Path, name: str) -> dict[str, str]:
 
 
 def of_operators(guard: Secured, home: Path) -> dict[str, str]:
-    """Return the command line's login as `stack.json` has it."""
     return {
         "kafka_security_protocol": guard.protocol,
         "kafka_user": OPERATORS,

@@ -130,7 +130,6 @@ class EmbeddedPostgres(Server):
             self._short = self._socket_dir = Path(tempfile.mkdtemp(prefix="crossborder-pg-"))
 
     def dsn(self, database: str = "postgres") -> str:
-        """Return the superuser's DSN of one database, over the unix socket."""
         return f"postgresql://postgres@/{quote(database)}?host={quote(str(self._socket_dir))}"
 
     async def start(self, timeout_s: float = START_S) -> None:
@@ -247,7 +246,6 @@ class EmbeddedPostgres(Server):
 
 
 def _system_user(name: str) -> pwd.struct_passwd:
-    """Return the entry of a system user, created the first time."""
     try:
         return pwd.getpwnam(name)
     except KeyError:

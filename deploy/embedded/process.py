@@ -137,7 +137,6 @@ def require_free(port: int, what: str, setting: str) -> None:
 
 
 def tail(log: Path, lines: int = 12) -> str:
-    """Return the last lines of a log, for an error message."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
     except OSError:

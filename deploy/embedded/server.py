@@ -103,7 +103,6 @@ class Watched:
         )
 
     async def watch(self) -> None:
-        """Restart the server until it is given up, and return then."""
         in_a_row = 0
         while True:
             since = time.monotonic()

@@ -83,7 +83,6 @@ class Supervisor:
         return self._children[name].status().pid
 
     def kill(self, name: str) -> None:
-        """Send SIGKILL to a child, which is then restarted."""
         self.signal(name, signal.SIGKILL)
 
     def signal(self, name: str, number: signal.Signals) -> None:

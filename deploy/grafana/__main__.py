@@ -14,12 +14,10 @@ FOLDER: Final = Path(__file__).resolve().parent / "dashboards"
 
 
 def text(board: Board) -> str:
-    """The board's file."""
     return json.dumps(as_json(board), indent=1, ensure_ascii=False) + "\n"
 
 
 def main() -> None:
-    """Write each board that changed."""
     FOLDER.mkdir(exist_ok=True)
     for board in BOARDS:
         path = FOLDER / f"{board.uid}.json"

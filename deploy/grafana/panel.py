@@ -46,23 +46,21 @@ class Panel:
 
 
 def rate(counter: str, by: str, where: str = "", window: str = "$__rate_interval") -> str:
-    """How much a second of a counter, by labels."""
+    """Return the PromQL of a counter per second, by labels."""
     return f"sum by ({by}) (rate({counter}{{{where}}}[{window}]))"
 
 
 def increase(counter: str, by: str, where: str = "", window: str = "10m") -> str:
-    """How much of a counter in a window, by labels."""
     return f"sum by ({by}) (increase({counter}{{{where}}}[{window}]))"
 
 
 def quantile(q: float, histogram: str, by: str = "", where: str = "") -> str:
-    """What a share `q` of the observations stays below, by labels."""
+    """Return the PromQL of the value below which a share `q` of the observations stays."""
     labels = f"le, {by}" if by else "le"
     return f"histogram_quantile({q}, {rate(f'{histogram}_bucket', labels, where)})"
 
 
 def mean(histogram: str, by: str = "", where: str = "") -> str:
-    """The mean of the observations, by labels."""
     return f"{rate(f'{histogram}_sum', by, where)} / {rate(f'{histogram}_count', by, where)}"
 
 
@@ -72,7 +70,7 @@ def age(timestamp: str, by: str, where: str = "") -> str:
 
 
 def quantiles(histogram: str, where: str = "") -> list[Query]:
-    """Half, 95 and 99 of 100."""
+    """Return the queries of the 0.5, 0.95 and 0.99 quantiles."""
     return [
         Query(quantile(q, histogram, where=where), f"p{round(q * 100)}") for q in (0.5, 0.95, 0.99)
     ]

@@ -88,7 +88,6 @@ class _Draft:
     def order(
         self, *ends: str, sample: str | None = None, offset: int = 0, **how: Any
     ) -> dict[str, Any]:
-        """Add an order to the case and return its submission."""
         number = self.number + offset
         made = submission(
             sample or PLAIN[number % len(PLAIN)],
@@ -140,7 +139,6 @@ def case_of(
 def plain(
     count: int, *, seed: int, prefix: str = "DEMO", at: datetime = PLACED_AT
 ) -> Iterator[dict[str, Any]]:
-    """Yield submissions that are all fulfilled, of every plain sample in turn."""
     for number in range(1, count + 1):
         yield submission(PLAIN[number % len(PLAIN)], number, seed=seed, prefix=prefix, at=at)
 

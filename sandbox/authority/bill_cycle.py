@@ -30,7 +30,6 @@ class BillCycle:
         self._policy = policy
 
     def fall_due(self, session: Session) -> None:
-        """Issue or settle the bills whose time has come."""
         due = self._register.bills_due(session.now, BILLS_MAX)
         if not due:
             return
@@ -48,7 +47,6 @@ class BillCycle:
         self._register.save_bills(due)
 
     def _issue(self, session: Session, entry: RegisterEntry, bill: TaxBill, origin: str) -> None:
-        """Bill a released list, unless all goods are back or the tariff has no rate."""
         bill.next_at = None
         if not is_taxed(entry):
             return

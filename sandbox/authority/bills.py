@@ -101,7 +101,6 @@ def _bill(
 
 
 def status_of(entry: RegisterEntry, bill: TaxBill, origin: str, at: float) -> Receipt:
-    """Return the CEB818 of a bill that is consolidated or void."""
     head = {
         "guid": new_guid(),
         "returnTime": return_time(at),

@@ -159,7 +159,6 @@ class Consolidation:
             )
 
     def fall_due(self, now: float, limit: int) -> list[Receipt]:
-        """Return the later results of declarations that are due by `now`."""
         rows = self._db.execute(
             "SELECT id, origin, twice, notice FROM summary_due"
             " WHERE at <= ? ORDER BY at, id LIMIT ?",
@@ -196,7 +195,6 @@ class Consolidation:
 def _answers(
     parts: Sequence[_Part], numbered: dict[str, str], verdict: Refusal, now: float
 ) -> list[Receipt]:
-    """Return the CEB702 of each message, under the guid of the first."""
     origin = parts[0].origin
     return [
         receipt_of(

@@ -66,7 +66,6 @@ class Intake:
         return True
 
     def refuse(self, session: Session, document: Document, refusal: Refusal) -> None:
-        """Answer a document that does not enter the register."""
         fields = {**document.head, "copNo": document.cop_no}
         if not fields.get("preNo"):
             fields["preNo"] = pre_no("B", self._register.serials(1), session.now)

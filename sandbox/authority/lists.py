@@ -62,7 +62,6 @@ class Lists:
         last: RegisterEntry | None,
         serial: int,
     ) -> RegisterEntry:
-        """Return the entry of a list: the amended one, or the draft with its number."""
         if last and document.head["appType"] == "2":
             self._repeat_return(session, last)
             self._register.amend(last, document)

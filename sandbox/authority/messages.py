@@ -112,7 +112,6 @@ def _read(kind: Kind, family: Family, guid: str, entry: etree._Element) -> Docum
 
 
 def _fault(document: Document, number: int) -> str | None:
-    """Return the first structural fault of a document, with its place."""
     place = f"document {number}"
     for name in _missing(REQUIRED[document.kind, document.family], document.head):
         return f"{place}: {name} is missing"

@@ -106,7 +106,6 @@ class Authority:
     def _recheck(
         self, order_ids: Sequence[str], now: float, offsets: Offsets | None
     ) -> list[Receipt]:
-        """Decide the lists that waited for these documents."""
         session = Session(now)
         entries = self.register.waiting(order_ids)
         session.changed = {entry.id: entry for entry in entries}
@@ -114,7 +113,6 @@ class Authority:
         return self._close(session, offsets)
 
     def _close(self, session: Session, offsets: Offsets | None) -> list[Receipt]:
-        """Write all that the session decided."""
         for (kind, outcome), number in session.tally.items():
             metrics.OPERATIONS.labels("authority", kind, outcome).inc(number)
         self.register.save(session.changed.values())

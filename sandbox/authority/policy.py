@@ -55,7 +55,6 @@ class AuthorityPolicy:
         return (self.day_of(at) + days) * self.day_s - _CHINA_S
 
     def day_of(self, at: float) -> int:
-        """Return the number of the calendar day, Beijing time."""
         return int((at + _CHINA_S) // self.day_s)
 
     def draws(self, guid: str) -> bool:
@@ -144,7 +143,6 @@ def declared_already(family: Family) -> int:
 
 
 def admission_refusal(document: Document, last: RegisterEntry | None) -> Refusal | None:
-    """Return the refusal of a list that may not be declared or amended now."""
     exported = document.family == "603"
     kind = document.head["appType"]
     if kind == "1":
@@ -211,7 +209,6 @@ def _lines_refusal(document: Document, entry: RegisterEntry) -> Refusal | None:
 
 
 def record_return(entry: RegisterEntry, document: Document) -> None:
-    """Note the quantities that come back."""
     gone = entry.body.setdefault("taken_back", {})
     for line in document.lines:
         gone[line["gnum"]] = str(Decimal(gone.get(line["gnum"], "0")) + Decimal(line["qty"]))
@@ -226,7 +223,6 @@ def is_all_taken_back(entry: RegisterEntry) -> bool:
 
 
 def is_late(entry: RegisterEntry, at: float, policy: AuthorityPolicy) -> bool:
-    """Return whether goods that come back at `at` are past the term."""
     return _days_after_release(entry, at, policy) > BACK_DAYS_MAX[entry.family]
 
 
@@ -236,7 +232,6 @@ def _days_after_release(entry: RegisterEntry, at: float, policy: AuthorityPolicy
 
 
 def exempt(entry: RegisterEntry, lines: Mapping[str, str]) -> None:
-    """Note the quantities that are free of tax because they came back in time."""
     free = entry.body.setdefault("untaxed", {})
     for number, quantity in lines.items():
         free[number] = str(Decimal(free.get(number, "0")) + Decimal(quantity))

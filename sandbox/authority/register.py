@@ -197,7 +197,6 @@ class Register:
         )
 
     def take_planned(self, now: float, limit: int) -> list[PlannedReceipt]:
-        """Remove and return the receipts due by `now`, oldest first."""
         rows = self._db.execute(
             "SELECT id, at, list_id, status, text FROM due WHERE at <= ? ORDER BY at, id LIMIT ?",
             (now, limit),
@@ -231,7 +230,6 @@ class Register:
     # --- tax bills
 
     def add_bills(self, bills: Sequence[tuple[int, float]]) -> None:
-        """Record lists to bill, each with the time at which its bill falls due."""
         self._db.executemany(
             "INSERT OR IGNORE INTO bill (list_id, state, next_at) VALUES (?, 0, ?)", bills
         )

@@ -38,6 +38,5 @@ class Session:
         return self.now + (len(self.receipts) % 1000) * _MILLISECOND
 
     def give(self, entry: RegisterEntry, receipt: Receipt) -> None:
-        """Add a receipt, twice where the order's word is `dupreceipt`."""
         times = 2 if "dupreceipt" in words_of(entry.order_no) else 1
         self.receipts += [receipt] * times

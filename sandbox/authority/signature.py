@@ -137,7 +137,6 @@ def _decoded(text: str | None) -> bytes:
 
 
 def _take_out(signature: etree._Element, root: etree._Element) -> None:
-    """Remove the signature but keep the text after it, which is signed too."""
     tail, before = signature.tail, signature.getprevious()
     root.remove(signature)
     if not tail:

@@ -83,7 +83,6 @@ def _unfit(
     entries: Mapping[str, RegisterEntry],
     declarations: Mapping[str, str],
 ) -> list[str]:
-    """Return the lists that may not be consolidated, as a refusal names them."""
     return [
         f"[invtNo:{number},declSeqNo:{declarations[number]}]"
         if number in declarations
@@ -114,7 +113,6 @@ def _may_be_consolidated(entry: RegisterEntry) -> bool:
 
 
 def group_lists(entries: Sequence[RegisterEntry], *, by_name: bool) -> list[GroupedDeclaration]:
-    """Return the declarations of these lists, by the authority's own grouping."""
     heads: dict[tuple[str, ...], dict[tuple[str, ...], list[_Line]]] = {}
     for entry in sorted(entries, key=lambda entry: entry.invt_no or ""):
         head = tuple(entry.body["fields"][name] for name in _HEAD_KEY)

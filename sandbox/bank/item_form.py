@@ -17,7 +17,6 @@ _REQUIRED: Final = {
 
 
 def item_fault(kind: str, item: Item) -> str | None:
-    """Return what is wrong with the form of an item."""
     for name in _REQUIRED[kind]:
         if not _is_text(item.get(name)):
             return f"{name} must be a text of 1 to 128 characters"

@@ -181,7 +181,6 @@ def _enter_payment(
 def _capture_refusal(
     authorisation: Authorisation | None, item: Item, amount: Money
 ) -> tuple[str, str] | None:
-    """Return reason code and text of a refused capture."""
     if authorisation is None or authorisation.reference != item["reference"]:
         return "NOOR", "no such authorisation for this reference"
     if authorisation.state not in {"authorised", "capturing"}:

@@ -12,7 +12,6 @@ from sandbox.storage import File
 
 
 def load(file: File, items: Sequence[Item], now: float) -> BulkLedger:
-    """Read the operations, payments and authorisations that these items name."""
     payments = {
         row[0]: CapturedPayment(*row)
         for row in file.by_key(
