@@ -78,8 +78,9 @@ async def put(
         return {}
     rows = await conn.fetch(
         "INSERT INTO aside AS a (source, subject, order_id, reason, error, retry_at) "
-        "SELECT $1, s, o, r, e, now() + make_interval(secs => $6) "
-        "FROM unnest($2::text[], $3::uuid[], $4::text[], $5::text[]) AS u(s, o, r, e) "
+        "SELECT $1, x.subject, x.order_id, x.reason, x.error, now() + make_interval(secs => $6) "
+        "FROM unnest($2::text[], $3::uuid[], $4::text[], $5::text[]) "
+        "AS x(subject, order_id, reason, error) "
         "ON CONFLICT (source, subject) DO UPDATE SET times = a.times + 1, reason = excluded.reason, error = excluded.error, "
         "last_at = now(), retry_at = now() + make_interval(secs => least($7, $6 * 2.0 ^ least(a.times, 20))) "
         "RETURNING subject, extract(epoch FROM retry_at - now())::float8 AS wait_s, times",

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Iterable
 from functools import lru_cache
 from typing import Any, TypeVar
 
+import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     InvalidTopicError,
+    KafkaError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
@@ -20,6 +22,8 @@ from shared.topics import (
     DEAD_LETTER_BYTES_MAX,
     PARTITIONS,
 )
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -101,3 +105,11 @@ async def _of(topic: str, work: Awaitable[T]) -> T:
         InvalidTopicError,
     ) as error:
         raise TopicClosed(topic, error) from error
+
+
+async def stop_producer(producer: AIOKafkaProducer) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await producer.stop()
+    except (KafkaError, TimeoutError) as error:
+        log.warning("producer did not stop cleanly", error=type(error).__name__)

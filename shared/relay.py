@@ -11,10 +11,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    KafkaError,
-    MessageSizeTooLargeError,
-)
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from shared import aside, metrics
 from shared.database import LOST, RETRYABLE, Connection
@@ -23,15 +20,10 @@ from shared.failpoints import Failpoints
 from shared.kafka import OPEN, Security
 from shared.loop_failures import LoopFailures
 from shared.outbox import BOUND, _sealing, refuse_unfit, unpack_headers
-from shared.producer import Sent, TopicClosed, make_producer, publish
+from shared.producer import Sent, TopicClosed, make_producer, publish, stop_producer
 from shared.sealing import Sealing
 from shared.tasks import wait_for_event
-from shared.topics import (
-    MESSAGE_BYTES_MAX,
-    bytes_max_of,
-    dead_letters_of,
-    named,
-)
+from shared.topics import MESSAGE_BYTES_MAX, bytes_max_of, dead_letters_of, named
 
 log = structlog.get_logger(__name__)
 
@@ -40,14 +32,16 @@ READ_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of the values read at once."""
 POLL_S: Final = 0.03
 POLL_MAX_S: Final = 0.12
-"""What another replica wrote is found so soon at first, and each time nothing is found, twice as late, to a bound. What this
-process wrote it says itself."""
+"""Polling starts at POLL_S and doubles up to POLL_MAX_S while idle.
+
+Commits of this process wake the relay directly.
+"""
 ACK_BOUND_S: Final = 30.0
 LEADER_RETRY_S: Final = 1.0
 ASIDE_EVERY_S: Final = 5.0
 TOPIC_CLOSED_S: Final = 30.0
 TOPIC_CLOSED_MAX_S: Final = 300.0
-"""The records of a topic that is missing, or that the relay may not write, wait so long at first and at most. Others go on."""
+"""First and longest pause of a topic that is missing or may not be written. Others go on."""
 ASIDE: Final = "outbox"
 RELAY_LOCK: Final = 0x6F7574
 
@@ -57,7 +51,7 @@ class Narrowed(Exception):
 
 
 class Relay:
-    """Publishes one service's outbox. Of several replicas the one that holds the advisory lock does."""
+    """Publishes one service's outbox: of several replicas, the one with the advisory lock."""
 
     def __init__(
         self, service: str, pool: Any, bootstrap: str, *, prefix: str = "", sealing: Sealing | None = None,
@@ -76,19 +70,19 @@ class Relay:
         self._idle_s = POLL_S
         self._most = READ_MAX
         self._aside: dict[int, bytes | None] = {}
-        """What is set aside: the record's id, and its key where the records behind it must wait for it."""
+        """Records set aside by id, with their key if the records behind them must wait."""
         self._looked = float("-inf")
         self._closed: dict[str, tuple[float, float]] = {}
-        """Topics that take nothing: until when they are left alone, and for how long that is."""
+        """Topics that take nothing: the end of their pause, and its length."""
         self.leading = False
         self.last_progress = time.monotonic()
 
     def wake(self) -> None:
-        """A transaction that wrote to the outbox was committed in this process."""
+        """Read at once: this process committed records."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Lead when the lock can be had, follow otherwise; ends only by cancellation."""
+        """Publish while this process holds the lock, until cancelled."""
         failures = LoopFailures(self._service, "relay")
         while True:
             try:
@@ -141,7 +135,7 @@ class Relay:
                 )
                 await asyncio.sleep(0.2)
             finally:
-                await asyncio.shield(_stop(producer))
+                await asyncio.shield(stop_producer(producer))
 
     async def _publish(self, conn: Connection, producer: AIOKafkaProducer) -> None:
         self._wake.clear()
@@ -158,21 +152,24 @@ class Relay:
             await wait_for_event(self._wake, self._idle_s)
 
     async def _read(self, conn: Connection, most: int) -> Sequence[Any]:
-        """The next records, limited in number and bytes; without those set aside, those behind them, and closed topics."""
+        """Read the next records, limited in number and bytes.
+
+        Leave out records set aside, those behind them, and closed topics.
+        """
         closed = [topic for topic, (until, _) in self._closed.items() if until > time.monotonic()]
-        found: Sequence[Any] = await conn.fetch(
+        rows: Sequence[Any] = await conn.fetch(
             f"SELECT id, topic, key, headers, value, sealed FROM outbox WHERE {_READY} ORDER BY id LIMIT ("  # noqa: S608
             "SELECT CASE WHEN coalesce(sum(n), 0) <= $5 THEN $1::int ELSE greatest(1, $5 / max(n)) END FROM ("
             f"SELECT octet_length(value) AS n FROM outbox WHERE {_READY} ORDER BY id LIMIT $1) AS next)",
             most, list(self._aside), [key for key in self._aside.values() if key is not None], closed,
             READ_BYTES_MAX,
         )  # fmt: skip
-        return found
+        return rows
 
     async def _send_or_narrow(
         self, conn: Connection, producer: AIOKafkaProducer, rows: Sequence[Any]
     ) -> None:
-        """Send the rows. If one of them is to blame, read half as many next; at last it stands alone and is set aside."""
+        """Send the rows. If one is at fault, read half as many next, until it stands alone."""
         try:
             await self._send(conn, producer, rows)
         except TopicClosed as closed:
@@ -194,7 +191,7 @@ class Relay:
             raise Narrowed(type(error).__name__) from error
 
     async def _set_aside(self, conn: Connection, failed: Sequence[tuple[Any, Exception]]) -> None:
-        """Leave these where they are, and what comes behind them of the same order."""
+        """Leave these rows in the outbox, and the rows behind them of the same order."""
         items = [
             aside.Failed(str(row["id"]), uuid_or_none(row["key"]), *_why(row, error))
             for row, error in failed
@@ -203,7 +200,7 @@ class Relay:
         self._aside |= {row["id"]: _ordered_key(row["topic"], row["key"]) for row, _ in failed}
 
     async def _look_aside(self, conn: Connection, producer: AIOKafkaProducer) -> None:
-        """Learn what is set aside, and try again, each alone, what is due."""
+        """Read what is set aside, and send each record that is due alone."""
         self._looked = time.monotonic()
         rows = await conn.fetch(
             "SELECT a.subject, a.retry_at <= now() AS due, o.id, o.topic, o.key FROM aside a LEFT JOIN outbox o "
@@ -218,13 +215,13 @@ class Relay:
             if row["id"] is not None
         }
         for number in [row["id"] for row in rows if row["id"] is not None and row["due"]]:
-            found = await conn.fetch(
+            record = await conn.fetch(
                 "SELECT id, topic, key, headers, value, sealed FROM outbox WHERE id = $1", number
             )
             try:
-                await self._send_or_narrow(conn, producer, found)
+                await self._send_or_narrow(conn, producer, record)
             except TopicClosed as error:
-                await self._set_aside(conn, [(found[0], error)])
+                await self._set_aside(conn, [(record[0], error)])
                 raise
             if not await conn.fetchval("SELECT EXISTS (SELECT FROM outbox WHERE id = $1)", number):
                 await aside.clear(conn, ASIDE, [str(number)])
@@ -233,7 +230,7 @@ class Relay:
     async def _send(
         self, conn: Connection, producer: AIOKafkaProducer, rows: Sequence[Any]
     ) -> None:
-        """Publish the rows and delete them once the broker has acknowledged them all."""
+        """Publish the rows and delete them after the broker has acknowledged all."""
         self._fail.hit("relay_after_read")
         ready, records = await self._opened(conn, rows)
         if not ready:
@@ -248,7 +245,7 @@ class Relay:
         self._fail.hit("relay_after_delete")
 
     async def _opened(self, conn: Connection, rows: Sequence[Any]) -> tuple[list[int], list[Sent]]:
-        """The rows as records, with their ids. One that cannot be read is set aside, and what is behind it waits."""
+        """Return the records and their ids. An unreadable row is set aside, and its followers wait."""
         ids: list[int] = []
         records: list[Sent] = []
         failed: list[tuple[Any, Exception]] = []
@@ -279,16 +276,16 @@ class Relay:
 
 
 _READY: Final = "id <> ALL($2::bigint[]) AND (key <> ALL($3::bytea[]) OR topic LIKE '%.dead-letters') AND topic <> ALL($4::text[])"
-"""What may be published now: not set aside, not behind such a record, and of no closed topic."""
+"""Condition of rows that may be published now."""
 
 
 def _ordered_key(topic: str, key: bytes) -> bytes | None:
-    """The key of records that follow each other, an order's; None where records of one key have no order."""
+    """Return the key of records that must stay in order; None if their order does not matter."""
     return None if topic.endswith(dead_letters_of("")) or uuid_or_none(key) is None else key
 
 
 def _is_of_a_record(error: Exception) -> bool:
-    """Whether a record is to blame: too large for the broker, or nothing that the network, broker or database says."""
+    """Tell whether a record is at fault, and not the network, the broker or the database."""
     if isinstance(error, KafkaError):
         return isinstance(error, MessageSizeTooLargeError)
     return not aside.is_blameless(error)
@@ -301,11 +298,3 @@ def _why(row: Any, error: Exception) -> tuple[str, str]:
             f"{bytes_max_of(row['topic'])}"
         )
     return aside.reason_of(error)
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    try:
-        async with asyncio.timeout(5):
-            await producer.stop()
-    except (KafkaError, TimeoutError) as error:
-        log.warning("producer did not stop cleanly", error=type(error).__name__)

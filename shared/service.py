@@ -21,6 +21,7 @@ from shared import (
     aside,
     cases,
     dead_letter_store,
+    effect_runner,
     effects,
     failpoints,
     health,
@@ -139,11 +140,13 @@ class Service:
             case_kinds=wiring.case_kinds, working=pool,
         )  # fmt: skip
 
-    def _effect_runner(self, pool: Any, common: dict[str, Any]) -> effects.EffectRunner | None:
+    def _effect_runner(
+        self, pool: Any, common: dict[str, Any]
+    ) -> effect_runner.EffectRunner | None:
         w = self.wiring
         if w.send is None or w.record_replies is None:
             return None
-        return effects.EffectRunner(
+        return effect_runner.EffectRunner(
             w.name, pool, w.deps, w.send, w.record_replies, self._finish, self._after, **common
         )
 

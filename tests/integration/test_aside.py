@@ -16,7 +16,8 @@ from prometheus_client import REGISTRY
 from services.cli import aside as cli
 from services.cli.connect import RunningStack, UsageError
 from shared import effects, metrics, operator_requests, outbox, topics
-from shared.effects import Effect, EffectRunner, NoReply, Reply
+from shared.effect_runner import EffectRunner
+from shared.effects import Effect, NoReply, Reply
 from shared.envelope import Outgoing
 from shared.handler import Handler
 from shared.outcomes import write

@@ -26,7 +26,7 @@ from services.payments.domain.bank import Refund
 from services.payments.gateway import HttpBank
 from shared import cases
 from shared.cases import StoredCase
-from shared.effects import EffectRunner
+from shared.effect_runner import EffectRunner
 from shared.failpoints import Failpoints, Killed
 from tests.integration.test_payments import PAYER, Rig, given_back, released, rig, unwinding
 

@@ -22,10 +22,12 @@ from aiokafka.errors import MessageSizeTooLargeError
 from deploy.embedded.kafka import wait_led
 from services.customs.ceb.parse import ANSWER_BYTES_MAX
 from shared import effects, inbox, metrics, outbox, topics
-from shared.consumer import make_consumer
+from shared import effects as shared_effects
+from shared.consumer_client import make_consumer
 from shared.database import CUT
 from shared.dead_letters import CUT_BYTES
-from shared.effects import Effect, EffectRunner, NoReply, Reply
+from shared.effect_runner import EffectRunner
+from shared.effects import Effect, NoReply, Reply
 from shared.envelope import Outgoing
 from shared.errors import Misconfigured
 from shared.failpoints import Failpoints, Killed
@@ -724,7 +726,7 @@ def runner(
     sealing: Sealing,
     outside: Outside,
     points: Failpoints | None = None,
-    lease_s: float = effects.LEASE_S,
+    lease_s: float = shared_effects.LEASE_S,
 ) -> EffectRunner:
     async def finish(conn: Any, outcome: Outcome) -> None:
         await write(conn, "tax", topics.TAX, outcome, sealing)

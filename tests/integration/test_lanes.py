@@ -11,7 +11,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from shared.effects import EffectRunner, backoff_s
+from shared.effect_runner import EffectRunner
+from shared.effects import backoff_s
 from tests.integration.test_bank_says_anything import bank_that
 from tests.integration.test_delivery import running
 from tests.integration.test_payments import Rig, rig, unwinding

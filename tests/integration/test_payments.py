@@ -28,7 +28,7 @@ from services.payments.invariants import INVARIANTS
 from shared import topics
 from shared.clock import utc_now
 from shared.database import connect_pool
-from shared.effects import EffectRunner
+from shared.effect_runner import EffectRunner
 from shared.envelope import Record, headers_of
 from shared.errors import Unavailable
 from shared.events.base import EVENT_TYPES, Event

@@ -698,9 +698,7 @@ async def test_an_answer_settled_twice_is_settled_once(at_the_bank: Cast, kind: 
         runner = world.runner()
         claimed = await runner._claim()
         assert max(effect.attempts for effect in claimed) <= 2
-        answered = [
-            word for word in await runner._perform(kind, claimed) if isinstance(word, Reply)
-        ]
+        answered = [word for word in await runner._send(kind, claimed) if isinstance(word, Reply)]
     await runner._record(answered)
     before = await world.snapshot("payments")
     await runner._record(answered)

@@ -22,7 +22,7 @@ from services.payments.customs_debt.domain import TaxDue, TaxDueState
 from services.payments.customs_debt.handlers import outbound
 from services.payments.domain.bank import RefundTax, Transfer
 from services.payments.domain.payment import PaymentState
-from shared import cases, effects
+from shared import cases, effect_runner, effects
 from shared.cases import StoredCase
 from shared.money import Money
 from tests.integration.test_bank_says_anything import (
@@ -468,13 +468,13 @@ async def test_what_is_under_way_to_the_bank_ends_before_it_is_asked_anew(rig: R
     await waiting(rig, PaymentState.AUTHORISED)
     (case,) = await open_cases(rig)
     async with rig.pool.acquire() as conn:
-        for word, least in (("ask-again", -1), ("new-attempt", effects.CALL_S - 5)):
+        for word, least in (("ask-again", -1), ("new-attempt", effect_runner.CALL_S - 5)):
             async with conn.transaction():
                 await settle(conn, case, Verdict(word))
             wait_s = await conn.fetchval(
                 "SELECT extract(epoch FROM next_at - now())::float8 FROM effect"
             )
-            assert least < wait_s <= effects.CALL_S
+            assert least < wait_s <= effect_runner.CALL_S
     await rig.ask_bank()
 
 

@@ -58,7 +58,8 @@ from services.tax.rulebook import files as rule_files
 from shared import inbox, operator_requests, topics
 from shared.database import connect_pool
 from shared.dead_letters import pack_record
-from shared.effects import EffectRunner, Send
+from shared.effect_runner import EffectRunner
+from shared.effects import Send
 from shared.envelope import Message, Outgoing, Record
 from shared.errors import Unprocessable
 from shared.failpoints import Failpoints

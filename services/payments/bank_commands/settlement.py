@@ -11,7 +11,7 @@ from services.payments.bank_commands.store import Attempt
 from services.payments.domain import ledger
 from shared.cases import StoredCase
 from shared.database import Connection
-from shared.effects import CALL_S
+from shared.effect_runner import CALL_S
 from shared.money import Money, MoneyError
 
 ASK_AGAIN: Final = "ask-again"

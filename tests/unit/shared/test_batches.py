@@ -21,7 +21,7 @@ from aiokafka.record.default_records import (
 from aiokafka.record.util import calc_crc32c
 
 from shared import decompression
-from shared.consumer import make_consumer
+from shared.consumer_client import make_consumer
 from shared.envelope import Unread
 
 CODECS = {

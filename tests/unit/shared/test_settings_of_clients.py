@@ -5,7 +5,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from shared import metrics, watchdog
-from shared.consumer import make_consumer
+from shared.consumer_client import make_consumer
 from shared.database import LOST, RETRYABLE
 from shared.errors import TooManyGivenUp, Unavailable, Unprocessable
 from shared.producer import make_producer
