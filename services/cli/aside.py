@@ -129,21 +129,24 @@ async def _items(conn: Any) -> list[dict[str, Any]]:
 async def _retry(to: RunningStack, ids: Sequence[str]) -> list[dict[str, Any]]:
     async with database(to, write=True) as conn, conn.transaction():
         rows = await _items(conn)
-        whole = {
-            given: complete(given, {row["id"] for row in rows}, "item's id", to_change=True)
-            for given in ids
-        }
-        if unknown := sorted(given for given, item_id in whole.items() if item_id is None):
-            raise UsageError(
-                "choose an id that `crossborder aside list` prints: nothing is set aside as "
-                f"{', '.join(unknown)}"
-            )
-        chosen = [row for row in rows if not ids or row["id"] in whole.values()]
+        wanted = _whole_ids(ids, {row["id"] for row in rows})
+        chosen = [row for row in rows if row["id"] in wanted]
         for row in chosen:
             await conn.execute(_DUE.format(row["service"]), row["source"], row["subject"])
             if (also := _ALSO.get(row["source"])) is not None:
                 await conn.execute(also.format(row["service"]), row["subject"])
         return chosen
+
+
+def _whole_ids(ids: Sequence[str], known: set[str]) -> set[str]:
+    """Return the ids that are given, whole or by a beginning; all known ids if none is given."""
+    whole = {given: complete(given, known, "item's id", to_change=True) for given in ids}
+    if unknown := sorted(given for given, item_id in whole.items() if item_id is None):
+        raise UsageError(
+            "choose an id that `crossborder aside list` prints: nothing is set aside as "
+            f"{', '.join(unknown)}"
+        )
+    return {item_id for item_id in whole.values() if item_id is not None} if ids else known
 
 
 async def _drop(to: RunningStack, given: str, note: str) -> dict[str, Any]:

@@ -201,7 +201,7 @@ async def test_what_holds_an_order_is_replayed_though_its_topic_has_it_no_more(
     (letter,) = await dead_letters.letters_of(to)
     name = "tax/orders.events/0/0"
     assert (letter.letter_id, letter.head("dlq_error")) == (name, "this amount cannot be tallied")
-    with pytest.raises(UsageError, match="only tax can open what it keeps sealed"):
+    with pytest.raises(UsageError, match="only tax can open the sealed record"):
         await asyncio.to_thread(show_value, name, to)
     async with obeying(handler):
         (failed,) = await replay.replay_letters(to, [name], None, everything=False, dry_run=False)

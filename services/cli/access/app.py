@@ -110,14 +110,18 @@ def show(
             table.add_row(name, *(_short(rights[who]) for who in PRINCIPALS))
         stdout().print(table)
     if broker:
-        missing, extra = run(_differences())
-        for grant in missing:
-            print_err(f"missing  {grant}")
-        for grant in extra:
-            print_err(f"extra    {grant}")
-        if missing or extra:
-            print_err("run `crossborder access apply`: the broker's list is another")
-            exit_with(Exit.NO)
+        _compare_broker()
+
+
+def _compare_broker() -> None:
+    missing, extra = run(_differences())
+    for grant in missing:
+        print_err(f"missing  {grant}")
+    for grant in extra:
+        print_err(f"extra    {grant}")
+    if missing or extra:
+        print_err("run `crossborder access apply`: the broker's list is another")
+        exit_with(Exit.NO)
 
 
 def _short(may: str) -> str:

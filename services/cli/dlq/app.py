@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import typer
 
@@ -97,27 +98,37 @@ def show(
         run(letters_of(target())), [letter_id], None, everything=False, to_change=False
     )[0]
     if value:
-        if letter.stored is not None:
-            raise UsageError(
-                f"only {letter.stored.service} can open what it keeps sealed, and the topic has "
-                f"it no more: {letter_id}"
-            )
-        typer.echo(letter.record.value or b"", nl=False)
-        return
+        _write_value(letter)
+    elif json:
+        as_json(_details(letter))
+    else:
+        _show_details(_details(letter))
+
+
+def _write_value(letter: DeadLetter) -> None:
+    if letter.stored is not None:
+        raise UsageError(
+            f"only {letter.stored.service} can open the sealed record, and the topic has lost it: "
+            f"{letter.letter_id}"
+        )
+    typer.echo(letter.record.value or b"", nl=False)
+
+
+def _details(letter: DeadLetter) -> dict[str, Any]:
     headers = {
         name: raw.decode("utf-8", "replace")
         for name, raw in letter.record.headers
         if not name.startswith("dlq_")
     }
     sha256 = letter.head("dlq_sha256") or hashlib.sha256(letter.record.value or b"").hexdigest()
-    details = {**letter.summary(), "sha256": sha256, "headers": headers}
-    if json:
-        as_json(details)
-        return
+    return {**letter.summary(), "sha256": sha256, "headers": headers}
+
+
+def _show_details(details: dict[str, Any]) -> None:
     for name, text in details.items():
         if name != "headers":
             print(f"{name:<10} {text}")
-    for name, text in headers.items():
+    for name, text in details["headers"].items():
         print(f"header     {name}: {text}")
     print_err("the bytes may carry personal particulars: --value writes them to stdout")
 
