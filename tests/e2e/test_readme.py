@@ -78,19 +78,23 @@ async def test_what_needs_nothing_does_as_the_page_says(line: str, status: int) 
     assert found[0] == status, found
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_the_commands_do_as_the_page_says_in_the_order_of_the_page(stack: Running) -> None:
     await ready(stack)
-    for block in blocks():
-        if block.needs != "stack":
+    pairs = (
+        pair
+        for block in blocks()
+        if block.needs == "stack"
+        for pair in zip(block.commands, block.statuses, strict=True)
+    )
+    # A line that several pages print is run where the first one prints it.
+    for line, status in dict.fromkeys(pairs):
+        if "kcat" in line:
             continue
-        for line, status in zip(block.commands, block.statuses, strict=True):
-            if "kcat" in line:
-                continue
-            if line.startswith("crossborder dlq list --reason malformed"):
-                await letter(stack)
-            found = await run(line, stack)
-            assert found[0] == status, (line, *found)
+        if line.startswith("crossborder dlq list --reason malformed"):
+            await letter(stack)
+        found = await run(line, stack)
+        assert found[0] == status, (line, *found)
     faults = (await asked("crossborder order show SHOP1-20261123-000004 --json", stack))["detail"][
         "faults"
     ]
